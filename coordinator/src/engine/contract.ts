@@ -1,0 +1,69 @@
+/** What the HTTP edge asks of the engine, in token ids: text, stop strings and JSON stay on its side. */
+export interface GenerationRequest {
+  /** For logs, the console and traces. */
+  id: string;
+  promptIds: readonly number[];
+  maxTokens: number;
+  /** 0 is greedy. */
+  temperature: number;
+  topP: number;
+  /** Any integer; the same seed and request give the same tokens. */
+  seed: number;
+  /** How many alternatives to report a position (0 to 20); undefined: no logprobs at all. */
+  topLogprobs?: number;
+  /** Also report the prompt's own logprobs (OpenAI's `echo` with `logprobs`). */
+  promptLogprobs?: boolean;
+  /** Report which experts and peers served each token. */
+  trace?: boolean;
+  signal: AbortSignal;
+}
+
+export interface TokenLogprob {
+  tokenId: number;
+  logprob: number;
+}
+
+/** Who served one token in one MoE layer. */
+export interface LapTrace {
+  layer: number;
+  lapMs: number;
+  /** peerId is null where the coordinator computed the expert itself. */
+  experts: { expert: number; weight: number; peerId: string | null }[];
+}
+
+export interface GeneratedToken {
+  tokenId: number;
+  logprob?: number;
+  topLogprobs?: TokenLogprob[];
+  trace?: LapTrace[];
+}
+
+export type GenerationEvent =
+  | { type: 'prompt-logprobs'; tokens: { tokenId: number; logprob: number | null; topLogprobs: TokenLogprob[] }[] }
+  | { type: 'token'; token: GeneratedToken }
+  /** Always the last event. `stop`: an end-of-text token (not itself reported as a token). */
+  | { type: 'finish'; reason: 'stop' | 'length' };
+
+/**
+ * `submit` throws an EngineError at once when the request cannot be taken; iteration throws one when it ends early.
+ * Ending the iteration (or aborting `signal`) cancels the request and frees its place.
+ */
+export interface TextEngine {
+  readonly modelId: string;
+  readonly maxContext: number;
+  submit(request: GenerationRequest): AsyncIterable<GenerationEvent>;
+}
+
+export type EngineErrorReason = 'queue-full' | 'context-length' | 'draining' | 'cancelled' | 'timeout' | 'internal';
+
+export class EngineError extends Error {
+  readonly reason: EngineErrorReason;
+  /** Seconds after which a retry makes sense, measured; only with `queue-full` and `draining`. */
+  readonly retryAfterS: number | undefined;
+  constructor(reason: EngineErrorReason, message: string, retryAfterS?: number) {
+    super(message);
+    this.name = 'EngineError';
+    this.reason = reason;
+    this.retryAfterS = retryAfterS;
+  }
+}

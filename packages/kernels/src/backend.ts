@@ -1,0 +1,63 @@
+/** The work that one lap asks of one peer: hidden rows, and for each the local experts with the gate's weights. */
+export interface ExpertLap {
+  layer: number;
+  /** f16 bits, [numRows, hiddenSize] */
+  rows: Uint16Array;
+  numRows: number;
+  /** [numRows]; the assignments of row r are rowEnd[r-1] (0 for the first) up to rowEnd[r], so they ascend. */
+  rowEnd: Uint16Array;
+  /** [numAssignments], expert index within the layer. */
+  experts: Uint16Array;
+  /** [numAssignments], the gate's weights. */
+  weights: Float32Array;
+}
+
+/** What a lap computed. */
+export interface ExpertOutput {
+  /** [numRows, hiddenSize]: Σ over the row's assignments of weight × expert(row); zeros for a row without any. */
+  partial: Float32Array;
+  /** Time in the backend, in microseconds, from submit to result. */
+  computeUs: number;
+}
+
+/** The dimensions shared by all the experts of a model, and the packed format of their shards. */
+export interface ExpertShape {
+  hiddenSize: number;
+  moeIntermediateSize: number;
+  quant: 'f16' | 'q8';
+}
+
+/**
+ * Applies routed experts to rows: y = Σ_e w_e · W_down,e (silu(W_gate,e x) ⊙ W_up,e x), accumulated in f32.
+ * `load` takes shard bytes exactly as `@shoal/weights` packs them. Several `run` calls may be in flight.
+ * Errors are `KernelError`s with a `reason`; a lap naming an expert that isn't loaded is refused whole.
+ */
+export interface ExpertBackend {
+  readonly name: 'webgpu' | 'reference';
+  readonly shape: ExpertShape;
+  /** Bytes of weights held, as allocated (slack included). */
+  readonly allocatedBytes: number;
+  /** Largest number of experts of one layer that can be held (limits of one GPU binding); Infinity if unlimited. */
+  readonly maxExpertsPerLayer: number;
+  /** Resolves, once, with the reason when the device is gone (never for a backend that cannot lose it). */
+  readonly lost: Promise<string>;
+  /** Set how many experts of a layer will be held, so that a buffer is allocated once; optional before load. */
+  reserve(layer: number, experts: readonly number[]): Promise<void>;
+  load(layer: number, expert: number, shard: Uint8Array): Promise<void>;
+  unload(layer: number, expert: number): void;
+  has(layer: number, expert: number): boolean;
+  run(lap: ExpertLap): Promise<ExpertOutput>;
+  destroy(): void;
+}
+
+export type KernelErrorReason =
+  'no-adapter' | 'limits' | 'out-of-memory' | 'device-lost' | 'bad-shard' | 'bad-lap' | 'not-loaded' | 'compile';
+
+export class KernelError extends Error {
+  readonly reason: KernelErrorReason;
+  constructor(reason: KernelErrorReason, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'KernelError';
+    this.reason = reason;
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * IEEE 754 binary16, which Node 20 has no typed array for. A value travels as its 16 bits in a Uint16Array.
+ * Rounding is to nearest, ties to even; what overflows becomes ±∞; NaN stays NaN.
+ */
+
+const bits = new Uint32Array(1);
+const value = new Float32Array(bits.buffer);
+
+/** All 65,536 binary16 values as float32, so that decoding is one look-up. */
+const decoded = Float32Array.from({ length: 0x10000 }, (_, half) => decode(half));
+
+function decode(half: number): number {
+  const sign = half & 0x8000 ? -1 : 1;
+  const exponent = (half >> 10) & 0x1f;
+  const mantissa = half & 0x3ff;
+  if (exponent === 0x1f) return mantissa ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  if (exponent === 0) return sign * mantissa * 2 ** -24;
+  return sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
+}
+
+/** The number that 16 bits stand for. */
+export function f16ToF32(half: number): number {
+  return decoded[half]!;
+}
+
+/** The 16 bits nearest to a number. */
+export function f32ToF16(x: number): number {
+  value[0] = x;
+  const b = bits[0]!;
+  const sign = (b >>> 16) & 0x8000;
+  const magnitude = b & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  // 65,520 is halfway between the largest finite half and the next power of two: it rounds away, to ∞.
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  if (magnitude >= 0x38800000) {
+    // Normal: re-bias the exponent, round 13 mantissa bits away; a carry runs into the exponent, as it should.
+    const rounded = magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1);
+    return sign | (rounded >>> 13);
+  }
+  if (magnitude < 0x33000000) return sign;
+  // Subnormal: units of 2^-24. The product is exact, and the fraction decides the rounding.
+  value[0] = 0;
+  const units = Math.abs(x) * 2 ** 24;
+  const floor = Math.floor(units);
+  const rest = units - floor;
+  return sign | (rest > 0.5 || (rest === 0.5 && floor & 1) ? floor + 1 : floor);
+}
+
+/** Encode `source` into `target` (or a new array) of the same length. */
+export function encodeF16(source: Float32Array, target = new Uint16Array(source.length)): Uint16Array {
+  for (let i = 0; i < source.length; i++) target[i] = f32ToF16(source[i]!);
+  return target;
+}
+
+/** Decode `source` into `target` (or a new array) of the same length. */
+export function decodeF16(source: Uint16Array, target = new Float32Array(source.length)): Float32Array {
+  for (let i = 0; i < source.length; i++) target[i] = decoded[source[i]!]!;
+  return target;
+}

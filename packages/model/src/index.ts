@@ -1,0 +1,1 @@
+export * from './f16.ts';

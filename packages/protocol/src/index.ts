@@ -1,0 +1,3 @@
+export * from './version.ts';
+export * from './signalling.ts';
+export * from './console.ts';

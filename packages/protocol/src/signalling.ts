@@ -1,0 +1,177 @@
+import { z } from 'zod';
+
+/**
+ * What a donor's page and the coordinator say to each other over socket.io (namespace `/donor`), before and beside the
+ * lap channel. JSON, parsed once with these schemas at the boundary, on both sides. PROTOCOL.md tells the order.
+ */
+
+const shortText = z.string().max(200);
+/** 128 random bits, base64url or hex: who a donor is across reloads. A secret of theirs, never shown. */
+export const donorTokenSchema = z.string().regex(/^[A-Za-z0-9_-]{22,64}$/);
+const bytes = z
+  .number()
+  .int()
+  .nonnegative()
+  .max(2 ** 46);
+const count = z
+  .number()
+  .int()
+  .nonnegative()
+  .max(2 ** 40);
+
+export const quantSchema = z.enum(['f16', 'q8']);
+
+export const adapterSchema = z.object({
+  vendor: shortText,
+  architecture: shortText,
+  description: shortText,
+  isFallbackAdapter: z.boolean(),
+  maxBufferBytes: bytes,
+  maxStorageBindingBytes: bytes,
+});
+export type AdapterInfo = z.infer<typeof adapterSchema>;
+
+/** Donor → coordinator, acknowledged with a HelloReply. The first message; nothing else is answered before it. */
+export const helloSchema = z.object({
+  protocolVersions: z.array(z.number().int().min(0).max(65535)).min(1).max(16),
+  donorToken: donorTokenSchema,
+  adapter: adapterSchema,
+  /** Memory that the donor lends, in bytes. */
+  pledgeBytes: bytes,
+});
+export type Hello = z.infer<typeof helloSchema>;
+
+export const refusalCodeSchema = z.enum(['version', 'full', 'invalid', 'draining', 'banned', 'too-small']);
+export type RefusalCode = z.infer<typeof refusalCodeSchema>;
+
+export const iceServerSchema = z.object({
+  urls: z.union([z.string().max(500), z.array(z.string().max(500)).max(8)]),
+  username: shortText.optional(),
+  credential: shortText.optional(),
+});
+
+export const helloReplySchema = z.discriminatedUnion('ok', [
+  z.object({
+    ok: z.literal(true),
+    protocolVersion: z.number().int(),
+    peerId: z.string().max(64),
+    model: z.object({
+      /** e.g. `tiny-stories` */
+      id: shortText,
+      hiddenSize: z.number().int().positive(),
+      moeIntermediateSize: z.number().int().positive(),
+      quant: quantSchema,
+      /** Bytes of one shard; all have the same size. */
+      shardBytes: bytes,
+    }),
+    iceServers: z.array(iceServerSchema).max(8),
+    heartbeatMs: z.number().int().positive(),
+  }),
+  z.object({ ok: z.literal(false), code: refusalCodeSchema, message: z.string().max(1000) }),
+]);
+export type HelloReply = z.infer<typeof helloReplySchema>;
+
+/** Both ways, event `signal`: what simple-peer asks to be passed on (SDP or an ICE candidate), opaque to us. */
+export const signalSchema = z.object({
+  type: z
+    .enum(['offer', 'answer', 'candidate', 'renegotiate', 'transceiverRequest', 'pranswer', 'rollback'])
+    .optional(),
+  sdp: z
+    .string()
+    .max(64 * 1024)
+    .optional(),
+  candidate: z
+    .union([z.string().max(2048), z.object({}).catchall(z.union([z.string().max(2048), z.number(), z.null()]))])
+    .optional(),
+});
+export type Signal = z.infer<typeof signalSchema>;
+
+export const shardRefSchema = z.object({
+  layer: z.number().int().min(0).max(65535),
+  expert: z.number().int().min(0).max(65535),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+});
+export type ShardRef = z.infer<typeof shardRefSchema>;
+
+/**
+ * Coordinator → donor, event `assign`: the complete list of experts that the peer is to hold from now on. The peer fetches
+ * what it lacks from `GET /shards/<sha256>`, unloads what is not listed (after the laps in flight), then says `ready`.
+ * A later assignment replaces an earlier one, finished or not.
+ */
+export const assignSchema = z.object({
+  epoch: z.number().int().nonnegative(),
+  shards: z.array(shardRefSchema).max(20_000),
+});
+export type Assign = z.infer<typeof assignSchema>;
+
+/** Donor → coordinator, event `progress`: at most 2 a second while loading. */
+export const progressSchema = z.object({
+  epoch: z.number().int().nonnegative(),
+  phase: z.enum(['downloading', 'uploading']),
+  doneBytes: bytes,
+  totalBytes: bytes,
+  /** Of doneBytes, how much came out of the donor's own cache. */
+  cachedBytes: bytes,
+});
+export type Progress = z.infer<typeof progressSchema>;
+
+/** Donor → coordinator, event `ready`: all of an assignment's experts are on the GPU; the self-test may begin. */
+export const readySchema = z.object({ epoch: z.number().int().nonnegative(), allocatedBytes: bytes });
+export type Ready = z.infer<typeof readySchema>;
+
+/** Donor → coordinator, event `trouble`: an assignment cannot be held. */
+export const troubleSchema = z.object({
+  epoch: z.number().int().nonnegative(),
+  code: z.enum(['download', 'hash', 'out-of-memory', 'device-lost', 'limits', 'internal']),
+  message: z.string().max(1000),
+});
+export type Trouble = z.infer<typeof troubleSchema>;
+
+/**
+ * Donor → coordinator, event `intent`. `pause`: no new laps until `resume`, weights stay. `finish`: no new work; the
+ * coordinator says `dismissed` once the laps in flight and the re-plan are done. `leave`: gone now (also sent on pagehide).
+ */
+export const intentSchema = z.object({ intent: z.enum(['pause', 'resume', 'finish', 'leave']) });
+export type Intent = z.infer<typeof intentSchema>;
+
+/** Coordinator → donor, event `standing`: at every change and once a second while working. All figures are of this visit unless said. */
+export const standingSchema = z.object({
+  phase: z.enum(['connecting', 'loading', 'testing', 'waiting', 'working', 'paused', 'draining']),
+  epoch: z.number().int().nonnegative(),
+  layers: z.array(z.number().int()).max(1000),
+  experts: count,
+  rows: count,
+  rowsPerSecond: z.number().nonnegative(),
+  /** Tokens that passed through at least one of this donor's experts. */
+  tokensHelped: count,
+  /** The same, of this donor token since the coordinator first saw it. */
+  tokensHelpedTotal: count,
+  rttMs: z.number().nonnegative().nullable(),
+  lapMs: z.number().nonnegative().nullable(),
+  /** Share of the self-test's experts that matched, 0 to 1; null before the test. */
+  verifiedShare: z.number().min(0).max(1).nullable(),
+});
+export type Standing = z.infer<typeof standingSchema>;
+
+/** Coordinator → donor, event `dismissed`: the peer has no more work here. `retry`: whether coming back by itself makes sense. */
+export const dismissedSchema = z.object({
+  code: z.enum(['finished', 'removed', 'self-test', 'protocol', 'draining', 'timeout', 'replaced']),
+  message: z.string().max(1000),
+  retry: z.boolean(),
+});
+export type Dismissed = z.infer<typeof dismissedSchema>;
+
+export interface DonorToCoordinator {
+  hello(message: Hello, reply: (answer: HelloReply) => void): void;
+  signal(message: Signal): void;
+  progress(message: Progress): void;
+  ready(message: Ready): void;
+  trouble(message: Trouble): void;
+  intent(message: Intent): void;
+}
+export interface CoordinatorToDonor {
+  signal(message: Signal): void;
+  assign(message: Assign): void;
+  standing(message: Standing): void;
+  dismissed(message: Dismissed): void;
+}
