@@ -1,1 +1,2 @@
-// exports follow
+export * from './placement.ts';
+export * from './cover.ts';
