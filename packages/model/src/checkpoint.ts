@@ -1,0 +1,249 @@
+import { open, readFile, stat, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { parseModelConfig, type ModelConfig } from './config.ts';
+import { CheckpointError, ModelError } from './errors.ts';
+import {
+  parseHeader,
+  PREFIX_BYTES,
+  readHeaderLength,
+  toFloat32,
+  type TensorDtype,
+  type TensorInfo,
+} from './safetensors.ts';
+
+/** config.json, tokenizer.json and an index are read whole; the largest published one (a 150k-token tokenizer) is 20 MB. */
+const MAX_JSON_BYTES = 64 * 1024 * 1024;
+/** DeepSeek-V3 has 163 files; each costs a file handle. */
+const MAX_FILES = 4096;
+
+const SINGLE_FILE = 'model.safetensors';
+const INDEX_FILE = 'model.safetensors.index.json';
+
+/**
+ * A model's directory with its weights open for ranged reads: only what is asked for is in memory.
+ * Reads after `close()`, of unknown names or from a file that has shrunk throw a CheckpointError.
+ */
+export interface Checkpoint {
+  readonly dir: string;
+  readonly config: ModelConfig;
+  /** Names of all tensors. */
+  readonly tensors: readonly string[];
+  has(name: string): boolean;
+  info(name: string): { dtype: TensorDtype; shape: readonly number[]; bytes: number };
+  /** A tensor as float32, row-major. Throws `wrong-shape` unless its shape is `expectedShape`, where one is given. */
+  read(name: string, expectedShape?: readonly number[]): Promise<Float32Array>;
+  /** A tensor's bytes as stored, little-endian. */
+  readRaw(name: string): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+interface WeightFile {
+  name: string;
+  handle: FileHandle;
+  table: Map<string, TensorInfo>;
+}
+
+/** Open a Hugging Face model directory: `config.json` with `model.safetensors` or `model.safetensors.index.json`. */
+export async function openCheckpoint(dir: string): Promise<Checkpoint> {
+  const config = parseModelConfig(await readJson(join(dir, 'config.json')), join(dir, 'config.json'));
+  const files: WeightFile[] = [];
+  try {
+    const where = await openFiles(dir, files);
+    return new FileCheckpoint(dir, config, files, where);
+  } catch (error) {
+    await Promise.allSettled(files.map((file) => file.handle.close()));
+    throw error;
+  }
+}
+
+/** Open the weight files into `files` (so that the caller can close them on failure); returns which holds each tensor. */
+async function openFiles(dir: string, files: WeightFile[]): Promise<Map<string, WeightFile>> {
+  const where = new Map<string, WeightFile>();
+  if (!(await exists(join(dir, INDEX_FILE)))) {
+    const file = await openFile(dir, SINGLE_FILE);
+    files.push(file);
+    for (const name of file.table.keys()) where.set(name, file);
+    return where;
+  }
+  const weightMap = await readIndex(join(dir, INDEX_FILE));
+  for (const name of new Set(weightMap.values())) files.push(await openFile(dir, name));
+  for (const file of files) {
+    for (const tensor of file.table.keys()) {
+      const other = where.get(tensor);
+      if (other) throw new CheckpointError('duplicate', file.name, tensor, `is also stored in ${other.name}`);
+      if (weightMap.get(tensor) !== file.name) {
+        throw new CheckpointError(
+          'bad-index',
+          INDEX_FILE,
+          tensor,
+          `is stored in ${file.name}, which the index doesn't say`,
+        );
+      }
+      where.set(tensor, file);
+    }
+  }
+  for (const [tensor, file] of weightMap) {
+    if (!where.has(tensor))
+      throw new CheckpointError('missing-tensor', file, tensor, 'is named by the index but not stored');
+  }
+  return where;
+}
+
+const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
+
+/** Tensor name → file name. */
+async function readIndex(path: string): Promise<Map<string, string>> {
+  const parsed = indexSchema.safeParse(await readJson(path));
+  if (!parsed.success)
+    throw new CheckpointError('bad-index', path, undefined, 'has no weight_map of tensor names to file names');
+  const map = new Map(Object.entries(parsed.data.weight_map));
+  for (const [tensor, file] of map) {
+    // The index comes with a download: it must not name files elsewhere.
+    if (!/^[\w.-]+\.safetensors$/.test(file)) {
+      throw new CheckpointError(
+        'bad-index',
+        path,
+        tensor,
+        `file name ${JSON.stringify(file)} is not a plain *.safetensors name`,
+      );
+    }
+  }
+  if (map.size === 0) throw new CheckpointError('bad-index', path, undefined, 'weight_map is empty');
+  const files = new Set(map.values()).size;
+  if (files > MAX_FILES)
+    throw new CheckpointError('bad-index', path, undefined, `names ${files} files (limit ${MAX_FILES})`);
+  return map;
+}
+
+async function openFile(dir: string, name: string): Promise<WeightFile> {
+  let handle: FileHandle;
+  try {
+    handle = await open(join(dir, name), 'r');
+  } catch (cause) {
+    throw new CheckpointError('not-found', join(dir, name), undefined, `cannot be opened (${describe(cause)})`, {
+      cause,
+    });
+  }
+  try {
+    const { size } = await handle.stat();
+    const prefix = await readRange(handle, 0, Math.min(PREFIX_BYTES, size), name);
+    const header = await readRange(handle, PREFIX_BYTES, readHeaderLength(prefix, size, name), name);
+    return { name, handle, table: parseHeader(header, size, name) };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+async function readRange(
+  handle: FileHandle,
+  offset: number,
+  bytes: number,
+  file: string,
+  tensor?: string,
+): Promise<Uint8Array> {
+  const buffer = new Uint8Array(bytes);
+  let done = 0;
+  while (done < bytes) {
+    const { bytesRead } = await handle.read(buffer, done, bytes - done, offset + done);
+    if (bytesRead === 0)
+      throw new CheckpointError('changed', file, tensor, 'ended early: the file has shrunk since it was opened');
+    done += bytesRead;
+  }
+  return buffer;
+}
+
+class FileCheckpoint implements Checkpoint {
+  readonly dir: string;
+  readonly config: ModelConfig;
+  readonly tensors: readonly string[];
+  readonly #files: readonly WeightFile[];
+  readonly #where: ReadonlyMap<string, WeightFile>;
+  #closed = false;
+
+  constructor(dir: string, config: ModelConfig, files: readonly WeightFile[], where: ReadonlyMap<string, WeightFile>) {
+    this.dir = dir;
+    this.config = config;
+    this.tensors = [...where.keys()];
+    this.#files = files;
+    this.#where = where;
+  }
+
+  has(name: string): boolean {
+    return this.#where.has(name);
+  }
+
+  info(name: string): TensorInfo {
+    return this.#find(name).info;
+  }
+
+  async read(name: string, expectedShape?: readonly number[]): Promise<Float32Array> {
+    const { file, info } = this.#find(name);
+    const { shape } = info;
+    if (
+      expectedShape &&
+      (shape.length !== expectedShape.length || shape.some((size, i) => size !== expectedShape[i]))
+    ) {
+      throw new CheckpointError(
+        'wrong-shape',
+        file.name,
+        name,
+        `shape is [${shape.join(', ')}], config.json asks for [${expectedShape.join(', ')}]`,
+      );
+    }
+    return toFloat32(await this.readRaw(name), info.dtype);
+  }
+
+  async readRaw(name: string): Promise<Uint8Array> {
+    const { file, info } = this.#find(name);
+    if (this.#closed) throw new CheckpointError('closed', file.name, name, 'cannot be read: the checkpoint was closed');
+    return readRange(file.handle, info.offset, info.bytes, file.name, name);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await Promise.all(this.#files.map((file) => file.handle.close()));
+  }
+
+  #find(name: string): { file: WeightFile; info: TensorInfo } {
+    const file = this.#where.get(name);
+    const info = file?.table.get(name);
+    if (!file || !info) throw new CheckpointError('missing-tensor', this.dir, name, 'is not in the checkpoint');
+    return { file, info };
+  }
+}
+
+/** A JSON file of bounded size. Throws a ModelError naming the path. */
+export async function readJson(path: string): Promise<unknown> {
+  let text: string;
+  try {
+    const { size } = await stat(path);
+    if (size > MAX_JSON_BYTES)
+      throw new ModelError('bad-json', undefined, `${path}: ${size} bytes, more than the ${MAX_JSON_BYTES} read`);
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    if (cause instanceof ModelError) throw cause;
+    throw new ModelError('not-found', undefined, `${path}: cannot be read (${describe(cause)})`, { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ModelError('bad-json', undefined, `${path}: not valid JSON (${describe(cause)})`, { cause });
+  }
+}
+
+/** Whether a path names something; a directory entry that cannot be examined counts as there, so that opening it says why. */
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ENOENT';
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

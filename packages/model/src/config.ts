@@ -1,0 +1,97 @@
+import { z } from 'zod';
+import { ModelError } from './errors.ts';
+import * as deepseekV3 from './families/deepseek-v3.ts';
+import type { ModelConfig } from './model-config.ts';
+
+export * from './model-config.ts';
+
+/** One architecture: how its config.json is read. A new family is a new row. */
+interface Family {
+  architecture: string;
+  /** Keys neither in the schema nor here are refused, unless their value is null, false or absent. */
+  ignoredKeys: ReadonlySet<string>;
+  knownKeys: ReadonlySet<string>;
+  parse(json: Record<string, unknown>, where: string): ModelConfig;
+}
+
+const families: ReadonlyMap<string, Family> = new Map([
+  [
+    'deepseek_v3',
+    {
+      architecture: 'DeepseekV3ForCausalLM',
+      ignoredKeys: deepseekV3.ignoredKeys,
+      knownKeys: new Set(Object.keys(deepseekV3.schema.shape)),
+      parse: (json, where) => deepseekV3.toConfig(parseKeys(deepseekV3.schema, json, where), where),
+    },
+  ],
+]);
+
+/**
+ * Read a parsed `config.json` (Hugging Face layout). `where` names the file in errors.
+ * Throws a ModelError that names the key: nothing that would change the output is guessed or passed over.
+ */
+export function parseModelConfig(json: unknown, where = 'config.json'): ModelConfig {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw new ModelError('bad-json', undefined, `${where}: expected a JSON object with the model's configuration`);
+  }
+  const keys = json as Record<string, unknown>;
+  const family = findFamily(keys, where);
+  for (const [key, value] of Object.entries(keys)) {
+    if (family.knownKeys.has(key) || family.ignoredKeys.has(key) || value === null || value === false) continue;
+    throw new ModelError(
+      'unknown-key',
+      key,
+      `${where}: ${key} is set to ${excerpt(value)}, and this version doesn't know what it changes: remove it if it has no effect on inference`,
+    );
+  }
+  return family.parse(keys, where);
+}
+
+function findFamily(json: Record<string, unknown>, where: string): Family {
+  const supported = [...families.keys()].join(', ');
+  const modelType = json['model_type'];
+  if (modelType === undefined) {
+    throw new ModelError('missing-key', 'model_type', `${where}: model_type is missing; supported: ${supported}`);
+  }
+  const family = typeof modelType === 'string' ? families.get(modelType) : undefined;
+  if (!family) {
+    throw new ModelError(
+      'unknown-architecture',
+      'model_type',
+      `${where}: model_type ${excerpt(modelType)} is not supported; supported: ${supported}`,
+    );
+  }
+  const architectures = json['architectures'];
+  if (architectures === undefined || architectures === null) {
+    throw new ModelError(
+      'missing-key',
+      'architectures',
+      `${where}: architectures is missing; expected ["${family.architecture}"] for model_type ${String(modelType)}`,
+    );
+  }
+  if (!Array.isArray(architectures) || architectures.length !== 1 || architectures[0] !== family.architecture) {
+    throw new ModelError(
+      'unknown-architecture',
+      'architectures',
+      `${where}: architectures is ${excerpt(architectures)}; model_type ${String(modelType)} is supported as ["${family.architecture}"] only`,
+    );
+  }
+  return family;
+}
+
+function parseKeys<S extends z.ZodObject>(schema: S, json: Record<string, unknown>, where: string): z.infer<S> {
+  const parsed = schema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  const key = String(issue.path[0]);
+  if (json[key] === undefined) {
+    throw new ModelError('missing-key', key, `${where}: ${key} is missing: add it as in the published config`);
+  }
+  throw new ModelError('bad-value', key, `${where}: ${key} is ${excerpt(json[key])}: ${issue.message}`);
+}
+
+/** A value as JSON, cut to what fits a log line. */
+function excerpt(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+}

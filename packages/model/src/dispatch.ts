@@ -1,0 +1,20 @@
+/** The routed experts' work for one MoE layer and one batch. Arrays belong to the caller and stay unchanged until `combine` settles. */
+export interface MoeCall {
+  layer: number;
+  numRows: number;
+  /** [numRows, hiddenSize], normalised hidden states. */
+  x: Float32Array;
+  /** [numRows, numExpertsPerTok], expert indices within the layer. */
+  topkIdx: Uint16Array;
+  /** [numRows, numExpertsPerTok], the gate's weights. */
+  topkWeights: Float32Array;
+}
+
+/**
+ * Whoever computes the routed experts: this process, or tabs over the network.
+ * `dispatch()` starts the work and returns at once; `combine()` resolves to Σ over a row's experts of weight × expert(x),
+ * [numRows, hiddenSize]. The shared expert is computed between the two. `combine` is called exactly once.
+ */
+export interface ExpertDispatch {
+  dispatch(call: MoeCall): { combine(): Promise<Float32Array> };
+}

@@ -1,0 +1,65 @@
+export type ModelErrorReason =
+  /** config.json or another JSON file is no JSON object. */
+  | 'bad-json'
+  | 'unknown-architecture'
+  | 'missing-key'
+  | 'bad-value'
+  /** Two keys that cannot both be true. */
+  | 'contradiction'
+  /** Understood, but not computed by this code. */
+  | 'unsupported'
+  /** Neither understood nor known to be harmless. */
+  | 'unknown-key'
+  | 'bad-tokenizer'
+  | 'bad-template'
+  | 'bad-token'
+  | 'not-found';
+
+/** What is wrong with a model's description (config, tokenizer, chat template); `key` names the part of it. */
+export class ModelError extends Error {
+  readonly reason: ModelErrorReason;
+  readonly key: string | undefined;
+  constructor(reason: ModelErrorReason, key: string | undefined, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'ModelError';
+    this.reason = reason;
+    this.key = key;
+  }
+}
+
+export type CheckpointErrorReason =
+  | 'not-found'
+  | 'truncated'
+  | 'bad-header'
+  | 'header-too-large'
+  | 'overlap'
+  | 'gap'
+  | 'out-of-range'
+  | 'duplicate'
+  | 'wrong-dtype'
+  | 'wrong-shape'
+  | 'wrong-size'
+  | 'missing-tensor'
+  | 'bad-index'
+  | 'changed'
+  | 'closed';
+
+/** What is wrong with a checkpoint's weights, by file and, where there is one, tensor. */
+export class CheckpointError extends Error {
+  readonly reason: CheckpointErrorReason;
+  readonly file: string;
+  readonly tensor: string | undefined;
+  constructor(
+    reason: CheckpointErrorReason,
+    file: string,
+    tensor: string | undefined,
+    detail: string,
+    options?: ErrorOptions,
+  ) {
+    super(tensor === undefined ? `${file}: ${detail}` : `${file}: tensor ${tensor}: ${detail}`, options);
+    this.name = 'CheckpointError';
+    this.reason = reason;
+    this.file = file;
+    this.tensor = tensor;
+  }
+}

@@ -1,0 +1,195 @@
+import { f16ToF32 } from './f16.ts';
+import { CheckpointError } from './errors.ts';
+
+/** Element types that are read; each converts to float32 without loss. */
+export type TensorDtype = 'BF16' | 'F16' | 'F32';
+
+/** Bytes of one element. */
+export const dtypeBytes: Readonly<Record<TensorDtype, number>> = { BF16: 2, F16: 2, F32: 4 };
+
+/** The safetensors format's own limit on its JSON header. */
+export const MAX_HEADER_BYTES = 100_000_000;
+/** Far above DeepSeek-V3's 90,000 tensors over all its files; more is a header made to exhaust memory. */
+export const MAX_TENSORS_PER_FILE = 1_000_000;
+/** Bytes before the header: its length, 64 bits little-endian. */
+export const PREFIX_BYTES = 8;
+/** More dimensions than any weight has. */
+const MAX_RANK = 8;
+
+export interface TensorInfo {
+  dtype: TensorDtype;
+  shape: readonly number[];
+  bytes: number;
+  /** Byte offset in the file. */
+  offset: number;
+}
+
+/** Where a tensor's elements lie as stored. */
+export type TensorTable = Map<string, TensorInfo>;
+
+/**
+ * Header length from a file's first 8 bytes.
+ * Throws a CheckpointError when the file is too short for a header or for the one it announces.
+ */
+export function readHeaderLength(prefix: Uint8Array, fileBytes: number, file: string): number {
+  if (prefix.byteLength < PREFIX_BYTES || fileBytes < PREFIX_BYTES) {
+    throw new CheckpointError(
+      'truncated',
+      file,
+      undefined,
+      `is ${fileBytes} bytes, too short for a safetensors header`,
+    );
+  }
+  const length = new DataView(prefix.buffer, prefix.byteOffset, PREFIX_BYTES).getBigUint64(0, true);
+  if (length > BigInt(MAX_HEADER_BYTES)) {
+    throw new CheckpointError(
+      'header-too-large',
+      file,
+      undefined,
+      `announces a header of ${length} bytes (limit ${MAX_HEADER_BYTES}): not a safetensors file, or a damaged one`,
+    );
+  }
+  if (PREFIX_BYTES + Number(length) > fileBytes) {
+    throw new CheckpointError(
+      'truncated',
+      file,
+      undefined,
+      `announces a header of ${length} bytes but is only ${fileBytes} bytes long: download it again`,
+    );
+  }
+  return Number(length);
+}
+
+/**
+ * Parse a safetensors header (without its length prefix). `fileBytes` is the whole file's size.
+ * Every byte after the header must belong to exactly one tensor; anything else throws a CheckpointError naming the tensor.
+ */
+export function parseHeader(header: Uint8Array, fileBytes: number, file: string): TensorTable {
+  const text = decodeUtf8(header, file);
+  const json = parseJsonObject(text, file);
+  refuseDuplicates(text, file);
+  const dataBytes = fileBytes - PREFIX_BYTES - header.byteLength;
+  const table: TensorTable = new Map();
+  let tensors = 0;
+  for (const [name, entry] of Object.entries(json)) {
+    if (name === '__metadata__') continue;
+    if (++tensors > MAX_TENSORS_PER_FILE) {
+      throw new CheckpointError('bad-header', file, undefined, `lists more than ${MAX_TENSORS_PER_FILE} tensors`);
+    }
+    const info = parseEntry(entry, dataBytes, file, name);
+    info.offset += PREFIX_BYTES + header.byteLength;
+    table.set(name, info);
+  }
+  refuseOverlapsAndGaps(table, PREFIX_BYTES + header.byteLength, fileBytes, file);
+  return table;
+}
+
+function decodeUtf8(header: Uint8Array, file: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(header);
+  } catch (cause) {
+    throw new CheckpointError('bad-header', file, undefined, 'header is not UTF-8', { cause });
+  }
+}
+
+function parseJsonObject(text: string, file: string): Record<string, unknown> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new CheckpointError('bad-header', file, undefined, 'header is not JSON', { cause });
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw new CheckpointError('bad-header', file, undefined, 'header is not a JSON object');
+  }
+  return json as Record<string, unknown>;
+}
+
+function parseEntry(entry: unknown, dataBytes: number, file: string, name: string): TensorInfo {
+  const bad = (detail: string) => new CheckpointError('bad-header', file, name, detail);
+  if (typeof entry !== 'object' || entry === null) throw bad('entry is not an object');
+  const { dtype, shape, data_offsets: offsets } = entry as Record<string, unknown>;
+  if (dtype !== 'BF16' && dtype !== 'F16' && dtype !== 'F32') {
+    throw new CheckpointError('wrong-dtype', file, name, `dtype ${JSON.stringify(dtype)}; BF16, F16 and F32 are read`);
+  }
+  if (!isSizes(shape) || shape.length > MAX_RANK) throw bad(`shape is not a list of at most ${MAX_RANK} sizes`);
+  if (!isSizes(offsets) || offsets.length !== 2) throw bad('data_offsets is not a pair of offsets');
+  const [begin, end] = offsets as [number, number];
+  if (begin > end || end > dataBytes) {
+    throw new CheckpointError(
+      'out-of-range',
+      file,
+      name,
+      `data_offsets [${begin}, ${end}] lie outside the file's ${dataBytes} data bytes: it is truncated or damaged`,
+    );
+  }
+  const bytes = shape.reduce((product, size) => product * size, dtypeBytes[dtype]);
+  if (bytes !== end - begin) {
+    throw new CheckpointError(
+      'wrong-size',
+      file,
+      name,
+      `${dtype} [${shape}] takes ${bytes} bytes, stored are ${end - begin}`,
+    );
+  }
+  return { dtype, shape, bytes, offset: begin };
+}
+
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}
+
+function refuseOverlapsAndGaps(table: TensorTable, dataStart: number, fileBytes: number, file: string): void {
+  let end = dataStart;
+  for (const [name, info] of [...table].sort(([, a], [, b]) => a.offset - b.offset || a.bytes - b.bytes)) {
+    if (info.offset < end)
+      throw new CheckpointError('overlap', file, name, `starts ${end - info.offset} bytes inside another tensor`);
+    if (info.offset > end)
+      throw new CheckpointError('gap', file, name, `follows ${info.offset - end} bytes that belong to no tensor`);
+    end = info.offset + info.bytes;
+  }
+  if (end !== fileBytes)
+    throw new CheckpointError('gap', file, undefined, `ends with ${fileBytes - end} bytes that belong to no tensor`);
+}
+
+/**
+ * JSON.parse keeps the last of two equal keys silently; this walks the top level of text that has already parsed.
+ * Keys are compared after unescaping, so that "a" and "\u0061" are the same name.
+ */
+function refuseDuplicates(text: string, file: string): void {
+  const seen = new Set<string>();
+  let depth = 0;
+  let last = '';
+  for (let i = 0; i < text.length; i++) {
+    const char = text[i];
+    if (char === '"') {
+      const start = i++;
+      while (text[i] !== '"') i += text[i] === '\\' ? 2 : 1;
+      last = text.slice(start, i + 1);
+    } else if (char === ':' && depth === 1) {
+      const name = JSON.parse(last) as string;
+      if (seen.has(name)) throw new CheckpointError('duplicate', file, name, 'is listed twice in the header');
+      seen.add(name);
+    } else if (char === '{' || char === '[') depth++;
+    else if (char === '}' || char === ']') depth--;
+  }
+}
+
+/** Convert little-endian elements to float32. `raw` holds whole elements of `dtype`, at any alignment. */
+export function toFloat32(raw: Uint8Array, dtype: TensorDtype): Float32Array {
+  const length = raw.byteLength / dtypeBytes[dtype];
+  const out = new Float32Array(length);
+  if (dtype === 'F32') {
+    new Uint8Array(out.buffer).set(raw);
+    return out;
+  }
+  const halves =
+    raw.byteOffset % 2 ? new Uint16Array(raw.slice().buffer) : new Uint16Array(raw.buffer, raw.byteOffset, length);
+  if (dtype === 'F16') {
+    for (let i = 0; i < length; i++) out[i] = f16ToF32(halves[i]!);
+    return out;
+  }
+  const bits = new Uint32Array(out.buffer);
+  for (let i = 0; i < length; i++) bits[i] = halves[i]! << 16; // bfloat16 is float32's upper half
+  return out;
+}
