@@ -1,3 +1,7 @@
+import type { ExpertShape } from '@shoal/weights';
+
+export type { ExpertShape };
+
 /** The work that one lap asks of one peer: hidden rows, and for each the local experts with the gate's weights. */
 export interface ExpertLap {
   layer: number;
@@ -18,13 +22,6 @@ export interface ExpertOutput {
   partial: Float32Array;
   /** Time in the backend, in microseconds, from submit to result. */
   computeUs: number;
-}
-
-/** The dimensions shared by all the experts of a model, and the packed format of their shards. */
-export interface ExpertShape {
-  hiddenSize: number;
-  moeIntermediateSize: number;
-  quant: 'f16' | 'q8';
 }
 
 /**

@@ -1,1 +1,4 @@
-// exports follow
+export * from './errors.ts';
+export * from './layout.ts';
+export * from './expert.ts';
+export * from './manifest.ts';

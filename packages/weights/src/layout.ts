@@ -1,0 +1,91 @@
+import { WeightsError } from './errors.ts';
+
+/** The dimensions shared by all the experts of a model, and the packed format of their shards. */
+export interface ExpertShape {
+  hiddenSize: number;
+  moeIntermediateSize: number;
+  quant: Quant;
+}
+
+export type Quant = 'f16' | 'q8';
+export type MatrixName = 'gate' | 'up' | 'down';
+export const MATRIX_NAMES: readonly MatrixName[] = ['gate', 'up', 'down'];
+
+/**
+ * Columns that lie together in one row. f16: 8 values fill one 16-byte load. q8: 32 int8 (two such loads) share one f16
+ * scale; 32 divides every expert width in use (V2-Lite's 1408 = 44 × 32), which 256 does not.
+ */
+export const BLOCK_COLS: Readonly<Record<Quant, number>> = { f16: 8, q8: 32 };
+
+/** The kernel reads `vec4<u32>`, so every section starts on 16 bytes. */
+export const SECTION_ALIGN_BYTES = 16;
+
+/** Far above any model (V3: 7168 × 2048), low enough for every product of sizes to stay an exact integer. */
+export const MAX_DIMENSION = 65_536;
+
+/** Where one matrix lies in a shard; all offsets and sizes in bytes. */
+export interface MatrixLayout {
+  name: MatrixName;
+  /** Outputs. */
+  rows: number;
+  /** Inputs, before padding. */
+  cols: number;
+  colBlocks: number;
+  /**
+   * f16: [colBlocks][rows][8] halves. q8: [colBlocks][2][rows][16] int8, the halves of a block apart so that each is one load.
+   * Column-block-major: neighbouring threads own neighbouring rows and read neighbouring 16 bytes.
+   */
+  valuesOffset: number;
+  valuesBytes: number;
+  /** q8 only: [colBlocks][rows] halves. 0 bytes in f16. */
+  scalesOffset: number;
+  scalesBytes: number;
+}
+
+export interface ShardLayout extends Readonly<Record<MatrixName, MatrixLayout>> {
+  /** Bytes of the whole shard, a multiple of 16. */
+  totalBytes: number;
+}
+
+/**
+ * The layout of one expert's shard: gate [F, D], up [F, D], down [D, F], each its values then its scales (D = hiddenSize,
+ * F = moeIntermediateSize). Little-endian; columns are zero-padded to whole blocks, sections to 16 bytes.
+ * Throws WeightsError `bad-shape`.
+ */
+export function shardLayout(shape: ExpertShape): ShardLayout {
+  const D = checkDimension('hiddenSize', shape.hiddenSize);
+  const F = checkDimension('moeIntermediateSize', shape.moeIntermediateSize);
+  const block = BLOCK_COLS[shape.quant];
+  if (block === undefined) {
+    throw new WeightsError('bad-shape', `quant ${String(shape.quant)} is not known; use f16 or q8`);
+  }
+  let end = 0;
+  const section = (bytes: number): number => {
+    const offset = end;
+    end += Math.ceil(bytes / SECTION_ALIGN_BYTES) * SECTION_ALIGN_BYTES;
+    return offset;
+  };
+  const matrix = (name: MatrixName, rows: number, cols: number): MatrixLayout => {
+    const colBlocks = Math.ceil(cols / block);
+    const valuesBytes = colBlocks * rows * block * (shape.quant === 'f16' ? 2 : 1);
+    const scalesBytes = shape.quant === 'q8' ? colBlocks * rows * 2 : 0;
+    const valuesOffset = section(valuesBytes);
+    return { name, rows, cols, colBlocks, valuesOffset, valuesBytes, scalesOffset: section(scalesBytes), scalesBytes };
+  };
+  const gate = matrix('gate', F, D);
+  const up = matrix('up', F, D);
+  const down = matrix('down', D, F);
+  return { gate, up, down, totalBytes: end };
+}
+
+/** Bytes of one shard. */
+export function shardBytes(shape: ExpertShape): number {
+  return shardLayout(shape).totalBytes;
+}
+
+function checkDimension(name: string, size: number): number {
+  if (!Number.isInteger(size) || size < 1 || size > MAX_DIMENSION) {
+    throw new WeightsError('bad-shape', `${name} is ${size}; it must be an integer from 1 to ${MAX_DIMENSION}`);
+  }
+  return size;
+}

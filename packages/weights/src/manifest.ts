@@ -1,0 +1,88 @@
+import { z } from 'zod';
+import { WeightsError } from './errors.ts';
+import { MAX_DIMENSION, shardBytes, type ExpertShape } from './layout.ts';
+
+/** Raised whenever the bytes of a shard or the meaning of the manifest change. */
+export const FORMAT_VERSION = 1;
+/** Raised whenever the packer may write other bytes for the same checkpoint (rounding, order). */
+export const PACKER_VERSION = 1;
+
+/** V3 has 58 MoE layers of 256 experts; a manifest of this many entries is under 70 MB of JSON. */
+const MAX_LAYERS = 1_000;
+const MAX_EXPERTS_PER_LAYER = 1_024;
+
+export const sha256Schema = z.string().regex(/^[0-9a-f]{64}$/);
+
+/** `manifest.json` of a packed model. Its presence says that every shard it names was written whole. */
+export const manifestSchema = z
+  .object({
+    formatVersion: z.literal(FORMAT_VERSION),
+    packerVersion: z.number().int().positive(),
+    modelId: z.string().min(1).max(200),
+    shape: z.object({
+      hiddenSize: z.number().int().min(1).max(MAX_DIMENSION),
+      moeIntermediateSize: z.number().int().min(1).max(MAX_DIMENSION),
+      quant: z.enum(['f16', 'q8']),
+    }),
+    /** Bytes of one shard; all have the same size. */
+    shardBytes: z.number().int().positive(),
+    /** Layers with routed experts, ascending. */
+    moeLayers: z.array(z.number().int().min(0).max(65_535)).min(1).max(MAX_LAYERS),
+    expertsPerLayer: z.number().int().min(1).max(MAX_EXPERTS_PER_LAYER),
+    /** By layer, then by expert: the shard's SHA-256. Identical experts share one shard. */
+    shards: z.record(z.string().regex(/^\d{1,5}$/), z.array(sha256Schema)),
+    /** What the checkpoint was when it was packed: SHA-256 over config.json and each file's name, size, time and header. */
+    sourceFingerprint: sha256Schema,
+    /** SHA-256 over shape and shards, without the source: equal digests compute equal experts. */
+    modelDigest: sha256Schema,
+  })
+  .superRefine((manifest, context) => {
+    const expected = shardBytes(manifest.shape);
+    if (manifest.shardBytes !== expected) {
+      context.addIssue({ code: 'custom', path: ['shardBytes'], message: `is not the ${expected} that shape implies` });
+    }
+    if (Object.keys(manifest.shards).length !== manifest.moeLayers.length) {
+      context.addIssue({ code: 'custom', path: ['shards'], message: 'does not list exactly the layers of moeLayers' });
+    }
+    for (const [i, layer] of manifest.moeLayers.entries()) {
+      if (i > 0 && layer <= manifest.moeLayers[i - 1]!) {
+        context.addIssue({ code: 'custom', path: ['moeLayers', i], message: 'is not ascending' });
+      }
+      if (manifest.shards[layer]?.length !== manifest.expertsPerLayer) {
+        context.addIssue({
+          code: 'custom',
+          path: ['shards', `${layer}`],
+          message: `does not list ${manifest.expertsPerLayer} experts`,
+        });
+      }
+    }
+  });
+
+export type Manifest = z.infer<typeof manifestSchema>;
+
+/** Parse the text of a manifest.json. Throws WeightsError `bad-manifest` naming the keys that are wrong. */
+export function parseManifest(text: string, source = 'manifest.json'): Manifest {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new WeightsError('bad-manifest', `${source} is not JSON; pack the model again`, { cause });
+  }
+  const result = manifestSchema.safeParse(json);
+  if (result.success) return result.data;
+  const issues = result.error.issues.slice(0, 5).map((issue) => `${issue.path.join('.') || '(root)'} ${issue.message}`);
+  throw new WeightsError('bad-manifest', `${source} is not valid (${issues.join('; ')}); pack the model again`);
+}
+
+/** The SHA-256 of one expert's shard; undefined for a layer or expert that the model has not. */
+export function shardHash(manifest: Manifest, layer: number, expert: number): string | undefined {
+  return manifest.shards[layer]?.[expert];
+}
+
+/** The text whose SHA-256 is `modelDigest`: stable whatever the order of keys in the file. */
+export function digestText(manifest: Omit<Manifest, 'modelDigest'>): string {
+  const { hiddenSize, moeIntermediateSize, quant }: ExpertShape = manifest.shape;
+  const head = [manifest.formatVersion, quant, hiddenSize, moeIntermediateSize, manifest.expertsPerLayer].join(' ');
+  const layers = manifest.moeLayers.map((layer) => `${layer} ${manifest.shards[layer]!.join(' ')}`);
+  return [head, ...layers, ''].join('\n');
+}
