@@ -5,3 +5,5 @@ export * from './combine.ts';
 export * from './refuse.ts';
 export * from './peek.ts';
 export { FRAME_MAGIC, FRAME_PREFIX_BYTES } from './layout.ts';
+// Frames carry f16, and a peer may import this package but not the model's.
+export { decodeF16, encodeF16 } from '@shoal/model';

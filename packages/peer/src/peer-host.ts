@@ -1,0 +1,345 @@
+import { KernelError, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
+import type { Assign, Progress, Ready, ShardRef, Trouble } from '@shoal/protocol';
+import type { Link, LinkCloseReason } from '@shoal/transport';
+import { ShardError, type ShardCacheError } from './errors.ts';
+import { ExpertRunner, type RunnerCounters } from './expert-runner.ts';
+import type { ShardCache } from './shard-cache.ts';
+import { loadShards, type LoadProgress } from './shard-load.ts';
+import { ShardStore } from './shard-store.ts';
+
+/** After a lost device the driver needs a moment; after the last of these the tab gives up and says so. */
+const REBUILD_DELAYS_MS = [500, 3_000, 10_000] as const;
+/** Laps that are still on the GPU when experts have to go. A GPU that takes longer than this for one has hung. */
+const DRAIN_TIMEOUT_MS = 10_000;
+
+export interface PeerModel extends ExpertShape {
+  id: string;
+  /** Bytes of one shard; all have the same size. */
+  shardBytes: number;
+}
+
+export interface PeerHostOptions {
+  /** Rejects with a KernelError. */
+  createBackend: (shape: ExpertShape) => Promise<ExpertBackend>;
+  cache: ShardCache;
+  urlOf: (sha256: string) => string;
+  fetch: typeof fetch;
+  events: PeerHostEvents;
+  rebuildDelaysMs?: readonly number[];
+}
+
+export interface PeerHostEvents {
+  onProgress(progress: Progress & LoadProgress): void;
+  onReady(ready: Ready): void;
+  onTrouble(trouble: Trouble): void;
+  /** Shards can't be kept for the next visit; the present one goes on. */
+  onCacheFailure(error: ShardCacheError): void;
+  onLinkClosed(reason: LinkCloseReason): void;
+  /** A lost device could not be brought back. */
+  onBackendGone(error: KernelError): void;
+}
+
+export interface PeerHostStats extends RunnerCounters {
+  allocatedBytes: number;
+  expertsLoaded: number;
+  rttMs: number | undefined;
+  bytesSent: number;
+  bytesReceived: number;
+}
+
+/**
+ * What a donor's tab does, wherever it runs: holds the experts that it is assigned, and answers laps for them.
+ * Assignments replace each other; a link may come and go without the weights being touched.
+ */
+export class PeerHost {
+  readonly #options: PeerHostOptions;
+  readonly #runner: ExpertRunner;
+  #model: PeerModel | undefined;
+  #pledgeBytes = 0;
+  #backend: ExpertBackend | undefined;
+  #store: ShardStore | undefined;
+  /** SHA-256 of each expert on the backend. */
+  readonly #loaded = new Map<string, string>();
+  #assignment: Assign | undefined;
+  #applying: AbortController | undefined;
+  #applied: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(options: PeerHostOptions) {
+    this.#options = options;
+    this.#runner = new ExpertRunner({
+      holds: (layer, expert) => this.#loaded.has(keyOf(layer, expert)),
+      onLinkClosed: (reason) => options.events.onLinkClosed(reason),
+    });
+  }
+
+  /** Get a backend for the coordinator's model. What is loaded stays if the model is the same. Rejects with a KernelError. */
+  async configure(model: PeerModel, pledgeBytes: number): Promise<void> {
+    this.#pledgeBytes = pledgeBytes;
+    if (this.#backend && this.#model && sameModel(this.#model, model)) return;
+    await this.#stopApplying();
+    this.#dropBackend();
+    this.#model = model;
+    this.#store = new ShardStore({
+      cache: this.#options.cache,
+      urlOf: this.#options.urlOf,
+      fetch: this.#options.fetch,
+      shardBytes: model.shardBytes,
+      onCacheFailure: (error) => this.#options.events.onCacheFailure(error),
+    });
+    this.#useBackend(await this.#options.createBackend(shapeOf(model)));
+  }
+
+  /** Answer laps of this link from now on. */
+  attach(link: Link): void {
+    this.#runner.attach(link);
+  }
+
+  detach(reason: LinkCloseReason): void {
+    this.#runner.detach(reason);
+  }
+
+  /** Hold these experts and no others. `onReady` or `onTrouble` follows, unless a later assignment comes first. */
+  assign(assignment: Assign): void {
+    this.#assignment = assignment;
+    this.#runner.epoch = assignment.epoch;
+    const controller = new AbortController();
+    this.#keepDownloading(assignment, controller.signal);
+    this.#applying?.abort();
+    this.#applying = controller;
+    const before = this.#applied;
+    this.#applied = before.then(() => this.#apply(assignment, controller.signal));
+  }
+
+  setPaused(paused: boolean): void {
+    this.#runner.setPaused(paused);
+  }
+
+  stats(): PeerHostStats {
+    const wire = this.#runner.link?.stats();
+    return {
+      ...this.#runner.counters,
+      allocatedBytes: this.#backend?.allocatedBytes ?? 0,
+      expertsLoaded: this.#loaded.size,
+      rttMs: wire?.rttMs,
+      bytesSent: wire?.bytesSent ?? 0,
+      bytesReceived: wire?.bytesReceived ?? 0,
+    };
+  }
+
+  /** Resolves when nothing of the present assignment is being loaded any more. */
+  async settled(): Promise<void> {
+    await this.#applied;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#runner.detach('goodbye');
+    await this.#stopApplying();
+    this.#dropBackend();
+  }
+
+  async #stopApplying(): Promise<void> {
+    this.#assignment = undefined;
+    this.#applying?.abort();
+    await this.#applied;
+  }
+
+  /** A download that an earlier assignment began and this one wants too must not be broken off in between. */
+  #keepDownloading(assignment: Assign, signal: AbortSignal): void {
+    const store = this.#store;
+    for (const { sha256 } of assignment.shards) {
+      if (store?.isDownloading(sha256)) store.download(sha256, { onBytes: () => {} }, signal).catch(() => {});
+    }
+  }
+
+  /** Never rejects: what goes wrong is told as trouble, and what was loaded stays loaded. */
+  async #apply(assignment: Assign, signal: AbortSignal): Promise<void> {
+    const { epoch } = assignment;
+    try {
+      if (signal.aborted) return;
+      const backend = this.#requireBackend();
+      this.#checkLimits(assignment, backend);
+      await this.#unloadAllBut(assignment.shards, backend);
+      await this.#loadMissing(assignment, backend, signal);
+      if (signal.aborted) return;
+      this.#options.events.onReady({ epoch, allocatedBytes: backend.allocatedBytes });
+    } catch (error) {
+      if (signal.aborted || isCancelled(error)) return;
+      this.#options.events.onTrouble({ epoch, ...troubleOf(error) });
+    }
+  }
+
+  #checkLimits({ shards }: Assign, backend: ExpertBackend): void {
+    const neededBytes = shards.length * this.#model!.shardBytes;
+    if (neededBytes > this.#pledgeBytes) {
+      throw new KernelError(
+        'limits',
+        `${shards.length} experts need ${neededBytes} bytes, and ${this.#pledgeBytes} were lent`,
+      );
+    }
+    for (const [layer, experts] of expertsByLayer(shards)) {
+      if (experts.length > backend.maxExpertsPerLayer) {
+        throw new KernelError(
+          'limits',
+          `${experts.length} experts of layer ${layer}, and this GPU holds ${backend.maxExpertsPerLayer} of one layer`,
+        );
+      }
+    }
+  }
+
+  /** First, because the room is needed. Laps that come for these experts from now on are refused. */
+  async #unloadAllBut(shards: readonly ShardRef[], backend: ExpertBackend): Promise<void> {
+    const wanted = new Map(shards.map((shard) => [keyOf(shard.layer, shard.expert), shard.sha256]));
+    const goners = [...this.#loaded].filter(([key, sha256]) => wanted.get(key) !== sha256).map(([key]) => key);
+    if (goners.length === 0) return;
+    for (const key of goners) this.#loaded.delete(key);
+    await withDeadline(this.#runner.drained(), DRAIN_TIMEOUT_MS, () => {
+      return new KernelError('device-lost', `The GPU has not finished a lap within ${DRAIN_TIMEOUT_MS / 1000} s`);
+    });
+    for (const key of goners) {
+      const [layer, expert] = key.split('.').map(Number);
+      backend.unload(layer!, expert!);
+    }
+  }
+
+  async #loadMissing({ epoch, shards }: Assign, backend: ExpertBackend, signal: AbortSignal): Promise<void> {
+    const missing = shards.filter(({ layer, expert }) => !this.#loaded.has(keyOf(layer, expert)));
+    if (missing.length === 0) return;
+    const changedLayers = new Set(missing.map(({ layer }) => layer));
+    for (const [layer, experts] of expertsByLayer(shards)) {
+      if (changedLayers.has(layer)) await backend.reserve(layer, experts);
+    }
+    await loadShards({
+      store: this.#store!,
+      shards: missing,
+      shardBytes: this.#model!.shardBytes,
+      signal,
+      onProgress: (progress) => this.#options.events.onProgress({ epoch, ...progress }),
+      deliver: async ({ layer, expert, sha256 }, bytes) => {
+        await backend.load(layer, expert, bytes);
+        // A backend that was exchanged while it loaded holds nothing that counts.
+        if (this.#backend === backend) this.#loaded.set(keyOf(layer, expert), sha256);
+      },
+    });
+  }
+
+  #requireBackend(): ExpertBackend {
+    if (!this.#backend) throw new KernelError('device-lost', 'There is no GPU device at the moment');
+    return this.#backend;
+  }
+
+  #useBackend(backend: ExpertBackend): void {
+    if (this.#closed) return backend.destroy();
+    this.#backend = backend;
+    this.#runner.setBackend(backend);
+    void backend.lost.then((reason) => {
+      if (this.#backend === backend) void this.#rebuild(reason);
+    });
+  }
+
+  #dropBackend(deviceLost = false): void {
+    const backend = this.#backend;
+    this.#backend = undefined;
+    this.#loaded.clear();
+    this.#runner.setBackend(undefined, deviceLost);
+    backend?.destroy();
+  }
+
+  /** The coordinator hears of it at once; the shards come back from the browser's cache. */
+  async #rebuild(reason: string): Promise<void> {
+    const model = this.#model!;
+    const epoch = this.#assignment?.epoch ?? this.#runner.epoch;
+    this.#applying?.abort();
+    this.#dropBackend(true);
+    this.#options.events.onTrouble({ epoch, code: 'device-lost', message: reason.slice(0, MAX_MESSAGE_CHARS) });
+    await this.#applied;
+    let failure: unknown;
+    for (const delayMs of this.#options.rebuildDelaysMs ?? REBUILD_DELAYS_MS) {
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
+      if (this.#closed || this.#backend || this.#model !== model) return;
+      try {
+        this.#useBackend(await this.#options.createBackend(shapeOf(model)));
+        if (this.#assignment) this.assign(this.#assignment);
+        return;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    this.#options.events.onBackendGone(
+      failure instanceof KernelError ? failure : new KernelError('device-lost', reason, { cause: failure }),
+    );
+  }
+}
+
+/** As the signalling schema has it. */
+const MAX_MESSAGE_CHARS = 1000;
+
+function troubleOf(error: unknown): Pick<Trouble, 'code' | 'message'> {
+  const message = (error instanceof Error ? error.message : String(error)).slice(0, MAX_MESSAGE_CHARS);
+  return { code: troubleCodeOf(error), message };
+}
+
+function troubleCodeOf(error: unknown): Trouble['code'] {
+  if (error instanceof ShardError) return error.reason === 'hash' || error.reason === 'size' ? 'hash' : 'download';
+  if (!(error instanceof KernelError)) return 'internal';
+  switch (error.reason) {
+    case 'out-of-memory':
+    case 'device-lost':
+    case 'limits':
+      return error.reason;
+    case 'bad-shard':
+      return 'hash';
+    case 'no-adapter':
+      return 'device-lost';
+    case 'bad-lap':
+    case 'not-loaded':
+    case 'compile':
+      return 'internal';
+  }
+  return error.reason satisfies never;
+}
+
+function isCancelled(error: unknown): boolean {
+  return error instanceof ShardError && error.reason === 'cancelled';
+}
+
+function keyOf(layer: number, expert: number): string {
+  return `${layer}.${expert}`;
+}
+
+function expertsByLayer(shards: readonly ShardRef[]): Map<number, number[]> {
+  const layers = new Map<number, number[]>();
+  for (const { layer, expert } of shards) {
+    const experts = layers.get(layer);
+    if (experts) experts.push(expert);
+    else layers.set(layer, [expert]);
+  }
+  return layers;
+}
+
+function shapeOf({ hiddenSize, moeIntermediateSize, quant }: PeerModel): ExpertShape {
+  return { hiddenSize, moeIntermediateSize, quant };
+}
+
+function sameModel(a: PeerModel, b: PeerModel): boolean {
+  return (
+    a.id === b.id &&
+    a.hiddenSize === b.hiddenSize &&
+    a.moeIntermediateSize === b.moeIntermediateSize &&
+    a.quant === b.quant &&
+    a.shardBytes === b.shardBytes
+  );
+}
+
+async function withDeadline<T>(work: Promise<T>, timeoutMs: number, onTimeout: () => Error): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(onTimeout()), timeoutMs);
+  });
+  try {
+    return await Promise.race([work, deadline]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

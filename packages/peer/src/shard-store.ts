@@ -1,0 +1,270 @@
+import { ShardCacheError, ShardError } from './errors.ts';
+import type { ShardCache } from './shard-cache.ts';
+
+/** Enough to hide the coordinator's round trip; more would only share the same line. */
+export const MAX_PARALLEL_DOWNLOADS = 4;
+/** A download that brings nothing for this long is given up and asked for again. */
+const STALL_TIMEOUT_MS = 20_000;
+/** With the pauses below this bridges about half a minute of a coordinator that restarts. */
+const MAX_ATTEMPTS = 6;
+/** Wrong bytes once may be an accident of the line; twice the same is what the server has. */
+const MAX_WRONG_CONTENTS = 2;
+const FIRST_RETRY_MS = 500;
+const MAX_RETRY_MS = 15_000;
+
+export interface ShardStoreOptions {
+  cache: ShardCache;
+  /** Where a shard is; the default page serves them at `/shards/<sha256>`. */
+  urlOf: (sha256: string) => string;
+  /** All shards of a model have this size; one of another size is refused before it is hashed. */
+  shardBytes: number;
+  fetch: typeof fetch;
+  /** The browser's storage has stopped taking shards; said once. Work goes on. */
+  onCacheFailure: (error: ShardCacheError) => void;
+  sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
+}
+
+export interface ShardDownloadObserver {
+  /** Bytes that arrived (negative when an attempt failed and what it had brought is thrown away). */
+  onBytes: (bytes: number) => void;
+}
+
+interface Download {
+  sha256: string;
+  controller: AbortController;
+  observers: Set<ShardDownloadObserver>;
+  /** What the present attempt has brought, told to an observer who joins late. */
+  receivedBytes: number;
+}
+
+type InFlight = Download & { bytes: Promise<Uint8Array> };
+
+/**
+ * Shards by content hash: out of the cache if they are there and right, else from the coordinator. Verified either way.
+ * Two callers wanting the same shard share one download.
+ */
+export class ShardStore {
+  readonly #options: Required<ShardStoreOptions>;
+  readonly #inFlight = new Map<string, InFlight>();
+  #cacheWorks = true;
+
+  constructor(options: ShardStoreOptions) {
+    this.#options = { sleep: sleepUnlessAborted, ...options };
+  }
+
+  isDownloading(sha256: string): boolean {
+    return this.#inFlight.has(sha256);
+  }
+
+  /** Undefined if it isn't kept; what is kept but damaged is deleted. */
+  async fromCache(sha256: string): Promise<Uint8Array | undefined> {
+    const { cache } = this.#options;
+    try {
+      const bytes = await cache.get(sha256);
+      if (!bytes) return undefined;
+      if (bytes.byteLength === this.#options.shardBytes && (await sha256Hex(bytes)) === sha256) return bytes;
+      await cache.delete(sha256);
+    } catch (error) {
+      this.#reportCache(error);
+    }
+    return undefined;
+  }
+
+  /** Download, verify and keep one shard. Throws a ShardError once retries are used up, or `cancelled` on abort. */
+  async download(sha256: string, observer: ShardDownloadObserver, signal: AbortSignal): Promise<Uint8Array> {
+    const flight = this.#inFlight.get(sha256) ?? this.#launch(sha256);
+    flight.observers.add(observer);
+    if (flight.receivedBytes > 0) observer.onBytes(flight.receivedBytes);
+    try {
+      return await untilAborted(flight.bytes, signal, sha256);
+    } finally {
+      flight.observers.delete(observer);
+      if (flight.observers.size === 0) {
+        flight.controller.abort();
+        this.#forget(flight);
+      }
+    }
+  }
+
+  #forget(flight: InFlight): void {
+    if (this.#inFlight.get(flight.sha256) === flight) this.#inFlight.delete(flight.sha256);
+  }
+
+  #launch(sha256: string): InFlight {
+    const state = {
+      sha256,
+      controller: new AbortController(),
+      observers: new Set<ShardDownloadObserver>(),
+      receivedBytes: 0,
+    };
+    const flight: InFlight = Object.assign(state, { bytes: this.#downloadWithRetries(state) });
+    void flight.bytes.catch(() => {}).then(() => this.#forget(flight));
+    this.#inFlight.set(sha256, flight);
+    return flight;
+  }
+
+  async #downloadWithRetries(flight: Download): Promise<Uint8Array> {
+    const { sha256 } = flight;
+    const { signal } = flight.controller;
+    let wrongContents = 0;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const bytes = await this.#attempt(flight);
+        await this.#keep(sha256, bytes);
+        return bytes;
+      } catch (error) {
+        count(flight, -flight.receivedBytes);
+        if (signal.aborted) throw cancelled(sha256, error);
+        const failure = error instanceof ShardError ? error : networkError(sha256, error);
+        if (failure.reason === 'hash' || failure.reason === 'size') wrongContents++;
+        if (!failure.retryable || attempt >= MAX_ATTEMPTS || wrongContents >= MAX_WRONG_CONTENTS) throw failure;
+        await this.#options.sleep(retryDelayMs(attempt, failure), signal);
+        if (signal.aborted) throw cancelled(sha256, error);
+      }
+    }
+  }
+
+  async #attempt(flight: Download): Promise<Uint8Array> {
+    const { sha256 } = flight;
+    const { signal } = flight.controller;
+    const stalled = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const rearm = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => stalled.abort(), STALL_TIMEOUT_MS);
+    };
+    rearm();
+    try {
+      // no-store: Cache Storage keeps the shard; the HTTP cache would keep it a second time.
+      const response = await this.#options.fetch(this.#options.urlOf(sha256), {
+        cache: 'no-store',
+        credentials: 'omit',
+        signal: AbortSignal.any([signal, stalled.signal]),
+      });
+      rearm();
+      if (!response.ok) throw httpError(sha256, response);
+      const bytes = await this.#readBody(flight, response, rearm);
+      if ((await sha256Hex(bytes)) !== sha256) {
+        throw new ShardError('hash', `Shard ${short(sha256)} arrived, but its contents do not have that SHA-256`);
+      }
+      return bytes;
+    } catch (error) {
+      if (stalled.signal.aborted && !signal.aborted) {
+        throw new ShardError('stalled', `Shard ${short(sha256)}: nothing arrived for ${STALL_TIMEOUT_MS / 1000} s`, {
+          cause: error,
+        });
+      }
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Never holds more than `shardBytes`, whatever the server sends. */
+  async #readBody(flight: Download, response: Response, onChunk: () => void): Promise<Uint8Array> {
+    const { sha256 } = flight;
+    const { shardBytes } = this.#options;
+    const bytes = new Uint8Array(shardBytes);
+    let offset = 0;
+    const reader = response.body?.getReader();
+    if (!reader) throw sizeError(sha256, 0, shardBytes);
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      onChunk();
+      if (offset + value.byteLength > shardBytes) {
+        await reader.cancel();
+        throw sizeError(sha256, offset + value.byteLength, shardBytes);
+      }
+      bytes.set(value, offset);
+      offset += value.byteLength;
+      count(flight, value.byteLength);
+    }
+    if (offset !== shardBytes) throw sizeError(sha256, offset, shardBytes);
+    return bytes;
+  }
+
+  async #keep(sha256: string, bytes: Uint8Array): Promise<void> {
+    if (!this.#cacheWorks) return;
+    try {
+      await this.#options.cache.put(sha256, bytes);
+    } catch (error) {
+      this.#reportCache(error);
+    }
+  }
+
+  #reportCache(error: unknown): void {
+    if (!this.#cacheWorks) return;
+    // One refusal means that the next shards, of the same size, would be refused too.
+    this.#cacheWorks = false;
+    this.#options.onCacheFailure(
+      error instanceof ShardCacheError
+        ? error
+        : new ShardCacheError('unavailable', 'The browser’s storage could not be read', { cause: error }),
+    );
+  }
+}
+
+function count(flight: Download, bytes: number): void {
+  if (bytes === 0) return;
+  flight.receivedBytes += bytes;
+  for (const observer of flight.observers) observer.onBytes(bytes);
+}
+
+export async function sha256Hex(bytes: Uint8Array): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** Doubling, with up to half of it at random so that many tabs don't come back at the same moment. */
+function retryDelayMs(attempt: number, failure: ShardError): number {
+  const backoffMs = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** (attempt - 1));
+  return Math.max(Math.min(failure.retryAfterMs ?? 0, MAX_RETRY_MS), backoffMs * (0.5 + Math.random() / 2));
+}
+
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal, sha256: string): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(cancelled(sha256));
+    if (signal.aborted) return onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}
+
+function sleepUnlessAborted(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done, { once: true });
+  });
+}
+
+function httpError(sha256: string, response: Response): ShardError {
+  const { status } = response;
+  const retryAfterS = Number(response.headers.get('retry-after') ?? Number.NaN);
+  return new ShardError('http', `Shard ${short(sha256)}: the coordinator answered ${status}`, {
+    retryable: status >= 500 || status === 429 || status === 408,
+    retryAfterMs: Number.isFinite(retryAfterS) ? retryAfterS * 1000 : undefined,
+  });
+}
+
+function sizeError(sha256: string, gotBytes: number, wantedBytes: number): ShardError {
+  const relation = gotBytes > wantedBytes ? 'at least ' : '';
+  return new ShardError('size', `Shard ${short(sha256)} has ${relation}${gotBytes} bytes instead of ${wantedBytes}`);
+}
+
+function networkError(sha256: string, cause: unknown): ShardError {
+  return new ShardError('network', `Shard ${short(sha256)}: the download broke off`, { cause });
+}
+
+function cancelled(sha256: string, cause?: unknown): ShardError {
+  return new ShardError('cancelled', `Shard ${short(sha256)} is no longer wanted`, { retryable: false, cause });
+}
+
+function short(sha256: string): string {
+  return sha256.slice(0, 12);
+}
