@@ -1,0 +1,45 @@
+import { createHash } from 'node:crypto';
+import { open, readFile, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { WeightsError } from '../errors.ts';
+
+/** A safetensors header: V3's largest file has 1,200 tensors, about 150 KB. */
+const MAX_HEADER_BYTES = 128 * 1024 * 1024;
+
+/**
+ * Identifies a checkpoint without reading its weights: SHA-256 over config.json and, for each safetensors file in order of
+ * name, its name, size, modification time and header. A copy with new times counts as changed, which costs only time.
+ * Throws WeightsError `bad-model`.
+ */
+export async function sourceFingerprint(modelDir: string): Promise<string> {
+  const hash = createHash('sha256');
+  try {
+    hash.update(await readFile(join(modelDir, 'config.json')));
+    const files = (await readdir(modelDir)).filter((name) => name.endsWith('.safetensors')).sort();
+    for (const name of files) {
+      const path = join(modelDir, name);
+      const { size, mtimeMs } = await stat(path);
+      hash.update(`\n${name} ${size} ${mtimeMs}\n`);
+      hash.update(await readHeader(path));
+    }
+  } catch (cause) {
+    const detail = cause instanceof Error ? cause.message : String(cause);
+    throw new WeightsError('bad-model', `${modelDir} is not a readable model directory: ${detail}`, { cause });
+  }
+  return hash.digest('hex');
+}
+
+/** The first bytes of a safetensors file: a u64 length, then that many bytes of JSON. Checked in full where it is parsed. */
+async function readHeader(path: string): Promise<Uint8Array> {
+  const file = await open(path, 'r');
+  try {
+    const prefix = Buffer.alloc(8);
+    await file.read(prefix, 0, 8, 0);
+    const length = Number(prefix.readBigUInt64LE(0));
+    const header = Buffer.alloc(Math.min(length, MAX_HEADER_BYTES, (await file.stat()).size));
+    await file.read(header, 0, header.length, 8);
+    return header;
+  } finally {
+    await file.close();
+  }
+}
