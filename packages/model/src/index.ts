@@ -1,6 +1,15 @@
 export * from './config.ts';
 export * from './dispatch.ts';
 export * from './errors.ts';
+export * from './expert.ts';
 export * from './f16.ts';
+export * from './forward.ts';
+export * from './gate.ts';
+export * from './latent-kv-cache.ts';
+export type { ForwardObserver } from './layer.ts';
+export * from './local-experts.ts';
+export * from './math.ts';
+export * from './mtp.ts';
 export * from './safetensors.ts';
 export * from './tensor-names.ts';
+export * from './weights.ts';

@@ -1,0 +1,83 @@
+import type { ExpertDispatch } from './dispatch.ts';
+import type { LatentKvCache } from './latent-kv-cache.ts';
+import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
+import { linear, rmsNorm } from './math.ts';
+import type { ModelConfig } from './model-config.ts';
+import type { DenseWeights } from './weights.ts';
+
+export interface Model {
+  config: ModelConfig;
+  weights: DenseWeights;
+}
+
+/** One token of one sequence. */
+export interface ForwardRow {
+  tokenId: number;
+  /** From 0; the first row of a sequence continues at its cache's length, the next one follows. */
+  position: number;
+  cache: LatentKvCache;
+  wantLogits: boolean;
+}
+
+export interface ForwardResult {
+  /** Per row: [vocabSize], or undefined where they were not wanted. */
+  logits: (Float32Array | undefined)[];
+  /** [numRows, hiddenSize], after the final norm: what the MTP module continues from. */
+  hidden: Float32Array;
+}
+
+/**
+ * The main model on a batch of rows of any number of sequences: prefill and decode alike. A row attends to the positions of
+ * its own sequence up to its own, and its result is bit for bit independent of the other rows (provided `experts` is).
+ * When `experts` fails, the error is passed on with every cache as it was before the call, so that the call can be repeated.
+ * Throws a RangeError for a token outside the vocabulary or a position out of place.
+ */
+export async function forward(
+  model: Model,
+  rows: readonly ForwardRow[],
+  experts: ExpertDispatch,
+  observe: ForwardObserver = {},
+): Promise<ForwardResult> {
+  const { config, weights } = model;
+  const x = embed(model, rows);
+  const batch = openBatch(config, rows, experts, observe);
+  try {
+    for (const [i, layer] of weights.layers.entries()) await decoderLayer(batch, layer, i, i, x);
+  } catch (error) {
+    batch.rollback();
+    throw error;
+  }
+  const hidden = rmsNorm(x, weights.norm, rows.length, config.rmsNormEps);
+  return { logits: headLogits(model, rows, hidden), hidden };
+}
+
+/** → [numRows, hiddenSize] */
+export function embed({ config, weights }: Model, rows: readonly { tokenId: number }[]): Float32Array {
+  const { hiddenSize, vocabSize } = config;
+  const x = new Float32Array(rows.length * hiddenSize);
+  for (const [r, { tokenId }] of rows.entries()) {
+    if (!Number.isInteger(tokenId) || tokenId < 0 || tokenId >= vocabSize) {
+      throw new RangeError(`row ${r}: token ${tokenId} is outside the vocabulary of ${vocabSize}`);
+    }
+    x.set(weights.embedTokens.subarray(tokenId * hiddenSize, (tokenId + 1) * hiddenSize), r * hiddenSize);
+  }
+  return x;
+}
+
+/** The output head for the rows that want it; hidden [numRows, hiddenSize]. */
+export function headLogits(
+  { config, weights }: Model,
+  rows: readonly { wantLogits: boolean }[],
+  hidden: Float32Array,
+): (Float32Array | undefined)[] {
+  const { hiddenSize, vocabSize } = config;
+  const wanted = rows.flatMap((row, r) => (row.wantLogits ? [r] : []));
+  const picked = new Float32Array(wanted.length * hiddenSize);
+  for (const [i, r] of wanted.entries())
+    picked.set(hidden.subarray(r * hiddenSize, (r + 1) * hiddenSize), i * hiddenSize);
+  const all = linear(picked, weights.lmHead, wanted.length, hiddenSize, vocabSize);
+  const logits: (Float32Array | undefined)[] = rows.map(() => undefined);
+  // Copies, so that keeping one row's logits doesn't keep the batch's.
+  for (const [i, r] of wanted.entries()) logits[r] = all.slice(i * vocabSize, (i + 1) * vocabSize);
+  return logits;
+}

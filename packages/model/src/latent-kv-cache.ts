@@ -1,0 +1,82 @@
+import type { ModelConfig } from './model-config.ts';
+
+/**
+ * Positions per allocation, over all layers: small enough that a short answer wastes little (64 positions of DeepSeek-V3 are
+ * 9 MB), large enough that growing is rare.
+ */
+const CHUNK_POSITIONS = 64;
+
+/**
+ * What attention remembers of one sequence: per position and layer [c | k_pe], the normalised compressed KV
+ * (`kvLoraRank` values) and the rotated key shared by all heads (`qkRopeHeadDim`). Float32, so that a continued answer is
+ * bit for bit the one computed at once.
+ */
+export class LatentKvCache {
+  readonly numLayers: number;
+  /** Values per position and layer: kvLoraRank + qkRopeHeadDim. */
+  readonly width: number;
+  readonly bytesPerToken: number;
+  /** Each [numLayers, CHUNK_POSITIONS, width]. */
+  readonly #chunks: Float32Array[] = [];
+  #length = 0;
+
+  /** `numLayers` is the main model's number of layers unless given (the MTP module keeps a cache of one). */
+  constructor(
+    config: Pick<ModelConfig, 'kvLoraRank' | 'qkRopeHeadDim' | 'numHiddenLayers'>,
+    numLayers = config.numHiddenLayers,
+  ) {
+    this.numLayers = numLayers;
+    this.width = config.kvLoraRank + config.qkRopeHeadDim;
+    this.bytesPerToken = numLayers * this.width * Float32Array.BYTES_PER_ELEMENT;
+  }
+
+  /** Positions held; the next one to be written. */
+  get length(): number {
+    return this.#length;
+  }
+
+  get allocatedBytes(): number {
+    return this.#chunks.length * CHUNK_POSITIONS * this.bytesPerToken;
+  }
+
+  /** Make room for `count` more positions; they count as held from now on. */
+  append(count: number): void {
+    const length = this.#length + count;
+    while (this.#chunks.length * CHUNK_POSITIONS < length) {
+      this.#chunks.push(new Float32Array(this.numLayers * CHUNK_POSITIONS * this.width));
+    }
+    this.#length = length;
+  }
+
+  /** Forget all positions from `length` on, and give back the memory that held only them. */
+  truncate(length: number): void {
+    if (!Number.isInteger(length) || length < 0 || length > this.#length) {
+      throw new RangeError(`latent KV cache: cannot truncate ${this.#length} positions to ${length}`);
+    }
+    this.#length = length;
+    this.#chunks.length = Math.ceil(length / CHUNK_POSITIONS);
+  }
+
+  /** Write one position of one layer: `source[start …]`, [width]. */
+  write(layer: number, position: number, source: Float32Array, start: number): void {
+    this.#check(layer, position);
+    this.chunkOf(position).set(source.subarray(start, start + this.width), this.offsetOf(layer, position));
+  }
+
+  /** The array that holds a position; its [c | k_pe] starts at `offsetOf`. */
+  chunkOf(position: number): Float32Array {
+    return this.#chunks[Math.floor(position / CHUNK_POSITIONS)]!;
+  }
+
+  /** Within a chunk, the positions of one layer follow each other. */
+  offsetOf(layer: number, position: number): number {
+    return (layer * CHUNK_POSITIONS + (position % CHUNK_POSITIONS)) * this.width;
+  }
+
+  #check(layer: number, position: number): void {
+    if (layer < this.numLayers && position < this.#length) return;
+    throw new RangeError(
+      `latent KV cache: layer ${layer}, position ${position} is outside ${this.numLayers} layers × ${this.#length} positions`,
+    );
+  }
+}

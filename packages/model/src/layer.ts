@@ -1,0 +1,96 @@
+import type { ExpertDispatch } from './dispatch.ts';
+import { swigluExpert } from './expert.ts';
+import { noauxTcGate } from './gate.ts';
+import { addInPlace, rmsNorm } from './math.ts';
+import { mla, type RowPlace } from './mla.ts';
+import type { ModelConfig } from './model-config.ts';
+import { ropeAngles, type RopeAngles } from './rope.ts';
+import type { FfnWeights, LayerWeights } from './weights.ts';
+
+/** What a caller may watch; arrays are the forward's own: read them at once, change nothing. */
+export interface ForwardObserver {
+  /** topkIdx and topkWeights [numRows, numExpertsPerTok], before they are dispatched. */
+  gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array): void;
+}
+
+/** One pass over a batch: what all its layers need. */
+export interface Batch {
+  config: ModelConfig;
+  rows: readonly RowPlace[];
+  angles: RopeAngles;
+  experts: ExpertDispatch;
+  observe: ForwardObserver;
+  /** Forget what this pass has written into the caches. */
+  rollback(): void;
+}
+
+/**
+ * Check that the rows of each sequence are contiguous and start at its cache's length, and make room for them.
+ * Throws a RangeError, before anything has changed, naming the row.
+ */
+export function openBatch(
+  config: ModelConfig,
+  rows: readonly RowPlace[],
+  experts: ExpertDispatch,
+  observe: ForwardObserver,
+): Batch {
+  const lengths = new Map<RowPlace['cache'], { before: number; next: number }>();
+  for (const [r, { position, cache }] of rows.entries()) {
+    const length = lengths.get(cache) ?? { before: cache.length, next: cache.length };
+    if (position !== length.next) {
+      throw new RangeError(`row ${r}: position ${position}, but its sequence continues at ${length.next}`);
+    }
+    if (position >= config.maxPositionEmbeddings) {
+      throw new RangeError(`row ${r}: position ${position} is outside the context of ${config.maxPositionEmbeddings}`);
+    }
+    length.next++;
+    lengths.set(cache, length);
+  }
+  for (const [cache, { before, next }] of lengths) cache.append(next - before);
+  const positions = rows.map((row) => row.position);
+  return {
+    config,
+    rows,
+    angles: ropeAngles(positions, config.qkRopeHeadDim, config.ropeTheta),
+    experts,
+    observe,
+    rollback: () => lengths.forEach(({ before }, cache) => cache.truncate(before)),
+  };
+}
+
+/**
+ * One decoder layer, in place: x += attention(norm(x)); x += ffn(norm(x)). x [numRows, hiddenSize].
+ * `layer` names the layer to the experts, `cacheLayer` its place in the caches.
+ */
+export async function decoderLayer(
+  batch: Batch,
+  weights: LayerWeights,
+  layer: number,
+  cacheLayer: number,
+  x: Float32Array,
+): Promise<void> {
+  const { config, rows } = batch;
+  const attended = rmsNorm(x, weights.inputLayernorm, rows.length, config.rmsNormEps);
+  addInPlace(x, mla(config, weights.attention, attended, rows, batch.angles, cacheLayer));
+  const h = rmsNorm(x, weights.postAttentionLayernorm, rows.length, config.rmsNormEps);
+  addInPlace(x, await ffn(batch, weights.ffn, layer, h));
+}
+
+/** x [numRows, hiddenSize] → [numRows, hiddenSize]. The shared expert is computed while the lap is out. */
+async function ffn(batch: Batch, weights: FfnWeights, layer: number, x: Float32Array): Promise<Float32Array> {
+  const { config, experts } = batch;
+  const numRows = batch.rows.length;
+  if (weights.kind === 'dense') return swigluExpert(x, weights.mlp, numRows, config.hiddenSize);
+  const { topkIdx, topkWeights } = noauxTcGate(config, weights.gate, x, numRows);
+  batch.observe.gate?.(layer, topkIdx, topkWeights);
+  const handle = experts.dispatch({ layer, numRows, x, topkIdx, topkWeights });
+  const y = weights.shared ? swigluExpert(x, weights.shared, numRows, config.hiddenSize) : new Float32Array(x.length);
+  const routed = await handle.combine();
+  if (routed.length !== x.length) {
+    throw new RangeError(
+      `layer ${layer}: combine() returned ${routed.length} values for ${numRows} rows of ${config.hiddenSize}`,
+    );
+  }
+  addInPlace(y, routed);
+  return y;
+}

@@ -1,0 +1,156 @@
+/**
+ * The primitives of the forward pass. Matrices are row-major Float32Arrays, weights [outDim, inDim] as checkpoints store them.
+ * Every output element is one sum in ascending index order, accumulated in float64 and rounded once to float32, so that a row's
+ * result is the same bits whatever else is in the batch and however the loops are tiled.
+ */
+
+/** y[r] = W x[r] for every row: x [numRows, inDim], w [outDim, inDim] → [numRows, outDim]. */
+export function linear(
+  x: Float32Array,
+  w: Float32Array,
+  numRows: number,
+  inDim: number,
+  outDim: number,
+  out: Float32Array = new Float32Array(numRows * outDim),
+): Float32Array {
+  let r = 0;
+  for (; r + 3 < numRows; r += 4) linearFourRows(x, w, r, inDim, outDim, out);
+  for (; r < numRows; r++) linearOneRow(x, w, r, inDim, outDim, out);
+  return out;
+}
+
+/** Four outputs at a time: four independent sums keep the adder busy, and x is read once for all of them. */
+function linearOneRow(
+  x: Float32Array,
+  w: Float32Array,
+  r: number,
+  inDim: number,
+  outDim: number,
+  out: Float32Array,
+): void {
+  const x0 = r * inDim;
+  const y0 = r * outDim;
+  let o = 0;
+  for (; o + 3 < outDim; o += 4) {
+    const w0 = o * inDim;
+    const w1 = w0 + inDim;
+    const w2 = w1 + inDim;
+    const w3 = w2 + inDim;
+    let a = 0;
+    let b = 0;
+    let c = 0;
+    let d = 0;
+    for (let i = 0; i < inDim; i++) {
+      const xi = x[x0 + i]!;
+      a += xi * w[w0 + i]!;
+      b += xi * w[w1 + i]!;
+      c += xi * w[w2 + i]!;
+      d += xi * w[w3 + i]!;
+    }
+    out[y0 + o] = a;
+    out[y0 + o + 1] = b;
+    out[y0 + o + 2] = c;
+    out[y0 + o + 3] = d;
+  }
+  for (; o < outDim; o++) out[y0 + o] = dot(x, x0, w, o * inDim, inDim);
+}
+
+/** Two outputs of four rows at a time: each weight is read once for four rows. */
+function linearFourRows(
+  x: Float32Array,
+  w: Float32Array,
+  r: number,
+  inDim: number,
+  outDim: number,
+  out: Float32Array,
+): void {
+  const x0 = r * inDim;
+  const x1 = x0 + inDim;
+  const x2 = x1 + inDim;
+  const x3 = x2 + inDim;
+  for (let o = 0; o < outDim; o += 2) {
+    // An odd last output is computed twice rather than in a loop of its own.
+    const odd = o + 1 < outDim ? 1 : 0;
+    const w0 = o * inDim;
+    const w1 = w0 + odd * inDim;
+    let a0 = 0;
+    let a1 = 0;
+    let a2 = 0;
+    let a3 = 0;
+    let b0 = 0;
+    let b1 = 0;
+    let b2 = 0;
+    let b3 = 0;
+    for (let i = 0; i < inDim; i++) {
+      const wa = w[w0 + i]!;
+      const wb = w[w1 + i]!;
+      const v0 = x[x0 + i]!;
+      const v1 = x[x1 + i]!;
+      const v2 = x[x2 + i]!;
+      const v3 = x[x3 + i]!;
+      a0 += v0 * wa;
+      a1 += v1 * wa;
+      a2 += v2 * wa;
+      a3 += v3 * wa;
+      b0 += v0 * wb;
+      b1 += v1 * wb;
+      b2 += v2 * wb;
+      b3 += v3 * wb;
+    }
+    const y = r * outDim + o;
+    out[y] = a0;
+    out[y + outDim] = a1;
+    out[y + 2 * outDim] = a2;
+    out[y + 3 * outDim] = a3;
+    out[y + odd] = b0;
+    out[y + outDim + odd] = b1;
+    out[y + 2 * outDim + odd] = b2;
+    out[y + 3 * outDim + odd] = b3;
+  }
+}
+
+/** Σ a[aStart + i] b[bStart + i] over i < length, in float64. */
+export function dot(a: Float32Array, aStart: number, b: Float32Array, bStart: number, length: number): number {
+  let sum = 0;
+  for (let i = 0; i < length; i++) sum += a[aStart + i]! * b[bStart + i]!;
+  return sum;
+}
+
+/** x[r] / √(mean(x[r]²) + eps) ⊙ weight for every row: x [numRows, dim], weight [dim] → [numRows, dim]. */
+export function rmsNorm(x: Float32Array, weight: Float32Array, numRows: number, eps: number): Float32Array {
+  const dim = weight.length;
+  const out = new Float32Array(numRows * dim);
+  for (let r = 0; r < numRows; r++) {
+    const start = r * dim;
+    const scale = 1 / Math.sqrt(dot(x, start, x, start, dim) / dim + eps);
+    for (let i = 0; i < dim; i++) out[start + i] = x[start + i]! * scale * weight[i]!;
+  }
+  return out;
+}
+
+/** Softmax of the first `length` values, in place, in float64. */
+export function softmax(x: Float64Array, length: number): void {
+  let max = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < length; i++) if (x[i]! > max) max = x[i]!;
+  let sum = 0;
+  for (let i = 0; i < length; i++) {
+    const e = Math.exp(x[i]! - max);
+    x[i] = e;
+    sum += e;
+  }
+  for (let i = 0; i < length; i++) x[i] = x[i]! / sum;
+}
+
+export function sigmoid(x: number): number {
+  return 1 / (1 + Math.exp(-x));
+}
+
+/** x · sigmoid(x), also called swish. */
+export function silu(x: number): number {
+  return x / (1 + Math.exp(-x));
+}
+
+/** target += source, element by element. */
+export function addInPlace(target: Float32Array, source: Float32Array): void {
+  for (let i = 0; i < target.length; i++) target[i] = target[i]! + source[i]!;
+}

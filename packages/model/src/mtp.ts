@@ -1,0 +1,59 @@
+import type { ExpertDispatch } from './dispatch.ts';
+import { embed, headLogits, type ForwardResult, type Model } from './forward.ts';
+import type { LatentKvCache } from './latent-kv-cache.ts';
+import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
+import { linear, rmsNorm } from './math.ts';
+
+/** One position of one sequence, as the MTP module sees it. */
+export interface MtpRow {
+  /** [hiddenSize], the main model's hidden state at `position`, after its final norm. */
+  hidden: Float32Array;
+  /** The token at `position` + 1. */
+  nextTokenId: number;
+  position: number;
+  /** Of one layer, the module's own: `new LatentKvCache(config, 1)`. */
+  cache: LatentKvCache;
+  wantLogits: boolean;
+}
+
+/**
+ * The multi-token-prediction module (DeepSeek-V3 paper §2.2): from h_i and token i + 1, logits for token i + 2.
+ * Rows and failures as in `forward`; its layer's index, for the experts, is `numHiddenLayers`.
+ * Public sources disagree on whether h_i is taken before or after the final norm; the default model was trained after it.
+ */
+export async function forwardMtp(
+  model: Model,
+  rows: readonly MtpRow[],
+  experts: ExpertDispatch,
+  observe: ForwardObserver = {},
+): Promise<ForwardResult> {
+  const { config, weights } = model;
+  const { mtp } = weights;
+  if (!mtp) throw new RangeError('this model has no MTP module: num_nextn_predict_layers is 0');
+  const { hiddenSize, rmsNormEps } = config;
+  const embedding = embed(
+    model,
+    rows.map((row) => ({ tokenId: row.nextTokenId })),
+  );
+  const before = new Float32Array(rows.length * hiddenSize);
+  for (const [r, row] of rows.entries()) before.set(row.hidden, r * hiddenSize);
+
+  const both = new Float32Array(rows.length * 2 * hiddenSize);
+  const e = rmsNorm(embedding, mtp.enorm, rows.length, rmsNormEps);
+  const h = rmsNorm(before, mtp.hnorm, rows.length, rmsNormEps);
+  for (let r = 0; r < rows.length; r++) {
+    both.set(e.subarray(r * hiddenSize, (r + 1) * hiddenSize), 2 * r * hiddenSize);
+    both.set(h.subarray(r * hiddenSize, (r + 1) * hiddenSize), (2 * r + 1) * hiddenSize);
+  }
+  const x = linear(both, mtp.ehProj, rows.length, 2 * hiddenSize, hiddenSize);
+
+  const batch = openBatch(config, rows, experts, observe);
+  try {
+    await decoderLayer(batch, mtp.layer, config.numHiddenLayers, 0, x);
+  } catch (error) {
+    batch.rollback();
+    throw error;
+  }
+  const hidden = rmsNorm(x, mtp.sharedHeadNorm, rows.length, rmsNormEps);
+  return { logits: headLogits(model, rows, hidden), hidden };
+}
