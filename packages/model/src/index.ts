@@ -1,3 +1,4 @@
+export * from './chat-template.ts';
 export * from './config.ts';
 export * from './dispatch.ts';
 export * from './errors.ts';
@@ -10,6 +11,9 @@ export type { ForwardObserver } from './layer.ts';
 export * from './local-experts.ts';
 export * from './math.ts';
 export * from './mtp.ts';
+export * from './rng.ts';
 export * from './safetensors.ts';
+export * from './sampler.ts';
 export * from './tensor-names.ts';
+export * from './tokenizer.ts';
 export * from './weights.ts';

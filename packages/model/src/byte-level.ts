@@ -1,0 +1,24 @@
+/**
+ * GPT-2's reversible map between the 256 bytes and printable characters, which byte-level BPE vocabularies are written in:
+ * printable Latin-1 characters stand for themselves, the other bytes for U+0100 and on, in order.
+ */
+const byteOfChar: ReadonlyMap<string, number> = buildTable();
+
+function buildTable(): Map<string, number> {
+  const printable = (b: number) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+  const table = new Map<string, number>();
+  let next = 256;
+  for (let b = 0; b < 256; b++) table.set(String.fromCharCode(printable(b) ? b : next++), b);
+  return table;
+}
+
+/** The bytes that a vocabulary entry stands for, or undefined if it holds a character outside the map. */
+export function byteLevelBytes(token: string): Uint8Array | undefined {
+  const bytes: number[] = [];
+  for (const char of token) {
+    const byte = byteOfChar.get(char);
+    if (byte === undefined) return undefined;
+    bytes.push(byte);
+  }
+  return Uint8Array.from(bytes);
+}

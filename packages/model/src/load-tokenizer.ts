@@ -1,0 +1,53 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { readJson } from './checkpoint.ts';
+import { ModelError } from './errors.ts';
+import { Tokenizer } from './tokenizer.ts';
+
+/** The tokenizer of a Hugging Face model directory. A `chat_template.jinja` beside it wins over the one in its config. */
+export async function loadTokenizer(dir: string): Promise<Tokenizer> {
+  const tokenizer = await readJson(join(dir, 'tokenizer.json'));
+  const config = await readJson(join(dir, 'tokenizer_config.json'));
+  const template = await readIfPresent(join(dir, 'chat_template.jinja'));
+  if (template === undefined || typeof config !== 'object' || config === null) return new Tokenizer(tokenizer, config);
+  return new Tokenizer(tokenizer, { ...config, chat_template: template });
+}
+
+/** What a model's authors suggest for sampling; undefined where they say nothing. */
+export interface GenerationConfig {
+  doSample: boolean;
+  temperature: number | undefined;
+  topP: number | undefined;
+  /** Where given, these end an answer rather than config.json's. */
+  eosTokenIds: number[] | undefined;
+}
+
+const generationSchema = z.looseObject({
+  do_sample: z.boolean().default(false),
+  temperature: z.number().min(0).optional(),
+  top_p: z.number().min(0).max(1).optional(),
+  eos_token_id: z.union([z.int().min(0), z.array(z.int().min(0)).min(1)]).optional(),
+});
+
+/** `generation_config.json` of a model directory; a directory without one suggests nothing. */
+export async function loadGenerationConfig(dir: string): Promise<GenerationConfig> {
+  const path = join(dir, 'generation_config.json');
+  const parsed = generationSchema.safeParse((await readIfPresent(path)) === undefined ? {} : await readJson(path));
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!;
+    const key = issue.path.join('.');
+    throw new ModelError('bad-value', key, `${path}: ${key}: ${issue.message}`);
+  }
+  const { do_sample: doSample, temperature, top_p: topP, eos_token_id: eos } = parsed.data;
+  return { doSample, temperature, topP, eosTokenIds: typeof eos === 'number' ? [eos] : eos };
+}
+
+async function readIfPresent(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,104 @@
+import { ModelError } from './errors.ts';
+import type { Rng } from './rng.ts';
+
+export interface SamplingOptions {
+  /** 0: the largest logit, the lower index on a tie; `rng` is then not used. */
+  temperature: number;
+  /** Sample from the smallest set of most probable tokens that holds at least this much probability; 1: from all of them. */
+  topP: number;
+  rng: Rng;
+}
+
+/**
+ * Choose the next token. logits [vocabSize] are not changed.
+ * Throws a ModelError `bad-value` when they hold NaN or +∞, or nothing but −∞: something before has gone wrong.
+ */
+export function sample(logits: Float32Array, { temperature, topP, rng }: SamplingOptions): number {
+  const best = argmax(logits);
+  if (temperature === 0) return best;
+  const weights = new Float64Array(logits.length);
+  let total = 0;
+  for (let i = 0; i < logits.length; i++) {
+    weights[i] = Math.exp((logits[i]! - logits[best]!) / temperature);
+    total += weights[i]!;
+  }
+  if (topP >= 1) return draw(weights, undefined, total, rng);
+  const { tokens, mass } = nucleus(weights, total, topP);
+  return draw(weights, tokens, mass, rng);
+}
+
+/** The most probable tokens, best first, until they hold `topP` of `total`; at least one. */
+function nucleus(weights: Float64Array, total: number, topP: number): { tokens: number[]; mass: number } {
+  // Tokens below this share could all be dropped and topP would remain, so that none of them needs sorting.
+  const floor = (total * (1 - topP)) / weights.length;
+  const candidates: number[] = [];
+  for (let i = 0; i < weights.length; i++) if (weights[i]! >= floor) candidates.push(i);
+  candidates.sort((a, b) => weights[b]! - weights[a]! || a - b);
+  let mass = 0;
+  let count = 0;
+  while (count < candidates.length && (count === 0 || mass < topP * total)) mass += weights[candidates[count++]!]!;
+  return { tokens: candidates.slice(0, count), mass };
+}
+
+/** One of `tokens` (all, if undefined), each with probability weight / mass. */
+function draw(weights: Float64Array, tokens: readonly number[] | undefined, mass: number, rng: Rng): number {
+  const target = rng() * mass;
+  const count = tokens?.length ?? weights.length;
+  let sum = 0;
+  let last = 0;
+  for (let i = 0; i < count; i++) {
+    const token = tokens ? tokens[i]! : i;
+    if (weights[token] === 0) continue;
+    sum += weights[token]!;
+    last = token;
+    if (target < sum) return token;
+  }
+  return last; // Rounding left the sum a hair below the mass.
+}
+
+/** Index of the largest logit, the lower one on a tie. Throws as `sample` does. */
+export function argmax(logits: Float32Array): number {
+  let best = 0;
+  for (let i = 0; i < logits.length; i++) {
+    const value = logits[i]!;
+    if (Number.isNaN(value) || value === Number.POSITIVE_INFINITY) {
+      throw new ModelError(
+        'bad-value',
+        'logits',
+        `logits hold ${value} at token ${i}: a weight or an expert's result is damaged`,
+      );
+    }
+    if (value > logits[best]!) best = i;
+  }
+  if (logits.length === 0 || logits[best] === Number.NEGATIVE_INFINITY) {
+    throw new ModelError('bad-value', 'logits', 'logits hold no token that could be chosen');
+  }
+  return best;
+}
+
+/** Natural logarithm of a token's probability under the logits as they are (temperature 1, all tokens). */
+export function logSoftmaxAt(logits: Float32Array, tokenId: number): number {
+  return logits[tokenId]! - logSumExp(logits);
+}
+
+/** The n most probable tokens with their log-probabilities, best first, the lower index first on a tie. */
+export function topLogprobs(logits: Float32Array, n: number): { tokenId: number; logprob: number }[] {
+  const norm = logSumExp(logits);
+  const best: number[] = [];
+  for (let i = 0; i < logits.length; i++) {
+    if (best.length === n && (n === 0 || logits[i]! <= logits[best[n - 1]!]!)) continue;
+    let at = best.length;
+    while (at > 0 && logits[i]! > logits[best[at - 1]!]!) at--;
+    best.splice(at, 0, i);
+    if (best.length > n) best.pop();
+  }
+  return best.map((tokenId) => ({ tokenId, logprob: logits[tokenId]! - norm }));
+}
+
+/** ln Σ exp(logits). */
+function logSumExp(logits: Float32Array): number {
+  const max = logits[argmax(logits)]!;
+  let sum = 0;
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - max);
+  return max + Math.log(sum);
+}

@@ -1,0 +1,197 @@
+import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
+import { z } from 'zod';
+import { byteLevelBytes } from './byte-level.ts';
+import { ChatTemplate } from './chat-template.ts';
+import { ModelError } from './errors.ts';
+
+const tokenName = z.union([z.string(), z.object({ content: z.string() }).transform((token) => token.content)]);
+
+const configSchema = z.looseObject({
+  bos_token: tokenName.nullish(),
+  eos_token: tokenName.nullish(),
+  add_bos_token: z.boolean().default(false),
+  chat_template: z.union([z.string(), z.array(z.object({ name: z.string(), template: z.string() }))]).nullish(),
+});
+
+const decoderSchema: z.ZodType<Decoder> = z.lazy(() =>
+  z.looseObject({ type: z.string(), decoders: z.array(decoderSchema).optional() }),
+);
+interface Decoder {
+  type: string;
+  decoders?: Decoder[] | undefined;
+}
+
+const tokenizerSchema = z.looseObject({
+  model: z.looseObject({ type: z.literal('BPE'), vocab: z.record(z.string(), z.int().min(0)) }),
+  decoder: decoderSchema,
+  added_tokens: z.array(
+    z.looseObject({ id: z.int().min(0), content: z.string().min(1), special: z.boolean().default(false) }),
+  ),
+});
+
+const NO_BYTES = new Uint8Array(0);
+
+/**
+ * A byte-level BPE tokenizer in Hugging Face's files.
+ *
+ * Text that spells a special token ("<|endoftext|>") is encoded as that token, as Hugging Face's tokenizers do by default: a
+ * prompt can therefore hold an end-of-text, which is how several documents are put into one text. It can do no more than
+ * that: ids carry no privilege in Shoal.
+ */
+export class Tokenizer {
+  /** Highest token id + 1. A model's `vocabSize` may be larger, for alignment. */
+  readonly vocabSize: number;
+  /** Whether prompts begin with `bosTokenId` (`add_bos_token`). */
+  readonly addBosToken: boolean;
+  readonly bosTokenId: number | undefined;
+  readonly eosTokenId: number | undefined;
+  readonly specialTokenIds: ReadonlySet<number>;
+  /** undefined where the model has none. */
+  readonly chatTemplate: ChatTemplate | undefined;
+  readonly #hf: HfTokenizer;
+  /** By id. */
+  readonly #bytes: Uint8Array[] = [];
+
+  /** From the parsed `tokenizer.json` and `tokenizer_config.json`. Throws a ModelError when they are not understood. */
+  constructor(tokenizerJson: unknown, configJson: unknown) {
+    const spec = parse(tokenizerSchema, tokenizerJson, 'tokenizer.json');
+    const config = parse(configSchema, configJson, 'tokenizer_config.json');
+    if (!isByteLevel(spec.decoder)) {
+      throw new ModelError(
+        'unsupported',
+        'decoder',
+        `tokenizer.json: decoder ${spec.decoder.type}; this version reads byte-level BPE only`,
+      );
+    }
+    try {
+      this.#hf = new HfTokenizer(tokenizerJson as object, configJson as object);
+    } catch (cause) {
+      throw new ModelError(
+        'bad-tokenizer',
+        undefined,
+        `tokenizer.json: ${cause instanceof Error ? cause.message : String(cause)}`,
+        { cause },
+      );
+    }
+    this.#fillBytes(spec);
+    this.vocabSize = this.#bytes.length;
+    this.specialTokenIds = new Set(spec.added_tokens.flatMap((token) => (token.special ? [token.id] : [])));
+    this.bosTokenId = this.#idOf(config.bos_token, 'bos_token');
+    this.eosTokenId = this.#idOf(config.eos_token, 'eos_token');
+    this.addBosToken = config.add_bos_token;
+    if (this.addBosToken && this.bosTokenId === undefined) {
+      throw new ModelError(
+        'contradiction',
+        'add_bos_token',
+        'tokenizer_config.json: add_bos_token is true but bos_token is not set',
+      );
+    }
+    this.chatTemplate = chatTemplate(config);
+  }
+
+  /** Token ids of a text, nothing added. */
+  encode(text: string): number[] {
+    if (text === '') return [];
+    const { ids } = this.#hf.encode(text, { add_special_tokens: false });
+    for (const id of ids) {
+      if (!Number.isInteger(id))
+        throw new ModelError('bad-tokenizer', 'vocab', 'tokenizer.json: the text has a piece without a token');
+    }
+    return ids;
+  }
+
+  /** Token ids of a prompt: begins with `bosTokenId` where the model wants one, and not twice if the text says so itself. */
+  encodePrompt(text: string): number[] {
+    const ids = this.encode(text);
+    return this.addBosToken && ids[0] !== this.bosTokenId ? [this.bosTokenId!, ...ids] : ids;
+  }
+
+  /** Text of token ids: special tokens left out, an incomplete character at the end too (as a streamed answer ends). */
+  decode(ids: Iterable<number>): string {
+    const detokenizer = this.detokenizer();
+    let text = '';
+    for (const id of ids) text += detokenizer.push(id);
+    return text + detokenizer.flush();
+  }
+
+  /** A decoder for one answer's tokens as they come. */
+  detokenizer(): Detokenizer {
+    return new Detokenizer((id) => (this.specialTokenIds.has(id) ? NO_BYTES : this.tokenBytes(id)));
+  }
+
+  /** UTF-8 bytes of one token, which may begin or end inside a character; none for an id without a token. */
+  tokenBytes(id: number): Uint8Array {
+    return this.#bytes[id] ?? NO_BYTES;
+  }
+
+  #fillBytes(spec: z.infer<typeof tokenizerSchema>): void {
+    const utf8 = new TextEncoder();
+    const added = new Map(spec.added_tokens.map((token) => [token.id, utf8.encode(token.content)]));
+    for (const [token, id] of Object.entries(spec.model.vocab)) {
+      const bytes = added.get(id) ?? byteLevelBytes(token);
+      if (!bytes) {
+        throw new ModelError(
+          'bad-tokenizer',
+          'vocab',
+          `tokenizer.json: token ${id} ${JSON.stringify(token)} is not written in byte-level characters`,
+        );
+      }
+      this.#bytes[id] = bytes;
+    }
+    for (const [id, bytes] of added) this.#bytes[id] = bytes;
+  }
+
+  #idOf(token: string | null | undefined, key: string): number | undefined {
+    if (token === null || token === undefined) return undefined;
+    const id = this.#hf.token_to_id(token);
+    if (id === undefined)
+      throw new ModelError(
+        'contradiction',
+        key,
+        `tokenizer_config.json: ${key} ${JSON.stringify(token)} is not in tokenizer.json`,
+      );
+    return id;
+  }
+}
+
+/** Turns tokens into text as they come: only whole characters leave it, so that nothing sent has to be taken back. */
+export class Detokenizer {
+  readonly #bytesOf: (id: number) => Uint8Array;
+  // A byte-order mark is text like any other here.
+  #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+
+  constructor(bytesOf: (id: number) => Uint8Array) {
+    this.#bytesOf = bytesOf;
+  }
+
+  /** The text that is complete with this token; the rest of a begun character waits for its other bytes. */
+  push(id: number): string {
+    return this.#utf8.decode(this.#bytesOf(id), { stream: true });
+  }
+
+  /** End of the answer: a character that never became complete is dropped. Always ''; the detokenizer can begin again. */
+  flush(): string {
+    this.#utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+    return '';
+  }
+}
+
+function isByteLevel(decoder: Decoder): boolean {
+  return decoder.type === 'ByteLevel' || (decoder.type === 'Sequence' && (decoder.decoders ?? []).some(isByteLevel));
+}
+
+function chatTemplate(config: z.infer<typeof configSchema>): ChatTemplate | undefined {
+  const { chat_template: given, bos_token: bos, eos_token: eos } = config;
+  // Where there are several (for tools, for retrieval), plain chat uses the one named "default".
+  const source = typeof given === 'string' ? given : given?.find((entry) => entry.name === 'default')?.template;
+  if (source === undefined) return undefined;
+  return new ChatTemplate(source, { ...(bos ? { bos_token: bos } : {}), ...(eos ? { eos_token: eos } : {}) });
+}
+
+function parse<S extends z.ZodType>(schema: S, json: unknown, file: string): z.infer<S> {
+  const parsed = schema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  const key = issue.path.join('.');
+  throw new ModelError('bad-tokenizer', key || undefined, `${file}: ${key || 'the file'}: ${issue.message}`);
+}
