@@ -1,0 +1,102 @@
+import type { FlowView } from '@shoal/protocol';
+import { Chart } from '../Chart.tsx';
+import { Against, Figure } from '../Figure.tsx';
+import { formatBytes, formatFigure, formatMemory, formatMs, formatNumber, formatShare } from '../format.ts';
+
+export function Flow({ flow }: { flow: FlowView }) {
+  return (
+    <section class="card" id="flow" aria-labelledby="flow-title" tabIndex={-1}>
+      <h2 id="flow-title">Flow</h2>
+      <div class="flow">
+        <div class="wide">
+          <h3>Tokens per second, last 120 s</h3>
+          <Chart values={flow.tokensPerSecondHistory} unit="tokens/s" label="Tokens per second" heightPx={150} />
+          <p class="muted">{formatNumber(flow.tokensTotal)} tokens since start</p>
+        </div>
+        <TimeSplit split={flow.timeSplitMs} />
+        <div>
+          <h3>Laps per token</h3>
+          <Against
+            rows={[
+              reading('measured', flow.lapsPerToken, formatFigure),
+              { ...reading('floor', flow.floorLapsPerToken, formatFigure), kind: 'reference' },
+            ]}
+          />
+        </div>
+        <div>
+          <h3>Bytes per token on the wire{times(flow.bytesPerToken, flow.floorBytesPerToken)}</h3>
+          <Against
+            rows={[
+              reading('measured', flow.bytesPerToken, formatBytes),
+              { ...reading('floor', flow.floorBytesPerToken, formatBytes), kind: 'reference' },
+            ]}
+          />
+        </div>
+        <div>
+          <h3>Expert work done by tabs</h3>
+          <p class="big">
+            <Figure value={flow.tabShare} format={formatShare} why="No expert work yet since the start" />
+          </p>
+          <span class="track" aria-hidden="true">
+            <span class="bar ours" style={{ width: `${(flow.tabShare ?? 0) * 100}%` }} />
+          </span>
+          <p class="muted">
+            The rest is computed by the coordinator. {formatNumber(flow.uncoveredExperts)} experts are held by no tab.
+          </p>
+        </div>
+        <div>
+          <h3>KV cache per token{times(flow.mhaBytesPerToken, flow.kvBytesPerToken, 'smaller')}</h3>
+          <Against
+            rows={[
+              reading('latent (ours)', flow.kvBytesPerToken, formatMemory),
+              { ...reading('plain attention', flow.mhaBytesPerToken, formatMemory), kind: 'reference' },
+            ]}
+          />
+          <p class="muted">{formatMemory(flow.kvBytesInUse)} in use now</p>
+        </div>
+      </div>
+    </section>
+  );
+}
+
+function reading(name: string, value: number | null, format: (value: number) => string) {
+  return { name, value, text: value === null ? '' : format(value), kind: 'ours' as const };
+}
+
+function times(value: number | null, reference: number, word?: string): string {
+  if (value === null || value <= 0 || reference <= 0) return '';
+  return word ? `, ${formatFigure(value / reference)} × ${word}` : `, ${formatFigure(value / reference)} × the floor`;
+}
+
+const parts = [
+  { key: 'engine', name: 'engine', what: 'attention, gate, head: the coordinator’s own work' },
+  { key: 'queue', name: 'queue', what: 'waiting before a lap is sent' },
+  { key: 'wire', name: 'wire', what: 'on the way to tabs and back' },
+  { key: 'compute', name: 'compute', what: 'experts on the tabs’ GPUs' },
+] as const;
+
+function TimeSplit({ split }: { split: FlowView['timeSplitMs'] }) {
+  const total = parts.reduce((sum, part) => sum + (split[part.key] ?? 0), 0);
+  return (
+    <div class="split">
+      <h3>Time of one forward pass{total > 0 ? `, ${formatMs(total)}` : ''}</h3>
+      <div class="stack" aria-hidden="true">
+        {parts.map((part) => (
+          <span class={`part-${part.key}`} style={{ flexGrow: total > 0 ? (split[part.key] ?? 0) / total : 0 }} />
+        ))}
+      </div>
+      <dl class="stack-legend">
+        {parts.map((part) => (
+          <div title={part.what}>
+            <dt>
+              <span class={`swatch part-${part.key}`} aria-hidden="true" /> {part.name}
+            </dt>
+            <dd>
+              <Figure value={split[part.key]} format={formatMs} why={`Not measured: ${part.what}`} />
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </div>
+  );
+}

@@ -1,0 +1,89 @@
+import { useSignal } from '@preact/signals';
+import type { Command, ConsoleEvent, PeerView } from '@shoal/protocol';
+import { useId, useRef } from 'preact/hooks';
+import { Chart } from '../Chart.tsx';
+import { formatBytes, formatNumber } from '../format.ts';
+import { command } from './connection.ts';
+import { EventRows } from './EventLog.tsx';
+
+/** A peer's own log is a glance; all of it is in the event log, filtered by its id. */
+const EVENTS_SHOWN = 20;
+
+interface PanelProps {
+  peer: PeerView;
+  events: ConsoleEvent[];
+  onResult: (ok: boolean, text: string) => void;
+}
+
+export function PeerPanel({ peer, events, onResult }: PanelProps) {
+  const busy = useSignal(false);
+  const dialog = useRef<HTMLDialogElement>(null);
+  const titleId = useId();
+  const own = events.filter((event) => event.peerId === peer.peerId).slice(-EVENTS_SHOWN);
+
+  const send = async (name: Command['command']): Promise<void> => {
+    busy.value = true;
+    const reply = await command({ command: name, peerId: peer.peerId });
+    busy.value = false;
+    const done = name === 'drain' ? 'is draining: it gets no new work' : 'was removed';
+    if (reply.ok) onResult(true, `${peer.peerId} ${done}.`);
+    else onResult(false, `${peer.peerId}: ${reply.message}`);
+  };
+
+  return (
+    <div class="peer-panel">
+      <div>
+        <h3>Lap time, last 60 s</h3>
+        <Chart values={peer.lapHistoryMs} unit="ms" label={`Median lap time of ${peer.peerId}`} heightPx={130} />
+        <p class="muted">
+          {formatNumber(peer.rows)} rows computed · {formatBytes(peer.bytesSent)} sent to it ·{' '}
+          {formatBytes(peer.bytesReceived)} received
+        </p>
+      </div>
+      <div>
+        <h3>Its events</h3>
+        {own.length === 0 ? <p class="muted">None yet.</p> : <EventRows events={own} />}
+        <p class="actions">
+          <button
+            type="button"
+            disabled={busy.value || peer.state === 'draining' || peer.state === 'gone'}
+            onClick={() => void send('drain')}
+          >
+            Drain
+          </button>
+          <button
+            type="button"
+            class="danger"
+            disabled={busy.value || peer.state === 'gone'}
+            onClick={() => dialog.current?.showModal()}
+          >
+            Remove…
+          </button>
+          {busy.value && <span role="status">Waiting for the coordinator…</span>}
+        </p>
+      </div>
+      <dialog ref={dialog} aria-labelledby={titleId}>
+        <h3 id={titleId}>Remove {peer.peerId}?</h3>
+        <p>
+          Its connection is closed at once and its {formatNumber(peer.experts)} experts go to other tabs or to the
+          coordinator. Running answers go on. <i>Drain</i> is the gentle way.
+        </p>
+        <p class="actions">
+          <button
+            type="button"
+            class="danger"
+            onClick={() => {
+              dialog.current?.close();
+              void send('remove');
+            }}
+          >
+            Remove
+          </button>
+          <button type="button" onClick={() => dialog.current?.close()}>
+            Keep
+          </button>
+        </p>
+      </dialog>
+    </div>
+  );
+}

@@ -1,0 +1,62 @@
+import type { RequestView } from '@shoal/protocol';
+import { type Tone, ToneIcon } from './peer-state.tsx';
+import { formatDuration, formatNumber, plural } from '../format.ts';
+
+const tones: Record<RequestView['state'], Tone> = { queued: 'waiting', prefill: 'working', decode: 'working' };
+
+export function Requests({ requests, queued }: { requests: RequestView[]; queued: number }) {
+  return (
+    <section class="card" id="requests" aria-labelledby="requests-title" tabIndex={-1}>
+      <h2 id="requests-title">Requests</h2>
+      <p class="muted">
+        {plural(requests.filter((request) => request.state !== 'queued').length, 'stream')} running,{' '}
+        {formatNumber(queued)} in the queue.
+      </p>
+      {requests.length > 0 && (
+        <div class="table-scroll" role="region" aria-labelledby="requests-title" tabIndex={0}>
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Request</th>
+                <th scope="col">State</th>
+                <th scope="col" class="numeric">
+                  Prompt tokens
+                </th>
+                <th scope="col" class="numeric">
+                  Written, of at most
+                </th>
+                <th scope="col" class="numeric">
+                  Age
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {requests.map((request) => (
+                <tr key={request.id}>
+                  <td class="id">{request.id}</td>
+                  <td>
+                    <span class={`state tone-${tones[request.state]}`}>
+                      <ToneIcon tone={tones[request.state]} /> {request.state}
+                    </span>
+                  </td>
+                  <td class="numeric">{formatNumber(request.promptTokens)}</td>
+                  <td class="numeric">
+                    {formatNumber(request.completionTokens)}
+                    <span class="of"> of {formatNumber(request.maxTokens)}</span>
+                    <span class="track" aria-hidden="true">
+                      <span
+                        class="bar ours"
+                        style={{ width: `${(request.completionTokens / Math.max(1, request.maxTokens)) * 100}%` }}
+                      />
+                    </span>
+                  </td>
+                  <td class="numeric">{formatDuration(request.ageMs)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </section>
+  );
+}

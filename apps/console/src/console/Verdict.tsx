@@ -1,0 +1,41 @@
+import type { ConsoleSnapshot } from '@shoal/protocol';
+import { Tile } from '../Figure.tsx';
+import { formatFigure, formatNumber } from '../format.ts';
+import { type Tone, ToneIcon } from './peer-state.tsx';
+
+const tones: Record<ConsoleSnapshot['verdict']['state'], Tone> = {
+  serving: 'working',
+  uncovered: 'trouble',
+  alone: 'waiting',
+  draining: 'away',
+};
+
+/** The operator's first question, answered: is it healthy, and if not, where to look. */
+export function Verdict({ now }: { now: ConsoleSnapshot }) {
+  const { verdict } = now;
+  const tone = tones[verdict.state];
+  const streams = now.requests.filter((request) => request.state !== 'queued').length;
+  const tabs = now.peers.filter((peer) => peer.state !== 'gone').length;
+  return (
+    <section class={`verdict edge-${tone}`} aria-label="Verdict">
+      <div class="verdict-words">
+        <p class="verdict-text">
+          <ToneIcon tone={tone} />
+          <span>{verdict.text}</span>
+        </p>
+        {verdict.attention ? (
+          <p>
+            Look at: <a href={verdict.attention.href}>{verdict.attention.text}</a>
+          </p>
+        ) : (
+          <p class="muted">Nothing needs your attention.</p>
+        )}
+      </div>
+      <dl class="tiles">
+        <Tile label="tokens/s">{formatFigure(now.flow.tokensPerSecond)}</Tile>
+        <Tile label={streams === 1 ? 'stream' : 'streams'}>{formatNumber(streams)}</Tile>
+        <Tile label={tabs === 1 ? 'tab' : 'tabs'}>{formatNumber(tabs)}</Tile>
+      </dl>
+    </section>
+  );
+}

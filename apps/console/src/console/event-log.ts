@@ -1,0 +1,57 @@
+import type { ConsoleEvent } from '@shoal/protocol';
+
+/** What a day of a busy swarm comes to; older ones are in the coordinator's log. */
+export const EVENTS_KEPT = 5_000;
+
+export interface EventFilter {
+  level: ConsoleEvent['level'] | 'all';
+  kind: ConsoleEvent['kind'] | 'all';
+  text: string;
+}
+
+/**
+ * Adds news to what is known, oldest first. A reconnection brings the backlog again, and a restarted coordinator counts
+ * `seq` from the beginning: an event is known by its time and number together.
+ */
+export function mergeEvents(known: readonly ConsoleEvent[], news: readonly ConsoleEvent[]): ConsoleEvent[] {
+  const byKey = new Map(known.map((event) => [`${event.timeMs}:${event.seq}`, event]));
+  for (const event of news) byKey.set(`${event.timeMs}:${event.seq}`, event);
+  return [...byKey.values()].sort((a, b) => a.timeMs - b.timeMs || a.seq - b.seq).slice(-EVENTS_KEPT);
+}
+
+export function filterEvents(events: readonly ConsoleEvent[], filter: EventFilter): ConsoleEvent[] {
+  const words = filter.text.trim().toLowerCase();
+  return events.filter(
+    (event) =>
+      (filter.level === 'all' || event.level === filter.level) &&
+      (filter.kind === 'all' || event.kind === filter.kind) &&
+      (words === '' || `${event.text} ${event.peerId ?? ''}`.toLowerCase().includes(words)),
+  );
+}
+
+const columns = ['seq', 'time', 'level', 'kind', 'peerId', 'text'] as const;
+
+/** RFC 4180: CRLF line ends, a header line, quotes doubled. */
+export function eventsToCsv(events: readonly ConsoleEvent[]): string {
+  const rows = events.map((event) =>
+    [
+      String(event.seq),
+      new Date(event.timeMs).toISOString(),
+      event.level,
+      event.kind,
+      event.peerId ?? '',
+      event.text,
+    ].map(csvCell),
+  );
+  return [columns.join(','), ...rows.map((row) => row.join(','))].join('\r\n') + '\r\n';
+}
+
+/** A donor's browser chooses some of these words, and a spreadsheet runs a cell that begins like a formula. */
+export function csvCell(text: string): string {
+  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+export function eventsToJson(events: readonly ConsoleEvent[]): string {
+  return JSON.stringify(events, null, 2) + '\n';
+}

@@ -1,0 +1,44 @@
+import type { PlacementView } from '@shoal/protocol';
+import { formatNumber, formatRanges, plural } from '../format.ts';
+
+/** The map in one or two sentences: for screen readers, and for whoever would rather read than look. */
+export function mapSummary(placement: PlacementView): string {
+  const counts = placement.replicas.flat();
+  const size = `${plural(placement.layers.length, 'layer')} of ${placement.expertsPerLayer} experts (epoch ${placement.epoch})`;
+  if (counts.length === 0) return `${size}. Nothing is placed.`;
+  const uncovered = counts.filter((count) => count === 0).length;
+  const single = counts.filter((count) => count === 1).length;
+  if (uncovered === counts.length) return `${size}. No expert is on any tab: the coordinator computes all of them.`;
+  const cover =
+    uncovered === 0
+      ? `All ${formatNumber(counts.length)} experts are on at least one tab`
+      : `${formatNumber(uncovered)} of ${formatNumber(counts.length)} experts are on no tab (layers ${formatRanges(
+          placement.layers.filter((_, i) => placement.replicas[i]?.includes(0)),
+        )})`;
+  const copies = single === 0 ? 'none has only one replica' : `${formatNumber(single)} have only one replica`;
+  return `${size}. ${cover}; ${copies}.`;
+}
+
+export interface LayerSummary {
+  layer: number;
+  covered: number;
+  uncovered: { count: number; text: string };
+  fewest: number;
+  tabs: number;
+  rowsPerSecond: number;
+}
+
+export function layerSummaries(placement: PlacementView): LayerSummary[] {
+  return placement.layers.map((layer, row) => {
+    const replicas = placement.replicas[row] ?? [];
+    const missing = replicas.flatMap((count, expert) => (count === 0 ? [expert] : []));
+    return {
+      layer,
+      covered: replicas.length - missing.length,
+      uncovered: { count: missing.length, text: missing.length === 0 ? 'none' : formatRanges(missing) },
+      fewest: Math.min(...replicas),
+      tabs: new Set(placement.holders[row]?.flat()).size,
+      rowsPerSecond: (placement.load[row] ?? []).reduce((sum, rows) => sum + rows, 0),
+    };
+  });
+}

@@ -1,0 +1,64 @@
+import type { PeerView } from '@shoal/protocol';
+
+export type PeerColumn =
+  | 'peerId'
+  | 'state'
+  | 'adapter'
+  | 'address'
+  | 'memory'
+  | 'experts'
+  | 'rowsPerSecond'
+  | 'lapMsP50'
+  | 'lapMsP95'
+  | 'rttMs'
+  | 'lossShare'
+  | 'workShare'
+  | 'sinceMs';
+
+export interface Order {
+  column: PeerColumn;
+  direction: 'ascending' | 'descending';
+}
+
+const keys: Record<PeerColumn, (peer: PeerView) => string | number | null> = {
+  peerId: (peer) => peer.peerId,
+  state: (peer) => peer.state,
+  adapter: (peer) => peer.adapter,
+  address: (peer) => peer.address,
+  memory: (peer) => peer.allocatedBytes,
+  experts: (peer) => peer.experts,
+  rowsPerSecond: (peer) => peer.rowsPerSecond,
+  lapMsP50: (peer) => peer.lapMsP50,
+  lapMsP95: (peer) => peer.lapMsP95,
+  rttMs: (peer) => peer.rttMs,
+  lossShare: (peer) => peer.lossShare,
+  workShare: (peer) => peer.workShare,
+  sinceMs: (peer) => peer.sinceMs,
+};
+
+/** A second press on the same column turns it round; figures begin with the largest, words with A. */
+export function nextOrder(order: Order, column: PeerColumn): Order {
+  if (order.column === column) {
+    return { column, direction: order.direction === 'ascending' ? 'descending' : 'ascending' };
+  }
+  const words: readonly PeerColumn[] = ['peerId', 'state', 'adapter', 'address', 'sinceMs'];
+  return { column, direction: words.includes(column) ? 'ascending' : 'descending' };
+}
+
+/** What is not known stands last either way; equals stay in the order of their ids, so that rows do not dance each second. */
+export function sortPeers(peers: readonly PeerView[], order: Order): PeerView[] {
+  const key = keys[order.column];
+  const sign = order.direction === 'ascending' ? 1 : -1;
+  return [...peers].sort((a, b) => {
+    const [x, y] = [key(a), key(b)];
+    if (x === null || y === null) return x === y ? byId(a, b) : x === null ? 1 : -1;
+    return sign * compare(x, y) || byId(a, b);
+  });
+}
+
+function compare(x: string | number, y: string | number): number {
+  if (typeof x === 'number' && typeof y === 'number') return x - y;
+  return String(x).localeCompare(String(y), 'en', { numeric: true });
+}
+
+const byId = (a: PeerView, b: PeerView): number => compare(a.peerId, b.peerId);

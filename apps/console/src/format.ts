@@ -1,0 +1,90 @@
+/** Figures as people read them: always a unit, a stated number of digits, and an en dash where there is nothing to say. */
+
+export const NOTHING = '–';
+
+const formats = new Map<number, Intl.NumberFormat>();
+
+/** `12345.678, 1` → `12,345.7`. */
+export function formatNumber(value: number, digits = 0): string {
+  let format = formats.get(digits);
+  if (!format) {
+    format = new Intl.NumberFormat('en-GB', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    formats.set(digits, format);
+  }
+  return format.format(value);
+}
+
+/** Three significant digits at most below a thousand, so that a column of figures stays narrow. */
+export function formatFigure(value: number): string {
+  const size = Math.abs(value);
+  if (size === 0 || size >= 100) return formatNumber(value);
+  return formatNumber(value, size >= 10 ? 1 : 2);
+}
+
+function scaled(value: number, base: number, units: readonly string[]): string {
+  let size = value;
+  let unit = 0;
+  while (Math.abs(size) >= base && unit < units.length - 1) {
+    size /= base;
+    unit += 1;
+  }
+  return `${unit === 0 ? formatNumber(size) : formatFigure(size)} ${units[unit] ?? ''}`;
+}
+
+/** Traffic, in powers of 1000: `20,480` → `20.5 kB`. */
+export function formatBytes(bytes: number): string {
+  return scaled(bytes, 1000, ['B', 'kB', 'MB', 'GB', 'TB']);
+}
+
+/** Memory, in powers of 1024: `1073741824` → `1.00 GiB`. */
+export function formatMemory(bytes: number): string {
+  return scaled(bytes, 1024, ['B', 'KiB', 'MiB', 'GiB', 'TiB']);
+}
+
+/** `4.236` → `4.24 ms`; from ten seconds on in seconds. */
+export function formatMs(ms: number): string {
+  return ms >= 10_000 ? `${formatFigure(ms / 1000)} s` : `${formatFigure(ms)} ms`;
+}
+
+/** A share from 0 to 1 as per cent; nearly nothing and nearly everything are not rounded to nothing and everything. */
+export function formatShare(share: number): string {
+  const percent = share * 100;
+  if (percent > 0 && percent < 0.1) return '< 0.1 %';
+  if (percent < 100 && percent > 99.9) return '> 99.9 %';
+  return `${percent === 0 || percent === 100 ? formatNumber(percent) : formatNumber(percent, 1)} %`;
+}
+
+/** `3725000` → `1 h 2 min`: the two largest parts. */
+export function formatDuration(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${seconds % 60} s`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${hours} h ${minutes % 60} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+/** Local time of day, `HH:MM:SS`. */
+export function formatClock(timeMs: number): string {
+  const time = new Date(timeMs);
+  return [time.getHours(), time.getMinutes(), time.getSeconds()].map((n) => String(n).padStart(2, '0')).join(':');
+}
+
+/** `[3, 4, 5, 7]` → `3–5, 7`. */
+export function formatRanges(numbers: readonly number[]): string {
+  const sorted = [...new Set(numbers)].sort((a, b) => a - b);
+  const parts: string[] = [];
+  for (let i = 0; i < sorted.length; i++) {
+    const first = sorted[i] as number;
+    while (sorted[i + 1] === (sorted[i] as number) + 1) i++;
+    const last = sorted[i] as number;
+    parts.push(first === last ? `${first}` : `${first}–${last}`);
+  }
+  return parts.join(', ');
+}
+
+/** `1, 'tab'` → `1 tab`, `2, 'tab'` → `2 tabs`. */
+export function plural(count: number, noun: string, nouns = `${noun}s`): string {
+  return `${formatNumber(count)} ${count === 1 ? noun : nouns}`;
+}

@@ -1,0 +1,15 @@
+import { render } from 'preact';
+import 'uplot/dist/uPlot.min.css';
+import './styles.css';
+
+// One document serves both pages; each loads only its own code.
+const root = document.getElementById('root');
+if (!root) throw new Error('index.html has no element #root');
+
+if (location.pathname.startsWith('/playground')) {
+  const { PlaygroundPage } = await import('./playground/PlaygroundPage.tsx');
+  render(<PlaygroundPage />, root);
+} else {
+  const { ConsolePage } = await import('./console/ConsolePage.tsx');
+  render(<ConsolePage />, root);
+}

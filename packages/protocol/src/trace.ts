@@ -1,0 +1,35 @@
+import { z } from 'zod';
+
+/**
+ * What a completion chunk carries beside OpenAI's fields when the request asked `shoal: { trace: true }`: for each token
+ * of the chunk, which experts of which layers answered, on which tabs, and how long each lap took.
+ */
+export const lapTraceSchema = z.object({
+  /** The model's own layer number. */
+  layer: z.number().int().min(0).max(65535),
+  lapMs: z.number().nonnegative(),
+  experts: z
+    .array(
+      z.object({
+        expert: z.number().int().min(0).max(65535),
+        /** The gate's weight. */
+        weight: z.number(),
+        /** null: the coordinator computed this expert itself. */
+        peerId: z.string().max(64).nullable(),
+      }),
+    )
+    .max(1024),
+});
+
+export const tokenTraceSchema = z.object({
+  id: z.number().int().nonnegative(),
+  /** The token's text; empty where it is part of a character that a later token completes. */
+  text: z.string().max(1000),
+  laps: z.array(lapTraceSchema).max(1024),
+});
+export type TokenTrace = z.infer<typeof tokenTraceSchema>;
+export type TokenLap = z.infer<typeof lapTraceSchema>;
+
+/** A chunk's `shoal` field. */
+export const chunkTraceSchema = z.object({ tokens: z.array(tokenTraceSchema).max(4096) });
+export type ChunkTrace = z.infer<typeof chunkTraceSchema>;
