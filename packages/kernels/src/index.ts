@@ -1,1 +1,21 @@
+import type { ExpertShape } from '@shoal/weights';
+import type { WebGpuBackend } from './webgpu/create.ts';
+
 export * from './backend.ts';
+export { MAX_ASSIGNMENTS_PER_ROW } from './lap.ts';
+export { createReferenceBackend } from './reference.ts';
+export type { WebGpuAdapterInfo, WebGpuBackend } from './webgpu/create.ts';
+
+/**
+ * A backend on a WebGPU device of its own, its pipelines compiled. `gpu` is `navigator.gpu` or an adapter already chosen.
+ * Throws KernelError `no-adapter`, `limits`, `compile` or `out-of-memory`.
+ */
+export async function createWebGpuBackend(options: {
+  gpu: GPU | GPUAdapter;
+  shape: ExpertShape;
+}): Promise<WebGpuBackend> {
+  // Imported when called: the shaders are `?raw` imports, which Vite understands and plain Node does not, and the
+  // coordinator loads this package in plain Node for its reference backend.
+  const webgpu = await import('./webgpu/create.ts');
+  return webgpu.createWebGpuBackend(options);
+}

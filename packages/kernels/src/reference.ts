@@ -1,0 +1,112 @@
+import { f16ToF32 } from '@shoal/model';
+import { shardBytes, unpackExpert, WeightsError, type ExpertShape, type ExpertWeights } from '@shoal/weights';
+import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput } from './backend.ts';
+import { checkLap, rowStart } from './lap.ts';
+
+/**
+ * The expert FFN in plain TypeScript, on the weights that a shard stands for (4 bytes each in memory). What every other
+ * backend is held against, and how the coordinator computes an expert itself. `run` computes before it returns its promise.
+ */
+export function createReferenceBackend(shape: ExpertShape): ExpertBackend {
+  return new ReferenceBackend(shape);
+}
+
+class ReferenceBackend implements ExpertBackend {
+  readonly name = 'reference';
+  readonly shape: ExpertShape;
+  readonly maxExpertsPerLayer = Number.POSITIVE_INFINITY;
+  readonly lost = new Promise<string>(() => {});
+  readonly #layers = new Map<number, Map<number, ExpertWeights>>();
+  #count = 0;
+
+  constructor(shape: ExpertShape) {
+    shardBytes(shape); // refuses impossible dimensions
+    this.shape = shape;
+  }
+
+  get allocatedBytes(): number {
+    return this.#count * this.shape.hiddenSize * this.shape.moeIntermediateSize * 3 * Float32Array.BYTES_PER_ELEMENT;
+  }
+
+  async reserve(): Promise<void> {}
+
+  async load(layer: number, expert: number, shard: Uint8Array): Promise<void> {
+    const weights = unpackShard(this.shape, layer, expert, shard);
+    const experts = this.#layers.get(layer) ?? new Map<number, ExpertWeights>();
+    this.#layers.set(layer, experts);
+    if (!experts.has(expert)) this.#count++;
+    experts.set(expert, weights);
+  }
+
+  unload(layer: number, expert: number): void {
+    const experts = this.#layers.get(layer);
+    if (!experts?.delete(expert)) return;
+    this.#count--;
+    if (experts.size === 0) this.#layers.delete(layer);
+  }
+
+  has(layer: number, expert: number): boolean {
+    return this.#layers.get(layer)?.has(expert) ?? false;
+  }
+
+  async run(lap: ExpertLap): Promise<ExpertOutput> {
+    checkLap(lap, this.shape, (layer, expert) => this.has(layer, expert));
+    const startedMs = performance.now();
+    const D = this.shape.hiddenSize;
+    const partial = new Float32Array(lap.numRows * D);
+    const experts = this.#layers.get(lap.layer);
+    const x = new Float32Array(D);
+    for (let row = 0; row < lap.numRows; row++) {
+      for (let d = 0; d < D; d++) x[d] = f16ToF32(lap.rows[row * D + d]!);
+      const y = partial.subarray(row * D, (row + 1) * D);
+      for (let a = rowStart(lap, row); a < lap.rowEnd[row]!; a++) {
+        addExpert(experts!.get(lap.experts[a]!)!, x, lap.weights[a]!, y);
+      }
+    }
+    return { partial, computeUs: (performance.now() - startedMs) * 1000 };
+  }
+
+  destroy(): void {
+    this.#layers.clear();
+    this.#count = 0;
+  }
+}
+
+/** y += weight · W_down (silu(W_gate x) ⊙ W_up x). x, y: [hiddenSize] */
+function addExpert({ gate, up, down }: ExpertWeights, x: Float32Array, weight: number, y: Float32Array): void {
+  const D = x.length;
+  const F = gate.length / D;
+  const activations = new Float32Array(F);
+  for (let f = 0; f < F; f++) {
+    const g = dot(gate, f * D, x);
+    activations[f] = (g / (1 + Math.exp(-g))) * dot(up, f * D, x);
+  }
+  for (let d = 0; d < D; d++) y[d] = y[d]! + weight * dot(down, d * F, activations);
+}
+
+/** Σ matrix[first + i] · vector[i], in four independent sums, which a processor adds in parallel. */
+function dot(matrix: Float32Array, first: number, vector: Float32Array): number {
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let d = 0;
+  const n = vector.length;
+  const whole = n - (n % 4);
+  for (let i = 0; i < whole; i += 4) {
+    a += matrix[first + i]! * vector[i]!;
+    b += matrix[first + i + 1]! * vector[i + 1]!;
+    c += matrix[first + i + 2]! * vector[i + 2]!;
+    d += matrix[first + i + 3]! * vector[i + 3]!;
+  }
+  for (let i = whole; i < n; i++) a += matrix[first + i]! * vector[i]!;
+  return a + b + (c + d);
+}
+
+function unpackShard(shape: ExpertShape, layer: number, expert: number, shard: Uint8Array): ExpertWeights {
+  try {
+    return unpackExpert(shape, shard);
+  } catch (cause) {
+    if (!(cause instanceof WeightsError)) throw cause;
+    throw new KernelError('bad-shard', `expert ${expert} of layer ${layer}: ${cause.message}`, { cause });
+  }
+}

@@ -1,0 +1,24 @@
+// activations[assignment, f] = silu(gate[f] . x) * (up[f] . x): one thread per assignment and intermediate column.
+
+@compute @workgroup_size(64)
+fn gate_up(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+  let f = thread.x;
+  let assignment = group.z * MAX_DISPATCH + group.y;
+  let padded = INTERMEDIATE_BLOCKS * BLOCK_VECS * 4u;
+  if (assignment >= lap[0].b || f >= padded) {
+    return;
+  }
+  let target_index = assignment * padded + f;
+  if (f >= INTERMEDIATE) {
+    // The second pass multiplies the padding by zero weights; what an earlier lap left there might be NaN.
+    outputs[target_index] = 0.0;
+    return;
+  }
+  let item = lap[1u + assignment];
+  let shard = item.a * SHARD_VECS;
+  let x = item.b * HIDDEN_BLOCKS * BLOCK_VECS;
+  let gate = dot_row(shard + GATE_VALUES, shard + GATE_SCALES, INTERMEDIATE, f, HIDDEN_BLOCKS, x);
+  let up = dot_row(shard + UP_VALUES, shard + UP_SCALES, INTERMEDIATE, f, HIDDEN_BLOCKS, x);
+  // exp(87) is the last that fits in f32, and WGSL leaves the result of an overflow open.
+  outputs[target_index] = gate / (1.0 + exp(min(-gate, 87.0))) * up;
+}
