@@ -11,6 +11,7 @@ export type { ForwardObserver } from './layer.ts';
 export * from './local-experts.ts';
 export * from './math.ts';
 export * from './mtp.ts';
+export * from './perplexity.ts';
 export * from './rng.ts';
 export * from './safetensors.ts';
 export * from './sampler.ts';

@@ -1,0 +1,76 @@
+import type { ExpertDispatch } from './dispatch.ts';
+import { forward, type Model } from './forward.ts';
+import { LatentKvCache } from './latent-kv-cache.ts';
+import { logSoftmaxAt } from './sampler.ts';
+import type { Tokenizer } from './tokenizer.ts';
+
+export interface Perplexity {
+  /** exp(nll / tokens) */
+  perplexity: number;
+  /** Σ −ln p over all predicted tokens, in nats. */
+  nll: number;
+  /** Predicted tokens. */
+  tokens: number;
+  documents: number;
+}
+
+export interface PerplexityOptions {
+  /** Rows per forward pass. */
+  chunkRows?: number;
+  /** After every forward pass. */
+  onProgress?: (tokensDone: number, tokensTotal: number) => void;
+}
+
+/** Rows per forward pass unless told: a matrix is read once for all of them, and a tab is not kept busy for long. */
+const CHUNK_ROWS = 64;
+
+/**
+ * How well the model predicts a text. Documents are separated by the text of the end-of-text token and trimmed; each is scored as
+ * <bos> document <eos>, all tokens but <bos> counted. A document longer than the context is scored in windows, each from a
+ * fresh <bos>. Throws a RangeError when the text holds no document.
+ */
+export async function scorePerplexity(
+  model: Model,
+  tokenizer: Tokenizer,
+  text: string,
+  experts: ExpertDispatch,
+  { chunkRows = CHUNK_ROWS, onProgress }: PerplexityOptions = {},
+): Promise<Perplexity> {
+  const documents = splitDocuments(model, tokenizer, text);
+  const windows = documents.flatMap((ids) => contextWindows(model, ids));
+  const total = windows.reduce((sum, window) => sum + window.length - 1, 0);
+  if (total === 0) throw new RangeError('the text holds no document: nothing to score');
+  let nll = 0;
+  let tokens = 0;
+  for (const window of windows) {
+    const cache = new LatentKvCache(model.config);
+    for (let start = 0; start < window.length - 1; start += chunkRows) {
+      const inputs = window.slice(start, Math.min(start + chunkRows, window.length - 1));
+      const rows = inputs.map((tokenId, i) => ({ tokenId, position: start + i, cache, wantLogits: true }));
+      const { logits } = await forward(model, rows, experts);
+      for (const [i, rowLogits] of logits.entries()) nll -= logSoftmaxAt(rowLogits!, window[start + i + 1]!);
+      tokens += rows.length;
+      onProgress?.(tokens, total);
+    }
+  }
+  return { perplexity: Math.exp(nll / tokens), nll, tokens, documents: documents.length };
+}
+
+/** Each document's ids with its end. */
+function splitDocuments({ config }: Model, tokenizer: Tokenizer, text: string): number[][] {
+  const eos = config.eosTokenIds[0]!;
+  const separator = new TextDecoder().decode(tokenizer.tokenBytes(eos));
+  return (separator === '' ? [text] : text.split(separator))
+    .map((document) => document.trim())
+    .filter((document) => document !== '')
+    .map((document) => [...tokenizer.encode(document), eos]);
+}
+
+/** <bos> and as many ids as fit, again and again: the last one of a window is predicted but not read. */
+function contextWindows({ config }: Model, ids: readonly number[]): number[][] {
+  const windows: number[][] = [];
+  for (let start = 0; start < ids.length; start += config.maxPositionEmbeddings) {
+    windows.push([config.bosTokenId, ...ids.slice(start, start + config.maxPositionEmbeddings)]);
+  }
+  return windows;
+}
