@@ -1,0 +1,77 @@
+import { ModelError, type Tokenizer } from '@shoal/model';
+
+/** Chat messages as the template sees them; content parts are joined before. */
+export interface ChatMessage {
+  role: 'system' | 'user' | 'assistant';
+  content: string;
+  name?: string;
+}
+
+/** Turns ids into text one by one; holds back bytes that do not yet make a whole character. */
+export interface StreamDetokenizer {
+  push(id: number): string;
+  flush(): string;
+}
+
+/** What the HTTP edge needs of a tokenizer. */
+export interface TextCodec {
+  /** Ids 0 to vocabSize − 1 are valid in a prompt given as tokens. */
+  readonly vocabSize: number;
+  /** UTF-8 bytes of the longest token: a text of more than maxContext × this many bytes cannot fit, and is not tokenized. */
+  readonly maxTokenBytes: number;
+  /** With the model's begin-of-text token where it has one. */
+  encodePrompt(text: string): number[];
+  /** The token's own bytes; a special token gives its name. */
+  tokenBytes(id: number): Uint8Array;
+  newDetokenizer(): StreamDetokenizer;
+  /** Throws a ChatTemplateError where the model has no template or its template refuses these messages. */
+  renderChat(messages: readonly ChatMessage[]): string;
+}
+
+/** The conversation cannot be written down for this model. Its message is for the client who sent the conversation. */
+export class ChatTemplateError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'ChatTemplateError';
+  }
+}
+
+/** The model's tokenizer as the HTTP edge uses it. */
+export function tokenizerCodec(tokenizer: Tokenizer): TextCodec {
+  let maxTokenBytes = 1;
+  for (let id = 0; id < tokenizer.vocabSize; id++) {
+    maxTokenBytes = Math.max(maxTokenBytes, tokenizer.tokenBytes(id).length);
+  }
+  return {
+    vocabSize: tokenizer.vocabSize,
+    maxTokenBytes,
+    encodePrompt: (text) => tokenizer.encodePrompt(text),
+    tokenBytes: (id) => tokenizer.tokenBytes(id),
+    newDetokenizer: () => tokenizer.detokenizer(),
+    renderChat: (messages) => renderChat(tokenizer, messages),
+  };
+}
+
+function renderChat(tokenizer: Tokenizer, messages: readonly ChatMessage[]): string {
+  const template = tokenizer.chatTemplate;
+  if (!template) throw new ChatTemplateError('this model has no chat template; use /v1/completions');
+  try {
+    return template.renderChat(messages);
+  } catch (thrown) {
+    if (thrown instanceof ModelError && thrown.reason === 'bad-template') throw new ChatTemplateError(thrown.message);
+    throw thrown;
+  }
+}
+
+/**
+ * A token as OpenAI's logprobs print it: its text, or `bytes:\xf0\x9f` where its bytes alone are not whole characters.
+ * So two tokens never share a name by both becoming U+FFFD.
+ */
+export function tokenName(codec: TextCodec, id: number): string {
+  const bytes = codec.tokenBytes(id);
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return 'bytes:' + Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('');
+  }
+}

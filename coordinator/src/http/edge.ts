@@ -1,0 +1,127 @@
+import type { Socket } from 'node:net';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
+import type { HttpDeps, HttpLimits } from './deps.ts';
+import { ApiError, toApiError } from './errors.ts';
+import { corsHeaders, SECURITY_HEADERS } from './headers.ts';
+import { describeFailure } from './log.ts';
+import type { HttpMetrics } from './metrics.ts';
+import { isAnswering } from './scope.ts';
+
+/** What each API path answers; everything else under it is 405. HEAD comes with GET. */
+const ALLOWED_METHODS: readonly [RegExp, string][] = [
+  [/^\/v1\/(chat\/)?completions$/, 'POST'],
+  [/^\/v1\/models(\/.+)?$/, 'GET'],
+  [/^\/shards\/[^/]+$/, 'GET'],
+  [/^\/(healthz|readyz|metrics|openapi\.json)$/, 'GET'],
+];
+
+export interface EdgeDeps {
+  log: Logger;
+  limits: HttpLimits;
+  metrics: HttpMetrics;
+  corsOrigins: NonNullable<HttpDeps['corsOrigins']>;
+}
+
+/** What every request goes through: headers, CORS, 404 and 405, errors in one shape, one log line and one observation. */
+export function registerEdge(app: FastifyInstance, deps: EdgeDeps): void {
+  let closing = false;
+  app.addHook('preClose', (done) => {
+    closing = true;
+    done();
+  });
+
+  app.addHook('onRequest', async (request, reply) => {
+    const path = pathOf(request.raw.url);
+    reply.headers({ ...SECURITY_HEADERS, ...corsHeaders(path, request.headers, deps.corsOrigins) });
+    reply.header('x-request-id', request.id);
+    if (closing) {
+      reply.header('connection', 'close');
+      throw ApiError.draining();
+    }
+    if (request.method === 'OPTIONS' && /^\/(v1|shards)\//.test(path)) return reply.code(204).send();
+    // Decided before any body is read.
+    if (isUnmatched(request)) throw unmatched(request.method, path);
+    return undefined;
+  });
+
+  // Covers readers that take neither the rest of a document nor the connection's end; streams have their own deadline.
+  app.addHook('onSend', async (_request, reply) => {
+    reply.raw.setTimeout(deps.limits.stallMs);
+  });
+
+  app.addHook('onResponse', async (request, reply) => {
+    const route = routeOf(request);
+    const method = request.is404 ? 'other' : request.method;
+    const ms = reply.elapsedTime;
+    deps.metrics.requestSeconds.observe({ route, method, status: String(reply.statusCode) }, ms / 1000);
+    // The route's pattern and not the URL: a query string may hold anything, a prompt included.
+    const line = { requestId: request.id, route, method, status: reply.statusCode, ms: Math.round(ms) };
+    deps.log.info(line, 'answered');
+  });
+
+  app.setErrorHandler((thrown, request, reply) => sendError(thrown, request, reply));
+  app.setNotFoundHandler((request, reply) =>
+    sendError(unmatched(request.method, pathOf(request.raw.url)), request, reply),
+  );
+}
+
+/** Also Fastify's `frameworkErrors`: those pass no hook, so the headers are set here. */
+export function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const error = toApiError(thrown);
+  if (error.status === 500) request.log.error(describeFailure(thrown), 'request failed');
+  reply
+    .code(error.status)
+    .headers({ ...SECURITY_HEADERS, ...error.headers, 'cache-control': 'no-store' })
+    .type('application/json; charset=utf-8')
+    .send(JSON.stringify(error.body));
+}
+
+/** Bytes that are no HTTP request. Nothing is written where an answer to an earlier request is still on its way. */
+export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable || isAnswering(socket)) {
+    socket.destroy();
+    return;
+  }
+  const refusal = malformed(error.code);
+  const body = JSON.stringify(refusal.body);
+  const status = { 400: 'Bad Request', 408: 'Request Timeout', 431: 'Request Header Fields Too Large' }[refusal.status];
+  socket.end(
+    `HTTP/1.1 ${refusal.status} ${status}\r\ncontent-type: application/json; charset=utf-8\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    () => socket.destroy(),
+  );
+}
+
+function malformed(code: string | undefined): ApiError {
+  switch (code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new ApiError(408, 'The request did not arrive in time.', { code: 'request_timeout' });
+    case 'HPE_HEADER_OVERFLOW':
+      return new ApiError(431, 'The request headers are too large.', { code: 'headers_too_large' });
+    default:
+      return ApiError.invalid(null, 'This is not a valid HTTP request.', 'invalid_http');
+  }
+}
+
+function isUnmatched(request: FastifyRequest): boolean {
+  // The pages' wildcard also matches API paths that have no route of their own.
+  return request.is404 || (request.routeOptions.url === '/*' && apiMethods(pathOf(request.raw.url)) !== undefined);
+}
+
+function unmatched(method: string, path: string): ApiError {
+  const allow = apiMethods(path);
+  return allow && !allow.includes(method) ? ApiError.wrongMethod(allow) : ApiError.unknownRoute();
+}
+
+function apiMethods(path: string): string | undefined {
+  return ALLOWED_METHODS.find(([pattern]) => pattern.test(path))?.[1];
+}
+
+function routeOf(request: FastifyRequest): string {
+  return request.is404 ? 'unmatched' : (request.routeOptions.url ?? 'unmatched');
+}
+
+function pathOf(url: string | undefined): string {
+  return (url ?? '/').split('?', 1)[0] ?? '/';
+}

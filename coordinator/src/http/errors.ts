@@ -1,0 +1,167 @@
+import type { z } from 'zod';
+import { EngineError } from '../engine/contract.ts';
+
+export type ApiErrorType = 'invalid_request_error' | 'rate_limit_error' | 'server_error';
+
+export interface ErrorBody {
+  error: { message: string; type: ApiErrorType; param: string | null; code: string | null };
+}
+
+/** Used where the engine gives no measured time: one second is the smallest that the header can say. */
+const MIN_RETRY_AFTER_S = 1;
+/** Names that a client made up are echoed back no longer than this. */
+const MAX_ECHOED_NAME_CHARS = 64;
+
+/** An answer other than 200, in OpenAI's shape. Its message is written by us and never quotes a prompt. */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly type: ApiErrorType;
+  readonly param: string | null;
+  readonly code: string | null;
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(
+    status: number,
+    message: string,
+    detail: { param?: string | null; code?: string | null; headers?: Record<string, string> } = {},
+  ) {
+    super(message);
+    this.name = 'ApiError';
+    this.status = status;
+    this.type = status === 429 ? 'rate_limit_error' : status >= 500 ? 'server_error' : 'invalid_request_error';
+    this.param = detail.param ?? null;
+    this.code = detail.code ?? null;
+    this.headers = detail.headers ?? {};
+  }
+
+  get body(): ErrorBody {
+    return { error: { message: this.message, type: this.type, param: this.param, code: this.code } };
+  }
+
+  static invalid(param: string | null, message: string, code: string | null = null): ApiError {
+    return new ApiError(400, message, { param, code });
+  }
+
+  static contextLength(param: string, message: string): ApiError {
+    return ApiError.invalid(param, message, 'context_length_exceeded');
+  }
+
+  static unknownModel(served: string): ApiError {
+    return new ApiError(404, `The model does not exist here. This coordinator serves "${served}".`, {
+      param: 'model',
+      code: 'model_not_found',
+    });
+  }
+
+  static unknownRoute(): ApiError {
+    return new ApiError(404, 'Unknown request URL. GET /openapi.json lists the endpoints.', { code: 'unknown_url' });
+  }
+
+  static wrongMethod(allow: string): ApiError {
+    return new ApiError(405, `This URL answers ${allow} only.`, {
+      code: 'method_not_allowed',
+      headers: { allow },
+    });
+  }
+
+  static draining(retryAfterS?: number): ApiError {
+    return new ApiError(503, 'The coordinator is shutting down and takes no new requests. Retry shortly.', {
+      code: 'draining',
+      headers: retryAfter(retryAfterS),
+    });
+  }
+
+  static timeout(): ApiError {
+    return new ApiError(504, 'The answer was not finished in time. Ask for fewer tokens, or retry later.', {
+      code: 'timeout',
+    });
+  }
+
+  static internal(): ApiError {
+    return new ApiError(500, 'The coordinator failed to answer. The failure is in its log under this request id.', {
+      code: 'internal_error',
+    });
+  }
+
+  /** The first thing wrong with a body, named by its path. */
+  static fromZod(error: z.ZodError): ApiError {
+    const issue = error.issues[0];
+    if (!issue) return ApiError.invalid(null, 'The request body is not valid.');
+    const path = formatPath(issue.path);
+    if (issue.code === 'unrecognized_keys') {
+      const key = (issue.keys[0] ?? '').slice(0, MAX_ECHOED_NAME_CHARS);
+      const name = path ? `${path}.${key}` : key;
+      return ApiError.invalid(name, `Unrecognized request argument supplied: ${name}`, 'unknown_parameter');
+    }
+    const missing = issue.code === 'invalid_type' && issue.message.endsWith('received undefined');
+    if (missing && path) return ApiError.invalid(path, `Missing required parameter: '${path}'.`, 'missing_parameter');
+    return ApiError.invalid(
+      path || null,
+      path ? `Invalid '${path}': ${issue.message}` : issue.message,
+      'invalid_value',
+    );
+  }
+}
+
+/** Any thrown value as the answer that the client sees. What is not understood becomes a 500 that says nothing of the inside. */
+export function toApiError(thrown: unknown): ApiError {
+  if (thrown instanceof ApiError) return thrown;
+  if (thrown instanceof EngineError) return fromEngine(thrown);
+  return fromFramework(thrown) ?? ApiError.internal();
+}
+
+function fromEngine(error: EngineError): ApiError {
+  switch (error.reason) {
+    case 'queue-full':
+      return new ApiError(429, 'Too many requests are waiting. Retry after the time in the Retry-After header.', {
+        code: 'queue_full',
+        headers: retryAfter(error.retryAfterS),
+      });
+    case 'context-length':
+      return ApiError.contextLength('prompt', 'The prompt and max_tokens together exceed the context length.');
+    case 'draining':
+      return ApiError.draining(error.retryAfterS);
+    case 'cancelled':
+      return new ApiError(503, 'The request was cancelled by the operator. Retry it.', { code: 'cancelled' });
+    case 'timeout':
+      return ApiError.timeout();
+    case 'internal':
+      return ApiError.internal();
+    default:
+      return error.reason satisfies never;
+  }
+}
+
+function retryAfter(seconds: number | undefined): Record<string, string> {
+  return { 'retry-after': String(Math.max(MIN_RETRY_AFTER_S, Math.ceil(seconds ?? MIN_RETRY_AFTER_S))) };
+}
+
+/** Fastify's own refusals, told by their codes; its messages can quote the body, so they are not passed on. */
+function fromFramework(thrown: unknown): ApiError | undefined {
+  if (!(thrown instanceof Error)) return undefined;
+  const code = 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : '';
+  switch (code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new ApiError(413, 'The request body is too large. GET /docs states the limit.', {
+        code: 'body_too_large',
+      });
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new ApiError(415, 'Send the body as Content-Type: application/json.', { code: 'unsupported_media_type' });
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+      return ApiError.invalid(null, 'The body is not as long as Content-Length says.', 'invalid_content_length');
+    case 'FST_ERR_BAD_URL':
+    case 'FST_ERR_ASYNC_CONSTRAINT':
+      return ApiError.invalid(null, 'The URL is not valid.', 'invalid_url');
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return new ApiError(404, 'A part of the URL is too long to name anything here.', { code: 'unknown_url' });
+    default:
+      return undefined;
+  }
+}
+
+function formatPath(path: readonly PropertyKey[]): string {
+  return path
+    .map((part, index) => (typeof part === 'number' ? `[${part}]` : index > 0 ? `.${String(part)}` : String(part)))
+    .join('')
+    .slice(0, 2 * MAX_ECHOED_NAME_CHARS);
+}

@@ -1,0 +1,55 @@
+/** Swagger UI needs nothing beyond this either: its scripts are files of ours, its images `data:` URIs. */
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'self'",
+  "connect-src 'self' ws: wss:",
+  "img-src 'self' data:",
+  "style-src 'self' 'unsafe-inline'",
+  "worker-src 'self' blob:",
+  "object-src 'none'",
+  "base-uri 'none'",
+  "form-action 'self'",
+  "frame-ancestors 'none'",
+].join('; ');
+
+/** On every answer. COOP and COEP isolate the pages, so that WASM threads (SharedArrayBuffer) may be used. */
+export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
+  'content-security-policy': CONTENT_SECURITY_POLICY,
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-embedder-policy': 'require-corp',
+  'cross-origin-resource-policy': 'same-origin',
+  'permissions-policy': 'camera=(), microphone=(), geolocation=(), payment=(), usb=(), serial=(), midi=()',
+};
+
+/** A preflight's answer may be kept this long; Chromium caps it at two hours. */
+const PREFLIGHT_MAX_AGE_S = 7200;
+
+/** Paths that pages of other origins may read. */
+const CROSS_ORIGIN_PREFIXES = ['/v1/', '/shards/'];
+
+/**
+ * CORS headers for one request, or none. Any origin is allowed by default: the API knows no cookies or other ambient
+ * credentials, so a foreign page can do no more than a program with the same address could. Answers never say
+ * Allow-Credentials. An operator whose coordinator listens only inside a private network narrows this with `corsOrigins`.
+ */
+export function corsHeaders(
+  path: string,
+  headers: { origin?: string | undefined; 'access-control-request-headers'?: string | undefined },
+  allowed: '*' | readonly string[],
+): Record<string, string> {
+  if (!CROSS_ORIGIN_PREFIXES.some((prefix) => path.startsWith(prefix))) return {};
+  const { origin } = headers;
+  if (allowed !== '*' && (origin === undefined || !allowed.includes(origin))) return { vary: 'Origin' };
+  const asked = headers['access-control-request-headers'];
+  return {
+    'access-control-allow-origin': allowed === '*' ? '*' : (origin ?? ''),
+    ...(allowed === '*' ? {} : { vary: 'Origin' }),
+    'access-control-allow-methods': 'GET, POST',
+    // The openai client sends a dozen x-stainless-* headers, and `*` would not cover Authorization.
+    ...(asked === undefined ? {} : { 'access-control-allow-headers': asked }),
+    'access-control-expose-headers': 'retry-after, x-request-id',
+    'access-control-max-age': String(PREFLIGHT_MAX_AGE_S),
+    'cross-origin-resource-policy': 'cross-origin',
+  };
+}

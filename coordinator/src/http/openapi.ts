@@ -1,0 +1,188 @@
+import { z } from 'zod';
+import { MAX_N, MAX_STOPS, chatRequestSchema, completionRequestSchema } from './request-schema.ts';
+import {
+  chatChunkSchema,
+  chatCompletionSchema,
+  completionSchema,
+  errorSchema,
+  modelListSchema,
+  modelSchema,
+} from './response-schema.ts';
+
+export interface OpenApiInfo {
+  version: string;
+  modelId: string;
+  maxContext: number;
+  bodyBytes: number;
+}
+
+function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): object {
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: 'any' });
+  return rest;
+}
+
+const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` });
+const json = (schema: object, example?: object) => ({
+  'application/json': { schema, ...(example === undefined ? {} : { example }) },
+});
+const text = (description: string, type = 'text/plain') => ({
+  description,
+  content: { [type]: { schema: { type: 'string' } } },
+});
+const failure = (description: string) => ({ description, content: json(ref('Error')) });
+
+const generationFailures = {
+  '400': failure(
+    'Not valid JSON, an invalid or unsupported parameter (named in `param`), or `context_length_exceeded`.',
+  ),
+  '404': failure('`model_not_found`.'),
+  '413': failure('The body is too large.'),
+  '415': failure('The body is not application/json.'),
+  '429': failure('The queue is full; `Retry-After` says how long to wait.'),
+  '503': failure('The coordinator is shutting down; `Retry-After` says how long to wait.'),
+  '504': failure('The answer was not finished in time.'),
+};
+
+function generation(summary: string, names: { request: string; response: string; chunk: string }, examples: object) {
+  return {
+    post: {
+      summary,
+      tags: ['OpenAI-compatible'],
+      requestBody: {
+        required: true,
+        content: { 'application/json': { schema: ref(names.request), examples } },
+      },
+      responses: {
+        '200': {
+          description: 'One document, or with `stream: true` server-sent events that end with `data: [DONE]`.',
+          content: { ...json(ref(names.response)), 'text/event-stream': { schema: ref(names.chunk) } },
+        },
+        ...generationFailures,
+      },
+    },
+  };
+}
+
+function apiPaths(modelId: string) {
+  const model = { id: modelId, object: 'model', created: 1760000000, owned_by: 'shoal' };
+  const messages = [{ role: 'user', content: 'Once upon a time' }];
+  return {
+    '/v1/models': {
+      get: {
+        summary: 'The model that is served',
+        tags: ['OpenAI-compatible'],
+        responses: {
+          '200': { description: 'A list of one.', content: json(ref('ModelList'), { object: 'list', data: [model] }) },
+        },
+      },
+    },
+    '/v1/models/{model}': {
+      get: {
+        summary: 'One model',
+        tags: ['OpenAI-compatible'],
+        parameters: [{ name: 'model', in: 'path', required: true, schema: { type: 'string' }, example: modelId }],
+        responses: {
+          '200': { description: 'The model.', content: json(ref('Model'), model) },
+          '404': failure('`model_not_found`.'),
+        },
+      },
+    },
+    '/v1/completions': generation(
+      `Continue a text, a batch of texts, or token ids (up to ${MAX_N} choices each, up to ${MAX_STOPS} stop strings)`,
+      { request: 'CompletionRequest', response: 'Completion', chunk: 'Completion' },
+      {
+        plain: { value: { model: modelId, prompt: 'Once upon a time', max_tokens: 64, seed: 1 } },
+        stream: { value: { model: modelId, prompt: 'Once upon a time', max_tokens: 64, stream: true } },
+        score: { value: { model: modelId, prompt: 'Once upon a time', max_tokens: 0, echo: true, logprobs: 1 } },
+        trace: { value: { model: modelId, prompt: 'Once upon a time', max_tokens: 4, shoal: { trace: true } } },
+      },
+    ),
+    '/v1/chat/completions': generation(
+      'Answer a conversation, through the model’s chat template',
+      { request: 'ChatRequest', response: 'ChatCompletion', chunk: 'ChatCompletionChunk' },
+      {
+        plain: { value: { model: modelId, messages, max_completion_tokens: 64, seed: 1 } },
+        stream: { value: { model: modelId, messages, stream: true, stream_options: { include_usage: true } } },
+        logprobs: { value: { model: modelId, messages, max_completion_tokens: 4, logprobs: true, top_logprobs: 3 } },
+      },
+    ),
+  };
+}
+
+function otherPaths() {
+  return {
+    '/shards/{sha256}': {
+      get: {
+        summary: 'The packed weights of one expert, named by their SHA-256',
+        tags: ['Donors'],
+        parameters: [
+          { name: 'sha256', in: 'path', required: true, schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } },
+        ],
+        responses: {
+          '200': {
+            description: 'The bytes. They never change; caches may keep them for ever.',
+            content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
+          },
+          '304': { description: 'The bytes named in If-None-Match are still these.' },
+          '404': failure('No shard of the served model has this hash.'),
+        },
+      },
+    },
+    '/healthz': {
+      get: {
+        summary: 'Is the process up?',
+        tags: ['Operation'],
+        responses: { '200': { description: 'Yes.', content: json({ type: 'object' }) } },
+      },
+    },
+    '/readyz': {
+      get: {
+        summary: 'Can it answer? The body tells of tabs and uncovered experts.',
+        tags: ['Operation'],
+        responses: {
+          '200': { description: 'Yes.', content: json({ type: 'object' }) },
+          '503': { description: 'No.', content: json({ type: 'object' }) },
+        },
+      },
+    },
+    '/metrics': {
+      get: { summary: 'Prometheus metrics', tags: ['Operation'], responses: { '200': text('All metrics.') } },
+    },
+    '/openapi.json': {
+      get: {
+        summary: 'This document',
+        tags: ['Operation'],
+        responses: { '200': { description: 'OpenAPI 3.1.', content: json({ type: 'object' }) } },
+      },
+    },
+  };
+}
+
+/** An OpenAPI 3.1 document, whose schemas are those that requests are checked by. */
+export function openApiDocument({ version, modelId, maxContext, bodyBytes }: OpenApiInfo) {
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Shoal coordinator',
+      version,
+      description:
+        `Serves \`${modelId}\` with a context of ${maxContext} tokens. Bodies of up to ${bodyBytes} bytes. ` +
+        'Parameters that would change an answer and are not implemented are refused by name.',
+    },
+    // Relative: the page calls the coordinator that served it.
+    servers: [{ url: '/' }],
+    paths: { ...apiPaths(modelId), ...otherPaths() },
+    components: {
+      schemas: {
+        CompletionRequest: jsonSchema(completionRequestSchema, 'input'),
+        Completion: jsonSchema(completionSchema, 'output'),
+        ChatRequest: jsonSchema(chatRequestSchema, 'input'),
+        ChatCompletion: jsonSchema(chatCompletionSchema, 'output'),
+        ChatCompletionChunk: jsonSchema(chatChunkSchema, 'output'),
+        Model: jsonSchema(modelSchema, 'output'),
+        ModelList: jsonSchema(modelListSchema, 'output'),
+        Error: jsonSchema(errorSchema, 'output'),
+      },
+    },
+  };
+}

@@ -1,0 +1,180 @@
+import { randomInt } from 'node:crypto';
+import { ChatTemplateError, type ChatMessage, type TextCodec } from './codec.ts';
+import type { HttpDeps, HttpLimits, SamplingDefaults } from './deps.ts';
+import { ApiError } from './errors.ts';
+import type { ChatRequest, CompletionRequest } from './request-schema.ts';
+
+/** OpenAI's default for completions; chat takes what the context leaves. */
+const DEFAULT_COMPLETION_TOKENS = 16;
+/** Seeds that we draw for requests without one. */
+const MAX_DRAWN_SEED = 2 ** 31;
+/** 2³² / golden ratio, odd: spreads the seeds of a request's choices over the whole range. */
+const SEED_STRIDE = 0x9e3779b1;
+
+export interface PromptPlan {
+  ids: number[];
+  maxTokens: number;
+}
+
+/** A validated request, in token ids and resolved numbers. */
+export interface Plan {
+  prompts: PromptPlan[];
+  n: number;
+  temperature: number;
+  topP: number;
+  seed: number;
+  stop: string[];
+  /** Undefined: no logprobs. */
+  topLogprobs: number | undefined;
+  echo: boolean;
+  trace: boolean;
+  stream: boolean;
+  includeUsage: boolean;
+}
+
+export type PlanDeps = Pick<HttpDeps, 'engine' | 'codec' | 'defaults'> & { limits: HttpLimits };
+
+/** Throws an ApiError that names the parameter. */
+export function planCompletion(body: CompletionRequest, deps: PlanDeps): Plan {
+  const sampling = planSampling(body, deps);
+  if (body.best_of != null && body.best_of !== sampling.n) {
+    throw ApiError.invalid('best_of', "Invalid 'best_of': this is not supported; leave it out or send the value of n.");
+  }
+  const prompts = completionPrompts(body.prompt, deps);
+  if (prompts.length * sampling.n > deps.limits.choicesPerRequest) {
+    throw ApiError.invalid(
+      'prompt',
+      `Prompts × n is ${prompts.length * sampling.n}; at most ${deps.limits.choicesPerRequest} are answered in one request. Split it.`,
+    );
+  }
+  return {
+    ...sampling,
+    prompts: prompts.map((ids) => fitContext(ids, body.max_tokens, DEFAULT_COMPLETION_TOKENS, 'prompt', deps)),
+    topLogprobs: body.logprobs ?? undefined,
+    echo: body.echo ?? false,
+  };
+}
+
+/** Throws an ApiError that names the parameter. */
+export function planChat(body: ChatRequest, deps: PlanDeps): Plan {
+  const sampling = planSampling(body, deps);
+  if (body.top_logprobs != null && body.logprobs !== true) {
+    throw ApiError.invalid('top_logprobs', "Invalid 'top_logprobs': it wants logprobs: true beside it.");
+  }
+  if (body.max_tokens != null && body.max_completion_tokens != null && body.max_tokens !== body.max_completion_tokens) {
+    throw ApiError.invalid('max_tokens', "Send either 'max_tokens' or 'max_completion_tokens', not two values.");
+  }
+  const ids = encodeBounded(renderMessages(body, deps.codec), 'messages', deps);
+  const asked = body.max_completion_tokens ?? body.max_tokens;
+  return {
+    ...sampling,
+    prompts: [fitContext(ids, asked, Number.POSITIVE_INFINITY, 'messages', deps)],
+    topLogprobs: body.logprobs === true ? (body.top_logprobs ?? 0) : undefined,
+    echo: false,
+  };
+}
+
+/** The seed of one choice: the request's own for the first, so that n does not change it, and the same for every prompt of a batch. */
+export function choiceSeed(seed: number, choice: number): number {
+  return choice === 0 ? seed : ((seed % MAX_DRAWN_SEED) + choice * SEED_STRIDE) % Number.MAX_SAFE_INTEGER;
+}
+
+function planSampling(body: CompletionRequest | ChatRequest, deps: PlanDeps) {
+  if (body.model !== deps.engine.modelId) throw ApiError.unknownModel(deps.engine.modelId);
+  const stream = body.stream ?? false;
+  if (body.stream_options != null && !stream) {
+    throw ApiError.invalid('stream_options', "Invalid 'stream_options': it wants stream: true beside it.");
+  }
+  return {
+    n: body.n ?? 1,
+    ...resolveSampling(body.temperature, body.top_p, deps.defaults),
+    seed: body.seed ?? randomInt(MAX_DRAWN_SEED),
+    stop: body.stop == null ? [] : typeof body.stop === 'string' ? [body.stop] : body.stop,
+    trace: body.shoal?.trace ?? false,
+    stream,
+    includeUsage: body.stream_options?.include_usage ?? false,
+  };
+}
+
+function resolveSampling(
+  temperature: number | null | undefined,
+  topP: number | null | undefined,
+  defaults: SamplingDefaults,
+) {
+  // A nucleus of no mass holds only the most likely token, which is what greedy means.
+  if (topP === 0) return { temperature: 0, topP: 1 };
+  return { temperature: temperature ?? defaults.temperature, topP: topP ?? defaults.topP };
+}
+
+function completionPrompts(prompt: CompletionRequest['prompt'], deps: PlanDeps): number[][] {
+  if (typeof prompt === 'string') return [encodeBounded(prompt, 'prompt', deps)];
+  // Counted before any tokenizing: what would be refused afterwards costs nothing.
+  if (typeof prompt[0] !== 'number' && prompt.length > deps.limits.choicesPerRequest) {
+    throw ApiError.invalid(
+      'prompt',
+      `The request has ${prompt.length} prompts; at most ${deps.limits.choicesPerRequest} are answered in one.`,
+    );
+  }
+  if (typeof prompt[0] === 'number') return [checkIds(prompt as number[], 'prompt', deps.codec)];
+  return (prompt as (string | number[])[]).map((one, index) =>
+    typeof one === 'string'
+      ? encodeBounded(one, `prompt[${index}]`, deps)
+      : checkIds(one, `prompt[${index}]`, deps.codec),
+  );
+}
+
+function checkIds(ids: number[], param: string, codec: TextCodec): number[] {
+  if (ids.some((id) => id >= codec.vocabSize)) {
+    throw ApiError.invalid(param, `Invalid '${param}': token ids go from 0 to ${codec.vocabSize - 1}.`);
+  }
+  return ids;
+}
+
+/** Tokenizing is synchronous, so a text that cannot fit whatever its tokens are is refused by its bytes alone. */
+function encodeBounded(text: string, param: string, deps: PlanDeps): number[] {
+  const { engine, codec } = deps;
+  const bytes = Buffer.byteLength(text);
+  if (bytes > engine.maxContext * codec.maxTokenBytes) {
+    throw ApiError.contextLength(
+      param,
+      `This model's maximum context length is ${engine.maxContext} tokens; ${bytes} bytes of text cannot fit. Shorten it.`,
+    );
+  }
+  return codec.encodePrompt(text);
+}
+
+function fitContext(
+  ids: number[],
+  asked: number | null | undefined,
+  fallback: number,
+  param: string,
+  deps: PlanDeps,
+): PromptPlan {
+  const room = deps.engine.maxContext - ids.length;
+  const wanted = asked ?? Math.min(fallback, Math.max(room, 1));
+  if (wanted > room) {
+    throw ApiError.contextLength(
+      param,
+      `This model's maximum context length is ${deps.engine.maxContext} tokens. You asked for ${ids.length + wanted}: ` +
+        `${ids.length} in the prompt and ${wanted} for the answer. Shorten one of them.`,
+    );
+  }
+  return { ids, maxTokens: wanted };
+}
+
+function renderMessages(body: ChatRequest, codec: TextCodec): string {
+  try {
+    return codec.renderChat(chatMessages(body));
+  } catch (thrown) {
+    if (!(thrown instanceof ChatTemplateError)) throw thrown;
+    throw ApiError.invalid('messages', `Invalid 'messages': ${thrown.message}.`);
+  }
+}
+
+function chatMessages(body: ChatRequest): ChatMessage[] {
+  return body.messages.map(({ role, content, name }) => ({
+    role: role === 'developer' ? 'system' : role,
+    content: typeof content === 'string' ? content : content.map((part) => part.text).join(''),
+    ...(name == null ? {} : { name }),
+  }));
+}

@@ -1,0 +1,120 @@
+import { z } from 'zod';
+
+const usageSchema = z.object({
+  prompt_tokens: z.number().int(),
+  completion_tokens: z.number().int(),
+  total_tokens: z.number().int(),
+});
+export type Usage = z.infer<typeof usageSchema>;
+
+const finishReason = z.enum(['stop', 'length']).nullable();
+
+const shoalTokensSchema = z
+  .object({
+    tokens: z.array(
+      z.object({
+        id: z.number().int(),
+        text: z.string(),
+        laps: z
+          .array(
+            z.object({
+              layer: z.number().int(),
+              lapMs: z.number(),
+              experts: z.array(
+                z.object({ expert: z.number().int(), weight: z.number(), peerId: z.string().nullable() }),
+              ),
+            }),
+          )
+          .meta({ description: 'One lap per MoE layer; peerId is null where the coordinator computed the expert.' }),
+      }),
+    ),
+  })
+  .meta({ description: 'Present with shoal: {"trace": true}.' });
+export type ShoalTokens = z.infer<typeof shoalTokensSchema>;
+
+const completionLogprobsSchema = z.object({
+  tokens: z.array(z.string()),
+  token_logprobs: z.array(z.number().nullable()),
+  top_logprobs: z.array(z.record(z.string(), z.number()).nullable()),
+  text_offset: z.array(z.number().int()),
+});
+export type CompletionLogprobs = z.infer<typeof completionLogprobsSchema>;
+
+const completionChoiceSchema = z.object({
+  text: z.string(),
+  index: z.number().int(),
+  logprobs: completionLogprobsSchema.nullable(),
+  finish_reason: finishReason,
+  shoal: shoalTokensSchema.optional(),
+});
+export type CompletionChoice = z.infer<typeof completionChoiceSchema>;
+
+const head = {
+  id: z.string(),
+  created: z.number().int().meta({ description: 'Unix time in seconds.' }),
+  model: z.string(),
+  system_fingerprint: z.string(),
+};
+
+export const completionSchema = z.object({
+  ...head,
+  object: z.literal('text_completion'),
+  choices: z.array(completionChoiceSchema),
+  usage: usageSchema.nullish().meta({ description: 'In a stream only with stream_options.include_usage.' }),
+});
+
+const namedLogprob = { token: z.string(), logprob: z.number(), bytes: z.array(z.number().int()) };
+const chatLogprobsSchema = z.object({
+  content: z.array(z.object({ ...namedLogprob, top_logprobs: z.array(z.object(namedLogprob)) })),
+  refusal: z.null(),
+});
+export type ChatLogprobs = z.infer<typeof chatLogprobsSchema>;
+
+const chatChoiceSchema = z.object({
+  index: z.number().int(),
+  message: z.object({ role: z.literal('assistant'), content: z.string(), refusal: z.null() }),
+  logprobs: chatLogprobsSchema.nullable(),
+  finish_reason: finishReason,
+  shoal: shoalTokensSchema.optional(),
+});
+export type ChatChoice = z.infer<typeof chatChoiceSchema>;
+
+export const chatCompletionSchema = z.object({
+  ...head,
+  object: z.literal('chat.completion'),
+  choices: z.array(chatChoiceSchema),
+  usage: usageSchema,
+});
+
+const chatChunkChoiceSchema = z.object({
+  index: z.number().int(),
+  delta: z.object({ role: z.literal('assistant').optional(), content: z.string().optional() }),
+  logprobs: chatLogprobsSchema.nullable(),
+  finish_reason: finishReason,
+  shoal: shoalTokensSchema.optional(),
+});
+export type ChatChunkChoice = z.infer<typeof chatChunkChoiceSchema>;
+
+export const chatChunkSchema = z.object({
+  ...head,
+  object: z.literal('chat.completion.chunk'),
+  choices: z.array(chatChunkChoiceSchema),
+  usage: usageSchema.nullish(),
+});
+
+export const modelSchema = z.object({
+  id: z.string(),
+  object: z.literal('model'),
+  created: z.number().int(),
+  owned_by: z.string(),
+});
+export const modelListSchema = z.object({ object: z.literal('list'), data: z.array(modelSchema) });
+
+export const errorSchema = z.object({
+  error: z.object({
+    message: z.string(),
+    type: z.enum(['invalid_request_error', 'rate_limit_error', 'server_error']),
+    param: z.string().nullable(),
+    code: z.string().nullable(),
+  }),
+});

@@ -1,0 +1,110 @@
+import { createHash, randomUUID } from 'node:crypto';
+import fastifySwagger from '@fastify/swagger';
+import fastifySwaggerUi from '@fastify/swagger-ui';
+import Fastify, { type FastifyInstance } from 'fastify';
+import type { OpenAPIV3 } from 'openapi-types';
+import manifest from '../../package.json' with { type: 'json' };
+import { parseBody, registerJsonBody } from './body.ts';
+import { DEFAULT_HTTP_LIMITS, type HttpDeps, type HttpLimits } from './deps.ts';
+import { answerClientError, registerEdge, sendError } from './edge.ts';
+import { ApiError } from './errors.ts';
+import { answer, type GenerateDeps } from './generate.ts';
+import { registerHealth } from './health.ts';
+import { registerHttpMetrics } from './metrics.ts';
+import { openApiDocument } from './openapi.ts';
+import { registerPages } from './pages.ts';
+import { planChat, planCompletion, type PlanDeps } from './plan.ts';
+import { chatRequestSchema, completionRequestSchema } from './request-schema.ts';
+import { chatShape, completionShape } from './shape.ts';
+import { registerShards } from './shards.ts';
+
+/** How often Node looks for connections past their header or request timeout. */
+const CONNECTION_CHECK_MS = 5_000;
+/** Chunks of 10 hex digits, as OpenAI's fingerprints have. */
+const FINGERPRINT_DIGITS = 10;
+
+/** The HTTP edge, ready to `listen`. It owns no engine: closing it ends no generation but those of its own clients. */
+export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> {
+  const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...deps.limits };
+  const metrics = registerHttpMetrics(deps.registry);
+  const app = createApp(deps, limits);
+  app.server.maxConnections = limits.connections;
+  app.server.headersTimeout = limits.headersTimeoutMs;
+
+  registerJsonBody(app);
+  registerEdge(app, { log: deps.log, limits, metrics, corsOrigins: deps.corsOrigins ?? '*' });
+  registerModels(app, deps.engine.modelId);
+  registerGeneration(
+    app,
+    { ...deps, limits },
+    { ...deps, limits, metrics, systemFingerprint: deps.systemFingerprint ?? fingerprint(deps.engine.modelId) },
+  );
+  registerShards(app, deps.shard, metrics);
+  registerHealth(app, deps);
+  await registerDocs(app, deps, limits);
+  await registerPages(app, deps.staticRoots);
+  await app.ready();
+  return app;
+}
+
+function createApp(deps: HttpDeps, limits: HttpLimits): FastifyInstance {
+  return Fastify({
+    loggerInstance: deps.log,
+    // Fastify's own lines quote URLs; `edge.ts` writes one line per request instead.
+    disableRequestLogging: true,
+    genReqId: () => randomUUID(),
+    requestIdHeader: false,
+    bodyLimit: limits.bodyBytes,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    routerOptions: { maxParamLength: limits.paramChars },
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    http: { maxHeaderSize: limits.headerBytes, connectionsCheckingInterval: CONNECTION_CHECK_MS },
+    frameworkErrors: (error, request, reply) => sendError(error, request, reply),
+    clientErrorHandler: answerClientError,
+  }) as unknown as FastifyInstance;
+}
+
+function registerModels(app: FastifyInstance, modelId: string): void {
+  const model = { id: modelId, object: 'model', created: Math.floor(Date.now() / 1000), owned_by: 'shoal' };
+  app.get('/v1/models', () => ({ object: 'list', data: [model] }));
+  // A wildcard, since ids may contain a slash.
+  app.get<{ Params: { '*': string } }>('/v1/models/*', (request) => {
+    if (request.params['*'] !== modelId) throw ApiError.unknownModel(modelId);
+    return model;
+  });
+}
+
+function registerGeneration(app: FastifyInstance, planDeps: PlanDeps, deps: GenerateDeps): void {
+  app.post('/v1/completions', async (request, reply) => {
+    const plan = planCompletion(parseBody(completionRequestSchema, request.body), planDeps);
+    await answer(plan, completionShape, request, reply, deps);
+  });
+  app.post('/v1/chat/completions', async (request, reply) => {
+    const plan = planChat(parseBody(chatRequestSchema, request.body), planDeps);
+    await answer(plan, chatShape, request, reply, deps);
+  });
+}
+
+async function registerDocs(app: FastifyInstance, deps: HttpDeps, limits: HttpLimits): Promise<void> {
+  const { modelId, maxContext } = deps.engine;
+  const document = openApiDocument({ version: manifest.version, modelId, maxContext, bodyBytes: limits.bodyBytes });
+  app.get('/openapi.json', () => document);
+  await app.register(fastifySwagger, {
+    mode: 'static',
+    // The plugin's static mode passes the document on; its types know no 3.1.
+    specification: { document: document as unknown as OpenAPIV3.Document },
+  });
+  await app.register(fastifySwaggerUi, {
+    routePrefix: '/docs',
+    // A validator badge would be fetched from another origin.
+    uiConfig: { validatorUrl: null, docExpansion: 'list', tryItOutEnabled: true },
+    theme: { title: 'Shoal API' },
+  });
+}
+
+function fingerprint(modelId: string): string {
+  const digest = createHash('sha256').update(`${modelId}\n${manifest.version}\n${process.version}`).digest('hex');
+  return `fp_${digest.slice(0, FINGERPRINT_DIGITS)}`;
+}

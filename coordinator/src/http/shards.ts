@@ -1,0 +1,36 @@
+import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { FastifyInstance } from 'fastify';
+import type { HttpDeps } from './deps.ts';
+import { ApiError } from './errors.ts';
+import type { HttpMetrics } from './metrics.ts';
+
+const SHA256_HEX = /^[0-9a-f]{64}$/;
+
+/** Shards are named by their content, so they never change and any cache may keep them. The file's path comes from the manifest, never from the URL. */
+export function registerShards(app: FastifyInstance, shard: HttpDeps['shard'], metrics: HttpMetrics): void {
+  app.get<{ Params: { sha256: string } }>('/shards/:sha256', async (request, reply) => {
+    const { sha256 } = request.params;
+    const entry = SHA256_HEX.test(sha256) ? shard(sha256) : undefined;
+    if (!entry) {
+      throw new ApiError(404, 'No shard of the served model has this SHA-256.', {
+        param: 'sha256',
+        code: 'shard_not_found',
+      });
+    }
+    reply
+      .header('cache-control', 'public, max-age=31536000, immutable')
+      .header('etag', `"${sha256}"`)
+      .type('application/octet-stream');
+    if (request.headers['if-none-match']?.includes(`"${sha256}"`)) return reply.code(304).send();
+    reply.header('content-length', entry.bytes);
+    if (request.method === 'HEAD') return reply.send();
+
+    const file = await open(entry.path, 'r');
+    reply.raw.once('finish', () => {
+      metrics.shardDownloads.inc();
+      metrics.shardBytes.inc(entry.bytes);
+    });
+    return reply.send(createReadStream(entry.path, { fd: file, end: entry.bytes - 1 }));
+  });
+}

@@ -1,0 +1,22 @@
+import type { TextCodec } from '../codec.ts';
+
+const BEGIN_OF_TEXT = 256;
+const BEGIN_OF_TEXT_NAME = '<|begin|>';
+
+/** One token per UTF-8 byte: every character outside ASCII is split over tokens, which is what tests want. */
+export function byteCodec(): TextCodec {
+  return {
+    vocabSize: 257,
+    maxTokenBytes: BEGIN_OF_TEXT_NAME.length,
+    encodePrompt: (text) => [BEGIN_OF_TEXT, ...Buffer.from(text)],
+    tokenBytes: (id) => (id === BEGIN_OF_TEXT ? Buffer.from(BEGIN_OF_TEXT_NAME) : Uint8Array.of(id)),
+    newDetokenizer: () => {
+      const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+      return {
+        push: (id) => (id === BEGIN_OF_TEXT ? '' : decoder.decode(Uint8Array.of(id), { stream: true })),
+        flush: () => decoder.decode(),
+      };
+    },
+    renderChat: (messages) => messages.map(({ role, content }) => `${role}: ${content}\n`).join(''),
+  };
+}
