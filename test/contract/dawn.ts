@@ -1,6 +1,5 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
-import { realpathSync } from 'node:fs';
 
 const ICD_NAME = 'vk_swiftshader_icd.json';
 /** Where Linux packages put a Chromium, with SwiftShader's driver beside it. */
@@ -12,29 +11,48 @@ const BROWSER_FOLDERS = [
   '/snap/chromium/current/usr/lib/chromium-browser',
 ];
 
+/** Linux: RTLD_LAZY | RTLD_GLOBAL | RTLD_NODELETE. */
+const DLOPEN_FLAGS = 0x1101;
+
+let instance: GPU | undefined;
+
 /**
- * WebGPU in Node (Dawn), on the machine's own GPU or on SwiftShader. Throws where there is neither: a test without an
- * adapter has shown nothing.
+ * A new adapter of WebGPU in Node (Dawn): SwiftShader's, so that every machine computes the same, unless VK_ICD_FILENAMES
+ * names another driver or there is no SwiftShader. Throws where there is none at all: a test without an adapter has shown nothing.
  */
 export async function dawnAdapter(): Promise<GPUAdapter> {
-  process.env['VK_ICD_FILENAMES'] ??= findSwiftShader() ?? '';
-  if (!process.env['VK_ICD_FILENAMES']) delete process.env['VK_ICD_FILENAMES'];
-  // Imported here: the Vulkan loader reads the variable when the addon makes its instance.
-  const { create, globals } = await import('webgpu');
-  Object.assign(globalThis, globals);
-  const gpu = create([]);
-  instances.push(gpu);
-  const adapter = await gpu.requestAdapter();
-  if (!adapter) {
-    throw new Error(
-      `no WebGPU adapter in Node: install a Vulkan driver, or Chromium (its package carries ${ICD_NAME}), or name one in VK_ICD_FILENAMES`,
-    );
-  }
-  return adapter;
+  instance ??= await createInstance();
+  const adapter = await instance.requestAdapter();
+  if (adapter) return adapter;
+  throw new Error(
+    `no WebGPU adapter in Node: install a Vulkan driver, or Chromium (its package carries ${ICD_NAME}), or name one in VK_ICD_FILENAMES`,
+  );
 }
 
-/** Dawn's instance must outlive its devices, and nothing else holds it. */
-const instances: GPU[] = [];
+async function createInstance(): Promise<GPU> {
+  const icd = process.env['VK_ICD_FILENAMES'] ?? findSwiftShader();
+  if (icd !== undefined) {
+    process.env['VK_ICD_FILENAMES'] = icd;
+    preloadVulkan(join(dirname(icd), 'libvulkan.so.1'));
+  }
+  // Imported here: the variable must be set before Dawn makes its instance.
+  const { create, globals } = await import('webgpu');
+  Object.assign(globalThis, globals);
+  return create([]);
+}
+
+/**
+ * Dawn opens libvulkan.so.1 by name, which a machine without graphics packages lacks; Chromium carries one. A library that
+ * is loaded already answers to its name. Node unloads what is no addon of its own, hence NODELETE, and says so by throwing.
+ */
+function preloadVulkan(path: string): void {
+  if (process.platform !== 'linux' || !existsSync(path)) return;
+  try {
+    process.dlopen({ exports: {} }, path, DLOPEN_FLAGS);
+  } catch (error) {
+    if (!String(error).includes('self-register')) throw error;
+  }
+}
 
 /** Path of SwiftShader's Vulkan driver: beside a browser on PATH, in the usual folders, or in Playwright's cache. */
 function findSwiftShader(): string | undefined {

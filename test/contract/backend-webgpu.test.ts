@@ -1,0 +1,119 @@
+import { createWebGpuBackend, KernelError } from '@shoal/kernels';
+import { packExpert, shardBytes, type ExpertShape } from '@shoal/weights';
+import { describe, expect, it } from 'vitest';
+import { createWebGpuBackend as createWithOptions } from '../../packages/kernels/src/webgpu/create.ts';
+import { describeExpertBackend } from './backend-suite.ts';
+import { dawnAdapter } from './dawn.ts';
+
+describeExpertBackend('webgpu (Dawn in Node)', async (shape) => {
+  const { backend } = await createWebGpuBackend({ gpu: await dawnAdapter(), shape });
+  return backend;
+});
+
+const shape: ExpertShape = { hiddenSize: 33, moeIntermediateSize: 17, quant: 'f16' };
+
+function someExpert(seed: number): Uint8Array {
+  const values = (length: number): Float32Array => Float32Array.from({ length }, (_, i) => Math.sin(i * 0.7 + seed));
+  const size = shape.hiddenSize * shape.moeIntermediateSize;
+  return packExpert(shape, { gate: values(size), up: values(size), down: values(size) });
+}
+
+function someLap(numRows: number, perRow: number): Parameters<Awaited<ReturnType<typeof twoExperts>>['run']>[0] {
+  return {
+    layer: 0,
+    numRows,
+    rows: Uint16Array.from({ length: numRows * shape.hiddenSize }, (_, i) => 0x3000 + (i % 0x0fff)),
+    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * perRow),
+    experts: Uint16Array.from({ length: numRows * perRow }, (_, i) => i % 2),
+    weights: Float32Array.from({ length: numRows * perRow }, (_, i) => 0.1 + (i % 5)),
+  };
+}
+
+async function twoExperts(maxScratchBytes?: number) {
+  const options = { gpu: await dawnAdapter(), shape, ...(maxScratchBytes ? { maxScratchBytes } : {}) };
+  const { backend } = await createWithOptions(options);
+  await backend.load(0, 0, someExpert(1));
+  await backend.load(0, 1, someExpert(2));
+  return backend;
+}
+
+describe('the WebGPU backend', () => {
+  it('computes a lap that exceeds its scratch in pieces, with the same bits', async () => {
+    const lap = someLap(5000, 4);
+    const whole = await twoExperts();
+    const pieces = await twoExperts(128 * 1024);
+    const [expected, actual] = await Promise.all([whole.run(lap), pieces.run(lap)]);
+    expect(actual.partial).toEqual(expected.partial);
+    whole.destroy();
+    pieces.destroy();
+  });
+
+  it('describes its adapter', async () => {
+    const { backend, adapterInfo } = await createWebGpuBackend({ gpu: await dawnAdapter(), shape });
+    expect(adapterInfo.vendor).not.toBe('');
+    expect(adapterInfo.maxStorageBindingBytes).toBeGreaterThanOrEqual(128 * 1024 * 1024);
+    expect(backend.maxExpertsPerLayer).toBe(
+      Math.floor(Math.min(adapterInfo.maxBufferBytes, adapterInfo.maxStorageBindingBytes) / shardBytes(shape)),
+    );
+    backend.destroy();
+  });
+
+  it('refuses work after destroy, fails the laps in flight, and does not call that a loss', async () => {
+    const backend = await twoExperts();
+    const inFlight = backend.run(someLap(300, 4)).then(
+      () => 'finished',
+      (error: unknown) => (error as KernelError).reason,
+    );
+    let lost = false;
+    void backend.lost.then(() => (lost = true));
+    backend.destroy();
+    expect(['finished', 'device-lost']).toContain(await inFlight);
+    await expect(backend.run(someLap(1, 1))).rejects.toMatchObject({ reason: 'device-lost' });
+    await expect(backend.load(0, 0, someExpert(1))).rejects.toMatchObject({ reason: 'device-lost' });
+    expect(backend.allocatedBytes).toBe(0);
+    expect(lost).toBe(false);
+  });
+
+  it('says when the device goes by itself', async () => {
+    const adapter = await dawnAdapter();
+    let device: GPUDevice | undefined;
+    const spied = new Proxy(adapter, {
+      get: (target, key) => {
+        if (key === 'requestDevice')
+          return async (descriptor: GPUDeviceDescriptor) => (device = await target.requestDevice(descriptor));
+        const value: unknown = Reflect.get(target, key, target);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+    const { backend } = await createWebGpuBackend({ gpu: spied, shape });
+    device!.destroy();
+    expect(await backend.lost).not.toBe('');
+    await expect(backend.run(someLap(0, 1))).rejects.toMatchObject({ reason: 'device-lost' });
+  });
+
+  it('bounds the laps in flight', async () => {
+    const backend = await twoExperts();
+    const results = await Promise.allSettled(Array.from({ length: 70 }, () => backend.run(someLap(1, 1))));
+    const refused = results.filter((result) => result.status === 'rejected');
+    expect(refused).toHaveLength(6);
+    for (const { reason } of refused) expect(reason).toMatchObject({ reason: 'limits' });
+    backend.destroy();
+  });
+
+  it('refuses more experts than a binding holds, and an expert larger than one', async () => {
+    const backend = await twoExperts();
+    const tooMany = Array.from({ length: backend.maxExpertsPerLayer + 1 }, (_, expert) => expert);
+    await expect(backend.reserve(0, tooMany)).rejects.toMatchObject({ reason: 'limits' });
+    expect(backend.has(0, 1)).toBe(true);
+    backend.destroy();
+    const huge: ExpertShape = { hiddenSize: 65_536, moeIntermediateSize: 65_536, quant: 'f16' };
+    await expect(createWebGpuBackend({ gpu: await dawnAdapter(), shape: huge })).rejects.toMatchObject({
+      reason: 'limits',
+    });
+  });
+
+  it('says that there is no adapter', async () => {
+    const gpu = { requestAdapter: async () => null } as unknown as GPU;
+    await expect(createWebGpuBackend({ gpu, shape })).rejects.toMatchObject({ reason: 'no-adapter' });
+  });
+});
