@@ -17,7 +17,7 @@ export function token(name: string): string {
 }
 
 /** An element's content width in CSS pixels, 0 until it is known. */
-export function useWidth(ref: RefObject<HTMLElement>): number {
+export function useWidth(ref: RefObject<HTMLElement | null>): number {
   const [width, setWidth] = useState(0);
   useLayoutEffect(() => {
     const element = ref.current;

@@ -49,6 +49,10 @@ describe('figures', () => {
     expect(formatRanges([1, 2])).toBe('1–2');
   });
   it('counts nouns', () => {
-    expect([plural(1, 'tab'), plural(0, 'tab'), plural(2, 'entry', 'entries')]).toEqual(['1 tab', '0 tabs', '2 entries']);
+    expect([plural(1, 'tab'), plural(0, 'tab'), plural(2, 'entry', 'entries')]).toEqual([
+      '1 tab',
+      '0 tabs',
+      '2 entries',
+    ]);
   });
 });

@@ -54,7 +54,9 @@ export function EventLog({ events }: { events: ConsoleEvent[] }) {
           />
         </label>
         <span class="push" role="status">
-          {found.length === events.length ? plural(events.length, 'event') : `${found.length} of ${events.length} events`}
+          {found.length === events.length
+            ? plural(events.length, 'event')
+            : `${found.length} of ${events.length} events`}
         </span>
         <button
           type="button"
@@ -77,7 +79,9 @@ export function EventLog({ events }: { events: ConsoleEvent[] }) {
         <div class="log" role="region" aria-labelledby="events-title" tabIndex={0}>
           <EventRows events={found.slice(-ROWS_SHOWN)} />
           {found.length > ROWS_SHOWN && (
-            <p class="muted">The newest {ROWS_SHOWN} are shown; the export has all {found.length}.</p>
+            <p class="muted">
+              The newest {ROWS_SHOWN} are shown; the export has all {found.length}.
+            </p>
           )}
         </div>
       )}

@@ -31,10 +31,7 @@ export function Peers(props: { now: ConsoleSnapshot; events: ConsoleEvent[]; cel
   const result = useSignal<{ ok: boolean; text: string } | null>(null);
 
   const holders = cell.value ? holdersOf(now, cell.value) : null;
-  const shown = sortPeers(
-    holders ? now.peers.filter((peer) => holders.has(peer.peerId)) : now.peers,
-    order.value,
-  );
+  const shown = sortPeers(holders ? now.peers.filter((peer) => holders.has(peer.peerId)) : now.peers, order.value);
   const toggle = (peerId: string): void => {
     const next = new Set(open.value);
     if (!next.delete(peerId)) next.add(peerId);

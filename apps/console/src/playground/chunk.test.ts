@@ -7,7 +7,16 @@ describe('chunks of a completion', () => {
     {
       id: 5,
       text: ' cat',
-      laps: [{ layer: 1, lapMs: 2.5, experts: [{ expert: 3, weight: 0.5, peerId: 'p1' }, { expert: 4, weight: 0.25, peerId: null }] }],
+      laps: [
+        {
+          layer: 1,
+          lapMs: 2.5,
+          experts: [
+            { expert: 3, weight: 0.5, peerId: 'p1' },
+            { expert: 4, weight: 0.25, peerId: null },
+          ],
+        },
+      ],
     },
   ];
   it('takes text, finish reason, usage and the trace', () => {

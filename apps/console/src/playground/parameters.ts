@@ -35,7 +35,11 @@ export function readForm(
     if (!good(value)) errors[field] = complaint;
     return value;
   };
-  const temperature = read('temperature', (v) => v >= 0 && v <= 2, 'A number from 0 to 2; 0 always takes the likeliest.');
+  const temperature = read(
+    'temperature',
+    (v) => v >= 0 && v <= 2,
+    'A number from 0 to 2; 0 always takes the likeliest.',
+  );
   const topP = read('topP', (v) => v > 0 && v <= 1, 'A number above 0, at most 1.');
   const maxTokens = read('maxTokens', (v) => Number.isInteger(v) && v >= 1, 'A whole number from 1.');
   const seed = form.seed.trim() === '' ? undefined : read('seed', Number.isSafeInteger, 'A whole number, or nothing.');

@@ -1,0 +1,142 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import { Shell } from '../Shell.tsx';
+import { complete, fetchModelId, run, stop } from './completion.ts';
+import { Answer } from './Answer.tsx';
+import { type Form, readForm } from './parameters.ts';
+import { Snippets } from './Snippets.tsx';
+import { Strip } from './Strip.tsx';
+
+const initial: Form = {
+  prompt: 'Once upon a time, there was a little fish who',
+  temperature: '0.8',
+  topP: '0.95',
+  maxTokens: '120',
+  seed: '',
+  stop: '',
+};
+
+const numbers: { field: 'temperature' | 'topP' | 'maxTokens' | 'seed'; label: string; hint?: string }[] = [
+  { field: 'temperature', label: 'Temperature' },
+  { field: 'topP', label: 'Top p' },
+  { field: 'maxTokens', label: 'Max tokens' },
+  { field: 'seed', label: 'Seed', hint: 'any' },
+];
+
+export function PlaygroundPage() {
+  const form = useSignal<Form>(initial);
+  const errors = useSignal<Partial<Record<keyof Form, string>>>({});
+  const model = useSignal<{ id: string | null; error: string | null }>({ id: null, error: null });
+  const loadModel = async (): Promise<string | null> => {
+    try {
+      model.value = { id: await fetchModelId(), error: null };
+    } catch (error) {
+      const why = error instanceof TypeError ? 'it cannot be reached' : (error as Error).message;
+      model.value = { id: null, error: `The coordinator did not say which model it serves: ${why}` };
+    }
+    return model.value.id;
+  };
+  useEffect(() => void loadModel(), []);
+
+  const submit = async (): Promise<void> => {
+    const id = model.value.id ?? (await loadModel());
+    const read = readForm(form.value, id ?? '');
+    errors.value = read.ok ? {} : read.errors;
+    const [firstWrong] = Object.keys(errors.value);
+    if (firstWrong) document.getElementById(`field-${firstWrong}`)?.focus();
+    else if (id !== null && read.ok) await complete(read.body);
+  };
+  const now = run.value;
+  const running = now?.state === 'running';
+  const field = (name: keyof Form) => ({
+    id: `field-${name}`,
+    value: form.value[name],
+    'aria-invalid': errors.value[name] ? true : undefined,
+    'aria-describedby': errors.value[name] ? `error-${name}` : undefined,
+    onInput: (event: { currentTarget: HTMLInputElement | HTMLTextAreaElement }) => {
+      form.value = { ...form.value, [name]: event.currentTarget.value };
+    },
+  });
+  const complaint = (name: keyof Form) =>
+    errors.value[name] && (
+      <span class="trouble complaint" id={`error-${name}`}>
+        {errors.value[name]}
+      </span>
+    );
+  const body = readForm(form.value, model.value.id ?? '');
+
+  return (
+    <Shell
+      current="/playground"
+      aside={
+        model.value.id && (
+          <span class="model">
+            <b>{model.value.id}</b>
+          </span>
+        )
+      }
+    >
+      <h1 class="sr">Playground</h1>
+      <form
+        class="card ask"
+        noValidate
+        onSubmit={(event) => {
+          event.preventDefault();
+          void submit();
+        }}
+        onKeyDown={(event) => {
+          if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void submit();
+        }}
+      >
+        <div class="prompt">
+          <label for="field-prompt">Prompt</label>
+          <textarea rows={4} {...field('prompt')} />
+          {complaint('prompt')}
+        </div>
+        <div class="parameters">
+          {numbers.map(({ field: name, label, hint }) => (
+            <div>
+              <label for={`field-${name}`}>{label}</label>
+              <input inputMode="decimal" autocomplete="off" placeholder={hint} {...field(name)} />
+              {complaint(name)}
+            </div>
+          ))}
+          <div class="stop">
+            <label for="field-stop">Stop at, one a line</label>
+            <textarea rows={1} {...field('stop')} />
+            {complaint('stop')}
+          </div>
+        </div>
+        <p class="actions">
+          {running ? (
+            <button type="button" class="primary" onClick={stop}>
+              Stop
+            </button>
+          ) : (
+            <button type="submit" class="primary">
+              Write
+            </button>
+          )}
+          <span class="muted">or Ctrl + Enter in the prompt</span>
+        </p>
+        {model.value.error && (
+          <p class="trouble" role="alert">
+            {model.value.error}
+          </p>
+        )}
+      </form>
+      {now && <Answer run={now} />}
+      {now && now.tokens.length > 0 && (
+        <section class="card" aria-labelledby="strip-title">
+          <h2 id="strip-title">Who computed what</h2>
+          <p class="muted">
+            Every word went through the layers from top to bottom; in each, the gate chose a few experts, and the
+            colours tell in whose browser tab they were computed. Drag along the words, or use the arrow keys.
+          </p>
+          <Strip tokens={now.tokens} />
+        </section>
+      )}
+      {body.ok && <Snippets body={body.body} />}
+    </Shell>
+  );
+}

@@ -1,0 +1,35 @@
+import { useSignal } from '@preact/signals';
+import { copyText } from '../environment.ts';
+import type { CompletionBody } from './parameters.ts';
+import { type Language, languages, snippet } from './snippets.ts';
+
+/** The request above, ready to paste elsewhere. */
+export function Snippets({ body }: { body: CompletionBody }) {
+  const shown = useSignal<Language | null>(null);
+  const said = useSignal('');
+  const copy = async (language: Language): Promise<void> => {
+    shown.value = language;
+    const copied = await copyText(snippet(language, location.origin, body));
+    said.value = copied
+      ? `Copied as ${language}.`
+      : 'This browser copies only from https or localhost: select the text below and copy it.';
+  };
+  return (
+    <section class="card" aria-labelledby="snippets-title">
+      <h2 id="snippets-title">Call it yourself</h2>
+      <p class="actions">
+        {languages.map((language) => (
+          <button type="button" onClick={() => void copy(language)}>
+            Copy as {language}
+          </button>
+        ))}
+        <span role="status">{said.value}</span>
+      </p>
+      {shown.value && (
+        <pre role="region" tabIndex={0} aria-label={`The request in ${shown.value}`}>
+          {snippet(shown.value, location.origin, body)}
+        </pre>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,130 @@
+import type { TokenLap, TokenTrace } from '@shoal/protocol';
+import { token as colourToken } from '../environment.ts';
+import { peerColour, peerMark, type Scheme } from '../palette.ts';
+import { peerIndex } from './peer-names.ts';
+import { GUTTER_PX, lapMsOf, rowHeight, type StripLayout, TIME_PX, visibleText, WORD_PX } from './strip-layout.ts';
+
+export const WORD_FONT = '15px system-ui, sans-serif';
+const LABEL_FONT = '11px system-ui, sans-serif';
+
+export interface StripScale {
+  layers: readonly number[];
+  /** The tallest bar of lap times stands for this much. */
+  fullMs: number;
+  scheme: Scheme;
+}
+
+/** Draws one line of the strip; `selected` is the number of the selected token, if it is on this line. */
+export function drawLine(
+  context: CanvasRenderingContext2D,
+  tokens: readonly TokenTrace[],
+  layout: StripLayout,
+  line: number,
+  scale: StripScale,
+  selected: number | null,
+): void {
+  const span = layout.lines[line];
+  if (!span) return;
+  const brush = makeBrush(context, scale);
+  const rowPx = rowHeight(scale.layers.length);
+  drawGutter(context, scale, rowPx);
+  for (let i = span.start; i < span.end; i++) {
+    const token = tokens[i];
+    if (!token) continue;
+    const [x, width] = [layout.x[i] ?? 0, layout.columnPx[i] ?? 0];
+    drawWord(context, token.text, x, width, i === selected);
+    token.laps.forEach((lap) => {
+      const row = scale.layers.indexOf(lap.layer);
+      if (row >= 0) drawCell(brush, lap, x, WORD_PX + row * rowPx, width - 1, rowPx - 1);
+    });
+    const top = WORD_PX + scale.layers.length * rowPx + 2;
+    const bar = Math.min(1, lapMsOf(token) / scale.fullMs) * (TIME_PX - 4);
+    context.fillStyle = colourToken(i === selected ? 'text' : 'faint');
+    context.fillRect(x, top, width - 1, Math.max(1, bar));
+  }
+  if (selected !== null && selected >= span.start && selected < span.end) {
+    context.strokeStyle = colourToken('text');
+    context.lineWidth = 2;
+    const height = WORD_PX + scale.layers.length * rowPx + 1;
+    context.strokeRect((layout.x[selected] ?? 0) - 1, 1, (layout.columnPx[selected] ?? 0) + 1, height);
+  }
+}
+
+function drawGutter(context: CanvasRenderingContext2D, scale: StripScale, rowPx: number): void {
+  context.font = LABEL_FONT;
+  context.fillStyle = colourToken('muted');
+  context.textAlign = 'right';
+  context.textBaseline = 'middle';
+  const every = Math.ceil(12 / rowPx);
+  for (let row = 0; row < scale.layers.length; row += every) {
+    context.fillText(`${scale.layers[row]}`, GUTTER_PX - 8, WORD_PX + row * rowPx + (rowPx - 1) / 2);
+  }
+  context.fillText('ms', GUTTER_PX - 8, WORD_PX + scale.layers.length * rowPx + TIME_PX / 2);
+}
+
+function drawWord(context: CanvasRenderingContext2D, text: string, x: number, width: number, selected: boolean): void {
+  const shown = visibleText(text);
+  context.save();
+  context.beginPath();
+  context.rect(x, 0, width, WORD_PX);
+  context.clip();
+  context.font = WORD_FONT;
+  context.fillStyle = colourToken(selected || shown === text.trim() ? 'text' : 'muted');
+  context.textAlign = 'left';
+  context.textBaseline = 'middle';
+  // A token that begins a word stands off from the one before it, as in print.
+  const indent = /^\s/.test(text) ? 4 : 1;
+  context.fillText(shown, x + indent, WORD_PX / 2);
+  context.restore();
+}
+
+interface Brush {
+  context: CanvasRenderingContext2D;
+  scheme: Scheme;
+  surface: string;
+  hatch: CanvasPattern | string;
+}
+
+function makeBrush(context: CanvasRenderingContext2D, scale: StripScale): Brush {
+  return { context, scheme: scale.scheme, surface: colourToken('surface'), hatch: hatchPattern(context) };
+}
+
+/** Diagonal lines for what the coordinator did itself: seen as different without any colour. */
+function hatchPattern(context: CanvasRenderingContext2D): CanvasPattern | string {
+  const tile = document.createElement('canvas');
+  tile.width = tile.height = 5;
+  const ink = tile.getContext('2d');
+  const colour = colourToken('away');
+  if (!ink) return colour;
+  ink.strokeStyle = colour;
+  ink.lineWidth = 1.2;
+  for (const shift of [-5, 0, 5]) {
+    ink.moveTo(shift, 5);
+    ink.lineTo(shift + 5, 0);
+  }
+  ink.stroke();
+  return context.createPattern(tile, 'repeat') ?? colour;
+}
+
+/** A cell is split among the tabs that shared the lap, by how many of its experts each computed. */
+function drawCell(brush: Brush, lap: TokenLap, x: number, y: number, width: number, height: number): void {
+  const peers = lap.experts
+    .map(({ peerId }) => peerId)
+    .sort((a, b) => (a === null ? 1 : b === null ? -1 : peerIndex(a) - peerIndex(b)));
+  const part = width / Math.max(1, peers.length);
+  for (let from = 0; from < peers.length;) {
+    let to = from + 1;
+    while (to < peers.length && peers[to] === peers[from]) to++;
+    drawPart(brush, peers[from] ?? null, x + from * part, y, (to - from) * part, height);
+    from = to;
+  }
+}
+
+function drawPart(brush: Brush, peerId: string | null, x: number, y: number, width: number, height: number): void {
+  const { context } = brush;
+  context.fillStyle = peerId === null ? brush.hatch : peerColour(peerIndex(peerId), brush.scheme);
+  context.fillRect(x, y, width, height);
+  const bars = peerId === null ? 0 : Math.min(2, peerMark(peerIndex(peerId)));
+  context.fillStyle = brush.surface;
+  for (let bar = 1; bar <= bars; bar++) context.fillRect(x, y + (height * bar) / (bars + 1) - 1, width, 2);
+}

@@ -1,0 +1,152 @@
+import { createReadStream, mkdtempSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { commandSchema, type Command, type CommandReply, type ConsoleEvent, type ConsoleSnapshot } from '@shoal/protocol';
+import { Server as SocketServer } from 'socket.io';
+import { build } from 'vite';
+import { storyTokens } from './console-fake-data.ts';
+
+/** The strictest policy that an operator's proxy may set; a page that breaks it logs an error, and the tests fail on those. */
+const policy =
+  "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
+
+export type Story = 'whole' | 'error-inside' | 'endless' | 'queue-full' | 'hang-up';
+
+/** Builds the pages into a folder of this test's own, so that no other build is disturbed. */
+export async function buildPages(): Promise<string> {
+  const outDir = mkdtempSync(join(tmpdir(), 'shoal-console-'));
+  const root = join(import.meta.dirname, '../../apps/console');
+  await build({ root, configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir } });
+  return outDir;
+}
+
+/** Stands in for the coordinator as the two pages see it: documents, socket.io `/console`, models and completions. */
+export class FakeCoordinator {
+  readonly token = 'right-token';
+  readonly commands: Command[] = [];
+  /** Bodies of the completions asked for, and how many of them the client broke off. */
+  readonly asked: Record<string, unknown>[] = [];
+  hungUp = 0;
+  story: Story = 'whole';
+  layers: readonly number[] = [1, 2, 3, 4, 5];
+  tokenDelayMs = 2;
+  onCommand: (command: Command) => CommandReply = () => ({ ok: true });
+  events: ConsoleEvent[] = [];
+  snapshot: ConsoleSnapshot;
+  url = '';
+
+  readonly #pages: string;
+  #http: Server;
+  #sockets: SocketServer;
+  #port = 0;
+  #tick: NodeJS.Timeout | undefined;
+
+  constructor(pages: string, snapshot: ConsoleSnapshot) {
+    this.#pages = pages;
+    this.snapshot = snapshot;
+    [this.#http, this.#sockets] = this.#make();
+  }
+
+  /** A second call after `stop` listens on the same port again, as a restarted coordinator does. */
+  async start(): Promise<void> {
+    if (this.#port !== 0) [this.#http, this.#sockets] = this.#make();
+    await new Promise<void>((resolve) => this.#http.listen(this.#port, '127.0.0.1', resolve));
+    this.#port = (this.#http.address() as AddressInfo).port;
+    this.url = `http://127.0.0.1:${this.#port}`;
+    this.#tick = setInterval(() => this.show(this.snapshot), 1_000);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#tick);
+    const closed = this.#sockets.close();
+    this.#http.closeAllConnections();
+    await closed;
+  }
+
+  show(snapshot: ConsoleSnapshot): void {
+    this.snapshot = snapshot;
+    this.#sockets.of('/console').emit('snapshot', snapshot);
+  }
+
+  tell(...events: ConsoleEvent[]): void {
+    this.events.push(...events);
+    this.#sockets.of('/console').emit('events', events);
+  }
+
+  #make(): [Server, SocketServer] {
+    const http = createServer((request, response) => void this.#answer(request, response));
+    const sockets = new SocketServer(http, { serveClient: false });
+    const console = sockets.of('/console');
+    console.use((socket, next) => {
+      next(socket.handshake.auth['token'] === this.token ? undefined : new Error('It is not the admin token.'));
+    });
+    console.on('connection', (socket) => {
+      socket.emit('events', this.events);
+      socket.emit('snapshot', this.snapshot);
+      socket.on('command', (message: unknown, reply: (answer: CommandReply) => void) => {
+        const command = commandSchema.parse(message);
+        this.commands.push(command);
+        reply(this.onCommand(command));
+      });
+    });
+    return [http, sockets];
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = new URL(request.url ?? '/', 'http://localhost').pathname;
+    response.setHeader('Content-Security-Policy', policy);
+    if (path === '/console' || path === '/playground') this.#file(response, 'index.html', 'text/html');
+    else if (path.startsWith('/console-assets/')) {
+      this.#file(response, path.slice(1), path.endsWith('.css') ? 'text/css' : 'text/javascript');
+    } else if (path === '/v1/models') json(response, 200, { object: 'list', data: [{ id: 'tiny-stories' }] });
+    else if (path === '/v1/completions') await this.#complete(request, response);
+    else json(response, 404, { error: { message: `Nothing is served at ${path}.` } });
+  }
+
+  #file(response: ServerResponse, name: string, type: string): void {
+    response.setHeader('Content-Type', type);
+    createReadStream(join(this.#pages, name))
+      .on('error', () => json(response, 404, { error: { message: `No file ${name}.` } }))
+      .pipe(response);
+  }
+
+  async #complete(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let text = '';
+    for await (const part of request) text += part;
+    const body = JSON.parse(text) as Record<string, unknown>;
+    this.asked.push(body);
+    if (this.story === 'queue-full') {
+      response.setHeader('Retry-After', '7');
+      return json(response, 429, { error: { message: 'The queue is full.', type: 'rate_limit_error' } });
+    }
+    response.on('close', () => (this.hungUp += response.writableFinished ? 0 : 1));
+    response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+    const tokens = storyTokens(Number(body['max_tokens']), this.layers);
+    for (let i = 0; !response.closed && (this.story === 'endless' || i < tokens.length); i++) {
+      const token = tokens[i % tokens.length];
+      if (!token) break;
+      if (i === 5 && this.story === 'error-inside') {
+        response.end(event({ error: { message: 'The answer took longer than allowed.', type: 'server_error' } }));
+        return;
+      }
+      if (i === 5 && this.story === 'hang-up') {
+        response.destroy();
+        return;
+      }
+      response.write(event({ choices: [{ index: 0, text: token.text }], shoal: { tokens: [token] } }));
+      await new Promise((resolve) => setTimeout(resolve, this.tokenDelayMs));
+    }
+    response.write(event({ choices: [{ index: 0, text: '', finish_reason: 'length' }] }));
+    response.write(event({ choices: [], usage: { prompt_tokens: 10, completion_tokens: tokens.length } }));
+    response.end('data: [DONE]\n\n');
+  }
+}
+
+const event = (data: unknown): string => `data: ${JSON.stringify(data)}\n\n`;
+
+function json(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'Content-Type': 'application/json' });
+  response.end(JSON.stringify(body));
+}
