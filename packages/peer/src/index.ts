@@ -4,3 +4,7 @@ export * from './shard-store.ts';
 export * from './shard-load.ts';
 export * from './expert-runner.ts';
 export * from './peer-host.ts';
+export * from './relayed-channel.ts';
+// A page imports this package alone: what it needs of the connection and the kernels comes through here.
+export { connectDonor, FramedChannel } from '@shoal/transport';
+export { createWebGpuBackend, KernelError } from '@shoal/kernels';

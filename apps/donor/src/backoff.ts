@@ -1,0 +1,20 @@
+const FIRST_DELAY_MS = 1_000;
+const MAX_DELAY_MS = 30_000;
+
+/** Doubling, and half of it at random: when a coordinator comes back, its tabs shouldn't all knock at once. */
+export class Backoff {
+  #failures = 0;
+
+  nextDelayMs(): number {
+    const delayMs = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#failures++);
+    return delayMs * (0.5 + Math.random() / 2);
+  }
+
+  get failures(): number {
+    return this.#failures;
+  }
+
+  reset(): void {
+    this.#failures = 0;
+  }
+}

@@ -1,0 +1,40 @@
+import './csp.ts';
+import { CacheStorageShardCache, MemoryShardCache } from '@shoal/peer';
+import { effect } from '@preact/signals';
+import { render } from 'preact';
+import { App } from './app.tsx';
+import { standingConsent } from './consent.ts';
+import { DonorSession } from './donor-session.ts';
+import { claimDonorToken } from './donor-token.ts';
+import { initialPledgeBytes } from './pledge.ts';
+import { showInTab } from './tab-sign.ts';
+import './theme.css';
+import './page.css';
+
+const deviceMemoryGib = (navigator as { deviceMemory?: number }).deviceMemory;
+const session = new DonorSession({
+  createWorker: () => new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' }),
+  cache: 'caches' in window ? new CacheStorageShardCache(caches) : new MemoryShardCache(),
+  claimToken: () => claimDonorToken(localStorage, navigator.locks as LockManager | undefined),
+  tabStorage: sessionStorage,
+  browserStorage: localStorage,
+  initialPledgeBytes: initialPledgeBytes(localStorage, deviceMemoryGib),
+});
+
+effect(() => showInTab(session.state.value));
+render(<App session={session} />, document.getElementById('app')!);
+
+addEventListener('pagehide', () => session.leave());
+addEventListener('pageshow', ({ persisted }) => {
+  if (persisted) session.comeBack();
+});
+addEventListener('online', () => session.comeBack());
+
+const [navigation] = performance.getEntriesByType('navigation') as PerformanceNavigationTiming[];
+const consent = standingConsent({
+  storage: sessionStorage,
+  location,
+  webdriver: navigator.webdriver,
+  navigationType: navigation?.type,
+});
+if (consent) void session.lend(consent);

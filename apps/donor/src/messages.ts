@@ -1,0 +1,34 @@
+import type { PeerHostStats, PeerModel } from '@shoal/peer';
+import type { AdapterInfo, Assign, Progress, Ready, Trouble } from '@shoal/protocol';
+
+/** Between the page, which alone may open connections to people's networks, and its worker, which does everything else. */
+export type ToWorker =
+  | { type: 'probe' }
+  | { type: 'configure'; model: PeerModel; pledgeBytes: number; heartbeatMs: number }
+  /** The lap channel itself, or where a browser cannot transfer one, a port that the page relays it to. */
+  | { type: 'channel'; channel: RTCDataChannel }
+  | { type: 'relay'; port: MessagePort }
+  | { type: 'detach' }
+  | { type: 'assign'; assignment: Assign }
+  | { type: 'pause'; paused: boolean };
+
+export type ProbeFailure = 'insecure' | 'no-webgpu' | 'no-adapter';
+
+/** The loading figures beside what the coordinator is told. */
+export interface DownloadFigures extends Progress {
+  bytesPerSecond: number | undefined;
+  secondsLeft: number | undefined;
+}
+
+export type FromWorker =
+  | { type: 'probed'; adapter: AdapterInfo }
+  | { type: 'probe-failed'; reason: ProbeFailure }
+  | { type: 'configured' }
+  | { type: 'configure-failed'; reason: string; message: string }
+  | { type: 'progress'; progress: DownloadFigures }
+  | { type: 'ready'; ready: Ready }
+  | { type: 'trouble'; trouble: Trouble }
+  | { type: 'backend-gone'; message: string }
+  | { type: 'cache-failed'; reason: 'quota' | 'unavailable' }
+  | { type: 'link-closed'; reason: string }
+  | { type: 'stats'; stats: PeerHostStats };

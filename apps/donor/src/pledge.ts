@@ -1,0 +1,32 @@
+const MIB = 2 ** 20;
+
+/** The slider's stops. A gibibyte is about three layers of a 16-billion-parameter model at four bits. */
+export const PLEDGE_STOPS_BYTES: readonly number[] = [
+  128, 256, 512, 1024, 2048, 3072, 4096, 6144, 8192, 12_288, 16_384,
+].map((mib) => mib * MIB);
+
+const STORAGE_KEY = 'shoal.pledge-mib';
+/** Of the computer's memory; on many machines the GPU shares it. */
+const DEFAULT_SHARE = 1 / 8;
+/** More than this nobody should find themselves lending without having said so. */
+const MAX_DEFAULT_BYTES = 1024 * MIB;
+
+/**
+ * What the slider starts at: the donor's last choice, else an eighth of the computer's memory and at most 1 GiB.
+ * Browsers tell their memory in powers of two up to 8 GiB, without asking the GPU anything.
+ */
+export function initialPledgeBytes(storage: Storage, deviceMemoryGib: number | undefined): number {
+  const remembered = Number(storage.getItem(STORAGE_KEY)) * MIB;
+  if (PLEDGE_STOPS_BYTES.includes(remembered)) return remembered;
+  const shareBytes = (deviceMemoryGib ?? 8) * 1024 * MIB * DEFAULT_SHARE;
+  return nearestStop(Math.min(MAX_DEFAULT_BYTES, shareBytes));
+}
+
+export function rememberPledge(storage: Storage, pledgeBytes: number): void {
+  storage.setItem(STORAGE_KEY, String(pledgeBytes / MIB));
+}
+
+/** The largest stop that isn't above `bytes`, or the smallest of all. */
+export function nearestStop(bytes: number): number {
+  return PLEDGE_STOPS_BYTES.findLast((stop) => stop <= bytes) ?? PLEDGE_STOPS_BYTES[0]!;
+}

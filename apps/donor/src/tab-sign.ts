@@ -1,0 +1,65 @@
+import { formatFigure } from './format.ts';
+import type { DonorPhase, DonorState } from './donor-state.ts';
+
+export type Sign = 'working' | 'waiting' | 'trouble' | 'away';
+
+/** Which of the four states a phase is; each has a colour and a shape of its own. */
+export const SIGN_OF_PHASE: Record<DonorPhase, Sign> = {
+  consent: 'away',
+  checking: 'waiting',
+  connecting: 'waiting',
+  downloading: 'waiting',
+  testing: 'waiting',
+  waiting: 'waiting',
+  working: 'working',
+  paused: 'away',
+  finishing: 'waiting',
+  finished: 'away',
+  away: 'trouble',
+  failed: 'trouble',
+};
+
+export const PHASE_WORD: Record<DonorPhase, string> = {
+  consent: 'Not lending',
+  checking: 'Checking the GPU',
+  connecting: 'Connecting',
+  downloading: 'Downloading',
+  testing: 'Self-test',
+  waiting: 'Waiting for work',
+  working: 'Working',
+  paused: 'Paused',
+  finishing: 'Finishing',
+  finished: 'Stopped',
+  away: 'Reconnecting',
+  failed: 'Stopped by a problem',
+};
+
+/** Paths on a 16 × 16 field: a full disc, a ring, a triangle, two bars. */
+export const SIGN_PATH: Record<Sign, string> = {
+  working: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1z',
+  waiting: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1zm0 3a4 4 0 1 1 0 8 4 4 0 0 1 0-8z',
+  trouble: 'M8 1l7.5 14H.5z',
+  away: 'M3 2h4v12H3zM9 2h4v12H9z',
+};
+
+// A tab strip may be light or dark whatever the page is: these read on both.
+const ICON_COLOUR: Record<Sign, string> = {
+  working: '#27a163',
+  waiting: '#c98a00',
+  trouble: '#e0533c',
+  away: '#7d8a96',
+};
+
+let shownSign: Sign | undefined;
+
+/** State in the tab's own strip and on the document's root, for a page in the background and for tests. */
+export function showInTab({ phase, standing }: DonorState): void {
+  document.documentElement.dataset.phase = phase;
+  const rate = phase === 'working' && standing ? ` · ${formatFigure(standing.rowsPerSecond)} rows/s` : '';
+  document.title = phase === 'consent' ? 'Shoal: lend your GPU' : `${PHASE_WORD[phase]}${rate} – Shoal`;
+  const sign = SIGN_OF_PHASE[phase];
+  if (sign === shownSign) return;
+  shownSign = sign;
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path fill-rule="evenodd" fill="${ICON_COLOUR[sign]}" d="${SIGN_PATH[sign]}"/></svg>`;
+  document.querySelector<HTMLLinkElement>('link[rel=icon]')!.href = `data:image/svg+xml,${encodeURIComponent(svg)}`;
+}

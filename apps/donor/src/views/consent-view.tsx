@@ -1,0 +1,71 @@
+import { useState } from 'preact/hooks';
+import type { ComponentChildren } from 'preact';
+import type { DonorSession } from '../donor-session.ts';
+import { formatBytes, formatMemory } from '../format.ts';
+import { KeptWeights } from './kept-weights.tsx';
+import { MemorySlider } from './memory-slider.tsx';
+
+/** An example to hold one's own line against: three layers, 2,048 wide, in 16 bits, there and back. */
+const EXAMPLE_BYTES_PER_TOKEN = 3 * 2 * 2048 * 2;
+const EXAMPLE_TOKENS_PER_SECOND = 10;
+const EXAMPLE_BYTES_PER_HOUR = EXAMPLE_BYTES_PER_TOKEN * EXAMPLE_TOKENS_PER_SECOND * 3600;
+
+export function ConsentView({ session }: { session: DonorSession }) {
+  const [pledgeBytes, setPledgeBytes] = useState(session.state.value.pledgeBytes);
+  const keptBytes = session.state.value.keptBytes ?? 0;
+  return (
+    <>
+      <h1>Lend a part of your GPU to a language model that lives in many browser tabs.</h1>
+      <form
+        class="card consent"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void session.lend({ pledgeBytes, paused: false });
+        }}
+      >
+        <div class="offer">
+          <MemorySlider pledgeBytes={pledgeBytes} onChange={setPledgeBytes} />
+          <button type="submit" class="primary">
+            Lend my GPU
+          </button>
+          <p class="hint">Nothing has been downloaded or connected yet. Close the tab, or press Pause, at any time.</p>
+        </div>
+        <dl class="terms">
+          <Term name="Your GPU">
+            Holds some of the model’s weights, up to {formatMemory(pledgeBytes)}, and computes with them. Only while
+            this tab is open; no other part of your computer is touched.
+          </Term>
+          <Term name="Download">
+            {keptBytes > 0
+              ? `${formatBytes(keptBytes)} are kept from before and are not downloaded again. Together with them, at most ${formatMemory(pledgeBytes)}.`
+              : `Once, at most ${formatMemory(pledgeBytes)}. It is kept in this browser, so the next visit starts without it.`}
+          </Term>
+          <Term name="Traffic">
+            A few kilobytes for every token and layer that you hold. For example, three layers that are 2,048 wide, at
+            ten tokens a second, make about {formatBytes(EXAMPLE_BYTES_PER_HOUR)} an hour; nothing to answer, next to
+            nothing. The real figure is shown while you lend.
+          </Term>
+          <Term name="Power">
+            While answers are written your GPU works as in a demanding game: the fan may start, and a laptop’s battery
+            drains faster. Between answers it rests.
+          </Term>
+          <Term name="Who sees what">
+            The coordinator sees your IP address and your GPU’s name, nothing else of your computer. Other people’s
+            prompts pass through your tab as numbers, from which a prompt can largely be reconstructed: please leave
+            them alone, and remember it when you write prompts of your own.
+          </Term>
+        </dl>
+      </form>
+      {keptBytes > 0 && <KeptWeights session={session} />}
+    </>
+  );
+}
+
+function Term({ name, children }: { name: string; children: ComponentChildren }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}

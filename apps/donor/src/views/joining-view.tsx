@@ -1,0 +1,112 @@
+import type { ComponentChildren } from 'preact';
+import type { DonorSession } from '../donor-session.ts';
+import type { DonorPhase, DonorState } from '../donor-state.ts';
+import { formatBytes, formatDuration, formatMemory } from '../format.ts';
+
+export function JoiningView({ session }: { session: DonorSession }) {
+  const state = session.state.value;
+  return (
+    <>
+      <h1>Joining</h1>
+      <div class="card">
+        <JoiningSteps state={state} />
+        {state.adapter?.isFallbackAdapter && (
+          <p class="note">
+            This browser computes WebGPU on the processor instead of a graphics card. That works, but is slow and keeps
+            the processor busy.
+          </p>
+        )}
+        <div class="actions">
+          <button type="button" onClick={() => session.stop()}>
+            Stop
+          </button>
+        </div>
+      </div>
+    </>
+  );
+}
+
+const STEP_OF_PHASE: Partial<Record<DonorPhase, number>> = {
+  checking: 0,
+  connecting: 1,
+  downloading: 1,
+  testing: 2,
+  waiting: 3,
+  working: 3,
+};
+
+/** The four phases of joining with their numbers; a problem is told at the one that it interrupted. */
+export function JoiningSteps({ state }: { state: DonorState }) {
+  const { phase, interrupted, problem, adapter, standing } = state;
+  const current = STEP_OF_PHASE[interrupted ?? phase] ?? 0;
+  const stepProps = (index: number) => ({
+    progress: (index < current ? 'done' : index > current ? 'todo' : problem ? 'failed' : 'now') as StepProgress,
+  });
+  return (
+    <ol class="steps">
+      <Step name="Checking the GPU" {...stepProps(0)}>
+        {adapter ? adapterName(adapter) : 'Asking the browser for a GPU'}
+      </Step>
+      <Step name="Downloading" {...stepProps(1)}>
+        <Download state={state} />
+      </Step>
+      <Step name="Self-test" {...stepProps(2)}>
+        {testText(standing?.verifiedShare ?? null)}
+      </Step>
+      <Step name="Waiting for work" {...stepProps(3)}>
+        The first answers come when somebody asks
+      </Step>
+    </ol>
+  );
+}
+
+type StepProgress = 'done' | 'now' | 'todo' | 'failed';
+const STEP_WORD: Record<StepProgress, string> = { done: 'done', now: 'in progress', todo: 'not yet', failed: 'failed' };
+const STEP_MARK: Record<StepProgress, string> = { done: '✓', now: '›', todo: '·', failed: '!' };
+
+function Step({ name, progress, children }: { name: string; progress: StepProgress; children: ComponentChildren }) {
+  return (
+    <li data-progress={progress} aria-current={progress === 'now' ? 'step' : undefined}>
+      <span class="mark" aria-hidden="true">
+        {STEP_MARK[progress]}
+      </span>
+      <div>
+        <h2>
+          {name} <span class="visually-hidden">({STEP_WORD[progress]})</span>
+        </h2>
+        {progress !== 'todo' && <div class="detail">{children}</div>}
+      </div>
+    </li>
+  );
+}
+
+function Download({ state: { phase, download, model } }: { state: DonorState }) {
+  if (phase === 'connecting') return <>Connecting to the coordinator</>;
+  if (!download) return <>{model ? `${model.id}: asking which experts to hold` : 'The coordinator answers shortly'}</>;
+  const { doneBytes, totalBytes, cachedBytes, bytesPerSecond, secondsLeft } = download;
+  const uploading = download.phase === 'uploading';
+  const parts = [
+    uploading
+      ? `${formatBytes(totalBytes)} here, loading onto the GPU`
+      : `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`,
+    !uploading && bytesPerSecond && bytesPerSecond > 0 && `${formatBytes(bytesPerSecond)}/s`,
+    !uploading && secondsLeft !== undefined && secondsLeft >= 0 && `${formatDuration(secondsLeft)} left`,
+    cachedBytes > 0 && `${formatBytes(cachedBytes)} kept from before`,
+  ].filter(Boolean);
+  return (
+    <>
+      <progress max={Math.max(1, totalBytes)} value={doneBytes} aria-label="Weights downloaded" />
+      <span>{parts.join(' · ')}</span>
+    </>
+  );
+}
+
+function testText(verifiedShare: number | null): string {
+  if (verifiedShare === null) return 'The coordinator sends work whose right answer it knows';
+  return `${Math.round(verifiedShare * 100)} % of the experts answered right`;
+}
+
+function adapterName(adapter: NonNullable<DonorState['adapter']>): string {
+  const name = adapter.description || [adapter.vendor, adapter.architecture].filter(Boolean).join(' ') || 'A GPU';
+  return `${name} · up to ${formatMemory(adapter.maxBufferBytes)} in one piece`;
+}

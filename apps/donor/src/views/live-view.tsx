@@ -1,0 +1,137 @@
+import { useState } from 'preact/hooks';
+import type { ComponentChildren } from 'preact';
+import type { DonorSession } from '../donor-session.ts';
+import type { DonorState } from '../donor-state.ts';
+import { formatBytes, formatCount, formatLayers, formatMemory, formatMs, formatPlural } from '../format.ts';
+import { KeptWeights } from './kept-weights.tsx';
+import { MemorySlider } from './memory-slider.tsx';
+import { RowsChart } from './rows-chart.tsx';
+
+export function LiveView({ session }: { session: DonorSession }) {
+  const state = session.state.value;
+  const { phase } = state;
+  return (
+    <>
+      <h1>{headline(state)}</h1>
+      <section class="card" aria-label="Work">
+        <RowsChart history={state.rowsHistory} />
+        <Figures state={state} />
+        <Notes state={state} />
+        <div class="actions">
+          {phase === 'paused' ? (
+            <button type="button" class="primary" onClick={() => session.resume()}>
+              Resume
+            </button>
+          ) : (
+            <button type="button" disabled={phase === 'finishing'} onClick={() => session.pause()}>
+              Pause
+            </button>
+          )}
+          {phase === 'finishing' ? (
+            <button type="button" onClick={() => session.stop()}>
+              Stop now
+            </button>
+          ) : (
+            <button type="button" onClick={() => session.finish()}>
+              Finish, then stop
+            </button>
+          )}
+        </div>
+      </section>
+      <Limits session={session} />
+    </>
+  );
+}
+
+function headline({ phase, standing }: DonorState): string {
+  const held =
+    standing && standing.experts > 0
+      ? `${formatLayers(standing.layers)} · ${formatPlural(standing.experts, 'expert')}`
+      : undefined;
+  if (phase === 'paused') return 'Paused: your GPU rests, and the weights stay where they are';
+  if (phase === 'finishing') return 'Finishing what is under way';
+  if (!held) return 'Connected, and waiting to be given experts';
+  return phase === 'working' ? `Your tab is answering for ${held}` : `Ready to answer for ${held}`;
+}
+
+function Figures({ state: { standing, stats, visit, adapter, pledgeBytes } }: { state: DonorState }) {
+  return (
+    <dl class="figures">
+      <Figure name="Tokens helped" value={formatCount(visit.tokensHelped)}>
+        {standing && `${formatCount(standing.tokensHelpedTotal)} in all`}
+      </Figure>
+      <Figure
+        name="Verified"
+        value={standing?.verifiedShare == null ? '–' : `${Math.round(standing.verifiedShare * 100)} %`}
+      >
+        of the experts answered right in the self-test
+      </Figure>
+      <Figure name="Round trip" value={standing?.rttMs == null ? '–' : formatMs(standing.rttMs)}>
+        {standing?.lapMs != null && `${formatMs(standing.lapMs)} with the work`}
+      </Figure>
+      <Figure name="Memory in use" value={formatMemory(stats?.allocatedBytes ?? 0)}>
+        of {formatMemory(pledgeBytes)} lent
+        {adapter?.isFallbackAdapter ? ', on the processor' : ''}
+      </Figure>
+      <Figure name="Traffic" value={formatBytes(visit.wireBytes)}>
+        {trafficText(visit)}
+      </Figure>
+    </dl>
+  );
+}
+
+function trafficText({ startedMs, wireBytes, downloadedBytes }: DonorState['visit']): string {
+  const hours = startedMs === undefined ? 0 : (Date.now() - startedMs) / 3_600_000;
+  const downloaded = `${formatBytes(downloadedBytes)} of weights downloaded`;
+  // From less than a minute an hour cannot be told.
+  return hours < 1 / 60 ? downloaded : `about ${formatBytes(wireBytes / hours)} an hour; ${downloaded}`;
+}
+
+function Figure({ name, value, children }: { name: string; value: string; children?: ComponentChildren }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>
+        <strong>{value}</strong>
+        <span>{children}</span>
+      </dd>
+    </div>
+  );
+}
+
+function Notes({ state: { standing, download, relayed, stats } }: { state: DonorState }) {
+  const loading = standing?.phase === 'loading' && download;
+  return (
+    <>
+      {loading && (
+        <p class="note">
+          Taking on more: {formatBytes(download.doneBytes)} of {formatBytes(download.totalBytes)}.
+        </p>
+      )}
+      {relayed && (
+        <p class="note">This browser can’t hand the connection to the worker, so the work passes through the page.</p>
+      )}
+      {stats && stats.malformed > 0 && (
+        <p class="note">{formatPlural(stats.malformed, 'message')} from the coordinator could not be read.</p>
+      )}
+    </>
+  );
+}
+
+function Limits({ session }: { session: DonorSession }) {
+  const { pledgeBytes } = session.state.value;
+  const [wantedBytes, setWantedBytes] = useState(pledgeBytes);
+  return (
+    <details class="card limits">
+      <summary>Limits and stored weights</summary>
+      <MemorySlider pledgeBytes={wantedBytes} onChange={setWantedBytes} />
+      <div class="actions">
+        <button type="button" disabled={wantedBytes === pledgeBytes} onClick={() => session.changePledge(wantedBytes)}>
+          Change to {formatMemory(wantedBytes)}
+        </button>
+        <span class="hint">The tab joins again with the new limit; what it still needs stays loaded.</span>
+      </div>
+      <KeptWeights session={session} />
+    </details>
+  );
+}

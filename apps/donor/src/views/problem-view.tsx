@@ -1,0 +1,68 @@
+import { useEffect, useState } from 'preact/hooks';
+import type { DonorSession } from '../donor-session.ts';
+import { formatMemory } from '../format.ts';
+import { isJoining } from '../donor-state.ts';
+import { JoiningSteps } from './joining-view.tsx';
+import { KeptWeights } from './kept-weights.tsx';
+import { MemorySlider } from './memory-slider.tsx';
+
+/** Problems that another amount of memory can cure. */
+const MEMORY_CODES = new Set(['out-of-memory', 'too-small', 'self-test', 'limits']);
+
+export function ProblemView({ session }: { session: DonorSession }) {
+  const state = session.state.value;
+  const { problem, interrupted, phase, retryAtMs, pledgeBytes } = state;
+  const [wantedBytes, setWantedBytes] = useState(pledgeBytes);
+  if (!problem) return null;
+  return (
+    <>
+      <h1>{problem.title}</h1>
+      <section class="card problem" aria-label="What happened">
+        <p>{problem.happened}</p>
+        <p>
+          <strong>{problem.todo}</strong>
+        </p>
+        {problem.detail && <p class="quote">“{problem.detail}”</p>}
+        {MEMORY_CODES.has(problem.code) && <MemorySlider pledgeBytes={wantedBytes} onChange={setWantedBytes} />}
+        <div class="actions">
+          {problem.recovery === 'reload' ? (
+            <button type="button" class="primary" onClick={() => location.reload()}>
+              Reload the page
+            </button>
+          ) : (
+            <button
+              type="button"
+              class="primary"
+              onClick={() => {
+                if (wantedBytes !== pledgeBytes) session.changePledge(wantedBytes);
+                session.retry();
+              }}
+            >
+              {wantedBytes === pledgeBytes ? 'Try again now' : `Try again with ${formatMemory(wantedBytes)}`}
+            </button>
+          )}
+          <button type="button" onClick={() => session.stop()}>
+            Stop
+          </button>
+          {phase === 'away' && retryAtMs !== undefined && <Countdown retryAtMs={retryAtMs} />}
+        </div>
+        {interrupted && isJoining(interrupted) && <JoiningSteps state={state} />}
+      </section>
+      <KeptWeights session={session} />
+    </>
+  );
+}
+
+function Countdown({ retryAtMs }: { retryAtMs: number }) {
+  const [nowMs, setNowMs] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNowMs(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const seconds = Math.max(0, Math.ceil((retryAtMs - nowMs) / 1000));
+  return (
+    <span class="hint" role="timer">
+      Next attempt in {seconds} s
+    </span>
+  );
+}

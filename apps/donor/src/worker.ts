@@ -1,0 +1,113 @@
+import './csp.ts';
+import {
+  CacheStorageShardCache,
+  createWebGpuBackend,
+  FramedChannel,
+  KernelError,
+  MemoryShardCache,
+  PeerHost,
+  RelayedChannel,
+  type ShardCache,
+} from '@shoal/peer';
+import type { AdapterInfo } from '@shoal/protocol';
+import type { FromWorker, ProbeFailure, ToWorker } from './messages.ts';
+
+const STATS_INTERVAL_MS = 1_000;
+/** The coordinator takes two progress messages a second; the bar needs no more either. */
+const PROGRESS_INTERVAL_MS = 500;
+
+function post(message: FromWorker): void {
+  self.postMessage(message);
+}
+
+const cache: ShardCache = 'caches' in self ? new CacheStorageShardCache(caches) : new MemoryShardCache();
+if (!('caches' in self)) post({ type: 'cache-failed', reason: 'unavailable' });
+
+let heartbeatMs = 0;
+let lastProgressMs = 0;
+let statsTimer: ReturnType<typeof setInterval> | undefined;
+
+const host = new PeerHost({
+  createBackend: async (shape) => (await createWebGpuBackend({ gpu: navigator.gpu, shape })).backend,
+  cache,
+  urlOf: (sha256) => `/shards/${sha256}`,
+  fetch: (...request) => fetch(...request),
+  events: {
+    onProgress: (progress) => {
+      const nowMs = performance.now();
+      const last = progress.doneBytes === progress.totalBytes;
+      if (!last && nowMs - lastProgressMs < PROGRESS_INTERVAL_MS) return;
+      lastProgressMs = nowMs;
+      post({ type: 'progress', progress });
+    },
+    onReady: (ready) => post({ type: 'ready', ready }),
+    onTrouble: (trouble) => post({ type: 'trouble', trouble }),
+    onCacheFailure: ({ reason }) => post({ type: 'cache-failed', reason }),
+    onLinkClosed: (reason) => post({ type: 'link-closed', reason }),
+    onBackendGone: ({ message }) => post({ type: 'backend-gone', message }),
+  },
+});
+
+/** What can be known of the GPU before the model is. The device itself is asked for when its shape is known. */
+async function probe(): Promise<AdapterInfo | ProbeFailure> {
+  if (!self.isSecureContext) return 'insecure';
+  if (!('gpu' in navigator)) return 'no-webgpu';
+  const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
+  if (!adapter) return 'no-adapter';
+  const { vendor, architecture, description, isFallbackAdapter } = adapter.info;
+  return {
+    vendor: vendor.slice(0, MAX_TEXT_CHARS),
+    architecture: architecture.slice(0, MAX_TEXT_CHARS),
+    description: description.slice(0, MAX_TEXT_CHARS),
+    isFallbackAdapter: isFallbackAdapter ?? false,
+    maxBufferBytes: adapter.limits.maxBufferSize,
+    maxStorageBindingBytes: adapter.limits.maxStorageBufferBindingSize,
+  };
+}
+/** As the signalling schema has it. */
+const MAX_TEXT_CHARS = 200;
+
+async function handle(message: ToWorker): Promise<void> {
+  switch (message.type) {
+    case 'probe': {
+      const found = await probe();
+      return post(
+        typeof found === 'string' ? { type: 'probe-failed', reason: found } : { type: 'probed', adapter: found },
+      );
+    }
+    case 'configure':
+      heartbeatMs = message.heartbeatMs;
+      await host.configure(message.model, message.pledgeBytes);
+      statsTimer ??= setInterval(() => post({ type: 'stats', stats: host.stats() }), STATS_INTERVAL_MS);
+      return post({ type: 'configured' });
+    case 'channel':
+      return host.attach(new FramedChannel(message.channel, { heartbeatMs }));
+    case 'relay':
+      return host.attach(new FramedChannel(new RelayedChannel(message.port), { heartbeatMs }));
+    case 'detach':
+      return host.detach('goodbye');
+    case 'assign':
+      return host.assign(message.assignment);
+    case 'pause':
+      return host.setPaused(message.paused);
+  }
+  message satisfies never;
+}
+
+// One after the other, in the order sent: an assignment that comes while the GPU is being set up waits for it.
+let handled: Promise<void> = Promise.resolve();
+self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
+  handled = handled.then(() => handle(data)).catch((error: unknown) => explain(data, error));
+};
+
+function explain(message: ToWorker, error: unknown): void {
+  if (message.type === 'configure') {
+    const reason = error instanceof KernelError ? error.reason : 'internal';
+    post({ type: 'configure-failed', reason, message: error instanceof Error ? error.message : String(error) });
+  } else if (message.type === 'probe') {
+    post({ type: 'probe-failed', reason: 'no-adapter' });
+  } else {
+    // A fault of ours: let it reach the page's error event, which says so.
+    self.reportError(error);
+  }
+}
