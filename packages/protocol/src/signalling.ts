@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MAX_SDP_CHARS, MAX_SHARDS_PER_ASSIGNMENT } from './limits.ts';
 
 /**
  * What a donor's page and the coordinator say to each other over socket.io (namespace `/donor`), before and beside the
@@ -50,6 +51,8 @@ export const iceServerSchema = z.object({
   credential: shortText.optional(),
 });
 
+export type IceServer = z.infer<typeof iceServerSchema>;
+
 export const helloReplySchema = z.discriminatedUnion('ok', [
   z.object({
     ok: z.literal(true),
@@ -71,19 +74,21 @@ export const helloReplySchema = z.discriminatedUnion('ok', [
 ]);
 export type HelloReply = z.infer<typeof helloReplySchema>;
 
-/** Both ways, event `signal`: what simple-peer asks to be passed on (SDP or an ICE candidate), opaque to us. */
-export const signalSchema = z.object({
-  type: z
-    .enum(['offer', 'answer', 'candidate', 'renegotiate', 'transceiverRequest', 'pranswer', 'rollback'])
-    .optional(),
-  sdp: z
-    .string()
-    .max(64 * 1024)
-    .optional(),
-  candidate: z
-    .union([z.string().max(2048), z.object({}).catchall(z.union([z.string().max(2048), z.number(), z.null()]))])
-    .optional(),
-});
+/**
+ * Both ways, event `signal`: what WebRTC asks to be passed on. simple-peer's other kinds ask for media tracks or for
+ * renegotiation; a connection with data alone needs neither, so a stranger may not say them.
+ */
+export const signalSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.enum(['offer', 'answer']), sdp: z.string().min(1).max(MAX_SDP_CHARS) }),
+  z.object({
+    type: z.literal('candidate'),
+    candidate: z.object({
+      candidate: z.string().max(2048),
+      sdpMid: z.string().max(64).nullable(),
+      sdpMLineIndex: z.number().int().min(0).max(65535).nullable(),
+    }),
+  }),
+]);
 export type Signal = z.infer<typeof signalSchema>;
 
 export const shardRefSchema = z.object({
@@ -100,7 +105,7 @@ export type ShardRef = z.infer<typeof shardRefSchema>;
  */
 export const assignSchema = z.object({
   epoch: z.number().int().nonnegative(),
-  shards: z.array(shardRefSchema).max(20_000),
+  shards: z.array(shardRefSchema).max(MAX_SHARDS_PER_ASSIGNMENT),
 });
 export type Assign = z.infer<typeof assignSchema>;
 

@@ -1,0 +1,70 @@
+import type { PackProgress } from '@shoal/weights/node';
+import { type Coordinator, startCoordinator } from '../coordinator.ts';
+import { optionsHelp, parseCoordinatorOptions } from '../options.ts';
+
+export const SERVE_HELP = `shoal serve [options]
+
+Starts the coordinator: donors open its page, developers call its API, operators watch its console.
+
+${optionsHelp()}
+  --help                     print this
+`;
+
+export async function runServe(argv: readonly string[]): Promise<number> {
+  const { options, values } = parseCoordinatorOptions(argv, process.env);
+  if (values.help) {
+    process.stdout.write(SERVE_HELP);
+    return 0;
+  }
+  const coordinator = await startCoordinator({ ...options, onPackProgress: packProgressPrinter() });
+  process.stdout.write(addresses(coordinator, options.adminToken === undefined));
+  await interrupted();
+  process.stdout.write(
+    `\nDraining: running answers have ${options.drainTimeoutMs / 1000} s to finish. Press Ctrl-C again to stop at once.\n`,
+  );
+  const impatient = (): never => process.exit(130);
+  process.once('SIGINT', impatient);
+  await coordinator.close();
+  process.removeListener('SIGINT', impatient);
+  process.stdout.write('Stopped.\n');
+  return 0;
+}
+
+/** Where each of the three kinds of people goes. */
+export function addresses({ url, adminToken, engine }: Coordinator, showToken: boolean): string {
+  return `
+Shoal serves ${engine.modelId}.
+
+  lend a GPU    ${url}/
+  playground    ${url}/playground
+  console       ${url}/console${showToken ? `#token=${adminToken}` : ''}
+  API           ${url}/v1        (OpenAI-compatible)
+  API docs      ${url}/docs
+${showToken ? `\n  admin token   ${adminToken}\n` : ''}
+Donors on other machines need https (WebGPU is not available on plain http): see docs/OPERATIONS.md.
+Ctrl-C to stop.
+`;
+}
+
+/** Progress of packing, on stderr: one line rewritten in a terminal, one line per 10 % elsewhere. */
+export function packProgressPrinter(): (progress: PackProgress) => void {
+  let lastShown = -1;
+  return ({ doneBytes, totalBytes, bytesPerSecond, etaS }) => {
+    const percent = Math.floor((100 * doneBytes) / totalBytes);
+    const step = process.stderr.isTTY ? 1 : 10;
+    if (Math.floor(percent / step) === lastShown) return;
+    lastShown = Math.floor(percent / step);
+    const mb = (bytes: number): string => (bytes / 1e6).toFixed(1);
+    const left = Number.isFinite(etaS) ? `${Math.ceil(etaS)} s left` : '';
+    const line = `Packing experts: ${mb(doneBytes)} of ${mb(totalBytes)} MB, ${mb(bytesPerSecond)} MB/s ${left}`;
+    process.stderr.write(process.stderr.isTTY ? `\r${line}\u001B[K${percent >= 100 ? '\n' : ''}` : `${line}\n`);
+  };
+}
+
+/** Resolves at Ctrl-C or SIGTERM. */
+export function interrupted(): Promise<void> {
+  return new Promise((resolve) => {
+    process.once('SIGINT', () => resolve());
+    process.once('SIGTERM', () => resolve());
+  });
+}

@@ -1,0 +1,89 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Dispatcher } from '../dispatch/dispatcher.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Swarm } from '../swarm/swarm.ts';
+
+export interface MetricSources {
+  engine: Engine;
+  dispatcher: Dispatcher;
+  swarm: Swarm;
+}
+
+/** Prometheus metrics of engine, dispatch and swarm: counters read where they are kept, at scrape time. */
+export function registerMetrics(registry: Registry, sources: MetricSources): void {
+  const { engine, dispatcher, swarm } = sources;
+  collectDefaultMetrics({ register: registry });
+  const total = (name: string, help: string, read: () => number): void => {
+    const counter = new Counter({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        counter.reset();
+        counter.inc(read());
+      },
+    });
+  };
+  const now = (name: string, help: string, read: () => number): void => {
+    const gauge: Gauge = new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        gauge.set(read());
+      },
+    });
+  };
+  total('shoal_tokens_generated_total', 'Tokens generated.', () => engine.tokens);
+  total('shoal_rows_total', 'Rows (prompt and generated tokens) passed through the model.', () => engine.rows);
+  total('shoal_passes_total', 'Forward passes over a batch.', () => engine.passes);
+  total('shoal_laps_total', 'Laps: dispatch and combine of one MoE layer and batch.', () => dispatcher.laps);
+  total(
+    'shoal_lap_redispatches_total',
+    'Laps that one peer failed and another or the coordinator did.',
+    () => dispatcher.redispatches,
+  );
+  total('shoal_lap_frame_bytes_total', 'Bytes of lap frames, both ways.', () => dispatcher.frameBytes);
+  total('shoal_peers_joined_total', 'Tabs that joined.', () => swarm.joined);
+  total('shoal_peers_departed_total', 'Tabs that left, for whatever reason.', () => swarm.departed);
+  now('shoal_requests_running', 'Requests being decoded.', () => engine.running.length);
+  now('shoal_requests_queued', 'Requests waiting for a place in the batch.', () => engine.queued.length);
+  now('shoal_kv_bytes', 'KV cache allocated.', () => engine.kvBytesInUse);
+  now('shoal_experts_uncovered', 'Experts that no serving tab holds.', () => swarm.uncovered());
+  now('shoal_placement_epoch', 'Number of the placement in force.', () => swarm.plan.epoch);
+  registerByLabel(registry, sources);
+}
+
+function registerByLabel(registry: Registry, { dispatcher, swarm }: MetricSources): void {
+  const work = new Counter({
+    name: 'shoal_expert_rows_total',
+    help: 'Row × expert work, by who did it.',
+    labelNames: ['by'] as const,
+    registers: [registry],
+    collect() {
+      work.reset();
+      work.inc({ by: 'tab' }, dispatcher.tabAssignments);
+      work.inc({ by: 'coordinator' }, dispatcher.localAssignments);
+    },
+  });
+  const peers = new Gauge({
+    name: 'shoal_peers',
+    help: 'Tabs, by state.',
+    labelNames: ['state'] as const,
+    registers: [registry],
+    collect() {
+      peers.reset();
+      for (const peer of swarm.peers) peers.inc({ state: peer.state });
+    },
+  });
+}
+
+/** Buckets in seconds, from a kernel on loopback to a swarm across oceans. */
+export function lapHistogram(registry: Registry): Histogram {
+  return new Histogram({
+    name: 'shoal_lap_seconds',
+    help: 'Time of laps that tabs took part in.',
+    buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
+    registers: [registry],
+  });
+}

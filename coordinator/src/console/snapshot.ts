@@ -1,0 +1,187 @@
+import type { ModelConfig } from '@shoal/model';
+import type { ConsoleSnapshot, FlowView, PeerView, PlacementView } from '@shoal/protocol';
+import type { Dispatcher } from '../dispatch/dispatcher.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { PeerSession } from '../swarm/peer-session.ts';
+import type { Swarm } from '../swarm/swarm.ts';
+
+export interface SnapshotSources {
+  version: string;
+  quant: string;
+  config: ModelConfig;
+  engine: Engine;
+  dispatcher: Dispatcher;
+  swarm: Swarm;
+  isDraining: () => boolean;
+}
+
+const HISTORY_S = 120;
+/** Tokens a second are shown as the mean of so many seconds: a single one jumps with every request. */
+const RATE_WINDOW_S = 5;
+/** Load decays to half in about 10 s. */
+const LOAD_DECAY = 0.93;
+const ELEMENT_BYTES = Float32Array.BYTES_PER_ELEMENT;
+
+/** Keeps the figures that need a memory (rates, histories) and draws the console's picture from everything else. */
+export class SnapshotBuilder {
+  readonly #sources: SnapshotSources;
+  readonly #startedMs = Date.now();
+  readonly #tokenHistory: number[] = [];
+  /** By MoE layer: [nRoutedExperts] rows a second, decayed; and the counters at the last tick. */
+  readonly #load = new Map<number, Float64Array>();
+  readonly #rowsAtTick = new Map<number, Float64Array>();
+  #tokensAtTick = 0;
+
+  constructor(sources: SnapshotSources) {
+    this.#sources = sources;
+  }
+
+  /** Once a second. */
+  tick(): void {
+    const { engine, dispatcher } = this.#sources;
+    this.#tokenHistory.push(engine.tokens - this.#tokensAtTick);
+    if (this.#tokenHistory.length > HISTORY_S) this.#tokenHistory.shift();
+    this.#tokensAtTick = engine.tokens;
+    for (const [layer, rows] of dispatcher.expertRows) {
+      const before = this.#rowsAtTick.get(layer) ?? new Float64Array(rows.length);
+      const load = this.#load.get(layer) ?? new Float64Array(rows.length);
+      for (let e = 0; e < rows.length; e++) {
+        load[e] = load[e]! * LOAD_DECAY + (rows[e]! - before[e]!) * (1 - LOAD_DECAY);
+      }
+      this.#load.set(layer, load);
+      this.#rowsAtTick.set(layer, rows.slice());
+    }
+  }
+
+  build(): ConsoleSnapshot {
+    const { engine, swarm, version, quant } = this.#sources;
+    const nowMs = Date.now();
+    const flow = this.#flow();
+    return {
+      modelId: engine.modelId,
+      quant,
+      version,
+      startedMs: this.#startedMs,
+      nowMs,
+      verdict: this.#verdict(flow),
+      peers: swarm.peers.map((peer) => this.#peer(peer)),
+      placement: this.#placement(),
+      flow,
+      requests: [...engine.running, ...engine.queued].map((sequence) => ({
+        id: sequence.request.id,
+        state: sequence.state,
+        promptTokens: sequence.request.promptIds.length,
+        completionTokens: sequence.completionTokens,
+        maxTokens: sequence.request.maxTokens,
+        ageMs: Math.round(performance.now() - sequence.createdMs),
+      })),
+      queuedRequests: engine.queued.length,
+    };
+  }
+
+  #verdict(flow: FlowView): ConsoleSnapshot['verdict'] {
+    const { swarm } = this.#sources;
+    const tabs = [...swarm.serving()].length;
+    const troubled = swarm.peers.find((peer) => peer.note !== undefined);
+    if (this.#sources.isDraining()) {
+      return { state: 'draining', text: 'Shutting down: running answers finish, no new ones are taken.' };
+    }
+    if (tabs === 0) {
+      const waiting = swarm.peers.length;
+      const text = 'Serving alone: the coordinator computes every expert itself.';
+      const attention =
+        waiting > 0
+          ? { text: `${waiting} ${waiting === 1 ? 'tab is' : 'tabs are'} on the way in`, href: '#peers' }
+          : { text: 'No tab has joined: open the donor page somewhere', href: '#peers' };
+      return { state: 'alone', text, attention };
+    }
+    const on = `on ${tabs} ${tabs === 1 ? 'tab' : 'tabs'}`;
+    if (flow.uncoveredExperts > 0) {
+      const text = `Serving ${on}; ${flow.uncoveredExperts} experts are computed by the coordinator.`;
+      return { state: 'uncovered', text, attention: { text: 'Experts without a tab', href: '#map' } };
+    }
+    const attention = troubled && { text: `${troubled.peerId}: ${troubled.note}`, href: '#peers' };
+    return { state: 'serving', text: `Serving: every expert has a place ${on}.`, ...(attention && { attention }) };
+  }
+
+  #peer(peer: PeerSession): PeerView {
+    const { dispatcher } = this.#sources;
+    const { adapter } = peer.hello;
+    const laps = peer.connected ? peer.laps : undefined;
+    const stats = peer.link?.stats();
+    const work = dispatcher.tabAssignments + dispatcher.localAssignments;
+    return {
+      peerId: peer.peerId,
+      state: peer.state,
+      adapter: [adapter.vendor, adapter.architecture, adapter.isFallbackAdapter ? '(software)' : '']
+        .filter(Boolean)
+        .join(' '),
+      address: peer.address,
+      pledgeBytes: peer.hello.pledgeBytes,
+      allocatedBytes: peer.allocatedBytes,
+      experts: peer.live.size,
+      layers: peer.liveLayers(),
+      rows: laps?.rows ?? 0,
+      rowsPerSecond: peer.rowsPerSecond,
+      workShare: work === 0 ? 0 : (laps?.assignments ?? 0) / work,
+      lapMsP50: laps?.lapMs.quantile(0.5) ?? null,
+      lapMsP95: laps?.lapMs.quantile(0.95) ?? null,
+      rttMs: stats?.rttMs ?? null,
+      lossShare: laps && laps.lapsAsked > 0 ? laps.lapsFailed / laps.lapsAsked : 0,
+      bytesSent: stats?.bytesSent ?? 0,
+      bytesReceived: stats?.bytesReceived ?? 0,
+      loadedShare: peer.loadedShare,
+      sinceMs: peer.sinceMs,
+      ...(peer.note !== undefined && { note: peer.note }),
+      lapHistoryMs: laps?.historyMs() ?? [],
+    };
+  }
+
+  #placement(): PlacementView {
+    const { swarm } = this.#sources;
+    const { layers, expertsPerLayer } = swarm.model;
+    const peers = [...swarm.serving()];
+    const holders: number[][][] = layers.map(() => Array.from({ length: expertsPerLayer }, () => []));
+    for (const [i, peer] of peers.entries()) {
+      for (const index of peer.live) holders[Math.floor(index / expertsPerLayer)]![index % expertsPerLayer]!.push(i);
+    }
+    return {
+      epoch: swarm.plan.epoch,
+      layers: [...layers],
+      expertsPerLayer,
+      replicas: holders.map((row) => row.map((cell) => cell.length)),
+      load: layers.map((layer) => Array.from(this.#load.get(layer) ?? new Float64Array(expertsPerLayer))),
+      holders,
+      peerIds: peers.map((peer) => peer.peerId),
+    };
+  }
+
+  #flow(): FlowView {
+    const { config, engine, dispatcher, swarm } = this.#sources;
+    const floorLaps = swarm.model.layers.length;
+    const work = dispatcher.tabAssignments + dispatcher.localAssignments;
+    const recent = this.#tokenHistory.slice(-RATE_WINDOW_S);
+    const headValues = config.qkNopeHeadDim + config.qkRopeHeadDim + config.vHeadDim;
+    const perPass = (perLapMs: number | null): number | null => (perLapMs === null ? null : perLapMs * floorLaps);
+    return {
+      tokensPerSecond: recent.length === 0 ? 0 : recent.reduce((sum, n) => sum + n, 0) / recent.length,
+      tokensTotal: engine.tokens,
+      lapsPerToken: engine.passes === 0 ? null : (dispatcher.laps + dispatcher.redispatches) / engine.passes,
+      bytesPerToken: dispatcher.tabRows === 0 ? null : (dispatcher.frameBytes / dispatcher.tabRows) * floorLaps,
+      floorBytesPerToken: floorLaps * 2 * config.hiddenSize * 2,
+      floorLapsPerToken: floorLaps,
+      tabShare: work === 0 ? null : dispatcher.tabAssignments / work,
+      uncoveredExperts: swarm.uncovered(),
+      timeSplitMs: {
+        engine: engine.engineMs.quantile(0.5),
+        queue: perPass(dispatcher.queueMs.quantile(0.5)),
+        wire: perPass(dispatcher.wireMs.quantile(0.5)),
+        compute: perPass(dispatcher.computeMs.quantile(0.5)),
+      },
+      kvBytesInUse: engine.kvBytesInUse,
+      kvBytesPerToken: engine.kvBytesPerToken,
+      mhaBytesPerToken: config.numHiddenLayers * config.numAttentionHeads * headValues * ELEMENT_BYTES,
+      tokensPerSecondHistory: [...this.#tokenHistory],
+    };
+  }
+}

@@ -1,0 +1,214 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { basename, join } from 'node:path';
+import { loadDenseWeights, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
+import { loadGenerationConfig, loadTokenizer, openCheckpoint } from '@shoal/model/node';
+import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
+import { closeRtc, loadRtc } from '@shoal/transport/node';
+import { shardHash, unpackExpert } from '@shoal/weights';
+import { ensurePacked, type PackedModel, type PackProgress } from '@shoal/weights/node';
+import { pino } from 'pino';
+import { Registry } from 'prom-client';
+import { Server } from 'socket.io';
+import packageJson from '../package.json' with { type: 'json' };
+import { serveConsole } from './console/gateway.ts';
+import { lapHistogram, registerMetrics } from './console/metrics.ts';
+import { SnapshotBuilder } from './console/snapshot.ts';
+import { Dispatcher, type RedispatchEvent } from './dispatch/dispatcher.ts';
+import { LocalWork } from './dispatch/local-work.ts';
+import { Engine } from './engine/engine.ts';
+import { buildHttpServer, tokenizerCodec } from './http/index.ts';
+import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
+import { serveDonors } from './swarm/donor-gateway.ts';
+import { EventLog } from './swarm/event-log.ts';
+import { Swarm } from './swarm/swarm.ts';
+
+/** Unpacked experts that the coordinator keeps for its own work (self-tests, and what no tab serves). */
+const LOCAL_EXPERT_CACHE_BYTES = 512 * 2 ** 20;
+
+export interface Core {
+  config: ModelConfig;
+  engine: Engine;
+  dispatcher: Dispatcher;
+  swarm: Swarm;
+  events: EventLog;
+  packed: PackedModel;
+  tokenizer: Tokenizer;
+  lapMs: { observe: (lapMs: number) => void };
+}
+
+export interface Coordinator extends Core {
+  /** e.g. `http://127.0.0.1:8787` */
+  url: string;
+  adminToken: string;
+  snapshots: SnapshotBuilder;
+  /** Let running answers finish (or end with an error after the drain timeout), send the tabs away, close. */
+  close(): Promise<void>;
+}
+
+export type CoreOptions = Pick<
+  CoordinatorOptions,
+  'modelDir' | 'quant' | 'cacheDir' | 'replicas' | 'maxBatch' | 'maxQueue'
+> & {
+  onPackProgress?: (progress: PackProgress) => void;
+  signal?: AbortSignal;
+};
+
+/** Everything but the network: model, engine, dispatcher and an empty swarm. */
+export async function createCore(options: CoreOptions): Promise<Core> {
+  const packed = await ensurePacked({
+    ...options,
+    ...(options.onPackProgress && { onProgress: options.onPackProgress }),
+  });
+  const tokenizer = await loadTokenizer(options.modelDir);
+  const checkpoint = await openCheckpoint(options.modelDir);
+  const { config } = checkpoint;
+  const weights = await loadDenseWeights(config, checkpoint).finally(() => checkpoint.close());
+  const { manifest } = packed;
+  const { hiddenSize, nRoutedExperts } = config;
+  const local = new LocalWork({
+    hiddenSize,
+    maxBytes: LOCAL_EXPERT_CACHE_BYTES,
+    read: async (layer, expert) => unpackExpert(manifest.shape, await packed.readShard(layer, expert)),
+  });
+  const events = new EventLog();
+  const swarm = new Swarm({
+    model: {
+      layers: moeLayers(config),
+      expertsPerLayer: nRoutedExperts,
+      groupsPerLayer: config.nGroup,
+      shardBytes: manifest.shardBytes,
+      hiddenSize,
+    },
+    shardHash: (layer, expert) => shardHash(manifest, layer, expert)!,
+    local,
+    events,
+    replicas: options.replicas,
+  });
+  const lapMs: Core['lapMs'] = { observe: () => {} };
+  const dispatcher = new Dispatcher({
+    hiddenSize,
+    nRoutedExperts,
+    local,
+    peers: () => swarm.serving(),
+    onRedispatch: (event) =>
+      events.add({ level: 'warning', kind: 'lap', text: redispatchText(event), peerId: event.peerId }),
+    onLap: (ms) => lapMs.observe(ms),
+  });
+  const engine = new Engine({
+    modelId: basename(options.modelDir),
+    model: { config, weights },
+    experts: dispatcher,
+    limits: {
+      ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
+      ...(options.maxQueue !== undefined && { maxQueue: options.maxQueue }),
+    },
+    onRequest: (kind, request, error) => {
+      if (kind !== 'failed') return;
+      events.add({ level: 'error', kind: 'request', text: `Request ${request.id} failed: ${error?.message}` });
+    },
+  });
+  return { config, engine, dispatcher, swarm, events, packed, tokenizer, lapMs };
+}
+
+/** A coordinator that listens. Rejects, with nothing left running, when it cannot. */
+export async function startCoordinator(
+  options: CoordinatorOptions & Pick<CoreOptions, 'onPackProgress' | 'signal'>,
+): Promise<Coordinator> {
+  const rtc = await loadRtc();
+  const core = await createCore(options);
+  const { config, engine, swarm, events, packed } = core;
+  const log = pino({ level: options.logLevel }, pino.destination({ dest: 2, sync: false }));
+  const registry = new Registry();
+  registerMetrics(registry, core);
+  const histogram = lapHistogram(registry);
+  core.lapMs.observe = (lapMs) => histogram.observe(lapMs / 1000);
+  let draining = false;
+  const http = await buildHttpServer({
+    engine,
+    codec: tokenizerCodec(core.tokenizer),
+    log,
+    registry,
+    defaults: await samplingDefaults(options.modelDir),
+    shard: (sha256) => {
+      const path = packed.shardPath(sha256);
+      return path === undefined ? undefined : { path, bytes: packed.manifest.shardBytes };
+    },
+    readiness: () => ({
+      ready: !draining,
+      detail: { model: engine.modelId, tabs: [...swarm.serving()].length, uncoveredExperts: swarm.uncovered() },
+    }),
+    staticRoots: builtPages(),
+  });
+  const sockets = new Server(http.server, {
+    maxHttpBufferSize: MAX_SIGNALLING_FROM_DONOR_BYTES,
+    serveClient: false,
+  });
+  serveDonors(sockets.of('/donor'), {
+    swarm,
+    rtc,
+    log,
+    iceServers: options.iceServers as RTCIceServer[],
+    heartbeatMs: HEARTBEAT_MS,
+    model: {
+      id: engine.modelId,
+      hiddenSize: config.hiddenSize,
+      moeIntermediateSize: config.moeIntermediateSize,
+      quant: packed.manifest.shape.quant,
+      shardBytes: packed.manifest.shardBytes,
+    },
+  });
+  const adminToken = options.adminToken ?? randomBytes(18).toString('base64url');
+  const snapshots = new SnapshotBuilder({
+    ...core,
+    version: packageJson.version,
+    quant: packed.manifest.shape.quant,
+    isDraining: () => draining,
+  });
+  const console = serveConsole(sockets.of('/console'), { adminToken, snapshots, events, swarm });
+  try {
+    await http.listen({ host: options.host, port: options.port });
+  } catch (error) {
+    swarm.close();
+    console.close();
+    await sockets.close();
+    await closeRtc();
+    throw error;
+  }
+  const { port } = http.server.address() as AddressInfo;
+  events.add({ level: 'info', kind: 'server', text: `Serving ${engine.modelId} on port ${port}` });
+
+  let closing: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    draining = true;
+    events.add({ level: 'warning', kind: 'server', text: 'Shutting down' });
+    await engine.drain(options.drainTimeoutMs);
+    swarm.close();
+    console.close();
+    // A moment for farewells to leave.
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    await sockets.close();
+    await http.close();
+    await closeRtc();
+  };
+  const url = `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`;
+  return { ...core, url, adminToken, snapshots, close: () => (closing ??= close()) };
+}
+
+async function samplingDefaults(modelDir: string): Promise<{ temperature: number; topP: number }> {
+  const { doSample, temperature, topP } = await loadGenerationConfig(modelDir);
+  return doSample ? { temperature: temperature ?? 1, topP: topP ?? 1 } : { temperature: 1, topP: 1 };
+}
+
+function builtPages(): { donor?: string; console?: string } {
+  const donor = join(ROOT_DIR, 'apps/donor/dist');
+  const console = join(ROOT_DIR, 'apps/console/dist');
+  return { ...(existsSync(donor) && { donor }), ...(existsSync(console) && { console }) };
+}
+
+function redispatchText({ peerId, layer, rows, error, to, tookMs }: RedispatchEvent): string {
+  const heirs = to.map((heir) => heir ?? 'the coordinator').join(' and ');
+  const what = error.reason === 'closed' ? 'vanished' : error.reason === 'deadline' ? 'was late' : error.reason;
+  return `${peerId} ${what} during layer ${layer}; ${rows} ${rows === 1 ? 'row' : 'rows'} went to ${heirs} in ${Math.round(tookMs)} ms`;
+}

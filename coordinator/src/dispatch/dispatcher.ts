@@ -1,0 +1,303 @@
+import { decodeF16, encodeF16, type ExpertDispatch, type MoeCall } from '@shoal/model';
+import { type CoverCandidate, coverAssignments } from '@shoal/placement';
+import { MAX_ROWS_PER_LAP } from '@shoal/protocol';
+import type { LapTrace } from '../engine/contract.ts';
+import { type LapClient, LapError, type LapRequest } from './lap-client.ts';
+import { type LapTiming, SampleWindow } from './lap-stats.ts';
+import type { LocalWork } from './local-work.ts';
+
+/** A peer as the dispatcher sees it. */
+export interface LapPeer {
+  readonly peerId: string;
+  readonly laps: LapClient;
+  /** Whether it takes work and has an admitted replica of the expert. */
+  serves(layer: number, expert: number): boolean;
+  /** Told of tokens that it has just worked for, each once per pass. */
+  helped(tokens: number): void;
+}
+
+export interface DispatcherOptions {
+  hiddenSize: number;
+  nRoutedExperts: number;
+  local: LocalWork;
+  /** The peers that may be asked now, in a stable order. */
+  peers: () => Iterable<LapPeer>;
+  /** A lap failed and went elsewhere: for the event log. */
+  onRedispatch?: (event: RedispatchEvent) => void;
+  /** A lap that tabs took part in was combined. */
+  onLap?: (lapMs: number) => void;
+}
+
+export interface RedispatchEvent {
+  peerId: string;
+  layer: number;
+  rows: number;
+  error: LapError;
+  /** Who did the work in the end; null is the coordinator. */
+  to: (string | null)[];
+  tookMs: number;
+}
+
+/** What one peer (or, with null, the coordinator) is to do of one call. */
+interface Part {
+  peer: LapPeer | null;
+  /** [numAssignments of the part] indices into the call's [numRows × topK] assignments, ascending. */
+  assignments: number[];
+}
+
+interface PartResult {
+  /** Rows of the call, one for each row of `partial`. */
+  rows: number[];
+  /** [rows.length, hiddenSize] */
+  partial: Float32Array;
+  peer: LapPeer | null;
+  assignments: number[];
+  timing: LapTiming | null;
+}
+
+/** What is kept over the laps of one forward pass. */
+interface Pass {
+  trace: TraceSink | undefined;
+  /** The batch's rows that a peer has worked for already. */
+  helped: Map<LapPeer, Set<number>>;
+}
+
+/** Called for each row of a traced call when its lap is combined. */
+export type TraceSink = (row: number, trace: LapTrace) => void;
+
+/** Replicas whose expected lap is within this factor of the best share the work in turn, so that their figures stay fresh. */
+const SIMILAR_COST_FACTOR = 1.5;
+
+/**
+ * Sends each MoE layer's rows to the peers that hold their experts and adds up what comes back: one frame per peer and
+ * lap, one partial sum per row. What a peer fails to answer goes to a replica, and what no peer holds to the coordinator.
+ */
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  #turn = 0;
+  /** Laps (dispatch and combine of one layer and batch) since start. */
+  laps = 0;
+  /** Row × expert work since start, by tabs and by the coordinator. */
+  tabAssignments = 0;
+  localAssignments = 0;
+  redispatches = 0;
+  /** Rows × layers that at least one tab worked for, and rows × layers × tabs: their ratio is the distinct tabs per lap of a row. */
+  tabRows = 0;
+  tabRowParts = 0;
+  /** Bytes of lap frames both ways, of all peers, since start; self-tests and audits are not in it. */
+  frameBytes = 0;
+  /** By layer: [nRoutedExperts] rows since start. */
+  readonly expertRows = new Map<number, Float64Array>();
+  readonly lapMs = new SampleWindow(1024);
+  readonly queueMs = new SampleWindow(1024);
+  readonly computeMs = new SampleWindow(1024);
+  readonly wireMs = new SampleWindow(1024);
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+  }
+
+  /** The routed experts for one batch; `trace` is told of each row's laps, if given. */
+  batch(trace?: TraceSink): ExpertDispatch {
+    const pass: Pass = { trace, helped: new Map() };
+    return { dispatch: (call) => this.#dispatch(call, pass) };
+  }
+
+  #dispatch(call: MoeCall, pass: Pass): { combine(): Promise<Float32Array> } {
+    const startedMs = performance.now();
+    const rows = encodeF16(call.x.subarray(0, call.numRows * this.#options.hiddenSize));
+    this.#countLoad(call);
+    const all = Array.from({ length: call.topkIdx.length }, (_, a) => a);
+    const parts = this.#plan(call, all, new Set()).flatMap((part) => this.#split(call, part));
+    const work = Promise.all(parts.map((part) => this.#serve(call, rows, part, new Set())));
+    // combine() reports the failure; without this, one before it is called would count as unhandled.
+    work.catch(() => undefined);
+    return {
+      combine: async () => {
+        const results = (await work).flat();
+        this.#finish(call, results, performance.now() - startedMs, pass);
+        return this.#sum(call, results);
+      },
+    };
+  }
+
+  /** Who does which of these assignments, asking few peers. */
+  #plan(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
+    const candidates: CoverCandidate<LapPeer>[] = [];
+    for (const peer of this.#options.peers()) {
+      if (tried.has(peer)) continue;
+      candidates.push({ peer, has: (expert) => peer.serves(call.layer, expert), cost: peer.laps.expectedLapMs });
+    }
+    this.#takeTurns(candidates);
+    const experts = Uint16Array.from(assignments, (a) => call.topkIdx[a]!);
+    const chosen = coverAssignments(experts, candidates);
+    const parts = new Map<number, Part>();
+    for (const [i, candidate] of chosen.entries()) {
+      const part = parts.get(candidate);
+      if (part) part.assignments.push(assignments[i]!);
+      else parts.set(candidate, { peer: candidates[candidate]?.peer ?? null, assignments: [assignments[i]!] });
+    }
+    // Placement's order, not arrival's: the sum must not depend on who answers first.
+    return [...parts.entries()].sort(([a], [b]) => a - b).map(([, part]) => part);
+  }
+
+  /** Among peers about as fast as the fastest, prefer another one each lap. */
+  #takeTurns(candidates: CoverCandidate<LapPeer>[]): void {
+    if (candidates.length < 2) return;
+    const best = Math.min(...candidates.map((candidate) => candidate.cost));
+    const similar = candidates.filter(
+      (candidate) => candidate.cost <= best * SIMILAR_COST_FACTOR || candidate.cost === 0,
+    );
+    this.#turn++;
+    for (const [i, candidate] of similar.entries()) candidate.cost = -1 - ((i + this.#turn) % similar.length);
+  }
+
+  /** Cut a part into pieces whose rows fit one frame. */
+  #split(call: MoeCall, part: Part): Part[] {
+    const topK = call.topkIdx.length / call.numRows;
+    const pieces: Part[] = [];
+    let rowsHere = 0;
+    let lastRow = -1;
+    for (const a of part.assignments) {
+      const row = Math.floor(a / topK);
+      if (row !== lastRow) rowsHere++;
+      lastRow = row;
+      if (pieces.length === 0 || rowsHere > MAX_ROWS_PER_LAP) {
+        pieces.push({ peer: part.peer, assignments: [] });
+        rowsHere = 1;
+      }
+      pieces.at(-1)!.assignments.push(a);
+    }
+    return pieces;
+  }
+
+  async #serve(call: MoeCall, rows: Uint16Array, part: Part, tried: Set<LapPeer>): Promise<PartResult[]> {
+    const { request, callRows } = this.#request(call, rows, part);
+    const { peer, assignments } = part;
+    if (peer === null) {
+      const partial = await this.#options.local.compute(request);
+      this.localAssignments += assignments.length;
+      return [{ rows: callRows, partial, peer: null, assignments, timing: null }];
+    }
+    try {
+      const { partial, timing } = await peer.laps.ask(request, { meter: this });
+      this.tabAssignments += assignments.length;
+      return [{ rows: callRows, partial: decodeF16(partial), peer, assignments, timing }];
+    } catch (error) {
+      if (!(error instanceof LapError)) throw error;
+      return this.#redispatch(call, rows, { ...part, peer }, tried, error);
+    }
+  }
+
+  async #redispatch(
+    call: MoeCall,
+    rows: Uint16Array,
+    part: Part & { peer: LapPeer },
+    tried: Set<LapPeer>,
+    error: LapError,
+  ): Promise<PartResult[]> {
+    const startedMs = performance.now();
+    tried.add(part.peer);
+    this.redispatches++;
+    const parts = this.#plan(call, part.assignments, tried);
+    const results = (await Promise.all(parts.map((next) => this.#serve(call, rows, next, new Set(tried))))).flat();
+    this.#options.onRedispatch?.({
+      peerId: part.peer.peerId,
+      layer: call.layer,
+      rows: new Set(results.flatMap((result) => result.rows)).size,
+      error,
+      to: [...new Set(results.map((result) => result.peer?.peerId ?? null))],
+      tookMs: performance.now() - startedMs,
+    });
+    return results;
+  }
+
+  /** Gather the part's rows (each once) and assignments into what a frame holds. */
+  #request(call: MoeCall, rows: Uint16Array, part: Part): { request: LapRequest; callRows: number[] } {
+    const D = this.#options.hiddenSize;
+    const topK = call.topkIdx.length / call.numRows;
+    const callRows: number[] = [];
+    const ends: number[] = [];
+    for (const [i, a] of part.assignments.entries()) {
+      const row = Math.floor(a / topK);
+      if (callRows.at(-1) !== row) {
+        callRows.push(row);
+        ends.push(0);
+      }
+      ends[ends.length - 1] = i + 1;
+    }
+    const gathered = new Uint16Array(callRows.length * D);
+    for (const [i, row] of callRows.entries()) gathered.set(rows.subarray(row * D, (row + 1) * D), i * D);
+    return {
+      callRows,
+      request: {
+        layer: call.layer,
+        rows: gathered,
+        numRows: callRows.length,
+        rowEnd: Uint16Array.from(ends),
+        experts: Uint16Array.from(part.assignments, (a) => call.topkIdx[a]!),
+        weights: Float32Array.from(part.assignments, (a) => call.topkWeights[a]!),
+      },
+    };
+  }
+
+  #sum(call: MoeCall, results: readonly PartResult[]): Float32Array {
+    const D = this.#options.hiddenSize;
+    const sum = new Float32Array(call.numRows * D);
+    for (const { rows, partial } of results) {
+      for (const [i, row] of rows.entries()) {
+        for (let d = 0; d < D; d++) sum[row * D + d]! += partial[i * D + d]!;
+      }
+    }
+    return sum;
+  }
+
+  #finish(call: MoeCall, results: readonly PartResult[], lapMs: number, pass: Pass): void {
+    this.laps++;
+    for (const { peer, rows } of results) if (peer) creditTokens(pass, peer, rows);
+    const byTabs = results.filter((result) => result.peer !== null);
+    this.tabRows += new Set(byTabs.flatMap((result) => result.rows)).size;
+    this.tabRowParts += byTabs.reduce((sum, result) => sum + result.rows.length, 0);
+    // The lap ends with its slowest peer, so that one's split is the lap's.
+    let slowest: LapTiming | undefined;
+    for (const { timing } of results) if (timing && timing.lapMs > (slowest?.lapMs ?? 0)) slowest = timing;
+    if (slowest) {
+      this.#options.onLap?.(lapMs);
+      this.lapMs.add(lapMs);
+      this.queueMs.add(slowest.queueMs);
+      this.computeMs.add(slowest.computeMs);
+      this.wireMs.add(slowest.lapMs - slowest.queueMs - slowest.computeMs);
+    }
+    if (pass.trace) this.#trace(call, results, lapMs, pass.trace);
+  }
+
+  #trace(call: MoeCall, results: readonly PartResult[], lapMs: number, trace: TraceSink): void {
+    const topK = call.topkIdx.length / call.numRows;
+    const peerOf = new Map<number, string | null>();
+    for (const result of results) for (const a of result.assignments) peerOf.set(a, result.peer?.peerId ?? null);
+    for (let row = 0; row < call.numRows; row++) {
+      const experts = Array.from({ length: topK }, (_, k) => {
+        const a = row * topK + k;
+        return { expert: call.topkIdx[a]!, weight: call.topkWeights[a]!, peerId: peerOf.get(a) ?? null };
+      });
+      trace(row, { layer: call.layer, lapMs, experts });
+    }
+  }
+
+  #countLoad(call: MoeCall): void {
+    let counts = this.expertRows.get(call.layer);
+    if (counts === undefined) {
+      counts = new Float64Array(this.#options.nRoutedExperts);
+      this.expertRows.set(call.layer, counts);
+    }
+    for (const expert of call.topkIdx) counts[expert]!++;
+  }
+}
+
+function creditTokens(pass: Pass, peer: LapPeer, rows: readonly number[]): void {
+  let seen = pass.helped.get(peer);
+  if (seen === undefined) pass.helped.set(peer, (seen = new Set()));
+  const before = seen.size;
+  for (const row of rows) seen.add(row);
+  peer.helped(seen.size - before);
+}

@@ -1,0 +1,256 @@
+import { randomInt } from 'node:crypto';
+import { decodeCombine, decodeRefuse, encodeDispatch, FrameError, peekFrame } from '@shoal/protocol';
+import { type Link, TransportError } from '@shoal/transport';
+import { type LapTiming, SampleWindow } from './lap-stats.ts';
+
+/** What a lap asks of one peer. Fields as in the dispatch frame. */
+export interface LapRequest {
+  layer: number;
+  /** f16 bits, [numRows, hiddenSize] */
+  rows: Uint16Array;
+  numRows: number;
+  rowEnd: Uint16Array;
+  experts: Uint16Array;
+  weights: Float32Array;
+}
+
+export interface LapAnswer {
+  /** f16 bits, [numRows, hiddenSize], finite */
+  partial: Uint16Array;
+  timing: LapTiming;
+}
+
+export type LapErrorReason = 'deadline' | 'refused' | 'closed' | 'busy';
+
+/** A lap that this peer did not answer; someone else has to. */
+export class LapError extends Error {
+  readonly reason: LapErrorReason;
+  constructor(reason: LapErrorReason, message: string) {
+    super(message);
+    this.name = 'LapError';
+    this.reason = reason;
+  }
+}
+
+/** Laps in flight to one peer. Beyond it a tab only queues, and a replica or the coordinator is faster. */
+const MAX_LAPS_IN_FLIGHT = 32;
+/** Ids of answered or given-up laps that are remembered, to tell a late or repeated answer from an invented one. */
+const MAX_REMEMBERED_LAPS = 4096;
+/** No round trip is judged faster than this: a tab's timers and garbage collection stay below it. */
+const MIN_DEADLINE_MS = 1_000;
+/** Before anything is measured: a first lap may wait for shader warm-up. */
+const FIRST_DEADLINE_MS = 10_000;
+const MAX_DEADLINE_MS = 15_000;
+/** A lap later than this many times its peer's 95th percentile is given up. */
+const DEADLINE_FACTOR = 6;
+const LAP_WINDOW = 256;
+const HISTORY_S = 60;
+
+interface PendingLap {
+  request: { layer: number; numRows: number; assignments: number };
+  sentMs: number;
+  resolve(answer: LapAnswer): void;
+  reject(error: LapError): void;
+  timer: NodeJS.Timeout;
+  meter: { frameBytes: number } | undefined;
+}
+
+export interface AskOptions {
+  deadlineMs?: number;
+  /** Told of the bytes of the frames sent and received. */
+  meter?: { frameBytes: number };
+}
+
+export interface LapClientOptions {
+  link: Link;
+  hiddenSize: number;
+  epoch: () => number;
+  /** The peer broke the protocol: drop it. Called at most once. */
+  onHostile: (reason: string) => void;
+  now?: () => number;
+}
+
+/**
+ * The laps of one peer: sends dispatch frames, matches combine frames to them, gives each a deadline. Whatever arrives
+ * late, twice or refused resolves nothing twice; what cannot be explained by our own requests is hostile.
+ */
+export class LapClient {
+  readonly lapMs = new SampleWindow(LAP_WINDOW);
+  readonly queueMs = new SampleWindow(LAP_WINDOW);
+  readonly computeMs = new SampleWindow(LAP_WINDOW);
+  readonly wireMs = new SampleWindow(LAP_WINDOW);
+  lapsAsked = 0;
+  lapsAnswered = 0;
+  lapsFailed = 0;
+  lateAnswers = 0;
+  /** Rows answered, and rows × experts. */
+  rows = 0;
+  assignments = 0;
+  consecutiveMisses = 0;
+
+  readonly #options: LapClientOptions;
+  readonly #now: () => number;
+  readonly #pending = new Map<number, PendingLap>();
+  readonly #remembered = new Set<number>();
+  readonly #history: { second: number; laps: number[] }[] = [];
+  #nextLapId = randomInt(2 ** 31);
+  #closed: string | undefined;
+
+  constructor(options: LapClientOptions) {
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+  }
+
+  get inFlight(): number {
+    return this.#pending.size;
+  }
+
+  /** Expected time of a lap, for choosing among replicas; 0 before the first, so that a newcomer is tried. */
+  get expectedLapMs(): number {
+    return (this.lapMs.quantile(0.5) ?? 0) * (1 + this.#pending.size);
+  }
+
+  /** Time that a lap of this many rows is given, from what this peer was seen to need. */
+  deadlineMs(numRows: number): number {
+    const p95 = this.lapMs.quantile(0.95);
+    if (p95 === null) return FIRST_DEADLINE_MS;
+    // Compute grows with rows, the round trip doesn't; 64 rows is the largest prefill chunk's order of magnitude.
+    const scaled = p95 * DEADLINE_FACTOR * (1 + numRows / 64) + (this.#options.link.stats().rttMs ?? 0);
+    return Math.min(MAX_DEADLINE_MS, Math.max(MIN_DEADLINE_MS, scaled));
+  }
+
+  /** Median lap times of the last 60 s, one a second. */
+  historyMs(): (number | null)[] {
+    const current = Math.floor(this.#now() / 1000);
+    const bySecond = new Map(this.#history.map((entry) => [entry.second, entry.laps]));
+    return Array.from({ length: HISTORY_S }, (_, i) => {
+      const laps = bySecond.get(current - HISTORY_S + 1 + i);
+      return laps === undefined ? null : laps.sort((a, b) => a - b)[laps.length >> 1]!;
+    });
+  }
+
+  /** Send one lap; rejects with a LapError when it is not answered in time, refused, or the link goes. */
+  async ask(request: LapRequest, options: AskOptions = {}): Promise<LapAnswer> {
+    if (this.#closed !== undefined) throw new LapError('closed', this.#closed);
+    if (this.#pending.size >= MAX_LAPS_IN_FLIGHT)
+      throw new LapError('busy', `${MAX_LAPS_IN_FLIGHT} laps are in flight`);
+    const lapId = this.#nextLapId;
+    this.#nextLapId = (this.#nextLapId + 1) >>> 0;
+    const frame = encodeDispatch({
+      ...request,
+      lapId,
+      epoch: this.#options.epoch(),
+      hiddenSize: this.#options.hiddenSize,
+    });
+    this.lapsAsked++;
+    if (options.meter) options.meter.frameBytes += frame.length;
+    const answer = this.#await(lapId, request, options);
+    this.#options.link.send(frame).catch((error: unknown) => {
+      if (!(error instanceof TransportError)) throw error;
+      this.#fail(lapId, new LapError(error.reason === 'closed' ? 'closed' : 'busy', error.message));
+    });
+    return answer;
+  }
+
+  /** Give every lap in flight up, and take no more. */
+  close(reason: string): void {
+    this.#closed ??= reason;
+    for (const lapId of [...this.#pending.keys()]) this.#fail(lapId, new LapError('closed', reason));
+  }
+
+  /** A frame came from the peer. Never throws. */
+  receive(bytes: Uint8Array): void {
+    try {
+      const { type, lapId } = peekFrame(bytes);
+      if (type === 'dispatch') throw new FrameError('bad-type', 'Only the coordinator dispatches.');
+      const pending = this.#pending.get(lapId);
+      if (pending === undefined) {
+        if (!this.#remembered.has(lapId))
+          throw new FrameError('mismatch', `Lap ${lapId} was never asked of this peer.`);
+        this.lateAnswers++;
+        return;
+      }
+      if (type === 'refuse') this.#refused(lapId, decodeRefuse(bytes).reason);
+      else this.#answered(lapId, pending, bytes);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.close(`the peer sent a frame that cannot be: ${error.message}`);
+      this.#options.onHostile(error.message);
+    }
+  }
+
+  #await(lapId: number, request: LapRequest, options: AskOptions): Promise<LapAnswer> {
+    const deadlineMs = options.deadlineMs ?? this.deadlineMs(request.numRows);
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.consecutiveMisses++;
+        this.#fail(lapId, new LapError('deadline', `no answer within ${Math.round(deadlineMs)} ms`));
+      }, deadlineMs);
+      const { layer, numRows } = request;
+      this.#pending.set(lapId, {
+        request: { layer, numRows, assignments: request.experts.length },
+        sentMs: this.#now(),
+        resolve,
+        reject,
+        timer,
+        meter: options.meter,
+      });
+    });
+  }
+
+  #answered(lapId: number, pending: PendingLap, bytes: Uint8Array): void {
+    const { layer, numRows, assignments } = pending.request;
+    const frame = decodeCombine(bytes, { hiddenSize: this.#options.hiddenSize, numRows, layer });
+    const lapMs = this.#now() - pending.sentMs;
+    // A tab's clock is its own word: what it claims beyond the lap itself is not believed.
+    const computeMs = Math.min(frame.computeUs / 1000, lapMs);
+    const queueMs = Math.min(frame.queueUs / 1000, lapMs - computeMs);
+    this.#settle(lapId);
+    this.#record(lapMs, queueMs, computeMs);
+    this.consecutiveMisses = 0;
+    this.lapsAnswered++;
+    this.rows += numRows;
+    this.assignments += assignments;
+    if (pending.meter) pending.meter.frameBytes += bytes.length;
+    pending.resolve({ partial: frame.partial, timing: { lapMs, queueMs, computeMs, rows: numRows } });
+  }
+
+  #refused(lapId: number, reason: string): void {
+    this.#fail(lapId, new LapError('refused', `the peer refused the lap: ${reason}`));
+  }
+
+  #fail(lapId: number, error: LapError): void {
+    const pending = this.#pending.get(lapId);
+    if (pending === undefined) return;
+    this.#settle(lapId);
+    this.lapsFailed++;
+    pending.reject(error);
+  }
+
+  #settle(lapId: number): void {
+    clearTimeout(this.#pending.get(lapId)!.timer);
+    this.#pending.delete(lapId);
+    this.#remembered.add(lapId);
+    if (this.#remembered.size > MAX_REMEMBERED_LAPS) {
+      for (const oldest of this.#remembered) {
+        this.#remembered.delete(oldest);
+        break;
+      }
+    }
+  }
+
+  #record(lapMs: number, queueMs: number, computeMs: number): void {
+    this.lapMs.add(lapMs);
+    this.queueMs.add(queueMs);
+    this.computeMs.add(computeMs);
+    this.wireMs.add(lapMs - queueMs - computeMs);
+    const second = Math.floor(this.#now() / 1000);
+    let entry = this.#history.at(-1);
+    if (entry?.second !== second) {
+      entry = { second, laps: [] };
+      this.#history.push(entry);
+      if (this.#history.length > HISTORY_S) this.#history.shift();
+    }
+    entry.laps.push(lapMs);
+  }
+}

@@ -1,0 +1,37 @@
+/** A bounded window of recent samples with their quantiles. */
+export class SampleWindow {
+  readonly #samples: Float64Array;
+  #count = 0;
+
+  constructor(size: number) {
+    this.#samples = new Float64Array(size);
+  }
+
+  add(sample: number): void {
+    this.#samples[this.#count % this.#samples.length] = sample;
+    this.#count++;
+  }
+
+  get length(): number {
+    return Math.min(this.#count, this.#samples.length);
+  }
+
+  /** The q-quantile (nearest rank) of what is in the window, or null when it is empty. */
+  quantile(q: number): number | null {
+    const n = this.length;
+    if (n === 0) return null;
+    const sorted = this.#samples.slice(0, n).sort();
+    return sorted[Math.min(n - 1, Math.floor(q * n))]!;
+  }
+}
+
+/** One lap of one peer, taken apart. */
+export interface LapTiming {
+  /** From hand-over to the link until the answer was decoded, in milliseconds. */
+  lapMs: number;
+  /** Waiting in the tab for earlier laps, as the tab says. */
+  queueMs: number;
+  /** In the tab's backend, as the tab says. */
+  computeMs: number;
+  rows: number;
+}

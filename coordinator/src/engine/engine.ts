@@ -1,0 +1,329 @@
+import {
+  type ExpertDispatch,
+  forward,
+  type Model,
+  type ForwardRow,
+  LatentKvCache,
+  logSoftmaxAt,
+  sample,
+  topLogprobs,
+} from '@shoal/model';
+import type { TraceSink } from '../dispatch/dispatcher.ts';
+import { SampleWindow } from '../dispatch/lap-stats.ts';
+import {
+  EngineError,
+  type GenerationEvent,
+  type GenerationRequest,
+  type TextEngine,
+  type TokenLogprob,
+} from './contract.ts';
+import { Sequence } from './sequence.ts';
+
+export interface EngineOptions {
+  modelId: string;
+  model: Model;
+  experts: { batch(trace?: TraceSink): ExpertDispatch };
+  limits?: Partial<EngineLimits>;
+  onRequest?: (
+    event: 'submitted' | 'finished' | 'failed' | 'cancelled',
+    request: GenerationRequest,
+    error?: EngineError,
+  ) => void;
+}
+
+export interface EngineLimits {
+  /** Sequences decoded together. Each holds a KV cache, and each adds a row to every lap. */
+  maxBatch: number;
+  /** Requests that may wait; beyond it they get `queue-full` and a time to come back. */
+  maxQueue: number;
+  /** Prompt rows added to one forward pass, so that running streams are not held up by a long prompt. */
+  prefillRows: number;
+  /** From submission to the last token. */
+  requestTimeoutMs: number;
+}
+
+const DEFAULT_LIMITS: EngineLimits = { maxBatch: 16, maxQueue: 64, prefillRows: 64, requestTimeoutMs: 10 * 60_000 };
+/** A guess for Retry-After until a request has finished and can be measured. */
+const FIRST_RETRY_S = 2;
+
+interface BatchEntry {
+  sequence: Sequence;
+  /** Index of its first row in the batch, and how many rows. */
+  firstRow: number;
+  numRows: number;
+  /** Cache length before the pass, to return to if it fails. */
+  startLength: number;
+}
+
+/**
+ * Decodes all running sequences together (continuous batching, Orca 2022): each pass of the forward takes one row of every
+ * decoding sequence and a bounded number of prompt rows; requests join and leave between passes.
+ */
+export class Engine implements TextEngine {
+  readonly modelId: string;
+  readonly maxContext: number;
+  readonly limits: EngineLimits;
+  /** Wall time of a pass without its laps, and whole, in milliseconds. */
+  readonly passMs = new SampleWindow(256);
+  readonly engineMs = new SampleWindow(256);
+  /** Rows passed through the model, prompt rows included; and tokens generated. */
+  rows = 0;
+  tokens = 0;
+  passes = 0;
+
+  readonly #options: EngineOptions;
+  readonly #queue: Sequence[] = [];
+  readonly #running: Sequence[] = [];
+  readonly #requestMs = new SampleWindow(64);
+  readonly #kvBytesPerToken: number;
+  #draining = false;
+  #looping: Promise<void> | undefined;
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+    this.modelId = options.modelId;
+    this.maxContext = options.model.config.maxPositionEmbeddings;
+    this.#kvBytesPerToken = new LatentKvCache(options.model.config).bytesPerToken;
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+  }
+
+  /** Of one more token in one sequence. */
+  get kvBytesPerToken(): number {
+    return this.#kvBytesPerToken;
+  }
+
+  get running(): readonly Sequence[] {
+    return this.#running;
+  }
+
+  get queued(): readonly Sequence[] {
+    return this.#queue;
+  }
+
+  /** As allocated, of all running sequences. */
+  get kvBytesInUse(): number {
+    return this.#running.reduce((sum, sequence) => sum + (sequence.cache?.allocatedBytes ?? 0), 0);
+  }
+
+  /** As TextEngine says. Takes its place in the queue at once, before the first event is read. */
+  submit(request: GenerationRequest): AsyncIterable<GenerationEvent> {
+    if (this.#draining) throw new EngineError('draining', 'The coordinator is shutting down.', FIRST_RETRY_S);
+    const { length } = request.promptIds;
+    if (length === 0) throw new EngineError('context-length', 'The prompt has no tokens.');
+    if (length + Math.min(1, request.maxTokens) > this.maxContext) {
+      throw new EngineError(
+        'context-length',
+        `The prompt has ${length} tokens; with the answer's first it must fit the context of ${this.maxContext}.`,
+      );
+    }
+    if (this.#queue.length >= this.limits.maxQueue) {
+      throw new EngineError('queue-full', `${this.#queue.length} requests are waiting already.`, this.retryAfterS());
+    }
+    const sequence = new Sequence(request);
+    this.#queue.push(sequence);
+    this.#watch(sequence);
+    this.#options.onRequest?.('submitted', request);
+    this.#looping ??= this.#loop().finally(() => (this.#looping = undefined));
+    return sequence.events();
+  }
+
+  /** Seconds until a place in the queue is likely, from how long requests have taken. */
+  retryAfterS(): number {
+    const typical = this.#requestMs.quantile(0.5);
+    if (typical === null) return FIRST_RETRY_S;
+    return Math.max(1, Math.ceil(typical / 1000 / this.limits.maxBatch));
+  }
+
+  /** Take no more requests, let the accepted ones end, and end those that have not by `timeoutMs` with an error. */
+  async drain(timeoutMs: number): Promise<void> {
+    this.#draining = true;
+    const deadline = setTimeout(() => {
+      const error = new EngineError(
+        'draining',
+        `The coordinator shut down before the answer was complete.`,
+        FIRST_RETRY_S,
+      );
+      for (const sequence of [...this.#queue, ...this.#running]) sequence.fail(error);
+    }, timeoutMs);
+    await this.#looping;
+    clearTimeout(deadline);
+  }
+
+  #watch(sequence: Sequence): void {
+    const { signal } = sequence.request;
+    const cancel = (): void => sequence.fail(new EngineError('cancelled', 'The request was cancelled.'));
+    if (signal.aborted) cancel();
+    else signal.addEventListener('abort', cancel, { once: true });
+    const { requestTimeoutMs } = this.limits;
+    const timer = setTimeout(
+      () => sequence.fail(new EngineError('timeout', `The answer took more than ${requestTimeoutMs / 1000} s.`)),
+      requestTimeoutMs,
+    );
+    sequence.onEnd = (error) => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', cancel);
+      if (!error) this.#requestMs.add(performance.now() - sequence.createdMs);
+      const outcome = error === undefined ? 'finished' : error.reason === 'cancelled' ? 'cancelled' : 'failed';
+      this.#options.onRequest?.(outcome, sequence.request, error);
+    };
+  }
+
+  async #loop(): Promise<void> {
+    for (;;) {
+      this.#retireAndAdmit();
+      if (this.#running.length === 0) return;
+      await this.#pass();
+      // Whatever the laps left no time for: sockets, timers, new requests.
+      await new Promise(setImmediate);
+    }
+  }
+
+  #retireAndAdmit(): void {
+    remove(this.#running, (sequence) => sequence.finished);
+    remove(this.#queue, (sequence) => sequence.finished);
+    while (this.#running.length < this.limits.maxBatch && this.#queue.length > 0) {
+      const sequence = this.#queue.shift()!;
+      sequence.cache = new LatentKvCache(this.#options.model.config);
+      this.#running.push(sequence);
+    }
+  }
+
+  async #pass(): Promise<void> {
+    const { rows, entries } = this.#assemble();
+    const startedMs = performance.now();
+    const timed = timeLaps(this.#options.experts.batch(traceSink(entries)));
+    try {
+      const { logits } = await forward(this.#options.model, rows, timed.experts);
+      const passMs = performance.now() - startedMs;
+      this.passMs.add(passMs);
+      this.engineMs.add(passMs - timed.waitedMs());
+      this.rows += rows.length;
+      this.passes++;
+      for (const entry of entries) this.#advance(entry, logits);
+    } catch (error) {
+      this.#abandon(entries, error);
+    }
+  }
+
+  /** One row of every decoding sequence, then prompt rows of the others, oldest first. */
+  #assemble(): { rows: ForwardRow[]; entries: BatchEntry[] } {
+    const rows: ForwardRow[] = [];
+    const entries: BatchEntry[] = [];
+    let prefillLeft = this.limits.prefillRows;
+    for (const sequence of this.#running) {
+      const cache = sequence.cache!;
+      const start = cache.length;
+      const prefilling = sequence.state === 'prefill';
+      const numRows = prefilling ? Math.min(prefillLeft, sequence.ids.length - start) : 1;
+      if (numRows === 0) continue;
+      if (prefilling) prefillLeft -= numRows;
+      entries.push({ sequence, firstRow: rows.length, numRows, startLength: start });
+      for (let position = start; position < start + numRows; position++) {
+        const isLast = position === sequence.ids.length - 1;
+        const wantLogits = isLast || sequence.request.promptLogprobs === true;
+        rows.push({ tokenId: sequence.ids[position]!, position, cache, wantLogits });
+      }
+    }
+    return { rows, entries };
+  }
+
+  #advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
+    const { sequence, firstRow, numRows, startLength } = entry;
+    if (sequence.finished) return;
+    if (sequence.request.promptLogprobs && startLength < sequence.request.promptIds.length) {
+      this.#collectPrompt(entry, logits);
+    }
+    const reached = startLength + numRows;
+    if (reached < sequence.ids.length) return;
+    if (sequence.request.maxTokens === 0) return sequence.emit({ type: 'finish', reason: 'length' });
+    this.#take(sequence, logits[firstRow + numRows - 1]!);
+  }
+
+  /** Choose the next token from the last row's logits, and tell the reader. */
+  #take(sequence: Sequence, logits: Float32Array): void {
+    const { request } = sequence;
+    const tokenId = sample(logits, { temperature: request.temperature, topP: request.topP, rng: sequence.rng });
+    if (this.#options.model.config.eosTokenIds.includes(tokenId))
+      return sequence.emit({ type: 'finish', reason: 'stop' });
+    sequence.ids.push(tokenId);
+    this.tokens++;
+    sequence.emit({
+      type: 'token',
+      token: {
+        tokenId,
+        ...(request.topLogprobs !== undefined && describeLogprobs(logits, tokenId, request.topLogprobs)),
+        ...(request.trace && { trace: sequence.traces }),
+      },
+    });
+    sequence.traces = [];
+    const full = sequence.ids.length >= this.maxContext || sequence.completionTokens >= request.maxTokens;
+    if (full) sequence.emit({ type: 'finish', reason: 'length' });
+  }
+
+  /** A prompt token's logprob comes from the row before it; the first token has none. */
+  #collectPrompt(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
+    const { sequence, firstRow, numRows, startLength } = entry;
+    const { promptIds, topLogprobs: top = 0 } = sequence.request;
+    const collected = sequence.promptLogprobs;
+    if (startLength === 0) collected.push({ tokenId: promptIds[0]!, logprob: null, topLogprobs: [] });
+    for (let i = 0; i < numRows; i++) {
+      const next = promptIds[startLength + i + 1];
+      if (next === undefined) break;
+      collected.push({ tokenId: next, ...describeLogprobs(logits[firstRow + i]!, next, top) });
+    }
+    if (startLength + numRows >= promptIds.length) sequence.emit({ type: 'prompt-logprobs', tokens: collected });
+  }
+
+  /** A pass failed: its sequences end with an error, the others and the process go on. */
+  #abandon(entries: readonly BatchEntry[], cause: unknown): void {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    for (const { sequence, startLength } of entries) {
+      sequence.cache!.truncate(startLength);
+      sequence.fail(new EngineError('internal', `A forward pass failed: ${message}`));
+    }
+  }
+}
+
+function describeLogprobs(
+  logits: Float32Array,
+  tokenId: number,
+  top: number,
+): { logprob: number; topLogprobs: TokenLogprob[] } {
+  return { logprob: logSoftmaxAt(logits, tokenId), topLogprobs: topLogprobs(logits, top) };
+}
+
+/** Measures how long a pass waited for its laps: from the end of its own work to the combine. */
+function timeLaps(experts: ExpertDispatch): { experts: ExpertDispatch; waitedMs: () => number } {
+  let waitedMs = 0;
+  return {
+    waitedMs: () => waitedMs,
+    experts: {
+      dispatch: (call) => {
+        const handle = experts.dispatch(call);
+        return {
+          combine: async () => {
+            const startedMs = performance.now();
+            const sum = await handle.combine();
+            waitedMs += performance.now() - startedMs;
+            return sum;
+          },
+        };
+      },
+    },
+  };
+}
+
+/** Hands each traced sequence the laps of the row that its next token comes from. */
+function traceSink(entries: readonly BatchEntry[]): TraceSink | undefined {
+  const traced = new Map<number, Sequence>();
+  for (const { sequence, firstRow, numRows, startLength } of entries) {
+    const isLast = startLength + numRows === sequence.ids.length;
+    if (sequence.request.trace && isLast) traced.set(firstRow + numRows - 1, sequence);
+  }
+  if (traced.size === 0) return undefined;
+  return (row, trace) => traced.get(row)?.traces.push(trace);
+}
+
+function remove<T>(list: T[], gone: (item: T) => boolean): void {
+  for (let i = list.length - 1; i >= 0; i--) if (gone(list[i]!)) list.splice(i, 1);
+}

@@ -1,0 +1,78 @@
+import { createRng, type LatentKvCache } from '@shoal/model';
+import { EngineError, type GenerationEvent, type GenerationRequest, type LapTrace } from './contract.ts';
+
+/** One request on its way: its tokens, its KV cache, and the events that its reader has not taken yet. */
+export class Sequence {
+  readonly request: GenerationRequest;
+  readonly createdMs = performance.now();
+  /** Prompt, then what was generated. */
+  readonly ids: number[];
+  readonly rng: () => number;
+  /** Present while it has a place in the batch. */
+  cache: LatentKvCache | undefined;
+  /** Traces of laps that the next token will carry. */
+  traces: LapTrace[] = [];
+  /** Logprobs of the prompt's positions so far, if asked for. */
+  promptLogprobs: Extract<GenerationEvent, { type: 'prompt-logprobs' }>['tokens'] = [];
+  finished = false;
+  /** Called once, when it ends; with the error if it did not end well. */
+  onEnd: ((error?: EngineError) => void) | undefined;
+
+  // At most maxTokens + 2 events, so bounded by the request itself.
+  readonly #events: GenerationEvent[] = [];
+  #error: EngineError | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(request: GenerationRequest) {
+    this.request = request;
+    this.ids = [...request.promptIds];
+    this.rng = createRng(request.seed);
+  }
+
+  get completionTokens(): number {
+    return this.ids.length - this.request.promptIds.length;
+  }
+
+  get state(): 'queued' | 'prefill' | 'decode' {
+    if (this.cache === undefined) return 'queued';
+    return this.cache.length < this.request.promptIds.length ? 'prefill' : 'decode';
+  }
+
+  emit(event: GenerationEvent): void {
+    if (this.finished) return;
+    this.#events.push(event);
+    if (event.type === 'finish') this.#end();
+    this.#wake?.();
+  }
+
+  fail(error: EngineError): void {
+    if (this.finished) return;
+    this.#error = error;
+    this.#end(error);
+    this.#wake?.();
+  }
+
+  /** The events in order; throws the error that ended the sequence, after what came before it. */
+  async *events(): AsyncGenerator<GenerationEvent, void> {
+    try {
+      for (;;) {
+        const event = this.#events.shift();
+        if (event !== undefined) {
+          yield event;
+          if (event.type === 'finish') return;
+        } else if (this.#error) {
+          throw this.#error;
+        } else {
+          await new Promise<void>((resolve) => (this.#wake = resolve));
+        }
+      }
+    } finally {
+      this.fail(new EngineError('cancelled', 'The reader stopped reading.'));
+    }
+  }
+
+  #end(error?: EngineError): void {
+    this.finished = true;
+    this.onEnd?.(error);
+  }
+}

@@ -1,0 +1,190 @@
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import type { IceServer } from '@shoal/protocol';
+import { iceServerSchema } from '@shoal/protocol';
+import { z } from 'zod';
+
+/** How a coordinator is run. Every field has a flag and an environment variable of the same meaning. */
+export interface CoordinatorOptions {
+  modelDir: string;
+  host: string;
+  port: number;
+  quant: 'f16' | 'q8';
+  cacheDir: string;
+  replicas: number;
+  /** Generated when absent. */
+  adminToken?: string;
+  iceServers: IceServer[];
+  /** How long running answers may go on after Ctrl-C. */
+  drainTimeoutMs: number;
+  logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug';
+  maxBatch?: number;
+  maxQueue?: number;
+}
+
+export class UsageError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'UsageError';
+  }
+}
+
+/** The repository's folder: models and caches are found relative to it, not to where the command was typed. */
+export const ROOT_DIR = resolve(import.meta.dirname, '../..');
+
+interface OptionSpec {
+  flag: string;
+  env: string;
+  value: string;
+  text: string;
+  fallback?: string;
+}
+
+const OPTIONS = {
+  model: {
+    flag: 'model',
+    env: 'SHOAL_MODEL',
+    value: 'DIR',
+    text: 'Hugging Face model directory',
+    fallback: join(ROOT_DIR, 'models/tiny-stories'),
+  },
+  host: { flag: 'host', env: 'SHOAL_HOST', value: 'ADDRESS', text: 'address to listen on', fallback: '127.0.0.1' },
+  port: { flag: 'port', env: 'SHOAL_PORT', value: 'N', text: 'port to listen on, 0 for a free one', fallback: '8787' },
+  quant: { flag: 'quant', env: 'SHOAL_QUANT', value: 'f16|q8', text: "format of the tabs' experts", fallback: 'f16' },
+  cache: {
+    flag: 'cache',
+    env: 'SHOAL_CACHE',
+    value: 'DIR',
+    text: 'where packed models are kept',
+    fallback: join(ROOT_DIR, '.cache/packed'),
+  },
+  replicas: {
+    flag: 'replicas',
+    env: 'SHOAL_REPLICAS',
+    value: 'N',
+    text: 'copies of each expert on distinct donors, where memory allows',
+    fallback: '2',
+  },
+  adminToken: {
+    flag: 'admin-token',
+    env: 'SHOAL_ADMIN_TOKEN',
+    value: 'TOKEN',
+    text: "the console's password (default: a new one, printed)",
+  },
+  iceServers: {
+    flag: 'ice-servers',
+    env: 'SHOAL_ICE_SERVERS',
+    value: 'JSON',
+    text: 'STUN and TURN servers, as RTCIceServer[] (default: none, enough on one network)',
+    fallback: '[]',
+  },
+  drainTimeout: {
+    flag: 'drain-timeout',
+    env: 'SHOAL_DRAIN_TIMEOUT',
+    value: 'SECONDS',
+    text: 'how long running answers may go on after Ctrl-C',
+    fallback: '15',
+  },
+  maxBatch: {
+    flag: 'max-batch',
+    env: 'SHOAL_MAX_BATCH',
+    value: 'N',
+    text: 'answers written at a time',
+    fallback: '16',
+  },
+  maxQueue: { flag: 'max-queue', env: 'SHOAL_MAX_QUEUE', value: 'N', text: 'requests that may wait', fallback: '64' },
+  logLevel: {
+    flag: 'log-level',
+    env: 'SHOAL_LOG_LEVEL',
+    value: 'LEVEL',
+    text: 'silent, error, warn, info or debug',
+    fallback: 'warn',
+  },
+} satisfies Record<string, OptionSpec>;
+
+type OptionName = keyof typeof OPTIONS;
+
+/** A line per option, for --help. */
+export function optionsHelp(): string {
+  return Object.values(OPTIONS)
+    .map((option: OptionSpec) => {
+      const left = `  --${option.flag} ${option.value}`;
+      const shown = option.fallback?.replace(`${ROOT_DIR}/`, '');
+      return `${left.padEnd(26)} ${option.text}${shown ? ` (${shown})` : ''}  [${option.env}]`;
+    })
+    .join('\n');
+}
+
+/**
+ * Flags first, then environment, then defaults. `extra` are further flags of the command at hand.
+ * Throws a UsageError that names the flag.
+ */
+export function parseCoordinatorOptions(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  extra: Record<string, { type: 'string' | 'boolean' }> = {},
+): { options: CoordinatorOptions; values: Record<string, string | boolean | undefined> } {
+  const flags = Object.fromEntries(Object.values(OPTIONS).map(({ flag }) => [flag, { type: 'string' as const }]));
+  let values: Record<string, string | boolean | undefined>;
+  try {
+    const parsed = parseArgs({
+      args: [...argv],
+      options: { ...flags, ...extra, help: { type: 'boolean', short: 'h' } },
+    });
+    values = parsed.values as typeof values;
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+  const text = (name: OptionName): string | undefined => {
+    const spec: OptionSpec = OPTIONS[name];
+    const flag = values[spec.flag];
+    return (typeof flag === 'string' ? flag : undefined) ?? (env[spec.env] || undefined) ?? spec.fallback;
+  };
+  return { options: readOptions(text), values };
+}
+
+function readOptions(text: (name: OptionName) => string | undefined): CoordinatorOptions {
+  const integer = (name: OptionName, min: number, max: number): number => {
+    const given = text(name)!;
+    const value = Number(given);
+    if (/^\d+$/.test(given) && value >= min && value <= max) return value;
+    throw new UsageError(`--${OPTIONS[name].flag} takes a whole number from ${min} to ${max}, not "${given}"`);
+  };
+  const oneOf = <const T extends string>(name: OptionName, allowed: readonly T[]): T => {
+    const given = text(name)!;
+    const found = allowed.find((value) => value === given);
+    if (found === undefined)
+      throw new UsageError(`--${OPTIONS[name].flag} takes ${allowed.join(', ')}, not "${given}"`);
+    return found;
+  };
+  const modelDir = resolve(text('model')!);
+  if (!existsSync(join(modelDir, 'config.json'))) {
+    throw new UsageError(`--model: ${modelDir} has no config.json; name a Hugging Face model directory`);
+  }
+  const adminToken = text('adminToken');
+  if (adminToken !== undefined && adminToken.length < 8)
+    throw new UsageError('--admin-token: take 8 characters or more');
+  return {
+    modelDir,
+    host: text('host')!,
+    port: integer('port', 0, 65_535),
+    quant: oneOf('quant', ['f16', 'q8']),
+    cacheDir: resolve(text('cache')!),
+    replicas: integer('replicas', 1, 16),
+    ...(adminToken !== undefined && { adminToken }),
+    iceServers: parseIceServers(text('iceServers')!),
+    drainTimeoutMs: integer('drainTimeout', 0, 3600) * 1000,
+    maxBatch: integer('maxBatch', 1, 256),
+    maxQueue: integer('maxQueue', 0, 10_000),
+    logLevel: oneOf('logLevel', ['silent', 'error', 'warn', 'info', 'debug']),
+  };
+}
+
+function parseIceServers(text: string): IceServer[] {
+  try {
+    return z.array(iceServerSchema).max(8).parse(JSON.parse(text));
+  } catch {
+    throw new UsageError(`--ice-servers takes JSON like [{"urls":"stun:turn.example.org:3478"}], not "${text}"`);
+  }
+}

@@ -1,0 +1,140 @@
+import type { ExpertIndex, PlacementPeer } from '@shoal/placement';
+import type { Assign, Dismissed, Hello, PeerState, Standing } from '@shoal/protocol';
+import type { Link } from '@shoal/transport';
+import { LapClient } from '../dispatch/lap-client.ts';
+import type { LapPeer } from '../dispatch/dispatcher.ts';
+
+/** What the coordinator says to a donor's page; a socket in earnest, an object in tests. */
+export interface DonorControl {
+  assign(message: Assign): void;
+  standing(message: Standing): void;
+  /** The last message; the connection is closed after it. */
+  dismiss(message: Dismissed): void;
+}
+
+export interface PeerSessionOptions {
+  peerId: string;
+  /** A hash of the donor's token: who lends, without the secret. */
+  donorId: string;
+  hello: Hello;
+  address: string;
+  control: DonorControl;
+  shardBytes: number;
+  expertsPerLayer: number;
+  layerIndex: ReadonlyMap<number, number>;
+  tokensHelpedBefore: number;
+}
+
+/** One admitted tab, from hello to goodbye: what it is to hold, what it does hold, and how it has done. */
+export class PeerSession implements LapPeer {
+  readonly peerId: string;
+  readonly donorId: string;
+  readonly address: string;
+  readonly hello: Hello;
+  readonly control: DonorControl;
+  readonly sinceMs = Date.now();
+  readonly tokensHelpedBefore: number;
+  state: PeerState = 'connecting';
+  /** The assignment sent last: its epoch, and the experts in it. */
+  epoch = 0;
+  assigned = new Set<ExpertIndex>();
+  /** Tested and serving: a subset of `assigned`. */
+  live = new Set<ExpertIndex>();
+  /** What the newest plan wants it to hold in the end; differs from `assigned` while replicas move. */
+  target = new Set<ExpertIndex>();
+  allocatedBytes = 0;
+  loadedShare = 0;
+  verifiedShare: number | null = null;
+  tokensHelped = 0;
+  rowsPerSecond = 0;
+  note: string | undefined;
+  link: Link | undefined;
+  #laps: LapClient | undefined;
+  #rowsAtTick = 0;
+  readonly #options: PeerSessionOptions;
+
+  constructor(options: PeerSessionOptions) {
+    this.#options = options;
+    this.peerId = options.peerId;
+    this.donorId = options.donorId;
+    this.address = options.address;
+    this.hello = options.hello;
+    this.control = options.control;
+    this.tokensHelpedBefore = options.tokensHelpedBefore;
+  }
+
+  /** Its laps; there are none before the link is open. */
+  get laps(): LapClient {
+    if (this.#laps === undefined) throw new Error(`Peer ${this.peerId} has no link yet.`);
+    return this.#laps;
+  }
+
+  get connected(): boolean {
+    return this.#laps !== undefined;
+  }
+
+  attach(link: Link, laps: LapClient): void {
+    this.link = link;
+    this.#laps = laps;
+  }
+
+  /** Whether it may be given laps at all. A draining peer serves until others have taken over. */
+  get serving(): boolean {
+    return (this.state === 'working' || this.state === 'waiting' || this.state === 'draining') && this.live.size > 0;
+  }
+
+  serves(layer: number, expert: number): boolean {
+    const { layerIndex, expertsPerLayer } = this.#options;
+    return this.live.has(layerIndex.get(layer)! * expertsPerLayer + expert);
+  }
+
+  helped(tokens: number): void {
+    this.tokensHelped += tokens;
+  }
+
+  placementPeer(): PlacementPeer {
+    const { adapter, pledgeBytes } = this.hello;
+    const bindable = Math.min(adapter.maxBufferBytes, adapter.maxStorageBindingBytes);
+    return {
+      peerId: this.peerId,
+      donorId: this.donorId,
+      pledgeBytes,
+      maxExpertsPerLayer: Math.floor(bindable / this.#options.shardBytes),
+    };
+  }
+
+  /** Layers of which it serves at least one expert, ascending. */
+  liveLayers(): number[] {
+    const { layerIndex, expertsPerLayer } = this.#options;
+    const indices = new Set([...this.live].map((expert) => Math.floor(expert / expertsPerLayer)));
+    return [...layerIndex].filter(([, index]) => indices.has(index)).map(([layer]) => layer);
+  }
+
+  /** Once a second: refresh what is shown per second. */
+  tick(): void {
+    const rows = this.#laps?.rows ?? 0;
+    // A second is short for a slow swarm: half of the old value smooths it.
+    this.rowsPerSecond = (this.rowsPerSecond + (rows - this.#rowsAtTick)) / 2;
+    if (this.rowsPerSecond < 0.05) this.rowsPerSecond = 0;
+    this.#rowsAtTick = rows;
+    if (this.state === 'working' && this.rowsPerSecond === 0) this.state = 'waiting';
+    else if (this.state === 'waiting' && this.rowsPerSecond > 0) this.state = 'working';
+  }
+
+  standing(): Standing {
+    const phase = this.state === 'gone' ? 'draining' : this.state;
+    return {
+      phase,
+      epoch: this.epoch,
+      layers: this.liveLayers(),
+      experts: this.live.size,
+      rows: this.#laps?.rows ?? 0,
+      rowsPerSecond: this.rowsPerSecond,
+      tokensHelped: this.tokensHelped,
+      tokensHelpedTotal: this.tokensHelpedBefore + this.tokensHelped,
+      rttMs: this.link?.stats().rttMs ?? null,
+      lapMs: this.#laps?.lapMs.quantile(0.5) ?? null,
+      verifiedShare: this.verifiedShare,
+    };
+  }
+}

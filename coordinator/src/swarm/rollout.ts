@@ -1,0 +1,125 @@
+import {
+  capacityInExperts,
+  type ExpertIndex,
+  type PlacementModel,
+  type PlacementPlan,
+  planPlacement,
+} from '@shoal/placement';
+import type { ExpertRef } from './admission.ts';
+import type { EventLog } from './event-log.ts';
+import type { PeerSession } from './peer-session.ts';
+
+export interface RolloutOptions {
+  model: PlacementModel;
+  /** SHA-256 of the expert's shard. */
+  shardHash: (layer: number, expert: number) => string;
+  replicas: number;
+  events: EventLog;
+  peers: () => readonly PeerSession[];
+  /** What a peer's donor held when it was last seen. */
+  heldBefore: (peer: PeerSession) => readonly ExpertIndex[];
+  /** An assignment was sent: the peer should report progress soon. */
+  onAssigned: (peer: PeerSession) => void;
+}
+
+/**
+ * The way from one placement to the next without a gap: peers first grow into the new plan, and give up what it takes from
+ * them only when its new holders serve it.
+ */
+export class Rollout {
+  plan: PlacementPlan = { epoch: 0, held: new Map() };
+  readonly #options: RolloutOptions;
+  #assignments = 0;
+
+  constructor(options: RolloutOptions) {
+    this.#options = options;
+  }
+
+  /** Plan anew for the peers that are there, and set out for it. */
+  replan(): void {
+    const { model, replicas, events } = this.#options;
+    const able = this.#options.peers().filter(takesPart);
+    const held = new Map(able.map((peer) => [peer.peerId, this.#before(peer)]));
+    this.plan = planPlacement(
+      model,
+      able.map((peer) => peer.placementPeer()),
+      { replicas, previous: { epoch: this.plan.epoch, held } },
+    );
+    for (const peer of able) this.#steer(peer, new Set(this.plan.held.get(peer.peerId)));
+    this.retire();
+    const covered = new Set([...this.plan.held.values()].flat()).size;
+    const all = model.layers.length * model.expertsPerLayer;
+    events.add({
+      level: covered < all ? 'warning' : 'info',
+      kind: 'placement',
+      text: `Placement ${this.plan.epoch}: ${covered} of ${all} experts on ${able.length} ${able.length === 1 ? 'tab' : 'tabs'}`,
+    });
+  }
+
+  /** Let peers give up what their target no longer has, once all that are to hold it serve it. */
+  retire(): void {
+    for (const peer of this.#options.peers()) {
+      if (!takesPart(peer)) continue;
+      const surplus = [...peer.assigned].filter((expert) => !peer.target.has(expert));
+      const grown = [...peer.target].every((expert) => peer.live.has(expert));
+      if (surplus.length > 0 && grown && this.#taken(peer, surplus)) this.#assign(peer, new Set(peer.target));
+    }
+  }
+
+  /** Whether everything that a peer serves is served by all others that are to. */
+  replaceable(peer: PeerSession): boolean {
+    return this.#taken(peer, [...peer.live]);
+  }
+
+  ref(expert: ExpertIndex): ExpertRef {
+    const { layers, expertsPerLayer } = this.#options.model;
+    return { layer: layers[Math.floor(expert / expertsPerLayer)]!, expert: expert % expertsPerLayer };
+  }
+
+  #taken(peer: PeerSession, experts: readonly ExpertIndex[]): boolean {
+    const heirs = this.#options.peers().filter((other) => other !== peer && takesPart(other));
+    return experts.every((expert) => heirs.every((heir) => !heir.target.has(expert) || heir.live.has(expert)));
+  }
+
+  #before(peer: PeerSession): readonly ExpertIndex[] {
+    return peer.assigned.size > 0 ? [...peer.assigned] : this.#options.heldBefore(peer);
+  }
+
+  /** Towards a new target by way of the union, unless its memory forbids the detour. */
+  #steer(peer: PeerSession, target: Set<ExpertIndex>): void {
+    peer.target = target;
+    const union = new Set([...peer.assigned, ...target]);
+    const next = this.#fits(peer, union) ? union : target;
+    const changes = next.size !== peer.assigned.size || [...next].some((expert) => !peer.assigned.has(expert));
+    if (changes) this.#assign(peer, next);
+  }
+
+  #fits(peer: PeerSession, experts: ReadonlySet<ExpertIndex>): boolean {
+    const { model } = this.#options;
+    const { pledgeBytes, maxExpertsPerLayer } = peer.placementPeer();
+    const counts = new Array<number>(model.layers.length).fill(0);
+    for (const expert of experts) counts[Math.floor(expert / model.expertsPerLayer)]!++;
+    return (
+      experts.size <= capacityInExperts(pledgeBytes, model.shardBytes) &&
+      counts.every((count) => count <= maxExpertsPerLayer)
+    );
+  }
+
+  #assign(peer: PeerSession, experts: Set<ExpertIndex>): void {
+    peer.assigned = experts;
+    // Before the peer hears of it, so that no lap asks for what it is about to unload.
+    for (const expert of peer.live) if (!experts.has(expert)) peer.live.delete(expert);
+    peer.epoch = ++this.#assignments;
+    const shards = [...experts]
+      .sort((a, b) => a - b)
+      .map((index) => this.ref(index))
+      .map(({ layer, expert }) => ({ layer, expert, sha256: this.#options.shardHash(layer, expert) }));
+    peer.control.assign({ epoch: peer.epoch, shards });
+    this.#options.onAssigned(peer);
+  }
+}
+
+/** Paused and draining peers keep what they have, and nobody counts on them. */
+function takesPart(peer: PeerSession): boolean {
+  return peer.connected && peer.state !== 'paused' && peer.state !== 'draining' && peer.state !== 'gone';
+}

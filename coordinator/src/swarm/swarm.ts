@@ -1,0 +1,390 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { capacityInExperts, type ExpertIndex, type PlacementModel, type PlacementPlan } from '@shoal/placement';
+import type { Dismissed, Hello, Intent, Progress, Ready, RefusalCode, Trouble } from '@shoal/protocol';
+import type { Link, LinkCloseReason } from '@shoal/transport';
+import { LapClient, LapError } from '../dispatch/lap-client.ts';
+import type { LocalWork } from '../dispatch/local-work.ts';
+import { selfTest } from './admission.ts';
+import type { EventLog } from './event-log.ts';
+import { type DonorControl, PeerSession } from './peer-session.ts';
+import { Rollout } from './rollout.ts';
+
+export interface SwarmOptions {
+  model: PlacementModel & { hiddenSize: number };
+  /** SHA-256 of the expert's shard. */
+  shardHash: (layer: number, expert: number) => string;
+  local: LocalWork;
+  events: EventLog;
+  /** Copies of each expert on distinct donors, where memory allows. */
+  replicas: number;
+  maxPeers?: number;
+  timings?: Partial<SwarmTimings>;
+}
+
+export interface SwarmTimings {
+  /** After a join: others that come with it are planned together. */
+  joinDelayMs: number;
+  /** After a departure: a tab that only reloads is back by then. */
+  leaveDelayMs: number;
+  /** From an assignment to `ready`, without any progress. */
+  loadTimeoutMs: number;
+  /** How long a draining peer serves while others take over. */
+  drainTimeoutMs: number;
+}
+
+const DEFAULT_TIMINGS: SwarmTimings = {
+  joinDelayMs: 150,
+  leaveDelayMs: 2_500,
+  loadTimeoutMs: 120_000,
+  drainTimeoutMs: 60_000,
+};
+
+/** A bound on strangers' tabs, well above what the coordinator's own attention could feed. */
+const DEFAULT_MAX_PEERS = 512;
+/** Donors remembered for their totals and what they held. */
+const MAX_DONORS = 10_000;
+/** Missed deadlines in a row after which a peer is sent away (it may come back). */
+const MAX_CONSECUTIVE_MISSES = 3;
+
+interface DonorMemory {
+  tokensHelped: number;
+  held: ExpertIndex[];
+}
+
+export class HelloRefused extends Error {
+  readonly code: RefusalCode;
+  constructor(code: RefusalCode, message: string) {
+    super(message);
+    this.name = 'HelloRefused';
+    this.code = code;
+  }
+}
+
+/** The peers: who is in, in which state, and what follows when one joins, fails or leaves. */
+export class Swarm {
+  readonly model: SwarmOptions['model'];
+  /** Peers that came and went since start. */
+  joined = 0;
+  departed = 0;
+
+  readonly #options: SwarmOptions;
+  readonly #timings: SwarmTimings;
+  readonly #peers = new Map<string, PeerSession>();
+  readonly #donors = new Map<string, DonorMemory>();
+  readonly #layerIndex: ReadonlyMap<number, number>;
+  readonly #loadTimers = new Map<PeerSession, NodeJS.Timeout>();
+  readonly #rollout: Rollout;
+  readonly #ticker: NodeJS.Timeout;
+  #planTimer: { atMs: number; timer: NodeJS.Timeout } | undefined;
+  #nextPeer = 1;
+  #draining = false;
+
+  constructor(options: SwarmOptions) {
+    this.#options = options;
+    this.model = options.model;
+    this.#timings = { ...DEFAULT_TIMINGS, ...options.timings };
+    this.#layerIndex = new Map(options.model.layers.map((layer, index) => [layer, index]));
+    this.#rollout = new Rollout({
+      ...options,
+      peers: () => this.peers,
+      heldBefore: (peer) => this.#donors.get(peer.donorId)?.held ?? [],
+      onAssigned: (peer) => this.#watchLoading(peer),
+    });
+    this.#ticker = setInterval(() => this.#tick(), 1000);
+    this.#ticker.unref();
+  }
+
+  get plan(): PlacementPlan {
+    return this.#rollout.plan;
+  }
+
+  /** All peers, in the order in which they came. */
+  get peers(): readonly PeerSession[] {
+    return [...this.#peers.values()];
+  }
+
+  /** The peers that may be given laps now. */
+  *serving(): Iterable<PeerSession> {
+    for (const peer of this.#peers.values()) if (peer.serving) yield peer;
+  }
+
+  /** Experts without a live replica that may be asked. */
+  uncovered(): number {
+    const covered = new Set<ExpertIndex>();
+    for (const peer of this.serving()) for (const expert of peer.live) covered.add(expert);
+    return this.model.layers.length * this.model.expertsPerLayer - covered.size;
+  }
+
+  /** Admit a donor's tab. Throws HelloRefused. */
+  join(hello: Hello, address: string, control: DonorControl): PeerSession {
+    const capacity = capacityInExperts(hello.pledgeBytes, this.model.shardBytes);
+    const session = this.#session(hello, address, control);
+    if (this.#draining) throw new HelloRefused('draining', 'The coordinator is shutting down. Come back in a minute.');
+    if (this.#peers.size >= (this.#options.maxPeers ?? DEFAULT_MAX_PEERS)) {
+      throw new HelloRefused('full', `The swarm has its ${this.#peers.size} tabs already. Come back later.`);
+    }
+    if (capacity < 1 || session.placementPeer().maxExpertsPerLayer < 1) {
+      throw new HelloRefused(
+        'too-small',
+        `One expert of this model takes ${mebibytes(this.model.shardBytes)}; lend more memory than that.`,
+      );
+    }
+    const old = [...this.#peers.values()].find((peer) => peer.donorId === session.donorId);
+    if (old) this.dismiss(old, { code: 'replaced', message: 'You have opened Shoal in another tab.', retry: false });
+    this.#peers.set(session.peerId, session);
+    this.joined++;
+    return session;
+  }
+
+  /** The peer's lap channel is open: it can be given experts. */
+  attach(peer: PeerSession, link: Link): void {
+    if (peer.state === 'gone') return link.close('closed');
+    const laps = new LapClient({
+      link,
+      hiddenSize: this.model.hiddenSize,
+      epoch: () => peer.epoch,
+      onHostile: (reason) => this.#hostile(peer, reason),
+    });
+    link.onFrame = (frame) => laps.receive(frame);
+    link.onClose = (reason) => this.leave(peer, describeClose(reason));
+    peer.attach(link, laps);
+    peer.state = 'loading';
+    this.#event(
+      'info',
+      `${peer.peerId} joined from ${peer.address} and lends ${mebibytes(peer.hello.pledgeBytes)}`,
+      peer,
+    );
+    this.#planSoon(this.#timings.joinDelayMs);
+  }
+
+  progress(peer: PeerSession, progress: Progress): void {
+    if (progress.epoch !== peer.epoch) return;
+    peer.loadedShare = progress.totalBytes === 0 ? 1 : Math.min(1, progress.doneBytes / progress.totalBytes);
+    this.#watchLoading(peer);
+  }
+
+  /** The assignment's experts are loaded: test the new ones, then let them serve. */
+  async ready(peer: PeerSession, message: Ready): Promise<void> {
+    if (message.epoch !== peer.epoch || peer.state === 'gone') return;
+    this.#stopWatching(peer);
+    peer.allocatedBytes = message.allocatedBytes;
+    peer.loadedShare = 1;
+    const fresh = [...peer.assigned].filter((expert) => !peer.live.has(expert));
+    if (peer.state === 'loading') peer.state = 'testing';
+    peer.control.standing(peer.standing());
+    if (fresh.length > 0 && !(await this.#test(peer, fresh))) return;
+    // While it was tested a newer assignment may have taken experts away.
+    for (const expert of fresh) if (peer.assigned.has(expert)) peer.live.add(expert);
+    if (peer.state === 'testing') peer.state = peer.live.size > 0 ? 'waiting' : 'loading';
+    peer.note = undefined;
+    if (fresh.length > 0) {
+      this.#event('info', `${peer.peerId} serves ${fresh.length} more experts (${this.#layerText(peer)})`, peer);
+    }
+    peer.control.standing(peer.standing());
+    this.#rollout.retire();
+  }
+
+  trouble(peer: PeerSession, { code, message }: Trouble): void {
+    this.#event('warning', `${peer.peerId} is in trouble (${code}): ${message}`, peer);
+    peer.note = message;
+    if (code === 'device-lost' || code === 'out-of-memory' || code === 'limits') peer.live.clear();
+    const retry = code === 'download' || code === 'hash' || code === 'device-lost';
+    this.dismiss(peer, { code: 'removed', message: `The tab could not hold its experts: ${message}`, retry });
+  }
+
+  intent(peer: PeerSession, { intent }: Intent): void {
+    switch (intent) {
+      case 'pause':
+        if (peer.state === 'gone' || peer.state === 'draining') return;
+        peer.state = 'paused';
+        this.#event('info', `${peer.peerId} was paused by its donor`, peer);
+        return this.#planSoon(this.#timings.leaveDelayMs);
+      case 'resume':
+        if (peer.state !== 'paused') return;
+        peer.state = peer.live.size > 0 ? 'waiting' : 'loading';
+        this.#event('info', `${peer.peerId} was resumed by its donor`, peer);
+        return this.#planSoon(this.#timings.joinDelayMs);
+      case 'finish':
+        return this.drain(peer, { code: 'finished', message: 'All done. Thank you.', retry: false });
+      case 'leave':
+        return this.leave(peer, 'said goodbye');
+      default:
+        intent satisfies never;
+    }
+  }
+
+  /** Give its experts to others, then send it away. */
+  drain(peer: PeerSession, farewell: Dismissed): void {
+    if (peer.state === 'gone' || peer.state === 'draining') return;
+    const serves = peer.serving;
+    peer.state = 'draining';
+    peer.target = new Set();
+    this.#event('info', `${peer.peerId} is being drained`, peer);
+    peer.control.standing(peer.standing());
+    if (!serves) return this.dismiss(peer, farewell);
+    this.#planSoon(0);
+    const startedMs = Date.now();
+    const timer = setInterval(() => {
+      const late = Date.now() - startedMs > this.#timings.drainTimeoutMs;
+      if (peer.state === 'gone') clearInterval(timer);
+      else if (late || (!this.#planTimer && this.#rollout.replaceable(peer))) {
+        clearInterval(timer);
+        this.dismiss(peer, farewell);
+      }
+    }, 100);
+  }
+
+  /** Send a peer away now. */
+  dismiss(peer: PeerSession, message: Dismissed): void {
+    if (peer.state === 'gone') return;
+    peer.control.dismiss(message);
+    this.leave(peer, `was sent away: ${message.message}`);
+  }
+
+  /** A peer is gone, for whatever reason; its laps go elsewhere at once. */
+  leave(peer: PeerSession, why: string): void {
+    if (peer.state === 'gone') return;
+    const lost = peer.live.size;
+    peer.state = 'gone';
+    this.#stopWatching(peer);
+    this.#remember(peer);
+    this.#peers.delete(peer.peerId);
+    this.departed++;
+    const rows = peer.connected ? peer.laps.inFlight : 0;
+    if (peer.connected) peer.laps.close(`${peer.peerId} ${why}`);
+    peer.link?.close('closed');
+    const inFlight = rows > 0 ? ` with ${rows} laps in flight` : '';
+    this.#event(lost > 0 ? 'warning' : 'info', `${peer.peerId} ${why}${inFlight}`, peer);
+    this.#planSoon(this.#timings.leaveDelayMs);
+  }
+
+  /** Send everyone away and stop. */
+  close(): void {
+    this.#draining = true;
+    for (const peer of this.peers) {
+      this.dismiss(peer, { code: 'draining', message: 'The coordinator is shutting down.', retry: true });
+    }
+    clearInterval(this.#ticker);
+    clearTimeout(this.#planTimer?.timer);
+    this.#planTimer = undefined;
+  }
+
+  #session(hello: Hello, address: string, control: DonorControl): PeerSession {
+    const donorId = createHash('sha256').update(hello.donorToken).digest('hex').slice(0, 16);
+    return new PeerSession({
+      peerId: `tab-${this.#nextPeer++}-${randomUUID().slice(0, 4)}`,
+      donorId,
+      hello,
+      address,
+      control,
+      shardBytes: this.model.shardBytes,
+      expertsPerLayer: this.model.expertsPerLayer,
+      layerIndex: this.#layerIndex,
+      tokensHelpedBefore: this.#donors.get(donorId)?.tokensHelped ?? 0,
+    });
+  }
+
+  #planSoon(delayMs: number): void {
+    if (this.#draining) return;
+    const atMs = Date.now() + delayMs;
+    if (this.#planTimer && this.#planTimer.atMs <= atMs) return;
+    clearTimeout(this.#planTimer?.timer);
+    this.#planTimer = { atMs, timer: setTimeout(() => this.#replan(), delayMs) };
+  }
+
+  #replan(): void {
+    this.#planTimer = undefined;
+    this.#rollout.replan();
+  }
+
+  async #test(peer: PeerSession, fresh: readonly ExpertIndex[]): Promise<boolean> {
+    const refs = fresh.map((expert) => this.#rollout.ref(expert));
+    try {
+      const { tested, matched } = await selfTest(peer.laps, this.#options.local, refs, this.model.hiddenSize);
+      peer.verifiedShare = matched / tested;
+      if (matched === tested) return (peer.state as string) !== 'gone';
+      const message = `The GPU computed ${tested - matched} of ${tested} experts wrongly. Its driver may be at fault.`;
+      this.dismiss(peer, { code: 'self-test', message, retry: false });
+    } catch (error) {
+      if (!(error instanceof LapError)) throw error;
+      const message = `The self-test was not answered: ${error.message}`;
+      if (peer.state !== 'gone') this.dismiss(peer, { code: 'timeout', message, retry: true });
+    }
+    return false;
+  }
+
+  #hostile(peer: PeerSession, reason: string): void {
+    this.#event('error', `${peer.peerId} broke the protocol and was dropped: ${reason}`, peer);
+    this.dismiss(peer, { code: 'protocol', message: `The tab sent what it may not: ${reason}`, retry: false });
+  }
+
+  #tick(): void {
+    for (const peer of this.peers) {
+      peer.tick();
+      if (!peer.connected) continue;
+      if (peer.laps.consecutiveMisses >= MAX_CONSECUTIVE_MISSES) {
+        const message = `${peer.laps.consecutiveMisses} laps in a row were not answered in time.`;
+        this.dismiss(peer, { code: 'timeout', message, retry: true });
+      } else {
+        peer.control.standing(peer.standing());
+      }
+    }
+  }
+
+  #watchLoading(peer: PeerSession): void {
+    this.#stopWatching(peer);
+    const { loadTimeoutMs } = this.#timings;
+    const timer = setTimeout(() => {
+      const message = `No experts were loaded for ${loadTimeoutMs / 1000} s.`;
+      this.dismiss(peer, { code: 'timeout', message, retry: true });
+    }, loadTimeoutMs);
+    timer.unref();
+    this.#loadTimers.set(peer, timer);
+  }
+
+  #stopWatching(peer: PeerSession): void {
+    clearTimeout(this.#loadTimers.get(peer));
+    this.#loadTimers.delete(peer);
+  }
+
+  #remember(peer: PeerSession): void {
+    const held = peer.assigned.size > 0 ? [...peer.assigned] : (this.#donors.get(peer.donorId)?.held ?? []);
+    this.#donors.delete(peer.donorId);
+    this.#donors.set(peer.donorId, { tokensHelped: peer.tokensHelpedBefore + peer.tokensHelped, held });
+    for (const oldest of this.#donors.keys()) {
+      if (this.#donors.size <= MAX_DONORS) break;
+      this.#donors.delete(oldest);
+    }
+  }
+
+  #layerText(peer: PeerSession): string {
+    const layers = peer.liveLayers();
+    return `${layers.length === 1 ? 'layer' : 'layers'} ${layers.join(', ')}`;
+  }
+
+  #event(level: 'info' | 'warning' | 'error', text: string, peer: PeerSession): void {
+    this.#options.events.add({ level, kind: 'peer', text, peerId: peer.peerId });
+  }
+}
+
+function describeClose(reason: LinkCloseReason): string {
+  switch (reason) {
+    case 'heartbeat':
+      return 'stopped answering heartbeats';
+    case 'goodbye':
+      return 'said goodbye';
+    case 'protocol':
+      return 'sent bytes that are not of the protocol';
+    case 'failed':
+      return 'lost its connection';
+    case 'closed':
+    case 'remote-closed':
+      return 'vanished';
+    default:
+      return reason satisfies never;
+  }
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 0)} MiB`;
+}

@@ -1,0 +1,127 @@
+// What every npm command goes through: it needs nothing but Node, and installs and builds what is missing.
+// Plain JavaScript without dependencies, since it runs before there are any.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+const MIN_NODE = [20, 19];
+
+/** Each command: what must be there first, and what is then run, with the command line's own arguments appended. */
+const COMMANDS = {
+  serve: { needs: ['dependencies', 'pages'], run: tsx('coordinator/src/cli/main.ts', 'serve') },
+  demo: { needs: ['dependencies', 'pages'], run: tsx('tools/demo/main.ts') },
+  bench: { needs: ['dependencies', 'pages'], run: tsx('test/bench/main.ts') },
+  screenshots: { needs: ['dependencies', 'pages'], run: tsx('tools/screenshots.ts') },
+  test: { needs: ['dependencies', 'pages', 'browser'], run: tsx('tools/test.ts') },
+  check: { needs: ['dependencies'], run: tsx('tools/check.ts') },
+  build: { needs: ['dependencies', 'pages'] },
+};
+
+/** Everything that the built pages are made of. */
+const PAGE_SOURCES = ['apps', 'packages', 'package-lock.json', 'tsconfig.json'];
+const PAGES = ['donor', 'console'];
+
+function tsx(...args) {
+  return [process.execPath, '--import', 'tsx', ...args];
+}
+
+function main([name, ...args]) {
+  const command = COMMANDS[name];
+  if (!command) fail(`There is no command "${name ?? ''}". Known: ${Object.keys(COMMANDS).join(', ')}.`, 2);
+  checkNode();
+  for (const need of command.needs) ENSURE[need]();
+  if (command.run) process.exitCode = run([...command.run, ...args]);
+}
+
+function checkNode() {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  const [needMajor, needMinor] = MIN_NODE;
+  if (major > needMajor || (major === needMajor && minor >= needMinor)) return;
+  fail(`Shoal needs Node ${MIN_NODE.join('.')} or newer; this is ${process.versions.node}.`);
+}
+
+const ENSURE = {
+  dependencies() {
+    if (dependenciesMatchLock()) return;
+    say('Installing dependencies (npm ci)');
+    // npm is found as npm itself tells, so that another version on PATH is not mixed in.
+    const npm = process.env.npm_execpath;
+    const command = npm ? [process.execPath, npm, 'ci'] : [process.platform === 'win32' ? 'npm.cmd' : 'npm', 'ci'];
+    // stdout belongs to the command itself (`--json` prints one document there).
+    const code = run([...command, '--no-audit', '--no-fund', '--loglevel=error'], { stdout: 2 });
+    if (code !== 0) fail('npm ci failed: see above. Shoal needs the npm registry once, to install what it is built on.');
+  },
+  pages() {
+    const hash = hashTree(PAGE_SOURCES);
+    for (const page of PAGES) {
+      const stamp = join(ROOT, 'apps', page, 'dist', '.sources');
+      if (existsSync(stamp) && readFileSync(stamp, 'utf8') === hash) continue;
+      say(`Building the ${page} page`);
+      const vite = join(ROOT, 'node_modules/vite/bin/vite.js');
+      const code = run([process.execPath, vite, 'build', `apps/${page}`, '--logLevel', 'warn'], { stdout: 2 });
+      if (code !== 0) fail(`The ${page} page could not be built: see above.`);
+      mkdirSync(dirname(stamp), { recursive: true });
+      writeFileSync(stamp, hash);
+    }
+  },
+  browser() {
+    const code = run(tsx('tools/browser/ensure.ts'), { stdout: 2 });
+    if (code !== 0) process.exit(code);
+  },
+};
+
+/** Whether node_modules has just what the lock file asks for on this platform. */
+function dependenciesMatchLock() {
+  const installed = readJson('node_modules/.package-lock.json');
+  const wanted = readJson('package-lock.json');
+  if (!installed || !wanted) return false;
+  return Object.entries(wanted.packages).every(([path, { version, optional, link }]) => {
+    if (path === '' || optional || !path.includes('node_modules/')) return true;
+    const there = installed.packages[path];
+    return there !== undefined && (link || there.version === version);
+  });
+}
+
+function readJson(path) {
+  const full = join(ROOT, path);
+  return existsSync(full) ? JSON.parse(readFileSync(full, 'utf8')) : undefined;
+}
+
+function hashTree(paths) {
+  const hash = createHash('sha256');
+  const visit = (path) => {
+    if (statSync(path).isDirectory()) {
+      for (const entry of readdirSync(path).sort()) {
+        if (entry !== 'node_modules' && entry !== 'dist' && !entry.includes('.test.')) visit(join(path, entry));
+      }
+    } else {
+      hash.update(`${relative(ROOT, path)}\0`).update(readFileSync(path)).update('\0');
+    }
+  };
+  for (const path of paths) visit(join(ROOT, path));
+  return hash.digest('hex');
+}
+
+/** Runs to its end and returns the exit code; Ctrl-C reaches the child, which ends in its own way. */
+function run([command, ...args], { stdout = 'inherit' } = {}) {
+  const ignore = () => {};
+  process.on('SIGINT', ignore);
+  const result = spawnSync(command, args, { cwd: ROOT, stdio: ['inherit', stdout, 'inherit'] });
+  process.removeListener('SIGINT', ignore);
+  if (result.error) fail(`${command} could not be started: ${result.error.message}`);
+  return result.status ?? 1;
+}
+
+function say(what) {
+  process.stderr.write(`shoal: ${what} …\n`);
+}
+
+function fail(message, code = 1) {
+  process.stderr.write(`shoal: ${message}\n`);
+  process.exit(code);
+}
+
+main(process.argv.slice(2));
