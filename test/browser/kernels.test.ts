@@ -1,0 +1,57 @@
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { chromium, type Browser } from 'playwright';
+import { build, preview, type PreviewServer } from 'vite';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { conformanceCases, type ConformanceResult } from '../../packages/kernels/src/conformance.ts';
+
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--enable-unsafe-webgpu',
+];
+
+let outDir: string;
+let server: PreviewServer;
+let browser: Browser;
+
+beforeAll(async () => {
+  const root = join(import.meta.dirname, 'kernels-page');
+  outDir = await mkdtemp(join(tmpdir(), 'shoal-kernels-page-'));
+  const shared = { configFile: false, root, logLevel: 'warn' } as const;
+  await build({ ...shared, build: { outDir, emptyOutDir: true, target: 'es2023' } });
+  server = await preview({ ...shared, build: { outDir }, preview: { host: '127.0.0.1', port: 0 } });
+  const executablePath = chromiumOnPath();
+  browser = await chromium.launch({ args: FLAGS, ...(executablePath ? { executablePath } : {}) });
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await server?.close();
+  await rm(outDir, { recursive: true, force: true });
+});
+
+it('computes every conformance case on WebGPU in Chromium', async () => {
+  const page = await browser.newPage();
+  const address = server.resolvedUrls?.local[0];
+  await page.goto(address!);
+  await page.waitForFunction('typeof runKernelConformance === "function"');
+  const results = (await page.evaluate('runKernelConformance()')) as ConformanceResult[];
+  expect(results.filter((result) => !result.ok)).toEqual([]);
+  expect(results.map((result) => result.name)).toEqual(conformanceCases().map((each) => each.name));
+});
+
+/** Else Playwright's own. */
+function chromiumOnPath(): string | undefined {
+  const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
+  return (process.env['PATH'] ?? '')
+    .split(delimiter)
+    .flatMap((folder) => names.map((name) => join(folder, name)))
+    .find((path) => existsSync(path));
+}
