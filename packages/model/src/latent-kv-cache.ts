@@ -6,6 +6,15 @@ import type { ModelConfig } from './model-config.ts';
  */
 const CHUNK_POSITIONS = 64;
 
+/** Consecutive positions of one layer. */
+export interface CacheSegment {
+  /** Position of the first. */
+  start: number;
+  count: number;
+  /** [count, width] */
+  values: Float32Array;
+}
+
 /**
  * What attention remembers of one sequence: per position and layer [c | k_pe], the normalised compressed KV
  * (`kvLoraRank` values) and the rotated key shared by all heads (`qkRopeHeadDim`). Float32, so that a continued answer is
@@ -59,24 +68,25 @@ export class LatentKvCache {
 
   /** Write one position of one layer: `source[start …]`, [width]. */
   write(layer: number, position: number, source: Float32Array, start: number): void {
-    this.#check(layer, position);
-    this.chunkOf(position).set(source.subarray(start, start + this.width), this.offsetOf(layer, position));
+    if (layer >= this.numLayers || position >= this.#length) {
+      throw new RangeError(
+        `latent KV cache: layer ${layer}, position ${position} is outside ${this.numLayers} layers × ${this.#length} positions`,
+      );
+    }
+    const chunk = this.#chunks[Math.floor(position / CHUNK_POSITIONS)]!;
+    const row = layer * CHUNK_POSITIONS + (position % CHUNK_POSITIONS);
+    chunk.set(source.subarray(start, start + this.width), row * this.width);
   }
 
-  /** The array that holds a position; its [c | k_pe] starts at `offsetOf`. */
-  chunkOf(position: number): Float32Array {
-    return this.#chunks[Math.floor(position / CHUNK_POSITIONS)]!;
-  }
-
-  /** Within a chunk, the positions of one layer follow each other. */
-  offsetOf(layer: number, position: number): number {
-    return (layer * CHUNK_POSITIONS + (position % CHUNK_POSITIONS)) * this.width;
-  }
-
-  #check(layer: number, position: number): void {
-    if (layer < this.numLayers && position < this.#length) return;
-    throw new RangeError(
-      `latent KV cache: layer ${layer}, position ${position} is outside ${this.numLayers} layers × ${this.#length} positions`,
-    );
+  /** One layer's first `length` positions, in order. Views, valid until the cache is truncated. */
+  segments(layer: number, length: number): CacheSegment[] {
+    const segments: CacheSegment[] = [];
+    for (let start = 0; start < length; start += CHUNK_POSITIONS) {
+      const count = Math.min(CHUNK_POSITIONS, length - start);
+      const from = layer * CHUNK_POSITIONS * this.width;
+      const values = this.#chunks[start / CHUNK_POSITIONS]!.subarray(from, from + count * this.width);
+      segments.push({ start, count, values });
+    }
+    return segments;
   }
 }

@@ -128,17 +128,17 @@ export function rmsNorm(x: Float32Array, weight: Float32Array, numRows: number, 
   return out;
 }
 
-/** Softmax of the first `length` values, in place, in float64. */
-export function softmax(x: Float64Array, length: number): void {
+/** Softmax, in place, in float64. */
+export function softmax(x: Float64Array): void {
   let max = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < length; i++) if (x[i]! > max) max = x[i]!;
+  for (let i = 0; i < x.length; i++) if (x[i]! > max) max = x[i]!;
   let sum = 0;
-  for (let i = 0; i < length; i++) {
+  for (let i = 0; i < x.length; i++) {
     const e = Math.exp(x[i]! - max);
     x[i] = e;
     sum += e;
   }
-  for (let i = 0; i < length; i++) x[i] = x[i]! / sum;
+  for (let i = 0; i < x.length; i++) x[i] = x[i]! / sum;
 }
 
 export function sigmoid(x: number): number {

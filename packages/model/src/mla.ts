@@ -1,5 +1,5 @@
 import type { LatentKvCache } from './latent-kv-cache.ts';
-import { dot, linear, rmsNorm, softmax } from './math.ts';
+import { linear, rmsNorm, softmax } from './math.ts';
 import type { ModelConfig } from './model-config.ts';
 import { rotateInterleaved, type RopeAngles } from './rope.ts';
 
@@ -58,23 +58,18 @@ export function mla(
   angles: RopeAngles,
   cacheLayer: number,
 ): Float32Array {
-  const { numAttentionHeads: heads, qkNopeHeadDim: nope, qkRopeHeadDim: rope, vHeadDim } = config;
+  const { numAttentionHeads: heads, qkNopeHeadDim: nope, qkRopeHeadDim: rope, vHeadDim, kvLoraRank } = config;
   writeLatents(config, weights, x, rows, angles, cacheLayer);
   const q = queries(config, weights, x, rows.length);
   const out = new Float32Array(rows.length * heads * vHeadDim);
   for (const [r, row] of rows.entries()) {
+    const query = q.subarray(r * heads * (nope + rope), (r + 1) * heads * (nope + rope));
+    for (let h = 0; h < heads; h++) rotateInterleaved(query, h * (nope + rope) + nope, angles, r);
+    const mixed = attend(config, absorb(config, weights, query), row, cacheLayer);
     for (let h = 0; h < heads; h++) {
-      const start = (r * heads + h) * (nope + rope);
-      rotateInterleaved(q, start + nope, angles, r);
-      attendHead(
-        config,
-        weights,
-        q.subarray(start, start + nope + rope),
-        h,
-        row,
-        cacheLayer,
-        out.subarray((r * heads + h) * vHeadDim),
-      );
+      const wUv = weights.wUv.subarray(h * vHeadDim * kvLoraRank);
+      const latent = mixed.subarray(h * kvLoraRank);
+      linear(latent, wUv, 1, kvLoraRank, vHeadDim, out.subarray((r * heads + h) * vHeadDim));
     }
   }
   return linear(out, weights.oProj, rows.length, heads * vHeadDim, config.hiddenSize);
@@ -109,35 +104,68 @@ function queries(config: ModelConfig, { q }: MlaWeights, x: Float32Array, numRow
   return linear(latent, q.bProj, numRows, rank, outDim);
 }
 
-/** One head of one row: query [nope + rope] → out [vHeadDim]. */
-function attendHead(
+/**
+ * One row's queries [numHeads, nope + rope] → [numHeads, kvLoraRank + rope]: W_UKᵀ q_nope beside q_pe, so that one product with
+ * [c | k_pe] is the whole score.
+ */
+function absorb(config: ModelConfig, weights: MlaWeights, query: Float32Array): Float32Array {
+  const { numAttentionHeads: heads, qkNopeHeadDim: nope, qkRopeHeadDim: rope, kvLoraRank } = config;
+  const out = new Float32Array(heads * (kvLoraRank + rope));
+  for (let h = 0; h < heads; h++) {
+    const q = query.subarray(h * (nope + rope), (h + 1) * (nope + rope));
+    const absorbed = out.subarray(h * (kvLoraRank + rope), (h + 1) * (kvLoraRank + rope));
+    linear(q, weights.wUkT.subarray(h * kvLoraRank * nope), 1, nope, kvLoraRank, absorbed);
+    absorbed.set(q.subarray(nope), kvLoraRank);
+  }
+  return out;
+}
+
+/** One row's absorbed queries → Σ_t p_t c_t for each head, [numHeads, kvLoraRank]. */
+function attend(
   config: ModelConfig,
-  weights: MlaWeights,
-  query: Float32Array,
-  h: number,
+  absorbed: Float32Array,
   { position, cache }: RowPlace,
   cacheLayer: number,
-  out: Float32Array,
-): void {
-  const { qkNopeHeadDim: nope, qkRopeHeadDim: rope, vHeadDim, kvLoraRank } = config;
+): Float32Array {
+  const { numAttentionHeads: heads, qkNopeHeadDim: nope, qkRopeHeadDim: rope, kvLoraRank } = config;
   const scale = 1 / Math.sqrt(nope + rope);
-  // [c-space query | q_pe], so that one product with [c | k_pe] is the whole score.
-  const absorbed = new Float32Array(kvLoraRank + rope);
-  linear(query, weights.wUkT.subarray(h * kvLoraRank * nope), 1, nope, kvLoraRank, absorbed);
-  absorbed.set(query.subarray(nope), kvLoraRank);
   const length = position + 1;
-  const scores = new Float64Array(length);
-  for (let t = 0; t < length; t++) {
-    scores[t] = scale * dot(absorbed, 0, cache.chunkOf(t), cache.offsetOf(cacheLayer, t), kvLoraRank + rope);
+  const segments = cache.segments(cacheLayer, length);
+  /** [numHeads, length], scores and then probabilities. */
+  const p = new Float64Array(heads * length);
+  for (const { start, count, values } of segments) {
+    const scores = linear(absorbed, values, heads, kvLoraRank + rope, count);
+    for (let h = 0; h < heads; h++) {
+      for (let t = 0; t < count; t++) p[h * length + start + t] = scale * scores[h * count + t]!;
+    }
   }
-  softmax(scores, length);
-  const mixed = new Float64Array(kvLoraRank);
-  for (let t = 0; t < length; t++) {
-    const p = scores[t]!;
-    const chunk = cache.chunkOf(t);
-    const start = cache.offsetOf(cacheLayer, t);
-    for (let k = 0; k < kvLoraRank; k++) mixed[k] = mixed[k]! + p * chunk[start + k]!;
+  const mixed = new Float64Array(heads * kvLoraRank);
+  for (let h = 0; h < heads; h++) {
+    const probabilities = p.subarray(h * length, (h + 1) * length);
+    softmax(probabilities);
+    const sum = mixed.subarray(h * kvLoraRank, (h + 1) * kvLoraRank);
+    for (const { start, values } of segments)
+      addWeighted(sum, probabilities.subarray(start), values, kvLoraRank + rope);
   }
-  const wUv = weights.wUv.subarray(h * vHeadDim * kvLoraRank);
-  linear(Float32Array.from(mixed), wUv, 1, kvLoraRank, vHeadDim, out);
+  return Float32Array.from(mixed);
+}
+
+/** sum += Σ_t p_t × the first `sum.length` values of row t: values [numPositions, width], p [≥ numPositions]. In order of t. */
+function addWeighted(sum: Float64Array, p: Float64Array, values: Float32Array, width: number): void {
+  const count = values.length / width;
+  let t = 0;
+  // Four positions at a time, so that `sum` is read and written once for all of them; the additions keep their order.
+  for (; t + 3 < count; t += 4) {
+    const [p0, p1, p2, p3] = [p[t]!, p[t + 1]!, p[t + 2]!, p[t + 3]!];
+    const c0 = t * width;
+    const c1 = c0 + width;
+    const c2 = c1 + width;
+    const c3 = c2 + width;
+    for (let k = 0; k < sum.length; k++) {
+      sum[k] = sum[k]! + p0 * values[c0 + k]! + p1 * values[c1 + k]! + p2 * values[c2 + k]! + p3 * values[c3 + k]!;
+    }
+  }
+  for (; t < count; t++) {
+    for (let k = 0; k < sum.length; k++) sum[k] = sum[k]! + p[t]! * values[t * width + k]!;
+  }
 }
