@@ -21,6 +21,12 @@ export const MAX_FRAME_BYTES = 8 * 1024 * 1024;
  */
 export const MAX_FRAGMENT_BYTES = 16 * 1024;
 
+/** An SDP for data channels alone is about 1 KB; one with many candidates inside stays below 10 KB. */
+export const MAX_SDP_CHARS = 64 * 1024;
+
+/** V3 has 14,848 routed experts; no tab holds them all, so a single peer's list is far shorter. */
+export const MAX_SHARDS_PER_ASSIGNMENT = 20_000;
+
 /** One socket.io message. An assignment of 20,000 shards takes about 2.1 MB of JSON and is the largest; donors send far less. */
 export const MAX_SIGNALLING_TO_DONOR_BYTES = 4 * 1024 * 1024;
 

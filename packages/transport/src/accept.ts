@@ -1,0 +1,97 @@
+import SimplePeer from 'simple-peer/simplepeer.min.js';
+import { CONNECT_TIMEOUT_MS, HEARTBEAT_MS, type ControlMessage, type Signal } from '@shoal/protocol';
+import { Connection, type ConnectionEnd, type ConnectionOptions } from './connection.ts';
+import type { DataChannelLike } from './channel.ts';
+import { TransportError } from './errors.ts';
+import { FramedChannel } from './framed-channel.ts';
+import type { Link, LinkCloseReason } from './link.ts';
+import type { RtcImplementation } from './rtc.ts';
+
+export interface AcceptOptions extends Omit<ConnectionOptions, 'initiator'> {
+  rtc: RtcImplementation;
+  /** False by default: the donor begins, when it is ready to hear the answer. */
+  initiator?: boolean;
+  /** 0: never ping. */
+  heartbeatMs?: number;
+  connectTimeoutMs?: number;
+}
+
+export interface AcceptedPeer {
+  signal(signal: Signal): void;
+  /** Resolves when laps can be sent; rejects with a TransportError (`timeout`, `failed`, `closed`). */
+  readonly link: Promise<Link>;
+  onControl: ((message: ControlMessage) => void) | undefined;
+  sendControl(message: ControlMessage): boolean;
+  /** Ends link and connection. */
+  close(): void;
+}
+
+/** A goodbye, or a close that the other side should see as one, needs this long to leave before the connection is torn down. */
+const FLUSH_MS = 250;
+
+/** The coordinator's side of one donor's connection. Whatever ends link or connection ends the other as well. */
+export function acceptPeer(options: AcceptOptions): AcceptedPeer {
+  const { rtc, iceServers, onSignal, initiator = false } = options;
+  const { heartbeatMs = HEARTBEAT_MS, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
+  const connection = new Connection(SimplePeer, { iceServers, onSignal, initiator }, rtc.classes);
+  const channel = connection.lapChannel as DataChannelLike;
+  const link = new FramedChannel(channel, {
+    ...(heartbeatMs > 0 && { heartbeatMs }),
+    afterClose: () => setTimeout(() => connection.close(), FLUSH_MS),
+  });
+  const opened = openLink(connection, channel, link, connectTimeoutMs);
+  // A rejection that nobody awaits (the donor is gone, and so is whoever wanted the link) is not a crash.
+  opened.catch(() => {});
+  return {
+    signal: (signal) => connection.signal(signal),
+    link: opened,
+    get onControl() {
+      return connection.onControl;
+    },
+    set onControl(listener) {
+      connection.onControl = listener;
+    },
+    sendControl: (message) => connection.sendControl(message),
+    close() {
+      link.close();
+      connection.close();
+    },
+  };
+}
+
+function openLink(
+  connection: Connection,
+  channel: DataChannelLike,
+  link: FramedChannel,
+  connectTimeoutMs: number,
+): Promise<Link> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      reject(new TransportError('timeout', `No connection to the peer within ${connectTimeoutMs} ms.`));
+      link.close('failed');
+    }, connectTimeoutMs);
+    channel.addEventListener('open', () => {
+      clearTimeout(timer);
+      resolve(link);
+    });
+    connection.onEnd = (end) => {
+      clearTimeout(timer);
+      reject(endError(end));
+      link.close(closeReasons[end.reason]);
+    };
+  });
+}
+
+const closeReasons: Record<ConnectionEnd['reason'], LinkCloseReason> = {
+  goodbye: 'goodbye',
+  closed: 'remote-closed',
+  failed: 'failed',
+  protocol: 'protocol',
+};
+
+function endError({ reason, error }: ConnectionEnd): TransportError {
+  const what = reason === 'failed' ? `failed: ${error?.message ?? 'unknown cause'}` : `ended (${reason})`;
+  return new TransportError(reason === 'failed' ? 'failed' : 'closed', `The connection to the peer ${what}.`, {
+    cause: error,
+  });
+}

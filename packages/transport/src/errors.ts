@@ -1,0 +1,11 @@
+export type TransportErrorReason = 'closed' | 'too-large' | 'queue-full' | 'timeout' | 'unavailable' | 'failed';
+
+/** A frame that was not sent, or a connection that did not come about. */
+export class TransportError extends Error {
+  readonly reason: TransportErrorReason;
+  constructor(reason: TransportErrorReason, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'TransportError';
+    this.reason = reason;
+  }
+}

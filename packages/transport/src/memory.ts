@@ -1,0 +1,221 @@
+import { MAX_FRAGMENT_BYTES } from '@shoal/protocol';
+import type { DataChannelLike } from './channel.ts';
+import { FramedChannel, type FramedChannelOptions } from './framed-channel.ts';
+
+/** What one direction of a wire does to messages. All of it can be changed while messages are under way. */
+export interface WireFaults {
+  /** One way. */
+  delayMs: number;
+  /** Up to this much more, drawn evenly for each message; alone it reorders already. */
+  jitterMs: number;
+  /** Share of messages that vanish, 0 to 1. */
+  loss: number;
+  /** Share of messages with one byte changed. */
+  corruption: number;
+  /** Share of messages that arrive twice. */
+  duplication: number;
+  /** Share of messages held back so that later ones overtake them. */
+  reordering: number;
+  /** Infinity: everything has left the sender's buffer after one turn of the event loop. */
+  bytesPerSecond: number;
+}
+
+/** How long a reordered message is held back, on top of its delay. */
+const REORDER_MS = 5;
+
+const perfectWire: WireFaults = {
+  delayMs: 0,
+  jitterMs: 0,
+  loss: 0,
+  corruption: 0,
+  duplication: 0,
+  reordering: 0,
+  bytesPerSecond: Number.POSITIVE_INFINITY,
+};
+
+/**
+ * `abrupt`: both ends see an error and then a close, as after a crash that the network noticed. `black-hole`: everything is
+ * swallowed from now on and nobody is told. `polite`: the `a` end closes.
+ */
+export type MemoryDeath = 'abrupt' | 'black-hole' | 'polite';
+
+export interface MemoryWireOptions {
+  /** The same seed and the same order of sends give the same faults. */
+  seed?: number;
+  aToB?: Partial<WireFaults>;
+  bToA?: Partial<WireFaults>;
+  /** False: without the low-water event, as @roamhq/wrtc is. */
+  hasLowEvent?: boolean;
+}
+
+/** Two connected channels in one process, with faults that can be set from outside. */
+export interface MemoryChannelPair {
+  a: MemoryChannel;
+  b: MemoryChannel;
+  aToB: WireFaults;
+  bToA: WireFaults;
+  die(how: MemoryDeath): void;
+}
+
+export function memoryChannelPair(options: MemoryWireOptions = {}): MemoryChannelPair {
+  const random = seededRandom(options.seed ?? 1);
+  const aToB = { ...perfectWire, ...options.aToB };
+  const bToA = { ...perfectWire, ...options.bToA };
+  const a = new MemoryChannel(aToB, random, options.hasLowEvent ?? true);
+  const b = new MemoryChannel(bToA, random, options.hasLowEvent ?? true);
+  a.connect(b);
+  b.connect(a);
+  const die = (how: MemoryDeath): void => {
+    if (how === 'polite') a.close();
+    else for (const channel of [a, b]) channel.die(how);
+  };
+  return { a, b, aToB, bToA, die };
+}
+
+/** The same with a FramedChannel on both ends: the code that runs over WebRTC, without WebRTC. */
+export function memoryLinkPair(
+  options: MemoryWireOptions & { aLink?: FramedChannelOptions; bLink?: FramedChannelOptions } = {},
+): { a: FramedChannel; b: FramedChannel; wire: MemoryChannelPair } {
+  const wire = memoryChannelPair(options);
+  const { aLink = {}, bLink = {} } = options;
+  return { a: new FramedChannel(wire.a, aLink), b: new FramedChannel(wire.b, bLink), wire };
+}
+
+/** One end. Like RTCDataChannel it is unordered where the wire reorders, and tells nobody what was lost. */
+export class MemoryChannel implements DataChannelLike {
+  binaryType = 'arraybuffer';
+  bufferedAmountLowThreshold?: number | undefined;
+  #readyState: DataChannelLike['readyState'] = 'open';
+  #bufferedAmount = 0;
+  #events = new EventTarget();
+  #wire: WireFaults;
+  #random: () => number;
+  #other: MemoryChannel | undefined;
+  #isBlackHole = false;
+  /** When the last message will have left, for wires of a limited rate. */
+  #busyUntilMs = 0;
+
+  constructor(wire: WireFaults, random: () => number, hasLowEvent: boolean) {
+    this.#wire = wire;
+    this.#random = random;
+    if (hasLowEvent) this.bufferedAmountLowThreshold = 0;
+  }
+
+  get readyState(): DataChannelLike['readyState'] {
+    return this.#readyState;
+  }
+
+  get bufferedAmount(): number {
+    return this.#bufferedAmount;
+  }
+
+  addEventListener: DataChannelLike['addEventListener'] = (type, listener) => {
+    this.#events.addEventListener(type, listener as unknown as EventListener);
+  };
+
+  removeEventListener: DataChannelLike['removeEventListener'] = (type, listener) => {
+    this.#events.removeEventListener(type, listener as unknown as EventListener);
+  };
+
+  connect(other: MemoryChannel): void {
+    this.#other = other;
+  }
+
+  send(data: Uint8Array<ArrayBuffer>): void {
+    if (this.#readyState !== 'open') throw new DOMException('The channel is not open.', 'InvalidStateError');
+    if (data.byteLength > MAX_MEMORY_MESSAGE_BYTES) throw new TypeError('The message is too large for this channel.');
+    const message = data.slice();
+    this.#bufferedAmount += message.byteLength;
+    const nowMs = performance.now();
+    this.#busyUntilMs = Math.max(nowMs, this.#busyUntilMs) + (message.byteLength / this.#wire.bytesPerSecond) * 1000;
+    after(this.#busyUntilMs - nowMs, () => this.#transmit(message));
+  }
+
+  /** Buffered messages still leave, as RTCDataChannel's do; then the other end is told. */
+  close(): void {
+    if (this.#readyState !== 'open') return;
+    this.#readyState = 'closing';
+    const flushedMs = Math.max(0, this.#busyUntilMs - performance.now());
+    after(flushedMs, () => {
+      after(this.#wire.delayMs, () => {
+        if (!this.#isBlackHole) this.#other?.closedByOther();
+        this.#end();
+      });
+    });
+  }
+
+  receive(data: ArrayBuffer): void {
+    this.#events.dispatchEvent(new MessageEvent('message', { data }));
+  }
+
+  closedByOther(): void {
+    if (this.#readyState === 'open') this.#end();
+  }
+
+  die(how: 'abrupt' | 'black-hole'): void {
+    this.#isBlackHole = true;
+    if (how === 'black-hole' || this.#readyState === 'closed') return;
+    this.#readyState = 'closed';
+    after(0, () => {
+      this.#events.dispatchEvent(new Event('error'));
+      this.#events.dispatchEvent(new Event('close'));
+    });
+  }
+
+  #end(): void {
+    this.#readyState = 'closed';
+    this.#events.dispatchEvent(new Event('close'));
+  }
+
+  #transmit(message: Uint8Array<ArrayBuffer>): void {
+    const before = this.#bufferedAmount;
+    this.#bufferedAmount -= message.byteLength;
+    const threshold = this.bufferedAmountLowThreshold;
+    if (this.#readyState === 'open' && threshold !== undefined && before > threshold) {
+      if (this.#bufferedAmount <= threshold) this.#events.dispatchEvent(new Event('bufferedamountlow'));
+    }
+    const wire = this.#wire;
+    if (this.#isBlackHole || this.#happens(wire.loss)) return;
+    if (this.#happens(wire.corruption)) this.#corrupt(message);
+    const copies = this.#happens(wire.duplication) ? 2 : 1;
+    for (let copy = 0; copy < copies; copy++) {
+      const heldMs = this.#happens(wire.reordering) ? REORDER_MS : 0;
+      const jitterMs = wire.jitterMs > 0 ? this.#random() * wire.jitterMs : 0;
+      after(wire.delayMs + jitterMs + heldMs, () => this.#arrive(message.slice()));
+    }
+  }
+
+  #arrive(message: Uint8Array<ArrayBuffer>): void {
+    if (this.#isBlackHole || this.#other?.readyState !== 'open') return;
+    this.#other.receive(message.buffer);
+  }
+
+  #happens(share: number): boolean {
+    return share > 0 && this.#random() < share;
+  }
+
+  #corrupt(message: Uint8Array): void {
+    const at = Math.floor(this.#random() * message.byteLength);
+    message[at] = message[at]! ^ (1 + Math.floor(this.#random() * 255));
+  }
+}
+
+/** WebRTC in Node refuses messages over 256 KiB; ours never exceed MAX_FRAGMENT_BYTES, but strangers' may. */
+const MAX_MEMORY_MESSAGE_BYTES = 16 * MAX_FRAGMENT_BYTES;
+
+/** Zero is the next turn of the event loop: setTimeout would make it a millisecond in Node. */
+function after(delayMs: number, run: () => void): void {
+  if (delayMs <= 0 && typeof setImmediate === 'function') setImmediate(run);
+  else setTimeout(run, Math.max(0, delayMs));
+}
+
+/** mulberry32: small, even, and the same everywhere. */
+function seededRandom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

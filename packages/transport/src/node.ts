@@ -1,0 +1,2 @@
+export * from './rtc.ts';
+export * from './accept.ts';

@@ -1,0 +1,191 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { MAX_FRAME_BYTES } from '@shoal/protocol';
+import { HIGH_WATER_BYTES, type DataChannelLike, type FramedChannel, type LinkCloseReason } from '@shoal/transport';
+
+/** Two connected links and what the suite must reach beneath one of them. */
+export interface TransportPair {
+  a: FramedChannel;
+  b: FramedChannel;
+  /** The channel under `a`, to send what no FramedChannel would. */
+  aChannel: DataChannelLike;
+  dispose(): Promise<void> | void;
+}
+
+/** What every transport must do. The same cases run over memory and over each WebRTC implementation. */
+export function describeTransport(name: string, makePair: () => Promise<TransportPair>): void {
+  describe(`transport: ${name}`, () => {
+    let pair: TransportPair;
+    beforeEach(async () => {
+      pair = await makePair();
+    });
+    afterEach(() => pair.dispose());
+
+    it.each([
+      ['1 B', 1],
+      ['16 KiB', 16 * 1024],
+      ['100 KiB', 100 * 1024],
+      ['the largest frame', MAX_FRAME_BYTES],
+    ])('echoes %s', async (_, sizeBytes) => {
+      const frame = patterned(sizeBytes, 7);
+      pair.b.onFrame = (received) => void pair.b.send(received);
+      const answers = collect(pair.a, 1);
+      await pair.a.send(frame);
+      const [answer] = await answers;
+      expect(sameBytes(answer!, frame)).toBe(true);
+    });
+
+    it('delivers frames whose arrays can be viewed without a copy', async () => {
+      const received = collect(pair.b, 1);
+      await pair.a.send(patterned(4096, 1));
+      expect((await received)[0]!.byteOffset % 4).toBe(0);
+    });
+
+    it('carries many frames of mixed sizes both ways at once', async () => {
+      const sizes = Array.from({ length: 120 }, (_, i) => 1 + ((i * 7919) % 60_000));
+      const atB = collect(pair.b, sizes.length);
+      const atA = collect(pair.a, sizes.length);
+      await Promise.all(sizes.flatMap((size, i) => [pair.a.send(patterned(size, i)), pair.b.send(patterned(size, i))]));
+      for (const frames of [await atB, await atA]) {
+        // Frames may overtake each other; what counts is that each arrives whole, once.
+        const seen = frames.map((frame) => frame.byteLength).sort((x, y) => x - y);
+        expect(seen).toEqual([...sizes].sort((x, y) => x - y));
+        for (const frame of frames) {
+          const seed = sizes.indexOf(frame.byteLength);
+          expect(sameBytes(frame, patterned(frame.byteLength, seed))).toBe(true);
+        }
+      }
+    });
+
+    it('lets a small frame overtake a large one', async () => {
+      const order: number[] = [];
+      const done = collect(pair.b, 2, (frame) => order.push(frame.byteLength));
+      await Promise.all([pair.a.send(patterned(MAX_FRAME_BYTES, 1)), pair.a.send(patterned(100, 2))]);
+      await done;
+      expect(order).toEqual([100, MAX_FRAME_BYTES]);
+    });
+
+    it('moves 40 MB without loss and without filling the buffer', async () => {
+      const frameBytes = 100_000;
+      const numFrames = 400;
+      const received = collect(pair.b, numFrames);
+      let largestBuffer = 0;
+      for (let i = 0; i < numFrames; i++) {
+        await pair.a.send(patterned(frameBytes, i));
+        largestBuffer = Math.max(largestBuffer, pair.aChannel.bufferedAmount);
+      }
+      const frames = await received;
+      expect(frames.every((frame) => frame.byteLength === frameBytes)).toBe(true);
+      expect(largestBuffer).toBeLessThanOrEqual(HIGH_WATER_BYTES + 16 * 1024);
+      expect(pair.b.stats()).toMatchObject({ framesReceived: numFrames, lost: 0 });
+      expect(pair.b.stats().bytesReceived).toBeGreaterThan(frameBytes * numFrames);
+    });
+
+    it('refuses a frame over the limit, and stays open', async () => {
+      const frame = new Uint8Array(MAX_FRAME_BYTES + 1);
+      await expect(pair.a.send(frame)).rejects.toMatchObject({ name: 'TransportError', reason: 'too-large' });
+      expect(pair.a.state).toBe('open');
+    });
+
+    it('refuses more than its queue holds, and delivers what it took', async () => {
+      const received: Uint8Array[] = [];
+      pair.b.onFrame = (frame) => received.push(frame);
+      const results = await Promise.allSettled(
+        Array.from({ length: 8 }, (_, i) => pair.a.send(patterned(MAX_FRAME_BYTES, i))),
+      );
+      const taken = results.filter((result) => result.status === 'fulfilled').length;
+      const refused = results.filter((result) => result.status === 'rejected');
+      expect(taken).toBeGreaterThan(0);
+      expect(refused.length).toBeGreaterThan(0);
+      for (const { reason } of refused) expect(reason).toMatchObject({ reason: 'queue-full' });
+      await until(() => received.length === taken);
+    });
+
+    it.each<[LinkCloseReason, LinkCloseReason]>([
+      ['closed', 'remote-closed'],
+      ['goodbye', 'goodbye'],
+    ])('tells a close (%s) to the other side, whichever side closes', async (reason, expected) => {
+      const local = closeReason(pair.a);
+      const remote = closeReason(pair.b);
+      pair.a.close(reason);
+      expect(await local).toBe(reason);
+      expect(await remote).toBe(expected);
+      await expect(pair.a.send(Uint8Array.of(1))).rejects.toMatchObject({ reason: 'closed' });
+      await expect(pair.b.send(Uint8Array.of(1))).rejects.toMatchObject({ reason: 'closed' });
+    });
+
+    it('tells a close of the other side as well', async () => {
+      const remote = closeReason(pair.a);
+      pair.b.close();
+      expect(await remote).toBe('remote-closed');
+    });
+
+    it.each(hostileMessages())('closes only the link on %s', async (_, message) => {
+      const remote = closeReason(pair.b);
+      const frames: Uint8Array[] = [];
+      pair.b.onFrame = (frame) => frames.push(frame);
+      for (const bytes of message) pair.aChannel.send(bytes);
+      expect(await remote).toBe('protocol');
+      expect(frames).toEqual([]);
+    });
+  });
+}
+
+function hostileMessages(): [string, Uint8Array<ArrayBuffer>[]][] {
+  const full = (...header: number[]): Uint8Array<ArrayBuffer> => {
+    const bytes = new Uint8Array(16 * 1024);
+    bytes.set(header);
+    return bytes;
+  };
+  return [
+    ['a message too short for any header', [Uint8Array.of(1, 0, 0)]],
+    ['an unknown kind', [Uint8Array.of(9, 0, 0, 0)]],
+    ['a fragment without its second word', [Uint8Array.of(1, 0, 0, 0, 0, 0)]],
+    ['a count of 0', [Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 1)]],
+    ['an index beyond its count', [Uint8Array.of(1, 0, 0, 0, 2, 0, 2, 0, 1)]],
+    ['a count beyond the largest frame', [full(1, 0, 0, 0, 0, 0, 255, 255)]],
+    ['a short fragment that is not the last', [Uint8Array.of(1, 0, 0, 0, 0, 0, 2, 0, 1, 2, 3)]],
+    ['a last fragment that is empty', [Uint8Array.of(1, 0, 0, 0, 1, 0, 2, 0)]],
+    ['two fragments that disagree on the count', [full(1, 5, 0, 0, 0, 0, 3, 0), full(1, 5, 0, 0, 1, 0, 4, 0)]],
+    ['a message longer than a fragment', [new Uint8Array(16 * 1024 + 1).fill(1, 0, 1)]],
+    ['a ping with something behind it', [Uint8Array.of(2, 0, 0, 0, 0)]],
+    ['a goodbye with an id', [Uint8Array.of(4, 1, 0, 0)]],
+  ];
+}
+
+/** Bytes that differ by position and by seed, so that a swapped or repeated fragment shows. */
+export function patterned(sizeBytes: number, seed: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(sizeBytes);
+  for (let i = 0; i < sizeBytes; i++) bytes[i] = (i * 31 + (i >>> 8) * 17 + seed * 101) & 0xff;
+  return bytes;
+}
+
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(b);
+}
+
+/** Resolves with the next `count` frames of a link. */
+export function collect(
+  link: FramedChannel,
+  count: number,
+  onFrame?: (frame: Uint8Array) => void,
+): Promise<Uint8Array[]> {
+  return new Promise((resolve) => {
+    const frames: Uint8Array[] = [];
+    link.onFrame = (frame) => {
+      onFrame?.(frame);
+      frames.push(frame);
+      if (frames.length === count) resolve(frames);
+    };
+  });
+}
+
+export function closeReason(link: FramedChannel): Promise<LinkCloseReason> {
+  return new Promise((resolve) => {
+    link.onClose = resolve;
+  });
+}
+
+/** Waits for a condition; the test's own timeout is the deadline. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+}

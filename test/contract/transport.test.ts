@@ -1,0 +1,38 @@
+import { afterAll, describe } from 'vitest';
+import { memoryLinkPair, type FramedChannel } from '@shoal/transport';
+import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer, type RtcName } from '@shoal/transport/node';
+import { describeTransport, type TransportPair } from './transport-suite.ts';
+
+describeTransport('memory', async () => {
+  const { a, b, wire } = memoryLinkPair();
+  return { a, b, aChannel: wire.a, dispose: () => a.close() };
+});
+
+describeTransport('memory with 5 ms, jitter and reordering', async () => {
+  const faults = { delayMs: 5, jitterMs: 2, reordering: 0.1 };
+  const { a, b, wire } = memoryLinkPair({ aToB: faults, bToA: faults });
+  return { a, b, aChannel: wire.a, dispose: () => a.close() };
+});
+
+describeTransport('memory without the low-water event', async () => {
+  const { a, b, wire } = memoryLinkPair({ hasLowEvent: false });
+  return { a, b, aChannel: wire.a, dispose: () => a.close() };
+});
+
+describe.each<RtcName>(['node-datachannel', 'wrtc'])('over WebRTC', (name) => {
+  describeTransport(`simple-peer on ${name}`, () => rtcPair(name));
+  afterAll(closeRtc);
+});
+
+/** Both ends in this process, over loopback: signalling is a function call. */
+async function rtcPair(name: RtcName): Promise<TransportPair> {
+  const rtc = await loadRtc([name]);
+  const b: AcceptedPeer = acceptPeer({ rtc, iceServers: [], onSignal: (signal) => a.signal(signal) });
+  const a: AcceptedPeer = acceptPeer({ rtc, iceServers: [], initiator: true, onSignal: (signal) => b.signal(signal) });
+  const [aLink, bLink] = (await Promise.all([a.link, b.link])) as [FramedChannel, FramedChannel];
+  const dispose = async () => {
+    a.close();
+    b.close();
+  };
+  return { a: aLink, b: bLink, aChannel: aLink.channel, dispose };
+}
