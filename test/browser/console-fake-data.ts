@@ -100,7 +100,9 @@ export function makeSnapshot(layerCount = 5, expertsPerLayer = 32): ConsoleSnaps
       kvBytesInUse: 812_000,
       kvBytesPerToken: 1_152,
       mhaBytesPerToken: 12_288,
-      tokensPerSecondHistory: Array.from({ length: 120 }, (_, i) => (i < 30 ? 0 : 17 + 6 * Math.sin(i / 9) + random() * 3)),
+      tokensPerSecondHistory: Array.from({ length: 120 }, (_, i) =>
+        i < 30 ? 0 : 17 + 6 * Math.sin(i / 9) + random() * 3,
+      ),
     },
     requests: [
       { id: 'cmpl-91f0', state: 'decode', promptTokens: 12, completionTokens: 85, maxTokens: 200, ageMs: 4_200 },
@@ -123,7 +125,14 @@ const sentences: [ConsoleEvent['level'], ConsoleEvent['kind'], string, number?][
 export function makeEvents(): ConsoleEvent[] {
   return sentences.map(([level, kind, text, peer], i) => {
     const peerId = peer === undefined ? undefined : peerIds[peer];
-    return { seq: i + 1, timeMs: START_MS + i * 61_000, level, kind, text, ...(peerId === undefined ? {} : { peerId }) };
+    return {
+      seq: i + 1,
+      timeMs: START_MS + i * 61_000,
+      level,
+      kind,
+      text,
+      ...(peerId === undefined ? {} : { peerId }),
+    };
   });
 }
 

@@ -3,7 +3,13 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { commandSchema, type Command, type CommandReply, type ConsoleEvent, type ConsoleSnapshot } from '@shoal/protocol';
+import {
+  commandSchema,
+  type Command,
+  type CommandReply,
+  type ConsoleEvent,
+  type ConsoleSnapshot,
+} from '@shoal/protocol';
 import { Server as SocketServer } from 'socket.io';
 import { build } from 'vite';
 import { storyTokens } from './console-fake-data.ts';

@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import { scheme, token, useWidth } from './environment.ts';
-import { formatFigure } from './format.ts';
+import { formatCount, formatFigure, formatNumber } from './format.ts';
 
 interface ChartProps {
   /** Newest last, one a second; null where nothing was measured. */
@@ -18,6 +18,7 @@ export function Chart({ values, unit, label, heightPx }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const width = useWidth(box);
+  const nothing = values.every((value) => value === null);
   const colours = scheme.value;
   const data = useMemo<uPlot.AlignedData>(
     () => [values.map((_, i) => i + 1 - values.length), [...values]] as uPlot.AlignedData,
@@ -42,6 +43,7 @@ export function Chart({ values, unit, label, heightPx }: ChartProps) {
         {unit}
       </span>
       <div ref={box} style={{ height: `${heightPx}px` }} />
+      {nothing && <span class="chart-nothing">nothing measured in these {values.length} s</span>}
     </div>
   );
 }
@@ -75,9 +77,9 @@ function options(width: number, height: number): uPlot.Options {
         ...axis,
         size: 22,
         grid: { show: false },
-        values: (_plot, at) => at.map((v) => (v === 0 ? 'now' : `${formatFigure(v)} s`.replace('-', '−'))),
+        values: (_plot, at) => at.map((v) => (v === 0 ? 'now' : `−${formatNumber(-v)} s`)),
       },
-      { ...axis, size: 44, space: 28, values: (_plot, at) => at.map((v) => formatFigure(v)) },
+      { ...axis, size: 44, space: 28, values: (_plot, at) => at.map((v) => formatCount(v)) },
     ],
     series: [
       {},

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   formatBytes,
+  formatCount,
   formatDuration,
   formatFigure,
   formatMemory,
@@ -35,10 +36,11 @@ describe('figures', () => {
   it('writes times with their units', () => {
     expect(formatMs(0.5)).toBe('0.50 ms');
     expect(formatMs(12_345)).toBe('12.3 s');
-    expect([-5, 59_999, 61_000, 3_725_000, 90_000_000].map(formatDuration)).toEqual([
+    expect([-5, 59_999, 61_000, 3_500_000, 3_725_000, 90_000_000].map(formatDuration)).toEqual([
       '0 s',
       '59 s',
       '1 min 1 s',
+      '58 min',
       '1 h 2 min',
       '1 d 1 h',
     ]);
@@ -47,6 +49,9 @@ describe('figures', () => {
     expect(formatRanges([])).toBe('');
     expect(formatRanges([7, 3, 5, 4, 4])).toBe('3–5, 7');
     expect(formatRanges([1, 2])).toBe('1–2');
+  });
+  it('writes whole counts without decimals', () => {
+    expect([5, 5.25, 1234].map(formatCount)).toEqual(['5', '5.25', '1,234']);
   });
   it('counts nouns', () => {
     expect([plural(1, 'tab'), plural(0, 'tab'), plural(2, 'entry', 'entries')]).toEqual([

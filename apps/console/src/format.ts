@@ -4,6 +4,11 @@ export const NOTHING = '–';
 
 const formats = new Map<number, Intl.NumberFormat>();
 
+/** What is counted, or an average of it: `5` → `5`, `5.25` → `5.25`. */
+export function formatCount(value: number): string {
+  return Number.isInteger(value) ? formatNumber(value) : formatFigure(value);
+}
+
 /** `12345.678, 1` → `12,345.7`. */
 export function formatNumber(value: number, digits = 0): string {
   let format = formats.get(digits);
@@ -59,7 +64,9 @@ export function formatDuration(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   if (seconds < 60) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${seconds % 60} s`;
+  // Seconds that tick on a figure of many minutes only draw the eye.
+  if (minutes < 10) return `${minutes} min ${seconds % 60} s`;
+  if (minutes < 60) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
   if (hours < 24) return `${hours} h ${minutes % 60} min`;
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;

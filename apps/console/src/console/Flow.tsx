@@ -1,7 +1,15 @@
 import type { FlowView } from '@shoal/protocol';
 import { Chart } from '../Chart.tsx';
 import { Against, Figure } from '../Figure.tsx';
-import { formatBytes, formatFigure, formatMemory, formatMs, formatNumber, formatShare } from '../format.ts';
+import {
+  formatBytes,
+  formatCount,
+  formatFigure,
+  formatMemory,
+  formatMs,
+  formatNumber,
+  formatShare,
+} from '../format.ts';
 
 export function Flow({ flow }: { flow: FlowView }) {
   return (
@@ -18,8 +26,8 @@ export function Flow({ flow }: { flow: FlowView }) {
           <h3>Laps per token</h3>
           <Against
             rows={[
-              reading('measured', flow.lapsPerToken, formatFigure),
-              { ...reading('floor', flow.floorLapsPerToken, formatFigure), kind: 'reference' },
+              reading('measured', flow.lapsPerToken, formatCount),
+              { ...reading('floor', flow.floorLapsPerToken, formatCount), kind: 'reference' },
             ]}
           />
         </div>

@@ -149,7 +149,12 @@ function PeerRows({ peer, nowMs, open, events, onToggle, onResult }: RowProps) {
     experts: (
       <>
         {peer.experts}
-        {peer.layers.length > 0 && <span class="of"> in layer {formatRanges(peer.layers)}</span>}
+        {peer.layers.length > 0 && (
+          <span class="of">
+            {' '}
+            in {peer.layers.length === 1 ? 'layer' : 'layers'} {formatRanges(peer.layers)}
+          </span>
+        )}
       </>
     ),
     rowsPerSecond: formatFigure(peer.rowsPerSecond),

@@ -22,7 +22,7 @@ describe('the map in words', () => {
           [0, 0],
         ]),
       ),
-    ).toBe('3 layers of 2 experts (epoch 7). 3 of 6 experts are on no tab (layers 2–3); 1 have only one replica.');
+    ).toBe('3 layers of 2 experts (epoch 7). 3 of 6 experts are on no tab (layers 2–3); 1 has only one replica.');
   });
   it('says so when all or none are covered', () => {
     expect(mapSummary(placement([[2, 2]]))).toContain('All 2 experts are on at least one tab; none has only one');

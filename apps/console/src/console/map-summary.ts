@@ -9,13 +9,15 @@ export function mapSummary(placement: PlacementView): string {
   const uncovered = counts.filter((count) => count === 0).length;
   const single = counts.filter((count) => count === 1).length;
   if (uncovered === counts.length) return `${size}. No expert is on any tab: the coordinator computes all of them.`;
+  const bare = placement.layers.filter((_, i) => placement.replicas[i]?.includes(0));
   const cover =
     uncovered === 0
       ? `All ${formatNumber(counts.length)} experts are on at least one tab`
-      : `${formatNumber(uncovered)} of ${formatNumber(counts.length)} experts are on no tab (layers ${formatRanges(
-          placement.layers.filter((_, i) => placement.replicas[i]?.includes(0)),
-        )})`;
-  const copies = single === 0 ? 'none has only one replica' : `${formatNumber(single)} have only one replica`;
+      : `${formatNumber(uncovered)} of ${formatNumber(counts.length)} experts are on no tab (${bare.length === 1 ? 'layer' : 'layers'} ${formatRanges(bare)})`;
+  const copies =
+    single === 0
+      ? 'none has only one replica'
+      : `${formatNumber(single)} ${single === 1 ? 'has' : 'have'} only one replica`;
   return `${size}. ${cover}; ${copies}.`;
 }
 

@@ -67,17 +67,22 @@ function LapExperts({ lap }: { lap: TokenLap }) {
   for (const expert of lap.experts) groups.set(expert.peerId, [...(groups.get(expert.peerId) ?? []), expert]);
   return (
     <ul class="lap-experts">
-      {[...groups].map(([peerId, experts]) => (
-        <li title={peerId ?? 'computed by the coordinator'}>
-          <PeerSwatch peerId={peerId} />
-          <span class="sr">{peerId === null ? 'the coordinator: ' : `${peerId}: `}</span>
-          {experts.map(({ expert, weight }) => (
-            <span class="expert">
-              {expert} <span class="muted">{formatNumber(weight, 2)}</span>
-            </span>
-          ))}
-        </li>
-      ))}
+      {[...groups]
+        .sort(([a], [b]) => rank(a) - rank(b))
+        .map(([peerId, experts]) => (
+          <li title={peerId ?? 'computed by the coordinator'}>
+            <PeerSwatch peerId={peerId} />
+            <span class="sr">{peerId === null ? 'the coordinator: ' : `${peerId}: `}</span>
+            {experts.map(({ expert, weight }) => (
+              <span class="expert">
+                {expert} <span class="muted">{formatNumber(weight, 2)}</span>
+              </span>
+            ))}
+          </li>
+        ))}
     </ul>
   );
 }
+
+/** Tabs in the order of their letters, the coordinator last. */
+const rank = (peerId: string | null): number => (peerId === null ? Number.MAX_SAFE_INTEGER : peerIndex(peerId));

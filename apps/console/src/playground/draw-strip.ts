@@ -7,6 +7,10 @@ import { GUTTER_PX, lapMsOf, rowHeight, type StripLayout, TIME_PX, visibleText, 
 export const WORD_FONT = '15px system-ui, sans-serif';
 const LABEL_FONT = '11px system-ui, sans-serif';
 
+const COLUMN_GAP_PX = 2;
+/** Between layers; low rows can spare only one pixel. */
+const gapOf = (rowPx: number): number => (rowPx >= 12 ? 2 : 1);
+
 export interface StripScale {
   layers: readonly number[];
   /** The tallest bar of lap times stands for this much. */
@@ -35,18 +39,20 @@ export function drawLine(
     drawWord(context, token.text, x, width, i === selected);
     token.laps.forEach((lap) => {
       const row = scale.layers.indexOf(lap.layer);
-      if (row >= 0) drawCell(brush, lap, x, WORD_PX + row * rowPx, width - 1, rowPx - 1);
+      if (row >= 0) drawCell(brush, lap, x, WORD_PX + row * rowPx, width - COLUMN_GAP_PX, rowPx - gapOf(rowPx));
     });
     const top = WORD_PX + scale.layers.length * rowPx + 2;
     const bar = Math.min(1, lapMsOf(token) / scale.fullMs) * (TIME_PX - 4);
     context.fillStyle = colourToken(i === selected ? 'text' : 'faint');
-    context.fillRect(x, top, width - 1, Math.max(1, bar));
+    context.fillRect(x, top, width - COLUMN_GAP_PX, Math.max(1, bar));
   }
   if (selected !== null && selected >= span.start && selected < span.end) {
     context.strokeStyle = colourToken('text');
     context.lineWidth = 2;
-    const height = WORD_PX + scale.layers.length * rowPx + 1;
-    context.strokeRect((layout.x[selected] ?? 0) - 1, 1, (layout.columnPx[selected] ?? 0) + 1, height);
+    const height = WORD_PX + scale.layers.length * rowPx;
+    context.beginPath();
+    context.roundRect((layout.x[selected] ?? 0) - 2, 1, (layout.columnPx[selected] ?? 0) + 2, height, 4);
+    context.stroke();
   }
 }
 
@@ -112,12 +118,17 @@ function drawCell(brush: Brush, lap: TokenLap, x: number, y: number, width: numb
     .map(({ peerId }) => peerId)
     .sort((a, b) => (a === null ? 1 : b === null ? -1 : peerIndex(a) - peerIndex(b)));
   const part = width / Math.max(1, peers.length);
+  brush.context.save();
+  brush.context.beginPath();
+  brush.context.roundRect(x, y, width, height, height >= 10 ? 3 : 1);
+  brush.context.clip();
   for (let from = 0; from < peers.length;) {
     let to = from + 1;
     while (to < peers.length && peers[to] === peers[from]) to++;
     drawPart(brush, peers[from] ?? null, x + from * part, y, (to - from) * part, height);
     from = to;
   }
+  brush.context.restore();
 }
 
 function drawPart(brush: Brush, peerId: string | null, x: number, y: number, width: number, height: number): void {

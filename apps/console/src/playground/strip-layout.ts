@@ -21,15 +21,15 @@ export interface StripLayout {
 export const GUTTER_PX = 34;
 export const WORD_PX = 24;
 /** Lap times stand as bars under the cells. */
-export const TIME_PX = 16;
+export const TIME_PX = 22;
 export const LINE_GAP_PX = 14;
 const MIN_COLUMN_PX = 12;
 const WORD_MARGIN_PX = 6;
 
 /** Few layers are drawn tall enough to see stripes of experts, many low enough to see the whole model. */
 export function rowHeight(layerCount: number): number {
-  if (layerCount <= 8) return 13;
-  return layerCount <= 32 ? 6 : 3;
+  if (layerCount <= 8) return 16;
+  return layerCount <= 32 ? 7 : 3;
 }
 
 export function lineHeight(layerCount: number): number {
