@@ -1,0 +1,175 @@
+import { decodeF16, f16ToF32, f32ToF16 } from '@shoal/model';
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { packExpert, unpackExpert, type ExpertWeights } from './expert.ts';
+import { shardBytes, shardLayout, type ExpertShape } from './layout.ts';
+
+const dimension = fc.integer({ min: 1, max: 100 });
+/** Of every magnitude that f16 can hold, tiny and zero included. */
+const weight = fc.oneof(
+  fc.double({ min: -1, max: 1, noNaN: true }),
+  fc.double({ min: -65_000, max: 65_000, noNaN: true }),
+  fc.double({ min: -1e-6, max: 1e-6, noNaN: true }),
+  fc.constant(0),
+);
+
+function expertOf(shape: ExpertShape): fc.Arbitrary<ExpertWeights> {
+  const length = shape.hiddenSize * shape.moeIntermediateSize;
+  const matrix = fc
+    .array(weight, { minLength: Math.min(length, 40), maxLength: Math.min(length, 40) })
+    .map((values) => Float32Array.from({ length }, (_, i) => values[(i * 7 + (i >> 5)) % values.length]!));
+  return fc.record({ gate: matrix, up: matrix, down: matrix });
+}
+
+function packed(quant: 'f16' | 'q8'): fc.Arbitrary<{ shape: ExpertShape; weights: ExpertWeights }> {
+  return fc
+    .record({ hiddenSize: dimension, moeIntermediateSize: dimension, quant: fc.constant(quant) })
+    .chain((shape) => expertOf(shape).map((weights) => ({ shape, weights })));
+}
+
+const matrices = ({ gate, up, down }: ExpertWeights): Float32Array[] => [gate, up, down];
+
+describe('shardLayout', () => {
+  it('puts every section on 16 bytes, one after another, without overlap', () => {
+    fc.assert(
+      fc.property(dimension, dimension, fc.constantFrom('f16' as const, 'q8' as const), (D, F, quant) => {
+        const layout = shardLayout({ hiddenSize: D, moeIntermediateSize: F, quant });
+        let end = 0;
+        for (const matrix of [layout.gate, layout.up, layout.down]) {
+          for (const [offset, bytes] of [
+            [matrix.valuesOffset, matrix.valuesBytes],
+            [matrix.scalesOffset, matrix.scalesBytes],
+          ] as const) {
+            expect(offset % 16).toBe(0);
+            expect(offset).toBeGreaterThanOrEqual(end);
+            expect(offset - end).toBeLessThan(16);
+            end = offset + bytes;
+          }
+        }
+        expect(layout.totalBytes).toBe(Math.ceil(end / 16) * 16);
+      }),
+    );
+  });
+
+  it('takes the bytes of the planning table for V2-Lite', () => {
+    const shape = { hiddenSize: 2048, moeIntermediateSize: 1408 };
+    expect(shardBytes({ ...shape, quant: 'f16' })).toBe(3 * 2048 * 1408 * 2);
+    // 8.5 bits a weight: 8.8 MiB.
+    expect(shardBytes({ ...shape, quant: 'q8' })).toBe((3 * 2048 * 1408 * 17) / 16);
+  });
+
+  it('refuses impossible shapes', () => {
+    for (const hiddenSize of [0, -1, 1.5, Number.NaN, 1e9]) {
+      expect(() => shardLayout({ hiddenSize, moeIntermediateSize: 8, quant: 'f16' })).toThrowError(
+        expect.objectContaining({ reason: 'bad-shape', message: expect.stringContaining('hiddenSize') as string }),
+      );
+    }
+    const unknown = { hiddenSize: 8, moeIntermediateSize: 8, quant: 'q2' } as unknown as ExpertShape;
+    expect(() => shardLayout(unknown)).toThrowError(expect.objectContaining({ reason: 'bad-shape' }));
+  });
+});
+
+describe('packExpert', () => {
+  it('rounds to the nearest f16 and back, at any size', () => {
+    fc.assert(
+      fc.property(packed('f16'), ({ shape, weights }) => {
+        const rounded = unpackExpert(shape, packExpert(shape, weights));
+        for (const [i, matrix] of matrices(rounded).entries()) {
+          expect(matrix).toEqual(matrices(weights)[i]!.map((value) => f16ToF32(f32ToF16(value))));
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('keeps every q8 weight within half a step of its block', () => {
+    fc.assert(
+      fc.property(packed('q8'), ({ shape, weights }) => {
+        const rounded = unpackExpert(shape, packExpert(shape, weights));
+        const { hiddenSize: D, moeIntermediateSize: F } = shape;
+        expectHalfStep(weights.gate, rounded.gate, D);
+        expectHalfStep(weights.up, rounded.up, D);
+        expectHalfStep(weights.down, rounded.down, F);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('lays values column-block-major, zero-padded', () => {
+    const shape: ExpertShape = { hiddenSize: 9, moeIntermediateSize: 2, quant: 'f16' };
+    const count = (first: number): Float32Array => Float32Array.from({ length: 18 }, (_, i) => first + i);
+    const shard = packExpert(shape, { gate: count(1), up: count(101), down: count(201) });
+    const values = decodeF16(new Uint16Array(shard.buffer, 0, 32));
+    expect([...values.subarray(0, 16)]).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17]);
+    expect([...values.subarray(16)]).toEqual([9, 0, 0, 0, 0, 0, 0, 0, 18, 0, 0, 0, 0, 0, 0, 0]);
+  });
+
+  it('lays a q8 block as two vectors apart, and its scales after all values', () => {
+    const shape: ExpertShape = { hiddenSize: 32, moeIntermediateSize: 2, quant: 'q8' };
+    const gate = Float32Array.from({ length: 64 }, (_, i) => (i < 32 ? i : -127 + i));
+    gate[31] = 127;
+    const shard = packExpert(shape, { gate, up: new Float32Array(64), down: new Float32Array(64) });
+    const quants = new Int8Array(shard.buffer, 0, 64);
+    expect([...quants.subarray(0, 4)]).toEqual([0, 1, 2, 3]);
+    expect(quants[32]).toBe(16);
+    expect(quants[47]).toBe(127);
+    expect(f16ToF32(new Uint16Array(shard.buffer, 64, 2)[0]!)).toBe(1);
+    expect(f16ToF32(new Uint16Array(shard.buffer, 64, 2)[1]!)).toBeCloseTo(95 / 127, 3);
+  });
+
+  it('names the weight that cannot be packed', () => {
+    for (const [quant, bad] of [
+      ['f16', 65_520],
+      ['f16', Number.NaN],
+      ['f16', Number.POSITIVE_INFINITY],
+      ['q8', 1e8],
+      ['q8', Number.NaN],
+      ['q8', Number.NEGATIVE_INFINITY],
+    ] as const) {
+      const shape: ExpertShape = { hiddenSize: 40, moeIntermediateSize: 3, quant };
+      const up = new Float32Array(120);
+      up[1 * 40 + 35] = bad;
+      const weights = { gate: new Float32Array(120), up, down: new Float32Array(120) };
+      expect(() => packExpert(shape, weights)).toThrowError(
+        expect.objectContaining({ reason: 'bad-weight', message: expect.stringContaining('up_proj[1, 35]') as string }),
+      );
+    }
+  });
+
+  it('refuses a matrix or a shard of the wrong length', () => {
+    const shape: ExpertShape = { hiddenSize: 4, moeIntermediateSize: 4, quant: 'f16' };
+    const m = new Float32Array(16);
+    expect(() => packExpert(shape, { gate: m, up: m, down: m.subarray(1) })).toThrowError(
+      expect.objectContaining({ reason: 'bad-shape', message: expect.stringContaining('down') as string }),
+    );
+    expect(() => unpackExpert(shape, new Uint8Array(15))).toThrowError(
+      expect.objectContaining({ reason: 'bad-shard' }),
+    );
+  });
+
+  it('reads a shard at an odd offset of a larger buffer', () => {
+    const shape: ExpertShape = { hiddenSize: 33, moeIntermediateSize: 5, quant: 'q8' };
+    const m = Float32Array.from({ length: 165 }, (_, i) => Math.sin(i));
+    const shard = packExpert(shape, { gate: m, up: m, down: m });
+    const moved = new Uint8Array(shard.length + 1);
+    moved.set(shard, 1);
+    expect(unpackExpert(shape, moved.subarray(1))).toEqual(unpackExpert(shape, shard));
+  });
+});
+
+/** |w − q·scale| ≤ scale / 2, where the scale is at most a rounding (2^-10) above absmax / 127, or f16's smallest number. */
+function expectHalfStep(original: Float32Array, rounded: Float32Array, cols: number): void {
+  for (let first = 0; first < original.length; first += cols) {
+    for (let col = 0; col < cols; col += 32) {
+      const from = first + col;
+      const to = first + Math.min(cols, col + 32);
+      const absMax = original.subarray(from, to).reduce((max, value) => Math.max(max, Math.abs(value)), 0);
+      const halfStep = ((absMax / 127) * (1 + 2 ** -10) + 2 ** -24) / 2;
+      for (let i = from; i < to; i++) {
+        const error = Math.abs(original[i]! - rounded[i]!);
+        // A little more for the last bit of the product in float32.
+        expect(error).toBeLessThanOrEqual(halfStep + absMax * 2 ** -23);
+      }
+    }
+  }
+}
