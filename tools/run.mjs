@@ -52,7 +52,8 @@ const ENSURE = {
     const command = npm ? [process.execPath, npm, 'ci'] : [process.platform === 'win32' ? 'npm.cmd' : 'npm', 'ci'];
     // stdout belongs to the command itself (`--json` prints one document there).
     const code = run([...command, '--no-audit', '--no-fund', '--loglevel=error'], { stdout: 2 });
-    if (code !== 0) fail('npm ci failed: see above. Shoal needs the npm registry once, to install what it is built on.');
+    if (code !== 0)
+      fail('npm ci failed: see above. Shoal needs the npm registry once, to install what it is built on.');
   },
   pages() {
     const hash = hashTree(PAGE_SOURCES);
@@ -98,7 +99,10 @@ function hashTree(paths) {
         if (entry !== 'node_modules' && entry !== 'dist' && !entry.includes('.test.')) visit(join(path, entry));
       }
     } else {
-      hash.update(`${relative(ROOT, path)}\0`).update(readFileSync(path)).update('\0');
+      hash
+        .update(`${relative(ROOT, path)}\0`)
+        .update(readFileSync(path))
+        .update('\0');
     }
   };
   for (const path of paths) visit(join(ROOT, path));

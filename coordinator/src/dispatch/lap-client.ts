@@ -57,7 +57,10 @@ interface PendingLap {
 
 export interface AskOptions {
   deadlineMs?: number;
-  /** Told of the bytes of the frames sent and received. */
+  /**
+   * Told of the bytes of the frames sent and received. A lap without one is a test: it counts neither as work nor towards
+   * what is expected of the peer.
+   */
   meter?: { frameBytes: number };
 }
 
@@ -142,8 +145,10 @@ export class LapClient {
       epoch: this.#options.epoch(),
       hiddenSize: this.#options.hiddenSize,
     });
-    this.lapsAsked++;
-    if (options.meter) options.meter.frameBytes += frame.length;
+    if (options.meter) {
+      this.lapsAsked++;
+      options.meter.frameBytes += frame.length;
+    }
     const answer = this.#await(lapId, request, options);
     this.#options.link.send(frame).catch((error: unknown) => {
       if (!(error instanceof TransportError)) throw error;
@@ -206,12 +211,14 @@ export class LapClient {
     const computeMs = Math.min(frame.computeUs / 1000, lapMs);
     const queueMs = Math.min(frame.queueUs / 1000, lapMs - computeMs);
     this.#settle(lapId);
-    this.#record(lapMs, queueMs, computeMs);
     this.consecutiveMisses = 0;
-    this.lapsAnswered++;
-    this.rows += numRows;
-    this.assignments += assignments;
-    if (pending.meter) pending.meter.frameBytes += bytes.length;
+    if (pending.meter) {
+      pending.meter.frameBytes += bytes.length;
+      this.#record(lapMs, queueMs, computeMs);
+      this.lapsAnswered++;
+      this.rows += numRows;
+      this.assignments += assignments;
+    }
     pending.resolve({ partial: frame.partial, timing: { lapMs, queueMs, computeMs, rows: numRows } });
   }
 
@@ -223,7 +230,7 @@ export class LapClient {
     const pending = this.#pending.get(lapId);
     if (pending === undefined) return;
     this.#settle(lapId);
-    this.lapsFailed++;
+    if (pending.meter) this.lapsFailed++;
     pending.reject(error);
   }
 

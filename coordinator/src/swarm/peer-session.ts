@@ -83,6 +83,11 @@ export class PeerSession implements LapPeer {
     return (this.state === 'working' || this.state === 'waiting' || this.state === 'draining') && this.live.size > 0;
   }
 
+  /** Whether it serves just what the newest plan wants of it, with nothing left to load or to give up. */
+  get settled(): boolean {
+    return this.serving && this.live.size === this.target.size && this.assigned.size === this.target.size;
+  }
+
   serves(layer: number, expert: number): boolean {
     const { layerIndex, expertsPerLayer } = this.#options;
     return this.live.has(layerIndex.get(layer)! * expertsPerLayer + expert);

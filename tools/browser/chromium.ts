@@ -1,0 +1,86 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { chromium } from 'playwright';
+
+/** Names under which a Chromium is found on PATH, the plainest first. */
+const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome', 'msedge'];
+/** Where installers put it on systems that don't use PATH for it. */
+const PLACES = [
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+  '/Applications/Chromium.app/Contents/MacOS/Chromium',
+  join(process.env.ProgramFiles ?? 'C:/Program Files', 'Google/Chrome/Application/chrome.exe'),
+  join(process.env['ProgramFiles(x86)'] ?? 'C:/Program Files (x86)', 'Microsoft/Edge/Application/msedge.exe'),
+];
+
+/**
+ * WebGPU without a GPU needs the unsafe flag (SwiftShader counts as such); the rest keeps a test browser from talking to
+ * anyone but us. `--no-sandbox` is for root, where Chromium refuses to start with one.
+ */
+export const CHROMIUM_FLAGS = [
+  ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--enable-unsafe-webgpu',
+];
+
+/** A Chromium that is on this machine already: SHOAL_CHROMIUM, PATH, the usual places, or Playwright's own download. */
+export function findChromium(): string | undefined {
+  const named = process.env.SHOAL_CHROMIUM;
+  if (named) {
+    if (existsSync(named)) return named;
+    throw new Error(`SHOAL_CHROMIUM names ${named}, which does not exist.`);
+  }
+  const extension = process.platform === 'win32' ? '.exe' : '';
+  const onPath = (process.env.PATH ?? '')
+    .split(delimiter)
+    .flatMap((dir) => NAMES.map((name) => join(dir, name + extension)));
+  return [...onPath, ...PLACES, chromium.executablePath()].find((path) => existsSync(path));
+}
+
+/** As findChromium, installing one where there is none: Debian's package as root, else Playwright's download. */
+export function ensureChromium(say: (line: string) => void): string {
+  const found = findChromium();
+  if (found !== undefined) return found;
+  const tried: string[] = [];
+  if (process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {
+    say('No Chromium found: installing the chromium package with apt-get …');
+    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+    run('apt-get', ['update', '-qq'], env);
+    if (run('apt-get', ['install', '-y', '-qq', 'chromium'], env)) {
+      const installed = findChromium();
+      if (installed !== undefined) return installed;
+    }
+    tried.push('apt-get install chromium');
+  }
+  say('No Chromium found: letting Playwright download one …');
+  run(
+    process.execPath,
+    [join(import.meta.dirname, '../../node_modules/playwright/cli.js'), 'install', 'chromium'],
+    process.env,
+  );
+  tried.push('playwright install chromium');
+  const downloaded = findChromium();
+  if (downloaded !== undefined) return downloaded;
+  throw new Error(
+    `No Chromium on this machine, and none could be installed (tried ${tried.join(', ')}). ` +
+      'Install Chromium or Chrome, or name one with SHOAL_CHROMIUM.',
+  );
+}
+
+/** Version text of a Chromium, e.g. `Chromium 150.0.1`. */
+export function chromiumVersion(path: string): string {
+  if (process.platform === 'win32') return path;
+  return execFileSync(path, ['--version', ...CHROMIUM_FLAGS], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  }).trim();
+}
+
+function run(command: string, args: string[], env: NodeJS.ProcessEnv): boolean {
+  // stdout may be promised to a JSON document, so everything that installers say goes to stderr.
+  return spawnSync(command, args, { env, stdio: ['ignore', 2, 2], timeout: 15 * 60_000 }).status === 0;
+}
