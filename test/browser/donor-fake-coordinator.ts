@@ -1,0 +1,328 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { extname, join, normalize } from 'node:path';
+import { createReferenceBackend, type ExpertBackend, type ExpertLap, type ExpertShape } from '@shoal/kernels';
+import { decodeF16, encodeF16 } from '@shoal/model';
+import {
+  decodeCombine,
+  decodeRefuse,
+  encodeDispatch,
+  helloSchema,
+  peekFrame,
+  type Dismissed,
+  type Hello,
+  type HelloReply,
+  type LapRefusal,
+  type ShardRef,
+  type Signal,
+  type Standing,
+} from '@shoal/protocol';
+import type { Link } from '@shoal/transport';
+import { acceptPeer, loadRtc, type AcceptedPeer } from '@shoal/transport/node';
+import { packExpert } from '@shoal/weights';
+import { Server, type Socket } from 'socket.io';
+
+export const SHAPE: ExpertShape = { hiddenSize: 192, moeIntermediateSize: 64, quant: 'f16' };
+const LAYERS = [3, 4, 5];
+const EXPERTS_PER_LAYER = 8;
+const SELF_TEST_MAX_NMSE = 1e-5;
+
+/** What the coordinator's own server is to send, so that the page is tested under it. */
+const POLICY =
+  "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:";
+const TYPES: Record<string, string> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+};
+
+export type ShardFault = 'corrupt' | 'missing' | 'slow';
+
+export interface LapOutcome {
+  /** Of the tab's partial sums against the reference's; undefined if the lap was refused. */
+  nmse: number | undefined;
+  refusal: LapRefusal | undefined;
+}
+
+/** A coordinator as far as one donor can see it: the page, the shards, signalling, and laps with random rows. */
+export class FakeCoordinator {
+  readonly requests: string[] = [];
+  readonly hellos: Hello[] = [];
+  readonly intents: string[] = [];
+  readonly troubles: string[] = [];
+  shardFault: ShardFault | undefined;
+  /** Answers a hello instead of a welcome. */
+  refusal: Extract<HelloReply, { ok: false }> | undefined;
+  /** Put before the worker's script, to stand for a browser that lacks something. */
+  workerPrelude = '';
+  heldExperts = LAYERS.length * EXPERTS_PER_LAYER;
+  readonly #dist: string;
+  readonly #http: HttpServer;
+  #io: Server | undefined;
+  readonly #shards = new Map<string, Uint8Array>();
+  readonly #refs: ShardRef[] = [];
+  readonly #reference: ExpertBackend = createReferenceBackend(SHAPE);
+  #donor: FakeDonor | undefined;
+  #donorWaiters: ((donor: FakeDonor) => void)[] = [];
+
+  constructor(dist: string) {
+    this.#dist = dist;
+    this.#http = createServer((request, response) => void this.#serve(request, response));
+  }
+
+  async start(port = 0): Promise<void> {
+    if (this.#refs.length === 0) await this.#makeShards();
+    await new Promise<void>((resolve) => this.#http.listen(port, '127.0.0.1', resolve));
+    this.#io = new Server(this.#http);
+    this.#io.of('/donor').on('connection', (socket) => this.#welcome(socket));
+  }
+
+  get port(): number {
+    return (this.#http.address() as AddressInfo).port;
+  }
+
+  get address(): string {
+    return `http://127.0.0.1:${this.port}/`;
+  }
+
+  get shardRequests(): number {
+    return this.requests.filter((path) => path.startsWith('/shards/')).length;
+  }
+
+  get numExperts(): number {
+    return this.#refs.length;
+  }
+
+  get shardBytesTotal(): number {
+    return [...this.#shards.values()].reduce((sum, shard) => sum + shard.byteLength, 0);
+  }
+
+  /** The donor that is connected, loaded and tested; the next one if there is none at the moment. */
+  donor(): Promise<FakeDonor> {
+    if (this.#donor) return Promise.resolve(this.#donor);
+    return new Promise((resolve) => this.#donorWaiters.push(resolve));
+  }
+
+  /** As a coordinator that stops: every connection breaks, and the port is closed. */
+  async stop(): Promise<void> {
+    this.#donor = undefined;
+    await this.#io?.close();
+    this.#http.closeAllConnections();
+    if (this.#http.listening) await new Promise((resolve) => this.#http.close(resolve));
+  }
+
+  async #makeShards(): Promise<void> {
+    const random = seededNormal(7);
+    const { hiddenSize: D, moeIntermediateSize: F } = SHAPE;
+    const matrix = (length: number, scale: number) => Float32Array.from({ length }, () => random() * scale);
+    for (const layer of LAYERS) {
+      for (let expert = 0; expert < EXPERTS_PER_LAYER; expert++) {
+        const gate = matrix(F * D, D ** -0.5);
+        const up = matrix(F * D, D ** -0.5);
+        const down = matrix(D * F, F ** -0.5);
+        const bytes = packExpert(SHAPE, { gate, up, down });
+        const sha256 = createHash('sha256').update(bytes).digest('hex');
+        this.#shards.set(sha256, bytes);
+        this.#refs.push({ layer, expert, sha256 });
+        await this.#reference.load(layer, expert, bytes);
+      }
+    }
+  }
+
+  #welcome(socket: Socket): void {
+    let donor: FakeDonor | undefined;
+    socket.on('hello', (message: unknown, reply: (answer: HelloReply) => void) => {
+      const hello = helloSchema.parse(message);
+      this.hellos.push(hello);
+      if (this.refusal) return reply(this.refusal);
+      const refs = this.#refs.slice(0, this.heldExperts);
+      donor = new FakeDonor(socket, refs, this.#reference, (tested) => {
+        this.#donor = tested;
+        for (const resolve of this.#donorWaiters.splice(0)) resolve(tested);
+      });
+      reply({
+        ok: true,
+        protocolVersion: 1,
+        peerId: `peer-${this.hellos.length}`,
+        model: { id: 'fake', ...SHAPE, shardBytes: [...this.#shards.values()][0]!.byteLength },
+        iceServers: [],
+        heartbeatMs: 500,
+      });
+    });
+    socket.on('intent', ({ intent }: { intent: string }) => this.intents.push(intent));
+    socket.on('trouble', ({ code }: { code: string }) => this.troubles.push(code));
+    socket.on('disconnect', () => {
+      donor?.close();
+      if (this.#donor === donor) this.#donor = undefined;
+    });
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = new URL(request.url ?? '/', 'http://localhost').pathname;
+    if (path.startsWith('/socket.io')) return;
+    this.requests.push(path);
+    if (path.startsWith('/shards/')) return this.#serveShard(path.slice('/shards/'.length), response);
+    await this.#serveFile(path, response);
+  }
+
+  async #serveShard(sha256: string, response: ServerResponse): Promise<void> {
+    const shard = this.#shards.get(sha256);
+    if (!shard || this.shardFault === 'missing') return void response.writeHead(404).end();
+    if (this.shardFault === 'slow') await new Promise((resolve) => setTimeout(resolve, 1500));
+    const body = Buffer.from(shard);
+    if (this.shardFault === 'corrupt') body[100] = body[100]! ^ 1;
+    response
+      .writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': body.byteLength })
+      .end(body);
+  }
+
+  async #serveFile(path: string, response: ServerResponse): Promise<void> {
+    const file = path === '/' ? '/index.html' : normalize(path);
+    try {
+      let body: string | Buffer = await readFile(join(this.#dist, file));
+      if (/worker-[^/]*\.js$/.test(file)) body = `${this.workerPrelude}\n${body.toString()}`;
+      const type = TYPES[extname(file)] ?? 'application/octet-stream';
+      response.writeHead(200, { 'content-type': type, 'content-security-policy': POLICY }).end(body);
+    } catch {
+      response.writeHead(404).end();
+    }
+  }
+}
+
+/** One connected tab, as the coordinator knows it. */
+export class FakeDonor {
+  readonly #socket: Socket;
+  readonly #refs: ShardRef[];
+  readonly #reference: ExpertBackend;
+  readonly #accepted: Promise<AcceptedPeer>;
+  readonly #laps = new Map<number, (frame: Uint8Array) => void>();
+  #link: Link | undefined;
+  #peer: AcceptedPeer | undefined;
+  #nextLapId = 1;
+  #rows = 0;
+  readonly #signals: Signal[] = [];
+
+  constructor(socket: Socket, refs: ShardRef[], reference: ExpertBackend, onTested: (donor: FakeDonor) => void) {
+    this.#socket = socket;
+    this.#refs = refs;
+    this.#reference = reference;
+    socket.on('signal', (signal: Signal) => {
+      if (this.#peer) this.#peer.signal(signal);
+      else this.#signals.push(signal);
+    });
+    socket.on('ready', () => void this.#test(onTested));
+    this.#accepted = this.#connect();
+    this.#accepted.catch(() => {});
+  }
+
+  standing(change: Partial<Standing>): void {
+    const standing: Standing = {
+      phase: 'waiting',
+      epoch: 1,
+      layers: [...new Set(this.#refs.map(({ layer }) => layer))],
+      experts: this.#refs.length,
+      rows: this.#rows,
+      rowsPerSecond: 0,
+      tokensHelped: this.#rows,
+      tokensHelpedTotal: this.#rows + 1000,
+      rttMs: this.#link?.stats().rttMs ?? null,
+      lapMs: null,
+      verifiedShare: 1,
+      ...change,
+    };
+    this.#socket.emit('standing', standing);
+  }
+
+  dismiss(dismissed: Dismissed): void {
+    this.#socket.emit('dismissed', dismissed);
+  }
+
+  /** Random rows through two experts each of a layer, held against the reference. */
+  async lap(layer = LAYERS[0]!, numRows = 5): Promise<LapOutcome> {
+    const lapId = this.#nextLapId++;
+    const lap = randomLap(layer, numRows, lapId);
+    const answer = new Promise<Uint8Array>((resolve) => this.#laps.set(lapId, resolve));
+    await this.#link!.send(encodeDispatch({ lapId, epoch: 1, hiddenSize: SHAPE.hiddenSize, ...lap }));
+    const frame = await answer;
+    if (peekFrame(frame).type === 'refuse') return { nmse: undefined, refusal: decodeRefuse(frame).reason };
+    const combine = decodeCombine(frame, { layer, numRows, hiddenSize: SHAPE.hiddenSize });
+    this.#rows += numRows;
+    return { nmse: nmse(decodeF16(combine.partial), (await this.#reference.run(lap)).partial), refusal: undefined };
+  }
+
+  close(): void {
+    this.#peer?.close();
+  }
+
+  async #connect(): Promise<AcceptedPeer> {
+    const peer = acceptPeer({
+      rtc: await loadRtc(),
+      iceServers: [],
+      onSignal: (signal) => this.#socket.emit('signal', signal),
+      heartbeatMs: 500,
+    });
+    this.#peer = peer;
+    for (const signal of this.#signals.splice(0)) peer.signal(signal);
+    this.#link = await peer.link;
+    this.#link.onFrame = (frame) => {
+      const { lapId } = peekFrame(frame);
+      this.#laps.get(lapId)?.(frame);
+      this.#laps.delete(lapId);
+    };
+    this.standing({ phase: 'loading', verifiedShare: null });
+    this.#socket.emit('assign', { epoch: 1, shards: this.#refs });
+    return peer;
+  }
+
+  async #test(onTested: (donor: FakeDonor) => void): Promise<void> {
+    await this.#accepted;
+    this.standing({ phase: 'testing', verifiedShare: null });
+    const layers = [...new Set(this.#refs.map(({ layer }) => layer))];
+    for (const layer of layers) {
+      const { nmse: error } = await this.lap(layer);
+      if (error === undefined || !(error < SELF_TEST_MAX_NMSE)) {
+        return this.dismiss({ code: 'self-test', message: `layer ${layer}: NMSE ${error}`, retry: false });
+      }
+    }
+    this.#rows = 0;
+    this.standing({ phase: 'waiting' });
+    onTested(this);
+  }
+}
+
+function randomLap(layer: number, numRows: number, seed: number): ExpertLap {
+  const random = seededNormal(seed);
+  const rows = encodeF16(Float32Array.from({ length: numRows * SHAPE.hiddenSize }, random));
+  const perRow = 2;
+  return {
+    layer,
+    numRows,
+    rows,
+    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * perRow),
+    experts: Uint16Array.from({ length: numRows * perRow }, (_, i) => (i * 3) % EXPERTS_PER_LAYER),
+    weights: Float32Array.from({ length: numRows * perRow }, () => Math.abs(random())),
+  };
+}
+
+/** Σ (a − b)² / Σ b² */
+function nmse(a: Float32Array, b: Float32Array): number {
+  let error = 0;
+  let norm = 0;
+  for (let i = 0; i < b.length; i++) {
+    error += (a[i]! - b[i]!) ** 2;
+    norm += b[i]! ** 2;
+  }
+  return error / norm;
+}
+
+/** Normally distributed numbers, the same for the same seed (a linear congruential generator, Box–Muller). */
+function seededNormal(seed: number): () => number {
+  let state = (seed * 2654435761) >>> 0;
+  const uniform = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state + 0.5) / 2 ** 32;
+  };
+  return () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
+}
