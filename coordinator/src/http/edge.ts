@@ -1,12 +1,12 @@
 import type { Socket } from 'node:net';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
+import { Connections } from './connections.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
 import { ApiError, toApiError } from './errors.ts';
 import { corsHeaders, SECURITY_HEADERS } from './headers.ts';
 import { describeFailure } from './log.ts';
 import type { HttpMetrics } from './metrics.ts';
-import { isAnswering } from './scope.ts';
 
 /** What each API path answers; everything else under it is 405. HEAD comes with GET. */
 const ALLOWED_METHODS: readonly [RegExp, string][] = [
@@ -25,17 +25,19 @@ export interface EdgeDeps {
 
 /** What every request goes through: headers, CORS, 404 and 405, errors in one shape, one log line and one observation. */
 export function registerEdge(app: FastifyInstance, deps: EdgeDeps): void {
-  let closing = false;
+  const connections = new Connections(app.server);
+  app.server.on('clientError', (error, socket) => answerClientError(error, socket as Socket, connections));
   app.addHook('preClose', (done) => {
-    closing = true;
+    connections.close();
     done();
   });
 
   app.addHook('onRequest', async (request, reply) => {
     const path = pathOf(request.raw.url);
+    observeEnd(request, reply, deps, connections);
     reply.headers({ ...SECURITY_HEADERS, ...corsHeaders(path, request.headers, deps.corsOrigins) });
     reply.header('x-request-id', request.id);
-    if (closing) {
+    if (connections.closing) {
       reply.header('connection', 'close');
       throw ApiError.draining();
     }
@@ -50,20 +52,32 @@ export function registerEdge(app: FastifyInstance, deps: EdgeDeps): void {
     reply.raw.setTimeout(deps.limits.stallMs);
   });
 
-  app.addHook('onResponse', async (request, reply) => {
-    const route = routeOf(request);
-    const method = request.is404 ? 'other' : request.method;
-    const ms = reply.elapsedTime;
-    deps.metrics.requestSeconds.observe({ route, method, status: String(reply.statusCode) }, ms / 1000);
-    // The route's pattern and not the URL: a query string may hold anything, a prompt included.
-    const line = { requestId: request.id, route, method, status: reply.statusCode, ms: Math.round(ms) };
-    deps.log.info(line, 'answered');
-  });
-
   app.setErrorHandler((thrown, request, reply) => sendError(thrown, request, reply));
   app.setNotFoundHandler((request, reply) =>
     sendError(unmatched(request.method, pathOf(request.raw.url)), request, reply),
   );
+}
+
+/** One observation and one log line. At `close` and not at `finish`, which an answer that was broken off never reaches. */
+function observeEnd(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { metrics, log }: EdgeDeps,
+  connections: Connections,
+): void {
+  const { socket } = request.raw;
+  connections.begin(socket);
+  const startedMs = performance.now();
+  reply.raw.once('close', () => {
+    connections.end(socket);
+    // The route's pattern and not the URL: a query string may hold anything, a prompt included.
+    const route = routeOf(request);
+    const method = request.is404 ? 'other' : request.method;
+    const status = reply.raw.writableFinished ? String(reply.raw.statusCode) : 'broken-off';
+    const ms = performance.now() - startedMs;
+    metrics.requestSeconds.observe({ route, method, status }, ms / 1000);
+    log.info({ requestId: request.id, route, method, status, ms: Math.round(ms) }, 'answered');
+  });
 }
 
 /** Also Fastify's `frameworkErrors`: those pass no hook, so the headers are set here. */
@@ -78,8 +92,8 @@ export function sendError(thrown: unknown, request: FastifyRequest, reply: Fasti
 }
 
 /** Bytes that are no HTTP request. Nothing is written where an answer to an earlier request is still on its way. */
-export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable || isAnswering(socket)) {
+function answerClientError(error: Error & { code?: string }, socket: Socket, connections: Connections): void {
+  if (error.code === 'ECONNRESET' || !socket.writable || connections.isAnswering(socket)) {
     socket.destroy();
     return;
   }

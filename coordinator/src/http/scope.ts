@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 import { ApiError } from './errors.ts';
 
@@ -12,11 +13,6 @@ export class HangUpError extends Error {
 /** Pipelined requests share a socket, so each socket has one listener and a set of scopes. */
 const scopesOfSocket = new WeakMap<Socket, Set<RequestScope>>();
 
-/** True while an answer is being produced on this socket: nothing else may then be written to it. */
-export function isAnswering(socket: Socket): boolean {
-  return (scopesOfSocket.get(socket)?.size ?? 0) > 0;
-}
-
 /** The life of one request: its signal is aborted when the client hangs up, the deadline passes, or the request ends. */
 export class RequestScope {
   readonly #controller = new AbortController();
@@ -25,6 +21,8 @@ export class RequestScope {
 
   constructor(socket: Socket, deadlineMs: number) {
     this.#socket = socket;
+    // Every choice of the request listens, some more than once; their number is bounded where they are planned.
+    setMaxListeners(0, this.#controller.signal);
     this.#deadline = setTimeout(() => this.abort(ApiError.timeout()), deadlineMs);
     if (socket.destroyed) this.abort(new HangUpError());
     else track(socket).add(this);

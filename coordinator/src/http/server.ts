@@ -1,12 +1,12 @@
 import { createHash, randomUUID } from 'node:crypto';
 import fastifySwagger from '@fastify/swagger';
 import fastifySwaggerUi from '@fastify/swagger-ui';
-import Fastify, { type FastifyInstance } from 'fastify';
+import Fastify, { LogController, type FastifyInstance } from 'fastify';
 import type { OpenAPIV3 } from 'openapi-types';
 import manifest from '../../package.json' with { type: 'json' };
 import { parseBody, registerJsonBody } from './body.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpDeps, type HttpLimits } from './deps.ts';
-import { answerClientError, registerEdge, sendError } from './edge.ts';
+import { registerEdge, sendError } from './edge.ts';
 import { ApiError } from './errors.ts';
 import { answer, type GenerateDeps } from './generate.ts';
 import { registerHealth } from './health.ts';
@@ -23,7 +23,7 @@ const CONNECTION_CHECK_MS = 5_000;
 /** Chunks of 10 hex digits, as OpenAI's fingerprints have. */
 const FINGERPRINT_DIGITS = 10;
 
-/** The HTTP edge, ready to `listen`. It owns no engine: closing it ends no generation but those of its own clients. */
+/** The HTTP edge, ready to `listen`. It owns no engine: drain that first, then `close` waits for answers on their way. */
 export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> {
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...deps.limits };
   const metrics = registerHttpMetrics(deps.registry);
@@ -51,7 +51,7 @@ function createApp(deps: HttpDeps, limits: HttpLimits): FastifyInstance {
   return Fastify({
     loggerInstance: deps.log,
     // Fastify's own lines quote URLs; `edge.ts` writes one line per request instead.
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     requestIdHeader: false,
     bodyLimit: limits.bodyBytes,
@@ -62,7 +62,8 @@ function createApp(deps: HttpDeps, limits: HttpLimits): FastifyInstance {
     forceCloseConnections: 'idle',
     http: { maxHeaderSize: limits.headerBytes, connectionsCheckingInterval: CONNECTION_CHECK_MS },
     frameworkErrors: (error, request, reply) => sendError(error, request, reply),
-    clientErrorHandler: answerClientError,
+    // `edge.ts` listens for these itself, knowing the connections.
+    clientErrorHandler: () => {},
   }) as unknown as FastifyInstance;
 }
 
