@@ -1,0 +1,171 @@
+import { readFile } from 'node:fs/promises';
+import { parseArgs, type ParseArgsConfig } from 'node:util';
+
+export type LocalCommand = 'generate' | 'perplexity' | 'logits';
+
+/** A command line that cannot be run as it stands. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** Text given on the command line or in ids; exactly one source. */
+export type PromptSource =
+  { kind: 'text'; text: string } | { kind: 'ids'; ids: number[] } | { kind: 'file'; path: string };
+
+export interface LocalOptions {
+  help: boolean;
+  model: string;
+  json: boolean;
+  prompt: PromptSource | undefined;
+  maxTokens: number;
+  temperature: number;
+  topP: number;
+  seed: number;
+  file: string | undefined;
+  out: string | undefined;
+}
+
+/** A prompt or text from a file is read whole: more than any context holds, but not so much that a mistaken path fills memory. */
+const MAX_TEXT_BYTES = 64 * 1024 * 1024;
+const DEFAULT_MAX_TOKENS = 128;
+
+const prompt = {
+  prompt: { type: 'string' },
+  ids: { type: 'string' },
+  'prompt-file': { type: 'string' },
+} as const;
+const common = { model: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const;
+
+const flags = {
+  generate: {
+    ...common,
+    ...prompt,
+    'max-tokens': { type: 'string' },
+    temperature: { type: 'string' },
+    'top-p': { type: 'string' },
+    seed: { type: 'string' },
+  },
+  perplexity: { ...common, file: { type: 'string' } },
+  logits: { ...common, ...prompt, out: { type: 'string' } },
+} as const satisfies Record<LocalCommand, ParseArgsConfig['options']>;
+
+export const help: Readonly<Record<LocalCommand, string>> = {
+  generate: `usage: shoal generate --model DIR (--prompt TEXT | --ids 1,2,3 | --prompt-file FILE) [options]
+
+Continue a text with the reference forward, in this process, without any tab.
+
+  --model DIR         directory with config.json, model.safetensors and tokenizer.json
+  --prompt TEXT       what to continue; the begin-of-text token is added where the model wants one
+  --ids 1,2,3         token ids instead, taken exactly as they are
+  --prompt-file FILE  a UTF-8 file instead
+  --max-tokens N      at most this many tokens (default ${DEFAULT_MAX_TOKENS}, and never more than the context holds)
+  --temperature T     0 (default) always takes the most probable token
+  --top-p P           sample from the most probable tokens that hold this probability (default 1)
+  --seed N            any integer; the same seed gives the same text (default 0)
+  --json              print one JSON document instead of the text
+`,
+  perplexity: `usage: shoal perplexity --model DIR --file TEXTFILE [--json]
+
+How well the model predicts a text: exp of the mean negative log-likelihood per token. Documents are separated by the model's
+end-of-text token as text, trimmed, and scored as <bos> document <eos>, every token but <bos> counted; one longer than the
+context is scored in windows, each from a fresh <bos>.
+`,
+  logits: `usage: shoal logits --model DIR (--prompt TEXT | --ids 1,2,3 | --prompt-file FILE) --out FILE [--json]
+
+Write the logits of every position as raw little-endian float32, [positions, vocab], row-major.
+With --ids the ids are taken exactly as they are; text gets the begin-of-text token where the model wants one.
+`,
+};
+
+/** Throws a UsageError naming the flag. */
+export function parseLocalOptions(command: LocalCommand, argv: string[]): LocalOptions {
+  const values = parseFlags(command, argv);
+  const given = (key: string) => values[key] as string | undefined;
+  const options: LocalOptions = {
+    help: values['help'] === true,
+    model: given('model') ?? '',
+    json: values['json'] === true,
+    prompt: promptSource(given('prompt'), given('ids'), given('prompt-file')),
+    maxTokens: parseNumber('--max-tokens', given('max-tokens'), DEFAULT_MAX_TOKENS, { integer: true, min: 1 }),
+    temperature: parseNumber('--temperature', given('temperature'), 0, { min: 0, max: 100 }),
+    topP: parseNumber('--top-p', given('top-p'), 1, { min: 0, max: 1 }),
+    seed: parseNumber('--seed', given('seed'), 0, { integer: true }),
+    file: given('file'),
+    out: given('out'),
+  };
+  if (!options.help) requireFlags(command, options);
+  return options;
+}
+
+function requireFlags(command: LocalCommand, options: LocalOptions): void {
+  if (options.model === '') throw new UsageError('--model DIR is missing');
+  if (command !== 'perplexity' && !options.prompt)
+    throw new UsageError('one of --prompt, --ids or --prompt-file is missing');
+  if (command === 'perplexity' && options.file === undefined) throw new UsageError('--file TEXTFILE is missing');
+  if (command === 'logits' && options.out === undefined) throw new UsageError('--out FILE is missing');
+}
+
+function parseFlags(command: LocalCommand, argv: string[]): Record<string, unknown> {
+  try {
+    return parseArgs({ args: argv, options: flags[command], strict: true, allowPositionals: false }).values;
+  } catch (cause) {
+    throw new UsageError(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+function promptSource(
+  text: string | undefined,
+  ids: string | undefined,
+  path: string | undefined,
+): PromptSource | undefined {
+  if ([text, ids, path].filter((source) => source !== undefined).length > 1) {
+    throw new UsageError('--prompt, --ids and --prompt-file exclude each other');
+  }
+  if (text !== undefined) return { kind: 'text', text };
+  if (ids !== undefined) return { kind: 'ids', ids: parseIds(ids) };
+  return path === undefined ? undefined : { kind: 'file', path };
+}
+
+function parseIds(text: string): number[] {
+  return text.split(',').map((part) => {
+    const id = part.trim();
+    if (!/^\d{1,9}$/.test(id))
+      throw new UsageError(`--ids: ${JSON.stringify(id)} is not a token id; write them as 1,2,3`);
+    return Number(id);
+  });
+}
+
+function parseNumber(
+  flag: string,
+  text: string | undefined,
+  fallback: number,
+  {
+    integer = false,
+    min = Number.NEGATIVE_INFINITY,
+    max = Number.POSITIVE_INFINITY,
+  }: { integer?: boolean; min?: number; max?: number },
+): number {
+  if (text === undefined) return fallback;
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  const fits = integer ? Number.isSafeInteger(value) : Number.isFinite(value);
+  if (fits && value >= min && value <= max) return value;
+  const range = Number.isFinite(max) ? ` from ${min} to ${max}` : Number.isFinite(min) ? ` from ${min} on` : '';
+  throw new UsageError(`${flag} ${JSON.stringify(text)} is not ${integer ? 'an integer' : 'a number'}${range}`);
+}
+
+/** A UTF-8 file of bounded size; throws an Error that names it. */
+export async function readText(path: string): Promise<string> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (cause) {
+    throw new Error(`${path}: cannot be read (${cause instanceof Error ? cause.message : String(cause)})`, { cause });
+  }
+  if (bytes.byteLength > MAX_TEXT_BYTES)
+    throw new Error(`${path}: ${bytes.byteLength} bytes; at most ${MAX_TEXT_BYTES} are read`);
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new Error(`${path}: not UTF-8 text`, { cause });
+  }
+}

@@ -1,0 +1,228 @@
+import { open } from 'node:fs/promises';
+import {
+  createRng,
+  forward,
+  LatentKvCache,
+  loadDenseWeights,
+  loadExpert,
+  LocalExperts,
+  sample,
+  scorePerplexity,
+  type ForwardResult,
+  type Model,
+  type Tokenizer,
+} from '@shoal/model';
+import { loadGenerationConfig, loadTokenizer, openCheckpoint, type Checkpoint } from '@shoal/model/node';
+import {
+  help,
+  parseLocalOptions,
+  readText,
+  UsageError,
+  type LocalCommand,
+  type LocalOptions,
+  type PromptSource,
+} from './local-options.ts';
+
+export type { LocalCommand } from './local-options.ts';
+
+export interface LocalIo {
+  stdout: { write(text: string): unknown };
+  stderr: { write(text: string): unknown };
+}
+
+const EXIT_OK = 0;
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+
+/** Routed experts kept between tokens, as float32: all of a small model, a working set of a large one. */
+const EXPERT_CACHE_BYTES = 1024 * 1024 * 1024;
+/** Rows per forward pass while a prompt is read: enough to share each weight, little enough to show progress. */
+const CHUNK_ROWS = 64;
+
+/**
+ * `shoal generate | perplexity | logits`: the reference forward in this process, so that anyone can hold our numbers against
+ * another implementation. `argv` is what follows the command. Results go to `io.stdout`, progress and errors to `io.stderr`.
+ * Resolves to the exit code: 0, 1 when it failed, 2 when the command line is wrong; never rejects.
+ */
+export async function runLocalCommand(command: LocalCommand, argv: string[], io: LocalIo): Promise<number> {
+  try {
+    const options = parseLocalOptions(command, argv);
+    if (options.help) {
+      io.stdout.write(help[command]);
+      return EXIT_OK;
+    }
+    const local = await openLocal(options.model, io);
+    try {
+      await commands[command](local, options, io);
+    } finally {
+      await local.checkpoint.close();
+    }
+    return EXIT_OK;
+  } catch (error) {
+    const usage = error instanceof UsageError;
+    io.stderr.write(`shoal ${command}: ${error instanceof Error ? error.message : String(error)}\n`);
+    if (usage) io.stderr.write(`Try: shoal ${command} --help\n`);
+    return usage ? EXIT_USAGE : EXIT_FAILED;
+  }
+}
+
+const commands: Record<LocalCommand, (local: Local, options: LocalOptions, io: LocalIo) => Promise<void>> = {
+  generate: runGenerate,
+  perplexity: runPerplexity,
+  logits: runLogits,
+};
+
+interface Local {
+  checkpoint: Checkpoint;
+  model: Model;
+  tokenizer: Tokenizer;
+  experts: LocalExperts;
+  eosTokenIds: readonly number[];
+}
+
+async function openLocal(dir: string, io: LocalIo): Promise<Local> {
+  const checkpoint = await openCheckpoint(dir);
+  try {
+    const { config } = checkpoint;
+    const tokenizer = await loadTokenizer(dir);
+    const { eosTokenIds } = await loadGenerationConfig(dir);
+    io.stderr.write(`reading ${dir}\n`);
+    const model = { config, weights: await loadDenseWeights(config, checkpoint) };
+    const load = (layer: number, expert: number) => loadExpert(config, checkpoint, layer, expert);
+    const experts = new LocalExperts(config, load, { maxBytes: EXPERT_CACHE_BYTES });
+    return { checkpoint, model, tokenizer, experts, eosTokenIds: eosTokenIds ?? config.eosTokenIds };
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+}
+
+/** Token ids of the prompt, checked against vocabulary and context. */
+async function promptIds({ model, tokenizer }: Local, prompt: PromptSource, room: number): Promise<number[]> {
+  const { vocabSize, maxPositionEmbeddings } = model.config;
+  const ids =
+    prompt.kind === 'ids'
+      ? prompt.ids
+      : tokenizer.encodePrompt(prompt.kind === 'text' ? prompt.text : await readText(prompt.path));
+  const outside = ids.find((id) => id >= vocabSize);
+  if (outside !== undefined)
+    throw new UsageError(`--ids: ${outside} is outside the vocabulary (0 to ${vocabSize - 1})`);
+  if (ids.length === 0)
+    throw new UsageError('the prompt is empty, and this model adds no begin-of-text token: give some text');
+  if (ids.length + room > maxPositionEmbeddings) {
+    throw new Error(
+      `the prompt is ${ids.length} tokens long; at most ${maxPositionEmbeddings - room} fit the model's context`,
+    );
+  }
+  return ids;
+}
+
+/** Read `ids` in chunks, with logits where `wantLogits` says; calls `onChunk` with each result. */
+async function readPrompt(
+  { model, experts }: Local,
+  ids: readonly number[],
+  cache: LatentKvCache,
+  wantLogits: (position: number) => boolean,
+  onChunk: (result: ForwardResult, positionsDone: number) => void | Promise<void>,
+): Promise<void> {
+  for (let start = 0; start < ids.length; start += CHUNK_ROWS) {
+    const rows = ids.slice(start, start + CHUNK_ROWS).map((tokenId, i) => {
+      return { tokenId, position: start + i, cache, wantLogits: wantLogits(start + i) };
+    });
+    await onChunk(await forward(model, rows, experts), start + rows.length);
+  }
+}
+
+async function runGenerate(local: Local, options: LocalOptions, io: LocalIo): Promise<void> {
+  const ids = await promptIds(local, options.prompt!, 1);
+  const started = performance.now();
+  const answer = await continueText(local, ids, options, io);
+  const seconds = (performance.now() - started) / 1000;
+  if (options.json) writeJson(io, { prompt_ids: ids, ...answer });
+  else io.stdout.write('\n');
+  io.stderr.write(
+    `${answer.ids.length} tokens in ${seconds.toFixed(2)} s, prompt included (${answer.finish_reason})\n`,
+  );
+}
+
+interface Answer {
+  ids: number[];
+  text: string;
+  finish_reason: 'stop' | 'length';
+}
+
+async function continueText(local: Local, ids: number[], options: LocalOptions, io: LocalIo): Promise<Answer> {
+  const { model, experts } = local;
+  const sampling = { temperature: options.temperature, topP: options.topP, rng: createRng(options.seed) };
+  const maxTokens = Math.min(options.maxTokens, model.config.maxPositionEmbeddings - ids.length);
+  const cache = new LatentKvCache(model.config);
+  let logits: Float32Array | undefined;
+  const isLast = (position: number) => position === ids.length - 1;
+  await readPrompt(local, ids, cache, isLast, (result, done) => {
+    logits = result.logits.at(-1);
+    io.stderr.write(`prompt: ${done} of ${ids.length} tokens\n`);
+  });
+  const answer: Answer = { ids: [], text: '', finish_reason: 'length' };
+  const detokenizer = local.tokenizer.detokenizer();
+  for (;;) {
+    const tokenId = sample(logits!, sampling);
+    if (local.eosTokenIds.includes(tokenId)) return { ...answer, finish_reason: 'stop' };
+    answer.ids.push(tokenId);
+    const piece = detokenizer.push(tokenId);
+    answer.text += piece;
+    if (!options.json) io.stdout.write(piece);
+    if (answer.ids.length === maxTokens) return answer;
+    const row = { tokenId, position: cache.length, cache, wantLogits: true };
+    logits = (await forward(model, [row], experts)).logits[0];
+  }
+}
+
+async function runPerplexity({ model, tokenizer, experts }: Local, options: LocalOptions, io: LocalIo): Promise<void> {
+  const text = await readText(options.file!);
+  const score = await scorePerplexity(model, tokenizer, text, experts, {
+    onProgress: (done, total) => io.stderr.write(`${done} of ${total} tokens\n`),
+  });
+  if (options.json) writeJson(io, score);
+  else
+    io.stdout.write(
+      `perplexity ${score.perplexity.toFixed(4)} (${score.tokens} tokens in ${score.documents} documents)\n`,
+    );
+}
+
+async function runLogits(local: Local, options: LocalOptions, io: LocalIo): Promise<void> {
+  const { vocabSize } = local.model.config;
+  const path = options.out!;
+  const ids = await promptIds(local, options.prompt!, 0);
+  const file = await open(path, 'w').catch((cause: unknown) => {
+    throw new Error(`${path}: cannot be written (${cause instanceof Error ? cause.message : String(cause)})`, {
+      cause,
+    });
+  });
+  try {
+    await readPrompt(
+      local,
+      ids,
+      new LatentKvCache(local.model.config),
+      () => true,
+      async ({ logits }, done) => {
+        for (const row of logits) await file.writeFile(littleEndian(row!));
+        io.stderr.write(`${done} of ${ids.length} positions\n`);
+      },
+    );
+  } finally {
+    await file.close();
+  }
+  const summary = { out: path, dtype: 'f32le', shape: [ids.length, vocabSize], ids };
+  if (options.json) writeJson(io, summary);
+  else io.stdout.write(`${path}: float32 little-endian [${ids.length}, ${vocabSize}]\n`);
+}
+
+function littleEndian(values: Float32Array): Uint8Array {
+  const view = new DataView(new ArrayBuffer(values.byteLength));
+  for (const [i, value] of values.entries()) view.setFloat32(i * Float32Array.BYTES_PER_ELEMENT, value, true);
+  return new Uint8Array(view.buffer);
+}
+
+function writeJson(io: LocalIo, value: unknown): void {
+  io.stdout.write(`${JSON.stringify(value)}\n`);
+}
