@@ -72,6 +72,8 @@ export class FramedChannel implements Link {
     channel.addEventListener('bufferedamountlow', this.#pump);
     channel.addEventListener('close', this.#onChannelClose);
     channel.addEventListener('error', this.#onChannelError);
+    // A channel may die on its way to a worker; its event is gone by then. Later, so that onClose can be set first.
+    if (channel.readyState === 'closing' || channel.readyState === 'closed') queueMicrotask(this.#onChannelClose);
     if (options.heartbeatMs !== undefined) {
       this.#heartbeatTimer = setInterval(() => this.#tick(), options.heartbeatMs);
     }

@@ -1,0 +1,76 @@
+import combine from '../fixtures/combine.json' with { type: 'json' };
+import dispatch from '../fixtures/dispatch.json' with { type: 'json' };
+import refuse from '../fixtures/refuse.json' with { type: 'json' };
+import {
+  decodeCombine,
+  decodeDispatch,
+  decodeRefuse,
+  encodeCombine,
+  encodeDispatch,
+  encodeRefuse,
+} from './frames/index.ts';
+
+/** One frame as bytes and as fields. `bytes` is a list of [hex, what it is]; spaces in the hex are for the reader. */
+export interface FrameFixture {
+  description: string;
+  bytes: string[][];
+  fields: Record<string, number | string | number[]>;
+}
+
+export const fixtures: Record<'dispatch' | 'combine' | 'refuse', FrameFixture> = { dispatch, combine, refuse };
+
+/** The fixture's frame, put together from its annotated pieces. */
+export function fixtureBytes(fixture: FrameFixture): Uint8Array<ArrayBuffer> {
+  const hex = fixture.bytes.map(([piece = '']) => piece.replaceAll(' ', '')).join('');
+  return Uint8Array.from({ length: hex.length / 2 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
+}
+
+/**
+ * Decodes every fixture, compares all fields, encodes them again and compares all bytes, with nothing but the language, so that
+ * a browser page can run it as well as a test in Node. Returns what is wrong, in words: an empty list is a pass.
+ */
+export function checkFixtures(): string[] {
+  const problems: string[] = [];
+  check(problems, 'dispatch', (bytes, { hiddenSize }) => {
+    const frame = decodeDispatch(bytes, { hiddenSize: Number(hiddenSize) });
+    return [frame, encodeDispatch(frame)];
+  });
+  check(problems, 'combine', (bytes, { hiddenSize, numRows, layer }) => {
+    const expect = { hiddenSize: Number(hiddenSize), numRows: Number(numRows), layer: Number(layer) };
+    const frame = decodeCombine(bytes, expect);
+    return [frame, encodeCombine(frame)];
+  });
+  check(problems, 'refuse', (bytes) => {
+    const frame = decodeRefuse(bytes);
+    return [frame, encodeRefuse(frame)];
+  });
+  return problems;
+}
+
+function check(
+  problems: string[],
+  name: keyof typeof fixtures,
+  roundTrip: (bytes: Uint8Array, fields: FrameFixture['fields']) => [object, Uint8Array],
+): void {
+  const { fields, ...fixture } = fixtures[name];
+  const bytes = fixtureBytes({ ...fixture, fields });
+  try {
+    const [frame, encoded] = roundTrip(bytes, fields);
+    for (const key of new Set([...Object.keys(fields), ...Object.keys(frame)])) {
+      const decoded = plain((frame as Record<string, unknown>)[key]);
+      if (decoded !== plain(fields[key]))
+        problems.push(`${name}.${key}: decoded ${decoded}, expected ${plain(fields[key])}`);
+    }
+    if (plain(encoded) !== plain(bytes)) problems.push(`${name}: encoding its fields gives other bytes`);
+  } catch (error) {
+    problems.push(`${name}: ${String(error)}`);
+  }
+}
+
+function plain(value: unknown): string {
+  return ArrayBuffer.isView(value)
+    ? `[${Array.from(value as Uint8Array).join()}]`
+    : Array.isArray(value)
+      ? `[${value.join()}]`
+      : String(value);
+}

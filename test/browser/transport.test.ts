@@ -1,0 +1,115 @@
+import { execFileSync } from 'node:child_process';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { chromium, type Browser, type Page } from 'playwright';
+import { createServer, type ViteDevServer } from 'vite';
+import { MAX_FRAME_BYTES, type Signal } from '@shoal/protocol';
+import type { FramedChannel } from '@shoal/transport';
+import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer } from '@shoal/transport/node';
+import { closeReason, collect, patterned, sameBytes } from '../contract/transport-suite.ts';
+
+// A donor's tab against the coordinator's side of the connection: the lap channel lives in the tab's worker.
+const heartbeatMs = 200;
+let server: ViteDevServer;
+let browser: Browser;
+
+beforeAll(async () => {
+  const root = new URL('./transport/', import.meta.url).pathname;
+  server = await createServer({ root, configFile: false, logLevel: 'error', server: { port: 0, host: '127.0.0.1' } });
+  await server.listen();
+  browser = await chromium.launch({ executablePath: chromiumPath(), args: ['--no-sandbox', '--disable-quic'] });
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await server?.close();
+  await closeRtc();
+});
+
+describe('transport: a tab whose worker has the lap channel', () => {
+  let page: Page;
+  let peer: AcceptedPeer;
+  let link: FramedChannel;
+  let closedInTab: Promise<string>;
+
+  beforeEach(async () => {
+    page = await browser.newPage();
+    const rtc = await loadRtc();
+    let tell: (reason: string) => void;
+    closedInTab = new Promise((resolve) => (tell = resolve));
+    await page.exposeFunction('toCoordinator', (signal: Signal) => peer.signal(signal));
+    await page.exposeFunction('linkClosed', (reason: string) => tell(reason));
+    await page.goto(server.resolvedUrls!.local[0]!);
+    await page.waitForFunction(() => 'connect' in window);
+    // A page that is gone hears no more candidates.
+    const onSignal = (signal: Signal) =>
+      void page.evaluate((data) => window.connection.signal(data), signal).catch(() => {});
+    peer = acceptPeer({ rtc, iceServers: [], heartbeatMs, onSignal });
+    await page.evaluate(() => window.connect());
+    link = (await peer.link) as FramedChannel;
+  });
+
+  afterEach(async () => {
+    peer.close();
+    await page.close();
+  });
+
+  it.each([1, 4096, 100 * 1024, MAX_FRAME_BYTES])('echoes a frame of %i B', async (sizeBytes) => {
+    const frame = patterned(sizeBytes, 3);
+    const answers = collect(link, 1);
+    await link.send(frame);
+    expect(sameBytes((await answers)[0]!, frame)).toBe(true);
+  });
+
+  it('moves 40 MB there and back without loss', async () => {
+    const answers = collect(link, 400);
+    for (let i = 0; i < 400; i++) await link.send(patterned(100_000, i));
+    expect((await answers).every((frame) => frame.byteLength === 100_000)).toBe(true);
+    expect(link.stats()).toMatchObject({ framesReceived: 400, lost: 0 });
+  });
+
+  it('answers heartbeats from the worker', async () => {
+    await expect.poll(() => link.stats().rttMs, { timeout: 30_000 }).toBeGreaterThan(0);
+  });
+
+  it('tells the tab goodbye', async () => {
+    const answers = collect(link, 1);
+    await link.send(Uint8Array.of(1));
+    // The worker is up: it has answered.
+    await answers;
+    link.close('goodbye');
+    expect(await closedInTab).toBe('goodbye');
+  });
+
+  it('hears the page say goodbye', async () => {
+    const reason = closeReason(link);
+    await expect.poll(() => page.evaluate(() => window.connection.sendControl({ control: 'goodbye' }))).toBe(true);
+    expect(await reason).toBe('goodbye');
+  });
+
+  it('notices a tab that crashed', async () => {
+    const reason = closeReason(link);
+    page.goto('chrome://crash').catch(() => {});
+    expect(['heartbeat', 'remote-closed', 'failed']).toContain(await reason);
+  });
+
+  it('closes only the link when the other side sends what is no message', async () => {
+    link.channel.send(Uint8Array.of(9, 9, 9, 9));
+    expect(await closedInTab).toBe('protocol');
+    expect(await page.evaluate(() => 1 + 1)).toBe(2);
+  });
+
+  it('reads and writes the frame fixtures as Node does', async () => {
+    expect(await page.evaluate(() => window.checkFixtures())).toEqual([]);
+  });
+});
+
+function chromiumPath(): string {
+  for (const name of ['chromium', 'chromium-browser', 'google-chrome']) {
+    try {
+      return execFileSync('which', [name], { encoding: 'utf8' }).trim();
+    } catch {
+      // Not under this name.
+    }
+  }
+  return chromium.executablePath();
+}

@@ -1,0 +1,25 @@
+import { connectDonor, type DonorConnection } from '@shoal/transport';
+import { checkFixtures, type Signal } from '@shoal/protocol';
+
+declare global {
+  interface Window {
+    /** Put there by the test. */
+    toCoordinator(signal: Signal): void;
+    linkClosed(reason: string): void;
+    connection: DonorConnection;
+    checkFixtures: typeof checkFixtures;
+    connect(): void;
+  }
+}
+
+/** What a donor's page does with the lap channel: off to a worker, in the task that made it. */
+window.connect = () => {
+  const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
+  worker.onmessage = ({ data }: MessageEvent<{ closed: string }>) => window.linkClosed(data.closed);
+  window.connection = connectDonor({
+    iceServers: [],
+    onSignal: (signal) => window.toCoordinator(signal),
+    onLapChannel: (channel) => worker.postMessage({ channel }, [channel as unknown as Transferable]),
+  });
+};
+window.checkFixtures = checkFixtures;
