@@ -46,6 +46,9 @@ const MAX_DONORS = 10_000;
 /** Missed deadlines in a row after which a peer is sent away (it may come back). */
 const MAX_CONSECUTIVE_MISSES = 3;
 
+/** How often a draining peer is looked at. */
+const DRAIN_CHECK_MS = 50;
+
 interface DonorMemory {
   tokensHelped: number;
   held: ExpertIndex[];
@@ -186,9 +189,15 @@ export class Swarm {
 
   trouble(peer: PeerSession, { code, message }: Trouble): void {
     this.#event('warning', `${peer.peerId} is in trouble (${code}): ${message}`, peer);
-    peer.note = message;
-    if (code === 'device-lost' || code === 'out-of-memory' || code === 'limits') peer.live.clear();
-    const retry = code === 'download' || code === 'hash' || code === 'device-lost';
+    if (code === 'device-lost') {
+      // The tab rebuilds its device and loads the same experts again; then it says `ready`, and is tested anew.
+      peer.live.clear();
+      if (peer.state === 'waiting' || peer.state === 'working') peer.state = 'loading';
+      peer.note = 'lost its GPU and is rebuilding';
+      this.#watchLoading(peer);
+      return;
+    }
+    const retry = code === 'download' || code === 'hash';
     this.dismiss(peer, { code: 'removed', message: `The tab could not hold its experts: ${message}`, retry });
   }
 
@@ -225,13 +234,14 @@ export class Swarm {
     this.#planSoon(0);
     const startedMs = Date.now();
     const timer = setInterval(() => {
+      if (peer.state === 'gone') return clearInterval(timer);
       const late = Date.now() - startedMs > this.#timings.drainTimeoutMs;
-      if (peer.state === 'gone') clearInterval(timer);
-      else if (late || (!this.#planTimer && this.#rollout.replaceable(peer))) {
-        clearInterval(timer);
-        this.dismiss(peer, farewell);
-      }
-    }, 100);
+      // Once others serve all of it, it gets no new laps; those in flight it may still answer.
+      if (!this.#planTimer && this.#rollout.replaceable(peer)) peer.live.clear();
+      if (!late && (peer.live.size > 0 || peer.laps.inFlight > 0)) return;
+      clearInterval(timer);
+      this.dismiss(peer, farewell);
+    }, DRAIN_CHECK_MS);
   }
 
   /** Send a peer away now. */

@@ -1,0 +1,37 @@
+import { randomUUID } from 'node:crypto';
+import type { Core, GenerationEvent, GenerationRequest } from '../../coordinator/src/index.ts';
+
+export type AnswerOptions = Partial<Omit<GenerationRequest, 'id' | 'promptIds'>> & {
+  onToken?: (tokenId: number, index: number) => void | Promise<void>;
+};
+
+export interface Answer {
+  ids: number[];
+  finish: 'stop' | 'length';
+  events: GenerationEvent[];
+}
+
+/** One answer to its end; greedy unless told otherwise. */
+export async function answer(core: Core, promptIds: readonly number[], options: AnswerOptions = {}): Promise<Answer> {
+  const { onToken, ...request } = options;
+  const events: GenerationEvent[] = [];
+  const ids: number[] = [];
+  const stream = core.engine.submit({
+    id: randomUUID(),
+    promptIds,
+    maxTokens: 48,
+    temperature: 0,
+    topP: 1,
+    seed: 0,
+    signal: new AbortController().signal,
+    ...request,
+  });
+  for await (const event of stream) {
+    events.push(event);
+    if (event.type === 'finish') return { ids, finish: event.reason, events };
+    if (event.type !== 'token') continue;
+    ids.push(event.token.tokenId);
+    await onToken?.(event.token.tokenId, ids.length - 1);
+  }
+  throw new Error('The answer ended without a finish event.');
+}

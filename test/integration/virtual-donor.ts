@@ -1,0 +1,113 @@
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
+import { MemoryShardCache, PeerHost } from '@shoal/peer';
+import type { Dismissed, Hello, Standing } from '@shoal/protocol';
+import { type MemoryChannelPair, type MemoryWireOptions, memoryLinkPair } from '@shoal/transport';
+import type { Core } from '../../coordinator/src/index.ts';
+import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
+
+export interface VirtualDonorOptions {
+  pledgeBytes?: number;
+  wire?: MemoryWireOptions;
+  donorToken?: string;
+  cache?: MemoryShardCache;
+  /** Stands between the peer and its experts: what a faulty or dishonest tab would do. */
+  wrapBackend?: (backend: ExpertBackend) => ExpertBackend;
+}
+
+/** A tab without a browser: the real PeerHost over the memory transport, with the reference backend for a GPU. */
+export class VirtualDonor {
+  readonly session: PeerSession;
+  readonly wire: MemoryChannelPair;
+  readonly cache: MemoryShardCache;
+  readonly donorToken: string;
+  dismissed: Dismissed | undefined;
+  standing: Standing | undefined;
+  downloads = 0;
+  readonly #host: PeerHost;
+
+  private constructor(core: Core, options: VirtualDonorOptions) {
+    this.donorToken = options.donorToken ?? randomBytes(16).toString('hex');
+    this.cache = options.cache ?? new MemoryShardCache();
+    const { a, b, wire } = memoryLinkPair(options.wire);
+    this.wire = wire;
+    this.#host = new PeerHost({
+      cache: this.cache,
+      createBackend: async (shape: ExpertShape) => {
+        const backend = createReferenceBackend(shape);
+        return options.wrapBackend?.(backend) ?? backend;
+      },
+      urlOf: (sha256) => `memory:/shards/${sha256}`,
+      fetch: async (input) => {
+        this.downloads++;
+        const path = core.packed.shardPath(String(input).split('/').at(-1)!)!;
+        return new Response(await readFile(path));
+      },
+      events: {
+        onProgress: (progress) => core.swarm.progress(this.session, progress),
+        onReady: (ready) => void core.swarm.ready(this.session, ready),
+        onTrouble: (trouble) => core.swarm.trouble(this.session, trouble),
+        onCacheFailure: () => {},
+        onLinkClosed: () => {},
+        onBackendGone: () => {},
+      },
+    });
+    this.session = core.swarm.join(hello(this.donorToken, options.pledgeBytes ?? 64 * 2 ** 20), 'memory', {
+      assign: (message) => this.#host.assign(message),
+      standing: (message) => (this.standing = message),
+      dismiss: (message) => (this.dismissed = message),
+    });
+    this.#host.attach(b);
+    core.swarm.attach(this.session, a);
+  }
+
+  static async join(core: Core, options: VirtualDonorOptions = {}): Promise<VirtualDonor> {
+    const donor = new VirtualDonor(core, options);
+    const { manifest } = core.packed;
+    await donor.#host.configure(
+      { id: core.engine.modelId, ...manifest.shape, shardBytes: manifest.shardBytes },
+      donor.session.hello.pledgeBytes,
+    );
+    return donor;
+  }
+
+  /** The tab crashes: the wire dies, and nobody says goodbye. */
+  kill(how: 'abrupt' | 'black-hole' = 'abrupt'): void {
+    this.wire.die(how);
+  }
+
+  async close(): Promise<void> {
+    await this.#host.close();
+  }
+}
+
+function hello(donorToken: string, pledgeBytes: number): Hello {
+  return {
+    protocolVersions: [1],
+    donorToken,
+    pledgeBytes,
+    adapter: {
+      vendor: 'shoal',
+      architecture: 'reference',
+      description: 'plain TypeScript',
+      isFallbackAdapter: true,
+      maxBufferBytes: 2 ** 30,
+      maxStorageBindingBytes: 2 ** 30,
+    },
+  };
+}
+
+/** Until `condition` holds; fails with what was awaited. A bound for hanging tests, not a measure of speed. */
+export async function until(what: string, condition: () => boolean, timeoutMs = 30_000): Promise<void> {
+  const deadlineMs = Date.now() + timeoutMs;
+  while (!condition()) {
+    if (Date.now() > deadlineMs) throw new Error(`Waited ${timeoutMs / 1000} s for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** Every joined tab serves what the plan wants of it, and no expert is without one. */
+export function covered(core: Core): boolean {
+  return core.swarm.uncovered() === 0 && core.swarm.peers.every((peer) => peer.settled);
+}
