@@ -1,0 +1,37 @@
+import { describe, expect, it } from 'vitest';
+import { checkFixtures, fixtureBytes, fixtures } from './fixtures.ts';
+import { combineLayout } from './frames/combine.ts';
+import { dispatchLayout } from './frames/dispatch.ts';
+import { refuseLayout } from './frames/refuse.ts';
+import { decodeDispatch, peekFrame } from './frames/index.ts';
+
+describe('frame fixtures', () => {
+  it('decode to their fields, and encode to their bytes', () => {
+    expect(checkFixtures()).toEqual([]);
+  });
+
+  it('have the header sizes of the layout', () => {
+    expect([dispatchLayout.headerBytes, combineLayout.headerBytes, refuseLayout.headerBytes]).toEqual([24, 24, 12]);
+  });
+
+  it('tell type and lap from eight bytes', () => {
+    expect(peekFrame(fixtureBytes(fixtures.dispatch).subarray(0, 8))).toEqual({ type: 'dispatch', lapId: 7 });
+    expect(peekFrame(fixtureBytes(fixtures.combine))).toEqual({ type: 'combine', lapId: 0xffff_ffff });
+    expect(peekFrame(fixtureBytes(fixtures.refuse))).toEqual({ type: 'refuse', lapId: 258 });
+  });
+
+  it('are viewed in place where aligned, and copied once where not', () => {
+    const bytes = fixtureBytes(fixtures.dispatch);
+    const aligned = decodeDispatch(bytes, { hiddenSize: 3 });
+    for (const array of [aligned.rows, aligned.weights, aligned.rowEnd, aligned.experts]) {
+      expect(array.buffer).toBe(bytes.buffer);
+    }
+    for (const shift of [1, 2, 3]) {
+      const shifted = new Uint8Array(bytes.length + shift);
+      shifted.set(bytes, shift);
+      const copied = decodeDispatch(shifted.subarray(shift), { hiddenSize: 3 });
+      expect(copied).toEqual(aligned);
+      expect(copied.rows.buffer).not.toBe(shifted.buffer);
+    }
+  });
+});
