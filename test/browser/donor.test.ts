@@ -47,9 +47,18 @@ async function lend(): Promise<void> {
   await page.getByRole('button', { name: 'Lend my GPU' }).click();
 }
 
+/** In both colour schemes, and as narrow as a telephone. */
 async function check(name: string): Promise<void> {
   await shoot(page, name);
-  expect(await axeViolations(page), name).toEqual([]);
+  for (const colorScheme of ['dark', 'light'] as const) {
+    await page.emulateMedia({ colorScheme });
+    expect(await axeViolations(page), `${name}, ${colorScheme}`).toEqual([]);
+  }
+  const wide = page.viewportSize()!;
+  await page.setViewportSize({ width: 360, height: 780 });
+  const overflowPx = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  expect(overflowPx, `${name} at 360 px`).toBeLessThanOrEqual(0);
+  await page.setViewportSize(wide);
 }
 
 describe('the donor’s page', () => {
@@ -85,7 +94,7 @@ describe('the donor’s page', () => {
 
   it('joins, answers laps as the reference does, pauses, survives a reload without a download, finishes', async () => {
     await page.goto(coordinator.address);
-    const slider = page.getByRole('slider', { name: /GPU memory to lend/ });
+    const slider = page.getByRole('slider', { name: /GPU memory/ });
     await slider.focus();
     await page.keyboard.press('Home');
     await page.keyboard.press('ArrowRight');
@@ -109,7 +118,7 @@ describe('the donor’s page', () => {
     for (const { nmse } of laps) expect(nmse).toBeLessThan(MAX_NMSE);
     donor.standing({ phase: 'working', rowsPerSecond: 412, rttMs: 23, lapMs: 31 });
     await waitForPhase(page, 'working');
-    await page.getByText('Your tab is answering for layers 3–5 · 24 experts').waitFor();
+    await page.getByText(/Your tab is answering for layers 3\W+5 · 24 experts/).waitFor();
     await page.waitForFunction(() => document.title.startsWith('Working'));
     await page.getByText('Limits and stored weights').click();
     await check('working');
@@ -219,6 +228,7 @@ describe('the donor’s page', () => {
     const downloads = coordinator.shardRequests;
     await coordinator.stop();
     await waitForPhase(page, 'away');
+    await page.getByRole('heading', { name: 'The coordinator can’t be reached' }).waitFor();
     await page.getByText(/Next attempt in \d+ s/).waitFor();
     await check('away');
     coordinator = new FakeCoordinator(dist);

@@ -58,6 +58,7 @@ export class CoordinatorConnection {
   readonly #socket: DonorSocket;
   #lap: LapConnection | undefined;
   #channelTimer: ReturnType<typeof setTimeout> | undefined;
+  #channelOpened = false;
   #over = false;
 
   constructor(introduction: Introduction, handlers: ConnectionHandlers) {
@@ -121,12 +122,14 @@ export class CoordinatorConnection {
       })),
       onSignal: (signal) => this.#socket.emit('signal', signal),
       onLapChannel: (channel) => this.#handlers.onLapChannel(channel),
-      onEnd: () => this.#end({ kind: 'no-channel' }),
+      // A connection that has worked ends with its coordinator; one that never did was blocked.
+      onEnd: () => this.#end({ kind: this.#channelOpened ? 'gone' : 'no-channel' }),
     });
   }
 
   /** The lap channel is open: its deadline is met. */
   channelOpened(): void {
+    this.#channelOpened = true;
     clearTimeout(this.#channelTimer);
   }
 

@@ -39,6 +39,9 @@ export function formatMs(ms: number): string {
   return `${formatFigure(ms)} ms`;
 }
 
+/** A line may not break at the dash of a range. */
+const WORD_JOINER = '\u2060';
+
 /** `layer 3`, `layers 3–5`, `layers 3–5, 9` */
 export function formatLayers(layers: readonly number[]): string {
   const sorted = [...new Set(layers)].sort((a, b) => a - b);
@@ -48,7 +51,9 @@ export function formatLayers(layers: readonly number[]): string {
     if (last && layer === last[1] + 1) last[1] = layer;
     else ranges.push([layer, layer]);
   }
-  const text = ranges.map(([from, to]) => (from === to ? `${from}` : `${from}–${to}`)).join(', ');
+  const text = ranges
+    .map(([from, to]) => (from === to ? `${from}` : `${from}${WORD_JOINER}–${WORD_JOINER}${to}`))
+    .join(', ');
   return `${sorted.length === 1 ? 'layer' : 'layers'} ${text}`;
 }
 

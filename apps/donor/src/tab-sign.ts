@@ -31,7 +31,7 @@ export const PHASE_WORD: Record<DonorPhase, string> = {
   finishing: 'Finishing',
   finished: 'Stopped',
   away: 'Reconnecting',
-  failed: 'Stopped by a problem',
+  failed: 'Problem',
 };
 
 /** Paths on a 16 × 16 field: a full disc, a ring, a triangle, two bars. */

@@ -11,6 +11,11 @@ import { ShardStore } from './shard-store.ts';
 const REBUILD_DELAYS_MS = [500, 3_000, 10_000] as const;
 /** Laps that are still on the GPU when experts have to go. A GPU that takes longer than this for one has hung. */
 const DRAIN_TIMEOUT_MS = 10_000;
+/**
+ * The browser's storage holds at most this many times what is lent: room for what another assignment, or another tab of the
+ * same browser, may want again, and an end to it.
+ */
+export const KEPT_PLEDGES = 2;
 
 export interface PeerModel extends ExpertShape {
   id: string;
@@ -164,6 +169,8 @@ export class PeerHost {
       await this.#loadMissing(assignment, backend, signal);
       if (signal.aborted) return;
       this.#options.events.onReady({ epoch, allocatedBytes: backend.allocatedBytes });
+      const wanted = new Set(assignment.shards.map(({ sha256 }) => sha256));
+      await this.#store!.prune(wanted, KEPT_PLEDGES * this.#pledgeBytes);
     } catch (error) {
       if (signal.aborted || isCancelled(error)) return;
       this.#options.events.onTrouble({ epoch, ...troubleOf(error) });

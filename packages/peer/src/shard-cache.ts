@@ -6,6 +6,8 @@ export interface ShardCache {
   /** Throws ShardCacheError (`quota`, `unavailable`). */
   put(sha256: string, bytes: Uint8Array): Promise<void>;
   delete(sha256: string): Promise<void>;
+  /** Deletes what isn't in `keep`, oldest first, until at most `limitBytes` are left. What is in `keep` stays whatever its size. */
+  prune(keep: ReadonlySet<string>, limitBytes: number): Promise<void>;
   /** Resolves with the bytes that were freed. */
   deleteAll(): Promise<number>;
   sizeBytes(): Promise<number>;
@@ -36,6 +38,16 @@ export class MemoryShardCache implements ShardCache {
 
   async delete(sha256: string): Promise<void> {
     this.entries.delete(sha256);
+  }
+
+  async prune(keep: ReadonlySet<string>, limitBytes: number): Promise<void> {
+    let leftBytes = await this.sizeBytes();
+    for (const [sha256, bytes] of this.entries) {
+      if (leftBytes <= limitBytes) return;
+      if (keep.has(sha256)) continue;
+      this.entries.delete(sha256);
+      leftBytes -= bytes.byteLength;
+    }
   }
 
   async deleteAll(): Promise<number> {
@@ -86,6 +98,20 @@ export class CacheStorageShardCache implements ShardCache {
 
   async delete(sha256: string): Promise<void> {
     await (await this.#open()).delete(keyOf(sha256));
+  }
+
+  async prune(keep: ReadonlySet<string>, limitBytes: number): Promise<void> {
+    let leftBytes = await this.sizeBytes();
+    if (leftBytes <= limitBytes) return;
+    const cache = await this.#open();
+    // Cache Storage lists its entries in the order in which they were put.
+    for (const request of await cache.keys()) {
+      if (leftBytes <= limitBytes) return;
+      if (keep.has(request.url.slice(request.url.lastIndexOf('/') + 1))) continue;
+      const response = await cache.match(request);
+      await cache.delete(request);
+      leftBytes -= Number(response?.headers.get(BYTES_HEADER));
+    }
   }
 
   async deleteAll(): Promise<number> {

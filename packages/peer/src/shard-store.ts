@@ -70,6 +70,15 @@ export class ShardStore {
     return undefined;
   }
 
+  /** Lets go of shards that nobody wants now, once more than `limitBytes` are kept. */
+  async prune(keep: ReadonlySet<string>, limitBytes: number): Promise<void> {
+    try {
+      await this.#options.cache.prune(keep, limitBytes);
+    } catch (error) {
+      this.#reportCache(error);
+    }
+  }
+
   /** Download, verify and keep one shard. Throws a ShardError once retries are used up, or `cancelled` on abort. */
   async download(sha256: string, observer: ShardDownloadObserver, signal: AbortSignal): Promise<Uint8Array> {
     const flight = this.#inFlight.get(sha256) ?? this.#launch(sha256);

@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks';
 import type { ComponentChildren } from 'preact';
+import { KEPT_PLEDGES } from '@shoal/peer';
 import type { DonorSession } from '../donor-session.ts';
 import { formatBytes, formatMemory } from '../format.ts';
 import { KeptWeights } from './kept-weights.tsx';
@@ -32,27 +33,29 @@ export function ConsentView({ session }: { session: DonorSession }) {
         </div>
         <dl class="terms">
           <Term name="Your GPU">
-            Holds some of the model’s weights, up to {formatMemory(pledgeBytes)}, and computes with them. Only while
-            this tab is open; no other part of your computer is touched.
+            Holds some of the model’s weights, up to {formatMemory(pledgeBytes)}, and computes with them while this tab
+            is open. The page has no way to your files or your other tabs.
           </Term>
           <Term name="Download">
             {keptBytes > 0
-              ? `${formatBytes(keptBytes)} are kept from before and are not downloaded again. Together with them, at most ${formatMemory(pledgeBytes)}.`
-              : `Once, at most ${formatMemory(pledgeBytes)}. It is kept in this browser, so the next visit starts without it.`}
+              ? `${formatBytes(keptBytes)} are kept from before and need no download; the rest is at most ${formatMemory(pledgeBytes)}. `
+              : `At most ${formatMemory(pledgeBytes)} to begin with, and some of it anew when the work is handed out differently. `}
+            It is kept in this browser, at most {formatMemory(KEPT_PLEDGES * pledgeBytes)} of it, so that you can come
+            back without a download.
           </Term>
           <Term name="Traffic">
             A few kilobytes for every token and layer that you hold. For example, three layers that are 2,048 wide, at
-            ten tokens a second, make about {formatBytes(EXAMPLE_BYTES_PER_HOUR)} an hour; nothing to answer, next to
-            nothing. The real figure is shown while you lend.
+            ten tokens a second, make about {formatBytes(EXAMPLE_BYTES_PER_HOUR)} an hour; with nothing to answer, next
+            to nothing. The real figure is shown while you lend.
           </Term>
           <Term name="Power">
             While answers are written your GPU works as in a demanding game: the fan may start, and a laptop’s battery
             drains faster. Between answers it rests.
           </Term>
           <Term name="Who sees what">
-            The coordinator sees your IP address and your GPU’s name, nothing else of your computer. Other people’s
-            prompts pass through your tab as numbers, from which a prompt can largely be reconstructed: please leave
-            them alone, and remember it when you write prompts of your own.
+            The coordinator sees your IP address, your GPU’s name and what you lend. Other people’s prompts pass through
+            your tab as numbers, from which a prompt can largely be reconstructed; your own prompts pass through other
+            people’s tabs in the same way.
           </Term>
         </dl>
       </form>

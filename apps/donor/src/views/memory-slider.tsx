@@ -10,7 +10,7 @@ export function MemorySlider({ pledgeBytes, onChange }: MemorySliderProps) {
   const index = PLEDGE_STOPS_BYTES.indexOf(nearestStop(pledgeBytes));
   return (
     <div class="slider">
-      <label for="pledge">GPU memory to lend, at most</label>
+      <label for="pledge">GPU memory, at most</label>
       <output for="pledge">{formatMemory(pledgeBytes)}</output>
       <input
         id="pledge"

@@ -4,7 +4,7 @@ import 'uplot/dist/uPlot.min.css';
 import { HISTORY_SECONDS } from '../donor-state.ts';
 import { formatFigure } from '../format.ts';
 
-const CHART_HEIGHT_PX = 180;
+const CHART_HEIGHT_PX = 170;
 
 /** Rows computed in each of the last two minutes' seconds, as counted in this tab. */
 export function RowsChart({ history }: { history: readonly number[] }) {
@@ -71,6 +71,7 @@ function optionsFor(element: HTMLElement): uPlot.Options {
         grid: { show: false },
         values: (_, splits) => splits.map((s) => (Math.abs(s) < 1 ? 'now' : `${s} s`)),
         space: 70,
+        size: 28,
       },
       { ...axis, grid: { stroke: colour('--line'), width: 1 }, size: 48, space: 40 },
     ],
