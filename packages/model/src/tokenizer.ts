@@ -4,6 +4,10 @@ import { byteLevelBytes } from './byte-level.ts';
 import { ChatTemplate } from './chat-template.ts';
 import { ModelError } from './errors.ts';
 
+/** Far above any published vocabulary; tables by id are this long. */
+const MAX_TOKEN_ID = 1 << 22;
+const tokenId = z.int().min(0).max(MAX_TOKEN_ID);
+
 const tokenName = z.union([z.string(), z.object({ content: z.string() }).transform((token) => token.content)]);
 
 const configSchema = z.looseObject({
@@ -22,10 +26,10 @@ interface Decoder {
 }
 
 const tokenizerSchema = z.looseObject({
-  model: z.looseObject({ type: z.literal('BPE'), vocab: z.record(z.string(), z.int().min(0)) }),
+  model: z.looseObject({ type: z.literal('BPE'), vocab: z.record(z.string(), tokenId) }),
   decoder: decoderSchema,
   added_tokens: z.array(
-    z.looseObject({ id: z.int().min(0), content: z.string().min(1), special: z.boolean().default(false) }),
+    z.looseObject({ id: tokenId, content: z.string().min(1), special: z.boolean().default(false) }),
   ),
 });
 

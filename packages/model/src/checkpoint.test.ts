@@ -1,0 +1,170 @@
+import { copyFile, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openCheckpoint, type Checkpoint } from './checkpoint.ts';
+import { CheckpointError, ModelError, type CheckpointErrorReason } from './errors.ts';
+
+const tiny = join(import.meta.dirname, '../../../models/tiny-stories');
+
+let dir: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'shoal-checkpoint-'));
+  await copyFile(join(tiny, 'config.json'), join(dir, 'config.json'));
+});
+afterEach(() => rm(dir, { recursive: true }));
+
+/** A safetensors file of F32 vectors. */
+async function writeTensors(name: string, tensors: Record<string, number[]>): Promise<void> {
+  let at = 0;
+  const header = Object.fromEntries(
+    Object.entries(tensors).map(([tensor, values]) => {
+      const begin = at;
+      at += values.length * 4;
+      return [tensor, { dtype: 'F32', shape: [values.length], data_offsets: [begin, at] }];
+    }),
+  );
+  const json = Buffer.from(JSON.stringify(header));
+  const prefix = Buffer.alloc(8);
+  prefix.writeBigUInt64LE(BigInt(json.byteLength));
+  await writeFile(
+    join(dir, name),
+    Buffer.concat([prefix, json, Buffer.from(Float32Array.from(Object.values(tensors).flat()).buffer)]),
+  );
+}
+
+const writeIndex = (weightMap: unknown) =>
+  writeFile(join(dir, 'model.safetensors.index.json'), JSON.stringify({ weight_map: weightMap }));
+
+async function refusal(action: Promise<unknown>): Promise<CheckpointError> {
+  const error = await action.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  expect(error).toBeInstanceOf(CheckpointError);
+  return error as CheckpointError;
+}
+
+async function using<T>(use: (checkpoint: Checkpoint) => Promise<T>): Promise<T> {
+  const checkpoint = await openCheckpoint(dir);
+  try {
+    return await use(checkpoint);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+describe('openCheckpoint', () => {
+  it('reads single tensors of the default model, converted and raw', async () => {
+    const checkpoint = await openCheckpoint(tiny);
+    const name = 'model.layers.1.mlp.experts.31.down_proj.weight';
+    expect(checkpoint.info(name)).toMatchObject({ dtype: 'BF16', shape: [192, 64], bytes: 24_576 });
+    const [raw, values] = [await checkpoint.readRaw(name), await checkpoint.read(name, [192, 64])];
+    const first = new Float32Array(Uint32Array.of((raw[0]! | (raw[1]! << 8)) << 16).buffer)[0];
+    expect(values).toHaveLength(192 * 64);
+    expect(values[0]).toBe(first);
+    expect(checkpoint.has('model.norm.weight')).toBe(true);
+    expect(checkpoint.has('constructor')).toBe(false);
+    await checkpoint.close();
+  });
+
+  it('stores embedding and head of the MTP module equal to the main model, whose they are read as', async () => {
+    const checkpoint = await openCheckpoint(tiny);
+    expect(await checkpoint.readRaw('model.layers.6.embed_tokens.weight')).toEqual(
+      await checkpoint.readRaw('model.embed_tokens.weight'),
+    );
+    expect(await checkpoint.readRaw('model.layers.6.shared_head.head.weight')).toEqual(
+      await checkpoint.readRaw('lm_head.weight'),
+    );
+    await checkpoint.close();
+  });
+
+  it('reads several files through their index', async () => {
+    await writeTensors('model-00001-of-00002.safetensors', { a: [1, 2], b: [3] });
+    await writeTensors('model-00002-of-00002.safetensors', { c: [4, 5, 6] });
+    await writeIndex({
+      a: 'model-00001-of-00002.safetensors',
+      b: 'model-00001-of-00002.safetensors',
+      c: 'model-00002-of-00002.safetensors',
+    });
+    await using(async (checkpoint) => {
+      expect([...checkpoint.tensors].sort()).toEqual(['a', 'b', 'c']);
+      expect(await checkpoint.read('b')).toEqual(Float32Array.of(3));
+      expect(await checkpoint.read('c', [3])).toEqual(Float32Array.of(4, 5, 6));
+    });
+  });
+
+  it.each<[CheckpointErrorReason, string, unknown]>([
+    ['missing-tensor', 'x', { a: 'one.safetensors', b: 'one.safetensors', x: 'one.safetensors' }],
+    ['bad-index', 'b', { a: 'one.safetensors' }],
+    ['bad-index', 'a', { a: '../one.safetensors', b: 'one.safetensors' }],
+    ['bad-index', 'a', { a: '/etc/one.safetensors', b: 'one.safetensors' }],
+    ['bad-index', 'weight_map', {}],
+    ['bad-index', 'weight_map', ['one.safetensors']],
+    ['bad-index', 'weight_map', undefined],
+    ['not-found', 'two.safetensors', { a: 'one.safetensors', b: 'two.safetensors' }],
+  ])('refuses (%s) an index, naming %s', async (reason, named, weightMap) => {
+    await writeTensors('one.safetensors', { a: [1], b: [2] });
+    await writeIndex(weightMap);
+    const error = await refusal(openCheckpoint(dir));
+    expect(error.reason).toBe(reason);
+    expect(error.message).toContain(named);
+  });
+
+  it('refuses a tensor stored twice', async () => {
+    await writeTensors('one.safetensors', { a: [1] });
+    await writeTensors('two.safetensors', { a: [1], b: [2] });
+    await writeIndex({ a: 'one.safetensors', b: 'two.safetensors' });
+    expect(await refusal(openCheckpoint(dir))).toMatchObject({
+      reason: 'duplicate',
+      tensor: 'a',
+      file: 'two.safetensors',
+    });
+  });
+
+  it('refuses a file cut anywhere', async () => {
+    await writeTensors('model.safetensors', { a: [1, 2, 3, 4], b: [5] });
+    const whole = await readFile(join(dir, 'model.safetensors'));
+    for (let bytes = 0; bytes < whole.byteLength; bytes++) {
+      await writeFile(join(dir, 'model.safetensors'), whole.subarray(0, bytes));
+      const { reason, file } = await refusal(openCheckpoint(dir));
+      expect(['truncated', 'out-of-range']).toContain(reason);
+      expect(file).toBe('model.safetensors');
+    }
+  });
+
+  it('names the tensor when a file shrinks after it was opened', async () => {
+    await writeTensors('model.safetensors', { a: [1], b: [2] });
+    await using(async (checkpoint) => {
+      await truncate(join(dir, 'model.safetensors'), 20);
+      expect(await refusal(checkpoint.read('b'))).toMatchObject({ reason: 'changed', tensor: 'b' });
+    });
+  });
+
+  it('refuses the wrong shape, an unknown name and a read after close', async () => {
+    await writeTensors('model.safetensors', { a: [1, 2, 3, 4] });
+    const checkpoint = await openCheckpoint(dir);
+    const error = await refusal(checkpoint.read('a', [2, 2]));
+    expect(error.reason).toBe('wrong-shape');
+    expect(error.message).toContain('[4]');
+    expect(error.message).toContain('[2, 2]');
+    expect(await refusal(checkpoint.read('nothing'))).toMatchObject({ reason: 'missing-tensor', tensor: 'nothing' });
+    await checkpoint.close();
+    await checkpoint.close();
+    expect(await refusal(checkpoint.read('a'))).toMatchObject({ reason: 'closed', tensor: 'a' });
+  });
+
+  it('says which file is missing or not JSON', async () => {
+    expect(await refusal(openCheckpoint(dir))).toMatchObject({
+      reason: 'not-found',
+      file: join(dir, 'model.safetensors'),
+    });
+    await writeFile(join(dir, 'config.json'), '{');
+    await expect(openCheckpoint(dir)).rejects.toMatchObject({
+      reason: 'bad-json',
+      message: expect.stringContaining(join(dir, 'config.json')),
+    });
+    await rm(join(dir, 'config.json'));
+    await expect(openCheckpoint(dir)).rejects.toBeInstanceOf(ModelError);
+  });
+});

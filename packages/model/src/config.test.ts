@@ -1,0 +1,159 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { moeLayers, parseModelConfig } from './config.ts';
+import { ModelError, type ModelErrorReason } from './errors.ts';
+
+const path = join(import.meta.dirname, '../../../models/tiny-stories/config.json');
+const tiny = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+
+/** The default model's config with some keys changed; undefined removes one. */
+function changed(changes: Record<string, unknown>): Record<string, unknown> {
+  const json: Record<string, unknown> = { ...tiny, ...changes };
+  for (const [key, value] of Object.entries(changes)) if (value === undefined) delete json[key];
+  return json;
+}
+
+function refusal(json: unknown): { reason: ModelErrorReason; key: string | undefined; message: string } {
+  try {
+    parseModelConfig(json, 'here/config.json');
+  } catch (error) {
+    if (error instanceof ModelError) return error;
+    throw error;
+  }
+  throw new Error('was accepted');
+}
+
+describe('parseModelConfig', () => {
+  it('reads the default model', () => {
+    const config = parseModelConfig(tiny);
+    expect(config).toMatchObject({ modelType: 'deepseek_v3', hiddenSize: 192, qLoraRank: 96, ropeTheta: 10000 });
+    expect(config.eosTokenIds).toEqual([0]);
+    expect(moeLayers(config)).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  it('takes the keys that DeepSeek-V3 publishes and inference ignores', () => {
+    const published = {
+      aux_loss_alpha: 0.001,
+      attention_dropout: 0.0,
+      auto_map: { AutoConfig: 'configuration_deepseek.DeepseekV3Config' },
+      initializer_range: 0.02,
+      pretraining_tp: 1,
+      seq_aux: true,
+      transformers_version: '4.33.1',
+    };
+    expect(parseModelConfig(changed(published))).toEqual(parseModelConfig(tiny));
+  });
+
+  it.each<[string, Record<string, unknown>, Record<string, unknown>]>([
+    ['a list of end tokens', { eos_token_id: [0, 3] }, { eosTokenIds: [0, 3] }],
+    ['queries without a latent', { q_lora_rank: null }, { qLoraRank: null }],
+    ['tied embeddings', { tie_word_embeddings: true }, { tieWordEmbeddings: true }],
+    ['no shared expert', { n_shared_experts: null }, { nSharedExperts: 0 }],
+    ['no MTP module', { num_nextn_predict_layers: undefined }, { numNextnPredictLayers: 0 }],
+    [
+      'rope_parameters',
+      { rope_theta: undefined, rope_parameters: { rope_type: 'default', rope_theta: 5000 } },
+      { ropeTheta: 5000 },
+    ],
+    ['head_dim as newer tools write it', { head_dim: 16, qk_head_dim: 48 }, { qkRopeHeadDim: 16 }],
+    ['one routing group', { n_group: 1, topk_group: 1 }, { nGroup: 1 }],
+    ['unknown keys that are off', { some_new_feature: false, another: null }, { hiddenSize: 192 }],
+  ])('reads %s', (_, changes, expected) => {
+    expect(parseModelConfig(changed(changes))).toMatchObject(expected);
+  });
+
+  it.each([
+    'vocab_size',
+    'hidden_size',
+    'intermediate_size',
+    'moe_intermediate_size',
+    'num_hidden_layers',
+    'first_k_dense_replace',
+    'num_attention_heads',
+    'q_lora_rank',
+    'kv_lora_rank',
+    'qk_nope_head_dim',
+    'qk_rope_head_dim',
+    'v_head_dim',
+    'n_routed_experts',
+    'n_shared_experts',
+    'num_experts_per_tok',
+    'n_group',
+    'topk_group',
+    'topk_method',
+    'scoring_func',
+    'norm_topk_prob',
+    'routed_scaling_factor',
+    'rope_theta',
+    'max_position_embeddings',
+    'rms_norm_eps',
+    'hidden_act',
+    'bos_token_id',
+    'eos_token_id',
+    'model_type',
+    'architectures',
+  ])('names %s when it is missing', (key) => {
+    const error = refusal(changed({ [key]: undefined }));
+    expect(error).toMatchObject({ reason: 'missing-key', key });
+    expect(error.message).toContain(`here/config.json: ${key} `);
+  });
+
+  it.each<[ModelErrorReason, string, Record<string, unknown>]>([
+    ['unknown-architecture', 'model_type', { model_type: 'llama' }],
+    ['unknown-architecture', 'model_type', { model_type: 'constructor' }],
+    ['unknown-architecture', 'model_type', { model_type: 3 }],
+    ['unknown-architecture', 'architectures', { architectures: ['DeepseekV2ForCausalLM'] }],
+    ['unknown-architecture', 'architectures', { architectures: [] }],
+    ['bad-value', 'hidden_size', { hidden_size: '192' }],
+    ['bad-value', 'hidden_size', { hidden_size: 0 }],
+    ['bad-value', 'hidden_size', { hidden_size: 191.5 }],
+    ['bad-value', 'vocab_size', { vocab_size: 1e12 }],
+    ['bad-value', 'num_hidden_layers', { num_hidden_layers: 1e6 }],
+    ['bad-value', 'n_routed_experts', { n_routed_experts: 65536 }],
+    ['bad-value', 'rms_norm_eps', { rms_norm_eps: -1 }],
+    ['bad-value', 'q_lora_rank', { q_lora_rank: 0 }],
+    ['bad-value', 'norm_topk_prob', { norm_topk_prob: 'yes' }],
+    ['bad-value', 'eos_token_id', { eos_token_id: [] }],
+    ['bad-value', 'eos_token_id', { eos_token_id: null }],
+    ['contradiction', 'n_group', { n_group: 5, topk_group: 3 }],
+    ['contradiction', 'n_group', { n_group: 32, topk_group: 8 }],
+    ['contradiction', 'topk_group', { topk_group: 9 }],
+    ['contradiction', 'num_experts_per_tok', { num_experts_per_tok: 13 }],
+    ['contradiction', 'num_local_experts', { num_local_experts: 8 }],
+    ['contradiction', 'first_k_dense_replace', { first_k_dense_replace: 7 }],
+    ['contradiction', 'qk_rope_head_dim', { qk_rope_head_dim: 15 }],
+    ['contradiction', 'num_key_value_heads', { num_key_value_heads: 2 }],
+    ['contradiction', 'head_dim', { head_dim: 64 }],
+    ['contradiction', 'qk_head_dim', { qk_head_dim: 64 }],
+    ['contradiction', 'moe_layer_freq', { moe_layer_freq: 4 }],
+    ['contradiction', 'bos_token_id', { bos_token_id: 2048 }],
+    ['contradiction', 'eos_token_id', { eos_token_id: [0, 2048] }],
+    ['contradiction', 'rope_theta', { rope_parameters: { rope_theta: 5000 } }],
+    ['unsupported', 'rope_parameters', { rope_parameters: { rope_type: 'yarn', factor: 40 } }],
+    ['unsupported', 'rope_scaling', { rope_scaling: { type: 'yarn', factor: 40 } }],
+    ['unsupported', 'rope_interleave', { rope_interleave: false }],
+    ['unsupported', 'quantization_config', { quantization_config: { quant_method: 'fp8' } }],
+    ['unsupported', 'attention_bias', { attention_bias: true }],
+    ['unsupported', 'mlp_bias', { mlp_bias: true }],
+    ['unsupported', 'hidden_act', { hidden_act: 'gelu' }],
+    ['unsupported', 'scoring_func', { scoring_func: 'softmax' }],
+    ['unsupported', 'topk_method', { topk_method: 'greedy' }],
+    ['unsupported', 'num_nextn_predict_layers', { num_nextn_predict_layers: 2 }],
+    ['unknown-key', 'sliding_window', { sliding_window: 4096 }],
+  ])('refuses (%s) by the name of %s: %j', (reason, key, changes) => {
+    const error = refusal(changed(changes));
+    expect(error).toMatchObject({ reason, key });
+    expect(error.message).toContain(key);
+  });
+
+  it.each([[null], [[]], ['text'], [7]])('refuses %j, which is no configuration', (json) => {
+    expect(refusal(json)).toMatchObject({ reason: 'bad-json' });
+  });
+
+  it('places MoE layers by first_k_dense_replace and moe_layer_freq', () => {
+    const every = parseModelConfig(changed({ moe_layer_freq: 2, num_nextn_predict_layers: 0 }));
+    expect(moeLayers(every)).toEqual([2, 4]);
+    expect(moeLayers(parseModelConfig(changed({ first_k_dense_replace: 6 })))).toEqual([]);
+  });
+});

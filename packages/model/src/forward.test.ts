@@ -1,0 +1,216 @@
+import { describe, expect, it } from 'vitest';
+import { parseModelConfig } from './config.ts';
+import type { ExpertDispatch, MoeCall } from './dispatch.ts';
+import { forward, type Model } from './forward.ts';
+import { LatentKvCache } from './latent-kv-cache.ts';
+import { linear, rmsNorm } from './math.ts';
+import { mla } from './mla.ts';
+import { forwardMtp } from './mtp.ts';
+import { ropeAngles, rotateInterleaved } from './rope.ts';
+import { loadDenseWeights, type TensorReader } from './weights.ts';
+
+/** Small and ragged, so that a mixed-up dimension shows. */
+const json = {
+  model_type: 'deepseek_v3',
+  architectures: ['DeepseekV3ForCausalLM'],
+  vocab_size: 11,
+  hidden_size: 10,
+  intermediate_size: 7,
+  moe_intermediate_size: 3,
+  num_hidden_layers: 2,
+  first_k_dense_replace: 1,
+  num_attention_heads: 3,
+  q_lora_rank: null,
+  kv_lora_rank: 5,
+  qk_nope_head_dim: 4,
+  qk_rope_head_dim: 6,
+  v_head_dim: 3,
+  n_routed_experts: 4,
+  n_shared_experts: null,
+  num_experts_per_tok: 2,
+  n_group: 1,
+  topk_group: 1,
+  topk_method: 'noaux_tc',
+  scoring_func: 'sigmoid',
+  norm_topk_prob: true,
+  routed_scaling_factor: 1,
+  rope_theta: 100,
+  max_position_embeddings: 96,
+  rms_norm_eps: 1e-5,
+  hidden_act: 'silu',
+  tie_word_embeddings: true,
+  num_nextn_predict_layers: 0,
+  bos_token_id: 0,
+  eos_token_id: 0,
+};
+const config = parseModelConfig(json);
+
+/** Reproducible weights for any name and shape; norms near 1. */
+const reader: TensorReader = {
+  has: () => true,
+  read: (name, shape = []) => {
+    const length = shape.reduce((a, b) => a * b, 1);
+    const seed = [...name].reduce((hash, char) => (hash * 31 + char.charCodeAt(0)) % 9973, 7);
+    const values = Float32Array.from(
+      { length },
+      (_, i) => Math.sin(seed + i * 12.9898) * 0.8 + (name.includes('norm') ? 1 : 0),
+    );
+    return Promise.resolve(values);
+  },
+};
+const model: Model = { config, weights: await loadDenseWeights(config, reader) };
+
+const noExperts: ExpertDispatch = {
+  dispatch: (call) => ({ combine: () => Promise.resolve(new Float32Array(call.x.length)) }),
+};
+const rowsOf = (cache: LatentKvCache, ids: number[], from = cache.length) =>
+  ids.map((tokenId, i) => ({ tokenId, position: from + i, cache, wantLogits: true }));
+
+describe('absorbed attention', () => {
+  it('agrees with the uncompressed form, over more than one chunk of the cache', async () => {
+    const numRows = 70;
+    const {
+      hiddenSize: d,
+      numAttentionHeads: heads,
+      kvLoraRank: rank,
+      qkNopeHeadDim: nope,
+      qkRopeHeadDim: rope,
+      vHeadDim: v,
+    } = config;
+    const x = await reader.read('x', [numRows, d]);
+    const cache = new LatentKvCache(config);
+    cache.append(numRows);
+    const positions = Array.from({ length: numRows }, (_, position) => position);
+    const angles = ropeAngles(positions, rope, config.ropeTheta);
+    const rows = positions.map((position) => ({ position, cache }));
+    const absorbed = mla(config, model.weights.layers[1]!.attention, x, rows, angles, 1);
+
+    const read = (name: string, shape: number[]) => reader.read(`model.layers.1.self_attn.${name}.weight`, shape);
+    const a = linear(x, await read('kv_a_proj_with_mqa', [rank + rope, d]), numRows, d, rank + rope);
+    const q = linear(x, await read('q_proj', [heads * (nope + rope), d]), numRows, d, heads * (nope + rope));
+    const kvB = await read('kv_b_proj', [heads * (nope + v), rank]);
+    const kvNorm = await read('kv_a_layernorm', [rank]);
+    const kv: Float32Array[] = [];
+    for (let t = 0; t < numRows; t++) {
+      const c = rmsNorm(a.slice(t * (rank + rope), t * (rank + rope) + rank), kvNorm, 1, 1e-6);
+      kv.push(linear(c, kvB, 1, rank, heads * (nope + v)));
+      rotateInterleaved(a, t * (rank + rope) + rank, angles, t);
+      for (let h = 0; h < heads; h++) rotateInterleaved(q, (t * heads + h) * (nope + rope) + nope, angles, t);
+    }
+    const out = new Float32Array(numRows * heads * v);
+    for (let r = 0; r < numRows; r++) {
+      for (let h = 0; h < heads; h++) {
+        const scores = positions.slice(0, r + 1).map((t) => {
+          let score = 0;
+          for (let i = 0; i < nope + rope; i++) {
+            const key = i < nope ? kv[t]![h * (nope + v) + i]! : a[t * (rank + rope) + rank + i - nope]!;
+            score += q[(r * heads + h) * (nope + rope) + i]! * key;
+          }
+          return Math.exp(score / Math.sqrt(nope + rope));
+        });
+        const sum = scores.reduce((x, y) => x + y);
+        for (let i = 0; i < v; i++) {
+          out[(r * heads + h) * v + i] = scores.reduce(
+            (o, e, t) => o + (e / sum) * kv[t]![h * (nope + v) + nope + i]!,
+            0,
+          );
+        }
+      }
+    }
+    const expected = linear(out, await read('o_proj', [d, heads * v]), numRows, heads * v, d);
+    for (const [i, value] of absorbed.entries()) expect(value).toBeCloseTo(expected[i]!, 4);
+  });
+});
+
+describe('forward', () => {
+  it('computes with tied embeddings, plain queries and no shared expert; logits only where wanted', async () => {
+    const cache = new LatentKvCache(config);
+    const rows = rowsOf(cache, [1, 2, 3]).map((row, i) => ({ ...row, wantLogits: i !== 1 }));
+    const { logits, hidden } = await forward(model, rows, noExperts);
+    expect(logits.map((row) => row?.length)).toEqual([11, undefined, 11]);
+    const last = hidden.subarray(2 * 10);
+    expect(logits[2]).toEqual(linear(last, model.weights.embedTokens, 1, 10, 11));
+    expect(cache.length).toBe(3);
+  });
+
+  it('hands the experts normalised rows and the gate’s choice, and adds what they return', async () => {
+    const calls: MoeCall[] = [];
+    const ones: ExpertDispatch = {
+      dispatch: (call) => {
+        calls.push(call);
+        return { combine: () => Promise.resolve(new Float32Array(call.x.length).fill(1)) };
+      },
+    };
+    const seen: number[] = [];
+    const ids = [4, 5];
+    const withOnes = await forward(model, rowsOf(new LatentKvCache(config), ids), ones, {
+      gate: (layer) => seen.push(layer),
+    });
+    const without = await forward(model, rowsOf(new LatentKvCache(config), ids), noExperts);
+    expect(seen).toEqual([1]);
+    expect(calls).toMatchObject([{ layer: 1, numRows: 2 }]);
+    expect(calls[0]!.topkIdx).toHaveLength(4);
+    expect(calls[0]!.topkWeights[0]! + calls[0]!.topkWeights[1]!).toBeCloseTo(1, 6);
+    expect(withOnes.hidden).not.toEqual(without.hidden);
+  });
+
+  it('leaves every cache as it was when the experts fail, so that the same call can be repeated', async () => {
+    const fresh = new LatentKvCache(config);
+    const begun = new LatentKvCache(config);
+    await forward(model, rowsOf(begun, [1, 2]), noExperts);
+    const failing: ExpertDispatch = {
+      dispatch: () => ({ combine: () => Promise.reject(new Error('all peers are gone')) }),
+    };
+    const rows = [...rowsOf(fresh, [3, 4]), ...rowsOf(begun, [5])];
+    await expect(forward(model, rows, failing)).rejects.toThrow('all peers are gone');
+    expect([fresh.length, fresh.allocatedBytes, begun.length]).toEqual([0, 0, 2]);
+    const again = await forward(model, rows, noExperts);
+    const clean = new LatentKvCache(config);
+    const { logits } = await forward(model, rowsOf(clean, [1, 2, 5]), noExperts);
+    expect(again.logits[2]).toEqual(logits[2]);
+  });
+
+  it('refuses a result of the wrong size', async () => {
+    const short: ExpertDispatch = { dispatch: () => ({ combine: () => Promise.resolve(new Float32Array(9)) }) };
+    await expect(forward(model, rowsOf(new LatentKvCache(config), [1]), short)).rejects.toThrow(
+      /layer 1: combine\(\) returned 9/,
+    );
+  });
+
+  it.each<[string, (cache: LatentKvCache) => ReturnType<typeof rowsOf>]>([
+    ['row 0: position 1', (cache) => rowsOf(cache, [1], 1)],
+    ['row 1: position 0', (cache) => [...rowsOf(cache, [1]), ...rowsOf(cache, [1])]],
+    ['row 1: position 2', (cache) => [...rowsOf(cache, [1]), ...rowsOf(cache, [1], 2)]],
+    ['row 0: token 11', (cache) => rowsOf(cache, [11])],
+    ['row 0: token -1', (cache) => rowsOf(cache, [-1])],
+    ['row 0: token 0.5', (cache) => rowsOf(cache, [0.5])],
+    ['row 96: position 96 is outside the context', (cache) => rowsOf(cache, Array(97).fill(1) as number[])],
+  ])('refuses %s before anything changes', async (named, rows) => {
+    const cache = new LatentKvCache(config);
+    await expect(forward(model, rows(cache), noExperts)).rejects.toThrow(named);
+    expect([cache.length, cache.allocatedBytes]).toEqual([0, 0]);
+  });
+
+  it('takes an empty batch', async () => {
+    expect(await forward(model, [], noExperts)).toEqual({ logits: [], hidden: new Float32Array(0) });
+  });
+});
+
+describe('forwardMtp', () => {
+  it('says so where the model has no such module', async () => {
+    await expect(forwardMtp(model, [], noExperts)).rejects.toThrow(/num_nextn_predict_layers is 0/);
+  });
+
+  it('leaves its cache as it was when the experts fail', async () => {
+    const withMtp = parseModelConfig({ ...json, num_nextn_predict_layers: 1 });
+    const weights = await loadDenseWeights(withMtp, reader);
+    const cache = new LatentKvCache(withMtp, 1);
+    const row = { hidden: new Float32Array(10).fill(0.5), nextTokenId: 3, position: 0, cache, wantLogits: true };
+    const failing: ExpertDispatch = { dispatch: () => ({ combine: () => Promise.reject(new Error('gone')) }) };
+    await expect(forwardMtp({ config: withMtp, weights }, [row], failing)).rejects.toThrow('gone');
+    expect(cache.length).toBe(0);
+    const { logits } = await forwardMtp({ config: withMtp, weights }, [row], noExperts);
+    expect(logits[0]).toHaveLength(11);
+    expect(cache.length).toBe(1);
+  });
+});

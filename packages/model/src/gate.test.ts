@@ -1,0 +1,117 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { noauxTcGate, noauxTcSelect } from './gate.ts';
+
+const config = {
+  nRoutedExperts: 8,
+  nGroup: 4,
+  topkGroup: 2,
+  numExpertsPerTok: 3,
+  normTopkProb: true,
+  routedScalingFactor: 1,
+};
+const noBias = new Float32Array(8);
+const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
+/** Inverse of the sigmoid, so that a test can state scores. */
+const logit = (s: number) => Math.log(s / (1 - s));
+
+function select(scores: number[], changes: Partial<typeof config> = {}, bias: Float32Array = noBias) {
+  const { topkIdx, topkWeights } = noauxTcSelect({ ...config, ...changes }, Float32Array.from(scores, logit), bias, 1);
+  return { experts: [...topkIdx], weights: [...topkWeights] };
+}
+
+describe('noaux_tc', () => {
+  it('scores a group by the sum of its best two, not by its best', () => {
+    // Group 0 holds the single best expert, groups 1 and 2 the best pairs.
+    const { experts } = select([0.9, 0.01, 0.5, 0.55, 0.6, 0.5, 0.1, 0.1]);
+    expect(experts).toEqual([4, 3, 2]);
+  });
+
+  it('leaves the other groups out even where every biased score within the kept ones is negative', () => {
+    const bias = new Float32Array(8).fill(-2);
+    const { experts } = select([0.9, 0.8, 0.7, 0.6, 0.1, 0.1, 0.1, 0.1], {}, bias);
+    expect(experts).toEqual([0, 1, 2]);
+  });
+
+  it('chooses by the biased score but weights by the unbiased one', () => {
+    const bias = Float32Array.of(0, 0, 0, 0, 0, 0, 1, 1);
+    const { experts, weights } = select([0.9, 0.8, 0.1, 0.1, 0.1, 0.1, 0.2, 0.3], {}, bias);
+    expect(experts).toEqual([7, 6, 0]);
+    const sum = 0.3 + 0.2 + 0.9;
+    for (const [i, s] of [0.3, 0.2, 0.9].entries()) expect(weights[i]).toBeCloseTo(s / sum, 6);
+  });
+
+  it('normalises only if asked, and scales either way', () => {
+    const scores = [0.9, 0.8, 0.7, 0.6, 0.1, 0.1, 0.1, 0.1];
+    const scaled = select(scores, { routedScalingFactor: 2.5 }).weights;
+    expect(scaled.reduce((a, b) => a + b)).toBeCloseTo(2.5, 6);
+    const plain = select(scores, { normTopkProb: false, routedScalingFactor: 2.5 }).weights;
+    for (const [i, s] of [0.9, 0.8, 0.7].entries()) expect(plain[i]).toBeCloseTo(2.5 * s, 6);
+  });
+
+  it('gives ties, among groups and among experts, to the lower index', () => {
+    expect(select(Array(8).fill(0.5)).experts).toEqual([0, 1, 2]);
+    const { experts } = select([0.1, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]);
+    expect(experts).toEqual([2, 3, 4]);
+  });
+
+  it('stays defined where all scores underflow', () => {
+    const { topkIdx, topkWeights } = noauxTcSelect(config, new Float32Array(8).fill(-1000), noBias, 1);
+    expect([...topkIdx]).toEqual([0, 1, 2]);
+    expect([...topkWeights]).toEqual([0, 0, 0]);
+  });
+
+  it('gives distinct experts of at most topkGroup groups, whatever the logits, NaN included', () => {
+    const value = fc.oneof(fc.float({ noNaN: false }), fc.constantFrom(Number.NaN, Number.POSITIVE_INFINITY, 0));
+    fc.assert(
+      fc.property(
+        fc.array(value, { minLength: 8, maxLength: 8 }),
+        fc.array(value, { minLength: 8, maxLength: 8 }),
+        (logits, bias) => {
+          const { topkIdx } = noauxTcSelect(config, Float32Array.from(logits), Float32Array.from(bias), 1);
+          expect(new Set(topkIdx).size).toBe(3);
+          expect(Math.max(...topkIdx)).toBeLessThan(8);
+          expect(new Set([...topkIdx].map((e) => Math.floor(e / 2))).size).toBeLessThanOrEqual(2);
+        },
+      ),
+    );
+  });
+
+  it('agrees with a plain sort over many random rows, and rows do not touch each other', () => {
+    const unit = fc.double({ min: -4, max: 4, noNaN: true });
+    fc.assert(
+      fc.property(
+        fc.array(unit, { minLength: 24, maxLength: 24 }),
+        fc.array(unit, { minLength: 8, maxLength: 8 }),
+        (logits, bias) => {
+          const f32 = Float32Array.from(logits);
+          const biases = Float32Array.from(bias);
+          const { topkIdx } = noauxTcSelect(config, f32, biases, 3);
+          for (let r = 0; r < 3; r++) {
+            const c = Float32Array.from({ length: 8 }, (_, e) => Math.fround(sigmoid(f32[r * 8 + e]!)) + biases[e]!);
+            const best = (list: number[], by: (i: number) => number, k: number) =>
+              [...list].sort((a, b) => by(b) - by(a) || a - b).slice(0, k);
+            const groups = best([0, 1, 2, 3], (g) => Math.fround(c[2 * g]! + c[2 * g + 1]!), 2);
+            const experts = best(
+              [0, 1, 2, 3, 4, 5, 6, 7].filter((e) => groups.includes(e >> 1)),
+              (e) => c[e]!,
+              3,
+            );
+            expect([...topkIdx.subarray(r * 3, r * 3 + 3)]).toEqual(experts);
+          }
+        },
+      ),
+    );
+  });
+
+  it('computes the logits from hidden states', () => {
+    const weight = Float32Array.from({ length: 16 }, (_, i) => (i % 2 === 0 ? i / 2 : 0)); // expert e scores e × x[0]
+    const { topkIdx } = noauxTcGate(
+      { ...config, hiddenSize: 2 },
+      { weight, bias: noBias },
+      Float32Array.of(1, 9, -1, 9),
+      2,
+    );
+    expect([...topkIdx]).toEqual([7, 6, 5, 0, 1, 2]);
+  });
+});
