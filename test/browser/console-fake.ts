@@ -38,6 +38,8 @@ export class FakeCoordinator {
   story: Story = 'whole';
   layers: readonly number[] = [1, 2, 3, 4, 5];
   tokenDelayMs = 2;
+  /** An answer goes on after its third token once this is settled. */
+  afterThird: Promise<void> = Promise.resolve();
   onCommand: (command: Command) => CommandReply = () => ({ ok: true });
   events: ConsoleEvent[] = [];
   snapshot: ConsoleSnapshot;
@@ -142,6 +144,7 @@ export class FakeCoordinator {
         return;
       }
       response.write(event({ choices: [{ index: 0, text: token.text }], shoal: { tokens: [token] } }));
+      if (i === 2) await this.afterThird;
       await new Promise((resolve) => setTimeout(resolve, this.tokenDelayMs));
     }
     response.write(event({ choices: [{ index: 0, text: '', finish_reason: 'length' }] }));

@@ -76,7 +76,7 @@ export function EventLog({ events }: { events: ConsoleEvent[] }) {
       {found.length === 0 ? (
         <p class="muted empty">{events.length === 0 ? 'Nothing has happened yet.' : 'No event fits this filter.'}</p>
       ) : (
-        <div class="log" role="region" aria-labelledby="events-title" tabIndex={0}>
+        <div class="log" role="group" aria-labelledby="events-title" tabIndex={0}>
           <EventRows events={found.slice(-ROWS_SHOWN)} />
           {found.length > ROWS_SHOWN && (
             <p class="muted">

@@ -60,7 +60,7 @@ export function Peers(props: { now: ConsoleSnapshot; events: ConsoleEvent[]; cel
             : 'No tab is connected. The coordinator answers by itself, more slowly; open the donor page to lend it a GPU.'}
         </p>
       ) : (
-        <div class="table-scroll" role="region" aria-labelledby="peers-title" tabIndex={0}>
+        <div class="table-scroll" role="group" aria-labelledby="peers-title" tabIndex={0}>
           <table class="peers" role="table">
             <thead role="rowgroup">
               <tr role="row">

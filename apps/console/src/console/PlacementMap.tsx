@@ -92,7 +92,7 @@ export function PlacementMap({ placement, onPick }: { placement: PlacementView; 
       </p>
       <details>
         <summary>The same as a table, layer by layer</summary>
-        <div class="table-scroll" role="region" aria-label="Placement by layer" tabIndex={0}>
+        <div class="table-scroll" role="group" aria-label="Placement by layer" tabIndex={0}>
           <table>
             <thead>
               <tr>

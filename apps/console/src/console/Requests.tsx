@@ -13,7 +13,7 @@ export function Requests({ requests, queued }: { requests: RequestView[]; queued
         {formatNumber(queued)} in the queue.
       </p>
       {requests.length > 0 && (
-        <div class="table-scroll" role="region" aria-labelledby="requests-title" tabIndex={0}>
+        <div class="table-scroll" role="group" aria-labelledby="requests-title" tabIndex={0}>
           <table>
             <thead>
               <tr>

@@ -108,12 +108,13 @@ export function PlaygroundPage() {
           </div>
         </div>
         <p class="actions">
+          {/* Keys, because one reused element would turn into a submit button within the click that stops. */}
           {running ? (
-            <button type="button" class="primary" onClick={stop}>
+            <button key="stop" type="button" class="primary" onClick={stop}>
               Stop
             </button>
           ) : (
-            <button type="submit" class="primary">
+            <button key="write" type="submit" class="primary">
               Write
             </button>
           )}

@@ -26,7 +26,7 @@ export function Snippets({ body }: { body: CompletionBody }) {
         <span role="status">{said.value}</span>
       </p>
       {shown.value && (
-        <pre role="region" tabIndex={0} aria-label={`The request in ${shown.value}`}>
+        <pre role="group" tabIndex={0} aria-label={`The request in ${shown.value}`}>
           {snippet(shown.value, location.origin, body)}
         </pre>
       )}

@@ -28,7 +28,7 @@ export function TokenDetail({ token, number, count }: { token: TokenTrace; numbe
           {formatMs(lapMsOf(token))}
         </span>
       </h3>
-      <div class="table-scroll" role="region" aria-labelledby="token-title" tabIndex={0}>
+      <div class="table-scroll" role="group" aria-labelledby="token-title" tabIndex={0}>
         <table>
           <thead>
             <tr>

@@ -60,10 +60,18 @@ export async function complete(body: CompletionBody): Promise<void> {
   const control = new AbortController();
   abort = control;
   let current: Run = { ...fresh, prompt: body.prompt, startedMs: performance.now() };
-  const show = (change: Partial<Run>): void => {
-    current = { ...current, ...change };
+  let frame = 0;
+  const publish = (): void => {
+    cancelAnimationFrame(frame);
+    frame = 0;
     // A run that was replaced by a newer one has nothing to say any more.
     if (abort === control) run.value = current;
+  };
+  const show = (change: Partial<Run>): void => {
+    current = { ...current, ...change };
+    if (current.state !== 'running' || run.value?.state !== 'running') publish();
+    // However fast tokens come, the page is drawn once a frame.
+    else if (frame === 0) frame = requestAnimationFrame(publish);
   };
   show({});
   let silent = false;

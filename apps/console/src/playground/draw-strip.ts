@@ -31,23 +31,23 @@ export function drawLine(
   if (!span) return;
   const brush = makeBrush(context, scale);
   const rowPx = rowHeight(scale.layers.length);
-  drawGutter(context, scale, rowPx);
+  drawGutter(brush, scale, rowPx);
   for (let i = span.start; i < span.end; i++) {
     const token = tokens[i];
     if (!token) continue;
     const [x, width] = [layout.x[i] ?? 0, layout.columnPx[i] ?? 0];
-    drawWord(context, token.text, x, width, i === selected);
+    drawWord(brush, token.text, x, width, i === selected);
     token.laps.forEach((lap) => {
       const row = scale.layers.indexOf(lap.layer);
       if (row >= 0) drawCell(brush, lap, x, WORD_PX + row * rowPx, width - COLUMN_GAP_PX, rowPx - gapOf(rowPx));
     });
     const top = WORD_PX + scale.layers.length * rowPx + 2;
     const bar = Math.min(1, lapMsOf(token) / scale.fullMs) * (TIME_PX - 4);
-    context.fillStyle = colourToken(i === selected ? 'text' : 'faint');
+    context.fillStyle = i === selected ? brush.text : brush.faint;
     context.fillRect(x, top, width - COLUMN_GAP_PX, Math.max(1, bar));
   }
   if (selected !== null && selected >= span.start && selected < span.end) {
-    context.strokeStyle = colourToken('text');
+    context.strokeStyle = brush.text;
     context.lineWidth = 2;
     const height = WORD_PX + scale.layers.length * rowPx;
     context.beginPath();
@@ -56,9 +56,9 @@ export function drawLine(
   }
 }
 
-function drawGutter(context: CanvasRenderingContext2D, scale: StripScale, rowPx: number): void {
+function drawGutter({ context, muted }: Brush, scale: StripScale, rowPx: number): void {
   context.font = LABEL_FONT;
-  context.fillStyle = colourToken('muted');
+  context.fillStyle = muted;
   context.textAlign = 'right';
   context.textBaseline = 'middle';
   const every = Math.ceil(12 / rowPx);
@@ -68,14 +68,15 @@ function drawGutter(context: CanvasRenderingContext2D, scale: StripScale, rowPx:
   context.fillText('ms', GUTTER_PX - 8, WORD_PX + scale.layers.length * rowPx + TIME_PX / 2);
 }
 
-function drawWord(context: CanvasRenderingContext2D, text: string, x: number, width: number, selected: boolean): void {
+function drawWord(brush: Brush, text: string, x: number, width: number, selected: boolean): void {
+  const { context } = brush;
   const shown = visibleText(text);
   context.save();
   context.beginPath();
   context.rect(x, 0, width, WORD_PX);
   context.clip();
   context.font = WORD_FONT;
-  context.fillStyle = colourToken(selected || shown === text.trim() ? 'text' : 'muted');
+  context.fillStyle = selected || shown === text.trim() ? brush.text : brush.muted;
   context.textAlign = 'left';
   context.textBaseline = 'middle';
   // A token that begins a word stands off from the one before it, as in print.
@@ -84,15 +85,27 @@ function drawWord(context: CanvasRenderingContext2D, text: string, x: number, wi
   context.restore();
 }
 
+/** Colours looked up once a drawing: each look-up makes the browser settle the page's styles. */
 interface Brush {
   context: CanvasRenderingContext2D;
   scheme: Scheme;
   surface: string;
+  text: string;
+  muted: string;
+  faint: string;
   hatch: CanvasPattern | string;
 }
 
 function makeBrush(context: CanvasRenderingContext2D, scale: StripScale): Brush {
-  return { context, scheme: scale.scheme, surface: colourToken('surface'), hatch: hatchPattern(context) };
+  return {
+    context,
+    scheme: scale.scheme,
+    surface: colourToken('surface'),
+    text: colourToken('text'),
+    muted: colourToken('muted'),
+    faint: colourToken('faint'),
+    hatch: hatchPattern(context),
+  };
 }
 
 /** Diagonal lines for what the coordinator did itself: seen as different without any colour. */

@@ -1,0 +1,258 @@
+import { readFile } from 'node:fs/promises';
+import type { Browser, Page } from 'playwright';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { accessFaults, eventually, launch, openPage, overflowPx } from './console-browser.ts';
+import { buildPages, FakeCoordinator } from './console-fake.ts';
+import { makeEvents, makeSnapshot, peerIds } from './console-fake-data.ts';
+
+let browser: Browser;
+let pages: string;
+let fake: FakeCoordinator;
+let page: Page;
+let faults: string[];
+
+beforeAll(async () => {
+  pages = await buildPages();
+  browser = await launch();
+});
+afterAll(async () => browser?.close());
+beforeEach(async () => {
+  fake = new FakeCoordinator(pages, makeSnapshot());
+  fake.events = makeEvents();
+  await fake.start();
+  ({ page, faults } = await openPage(browser, fake.url));
+});
+afterEach(async () => {
+  await page.context().close();
+  await fake.stop();
+  expect(faults).toEqual([]);
+});
+
+const signIn = async (): Promise<void> => {
+  await page.goto(`${fake.url}/console#token=${fake.token}`);
+  await page.locator('.verdict').waitFor();
+};
+const rowIds = (): Promise<string[]> => page.locator('.peers .disclose .id').allTextContents();
+
+describe('signing in', () => {
+  it('says that a wrong token is wrong, and why, and takes the right one', async () => {
+    await page.goto(`${fake.url}/console`);
+    await page.getByLabel('Admin token').fill('wrong');
+    await page.keyboard.press('Enter');
+    await eventually(() => page.getByRole('alert').textContent()).toContain('It is not the admin token.');
+    await page.getByLabel('Admin token').fill(fake.token);
+    await page.getByRole('button', { name: 'Open the console' }).click();
+    await page.locator('.verdict').waitFor();
+    await page.reload();
+    await page.locator('.verdict').waitFor();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.reload();
+    await page.getByLabel('Admin token').waitFor();
+  });
+
+  it('takes the token out of the address bar', async () => {
+    await signIn();
+    expect(page.url()).toBe(`${fake.url}/console`);
+    expect(await page.evaluate(() => localStorage.length)).toBe(0);
+  });
+});
+
+describe('the verdict', () => {
+  it('says how things stand and links to what needs attention', async () => {
+    await signIn();
+    const verdict = page.locator('.verdict');
+    expect(await verdict.locator('.verdict-text').textContent()).toBe(fake.snapshot.verdict.text);
+    expect(await verdict.locator('.tile dd').allTextContents()).toEqual(['21.4', '2', '6']);
+    expect(await verdict.getByRole('link').getAttribute('href')).toBe('#map');
+    const calm = makeSnapshot();
+    fake.show({
+      ...calm,
+      verdict: { state: 'serving', text: 'Serving.' },
+      flow: { ...calm.flow, tokensPerSecond: 3.25 },
+    });
+    await eventually(() => verdict.textContent()).toContain('Nothing needs your attention');
+    expect(await verdict.locator('.tile dd').first().textContent()).toBe('3.25');
+    expect(await page.title()).toBe('● Console · Shoal');
+  });
+
+  it('says dash and why for what is not measured', async () => {
+    await signIn();
+    const compute = page.locator('.stack-legend div', { hasText: 'compute' });
+    expect(await compute.locator('.nothing').getAttribute('title')).toContain('Not measured');
+  });
+});
+
+describe('tabs', () => {
+  it('sorts by a column and turns round', async () => {
+    await signIn();
+    const heading = page.getByRole('columnheader', { name: 'Rows/s' });
+    await heading.getByRole('button').click();
+    expect(await heading.getAttribute('aria-sort')).toBe('descending');
+    const fastest = [...fake.snapshot.peers].sort((a, b) => b.rowsPerSecond - a.rowsPerSecond)[0];
+    expect((await rowIds())[0]).toBe(fastest?.peerId);
+    await heading.getByRole('button').press('Enter');
+    expect(await heading.getAttribute('aria-sort')).toBe('ascending');
+    expect((await rowIds()).at(-1)).toBe(fastest?.peerId);
+    expect(await page.locator('.peers th[aria-sort="ascending"], .peers th[aria-sort="descending"]').count()).toBe(1);
+  });
+
+  it('drains a tab and tells what came of it', async () => {
+    await signIn();
+    await page.getByRole('button', { name: peerIds[4] ?? '' }).click();
+    const panel = page.locator('.peer-panel');
+    expect(await panel.locator('.events').textContent()).toContain('missed its deadline in layer 4');
+    expect(await panel.locator('.chart').getAttribute('aria-label')).toContain('between');
+    await panel.getByRole('button', { name: 'Drain' }).click();
+    await eventually(() => page.locator('#peers .status-line').textContent()).toContain('p-Vd58 is draining');
+    expect(fake.commands).toEqual([{ command: 'drain', peerId: 'p-Vd58' }]);
+  });
+
+  it('removes a tab only after asking, and shows a refusal', async () => {
+    await signIn();
+    fake.onCommand = () => ({ ok: false, message: 'This tab left a moment ago.' });
+    await page.getByRole('button', { name: peerIds[0] ?? '' }).click();
+    await page.getByRole('button', { name: 'Remove…' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Keep' }).click();
+    expect(fake.commands).toEqual([]);
+    await page.getByRole('button', { name: 'Remove…' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
+    await eventually(() => page.locator('#peers .status-line').textContent()).toContain('This tab left a moment ago.');
+    expect(fake.commands).toEqual([{ command: 'remove', peerId: 'p-7Kq2' }]);
+  });
+
+  it('survives a swarm without tabs', async () => {
+    const empty = makeSnapshot();
+    fake.snapshot = {
+      ...empty,
+      peers: [],
+      requests: [],
+      placement: {
+        ...empty.placement,
+        peerIds: [],
+        replicas: empty.placement.replicas.map((row) => row.map(() => 0)),
+        holders: empty.placement.holders.map((row) => row.map(() => [])),
+      },
+      flow: { ...empty.flow, tabShare: null, lapsPerToken: null, bytesPerToken: null },
+    };
+    await signIn();
+    expect(await page.locator('#peers').textContent()).toContain('No tab is connected');
+    expect(await page.locator('#map-summary').textContent()).toContain('No expert is on any tab');
+    expect(await accessFaults(page)).toEqual([]);
+  });
+});
+
+describe.each([
+  [5, 32],
+  [58, 256],
+])('the map of %i × %i', (layers, experts) => {
+  it('names the tabs of a cell, filters the table by it, and works by keyboard', async () => {
+    fake.snapshot = makeSnapshot(layers, experts);
+    await signIn();
+    expect(await page.locator('#map-summary').textContent()).toContain(`${layers} layers of ${experts} experts`);
+    const map = page.getByRole('application');
+    await map.focus();
+    for (const key of ['ArrowDown', 'ArrowRight', 'ArrowRight', 'ArrowRight']) await map.press(key);
+    const readout = page.locator('.readout');
+    const holders = (fake.snapshot.placement.holders[1]?.[3] ?? []).map((index) => peerIds[index]);
+    await eventually(() => readout.textContent()).toContain(`Layer 2, expert 3: ${holders.length} replica`);
+    for (const id of holders) expect(await readout.textContent()).toContain(id);
+    await map.press('Enter');
+    await eventually(async () => (await rowIds()).sort()).toEqual([...holders].sort());
+    await page.getByRole('button', { name: 'Show all' }).click();
+    expect((await rowIds()).length).toBe(6);
+    await map.press('End');
+    await eventually(() => readout.textContent()).toContain(`expert ${experts - 1}:`);
+  });
+
+  it('answers to the mouse, outlines the uncovered and fits its window', async () => {
+    fake.snapshot = makeSnapshot(layers, experts);
+    await signIn();
+    const canvas = page.locator('.map canvas');
+    await canvas.scrollIntoViewIfNeeded();
+    const ink = await canvas.evaluate((node: HTMLCanvasElement) => {
+      const data = node.getContext('2d')?.getImageData(0, 0, node.width, node.height).data ?? [];
+      let trouble = 0;
+      for (let i = 0; i < data.length; i += 4) {
+        // --trouble in the light scheme, as drawn without blending.
+        if (data[i] === 0xc2 && data[i + 1] === 0x32 && data[i + 2] === 0x1f) trouble += 1;
+      }
+      return trouble;
+    });
+    expect(ink).toBeGreaterThan(4 * 8);
+    const box = await canvas.boundingBox();
+    await page.mouse.move((box?.x ?? 0) + 40, (box?.y ?? 0) + 22);
+    await eventually(() => page.locator('.readout').textContent()).toContain('Layer 1, expert');
+    await page.getByLabel('load').check();
+    expect(await page.getByRole('list', { name: 'Colours' }).textContent()).toContain('rows/s');
+    await page.mouse.click((box?.x ?? 0) + 40, (box?.y ?? 0) + 22);
+    await page.getByRole('button', { name: 'Show all' }).waitFor();
+    for (const width of [360, 1280, 2560]) {
+      await page.setViewportSize({ width, height: 900 });
+      await eventually(() => overflowPx(page)).toBeLessThanOrEqual(0);
+    }
+  });
+});
+
+describe('events', () => {
+  it('filters by level, kind and words, and shows news as it comes', async () => {
+    await signIn();
+    const rows = page.locator('#events .events li');
+    expect(await rows.count()).toBe(7);
+    await page.getByLabel('Level').selectOption('warning');
+    expect(await rows.count()).toBe(2);
+    await page.getByLabel('Kind').selectOption('lap');
+    expect(await rows.count()).toBe(1);
+    await page.getByLabel('Words').fill('MATCHES NOTHING');
+    expect(await page.locator('#events').textContent()).toContain('No event fits this filter');
+    await page.getByLabel('Words').fill('12 rows');
+    fake.tell({ seq: 99, timeMs: Date.UTC(2026, 0, 5, 11), level: 'warning', kind: 'lap', text: 'Another 12 rows.' });
+    await eventually(() => rows.count()).toBe(2);
+    expect(await rows.first().textContent()).toContain('Another 12 rows.');
+  });
+
+  it('exports what the filter shows', async () => {
+    await signIn();
+    await page.getByLabel('Level').selectOption('error');
+    const [csv] = await Promise.all([
+      page.waitForEvent('download'),
+      page.getByRole('button', { name: 'Export CSV' }).click(),
+    ]);
+    const text = await readFile(await csv.path(), 'utf8');
+    expect(csv.suggestedFilename()).toBe('shoal-events.csv');
+    expect(text.trim().split('\r\n').length).toBe(2);
+    const [json] = await Promise.all([
+      page.waitForEvent('download'),
+      page.getByRole('button', { name: 'Export JSON' }).click(),
+    ]);
+    expect(JSON.parse(await readFile(await json.path(), 'utf8'))).toEqual([makeEvents()[4]]);
+  });
+});
+
+it('says that the coordinator is lost, greys the figures, and recovers by itself', async () => {
+  await signIn();
+  await fake.stop();
+  await eventually(() => page.getByRole('alert').textContent()).toMatch(/Lost the coordinator .* ago, retrying/);
+  expect(await page.locator('.console.stale').count()).toBe(1);
+  expect(await accessFaults(page)).toEqual([]);
+  expect(await page.title()).toContain('Lost');
+  await fake.start();
+  await eventually(() => page.locator('.console.stale').count()).toBe(0);
+  expect(await page.locator('#events .events li').count()).toBe(7);
+});
+
+describe.each(['light', 'dark'] as const)('for everyone, %s', (colorScheme) => {
+  it.each([360, 1280, 2560])('at %i px', async (width) => {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    await page.setViewportSize({ width, height: 900 });
+    await page.goto(`${fake.url}/console`);
+    await page.getByLabel('Admin token').waitFor();
+    expect(await accessFaults(page)).toEqual([]);
+    await page.getByLabel('Admin token').fill(fake.token);
+    await page.keyboard.press('Enter');
+    await page.locator('.verdict').waitFor();
+    await page.getByRole('button', { name: peerIds[0] ?? '' }).click();
+    await page.getByText('The same as a table').click();
+    expect(await accessFaults(page)).toEqual([]);
+    expect(await overflowPx(page)).toBeLessThanOrEqual(0);
+  });
+});
