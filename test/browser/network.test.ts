@@ -1,0 +1,183 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import OpenAI from 'openai';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Core } from '../../coordinator/src/index.ts';
+import { answer } from '../integration/answers.ts';
+import { GOLDEN, MIN_MARGIN } from '../integration/golden.ts';
+import { until } from '../integration/virtual-donor.ts';
+import { ADMIN_TOKEN, Network } from './network.ts';
+
+/** At each position of prompt and text, what the model would say next, by teacher forcing. */
+async function choices(core: Core, ids: readonly number[]): Promise<{ best: number; logprob: number }[]> {
+  const { events } = await answer(core, ids, { maxTokens: 0, promptLogprobs: true, topLogprobs: 1 });
+  const prompt = events.find((event) => event.type === 'prompt-logprobs');
+  return prompt!.tokens.slice(1).map((token) => ({ best: token.topLogprobs[0]!.tokenId, logprob: token.logprob! }));
+}
+
+async function metric(url: string, line: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const found = text.split('\n').find((candidate) => candidate.startsWith(`${line} `));
+  if (found === undefined) throw new Error(`/metrics has no ${line}`);
+  return Number(found.split(' ').at(-1));
+}
+
+/** The held-out stories, one document each. */
+function heldOut(): string[] {
+  const text = readFileSync(join(import.meta.dirname, '../golden/fixtures/held-out.txt'), 'utf8');
+  return text
+    .split('<|endoftext|>')
+    .map((story) => story.trim())
+    .filter(Boolean);
+}
+
+async function perplexity(network: Network): Promise<number> {
+  const { coordinator } = network;
+  let sum = 0;
+  let count = 0;
+  for (const story of heldOut()) {
+    const ids = coordinator.tokenizer.encodePrompt(story).slice(0, coordinator.engine.maxContext);
+    for (const { logprob } of await choices(coordinator, ids)) {
+      sum -= logprob;
+      count++;
+    }
+  }
+  return Math.exp(sum / count);
+}
+
+describe('four tabs, f16', () => {
+  let network: Network;
+
+  beforeAll(async () => {
+    network = await Network.start();
+    await network.join(4);
+  });
+  afterAll(() => network.stop());
+
+  it('choose the golden token wherever the margin allows a promise', async () => {
+    for (const { prompt_ids: prompt, greedy_ids: greedy, margin_to_second: margins } of GOLDEN) {
+      const said = await choices(network.coordinator, [...prompt, ...greedy]);
+      for (const [i, id] of greedy.entries()) {
+        if (margins[i]! >= MIN_MARGIN) expect({ i, id: said[prompt.length - 1 + i]!.best }).toEqual({ i, id });
+      }
+    }
+    expect(network.coordinator.dispatcher.localAssignments).toBe(0);
+  });
+
+  it('write a story for the openai client, in a stream, all of its expert work done by tabs', async () => {
+    const client = new OpenAI({ baseURL: `${network.coordinator.url}/v1`, apiKey: 'none' });
+    const stream = await client.completions.create({
+      model: 'tiny-stories',
+      prompt: GOLDEN[3]!.prompt,
+      max_tokens: 48,
+      temperature: 0,
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    let text = '';
+    let tokens = 0;
+    for await (const chunk of stream) {
+      text += chunk.choices[0]?.text ?? '';
+      tokens = chunk.usage?.completion_tokens ?? tokens;
+    }
+    expect(text).toBe(network.coordinator.tokenizer.decode(GOLDEN[3]!.greedy_ids));
+    expect(tokens).toBe(48);
+    expect(await metric(network.coordinator.url, 'shoal_expert_rows_total{by="coordinator"}')).toBe(0);
+    expect(await metric(network.coordinator.url, 'shoal_expert_rows_total{by="tab"}')).toBeGreaterThan(0);
+    expect(network.tabs.flatMap((tab) => tab.errors)).toEqual([]);
+  });
+
+  it('serve eight streams at once, each token for token as it would be alone', async () => {
+    const { coordinator } = network;
+    const requests = GOLDEN.map(({ prompt_ids: prompt }, i) => ({
+      prompt,
+      options: { seed: 40 + i, temperature: 0.8, topP: 0.95, maxTokens: 16 + 4 * i },
+    }));
+    const alone: number[][] = [];
+    for (const { prompt, options } of requests) alone.push((await answer(coordinator, prompt, options)).ids);
+    const passes = coordinator.engine.passes;
+    const together = await Promise.all(requests.map(({ prompt, options }) => answer(coordinator, prompt, options)));
+    expect(together.map(({ ids }) => ids)).toEqual(alone);
+    // They did run together: the longest alone sets the number of passes, not the sum.
+    expect(coordinator.engine.passes - passes).toBeLessThan(alone.reduce((sum, ids) => sum + ids.length, 0) / 3);
+  });
+
+  it('has q8 tabs within 1 % of its perplexity', async () => {
+    const f16 = await perplexity(network);
+    const other = await Network.start({ quant: 'q8', replicas: 1 });
+    try {
+      await other.join(2);
+      const q8 = await perplexity(other);
+      expect(other.coordinator.dispatcher.localAssignments).toBe(0);
+      expect(Math.abs(q8 / f16 - 1)).toBeLessThan(0.01);
+    } finally {
+      await other.stop();
+    }
+  });
+});
+
+describe('tabs that come and go', () => {
+  let network: Network;
+
+  afterEach(() => network.stop());
+
+  it('finish the same answers when one crashes, then all, then two new ones join', async () => {
+    network = await Network.start();
+    const tabs = await network.join(4);
+    const cases = [GOLDEN[3]!, GOLDEN[6]!];
+    let tokens = 0;
+    const shocks = new Map<number, () => Promise<unknown>>([
+      [10, () => network.crash(tabs[0]!)],
+      [30, () => Promise.all(tabs.slice(1).map((tab) => network.crash(tab)))],
+      [50, () => network.join(2)],
+    ]);
+    const answers = await Promise.all(
+      cases.map(({ prompt_ids: prompt }) =>
+        answer(network.coordinator, prompt, { onToken: async () => void (await shocks.get(++tokens)?.()) }),
+      ),
+    );
+    expect(answers.map(({ ids }) => ids)).toEqual(cases.map(({ greedy_ids: greedy }) => greedy));
+
+    const { coordinator } = network;
+    await network.settle(2);
+    expect(coordinator.swarm.departed).toBe(4);
+    expect(await metric(coordinator.url, 'shoal_peers_departed_total')).toBe(4);
+    expect(await metric(coordinator.url, 'shoal_peers_joined_total')).toBe(6);
+    expect(await metric(coordinator.url, 'shoal_expert_rows_total{by="coordinator"}')).toBeGreaterThan(0);
+    await expectConsoleTells(network, 'vanished');
+  });
+
+  it('reload without downloading a shard twice', async () => {
+    network = await Network.start({ replicas: 1 });
+    const [tab] = await network.join(1);
+    const { coordinator } = network;
+    const downloads = await metric(coordinator.url, 'shoal_shard_downloads_total');
+    expect(downloads).toBe(160);
+    const first = coordinator.swarm.peers[0]!.peerId;
+    await tab!.page.reload();
+    await until(
+      'the tab to be back',
+      () => {
+        const [peer] = coordinator.swarm.peers;
+        return peer !== undefined && peer.peerId !== first && peer.settled && coordinator.swarm.uncovered() === 0;
+      },
+      60_000,
+    );
+    expect(await metric(coordinator.url, 'shoal_shard_downloads_total')).toBe(downloads);
+    const { ids } = await answer(coordinator, GOLDEN[6]!.prompt_ids);
+    expect(ids).toEqual(GOLDEN[6]!.greedy_ids);
+    expect(coordinator.dispatcher.localAssignments).toBe(0);
+  });
+});
+
+async function expectConsoleTells(network: Network, word: string): Promise<void> {
+  const context = await network.browser.browser.newContext();
+  const page = await context.newPage();
+  await page.goto(`${network.coordinator.url}/console#token=${ADMIN_TOKEN}`);
+  await page.getByText(word).first().waitFor();
+  await page
+    .getByText(/every expert has a place on 2 tabs/)
+    .first()
+    .waitFor();
+  await context.close();
+}

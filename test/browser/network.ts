@@ -1,0 +1,78 @@
+import { type Coordinator, startCoordinator } from '../../coordinator/src/index.ts';
+import { DonorBrowser, type DonorTab } from '../../tools/browser/donor-tabs.ts';
+import { CACHE_DIR, TINY_STORIES } from '../integration/golden.ts';
+import { covered, until } from '../integration/virtual-donor.ts';
+
+export const ADMIN_TOKEN = 'test-admin-token';
+const PLEDGE_MIB = 64;
+/** Software WebGPU compiles and tests on the cores that everything else runs on. */
+const JOIN_TIMEOUT_MS = 120_000;
+
+/** A real coordinator on a free port, and real tabs in a real Chromium. */
+export class Network {
+  readonly coordinator: Coordinator;
+  readonly browser: DonorBrowser;
+  tabs: DonorTab[] = [];
+
+  private constructor(coordinator: Coordinator, browser: DonorBrowser) {
+    this.coordinator = coordinator;
+    this.browser = browser;
+  }
+
+  static async start(options: { quant?: 'f16' | 'q8'; replicas?: number } = {}): Promise<Network> {
+    const coordinator = await startCoordinator({
+      modelDir: TINY_STORIES,
+      host: '127.0.0.1',
+      port: 0,
+      quant: options.quant ?? 'f16',
+      cacheDir: CACHE_DIR,
+      replicas: options.replicas ?? 2,
+      adminToken: ADMIN_TOKEN,
+      iceServers: [],
+      drainTimeoutMs: 1000,
+      logLevel: 'silent',
+    });
+    return new Network(coordinator, await DonorBrowser.launch());
+  }
+
+  /** Open tabs, and wait until they hold and serve what the plan wants of them. */
+  async join(count: number): Promise<DonorTab[]> {
+    const opened = await Promise.all(
+      Array.from({ length: count }, () => this.browser.open(this.coordinator.url, PLEDGE_MIB)),
+    );
+    this.tabs.push(...opened);
+    await this.settle(this.tabs.length);
+    return opened;
+  }
+
+  async settle(tabs: number): Promise<void> {
+    const { swarm, events } = this.coordinator;
+    try {
+      await until(
+        `${tabs} tabs to serve every expert`,
+        () => swarm.peers.length === tabs && covered(this.coordinator),
+        JOIN_TIMEOUT_MS,
+      );
+    } catch (error) {
+      const log = events
+        .all()
+        .slice(-15)
+        .map((event) => event.text);
+      const errors = this.tabs.flatMap((tab) => tab.errors);
+      throw new Error(`${(error as Error).message}\n${log.join('\n')}\n${errors.join('\n')}`, { cause: error });
+    }
+  }
+
+  /** The tab's process dies, as when it runs out of memory: no goodbye, no unload. */
+  async crash(tab: DonorTab): Promise<void> {
+    const crashed = tab.page.waitForEvent('crash');
+    tab.page.goto('chrome://crash').catch(() => {});
+    await crashed;
+    this.tabs = this.tabs.filter((other) => other !== tab);
+  }
+
+  async stop(): Promise<void> {
+    await this.browser.close();
+    await this.coordinator.close();
+  }
+}

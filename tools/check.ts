@@ -1,0 +1,20 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+
+/** What CI checks besides the tests; the first failure ends it. */
+const STEPS = [
+  ['types', 'typescript/bin/tsc', '--noEmit'],
+  ['lint', 'oxlint/bin/oxlint', '--deny-warnings'],
+  ['format', 'prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'],
+] as const;
+
+const root = join(import.meta.dirname, '..');
+for (const [name, script, ...args] of STEPS) {
+  process.stderr.write(`check: ${name}\n`);
+  const { status } = spawnSync(process.execPath, [join(root, 'node_modules', script), ...args], { cwd: root, stdio: 'inherit' });
+  if (status !== 0) {
+    process.stderr.write(`check: ${name} failed\n`);
+    process.exit(status ?? 1);
+  }
+}
+process.stderr.write('check: all good\n');

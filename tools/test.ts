@@ -1,0 +1,46 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** One after the other: a browser's frames should not wait for the unit tests on a machine of two cores. */
+const PROJECTS = ['unit', 'integration', 'browser'];
+
+interface Counts {
+  numPassedTests: number;
+  numFailedTests: number;
+  numPendingTests: number;
+  success: boolean;
+}
+
+const root = join(import.meta.dirname, '..');
+const folder = mkdtempSync(join(tmpdir(), 'shoal-test-'));
+const args = process.argv.slice(2);
+const total = { passed: 0, failed: 0, skipped: 0 };
+let ok = true;
+
+for (const project of PROJECTS) {
+  const file = join(folder, `${project}.json`);
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
+  // Filters may fit only some of the projects; without any, a project in which nothing ran has failed.
+  const filters = args.length > 0 ? ['--passWithNoTests', ...args] : [];
+  const vitest = join(root, 'node_modules/vitest/vitest.mjs');
+  const { status } = spawnSync(process.execPath, [vitest, 'run', '--project', project, ...reporters, ...filters], {
+    cwd: root,
+    stdio: 'inherit',
+  });
+  if (status !== 0) ok = false;
+  if (!existsSync(file)) continue;
+  const counts = JSON.parse(readFileSync(file, 'utf8')) as Counts;
+  total.passed += counts.numPassedTests;
+  total.failed += counts.numFailedTests;
+  total.skipped += counts.numPendingTests;
+  if (!counts.success) ok = false;
+}
+rmSync(folder, { recursive: true, force: true });
+if (total.skipped > 0) {
+  process.stdout.write(`${total.skipped} tests were skipped: Shoal's tests run or fail.\n`);
+  ok = false;
+}
+process.stdout.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
+process.exitCode = ok && total.passed > 0 ? 0 : 1;
