@@ -29,7 +29,7 @@ export function relayChannel(channel: RTCDataChannel, port: MessagePort): void {
     if (message.type === 'close') channel.close();
     else if (message.type === 'threshold') channel.bufferedAmountLowThreshold = message.bytes;
     else if (channel.readyState === 'open') {
-      channel.send(message.data);
+      channel.send(new Uint8Array(message.data));
       post({ type: 'sent', bytes: message.data.byteLength, bufferedAmount: channel.bufferedAmount });
     }
   };

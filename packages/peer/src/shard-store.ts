@@ -82,12 +82,14 @@ export class ShardStore {
   /** Download, verify and keep one shard. Throws a ShardError once retries are used up, or `cancelled` on abort. */
   async download(sha256: string, observer: ShardDownloadObserver, signal: AbortSignal): Promise<Uint8Array> {
     const flight = this.#inFlight.get(sha256) ?? this.#launch(sha256);
-    flight.observers.add(observer);
+    // An object of its own for each call, since two callers may pass the same.
+    const member = { onBytes: (bytes: number) => observer.onBytes(bytes) };
+    flight.observers.add(member);
     if (flight.receivedBytes > 0) observer.onBytes(flight.receivedBytes);
     try {
       return await untilAborted(flight.bytes, signal, sha256);
     } finally {
-      flight.observers.delete(observer);
+      flight.observers.delete(member);
       if (flight.observers.size === 0) {
         flight.controller.abort();
         this.#forget(flight);

@@ -1,0 +1,189 @@
+import { createReferenceBackend, KernelError, type ExpertBackend, type ExpertLap } from '@shoal/kernels';
+import { encodeDispatch, encodeF16, encodeRefuse } from '@shoal/protocol';
+import { memoryLinkPair } from '@shoal/transport';
+import { assert, asyncProperty, nat, tuple } from 'fast-check';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { ExpertRunner, MAX_LAPS_QUEUED, MAX_LAPS_RUNNING } from './expert-runner.ts';
+import { LapAsker, makeLap, makeShards, nmseOf, SHAPE } from './peer-testing.ts';
+
+let reference: ExpertBackend;
+let backend: ExpertBackend;
+let runner: ExpertRunner;
+let asker: LapAsker;
+let links: ReturnType<typeof memoryLinkPair>;
+let closed: string[];
+
+beforeEach(async () => {
+  const { refs, bytesOf, reference: wholeModel } = await makeShards([1, 2], 4);
+  reference = wholeModel;
+  backend = createReferenceBackend(SHAPE);
+  for (const { layer, expert, sha256 } of refs) await backend.load(layer, expert, bytesOf.get(sha256)!);
+  closed = [];
+  runner = new ExpertRunner({
+    holds: (layer, expert) => backend.has(layer, expert),
+    onLinkClosed: (reason) => closed.push(reason),
+  });
+  runner.setBackend(backend);
+  runner.epoch = 5;
+  links = memoryLinkPair();
+  runner.attach(links.b);
+  asker = new LapAsker(links.a);
+});
+
+/** A backend whose laps finish when the test says so. */
+function heldBackend(): { backend: ExpertBackend; started: number[]; release: () => void } {
+  const gates: (() => void)[] = [];
+  const started: number[] = [];
+  const held: ExpertBackend = Object.assign(Object.create(backend) as ExpertBackend, {
+    run: async (lap: ExpertLap) => {
+      started.push(started.length);
+      await new Promise<void>((resolve) => gates.push(resolve));
+      return backend.run(lap);
+    },
+    shape: SHAPE,
+  });
+  const release = () => {
+    for (const open of gates.splice(0)) open();
+  };
+  return { backend: held, started, release };
+}
+
+const turn = () => new Promise((resolve) => setTimeout(resolve, 5));
+
+describe('laps', () => {
+  it('are answered with what the reference computes', async () => {
+    const laps = [makeLap(1, [0, 3]), makeLap(2, [1], 40), makeLap(2, [2, 3, 0], 1)];
+    const answers = await Promise.all(laps.map((lap) => asker.ask(lap, 5)));
+    for (const [i, lap] of laps.entries()) expect(await nmseOf(answers[i]!, lap, reference)).toBeLessThan(1e-6);
+    expect(runner.counters).toMatchObject({ laps: 3, rows: 44, refused: 0, malformed: 0 });
+    expect(answers[0]!.combine!.computeUs).toBeGreaterThan(0);
+  });
+
+  it('run a few at a time; what waits behind them says how long it has waited', async () => {
+    const held = heldBackend();
+    runner.setBackend(held.backend);
+    const asked = Array.from({ length: MAX_LAPS_RUNNING + 2 }, () => asker.ask(makeLap(1, [0]), 5));
+    await turn();
+    expect(held.started.length).toBe(MAX_LAPS_RUNNING);
+    held.release();
+    await Promise.all(asked.slice(0, MAX_LAPS_RUNNING));
+    await turn();
+    held.release();
+    const last = await asked.at(-1)!;
+    expect(last.combine!.queueUs).toBeGreaterThanOrEqual(4000);
+  });
+
+  it('beyond the queue are refused as busy, and the others answered', async () => {
+    const held = heldBackend();
+    runner.setBackend(held.backend);
+    const room = MAX_LAPS_RUNNING + MAX_LAPS_QUEUED;
+    const asked = Array.from({ length: room + 3 }, () => asker.ask(makeLap(1, [0]), 5));
+    const overflow = await Promise.all(asked.slice(room));
+    expect(overflow.map((answer) => answer.refusal)).toEqual(['busy', 'busy', 'busy']);
+    const releasing = setInterval(held.release, 1);
+    const answers = await Promise.all(asked.slice(0, room));
+    clearInterval(releasing);
+    expect(answers.every((answer) => answer.combine)).toBe(true);
+  });
+});
+
+describe('refusals', () => {
+  it('of experts that are not held: stale if the lap is of an older placement', async () => {
+    expect((await asker.ask(makeLap(1, [0, 9]), 5)).refusal).toBe('unknown-expert');
+    expect((await asker.ask(makeLap(7, [0]), 6)).refusal).toBe('unknown-expert');
+    expect((await asker.ask(makeLap(1, [0, 9]), 4)).refusal).toBe('stale-epoch');
+    // An old lap for experts that are still here does no harm.
+    expect((await asker.ask(makeLap(1, [0]), 4)).combine).toBeDefined();
+  });
+
+  it('while paused, of what waits as well as of what comes; what runs is answered', async () => {
+    const held = heldBackend();
+    runner.setBackend(held.backend);
+    const asked = Array.from({ length: MAX_LAPS_RUNNING + 1 }, () => asker.ask(makeLap(1, [0]), 5));
+    await turn();
+    runner.setPaused(true);
+    expect((await asked.at(-1)!).refusal).toBe('paused');
+    expect((await asker.ask(makeLap(1, [0]), 5)).refusal).toBe('paused');
+    held.release();
+    expect((await asked[0]!).combine).toBeDefined();
+    runner.setPaused(false);
+    const after = asker.ask(makeLap(1, [0]), 5);
+    await turn();
+    held.release();
+    expect((await after).combine).toBeDefined();
+  });
+
+  it('without a device', async () => {
+    runner.setBackend(undefined, true);
+    expect((await asker.ask(makeLap(1, [0]), 5)).refusal).toBe('device-lost');
+    runner.setBackend(undefined);
+    expect((await asker.ask(makeLap(1, [0]), 5)).refusal).toBe('unknown-layer');
+  });
+
+  it.each([
+    [new KernelError('device-lost', 'gone'), 'device-lost'],
+    [new KernelError('not-loaded', 'gone'), 'unknown-expert'],
+    [new KernelError('bad-lap', 'odd'), 'bad-frame'],
+    [new Error('a bug'), 'failed'],
+  ])('after %s of the backend', async (error, refusal) => {
+    runner.setBackend(Object.assign(Object.create(backend), { shape: SHAPE, run: () => Promise.reject(error) }));
+    expect((await asker.ask(makeLap(1, [0]), 5)).refusal).toBe(refusal);
+  });
+
+  it('of a sum that f16 cannot hold', async () => {
+    const lap = makeLap(1, [0]);
+    lap.rows = encodeF16(new Float32Array(lap.rows.length).fill(60_000));
+    lap.weights.fill(1e6);
+    expect((await asker.ask(lap, 5)).refusal).toBe('failed');
+  });
+});
+
+describe('malformed frames', () => {
+  it('are refused where a lap can be told, counted in any case, and do no further harm', async () => {
+    const good = encodeDispatch({ lapId: 9, epoch: 5, hiddenSize: SHAPE.hiddenSize, ...makeLap(1, [0]) });
+    expect((await asker.sendRaw(good.slice(0, -1), 9)).refusal).toBe('bad-frame');
+    expect((await asker.sendRaw(encodeRefuse({ lapId: 10, reason: 'busy' }), 10)).refusal).toBe('bad-frame');
+    const wide = makeLap(1, [0]);
+    wide.rows = new Uint16Array(3 * 2 * SHAPE.hiddenSize);
+    const otherModel = encodeDispatch({ lapId: 11, epoch: 5, hiddenSize: 2 * SHAPE.hiddenSize, ...wide });
+    expect((await asker.sendRaw(otherModel, 11)).refusal).toBe('bad-frame');
+    await links.a.send(new Uint8Array(3));
+    await links.a.send(new Uint8Array(64).fill(255));
+    const answer = await asker.ask(makeLap(1, [0]), 5);
+    expect(answer.combine).toBeDefined();
+    expect(runner.counters.malformed).toBe(5);
+  });
+
+  it('of any bytes at all', async () => {
+    const base = encodeDispatch({ lapId: 1, epoch: 5, hiddenSize: SHAPE.hiddenSize, ...makeLap(1, [0]) });
+    // Any change at any place, within the limits of a link.
+    const mutation = tuple(nat(base.length - 1), nat(255), nat(base.length - 1));
+    const sink = memoryLinkPair();
+    runner.attach(sink.b);
+    await assert(
+      asyncProperty(mutation, async ([at, value, cut]) => {
+        const frame = base.slice();
+        frame[at] = value;
+        await sink.a.send(value % 2 ? frame : frame.slice(0, cut + 1));
+      }),
+      { numRuns: 300 },
+    );
+    // Each frame is either run, refused, or not even a lap of anything (and then only counted).
+    const accountedFor = () => {
+      const { laps, refused, malformed } = runner.counters;
+      return laps + refused + malformed;
+    };
+    await expect.poll(accountedFor).toBeGreaterThanOrEqual(300);
+    await runner.drained();
+    expect(sink.b.state).toBe('open');
+  });
+});
+
+it('tells when its link has gone, and answers on the next one', async () => {
+  links.wire.die('abrupt');
+  await turn();
+  expect(closed).toEqual(['failed']);
+  const next = memoryLinkPair();
+  runner.attach(next.b);
+  expect((await new LapAsker(next.a).ask(makeLap(2, [1]), 5)).combine).toBeDefined();
+});
