@@ -2,6 +2,9 @@ import type { FastifyInstance } from 'fastify';
 import type { z } from 'zod';
 import { ApiError } from './errors.ts';
 
+/** The deepest valid body has five levels (a text part of a message's content). V8 takes 0.4 s for 1 MiB of brackets. */
+const MAX_NESTING = 32;
+
 /** JSON as UTF-8 and nothing else. Keys that could reach a prototype are refused, here and nowhere later. */
 export function registerJsonBody(app: FastifyInstance): void {
   const parseText = app.getDefaultJsonParser('error', 'error');
@@ -19,6 +22,10 @@ export function registerJsonBody(app: FastifyInstance): void {
       done(ApiError.invalid(null, 'The request body is empty; send a JSON object.', 'invalid_json'));
       return;
     }
+    if (nestsDeeperThan(MAX_NESTING, body as Buffer)) {
+      done(ApiError.invalid(null, `The request body nests deeper than ${MAX_NESTING} levels.`, 'invalid_json'));
+      return;
+    }
     // Parsers quote what they could not read, so their messages go no further.
     parseText(request, text, (error, value) => {
       if (error) done(ApiError.invalid(null, 'The request body is not valid JSON.', 'invalid_json'));
@@ -33,3 +40,22 @@ export function parseBody<T>(schema: z.ZodType<T>, body: unknown): T {
   if (!result.success) throw ApiError.fromZod(result.error);
   return result.data;
 }
+
+/** Counts brackets outside strings, in one pass over the bytes; what is no JSON is left for the parser to refuse. */
+function nestsDeeperThan(limit: number, json: Buffer): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let at = 0; at < json.length; at++) {
+    const byte = json[at];
+    if (inString) {
+      if (byte === BACKSLASH) at++;
+      else if (byte === QUOTE) inString = false;
+    } else if (byte === QUOTE) inString = true;
+    else if (byte === OPEN_ARRAY || byte === OPEN_OBJECT) {
+      if (++depth > limit) return true;
+    } else if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT) depth--;
+  }
+  return false;
+}
+
+const [QUOTE, BACKSLASH, OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = Buffer.from('"\\[]{}');

@@ -1,4 +1,4 @@
-import type { Server } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /**
@@ -6,12 +6,12 @@ import type { Socket } from 'node:net';
  * sent a request nor those that become idle later, and would wait out their timeouts.
  */
 export class Connections {
-  readonly #answers = new Map<Socket, number>();
+  readonly #answers = new Map<Socket, Set<ServerResponse>>();
   #closing = false;
 
   constructor(server: Server) {
     server.on('connection', (socket: Socket) => {
-      this.#answers.set(socket, 0);
+      this.#answers.set(socket, new Set());
       socket.once('close', () => this.#answers.delete(socket));
     });
   }
@@ -20,30 +20,27 @@ export class Connections {
     return this.#closing;
   }
 
+  /** True from an answer's first byte to its last: nothing else may then be written to the connection. */
   isAnswering(socket: Socket): boolean {
-    return (this.#answers.get(socket) ?? 0) > 0;
+    return [...(this.#answers.get(socket) ?? [])].some((response) => response.headersSent);
   }
 
-  begin(socket: Socket): void {
-    this.#count(socket, 1);
+  begin(socket: Socket, response: ServerResponse): void {
+    // Requests that were injected have no connection and are not counted.
+    this.#answers.get(socket)?.add(response);
   }
 
-  end(socket: Socket): void {
-    this.#count(socket, -1);
-    if (this.#closing && !this.isAnswering(socket)) socket.destroySoon();
+  end(socket: Socket, response: ServerResponse): void {
+    const answers = this.#answers.get(socket);
+    answers?.delete(response);
+    if (this.#closing && answers?.size === 0) socket.destroySoon();
   }
 
   /** Answers that are on their way are finished, then their connections closed too. */
   close(): void {
     this.#closing = true;
     for (const [socket, answers] of this.#answers) {
-      if (answers === 0) socket.destroy();
+      if (answers.size === 0) socket.destroy();
     }
-  }
-
-  /** Requests that were injected without a connection are not counted. */
-  #count(socket: Socket, change: number): void {
-    const answers = this.#answers.get(socket);
-    if (answers !== undefined) this.#answers.set(socket, answers + change);
   }
 }

@@ -41,6 +41,10 @@ export function registerEdge(app: FastifyInstance, deps: EdgeDeps): void {
       reply.header('connection', 'close');
       throw ApiError.draining();
     }
+    // Node would refuse this without a body.
+    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
+      throw ApiError.invalid(null, 'HTTP/1.1 requests name their Host.', 'invalid_http');
+    }
     if (request.method === 'OPTIONS' && /^\/(v1|shards)\//.test(path)) return reply.code(204).send();
     // Decided before any body is read.
     if (isUnmatched(request)) throw unmatched(request.method, path);
@@ -66,10 +70,10 @@ function observeEnd(
   connections: Connections,
 ): void {
   const { socket } = request.raw;
-  connections.begin(socket);
+  connections.begin(socket, reply.raw);
   const startedMs = performance.now();
   reply.raw.once('close', () => {
-    connections.end(socket);
+    connections.end(socket, reply.raw);
     // The route's pattern and not the URL: a query string may hold anything, a prompt included.
     const route = routeOf(request);
     const method = request.is404 ? 'other' : request.method;

@@ -155,6 +155,16 @@ function fromFramework(thrown: unknown): ApiError | undefined {
     case 'FST_ERR_MAX_PARAM_LENGTH':
       return new ApiError(404, 'A part of the URL is too long to name anything here.', { code: 'unknown_url' });
     default:
+      break;
+  }
+  switch ('statusCode' in thrown ? thrown.statusCode : undefined) {
+    case 400:
+      return ApiError.invalid(null, 'The request is not valid.', 'invalid_request');
+    // The file server's: a path that leaves the pages' folder names nothing here.
+    case 403:
+    case 404:
+      return ApiError.unknownRoute();
+    default:
       return undefined;
   }
 }

@@ -19,7 +19,7 @@ import { chatShape, completionShape } from './shape.ts';
 import { registerShards } from './shards.ts';
 
 /** How often Node looks for connections past their header or request timeout. */
-const CONNECTION_CHECK_MS = 5_000;
+const MAX_CONNECTION_CHECK_MS = 5_000;
 /** Chunks of 10 hex digits, as OpenAI's fingerprints have. */
 const FINGERPRINT_DIGITS = 10;
 
@@ -60,7 +60,11 @@ function createApp(deps: HttpDeps, limits: HttpLimits): FastifyInstance {
     routerOptions: { maxParamLength: limits.paramChars },
     return503OnClosing: false,
     forceCloseConnections: 'idle',
-    http: { maxHeaderSize: limits.headerBytes, connectionsCheckingInterval: CONNECTION_CHECK_MS },
+    http: {
+      requireHostHeader: false,
+      maxHeaderSize: limits.headerBytes,
+      connectionsCheckingInterval: Math.min(MAX_CONNECTION_CHECK_MS, limits.headersTimeoutMs),
+    },
     frameworkErrors: (error, request, reply) => sendError(error, request, reply),
     // `edge.ts` listens for these itself, knowing the connections.
     clientErrorHandler: () => {},

@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { HttpDeps } from './deps.ts';
 import { ApiError } from './errors.ts';
@@ -24,7 +25,8 @@ export function registerShards(app: FastifyInstance, shard: HttpDeps['shard'], m
       .type('application/octet-stream');
     if (request.headers['if-none-match']?.includes(`"${sha256}"`)) return reply.code(304).send();
     reply.header('content-length', entry.bytes);
-    if (request.method === 'HEAD') return reply.send();
+    // An empty stream, so that Fastify does not replace the length by that of an empty body.
+    if (request.method === 'HEAD') return reply.send(Readable.from([]));
 
     const file = await open(entry.path, 'r');
     reply.raw.once('finish', () => {

@@ -1,0 +1,279 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { EngineError } from '../../coordinator/src/engine/contract.ts';
+import type { HttpDeps } from '../../coordinator/src/http/index.ts';
+import { startServer, until, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
+
+let server: TestServer;
+afterEach(() => server.app.close());
+
+async function start(deps: Partial<HttpDeps> = {}) {
+  server = await startServer({ script: () => ({ ids: [97, 98] }) }, deps);
+  return (path: string, init?: RequestInit) => fetch(server.url + path, init);
+}
+
+const json = (body: object): RequestInit => ({
+  method: 'POST',
+  headers: { 'content-type': 'application/json' },
+  body: JSON.stringify({ model: 'fake-model', prompt: 'A', ...body }),
+});
+
+describe('pages', () => {
+  function builtPages() {
+    const root = mkdtempSync(join(tmpdir(), 'shoal-pages-'));
+    for (const [name, assets] of [
+      ['donor', 'assets'],
+      ['console', 'console-assets'],
+    ] as const) {
+      mkdirSync(join(root, name, assets), { recursive: true });
+      writeFileSync(join(root, name, 'index.html'), `<p>${name}</p>`);
+      writeFileSync(join(root, name, assets, `${name}-4f2a.js`), '1');
+    }
+    writeFileSync(join(root, 'secret.txt'), 'secret');
+    return { donor: join(root, 'donor'), console: join(root, 'console') };
+  }
+
+  it('serves the donor page, and the console under both of its names', async () => {
+    const get = await start({ staticRoots: builtPages() });
+    expect(await (await get('/')).text()).toBe('<p>donor</p>');
+    for (const path of ['/console', '/console/peers/3', '/playground']) {
+      const page = await get(path);
+      expect(await page.text(), path).toBe('<p>console</p>');
+      expect(page.headers.get('cache-control')).toBe('no-cache');
+    }
+    for (const path of ['/assets/donor-4f2a.js', '/console-assets/console-4f2a.js']) {
+      const asset = await get(path);
+      expect(asset.status, path).toBe(200);
+      expect(asset.headers.get('cache-control')).toContain('immutable');
+      expect(asset.headers.get('content-type')).toContain('javascript');
+    }
+    expect((await get('/assets/none.js')).status).toBe(404);
+    expect((await get('/v1/none')).status).toBe(404);
+  });
+
+  it('sends the security headers with everything', async () => {
+    const get = await start({ staticRoots: builtPages() });
+    for (const path of ['/', '/console', '/docs/', '/assets/none.js', '/v1/models', '/healthz']) {
+      const { headers } = await get(path);
+      expect(headers.get('content-security-policy'), path).toContain("frame-ancestors 'none'");
+      expect(headers.get('content-security-policy'), path).not.toContain('unsafe-eval');
+      expect(headers.get('x-content-type-options')).toBe('nosniff');
+      expect(headers.get('cross-origin-opener-policy')).toBe('same-origin');
+      expect(headers.get('cross-origin-embedder-policy')).toBe('require-corp');
+    }
+  });
+
+  it('says what is missing where pages were not built', async () => {
+    const get = await start();
+    const page = await get('/');
+    expect(page.status).toBe(404);
+    expect(await page.json()).toMatchObject({ error: { code: 'unknown_url' } });
+  });
+});
+
+describe('shards', () => {
+  it('sends immutable bytes and counts them', async () => {
+    const bytes = Buffer.from(Array.from({ length: 100_000 }, (_, i) => i % 251));
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    const path = join(mkdtempSync(join(tmpdir(), 'shoal-shard-')), 'shard');
+    writeFileSync(path, bytes);
+    const get = await start({ shard: (name) => (name === sha256 ? { path, bytes: bytes.length } : undefined) });
+
+    const shard = await get(`/shards/${sha256}`);
+    expect(Buffer.from(await shard.arrayBuffer()).equals(bytes)).toBe(true);
+    expect(Object.fromEntries(shard.headers)).toMatchObject({
+      'cache-control': 'public, max-age=31536000, immutable',
+      'content-type': 'application/octet-stream',
+      'content-length': '100000',
+      etag: `"${sha256}"`,
+      'access-control-allow-origin': '*',
+    });
+    const again = await get(`/shards/${sha256}`, { headers: { 'if-none-match': `"${sha256}"` } });
+    expect(again.status).toBe(304);
+    expect((await get(`/shards/${sha256}`, { method: 'HEAD' })).headers.get('content-length')).toBe('100000');
+    expect((await get(`/shards/${sha256.toUpperCase()}`)).status).toBe(404);
+    expect((await get(`/shards/${'0'.repeat(64)}`)).status).toBe(404);
+
+    const metrics = await (await get('/metrics')).text();
+    expect(metrics).toContain('shoal_shard_downloads_total 1');
+    expect(metrics).toContain('shoal_shard_bytes_total 100000');
+    expect(metrics).toContain('shoal_http_request_seconds_count{route="/shards/:sha256",method="GET",status="404"} 2');
+  });
+});
+
+describe('health and documents', () => {
+  it('tells up from ready', async () => {
+    let ready = true;
+    const get = await start({ readiness: () => ({ ready, detail: { tabs: 3, uncoveredExperts: 7 } }) });
+    expect(await (await get('/healthz')).json()).toMatchObject({ status: 'up' });
+    expect(await (await get('/readyz')).json()).toEqual({ ready: true, tabs: 3, uncoveredExperts: 7 });
+    ready = false;
+    expect((await get('/readyz')).status).toBe(503);
+    expect((await get('/healthz')).status).toBe(200);
+  });
+
+  it('documents every route that it has', async () => {
+    const get = await start();
+    const document = (await (await get('/openapi.json')).json()) as { openapi: string; paths: Record<string, object> };
+    expect(document.openapi).toBe('3.1.0');
+    const served = Object.entries(document.paths).map(([path, methods]) => [path, Object.keys(methods)]);
+    expect(Object.fromEntries(served)).toEqual({
+      '/v1/models': ['get'],
+      '/v1/models/{model}': ['get'],
+      '/v1/completions': ['post'],
+      '/v1/chat/completions': ['post'],
+      '/shards/{sha256}': ['get'],
+      '/healthz': ['get'],
+      '/readyz': ['get'],
+      '/metrics': ['get'],
+      '/openapi.json': ['get'],
+    });
+    const text = JSON.stringify(document);
+    for (const [, name] of text.matchAll(/#\/components\/schemas\/(\w+)/g)) {
+      expect(document).toHaveProperty(['components', 'schemas', name!]);
+    }
+    const page = await (await get('/docs')).text();
+    for (const [, asset] of page.matchAll(/(?:src|href)="([^"]+)"/g)) {
+      expect(asset).toMatch(/^[./]/);
+      expect((await get(new URL(asset!, `${server.url}/docs`).pathname)).status, asset).toBe(200);
+    }
+  });
+
+  it('answers its own documented examples', async () => {
+    const get = await start();
+    const document = JSON.parse(await (await get('/openapi.json')).text());
+    for (const path of ['/v1/completions', '/v1/chat/completions']) {
+      const { examples } = document.paths[path].post.requestBody.content['application/json'];
+      for (const [name, { value }] of Object.entries<{ value: object }>(examples)) {
+        const response = await get(path, { ...json({}), body: JSON.stringify(value) });
+        expect(response.status, `${path} ${name}`).toBe(200);
+        await response.text();
+      }
+    }
+  });
+});
+
+describe('methods, types and origins', () => {
+  it('answers 405 with Allow, and 415', async () => {
+    const get = await start();
+    const wrong = await get('/v1/completions');
+    expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);
+    expect(await wrong.json()).toMatchObject({ error: { type: 'invalid_request_error', code: 'method_not_allowed' } });
+    expect((await get('/v1/models', { method: 'DELETE' })).headers.get('allow')).toBe('GET');
+    const typed = await get('/v1/completions', { method: 'POST', body: '{}' });
+    expect(typed.status).toBe(415);
+  });
+
+  it('lets pages of any origin call the API, without credentials', async () => {
+    const get = await start();
+    const preflight = await get('/v1/chat/completions', {
+      method: 'OPTIONS',
+      headers: {
+        origin: 'https://page.example',
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': 'authorization,x-stainless-os',
+      },
+    });
+    expect(preflight.status).toBe(204);
+    expect(preflight.headers.get('access-control-allow-origin')).toBe('*');
+    expect(preflight.headers.get('access-control-allow-headers')).toBe('authorization,x-stainless-os');
+    expect(preflight.headers.get('access-control-allow-credentials')).toBeNull();
+    expect((await get('/v1/completions', json({}))).headers.get('access-control-allow-origin')).toBe('*');
+    const stream = await get('/v1/completions', json({ stream: true }));
+    expect(stream.headers.get('access-control-allow-origin')).toBe('*');
+    await stream.text();
+    expect((await get('/healthz')).headers.get('access-control-allow-origin')).toBeNull();
+  });
+
+  it('narrows the origins where it is told to', async () => {
+    const get = await start({ corsOrigins: ['https://mine.example'] });
+    const allowed = async (origin: string) =>
+      (await get('/v1/models', { headers: { origin } })).headers.get('access-control-allow-origin');
+    expect(await allowed('https://mine.example')).toBe('https://mine.example');
+    expect(await allowed('https://other.example')).toBeNull();
+  });
+});
+
+describe('slow things', () => {
+  async function startSlow(ids: number[], tokenDelayMs: number, deps: Partial<HttpDeps>, slots = 64) {
+    server = await startServer({ script: () => ({ ids, tokenDelayMs }), slots, maxContext: 1_000_000 }, deps);
+  }
+  const body = (extra: object) => JSON.stringify({ model: 'fake-model', prompt: 'A', ...extra });
+  function rawPost(text: string) {
+    const socket = connect(server.port, '127.0.0.1');
+    socket.on('error', () => {});
+    socket.write(
+      `POST /v1/completions HTTP/1.1\r\nhost: s\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`,
+    );
+    return socket;
+  }
+
+  it('sends comments while a stream waits in the queue', async () => {
+    await startSlow([97], 300, { limits: { sseKeepAliveMs: 20 } }, 1);
+    const first = fetch(`${server.url}/v1/completions`, json({}));
+    await until(() => server.engine.live === 1);
+    const queued = await (await fetch(`${server.url}/v1/completions`, json({ stream: true }))).text();
+    expect(queued).toMatch(/^: keep-alive\n\n/);
+    expect(queued).toMatch(/data: \[DONE\]\n\n$/);
+    await (await first).text();
+  });
+
+  it('cuts a stream whose reader takes nothing, and frees its generation', async () => {
+    await startSlow(
+      Array.from({ length: 900_000 }, () => 97),
+      0,
+      { limits: { stallMs: 100 } },
+    );
+    const socket = rawPost(body({ stream: true, max_tokens: 900_000 }));
+    await new Promise((resolve) => socket.once('data', resolve));
+    socket.pause();
+    expect(server.engine.live).toBe(1);
+    await until(() => server.engine.live === 0);
+    expect(await server.registry.metrics()).toContain('shoal_http_stalled_readers_total 1');
+    socket.destroy();
+  });
+
+  it('ends answers at their deadline, as a 504 or an error event', async () => {
+    await startSlow(
+      Array.from({ length: 1000 }, () => 97),
+      20,
+      { limits: { answerDeadlineMs: 100 } },
+    );
+    const whole = await fetch(`${server.url}/v1/completions`, json({ max_tokens: 1000 }));
+    expect(whole.status).toBe(504);
+    expect(await whole.json()).toMatchObject({ error: { code: 'timeout' } });
+    const stream = await fetch(`${server.url}/v1/completions`, json({ max_tokens: 1000, stream: true }));
+    const text = await stream.text();
+    expect(text).toContain('"code":"timeout"');
+    expect(text).not.toContain('[DONE]');
+    await until(() => server.engine.live === 0);
+  });
+
+  it('refuses headers that do not arrive in time', async () => {
+    await startSlow([97], 0, { limits: { headersTimeoutMs: 50 } });
+    const socket = connect(server.port, '127.0.0.1');
+    socket.write('POST /v1/completions HTTP/1.1\r\nhost: s\r\n');
+    const received: Buffer[] = [];
+    socket.on('data', (chunk) => received.push(chunk));
+    await new Promise((resolve) => socket.once('close', resolve));
+    expect(Buffer.concat(received).toString()).toMatch(/^HTTP\/1\.1 408 [^]*"code":"request_timeout"/);
+  });
+
+  it('tells streams of a shutdown with an error event, then closes', async () => {
+    server = await startServer({
+      script: () => ({
+        ids: [97, 98],
+        tokenDelayMs: 20,
+        failAt: { index: 1, error: new EngineError('draining', 'd') },
+      }),
+    });
+    const stream = await fetch(`${server.url}/v1/completions`, json({ stream: true }));
+    const closed = server.app.close();
+    expect(await stream.text()).toContain('"code":"draining"');
+    await closed;
+  });
+});
