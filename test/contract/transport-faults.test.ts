@@ -44,6 +44,19 @@ describe('a wire that loses messages', () => {
   });
 });
 
+describe('a link that knows its model', () => {
+  it('takes frames up to its limit, and closes with protocol at the first fragment of a longer one', async () => {
+    const { a, b } = memoryLinkPair({ bLink: { maxFrameBytes: largeBytes } });
+    const received = collect(b, 1);
+    await a.send(patterned(largeBytes, 1));
+    await received;
+    const reason = closeReason(b);
+    await a.send(patterned(2 * largeBytes, 1)).catch(() => {});
+    expect(await reason).toBe('protocol');
+    expect(b.stats().bytesReceived).toBeLessThan(2 * largeBytes);
+  });
+});
+
 describe('a wire that corrupts messages', () => {
   it('never throws: a frame arrives, changed or not, or the link closes with protocol', async () => {
     for (let seed = 1; seed <= 40; seed++) {

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 
 /**
- * What a completion chunk carries beside OpenAI's fields when the request asked `shoal: { trace: true }`: for each token
- * of the chunk, which experts of which layers answered, on which tabs, and how long each lap took.
+ * What a choice of a completion carries beside OpenAI's fields when the request asked `shoal: { trace: true }`: for each token
+ * of it, which experts of which layers answered, on which tabs, and how long each lap took.
  */
 export const lapTraceSchema = z.object({
   /** The model's own layer number. */
@@ -30,6 +30,6 @@ export const tokenTraceSchema = z.object({
 export type TokenTrace = z.infer<typeof tokenTraceSchema>;
 export type TokenLap = z.infer<typeof lapTraceSchema>;
 
-/** A chunk's `shoal` field. */
+/** The `shoal` field of a choice. */
 export const chunkTraceSchema = z.object({ tokens: z.array(tokenTraceSchema).max(4096) });
 export type ChunkTrace = z.infer<typeof chunkTraceSchema>;

@@ -14,6 +14,8 @@ export interface AcceptOptions extends Omit<ConnectionOptions, 'initiator'> {
   /** 0: never ping. */
   heartbeatMs?: number;
   connectTimeoutMs?: number;
+  /** Largest frame that the peer may send: a combine of the model's rows. See FramedChannelOptions. */
+  maxFrameBytes?: number;
 }
 
 export interface AcceptedPeer {
@@ -37,6 +39,7 @@ export function acceptPeer(options: AcceptOptions): AcceptedPeer {
   const channel = connection.lapChannel as DataChannelLike;
   const link = new FramedChannel(channel, {
     ...(heartbeatMs > 0 && { heartbeatMs }),
+    ...(options.maxFrameBytes !== undefined && { maxFrameBytes: options.maxFrameBytes }),
     afterClose: () => setTimeout(() => connection.close(), FLUSH_MS),
   });
   const opened = openLink(connection, channel, link, connectTimeoutMs);

@@ -17,7 +17,7 @@ export type ConnectionEnd = { reason: 'goodbye' | 'closed' | 'failed' | 'protoco
 
 /**
  * simple-peer with a second channel for laps. Its own channel carries control messages. Both are negotiated: simple-peer takes
- * every announced channel for its own, so nothing is announced and announcements are not listened to.
+ * every announced channel for its own, so nothing is announced, and who announces something is sent away.
  */
 export class Connection {
   readonly lapChannel: RTCDataChannel;
@@ -38,6 +38,8 @@ export class Connection {
     });
     const pc = peerConnectionOf(this.#peer);
     this.lapChannel = pc.createDataChannel(LAP_CHANNEL_LABEL, LAP_CHANNEL_INIT);
+    // A channel that the other side announces is not ours, and would take memory for as long as it stays.
+    pc.addEventListener('datachannel', () => this.#end({ reason: 'protocol' }));
     this.#peer.on('signal', (data) => {
       const signal = toSignal(data);
       if (signal) options.onSignal(signal);

@@ -1,7 +1,7 @@
 import { FrameError, MAX_FRAGMENT_BYTES, MAX_FRAME_BYTES } from '@shoal/protocol';
 import type { DataChannelLike } from './channel.ts';
 import { TransportError } from './errors.ts';
-import { ID_MASK, readMessage, writeFragment, writeSignal, type LapMessage } from './fragment.ts';
+import { fragmentCount, ID_MASK, readMessage, writeFragment, writeSignal, type LapMessage } from './fragment.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { Link, LinkCloseReason, LinkStats } from './link.ts';
 import { Reassembly } from './reassembly.ts';
@@ -25,6 +25,11 @@ const GOODBYE_FLUSH_MS = 150;
 export interface FramedChannelOptions {
   /** How often to ping. Without it this side only answers, which needs no timer and so works in a throttled tab. */
   heartbeatMs?: number;
+  /**
+   * Largest frame that may arrive; a longer one closes the link with `protocol`. Whoever knows the model knows it (rows × hidden
+   * size × 2 B), and bounds with it what a stranger can make it hold: about five such frames. MAX_FRAME_BYTES by default.
+   */
+  maxFrameBytes?: number;
   /** For the owner of the connection beneath: called once when the link has closed, just before `onClose`. */
   afterClose?: (reason: LinkCloseReason) => void;
   /** Milliseconds that only go forward. */
@@ -46,7 +51,8 @@ export class FramedChannel implements Link {
   #afterClose: ((reason: LinkCloseReason) => void) | undefined;
   #state: 'open' | 'closed' = 'open';
   #queue = new SendQueue();
-  #reassembly = new Reassembly();
+  #reassembly: Reassembly;
+  #maxFragments: number;
   #heartbeat = new Heartbeat();
   #heartbeatTimer: ReturnType<typeof setInterval> | undefined;
   #pollTimer: ReturnType<typeof setTimeout> | undefined;
@@ -63,6 +69,8 @@ export class FramedChannel implements Link {
     this.channel = channel;
     this.#now = options.now ?? (() => performance.now());
     this.#afterClose = options.afterClose;
+    this.#reassembly = new Reassembly(options.maxFrameBytes);
+    this.#maxFragments = fragmentCount(options.maxFrameBytes ?? MAX_FRAME_BYTES);
     this.#hasLowEvent = typeof channel.bufferedAmountLowThreshold === 'number';
     this.#highWaterBytes = this.#hasLowEvent ? HIGH_WATER_BYTES : POLLED_HIGH_WATER_BYTES;
     channel.binaryType = 'arraybuffer';
@@ -166,6 +174,10 @@ export class FramedChannel implements Link {
   #handle(message: LapMessage): void {
     switch (message.kind) {
       case 'fragment': {
+        if (message.count > this.#maxFragments) {
+          this.#finish('protocol');
+          return;
+        }
         const nowMs = this.#now();
         this.#reassembly.expire(nowMs);
         const frame = this.#reassembly.add(message, nowMs);

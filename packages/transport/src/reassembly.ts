@@ -3,10 +3,15 @@ import { FRAGMENT_PAYLOAD_BYTES, type Fragment } from './fragment.ts';
 
 /** A sender has at most MAX_FRAMES_IN_TURN unfinished frames under way; retransmissions can keep several times that open. */
 export const MAX_PARTIAL_FRAMES = 64;
-/** What one peer can make us hold without ever finishing a frame. Above MAX_BYTES_IN_TURN, with room for retransmission. */
-export const MAX_PARTIAL_BYTES = 2 * MAX_FRAME_BYTES;
-/** Far beyond a lap's deadline: nobody awaits the frame any more. */
-export const MAX_PARTIAL_AGE_MS = 10_000;
+/**
+ * Largest frames' worth of unfinished bytes. One lost packet holds up its own frame for a retransmission timeout (0.4 s and
+ * more), while unordered frames behind it go on arriving: as much as a sender's whole queue (MAX_QUEUED_BYTES) and one frame.
+ */
+const PARTIAL_FRAMES_OF_LARGEST_SIZE = 5;
+/** Where frames are small many are under way at once. */
+const MIN_PARTIAL_BYTES = 4 * 1024 * 1024;
+/** Without a fragment for that long, nobody awaits the frame any more: far beyond a lap's deadline. */
+export const MAX_PARTIAL_IDLE_MS = 10_000;
 /** Ids remembered so that a fragment of a frame already delivered or given up does not begin it anew. */
 const MAX_REMEMBERED_IDS = 1024;
 
@@ -14,16 +19,21 @@ interface Partial {
   count: number;
   received: Map<number, Uint8Array>;
   bytes: number;
-  startedMs: number;
+  touchedMs: number;
 }
 
 /** Puts frames together from fragments in any order, in bounded memory. */
 export class Reassembly {
-  /** Frames given up: too old, or pushed out by the bounds. */
+  /** Frames given up: idle too long, or pushed out by the bounds. */
   lost = 0;
   #partials = new Map<number, Partial>();
   #bytes = 0;
   #finished = new Set<number>();
+  #maxBytes: number;
+
+  constructor(maxFrameBytes = MAX_FRAME_BYTES) {
+    this.#maxBytes = Math.max(MIN_PARTIAL_BYTES, PARTIAL_FRAMES_OF_LARGEST_SIZE * maxFrameBytes);
+  }
 
   get partialFrames(): number {
     return this.#partials.size;
@@ -43,11 +53,14 @@ export class Reassembly {
     }
     let partial = this.#partials.get(frameId);
     if (partial === undefined) {
-      partial = { count, received: new Map(), bytes: 0, startedMs: nowMs };
-      this.#partials.set(frameId, partial);
+      partial = { count, received: new Map(), bytes: 0, touchedMs: nowMs };
     }
     if (partial.count !== count) return 'invalid';
     if (partial.received.has(index)) return undefined;
+    // Set anew, so that the map's order is that of the last fragment.
+    this.#partials.delete(frameId);
+    this.#partials.set(frameId, partial);
+    partial.touchedMs = nowMs;
     partial.received.set(index, payload);
     partial.bytes += payload.byteLength;
     this.#bytes += payload.byteLength;
@@ -59,11 +72,10 @@ export class Reassembly {
     return undefined;
   }
 
-  /** Gives up what is too old. */
+  /** Gives up what has waited too long. */
   expire(nowMs: number): void {
     for (const [frameId, partial] of this.#partials) {
-      // Insertion order is age order.
-      if (nowMs - partial.startedMs < MAX_PARTIAL_AGE_MS) return;
+      if (nowMs - partial.touchedMs < MAX_PARTIAL_IDLE_MS) return;
       this.#drop(frameId, partial);
       this.lost++;
     }
@@ -77,7 +89,7 @@ export class Reassembly {
 
   #enforceBounds(): void {
     for (const [frameId, partial] of this.#partials) {
-      if (this.#partials.size <= MAX_PARTIAL_FRAMES && this.#bytes <= MAX_PARTIAL_BYTES) return;
+      if (this.#partials.size <= MAX_PARTIAL_FRAMES && this.#bytes <= this.#maxBytes) return;
       this.#drop(frameId, partial);
       this.lost++;
     }

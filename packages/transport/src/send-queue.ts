@@ -7,8 +7,7 @@ export const MAX_QUEUED_BYTES = 4 * MAX_FRAME_BYTES;
 export const MAX_QUEUED_FRAMES = 4096;
 /**
  * Frames whose fragments take turns, so that a decode row does not wait behind a whole prefill chunk: the first few, as long as
- * together they are little more than one of the largest. The receiver holds twice that (MAX_PARTIAL_BYTES), since a frame whose
- * last fragment has left may still lack one that is being sent again.
+ * together they are little more than one of the largest, since the receiver must hold them all until they are complete.
  */
 export const MAX_FRAMES_IN_TURN = 8;
 export const MAX_BYTES_IN_TURN = MAX_FRAME_BYTES + 1024 * 1024;
