@@ -143,7 +143,12 @@ export class FakeCoordinator {
         response.destroy();
         return;
       }
-      response.write(event({ choices: [{ index: 0, text: token.text }], shoal: { tokens: [token] } }));
+      response.write(
+        event({
+          choices: [{ index: 0, text: token.text, finish_reason: null, shoal: { tokens: [token] } }],
+          usage: null,
+        }),
+      );
       if (i === 2) await this.afterThird;
       await new Promise((resolve) => setTimeout(resolve, this.tokenDelayMs));
     }

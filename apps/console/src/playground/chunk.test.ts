@@ -36,6 +36,9 @@ describe('chunks of a completion', () => {
     });
     expect(chunkTraceSchema.parse({ tokens: chunk.tokens })).toEqual({ tokens });
   });
+  it('takes the trace of a choice, where there may be several choices', () => {
+    expect(parseChunk(JSON.stringify({ choices: [{ text: ' cat', shoal: { tokens } }] })).tokens).toEqual(tokens);
+  });
   it('takes the last chunk of include_usage, which has no choices', () => {
     expect(parseChunk('{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}')).toMatchObject({
       text: '',

@@ -31,13 +31,14 @@ export function parseChunk(data: string): Chunk {
   if (json['error'] !== undefined) return { ...empty, error: describeError(json) };
   const choice = fields(list(json['choices'])[0]);
   const usage = json['usage'];
+  const trace = choice['shoal'] ?? json['shoal'];
   return {
     text: text(choice['text']),
     finishReason: typeof choice['finish_reason'] === 'string' ? choice['finish_reason'] : null,
     usage: isFields(usage)
       ? { promptTokens: number(usage['prompt_tokens']), completionTokens: number(usage['completion_tokens']) }
       : null,
-    tokens: list(fields(json['shoal'])['tokens']).map(parseToken),
+    tokens: list(fields(trace)['tokens']).map(parseToken),
     error: null,
   };
 }
