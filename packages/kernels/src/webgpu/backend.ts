@@ -1,4 +1,3 @@
-import { f16ToF32 } from '@shoal/model';
 import { shardBytes, type ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput } from '../backend.ts';
 import { checkLap, MAX_ASSIGNMENTS_PER_ROW, rowStart } from '../lap.ts';
@@ -30,7 +29,7 @@ export class WebGpuExpertBackend implements ExpertBackend {
   readonly #maxAssignments: number;
   /** By slab buffer; made again when the scratch buffers change. */
   readonly #bindings = new WeakMap<GPUBuffer, { version: number; bindings: FfnBindings }>();
-  #rowStaging = new Float32Array(0);
+  #rowStaging = new Uint16Array(0);
   #lapsInFlight = 0;
   #gone: string | undefined;
 
@@ -42,7 +41,10 @@ export class WebGpuExpertBackend implements ExpertBackend {
     this.shape = shape;
     this.maxExpertsPerLayer = Math.floor(bindingBytes / bytesPerShard);
     this.#maxAssignments = Math.floor(scratchLimit / (ffn.paddedIntermediate * Float32Array.BYTES_PER_ELEMENT));
-    this.#maxRows = Math.floor(scratchLimit / (ffn.paddedHidden * Float32Array.BYTES_PER_ELEMENT));
+    this.#maxRows = Math.floor(
+      scratchLimit /
+        Math.max(ffn.paddedHidden * Uint16Array.BYTES_PER_ELEMENT, shape.hiddenSize * Float32Array.BYTES_PER_ELEMENT),
+    );
     if (this.maxExpertsPerLayer < 1 || this.#maxAssignments < MAX_ASSIGNMENTS_PER_ROW || this.#maxRows < 1) {
       throw new KernelError(
         'limits',
@@ -149,17 +151,17 @@ export class WebGpuExpertBackend implements ExpertBackend {
     return bindings;
   }
 
-  /** f32 [numRows, paddedHidden]; the padding is zero. Decoded here once, instead of by every thread that reads it. */
-  #stageRows(lap: ExpertLap, chunk: Chunk): Float32Array<ArrayBuffer> {
+  /** f16 bits [numRows, paddedHidden]; the padding is zero. */
+  #stageRows(lap: ExpertLap, chunk: Chunk): Uint16Array<ArrayBuffer> {
     const D = this.shape.hiddenSize;
     const stride = this.#ffn.paddedHidden;
+    const rows = lap.rows as Uint16Array<ArrayBuffer>;
+    if (stride === D) return rows.subarray(chunk.firstRow * D, chunk.endRow * D);
     const length = (chunk.endRow - chunk.firstRow) * stride;
-    if (this.#rowStaging.length < length) this.#rowStaging = new Float32Array(length);
+    if (this.#rowStaging.length < length) this.#rowStaging = new Uint16Array(length);
     const staging = this.#rowStaging.subarray(0, length);
     for (let row = chunk.firstRow; row < chunk.endRow; row++) {
-      const source = row * D;
-      const target = (row - chunk.firstRow) * stride;
-      for (let d = 0; d < D; d++) staging[target + d] = f16ToF32(lap.rows[source + d]!);
+      staging.set(rows.subarray(row * D, (row + 1) * D), (row - chunk.firstRow) * stride);
     }
     return staging;
   }

@@ -4,6 +4,7 @@ import { ExpertFfn as Ffn } from '../wgsl/expert-ffn/expert-ffn.ts';
 import { allocate, USAGE } from './allocate.ts';
 
 const F32_BYTES = Float32Array.BYTES_PER_ELEMENT;
+const F16_BYTES = Uint16Array.BYTES_PER_ELEMENT;
 /** Room for a few rows of any model from the start, so that decoding never reallocates. */
 const MIN_BUFFER_BYTES = 64 * 1024;
 
@@ -18,7 +19,7 @@ export interface ScratchBuffers extends Readonly<Record<ScratchName, GPUBuffer>>
 /** Bytes that each scratch buffer needs for a dispatch pair. */
 export function scratchBytes(ffn: ExpertFfn, hiddenSize: number, size: FfnSize): Record<ScratchName, number> {
   return {
-    rows: size.numRows * ffn.paddedHidden * F32_BYTES,
+    rows: size.numRows * ffn.paddedHidden * F16_BYTES,
     items: Ffn.itemWords(size) * F32_BYTES,
     activations: size.numAssignments * ffn.paddedIntermediate * F32_BYTES,
     partial: size.numRows * hiddenSize * F32_BYTES,

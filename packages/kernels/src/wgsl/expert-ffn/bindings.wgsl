@@ -27,8 +27,9 @@ struct Item {
 // The same buffer twice: values are read as 16-byte vectors, scales as halves.
 @group(0) @binding(0) var<storage, read> slab: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> slab_words: array<u32>;
-// [num_rows] or [num_assignments], each padded with zeros to whole column blocks.
-@group(0) @binding(2) var<storage, read> inputs: array<vec4<f32>>;
+// gate_up's input: halves, [num_rows], and down's: [num_assignments]; each padded with zeros to whole column blocks.
+@group(0) @binding(2) var<storage, read> hidden: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> activations: array<vec4<f32>>;
 // One header (a: num_rows, b: num_assignments), then the assignments, then the rows.
 @group(0) @binding(3) var<storage, read> lap: array<Item>;
 @group(0) @binding(4) var<storage, read_write> outputs: array<f32>;

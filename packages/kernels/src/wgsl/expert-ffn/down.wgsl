@@ -12,9 +12,7 @@ fn down(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id)
   var sum = 0.0;
   for (var assignment = span.a; assignment < span.b; assignment++) {
     let item = lap[1u + assignment];
-    let shard = item.a * SHARD_VECS;
-    let activations = assignment * INTERMEDIATE_BLOCKS * BLOCK_VECS;
-    let y = dot_row(shard + DOWN_VALUES, shard + DOWN_SCALES, HIDDEN, d, INTERMEDIATE_BLOCKS, activations);
+    let y = dot_down(item.a * SHARD_VECS, d, assignment * INTERMEDIATE_BLOCKS * BLOCK_COLS / 4u);
     sum += bitcast<f32>(item.c) * y;
   }
   outputs[row * HIDDEN + d] = sum;

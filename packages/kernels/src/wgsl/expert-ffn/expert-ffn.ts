@@ -23,7 +23,7 @@ export interface FfnSize {
 /** The buffers of one dispatch pair; see bindings.wgsl. */
 export interface FfnBuffers {
   slab: GPUBuffer;
-  /** f32 [numRows, paddedHidden] */
+  /** f16 bits [numRows, paddedHidden] */
   rows: GPUBuffer;
   /** Items */
   items: GPUBuffer;

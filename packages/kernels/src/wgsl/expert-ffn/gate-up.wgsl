@@ -4,7 +4,7 @@
 fn gate_up(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
   let f = thread.x;
   let assignment = group.z * MAX_DISPATCH + group.y;
-  let padded = INTERMEDIATE_BLOCKS * BLOCK_VECS * 4u;
+  let padded = INTERMEDIATE_BLOCKS * BLOCK_COLS;
   if (assignment >= lap[0].b || f >= padded) {
     return;
   }
@@ -15,10 +15,7 @@ fn gate_up(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_
     return;
   }
   let item = lap[1u + assignment];
-  let shard = item.a * SHARD_VECS;
-  let x = item.b * HIDDEN_BLOCKS * BLOCK_VECS;
-  let gate = dot_row(shard + GATE_VALUES, shard + GATE_SCALES, INTERMEDIATE, f, HIDDEN_BLOCKS, x);
-  let up = dot_row(shard + UP_VALUES, shard + UP_SCALES, INTERMEDIATE, f, HIDDEN_BLOCKS, x);
+  let sums = dot_gate_up(item.a * SHARD_VECS, f, item.b * HIDDEN_BLOCKS * BLOCK_COLS / 8u);
   // exp(87) is the last that fits in f32, and WGSL leaves the result of an overflow open.
-  outputs[target_index] = gate / (1.0 + exp(min(-gate, 87.0))) * up;
+  outputs[target_index] = sums.x / (1.0 + exp(min(-sums.x, 87.0))) * sums.y;
 }
