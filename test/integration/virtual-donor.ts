@@ -14,6 +14,8 @@ export interface VirtualDonorOptions {
   cache?: MemoryShardCache;
   /** Stands between the peer and its experts: what a faulty or dishonest tab would do. */
   wrapBackend?: (backend: ExpertBackend) => ExpertBackend;
+  /** Changes the frames that it sends. */
+  tamper?: (frame: Uint8Array) => Uint8Array;
 }
 
 /** A tab without a browser: the real PeerHost over the memory transport, with the reference backend for a GPU. */
@@ -58,6 +60,11 @@ export class VirtualDonor {
       standing: (message) => (this.standing = message),
       dismiss: (message) => (this.dismissed = message),
     });
+    const { tamper } = options;
+    if (tamper) {
+      const send = b.send.bind(b);
+      b.send = (frame) => send(tamper(frame));
+    }
     this.#host.attach(b);
     core.swarm.attach(this.session, a);
   }
@@ -82,7 +89,7 @@ export class VirtualDonor {
   }
 }
 
-function hello(donorToken: string, pledgeBytes: number): Hello {
+export function hello(donorToken: string, pledgeBytes: number): Hello {
   return {
     protocolVersions: [1],
     donorToken,

@@ -97,6 +97,11 @@ export class Dispatcher {
     this.#options = options;
   }
 
+  /** Begin the windows of lap times anew, so that a measurement has only its own. */
+  forgetTimings(): void {
+    for (const window of [this.lapMs, this.queueMs, this.wireMs, this.computeMs]) window.clear();
+  }
+
   /** The routed experts for one batch; `trace` is told of each row's laps, if given. */
   batch(trace?: TraceSink): ExpertDispatch {
     const pass: Pass = { trace, helped: new Map() };

@@ -12,6 +12,10 @@ export class SampleWindow {
     this.#count++;
   }
 
+  clear(): void {
+    this.#count = 0;
+  }
+
   get length(): number {
     return Math.min(this.#count, this.#samples.length);
   }

@@ -1,0 +1,34 @@
+import { benchNetwork } from './network.ts';
+
+const HELP = `npm run bench -- [suite] [options]
+
+  network          tokens/s by tabs and streams, where a lap's time goes, bytes against their floor (default)
+
+  --repeats N      measurements of each figure, of which the median counts (3)
+  --json           one JSON document on stdout instead of the table
+  --help           print this
+`;
+
+async function main(argv: readonly string[]): Promise<number> {
+  const flags = argv.filter((arg) => arg.startsWith('-'));
+  if (flags.includes('--help')) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const repeatsAt = argv.indexOf('--repeats');
+  const repeats = repeatsAt === -1 ? 3 : Number(argv[repeatsAt + 1]);
+  if (!Number.isInteger(repeats) || repeats < 1 || repeats > 100) {
+    process.stderr.write('bench: --repeats takes a whole number from 1 to 100\n');
+    return 2;
+  }
+  const suites = argv.filter((arg, i) => !arg.startsWith('-') && (repeatsAt === -1 || i !== repeatsAt + 1));
+  const unknown = suites.find((suite) => suite !== 'network');
+  if (unknown !== undefined) {
+    process.stderr.write(`bench: there is no suite "${unknown}"\n\n${HELP}`);
+    return 2;
+  }
+  await benchNetwork({ repeats, json: flags.includes('--json') });
+  return 0;
+}
+
+process.exitCode = await main(process.argv.slice(2));
