@@ -46,7 +46,13 @@ export function openBatch(
     length.next++;
     lengths.set(cache, length);
   }
-  for (const [cache, { before, next }] of lengths) cache.append(next - before);
+  const rollback = (): void => lengths.forEach(({ before }, cache) => cache.truncate(before));
+  try {
+    for (const [cache, { before, next }] of lengths) cache.append(next - before);
+  } catch (error) {
+    rollback(); // out of memory for one cache: the others must not be left longer
+    throw error;
+  }
   const positions = rows.map((row) => row.position);
   return {
     config,
@@ -54,7 +60,7 @@ export function openBatch(
     angles: ropeAngles(positions, config.qkRopeHeadDim, config.ropeTheta),
     experts,
     observe,
-    rollback: () => lengths.forEach(({ before }, cache) => cache.truncate(before)),
+    rollback,
   };
 }
 
