@@ -1,4 +1,11 @@
-import OpenAI from 'openai';
+import OpenAI, {
+  APIError,
+  APIUserAbortError,
+  BadRequestError,
+  InternalServerError,
+  NotFoundError,
+  RateLimitError,
+} from 'openai';
 import { afterEach, describe, expect, it } from 'vitest';
 import { EngineError, type GenerationRequest } from '../../coordinator/src/engine/contract.ts';
 import type { FakeScript } from '../../coordinator/src/http/testing/fake-engine.ts';
@@ -26,7 +33,7 @@ describe('models', () => {
     const client = await start('');
     expect((await client.models.list()).data.map((entry) => entry.id)).toEqual([model]);
     expect(await client.models.retrieve(model)).toMatchObject({ id: model, object: 'model' });
-    await expect(client.models.retrieve('other/model')).rejects.toBeInstanceOf(OpenAI.NotFoundError);
+    await expect(client.models.retrieve('other/model')).rejects.toBeInstanceOf(NotFoundError);
   });
 });
 
@@ -287,7 +294,7 @@ describe('errors', () => {
     ];
     for (const [body, param] of refused) {
       const error = await failure(client.completions.create(body as never));
-      expect(error, JSON.stringify(body)).toBeInstanceOf(OpenAI.BadRequestError);
+      expect(error, JSON.stringify(body)).toBeInstanceOf(BadRequestError);
       expect(error.param).toBe(param);
       expect(error.type).toBe('invalid_request_error');
     }
@@ -302,7 +309,7 @@ describe('errors', () => {
     ];
     for (const [body, param] of refusedChats) {
       const error = await failure(client.chat.completions.create({ model, ...body } as never));
-      expect(error, JSON.stringify(body)).toBeInstanceOf(OpenAI.BadRequestError);
+      expect(error, JSON.stringify(body)).toBeInstanceOf(BadRequestError);
       expect(error.param).toBe(param);
     }
     expect(server.engine.submitted).toEqual([]);
@@ -331,7 +338,7 @@ describe('errors', () => {
     const client = await start('x', 64);
     for (const prompt of ['a'.repeat(64), 'a'.repeat(100_000)]) {
       const error = await failure(client.completions.create({ model, prompt }));
-      expect(error).toBeInstanceOf(OpenAI.BadRequestError);
+      expect(error).toBeInstanceOf(BadRequestError);
       expect(error).toMatchObject({ code: 'context_length_exceeded', param: 'prompt' });
     }
     const error = await failure(client.completions.create({ model, prompt: 'a', max_tokens: 63 }));
@@ -343,17 +350,17 @@ describe('errors', () => {
     const client = await start('x');
     const ask = () => failure(client.completions.create({ model, prompt: 'A' }));
     const unknown = await failure(client.completions.create({ model: 'gpt-9', prompt: 'A' }));
-    expect(unknown).toBeInstanceOf(OpenAI.NotFoundError);
+    expect(unknown).toBeInstanceOf(NotFoundError);
     expect(unknown).toMatchObject({ code: 'model_not_found', param: 'model' });
 
     server.engine.refusal = new EngineError('queue-full', 'full', 2.4);
     const full = await ask();
-    expect(full).toBeInstanceOf(OpenAI.RateLimitError);
+    expect(full).toBeInstanceOf(RateLimitError);
     expect(full.headers?.get('retry-after')).toBe('3');
 
     server.engine.refusal = new EngineError('draining', 'draining', 30);
     const draining = await ask();
-    expect(draining).toBeInstanceOf(OpenAI.InternalServerError);
+    expect(draining).toBeInstanceOf(InternalServerError);
     expect([draining.status, draining.headers?.get('retry-after')]).toEqual([503, '30']);
 
     server.engine.refusal = new EngineError('timeout', 'late');
@@ -367,7 +374,7 @@ describe('errors', () => {
       failAt: { index: 0, error: new Error(`cannot ${Buffer.from(request.promptIds.slice(1)).toString()}`) },
     }));
     const error = await failure(client.completions.create({ model, prompt: secret }));
-    expect(error).toBeInstanceOf(OpenAI.InternalServerError);
+    expect(error).toBeInstanceOf(InternalServerError);
     expect(error.message).not.toContain(secret);
     await fetch(`${server.url}/v1/completions?prompt=${secret}`);
     await fetch(`${server.url}/v1/completions`, {
@@ -391,7 +398,7 @@ describe('errors', () => {
         for await (const chunk of stream) texts.push(chunk.choices[0]?.text ?? '');
       })(),
     );
-    expect(error).toBeInstanceOf(OpenAI.APIError);
+    expect(error).toBeInstanceOf(APIError);
     expect(error.code).toBe('internal_error');
     expect(texts.join('')).toBe('ab');
     const raw = await fetch(`${server.url}/v1/completions`, {
@@ -425,7 +432,7 @@ describe('hang-ups', () => {
     const answers = aborts.map((abort) => failure(client.completions.create(ask, { signal: abort.signal })));
     await until(() => server.engine.live === 80);
     for (const abort of aborts) abort.abort();
-    for (const error of await Promise.all(answers)) expect(error).toBeInstanceOf(OpenAI.APIUserAbortError);
+    for (const error of await Promise.all(answers)) expect(error).toBeInstanceOf(APIUserAbortError);
     await until(() => server.engine.live === 0);
     expect(server.engine.cancelled).toBe(80);
   });
@@ -438,7 +445,7 @@ describe('hang-ups', () => {
     );
     await until(() => server.engine.live === 312);
     const refused = await failure(client.completions.create({ ...ask, prompt: ['a', 'b'], n: 8 }));
-    expect(refused).toBeInstanceOf(OpenAI.RateLimitError);
+    expect(refused).toBeInstanceOf(RateLimitError);
     expect(server.engine.live).toBe(312);
     fill.abort();
     await Promise.all(running);
@@ -446,11 +453,11 @@ describe('hang-ups', () => {
   });
 });
 
-async function failure(promise: Promise<unknown>): Promise<InstanceType<typeof OpenAI.APIError>> {
+async function failure(promise: Promise<unknown>): Promise<APIError> {
   const outcome = await promise.then(
     () => new Error('the request was answered'),
     (error: unknown) => error,
   );
-  if (!(outcome instanceof OpenAI.APIError)) throw outcome;
+  if (!(outcome instanceof APIError)) throw outcome;
   return outcome;
 }

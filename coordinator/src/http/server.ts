@@ -20,7 +20,7 @@ import { registerShards } from './shards.ts';
 
 /** How often Node looks for connections past their header or request timeout. */
 const MAX_CONNECTION_CHECK_MS = 5_000;
-/** Chunks of 10 hex digits, as OpenAI's fingerprints have. */
+/** As many hex digits as OpenAI's fingerprints have. */
 const FINGERPRINT_DIGITS = 10;
 
 /** The HTTP edge, ready to `listen`. It owns no engine: drain that first, then `close` waits for answers on their way. */
