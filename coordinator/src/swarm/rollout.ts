@@ -97,7 +97,7 @@ export class Rollout {
   #fits(peer: PeerSession, experts: ReadonlySet<ExpertIndex>): boolean {
     const { model } = this.#options;
     const { pledgeBytes, maxExpertsPerLayer } = peer.placementPeer();
-    const counts = new Array<number>(model.layers.length).fill(0);
+    const counts = model.layers.map(() => 0);
     for (const expert of experts) counts[Math.floor(expert / model.expertsPerLayer)]!++;
     return (
       experts.size <= capacityInExperts(pledgeBytes, model.shardBytes) &&

@@ -11,7 +11,7 @@ function peer(peerId: string, experts: number, more: Partial<PlacementPeer> = {}
 
 /** Distinct peers that hold a layer, and how often each of its experts is held. */
 function layerView(plan: ReturnType<typeof planPlacement>, layerIndex: number) {
-  const counts = new Array<number>(32).fill(0);
+  const counts = Array.from({ length: 32 }, () => 0);
   let peers = 0;
   for (const held of plan.held.values()) {
     const here = held.filter((expert) => Math.floor(expert / 32) === layerIndex);
@@ -27,7 +27,7 @@ describe('planPlacement', () => {
       replicas: 1,
     });
     for (let layer = 0; layer < 5; layer++)
-      expect(layerView(plan, layer)).toEqual({ peers: 1, counts: new Array(32).fill(1) });
+      expect(layerView(plan, layer)).toEqual({ peers: 1, counts: Array.from({ length: 32 }, () => 1) });
     expect([...plan.held.values()].map((held) => held.length / 32).sort()).toEqual([1, 1, 1, 2]);
   });
 
@@ -51,14 +51,15 @@ describe('planPlacement', () => {
       expect([...groups.values()].every((size) => size === 4)).toBe(true);
     }
     for (let layer = 0; layer < 5; layer++)
-      expect(layerView(plan, layer)).toEqual({ peers: 2, counts: new Array(32).fill(1) });
+      expect(layerView(plan, layer)).toEqual({ peers: 2, counts: Array.from({ length: 32 }, () => 1) });
   });
 
   it('never puts two replicas on one donor', () => {
     const plan = planPlacement(model, [peer('a', 160, { donorId: 'one' }), peer('b', 160, { donorId: 'one' })], {
       replicas: 2,
     });
-    for (let layer = 0; layer < 5; layer++) expect(layerView(plan, layer).counts).toEqual(new Array(32).fill(1));
+    for (let layer = 0; layer < 5; layer++)
+      expect(layerView(plan, layer).counts).toEqual(Array.from({ length: 32 }, () => 1));
   });
 
   it('honours what a GPU can bind of one layer', () => {
