@@ -75,20 +75,34 @@ describe('the WebGPU backend', () => {
   });
 
   it('says when the device goes by itself', async () => {
-    const adapter = await dawnAdapter();
     let device: GPUDevice | undefined;
-    const spied = new Proxy(adapter, {
-      get: (target, key) => {
-        if (key === 'requestDevice')
-          return async (descriptor: GPUDeviceDescriptor) => (device = await target.requestDevice(descriptor));
-        const value: unknown = Reflect.get(target, key, target);
-        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-      },
-    });
-    const { backend } = await createWebGpuBackend({ gpu: spied, shape });
+    const gpu = spyOnDevice(await dawnAdapter(), (made) => (device = made));
+    const { backend } = await createWebGpuBackend({ gpu, shape });
     device!.destroy();
     expect(await backend.lost).not.toBe('');
     await expect(backend.run(someLap(0, 1))).rejects.toMatchObject({ reason: 'device-lost' });
+  });
+
+  it.each(['scratch', 'lap result', 'experts of layer'])('survives a lack of memory for: %s', async (label) => {
+    let full = false;
+    const gpu = spyOnDevice(await dawnAdapter(), (device) =>
+      spyOn(device, 'createBuffer', (create) => (descriptor: GPUBufferDescriptor) => {
+        // Larger than the device allows: the driver refuses it, as it would when memory is short.
+        const size = full && descriptor.label?.startsWith(label) ? 2 ** 50 : descriptor.size;
+        return create({ ...descriptor, size });
+      }),
+    );
+    const { backend } = await createWebGpuBackend({ gpu, shape });
+    await backend.load(0, 0, someExpert(1));
+    await backend.load(0, 1, someExpert(2));
+    full = true;
+    const attempt = label.startsWith('experts') ? backend.reserve(0, [0, 1, 2, 3, 4]) : backend.run(someLap(9, 2));
+    await expect(attempt).rejects.toMatchObject({ reason: 'out-of-memory' });
+    full = false;
+    const whole = await twoExperts();
+    expect((await backend.run(someLap(9, 2))).partial).toEqual((await whole.run(someLap(9, 2))).partial);
+    backend.destroy();
+    whole.destroy();
   });
 
   it('bounds the laps in flight', async () => {
@@ -117,3 +131,23 @@ describe('the WebGPU backend', () => {
     await expect(createWebGpuBackend({ gpu, shape })).rejects.toMatchObject({ reason: 'no-adapter' });
   });
 });
+
+/** An adapter whose device passes through `see`. */
+function spyOnDevice(adapter: GPUAdapter, see: (device: GPUDevice) => GPUDevice): GPUAdapter {
+  return spyOn(
+    adapter,
+    'requestDevice',
+    (request) => async (descriptor?: GPUDeviceDescriptor) => see(await request(descriptor)),
+  );
+}
+
+/** `target` with one method replaced. A native object's other methods must still be called on itself. */
+function spyOn<T extends object, K extends keyof T>(target: T, method: K, replace: (original: T[K]) => T[K]): T {
+  return new Proxy(target, {
+    get: (_, key) => {
+      const value: unknown = Reflect.get(target, key, target);
+      const bound: unknown = typeof value === 'function' ? value.bind(target) : value;
+      return key === method ? replace(bound as T[K]) : bound;
+    },
+  });
+}

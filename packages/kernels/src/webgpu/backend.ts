@@ -131,15 +131,18 @@ export class WebGpuExpertBackend implements ExpertBackend {
       numAssignments: chunk.endAssignment - chunk.firstAssignment,
     };
     const needed = scratchBytes(this.#ffn, this.shape.hiddenSize, size);
-    const { buffers, failure } = this.#scratch.take(needed);
+    const { buffers, failure: scratchFailure } = this.#scratch.take(needed);
+    const readback = this.#readbacks.take(needed.partial);
+    // Work on a buffer that could not be had is refused; that concerns this lap, not the device.
+    device.pushErrorScope('validation');
     device.queue.writeBuffer(buffers.rows, 0, this.#stageRows(lap, chunk));
     device.queue.writeBuffer(buffers.items, 0, this.#items(lap, chunk));
     const encoder = device.createCommandEncoder();
     this.#ffn.encode(encoder, this.#bind(lap.layer, buffers), size);
-    const readback = this.#readbacks.take(needed.partial);
     encoder.copyBufferToBuffer(buffers.partial, 0, readback.buffer, 0, needed.partial);
     device.queue.submit([encoder.finish()]);
-    return { readback, failure };
+    const refusal = device.popErrorScope();
+    return { readback, failure: firstFailure([scratchFailure, readback.failure], refusal) };
   }
 
   #bind(layer: number, scratch: ScratchBuffers): FfnBindings {
@@ -208,6 +211,21 @@ export class WebGpuExpertBackend implements ExpertBackend {
       // Every expected error has a scope of its own. After any other, what the queue computes cannot be trusted.
       this.#device.addEventListener('uncapturederror', (event) => lose(`GPU error: ${event.error.message}`));
     });
+  }
+}
+
+/** Why a lap was not computed: the missing memory rather than the refusal that follows from it. Never rejects. */
+async function firstFailure(
+  allocations: readonly (Promise<KernelError | undefined> | undefined)[],
+  refusal: Promise<GPUError | null>,
+): Promise<KernelError | undefined> {
+  try {
+    const [errors, refused] = await Promise.all([Promise.all(allocations), refusal]);
+    const missing = errors.find((error) => error !== undefined);
+    if (missing || !refused) return missing;
+    return new KernelError('device-lost', `the GPU refused a lap: ${refused.message}`);
+  } catch (cause) {
+    return new KernelError('device-lost', 'the GPU device was lost while a lap was being computed', { cause });
   }
 }
 

@@ -7,7 +7,8 @@ const MIN_BUFFER_BYTES = 16 * 1024;
 
 export interface Readback {
   buffer: GPUBuffer;
-  failure: Promise<KernelError | undefined>;
+  /** As in `allocate`; undefined for a buffer that has served before. */
+  failure: Promise<KernelError | undefined> | undefined;
 }
 
 /** Buffers that the CPU can map. Each serves one lap at a time. */
@@ -22,25 +23,24 @@ export class ReadbackPool {
   take(bytes: number): Readback {
     const index = this.#idle.findIndex((buffer) => buffer.size >= bytes);
     const reused = index < 0 ? undefined : this.#idle.splice(index, 1)[0];
-    if (reused) return { buffer: reused, failure: Promise.resolve(undefined) };
+    if (reused) return { buffer: reused, failure: undefined };
     const size = Math.max(MIN_BUFFER_BYTES, 2 ** Math.ceil(Math.log2(bytes)));
     return allocate(this.#device, { label: 'lap result', size, usage: USAGE.MAP_READ | USAGE.COPY_DST });
   }
 
   /** Wait for the copy, take the values out, and put the buffer back. */
   async read({ buffer, failure }: Readback, target: Float32Array): Promise<void> {
-    const mapped = buffer.mapAsync(USAGE.MAP_READ, 0, target.byteLength);
-    // A failed allocation says more than the failed mapping that follows from it.
-    const [error, mapping] = await Promise.all([
-      failure,
-      mapped.then(
-        () => undefined,
-        (cause: unknown) => ({ cause }),
-      ),
-    ]);
-    if (error || mapping) {
+    // Mapping a buffer that does not exist would be an error of the whole device.
+    const error = failure && (await failure);
+    if (error) {
       buffer.destroy();
-      throw error ?? new KernelError('device-lost', 'the GPU device was lost while a lap was being computed', mapping);
+      throw error;
+    }
+    try {
+      await buffer.mapAsync(USAGE.MAP_READ, 0, target.byteLength);
+    } catch (cause) {
+      buffer.destroy();
+      throw new KernelError('device-lost', 'the GPU device was lost while a lap was being computed', { cause });
     }
     target.set(new Float32Array(buffer.getMappedRange(0, target.byteLength)));
     buffer.unmap();

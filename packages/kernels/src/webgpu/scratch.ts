@@ -1,6 +1,5 @@
 import type { KernelError } from '../backend.ts';
-import type { ExpertFfn, FfnSize } from '../wgsl/expert-ffn/expert-ffn.ts';
-import { ExpertFfn as Ffn } from '../wgsl/expert-ffn/expert-ffn.ts';
+import { ExpertFfn, type FfnSize } from '../wgsl/expert-ffn/expert-ffn.ts';
 import { allocate, USAGE } from './allocate.ts';
 
 const F32_BYTES = Float32Array.BYTES_PER_ELEMENT;
@@ -20,7 +19,7 @@ export interface ScratchBuffers extends Readonly<Record<ScratchName, GPUBuffer>>
 export function scratchBytes(ffn: ExpertFfn, hiddenSize: number, size: FfnSize): Record<ScratchName, number> {
   return {
     rows: size.numRows * ffn.paddedHidden * F16_BYTES,
-    items: Ffn.itemWords(size) * F32_BYTES,
+    items: ExpertFfn.itemWords(size) * Uint32Array.BYTES_PER_ELEMENT,
     activations: size.numAssignments * ffn.paddedIntermediate * F32_BYTES,
     partial: size.numRows * hiddenSize * F32_BYTES,
   };
