@@ -10,10 +10,6 @@ export class Backoff {
     return delayMs * (0.5 + Math.random() / 2);
   }
 
-  get failures(): number {
-    return this.#failures;
-  }
-
   reset(): void {
     this.#failures = 0;
   }

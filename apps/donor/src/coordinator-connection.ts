@@ -49,6 +49,9 @@ export interface Introduction {
   pledgeBytes: number;
 }
 
+/** For a message handed to the socket to leave before the socket is closed. */
+const LAST_WORDS_MS = 250;
+
 type DonorSocket = Socket<CoordinatorToDonor, DonorToCoordinator>;
 type LapConnection = ReturnType<typeof connectDonor>;
 
@@ -64,7 +67,14 @@ export class CoordinatorConnection {
   constructor(introduction: Introduction, handlers: ConnectionHandlers) {
     this.#handlers = handlers;
     // When to come back is decided in one place, the session; socket.io would do so on its own.
-    this.#socket = io('/donor', { reconnection: false, forceNew: true, timeout: HELLO_TIMEOUT_MS });
+    // WebSocket first: what is said to it as the page goes away still leaves, which a request of long polling does not.
+    this.#socket = io('/donor', {
+      reconnection: false,
+      forceNew: true,
+      timeout: HELLO_TIMEOUT_MS,
+      transports: ['websocket', 'polling'],
+      tryAllTransports: true,
+    });
     this.#socket.on('connect', () => void this.#introduce(introduction));
     this.#socket.on('connect_error', () => this.#end({ kind: 'gone' }));
     this.#socket.on('disconnect', () => this.#end({ kind: 'gone' }));
@@ -156,6 +166,7 @@ export class CoordinatorConnection {
     this.#over = true;
     clearTimeout(this.#channelTimer);
     this.#lap?.close();
-    this.#socket.disconnect();
+    // The last words are still on their way out; a page that goes away closes the socket without us.
+    setTimeout(() => this.#socket.disconnect(), LAST_WORDS_MS);
   }
 }
