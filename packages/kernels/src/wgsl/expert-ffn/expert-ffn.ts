@@ -125,7 +125,7 @@ export class ExpertFfn {
     const pass = encoder.beginComputePass();
     pass.setPipeline(this.#gateUp);
     pass.setBindGroup(0, bindings.gateUp);
-    dispatch(pass, this.paddedIntermediate, numAssignments);
+    dispatch(pass, this.#shape.moeIntermediateSize, numAssignments);
     pass.setPipeline(this.#down);
     pass.setBindGroup(0, bindings.down);
     dispatch(pass, this.#shape.hiddenSize, numRows);
