@@ -8,7 +8,7 @@ import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer } from '@shoal/transpo
 import { closeReason, collect, patterned, sameBytes } from '../contract/transport-suite.ts';
 
 // A donor's tab against the coordinator's side of the connection: the lap channel lives in the tab's worker.
-const heartbeatMs = 200;
+const heartbeatMs = 2000;
 let server: ViteDevServer;
 let browser: Browser;
 

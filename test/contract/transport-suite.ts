@@ -1,5 +1,5 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { MAX_FRAME_BYTES } from '@shoal/protocol';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { CONNECT_TIMEOUT_MS, MAX_FRAME_BYTES } from '@shoal/protocol';
 import { HIGH_WATER_BYTES, type DataChannelLike, type FramedChannel, type LinkCloseReason } from '@shoal/transport';
 
 /** Two connected links and what the suite must reach beneath one of them. */
@@ -17,8 +17,8 @@ export function describeTransport(name: string, makePair: () => Promise<Transpor
     let pair: TransportPair;
     beforeEach(async () => {
       pair = await makePair();
-    });
-    afterEach(() => pair.dispose());
+      return () => pair.dispose();
+    }, CONNECT_TIMEOUT_MS);
 
     it.each([
       ['1 B', 1],
@@ -163,14 +163,16 @@ export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(b);
 }
 
-/** Resolves with the next `count` frames of a link. */
+/** Resolves with the next `count` frames of a link; rejects if it closes before. */
 export function collect(
   link: FramedChannel,
   count: number,
   onFrame?: (frame: Uint8Array) => void,
 ): Promise<Uint8Array[]> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const frames: Uint8Array[] = [];
+    link.onClose = (reason) =>
+      reject(new Error(`The link closed (${reason}) after ${frames.length} of ${count} frames.`));
     link.onFrame = (frame) => {
       onFrame?.(frame);
       frames.push(frame);
