@@ -6,6 +6,7 @@ import { memoryLinkPair } from '@shoal/transport';
 import { io, type Socket } from 'socket.io-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Coordinator, type Core, createCore, startCoordinator } from '../../coordinator/src/index.ts';
+import { UNAUTHORIZED } from '../../coordinator/src/console/gateway.ts';
 import { answer } from './answers.ts';
 import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
 import { covered, hello, until, VirtualDonor } from './virtual-donor.ts';
@@ -237,6 +238,6 @@ describe('hostile signalling', () => {
       socket.once('connect_error', (error) => resolve(error.message));
       socket.once('snapshot', resolve);
     });
-    expect(outcome).toBe('unauthorized');
+    expect(outcome).toBe(UNAUTHORIZED);
   });
 });

@@ -12,12 +12,15 @@ export interface ConsoleGatewayOptions {
   swarm: Swarm;
 }
 
+/** Shown at the console's sign-in as it is. */
+export const UNAUTHORIZED = 'That is not the admin token. The coordinator printed it when it started.';
+
 /** The operator's live view: snapshots once a second, events as they come, commands back; all behind the admin token. */
 export function serveConsole(namespace: Namespace, options: ConsoleGatewayOptions): { close(): void } {
   namespace.use((socket, next) => {
     const given: unknown = socket.handshake.auth.token;
     if (typeof given === 'string' && sameSecret(given, options.adminToken)) next();
-    else next(new Error('unauthorized'));
+    else next(new Error(UNAUTHORIZED));
   });
   namespace.on('connection', (socket) => {
     socket.emit('events', options.events.all());

@@ -160,7 +160,7 @@ export class LapClient {
   /** Give every lap in flight up, and take no more. */
   close(reason: string): void {
     this.#closed ??= reason;
-    for (const lapId of [...this.#pending.keys()]) this.#fail(lapId, new LapError('closed', reason));
+    for (const lapId of this.#pending.keys()) this.#fail(lapId, new LapError('closed', reason));
   }
 
   /** A frame came from the peer. Never throws. */

@@ -51,7 +51,7 @@ interface BatchEntry {
   /** Index of its first row in the batch, and how many rows. */
   firstRow: number;
   numRows: number;
-  /** Cache length before the pass, to return to if it fails. */
+  /** Cache length before the pass. */
   startLength: number;
 }
 
@@ -199,9 +199,18 @@ export class Engine implements TextEngine {
       this.engineMs.add(passMs - timed.waitedMs());
       this.rows += rows.length;
       this.passes++;
-      for (const entry of entries) this.#advance(entry, logits);
+      for (const entry of entries) this.#advanceAlone(entry, logits);
     } catch (error) {
-      this.#abandon(entries, error);
+      for (const { sequence } of entries) this.#abandon(sequence, error);
+    }
+  }
+
+  /** A row whose logits are damaged ends its own sequence and no other. */
+  #advanceAlone(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
+    try {
+      this.#advance(entry, logits);
+    } catch (error) {
+      this.#abandon(entry.sequence, error);
     }
   }
 
@@ -274,13 +283,10 @@ export class Engine implements TextEngine {
     if (startLength + numRows >= promptIds.length) sequence.emit({ type: 'prompt-logprobs', tokens: collected });
   }
 
-  /** A pass failed: its sequences end with an error, the others and the process go on. */
-  #abandon(entries: readonly BatchEntry[], cause: unknown): void {
+  /** It ends with an error; the other sequences and the process go on. */
+  #abandon(sequence: Sequence, cause: unknown): void {
     const message = cause instanceof Error ? cause.message : String(cause);
-    for (const { sequence, startLength } of entries) {
-      sequence.cache!.truncate(startLength);
-      sequence.fail(new EngineError('internal', `A forward pass failed: ${message}`));
-    }
+    sequence.fail(new EngineError('internal', `A forward pass failed: ${message}`));
   }
 }
 

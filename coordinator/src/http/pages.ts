@@ -23,9 +23,9 @@ export async function registerPages(app: FastifyInstance, roots: HttpDeps['stati
     index: false,
     dotfiles: 'deny',
     cacheControl: false,
-    setHeaders: (reply, path) => {
+    setHeaders: (response, path) => {
       const immutable = HASHED_ASSET.test(path);
-      reply.header('cache-control', immutable ? `public, max-age=${ASSET_MAX_AGE_S}, immutable` : 'no-cache');
+      response.setHeader('cache-control', immutable ? `public, max-age=${ASSET_MAX_AGE_S}, immutable` : 'no-cache');
     },
   });
   const page = (url: string, root: string) => app.get(url, (_request, reply) => reply.sendFile('index.html', root));

@@ -1,9 +1,11 @@
 import {
+  combineLayout,
   HELLO_TIMEOUT_MS,
   type Hello,
   type HelloReply,
   helloSchema,
   intentSchema,
+  MAX_ROWS_PER_LAP,
   MAX_SIGNALLING_MESSAGES_PER_SECOND,
   negotiateVersion,
   progressSchema,
@@ -123,11 +125,12 @@ class DonorSocket {
   }
 
   #connect(peer: PeerSession): void {
-    const { rtc, iceServers, heartbeatMs, swarm } = this.#options;
+    const { rtc, iceServers, heartbeatMs, swarm, model } = this.#options;
     const connection = acceptPeer({
       rtc,
       iceServers,
       heartbeatMs,
+      maxFrameBytes: combineLayout.headerBytes + MAX_ROWS_PER_LAP * model.hiddenSize * 2,
       onSignal: (signal: Signal) => void this.#socket.emit('signal', signal),
     });
     this.#connection = connection;
