@@ -43,7 +43,10 @@ const FIRST_DEADLINE_MS = 10_000;
 const MAX_DEADLINE_MS = 15_000;
 /** A lap later than this many times its peer's 95th percentile is given up. */
 const DEADLINE_FACTOR = 6;
-const LAP_WINDOW = 256;
+/** Of so many laps the median is what is expected of the next: few enough to forget a bad moment. */
+const LAP_WINDOW = 64;
+/** A replica that has not been asked for this long is asked again. */
+const STALE_AFTER_MS = 3_000;
 const HISTORY_S = 60;
 
 interface PendingLap {
@@ -96,6 +99,7 @@ export class LapClient {
   readonly #pending = new Map<number, PendingLap>();
   readonly #remembered = new Set<number>();
   readonly #history: { second: number; laps: number[] }[] = [];
+  #answeredAtMs = Number.NEGATIVE_INFINITY;
   #nextLapId = randomInt(2 ** 31);
   #closed: string | undefined;
 
@@ -108,8 +112,12 @@ export class LapClient {
     return this.#pending.size;
   }
 
-  /** Expected time of a lap, for choosing among replicas; 0 before the first, so that a newcomer is tried. */
+  /**
+   * Expected time of a lap, for choosing among replicas; 0 (try it) before the first answer and when the last one is old, so
+   * that one slow lap does not keep a peer idle for good.
+   */
   get expectedLapMs(): number {
+    if (this.#now() - this.#answeredAtMs > STALE_AFTER_MS && this.#pending.size === 0) return 0;
     return (this.lapMs.quantile(0.5) ?? 0) * (1 + this.#pending.size);
   }
 
@@ -215,6 +223,7 @@ export class LapClient {
     if (pending.meter) {
       pending.meter.frameBytes += bytes.length;
       this.#record(lapMs, queueMs, computeMs);
+      this.#answeredAtMs = this.#now();
       this.lapsAnswered++;
       this.rows += numRows;
       this.assignments += assignments;

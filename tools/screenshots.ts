@@ -1,0 +1,71 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Page } from 'playwright';
+import { ROOT_DIR, startCoordinator } from '../coordinator/src/index.ts';
+import { covered, until } from '../test/integration/virtual-donor.ts';
+import { DonorBrowser } from './browser/donor-tabs.ts';
+
+/** The README's pictures, taken from the running thing: four tabs, a few answers, and each page as its person sees it. */
+const OUT_DIR = join(ROOT_DIR, 'docs/images');
+const SIZE = { width: 1280, height: 900 };
+const PLEDGE_MIB = 128;
+const PROMPTS = ['Once upon a time', 'The old boat', 'Tom had a red ball.', 'Grandma baked a cake, but'];
+
+const coordinator = await startCoordinator({
+  modelDir: join(ROOT_DIR, 'models/tiny-stories'),
+  host: '127.0.0.1',
+  port: 0,
+  quant: 'f16',
+  cacheDir: join(ROOT_DIR, '.cache/packed'),
+  replicas: 2,
+  adminToken: 'screenshots',
+  iceServers: [],
+  drainTimeoutMs: 1000,
+  logLevel: 'silent',
+});
+const browser = await DonorBrowser.launch((line) => process.stderr.write(`${line}\n`));
+
+async function story(prompt: string, seed: number): Promise<void> {
+  const body = JSON.stringify({ model: 'tiny-stories', prompt, max_tokens: 120, temperature: 0.7, seed });
+  const response = await fetch(`${coordinator.url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body,
+  });
+  if (!response.ok) throw new Error(await response.text());
+}
+
+async function open(path: string): Promise<Page> {
+  const context = await browser.browser.newContext({ viewport: SIZE, deviceScaleFactor: 1 });
+  const page = await context.newPage();
+  await page.goto(`${coordinator.url}${path}`);
+  return page;
+}
+
+try {
+  mkdirSync(OUT_DIR, { recursive: true });
+  const tabs = await Promise.all(Array.from({ length: 4 }, () => browser.open(coordinator.url, PLEDGE_MIB)));
+  await until('four tabs to serve', () => coordinator.swarm.peers.length === 4 && covered(coordinator), 180_000);
+  const console = await open('/console#token=screenshots');
+  // Long enough for the charts to have something to say.
+  for (let round = 0; round < 4; round++) await Promise.all(PROMPTS.map((prompt, i) => story(prompt, 10 * round + i)));
+  const running = Promise.all(PROMPTS.map((prompt, i) => story(prompt, 100 + i)));
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  await console.screenshot({ path: join(OUT_DIR, 'console.png') });
+  await tabs[0]!.page.setViewportSize(SIZE);
+  await tabs[0]!.page.screenshot({ path: join(OUT_DIR, 'donor.png') });
+  await running;
+
+  const consent = await open('/');
+  await consent.screenshot({ path: join(OUT_DIR, 'donor-consent.png') });
+  const playground = await open('/playground');
+  await playground.getByRole('textbox', { name: /prompt|text/i }).first().fill('Once upon a time');
+  await playground.getByRole('button', { name: /^(write|continue|run|start|go|send)/i }).first().click();
+  await until('the playground to finish', () => coordinator.engine.running.length === 0, 60_000);
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  await playground.screenshot({ path: join(OUT_DIR, 'playground.png'), fullPage: true });
+  process.stderr.write(`Pictures are in ${OUT_DIR}\n`);
+} finally {
+  await browser.close();
+  await coordinator.close();
+}
