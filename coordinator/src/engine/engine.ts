@@ -116,14 +116,16 @@ export class Engine implements TextEngine {
         `The prompt has ${length} tokens; with the answer's first it must fit the context of ${this.maxContext}.`,
       );
     }
-    if (this.#queue.length >= this.limits.maxQueue) {
+    this.#retireAndAdmit();
+    if (this.#running.length >= this.limits.maxBatch && this.#queue.length >= this.limits.maxQueue) {
       throw new EngineError('queue-full', `${this.#queue.length} requests are waiting already.`, this.retryAfterS());
     }
     const sequence = new Sequence(request);
-    this.#queue.push(sequence);
-    this.#watch(sequence);
     this.#options.onRequest?.('submitted', request);
-    this.#looping ??= this.#loop().finally(() => (this.#looping = undefined));
+    this.#watch(sequence);
+    this.#queue.push(sequence);
+    this.#retireAndAdmit();
+    this.#looping ??= this.#loop();
     return sequence.events();
   }
 
@@ -134,26 +136,26 @@ export class Engine implements TextEngine {
     return Math.max(1, Math.ceil(typical / 1000 / this.limits.maxBatch));
   }
 
-  /** Take no more requests, let the accepted ones end, and end those that have not by `timeoutMs` with an error. */
+  /**
+   * Take no more requests, let the accepted ones end, and end those that have not by `timeoutMs` with an error. Resolves by
+   * then, whatever the pass at that moment still waits for.
+   */
   async drain(timeoutMs: number): Promise<void> {
     this.#draining = true;
-    const deadline = setTimeout(() => {
-      const error = new EngineError(
-        'draining',
-        `The coordinator shut down before the answer was complete.`,
-        FIRST_RETRY_S,
-      );
-      for (const sequence of [...this.#queue, ...this.#running]) sequence.fail(error);
-    }, timeoutMs);
-    await this.#looping;
-    clearTimeout(deadline);
+    let timer: NodeJS.Timeout | undefined;
+    const deadline = new Promise<void>((resolve) => (timer = setTimeout(resolve, timeoutMs)));
+    await Promise.race([this.#looping, deadline]);
+    clearTimeout(timer);
+    const message = 'The coordinator shut down before the answer was complete.';
+    for (const sequence of [...this.#queue, ...this.#running]) {
+      sequence.fail(new EngineError('draining', message, FIRST_RETRY_S));
+    }
   }
 
   #watch(sequence: Sequence): void {
     const { signal } = sequence.request;
     const cancel = (): void => sequence.fail(new EngineError('cancelled', 'The request was cancelled.'));
-    if (signal.aborted) cancel();
-    else signal.addEventListener('abort', cancel, { once: true });
+    signal.addEventListener('abort', cancel, { once: true });
     const { requestTimeoutMs } = this.limits;
     const timer = setTimeout(
       () => sequence.fail(new EngineError('timeout', `The answer took more than ${requestTimeoutMs / 1000} s.`)),
@@ -166,12 +168,19 @@ export class Engine implements TextEngine {
       const outcome = error === undefined ? 'finished' : error.reason === 'cancelled' ? 'cancelled' : 'failed';
       this.#options.onRequest?.(outcome, sequence.request, error);
     };
+    if (signal.aborted) cancel();
   }
 
   async #loop(): Promise<void> {
+    // Whoever submits in the same turn joins the first pass.
+    await Promise.resolve();
     for (;;) {
       this.#retireAndAdmit();
-      if (this.#running.length === 0) return;
+      if (this.#running.length === 0) {
+        // Before anyone can submit again, who would otherwise wait for a loop that has ended.
+        this.#looping = undefined;
+        return;
+      }
       await this.#pass();
       // Whatever the laps left no time for: sockets, timers, new requests.
       await new Promise(setImmediate);
