@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import type { Browser, Page } from 'playwright';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { accessFaults, eventually, launch, openPage, overflowPx } from './console-browser.ts';
+import { launchChromium } from '../../tools/browser/chromium.ts';
+import { accessFaults, eventually, openPage, overflowPx } from './console-browser.ts';
 import { buildPages, FakeCoordinator } from './console-fake.ts';
 import { makeEvents, makeSnapshot, peerIds } from './console-fake-data.ts';
 
@@ -13,7 +14,7 @@ let faults: string[];
 
 beforeAll(async () => {
   pages = await buildPages();
-  browser = await launch();
+  browser = await launchChromium();
 });
 afterAll(async () => browser?.close());
 beforeEach(async () => {

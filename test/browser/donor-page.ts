@@ -1,26 +1,9 @@
-import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
-import { chromium, type Browser, type Page } from 'playwright';
+import { join } from 'node:path';
+import type { Page } from 'playwright';
 import { build } from 'vite';
-
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--enable-unsafe-webgpu',
-];
-
-/** Chromium on PATH, else Playwright's own. */
-export async function launchChromium(extraFlags: readonly string[] = []): Promise<Browser> {
-  const executablePath = chromiumOnPath();
-  return chromium.launch({ args: [...FLAGS, ...extraFlags], ...(executablePath ? { executablePath } : {}) });
-}
 
 /** Builds the donor's page into a folder of its own, so that nobody's `dist` changes under them. */
 export async function buildDonorPage(): Promise<string> {
@@ -80,12 +63,4 @@ export async function waitForPhase(page: Page, ...phases: string[]): Promise<voi
   await page.waitForFunction((wanted) => wanted.includes(document.documentElement.dataset['phase'] ?? ''), phases, {
     timeout: 90_000,
   });
-}
-
-function chromiumOnPath(): string | undefined {
-  const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
-  return (process.env['PATH'] ?? '')
-    .split(delimiter)
-    .flatMap((folder) => names.map((name) => join(folder, name)))
-    .find((path) => existsSync(path));
 }

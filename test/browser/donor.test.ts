@@ -3,7 +3,8 @@ import { closeRtc } from '@shoal/transport/node';
 import type { Browser, BrowserContext, Page } from 'playwright';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { FakeCoordinator } from './donor-fake-coordinator.ts';
-import { axeViolations, buildDonorPage, launchChromium, shoot, waitForPhase } from './donor-page.ts';
+import { launchChromium } from '../../tools/browser/chromium.ts';
+import { axeViolations, buildDonorPage, shoot, waitForPhase } from './donor-page.ts';
 
 /** f16 on the wire costs 4e-4 relative, i.e. about 2e-7 squared. */
 const MAX_NMSE = 1e-6;
@@ -318,7 +319,7 @@ describe('what can go wrong, in the donor’s terms', () => {
   });
 
   it('an address that is not secure', async () => {
-    const insecure = await launchChromium(['--host-resolver-rules=MAP shoal.test 127.0.0.1']);
+    const insecure = await launchChromium({ extraFlags: ['--host-resolver-rules=MAP shoal.test 127.0.0.1'] });
     try {
       page = await insecure.newPage();
       await page.goto(`http://shoal.test:${coordinator.port}/?auto=1`, { waitUntil: 'networkidle' });

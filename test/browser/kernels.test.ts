@@ -1,21 +1,11 @@
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
-import { chromium, type Browser } from 'playwright';
+import { join } from 'node:path';
+import type { Browser } from 'playwright';
 import { build, preview, type PreviewServer } from 'vite';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { launchChromium } from '../../tools/browser/chromium.ts';
 import { conformanceCases, type ConformanceResult } from '../../packages/kernels/src/conformance.ts';
-
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--enable-unsafe-webgpu',
-];
 
 let outDir: string;
 let server: PreviewServer;
@@ -27,8 +17,7 @@ beforeAll(async () => {
   const shared = { configFile: false, root, logLevel: 'warn' } as const;
   await build({ ...shared, build: { outDir, emptyOutDir: true, target: 'es2023' } });
   server = await preview({ ...shared, build: { outDir }, preview: { host: '127.0.0.1', port: 0 } });
-  const executablePath = chromiumOnPath();
-  browser = await chromium.launch({ args: FLAGS, ...(executablePath ? { executablePath } : {}) });
+  browser = await launchChromium();
 });
 
 afterAll(async () => {
@@ -46,12 +35,3 @@ it('computes every conformance case on WebGPU in Chromium', async () => {
   expect(results.filter((result) => !result.ok)).toEqual([]);
   expect(results.map((result) => result.name)).toEqual(conformanceCases().map((each) => each.name));
 });
-
-/** Else Playwright's own. */
-function chromiumOnPath(): string | undefined {
-  const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
-  return (process.env['PATH'] ?? '')
-    .split(delimiter)
-    .flatMap((folder) => names.map((name) => join(folder, name)))
-    .find((path) => existsSync(path));
-}

@@ -1,10 +1,11 @@
-import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { chromium, type Browser, type Page } from 'playwright';
+import type { Browser, Page } from 'playwright';
 import { createServer, type ViteDevServer } from 'vite';
 import { MAX_FRAME_BYTES, type Signal } from '@shoal/protocol';
 import type { FramedChannel } from '@shoal/transport';
 import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer } from '@shoal/transport/node';
+import { launchChromium } from '../../tools/browser/chromium.ts';
 import { closeReason, collect, patterned, sameBytes } from '../contract/transport-suite.ts';
 
 // A donor's tab against the coordinator's side of the connection: the lap channel lives in the tab's worker.
@@ -13,10 +14,10 @@ let server: ViteDevServer;
 let browser: Browser;
 
 beforeAll(async () => {
-  const root = new URL('./transport/', import.meta.url).pathname;
+  const root = fileURLToPath(new URL('./transport/', import.meta.url));
   server = await createServer({ root, configFile: false, logLevel: 'error', server: { port: 0, host: '127.0.0.1' } });
   await server.listen();
-  browser = await chromium.launch({ executablePath: chromiumPath(), args: ['--no-sandbox', '--disable-quic'] });
+  browser = await launchChromium();
 });
 
 afterAll(async () => {
@@ -102,14 +103,3 @@ describe('transport: a tab whose worker has the lap channel', () => {
     expect(await page.evaluate(() => window.checkFixtures())).toEqual([]);
   });
 });
-
-function chromiumPath(): string {
-  for (const name of ['chromium', 'chromium-browser', 'google-chrome']) {
-    try {
-      return execFileSync('which', [name], { encoding: 'utf8' }).trim();
-    } catch {
-      // Not under this name.
-    }
-  }
-  return chromium.executablePath();
-}

@@ -1,7 +1,7 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { chromium } from 'playwright';
+import { type Browser, chromium } from 'playwright';
 
 /** Names under which a Chromium is found on PATH, the plainest first. */
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome', 'msedge'];
@@ -71,13 +71,12 @@ export function ensureChromium(say: (line: string) => void): string {
   );
 }
 
-/** Version text of a Chromium, e.g. `Chromium 150.0.1`. */
-export function chromiumVersion(path: string): string {
-  if (process.platform === 'win32') return path;
-  return execFileSync(path, ['--version', ...CHROMIUM_FLAGS], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'ignore'],
-  }).trim();
+/** A headless Chromium with WebGPU, installed if need be. */
+export function launchChromium(
+  options: { say?: (line: string) => void; extraFlags?: readonly string[] } = {},
+): Promise<Browser> {
+  const executablePath = ensureChromium(options.say ?? (() => {}));
+  return chromium.launch({ executablePath, args: [...CHROMIUM_FLAGS, ...(options.extraFlags ?? [])] });
 }
 
 function run(command: string, args: string[], env: NodeJS.ProcessEnv): boolean {

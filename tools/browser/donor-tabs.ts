@@ -1,5 +1,5 @@
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright';
-import { CHROMIUM_FLAGS, ensureChromium } from './chromium.ts';
+import type { Browser, BrowserContext, Page } from 'playwright';
+import { launchChromium } from './chromium.ts';
 
 export interface DonorTab {
   page: Page;
@@ -17,7 +17,7 @@ export class DonorBrowser {
   }
 
   static async launch(say: (line: string) => void = () => {}): Promise<DonorBrowser> {
-    return new DonorBrowser(await chromium.launch({ executablePath: ensureChromium(say), args: CHROMIUM_FLAGS }));
+    return new DonorBrowser(await launchChromium({ say }));
   }
 
   /**

@@ -9,7 +9,7 @@ const EXPERTS_PER_LAP = 64;
 const SELF_TEST_LAP_DEADLINE_MS = 30_000;
 /**
  * Largest relative L2 distance of an expert's output that passes. f16 on the wire costs 4e-4, f16 accumulation 3e-3; wrong
- * weights at int8 start at 9e-3 (measured, docs/ARCHITECTURE.md). Ours accumulate in f32, so half of that is generous.
+ * weights at int8 start at 9e-3 (measured, ARCHITECTURE.md). Ours accumulate in f32, so half of that is generous.
  */
 export const MAX_RELATIVE_L2 = 5e-3;
 

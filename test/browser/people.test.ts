@@ -1,0 +1,73 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Page } from 'playwright';
+import { until } from '../integration/virtual-donor.ts';
+import { accessFaults, eventually, openPage } from './console-browser.ts';
+import { ADMIN_TOKEN, Network } from './network.ts';
+
+/** The three pages with a real coordinator behind them, as their people use them. */
+describe('donor, operator and developer', () => {
+  let network: Network;
+  let faults: string[] = [];
+
+  beforeAll(async () => {
+    network = await Network.start();
+    await network.join(3);
+  });
+  afterAll(() => network.stop());
+
+  async function open(path: string): Promise<Page> {
+    const opened = await openPage(network.browser.browser, network.coordinator.url);
+    faults = opened.faults;
+    await opened.page.goto(`${network.coordinator.url}${path}`);
+    return opened.page;
+  }
+
+  it('a developer watches which tabs serve each word', async () => {
+    const page = await open('/playground');
+    await page.getByLabel('Prompt').fill('The old boat');
+    await page.getByLabel('Max tokens').fill('24');
+    await page.getByRole('button', { name: 'Write' }).click();
+    await eventually(() => page.locator('body').textContent()).toContain('the token limit was reached');
+    const text = await page.locator('body').textContent();
+    // Only tabs computed: each is in the legend under its own name, and the coordinator is not.
+    expect(text).toContain(network.coordinator.swarm.peers.find((peer) => peer.laps.rows > 0)!.peerId);
+    expect(network.coordinator.dispatcher.localAssignments).toBe(0);
+    expect(await accessFaults(page)).toEqual([]);
+    expect(faults).toEqual([]);
+    await page.context().close();
+  });
+
+  it('a donor pauses, resumes, and finishes with thanks', async () => {
+    const { page } = network.tabs[0]!;
+    const phase = (): Promise<string | undefined> => page.evaluate(() => document.documentElement.dataset['phase']);
+    const states = (): string[] => network.coordinator.swarm.peers.map((peer) => peer.state);
+    await page.getByRole('button', { name: 'Pause' }).click();
+    await until('the coordinator to know of the pause', () => states().includes('paused'));
+    await page.getByRole('button', { name: /Resume|Go on|Continue/ }).click();
+    await until('the coordinator to know that it goes on', () => !states().includes('paused'));
+    await page.getByRole('button', { name: 'Finish, then stop' }).click();
+    await eventually(phase).toBe('finished');
+    await until('the tab to be gone', () => network.coordinator.swarm.peers.length === 2);
+    await network.settle(2);
+    expect(network.tabs[0]!.errors).toEqual([]);
+  });
+
+  it('an operator drains one tab and removes another, and the verdict follows', async () => {
+    const page = await open(`/console#token=${ADMIN_TOKEN}`);
+    await eventually(() => page.locator('body').textContent()).toContain('every expert has a place on 2 tabs');
+    const [first, second] = network.coordinator.swarm.peers.map((peer) => peer.peerId);
+    await page.getByRole('button', { name: first! }).click();
+    await page.getByRole('button', { name: 'Drain' }).click();
+    await eventually(() => page.locator('body').textContent()).toContain('on 1 tab');
+    await page.getByRole('button', { name: second! }).click();
+    await page.getByRole('button', { name: 'Remove…' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
+    await eventually(() => page.locator('body').textContent()).toContain('Serving alone');
+    expect(network.coordinator.swarm.peers).toHaveLength(0);
+    // Whom the operator has sent away does not come back by itself.
+    const donor = network.tabs[2]!.page;
+    await eventually(() => donor.locator('body').textContent()).toMatch(/operator/);
+    expect(faults).toEqual([]);
+    await page.context().close();
+  });
+});
