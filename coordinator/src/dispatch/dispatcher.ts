@@ -1,6 +1,6 @@
 import { decodeF16, encodeF16, type ExpertDispatch, type MoeCall } from '@shoal/model';
-import { type CoverCandidate, coverAssignments } from '@shoal/placement';
-import { MAX_ROWS_PER_LAP } from '@shoal/protocol';
+import { coverRows } from '@shoal/placement';
+import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import type { LapTrace } from '../engine/contract.ts';
 import { type LapClient, LapError, type LapRequest } from './lap-client.ts';
 import { type LapTiming, SampleWindow } from './lap-stats.ts';
@@ -65,16 +65,14 @@ interface Pass {
 /** Called for each row of a traced call when its lap is combined. */
 export type TraceSink = (row: number, trace: LapTrace) => void;
 
-/** Replicas whose expected lap is within this factor of the best share the work in turn, so that their figures stay fresh. */
-const SIMILAR_COST_FACTOR = 1.5;
-
 /**
  * Sends each MoE layer's rows to the peers that hold their experts and adds up what comes back: one frame per peer and
  * lap, one partial sum per row. What a peer fails to answer goes to a replica, and what no peer holds to the coordinator.
  */
 export class Dispatcher {
   readonly #options: DispatcherOptions;
-  #turn = 0;
+  /** By layer, so that the turns of one are not bound to the number of the others. */
+  readonly #turns = new Map<number, number>();
   /** Laps (dispatch and combine of one layer and batch) since start. */
   laps = 0;
   /** Row × expert work since start, by tabs and by the coordinator. */
@@ -128,33 +126,42 @@ export class Dispatcher {
 
   /** Who does which of these assignments, asking few peers. */
   #plan(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
-    const candidates: CoverCandidate<LapPeer>[] = [];
-    for (const peer of this.#options.peers()) {
-      if (tried.has(peer)) continue;
-      candidates.push({ peer, has: (expert) => peer.serves(call.layer, expert), cost: peer.laps.expectedLapMs });
-    }
-    this.#takeTurns(candidates);
+    const topK = call.topkIdx.length / call.numRows;
     const experts = Uint16Array.from(assignments, (a) => call.topkIdx[a]!);
-    const chosen = coverAssignments(experts, candidates);
+    const rows = Uint32Array.from(assignments, (a) => Math.floor(a / topK));
+    const { peers, holders } = this.#candidates(call.layer, new Set(experts), tried);
+    const turn = (this.#turns.get(call.layer) ?? 0) + 1;
+    this.#turns.set(call.layer, turn);
+    const usualMs = peers.map((peer) => peer.laps.lapMs.quantile(0.5) ?? 0);
+    const expectedMs = peers.map((peer) => peer.laps.expectedLapMs);
+    const chosen = coverRows(experts, rows, {
+      holders: (expert) => holders.get(expert)!,
+      usualMs: (i) => usualMs[i]!,
+      expectedMs: (i) => expectedMs[i]!,
+      // The next in turn, so that the figures of all stay fresh.
+      preference: (i) => (i + turn) % peers.length,
+    });
     const parts = new Map<number, Part>();
     for (const [i, candidate] of chosen.entries()) {
       const part = parts.get(candidate);
       if (part) part.assignments.push(assignments[i]!);
-      else parts.set(candidate, { peer: candidates[candidate]?.peer ?? null, assignments: [assignments[i]!] });
+      else parts.set(candidate, { peer: peers[candidate] ?? null, assignments: [assignments[i]!] });
     }
     // Placement's order, not arrival's: the sum must not depend on who answers first.
     return [...parts.entries()].sort(([a], [b]) => a - b).map(([, part]) => part);
   }
 
-  /** Among peers about as fast as the fastest, prefer another one each lap. */
-  #takeTurns(candidates: CoverCandidate<LapPeer>[]): void {
-    if (candidates.length < 2) return;
-    const best = Math.min(...candidates.map((candidate) => candidate.cost));
-    const similar = candidates.filter(
-      (candidate) => candidate.cost <= best * SIMILAR_COST_FACTOR || candidate.cost === 0,
-    );
-    this.#turn++;
-    for (const [i, candidate] of similar.entries()) candidate.cost = -1 - ((i + this.#turn) % similar.length);
+  /** Peers that serve some of these experts, and for each expert the positions of those that do. */
+  #candidates(layer: number, experts: ReadonlySet<number>, tried: ReadonlySet<LapPeer>) {
+    const peers: LapPeer[] = [];
+    const holders = new Map<number, number[]>([...experts].map((expert) => [expert, []]));
+    for (const peer of this.#options.peers()) {
+      if (tried.has(peer)) continue;
+      const served = [...experts].filter((expert) => peer.serves(layer, expert));
+      for (const expert of served) holders.get(expert)!.push(peers.length);
+      if (served.length > 0) peers.push(peer);
+    }
+    return { peers, holders };
   }
 
   /** Cut a part into pieces whose rows fit one frame. */
@@ -189,6 +196,8 @@ export class Dispatcher {
       this.tabAssignments += assignments.length;
       return [{ rows: callRows, partial: decodeF16(partial), peer, assignments, timing }];
     } catch (error) {
+      // A row that f16 cannot hold: nobody may be sent it, and only its own sequence ends by it.
+      if (error instanceof FrameError) return this.#serve(call, rows, { peer: null, assignments }, tried);
       if (!(error instanceof LapError)) throw error;
       return this.#redispatch(call, rows, { ...part, peer }, tried, error);
     }
@@ -248,13 +257,14 @@ export class Dispatcher {
 
   #sum(call: MoeCall, results: readonly PartResult[]): Float32Array {
     const D = this.#options.hiddenSize;
-    const sum = new Float32Array(call.numRows * D);
+    // f16 values are multiples of 2⁻²⁴ below 2¹⁶, so that in f64 their sum is exact: it is the same in whatever order.
+    const sum = new Float64Array(call.numRows * D);
     for (const { rows, partial } of results) {
       for (const [i, row] of rows.entries()) {
         for (let d = 0; d < D; d++) sum[row * D + d]! += partial[i * D + d]!;
       }
     }
-    return sum;
+    return Float32Array.from(sum);
   }
 
   #finish(call: MoeCall, results: readonly PartResult[], lapMs: number, pass: Pass): void {

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { capacityInExperts, planPlacement, type PlacementModel, type PlacementPeer } from './placement.ts';
+import { capacityInExperts } from './ledger.ts';
+import { planPlacement } from './placement.ts';
+import type { PlacementModel, PlacementPeer } from './types.ts';
 
 const model: PlacementModel = { layers: [1, 2, 3, 4, 5], expertsPerLayer: 32, groupsPerLayer: 8, shardBytes: 1000 };
 const roomFor = (experts: number): number => Math.ceil((experts * 1000) / 0.85);

@@ -1,156 +1,115 @@
-/** An expert of the whole model as one number: index of its MoE layer × experts per layer + expert. */
-export type ExpertIndex = number;
-
-/** What placement has to know of a model. */
-export interface PlacementModel {
-  /** Model layer numbers of the MoE layers, ascending. */
-  layers: readonly number[];
-  expertsPerLayer: number;
-  /** Routing groups per layer (`n_group`); 1 where the gate has none. Experts of a group are contiguous. */
-  groupsPerLayer: number;
-  /** Bytes of one expert's shard; all have the same size. */
-  shardBytes: number;
-}
-
-/** What placement has to know of a peer. */
-export interface PlacementPeer {
-  peerId: string;
-  /** Who lends it; two replicas of an expert are never on one donor. */
-  donorId: string;
-  pledgeBytes: number;
-  /** How many experts of one layer its GPU can bind at once. */
-  maxExpertsPerLayer: number;
-}
-
-export interface PlacementPlan {
-  epoch: number;
-  /** What each peer is to hold, ascending. Every peer that was asked about has an entry. */
-  held: ReadonlyMap<string, readonly ExpertIndex[]>;
-}
-
-/**
- * Share of a pledge that weights may fill: the rest is for activations, staging and the driver's own slack
- * (planning table in docs/ARCHITECTURE.md).
- */
-export const PLEDGE_FILL = 0.85;
-
-/** How many experts fit a pledge. */
-export function capacityInExperts(pledgeBytes: number, shardBytes: number): number {
-  return Math.floor((pledgeBytes * PLEDGE_FILL) / shardBytes);
-}
-
-interface Bin {
-  peer: PlacementPeer;
-  capacity: number;
-  /** Experts that a fair share, by capacity and rounded up to a whole layer, would give it. */
-  fairShare: number;
-  held: Set<ExpertIndex>;
-  /** [layers] how many experts of the layer it holds. */
-  perLayer: Int32Array;
-  before: ReadonlySet<ExpertIndex>;
-}
+import { fill } from './fill.ts';
+import { improve, type MoveBudget } from './improve.ts';
+import { Ledger, peerCapacity } from './ledger.ts';
+import { effectiveLoad, replicaCounts } from './replica-counts.ts';
+import type {
+  ExpertIndex,
+  PlacementModel,
+  PlacementOptions,
+  PlacementPeer,
+  PlacementPlan,
+  PlacementResult,
+} from './types.ts';
 
 /**
  * Map experts to peers: every expert once before any twice, whole layers first, then whole routing groups, then single
- * experts, so that a token's experts of one layer sit on as few peers as possible. A peer that held a layer in `previous`
- * keeps it while that is within its fair share, so that a join or leave moves little.
+ * experts, so that a token's experts of one layer sit on as few peers as possible; among peers with room the less loaded,
+ * nearer and better trusted.
  *
- * Pure: the same arguments give the same plan.
+ * What peers held in `previous` stays there: only what is missing is added, what is too much is given up, and a bounded
+ * number of bytes moves where that saves peers or evens out load. With nothing changed the plan stays the same.
+ *
+ * Pure: the same arguments give the same plan. Time grows with peers × log peers and with experts, not with their product.
  */
 export function planPlacement(
   model: PlacementModel,
   peers: readonly PlacementPeer[],
-  options: { replicas: number; previous?: PlacementPlan },
-): PlacementPlan {
-  const bins = makeBins(model, peers, options.replicas, options.previous);
-  // [layers × experts] donors that hold the expert already
-  const donors: Set<string>[] = Array.from({ length: model.layers.length * model.expertsPerLayer }, () => new Set());
-  for (let replica = 0; replica < options.replicas; replica++) {
-    for (let layerIndex = 0; layerIndex < model.layers.length; layerIndex++)
-      placeLayer(model, bins, donors, layerIndex);
-  }
+  options: PlacementOptions,
+): PlacementResult {
+  const numExperts = model.layers.length * model.expertsPerLayer;
+  const previous = options.previous?.held;
+  const load = effectiveLoad(numExperts, options.load);
+  const counts = wantedCounts(model, peers, load, options);
+  const share = load.map((rows, expert) => rows / Math.max(1, counts[expert]!));
+  const totalShare = share.reduce((sum, rows, expert) => sum + rows * counts[expert]!, 0);
+  const ledger = new Ledger(model, peers, share, totalShare);
+  retain(ledger, peers, previous);
+  trim(ledger, counts);
+  fill(ledger, counts);
+  const budget: MoveBudget = {
+    experts: Math.floor((options.maxMoveBytes ?? Number.POSITIVE_INFINITY) / model.shardBytes),
+    moved: 0,
+    deferred: false,
+  };
+  improve(ledger, budget);
+  const held = new Map(ledger.held().map((experts, bin) => [peers[bin]!.peerId, experts]));
   return {
     epoch: (options.previous?.epoch ?? 0) + 1,
-    held: new Map(bins.map((bin) => [bin.peer.peerId, [...bin.held].sort((a, b) => a - b)])),
+    held,
+    fetchedBytes: fetchedExperts(held, previous) * model.shardBytes,
+    movedBytes: budget.moved * model.shardBytes,
+    deferred: budget.deferred,
   };
 }
 
-function makeBins(
+/** [numExperts] how many replicas each is to have, given the memory and the donors that there are. */
+function wantedCounts(
   model: PlacementModel,
   peers: readonly PlacementPeer[],
-  replicas: number,
-  previous: PlacementPlan | undefined,
-): Bin[] {
-  const capacities = peers.map((peer) =>
-    Math.min(
-      capacityInExperts(peer.pledgeBytes, model.shardBytes),
-      model.layers.length * Math.min(peer.maxExpertsPerLayer, model.expertsPerLayer),
-    ),
-  );
-  const total = capacities.reduce((sum, capacity) => sum + capacity, 0);
-  const wanted = Math.min(total, replicas * model.layers.length * model.expertsPerLayer);
-  return peers.map((peer, i) => {
-    const capacity = capacities[i]!;
-    const share = total === 0 ? 0 : (wanted * capacity) / total;
-    return {
-      peer,
-      capacity,
-      fairShare: Math.ceil(share / model.expertsPerLayer) * model.expertsPerLayer,
-      held: new Set(),
-      perLayer: new Int32Array(model.layers.length),
-      before: new Set(previous?.held.get(peer.peerId) ?? []),
-    };
+  load: Float64Array,
+  options: PlacementOptions,
+): Int32Array {
+  const now = new Int32Array(load.length);
+  for (const { peerId } of peers) {
+    for (const expert of options.previous?.held.get(peerId) ?? []) if (expert < now.length) now[expert]!++;
+  }
+  const donors = new Set(peers.map((peer) => peer.donorId)).size;
+  return replicaCounts(load, now, {
+    slots: peers.reduce((sum, peer) => sum + Math.max(0, peerCapacity(model, peer)), 0),
+    replicas: Math.min(donors, options.replicas),
+    maxReplicas: Math.min(donors, Math.max(options.replicas, options.maxReplicas ?? 0)),
   });
 }
 
-/** One more replica of each expert of a layer: as one piece if some peer has room, else by groups, else one by one. */
-function placeLayer(model: PlacementModel, bins: Bin[], donors: Set<string>[], layerIndex: number): void {
-  const { expertsPerLayer, groupsPerLayer } = model;
-  const first = layerIndex * expertsPerLayer;
-  const all = Array.from({ length: expertsPerLayer }, (_, expert) => first + expert);
-  if (placePiece(bins, donors, layerIndex, all)) return;
-  const groupSize = expertsPerLayer / groupsPerLayer;
-  for (let group = 0; group < groupsPerLayer; group++) {
-    const piece = all.slice(group * groupSize, (group + 1) * groupSize);
-    if (placePiece(bins, donors, layerIndex, piece)) continue;
-    for (const expert of piece) placePiece(bins, donors, layerIndex, [expert]);
+/** Everyone keeps what it held, as far as it still fits. */
+function retain(ledger: Ledger, peers: readonly PlacementPeer[], previous: PlacementPlan['held'] | undefined): void {
+  for (const [bin, { peerId }] of peers.entries()) {
+    for (const expert of previous?.get(peerId) ?? []) {
+      if (expert >= ledger.numExperts || ledger.room(bin, ledger.layerOf(expert)) < 1) continue;
+      if (ledger.mayHold(bin, expert)) ledger.place(bin, expert);
+    }
   }
 }
 
-function placePiece(bins: Bin[], donors: Set<string>[], layerIndex: number, piece: readonly ExpertIndex[]): boolean {
-  let best: Bin | undefined;
-  for (const bin of bins) {
-    if (fits(bin, donors, layerIndex, piece) && (best === undefined || isBetter(bin, best, layerIndex, piece)))
-      best = bin;
+/** Give up replicas beyond what is wanted: the smallest part of the layer first, and of equal ones the busiest peer's. */
+function trim(ledger: Ledger, counts: Int32Array): void {
+  const scores = Float64Array.from({ length: ledger.numBins }, (_, bin) => ledger.score(bin));
+  for (let expert = 0; expert < ledger.numExperts; expert++) {
+    const layer = ledger.layerOf(expert);
+    while (ledger.holders[expert]!.length > counts[expert]!) {
+      let worst = -1;
+      for (const bin of ledger.holders[expert]!) {
+        const smaller = worst === -1 ? -1 : ledger.heldOf(bin, layer) - ledger.heldOf(worst, layer);
+        if (smaller < 0 || (smaller === 0 && scores[bin]! > scores[worst]!)) worst = bin;
+      }
+      ledger.remove(worst, expert);
+    }
   }
-  if (best === undefined) return false;
-  for (const expert of piece) {
-    best.held.add(expert);
-    donors[expert]!.add(best.peer.donorId);
+}
+
+function fetchedExperts(held: PlacementPlan['held'], previous: PlacementPlan['held'] | undefined): number {
+  let fetched = 0;
+  for (const [peerId, experts] of held) {
+    const before = previous?.get(peerId);
+    if (before === undefined || before.length === 0) fetched += experts.length;
+    else if (!sameExperts(experts, before)) {
+      const had = new Set<ExpertIndex>(before);
+      for (const expert of experts) if (!had.has(expert)) fetched++;
+    }
   }
-  best.perLayer[layerIndex]! += piece.length;
-  return true;
+  return fetched;
 }
 
-function fits(bin: Bin, donors: Set<string>[], layerIndex: number, piece: readonly ExpertIndex[]): boolean {
-  return (
-    bin.held.size + piece.length <= bin.capacity &&
-    bin.perLayer[layerIndex]! + piece.length <= bin.peer.maxExpertsPerLayer &&
-    piece.every((expert) => !donors[expert]!.has(bin.peer.donorId))
-  );
-}
-
-/** Fewest distinct peers per layer first, then no needless download, then the emptiest; equal ones in the order given. */
-function isBetter(a: Bin, b: Bin, layerIndex: number, piece: readonly ExpertIndex[]): boolean {
-  const aHere = a.perLayer[layerIndex]! > 0;
-  const bHere = b.perLayer[layerIndex]! > 0;
-  if (aHere !== bHere) return aHere;
-  const aKeeps = keeps(a, piece);
-  const bKeeps = keeps(b, piece);
-  if (aKeeps !== bKeeps) return aKeeps;
-  return a.held.size / a.capacity < b.held.size / b.capacity;
-}
-
-function keeps(bin: Bin, piece: readonly ExpertIndex[]): boolean {
-  return bin.held.size + piece.length <= bin.fairShare && piece.every((expert) => bin.before.has(expert));
+function sameExperts(a: readonly ExpertIndex[], b: readonly ExpertIndex[]): boolean {
+  return a.length === b.length && a.every((expert, i) => expert === b[i]);
 }

@@ -1,0 +1,83 @@
+import { rebalanceExperts } from './eplb.ts';
+import { peerCapacity } from './ledger.ts';
+import type { ExpertIndex, PlacementModel, PlacementPeer, PlacementPlan } from './types.ts';
+
+/** Placements that others use, to hold ours against. They know nothing of donors, speeds or what was held before. */
+
+/** Each expert by its own hash on the ring of peers; the next peer with room where that one is full. */
+export function hashPlacement(model: PlacementModel, peers: readonly PlacementPeer[], replicas = 1): PlacementPlan {
+  return onePeerEach(model, peers, replicas, (expert, replica) => mix(expert * 31 + replica) % peers.length);
+}
+
+/** Expert i on peer i mod P; the next peer with room where that one is full. */
+export function roundRobinPlacement(
+  model: PlacementModel,
+  peers: readonly PlacementPeer[],
+  replicas = 1,
+): PlacementPlan {
+  const numExperts = model.layers.length * model.expertsPerLayer;
+  return onePeerEach(model, peers, replicas, (expert, replica) => (replica * numExperts + expert) % peers.length);
+}
+
+/**
+ * Plain EPLB, global, with as many replicas per layer as it needs to fill its devices evenly. Every device gets its share
+ * of every layer, whether that fits its memory or not: `overfull` says by how much the fullest peer's pledge is exceeded.
+ */
+export function eplbPlacement(
+  model: PlacementModel,
+  peers: readonly PlacementPeer[],
+  load?: ArrayLike<number>,
+): PlacementPlan & { overfull: number } {
+  const { expertsPerLayer } = model;
+  const perDevice = Math.ceil(expertsPerLayer / peers.length);
+  const loads = model.layers.map((_, layer) =>
+    Array.from({ length: expertsPerLayer }, (_, e) => load?.[layer * expertsPerLayer + e] ?? 1),
+  );
+  const numReplicas = perDevice * peers.length;
+  const plan = rebalanceExperts(loads, { numReplicas, numGroups: 1, numNodes: 1, numDevices: peers.length });
+  const held = peers.map(() => new Set<ExpertIndex>());
+  for (const [layer, experts] of plan.expertOfSlot.entries()) {
+    for (const [slot, expert] of experts.entries()) {
+      held[Math.floor(slot / perDevice)]!.add(layer * expertsPerLayer + expert);
+    }
+  }
+  const overfull = Math.max(...peers.map((peer, i) => held[i]!.size / Math.max(1, peerCapacity(model, peer))));
+  return { ...planOf(peers, held), overfull };
+}
+
+function onePeerEach(
+  model: PlacementModel,
+  peers: readonly PlacementPeer[],
+  replicas: number,
+  first: (expert: ExpertIndex, replica: number) => number,
+): PlacementPlan {
+  const held = peers.map(() => new Set<ExpertIndex>());
+  const capacity = peers.map((peer) => peerCapacity(model, peer));
+  for (let replica = 0; replica < replicas; replica++) {
+    for (let expert = 0; expert < model.layers.length * model.expertsPerLayer; expert++) {
+      const start = first(expert, replica);
+      for (let probe = 0; probe < peers.length; probe++) {
+        const i = (start + probe) % peers.length;
+        if (held[i]!.size >= capacity[i]! || held[i]!.has(expert)) continue;
+        held[i]!.add(expert);
+        break;
+      }
+    }
+  }
+  return planOf(peers, held);
+}
+
+function planOf(peers: readonly PlacementPeer[], held: readonly Set<ExpertIndex>[]): PlacementPlan {
+  return {
+    epoch: 1,
+    held: new Map(peers.map(({ peerId }, i) => [peerId, [...held[i]!].sort((a, b) => a - b)])),
+  };
+}
+
+/** A 32-bit finaliser (MurmurHash3's, Appleby): neighbouring experts land far apart. */
+function mix(key: number): number {
+  let h = key | 0;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}

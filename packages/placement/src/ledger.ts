@@ -1,0 +1,163 @@
+import type { ExpertIndex, PlacementModel, PlacementPeer } from './types.ts';
+
+/**
+ * Share of a pledge that weights may fill: the rest is for activations, staging and the driver's own slack
+ * (planning table in docs/ARCHITECTURE.md).
+ */
+export const PLEDGE_FILL = 0.85;
+
+/** How many experts fit a pledge. */
+export function capacityInExperts(pledgeBytes: number, shardBytes: number): number {
+  return Math.floor((pledgeBytes * PLEDGE_FILL) / shardBytes);
+}
+
+/**
+ * What a round trip counts against load, both relative to the swarm: a peer at twice the median round trip is chosen as if
+ * it had half of a fair share to do already. Load weighs more, since a token's laps wait for its busiest peer too.
+ */
+const RTT_WEIGHT = 0.5;
+/** A peer of which nothing was verified is chosen as if it had a whole fair share to do already. */
+const DISTRUST_WEIGHT = 1;
+/** No measured round trip or speed counts for more than this many times the median: one bad sample must not empty a peer. */
+const MAX_RELATIVE = 8;
+
+/** Who holds what while a plan is made. Peers are numbers here, in the order given: "bins". */
+export class Ledger {
+  readonly model: PlacementModel;
+  readonly numBins: number;
+  readonly numLayers: number;
+  readonly numExperts: number;
+  /** [numBins] experts that still fit */
+  readonly free: Int32Array;
+  /** [numBins] who lends it */
+  readonly donor: Int32Array;
+  readonly numDonors: number;
+  /** [numExperts] bins that hold the expert */
+  readonly holders: readonly number[][];
+  /** [numLayers] bins that hold something of the layer */
+  readonly layerBins: readonly number[][];
+  /** [numBins × numLayers] experts of the layer that the bin holds */
+  readonly #perLayer: Int32Array;
+  readonly #maxPerLayer: Int32Array;
+  /** [numExperts] load that one replica carries */
+  readonly #share: Float64Array;
+  readonly #busy: Float64Array;
+  readonly #speed: Float64Array;
+  readonly #penalty: Float64Array;
+  readonly #meanBusy: number;
+
+  /** `share` is [numExperts]: the load that one replica of the expert will carry; `totalShare` over all replicas. */
+  constructor(model: PlacementModel, peers: readonly PlacementPeer[], share: Float64Array, totalShare: number) {
+    this.model = model;
+    this.numBins = peers.length;
+    this.numLayers = model.layers.length;
+    this.numExperts = share.length;
+    this.#maxPerLayer = Int32Array.from(peers, (peer) => Math.min(peer.maxExpertsPerLayer, model.expertsPerLayer));
+    this.free = Int32Array.from(peers, (peer) => peerCapacity(model, peer));
+    const donors = new Map<string, number>();
+    this.donor = Int32Array.from(peers, ({ donorId }) => {
+      if (!donors.has(donorId)) donors.set(donorId, donors.size);
+      return donors.get(donorId)!;
+    });
+    this.numDonors = donors.size;
+    this.holders = Array.from({ length: this.numExperts }, () => []);
+    this.layerBins = Array.from({ length: this.numLayers }, () => []);
+    this.#perLayer = new Int32Array(this.numBins * this.numLayers);
+    this.#share = share;
+    this.#busy = new Float64Array(this.numBins);
+    this.#speed = relativeToMedian(peers.map((peer) => peer.rowsPerSecond));
+    const rtt = relativeToMedian(peers.map((peer) => peer.rttMs));
+    this.#penalty = Float64Array.from(
+      peers,
+      (peer, bin) => RTT_WEIGHT * rtt[bin]! + DISTRUST_WEIGHT * (1 - (peer.trust ?? 1)),
+    );
+    this.#meanBusy =
+      totalShare /
+        Math.max(
+          1e-9,
+          this.#speed.reduce((sum, speed) => sum + speed, 0),
+        ) || 1;
+  }
+
+  layerOf(expert: ExpertIndex): number {
+    return Math.floor(expert / this.model.expertsPerLayer);
+  }
+
+  /** Experts of the layer that the bin holds. */
+  heldOf(bin: number, layer: number): number {
+    return this.#perLayer[bin * this.numLayers + layer]!;
+  }
+
+  /** How many more experts of the layer the bin can take. */
+  room(bin: number, layer: number): number {
+    return Math.min(this.free[bin]!, this.#maxPerLayer[bin]! - this.heldOf(bin, layer));
+  }
+
+  /** Whether no replica of the expert is on the bin's donor, not counting that on bin `except`. */
+  mayHold(bin: number, expert: ExpertIndex, except = -1): boolean {
+    for (const holder of this.holders[expert]!) {
+      if (holder !== except && this.donor[holder] === this.donor[bin]) return false;
+    }
+    return true;
+  }
+
+  share(expert: ExpertIndex): number {
+    return this.#share[expert]!;
+  }
+
+  /**
+   * How little the bin is wanted, lower is better: its load relative to a fair share by speed, with what it would be given
+   * beside, and its round trip and trust.
+   */
+  score(bin: number, moreLoad = 0): number {
+    return (this.#busy[bin]! + moreLoad) / this.#speed[bin]! / this.#meanBusy + this.#penalty[bin]!;
+  }
+
+  place(bin: number, expert: ExpertIndex): void {
+    const layer = this.layerOf(expert);
+    this.holders[expert]!.push(bin);
+    this.free[bin]!--;
+    this.#busy[bin]! += this.#share[expert]!;
+    if (this.#perLayer[bin * this.numLayers + layer]!++ === 0) this.layerBins[layer]!.push(bin);
+  }
+
+  remove(bin: number, expert: ExpertIndex): void {
+    const layer = this.layerOf(expert);
+    drop(this.holders[expert]!, bin);
+    this.free[bin]!++;
+    this.#busy[bin]! -= this.#share[expert]!;
+    if (--this.#perLayer[bin * this.numLayers + layer]! === 0) drop(this.layerBins[layer]!, bin);
+  }
+
+  /** [numBins] the experts of each, ascending. */
+  held(): ExpertIndex[][] {
+    const held: ExpertIndex[][] = Array.from({ length: this.numBins }, () => []);
+    for (let expert = 0; expert < this.numExperts; expert++) {
+      for (const bin of this.holders[expert]!) held[bin]!.push(expert);
+    }
+    return held;
+  }
+}
+
+/** Experts of the model that a peer can hold, by its memory and by what its GPU can bind. */
+export function peerCapacity(model: PlacementModel, peer: PlacementPeer): number {
+  return Math.min(
+    capacityInExperts(peer.pledgeBytes, model.shardBytes),
+    model.layers.length * Math.min(peer.maxExpertsPerLayer, model.expertsPerLayer),
+  );
+}
+
+function drop(list: number[], value: number): void {
+  const at = list.indexOf(value);
+  list[at] = list.at(-1)!;
+  list.pop();
+}
+
+/** Each value over the median of those known; the unknown count as the median. */
+function relativeToMedian(values: readonly (number | undefined)[]): Float64Array {
+  const known = values.filter((value) => value !== undefined && value > 0).sort((a, b) => a! - b!);
+  const median = known[known.length >> 1] ?? 1;
+  return Float64Array.from(values, (value) =>
+    value === undefined || value <= 0 ? 1 : Math.min(MAX_RELATIVE, Math.max(1 / MAX_RELATIVE, value / median)),
+  );
+}
