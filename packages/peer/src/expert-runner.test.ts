@@ -1,5 +1,5 @@
 import { createReferenceBackend, KernelError, type ExpertBackend, type ExpertLap } from '@shoal/kernels';
-import { encodeDispatch, encodeF16, encodeRefuse } from '@shoal/protocol';
+import { encodeCancel, encodeDispatch, encodeF16, encodeRefuse } from '@shoal/protocol';
 import { memoryLinkPair } from '@shoal/transport';
 import { assert, asyncProperty, nat, tuple } from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -57,6 +57,27 @@ describe('laps', () => {
     for (const [i, lap] of laps.entries()) expect(await nmseOf(answers[i]!, lap, reference)).toBeLessThan(1e-6);
     expect(runner.counters).toMatchObject({ laps: 3, rows: 44, refused: 0, malformed: 0 });
     expect(answers[0]!.combine!.computeUs).toBeGreaterThan(0);
+  });
+
+  it('that are cancelled are not answered: neither what waits, nor what is on the GPU', async () => {
+    const held = heldBackend();
+    runner.setBackend(held.backend);
+    const answered: number[] = [];
+    const asked = Array.from({ length: MAX_LAPS_RUNNING + 2 }, () => makeLap(1, [0]));
+    for (const [i, lap] of asked.entries()) void asker.ask(lap, 5).then(() => answered.push(i));
+    await turn();
+    // Lap ids count from 1.
+    const ids = asked.map((_, i) => i + 1);
+    // One on the GPU, one that waits, one that never was.
+    for (const lapId of [ids[0]!, ids[MAX_LAPS_RUNNING]!, 0xdead]) await links.a.send(encodeCancel({ lapId }));
+    await turn();
+    held.release();
+    await turn();
+    held.release();
+    await turn();
+    expect(answered).toEqual(asked.map((_, i) => i).filter((i) => i !== 0 && i !== MAX_LAPS_RUNNING));
+    expect(held.started.length).toBe(MAX_LAPS_RUNNING + 1);
+    expect(runner.counters).toMatchObject({ cancelled: 2, refused: 0 });
   });
 
   it('run a few at a time; what waits behind them says how long it has waited', async () => {

@@ -1,5 +1,6 @@
 import { KernelError, type ExpertBackend } from '@shoal/kernels';
 import {
+  decodeCancel,
   decodeDispatch,
   encodeCombine,
   encodeF16,
@@ -25,6 +26,8 @@ export interface RunnerCounters {
   /** Sum over laps of the time from arrival to submission, in microseconds. */
   queueUs: number;
   refused: number;
+  /** Given up because the coordinator needed no answer any more. */
+  cancelled: number;
   /** Frames that were no dispatch of this model at all. */
   malformed: number;
 }
@@ -45,7 +48,15 @@ export interface ExpertRunnerOptions {
 export class ExpertRunner {
   /** Placement that this peer has last been given; a lap of an older one may name experts that have gone. */
   epoch = 0;
-  readonly counters: RunnerCounters = { laps: 0, rows: 0, computeUs: 0, queueUs: 0, refused: 0, malformed: 0 };
+  readonly counters: RunnerCounters = {
+    laps: 0,
+    rows: 0,
+    computeUs: 0,
+    queueUs: 0,
+    refused: 0,
+    cancelled: 0,
+    malformed: 0,
+  };
   readonly #options: ExpertRunnerOptions;
   #backend: ExpertBackend | undefined;
   #deviceLost = false;
@@ -53,6 +64,9 @@ export class ExpertRunner {
   #link: Link | undefined;
   #queue: QueuedLap[] = [];
   readonly #running = new Set<Promise<void>>();
+  /** Laps on the GPU whose answer nobody waits for; at most MAX_LAPS_RUNNING. */
+  readonly #cancelled = new Set<number>();
+  readonly #runningIds = new Set<number>();
 
   constructor(options: ExpertRunnerOptions) {
     this.#options = options;
@@ -117,7 +131,12 @@ export class ExpertRunner {
   #decode(link: Link, frame: Uint8Array): DispatchFrame | undefined {
     let lapId: number | undefined;
     try {
-      lapId = peekFrame(frame).lapId;
+      const peeked = peekFrame(frame);
+      if (peeked.type === 'cancel') {
+        this.#cancel(decodeCancel(frame).lapId);
+        return undefined;
+      }
+      lapId = peeked.lapId;
       // Before there is a model there is no telling whether the frame fits one.
       if (!this.#backend) {
         this.#refuse(link, lapId, this.#deviceLost ? 'device-lost' : 'unknown-layer');
@@ -129,6 +148,16 @@ export class ExpertRunner {
       this.counters.malformed++;
       if (lapId !== undefined) this.#refuse(link, lapId, 'bad-frame');
       return undefined;
+    }
+  }
+
+  #cancel(lapId: number): void {
+    const waiting = this.#queue.findIndex((lap) => lap.dispatch.lapId === lapId);
+    if (waiting >= 0) {
+      this.#queue.splice(waiting, 1);
+      this.counters.cancelled++;
+    } else if (this.#runningIds.has(lapId)) {
+      this.#cancelled.add(lapId);
     }
   }
 
@@ -160,8 +189,13 @@ export class ExpertRunner {
   async #run({ link, dispatch, arrivedMs }: QueuedLap, backend: ExpertBackend): Promise<void> {
     const queueUs = Math.round((performance.now() - arrivedMs) * 1000);
     const { lapId, layer, numRows, hiddenSize } = dispatch;
+    this.#runningIds.add(lapId);
     try {
       const output = await backend.run(dispatch);
+      if (this.#cancelled.delete(lapId)) {
+        this.counters.cancelled++;
+        return;
+      }
       const computeUs = Math.round(output.computeUs);
       const partial = encodeF16(output.partial);
       const combine = encodeCombine({ lapId, layer, numRows, hiddenSize, queueUs, computeUs, partial });
@@ -173,6 +207,9 @@ export class ExpertRunner {
       await link.send(combine).catch(() => {});
     } catch (error) {
       this.#refuse(link, lapId, refusalOf(error));
+    } finally {
+      this.#runningIds.delete(lapId);
+      this.#cancelled.delete(lapId);
     }
   }
 

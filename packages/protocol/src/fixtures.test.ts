@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { checkFixtures, fixtureBytes, fixtures } from './fixtures.ts';
+import { cancelLayout } from './frames/cancel.ts';
 import { combineLayout } from './frames/combine.ts';
 import { dispatchLayout } from './frames/dispatch.ts';
 import { refuseLayout } from './frames/refuse.ts';
@@ -11,13 +12,15 @@ describe('frame fixtures', () => {
   });
 
   it('have the header sizes of the layout', () => {
-    expect([dispatchLayout.headerBytes, combineLayout.headerBytes, refuseLayout.headerBytes]).toEqual([24, 24, 12]);
+    const layouts = [dispatchLayout, combineLayout, refuseLayout, cancelLayout];
+    expect(layouts.map((layout) => layout.headerBytes)).toEqual([24, 24, 12, 12]);
   });
 
   it('tell type and lap from eight bytes', () => {
     expect(peekFrame(fixtureBytes(fixtures.dispatch).subarray(0, 8))).toEqual({ type: 'dispatch', lapId: 7 });
     expect(peekFrame(fixtureBytes(fixtures.combine))).toEqual({ type: 'combine', lapId: 0xffff_ffff });
     expect(peekFrame(fixtureBytes(fixtures.refuse))).toEqual({ type: 'refuse', lapId: 258 });
+    expect(peekFrame(fixtureBytes(fixtures.cancel))).toEqual({ type: 'cancel', lapId: 258 });
   });
 
   it('are viewed in place where aligned, and copied once where not', () => {

@@ -1,10 +1,13 @@
+import cancel from '../fixtures/cancel.json' with { type: 'json' };
 import combine from '../fixtures/combine.json' with { type: 'json' };
 import dispatch from '../fixtures/dispatch.json' with { type: 'json' };
 import refuse from '../fixtures/refuse.json' with { type: 'json' };
 import {
+  decodeCancel,
   decodeCombine,
   decodeDispatch,
   decodeRefuse,
+  encodeCancel,
   encodeCombine,
   encodeDispatch,
   encodeRefuse,
@@ -17,7 +20,12 @@ export interface FrameFixture {
   fields: Record<string, number | string | number[]>;
 }
 
-export const fixtures: Record<'dispatch' | 'combine' | 'refuse', FrameFixture> = { dispatch, combine, refuse };
+export const fixtures: Record<'dispatch' | 'combine' | 'refuse' | 'cancel', FrameFixture> = {
+  dispatch,
+  combine,
+  refuse,
+  cancel,
+};
 
 /** The fixture's frame, put together from its annotated pieces. */
 export function fixtureBytes(fixture: FrameFixture): Uint8Array<ArrayBuffer> {
@@ -43,6 +51,10 @@ export function checkFixtures(): string[] {
   check(problems, 'refuse', (bytes) => {
     const frame = decodeRefuse(bytes);
     return [frame, encodeRefuse(frame)];
+  });
+  check(problems, 'cancel', (bytes) => {
+    const frame = decodeCancel(bytes);
+    return [frame, encodeCancel(frame)];
   });
   return problems;
 }

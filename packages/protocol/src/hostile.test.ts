@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { fixtureBytes, fixtures } from './fixtures.ts';
 import {
   FrameError,
+  decodeCancel,
   decodeCombine,
   decodeDispatch,
   decodeRefuse,
@@ -22,6 +23,7 @@ const decoders: Record<string, (bytes: Uint8Array) => unknown> = {
   dispatch: (bytes) => decodeDispatch(bytes, { hiddenSize: 3 }),
   combine: (bytes) => decodeCombine(bytes, { hiddenSize: 3, numRows: 1, layer: 1 }),
   refuse: decodeRefuse,
+  cancel: decodeCancel,
 };
 
 /** The reason of the FrameError; anything else that is thrown fails the test, and nothing thrown is `decoded`. */
@@ -38,7 +40,7 @@ function outcome(run: () => unknown): FrameErrorReason | 'decoded' {
 type Edit = (bytes: Uint8Array, view: DataView) => Uint8Array | void;
 
 /** A fixture's bytes after an edit, decoded. */
-function hostile(name: 'dispatch' | 'combine' | 'refuse', edit: Edit): FrameErrorReason | 'decoded' {
+function hostile(name: keyof typeof fixtures, edit: Edit): FrameErrorReason | 'decoded' {
   const bytes = fixtureBytes(fixtures[name]);
   const edited = edit(bytes, new DataView(bytes.buffer)) ?? bytes;
   return outcome(() => decoders[name]!(edited));
@@ -131,8 +133,17 @@ describe('a hostile refuse', () => {
   });
 });
 
+describe('a hostile cancel', () => {
+  it.each<[string, FrameErrorReason, Edit]>([
+    ['a reserved field that is not 0', 'bad-padding', u32(8, 1)],
+    ['a byte behind it', 'oversized', append],
+  ])('with %s is %s', (_, reason, edit) => {
+    expect(hostile('cancel', edit)).toBe(reason);
+  });
+});
+
 describe('every decoder', () => {
-  it.each(['dispatch', 'combine', 'refuse'] as const)('finds a %s truncated at every length', (name) => {
+  it.each(['dispatch', 'combine', 'refuse', 'cancel'] as const)('finds a %s truncated at every length', (name) => {
     const bytes = fixtureBytes(fixtures[name]);
     for (let length = 0; length < bytes.length; length++) {
       expect(outcome(() => decoders[name]!(bytes.slice(0, length)))).toBe('truncated');
@@ -156,7 +167,7 @@ describe('every decoder', () => {
   it('throws nothing but a FrameError, whatever is changed in a good frame', () => {
     const edits = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 6 });
     fc.assert(
-      fc.property(fc.constantFrom('dispatch', 'combine', 'refuse'), edits, fc.nat(), (name, edits, shift) => {
+      fc.property(fc.constantFrom('dispatch', 'combine', 'refuse', 'cancel'), edits, fc.nat(), (name, edits, shift) => {
         const good = fixtureBytes(fixtures[name as 'dispatch']);
         // Shifted, so that copies for alignment are hit as well.
         const bytes = new Uint8Array(good.length + (shift % 4)).subarray(shift % 4);

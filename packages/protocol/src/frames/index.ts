@@ -3,6 +3,7 @@ export * from './types.ts';
 export * from './dispatch.ts';
 export * from './combine.ts';
 export * from './refuse.ts';
+export * from './cancel.ts';
 export * from './peek.ts';
 export { FRAME_MAGIC, FRAME_PREFIX_BYTES } from './layout.ts';
 // Frames carry f16, and a peer may import this package but not the model's.
