@@ -198,7 +198,8 @@ export class DonorSession {
     this.#updateVisit();
     if (this.#finishing) return;
     const { phase } = this.state.value;
-    if (standing.phase === 'waiting' || standing.phase === 'working' || isLive(phase)) {
+    const pausedBefore = this.#paused && standing.phase === 'paused';
+    if (standing.phase === 'waiting' || standing.phase === 'working' || pausedBefore || isLive(phase)) {
       this.#backoff.reset();
       this.#set({ phase: this.#paused ? 'paused' : livePhase(standing) });
     } else if (standing.phase === 'testing') {

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { decodeCombine, decodeRefuse, encodeDispatch, FrameError, peekFrame } from '@shoal/protocol';
+import { decodeCombine, decodeRefuse, encodeDispatch, FrameError, type LapRefusal, peekFrame } from '@shoal/protocol';
 import { type Link, TransportError } from '@shoal/transport';
 import { type LapTiming, SampleWindow } from './lap-stats.ts';
 
@@ -25,12 +25,18 @@ export type LapErrorReason = 'deadline' | 'refused' | 'closed' | 'busy';
 /** A lap that this peer did not answer; someone else has to. */
 export class LapError extends Error {
   readonly reason: LapErrorReason;
-  constructor(reason: LapErrorReason, message: string) {
+  /** With `refused`: why, in the peer's words. */
+  readonly refusal: LapRefusal | undefined;
+  constructor(reason: LapErrorReason, message: string, refusal?: LapRefusal) {
     super(message);
     this.name = 'LapError';
     this.reason = reason;
+    this.refusal = refusal;
   }
 }
+
+/** Refusals that say nothing against the peer (docs/PROTOCOL.md). */
+const INNOCENT_REFUSALS: ReadonlySet<LapRefusal> = new Set(['paused', 'busy', 'stale-epoch']);
 
 /** Laps in flight to one peer. Beyond it a tab only queues, and a replica or the coordinator is faster. */
 const MAX_LAPS_IN_FLIGHT = 32;
@@ -45,7 +51,7 @@ const MAX_DEADLINE_MS = 15_000;
 const DEADLINE_FACTOR = 6;
 /** Of so many laps the median is what is expected of the next: few enough to forget a bad moment. */
 const LAP_WINDOW = 64;
-/** A replica that has not been asked for this long is asked again. */
+/** A replica that has not answered for this long, or has failed this long ago, is asked again. */
 const STALE_AFTER_MS = 3_000;
 const HISTORY_S = 60;
 
@@ -55,7 +61,11 @@ interface PendingLap {
   resolve(answer: LapAnswer): void;
   reject(error: LapError): void;
   timer: NodeJS.Timeout;
-  meter: { frameBytes: number } | undefined;
+  meter: Meter | undefined;
+}
+
+interface Meter {
+  frameBytes: number;
 }
 
 export interface AskOptions {
@@ -64,7 +74,7 @@ export interface AskOptions {
    * Told of the bytes of the frames sent and received. A lap without one is a test: it counts neither as work nor towards
    * what is expected of the peer.
    */
-  meter?: { frameBytes: number };
+  meter?: Meter;
 }
 
 export interface LapClientOptions {
@@ -92,14 +102,17 @@ export class LapClient {
   /** Rows answered, and rows × experts. */
   rows = 0;
   assignments = 0;
-  consecutiveMisses = 0;
+  /** Laps in a row that missed their deadline, or that the peer could not do. */
+  consecutiveFailures = 0;
 
   readonly #options: LapClientOptions;
   readonly #now: () => number;
   readonly #pending = new Map<number, PendingLap>();
-  readonly #remembered = new Set<number>();
+  /** With whom to count the bytes of an answer that comes late; the first only. */
+  readonly #remembered = new Map<number, Meter | undefined>();
   readonly #history: { second: number; laps: number[] }[] = [];
   #answeredAtMs = Number.NEGATIVE_INFINITY;
+  #failedAtMs = Number.NEGATIVE_INFINITY;
   #nextLapId = randomInt(2 ** 31);
   #closed: string | undefined;
 
@@ -114,9 +127,10 @@ export class LapClient {
 
   /**
    * Expected time of a lap, for choosing among replicas; 0 (try it) before the first answer and when the last one is old, so
-   * that one slow lap does not keep a peer idle for good.
+   * that one slow lap does not keep a peer idle for good; ∞ for a while after a failure, so that others are tried first.
    */
   get expectedLapMs(): number {
+    if (this.#now() - this.#failedAtMs < STALE_AFTER_MS) return Number.POSITIVE_INFINITY;
     if (this.#now() - this.#answeredAtMs > STALE_AFTER_MS && this.#pending.size === 0) return 0;
     return (this.lapMs.quantile(0.5) ?? 0) * (1 + this.#pending.size);
   }
@@ -173,6 +187,7 @@ export class LapClient {
 
   /** A frame came from the peer. Never throws. */
   receive(bytes: Uint8Array): void {
+    if (this.#closed !== undefined) return;
     try {
       const { type, lapId } = peekFrame(bytes);
       if (type === 'dispatch') throw new FrameError('bad-type', 'Only the coordinator dispatches.');
@@ -180,9 +195,11 @@ export class LapClient {
       if (pending === undefined) {
         if (!this.#remembered.has(lapId))
           throw new FrameError('mismatch', `Lap ${lapId} was never asked of this peer.`);
-        this.lateAnswers++;
+        this.#late(lapId, bytes);
         return;
       }
+      // A refusal's bytes count as an answer's do.
+      if (pending.meter) pending.meter.frameBytes += bytes.length;
       if (type === 'refuse') this.#refused(lapId, decodeRefuse(bytes).reason);
       else this.#answered(lapId, pending, bytes);
     } catch (error) {
@@ -195,10 +212,8 @@ export class LapClient {
   #await(lapId: number, request: LapRequest, options: AskOptions): Promise<LapAnswer> {
     const deadlineMs = options.deadlineMs ?? this.deadlineMs(request.numRows);
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.consecutiveMisses++;
-        this.#fail(lapId, new LapError('deadline', `no answer within ${Math.round(deadlineMs)} ms`));
-      }, deadlineMs);
+      // Timers fire before sockets are read: an answer that came while this process was busy itself has not been seen yet.
+      const timer = setTimeout(() => setImmediate(() => this.#missed(lapId, deadlineMs)), deadlineMs);
       const { layer, numRows } = request;
       this.#pending.set(lapId, {
         request: { layer, numRows, assignments: request.experts.length },
@@ -211,6 +226,24 @@ export class LapClient {
     });
   }
 
+  #missed(lapId: number, deadlineMs: number): void {
+    if (!this.#pending.has(lapId)) return;
+    this.#countFailure();
+    this.#fail(lapId, new LapError('deadline', `no answer within ${Math.round(deadlineMs)} ms`));
+  }
+
+  #late(lapId: number, bytes: Uint8Array): void {
+    this.lateAnswers++;
+    const meter = this.#remembered.get(lapId);
+    if (meter) meter.frameBytes += bytes.length;
+    this.#remembered.set(lapId, undefined);
+  }
+
+  #countFailure(): void {
+    this.consecutiveFailures++;
+    this.#failedAtMs = this.#now();
+  }
+
   #answered(lapId: number, pending: PendingLap, bytes: Uint8Array): void {
     const { layer, numRows, assignments } = pending.request;
     const frame = decodeCombine(bytes, { hiddenSize: this.#options.hiddenSize, numRows, layer });
@@ -218,10 +251,10 @@ export class LapClient {
     // A tab's clock is its own word: what it claims beyond the lap itself is not believed.
     const computeMs = Math.min(frame.computeUs / 1000, lapMs);
     const queueMs = Math.min(frame.queueUs / 1000, lapMs - computeMs);
-    this.#settle(lapId);
-    this.consecutiveMisses = 0;
+    this.#settle(lapId, undefined);
+    this.consecutiveFailures = 0;
+    this.#failedAtMs = Number.NEGATIVE_INFINITY;
     if (pending.meter) {
-      pending.meter.frameBytes += bytes.length;
       this.#record(lapMs, queueMs, computeMs);
       this.#answeredAtMs = this.#now();
       this.lapsAnswered++;
@@ -231,28 +264,26 @@ export class LapClient {
     pending.resolve({ partial: frame.partial, timing: { lapMs, queueMs, computeMs, rows: numRows } });
   }
 
-  #refused(lapId: number, reason: string): void {
-    this.#fail(lapId, new LapError('refused', `the peer refused the lap: ${reason}`));
+  #refused(lapId: number, reason: LapRefusal): void {
+    if (!INNOCENT_REFUSALS.has(reason)) this.#countFailure();
+    this.#fail(lapId, new LapError('refused', `the peer refused the lap: ${reason}`, reason));
   }
 
   #fail(lapId: number, error: LapError): void {
     const pending = this.#pending.get(lapId);
     if (pending === undefined) return;
-    this.#settle(lapId);
+    this.#settle(lapId, error.reason === 'deadline' ? pending.meter : undefined);
     if (pending.meter) this.lapsFailed++;
     pending.reject(error);
   }
 
-  #settle(lapId: number): void {
+  #settle(lapId: number, meterOfLateAnswer: Meter | undefined): void {
     clearTimeout(this.#pending.get(lapId)!.timer);
     this.#pending.delete(lapId);
-    this.#remembered.add(lapId);
-    if (this.#remembered.size > MAX_REMEMBERED_LAPS) {
-      for (const oldest of this.#remembered) {
-        this.#remembered.delete(oldest);
-        break;
-      }
-    }
+    this.#remembered.set(lapId, meterOfLateAnswer);
+    if (this.#remembered.size <= MAX_REMEMBERED_LAPS) return;
+    const oldest = this.#remembered.keys().next();
+    if (!oldest.done) this.#remembered.delete(oldest.value);
   }
 
   #record(lapMs: number, queueMs: number, computeMs: number): void {

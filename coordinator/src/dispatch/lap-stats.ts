@@ -25,7 +25,7 @@ export class SampleWindow {
     const n = this.length;
     if (n === 0) return null;
     const sorted = this.#samples.slice(0, n).sort();
-    return sorted[Math.min(n - 1, Math.floor(q * n))]!;
+    return sorted[Math.max(0, Math.ceil(q * n) - 1)]!;
   }
 }
 

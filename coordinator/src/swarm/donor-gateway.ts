@@ -33,6 +33,9 @@ export interface DonorGatewayOptions {
   log: Logger;
 }
 
+/** For a message handed to the socket to leave before the socket is closed. */
+const LAST_WORDS_MS = 200;
+
 /** The donors' side of signalling: socket.io messages in and out, each parsed once, with a deadline for the first. */
 export function serveDonors(namespace: Namespace, options: DonorGatewayOptions): void {
   namespace.on('connection', (socket) => new DonorSocket(socket, options));
@@ -44,6 +47,8 @@ class DonorSocket {
   readonly #helloTimer: NodeJS.Timeout;
   #peer: PeerSession | undefined;
   #connection: AcceptedPeer | undefined;
+  /** What comes after that is not read. */
+  #over = false;
   #allowance = SIGNALLING_BURST_MESSAGES;
   #allowedAtMs = Date.now();
 
@@ -52,18 +57,14 @@ class DonorSocket {
     this.#options = options;
     this.#helloTimer = setTimeout(() => socket.disconnect(true), HELLO_TIMEOUT_MS);
     socket.use((_, next) => {
+      if (this.#over) return;
       if (this.#spend()) next();
       else this.#drop('more messages than the protocol allows');
     });
     socket.on('hello', (message: unknown, reply: unknown) => this.#hello(message, reply));
     this.#on('signal', signalSchema, (_, signal) => this.#connection?.signal(signal));
     this.#on('progress', progressSchema, (peer, message) => options.swarm.progress(peer, message));
-    this.#on('ready', readySchema, (peer, message) => {
-      options.swarm.ready(peer, message).catch((error: unknown) => {
-        options.log.error({ err: error, peerId: peer.peerId }, 'self-test failed on our side');
-        options.swarm.leave(peer, 'could not be tested: the coordinator has a fault of its own');
-      });
-    });
+    this.#on('ready', readySchema, (peer, message) => void options.swarm.ready(peer, message));
     this.#on('trouble', troubleSchema, (peer, message) => options.swarm.trouble(peer, message));
     this.#on('intent', intentSchema, (peer, message) => options.swarm.intent(peer, message));
     socket.on('disconnect', () => this.#end('vanished'));
@@ -87,6 +88,7 @@ class DonorSocket {
     clearTimeout(this.#helloTimer);
     reply(this.#admit(parsed.data));
     if (this.#peer) this.#connect(this.#peer);
+    else this.#closeSoon();
   }
 
   #admit(hello: Hello): HelloReply {
@@ -105,8 +107,7 @@ class DonorSocket {
         standing: (standing) => void socket.emit('standing', standing),
         dismiss: (farewell) => {
           socket.emit('dismissed', farewell);
-          // A moment for the message to leave.
-          setTimeout(() => socket.disconnect(true), 200).unref();
+          this.#closeSoon();
         },
       });
     } catch (error) {
@@ -125,16 +126,16 @@ class DonorSocket {
   }
 
   #connect(peer: PeerSession): void {
-    const { rtc, iceServers, heartbeatMs, swarm, model } = this.#options;
-    const connection = acceptPeer({
-      rtc,
-      iceServers,
-      heartbeatMs,
-      maxFrameBytes: combineLayout.headerBytes + MAX_ROWS_PER_LAP * model.hiddenSize * 2,
-      onSignal: (signal: Signal) => void this.#socket.emit('signal', signal),
-    });
-    this.#connection = connection;
-    connection.link.then(
+    const { swarm } = this.#options;
+    try {
+      this.#connection = this.#accept();
+    } catch (error) {
+      // WebRTC itself refused: ICE servers that it cannot read, or no memory. The other donors have nothing to do with it.
+      this.#options.log.error({ err: error, peerId: peer.peerId }, 'no WebRTC connection could be made');
+      const message = 'The coordinator could not open a WebRTC connection. Its operator finds the cause in its log.';
+      return swarm.dismiss(peer, { code: 'timeout', message, retry: true });
+    }
+    this.#connection.link.then(
       (link) => swarm.attach(peer, link),
       (error: unknown) => {
         if (!(error instanceof TransportError)) throw error;
@@ -142,6 +143,17 @@ class DonorSocket {
         swarm.dismiss(peer, { code: 'timeout', message, retry: true });
       },
     );
+  }
+
+  #accept(): AcceptedPeer {
+    const { rtc, iceServers, heartbeatMs, model } = this.#options;
+    return acceptPeer({
+      rtc,
+      iceServers,
+      heartbeatMs,
+      maxFrameBytes: combineLayout.headerBytes + MAX_ROWS_PER_LAP * model.hiddenSize * 2,
+      onSignal: (signal: Signal) => void this.#socket.emit('signal', signal),
+    });
   }
 
   /** A token bucket: honest pages stay far below it. */
@@ -154,6 +166,7 @@ class DonorSocket {
   }
 
   #drop(what: string): void {
+    if (this.#over) return;
     this.#options.log.warn(
       { address: addressOf(this.#socket), peerId: this.#peer?.peerId },
       `dropped a donor: ${what}`,
@@ -162,7 +175,14 @@ class DonorSocket {
       const message = `The page sent ${what}. Reload it.`;
       this.#options.swarm.dismiss(this.#peer, { code: 'protocol', message, retry: false });
     }
-    setTimeout(() => this.#socket.disconnect(true), 200).unref();
+    this.#closeSoon();
+  }
+
+  /** After a moment for the last message to leave. */
+  #closeSoon(): void {
+    if (this.#over) return;
+    this.#over = true;
+    setTimeout(() => this.#socket.disconnect(true), LAST_WORDS_MS).unref();
   }
 
   #end(why: string): void {

@@ -4,6 +4,9 @@ import type { Link } from '@shoal/transport';
 import { LapClient } from '../dispatch/lap-client.ts';
 import type { LapPeer } from '../dispatch/dispatcher.ts';
 
+/** Of no assignment: they count from 1. */
+export const NO_EPOCH = -1;
+
 /** What the coordinator says to a donor's page; a socket in earnest, an object in tests. */
 export interface DonorControl {
   assign(message: Assign): void;
@@ -22,7 +25,6 @@ export interface PeerSessionOptions {
   shardBytes: number;
   expertsPerLayer: number;
   layerIndex: ReadonlyMap<number, number>;
-  tokensHelpedBefore: number;
 }
 
 /** One admitted tab, from hello to goodbye: what it is to hold, what it does hold, and how it has done. */
@@ -33,13 +35,18 @@ export class PeerSession implements LapPeer {
   readonly hello: Hello;
   readonly control: DonorControl;
   readonly sinceMs = Date.now();
-  readonly tokensHelpedBefore: number;
+  /** By earlier visits of the same donor. */
+  tokensHelpedBefore = 0;
   state: PeerState = 'connecting';
   /** The assignment sent last: its epoch, and the experts in it. */
   epoch = 0;
   assigned = new Set<ExpertIndex>();
   /** Tested and serving: a subset of `assigned`. */
   live = new Set<ExpertIndex>();
+  /** Self-tests under way, each with the experts that serve when it is passed. One that is taken out of here counts for nothing. */
+  readonly tests = new Set<Set<ExpertIndex>>();
+  /** The epoch of the assignment that it has wholly loaded. */
+  readyEpoch = NO_EPOCH;
   /** What the newest plan wants it to hold in the end; differs from `assigned` while replicas move. */
   target = new Set<ExpertIndex>();
   allocatedBytes = 0;
@@ -51,6 +58,7 @@ export class PeerSession implements LapPeer {
   link: Link | undefined;
   #laps: LapClient | undefined;
   #rowsAtTick = 0;
+  #tickedMs = performance.now();
   readonly #options: PeerSessionOptions;
 
   constructor(options: PeerSessionOptions) {
@@ -60,7 +68,6 @@ export class PeerSession implements LapPeer {
     this.address = options.address;
     this.hello = options.hello;
     this.control = options.control;
-    this.tokensHelpedBefore = options.tokensHelpedBefore;
   }
 
   /** Its laps; there are none before the link is open. */
@@ -83,9 +90,10 @@ export class PeerSession implements LapPeer {
     return (this.state === 'working' || this.state === 'waiting' || this.state === 'draining') && this.live.size > 0;
   }
 
-  /** Whether it serves just what the newest plan wants of it, with nothing left to load or to give up. */
+  /** Whether it serves just what the newest plan wants of it (nothing, in a swarm with tabs to spare), with nothing left to load or to give up. */
   get settled(): boolean {
-    return this.serving && this.live.size === this.target.size && this.assigned.size === this.target.size;
+    const ready = this.state === 'working' || this.state === 'waiting' || this.state === 'draining';
+    return ready && this.live.size === this.target.size && this.assigned.size === this.target.size;
   }
 
   serves(layer: number, expert: number): boolean {
@@ -118,8 +126,12 @@ export class PeerSession implements LapPeer {
   /** Once a second: refresh what is shown per second. */
   tick(): void {
     const rows = this.#laps?.rows ?? 0;
+    const nowMs = performance.now();
+    // Measured, since a busy process ticks late.
+    const rate = (1000 * (rows - this.#rowsAtTick)) / Math.max(1, nowMs - this.#tickedMs);
+    this.#tickedMs = nowMs;
     // A second is short for a slow swarm: half of the old value smooths it.
-    this.rowsPerSecond = (this.rowsPerSecond + (rows - this.#rowsAtTick)) / 2;
+    this.rowsPerSecond = (this.rowsPerSecond + rate) / 2;
     if (this.rowsPerSecond < 0.05) this.rowsPerSecond = 0;
     this.#rowsAtTick = rows;
     if (this.state === 'working' && this.rowsPerSecond === 0) this.state = 'waiting';

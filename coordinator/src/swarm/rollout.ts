@@ -92,6 +92,8 @@ export class Rollout {
     const next = this.#fits(peer, union) ? union : target;
     const changes = next.size !== peer.assigned.size || [...next].some((expert) => !peer.assigned.has(expert));
     if (changes) this.#assign(peer, next);
+    // A swarm may have more tabs than work.
+    else if (next.size === 0 && peer.state === 'loading') peer.state = 'waiting';
   }
 
   #fits(peer: PeerSession, experts: ReadonlySet<ExpertIndex>): boolean {
@@ -107,8 +109,11 @@ export class Rollout {
 
   #assign(peer: PeerSession, experts: Set<ExpertIndex>): void {
     peer.assigned = experts;
+    if (peer.state === 'waiting' && peer.live.size === 0 && experts.size > 0) peer.state = 'loading';
     // Before the peer hears of it, so that no lap asks for what it is about to unload.
-    for (const expert of peer.live) if (!experts.has(expert)) peer.live.delete(expert);
+    for (const held of [peer.live, ...peer.tests]) {
+      for (const expert of held) if (!experts.has(expert)) held.delete(expert);
+    }
     peer.epoch = ++this.#assignments;
     const shards = [...experts]
       .sort((a, b) => a - b)

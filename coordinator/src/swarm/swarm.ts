@@ -6,7 +6,7 @@ import { LapClient, LapError } from '../dispatch/lap-client.ts';
 import type { LocalWork } from '../dispatch/local-work.ts';
 import { selfTest } from './admission.ts';
 import type { EventLog } from './event-log.ts';
-import { type DonorControl, PeerSession } from './peer-session.ts';
+import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
 import { Rollout } from './rollout.ts';
 
 export interface SwarmOptions {
@@ -43,8 +43,11 @@ const DEFAULT_TIMINGS: SwarmTimings = {
 const DEFAULT_MAX_PEERS = 512;
 /** Donors remembered for their totals and what they held. */
 const MAX_DONORS = 10_000;
-/** Missed deadlines in a row after which a peer is sent away (it may come back). */
-const MAX_CONSECUTIVE_MISSES = 3;
+/** Laps in a row that a peer missed or could not do, after which it is sent away (it may come back). */
+const MAX_CONSECUTIVE_FAILURES = 3;
+
+/** As the signalling schema has it. */
+const MAX_FAREWELL_CHARS = 1000;
 
 /** How often a draining peer is looked at. */
 const DRAIN_CHECK_MS = 50;
@@ -122,8 +125,9 @@ export class Swarm {
   join(hello: Hello, address: string, control: DonorControl): PeerSession {
     const capacity = capacityInExperts(hello.pledgeBytes, this.model.shardBytes);
     const session = this.#session(hello, address, control);
+    const old = this.peers.find((peer) => peer.donorId === session.donorId);
     if (this.#draining) throw new HelloRefused('draining', 'The coordinator is shutting down. Come back in a minute.');
-    if (this.#peers.size >= (this.#options.maxPeers ?? DEFAULT_MAX_PEERS)) {
+    if (!old && this.#peers.size >= (this.#options.maxPeers ?? DEFAULT_MAX_PEERS)) {
       throw new HelloRefused('full', `The swarm has its ${this.#peers.size} tabs already. Come back later.`);
     }
     if (capacity < 1 || session.placementPeer().maxExpertsPerLayer < 1) {
@@ -132,8 +136,9 @@ export class Swarm {
         `One expert of this model takes ${mebibytes(this.model.shardBytes)}; lend more memory than that.`,
       );
     }
-    const old = [...this.#peers.values()].find((peer) => peer.donorId === session.donorId);
     if (old) this.dismiss(old, { code: 'replaced', message: 'You have opened Shoal in another tab.', retry: false });
+    // After the old tab's goodbye, which adds what it has done.
+    session.tokensHelpedBefore = this.#donors.get(session.donorId)?.tokensHelped ?? 0;
     this.#peers.set(session.peerId, session);
     this.joined++;
     return session;
@@ -151,7 +156,8 @@ export class Swarm {
     link.onFrame = (frame) => laps.receive(frame);
     link.onClose = (reason) => this.leave(peer, describeClose(reason));
     peer.attach(link, laps);
-    peer.state = 'loading';
+    // A donor may have paused before the connection was there.
+    if (peer.state === 'connecting') peer.state = 'loading';
     this.#event(
       'info',
       `${peer.peerId} joined from ${peer.address} and lends ${mebibytes(peer.hello.pledgeBytes)}`,
@@ -161,7 +167,7 @@ export class Swarm {
   }
 
   progress(peer: PeerSession, progress: Progress): void {
-    if (progress.epoch !== peer.epoch) return;
+    if (progress.epoch !== peer.epoch || progress.epoch === peer.readyEpoch) return;
     peer.loadedShare = progress.totalBytes === 0 ? 1 : Math.min(1, progress.doneBytes / progress.totalBytes);
     this.#watchLoading(peer);
   }
@@ -170,19 +176,32 @@ export class Swarm {
   async ready(peer: PeerSession, message: Ready): Promise<void> {
     if (message.epoch !== peer.epoch || peer.state === 'gone') return;
     this.#stopWatching(peer);
+    peer.readyEpoch = message.epoch;
     peer.allocatedBytes = message.allocatedBytes;
     peer.loadedShare = 1;
-    const fresh = [...peer.assigned].filter((expert) => !peer.live.has(expert));
+    await this.#testNew(peer);
+  }
+
+  /** Test what is loaded and not tested yet. A paused peer answers no laps: it is tested when it resumes. */
+  async #testNew(peer: PeerSession): Promise<void> {
+    if (peer.state === 'paused' || peer.readyEpoch !== peer.epoch) return;
+    const { epoch } = peer;
     if (peer.state === 'loading') peer.state = 'testing';
     peer.control.standing(peer.standing());
-    if (fresh.length > 0 && !(await this.#test(peer, fresh))) return;
-    // While it was tested a newer assignment may have taken experts away.
-    for (const expert of fresh) if (peer.assigned.has(expert)) peer.live.add(expert);
-    if (peer.state === 'testing') peer.state = peer.live.size > 0 ? 'waiting' : 'loading';
-    peer.note = undefined;
+    const known = new Set([peer.live, ...peer.tests].flatMap((experts) => [...experts]));
+    const fresh = [...peer.assigned].filter((expert) => !known.has(expert));
     if (fresh.length > 0) {
-      this.#event('info', `${peer.peerId} serves ${fresh.length} more experts (${this.#layerText(peer)})`, peer);
+      const test = new Set(fresh);
+      peer.tests.add(test);
+      const passed = await this.#test(peer, fresh, test);
+      if (!peer.tests.delete(test) || !passed) return;
+      // Without those that a newer assignment has taken away meanwhile.
+      for (const expert of test) peer.live.add(expert);
+      this.#event('info', `${peer.peerId} serves ${test.size} more experts (${this.#layerText(peer)})`, peer);
     }
+    if (peer.tests.size > 0) return;
+    if (peer.state === 'testing') peer.state = peer.live.size > 0 || peer.epoch === epoch ? 'waiting' : 'loading';
+    peer.note = undefined;
     peer.control.standing(peer.standing());
     this.#rollout.retire();
   }
@@ -192,26 +211,32 @@ export class Swarm {
     if (code === 'device-lost') {
       // The tab rebuilds its device and loads the same experts again; then it says `ready`, and is tested anew.
       peer.live.clear();
-      if (peer.state === 'waiting' || peer.state === 'working') peer.state = 'loading';
+      peer.tests.clear();
+      peer.readyEpoch = NO_EPOCH;
+      if (peer.state === 'waiting' || peer.state === 'working' || peer.state === 'testing') peer.state = 'loading';
       peer.note = 'lost its GPU and is rebuilding';
       this.#watchLoading(peer);
       return;
     }
     const retry = code === 'download' || code === 'hash';
-    this.dismiss(peer, { code: 'removed', message: `The tab could not hold its experts: ${message}`, retry });
+    const told = `The tab could not hold its experts: ${message}`.slice(0, MAX_FAREWELL_CHARS);
+    this.dismiss(peer, { code: 'removed', message: told, retry });
   }
 
   intent(peer: PeerSession, { intent }: Intent): void {
     switch (intent) {
       case 'pause':
-        if (peer.state === 'gone' || peer.state === 'draining') return;
+        if (peer.state === 'gone' || peer.state === 'draining' || peer.state === 'paused') return;
         peer.state = 'paused';
+        peer.tests.clear();
+        if (peer.readyEpoch === peer.epoch) this.#stopWatching(peer);
         this.#event('info', `${peer.peerId} was paused by its donor`, peer);
         return this.#planSoon(this.#timings.leaveDelayMs);
       case 'resume':
         if (peer.state !== 'paused') return;
-        peer.state = peer.live.size > 0 ? 'waiting' : 'loading';
+        peer.state = !peer.connected ? 'connecting' : peer.live.size > 0 ? 'waiting' : 'loading';
         this.#event('info', `${peer.peerId} was resumed by its donor`, peer);
+        void this.#testNew(peer);
         return this.#planSoon(this.#timings.joinDelayMs);
       case 'finish':
         return this.drain(peer, { code: 'finished', message: 'All done. Thank you.', retry: false });
@@ -290,7 +315,6 @@ export class Swarm {
       shardBytes: this.model.shardBytes,
       expertsPerLayer: this.model.expertsPerLayer,
       layerIndex: this.#layerIndex,
-      tokensHelpedBefore: this.#donors.get(donorId)?.tokensHelped ?? 0,
     });
   }
 
@@ -307,18 +331,32 @@ export class Swarm {
     this.#rollout.replan();
   }
 
-  async #test(peer: PeerSession, fresh: readonly ExpertIndex[]): Promise<boolean> {
+  /** `test`: as it stands in the peer's tests. Whoever computes wrongly or doesn't answer is sent away. */
+  async #test(peer: PeerSession, fresh: readonly ExpertIndex[], test: ReadonlySet<ExpertIndex>): Promise<boolean> {
     const refs = fresh.map((expert) => this.#rollout.ref(expert));
+    const counts = (): boolean => peer.tests.has(test as Set<ExpertIndex>) && peer.state !== 'gone';
     try {
       const { tested, matched } = await selfTest(peer.laps, this.#options.local, refs, this.model.hiddenSize);
       peer.verifiedShare = matched / tested;
-      if (matched === tested) return (peer.state as string) !== 'gone';
+      if (matched === tested) return counts();
       const message = `The GPU computed ${tested - matched} of ${tested} experts wrongly. Its driver may be at fault.`;
       this.dismiss(peer, { code: 'self-test', message, retry: false });
     } catch (error) {
-      if (!(error instanceof LapError)) throw error;
+      if (!counts()) return false;
+      if (!(error instanceof LapError)) {
+        // The packed weights cannot be read: nothing against the peer.
+        const message = `The coordinator could not test the tab: ${error instanceof Error ? error.message : String(error)}`;
+        this.#event('error', message, peer);
+        this.dismiss(peer, { code: 'timeout', message: 'The coordinator could not test the tab.', retry: true });
+        return false;
+      }
+      // The socket will tell the reason, and then that it is ready again.
+      if (error.refusal === 'paused' || error.refusal === 'device-lost' || test.size < fresh.length) {
+        this.#watchLoading(peer);
+        return false;
+      }
       const message = `The self-test was not answered: ${error.message}`;
-      if (peer.state !== 'gone') this.dismiss(peer, { code: 'timeout', message, retry: true });
+      this.dismiss(peer, { code: 'timeout', message, retry: true });
     }
     return false;
   }
@@ -332,8 +370,9 @@ export class Swarm {
     for (const peer of this.peers) {
       peer.tick();
       if (!peer.connected) continue;
-      if (peer.laps.consecutiveMisses >= MAX_CONSECUTIVE_MISSES) {
-        const message = `${peer.laps.consecutiveMisses} laps in a row were not answered in time.`;
+      const { consecutiveFailures } = peer.laps;
+      if (consecutiveFailures >= MAX_CONSECUTIVE_FAILURES) {
+        const message = `${consecutiveFailures} laps in a row failed or were not answered in time.`;
         this.dismiss(peer, { code: 'timeout', message, retry: true });
       } else {
         peer.control.standing(peer.standing());

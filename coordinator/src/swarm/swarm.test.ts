@@ -1,0 +1,283 @@
+import { dismissedSchema } from '@shoal/protocol';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { EventLog } from './event-log.ts';
+import { HelloRefused, Swarm, type SwarmOptions } from './swarm.ts';
+import { FakeTab, HIDDEN, localWork, SHARD_BYTES } from './testing/fake-tab.ts';
+
+const LAYERS = [1, 2];
+const EXPERTS = 4;
+
+let swarm: Swarm;
+let events: EventLog;
+
+function makeSwarm(options: Partial<SwarmOptions> = {}): Swarm {
+  events = new EventLog();
+  return new Swarm({
+    model: { layers: LAYERS, expertsPerLayer: EXPERTS, groupsPerLayer: 2, shardBytes: SHARD_BYTES, hiddenSize: HIDDEN },
+    shardHash: (layer, expert) => `${layer}${expert}`.padEnd(64, '0'),
+    local: localWork(),
+    events,
+    replicas: 1,
+    timings: { joinDelayMs: 1, leaveDelayMs: 5, drainTimeoutMs: 2_000 },
+    ...options,
+  });
+}
+
+beforeEach(() => {
+  swarm = makeSwarm();
+});
+afterEach(() => {
+  swarm.close();
+  vi.useRealTimers();
+});
+
+const join = (options?: Parameters<typeof FakeTab.join>[1]): FakeTab => FakeTab.join(swarm, options).connect(swarm);
+const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), 10_000);
+const serves = (tab: FakeTab): boolean => tab.session.settled && tab.session.live.size > 0;
+const texts = (): string[] => events.all().map(({ text }) => text);
+
+describe('a tab that joins', () => {
+  it('is given experts, tested over its own lap channel, and serves', async () => {
+    const tab = join();
+    await until(() => serves(tab));
+    expect(tab.session.live.size).toBe(LAYERS.length * EXPERTS);
+    expect(tab.session.verifiedShare).toBe(1);
+    expect(tab.laps).toBe(LAYERS.length);
+    expect(tab.standings.map(({ phase }) => phase)).toEqual(['testing', 'waiting']);
+    // Tests are no work.
+    expect(tab.session.laps).toMatchObject({ rows: 0, lapsAsked: 0 });
+  });
+
+  it('is tested once, however often it says that it is ready', async () => {
+    const tab = join({ loads: false });
+    await until(() => tab.assigned.length === 1);
+    for (let i = 0; i < 50; i++) tab.ready(swarm);
+    await until(() => serves(tab));
+    expect(tab.laps).toBe(LAYERS.length);
+  });
+
+  it('is refused for a reason that it can act on', () => {
+    expect(() => join({ experts: 0.5 })).toThrow(expect.objectContaining({ code: 'too-small' }));
+    swarm = makeSwarm({ maxPeers: 1 });
+    join({ donorToken: 'a' });
+    expect(() => join({ donorToken: 'b' })).toThrow(HelloRefused);
+    // The same donor's new tab takes the old one's place.
+    expect(() => join({ donorToken: 'a' })).not.toThrow();
+    expect(swarm.peers).toHaveLength(1);
+    swarm.close();
+    expect(() => join({ donorToken: 'c' })).toThrow(expect.objectContaining({ code: 'draining' }));
+  });
+
+  it('and is not needed waits without experts, until another goes', async () => {
+    const tabs = [join({ experts: 4 }), join({ experts: 4 }), join({ experts: 4 })];
+    await until(() => swarm.uncovered() === 0 && tabs.every((tab) => tab.session.settled));
+    const spare = tabs.find((tab) => tab.session.live.size === 0)!;
+    expect(spare.session.state).toBe('waiting');
+    swarm.leave(tabs.find((tab) => tab !== spare)!.session, 'vanished');
+    await until(() => serves(spare) && swarm.uncovered() === 0);
+    expect(spare.standings.map(({ phase }) => phase)).toContain('testing');
+  });
+
+  it('is not given up while it serves because of a last word about its download', async () => {
+    swarm = makeSwarm({ timings: { joinDelayMs: 1, loadTimeoutMs: 100 } });
+    const tab = join();
+    await until(() => serves(tab));
+    const { epoch } = tab.session;
+    swarm.progress(tab.session, { epoch, phase: 'uploading', doneBytes: 9, totalBytes: 10, cachedBytes: 0 });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(tab.dismissed).toBeUndefined();
+    expect(tab.session.loadedShare).toBe(1);
+  });
+
+  it('is sent away when nothing is loaded for too long', async () => {
+    swarm = makeSwarm({ timings: { joinDelayMs: 1, loadTimeoutMs: 50 } });
+    const tab = join({ loads: false });
+    await until(() => tab.dismissed !== undefined);
+    expect(tab.dismissed).toMatchObject({ code: 'timeout', retry: true });
+  });
+});
+
+describe('a self-test', () => {
+  it('that meets a pause is made when the donor resumes', async () => {
+    const tab = join({ mode: 'paused', loads: false });
+    await until(() => tab.assigned.length === 1);
+    swarm.intent(tab.session, { intent: 'pause' });
+    tab.ready(swarm);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect([tab.dismissed, tab.session.state, tab.laps]).toEqual([undefined, 'paused', 0]);
+    tab.mode = 'honest';
+    swarm.intent(tab.session, { intent: 'resume' });
+    await until(() => serves(tab));
+  });
+
+  it('that the tab refuses before its pause is heard of is made when the donor resumes', async () => {
+    const tab = join({ mode: 'paused' });
+    await until(() => tab.laps > 0 && tab.session.tests.size === 0);
+    swarm.intent(tab.session, { intent: 'pause' });
+    tab.mode = 'honest';
+    swarm.intent(tab.session, { intent: 'resume' });
+    await until(() => serves(tab));
+    expect(tab.dismissed).toBeUndefined();
+  });
+
+  it('of a tab that joins paused waits for the click', async () => {
+    const tab = FakeTab.join(swarm);
+    swarm.intent(tab.session, { intent: 'pause' });
+    tab.connect(swarm);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect([tab.session.state, tab.assigned.length]).toEqual(['paused', 0]);
+    swarm.intent(tab.session, { intent: 'resume' });
+    await until(() => serves(tab));
+  });
+
+  it('that a newer assignment overtakes costs nobody the visit', async () => {
+    const tab = join();
+    let release = (): void => {};
+    tab.mayAnswer = new Promise((resolve) => (release = resolve));
+    await until(() => tab.laps === 1);
+    // As when a newer assignment takes an expert away: the tab has unloaded it, and says so.
+    const { session } = tab;
+    for (const test of session.tests) test.delete(session.assigned.values().next().value!);
+    session.epoch++;
+    tab.mode = 'stale-epoch';
+    release();
+    await until(() => session.tests.size === 0);
+    expect([tab.dismissed, session.live.size]).toEqual([undefined, 0]);
+    tab.mode = 'honest';
+    await swarm.ready(session, { epoch: session.epoch, allocatedBytes: 0 });
+    expect(session.serving).toBe(true);
+  });
+
+  it('that the tab cannot do ends its visit', async () => {
+    const refusing = join({ mode: 'failed' });
+    await until(() => refusing.dismissed !== undefined);
+    expect(refusing.dismissed).toMatchObject({ code: 'timeout', retry: true });
+  });
+
+  it('that the coordinator cannot make is told, and crashes nothing', async () => {
+    const local = localWork();
+    local.compute = () => Promise.reject(new Error('shard missing'));
+    swarm = makeSwarm({ local });
+    const tab = join();
+    await until(() => tab.dismissed !== undefined);
+    expect(tab.dismissed).toMatchObject({ code: 'timeout', retry: true });
+    expect(texts().join('\n')).toContain('shard missing');
+  });
+});
+
+describe('a tab at work', () => {
+  it('whose GPU is lost serves again after it has been tested anew', async () => {
+    const tab = join();
+    await until(() => serves(tab));
+    const laps = tab.laps;
+    swarm.trouble(tab.session, { epoch: tab.session.epoch, code: 'device-lost', message: 'driver reset' });
+    expect([tab.session.state, tab.session.serving]).toEqual(['loading', false]);
+    tab.ready(swarm);
+    await until(() => serves(tab));
+    expect(tab.laps).toBe(2 * laps);
+    expect(tab.session.note).toBeUndefined();
+  });
+
+  it('that cannot hold its experts is told so in a message that its page can read', async () => {
+    const tab = join();
+    await until(() => serves(tab));
+    swarm.trouble(tab.session, { epoch: 1, code: 'out-of-memory', message: 'x'.repeat(1000) });
+    expect(dismissedSchema.safeParse(tab.dismissed).success).toBe(true);
+    expect(tab.dismissed).toMatchObject({ code: 'removed', retry: false });
+  });
+
+  it('that refuses one lap after another is sent away', async () => {
+    const tab = join();
+    await until(() => serves(tab));
+    tab.mode = 'failed';
+    const lap = {
+      layer: 1,
+      rows: new Uint16Array(HIDDEN),
+      numRows: 1,
+      rowEnd: Uint16Array.of(1),
+      experts: Uint16Array.of(0),
+      weights: Float32Array.of(1),
+    };
+    for (let i = 0; i < 3; i++) await tab.session.laps.ask(lap, { meter: { frameBytes: 0 } }).catch(() => {});
+    await until(() => tab.dismissed !== undefined);
+    expect(tab.dismissed).toMatchObject({ code: 'timeout', retry: true });
+  });
+
+  it('keeps its donor’s total when the donor opens another', async () => {
+    const first = join({ donorToken: 'donor' });
+    await until(() => serves(first));
+    first.session.helped(70);
+    const second = join({ donorToken: 'donor' });
+    expect(first.dismissed?.code).toBe('replaced');
+    expect(second.session.standing().tokensHelpedTotal).toBe(70);
+    second.session.helped(5);
+    swarm.leave(second.session, 'vanished');
+    expect(join({ donorToken: 'donor' }).session.standing().tokensHelpedTotal).toBe(75);
+  });
+
+  it('is drained when others serve what it served, and only then', async () => {
+    const leaving = join();
+    await until(() => serves(leaving));
+    const heir = join({ loads: false });
+    await until(() => heir.assigned.length > 0);
+    swarm.intent(leaving.session, { intent: 'finish' });
+    await until(() => heir.assigned.at(-1)!.shards.length === LAYERS.length * EXPERTS);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    expect(leaving.session.serving).toBe(true);
+    heir.loads = true;
+    heir.ready(swarm);
+    await until(() => leaving.dismissed !== undefined);
+    expect(leaving.dismissed?.code).toBe('finished');
+    expect(swarm.uncovered()).toBe(0);
+  });
+
+  it('is drained in time, even if nobody can take over', async () => {
+    swarm = makeSwarm({ timings: { joinDelayMs: 1, leaveDelayMs: 5, drainTimeoutMs: 100 } });
+    const leaving = join();
+    await until(() => serves(leaving));
+    const heir = join({ loads: false });
+    await until(() => heir.assigned.length > 0);
+    swarm.intent(leaving.session, { intent: 'finish' });
+    await until(() => leaving.dismissed !== undefined);
+  });
+
+  it('pauses once, however often it says so', async () => {
+    const tab = join();
+    await until(() => serves(tab));
+    for (let i = 0; i < 10; i++) swarm.intent(tab.session, { intent: 'pause' });
+    expect(texts().filter((text) => text.includes('paused'))).toHaveLength(1);
+  });
+});
+
+describe('many tabs that come and go', () => {
+  it('leave nothing behind but their totals', async () => {
+    const stays = join();
+    await until(() => serves(stays));
+    for (let i = 0; i < 300; i++) {
+      const tab = join();
+      if (i % 3 === 0) swarm.intent(tab.session, { intent: 'pause' });
+      swarm.leave(tab.session, 'vanished');
+      swarm.leave(tab.session, 'vanished');
+    }
+    expect(swarm.peers).toHaveLength(1);
+    expect(swarm.departed).toBe(300);
+    await until(() => swarm.uncovered() === 0 && stays.session.settled);
+    expect(events.all().length).toBeLessThanOrEqual(1000);
+  });
+});
+
+describe('the event log', () => {
+  it('keeps the newest thousand, in order, and tells its listeners until they leave', () => {
+    const log = new EventLog();
+    const heard: number[] = [];
+    const leave = log.listen(({ seq }) => heard.push(seq));
+    for (let i = 0; i < 1500; i++) {
+      if (i === 10) leave();
+      log.add({ level: 'info', kind: 'server', text: `event ${i}` });
+    }
+    expect(heard).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    expect(log.all()).toHaveLength(1000);
+    expect(log.all()[0]).toMatchObject({ seq: 501, text: 'event 500' });
+    expect(log.all().at(-1)?.seq).toBe(1500);
+  });
+});

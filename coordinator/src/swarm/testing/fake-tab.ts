@@ -1,0 +1,108 @@
+import { encodeF16, type SwigluWeights } from '@shoal/model';
+import {
+  type Assign,
+  decodeDispatch,
+  type Dismissed,
+  encodeCombine,
+  encodeRefuse,
+  type Hello,
+  type LapRefusal,
+  type Standing,
+} from '@shoal/protocol';
+import { memoryLinkPair } from '@shoal/transport';
+import { LocalWork } from '../../dispatch/local-work.ts';
+import type { PeerSession } from '../peer-session.ts';
+import type { Swarm } from '../swarm.ts';
+
+export const HIDDEN = 8;
+export const SHARD_BYTES = 2 ** 20;
+
+/** Of a model with experts so small that their work takes no time. */
+export function localWork(): LocalWork {
+  return new LocalWork({
+    hiddenSize: HIDDEN,
+    maxBytes: 2 ** 24,
+    read: async (layer, expert) => weightsOf(layer * 100 + expert),
+  });
+}
+
+function weightsOf(seed: number): SwigluWeights {
+  const matrix = (salt: number): Float32Array =>
+    Float32Array.from({ length: 2 * HIDDEN }, (_, i) => Math.sin(seed * 7.3 + salt + i * 1.7));
+  return { gate: matrix(1), up: matrix(2), down: matrix(3) };
+}
+
+/** A tab whose honesty and speed the test decides: it loads at once, and answers laps as `mode` says. */
+export class FakeTab {
+  session!: PeerSession;
+  readonly assigned: Assign[] = [];
+  readonly standings: Standing[] = [];
+  dismissed: Dismissed | undefined;
+  mode: 'honest' | 'silent' | LapRefusal = 'honest';
+  /** Whether it says ready by itself. */
+  loads = true;
+  laps = 0;
+  /** Answers wait for it. */
+  mayAnswer: Promise<void> = Promise.resolve();
+  readonly #local = localWork();
+
+  static join(
+    swarm: Swarm,
+    options: Partial<Pick<FakeTab, 'mode' | 'loads'>> & { donorToken?: string; experts?: number } = {},
+  ): FakeTab {
+    const tab = new FakeTab();
+    const { donorToken = crypto.randomUUID(), experts = 100, ...rest } = options;
+    Object.assign(tab, rest);
+    const session = swarm.join(helloOf(donorToken, experts), '127.0.0.1', {
+      assign: (message) => {
+        tab.assigned.push(message);
+        if (tab.loads) queueMicrotask(() => tab.ready(swarm));
+      },
+      standing: (message) => void tab.standings.push(message),
+      dismiss: (message) => (tab.dismissed = message),
+    });
+    tab.session = session;
+    return tab;
+  }
+
+  /** Opens the lap channel. */
+  connect(swarm: Swarm): this {
+    const { a, b } = memoryLinkPair();
+    b.onFrame = (frame) => void this.#answer(frame, (reply) => void b.send(reply).catch(() => {}));
+    swarm.attach(this.session, a);
+    return this;
+  }
+
+  ready(swarm: Swarm): void {
+    const epoch = this.assigned.at(-1)!.epoch;
+    void swarm.ready(this.session, { epoch, allocatedBytes: 0 });
+  }
+
+  async #answer(bytes: Uint8Array, send: (reply: Uint8Array) => void): Promise<void> {
+    this.laps++;
+    const lap = decodeDispatch(bytes, { hiddenSize: HIDDEN });
+    const { lapId, layer, numRows } = lap;
+    await this.mayAnswer;
+    if (this.mode === 'silent') return;
+    if (this.mode !== 'honest') return send(encodeRefuse({ lapId, reason: this.mode }));
+    const partial = encodeF16(await this.#local.compute(lap));
+    send(encodeCombine({ lapId, layer, numRows, hiddenSize: HIDDEN, queueUs: 0, computeUs: 0, partial }));
+  }
+}
+
+/** A pledge with room for so many experts. */
+function helloOf(donorToken: string, experts: number): Hello {
+  return {
+    protocolVersions: [1],
+    donorToken,
+    pledgeBytes: Math.ceil((experts * SHARD_BYTES) / 0.85),
+    adapter: {
+      vendor: 'fake',
+      architecture: '',
+      description: '',
+      isFallbackAdapter: true,
+      maxBufferBytes: 2 ** 30,
+      maxStorageBindingBytes: 2 ** 30,
+    },
+  };
+}
