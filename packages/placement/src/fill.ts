@@ -67,7 +67,7 @@ function placeWhole(ledger: Ledger, pieces: readonly Piece[]): Piece[] {
 /** Bins by score that can take so many experts. A score only grows while pieces are placed, so a stale one shows when it is popped. */
 function binsWithRoom(ledger: Ledger, size: number): MinHeap {
   const heap = new MinHeap();
-  for (let bin = 0; bin < ledger.numBins; bin++) if (ledger.free[bin]! >= size) heap.push(bin, ledger.score(bin));
+  for (let bin = 0; bin < ledger.numBins; bin++) if (ledger.widest(bin) >= size) heap.push(bin, ledger.score(bin));
   return heap;
 }
 
@@ -87,7 +87,7 @@ function placeInBest(ledger: Ledger, heap: MinHeap, { layer, experts }: Piece): 
   for (let top = heap.pop(); top !== undefined && !found; top = found ? undefined : heap.pop()) {
     const { value: bin, key } = top;
     // Too full by now: it will not take another piece of this size either.
-    if (ledger.free[bin]! < experts.length) continue;
+    if (ledger.widest(bin) < experts.length) continue;
     const score = ledger.score(bin);
     if (score > key) {
       heap.push(bin, score);
@@ -97,7 +97,7 @@ function placeInBest(ledger: Ledger, heap: MinHeap, { layer, experts }: Piece): 
     found = fits(ledger, bin, layer, experts);
     if (found) for (const expert of experts) ledger.place(bin, expert);
   }
-  for (const bin of passed) if (ledger.free[bin]! >= experts.length) heap.push(bin, ledger.score(bin));
+  for (const bin of passed) if (ledger.widest(bin) >= experts.length) heap.push(bin, ledger.score(bin));
   return found;
 }
 

@@ -23,8 +23,12 @@ export interface MoveBudget {
  * layers go from the busiest peers to the idlest. Each strictly improves, so that a plan that was improved stays as it is.
  */
 export function improve(ledger: Ledger, budget: MoveBudget): void {
-  gatherAll(ledger, budget);
-  for (let pass = 0; pass < MAX_PASSES && balance(ledger, budget); pass++);
+  for (let pass = 0; pass < MAX_PASSES; pass++) {
+    const gathered = gatherAll(ledger, budget);
+    const balanced = balance(ledger, budget);
+    if (!gathered && !balanced) return;
+  }
+  budget.deferred = true;
 }
 
 function spend(budget: MoveBudget, experts: number): boolean {
@@ -37,20 +41,26 @@ function spend(budget: MoveBudget, experts: number): boolean {
   return true;
 }
 
-function gatherAll(ledger: Ledger, budget: MoveBudget): void {
+function gatherAll(ledger: Ledger, budget: MoveBudget): boolean {
   const { expertsPerLayer, groupsPerLayer } = ledger.model;
+  let gathered = false;
   for (const size of new Set([expertsPerLayer, expertsPerLayer / groupsPerLayer])) {
-    let roomiest = ledger.free.reduce((most, free) => Math.max(most, free), 0);
+    let roomy = binsWithRoom(ledger, size);
     for (let first = 0; first < ledger.numExperts; first += size) {
-      if (gather(ledger, first, size, roomiest, budget)) {
-        roomiest = ledger.free.reduce((most, free) => Math.max(most, free), 0);
-      }
+      if (!gather(ledger, first, size, roomy, budget)) continue;
+      gathered = true;
+      roomy = binsWithRoom(ledger, size);
     }
   }
+  return gathered;
+}
+
+function binsWithRoom(ledger: Ledger, size: number): number[] {
+  return Array.from(ledger.free.keys()).filter((bin) => ledger.widest(bin) >= size);
 }
 
 /** One more whole copy of a layer or group out of its fragments, if some bin can take all of it. */
-function gather(ledger: Ledger, first: number, size: number, roomiest: number, budget: MoveBudget): boolean {
+function gather(ledger: Ledger, first: number, size: number, roomy: readonly number[], budget: MoveBudget): boolean {
   const inBin = new Map<number, number>();
   let copies = Number.POSITIVE_INFINITY;
   for (let expert = first; expert < first + size; expert++) {
@@ -60,9 +70,7 @@ function gather(ledger: Ledger, first: number, size: number, roomiest: number, b
   const whole = [...inBin.values()].filter((count) => count === size).length;
   if (whole >= copies) return false;
   const layer = ledger.layerOf(first);
-  const receivers = [...inBin.keys()].filter((bin) => inBin.get(bin)! < size);
-  if (roomiest >= size)
-    for (let bin = 0; bin < ledger.numBins; bin++) if (ledger.free[bin]! >= size) receivers.push(bin);
+  const receivers = [...[...inBin.keys()].filter((bin) => inBin.get(bin)! < size), ...roomy];
   let best: { bin: number; sources: Map<ExpertIndex, number>; score: number } | undefined;
   for (const bin of receivers) {
     const lacking = size - (inBin.get(bin) ?? 0);
@@ -109,12 +117,12 @@ function balance(ledger: Ledger, budget: MoveBudget): boolean {
   const order = Array.from(scores.keys()).sort((a, b) => scores[a]! - scores[b]! || a - b);
   const receivers = order.filter((bin) => ledger.free[bin]! > 0);
   if (receivers.length === 0) return false;
+  const held = ledger.held();
   let moved = false;
-  for (let i = order.length - 1; i >= 0; i--) {
-    const giver = order[i]!;
-    if (scores[giver]! <= BALANCE_MARGIN * scores[receivers[0]!]!) break;
-    const parts = partsOf(ledger, giver, heldLayers(ledger, giver));
-    for (const { layer, experts } of parts) {
+  for (const giver of order.reverse()) {
+    // Not even with nothing more to do would the best receiver be clearly better off.
+    if (scores[giver]! <= BALANCE_MARGIN * ledger.score(receivers[0]!)) break;
+    for (const { layer, experts } of partsOf(ledger, held[giver]!)) {
       const receiver = receiverFor(ledger, receivers, giver, layer, experts);
       if (receiver === undefined || !spend(budget, experts.length)) continue;
       for (const expert of experts) {
@@ -128,22 +136,15 @@ function balance(ledger: Ledger, budget: MoveBudget): boolean {
   return moved;
 }
 
-function heldLayers(ledger: Ledger, bin: number): number[] {
-  return Array.from({ length: ledger.numLayers }, (_, layer) => layer).filter((layer) => ledger.heldOf(bin, layer) > 0);
-}
-
-/** The largest first. */
-function partsOf(ledger: Ledger, bin: number, layers: readonly number[]): { layer: number; experts: ExpertIndex[] }[] {
-  const { expertsPerLayer } = ledger.model;
-  return layers
-    .map((layer) => {
-      const experts: ExpertIndex[] = [];
-      for (let expert = layer * expertsPerLayer; expert < (layer + 1) * expertsPerLayer; expert++) {
-        if (ledger.holders[expert]!.includes(bin)) experts.push(expert);
-      }
-      return { layer, experts };
-    })
-    .sort((a, b) => b.experts.length - a.experts.length || a.layer - b.layer);
+/** A bin's experts by layer, the largest part first. */
+function partsOf(ledger: Ledger, held: readonly ExpertIndex[]): { layer: number; experts: ExpertIndex[] }[] {
+  const parts: { layer: number; experts: ExpertIndex[] }[] = [];
+  for (const expert of held) {
+    const layer = ledger.layerOf(expert);
+    if (parts.at(-1)?.layer !== layer) parts.push({ layer, experts: [] });
+    parts.at(-1)!.experts.push(expert);
+  }
+  return parts.sort((a, b) => b.experts.length - a.experts.length || a.layer - b.layer);
 }
 
 /** The best bin that can take the part and is then still clearly better off than the giver is now. */

@@ -93,6 +93,11 @@ export class Ledger {
     return Math.min(this.free[bin]!, this.#maxPerLayer[bin]! - this.heldOf(bin, layer));
   }
 
+  /** How many experts of some layer that it holds nothing of the bin could take. */
+  widest(bin: number): number {
+    return Math.min(this.free[bin]!, this.#maxPerLayer[bin]!);
+  }
+
   /** Whether no replica of the expert is on the bin's donor, not counting that on bin `except`. */
   mayHold(bin: number, expert: ExpertIndex, except = -1): boolean {
     for (const holder of this.holders[expert]!) {

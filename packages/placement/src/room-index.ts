@@ -16,7 +16,7 @@ export class RoomIndex {
 
   /** The bin's room has changed. */
   update(bin: number): void {
-    const free = this.#ledger.free[bin]!;
+    const free = this.#ledger.widest(bin);
     if (free <= 0) return;
     while (this.#bins.length <= free) this.#bins.push([]);
     this.#bins[free]!.push(bin);
@@ -49,7 +49,7 @@ export class RoomIndex {
     let found: number | undefined;
     for (let i = 0; i < bins.length; i++) {
       const bin = bins[i]!;
-      if (this.#ledger.free[bin] !== free) continue;
+      if (this.#ledger.widest(bin) !== free) continue;
       if (found === undefined && suits(bin)) found = bin;
       bins[kept++] = bin;
       if (found !== undefined && kept === i + 1) return found;
