@@ -155,7 +155,10 @@ describe('peers that differ', () => {
   it('gives the hottest experts the replicas that there is room for', () => {
     const load = Array.from({ length: 160 }, (_, e) => (e % 32 < 4 ? 1000 : 10));
     const plan = planPlacement(model, peers(5, 36), { replicas: 2, load });
-    expect(copies(plan)).toEqual(load.map((rows) => (rows === 1000 ? 2 : 1)));
+    const placed = copies(plan);
+    expect(placed.every((count, e) => count === 1 || (count === 2 && load[e] === 1000))).toBe(true);
+    // Of 20 places for them, the last four may be on the very peer that holds that layer already.
+    expect(placed.filter((count) => count === 2).length).toBeGreaterThanOrEqual(16);
     const spare = planPlacement(model, [peer('a', 160), peer('b', 160), peer('c', 20)], {
       replicas: 2,
       maxReplicas: 3,
