@@ -43,6 +43,11 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
     'Laps that one peer failed and another or the coordinator did.',
     () => dispatcher.redispatches,
   );
+  total(
+    'shoal_lap_hedges_total',
+    'Laps that a replica was asked for as well, the first tab being late.',
+    () => dispatcher.hedges,
+  );
   total('shoal_lap_frame_bytes_total', 'Bytes of lap frames, both ways.', () => dispatcher.frameBytes);
   total('shoal_peers_joined_total', 'Tabs that joined.', () => swarm.joined);
   total('shoal_peers_departed_total', 'Tabs that left, for whatever reason.', () => swarm.departed);

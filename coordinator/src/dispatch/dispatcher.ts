@@ -2,7 +2,8 @@ import { decodeF16, encodeF16, type ExpertDispatch, type MoeCall } from '@shoal/
 import { coverRows } from '@shoal/placement';
 import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import type { LapTrace } from '../engine/contract.ts';
-import { type LapClient, LapError, type LapRequest } from './lap-client.ts';
+import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
+import { type LapAnswer, type LapClient, LapError, type LapRequest } from './lap-client.ts';
 import { type LapTiming, SampleWindow } from './lap-stats.ts';
 import type { LocalWork } from './local-work.ts';
 
@@ -73,6 +74,7 @@ export class Dispatcher {
   readonly #options: DispatcherOptions;
   /** By layer, so that the turns of one are not bound to the number of the others. */
   readonly #turns = new Map<number, number>();
+  readonly #hedging = new HedgeBudget();
   /** Laps (dispatch and combine of one layer and batch) since start. */
   laps = 0;
   /** Row × expert work since start, by tabs and by the coordinator. */
@@ -93,6 +95,11 @@ export class Dispatcher {
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
+  }
+
+  /** Laps that a replica was asked for as well, because the first peer was late. */
+  get hedges(): number {
+    return this.#hedging.hedges;
   }
 
   /** Begin the windows of lap times anew, so that a measurement has only its own. */
@@ -187,20 +194,44 @@ export class Dispatcher {
     const { request, callRows } = this.#request(call, rows, part);
     const { peer, assignments } = part;
     if (peer === null) {
-      const partial = await this.#options.local.compute(request);
+      const partial = roundToF16(await this.#options.local.compute(request));
       this.localAssignments += assignments.length;
       return [{ rows: callRows, partial, peer: null, assignments, timing: null }];
     }
     try {
-      const { partial, timing } = await peer.laps.ask(request, { meter: this });
+      const { answer, by } = await this.#askHedged(call, request, { ...part, peer }, tried);
       this.tabAssignments += assignments.length;
-      return [{ rows: callRows, partial: decodeF16(partial), peer, assignments, timing }];
+      return [{ rows: callRows, partial: decodeF16(answer.partial), peer: by, assignments, timing: answer.timing }];
     } catch (error) {
       // A row that f16 cannot hold: nobody may be sent it, and only its own sequence ends by it.
       if (error instanceof FrameError) return this.#serve(call, rows, { peer: null, assignments }, tried);
       if (!(error instanceof LapError)) throw error;
       return this.#redispatch(call, rows, { ...part, peer }, tried, error);
     }
+  }
+
+  /** One peer's answer, or that of a replica which was asked because the first was late. */
+  async #askHedged(
+    call: MoeCall,
+    request: LapRequest,
+    part: Part & { peer: LapPeer },
+    tried: ReadonlySet<LapPeer>,
+  ): Promise<{ answer: LapAnswer; by: LapPeer }> {
+    this.#hedging.earn();
+    const { peer } = part;
+    const ask = (asked: LapPeer): Attempt<{ answer: LapAnswer; by: LapPeer }> => {
+      const { result, cancel } = asked.laps.attempt(request, { meter: this });
+      return { result: result.then((answer) => ({ answer, by: asked })), cancel };
+    };
+    const replica = (): Attempt<{ answer: LapAnswer; by: LapPeer }> | undefined => {
+      const [only, ...more] = this.#plan(call, part.assignments, new Set([...tried, peer]));
+      const { peer: other } = only ?? { peer: null };
+      // Only for another tab that can do all of it: a hedge saves waiting, and the coordinator's own work doesn't.
+      return other !== null && more.length === 0 && this.#hedging.take() ? ask(other) : undefined;
+    };
+    const afterMs = peer.laps.hedgeAfterMs(request.numRows);
+    if (afterMs === Number.POSITIVE_INFINITY) return ask(peer).result;
+    return (await hedge(ask(peer), afterMs, replica)).value;
   }
 
   async #redispatch(
@@ -307,6 +338,12 @@ export class Dispatcher {
     }
     for (const expert of call.topkIdx) counts[expert]!++;
   }
+}
+
+/** As a tab would send it, so that an answer doesn't depend on who computed: finite values only, others stay f32. */
+function roundToF16(partial: Float32Array): Float32Array {
+  const rounded = decodeF16(encodeF16(partial));
+  return rounded.every(Number.isFinite) ? rounded : partial;
 }
 
 function creditTokens(pass: Pass, peer: LapPeer, rows: readonly number[]): void {

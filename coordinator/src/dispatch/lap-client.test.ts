@@ -1,4 +1,4 @@
-import { decodeDispatch, encodeCombine, encodeRefuse, type LapRefusal } from '@shoal/protocol';
+import { encodeCombine, encodeRefuse, type LapRefusal, peekFrame } from '@shoal/protocol';
 import { type Link, TransportError } from '@shoal/transport';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { LapClient, LapError, type LapRequest } from './lap-client.ts';
@@ -21,7 +21,7 @@ class TestLink implements Link {
     return { bytesSent: 0, bytesReceived: 0, framesSent: 0, framesReceived: 0, rttMs: undefined, lost: 0 };
   }
   lapId(index = -1): number {
-    return decodeDispatch(this.sent.at(index)!, { hiddenSize: HIDDEN }).lapId;
+    return peekFrame(this.sent.at(index)!).lapId;
   }
 }
 
@@ -104,8 +104,34 @@ describe('a lap', () => {
     const frame = combine(link.lapId());
     for (let i = 0; i < 3; i++) laps.receive(frame);
     expect(laps).toMatchObject({ lapsAnswered: 0, rows: 0, lateAnswers: 3 });
-    expect(meter.frameBytes).toBe(link.sent[0]!.length + frame.length);
+    // The tab is told that nobody waits any more, and its late answer has crossed the wire all the same.
+    expect(link.sent.map((sent) => peekFrame(sent).type)).toEqual(['dispatch', 'cancel']);
+    expect(meter.frameBytes).toBe(link.sent[0]!.length + link.sent[1]!.length + frame.length);
     expect(hostile).toEqual([]);
+  });
+
+  it('is cancelled without a stain on the peer', async () => {
+    const meter = { frameBytes: 0 };
+    const { result, cancel } = laps.attempt(request(), { meter });
+    nowMs += 40;
+    cancel();
+    cancel();
+    expect((await failureOf(result)).reason).toBe('cancelled');
+    expect(laps).toMatchObject({ lapsFailed: 0, consecutiveFailures: 0, inFlight: 0 });
+    // That it took at least so long is known.
+    expect(laps.lapMs.quantile(0.5)).toBe(40);
+    expect(link.sent.map((sent) => peekFrame(sent).type)).toEqual(['dispatch', 'cancel']);
+    laps.receive(combine(link.lapId()));
+    expect(laps).toMatchObject({ lapsAnswered: 0, lateAnswers: 1 });
+    expect(hostile).toEqual([]);
+  });
+
+  it('is hedged after the 95th percentile of enough laps, and not before', async () => {
+    for (let i = 0; i < 19; i++) await lapOf(20);
+    expect(laps.hedgeAfterMs(0)).toBe(Number.POSITIVE_INFINITY);
+    await lapOf(20);
+    expect(laps.hedgeAfterMs(0)).toBe(20);
+    expect(laps.hedgeAfterMs(64)).toBe(40);
   });
 
   it('is not late when its answer came while this process was busy itself', async () => {

@@ -1,6 +1,15 @@
 import { randomInt } from 'node:crypto';
-import { decodeCombine, decodeRefuse, encodeDispatch, FrameError, type LapRefusal, peekFrame } from '@shoal/protocol';
+import {
+  decodeCombine,
+  decodeRefuse,
+  encodeCancel,
+  encodeDispatch,
+  FrameError,
+  type LapRefusal,
+  peekFrame,
+} from '@shoal/protocol';
 import { type Link, TransportError } from '@shoal/transport';
+import type { Attempt } from './hedge.ts';
 import { type LapTiming, SampleWindow } from './lap-stats.ts';
 
 /** What a lap asks of one peer. Fields as in the dispatch frame. */
@@ -20,7 +29,7 @@ export interface LapAnswer {
   timing: LapTiming;
 }
 
-export type LapErrorReason = 'deadline' | 'refused' | 'closed' | 'busy';
+export type LapErrorReason = 'deadline' | 'refused' | 'closed' | 'busy' | 'cancelled';
 
 /** A lap that this peer did not answer; someone else has to. */
 export class LapError extends Error {
@@ -53,6 +62,10 @@ const DEADLINE_FACTOR = 6;
 const LAP_WINDOW = 64;
 /** A replica that has not answered for this long, or has failed this long ago, is asked again. */
 const STALE_AFTER_MS = 3_000;
+/** Fewer laps don't tell a 95th percentile. */
+const MIN_SAMPLES_TO_HEDGE = 20;
+/** Below this, lateness is the noise of timers and schedulers. */
+const MIN_HEDGE_MS = 10;
 const HISTORY_S = 60;
 
 interface PendingLap {
@@ -144,6 +157,15 @@ export class LapClient {
     return Math.min(MAX_DEADLINE_MS, Math.max(MIN_DEADLINE_MS, scaled));
   }
 
+  /**
+   * When a lap of this many rows is late enough to ask a replica as well: the 95th percentile of what this peer needed.
+   * ∞ while too little is known.
+   */
+  hedgeAfterMs(numRows: number): number {
+    if (this.lapMs.length < MIN_SAMPLES_TO_HEDGE) return Number.POSITIVE_INFINITY;
+    return Math.max(MIN_HEDGE_MS, this.lapMs.quantile(0.95)! * (1 + numRows / 64));
+  }
+
   /** Median lap times of the last 60 s, one a second. */
   historyMs(): (number | null)[] {
     const current = Math.floor(this.#now() / 1000);
@@ -156,11 +178,25 @@ export class LapClient {
 
   /** Send one lap; rejects with a LapError when it is not answered in time, refused, or the link goes. */
   async ask(request: LapRequest, options: AskOptions = {}): Promise<LapAnswer> {
+    return this.#ask(this.#newLapId(), request, options);
+  }
+
+  /** As `ask`, with a way to give it up: the tab is told, and the lap is no failure of the peer's. */
+  attempt(request: LapRequest, options: AskOptions = {}): Attempt<LapAnswer> {
+    const lapId = this.#newLapId();
+    return { result: this.#ask(lapId, request, options), cancel: () => this.#cancel(lapId) };
+  }
+
+  #newLapId(): number {
+    const lapId = this.#nextLapId;
+    this.#nextLapId = (this.#nextLapId + 1) >>> 0;
+    return lapId;
+  }
+
+  async #ask(lapId: number, request: LapRequest, options: AskOptions): Promise<LapAnswer> {
     if (this.#closed !== undefined) throw new LapError('closed', this.#closed);
     if (this.#pending.size >= MAX_LAPS_IN_FLIGHT)
       throw new LapError('busy', `${MAX_LAPS_IN_FLIGHT} laps are in flight`);
-    const lapId = this.#nextLapId;
-    this.#nextLapId = (this.#nextLapId + 1) >>> 0;
     const frame = encodeDispatch({
       ...request,
       lapId,
@@ -190,7 +226,7 @@ export class LapClient {
     if (this.#closed !== undefined) return;
     try {
       const { type, lapId } = peekFrame(bytes);
-      if (type === 'dispatch') throw new FrameError('bad-type', 'Only the coordinator dispatches.');
+      if (type !== 'combine' && type !== 'refuse') throw new FrameError('bad-type', `A peer sends no ${type}.`);
       const pending = this.#pending.get(lapId);
       if (pending === undefined) {
         if (!this.#remembered.has(lapId))
@@ -229,7 +265,25 @@ export class LapClient {
   #missed(lapId: number, deadlineMs: number): void {
     if (!this.#pending.has(lapId)) return;
     this.#countFailure();
+    this.#sendCancel(lapId, this.#pending.get(lapId)!.meter);
     this.#fail(lapId, new LapError('deadline', `no answer within ${Math.round(deadlineMs)} ms`));
+  }
+
+  #cancel(lapId: number): void {
+    const pending = this.#pending.get(lapId);
+    if (pending === undefined) return;
+    this.#sendCancel(lapId, pending.meter);
+    // It would have taken at least this long, which belongs to what is expected of the peer.
+    if (pending.meter) this.lapMs.add(this.#now() - pending.sentMs);
+    this.#settle(lapId, pending.meter);
+    pending.reject(new LapError('cancelled', 'someone else has answered the lap'));
+  }
+
+  /** Best effort: a tab that doesn't hear of it only works for nothing. */
+  #sendCancel(lapId: number, meter: Meter | undefined): void {
+    const frame = encodeCancel({ lapId });
+    if (meter) meter.frameBytes += frame.length;
+    this.#options.link.send(frame).catch(() => {});
   }
 
   #late(lapId: number, bytes: Uint8Array): void {
