@@ -1,8 +1,9 @@
 // What every npm command goes through: it needs nothing but Node, and installs and builds what is missing.
 // Plain JavaScript without dependencies, since it runs before there are any.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -33,7 +34,7 @@ function main([name, ...args]) {
   if (!command) fail(`There is no command "${name ?? ''}". Known: ${Object.keys(COMMANDS).join(', ')}.`, 2);
   checkNode();
   for (const need of command.needs) ENSURE[need]();
-  if (command.run) process.exitCode = run([...command.run, ...args]);
+  if (command.run) handOver([...command.run, ...args]);
 }
 
 function checkNode() {
@@ -109,11 +110,25 @@ function hashTree(paths) {
   return hash.digest('hex');
 }
 
+/**
+ * The command takes our place: its exit code is ours. Ctrl-C reaches it from the terminal, and what is sent to us alone (by
+ * `docker stop`, by a service manager) is passed on, so that it drains and nothing stays behind.
+ */
+function handOver([command, ...args]) {
+  const child = spawn(command, args, { cwd: ROOT, stdio: 'inherit' });
+  process.on('SIGINT', () => {});
+  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  child.on('error', (error) => fail(`${command} could not be started: ${error.message}`));
+  child.on('exit', (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 0)));
+}
+
 /** Runs to its end and returns the exit code; Ctrl-C reaches the child, which ends in its own way. */
 function run([command, ...args], { stdout = 'inherit' } = {}) {
   const ignore = () => {};
   process.on('SIGINT', ignore);
-  const result = spawnSync(command, args, { cwd: ROOT, stdio: ['inherit', stdout, 'inherit'] });
+  // Windows starts .cmd files through a shell only.
+  const shell = command.endsWith('.cmd');
+  const result = spawnSync(command, args, { cwd: ROOT, stdio: ['inherit', stdout, 'inherit'], shell });
   process.removeListener('SIGINT', ignore);
   if (result.error) fail(`${command} could not be started: ${result.error.message}`);
   return result.status ?? 1;

@@ -12,13 +12,18 @@ import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
 import packageJson from '../package.json' with { type: 'json' };
+import { Access } from './access/access.ts';
+import { addressKey } from './access/address.ts';
+import { ApiKeys } from './access/api-keys.ts';
+import { SocketGuard } from './access/sockets.ts';
+import { KeyedBuckets } from './access/token-bucket.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
 import { Dispatcher, type RedispatchEvent } from './dispatch/dispatcher.ts';
 import { LocalWork } from './dispatch/local-work.ts';
 import { Engine } from './engine/engine.ts';
-import { buildHttpServer, tokenizerCodec } from './http/index.ts';
+import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
 import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
@@ -26,6 +31,9 @@ import { Swarm } from './swarm/swarm.ts';
 
 /** Unpacked experts that the coordinator keeps for its own work (self-tests, and what no tab serves). */
 const LOCAL_EXPERT_CACHE_BYTES = 512 * 2 ** 20;
+
+/** From the end of draining until connections that are still open are cut. */
+const CLOSE_TIMEOUT_MS = 2_000;
 
 export interface Core {
   config: ModelConfig;
@@ -41,7 +49,10 @@ export interface Core {
 export interface Coordinator extends Core {
   /** e.g. `http://127.0.0.1:8787` */
   url: string;
-  adminToken: string;
+  /** Undefined where only those sign in whom the access file names. */
+  adminToken: string | undefined;
+  /** The rules of who may do what, and the way to read them again. */
+  access: Access;
   snapshots: SnapshotBuilder;
   /** Let running answers finish (or end with an error after the drain timeout), send the tabs away, close. */
   close(): Promise<void>;
@@ -116,8 +127,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
 export async function startCoordinator(
   options: CoordinatorOptions & Pick<CoreOptions, 'onPackProgress' | 'signal'>,
 ): Promise<Coordinator> {
-  const rtc = await loadRtc();
   const core = await createCore(options);
+  const rtc = await loadRtc();
   const { config, engine, swarm, events, packed } = core;
   const log = pino({ level: options.logLevel }, pino.destination({ dest: 2, sync: false }));
   const registry = new Registry();
@@ -188,12 +199,22 @@ export async function startCoordinator(
     console.close();
     // A moment for farewells to leave.
     await new Promise((resolve) => setTimeout(resolve, 250));
-    await sockets.close();
-    await http.close();
+    // Answers have ended; only a reader that doesn't read can still hold its connection.
+    const impatience = setTimeout(() => http.server.closeAllConnections(), CLOSE_TIMEOUT_MS);
+    // Together: the sockets' server waits for all connections, and it is the HTTP edge that ends the idle ones.
+    await Promise.all([sockets.close(), http.close()]);
+    clearTimeout(impatience);
     await closeRtc();
   };
-  const url = `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`;
+  const url = urlOf(options.host, port);
   return { ...core, url, adminToken, snapshots, close: () => (closing ??= close()) };
+}
+
+/** An address that a browser on this machine can open, and takes for a secure context (WebGPU needs one). */
+export function urlOf(host: string, port: number): string {
+  const isEverywhere = host === '0.0.0.0' || host === '::';
+  const name = isEverywhere ? 'localhost' : host.includes(':') ? `[${host}]` : host;
+  return `http://${name}:${port}`;
 }
 
 async function samplingDefaults(modelDir: string): Promise<{ temperature: number; topP: number }> {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { IceServer } from '@shoal/protocol';
 import { iceServerSchema } from '@shoal/protocol';
@@ -13,8 +13,12 @@ export interface CoordinatorOptions {
   quant: 'f16' | 'q8';
   cacheDir: string;
   replicas: number;
-  /** Generated when absent. */
+  /** Generated when absent, unless the access file has admins. */
   adminToken?: string;
+  /** Invitations, API keys, admins and limits; see docs/OPERATIONS.md. Without it everybody may lend and ask. */
+  accessFile?: string;
+  /** Believe the last hop of X-Forwarded-For. */
+  trustProxy?: boolean;
   iceServers: IceServer[];
   /** How long running answers may go on after Ctrl-C. */
   drainTimeoutMs: number;
@@ -36,7 +40,8 @@ export const ROOT_DIR = resolve(import.meta.dirname, '../..');
 interface OptionSpec {
   flag: string;
   env: string;
-  value: string;
+  /** Left out for a switch, which is off unless given. */
+  value?: string;
   text: string;
   fallback?: string;
 }
@@ -71,6 +76,17 @@ const OPTIONS = {
     env: 'SHOAL_ADMIN_TOKEN',
     value: 'TOKEN',
     text: "the console's password (default: a new one, printed)",
+  },
+  access: {
+    flag: 'access',
+    env: 'SHOAL_ACCESS',
+    value: 'FILE',
+    text: 'invitations, API keys, admins and limits (default: everybody may lend and ask)',
+  },
+  trustProxy: {
+    flag: 'trust-proxy',
+    env: 'SHOAL_TRUST_PROXY',
+    text: 'addresses are those that the proxy in front names (last of X-Forwarded-For)',
   },
   iceServers: {
     flag: 'ice-servers',
@@ -109,8 +125,9 @@ type OptionName = keyof typeof OPTIONS;
 export function optionsHelp(): string {
   return Object.values(OPTIONS)
     .map((option: OptionSpec) => {
-      const left = `  --${option.flag} ${option.value}`;
-      const shown = option.fallback?.replace(`${ROOT_DIR}/`, '');
+      const left = `  --${option.flag}${option.value === undefined ? '' : ` ${option.value}`}`;
+      const isPath = option.fallback?.startsWith(ROOT_DIR);
+      const shown = isPath ? relative(ROOT_DIR, option.fallback!) : option.fallback;
       return `${left.padEnd(26)} ${option.text}${shown ? ` (${shown})` : ''}  [${option.env}]`;
     })
     .join('\n');
@@ -125,7 +142,12 @@ export function parseCoordinatorOptions(
   env: Readonly<Record<string, string | undefined>>,
   extra: Record<string, { type: 'string' | 'boolean' }> = {},
 ): { options: CoordinatorOptions; values: Record<string, string | boolean | undefined> } {
-  const flags = Object.fromEntries(Object.values(OPTIONS).map(({ flag }) => [flag, { type: 'string' as const }]));
+  const flags = Object.fromEntries(
+    Object.values(OPTIONS).map(({ flag, value }: OptionSpec) => [
+      flag,
+      { type: value === undefined ? ('boolean' as const) : ('string' as const) },
+    ]),
+  );
   let values: Record<string, string | boolean | undefined>;
   try {
     const parsed = parseArgs({
@@ -139,6 +161,7 @@ export function parseCoordinatorOptions(
   const text = (name: OptionName): string | undefined => {
     const spec: OptionSpec = OPTIONS[name];
     const flag = values[spec.flag];
+    if (flag === true && spec.value === undefined) return '1';
     return (typeof flag === 'string' ? flag : undefined) ?? (env[spec.env] || undefined) ?? spec.fallback;
   };
   return { options: readOptions(text), values };
@@ -149,22 +172,28 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     const given = text(name)!;
     const value = Number(given);
     if (/^\d+$/.test(given) && value >= min && value <= max) return value;
-    throw new UsageError(`--${OPTIONS[name].flag} takes a whole number from ${min} to ${max}, not "${given}"`);
+    throw new UsageError(`${spelled(name)} takes a whole number from ${min} to ${max}, not "${given}"`);
   };
   const oneOf = <const T extends string>(name: OptionName, allowed: readonly T[]): T => {
     const given = text(name)!;
     const found = allowed.find((value) => value === given);
-    if (found === undefined)
-      throw new UsageError(`--${OPTIONS[name].flag} takes ${allowed.join(', ')}, not "${given}"`);
+    if (found === undefined) throw new UsageError(`${spelled(name)} takes ${allowed.join(', ')}, not "${given}"`);
     return found;
+  };
+  const isOn = (name: OptionName): boolean => {
+    const given = text(name) ?? '0';
+    if (given === '1' || given === 'true') return true;
+    if (given === '0' || given === 'false') return false;
+    throw new UsageError(`${OPTIONS[name].env} takes 1 or 0, not "${given}"`);
   };
   const modelDir = resolve(text('model')!);
   if (!existsSync(join(modelDir, 'config.json'))) {
-    throw new UsageError(`--model: ${modelDir} has no config.json; name a Hugging Face model directory`);
+    throw new UsageError(`${spelled('model')}: ${modelDir} has no config.json; name a Hugging Face model directory`);
   }
   const adminToken = text('adminToken');
   if (adminToken !== undefined && adminToken.length < 8)
-    throw new UsageError('--admin-token: take 8 characters or more');
+    throw new UsageError(`${spelled('adminToken')}: take 8 characters or more`);
+  const accessFile = text('access');
   return {
     modelDir,
     host: text('host')!,
@@ -173,6 +202,8 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     cacheDir: resolve(text('cache')!),
     replicas: integer('replicas', 1, 16),
     ...(adminToken !== undefined && { adminToken }),
+    ...(accessFile !== undefined && { accessFile: resolve(accessFile) }),
+    trustProxy: isOn('trustProxy'),
     iceServers: parseIceServers(text('iceServers')!),
     drainTimeoutMs: integer('drainTimeout', 0, 3600) * 1000,
     maxBatch: integer('maxBatch', 1, 256),
@@ -181,10 +212,24 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
   };
 }
 
+/** Both ways in which it may have been given. */
+function spelled(name: OptionName): string {
+  return `--${OPTIONS[name].flag} (${OPTIONS[name].env})`;
+}
+
+/** WebRTC would refuse others only when the first donor comes. */
+const ICE_URL = /^(stuns?|turns?):[^\s]+$/;
+
+/** The text itself stays out of the message: it may hold a TURN server's credential. */
 function parseIceServers(text: string): IceServer[] {
+  let servers: IceServer[];
   try {
-    return z.array(iceServerSchema).max(8).parse(JSON.parse(text));
+    servers = z.array(iceServerSchema).max(8).parse(JSON.parse(text));
   } catch {
-    throw new UsageError(`--ice-servers takes JSON like [{"urls":"stun:turn.example.org:3478"}], not "${text}"`);
+    throw new UsageError(`${spelled('iceServers')} takes JSON like [{"urls":"stun:turn.example.org:3478"}]`);
   }
+  const bad = servers.flatMap(({ urls }) => urls).find((url) => !ICE_URL.test(url));
+  if (bad !== undefined)
+    throw new UsageError(`${spelled('iceServers')}: "${bad}" does not begin with stun:, stuns:, turn: or turns:`);
+  return servers;
 }

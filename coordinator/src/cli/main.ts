@@ -47,6 +47,10 @@ function describe(error: unknown): string {
   if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') {
     return `${error.message}. Another program has this port: choose one with --port.`;
   }
+  const { syscall } = error as NodeJS.ErrnoException;
+  if (syscall === 'listen' || syscall === 'bind' || syscall === 'getaddrinfo') {
+    return `${error.message}. Choose another address with --host or --port.`;
+  }
   const expected = error.name !== 'Error' && !/^(Type|Range|Reference|Syntax)Error$/.test(error.name);
   return expected ? error.message : (error.stack ?? error.message);
 }

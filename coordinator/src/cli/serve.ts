@@ -11,14 +11,16 @@ ${optionsHelp()}
 `;
 
 export async function runServe(argv: readonly string[]): Promise<number> {
-  const { options, values } = parseCoordinatorOptions(argv, process.env);
-  if (values.help) {
+  // Before the rest is read: help is wanted most when an option is wrong.
+  if (argv.includes('--help') || argv.includes('-h')) {
     process.stdout.write(SERVE_HELP);
     return 0;
   }
+  const { options } = parseCoordinatorOptions(argv, process.env);
   const coordinator = await startCoordinator({ ...options, onPackProgress: packProgressPrinter() });
+  const stop = interrupted();
   process.stdout.write(addresses(coordinator, options.adminToken === undefined));
-  await interrupted();
+  await stop;
   process.stdout.write(
     `\nDraining: running answers have ${options.drainTimeoutMs / 1000} s to finish. Press Ctrl-C again to stop at once.\n`,
   );

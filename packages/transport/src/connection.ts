@@ -36,6 +36,9 @@ export class Connection {
       config: { iceServers: [...options.iceServers] },
       ...(wrtc && { wrtc }),
     });
+    // First: where no RTCPeerConnection can be made, simple-peer says so a moment later, to whoever listens.
+    this.#peer.on('error', (error) => this.#end({ reason: 'failed', error }));
+    this.#peer.on('close', () => this.#end({ reason: 'closed' }));
     const pc = peerConnectionOf(this.#peer);
     this.lapChannel = pc.createDataChannel(LAP_CHANNEL_LABEL, LAP_CHANNEL_INIT);
     // A channel that the other side announces is not ours, and would take memory for as long as it stays.
@@ -45,8 +48,6 @@ export class Connection {
       if (signal) options.onSignal(signal);
     });
     this.#peer.on('data', (data: unknown) => this.#receive(data));
-    this.#peer.on('error', (error) => this.#end({ reason: 'failed', error }));
-    this.#peer.on('close', () => this.#end({ reason: 'closed' }));
   }
 
   /** Hands on what the other side signalled. What simple-peer cannot take ends the connection; nothing is thrown. */

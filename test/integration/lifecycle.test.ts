@@ -1,0 +1,127 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { io, type Socket } from 'socket.io-client';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Coordinator, ROOT_DIR, startCoordinator } from '../../coordinator/src/index.ts';
+import { urlOf } from '../../coordinator/src/coordinator.ts';
+import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
+import { hello } from './virtual-donor.ts';
+
+let coordinator: Coordinator | undefined;
+const sockets: Socket[] = [];
+
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.close();
+  await coordinator?.close();
+  coordinator = undefined;
+});
+
+type Options = Parameters<typeof startCoordinator>[0];
+
+async function start(options: Partial<Options> = {}): Promise<Coordinator> {
+  coordinator = await startCoordinator({
+    modelDir: TINY_STORIES,
+    host: '127.0.0.1',
+    port: 0,
+    quant: 'f16',
+    cacheDir: CACHE_DIR,
+    replicas: 1,
+    iceServers: [],
+    drainTimeoutMs: 1000,
+    logLevel: 'silent',
+    ...options,
+  });
+  return coordinator;
+}
+
+function donor(url: string): Socket {
+  const socket = io(`${url}/donor`, { reconnection: false, forceNew: true, transports: ['websocket'] });
+  sockets.push(socket);
+  return socket;
+}
+
+/** True if `work` ends before a bound that only a hang would reach. */
+async function ends(work: Promise<unknown>, boundMs = 20_000): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const bound = new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), boundMs)));
+  const ended = await Promise.race([work.then(() => true), bound]);
+  clearTimeout(timer);
+  return ended;
+}
+
+describe('closing', () => {
+  it('waits for no connection that says nothing, nor for one that is kept alive', async () => {
+    const { url, close } = await start();
+    const silent = connect(Number(new URL(url).port), '127.0.0.1');
+    silent.on('error', () => {});
+    await once(silent, 'connect');
+    await (await fetch(`${url}/healthz`)).text();
+    expect(await ends(close())).toBe(true);
+    silent.destroy();
+  });
+
+  it('lets a running answer end first, or ends it with an error the client can read', async () => {
+    const { url, close } = await start({ drainTimeoutMs: 0 });
+    const response = await fetch(`${url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'tiny-stories', prompt: GOLDEN[3]!.prompt, max_tokens: 400, stream: true }),
+    });
+    const closed = close();
+    expect(await response.text()).toContain('"error"');
+    expect(await ends(closed)).toBe(true);
+  });
+});
+
+describe('a donor', () => {
+  it('cannot bring the coordinator down by coming where WebRTC is set up wrongly', async () => {
+    const { url, swarm } = await start({ iceServers: [{ urls: 'nonsense:host' }] });
+    const socket = donor(url);
+    const dismissed = new Promise((resolve) => socket.once('dismissed', resolve));
+    expect(await socket.timeout(5_000).emitWithAck('hello', hello('w'.repeat(32), 2 ** 26))).toMatchObject({
+      ok: true,
+    });
+    expect(await dismissed).toMatchObject({ code: 'timeout', retry: true });
+    expect(swarm.peers).toHaveLength(0);
+    expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  });
+
+  it('that was refused does not keep its socket', async () => {
+    const { url } = await start();
+    const socket = donor(url);
+    const gone = new Promise<void>((resolve) => socket.once('disconnect', () => resolve()));
+    const reply: unknown = await socket.timeout(5_000).emitWithAck('hello', hello('s'.repeat(32), 1));
+    expect(reply).toMatchObject({ ok: false, code: 'too-small' });
+    expect(await ends(gone)).toBe(true);
+  });
+});
+
+describe('the printed address', () => {
+  it('is one that a browser on this machine can open', () => {
+    expect(urlOf('0.0.0.0', 8787)).toBe('http://localhost:8787');
+    expect(urlOf('::', 8787)).toBe('http://localhost:8787');
+    expect(urlOf('::1', 8787)).toBe('http://[::1]:8787');
+    expect(urlOf('192.0.2.7', 80)).toBe('http://192.0.2.7:80');
+  });
+});
+
+describe('npm start', () => {
+  // Windows has no signals to pass on.
+  it('passes SIGTERM on to the coordinator, which drains, and nothing stays behind', async () => {
+    const args = ['tools/run.mjs', 'serve', '--port', '0', '--cache', CACHE_DIR];
+    const child = spawn(process.execPath, args, { cwd: join(ROOT_DIR), stdio: ['ignore', 'pipe', 'inherit'] });
+    let said = '';
+    let url: string | undefined;
+    child.stdout.on('data', (data: Buffer) => {
+      said += data.toString();
+      if (url !== undefined || !said.includes('Ctrl-C to stop')) return;
+      url = /lend a GPU\s+(\S+)/.exec(said)?.[1];
+      child.kill('SIGTERM');
+    });
+    expect(await once(child, 'exit')).toEqual([0, null]);
+    expect(said).toContain('Stopped.');
+    await expect(fetch(url!)).rejects.toThrow();
+  });
+});
