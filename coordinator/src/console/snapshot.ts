@@ -31,6 +31,7 @@ export class SnapshotBuilder {
   readonly #load = new Map<number, Float64Array>();
   readonly #rowsAtTick = new Map<number, Float64Array>();
   #tokensAtTick = 0;
+  #tickedMs = performance.now();
 
   constructor(sources: SnapshotSources) {
     this.#sources = sources;
@@ -39,14 +40,18 @@ export class SnapshotBuilder {
   /** Once a second. */
   tick(): void {
     const { engine, dispatcher } = this.#sources;
-    this.#tokenHistory.push(engine.tokens - this.#tokensAtTick);
+    const nowMs = performance.now();
+    // Measured, since a process that computes attention ticks late.
+    const elapsedS = Math.max(1, nowMs - this.#tickedMs) / 1000;
+    this.#tickedMs = nowMs;
+    this.#tokenHistory.push((engine.tokens - this.#tokensAtTick) / elapsedS);
     if (this.#tokenHistory.length > HISTORY_S) this.#tokenHistory.shift();
     this.#tokensAtTick = engine.tokens;
     for (const [layer, rows] of dispatcher.expertRows) {
       const before = this.#rowsAtTick.get(layer) ?? new Float64Array(rows.length);
       const load = this.#load.get(layer) ?? new Float64Array(rows.length);
       for (let e = 0; e < rows.length; e++) {
-        load[e] = load[e]! * LOAD_DECAY + (rows[e]! - before[e]!) * (1 - LOAD_DECAY);
+        load[e] = load[e]! * LOAD_DECAY + ((rows[e]! - before[e]!) / elapsedS) * (1 - LOAD_DECAY);
       }
       this.#load.set(layer, load);
       this.#rowsAtTick.set(layer, rows.slice());
@@ -87,13 +92,8 @@ export class SnapshotBuilder {
       return { state: 'draining', text: 'Shutting down: running answers finish, no new ones are taken.' };
     }
     if (tabs === 0) {
-      const waiting = swarm.peers.length;
       const text = 'Serving alone: the coordinator computes every expert itself.';
-      const attention =
-        waiting > 0
-          ? { text: `${waiting} ${waiting === 1 ? 'tab is' : 'tabs are'} on the way in`, href: '#peers' }
-          : { text: 'No tab has joined: open the donor page somewhere', href: '#peers' };
-      return { state: 'alone', text, attention };
+      return { state: 'alone', text, attention: { text: whyAlone(swarm.peers), href: '#peers' } };
     }
     const on = `on ${tabs} ${tabs === 1 ? 'tab' : 'tabs'}`;
     if (flow.uncoveredExperts > 0) {
@@ -184,4 +184,15 @@ export class SnapshotBuilder {
       tokensPerSecondHistory: [...this.#tokenHistory],
     };
   }
+}
+
+function whyAlone(peers: readonly PeerSession[]): string {
+  const count = (n: number, what: string): string => `${n} ${n === 1 ? 'tab is' : 'tabs are'} ${what}`;
+  const comers = peers.filter(({ state }) => state === 'connecting' || state === 'loading' || state === 'testing');
+  if (comers.length > 0) return count(comers.length, 'on the way in');
+  const paused = peers.filter(({ state }) => state === 'paused').length;
+  if (paused > 0) return count(paused, 'paused');
+  return peers.length > 0
+    ? count(peers.length, 'here, without experts')
+    : 'No tab has joined: open the donor page somewhere';
 }

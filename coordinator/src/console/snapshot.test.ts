@@ -1,0 +1,114 @@
+import type { ModelConfig } from '@shoal/model';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { EventLog } from '../swarm/event-log.ts';
+import { Swarm } from '../swarm/swarm.ts';
+import { FakeTab, HIDDEN, localWork, SHARD_BYTES } from '../swarm/testing/fake-tab.ts';
+import { SnapshotBuilder, type SnapshotSources } from './snapshot.ts';
+
+const counters = { tokens: 0, tabAssignments: 0, localAssignments: 0, frameBytes: 0, tabRows: 0 };
+const expertRows = new Map([[1, new Float64Array(4)]]);
+const noTimings = { quantile: () => null };
+
+let swarm: Swarm;
+let snapshots: SnapshotBuilder;
+
+beforeEach(() => {
+  Object.assign(counters, { tokens: 0, tabAssignments: 0, localAssignments: 0, frameBytes: 0, tabRows: 0 });
+  expertRows.get(1)!.fill(0);
+  vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval', 'setTimeout', 'clearTimeout'] });
+  swarm = new Swarm({
+    model: { layers: [1], expertsPerLayer: 4, groupsPerLayer: 1, shardBytes: SHARD_BYTES, hiddenSize: HIDDEN },
+    shardHash: () => '0'.repeat(64),
+    local: localWork(),
+    events: new EventLog(),
+    replicas: 1,
+  });
+  const dispatcher = {
+    ...{ laps: 0, redispatches: 0, expertRows },
+    ...{ lapMs: noTimings, queueMs: noTimings, wireMs: noTimings, computeMs: noTimings },
+    get tabAssignments() {
+      return counters.tabAssignments;
+    },
+    get localAssignments() {
+      return counters.localAssignments;
+    },
+    get frameBytes() {
+      return counters.frameBytes;
+    },
+    get tabRows() {
+      return counters.tabRows;
+    },
+  };
+  const engine = {
+    ...{ modelId: 'm', running: [], queued: [], passes: 0, kvBytesInUse: 0, kvBytesPerToken: 40, engineMs: noTimings },
+    get tokens() {
+      return counters.tokens;
+    },
+  };
+  const config = {
+    hiddenSize: HIDDEN,
+    numHiddenLayers: 2,
+    numAttentionHeads: 3,
+    qkNopeHeadDim: 4,
+    qkRopeHeadDim: 2,
+    vHeadDim: 4,
+  };
+  snapshots = new SnapshotBuilder({
+    version: '0',
+    quant: 'f16',
+    config: config as ModelConfig,
+    engine: engine as unknown as SnapshotSources['engine'],
+    dispatcher: dispatcher as unknown as SnapshotSources['dispatcher'],
+    swarm,
+    isDraining: () => false,
+  });
+});
+afterEach(() => {
+  swarm.close();
+  vi.useRealTimers();
+});
+
+describe('rates', () => {
+  it('are by the time that has passed, though the tick comes late', () => {
+    for (const elapsedMs of [1000, 4000]) {
+      vi.advanceTimersByTime(elapsedMs);
+      counters.tokens += 20;
+      expertRows.get(1)![2]! += 20;
+      snapshots.tick();
+    }
+    const { flow, placement } = snapshots.build();
+    expect(flow.tokensPerSecondHistory).toEqual([20, 5]);
+    expect(flow.tokensPerSecond).toBe(12.5);
+    expect(flow.tokensTotal).toBe(40);
+    expect(placement.load[0]![2]).toBeCloseTo(20 * 0.07 * 0.93 + 5 * 0.07);
+  });
+});
+
+describe('shares and bytes', () => {
+  it('are null before there is anything to share', () => {
+    expect(snapshots.build().flow).toMatchObject({ tabShare: null, bytesPerToken: null, lapsPerToken: null });
+  });
+
+  it('set bytes against their floor, and the latent cache against plain attention', () => {
+    Object.assign(counters, { tabAssignments: 3, localAssignments: 1, frameBytes: 1000, tabRows: 10 });
+    expect(snapshots.build().flow).toMatchObject({
+      tabShare: 0.75,
+      // One MoE layer: 100 B a row and lap, where 2 × 8 values of 2 B are the least.
+      bytesPerToken: 100,
+      floorBytesPerToken: 32,
+      kvBytesPerToken: 40,
+      mhaBytesPerToken: 2 * 3 * (4 + 2 + 4) * 4,
+    });
+  });
+});
+
+describe('the verdict', () => {
+  it('says why the coordinator is alone, and nothing that is not so', () => {
+    const attention = (): string | undefined => snapshots.build().verdict.attention?.text;
+    expect(attention()).toContain('No tab has joined');
+    const tab = FakeTab.join(swarm);
+    expect(attention()).toBe('1 tab is on the way in');
+    swarm.intent(tab.session, { intent: 'pause' });
+    expect(attention()).toBe('1 tab is paused');
+  });
+});
