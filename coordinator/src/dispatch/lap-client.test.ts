@@ -121,6 +121,7 @@ describe('a lap', () => {
     // That it took at least so long is known.
     expect(laps.lapMs.quantile(0.5)).toBe(40);
     expect(link.sent.map((sent) => peekFrame(sent).type)).toEqual(['dispatch', 'cancel']);
+    expect(laps.expectedLapMs).toBe(Number.POSITIVE_INFINITY);
     laps.receive(combine(link.lapId()));
     expect(laps).toMatchObject({ lapsAnswered: 0, lateAnswers: 1 });
     expect(hostile).toEqual([]);

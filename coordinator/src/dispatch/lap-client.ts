@@ -275,6 +275,8 @@ export class LapClient {
     this.#sendCancel(lapId, pending.meter);
     // It would have taken at least this long, which belongs to what is expected of the peer.
     if (pending.meter) this.lapMs.add(this.#now() - pending.sentMs);
+    // No failure of its own, but others are tried first for a while: it may have fallen silent.
+    this.#failedAtMs = this.#now();
     this.#settle(lapId, pending.meter);
     pending.reject(new LapError('cancelled', 'someone else has answered the lap'));
   }
