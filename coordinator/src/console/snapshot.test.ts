@@ -24,8 +24,13 @@ beforeEach(() => {
     replicas: 1,
   });
   const dispatcher = {
-    ...{ laps: 0, redispatches: 0, expertRows },
-    ...{ lapMs: noTimings, queueMs: noTimings, wireMs: noTimings, computeMs: noTimings },
+    laps: 0,
+    redispatches: 0,
+    expertRows,
+    lapMs: noTimings,
+    queueMs: noTimings,
+    wireMs: noTimings,
+    computeMs: noTimings,
     get tabAssignments() {
       return counters.tabAssignments;
     },
@@ -40,7 +45,13 @@ beforeEach(() => {
     },
   };
   const engine = {
-    ...{ modelId: 'm', running: [], queued: [], passes: 0, kvBytesInUse: 0, kvBytesPerToken: 40, engineMs: noTimings },
+    modelId: 'm',
+    running: [],
+    queued: [],
+    passes: 0,
+    kvBytesInUse: 0,
+    kvBytesPerToken: 40,
+    engineMs: noTimings,
     get tokens() {
       return counters.tokens;
     },

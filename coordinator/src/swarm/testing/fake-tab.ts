@@ -91,7 +91,7 @@ export class FakeTab {
 }
 
 /** A pledge with room for so many experts. */
-function helloOf(donorToken: string, experts: number): Hello {
+export function helloOf(donorToken: string, experts: number): Hello {
   return {
     protocolVersions: [1],
     donorToken,

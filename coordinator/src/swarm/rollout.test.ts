@@ -1,0 +1,143 @@
+import type { Assign } from '@shoal/protocol';
+import { memoryLinkPair } from '@shoal/transport';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { LapClient } from '../dispatch/lap-client.ts';
+import { EventLog } from './event-log.ts';
+import { PeerSession } from './peer-session.ts';
+import { Rollout } from './rollout.ts';
+import { HIDDEN, helloOf, SHARD_BYTES } from './testing/fake-tab.ts';
+
+const LAYERS = [3, 5];
+const EXPERTS = 4;
+const FIRST = [0, 1, 2, 3];
+const SECOND = [4, 5, 6, 7];
+
+let peers: PeerSession[];
+let rollout: Rollout;
+let assigned: Map<string, Assign[]>;
+
+beforeEach(() => {
+  peers = [];
+  assigned = new Map();
+  rollout = new Rollout({
+    model: { layers: LAYERS, expertsPerLayer: EXPERTS, groupsPerLayer: 1, shardBytes: SHARD_BYTES },
+    shardHash: (layer, expert) => `${layer}${expert}`.padEnd(64, '0'),
+    replicas: 1,
+    events: new EventLog(),
+    peers: () => peers,
+    heldBefore: () => [],
+    onAssigned: () => {},
+  });
+});
+
+function join(peerId: string, experts: number): PeerSession {
+  assigned.set(peerId, []);
+  const peer = new PeerSession({
+    peerId,
+    donorId: `donor of ${peerId}`,
+    hello: helloOf(peerId, experts),
+    address: '',
+    control: { assign: (message) => void assigned.get(peerId)!.push(message), standing: () => {}, dismiss: () => {} },
+    shardBytes: SHARD_BYTES,
+    expertsPerLayer: EXPERTS,
+    layerIndex: new Map(LAYERS.map((layer, index) => [layer, index])),
+  });
+  const { a } = memoryLinkPair();
+  peer.attach(a, new LapClient({ link: a, hiddenSize: HIDDEN, epoch: () => peer.epoch, onHostile: () => {} }));
+  peer.state = 'loading';
+  peers.push(peer);
+  return peer;
+}
+
+/** As after `ready` and a passed test. */
+function serve(peer: PeerSession): void {
+  for (const expert of peer.assigned) peer.live.add(expert);
+  peer.state = 'waiting';
+  rollout.retire();
+}
+
+const sorted = (experts: ReadonlySet<number>): number[] => [...experts].sort((a, b) => a - b);
+/** [experts] by how many peers serve it. */
+const copies = (): number[] =>
+  [...FIRST, ...SECOND].map((expert) => peers.filter((peer) => peer.serving && peer.live.has(expert)).length);
+
+describe('a rollout', () => {
+  it('names layers and experts as the model does, in order, each assignment with a higher epoch', () => {
+    join('a', 8);
+    rollout.replan();
+    const [first] = assigned.get('a')!;
+    expect(first!.shards.map(({ layer, expert }) => [layer, expert])).toEqual(
+      LAYERS.flatMap((layer) => [0, 1, 2, 3].map((expert) => [layer, expert])),
+    );
+    join('b', 8);
+    rollout.replan();
+    const epochs = [...assigned.values()].flat().map(({ epoch }) => epoch);
+    expect(new Set(epochs).size).toBe(epochs.length);
+  });
+
+  it('lets a peer keep what it gives up until its heir serves it', () => {
+    const a = join('a', 8);
+    rollout.replan();
+    serve(a);
+    const b = join('b', 8);
+    rollout.replan();
+    expect([a.target.size, b.target.size]).toEqual([4, 4]);
+    // Nothing is taken from the first before the second serves.
+    expect(sorted(a.assigned)).toEqual([...FIRST, ...SECOND]);
+    expect(copies()).toEqual([1, 1, 1, 1, 1, 1, 1, 1]);
+    serve(b);
+    expect(sorted(a.assigned)).toEqual(sorted(a.target));
+    expect(sorted(a.live)).toEqual(sorted(a.target));
+    expect(copies()).toEqual([1, 1, 1, 1, 1, 1, 1, 1]);
+    expect(a.settled && b.settled).toBe(true);
+  });
+
+  it('takes from a peer’s tests what it takes from the peer', () => {
+    const a = join('a', 8);
+    rollout.replan();
+    serve(a);
+    const test = new Set(a.assigned);
+    a.tests.add(test);
+    const b = join('b', 8);
+    rollout.replan();
+    serve(b);
+    expect(sorted(test)).toEqual(sorted(a.target));
+  });
+
+  it('sends nothing to those for whom nothing changes, nor to the paused and draining', () => {
+    const a = join('a', 8);
+    const b = join('b', 8);
+    b.state = 'paused';
+    rollout.replan();
+    serve(a);
+    rollout.replan();
+    expect([assigned.get('a')!.length, assigned.get('b')!.length]).toEqual([1, 0]);
+    b.state = 'draining';
+    rollout.replan();
+    expect(assigned.get('b')).toEqual([]);
+  });
+
+  it('lets a tab that is not needed wait, and go when it is', () => {
+    const [a, b, c] = [join('a', 4), join('b', 4), join('c', 4)];
+    rollout.replan();
+    const spare = peers.find((peer) => peer.target.size === 0)!;
+    expect([spare.state, spare.settled, assigned.get(spare.peerId)!.length]).toEqual(['waiting', true, 0]);
+    peers = peers.filter((peer) => peer !== [a, b, c].find((other) => other !== spare));
+    rollout.replan();
+    expect([spare.state, spare.target.size]).toEqual(['loading', 4]);
+  });
+
+  it('replaces a draining peer when all that are to follow it serve', () => {
+    const a = join('a', 8);
+    rollout.replan();
+    serve(a);
+    const heirs = [join('b', 4), join('c', 4)];
+    a.state = 'draining';
+    rollout.replan();
+    expect(rollout.replaceable(a)).toBe(false);
+    serve(heirs[0]!);
+    expect(rollout.replaceable(a)).toBe(false);
+    serve(heirs[1]!);
+    expect(rollout.replaceable(a)).toBe(true);
+  });
+});
