@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
@@ -8,7 +7,7 @@ import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { closeRtc, loadRtc } from '@shoal/transport/node';
 import { shardHash, unpackExpert } from '@shoal/weights';
 import { ensurePacked, type PackedModel, type PackProgress } from '@shoal/weights/node';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
 import packageJson from '../package.json' with { type: 'json' };
@@ -16,6 +15,7 @@ import { Access } from './access/access.ts';
 import { addressKey } from './access/address.ts';
 import { ApiKeys } from './access/api-keys.ts';
 import { SocketGuard } from './access/sockets.ts';
+import { newToken } from './access/token.ts';
 import { KeyedBuckets } from './access/token-bucket.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
@@ -29,6 +29,7 @@ import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
 import { Swarm } from './swarm/swarm.ts';
 
+const HOUR_MS = 3_600_000;
 /** Unpacked experts that the coordinator keeps for its own work (self-tests, and what no tab serves). */
 const LOCAL_EXPERT_CACHE_BYTES = 512 * 2 ** 20;
 
@@ -127,6 +128,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
 export async function startCoordinator(
   options: CoordinatorOptions & Pick<CoreOptions, 'onPackProgress' | 'signal'>,
 ): Promise<Coordinator> {
+  // First of all: to find that the file cannot be used costs nothing.
+  const { access, adminToken } = openAccess(options);
   const core = await createCore(options);
   const rtc = await loadRtc();
   const { config, engine, swarm, events, packed } = core;
@@ -151,13 +154,18 @@ export async function startCoordinator(
       detail: { model: engine.modelId, tabs: [...swarm.serving()].length, uncoveredExperts: swarm.uncovered() },
     }),
     staticRoots: builtPages(),
+    access: httpAccess(access),
   });
+  const guard = new SocketGuard(access);
   const sockets = new Server(http.server, {
     maxHttpBufferSize: MAX_SIGNALLING_FROM_DONOR_BYTES,
     serveClient: false,
+    allowRequest: guard.allowRequest,
   });
+  guard.watch(sockets);
   serveDonors(sockets.of('/donor'), {
     swarm,
+    access,
     rtc,
     log,
     iceServers: options.iceServers as RTCIceServer[],
@@ -170,14 +178,13 @@ export async function startCoordinator(
       shardBytes: packed.manifest.shardBytes,
     },
   });
-  const adminToken = options.adminToken ?? randomBytes(18).toString('base64url');
   const snapshots = new SnapshotBuilder({
     ...core,
     version: packageJson.version,
     quant: packed.manifest.shape.quant,
     isDraining: () => draining,
   });
-  const console = serveConsole(sockets.of('/console'), { adminToken, snapshots, events, swarm });
+  const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm });
   try {
     await http.listen({ host: options.host, port: options.port });
   } catch (error) {
@@ -189,10 +196,12 @@ export async function startCoordinator(
   }
   const { port } = http.server.address() as AddressInfo;
   events.add({ level: 'info', kind: 'server', text: `Serving ${engine.modelId} on port ${port}` });
+  const stopWatching = watchAccess(access, events, log);
 
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     draining = true;
+    stopWatching();
     events.add({ level: 'warning', kind: 'server', text: 'Shutting down' });
     await engine.drain(options.drainTimeoutMs);
     swarm.close();
@@ -207,7 +216,7 @@ export async function startCoordinator(
     await closeRtc();
   };
   const url = urlOf(options.host, port);
-  return { ...core, url, adminToken, snapshots, close: () => (closing ??= close()) };
+  return { ...core, url, adminToken, access, snapshots, close: () => (closing ??= close()) };
 }
 
 /** An address that a browser on this machine can open, and takes for a secure context (WebGPU needs one). */
@@ -215,6 +224,36 @@ export function urlOf(host: string, port: number): string {
   const isEverywhere = host === '0.0.0.0' || host === '::';
   const name = isEverywhere ? 'localhost' : host.includes(':') ? `[${host}]` : host;
   return `http://${name}:${port}`;
+}
+
+function openAccess({ accessFile: file, adminToken, trustProxy }: CoordinatorOptions) {
+  const given = new Access({ file, adminToken, trustProxy });
+  if (adminToken !== undefined || given.policy.admins.length > 0) return { access: given, adminToken };
+  const generated = newToken();
+  return { access: new Access({ file, adminToken: generated, trustProxy }), adminToken: generated };
+}
+
+/** The rules as the HTTP edge asks for them. */
+function httpAccess(access: Access): HttpAccess {
+  const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
+  const allowances = new KeyedBuckets(limit(), HOUR_MS);
+  return {
+    keys: new ApiKeys(access),
+    takeShardBytes(request, bytes) {
+      allowances.setCapacity(limit());
+      return allowances.of(addressKey(access.addressOf(request))).take(bytes);
+    },
+  };
+}
+
+/** Reload on every change of the file, and say so in the log and the console. Returns the call that ends it. */
+function watchAccess(access: Access, events: EventLog, log: Logger): () => void {
+  access.report = (level, text) => {
+    events.add({ level, kind: 'server', text });
+    log[level === 'warning' ? 'warn' : level](text);
+  };
+  for (const warning of access.warnings) access.report('warning', warning);
+  return access.watch();
 }
 
 async function samplingDefaults(modelDir: string): Promise<{ temperature: number; topP: number }> {

@@ -71,6 +71,18 @@ const REFUSED: Record<RefusalCode, ProblemText> = {
     todo: 'If you think that this is a mistake, ask whoever runs it.',
     recovery: 'manual',
   },
+  invite: {
+    title: 'This swarm is for invited donors',
+    happened: 'The coordinator takes tabs with a valid invitation only.',
+    todo: 'Open the invitation link that you were sent, or paste it here. Whoever runs the swarm hands them out.',
+    recovery: 'manual',
+  },
+  limit: {
+    title: 'Your network has its share of tabs',
+    happened: 'The coordinator takes only so many tabs, and so many attempts a minute, from one network address.',
+    todo: 'Nothing to do: the tab asks again by itself. Closing another tab of yours makes room.',
+    recovery: 'auto',
+  },
   invalid: {
     title: 'The coordinator did not understand this page',
     happened: 'It refused what this page says about itself.',

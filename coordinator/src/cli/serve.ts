@@ -19,6 +19,8 @@ export async function runServe(argv: readonly string[]): Promise<number> {
   const { options } = parseCoordinatorOptions(argv, process.env);
   const coordinator = await startCoordinator({ ...options, onPackProgress: packProgressPrinter() });
   const stop = interrupted();
+  // In a terminal the same signal means that its window was closed, and the coordinator is to end with it.
+  if (options.accessFile !== undefined && !process.stdin.isTTY) process.on('SIGHUP', () => coordinator.access.reload());
   process.stdout.write(addresses(coordinator, options.adminToken === undefined));
   await stop;
   process.stdout.write(
@@ -33,7 +35,9 @@ export async function runServe(argv: readonly string[]): Promise<number> {
 }
 
 /** Where each of the three kinds of people goes. */
-export function addresses({ url, adminToken, engine }: Coordinator, showToken: boolean): string {
+export function addresses({ url, adminToken, engine }: Coordinator, generated: boolean): string {
+  // One that the operator chose they know; where the access file names the admins there is none.
+  const showToken = generated && adminToken !== undefined;
   return `
 Shoal serves ${engine.modelId}.
 

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { TextEngine } from '../engine/contract.ts';
+import type { HttpAccess } from './api-access.ts';
 import type { TextCodec } from './codec.ts';
 
 /** Everything that a stranger can make large or slow. Each default is a constant below, with its reason. */
@@ -64,6 +65,8 @@ export interface HttpDeps {
   /** Built pages. A root that is left out is not served. */
   staticRoots: { donor?: string; console?: string };
   limits?: Partial<HttpLimits>;
+  /** Left out: no keys, and shards for everybody. */
+  access?: HttpAccess;
   /** Origins whose pages may call /v1; default `*`. See `cors.ts` for why that is safe. */
   corsOrigins?: '*' | readonly string[];
   /** Changes when the answers to a seeded request may change; default: derived from the model's id and the versions. */

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
+import { keyNameOf } from './api-access.ts';
 import { Connections } from './connections.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
 import { ApiError, toApiError } from './errors.ts';
@@ -80,7 +81,9 @@ function observeEnd(
     const status = reply.raw.writableFinished ? String(reply.raw.statusCode) : 'broken-off';
     const ms = performance.now() - startedMs;
     metrics.requestSeconds.observe({ route, method, status }, ms / 1000);
-    log.info({ requestId: request.id, route, method, status, ms: Math.round(ms) }, 'answered');
+    const apiKey = keyNameOf(request);
+    const line = { requestId: request.id, route, method, status, ms: Math.round(ms) };
+    log.info(apiKey === undefined ? line : { ...line, apiKey }, 'answered');
   });
 }
 

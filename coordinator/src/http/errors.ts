@@ -64,6 +64,20 @@ export class ApiError extends Error {
     });
   }
 
+  /** No key, or none that is known. Says nothing of the key itself. */
+  static unauthorized(message: string): ApiError {
+    return new ApiError(401, message, { code: 'invalid_api_key', headers: { 'www-authenticate': 'Bearer' } });
+  }
+
+  /** Over a limit of the requester's own. Without a time, waiting does not help. */
+  static rateLimited(message: string, retryAfterS: number | undefined): ApiError {
+    return new ApiError(429, message, {
+      code: 'rate_limit_exceeded',
+      // The openai clients try a 429 again by themselves unless told not to.
+      headers: retryAfterS === undefined ? { 'x-should-retry': 'false' } : retryAfter(retryAfterS),
+    });
+  }
+
   static draining(retryAfterS?: number): ApiError {
     return new ApiError(503, 'The coordinator is shutting down and takes no new requests. Retry shortly.', {
       code: 'draining',

@@ -18,18 +18,22 @@ export interface GenerateDeps extends Pick<HttpDeps, 'engine' | 'codec'> {
   systemFingerprint: string;
 }
 
-/** Submits a plan's choices, and answers with one document or a stream. Whatever happens, every generation is freed. */
+/**
+ * Submits a plan's choices, and answers with one document or a stream. Whatever happens, every generation is freed.
+ * `onToken` is called for each token generated.
+ */
 export async function answer(
   plan: Plan,
   shape: AnswerShape,
   request: FastifyRequest,
   reply: FastifyReply,
   deps: GenerateDeps,
+  onToken: () => void = () => {},
 ): Promise<void> {
   const scope = new RequestScope(request.raw.socket, deps.limits.answerDeadlineMs);
   try {
     scope.signal.throwIfAborted();
-    const run = new Run(plan, shape, scope, deps);
+    const run = new Run(plan, shape, scope, deps, onToken);
     if (plan.stream) await streamAnswer(run, request, reply, deps.limits);
     else await reply.send(await run.whole());
   } catch (thrown) {
@@ -79,13 +83,15 @@ class Run {
   readonly #shape: AnswerShape;
   readonly #choices: ChoiceRun[];
   readonly #head: { id: string; created: number; model: string; system_fingerprint: string };
+  readonly #onToken: () => void;
   #completionTokens = 0;
 
-  constructor(plan: Plan, shape: AnswerShape, scope: RequestScope, deps: GenerateDeps) {
+  constructor(plan: Plan, shape: AnswerShape, scope: RequestScope, deps: GenerateDeps, onToken: () => void) {
     this.scope = scope;
     this.deps = deps;
     this.#plan = plan;
     this.#shape = shape;
+    this.#onToken = onToken;
     this.#head = {
       id: `${shape.idPrefix}-${randomUUID().replaceAll('-', '')}`,
       created: Math.floor(Date.now() / 1000),
@@ -147,7 +153,10 @@ class Run {
       stop,
       ...(echo ? { echoIds: prompt.ids } : {}),
       promptLogprobs,
-      onToken: () => this.#completionTokens++,
+      onToken: () => {
+        this.#completionTokens++;
+        this.#onToken();
+      },
     });
     return { index, deltas };
   }

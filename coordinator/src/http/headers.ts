@@ -25,6 +25,15 @@ export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
 /** A preflight's answer may be kept this long; Chromium caps it at two hours. */
 const PREFLIGHT_MAX_AGE_S = 7200;
 
+/** Beside those that any page may read. */
+const EXPOSED_HEADERS = [
+  'retry-after',
+  'x-request-id',
+  ...['requests', 'tokens'].flatMap((what) =>
+    ['limit', 'remaining', 'reset'].map((part) => `x-ratelimit-${part}-${what}`),
+  ),
+].join(', ');
+
 /** Paths that pages of other origins may read. */
 const CROSS_ORIGIN_PREFIXES = ['/v1/', '/shards/'];
 
@@ -48,7 +57,7 @@ export function corsHeaders(
     'access-control-allow-methods': 'GET, POST',
     // The openai client sends a dozen x-stainless-* headers, and `*` would not cover Authorization.
     ...(asked === undefined ? {} : { 'access-control-allow-headers': asked }),
-    'access-control-expose-headers': 'retry-after, x-request-id',
+    'access-control-expose-headers': EXPOSED_HEADERS,
     'access-control-max-age': String(PREFLIGHT_MAX_AGE_S),
     'cross-origin-resource-policy': 'cross-origin',
   };

@@ -31,14 +31,17 @@ const text = (description: string, type = 'text/plain') => ({
 });
 const failure = (description: string) => ({ description, content: json(ref('Error')) });
 
+const unauthorized = failure('`invalid_api_key`: the coordinator asks for keys, and none that it knows was sent.');
+
 const generationFailures = {
   '400': failure(
     'Not valid JSON, an invalid or unsupported parameter (named in `param`), or `context_length_exceeded`.',
   ),
+  '401': unauthorized,
   '404': failure('`model_not_found`.'),
   '413': failure('The body is too large.'),
   '415': failure('The body is not application/json.'),
-  '429': failure('The queue is full; `Retry-After` says how long to wait.'),
+  '429': failure('The queue is full, or the API key is over a limit of its own; `Retry-After` says how long to wait.'),
   '503': failure('The coordinator is shutting down; `Retry-After` says how long to wait.'),
   '504': failure('The answer was not finished in time.'),
 };
@@ -73,6 +76,7 @@ function apiPaths(modelId: string) {
         tags: ['OpenAI-compatible'],
         responses: {
           '200': { description: 'A list of one.', content: json(ref('ModelList'), { object: 'list', data: [model] }) },
+          '401': unauthorized,
         },
       },
     },
@@ -83,6 +87,7 @@ function apiPaths(modelId: string) {
         parameters: [{ name: 'model', in: 'path', required: true, schema: { type: 'string' }, example: modelId }],
         responses: {
           '200': { description: 'The model.', content: json(ref('Model'), model) },
+          '401': unauthorized,
           '404': failure('`model_not_found`.'),
         },
       },
@@ -125,6 +130,7 @@ function otherPaths() {
           },
           '304': { description: 'The bytes named in If-None-Match are still these.' },
           '404': failure('No shard of the served model has this hash.'),
+          '429': failure('The address has had its share of bytes; `Retry-After` says how long to wait.'),
         },
       },
     },
@@ -172,7 +178,10 @@ export function openApiDocument({ version, modelId, maxContext, bodyBytes }: Ope
     // Relative: the page calls the coordinator that served it.
     servers: [{ url: '/' }],
     paths: { ...apiPaths(modelId), ...otherPaths() },
+    // Empty: a coordinator without keys asks for none.
+    security: [{}, { apiKey: [] }],
     components: {
+      securitySchemes: { apiKey: { type: 'http', scheme: 'bearer' } },
       schemas: {
         CompletionRequest: jsonSchema(completionRequestSchema, 'input'),
         Completion: jsonSchema(completionSchema, 'output'),

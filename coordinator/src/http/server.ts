@@ -1,9 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto';
 import fastifySwagger from '@fastify/swagger';
 import fastifySwaggerUi from '@fastify/swagger-ui';
-import Fastify, { LogController, type FastifyInstance } from 'fastify';
+import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { OpenAPIV3 } from 'openapi-types';
 import manifest from '../../package.json' with { type: 'json' };
+import { holdAnswers, registerApiAccess } from './api-access.ts';
 import { parseBody, registerJsonBody } from './body.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpDeps, type HttpLimits } from './deps.ts';
 import { registerEdge, sendError } from './edge.ts';
@@ -13,9 +14,9 @@ import { registerHealth } from './health.ts';
 import { registerHttpMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { registerPages } from './pages.ts';
-import { planChat, planCompletion, type PlanDeps } from './plan.ts';
+import { planChat, planCompletion, type Plan, type PlanDeps } from './plan.ts';
 import { chatRequestSchema, completionRequestSchema } from './request-schema.ts';
-import { chatShape, completionShape } from './shape.ts';
+import { type AnswerShape, chatShape, completionShape } from './shape.ts';
 import { registerShards } from './shards.ts';
 
 /** How often Node looks for connections past their header or request timeout. */
@@ -33,13 +34,14 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
 
   registerJsonBody(app);
   registerEdge(app, { log: deps.log, limits, metrics, corsOrigins: deps.corsOrigins ?? '*' });
+  if (deps.access) registerApiAccess(app, deps.access, deps.registry);
   registerModels(app, deps.engine.modelId);
   registerGeneration(
     app,
     { ...deps, limits },
     { ...deps, limits, metrics, systemFingerprint: deps.systemFingerprint ?? fingerprint(deps.engine.modelId) },
   );
-  registerShards(app, deps.shard, metrics);
+  registerShards(app, deps, metrics);
   registerHealth(app, deps);
   await registerDocs(app, deps, limits);
   await registerPages(app, deps.staticRoots);
@@ -82,13 +84,22 @@ function registerModels(app: FastifyInstance, modelId: string): void {
 }
 
 function registerGeneration(app: FastifyInstance, planDeps: PlanDeps, deps: GenerateDeps): void {
+  const answerWithin = async (plan: Plan, shape: AnswerShape, request: FastifyRequest, reply: FastifyReply) => {
+    const { hold, headers } = holdAnswers(request, plan);
+    reply.headers(headers);
+    try {
+      await answer(plan, shape, request, reply, deps, hold.onToken);
+    } finally {
+      hold.release();
+    }
+  };
   app.post('/v1/completions', async (request, reply) => {
     const plan = planCompletion(parseBody(completionRequestSchema, request.body), planDeps);
-    await answer(plan, completionShape, request, reply, deps);
+    await answerWithin(plan, completionShape, request, reply);
   });
   app.post('/v1/chat/completions', async (request, reply) => {
     const plan = planChat(parseBody(chatRequestSchema, request.body), planDeps);
-    await answer(plan, chatShape, request, reply, deps);
+    await answerWithin(plan, chatShape, request, reply);
   });
 }
 

@@ -9,7 +9,11 @@ import type { HttpMetrics } from './metrics.ts';
 const SHA256_HEX = /^[0-9a-f]{64}$/;
 
 /** Shards are named by their content, so they never change and any cache may keep them. The file's path comes from the manifest, never from the URL. */
-export function registerShards(app: FastifyInstance, shard: HttpDeps['shard'], metrics: HttpMetrics): void {
+export function registerShards(
+  app: FastifyInstance,
+  { shard, access }: Pick<HttpDeps, 'shard' | 'access'>,
+  metrics: HttpMetrics,
+): void {
   app.get<{ Params: { sha256: string } }>('/shards/:sha256', async (request, reply) => {
     const { sha256 } = request.params;
     const entry = SHA256_HEX.test(sha256) ? shard(sha256) : undefined;
@@ -28,6 +32,12 @@ export function registerShards(app: FastifyInstance, shard: HttpDeps['shard'], m
     // An empty stream, so that Fastify does not replace the length by that of an empty body.
     if (request.method === 'HEAD') return reply.send(Readable.from([]));
 
+    const waitMs = access?.takeShardBytes(request.raw, entry.bytes) ?? 0;
+    if (waitMs > 0) {
+      const message =
+        'Your network address has fetched its share of weights for now. Retry after the time in Retry-After.';
+      throw ApiError.rateLimited(message, Math.ceil(waitMs / 1000));
+    }
     const file = await open(entry.path, 'r');
     reply.raw.once('finish', () => {
       metrics.shardDownloads.inc();

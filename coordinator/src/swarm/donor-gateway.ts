@@ -21,11 +21,14 @@ import { type AcceptedPeer, acceptPeer, type RtcImplementation } from '@shoal/tr
 import type { Logger } from 'pino';
 import type { Namespace, Socket } from 'socket.io';
 import type { z } from 'zod';
+import type { Access } from '../access/access.ts';
+import { DonorDoor, DoorError, type Place } from '../access/donor-door.ts';
 import { HelloRefused, type Swarm } from './swarm.ts';
 import type { PeerSession } from './peer-session.ts';
 
 export interface DonorGatewayOptions {
   swarm: Swarm;
+  access: Access;
   rtc: RtcImplementation;
   iceServers: RTCIceServer[];
   heartbeatMs: number;
@@ -38,23 +41,35 @@ const LAST_WORDS_MS = 200;
 
 /** The donors' side of signalling: socket.io messages in and out, each parsed once, with a deadline for the first. */
 export function serveDonors(namespace: Namespace, options: DonorGatewayOptions): void {
-  namespace.on('connection', (socket) => new DonorSocket(socket, options));
+  const door = new DonorDoor(options.access);
+  const sockets = new Set<DonorSocket>();
+  namespace.on('connection', (socket) => {
+    const donor = new DonorSocket(socket, options, door);
+    sockets.add(donor);
+    socket.once('disconnect', () => sockets.delete(donor));
+  });
+  options.access.onChange(() => sockets.forEach((donor) => donor.recheck()));
 }
 
 class DonorSocket {
   readonly #socket: Socket;
   readonly #options: DonorGatewayOptions;
+  readonly #door: DonorDoor;
+  readonly #address: string;
   readonly #helloTimer: NodeJS.Timeout;
   #peer: PeerSession | undefined;
+  #place: Place | undefined;
   #connection: AcceptedPeer | undefined;
   /** What comes after that is not read. */
   #over = false;
   #allowance = SIGNALLING_BURST_MESSAGES;
   #allowedAtMs = Date.now();
 
-  constructor(socket: Socket, options: DonorGatewayOptions) {
+  constructor(socket: Socket, options: DonorGatewayOptions, door: DonorDoor) {
     this.#socket = socket;
     this.#options = options;
+    this.#door = door;
+    this.#address = options.access.addressOf(socket.request);
     this.#helloTimer = setTimeout(() => socket.disconnect(true), HELLO_TIMEOUT_MS);
     socket.use((_, next) => {
       if (this.#over) return;
@@ -66,8 +81,20 @@ class DonorSocket {
     this.#on('progress', progressSchema, (peer, message) => options.swarm.progress(peer, message));
     this.#on('ready', readySchema, (peer, message) => void options.swarm.ready(peer, message));
     this.#on('trouble', troubleSchema, (peer, message) => options.swarm.trouble(peer, message));
-    this.#on('intent', intentSchema, (peer, message) => options.swarm.intent(peer, message));
+    this.#on('intent', intentSchema, (peer, message) => {
+      options.swarm.intent(peer, message);
+      // The same donor may come back, with another amount of memory, before this socket is closed.
+      if (peer.state === 'gone') this.#place?.leave();
+    });
     socket.on('disconnect', () => this.#end('vanished'));
+  }
+
+  /** The rules have changed: whoever would not be let in any more is sent away. */
+  recheck(): void {
+    const peer = this.#peer;
+    if (!peer || peer.state === 'gone' || !this.#place || this.#place.allowed()) return;
+    const message = 'Your invitation was withdrawn, or invitations are needed from now on. Ask the operator for one.';
+    this.#options.swarm.dismiss(peer, { code: 'removed', message, retry: false });
   }
 
   #on<T>(event: string, schema: z.ZodType<T>, handle: (peer: PeerSession, message: T) => void): void {
@@ -101,18 +128,23 @@ class DonorSocket {
       );
     }
     const socket = this.#socket;
+    const { donorToken, inviteToken } = hello;
     try {
-      this.#peer = this.#options.swarm.join(hello, addressOf(socket), {
+      this.#place = this.#door.enter({ address: this.#address, donorToken, inviteToken });
+      this.#peer = this.#options.swarm.join(hello, this.#address, {
         assign: (assignment) => void socket.emit('assign', assignment),
         standing: (standing) => void socket.emit('standing', standing),
         dismiss: (farewell) => {
           socket.emit('dismissed', farewell);
+          this.#place?.leave();
           this.#closeSoon();
         },
       });
     } catch (error) {
-      if (!(error instanceof HelloRefused)) throw error;
-      return refusal(error.code, error.message);
+      this.#place?.leave();
+      if (error instanceof DoorError) return this.#refuse(error.reason, error.message);
+      if (error instanceof HelloRefused) return refusal(error.code, error.message);
+      throw error;
     }
     const { iceServers, heartbeatMs, model } = this.#options;
     return {
@@ -123,6 +155,11 @@ class DonorSocket {
       iceServers: iceServers as Extract<HelloReply, { ok: true }>['iceServers'],
       heartbeatMs,
     };
+  }
+
+  #refuse(code: DoorError['reason'], message: string): HelloReply {
+    this.#options.log.info({ address: this.#address, code }, 'turned a donor away');
+    return refusal(code, message);
   }
 
   #connect(peer: PeerSession): void {
@@ -167,10 +204,7 @@ class DonorSocket {
 
   #drop(what: string): void {
     if (this.#over) return;
-    this.#options.log.warn(
-      { address: addressOf(this.#socket), peerId: this.#peer?.peerId },
-      `dropped a donor: ${what}`,
-    );
+    this.#options.log.warn({ address: this.#address, peerId: this.#peer?.peerId }, `dropped a donor: ${what}`);
     if (this.#peer) {
       const message = `The page sent ${what}. Reload it.`;
       this.#options.swarm.dismiss(this.#peer, { code: 'protocol', message, retry: false });
@@ -187,6 +221,7 @@ class DonorSocket {
 
   #end(why: string): void {
     clearTimeout(this.#helloTimer);
+    this.#place?.leave();
     if (this.#peer) this.#options.swarm.leave(this.#peer, why);
     this.#connection?.close();
   }
@@ -194,8 +229,4 @@ class DonorSocket {
 
 function refusal(code: Extract<HelloReply, { ok: false }>['code'], message: string): HelloReply {
   return { ok: false, code, message };
-}
-
-function addressOf(socket: Socket): string {
-  return socket.handshake.address.replace(/^::ffff:/, '');
 }

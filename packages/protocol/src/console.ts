@@ -110,6 +110,12 @@ export interface ConsoleSnapshot {
   queuedRequests: number;
 }
 
+/** Coordinator → console, event `role`: who has signed in. Sent first, and again when it changes. A viewer's commands are refused. */
+export interface ConsoleRole {
+  name: string;
+  role: 'viewer' | 'operator';
+}
+
 /** Console → coordinator, event `command`, acknowledged with a CommandReply. */
 export const commandSchema = z.discriminatedUnion('command', [
   z.object({ command: z.literal('drain'), peerId: z.string().min(1).max(64) }),

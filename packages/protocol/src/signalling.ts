@@ -9,6 +9,8 @@ import { MAX_SDP_CHARS, MAX_SHARDS_PER_ASSIGNMENT } from './limits.ts';
 const shortText = z.string().max(200);
 /** 128 random bits, base64url or hex: who a donor is across reloads. A secret of theirs, never shown. */
 export const donorTokenSchema = z.string().regex(/^[A-Za-z0-9_-]{22,64}$/);
+/** What an invitation link carries. Some more than any that a coordinator makes. */
+export const inviteTokenSchema = z.string().regex(/^[\w-]{8,128}$/);
 const bytes = z
   .number()
   .int()
@@ -39,10 +41,25 @@ export const helloSchema = z.object({
   adapter: adapterSchema,
   /** Memory that the donor lends, in bytes. */
   pledgeBytes: bytes,
+  /** Where the swarm takes invited donors only. */
+  inviteToken: inviteTokenSchema.optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 
-export const refusalCodeSchema = z.enum(['version', 'full', 'invalid', 'draining', 'banned', 'too-small']);
+/**
+ * `invite`: an invitation is wanted, or the one that was sent does not hold. `limit`: the donor's network address has as
+ * many tabs, or joins as often, as one may.
+ */
+export const refusalCodeSchema = z.enum([
+  'version',
+  'full',
+  'invalid',
+  'draining',
+  'banned',
+  'too-small',
+  'invite',
+  'limit',
+]);
 export type RefusalCode = z.infer<typeof refusalCodeSchema>;
 
 export const iceServerSchema = z.object({

@@ -1,0 +1,100 @@
+import type { IncomingMessage } from 'node:http';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { Counter, type Registry } from 'prom-client';
+import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../access/api-keys.ts';
+import { ApiError } from './errors.ts';
+import type { Plan } from './plan.ts';
+
+/** Who may ask for answers and weights, and how much. Without one, everybody may. */
+export interface HttpAccess {
+  keys: ApiKeys;
+  /** Takes a shard's bytes from the requester's allowance and returns 0, or the milliseconds until there is enough. */
+  takeShardBytes(request: IncomingMessage, bytes: number): number;
+}
+
+const uses = new WeakMap<FastifyRequest, KeyUse>();
+const FREE: AnswerHold = { onToken: () => {}, release: () => {} };
+
+/** The name of the key that a request was made with, for logs. */
+export function keyNameOf(request: FastifyRequest): string | undefined {
+  return uses.get(request)?.key.name;
+}
+
+/** Asks for a key under /v1 if there are any, before a body is read. */
+export function registerApiAccess(app: FastifyInstance, access: HttpAccess, registry: Registry): void {
+  registerKeyMetrics(access.keys, registry);
+  app.addHook('onRequest', async (request, reply) => {
+    const { method, headers } = request.raw;
+    // The route and not the URL, which spells the same path in many ways.
+    if (!access.keys.required || !request.routeOptions.url?.startsWith('/v1/')) return;
+    const use = authorize(access.keys, headers.authorization);
+    uses.set(request, use);
+    try {
+      if (method === 'POST') limited(() => use.startRequest());
+    } finally {
+      reply.headers(use.headers());
+    }
+  });
+}
+
+/** A place for a plan's answers; throws an ApiError where the key has none left. To be released when they are over. */
+export function holdAnswers(
+  request: FastifyRequest,
+  plan: Plan,
+): { hold: AnswerHold; headers: Record<string, string> } {
+  const use = uses.get(request);
+  if (!use) return { hold: FREE, headers: {} };
+  const promptTokens = plan.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
+  const hold = limited(() => use.startAnswers(plan.prompts.length * plan.n, promptTokens));
+  return { hold, headers: use.headers() };
+}
+
+function authorize(keys: ApiKeys, header: string | undefined): KeyUse {
+  const token = /^Bearer +(\S+) *$/i.exec(header ?? '')?.[1];
+  const use = token === undefined ? undefined : keys.find(token);
+  if (use) return use;
+  const message =
+    token === undefined
+      ? 'This coordinator asks for an API key. Send it as Authorization: Bearer KEY; its operator hands them out.'
+      : 'The API key is not, or no longer, known here. Ask the operator of this coordinator for one.';
+  throw ApiError.unauthorized(message);
+}
+
+function limited<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (thrown) {
+    if (thrown instanceof RateLimitError) throw ApiError.rateLimited(thrown.message, thrown.retryAfterS);
+    throw thrown;
+  }
+}
+
+/** Labelled by the keys' names, whose number the access file bounds; a key that is taken out of it leaves the metrics. */
+function registerKeyMetrics(keys: ApiKeys, registry: Registry): void {
+  const requests = new Counter({
+    name: 'shoal_api_requests_total',
+    help: 'Requests for answers that were let through or refused by a limit, by API key.',
+    labelNames: ['key', 'outcome'] as const,
+    registers: [registry],
+    collect() {
+      requests.reset();
+      for (const use of keys.uses) {
+        requests.inc({ key: use.key.name, outcome: 'accepted' }, use.requests);
+        requests.inc({ key: use.key.name, outcome: 'limited' }, use.refusals);
+      }
+    },
+  });
+  const tokens = new Counter({
+    name: 'shoal_api_tokens_total',
+    help: 'Tokens of prompts and answers, by API key.',
+    labelNames: ['key', 'kind'] as const,
+    registers: [registry],
+    collect() {
+      tokens.reset();
+      for (const use of keys.uses) {
+        tokens.inc({ key: use.key.name, kind: 'prompt' }, use.promptTokens);
+        tokens.inc({ key: use.key.name, kind: 'completion' }, use.completionTokens);
+      }
+    },
+  });
+}
