@@ -71,12 +71,19 @@ export function ensureChromium(say: (line: string) => void): string {
   );
 }
 
+export interface LaunchOptions {
+  say?: (line: string) => void;
+  extraFlags?: readonly string[];
+  /** The caller closes it on Ctrl-C; Playwright itself would end the whole process, with whatever else runs in it. */
+  ownSignals?: boolean;
+}
+
 /** A headless Chromium with WebGPU, installed if need be. */
-export function launchChromium(
-  options: { say?: (line: string) => void; extraFlags?: readonly string[] } = {},
-): Promise<Browser> {
+export function launchChromium(options: LaunchOptions = {}): Promise<Browser> {
   const executablePath = ensureChromium(options.say ?? (() => {}));
-  return chromium.launch({ executablePath, args: [...CHROMIUM_FLAGS, ...(options.extraFlags ?? [])] });
+  const args = [...CHROMIUM_FLAGS, ...(options.extraFlags ?? [])];
+  const signals = options.ownSignals ? { handleSIGINT: false, handleSIGTERM: false, handleSIGHUP: false } : {};
+  return chromium.launch({ executablePath, args, ...signals });
 }
 
 function run(command: string, args: string[], env: NodeJS.ProcessEnv): boolean {

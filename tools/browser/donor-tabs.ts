@@ -1,5 +1,5 @@
 import type { Browser, BrowserContext, Page } from 'playwright';
-import { launchChromium } from './chromium.ts';
+import { launchChromium, type LaunchOptions } from './chromium.ts';
 
 export interface DonorTab {
   page: Page;
@@ -16,8 +16,11 @@ export class DonorBrowser {
     this.browser = browser;
   }
 
-  static async launch(say: (line: string) => void = () => {}): Promise<DonorBrowser> {
-    return new DonorBrowser(await launchChromium({ say }));
+  static async launch(
+    say: (line: string) => void = () => {},
+    options: Omit<LaunchOptions, 'say'> = {},
+  ): Promise<DonorBrowser> {
+    return new DonorBrowser(await launchChromium({ say, ...options }));
   }
 
   /**

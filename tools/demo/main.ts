@@ -55,7 +55,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const interrupt = interrupted().then(() => stop.abort(new Error('Interrupted.')));
   try {
     say(`Coordinator: ${coordinator.url}`);
-    browser = await DonorBrowser.launch(say);
+    browser = await DonorBrowser.launch(say, { ownSignals: true });
     const tabs = await openTabs(browser, coordinator.url, demo.tabs);
     if (demo.tabs > 0) await waitForTabs(coordinator, tabs, stop.signal);
     const result = await write(coordinator, demo, stop.signal);
@@ -101,7 +101,8 @@ function parseDemo(argv: readonly string[]): { demo: DemoOptions; coordinatorArg
       `--${name} takes a ${whole ? 'whole ' : ''}number from ${min} to ${max}, not "${String(given)}"`,
     );
   };
-  if (values.prompt === '') throw new UsageError('--prompt is empty; give the story a beginning');
+  if (values.prompt === '' || values.prompt === true)
+    throw new UsageError('--prompt is empty; give the story a beginning');
   return {
     help: values.help === true,
     coordinatorArgs: argv.filter((_, i) => !ours.has(i)),
