@@ -1,0 +1,58 @@
+import type { AdapterInfo } from '@shoal/protocol';
+import { z } from 'zod';
+import calibrationJson from './calibration.json' with { type: 'json' };
+import type { Bounds } from './compare.ts';
+
+const quantilesSchema = z.object({ p50: z.number(), p99: z.number(), max: z.number().positive() });
+
+/** As test/integration/trust-calibrate.ts measures and writes it. */
+const calibrationSchema = z.object({
+  models: z.array(
+    z.object({
+      modelId: z.string(),
+      modelDigest: z.string(),
+      /** By backend. */
+      backends: z.record(
+        z.string(),
+        z.object({
+          relativeL2: quantilesSchema,
+          normDeviation: quantilesSchema,
+          sampleRelativeL2: z.array(z.number()),
+          sampleNormDeviation: z.array(z.number()),
+        }),
+      ),
+    }),
+  ),
+});
+
+export const calibration = calibrationSchema.parse(calibrationJson);
+
+/**
+ * Bounds are so many times the largest distance that was measured. It is 3e-4, nearly all of it the rounding to f16 on the
+ * wire, which no honest row can exceed by more than 2⁻¹¹ (4.9e-4); so four times leaves 7e-4 for what GPUs compute
+ * differently from each other, of which 7e-5 was seen.
+ */
+export const MARGIN = 4;
+
+/**
+ * For a model that was not calibrated: above what f16 accumulation would do (3e-3), below wrong int8 weights (9e-3), noise
+ * of 1 % and a scale of 1.01.
+ */
+export const UNCALIBRATED: Bounds = { maxRelativeL2: 5e-3, maxNormDeviation: 5e-3 };
+
+export type BackendName = 'reference' | 'webgpu';
+
+/** What computes on a peer that describes itself so. Its own word: the bounds of all backends must hold a liar. */
+export function backendOf(adapter: Pick<AdapterInfo, 'architecture'>): BackendName {
+  return adapter.architecture === 'reference' ? 'reference' : 'webgpu';
+}
+
+/** How far an honest answer of this model (Manifest.modelDigest: its very experts) from this backend may lie from ours. */
+export function boundsFor(modelDigest: string, backend: BackendName): Bounds {
+  const measured = calibration.models.find((model) => model.modelDigest === modelDigest)?.backends[backend];
+  if (!measured) return UNCALIBRATED;
+  return {
+    maxRelativeL2: MARGIN * measured.relativeL2.max,
+    maxNormDeviation: MARGIN * measured.normDeviation.max,
+  };
+}

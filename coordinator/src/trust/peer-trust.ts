@@ -1,0 +1,70 @@
+import type { Bounds } from './compare.ts';
+import { auditShare, type Draw, RowDraw } from './adaptive-replication.ts';
+
+/** What is known of a donor's work over all its visits since the coordinator started. */
+export interface DonorRecord {
+  /** Rows found right since the last failure: what the audited share follows. */
+  consecutiveRight: number;
+  /** Rows found right in all: the donor's credit. */
+  verifiedRows: number;
+}
+
+export type TrustPhase = 'probation' | 'trusted' | 'quarantined';
+
+/** One visit of a donor: how far it is trusted, and how much of its work was looked at. */
+export class PeerTrust {
+  phase: TrustPhase = 'probation';
+  /** Rows of this visit that were compared: shadow rows and audits. */
+  auditedRows = 0;
+  /** Of those, rows that were wrong. */
+  failures = 0;
+  /** Rows that entered answers; the n-th has the number n. */
+  usedRows = 0;
+  /** Number of the last used row that was found right; 0 before any. */
+  lastGoodRow = 0;
+  /** Rows that entered answers since the last one found right, and that nobody has checked; set when a failure shows. */
+  uncheckedRows = 0;
+  readonly record: DonorRecord;
+  readonly bounds: Bounds;
+  readonly #draw: RowDraw;
+  #owed = false;
+
+  constructor(record: DonorRecord, bounds: Bounds, draw: Draw) {
+    this.record = record;
+    this.bounds = bounds;
+    this.#draw = new RowDraw(draw);
+  }
+
+  get auditShare(): number {
+    return this.phase === 'trusted' ? auditShare(this.record.consecutiveRight) : 1;
+  }
+
+  /**
+   * Count a row that enters an answer; whether it is to be audited. With no `room` for it, the next row takes its place.
+   * A debt is one row at most, so that a busy spell is not paid for in bulk.
+   */
+  use(room: boolean): boolean {
+    this.usedRows++;
+    if (this.#draw.next(this.auditShare)) this.#owed = true;
+    if (!this.#owed || !room) return false;
+    this.#owed = false;
+    return true;
+  }
+
+  /** A row was compared and is right; `usedRow` is its number among the used ones, if it was. */
+  right(usedRow?: number): void {
+    this.auditedRows++;
+    this.record.consecutiveRight++;
+    this.record.verifiedRows++;
+    if (usedRow !== undefined) this.lastGoodRow = Math.max(this.lastGoodRow, usedRow);
+  }
+
+  /** A row is wrong beyond doubt. Whoever was used before has to be taken for wrong since the last good row. */
+  wrong(usedRow?: number): void {
+    this.uncheckedRows = this.usedRows - this.lastGoodRow - (usedRow === undefined ? 0 : 1);
+    this.auditedRows++;
+    this.failures++;
+    this.record.consecutiveRight = 0;
+    this.phase = 'quarantined';
+  }
+}

@@ -1,0 +1,148 @@
+import { randomBytes, randomInt } from 'node:crypto';
+import { createRng } from '@shoal/model';
+import type { AdapterInfo } from '@shoal/protocol';
+import type { LapClient, LapRequest } from '../dispatch/lap-client.ts';
+import type { LocalWork } from '../dispatch/local-work.ts';
+import { type AuditedPeer, Auditor } from './auditor.ts';
+import { backendOf, boundsFor } from './bounds.ts';
+import { Judge } from './judge.ts';
+import type { NormLimits } from './norm-limits.ts';
+import { type DonorRecord, PeerTrust } from './peer-trust.ts';
+import { serveInShadow } from './probation.ts';
+import { Quarantine, type Suspect } from './quarantine.ts';
+import { ShadowRows } from './shadow-rows.ts';
+
+/** Donors whose record is kept, at about 100 B each. */
+const MAX_DONORS = 20_000;
+
+export interface TrustOptions {
+  local: LocalWork;
+  /** Reads its weights anew each time. */
+  recheck: LocalWork;
+  norms: NormLimits;
+  /** Names the very experts (Manifest.modelDigest). */
+  modelDigest: string;
+  numExpertsPerTok: number;
+  /** The gain of the norm before a layer's experts, [hiddenSize]. */
+  normGain: (layer: number) => Float32Array;
+  /** The coordinator could not compute an audit itself. */
+  onError?: (error: unknown) => void;
+}
+
+export interface Wrong {
+  /** What was wrong, to follow "gave ". */
+  what: string;
+  /** Rows of the peer that entered answers since the last one found right. */
+  uncheckedRows: number;
+}
+
+/** How far each peer is believed: shadow rows before it serves, audits while it does, quarantine after a failure. */
+export class Trust {
+  readonly quarantine = new Quarantine();
+  readonly judge: Judge;
+  /** Told of a peer whose result is wrong beyond doubt; its trust says `quarantined` already. */
+  onWrong: (peer: AuditedPeer, wrong: Wrong) => void = () => {};
+
+  readonly #options: TrustOptions;
+  readonly #auditor: Auditor;
+  readonly #rows: ShadowRows;
+  readonly #donors = new Map<string, DonorRecord>();
+  /** Of the coordinator's own computing for audits. */
+  readonly #meter = { busyMs: 0 };
+  /** Rows compared in probation, and answers refused for their norm. */
+  readonly #counts = { shadowRight: 0, shadowWrong: 0, absurd: 0 };
+
+  constructor(options: TrustOptions) {
+    this.#options = options;
+    this.judge = new Judge({
+      compute: (request) => options.local.compute(request, this.#meter),
+      recompute: (request) => options.recheck.compute(request, this.#meter),
+    });
+    this.#auditor = new Auditor({
+      judge: this.judge,
+      busyMs: () => this.#meter.busyMs,
+      onWrong: (peer) => this.#wrong(peer, 'wrong results'),
+      onError: (error) => options.onError?.(error),
+    });
+    this.#rows = new ShadowRows({ ...options, draw: (below) => randomInt(below) });
+  }
+
+  /** Rows compared since start, by what was found. `pending` wait to be audited. */
+  get counts() {
+    const { right, wrong, incomparable } = this.#auditor.counts;
+    const { shadowRight, shadowWrong, absurd } = this.#counts;
+    return {
+      right: right + shadowRight,
+      wrong: wrong + shadowWrong + absurd,
+      incomparable,
+      retracted: this.judge.retracted,
+      pending: this.#auditor.pending,
+    };
+  }
+
+  /** The trust of a new visit. `donorId`: a hash of the donor's token. */
+  visit(donorId: string, adapter: Pick<AdapterInfo, 'architecture'>): PeerTrust {
+    const record = this.#donors.get(donorId) ?? { consecutiveRight: 0, verifiedRows: 0 };
+    this.#donors.delete(donorId);
+    this.#donors.set(donorId, record);
+    for (const oldest of this.#donors.keys()) {
+      if (this.#donors.size <= MAX_DONORS) break;
+      this.#donors.delete(oldest);
+    }
+    return new PeerTrust(record, boundsFor(this.#options.modelDigest, backendOf(adapter)), (below) => randomInt(below));
+  }
+
+  /**
+   * Let a peer that holds these experts, tested, serve its first rows in shadow. False if one was wrong: onWrong was told.
+   * Rejects with a LapError if the peer doesn't answer.
+   */
+  async probation(peer: AuditedPeer & { laps: LapClient }, held: ReadonlyMap<number, ReadonlySet<number>>) {
+    if (peer.trust.phase !== 'probation') return peer.trust.phase === 'trusted';
+    const rng = createRng(randomBytes(6).readUIntLE(0, 6));
+    const before = peer.trust.auditedRows;
+    const passed = await serveInShadow(peer.trust, { laps: peer.laps, judge: this.judge, rows: this.#rows, held, rng });
+    this.#counts.shadowRight += peer.trust.auditedRows - before - (passed ? 0 : 1);
+    if (passed) return true;
+    this.#counts.shadowWrong++;
+    this.#wrong(peer, 'wrong results in probation');
+    return false;
+  }
+
+  /** A lap is about to be sent: keep one of its rows for peers in probation. Shapes as in MoeCall, rows in f16. */
+  note(layer: number, rows: Uint16Array, numRows: number, topkIdx: Uint16Array, topkWeights: Float32Array): void {
+    this.#rows.note(layer, rows, numRows, topkIdx, topkWeights);
+  }
+
+  /** Whether an answer (f16 bits) may be used; an absurd one is a failure of its peer. What may be used is audited by chance. */
+  accept(peer: AuditedPeer, request: LapRequest, partial: Uint16Array): boolean {
+    if (peer.trust.phase !== 'trusted') return false;
+    if (this.#options.norms.absurdRow(request, partial) !== undefined) {
+      peer.trust.wrong();
+      this.#counts.absurd++;
+      this.#wrong(peer, 'a result of absurd size');
+      return false;
+    }
+    this.#auditor.observe(peer, request, partial);
+    return true;
+  }
+
+  /** Keep a donor out; returns until when, in epoch milliseconds. */
+  exclude(suspect: Suspect): number {
+    const record = this.#donors.get(suspect.donorId);
+    if (record) record.consecutiveRight = 0;
+    return this.quarantine.add(suspect);
+  }
+
+  /** Once a second. */
+  tick(): void {
+    this.#rows.tick();
+  }
+
+  close(): void {
+    this.#auditor.close();
+  }
+
+  #wrong(peer: AuditedPeer, what: string): void {
+    this.onWrong(peer, { what, uncheckedRows: peer.trust.uncheckedRows });
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * Measures how far honest answers lie from the coordinator's own computation, and writes what audits' bounds are made of:
+ * `node --import tsx test/integration/trust-calibrate.ts` → coordinator/src/trust/calibration.json. Reasoning: docs/adr/0007-audits.md.
+ */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
+import { createRng, decodeF16, encodeF16, type MoeCall, type Rng } from '@shoal/model';
+import { shardLayout, unpackExpert } from '@shoal/weights';
+import { format, resolveConfig } from 'prettier';
+import { runnerImport } from 'vite';
+import { type Core, createCore } from '../../coordinator/src/index.ts';
+import type { LapRequest } from '../../coordinator/src/dispatch/lap-client.ts';
+import { LocalWork } from '../../coordinator/src/dispatch/local-work.ts';
+import { compareRow } from '../../coordinator/src/trust/compare.ts';
+import { dawnAdapter } from '../contract/dawn.ts';
+import { answer } from './answers.ts';
+import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
+
+type CreateWebGpu = typeof import('../../packages/kernels/src/webgpu/create.ts');
+
+const OUTPUT = join(import.meta.dirname, '../../coordinator/src/trust/calibration.json');
+const SEED = 3;
+/** Real hidden rows of each layer, drawn from all that the golden prompts and their answers pass through it. */
+const REAL_ROWS_PER_LAYER = 400;
+const RANDOM_ROWS_PER_LAYER = 400;
+const ROWS_PER_LAP = 16;
+/** Rows kept for resampling; the maxima are kept besides. */
+const SAMPLE = 500;
+const NO_BOUNDS = { maxRelativeL2: Number.POSITIVE_INFINITY, maxNormDeviation: Number.POSITIVE_INFINITY };
+
+interface Measured {
+  relativeL2: number;
+  normDeviation: number;
+  beforeWire: number;
+}
+
+async function main(): Promise<void> {
+  const { module: webgpu } = await runnerImport<CreateWebGpu>(
+    join(import.meta.dirname, '../../packages/kernels/src/webgpu/create.ts'),
+  );
+  const models = [];
+  for (const quant of ['f16', 'q8'] as const) {
+    const core = await createCore({ modelDir: TINY_STORIES, quant, cacheDir: CACHE_DIR, replicas: 1 });
+    const rng = createRng(SEED);
+    const laps = [...(await realLaps(core, rng)), ...randomLaps(core, rng)];
+    const { shape } = core.packed.manifest;
+    const backends = {
+      reference: createReferenceBackend(shape),
+      webgpu: (await webgpu.createWebGpuBackend({ gpu: await dawnAdapter(), shape })).backend,
+      'webgpu, subnormal halves of weights and rows taken for zero (simulated)': flushing(
+        createReferenceBackend(shape),
+      ),
+    };
+    const measured: Record<string, ReturnType<typeof summary>> = {};
+    for (const [name, backend] of Object.entries(backends)) {
+      await load(core, backend);
+      measured[name] = summary(await measure(core, backend, laps), rng);
+      process.stderr.write(
+        `${quant} ${name}: ${JSON.stringify({ ...measured[name], sampleRelativeL2: undefined, sampleNormDeviation: undefined })}\n`,
+      );
+      backend.destroy();
+    }
+    const { modelId, modelDigest } = core.packed.manifest;
+    models.push({ modelId, modelDigest, shape, backends: measured });
+    core.swarm.close();
+  }
+  const style = await resolveConfig(OUTPUT);
+  await writeFile(OUTPUT, await format(JSON.stringify({ seed: SEED, models }), { ...style, parser: 'json' }));
+}
+
+async function load(core: Core, backend: ExpertBackend): Promise<void> {
+  const { moeLayers, expertsPerLayer } = core.packed.manifest;
+  const experts = Array.from({ length: expertsPerLayer }, (_, expert) => expert);
+  for (const layer of moeLayers) {
+    await backend.reserve(layer, experts);
+    for (const expert of experts) await backend.load(layer, expert, await core.packed.readShard(layer, expert));
+  }
+}
+
+/** Rows as the gate sent them, of the golden prompts and the model's answers to them. */
+async function realLaps(core: Core, rng: Rng): Promise<LapRequest[]> {
+  const seen = new Map<number, LapRequest[]>();
+  const batch = core.dispatcher.batch.bind(core.dispatcher);
+  core.dispatcher.batch = (...args) => {
+    const inner = batch(...args);
+    return {
+      dispatch: (call) => {
+        seen.set(call.layer, [...(seen.get(call.layer) ?? []), ...rowsOf(call)]);
+        return inner.dispatch(call);
+      },
+    };
+  };
+  for (const { prompt_ids: prompt, greedy_ids: greedy } of GOLDEN) {
+    await answer(core, [...prompt, ...greedy], { maxTokens: 24, temperature: 0.8 });
+  }
+  return [...seen.values()].flatMap((rows) => joined(shuffled(rows, rng).slice(0, REAL_ROWS_PER_LAYER), rng));
+}
+
+function rowsOf({ layer, numRows, x, topkIdx, topkWeights }: MoeCall): LapRequest[] {
+  const [D, topK] = [x.length / numRows, topkIdx.length / numRows];
+  return Array.from({ length: numRows }, (_, row) => ({
+    layer,
+    rows: encodeF16(x.slice(row * D, (row + 1) * D)),
+    numRows: 1,
+    rowEnd: Uint16Array.of(topK),
+    experts: topkIdx.slice(row * topK, (row + 1) * topK),
+    weights: topkWeights.slice(row * topK, (row + 1) * topK),
+  }));
+}
+
+/** Rows of unit variance, of one to four random experts with random weights: what self-tests and probation send. */
+function randomLaps(core: Core, rng: Rng): LapRequest[] {
+  const { moeLayers, expertsPerLayer, shape } = core.packed.manifest;
+  return moeLayers.flatMap((layer) => {
+    const rows = Array.from({ length: RANDOM_ROWS_PER_LAYER }, (): LapRequest => {
+      const count = 1 + Math.floor(rng() * 4);
+      const all = shuffled([...Array(expertsPerLayer).keys()], rng);
+      return {
+        layer,
+        rows: encodeF16(Float32Array.from({ length: shape.hiddenSize }, () => (rng() + rng() + rng() - 1.5) * 2)),
+        numRows: 1,
+        rowEnd: Uint16Array.of(count),
+        experts: Uint16Array.from(all.slice(0, count)),
+        weights: Float32Array.from({ length: count }, () => 0.05 + rng()),
+      };
+    });
+    return joined(rows, rng);
+  });
+}
+
+/** Laps of several rows, each with all or, as on a tab that holds a part of the layer, some of its experts. */
+function joined(rows: readonly LapRequest[], rng: Rng): LapRequest[] {
+  const laps: LapRequest[] = [];
+  for (let from = 0; from < rows.length; from += ROWS_PER_LAP) {
+    const group = rows.slice(from, from + ROWS_PER_LAP).map((row) => {
+      const kept = Math.max(1, Math.ceil(rng() * row.experts.length));
+      return { ...row, experts: row.experts.slice(0, kept), weights: row.weights.slice(0, kept) };
+    });
+    let end = 0;
+    laps.push({
+      layer: group[0]!.layer,
+      rows: Uint16Array.from(group.flatMap((row) => [...row.rows])),
+      numRows: group.length,
+      rowEnd: Uint16Array.from(group, (row) => (end += row.experts.length)),
+      experts: Uint16Array.from(group.flatMap((row) => [...row.experts])),
+      weights: Float32Array.from(group.flatMap((row) => [...row.weights])),
+    });
+  }
+  return laps;
+}
+
+async function measure(core: Core, backend: ExpertBackend, laps: readonly LapRequest[]): Promise<Measured[]> {
+  const D = core.config.hiddenSize;
+  const { shape } = core.packed.manifest;
+  const local = new LocalWork({
+    hiddenSize: D,
+    maxBytes: 2 ** 30,
+    read: async (layer, expert) => unpackExpert(shape, await core.packed.readShard(layer, expert)),
+  });
+  const all: Measured[] = [];
+  for (const lap of laps) {
+    const [{ partial }, expected] = await Promise.all([backend.run(lap), local.compute(lap)]);
+    const wire = decodeF16(encodeF16(partial));
+    for (let row = 0; row < lap.numRows; row++) {
+      const of = (array: Float32Array): Float32Array => array.subarray(row * D, (row + 1) * D);
+      const { relativeL2, normDeviation } = compareRow(of(wire), of(expected), NO_BOUNDS);
+      const before = compareRow(of(partial), of(expected), NO_BOUNDS);
+      all.push({ relativeL2, normDeviation, beforeWire: before.relativeL2 });
+    }
+  }
+  return all;
+}
+
+function summary(measured: readonly Measured[], rng: Rng) {
+  const quantiles = (key: keyof Measured) => {
+    const sorted = measured.map((row) => row[key]).sort((a, b) => a - b);
+    const at = (q: number): number => short(sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!);
+    return { p50: at(0.5), p99: at(0.99), max: short(sorted.at(-1)!) };
+  };
+  const sample = shuffled(measured, rng).slice(0, SAMPLE);
+  return {
+    rows: measured.length,
+    relativeL2: quantiles('relativeL2'),
+    normDeviation: quantiles('normDeviation'),
+    beforeWire: quantiles('beforeWire'),
+    // Of the same rows, in the same order.
+    sampleRelativeL2: sample.map((row) => short(row.relativeL2)),
+    sampleNormDeviation: sample.map((row) => short(row.normDeviation)),
+  };
+}
+
+const short = (value: number): number => Number(value.toPrecision(3));
+
+/** WGSL lets a device take subnormal numbers for zero: the same backend on such a device. */
+function flushing(backend: ExpertBackend): ExpertBackend {
+  const load = backend.load.bind(backend);
+  const run = backend.run.bind(backend);
+  backend.load = (layer, expert, shard) => load(layer, expert, flushedShard(backend.shape, shard));
+  backend.run = (lap) => run({ ...lap, rows: lap.rows.map(flushed) });
+  return backend;
+}
+
+const flushed = (half: number): number => ((half & 0x7c00) === 0 ? half & 0x8000 : half);
+
+function flushedShard(shape: ExpertShape, shard: Uint8Array): Uint8Array {
+  const bytes = shard.slice();
+  const layout = shardLayout(shape);
+  for (const matrix of [layout.gate, layout.up, layout.down]) {
+    const [offset, length] =
+      shape.quant === 'f16' ? [matrix.valuesOffset, matrix.valuesBytes] : [matrix.scalesOffset, matrix.scalesBytes];
+    const halves = new Uint16Array(bytes.buffer, bytes.byteOffset + offset, length / 2);
+    for (let i = 0; i < halves.length; i++) halves[i] = flushed(halves[i]!);
+  }
+  return bytes;
+}
+
+function shuffled<T>(items: readonly T[], rng: Rng): T[] {
+  const copy = [...items];
+  for (let i = copy.length - 1; i > 0; i--) {
+    const j = Math.floor(rng() * (i + 1));
+    [copy[i], copy[j]] = [copy[j]!, copy[i]!];
+  }
+  return copy;
+}
+
+await main();
