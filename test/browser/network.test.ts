@@ -147,6 +147,21 @@ describe('tabs that come and go', () => {
     await expectConsoleTells(network, 'vanished');
   });
 
+  it('stay paused over a reload, and serve again when resumed', async () => {
+    network = await Network.start({ replicas: 1 });
+    const [tab] = await network.join(1);
+    const { swarm } = network.coordinator;
+    const first = swarm.peers[0]!.peerId;
+    await tab!.page.getByRole('button', { name: /^Pause/ }).click();
+    await until('the pause', () => swarm.peers[0]?.state === 'paused');
+    await tab!.page.reload();
+    const isBack = (): boolean => swarm.peers[0]?.connected === true && swarm.peers[0].peerId !== first;
+    await until('the tab to be back, paused', () => isBack() && swarm.peers[0]!.state === 'paused', 60_000);
+    await tab!.page.getByRole('button', { name: /^Resume/ }).click();
+    await network.settle(1);
+    expect(swarm.joined).toBe(2);
+  });
+
   it('reload without downloading a shard twice', async () => {
     network = await Network.start({ replicas: 1 });
     const [tab] = await network.join(1);

@@ -156,6 +156,17 @@ describe('a swarm over the memory transport', () => {
     expect(core.dispatcher.redispatches).toBe(0);
   });
 
+  it('lets tabs that it does not need wait, and none of them holds the others up', async () => {
+    // Five layers, two copies: the eleventh and twelfth have nothing to hold.
+    const tabs = await join(12);
+    expect(tabs.filter(({ session }) => session.live.size === 0).map(({ session }) => session.state)).not.toContain(
+      'loading',
+    );
+    const { ids } = await answer(core, GOLDEN[6]!.prompt_ids);
+    expect(ids).toEqual(GOLDEN[6]!.greedy_ids);
+    expect(core.dispatcher.localAssignments).toBe(0);
+  });
+
   it('gives a paused tab no laps, and takes it back', async () => {
     const tabs = await join(2);
     core.swarm.intent(tabs[0]!.session, { intent: 'pause' });
