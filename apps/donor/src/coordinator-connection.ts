@@ -45,6 +45,7 @@ export interface ConnectionHandlers {
 
 export interface Introduction {
   donorToken: string;
+  inviteToken?: string;
   adapter: AdapterInfo;
   pledgeBytes: number;
 }

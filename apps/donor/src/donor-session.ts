@@ -5,6 +5,7 @@ import { Backoff } from './backoff.ts';
 import { rememberConsent, withdrawConsent, type Consent } from './consent.ts';
 import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coordinator-connection.ts';
 import { HISTORY_SECONDS, initialState, isLive, type DonorPhase, type DonorState } from './donor-state.ts';
+import { rememberedInvite, rememberInvite } from './invite.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
 import { rememberPledge } from './pledge.ts';
 import {
@@ -110,6 +111,12 @@ export class DonorSession {
     this.#connect();
   }
 
+  /** An invitation has come while the page was open; without one given, it is remembered already. */
+  useInvite(token?: string): void {
+    if (token !== undefined) rememberInvite(this.#options.browserStorage, token);
+    if (this.state.value.problem?.code === 'invite') this.retry();
+  }
+
   async deleteKeptWeights(): Promise<void> {
     await this.#options.cache.deleteAll().catch(() => {});
     await this.#measureCache();
@@ -137,11 +144,12 @@ export class DonorSession {
 
   #connect(): void {
     const { adapter, pledgeBytes } = this.state.value;
+    const inviteToken = rememberedInvite(this.#options.browserStorage);
     this.#set({ phase: 'connecting', download: undefined, standing: undefined, stats: undefined });
     this.#tallies.tokensHelped.restart();
     this.#tallies.wireBytes.restart();
     this.#connection = new CoordinatorConnection(
-      { donorToken: this.#token!, adapter: adapter!, pledgeBytes },
+      { donorToken: this.#token!, adapter: adapter!, pledgeBytes, ...(inviteToken !== undefined && { inviteToken }) },
       {
         onWelcome: (welcome) => this.#onWelcome(welcome),
         onLapChannel: (channel) => this.#handOver(channel),

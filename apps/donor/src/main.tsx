@@ -6,10 +6,13 @@ import { App } from './app.tsx';
 import { standingConsent } from './consent.ts';
 import { DonorSession } from './donor-session.ts';
 import { claimDonorToken } from './donor-token.ts';
+import { takeInvite } from './invite.ts';
 import { initialPledgeBytes } from './pledge.ts';
 import { showInTab } from './tab-sign.ts';
 import './theme.css';
 import './page.css';
+
+takeInvite({ storage: localStorage, location, history });
 
 const deviceMemoryGib = (navigator as { deviceMemory?: number }).deviceMemory;
 const session = new DonorSession({
@@ -27,6 +30,10 @@ render(<App session={session} />, document.getElementById('app')!);
 addEventListener('pagehide', () => session.leave());
 addEventListener('pageshow', ({ persisted }) => {
   if (persisted) session.comeBack();
+});
+// A link opened over the page changes the address alone.
+addEventListener('hashchange', () => {
+  if (takeInvite({ storage: localStorage, location, history })) session.useInvite();
 });
 addEventListener('online', () => session.comeBack());
 

@@ -7,17 +7,20 @@ export class ShardError extends Error {
   readonly retryable: boolean;
   /** What the server asked us to wait before asking again, if it said. */
   readonly retryAfterMs: number | undefined;
+  /** The server has nothing against the request but how many there are: it is no failure, and waiting cures it. */
+  readonly overLimit: boolean;
 
   constructor(
     reason: ShardErrorReason,
     message: string,
-    options: ErrorOptions & { retryable?: boolean; retryAfterMs?: number | undefined } = {},
+    options: ErrorOptions & { retryable?: boolean; retryAfterMs?: number | undefined; overLimit?: boolean } = {},
   ) {
     super(message, options);
     this.name = 'ShardError';
     this.reason = reason;
     this.retryable = options.retryable ?? true;
     this.retryAfterMs = options.retryAfterMs;
+    this.overLimit = options.overLimit ?? false;
   }
 }
 

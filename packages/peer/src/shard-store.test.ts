@@ -74,6 +74,25 @@ it('tries again after a server error, waiting longer each time and at least as l
   expect(pausesMs[2]).toBe(9000);
 });
 
+it('waits as long as it is asked to while the coordinator shares out its bandwidth, and counts no failure', async () => {
+  server.answer = (_, attempt) =>
+    attempt <= 10 ? new Response(null, { status: 429, headers: { 'retry-after': '20' } }) : undefined;
+  expect(await store.download(sha256, silent, never)).toEqual(bytes);
+  expect(pausesMs).toHaveLength(10);
+  for (const pauseMs of pausesMs) {
+    expect(pauseMs).toBeGreaterThanOrEqual(20_000);
+    expect(pauseMs).toBeLessThanOrEqual(30_000);
+  }
+});
+
+it('gives up when its turn never comes', async () => {
+  server.answer = () => new Response(null, { status: 429, headers: { 'retry-after': '86400' } });
+  expect((await failure(store.download(sha256, silent, never))).reason).toBe('http');
+  const waitedMs = pausesMs.reduce((sum, pauseMs) => sum + pauseMs, 0);
+  expect(waitedMs).toBeGreaterThanOrEqual(600_000);
+  expect(Math.max(...pausesMs)).toBeLessThanOrEqual(90_000);
+});
+
 it('gives up in the end, and takes back what failed attempts had brought', async () => {
   const half = bytes.slice(0, 100);
   server.answer = () => {

@@ -11,6 +11,10 @@ const MAX_ATTEMPTS = 6;
 const MAX_WRONG_CONTENTS = 2;
 const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 15_000;
+/** A coordinator that shares out its bandwidth by address is asked again when it says, at least once a minute … */
+const MAX_LIMIT_PAUSE_MS = 60_000;
+/** … and for so long; then the tab leaves its place to another. */
+const MAX_LIMIT_WAIT_MS = 600_000;
 
 export interface ShardStoreOptions {
   cache: ShardCache;
@@ -118,7 +122,8 @@ export class ShardStore {
     const { sha256 } = flight;
     const { signal } = flight.controller;
     let wrongContents = 0;
-    for (let attempt = 1; ; attempt++) {
+    let limitWaitMs = 0;
+    for (let attempt = 1; ;) {
       try {
         const bytes = await this.#attempt(flight);
         await this.#keep(sha256, bytes);
@@ -127,9 +132,16 @@ export class ShardStore {
         count(flight, -flight.receivedBytes);
         if (signal.aborted) throw cancelled(sha256, error);
         const failure = error instanceof ShardError ? error : networkError(sha256, error);
+        if (failure.overLimit && limitWaitMs < MAX_LIMIT_WAIT_MS) {
+          const pauseMs = limitPauseMs(failure);
+          limitWaitMs += pauseMs;
+          await this.#options.sleep(pauseMs, signal);
+          if (signal.aborted) throw cancelled(sha256, error);
+          continue;
+        }
         if (failure.reason === 'hash' || failure.reason === 'size') wrongContents++;
         if (!failure.retryable || attempt >= MAX_ATTEMPTS || wrongContents >= MAX_WRONG_CONTENTS) throw failure;
-        await this.#options.sleep(retryDelayMs(attempt, failure), signal);
+        await this.#options.sleep(retryDelayMs(attempt++, failure), signal);
         if (signal.aborted) throw cancelled(sha256, error);
       }
     }
@@ -233,6 +245,12 @@ function retryDelayMs(attempt: number, failure: ShardError): number {
   return Math.max(Math.min(failure.retryAfterMs ?? 0, MAX_RETRY_MS), backoffMs * (0.5 + Math.random() / 2));
 }
 
+/** As long as was asked, and up to half as much more at random, since the other downloads were told the same. */
+function limitPauseMs({ retryAfterMs = FIRST_RETRY_MS }: ShardError): number {
+  const asked = Math.min(MAX_LIMIT_PAUSE_MS, Math.max(FIRST_RETRY_MS, retryAfterMs));
+  return asked * (1 + Math.random() / 2);
+}
+
 function untilAborted<T>(work: Promise<T>, signal: AbortSignal, sha256: string): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(cancelled(sha256));
@@ -259,6 +277,7 @@ function httpError(sha256: string, response: Response): ShardError {
   const retryAfterS = Number(response.headers.get('retry-after') ?? Number.NaN);
   return new ShardError('http', `Shard ${short(sha256)}: the coordinator answered ${status}`, {
     retryable: status >= 500 || status === 429 || status === 408,
+    overLimit: status === 429,
     retryAfterMs: Number.isFinite(retryAfterS) ? retryAfterS * 1000 : undefined,
   });
 }

@@ -3,7 +3,7 @@ import type { ConsoleSnapshot } from '@shoal/protocol';
 import { useEffect } from 'preact/hooks';
 import { formatDuration } from '../format.ts';
 import { Shell } from '../Shell.tsx';
-import { events, findToken, link, nowMs, signIn, signOut, snapshot } from './connection.ts';
+import { events, findToken, link, nowMs, role, signIn, signOut, snapshot } from './connection.ts';
 import { EventLog } from './EventLog.tsx';
 import { Flow } from './Flow.tsx';
 import { Login } from './Login.tsx';
@@ -86,6 +86,7 @@ function Aside({ now }: { now: ConsoleSnapshot }) {
       <span class="model">
         <b>{now.modelId}</b> {now.quant} · v{now.version} · up {formatDuration(now.nowMs - now.startedMs)}
       </span>
+      {role.value?.role === 'viewer' && <span class="model">{role.value.name}, viewing</span>}
       <SignOut />
     </>
   );

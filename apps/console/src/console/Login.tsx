@@ -12,7 +12,8 @@ export function Login(props: { refusal: string | undefined; onToken: (token: str
     >
       <h1>Operator’s console</h1>
       <p>
-        The coordinator printed an admin token when it started. It stays in this tab and is forgotten when you close it.
+        The coordinator printed an admin token when it started, or its operator gave you one of your own. It stays in
+        this tab and is forgotten when you close it.
       </p>
       <label for="token">Admin token</label>
       <input
@@ -27,7 +28,7 @@ export function Login(props: { refusal: string | undefined; onToken: (token: str
       />
       {props.refusal !== undefined && (
         <p id="refusal" class="trouble" role="alert">
-          The coordinator refused this token: {props.refusal}
+          The coordinator refused: {props.refusal}
         </p>
       )}
       <button type="submit" class="primary">

@@ -3,7 +3,7 @@ import type { Command, ConsoleEvent, PeerView } from '@shoal/protocol';
 import { useId, useRef } from 'preact/hooks';
 import { Chart } from '../Chart.tsx';
 import { formatBytes, formatNumber } from '../format.ts';
-import { command } from './connection.ts';
+import { command, role } from './connection.ts';
 import { EventRows } from './EventLog.tsx';
 
 /** A peer's own log is a glance; all of it is in the event log, filtered by its id. */
@@ -43,24 +43,28 @@ export function PeerPanel({ peer, events, onResult }: PanelProps) {
       <div>
         <h3>Its events</h3>
         {own.length === 0 ? <p class="muted">None yet.</p> : <EventRows events={own} />}
-        <p class="actions">
-          <button
-            type="button"
-            disabled={busy.value || peer.state === 'draining' || peer.state === 'gone'}
-            onClick={() => void send('drain')}
-          >
-            Drain
-          </button>
-          <button
-            type="button"
-            class="danger"
-            disabled={busy.value || peer.state === 'gone'}
-            onClick={() => dialog.current?.showModal()}
-          >
-            Remove…
-          </button>
-          {busy.value && <span role="status">Waiting for the coordinator…</span>}
-        </p>
+        {role.value?.role === 'viewer' ? (
+          <p class="muted">You are signed in as {role.value.name} and may look; an operator can drain or remove it.</p>
+        ) : (
+          <p class="actions">
+            <button
+              type="button"
+              disabled={busy.value || peer.state === 'draining' || peer.state === 'gone'}
+              onClick={() => void send('drain')}
+            >
+              Drain
+            </button>
+            <button
+              type="button"
+              class="danger"
+              disabled={busy.value || peer.state === 'gone'}
+              onClick={() => dialog.current?.showModal()}
+            >
+              Remove…
+            </button>
+            {busy.value && <span role="status">Waiting for the coordinator…</span>}
+          </p>
+        )}
       </div>
       <dialog ref={dialog} aria-labelledby={titleId}>
         <h3 id={titleId}>Remove {peer.peerId}?</h3>

@@ -1,9 +1,10 @@
 import { effect, signal } from '@preact/signals';
-import type { Command, CommandReply, ConsoleEvent, ConsoleSnapshot } from '@shoal/protocol';
+import type { Command, CommandReply, ConsoleEvent, ConsoleRole, ConsoleSnapshot } from '@shoal/protocol';
 import { io, type Socket } from 'socket.io-client';
 import { mergeEvents } from './event-log.ts';
 
 interface FromCoordinator {
+  role(role: ConsoleRole): void;
   snapshot(snapshot: ConsoleSnapshot): void;
   events(events: ConsoleEvent[]): void;
 }
@@ -25,6 +26,8 @@ const STALE_AFTER_MS = 3_500;
 const TOKEN_KEY = 'shoal-admin-token';
 
 export const link = signal<Link>({ state: 'signed-out' });
+/** Null before the coordinator has said. It refuses a viewer's commands in any case; the page only does not offer them. */
+export const role = signal<ConsoleRole | null>(null);
 export const snapshot = signal<ConsoleSnapshot | null>(null);
 export const events = signal<ConsoleEvent[]>([]);
 /** This browser's clock, once a second. */
@@ -84,6 +87,9 @@ export function signIn(token: string): void {
     // The coordinator closing the connection on its side stops socket.io's own retries.
     if (reason === 'io server disconnect') made.connect();
   });
+  made.on('role', (next) => {
+    role.value = next;
+  });
   made.on('snapshot', (next) => {
     snapshotAtMs = Date.now();
     snapshot.value = next;
@@ -98,6 +104,7 @@ export function signOut(refusal?: string): void {
   socket?.disconnect();
   socket = null;
   sessionStorage.removeItem(TOKEN_KEY);
+  role.value = null;
   snapshot.value = null;
   events.value = [];
   link.value = refusal === undefined ? { state: 'signed-out' } : { state: 'signed-out', refusal };

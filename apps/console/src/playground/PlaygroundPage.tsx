@@ -1,6 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Shell } from '../Shell.tsx';
+import { apiKey, keyWanted, setApiKey } from './api-key.ts';
 import { complete, fetchModelId, run, stop } from './completion.ts';
 import { Answer } from './Answer.tsx';
 import { type Form, readForm } from './parameters.ts';
@@ -93,6 +94,25 @@ export function PlaygroundPage() {
           <textarea rows={4} {...field('prompt')} />
           {complaint('prompt')}
         </div>
+        {keyWanted.value && (
+          <div class="prompt">
+            <label for="field-key">API key</label>
+            <input
+              id="field-key"
+              type="password"
+              autocomplete="off"
+              value={apiKey.value}
+              aria-describedby="key-hint"
+              onChange={(event) => {
+                setApiKey(event.currentTarget.value);
+                void loadModel();
+              }}
+            />
+            <span class="muted" id="key-hint">
+              This coordinator asks for one. It stays in this tab and is forgotten when you close it.
+            </span>
+          </div>
+        )}
         <div class="parameters">
           {numbers.map(({ field: name, label, hint }) => (
             <div>
@@ -137,7 +157,7 @@ export function PlaygroundPage() {
           <Strip tokens={now.tokens} />
         </section>
       )}
-      {body.ok && <Snippets body={body.body} />}
+      {body.ok && <Snippets body={body.body} withKey={keyWanted.value} />}
     </Shell>
   );
 }

@@ -4,12 +4,12 @@ import type { CompletionBody } from './parameters.ts';
 import { type Language, languages, snippet } from './snippets.ts';
 
 /** The request above, ready to paste elsewhere. */
-export function Snippets({ body }: { body: CompletionBody }) {
+export function Snippets({ body, withKey }: { body: CompletionBody; withKey: boolean }) {
   const shown = useSignal<Language | null>(null);
   const said = useSignal('');
   const copy = async (language: Language): Promise<void> => {
     shown.value = language;
-    const copied = await copyText(snippet(language, location.origin, body));
+    const copied = await copyText(snippet(language, location.origin, body, withKey));
     said.value = copied
       ? `Copied as ${language}.`
       : 'This browser copies only from https or localhost: select the text below and copy it.';
@@ -27,7 +27,7 @@ export function Snippets({ body }: { body: CompletionBody }) {
       </p>
       {shown.value && (
         <pre role="group" tabIndex={0} aria-label={`The request in ${shown.value}`}>
-          {snippet(shown.value, location.origin, body)}
+          {snippet(shown.value, location.origin, body, withKey)}
         </pre>
       )}
     </section>

@@ -1,5 +1,6 @@
 import { computed, signal } from '@preact/signals';
 import type { TokenTrace } from '@shoal/protocol';
+import { authorization, noteStatus } from './api-key.ts';
 import { describeRefusal, parseChunk } from './chunk.ts';
 import type { CompletionBody } from './parameters.ts';
 import { SseParser } from './sse.ts';
@@ -41,7 +42,8 @@ export const tokensPerSecond = computed(() => {
 
 /** The first model that the coordinator serves; throws with words for a person. */
 export async function fetchModelId(): Promise<string> {
-  const response = await fetch('/v1/models', { signal: AbortSignal.timeout(10_000) });
+  const response = await fetch('/v1/models', { headers: authorization(), signal: AbortSignal.timeout(10_000) });
+  noteStatus(response.status);
   const body = await response.text();
   if (!response.ok) throw new Error(describeRefusal(response.status, body, null));
   const models = JSON.parse(body) as { data?: { id?: unknown }[] };
@@ -121,10 +123,11 @@ async function stream(
 ): Promise<boolean> {
   const response = await fetch('/v1/completions', {
     method: 'POST',
-    headers: { 'Content-Type': 'application/json', Accept: 'text/event-stream' },
+    headers: { 'Content-Type': 'application/json', Accept: 'text/event-stream', ...authorization() },
     body: JSON.stringify({ ...body, shoal: { trace: true } }),
     signal,
   });
+  noteStatus(response.status);
   if (!response.ok || !response.body) {
     const words = describeRefusal(response.status, await response.text(), response.headers.get('retry-after'));
     show({ state: 'failed', error: words });

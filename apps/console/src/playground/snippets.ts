@@ -3,18 +3,22 @@ import type { CompletionBody } from './parameters.ts';
 export type Language = 'curl' | 'Python' | 'TypeScript';
 export const languages: readonly Language[] = ['curl', 'Python', 'TypeScript'];
 
-/** The same request for use elsewhere; `origin` is where this page came from. The official clients want some key. */
-export function snippet(language: Language, origin: string, body: CompletionBody): string {
-  if (language === 'curl') return curl(origin, body);
-  return language === 'Python' ? python(origin, body) : typescript(origin, body);
+/**
+ * The same request for use elsewhere; `origin` is where this page came from. The official clients want some key; a real
+ * one is taken from the environment, so that it is in no snippet that is passed on.
+ */
+export function snippet(language: Language, origin: string, body: CompletionBody, withKey = false): string {
+  if (language === 'curl') return curl(origin, body, withKey);
+  return language === 'Python' ? python(origin, body, withKey) : typescript(origin, body, withKey);
 }
 
-function curl(origin: string, body: CompletionBody): string {
+function curl(origin: string, body: CompletionBody, withKey: boolean): string {
+  const key = withKey ? `  -H "Authorization: Bearer $SHOAL_API_KEY" \\\n` : '';
   const json = JSON.stringify(body, null, 2).replaceAll("'", `'\\''`);
-  return `curl -N ${origin}/v1/completions \\\n  -H 'Content-Type: application/json' \\\n  -d '${json}'\n`;
+  return `curl -N ${origin}/v1/completions \\\n  -H 'Content-Type: application/json' \\\n${key}  -d '${json}'\n`;
 }
 
-function python(origin: string, body: CompletionBody): string {
+function python(origin: string, body: CompletionBody, withKey: boolean): string {
   const literal = (value: unknown): string =>
     value === true ? 'True' : typeof value === 'object' ? pythonObject(value) : JSON.stringify(value);
   const pythonObject = (value: unknown): string =>
@@ -24,9 +28,10 @@ function python(origin: string, body: CompletionBody): string {
           .map(([key, entry]) => `"${key}": ${literal(entry)}`)
           .join(', ')}}`;
   const lines = Object.entries(body).map(([key, value]) => `    ${key}=${literal(value)},`);
-  return `from openai import OpenAI
+  const key = withKey ? 'os.environ["SHOAL_API_KEY"]' : '"none"';
+  return `${withKey ? 'import os\n\n' : ''}from openai import OpenAI
 
-client = OpenAI(base_url="${origin}/v1", api_key="none")
+client = OpenAI(base_url="${origin}/v1", api_key=${key})
 stream = client.completions.create(
 ${lines.join('\n')}
 )
@@ -36,11 +41,12 @@ for chunk in stream:
 `;
 }
 
-function typescript(origin: string, body: CompletionBody): string {
+function typescript(origin: string, body: CompletionBody, withKey: boolean): string {
+  const key = withKey ? 'process.env.SHOAL_API_KEY' : `'none'`;
   const literal = JSON.stringify(body, null, 2).replace(/^(\s*)"(\w+)":/gm, '$1$2:');
   return `import OpenAI from 'openai';
 
-const client = new OpenAI({ baseURL: '${origin}/v1', apiKey: 'none' });
+const client = new OpenAI({ baseURL: '${origin}/v1', apiKey: ${key} });
 const stream = await client.completions.create(${literal});
 for await (const chunk of stream) process.stdout.write(chunk.choices[0]?.text ?? '');
 `;

@@ -2,6 +2,7 @@ import { useEffect, useState } from 'preact/hooks';
 import type { DonorSession } from '../donor-session.ts';
 import { formatMemory } from '../format.ts';
 import { isJoining } from '../donor-state.ts';
+import { InviteField } from './invite-field.tsx';
 import { JoiningSteps } from './joining-view.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 import { MemorySlider } from './memory-slider.tsx';
@@ -24,6 +25,7 @@ export function ProblemView({ session }: { session: DonorSession }) {
         </p>
         {problem.detail && <p class="quote">“{problem.detail}”</p>}
         {MEMORY_CODES.has(problem.code) && <MemorySlider pledgeBytes={wantedBytes} onChange={setWantedBytes} />}
+        {problem.code === 'invite' && <InviteField session={session} />}
         <div class="actions">
           {problem.recovery === 'reload' ? (
             <button type="button" class="primary" onClick={() => location.reload()}>

@@ -1,0 +1,36 @@
+const STORAGE_KEY = 'shoal.invite';
+/** What a coordinator takes for an invitation at all. */
+const TOKEN_PATTERN = /^[\w-]{8,128}$/;
+
+interface InviteEnvironment {
+  storage: Storage;
+  location: Pick<Location, 'hash' | 'pathname' | 'search'>;
+  history: Pick<History, 'replaceState'>;
+}
+
+/**
+ * Takes an invitation out of the address (`/#invite=…`), where it would be seen, kept in the history and copied along,
+ * and remembers it for the next visits. A fragment is never sent to any server. True if there was a usable one.
+ */
+export function takeInvite({ storage, location, history }: InviteEnvironment): boolean {
+  if (!location.hash.startsWith('#invite=')) return false;
+  const token = readInvite(location.hash);
+  history.replaceState(null, '', location.pathname + location.search);
+  if (token === undefined) return false;
+  rememberInvite(storage, token);
+  return true;
+}
+
+/** The invitation in what somebody pasted: a link that ends in one, or the bare token. */
+export function readInvite(text: string): string | undefined {
+  const token = text.trim().split('#invite=').at(-1)!;
+  return TOKEN_PATTERN.test(token) ? token : undefined;
+}
+
+export function rememberInvite(storage: Storage, token: string): void {
+  storage.setItem(STORAGE_KEY, token);
+}
+
+export function rememberedInvite(storage: Storage): string | undefined {
+  return readInvite(storage.getItem(STORAGE_KEY) ?? '');
+}

@@ -1,0 +1,43 @@
+import { useState } from 'preact/hooks';
+import type { DonorSession } from '../donor-session.ts';
+import { readInvite } from '../invite.ts';
+
+/** For an invitation that came by other ways than a link to click. */
+export function InviteField({ session }: { session: DonorSession }) {
+  const [text, setText] = useState('');
+  const [unreadable, setUnreadable] = useState(false);
+  return (
+    <form
+      class="invite"
+      onSubmit={(event) => {
+        event.preventDefault();
+        const token = readInvite(text);
+        if (token === undefined) return setUnreadable(true);
+        session.useInvite(token);
+      }}
+    >
+      <label for="invite">Invitation link or code</label>
+      <div class="actions">
+        <input
+          id="invite"
+          type="text"
+          autocomplete="off"
+          spellcheck={false}
+          value={text}
+          aria-invalid={unreadable || undefined}
+          aria-describedby={unreadable ? 'invite-complaint' : undefined}
+          onInput={(event) => {
+            setText(event.currentTarget.value);
+            setUnreadable(false);
+          }}
+        />
+        <button type="submit">Use this invitation</button>
+      </div>
+      {unreadable && (
+        <p class="hint" id="invite-complaint" role="alert">
+          That is no invitation: paste the whole link, from https:// to its end.
+        </p>
+      )}
+    </form>
+  );
+}
