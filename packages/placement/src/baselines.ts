@@ -4,9 +4,28 @@ import type { ExpertIndex, PlacementModel, PlacementPeer, PlacementPlan } from '
 
 /** Placements that others use, to hold ours against. They know nothing of donors, speeds or what was held before. */
 
-/** Each expert by its own hash on the ring of peers; the next peer with room where that one is full. */
+/**
+ * Each expert by its own hash: rendezvous hashing (Thaler & Ravishankar 1998) over the peers that have room, so that a join
+ * or leave moves few experts.
+ */
 export function hashPlacement(model: PlacementModel, peers: readonly PlacementPeer[], replicas = 1): PlacementPlan {
-  return onePeerEach(model, peers, replicas, (expert, replica) => mix(expert * 31 + replica) % peers.length);
+  const held = peers.map(() => new Set<ExpertIndex>());
+  const capacity = peers.map((peer) => peerCapacity(model, peer));
+  const seeds = peers.map(({ peerId }) => hashText(peerId));
+  for (let replica = 0; replica < replicas; replica++) {
+    for (let expert = 0; expert < model.layers.length * model.expertsPerLayer; expert++) {
+      let best = -1;
+      let bestHash = -1;
+      for (let i = 0; i < peers.length; i++) {
+        const hash = mix(seeds[i]! ^ Math.imul(expert + 1, 0x9e3779b1));
+        if (hash <= bestHash || held[i]!.size >= capacity[i]! || held[i]!.has(expert)) continue;
+        best = i;
+        bestHash = hash;
+      }
+      if (best !== -1) held[best]!.add(expert);
+    }
+  }
+  return planOf(peers, held);
 }
 
 /** Expert i on peer i mod P; the next peer with room where that one is full. */
@@ -15,8 +34,20 @@ export function roundRobinPlacement(
   peers: readonly PlacementPeer[],
   replicas = 1,
 ): PlacementPlan {
-  const numExperts = model.layers.length * model.expertsPerLayer;
-  return onePeerEach(model, peers, replicas, (expert, replica) => (replica * numExperts + expert) % peers.length);
+  const held = peers.map(() => new Set<ExpertIndex>());
+  const capacity = peers.map((peer) => peerCapacity(model, peer));
+  let next = 0;
+  for (let replica = 0; replica < replicas; replica++) {
+    for (let expert = 0; expert < model.layers.length * model.expertsPerLayer; expert++, next++) {
+      for (let probe = 0; probe < peers.length; probe++) {
+        const i = (next + probe) % peers.length;
+        if (held[i]!.size >= capacity[i]! || held[i]!.has(expert)) continue;
+        held[i]!.add(expert);
+        break;
+      }
+    }
+  }
+  return planOf(peers, held);
 }
 
 /**
@@ -45,28 +76,6 @@ export function eplbPlacement(
   return { ...planOf(peers, held), overfull };
 }
 
-function onePeerEach(
-  model: PlacementModel,
-  peers: readonly PlacementPeer[],
-  replicas: number,
-  first: (expert: ExpertIndex, replica: number) => number,
-): PlacementPlan {
-  const held = peers.map(() => new Set<ExpertIndex>());
-  const capacity = peers.map((peer) => peerCapacity(model, peer));
-  for (let replica = 0; replica < replicas; replica++) {
-    for (let expert = 0; expert < model.layers.length * model.expertsPerLayer; expert++) {
-      const start = first(expert, replica);
-      for (let probe = 0; probe < peers.length; probe++) {
-        const i = (start + probe) % peers.length;
-        if (held[i]!.size >= capacity[i]! || held[i]!.has(expert)) continue;
-        held[i]!.add(expert);
-        break;
-      }
-    }
-  }
-  return planOf(peers, held);
-}
-
 function planOf(peers: readonly PlacementPeer[], held: readonly Set<ExpertIndex>[]): PlacementPlan {
   return {
     epoch: 1,
@@ -80,4 +89,10 @@ function mix(key: number): number {
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
   return (h ^ (h >>> 16)) >>> 0;
+}
+
+function hashText(text: string): number {
+  let hash = 0;
+  for (let i = 0; i < text.length; i++) hash = mix(hash ^ text.charCodeAt(i));
+  return hash;
 }

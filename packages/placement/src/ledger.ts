@@ -21,6 +21,9 @@ const DISTRUST_WEIGHT = 1;
 /** No measured round trip or speed counts for more than this many times the median: one bad sample must not empty a peer. */
 const MAX_RELATIVE = 8;
 
+/** Shorter round trips are lost in what a lap takes anyway: peers on one machine or in one house are all near. */
+const MIN_RTT_MS = 10;
+
 /** Who holds what while a plan is made. Peers are numbers here, in the order given: "bins". */
 export class Ledger {
   readonly model: PlacementModel;
@@ -66,7 +69,7 @@ export class Ledger {
     this.#share = share;
     this.#busy = new Float64Array(this.numBins);
     this.#speed = relativeToMedian(peers.map((peer) => peer.rowsPerSecond));
-    const rtt = relativeToMedian(peers.map((peer) => peer.rttMs));
+    const rtt = relativeToMedian(peers.map(({ rttMs }) => (rttMs === undefined ? rttMs : Math.max(MIN_RTT_MS, rttMs))));
     this.#penalty = Float64Array.from(
       peers,
       (peer, bin) => RTT_WEIGHT * rtt[bin]! + DISTRUST_WEIGHT * (1 - (peer.trust ?? 1)),
