@@ -8,6 +8,7 @@ import {
   type Command,
   type CommandReply,
   type ConsoleEvent,
+  type ConsoleRole,
   type ConsoleSnapshot,
 } from '@shoal/protocol';
 import { Server as SocketServer } from 'socket.io';
@@ -41,6 +42,10 @@ export class FakeCoordinator {
   /** An answer goes on after its third token once this is settled. */
   afterThird: Promise<void> = Promise.resolve();
   onCommand: (command: Command) => CommandReply = () => ({ ok: true });
+  /** Told to consoles that sign in, if it is there. */
+  role: ConsoleRole | undefined;
+  /** Wanted by the API, if it is there. */
+  apiKey: string | undefined;
   events: ConsoleEvent[] = [];
   snapshot: ConsoleSnapshot;
   url = '';
@@ -91,6 +96,7 @@ export class FakeCoordinator {
       next(socket.handshake.auth['token'] === this.token ? undefined : new Error('It is not the admin token.'));
     });
     console.on('connection', (socket) => {
+      if (this.role) socket.emit('role', this.role);
       socket.emit('events', this.events);
       socket.emit('snapshot', this.snapshot);
       socket.on('command', (message: unknown, reply: (answer: CommandReply) => void) => {
@@ -105,6 +111,12 @@ export class FakeCoordinator {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = new URL(request.url ?? '/', 'http://localhost').pathname;
     response.setHeader('Content-Security-Policy', policy);
+    const lacksKey = this.apiKey !== undefined && request.headers.authorization !== `Bearer ${this.apiKey}`;
+    if (path.startsWith('/v1/') && lacksKey) {
+      return json(response, 401, {
+        error: { message: 'This coordinator asks for an API key.', code: 'invalid_api_key' },
+      });
+    }
     if (path === '/console' || path === '/playground') this.#file(response, 'index.html', 'text/html');
     else if (path.startsWith('/console-assets/')) {
       this.#file(response, path.slice(1), path.endsWith('.css') ? 'text/css' : 'text/javascript');

@@ -106,6 +106,27 @@ describe('an answer', () => {
     await fake.start();
   });
 
+  it('asks for an API key only where the coordinator does, and keeps it for this tab', async () => {
+    expect(await page.getByLabel('API key').count()).toBe(0);
+    fake.apiKey = 'key-of-ann';
+    await page.reload();
+    await page.getByLabel('API key').fill('key-of-bob');
+    await write();
+    await page.getByRole('alert').getByText('asks for an API key').waitFor();
+    await page.getByLabel('API key').fill('key-of-ann');
+    await page.getByLabel('Max tokens').fill('8');
+    await write();
+    await eventually(state).toContain('finished');
+    expect(await accessFaults(page)).toEqual([]);
+    await page.getByRole('button', { name: 'Copy as curl' }).click();
+    const copied = await page.evaluate(() => navigator.clipboard.readText());
+    expect(copied).toContain('Bearer $SHOAL_API_KEY');
+    expect(copied).not.toContain('key-of-ann');
+    await page.reload();
+    await page.getByText('tiny-stories').waitFor();
+    expect(await page.evaluate(() => localStorage.length)).toBe(0);
+  });
+
   it('does not send a form that is wrong, and says where', async () => {
     await page.getByLabel('Temperature').fill('hot');
     await write();

@@ -108,6 +108,16 @@ describe('tabs', () => {
     expect(fake.commands).toEqual([{ command: 'drain', peerId: 'p-Vd58' }]);
   });
 
+  it('offers a viewer nothing to press, and says why', async () => {
+    fake.role = { name: 'vera', role: 'viewer' };
+    await signIn();
+    await page.locator('.peers .disclose').first().click();
+    await page.getByText('signed in as vera and may look').waitFor();
+    expect(await page.getByRole('button', { name: /Drain|Remove/ }).count()).toBe(0);
+    expect(await page.locator('header').textContent()).toContain('vera, viewing');
+    expect(await accessFaults(page)).toEqual([]);
+  });
+
   it('removes a tab only after asking, and shows a refusal', async () => {
     await signIn();
     fake.onCommand = () => ({ ok: false, message: 'This tab left a moment ago.' });
