@@ -1,7 +1,9 @@
 import {
   capacityInExperts,
   type ExpertIndex,
+  MoveAllowance,
   type PlacementModel,
+  type PlacementPeer,
   type PlacementPlan,
   planPlacement,
 } from '@shoal/placement';
@@ -15,6 +17,8 @@ export interface RolloutOptions {
   shardHash: (layer: number, expert: number) => string;
   replicas: number;
   events: EventLog;
+  /** [layers × experts] rows of late, for which experts get replicas first; without it all count as equally busy. */
+  load?: () => ArrayLike<number>;
   peers: () => readonly PeerSession[];
   /** What a peer's donor held when it was last seen. */
   heldBefore: (peer: PeerSession) => readonly ExpertIndex[];
@@ -28,7 +32,10 @@ export interface RolloutOptions {
  */
 export class Rollout {
   plan: PlacementPlan = { epoch: 0, held: new Map() };
+  /** A better place is known for some experts, but their bytes were not granted yet: planning again later goes on with it. */
+  deferred = false;
   readonly #options: RolloutOptions;
+  readonly #allowance = new MoveAllowance();
   #assignments = 0;
 
   constructor(options: RolloutOptions) {
@@ -37,14 +44,18 @@ export class Rollout {
 
   /** Plan anew for the peers that are there, and set out for it. */
   replan(): void {
-    const { model, replicas, events } = this.#options;
+    const { model, replicas, events, load } = this.#options;
     const able = this.#options.peers().filter(takesPart);
     const held = new Map(able.map((peer) => [peer.peerId, this.#before(peer)]));
-    this.plan = planPlacement(
-      model,
-      able.map((peer) => peer.placementPeer()),
-      { replicas, previous: { epoch: this.plan.epoch, held } },
-    );
+    const plan = planPlacement(model, able.map(placementPeer), {
+      replicas,
+      previous: { epoch: this.plan.epoch, held },
+      maxMoveBytes: this.#allowance.at(performance.now()),
+      ...(load ? { load: load() } : {}),
+    });
+    this.#allowance.spend(plan.movedBytes);
+    this.plan = plan;
+    this.deferred = plan.deferred;
     for (const peer of able) this.#steer(peer, new Set(this.plan.held.get(peer.peerId)));
     this.retire();
     const covered = new Set([...this.plan.held.values()].flat()).size;
@@ -127,4 +138,9 @@ export class Rollout {
 /** Paused and draining peers keep what they have, and nobody counts on them. */
 function takesPart(peer: PeerSession): boolean {
   return peer.connected && peer.state !== 'paused' && peer.state !== 'draining' && peer.state !== 'gone';
+}
+
+function placementPeer(peer: PeerSession): PlacementPeer {
+  const rttMs = peer.link?.stats().rttMs ?? undefined;
+  return { ...peer.placementPeer(), ...(rttMs === undefined ? {} : { rttMs }) };
 }
