@@ -36,6 +36,11 @@ class FakePeer implements LapPeer {
     return this.#serves(layer, expert);
   }
 
+  readonly believed = true;
+  accepts(): boolean {
+    return true;
+  }
+
   helped(tokens: number): void {
     this.helpedTokens += tokens;
   }
@@ -74,6 +79,7 @@ beforeEach(() => {
   peers = [];
   redispatches = [];
   dispatcher = new Dispatcher({
+    numExpertsPerTok: 2,
     hiddenSize: HIDDEN,
     nRoutedExperts: EXPERTS,
     local,
@@ -209,7 +215,7 @@ describe('a lap', () => {
   it('tells who served each row, and credits each token to a peer once a pass', async () => {
     peers = [new FakePeer('low', only(0, 1, 2, 3))];
     const traces: [number, LapTrace][] = [];
-    const batch = dispatcher.batch((row, trace) => void traces.push([row, trace]));
+    const batch = dispatcher.batch({ trace: (row, trace) => void traces.push([row, trace]) });
     for (const layer of [1, 2]) {
       const moe = call(
         [

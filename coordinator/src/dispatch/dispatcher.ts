@@ -1,5 +1,5 @@
 import { decodeF16, encodeF16, type ExpertDispatch, type MoeCall } from '@shoal/model';
-import { coverRows } from '@shoal/placement';
+import { coverRows, type LimitedChoice, limitDevices } from '@shoal/placement';
 import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import type { LapTrace } from '../engine/contract.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
@@ -15,14 +15,21 @@ export interface LapPeer {
   serves(layer: number, expert: number): boolean;
   /** Told of tokens that it has just worked for, each once per pass. */
   helped(tokens: number): void;
+  /** Whether its answer (f16 bits, [numRows, hiddenSize]) may enter a sum, for all that can be told without computing it. */
+  accepts(request: LapRequest, partial: Uint16Array): boolean;
+  /** Whether it has not been found out giving wrong results. */
+  readonly believed: boolean;
 }
 
 export interface DispatcherOptions {
   hiddenSize: number;
   nRoutedExperts: number;
+  numExpertsPerTok: number;
   local: LocalWork;
   /** The peers that may be asked now, in a stable order. */
   peers: () => Iterable<LapPeer>;
+  /** A lap begins: the call, and its rows as f16 bits, [numRows, hiddenSize]. */
+  onDispatch?: (call: MoeCall, rows: Uint16Array) => void;
   /** A lap failed and went elsewhere: for the event log. */
   onRedispatch?: (event: RedispatchEvent) => void;
   /** A lap that tabs took part in was combined. */
@@ -56,6 +63,16 @@ interface PartResult {
   timing: LapTiming | null;
 }
 
+/** What a pass asks besides its sums. */
+export interface BatchOptions {
+  /** Told of each row's laps when they are combined. */
+  trace?: TraceSink | undefined;
+  /** Tabs that a row may use in a layer (device-limited routing); undefined: as many as the gate's choice takes. */
+  maxPeers?: ((row: number) => number | undefined) | undefined;
+  /** Told of each row and layer whose choice was made under a limit, and whether the limit changed it. */
+  onLimited?: ((row: number, changed: boolean) => void) | undefined;
+}
+
 /** What is kept over the laps of one forward pass. */
 interface Pass {
   trace: TraceSink | undefined;
@@ -81,6 +98,9 @@ export class Dispatcher {
   tabAssignments = 0;
   localAssignments = 0;
   redispatches = 0;
+  /** Rows × layers whose experts were chosen under a device limit, and those where it changed the choice. */
+  limitedChoices = 0;
+  changedChoices = 0;
   /** Rows × layers that at least one tab worked for, and rows × layers × tabs: their ratio is the distinct tabs per lap of a row. */
   tabRows = 0;
   tabRowParts = 0;
@@ -107,16 +127,42 @@ export class Dispatcher {
     for (const window of [this.lapMs, this.queueMs, this.wireMs, this.computeMs]) window.clear();
   }
 
-  /** The routed experts for one batch; `trace` is told of each row's laps, if given. */
-  batch(trace?: TraceSink): ExpertDispatch {
-    const pass: Pass = { trace, helped: new Map() };
-    return { dispatch: (call) => this.#dispatch(call, pass) };
+  /** The routed experts for one batch. */
+  batch(options: BatchOptions = {}): ExpertDispatch {
+    const pass: Pass = { trace: options.trace, helped: new Map() };
+    const dispatch: ExpertDispatch['dispatch'] = (call) => this.#dispatch(call, pass);
+    const { maxPeers, onLimited } = options;
+    if (maxPeers === undefined) return { dispatch };
+    return {
+      dispatch,
+      choose: (layer, row, scores, allowed) => {
+        const limit = maxPeers(row);
+        if (limit === undefined) return undefined;
+        const { topkIdx, changed } = this.#limited(layer, limit, scores, allowed);
+        this.limitedChoices++;
+        if (changed) this.changedChoices++;
+        onLimited?.(row, changed);
+        return topkIdx;
+      },
+    };
+  }
+
+  /** DeepSeek-V2's device-limited routing over the tabs that serve the layer now. */
+  #limited(layer: number, maxPeers: number, scores: Float32Array, allowed: readonly number[]): LimitedChoice {
+    const { holders } = this.#candidates(layer, new Set(allowed), new Set());
+    const within = new Set(allowed);
+    return limitDevices(scores, this.#options.numExpertsPerTok, {
+      maxPeers,
+      holders: (expert) => holders.get(expert) ?? [],
+      allowed: (expert) => within.has(expert),
+    });
   }
 
   #dispatch(call: MoeCall, pass: Pass): { combine(): Promise<Float32Array> } {
     const startedMs = performance.now();
     const rows = encodeF16(call.x.subarray(0, call.numRows * this.#options.hiddenSize));
     this.#countLoad(call);
+    this.#options.onDispatch?.(call, rows);
     const all = Array.from({ length: call.topkIdx.length }, (_, a) => a);
     const parts = this.#plan(call, all, new Set()).flatMap((part) => this.#split(call, part));
     const work = Promise.all(parts.map((part) => this.#serve(call, rows, part, new Set())));
@@ -124,11 +170,25 @@ export class Dispatcher {
     work.catch(() => undefined);
     return {
       combine: async () => {
-        const results = (await work).flat();
+        const results = await this.#withoutLies(call, rows, (await work).flat());
         this.#finish(call, results, performance.now() - startedMs, pass);
         return this.#sum(call, results);
       },
     };
+  }
+
+  /** A peer may be found out between its answer and the sum: others do its part again. */
+  async #withoutLies(call: MoeCall, rows: Uint16Array, results: PartResult[]): Promise<PartResult[]> {
+    const lies = results.filter(({ peer }) => peer !== null && !peer.believed);
+    if (lies.length === 0) return results;
+    const again = lies.map(async ({ peer, assignments }) => {
+      this.tabAssignments -= assignments.length;
+      const tried = new Set([peer!]);
+      const parts = this.#plan(call, assignments, tried);
+      return (await Promise.all(parts.map((part) => this.#serve(call, rows, part, new Set(tried))))).flat();
+    });
+    const rest = results.filter((result) => !lies.includes(result));
+    return this.#withoutLies(call, rows, [...rest, ...(await Promise.all(again)).flat()]);
   }
 
   /** Who does which of these assignments, asking few peers. */
@@ -221,7 +281,11 @@ export class Dispatcher {
     const { peer } = part;
     const ask = (asked: LapPeer): Attempt<{ answer: LapAnswer; by: LapPeer }> => {
       const { result, cancel } = asked.laps.attempt(request, { meter: this });
-      return { result: result.then((answer) => ({ answer, by: asked })), cancel };
+      const accepted = result.then((answer) => {
+        if (asked.accepts(request, answer.partial)) return { answer, by: asked };
+        throw new LapError('wrong', 'the answer cannot be right');
+      });
+      return { result: accepted, cancel };
     };
     const replica = (): Attempt<{ answer: LapAnswer; by: LapPeer }> | undefined => {
       const [only, ...more] = this.#plan(call, part.assignments, new Set([...tried, peer]));

@@ -5,6 +5,7 @@ import {
   encodeCancel,
   encodeDispatch,
   FrameError,
+  type FrameErrorReason,
   type LapRefusal,
   peekFrame,
 } from '@shoal/protocol';
@@ -29,7 +30,7 @@ export interface LapAnswer {
   timing: LapTiming;
 }
 
-export type LapErrorReason = 'deadline' | 'refused' | 'closed' | 'busy' | 'cancelled';
+export type LapErrorReason = 'deadline' | 'refused' | 'closed' | 'busy' | 'cancelled' | 'wrong';
 
 /** A lap that this peer did not answer; someone else has to. */
 export class LapError extends Error {
@@ -95,7 +96,7 @@ export interface LapClientOptions {
   hiddenSize: number;
   epoch: () => number;
   /** The peer broke the protocol: drop it. Called at most once. */
-  onHostile: (reason: string) => void;
+  onHostile: (message: string, reason: FrameErrorReason) => void;
   now?: () => number;
 }
 
@@ -241,7 +242,7 @@ export class LapClient {
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
       this.close(`the peer sent a frame that cannot be: ${error.message}`);
-      this.#options.onHostile(error.message);
+      this.#options.onHostile(error.message, error.reason);
     }
   }
 

@@ -25,13 +25,17 @@ export class LocalWork {
     this.#experts = new LocalExperts({ hiddenSize, numExpertsPerTok: 1 }, read, { maxBytes });
   }
 
-  /** Σ weight × expert(row) for each row, [numRows, hiddenSize]. Rejects only if the packed weights cannot be read. */
-  async compute(request: LapRequest): Promise<Float32Array> {
+  /**
+   * Σ weight × expert(row) for each row, [numRows, hiddenSize]. Rejects only if the packed weights cannot be read.
+   * `meter` is told of the time that it took without that in which others had their turn.
+   */
+  async compute(request: LapRequest, meter?: { busyMs: number }): Promise<Float32Array> {
     const D = this.#hiddenSize;
     const rows = decodeF16(request.rows);
     const rowOf = rowOfAssignment(request.rowEnd);
     const partial = new Float32Array(request.numRows * D);
     for (let from = 0; from < rowOf.length; from += ASSIGNMENTS_PER_TURN) {
+      const startedMs = performance.now();
       const turn = rowOf.slice(from, from + ASSIGNMENTS_PER_TURN);
       const x = new Float32Array(turn.length * D);
       for (const [i, row] of turn.entries()) x.set(rows.subarray(row * D, (row + 1) * D), i * D);
@@ -45,6 +49,7 @@ export class LocalWork {
       for (const [i, row] of turn.entries()) {
         for (let d = 0; d < D; d++) partial[row * D + d]! += y[i * D + d]!;
       }
+      if (meter) meter.busyMs += performance.now() - startedMs;
       await new Promise(setImmediate);
     }
     return partial;

@@ -15,6 +15,11 @@ export interface GenerationRequest {
   promptLogprobs?: boolean;
   /** Report which experts and peers served each token. */
   trace?: boolean;
+  /**
+   * Tabs that a token may use in a layer (device-limited routing, DeepSeek-V2 §2.2.2); 0 lifts the server's own limit.
+   * Undefined: the server's, which by default is none.
+   */
+  deviceLimit?: number;
   signal: AbortSignal;
 }
 
@@ -42,7 +47,15 @@ export type GenerationEvent =
   | { type: 'prompt-logprobs'; tokens: { tokenId: number; logprob: number | null; topLogprobs: TokenLogprob[] }[] }
   | { type: 'token'; token: GeneratedToken }
   /** Always the last event. `stop`: an end-of-text token (not itself reported as a token). */
-  | { type: 'finish'; reason: 'stop' | 'length' };
+  | { type: 'finish'; reason: 'stop' | 'length'; deviceLimit?: DeviceLimitUsage };
+
+/** What a device limit did to one answer. */
+export interface DeviceLimitUsage {
+  maxPeers: number;
+  /** Tokens (of prompt and answer) × MoE layers that were routed under the limit, and those whose experts it changed. */
+  tokenLayers: number;
+  changed: number;
+}
 
 /**
  * `submit` throws an EngineError at once when the request cannot be taken; iteration throws one when it ends early.

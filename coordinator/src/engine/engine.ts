@@ -8,9 +8,10 @@ import {
   sample,
   topLogprobs,
 } from '@shoal/model';
-import type { TraceSink } from '../dispatch/dispatcher.ts';
+import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import { SampleWindow } from '../dispatch/lap-stats.ts';
 import {
+  type DeviceLimitUsage,
   EngineError,
   type GenerationEvent,
   type GenerationRequest,
@@ -22,7 +23,7 @@ import { Sequence } from './sequence.ts';
 export interface EngineOptions {
   modelId: string;
   model: Model;
-  experts: { batch(trace?: TraceSink): ExpertDispatch };
+  experts: { batch(options?: BatchOptions): ExpertDispatch };
   limits?: Partial<EngineLimits>;
   onRequest?: (
     event: 'submitted' | 'finished' | 'failed' | 'cancelled',
@@ -40,6 +41,8 @@ export interface EngineLimits {
   prefillRows: number;
   /** From submission to the last token. */
   requestTimeoutMs: number;
+  /** Tabs that a token may use in a layer where its request doesn't say; undefined: no limit (exact routing). */
+  deviceLimit?: number;
 }
 
 const DEFAULT_LIMITS: EngineLimits = { maxBatch: 16, maxQueue: 64, prefillRows: 64, requestTimeoutMs: 10 * 60_000 };
@@ -120,7 +123,7 @@ export class Engine implements TextEngine {
     if (this.#running.length >= this.limits.maxBatch && this.#queue.length >= this.limits.maxQueue) {
       throw new EngineError('queue-full', `${this.#queue.length} requests are waiting already.`, this.retryAfterS());
     }
-    const sequence = new Sequence(request);
+    const sequence = new Sequence(request, this.limits.deviceLimit);
     this.#options.onRequest?.('submitted', request);
     this.#watch(sequence);
     this.#queue.push(sequence);
@@ -200,7 +203,7 @@ export class Engine implements TextEngine {
   async #pass(): Promise<void> {
     const { rows, entries } = this.#assemble();
     const startedMs = performance.now();
-    const timed = timeLaps(this.#options.experts.batch(traceSink(entries)));
+    const timed = timeLaps(this.#options.experts.batch(batchOptions(entries)));
     try {
       const { logits } = await forward(this.#options.model, rows, timed.experts);
       const passMs = performance.now() - startedMs;
@@ -253,7 +256,8 @@ export class Engine implements TextEngine {
     }
     const reached = startLength + numRows;
     if (reached < sequence.ids.length) return;
-    if (sequence.request.maxTokens === 0) return sequence.emit({ type: 'finish', reason: 'length' });
+    if (sequence.request.maxTokens === 0)
+      return sequence.emit({ type: 'finish', reason: 'length', ...sequence.finishDetails() });
     this.#take(sequence, logits[firstRow + numRows - 1]!);
   }
 
@@ -262,7 +266,7 @@ export class Engine implements TextEngine {
     const { request } = sequence;
     const tokenId = sample(logits, { temperature: request.temperature, topP: request.topP, rng: sequence.rng });
     if (this.#options.model.config.eosTokenIds.includes(tokenId))
-      return sequence.emit({ type: 'finish', reason: 'stop' });
+      return sequence.emit({ type: 'finish', reason: 'stop', ...sequence.finishDetails() });
     sequence.ids.push(tokenId);
     this.tokens++;
     sequence.emit({
@@ -275,7 +279,7 @@ export class Engine implements TextEngine {
     });
     sequence.traces = [];
     const full = sequence.ids.length >= this.maxContext || sequence.completionTokens >= request.maxTokens;
-    if (full) sequence.emit({ type: 'finish', reason: 'length' });
+    if (full) sequence.emit({ type: 'finish', reason: 'length', ...sequence.finishDetails() });
   }
 
   /** A prompt token's logprob comes from the row before it; the first token has none. */
@@ -313,6 +317,7 @@ function timeLaps(experts: ExpertDispatch): { experts: ExpertDispatch; waitedMs:
   return {
     waitedMs: () => waitedMs,
     experts: {
+      ...experts,
       dispatch: (call) => {
         const handle = experts.dispatch(call);
         return {
@@ -328,15 +333,27 @@ function timeLaps(experts: ExpertDispatch): { experts: ExpertDispatch; waitedMs:
   };
 }
 
-/** Hands each traced sequence the laps of the row that its next token comes from. */
-function traceSink(entries: readonly BatchEntry[]): TraceSink | undefined {
+/** Hands each traced sequence the laps of the row that its next token comes from, and limits the rows of limited ones. */
+function batchOptions(entries: readonly BatchEntry[]): BatchOptions {
   const traced = new Map<number, Sequence>();
+  const limited = new Map<number, DeviceLimitUsage>();
   for (const { sequence, firstRow, numRows, startLength } of entries) {
     const isLast = startLength + numRows === sequence.ids.length;
     if (sequence.request.trace && isLast) traced.set(firstRow + numRows - 1, sequence);
+    const { deviceLimit } = sequence;
+    if (deviceLimit) for (let row = firstRow; row < firstRow + numRows; row++) limited.set(row, deviceLimit);
   }
-  if (traced.size === 0) return undefined;
-  return (row, trace) => traced.get(row)?.traces.push(trace);
+  return {
+    ...(traced.size > 0 && { trace: (row, trace) => traced.get(row)?.traces.push(trace) }),
+    ...(limited.size > 0 && {
+      maxPeers: (row) => limited.get(row)?.maxPeers,
+      onLimited: (row, changed) => {
+        const usage = limited.get(row)!;
+        usage.tokenLayers++;
+        if (changed) usage.changed++;
+      },
+    }),
+  };
 }
 
 function remove<T>(list: T[], gone: (item: T) => boolean): void {

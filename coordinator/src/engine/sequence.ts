@@ -1,5 +1,11 @@
 import { createRng, type LatentKvCache } from '@shoal/model';
-import { EngineError, type GenerationEvent, type GenerationRequest, type LapTrace } from './contract.ts';
+import {
+  type DeviceLimitUsage,
+  EngineError,
+  type GenerationEvent,
+  type GenerationRequest,
+  type LapTrace,
+} from './contract.ts';
 
 /** One request on its way: its tokens, its KV cache, and the events that its reader has not taken yet. */
 export class Sequence {
@@ -8,6 +14,8 @@ export class Sequence {
   /** Prompt, then what was generated. */
   readonly ids: number[];
   readonly rng: () => number;
+  /** Present when its rows are routed under a device limit. */
+  readonly deviceLimit: DeviceLimitUsage | undefined;
   /** Present while it has a place in the batch. */
   cache: LatentKvCache | undefined;
   /** Traces of laps that the next token will carry. */
@@ -23,10 +31,12 @@ export class Sequence {
   #error: EngineError | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(request: GenerationRequest) {
+  constructor(request: GenerationRequest, serverDeviceLimit?: number) {
     this.request = request;
     this.ids = [...request.promptIds];
     this.rng = createRng(request.seed);
+    const maxPeers = request.deviceLimit ?? serverDeviceLimit ?? 0;
+    this.deviceLimit = maxPeers > 0 ? { maxPeers, tokenLayers: 0, changed: 0 } : undefined;
   }
 
   get completionTokens(): number {
@@ -36,6 +46,10 @@ export class Sequence {
   get state(): 'queued' | 'prefill' | 'decode' {
     if (this.cache === undefined) return 'queued';
     return this.cache.length < this.request.promptIds.length ? 'prefill' : 'decode';
+  }
+
+  finishDetails(): { deviceLimit?: DeviceLimitUsage } {
+    return this.deviceLimit ? { deviceLimit: { ...this.deviceLimit } } : {};
   }
 
   emit(event: GenerationEvent): void {

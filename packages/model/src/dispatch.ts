@@ -16,5 +16,11 @@ export interface MoeCall {
  * [numRows, hiddenSize]. The shared expert is computed between the two. `combine` is called exactly once.
  */
 export interface ExpertDispatch {
+  /**
+   * May replace the gate's choice for a row of the batch (device-limited routing). `scores` [nRoutedExperts] is what the gate
+   * selects by, `allowed` the experts that its own group limit leaves, ascending. Returns numExpertsPerTok of them, or
+   * undefined for the gate's own choice.
+   */
+  choose?(layer: number, row: number, scores: Float32Array, allowed: readonly number[]): ArrayLike<number> | undefined;
   dispatch(call: MoeCall): { combine(): Promise<Float32Array> };
 }

@@ -20,6 +20,13 @@ type GateConfig = Pick<
   'nRoutedExperts' | 'nGroup' | 'topkGroup' | 'numExpertsPerTok' | 'normTopkProb' | 'routedScalingFactor'
 >;
 
+/** Another choice for a row than the best k of `scores` among `allowed`; undefined: none. */
+export type ExpertChooser = (
+  row: number,
+  scores: Float32Array,
+  allowed: readonly number[],
+) => ArrayLike<number> | undefined;
+
 /** Keeps the division defined where every chosen score has underflowed to 0 (DeepSeek-V3's own constant). */
 const NORM_EPS = 1e-20;
 
@@ -29,9 +36,10 @@ export function noauxTcGate(
   gate: GateWeights,
   x: Float32Array,
   numRows: number,
+  choose?: ExpertChooser,
 ): GateChoice {
   const logits = linear(x, gate.weight, numRows, config.hiddenSize, config.nRoutedExperts);
-  return noauxTcSelect(config, logits, gate.bias, numRows);
+  return noauxTcSelect(config, logits, gate.bias, numRows, choose);
 }
 
 /**
@@ -45,6 +53,7 @@ export function noauxTcSelect(
   logits: Float32Array,
   bias: Float32Array,
   numRows: number,
+  choose?: ExpertChooser,
 ): GateChoice {
   const { nRoutedExperts, numExpertsPerTok } = config;
   const topkIdx = new Uint16Array(numRows * numExpertsPerTok);
@@ -57,7 +66,7 @@ export function noauxTcSelect(
       choice[e] = scores[e]! + bias[e]!;
     }
     const allowed = allowedExperts(config, choice);
-    const chosen = topIndices(choice, allowed, numExpertsPerTok);
+    const chosen = Array.from(choose?.(r, choice, allowed) ?? topIndices(choice, allowed, numExpertsPerTok));
     topkIdx.set(chosen, r * numExpertsPerTok);
     topkWeights.set(weightsOf(config, scores, chosen), r * numExpertsPerTok);
   }

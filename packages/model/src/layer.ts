@@ -1,6 +1,6 @@
 import type { ExpertDispatch } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
-import { noauxTcGate } from './gate.ts';
+import { type ExpertChooser, noauxTcGate } from './gate.ts';
 import { addInPlace, rmsNorm } from './math.ts';
 import { mla, type RowPlace } from './mla.ts';
 import type { ModelConfig } from './model-config.ts';
@@ -87,7 +87,9 @@ async function ffn(batch: Batch, weights: FfnWeights, layer: number, x: Float32A
   const { config, experts } = batch;
   const numRows = batch.rows.length;
   if (weights.kind === 'dense') return swigluExpert(x, weights.mlp, numRows, config.hiddenSize);
-  const { topkIdx, topkWeights } = noauxTcGate(config, weights.gate, x, numRows);
+  const choose: ExpertChooser | undefined =
+    experts.choose && ((row, scores, allowed) => experts.choose!(layer, row, scores, allowed));
+  const { topkIdx, topkWeights } = noauxTcGate(config, weights.gate, x, numRows, choose);
   batch.observe.gate?.(layer, topkIdx, topkWeights);
   const handle = experts.dispatch({ layer, numRows, x, topkIdx, topkWeights });
   const y = weights.shared ? swigluExpert(x, weights.shared, numRows, config.hiddenSize) : new Float32Array(x.length);

@@ -1,0 +1,58 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Core, createCore } from '../../coordinator/src/index.ts';
+import { answer } from './answers.ts';
+import { CACHE_DIR, GOLDEN, promisedLength, TINY_STORIES } from './golden.ts';
+import { covered, until, VirtualDonor } from './virtual-donor.ts';
+
+let core: Core;
+let donors: VirtualDonor[] = [];
+
+/** Ten tabs of which none can hold a whole layer: half a layer each, so that a token's experts lie on two. */
+beforeEach(async () => {
+  core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 1 });
+  const pledgeBytes = Math.ceil((16 * core.packed.manifest.shardBytes) / 0.85);
+  donors = await Promise.all(Array.from({ length: 10 }, () => VirtualDonor.join(core, { pledgeBytes })));
+  await until('all experts to be served', () => covered(core));
+});
+afterEach(async () => {
+  core.swarm.close();
+  await Promise.all(donors.map((donor) => donor.close()));
+});
+
+describe('a limit on the tabs of a token and layer', () => {
+  it('is off by default: the gate’s choice stands, over as many tabs as it takes', async () => {
+    const golden = GOLDEN[3]!;
+    const { ids, events } = await answer(core, golden.prompt_ids, { maxTokens: 24 });
+    expect(ids).toEqual(golden.greedy_ids.slice(0, Math.min(24, promisedLength(golden))));
+    expect(core.dispatcher.tabRowParts / core.dispatcher.tabRows).toBeGreaterThan(1.2);
+    expect(core.dispatcher.limitedChoices).toBe(0);
+    expect(events.at(-1)).toEqual({ type: 'finish', reason: 'length' });
+  });
+
+  it('of one keeps every token of its request on one tab a layer, and says how often that changed the choice', async () => {
+    const prompt = GOLDEN[3]!.prompt_ids;
+    const { events } = await answer(core, prompt, { maxTokens: 24, deviceLimit: 1 });
+    expect(core.dispatcher.tabRowParts).toBe(core.dispatcher.tabRows);
+    const tokenLayers = (prompt.length + 23) * 5;
+    expect(events.at(-1)).toMatchObject({ type: 'finish', deviceLimit: { maxPeers: 1, tokenLayers } });
+    const { deviceLimit } = events.at(-1) as { deviceLimit: { changed: number } };
+    expect(deviceLimit.changed).toBeGreaterThan(0);
+    expect(core.dispatcher).toMatchObject({ limitedChoices: tokenLayers, changedChoices: deviceLimit.changed });
+  });
+
+  it('as wide as the choice changes nothing', async () => {
+    const golden = GOLDEN[3]!;
+    const { ids, events } = await answer(core, golden.prompt_ids, { maxTokens: 24, deviceLimit: 4 });
+    expect(ids).toEqual(golden.greedy_ids.slice(0, 24));
+    expect(events.at(-1)).toMatchObject({ deviceLimit: { changed: 0 } });
+  });
+
+  it('of one request leaves those beside it alone', async () => {
+    const golden = GOLDEN[6]!;
+    const [free] = await Promise.all([
+      answer(core, golden.prompt_ids, { maxTokens: 24 }),
+      answer(core, GOLDEN[3]!.prompt_ids, { maxTokens: 24, deviceLimit: 1 }),
+    ]);
+    expect(free.ids).toEqual(golden.greedy_ids.slice(0, 24));
+  });
+});
