@@ -368,6 +368,30 @@ describe('what can go wrong, in the donor’s terms', () => {
     await page.getByRole('button', { name: 'Reload the page' }).waitFor();
   });
 
+  it('no invitation: one is pasted, another comes as a link, and both are kept out of sight', async () => {
+    coordinator.refusal = { ok: false, code: 'invite', message: 'This swarm takes invited donors only.' };
+    await page.goto(coordinator.address);
+    await lend();
+    await expectProblem('This swarm is for invited donors', 'invite');
+    expect(coordinator.hellos[0]!.inviteToken).toBeUndefined();
+    const field = page.getByLabel('Invitation link or code');
+    await field.fill('https://elsewhere.example.org/');
+    await page.getByRole('button', { name: 'Use this invitation' }).click();
+    await page.getByText('That is no invitation').waitFor();
+    await check('invite');
+    await field.fill(`${coordinator.address}#invite=pasted-invitation`);
+    await page.getByRole('button', { name: 'Use this invitation' }).click();
+    await eventually(() => coordinator.hellos.at(-1)!.inviteToken).toBe('pasted-invitation');
+    await expectProblem('This swarm is for invited donors', 'invite');
+    coordinator.refusal = undefined;
+    // As a link that is opened over the page: the fragment alone changes.
+    await page.evaluate(() => (location.hash = '#invite=linked-invitation'));
+    await waitForPhase(page, 'waiting');
+    expect(coordinator.hellos.at(-1)!.inviteToken).toBe('linked-invitation');
+    expect(page.url()).not.toContain('invite');
+    expect(coordinator.requests.join()).not.toContain('invitation');
+  });
+
   it('no room, and then room', async () => {
     coordinator.refusal = { ok: false, code: 'full', message: 'All places are taken.' };
     await page.goto(coordinator.address);

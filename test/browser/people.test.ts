@@ -59,6 +59,8 @@ describe('donor, operator and developer', () => {
     await page.getByRole('button', { name: first! }).click();
     await page.getByRole('button', { name: 'Drain' }).click();
     await eventually(() => page.locator('body').textContent()).toContain('on 1 tab');
+    // It has no more work, and goes when what it had is done.
+    await eventually(() => page.getByRole('button', { name: first! }).count()).toBe(0);
     await page.getByRole('button', { name: second! }).click();
     await page.getByRole('button', { name: 'Remove…' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
