@@ -23,6 +23,8 @@ export interface LocalOptions {
   seed: number;
   file: string | undefined;
   out: string | undefined;
+  /** Tabs a token may use in a layer, on the placement of that file; perplexity only. */
+  deviceLimit: { maxPeers: number; placement: string } | undefined;
 }
 
 /** A prompt or text from a file is read whole: more than any context holds, but not so much that a mistaken path fills memory. */
@@ -45,7 +47,12 @@ const flags = {
     'top-p': { type: 'string' },
     seed: { type: 'string' },
   },
-  perplexity: { ...common, file: { type: 'string' } },
+  perplexity: {
+    ...common,
+    file: { type: 'string' },
+    'device-limit': { type: 'string' },
+    placement: { type: 'string' },
+  },
   logits: { ...common, ...prompt, out: { type: 'string' } },
 } as const satisfies Record<LocalCommand, ParseArgsConfig['options']>;
 
@@ -64,11 +71,15 @@ Continue a text with the reference forward, in this process, without any tab.
   --seed N            any integer; the same seed gives the same text (default 0)
   --json              print one JSON document instead of the text
 `,
-  perplexity: `usage: shoal perplexity --model DIR --file TEXTFILE [--json]
+  perplexity: `usage: shoal perplexity --model DIR --file TEXTFILE [--device-limit M --placement FILE] [--json]
 
 How well the model predicts a text: exp of the mean negative log-likelihood per token. Documents are separated by the model's
 end-of-text token as text, trimmed, and scored as <bos> document <eos>, every token but <bos> counted; one longer than the
 context is scored in windows, each from a fresh <bos>.
+
+  --device-limit M    let a token use at most M tabs in a layer (device-limited routing, DeepSeek-V2), and say what that costs
+  --placement FILE    where the experts lie, as JSON: {"tabs": {"name": {"1": [0, 1, 2, …], "2": […]}}}; an expert that no tab
+                      has is the coordinator's, and free
 `,
   logits: `usage: shoal logits --model DIR (--prompt TEXT | --ids 1,2,3 | --prompt-file FILE) --out FILE [--json]
 
@@ -92,6 +103,7 @@ export function parseLocalOptions(command: LocalCommand, argv: string[]): LocalO
     seed: parseNumber('--seed', given('seed'), 0, { integer: true }),
     file: given('file'),
     out: given('out'),
+    deviceLimit: deviceLimit(given('device-limit'), given('placement')),
   };
   if (!options.help) requireFlags(command, options);
   return options;
@@ -103,6 +115,14 @@ function requireFlags(command: LocalCommand, options: LocalOptions): void {
     throw new UsageError('one of --prompt, --ids or --prompt-file is missing');
   if (command === 'perplexity' && options.file === undefined) throw new UsageError('--file TEXTFILE is missing');
   if (command === 'logits' && options.out === undefined) throw new UsageError('--out FILE is missing');
+}
+
+function deviceLimit(limit: string | undefined, placement: string | undefined): LocalOptions['deviceLimit'] {
+  if (limit === undefined && placement === undefined) return undefined;
+  if (limit === undefined || placement === undefined) {
+    throw new UsageError('--device-limit and --placement go together: a limit is on the tabs of a placement');
+  }
+  return { maxPeers: parseNumber('--device-limit', limit, 0, { integer: true, min: 1 }), placement };
 }
 
 function parseFlags(command: LocalCommand, argv: string[]): Record<string, unknown> {

@@ -99,6 +99,52 @@ describe('shoal logits', () => {
   });
 });
 
+describe('shoal perplexity --device-limit', () => {
+  let files = 0;
+  async function placementOf(tabs: unknown): Promise<string> {
+    const path = join(dir, `placement-${files++}.json`);
+    await writeFile(path, JSON.stringify(tabs));
+    return path;
+  }
+  const layers = [1, 2, 3, 4, 5];
+  const half = (from: number) =>
+    Object.fromEntries(layers.map((layer) => [layer, Array.from({ length: 16 }, (_, i) => from + i)]));
+
+  it('says what a limit costs, and that one as wide as the placement costs nothing', async () => {
+    const file = await placementOf('Once upon a time there was a small boat. It was red and it had a sail.');
+    const placement = await placementOf({ tabs: { a: half(0), b: half(16) } });
+    const args = ['--model', model, '--file', file, '--placement', placement, '--json'];
+    const one = JSON.parse((await run('perplexity', ...args, '--device-limit', '1')).out);
+    expect(one.deviceLimit.changed).toBeGreaterThan(0);
+    expect(one.deviceLimit.changed).toBeLessThanOrEqual(one.deviceLimit.tokenLayers);
+    expect(one.deviceLimit.perplexity).not.toBe(one.perplexity);
+    const two = JSON.parse((await run('perplexity', ...args, '--device-limit', '2')).out);
+    expect(two.deviceLimit).toMatchObject({ changed: 0, perplexity: two.perplexity, costPercent: 0 });
+  });
+
+  it.each([
+    ['a limit without a placement', ['--device-limit', '2'], '--placement'],
+    ['a limit of 0', ['--device-limit', '0', '--placement', 'x'], '--device-limit'],
+  ])('refuses %s', async (_, flags, named) => {
+    const result = await run('perplexity', '--model', model, '--file', 'x', ...flags);
+    expect(result.code).toBe(2);
+    expect(result.err).toContain(named);
+  });
+
+  it.each([
+    ['no tabs', {}],
+    ['an expert that is not there', { tabs: { a: { 1: [99] } } }],
+    ['a layer that is not there', { tabs: { a: { 77: [1] } } }],
+  ])('refuses a placement with %s', async (_, content) => {
+    const placement = await placementOf(content);
+    const file = await placementOf('Once');
+    const flags = ['--file', file, '--device-limit', '1', '--placement', placement];
+    const result = await run('perplexity', '--model', model, ...flags);
+    expect(result.code).toBe(2);
+    expect(result.err).toContain(placement);
+  });
+});
+
 describe('shoal perplexity', () => {
   it('scores documents by the convention of the fixtures', async () => {
     const all = await readFile(join(fixtures, 'held-out.txt'), 'utf8');

@@ -8,11 +8,13 @@ import {
   LocalExperts,
   sample,
   scorePerplexity,
+  type ExpertDispatch,
   type ForwardResult,
   type Model,
   type Tokenizer,
 } from '@shoal/model';
 import { loadGenerationConfig, loadTokenizer, openCheckpoint, type Checkpoint } from '@shoal/model/node';
+import { limitExperts, readPlacement } from './device-limit.ts';
 import {
   help,
   parseLocalOptions,
@@ -177,16 +179,33 @@ async function continueText(local: Local, ids: number[], options: LocalOptions, 
   }
 }
 
-async function runPerplexity({ model, tokenizer, experts }: Local, options: LocalOptions, io: LocalIo): Promise<void> {
+async function runPerplexity(local: Local, options: LocalOptions, io: LocalIo): Promise<void> {
+  const { model, tokenizer, experts } = local;
   const text = await readText(options.file!);
-  const score = await scorePerplexity(model, tokenizer, text, experts, {
-    onProgress: (done, total) => io.stderr.write(`${done} of ${total} tokens\n`),
-  });
-  if (options.json) writeJson(io, score);
-  else
+  const score = (scored: ExpertDispatch) =>
+    scorePerplexity(model, tokenizer, text, scored, {
+      onProgress: (done, total) => io.stderr.write(`${done} of ${total} tokens\n`),
+    });
+  const exact = await score(experts);
+  const size = `${exact.tokens} tokens in ${exact.documents} documents`;
+  if (options.deviceLimit === undefined) {
+    if (options.json) writeJson(io, exact);
+    else io.stdout.write(`perplexity ${exact.perplexity.toFixed(4)} (${size})\n`);
+    return;
+  }
+  const { maxPeers, placement } = options.deviceLimit;
+  const limited = limitExperts(experts, await readPlacement(placement, model.config), maxPeers, model.config);
+  const { perplexity } = await score(limited);
+  const costPercent = 100 * (perplexity / exact.perplexity - 1);
+  const { tokenLayers, changed } = limited.usage;
+  if (options.json) {
+    writeJson(io, { ...exact, deviceLimit: { maxPeers, perplexity, costPercent, tokenLayers, changed } });
+  } else {
     io.stdout.write(
-      `perplexity ${score.perplexity.toFixed(4)} (${score.tokens} tokens in ${score.documents} documents)\n`,
+      `perplexity ${exact.perplexity.toFixed(4)} exact, ${perplexity.toFixed(4)} with at most ${maxPeers} tabs per token and ` +
+        `layer (${costPercent.toFixed(2)} %, ${size}); the limit changed ${changed} of ${tokenLayers} token-layers\n`,
     );
+  }
 }
 
 async function runLogits(local: Local, options: LocalOptions, io: LocalIo): Promise<void> {
