@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
-import { loadDenseWeights, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
+import { loadDenseWeights, type ModelConfig, moeLayers, type SwigluWeights, type Tokenizer } from '@shoal/model';
 import { loadGenerationConfig, loadTokenizer, openCheckpoint } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { closeRtc, loadRtc } from '@shoal/transport/node';
@@ -21,6 +21,7 @@ import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
 import { Dispatcher, type RedispatchEvent } from './dispatch/dispatcher.ts';
+import type { LapErrorReason } from './dispatch/lap-client.ts';
 import { LocalWork } from './dispatch/local-work.ts';
 import { Engine } from './engine/engine.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
@@ -28,6 +29,8 @@ import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
 import { Swarm } from './swarm/swarm.ts';
+import { NormLimits } from './trust/norm-limits.ts';
+import { Trust } from './trust/trust.ts';
 
 const HOUR_MS = 3_600_000;
 /** Unpacked experts that the coordinator keeps for its own work (self-tests, and what no tab serves). */
@@ -41,6 +44,7 @@ export interface Core {
   engine: Engine;
   dispatcher: Dispatcher;
   swarm: Swarm;
+  trust: Trust;
   events: EventLog;
   packed: PackedModel;
   tokenizer: Tokenizer;
@@ -79,12 +83,23 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const weights = await loadDenseWeights(config, checkpoint).finally(() => checkpoint.close());
   const { manifest } = packed;
   const { hiddenSize, nRoutedExperts } = config;
-  const local = new LocalWork({
-    hiddenSize,
-    maxBytes: LOCAL_EXPERT_CACHE_BYTES,
-    read: async (layer, expert) => unpackExpert(manifest.shape, await packed.readShard(layer, expert)),
-  });
+  const norms = new NormLimits();
+  const read = async (layer: number, expert: number): Promise<SwigluWeights> => {
+    const unpacked = unpackExpert(manifest.shape, await packed.readShard(layer, expert));
+    norms.learn(layer, expert, unpacked);
+    return unpacked;
+  };
+  const local = new LocalWork({ hiddenSize, maxBytes: LOCAL_EXPERT_CACHE_BYTES, read });
   const events = new EventLog();
+  const trust = new Trust({
+    local,
+    recheck: new LocalWork({ hiddenSize, maxBytes: 0, read }),
+    norms,
+    modelDigest: manifest.modelDigest,
+    numExpertsPerTok: config.numExpertsPerTok,
+    normGain: (layer) => weights.layers[layer]!.postAttentionLayernorm,
+    onError: (error) => events.add({ level: 'error', kind: 'server', text: `An audit was not possible: ${error}` }),
+  });
   const swarm = new Swarm({
     model: {
       layers: moeLayers(config),
@@ -95,6 +110,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     },
     shardHash: (layer, expert) => shardHash(manifest, layer, expert)!,
     local,
+    trust,
     events,
     replicas: options.replicas,
   });
@@ -102,8 +118,11 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const dispatcher = new Dispatcher({
     hiddenSize,
     nRoutedExperts,
+    numExpertsPerTok: config.numExpertsPerTok,
     local,
     peers: () => swarm.serving(),
+    onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>
+      trust.note(layer, rows, numRows, topkIdx, topkWeights),
     onRedispatch: (event) =>
       events.add({ level: 'warning', kind: 'lap', text: redispatchText(event), peerId: event.peerId }),
     onLap: (ms) => lapMs.observe(ms),
@@ -121,7 +140,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       events.add({ level: 'error', kind: 'request', text: `Request ${request.id} failed: ${error?.message}` });
     },
   });
-  return { config, engine, dispatcher, swarm, events, packed, tokenizer, lapMs };
+  return { config, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs };
 }
 
 /** A coordinator that listens. Rejects, with nothing left running, when it cannot. */
@@ -267,8 +286,15 @@ function builtPages(): { donor?: string; console?: string } {
   return { ...(existsSync(donor) && { donor }), ...(existsSync(console) && { console }) };
 }
 
+/** How the event log says it; other reasons stand for themselves. */
+const FAILED_BY: Partial<Record<LapErrorReason, string>> = {
+  closed: 'vanished',
+  deadline: 'was late',
+  wrong: 'gave a wrong result',
+};
+
 function redispatchText({ peerId, layer, rows, error, to, tookMs }: RedispatchEvent): string {
   const heirs = to.map((heir) => heir ?? 'the coordinator').join(' and ');
-  const what = error.reason === 'closed' ? 'vanished' : error.reason === 'deadline' ? 'was late' : error.reason;
+  const what = FAILED_BY[error.reason] ?? error.reason;
   return `${peerId} ${what} during layer ${layer}; ${rows} ${rows === 1 ? 'row' : 'rows'} went to ${heirs} in ${Math.round(tookMs)} ms`;
 }

@@ -43,6 +43,12 @@ function makePeer(index: number, layers: number[], experts: number): PeerView {
     loadedShare: state === 'loading' ? 0.62 : 1,
     sinceMs: START_MS + index * 640_000,
     ...(index === 4 ? { note: 'Missed 3 of its last 20 laps: its donor’s connection is slow.' } : {}),
+    trust: {
+      phase: measured ? 'trusted' : 'probation',
+      auditShare: measured ? 0.02 * (index + 1) : 1,
+      auditedRows: measured ? 3_200 : 0,
+      failures: 0,
+    },
     lapHistoryMs: Array.from({ length: 60 }, (_, i) => (!measured || i % 17 === 5 ? null : lapMs + random() * 4)),
   };
 }

@@ -77,7 +77,8 @@ describe('a swarm over the memory transport', () => {
       },
     });
     expect(ids).toEqual(golden.greedy_ids);
-    expect(core.dispatcher.redispatches).toBeGreaterThan(0);
+    // A replica may have been asked before the deadline.
+    expect(core.dispatcher.redispatches + core.dispatcher.hedges).toBeGreaterThan(0);
     expect(core.dispatcher.localAssignments).toBe(0);
   });
 

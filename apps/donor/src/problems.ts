@@ -104,6 +104,12 @@ const DISMISSED: Record<Exclude<Dismissed['code'], 'finished'>, ProblemText> = {
     todo: 'Update the graphics driver or the browser, or lend less memory: an overfull GPU can compute nonsense.',
     recovery: 'manual',
   },
+  'wrong-results': {
+    title: 'Results of this tab were wrong',
+    happened: 'The coordinator computed some of your GPU’s work again and found another result, twice.',
+    todo: 'Update the graphics driver or the browser, or lend less memory: an overfull GPU can compute nonsense.',
+    recovery: 'manual',
+  },
   protocol: {
     title: 'The coordinator closed the connection',
     happened: 'It received something from this tab that it did not understand.',

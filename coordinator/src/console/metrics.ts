@@ -2,16 +2,18 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import type { Dispatcher } from '../dispatch/dispatcher.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Swarm } from '../swarm/swarm.ts';
+import type { Trust } from '../trust/trust.ts';
 
 export interface MetricSources {
   engine: Engine;
   dispatcher: Dispatcher;
   swarm: Swarm;
+  trust: Trust;
 }
 
 /** Prometheus metrics of engine, dispatch and swarm: counters read where they are kept, at scrape time. */
 export function registerMetrics(registry: Registry, sources: MetricSources): void {
-  const { engine, dispatcher, swarm } = sources;
+  const { engine, dispatcher, swarm, trust } = sources;
   collectDefaultMetrics({ register: registry });
   const total = (name: string, help: string, read: () => number): void => {
     const counter = new Counter({
@@ -51,6 +53,7 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   total('shoal_lap_frame_bytes_total', 'Bytes of lap frames, both ways.', () => dispatcher.frameBytes);
   total('shoal_peers_joined_total', 'Tabs that joined.', () => swarm.joined);
   total('shoal_peers_departed_total', 'Tabs that left, for whatever reason.', () => swarm.departed);
+  total('shoal_quarantined_peers_total', 'Tabs kept out for wrong results.', () => trust.quarantine.total);
   now('shoal_requests_running', 'Requests being decoded.', () => engine.running.length);
   now('shoal_requests_queued', 'Requests waiting for a place in the batch.', () => engine.queued.length);
   now('shoal_kv_bytes', 'KV cache allocated.', () => engine.kvBytesInUse);
@@ -59,7 +62,19 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   registerByLabel(registry, sources);
 }
 
-function registerByLabel(registry: Registry, { dispatcher, swarm }: MetricSources): void {
+function registerByLabel(registry: Registry, { dispatcher, swarm, trust }: MetricSources): void {
+  const audits = new Counter({
+    name: 'shoal_audits_total',
+    help: 'Rows of tabs compared with the own computation, in shadow or after use, by what was found.',
+    labelNames: ['result'] as const,
+    registers: [registry],
+    collect() {
+      audits.reset();
+      const { right, wrong, incomparable, retracted } = trust.counts;
+      for (const [result, rows] of Object.entries({ right, wrong, incomparable, retracted }))
+        audits.inc({ result }, rows);
+    },
+  });
   const work = new Counter({
     name: 'shoal_expert_rows_total',
     help: 'Row × expert work, by who did it.',

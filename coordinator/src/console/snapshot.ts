@@ -133,6 +133,12 @@ export class SnapshotBuilder {
       loadedShare: peer.loadedShare,
       sinceMs: peer.sinceMs,
       ...(peer.note !== undefined && { note: peer.note }),
+      trust: {
+        phase: peer.trust.phase,
+        auditShare: peer.trust.auditShare,
+        auditedRows: peer.trust.auditedRows,
+        failures: peer.trust.failures,
+      },
       lapHistoryMs: laps?.historyMs() ?? [],
     };
   }

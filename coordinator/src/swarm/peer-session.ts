@@ -1,8 +1,10 @@
 import type { ExpertIndex, PlacementPeer } from '@shoal/placement';
 import type { Assign, Dismissed, Hello, PeerState, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
-import { LapClient } from '../dispatch/lap-client.ts';
+import type { LapClient, LapRequest } from '../dispatch/lap-client.ts';
 import type { LapPeer } from '../dispatch/dispatcher.ts';
+import { believed, type PeerTrust } from '../trust/peer-trust.ts';
+import type { Trust } from '../trust/trust.ts';
 
 /** Of no assignment: they count from 1. */
 export const NO_EPOCH = -1;
@@ -25,6 +27,8 @@ export interface PeerSessionOptions {
   shardBytes: number;
   expertsPerLayer: number;
   layerIndex: ReadonlyMap<number, number>;
+  /** Decides what of its work is believed; without it all of it is, once the self-test is passed. */
+  trust?: Trust | undefined;
 }
 
 /** One admitted tab, from hello to goodbye: what it is to hold, what it does hold, and how it has done. */
@@ -35,6 +39,7 @@ export class PeerSession implements LapPeer {
   readonly hello: Hello;
   readonly control: DonorControl;
   readonly sinceMs = Date.now();
+  readonly trust: PeerTrust;
   /** By earlier visits of the same donor. */
   tokensHelpedBefore = 0;
   state: PeerState = 'connecting';
@@ -68,6 +73,7 @@ export class PeerSession implements LapPeer {
     this.address = options.address;
     this.hello = options.hello;
     this.control = options.control;
+    this.trust = options.trust?.visit(options.donorId, options.hello.adapter) ?? believed();
   }
 
   /** Its laps; there are none before the link is open. */
@@ -99,6 +105,14 @@ export class PeerSession implements LapPeer {
   serves(layer: number, expert: number): boolean {
     const { layerIndex, expertsPerLayer } = this.#options;
     return this.live.has(layerIndex.get(layer)! * expertsPerLayer + expert);
+  }
+
+  accepts(request: LapRequest, partial: Uint16Array): boolean {
+    return this.#options.trust?.accepts(this, request, partial) ?? true;
+  }
+
+  get believed(): boolean {
+    return this.trust.phase !== 'quarantined';
   }
 
   helped(tokens: number): void {

@@ -1,10 +1,21 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { capacityInExperts, type ExpertIndex, type PlacementModel, type PlacementPlan } from '@shoal/placement';
-import type { Dismissed, Hello, Intent, Progress, Ready, RefusalCode, Trouble } from '@shoal/protocol';
+import type {
+  Dismissed,
+  FrameErrorReason,
+  Hello,
+  Intent,
+  Progress,
+  Ready,
+  RefusalCode,
+  Trouble,
+} from '@shoal/protocol';
 import type { Link, LinkCloseReason } from '@shoal/transport';
-import { LapClient, LapError } from '../dispatch/lap-client.ts';
+import { LapClient, LapError, type LapRequest } from '../dispatch/lap-client.ts';
 import type { LocalWork } from '../dispatch/local-work.ts';
-import { selfTest } from './admission.ts';
+import { Judge } from '../trust/judge.ts';
+import type { Trust, Wrong } from '../trust/trust.ts';
+import { type ExpertRef, selfTest } from './admission.ts';
 import type { EventLog } from './event-log.ts';
 import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
 import { Rollout } from './rollout.ts';
@@ -14,6 +25,8 @@ export interface SwarmOptions {
   /** SHA-256 of the expert's shard. */
   shardHash: (layer: number, expert: number) => string;
   local: LocalWork;
+  /** Probation, audits and quarantine; without it a peer that has passed its self-test is believed. */
+  trust?: Trust;
   events: EventLog;
   /** Copies of each expert on distinct donors, where memory allows. */
   replicas: number;
@@ -75,6 +88,7 @@ export class Swarm {
 
   readonly #options: SwarmOptions;
   readonly #timings: SwarmTimings;
+  readonly #judge: Judge;
   readonly #peers = new Map<string, PeerSession>();
   readonly #donors = new Map<string, DonorMemory>();
   readonly #layerIndex: ReadonlyMap<number, number>;
@@ -96,6 +110,10 @@ export class Swarm {
       heldBefore: (peer) => this.#donors.get(peer.donorId)?.held ?? [],
       onAssigned: (peer) => this.#watchLoading(peer),
     });
+    const { local, trust } = options;
+    const compute = (request: LapRequest): Promise<Float32Array> => local.compute(request);
+    this.#judge = trust?.judge ?? new Judge({ compute, recompute: compute });
+    if (trust) trust.onWrong = (peerId, wrong) => this.#foundOut(peerId, wrong);
     this.#ticker = setInterval(() => this.#tick(), 1000);
     this.#ticker.unref();
   }
@@ -136,6 +154,8 @@ export class Swarm {
         `One expert of this model takes ${mebibytes(this.model.shardBytes)}; lend more memory than that.`,
       );
     }
+    const bannedUntilMs = this.#options.trust?.quarantine.until(session);
+    if (bannedUntilMs !== undefined) throw new HelloRefused('banned', bannedText(bannedUntilMs));
     if (old) this.dismiss(old, { code: 'replaced', message: 'You have opened Shoal in another tab.', retry: false });
     // After the old tab's goodbye, which adds what it has done.
     session.tokensHelpedBefore = this.#donors.get(session.donorId)?.tokensHelped ?? 0;
@@ -151,7 +171,7 @@ export class Swarm {
       link,
       hiddenSize: this.model.hiddenSize,
       epoch: () => peer.epoch,
-      onHostile: (reason) => this.#hostile(peer, reason),
+      onHostile: (message, reason) => this.#hostile(peer, message, reason),
     });
     link.onFrame = (frame) => laps.receive(frame);
     link.onClose = (reason) => this.leave(peer, describeClose(reason));
@@ -299,6 +319,7 @@ export class Swarm {
     for (const peer of this.peers) {
       this.dismiss(peer, { code: 'draining', message: 'The coordinator is shutting down.', retry: true });
     }
+    this.#options.trust?.close();
     clearInterval(this.#ticker);
     clearTimeout(this.#planTimer?.timer);
     this.#planTimer = undefined;
@@ -315,6 +336,7 @@ export class Swarm {
       shardBytes: this.model.shardBytes,
       expertsPerLayer: this.model.expertsPerLayer,
       layerIndex: this.#layerIndex,
+      trust: this.#options.trust,
     });
   }
 
@@ -336,9 +358,16 @@ export class Swarm {
     const refs = fresh.map((expert) => this.#rollout.ref(expert));
     const counts = (): boolean => peer.tests.has(test as Set<ExpertIndex>) && peer.state !== 'gone';
     try {
-      const { tested, matched } = await selfTest(peer.laps, this.#options.local, refs, this.model.hiddenSize);
+      const { tested, matched } = await selfTest(
+        peer.laps,
+        this.#judge,
+        refs,
+        this.model.hiddenSize,
+        peer.trust.bounds,
+      );
       peer.verifiedShare = matched / tested;
-      if (matched === tested) return counts();
+      if (matched === tested) return counts() && (await this.#probation(peer, refs)) && counts();
+      this.#options.trust?.exclude(peer);
       const message = `The GPU computed ${tested - matched} of ${tested} experts wrongly. Its driver may be at fault.`;
       this.dismiss(peer, { code: 'self-test', message, retry: false });
     } catch (error) {
@@ -361,12 +390,40 @@ export class Swarm {
     return false;
   }
 
-  #hostile(peer: PeerSession, reason: string): void {
-    this.#event('error', `${peer.peerId} broke the protocol and was dropped: ${reason}`, peer);
-    this.dismiss(peer, { code: 'protocol', message: `The tab sent what it may not: ${reason}`, retry: false });
+  /** A peer's first rows count for nothing but their comparison. A peer that has served already has them behind it. */
+  async #probation(peer: PeerSession, refs: readonly ExpertRef[]): Promise<boolean> {
+    const { trust } = this.#options;
+    if (!trust || peer.trust.phase === 'trusted') return true;
+    const held = new Map<number, Set<number>>();
+    for (const { layer, expert } of refs) held.set(layer, (held.get(layer) ?? new Set()).add(expert));
+    const passed = await trust.probation(peer, held);
+    if (passed) this.#event('info', `${peer.peerId} was right in ${peer.trust.auditedRows} rows in shadow`, peer);
+    return passed;
+  }
+
+  /** A result of a peer is wrong beyond doubt. It may have gone meanwhile; its donor is kept out all the same. */
+  #foundOut(peerId: string, wrong: Wrong): void {
+    const peer = this.#peers.get(peerId);
+    const unchecked =
+      wrong.uncheckedRows > 0
+        ? `; ${wrong.uncheckedRows} of its rows since its last good audit were not checked`
+        : '; none of its rows went unchecked since its last good audit';
+    const text = `${peerId} gave ${wrong.what}${wrong.usedRows > 0 ? unchecked : ', before any was used'}. It is kept out until ${clock(wrong.untilMs)}`;
+    this.#options.events.add({ level: 'error', kind: 'peer', text, peerId });
+    if (!peer) return;
+    const message = `Results of this tab were wrong. It may come back after ${clock(wrong.untilMs)}.`;
+    this.dismiss(peer, { code: 'wrong-results', message, retry: false });
+  }
+
+  #hostile(peer: PeerSession, message: string, reason: FrameErrorReason): void {
+    this.#event('error', `${peer.peerId} broke the protocol and was dropped: ${message}`, peer);
+    // No page of ours sends such a number: it is a result that is wrong, and not a misunderstanding.
+    if (reason === 'not-finite') this.#options.trust?.exclude(peer);
+    this.dismiss(peer, { code: 'protocol', message: `The tab sent what it may not: ${message}`, retry: false });
   }
 
   #tick(): void {
+    this.#options.trust?.tick();
     for (const peer of this.peers) {
       peer.tick();
       if (!peer.connected) continue;
@@ -432,6 +489,16 @@ function describeClose(reason: LinkCloseReason): string {
     default:
       return reason satisfies never;
   }
+}
+
+function bannedText(untilMs: number): string {
+  return `Results from this browser or network were wrong. It may come back after ${clock(untilMs)}.`;
+}
+
+/** e.g. `2026-01-05 09:30 UTC` */
+function clock(ms: number): string {
+  // Rounded up: at the minute named, it is over.
+  return `${new Date(ms + 59_999).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
 }
 
 function mebibytes(bytes: number): string {

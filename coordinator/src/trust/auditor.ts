@@ -9,12 +9,12 @@ export interface AuditedPeer {
   readonly trust: PeerTrust;
 }
 
-export interface AuditorOptions {
+export interface AuditorOptions<P extends AuditedPeer> {
   judge: Judge;
   /** Milliseconds of the coordinator's own computing for audits so far. */
   busyMs: () => number;
   /** A row is wrong beyond doubt; the peer's trust says so already. */
-  onWrong: (peer: AuditedPeer) => void;
+  onWrong: (peer: P) => void;
   /** The coordinator could not compute a row itself. */
   onError: (error: unknown) => void;
   /** Resolves after so many milliseconds. */
@@ -39,17 +39,17 @@ interface PendingAudit {
  * Recomputes a random share of the rows that peers have answered, after their answers went on: one at a time, peers taking
  * turns, within a budget of the processor's time.
  */
-export class Auditor {
-  readonly #options: AuditorOptions;
+export class Auditor<P extends AuditedPeer> {
+  readonly #options: AuditorOptions<P>;
   /** In order of turns. */
-  readonly #pending = new Map<AuditedPeer, PendingAudit[]>();
+  readonly #pending = new Map<P, PendingAudit[]>();
   #size = 0;
   #running = false;
   #closed = false;
   /** Rows of answers that were found right or wrong, or that could not be compared. */
   readonly counts = { right: 0, wrong: 0, incomparable: 0 };
 
-  constructor(options: AuditorOptions) {
+  constructor(options: AuditorOptions<P>) {
     this.#options = options;
   }
 
@@ -59,7 +59,7 @@ export class Auditor {
   }
 
   /** A peer's answer (f16 bits, [numRows, hiddenSize]) has entered a lap: draw which of its rows to audit. */
-  observe(peer: AuditedPeer, request: LapRequest, partial: Uint16Array): void {
+  observe(peer: P, request: LapRequest, partial: Uint16Array): void {
     const D = request.rows.length / request.numRows;
     for (let row = 0; row < request.numRows; row++) {
       const queue = this.#pending.get(peer);
@@ -94,7 +94,7 @@ export class Auditor {
   }
 
   /** The oldest row of the peer whose turn it is. */
-  #take(): { peer: AuditedPeer; audit: PendingAudit } | undefined {
+  #take(): { peer: P; audit: PendingAudit } | undefined {
     const turn = this.#pending.entries().next();
     if (turn.done) return undefined;
     const [peer, queue] = turn.value;
@@ -105,7 +105,7 @@ export class Auditor {
     return { peer, audit };
   }
 
-  async #audit(peer: AuditedPeer, { request, answer, usedRow }: PendingAudit): Promise<void> {
+  async #audit(peer: P, { request, answer, usedRow }: PendingAudit): Promise<void> {
     const { trust } = peer;
     if (trust.phase === 'quarantined') return;
     try {
@@ -121,7 +121,7 @@ export class Auditor {
     this.#options.onWrong(peer);
   }
 
-  #forget(peer: AuditedPeer): void {
+  #forget(peer: P): void {
     this.#size -= this.#pending.get(peer)?.length ?? 0;
     this.#pending.delete(peer);
   }

@@ -1,3 +1,5 @@
+import { randomInt } from 'node:crypto';
+import { UNCALIBRATED } from './bounds.ts';
 import type { Bounds } from './compare.ts';
 import { auditShare, type Draw, RowDraw } from './adaptive-replication.ts';
 
@@ -67,4 +69,11 @@ export class PeerTrust {
     this.record.consecutiveRight = 0;
     this.phase = 'quarantined';
   }
+}
+
+/** Of a peer that nobody checks beyond its self-test. */
+export function believed(): PeerTrust {
+  const trust = new PeerTrust({ consecutiveRight: 0, verifiedRows: 0 }, UNCALIBRATED, (below) => randomInt(below));
+  trust.phase = 'trusted';
+  return trust;
 }

@@ -1,3 +1,6 @@
+import { isIP } from 'node:net';
+import { addressKey } from '../access/address.ts';
+
 /**
  * Who is kept out after wrong results, and until when. Each failure keeps its donor out for a base time, four times as long
  * for each earlier one that is still remembered; failures fade with a time constant of a day (weight e^(−t/24 h)).
@@ -42,7 +45,7 @@ export class Quarantine {
 
   /** Until when (epoch milliseconds) this donor or address is kept out; undefined if it is not. */
   until({ donorId, address }: Suspect): number | undefined {
-    const untilMs = Math.max(...[`donor ${donorId}`, `address ${address}`].map((key) => this.#untilMs(key)));
+    const untilMs = Math.max(...[`donor ${donorId}`, addressEntry(address)].map((key) => this.#untilMs(key)));
     return untilMs > this.#now() ? untilMs : undefined;
   }
 
@@ -56,8 +59,8 @@ export class Quarantine {
     this.total++;
     const donor = this.#fail(`donor ${donorId}`);
     donor.untilMs = this.#now() + Math.min(LONGEST_MS, DONOR_BASE_MS * GROWTH ** (donor.failures - 1));
-    if (!isLoopback(address)) {
-      const place = this.#fail(`address ${address}`);
+    if (isForeign(address)) {
+      const place = this.#fail(addressEntry(address));
       const excess = place.failures - ADDRESS_TOLERANCE;
       if (excess > 0) place.untilMs = this.#now() + Math.min(LONGEST_MS, ADDRESS_BASE_MS * GROWTH ** excess);
     }
@@ -83,6 +86,8 @@ export class Quarantine {
   }
 }
 
-function isLoopback(address: string): boolean {
-  return address === '::1' || /^(::ffff:)?127\./.test(address);
+const addressEntry = (address: string): string => `address ${addressKey(address)}`;
+
+function isForeign(address: string): boolean {
+  return isIP(address) !== 0 && address !== '::1' && !/^(::ffff:)?127\./.test(address);
 }

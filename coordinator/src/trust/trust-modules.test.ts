@@ -104,7 +104,7 @@ describe('adaptive replication', () => {
 
   it('draws one row of each window, any of them, and leaves no gap longer than two windows', () => {
     const draw = new RowDraw(drawFrom(5));
-    const places = new Array<number>(50).fill(0);
+    const places = Array.from({ length: 50 }, () => 0);
     let last = -1;
     for (let i = 0; i < 100_000; i++) {
       if (!draw.next(MIN_AUDIT_SHARE)) continue;

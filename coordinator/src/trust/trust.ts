@@ -29,22 +29,29 @@ export interface TrustOptions {
   onError?: (error: unknown) => void;
 }
 
+/** What there is to say of a peer that was found out. */
 export interface Wrong {
   /** What was wrong, to follow "gave ". */
   what: string;
-  /** Rows of the peer that entered answers since the last one found right. */
+  /** Rows of the peer that entered answers. */
+  usedRows: number;
+  /** Of those, rows since the last one found right that nobody has checked. */
   uncheckedRows: number;
+  /** Until when its donor is kept out, in epoch milliseconds. */
+  untilMs: number;
 }
+
+export interface TrustedPeer extends AuditedPeer, Suspect {}
 
 /** How far each peer is believed: shadow rows before it serves, audits while it does, quarantine after a failure. */
 export class Trust {
   readonly quarantine = new Quarantine();
   readonly judge: Judge;
   /** Told of a peer whose result is wrong beyond doubt; its trust says `quarantined` already. */
-  onWrong: (peer: AuditedPeer, wrong: Wrong) => void = () => {};
+  onWrong: (peerId: string, wrong: Wrong) => void = () => {};
 
   readonly #options: TrustOptions;
-  readonly #auditor: Auditor;
+  readonly #auditor: Auditor<TrustedPeer>;
   readonly #rows: ShadowRows;
   readonly #donors = new Map<string, DonorRecord>();
   /** Of the coordinator's own computing for audits. */
@@ -96,7 +103,7 @@ export class Trust {
    * Let a peer that holds these experts, tested, serve its first rows in shadow. False if one was wrong: onWrong was told.
    * Rejects with a LapError if the peer doesn't answer.
    */
-  async probation(peer: AuditedPeer & { laps: LapClient }, held: ReadonlyMap<number, ReadonlySet<number>>) {
+  async probation(peer: TrustedPeer & { laps: LapClient }, held: ReadonlyMap<number, ReadonlySet<number>>) {
     if (peer.trust.phase !== 'probation') return peer.trust.phase === 'trusted';
     const rng = createRng(randomBytes(6).readUIntLE(0, 6));
     const before = peer.trust.auditedRows;
@@ -114,7 +121,7 @@ export class Trust {
   }
 
   /** Whether an answer (f16 bits) may be used; an absurd one is a failure of its peer. What may be used is audited by chance. */
-  accept(peer: AuditedPeer, request: LapRequest, partial: Uint16Array): boolean {
+  accepts(peer: TrustedPeer, request: LapRequest, partial: Uint16Array): boolean {
     if (peer.trust.phase !== 'trusted') return false;
     if (this.#options.norms.absurdRow(request, partial) !== undefined) {
       peer.trust.wrong();
@@ -142,7 +149,8 @@ export class Trust {
     this.#auditor.close();
   }
 
-  #wrong(peer: AuditedPeer, what: string): void {
-    this.onWrong(peer, { what, uncheckedRows: peer.trust.uncheckedRows });
+  #wrong(peer: TrustedPeer, what: string): void {
+    const { usedRows, uncheckedRows } = peer.trust;
+    this.onWrong(peer.peerId, { what, usedRows, uncheckedRows, untilMs: this.exclude(peer) });
   }
 }

@@ -33,6 +33,15 @@ export interface PeerView {
   sinceMs: number;
   /** Present when something is wrong, in words. */
   note?: string;
+  /** How far its results are believed (docs/adr/0007-audits.md). */
+  trust: {
+    phase: 'probation' | 'trusted' | 'quarantined';
+    /** Share of its rows that are computed again, 0 to 1. */
+    auditShare: number;
+    /** Rows of this visit that were compared, and of those the wrong ones. */
+    auditedRows: number;
+    failures: number;
+  };
   /** Last 60 s of median lap times, one a second, null where no lap. */
   lapHistoryMs: (number | null)[];
 }

@@ -177,7 +177,7 @@ export type Standing = z.infer<typeof standingSchema>;
 
 /** Coordinator → donor, event `dismissed`: the peer has no more work here. `retry`: whether coming back by itself makes sense. */
 export const dismissedSchema = z.object({
-  code: z.enum(['finished', 'removed', 'self-test', 'protocol', 'draining', 'timeout', 'replaced']),
+  code: z.enum(['finished', 'removed', 'self-test', 'wrong-results', 'protocol', 'draining', 'timeout', 'replaced']),
   message: z.string().max(1000),
   retry: z.boolean(),
 });

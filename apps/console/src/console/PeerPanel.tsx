@@ -37,7 +37,8 @@ export function PeerPanel({ peer, events, onResult }: PanelProps) {
         <Chart values={peer.lapHistoryMs} unit="ms" label={`Median lap time of ${peer.peerId}`} heightPx={130} />
         <p class="muted">
           {formatNumber(peer.rows)} rows computed · {formatBytes(peer.bytesSent)} sent to it ·{' '}
-          {formatBytes(peer.bytesReceived)} received
+          {formatBytes(peer.bytesReceived)} received · {formatNumber(peer.trust.auditedRows)} rows audited,{' '}
+          {formatNumber(peer.trust.failures)} of them wrong
         </p>
       </div>
       <div>

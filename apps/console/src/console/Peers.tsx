@@ -21,6 +21,7 @@ const columns: { id: PeerColumn; name: string; numeric?: boolean; title?: string
   { id: 'rttMs', name: 'RTT', numeric: true, title: 'Round trip of a heartbeat' },
   { id: 'lossShare', name: 'Loss', numeric: true, title: 'Laps that failed or came too late, of those asked' },
   { id: 'workShare', name: 'Work', numeric: true, title: 'Share of all rows × experts since the coordinator started' },
+  { id: 'auditShare', name: 'Audited', numeric: true, title: 'Share of its rows that the coordinator computes again' },
   { id: 'sinceMs', name: 'Here for', numeric: true },
 ];
 
@@ -163,6 +164,12 @@ function PeerRows({ peer, nowMs, open, events, onToggle, onResult }: RowProps) {
     rttMs: <Figure value={peer.rttMs} format={formatMs} why="No heartbeat answered yet" />,
     lossShare: formatShare(peer.lossShare),
     workShare: formatShare(peer.workShare),
+    auditShare: (
+      <>
+        {formatShare(peer.trust.auditShare)}
+        {peer.trust.phase !== 'trusted' && <span class="of"> {trustWords[peer.trust.phase]}</span>}
+      </>
+    ),
     sinceMs: formatDuration(nowMs - peer.sinceMs),
   };
   return (
@@ -184,5 +191,7 @@ function PeerRows({ peer, nowMs, open, events, onToggle, onResult }: RowProps) {
     </>
   );
 }
+
+const trustWords = { probation: 'in probation', quarantined: 'wrong results' };
 
 const fill = (part: number, whole: number): number => (whole > 0 ? Math.min(100, (part / whole) * 100) : 0);

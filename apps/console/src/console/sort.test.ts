@@ -22,6 +22,7 @@ const peer = (peerId: string, rest: Partial<PeerView> = {}): PeerView => ({
   bytesReceived: 0,
   loadedShare: 1,
   sinceMs: 0,
+  trust: { phase: 'trusted', auditShare: 0.02, auditedRows: 0, failures: 0 },
   lapHistoryMs: [],
   ...rest,
 });

@@ -13,6 +13,7 @@ export type PeerColumn =
   | 'rttMs'
   | 'lossShare'
   | 'workShare'
+  | 'auditShare'
   | 'sinceMs';
 
 export interface Order {
@@ -33,6 +34,7 @@ const keys: Record<PeerColumn, (peer: PeerView) => string | number | null> = {
   rttMs: (peer) => peer.rttMs,
   lossShare: (peer) => peer.lossShare,
   workShare: (peer) => peer.workShare,
+  auditShare: (peer) => peer.trust.auditShare,
   sinceMs: (peer) => peer.sinceMs,
 };
 
