@@ -21,14 +21,17 @@ export interface MoveBudget {
 /**
  * Moves of what is placed already: fragments of a layer or group are gathered where a room for all of it has opened, and
  * layers go from the busiest peers to the idlest. Each strictly improves, so that a plan that was improved stays as it is.
+ * Returns whether anything moved.
  */
-export function improve(ledger: Ledger, budget: MoveBudget): void {
+export function improve(ledger: Ledger, budget: MoveBudget): boolean {
+  const movedBefore = budget.moved;
   for (let pass = 0; pass < MAX_PASSES; pass++) {
     const gathered = gatherAll(ledger, budget);
     const balanced = balance(ledger, budget);
-    if (!gathered && !balanced) return;
+    if (!gathered && !balanced) return budget.moved > movedBefore;
   }
   budget.deferred = true;
+  return true;
 }
 
 function spend(budget: MoveBudget, experts: number): boolean {

@@ -34,7 +34,8 @@ export class Ledger {
   readonly free: Int32Array;
   /** [numBins] who lends it */
   readonly donor: Int32Array;
-  readonly numDonors: number;
+  /** Placed so far, over all experts. */
+  numReplicas = 0;
   /** [numExperts] bins that hold the expert */
   readonly holders: readonly number[][];
   /** [numLayers] bins that hold something of the layer */
@@ -62,7 +63,6 @@ export class Ledger {
       if (!donors.has(donorId)) donors.set(donorId, donors.size);
       return donors.get(donorId)!;
     });
-    this.numDonors = donors.size;
     this.holders = Array.from({ length: this.numExperts }, () => []);
     this.layerBins = Array.from({ length: this.numLayers }, () => []);
     this.#perLayer = new Int32Array(this.numBins * this.numLayers);
@@ -96,6 +96,11 @@ export class Ledger {
     return Math.min(this.free[bin]!, this.#maxPerLayer[bin]! - this.heldOf(bin, layer));
   }
 
+  /** Whether its GPU can bind one more expert of the layer, memory aside. */
+  bindable(bin: number, layer: number): boolean {
+    return this.heldOf(bin, layer) < this.#maxPerLayer[bin]!;
+  }
+
   /** How many experts of some layer that it holds nothing of the bin could take. */
   widest(bin: number): number {
     return Math.min(this.free[bin]!, this.#maxPerLayer[bin]!);
@@ -124,6 +129,7 @@ export class Ledger {
   place(bin: number, expert: ExpertIndex): void {
     const layer = this.layerOf(expert);
     this.holders[expert]!.push(bin);
+    this.numReplicas++;
     this.free[bin]!--;
     this.#busy[bin]! += this.#share[expert]!;
     if (this.#perLayer[bin * this.numLayers + layer]!++ === 0) this.layerBins[layer]!.push(bin);
@@ -132,6 +138,7 @@ export class Ledger {
   remove(bin: number, expert: ExpertIndex): void {
     const layer = this.layerOf(expert);
     drop(this.holders[expert]!, bin);
+    this.numReplicas--;
     this.free[bin]!++;
     this.#busy[bin]! -= this.#share[expert]!;
     if (--this.#perLayer[bin * this.numLayers + layer]! === 0) drop(this.layerBins[layer]!, bin);

@@ -1,3 +1,4 @@
+import { exchange } from './exchange.ts';
 import { fill } from './fill.ts';
 import { improve, type MoveBudget } from './improve.ts';
 import { Ledger, peerCapacity } from './ledger.ts';
@@ -35,13 +36,14 @@ export function planPlacement(
   const ledger = new Ledger(model, peers, share, totalShare);
   retain(ledger, peers, previous);
   trim(ledger, counts);
-  fill(ledger, counts);
   const budget: MoveBudget = {
     experts: Math.floor((options.maxMoveBytes ?? Number.POSITIVE_INFINITY) / model.shardBytes),
     moved: 0,
     deferred: false,
   };
-  improve(ledger, budget);
+  placeMissing(ledger, counts);
+  // A move can make the very room that a missing replica has wanted.
+  while (improve(ledger, budget) && placeMissing(ledger, counts));
   const held = new Map(ledger.held().map((experts, bin) => [peers[bin]!.peerId, experts]));
   return {
     epoch: (options.previous?.epoch ?? 0) + 1,
@@ -50,6 +52,15 @@ export function planPlacement(
     movedBytes: budget.moved * model.shardBytes,
     deferred: budget.deferred,
   };
+}
+
+/** Whether anything that was missing has found a place. */
+function placeMissing(ledger: Ledger, counts: Int32Array): boolean {
+  const before = ledger.numReplicas;
+  fill(ledger, counts);
+  // One swap can make room for another.
+  while (exchange(ledger, counts));
+  return ledger.numReplicas > before;
 }
 
 /** [numExperts] how many replicas each is to have, given the memory and the donors that there are. */

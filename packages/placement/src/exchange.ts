@@ -1,0 +1,60 @@
+import type { Ledger } from './ledger.ts';
+import type { ExpertIndex } from './types.ts';
+
+/** Pairs of peer and expert looked at in all: in a large swarm room is rarely where it cannot be used, and plans must be quick. */
+const MAX_LOOKS = 200_000;
+
+/**
+ * Room may be left only on donors that hold the very experts that still lack a replica. Then another expert moves there, and
+ * the one that lacks a replica takes its place. Returns whether any did.
+ *
+ * @param counts [numExperts] replicas that each is to have
+ */
+export function exchange(ledger: Ledger, counts: Int32Array): boolean {
+  const roomy = Array.from(ledger.free.keys()).filter((bin) => ledger.free[bin]! > 0);
+  if (roomy.length === 0) return false;
+  const lacking = Array.from(counts.keys()).filter((expert) => ledger.holders[expert]!.length < counts[expert]!);
+  if (lacking.length === 0) return false;
+  const held = ledger.held();
+  const before = ledger.numReplicas;
+  let looks = 0;
+  const enough = (): boolean => ++looks > MAX_LOOKS;
+  for (const expert of lacking) {
+    const swap = findSwap(ledger, held, roomy, expert, enough);
+    if (swap === undefined) continue;
+    const { receiver, moved, from } = swap;
+    ledger.remove(from, moved);
+    ledger.place(receiver, moved);
+    ledger.place(from, expert);
+    held[receiver]!.push(moved);
+    held[from] = [...held[from]!.filter((other) => other !== moved), expert];
+  }
+  return ledger.numReplicas > before;
+}
+
+function findSwap(
+  ledger: Ledger,
+  held: readonly (readonly ExpertIndex[])[],
+  roomy: readonly number[],
+  expert: ExpertIndex,
+  enough: () => boolean,
+): { receiver: number; moved: ExpertIndex; from: number } | undefined {
+  const layer = ledger.layerOf(expert);
+  for (const receiver of roomy) {
+    if (ledger.free[receiver]! <= 0) continue;
+    for (const [from, experts] of held.entries()) {
+      if (from === receiver || !ledger.mayHold(from, expert)) continue;
+      // The smallest part of a layer: it is a fragment already, or the layer is whole elsewhere too.
+      let best: ExpertIndex | undefined;
+      for (const moved of experts) {
+        if (enough()) return undefined;
+        const of = ledger.layerOf(moved);
+        const bindable = of === layer || ledger.bindable(from, layer);
+        if (!bindable || ledger.room(receiver, of) < 1 || !ledger.mayHold(receiver, moved, from)) continue;
+        if (best === undefined || ledger.heldOf(from, of) < ledger.heldOf(from, ledger.layerOf(best))) best = moved;
+      }
+      if (best !== undefined) return { receiver, moved: best, from };
+    }
+  }
+  return undefined;
+}
