@@ -11,7 +11,7 @@ const MAX_ENTRIES = 1_000;
 const MAX_FILE_BYTES = 2 ** 20;
 const WORLD_READABLE = 0o004;
 
-const MAKE_ONE = 'a name (npx shoal token --name NAME makes an entry)';
+const MAKE_ONE = 'name and sha256 (npx shoal token --name NAME prints one)';
 const name = z
   .string()
   .regex(/^[\w.-]{1,40}$/, 'takes 1 to 40 letters, digits, ".", "_" or "-"; it appears in logs and metrics');
@@ -174,7 +174,7 @@ function firstComplaint(error: z.ZodError): string {
   const where = path.replace(/^\./, '') || 'the file';
   if (issue.code === 'unrecognized_keys')
     return `${where} has an unknown key "${issue.keys[0]}"; see docs/OPERATIONS.md`;
-  if (issue.message.endsWith('received undefined')) return `${where} is missing; an entry takes ${MAKE_ONE}`;
+  if (issue.message.endsWith('received undefined')) return `${where} is missing; an entry has ${MAKE_ONE}`;
   return `${where} ${issue.message}`;
 }
 

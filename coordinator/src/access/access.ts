@@ -1,4 +1,5 @@
 import { unwatchFile, watchFile } from 'node:fs';
+import type { IncomingHttpHeaders } from 'node:http';
 import { clientAddress, type AddressedRequest } from './address.ts';
 import { type AccessPolicy, type Admin, type Invite, OPEN_POLICY, readAccessFile } from './access-file.ts';
 import { digestOf, findByToken } from './token.ts';
@@ -45,6 +46,11 @@ export class Access {
 
   addressOf(request: AddressedRequest): string {
     return clientAddress(request, this.#options.trustProxy ?? false);
+  }
+
+  /** Who opened a socket.io connection, as it was at its handshake: later the request's own socket may be gone. */
+  addressOfSocket({ handshake }: { handshake: { address: string; headers: IncomingHttpHeaders } }): string {
+    return this.addressOf({ headers: handshake.headers, socket: { remoteAddress: handshake.address } });
   }
 
   /** Whose console token this is. */

@@ -22,7 +22,7 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
   const guard = new SignInGuard(access);
   const signedIn = new Map<Socket, Admin>();
   namespace.use((socket, next) => {
-    const outcome = guard.signIn(access.addressOf(socket.request), socket.handshake.auth.token);
+    const outcome = guard.signIn(access.addressOfSocket(socket), socket.handshake.auth.token);
     if (!outcome.ok) return next(new Error(outcome.message));
     signedIn.set(socket, outcome.admin);
     next();
@@ -82,7 +82,7 @@ function runCommand(message: unknown, options: ConsoleGatewayOptions, socket: So
   if (admin.role !== 'operator') return { ok: false, message: `${admin.name} may look, but not ${command} a tab.` };
   const peer = swarm.peers.find((candidate) => candidate.peerId === peerId);
   if (!peer) return { ok: false, message: `${peerId} is not in the swarm any more.` };
-  const who = `The operator (${admin.name}, ${access.addressOf(socket.request)})`;
+  const who = `The operator (${admin.name}, ${access.addressOfSocket(socket)})`;
   events.add({ level: 'info', kind: 'server', text: `${who} asked to ${command} ${peerId}`, peerId });
   if (command === 'drain') {
     swarm.drain(peer, { code: 'removed', message: 'The operator has ended your visit. Thank you.', retry: false });

@@ -69,7 +69,7 @@ class DonorSocket {
     this.#socket = socket;
     this.#options = options;
     this.#door = door;
-    this.#address = options.access.addressOf(socket.request);
+    this.#address = options.access.addressOfSocket(socket);
     this.#helloTimer = setTimeout(() => socket.disconnect(true), HELLO_TIMEOUT_MS);
     socket.use((_, next) => {
       if (this.#over) return;
