@@ -11,7 +11,10 @@ const STEPS = [
 const root = join(import.meta.dirname, '..');
 for (const [name, script, ...args] of STEPS) {
   process.stderr.write(`check: ${name}\n`);
-  const { status } = spawnSync(process.execPath, [join(root, 'node_modules', script), ...args], { cwd: root, stdio: 'inherit' });
+  const { status } = spawnSync(process.execPath, [join(root, 'node_modules', script), ...args], {
+    cwd: root,
+    stdio: 'inherit',
+  });
   if (status !== 0) {
     process.stderr.write(`check: ${name} failed\n`);
     process.exit(status ?? 1);

@@ -59,8 +59,14 @@ try {
   const consent = await open('/');
   await consent.screenshot({ path: join(OUT_DIR, 'donor-consent.png') });
   const playground = await open('/playground');
-  await playground.getByRole('textbox', { name: /prompt|text/i }).first().fill('Once upon a time');
-  await playground.getByRole('button', { name: /^(write|continue|run|start|go|send)/i }).first().click();
+  await playground
+    .getByRole('textbox', { name: /prompt|text/i })
+    .first()
+    .fill('Once upon a time');
+  await playground
+    .getByRole('button', { name: /^(write|continue|run|start|go|send)/i })
+    .first()
+    .click();
   await until('the playground to finish', () => coordinator.engine.running.length === 0, 60_000);
   await new Promise((resolve) => setTimeout(resolve, 2500));
   await playground.screenshot({ path: join(OUT_DIR, 'playground.png'), fullPage: true });

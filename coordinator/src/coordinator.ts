@@ -65,7 +65,7 @@ export interface Coordinator extends Core {
 
 export type CoreOptions = Pick<
   CoordinatorOptions,
-  'modelDir' | 'quant' | 'cacheDir' | 'replicas' | 'maxBatch' | 'maxQueue'
+  'modelDir' | 'quant' | 'cacheDir' | 'replicas' | 'deviceLimit' | 'maxBatch' | 'maxQueue'
 > & {
   onPackProgress?: (progress: PackProgress) => void;
   signal?: AbortSignal;
@@ -132,6 +132,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     model: { config, weights },
     experts: dispatcher,
     limits: {
+      ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
       ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
       ...(options.maxQueue !== undefined && { maxQueue: options.maxQueue }),
     },

@@ -13,6 +13,8 @@ export interface CoordinatorOptions {
   quant: 'f16' | 'q8';
   cacheDir: string;
   replicas: number;
+  /** Tabs that a token may use in a layer, where its request doesn't say; 0: no limit. */
+  deviceLimit?: number;
   /** Generated when absent, unless the access file has admins. */
   adminToken?: string;
   /** Invitations, API keys, admins and limits; see docs/OPERATIONS.md. Without it everybody may lend and ask. */
@@ -63,6 +65,13 @@ const OPTIONS = {
     value: 'DIR',
     text: 'where packed models are kept',
     fallback: join(ROOT_DIR, '.cache/packed'),
+  },
+  deviceLimit: {
+    flag: 'device-limit',
+    env: 'SHOAL_DEVICE_LIMIT',
+    value: 'M',
+    text: "tabs that a token may use in a layer, 0 for no limit; a limit may change a model's answers",
+    fallback: '0',
   },
   replicas: {
     flag: 'replicas',
@@ -201,6 +210,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     quant: oneOf('quant', ['f16', 'q8']),
     cacheDir: resolve(text('cache')!),
     replicas: integer('replicas', 1, 16),
+    deviceLimit: integer('deviceLimit', 0, 64),
     ...(adminToken !== undefined && { adminToken }),
     ...(accessFile !== undefined && { accessFile: resolve(accessFile) }),
     trustProxy: isOn('trustProxy'),

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Core, createCore } from '../../coordinator/src/index.ts';
+import { type Core, createCore, startCoordinator } from '../../coordinator/src/index.ts';
 import { answer } from './answers.ts';
 import { CACHE_DIR, GOLDEN, promisedLength, TINY_STORIES } from './golden.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
@@ -55,4 +55,43 @@ describe('a limit on the tabs of a token and layer', () => {
     ]);
     expect(free.ids).toEqual(golden.greedy_ids.slice(0, 24));
   });
+});
+
+it('a client asks for it, and is told what it did', async () => {
+  const coordinator = await startCoordinator({
+    modelDir: TINY_STORIES,
+    host: '127.0.0.1',
+    port: 0,
+    quant: 'f16',
+    cacheDir: CACHE_DIR,
+    replicas: 1,
+    deviceLimit: 2,
+    iceServers: [],
+    drainTimeoutMs: 100,
+    logLevel: 'silent',
+  });
+  const pledgeBytes = Math.ceil((16 * coordinator.packed.manifest.shardBytes) / 0.85);
+  const tabs = await Promise.all(Array.from({ length: 10 }, () => VirtualDonor.join(coordinator, { pledgeBytes })));
+  await until('all experts to be served', () => covered(coordinator));
+  try {
+    const ask = async (shoal: object, more: object = {}) => {
+      const body = { model: 'tiny-stories', prompt: 'The old boat', max_tokens: 8, temperature: 0, shoal, ...more };
+      const response = await fetch(`${coordinator.url}/v1/completions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+      return (await response.json()) as { usage: { shoal?: unknown }; error?: { param: string } };
+    };
+    const tokenLayers = (4 + 7) * 5;
+    expect((await ask({ device_limit: 1 })).usage.shoal).toMatchObject({ device_limit: 1, token_layers: tokenLayers });
+    expect((await ask({})).usage.shoal).toMatchObject({ device_limit: 2, token_layers: tokenLayers });
+    expect((await ask({ device_limit: 0 })).usage.shoal).toBeUndefined();
+    expect((await ask({ device_limit: -1 })).error?.param).toContain('device_limit');
+    // An answer that a stop string ends counts what was done for it.
+    expect((await ask({ device_limit: 1 }, { stop: 'e' })).usage.shoal).toMatchObject({ device_limit: 1 });
+  } finally {
+    await coordinator.close();
+    await Promise.all(tabs.map((tab) => tab.close()));
+  }
 });

@@ -50,6 +50,16 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
     'Laps that a replica was asked for as well, the first tab being late.',
     () => dispatcher.hedges,
   );
+  total(
+    'shoal_device_limited_choices_total',
+    'Tokens × MoE layers routed under a device limit.',
+    () => dispatcher.limitedChoices,
+  );
+  total(
+    'shoal_device_limit_changes_total',
+    'Of those, where the limit changed the experts.',
+    () => dispatcher.changedChoices,
+  );
   total('shoal_lap_frame_bytes_total', 'Bytes of lap frames, both ways.', () => dispatcher.frameBytes);
   total('shoal_peers_joined_total', 'Tabs that joined.', () => swarm.joined);
   total('shoal_peers_departed_total', 'Tabs that left, for whatever reason.', () => swarm.departed);

@@ -41,6 +41,8 @@ export interface GeneratedToken {
   logprob?: number;
   topLogprobs?: TokenLogprob[];
   trace?: LapTrace[];
+  /** So far in this answer; with a device limit. */
+  deviceLimit?: DeviceLimitUsage;
 }
 
 export type GenerationEvent =

@@ -257,7 +257,7 @@ export class Engine implements TextEngine {
     const reached = startLength + numRows;
     if (reached < sequence.ids.length) return;
     if (sequence.request.maxTokens === 0)
-      return sequence.emit({ type: 'finish', reason: 'length', ...sequence.finishDetails() });
+      return sequence.emit({ type: 'finish', reason: 'length', ...sequence.limitDetails() });
     this.#take(sequence, logits[firstRow + numRows - 1]!);
   }
 
@@ -266,7 +266,7 @@ export class Engine implements TextEngine {
     const { request } = sequence;
     const tokenId = sample(logits, { temperature: request.temperature, topP: request.topP, rng: sequence.rng });
     if (this.#options.model.config.eosTokenIds.includes(tokenId))
-      return sequence.emit({ type: 'finish', reason: 'stop', ...sequence.finishDetails() });
+      return sequence.emit({ type: 'finish', reason: 'stop', ...sequence.limitDetails() });
     sequence.ids.push(tokenId);
     this.tokens++;
     sequence.emit({
@@ -275,11 +275,12 @@ export class Engine implements TextEngine {
         tokenId,
         ...(request.topLogprobs !== undefined && describeLogprobs(logits, tokenId, request.topLogprobs)),
         ...(request.trace && { trace: sequence.traces }),
+        ...sequence.limitDetails(),
       },
     });
     sequence.traces = [];
     const full = sequence.ids.length >= this.maxContext || sequence.completionTokens >= request.maxTokens;
-    if (full) sequence.emit({ type: 'finish', reason: 'length', ...sequence.finishDetails() });
+    if (full) sequence.emit({ type: 'finish', reason: 'length', ...sequence.limitDetails() });
   }
 
   /** A prompt token's logprob comes from the row before it; the first token has none. */

@@ -48,7 +48,7 @@ export class Sequence {
     return this.cache.length < this.request.promptIds.length ? 'prefill' : 'decode';
   }
 
-  finishDetails(): { deviceLimit?: DeviceLimitUsage } {
+  limitDetails(): { deviceLimit?: DeviceLimitUsage } {
     return this.deviceLimit ? { deviceLimit: { ...this.deviceLimit } } : {};
   }
 

@@ -1,4 +1,4 @@
-import type { GeneratedToken, GenerationEvent, LapTrace, TokenLogprob } from '../engine/contract.ts';
+import type { DeviceLimitUsage, GeneratedToken, GenerationEvent, LapTrace, TokenLogprob } from '../engine/contract.ts';
 import type { StreamDetokenizer, TextCodec } from './codec.ts';
 import { StopMatcher } from './stop.ts';
 
@@ -28,6 +28,8 @@ export interface ChoiceOptions {
   echoIds?: readonly number[];
   promptLogprobs: boolean;
   onToken(): void;
+  /** Told what a device limit has done so far, whenever that is known. */
+  onLimited?(usage: DeviceLimitUsage): void;
 }
 
 /**
@@ -48,6 +50,7 @@ export async function* runChoice(
         break;
       case 'token': {
         options.onToken();
+        if (event.token.deviceLimit) options.onLimited?.(event.token.deviceLimit);
         const delta = text.push(event.token);
         if (delta.text !== '' || delta.tokens.length > 0) yield delta;
         if (text.stopped) {
@@ -57,6 +60,7 @@ export async function* runChoice(
         break;
       }
       case 'finish': {
+        if (event.deviceLimit) options.onLimited?.(event.deviceLimit);
         const rest = text.finish();
         if (rest.text !== '' || rest.tokens.length > 0) yield rest;
         yield { text: '', tokens: [], finishReason: text.stopped ? 'stop' : event.reason };

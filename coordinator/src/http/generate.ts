@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { GenerationEvent } from '../engine/contract.ts';
+import type { DeviceLimitUsage, GenerationEvent } from '../engine/contract.ts';
 import { runChoice, type ChoiceDelta } from './choice.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
 import { toApiError } from './errors.ts';
@@ -85,6 +85,8 @@ class Run {
   readonly #head: { id: string; created: number; model: string; system_fingerprint: string };
   readonly #onToken: () => void;
   #completionTokens = 0;
+  /** By choice: what its device limit has done so far. */
+  readonly #limited = new Map<number, DeviceLimitUsage>();
 
   constructor(plan: Plan, shape: AnswerShape, scope: RequestScope, deps: GenerateDeps, onToken: () => void) {
     this.scope = scope;
@@ -153,6 +155,7 @@ class Run {
       stop,
       ...(echo ? { echoIds: prompt.ids } : {}),
       promptLogprobs,
+      onLimited: (usage) => this.#limited.set(index, usage),
       onToken: () => {
         this.#completionTokens++;
         this.#onToken();
@@ -164,7 +167,7 @@ class Run {
   #submit(prompt: PromptPlan, index: number, choice: number, promptLogprobs: boolean): AsyncIterable<GenerationEvent> {
     // With nothing to generate and nothing to score, there is no work for the engine.
     if (prompt.maxTokens === 0 && !promptLogprobs) return nothing();
-    const { seed, temperature, topP, topLogprobs, trace } = this.#plan;
+    const { seed, temperature, topP, topLogprobs, trace, deviceLimit } = this.#plan;
     return this.deps.engine.submit({
       id: `${this.#head.id}-${index}`,
       promptIds: prompt.ids,
@@ -175,8 +178,23 @@ class Run {
       ...(topLogprobs === undefined ? {} : { topLogprobs }),
       promptLogprobs,
       trace,
+      ...(deviceLimit === undefined ? {} : { deviceLimit }),
       signal: this.scope.signal,
     });
+  }
+
+  #limitUsage(): Pick<Usage, 'shoal'> {
+    const limited = [...this.#limited.values()];
+    const [first] = limited;
+    if (first === undefined) return {};
+    const sum = (read: (usage: DeviceLimitUsage) => number): number => limited.reduce((all, one) => all + read(one), 0);
+    return {
+      shoal: {
+        device_limit: first.maxPeers,
+        token_layers: sum((one) => one.tokenLayers),
+        changed: sum((one) => one.changed),
+      },
+    };
   }
 
   #usage(): Usage {
@@ -186,6 +204,7 @@ class Run {
       prompt_tokens: promptTokens,
       completion_tokens: this.#completionTokens,
       total_tokens: promptTokens + this.#completionTokens,
+      ...this.#limitUsage(),
     };
   }
 }

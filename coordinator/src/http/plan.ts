@@ -28,6 +28,8 @@ export interface Plan {
   topLogprobs: number | undefined;
   echo: boolean;
   trace: boolean;
+  /** Undefined: the server's own. */
+  deviceLimit: number | undefined;
   stream: boolean;
   includeUsage: boolean;
 }
@@ -91,6 +93,7 @@ function planSampling(body: CompletionRequest | ChatRequest, deps: PlanDeps) {
     seed: body.seed ?? randomInt(MAX_DRAWN_SEED),
     stop: body.stop == null ? [] : typeof body.stop === 'string' ? [body.stop] : body.stop,
     trace: body.shoal?.trace ?? false,
+    deviceLimit: body.shoal?.device_limit,
     stream,
     includeUsage: body.stream_options?.include_usage ?? false,
   };

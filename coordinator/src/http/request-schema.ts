@@ -2,6 +2,8 @@ import { z } from 'zod';
 
 /** OpenAI's own bound on `n` is 128; each choice takes a place in the running batch here, so eight. */
 export const MAX_N = 8;
+/** Wider than any gate's choice: a limit beyond it would limit nothing. */
+const MAX_DEVICE_LIMIT = 64;
 /** OpenAI's bound. */
 export const MAX_STOPS = 4;
 /** Matching is linear in this for every new piece of text; the longest stop strings in use are chat-template headers. */
@@ -40,6 +42,10 @@ const stopString = z.string().min(1).max(MAX_STOP_CHARS);
 const shoalExtension = z
   .strictObject({
     trace: z.boolean().optional().meta({ description: 'Report for each token which experts and peers served it.' }),
+    device_limit: z.number().int().min(0).max(MAX_DEVICE_LIMIT).optional().meta({
+      description:
+        'Tabs that a token may use in a layer (device-limited routing); may change the answer, and usage says how often it did. 0: no limit, whatever the server’s default.',
+    }),
   })
   .nullish()
   .meta({ description: 'Extension of Shoal. Not part of the OpenAI API.' });

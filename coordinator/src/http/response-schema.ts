@@ -4,6 +4,14 @@ const usageSchema = z.object({
   prompt_tokens: z.number().int(),
   completion_tokens: z.number().int(),
   total_tokens: z.number().int(),
+  shoal: z
+    .object({
+      device_limit: z.number().int(),
+      token_layers: z.number().int().meta({ description: 'Tokens × MoE layers routed under the limit.' }),
+      changed: z.number().int().meta({ description: 'Of those, where the limit changed the experts.' }),
+    })
+    .optional()
+    .meta({ description: 'Present where a device limit was in force.' }),
 });
 export type Usage = z.infer<typeof usageSchema>;
 
