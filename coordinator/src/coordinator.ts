@@ -14,6 +14,7 @@ import packageJson from '../package.json' with { type: 'json' };
 import { Access } from './access/access.ts';
 import { addressKey } from './access/address.ts';
 import { ApiKeys } from './access/api-keys.ts';
+import { registerAccessMetrics } from './access/metrics.ts';
 import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
 import { KeyedBuckets } from './access/token-bucket.ts';
@@ -156,6 +157,7 @@ export async function startCoordinator(
   const log = pino({ level: options.logLevel }, pino.destination({ dest: 2, sync: false }));
   const registry = new Registry();
   registerMetrics(registry, core);
+  registerAccessMetrics(registry, access);
   const histogram = lapHistogram(registry);
   core.lapMs.observe = (lapMs) => histogram.observe(lapMs / 1000);
   let draining = false;
@@ -261,7 +263,9 @@ function httpAccess(access: Access): HttpAccess {
     keys: new ApiKeys(access),
     takeShardBytes(request, bytes) {
       allowances.setCapacity(limit());
-      return allowances.of(addressKey(access.addressOf(request))).take(bytes);
+      const waitMs = allowances.of(addressKey(access.addressOf(request))).take(bytes);
+      if (waitMs > 0) access.refusals.shard++;
+      return waitMs;
     },
   };
 }

@@ -356,6 +356,13 @@ describe('the console', () => {
   });
 });
 
+it('counts whom it has turned away', async () => {
+  const metrics = await (await fetch(`${coordinator.url}/metrics`)).text();
+  for (const what of ['sign-in', 'invite', 'limit', 'api-key', 'shard']) {
+    expect(metrics).toMatch(new RegExp(`shoal_access_refusals_total\\{what="${what}"\\} [1-9]`));
+  }
+});
+
 it('an address has so many connections at a time, over all namespaces', async () => {
   const open = async (from: string): Promise<number> => {
     const response = await fetch(`${coordinator.url}/socket.io/?EIO=4&transport=polling`, {

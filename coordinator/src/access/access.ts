@@ -16,6 +16,14 @@ export interface AccessOptions {
   trustProxy?: boolean | undefined;
 }
 
+/**
+ * What is counted of those who were turned away: socket.io connections, wrong console tokens (and sign-ins while an address
+ * waits), donors without an invitation that holds or over a limit of their address, requests without a key that is known,
+ * and shards over an address's bytes.
+ */
+export const REFUSALS = ['connection', 'sign-in', 'invite', 'limit', 'api-key', 'shard'] as const;
+export type Refusal = (typeof REFUSALS)[number];
+
 export type AccessReport = (level: 'info' | 'warning' | 'error', text: string) => void;
 
 /** The rules in force: as they were read when the coordinator started, or last reloaded. */
@@ -24,6 +32,15 @@ export class Access {
   readonly warnings: readonly string[];
   /** Told of every later reading: what it changed, what is doubtful, or why it failed. */
   report: AccessReport = () => {};
+  /** Since the coordinator started. */
+  readonly refusals: Record<Refusal, number> = {
+    connection: 0,
+    'sign-in': 0,
+    invite: 0,
+    limit: 0,
+    'api-key': 0,
+    shard: 0,
+  };
   readonly #options: AccessOptions;
   readonly #listeners = new Set<() => void>();
   readonly #ownAdmin: readonly Admin[];

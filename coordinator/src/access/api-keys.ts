@@ -124,7 +124,14 @@ export class ApiKeys {
     return this.#uses;
   }
 
-  find(token: string): KeyUse | undefined {
+  /** Whose key this is; one that is not known, or missing, is counted. */
+  find(token: string | undefined): KeyUse | undefined {
+    const use = token === undefined ? undefined : this.#find(token);
+    if (!use) this.#access.refusals['api-key']++;
+    return use;
+  }
+
+  #find(token: string): KeyUse | undefined {
     const key = findByToken(this.#access.policy.apiKeys ?? [], token);
     return key && this.#uses.find((use) => use.key.name === key.name);
   }

@@ -16,7 +16,6 @@ export type SignIn = { ok: true; admin: Admin } | { ok: false; message: string }
 export class SignInGuard {
   readonly #access: Access;
   readonly #failures: KeyedBuckets;
-  failed = 0;
 
   constructor(access: Access, clock?: Clock) {
     this.#access = access;
@@ -24,6 +23,12 @@ export class SignInGuard {
   }
 
   signIn(address: string, token: unknown): SignIn {
+    const outcome = this.#check(address, token);
+    if (!outcome.ok) this.#access.refusals['sign-in']++;
+    return outcome;
+  }
+
+  #check(address: string, token: unknown): SignIn {
     const failures = this.#failures.of(addressKey(address));
     const waitMs = failures.msUntil(1);
     if (waitMs > 0) {
@@ -33,7 +38,6 @@ export class SignInGuard {
     const admin = typeof token === 'string' ? this.#access.admin(token) : undefined;
     if (admin) return { ok: true, admin };
     failures.debit(1);
-    this.failed++;
     return { ok: false, message: UNAUTHORIZED };
   }
 }

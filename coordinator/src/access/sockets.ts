@@ -26,7 +26,6 @@ export class SocketGuard {
   readonly #access: Access;
   readonly #handshakes: KeyedBuckets;
   readonly #open = new Map<string, number>();
-  refused = 0;
 
   constructor(access: Access, clock?: Clock) {
     this.#access = access;
@@ -39,7 +38,7 @@ export class SocketGuard {
     answer: (error: string | null | undefined, success: boolean) => void,
   ): void => {
     const refusal = this.refusal(this.#access.addressOf(request));
-    if (refusal !== undefined) this.refused++;
+    if (refusal !== undefined) this.#access.refusals.connection++;
     answer(refusal, refusal === undefined);
   };
 

@@ -51,7 +51,7 @@ export function holdAnswers(
 
 function authorize(keys: ApiKeys, header: string | undefined): KeyUse {
   const token = /^Bearer +(\S+) *$/i.exec(header ?? '')?.[1];
-  const use = token === undefined ? undefined : keys.find(token);
+  const use = keys.find(token);
   if (use) return use;
   const message =
     token === undefined

@@ -146,11 +146,13 @@ class DonorSocket {
       if (error instanceof HelloRefused) return refusal(error.code, error.message);
       throw error;
     }
-    const { iceServers, heartbeatMs, model } = this.#options;
+    const { iceServers, heartbeatMs, model, log } = this.#options;
+    const { peerId } = this.#peer;
+    log.info({ peerId, address: this.#address, invite: this.#place?.invite }, 'let a donor in');
     return {
       ok: true,
       protocolVersion: version,
-      peerId: this.#peer.peerId,
+      peerId,
       model,
       iceServers: iceServers as Extract<HelloReply, { ok: true }>['iceServers'],
       heartbeatMs,
@@ -158,6 +160,7 @@ class DonorSocket {
   }
 
   #refuse(code: DoorError['reason'], message: string): HelloReply {
+    this.#options.access.refusals[code]++;
     this.#options.log.info({ address: this.#address, code }, 'turned a donor away');
     return refusal(code, message);
   }
