@@ -23,6 +23,16 @@ describe('options', () => {
     expect(parse(['--port', '2000'], env)).toMatchObject({ port: 2000, host: '127.0.0.1', quant: 'q8' });
   });
 
+  it('have switches that are off unless given, as a flag or as 1', () => {
+    expect(parse()).toMatchObject({ trustProxy: false });
+    expect(parse().accessFile).toBeUndefined();
+    expect(parse(['--trust-proxy', '--access', 'access.json']).trustProxy).toBe(true);
+    expect(parse(['--access', '/etc/shoal/access.json']).accessFile).toBe('/etc/shoal/access.json');
+    expect(parse([], { SHOAL_TRUST_PROXY: '1' }).trustProxy).toBe(true);
+    expect(parse([], { SHOAL_TRUST_PROXY: '0' }).trustProxy).toBe(false);
+    expect(optionsHelp()).toMatch(/--trust-proxy {2,}\S/);
+  });
+
   it('take the extra flags of the command at hand', () => {
     const { values } = parseCoordinatorOptions(['--tabs', '3'], {}, { tabs: { type: 'string' } });
     expect(values.tabs).toBe('3');
@@ -35,6 +45,7 @@ describe('options', () => {
     ['--replicas (SHOAL_REPLICAS)', ['--replicas', '0'], {}],
     ['--model (SHOAL_MODEL)', ['--model', '/nowhere'], {}],
     ['--admin-token (SHOAL_ADMIN_TOKEN)', ['--admin-token', 'short'], {}],
+    ['--trust-proxy (SHOAL_TRUST_PROXY)', [], { SHOAL_TRUST_PROXY: 'maybe' }],
     ['--prot', ['--prot', '1'], {}],
   ])('that are wrong are refused by name: %s', (name, argv, env) => {
     expect(() => parse(argv, env)).toThrow(UsageError);

@@ -193,7 +193,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     const given = text(name) ?? '0';
     if (given === '1' || given === 'true') return true;
     if (given === '0' || given === 'false') return false;
-    throw new UsageError(`${OPTIONS[name].env} takes 1 or 0, not "${given}"`);
+    throw new UsageError(`${spelled(name)} takes 1 or 0, not "${given}"`);
   };
   const modelDir = resolve(text('model')!);
   if (!existsSync(join(modelDir, 'config.json'))) {
