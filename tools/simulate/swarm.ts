@@ -37,7 +37,7 @@ type SwarmEvent =
   | { type: 'join'; donor: number }
   | { type: 'leave'; donor: number; visit: number }
   | { type: 'noticed'; donor: number; visit: number }
-  | { type: 'ready'; donor: number; visit: number; epoch: number }
+  | { type: 'ready'; donor: number; visit: number; experts: readonly ExpertIndex[] }
   | { type: 'plan' }
   | { type: 'retire'; epoch: number };
 
@@ -51,6 +51,8 @@ interface Tab {
   known: boolean;
   target: ReadonlySet<ExpertIndex>;
   live: Set<ExpertIndex>;
+  /** On their way to it. */
+  loading: Set<ExpertIndex>;
   /** Shards that its browser keeps, from visit to visit. */
   cached: Set<ExpertIndex>;
 }
@@ -92,6 +94,7 @@ export class SimSwarm {
       known: false,
       target: new Set(),
       live: new Set(),
+      loading: new Set(),
       cached: new Set(),
     }));
     for (let donor = 0; donor < options.donors; donor++) {
@@ -128,7 +131,7 @@ export class SimSwarm {
       case 'noticed':
         return this.#noticed(event.donor, event.visit, nowMs);
       case 'ready':
-        return this.#ready(event.donor, event.visit, event.epoch);
+        return this.#ready(event.donor, event.visit, event.experts);
       case 'plan':
         return this.#replan(nowMs);
       case 'retire':
@@ -173,6 +176,7 @@ export class SimSwarm {
     tab.known = false;
     this.#serve(index, new Set());
     tab.target = new Set();
+    tab.loading.clear();
   }
 
   #planSoon(atMs: number): void {
@@ -224,13 +228,17 @@ export class SimSwarm {
     const unchanged = target.size === tab.target.size && [...target].every((expert) => tab.target.has(expert));
     if (unchanged) return nowMs;
     const { shardBytes } = this.#model;
-    const fresh = [...target].filter((expert) => !tab.live.has(expert));
+    const fresh = [...target].filter((expert) => !tab.live.has(expert) && !tab.loading.has(expert));
     const download = fresh.filter((expert) => !tab.cached.has(expert));
     this.counted.fetchedBytes += download.length * shardBytes;
     this.counted.fromCacheBytes += (fresh.length - download.length) * shardBytes;
     const readyMs = nowMs + this.#downloadMs(tab, download.length * shardBytes, nowMs);
     tab.target = target;
-    this.#events.schedule(readyMs, { type: 'ready', donor: index, visit: tab.visit, epoch: this.plan.epoch });
+    for (const expert of fresh) tab.loading.add(expert);
+    // As `coordinator/src/swarm/rollout.ts` does: what it loses it goes on serving, unless its memory forbids that.
+    const union = new Set([...tab.live, ...target]);
+    if (union.size > capacityInExperts(tab.donor.peer.pledgeBytes, shardBytes)) this.#keepTarget(index);
+    this.#events.schedule(readyMs, { type: 'ready', donor: index, visit: tab.visit, experts: fresh });
     return readyMs;
   }
 
@@ -242,24 +250,27 @@ export class SimSwarm {
     return Math.max(this.#uplinkFreeMs - nowMs, bytes / tab.donor.downloadBytesPerMs);
   }
 
-  #ready(index: number, visit: number, epoch: number): void {
+  #ready(index: number, visit: number, experts: readonly ExpertIndex[]): void {
     const tab = this.tabs[index]!;
-    // A later plan that changed its target has scheduled a `ready` of its own.
-    if (!tab.known || tab.visit !== visit || epoch > this.plan.epoch) return;
-    for (const expert of tab.target) tab.cached.add(expert);
-    // What the plan takes away it goes on serving until the heirs are ready, where its memory allows.
-    const union = new Set([...tab.live, ...tab.target]);
-    const room = capacityInExperts(tab.donor.peer.pledgeBytes, this.#model.shardBytes);
-    this.#serve(index, union.size <= room ? union : new Set(tab.target));
+    if (!tab.known || tab.visit !== visit) return;
+    const serves = new Set(tab.live);
+    for (const expert of experts) {
+      tab.loading.delete(expert);
+      tab.cached.add(expert);
+      if (tab.target.has(expert)) serves.add(expert);
+    }
+    this.#serve(index, serves);
   }
 
   #retire(epoch: number): void {
     if (epoch !== this.plan.epoch) return;
-    for (const [index, tab] of this.tabs.entries()) {
-      if (!tab.known) continue;
-      const kept = new Set([...tab.live].filter((expert) => tab.target.has(expert)));
-      if (kept.size < tab.live.size) this.#serve(index, kept);
-    }
+    for (const [index, tab] of this.tabs.entries()) if (tab.known) this.#keepTarget(index);
+  }
+
+  #keepTarget(index: number): void {
+    const { live, target } = this.tabs[index]!;
+    const kept = new Set([...live].filter((expert) => target.has(expert)));
+    if (kept.size < live.size) this.#serve(index, kept);
   }
 
   #serve(index: number, experts: Set<ExpertIndex>): void {

@@ -170,7 +170,7 @@ function drop(list: number[], value: number): void {
 
 /** Each value over the median of those known; the unknown count as the median. */
 function relativeToMedian(values: readonly (number | undefined)[]): Float64Array {
-  const known = values.filter((value) => value !== undefined && value > 0).sort((a, b) => a! - b!);
+  const known = Float64Array.from(values.filter((value) => value !== undefined && value > 0)).sort();
   const median = known[known.length >> 1] ?? 1;
   return Float64Array.from(values, (value) =>
     value === undefined || value <= 0 ? 1 : Math.min(MAX_RELATIVE, Math.max(1 / MAX_RELATIVE, value / median)),
