@@ -15,6 +15,7 @@ import { LapClient, LapError, type LapRequest } from '../dispatch/lap-client.ts'
 import type { LocalWork } from '../dispatch/local-work.ts';
 import { Judge } from '../trust/judge.ts';
 import type { Trust, Wrong } from '../trust/trust.ts';
+import { bannedText, foundOutText } from '../trust/words.ts';
 import { type ExpertRef, selfTest } from './admission.ts';
 import type { EventLog } from './event-log.ts';
 import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
@@ -404,15 +405,10 @@ export class Swarm {
   /** A result of a peer is wrong beyond doubt. It may have gone meanwhile; its donor is kept out all the same. */
   #foundOut(peerId: string, wrong: Wrong): void {
     const peer = this.#peers.get(peerId);
-    const unchecked =
-      wrong.uncheckedRows > 0
-        ? `; ${wrong.uncheckedRows} of its rows since its last good audit were not checked`
-        : '; none of its rows went unchecked since its last good audit';
-    const text = `${peerId} gave ${wrong.what}${wrong.usedRows > 0 ? unchecked : ', before any was used'}. It is kept out until ${clock(wrong.untilMs)}`;
+    const text = foundOutText(peerId, wrong);
     this.#options.events.add({ level: 'error', kind: 'peer', text, peerId });
     if (!peer) return;
-    const message = `Results of this tab were wrong. It may come back after ${clock(wrong.untilMs)}.`;
-    this.dismiss(peer, { code: 'wrong-results', message, retry: false });
+    this.dismiss(peer, { code: 'wrong-results', message: bannedText(wrong.untilMs), retry: false });
   }
 
   #hostile(peer: PeerSession, message: string, reason: FrameErrorReason): void {
@@ -489,16 +485,6 @@ function describeClose(reason: LinkCloseReason): string {
     default:
       return reason satisfies never;
   }
-}
-
-function bannedText(untilMs: number): string {
-  return `Results from this browser or network were wrong. It may come back after ${clock(untilMs)}.`;
-}
-
-/** e.g. `2026-01-05 09:30 UTC` */
-function clock(ms: number): string {
-  // Rounded up: at the minute named, it is over.
-  return `${new Date(ms + 59_999).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
 }
 
 function mebibytes(bytes: number): string {

@@ -1,0 +1,136 @@
+import { createReferenceBackend, createWebGpuBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
+import { createRng, decodeF16, encodeF16, type Rng } from '@shoal/model';
+import { packExpert, unpackExpert } from '@shoal/weights';
+import { describe, expect, it } from 'vitest';
+import type { LapRequest } from '../../coordinator/src/dispatch/lap-client.ts';
+import { LocalWork } from '../../coordinator/src/dispatch/local-work.ts';
+import { boundsFor, calibration } from '../../coordinator/src/trust/bounds.ts';
+import { compareRow } from '../../coordinator/src/trust/compare.ts';
+import { Judge } from '../../coordinator/src/trust/judge.ts';
+import { NormLimits } from '../../coordinator/src/trust/norm-limits.ts';
+import { dawnAdapter } from '../contract/dawn.ts';
+
+const EXPERTS = 8;
+const TOP_K = 2;
+const ROWS_PER_LAP = 500;
+const REAL_AUDITS = 1_000_000;
+/** They take a minute on two cores; a busy machine has several. */
+const TIMEOUT_MS = 600_000;
+
+const normal = (rng: Rng): number => Math.sqrt(-2 * Math.log(1 - rng())) * Math.cos(2 * Math.PI * rng());
+
+const isFinite16 = (half: number): boolean => (half & 0x7c00) !== 0x7c00;
+
+/** An expert whose outputs have about the size of its inputs. */
+function shardOf(shape: ExpertShape, rng: Rng): Uint8Array {
+  const { hiddenSize: D, moeIntermediateSize: F } = shape;
+  const matrix = (columns: number): Float32Array =>
+    Float32Array.from({ length: D * F }, () => normal(rng) / Math.sqrt(columns));
+  return packExpert(shape, { gate: matrix(D), up: matrix(D), down: matrix(F) });
+}
+
+function lapOf(shape: ExpertShape, rng: Rng): LapRequest {
+  const experts = Array.from({ length: ROWS_PER_LAP }, () => {
+    const first = Math.floor(rng() * EXPERTS);
+    return [first, (first + 1 + Math.floor(rng() * (EXPERTS - 1))) % EXPERTS];
+  }).flat();
+  // Sizes from a hundredth to a hundred times the usual.
+  const rows = Array.from({ length: ROWS_PER_LAP }, () => {
+    const size = 10 ** (4 * rng() - 2);
+    return Array.from({ length: shape.hiddenSize }, () => size * normal(rng));
+  }).flat();
+  return {
+    layer: 1,
+    rows: encodeF16(Float32Array.from(rows)),
+    numRows: ROWS_PER_LAP,
+    rowEnd: Uint16Array.from({ length: ROWS_PER_LAP }, (_, row) => (row + 1) * TOP_K),
+    experts: Uint16Array.from(experts),
+    weights: Float32Array.from(experts, () => 0.01 + rng()),
+  };
+}
+
+/** The coordinator, and the honest tabs of every backend that there is here, with the same experts. */
+async function network(quant: ExpertShape['quant'], rng: Rng) {
+  const shape: ExpertShape = { hiddenSize: 12, moeIntermediateSize: 6, quant };
+  const shards = Array.from({ length: EXPERTS }, () => shardOf(shape, rng));
+  const norms = new NormLimits();
+  const read = async (layer: number, expert: number) => {
+    const weights = unpackExpert(shape, shards[expert]!);
+    norms.learn(layer, expert, weights);
+    return weights;
+  };
+  const local = new LocalWork({ hiddenSize: shape.hiddenSize, maxBytes: 2 ** 20, read });
+  const compute = (lap: LapRequest): Promise<Float32Array> => local.compute(lap);
+  const backends: ExpertBackend[] = [
+    createReferenceBackend(shape),
+    await createWebGpuBackend({ gpu: await dawnAdapter(), shape }).then(({ backend }) => backend),
+  ];
+  for (const backend of backends) {
+    for (const [expert, shard] of shards.entries()) await backend.load(1, expert, shard);
+  }
+  return { shape, norms, backends, judge: new Judge({ compute, recompute: compute }) };
+}
+
+describe('an honest tab', () => {
+  it(
+    'is never found wrong in a million audits, on whichever backend',
+    async () => {
+      const rng = createRng(11);
+      // The tightest of all bounds that are in use.
+      const bounds = calibration.models.map(({ modelDigest }) => boundsFor(modelDigest, 'webgpu'));
+      const tightest = {
+        maxRelativeL2: Math.min(...bounds.map((bound) => bound.maxRelativeL2)),
+        maxNormDeviation: Math.min(...bounds.map((bound) => bound.maxNormDeviation)),
+      };
+      const verdicts = { right: 0, wrong: 0, incomparable: 0 };
+      for (const quant of ['f16', 'q8'] as const) {
+        const { shape, norms, backends, judge } = await network(quant, rng);
+        for (let done = 0; done < REAL_AUDITS / 2; done += ROWS_PER_LAP) {
+          const lap = lapOf(shape, rng);
+          const backend = backends[(done / ROWS_PER_LAP) % backends.length]!;
+          const partial = encodeF16((await backend.run(lap)).partial);
+          for (const verdict of await judge.rows(lap, decodeF16(partial), tightest)) verdicts[verdict]++;
+          // What overflowed on its way to f16 would not have left the tab.
+          if (partial.every(isFinite16)) expect(norms.absurdRow(lap, partial)).toBeUndefined();
+        }
+        for (const backend of backends) backend.destroy();
+        expect(judge.retracted).toBe(0);
+      }
+      // Rows of a hundred times the usual size may exceed what f16 can carry; nobody is blamed for them.
+      expect(verdicts.wrong).toBe(0);
+      expect(verdicts.right + verdicts.incomparable).toBe(REAL_AUDITS);
+      expect(verdicts.right).toBeGreaterThan(0.99 * REAL_AUDITS);
+    },
+    TIMEOUT_MS,
+  );
+
+  it('keeps the margin that its bounds were given, in a million draws from what was measured', () => {
+    const rng = createRng(12);
+    const measured = calibration.models.flatMap(({ modelDigest, backends }) =>
+      Object.entries(backends).map(([name, figures]) => ({
+        figures,
+        bounds: boundsFor(modelDigest, name === 'reference' ? 'reference' : 'webgpu'),
+      })),
+    );
+    let nearest = 0;
+    for (let i = 0; i < 1_000_000; i++) {
+      const { figures, bounds } = measured[Math.floor(rng() * measured.length)]!;
+      const row = Math.floor(rng() * figures.sampleRelativeL2.length);
+      nearest = Math.max(
+        nearest,
+        figures.sampleRelativeL2[row]! / bounds.maxRelativeL2,
+        figures.sampleNormDeviation[row]! / bounds.maxNormDeviation,
+      );
+    }
+    expect(nearest).toBeLessThan(0.5);
+  });
+
+  it('is as near as the theorem says: rounding to f16 moves no row by more than 2⁻¹¹ of its norm', () => {
+    const rng = createRng(13);
+    const free = { maxRelativeL2: 2 ** -11, maxNormDeviation: 2 ** -11 };
+    for (let i = 0; i < 100_000; i++) {
+      const row = Float32Array.from({ length: 1 + Math.floor(rng() * 12) }, () => 10 ** (6 * rng() - 4) * normal(rng));
+      expect(compareRow(decodeF16(encodeF16(row)), row, free).verdict).toBe('match');
+    }
+  });
+});

@@ -1,0 +1,212 @@
+import { type ExpertBackend, type ExpertLap, type ExpertOutput } from '@shoal/kernels';
+import { Registry } from 'prom-client';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { registerMetrics } from '../../coordinator/src/console/metrics.ts';
+import { SnapshotBuilder } from '../../coordinator/src/console/snapshot.ts';
+import { type Core, createCore } from '../../coordinator/src/index.ts';
+import { HelloRefused } from '../../coordinator/src/swarm/swarm.ts';
+import { PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
+import { answer } from './answers.ts';
+import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
+import { covered, until, VirtualDonor } from './virtual-donor.ts';
+
+/** 5 layers of 32 experts, each tested with one row. */
+const SELF_TEST_ROWS = 160;
+
+let core: Core;
+let donors: VirtualDonor[];
+
+beforeEach(async () => {
+  core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 2 });
+  donors = [];
+});
+afterEach(async () => {
+  core.swarm.close();
+  await Promise.all(donors.map((donor) => donor.close()));
+});
+
+async function join(options?: Parameters<typeof VirtualDonor.join>[1]): Promise<VirtualDonor> {
+  const donor = await VirtualDonor.join(core, options);
+  donors.push(donor);
+  return donor;
+}
+
+type Lie = (output: ExpertOutput, lap: ExpertLap) => ExpertOutput;
+const scaled: Lie = (output) => ({ ...output, partial: output.partial.map((value) => value * 1.01) });
+
+/** A tab that is honest until `lies` says otherwise. */
+function twoFaced(lies: (lap: ExpertLap) => boolean, lie: Lie = scaled) {
+  return {
+    wrapBackend: (backend: ExpertBackend): ExpertBackend =>
+      new Proxy(backend, {
+        get(target, key) {
+          if (key === 'run') {
+            return async (lap: ExpertLap) => {
+              const output = await target.run(lap);
+              return lies(lap) ? lie(output, lap) : output;
+            };
+          }
+          const value: unknown = Reflect.get(target, key, target);
+          return typeof value === 'function' ? value.bind(target) : value;
+        },
+      }),
+  };
+}
+
+/** Lies after so many rows. */
+function after(rows: number): (lap: ExpertLap) => boolean {
+  let seen = 0;
+  return (lap) => {
+    seen += lap.numRows;
+    return seen > rows;
+  };
+}
+
+const errors = (): string[] =>
+  core.events
+    .all()
+    .filter(({ level }) => level === 'error')
+    .map(({ text }) => text);
+
+describe('a new tab', () => {
+  it('serves its first rows in shadow, and only then in earnest', async () => {
+    const donor = await join();
+    await until('the tab to serve', () => covered(core));
+    const { trust, laps } = donor.session;
+    expect(trust).toMatchObject({ phase: 'trusted', auditedRows: PROBATION_ROWS, failures: 0, usedRows: 0 });
+    // What it did in shadow is no work.
+    expect(laps.rows).toBe(0);
+    expect(core.dispatcher.tabAssignments).toBe(0);
+    const { ids } = await answer(core, GOLDEN[6]!.prompt_ids);
+    expect(ids).toEqual(GOLDEN[6]!.greedy_ids);
+    expect(core.dispatcher.localAssignments).toBe(0);
+    expect(trust.usedRows).toBe(laps.rows);
+    await until('an audit', () => trust.auditedRows > PROBATION_ROWS);
+    expect(trust.failures).toBe(0);
+  });
+
+  it('that lies after its self-test is found out in shadow: nothing of it enters an answer, under traffic', async () => {
+    const honest = await join();
+    await until('the honest tab to serve', () => covered(core));
+    const answering = new AbortController();
+    const traffic = (async () => {
+      while (!answering.signal.aborted) {
+        const { ids } = await answer(core, GOLDEN[6]!.prompt_ids, { maxTokens: 12 });
+        expect(ids).toEqual(GOLDEN[6]!.greedy_ids.slice(0, 12));
+      }
+    })();
+    const liar = await join(twoFaced(after(SELF_TEST_ROWS + 5)));
+    await until('the liar to be sent away', () => liar.dismissed !== undefined);
+    answering.abort();
+    await traffic;
+    expect(liar.dismissed).toMatchObject({ code: 'wrong-results', retry: false });
+    expect(liar.session).toMatchObject({ tokensHelped: 0, trust: { phase: 'quarantined', usedRows: 0 } });
+    expect(liar.session.live.size).toBe(0);
+    expect(honest.session.trust.failures).toBe(0);
+    expect(errors().join()).toMatch(/gave wrong results in probation, before any was used/);
+  });
+});
+
+describe('a tab that turns', () => {
+  it('is caught by audits, counted, shown and kept out', async () => {
+    let lying = false;
+    const liar = await join(twoFaced(() => lying));
+    await until('it to serve', () => covered(core));
+    await answer(core, GOLDEN[6]!.prompt_ids);
+    lying = true;
+    while (liar.dismissed === undefined && liar.session.trust.usedRows < 500) {
+      await answer(core, GOLDEN[6]!.prompt_ids, { maxTokens: 4 });
+    }
+    await until('its dismissal', () => liar.dismissed !== undefined);
+    expect(liar.dismissed).toMatchObject({ code: 'wrong-results', retry: false });
+    const { trust, peerId } = liar.session;
+    expect(trust).toMatchObject({ phase: 'quarantined', failures: 1, auditShare: 1 });
+    expect(errors().find((text) => text.includes(peerId))).toMatch(
+      /gave wrong results; (\d+|none) of its rows since its last good audit (was|were) not checked/,
+    );
+    await expectRefused(liar.donorToken);
+
+    const metrics = new Registry();
+    registerMetrics(metrics, core);
+    const text = await metrics.metrics();
+    expect(text).toMatch(/^shoal_audits_total\{result="wrong"\} 1$/m);
+    expect(text).toMatch(/^shoal_quarantined_peers_total 1$/m);
+    // Without it, all is well again.
+    const { ids } = await answer(core, GOLDEN[3]!.prompt_ids);
+    expect(ids).toEqual(GOLDEN[3]!.greedy_ids);
+  });
+
+  it('with absurd numbers is refused before they enter an answer', async () => {
+    let lying = false;
+    const absurd: Lie = (output) => ({ ...output, partial: output.partial.map((_, i) => (i % 2 ? 65_504 : -65_504)) });
+    const liar = await join(twoFaced(() => lying, absurd));
+    await join();
+    await until('both to serve', () => covered(core));
+    const golden = GOLDEN[3]!;
+    // Until the lap that it is asked for; then to the end without it.
+    while (liar.session.state !== 'gone') {
+      const { ids } = await answer(core, golden.prompt_ids, { onToken: (_, index) => void (lying ||= index === 5) });
+      expect(ids).toEqual(golden.greedy_ids);
+    }
+    expect(liar.dismissed).toMatchObject({ code: 'wrong-results' });
+    expect(errors().join()).toMatch(/gave a result of absurd size/);
+    expect(core.dispatcher.localAssignments).toBe(0);
+  });
+
+  it('is kept out even if it leaves before its audit', async () => {
+    let lying = false;
+    const liar = await join(twoFaced(() => lying));
+    await until('it to serve', () => covered(core));
+    lying = true;
+    await answer(core, GOLDEN[6]!.prompt_ids, { maxTokens: 1 });
+    liar.kill();
+    await until('it to be found out', () => liar.session.trust.phase === 'quarantined');
+    await expectRefused(liar.donorToken);
+  });
+});
+
+describe('an honest tab', () => {
+  it('is not blamed for silence, loss or departure', async () => {
+    const tabs = await Promise.all([join(), join(), join()]);
+    await until('all to serve', () => covered(core));
+    for (const { wire } of tabs)
+      Object.assign(wire.aToB, { loss: 0.03, duplication: 0.1, reordering: 0.2, jitterMs: 2 });
+    await answer(core, GOLDEN[3]!.prompt_ids, {
+      maxTokens: 16,
+      onToken: (_, index) => {
+        if (index === 5) tabs[0]!.kill('black-hole');
+        if (index === 9) tabs[1]!.kill();
+      },
+    });
+    await until('the audits to be done', () => core.trust.counts.pending === 0);
+    expect(core.trust.quarantine.total).toBe(0);
+    expect(core.trust.counts).toMatchObject({ wrong: 0, retracted: 0 });
+    const back = await join({ donorToken: tabs[1]!.donorToken, cache: tabs[1]!.cache });
+    await until('it to serve again', () => back.session.trust.phase === 'trusted');
+    // Its credit is its donor's, and outlives the visit.
+    expect(back.session.trust.record).toBe(tabs[1]!.session.trust.record);
+    expect(back.session.trust.record.verifiedRows).toBeGreaterThan(2 * PROBATION_ROWS);
+  });
+
+  it("shows in the console's figures how far it is trusted", async () => {
+    await join();
+    const snapshots = new SnapshotBuilder({ ...core, version: '0', quant: 'f16', isDraining: () => false });
+    expect(snapshots.build().peers[0]!.trust).toEqual({
+      phase: 'probation',
+      auditShare: 1,
+      auditedRows: 0,
+      failures: 0,
+    });
+    await until('it to serve', () => covered(core));
+    expect(snapshots.build().peers[0]!.trust).toMatchObject({ phase: 'trusted', auditedRows: PROBATION_ROWS });
+  });
+});
+
+async function expectRefused(donorToken: string): Promise<void> {
+  const refusal = await VirtualDonor.join(core, { donorToken }).catch((error: unknown) => error);
+  expect(refusal).toBeInstanceOf(HelloRefused);
+  expect(refusal).toMatchObject({
+    code: 'banned',
+    message: expect.stringMatching(/after \d{4}-\d\d-\d\d \d\d:\d\d UTC/),
+  });
+}
