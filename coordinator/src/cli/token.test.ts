@@ -9,7 +9,7 @@ import { runToken } from './token.ts';
 
 function run(...argv: string[]): string {
   let out = '';
-  const stdout = { write: (text: string) => ((out += text), true) } as unknown as NodeJS.WriteStream;
+  const stdout = { write: (text: string) => (out += text) };
   expect(runToken(argv, { stdout })).toBe(0);
   return out;
 }

@@ -10,7 +10,7 @@ Makes a random token, for an invitation, an API key or an admin, and the entry o
 /** As the access file takes it. */
 const NAME = /^[\w.-]{1,40}$/;
 
-export function runToken(argv: readonly string[], io: Pick<NodeJS.Process, 'stdout'>): number {
+export function runToken(argv: readonly string[], io: { stdout: { write(text: string): unknown } }): number {
   let values: { name?: string | undefined; help?: boolean | undefined };
   try {
     ({ values } = parseArgs({
