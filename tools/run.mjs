@@ -14,7 +14,7 @@ const MIN_NODE = [20, 19];
 const COMMANDS = {
   serve: { needs: ['dependencies', 'pages'], run: tsx('coordinator/src/cli/main.ts', 'serve') },
   demo: { needs: ['dependencies', 'pages'], run: tsx('tools/demo/main.ts') },
-  chaos: { needs: ['dependencies'], run: tsx('test/chaos/main.ts') },
+  chaos: { needs: ['dependencies', 'pages'], run: tsx('test/chaos/main.ts') },
   bench: { needs: ['dependencies', 'pages'], run: tsx('test/bench/main.ts') },
   simulate: { needs: ['dependencies'], run: tsx('tools/simulate/main.ts') },
   screenshots: { needs: ['dependencies', 'pages'], run: tsx('tools/screenshots.ts') },

@@ -4,6 +4,7 @@ import { basename, join } from 'node:path';
 import { loadDenseWeights, type ModelConfig, moeLayers, type SwigluWeights, type Tokenizer } from '@shoal/model';
 import { loadGenerationConfig, loadTokenizer, openCheckpoint } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
+import { LoadMeter } from '@shoal/placement';
 import { closeRtc, loadRtc } from '@shoal/transport/node';
 import { shardHash, unpackExpert } from '@shoal/weights';
 import { ensurePacked, type PackedModel, type PackProgress } from '@shoal/weights/node';
@@ -101,9 +102,11 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     normGain: (layer) => weights.layers[layer]!.postAttentionLayernorm,
     onError: (error) => events.add({ level: 'error', kind: 'server', text: `An audit was not possible: ${error}` }),
   });
+  const layers = moeLayers(config);
+  const meter = new LoadMeter(layers.length * nRoutedExperts);
   const swarm = new Swarm({
     model: {
-      layers: moeLayers(config),
+      layers,
       expertsPerLayer: nRoutedExperts,
       groupsPerLayer: config.nGroup,
       shardBytes: manifest.shardBytes,
@@ -114,6 +117,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     trust,
     events,
     replicas: options.replicas,
+    load: () => meter.read(expertCounters(dispatcher, layers, nRoutedExperts), performance.now()),
   });
   const lapMs: Core['lapMs'] = { observe: () => {} };
   const dispatcher = new Dispatcher({
@@ -143,6 +147,16 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     },
   });
   return { config, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs };
+}
+
+/** Rows of each expert since start: [layers × experts]. */
+function expertCounters({ expertRows }: Dispatcher, layers: readonly number[], expertsPerLayer: number): Float64Array {
+  const counters = new Float64Array(layers.length * expertsPerLayer);
+  for (const [i, layer] of layers.entries()) {
+    const rows = expertRows.get(layer);
+    if (rows) counters.set(rows, i * expertsPerLayer);
+  }
+  return counters;
 }
 
 /** A coordinator that listens. Rejects, with nothing left running, when it cannot. */

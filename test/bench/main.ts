@@ -1,8 +1,10 @@
 import { benchNetwork } from './network.ts';
+import { benchSwarm } from './swarm.ts';
 
 const HELP = `npm run bench -- [suite] [options]
 
   network          tokens/s by tabs and streams, where a lap's time goes, bytes against their floor (default)
+  swarm            placement beside its baselines, planning times, eight real tabs beside the simulator, two minutes of crashes
 
   --repeats N      measurements of each figure, of which the median counts (3)
   --json           one JSON document on stdout instead of the table
@@ -22,12 +24,14 @@ async function main(argv: readonly string[]): Promise<number> {
     return 2;
   }
   const suites = argv.filter((arg, i) => !arg.startsWith('-') && (repeatsAt === -1 || i !== repeatsAt + 1));
-  const unknown = suites.find((suite) => suite !== 'network');
+  const unknown = suites.find((suite) => suite !== 'network' && suite !== 'swarm');
   if (unknown !== undefined) {
     process.stderr.write(`bench: there is no suite "${unknown}"\n\n${HELP}`);
     return 2;
   }
-  await benchNetwork({ repeats, json: flags.includes('--json') });
+  const json = flags.includes('--json');
+  if (suites.includes('swarm')) await benchSwarm({ json });
+  if (suites.length === 0 || suites.includes('network')) await benchNetwork({ repeats, json });
   return 0;
 }
 

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
-import { createCore } from '../../coordinator/src/index.ts';
+import { startCoordinator } from '../../coordinator/src/index.ts';
+import { DonorBrowser } from '../../tools/browser/donor-tabs.ts';
 import { CACHE_DIR, TINY_STORIES } from '../integration/golden.ts';
 import { type ChaosReport, runChaos } from './run.ts';
 import { HAPPENINGS } from './schedule.ts';
@@ -9,7 +10,8 @@ const HELP = `npm run chaos -- [options]
 Answers over virtual tabs that crash, freeze, lag and lose under a seeded schedule, held against a healthy run.
 
   --seed N        of the schedule (1)
-  --peers N       tabs (8)
+  --peers N       virtual tabs: the real peer code over the memory transport (8)
+  --tabs N        real tabs in a headless Chromium beside them; they crash and leave (0)
   --streams N     concurrent answers (20)
   --seconds N     how long (120)
   --every S       seconds between happenings (2)
@@ -17,10 +19,13 @@ Answers over virtual tabs that crash, freeze, lag and lose under a seeded schedu
   --json          the report as JSON on stdout
 `;
 
+const PLEDGE_MIB = 64;
+
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
     peers: { type: 'string', default: '8' },
+    tabs: { type: 'string', default: '0' },
     streams: { type: 'string', default: '20' },
     seconds: { type: 'string', default: '120' },
     every: { type: 'string', default: '2' },
@@ -43,15 +48,28 @@ async function main(): Promise<number> {
     return 2;
   }
   const [seed, peers, streams, seconds, every] = numbers as [number, number, number, number, number];
-  const core = await createCore({
+  const tabs = Number(values.tabs);
+  if (!Number.isInteger(tabs) || tabs < 0 || tabs > 16) {
+    process.stderr.write('chaos: --tabs takes a whole number from 0 to 16\n');
+    return 2;
+  }
+  const coordinator = await startCoordinator({
     modelDir: TINY_STORIES,
+    host: '127.0.0.1',
+    port: 0,
     quant: 'f16',
     cacheDir: CACHE_DIR,
     replicas: 2,
     maxBatch: Math.max(16, streams),
+    iceServers: [],
+    drainTimeoutMs: 1000,
+    logLevel: 'silent',
   });
-  const report = await runChaos(core, {
+  const browser = tabs > 0 ? await DonorBrowser.launch((line) => process.stderr.write(`${line}\n`)) : undefined;
+  const report = await runChaos(coordinator, {
     seed,
+    tabs,
+    ...(browser && { openTab: () => browser.open(coordinator.url, PLEDGE_MIB) }),
     peers,
     streams,
     durationMs: seconds * 1000,
@@ -59,7 +77,8 @@ async function main(): Promise<number> {
     kinds,
     say: (line) => process.stderr.write(`${line}\n`),
   });
-  core.swarm.close();
+  await browser?.close();
+  await coordinator.close();
   process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : describe(report));
   return report.failed.length === 0 && report.different.length === 0 ? 0 : 1;
 }

@@ -3,7 +3,9 @@ import type { Core } from '../../coordinator/src/index.ts';
 import { SampleWindow } from '../../coordinator/src/dispatch/lap-stats.ts';
 import { answer } from '../integration/answers.ts';
 import { GOLDEN } from '../integration/golden.ts';
-import { covered, until, VirtualDonor } from '../integration/virtual-donor.ts';
+import type { DonorTab } from '../../tools/browser/donor-tabs.ts';
+import { covered, until } from '../integration/virtual-donor.ts';
+import { Crowd } from './crowd.ts';
 import { type Happening, schedule, type ScheduledEvent } from './schedule.ts';
 
 export interface ChaosOptions {
@@ -13,6 +15,9 @@ export interface ChaosOptions {
   durationMs: number;
   everyMs: number;
   kinds: readonly Happening[];
+  /** Real tabs beside the virtual ones, and how one is opened. */
+  tabs?: number;
+  openTab?: () => Promise<DonorTab>;
   say?: (line: string) => void;
 }
 
@@ -31,18 +36,17 @@ export interface ChaosReport {
   gapMs: { healthyP99: number; p99: number; max: number };
 }
 
-/** How long a lagging or lossy spell lasts. */
-const SPELL_MS = 1_500;
+/** Real tabs compile shaders on the cores that everything else runs on. */
+const JOIN_TIMEOUT_MS = 180_000;
 const TOKENS = 48;
 
 /** Streams over virtual tabs while they crash, freeze, lag and lose, held against the same streams without any of it. */
 export async function runChaos(core: Core, options: ChaosOptions): Promise<ChaosReport> {
   const say = options.say ?? (() => {});
   const rng = createRng(options.seed);
-  const donors = new Set<VirtualDonor>();
-  const join = async (): Promise<void> => void donors.add(await VirtualDonor.join(core));
-  for (let i = 0; i < options.peers; i++) await join();
-  await until('all experts to be served', () => covered(core));
+  const crowd = new Crowd(core, options.openTab);
+  await crowd.gather(options.peers, options.tabs ?? 0);
+  await until('all experts to be served', () => covered(core), JOIN_TIMEOUT_MS);
 
   say('healthy run');
   const healthy = await healthyRun(core, options.streams);
@@ -65,7 +69,7 @@ export async function runChaos(core: Core, options: ChaosOptions): Promise<Chaos
   const streams = Array.from({ length: options.streams }, (_, i) =>
     stream(core, i, deadlineMs, healthy.ids, report, gaps),
   );
-  const chaos = unleash(schedule(rng, options.durationMs, options.everyMs, options.kinds), donors, join, report, say);
+  const chaos = unleash(schedule(rng, options.durationMs, options.everyMs, options.kinds), crowd, report, say);
   await Promise.all([...streams, chaos]);
   const after = counters(core);
   report.tabsLost = after.departed - before.departed;
@@ -76,7 +80,7 @@ export async function runChaos(core: Core, options: ChaosOptions): Promise<Chaos
   report.uncoveredShare = local / (local + after.tabs - before.tabs);
   report.gapMs.p99 = gaps.quantile(0.99)!;
   report.gapMs.max = gaps.quantile(1)!;
-  await Promise.all([...donors].map((donor) => donor.close()));
+  await crowd.close();
   return report;
 }
 
@@ -140,49 +144,17 @@ async function stream(
 
 async function unleash(
   events: readonly ScheduledEvent[],
-  donors: Set<VirtualDonor>,
-  join: () => Promise<void>,
+  crowd: Crowd,
   report: ChaosReport,
   say: (line: string) => void,
 ): Promise<void> {
   const startedMs = performance.now();
   for (const { atMs, happening, victim } of events) {
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, startedMs + atMs - performance.now())));
-    const donor = [...donors][Math.floor(victim * donors.size)]!;
-    say(`${(atMs / 1000).toFixed(1)} s: ${donor.session.peerId} ${happening}`);
-    report.events[happening] = (report.events[happening] ?? 0) + 1;
-    await befall(donor, happening);
-    // Whoever has gone, now or since the last look, is replaced.
-    for (const other of donors) {
-      const frozen = other === donor && happening === 'freeze';
-      if (other.session.state !== 'gone' && !frozen) continue;
-      donors.delete(other);
-      await join();
-    }
-  }
-}
-
-async function befall(donor: VirtualDonor, happening: Happening): Promise<void> {
-  const both = [donor.wire.aToB, donor.wire.bToA];
-  const spell = (faults: Partial<(typeof both)[number]>): void => {
-    const usual = both.map((wire) => ({ ...wire }));
-    for (const wire of both) Object.assign(wire, faults);
-    setTimeout(() => both.forEach((wire, i) => Object.assign(wire, usual[i])), SPELL_MS).unref();
-  };
-  switch (happening) {
-    case 'crash':
-      return donor.kill('abrupt');
-    case 'freeze':
-      return donor.kill('black-hole');
-    case 'leave':
-      return donor.close();
-    case 'lag':
-      return spell({ delayMs: 60, jitterMs: 40 });
-    case 'loss':
-      return spell({ loss: 0.05 });
-    case 'disorder':
-      return spell({ reordering: 0.2, duplication: 0.1, jitterMs: 5 });
-    default:
-      happening satisfies never;
+    const one = crowd.pick(victim);
+    const happened = await one.befall(happening);
+    say(`${(atMs / 1000).toFixed(1)} s: ${one.name()}: ${happened}`);
+    report.events[happened] = (report.events[happened] ?? 0) + 1;
+    await crowd.replaceLost(happening === 'freeze' ? one : undefined);
   }
 }

@@ -31,6 +31,8 @@ export interface SwarmOptions {
   events: EventLog;
   /** Copies of each expert on distinct donors, where memory allows. */
   replicas: number;
+  /** Load of each expert of late, for spare copies: [layers × experts per layer]. */
+  load?: () => ArrayLike<number>;
   maxPeers?: number;
   timings?: Partial<SwarmTimings>;
 }
@@ -63,6 +65,8 @@ const MAX_CONSECUTIVE_FAILURES = 3;
 /** As the signalling schema has it. */
 const MAX_FAREWELL_CHARS = 1000;
 
+/** When moves were put off for their bytes: the allowance has grown by then. */
+const DEFERRED_PLAN_MS = 10_000;
 /** How often a draining peer is looked at. */
 const DRAIN_CHECK_MS = 50;
 
@@ -419,6 +423,8 @@ export class Swarm {
   }
 
   #tick(): void {
+    // A plan that put moves off to stay within its budget is taken up again.
+    if (this.#rollout.deferred && !this.#planTimer) this.#planSoon(DEFERRED_PLAN_MS);
     this.#options.trust?.tick();
     for (const peer of this.peers) {
       peer.tick();
