@@ -230,6 +230,7 @@ export class FakeDonor {
       rttMs: this.#link?.stats().rttMs ?? null,
       lapMs: null,
       verifiedShare: 1,
+      verifiedRows: 64,
       ...change,
     };
     this.#socket.emit('standing', standing);

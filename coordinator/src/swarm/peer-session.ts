@@ -166,6 +166,7 @@ export class PeerSession implements LapPeer {
       rttMs: this.link?.stats().rttMs ?? null,
       lapMs: this.#laps?.lapMs.quantile(0.5) ?? null,
       verifiedShare: this.verifiedShare,
+      verifiedRows: this.trust.record.verifiedRows,
     };
   }
 }

@@ -172,6 +172,8 @@ export const standingSchema = z.object({
   lapMs: z.number().nonnegative().nullable(),
   /** Share of the self-test's experts that matched, 0 to 1; null before the test. */
   verifiedShare: z.number().min(0).max(1).nullable(),
+  /** Rows that the coordinator computed again and found right, of this donor token since it first saw it. */
+  verifiedRows: count,
 });
 export type Standing = z.infer<typeof standingSchema>;
 

@@ -65,6 +65,9 @@ function Figures({ state: { standing, stats, visit, adapter, pledgeBytes } }: { 
         value={standing?.verifiedShare == null ? '–' : `${Math.round(standing.verifiedShare * 100)} %`}
       >
         of the experts answered right in the self-test
+        {standing &&
+          standing.verifiedRows > 0 &&
+          `; ${formatCount(standing.verifiedRows)} rows computed again and right`}
       </Figure>
       <Figure name="Round trip" value={standing?.rttMs == null ? '–' : formatMs(standing.rttMs)}>
         {standing?.lapMs != null && `${formatMs(standing.lapMs)} with the work`}
