@@ -36,10 +36,9 @@ class FakePeer implements LapPeer {
     return this.#serves(layer, expert);
   }
 
-  readonly believed = true;
-  accepts(): boolean {
-    return true;
-  }
+  believed = true;
+  accepting = true;
+  readonly accepts = (): boolean => this.accepting;
 
   helped(tokens: number): void {
     this.helpedTokens += tokens;
@@ -136,6 +135,28 @@ describe('a lap', () => {
     expect(dispatcher).toMatchObject({ laps: 1, tabAssignments: 6, localAssignments: 0, tabRows: 3, tabRowParts: 4 });
     expect(dispatcher.frameBytes).toBe(200);
     expect([...dispatcher.expertRows.get(1)!]).toEqual([1, 1, 1, 0, 1, 1, 0, 1]);
+  });
+
+  it('uses no answer that its peer is not believed to have right', async () => {
+    const [liar, replica] = [new FakePeer('liar', every), new FakePeer('replica', only(3))];
+    liar.accepting = false;
+    peers = [liar, replica];
+    expect(perRow(await lap(call([[3, 3]])))).toEqual([3]);
+    while (liar.asked.length === 0) await lap(call([[3, 3]]));
+    expect(redispatches.every(({ error, peerId }) => error.reason === 'wrong' && peerId === 'liar')).toBe(true);
+    expect(redispatches.length).toBe(liar.asked.length);
+    expect(dispatcher.localAssignments).toBe(0);
+  });
+
+  it('has the part of a peer that is found out before the sum done again', async () => {
+    const liar = new FakePeer('liar', every);
+    peers = [liar];
+    const handle = dispatcher.batch().dispatch(call([[3, 4]]));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(dispatcher.tabAssignments).toBe(2);
+    liar.believed = false;
+    expect(perRow(await handle.combine())).toEqual([3]);
+    expect(dispatcher).toMatchObject({ tabAssignments: 0, localAssignments: 2, tabRows: 0 });
   });
 
   it('adds up in an order that does not depend on who answers first', async () => {
