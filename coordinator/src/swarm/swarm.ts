@@ -372,7 +372,7 @@ export class Swarm {
       );
       peer.verifiedShare = matched / tested;
       if (matched === tested) return counts() && (await this.#probation(peer, refs)) && counts();
-      this.#options.trust?.exclude(peer);
+      this.#options.trust?.exclude(peer, true);
       const message = `The GPU computed ${tested - matched} of ${tested} experts wrongly. Its driver may be at fault.`;
       this.dismiss(peer, { code: 'self-test', message, retry: false });
     } catch (error) {

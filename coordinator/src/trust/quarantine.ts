@@ -15,8 +15,8 @@ export const DONOR_BASE_MS = HOUR_MS;
 export const ADDRESS_BASE_MS = HOUR_MS / 6;
 const GROWTH = 4;
 const LONGEST_MS = 7 * 24 * HOUR_MS;
-/** Remembered weight of failures above which an address is kept out: the third within hours. */
-const ADDRESS_TOLERANCE = 2.5;
+/** Remembered weight of failures from which an address is kept out, or who did no harm: the third within hours. */
+const TOLERANCE = 2.5;
 /** Donors and addresses that are remembered, each at about 100 B. */
 const MAX_ENTRIES = 20_000;
 
@@ -36,7 +36,7 @@ export interface Suspect {
 export class Quarantine {
   readonly #entries = new Map<string, Entry>();
   readonly #now: () => number;
-  /** Failures since start. */
+  /** Peers that were kept out since start. */
   total = 0;
 
   constructor(now: () => number = Date.now) {
@@ -54,16 +54,14 @@ export class Quarantine {
     return [...this.#entries.values()].filter((entry) => entry.untilMs > this.#now()).length;
   }
 
-  /** Keep them out; returns until when. */
-  add({ donorId, address }: Suspect): number {
-    this.total++;
-    const donor = this.#fail(`donor ${donorId}`);
-    donor.untilMs = this.#now() + Math.min(LONGEST_MS, DONOR_BASE_MS * GROWTH ** (donor.failures - 1));
-    if (isForeign(address)) {
-      const place = this.#fail(addressEntry(address));
-      const excess = place.failures - ADDRESS_TOLERANCE;
-      if (excess > 0) place.untilMs = this.#now() + Math.min(LONGEST_MS, ADDRESS_BASE_MS * GROWTH ** excess);
-    }
+  /**
+   * Count a failure; returns until when they are kept out (the past, if not at all). A `harmless` one was found before any of
+   * the work was used: the owner of an overfull GPU may lend less memory and try again, twice.
+   */
+  add({ donorId, address }: Suspect, harmless = false): number {
+    const donor = this.#fail(`donor ${donorId}`, DONOR_BASE_MS, harmless ? TOLERANCE : 1);
+    if (isForeign(address)) this.#fail(addressEntry(address), ADDRESS_BASE_MS, TOLERANCE);
+    if (donor.untilMs > this.#now()) this.total++;
     return donor.untilMs;
   }
 
@@ -71,11 +69,14 @@ export class Quarantine {
     return this.#entries.get(key)?.untilMs ?? Number.NEGATIVE_INFINITY;
   }
 
-  #fail(key: string): Entry {
+  #fail(key: string, baseMs: number, tolerance: number): Entry {
     const nowMs = this.#now();
     const before = this.#entries.get(key);
     const faded = before ? before.failures * Math.exp((before.atMs - nowMs) / FAILURE_FADES_MS) : 0;
-    const entry = { failures: faded + 1, atMs: nowMs, untilMs: Number.NEGATIVE_INFINITY };
+    const failures = faded + 1;
+    const durationMs = Math.min(LONGEST_MS, baseMs * GROWTH ** (failures - tolerance));
+    const untilMs = failures >= tolerance ? nowMs + durationMs : Number.NEGATIVE_INFINITY;
+    const entry = { failures, atMs: nowMs, untilMs };
     this.#entries.delete(key);
     this.#entries.set(key, entry);
     for (const oldest of this.#entries.keys()) {

@@ -151,6 +151,17 @@ describe('the quarantine', () => {
     expect(quarantine.total).toBe(3);
   });
 
+  it('lets who did no harm try again, twice', () => {
+    const quarantine = new Quarantine(() => 1e12);
+    quarantine.add(liar, true);
+    quarantine.add(liar, true);
+    expect(quarantine.until(liar)).toBeUndefined();
+    expect(quarantine.total).toBe(0);
+    quarantine.add(liar, true);
+    expect(quarantine.until(liar)).toBeGreaterThan(1e12);
+    expect(quarantine.total).toBe(1);
+  });
+
   it('does not shut out a reverse proxy', () => {
     const quarantine = new Quarantine(() => 1e12);
     for (let i = 0; i < 9; i++) quarantine.add({ donorId: `d${i}`, address: '127.0.0.1' });

@@ -133,11 +133,11 @@ export class Trust {
     return true;
   }
 
-  /** Keep a donor out; returns until when, in epoch milliseconds. */
-  exclude(suspect: Suspect): number {
+  /** A failure of a donor; returns until when it is kept out, in epoch milliseconds. As in Quarantine.add. */
+  exclude(suspect: Suspect, harmless = false): number {
     const record = this.#donors.get(suspect.donorId);
     if (record) record.consecutiveRight = 0;
-    return this.quarantine.add(suspect);
+    return this.quarantine.add(suspect, harmless);
   }
 
   /** Once a second. */
