@@ -87,6 +87,8 @@ async function befallVirtual(donor: VirtualDonor, happening: Happening): Promise
       return spell({ loss: 0.05 });
     case 'disorder':
       return spell({ reordering: 0.2, duplication: 0.1, jitterMs: 5 });
+    case 'corruption':
+      return spell({ corruption: 0.02 });
     default:
       happening satisfies never;
   }

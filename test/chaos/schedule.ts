@@ -1,7 +1,7 @@
 import type { Rng } from '@shoal/model';
 
 /** What can happen to a tab. `crash` and `freeze` end it, and another joins in its place. */
-export const HAPPENINGS = ['crash', 'freeze', 'leave', 'lag', 'loss', 'disorder'] as const;
+export const HAPPENINGS = ['crash', 'freeze', 'leave', 'lag', 'loss', 'disorder', 'corruption'] as const;
 export type Happening = (typeof HAPPENINGS)[number];
 
 export interface ScheduledEvent {

@@ -67,6 +67,8 @@ const STALE_AFTER_MS = 3_000;
 const MIN_SAMPLES_TO_HEDGE = 20;
 /** Below this, lateness is the noise of timers and schedulers. */
 const MIN_HEDGE_MS = 10;
+/** Fewer laps tell a warm-up rather than a speed. */
+const MIN_LAPS_TO_RATE = 64;
 const HISTORY_S = 60;
 
 interface PendingLap {
@@ -125,6 +127,7 @@ export class LapClient {
   /** With whom to count the bytes of an answer that comes late; the first only. */
   readonly #remembered = new Map<number, Meter | undefined>();
   readonly #history: { second: number; laps: number[] }[] = [];
+  #computeMs = 0;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #failedAtMs = Number.NEGATIVE_INFINITY;
   #nextLapId = randomInt(2 ** 31);
@@ -147,6 +150,12 @@ export class LapClient {
     if (this.#now() - this.#failedAtMs < STALE_AFTER_MS) return Number.POSITIVE_INFINITY;
     if (this.#now() - this.#answeredAtMs > STALE_AFTER_MS && this.#pending.size === 0) return 0;
     return (this.lapMs.quantile(0.5) ?? 0) * (1 + this.#pending.size);
+  }
+
+  /** (row, expert) pairs a second that its backend was seen to compute while it had work; undefined while too little is known. */
+  get pairsPerSecond(): number | undefined {
+    if (this.lapsAnswered < MIN_LAPS_TO_RATE || this.#computeMs === 0) return undefined;
+    return (this.assignments * 1000) / this.#computeMs;
   }
 
   /** Time that a lap of this many rows is given, from what this peer was seen to need. */
@@ -317,6 +326,7 @@ export class LapClient {
       this.lapsAnswered++;
       this.rows += numRows;
       this.assignments += assignments;
+      this.#computeMs += computeMs;
     }
     pending.resolve({ partial: frame.partial, timing: { lapMs, queueMs, computeMs, rows: numRows } });
   }

@@ -26,6 +26,9 @@ export interface RolloutOptions {
   onAssigned: (peer: PeerSession) => void;
 }
 
+/** New, half known, known: trust grows with verified work as the audited share falls. */
+const TRUST_STEPS = 2;
+
 /**
  * The way from one placement to the next without a gap: peers first grow into the new plan, and give up what it takes from
  * them only when its new holders serve it.
@@ -140,7 +143,16 @@ function takesPart(peer: PeerSession): boolean {
   return peer.connected && peer.state !== 'paused' && peer.state !== 'draining' && peer.state !== 'gone';
 }
 
+/**
+ * With what was measured of it. Speed and trust go in coarse steps: a plan must not change because a figure trembles.
+ */
 function placementPeer(peer: PeerSession): PlacementPeer {
   const rttMs = peer.link?.stats().rttMs ?? undefined;
-  return { ...peer.placementPeer(), ...(rttMs === undefined ? {} : { rttMs }) };
+  const pairsPerSecond = peer.connected ? peer.laps.pairsPerSecond : undefined;
+  return {
+    ...peer.placementPeer(),
+    ...(rttMs === undefined ? {} : { rttMs }),
+    ...(pairsPerSecond === undefined ? {} : { rowsPerSecond: 2 ** Math.round(Math.log2(pairsPerSecond)) }),
+    trust: Math.round((1 - peer.trust.auditShare) * TRUST_STEPS) / TRUST_STEPS,
+  };
 }

@@ -59,8 +59,10 @@ const DEFAULT_TIMINGS: SwarmTimings = {
 const DEFAULT_MAX_PEERS = 512;
 /** Donors remembered for their totals and what they held. */
 const MAX_DONORS = 10_000;
-/** Laps in a row that a peer missed or could not do, after which it is sent away (it may come back). */
-const MAX_CONSECUTIVE_FAILURES = 3;
+/** Laps in a row that a peer missed or could not do, after which others are given its experts; hammering does not help. */
+const FAILURES_TO_DRAIN = 2;
+/** The same, after which it is sent away at once. Either way it may come back. */
+const FAILURES_TO_DISMISS = 3;
 
 /** As the signalling schema has it. */
 const MAX_FAREWELL_CHARS = 1000;
@@ -429,14 +431,19 @@ export class Swarm {
     for (const peer of this.peers) {
       peer.tick();
       if (!peer.connected) continue;
-      const { consecutiveFailures } = peer.laps;
-      if (consecutiveFailures >= MAX_CONSECUTIVE_FAILURES) {
-        const message = `${consecutiveFailures} laps in a row failed or were not answered in time.`;
-        this.dismiss(peer, { code: 'timeout', message, retry: true });
-      } else {
-        peer.control.standing(peer.standing());
-      }
+      if (!this.#relieve(peer)) peer.control.standing(peer.standing());
     }
+  }
+
+  /** Send away, in stages, whom laps fail on. */
+  #relieve(peer: PeerSession): boolean {
+    const failures = peer.laps.consecutiveFailures;
+    if (failures < FAILURES_TO_DRAIN) return false;
+    const message = `${failures} laps in a row failed or were not answered in time.`;
+    const farewell: Dismissed = { code: 'timeout', message, retry: true };
+    if (failures >= FAILURES_TO_DISMISS || !peer.serving) this.dismiss(peer, farewell);
+    else this.drain(peer, farewell);
+    return true;
   }
 
   #watchLoading(peer: PeerSession): void {
