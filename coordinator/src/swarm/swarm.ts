@@ -10,16 +10,19 @@ import type {
   RefusalCode,
   Trouble,
 } from '@shoal/protocol';
-import type { Link, LinkCloseReason } from '@shoal/transport';
+import type { Link } from '@shoal/transport';
 import { LapClient, LapError, type LapRequest } from '../dispatch/lap-client.ts';
 import type { LocalWork } from '../dispatch/local-work.ts';
 import { Judge } from '../trust/judge.ts';
 import type { Trust, Wrong } from '../trust/trust.ts';
 import { bannedText, foundOutText } from '../trust/words.ts';
 import { type ExpertRef, selfTest } from './admission.ts';
+import { DonorRecords } from './donor-records.ts';
 import type { EventLog } from './event-log.ts';
 import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
+import { LoadWatch } from './load-watch.ts';
 import { Rollout } from './rollout.ts';
+import { describeClose, mebibytes } from './wording.ts';
 
 export interface SwarmOptions {
   model: PlacementModel & { hiddenSize: number };
@@ -57,8 +60,6 @@ const DEFAULT_TIMINGS: SwarmTimings = {
 
 /** A bound on strangers' tabs, well above what the coordinator's own attention could feed. */
 const DEFAULT_MAX_PEERS = 512;
-/** Donors remembered for their totals and what they held. */
-const MAX_DONORS = 10_000;
 /** Laps in a row that a peer missed or could not do, after which others are given its experts; hammering does not help. */
 const FAILURES_TO_DRAIN = 2;
 /** The same, after which it is sent away at once. Either way it may come back. */
@@ -71,11 +72,6 @@ const MAX_FAREWELL_CHARS = 1000;
 const DEFERRED_PLAN_MS = 10_000;
 /** How often a draining peer is looked at. */
 const DRAIN_CHECK_MS = 50;
-
-interface DonorMemory {
-  tokensHelped: number;
-  held: ExpertIndex[];
-}
 
 export class HelloRefused extends Error {
   readonly code: RefusalCode;
@@ -97,9 +93,9 @@ export class Swarm {
   readonly #timings: SwarmTimings;
   readonly #judge: Judge;
   readonly #peers = new Map<string, PeerSession>();
-  readonly #donors = new Map<string, DonorMemory>();
+  readonly #donors = new DonorRecords();
   readonly #layerIndex: ReadonlyMap<number, number>;
-  readonly #loadTimers = new Map<PeerSession, NodeJS.Timeout>();
+  readonly #loading: LoadWatch;
   readonly #rollout: Rollout;
   readonly #ticker: NodeJS.Timeout;
   #planTimer: { atMs: number; timer: NodeJS.Timeout } | undefined;
@@ -111,11 +107,16 @@ export class Swarm {
     this.model = options.model;
     this.#timings = { ...DEFAULT_TIMINGS, ...options.timings };
     this.#layerIndex = new Map(options.model.layers.map((layer, index) => [layer, index]));
+    const { loadTimeoutMs } = this.#timings;
+    this.#loading = new LoadWatch(loadTimeoutMs, (peer) => {
+      const message = `No experts were loaded for ${loadTimeoutMs / 1000} s.`;
+      this.dismiss(peer, { code: 'timeout', message, retry: true });
+    });
     this.#rollout = new Rollout({
       ...options,
       peers: () => this.peers,
-      heldBefore: (peer) => this.#donors.get(peer.donorId)?.held ?? [],
-      onAssigned: (peer) => this.#watchLoading(peer),
+      heldBefore: (peer) => this.#donors.held(peer.donorId),
+      onAssigned: (peer) => this.#loading.start(peer),
     });
     const { local, trust } = options;
     const compute = (request: LapRequest): Promise<Float32Array> => local.compute(request);
@@ -165,7 +166,7 @@ export class Swarm {
     if (bannedUntilMs !== undefined) throw new HelloRefused('banned', bannedText(bannedUntilMs));
     if (old) this.dismiss(old, { code: 'replaced', message: 'You have opened Shoal in another tab.', retry: false });
     // After the old tab's goodbye, which adds what it has done.
-    session.tokensHelpedBefore = this.#donors.get(session.donorId)?.tokensHelped ?? 0;
+    session.tokensHelpedBefore = this.#donors.tokensHelped(session.donorId);
     this.#peers.set(session.peerId, session);
     this.joined++;
     return session;
@@ -196,13 +197,13 @@ export class Swarm {
   progress(peer: PeerSession, progress: Progress): void {
     if (progress.epoch !== peer.epoch || progress.epoch === peer.readyEpoch) return;
     peer.loadedShare = progress.totalBytes === 0 ? 1 : Math.min(1, progress.doneBytes / progress.totalBytes);
-    this.#watchLoading(peer);
+    this.#loading.start(peer);
   }
 
   /** The assignment's experts are loaded: test the new ones, then let them serve. */
   async ready(peer: PeerSession, message: Ready): Promise<void> {
     if (message.epoch !== peer.epoch || peer.state === 'gone') return;
-    this.#stopWatching(peer);
+    this.#loading.stop(peer);
     peer.readyEpoch = message.epoch;
     peer.allocatedBytes = message.allocatedBytes;
     peer.loadedShare = 1;
@@ -242,7 +243,7 @@ export class Swarm {
       peer.readyEpoch = NO_EPOCH;
       if (peer.state === 'waiting' || peer.state === 'working' || peer.state === 'testing') peer.state = 'loading';
       peer.note = 'lost its GPU and is rebuilding';
-      this.#watchLoading(peer);
+      this.#loading.start(peer);
       return;
     }
     const retry = code === 'download' || code === 'hash';
@@ -256,7 +257,7 @@ export class Swarm {
         if (peer.state === 'gone' || peer.state === 'draining' || peer.state === 'paused') return;
         peer.state = 'paused';
         peer.tests.clear();
-        if (peer.readyEpoch === peer.epoch) this.#stopWatching(peer);
+        if (peer.readyEpoch === peer.epoch) this.#loading.stop(peer);
         this.#event('info', `${peer.peerId} was paused by its donor`, peer);
         return this.#planSoon(this.#timings.leaveDelayMs);
       case 'resume':
@@ -308,8 +309,8 @@ export class Swarm {
     if (peer.state === 'gone') return;
     const lost = peer.live.size;
     peer.state = 'gone';
-    this.#stopWatching(peer);
-    this.#remember(peer);
+    this.#loading.stop(peer);
+    this.#donors.remember(peer);
     this.#peers.delete(peer.peerId);
     this.departed++;
     const rows = peer.connected ? peer.laps.inFlight : 0;
@@ -388,7 +389,7 @@ export class Swarm {
       }
       // The socket will tell the reason, and then that it is ready again.
       if (error.refusal === 'paused' || error.refusal === 'device-lost' || test.size < fresh.length) {
-        this.#watchLoading(peer);
+        this.#loading.start(peer);
         return false;
       }
       const message = `The self-test was not answered: ${error.message}`;
@@ -446,32 +447,6 @@ export class Swarm {
     return true;
   }
 
-  #watchLoading(peer: PeerSession): void {
-    this.#stopWatching(peer);
-    const { loadTimeoutMs } = this.#timings;
-    const timer = setTimeout(() => {
-      const message = `No experts were loaded for ${loadTimeoutMs / 1000} s.`;
-      this.dismiss(peer, { code: 'timeout', message, retry: true });
-    }, loadTimeoutMs);
-    timer.unref();
-    this.#loadTimers.set(peer, timer);
-  }
-
-  #stopWatching(peer: PeerSession): void {
-    clearTimeout(this.#loadTimers.get(peer));
-    this.#loadTimers.delete(peer);
-  }
-
-  #remember(peer: PeerSession): void {
-    const held = peer.assigned.size > 0 ? [...peer.assigned] : (this.#donors.get(peer.donorId)?.held ?? []);
-    this.#donors.delete(peer.donorId);
-    this.#donors.set(peer.donorId, { tokensHelped: peer.tokensHelpedBefore + peer.tokensHelped, held });
-    for (const oldest of this.#donors.keys()) {
-      if (this.#donors.size <= MAX_DONORS) break;
-      this.#donors.delete(oldest);
-    }
-  }
-
   #layerText(peer: PeerSession): string {
     const layers = peer.liveLayers();
     return `${layers.length === 1 ? 'layer' : 'layers'} ${layers.join(', ')}`;
@@ -480,26 +455,4 @@ export class Swarm {
   #event(level: 'info' | 'warning' | 'error', text: string, peer: PeerSession): void {
     this.#options.events.add({ level, kind: 'peer', text, peerId: peer.peerId });
   }
-}
-
-function describeClose(reason: LinkCloseReason): string {
-  switch (reason) {
-    case 'heartbeat':
-      return 'stopped answering heartbeats';
-    case 'goodbye':
-      return 'said goodbye';
-    case 'protocol':
-      return 'sent bytes that are not of the protocol';
-    case 'failed':
-      return 'lost its connection';
-    case 'closed':
-    case 'remote-closed':
-      return 'vanished';
-    default:
-      return reason satisfies never;
-  }
-}
-
-function mebibytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 0)} MiB`;
 }
