@@ -1,9 +1,10 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright';
-import { ROOT_DIR, startCoordinator } from '../coordinator/src/index.ts';
+import { ROOT_DIR } from '../coordinator/src/index.ts';
 import { covered, until } from '../test/integration/virtual-donor.ts';
 import { DonorBrowser } from './browser/donor-tabs.ts';
+import { startTinyCoordinator } from '../test/integration/tiny-coordinator.ts';
 
 /** The README's pictures, taken from the running thing: four tabs, a few answers, and each page as its person sees it. */
 const OUT_DIR = join(ROOT_DIR, 'docs/images');
@@ -11,17 +12,8 @@ const SIZE = { width: 1280, height: 900 };
 const PLEDGE_MIB = 128;
 const PROMPTS = ['Once upon a time', 'The old boat', 'Tom had a red ball.', 'Grandma baked a cake, but'];
 
-const coordinator = await startCoordinator({
-  modelDir: join(ROOT_DIR, 'models/tiny-stories'),
-  host: '127.0.0.1',
-  port: 0,
-  quant: 'f16',
-  cacheDir: join(ROOT_DIR, '.cache/packed'),
-  replicas: 2,
+const coordinator = await startTinyCoordinator({
   adminToken: 'screenshots',
-  iceServers: [],
-  drainTimeoutMs: 1000,
-  logLevel: 'silent',
 });
 const browser = await DonorBrowser.launch((line) => process.stderr.write(`${line}\n`));
 

@@ -1,11 +1,11 @@
 import { cpus } from 'node:os';
-import { join } from 'node:path';
-import { type Coordinator, ROOT_DIR, startCoordinator } from '../../coordinator/src/index.ts';
+import { type Coordinator } from '../../coordinator/src/index.ts';
 import { DonorBrowser } from '../../tools/browser/donor-tabs.ts';
 import { answer } from '../integration/answers.ts';
-import { GOLDEN, TINY_STORIES } from '../integration/golden.ts';
+import { GOLDEN } from '../integration/golden.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
 import { formatTable, median } from './table.ts';
+import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 
 const TAB_COUNTS = [0, 1, 2, 4];
 const STREAM_COUNTS = [1, 4, 8];
@@ -58,17 +58,7 @@ export async function benchNetwork(options: { repeats: number; json: boolean }):
 }
 
 function start(): Promise<Coordinator> {
-  return startCoordinator({
-    modelDir: TINY_STORIES,
-    host: '127.0.0.1',
-    port: 0,
-    quant: 'f16',
-    cacheDir: join(ROOT_DIR, '.cache/packed'),
-    replicas: 2,
-    iceServers: [],
-    drainTimeoutMs: 1000,
-    logLevel: 'silent',
-  });
+  return startTinyCoordinator();
 }
 
 async function decode(coordinator: Coordinator, streams: number): Promise<number> {

@@ -2,13 +2,14 @@ import { SIM_MODELS, type SimModel } from '../../tools/simulate/models.ts';
 import { justEnoughTabs, stillRows } from '../../tools/simulate/baseline-rows.ts';
 import { planningTimes } from '../../tools/simulate/planning-times.ts';
 import { measureStill } from '../../tools/simulate/still.ts';
-import { type Coordinator, startCoordinator } from '../../coordinator/src/index.ts';
+import { type Coordinator } from '../../coordinator/src/index.ts';
 import { DonorBrowser } from '../../tools/browser/donor-tabs.ts';
 import { runChaos } from '../chaos/run.ts';
 import { answer } from '../integration/answers.ts';
-import { CACHE_DIR, GOLDEN, TINY_STORIES } from '../integration/golden.ts';
+import { GOLDEN } from '../integration/golden.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
 import { formatTable } from './table.ts';
+import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 
 /** A figure, and what it is held against. */
 interface Row {
@@ -88,17 +89,9 @@ function placementRows(key: string, model: SimModel): Row[] {
 }
 
 function start(replicas: number, maxBatch: number): Promise<Coordinator> {
-  return startCoordinator({
-    modelDir: TINY_STORIES,
-    host: '127.0.0.1',
-    port: 0,
-    quant: 'f16',
-    cacheDir: CACHE_DIR,
+  return startTinyCoordinator({
     replicas,
     maxBatch,
-    iceServers: [],
-    drainTimeoutMs: 1000,
-    logLevel: 'silent',
   });
 }
 

@@ -1,7 +1,7 @@
-import { type Coordinator, startCoordinator } from '../../coordinator/src/index.ts';
+import { type Coordinator } from '../../coordinator/src/index.ts';
 import { DonorBrowser, type DonorTab } from '../../tools/browser/donor-tabs.ts';
-import { CACHE_DIR, TINY_STORIES } from '../integration/golden.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
+import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 
 export const ADMIN_TOKEN = 'test-admin-token';
 const PLEDGE_MIB = 64;
@@ -20,17 +20,10 @@ export class Network {
   }
 
   static async start(options: { quant?: 'f16' | 'q8'; replicas?: number } = {}): Promise<Network> {
-    const coordinator = await startCoordinator({
-      modelDir: TINY_STORIES,
-      host: '127.0.0.1',
-      port: 0,
+    const coordinator = await startTinyCoordinator({
       quant: options.quant ?? 'f16',
-      cacheDir: CACHE_DIR,
       replicas: options.replicas ?? 2,
       adminToken: ADMIN_TOKEN,
-      iceServers: [],
-      drainTimeoutMs: 1000,
-      logLevel: 'silent',
     });
     return new Network(coordinator, await DonorBrowser.launch());
   }

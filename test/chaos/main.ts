@@ -1,9 +1,8 @@
 import { parseArgs } from 'node:util';
-import { startCoordinator } from '../../coordinator/src/index.ts';
 import { DonorBrowser } from '../../tools/browser/donor-tabs.ts';
-import { CACHE_DIR, TINY_STORIES } from '../integration/golden.ts';
 import { type ChaosReport, runChaos } from './run.ts';
 import { HAPPENINGS } from './schedule.ts';
+import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 
 const HELP = `npm run chaos -- [options]
 
@@ -53,17 +52,8 @@ async function main(): Promise<number> {
     process.stderr.write('chaos: --tabs takes a whole number from 0 to 16\n');
     return 2;
   }
-  const coordinator = await startCoordinator({
-    modelDir: TINY_STORIES,
-    host: '127.0.0.1',
-    port: 0,
-    quant: 'f16',
-    cacheDir: CACHE_DIR,
-    replicas: 2,
+  const coordinator = await startTinyCoordinator({
     maxBatch: Math.max(16, streams),
-    iceServers: [],
-    drainTimeoutMs: 1000,
-    logLevel: 'silent',
   });
   const browser = tabs > 0 ? await DonorBrowser.launch((line) => process.stderr.write(`${line}\n`)) : undefined;
   const report = await runChaos(coordinator, {

@@ -11,9 +11,9 @@ import { Access } from '../../coordinator/src/access/access.ts';
 import { ApiKeys } from '../../coordinator/src/access/api-keys.ts';
 import { digestOf } from '../../coordinator/src/access/token.ts';
 import { startServer } from '../../coordinator/src/http/testing/harness.ts';
-import { type Coordinator, startCoordinator } from '../../coordinator/src/index.ts';
-import { CACHE_DIR, TINY_STORIES } from './golden.ts';
+import { type Coordinator } from '../../coordinator/src/index.ts';
 import { hello, until } from './virtual-donor.ts';
+import { startTinyCoordinator } from './tiny-coordinator.ts';
 
 const entry = (name: string, token: string, more: object = {}) => ({
   name,
@@ -52,19 +52,12 @@ beforeAll(async () => {
   path = join(mkdtempSync(join(tmpdir(), 'shoal-access-')), 'access.json');
   shardBytes = 2 ** 20;
   write(RULES);
-  coordinator = await startCoordinator({
-    modelDir: TINY_STORIES,
-    host: '127.0.0.1',
-    port: 0,
-    quant: 'f16',
-    cacheDir: CACHE_DIR,
+  coordinator = await startTinyCoordinator({
     replicas: 1,
     accessFile: path,
     // The tests are the proxy, so that they can come from many addresses.
     trustProxy: true,
-    iceServers: [],
     drainTimeoutMs: 100,
-    logLevel: 'silent',
   });
   ({ shardBytes } = coordinator.packed.manifest);
   write(RULES);

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Core, createCore, startCoordinator } from '../../coordinator/src/index.ts';
+import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { answer } from './answers.ts';
 import { CACHE_DIR, GOLDEN, promisedLength, TINY_STORIES } from './golden.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
+import { startTinyCoordinator } from './tiny-coordinator.ts';
 
 let core: Core;
 let donors: VirtualDonor[] = [];
@@ -58,17 +59,10 @@ describe('a limit on the tabs of a token and layer', () => {
 });
 
 it('a client asks for it, and is told what it did', async () => {
-  const coordinator = await startCoordinator({
-    modelDir: TINY_STORIES,
-    host: '127.0.0.1',
-    port: 0,
-    quant: 'f16',
-    cacheDir: CACHE_DIR,
+  const coordinator = await startTinyCoordinator({
     replicas: 1,
     deviceLimit: 2,
-    iceServers: [],
     drainTimeoutMs: 100,
-    logLevel: 'silent',
   });
   const pledgeBytes = Math.ceil((16 * coordinator.packed.manifest.shardBytes) / 0.85);
   const tabs = await Promise.all(Array.from({ length: 10 }, () => VirtualDonor.join(coordinator, { pledgeBytes })));

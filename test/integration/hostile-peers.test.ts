@@ -5,11 +5,12 @@ import { encodeCombine, encodeDispatch, encodeRefuse } from '@shoal/protocol';
 import { memoryLinkPair } from '@shoal/transport';
 import { io, type Socket } from 'socket.io-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Coordinator, type Core, createCore, startCoordinator } from '../../coordinator/src/index.ts';
+import { type Coordinator, type Core, createCore } from '../../coordinator/src/index.ts';
 import { UNAUTHORIZED } from '../../coordinator/src/console/gateway.ts';
 import { answer } from './answers.ts';
 import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
 import { covered, hello, until, VirtualDonor } from './virtual-donor.ts';
+import { startTinyCoordinator } from './tiny-coordinator.ts';
 
 const HIDDEN = 192;
 
@@ -149,16 +150,9 @@ describe('hostile signalling', () => {
   const sockets: Socket[] = [];
 
   beforeAll(async () => {
-    coordinator = await startCoordinator({
-      modelDir: TINY_STORIES,
-      host: '127.0.0.1',
-      port: 0,
-      quant: 'f16',
-      cacheDir: CACHE_DIR,
+    coordinator = await startTinyCoordinator({
       replicas: 1,
-      iceServers: [],
       drainTimeoutMs: 100,
-      logLevel: 'silent',
     });
   });
   afterAll(async () => {

@@ -6,8 +6,9 @@ import { io, type Socket } from 'socket.io-client';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Coordinator, ROOT_DIR, startCoordinator } from '../../coordinator/src/index.ts';
 import { urlOf } from '../../coordinator/src/coordinator.ts';
-import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
+import { CACHE_DIR, GOLDEN } from './golden.ts';
 import { hello } from './virtual-donor.ts';
+import { startTinyCoordinator } from './tiny-coordinator.ts';
 
 let coordinator: Coordinator | undefined;
 const sockets: Socket[] = [];
@@ -21,16 +22,8 @@ afterEach(async () => {
 type Options = Parameters<typeof startCoordinator>[0];
 
 async function start(options: Partial<Options> = {}): Promise<Coordinator> {
-  coordinator = await startCoordinator({
-    modelDir: TINY_STORIES,
-    host: '127.0.0.1',
-    port: 0,
-    quant: 'f16',
-    cacheDir: CACHE_DIR,
+  coordinator = await startTinyCoordinator({
     replicas: 1,
-    iceServers: [],
-    drainTimeoutMs: 1000,
-    logLevel: 'silent',
     ...options,
   });
   return coordinator;
