@@ -12,15 +12,15 @@ const MIN_NODE = [20, 19];
 
 /** Each command: what must be there first, and what is then run, with the command line's own arguments appended. */
 const COMMANDS = {
-  serve: { needs: ['dependencies', 'pages'], run: tsx('coordinator/src/cli/main.ts', 'serve') },
-  demo: { needs: ['dependencies', 'pages'], run: tsx('tools/demo/main.ts') },
-  chaos: { needs: ['dependencies', 'pages'], run: tsx('test/chaos/main.ts') },
-  bench: { needs: ['dependencies', 'pages'], run: tsx('test/bench/main.ts') },
-  simulate: { needs: ['dependencies'], run: tsx('tools/simulate/main.ts') },
-  screenshots: { needs: ['dependencies', 'pages'], run: tsx('tools/screenshots.ts') },
-  test: { needs: ['dependencies', 'pages', 'browser'], run: tsx('tools/test.ts') },
+  serve: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('coordinator/src/cli/main.ts', 'serve') },
+  demo: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('tools/demo/main.ts') },
+  chaos: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('test/chaos/main.ts') },
+  bench: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('test/bench/main.ts') },
+  simulate: { needs: ['dependencies', 'kernels'], run: tsx('tools/simulate/main.ts') },
+  screenshots: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('tools/screenshots.ts') },
+  test: { needs: ['dependencies', 'kernels', 'pages', 'browser'], run: tsx('tools/test.ts') },
   check: { needs: ['dependencies'], run: tsx('tools/check.ts') },
-  build: { needs: ['dependencies', 'pages'] },
+  build: { needs: ['dependencies', 'kernels', 'pages'] },
 };
 
 /** Everything that the built pages are made of. */
@@ -57,6 +57,16 @@ const ENSURE = {
     const code = run([...command, '--no-audit', '--no-fund', '--loglevel=error'], { stdout: 2 });
     if (code !== 0)
       fail('npm ci failed: see above. Shoal needs the npm registry once, to install what it is built on.');
+  },
+  /** The WebAssembly kernels, compiled from AssemblyScript. */
+  kernels() {
+    const stamp = join(ROOT, 'packages/kernels/dist/.sources');
+    const hash = hashTree(['packages/kernels/wasm', 'package-lock.json']);
+    if (existsSync(stamp) && readFileSync(stamp, 'utf8') === hash) return;
+    say('Compiling the WebAssembly kernels');
+    const code = run([process.execPath, join(ROOT, 'packages/kernels/wasm/build.mjs')], { stdout: 2 });
+    if (code !== 0) fail('The WebAssembly kernels could not be compiled: see above.');
+    writeFileSync(stamp, hash);
   },
   pages() {
     const hash = hashTree(PAGE_SOURCES);
