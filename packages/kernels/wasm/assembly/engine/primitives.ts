@@ -19,10 +19,10 @@ export function loadHalves(p: usize): v128 {
   return v128.or(magnitude, v128.and(special, i32x4.splat(0x7f800000)));
 }
 
-/** Four non-negative, finite f16 from memory (block scales) as f32. */
+/** Four finite f16 from memory (block scales) as f32. */
 @inline
 export function loadScales(p: usize): v128 {
-  return f32x4.mul(i32x4.shl(v128.load16x4_u(p), 13), f32x4.splat(F16_REBIAS));
+  return f32x4.mul(unscaledHalves(v128.load16x4_s(p)), f32x4.splat(F16_REBIAS));
 }
 
 /** f32 → f16 bits in i32 lanes; to nearest, ties to even (F. Giesen, float_to_half_fast3_rtne). */
