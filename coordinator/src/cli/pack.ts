@@ -1,15 +1,15 @@
 import { parseArgs } from 'node:util';
 import { openPacked, packModel, type PackProgress } from '@shoal/weights/node';
-import type { Manifest, Quant } from '@shoal/weights';
+import { QUANTS, type Manifest, type Quant } from '@shoal/weights';
 
-const HELP = `shoal pack --model DIR --out DIR --quant f16|q8 [options]
+const HELP = `shoal pack --model DIR --out DIR --quant ${QUANTS.join('|')} [options]
 
 Packs the routed experts of a checkpoint as content-addressed shards, one per layer and expert.
 Interrupted (Ctrl-C), it keeps what is finished; the same command goes on from there.
 
   --model DIR    a Hugging Face model directory (config.json and *.safetensors)
   --out DIR      where the packed model goes
-  --quant KIND   f16, or q8 (int8 in blocks of 32 with an f16 scale)
+  --quant KIND   f16, q8 or q4 (int8, or 4 bits, in blocks of 32 with an f16 scale)
   --verify       read everything back afterwards and check every hash
   --json         print one JSON document on stdout at the end
   --help         print this
@@ -78,8 +78,9 @@ function parseOptions(argv: readonly string[], io: PackIo): PackCommand | number
     const { model, out, quant, verify, json } = values;
     if (!model) return refuse('--model DIR is missing');
     if (!out) return refuse('--out DIR is missing');
-    if (quant !== 'f16' && quant !== 'q8') return refuse(`--quant is ${quant ?? 'missing'}; use f16 or q8`);
-    return { model, out, quant, verify, json };
+    const format = QUANTS.find((name) => name === quant);
+    if (!format) return refuse(`--quant is ${quant ?? 'missing'}; use ${QUANTS.join(', ')}`);
+    return { model, out, quant: format, verify, json };
   } catch (error) {
     return refuse(error instanceof Error ? error.message : String(error));
   }
