@@ -7,6 +7,8 @@ import { ModelError, type ModelErrorReason } from './errors.ts';
 const path = join(import.meta.dirname, '../../../models/tiny-stories/config.json');
 const tiny = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
 
+const yarn = { type: 'yarn', factor: 40, original_max_position_embeddings: 4096 };
+
 /** The default model's config with some keys changed; undefined removes one. */
 function changed(changes: Record<string, unknown>): Record<string, unknown> {
   const json: Record<string, unknown> = { ...tiny, ...changes };
@@ -27,7 +29,12 @@ function refusal(json: unknown): { reason: ModelErrorReason; key: string | undef
 describe('parseModelConfig', () => {
   it('reads the default model', () => {
     const config = parseModelConfig(tiny);
-    expect(config).toMatchObject({ modelType: 'deepseek_v3', hiddenSize: 192, qLoraRank: 96, ropeTheta: 10000 });
+    expect(config).toMatchObject({
+      modelType: 'deepseek_v3',
+      hiddenSize: 192,
+      attention: { kind: 'mla', qLoraRank: 96 },
+    });
+    expect(config.rope.inverseFrequencies[1]).toBe(10000 ** (-2 / 16));
     expect(config.eosTokenIds).toEqual([0]);
     expect(moeLayers(config)).toEqual([1, 2, 3, 4, 5]);
   });
@@ -47,17 +54,17 @@ describe('parseModelConfig', () => {
 
   it.each<[string, Record<string, unknown>, Record<string, unknown>]>([
     ['a list of end tokens', { eos_token_id: [0, 3] }, { eosTokenIds: [0, 3] }],
-    ['queries without a latent', { q_lora_rank: null }, { qLoraRank: null }],
+    ['queries without a latent', { q_lora_rank: null }, { attention: { qLoraRank: null } }],
     ['tied embeddings', { tie_word_embeddings: true }, { tieWordEmbeddings: true }],
-    ['no shared expert', { n_shared_experts: null }, { nSharedExperts: 0 }],
+    ['no shared expert', { n_shared_experts: null }, { sharedIntermediateSize: 0 }],
     ['no MTP module', { num_nextn_predict_layers: undefined }, { numNextnPredictLayers: 0 }],
     [
       'rope_parameters',
       { rope_theta: undefined, rope_parameters: { rope_type: 'default', rope_theta: 5000 } },
-      { ropeTheta: 5000 },
+      { rope: { inverseFrequencies: Float64Array.from({ length: 8 }, (_, i) => 5000 ** (-i / 8)) } },
     ],
-    ['head_dim as newer tools write it', { head_dim: 16, qk_head_dim: 48 }, { qkRopeHeadDim: 16 }],
-    ['one routing group', { n_group: 1, topk_group: 1 }, { nGroup: 1 }],
+    ['head_dim as newer tools write it', { head_dim: 16, qk_head_dim: 48 }, { attention: { qkRopeHeadDim: 16 } }],
+    ['one routing group', { n_group: 1, topk_group: 1 }, { gate: { nGroup: 1 } }],
     ['unknown keys that are off', { some_new_feature: false, another: null }, { hiddenSize: 192 }],
   ])('reads %s', (_, changes, expected) => {
     expect(parseModelConfig(changed(changes))).toMatchObject(expected);
@@ -89,7 +96,6 @@ describe('parseModelConfig', () => {
     'max_position_embeddings',
     'rms_norm_eps',
     'hidden_act',
-    'bos_token_id',
     'eos_token_id',
     'model_type',
     'architectures',
@@ -130,8 +136,14 @@ describe('parseModelConfig', () => {
     ['contradiction', 'bos_token_id', { bos_token_id: 2048 }],
     ['contradiction', 'eos_token_id', { eos_token_id: [0, 2048] }],
     ['contradiction', 'rope_theta', { rope_parameters: { rope_theta: 5000 } }],
-    ['unsupported', 'rope_parameters', { rope_parameters: { rope_type: 'yarn', factor: 40 } }],
-    ['unsupported', 'rope_scaling', { rope_scaling: { type: 'yarn', factor: 40 } }],
+    ['unsupported', 'rope_parameters', { rope_parameters: { rope_type: 'llama3', factor: 40 } }],
+    ['unsupported', 'rope_scaling', { rope_scaling: { type: 'linear', factor: 40 } }],
+    ['unsupported', 'rope_scaling', { rope_scaling: { ...yarn, short_factor: [1] } }],
+    ['bad-value', 'rope_scaling', { rope_scaling: { type: 'yarn', factor: 40 } }],
+    ['bad-value', 'rope_scaling', { rope_scaling: { ...yarn, factor: 0 } }],
+    ['bad-value', 'rope_scaling', { rope_scaling: 40 }],
+    ['contradiction', 'rope_scaling', { rope_scaling: { ...yarn, rope_type: 'default' } }],
+    ['contradiction', 'rope_scaling', { rope_scaling: yarn, rope_parameters: { ...yarn, factor: 4 } }],
     ['unsupported', 'rope_interleave', { rope_interleave: false }],
     ['unsupported', 'quantization_config', { quantization_config: { quant_method: 'fp8' } }],
     ['unsupported', 'attention_bias', { attention_bias: true }],
