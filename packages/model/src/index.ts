@@ -12,7 +12,7 @@ export * from './kv-cache.ts';
 export type { ForwardObserver } from './layer.ts';
 export * from './local-experts.ts';
 export * from './math.ts';
-export type { MlaWeights } from './mla.ts';
+export { splitKvB, type MlaWeights } from './mla.ts';
 export * from './mtp.ts';
 export * from './perplexity.ts';
 export * from './rng.ts';
