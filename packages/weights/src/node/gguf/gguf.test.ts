@@ -34,7 +34,7 @@ describe('quantised blocks', () => {
   it('a block of zeros has d = 0', () => {
     expect(GGUF_TYPES.q8_0.encode(new Float32Array(32))).toEqual(new Uint8Array(34));
     // Minus zero, since 0 / −8 is: as ggml writes it.
-    expect([...GGUF_TYPES.q4_0.encode(new Float32Array(32)).slice(0, 2)]).toEqual([0, 0x80]);
+    expect(GGUF_TYPES.q4_0.encode(new Float32Array(32)).slice(0, 2)).toEqual(Uint8Array.of(0, 0x80));
   });
 });
 
