@@ -6,6 +6,7 @@ export * from './errors.ts';
 export * from './expert.ts';
 export * from './f16.ts';
 export * from './forward.ts';
+export * from './fp8.ts';
 export * from './gate.ts';
 export type { GqaWeights } from './gqa.ts';
 export * from './kv-cache.ts';

@@ -134,11 +134,18 @@ describe('packModel', () => {
     await smallModel(modelDir);
     const path = join(modelDir, 'model.safetensors');
     const bytes = await readFile(path);
-    bytes.writeFloatLE(Number.NaN, bytes.length - 4);
-    await writeFile(path, bytes);
-    await expect(packModel({ modelDir, outDir: join(folder, 'out'), quant: 'f16' })).rejects.toMatchObject({
+    const packWithLast = async (value: number): Promise<unknown> => {
+      bytes.writeFloatLE(value, bytes.length - 4);
+      await writeFile(path, bytes);
+      return packModel({ modelDir, outDir: join(folder, 'out'), quant: 'f16' });
+    };
+    await expect(packWithLast(1e30)).rejects.toMatchObject({
       reason: 'bad-weight',
       message: expect.stringMatching(/layer 1, expert 3.*down_proj\[23, 7\]/) as string,
+    });
+    await expect(packWithLast(Number.NaN)).rejects.toMatchObject({
+      reason: 'not-finite',
+      message: expect.stringMatching(/experts\.3\.down_proj\.weight: the value at \[23, 7\] is NaN/) as string,
     });
   });
 
