@@ -46,6 +46,12 @@ export interface ForwardEngine {
   readonly config: ModelConfig;
   /** Of the KV cache, for one more position of one sequence. */
   readonly kvBytesPerToken: number;
+  /** Positions that the KV cache has room for, of all sequences together; Infinity where nothing bounds them. */
+  readonly kvCapacityTokens: number;
+  /** Positions are given out in multiples of this. */
+  readonly kvPageTokens: number;
+  /** [hiddenSize], the gain of the norm before a layer's experts. */
+  expertNormGain(layer: number): Float32Array;
   newSequence(): SequenceCache;
   newMtpSequence(): SequenceCache;
   /** As `forward`: throws a RangeError for a token outside the vocabulary or a position out of place. */
@@ -66,6 +72,9 @@ export function createReferenceEngine(model: Model): ForwardEngine {
     name: 'reference',
     config: model.config,
     kvBytesPerToken: new KvCache(model.config).bytesPerToken,
+    kvCapacityTokens: Number.POSITIVE_INFINITY,
+    kvPageTokens: 1,
+    expertNormGain: (layer) => model.weights.layers[layer]!.postAttentionLayernorm,
     newSequence: () => new KvCache(model.config),
     newMtpSequence: () => new KvCache(model.config, 1),
     forward: async (rows, experts, observe) =>

@@ -53,12 +53,12 @@ export function claimPositions<Cache extends GrowingCache>(
     length.next++;
     lengths.set(cache, length);
   }
-  const rollback = (): void => lengths.forEach(({ before }, cache) => cache.truncate(before));
+  // A cache may have been given up meanwhile, or (out of memory) not have grown: none is left longer than it was.
+  const rollback = (): void => lengths.forEach(({ before }, cache) => cache.truncate(Math.min(before, cache.length)));
   try {
     for (const [cache, { before, next }] of lengths) cache.append(next - before);
   } catch (error) {
-    // Out of memory for one cache: the others must not be left longer.
-    for (const [cache, { before }] of lengths) cache.truncate(Math.min(before, cache.length));
+    rollback();
     throw error;
   }
   return rollback;

@@ -53,7 +53,8 @@ export class Bank {
   private ensure(end: number): void {
     const { byteLength } = this.memory.buffer;
     if (end <= byteLength) return;
-    if (end > this.limitBytes) throw new RangeError(`${end} bytes of memory are needed in a bank of ${this.limitBytes}`);
+    if (end > this.limitBytes)
+      throw new RangeError(`${end} bytes of memory are needed in a bank of ${this.limitBytes}`);
     this.memory.grow(Math.ceil((end - byteLength) / PAGE_BYTES));
   }
 }

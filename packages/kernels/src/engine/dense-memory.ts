@@ -152,7 +152,8 @@ export class DenseMemory {
         groups.push([]);
         used = 0;
       }
-      if (needed > capacity) throw new RangeError(`${segment.name} needs ${needed} bytes with its KV cache, more than a bank`);
+      if (needed > capacity)
+        throw new RangeError(`${segment.name} needs ${needed} bytes with its KV cache, more than a bank`);
       groups.at(-1)!.push(segment);
       used += needed;
     }

@@ -41,6 +41,11 @@ export class ForwardPass {
     this.#options = options;
     this.#numRows = options.rows.length;
     this.#bank = firstBank;
+    // In all banks now: a sequence may be given up, and its pages with it, while the pass goes on.
+    const { memory, rows, runner, mtp } = options;
+    for (const bank of memory.banks.keys()) {
+      this.#tables.set(bank, writeTables(memory, bank, rows, { mtp, threads: runner.threads }));
+    }
     this.#program = this.#open(firstBank);
   }
 
@@ -144,7 +149,8 @@ export class ForwardPass {
     for (let start = 0; start < numbers.length; start += HEAD_ROWS) {
       const chunk = numbers.slice(start, start + HEAD_ROWS);
       await this.#head(chunk);
-      for (const [i, r] of chunk.entries()) logits[r] = this.#readRow(this.tables.workspace.logits, i, memory.config.vocabSize);
+      for (const [i, r] of chunk.entries())
+        logits[r] = this.#readRow(this.tables.workspace.logits, i, memory.config.vocabSize);
     }
     await this.run();
     return { logits, hidden: this.#readRows(this.tables.workspace.h, hiddenSize) };
@@ -211,10 +217,8 @@ export class ForwardPass {
   }
 
   #open(bank: number): ProgramWriter {
-    const { memory, rows, runner, mtp } = this.#options;
-    const tables = this.#tables.get(bank) ?? writeTables(memory, bank, rows, { mtp, threads: runner.threads });
-    this.#tables.set(bank, tables);
-    return new ProgramWriter(memory.banks[bank]!, tables.workspace.program, runner.threads);
+    const { memory, runner } = this.#options;
+    return new ProgramWriter(memory.banks[bank]!, this.#tables.get(bank)!.workspace.program, runner.threads);
   }
 
   #readRow({ address, strideBytes }: Rows, row: number, dim: number): Float32Array {

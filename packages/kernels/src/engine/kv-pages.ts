@@ -7,7 +7,9 @@ const BYTES_PER_VALUE = 2;
 /** A sequence needs a page and none is left. */
 export class KvMemoryError extends Error {
   constructor(budgetBytes: number) {
-    super(`the KV cache's ${budgetBytes} bytes are all in use: fewer or shorter requests at a time, or more --kv-memory`);
+    super(
+      `the KV cache's ${budgetBytes} bytes are all in use: fewer or shorter requests at a time, or more --kv-memory`,
+    );
     this.name = 'KvMemoryError';
   }
 }

@@ -11,7 +11,7 @@ import {
 } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
 import { ForwardPass } from './forward-pass.ts';
-import { PagedCache, type PagePool } from './kv-pages.ts';
+import { PAGE_POSITIONS, PagedCache, type PagePool } from './kv-pages.ts';
 import { LayerProgram } from './layer-program.ts';
 import type { Runner } from './runner.ts';
 
@@ -40,6 +40,18 @@ export class WasmEngine implements ForwardEngine {
     return this.memory.pool.bytesPerToken;
   }
 
+  get kvCapacityTokens(): number {
+    return this.memory.pool.numPages * PAGE_POSITIONS;
+  }
+
+  get kvPageTokens(): number {
+    return PAGE_POSITIONS;
+  }
+
+  expertNormGain(layer: number): Float32Array {
+    return this.memory.vectorValues(`layers.${layer}.postAttentionLayernorm`);
+  }
+
   newSequence(): PagedCache {
     return new PagedCache(this.memory.pool);
   }
@@ -61,7 +73,10 @@ export class WasmEngine implements ForwardEngine {
           await pass.decoderLayer(`layers.${layer}`, layer);
         }
         await pass.enter('head');
-        return pass.finish('norm', rows.map(({ wantLogits }) => wantLogits));
+        return pass.finish(
+          'norm',
+          rows.map(({ wantLogits }) => wantLogits),
+        );
       });
     });
   }
@@ -82,7 +97,10 @@ export class WasmEngine implements ForwardEngine {
         await pass.enter('mtp');
         pass.joinHidden(rows.map(({ hidden }) => hidden));
         await pass.decoderLayer('mtp.layer', this.config.numHiddenLayers);
-        return pass.finish('mtp.sharedHeadNorm', rows.map(({ wantLogits }) => wantLogits));
+        return pass.finish(
+          'mtp.sharedHeadNorm',
+          rows.map(({ wantLogits }) => wantLogits),
+        );
       });
     });
   }
@@ -105,10 +123,7 @@ export class WasmEngine implements ForwardEngine {
   }
 
   /** With the rows' positions claimed, and given back when it fails. */
-  async #claimed<T>(
-    rows: readonly { position: number; cache: PagedCache }[],
-    work: () => Promise<T>,
-  ): Promise<T> {
+  async #claimed<T>(rows: readonly { position: number; cache: PagedCache }[], work: () => Promise<T>): Promise<T> {
     const rollback = claimPositions(this.config, rows);
     try {
       return await work();

@@ -7,7 +7,9 @@ const schema = z.object({
   ...deepseekKeys,
   n_group: expertCount,
   topk_group: expertCount,
-  scoring_func: z.string(),
+  // This family has one gate, which the newest tools don't spell out.
+  topk_method: z.string().default('noaux_tc'),
+  scoring_func: z.string().default('sigmoid'),
 });
 
 /** DeepSeek-V3 and R1 (paper 2412.19437), Moonlight, and Shoal's own default model. */

@@ -33,7 +33,6 @@ export const deepseekKeys = {
   n_routed_experts: expertCount,
   num_local_experts: z.int().optional(),
   n_shared_experts: layerCount.nullable(),
-  topk_method: z.string(),
   norm_topk_prob: z.boolean(),
   routed_scaling_factor: positive,
   rope_interleave: z.boolean().optional(),

@@ -106,10 +106,11 @@ async function readSegments(file: OpenFile, path: string, memory: DenseMemory): 
 }
 
 async function readInto(file: OpenFile, path: string, target: Uint8Array, offset: number): Promise<void> {
-  for (let done = 0; done < target.byteLength; ) {
+  for (let done = 0; done < target.byteLength;) {
     const piece = target.subarray(done, Math.min(done + READ_BYTES, target.byteLength));
     const { bytesRead } = await file.read(piece, 0, piece.byteLength, offset + done);
-    if (bytesRead === 0) throw new WeightsError('corrupt', `${path} ends at byte ${offset + done}; pack the model again`);
+    if (bytesRead === 0)
+      throw new WeightsError('corrupt', `${path} ends at byte ${offset + done}; pack the model again`);
     done += bytesRead;
   }
 }
