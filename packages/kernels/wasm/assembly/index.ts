@@ -1,3 +1,8 @@
 // What the module exports: one file per operation. Built by packages/kernels/wasm/build.mjs into packages/kernels/dist.
 export * from './memory';
+export { gemm, decodeRow } from './engine/gemm';
+export { prepareRow } from './engine/prepare';
+export { clipRow, rmsNormRow, ropeRow, siluMulRow } from './engine/rows';
+export { decodeHalves, encodeHalves } from './engine/cache';
+export { attendBlock, closeState, openState } from './engine/attention';
 export { runProgram } from './engine/program';
