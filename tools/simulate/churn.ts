@@ -2,8 +2,8 @@ import { createRng } from '@shoal/model';
 import { decode } from './decoding.ts';
 import { drawDonor } from './donors.ts';
 import { GateChoices, type Popularity } from './gate-choices.ts';
-import { placementModel, type SimModel, weightsPerExpert } from './models.ts';
-import { type PlannerName, recordedPlanner } from './planners.ts';
+import { type SimModel, weightsPerExpert } from './models.ts';
+import { type PlannerName, type PlanRecord, recordedPlanner } from './planners.ts';
 import { quantile } from './random.ts';
 import { Visits } from './visits.ts';
 import { impliedBytes } from './wire-bytes.ts';
@@ -83,9 +83,8 @@ export async function simulateChurn(model: SimModel, options: ChurnOptions): Pro
   const before = counters(world, visits, record);
   for (const list of Object.values(samples)) list.length = 0;
   await Promise.race([failed, world.clock.runUntil(WARM_UP_MS + minutes * 60_000)]);
-  world.swarm.close();
   const counted = since(counters(world, visits, record), before);
-  return { ...shares(model, streams, samples, counted), ...counted, planMs: planTimes(record, counted.plans) };
+  return summary(model, streams, { samples, counted, record });
 }
 
 interface Samples {
@@ -94,7 +93,7 @@ interface Samples {
   online: number[];
 }
 
-function counters({ dispatcher, counted }: World, visits: Visits, record: { planMs: number[]; movedBytes: number }) {
+function counters({ dispatcher, counted }: World, visits: Visits, record: PlanRecord) {
   const { laps, asks, hedges, redispatches, frameBytes, tabRows, tabRowParts } = dispatcher;
   const { tabAssignments, localAssignments } = dispatcher;
   const { joins, leaves, dismissals } = visits;
@@ -110,24 +109,31 @@ function since(now: Counters, before: Counters): Counters {
   return Object.fromEntries(keys.map((key) => [key, now[key] - before[key]])) as Record<keyof Counters, number>;
 }
 
-function shares(model: SimModel, streams: number, { passMs, lapMs, online }: Samples, counted: Counters) {
-  const rowLayers = counted.laps * streams;
-  const tokens = rowLayers / model.numLayers;
+function summary(
+  model: SimModel,
+  streams: number,
+  { samples, counted, record }: { samples: Samples; counted: Counters; record: PlanRecord },
+): ChurnResult {
+  const { passMs, lapMs, online } = samples;
+  const { tabRows, tabRowParts, frameBytes, tabAssignments, localAssignments, ...rest } = counted;
+  const tokens = (counted.laps * streams) / model.numLayers;
+  const planMs = record.planMs.slice(record.planMs.length - counted.plans).sort((a, b) => a - b);
   return {
-    tokensPerSecond: (passMs.length * streams) / (passMs.reduce((sum, ms) => sum + ms, 0) / 1000),
+    ...rest,
+    tokensPerSecond: (passMs.length * streams) / (sum(passMs) / 1000),
     passMs: quantiles(passMs),
     lapMs: quantiles(lapMs),
-    distinctPeers: counted.tabRowParts / counted.tabRows,
-    bytesPerToken: counted.frameBytes / tokens,
-    impliedBytesPerToken: impliedBytes(model.hiddenSize, counted.tabRowParts) / tokens,
-    uncoveredShare: counted.localAssignments / (counted.localAssignments + counted.tabAssignments),
-    meanOnline: online.reduce((sum, count) => sum + count, 0) / online.length,
+    distinctPeers: tabRowParts / tabRows,
+    bytesPerToken: frameBytes / tokens,
+    impliedBytesPerToken: impliedBytes(model.hiddenSize, tabRowParts) / tokens,
+    uncoveredShare: localAssignments / (localAssignments + tabAssignments),
+    meanOnline: sum(online) / online.length,
+    planMs: { p50: quantile(planMs, 0.5), max: planMs.at(-1) ?? 0 },
   };
 }
 
-function planTimes({ planMs }: { planMs: number[] }, plans: number): ChurnResult['planMs'] {
-  const sorted = planMs.slice(planMs.length - plans).sort((a, b) => a - b);
-  return { p50: quantile(sorted, 0.5), max: sorted.at(-1) ?? 0 };
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 function quantiles(samples: readonly number[]): Quantiles {
