@@ -22,7 +22,7 @@ import { KeyedBuckets } from './access/token-bucket.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
-import { Dispatcher, type RedispatchEvent } from './dispatch/dispatcher.ts';
+import { Dispatcher, expertCounters, type RedispatchEvent } from './dispatch/dispatcher.ts';
 import type { LapErrorReason } from './dispatch/lap-client.ts';
 import { LocalWork } from './dispatch/local-work.ts';
 import { Engine } from './engine/engine.ts';
@@ -147,16 +147,6 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     },
   });
   return { config, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs };
-}
-
-/** Rows of each expert since start: [layers × experts]. */
-function expertCounters({ expertRows }: Dispatcher, layers: readonly number[], expertsPerLayer: number): Float64Array {
-  const counters = new Float64Array(layers.length * expertsPerLayer);
-  for (const [i, layer] of layers.entries()) {
-    const rows = expertRows.get(layer);
-    if (rows) counters.set(rows, i * expertsPerLayer);
-  }
-  return counters;
 }
 
 /** A coordinator that listens. Rejects, with nothing left running, when it cannot. */
