@@ -64,6 +64,16 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   total('shoal_peers_joined_total', 'Tabs that joined.', () => swarm.joined);
   total('shoal_peers_departed_total', 'Tabs that left, for whatever reason.', () => swarm.departed);
   total('shoal_quarantined_peers_total', 'Tabs kept out for wrong results.', () => trust.quarantine.total);
+  total(
+    'shoal_unchecked_rows_total',
+    'Rows of tabs found out later that entered answers since their last good audit.',
+    () => trust.counts.unchecked,
+  );
+  total(
+    'shoal_audits_put_off_total',
+    'Rows due for an audit for which there was no processor time: later rows took their turn.',
+    () => trust.counts.putOff,
+  );
   now('shoal_requests_running', 'Requests being decoded.', () => engine.running.length);
   now('shoal_requests_queued', 'Requests waiting for a place in the batch.', () => engine.queued.length);
   now('shoal_kv_bytes', 'KV cache allocated.', () => engine.kvBytesInUse);
