@@ -77,6 +77,11 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   now('shoal_requests_running', 'Requests being decoded.', () => engine.running.length);
   now('shoal_requests_queued', 'Requests waiting for a place in the batch.', () => engine.queued.length);
   now('shoal_kv_bytes', 'KV cache allocated.', () => engine.kvBytesInUse);
+  total(
+    'shoal_experts_uncovered_by_moves_total',
+    'Experts that were without a replica for a while because full tabs had to exchange them.',
+    () => swarm.uncoveredByMoves,
+  );
   now('shoal_experts_uncovered', 'Experts that no serving tab holds.', () => swarm.uncovered());
   now('shoal_placement_epoch', 'Number of the placement in force.', () => swarm.plan.epoch);
   registerByLabel(registry, sources);
