@@ -3,6 +3,7 @@ import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { IceServer } from '@shoal/protocol';
 import { iceServerSchema } from '@shoal/protocol';
+import { QUANTS, type Quant } from '@shoal/weights';
 import { z } from 'zod';
 
 /** How a coordinator is run. Every field has a flag and an environment variable of the same meaning. */
@@ -10,7 +11,7 @@ export interface CoordinatorOptions {
   modelDir: string;
   host: string;
   port: number;
-  quant: 'f16' | 'q8';
+  quant: Quant;
   cacheDir: string;
   replicas: number;
   /** Tabs that a token may use in a layer, where its request doesn't say; 0: no limit. */
@@ -58,7 +59,13 @@ const OPTIONS = {
   },
   host: { flag: 'host', env: 'SHOAL_HOST', value: 'ADDRESS', text: 'address to listen on', fallback: '127.0.0.1' },
   port: { flag: 'port', env: 'SHOAL_PORT', value: 'N', text: 'port to listen on, 0 for a free one', fallback: '8787' },
-  quant: { flag: 'quant', env: 'SHOAL_QUANT', value: 'f16|q8', text: "format of the tabs' experts", fallback: 'f16' },
+  quant: {
+    flag: 'quant',
+    env: 'SHOAL_QUANT',
+    value: QUANTS.join('|'),
+    text: "format of the tabs' experts",
+    fallback: 'f16',
+  },
   cache: {
     flag: 'cache',
     env: 'SHOAL_CACHE',
@@ -207,7 +214,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     modelDir,
     host: text('host')!,
     port: integer('port', 0, 65_535),
-    quant: oneOf('quant', ['f16', 'q8']),
+    quant: oneOf('quant', QUANTS),
     cacheDir: resolve(text('cache')!),
     replicas: integer('replicas', 1, 16),
     deviceLimit: integer('deviceLimit', 0, 64),

@@ -1,3 +1,4 @@
+import type { Quant } from '@shoal/weights';
 import { type Coordinator } from '../../coordinator/src/index.ts';
 import { DonorBrowser, type DonorTab } from '../../tools/browser/donor-tabs.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
@@ -19,7 +20,7 @@ export class Network {
     this.browser = browser;
   }
 
-  static async start(options: { quant?: 'f16' | 'q8'; replicas?: number } = {}): Promise<Network> {
+  static async start(options: { quant?: Quant; replicas?: number } = {}): Promise<Network> {
     const coordinator = await startTinyCoordinator({
       quant: options.quant ?? 'f16',
       replicas: options.replicas ?? 2,

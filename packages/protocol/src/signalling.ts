@@ -22,7 +22,7 @@ const count = z
   .nonnegative()
   .max(2 ** 40);
 
-export const quantSchema = z.enum(['f16', 'q8']);
+export const quantSchema = z.enum(['f16', 'q8', 'q4']);
 
 export const adapterSchema = z.object({
   vendor: shortText,

@@ -1,10 +1,13 @@
-import { BLOCK_COLS, shardLayout, type ExpertShape } from '@shoal/weights';
+import { BLOCK_COLS, shardLayout, type ExpertShape, type Quant } from '@shoal/weights';
 import { KernelError } from '../../backend.ts';
 import bindingsWgsl from './bindings.wgsl?raw';
 import downWgsl from './down.wgsl?raw';
 import gateUpWgsl from './gate-up.wgsl?raw';
 import weightsF16Wgsl from './weights-f16.wgsl?raw';
+import weightsQ4Wgsl from './weights-q4.wgsl?raw';
 import weightsQ8Wgsl from './weights-q8.wgsl?raw';
+
+const WEIGHTS_WGSL: Readonly<Record<Quant, string>> = { f16: weightsF16Wgsl, q8: weightsQ8Wgsl, q4: weightsQ4Wgsl };
 
 /** Invocations of a workgroup; the shaders say the same. 64 is a whole number of subgroups on every GPU. */
 const WORKGROUP_SIZE = 64;
@@ -69,7 +72,7 @@ export class ExpertFfn {
     });
     const pipelineLayout = device.createPipelineLayout({ bindGroupLayouts: [layout] });
     const constants = constantsOf(shape);
-    const weights = shape.quant === 'f16' ? weightsF16Wgsl : weightsQ8Wgsl;
+    const weights = WEIGHTS_WGSL[shape.quant];
     const pipeline = async (
       entryPoint: string,
       source: string,

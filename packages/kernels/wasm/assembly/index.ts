@@ -1,0 +1,2 @@
+// What the module exports: one file per operation. Built by packages/kernels/wasm/build.mjs into packages/kernels/dist.
+export * from './memory';
