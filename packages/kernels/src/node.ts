@@ -1,0 +1,3 @@
+export { compileWasm, createWasmBackend } from './wasm/node.ts';
+export type { WasmExpertBackend } from './wasm/backend.ts';
+export { runnableVariants, variantFile, WASM_VARIANTS, type WasmVariant } from './wasm/features.ts';
