@@ -17,14 +17,15 @@ export function variantFile({ threads, relaxed }: WasmVariant): string {
   return `shoal${threads ? '-threads' : ''}${relaxed ? '-relaxed' : ''}.wasm`;
 }
 
-/** `() -> v128` of one function body. */
+/** Header; a type `() -> v128`; a function of it. */
+const MODULE_START = [
+  [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
+  [0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b],
+  [0x03, 0x02, 0x01, 0x00],
+].flat();
+/** A module with one function of this body. */
 const moduleOf = (...body: number[]): Uint8Array<ArrayBuffer> =>
-  Uint8Array.of(
-    ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
-    ...[0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b],
-    ...[0x03, 0x02, 0x01, 0x00],
-    ...[0x0a, body.length + 4, 0x01, body.length + 2, 0x00, ...body, 0x0b],
-  );
+  Uint8Array.from(MODULE_START.concat([0x0a, body.length + 4, 0x01, body.length + 2, 0x00], body, [0x0b]));
 /** i8x16.splat(0) */
 const ZERO = [0x41, 0x00, 0xfd, 0x0f];
 const SIMD_PROBE = moduleOf(...ZERO);

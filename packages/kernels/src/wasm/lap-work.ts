@@ -131,16 +131,18 @@ export class LapWork {
     new Float32Array(buffer, base + at.weights, numSlots).set(lap.weights.subarray(from, to));
     words(at.gateUpItems, gateUpItems.flat());
     words(at.downItems, downItems.flat());
-    const { gate, up, down } = this.#layout;
+    const { gate: g, up: u, down: d } = this.#layout;
     // The fields of Lap in expert-ffn.ts, in their order.
-    words(at.lap, [
-      ...[FORMATS[quant], D, F, numRows, numSlots],
-      ...[at.rows, at.inputs, at.output, at.slotRow, at.gate, at.up, at.hidden, at.down].map((offset) => base + offset),
-      ...[at.rowEnd, at.slotOf, at.weights].map((offset) => base + offset),
-      ...[base + at.gateUpItems, gateUpItems.length, base + at.downItems, downItems.length],
-      ...[gate.valuesOffset, gate.scalesOffset, up.valuesOffset, up.scalesOffset, down.valuesOffset, down.scalesOffset],
-      base + at.scratch,
-    ]);
+    words(
+      at.lap,
+      [FORMATS[quant], D, F, numRows, numSlots].concat(
+        [at.rows, at.inputs, at.output, at.slotRow, at.gate, at.up, at.hidden, at.down].map((offset) => base + offset),
+        [at.rowEnd, at.slotOf, at.weights].map((offset) => base + offset),
+        [base + at.gateUpItems, gateUpItems.length, base + at.downItems, downItems.length],
+        [g.valuesOffset, g.scalesOffset, u.valuesOffset, u.scalesOffset, d.valuesOffset, d.scalesOffset],
+        [base + at.scratch],
+      ),
+    );
     return { address: base + at.lap, output: base + at.output };
   }
 }
