@@ -53,6 +53,8 @@ const ENSURE = {
     // npm is found as npm itself tells, so that another version on PATH is not mixed in.
     const npm = process.env.npm_execpath;
     const command = npm ? [process.execPath, npm, 'ci'] : [process.platform === 'win32' ? 'npm.cmd' : 'npm', 'ci'];
+    // What is there to compare with llama.cpp (tests, benchmarks) takes its prebuilt binary from npm, and builds none.
+    process.env.NODE_LLAMA_CPP_SKIP_DOWNLOAD = 'true';
     // stdout belongs to the command itself (`--json` prints one document there).
     const code = run([...command, '--no-audit', '--no-fund', '--loglevel=error'], { stdout: 2 });
     if (code !== 0)

@@ -108,7 +108,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     model: {
       layers,
       expertsPerLayer: nRoutedExperts,
-      groupsPerLayer: config.nGroup,
+      groupsPerLayer: config.gate.nGroup,
       shardBytes: manifest.shardBytes,
       hiddenSize,
     },

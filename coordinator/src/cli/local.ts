@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises';
 import {
   createRng,
   forward,
-  LatentKvCache,
+  KvCache,
   loadDenseWeights,
   loadExpert,
   LocalExperts,
@@ -123,7 +123,7 @@ async function promptIds({ model, tokenizer }: Local, prompt: PromptSource, room
 async function readPrompt(
   { model, experts }: Local,
   ids: readonly number[],
-  cache: LatentKvCache,
+  cache: KvCache,
   wantLogits: (position: number) => boolean,
   onChunk: (result: ForwardResult, positionsDone: number) => void | Promise<void>,
 ): Promise<void> {
@@ -157,7 +157,7 @@ async function continueText(local: Local, ids: number[], options: LocalOptions, 
   const { model, experts } = local;
   const sampling = { temperature: options.temperature, topP: options.topP, rng: createRng(options.seed) };
   const maxTokens = Math.min(options.maxTokens, model.config.maxPositionEmbeddings - ids.length);
-  const cache = new LatentKvCache(model.config);
+  const cache = new KvCache(model.config);
   let logits: Float32Array | undefined;
   const isLast = (position: number) => position === ids.length - 1;
   await readPrompt(local, ids, cache, isLast, (result, done) => {
@@ -221,7 +221,7 @@ async function runLogits(local: Local, options: LocalOptions, io: LocalIo): Prom
     await readPrompt(
       local,
       ids,
-      new LatentKvCache(local.model.config),
+      new KvCache(local.model.config),
       () => true,
       async ({ logits }, done) => {
         for (const row of logits) await file.writeFile(littleEndian(row!));

@@ -1,4 +1,4 @@
-import type { ModelConfig } from '@shoal/model';
+import { type ModelConfig, plainMhaWidth } from '@shoal/model';
 import type { ConsoleSnapshot, FlowView, PeerView, PlacementView } from '@shoal/protocol';
 import type { Dispatcher } from '../dispatch/dispatcher.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -167,7 +167,6 @@ export class SnapshotBuilder {
     const floorLaps = swarm.model.layers.length;
     const work = dispatcher.tabAssignments + dispatcher.localAssignments;
     const recent = this.#tokenHistory.slice(-RATE_WINDOW_S);
-    const headValues = config.qkNopeHeadDim + config.qkRopeHeadDim + config.vHeadDim;
     const perPass = (perLapMs: number | null): number | null => (perLapMs === null ? null : perLapMs * floorLaps);
     return {
       tokensPerSecond: recent.length === 0 ? 0 : recent.reduce((sum, n) => sum + n, 0) / recent.length,
@@ -186,7 +185,7 @@ export class SnapshotBuilder {
       },
       kvBytesInUse: engine.kvBytesInUse,
       kvBytesPerToken: engine.kvBytesPerToken,
-      mhaBytesPerToken: config.numHiddenLayers * config.numAttentionHeads * headValues * ELEMENT_BYTES,
+      mhaBytesPerToken: config.numHiddenLayers * plainMhaWidth(config.attention) * ELEMENT_BYTES,
       tokensPerSecondHistory: [...this.#tokenHistory],
     };
   }

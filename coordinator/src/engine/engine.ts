@@ -3,7 +3,7 @@ import {
   forward,
   type Model,
   type ForwardRow,
-  LatentKvCache,
+  KvCache,
   logSoftmaxAt,
   sample,
   topLogprobs,
@@ -86,7 +86,7 @@ export class Engine implements TextEngine {
     this.#options = options;
     this.modelId = options.modelId;
     this.maxContext = options.model.config.maxPositionEmbeddings;
-    this.#kvBytesPerToken = new LatentKvCache(options.model.config).bytesPerToken;
+    this.#kvBytesPerToken = new KvCache(options.model.config).bytesPerToken;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
   }
 
@@ -195,7 +195,7 @@ export class Engine implements TextEngine {
     remove(this.#queue, (sequence) => sequence.finished);
     while (this.#running.length < this.limits.maxBatch && this.#queue.length > 0) {
       const sequence = this.#queue.shift()!;
-      sequence.cache = new LatentKvCache(this.#options.model.config);
+      sequence.cache = new KvCache(this.#options.model.config);
       this.#running.push(sequence);
     }
   }

@@ -1,11 +1,13 @@
+import type { AttentionInput, RowPlace } from './attention.ts';
 import type { ExpertDispatch } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
-import { type ExpertChooser, noauxTcGate } from './gate.ts';
+import { type ExpertChooser, gate } from './gate.ts';
+import { gqa } from './gqa.ts';
 import { addInPlace, rmsNorm } from './math.ts';
-import { mla, type RowPlace } from './mla.ts';
+import { mla } from './mla.ts';
 import type { ModelConfig } from './model-config.ts';
 import { ropeAngles, type RopeAngles } from './rope.ts';
-import type { FfnWeights, LayerWeights } from './weights.ts';
+import type { AttentionWeights, FfnWeights, LayerWeights } from './weights.ts';
 
 /** What a caller may watch; arrays are the forward's own: read them at once, change nothing. */
 export interface ForwardObserver {
@@ -57,7 +59,7 @@ export function openBatch(
   return {
     config,
     rows,
-    angles: ropeAngles(positions, config.qkRopeHeadDim, config.ropeTheta),
+    angles: ropeAngles(positions, config.rope),
     experts,
     observe,
     rollback,
@@ -75,11 +77,20 @@ export async function decoderLayer(
   cacheLayer: number,
   x: Float32Array,
 ): Promise<void> {
-  const { config, rows } = batch;
-  const attended = rmsNorm(x, weights.inputLayernorm, rows.length, config.rmsNormEps);
-  addInPlace(x, mla(config, weights.attention, attended, rows, batch.angles, cacheLayer));
-  const h = rmsNorm(x, weights.postAttentionLayernorm, rows.length, config.rmsNormEps);
+  const { rows, angles } = batch;
+  const { hiddenSize, rmsNormEps } = batch.config;
+  const normed = rmsNorm(x, weights.inputLayernorm, rows.length, rmsNormEps);
+  const input = { x: normed, hiddenSize, rows, angles, cacheLayer, rmsNormEps };
+  addInPlace(x, attention(batch.config, weights.attention, input));
+  const h = rmsNorm(x, weights.postAttentionLayernorm, rows.length, rmsNormEps);
   addInPlace(x, await ffn(batch, weights.ffn, layer, h));
+}
+
+/** The family's attention: [numRows, hiddenSize] → [numRows, hiddenSize]. */
+function attention({ attention: config }: ModelConfig, weights: AttentionWeights, input: AttentionInput): Float32Array {
+  if (config.kind === 'mla' && weights.kind === 'mla') return mla(config, weights, input);
+  if (config.kind === 'gqa' && weights.kind === 'gqa') return gqa(config, weights, input);
+  throw new TypeError(`weights of ${weights.kind} attention in a model of ${config.kind} attention`);
 }
 
 /** x [numRows, hiddenSize] → [numRows, hiddenSize]. The shared expert is computed while the lap is out. */
@@ -89,7 +100,7 @@ async function ffn(batch: Batch, weights: FfnWeights, layer: number, x: Float32A
   if (weights.kind === 'dense') return swigluExpert(x, weights.mlp, numRows, config.hiddenSize);
   const choose: ExpertChooser | undefined =
     experts.choose && ((row, scores, allowed) => experts.choose!(layer, row, scores, allowed));
-  const { topkIdx, topkWeights } = noauxTcGate(config, weights.gate, x, numRows, choose);
+  const { topkIdx, topkWeights } = gate(config, weights.gate, x, numRows, choose);
   batch.observe.gate?.(layer, topkIdx, topkWeights);
   const handle = experts.dispatch({ layer, numRows, x, topkIdx, topkWeights });
   const y = weights.shared ? swigluExpert(x, weights.shared, numRows, config.hiddenSize) : new Float32Array(x.length);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseModelConfig } from './config.ts';
 import { forward } from './forward.ts';
-import { LatentKvCache } from './latent-kv-cache.ts';
+import { KvCache } from './kv-cache.ts';
 import { scorePerplexity } from './perplexity.ts';
 import { logSoftmaxAt } from './sampler.ts';
 import { noExperts, smallConfigJson, smallWeights } from './testing/small-model.ts';
@@ -20,7 +20,7 @@ const tokenizer = new Tokenizer(readJson('tokenizer.json'), readJson('tokenizer_
 
 /** −ln p of ids after <bos>, in one pass. */
 async function nllOf(ids: number[]): Promise<number> {
-  const cache = new LatentKvCache(config);
+  const cache = new KvCache(config);
   const rows = [0, ...ids.slice(0, -1)].map((tokenId, position) => ({ tokenId, position, cache, wantLogits: true }));
   const { logits } = await forward(model, rows, noExperts);
   return logits.reduce((sum, row, i) => sum - logSoftmaxAt(row!, ids[i]!), 0);

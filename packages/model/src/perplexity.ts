@@ -1,6 +1,6 @@
 import type { ExpertDispatch } from './dispatch.ts';
 import { forward, type Model } from './forward.ts';
-import { LatentKvCache } from './latent-kv-cache.ts';
+import { KvCache } from './kv-cache.ts';
 import { logSoftmaxAt } from './sampler.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
@@ -26,8 +26,8 @@ const CHUNK_ROWS = 64;
 
 /**
  * How well the model predicts a text. Documents are separated by the text of the end-of-text token and trimmed; each is scored as
- * <bos> document <eos>, all tokens but <bos> counted. A document longer than the context is scored in windows, each from a
- * fresh <bos>. Throws a RangeError when the text holds no document.
+ * <bos> document <eos>, all tokens but <bos> counted (all but its first where the model has no <bos>). A document longer than
+ * the context is scored in windows, each from a fresh <bos>. Throws a RangeError when the text holds no document.
  */
 export async function scorePerplexity(
   model: Model,
@@ -43,7 +43,7 @@ export async function scorePerplexity(
   let nll = 0;
   let tokens = 0;
   for (const window of windows) {
-    const cache = new LatentKvCache(model.config);
+    const cache = new KvCache(model.config);
     for (let start = 0; start < window.length - 1; start += chunkRows) {
       const inputs = window.slice(start, Math.min(start + chunkRows, window.length - 1));
       const rows = inputs.map((tokenId, i) => ({ tokenId, position: start + i, cache, wantLogits: true }));
@@ -66,11 +66,18 @@ function splitDocuments({ config }: Model, tokenizer: Tokenizer, text: string): 
     .map((document) => [...tokenizer.encode(document), eos]);
 }
 
-/** <bos> and as many ids as fit, again and again: the last one of a window is predicted but not read. */
+/**
+ * <bos> and as many ids as fit, again and again: the last one of a window is predicted but not read. Where the model has no
+ * <bos>, the last one of a window begins the next instead, and a document's first is never predicted.
+ */
 function contextWindows({ config }: Model, ids: readonly number[]): number[][] {
+  const { bosTokenId, maxPositionEmbeddings } = config;
+  const all = bosTokenId === null ? ids : [bosTokenId, ...ids];
   const windows: number[][] = [];
-  for (let start = 0; start < ids.length; start += config.maxPositionEmbeddings) {
-    windows.push([config.bosTokenId, ...ids.slice(start, start + config.maxPositionEmbeddings)]);
+  for (let start = 0; start < all.length - 1; start += maxPositionEmbeddings) {
+    const window = all.slice(start, start + maxPositionEmbeddings + 1);
+    if (bosTokenId !== null) window[0] = bosTokenId;
+    windows.push(window);
   }
   return windows;
 }
