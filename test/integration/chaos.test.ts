@@ -6,7 +6,7 @@ import { CACHE_DIR, TINY_STORIES } from './golden.ts';
 
 let core: Core;
 
-afterEach(() => core.swarm.close());
+afterEach(() => core.close());
 
 /** The short form of `npm run chaos`: speeds are for that, here is what must hold at any speed. */
 it.each([

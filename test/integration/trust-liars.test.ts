@@ -2,7 +2,7 @@ import { createRng, encodeF16, type Rng, type SwigluWeights } from '@shoal/model
 import { combineLayout, decodeCombine, encodeCombine, FrameError } from '@shoal/protocol';
 import { describe, expect, it } from 'vitest';
 import type { LapAnswer, LapRequest } from '../../coordinator/src/dispatch/lap-client.ts';
-import { LocalWork } from '../../coordinator/src/dispatch/local-work.ts';
+import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
 import { selfTest } from '../../coordinator/src/swarm/admission.ts';
 import { Auditor } from '../../coordinator/src/trust/auditor.ts';
 import { Judge } from '../../coordinator/src/trust/judge.ts';
@@ -48,7 +48,7 @@ function model(seed: number, expert: (layer: number, expert: number) => [number,
     norms.learn(layer, e, found);
     return found;
   };
-  return { work: new LocalWork({ hiddenSize: HIDDEN, maxBytes: 2 ** 20, read }), norms };
+  return { work: new ReferenceWork({ hiddenSize: HIDDEN, maxBytes: 2 ** 20, read }), norms };
 }
 
 const scaleBy =

@@ -29,7 +29,7 @@ export interface SwarmOptions {
   model: PlacementModel & { hiddenSize: number };
   /** SHA-256 of the expert's shard. */
   shardHash: (layer: number, expert: number) => string;
-  local: Pick<LocalWork, 'compute'>;
+  local: LocalWork;
   /** Probation, audits and quarantine; without it a peer that has passed its self-test is believed. */
   trust?: Trust;
   events: EventLog;
