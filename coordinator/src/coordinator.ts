@@ -71,7 +71,7 @@ export interface Coordinator extends Core {
 
 export type CoreOptions = Pick<
   CoordinatorOptions,
-  'modelDir' | 'quant' | 'cacheDir' | 'replicas' | 'deviceLimit' | 'maxBatch' | 'maxQueue'
+  'modelDir' | 'quant' | 'cacheDir' | 'replicas' | 'deviceLimit' | 'cpuDonors' | 'maxBatch' | 'maxQueue'
 > & {
   onPackProgress?: (progress: PackProgress) => void;
   signal?: AbortSignal;
@@ -120,6 +120,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     trust,
     events,
     replicas: options.replicas,
+    cpuDonors: options.cpuDonors ?? true,
     load: () => meter.read(expertCounters(dispatcher, layers, nRoutedExperts), performance.now()),
   });
   const lapMs: Core['lapMs'] = { observe: () => {} };
