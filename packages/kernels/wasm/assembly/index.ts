@@ -1,2 +1,3 @@
 // What the module exports: one file per operation. Built by packages/kernels/wasm/build.mjs into packages/kernels/dist.
 export * from './memory';
+export { runProgram } from './engine/program';
