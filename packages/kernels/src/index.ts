@@ -2,6 +2,7 @@ import type { ExpertShape } from '@shoal/weights';
 import type { WebGpuBackend } from './webgpu/create.ts';
 
 export * from './backend.ts';
+export * from './engine/index.ts';
 export { MAX_ASSIGNMENTS_PER_ROW } from './lap.ts';
 export { createReferenceBackend } from './reference.ts';
 export type { WebGpuAdapterInfo, WebGpuBackend } from './webgpu/create.ts';

@@ -41,12 +41,14 @@ export function embedTask(op: usize, task: i32): void {
 /**
  * x += a + b where given; then its norm (where a weight is given) to `out`, and prepared to one or two buffers.
  * 4 x, 5 stride, 6 dim, 7 weight, 8 eps, 9 out, 10 stride, 11 prepared, 12 stride, 13 format, 14 prepared, 15 stride,
- * 16 format, 17 a, 18 stride, 19 b, 20 stride. A task is a row. `out` rows are padded with zeros to blocks of 32.
+ * 16 format, 17 a, 18 stride, 19 b, 20 stride, 21 numbers of the rows in x. A task is a row. `out` rows are padded with
+ * zeros to blocks of 32.
  */
 export function normTask(op: usize, task: i32, scratch: usize): void {
   const row = <usize>task;
   const dim = word(op, 6);
-  const x = at(op, 4) + row * at(op, 5);
+  const from = at(op, 21) ? <usize>load<u32>(at(op, 21) + (row << 2)) : row;
+  const x = at(op, 4) + from * at(op, 5);
   if (at(op, 17)) addRow(x, at(op, 17) + row * at(op, 18), dim);
   if (at(op, 19)) addRow(x, at(op, 19) + row * at(op, 20), dim);
   let result = x;
