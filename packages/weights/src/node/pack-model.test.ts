@@ -5,6 +5,7 @@ import { expertTensorNames, moeLayers } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { unpackExpert } from '../expert.ts';
+import { QUANTS } from '../layout.ts';
 import { asDiskFull, writeWhole } from './files.ts';
 import { ensurePacked, packModel } from './pack-model.ts';
 import { openPacked } from './packed-model.ts';
@@ -47,7 +48,7 @@ async function smallModel(dir: string, seed = 1, experts = 4): Promise<void> {
 }
 
 describe('packModel', () => {
-  it.each(['f16', 'q8'] as const)('packs every expert of the default model as %s', async (quant) => {
+  it.each(QUANTS)('packs every expert of the default model as %s', async (quant) => {
     const out = join(folder, 'out');
     const seen: number[] = [];
     const manifest = await packModel({
@@ -68,7 +69,7 @@ describe('packModel', () => {
       const original = await checkpoint.read(expertTensorNames(checkpoint.config, 5, 31).down);
       // bfloat16 weights of ordinary size lose at most f16's last bit, q8 half a step.
       const absMax = original.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
-      const limit = quant === 'f16' ? absMax * 2 ** -11 : absMax / 127;
+      const limit = { f16: absMax * 2 ** -11, q8: absMax / 127, q4: absMax / 7 }[quant];
       for (const [i, value] of original.entries()) expect(Math.abs(value - down[i]!)).toBeLessThanOrEqual(limit);
     } finally {
       await checkpoint.close();

@@ -167,7 +167,7 @@ async function refuseSmallDisk(options: PackOptions, missingBytes: number): Prom
   throw new WeightsError(
     'disk-full',
     `${options.outDir} needs ${neededBytes} more bytes and its disk has ${freeBytes} free; ` +
-      'free some space, choose another folder, or pack as q8',
+      'free some space, choose another folder, or pack as q8 or q4',
   );
 }
 
