@@ -1,8 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
-  forward,
-  KvCache,
+  createReferenceEngine,
   loadDenseWeights,
   loadExpert,
   LocalExperts,
@@ -11,8 +10,8 @@ import {
   PREFIX_BYTES,
   readHeaderLength,
   toFloat32,
-  type ForwardRow,
-  type Model,
+  type ForwardEngine,
+  type ModelConfig,
   type Tokenizer,
 } from '@shoal/model';
 import { loadTokenizer, openCheckpoint } from '@shoal/model/node';
@@ -37,7 +36,9 @@ export interface FamilyReference {
 
 export interface Family {
   name: string;
-  model: Model;
+  config: ModelConfig;
+  /** The reference forward. */
+  engine: ForwardEngine;
   tokenizer: Tokenizer;
   experts: LocalExperts;
   reference: FamilyReference;
@@ -57,7 +58,7 @@ export async function openFamily(name: string): Promise<Family> {
   const checkpoint = await openCheckpoint(dir);
   try {
     const { config } = checkpoint;
-    const model = { config, weights: await loadDenseWeights(config, checkpoint) };
+    const engine = createReferenceEngine({ config, weights: await loadDenseWeights(config, checkpoint) });
     const all = new Map<string, ReturnType<typeof loadExpert>>();
     for (const layer of moeLayers(config)) {
       for (let expert = 0; expert < config.nRoutedExperts; expert++) {
@@ -70,7 +71,8 @@ export async function openFamily(name: string): Promise<Family> {
     const read = readTensors(join(dir, 'reference.safetensors'));
     return {
       name,
-      model,
+      config,
+      engine,
       experts,
       tokenizer: await loadTokenizer(dir),
       reference: JSON.parse(readFileSync(join(dir, 'reference.json'), 'utf8')) as FamilyReference,
@@ -105,30 +107,30 @@ export interface FamilyRun {
 /** A pass's rows: which token of which sequence. Positions of a sequence must come in order over all passes. */
 export type Schedule = { sequence: number; position: number }[][];
 
-/** Run the sequences in the given passes. */
-export async function runFamily(family: Family, schedule: Schedule): Promise<FamilyRun> {
-  const { model, experts, reference } = family;
-  const { vocabSize, numExpertsPerTok: k } = model.config;
+/** Run the sequences in the given passes on an engine of the fixture's model. */
+export async function runFamily(family: Family, schedule: Schedule, engine = family.engine): Promise<FamilyRun> {
+  const { config, experts, reference } = family;
+  const { vocabSize, numExpertsPerTok: k } = config;
   const starts: number[] = [];
   let total = 0;
   for (const ids of reference.sequences) {
     starts.push(total);
     total += ids.length;
   }
-  const layers = moeLayers(model.config);
+  const layers = moeLayers(config);
   const run: FamilyRun = {
     logits: new Float32Array(total * vocabSize),
     chosen: new Float32Array(layers.length * total * k),
     weights: new Float32Array(layers.length * total * k),
   };
-  const caches = reference.sequences.map(() => new KvCache(model.config));
+  const caches = reference.sequences.map(() => engine.newSequence());
   for (const pass of schedule) {
-    const rows = pass.map(({ sequence, position }): ForwardRow => {
+    const rows = pass.map(({ sequence, position }) => {
       const tokenId = reference.sequences[sequence]![position]!;
       return { tokenId, position, cache: caches[sequence]!, wantLogits: true };
     });
     const place = pass.map(({ sequence, position }) => starts[sequence]! + position);
-    const { logits } = await forward(model, rows, experts, {
+    const { logits } = await engine.forward(rows, experts, {
       gate: (layer, topkIdx, topkWeights) => {
         const l = layers.indexOf(layer);
         for (const [r, at] of place.entries()) {
@@ -142,6 +144,7 @@ export async function runFamily(family: Family, schedule: Schedule): Promise<Fam
     });
     for (const [r, at] of place.entries()) run.logits.set(logits[r]!, at * vocabSize);
   }
+  for (const cache of caches) cache.free();
   return run;
 }
 
