@@ -6,3 +6,5 @@ export { clipRow, rmsNormRow, ropeRow, siluMulRow } from './engine/rows';
 export { decodeHalves, encodeHalves } from './engine/cache';
 export { attendBlock, closeState, openState } from './engine/attention';
 export { runProgram } from './engine/program';
+export * from './expert-ffn';
+export * from './expert-threads';
