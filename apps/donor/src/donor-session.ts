@@ -6,6 +6,7 @@ import { rememberConsent, withdrawConsent, type Consent } from './consent.ts';
 import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coordinator-connection.ts';
 import { HISTORY_SECONDS, initialState, isLive, type DonorPhase, type DonorState } from './donor-state.ts';
 import { rememberedInvite, rememberInvite } from './invite.ts';
+import type { DonorIdentity } from './donor-identity.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
 import { rememberPledge } from './pledge.ts';
 import {
@@ -28,7 +29,7 @@ const CONFIGURE_TIMEOUT_MS = 60_000;
 export interface DonorSessionOptions {
   createWorker: () => Worker;
   cache: ShardCache;
-  claimToken: () => Promise<string>;
+  claimIdentity: () => Promise<DonorIdentity>;
   tabStorage: Storage;
   browserStorage: Storage;
   initialPledgeBytes: number;
@@ -41,7 +42,7 @@ export class DonorSession {
   readonly #backoff = new Backoff();
   #worker: Worker | undefined;
   #connection: CoordinatorConnection | undefined;
-  #token: string | undefined;
+  #identity: DonorIdentity | undefined;
   #paused = false;
   #finishing = false;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
@@ -65,7 +66,7 @@ export class DonorSession {
     this.#consent(pledgeBytes);
     const { visit } = initialState(pledgeBytes);
     this.#set({ pledgeBytes, visit: { ...visit, startedMs: Date.now() }, rowsHistory: [] });
-    this.#token ??= await this.#options.claimToken();
+    this.#identity ??= await this.#options.claimIdentity();
     this.#begin();
   }
 
@@ -149,7 +150,7 @@ export class DonorSession {
     this.#tallies.tokensHelped.restart();
     this.#tallies.wireBytes.restart();
     this.#connection = new CoordinatorConnection(
-      { donorToken: this.#token!, adapter: adapter!, pledgeBytes, ...(inviteToken !== undefined && { inviteToken }) },
+      { ...this.#identity!, adapter: adapter!, pledgeBytes, ...(inviteToken !== undefined && { inviteToken }) },
       {
         onWelcome: (welcome) => this.#onWelcome(welcome),
         onLapChannel: (channel) => this.#handOver(channel),

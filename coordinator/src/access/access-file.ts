@@ -48,6 +48,8 @@ const adminSchema = z.strictObject({ name, sha256, role: z.enum(['viewer', 'oper
 export interface AddressLimits {
   /** Tabs of one address at a time. */
   peersPerAddress: number;
+  /** Tabs of one donor (one browser) at a time. */
+  tabsPerDonor: number;
   joinsPerMinutePerAddress: number;
   /** Weights sent to one address. */
   shardBytesPerHourPerAddress: number;
@@ -59,6 +61,8 @@ export interface AddressLimits {
  */
 export const DEFAULT_ADDRESS_LIMITS: AddressLimits = {
   peersPerAddress: 64,
+  // They share one GPU, and bring no replica of what another of them holds.
+  tabsPerDonor: 8,
   joinsPerMinutePerAddress: 128,
   // 64 tabs of 1 GiB that start with nothing. As a flow it is 153 Mbit/s.
   shardBytesPerHourPerAddress: 64 * 2 ** 30,
@@ -72,6 +76,7 @@ const fileSchema = z.strictObject({
   limits: z
     .strictObject({
       peersPerAddress: limit,
+      tabsPerDonor: limit,
       joinsPerMinutePerAddress: limit,
       shardBytesPerHourPerAddress: limit,
     })
