@@ -216,14 +216,15 @@ describe('the donor’s page', () => {
     expect(coordinator.hellos.length).toBe(1);
   });
 
-  it('gives two tabs of one browser different names', async () => {
+  it('says of two tabs of one browser that they are one donor’s, and which is which', async () => {
     const other = await context.newPage();
     for (const tab of [page, other]) {
       await tab.goto(coordinator.address);
       await tab.getByRole('button', { name: 'Lend my GPU' }).click();
       await waitForPhase(tab, 'waiting');
     }
-    expect(new Set(coordinator.hellos.map((hello) => hello.donorToken)).size).toBe(2);
+    expect(new Set(coordinator.hellos.map((hello) => hello.donorToken)).size).toBe(1);
+    expect(coordinator.hellos.map((hello) => hello.tab)).toEqual([0, 1]);
   });
 
   it('comes back by itself when the coordinator does, with what it had loaded', async () => {
