@@ -12,6 +12,7 @@ import {
   type TensorDtype,
   type TensorInfo,
 } from './safetensors.ts';
+import { unexpectedTensor } from './tensors.ts';
 
 /** config.json, tokenizer.json and an index are read whole; the largest published one (a 150k-token tokenizer) is 20 MB. */
 const MAX_JSON_BYTES = 64 * 1024 * 1024;
@@ -54,7 +55,9 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const files: WeightFile[] = [];
   try {
     const where = await openFiles(dir, files);
-    return new FileCheckpoint(dir, withMtpAsStored(config, where), files, where);
+    const asStored = withMtpAsStored(config, where);
+    refuseUnexpected(asStored, where);
+    return new FileCheckpoint(dir, asStored, files, where);
   } catch (error) {
     await Promise.allSettled(files.map((file) => file.handle.close()));
     throw error;
@@ -72,6 +75,17 @@ function withMtpAsStored(config: ModelConfig, where: ReadonlyMap<string, WeightF
   return { ...config, numNextnPredictLayers: 0, layerKinds };
 }
 
+function refuseUnexpected(config: ModelConfig, where: ReadonlyMap<string, WeightFile>): void {
+  const name = unexpectedTensor(config, where.keys());
+  if (name === undefined) return;
+  throw new CheckpointError(
+    'unexpected-tensor',
+    where.get(name)!.name,
+    name,
+    `is no part of the ${config.modelType} model that config.json describes: one of the two is of another model`,
+  );
+}
+
 /** Open the weight files into `files` (so that the caller can close them on failure); returns which holds each tensor. */
 async function openFiles(dir: string, files: WeightFile[]): Promise<Map<string, WeightFile>> {
   const where = new Map<string, WeightFile>();
@@ -82,7 +96,7 @@ async function openFiles(dir: string, files: WeightFile[]): Promise<Map<string, 
     return where;
   }
   const weightMap = await readIndex(join(dir, INDEX_FILE));
-  for (const name of new Set(weightMap.values())) files.push(await openFile(dir, name));
+  for (const name of new Set(weightMap.values())) files.push(await openFile(dir, name, INDEX_FILE));
   for (const file of files) {
     for (const tensor of file.table.keys()) {
       const other = where.get(tensor);
@@ -131,14 +145,13 @@ async function readIndex(path: string): Promise<Map<string, string>> {
   return map;
 }
 
-async function openFile(dir: string, name: string): Promise<WeightFile> {
+async function openFile(dir: string, name: string, namedBy?: string): Promise<WeightFile> {
   let handle: FileHandle;
   try {
     handle = await open(join(dir, name), 'r');
   } catch (cause) {
-    throw new CheckpointError('not-found', join(dir, name), undefined, `cannot be opened (${describe(cause)})`, {
-      cause,
-    });
+    const why = namedBy ? `cannot be opened, though ${namedBy} names it` : 'cannot be opened';
+    throw new CheckpointError('not-found', join(dir, name), undefined, `${why} (${describe(cause)})`, { cause });
   }
   try {
     const { size } = await handle.stat();
@@ -254,7 +267,10 @@ class FileCheckpoint implements Checkpoint {
   #find(name: string): { file: WeightFile; info: TensorInfo } {
     const file = this.#where.get(name);
     const info = file?.table.get(name);
-    if (!file || !info) throw new CheckpointError('missing-tensor', this.dir, name, 'is not in the checkpoint');
+    if (!file || !info) {
+      const listed = this.#files.length === 1 ? this.#files[0]!.name : INDEX_FILE;
+      throw new CheckpointError('missing-tensor', join(this.dir, listed), name, 'is not in the checkpoint');
+    }
     return { file, info };
   }
 }

@@ -40,6 +40,8 @@ export type CheckpointErrorReason =
   | 'wrong-shape'
   | 'wrong-size'
   | 'missing-tensor'
+  /** Part of a model, but not of the one that config.json describes. */
+  | 'unexpected-tensor'
   /** NaN or ∞ among the weights. */
   | 'not-finite'
   | 'bad-index'
