@@ -1,6 +1,7 @@
 import { cp, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  checkTensors,
   expertTensors,
   listDenseTensors,
   loadDenseWeights,
@@ -33,6 +34,7 @@ export async function readWholeModel(dir: string): Promise<void> {
   const checkpoint = await openCheckpoint(dir);
   try {
     const { config } = checkpoint;
+    checkTensors(config, checkpoint);
     await loadTokenizer(dir);
     await loadGenerationConfig(dir);
     await loadDenseWeights(config, checkpoint);

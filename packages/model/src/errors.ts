@@ -40,8 +40,7 @@ export type CheckpointErrorReason =
   | 'wrong-shape'
   | 'wrong-size'
   | 'missing-tensor'
-  /** Part of a model, but not of the one that config.json describes. */
-  | 'unexpected-tensor'
+  | 'unknown-tensor'
   /** NaN or ∞ among the weights. */
   | 'not-finite'
   | 'bad-index'

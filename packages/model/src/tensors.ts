@@ -48,28 +48,6 @@ export function denseTensors(config: ModelConfig) {
   };
 }
 
-/**
- * Of a checkpoint's tensor names, the first that is part of the model but not of the model that the config describes: a layer
- * or an expert too many, a bias, a norm. Left out, it would change the output silently. undefined: there is none.
- */
-export function unexpectedTensor(config: ModelConfig, names: Iterable<string>): string | undefined {
-  const expected = new Set(listDenseTensors(config).map(({ name }) => name));
-  for (const [layer, kind] of config.layerKinds.entries()) {
-    for (let expert = 0; kind === 'moe' && expert < config.nRoutedExperts; expert++) {
-      for (const { name } of Object.values(expertTensors(config, layer, expert))) expected.add(name);
-    }
-  }
-  // What the config makes redundant: a stored head where the embedding serves, the MTP module's copies of embedding and head.
-  const mtp = `model.layers.${config.numHiddenLayers}.`;
-  for (const name of ['lm_head.weight', `${mtp}embed_tokens.weight`, `${mtp}shared_head.head.weight`])
-    expected.add(name);
-  for (const name of names) {
-    if (!/^(model|lm_head)\./.test(name) || /\.rotary_emb\.inv_freq$/.test(name)) continue;
-    if (!expected.has(name) && !expected.has(name.replace(/_scale_inv$/, ''))) return name;
-  }
-  return undefined;
-}
-
 /** Every tensor of `denseTensors`, in the order of the forward. */
 export function listDenseTensors(config: ModelConfig): TensorSpec[] {
   return listTensorSpecs(denseTensors(config));
