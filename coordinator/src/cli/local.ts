@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import {
+  checkTensors,
   createRng,
   loadExpert,
   LocalExperts,
@@ -85,6 +86,7 @@ async function openLocal({ model: dir, engine: name, threads }: LocalOptions, io
   const checkpoint = await openCheckpoint(dir);
   try {
     const { config } = checkpoint;
+    checkTensors(config, checkpoint);
     const tokenizer = await loadTokenizer(dir);
     const { eosTokenIds } = await loadGenerationConfig(dir);
     io.stderr.write(`reading ${dir}\n`);
