@@ -117,7 +117,8 @@ function parse(argv: readonly string[]): Options {
     parts: part === 'all' ? PARTS : [part],
     tabs: values.tabs === undefined ? undefined : number('tabs', 1, 100_000),
     donors: values.donors === undefined ? undefined : number('donors', 1, 100_000),
-    planner: values.planner === undefined ? undefined : oneOf<PlannerName | 'all'>('planner', 'all', [...PLANNERS, 'all']),
+    planner:
+      values.planner === undefined ? undefined : oneOf<PlannerName | 'all'>('planner', 'all', [...PLANNERS, 'all']),
     replicas: number('replicas', 2, 16),
     streams: number('streams', 8, 512),
     minutes: number('minutes', 5, 100_000),
