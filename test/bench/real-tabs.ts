@@ -128,8 +128,8 @@ function simModel({ config, swarm }: Coordinator): SimModel {
     numLayers: swarm.model.layers.length,
     expertsPerLayer: config.nRoutedExperts,
     topK: config.numExpertsPerTok,
-    nGroup: config.nGroup,
-    topkGroup: config.topkGroup,
+    nGroup: config.gate.nGroup,
+    topkGroup: config.gate.topkGroup,
     hiddenSize: config.hiddenSize,
     moeIntermediateSize: config.moeIntermediateSize,
   };

@@ -3,6 +3,7 @@ export * from './errors.ts';
 export * from './channel.ts';
 export * from './framed-channel.ts';
 export * from './memory.ts';
+export { carry, perfectWire, seededRandom, type WireFaults } from './wire-faults.ts';
 export * from './donor.ts';
 export type { AcceptedPeer, AcceptOptions } from './accept.ts';
 export type { RtcImplementation, RtcName } from './rtc.ts';
