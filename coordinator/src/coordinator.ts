@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
-import { loadDenseWeights, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
+import { type ForwardEngine, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
 import { loadGenerationConfig, loadTokenizer, openCheckpoint } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { LoadMeter } from '@shoal/placement';
@@ -22,10 +22,11 @@ import { KeyedBuckets } from './access/token-bucket.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
-import { Dispatcher, type RedispatchEvent } from './dispatch/dispatcher.ts';
+import { Dispatcher, expertCounters, type RedispatchEvent } from './dispatch/dispatcher.ts';
 import { ExpertWorker } from './dispatch/expert-worker.ts';
 import type { LapErrorReason } from './dispatch/lap-client.ts';
 import { Engine } from './engine/engine.ts';
+import { openEngine } from './engine/open-engine.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
 import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
@@ -43,6 +44,8 @@ const CLOSE_TIMEOUT_MS = 2_000;
 
 export interface Core {
   config: ModelConfig;
+  /** Ended by `close`; whoever has made a core without a coordinator closes it. */
+  forward: ForwardEngine;
   engine: Engine;
   dispatcher: Dispatcher;
   swarm: Swarm;
@@ -71,7 +74,17 @@ export interface Coordinator extends Core {
 
 export type CoreOptions = Pick<
   CoordinatorOptions,
-  'modelDir' | 'quant' | 'cacheDir' | 'replicas' | 'deviceLimit' | 'cpuDonors' | 'maxBatch' | 'maxQueue'
+  | 'modelDir'
+  | 'quant'
+  | 'cacheDir'
+  | 'replicas'
+  | 'deviceLimit'
+  | 'cpuDonors'
+  | 'maxBatch'
+  | 'maxQueue'
+  | 'engine'
+  | 'threads'
+  | 'kvMemoryBytes'
 > & {
   onPackProgress?: (progress: PackProgress) => void;
   signal?: AbortSignal;
@@ -86,7 +99,13 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const tokenizer = await loadTokenizer(options.modelDir);
   const checkpoint = await openCheckpoint(options.modelDir);
   const { config } = checkpoint;
-  const weights = await loadDenseWeights(config, checkpoint).finally(() => checkpoint.close());
+  const forward = await openEngine({
+    config,
+    engine: options.engine ?? 'wasm',
+    reader: checkpoint,
+    threads: options.threads,
+    kvBytes: options.kvMemoryBytes,
+  }).finally(() => checkpoint.close());
   const { manifest } = packed;
   const { hiddenSize, nRoutedExperts } = config;
   const norms = new NormLimits();
@@ -102,7 +121,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     norms,
     modelDigest: manifest.modelDigest,
     numExpertsPerTok: config.numExpertsPerTok,
-    normGain: (layer) => weights.layers[layer]!.postAttentionLayernorm,
+    normGain: (layer) => forward.expertNormGain(layer),
     onError: (error) => events.add({ level: 'error', kind: 'server', text: `An audit was not possible: ${error}` }),
   });
   const layers = moeLayers(config);
@@ -138,7 +157,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   });
   const engine = new Engine({
     modelId: basename(options.modelDir),
-    model: { config, weights },
+    forward,
     experts: dispatcher,
     limits: {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
@@ -150,21 +169,12 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       events.add({ level: 'error', kind: 'request', text: `Request ${request.id} failed: ${error?.message}` });
     },
   });
-  const close = (): Promise<void> => {
+  const close = async (): Promise<void> => {
     swarm.close();
-    return work.close();
+    await work.close();
+    await forward.close();
   };
-  return { config, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs, work, close };
-}
-
-/** Rows of each expert since start: [layers × experts]. */
-function expertCounters({ expertRows }: Dispatcher, layers: readonly number[], expertsPerLayer: number): Float64Array {
-  const counters = new Float64Array(layers.length * expertsPerLayer);
-  for (const [i, layer] of layers.entries()) {
-    const rows = expertRows.get(layer);
-    if (rows) counters.set(rows, i * expertsPerLayer);
-  }
-  return counters;
+  return { config, forward, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs, work, close };
 }
 
 /** A coordinator that listens. Rejects, with nothing left running, when it cannot. */

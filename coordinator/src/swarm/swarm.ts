@@ -141,6 +141,11 @@ export class Swarm {
     return this.#rollout.plan;
   }
 
+  /** Experts without a replica for a while, since start, because full peers had to exchange them. */
+  get uncoveredByMoves(): number {
+    return this.#rollout.uncoveredByMoves;
+  }
+
   /** All peers, in the order in which they came. */
   get peers(): readonly PeerSession[] {
     return [...this.#peers.values()];

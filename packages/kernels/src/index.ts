@@ -5,6 +5,7 @@ import type { WebGpuBackend } from './webgpu/create.ts';
 import type { ExpertBackend } from './backend.ts';
 
 export * from './backend.ts';
+export * from './engine/index.ts';
 export { MAX_ASSIGNMENTS_PER_ROW } from './lap.ts';
 export { createReferenceBackend } from './reference.ts';
 export { bestVariant, hasWasmSimd, runnableVariants, variantFile, type WasmVariant } from './wasm/features.ts';
