@@ -2,7 +2,7 @@ import { dismissedSchema } from '@shoal/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { EventLog } from './event-log.ts';
 import { HelloRefused, Swarm, type SwarmOptions } from './swarm.ts';
-import { FakeTab, HIDDEN, localWork, SHARD_BYTES } from './testing/fake-tab.ts';
+import { FakeTab, helloOf, HIDDEN, localWork, SHARD_BYTES } from './testing/fake-tab.ts';
 
 const LAYERS = [1, 2];
 const EXPERTS = 4;
@@ -58,6 +58,13 @@ describe('a tab that joins', () => {
 
   it('is refused for a reason that it can act on', () => {
     expect(() => join({ experts: 0.5 })).toThrow(expect.objectContaining({ code: 'too-small' }));
+    swarm = makeSwarm({ cpuDonors: false });
+    const cpu = { ...helloOf('c', 100).adapter, vendor: 'cpu', architecture: 'wasm' };
+    const control = { assign: () => {}, standing: () => {}, dismiss: () => {} };
+    const lend = (): unknown => swarm.join({ ...helloOf('c', 100), adapter: cpu }, '127.0.0.1', control);
+    expect(lend).toThrow(expect.objectContaining({ code: 'no-cpu' }));
+    swarm = makeSwarm();
+    expect(lend).not.toThrow();
     swarm = makeSwarm({ maxPeers: 1 });
     join({ donorToken: 'a' });
     expect(() => join({ donorToken: 'b' })).toThrow(HelloRefused);
