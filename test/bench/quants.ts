@@ -172,7 +172,7 @@ async function modelExperts(): Promise<ExpertWeights[]> {
     const experts: ExpertWeights[] = [];
     for (const layer of moeLayers(config)) {
       for (let expert = 0; expert < config.nRoutedExperts; expert++) {
-        const names = expertTensorNames(layer, expert);
+        const names = expertTensorNames(config, layer, expert);
         experts.push({
           gate: await checkpoint.read(names.gate, [F, D]),
           up: await checkpoint.read(names.up, [F, D]),

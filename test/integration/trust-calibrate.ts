@@ -5,13 +5,13 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
+import { createWasmBackend } from '@shoal/kernels/node';
 import { createRng, decodeF16, encodeF16, type MoeCall, type Rng } from '@shoal/model';
-import { QUANTS, shardLayout, unpackExpert } from '@shoal/weights';
+import { QUANTS, shardLayout } from '@shoal/weights';
 import { format, resolveConfig } from 'prettier';
 import { runnerImport } from 'vite';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import type { LapRequest } from '../../coordinator/src/dispatch/lap-client.ts';
-import { LocalWork } from '../../coordinator/src/dispatch/local-work.ts';
 import { compareRow } from '../../coordinator/src/trust/compare.ts';
 import { dawnAdapter } from '../contract/dawn.ts';
 import { answer } from './answers.ts';
@@ -53,6 +53,7 @@ async function main(): Promise<void> {
     });
     const backends = {
       reference: [createReferenceBackend(shape)],
+      wasm: [await createWasmBackend({ shape, threads: 2 })],
       webgpu: await Promise.all(onWebGpu),
       'webgpu, subnormal halves of weights and rows taken for zero (simulated)': [
         flushing(createReferenceBackend(shape)),
@@ -73,7 +74,7 @@ async function main(): Promise<void> {
     }
     const { modelId, modelDigest } = core.packed.manifest;
     models.push({ modelId, modelDigest, shape, backends: measured });
-    core.swarm.close();
+    await core.close();
   }
   const style = await resolveConfig(OUTPUT);
   await writeFile(OUTPUT, await format(JSON.stringify({ seed: SEED, models }), { ...style, parser: 'json' }));
@@ -162,15 +163,9 @@ function joined(rows: readonly LapRequest[], rng: Rng): LapRequest[] {
 
 async function measure(core: Core, backend: ExpertBackend, laps: readonly LapRequest[]): Promise<Measured[]> {
   const D = core.config.hiddenSize;
-  const { shape } = core.packed.manifest;
-  const local = new LocalWork({
-    hiddenSize: D,
-    maxBytes: 2 ** 30,
-    read: async (layer, expert) => unpackExpert(shape, await core.packed.readShard(layer, expert)),
-  });
   const all: Measured[] = [];
   for (const lap of laps) {
-    const [{ partial }, expected] = await Promise.all([backend.run(lap), local.compute(lap)]);
+    const [{ partial }, expected] = await Promise.all([backend.run(lap), core.work.audits.compute(lap)]);
     const wire = decodeF16(encodeF16(partial));
     for (let row = 0; row < lap.numRows; row++) {
       const of = (array: Float32Array): Float32Array => array.subarray(row * D, (row + 1) * D);

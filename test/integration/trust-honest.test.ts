@@ -1,9 +1,10 @@
 import { createReferenceBackend, createWebGpuBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
+import { createWasmBackend } from '@shoal/kernels/node';
 import { createRng, decodeF16, encodeF16, type Rng } from '@shoal/model';
 import { packExpert, QUANTS, unpackExpert } from '@shoal/weights';
 import { describe, expect, it } from 'vitest';
 import type { LapRequest } from '../../coordinator/src/dispatch/lap-client.ts';
-import { LocalWork } from '../../coordinator/src/dispatch/local-work.ts';
+import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
 import { boundsFor, calibration } from '../../coordinator/src/trust/bounds.ts';
 import { compareRow } from '../../coordinator/src/trust/compare.ts';
 import { Judge } from '../../coordinator/src/trust/judge.ts';
@@ -61,10 +62,11 @@ async function network(quant: ExpertShape['quant'], rng: Rng) {
     norms.learn(layer, expert, weights);
     return weights;
   };
-  const local = new LocalWork({ hiddenSize: shape.hiddenSize, maxBytes: 2 ** 20, read });
+  const local = new ReferenceWork({ hiddenSize: shape.hiddenSize, maxBytes: 2 ** 20, read });
   const compute = (lap: LapRequest): Promise<Float32Array> => local.compute(lap);
   const backends: ExpertBackend[] = [
     createReferenceBackend(shape),
+    await createWasmBackend({ shape, threads: 1 }),
     await createWebGpuBackend({ gpu: await dawnAdapter(), shape }).then(({ backend }) => backend),
   ];
   for (const backend of backends) {
@@ -111,7 +113,7 @@ describe('an honest tab', () => {
     const measured = calibration.models.flatMap(({ modelDigest, backends }) =>
       Object.entries(backends).map(([name, figures]) => ({
         figures,
-        bounds: boundsFor(modelDigest, name === 'reference' ? 'reference' : 'webgpu'),
+        bounds: boundsFor(modelDigest, name === 'reference' || name === 'wasm' ? name : 'webgpu'),
       })),
     );
     let nearest = 0;

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
-import { openPacked, packModel, type PackProgress } from '@shoal/weights/node';
+import { openPacked, packModel } from '@shoal/weights/node';
 import { QUANTS, type Manifest, type Quant } from '@shoal/weights';
+import { type CommandIo, formatBytes, progressLine } from './progress.ts';
 
 const HELP = `shoal pack --model DIR --out DIR --quant ${QUANTS.join('|')} [options]
 
@@ -15,20 +16,12 @@ Interrupted (Ctrl-C), it keeps what is finished; the same command goes on from t
   --help         print this
 `;
 
-export interface PackIo {
-  stdout: { write(text: string): unknown };
-  stderr: { write(text: string): unknown; isTTY?: boolean };
-}
-
-/** Progress lines that people read: more often only flickers, and fills a log. */
-const TTY_INTERVAL_MS = 100;
-const LOG_INTERVAL_MS = 5_000;
 /** As a shell reports a command that SIGINT ended. */
 const EXIT_INTERRUPTED = 130;
 const EXIT_USAGE = 2;
 
 /** `shoal pack`. Resolves with the exit code: 0 packed, 1 failed, 2 wrong usage, 130 interrupted. */
-export async function runPack(argv: readonly string[], io: PackIo): Promise<number> {
+export async function runPack(argv: readonly string[], io: CommandIo): Promise<number> {
   const options = parseOptions(argv, io);
   if (typeof options === 'number') return options;
   const abort = new AbortController();
@@ -54,7 +47,7 @@ interface PackCommand {
 }
 
 /** The command, or the exit code where there is nothing to do. */
-function parseOptions(argv: readonly string[], io: PackIo): PackCommand | number {
+function parseOptions(argv: readonly string[], io: CommandIo): PackCommand | number {
   const refuse = (message: string): number => {
     io.stderr.write(`shoal pack: ${message}\nSee: shoal pack --help\n`);
     return EXIT_USAGE;
@@ -86,7 +79,7 @@ function parseOptions(argv: readonly string[], io: PackIo): PackCommand | number
   }
 }
 
-async function pack(command: PackCommand, io: PackIo, signal: AbortSignal): Promise<void> {
+async function pack(command: PackCommand, io: CommandIo, signal: AbortSignal): Promise<void> {
   const startedMs = performance.now();
   const { model: modelDir, out: outDir, quant } = command;
   const packing = progressLine(io, 'packing');
@@ -105,7 +98,7 @@ async function pack(command: PackCommand, io: PackIo, signal: AbortSignal): Prom
   report(command, manifest, (performance.now() - startedMs) / 1000, io);
 }
 
-function report(command: PackCommand, manifest: Manifest, seconds: number, io: PackIo): void {
+function report(command: PackCommand, manifest: Manifest, seconds: number, io: CommandIo): void {
   const hashes = manifest.moeLayers.flatMap((layer) => manifest.shards[layer]!);
   const distinct = new Set(hashes).size;
   if (command.json) {
@@ -128,45 +121,4 @@ function report(command: PackCommand, manifest: Manifest, seconds: number, io: P
     `${manifest.modelId}: ${hashes.length} experts in ${distinct} shards of ${formatBytes(manifest.shardBytes)} (${command.quant}), ` +
       `${formatBytes(distinct * manifest.shardBytes)} in ${command.out}${command.verify ? ', every hash checked' : ''}\n`,
   );
-}
-
-/** One line rewritten in place on a terminal, a line now and then in a log. */
-function progressLine(io: PackIo, verb: string): { update: (progress: PackProgress) => void; end: () => void } {
-  const isTty = io.stderr.isTTY === true;
-  const intervalMs = isTty ? TTY_INTERVAL_MS : LOG_INTERVAL_MS;
-  let lastMs = Number.NEGATIVE_INFINITY;
-  let shown = false;
-  return {
-    update: (progress) => {
-      const isLast = progress.doneBytes === progress.totalBytes;
-      if (!isLast && performance.now() - lastMs < intervalMs) return;
-      lastMs = performance.now();
-      shown = true;
-      io.stderr.write(`${isTty ? '\r\u001B[K' : ''}${formatProgress(verb, progress)}${isTty ? '' : '\n'}`);
-    },
-    end: () => {
-      if (shown && isTty) io.stderr.write('\n');
-    },
-  };
-}
-
-function formatProgress(verb: string, { doneBytes, totalBytes, bytesPerSecond, etaS }: PackProgress): string {
-  const left = Number.isFinite(etaS) ? `, ${formatDuration(etaS)} left` : '';
-  const rate = bytesPerSecond > 0 ? `, ${formatBytes(bytesPerSecond)}/s` : '';
-  const share = Math.floor((100 * doneBytes) / totalBytes);
-  return `${verb} ${share} % (${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}${rate}${left})`;
-}
-
-function formatBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
-  const value = bytes / 1024 ** power;
-  return `${power === 0 ? Math.round(value) : value.toFixed(1)} ${units[power]}`;
-}
-
-function formatDuration(seconds: number): string {
-  const whole = Math.ceil(seconds);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }

@@ -30,7 +30,7 @@ export interface ExpertOutput {
  * Errors are `KernelError`s with a `reason`; a lap naming an expert that isn't loaded is refused whole.
  */
 export interface ExpertBackend {
-  readonly name: 'webgpu' | 'reference';
+  readonly name: 'webgpu' | 'wasm' | 'reference';
   readonly shape: ExpertShape;
   /** Bytes held, as allocated: weights with their slack, and what laps work in. */
   readonly allocatedBytes: number;

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { parseModelConfig, type ModelConfig } from './config.ts';
 import { CheckpointError, ModelError } from './errors.ts';
+import { applyBlockScales } from './fp8.ts';
 import {
   parseHeader,
   PREFIX_BYTES,
@@ -31,7 +32,10 @@ export interface Checkpoint {
   readonly tensors: readonly string[];
   has(name: string): boolean;
   info(name: string): { dtype: TensorDtype; shape: readonly number[]; bytes: number };
-  /** A tensor as float32, row-major. Throws `wrong-shape` unless its shape is `expectedShape`, where one is given. */
+  /**
+   * A tensor as float32, row-major; FP8 with its blocks' scales applied. Throws `wrong-shape` unless its shape is
+   * `expectedShape`, where one is given, and `not-finite` where a value is NaN or ∞.
+   */
   read(name: string, expectedShape?: readonly number[]): Promise<Float32Array>;
   /** A tensor's bytes as stored, little-endian. */
   readRaw(name: string): Promise<Uint8Array>;
@@ -50,11 +54,22 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const files: WeightFile[] = [];
   try {
     const where = await openFiles(dir, files);
-    return new FileCheckpoint(dir, config, files, where);
+    return new FileCheckpoint(dir, withMtpAsStored(config, where), files, where);
   } catch (error) {
     await Promise.allSettled(files.map((file) => file.handle.close()));
     throw error;
   }
+}
+
+/**
+ * Tools that rewrite a DeepSeek-V3 checkpoint drop its MTP module and leave `num_nextn_predict_layers` as it was. The module is
+ * no part of the main model, so one that is not there at all is not missing; one that is there in parts is.
+ */
+function withMtpAsStored(config: ModelConfig, where: ReadonlyMap<string, WeightFile>): ModelConfig {
+  const prefix = `model.layers.${config.numHiddenLayers}.`;
+  if (config.numNextnPredictLayers === 0 || [...where.keys()].some((name) => name.startsWith(prefix))) return config;
+  const layerKinds = config.layerKinds.slice(0, config.numHiddenLayers);
+  return { ...config, numNextnPredictLayers: 0, layerKinds };
 }
 
 /** Open the weight files into `files` (so that the caller can close them on failure); returns which holds each tensor. */
@@ -192,7 +207,36 @@ class FileCheckpoint implements Checkpoint {
         `shape is [${shape.join(', ')}], config.json asks for [${expectedShape.join(', ')}]`,
       );
     }
-    return toFloat32(await this.readRaw(name), info.dtype);
+    const values = toFloat32(await this.readRaw(name), info.dtype);
+    if (info.dtype === 'F8_E4M3') await this.#scale(name, file, shape, values);
+    const bad = firstNotFinite(values);
+    if (bad !== undefined)
+      throw new CheckpointError(
+        'not-finite',
+        file.name,
+        name,
+        `the value at ${placeOf(bad, shape)} is ${values[bad]}: download it again`,
+      );
+    return values;
+  }
+
+  /** Multiply FP8 weights by their blocks' scales, which stand beside them as `<name>_scale_inv`. */
+  async #scale(name: string, file: WeightFile, shape: readonly number[], values: Float32Array): Promise<void> {
+    const blockSize = this.config.fp8BlockSize;
+    const [rows, columns] = shape;
+    if (!blockSize) {
+      throw new CheckpointError(
+        'wrong-dtype',
+        file.name,
+        name,
+        'is FP8, but config.json has no quantization_config with a weight_block_size',
+      );
+    }
+    if (rows === undefined || columns === undefined || shape.length !== 2) {
+      throw new CheckpointError('wrong-shape', file.name, name, `is FP8 [${shape.join(', ')}]; only matrices are read`);
+    }
+    const scaleShape = [Math.ceil(rows / blockSize[0]), Math.ceil(columns / blockSize[1])];
+    applyBlockScales(values, columns, await this.read(`${name}_scale_inv`, scaleShape), blockSize);
   }
 
   async readRaw(name: string): Promise<Uint8Array> {
@@ -232,6 +276,26 @@ export async function readJson(path: string): Promise<unknown> {
   } catch (cause) {
     throw new ModelError('bad-json', undefined, `${path}: not valid JSON (${describe(cause)})`, { cause });
   }
+}
+
+/** float32's exponent: all ones in NaN and ∞ only. */
+const EXPONENT_BITS = 0x7f80_0000;
+
+function firstNotFinite(values: Float32Array): number | undefined {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < bits.length; i++) if ((bits[i]! & EXPONENT_BITS) === EXPONENT_BITS) return i;
+  return undefined;
+}
+
+/** Coordinates of a flat index: 7 in [2, 5] is "[1, 2]". */
+function placeOf(index: number, shape: readonly number[]): string {
+  const place: number[] = [];
+  let rest = index;
+  for (const size of [...shape].reverse()) {
+    place.unshift(rest % size);
+    rest = Math.floor(rest / size);
+  }
+  return `[${place.join(', ')}]`;
 }
 
 /** Whether a path names something; a directory entry that cannot be examined counts as there, so that opening it says why. */

@@ -40,6 +40,8 @@ export type CheckpointErrorReason =
   | 'wrong-shape'
   | 'wrong-size'
   | 'missing-tensor'
+  /** NaN or ∞ among the weights. */
+  | 'not-finite'
   | 'bad-index'
   | 'changed'
   | 'closed';

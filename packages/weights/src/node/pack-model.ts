@@ -212,7 +212,7 @@ async function packMissing(options: PackOptions, state: PackState): Promise<void
 
 async function packOne(checkpoint: Checkpoint, shape: ExpertShape, { layer, expert }: ExpertJob): Promise<Uint8Array> {
   const { hiddenSize: D, moeIntermediateSize: F } = shape;
-  const names = expertTensorNames(layer, expert);
+  const names = expertTensorNames(checkpoint.config, layer, expert);
   const gate = await checkpoint.read(names.gate, [F, D]);
   const up = await checkpoint.read(names.up, [F, D]);
   const down = await checkpoint.read(names.down, [D, F]);

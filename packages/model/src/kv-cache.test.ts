@@ -1,11 +1,22 @@
 import { describe, expect, it } from 'vitest';
-import { LatentKvCache } from './latent-kv-cache.ts';
+import { KvCache } from './kv-cache.ts';
+import type { GqaConfig, MlaConfig } from './model-config.ts';
 
-const config = { kvLoraRank: 6, qkRopeHeadDim: 2, numHiddenLayers: 3 };
+const mla: MlaConfig = {
+  kind: 'mla',
+  numAttentionHeads: 2,
+  qLoraRank: null,
+  kvLoraRank: 6,
+  qkNopeHeadDim: 4,
+  qkRopeHeadDim: 2,
+  vHeadDim: 3,
+  softmaxScale: 1,
+};
+const config = { attention: mla, numHiddenLayers: 3 };
 const row = (value: number) => new Float32Array(8).fill(value);
 
-function filled(length: number): LatentKvCache {
-  const cache = new LatentKvCache(config);
+function filled(length: number): KvCache {
+  const cache = new KvCache(config);
   cache.append(length);
   for (let layer = 0; layer < 3; layer++) {
     for (let position = 0; position < length; position++) cache.write(layer, position, row(layer * 1000 + position), 0);
@@ -14,10 +25,10 @@ function filled(length: number): LatentKvCache {
 }
 
 /** One value per position. */
-const read = (cache: LatentKvCache, layer: number, length: number) =>
+const read = (cache: KvCache, layer: number, length: number) =>
   cache.segments(layer, length).flatMap(({ values }) => [...values].filter((_, i) => i % 8 === 0));
 
-describe('LatentKvCache', () => {
+describe('KvCache', () => {
   it('gives back each layer in order of positions, over many chunks', () => {
     const cache = filled(200);
     for (const length of [0, 1, 63, 64, 65, 200]) {
@@ -31,7 +42,7 @@ describe('LatentKvCache', () => {
   });
 
   it('counts its bytes: 3 layers × 8 values × 4 bytes a token, in chunks of 64', () => {
-    const cache = new LatentKvCache(config);
+    const cache = new KvCache(config);
     expect([cache.bytesPerToken, cache.allocatedBytes, cache.length]).toEqual([96, 0, 0]);
     cache.append(65);
     expect([cache.allocatedBytes, cache.length]).toEqual([2 * 64 * 96, 65]);
@@ -39,8 +50,21 @@ describe('LatentKvCache', () => {
     expect(cache.allocatedBytes).toBe(2 * 64 * 96);
   });
 
+  it('is as wide as grouped keys and values: 2 layers × 2 × (3 heads × 5) × 4 bytes', () => {
+    const gqa: GqaConfig = {
+      kind: 'gqa',
+      numAttentionHeads: 6,
+      numKeyValueHeads: 3,
+      headDim: 5,
+      qkNorm: 'none',
+      clipQkv: null,
+      softmaxScale: 1,
+    };
+    expect(new KvCache({ attention: gqa, numHiddenLayers: 2 }).bytesPerToken).toBe(240);
+  });
+
   it('holds one layer where asked, as the MTP module needs', () => {
-    expect(new LatentKvCache(config, 1).bytesPerToken).toBe(32);
+    expect(new KvCache(config, 1).bytesPerToken).toBe(32);
   });
 
   it('truncates, frees what nothing needs, and goes on from there', () => {
@@ -55,7 +79,7 @@ describe('LatentKvCache', () => {
   });
 
   it('writes from the middle of an array', () => {
-    const cache = new LatentKvCache(config);
+    const cache = new KvCache(config);
     cache.append(1);
     cache.write(
       0,
