@@ -9,15 +9,15 @@ const HELP = `npm run bench -- [suite] [options]
   network          tokens/s by tabs and streams, where a lap's time goes, bytes against their floor (default)
   swarm            placement beside its baselines, planning times, eight real tabs beside the simulator, two minutes of crashes
   quants           error of each format of the experts beside rules not taken, and how fast experts are packed
-  kernels          the expert FFN on WebGPU beside onnxruntime-web's MatMulNBits, for one row and for 32
   wasm             experts on the processor: GB/s of weights by format, rows and threads, beside a read loop
+  kernels          the expert FFN on WebGPU beside onnxruntime-web's MatMulNBits, for one row and for 32
 
   --repeats N      measurements of each figure, of which the median counts (3)
   --json           one JSON document on stdout instead of the table
   --help           print this
 `;
 
-const SUITES = ['network', 'swarm', 'quants', 'kernels', 'wasm'];
+const SUITES = ['network', 'swarm', 'quants', 'wasm', 'kernels'];
 
 async function main(argv: readonly string[]): Promise<number> {
   const flags = argv.filter((arg) => arg.startsWith('-'));
