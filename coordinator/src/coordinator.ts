@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
-import { basename, join } from 'node:path';
-import { type ForwardEngine, type ModelConfig, moeLayers, type SwigluWeights, type Tokenizer } from '@shoal/model';
+import { join } from 'node:path';
+import { type ForwardEngine, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
 import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { LoadMeter } from '@shoal/placement';
 import { closeRtc, loadRtc } from '@shoal/transport/node';
-import { shardHash, unpackExpert } from '@shoal/weights';
+import { shardHash } from '@shoal/weights';
 import { openPackedModel, type PackedModel, type PackProgress } from '@shoal/weights/node';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
@@ -23,8 +23,8 @@ import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
 import { Dispatcher, expertCounters, type RedispatchEvent } from './dispatch/dispatcher.ts';
+import { ExpertWorker } from './dispatch/expert-worker.ts';
 import type { LapErrorReason } from './dispatch/lap-client.ts';
-import { LocalWork } from './dispatch/local-work.ts';
 import { Engine } from './engine/engine.ts';
 import { openEngine } from './engine/open-engine.ts';
 import { packedModel } from './packed.ts';
@@ -37,7 +37,7 @@ import { NormLimits } from './trust/norm-limits.ts';
 import { Trust } from './trust/trust.ts';
 
 const HOUR_MS = 3_600_000;
-/** Unpacked experts that the coordinator keeps for its own work (self-tests, and what no tab serves). */
+/** Shards that the coordinator keeps in memory for its own work (self-tests, audits, and what no tab serves). */
 const LOCAL_EXPERT_CACHE_BYTES = 512 * 2 ** 20;
 
 /** From the end of draining until connections that are still open are cut. */
@@ -55,6 +55,10 @@ export interface Core {
   packed: PackedModel;
   tokenizer: Tokenizer;
   lapMs: { observe: (lapMs: number) => void };
+  /** The coordinator's own experts. */
+  work: ExpertWorker;
+  /** Send the tabs away and end the coordinator's own threads. */
+  close(): Promise<void>;
 }
 
 export interface Coordinator extends Core {
@@ -77,6 +81,7 @@ export type CoreOptions = Pick<
   | 'cacheDir'
   | 'replicas'
   | 'deviceLimit'
+  | 'cpuDonors'
   | 'maxBatch'
   | 'maxQueue'
   | 'engine'
@@ -104,16 +109,15 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const { manifest } = packed;
   const { hiddenSize, nRoutedExperts } = config;
   const norms = new NormLimits();
-  const read = async (layer: number, expert: number): Promise<SwigluWeights> => {
-    const unpacked = unpackExpert(manifest.shape, await packed.readShard(layer, expert));
-    norms.learn(layer, expert, unpacked);
-    return unpacked;
-  };
-  const local = new LocalWork({ hiddenSize, maxBytes: LOCAL_EXPERT_CACHE_BYTES, read });
+  const work = new ExpertWorker({
+    packedDir: packed.dir,
+    maxBytes: LOCAL_EXPERT_CACHE_BYTES,
+    onLoaded: (layer, expert, product) => norms.learnProduct(layer, expert, product),
+  });
   const events = new EventLog();
   const trust = new Trust({
-    local,
-    recheck: new LocalWork({ hiddenSize, maxBytes: 0, read }),
+    local: work.audits,
+    recheck: work.rechecks,
     norms,
     modelDigest: manifest.modelDigest,
     numExpertsPerTok: config.numExpertsPerTok,
@@ -131,10 +135,11 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       hiddenSize,
     },
     shardHash: (layer, expert) => shardHash(manifest, layer, expert)!,
-    local,
+    local: work.audits,
     trust,
     events,
     replicas: options.replicas,
+    cpuDonors: options.cpuDonors ?? true,
     load: () => meter.read(expertCounters(dispatcher, layers, nRoutedExperts), performance.now()),
   });
   const lapMs: Core['lapMs'] = { observe: () => {} };
@@ -142,7 +147,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     hiddenSize,
     nRoutedExperts,
     numExpertsPerTok: config.numExpertsPerTok,
-    local,
+    local: work.laps,
     peers: () => swarm.serving(),
     onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>
       trust.note(layer, rows, numRows, topkIdx, topkWeights),
@@ -164,7 +169,12 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       events.add({ level: 'error', kind: 'request', text: `Request ${request.id} failed: ${error?.message}` });
     },
   });
-  return { config, forward, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs };
+  const close = async (): Promise<void> => {
+    swarm.close();
+    await work.close();
+    await forward.close();
+  };
+  return { config, forward, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs, work, close };
 }
 
 /** A coordinator that listens. Rejects, with nothing left running, when it cannot. */
@@ -232,11 +242,10 @@ export async function startCoordinator(
   try {
     await http.listen({ host: options.host, port: options.port });
   } catch (error) {
-    swarm.close();
+    await core.close();
     console.close();
     await sockets.close();
     await closeRtc();
-    await core.forward.close();
     throw error;
   }
   const { port } = http.server.address() as AddressInfo;
@@ -258,8 +267,8 @@ export async function startCoordinator(
     // Together: the sockets' server waits for all connections, and it is the HTTP edge that ends the idle ones.
     await Promise.all([sockets.close(), http.close()]);
     clearTimeout(impatience);
+    await core.close();
     await closeRtc();
-    await core.forward.close();
   };
   const url = urlOf(options.host, port);
   return { ...core, url, adminToken, access, snapshots, close: () => (closing ??= close()) };

@@ -36,6 +36,8 @@ export interface CoordinatorOptions {
   threads?: number;
   /** For the KV cache of the wasm engine. */
   kvMemoryBytes?: number;
+  /** Let browsers without WebGPU lend their processor; on unless said otherwise. */
+  cpuDonors?: boolean;
   maxBatch?: number;
   maxQueue?: number;
 }
@@ -121,6 +123,11 @@ const OPTIONS = {
     flag: 'trust-proxy',
     env: 'SHOAL_TRUST_PROXY',
     text: 'addresses are those that the proxy in front names (last of X-Forwarded-For)',
+  },
+  noCpuDonors: {
+    flag: 'no-cpu-donors',
+    env: 'SHOAL_NO_CPU_DONORS',
+    text: 'refuse browsers that would lend their processor for want of WebGPU',
   },
   iceServers: {
     flag: 'ice-servers',
@@ -264,6 +271,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     trustProxy: isOn('trustProxy'),
     iceServers: parseIceServers(text('iceServers')!),
     drainTimeoutMs: integer('drainTimeout', 0, 3600) * 1000,
+    cpuDonors: !isOn('noCpuDonors'),
     maxBatch: integer('maxBatch', 1, 256),
     maxQueue: integer('maxQueue', 0, 10_000),
     engine: oneOf('engine', ['wasm', 'reference']),

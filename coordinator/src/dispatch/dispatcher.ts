@@ -26,7 +26,7 @@ export interface DispatcherOptions {
   hiddenSize: number;
   nRoutedExperts: number;
   numExpertsPerTok: number;
-  local: Pick<LocalWork, 'compute'>;
+  local: LocalWork;
   /** The peers that may be asked now, in a stable order. */
   peers: () => Iterable<LapPeer>;
   /** A lap begins: the call, and its rows as f16 bits, [numRows, hiddenSize]. */

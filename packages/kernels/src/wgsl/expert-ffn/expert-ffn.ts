@@ -3,7 +3,6 @@ import { KernelError } from '../../backend.ts';
 import { partOffset, WIDE_TILE_ROWS, type LapItems } from './lap-items.ts';
 import {
   constantsOf,
-  F32_STEP_VECS,
   INT8_STEP_VECS,
   MAX_DISPATCH,
   passSource,
