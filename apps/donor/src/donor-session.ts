@@ -149,7 +149,13 @@ export class DonorSession {
     this.#tallies.tokensHelped.restart();
     this.#tallies.wireBytes.restart();
     this.#connection = new CoordinatorConnection(
-      { donorToken: this.#token!, adapter: adapter!, pledgeBytes, ...(inviteToken !== undefined && { inviteToken }) },
+      {
+        donorToken: this.#token!,
+        adapter: adapter!,
+        pledgeBytes,
+        kept: () => this.#options.cache.names(),
+        ...(inviteToken !== undefined && { inviteToken }),
+      },
       {
         onWelcome: (welcome) => this.#onWelcome(welcome),
         onLapChannel: (channel) => this.#handOver(channel),

@@ -41,9 +41,11 @@ export function planPlacement(
     moved: 0,
     deferred: false,
   };
-  placeMissing(ledger, counts);
-  // A move can make the very room that a missing replica has wanted.
-  while (improve(ledger, budget) && placeMissing(ledger, counts));
+  if (!options.keepOnly) {
+    placeMissing(ledger, counts);
+    // A move can make the very room that a missing replica has wanted.
+    while (improve(ledger, budget) && placeMissing(ledger, counts));
+  }
   const held = new Map(ledger.held().map((experts, bin) => [peers[bin]!.peerId, experts]));
   return {
     epoch: (options.previous?.epoch ?? 0) + 1,
