@@ -253,6 +253,8 @@ class ChaosRun {
   async #restart(): Promise<string> {
     const { restart } = this.#stage;
     if (!restart) throw new Error('A coordinator without a server cannot restart.');
+    // What is downloaded from then on is due to the restart.
+    await this.#everyoneServes();
     const { members } = this.#crowd;
     const downloads = (): number => members.reduce((sum, victim) => sum + (victim.downloads() ?? 0), 0);
     const [startedMs, downloadsBefore] = [performance.now(), downloads()];
