@@ -5,6 +5,7 @@ import type { IceServer } from '@shoal/protocol';
 import { iceServerSchema } from '@shoal/protocol';
 import { QUANTS, type Quant } from '@shoal/weights';
 import { z } from 'zod';
+import type { EngineName } from './engine/open-engine.ts';
 
 /** How a coordinator is run. Every field has a flag and an environment variable of the same meaning. */
 export interface CoordinatorOptions {
@@ -26,9 +27,20 @@ export interface CoordinatorOptions {
   /** How long running answers may go on after Ctrl-C. */
   drainTimeoutMs: number;
   logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug';
+  /** Who does the coordinator's own part of the forward; wasm by default. */
+  engine?: EngineName;
+  /** Of the wasm engine; as many as cores by default. */
+  threads?: number;
+  /** For the KV cache of the wasm engine. */
+  kvMemoryBytes?: number;
+  /** Let browsers without WebGPU lend their processor; on unless said otherwise. */
+  cpuDonors?: boolean;
   maxBatch?: number;
   maxQueue?: number;
 }
+
+/** More only take turns. */
+export const MAX_THREADS = 256;
 
 export class UsageError extends Error {
   constructor(message: string) {
@@ -104,6 +116,11 @@ const OPTIONS = {
     env: 'SHOAL_TRUST_PROXY',
     text: 'addresses are those that the proxy in front names (last of X-Forwarded-For)',
   },
+  noCpuDonors: {
+    flag: 'no-cpu-donors',
+    env: 'SHOAL_NO_CPU_DONORS',
+    text: 'refuse browsers that would lend their processor for want of WebGPU',
+  },
   iceServers: {
     flag: 'ice-servers',
     env: 'SHOAL_ICE_SERVERS',
@@ -126,6 +143,26 @@ const OPTIONS = {
     fallback: '16',
   },
   maxQueue: { flag: 'max-queue', env: 'SHOAL_MAX_QUEUE', value: 'N', text: 'requests that may wait', fallback: '64' },
+  engine: {
+    flag: 'engine',
+    env: 'SHOAL_ENGINE',
+    value: 'wasm|reference',
+    text: "who computes the coordinator's own part: WebAssembly on threads, or the slow reference",
+    fallback: 'wasm',
+  },
+  threads: {
+    flag: 'threads',
+    env: 'SHOAL_THREADS',
+    value: 'N',
+    text: 'threads of the wasm engine (default: as many as cores)',
+  },
+  kvMemory: {
+    flag: 'kv-memory',
+    env: 'SHOAL_KV_MEMORY',
+    value: 'SIZE',
+    text: 'memory for the KV cache, as 512MiB or 4GiB',
+    fallback: '512MiB',
+  },
   logLevel: {
     flag: 'log-level',
     env: 'SHOAL_LOG_LEVEL',
@@ -223,10 +260,27 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     trustProxy: isOn('trustProxy'),
     iceServers: parseIceServers(text('iceServers')!),
     drainTimeoutMs: integer('drainTimeout', 0, 3600) * 1000,
+    cpuDonors: !isOn('noCpuDonors'),
     maxBatch: integer('maxBatch', 1, 256),
     maxQueue: integer('maxQueue', 0, 10_000),
+    engine: oneOf('engine', ['wasm', 'reference']),
+    ...(text('threads') !== undefined && { threads: integer('threads', 1, MAX_THREADS) }),
+    kvMemoryBytes: parseBytes(text('kvMemory')!) ?? badBytes('kvMemory', text('kvMemory')!),
     logLevel: oneOf('logLevel', ['silent', 'error', 'warn', 'info', 'debug']),
   };
+}
+
+const UNIT_BYTES: Readonly<Record<string, number>> = { MiB: 2 ** 20, GiB: 2 ** 30, MB: 1e6, GB: 1e9 };
+
+/** "512MiB" → bytes; undefined for what is no such size. */
+export function parseBytes(text: string): number | undefined {
+  const parts = /^(\d+(?:\.\d+)?) ?([MG]i?B)$/.exec(text.trim());
+  const bytes = parts ? Math.floor(Number(parts[1]) * UNIT_BYTES[parts[2]!]!) : 0;
+  return bytes > 0 && Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+function badBytes(name: OptionName, given: string): never {
+  throw new UsageError(`${spelled(name)} takes a size as 512MiB or 4GiB, not "${given}"`);
 }
 
 /** Both ways in which it may have been given. */

@@ -56,11 +56,12 @@ export class PageInNode {
       tabStorage: new MemoryStorage(),
       browserStorage: new MemoryStorage(),
       initialPledgeBytes: options.pledgeBytes,
+      initialDevice: 'cpu',
     });
   }
 
   lend(): Promise<void> {
-    return this.session.lend({ pledgeBytes: this.#options.pledgeBytes, paused: false });
+    return this.session.lend({ device: 'cpu', pledgeBytes: this.#options.pledgeBytes, paused: false });
   }
 
   /** What the wire does from now on, both ways; also to a connection that is made later. */

@@ -9,7 +9,7 @@ import { CACHE_DIR, TINY_STORIES } from './golden.ts';
 
 let core: Core;
 
-afterEach(() => core.swarm.close());
+afterEach(() => core.close());
 
 async function chaos(kinds: (typeof HAPPENINGS)[number][], durationMs: number, everyMs: number) {
   core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 2, maxBatch: 16 });

@@ -64,9 +64,24 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   total('shoal_peers_joined_total', 'Tabs that joined.', () => swarm.joined);
   total('shoal_peers_departed_total', 'Tabs that left, for whatever reason.', () => swarm.departed);
   total('shoal_quarantined_peers_total', 'Tabs kept out for wrong results.', () => trust.quarantine.total);
+  total(
+    'shoal_unchecked_rows_total',
+    'Rows of tabs found out later that entered answers since their last good audit.',
+    () => trust.counts.unchecked,
+  );
+  total(
+    'shoal_audits_put_off_total',
+    'Rows due for an audit for which there was no processor time: later rows took their turn.',
+    () => trust.counts.putOff,
+  );
   now('shoal_requests_running', 'Requests being decoded.', () => engine.running.length);
   now('shoal_requests_queued', 'Requests waiting for a place in the batch.', () => engine.queued.length);
   now('shoal_kv_bytes', 'KV cache allocated.', () => engine.kvBytesInUse);
+  total(
+    'shoal_experts_uncovered_by_moves_total',
+    'Experts that were without a replica for a while because full tabs had to exchange them.',
+    () => swarm.uncoveredByMoves,
+  );
   now('shoal_experts_uncovered', 'Experts that no serving tab holds.', () => swarm.uncovered());
   now('shoal_placement_epoch', 'Number of the placement in force.', () => swarm.plan.epoch);
   registerByLabel(registry, sources);

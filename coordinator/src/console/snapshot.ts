@@ -1,9 +1,10 @@
 import { type ModelConfig, plainMhaWidth } from '@shoal/model';
-import type { ConsoleSnapshot, FlowView, PeerView, PlacementView } from '@shoal/protocol';
+import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView } from '@shoal/protocol';
 import type { Dispatcher } from '../dispatch/dispatcher.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
 import type { Swarm } from '../swarm/swarm.ts';
+import { backendOf } from '../trust/bounds.ts';
 
 export interface SnapshotSources {
   version: string;
@@ -113,9 +114,7 @@ export class SnapshotBuilder {
     return {
       peerId: peer.peerId,
       state: peer.state,
-      adapter: [adapter.vendor, adapter.architecture, adapter.isFallbackAdapter ? '(software)' : '']
-        .filter(Boolean)
-        .join(' '),
+      adapter: adapterText(adapter),
       address: peer.address,
       pledgeBytes: peer.hello.pledgeBytes,
       allocatedBytes: peer.allocatedBytes,
@@ -200,4 +199,12 @@ function whyAlone(peers: readonly PeerSession[]): string {
   return peers.length > 0
     ? count(peers.length, 'here, without experts')
     : 'No tab has joined: open the donor page somewhere';
+}
+
+function adapterText(adapter: AdapterInfo): string {
+  // A processor says how many threads it lends where a GPU has its model.
+  if (backendOf(adapter) === 'wasm') return `CPU, ${adapter.description}`;
+  return [adapter.vendor, adapter.architecture, adapter.isFallbackAdapter ? '(software)' : '']
+    .filter(Boolean)
+    .join(' ');
 }

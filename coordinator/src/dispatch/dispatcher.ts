@@ -26,7 +26,7 @@ export interface DispatcherOptions {
   hiddenSize: number;
   nRoutedExperts: number;
   numExpertsPerTok: number;
-  local: Pick<LocalWork, 'compute'>;
+  local: LocalWork;
   /** The peers that may be asked now, in a stable order. */
   peers: () => Iterable<LapPeer>;
   /** A lap begins: the call, and its rows as f16 bits, [numRows, hiddenSize]. */
@@ -119,6 +119,11 @@ export class Dispatcher {
   constructor(options: DispatcherOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+  }
+
+  /** Parts of laps that one tab each was asked for, hedges not counted. */
+  get asks(): number {
+    return this.#hedging.laps;
   }
 
   /** Laps that a replica was asked for as well, because the first peer was late. */
@@ -406,6 +411,20 @@ export class Dispatcher {
     }
     for (const expert of call.topkIdx) counts[expert]!++;
   }
+}
+
+/** Rows of each expert since start: [layers × experts]. */
+export function expertCounters(
+  { expertRows }: Dispatcher,
+  layers: readonly number[],
+  expertsPerLayer: number,
+): Float64Array {
+  const counters = new Float64Array(layers.length * expertsPerLayer);
+  for (const [i, layer] of layers.entries()) {
+    const rows = expertRows.get(layer);
+    if (rows) counters.set(rows, i * expertsPerLayer);
+  }
+  return counters;
 }
 
 /** As a tab would send it, so that an answer doesn't depend on who computed: finite values only, others stay f32. */

@@ -131,7 +131,8 @@ export class PeerSession implements LapPeer {
       peerId: this.peerId,
       donorId: this.donorId,
       pledgeBytes,
-      maxExpertsPerLayer: Math.floor(bindable / this.#options.shardBytes),
+      // A layer may take several buffers; an expert must fit in one.
+      maxExpertsPerLayer: bindable < this.#options.shardBytes ? 0 : Number.MAX_SAFE_INTEGER,
     };
   }
 

@@ -1,3 +1,4 @@
+import { createRng } from '@shoal/model';
 import type { Assign } from '@shoal/protocol';
 import { memoryLinkPair } from '@shoal/transport';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -16,19 +17,26 @@ let peers: PeerSession[];
 let rollout: Rollout;
 let assigned: Map<string, Assign[]>;
 
-beforeEach(() => {
+/** [experts] rows of late. */
+let loads: number[];
+
+beforeEach(() => begin(1));
+
+function begin(replicas: number): void {
   peers = [];
+  loads = [...FIRST, ...SECOND].map(() => 1);
   assigned = new Map();
   rollout = new Rollout({
     model: { layers: LAYERS, expertsPerLayer: EXPERTS, groupsPerLayer: 1, shardBytes: SHARD_BYTES },
     shardHash: (layer, expert) => `${layer}${expert}`.padEnd(64, '0'),
-    replicas: 1,
+    replicas,
+    load: () => loads,
     events: new EventLog(),
     peers: () => peers,
     heldBefore: () => [],
     onAssigned: () => {},
   });
-});
+}
 
 function join(peerId: string, experts: number): PeerSession {
   assigned.set(peerId, []);
@@ -139,5 +147,54 @@ describe('a rollout', () => {
     expect(rollout.replaceable(a)).toBe(false);
     serve(heirs[1]!);
     expect(rollout.replaceable(a)).toBe(true);
+  });
+});
+
+describe('a swarm that comes and goes, in tight memory', () => {
+  it('keeps serving what it served, unless the tab that held it leaves, and comes to rest', () => {
+    let [moved, tight] = [0, 0];
+    for (let seed = 1; seed <= 40; seed++) {
+      const rng = createRng(seed);
+      const pick = <T>(from: readonly T[]): T | undefined => from[Math.floor(rng() * from.length)];
+      begin(1 + (seed % 2));
+      let [name, lost] = [0, new Set<number>()];
+      const covered = (): Set<number> => new Set(peers.flatMap((peer) => (peer.serving ? [...peer.live] : [])));
+      const loading = (): PeerSession[] => peers.filter((peer) => peer.live.size < peer.assigned.size);
+      const step = (act: () => void): void => {
+        const before = covered();
+        act();
+        const now = covered();
+        for (const expert of before) {
+          // What memory is too small for, the plan gives to nobody: idle experts make room for busy ones.
+          const planned = [...rollout.plan.held.values()].some((held) => held.includes(expert));
+          if (!now.has(expert) && !lost.has(expert) && planned) throw new Error(`seed ${seed} lost ${expert}`);
+        }
+        if (peers.some((peer) => peer.assigned.size > peer.target.size)) moved++;
+        if (peers.some((peer) => [...peer.target].some((expert) => !peer.assigned.has(expert)))) tight++;
+      };
+      for (let round = 0; round < 60; round++) {
+        const dice = rng();
+        if (dice < 0.2 && peers.length < 7)
+          step(() => (join(`${name++}`, 2 + Math.floor(rng() * 4)), rollout.replan()));
+        else if (dice < 0.28 && peers.length > 2) {
+          const gone = pick(peers)!;
+          lost = gone.live;
+          peers = peers.filter((peer) => peer !== gone);
+          step(() => rollout.replan());
+          lost = new Set();
+        } else if (dice < 0.35) {
+          loads = loads.map(() => Math.floor(rng() * 100));
+          step(() => rollout.replan());
+        } else {
+          const ready = pick(loading());
+          if (ready) step(() => serve(ready));
+        }
+      }
+      for (let ready = pick(loading()); ready; ready = pick(loading())) step(() => serve(ready!));
+      expect(peers.filter((peer) => !peer.settled).map((peer) => peer.state)).toEqual([]);
+      expect(rollout.uncoveredByMoves).toBe(0);
+    }
+    expect(moved).toBeGreaterThan(20);
+    expect(tight).toBeGreaterThan(20);
   });
 });

@@ -11,6 +11,7 @@ import {
 import { type Clock, systemClock } from '../dispatch/clock.ts';
 import type { ExpertRef } from './admission.ts';
 import type { EventLog } from './event-log.ts';
+import { migrate } from './migration.ts';
 import type { PeerSession } from './peer-session.ts';
 
 export interface RolloutOptions {
@@ -37,13 +38,15 @@ export type Planner = typeof planPlacement;
 const TRUST_STEPS = 2;
 
 /**
- * The way from one placement to the next without a gap: peers first grow into the new plan, and give up what it takes from
- * them only when its new holders serve it.
+ * The way from one placement to the next without a gap: peers grow into the new plan as far as their memory allows, and give
+ * up what it takes from them when its new holders serve it (migration.ts).
  */
 export class Rollout {
   plan: PlacementPlan = { epoch: 0, held: new Map() };
   /** A better place is known for some experts, but their bytes were not granted yet: planning again later goes on with it. */
   deferred = false;
+  /** Experts that went without a replica for a while since start, because full peers had to exchange them. */
+  uncoveredByMoves = 0;
   readonly #options: RolloutOptions;
   readonly #allowance = new MoveAllowance();
   #assignments = 0;
@@ -56,13 +59,15 @@ export class Rollout {
   replan(mayFetch: () => boolean = () => true): void {
     const { model, events } = this.#options;
     const able = this.#options.peers().filter(takesPart);
-    let plan = this.#planned(able, false);
-    if (plan.fetchedBytes > 0 && !mayFetch()) plan = this.#planned(able, true);
+    let plan = this.#planFor(able, false);
+    if (plan.fetchedBytes > 0 && !mayFetch()) plan = this.#planFor(able, true);
     this.#allowance.spend(plan.movedBytes);
     this.plan = plan;
     this.deferred = plan.deferred;
-    for (const peer of able) this.#steer(peer, new Set(this.plan.held.get(peer.peerId)));
-    this.retire();
+    for (const peer of able) peer.target = new Set(this.plan.held.get(peer.peerId));
+    this.#advance(true);
+    // A swarm may have more tabs than work.
+    for (const peer of able) if (peer.assigned.size === 0 && peer.state === 'loading') peer.state = 'waiting';
     const covered = new Set([...this.plan.held.values()].flat()).size;
     const all = model.layers.length * model.expertsPerLayer;
     events.add({
@@ -72,7 +77,7 @@ export class Rollout {
     });
   }
 
-  #planned(able: readonly PeerSession[], keepOnly: boolean): PlacementResult {
+  #planFor(able: readonly PeerSession[], keepOnly: boolean): PlacementResult {
     const { model, replicas, load, clock = systemClock, planner = planPlacement } = this.#options;
     const held = new Map(able.map((peer) => [peer.peerId, this.#before(peer)]));
     return planner(model, able.map(placementPeer), {
@@ -84,19 +89,20 @@ export class Rollout {
     });
   }
 
-  /** Let peers give up what their target no longer has, once all that are to hold it serve it. */
+  /** Peers have begun to serve: others may give up what these have taken over, and take in what they now have room for. */
   retire(): void {
-    for (const peer of this.#options.peers()) {
-      if (!takesPart(peer)) continue;
-      const surplus = [...peer.assigned].filter((expert) => !peer.target.has(expert));
-      const grown = [...peer.target].every((expert) => peer.live.has(expert));
-      if (surplus.length > 0 && grown && this.#taken(peer, surplus)) this.#assign(peer, new Set(peer.target));
-    }
+    this.#advance(false);
   }
 
   /** Whether everything that a peer serves is served by all others that are to. */
   replaceable(peer: PeerSession): boolean {
-    return this.#taken(peer, [...peer.live]);
+    const heirs = this.#options.peers().filter((other) => other !== peer && takesPart(other));
+    const planned = this.#planned();
+    return [...peer.live].every(
+      (expert) =>
+        heirs.every((heir) => !heir.target.has(expert) || heir.live.has(expert)) &&
+        (!planned.has(expert) || heirs.some((heir) => heir.live.has(expert))),
+    );
   }
 
   ref(expert: ExpertIndex): ExpertRef {
@@ -104,35 +110,51 @@ export class Rollout {
     return { layer: layers[Math.floor(expert / expertsPerLayer)]!, expert: expert % expertsPerLayer };
   }
 
-  #taken(peer: PeerSession, experts: readonly ExpertIndex[]): boolean {
-    const heirs = this.#options.peers().filter((other) => other !== peer && takesPart(other));
-    return experts.every((expert) => heirs.every((heir) => !heir.target.has(expert) || heir.live.has(expert)));
-  }
-
   #before(peer: PeerSession): readonly ExpertIndex[] {
     return peer.assigned.size > 0 ? [...peer.assigned] : this.#options.heldBefore(peer);
   }
 
-  /** Towards a new target by way of the union, unless its memory forbids the detour. */
-  #steer(peer: PeerSession, target: Set<ExpertIndex>): void {
-    peer.target = target;
-    const union = new Set([...peer.assigned, ...target]);
-    const next = this.#fits(peer, union) ? union : target;
-    const changes = next.size !== peer.assigned.size || [...next].some((expert) => !peer.assigned.has(expert));
-    if (changes) this.#assign(peer, next);
-    // A swarm may have more tabs than work.
-    else if (next.size === 0 && peer.state === 'loading') peer.state = 'waiting';
+  /** One step of everybody towards the plan. */
+  #advance(replanned: boolean): void {
+    const { model, peers, load } = this.#options;
+    const able = peers().filter(takesPart);
+    // Most tabs that begin to serve change nothing for the others, and a large swarm has many of them.
+    if (!able.some(isUnderWay)) return;
+    const planned = this.#planned();
+    const rows = load?.();
+    const { next, uncovered } = migrate({
+      migrants: able.map((peer) => this.#migrant(peer)),
+      expertsPerLayer: model.expertsPerLayer,
+      load: (expert) => rows?.[expert] ?? 0,
+      planned: (expert) => planned.has(expert),
+      replanned,
+      // Once a holder has left, the next plan is under way and may need no sacrifice.
+      mayBreak: able.filter((peer) => this.plan.held.has(peer.peerId)).length === this.plan.held.size,
+    });
+    for (const [{ peer }, experts] of next) this.#assign(peer, experts);
+    if (uncovered.length > 0) this.#reportUncovered(uncovered);
   }
 
-  #fits(peer: PeerSession, experts: ReadonlySet<ExpertIndex>): boolean {
-    const { model } = this.#options;
+  #migrant(peer: PeerSession) {
     const { pledgeBytes, maxExpertsPerLayer } = peer.placementPeer();
-    const counts = model.layers.map(() => 0);
-    for (const expert of experts) counts[Math.floor(expert / model.expertsPerLayer)]!++;
-    return (
-      experts.size <= capacityInExperts(pledgeBytes, model.shardBytes) &&
-      counts.every((count) => count <= maxExpertsPerLayer)
-    );
+    const maxExperts = capacityInExperts(pledgeBytes, this.#options.model.shardBytes);
+    return { peer, assigned: peer.assigned, live: peer.live, target: peer.target, maxExperts, maxExpertsPerLayer };
+  }
+
+  /** What the plan gives to anybody, whether or not they are still there. */
+  #planned(): Set<ExpertIndex> {
+    return new Set([...this.plan.held.values()].flat());
+  }
+
+  #reportUncovered(experts: readonly ExpertIndex[]): void {
+    this.uncoveredByMoves += experts.length;
+    const names = experts.map((index) => this.ref(index)).map(({ layer, expert }) => `${expert} of layer ${layer}`);
+    const which = names.length === 1 ? `expert ${names[0]}` : `experts ${names.join(', ')}`;
+    this.#options.events.add({
+      level: 'warning',
+      kind: 'placement',
+      text: `Placement ${this.plan.epoch}: tabs without room for old and new have to exchange; the coordinator computes ${which} meanwhile`,
+    });
   }
 
   #assign(peer: PeerSession, experts: Set<ExpertIndex>): void {
@@ -150,6 +172,11 @@ export class Rollout {
     peer.control.assign({ epoch: peer.epoch, shards });
     this.#options.onAssigned(peer);
   }
+}
+
+/** Whether it holds, or was told to hold, anything but what the plan wants of it in the end. */
+function isUnderWay({ assigned, target }: PeerSession): boolean {
+  return assigned.size !== target.size || [...target].some((expert) => !assigned.has(expert));
 }
 
 /** Paused and draining peers keep what they have, and nobody counts on them. */

@@ -14,6 +14,7 @@ import type { Link } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from '../dispatch/clock.ts';
 import { LapClient, LapError, type LapRequest } from '../dispatch/lap-client.ts';
 import type { LocalWork } from '../dispatch/local-work.ts';
+import { backendOf } from '../trust/bounds.ts';
 import { Judge } from '../trust/judge.ts';
 import type { Trust, Wrong } from '../trust/trust.ts';
 import { bannedText, foundOutText } from '../trust/words.ts';
@@ -30,7 +31,7 @@ export interface SwarmOptions {
   model: PlacementModel & { hiddenSize: number };
   /** SHA-256 of the expert's shard. */
   shardHash: (layer: number, expert: number) => string;
-  local: Pick<LocalWork, 'compute'>;
+  local: LocalWork;
   /** Probation, audits and quarantine; without it a peer that has passed its self-test is believed. */
   trust?: Trust;
   events: EventLog;
@@ -38,6 +39,8 @@ export interface SwarmOptions {
   replicas: number;
   /** Load of each expert of late, for spare copies: [layers × experts per layer]. */
   load?: () => ArrayLike<number>;
+  /** Whether tabs that compute on their processor, without WebGPU, are taken; they are unless said otherwise. */
+  cpuDonors?: boolean;
   maxPeers?: number;
   timings?: Partial<SwarmTimings>;
   clock?: Clock;
@@ -152,6 +155,11 @@ export class Swarm {
     return this.#rollout.plan;
   }
 
+  /** Experts without a replica for a while, since start, because full peers had to exchange them. */
+  get uncoveredByMoves(): number {
+    return this.#rollout.uncoveredByMoves;
+  }
+
   /** All peers, in the order in which they came. */
   get peers(): readonly PeerSession[] {
     return [...this.#peers.values()];
@@ -175,6 +183,9 @@ export class Swarm {
     const session = this.#session(hello, address, control);
     const old = this.peers.find((peer) => peer.donorId === session.donorId);
     if (this.#draining) throw new HelloRefused('draining', 'The coordinator is shutting down. Come back in a minute.');
+    if (this.#options.cpuDonors === false && backendOf(hello.adapter) === 'wasm') {
+      throw new HelloRefused('no-cpu', 'Whoever runs this coordinator takes tabs with WebGPU only.');
+    }
     if (!old && this.#peers.size >= (this.#options.maxPeers ?? DEFAULT_MAX_PEERS)) {
       throw new HelloRefused('full', `The swarm has its ${this.#peers.size} tabs already. Come back later.`);
     }

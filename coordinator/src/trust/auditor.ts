@@ -46,8 +46,11 @@ export class Auditor<P extends AuditedPeer> {
   #size = 0;
   #running = false;
   #closed = false;
-  /** Rows of answers that were found right or wrong, or that could not be compared. */
-  readonly counts = { right: 0, wrong: 0, incomparable: 0 };
+  /**
+   * Rows of answers that were found right or wrong, or that could not be compared; and rows that were to be audited and found
+   * no room, so that later ones took their turn.
+   */
+  readonly counts = { right: 0, wrong: 0, incomparable: 0, putOff: 0 };
 
   constructor(options: AuditorOptions<P>) {
     this.#options = options;
@@ -61,10 +64,16 @@ export class Auditor<P extends AuditedPeer> {
   /** A peer's answer (f16 bits, [numRows, hiddenSize]) has entered a lap: draw which of its rows to audit. */
   observe(peer: P, request: LapRequest, partial: Uint16Array): void {
     const D = request.rows.length / request.numRows;
+    const { layer, rowEnd, experts, weights } = request;
     for (let row = 0; row < request.numRows; row++) {
       const queue = this.#pending.get(peer);
       const room = (queue?.length ?? 0) < MAX_PENDING_PER_PEER && this.#size < MAX_PENDING && !this.#closed;
-      if (!peer.trust.use(room)) continue;
+      const [from, to] = [row === 0 ? 0 : rowEnd[row - 1]!, rowEnd[row]!];
+      const putOffBefore = peer.trust.putOff;
+      const used = { layer, experts: experts.subarray(from, to), weights: weights.subarray(from, to) };
+      const chosen = peer.trust.use(used, room);
+      this.counts.putOff += peer.trust.putOff - putOffBefore;
+      if (!chosen) continue;
       const answer = partial.slice(row * D, (row + 1) * D);
       const audit = { request: singleRow(request, row), answer, usedRow: peer.trust.usedRows };
       if (queue) queue.push(audit);

@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import { UNCALIBRATED } from './bounds.ts';
 import type { Bounds } from './compare.ts';
 import { auditShare, type Draw, RowDraw } from './adaptive-replication.ts';
+import { ExpertCoverage, type UsedRow } from './expert-coverage.ts';
 
 /** What is known of a donor's work over all its visits since the coordinator started. */
 export interface DonorRecord {
@@ -28,13 +29,17 @@ export class PeerTrust {
   uncheckedRows = 0;
   readonly record: DonorRecord;
   readonly bounds: Bounds;
+  /** Rows that were to be audited and found no room: their turn passed to a later row. */
+  putOff = 0;
   readonly #draw: RowDraw;
+  readonly #coverage: ExpertCoverage;
   #owed = false;
 
   constructor(record: DonorRecord, bounds: Bounds, draw: Draw) {
     this.record = record;
     this.bounds = bounds;
     this.#draw = new RowDraw(draw);
+    this.#coverage = new ExpertCoverage(draw);
   }
 
   get auditShare(): number {
@@ -42,14 +47,21 @@ export class PeerTrust {
   }
 
   /**
-   * Count a row that enters an answer; whether it is to be audited. With no `room` for it, the next row takes its place.
-   * A debt is one row at most, so that a busy spell is not paid for in bulk.
+   * Count a row that enters an answer; whether it is to be audited: because it was drawn, or because one of its experts has
+   * waited long enough. With no `room` for it, the next row (of that expert) takes its place. A drawn debt is one row at most,
+   * so that a busy spell is not paid for in bulk.
    */
-  use(room: boolean): boolean {
+  use(row: UsedRow, room: boolean): boolean {
     this.usedRows++;
+    const due = this.#coverage.use(row);
     if (this.#draw.next(this.auditShare)) this.#owed = true;
-    if (!this.#owed || !room) return false;
+    if (!this.#owed && !due) return false;
+    if (!room) {
+      this.putOff++;
+      return false;
+    }
     this.#owed = false;
+    this.#coverage.audited(row);
     return true;
   }
 

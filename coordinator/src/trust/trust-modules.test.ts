@@ -5,6 +5,7 @@ import { auditShare, MIN_AUDIT_SHARE, PROBATION_ROWS, RowDraw } from './adaptive
 import { type AuditedPeer, Auditor } from './auditor.ts';
 import { backendOf, boundsFor, calibration, UNCALIBRATED } from './bounds.ts';
 import { compareRow } from './compare.ts';
+import { ExpertCoverage, MAX_UNAUDITED_USES } from './expert-coverage.ts';
 import { Judge } from './judge.ts';
 import { NormLimits } from './norm-limits.ts';
 import { PeerTrust } from './peer-trust.ts';
@@ -19,6 +20,11 @@ const drawFrom = (seed: number) => {
   const rng = createRng(seed);
   return (below: number) => Math.floor(rng() * below);
 };
+const usedRow = (experts: number[], weights: number[]) => ({
+  layer: 1,
+  experts: Uint16Array.from(experts),
+  weights: Float32Array.from(weights),
+});
 const randoms = (length: number, rng: () => number, scale = 1) =>
   Float32Array.from({ length }, () => (rng() - 0.5) * 2 * scale);
 const scaled = (row: Float32Array, factor: number) => row.map((value) => value * factor);
@@ -117,9 +123,65 @@ describe('adaptive replication', () => {
     for (const n of places) expect(Math.abs(n - 40)).toBeLessThan(6 * Math.sqrt(40));
   });
 
-  it('puts off an audit that there is no room for', () => {
+  it('puts off an audit that there is no room for, and counts it', () => {
     const trust = trusted();
-    expect([trust.use(false), trust.use(false), trust.use(true)]).toEqual([false, false, true]);
+    const row = usedRow([0], [1]);
+    expect([trust.use(row, false), trust.use(row, false), trust.use(row, true)]).toEqual([false, false, true]);
+    expect(trust.putOff).toBe(2);
+  });
+});
+
+describe('what the audits cover', () => {
+  it('leaves no expert out for more than its 500 uses, for hardly any audits more', () => {
+    const rng = createRng(17);
+    const trust = trusted();
+    trust.record.consecutiveRight = 1e6;
+    const [experts, topK, rows] = [64, 6, 200_000];
+    const uses = new Int32Array(experts);
+    let longest = 0;
+    let audits = 0;
+    for (let i = 0; i < rows; i++) {
+      // Busy and idle ones: the last is asked for hundreds of times more rarely than the first.
+      const chosen = new Set<number>();
+      while (chosen.size < topK) chosen.add(Math.floor(experts * rng() ** 4));
+      const audited = trust.use(usedRow([...chosen], Array(topK).fill(1 / topK)), true);
+      if (audited) audits++;
+      for (const expert of chosen) {
+        longest = Math.max(longest, ++uses[expert]!);
+        if (audited) uses[expert] = 0;
+      }
+    }
+    expect(longest).toBeLessThanOrEqual(MAX_UNAUDITED_USES);
+    expect(audits / rows).toBeGreaterThanOrEqual(MIN_AUDIT_SHARE);
+    expect(audits / rows).toBeLessThan(1.05 * MIN_AUDIT_SHARE);
+  });
+
+  it('audits each of the later uses about equally often, and from the first visit on any use', () => {
+    const coverage = new ExpertCoverage(drawFrom(23));
+    const first: number[] = [];
+    for (let expert = 0; expert < 1000; expert++) {
+      const row = usedRow([expert], [1]);
+      let uses = 1;
+      while (!coverage.use(row)) uses++;
+      first.push(uses);
+      coverage.audited(row);
+      let later = 1;
+      while (!coverage.use(row)) later++;
+      expect(later).toBeGreaterThan(MAX_UNAUDITED_USES / 2);
+      expect(later).toBeLessThanOrEqual(MAX_UNAUDITED_USES);
+    }
+    expect(Math.min(...first)).toBeLessThan(10);
+    expect(Math.max(...first)).toBeGreaterThan(MAX_UNAUDITED_USES - 10);
+  });
+
+  it('counts no row for an expert that hardly shows in it', () => {
+    // Every first use is due, and no later one before its 251st.
+    const coverage = new ExpertCoverage(() => 0);
+    const faint = usedRow([1, 2], [0.97, 0.03]);
+    expect(coverage.use(faint)).toBe(true);
+    coverage.audited(faint);
+    expect(coverage.use(faint)).toBe(false);
+    expect(coverage.use(usedRow([1, 2], [0.5, 0.5]))).toBe(true);
   });
 });
 
@@ -270,7 +332,7 @@ describe('the auditor', () => {
     auditor.observe(peer, lap(row, [0], [1]), right);
     await settle();
     expect(condemned).toEqual([]);
-    expect(auditor.counts).toEqual({ right: 1, wrong: 0, incomparable: 0 });
+    expect(auditor.counts).toEqual({ right: 1, wrong: 0, incomparable: 0, putOff: 0 });
   });
 
   it('blames no peer for weights that it cannot read itself', async () => {

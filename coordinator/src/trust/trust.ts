@@ -57,7 +57,7 @@ export class Trust {
   /** Of the coordinator's own computing for audits. */
   readonly #meter = { busyMs: 0 };
   /** Rows compared in probation, and answers refused for their norm. */
-  readonly #counts = { shadowRight: 0, shadowWrong: 0, absurd: 0 };
+  readonly #counts = { shadowRight: 0, shadowWrong: 0, absurd: 0, unchecked: 0 };
 
   constructor(options: TrustOptions) {
     this.#options = options;
@@ -76,14 +76,16 @@ export class Trust {
 
   /** Rows compared since start, by what was found. `pending` wait to be audited. */
   get counts() {
-    const { right, wrong, incomparable } = this.#auditor.counts;
-    const { shadowRight, shadowWrong, absurd } = this.#counts;
+    const { right, wrong, incomparable, putOff } = this.#auditor.counts;
+    const { shadowRight, shadowWrong, absurd, unchecked } = this.#counts;
     return {
       right: right + shadowRight,
       wrong: wrong + shadowWrong + absurd,
       incomparable,
       retracted: this.judge.retracted,
       pending: this.#auditor.pending,
+      putOff,
+      unchecked,
     };
   }
 
@@ -151,6 +153,7 @@ export class Trust {
 
   #wrong(peer: TrustedPeer, what: string): void {
     const { usedRows, uncheckedRows } = peer.trust;
+    this.#counts.unchecked += uncheckedRows;
     this.onWrong(peer.peerId, { what, usedRows, uncheckedRows, untilMs: this.exclude(peer) });
   }
 }

@@ -48,8 +48,8 @@ const SIZES: readonly (readonly [number, number])[] = [
   [257, 96],
 ];
 
-export function conformanceCases(): ConformanceCase[] {
-  return QUANTS.flatMap((quant) => {
+export function conformanceCases(quants: readonly ExpertShape['quant'][] = QUANTS): ConformanceCase[] {
+  return quants.flatMap((quant) => {
     const tiny: ExpertShape = { hiddenSize: 40, moeIntermediateSize: 24, quant };
     return [
       ...SIZES.map(([hiddenSize, moeIntermediateSize]) => {

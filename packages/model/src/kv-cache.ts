@@ -80,6 +80,11 @@ export class KvCache {
     this.#chunks.length = Math.ceil(length / CHUNK_POSITIONS);
   }
 
+  /** Give all memory back. */
+  free(): void {
+    this.truncate(0);
+  }
+
   /** Write one position of one layer: `source[start …]`, [width]. */
   write(layer: number, position: number, source: Float32Array, start: number): void {
     if (layer >= this.numLayers || position >= this.#length) {

@@ -26,44 +26,54 @@ export interface Batch {
   rollback(): void;
 }
 
+/** A cache as a batch sees it. */
+interface GrowingCache {
+  readonly length: number;
+  append(count: number): void;
+  truncate(length: number): void;
+}
+
 /**
- * Check that the rows of each sequence are contiguous and start at its cache's length, and make room for them.
- * Throws a RangeError, before anything has changed, naming the row.
+ * Check that the rows of each sequence are contiguous and start at its cache's length, and make room for them. Returns the call
+ * that takes them back. Throws a RangeError, before anything has changed, naming the row.
  */
+export function claimPositions<Cache extends GrowingCache>(
+  { maxPositionEmbeddings }: Pick<ModelConfig, 'maxPositionEmbeddings'>,
+  rows: readonly { position: number; cache: Cache }[],
+): () => void {
+  const lengths = new Map<Cache, { before: number; next: number }>();
+  for (const [r, { position, cache }] of rows.entries()) {
+    const length = lengths.get(cache) ?? { before: cache.length, next: cache.length };
+    if (position !== length.next) {
+      throw new RangeError(`row ${r}: position ${position}, but its sequence continues at ${length.next}`);
+    }
+    if (position >= maxPositionEmbeddings) {
+      throw new RangeError(`row ${r}: position ${position} is outside the context of ${maxPositionEmbeddings}`);
+    }
+    length.next++;
+    lengths.set(cache, length);
+  }
+  // A cache may have been given up meanwhile, or (out of memory) not have grown: none is left longer than it was.
+  const rollback = (): void => lengths.forEach(({ before }, cache) => cache.truncate(Math.min(before, cache.length)));
+  try {
+    for (const [cache, { before, next }] of lengths) cache.append(next - before);
+  } catch (error) {
+    rollback();
+    throw error;
+  }
+  return rollback;
+}
+
+/** Open a pass over a batch: positions claimed, angles computed. Throws as `claimPositions` does. */
 export function openBatch(
   config: ModelConfig,
   rows: readonly RowPlace[],
   experts: ExpertDispatch,
   observe: ForwardObserver,
 ): Batch {
-  const lengths = new Map<RowPlace['cache'], { before: number; next: number }>();
-  for (const [r, { position, cache }] of rows.entries()) {
-    const length = lengths.get(cache) ?? { before: cache.length, next: cache.length };
-    if (position !== length.next) {
-      throw new RangeError(`row ${r}: position ${position}, but its sequence continues at ${length.next}`);
-    }
-    if (position >= config.maxPositionEmbeddings) {
-      throw new RangeError(`row ${r}: position ${position} is outside the context of ${config.maxPositionEmbeddings}`);
-    }
-    length.next++;
-    lengths.set(cache, length);
-  }
-  const rollback = (): void => lengths.forEach(({ before }, cache) => cache.truncate(before));
-  try {
-    for (const [cache, { before, next }] of lengths) cache.append(next - before);
-  } catch (error) {
-    rollback(); // out of memory for one cache: the others must not be left longer
-    throw error;
-  }
+  const rollback = claimPositions(config, rows);
   const positions = rows.map((row) => row.position);
-  return {
-    config,
-    rows,
-    angles: ropeAngles(positions, config.rope),
-    experts,
-    observe,
-    rollback,
-  };
+  return { config, rows, angles: ropeAngles(positions, config.rope), experts, observe, rollback };
 }
 
 /**

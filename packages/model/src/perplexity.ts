@@ -1,6 +1,6 @@
 import type { ExpertDispatch } from './dispatch.ts';
-import { forward, type Model } from './forward.ts';
-import { KvCache } from './kv-cache.ts';
+import type { ForwardEngine } from './forward-engine.ts';
+import type { ModelConfig } from './model-config.ts';
 import { logSoftmaxAt } from './sampler.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
@@ -30,34 +30,35 @@ const CHUNK_ROWS = 64;
  * the context is scored in windows, each from a fresh <bos>. Throws a RangeError when the text holds no document.
  */
 export async function scorePerplexity(
-  model: Model,
+  engine: ForwardEngine,
   tokenizer: Tokenizer,
   text: string,
   experts: ExpertDispatch,
   { chunkRows = CHUNK_ROWS, onProgress }: PerplexityOptions = {},
 ): Promise<Perplexity> {
-  const documents = splitDocuments(model, tokenizer, text);
-  const windows = documents.flatMap((ids) => contextWindows(model, ids));
+  const documents = splitDocuments(engine, tokenizer, text);
+  const windows = documents.flatMap((ids) => contextWindows(engine, ids));
   const total = windows.reduce((sum, window) => sum + window.length - 1, 0);
   if (total === 0) throw new RangeError('the text holds no document: nothing to score');
   let nll = 0;
   let tokens = 0;
   for (const window of windows) {
-    const cache = new KvCache(model.config);
+    const cache = engine.newSequence();
     for (let start = 0; start < window.length - 1; start += chunkRows) {
       const inputs = window.slice(start, Math.min(start + chunkRows, window.length - 1));
       const rows = inputs.map((tokenId, i) => ({ tokenId, position: start + i, cache, wantLogits: true }));
-      const { logits } = await forward(model, rows, experts);
+      const { logits } = await engine.forward(rows, experts);
       for (const [i, rowLogits] of logits.entries()) nll -= logSoftmaxAt(rowLogits!, window[start + i + 1]!);
       tokens += rows.length;
       onProgress?.(tokens, total);
     }
+    cache.free();
   }
   return { perplexity: Math.exp(nll / tokens), nll, tokens, documents: documents.length };
 }
 
 /** Each document's ids with its end. */
-function splitDocuments({ config }: Model, tokenizer: Tokenizer, text: string): number[][] {
+function splitDocuments({ config }: { config: ModelConfig }, tokenizer: Tokenizer, text: string): number[][] {
   const eos = config.eosTokenIds[0]!;
   const separator = new TextDecoder().decode(tokenizer.tokenBytes(eos));
   return (separator === '' ? [text] : text.split(separator))
@@ -70,7 +71,7 @@ function splitDocuments({ config }: Model, tokenizer: Tokenizer, text: string): 
  * <bos> and as many ids as fit, again and again: the last one of a window is predicted but not read. Where the model has no
  * <bos>, the last one of a window begins the next instead, and a document's first is never predicted.
  */
-function contextWindows({ config }: Model, ids: readonly number[]): number[][] {
+function contextWindows({ config }: { config: ModelConfig }, ids: readonly number[]): number[][] {
   const { bosTokenId, maxPositionEmbeddings } = config;
   const all = bosTokenId === null ? ids : [bosTokenId, ...ids];
   const windows: number[][] = [];

@@ -50,11 +50,13 @@ export function denseTensors(config: ModelConfig) {
 
 /** Every tensor of `denseTensors`, in the order of the forward. */
 export function listDenseTensors(config: ModelConfig): TensorSpec[] {
-  const list = (part: unknown): TensorSpec[] => {
-    if (part instanceof TensorSpec) return [part];
-    return typeof part === 'object' && part !== null ? Object.values(part).flatMap(list) : [];
-  };
-  return list(denseTensors(config));
+  return listTensorSpecs(denseTensors(config));
+}
+
+/** Every tensor of a structure of specs, in its order. */
+export function listTensorSpecs(part: unknown): TensorSpec[] {
+  if (part instanceof TensorSpec) return [part];
+  return typeof part === 'object' && part !== null ? Object.values(part).flatMap(listTensorSpecs) : [];
 }
 
 export function layerTensors(config: ModelConfig, layer: number) {

@@ -8,3 +8,4 @@ export * from './donor.ts';
 export type { AcceptedPeer, AcceptOptions } from './accept.ts';
 export type { RtcImplementation, RtcName } from './rtc.ts';
 export type { ConnectionEnd } from './connection.ts';
+export { MAX_MISSED_HEARTBEATS } from './heartbeat.ts';
