@@ -1,21 +1,20 @@
 import { createWebGpuBackend, KernelError } from '@shoal/kernels';
-import { packExpert, QUANTS, shardBytes, type ExpertShape } from '@shoal/weights';
+import { packExpert, QUANTS, shardBytes, type ExpertShape, type Quant } from '@shoal/weights';
 import { describe, expect, it } from 'vitest';
 import { createWebGpuBackend as createWithOptions } from '../../packages/kernels/src/webgpu/create.ts';
 import { variantName, type FfnVariant } from '../../packages/kernels/src/wgsl/expert-ffn/variants.ts';
 import { describeExpertBackend } from './backend-suite.ts';
 import { dawnAdapter } from './dawn.ts';
 
-/** Every variant, and a layer's experts in several buffers; a format without integers has no int8. */
-const VARIANTS: readonly FfnVariant[] = [
-  { arithmetic: 'f32', loads: 'subgroup' },
-  { arithmetic: 'f32', loads: 'direct' },
-  { arithmetic: 'int8', loads: 'subgroup' },
-  { arithmetic: 'int8', loads: 'direct' },
+/** Every variant; with direct loads, a layer's experts in several buffers as well. */
+const VARIANTS: readonly (FfnVariant & { quants: readonly Quant[] })[] = [
+  { arithmetic: 'f32', loads: 'subgroup', quants: QUANTS },
+  { arithmetic: 'f32', loads: 'direct', quants: ['f16', 'q4'] },
+  { arithmetic: 'int8', loads: 'subgroup', quants: ['q8', 'q4'] },
+  { arithmetic: 'int8', loads: 'direct', quants: ['q8'] },
 ];
 
-for (const variant of VARIANTS) {
-  const quants = QUANTS.filter((quant) => variant.arithmetic === 'f32' || quant !== 'f16');
+for (const { quants, ...variant } of VARIANTS) {
   describeExpertBackend(
     `webgpu (Dawn in Node), ${variantName(variant)}`,
     async (shape) => {
@@ -126,6 +125,82 @@ describe('the WebGPU backend', () => {
     expect(refused).toHaveLength(6);
     for (const { reason } of refused) expect(reason).toMatchObject({ reason: 'limits' });
     backend.destroy();
+  });
+
+  it('counts scratch and staging with the weights, up to a bound', async () => {
+    const backend = await twoExperts(256 * 1024);
+    const weights = backend.allocatedBytes;
+    expect(weights % shardBytes(shape)).toBe(0);
+    await backend.run(someLap(1, 2));
+    const afterOne = backend.allocatedBytes;
+    expect(afterOne).toBeGreaterThan(weights);
+    await backend.run(someLap(1, 2));
+    expect(backend.allocatedBytes).toBe(afterOne);
+    await backend.run(someLap(5000, 4));
+    const afterMany = backend.allocatedBytes;
+    await backend.run(someLap(5000, 4));
+    expect(backend.allocatedBytes).toBe(afterMany);
+    backend.destroy();
+    expect(backend.allocatedBytes).toBe(0);
+  });
+
+  it('chooses among what the device can run, with integers where the format has them', async () => {
+    for (const quant of QUANTS) {
+      const made = await createWebGpuBackend({ gpu: await dawnAdapter(), shape: { ...shape, quant } });
+      expect(made.variant).toMatch(quant === 'f16' ? /^f32, subgroup/ : /^(f32|int8), subgroup/);
+      expect(made.backend.allocatedBytes).toBe(0);
+      made.backend.destroy();
+    }
+  });
+
+  it('does without what the driver does not compile', async () => {
+    const without = async (text: string) => {
+      const gpu = spyOnDevice(await dawnAdapter(), (device) =>
+        spyOn(device, 'createShaderModule', (create) => (descriptor: GPUShaderModuleDescriptor) => {
+          const isBad = descriptor.code.includes(text) && descriptor.code.includes('@compute');
+          return create(isBad ? { ...descriptor, code: `${descriptor.code} nonsense` } : descriptor);
+        }),
+      );
+      return createWebGpuBackend({ gpu, shape: { ...shape, quant: 'q4' } });
+    };
+    const noDot = await without('dot4I8Packed(');
+    expect(noDot.variant).toBe('f32, subgroup loads');
+    const noSubgroups = await without('subgroupBroadcast(');
+    expect(noSubgroups.variant).toMatch(/direct loads$/);
+    await expect(without('load_weights')).rejects.toMatchObject({ reason: 'compile' });
+    for (const { backend } of [noDot, noSubgroups]) backend.destroy();
+  });
+
+  it('takes no more of a layer into one buffer than a binding holds', async () => {
+    const sizes: number[] = [];
+    const gpu = spyOnDevice(await dawnAdapter(), (device) =>
+      spyOn(device, 'createBuffer', (create) => (descriptor: GPUBufferDescriptor) => {
+        if (descriptor.label?.startsWith('experts of layer')) sizes.push(descriptor.size);
+        return create(descriptor);
+      }),
+    );
+    const bytes = shardBytes(shape);
+    const { backend } = await createWithOptions({ gpu, shape, maxBindingBytes: 3.5 * bytes });
+    await backend.reserve(
+      0,
+      Array.from({ length: 8 }, (_, expert) => expert),
+    );
+    expect(sizes).toEqual([3 * bytes, 3 * bytes, 2 * bytes]);
+    expect(backend.allocatedBytes).toBe(8 * bytes);
+    for (let expert = 0; expert < 8; expert++) await backend.load(0, expert, someExpert(expert));
+    expect(sizes).toHaveLength(3);
+    const whole = (await createWithOptions({ gpu: await dawnAdapter(), shape })).backend;
+    for (let expert = 0; expert < 8; expert++) await whole.load(0, expert, someExpert(expert));
+    const lap = { ...someLap(40, 3), experts: Uint16Array.from({ length: 120 }, (_, i) => (i * 5) % 8) };
+    expect((await backend.run(lap)).partial).toEqual((await whole.run(lap)).partial);
+    // Shrunk to what is held after some have gone, and still the same.
+    for (const expert of [1, 2, 4]) backend.unload(0, expert);
+    await backend.reserve(0, []);
+    expect(backend.allocatedBytes).toBeGreaterThanOrEqual(5 * bytes);
+    const kept = { ...lap, experts: lap.experts.map((expert) => [0, 3, 5, 6, 7][expert % 5]!) };
+    expect((await backend.run(kept)).partial).toEqual((await whole.run(kept)).partial);
+    backend.destroy();
+    whole.destroy();
   });
 
   it('refuses an expert larger than a binding', async () => {

@@ -12,16 +12,18 @@ export const e4m3Values: Float32Array = Float32Array.from({ length: 256 }, (_, c
 
 /**
  * values [rows, columns] × its block's scale, in place: scales [⌈rows / blockRows⌉, ⌈columns / blockColumns⌉]
- * (DeepSeek-V3 paper §3.3.2). Blocks at the right and bottom edge may be smaller.
+ * (DeepSeek-V3 paper §3.3.2). Blocks at the right and bottom edge may be smaller. `firstRow` is the matrix's row that `values`
+ * begin with.
  */
 export function applyBlockScales(
   values: Float32Array,
   columns: number,
   scales: Float32Array,
   [blockRows, blockColumns]: readonly [number, number],
+  firstRow = 0,
 ): void {
   const blocksPerRow = Math.ceil(columns / blockColumns);
-  for (let start = 0, row = 0; start < values.length; start += columns, row++) {
+  for (let start = 0, row = firstRow; start < values.length; start += columns, row++) {
     const blocks = Math.floor(row / blockRows) * blocksPerRow;
     for (let c = 0; c < columns; c++) {
       values[start + c] = values[start + c]! * scales[blocks + Math.floor(c / blockColumns)]!;

@@ -1,6 +1,7 @@
 export type { AttentionInput, RowPlace } from './attention.ts';
 export * from './chat-template.ts';
 export * from './config.ts';
+export * from './check-tensors.ts';
 export * from './dispatch.ts';
 export * from './errors.ts';
 export * from './expert.ts';

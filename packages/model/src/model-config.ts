@@ -107,3 +107,8 @@ export function moeLayers(config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLay
     isMoeLayer(config, layer),
   );
 }
+
+/** The main model alone, as of a checkpoint that was stored without its MTP module. */
+export function withoutMtp(config: ModelConfig): ModelConfig {
+  return { ...config, numNextnPredictLayers: 0, layerKinds: config.layerKinds.slice(0, config.numHiddenLayers) };
+}

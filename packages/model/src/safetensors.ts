@@ -181,12 +181,18 @@ function refuseDuplicates(text: string, file: string): void {
   }
 }
 
-/** Convert little-endian elements to float32. `raw` holds whole elements of `dtype`, at any alignment. */
-export function toFloat32(raw: Uint8Array, dtype: TensorDtype): Float32Array {
+/**
+ * Convert little-endian elements to float32, into `out` (as long) or a new array. `raw` holds whole elements of `dtype`, at any
+ * alignment.
+ */
+export function toFloat32(
+  raw: Uint8Array,
+  dtype: TensorDtype,
+  out: Float32Array = new Float32Array(raw.byteLength / dtypeBytes[dtype]),
+): Float32Array {
   const length = raw.byteLength / dtypeBytes[dtype];
-  const out = new Float32Array(length);
   if (dtype === 'F32') {
-    new Uint8Array(out.buffer).set(raw);
+    new Uint8Array(out.buffer, out.byteOffset, raw.byteLength).set(raw);
     return out;
   }
   if (dtype === 'F8_E4M3') {
@@ -199,7 +205,7 @@ export function toFloat32(raw: Uint8Array, dtype: TensorDtype): Float32Array {
     for (let i = 0; i < length; i++) out[i] = f16ToF32(halves[i]!);
     return out;
   }
-  const bits = new Uint32Array(out.buffer);
+  const bits = new Uint32Array(out.buffer, out.byteOffset, length);
   for (let i = 0; i < length; i++) bits[i] = halves[i]! << 16; // bfloat16 is float32's upper half
   return out;
 }

@@ -12,8 +12,9 @@ export interface ExpertWeights {
 }
 
 interface Format {
-  pack: (matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array) => void;
-  unpack: (matrix: MatrixLayout, bytes: Uint8Array) => Float32Array;
+  /** `source`: whole rows of the matrix from `startRow` on; `bytes`: the shard, in which only theirs are written. */
+  pack: (matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array, startRow: number) => void;
+  unpack: (matrix: MatrixLayout, bytes: Uint8Array, startRow: number, numRows: number) => Float32Array;
 }
 
 const FORMATS: Readonly<Record<Quant, Format>> = {
@@ -38,7 +39,7 @@ export function packExpert(shape: ExpertShape, weights: ExpertWeights): Uint8Arr
         `${name} has ${source.length} weights; [${matrix.rows}, ${matrix.cols}] needs ${matrix.rows * matrix.cols}`,
       );
     }
-    FORMATS[shape.quant].pack(matrix, source, bytes);
+    FORMATS[shape.quant].pack(matrix, source, bytes, 0);
   }
   return bytes;
 }
@@ -59,5 +60,31 @@ export function unpackExpert(shape: ExpertShape, shard: Uint8Array): ExpertWeigh
   // A Buffer may start anywhere in its pool; the views below want an even offset.
   const bytes = shard.byteOffset % 2 === 0 ? shard : shard.slice();
   const { unpack } = FORMATS[shape.quant];
-  return { gate: unpack(layout.gate, bytes), up: unpack(layout.up, bytes), down: unpack(layout.down, bytes) };
+  const whole = (matrix: MatrixLayout): Float32Array => unpack(matrix, bytes, 0, matrix.rows);
+  return { gate: whole(layout.gate), up: whole(layout.up), down: whole(layout.down) };
+}
+
+/**
+ * Pack some rows of one matrix into a shard that is 0 where nothing was packed yet: `source` [n, cols], from `startRow` on.
+ * Calls for all rows of all matrices make the shard of `packExpert`. Throws WeightsError `bad-weight`.
+ */
+export function packExpertRows(
+  quant: Quant,
+  matrix: MatrixLayout,
+  source: Float32Array,
+  shard: Uint8Array,
+  startRow: number,
+): void {
+  FORMATS[quant].pack(matrix, source, shard, startRow);
+}
+
+/** The weights that some rows of a matrix in a shard stand for: [numRows, cols]. */
+export function unpackExpertRows(
+  quant: Quant,
+  matrix: MatrixLayout,
+  shard: Uint8Array,
+  startRow: number,
+  numRows: number,
+): Float32Array {
+  return FORMATS[quant].unpack(matrix, shard, startRow, numRows);
 }

@@ -18,16 +18,17 @@ const valuesOf = (matrix: MatrixLayout, bytes: Uint8Array): Uint16Array =>
   new Uint16Array(bytes.buffer, bytes.byteOffset + matrix.valuesOffset, matrix.valuesBytes / 2);
 
 /** Rounds to nearest even. Throws WeightsError `bad-weight` for NaN, ∞ and what overflows. */
-export function packF16(matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array): void {
+export function packF16(matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array, startRow: number): void {
   const { rows, cols, colBlocks } = matrix;
+  const stopRow = startRow + source.length / cols;
   const bits = new Uint32Array(source.buffer, source.byteOffset, source.length);
   const target = valuesOf(matrix, bytes);
-  for (let firstRow = 0; firstRow < rows; firstRow += ROW_TILE) {
-    const endRow = Math.min(rows, firstRow + ROW_TILE);
+  for (let firstRow = startRow; firstRow < stopRow; firstRow += ROW_TILE) {
+    const endRow = Math.min(stopRow, firstRow + ROW_TILE);
     for (let block = 0; block < colBlocks; block++) {
       const numCols = Math.min(BLOCK, cols - block * BLOCK);
       for (let row = firstRow; row < endRow; row++) {
-        const from = row * cols + block * BLOCK;
+        const from = (row - startRow) * cols + block * BLOCK;
         const to = (block * rows + row) * BLOCK;
         for (let i = 0; i < numCols; i++) {
           const b = bits[from + i]!;
@@ -38,7 +39,7 @@ export function packF16(matrix: MatrixLayout, source: Float32Array, bytes: Uint8
             target[to + i] = ((b >>> 16) & 0x8000) | (rounded >>> 13);
           } else {
             const half = f32ToF16(source[from + i]!);
-            if ((half & 0x7c00) === 0x7c00) throw badWeight(matrix, source, from + i);
+            if ((half & 0x7c00) === 0x7c00) throw badWeight(matrix, source, from + i, startRow);
             target[to + i] = half;
           }
         }
@@ -47,18 +48,19 @@ export function packF16(matrix: MatrixLayout, source: Float32Array, bytes: Uint8
   }
 }
 
-/** [rows, cols] */
-export function unpackF16(matrix: MatrixLayout, bytes: Uint8Array): Float32Array {
+/** [numRows, cols], from `startRow` on. */
+export function unpackF16(matrix: MatrixLayout, bytes: Uint8Array, startRow: number, numRows: number): Float32Array {
   const { rows, cols, colBlocks } = matrix;
+  const stopRow = startRow + numRows;
   const source = valuesOf(matrix, bytes);
-  const target = new Float32Array(rows * cols);
-  for (let firstRow = 0; firstRow < rows; firstRow += ROW_TILE) {
-    const endRow = Math.min(rows, firstRow + ROW_TILE);
+  const target = new Float32Array(numRows * cols);
+  for (let firstRow = startRow; firstRow < stopRow; firstRow += ROW_TILE) {
+    const endRow = Math.min(stopRow, firstRow + ROW_TILE);
     for (let block = 0; block < colBlocks; block++) {
       const numCols = Math.min(BLOCK, cols - block * BLOCK);
       for (let row = firstRow; row < endRow; row++) {
         const from = (block * rows + row) * BLOCK;
-        const to = row * cols + block * BLOCK;
+        const to = (row - startRow) * cols + block * BLOCK;
         for (let i = 0; i < numCols; i++) target[to + i] = f16ToF32(source[from + i]!);
       }
     }

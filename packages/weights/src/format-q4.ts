@@ -37,20 +37,21 @@ const sectionsOf = (matrix: MatrixLayout, bytes: Uint8Array): Sections => ({
  * f16; then the codes nearest under that rounded scale. Never worse than Q4_0's rule (scale = largest / −8).
  * Throws WeightsError `bad-weight` for NaN, ∞ and a scale that overflows.
  */
-export function packQ4(matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array): void {
+export function packQ4(matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array, startRow: number): void {
   const { rows, cols, colBlocks } = matrix;
+  const stopRow = startRow + source.length / cols;
   const { values, scales } = sectionsOf(matrix, bytes);
   const block = new Float64Array(BLOCK);
-  for (let firstRow = 0; firstRow < rows; firstRow += ROW_TILE) {
-    const endRow = Math.min(rows, firstRow + ROW_TILE);
+  for (let firstRow = startRow; firstRow < stopRow; firstRow += ROW_TILE) {
+    const endRow = Math.min(stopRow, firstRow + ROW_TILE);
     for (let colBlock = 0; colBlock < colBlocks; colBlock++) {
       const numCols = Math.min(BLOCK, cols - colBlock * BLOCK);
       for (let row = firstRow; row < endRow; row++) {
-        const from = row * cols + colBlock * BLOCK;
+        const from = (row - startRow) * cols + colBlock * BLOCK;
         for (let i = 0; i < numCols; i++) block[i] = source[from + i]!;
         block.fill(0, numCols);
         const scaleBits = q4ScaleBits(block);
-        if ((scaleBits & 0x7c00) === 0x7c00) throw badWeight(matrix, source, from + largestOf(block));
+        if ((scaleBits & 0x7c00) === 0x7c00) throw badWeight(matrix, source, from + largestOf(block), startRow);
         scales[colBlock * rows + row] = scaleBits;
         writeCodes(block, f16ToF32(scaleBits), values, (colBlock * rows + row) * HALF_BLOCK);
       }
@@ -141,20 +142,21 @@ function squaredError(block: Float64Array, scale: number): number {
   return sum;
 }
 
-/** [rows, cols] */
-export function unpackQ4(matrix: MatrixLayout, bytes: Uint8Array): Float32Array {
+/** [numRows, cols], from `startRow` on. */
+export function unpackQ4(matrix: MatrixLayout, bytes: Uint8Array, startRow: number, numRows: number): Float32Array {
   const { rows, cols, colBlocks } = matrix;
+  const stopRow = startRow + numRows;
   const { values, scales } = sectionsOf(matrix, bytes);
-  const target = new Float32Array(rows * cols);
-  for (let firstRow = 0; firstRow < rows; firstRow += ROW_TILE) {
-    const endRow = Math.min(rows, firstRow + ROW_TILE);
+  const target = new Float32Array(numRows * cols);
+  for (let firstRow = startRow; firstRow < stopRow; firstRow += ROW_TILE) {
+    const endRow = Math.min(stopRow, firstRow + ROW_TILE);
     for (let block = 0; block < colBlocks; block++) {
       const numCols = Math.min(BLOCK, cols - block * BLOCK);
       const lowCols = Math.min(HALF_BLOCK, numCols);
       for (let row = firstRow; row < endRow; row++) {
         const scale = f16ToF32(scales[block * rows + row]!);
         const from = (block * rows + row) * HALF_BLOCK;
-        const to = row * cols + block * BLOCK;
+        const to = (row - startRow) * cols + block * BLOCK;
         for (let j = 0; j < lowCols; j++) target[to + j] = ((values[from + j]! & 15) - 8) * scale;
         for (let j = HALF_BLOCK; j < numCols; j++) target[to + j] = ((values[from + j - HALF_BLOCK]! >> 4) - 8) * scale;
       }

@@ -28,16 +28,17 @@ const sectionsOf = (matrix: MatrixLayout, bytes: Uint8Array): Sections => ({
  * Per block: scale = absmax / 127 rounded to f16, and w / scale rounded with that rounded scale: |error| ≤ scale / 2.
  * Throws WeightsError `bad-weight` for NaN, ∞ and a scale that overflows.
  */
-export function packQ8(matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array): void {
+export function packQ8(matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array, startRow: number): void {
   const { rows, cols, colBlocks } = matrix;
+  const stopRow = startRow + source.length / cols;
   const { quants, scales } = sectionsOf(matrix, bytes);
-  for (let firstRow = 0; firstRow < rows; firstRow += ROW_TILE) {
-    const endRow = Math.min(rows, firstRow + ROW_TILE);
+  for (let firstRow = startRow; firstRow < stopRow; firstRow += ROW_TILE) {
+    const endRow = Math.min(stopRow, firstRow + ROW_TILE);
     for (let block = 0; block < colBlocks; block++) {
       const numCols = Math.min(BLOCK, cols - block * BLOCK);
       for (let row = firstRow; row < endRow; row++) {
-        const from = row * cols + block * BLOCK;
-        const scaleBits = scaleOf(matrix, source, from, numCols);
+        const from = (row - startRow) * cols + block * BLOCK;
+        const scaleBits = scaleOf(matrix, source, from, numCols, startRow);
         const scale = f16ToF32(scaleBits);
         scales[block * rows + row] = scaleBits;
         if (scale === 0) continue;
@@ -52,7 +53,7 @@ export function packQ8(matrix: MatrixLayout, source: Float32Array, bytes: Uint8A
 }
 
 /** The f16 bits of a block's scale: absmax / 127, nudged up where rounding down would push the largest weight past 127. */
-function scaleOf(matrix: MatrixLayout, source: Float32Array, from: number, numCols: number): number {
+function scaleOf(matrix: MatrixLayout, source: Float32Array, from: number, numCols: number, startRow: number): number {
   let absMax = 0;
   let largest = from;
   for (let i = from; i < from + numCols; i++) {
@@ -67,22 +68,23 @@ function scaleOf(matrix: MatrixLayout, source: Float32Array, from: number, numCo
   if (absMax === 0) return 0;
   let scaleBits = f32ToF16(absMax / Q8_MAX);
   if (!(Math.round(absMax / f16ToF32(scaleBits)) <= Q8_MAX)) scaleBits++;
-  if ((scaleBits & 0x7c00) === 0x7c00) throw badWeight(matrix, source, largest);
+  if ((scaleBits & 0x7c00) === 0x7c00) throw badWeight(matrix, source, largest, startRow);
   return scaleBits;
 }
 
-/** [rows, cols] */
-export function unpackQ8(matrix: MatrixLayout, bytes: Uint8Array): Float32Array {
+/** [numRows, cols], from `startRow` on. */
+export function unpackQ8(matrix: MatrixLayout, bytes: Uint8Array, startRow: number, numRows: number): Float32Array {
   const { rows, cols, colBlocks } = matrix;
+  const stopRow = startRow + numRows;
   const { quants, scales } = sectionsOf(matrix, bytes);
-  const target = new Float32Array(rows * cols);
-  for (let firstRow = 0; firstRow < rows; firstRow += ROW_TILE) {
-    const endRow = Math.min(rows, firstRow + ROW_TILE);
+  const target = new Float32Array(numRows * cols);
+  for (let firstRow = startRow; firstRow < stopRow; firstRow += ROW_TILE) {
+    const endRow = Math.min(stopRow, firstRow + ROW_TILE);
     for (let block = 0; block < colBlocks; block++) {
       const numCols = Math.min(BLOCK, cols - block * BLOCK);
       for (let row = firstRow; row < endRow; row++) {
         const scale = f16ToF32(scales[block * rows + row]!);
-        const to = row * cols + block * BLOCK;
+        const to = (row - startRow) * cols + block * BLOCK;
         const low = (2 * block * rows + row) * HALF_BLOCK;
         const high = low + rows * HALF_BLOCK - HALF_BLOCK;
         for (let i = 0; i < numCols; i++) target[to + i] = quants[(i < HALF_BLOCK ? low : high) + i]! * scale;

@@ -26,8 +26,7 @@ export const variantName = ({ arithmetic, loads }: FfnVariant): string => `${ari
 
 /** Columns that the passes take at a time; inputs are padded to a multiple. */
 export const STEP_COLS = 32;
-/** Vectors of 16 bytes that 32 inputs take as f32, and quantised (arithmetic-int8.wgsl). */
-export const F32_STEP_VECS = 8;
+/** Vectors of 16 bytes that 32 inputs take when quantised (arithmetic-int8.wgsl). */
 export const INT8_STEP_VECS = 5;
 /** WebGPU's guaranteed maxComputeWorkgroupsPerDimension. */
 export const MAX_DISPATCH = 65_535;
