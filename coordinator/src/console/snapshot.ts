@@ -4,6 +4,7 @@ import type { Dispatcher } from '../dispatch/dispatcher.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
 import type { Swarm } from '../swarm/swarm.ts';
+import type { Trust } from '../trust/trust.ts';
 
 export interface SnapshotSources {
   version: string;
@@ -12,6 +13,7 @@ export interface SnapshotSources {
   engine: Engine;
   dispatcher: Dispatcher;
   swarm: Swarm;
+  trust: Pick<Trust, 'counts' | 'quarantine'>;
   isDraining: () => boolean;
 }
 
@@ -116,6 +118,7 @@ export class SnapshotBuilder {
       adapter: [adapter.vendor, adapter.architecture, adapter.isFallbackAdapter ? '(software)' : '']
         .filter(Boolean)
         .join(' '),
+      donor: peer.donorId.slice(0, 6),
       address: peer.address,
       pledgeBytes: peer.hello.pledgeBytes,
       allocatedBytes: peer.allocatedBytes,
@@ -138,6 +141,7 @@ export class SnapshotBuilder {
         auditShare: peer.trust.auditShare,
         auditedRows: peer.trust.auditedRows,
         failures: peer.trust.failures,
+        verifiedRows: peer.trust.record.verifiedRows,
       },
       lapHistoryMs: laps?.historyMs() ?? [],
     };
@@ -163,7 +167,7 @@ export class SnapshotBuilder {
   }
 
   #flow(): FlowView {
-    const { config, engine, dispatcher, swarm } = this.#sources;
+    const { config, engine, dispatcher, swarm, trust } = this.#sources;
     const floorLaps = swarm.model.layers.length;
     const work = dispatcher.tabAssignments + dispatcher.localAssignments;
     const recent = this.#tokenHistory.slice(-RATE_WINDOW_S);
@@ -178,6 +182,13 @@ export class SnapshotBuilder {
       floorLapsPerToken: floorLaps,
       tabShare: work === 0 ? null : dispatcher.tabAssignments / work,
       uncoveredExperts: swarm.uncovered(),
+      uncoveredWork: dispatcher.localAssignments,
+      audits: {
+        comparedRows: trust.counts.right + trust.counts.wrong,
+        wrongRows: trust.counts.wrong,
+        uncheckedRows: trust.counts.unchecked,
+        keptOut: trust.quarantine.size,
+      },
       timeSplitMs: {
         engine: engine.engineMs.quantile(0.5),
         queue: perPass(dispatcher.queueMs.quantile(0.5)),
