@@ -12,15 +12,15 @@ const MIN_NODE = [20, 19];
 
 /** Each command: what must be there first, and what is then run, with the command line's own arguments appended. */
 const COMMANDS = {
-  serve: { needs: ['dependencies', 'pages'], run: tsx('coordinator/src/cli/main.ts', 'serve') },
-  demo: { needs: ['dependencies', 'pages'], run: tsx('tools/demo/main.ts') },
-  chaos: { needs: ['dependencies', 'pages'], run: tsx('test/chaos/main.ts') },
-  bench: { needs: ['dependencies', 'pages'], run: tsx('test/bench/main.ts') },
-  simulate: { needs: ['dependencies'], run: tsx('tools/simulate/main.ts') },
-  screenshots: { needs: ['dependencies', 'pages'], run: tsx('tools/screenshots.ts') },
-  test: { needs: ['dependencies', 'pages', 'browser'], run: tsx('tools/test.ts') },
+  serve: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('coordinator/src/cli/main.ts', 'serve') },
+  demo: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('tools/demo/main.ts') },
+  chaos: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('test/chaos/main.ts') },
+  bench: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('test/bench/main.ts') },
+  simulate: { needs: ['dependencies', 'kernels'], run: tsx('tools/simulate/main.ts') },
+  screenshots: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('tools/screenshots.ts') },
+  test: { needs: ['dependencies', 'kernels', 'pages', 'browser'], run: tsx('tools/test.ts') },
   check: { needs: ['dependencies'], run: tsx('tools/check.ts') },
-  build: { needs: ['dependencies', 'pages'] },
+  build: { needs: ['dependencies', 'kernels', 'pages'] },
 };
 
 /** Everything that the built pages are made of. */
@@ -53,10 +53,22 @@ const ENSURE = {
     // npm is found as npm itself tells, so that another version on PATH is not mixed in.
     const npm = process.env.npm_execpath;
     const command = npm ? [process.execPath, npm, 'ci'] : [process.platform === 'win32' ? 'npm.cmd' : 'npm', 'ci'];
+    // What is there to compare with llama.cpp (tests, benchmarks) takes its prebuilt binary from npm, and builds none.
+    process.env.NODE_LLAMA_CPP_SKIP_DOWNLOAD = 'true';
     // stdout belongs to the command itself (`--json` prints one document there).
     const code = run([...command, '--no-audit', '--no-fund', '--loglevel=error'], { stdout: 2 });
     if (code !== 0)
       fail('npm ci failed: see above. Shoal needs the npm registry once, to install what it is built on.');
+  },
+  /** The WebAssembly kernels, compiled from AssemblyScript. */
+  kernels() {
+    const stamp = join(ROOT, 'packages/kernels/dist/.sources');
+    const hash = hashTree(['packages/kernels/wasm', 'package-lock.json']);
+    if (existsSync(stamp) && readFileSync(stamp, 'utf8') === hash) return;
+    say('Compiling the WebAssembly kernels');
+    const code = run([process.execPath, join(ROOT, 'packages/kernels/wasm/build.mjs')], { stdout: 2 });
+    if (code !== 0) fail('The WebAssembly kernels could not be compiled: see above.');
+    writeFileSync(stamp, hash);
   },
   pages() {
     const hash = hashTree(PAGE_SOURCES);

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
-import { loadDenseWeights, type ModelConfig, moeLayers, type SwigluWeights, type Tokenizer } from '@shoal/model';
+import { type ForwardEngine, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
 import { loadGenerationConfig, loadTokenizer, openCheckpoint } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { LoadMeter } from '@shoal/placement';
 import { closeRtc, loadRtc } from '@shoal/transport/node';
-import { shardHash, unpackExpert } from '@shoal/weights';
+import { shardHash } from '@shoal/weights';
 import { ensurePacked, type PackedModel, type PackProgress } from '@shoal/weights/node';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
@@ -23,10 +23,11 @@ import { KeyedBuckets } from './access/token-bucket.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
-import { Dispatcher, type RedispatchEvent } from './dispatch/dispatcher.ts';
+import { Dispatcher, expertCounters, type RedispatchEvent } from './dispatch/dispatcher.ts';
+import { ExpertWorker } from './dispatch/expert-worker.ts';
 import type { LapErrorReason } from './dispatch/lap-client.ts';
-import { LocalWork } from './dispatch/local-work.ts';
 import { Engine } from './engine/engine.ts';
+import { openEngine } from './engine/open-engine.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
 import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
@@ -36,7 +37,7 @@ import { NormLimits } from './trust/norm-limits.ts';
 import { Trust } from './trust/trust.ts';
 
 const HOUR_MS = 3_600_000;
-/** Unpacked experts that the coordinator keeps for its own work (self-tests, and what no tab serves). */
+/** Shards that the coordinator keeps in memory for its own work (self-tests, audits, and what no tab serves). */
 const LOCAL_EXPERT_CACHE_BYTES = 512 * 2 ** 20;
 
 /** Viewers are admins too: metrics tell less than the console. */
@@ -48,6 +49,8 @@ const CLOSE_TIMEOUT_MS = 2_000;
 
 export interface Core {
   config: ModelConfig;
+  /** Ended by `close`; whoever has made a core without a coordinator closes it. */
+  forward: ForwardEngine;
   engine: Engine;
   dispatcher: Dispatcher;
   swarm: Swarm;
@@ -56,6 +59,10 @@ export interface Core {
   packed: PackedModel;
   tokenizer: Tokenizer;
   lapMs: { observe: (lapMs: number) => void };
+  /** The coordinator's own experts. */
+  work: ExpertWorker;
+  /** Send the tabs away and end the coordinator's own threads. */
+  close(): Promise<void>;
 }
 
 export interface Coordinator extends Core {
@@ -72,7 +79,17 @@ export interface Coordinator extends Core {
 
 export type CoreOptions = Pick<
   CoordinatorOptions,
-  'modelDir' | 'quant' | 'cacheDir' | 'replicas' | 'deviceLimit' | 'maxBatch' | 'maxQueue'
+  | 'modelDir'
+  | 'quant'
+  | 'cacheDir'
+  | 'replicas'
+  | 'deviceLimit'
+  | 'cpuDonors'
+  | 'maxBatch'
+  | 'maxQueue'
+  | 'engine'
+  | 'threads'
+  | 'kvMemoryBytes'
 > & {
   onPackProgress?: (progress: PackProgress) => void;
   signal?: AbortSignal;
@@ -87,24 +104,29 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const tokenizer = await loadTokenizer(options.modelDir);
   const checkpoint = await openCheckpoint(options.modelDir);
   const { config } = checkpoint;
-  const weights = await loadDenseWeights(config, checkpoint).finally(() => checkpoint.close());
+  const forward = await openEngine({
+    config,
+    engine: options.engine ?? 'wasm',
+    reader: checkpoint,
+    threads: options.threads,
+    kvBytes: options.kvMemoryBytes,
+  }).finally(() => checkpoint.close());
   const { manifest } = packed;
   const { hiddenSize, nRoutedExperts } = config;
   const norms = new NormLimits();
-  const read = async (layer: number, expert: number): Promise<SwigluWeights> => {
-    const unpacked = unpackExpert(manifest.shape, await packed.readShard(layer, expert));
-    norms.learn(layer, expert, unpacked);
-    return unpacked;
-  };
-  const local = new LocalWork({ hiddenSize, maxBytes: LOCAL_EXPERT_CACHE_BYTES, read });
+  const work = new ExpertWorker({
+    packedDir: packed.dir,
+    maxBytes: LOCAL_EXPERT_CACHE_BYTES,
+    onLoaded: (layer, expert, product) => norms.learnProduct(layer, expert, product),
+  });
   const events = new EventLog();
   const trust = new Trust({
-    local,
-    recheck: new LocalWork({ hiddenSize, maxBytes: 0, read }),
+    local: work.audits,
+    recheck: work.rechecks,
     norms,
     modelDigest: manifest.modelDigest,
     numExpertsPerTok: config.numExpertsPerTok,
-    normGain: (layer) => weights.layers[layer]!.postAttentionLayernorm,
+    normGain: (layer) => forward.expertNormGain(layer),
     onError: (error) => events.add({ level: 'error', kind: 'server', text: `An audit was not possible: ${error}` }),
   });
   const layers = moeLayers(config);
@@ -113,15 +135,16 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     model: {
       layers,
       expertsPerLayer: nRoutedExperts,
-      groupsPerLayer: config.nGroup,
+      groupsPerLayer: config.gate.nGroup,
       shardBytes: manifest.shardBytes,
       hiddenSize,
     },
     shardHash: (layer, expert) => shardHash(manifest, layer, expert)!,
-    local,
+    local: work.audits,
     trust,
     events,
     replicas: options.replicas,
+    cpuDonors: options.cpuDonors ?? true,
     load: () => meter.read(expertCounters(dispatcher, layers, nRoutedExperts), performance.now()),
   });
   const lapMs: Core['lapMs'] = { observe: () => {} };
@@ -129,7 +152,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     hiddenSize,
     nRoutedExperts,
     numExpertsPerTok: config.numExpertsPerTok,
-    local,
+    local: work.laps,
     peers: () => swarm.serving(),
     onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>
       trust.note(layer, rows, numRows, topkIdx, topkWeights),
@@ -139,7 +162,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   });
   const engine = new Engine({
     modelId: basename(options.modelDir),
-    model: { config, weights },
+    forward,
     experts: dispatcher,
     limits: {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
@@ -151,17 +174,12 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       events.add({ level: 'error', kind: 'request', text: `Request ${request.id} failed: ${error?.message}` });
     },
   });
-  return { config, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs };
-}
-
-/** Rows of each expert since start: [layers × experts]. */
-function expertCounters({ expertRows }: Dispatcher, layers: readonly number[], expertsPerLayer: number): Float64Array {
-  const counters = new Float64Array(layers.length * expertsPerLayer);
-  for (const [i, layer] of layers.entries()) {
-    const rows = expertRows.get(layer);
-    if (rows) counters.set(rows, i * expertsPerLayer);
-  }
-  return counters;
+  const close = async (): Promise<void> => {
+    swarm.close();
+    await work.close();
+    await forward.close();
+  };
+  return { config, forward, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs, work, close };
 }
 
 /** A coordinator that listens. Rejects, with nothing left running, when it cannot. */
@@ -229,7 +247,7 @@ export async function startCoordinator(
   try {
     await http.listen({ host: options.host, port: options.port });
   } catch (error) {
-    swarm.close();
+    await core.close();
     console.close();
     await sockets.close();
     await closeRtc();
@@ -254,6 +272,7 @@ export async function startCoordinator(
     // Together: the sockets' server waits for all connections, and it is the HTTP edge that ends the idle ones.
     await Promise.all([sockets.close(), http.close()]);
     clearTimeout(impatience);
+    await core.close();
     await closeRtc();
   };
   const url = urlOf(options.host, port);

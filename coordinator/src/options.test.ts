@@ -41,7 +41,7 @@ describe('options', () => {
   it.each<[string, string[], Record<string, string>]>([
     ['--port (SHOAL_PORT)', ['--port', '65536'], {}],
     ['--port (SHOAL_PORT)', [], { SHOAL_PORT: '80x' }],
-    ['--quant (SHOAL_QUANT)', ['--quant', 'q4'], {}],
+    ['--quant (SHOAL_QUANT)', ['--quant', 'q2'], {}],
     ['--replicas (SHOAL_REPLICAS)', ['--replicas', '0'], {}],
     ['--model (SHOAL_MODEL)', ['--model', '/nowhere'], {}],
     ['--admin-token (SHOAL_ADMIN_TOKEN)', ['--admin-token', 'short'], {}],

@@ -3,14 +3,16 @@ import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { IceServer } from '@shoal/protocol';
 import { iceServerSchema } from '@shoal/protocol';
+import { QUANTS, type Quant } from '@shoal/weights';
 import { z } from 'zod';
+import type { EngineName } from './engine/open-engine.ts';
 
 /** How a coordinator is run. Every field has a flag and an environment variable of the same meaning. */
 export interface CoordinatorOptions {
   modelDir: string;
   host: string;
   port: number;
-  quant: 'f16' | 'q8';
+  quant: Quant;
   cacheDir: string;
   replicas: number;
   /** Tabs that a token may use in a layer, where its request doesn't say; 0: no limit. */
@@ -25,9 +27,20 @@ export interface CoordinatorOptions {
   /** How long running answers may go on after Ctrl-C. */
   drainTimeoutMs: number;
   logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug';
+  /** Who does the coordinator's own part of the forward; wasm by default. */
+  engine?: EngineName;
+  /** Of the wasm engine; as many as cores by default. */
+  threads?: number;
+  /** For the KV cache of the wasm engine. */
+  kvMemoryBytes?: number;
+  /** Let browsers without WebGPU lend their processor; on unless said otherwise. */
+  cpuDonors?: boolean;
   maxBatch?: number;
   maxQueue?: number;
 }
+
+/** More only take turns. */
+export const MAX_THREADS = 256;
 
 export class UsageError extends Error {
   constructor(message: string) {
@@ -58,7 +71,13 @@ const OPTIONS = {
   },
   host: { flag: 'host', env: 'SHOAL_HOST', value: 'ADDRESS', text: 'address to listen on', fallback: '127.0.0.1' },
   port: { flag: 'port', env: 'SHOAL_PORT', value: 'N', text: 'port to listen on, 0 for a free one', fallback: '8787' },
-  quant: { flag: 'quant', env: 'SHOAL_QUANT', value: 'f16|q8', text: "format of the tabs' experts", fallback: 'f16' },
+  quant: {
+    flag: 'quant',
+    env: 'SHOAL_QUANT',
+    value: QUANTS.join('|'),
+    text: "format of the tabs' experts",
+    fallback: 'f16',
+  },
   cache: {
     flag: 'cache',
     env: 'SHOAL_CACHE',
@@ -97,6 +116,11 @@ const OPTIONS = {
     env: 'SHOAL_TRUST_PROXY',
     text: 'addresses are those that the proxy in front names (last of X-Forwarded-For)',
   },
+  noCpuDonors: {
+    flag: 'no-cpu-donors',
+    env: 'SHOAL_NO_CPU_DONORS',
+    text: 'refuse browsers that would lend their processor for want of WebGPU',
+  },
   iceServers: {
     flag: 'ice-servers',
     env: 'SHOAL_ICE_SERVERS',
@@ -119,6 +143,26 @@ const OPTIONS = {
     fallback: '16',
   },
   maxQueue: { flag: 'max-queue', env: 'SHOAL_MAX_QUEUE', value: 'N', text: 'requests that may wait', fallback: '64' },
+  engine: {
+    flag: 'engine',
+    env: 'SHOAL_ENGINE',
+    value: 'wasm|reference',
+    text: "who computes the coordinator's own part: WebAssembly on threads, or the slow reference",
+    fallback: 'wasm',
+  },
+  threads: {
+    flag: 'threads',
+    env: 'SHOAL_THREADS',
+    value: 'N',
+    text: 'threads of the wasm engine (default: as many as cores)',
+  },
+  kvMemory: {
+    flag: 'kv-memory',
+    env: 'SHOAL_KV_MEMORY',
+    value: 'SIZE',
+    text: 'memory for the KV cache, as 512MiB or 4GiB',
+    fallback: '512MiB',
+  },
   logLevel: {
     flag: 'log-level',
     env: 'SHOAL_LOG_LEVEL',
@@ -207,7 +251,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     modelDir,
     host: text('host')!,
     port: integer('port', 0, 65_535),
-    quant: oneOf('quant', ['f16', 'q8']),
+    quant: oneOf('quant', QUANTS),
     cacheDir: resolve(text('cache')!),
     replicas: integer('replicas', 1, 16),
     deviceLimit: integer('deviceLimit', 0, 64),
@@ -216,10 +260,27 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     trustProxy: isOn('trustProxy'),
     iceServers: parseIceServers(text('iceServers')!),
     drainTimeoutMs: integer('drainTimeout', 0, 3600) * 1000,
+    cpuDonors: !isOn('noCpuDonors'),
     maxBatch: integer('maxBatch', 1, 256),
     maxQueue: integer('maxQueue', 0, 10_000),
+    engine: oneOf('engine', ['wasm', 'reference']),
+    ...(text('threads') !== undefined && { threads: integer('threads', 1, MAX_THREADS) }),
+    kvMemoryBytes: parseBytes(text('kvMemory')!) ?? badBytes('kvMemory', text('kvMemory')!),
     logLevel: oneOf('logLevel', ['silent', 'error', 'warn', 'info', 'debug']),
   };
+}
+
+const UNIT_BYTES: Readonly<Record<string, number>> = { MiB: 2 ** 20, GiB: 2 ** 30, MB: 1e6, GB: 1e9 };
+
+/** "512MiB" → bytes; undefined for what is no such size. */
+export function parseBytes(text: string): number | undefined {
+  const parts = /^(\d+(?:\.\d+)?) ?([MG]i?B)$/.exec(text.trim());
+  const bytes = parts ? Math.floor(Number(parts[1]) * UNIT_BYTES[parts[2]!]!) : 0;
+  return bytes > 0 && Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+function badBytes(name: OptionName, given: string): never {
+  throw new UsageError(`${spelled(name)} takes a size as 512MiB or 4GiB, not "${given}"`);
 }
 
 /** Both ways in which it may have been given. */

@@ -1,15 +1,23 @@
+import { benchKernels } from './kernels.ts';
 import { benchNetwork } from './network.ts';
+import { benchQuants } from './quants.ts';
 import { benchSwarm } from './swarm.ts';
+import { benchWasm } from './wasm.ts';
 
 const HELP = `npm run bench -- [suite] [options]
 
   network          tokens/s by tabs and streams, where a lap's time goes, bytes against their floor (default)
   swarm            placement beside its baselines, planning times, eight real tabs beside the simulator, two minutes of crashes
+  quants           error of each format of the experts beside rules not taken, and how fast experts are packed
+  wasm             experts on the processor: GB/s of weights by format, rows and threads, beside a read loop
+  kernels          the expert FFN on WebGPU beside onnxruntime-web's MatMulNBits, for one row and for 32
 
   --repeats N      measurements of each figure, of which the median counts (3)
   --json           one JSON document on stdout instead of the table
   --help           print this
 `;
+
+const SUITES = ['network', 'swarm', 'quants', 'wasm', 'kernels'];
 
 async function main(argv: readonly string[]): Promise<number> {
   const flags = argv.filter((arg) => arg.startsWith('-'));
@@ -24,13 +32,16 @@ async function main(argv: readonly string[]): Promise<number> {
     return 2;
   }
   const suites = argv.filter((arg, i) => !arg.startsWith('-') && (repeatsAt === -1 || i !== repeatsAt + 1));
-  const unknown = suites.find((suite) => suite !== 'network' && suite !== 'swarm');
+  const unknown = suites.find((suite) => !SUITES.includes(suite));
   if (unknown !== undefined) {
     process.stderr.write(`bench: there is no suite "${unknown}"\n\n${HELP}`);
     return 2;
   }
   const json = flags.includes('--json');
   if (suites.includes('swarm')) await benchSwarm({ json });
+  if (suites.includes('kernels')) await benchKernels({ repeats, json });
+  if (suites.includes('quants')) await benchQuants({ repeats, json });
+  if (suites.includes('wasm')) await benchWasm({ repeats, json });
   if (suites.length === 0 || suites.includes('network')) await benchNetwork({ repeats, json });
   return 0;
 }

@@ -1,3 +1,10 @@
+/** A figure, and what it is held against. */
+export interface Row {
+  figure: string;
+  measured: string;
+  reference: string;
+}
+
 /** Columns aligned, numbers to the right; the first column is a name. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));

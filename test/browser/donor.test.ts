@@ -307,6 +307,23 @@ describe('what can go wrong, in the donor’s terms', () => {
     await lend();
     await expectProblem('This browser has no WebGPU', 'no-webgpu');
     expect(coordinator.hellos).toEqual([]);
+    await page.getByText(/of your processor’s \d+ are busy/).waitFor();
+    await page.getByRole('button', { name: 'Lend my CPU instead' }).click();
+    await waitForPhase(page, 'waiting');
+    expect(coordinator.hellos[0]!.adapter).toMatchObject({ architecture: 'wasm', vendor: 'cpu' });
+    expect((await (await coordinator.donor()).lap()).nmse).toBeLessThan(MAX_NMSE);
+  });
+
+  it('a processor where only GPUs are wanted', async () => {
+    coordinator.refusal = {
+      ok: false,
+      code: 'no-cpu',
+      message: 'Whoever runs this coordinator takes tabs with WebGPU only.',
+    };
+    await page.goto(coordinator.address);
+    await page.getByRole('radio', { name: /CPU/ }).check();
+    await page.getByRole('button', { name: 'Lend my CPU' }).click();
+    await expectProblem('This swarm takes GPUs only', 'no-cpu');
   });
 
   it('no adapter, and then one', async () => {

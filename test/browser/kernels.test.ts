@@ -4,8 +4,15 @@ import { join } from 'node:path';
 import type { Browser } from 'playwright';
 import { build, preview, type PreviewServer } from 'vite';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { variantFile, WASM_VARIANTS } from '@shoal/kernels/node';
 import { launchChromium } from '../../tools/browser/chromium.ts';
 import { conformanceCases, type ConformanceResult } from '../../packages/kernels/src/conformance.ts';
+
+/** As the coordinator sends them: shared memory, and so WebAssembly threads, need them. */
+const ISOLATING_HEADERS = {
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-embedder-policy': 'require-corp',
+};
 
 let outDir: string;
 let server: PreviewServer;
@@ -16,7 +23,11 @@ beforeAll(async () => {
   outDir = await mkdtemp(join(tmpdir(), 'shoal-kernels-page-'));
   const shared = { configFile: false, root, logLevel: 'warn' } as const;
   await build({ ...shared, build: { outDir, emptyOutDir: true, target: 'es2023' } });
-  server = await preview({ ...shared, build: { outDir }, preview: { host: '127.0.0.1', port: 0 } });
+  server = await preview({
+    ...shared,
+    build: { outDir },
+    preview: { host: '127.0.0.1', port: 0, headers: ISOLATING_HEADERS },
+  });
   browser = await launchChromium();
 });
 
@@ -34,4 +45,16 @@ it('computes every conformance case on WebGPU in Chromium', async () => {
   const results = (await page.evaluate('runKernelConformance()')) as ConformanceResult[];
   expect(results.filter((result) => !result.ok)).toEqual([]);
   expect(results.map((result) => result.name)).toEqual(conformanceCases().map((each) => each.name));
+});
+
+it.each(WASM_VARIANTS.map(variantFile))('computes every conformance case on %s in Chromium', async (file) => {
+  const page = await browser.newPage();
+  await page.goto(server.resolvedUrls!.local[0]!);
+  await page.waitForFunction('typeof runWasmConformance === "function"');
+  // A current Chromium runs all of them.
+  expect(await page.evaluate('wasmVariants()')).toContain(file);
+  const results = (await page.evaluate(`runWasmConformance(${JSON.stringify(file)})`)) as ConformanceResult[];
+  expect(results.filter((result) => !result.ok)).toEqual([]);
+  expect(results.map((result) => result.name)).toEqual(conformanceCases().map((each) => each.name));
+  await page.close();
 });

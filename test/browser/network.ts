@@ -1,3 +1,4 @@
+import type { Quant } from '@shoal/weights';
 import { type Coordinator } from '../../coordinator/src/index.ts';
 import { DonorBrowser, type DonorTab } from '../../tools/browser/donor-tabs.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
@@ -7,6 +8,14 @@ export const ADMIN_TOKEN = 'test-admin-token';
 const PLEDGE_MIB = 64;
 /** Software WebGPU compiles and tests on the cores that everything else runs on. */
 const JOIN_TIMEOUT_MS = 120_000;
+
+interface NetworkOptions {
+  quant?: Quant;
+  replicas?: number;
+  cpuDonors?: boolean;
+  /** Of the browser. */
+  webGpu?: boolean;
+}
 
 /** A real coordinator on a free port, and real tabs in a real Chromium. */
 export class Network {
@@ -19,19 +28,20 @@ export class Network {
     this.browser = browser;
   }
 
-  static async start(options: { quant?: 'f16' | 'q8'; replicas?: number } = {}): Promise<Network> {
+  static async start(options: NetworkOptions = {}): Promise<Network> {
     const coordinator = await startTinyCoordinator({
       quant: options.quant ?? 'f16',
       replicas: options.replicas ?? 2,
       adminToken: ADMIN_TOKEN,
+      cpuDonors: options.cpuDonors ?? true,
     });
-    return new Network(coordinator, await DonorBrowser.launch());
+    return new Network(coordinator, await DonorBrowser.launch(undefined, { webGpu: options.webGpu ?? true }));
   }
 
   /** Open tabs, and wait until they hold and serve what the plan wants of them. */
-  async join(count: number): Promise<DonorTab[]> {
+  async join(count: number, device: 'gpu' | 'cpu' = 'gpu'): Promise<DonorTab[]> {
     const opened = await Promise.all(
-      Array.from({ length: count }, () => this.browser.open(this.coordinator.url, PLEDGE_MIB)),
+      Array.from({ length: count }, () => this.browser.open(this.coordinator.url, PLEDGE_MIB, device)),
     );
     this.tabs.push(...opened);
     await this.settle(this.tabs.length);

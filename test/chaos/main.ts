@@ -1,16 +1,24 @@
 import { parseArgs } from 'node:util';
 import { DonorBrowser } from '../../tools/browser/donor-tabs.ts';
-import { type ChaosReport, runChaos } from './run.ts';
-import { HAPPENINGS } from './schedule.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
+import { describe, holds } from './report.ts';
+import { runChaos } from './run.ts';
+import { type Happening, HAPPENINGS } from './schedule.ts';
+import { serverStage } from './stage.ts';
+import { processTabs, realTabs, virtualTabs } from './victims.ts';
 
 const HELP = `npm run chaos -- [options]
 
-Answers over virtual tabs that crash, freeze, lag and lose under a seeded schedule, held against a healthy run.
+Answers over HTTP from a coordinator whose tabs crash, freeze, lag, lose and lie under a seeded schedule, and which restarts
+itself in mid-answer, held against a healthy run. Exits with 1 unless every answer completes, every answer that has no row
+of a liar (or of a wire that changes bytes) is the healthy run's, no result of a tab in probation or quarantine is in any
+sum, every liar is caught within 500 rows, and all tabs are back 10 s after a restart without a download.
 
   --seed N        of the schedule (1)
-  --peers N       virtual tabs: the real peer code over the memory transport (8)
-  --tabs N        real tabs in a headless Chromium beside them; they crash and leave (0)
+  --peers N       tabs in processes of their own: the donor page's session and the real peer code over socket.io and
+                  WebRTC; SIGKILL, SIGSTOP and SIGTERM are their crash, freeze and leave (8)
+  --virtual N     tabs over the memory transport, on the coordinator's own thread (0)
+  --tabs N        real tabs in a headless Chromium; they crash and leave (0)
   --streams N     concurrent answers (20)
   --seconds N     how long (120)
   --every S       seconds between happenings (2)
@@ -19,11 +27,13 @@ Answers over virtual tabs that crash, freeze, lag and lose under a seeded schedu
 `;
 
 const PLEDGE_MIB = 64;
+const HEALTHY_ROUNDS = 3;
 
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
     peers: { type: 'string', default: '8' },
+    virtual: { type: 'string', default: '0' },
     tabs: { type: 'string', default: '0' },
     streams: { type: 'string', default: '20' },
     seconds: { type: 'string', default: '120' },
@@ -40,63 +50,44 @@ async function main(): Promise<number> {
     return 0;
   }
   const only = values.only?.split(',');
-  const kinds = only === undefined ? HAPPENINGS : HAPPENINGS.filter((kind) => only.includes(kind));
-  const numbers = [values.seed, values.peers, values.streams, values.seconds, values.every].map(Number);
-  if (numbers.some((value) => !(value > 0)) || kinds.length === 0) {
-    process.stderr.write(`chaos: a number or a kind is off\n\n${HELP}`);
+  const unknown = only?.find((kind) => !HAPPENINGS.some((known) => known === kind));
+  const numbers = [values.seed, values.streams, values.seconds, values.every].map(Number);
+  const counts = [values.peers, values.virtual, values.tabs].map(Number);
+  if (numbers.some((value) => !(value > 0)) || unknown !== undefined) {
+    process.stderr.write(`chaos: ${unknown === undefined ? 'a number is off' : `no kind "${unknown}"`}\n\n${HELP}`);
     return 2;
   }
-  const [seed, peers, streams, seconds, every] = numbers as [number, number, number, number, number];
-  const tabs = Number(values.tabs);
-  if (!Number.isInteger(tabs) || tabs < 0 || tabs > 16) {
-    process.stderr.write('chaos: --tabs takes a whole number from 0 to 16\n');
+  if (counts.some((count) => !Number.isInteger(count) || count < 0 || count > 16) || counts.every((n) => n === 0)) {
+    process.stderr.write('chaos: --peers, --virtual and --tabs take whole numbers from 0 to 16, not all of them 0\n');
     return 2;
   }
-  const coordinator = await startTinyCoordinator({
-    maxBatch: Math.max(16, streams),
-  });
-  const browser = tabs > 0 ? await DonorBrowser.launch((line) => process.stderr.write(`${line}\n`)) : undefined;
-  const report = await runChaos(coordinator, {
-    seed,
-    tabs,
-    ...(browser && { openTab: () => browser.open(coordinator.url, PLEDGE_MIB) }),
-    peers,
-    streams,
-    durationMs: seconds * 1000,
-    everyMs: every * 1000,
-    kinds,
-    say: (line) => process.stderr.write(`${line}\n`),
-  });
-  await browser?.close();
-  await coordinator.close();
-  process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : describe(report));
-  return report.failed.length === 0 && report.different.length === 0 ? 0 : 1;
+  return run(numbers, counts, only ? HAPPENINGS.filter((kind) => only.includes(kind)) : HAPPENINGS);
 }
 
-function describe(report: ChaosReport): string {
-  const { gapMs } = report;
-  const happenings = Object.entries(report.events).map(([kind, count]) => `${count} ${kind}`);
-  const rows: [string, string][] = [
-    [
-      'answers',
-      `${report.answers} complete, ${report.failed.length} failed, ${report.different.length} unlike the healthy run's`,
-    ],
-    ['happenings', `${happenings.join(', ')}; ${report.tabsLost} tabs lost`],
-    [
-      'laps',
-      `${report.laps}, ${report.redispatches} re-dispatched, ${report.hedges} hedged (${percent(report.hedges / report.laps)}, at most 5 %)`,
-    ],
-    ['uncovered work', `${percent(report.uncoveredShare)} (bound: 5 %)`],
-    [
-      'gap between tokens',
-      `p99 ${gapMs.p99.toFixed(0)} ms, longest ${gapMs.max.toFixed(0)} ms; healthy p99 ${gapMs.healthyP99.toFixed(0)} ms`,
-    ],
-  ];
-  return `\n${rows.map(([name, value]) => `${name.padEnd(20)} ${value}`).join('\n')}\n`;
-}
-
-function percent(share: number): string {
-  return `${(share * 100).toFixed(2)} %`;
+async function run(numbers: number[], counts: number[], kinds: readonly Happening[]): Promise<number> {
+  const [seed, streams, seconds, every] = numbers as [number, number, number, number];
+  const [processes, virtual, real] = counts as [number, number, number];
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  const stage = await serverStage(
+    // In mid-answer: nobody is given the time to finish.
+    (port) => startTinyCoordinator({ port, maxBatch: Math.max(16, streams), drainTimeoutMs: 0 }),
+    { traced: kinds.includes('liar') || kinds.includes('corruption') },
+  );
+  const browser = real > 0 ? await DonorBrowser.launch(say) : undefined;
+  const tabs = [
+    { maker: processTabs(stage.core, () => stage.url), count: processes },
+    { maker: virtualTabs(stage.core), count: virtual },
+    { maker: realTabs(() => browser!.open(stage.url, PLEDGE_MIB)), count: real },
+  ].filter(({ count }) => count > 0);
+  try {
+    const options = { seed, tabs, streams, kinds, durationMs: seconds * 1000, everyMs: every * 1000 };
+    const report = await runChaos(stage, { ...options, healthyRounds: HEALTHY_ROUNDS, say });
+    process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : describe(report));
+    return holds(report) ? 0 : 1;
+  } finally {
+    await browser?.close();
+    await stage.close();
+  }
 }
 
 process.exitCode = await main();

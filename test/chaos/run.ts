@@ -1,160 +1,278 @@
 import { createRng } from '@shoal/model';
-import type { Core } from '../../coordinator/src/index.ts';
 import { SampleWindow } from '../../coordinator/src/dispatch/lap-stats.ts';
-import { answer } from '../integration/answers.ts';
 import { GOLDEN } from '../integration/golden.ts';
-import type { DonorTab } from '../../tools/browser/donor-tabs.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
 import { Crowd } from './crowd.ts';
-import { type Happening, schedule, type ScheduledEvent } from './schedule.ts';
+import type { ChaosReport } from './report.ts';
+import { type Blow, type Happening, schedule, type ScheduledEvent } from './schedule.ts';
+import { combined, type Counters, Interrupted, Refused, type Stage } from './stage.ts';
+import { SPELL_MS, type TabMaker, type Victim } from './victims.ts';
+import { SumWatch, Suspects } from './watch.ts';
 
 export interface ChaosOptions {
   seed: number;
-  peers: number;
+  /** Who takes part, by kind; liars are of the first. */
+  tabs: readonly { maker: TabMaker; count: number }[];
   streams: number;
   durationMs: number;
   everyMs: number;
   kinds: readonly Happening[];
-  /** Real tabs beside the virtual ones, and how one is opened. */
-  tabs?: number;
-  openTab?: () => Promise<DonorTab>;
+  /** Answers that each stream writes in the healthy run. */
+  healthyRounds?: number;
   say?: (line: string) => void;
-}
-
-export interface ChaosReport {
-  answers: number;
-  failed: string[];
-  /** Answers that differ from the healthy run's, as prompt and position. */
-  different: { prompt: string; at: number }[];
-  events: Record<string, number>;
-  tabsLost: number;
-  redispatches: number;
-  hedges: number;
-  laps: number;
-  /** Share of row × expert work done by the coordinator. */
-  uncoveredShare: number;
-  gapMs: { healthyP99: number; p99: number; max: number };
 }
 
 /** Real tabs compile shaders on the cores that everything else runs on. */
 const JOIN_TIMEOUT_MS = 180_000;
-const TOKENS = 48;
+/** Before a stream that a restart has ended asks again. */
+const RETRY_MS = 200;
+/** What was sent in a spell has arrived so long after it. */
+const WIRE_MS = 500;
+/** A frozen tab's heartbeats take 8 s; beyond this it was never let go. */
+const GONE_TIMEOUT_MS = 30_000;
 
-/** Streams over virtual tabs while they crash, freeze, lag and lose, held against the same streams without any of it. */
-export async function runChaos(core: Core, options: ChaosOptions): Promise<ChaosReport> {
-  const say = options.say ?? (() => {});
-  const rng = createRng(options.seed);
-  const crowd = new Crowd(core, options.openTab);
-  await crowd.gather(options.peers, options.tabs ?? 0);
-  await until('all experts to be served', () => covered(core), JOIN_TIMEOUT_MS);
-
-  say('healthy run');
-  const healthy = await healthyRun(core, options.streams);
-  const before = counters(core);
-  const report: ChaosReport = {
-    answers: 0,
-    failed: [],
-    different: [],
-    events: {},
-    tabsLost: 0,
-    redispatches: 0,
-    hedges: 0,
-    laps: 0,
-    uncoveredShare: 0,
-    gapMs: { healthyP99: healthy.gaps.quantile(0.99)!, p99: 0, max: 0 },
-  };
-  say('chaos');
-  const gaps = new SampleWindow(1 << 17);
-  const deadlineMs = performance.now() + options.durationMs;
-  const streams = Array.from({ length: options.streams }, (_, i) =>
-    stream(core, i, deadlineMs, healthy.ids, report, gaps),
-  );
-  const chaos = unleash(schedule(rng, options.durationMs, options.everyMs, options.kinds), crowd, report, say);
-  await Promise.all([...streams, chaos]);
-  const after = counters(core);
-  report.tabsLost = after.departed - before.departed;
-  report.redispatches = after.redispatches - before.redispatches;
-  report.hedges = after.hedges - before.hedges;
-  report.laps = after.laps - before.laps;
-  const local = after.local - before.local;
-  report.uncoveredShare = local / (local + after.tabs - before.tabs);
-  report.gapMs.p99 = gaps.quantile(0.99)!;
-  report.gapMs.max = gaps.quantile(1)!;
-  await crowd.close();
-  return report;
+/** Streams over tabs to which things happen, held against the same streams without any of it. */
+export function runChaos(stage: Stage, options: ChaosOptions): Promise<ChaosReport> {
+  return new ChaosRun(stage, options).run();
 }
 
-function counters({ dispatcher, swarm }: Core) {
-  return {
-    departed: swarm.departed,
-    redispatches: dispatcher.redispatches,
-    hedges: dispatcher.hedges,
-    laps: dispatcher.laps,
-    local: dispatcher.localAssignments,
-    tabs: dispatcher.tabAssignments,
-  };
-}
+class ChaosRun {
+  readonly #stage: Stage;
+  readonly #options: ChaosOptions;
+  readonly #say: (line: string) => void;
+  readonly #crowd = new Crowd();
+  readonly #sums = new SumWatch();
+  readonly #gaps = new SampleWindow(1 << 17);
+  readonly #gone = new Map<Blow, SampleWindow>();
+  readonly #suspects = new Suspects();
+  readonly #report: ChaosReport;
+  #healthy: string[] = [];
+  #last: Happening | 'nothing' = 'nothing';
+  /** What the coordinator counted in times that are not held against it. */
+  #excused: Counters | undefined;
 
-async function healthyRun(core: Core, streams: number): Promise<{ ids: number[][]; gaps: SampleWindow }> {
-  const gaps = new SampleWindow(1 << 14);
-  const ids: number[][] = GOLDEN.map(() => []);
-  const run = async (i: number): Promise<void> => {
-    ids[i % GOLDEN.length] = await timedAnswer(core, i % GOLDEN.length, gaps);
-  };
-  await Promise.all(Array.from({ length: streams }, (_, i) => run(i)));
-  // Fewer streams than prompts leave some without a healthy answer.
-  for (const [i, known] of ids.entries()) if (known.length === 0) await run(i);
-  return { ids, gaps };
-}
+  constructor(stage: Stage, options: ChaosOptions) {
+    this.#stage = stage;
+    this.#options = options;
+    this.#say = options.say ?? (() => {});
+    this.#report = {
+      answers: 0,
+      failed: [],
+      different: [],
+      suspect: { answers: 0, different: 0 },
+      interrupted: 0,
+      events: {},
+      tabsLost: 0,
+      redispatches: 0,
+      hedges: 0,
+      laps: 0,
+      uncoveredShare: 0,
+      gapMs: { healthyP99: 0, p99: 0, max: 0, after: {} },
+      goneMs: {},
+      liars: [],
+      restarts: [],
+      violations: this.#sums.violations,
+    };
+  }
 
-async function timedAnswer(core: Core, prompt: number, gaps: SampleWindow): Promise<number[]> {
-  let lastMs: number | undefined;
-  const { ids } = await answer(core, GOLDEN[prompt]!.prompt_ids, {
-    maxTokens: TOKENS,
-    onToken: () => {
-      const nowMs = performance.now();
-      if (lastMs !== undefined) gaps.add(nowMs - lastMs);
-      lastMs = nowMs;
-    },
-  });
-  return ids;
-}
-
-async function stream(
-  core: Core,
-  index: number,
-  deadlineMs: number,
-  healthy: readonly (readonly number[])[],
-  report: ChaosReport,
-  gaps: SampleWindow,
-): Promise<void> {
-  for (let round = 0; performance.now() < deadlineMs; round++) {
-    const prompt = (index + round) % GOLDEN.length;
+  async run(): Promise<ChaosReport> {
+    const { tabs, streams, durationMs, everyMs, kinds, seed } = this.#options;
+    await this.#crowd.gather(tabs);
     try {
-      const ids = await timedAnswer(core, prompt, gaps);
-      report.answers++;
-      const at = ids.findIndex((id, i) => id !== healthy[prompt]![i]);
-      if (at >= 0 || ids.length !== healthy[prompt]!.length)
-        report.different.push({ prompt: GOLDEN[prompt]!.prompt, at });
-    } catch (error) {
-      report.failed.push(String(error));
+      await this.#everyoneServes();
+      this.#say('healthy run');
+      await this.#healthyRun();
+      this.#sums.attach(this.#stage.core());
+      const before = this.#stage.counters();
+      this.#say('chaos');
+      const deadlineMs = performance.now() + durationMs;
+      const asking = Array.from({ length: streams }, (_, i) => this.#stream(i, deadlineMs));
+      await Promise.all([...asking, this.#unleash(schedule(createRng(seed), durationMs, everyMs, kinds))]);
+      this.#finish(combined(this.#stage.counters(), before, -1));
+    } finally {
+      await this.#crowd.close();
+      for (const { maker } of tabs) await maker.close();
+    }
+    return this.#report;
+  }
+
+  #finish(counted: Counters): void {
+    const report = this.#report;
+    const held = this.#excused ? combined(counted, this.#excused, -1) : counted;
+    Object.assign(report, {
+      tabsLost: counted.departed,
+      redispatches: counted.redispatches,
+      hedges: counted.hedges,
+      laps: counted.laps,
+      uncoveredShare: held.local / (held.local + held.tabs),
+      liars: this.#crowd.liars.map((liar) => this.#sums.fateOf(liar)),
+    });
+    report.gapMs.p99 = this.#gaps.quantile(0.99)!;
+    report.gapMs.max = this.#gaps.quantile(1)!;
+    for (const [blow, window] of this.#gone) {
+      report.goneMs[blow] = { median: window.quantile(0.5)!, max: window.quantile(1)! };
     }
   }
+
+  async #everyoneServes(timeoutMs = JOIN_TIMEOUT_MS): Promise<void> {
+    const serves = (victim: Victim): boolean => victim.session()?.serving ?? true;
+    const { length } = this.#crowd.members;
+    await until(
+      'all tabs to serve all experts',
+      () => {
+        const core = this.#stage.core();
+        return core.swarm.peers.length >= length && covered(core) && this.#crowd.members.every(serves);
+      },
+      timeoutMs,
+    );
+  }
+
+  async #healthyRun(): Promise<void> {
+    const gaps = new SampleWindow(1 << 16);
+    const { streams, healthyRounds = 1 } = this.#options;
+    const run = async (prompt: number): Promise<void> => {
+      this.#healthy[prompt] = (await this.#answer(prompt, (gapMs) => gaps.add(gapMs))).text;
+    };
+    const stream = async (i: number): Promise<void> => {
+      for (let round = 0; round < healthyRounds; round++) await run((i + round) % GOLDEN.length);
+    };
+    await Promise.all(Array.from({ length: streams }, (_, i) => stream(i)));
+    // Fewer streams than prompts leave some without a healthy answer.
+    for (let prompt = 0; prompt < GOLDEN.length; prompt++) if (!this.#healthy[prompt]) await run(prompt);
+    this.#report.gapMs.healthyP99 = gaps.quantile(0.99)!;
+  }
+
+  /** One answer, and whether a wrong row may be in it; rows of a prompt are traced only for its last token. */
+  async #answer(prompt: number, onGap: (gapMs: number) => void): Promise<{ text: string; suspect: boolean }> {
+    let lastMs: number | undefined;
+    let suspect = false;
+    const before = this.#suspects.usedRows;
+    const text = await this.#stage.ask(prompt, (piece) => {
+      const nowMs = performance.now();
+      if (lastMs === undefined) suspect = this.#suspects.usedRows > before;
+      else onGap(nowMs - lastMs);
+      lastMs = nowMs;
+      suspect ||= this.#suspects.haveOneOf(piece.peers);
+    });
+    return { text, suspect };
+  }
+
+  async #stream(index: number, deadlineMs: number): Promise<void> {
+    const { after } = this.#report.gapMs;
+    const onGap = (gapMs: number): void => {
+      this.#gaps.add(gapMs);
+      after[this.#last] = Math.max(after[this.#last] ?? 0, gapMs);
+    };
+    for (let round = 0; performance.now() < deadlineMs;) {
+      const prompt = (index + round) % GOLDEN.length;
+      try {
+        this.#compare(prompt, await this.#answer(prompt, onGap));
+        round++;
+      } catch (error) {
+        if (error instanceof Interrupted || error instanceof Refused) {
+          if (error instanceof Interrupted) this.#report.interrupted++;
+          await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+          continue;
+        }
+        this.#report.failed.push(String(error));
+        round++;
+      }
+    }
+  }
+
+  #compare(prompt: number, { text, suspect }: { text: string; suspect: boolean }): void {
+    const report = this.#report;
+    report.answers++;
+    const healthy = this.#healthy[prompt]!;
+    const differs = text !== healthy;
+    if (suspect) {
+      report.suspect.answers++;
+      if (differs) report.suspect.different++;
+    } else if (differs) {
+      report.different.push({ prompt: GOLDEN[prompt]!.prompt, at: firstDifference(text, healthy) });
+    }
+  }
+
+  async #unleash(events: readonly ScheduledEvent[]): Promise<void> {
+    // Moves on while the coordinator restarts: the schedule is of its tabs' time.
+    let startedMs = performance.now();
+    for (const event of events) {
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, startedMs + event.atMs - performance.now())));
+      const beforeMs = performance.now();
+      const what = await this.#happen(event);
+      if (event.happening === 'restart') startedMs += performance.now() - beforeMs;
+      this.#say(`${(event.atMs / 1000).toFixed(1)} s: ${what}`);
+      await this.#crowd.replaceLost();
+    }
+  }
+
+  /** Resolves to what happened, to whom. */
+  async #happen({ happening, victim: share }: ScheduledEvent): Promise<string> {
+    const happened = await this.#befall(happening, share);
+    this.#report.events[happened.kind] = (this.#report.events[happened.kind] ?? 0) + 1;
+    return happened.text;
+  }
+
+  async #befall(happening: Happening, share: number): Promise<{ kind: Happening; text: string }> {
+    if (happening === 'restart') {
+      this.#last = happening;
+      return { kind: happening, text: await this.#restart() };
+    }
+    if (happening === 'liar') {
+      const { lie, begins, victim } = await this.#crowd.addLiar(this.#options.tabs[0]!.maker);
+      this.#suspects.add(victim);
+      this.#last = happening;
+      return { kind: happening, text: `a liar joins (${lie}, ${begins})` };
+    }
+    const victim = this.#crowd.pick(share);
+    const name = victim.name();
+    this.#last = happening;
+    const session = victim.session();
+    const kind = await victim.befall(happening);
+    // A byte changed in a number is a wrong number: what it does to an answer cannot be told from a lie.
+    if (kind === 'corruption') this.#suspects.add(victim, SPELL_MS + WIRE_MS);
+    const ends = kind === 'crash' || kind === 'freeze' || kind === 'leave';
+    if (ends) {
+      if (session) void this.#timeGone(kind, () => session.state === 'gone');
+      await this.#crowd.replace(victim);
+    }
+    return { kind, text: `${name}: ${kind}` };
+  }
+
+  async #timeGone(blow: Blow, gone: () => boolean): Promise<void> {
+    const startedMs = performance.now();
+    while (!gone() && performance.now() - startedMs < GONE_TIMEOUT_MS) {
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    const window = this.#gone.get(blow) ?? new SampleWindow(1024);
+    this.#gone.set(blow, window);
+    window.add(performance.now() - startedMs);
+  }
+
+  async #restart(): Promise<string> {
+    const { restart } = this.#stage;
+    if (!restart) throw new Error('A coordinator without a server cannot restart.');
+    const { members } = this.#crowd;
+    const downloads = (): number => members.reduce((sum, victim) => sum + (victim.downloads() ?? 0), 0);
+    const [startedMs, downloadsBefore] = [performance.now(), downloads()];
+    await restart();
+    const [upMs, atStart] = [performance.now(), this.#stage.counters()];
+    this.#sums.attach(this.#stage.core());
+    await this.#everyoneServes();
+    const excused = combined(this.#stage.counters(), atStart, -1);
+    this.#excused = this.#excused ? combined(this.#excused, excused, 1) : excused;
+    const fate = {
+      downMs: upMs - startedMs,
+      rejoinedMs: performance.now() - upMs,
+      downloads: downloads() - downloadsBefore,
+    };
+    this.#report.restarts.push(fate);
+    return `the coordinator restarts; all tabs are back after ${(fate.rejoinedMs / 1000).toFixed(1)} s`;
+  }
 }
 
-async function unleash(
-  events: readonly ScheduledEvent[],
-  crowd: Crowd,
-  report: ChaosReport,
-  say: (line: string) => void,
-): Promise<void> {
-  const startedMs = performance.now();
-  for (const { atMs, happening, victim } of events) {
-    await new Promise((resolve) => setTimeout(resolve, Math.max(0, startedMs + atMs - performance.now())));
-    const one = crowd.pick(victim);
-    const happened = await one.befall(happening);
-    say(`${(atMs / 1000).toFixed(1)} s: ${one.name()}: ${happened}`);
-    report.events[happened] = (report.events[happened] ?? 0) + 1;
-    await crowd.replaceLost(happening === 'freeze' ? one : undefined);
-  }
+function firstDifference(a: string, b: string): number {
+  let at = 0;
+  while (at < a.length && a[at] === b[at]) at++;
+  return at;
 }

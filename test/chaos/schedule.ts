@@ -1,8 +1,23 @@
 import type { Rng } from '@shoal/model';
 
-/** What can happen to a tab. `crash` and `freeze` end it, and another joins in its place. */
-export const HAPPENINGS = ['crash', 'freeze', 'leave', 'lag', 'loss', 'disorder', 'corruption'] as const;
+/**
+ * What can happen. `crash`, `freeze` and `leave` end a tab, and another joins in its place; `lag`, `loss`, `disorder` and
+ * `corruption` are spells of a bad wire; with `liar` a dishonest tab joins beside the others; `restart` is the coordinator's.
+ */
+export const HAPPENINGS = [
+  'crash',
+  'freeze',
+  'leave',
+  'lag',
+  'loss',
+  'disorder',
+  'corruption',
+  'liar',
+  'restart',
+] as const;
 export type Happening = (typeof HAPPENINGS)[number];
+/** Those that happen to a tab. */
+export type Blow = Exclude<Happening, 'liar' | 'restart'>;
 
 export interface ScheduledEvent {
   atMs: number;
@@ -11,11 +26,14 @@ export interface ScheduledEvent {
   victim: number;
 }
 
-/** A seeded schedule: one happening every `everyMs`, of the kinds given, each to a random tab. */
+/** A seeded schedule: one happening every `everyMs`, each kind once before any comes again, each to a random tab. */
 export function schedule(rng: Rng, durationMs: number, everyMs: number, kinds: readonly Happening[]): ScheduledEvent[] {
   const events: ScheduledEvent[] = [];
+  let deck: Happening[] = [];
   for (let atMs = everyMs; atMs < durationMs; atMs += everyMs) {
-    events.push({ atMs, happening: kinds[Math.floor(rng() * kinds.length)]!, victim: rng() });
+    if (deck.length === 0) deck = [...kinds];
+    const [happening] = deck.splice(Math.floor(rng() * deck.length), 1);
+    events.push({ atMs, happening: happening!, victim: rng() });
   }
   return events;
 }

@@ -1,14 +1,29 @@
 import { createWebGpuBackend, KernelError } from '@shoal/kernels';
-import { packExpert, shardBytes, type ExpertShape } from '@shoal/weights';
+import { packExpert, QUANTS, shardBytes, type ExpertShape, type Quant } from '@shoal/weights';
 import { describe, expect, it } from 'vitest';
 import { createWebGpuBackend as createWithOptions } from '../../packages/kernels/src/webgpu/create.ts';
+import { variantName, type FfnVariant } from '../../packages/kernels/src/wgsl/expert-ffn/variants.ts';
 import { describeExpertBackend } from './backend-suite.ts';
 import { dawnAdapter } from './dawn.ts';
 
-describeExpertBackend('webgpu (Dawn in Node)', async (shape) => {
-  const { backend } = await createWebGpuBackend({ gpu: await dawnAdapter(), shape });
-  return backend;
-});
+/** Every variant; with direct loads, a layer's experts in several buffers as well. */
+const VARIANTS: readonly (FfnVariant & { quants: readonly Quant[] })[] = [
+  { arithmetic: 'f32', loads: 'subgroup', quants: QUANTS },
+  { arithmetic: 'f32', loads: 'direct', quants: ['f16', 'q4'] },
+  { arithmetic: 'int8', loads: 'subgroup', quants: ['q8', 'q4'] },
+  { arithmetic: 'int8', loads: 'direct', quants: ['q8'] },
+];
+
+for (const { quants, ...variant } of VARIANTS) {
+  describeExpertBackend(
+    `webgpu (Dawn in Node), ${variantName(variant)}`,
+    async (shape) => {
+      const limits = variant.loads === 'direct' ? { maxBindingBytes: 3 * shardBytes(shape) } : {};
+      return (await createWithOptions({ gpu: await dawnAdapter(), shape, variant, ...limits })).backend;
+    },
+    quants,
+  );
+}
 
 const shape: ExpertShape = { hiddenSize: 33, moeIntermediateSize: 17, quant: 'f16' };
 
@@ -41,7 +56,7 @@ describe('the WebGPU backend', () => {
   it('computes a lap that exceeds its scratch in pieces, with the same bits', async () => {
     const lap = someLap(5000, 4);
     const whole = await twoExperts();
-    const pieces = await twoExperts(128 * 1024);
+    const pieces = await twoExperts(256 * 1024);
     const [expected, actual] = await Promise.all([whole.run(lap), pieces.run(lap)]);
     expect(actual.partial).toEqual(expected.partial);
     whole.destroy();
@@ -52,9 +67,7 @@ describe('the WebGPU backend', () => {
     const { backend, adapterInfo } = await createWebGpuBackend({ gpu: await dawnAdapter(), shape });
     expect(adapterInfo.vendor).not.toBe('');
     expect(adapterInfo.maxStorageBindingBytes).toBeGreaterThanOrEqual(128 * 1024 * 1024);
-    expect(backend.maxExpertsPerLayer).toBe(
-      Math.floor(Math.min(adapterInfo.maxBufferBytes, adapterInfo.maxStorageBindingBytes) / shardBytes(shape)),
-    );
+    expect(backend.maxExpertsPerLayer).toBe(Number.POSITIVE_INFINITY);
     backend.destroy();
   });
 
@@ -114,12 +127,65 @@ describe('the WebGPU backend', () => {
     backend.destroy();
   });
 
-  it('refuses more experts than a binding holds, and an expert larger than one', async () => {
-    const backend = await twoExperts();
-    const tooMany = Array.from({ length: backend.maxExpertsPerLayer + 1 }, (_, expert) => expert);
-    await expect(backend.reserve(0, tooMany)).rejects.toMatchObject({ reason: 'limits' });
-    expect(backend.has(0, 1)).toBe(true);
+  it('counts scratch and staging with the weights, up to a bound', async () => {
+    const backend = await twoExperts(256 * 1024);
+    const weights = backend.allocatedBytes;
+    expect(weights % shardBytes(shape)).toBe(0);
+    await backend.run(someLap(1, 2));
+    const afterOne = backend.allocatedBytes;
+    expect(afterOne).toBeGreaterThan(weights);
+    await backend.run(someLap(1, 2));
+    expect(backend.allocatedBytes).toBe(afterOne);
+    await backend.run(someLap(5000, 4));
+    const afterMany = backend.allocatedBytes;
+    await backend.run(someLap(5000, 4));
+    expect(backend.allocatedBytes).toBe(afterMany);
     backend.destroy();
+    expect(backend.allocatedBytes).toBe(0);
+  });
+
+  it('chooses among what the device can run, with integers where the format has them', async () => {
+    for (const quant of QUANTS) {
+      const made = await createWebGpuBackend({ gpu: await dawnAdapter(), shape: { ...shape, quant } });
+      expect(made.variant).toMatch(quant === 'f16' ? /^f32, subgroup/ : /^(f32|int8), subgroup/);
+      expect(made.backend.allocatedBytes).toBe(0);
+      made.backend.destroy();
+    }
+  });
+
+  it('takes no more of a layer into one buffer than a binding holds', async () => {
+    const sizes: number[] = [];
+    const gpu = spyOnDevice(await dawnAdapter(), (device) =>
+      spyOn(device, 'createBuffer', (create) => (descriptor: GPUBufferDescriptor) => {
+        if (descriptor.label?.startsWith('experts of layer')) sizes.push(descriptor.size);
+        return create(descriptor);
+      }),
+    );
+    const bytes = shardBytes(shape);
+    const { backend } = await createWithOptions({ gpu, shape, maxBindingBytes: 3.5 * bytes });
+    await backend.reserve(
+      0,
+      Array.from({ length: 8 }, (_, expert) => expert),
+    );
+    expect(sizes).toEqual([3 * bytes, 3 * bytes, 2 * bytes]);
+    expect(backend.allocatedBytes).toBe(8 * bytes);
+    for (let expert = 0; expert < 8; expert++) await backend.load(0, expert, someExpert(expert));
+    expect(sizes).toHaveLength(3);
+    const whole = (await createWithOptions({ gpu: await dawnAdapter(), shape })).backend;
+    for (let expert = 0; expert < 8; expert++) await whole.load(0, expert, someExpert(expert));
+    const lap = { ...someLap(40, 3), experts: Uint16Array.from({ length: 120 }, (_, i) => (i * 5) % 8) };
+    expect((await backend.run(lap)).partial).toEqual((await whole.run(lap)).partial);
+    // Shrunk to what is held after some have gone, and still the same.
+    for (const expert of [1, 2, 4]) backend.unload(0, expert);
+    await backend.reserve(0, []);
+    expect(backend.allocatedBytes).toBeGreaterThanOrEqual(5 * bytes);
+    const kept = { ...lap, experts: lap.experts.map((expert) => [0, 3, 5, 6, 7][expert % 5]!) };
+    expect((await backend.run(kept)).partial).toEqual((await whole.run(kept)).partial);
+    backend.destroy();
+    whole.destroy();
+  });
+
+  it('refuses an expert larger than a binding', async () => {
     const huge: ExpertShape = { hiddenSize: 65_536, moeIntermediateSize: 65_536, quant: 'f16' };
     await expect(createWebGpuBackend({ gpu: await dawnAdapter(), shape: huge })).rejects.toMatchObject({
       reason: 'limits',

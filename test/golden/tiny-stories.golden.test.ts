@@ -1,4 +1,4 @@
-import { argmax, forward, forwardMtp, LatentKvCache, moeLayers, scorePerplexity } from '@shoal/model';
+import { argmax, createReferenceEngine, forward, forwardMtp, KvCache, moeLayers, scorePerplexity } from '@shoal/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   continueGreedily,
@@ -26,7 +26,7 @@ describe.each(goldenCases)('golden: $prompt', (golden) => {
 
   it('gives the same last logits (NMSE ≤ 1e-6) and chooses the same experts', async () => {
     const { model, experts } = tiny;
-    const cache = new LatentKvCache(model.config);
+    const cache = new KvCache(model.config);
     const last = golden.prompt_ids.length - 1;
     const chosen = new Map<number, number[]>();
     const k = model.config.numExpertsPerTok;
@@ -57,8 +57,8 @@ describe.each(goldenCases)('golden: $prompt', (golden) => {
     const { model, experts } = tiny;
     const { hiddenSize } = model.config;
     const ids = golden.prompt_ids;
-    const { hidden } = await prefill(tiny, ids, new LatentKvCache(model.config));
-    const cache = new LatentKvCache(model.config, 1);
+    const { hidden } = await prefill(tiny, ids, new KvCache(model.config));
+    const cache = new KvCache(model.config, 1);
     const rows = ids.slice(1).map((nextTokenId, position) => {
       const h = hidden.subarray(position * hiddenSize, (position + 1) * hiddenSize);
       return { hidden: h, nextTokenId, position, cache, wantLogits: position === ids.length - 2 };
@@ -76,9 +76,9 @@ describe.each(goldenCases)('golden: $prompt', (golden) => {
   it('is prefilled whole, in chunks and token by token with the same bits', async () => {
     const ids = [...golden.prompt_ids, ...golden.greedy_ids];
     const { config } = tiny.model;
-    const whole = await prefill(tiny, ids, new LatentKvCache(config));
+    const whole = await prefill(tiny, ids, new KvCache(config));
     for (const chunkRows of [7, 1]) {
-      const part = await prefill(tiny, ids, new LatentKvCache(config), chunkRows);
+      const part = await prefill(tiny, ids, new KvCache(config), chunkRows);
       expect(part.logits.at(-1)).toEqual(whole.logits.at(-1));
     }
   });
@@ -89,11 +89,11 @@ describe('a batch of several sequences', () => {
     const { model, experts } = tiny;
     const alone: Float32Array[] = [];
     for (const { prompt_ids: ids } of goldenCases) {
-      alone.push((await prefill(tiny, ids, new LatentKvCache(model.config))).logits.at(-1)!);
+      alone.push((await prefill(tiny, ids, new KvCache(model.config))).logits.at(-1)!);
     }
     const rows = [];
     for (const [i, { prompt_ids: ids }] of goldenCases.entries()) {
-      const cache = new LatentKvCache(model.config);
+      const cache = new KvCache(model.config);
       // Sequence i has already read some of its tokens, so that chunks of many lengths meet.
       const done = Math.min(i, ids.length - 1);
       if (done > 0) await prefill(tiny, ids.slice(0, done), cache);
@@ -109,7 +109,7 @@ describe('a batch of several sequences', () => {
 describe('held-out text', () => {
   it('has the perplexity that an independent implementation computes', async () => {
     const { model, tokenizer, experts } = tiny;
-    const score = await scorePerplexity(model, tokenizer, heldOutText, experts);
+    const score = await scorePerplexity(createReferenceEngine(model), tokenizer, heldOutText, experts);
     expect(score.tokens).toBe(heldOutPerplexity.tokens);
     expect(score.documents).toBe(heldOutPerplexity.documents.length);
     // float32 against float64: the sum of 2,476 terms agrees to a few parts in 10⁵.

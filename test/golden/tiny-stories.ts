@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import {
   argmax,
   forward,
-  LatentKvCache,
+  KvCache,
   loadDenseWeights,
   loadExpert,
   LocalExperts,
@@ -62,7 +62,7 @@ export async function openTinyStories(): Promise<TinyStories> {
 export async function prefill(
   { model, experts }: TinyStories,
   ids: readonly number[],
-  cache: LatentKvCache,
+  cache: KvCache,
   chunkRows = ids.length,
 ): Promise<ForwardResult> {
   let result: ForwardResult | undefined;
@@ -83,7 +83,7 @@ export async function continueGreedily(
   maxTokens: number,
 ): Promise<number[]> {
   const { model, experts } = tiny;
-  const cache = new LatentKvCache(model.config);
+  const cache = new KvCache(model.config);
   let { logits } = await prefill(tiny, ids, cache);
   const answer: number[] = [];
   for (;;) {

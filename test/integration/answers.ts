@@ -3,6 +3,7 @@ import type { Core, GenerationEvent, GenerationRequest } from '../../coordinator
 
 export type AnswerOptions = Partial<Omit<GenerationRequest, 'id' | 'promptIds'>> & {
   onToken?: (tokenId: number, index: number) => void | Promise<void>;
+  onEvent?: (event: GenerationEvent) => void;
 };
 
 export interface Answer {
@@ -13,7 +14,7 @@ export interface Answer {
 
 /** One answer to its end; greedy unless told otherwise. */
 export async function answer(core: Core, promptIds: readonly number[], options: AnswerOptions = {}): Promise<Answer> {
-  const { onToken, ...request } = options;
+  const { onToken, onEvent, ...request } = options;
   const events: GenerationEvent[] = [];
   const ids: number[] = [];
   const stream = core.engine.submit({
@@ -28,6 +29,7 @@ export async function answer(core: Core, promptIds: readonly number[], options: 
   });
   for await (const event of stream) {
     events.push(event);
+    onEvent?.(event);
     if (event.type === 'finish') return { ids, finish: event.reason, events };
     if (event.type !== 'token') continue;
     ids.push(event.token.tokenId);

@@ -16,7 +16,7 @@ beforeEach(async () => {
   await until('all experts to be served', () => covered(core));
 });
 afterEach(async () => {
-  core.swarm.close();
+  await core.close();
   await Promise.all(donors.map((donor) => donor.close()));
 });
 

@@ -61,7 +61,7 @@ describe('hostile tabs', () => {
     await until('the honest tabs to serve', () => covered(core));
   });
   afterAll(async () => {
-    core.swarm.close();
+    await core.close();
     await Promise.all(honest.map((donor) => donor.close()));
   });
 

@@ -12,7 +12,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  core.swarm.close();
+  await core.close();
   await Promise.all(donors.map((donor) => donor.close()));
   donors = [];
 });

@@ -1,9 +1,10 @@
 import { createReferenceBackend, createWebGpuBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
+import { createWasmBackend } from '@shoal/kernels/node';
 import { createRng, decodeF16, encodeF16, type Rng } from '@shoal/model';
-import { packExpert, unpackExpert } from '@shoal/weights';
+import { packExpert, QUANTS, unpackExpert } from '@shoal/weights';
 import { describe, expect, it } from 'vitest';
 import type { LapRequest } from '../../coordinator/src/dispatch/lap-client.ts';
-import { LocalWork } from '../../coordinator/src/dispatch/local-work.ts';
+import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
 import { boundsFor, calibration } from '../../coordinator/src/trust/bounds.ts';
 import { compareRow } from '../../coordinator/src/trust/compare.ts';
 import { Judge } from '../../coordinator/src/trust/judge.ts';
@@ -13,7 +14,9 @@ import { dawnAdapter } from '../contract/dawn.ts';
 const EXPERTS = 8;
 const TOP_K = 2;
 const ROWS_PER_LAP = 500;
-const REAL_AUDITS = 1_000_000;
+/** A million over all formats, in whole laps. */
+const AUDITS_PER_FORMAT = 333_344;
+const REAL_AUDITS = AUDITS_PER_FORMAT * QUANTS.length;
 /** They take a minute on two cores; a busy machine has several. */
 const TIMEOUT_MS = 600_000;
 
@@ -59,10 +62,11 @@ async function network(quant: ExpertShape['quant'], rng: Rng) {
     norms.learn(layer, expert, weights);
     return weights;
   };
-  const local = new LocalWork({ hiddenSize: shape.hiddenSize, maxBytes: 2 ** 20, read });
+  const local = new ReferenceWork({ hiddenSize: shape.hiddenSize, maxBytes: 2 ** 20, read });
   const compute = (lap: LapRequest): Promise<Float32Array> => local.compute(lap);
   const backends: ExpertBackend[] = [
     createReferenceBackend(shape),
+    await createWasmBackend({ shape, threads: 1 }),
     await createWebGpuBackend({ gpu: await dawnAdapter(), shape }).then(({ backend }) => backend),
   ];
   for (const backend of backends) {
@@ -83,9 +87,9 @@ describe('an honest tab', () => {
         maxNormDeviation: Math.min(...bounds.map((bound) => bound.maxNormDeviation)),
       };
       const verdicts = { right: 0, wrong: 0, incomparable: 0 };
-      for (const quant of ['f16', 'q8'] as const) {
+      for (const quant of QUANTS) {
         const { shape, norms, backends, judge } = await network(quant, rng);
-        for (let done = 0; done < REAL_AUDITS / 2; done += ROWS_PER_LAP) {
+        for (let done = 0; done < AUDITS_PER_FORMAT; done += ROWS_PER_LAP) {
           const lap = lapOf(shape, rng);
           const backend = backends[(done / ROWS_PER_LAP) % backends.length]!;
           const partial = encodeF16((await backend.run(lap)).partial);
@@ -109,7 +113,7 @@ describe('an honest tab', () => {
     const measured = calibration.models.flatMap(({ modelDigest, backends }) =>
       Object.entries(backends).map(([name, figures]) => ({
         figures,
-        bounds: boundsFor(modelDigest, name === 'reference' ? 'reference' : 'webgpu'),
+        bounds: boundsFor(modelDigest, name === 'reference' || name === 'wasm' ? name : 'webgpu'),
       })),
     );
     let nearest = 0;

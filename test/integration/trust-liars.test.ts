@@ -2,7 +2,7 @@ import { createRng, decodeF16, encodeF16, type Rng, type SwigluWeights } from '@
 import { combineLayout, decodeCombine, encodeCombine, FrameError } from '@shoal/protocol';
 import { describe, expect, it } from 'vitest';
 import type { LapAnswer, LapRequest } from '../../coordinator/src/dispatch/lap-client.ts';
-import { LocalWork } from '../../coordinator/src/dispatch/local-work.ts';
+import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
 import { selfTest } from '../../coordinator/src/swarm/admission.ts';
 import { MIN_AUDIT_SHARE, PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
 import { Auditor } from '../../coordinator/src/trust/auditor.ts';
@@ -57,7 +57,7 @@ function model(seed: number, expert: (layer: number, expert: number) => [number,
     norms.learn(layer, e, found);
     return found;
   };
-  return { work: new LocalWork({ hiddenSize: HIDDEN, maxBytes: 2 ** 20, read }), norms };
+  return { work: new ReferenceWork({ hiddenSize: HIDDEN, maxBytes: 2 ** 20, read }), norms };
 }
 
 const scaleBy =

@@ -21,7 +21,7 @@ beforeEach(async () => {
   donors = [];
 });
 afterEach(async () => {
-  core.swarm.close();
+  await core.close();
   await Promise.all(donors.map((donor) => donor.close()));
 });
 

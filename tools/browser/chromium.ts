@@ -24,8 +24,9 @@ export const CHROMIUM_FLAGS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
-  '--enable-unsafe-webgpu',
 ];
+
+const WEBGPU_FLAG = '--enable-unsafe-webgpu';
 
 /** A Chromium that is on this machine already: SHOAL_CHROMIUM, PATH, the usual places, or Playwright's own download. */
 export function findChromium(): string | undefined {
@@ -74,6 +75,8 @@ export function ensureChromium(say: (line: string) => void): string {
 export interface LaunchOptions {
   say?: (line: string) => void;
   extraFlags?: readonly string[];
+  /** A browser without it when false. */
+  webGpu?: boolean;
   /** The caller closes it on Ctrl-C; Playwright itself would end the whole process, with whatever else runs in it. */
   ownSignals?: boolean;
 }
@@ -81,7 +84,8 @@ export interface LaunchOptions {
 /** A headless Chromium with WebGPU, installed if need be. */
 export function launchChromium(options: LaunchOptions = {}): Promise<Browser> {
   const executablePath = ensureChromium(options.say ?? (() => {}));
-  const args = [...CHROMIUM_FLAGS, ...(options.extraFlags ?? [])];
+  const webGpu = options.webGpu === false ? '--disable-features=WebGPU' : WEBGPU_FLAG;
+  const args = [...CHROMIUM_FLAGS, webGpu, ...(options.extraFlags ?? [])];
   const signals = options.ownSignals ? { handleSIGINT: false, handleSIGTERM: false, handleSIGHUP: false } : {};
   return chromium.launch({ executablePath, args, ...signals });
 }

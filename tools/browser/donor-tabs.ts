@@ -27,7 +27,7 @@ export class DonorBrowser {
    * Open the donor page as a donor of its own (own storage, so own token and cache) and let it lend `pledgeMiB`.
    * `auto` is honoured by the page only for a browser under automation on this machine.
    */
-  async open(url: string, pledgeMiB: number): Promise<DonorTab> {
+  async open(url: string, pledgeMiB: number, device: 'gpu' | 'cpu' = 'gpu'): Promise<DonorTab> {
     const context = await this.browser.newContext();
     const page = await context.newPage();
     const errors: string[] = [];
@@ -35,7 +35,7 @@ export class DonorBrowser {
     page.on('console', (message) => {
       if (message.type() === 'error') errors.push(message.text());
     });
-    await page.goto(`${url}/?auto=1&pledge=${pledgeMiB}`);
+    await page.goto(`${url}/?auto=1&pledge=${pledgeMiB}&device=${device}`);
     return { page, context, errors };
   }
 

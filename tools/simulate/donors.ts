@@ -1,5 +1,8 @@
 import type { Rng } from '@shoal/model';
 import type { PlacementPeer } from '@shoal/placement';
+import { logNormal } from './random.ts';
+import type { Gpu } from './virtual-backend.ts';
+import type { Line } from './virtual-link.ts';
 
 /**
  * Who lends what, and when. Every distribution is an assumption, stated here and printed with the results; none was
@@ -14,8 +17,15 @@ export const DISTRIBUTIONS = {
   ],
   /** (row, expert) pairs a second for an expert of 4.3 M weights (V2-Lite's 8.7 M: half): log-normal, median and σ of ln. */
   rowsPerSecond: { median: 4_000, sigma: 0.8 },
+  /** Of every lap, whatever its size: submission and reading back (1 to 3 ms were seen on real GPUs). */
+  lapOverheadMs: 2,
   rttMs: { median: 40, sigma: 0.6 },
+  /** How a donor's own round trip wavers from frame to frame: σ of ln. */
+  rttSigma: 0.1,
+  /** Frames that lose a packet. */
+  lossShare: 0.001,
   downloadMbitPerS: { median: 50, sigma: 0.8 },
+  uploadMbitPerS: { median: 10, sigma: 0.8 },
   /** Length of a visit: Weibull of shape ½, a falling rate of leaving: many go soon, and those who stay tend to stay. */
   visitMinutes: { mean: 40 },
   /** Until the same donor is back: exponential. */
@@ -25,26 +35,32 @@ export const DISTRIBUTIONS = {
 } as const;
 
 /** A donor's machine and line; the same over all visits. */
-export interface SimDonor {
-  peer: PlacementPeer & { rowsPerSecond: number; rttMs: number };
-  downloadBytesPerMs: number;
+export interface SimDonor extends Line, Gpu {
+  donorToken: string;
+  pledgeBytes: number;
 }
 
 export function drawDonor(index: number, rng: Rng, weightsPerExpert: number): SimDonor {
-  const { rowsPerSecond, rttMs, downloadMbitPerS } = DISTRIBUTIONS;
+  const { rowsPerSecond, rttMs, rttSigma, downloadMbitPerS, uploadMbitPerS, lossShare, lapOverheadMs } = DISTRIBUTIONS;
   const REFERENCE_WEIGHTS = 4.3e6;
+  const bytesPerMs = (mbitPerS: { median: number; sigma: number }): number => (logNormal(rng, mbitPerS) * 1e6) / 8000;
   return {
-    peer: {
-      peerId: `tab-${index}`,
-      donorId: `donor-${index}`,
-      pledgeBytes: drawPledgeGiB(rng) * 2 ** 30,
-      maxExpertsPerLayer: Number.MAX_SAFE_INTEGER,
-      rowsPerSecond: (logNormal(rng, rowsPerSecond) * REFERENCE_WEIGHTS) / weightsPerExpert,
-      rttMs: logNormal(rng, rttMs),
-      trust: 1,
-    },
-    downloadBytesPerMs: (logNormal(rng, downloadMbitPerS) * 1e6) / 8 / 1000,
+    donorToken: `donor-${index}`,
+    pledgeBytes: drawPledgeGiB(rng) * 2 ** 30,
+    rowsPerSecond: (logNormal(rng, rowsPerSecond) * REFERENCE_WEIGHTS) / weightsPerExpert,
+    lapOverheadMs,
+    rttMs: logNormal(rng, rttMs),
+    rttSigma,
+    downloadBytesPerMs: bytesPerMs(downloadMbitPerS),
+    uploadBytesPerMs: bytesPerMs(uploadMbitPerS),
+    lossShare,
   };
+}
+
+/** As placement would know it after a while. */
+export function placementPeerOf({ donorToken, pledgeBytes, rowsPerSecond, rttMs }: SimDonor): PlacementPeer {
+  const peerId = donorToken;
+  return { peerId, donorId: donorToken, pledgeBytes, maxExpertsPerLayer: 2 ** 30, rowsPerSecond, rttMs, trust: 1 };
 }
 
 export function drawVisitMs(rng: Rng): number {
@@ -69,11 +85,6 @@ export function drawAbsenceMs(rng: Rng): number {
 export function availability(): number {
   const { visitMinutes, absenceMinutes } = DISTRIBUTIONS;
   return visitMinutes.mean / (visitMinutes.mean + absenceMinutes.mean);
-}
-
-export function logNormal(rng: Rng, { median, sigma }: { median: number; sigma: number }): number {
-  const normal = Math.sqrt(-2 * Math.log(1 - rng())) * Math.cos(2 * Math.PI * rng());
-  return median * Math.exp(sigma * normal);
 }
 
 function drawPledgeGiB(rng: Rng): number {

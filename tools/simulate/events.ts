@@ -3,10 +3,6 @@ export class Events<E> {
   readonly #heap: { atMs: number; sequence: number; event: E }[] = [];
   #sequence = 0;
 
-  get nextMs(): number {
-    return this.#heap[0]?.atMs ?? Number.POSITIVE_INFINITY;
-  }
-
   schedule(atMs: number, event: E): void {
     const entry = { atMs, sequence: this.#sequence++, event };
     const heap = this.#heap;

@@ -4,8 +4,9 @@ import { justEnoughTabs, type StillRow, stillRows } from './baseline-rows.ts';
 import { type ChurnResult, simulateChurn } from './churn.ts';
 import { DISTRIBUTIONS } from './donors.ts';
 import { SIM_MODELS, type SimModel } from './models.ts';
+import { RETRANSMISSION_MS } from './virtual-link.ts';
 import { type PlanningTimes, planningTimes } from './planning-times.ts';
-import type { Planner } from './swarm.ts';
+import type { PlannerName } from './planners.ts';
 
 const HELP = `npm run simulate -- [options]
 
@@ -29,7 +30,7 @@ happens when donors come and go. Everything random is seeded; the distributions 
 `;
 
 const PARTS = ['still', 'churn', 'planning'] as const;
-const PLANNERS: readonly Planner[] = ['shoal', 'hash', 'round-robin'];
+const PLANNERS: readonly PlannerName[] = ['shoal', 'hash', 'round-robin'];
 const PLANNING_REPEATS = 7;
 
 interface Options {
@@ -50,7 +51,7 @@ interface Options {
 
 class UsageError extends Error {}
 
-function main(argv: readonly string[]): number {
+async function main(argv: readonly string[]): Promise<number> {
   if (argv.includes('--help')) {
     process.stdout.write(HELP);
     return 0;
@@ -62,7 +63,7 @@ function main(argv: readonly string[]): number {
     const donors = options.donors ?? Math.max(40, 10 * tabs);
     const result: Record<string, unknown> = {};
     if (options.parts.includes('still')) result.still = printStill(model, tabs, options);
-    if (options.parts.includes('churn')) result.churn = printChurn(model, donors, options);
+    if (options.parts.includes('churn')) result.churn = await printChurn(model, donors, options);
     if (options.parts.includes('planning')) result.planning = printPlanning(model, options);
     results[key] = result;
   }
@@ -150,37 +151,39 @@ function printStill(model: SimModel, tabs: number, options: Options): StillRow[]
   return rows;
 }
 
-function printChurn(model: SimModel, donors: number, options: Options): Record<string, ChurnResult> {
+async function printChurn(model: SimModel, donors: number, options: Options): Promise<Record<string, ChurnResult>> {
   const { replicas, streams, minutes, popularity, uplinkGbitPerS, seed } = options;
-  const results = Object.fromEntries(
-    PLANNERS.map((planner) => [
-      planner,
-      simulateChurn(model, { donors, planner, replicas, streams, minutes, popularity, uplinkGbitPerS, seed }),
-    ]),
-  );
+  const results: Record<string, ChurnResult> = {};
+  for (const planner of PLANNERS) {
+    const given = { donors, planner, replicas, streams, minutes, popularity, uplinkGbitPerS, seed };
+    results[planner] = await simulateChurn(model, given);
+  }
   if (options.json) return results;
   const mean = Object.values(results)[0]!.meanOnline.toFixed(0);
   process.stdout.write(
     `\n${model.name}, ${donors} donors of whom about ${mean} are there, ${replicas} copies, ${streams} streams, ` +
-      `${minutes} virtual minutes\n${assumptions(uplinkGbitPerS)}\n${churnTable(model, results)}\n`,
+      `${minutes} virtual minutes, seed ${seed}\n${assumptions(uplinkGbitPerS)}\n${churnTable(model, results)}\n`,
   );
   return results;
 }
 
 function churnTable(model: SimModel, results: Record<string, ChurnResult>): string {
   const column = (cell: (result: ChurnResult) => string): string[] => Object.values(results).map(cell);
+  const times = (of: (result: ChurnResult) => ChurnResult['lapMs']): string[] =>
+    column((r) => [of(r).p50, of(r).p95, of(r).p99].map((ms) => ms.toFixed(0)).join(' '));
   return formatTable([
     ['', ...Object.keys(results)],
     ['tokens/s', ...column((r) => r.tokensPerSecond.toFixed(2))],
     ['laps per token', ...column(() => String(model.numLayers))],
-    ['ms per token of a stream, p50', ...column((r) => r.passMs.p50.toFixed(0))],
-    ['ms per token of a stream, p99', ...column((r) => r.passMs.p99.toFixed(0))],
+    ['ms per token of a stream, p50 p95 p99', ...times((r) => r.passMs)],
+    ['ms per lap, p50 p95 p99', ...times((r) => r.lapMs)],
     ['peers per token-layer', ...column((r) => r.distinctPeers.toFixed(2))],
     ['kB per token', ...column((r) => (r.bytesPerToken / 1000).toFixed(0))],
     ['  × implied by those peers', ...column((r) => (r.bytesPerToken / r.impliedBytesPerToken).toFixed(4))],
     ['uncovered work', ...column((r) => percent(r.uncoveredShare))],
+    ['hedged', ...column((r) => percent(r.hedges / r.asks))],
     ['re-dispatches per 1,000 laps', ...column((r) => ((1000 * r.redispatches) / r.laps).toFixed(2))],
-    ['joins, leaves', ...column((r) => `${r.joins}, ${r.leaves}`)],
+    ['joins, leaves, sent away', ...column((r) => [r.joins, r.leaves, r.dismissals].join(', '))],
     ['plans', ...column((r) => String(r.plans))],
     ['  ms each (this machine), p50', ...column((r) => r.planMs.p50.toFixed(1))],
     ['  ms each (this machine), max', ...column((r) => r.planMs.max.toFixed(1))],
@@ -191,14 +194,17 @@ function churnTable(model: SimModel, results: Record<string, ChurnResult>): stri
 }
 
 function assumptions(uplinkGbitPerS: number): string {
-  const { pledgeGiB, rttMs, rowsPerSecond, downloadMbitPerS, visitMinutes, absenceMinutes, silentShare } =
+  const { pledgeGiB, rttMs, rttSigma, rowsPerSecond, lapOverheadMs, downloadMbitPerS, uploadMbitPerS, lossShare } =
     DISTRIBUTIONS;
+  const { visitMinutes, absenceMinutes, silentShare } = DISTRIBUTIONS;
   const pledges = pledgeGiB.map(([gib, share]) => `${gib} GiB ${percent(share)}`).join(', ');
   return (
-    `Assumed: pledges ${pledges}; round trip ${rttMs.median} ms, σ ${rttMs.sigma}; ${rowsPerSecond.median} rows/s for 4.3 M weights, ` +
-    `σ ${rowsPerSecond.sigma}; download ${downloadMbitPerS.median} Mbit/s, σ ${downloadMbitPerS.sigma} (medians, σ of ln); ` +
-    `visits of ${visitMinutes.mean} min (Weibull, shape ½), away ${absenceMinutes.mean} min; ` +
-    `${percent(silentShare)} leave without a goodbye; uplink ${uplinkGbitPerS} Gbit/s`
+    `Assumed: pledges ${pledges}; round trip ${rttMs.median} ms, σ ${rttMs.sigma}, from frame to frame σ ${rttSigma}; ` +
+    `${rowsPerSecond.median} rows/s for 4.3 M weights, σ ${rowsPerSecond.sigma}, and ${lapOverheadMs} ms a lap; ` +
+    `Mbit/s down ${downloadMbitPerS.median}, up ${uploadMbitPerS.median}, σ ${downloadMbitPerS.sigma} (medians, σ of ln); ` +
+    `${percent(lossShare)} of frames resent after ${RETRANSMISSION_MS} ms; visits of ${visitMinutes.mean} min ` +
+    `(Weibull, shape ½), away ${absenceMinutes.mean} min; ${percent(silentShare)} leave without a goodbye; ` +
+    `uplink ${uplinkGbitPerS} Gbit/s. Tabs compute nothing; self-tests, probation and audits are off`
   );
 }
 
@@ -231,7 +237,7 @@ function gigabytes(bytes: number): string {
 }
 
 try {
-  process.exitCode = main(process.argv.slice(2));
+  process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   const usage = error instanceof UsageError || (error instanceof TypeError && 'code' in error);
   if (!usage) throw error;

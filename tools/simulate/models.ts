@@ -43,9 +43,13 @@ export function placementModel(model: SimModel): PlacementModel {
     layers: Array.from({ length: model.numLayers }, (_, layer) => layer),
     expertsPerLayer: model.expertsPerLayer,
     groupsPerLayer: model.nGroup,
-    // gate, up and down
-    shardBytes: (3 * model.hiddenSize * model.moeIntermediateSize * BITS_PER_WEIGHT) / 8,
+    shardBytes: (weightsPerExpert(model) * BITS_PER_WEIGHT) / 8,
   };
+}
+
+/** gate, up and down */
+export function weightsPerExpert({ hiddenSize, moeIntermediateSize }: SimModel): number {
+  return 3 * hiddenSize * moeIntermediateSize;
 }
 
 /** Tabs of one size, each of another donor. */

@@ -1,7 +1,7 @@
 import { createRng } from '@shoal/model';
 import { type PlacementPeer, type PlacementPlan, planPlacement } from '@shoal/placement';
-import { drawDonor } from './donors.ts';
-import { equalTabs, placementModel, type SimModel } from './models.ts';
+import { drawDonor, placementPeerOf } from './donors.ts';
+import { equalTabs, placementModel, type SimModel, weightsPerExpert } from './models.ts';
 
 export interface PlanningTimes {
   peers: string;
@@ -16,9 +16,8 @@ export interface PlanningTimes {
 /** How long planning takes with so many peers: all alike, and all different. */
 export function planningTimes(model: SimModel, numPeers: number, repeats: number): PlanningTimes[] {
   const rng = createRng(1);
-  const unlike = Array.from(
-    { length: numPeers },
-    (_, i) => drawDonor(i, rng, 3 * model.hiddenSize * model.moeIntermediateSize).peer,
+  const unlike = Array.from({ length: numPeers }, (_, i) =>
+    placementPeerOf(drawDonor(i, rng, weightsPerExpert(model))),
   );
   return [
     timesFor(model, `${numPeers} alike`, equalTabs(numPeers), repeats),

@@ -32,8 +32,12 @@ describe('a page starts by itself', () => {
   });
 
   it('after a reload of a tab that was lending, as it was, and not in a copy of that tab', () => {
-    rememberConsent(storage, { pledgeBytes: 256 * MIB, paused: true });
-    expect(at('https://example.test/', false, 'reload')).toEqual({ pledgeBytes: 256 * MIB, paused: true });
+    rememberConsent(storage, { device: 'cpu', pledgeBytes: 256 * MIB, paused: true });
+    expect(at('https://example.test/', false, 'reload')).toEqual({
+      device: 'cpu',
+      pledgeBytes: 256 * MIB,
+      paused: true,
+    });
     expect(at('https://example.test/', false, 'navigate')).toBeUndefined();
     expect(at('https://example.test/', false, 'back_forward')).toBeUndefined();
     withdrawConsent(storage);
@@ -47,7 +51,8 @@ describe('a page starts by itself', () => {
 
   it('if a program on this machine asks, and neither from elsewhere nor for a person', () => {
     const address = 'http://127.0.0.1:8787/?auto=1&pledge=64';
-    expect(at(address, true)).toEqual({ pledgeBytes: 64 * MIB, paused: false });
+    expect(at(address, true)).toEqual({ device: 'gpu', pledgeBytes: 64 * MIB, paused: false });
+    expect(at(`${address}&device=cpu`, true)?.device).toBe('cpu');
     expect(at(address, false)).toBeUndefined();
     expect(at('http://localhost:8787/?auto=1', true)).toEqual({ pledgeBytes: 512 * MIB, paused: false });
     expect(at('http://localhost:8787/', true)).toBeUndefined();

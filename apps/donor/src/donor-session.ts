@@ -3,6 +3,7 @@ import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
 import { rememberConsent, withdrawConsent, type Consent } from './consent.ts';
+import { DEVICE_WORD, MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
 import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coordinator-connection.ts';
 import { HISTORY_SECONDS, initialState, isLive, type DonorPhase, type DonorState } from './donor-state.ts';
 import { rememberedInvite, rememberInvite } from './invite.ts';
@@ -14,6 +15,7 @@ import {
   dismissalProblem,
   goneProblem,
   noChannelProblem,
+  onDevice,
   probeProblem,
   refusalProblem,
   troubleProblem,
@@ -33,6 +35,8 @@ export interface DonorSessionOptions {
   tabStorage: Storage;
   browserStorage: Storage;
   initialPledgeBytes: number;
+  /** What is offered first. */
+  initialDevice: Device;
 }
 
 /** The page's one actor: carries out what the donor asks, and keeps `state` true. Views only read it. */
@@ -53,16 +57,18 @@ export class DonorSession {
 
   constructor(options: DonorSessionOptions) {
     this.#options = options;
-    this.state.value = initialState(options.initialPledgeBytes);
+    this.state.value = initialState(options.initialPledgeBytes, options.initialDevice);
     void this.#measureCache();
   }
 
   /** The donor has agreed: from here on the page does things. */
-  async lend({ pledgeBytes, paused }: Consent): Promise<void> {
+  async lend({ device, pledgeBytes: wantedBytes, paused }: Consent): Promise<void> {
+    const pledgeBytes = device === 'cpu' ? Math.min(wantedBytes, MAX_CPU_PLEDGE_BYTES) : wantedBytes;
     this.#paused = paused;
     this.#finishing = false;
     this.#backoff.reset();
     this.#tallies = newTallies();
+    this.#set({ device });
     this.#consent(pledgeBytes);
     const { visit } = initialState(pledgeBytes);
     this.#set({ pledgeBytes, visit: { ...visit, startedMs: Date.now() }, rowsHistory: [] });
@@ -74,6 +80,16 @@ export class DonorSession {
   retry(): void {
     this.#consent(this.state.value.pledgeBytes);
     this.#begin();
+  }
+
+  /** Nothing changes but what is offered. */
+  choose(device: Device): void {
+    this.#set({ device });
+  }
+
+  /** After the GPU was not to be had: the donor has agreed to this too. */
+  lendCpu(): void {
+    void this.lend({ device: 'cpu', pledgeBytes: this.state.value.pledgeBytes, paused: this.#paused });
   }
 
   pause(): void {
@@ -140,7 +156,7 @@ export class DonorSession {
     this.#set({ problem: undefined, interrupted: undefined, retryAtMs: undefined });
     if (this.state.value.adapter && this.#worker) return this.#connect();
     this.#set({ phase: 'checking' });
-    this.#toWorker({ type: 'probe' });
+    this.#toWorker({ type: 'probe', device: this.state.value.device });
   }
 
   #connect(): void {
@@ -170,7 +186,8 @@ export class DonorSession {
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
-        const hung = () => reject(configureProblem('device-lost', 'The GPU did not answer'));
+        const hung = () =>
+          reject(configureProblem('device-lost', `The ${DEVICE_WORD[this.state.value.device]} did not answer`));
         timer = setTimeout(hung, CONFIGURE_TIMEOUT_MS);
         this.#configured = { resolve, reject };
         this.#toWorker({ type: 'configure', model, pledgeBytes, heartbeatMs });
@@ -223,8 +240,9 @@ export class DonorSession {
     this.#recover(problemOf(end));
   }
 
-  #recover(problem: Problem): void {
-    const { phase } = this.state.value;
+  #recover(known: Problem): void {
+    const { phase, device } = this.state.value;
+    const problem = onDevice(known, device);
     const interrupted = phase === 'away' || phase === 'failed' ? this.state.value.interrupted : phase;
     if (problem.recovery !== 'auto') {
       if (FINAL_CODES.has(problem.code)) withdrawConsent(this.#options.tabStorage);
@@ -264,7 +282,8 @@ export class DonorSession {
 
   #setPaused(paused: boolean): void {
     this.#paused = paused;
-    rememberConsent(this.#options.tabStorage, { pledgeBytes: this.state.value.pledgeBytes, paused });
+    const { device, pledgeBytes } = this.state.value;
+    rememberConsent(this.#options.tabStorage, { device, pledgeBytes, paused });
     // The worker first: it refuses at once, whether or not the coordinator has heard.
     this.#toWorker({ type: 'pause', paused });
     this.#connection?.intend(paused ? 'pause' : 'resume');
@@ -272,7 +291,7 @@ export class DonorSession {
 
   #consent(pledgeBytes: number): void {
     rememberPledge(this.#options.browserStorage, pledgeBytes);
-    rememberConsent(this.#options.tabStorage, { pledgeBytes, paused: this.#paused });
+    rememberConsent(this.#options.tabStorage, { device: this.state.value.device, pledgeBytes, paused: this.#paused });
   }
 
   #toWorker(message: ToWorker): void {

@@ -1,5 +1,6 @@
 import type { PeerHostStats } from '@shoal/peer';
 import type { AdapterInfo, HelloReply, Standing } from '@shoal/protocol';
+import type { Device } from './device.ts';
 import type { DownloadFigures } from './messages.ts';
 import type { Problem } from './problems.ts';
 
@@ -25,6 +26,8 @@ export type Model = Extract<HelloReply, { ok: true }>['model'];
 
 export interface DonorState {
   phase: DonorPhase;
+  /** What is lent, or would be. */
+  device: Device;
   pledgeBytes: number;
   /** Weights in the browser's storage; undefined before they were counted. */
   keptBytes: number | undefined;
@@ -63,9 +66,10 @@ export interface Visit {
 /** Long enough to see a trend, short enough to be about now. */
 export const HISTORY_SECONDS = 120;
 
-export function initialState(pledgeBytes: number): DonorState {
+export function initialState(pledgeBytes: number, device: Device = 'gpu'): DonorState {
   return {
     phase: 'consent',
+    device,
     pledgeBytes,
     keptBytes: undefined,
     adapter: undefined,

@@ -5,6 +5,7 @@ import { render } from 'preact';
 import { App } from './app.tsx';
 import { standingConsent } from './consent.ts';
 import { DonorSession } from './donor-session.ts';
+import { mayHaveWebGpu } from './device.ts';
 import { claimIdentity } from './donor-identity.ts';
 import { takeInvite } from './invite.ts';
 import { initialPledgeBytes } from './pledge.ts';
@@ -27,6 +28,7 @@ const session = new DonorSession({
   tabStorage: sessionStorage,
   browserStorage: localStorage,
   initialPledgeBytes: initialPledgeBytes(localStorage, deviceMemoryGib),
+  initialDevice: mayHaveWebGpu() ? 'gpu' : 'cpu',
 });
 
 effect(() => showInTab(session.state.value));

@@ -1,9 +1,11 @@
 import type { PeerHostStats, PeerModel } from '@shoal/peer';
 import type { AdapterInfo, Assign, Progress, Ready, Trouble } from '@shoal/protocol';
+import type { Device } from './device.ts';
 
 /** Between the page, which alone may open connections to people's networks, and its worker, which does everything else. */
 export type ToWorker =
-  | { type: 'probe' }
+  /** Look for the device that is lent, and use it from then on. */
+  | { type: 'probe'; device: Device }
   | { type: 'configure'; model: PeerModel; pledgeBytes: number; heartbeatMs: number }
   /** The lap channel itself, or where a browser cannot transfer one, a port that the page relays it to. */
   | { type: 'channel'; channel: RTCDataChannel }
@@ -12,7 +14,7 @@ export type ToWorker =
   | { type: 'assign'; assignment: Assign }
   | { type: 'pause'; paused: boolean };
 
-export type ProbeFailure = 'insecure' | 'no-webgpu' | 'no-adapter';
+export type ProbeFailure = 'insecure' | 'no-webgpu' | 'no-adapter' | 'no-wasm';
 
 /** The loading figures beside what the coordinator is told. */
 export interface DownloadFigures extends Progress {

@@ -1,4 +1,5 @@
 import type { Dismissed, RefusalCode, Trouble } from '@shoal/protocol';
+import type { Device } from './device.ts';
 import type { ProbeFailure } from './messages.ts';
 
 /** What went wrong in the donor's terms, and what comes of it. */
@@ -28,14 +29,20 @@ const PROBE: Record<ProbeFailure, ProblemText> = {
   },
   'no-webgpu': {
     title: 'This browser has no WebGPU',
-    happened: 'The work needs WebGPU, and this browser doesn’t offer it.',
-    todo: 'Use a current Chrome, Edge, Firefox or Safari. If yours is current, WebGPU may be switched off in its settings.',
+    happened: 'A GPU is lent through WebGPU, and this browser doesn’t offer it.',
+    todo: 'Use a current Chrome, Edge, Firefox or Safari, or lend your processor instead, which is much slower. If yours is current, WebGPU may be switched off in its settings.',
     recovery: 'manual',
   },
   'no-adapter': {
     title: 'No usable GPU found',
     happened: 'The browser knows WebGPU, but offers no GPU for it at the moment.',
-    todo: 'Switch on hardware acceleration in the browser’s settings, update the graphics driver, then try again.',
+    todo: 'Switch on hardware acceleration in the browser’s settings, update the graphics driver, then try again. Or lend your processor instead, which is much slower.',
+    recovery: 'manual',
+  },
+  'no-wasm': {
+    title: 'This browser is too old',
+    happened: 'A processor is lent through WebAssembly with SIMD, and this browser doesn’t offer it.',
+    todo: 'Use a current Chrome, Edge, Firefox or Safari.',
     recovery: 'manual',
   },
 };
@@ -82,6 +89,12 @@ const REFUSED: Record<RefusalCode, ProblemText> = {
     happened: 'The coordinator takes only so many tabs, and so many attempts a minute, from one network address.',
     todo: 'Nothing to do: the tab asks again by itself. Closing another tab of yours makes room.',
     recovery: 'auto',
+  },
+  'no-cpu': {
+    title: 'This swarm takes GPUs only',
+    happened: 'Whoever runs the coordinator has chosen not to use processors, which are slower.',
+    todo: 'Open the page in a browser with WebGPU, on a computer with a GPU.',
+    recovery: 'manual',
   },
   invalid: {
     title: 'The coordinator did not understand this page',
@@ -183,6 +196,34 @@ const NO_CHANNEL: ProblemText = {
   todo: 'A firewall or a VPN may block it. The tab goes on trying; another network may work at once.',
   recovery: 'auto',
 };
+
+const UPDATE_BROWSER = 'Update the browser, or lend from another computer: this one may have a fault.';
+
+/** Where a processor's problem is another than a GPU's. */
+const ON_CPU: Partial<Record<string, Partial<ProblemText>>> = {
+  'self-test': {
+    happened: 'Your processor’s answers differ from the known right ones, so none of them was used.',
+    todo: UPDATE_BROWSER,
+  },
+  'wrong-results': {
+    happened: 'The coordinator computed some of your processor’s work again and found another result, twice.',
+    todo: UPDATE_BROWSER,
+  },
+  'out-of-memory': {
+    title: 'The memory is full',
+    happened: 'The browser could not hold as much as you lend.',
+    todo: `Lend less, or close other tabs and programs, then try again. ${KEPT}`,
+  },
+  limits: {
+    title: 'This does not fit',
+    happened: 'The coordinator asked for more than you lend, or than a browser can hold.',
+  },
+};
+
+/** The problem as it is told to a donor who lends this device. */
+export function onDevice(problem: Problem, device: Device): Problem {
+  return device === 'cpu' ? { ...problem, ...ON_CPU[problem.code] } : problem;
+}
 
 export function probeProblem(reason: ProbeFailure): Problem {
   return { code: reason, ...PROBE[reason] };

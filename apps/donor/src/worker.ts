@@ -1,8 +1,10 @@
 import './csp.ts';
 import {
   CacheStorageShardCache,
+  createWasmBackend,
   createWebGpuBackend,
   FramedChannel,
+  hasWasmSimd,
   KernelError,
   MemoryShardCache,
   PeerHost,
@@ -10,6 +12,7 @@ import {
   type ShardCache,
 } from '@shoal/peer';
 import type { AdapterInfo } from '@shoal/protocol';
+import { lentThreads, MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
 import type { FromWorker, ProbeFailure, ToWorker } from './messages.ts';
 
 const STATS_INTERVAL_MS = 1_000;
@@ -23,12 +26,17 @@ function post(message: FromWorker): void {
 const cache: ShardCache = 'caches' in self ? new CacheStorageShardCache(caches) : new MemoryShardCache();
 if (!('caches' in self)) post({ type: 'cache-failed', reason: 'unavailable' });
 
+const threads = lentThreads(navigator.hardwareConcurrency, self.crossOriginIsolated);
+let device: Device = 'gpu';
 let heartbeatMs = 0;
 let lastProgressMs = 0;
 let statsTimer: ReturnType<typeof setInterval> | undefined;
 
 const host = new PeerHost({
-  createBackend: async (shape) => (await createWebGpuBackend({ gpu: navigator.gpu, shape })).backend,
+  createBackend: async (shape) =>
+    device === 'cpu'
+      ? createWasmBackend({ shape, threads })
+      : (await createWebGpuBackend({ gpu: navigator.gpu, shape })).backend,
   cache,
   urlOf: (sha256) => `/shards/${sha256}`,
   fetch: (...request) => fetch(...request),
@@ -48,9 +56,22 @@ const host = new PeerHost({
   },
 });
 
-/** What can be known of the GPU before the model is. The device itself is asked for when its shape is known. */
+/** The processor as an adapter: `wasm` is what the coordinator knows it by. */
+function processor(): AdapterInfo {
+  return {
+    vendor: 'cpu',
+    architecture: 'wasm',
+    description: threads === 1 ? '1 thread' : `${threads} threads`,
+    isFallbackAdapter: true,
+    maxBufferBytes: MAX_CPU_PLEDGE_BYTES,
+    maxStorageBindingBytes: MAX_CPU_PLEDGE_BYTES,
+  };
+}
+
+/** What can be known of the device before the model is. The device itself is asked for when its shape is known. */
 async function probe(): Promise<AdapterInfo | ProbeFailure> {
   if (!self.isSecureContext) return 'insecure';
+  if (device === 'cpu') return hasWasmSimd() ? processor() : 'no-wasm';
   if (!('gpu' in navigator)) return 'no-webgpu';
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
   if (!adapter) return 'no-adapter';
@@ -70,6 +91,7 @@ const MAX_TEXT_CHARS = 200;
 async function handle(message: ToWorker): Promise<void> {
   switch (message.type) {
     case 'probe': {
+      device = message.device;
       const found = await probe();
       return post(
         typeof found === 'string' ? { type: 'probe-failed', reason: found } : { type: 'probed', adapter: found },

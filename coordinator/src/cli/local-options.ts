@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
+import type { EngineName } from '../engine/open-engine.ts';
+import { MAX_THREADS } from '../options.ts';
 
 export type LocalCommand = 'generate' | 'perplexity' | 'logits';
 
@@ -16,6 +18,9 @@ export interface LocalOptions {
   help: boolean;
   model: string;
   json: boolean;
+  engine: EngineName;
+  /** Of the wasm engine; as many as cores by default. */
+  threads: number | undefined;
   prompt: PromptSource | undefined;
   maxTokens: number;
   temperature: number;
@@ -36,7 +41,17 @@ const prompt = {
   ids: { type: 'string' },
   'prompt-file': { type: 'string' },
 } as const;
-const common = { model: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const;
+const common = {
+  model: { type: 'string' },
+  engine: { type: 'string' },
+  threads: { type: 'string' },
+  json: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+
+const ENGINE_HELP = `  --engine NAME       wasm (default: WebAssembly on threads, f16 weights and KV cache) or reference (float32, slow)
+  --threads N         threads of the wasm engine (default: as many as cores)
+`;
 
 const flags = {
   generate: {
@@ -59,7 +74,7 @@ const flags = {
 export const help: Readonly<Record<LocalCommand, string>> = {
   generate: `usage: shoal generate --model DIR (--prompt TEXT | --ids 1,2,3 | --prompt-file FILE) [options]
 
-Continue a text with the reference forward, in this process, without any tab.
+Continue a text in this process, without any tab.
 
   --model DIR         directory with config.json, model.safetensors and tokenizer.json
   --prompt TEXT       what to continue; the begin-of-text token is added where the model wants one
@@ -69,9 +84,9 @@ Continue a text with the reference forward, in this process, without any tab.
   --temperature T     0 (default) always takes the most probable token
   --top-p P           sample from the most probable tokens that hold this probability (default 1)
   --seed N            any integer; the same seed gives the same text (default 0)
-  --json              print one JSON document instead of the text
+${ENGINE_HELP}  --json              print one JSON document instead of the text
 `,
-  perplexity: `usage: shoal perplexity --model DIR --file TEXTFILE [--device-limit M --placement FILE] [--json]
+  perplexity: `usage: shoal perplexity --model DIR --file TEXTFILE [--device-limit M --placement FILE] [options]
 
 How well the model predicts a text: exp of the mean negative log-likelihood per token. Documents are separated by the model's
 end-of-text token as text, trimmed, and scored as <bos> document <eos>, every token but <bos> counted; one longer than the
@@ -80,13 +95,23 @@ context is scored in windows, each from a fresh <bos>.
   --device-limit M    let a token use at most M tabs in a layer (device-limited routing, DeepSeek-V2), and say what that costs
   --placement FILE    where the experts lie, as JSON: {"tabs": {"name": {"1": [0, 1, 2, …], "2": […]}}}; an expert that no tab
                       has is the coordinator's, and free
-`,
-  logits: `usage: shoal logits --model DIR (--prompt TEXT | --ids 1,2,3 | --prompt-file FILE) --out FILE [--json]
+${ENGINE_HELP}`,
+  logits: `usage: shoal logits --model DIR (--prompt TEXT | --ids 1,2,3 | --prompt-file FILE) --out FILE [options]
 
 Write the logits of every position as raw little-endian float32, [positions, vocab], row-major.
 With --ids the ids are taken exactly as they are; text gets the begin-of-text token where the model wants one.
-`,
+
+${ENGINE_HELP}`,
 };
+
+function engineName(given: string): EngineName {
+  if (given === 'wasm' || given === 'reference') return given;
+  throw new UsageError(`--engine takes wasm or reference, not "${given}"`);
+}
+
+function parseThreads(given: string | undefined): number {
+  return parseNumber('--threads', given, 1, { integer: true, min: 1, max: MAX_THREADS });
+}
 
 /** Throws a UsageError naming the flag. */
 export function parseLocalOptions(command: LocalCommand, argv: string[]): LocalOptions {
@@ -96,6 +121,8 @@ export function parseLocalOptions(command: LocalCommand, argv: string[]): LocalO
     help: values['help'] === true,
     model: given('model') ?? '',
     json: values['json'] === true,
+    engine: engineName(given('engine') ?? 'wasm'),
+    threads: given('threads') === undefined ? undefined : parseThreads(given('threads')),
     prompt: promptSource(given('prompt'), given('ids'), given('prompt-file')),
     maxTokens: parseNumber('--max-tokens', given('max-tokens'), DEFAULT_MAX_TOKENS, { integer: true, min: 1 }),
     temperature: parseNumber('--temperature', given('temperature'), 0, { min: 0, max: 100 }),

@@ -1,19 +1,18 @@
 import { open } from 'node:fs/promises';
 import {
   createRng,
-  forward,
-  LatentKvCache,
-  loadDenseWeights,
   loadExpert,
   LocalExperts,
   sample,
   scorePerplexity,
   type ExpertDispatch,
+  type ForwardEngine,
   type ForwardResult,
-  type Model,
+  type SequenceCache,
   type Tokenizer,
 } from '@shoal/model';
 import { loadGenerationConfig, loadTokenizer, openCheckpoint, type Checkpoint } from '@shoal/model/node';
+import { openEngine } from '../engine/open-engine.ts';
 import { limitExperts, readPlacement } from './device-limit.ts';
 import {
   help,
@@ -42,7 +41,7 @@ const EXPERT_CACHE_BYTES = 1024 * 1024 * 1024;
 const CHUNK_ROWS = 64;
 
 /**
- * `shoal generate | perplexity | logits`: the reference forward in this process, so that anyone can hold our numbers against
+ * `shoal generate | perplexity | logits`: the forward in this process, so that anyone can hold our numbers against
  * another implementation. `argv` is what follows the command. Results go to `io.stdout`, progress and errors to `io.stderr`.
  * Resolves to the exit code: 0, 1 when it failed, 2 when the command line is wrong; never rejects.
  */
@@ -53,11 +52,11 @@ export async function runLocalCommand(command: LocalCommand, argv: string[], io:
       io.stdout.write(help[command]);
       return EXIT_OK;
     }
-    const local = await openLocal(options.model, io);
+    const local = await openLocal(options, io);
     try {
       await commands[command](local, options, io);
     } finally {
-      await local.checkpoint.close();
+      await Promise.all([local.checkpoint.close(), local.engine.close()]);
     }
     return EXIT_OK;
   } catch (error) {
@@ -76,23 +75,23 @@ const commands: Record<LocalCommand, (local: Local, options: LocalOptions, io: L
 
 interface Local {
   checkpoint: Checkpoint;
-  model: Model;
+  engine: ForwardEngine;
   tokenizer: Tokenizer;
   experts: LocalExperts;
   eosTokenIds: readonly number[];
 }
 
-async function openLocal(dir: string, io: LocalIo): Promise<Local> {
+async function openLocal({ model: dir, engine: name, threads }: LocalOptions, io: LocalIo): Promise<Local> {
   const checkpoint = await openCheckpoint(dir);
   try {
     const { config } = checkpoint;
     const tokenizer = await loadTokenizer(dir);
     const { eosTokenIds } = await loadGenerationConfig(dir);
     io.stderr.write(`reading ${dir}\n`);
-    const model = { config, weights: await loadDenseWeights(config, checkpoint) };
+    const engine = await openEngine({ config, engine: name, reader: checkpoint, threads });
     const load = (layer: number, expert: number) => loadExpert(config, checkpoint, layer, expert);
     const experts = new LocalExperts(config, load, { maxBytes: EXPERT_CACHE_BYTES });
-    return { checkpoint, model, tokenizer, experts, eosTokenIds: eosTokenIds ?? config.eosTokenIds };
+    return { checkpoint, engine, tokenizer, experts, eosTokenIds: eosTokenIds ?? config.eosTokenIds };
   } catch (error) {
     await checkpoint.close();
     throw error;
@@ -100,8 +99,8 @@ async function openLocal(dir: string, io: LocalIo): Promise<Local> {
 }
 
 /** Token ids of the prompt, checked against vocabulary and context. */
-async function promptIds({ model, tokenizer }: Local, prompt: PromptSource, room: number): Promise<number[]> {
-  const { vocabSize, maxPositionEmbeddings } = model.config;
+async function promptIds({ engine, tokenizer }: Local, prompt: PromptSource, room: number): Promise<number[]> {
+  const { vocabSize, maxPositionEmbeddings } = engine.config;
   const ids =
     prompt.kind === 'ids'
       ? prompt.ids
@@ -121,9 +120,9 @@ async function promptIds({ model, tokenizer }: Local, prompt: PromptSource, room
 
 /** Read `ids` in chunks, with logits where `wantLogits` says; calls `onChunk` with each result. */
 async function readPrompt(
-  { model, experts }: Local,
+  { engine, experts }: Local,
   ids: readonly number[],
-  cache: LatentKvCache,
+  cache: SequenceCache,
   wantLogits: (position: number) => boolean,
   onChunk: (result: ForwardResult, positionsDone: number) => void | Promise<void>,
 ): Promise<void> {
@@ -131,7 +130,7 @@ async function readPrompt(
     const rows = ids.slice(start, start + CHUNK_ROWS).map((tokenId, i) => {
       return { tokenId, position: start + i, cache, wantLogits: wantLogits(start + i) };
     });
-    await onChunk(await forward(model, rows, experts), start + rows.length);
+    await onChunk(await engine.forward(rows, experts), start + rows.length);
   }
 }
 
@@ -154,10 +153,10 @@ interface Answer {
 }
 
 async function continueText(local: Local, ids: number[], options: LocalOptions, io: LocalIo): Promise<Answer> {
-  const { model, experts } = local;
+  const { engine, experts } = local;
   const sampling = { temperature: options.temperature, topP: options.topP, rng: createRng(options.seed) };
-  const maxTokens = Math.min(options.maxTokens, model.config.maxPositionEmbeddings - ids.length);
-  const cache = new LatentKvCache(model.config);
+  const maxTokens = Math.min(options.maxTokens, engine.config.maxPositionEmbeddings - ids.length);
+  const cache = engine.newSequence();
   let logits: Float32Array | undefined;
   const isLast = (position: number) => position === ids.length - 1;
   await readPrompt(local, ids, cache, isLast, (result, done) => {
@@ -175,15 +174,15 @@ async function continueText(local: Local, ids: number[], options: LocalOptions, 
     if (!options.json) io.stdout.write(piece);
     if (answer.ids.length === maxTokens) return answer;
     const row = { tokenId, position: cache.length, cache, wantLogits: true };
-    logits = (await forward(model, [row], experts)).logits[0];
+    logits = (await engine.forward([row], experts)).logits[0];
   }
 }
 
 async function runPerplexity(local: Local, options: LocalOptions, io: LocalIo): Promise<void> {
-  const { model, tokenizer, experts } = local;
+  const { engine, tokenizer, experts } = local;
   const text = await readText(options.file!);
   const score = (scored: ExpertDispatch) =>
-    scorePerplexity(model, tokenizer, text, scored, {
+    scorePerplexity(engine, tokenizer, text, scored, {
       onProgress: (done, total) => io.stderr.write(`${done} of ${total} tokens\n`),
     });
   const exact = await score(experts);
@@ -194,7 +193,7 @@ async function runPerplexity(local: Local, options: LocalOptions, io: LocalIo): 
     return;
   }
   const { maxPeers, placement } = options.deviceLimit;
-  const limited = limitExperts(experts, await readPlacement(placement, model.config), maxPeers, model.config);
+  const limited = limitExperts(experts, await readPlacement(placement, engine.config), maxPeers, engine.config);
   const { perplexity } = await score(limited);
   const costPercent = 100 * (perplexity / exact.perplexity - 1);
   const { tokenLayers, changed } = limited.usage;
@@ -209,7 +208,7 @@ async function runPerplexity(local: Local, options: LocalOptions, io: LocalIo): 
 }
 
 async function runLogits(local: Local, options: LocalOptions, io: LocalIo): Promise<void> {
-  const { vocabSize } = local.model.config;
+  const { vocabSize } = local.engine.config;
   const path = options.out!;
   const ids = await promptIds(local, options.prompt!, 0);
   const file = await open(path, 'w').catch((cause: unknown) => {
@@ -221,7 +220,7 @@ async function runLogits(local: Local, options: LocalOptions, io: LocalIo): Prom
     await readPrompt(
       local,
       ids,
-      new LatentKvCache(local.model.config),
+      local.engine.newSequence(),
       () => true,
       async ({ logits }, done) => {
         for (const row of logits) await file.writeFile(littleEndian(row!));

@@ -4,6 +4,7 @@ const HELP = `shoal COMMAND [options]
 
   serve         start the coordinator
   pack          pack a checkpoint's experts into shards
+  export-gguf   write a checkpoint as a GGUF file for llama.cpp
   token         make a token for an invitation, an API key or an admin
   generate      continue a text, on this machine alone
   perplexity    measure a model on a text, on this machine alone
@@ -19,6 +20,8 @@ async function run(argv: readonly string[]): Promise<number> {
       return (await import('./serve.ts')).runServe(rest);
     case 'pack':
       return (await import('./pack.ts')).runPack(rest, process);
+    case 'export-gguf':
+      return (await import('./export-gguf.ts')).runExportGguf(rest, process);
     case 'token':
       return (await import('./token.ts')).runToken(rest, process);
     case 'generate':

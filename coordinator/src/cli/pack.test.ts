@@ -54,7 +54,7 @@ describe('shoal pack', () => {
     for (const [argv, message] of [
       [[], '--model'],
       [['--model', MODEL], '--out'],
-      [['--model', MODEL, '--out', folder, '--quant', 'q4'], 'q4'],
+      [['--model', MODEL, '--out', folder, '--quant', 'q2'], 'q2'],
       [['--nonsense'], '--nonsense'],
     ] as const) {
       expect(await run(...argv)).toMatchObject({

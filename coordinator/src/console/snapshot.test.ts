@@ -60,15 +60,18 @@ beforeEach(() => {
   const config = {
     hiddenSize: HIDDEN,
     numHiddenLayers: 2,
-    numAttentionHeads: 3,
-    qkNopeHeadDim: 4,
-    qkRopeHeadDim: 2,
-    vHeadDim: 4,
+    attention: {
+      kind: 'mla',
+      numAttentionHeads: 3,
+      qkNopeHeadDim: 4,
+      qkRopeHeadDim: 2,
+      vHeadDim: 4,
+    },
   };
   snapshots = new SnapshotBuilder({
     version: '0',
     quant: 'f16',
-    config: config as ModelConfig,
+    config: config as unknown as ModelConfig,
     engine: engine as unknown as SnapshotSources['engine'],
     dispatcher: dispatcher as unknown as SnapshotSources['dispatcher'],
     swarm,
@@ -113,7 +116,7 @@ describe('shares and bytes', () => {
       bytesPerToken: 100,
       floorBytesPerToken: 32,
       kvBytesPerToken: 40,
-      mhaBytesPerToken: 2 * 3 * (4 + 2 + 4) * 4,
+      mhaBytesPerToken: 2 * 3 * (4 + 4) * 4,
     });
   });
 });

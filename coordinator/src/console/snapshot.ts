@@ -1,9 +1,10 @@
-import type { ModelConfig } from '@shoal/model';
-import type { ConsoleSnapshot, FlowView, PeerView, PlacementView } from '@shoal/protocol';
+import { type ModelConfig, plainMhaWidth } from '@shoal/model';
+import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView } from '@shoal/protocol';
 import type { Dispatcher } from '../dispatch/dispatcher.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
 import type { Swarm } from '../swarm/swarm.ts';
+import { backendOf } from '../trust/bounds.ts';
 import type { Trust } from '../trust/trust.ts';
 
 export interface SnapshotSources {
@@ -115,9 +116,7 @@ export class SnapshotBuilder {
     return {
       peerId: peer.peerId,
       state: peer.state,
-      adapter: [adapter.vendor, adapter.architecture, adapter.isFallbackAdapter ? '(software)' : '']
-        .filter(Boolean)
-        .join(' '),
+      adapter: adapterText(adapter),
       donor: peer.donorId.slice(0, 6),
       address: peer.address,
       pledgeBytes: peer.hello.pledgeBytes,
@@ -171,7 +170,6 @@ export class SnapshotBuilder {
     const floorLaps = swarm.model.layers.length;
     const work = dispatcher.tabAssignments + dispatcher.localAssignments;
     const recent = this.#tokenHistory.slice(-RATE_WINDOW_S);
-    const headValues = config.qkNopeHeadDim + config.qkRopeHeadDim + config.vHeadDim;
     const perPass = (perLapMs: number | null): number | null => (perLapMs === null ? null : perLapMs * floorLaps);
     return {
       tokensPerSecond: recent.length === 0 ? 0 : recent.reduce((sum, n) => sum + n, 0) / recent.length,
@@ -197,7 +195,7 @@ export class SnapshotBuilder {
       },
       kvBytesInUse: engine.kvBytesInUse,
       kvBytesPerToken: engine.kvBytesPerToken,
-      mhaBytesPerToken: config.numHiddenLayers * config.numAttentionHeads * headValues * ELEMENT_BYTES,
+      mhaBytesPerToken: config.numHiddenLayers * plainMhaWidth(config.attention) * ELEMENT_BYTES,
       tokensPerSecondHistory: [...this.#tokenHistory],
     };
   }
@@ -212,4 +210,12 @@ function whyAlone(peers: readonly PeerSession[]): string {
   return peers.length > 0
     ? count(peers.length, 'here, without experts')
     : 'No tab has joined: open the donor page somewhere';
+}
+
+function adapterText(adapter: AdapterInfo): string {
+  // A processor says how many threads it lends where a GPU has its model.
+  if (backendOf(adapter) === 'wasm') return `CPU, ${adapter.description}`;
+  return [adapter.vendor, adapter.architecture, adapter.isFallbackAdapter ? '(software)' : '']
+    .filter(Boolean)
+    .join(' ');
 }

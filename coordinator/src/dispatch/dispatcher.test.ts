@@ -5,7 +5,7 @@ import type { LapTrace } from '../engine/contract.ts';
 import { Dispatcher, type LapPeer, type RedispatchEvent } from './dispatcher.ts';
 import { SampleWindow } from './lap-stats.ts';
 import { type AskOptions, type LapAnswer, type LapClient, LapError, type LapRequest } from './lap-client.ts';
-import { LocalWork } from './local-work.ts';
+import { ReferenceWork } from './testing/reference-work.ts';
 
 const HIDDEN = 4;
 const EXPERTS = 8;
@@ -68,13 +68,13 @@ class FakePeer implements LapPeer {
   }
 }
 
-let local: LocalWork;
+let local: ReferenceWork;
 let peers: FakePeer[];
 let redispatches: RedispatchEvent[];
 let dispatcher: Dispatcher;
 
 beforeEach(() => {
-  local = new LocalWork({ hiddenSize: HIDDEN, maxBytes: 2 ** 20, read: async () => ones });
+  local = new ReferenceWork({ hiddenSize: HIDDEN, maxBytes: 2 ** 20, read: async () => ones });
   peers = [];
   redispatches = [];
   dispatcher = new Dispatcher({
@@ -301,7 +301,7 @@ describe('the coordinator’s own work', () => {
         Float32Array.from({ length: 3 * HIDDEN }, (_, i) => Math.sin(seed * 5 + salt + i));
       return { gate: matrix(1), up: matrix(2), down: matrix(3) };
     };
-    const work = new LocalWork({
+    const work = new ReferenceWork({
       hiddenSize: HIDDEN,
       maxBytes: 2 ** 20,
       read: async (layer, expert) => weightsOf(layer * 10 + expert),

@@ -2,6 +2,7 @@ import { decodeF16, encodeF16, type ExpertDispatch, type MoeCall } from '@shoal/
 import { coverRows, type LimitedChoice, limitDevices } from '@shoal/placement';
 import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import type { LapTrace } from '../engine/contract.ts';
+import { type Clock, systemClock } from './clock.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
 import { type LapAnswer, type LapClient, LapError, type LapRequest } from './lap-client.ts';
 import { type LapTiming, SampleWindow } from './lap-stats.ts';
@@ -34,6 +35,7 @@ export interface DispatcherOptions {
   onRedispatch?: (event: RedispatchEvent) => void;
   /** A lap that tabs took part in was combined. */
   onLap?: (lapMs: number) => void;
+  clock?: Clock;
 }
 
 export interface RedispatchEvent {
@@ -89,6 +91,7 @@ export type TraceSink = (row: number, trace: LapTrace) => void;
  */
 export class Dispatcher {
   readonly #options: DispatcherOptions;
+  readonly #clock: Clock;
   /** By layer, so that the turns of one are not bound to the number of the others. */
   readonly #turns = new Map<number, number>();
   readonly #hedging = new HedgeBudget();
@@ -115,6 +118,12 @@ export class Dispatcher {
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+  }
+
+  /** Parts of laps that one tab each was asked for, hedges not counted. */
+  get asks(): number {
+    return this.#hedging.laps;
   }
 
   /** Laps that a replica was asked for as well, because the first peer was late. */
@@ -159,7 +168,7 @@ export class Dispatcher {
   }
 
   #dispatch(call: MoeCall, pass: Pass): { combine(): Promise<Float32Array> } {
-    const startedMs = performance.now();
+    const startedMs = this.#clock.now();
     const rows = encodeF16(call.x.subarray(0, call.numRows * this.#options.hiddenSize));
     this.#countLoad(call);
     this.#options.onDispatch?.(call, rows);
@@ -171,7 +180,7 @@ export class Dispatcher {
     return {
       combine: async () => {
         const results = await this.#withoutLies(call, rows, (await work).flat());
-        this.#finish(call, results, performance.now() - startedMs, pass);
+        this.#finish(call, results, this.#clock.now() - startedMs, pass);
         return this.#sum(call, results);
       },
     };
@@ -295,7 +304,7 @@ export class Dispatcher {
     };
     const afterMs = peer.laps.hedgeAfterMs(request.numRows);
     if (afterMs === Number.POSITIVE_INFINITY) return ask(peer).result;
-    return (await hedge(ask(peer), afterMs, replica)).value;
+    return (await hedge(ask(peer), afterMs, replica, this.#clock)).value;
   }
 
   async #redispatch(
@@ -305,7 +314,7 @@ export class Dispatcher {
     tried: Set<LapPeer>,
     error: LapError,
   ): Promise<PartResult[]> {
-    const startedMs = performance.now();
+    const startedMs = this.#clock.now();
     tried.add(part.peer);
     this.redispatches++;
     const parts = this.#plan(call, part.assignments, tried);
@@ -316,7 +325,7 @@ export class Dispatcher {
       rows: new Set(results.flatMap((result) => result.rows)).size,
       error,
       to: [...new Set(results.map((result) => result.peer?.peerId ?? null))],
-      tookMs: performance.now() - startedMs,
+      tookMs: this.#clock.now() - startedMs,
     });
     return results;
   }
@@ -402,6 +411,20 @@ export class Dispatcher {
     }
     for (const expert of call.topkIdx) counts[expert]!++;
   }
+}
+
+/** Rows of each expert since start: [layers × experts]. */
+export function expertCounters(
+  { expertRows }: Dispatcher,
+  layers: readonly number[],
+  expertsPerLayer: number,
+): Float64Array {
+  const counters = new Float64Array(layers.length * expertsPerLayer);
+  for (const [i, layer] of layers.entries()) {
+    const rows = expertRows.get(layer);
+    if (rows) counters.set(rows, i * expertsPerLayer);
+  }
+  return counters;
 }
 
 /** As a tab would send it, so that an answer doesn't depend on who computed: finite values only, others stay f32. */

@@ -1,3 +1,5 @@
+import { systemClock, type Clock, type Timer } from './clock.ts';
+
 /** One way to get an answer, which can be given up. */
 export interface Attempt<T> {
   result: Promise<T>;
@@ -44,15 +46,16 @@ export async function hedge<T>(
   primary: Attempt<T>,
   afterMs: number,
   start: () => Attempt<T> | undefined,
+  clock: Clock = systemClock,
 ): Promise<{ value: T; by: 'primary' | 'hedge' }> {
   const first = primary.result.then((value) => ({ value, by: 'primary' as const }));
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<'late'>((resolve) => (timer = setTimeout(() => resolve('late'), afterMs)));
+  let timer: Timer | undefined;
+  const late = new Promise<'late'>((resolve) => (timer = clock.setTimeout(() => resolve('late'), afterMs)));
   try {
     const outcome = await Promise.race([first, late]);
     if (outcome !== 'late') return outcome;
   } finally {
-    clearTimeout(timer);
+    clock.clear(timer);
   }
   const secondary = start();
   if (secondary === undefined) return first;

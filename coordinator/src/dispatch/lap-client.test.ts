@@ -1,6 +1,7 @@
 import { encodeCombine, encodeRefuse, type LapRefusal, peekFrame } from '@shoal/protocol';
 import { type Link, TransportError } from '@shoal/transport';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from './clock.ts';
 import { LapClient, LapError, type LapRequest } from './lap-client.ts';
 
 const HIDDEN = 4;
@@ -39,7 +40,7 @@ beforeEach(() => {
     hiddenSize: HIDDEN,
     epoch: () => 3,
     onHostile: (reason) => hostile.push(reason),
-    now: () => nowMs,
+    clock: { ...systemClock, now: () => nowMs },
   });
 });
 

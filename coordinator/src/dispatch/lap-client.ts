@@ -10,6 +10,7 @@ import {
   peekFrame,
 } from '@shoal/protocol';
 import { type Link, TransportError } from '@shoal/transport';
+import { type Clock, systemClock, type Timer } from './clock.ts';
 import type { Attempt } from './hedge.ts';
 import { type LapTiming, SampleWindow } from './lap-stats.ts';
 
@@ -76,7 +77,7 @@ interface PendingLap {
   sentMs: number;
   resolve(answer: LapAnswer): void;
   reject(error: LapError): void;
-  timer: NodeJS.Timeout;
+  timer: Timer;
   meter: Meter | undefined;
 }
 
@@ -105,7 +106,7 @@ export interface LapClientOptions {
   epoch: () => number;
   /** The peer broke the protocol: drop it. Called at most once. */
   onHostile: (message: string, reason: FrameErrorReason) => void;
-  now?: () => number;
+  clock?: Clock;
 }
 
 /**
@@ -128,7 +129,7 @@ export class LapClient {
   consecutiveFailures = 0;
 
   readonly #options: LapClientOptions;
-  readonly #now: () => number;
+  readonly #clock: Clock;
   readonly #pending = new Map<number, PendingLap>();
   /** With whom to count the bytes of an answer that comes late; the first only. */
   readonly #remembered = new Map<number, Meter | undefined>();
@@ -142,7 +143,7 @@ export class LapClient {
 
   constructor(options: LapClientOptions) {
     this.#options = options;
-    this.#now = options.now ?? (() => performance.now());
+    this.#clock = options.clock ?? systemClock;
   }
 
   get inFlight(): number {
@@ -154,8 +155,8 @@ export class LapClient {
    * that one slow lap does not keep a peer idle for good; ∞ for a while after a failure, so that others are tried first.
    */
   get expectedLapMs(): number {
-    if (this.#now() - this.#failedAtMs < STALE_AFTER_MS) return Number.POSITIVE_INFINITY;
-    if (this.#now() - this.#answeredAtMs > STALE_AFTER_MS && this.#pending.size === 0) return 0;
+    if (this.#clock.now() - this.#failedAtMs < STALE_AFTER_MS) return Number.POSITIVE_INFINITY;
+    if (this.#clock.now() - this.#answeredAtMs > STALE_AFTER_MS && this.#pending.size === 0) return 0;
     return (this.lapMs.quantile(0.5) ?? 0) * (1 + this.#pending.size);
   }
 
@@ -185,7 +186,7 @@ export class LapClient {
 
   /** Median lap times of the last 60 s, one a second. */
   historyMs(): (number | null)[] {
-    const current = Math.floor(this.#now() / 1000);
+    const current = Math.floor(this.#clock.now() / 1000);
     const bySecond = new Map(this.#history.map((entry) => [entry.second, entry.laps]));
     return Array.from({ length: HISTORY_S }, (_, i) => {
       const laps = bySecond.get(current - HISTORY_S + 1 + i);
@@ -267,11 +268,12 @@ export class LapClient {
     const deadlineMs = options.deadlineMs ?? this.deadlineMs(request.numRows);
     return new Promise((resolve, reject) => {
       // Timers fire before sockets are read: an answer that came while this process was busy itself has not been seen yet.
-      const timer = setTimeout(() => setImmediate(() => this.#missed(lapId, deadlineMs)), deadlineMs);
+      const missed = (): void => this.#missed(lapId, deadlineMs);
+      const timer = this.#clock.setTimeout(() => this.#clock.setImmediate(missed), deadlineMs);
       const { layer, numRows } = request;
       this.#pending.set(lapId, {
         request: { layer, numRows, assignments: request.experts.length },
-        sentMs: this.#now(),
+        sentMs: this.#clock.now(),
         resolve,
         reject,
         timer,
@@ -292,9 +294,9 @@ export class LapClient {
     if (pending === undefined) return;
     this.#sendCancel(lapId, pending.meter);
     // It would have taken at least this long, which belongs to what is expected of the peer.
-    if (pending.meter) this.lapMs.add(this.#now() - pending.sentMs);
+    if (pending.meter) this.lapMs.add(this.#clock.now() - pending.sentMs);
     // No failure of its own, but others are tried first for a while: it may have fallen silent.
-    this.#failedAtMs = this.#now();
+    this.#failedAtMs = this.#clock.now();
     this.#settle(lapId, pending.meter);
     pending.reject(new LapError('cancelled', 'someone else has answered the lap'));
   }
@@ -321,13 +323,13 @@ export class LapClient {
 
   #countFailure(): void {
     this.consecutiveFailures++;
-    this.#failedAtMs = this.#now();
+    this.#failedAtMs = this.#clock.now();
   }
 
   #answered(lapId: number, pending: PendingLap, bytes: Uint8Array): void {
     const { layer, numRows, assignments } = pending.request;
     const frame = decodeCombine(bytes, { hiddenSize: this.#options.hiddenSize, numRows, layer });
-    const lapMs = this.#now() - pending.sentMs;
+    const lapMs = this.#clock.now() - pending.sentMs;
     // A tab's clock is its own word: what it claims beyond the lap itself is not believed.
     const computeMs = Math.min(frame.computeUs / 1000, lapMs);
     const queueMs = Math.min(frame.queueUs / 1000, lapMs - computeMs);
@@ -336,7 +338,7 @@ export class LapClient {
     this.#failedAtMs = Number.NEGATIVE_INFINITY;
     if (pending.meter) {
       this.#record(lapMs, queueMs, computeMs);
-      this.#answeredAtMs = this.#now();
+      this.#answeredAtMs = this.#clock.now();
       this.lapsAnswered++;
       this.rows += numRows;
       this.assignments += assignments;
@@ -359,7 +361,7 @@ export class LapClient {
   }
 
   #settle(lapId: number, meterOfLateAnswer: Meter | undefined): void {
-    clearTimeout(this.#pending.get(lapId)!.timer);
+    this.#clock.clear(this.#pending.get(lapId)!.timer);
     this.#pending.delete(lapId);
     this.#remembered.set(lapId, meterOfLateAnswer);
     if (this.#remembered.size <= MAX_REMEMBERED_LAPS) return;
@@ -372,7 +374,7 @@ export class LapClient {
     this.queueMs.add(queueMs);
     this.computeMs.add(computeMs);
     this.wireMs.add(lapMs - queueMs - computeMs);
-    const second = Math.floor(this.#now() / 1000);
+    const second = Math.floor(this.#clock.now() / 1000);
     let entry = this.#history.at(-1);
     if (entry?.second !== second) {
       entry = { second, laps: [] };

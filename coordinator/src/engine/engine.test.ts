@@ -1,4 +1,11 @@
-import { type ExpertDispatch, loadDenseWeights, type Model, parseModelConfig, type TensorReader } from '@shoal/model';
+import {
+  createReferenceEngine,
+  type ExpertDispatch,
+  loadDenseWeights,
+  type Model,
+  parseModelConfig,
+  type TensorReader,
+} from '@shoal/model';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { EngineError, type GenerationEvent, type GenerationRequest } from './contract.ts';
 import { Engine, type EngineLimits } from './engine.ts';
@@ -85,7 +92,7 @@ beforeEach(() => {
 function engine(limits: Partial<EngineLimits> = {}): Engine {
   return new Engine({
     modelId: 'small',
-    model,
+    forward: createReferenceEngine(model),
     experts,
     limits,
     onRequest: (event, request) => {

@@ -1,11 +1,10 @@
 import {
+  type EngineRow,
   type ExpertDispatch,
-  forward,
-  type Model,
-  type ForwardRow,
-  LatentKvCache,
+  type ForwardEngine,
   logSoftmaxAt,
   sample,
+  type SequenceCache,
   topLogprobs,
 } from '@shoal/model';
 import type { BatchOptions } from '../dispatch/dispatcher.ts';
@@ -22,7 +21,7 @@ import { Sequence } from './sequence.ts';
 
 export interface EngineOptions {
   modelId: string;
-  model: Model;
+  forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
   limits?: Partial<EngineLimits>;
   onRequest?: (
@@ -77,22 +76,22 @@ export class Engine implements TextEngine {
   readonly #options: EngineOptions;
   readonly #queue: Sequence[] = [];
   readonly #running: Sequence[] = [];
+  /** Caches of sequences that have ended. */
+  readonly #retired: SequenceCache[] = [];
   readonly #requestMs = new SampleWindow(64);
-  readonly #kvBytesPerToken: number;
   #draining = false;
   #looping: Promise<void> | undefined;
 
   constructor(options: EngineOptions) {
     this.#options = options;
     this.modelId = options.modelId;
-    this.maxContext = options.model.config.maxPositionEmbeddings;
-    this.#kvBytesPerToken = new LatentKvCache(options.model.config).bytesPerToken;
+    this.maxContext = options.forward.config.maxPositionEmbeddings;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
   }
 
   /** Of one more token in one sequence. */
   get kvBytesPerToken(): number {
-    return this.#kvBytesPerToken;
+    return this.#options.forward.kvBytesPerToken;
   }
 
   get running(): readonly Sequence[] {
@@ -119,6 +118,7 @@ export class Engine implements TextEngine {
         `The prompt has ${length} tokens; with the answer's first it must fit the context of ${this.maxContext}.`,
       );
     }
+    this.#refuseBeyondKv(request);
     this.#retireAndAdmit();
     if (this.#running.length >= this.limits.maxBatch && this.#queue.length >= this.limits.maxQueue) {
       throw new EngineError('queue-full', `${this.#queue.length} requests are waiting already.`, this.retryAfterS());
@@ -179,6 +179,7 @@ export class Engine implements TextEngine {
     await Promise.resolve();
     for (;;) {
       this.#retireAndAdmit();
+      for (const cache of this.#retired.splice(0)) cache.free();
       if (this.#running.length === 0) {
         // Before anyone can submit again, who would otherwise wait for a loop that has ended.
         this.#looping = undefined;
@@ -191,13 +192,37 @@ export class Engine implements TextEngine {
   }
 
   #retireAndAdmit(): void {
+    // A pass may still be writing to them: they are freed before the next one.
+    for (const { finished, cache } of this.#running) if (finished && cache) this.#retired.push(cache);
     remove(this.#running, (sequence) => sequence.finished);
     remove(this.#queue, (sequence) => sequence.finished);
-    while (this.#running.length < this.limits.maxBatch && this.#queue.length > 0) {
+    while (this.#running.length < this.limits.maxBatch && this.#queue.length > 0 && this.#kvHasRoom()) {
       const sequence = this.#queue.shift()!;
-      sequence.cache = new LatentKvCache(this.#options.model.config);
+      sequence.cache = this.#options.forward.newSequence();
       this.#running.push(sequence);
     }
+  }
+
+  /** Positions that a request may come to hold in the KV cache. */
+  #kvTokens({ promptIds, maxTokens }: GenerationRequest): number {
+    const { kvPageTokens } = this.#options.forward;
+    return Math.ceil(Math.min(promptIds.length + maxTokens, this.maxContext) / kvPageTokens) * kvPageTokens;
+  }
+
+  /** Whether the next request fits beside the running ones, however long all their answers get. */
+  #kvHasRoom(): boolean {
+    const held = this.#running.reduce((sum, { request }) => sum + this.#kvTokens(request), 0);
+    return held + this.#kvTokens(this.#queue[0]!.request) <= this.#options.forward.kvCapacityTokens;
+  }
+
+  #refuseBeyondKv(request: GenerationRequest): void {
+    const { kvCapacityTokens } = this.#options.forward;
+    if (this.#kvTokens(request) <= kvCapacityTokens) return;
+    throw new EngineError(
+      'context-length',
+      `The prompt has ${request.promptIds.length} tokens and asks for ${request.maxTokens} more; this server's KV cache ` +
+        `holds ${kvCapacityTokens}: ask for fewer.`,
+    );
   }
 
   async #pass(): Promise<void> {
@@ -205,7 +230,7 @@ export class Engine implements TextEngine {
     const startedMs = performance.now();
     const timed = timeLaps(this.#options.experts.batch(batchOptions(entries)));
     try {
-      const { logits } = await forward(this.#options.model, rows, timed.experts);
+      const { logits } = await this.#options.forward.forward(rows, timed.experts);
       const passMs = performance.now() - startedMs;
       this.passMs.add(passMs);
       this.engineMs.add(passMs - timed.waitedMs());
@@ -227,8 +252,8 @@ export class Engine implements TextEngine {
   }
 
   /** One row of every decoding sequence, then prompt rows of the others, oldest first. */
-  #assemble(): { rows: ForwardRow[]; entries: BatchEntry[] } {
-    const rows: ForwardRow[] = [];
+  #assemble(): { rows: EngineRow[]; entries: BatchEntry[] } {
+    const rows: EngineRow[] = [];
     const entries: BatchEntry[] = [];
     let prefillLeft = this.limits.prefillRows;
     for (const sequence of this.#running) {
@@ -265,7 +290,7 @@ export class Engine implements TextEngine {
   #take(sequence: Sequence, logits: Float32Array): void {
     const { request } = sequence;
     const tokenId = sample(logits, { temperature: request.temperature, topP: request.topP, rng: sequence.rng });
-    if (this.#options.model.config.eosTokenIds.includes(tokenId))
+    if (this.#options.forward.config.eosTokenIds.includes(tokenId))
       return sequence.emit({ type: 'finish', reason: 'stop', ...sequence.limitDetails() });
     sequence.ids.push(tokenId);
     this.tokens++;

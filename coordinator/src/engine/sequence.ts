@@ -1,4 +1,4 @@
-import { createRng, type LatentKvCache } from '@shoal/model';
+import { createRng, type SequenceCache } from '@shoal/model';
 import {
   type DeviceLimitUsage,
   EngineError,
@@ -17,7 +17,7 @@ export class Sequence {
   /** Present when its rows are routed under a device limit. */
   readonly deviceLimit: DeviceLimitUsage | undefined;
   /** Present while it has a place in the batch. */
-  cache: LatentKvCache | undefined;
+  cache: SequenceCache | undefined;
   /** Traces of laps that the next token will carry. */
   traces: LapTrace[] = [];
   /** Logprobs of the prompt's positions so far, if asked for. */

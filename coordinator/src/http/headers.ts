@@ -1,6 +1,8 @@
 /** Swagger UI needs nothing beyond this either: its scripts are files of ours, its images `data:` URIs. */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'self'",
+  // A tab without WebGPU computes in WebAssembly.
+  "script-src 'self' 'wasm-unsafe-eval'",
   "connect-src 'self' ws: wss:",
   "img-src 'self' data:",
   "style-src 'self' 'unsafe-inline'",

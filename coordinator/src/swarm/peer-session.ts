@@ -1,6 +1,7 @@
 import type { ExpertIndex, PlacementPeer } from '@shoal/placement';
 import type { Assign, Dismissed, Hello, PeerState, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
+import { type Clock, systemClock } from '../dispatch/clock.ts';
 import type { LapClient, LapRequest } from '../dispatch/lap-client.ts';
 import type { LapPeer } from '../dispatch/dispatcher.ts';
 import type { DonorHistory } from './donor-records.ts';
@@ -31,6 +32,7 @@ export interface PeerSessionOptions {
   layerIndex: ReadonlyMap<number, number>;
   /** Decides what of its work is believed; without it all of it is, once the self-test is passed. */
   trust?: Trust | undefined;
+  clock?: Clock;
 }
 
 /** One admitted tab, from hello to goodbye: what it is to hold, what it does hold, and how it has done. */
@@ -67,11 +69,14 @@ export class PeerSession implements LapPeer {
   link: Link | undefined;
   #laps: LapClient | undefined;
   #rowsAtTick = 0;
-  #tickedMs = performance.now();
+  #tickedMs: number;
+  readonly #clock: Clock;
   readonly #options: PeerSessionOptions;
 
   constructor(options: PeerSessionOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#tickedMs = this.#clock.now();
     this.peerId = options.peerId;
     this.donorId = options.donorId;
     this.donor = options.donor;
@@ -133,7 +138,8 @@ export class PeerSession implements LapPeer {
       peerId: this.peerId,
       donorId: this.donorId,
       pledgeBytes,
-      maxExpertsPerLayer: Math.floor(bindable / this.#options.shardBytes),
+      // A layer may take several buffers; an expert must fit in one.
+      maxExpertsPerLayer: bindable < this.#options.shardBytes ? 0 : Number.MAX_SAFE_INTEGER,
     };
   }
 
@@ -147,7 +153,7 @@ export class PeerSession implements LapPeer {
   /** Once a second: refresh what is shown per second. */
   tick(): void {
     const rows = this.#laps?.rows ?? 0;
-    const nowMs = performance.now();
+    const nowMs = this.#clock.now();
     // Measured, since a busy process ticks late.
     const rate = (1000 * (rows - this.#rowsAtTick)) / Math.max(1, nowMs - this.#tickedMs);
     this.#tickedMs = nowMs;

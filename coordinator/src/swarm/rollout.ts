@@ -7,6 +7,7 @@ import {
   type PlacementPlan,
   planPlacement,
 } from '@shoal/placement';
+import { type Clock, systemClock } from '../dispatch/clock.ts';
 import type { ExpertRef } from './admission.ts';
 import type { EventLog } from './event-log.ts';
 import { migrate } from './migration.ts';
@@ -25,7 +26,12 @@ export interface RolloutOptions {
   heldBefore: (peer: PeerSession) => readonly ExpertIndex[];
   /** An assignment was sent: the peer should report progress soon. */
   onAssigned: (peer: PeerSession) => void;
+  clock?: Clock;
+  /** How a plan is made: for holding other placements against ours. */
+  planner?: Planner;
 }
+
+export type Planner = typeof planPlacement;
 
 /** New, half known, known: trust grows with verified work as the audited share falls. */
 const TRUST_STEPS = 2;
@@ -50,13 +56,13 @@ export class Rollout {
 
   /** Plan anew for the peers that are there, and set out for it. */
   replan(): void {
-    const { model, replicas, events, load } = this.#options;
+    const { model, replicas, events, load, clock = systemClock, planner = planPlacement } = this.#options;
     const able = this.#options.peers().filter(takesPart);
     const held = new Map(able.map((peer) => [peer.peerId, this.#before(peer)]));
-    const plan = planPlacement(model, able.map(placementPeer), {
+    const plan = planner(model, able.map(placementPeer), {
       replicas,
       previous: { epoch: this.plan.epoch, held },
-      maxMoveBytes: this.#allowance.at(performance.now()),
+      maxMoveBytes: this.#allowance.at(clock.now()),
       ...(load ? { load: load() } : {}),
     });
     this.#allowance.spend(plan.movedBytes);

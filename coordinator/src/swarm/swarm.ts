@@ -11,8 +11,10 @@ import type {
   Trouble,
 } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
+import { type Clock, systemClock, type Timer } from '../dispatch/clock.ts';
 import { LapClient, LapError, type LapRequest } from '../dispatch/lap-client.ts';
 import type { LocalWork } from '../dispatch/local-work.ts';
+import { backendOf } from '../trust/bounds.ts';
 import { Judge } from '../trust/judge.ts';
 import type { Trust, Wrong } from '../trust/trust.ts';
 import { bannedText, expelledText, foundOutText } from '../trust/words.ts';
@@ -21,7 +23,7 @@ import { DonorRecords } from './donor-records.ts';
 import type { EventLog } from './event-log.ts';
 import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
 import { LoadWatch } from './load-watch.ts';
-import { Rollout } from './rollout.ts';
+import { type Planner, Rollout } from './rollout.ts';
 import { describeClose, mebibytes } from './wording.ts';
 
 export interface SwarmOptions {
@@ -36,8 +38,15 @@ export interface SwarmOptions {
   replicas: number;
   /** Load of each expert of late, for spare copies: [layers × experts per layer]. */
   load?: () => ArrayLike<number>;
+  /** Whether tabs that compute on their processor, without WebGPU, are taken; they are unless said otherwise. */
+  cpuDonors?: boolean;
   maxPeers?: number;
   timings?: Partial<SwarmTimings>;
+  clock?: Clock;
+  /** In place of ours, for holding other placements against it. */
+  planner?: Planner;
+  /** In place of the known-answer test, where tabs compute nothing. */
+  selfTest?: typeof selfTest;
 }
 
 export interface SwarmTimings {
@@ -97,18 +106,20 @@ export class Swarm {
   readonly #layerIndex: ReadonlyMap<number, number>;
   readonly #loading: LoadWatch;
   readonly #rollout: Rollout;
-  readonly #ticker: NodeJS.Timeout;
-  #planTimer: { atMs: number; timer: NodeJS.Timeout } | undefined;
+  readonly #clock: Clock;
+  readonly #ticker: Timer;
+  #planTimer: { atMs: number; timer: Timer } | undefined;
   #nextPeer = 1;
   #draining = false;
 
   constructor(options: SwarmOptions) {
     this.#options = options;
     this.model = options.model;
+    this.#clock = options.clock ?? systemClock;
     this.#timings = { ...DEFAULT_TIMINGS, ...options.timings };
     this.#layerIndex = new Map(options.model.layers.map((layer, index) => [layer, index]));
     const { loadTimeoutMs } = this.#timings;
-    this.#loading = new LoadWatch(loadTimeoutMs, (peer) => {
+    this.#loading = new LoadWatch(this.#clock, loadTimeoutMs, (peer) => {
       const message = `No experts were loaded for ${loadTimeoutMs / 1000} s.`;
       this.dismiss(peer, { code: 'timeout', message, retry: true });
     });
@@ -122,7 +133,7 @@ export class Swarm {
     const compute = (request: LapRequest): Promise<Float32Array> => local.compute(request);
     this.#judge = trust?.judge ?? new Judge({ compute, recompute: compute });
     if (trust) trust.onWrong = (peerId, wrong) => this.#foundOut(peerId, wrong);
-    this.#ticker = setInterval(() => this.#tick(), 1000);
+    this.#ticker = this.#clock.setInterval(() => this.#tick(), 1000);
     this.#ticker.unref();
   }
 
@@ -158,6 +169,9 @@ export class Swarm {
     const session = this.#session(hello, address, control);
     const old = this.peers.find((peer) => peer.donorId === session.donorId && peer.tab === session.tab);
     if (this.#draining) throw new HelloRefused('draining', 'The coordinator is shutting down. Come back in a minute.');
+    if (this.#options.cpuDonors === false && backendOf(hello.adapter) === 'wasm') {
+      throw new HelloRefused('no-cpu', 'Whoever runs this coordinator takes tabs with WebGPU only.');
+    }
     if (!old && this.#peers.size >= (this.#options.maxPeers ?? DEFAULT_MAX_PEERS)) {
       throw new HelloRefused('full', `The swarm has its ${this.#peers.size} tabs already. Come back later.`);
     }
@@ -183,6 +197,7 @@ export class Swarm {
       link,
       hiddenSize: this.model.hiddenSize,
       epoch: () => peer.epoch,
+      clock: this.#clock,
       onHostile: (message, reason) => this.#hostile(peer, message, reason),
     });
     link.onFrame = (frame) => laps.receive(frame);
@@ -289,14 +304,14 @@ export class Swarm {
     peer.control.standing(peer.standing());
     if (!serves) return this.dismiss(peer, farewell);
     this.#planSoon(0);
-    const startedMs = Date.now();
-    const timer = setInterval(() => {
-      if (peer.state === 'gone') return clearInterval(timer);
-      const late = Date.now() - startedMs > this.#timings.drainTimeoutMs;
+    const startedMs = this.#clock.now();
+    const timer = this.#clock.setInterval(() => {
+      if (peer.state === 'gone') return this.#clock.clear(timer);
+      const late = this.#clock.now() - startedMs > this.#timings.drainTimeoutMs;
       // Once others serve all of it, it gets no new laps; those in flight it may still answer.
       if (!this.#planTimer && this.#rollout.replaceable(peer)) peer.live.clear();
       if (!late && (peer.live.size > 0 || peer.laps.inFlight > 0)) return;
-      clearInterval(timer);
+      this.#clock.clear(timer);
       this.dismiss(peer, farewell);
     }, DRAIN_CHECK_MS);
   }
@@ -332,8 +347,8 @@ export class Swarm {
       this.dismiss(peer, { code: 'draining', message: 'The coordinator is shutting down.', retry: true });
     }
     this.#options.trust?.close();
-    clearInterval(this.#ticker);
-    clearTimeout(this.#planTimer?.timer);
+    this.#clock.clear(this.#ticker);
+    this.#clock.clear(this.#planTimer?.timer);
     this.#planTimer = undefined;
   }
 
@@ -350,15 +365,16 @@ export class Swarm {
       expertsPerLayer: this.model.expertsPerLayer,
       layerIndex: this.#layerIndex,
       trust: this.#options.trust,
+      clock: this.#clock,
     });
   }
 
   #planSoon(delayMs: number): void {
     if (this.#draining) return;
-    const atMs = Date.now() + delayMs;
+    const atMs = this.#clock.now() + delayMs;
     if (this.#planTimer && this.#planTimer.atMs <= atMs) return;
-    clearTimeout(this.#planTimer?.timer);
-    this.#planTimer = { atMs, timer: setTimeout(() => this.#replan(), delayMs) };
+    this.#clock.clear(this.#planTimer?.timer);
+    this.#planTimer = { atMs, timer: this.#clock.setTimeout(() => this.#replan(), delayMs) };
   }
 
   #replan(): void {
@@ -371,7 +387,8 @@ export class Swarm {
     const refs = fresh.map((expert) => this.#rollout.ref(expert));
     const counts = (): boolean => peer.tests.has(test as Set<ExpertIndex>) && peer.state !== 'gone';
     try {
-      const { tested, matched } = await selfTest(
+      const answerKnown = this.#options.selfTest ?? selfTest;
+      const { tested, matched } = await answerKnown(
         peer.laps,
         this.#judge,
         refs,

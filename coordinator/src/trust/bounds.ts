@@ -40,11 +40,12 @@ export const MARGIN = 4;
  */
 export const UNCALIBRATED: Bounds = { maxRelativeL2: 5e-3, maxNormDeviation: 5e-3 };
 
-export type BackendName = 'reference' | 'webgpu';
+export type BackendName = 'reference' | 'webgpu' | 'wasm';
 
 /** What computes on a peer that describes itself so. Its own word: the bounds of all backends must hold a liar. */
 export function backendOf(adapter: Pick<AdapterInfo, 'architecture'>): BackendName {
-  return adapter.architecture === 'reference' ? 'reference' : 'webgpu';
+  const { architecture } = adapter;
+  return architecture === 'reference' || architecture === 'wasm' ? architecture : 'webgpu';
 }
 
 /** How far an honest answer of this model (Manifest.modelDigest: its very experts) from this backend may lie from ours. */

@@ -12,10 +12,15 @@ const SLACK = 1.01;
 export class NormLimits {
   readonly #gains = new Map<string, number>();
 
-  /** Called with every expert that the coordinator has unpacked: all that serve are among them, since it has tested them. */
+  /** Called with every expert that the coordinator has loaded: all that serve are among them, since it has tested them. */
   learn(layer: number, expert: number, { gate, up, down }: SwigluWeights): void {
+    this.learnProduct(layer, expert, frobenius(gate) * frobenius(up) * frobenius(down));
+  }
+
+  /** As learn, from the product of the three norms. */
+  learnProduct(layer: number, expert: number, product: number): void {
     const key = `${layer}/${expert}`;
-    if (!this.#gains.has(key)) this.#gains.set(key, frobenius(gate) * frobenius(up) * frobenius(down));
+    if (!this.#gains.has(key)) this.#gains.set(key, product);
   }
 
   /** The first row of the answer (f16 bits, [numRows, hiddenSize]) that no honest computation can give; undefined if there is none. */

@@ -30,11 +30,11 @@ export interface ExpertOutput {
  * Errors are `KernelError`s with a `reason`; a lap naming an expert that isn't loaded is refused whole.
  */
 export interface ExpertBackend {
-  readonly name: 'webgpu' | 'reference';
+  readonly name: 'webgpu' | 'wasm' | 'reference';
   readonly shape: ExpertShape;
-  /** Bytes of weights held, as allocated (slack included). */
+  /** Bytes held, as allocated: weights with their slack, and what laps work in. */
   readonly allocatedBytes: number;
-  /** Largest number of experts of one layer that can be held (limits of one GPU binding); Infinity if unlimited. */
+  /** Largest number of experts of one layer that can be held; Infinity if unlimited. */
   readonly maxExpertsPerLayer: number;
   /** Resolves, once, with the reason when the device is gone (never for a backend that cannot lose it). */
   readonly lost: Promise<string>;

@@ -1,5 +1,5 @@
 import { f32ToF16, f16ToF32 } from '@shoal/model';
-import { packExpert, shardBytes, unpackExpert, type ExpertShape, type ExpertWeights } from '@shoal/weights';
+import { packExpert, QUANTS, shardBytes, unpackExpert, type ExpertShape, type ExpertWeights } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertLap, type KernelErrorReason } from './backend.ts';
 import { rowStart } from './lap.ts';
 
@@ -9,9 +9,9 @@ import { rowStart } from './lap.ts';
  */
 
 /** Normalised mean squared error: Σ (y − reference)² / Σ reference². f32 accumulation stays far below it in both formats. */
-export const MAX_NMSE: Readonly<Record<ExpertShape['quant'], number>> = { f16: 1e-6, q8: 1e-6 };
-/** Of an expert's output with q8 weights against the unquantised ones, for normally distributed weights. */
-export const MAX_Q8_QUANTISATION_NMSE = 1e-4;
+export const MAX_NMSE: Readonly<Record<ExpertShape['quant'], number>> = { f16: 1e-6, q8: 1e-6, q4: 1e-6 };
+/** Of an expert's output with quantised weights against the unquantised ones, for normally distributed weights. */
+export const MAX_QUANTISATION_NMSE: Readonly<Record<ExpertShape['quant'], number>> = { f16: 1e-6, q8: 1e-4, q4: 3e-2 };
 
 export type BackendFactory = (shape: ExpertShape) => Promise<ExpertBackend>;
 
@@ -47,10 +47,9 @@ const SIZES: readonly (readonly [number, number])[] = [
   [7, 130],
   [257, 96],
 ];
-const QUANTS: readonly ExpertShape['quant'][] = ['f16', 'q8'];
 
-export function conformanceCases(): ConformanceCase[] {
-  return QUANTS.flatMap((quant) => {
+export function conformanceCases(quants: readonly ExpertShape['quant'][] = QUANTS): ConformanceCase[] {
+  return quants.flatMap((quant) => {
     const tiny: ExpertShape = { hiddenSize: 40, moeIntermediateSize: 24, quant };
     return [
       ...SIZES.map(([hiddenSize, moeIntermediateSize]) => {
@@ -231,7 +230,7 @@ async function checkQuantisation(backend: ExpertBackend, bench: Bench): Promise<
   const lap = bench.lap(0, 16, [0, 1, 2, 3]);
   const { partial } = await backend.run(lap);
   const error = nmse(bench.reference(lap, 'original'), partial);
-  const limit = backend.shape.quant === 'f16' ? MAX_NMSE.f16 : MAX_Q8_QUANTISATION_NMSE;
+  const limit = MAX_QUANTISATION_NMSE[backend.shape.quant];
   require(error <= limit, `NMSE ${error.toExponential(2)} against the original weights exceeds ${limit}`);
   return `NMSE ${error.toExponential(1)} against the original weights`;
 }

@@ -1,9 +1,14 @@
 import type { ExpertShape } from '@shoal/weights';
+import type { WasmVariant } from './wasm/features.ts';
 import type { WebGpuBackend } from './webgpu/create.ts';
 
+import type { ExpertBackend } from './backend.ts';
+
 export * from './backend.ts';
+export * from './engine/index.ts';
 export { MAX_ASSIGNMENTS_PER_ROW } from './lap.ts';
 export { createReferenceBackend } from './reference.ts';
+export { bestVariant, hasWasmSimd, runnableVariants, variantFile, type WasmVariant } from './wasm/features.ts';
 export type { WebGpuAdapterInfo, WebGpuBackend } from './webgpu/create.ts';
 
 /**
@@ -18,4 +23,18 @@ export async function createWebGpuBackend(options: {
   // coordinator loads this package in plain Node for its reference backend.
   const webgpu = await import('./webgpu/create.ts');
   return webgpu.createWebGpuBackend(options);
+}
+
+/**
+ * A backend on the processor, for a browser's worker; Node has its own in `@shoal/kernels/node`. `variant` is chosen where
+ * it isn't given. Throws KernelError `no-adapter` or `compile`.
+ */
+export async function createWasmBackend(options: {
+  shape: ExpertShape;
+  threads: number;
+  variant?: WasmVariant;
+}): Promise<ExpertBackend> {
+  // As above: the modules are `?url` imports.
+  const wasm = await import('./wasm/browser.ts');
+  return wasm.createWasmBackend(options);
 }

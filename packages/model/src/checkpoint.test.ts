@@ -33,6 +33,37 @@ async function writeTensors(name: string, tensors: Record<string, number[]>): Pr
   );
 }
 
+type RawTensors = Record<string, { dtype: string; shape: number[]; bytes: Uint8Array | Float32Array }>;
+
+const fp8 = (shape: number[], code: number) => ({
+  dtype: 'F8_E4M3',
+  shape,
+  bytes: new Uint8Array(shape.reduce((a, b) => a * b, 1)).fill(code),
+});
+
+/** A model.safetensors of tensors as given. */
+async function writeRaw(tensors: RawTensors): Promise<void> {
+  let at = 0;
+  const header: Record<string, unknown> = {};
+  const parts: Buffer[] = [];
+  for (const [name, { dtype, shape, bytes }] of Object.entries(tensors)) {
+    header[name] = { dtype, shape, data_offsets: [at, at + bytes.byteLength] };
+    at += bytes.byteLength;
+    parts.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  }
+  const json = Buffer.from(JSON.stringify(header));
+  const prefix = Buffer.alloc(8);
+  prefix.writeBigUInt64LE(BigInt(json.byteLength));
+  await writeFile(join(dir, 'model.safetensors'), Buffer.concat([prefix, json, ...parts]));
+}
+
+/** The default model's config.json as one of an FP8 checkpoint. */
+async function quantised(blockSize: [number, number]): Promise<void> {
+  const config = JSON.parse(await readFile(join(tiny, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const quantization = { quant_method: 'fp8', fmt: 'e4m3', weight_block_size: blockSize };
+  await writeFile(join(dir, 'config.json'), JSON.stringify({ ...config, quantization_config: quantization }));
+}
+
 const writeIndex = (weightMap: unknown) =>
   writeFile(join(dir, 'model.safetensors.index.json'), JSON.stringify({ weight_map: weightMap }));
 
@@ -138,6 +169,79 @@ describe('openCheckpoint', () => {
     await using(async (checkpoint) => {
       await truncate(join(dir, 'model.safetensors'), 20);
       expect(await refusal(checkpoint.read('b'))).toMatchObject({ reason: 'changed', tensor: 'b' });
+    });
+  });
+
+  it('reads FP8 with its scales as one tensor, edges of smaller blocks included', async () => {
+    await quantised([2, 2]);
+    await writeRaw({
+      'w.weight': {
+        dtype: 'F8_E4M3',
+        shape: [3, 3],
+        bytes: Uint8Array.of(0x38, 0x38, 0x40, 0x38, 0x38, 0x40, 0xb8, 0x38, 0x40),
+      },
+      'w.weight_scale_inv': { dtype: 'F32', shape: [2, 2], bytes: Float32Array.of(2, 3, 5, 7) },
+    });
+    await using(async (checkpoint) => {
+      expect([...(await checkpoint.read('w.weight', [3, 3]))]).toEqual([2, 2, 6, 2, 2, 6, -5, 5, 14]);
+      expect(await checkpoint.readRaw('w.weight')).toHaveLength(9);
+    });
+  });
+
+  it.each<[string, CheckpointErrorReason, string, [number, number] | undefined, RawTensors]>([
+    ['scales are missing', 'missing-tensor', 'w.weight_scale_inv', [2, 2], { 'w.weight': fp8([2, 2], 0x38) }],
+    [
+      'scales have another shape',
+      'wrong-shape',
+      'w.weight_scale_inv',
+      [2, 2],
+      {
+        'w.weight': fp8([3, 2], 0x38),
+        'w.weight_scale_inv': { dtype: 'F32', shape: [1, 1], bytes: Float32Array.of(1) },
+      },
+    ],
+    ['config.json says nothing of it', 'wrong-dtype', 'w.weight', undefined, { 'w.weight': fp8([2, 2], 0x38) }],
+    ['it is no matrix', 'wrong-shape', 'w.weight', [2, 2], { 'w.weight': fp8([4], 0x38) }],
+    [
+      'a code is NaN',
+      'not-finite',
+      'w.weight',
+      [2, 2],
+      {
+        'w.weight': fp8([2, 2], 0x7f),
+        'w.weight_scale_inv': { dtype: 'F32', shape: [1, 1], bytes: Float32Array.of(1) },
+      },
+    ],
+  ])('refuses FP8 where %s', async (_, reason, tensor, blockSize, tensors) => {
+    if (blockSize) await quantised(blockSize);
+    await writeRaw(tensors);
+    await using(async (checkpoint) => {
+      expect(await refusal(checkpoint.read('w.weight'))).toMatchObject({ reason, tensor });
+    });
+  });
+
+  it('refuses weights that are not finite, naming the tensor and the place', async () => {
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+      await writeTensors('model.safetensors', { a: [1, 2], b: [3, bad, 4] });
+      await using(async (checkpoint) => {
+        expect(await checkpoint.read('a')).toHaveLength(2);
+        const error = await refusal(checkpoint.read('b'));
+        expect(error).toMatchObject({ reason: 'not-finite', tensor: 'b', file: 'model.safetensors' });
+        expect(error.message).toContain(`[1] is ${bad}`);
+      });
+    }
+  });
+
+  it('takes a checkpoint without an MTP module at its word, though config.json still speaks of one', async () => {
+    await writeTensors('model.safetensors', { 'model.norm.weight': [1] });
+    await using(({ config }) => {
+      expect([config.numNextnPredictLayers, config.layerKinds.length]).toEqual([0, 6]);
+      return Promise.resolve();
+    });
+    await writeTensors('model.safetensors', { 'model.layers.6.enorm.weight': [1] });
+    await using(({ config }) => {
+      expect([config.numNextnPredictLayers, config.layerKinds.length]).toEqual([1, 7]);
+      return Promise.resolve();
     });
   });
 

@@ -1,9 +1,11 @@
 import { open, readFile, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { parseModelConfig, type ModelConfig } from './config.ts';
+import { parseModelConfig, withoutMtp, type ModelConfig } from './config.ts';
 import { CheckpointError, ModelError } from './errors.ts';
+import { applyBlockScales } from './fp8.ts';
 import {
+  dtypeBytes,
   parseHeader,
   PREFIX_BYTES,
   readHeaderLength,
@@ -16,6 +18,9 @@ import {
 const MAX_JSON_BYTES = 64 * 1024 * 1024;
 /** DeepSeek-V3 has 163 files; each costs a file handle. */
 const MAX_FILES = 4096;
+
+/** Block scales kept between reads by rows: V3's largest takes 13 KB. */
+const MAX_RECENT_SCALES = 16;
 
 const SINGLE_FILE = 'model.safetensors';
 const INDEX_FILE = 'model.safetensors.index.json';
@@ -31,11 +36,41 @@ export interface Checkpoint {
   readonly tensors: readonly string[];
   has(name: string): boolean;
   info(name: string): { dtype: TensorDtype; shape: readonly number[]; bytes: number };
-  /** A tensor as float32, row-major. Throws `wrong-shape` unless its shape is `expectedShape`, where one is given. */
+  /**
+   * A tensor as float32, row-major; FP8 with its blocks' scales applied. Throws `wrong-shape` unless its shape is
+   * `expectedShape`, where one is given, and `not-finite` where a value is NaN or ∞.
+   */
   read(name: string, expectedShape?: readonly number[]): Promise<Float32Array>;
+  /**
+   * Some rows of a tensor (a vector's values are rows of one), as `read` gives them: [numRows, …]. With `scratch` the result
+   * lies in it and is good until its next use.
+   */
+  readRows(
+    name: string,
+    expectedShape: readonly number[],
+    firstRow: number,
+    numRows: number,
+    scratch?: RowScratch,
+  ): Promise<Float32Array>;
   /** A tensor's bytes as stored, little-endian. */
   readRaw(name: string): Promise<Uint8Array>;
   close(): Promise<void>;
+}
+
+/** Memory that reads of rows share, one read at a time; grows to the largest. */
+export class RowScratch {
+  #raw = new Uint8Array(0);
+  #values = new Float32Array(0);
+
+  raw(bytes: number): Uint8Array {
+    if (this.#raw.byteLength < bytes) this.#raw = new Uint8Array(bytes);
+    return this.#raw.subarray(0, bytes);
+  }
+
+  values(length: number): Float32Array {
+    if (this.#values.length < length) this.#values = new Float32Array(length);
+    return this.#values.subarray(0, length);
+  }
 }
 
 interface WeightFile {
@@ -50,11 +85,21 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const files: WeightFile[] = [];
   try {
     const where = await openFiles(dir, files);
-    return new FileCheckpoint(dir, config, files, where);
+    return new FileCheckpoint(dir, withMtpAsStored(config, where), files, where);
   } catch (error) {
     await Promise.allSettled(files.map((file) => file.handle.close()));
     throw error;
   }
+}
+
+/**
+ * Tools that rewrite a DeepSeek-V3 checkpoint drop its MTP module and leave `num_nextn_predict_layers` as it was. The module is
+ * no part of the main model, so one that is not there at all is not missing; one that is there in parts is.
+ */
+function withMtpAsStored(config: ModelConfig, where: ReadonlyMap<string, WeightFile>): ModelConfig {
+  const prefix = `model.layers.${config.numHiddenLayers}.`;
+  if (config.numNextnPredictLayers === 0 || [...where.keys()].some((name) => name.startsWith(prefix))) return config;
+  return withoutMtp(config);
 }
 
 /** Open the weight files into `files` (so that the caller can close them on failure); returns which holds each tensor. */
@@ -142,8 +187,8 @@ async function readRange(
   bytes: number,
   file: string,
   tensor?: string,
+  buffer: Uint8Array = new Uint8Array(bytes),
 ): Promise<Uint8Array> {
-  const buffer = new Uint8Array(bytes);
   let done = 0;
   while (done < bytes) {
     const { bytesRead } = await handle.read(buffer, done, bytes - done, offset + done);
@@ -160,6 +205,7 @@ class FileCheckpoint implements Checkpoint {
   readonly tensors: readonly string[];
   readonly #files: readonly WeightFile[];
   readonly #where: ReadonlyMap<string, WeightFile>;
+  readonly #recentScales = new Map<string, Float32Array>();
   #closed = false;
 
   constructor(dir: string, config: ModelConfig, files: readonly WeightFile[], where: ReadonlyMap<string, WeightFile>) {
@@ -179,25 +225,76 @@ class FileCheckpoint implements Checkpoint {
   }
 
   async read(name: string, expectedShape?: readonly number[]): Promise<Float32Array> {
-    const { file, info } = this.#find(name);
-    const { shape } = info;
-    if (
-      expectedShape &&
-      (shape.length !== expectedShape.length || shape.some((size, i) => size !== expectedShape[i]))
-    ) {
+    const { shape } = this.#find(name).info;
+    return this.readRows(name, expectedShape ?? shape, 0, shape[0] ?? 1);
+  }
+
+  async readRows(
+    name: string,
+    expectedShape: readonly number[],
+    firstRow: number,
+    numRows: number,
+    scratch = new RowScratch(),
+  ): Promise<Float32Array> {
+    const { file, info } = this.#findShaped(name, expectedShape);
+    const { shape, dtype } = info;
+    const rowBytes = info.bytes / (shape[0] ?? 1);
+    const offset = info.offset + firstRow * rowBytes;
+    const bytes = numRows * rowBytes;
+    this.#refuseClosed(file, name);
+    const raw = await readRange(file.handle, offset, bytes, file.name, name, scratch.raw(bytes));
+    const values = toFloat32(raw, dtype, scratch.values(bytes / dtypeBytes[dtype]));
+    if (dtype === 'F8_E4M3') await this.#scale(name, file, shape, values, firstRow);
+    const bad = firstNotFinite(values);
+    if (bad !== undefined)
       throw new CheckpointError(
-        'wrong-shape',
+        'not-finite',
         file.name,
         name,
-        `shape is [${shape.join(', ')}], config.json asks for [${expectedShape.join(', ')}]`,
+        `the value at ${placeOf(bad + (firstRow * values.length) / numRows, shape)} is ${values[bad]}: download it again`,
+      );
+    return values;
+  }
+
+  /** Multiply FP8 weights by their blocks' scales, which stand beside them as `<name>_scale_inv`. */
+  async #scale(
+    name: string,
+    file: WeightFile,
+    shape: readonly number[],
+    values: Float32Array,
+    firstRow: number,
+  ): Promise<void> {
+    const blockSize = this.config.fp8BlockSize;
+    const [rows, columns] = shape;
+    if (!blockSize) {
+      throw new CheckpointError(
+        'wrong-dtype',
+        file.name,
+        name,
+        'is FP8, but config.json has no quantization_config with a weight_block_size',
       );
     }
-    return toFloat32(await this.readRaw(name), info.dtype);
+    if (rows === undefined || columns === undefined || shape.length !== 2) {
+      throw new CheckpointError('wrong-shape', file.name, name, `is FP8 [${shape.join(', ')}]; only matrices are read`);
+    }
+    const scaleShape = [Math.ceil(rows / blockSize[0]), Math.ceil(columns / blockSize[1])];
+    applyBlockScales(values, columns, await this.#scales(`${name}_scale_inv`, scaleShape), blockSize, firstRow);
+  }
+
+  /** The scales of the tensors read last: those read by rows want theirs again and again. */
+  async #scales(name: string, shape: readonly number[]): Promise<Float32Array> {
+    let scales = this.#recentScales.get(name);
+    if (!scales) {
+      scales = await this.read(name, shape);
+      if (this.#recentScales.size >= MAX_RECENT_SCALES) this.#recentScales.clear();
+      this.#recentScales.set(name, scales);
+    }
+    return scales;
   }
 
   async readRaw(name: string): Promise<Uint8Array> {
     const { file, info } = this.#find(name);
-    if (this.#closed) throw new CheckpointError('closed', file.name, name, 'cannot be read: the checkpoint was closed');
+    this.#refuseClosed(file, name);
     return readRange(file.handle, info.offset, info.bytes, file.name, name);
   }
 
@@ -205,6 +302,22 @@ class FileCheckpoint implements Checkpoint {
     if (this.#closed) return;
     this.#closed = true;
     await Promise.all(this.#files.map((file) => file.handle.close()));
+  }
+
+  #refuseClosed(file: WeightFile, name: string): void {
+    if (this.#closed) throw new CheckpointError('closed', file.name, name, 'cannot be read: the checkpoint was closed');
+  }
+
+  #findShaped(name: string, expected: readonly number[]): { file: WeightFile; info: TensorInfo } {
+    const found = this.#find(name);
+    const { shape } = found.info;
+    if (shape.length === expected.length && shape.every((size, i) => size === expected[i])) return found;
+    throw new CheckpointError(
+      'wrong-shape',
+      found.file.name,
+      name,
+      `shape is [${shape.join(', ')}], config.json asks for [${expected.join(', ')}]`,
+    );
   }
 
   #find(name: string): { file: WeightFile; info: TensorInfo } {
@@ -232,6 +345,26 @@ export async function readJson(path: string): Promise<unknown> {
   } catch (cause) {
     throw new ModelError('bad-json', undefined, `${path}: not valid JSON (${describe(cause)})`, { cause });
   }
+}
+
+/** float32's exponent: all ones in NaN and ∞ only. */
+const EXPONENT_BITS = 0x7f80_0000;
+
+function firstNotFinite(values: Float32Array): number | undefined {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < bits.length; i++) if ((bits[i]! & EXPONENT_BITS) === EXPONENT_BITS) return i;
+  return undefined;
+}
+
+/** Coordinates of a flat index: 7 in [2, 5] is "[1, 2]". */
+function placeOf(index: number, shape: readonly number[]): string {
+  const place: number[] = [];
+  let rest = index;
+  for (const size of [...shape].reverse()) {
+    place.unshift(rest % size);
+    rest = Math.floor(rest / size);
+  }
+  return `[${place.join(', ')}]`;
 }
 
 /** Whether a path names something; a directory entry that cannot be examined counts as there, so that opening it says why. */

@@ -7,6 +7,9 @@ import { ModelError, type ModelErrorReason } from './errors.ts';
 const path = join(import.meta.dirname, '../../../models/tiny-stories/config.json');
 const tiny = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
 
+const fp8 = { quant_method: 'fp8', weight_block_size: [128, 128] };
+const yarn = { type: 'yarn', factor: 40, original_max_position_embeddings: 4096 };
+
 /** The default model's config with some keys changed; undefined removes one. */
 function changed(changes: Record<string, unknown>): Record<string, unknown> {
   const json: Record<string, unknown> = { ...tiny, ...changes };
@@ -27,7 +30,12 @@ function refusal(json: unknown): { reason: ModelErrorReason; key: string | undef
 describe('parseModelConfig', () => {
   it('reads the default model', () => {
     const config = parseModelConfig(tiny);
-    expect(config).toMatchObject({ modelType: 'deepseek_v3', hiddenSize: 192, qLoraRank: 96, ropeTheta: 10000 });
+    expect(config).toMatchObject({
+      modelType: 'deepseek_v3',
+      hiddenSize: 192,
+      attention: { kind: 'mla', qLoraRank: 96 },
+    });
+    expect(config.rope.inverseFrequencies[1]).toBe(10000 ** (-2 / 16));
     expect(config.eosTokenIds).toEqual([0]);
     expect(moeLayers(config)).toEqual([1, 2, 3, 4, 5]);
   });
@@ -47,17 +55,20 @@ describe('parseModelConfig', () => {
 
   it.each<[string, Record<string, unknown>, Record<string, unknown>]>([
     ['a list of end tokens', { eos_token_id: [0, 3] }, { eosTokenIds: [0, 3] }],
-    ['queries without a latent', { q_lora_rank: null }, { qLoraRank: null }],
+    ['queries without a latent', { q_lora_rank: null }, { attention: { qLoraRank: null } }],
     ['tied embeddings', { tie_word_embeddings: true }, { tieWordEmbeddings: true }],
-    ['no shared expert', { n_shared_experts: null }, { nSharedExperts: 0 }],
+    ['no shared expert', { n_shared_experts: null }, { sharedIntermediateSize: 0 }],
     ['no MTP module', { num_nextn_predict_layers: undefined }, { numNextnPredictLayers: 0 }],
     [
       'rope_parameters',
       { rope_theta: undefined, rope_parameters: { rope_type: 'default', rope_theta: 5000 } },
-      { ropeTheta: 5000 },
+      { rope: { inverseFrequencies: Float64Array.from({ length: 8 }, (_, i) => 5000 ** (-i / 8)) } },
     ],
-    ['head_dim as newer tools write it', { head_dim: 16, qk_head_dim: 48 }, { qkRopeHeadDim: 16 }],
-    ['one routing group', { n_group: 1, topk_group: 1 }, { nGroup: 1 }],
+    ['head_dim as newer tools write it', { head_dim: 16, qk_head_dim: 48 }, { attention: { qkRopeHeadDim: 16 } }],
+    ['FP8 blocks', { quantization_config: fp8 }, { fp8BlockSize: [128, 128] }],
+    ['the family’s own gate', { topk_method: undefined, scoring_func: undefined }, { gate: { scoring: 'sigmoid' } }],
+    ['no begin-of-text token', { bos_token_id: null }, { bosTokenId: null }],
+    ['one routing group', { n_group: 1, topk_group: 1 }, { gate: { nGroup: 1 } }],
     ['unknown keys that are off', { some_new_feature: false, another: null }, { hiddenSize: 192 }],
   ])('reads %s', (_, changes, expected) => {
     expect(parseModelConfig(changed(changes))).toMatchObject(expected);
@@ -81,15 +92,12 @@ describe('parseModelConfig', () => {
     'num_experts_per_tok',
     'n_group',
     'topk_group',
-    'topk_method',
-    'scoring_func',
     'norm_topk_prob',
     'routed_scaling_factor',
     'rope_theta',
     'max_position_embeddings',
     'rms_norm_eps',
     'hidden_act',
-    'bos_token_id',
     'eos_token_id',
     'model_type',
     'architectures',
@@ -130,10 +138,20 @@ describe('parseModelConfig', () => {
     ['contradiction', 'bos_token_id', { bos_token_id: 2048 }],
     ['contradiction', 'eos_token_id', { eos_token_id: [0, 2048] }],
     ['contradiction', 'rope_theta', { rope_parameters: { rope_theta: 5000 } }],
-    ['unsupported', 'rope_parameters', { rope_parameters: { rope_type: 'yarn', factor: 40 } }],
-    ['unsupported', 'rope_scaling', { rope_scaling: { type: 'yarn', factor: 40 } }],
+    ['unsupported', 'rope_parameters', { rope_parameters: { rope_type: 'llama3', factor: 40 } }],
+    ['unsupported', 'rope_scaling', { rope_scaling: { type: 'linear', factor: 40 } }],
+    ['unsupported', 'rope_scaling', { rope_scaling: { ...yarn, short_factor: [1] } }],
+    ['bad-value', 'rope_scaling', { rope_scaling: { type: 'yarn', factor: 40 } }],
+    ['bad-value', 'rope_scaling', { rope_scaling: { ...yarn, factor: 0 } }],
+    ['bad-value', 'rope_scaling', { rope_scaling: 40 }],
+    ['contradiction', 'rope_scaling', { rope_scaling: { ...yarn, rope_type: 'default' } }],
+    ['contradiction', 'rope_scaling', { rope_scaling: yarn, rope_parameters: { ...yarn, factor: 4 } }],
     ['unsupported', 'rope_interleave', { rope_interleave: false }],
-    ['unsupported', 'quantization_config', { quantization_config: { quant_method: 'fp8' } }],
+    ['unsupported', 'quantization_config', { quantization_config: { quant_method: 'gptq', bits: 4 } }],
+    ['unsupported', 'quantization_config', { quantization_config: { ...fp8, fmt: 'e5m2' } }],
+    ['unsupported', 'quantization_config', { quantization_config: { ...fp8, kv_cache_scheme: 'fp8' } }],
+    ['bad-value', 'quantization_config', { quantization_config: { quant_method: 'fp8' } }],
+    ['bad-value', 'quantization_config', { quantization_config: { ...fp8, weight_block_size: [128] } }],
     ['unsupported', 'attention_bias', { attention_bias: true }],
     ['unsupported', 'mlp_bias', { mlp_bias: true }],
     ['unsupported', 'hidden_act', { hidden_act: 'gelu' }],
@@ -155,5 +173,72 @@ describe('parseModelConfig', () => {
     const every = parseModelConfig(changed({ moe_layer_freq: 2, num_nextn_predict_layers: 0 }));
     expect(moeLayers(every)).toEqual([2, 4]);
     expect(moeLayers(parseModelConfig(changed({ first_k_dense_replace: 6 })))).toEqual([]);
+  });
+});
+
+/** A published config with some keys changed; undefined removes one. */
+function publishedWith(name: string, changes: Record<string, unknown>): Record<string, unknown> {
+  const file = join(import.meta.dirname, 'testing/published-configs', `${name}.json`);
+  const json = { ...(JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>), ...changes };
+  for (const [key, value] of Object.entries(changes)) if (value === undefined) delete json[key];
+  return json;
+}
+
+describe('the other families', () => {
+  it.each<[string, Record<string, unknown>, Record<string, unknown>]>([
+    ['DeepSeek-V2', { norm_topk_prob: true }, { gate: { normTopkProb: true, scaleWhenNormalised: false } }],
+    ['DeepSeek-V2', { topk_method: 'greedy' }, { gate: { nGroup: 1, topkGroup: 1 } }],
+    ['DeepSeek-V2-Lite', { norm_topk_prob: true, num_experts_per_tok: 1 }, { gate: { normTopkProb: false } }],
+    ['DeepSeek-V2-Lite', { n_group: null, topk_group: null }, { gate: { nGroup: 1 } }],
+    ['Qwen3-30B-A3B', { num_experts: undefined, num_local_experts: 128 }, { nRoutedExperts: 128 }],
+    ['Qwen3-30B-A3B', { sliding_window: 4096, use_sliding_window: false }, { maxPositionEmbeddings: 40960 }],
+    [
+      'Qwen3-30B-A3B',
+      { num_hidden_layers: 4, decoder_sparse_step: 2 },
+      { layerKinds: ['dense', 'moe', 'dense', 'moe'] },
+    ],
+    ['Qwen3-30B-A3B', { num_hidden_layers: 3, mlp_only_layers: [1] }, { layerKinds: ['moe', 'dense', 'moe'] }],
+    [
+      'Qwen3-30B-A3B',
+      { rope_scaling: { ...yarn, type: undefined, rope_type: 'yarn' } },
+      { rope: { attentionFactor: 0.1 * Math.log(40) + 1 } },
+    ],
+    ['OLMoE-1B-7B-0924', { clip_qkv: 8 }, { attention: { clipQkv: 8 }, bosTokenId: null }],
+    ['Mixtral-8x7B-v0.1', { sliding_window: 32768 }, { gate: { normTopkProb: true } }],
+    ['Mixtral-8x7B-v0.1', { head_dim: 64 }, { attention: { headDim: 64, softmaxScale: 0.125 } }],
+  ])('%s with %j is read', (name, changes, expected) => {
+    expect(parseModelConfig(publishedWith(name, changes))).toMatchObject(expected);
+  });
+
+  it.each<[string, ModelErrorReason, string, Record<string, unknown>]>([
+    ['DeepSeek-V2', 'unsupported', 'topk_method', { topk_method: 'noaux_tc' }],
+    ['DeepSeek-V2', 'unsupported', 'scoring_func', { scoring_func: 'sigmoid' }],
+    ['DeepSeek-V2', 'missing-key', 'topk_method', { topk_method: undefined }],
+    ['DeepSeek-V2', 'contradiction', 'n_group', { n_group: 7 }],
+    ['Qwen3-30B-A3B', 'unsupported', 'use_sliding_window', { use_sliding_window: true, sliding_window: 4096 }],
+    ['Qwen3-30B-A3B', 'unsupported', 'attention_bias', { attention_bias: true }],
+    ['Qwen3-30B-A3B', 'missing-key', 'num_experts', { num_experts: undefined }],
+    ['Qwen3-30B-A3B', 'missing-key', 'norm_topk_prob', { norm_topk_prob: undefined }],
+    ['Qwen3-30B-A3B', 'contradiction', 'num_local_experts', { num_local_experts: 64 }],
+    ['Qwen3-30B-A3B', 'contradiction', 'num_experts_per_tok', { num_experts_per_tok: 129 }],
+    ['Qwen3-30B-A3B', 'contradiction', 'num_key_value_heads', { num_key_value_heads: 5 }],
+    ['Qwen3-30B-A3B', 'contradiction', 'head_dim', { head_dim: 127 }],
+    ['Qwen3-30B-A3B', 'unsupported', 'rope_scaling', { rope_scaling: { rope_type: 'dynamic', factor: 2 } }],
+    ['Qwen3-30B-A3B', 'unknown-key', 'shared_expert_intermediate_size', { shared_expert_intermediate_size: 5632 }],
+    ['OLMoE-1B-7B-0924', 'unsupported', 'hidden_act', { hidden_act: 'gelu' }],
+    ['OLMoE-1B-7B-0924', 'contradiction', 'num_attention_heads', { num_attention_heads: 15 }],
+    ['OLMoE-1B-7B-0924', 'bad-value', 'clip_qkv', { clip_qkv: -1 }],
+    ['Mixtral-8x7B-v0.1', 'unsupported', 'sliding_window', { sliding_window: 4096 }],
+    ['Mixtral-8x7B-v0.1', 'unknown-key', 'partial_rotary_factor', { partial_rotary_factor: 0.5 }],
+    [
+      'Mixtral-8x7B-v0.1',
+      'unknown-architecture',
+      'architectures',
+      { architectures: ['MixtralForSequenceClassification'] },
+    ],
+  ])('%s is refused (%s) by the name of %s: %j', (name, reason, key, changes) => {
+    const error = refusal(publishedWith(name, changes));
+    expect(error).toMatchObject({ reason, key });
+    expect(error.message).toContain(`here/config.json: ${key} `);
   });
 });

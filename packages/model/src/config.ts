@@ -1,30 +1,10 @@
 import { z } from 'zod';
 import { ModelError } from './errors.ts';
-import * as deepseekV3 from './families/deepseek-v3.ts';
+import { bookkeepingKeys, type Family } from './families/family.ts';
+import { families } from './families/index.ts';
 import type { ModelConfig } from './model-config.ts';
 
 export * from './model-config.ts';
-
-/** One architecture: how its config.json is read. A new family is a new row. */
-interface Family {
-  architecture: string;
-  /** Keys neither in the schema nor here are refused, unless their value is null, false or absent. */
-  ignoredKeys: ReadonlySet<string>;
-  knownKeys: ReadonlySet<string>;
-  parse(json: Record<string, unknown>, where: string): ModelConfig;
-}
-
-const families: ReadonlyMap<string, Family> = new Map([
-  [
-    'deepseek_v3',
-    {
-      architecture: 'DeepseekV3ForCausalLM',
-      ignoredKeys: deepseekV3.ignoredKeys,
-      knownKeys: new Set(Object.keys(deepseekV3.schema.shape)),
-      parse: (json, where) => deepseekV3.toConfig(parseKeys(deepseekV3.schema, json, where), where),
-    },
-  ],
-]);
 
 /**
  * Read a parsed `config.json` (Hugging Face layout). `where` names the file in errors.
@@ -37,14 +17,15 @@ export function parseModelConfig(json: unknown, where = 'config.json'): ModelCon
   const keys = json as Record<string, unknown>;
   const family = findFamily(keys, where);
   for (const [key, value] of Object.entries(keys)) {
-    if (family.knownKeys.has(key) || family.ignoredKeys.has(key) || value === null || value === false) continue;
+    if (key in family.schema.shape || family.ignoredKeys.includes(key) || bookkeepingKeys.includes(key)) continue;
+    if (value === null || value === false) continue;
     throw new ModelError(
       'unknown-key',
       key,
       `${where}: ${key} is set to ${excerpt(value)}, and this version doesn't know what it changes: remove it if it has no effect on inference`,
     );
   }
-  return family.parse(keys, where);
+  return family.toConfig(parseKeys(family.schema, keys, where), where);
 }
 
 function findFamily(json: Record<string, unknown>, where: string): Family {

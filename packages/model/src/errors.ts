@@ -40,6 +40,9 @@ export type CheckpointErrorReason =
   | 'wrong-shape'
   | 'wrong-size'
   | 'missing-tensor'
+  | 'unknown-tensor'
+  /** NaN or ∞ among the weights. */
+  | 'not-finite'
   | 'bad-index'
   | 'changed'
   | 'closed';

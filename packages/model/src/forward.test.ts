@@ -2,38 +2,40 @@ import { describe, expect, it } from 'vitest';
 import { parseModelConfig } from './config.ts';
 import type { ExpertDispatch, MoeCall } from './dispatch.ts';
 import { forward, type Model } from './forward.ts';
-import { LatentKvCache } from './latent-kv-cache.ts';
+import { KvCache } from './kv-cache.ts';
 import { linear, rmsNorm } from './math.ts';
 import { mla } from './mla.ts';
 import { forwardMtp } from './mtp.ts';
-import { ropeAngles, rotateInterleaved } from './rope.ts';
+import { ropeAngles, rotate } from './rope.ts';
 import { noExperts, smallConfigJson as json, smallWeights as reader } from './testing/small-model.ts';
 import { loadDenseWeights } from './weights.ts';
 
 const config = parseModelConfig(json);
 const model: Model = { config, weights: await loadDenseWeights(config, reader) };
 
-const rowsOf = (cache: LatentKvCache, ids: number[], from = cache.length) =>
+const rowsOf = (cache: KvCache, ids: number[], from = cache.length) =>
   ids.map((tokenId, i) => ({ tokenId, position: from + i, cache, wantLogits: true }));
 
 describe('absorbed attention', () => {
   it('agrees with the uncompressed form, over more than one chunk of the cache', async () => {
     const numRows = 70;
+    const { hiddenSize: d, attention, rmsNormEps } = config;
+    const weights = model.weights.layers[1]!.attention;
+    if (attention.kind !== 'mla' || weights.kind !== 'mla') throw new Error('the small model has another attention');
     const {
-      hiddenSize: d,
       numAttentionHeads: heads,
       kvLoraRank: rank,
       qkNopeHeadDim: nope,
       qkRopeHeadDim: rope,
       vHeadDim: v,
-    } = config;
+    } = attention;
     const x = await reader.read('x', [numRows, d]);
-    const cache = new LatentKvCache(config);
+    const cache = new KvCache(config);
     cache.append(numRows);
     const positions = Array.from({ length: numRows }, (_, position) => position);
-    const angles = ropeAngles(positions, rope, config.ropeTheta);
+    const angles = ropeAngles(positions, config.rope);
     const rows = positions.map((position) => ({ position, cache }));
-    const absorbed = mla(config, model.weights.layers[1]!.attention, x, rows, angles, 1);
+    const absorbed = mla(attention, weights, { x, hiddenSize: d, rows, angles, cacheLayer: 1, rmsNormEps });
 
     const read = (name: string, shape: number[]) => reader.read(`model.layers.1.self_attn.${name}.weight`, shape);
     const a = linear(x, await read('kv_a_proj_with_mqa', [rank + rope, d]), numRows, d, rank + rope);
@@ -44,8 +46,8 @@ describe('absorbed attention', () => {
     for (let t = 0; t < numRows; t++) {
       const c = rmsNorm(a.slice(t * (rank + rope), t * (rank + rope) + rank), kvNorm, 1, 1e-6);
       kv.push(linear(c, kvB, 1, rank, heads * (nope + v)));
-      rotateInterleaved(a, t * (rank + rope) + rank, angles, t);
-      for (let h = 0; h < heads; h++) rotateInterleaved(q, (t * heads + h) * (nope + rope) + nope, angles, t);
+      rotate(a, t * (rank + rope) + rank, angles, t);
+      for (let h = 0; h < heads; h++) rotate(q, (t * heads + h) * (nope + rope) + nope, angles, t);
     }
     const out = new Float32Array(numRows * heads * v);
     for (let r = 0; r < numRows; r++) {
@@ -74,7 +76,7 @@ describe('absorbed attention', () => {
 
 describe('forward', () => {
   it('computes with tied embeddings, plain queries and no shared expert; logits only where wanted', async () => {
-    const cache = new LatentKvCache(config);
+    const cache = new KvCache(config);
     const rows = rowsOf(cache, [1, 2, 3]).map((row, i) => ({ ...row, wantLogits: i !== 1 }));
     const { logits, hidden } = await forward(model, rows, noExperts);
     expect(logits.map((row) => row?.length)).toEqual([11, undefined, 11]);
@@ -93,10 +95,10 @@ describe('forward', () => {
     };
     const seen: number[] = [];
     const ids = [4, 5];
-    const withOnes = await forward(model, rowsOf(new LatentKvCache(config), ids), ones, {
+    const withOnes = await forward(model, rowsOf(new KvCache(config), ids), ones, {
       gate: (layer) => seen.push(layer),
     });
-    const without = await forward(model, rowsOf(new LatentKvCache(config), ids), noExperts);
+    const without = await forward(model, rowsOf(new KvCache(config), ids), noExperts);
     expect(seen).toEqual([1]);
     expect(calls).toMatchObject([{ layer: 1, numRows: 2 }]);
     expect(calls[0]!.topkIdx).toHaveLength(4);
@@ -105,8 +107,8 @@ describe('forward', () => {
   });
 
   it('leaves every cache as it was when the experts fail, so that the same call can be repeated', async () => {
-    const fresh = new LatentKvCache(config);
-    const begun = new LatentKvCache(config);
+    const fresh = new KvCache(config);
+    const begun = new KvCache(config);
     await forward(model, rowsOf(begun, [1, 2]), noExperts);
     const failing: ExpertDispatch = {
       dispatch: () => ({ combine: () => Promise.reject(new Error('all peers are gone')) }),
@@ -115,19 +117,19 @@ describe('forward', () => {
     await expect(forward(model, rows, failing)).rejects.toThrow('all peers are gone');
     expect([fresh.length, fresh.allocatedBytes, begun.length]).toEqual([0, 0, 2]);
     const again = await forward(model, rows, noExperts);
-    const clean = new LatentKvCache(config);
+    const clean = new KvCache(config);
     const { logits } = await forward(model, rowsOf(clean, [1, 2, 5]), noExperts);
     expect(again.logits[2]).toEqual(logits[2]);
   });
 
   it('refuses a result of the wrong size', async () => {
     const short: ExpertDispatch = { dispatch: () => ({ combine: () => Promise.resolve(new Float32Array(9)) }) };
-    await expect(forward(model, rowsOf(new LatentKvCache(config), [1]), short)).rejects.toThrow(
+    await expect(forward(model, rowsOf(new KvCache(config), [1]), short)).rejects.toThrow(
       /layer 1: combine\(\) returned 9/,
     );
   });
 
-  it.each<[string, (cache: LatentKvCache) => ReturnType<typeof rowsOf>]>([
+  it.each<[string, (cache: KvCache) => ReturnType<typeof rowsOf>]>([
     ['row 0: position 1', (cache) => rowsOf(cache, [1], 1)],
     ['row 1: position 0', (cache) => [...rowsOf(cache, [1]), ...rowsOf(cache, [1])]],
     ['row 1: position 2', (cache) => [...rowsOf(cache, [1]), ...rowsOf(cache, [1], 2)]],
@@ -136,7 +138,7 @@ describe('forward', () => {
     ['row 0: token 0.5', (cache) => rowsOf(cache, [0.5])],
     ['row 96: position 96 is outside the context', (cache) => rowsOf(cache, Array(97).fill(1) as number[])],
   ])('refuses %s before anything changes', async (named, rows) => {
-    const cache = new LatentKvCache(config);
+    const cache = new KvCache(config);
     await expect(forward(model, rows(cache), noExperts)).rejects.toThrow(named);
     expect([cache.length, cache.allocatedBytes]).toEqual([0, 0]);
   });
@@ -154,7 +156,7 @@ describe('forwardMtp', () => {
   it('leaves its cache as it was when the experts fail', async () => {
     const withMtp = parseModelConfig({ ...json, num_nextn_predict_layers: 1 });
     const weights = await loadDenseWeights(withMtp, reader);
-    const cache = new LatentKvCache(withMtp, 1);
+    const cache = new KvCache(withMtp, 1);
     const row = { hidden: new Float32Array(10).fill(0.5), nextTokenId: 3, position: 0, cache, wantLogits: true };
     const failing: ExpertDispatch = { dispatch: () => ({ combine: () => Promise.reject(new Error('gone')) }) };
     await expect(forwardMtp({ config: withMtp, weights }, [row], failing)).rejects.toThrow('gone');

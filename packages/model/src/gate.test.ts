@@ -1,22 +1,27 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { noauxTcGate, noauxTcSelect } from './gate.ts';
+import { gate, selectExperts } from './gate.ts';
+import type { GateConfig } from './model-config.ts';
 
-const config = {
-  nRoutedExperts: 8,
+const noauxTc: GateConfig = {
+  scoring: 'sigmoid',
+  hasBias: true,
   nGroup: 4,
   topkGroup: 2,
-  numExpertsPerTok: 3,
+  groupScore: 'sum-of-best-two',
   normTopkProb: true,
+  scaleWhenNormalised: true,
   routedScalingFactor: 1,
 };
+const config = { nRoutedExperts: 8, numExpertsPerTok: 3, gate: noauxTc };
 const noBias = new Float32Array(8);
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 /** Inverse of the sigmoid, so that a test can state scores. */
 const logit = (s: number) => Math.log(s / (1 - s));
 
-function select(scores: number[], changes: Partial<typeof config> = {}, bias: Float32Array = noBias) {
-  const { topkIdx, topkWeights } = noauxTcSelect({ ...config, ...changes }, Float32Array.from(scores, logit), bias, 1);
+function select(scores: number[], changes: Partial<GateConfig> = {}, bias: Float32Array = noBias) {
+  const changed = { ...config, gate: { ...noauxTc, ...changes } };
+  const { topkIdx, topkWeights } = selectExperts(changed, Float32Array.from(scores, logit), bias, 1);
   return { experts: [...topkIdx], weights: [...topkWeights] };
 }
 
@@ -56,7 +61,7 @@ describe('noaux_tc', () => {
   });
 
   it('stays defined where all scores underflow', () => {
-    const { topkIdx, topkWeights } = noauxTcSelect(config, new Float32Array(8).fill(-1000), noBias, 1);
+    const { topkIdx, topkWeights } = selectExperts(config, new Float32Array(8).fill(-1000), noBias, 1);
     expect([...topkIdx]).toEqual([0, 1, 2]);
     expect([...topkWeights]).toEqual([0, 0, 0]);
   });
@@ -68,7 +73,7 @@ describe('noaux_tc', () => {
         fc.array(value, { minLength: 8, maxLength: 8 }),
         fc.array(value, { minLength: 8, maxLength: 8 }),
         (logits, bias) => {
-          const { topkIdx } = noauxTcSelect(config, Float32Array.from(logits), Float32Array.from(bias), 1);
+          const { topkIdx } = selectExperts(config, Float32Array.from(logits), Float32Array.from(bias), 1);
           expect(new Set(topkIdx).size).toBe(3);
           expect(Math.max(...topkIdx)).toBeLessThan(8);
           expect(new Set([...topkIdx].map((e) => Math.floor(e / 2))).size).toBeLessThanOrEqual(2);
@@ -86,7 +91,7 @@ describe('noaux_tc', () => {
         (logits, bias) => {
           const f32 = Float32Array.from(logits);
           const biases = Float32Array.from(bias);
-          const { topkIdx } = noauxTcSelect(config, f32, biases, 3);
+          const { topkIdx } = selectExperts(config, f32, biases, 3);
           for (let r = 0; r < 3; r++) {
             const c = Float32Array.from({ length: 8 }, (_, e) => Math.fround(sigmoid(f32[r * 8 + e]!)) + biases[e]!);
             const best = (list: number[], by: (i: number) => number, k: number) =>
@@ -106,12 +111,56 @@ describe('noaux_tc', () => {
 
   it('computes the logits from hidden states', () => {
     const weight = Float32Array.from({ length: 16 }, (_, i) => (i % 2 === 0 ? i / 2 : 0)); // expert e scores e × x[0]
-    const { topkIdx } = noauxTcGate(
-      { ...config, hiddenSize: 2 },
-      { weight, bias: noBias },
-      Float32Array.of(1, 9, -1, 9),
-      2,
-    );
+    const { topkIdx } = gate({ ...config, hiddenSize: 2 }, { weight, bias: noBias }, Float32Array.of(1, 9, -1, 9), 2);
     expect([...topkIdx]).toEqual([7, 6, 5, 0, 1, 2]);
+  });
+});
+
+describe('softmax gates', () => {
+  const softmax: GateConfig = {
+    ...noauxTc,
+    scoring: 'softmax',
+    hasBias: false,
+    groupScore: 'max',
+    normTopkProb: false,
+    scaleWhenNormalised: false,
+  };
+  /** Scores that sum to 1 come back from their logarithms. */
+  const choose = (scores: number[], changes: Partial<GateConfig>) => {
+    const { topkIdx, topkWeights } = selectExperts(
+      { ...config, gate: { ...softmax, ...changes } },
+      Float32Array.from(scores, Math.log),
+      null,
+      1,
+    );
+    return { experts: [...topkIdx], weights: [...topkWeights].map((weight) => Number(weight.toFixed(5))) };
+  };
+  // The best pair is group 2's, the best two single experts are in groups 0 and 1.
+  const scores = [0.25, 0.01, 0.22, 0.01, 0.19, 0.18, 0.08, 0.06];
+
+  it('takes the best experts of all (greedy)', () => {
+    expect(choose(scores, { nGroup: 1, topkGroup: 1 })).toEqual({ experts: [0, 2, 4], weights: [0.25, 0.22, 0.19] });
+  });
+
+  it('scores a group by its best expert (group_limited_greedy)', () => {
+    expect(choose(scores, {}).experts).toEqual([0, 2, 1]);
+    expect(choose(scores, { groupScore: 'sum-of-best-two' }).experts).toEqual([0, 4, 5]);
+  });
+
+  it('normalises or scales, not both (DeepSeek-V2)', () => {
+    const limits = { nGroup: 1, topkGroup: 1, routedScalingFactor: 16 };
+    expect(choose(scores, limits).weights).toEqual([4, 3.52, 3.04]);
+    const normalised = choose(scores, { ...limits, normTopkProb: true }).weights;
+    expect(normalised).toEqual([0.25 / 0.66, 0.22 / 0.66, 0.19 / 0.66].map((weight) => Number(weight.toFixed(5))));
+  });
+
+  it('is defined for logits far beyond what exp can hold', () => {
+    const { topkIdx, topkWeights } = selectExperts(
+      { ...config, gate: { ...softmax, nGroup: 1, topkGroup: 1 } },
+      Float32Array.of(-1e4, 1e4, 0, 0, 0, 0, 0, 0),
+      null,
+      1,
+    );
+    expect([topkIdx[0], topkWeights[0], topkWeights[1]]).toEqual([1, 1, 0]);
   });
 });

@@ -1,11 +1,11 @@
 import { linear, sigmoid } from './math.ts';
-import type { ModelConfig } from './model-config.ts';
+import type { GateConfig, ModelConfig } from './model-config.ts';
 
 export interface GateWeights {
   /** [nRoutedExperts, hiddenSize] */
   weight: Float32Array;
-  /** [nRoutedExperts], e_score_correction_bias: for selection only. */
-  bias: Float32Array;
+  /** [nRoutedExperts], e_score_correction_bias: for selection only. null where the family has none. */
+  bias: Float32Array | null;
 }
 
 export interface GateChoice {
@@ -15,10 +15,8 @@ export interface GateChoice {
   topkWeights: Float32Array;
 }
 
-type GateConfig = Pick<
-  ModelConfig,
-  'nRoutedExperts' | 'nGroup' | 'topkGroup' | 'numExpertsPerTok' | 'normTopkProb' | 'routedScalingFactor'
->;
+/** What a selection needs to know of a model. */
+export type SelectionConfig = Pick<ModelConfig, 'nRoutedExperts' | 'numExpertsPerTok' | 'gate'>;
 
 /** Another choice for a row than the best k of `scores` among `allowed`; undefined: none. */
 export type ExpertChooser = (
@@ -27,31 +25,32 @@ export type ExpertChooser = (
   allowed: readonly number[],
 ) => ArrayLike<number> | undefined;
 
-/** Keeps the division defined where every chosen score has underflowed to 0 (DeepSeek-V3's own constant). */
+/** Keeps the division defined where every chosen score has underflowed to 0 (DeepSeek's own constant). */
 const NORM_EPS = 1e-20;
 
 /** The gate of one MoE layer: x [numRows, hiddenSize] → experts and weights for every row. */
-export function noauxTcGate(
-  config: GateConfig & Pick<ModelConfig, 'hiddenSize'>,
-  gate: GateWeights,
+export function gate(
+  config: SelectionConfig & Pick<ModelConfig, 'hiddenSize'>,
+  weights: GateWeights,
   x: Float32Array,
   numRows: number,
   choose?: ExpertChooser,
 ): GateChoice {
-  const logits = linear(x, gate.weight, numRows, config.hiddenSize, config.nRoutedExperts);
-  return noauxTcSelect(config, logits, gate.bias, numRows, choose);
+  const logits = linear(x, weights.weight, numRows, config.hiddenSize, config.nRoutedExperts);
+  return selectExperts(config, logits, weights.bias, numRows, choose);
 }
 
 /**
- * DeepSeek-V3's selection (paper §2.1.2, eq. 12–16): s = sigmoid(logits), c = s + bias; a group's score is the sum of its two
- * best c; the top k by c within the best `topkGroup` groups; weights from the unbiased s.
- * logits [numRows, nRoutedExperts]. A row whose logits are NaN still gets valid, distinct experts (and NaN weights), so that
- * it spoils no other row.
+ * From a router's logits [numRows, nRoutedExperts] to each row's experts: s = softmax or sigmoid of the logits; c = s + bias;
+ * the top k by c within the best `topkGroup` groups; weights from the unbiased s. This is `noaux_tc` (DeepSeek-V3 paper §2.1.2,
+ * eq. 12–16), `group_limited_greedy` and `greedy` (DeepSeek-V2 paper §2.2) and plain softmax top-k (Mixtral, Qwen3, OLMoE),
+ * as `config.gate` says. A row whose logits are NaN still gets valid, distinct experts (and NaN weights), so that it spoils no
+ * other row.
  */
-export function noauxTcSelect(
-  config: GateConfig,
+export function selectExperts(
+  config: SelectionConfig,
   logits: Float32Array,
-  bias: Float32Array,
+  bias: Float32Array | null,
   numRows: number,
   choose?: ExpertChooser,
 ): GateChoice {
@@ -61,32 +60,50 @@ export function noauxTcSelect(
   const scores = new Float32Array(nRoutedExperts);
   const choice = new Float32Array(nRoutedExperts);
   for (let r = 0; r < numRows; r++) {
-    for (let e = 0; e < nRoutedExperts; e++) {
-      scores[e] = sigmoid(logits[r * nRoutedExperts + e]!);
-      choice[e] = scores[e]! + bias[e]!;
-    }
+    scoreRow(config.gate, logits.subarray(r * nRoutedExperts, (r + 1) * nRoutedExperts), scores);
+    for (let e = 0; e < nRoutedExperts; e++) choice[e] = scores[e]! + (bias ? bias[e]! : 0);
     const allowed = allowedExperts(config, choice);
     const chosen = Array.from(choose?.(r, choice, allowed) ?? topIndices(choice, allowed, numExpertsPerTok));
     topkIdx.set(chosen, r * numExpertsPerTok);
-    topkWeights.set(weightsOf(config, scores, chosen), r * numExpertsPerTok);
+    topkWeights.set(weightsOf(config.gate, scores, chosen), r * numExpertsPerTok);
   }
   return { topkIdx, topkWeights };
 }
 
+/** One row's logits → scores, both [nRoutedExperts]. */
+function scoreRow({ scoring }: GateConfig, logits: Float32Array, scores: Float32Array): void {
+  if (scoring === 'sigmoid') {
+    for (let e = 0; e < logits.length; e++) scores[e] = sigmoid(logits[e]!);
+    return;
+  }
+  let max = Number.NEGATIVE_INFINITY;
+  for (let e = 0; e < logits.length; e++) if (logits[e]! > max) max = logits[e]!;
+  let sum = 0;
+  for (let e = 0; e < logits.length; e++) sum += Math.exp(logits[e]! - max);
+  for (let e = 0; e < logits.length; e++) scores[e] = Math.exp(logits[e]! - max) / sum;
+}
+
 /** The experts of the best `topkGroup` groups. The rest are left out, not scored 0: a biased score may be negative. */
-function allowedExperts(config: GateConfig, choice: Float32Array): number[] {
-  const { nGroup, topkGroup, nRoutedExperts } = config;
-  const size = nRoutedExperts / nGroup;
+function allowedExperts(config: SelectionConfig, choice: Float32Array): number[] {
+  const { nGroup, topkGroup, groupScore } = config.gate;
+  const size = config.nRoutedExperts / nGroup;
   const groups = Array.from({ length: nGroup }, (_, g) => g);
+  const score = groupScore === 'max' ? best : sumOfBestTwo;
   const kept =
     topkGroup === nGroup
       ? groups
       : topIndices(
-          Float32Array.from(groups, (g) => sumOfBestTwo(choice, g * size, size)),
+          Float32Array.from(groups, (g) => score(choice, g * size, size)),
           groups,
           topkGroup,
         ).sort((a, b) => a - b);
   return kept.flatMap((g) => Array.from({ length: size }, (_, i) => g * size + i));
+}
+
+function best(values: Float32Array, start: number, length: number): number {
+  let max = Number.NEGATIVE_INFINITY;
+  for (let i = start; i < start + length; i++) if (values[i]! > max) max = values[i]!;
+  return max;
 }
 
 function sumOfBestTwo(values: Float32Array, start: number, length: number): number {
@@ -115,9 +132,10 @@ function topIndices(values: Float32Array, candidates: readonly number[], k: numb
 }
 
 function weightsOf(config: GateConfig, scores: Float32Array, chosen: readonly number[]): number[] {
-  const { normTopkProb, routedScalingFactor } = config;
+  const { normTopkProb, scaleWhenNormalised, routedScalingFactor } = config;
   let sum = 0;
   for (const e of chosen) sum += scores[e]!;
-  const factor = normTopkProb ? routedScalingFactor / (sum + NORM_EPS) : routedScalingFactor;
+  const scale = normTopkProb && !scaleWhenNormalised ? 1 : routedScalingFactor;
+  const factor = normTopkProb ? scale / (sum + NORM_EPS) : scale;
   return chosen.map((e) => scores[e]! * factor);
 }

@@ -1,7 +1,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { linear, rmsNorm, silu, softmax } from './math.ts';
-import { ropeAngles, rotateInterleaved } from './rope.ts';
+import type { RopeConfig } from './model-config.ts';
+import { ropeAngles, rotate } from './rope.ts';
+import { inverseFrequencies, yarnMscale } from './yarn.ts';
 
 const random = (length: number, seed: number) =>
   Float32Array.from({ length }, (_, i) => Math.sin(i * 12.9898 + seed) * 2);
@@ -52,20 +54,63 @@ describe('softmax and silu', () => {
 });
 
 describe('RoPE', () => {
+  const plain = (dim: number, theta: number, pairs: RopeConfig['pairs'] = 'interleaved'): RopeConfig => ({
+    pairs,
+    dim,
+    inverseFrequencies: inverseFrequencies(theta, dim),
+    attentionFactor: 1,
+  });
+
   it('turns interleaved pairs, each by its own frequency', () => {
     const x = Float32Array.of(9, 1, 0, 0, 1, 9);
-    rotateInterleaved(x, 1, ropeAngles([0, 3], 4, 100), 1);
+    rotate(x, 1, ropeAngles([0, 3], plain(4, 100)), 1);
     expect([...x]).toEqual([9, Math.cos(3), Math.sin(3), -Math.sin(0.3), Math.cos(0.3), 9].map(Math.fround));
+  });
+
+  it('turns halves, by the same angles and the attention factor', () => {
+    const x = Float32Array.of(9, 1, 0, 0, 1, 9);
+    rotate(x, 1, ropeAngles([3], { ...plain(4, 100, 'halves'), attentionFactor: 2 }), 0);
+    expect([...x]).toEqual(
+      [9, 2 * Math.cos(3), -2 * Math.sin(0.3), 2 * Math.sin(3), 2 * Math.cos(0.3), 9].map(Math.fround),
+    );
   });
 
   it('makes products depend on the distance of two positions only', () => {
     const product = (p: number, q: number) => {
       const [a, b] = [random(8, 3), random(8, 4)];
-      rotateInterleaved(a, 0, ropeAngles([p], 8, 10000), 0);
-      rotateInterleaved(b, 0, ropeAngles([q], 8, 10000), 0);
+      rotate(a, 0, ropeAngles([p], plain(8, 10000)), 0);
+      rotate(b, 0, ropeAngles([q], plain(8, 10000)), 0);
       return a.reduce((sum, v, i) => sum + v * b[i]!, 0);
     };
     expect(product(5, 2)).toBeCloseTo(product(100_005, 100_002), 4);
     expect(product(5, 2)).not.toBeCloseTo(product(5, 3), 2);
+  });
+});
+
+describe('YaRN', () => {
+  const deepseekV3 = {
+    factor: 40,
+    originalMaxPositionEmbeddings: 4096,
+    betaFast: 32,
+    betaSlow: 1,
+    mscale: 1,
+    mscaleAllDim: 1,
+    attentionFactor: undefined,
+  };
+
+  it('keeps fast pairs, slows the slow ones by the factor, and blends in between', () => {
+    const before = inverseFrequencies(10000, 64);
+    const after = inverseFrequencies(10000, 64, deepseekV3);
+    // DeepSeek-V3: pairs turn 32 times at index 10.47 and once at 22.51, hence a ramp from 10 to 23.
+    for (const [i, frequency] of after.entries()) {
+      const slowed = Math.min(Math.max((i - 10) / 13, 0), 1);
+      expect(frequency / before[i]!).toBeCloseTo(1 - slowed + slowed / 40, 12);
+    }
+  });
+
+  it('has the published temperature', () => {
+    expect(yarnMscale(40, 1)).toBeCloseTo(1.3688879454, 9);
+    expect(yarnMscale(4, 0.5)).toBeCloseTo(1.0693147181, 9);
+    expect([yarnMscale(40, 0), yarnMscale(1, 1)]).toEqual([1, 1]);
   });
 });

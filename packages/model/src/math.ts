@@ -141,6 +141,35 @@ export function softmax(x: Float64Array): void {
   for (let i = 0; i < x.length; i++) x[i] = x[i]! / sum;
 }
 
+/**
+ * sum += Σ_t p_t × the `sum.length` values from column `start` of row t: values [numPositions, width], p [≥ numPositions].
+ * In order of t.
+ */
+export function addWeighted(
+  sum: Float64Array,
+  p: Float64Array,
+  values: Float32Array,
+  start: number,
+  width: number,
+): void {
+  const count = values.length / width;
+  let t = 0;
+  // Four positions at a time, so that `sum` is read and written once for all of them; the additions keep their order.
+  for (; t + 3 < count; t += 4) {
+    const [p0, p1, p2, p3] = [p[t]!, p[t + 1]!, p[t + 2]!, p[t + 3]!];
+    const c0 = t * width + start;
+    const c1 = c0 + width;
+    const c2 = c1 + width;
+    const c3 = c2 + width;
+    for (let k = 0; k < sum.length; k++) {
+      sum[k] = sum[k]! + p0 * values[c0 + k]! + p1 * values[c1 + k]! + p2 * values[c2 + k]! + p3 * values[c3 + k]!;
+    }
+  }
+  for (; t < count; t++) {
+    for (let k = 0; k < sum.length; k++) sum[k] = sum[k]! + p[t]! * values[t * width + start + k]!;
+  }
+}
+
 export function sigmoid(x: number): number {
   return 1 / (1 + Math.exp(-x));
 }

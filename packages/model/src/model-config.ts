@@ -1,16 +1,9 @@
-/** A model's dimensions and choices, in the checkpoint's own terms. Every field has been checked by `parseModelConfig`. */
-export interface ModelConfig {
-  modelType: 'deepseek_v3';
-  vocabSize: number;
-  hiddenSize: number;
-  /** Width of a dense layer's FFN. */
-  intermediateSize: number;
-  /** Width of one routed expert; the shared expert is `nSharedExperts` times as wide. */
-  moeIntermediateSize: number;
-  /** Layers of the main model; an MTP module follows at this index. */
-  numHiddenLayers: number;
-  firstKDenseReplace: number;
-  moeLayerFreq: number;
+/** `model_type` of a config.json. */
+export type ModelType = 'deepseek_v2' | 'deepseek_v3' | 'qwen3_moe' | 'olmoe' | 'mixtral';
+
+/** Multi-head latent attention (DeepSeek-V2 paper §2.1). */
+export interface MlaConfig {
+  kind: 'mla';
   numAttentionHeads: number;
   /** null: queries come from one projection, without a latent. */
   qLoraRank: number | null;
@@ -18,40 +11,104 @@ export interface ModelConfig {
   qkNopeHeadDim: number;
   qkRopeHeadDim: number;
   vHeadDim: number;
-  nRoutedExperts: number;
-  nSharedExperts: number;
-  numExpertsPerTok: number;
+  /** Scores are multiplied by it: (nope + rope)^-½, and YaRN's m² where it is configured. */
+  softmaxScale: number;
+}
+
+/** Grouped-query attention (Ainslie et al. 2023): `numAttentionHeads / numKeyValueHeads` query heads share a key and a value. */
+export interface GqaConfig {
+  kind: 'gqa';
+  numAttentionHeads: number;
+  numKeyValueHeads: number;
+  /** May differ from hiddenSize / numAttentionHeads. */
+  headDim: number;
+  /** RMSNorm of queries and keys before RoPE: over each head, over the whole projection, or none. */
+  qkNorm: 'none' | 'per-head' | 'whole';
+  /** Queries, keys and values are clamped to ± this (after the norm) where it is set. */
+  clipQkv: number | null;
+  /** Scores are multiplied by it. */
+  softmaxScale: number;
+}
+
+export type AttentionConfig = MlaConfig | GqaConfig;
+
+/** Rotary position embedding (Su et al. 2021) of the last `dim` values of a head. */
+export interface RopeConfig {
+  /** Which values are rotated together: (x0, x1), (x2, x3), … or (x0, x[dim/2]), (x1, x[dim/2 + 1]), … */
+  pairs: 'interleaved' | 'halves';
+  dim: number;
+  /** [dim / 2], radians per position; YaRN's blend applied. */
+  inverseFrequencies: Float64Array;
+  /** Cosines and sines are multiplied by it; 1 without YaRN. */
+  attentionFactor: number;
+}
+
+/** How a router's logits become experts and weights. */
+export interface GateConfig {
+  /** Over all routed experts, in float32. */
+  scoring: 'softmax' | 'sigmoid';
+  /** Whether `e_score_correction_bias` is added for the selection; the weights never see it. */
+  hasBias: boolean;
   nGroup: number;
+  /** Experts are chosen within the best `topkGroup` of `nGroup` groups; equal to `nGroup` where there is no such limit. */
   topkGroup: number;
-  topkMethod: 'noaux_tc';
-  scoringFunc: 'sigmoid';
+  /** What a group is worth: its best expert, or its best two. */
+  groupScore: 'max' | 'sum-of-best-two';
+  /** Whether the chosen experts' scores are divided by their sum. */
   normTopkProb: boolean;
+  /** Whether normalised weights are multiplied by `routedScalingFactor` too; the others always are. */
+  scaleWhenNormalised: boolean;
   routedScalingFactor: number;
-  ropeTheta: number;
+}
+
+export type LayerKind = 'dense' | 'moe';
+
+/** A model's dimensions and choices, in the checkpoint's own terms. Every field has been checked by `parseModelConfig`. */
+export interface ModelConfig {
+  modelType: ModelType;
+  vocabSize: number;
+  hiddenSize: number;
+  /** Width of a dense layer's FFN. */
+  intermediateSize: number;
+  /** Width of one routed expert. */
+  moeIntermediateSize: number;
+  /** Width of the shared expert's FFN (several shared experts are stored as one); 0: there is none. */
+  sharedIntermediateSize: number;
+  /** Layers of the main model; an MTP module follows at this index. */
+  numHiddenLayers: number;
+  /** [numHiddenLayers + numNextnPredictLayers] */
+  layerKinds: readonly LayerKind[];
+  nRoutedExperts: number;
+  numExpertsPerTok: number;
+  attention: AttentionConfig;
+  rope: RopeConfig;
+  gate: GateConfig;
   maxPositionEmbeddings: number;
   rmsNormEps: number;
-  hiddenAct: 'silu';
   tieWordEmbeddings: boolean;
   /** MTP modules in the checkpoint: 0 or 1. */
   numNextnPredictLayers: number;
-  bosTokenId: number;
+  /** null: the model knows no begin-of-text token. */
+  bosTokenId: number | null;
   /** Any of these ends a text; at least one. */
-  eosTokenIds: number[];
+  eosTokenIds: readonly number[];
+  /** Rows and columns that share one scale in an FP8 checkpoint; null: its weights are BF16, F16 or F32. */
+  fp8BlockSize: readonly [rows: number, columns: number] | null;
 }
 
-/** Whether a layer has routed experts. The MTP module (index `numHiddenLayers`) has, being a layer of the later kind. */
-export function isMoeLayer(config: ModelConfig, layer: number): boolean {
-  return layer >= config.firstKDenseReplace && layer % config.moeLayerFreq === 0;
+/** Whether a layer has routed experts. The MTP module's layer has the index `numHiddenLayers`. */
+export function isMoeLayer(config: Pick<ModelConfig, 'layerKinds'>, layer: number): boolean {
+  return config.layerKinds[layer] === 'moe';
 }
 
 /** The main model's layers that have routed experts, ascending; each is one lap per token. */
-export function moeLayers(config: ModelConfig): number[] {
+export function moeLayers(config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers'>): number[] {
   return Array.from({ length: config.numHiddenLayers }, (_, layer) => layer).filter((layer) =>
     isMoeLayer(config, layer),
   );
 }
 
-/** Width of the shared expert's FFN; 0 if there is none. */
-export function sharedIntermediateSize(config: ModelConfig): number {
-  return config.nSharedExperts * config.moeIntermediateSize;
+/** The main model alone, as of a checkpoint that was stored without its MTP module. */
+export function withoutMtp(config: ModelConfig): ModelConfig {
+  return { ...config, numNextnPredictLayers: 0, layerKinds: config.layerKinds.slice(0, config.numHiddenLayers) };
 }

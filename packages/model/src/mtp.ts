@@ -1,6 +1,6 @@
 import type { ExpertDispatch } from './dispatch.ts';
 import { embed, headLogits, type ForwardResult, type Model } from './forward.ts';
-import type { LatentKvCache } from './latent-kv-cache.ts';
+import type { KvCache } from './kv-cache.ts';
 import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 
@@ -11,8 +11,8 @@ export interface MtpRow {
   /** The token at `position` + 1. */
   nextTokenId: number;
   position: number;
-  /** Of one layer, the module's own: `new LatentKvCache(config, 1)`. */
-  cache: LatentKvCache;
+  /** Of one layer, the module's own: `new KvCache(config, 1)`. */
+  cache: KvCache;
   wantLogits: boolean;
 }
 

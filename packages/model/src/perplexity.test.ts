@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseModelConfig } from './config.ts';
 import { forward } from './forward.ts';
-import { LatentKvCache } from './latent-kv-cache.ts';
+import { createReferenceEngine } from './forward-engine.ts';
+import { KvCache } from './kv-cache.ts';
 import { scorePerplexity } from './perplexity.ts';
 import { logSoftmaxAt } from './sampler.ts';
 import { noExperts, smallConfigJson, smallWeights } from './testing/small-model.ts';
@@ -20,7 +21,7 @@ const tokenizer = new Tokenizer(readJson('tokenizer.json'), readJson('tokenizer_
 
 /** −ln p of ids after <bos>, in one pass. */
 async function nllOf(ids: number[]): Promise<number> {
-  const cache = new LatentKvCache(config);
+  const cache = new KvCache(config);
   const rows = [0, ...ids.slice(0, -1)].map((tokenId, position) => ({ tokenId, position, cache, wantLogits: true }));
   const { logits } = await forward(model, rows, noExperts);
   return logits.reduce((sum, row, i) => sum - logSoftmaxAt(row!, ids[i]!), 0);
@@ -34,7 +35,7 @@ describe('scorePerplexity', () => {
     for (const chunkRows of [1, 3, 64]) {
       const progress: number[] = [];
       const score = await scorePerplexity(
-        model,
+        createReferenceEngine(model),
         tokenizer,
         `\n${one}\n<|endoftext|> ${two}<|endoftext|>\n`,
         noExperts,
@@ -57,12 +58,14 @@ describe('scorePerplexity', () => {
     let expected = 0;
     for (let start = 0; start < ids.length; start += CONTEXT)
       expected += await nllOf(ids.slice(start, start + CONTEXT));
-    const score = await scorePerplexity(model, tokenizer, text, noExperts);
+    const score = await scorePerplexity(createReferenceEngine(model), tokenizer, text, noExperts);
     expect(score).toMatchObject({ tokens: ids.length, documents: 1 });
     expect(score.nll).toBeCloseTo(expected, 9);
   });
 
   it('refuses a text without a document', async () => {
-    await expect(scorePerplexity(model, tokenizer, ' <|endoftext|>\n', noExperts)).rejects.toThrow(RangeError);
+    await expect(
+      scorePerplexity(createReferenceEngine(model), tokenizer, ' <|endoftext|>\n', noExperts),
+    ).rejects.toThrow(RangeError);
   });
 });

@@ -1,6 +1,6 @@
 import type { ExpertDispatch } from './dispatch.ts';
-import { forward, type Model } from './forward.ts';
-import { LatentKvCache } from './latent-kv-cache.ts';
+import type { ForwardEngine } from './forward-engine.ts';
+import type { ModelConfig } from './model-config.ts';
 import { logSoftmaxAt } from './sampler.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
@@ -26,38 +26,39 @@ const CHUNK_ROWS = 64;
 
 /**
  * How well the model predicts a text. Documents are separated by the text of the end-of-text token and trimmed; each is scored as
- * <bos> document <eos>, all tokens but <bos> counted. A document longer than the context is scored in windows, each from a
- * fresh <bos>. Throws a RangeError when the text holds no document.
+ * <bos> document <eos>, all tokens but <bos> counted (all but its first where the model has no <bos>). A document longer than
+ * the context is scored in windows, each from a fresh <bos>. Throws a RangeError when the text holds no document.
  */
 export async function scorePerplexity(
-  model: Model,
+  engine: ForwardEngine,
   tokenizer: Tokenizer,
   text: string,
   experts: ExpertDispatch,
   { chunkRows = CHUNK_ROWS, onProgress }: PerplexityOptions = {},
 ): Promise<Perplexity> {
-  const documents = splitDocuments(model, tokenizer, text);
-  const windows = documents.flatMap((ids) => contextWindows(model, ids));
+  const documents = splitDocuments(engine, tokenizer, text);
+  const windows = documents.flatMap((ids) => contextWindows(engine, ids));
   const total = windows.reduce((sum, window) => sum + window.length - 1, 0);
   if (total === 0) throw new RangeError('the text holds no document: nothing to score');
   let nll = 0;
   let tokens = 0;
   for (const window of windows) {
-    const cache = new LatentKvCache(model.config);
+    const cache = engine.newSequence();
     for (let start = 0; start < window.length - 1; start += chunkRows) {
       const inputs = window.slice(start, Math.min(start + chunkRows, window.length - 1));
       const rows = inputs.map((tokenId, i) => ({ tokenId, position: start + i, cache, wantLogits: true }));
-      const { logits } = await forward(model, rows, experts);
+      const { logits } = await engine.forward(rows, experts);
       for (const [i, rowLogits] of logits.entries()) nll -= logSoftmaxAt(rowLogits!, window[start + i + 1]!);
       tokens += rows.length;
       onProgress?.(tokens, total);
     }
+    cache.free();
   }
   return { perplexity: Math.exp(nll / tokens), nll, tokens, documents: documents.length };
 }
 
 /** Each document's ids with its end. */
-function splitDocuments({ config }: Model, tokenizer: Tokenizer, text: string): number[][] {
+function splitDocuments({ config }: { config: ModelConfig }, tokenizer: Tokenizer, text: string): number[][] {
   const eos = config.eosTokenIds[0]!;
   const separator = new TextDecoder().decode(tokenizer.tokenBytes(eos));
   return (separator === '' ? [text] : text.split(separator))
@@ -66,11 +67,18 @@ function splitDocuments({ config }: Model, tokenizer: Tokenizer, text: string): 
     .map((document) => [...tokenizer.encode(document), eos]);
 }
 
-/** <bos> and as many ids as fit, again and again: the last one of a window is predicted but not read. */
-function contextWindows({ config }: Model, ids: readonly number[]): number[][] {
+/**
+ * <bos> and as many ids as fit, again and again: the last one of a window is predicted but not read. Where the model has no
+ * <bos>, the last one of a window begins the next instead, and a document's first is never predicted.
+ */
+function contextWindows({ config }: { config: ModelConfig }, ids: readonly number[]): number[][] {
+  const { bosTokenId, maxPositionEmbeddings } = config;
+  const all = bosTokenId === null ? ids : [bosTokenId, ...ids];
   const windows: number[][] = [];
-  for (let start = 0; start < ids.length; start += config.maxPositionEmbeddings) {
-    windows.push([config.bosTokenId, ...ids.slice(start, start + config.maxPositionEmbeddings)]);
+  for (let start = 0; start < all.length - 1; start += maxPositionEmbeddings) {
+    const window = all.slice(start, start + maxPositionEmbeddings + 1);
+    if (bosTokenId !== null) window[0] = bosTokenId;
+    windows.push(window);
   }
   return windows;
 }

@@ -1,39 +1,45 @@
-/** Cosines and sines for a batch of positions. */
+import type { RopeConfig } from './model-config.ts';
+
+/** Cosines and sines for a batch of positions, multiplied by the configured attention factor. */
 export interface RopeAngles {
-  /** [numRows, ropeDim / 2] */
+  /** [numRows, dim / 2] */
   cos: Float64Array;
-  /** [numRows, ropeDim / 2] */
+  /** [numRows, dim / 2] */
   sin: Float64Array;
-  ropeDim: number;
+  /** Values rotated per head. */
+  dim: number;
+  pairs: RopeConfig['pairs'];
 }
 
-/** Angles position · θ^(-2i/d) (Su et al. 2021, eq. 15), in float64: at position 10⁵ float32 would be off by 10⁻² rad. */
-export function ropeAngles(positions: readonly number[], ropeDim: number, theta: number): RopeAngles {
-  const pairs = ropeDim / 2;
-  const cos = new Float64Array(positions.length * pairs);
-  const sin = new Float64Array(positions.length * pairs);
+/** Angles position × inverse frequency (Su et al. 2021, eq. 15), in float64: at position 10⁵ float32 would be off by 10⁻² rad. */
+export function ropeAngles(positions: readonly number[], rope: RopeConfig): RopeAngles {
+  const { inverseFrequencies, attentionFactor, dim, pairs } = rope;
+  const numPairs = dim / 2;
+  const cos = new Float64Array(positions.length * numPairs);
+  const sin = new Float64Array(positions.length * numPairs);
   for (const [row, position] of positions.entries()) {
-    for (let i = 0; i < pairs; i++) {
-      const angle = position * theta ** ((-2 * i) / ropeDim);
-      cos[row * pairs + i] = Math.cos(angle);
-      sin[row * pairs + i] = Math.sin(angle);
+    for (let i = 0; i < numPairs; i++) {
+      const angle = position * inverseFrequencies[i]!;
+      cos[row * numPairs + i] = attentionFactor * Math.cos(angle);
+      sin[row * numPairs + i] = attentionFactor * Math.sin(angle);
     }
   }
-  return { cos, sin, ropeDim };
+  return { cos, sin, dim, pairs };
 }
 
-/**
- * Rotate the pairs (x0, x1), (x2, x3), … of `ropeDim` values from `start`, in place, by the angles of `row`.
- * DeepSeek checkpoints store interleaved pairs; other families rotate halves.
- */
-export function rotateInterleaved(x: Float32Array, start: number, angles: RopeAngles, row: number): void {
-  const pairs = angles.ropeDim / 2;
-  for (let i = 0; i < pairs; i++) {
-    const cos = angles.cos[row * pairs + i]!;
-    const sin = angles.sin[row * pairs + i]!;
-    const a = x[start + 2 * i]!;
-    const b = x[start + 2 * i + 1]!;
-    x[start + 2 * i] = a * cos - b * sin;
-    x[start + 2 * i + 1] = a * sin + b * cos;
+/** Rotate the pairs of the `dim` values from `start`, in place, by the angles of `row`. */
+export function rotate(x: Float32Array, start: number, angles: RopeAngles, row: number): void {
+  const numPairs = angles.dim / 2;
+  const interleaved = angles.pairs === 'interleaved';
+  /** From one pair to the next, and from a pair's first value to its second. */
+  const [step, apart] = interleaved ? [2, 1] : [1, numPairs];
+  for (let i = 0; i < numPairs; i++) {
+    const cos = angles.cos[row * numPairs + i]!;
+    const sin = angles.sin[row * numPairs + i]!;
+    const first = start + i * step;
+    const a = x[first]!;
+    const b = x[first + apart]!;
+    x[first] = a * cos - b * sin;
+    x[first + apart] = a * sin + b * cos;
   }
 }

@@ -1,11 +1,12 @@
-import { f16ToF32 } from './f16.ts';
 import { CheckpointError } from './errors.ts';
+import { f16ToF32 } from './f16.ts';
+import { e4m3Values } from './fp8.ts';
 
-/** Element types that are read; each converts to float32 without loss. */
-export type TensorDtype = 'BF16' | 'F16' | 'F32';
+/** Element types that are read; each converts to float32 without loss. F8_E4M3 wants its blocks' scales on top (fp8.ts). */
+export type TensorDtype = 'BF16' | 'F16' | 'F32' | 'F8_E4M3';
 
 /** Bytes of one element. */
-export const dtypeBytes: Readonly<Record<TensorDtype, number>> = { BF16: 2, F16: 2, F32: 4 };
+export const dtypeBytes: Readonly<Record<TensorDtype, number>> = { BF16: 2, F16: 2, F32: 4, F8_E4M3: 1 };
 
 /** The safetensors format's own limit on its JSON header. */
 export const MAX_HEADER_BYTES = 100_000_000;
@@ -109,8 +110,9 @@ function parseEntry(entry: unknown, dataBytes: number, file: string, name: strin
   const bad = (detail: string) => new CheckpointError('bad-header', file, name, detail);
   if (typeof entry !== 'object' || entry === null) throw bad('entry is not an object');
   const { dtype, shape, data_offsets: offsets } = entry as Record<string, unknown>;
-  if (dtype !== 'BF16' && dtype !== 'F16' && dtype !== 'F32') {
-    throw new CheckpointError('wrong-dtype', file, name, `dtype ${JSON.stringify(dtype)}; BF16, F16 and F32 are read`);
+  if (!isDtype(dtype)) {
+    const read = Object.keys(dtypeBytes).join(', ');
+    throw new CheckpointError('wrong-dtype', file, name, `dtype ${JSON.stringify(dtype)}; read are ${read}`);
   }
   if (!isSizes(shape) || shape.length > MAX_RANK) throw bad(`shape is not a list of at most ${MAX_RANK} sizes`);
   if (!isSizes(offsets) || offsets.length !== 2) throw bad('data_offsets is not a pair of offsets');
@@ -133,6 +135,10 @@ function parseEntry(entry: unknown, dataBytes: number, file: string, name: strin
     );
   }
   return { dtype, shape, bytes, offset: begin };
+}
+
+function isDtype(value: unknown): value is TensorDtype {
+  return typeof value === 'string' && Object.hasOwn(dtypeBytes, value);
 }
 
 function isSizes(value: unknown): value is number[] {
@@ -175,12 +181,22 @@ function refuseDuplicates(text: string, file: string): void {
   }
 }
 
-/** Convert little-endian elements to float32. `raw` holds whole elements of `dtype`, at any alignment. */
-export function toFloat32(raw: Uint8Array, dtype: TensorDtype): Float32Array {
+/**
+ * Convert little-endian elements to float32, into `out` (as long) or a new array. `raw` holds whole elements of `dtype`, at any
+ * alignment.
+ */
+export function toFloat32(
+  raw: Uint8Array,
+  dtype: TensorDtype,
+  out: Float32Array = new Float32Array(raw.byteLength / dtypeBytes[dtype]),
+): Float32Array {
   const length = raw.byteLength / dtypeBytes[dtype];
-  const out = new Float32Array(length);
   if (dtype === 'F32') {
-    new Uint8Array(out.buffer).set(raw);
+    new Uint8Array(out.buffer, out.byteOffset, raw.byteLength).set(raw);
+    return out;
+  }
+  if (dtype === 'F8_E4M3') {
+    for (let i = 0; i < length; i++) out[i] = e4m3Values[raw[i]!]!;
     return out;
   }
   const halves =
@@ -189,7 +205,7 @@ export function toFloat32(raw: Uint8Array, dtype: TensorDtype): Float32Array {
     for (let i = 0; i < length; i++) out[i] = f16ToF32(halves[i]!);
     return out;
   }
-  const bits = new Uint32Array(out.buffer);
+  const bits = new Uint32Array(out.buffer, out.byteOffset, length);
   for (let i = 0; i < length; i++) bits[i] = halves[i]! << 16; // bfloat16 is float32's upper half
   return out;
 }

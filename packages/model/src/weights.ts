@@ -1,14 +1,17 @@
 import type { SwigluWeights } from './expert.ts';
 import type { GateWeights } from './gate.ts';
+import type { GqaWeights } from './gqa.ts';
 import { splitKvB, type MlaWeights } from './mla.ts';
-import { isMoeLayer, sharedIntermediateSize, type ModelConfig } from './model-config.ts';
-import { expertTensorNames } from './tensor-names.ts';
+import type { ModelConfig } from './model-config.ts';
+import { denseTensors, expertTensors, layerTensors, TensorSpec } from './tensors.ts';
 
 /** Where weights come from: a Checkpoint, or a test's own. */
 export interface TensorReader {
   has(name: string): boolean;
   read(name: string, expectedShape?: readonly number[]): Promise<Float32Array>;
 }
+
+export type AttentionWeights = MlaWeights | GqaWeights;
 
 /** What follows attention in a layer. The routed experts themselves are elsewhere, behind ExpertDispatch. */
 export type FfnWeights =
@@ -17,7 +20,7 @@ export type FfnWeights =
 export interface LayerWeights {
   /** [hiddenSize] */
   inputLayernorm: Float32Array;
-  attention: MlaWeights;
+  attention: AttentionWeights;
   /** [hiddenSize] */
   postAttentionLayernorm: Float32Array;
   ffn: FfnWeights;
@@ -51,17 +54,12 @@ export interface DenseWeights {
 
 /** Read all weights but the routed experts'. Throws the reader's error when one is missing or has another shape. */
 export async function loadDenseWeights(config: ModelConfig, reader: TensorReader): Promise<DenseWeights> {
-  const { vocabSize, hiddenSize } = config;
-  const embedTokens = await reader.read('model.embed_tokens.weight', [vocabSize, hiddenSize]);
+  const specs = denseTensors(config);
+  const { embedTokens } = await readAll(reader, { embedTokens: specs.embedTokens });
   const layers: LayerWeights[] = [];
-  for (let layer = 0; layer < config.numHiddenLayers; layer++) layers.push(await loadLayer(config, reader, layer));
-  return {
-    embedTokens,
-    layers,
-    norm: await reader.read('model.norm.weight', [hiddenSize]),
-    lmHead: config.tieWordEmbeddings ? embedTokens : await reader.read('lm_head.weight', [vocabSize, hiddenSize]),
-    mtp: config.numNextnPredictLayers ? await loadMtp(config, reader) : undefined,
-  };
+  for (const layer of specs.layers) layers.push(await loadLayer(config, reader, layer));
+  const { norm, lmHead } = await readAll(reader, { norm: specs.norm, lmHead: specs.lmHead });
+  return { embedTokens, layers, norm, lmHead: lmHead ?? embedTokens, mtp: await loadMtp(config, reader) };
 }
 
 /** One routed expert, as float32. */
@@ -71,89 +69,42 @@ export async function loadExpert(
   layer: number,
   expert: number,
 ): Promise<SwigluWeights> {
-  const names = expertTensorNames(layer, expert);
-  return readSwiglu(reader, names, config.hiddenSize, config.moeIntermediateSize);
+  return readAll(reader, expertTensors(config, layer, expert));
 }
 
-async function loadLayer(config: ModelConfig, reader: TensorReader, layer: number): Promise<LayerWeights> {
-  const prefix = `model.layers.${layer}.`;
-  const { hiddenSize } = config;
-  return {
-    inputLayernorm: await reader.read(`${prefix}input_layernorm.weight`, [hiddenSize]),
-    attention: await loadAttention(config, reader, `${prefix}self_attn.`),
-    postAttentionLayernorm: await reader.read(`${prefix}post_attention_layernorm.weight`, [hiddenSize]),
-    ffn: await loadFfn(config, reader, layer, `${prefix}mlp.`),
-  };
-}
-
-async function loadAttention(config: ModelConfig, reader: TensorReader, prefix: string): Promise<MlaWeights> {
-  const {
-    hiddenSize,
-    numAttentionHeads: heads,
-    qLoraRank,
-    kvLoraRank,
-    qkNopeHeadDim,
-    qkRopeHeadDim,
-    vHeadDim,
-  } = config;
-  const read = (name: string, shape: number[]) => reader.read(`${prefix}${name}.weight`, shape);
-  const queryDim = heads * (qkNopeHeadDim + qkRopeHeadDim);
-  return {
-    q:
-      qLoraRank === null
-        ? { proj: await read('q_proj', [queryDim, hiddenSize]) }
-        : {
-            aProj: await read('q_a_proj', [qLoraRank, hiddenSize]),
-            aLayernorm: await read('q_a_layernorm', [qLoraRank]),
-            bProj: await read('q_b_proj', [queryDim, qLoraRank]),
-          },
-    kvAProjWithMqa: await read('kv_a_proj_with_mqa', [kvLoraRank + qkRopeHeadDim, hiddenSize]),
-    kvALayernorm: await read('kv_a_layernorm', [kvLoraRank]),
-    ...splitKvB(config, await read('kv_b_proj', [heads * (qkNopeHeadDim + vHeadDim), kvLoraRank])),
-    oProj: await read('o_proj', [hiddenSize, heads * vHeadDim]),
-  };
-}
-
-async function loadFfn(config: ModelConfig, reader: TensorReader, layer: number, prefix: string): Promise<FfnWeights> {
-  const { hiddenSize, nRoutedExperts } = config;
-  const mlp = (at: string, width: number) => {
-    const names = { gate: `${at}gate_proj.weight`, up: `${at}up_proj.weight`, down: `${at}down_proj.weight` };
-    return readSwiglu(reader, names, hiddenSize, width);
-  };
-  if (!isMoeLayer(config, layer)) return { kind: 'dense', mlp: await mlp(prefix, config.intermediateSize) };
-  const sharedWidth = sharedIntermediateSize(config);
-  return {
-    kind: 'moe',
-    gate: {
-      weight: await reader.read(`${prefix}gate.weight`, [nRoutedExperts, hiddenSize]),
-      bias: await reader.read(`${prefix}gate.e_score_correction_bias`, [nRoutedExperts]),
-    },
-    shared: sharedWidth ? await mlp(`${prefix}shared_experts.`, sharedWidth) : null,
-  };
-}
-
-async function readSwiglu(
+async function loadLayer(
+  config: ModelConfig,
   reader: TensorReader,
-  names: { gate: string; up: string; down: string },
-  hiddenSize: number,
-  width: number,
-): Promise<SwigluWeights> {
-  return {
-    gate: await reader.read(names.gate, [width, hiddenSize]),
-    up: await reader.read(names.up, [width, hiddenSize]),
-    down: await reader.read(names.down, [hiddenSize, width]),
-  };
+  specs: ReturnType<typeof layerTensors>,
+): Promise<LayerWeights> {
+  const { attention, ...rest } = await readAll(reader, specs);
+  return { ...rest, attention: attention.kind === 'mla' ? absorbable(config, attention) : attention };
 }
 
-async function loadMtp(config: ModelConfig, reader: TensorReader): Promise<MtpWeights> {
-  const layer = config.numHiddenLayers;
-  const prefix = `model.layers.${layer}.`;
-  const { hiddenSize } = config;
-  return {
-    enorm: await reader.read(`${prefix}enorm.weight`, [hiddenSize]),
-    hnorm: await reader.read(`${prefix}hnorm.weight`, [hiddenSize]),
-    ehProj: await reader.read(`${prefix}eh_proj.weight`, [hiddenSize, 2 * hiddenSize]),
-    layer: await loadLayer(config, reader, layer),
-    sharedHeadNorm: await reader.read(`${prefix}shared_head.norm.weight`, [hiddenSize]),
-  };
+/** MLA's weights with `kv_b_proj` split into what the absorbed form multiplies by. */
+function absorbable(
+  { attention }: ModelConfig,
+  { kvBProj, ...weights }: Omit<MlaWeights, 'wUkT' | 'wUv'> & { kvBProj: Float32Array },
+): MlaWeights {
+  if (attention.kind !== 'mla') throw new TypeError(`MLA weights in a model of ${attention.kind} attention`);
+  return { ...weights, ...splitKvB(attention, kvBProj) };
+}
+
+async function loadMtp(config: ModelConfig, reader: TensorReader): Promise<MtpWeights | undefined> {
+  const specs = denseTensors(config).mtp;
+  if (!specs) return undefined;
+  const { layer, ...rest } = specs;
+  return { ...(await readAll(reader, rest)), layer: await loadLayer(config, reader, layer) };
+}
+
+/** A structure of tensor specs with the tensors in their places. */
+type Loaded<T> = T extends TensorSpec ? Float32Array : T extends object ? { [K in keyof T]: Loaded<T[K]> } : T;
+
+async function readAll<T>(reader: TensorReader, specs: T): Promise<Loaded<T>> {
+  if (specs instanceof TensorSpec) return (await reader.read(specs.name, specs.shape)) as Loaded<T>;
+  if (typeof specs !== 'object' || specs === null) return specs as Loaded<T>;
+  const loaded: Record<string, unknown> = {};
+  // One after another: only what is asked for is in memory.
+  for (const [key, part] of Object.entries(specs)) loaded[key] = await readAll<unknown>(reader, part);
+  return loaded as Loaded<T>;
 }

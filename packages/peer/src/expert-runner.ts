@@ -42,6 +42,13 @@ export interface ExpertRunnerOptions {
   /** Whether an expert is held and not about to be unloaded. */
   holds: (layer: number, expert: number) => boolean;
   onLinkClosed: (reason: LinkCloseReason) => void;
+  /** Milliseconds of a clock that never goes back. */
+  now?: () => number;
+}
+
+/** What a runner needs of a backend. */
+export interface LapBackend extends Pick<ExpertBackend, 'run'> {
+  readonly shape: Pick<ExpertBackend['shape'], 'hiddenSize'>;
 }
 
 /** Answers the laps of one link with one backend: dispatch in, combine or refuse out. Both can be exchanged while it runs. */
@@ -58,7 +65,8 @@ export class ExpertRunner {
     malformed: 0,
   };
   readonly #options: ExpertRunnerOptions;
-  #backend: ExpertBackend | undefined;
+  readonly #now: () => number;
+  #backend: LapBackend | undefined;
   #deviceLost = false;
   #paused = false;
   #link: Link | undefined;
@@ -70,6 +78,7 @@ export class ExpertRunner {
 
   constructor(options: ExpertRunnerOptions) {
     this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
   }
 
   /** Take laps from this link from now on; an earlier one is closed. */
@@ -98,7 +107,7 @@ export class ExpertRunner {
   }
 
   /** Undefined while there is none; `deviceLost` then says why laps are refused. */
-  setBackend(backend: ExpertBackend | undefined, deviceLost = false): void {
+  setBackend(backend: LapBackend | undefined, deviceLost = false): void {
     this.#backend = backend;
     this.#deviceLost = deviceLost;
   }
@@ -118,7 +127,7 @@ export class ExpertRunner {
   }
 
   #onFrame(link: Link, frame: Uint8Array): void {
-    const arrivedMs = performance.now();
+    const arrivedMs = this.#now();
     const dispatch = this.#decode(link, frame);
     if (!dispatch) return;
     const refusal = this.#refusalFor(dispatch);
@@ -186,8 +195,8 @@ export class ExpertRunner {
     }
   }
 
-  async #run({ link, dispatch, arrivedMs }: QueuedLap, backend: ExpertBackend): Promise<void> {
-    const queueUs = Math.round((performance.now() - arrivedMs) * 1000);
+  async #run({ link, dispatch, arrivedMs }: QueuedLap, backend: LapBackend): Promise<void> {
+    const queueUs = Math.round((this.#now() - arrivedMs) * 1000);
     const { lapId, layer, numRows, hiddenSize } = dispatch;
     this.#runningIds.add(lapId);
     try {

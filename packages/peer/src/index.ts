@@ -7,4 +7,4 @@ export * from './peer-host.ts';
 export * from './relayed-channel.ts';
 // A page imports this package alone: what it needs of the connection and the kernels comes through here.
 export { connectDonor, FramedChannel } from '@shoal/transport';
-export { createWebGpuBackend, KernelError } from '@shoal/kernels';
+export { createWasmBackend, createWebGpuBackend, hasWasmSimd, KernelError } from '@shoal/kernels';

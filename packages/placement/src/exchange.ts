@@ -11,10 +11,11 @@ const MAX_LOOKS = 200_000;
  * @param counts [numExperts] replicas that each is to have
  */
 export function exchange(ledger: Ledger, counts: Int32Array): boolean {
+  const lacking: ExpertIndex[] = [];
+  for (const [expert, count] of counts.entries()) if (ledger.holders[expert]!.length < count) lacking.push(expert);
+  if (lacking.length === 0) return false;
   const roomy = Array.from(ledger.free.keys()).filter((bin) => ledger.free[bin]! > 0);
   if (roomy.length === 0) return false;
-  const lacking = Array.from(counts.keys()).filter((expert) => ledger.holders[expert]!.length < counts[expert]!);
-  if (lacking.length === 0) return false;
   const held = ledger.held();
   const before = ledger.numReplicas;
   let looks = 0;

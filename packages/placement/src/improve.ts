@@ -48,46 +48,114 @@ function gatherAll(ledger: Ledger, budget: MoveBudget): boolean {
   const { expertsPerLayer, groupsPerLayer } = ledger.model;
   let gathered = false;
   for (const size of new Set([expertsPerLayer, expertsPerLayer / groupsPerLayer])) {
-    let roomy = binsWithRoom(ledger, size);
+    let roomy: readonly number[] | undefined;
     for (let first = 0; first < ledger.numExperts; first += size) {
-      if (!gather(ledger, first, size, roomy, budget)) continue;
+      // Most are whole: the bins with room are looked for when the first that is not needs one.
+      if (!gather(ledger, first, size, () => (roomy ??= binsWithRoom(ledger, size)), budget)) continue;
       gathered = true;
-      roomy = binsWithRoom(ledger, size);
+      roomy = undefined;
     }
   }
   return gathered;
 }
 
-function binsWithRoom(ledger: Ledger, size: number): number[] {
-  return Array.from(ledger.free.keys()).filter((bin) => ledger.widest(bin) >= size);
+/** Bins that could take so many experts, the most wanted first. */
+function binsWithRoom(ledger: Ledger, size: number): readonly number[] {
+  const bins: number[] = [];
+  const scores = new Float64Array(ledger.numBins);
+  for (let bin = 0; bin < ledger.numBins; bin++) {
+    if (ledger.widest(bin) < size) continue;
+    bins.push(bin);
+    scores[bin] = ledger.score(bin);
+  }
+  return bins.sort((a, b) => scores[a]! - scores[b]! || a - b);
 }
 
 /** One more whole copy of a layer or group out of its fragments, if some bin can take all of it. */
-function gather(ledger: Ledger, first: number, size: number, roomy: readonly number[], budget: MoveBudget): boolean {
+function gather(
+  ledger: Ledger,
+  first: number,
+  size: number,
+  roomy: () => readonly number[],
+  budget: MoveBudget,
+): boolean {
+  if (isWhole(ledger, first, size)) return false;
   const inBin = new Map<number, number>();
-  let copies = Number.POSITIVE_INFINITY;
   for (let expert = first; expert < first + size; expert++) {
-    copies = Math.min(copies, ledger.holders[expert]!.length);
     for (const bin of ledger.holders[expert]!) inBin.set(bin, (inBin.get(bin) ?? 0) + 1);
   }
-  const whole = [...inBin.values()].filter((count) => count === size).length;
-  if (whole >= copies) return false;
-  const layer = ledger.layerOf(first);
-  const receivers = [...[...inBin.keys()].filter((bin) => inBin.get(bin)! < size), ...roomy];
-  let best: { bin: number; sources: Map<ExpertIndex, number>; score: number } | undefined;
-  for (const bin of receivers) {
-    const lacking = size - (inBin.get(bin) ?? 0);
-    if (ledger.room(bin, layer) < lacking || (best !== undefined && lacking > best.sources.size)) continue;
-    const score = ledger.score(bin);
-    if (best !== undefined && lacking === best.sources.size && score >= best.score) continue;
-    const sources = fragmentSources(ledger, bin, first, size, inBin);
-    if (sources) best = { bin, sources, score };
-  }
+  const best = bestFragment(ledger, first, size, inBin) ?? bestEmpty(ledger, first, size, inBin, roomy);
   if (best === undefined || !spend(budget, best.sources.size)) return false;
   for (const [expert, source] of best.sources) {
     ledger.remove(source, expert);
     ledger.place(best.bin, expert);
   }
+  return true;
+}
+
+interface Receiver {
+  bin: number;
+  /** The bin from which each expert that it lacks would come. */
+  sources: Map<ExpertIndex, number>;
+}
+
+/** Of the bins with some of the experts already, that which lacks the fewest. */
+function bestFragment(
+  ledger: Ledger,
+  first: number,
+  size: number,
+  inBin: ReadonlyMap<number, number>,
+): Receiver | undefined {
+  const layer = ledger.layerOf(first);
+  let best: (Receiver & { score: number }) | undefined;
+  for (const [bin, count] of inBin) {
+    const lacking = size - count;
+    if (lacking === 0 || ledger.room(bin, layer) < lacking) continue;
+    if (best !== undefined && lacking > best.sources.size) continue;
+    const score = ledger.score(bin);
+    if (best !== undefined && lacking === best.sources.size && score >= best.score) continue;
+    const sources = fragmentSources(ledger, bin, first, size, inBin);
+    if (sources) best = { bin, sources, score };
+  }
+  return best;
+}
+
+/** Of the bins with none of the experts, the most wanted. */
+function bestEmpty(
+  ledger: Ledger,
+  first: number,
+  size: number,
+  inBin: ReadonlyMap<number, number>,
+  roomy: () => readonly number[],
+): Receiver | undefined {
+  // Where all copies of an expert are in whole sets, no bin helps.
+  for (let expert = first; expert < first + size; expert++) {
+    if (ledger.holders[expert]!.every((holder) => inBin.get(holder)! >= size)) return undefined;
+  }
+  const layer = ledger.layerOf(first);
+  for (const bin of roomy()) {
+    if (inBin.has(bin) || ledger.room(bin, layer) < size) continue;
+    const sources = fragmentSources(ledger, bin, first, size, inBin);
+    if (sources) return { bin, sources };
+  }
+  return undefined;
+}
+
+/**
+ * Whether there are as many bins with all of these experts as the rarest of them has copies. Bins with all of them hold the
+ * first, so that nobody else needs to be looked at.
+ */
+function isWhole(ledger: Ledger, first: number, size: number): boolean {
+  let copies = Number.POSITIVE_INFINITY;
+  for (let expert = first; expert < first + size; expert++) copies = Math.min(copies, ledger.holders[expert]!.length);
+  let whole = 0;
+  for (const bin of ledger.holders[first]!) if (holdsAll(ledger, bin, first, size)) whole++;
+  return whole >= copies;
+}
+
+function holdsAll(ledger: Ledger, bin: number, first: number, size: number): boolean {
+  if (ledger.heldOf(bin, ledger.layerOf(first)) < size) return false;
+  for (let expert = first; expert < first + size; expert++) if (!ledger.holders[expert]!.includes(bin)) return false;
   return true;
 }
 
@@ -116,13 +184,11 @@ function fragmentSources(
 
 /** From the least wanted bins on, give all that one holds of a layer to a better bin. Whether anything moved. */
 function balance(ledger: Ledger, budget: MoveBudget): boolean {
-  const scores = Float64Array.from({ length: ledger.numBins }, (_, bin) => ledger.score(bin));
-  const order = Array.from(scores.keys()).sort((a, b) => scores[a]! - scores[b]! || a - b);
-  const receivers = order.filter((bin) => ledger.free[bin]! > 0);
-  if (receivers.length === 0) return false;
+  const { scores, receivers, givers } = candidates(ledger);
+  if (givers.length === 0) return false;
   const held = ledger.held();
   let moved = false;
-  for (const giver of order.reverse()) {
+  for (const giver of givers) {
     // Not even with nothing more to do would the best receiver be clearly better off.
     if (scores[giver]! <= BALANCE_MARGIN * ledger.score(receivers[0]!)) break;
     for (const { layer, experts } of partsOf(ledger, held[giver]!)) {
@@ -137,6 +203,32 @@ function balance(ledger: Ledger, budget: MoveBudget): boolean {
     }
   }
   return moved;
+}
+
+/**
+ * Bins with room, the most wanted first, and bins that hold something, the least wanted first; without those that are too
+ * near the other end for a move to pay. Of thousands of bins few are left, and only those are put in order.
+ */
+function candidates(ledger: Ledger): { scores: Float64Array; receivers: number[]; givers: number[] } {
+  const scores = new Float64Array(ledger.numBins);
+  let bestReceiver = Number.POSITIVE_INFINITY;
+  let worstGiver = Number.NEGATIVE_INFINITY;
+  for (let bin = 0; bin < ledger.numBins; bin++) {
+    const score = ledger.score(bin);
+    scores[bin] = score;
+    if (ledger.free[bin]! > 0 && score < bestReceiver) bestReceiver = score;
+    if (ledger.holdsAny(bin) && score > worstGiver) worstGiver = score;
+  }
+  const receivers: number[] = [];
+  const givers: number[] = [];
+  for (let bin = 0; bin < ledger.numBins; bin++) {
+    if (ledger.free[bin]! > 0 && scores[bin]! < worstGiver / BALANCE_MARGIN) receivers.push(bin);
+    if (ledger.holdsAny(bin) && scores[bin]! > BALANCE_MARGIN * bestReceiver) givers.push(bin);
+  }
+  if (receivers.length === 0) return { scores, receivers, givers: [] };
+  receivers.sort((a, b) => scores[a]! - scores[b]! || a - b);
+  givers.sort((a, b) => scores[b]! - scores[a]! || b - a);
+  return { scores, receivers, givers };
 }
 
 /** A bin's experts by layer, the largest part first. */

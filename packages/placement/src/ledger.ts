@@ -41,45 +41,42 @@ export class Ledger {
   /** [numLayers] bins that hold something of the layer */
   readonly layerBins: readonly number[][];
   /** [numBins × numLayers] experts of the layer that the bin holds */
-  readonly #perLayer: Int32Array;
+  readonly #perLayer: Uint16Array;
   readonly #maxPerLayer: Int32Array;
   /** [numExperts] load that one replica carries */
   readonly #share: Float64Array;
+  readonly #numHeld: Int32Array;
   readonly #busy: Float64Array;
   readonly #speed: Float64Array;
   readonly #penalty: Float64Array;
   readonly #meanBusy: number;
 
   /** `share` is [numExperts]: the load that one replica of the expert will carry; `totalShare` over all replicas. */
-  constructor(model: PlacementModel, peers: readonly PlacementPeer[], share: Float64Array, totalShare: number) {
+  constructor(model: PlacementModel, roster: Roster, share: Float64Array, totalShare: number) {
+    const { peers } = roster;
     this.model = model;
     this.numBins = peers.length;
     this.numLayers = model.layers.length;
     this.numExperts = share.length;
-    this.#maxPerLayer = Int32Array.from(peers, (peer) => Math.min(peer.maxExpertsPerLayer, model.expertsPerLayer));
-    this.free = Int32Array.from(peers, (peer) => peerCapacity(model, peer));
-    const donors = new Map<string, number>();
-    this.donor = Int32Array.from(peers, ({ donorId }) => {
-      if (!donors.has(donorId)) donors.set(donorId, donors.size);
-      return donors.get(donorId)!;
-    });
+    this.free = roster.capacity.slice();
+    this.donor = roster.donor;
     this.holders = Array.from({ length: this.numExperts }, () => []);
     this.layerBins = Array.from({ length: this.numLayers }, () => []);
-    this.#perLayer = new Int32Array(this.numBins * this.numLayers);
+    this.#maxPerLayer = new Int32Array(this.numBins);
+    this.#perLayer = new Uint16Array(this.numBins * this.numLayers);
     this.#share = share;
+    this.#numHeld = new Int32Array(this.numBins);
     this.#busy = new Float64Array(this.numBins);
-    this.#speed = relativeToMedian(peers.map((peer) => peer.rowsPerSecond));
-    const rtt = relativeToMedian(peers.map(({ rttMs }) => (rttMs === undefined ? rttMs : Math.max(MIN_RTT_MS, rttMs))));
-    this.#penalty = Float64Array.from(
-      peers,
-      (peer, bin) => RTT_WEIGHT * rtt[bin]! + DISTRUST_WEIGHT * (1 - (peer.trust ?? 1)),
-    );
-    this.#meanBusy =
-      totalShare /
-        Math.max(
-          1e-9,
-          this.#speed.reduce((sum, speed) => sum + speed, 0),
-        ) || 1;
+    this.#speed = relativeToMedian(peers, ({ rowsPerSecond }) => rowsPerSecond);
+    this.#penalty = relativeToMedian(peers, ({ rttMs }) => rttMs && Math.max(MIN_RTT_MS, rttMs));
+    let speeds = 0;
+    for (let bin = 0; bin < this.numBins; bin++) {
+      const { maxExpertsPerLayer, trust = 1 } = peers[bin]!;
+      this.#maxPerLayer[bin] = Math.min(maxExpertsPerLayer, model.expertsPerLayer);
+      this.#penalty[bin] = RTT_WEIGHT * this.#penalty[bin]! + DISTRUST_WEIGHT * (1 - trust);
+      speeds += this.#speed[bin]!;
+    }
+    this.#meanBusy = totalShare / Math.max(1e-9, speeds) || 1;
   }
 
   layerOf(expert: ExpertIndex): number {
@@ -89,6 +86,10 @@ export class Ledger {
   /** Experts of the layer that the bin holds. */
   heldOf(bin: number, layer: number): number {
     return this.#perLayer[bin * this.numLayers + layer]!;
+  }
+
+  holdsAny(bin: number): boolean {
+    return this.#numHeld[bin]! > 0;
   }
 
   /** How many more experts of the layer the bin can take. */
@@ -131,6 +132,7 @@ export class Ledger {
     this.holders[expert]!.push(bin);
     this.numReplicas++;
     this.free[bin]!--;
+    this.#numHeld[bin]!++;
     this.#busy[bin]! += this.#share[expert]!;
     if (this.#perLayer[bin * this.numLayers + layer]!++ === 0) this.layerBins[layer]!.push(bin);
   }
@@ -140,6 +142,7 @@ export class Ledger {
     drop(this.holders[expert]!, bin);
     this.numReplicas--;
     this.free[bin]!++;
+    this.#numHeld[bin]!--;
     this.#busy[bin]! -= this.#share[expert]!;
     if (--this.#perLayer[bin * this.numLayers + layer]! === 0) drop(this.layerBins[layer]!, bin);
   }
@@ -152,6 +155,30 @@ export class Ledger {
     }
     return held;
   }
+}
+
+/** Who there is, before anything is placed. */
+export interface Roster {
+  peers: readonly PlacementPeer[];
+  /** [peers] experts that each can hold */
+  capacity: Int32Array;
+  /** [peers] who lends each, counted from 0 */
+  donor: Int32Array;
+  numDonors: number;
+}
+
+export function rosterOf(model: PlacementModel, peers: readonly PlacementPeer[]): Roster {
+  const donors = new Map<string, number>();
+  const capacity = new Int32Array(peers.length);
+  const donor = new Int32Array(peers.length);
+  for (let bin = 0; bin < peers.length; bin++) {
+    const peer = peers[bin]!;
+    capacity[bin] = peerCapacity(model, peer);
+    let number = donors.get(peer.donorId);
+    if (number === undefined) donors.set(peer.donorId, (number = donors.size));
+    donor[bin] = number;
+  }
+  return { peers, capacity, donor, numDonors: donors.size };
 }
 
 /** Experts of the model that a peer can hold, by its memory and by what its GPU can bind. */
@@ -168,11 +195,47 @@ function drop(list: number[], value: number): void {
   list.pop();
 }
 
-/** Each value over the median of those known; the unknown count as the median. */
-function relativeToMedian(values: readonly (number | undefined)[]): Float64Array {
-  const known = Float64Array.from(values.filter((value) => value !== undefined && value > 0)).sort();
-  const median = known[known.length >> 1] ?? 1;
-  return Float64Array.from(values, (value) =>
-    value === undefined || value <= 0 ? 1 : Math.min(MAX_RELATIVE, Math.max(1 / MAX_RELATIVE, value / median)),
-  );
+/** [peers] each value over the median of those known; the unknown count as the median. */
+function relativeToMedian(
+  peers: readonly PlacementPeer[],
+  valueOf: (peer: PlacementPeer) => number | undefined,
+): Float64Array {
+  const values = new Float64Array(peers.length);
+  const known = new Float64Array(peers.length);
+  let numKnown = 0;
+  for (let bin = 0; bin < peers.length; bin++) {
+    const value = valueOf(peers[bin]!);
+    if (value === undefined || !(value > 0)) continue;
+    values[bin] = value;
+    known[numKnown++] = value;
+  }
+  const median = numKnown === 0 ? 1 : nthSmallest(known.subarray(0, numKnown), numKnown >> 1);
+  for (let bin = 0; bin < peers.length; bin++) {
+    const value = values[bin]!;
+    values[bin] = value === 0 ? 1 : Math.min(MAX_RELATIVE, Math.max(1 / MAX_RELATIVE, value / median));
+  }
+  return values;
+}
+
+/** The value that would be at `n` if they were sorted (Hoare's quickselect); the values are put in another order. */
+function nthSmallest(values: Float64Array, n: number): number {
+  let low = 0;
+  let high = values.length - 1;
+  while (low < high) {
+    const pivot = values[(low + high) >> 1]!;
+    let i = low;
+    let j = high;
+    while (i <= j) {
+      while (values[i]! < pivot) i++;
+      while (values[j]! > pivot) j--;
+      if (i > j) break;
+      const swapped = values[i]!;
+      values[i++] = values[j]!;
+      values[j--] = swapped;
+    }
+    if (n <= j) high = j;
+    else if (n >= i) low = i;
+    else break;
+  }
+  return values[n]!;
 }

@@ -1,16 +1,11 @@
 import { exchange } from './exchange.ts';
 import { fill } from './fill.ts';
 import { improve, type MoveBudget } from './improve.ts';
-import { Ledger, peerCapacity } from './ledger.ts';
+import { Ledger, type Roster, rosterOf } from './ledger.ts';
 import { effectiveLoad, replicaCounts } from './replica-counts.ts';
-import type {
-  ExpertIndex,
-  PlacementModel,
-  PlacementOptions,
-  PlacementPeer,
-  PlacementPlan,
-  PlacementResult,
-} from './types.ts';
+import type { ExpertIndex, PlacementModel, PlacementOptions, PlacementPeer, PlacementResult } from './types.ts';
+
+const NOTHING: readonly ExpertIndex[] = [];
 
 /**
  * Map experts to peers: every expert once before any twice, whole layers first, then whole routing groups, then single
@@ -29,12 +24,18 @@ export function planPlacement(
 ): PlacementResult {
   const numExperts = model.layers.length * model.expertsPerLayer;
   const previous = options.previous?.held;
+  const before = peers.map(({ peerId }) => previous?.get(peerId) ?? NOTHING);
+  const roster = rosterOf(model, peers);
   const load = effectiveLoad(numExperts, options.load);
-  const counts = wantedCounts(model, peers, load, options);
-  const share = load.map((rows, expert) => rows / Math.max(1, counts[expert]!));
-  const totalShare = share.reduce((sum, rows, expert) => sum + rows * counts[expert]!, 0);
-  const ledger = new Ledger(model, peers, share, totalShare);
-  retain(ledger, peers, previous);
+  const counts = wantedCounts(roster, before, load, options);
+  const share = new Float64Array(numExperts);
+  let totalShare = 0;
+  for (let expert = 0; expert < numExperts; expert++) {
+    share[expert] = load[expert]! / Math.max(1, counts[expert]!);
+    totalShare += share[expert]! * counts[expert]!;
+  }
+  const ledger = new Ledger(model, roster, share, totalShare);
+  retain(ledger, before);
   trim(ledger, counts);
   const budget: MoveBudget = {
     experts: Math.floor((options.maxMoveBytes ?? Number.POSITIVE_INFINITY) / model.shardBytes),
@@ -44,11 +45,13 @@ export function planPlacement(
   placeMissing(ledger, counts);
   // A move can make the very room that a missing replica has wanted.
   while (improve(ledger, budget) && placeMissing(ledger, counts));
-  const held = new Map(ledger.held().map((experts, bin) => [peers[bin]!.peerId, experts]));
+  const after = ledger.held();
+  const held = new Map<string, readonly ExpertIndex[]>();
+  for (let bin = 0; bin < peers.length; bin++) held.set(peers[bin]!.peerId, after[bin]!);
   return {
     epoch: (options.previous?.epoch ?? 0) + 1,
     held,
-    fetchedBytes: fetchedExperts(held, previous) * model.shardBytes,
+    fetchedBytes: fetchedExperts(after, before) * model.shardBytes,
     movedBytes: budget.moved * model.shardBytes,
     deferred: budget.deferred,
   };
@@ -65,27 +68,24 @@ function placeMissing(ledger: Ledger, counts: Int32Array): boolean {
 
 /** [numExperts] how many replicas each is to have, given the memory and the donors that there are. */
 function wantedCounts(
-  model: PlacementModel,
-  peers: readonly PlacementPeer[],
+  { capacity, numDonors }: Roster,
+  before: readonly (readonly ExpertIndex[])[],
   load: Float64Array,
   options: PlacementOptions,
 ): Int32Array {
   const now = new Int32Array(load.length);
-  for (const { peerId } of peers) {
-    for (const expert of options.previous?.held.get(peerId) ?? []) if (expert < now.length) now[expert]!++;
-  }
-  const donors = new Set(peers.map((peer) => peer.donorId)).size;
+  for (const experts of before) for (const expert of experts) if (expert < now.length) now[expert]!++;
   return replicaCounts(load, now, {
-    slots: peers.reduce((sum, peer) => sum + Math.max(0, peerCapacity(model, peer)), 0),
-    replicas: Math.min(donors, options.replicas),
-    maxReplicas: Math.min(donors, Math.max(options.replicas, options.maxReplicas ?? 0)),
+    slots: capacity.reduce((sum, experts) => sum + Math.max(0, experts), 0),
+    replicas: Math.min(numDonors, options.replicas),
+    maxReplicas: Math.min(numDonors, Math.max(options.replicas, options.maxReplicas ?? 0)),
   });
 }
 
 /** Everyone keeps what it held, as far as it still fits. */
-function retain(ledger: Ledger, peers: readonly PlacementPeer[], previous: PlacementPlan['held'] | undefined): void {
-  for (const [bin, { peerId }] of peers.entries()) {
-    for (const expert of previous?.get(peerId) ?? []) {
+function retain(ledger: Ledger, before: readonly (readonly ExpertIndex[])[]): void {
+  for (let bin = 0; bin < before.length; bin++) {
+    for (const expert of before[bin]!) {
       if (expert >= ledger.numExperts || ledger.room(bin, ledger.layerOf(expert)) < 1) continue;
       if (ledger.mayHold(bin, expert)) ledger.place(bin, expert);
     }
@@ -94,7 +94,8 @@ function retain(ledger: Ledger, peers: readonly PlacementPeer[], previous: Place
 
 /** Give up replicas beyond what is wanted: the smallest part of the layer first, and of equal ones the busiest peer's. */
 function trim(ledger: Ledger, counts: Int32Array): void {
-  const scores = Float64Array.from({ length: ledger.numBins }, (_, bin) => ledger.score(bin));
+  const scores = new Float64Array(ledger.numBins);
+  for (let bin = 0; bin < ledger.numBins; bin++) scores[bin] = ledger.score(bin);
   for (let expert = 0; expert < ledger.numExperts; expert++) {
     const layer = ledger.layerOf(expert);
     while (ledger.holders[expert]!.length > counts[expert]!) {
@@ -108,14 +109,18 @@ function trim(ledger: Ledger, counts: Int32Array): void {
   }
 }
 
-function fetchedExperts(held: PlacementPlan['held'], previous: PlacementPlan['held'] | undefined): number {
+/** Experts that peers hold and did not hold before. */
+function fetchedExperts(
+  after: readonly (readonly ExpertIndex[])[],
+  before: readonly (readonly ExpertIndex[])[],
+): number {
   let fetched = 0;
-  for (const [peerId, experts] of held) {
-    const before = previous?.get(peerId);
-    if (before === undefined || before.length === 0) fetched += experts.length;
-    else if (!sameExperts(experts, before)) {
-      const had = new Set<ExpertIndex>(before);
-      for (const expert of experts) if (!had.has(expert)) fetched++;
+  for (let bin = 0; bin < after.length; bin++) {
+    const [now, then] = [after[bin]!, before[bin]!];
+    if (then.length === 0) fetched += now.length;
+    else if (!sameExperts(now, then)) {
+      const had = new Set<ExpertIndex>(then);
+      for (const expert of now) if (!had.has(expert)) fetched++;
     }
   }
   return fetched;

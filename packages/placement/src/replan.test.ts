@@ -85,6 +85,20 @@ describe('planning again', () => {
     expect(peersPerLayer(roomy)).toEqual([1, 1, 1, 1, 1]);
   });
 
+  it('gathers a second copy beside a whole one whose holder has room to spare', () => {
+    const layer = Array.from({ length: 32 }, (_, e) => e);
+    const one = { ...model, layers: [1] };
+    const held = new Map([
+      ['whole', layer],
+      ['half', layer.slice(0, 16)],
+      ['other half', layer.slice(16)],
+    ]);
+    const given = [peer('whole', 64), peer('half', 16), peer('other half', 16), peer('new', 32)];
+    const plan = planPlacement(one, given, { replicas: 2, previous: { epoch: 1, held } });
+    expect(plan.held.get('new')).toEqual(layer);
+    expect(plan.deferred).toBe(false);
+  });
+
   it('moves no more bytes than it may, says so, and goes on the next time', () => {
     const tight = planPlacement(model, peers(8, 20), { replicas: 1 });
     const given = [...peers(8, 20), peer('big', 160)];

@@ -22,8 +22,9 @@ const count = z
   .nonnegative()
   .max(2 ** 40);
 
-export const quantSchema = z.enum(['f16', 'q8']);
+export const quantSchema = z.enum(['f16', 'q8', 'q4']);
 
+/** What computes in a tab: a GPU as WebGPU tells of it, or the processor with architecture `wasm` and its threads as description. */
 export const adapterSchema = z.object({
   vendor: shortText,
   architecture: shortText,
@@ -58,7 +59,7 @@ export type Hello = z.infer<typeof helloSchema>;
 
 /**
  * `invite`: an invitation is wanted, or the one that was sent does not hold. `limit`: the donor's network address has as
- * many tabs, or joins as often, as one may.
+ * many tabs, or joins as often, as one may. `no-cpu`: tabs without WebGPU are not taken.
  */
 export const refusalCodeSchema = z.enum([
   'version',
@@ -69,6 +70,7 @@ export const refusalCodeSchema = z.enum([
   'too-small',
   'invite',
   'limit',
+  'no-cpu',
 ]);
 export type RefusalCode = z.infer<typeof refusalCodeSchema>;
 

@@ -1,37 +1,7 @@
 import { MAX_FRAGMENT_BYTES } from '@shoal/protocol';
 import type { DataChannelLike } from './channel.ts';
 import { FramedChannel, type FramedChannelOptions } from './framed-channel.ts';
-
-/** What one direction of a wire does to messages. All of it can be changed while messages are under way. */
-export interface WireFaults {
-  /** One way. */
-  delayMs: number;
-  /** Up to this much more, drawn evenly for each message; alone it reorders already. */
-  jitterMs: number;
-  /** Share of messages that vanish, 0 to 1. */
-  loss: number;
-  /** Share of messages with one byte changed. */
-  corruption: number;
-  /** Share of messages that arrive twice. */
-  duplication: number;
-  /** Share of messages held back so that later ones overtake them. */
-  reordering: number;
-  /** Infinity: everything has left the sender's buffer after one turn of the event loop. */
-  bytesPerSecond: number;
-}
-
-/** How long a reordered message is held back, on top of its delay. */
-const REORDER_MS = 5;
-
-const perfectWire: WireFaults = {
-  delayMs: 0,
-  jitterMs: 0,
-  loss: 0,
-  corruption: 0,
-  duplication: 0,
-  reordering: 0,
-  bytesPerSecond: Number.POSITIVE_INFINITY,
-};
+import { after, carry, perfectWire, seededRandom, type WireFaults } from './wire-faults.ts';
 
 /**
  * `abrupt`: both ends see an error and then a close, as after a crash that the network noticed. `black-hole`: everything is
@@ -174,48 +144,14 @@ export class MemoryChannel implements DataChannelLike {
     if (this.#readyState === 'open' && threshold !== undefined && before > threshold) {
       if (this.#bufferedAmount <= threshold) this.#events.dispatchEvent(new Event('bufferedamountlow'));
     }
-    const wire = this.#wire;
-    if (this.#isBlackHole || this.#happens(wire.loss)) return;
-    if (this.#happens(wire.corruption)) this.#corrupt(message);
-    const copies = this.#happens(wire.duplication) ? 2 : 1;
-    for (let copy = 0; copy < copies; copy++) {
-      const heldMs = this.#happens(wire.reordering) ? REORDER_MS : 0;
-      const jitterMs = wire.jitterMs > 0 ? this.#random() * wire.jitterMs : 0;
-      after(wire.delayMs + jitterMs + heldMs, () => this.#arrive(message.slice()));
-    }
+    if (!this.#isBlackHole) carry(message, this.#wire, this.#random, (copy) => this.#arrive(copy));
   }
 
   #arrive(message: Uint8Array<ArrayBuffer>): void {
     if (this.#isBlackHole || this.#other?.readyState !== 'open') return;
     this.#other.receive(message.buffer);
   }
-
-  #happens(share: number): boolean {
-    return share > 0 && this.#random() < share;
-  }
-
-  #corrupt(message: Uint8Array): void {
-    const at = Math.floor(this.#random() * message.byteLength);
-    message[at] = message[at]! ^ (1 + Math.floor(this.#random() * 255));
-  }
 }
 
 /** WebRTC in Node refuses messages over 256 KiB; ours never exceed MAX_FRAGMENT_BYTES, but strangers' may. */
 const MAX_MEMORY_MESSAGE_BYTES = 16 * MAX_FRAGMENT_BYTES;
-
-/** Zero is the next turn of the event loop: setTimeout would make it a millisecond in Node. */
-function after(delayMs: number, run: () => void): void {
-  if (delayMs <= 0 && typeof setImmediate === 'function') setImmediate(run);
-  else setTimeout(run, Math.max(0, delayMs));
-}
-
-/** mulberry32: small, even, and the same everywhere. */
-function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}

@@ -1,8 +1,8 @@
-import { decodeF16, f16ToF32, f32ToF16 } from '@shoal/model';
+import { createRng, decodeF16, f16ToF32, f32ToF16 } from '@shoal/model';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { packExpert, unpackExpert, type ExpertWeights } from './expert.ts';
-import { shardBytes, shardLayout, type ExpertShape } from './layout.ts';
+import { QUANTS, shardBytes, shardLayout, type ExpertShape, type Quant } from './layout.ts';
 
 const dimension = fc.integer({ min: 1, max: 100 });
 /** Of every magnitude that f16 can hold, tiny and zero included. */
@@ -21,7 +21,7 @@ function expertOf(shape: ExpertShape): fc.Arbitrary<ExpertWeights> {
   return fc.record({ gate: matrix, up: matrix, down: matrix });
 }
 
-function packed(quant: 'f16' | 'q8'): fc.Arbitrary<{ shape: ExpertShape; weights: ExpertWeights }> {
+function packed(quant: Quant): fc.Arbitrary<{ shape: ExpertShape; weights: ExpertWeights }> {
   return fc
     .record({ hiddenSize: dimension, moeIntermediateSize: dimension, quant: fc.constant(quant) })
     .chain((shape) => expertOf(shape).map((weights) => ({ shape, weights })));
@@ -32,7 +32,7 @@ const matrices = ({ gate, up, down }: ExpertWeights): Float32Array[] => [gate, u
 describe('shardLayout', () => {
   it('puts every section on 16 bytes, one after another, without overlap', () => {
     fc.assert(
-      fc.property(dimension, dimension, fc.constantFrom('f16' as const, 'q8' as const), (D, F, quant) => {
+      fc.property(dimension, dimension, fc.constantFrom(...QUANTS), (D, F, quant) => {
         const layout = shardLayout({ hiddenSize: D, moeIntermediateSize: F, quant });
         let end = 0;
         for (const matrix of [layout.gate, layout.up, layout.down]) {
@@ -56,6 +56,7 @@ describe('shardLayout', () => {
     expect(shardBytes({ ...shape, quant: 'f16' })).toBe(3 * 2048 * 1408 * 2);
     // 8.5 bits a weight: 8.8 MiB.
     expect(shardBytes({ ...shape, quant: 'q8' })).toBe((3 * 2048 * 1408 * 17) / 16);
+    expect(shardBytes({ ...shape, quant: 'q4' })).toBe((3 * 2048 * 1408 * 9) / 16);
   });
 
   it('refuses impossible shapes', () => {
@@ -117,6 +118,49 @@ describe('packExpert', () => {
     expect(f16ToF32(new Uint16Array(shard.buffer, 64, 2)[1]!)).toBeCloseTo(95 / 127, 3);
   });
 
+  it('keeps every q4 block at least as near as the rule of Q4_0', () => {
+    fc.assert(
+      fc.property(packed('q4'), ({ shape, weights }) => {
+        const rounded = unpackExpert(shape, packExpert(shape, weights));
+        const { hiddenSize: D, moeIntermediateSize: F } = shape;
+        expectNoWorseThanQ4Zero(weights.gate, rounded.gate, D);
+        expectNoWorseThanQ4Zero(weights.up, rounded.up, D);
+        expectNoWorseThanQ4Zero(weights.down, rounded.down, F);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('loses a tenth less than Q4_0 on normal weights', () => {
+    const shape: ExpertShape = { hiddenSize: 512, moeIntermediateSize: 64, quant: 'q4' };
+    const random = createRng(7);
+    const m = Float32Array.from(
+      { length: 512 * 64 },
+      () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()),
+    );
+    const { gate } = unpackExpert(shape, packExpert(shape, { gate: m, up: m, down: m }));
+    let [ours, q4Zero] = [0, 0];
+    for (let at = 0; at < m.length; at += 32) {
+      const block = m.subarray(at, at + 32);
+      ours += squaredError(block, gate.subarray(at, at + 32));
+      q4Zero += squaredError(block, q4ZeroOf(block));
+    }
+    expect(ours / q4Zero).toBeLessThan(0.91);
+  });
+
+  it('lays a q4 block as GGUF does: column j in a low nibble, column j + 16 in the high one', () => {
+    const shape: ExpertShape = { hiddenSize: 32, moeIntermediateSize: 2, quant: 'q4' };
+    // Row 0: every code from −8 to 7 twice, so that the scale is exactly 1; row 1: the same, doubled and backwards.
+    const gate = Float32Array.from({ length: 64 }, (_, i) => (i < 32 ? (i % 16) - 8 : 2 * (7 - (i % 16))));
+    gate[16] = 7;
+    const shard = packExpert(shape, { gate, up: new Float32Array(64), down: new Float32Array(64) });
+    expect([...shard.subarray(0, 4)]).toEqual([0xf0, 0x11, 0x22, 0x33]);
+    expect([...shard.subarray(16, 20)]).toEqual([0xff, 0xee, 0xdd, 0xcc]);
+    expect([...new Uint16Array(shard.buffer, 32, 2)].map(f16ToF32)).toEqual([1, 2]);
+    // up is all zeros: code 8 everywhere, scale 0.
+    expect(shard[48]).toBe(0x88);
+  });
+
   it('names the weight that cannot be packed', () => {
     for (const [quant, bad] of [
       ['f16', 65_520],
@@ -125,6 +169,9 @@ describe('packExpert', () => {
       ['q8', 1e8],
       ['q8', Number.NaN],
       ['q8', Number.NEGATIVE_INFINITY],
+      ['q4', 1e8],
+      ['q4', Number.NaN],
+      ['q4', Number.NEGATIVE_INFINITY],
     ] as const) {
       const shape: ExpertShape = { hiddenSize: 40, moeIntermediateSize: 3, quant };
       const up = new Float32Array(120);
@@ -156,6 +203,29 @@ describe('packExpert', () => {
     expect(unpackExpert(shape, moved.subarray(1))).toEqual(unpackExpert(shape, shard));
   });
 });
+
+/** GGUF's Q4_0: scale = largest / −8 as f16, and the nearest code under that scale. */
+function q4ZeroOf(block: Float32Array): Float32Array {
+  const largest = block.reduce((best, value) => (Math.abs(value) > Math.abs(best) ? value : best), 0);
+  const scale = f16ToF32(f32ToF16(largest / -8));
+  if (scale === 0) return new Float32Array(block.length);
+  return block.map((value) => (Math.max(0, Math.min(15, Math.floor(value / scale + 8.5))) - 8) * scale);
+}
+
+function squaredError(block: Float32Array, rounded: Float32Array): number {
+  return block.reduce((sum, value, i) => sum + (value - rounded[i]!) ** 2, 0);
+}
+
+function expectNoWorseThanQ4Zero(original: Float32Array, rounded: Float32Array, cols: number): void {
+  for (let first = 0; first < original.length; first += cols) {
+    for (let col = 0; col < cols; col += 32) {
+      const [from, to] = [first + col, first + Math.min(cols, col + 32)];
+      const block = original.subarray(from, to);
+      const limit = squaredError(block, q4ZeroOf(block));
+      expect(squaredError(block, rounded.subarray(from, to))).toBeLessThanOrEqual(limit * (1 + 1e-5));
+    }
+  }
+}
 
 /** |w − q·scale| ≤ scale / 2, where the scale is at most a rounding (2^-10) above absmax / 127, or f16's smallest number. */
 function expectHalfStep(original: Float32Array, rounded: Float32Array, cols: number): void {

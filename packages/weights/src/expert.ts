@@ -1,6 +1,8 @@
-import { f16ToF32, f32ToF16 } from '@shoal/model';
 import { WeightsError } from './errors.ts';
-import { BLOCK_COLS, MATRIX_NAMES, shardLayout, type ExpertShape, type MatrixLayout } from './layout.ts';
+import { packF16, unpackF16 } from './format-f16.ts';
+import { packQ4, unpackQ4 } from './format-q4.ts';
+import { packQ8, unpackQ8 } from './format-q8.ts';
+import { MATRIX_NAMES, shardLayout, type ExpertShape, type MatrixLayout, type Quant } from './layout.ts';
 
 /** One expert in float32, row-major: gate [F, D], up [F, D], down [D, F] (D = hiddenSize, F = moeIntermediateSize). */
 export interface ExpertWeights {
@@ -9,12 +11,20 @@ export interface ExpertWeights {
   down: Float32Array;
 }
 
-/** Largest magnitude of a quantised weight: symmetric, so −128 stays unused. */
-const Q8_MAX = 127;
+interface Format {
+  /** `source`: whole rows of the matrix from `startRow` on; `bytes`: the shard, in which only theirs are written. */
+  pack: (matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array, startRow: number) => void;
+  unpack: (matrix: MatrixLayout, bytes: Uint8Array, startRow: number, numRows: number) => Float32Array;
+}
+
+const FORMATS: Readonly<Record<Quant, Format>> = {
+  f16: { pack: packF16, unpack: unpackF16 },
+  q8: { pack: packQ8, unpack: unpackQ8 },
+  q4: { pack: packQ4, unpack: unpackQ4 },
+};
 
 /**
- * One expert as the bytes of its shard (see `shardLayout`). f16 rounds to nearest even; q8 takes, per row and block of 32
- * columns, scale = absmax / 127 rounded to f16, and rounds w / scale with that rounded scale: |error| ≤ scale / 2.
+ * One expert as the bytes of its shard (see `shardLayout`, and format-*.ts for how each format rounds).
  * Throws WeightsError `bad-shape` (a matrix of the wrong length) or `bad-weight` (NaN, ∞, or too large for f16), by name.
  */
 export function packExpert(shape: ExpertShape, weights: ExpertWeights): Uint8Array<ArrayBuffer> {
@@ -29,8 +39,7 @@ export function packExpert(shape: ExpertShape, weights: ExpertWeights): Uint8Arr
         `${name} has ${source.length} weights; [${matrix.rows}, ${matrix.cols}] needs ${matrix.rows * matrix.cols}`,
       );
     }
-    if (shape.quant === 'f16') packF16(matrix, source, bytes);
-    else packQ8(matrix, source, bytes);
+    FORMATS[shape.quant].pack(matrix, source, bytes, 0);
   }
   return bytes;
 }
@@ -50,99 +59,32 @@ export function unpackExpert(shape: ExpertShape, shard: Uint8Array): ExpertWeigh
   }
   // A Buffer may start anywhere in its pool; the views below want an even offset.
   const bytes = shard.byteOffset % 2 === 0 ? shard : shard.slice();
-  const unpack = shape.quant === 'f16' ? unpackF16 : unpackQ8;
-  return { gate: unpack(layout.gate, bytes), up: unpack(layout.up, bytes), down: unpack(layout.down, bytes) };
+  const { unpack } = FORMATS[shape.quant];
+  const whole = (matrix: MatrixLayout): Float32Array => unpack(matrix, bytes, 0, matrix.rows);
+  return { gate: whole(layout.gate), up: whole(layout.up), down: whole(layout.down) };
 }
 
-// The views below are in the platform's byte order, which is little-endian wherever Node and WebGPU run.
-const valuesU16 = (matrix: MatrixLayout, bytes: Uint8Array): Uint16Array =>
-  new Uint16Array(bytes.buffer, bytes.byteOffset + matrix.valuesOffset, matrix.valuesBytes / 2);
-const valuesI8 = (matrix: MatrixLayout, bytes: Uint8Array): Int8Array =>
-  new Int8Array(bytes.buffer, bytes.byteOffset + matrix.valuesOffset, matrix.valuesBytes);
-const scalesU16 = (matrix: MatrixLayout, bytes: Uint8Array): Uint16Array =>
-  new Uint16Array(bytes.buffer, bytes.byteOffset + matrix.scalesOffset, matrix.scalesBytes / 2);
-
-function packF16(matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array): void {
-  const { rows, cols } = matrix;
-  const target = valuesU16(matrix, bytes);
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) {
-      const half = f32ToF16(source[row * cols + col]!);
-      if ((half & 0x7c00) === 0x7c00) throw badWeight(matrix, source, row, col);
-      target[f16Index(rows, row, col)] = half;
-    }
-  }
+/**
+ * Pack some rows of one matrix into a shard that is 0 where nothing was packed yet: `source` [n, cols], from `startRow` on.
+ * Calls for all rows of all matrices make the shard of `packExpert`. Throws WeightsError `bad-weight`.
+ */
+export function packExpertRows(
+  quant: Quant,
+  matrix: MatrixLayout,
+  source: Float32Array,
+  shard: Uint8Array,
+  startRow: number,
+): void {
+  FORMATS[quant].pack(matrix, source, shard, startRow);
 }
 
-function unpackF16(matrix: MatrixLayout, bytes: Uint8Array): Float32Array {
-  const { rows, cols } = matrix;
-  const source = valuesU16(matrix, bytes);
-  const target = new Float32Array(rows * cols);
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) target[row * cols + col] = f16ToF32(source[f16Index(rows, row, col)]!);
-  }
-  return target;
-}
-
-/** [colBlocks][rows][8] */
-const f16Index = (rows: number, row: number, col: number): number => ((col >> 3) * rows + row) * 8 + (col & 7);
-/** [colBlocks][2][rows][16] */
-const q8Index = (rows: number, row: number, col: number): number => ((col >> 4) * rows + row) * 16 + (col & 15);
-
-function packQ8(matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array): void {
-  const { rows, cols, colBlocks } = matrix;
-  const quants = valuesI8(matrix, bytes);
-  const scales = scalesU16(matrix, bytes);
-  for (let block = 0; block < colBlocks; block++) {
-    const first = block * BLOCK_COLS.q8;
-    const end = Math.min(cols, first + BLOCK_COLS.q8);
-    for (let row = 0; row < rows; row++) {
-      const scaleBits = q8Scale(matrix, source, row, first, end);
-      const scale = f16ToF32(scaleBits);
-      scales[block * rows + row] = scaleBits;
-      if (scale === 0) continue;
-      for (let col = first; col < end; col++) {
-        quants[q8Index(rows, row, col)] = Math.round(source[row * cols + col]! / scale);
-      }
-    }
-  }
-}
-
-/** The f16 bits of a block's scale: absmax / 127, nudged up where rounding down would push the largest weight past 127. */
-function q8Scale(matrix: MatrixLayout, source: Float32Array, row: number, first: number, end: number): number {
-  let absMax = 0;
-  let largest = first;
-  for (let col = first; col < end; col++) {
-    const magnitude = Math.abs(source[row * matrix.cols + col]!);
-    // Written so that NaN also becomes the largest, and is then refused.
-    if (!(magnitude <= absMax)) {
-      absMax = magnitude;
-      largest = col;
-      if (Number.isNaN(magnitude)) break;
-    }
-  }
-  if (absMax === 0) return 0;
-  let scaleBits = f32ToF16(absMax / Q8_MAX);
-  if (!(Math.round(absMax / f16ToF32(scaleBits)) <= Q8_MAX)) scaleBits++;
-  if ((scaleBits & 0x7c00) === 0x7c00) throw badWeight(matrix, source, row, largest);
-  return scaleBits;
-}
-
-function unpackQ8(matrix: MatrixLayout, bytes: Uint8Array): Float32Array {
-  const { rows, cols } = matrix;
-  const quants = valuesI8(matrix, bytes);
-  const scales = scalesU16(matrix, bytes);
-  const target = new Float32Array(rows * cols);
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) {
-      target[row * cols + col] = quants[q8Index(rows, row, col)]! * f16ToF32(scales[(col >> 5) * rows + row]!);
-    }
-  }
-  return target;
-}
-
-function badWeight(matrix: MatrixLayout, source: Float32Array, row: number, col: number): WeightsError {
-  const value = source[row * matrix.cols + col]!;
-  const why = Number.isFinite(value) ? 'too large for the packed format' : 'not a finite number';
-  return new WeightsError('bad-weight', `${matrix.name}_proj[${row}, ${col}] is ${value}: ${why}`);
+/** The weights that some rows of a matrix in a shard stand for: [numRows, cols]. */
+export function unpackExpertRows(
+  quant: Quant,
+  matrix: MatrixLayout,
+  shard: Uint8Array,
+  startRow: number,
+  numRows: number,
+): Float32Array {
+  return FORMATS[quant].unpack(matrix, shard, startRow, numRows);
 }

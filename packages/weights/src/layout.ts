@@ -7,15 +7,23 @@ export interface ExpertShape {
   quant: Quant;
 }
 
-export type Quant = 'f16' | 'q8';
+export const QUANTS = ['f16', 'q8', 'q4'] as const;
+export type Quant = (typeof QUANTS)[number];
 export type MatrixName = 'gate' | 'up' | 'down';
 export const MATRIX_NAMES: readonly MatrixName[] = ['gate', 'up', 'down'];
 
 /**
  * Columns that lie together in one row. f16: 8 values fill one 16-byte load. q8: 32 int8 (two such loads) share one f16
- * scale; 32 divides every expert width in use (V2-Lite's 1408 = 44 × 32), which 256 does not.
+ * scale; q4: 32 nibbles (one load) do. 32 divides every expert width in use (V2-Lite's 1408 = 44 × 32), which 256 does not.
  */
-export const BLOCK_COLS: Readonly<Record<Quant, number>> = { f16: 8, q8: 32 };
+export const BLOCK_COLS: Readonly<Record<Quant, number>> = { f16: 8, q8: 32, q4: 32 };
+
+/** Bytes of a column block's values, and of its scale. */
+const BLOCK_BYTES: Readonly<Record<Quant, { values: number; scale: number }>> = {
+  f16: { values: 16, scale: 0 },
+  q8: { values: 32, scale: 2 },
+  q4: { values: 16, scale: 2 },
+};
 
 /** The kernel reads `vec4<u32>`, so every section starts on 16 bytes. */
 export const SECTION_ALIGN_BYTES = 16;
@@ -33,11 +41,12 @@ export interface MatrixLayout {
   colBlocks: number;
   /**
    * f16: [colBlocks][rows][8] halves. q8: [colBlocks][2][rows][16] int8, the halves of a block apart so that each is one load.
+   * q4: [colBlocks][rows][16] bytes, column j of a block in byte j's low nibble and column j + 16 in its high one.
    * Column-block-major: neighbouring threads own neighbouring rows and read neighbouring 16 bytes.
    */
   valuesOffset: number;
   valuesBytes: number;
-  /** q8 only: [colBlocks][rows] halves. 0 bytes in f16. */
+  /** q8 and q4: [colBlocks][rows] halves. 0 bytes in f16. */
   scalesOffset: number;
   scalesBytes: number;
 }
@@ -57,7 +66,7 @@ export function shardLayout(shape: ExpertShape): ShardLayout {
   const F = checkDimension('moeIntermediateSize', shape.moeIntermediateSize);
   const block = BLOCK_COLS[shape.quant];
   if (block === undefined) {
-    throw new WeightsError('bad-shape', `quant ${String(shape.quant)} is not known; use f16 or q8`);
+    throw new WeightsError('bad-shape', `quant ${String(shape.quant)} is not known; use ${QUANTS.join(', ')}`);
   }
   let end = 0;
   const section = (bytes: number): number => {
@@ -67,8 +76,8 @@ export function shardLayout(shape: ExpertShape): ShardLayout {
   };
   const matrix = (name: MatrixName, rows: number, cols: number): MatrixLayout => {
     const colBlocks = Math.ceil(cols / block);
-    const valuesBytes = colBlocks * rows * block * (shape.quant === 'f16' ? 2 : 1);
-    const scalesBytes = shape.quant === 'q8' ? colBlocks * rows * 2 : 0;
+    const valuesBytes = colBlocks * rows * BLOCK_BYTES[shape.quant].values;
+    const scalesBytes = colBlocks * rows * BLOCK_BYTES[shape.quant].scale;
     const valuesOffset = section(valuesBytes);
     return { name, rows, cols, colBlocks, valuesOffset, valuesBytes, scalesOffset: section(scalesBytes), scalesBytes };
   };

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { WeightsError } from './errors.ts';
-import { MAX_DIMENSION, shardBytes, type ExpertShape } from './layout.ts';
+import { MAX_DIMENSION, QUANTS, shardBytes, type ExpertShape } from './layout.ts';
 
 /** Raised whenever the bytes of a shard or the meaning of the manifest change. */
 export const FORMAT_VERSION = 1;
@@ -22,7 +22,7 @@ export const manifestSchema = z
     shape: z.object({
       hiddenSize: z.number().int().min(1).max(MAX_DIMENSION),
       moeIntermediateSize: z.number().int().min(1).max(MAX_DIMENSION),
-      quant: z.enum(['f16', 'q8']),
+      quant: z.enum(QUANTS),
     }),
     /** Bytes of one shard; all have the same size. */
     shardBytes: z.number().int().positive(),

@@ -3,6 +3,8 @@ import type { ComponentChildren } from 'preact';
 import { KEPT_PLEDGES } from '@shoal/peer';
 import type { DonorSession } from '../donor-session.ts';
 import { formatBytes, formatMemory } from '../format.ts';
+import { DEVICE_WORD, mayHaveWebGpu } from '../device.ts';
+import { cpuTerms, DeviceChoice } from './device-choice.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 import { MemorySlider } from './memory-slider.tsx';
 
@@ -13,26 +15,29 @@ const EXAMPLE_BYTES_PER_HOUR = EXAMPLE_BYTES_PER_TOKEN * EXAMPLE_TOKENS_PER_SECO
 
 export function ConsentView({ session }: { session: DonorSession }) {
   const [pledgeBytes, setPledgeBytes] = useState(session.state.value.pledgeBytes);
+  const { device } = session.state.value;
+  const word = DEVICE_WORD[device];
   const keptBytes = session.state.value.keptBytes ?? 0;
   return (
     <>
-      <h1>Lend a part of your GPU to a language model that lives in many browser tabs.</h1>
+      <h1>Lend a part of your {word} to a language model that lives in many browser tabs.</h1>
       <form
         class="card consent"
         onSubmit={(event) => {
           event.preventDefault();
-          void session.lend({ pledgeBytes, paused: false });
+          void session.lend({ device, pledgeBytes, paused: false });
         }}
       >
         <div class="offer">
-          <MemorySlider pledgeBytes={pledgeBytes} onChange={setPledgeBytes} />
+          <DeviceChoice device={device} hasWebGpu={mayHaveWebGpu()} onChange={(chosen) => session.choose(chosen)} />
+          <MemorySlider device={device} pledgeBytes={pledgeBytes} onChange={setPledgeBytes} />
           <button type="submit" class="primary">
-            Lend my GPU
+            Lend my {word}
           </button>
           <p class="hint">Nothing has been downloaded or connected yet. Close the tab, or press Pause, at any time.</p>
         </div>
         <dl class="terms">
-          <Term name="Your GPU">
+          <Term name={`Your ${word}`}>
             Holds some of the model’s weights, up to {formatMemory(pledgeBytes)}, and computes with them while this tab
             is open. The page has no way to your files or your other tabs.
           </Term>
@@ -49,13 +54,15 @@ export function ConsentView({ session }: { session: DonorSession }) {
             to nothing. The real figure is shown while you lend.
           </Term>
           <Term name="Power">
-            While answers are written your GPU works as in a demanding game: the fan may start, and a laptop’s battery
-            drains faster. Between answers it rests.
+            {device === 'cpu'
+              ? cpuTerms()
+              : 'While answers are written your GPU works as in a demanding game: the fan may start, and a laptop’s ' +
+                'battery drains faster. Between answers it rests.'}
           </Term>
           <Term name="Who sees what">
-            The coordinator sees your IP address, your GPU’s name and what you lend. Other people’s prompts pass through
-            your tab as numbers, from which a prompt can largely be reconstructed; your own prompts pass through other
-            people’s tabs in the same way.
+            The coordinator sees your IP address, {device === 'cpu' ? 'how many threads' : 'your GPU’s name'} and what
+            you lend. Other people’s prompts pass through your tab as numbers, from which a prompt can largely be
+            reconstructed; your own prompts pass through other people’s tabs in the same way.
           </Term>
         </dl>
       </form>

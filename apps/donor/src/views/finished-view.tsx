@@ -1,9 +1,10 @@
+import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import { formatBytes, formatCount, formatDuration } from '../format.ts';
 import { KeptWeights } from './kept-weights.tsx';
 
 export function FinishedView({ session }: { session: DonorSession }) {
-  const { visit, standing, pledgeBytes, keptBytes } = session.state.value;
+  const { visit, standing, pledgeBytes, keptBytes, device } = session.state.value;
   const seconds =
     visit.startedMs === undefined ? 0 : (visit.endedMs ?? visit.startedMs) / 1000 - visit.startedMs / 1000;
   return (
@@ -39,9 +40,13 @@ export function FinishedView({ session }: { session: DonorSession }) {
             </dd>
           </div>
         </dl>
-        <p>Your GPU is free again, and the connection is closed.</p>
+        <p>Your {DEVICE_WORD[device]} is free again, and the connection is closed.</p>
         <div class="actions">
-          <button type="button" class="primary" onClick={() => void session.lend({ pledgeBytes, paused: false })}>
+          <button
+            type="button"
+            class="primary"
+            onClick={() => void session.lend({ device, pledgeBytes, paused: false })}
+          >
             Lend again
           </button>
           {keptBytes ? <span class="hint">The weights are still here, so it starts without a download.</span> : null}

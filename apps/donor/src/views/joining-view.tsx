@@ -1,4 +1,5 @@
 import type { ComponentChildren } from 'preact';
+import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import type { DonorPhase, DonorState } from '../donor-state.ts';
 import { formatBytes, formatDuration, formatMemory } from '../format.ts';
@@ -10,7 +11,7 @@ export function JoiningView({ session }: { session: DonorSession }) {
       <h1>Joining</h1>
       <div class="card">
         <JoiningSteps state={state} />
-        {state.adapter?.isFallbackAdapter && (
+        {state.device === 'gpu' && state.adapter?.isFallbackAdapter && (
           <p class="note">
             This browser computes WebGPU on the processor instead of a graphics card. That works, but is slow and keeps
             the processor busy.
@@ -37,15 +38,15 @@ const STEP_OF_PHASE: Partial<Record<DonorPhase, number>> = {
 
 /** The four phases of joining with their numbers; a problem is told at the one that it interrupted. */
 export function JoiningSteps({ state }: { state: DonorState }) {
-  const { phase, interrupted, problem, adapter, standing } = state;
+  const { phase, interrupted, problem, adapter, standing, device } = state;
   const current = STEP_OF_PHASE[interrupted ?? phase] ?? 0;
   const stepProps = (index: number) => ({
     progress: (index < current ? 'done' : index > current ? 'todo' : problem ? 'failed' : 'now') as StepProgress,
   });
   return (
     <ol class="steps">
-      <Step name="Checking the GPU" {...stepProps(0)}>
-        {adapter ? adapterName(adapter) : 'Asking the browser for a GPU'}
+      <Step name={`Checking the ${DEVICE_WORD[device]}`} {...stepProps(0)}>
+        {adapter ? adapterName(adapter, device) : `Asking the browser for a ${DEVICE_WORD[device]}`}
       </Step>
       <Step name="Downloading" {...stepProps(1)}>
         <Download state={state} />
@@ -80,14 +81,14 @@ function Step({ name, progress, children }: { name: string; progress: StepProgre
   );
 }
 
-function Download({ state: { phase, download, model } }: { state: DonorState }) {
+function Download({ state: { phase, download, model, device } }: { state: DonorState }) {
   if (phase === 'connecting') return <>Connecting to the coordinator</>;
   if (!download) return <>{model ? `${model.id}: asking which experts to hold` : 'The coordinator answers shortly'}</>;
   const { doneBytes, totalBytes, cachedBytes, bytesPerSecond, secondsLeft } = download;
   const uploading = download.phase === 'uploading';
   const parts = [
     uploading
-      ? `${formatBytes(totalBytes)} here, loading onto the GPU`
+      ? `${formatBytes(totalBytes)} here, loading ${device === 'cpu' ? 'into memory' : 'onto the GPU'}`
       : `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`,
     !uploading && bytesPerSecond && bytesPerSecond > 0 && `${formatBytes(bytesPerSecond)}/s`,
     !uploading && secondsLeft !== undefined && secondsLeft >= 0 && `${formatDuration(secondsLeft)} left`,
@@ -106,7 +107,8 @@ function testText(verifiedShare: number | null): string {
   return `${Math.round(verifiedShare * 100)} % of the experts answered right`;
 }
 
-function adapterName(adapter: NonNullable<DonorState['adapter']>): string {
+function adapterName(adapter: NonNullable<DonorState['adapter']>, device: DonorState['device']): string {
+  if (device === 'cpu') return `The processor, ${adapter.description}`;
   const name = adapter.description || [adapter.vendor, adapter.architecture].filter(Boolean).join(' ') || 'A GPU';
   return `${name} · up to ${formatMemory(adapter.maxBufferBytes)} in one piece`;
 }

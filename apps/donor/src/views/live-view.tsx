@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks';
 import type { ComponentChildren } from 'preact';
+import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import type { DonorState } from '../donor-state.ts';
 import { formatBytes, formatCount, formatLayers, formatMemory, formatMs, formatPlural } from '../format.ts';
@@ -43,18 +44,18 @@ export function LiveView({ session }: { session: DonorSession }) {
   );
 }
 
-function headline({ phase, standing }: DonorState): string {
+function headline({ phase, standing, device }: DonorState): string {
   const held =
     standing && standing.experts > 0
       ? `${formatLayers(standing.layers)} · ${formatPlural(standing.experts, 'expert')}`
       : undefined;
-  if (phase === 'paused') return 'Paused: your GPU rests, and the weights stay where they are';
+  if (phase === 'paused') return `Paused: your ${DEVICE_WORD[device]} rests, and the weights stay where they are`;
   if (phase === 'finishing') return 'Finishing what is under way';
   if (!held) return 'Connected, and waiting to be given experts';
   return phase === 'working' ? `Your tab is answering for ${held}` : `Ready to answer for ${held}`;
 }
 
-function Figures({ state: { standing, stats, visit, adapter, pledgeBytes } }: { state: DonorState }) {
+function Figures({ state: { standing, stats, visit, adapter, pledgeBytes, device } }: { state: DonorState }) {
   return (
     <dl class="figures">
       <Figure name="Tokens helped" value={formatCount(visit.tokensHelped)}>
@@ -74,7 +75,8 @@ function Figures({ state: { standing, stats, visit, adapter, pledgeBytes } }: { 
       </Figure>
       <Figure name="Memory in use" value={formatMemory(stats?.allocatedBytes ?? 0)}>
         of {formatMemory(pledgeBytes)} lent
-        {adapter?.isFallbackAdapter ? ', on the processor' : ''}
+        {device === 'cpu' ? `, on the processor, ${adapter?.description}` : ''}
+        {device === 'gpu' && adapter?.isFallbackAdapter ? ', on the processor' : ''}
       </Figure>
       <Figure name="Traffic" value={formatBytes(visit.wireBytes)}>
         {trafficText(visit)}
@@ -122,12 +124,12 @@ function Notes({ state: { standing, download, relayed, stats } }: { state: Donor
 }
 
 function Limits({ session }: { session: DonorSession }) {
-  const { pledgeBytes } = session.state.value;
+  const { pledgeBytes, device } = session.state.value;
   const [wantedBytes, setWantedBytes] = useState(pledgeBytes);
   return (
     <details class="card limits">
       <summary>Limits and stored weights</summary>
-      <MemorySlider pledgeBytes={wantedBytes} onChange={setWantedBytes} />
+      <MemorySlider device={device} pledgeBytes={wantedBytes} onChange={setWantedBytes} />
       <div class="actions">
         <button type="button" disabled={wantedBytes === pledgeBytes} onClick={() => session.changePledge(wantedBytes)}>
           Change to {formatMemory(wantedBytes)}

@@ -2,17 +2,20 @@ import { useEffect, useState } from 'preact/hooks';
 import type { DonorSession } from '../donor-session.ts';
 import { formatMemory } from '../format.ts';
 import { isJoining } from '../donor-state.ts';
+import { cpuTerms } from './device-choice.tsx';
 import { InviteField } from './invite-field.tsx';
 import { JoiningSteps } from './joining-view.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 import { MemorySlider } from './memory-slider.tsx';
 
+/** Problems of a GPU after which a processor may still do. */
+const NO_GPU_CODES = new Set(['no-webgpu', 'no-adapter']);
 /** Problems that another amount of memory can cure. */
 const MEMORY_CODES = new Set(['out-of-memory', 'too-small', 'self-test', 'limits']);
 
 export function ProblemView({ session }: { session: DonorSession }) {
   const state = session.state.value;
-  const { problem, interrupted, phase, retryAtMs, pledgeBytes } = state;
+  const { problem, interrupted, phase, retryAtMs, pledgeBytes, device } = state;
   const [wantedBytes, setWantedBytes] = useState(pledgeBytes);
   if (!problem) return null;
   return (
@@ -24,7 +27,10 @@ export function ProblemView({ session }: { session: DonorSession }) {
           <strong>{problem.todo}</strong>
         </p>
         {problem.detail && <p class="quote">“{problem.detail}”</p>}
-        {MEMORY_CODES.has(problem.code) && <MemorySlider pledgeBytes={wantedBytes} onChange={setWantedBytes} />}
+        {MEMORY_CODES.has(problem.code) && (
+          <MemorySlider device={device} pledgeBytes={wantedBytes} onChange={setWantedBytes} />
+        )}
+        {device === 'gpu' && NO_GPU_CODES.has(problem.code) && <p>{cpuTerms()}</p>}
         {problem.code === 'invite' && <InviteField session={session} />}
         <div class="actions">
           {problem.recovery === 'reload' ? (
@@ -41,6 +47,11 @@ export function ProblemView({ session }: { session: DonorSession }) {
               }}
             >
               {wantedBytes === pledgeBytes ? 'Try again now' : `Try again with ${formatMemory(wantedBytes)}`}
+            </button>
+          )}
+          {device === 'gpu' && NO_GPU_CODES.has(problem.code) && (
+            <button type="button" onClick={() => session.lendCpu()}>
+              Lend my CPU instead
             </button>
           )}
           <button type="button" onClick={() => session.stop()}>

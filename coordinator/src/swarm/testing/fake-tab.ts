@@ -10,7 +10,7 @@ import {
   type Standing,
 } from '@shoal/protocol';
 import { memoryLinkPair } from '@shoal/transport';
-import { LocalWork } from '../../dispatch/local-work.ts';
+import { ReferenceWork } from '../../dispatch/testing/reference-work.ts';
 import type { PeerSession } from '../peer-session.ts';
 import type { Swarm } from '../swarm.ts';
 
@@ -18,8 +18,8 @@ export const HIDDEN = 8;
 export const SHARD_BYTES = 2 ** 20;
 
 /** Of a model with experts so small that their work takes no time. */
-export function localWork(): LocalWork {
-  return new LocalWork({
+export function localWork(): ReferenceWork {
+  return new ReferenceWork({
     hiddenSize: HIDDEN,
     maxBytes: 2 ** 24,
     read: async (layer, expert) => weightsOf(layer * 100 + expert),

@@ -1,24 +1,34 @@
+import { f16ToF32 } from '@shoal/model';
 import { shardBytes, type ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput } from '../backend.ts';
-import { checkLap, MAX_ASSIGNMENTS_PER_ROW, rowStart } from '../lap.ts';
-import { ExpertFfn, type FfnBindings } from '../wgsl/expert-ffn/expert-ffn.ts';
+import { checkLap, MAX_ASSIGNMENTS_PER_ROW } from '../lap.ts';
+import type { ExpertFfn, FfnBindings } from '../wgsl/expert-ffn/expert-ffn.ts';
+import { lapItems, maxItemsBytes, type LapItems } from '../wgsl/expert-ffn/lap-items.ts';
 import { chunkRows, type Chunk } from './chunks.ts';
 import { ReadbackPool, type Readback } from './readback.ts';
-import { Scratch, scratchBytes, type ScratchBuffers } from './scratch.ts';
+import { Scratch, type ScratchBuffers } from './scratch.ts';
 import { Slabs } from './slabs.ts';
 
 /**
- * Largest scratch buffer: the activations of 8,000 assignments of V3's width. A larger lap is computed in several submits,
- * so its memory stays bounded whatever a dispatch asks for.
+ * Largest scratch buffer: the products of 1,170 assignments of V3's width. A larger lap is computed in several submits, so
+ * its memory stays bounded whatever a dispatch asks for.
  */
-export const MAX_SCRATCH_BYTES = 64 * 1024 * 1024;
+export const MAX_SCRATCH_BYTES = 32 * 1024 * 1024;
 /** Laps in flight: a coordinator keeps two, plus hedges; a queue this long means that nobody waits for the answers. */
 const MAX_LAPS_IN_FLIGHT = 64;
+
+/** Both are lowered by tests. */
+export interface BufferLimits {
+  /** Of one scratch buffer; a larger lap is cut into pieces. */
+  maxScratchBytes?: number;
+  /** Of one slab; a layer's experts may take several. The device's own limit where it is lower. */
+  maxBindingBytes?: number;
+}
 
 export class WebGpuExpertBackend implements ExpertBackend {
   readonly name = 'webgpu';
   readonly shape: ExpertShape;
-  readonly maxExpertsPerLayer: number;
+  readonly maxExpertsPerLayer = Number.POSITIVE_INFINITY;
   readonly lost: Promise<string>;
   readonly #device: GPUDevice;
   readonly #ffn: ExpertFfn;
@@ -29,23 +39,26 @@ export class WebGpuExpertBackend implements ExpertBackend {
   readonly #maxAssignments: number;
   /** By slab buffer; made again when the scratch buffers change. */
   readonly #bindings = new WeakMap<GPUBuffer, { version: number; bindings: FfnBindings }>();
-  #rowStaging = new Uint16Array(0);
+  #rowStaging = new Float32Array(0);
   #lapsInFlight = 0;
   #gone: string | undefined;
 
-  /** `maxScratchBytes` is lowered by tests, to see a lap cut into pieces. */
-  constructor(device: GPUDevice, ffn: ExpertFfn, shape: ExpertShape, maxScratchBytes = MAX_SCRATCH_BYTES) {
-    const bindingBytes = Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize);
-    const scratchLimit = Math.min(maxScratchBytes, bindingBytes);
-    const bytesPerShard = shardBytes(shape);
-    this.shape = shape;
-    this.maxExpertsPerLayer = Math.floor(bindingBytes / bytesPerShard);
-    this.#maxAssignments = Math.floor(scratchLimit / (ffn.paddedIntermediate * Float32Array.BYTES_PER_ELEMENT));
-    this.#maxRows = Math.floor(
-      scratchLimit /
-        Math.max(ffn.paddedHidden * Uint16Array.BYTES_PER_ELEMENT, shape.hiddenSize * Float32Array.BYTES_PER_ELEMENT),
+  constructor(device: GPUDevice, ffn: ExpertFfn, limits: BufferLimits = {}) {
+    const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
+    const bindingBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize, limits.maxBindingBytes ?? maxBufferSize);
+    const scratchLimit = Math.min(
+      limits.maxScratchBytes ?? MAX_SCRATCH_BYTES,
+      maxBufferSize,
+      maxStorageBufferBindingSize,
     );
-    if (this.maxExpertsPerLayer < 1 || this.#maxAssignments < MAX_ASSIGNMENTS_PER_ROW || this.#maxRows < 1) {
+    const bytesPerShard = shardBytes(ffn.shape);
+    const maxPerSlab = Math.floor(bindingBytes / bytesPerShard);
+    this.shape = ffn.shape;
+    const perRow = ffn.bufferBytes({ numRows: 1, numAssignments: 0 });
+    const perAssignment = ffn.bufferBytes({ numRows: 0, numAssignments: 1 });
+    this.#maxRows = Math.floor(scratchLimit / Math.max(...Object.values(perRow)));
+    this.#maxAssignments = Math.floor(scratchLimit / Math.max(...Object.values(perAssignment)));
+    if (maxPerSlab < 1 || this.#maxAssignments < MAX_ASSIGNMENTS_PER_ROW || this.#maxRows < 1) {
       throw new KernelError(
         'limits',
         `this GPU binds ${bindingBytes} bytes at once; an expert has ${bytesPerShard}, and a row's scratch must fit in ${scratchLimit}`,
@@ -53,14 +66,14 @@ export class WebGpuExpertBackend implements ExpertBackend {
     }
     this.#device = device;
     this.#ffn = ffn;
-    this.#slabs = new Slabs(device, bytesPerShard, this.maxExpertsPerLayer);
+    this.#slabs = new Slabs(device, bytesPerShard, maxPerSlab);
     this.#scratch = new Scratch(device);
     this.#readbacks = new ReadbackPool(device);
     this.lost = this.#watchDevice();
   }
 
   get allocatedBytes(): number {
-    return this.#slabs.allocatedBytes;
+    return this.#slabs.allocatedBytes + this.#scratch.allocatedBytes + this.#readbacks.allocatedBytes;
   }
 
   reserve(layer: number, experts: readonly number[]): Promise<void> {
@@ -84,7 +97,7 @@ export class WebGpuExpertBackend implements ExpertBackend {
   }
 
   has(layer: number, expert: number): boolean {
-    return this.#slabs.slot(layer, expert) !== undefined;
+    return this.#slabs.place(layer, expert) !== undefined;
   }
 
   async run(lap: ExpertLap): Promise<ExpertOutput> {
@@ -130,67 +143,45 @@ export class WebGpuExpertBackend implements ExpertBackend {
       numRows: chunk.endRow - chunk.firstRow,
       numAssignments: chunk.endAssignment - chunk.firstAssignment,
     };
-    const needed = scratchBytes(this.#ffn, this.shape.hiddenSize, size);
+    const needed = { ...this.#ffn.bufferBytes(size), items: maxItemsBytes(size, this.#slabs.maxSlabs) };
     const { buffers, failure: scratchFailure } = this.#scratch.take(needed);
     const readback = this.#readbacks.take(needed.partial);
+    const items = this.#items(lap, chunk);
     // Work on a buffer that could not be had is refused; that concerns this lap, not the device.
     device.pushErrorScope('validation');
     device.queue.writeBuffer(buffers.rows, 0, this.#stageRows(lap, chunk));
-    device.queue.writeBuffer(buffers.items, 0, this.#items(lap, chunk));
+    device.queue.writeBuffer(buffers.items, 0, items.words);
     const encoder = device.createCommandEncoder();
-    this.#ffn.encode(encoder, this.#bind(lap.layer, buffers), size);
+    this.#ffn.encode(encoder, items, (slab) => this.#bind(slab, buffers), size);
     encoder.copyBufferToBuffer(buffers.partial, 0, readback.buffer, 0, needed.partial);
     device.queue.submit([encoder.finish()]);
     const refusal = device.popErrorScope();
     return { readback, failure: firstFailure([scratchFailure, readback.failure], refusal) };
   }
 
-  #bind(layer: number, scratch: ScratchBuffers): FfnBindings {
-    const slab = this.#slabs.buffer(layer)!;
+  #bind(slab: GPUBuffer, scratch: ScratchBuffers): FfnBindings {
     const known = this.#bindings.get(slab);
     if (known?.version === scratch.version) return known.bindings;
-    const bindings = this.#ffn.bind({ slab, ...scratch });
+    const bindings = this.#ffn.bind(slab, scratch);
     this.#bindings.set(slab, { version: scratch.version, bindings });
     return bindings;
   }
 
-  /** f16 bits [numRows, paddedHidden]; the padding is zero. */
-  #stageRows(lap: ExpertLap, chunk: Chunk): Uint16Array<ArrayBuffer> {
+  /** f32 [numRows, paddedHidden]; the padding is zero. Halves become f32 here: no GPU can then take a subnormal one for zero. */
+  #stageRows(lap: ExpertLap, chunk: Chunk): Float32Array<ArrayBuffer> {
     const D = this.shape.hiddenSize;
     const stride = this.#ffn.paddedHidden;
-    const rows = lap.rows as Uint16Array<ArrayBuffer>;
-    if (stride === D) return rows.subarray(chunk.firstRow * D, chunk.endRow * D);
     const length = (chunk.endRow - chunk.firstRow) * stride;
-    if (this.#rowStaging.length < length) this.#rowStaging = new Uint16Array(length);
-    const staging = this.#rowStaging.subarray(0, length);
+    if (this.#rowStaging.length < length) this.#rowStaging = new Float32Array(length);
     for (let row = chunk.firstRow; row < chunk.endRow; row++) {
-      staging.set(rows.subarray(row * D, (row + 1) * D), (row - chunk.firstRow) * stride);
+      const target = (row - chunk.firstRow) * stride;
+      for (let d = 0; d < D; d++) this.#rowStaging[target + d] = f16ToF32(lap.rows[row * D + d]!);
     }
-    return staging;
+    return this.#rowStaging.subarray(0, length);
   }
 
-  /** The Items of bindings.wgsl: header, assignments, rows. */
-  #items(lap: ExpertLap, chunk: Chunk): Uint32Array<ArrayBuffer> {
-    const { firstRow, endRow, firstAssignment, endAssignment } = chunk;
-    const size = { numRows: endRow - firstRow, numAssignments: endAssignment - firstAssignment };
-    const words = new Uint32Array(ExpertFfn.itemWords(size));
-    const floats = new Float32Array(words.buffer);
-    words[0] = size.numRows;
-    words[1] = size.numAssignments;
-    let rowWord = 4 * (1 + size.numAssignments);
-    for (let row = firstRow; row < endRow; row++, rowWord += 4) {
-      const start = rowStart(lap, row);
-      const end = lap.rowEnd[row]!;
-      words[rowWord] = start - firstAssignment;
-      words[rowWord + 1] = end - firstAssignment;
-      for (let a = start; a < end; a++) {
-        const word = 4 * (1 + a - firstAssignment);
-        words[word] = this.#slabs.slot(lap.layer, lap.experts[a]!)!;
-        words[word + 1] = row - firstRow;
-        floats[word + 2] = lap.weights[a]!;
-      }
-    }
-    return words;
+  #items(lap: ExpertLap, chunk: Chunk): LapItems {
+    return lapItems(lap, chunk, this.shape, (expert) => this.#slabs.place(lap.layer, expert)!);
   }
 
   #refuseIfGone(): void {

@@ -1,7 +1,8 @@
 import type { ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend } from '../backend.ts';
-import { ExpertFfn } from '../wgsl/expert-ffn/expert-ffn.ts';
-import { WebGpuExpertBackend } from './backend.ts';
+import { variantName, type FfnVariant } from '../wgsl/expert-ffn/variants.ts';
+import { WebGpuExpertBackend, type BufferLimits } from './backend.ts';
+import { chooseFfn } from './choose.ts';
 
 /** What a donor tells of its GPU. Texts have at most 200 characters. */
 export interface WebGpuAdapterInfo {
@@ -15,23 +16,28 @@ export interface WebGpuAdapterInfo {
 
 export interface WebGpuBackend {
   backend: ExpertBackend;
+  /** How it computes, for people to read. */
+  variant: string;
   adapterInfo: WebGpuAdapterInfo;
 }
 
 const MAX_TEXT = 200;
 
-/** See `createWebGpuBackend` of the package. `maxScratchBytes` is lowered by tests, to see a lap cut into pieces. */
-export async function createWebGpuBackend(options: {
+export interface WebGpuBackendOptions extends BufferLimits {
   gpu: GPU | GPUAdapter;
   shape: ExpertShape;
-  maxScratchBytes?: number;
-}): Promise<WebGpuBackend> {
+  /** Of what the device can run, the fastest where none is named. */
+  variant?: FfnVariant;
+}
+
+/** See `createWebGpuBackend` of the package. */
+export async function createWebGpuBackend(options: WebGpuBackendOptions): Promise<WebGpuBackend> {
   const adapter = await adapterOf(options.gpu);
   const device = await deviceOf(adapter);
   try {
-    const ffn = await ExpertFfn.compile(device, options.shape);
-    const backend = new WebGpuExpertBackend(device, ffn, options.shape, options.maxScratchBytes);
-    return { backend, adapterInfo: infoOf(adapter) };
+    const ffn = await chooseFfn(device, options.shape, options.variant);
+    const backend = new WebGpuExpertBackend(device, ffn, options);
+    return { backend, variant: variantName(ffn.variant), adapterInfo: infoOf(adapter) };
   } catch (error) {
     device.destroy();
     throw error;
@@ -51,8 +57,11 @@ async function adapterOf(gpu: GPU | GPUAdapter): Promise<GPUAdapter> {
 async function deviceOf(adapter: GPUAdapter): Promise<GPUDevice> {
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
   try {
-    // The defaults would do for 128 MiB of a layer; the adapter's own limits hold more of it.
-    return await adapter.requestDevice({ requiredLimits: { maxBufferSize, maxStorageBufferBindingSize } });
+    // The defaults would do for slabs of 128 MiB; the adapter's own limits make fewer and larger ones of them.
+    return await adapter.requestDevice({
+      requiredFeatures: adapter.features.has('subgroups') ? ['subgroups'] : [],
+      requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+    });
   } catch (cause) {
     const detail = cause instanceof Error ? cause.message : String(cause);
     throw new KernelError('limits', `the GPU gave no device: ${detail}`, { cause });

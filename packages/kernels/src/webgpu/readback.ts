@@ -15,9 +15,16 @@ export interface Readback {
 export class ReadbackPool {
   readonly #device: GPUDevice;
   #idle: GPUBuffer[] = [];
+  /** Of all buffers, idle or not. */
+  #allocatedBytes = 0;
+  #destroyed = false;
 
   constructor(device: GPUDevice) {
     this.#device = device;
+  }
+
+  get allocatedBytes(): number {
+    return this.#allocatedBytes;
   }
 
   take(bytes: number): Readback {
@@ -25,7 +32,10 @@ export class ReadbackPool {
     const reused = index < 0 ? undefined : this.#idle.splice(index, 1)[0];
     if (reused) return { buffer: reused, failure: undefined };
     const size = Math.max(MIN_BUFFER_BYTES, 2 ** Math.ceil(Math.log2(bytes)));
-    return allocate(this.#device, { label: 'lap result', size, usage: USAGE.MAP_READ | USAGE.COPY_DST });
+    const usage = USAGE.MAP_READ | USAGE.COPY_DST;
+    const allocation = allocate(this.#device, { label: 'lap result', size, usage });
+    this.#allocatedBytes += size;
+    return allocation;
   }
 
   /** Wait for the copy, take the values out, and put the buffer back. */
@@ -33,23 +43,31 @@ export class ReadbackPool {
     // Mapping a buffer that does not exist would be an error of the whole device.
     const error = failure && (await failure);
     if (error) {
-      buffer.destroy();
+      this.#drop(buffer);
       throw error;
     }
     try {
       await buffer.mapAsync(USAGE.MAP_READ, 0, target.byteLength);
     } catch (cause) {
-      buffer.destroy();
+      this.#drop(buffer);
       throw new KernelError('device-lost', 'the GPU device was lost while a lap was being computed', { cause });
     }
     target.set(new Float32Array(buffer.getMappedRange(0, target.byteLength)));
     buffer.unmap();
     this.#idle.push(buffer);
-    if (this.#idle.length > MAX_IDLE) this.#idle.shift()?.destroy();
+    if (this.#idle.length > MAX_IDLE) this.#drop(this.#idle.shift()!);
   }
 
   destroy(): void {
     for (const buffer of this.#idle) buffer.destroy();
     this.#idle = [];
+    // The device goes with us, and with it what is still out.
+    this.#allocatedBytes = 0;
+    this.#destroyed = true;
+  }
+
+  #drop(buffer: GPUBuffer): void {
+    if (!this.#destroyed) this.#allocatedBytes -= buffer.size;
+    buffer.destroy();
   }
 }

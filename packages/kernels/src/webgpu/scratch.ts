@@ -1,28 +1,24 @@
 import type { KernelError } from '../backend.ts';
-import { ExpertFfn, type FfnSize } from '../wgsl/expert-ffn/expert-ffn.ts';
+import type { FfnBuffers } from '../wgsl/expert-ffn/expert-ffn.ts';
 import { allocate, USAGE } from './allocate.ts';
 
-const F32_BYTES = Float32Array.BYTES_PER_ELEMENT;
-const F16_BYTES = Uint16Array.BYTES_PER_ELEMENT;
 /** Room for a few rows of any model from the start, so that decoding never reallocates. */
 const MIN_BUFFER_BYTES = 64 * 1024;
 
-type ScratchName = 'rows' | 'items' | 'activations' | 'partial';
-const NAMES: readonly ScratchName[] = ['rows', 'items', 'activations', 'partial'];
+type ScratchName = keyof FfnBuffers;
+const NAMES: readonly ScratchName[] = [
+  'rows',
+  'rowPlanes',
+  'items',
+  'activations',
+  'activationPlanes',
+  'products',
+  'partial',
+];
 
-export interface ScratchBuffers extends Readonly<Record<ScratchName, GPUBuffer>> {
+export interface ScratchBuffers extends FfnBuffers {
   /** Changes whenever a buffer is replaced. */
   version: number;
-}
-
-/** Bytes that each scratch buffer needs for a dispatch pair. */
-export function scratchBytes(ffn: ExpertFfn, hiddenSize: number, size: FfnSize): Record<ScratchName, number> {
-  return {
-    rows: size.numRows * ffn.paddedHidden * F16_BYTES,
-    items: ExpertFfn.itemWords(size) * Uint32Array.BYTES_PER_ELEMENT,
-    activations: size.numAssignments * ffn.paddedIntermediate * F32_BYTES,
-    partial: size.numRows * hiddenSize * F32_BYTES,
-  };
 }
 
 /**
@@ -31,11 +27,15 @@ export function scratchBytes(ffn: ExpertFfn, hiddenSize: number, size: FfnSize):
  */
 export class Scratch {
   readonly #device: GPUDevice;
-  #buffers: Partial<Record<ScratchName, GPUBuffer>> = {};
+  #buffers: Partial<FfnBuffers> = {};
   #version = 0;
 
   constructor(device: GPUDevice) {
     this.#device = device;
+  }
+
+  get allocatedBytes(): number {
+    return NAMES.reduce((sum, name) => sum + (this.#buffers[name]?.size ?? 0), 0);
   }
 
   /** Buffers of at least these sizes; `failure` as in `allocate`, for those that had to be made. */
@@ -44,7 +44,8 @@ export class Scratch {
     for (const name of NAMES) {
       const old = this.#buffers[name];
       if (old && old.size >= needed[name]) continue;
-      const size = Math.max(MIN_BUFFER_BYTES, 2 ** Math.ceil(Math.log2(needed[name])));
+      // What a variant never reads must still be bound.
+      const size = needed[name] === 0 ? 16 : Math.max(MIN_BUFFER_BYTES, 2 ** Math.ceil(Math.log2(needed[name])));
       const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
       const { buffer, failure } = allocate(this.#device, { label: `scratch for ${name}`, size, usage });
       old?.destroy();
@@ -52,9 +53,8 @@ export class Scratch {
       this.#version++;
       failures.push(failure.then((error) => this.#forget(name, buffer, error)));
     }
-    const { rows, items, activations, partial } = this.#buffers as Record<ScratchName, GPUBuffer>;
     const failure = Promise.all(failures).then((errors) => errors.find((error) => error !== undefined));
-    return { buffers: { rows, items, activations, partial, version: this.#version }, failure };
+    return { buffers: { ...(this.#buffers as FfnBuffers), version: this.#version }, failure };
   }
 
   destroy(): void {

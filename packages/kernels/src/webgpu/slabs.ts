@@ -1,12 +1,13 @@
 import { KernelError } from '../backend.ts';
+import type { ExpertPlace } from '../wgsl/expert-ffn/lap-items.ts';
 import { allocate, USAGE } from './allocate.ts';
 
-/** Without a reservation a slab grows by half, so that loading n experts copies each a few times, not n. */
+/** Without a reservation a layer grows by half, so that loading n experts copies each a few times, not n. */
 const GROWTH = 1.5;
 /** Bytes handed to the queue before waiting for it: writeBuffer copies them, and a whole pledge of copies would not fit. */
 const MAX_PENDING_UPLOAD_BYTES = 64 * 1024 * 1024;
 
-/** The experts of one layer in one buffer, shard after shard. */
+/** Some experts of one layer in one buffer, shard after shard. */
 interface Slab {
   buffer: GPUBuffer;
   capacity: number;
@@ -15,44 +16,50 @@ interface Slab {
 }
 
 /**
- * The weights on the GPU: one slab per layer. The queue runs in order, so a slab may be copied, replaced or written while
+ * The weights on the GPU: for each layer as few slabs as hold its experts, each no larger than the device binds at once. All
+ * but a layer's last are as large as they can be. The queue runs in order, so a slab may be copied, replaced or written while
  * laps that were submitted earlier still read it.
  */
 export class Slabs {
   readonly #device: GPUDevice;
   readonly #shardBytes: number;
-  readonly #maxExperts: number;
-  readonly #slabs = new Map<number, Slab>();
-  /** The last allocation or load of each layer: they change its slab one after another. */
+  readonly #maxPerSlab: number;
+  readonly #layers = new Map<number, Slab[]>();
+  /** The last allocation or load of each layer: they change its slabs one after another. */
   readonly #tails = new Map<number, Promise<void>>();
   #allocatedBytes = 0;
   #pendingUploadBytes = 0;
   #destroyed = false;
 
-  constructor(device: GPUDevice, shardBytes: number, maxExperts: number) {
+  constructor(device: GPUDevice, shardBytes: number, maxPerSlab: number) {
     this.#device = device;
     this.#shardBytes = shardBytes;
-    this.#maxExperts = maxExperts;
+    this.#maxPerSlab = maxPerSlab;
   }
 
   get allocatedBytes(): number {
     return this.#allocatedBytes;
   }
 
-  buffer(layer: number): GPUBuffer | undefined {
-    return this.#slabs.get(layer)?.buffer;
+  /** Most slabs of any layer. */
+  get maxSlabs(): number {
+    return Math.max(0, ...[...this.#layers.values()].map((slabs) => slabs.length));
   }
 
-  slot(layer: number, expert: number): number | undefined {
-    return this.#slabs.get(layer)?.slots.get(expert);
+  place(layer: number, expert: number): ExpertPlace | undefined {
+    for (const { buffer, slots } of this.#layers.get(layer) ?? []) {
+      const slot = slots.get(expert);
+      if (slot !== undefined) return { slab: buffer, slot };
+    }
+    return undefined;
   }
 
-  /** Make the layer's slab exactly large enough for these experts and those it holds. */
+  /** Make the layer's slabs exactly large enough for these experts and those it holds. */
   reserve(layer: number, experts: readonly number[]): Promise<void> {
     return this.#inTurn(layer, async () => {
-      const slab = this.#slabs.get(layer);
-      const needed = new Set([...experts, ...(slab?.slots.keys() ?? [])]).size;
-      if (needed === (slab?.capacity ?? 0)) return;
+      const slabs = this.#layers.get(layer) ?? [];
+      const needed = new Set([...experts, ...slabs.flatMap(({ slots }) => [...slots.keys()])]).size;
+      if (needed === capacityOf(slabs)) return;
       if (needed === 0) this.#free(layer);
       else await this.#resize(layer, needed);
     });
@@ -60,7 +67,9 @@ export class Slabs {
 
   load(layer: number, expert: number, shard: Uint8Array<ArrayBuffer>): Promise<void> {
     return this.#inTurn(layer, async () => {
-      const slab = await this.#withRoom(layer, expert);
+      await this.#makeRoom(layer, expert);
+      const slabs = this.#layers.get(layer)!;
+      const slab = slabs.find(({ slots }) => slots.has(expert)) ?? slabs.find(hasRoom)!;
       const slot = slab.slots.get(expert) ?? freeSlot(slab);
       this.#device.queue.writeBuffer(slab.buffer, slot * this.#shardBytes, shard);
       slab.slots.set(expert, slot);
@@ -72,71 +81,86 @@ export class Slabs {
   }
 
   unload(layer: number, expert: number): void {
-    const slab = this.#slabs.get(layer);
-    if (slab?.slots.delete(expert) && slab.slots.size === 0) this.#free(layer);
+    const slabs = this.#layers.get(layer) ?? [];
+    const hadIt = slabs.some(({ slots }) => slots.delete(expert));
+    if (hadIt && slabs.every(({ slots }) => slots.size === 0)) this.#free(layer);
   }
 
   destroy(): void {
     this.#destroyed = true;
-    for (const layer of this.#slabs.keys()) this.#free(layer);
+    for (const layer of this.#layers.keys()) this.#free(layer);
   }
 
-  async #withRoom(layer: number, expert: number): Promise<Slab> {
-    const slab = this.#slabs.get(layer);
-    if (slab && (slab.slots.has(expert) || slab.slots.size < slab.capacity)) return slab;
-    const held = slab?.slots.size ?? 0;
-    return this.#resize(layer, Math.min(this.#maxExperts, Math.ceil((held + 1) * (held === 0 ? 1 : GROWTH))), held + 1);
+  async #makeRoom(layer: number, expert: number): Promise<void> {
+    const slabs = this.#layers.get(layer) ?? [];
+    if (slabs.some((slab) => slab.slots.has(expert) || hasRoom(slab))) return;
+    const held = capacityOf(slabs);
+    const grown = Math.ceil((held + 1) * (held === 0 ? 1 : GROWTH));
+    // A slab is filled before another is begun.
+    const endOfSlab = Math.ceil((held + 1) / this.#maxPerSlab) * this.#maxPerSlab;
+    await this.#resize(layer, Math.min(grown, endOfSlab));
   }
 
-  /** Replace the layer's slab by one of `capacity`, keeping its experts. */
-  async #resize(layer: number, capacity: number, needed = capacity): Promise<Slab> {
-    if (needed > this.#maxExperts) {
-      throw new KernelError(
-        'limits',
-        `layer ${layer} would hold ${needed} experts; this GPU binds ${this.#maxExperts} at most (${this.#shardBytes} bytes each)`,
-      );
-    }
-    const size = capacity * this.#shardBytes;
-    const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
-    const { buffer, failure } = allocate(this.#device, { label: `experts of layer ${layer}`, size, usage });
-    const error = await failure;
-    if (error || this.#destroyed) {
-      buffer.destroy();
-      throw error ?? new KernelError('device-lost', 'the backend was destroyed while experts were being loaded');
-    }
+  /** Replace the layer's last slabs so that all together hold `capacity`, keeping its experts and the slabs that are full-sized. */
+  async #resize(layer: number, capacity: number): Promise<void> {
+    const numWhole = Math.floor(capacity / this.#maxPerSlab);
+    const before = this.#layers.get(layer) ?? [];
+    const numKept = Math.min(numWhole, before.filter((slab) => slab.capacity === this.#maxPerSlab).length);
+    const capacities = Array.from({ length: numWhole - numKept }, () => this.#maxPerSlab);
+    if (capacity % this.#maxPerSlab > 0) capacities.push(capacity % this.#maxPerSlab);
+    const made = await this.#allocateAll(layer, capacities);
     // Read only now: experts may have been unloaded meanwhile, even the last one.
-    const old = this.#slabs.get(layer);
-    const slab: Slab = { buffer, capacity, slots: new Map() };
-    if (old) this.#copyExperts(old, slab);
-    this.#free(layer);
-    this.#slabs.set(layer, slab);
-    this.#allocatedBytes += size;
-    return slab;
+    const now = this.#layers.get(layer) ?? [];
+    const kept = now.slice(0, numKept);
+    const dropped = now.slice(numKept);
+    this.#layers.set(layer, [...kept, ...made]);
+    this.#move(dropped, [...kept, ...made]);
+    this.#forget(dropped);
   }
 
-  #copyExperts(from: Slab, to: Slab): void {
+  /** All of them or none. */
+  async #allocateAll(layer: number, capacities: readonly number[]): Promise<Slab[]> {
+    const made: Slab[] = [];
+    const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
+    for (const capacity of capacities) {
+      const size = capacity * this.#shardBytes;
+      const { buffer, failure } = allocate(this.#device, { label: `experts of layer ${layer}`, size, usage });
+      made.push({ buffer, capacity, slots: new Map() });
+      this.#allocatedBytes += size;
+      const error = await failure;
+      if (error || this.#destroyed) {
+        this.#forget(made);
+        throw error ?? new KernelError('device-lost', 'the backend was destroyed while experts were being loaded');
+      }
+    }
+    return made;
+  }
+
+  #move(from: readonly Slab[], to: readonly Slab[]): void {
     const encoder = this.#device.createCommandEncoder();
-    for (const [expert, slot] of from.slots) {
-      const target = to.slots.size;
-      encoder.copyBufferToBuffer(
-        from.buffer,
-        slot * this.#shardBytes,
-        to.buffer,
-        target * this.#shardBytes,
-        this.#shardBytes,
-      );
-      to.slots.set(expert, target);
+    for (const { buffer, slots } of from) {
+      for (const [expert, slot] of slots) {
+        const target = to.find(hasRoom)!;
+        const targetSlot = freeSlot(target);
+        target.slots.set(expert, targetSlot);
+        const [source, end] = [slot * this.#shardBytes, targetSlot * this.#shardBytes];
+        encoder.copyBufferToBuffer(buffer, source, target.buffer, end, this.#shardBytes);
+      }
     }
     this.#device.queue.submit([encoder.finish()]);
   }
 
-  /** A destroyed buffer stays alive until the work submitted on it is done. */
   #free(layer: number): void {
-    const slab = this.#slabs.get(layer);
-    if (!slab) return;
-    slab.buffer.destroy();
-    this.#allocatedBytes -= slab.capacity * this.#shardBytes;
-    this.#slabs.delete(layer);
+    this.#forget(this.#layers.get(layer) ?? []);
+    this.#layers.delete(layer);
+  }
+
+  /** A destroyed buffer stays alive until the work submitted on it is done. */
+  #forget(slabs: readonly Slab[]): void {
+    for (const { buffer, capacity } of slabs) {
+      buffer.destroy();
+      this.#allocatedBytes -= capacity * this.#shardBytes;
+    }
   }
 
   #inTurn(layer: number, work: () => Promise<void>): Promise<void> {
@@ -149,6 +173,9 @@ export class Slabs {
     return turn;
   }
 }
+
+const capacityOf = (slabs: readonly Slab[]): number => slabs.reduce((sum, { capacity }) => sum + capacity, 0);
+const hasRoom = ({ slots, capacity }: Slab): boolean => slots.size < capacity;
 
 function freeSlot(slab: Slab): number {
   const taken = new Set(slab.slots.values());

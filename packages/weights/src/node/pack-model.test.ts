@@ -5,6 +5,7 @@ import { expertTensorNames, moeLayers } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { unpackExpert } from '../expert.ts';
+import { QUANTS } from '../layout.ts';
 import { asDiskFull, writeWhole } from './files.ts';
 import { ensurePacked, packModel } from './pack-model.ts';
 import { openPacked } from './packed-model.ts';
@@ -24,7 +25,9 @@ async function smallModel(dir: string, seed = 1, experts = 4): Promise<void> {
   const small = { hidden_size: 24, moe_intermediate_size: 8, num_hidden_layers: 2, n_routed_experts: experts };
   const groups = { n_group: 1, topk_group: 1, num_experts_per_tok: 1 };
   await writeFile(join(dir, 'config.json'), JSON.stringify({ ...config, ...small, ...groups }));
-  const tensors = Array.from({ length: experts }, (_, expert) => expertTensorNames(1, expert)).flatMap((names) => [
+  const tensors = Array.from({ length: experts }, (_, expert) =>
+    expertTensorNames({ modelType: 'deepseek_v3' }, 1, expert),
+  ).flatMap((names) => [
     { name: names.gate, shape: [8, 24] },
     { name: names.up, shape: [8, 24] },
     { name: names.down, shape: [24, 8] },
@@ -45,7 +48,7 @@ async function smallModel(dir: string, seed = 1, experts = 4): Promise<void> {
 }
 
 describe('packModel', () => {
-  it.each(['f16', 'q8'] as const)('packs every expert of the default model as %s', async (quant) => {
+  it.each(QUANTS)('packs every expert of the default model as %s', async (quant) => {
     const out = join(folder, 'out');
     const seen: number[] = [];
     const manifest = await packModel({
@@ -63,10 +66,10 @@ describe('packModel', () => {
       const packed = await openPacked(out);
       await packed.verify();
       const { down } = unpackExpert(manifest.shape, await packed.readShard(5, 31));
-      const original = await checkpoint.read(expertTensorNames(5, 31).down);
+      const original = await checkpoint.read(expertTensorNames(checkpoint.config, 5, 31).down);
       // bfloat16 weights of ordinary size lose at most f16's last bit, q8 half a step.
       const absMax = original.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
-      const limit = quant === 'f16' ? absMax * 2 ** -11 : absMax / 127;
+      const limit = { f16: absMax * 2 ** -11, q8: absMax / 127, q4: absMax / 7 }[quant];
       for (const [i, value] of original.entries()) expect(Math.abs(value - down[i]!)).toBeLessThanOrEqual(limit);
     } finally {
       await checkpoint.close();
@@ -131,11 +134,18 @@ describe('packModel', () => {
     await smallModel(modelDir);
     const path = join(modelDir, 'model.safetensors');
     const bytes = await readFile(path);
-    bytes.writeFloatLE(Number.NaN, bytes.length - 4);
-    await writeFile(path, bytes);
-    await expect(packModel({ modelDir, outDir: join(folder, 'out'), quant: 'f16' })).rejects.toMatchObject({
+    const packWithLast = async (value: number): Promise<unknown> => {
+      bytes.writeFloatLE(value, bytes.length - 4);
+      await writeFile(path, bytes);
+      return packModel({ modelDir, outDir: join(folder, 'out'), quant: 'f16' });
+    };
+    await expect(packWithLast(1e30)).rejects.toMatchObject({
       reason: 'bad-weight',
       message: expect.stringMatching(/layer 1, expert 3.*down_proj\[23, 7\]/) as string,
+    });
+    await expect(packWithLast(Number.NaN)).rejects.toMatchObject({
+      reason: 'not-finite',
+      message: expect.stringMatching(/experts\.3\.down_proj\.weight: the value at \[23, 7\] is NaN/) as string,
     });
   });
 

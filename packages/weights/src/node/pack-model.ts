@@ -167,7 +167,7 @@ async function refuseSmallDisk(options: PackOptions, missingBytes: number): Prom
   throw new WeightsError(
     'disk-full',
     `${options.outDir} needs ${neededBytes} more bytes and its disk has ${freeBytes} free; ` +
-      'free some space, choose another folder, or pack as q8',
+      'free some space, choose another folder, or pack as q8 or q4',
   );
 }
 
@@ -212,7 +212,7 @@ async function packMissing(options: PackOptions, state: PackState): Promise<void
 
 async function packOne(checkpoint: Checkpoint, shape: ExpertShape, { layer, expert }: ExpertJob): Promise<Uint8Array> {
   const { hiddenSize: D, moeIntermediateSize: F } = shape;
-  const names = expertTensorNames(layer, expert);
+  const names = expertTensorNames(checkpoint.config, layer, expert);
   const gate = await checkpoint.read(names.gate, [F, D]);
   const up = await checkpoint.read(names.up, [F, D]);
   const down = await checkpoint.read(names.down, [D, F]);

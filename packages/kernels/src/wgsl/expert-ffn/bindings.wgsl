@@ -1,5 +1,8 @@
-// What both passes of expert-ffn share: one set of bindings, and the sizes of the model as constants of the pipeline.
+// What the passes of expert-ffn share: one set of bindings, and the sizes of the model as constants of the pipeline.
 // expert-ffn.ts sets the constants from the layout table of @shoal/weights; offsets are in 16-byte vectors within a shard.
+// Columns go in steps of 32: inputs are padded with zeros to whole steps.
+//
+// In the passes a line with $r stands for itself once per row of the tile, r = 0, 1, ...
 
 override HIDDEN: u32;
 override INTERMEDIATE: u32;
@@ -10,26 +13,57 @@ override UP_VALUES: u32;
 override UP_SCALES: u32;
 override DOWN_VALUES: u32;
 override DOWN_SCALES: u32;
-// Column blocks of gate and up, and of down.
+// Column blocks of the format, of gate and up, and of down.
 override HIDDEN_BLOCKS: u32;
 override INTERMEDIATE_BLOCKS: u32;
+// Steps of 32 columns, likewise.
+override HIDDEN_STEPS: u32;
+override INTERMEDIATE_STEPS: u32;
 // Dispatch dimensions end at 65,535: what exceeds it goes on in z.
 override MAX_DISPATCH: u32;
 
+// By index i, counted from the start of the lap's items:
+//   tile i: a: slot of its expert in the slab, b: its first place, c: how many places it has.
+//   assignment i: a: the row at place i, where places are assignments sorted by expert; b: the place of assignment i;
+//     c: the bits of its weight.
+//   row i: a: its first assignment, b: the one after its last.
 struct Item {
-  // Of an assignment: its slot in the slab, its row, its weight's bits. Of a row: its first assignment, and the one after its last.
   a: u32,
   b: u32,
   c: u32,
   unused: u32,
 }
 
+// A dispatch's part of the lap: tiles [a, b) of tile passes; [a, b) of whatever else a pass counts. c: the index of the
+// first assignment among the items, d: that of the first row.
+struct Part {
+  a: u32,
+  b: u32,
+  assignments: u32,
+  rows: u32,
+}
+
 // The same buffer twice: values are read as 16-byte vectors, scales as halves.
 @group(0) @binding(0) var<storage, read> slab: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> slab_words: array<u32>;
-// gate_up's input: halves, [num_rows], and down's: [num_assignments]; each padded with zeros to whole column blocks.
-@group(0) @binding(2) var<storage, read> hidden: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> activations: array<vec4<f32>>;
-// One header (a: num_rows, b: num_assignments), then the assignments, then the rows.
+// Of vectors of f32, or what quantise.wgsl makes of them; combine's are [num_places, HIDDEN].
+@group(0) @binding(2) var<storage, read> inputs: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> input_floats: array<f32>;
 @group(0) @binding(3) var<storage, read> lap: array<Item>;
-@group(0) @binding(4) var<storage, read_write> outputs: array<f32>;
+@group(0) @binding(4) var<storage, read> parts: array<Part>;
+@group(0) @binding(5) var<storage, read_write> outputs: array<f32>;
+@group(0) @binding(5) var<storage, read_write> output_vectors: array<vec4<u32>>;
+
+// Four consecutive vectors of the inputs.
+struct Four {
+  a: vec4<u32>,
+  b: vec4<u32>,
+  c: vec4<u32>,
+  d: vec4<u32>,
+}
+
+// `scales` is the vector at which a section of scales begins.
+fn scale_at(scales: u32, index: u32) -> f32 {
+  let pair = unpack2x16float(slab_words[scales * 4u + (index >> 1u)]);
+  return select(pair.x, pair.y, (index & 1u) == 1u);
+}

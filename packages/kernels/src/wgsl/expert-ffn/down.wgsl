@@ -1,19 +1,24 @@
-// partial[row, d] = sum over the row's assignments of weight * (down[d] . activations): one thread per row and hidden column,
-// adding in the order of the assignments, so that a row's result never depends on the other rows.
+// products[place, d] = down[d] . activations[place]: one thread per tile and hidden column.
 
 @compute @workgroup_size(64)
-fn down(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-  let d = thread.x;
-  let row = group.z * MAX_DISPATCH + group.y;
-  if (row >= lap[0].a || d >= HIDDEN) {
+fn down(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>$lane) {
+  let index = parts[0].a + group.z * MAX_DISPATCH + group.y;
+  if (index >= parts[0].b) {
     return;
   }
-  let span = lap[1u + lap[0].b + row];
-  var sum = 0.0;
-  for (var assignment = span.a; assignment < span.b; assignment++) {
-    let item = lap[1u + assignment];
-    let y = dot_down(item.a * SHARD_VECS, d, assignment * INTERMEDIATE_BLOCKS * BLOCK_COLS / 4u);
-    sum += bitcast<f32>(item.c) * y;
+  $set_lane
+  let tile = lap[index];
+  let d = min(thread.x, HIDDEN - 1u);
+  let shard = tile.a * SHARD_VECS;
+  let last = tile.c - 1u;
+  let x_$r = (tile.b + min($ru, last)) * INTERMEDIATE_STEPS * INPUT_VECS;
+  var sum_$r = Sum();
+  for (var step = 0u; step < INTERMEDIATE_STEPS; step++) {
+    let weights = load_weights(shard + DOWN_VALUES, shard + DOWN_SCALES, HIDDEN, d, INTERMEDIATE_BLOCKS, step);
+    sum_$r = add(sum_$r, weights, load_inputs(x_$r + step * INPUT_VECS));
   }
-  outputs[row * HIDDEN + d] = sum;
+  if (thread.x >= HIDDEN) {
+    return;
+  }
+  if ($ru <= last) { outputs[(tile.b + $ru) * HIDDEN + d] = total(sum_$r); }
 }

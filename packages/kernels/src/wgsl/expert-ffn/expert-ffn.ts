@@ -1,166 +1,220 @@
-import { BLOCK_COLS, shardLayout, type ExpertShape } from '@shoal/weights';
+import type { ExpertShape } from '@shoal/weights';
 import { KernelError } from '../../backend.ts';
-import bindingsWgsl from './bindings.wgsl?raw';
-import downWgsl from './down.wgsl?raw';
-import gateUpWgsl from './gate-up.wgsl?raw';
-import weightsF16Wgsl from './weights-f16.wgsl?raw';
-import weightsQ8Wgsl from './weights-q8.wgsl?raw';
+import { partOffset, WIDE_TILE_ROWS, type LapItems } from './lap-items.ts';
+import {
+  constantsOf,
+  INT8_STEP_VECS,
+  MAX_DISPATCH,
+  passSource,
+  STEP_COLS,
+  stepsOf,
+  variantName,
+  type FfnVariant,
+  type PassName,
+} from './variants.ts';
 
 /** Invocations of a workgroup; the shaders say the same. 64 is a whole number of subgroups on every GPU. */
 const WORKGROUP_SIZE = 64;
-/** WebGPU's guaranteed maxComputeWorkgroupsPerDimension. */
-const MAX_DISPATCH = 65_535;
 const VEC_BYTES = 16;
-/** One Item of bindings.wgsl. */
-const ITEM_WORDS = 4;
+const F32_BYTES = Float32Array.BYTES_PER_ELEMENT;
+/** GPUShaderStage.COMPUTE: the global is missing where the GPU comes from a Node addon. */
+const GPU_COMPUTE_STAGE = 0x4;
+/** Bindings of bindings.wgsl: slab twice, inputs, lap, parts (at an offset), outputs. */
+const PARTS_BINDING = 4;
+const OUTPUTS_BINDING = 5;
+const PART_BYTES = 16;
 
-/** What one dispatch pair computes: a whole lap, or as many of its rows as fit the scratch buffers. */
+/** What one submit computes: a whole lap, or as many of its rows as fit the scratch buffers. */
 export interface FfnSize {
   numRows: number;
   numAssignments: number;
 }
 
-/** The buffers of one dispatch pair; see bindings.wgsl. */
+/** The buffers of one submit besides the slabs. */
 export interface FfnBuffers {
-  slab: GPUBuffer;
-  /** f16 bits [numRows, paddedHidden] */
+  /** f32 [numRows, paddedHidden] */
   rows: GPUBuffer;
-  /** Items */
+  /** The same as arithmetic-int8.wgsl wants them; unused in f32. */
+  rowPlanes: GPUBuffer;
+  /** LapItems */
   items: GPUBuffer;
-  /** f32 [numAssignments, paddedIntermediate] */
+  /** f32 [numAssignments, paddedIntermediate], by place */
   activations: GPUBuffer;
+  activationPlanes: GPUBuffer;
+  /** f32 [numAssignments, hiddenSize], by place */
+  products: GPUBuffer;
   /** f32 [numRows, hiddenSize] */
   partial: GPUBuffer;
 }
 
-/** The two passes of the expert FFN, compiled for one shape. */
+interface Pipelines {
+  gateUp: { wide: GPUComputePipeline; narrow: GPUComputePipeline };
+  down: { wide: GPUComputePipeline; narrow: GPUComputePipeline };
+  combine: GPUComputePipeline;
+  /** Undefined in f32. */
+  quantise: GPUComputePipeline | undefined;
+}
+
+/** The passes of the expert FFN, compiled for one shape in one variant. */
 export class ExpertFfn {
-  /** Columns of a hidden row and of an activation row in the scratch buffers: whole column blocks. */
+  readonly shape: ExpertShape;
+  readonly variant: FfnVariant;
+  /** Columns of a hidden row and of an activation row in the scratch buffers: whole steps. */
   readonly paddedHidden: number;
   readonly paddedIntermediate: number;
-  readonly #shape: ExpertShape;
   readonly #device: GPUDevice;
   readonly #layout: GPUBindGroupLayout;
-  readonly #gateUp: GPUComputePipeline;
-  readonly #down: GPUComputePipeline;
+  readonly #pipelines: Pipelines;
 
   private constructor(
     device: GPUDevice,
     shape: ExpertShape,
+    variant: FfnVariant,
     layout: GPUBindGroupLayout,
-    pipelines: { gateUp: GPUComputePipeline; down: GPUComputePipeline },
+    pipelines: Pipelines,
   ) {
     this.#device = device;
-    this.#shape = shape;
+    this.shape = shape;
+    this.variant = variant;
     this.#layout = layout;
-    this.#gateUp = pipelines.gateUp;
-    this.#down = pipelines.down;
-    const shard = shardLayout(shape);
-    this.paddedHidden = shard.gate.colBlocks * BLOCK_COLS[shape.quant];
-    this.paddedIntermediate = shard.down.colBlocks * BLOCK_COLS[shape.quant];
+    this.#pipelines = pipelines;
+    this.paddedHidden = stepsOf(shape.hiddenSize) * STEP_COLS;
+    this.paddedIntermediate = stepsOf(shape.moeIntermediateSize) * STEP_COLS;
   }
 
   /** Throws KernelError `compile` with the compiler's messages. */
-  static async compile(device: GPUDevice, shape: ExpertShape): Promise<ExpertFfn> {
-    const layout = device.createBindGroupLayout({
-      entries: (
-        ['read-only-storage', 'read-only-storage', 'read-only-storage', 'read-only-storage', 'storage'] as const
-      ).map((type, binding) => ({ binding, visibility: GPU_COMPUTE_STAGE, buffer: { type } })),
-    });
-    const pipelineLayout = device.createPipelineLayout({ bindGroupLayouts: [layout] });
-    const constants = constantsOf(shape);
-    const weights = shape.quant === 'f16' ? weightsF16Wgsl : weightsQ8Wgsl;
-    const pipeline = async (
-      entryPoint: string,
-      source: string,
-      used: readonly string[],
-    ): Promise<GPUComputePipeline> => {
-      const code = [bindingsWgsl, weights, source].join('\n');
-      const module = device.createShaderModule({ label: `${entryPoint} ${shape.quant}`, code });
-      await refuseErrors(module, entryPoint);
-      const chosen = Object.fromEntries(used.map((name) => [name, constants[name]!]));
-      try {
-        return await device.createComputePipelineAsync({
-          label: `${entryPoint} ${shape.quant}`,
-          layout: pipelineLayout,
-          compute: { module, entryPoint, constants: chosen },
-        });
-      } catch (cause) {
-        throw new KernelError('compile', `pipeline ${entryPoint} (${shape.quant}) was refused: ${describe(cause)}`, {
-          cause,
-        });
-      }
-    };
-    const names = Object.keys(constants);
-    const [gateUp, down] = await Promise.all([
-      pipeline('gate_up', gateUpWgsl, names),
-      pipeline('down', downWgsl, names),
+  static async compile(device: GPUDevice, shape: ExpertShape, variant: FfnVariant): Promise<ExpertFfn> {
+    const layout = bindGroupLayout(device);
+    const pipeline = pipelineFactory(device, shape, variant, layout);
+    const [gateUpWide, gateUpNarrow, downWide, downNarrow, combine, quantise] = await Promise.all([
+      pipeline('gate_up', WIDE_TILE_ROWS),
+      pipeline('gate_up', 1),
+      pipeline('down', WIDE_TILE_ROWS),
+      pipeline('down', 1),
+      pipeline('combine', 1),
+      variant.arithmetic === 'int8' ? pipeline('quantise', 1) : undefined,
     ]);
-    return new ExpertFfn(device, shape, layout, { gateUp, down });
+    return new ExpertFfn(device, shape, variant, layout, {
+      gateUp: { wide: gateUpWide, narrow: gateUpNarrow },
+      down: { wide: downWide, narrow: downNarrow },
+      combine,
+      quantise,
+    });
   }
 
-  /** Words of the item buffer for a lap of this size. */
-  static itemWords({ numRows, numAssignments }: FfnSize): number {
-    return (1 + numAssignments + numRows) * ITEM_WORDS;
+  /** Bytes that each buffer of FfnBuffers needs, the items aside. */
+  bufferBytes({ numRows, numAssignments }: FfnSize): Record<Exclude<keyof FfnBuffers, 'items'>, number> {
+    const { hiddenSize } = this.shape;
+    const planeBytes = (columns: number): number =>
+      this.#pipelines.quantise ? (columns / STEP_COLS) * INT8_STEP_VECS * VEC_BYTES : 0;
+    return {
+      rows: numRows * this.paddedHidden * F32_BYTES,
+      rowPlanes: numRows * planeBytes(this.paddedHidden),
+      activations: numAssignments * this.paddedIntermediate * F32_BYTES,
+      activationPlanes: numAssignments * planeBytes(this.paddedIntermediate),
+      products: numAssignments * hiddenSize * F32_BYTES,
+      partial: numRows * hiddenSize * F32_BYTES,
+    };
   }
 
-  /** Bind groups hold their buffers: make them again when one of the buffers is replaced. */
-  bind(buffers: FfnBuffers): FfnBindings {
+  /** Bind groups hold their buffers: make them again when one of the scratch buffers is replaced. */
+  bind(slab: GPUBuffer, buffers: FfnBuffers): FfnBindings {
     const group = (inputs: GPUBuffer, outputs: GPUBuffer): GPUBindGroup =>
       this.#device.createBindGroup({
         layout: this.#layout,
-        entries: [buffers.slab, buffers.slab, inputs, buffers.items, outputs].map((buffer, binding) => ({
+        entries: [slab, slab, inputs, buffers.items, buffers.items, outputs].map((buffer, binding) => ({
           binding,
-          resource: { buffer },
+          resource: binding === PARTS_BINDING ? { buffer, size: PART_BYTES } : { buffer },
         })),
       });
+    const { rows, rowPlanes, activations, activationPlanes, products, partial } = buffers;
+    const isQuantised = this.#pipelines.quantise !== undefined;
     return {
-      gateUp: group(buffers.rows, buffers.activations),
-      down: group(buffers.activations, buffers.partial),
+      quantiseRows: isQuantised ? group(rows, rowPlanes) : undefined,
+      gateUp: group(isQuantised ? rowPlanes : rows, activations),
+      quantiseActivations: isQuantised ? group(activations, activationPlanes) : undefined,
+      down: group(isQuantised ? activationPlanes : activations, products),
+      combine: group(products, partial),
     };
   }
 
-  /** Encode both dispatches. */
-  encode(encoder: GPUCommandEncoder, bindings: FfnBindings, { numRows, numAssignments }: FfnSize): void {
+  /** Encode all dispatches of a lap. `bindingsOf` gives the bindings for a slab. */
+  encode(
+    encoder: GPUCommandEncoder,
+    items: LapItems,
+    bindingsOf: (slab: GPUBuffer) => FfnBindings,
+    { numRows, numAssignments }: FfnSize,
+  ): void {
+    const { hiddenSize, moeIntermediateSize } = this.shape;
+    const { gateUp, down, combine, quantise } = this.#pipelines;
     const pass = encoder.beginComputePass();
-    pass.setPipeline(this.#gateUp);
-    pass.setBindGroup(0, bindings.gateUp);
-    dispatch(pass, this.#shape.moeIntermediateSize, numAssignments);
-    pass.setPipeline(this.#down);
-    pass.setBindGroup(0, bindings.down);
-    dispatch(pass, this.#shape.hiddenSize, numRows);
+    const run = (pipeline: GPUComputePipeline, group: GPUBindGroup, part: number, threads: number, count: number) => {
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, group, [partOffset(part)]);
+      const y = Math.min(count, MAX_DISPATCH);
+      pass.dispatchWorkgroups(Math.ceil(threads / WORKGROUP_SIZE), y, Math.ceil(count / MAX_DISPATCH));
+    };
+    const tiles = (pipelines: Pipelines['gateUp'], name: 'gateUp' | 'down', threads: number): void => {
+      for (const { slab, isWide, part, numTiles } of items.dispatches) {
+        run(isWide ? pipelines.wide : pipelines.narrow, bindingsOf(slab)[name], part, threads, numTiles);
+      }
+    };
+    const any = bindingsOf(items.dispatches[0]!.slab);
+    const quantiseAll = (group: GPUBindGroup | undefined, part: number, steps: number): void => {
+      if (quantise && group) run(quantise, group, part, WORKGROUP_SIZE, Math.ceil(steps / WORKGROUP_SIZE));
+    };
+    quantiseAll(any.quantiseRows, items.quantiseRowsPart, (numRows * this.paddedHidden) / STEP_COLS);
+    tiles(gateUp, 'gateUp', moeIntermediateSize);
+    const activationSteps = (numAssignments * this.paddedIntermediate) / STEP_COLS;
+    quantiseAll(any.quantiseActivations, items.quantiseActivationsPart, activationSteps);
+    tiles(down, 'down', hiddenSize);
+    run(combine, any.combine, items.combinePart, hiddenSize, numRows);
     pass.end();
   }
 }
 
 export interface FfnBindings {
+  quantiseRows: GPUBindGroup | undefined;
   gateUp: GPUBindGroup;
+  quantiseActivations: GPUBindGroup | undefined;
   down: GPUBindGroup;
+  combine: GPUBindGroup;
 }
 
-/** GPUShaderStage.COMPUTE: the global is missing where the GPU comes from a Node addon. */
-const GPU_COMPUTE_STAGE = 0x4;
-
-function dispatch(pass: GPUComputePassEncoder, columns: number, count: number): void {
-  const y = Math.min(count, MAX_DISPATCH);
-  pass.dispatchWorkgroups(Math.ceil(columns / WORKGROUP_SIZE), y, Math.ceil(count / MAX_DISPATCH));
+function bindGroupLayout(device: GPUDevice): GPUBindGroupLayout {
+  return device.createBindGroupLayout({
+    entries: Array.from({ length: OUTPUTS_BINDING + 1 }, (_, binding) => ({
+      binding,
+      visibility: GPU_COMPUTE_STAGE,
+      buffer: {
+        type: binding === OUTPUTS_BINDING ? 'storage' : 'read-only-storage',
+        hasDynamicOffset: binding === PARTS_BINDING,
+      },
+    })),
+  });
 }
 
-function constantsOf(shape: ExpertShape): Record<string, number> {
-  const { gate, up, down, totalBytes } = shardLayout(shape);
-  return {
-    HIDDEN: shape.hiddenSize,
-    INTERMEDIATE: shape.moeIntermediateSize,
-    SHARD_VECS: totalBytes / VEC_BYTES,
-    GATE_VALUES: gate.valuesOffset / VEC_BYTES,
-    GATE_SCALES: gate.scalesOffset / VEC_BYTES,
-    UP_VALUES: up.valuesOffset / VEC_BYTES,
-    UP_SCALES: up.scalesOffset / VEC_BYTES,
-    DOWN_VALUES: down.valuesOffset / VEC_BYTES,
-    DOWN_SCALES: down.scalesOffset / VEC_BYTES,
-    HIDDEN_BLOCKS: gate.colBlocks,
-    INTERMEDIATE_BLOCKS: down.colBlocks,
-    MAX_DISPATCH,
+type PipelineFactory = (pass: PassName, tileRows: number) => Promise<GPUComputePipeline>;
+
+function pipelineFactory(
+  device: GPUDevice,
+  shape: ExpertShape,
+  variant: FfnVariant,
+  layout: GPUBindGroupLayout,
+): PipelineFactory {
+  const pipelineLayout = device.createPipelineLayout({ bindGroupLayouts: [layout] });
+  const constants = constantsOf(shape);
+  return async (pass, tileRows) => {
+    const label = `${pass} ${shape.quant} (${variantName(variant)}, ${tileRows} rows)`;
+    const module = device.createShaderModule({ label, code: passSource(pass, shape, variant, tileRows) });
+    await refuseErrors(module, label);
+    try {
+      const compute = { module, entryPoint: pass, constants };
+      return await device.createComputePipelineAsync({ label, layout: pipelineLayout, compute });
+    } catch (cause) {
+      const detail = cause instanceof Error ? cause.message : String(cause);
+      throw new KernelError('compile', `pipeline ${label} was refused: ${detail}`, { cause });
+    }
   };
 }
 
@@ -170,8 +224,4 @@ async function refuseErrors(module: GPUShaderModule, name: string): Promise<void
   if (errors.length === 0) return;
   const lines = errors.map((message) => `${message.lineNum}:${message.linePos} ${message.message}`);
   throw new KernelError('compile', `shader ${name} does not compile: ${lines.join('; ')}`);
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,16 +1,36 @@
-// activations[assignment, f] = silu(gate[f] . x) * (up[f] . x): one thread per assignment and intermediate column.
+// activations[place, f] = silu(gate[f] . x) * (up[f] . x): one thread per tile and intermediate column. A tile is some places
+// of one expert, whose weights are loaded once for all of them.
 
 @compute @workgroup_size(64)
-fn gate_up(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-  let f = thread.x;
-  let assignment = group.z * MAX_DISPATCH + group.y;
-  if (assignment >= lap[0].b || f >= INTERMEDIATE) {
+fn gate_up(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>$lane) {
+  let index = parts[0].a + group.z * MAX_DISPATCH + group.y;
+  if (index >= parts[0].b) {
     return;
   }
-  let item = lap[1u + assignment];
-  let sums = dot_gate_up(item.a * SHARD_VECS, f, item.b * HIDDEN_BLOCKS * BLOCK_COLS / 8u);
-  // A row of activations is padded to whole column blocks. Nothing writes the padding, so it stays as WebGPU made it: zero.
-  let target_index = assignment * INTERMEDIATE_BLOCKS * BLOCK_COLS + f;
-  // exp(87) is the last that fits in f32, and WGSL leaves the result of an overflow open.
-  outputs[target_index] = sums.x / (1.0 + exp(min(-sums.x, 87.0))) * sums.y;
+  $set_lane
+  let tile = lap[index];
+  // Threads beyond the last column repeat it, since all of a subgroup must take part in its broadcasts.
+  let f = min(thread.x, INTERMEDIATE - 1u);
+  let shard = tile.a * SHARD_VECS;
+  let last = tile.c - 1u;
+  let places = parts[0].assignments + tile.b;
+  let x_$r = lap[places + min($ru, last)].a * HIDDEN_STEPS * INPUT_VECS;
+  var gate_$r = Sum();
+  var up_$r = Sum();
+  for (var step = 0u; step < HIDDEN_STEPS; step++) {
+    let gate = load_weights(shard + GATE_VALUES, shard + GATE_SCALES, INTERMEDIATE, f, HIDDEN_BLOCKS, step);
+    let up = load_weights(shard + UP_VALUES, shard + UP_SCALES, INTERMEDIATE, f, HIDDEN_BLOCKS, step);
+    { let x = load_inputs(x_$r + step * INPUT_VECS); gate_$r = add(gate_$r, gate, x); up_$r = add(up_$r, up, x); }
+  }
+  if (thread.x >= INTERMEDIATE) {
+    return;
+  }
+  // A row of activations is padded to whole steps. Nothing writes the padding, so it stays as WebGPU made it: zero.
+  let target_index = tile.b * INTERMEDIATE_STEPS * 32u + f;
+  if ($ru <= last) { outputs[target_index + $ru * INTERMEDIATE_STEPS * 32u] = silu(total(gate_$r)) * total(up_$r); }
+}
+
+// exp(87) is the last that fits in f32, and WGSL leaves the result of an overflow open.
+fn silu(x: f32) -> f32 {
+  return x / (1.0 + exp(min(-x, 87.0)));
 }

@@ -1,0 +1,71 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { parentPort, workerData } from 'node:worker_threads';
+import { createWasmBackend, type WasmExpertBackend } from '@shoal/kernels/node';
+import { shardHash } from '@shoal/weights';
+import { openPacked, type PackedModel } from '@shoal/weights/node';
+import type { ExpertWorkerData, FromExpertWorker, ToExpertWorker } from './expert-worker.ts';
+import { KeptExperts } from './kept-experts.ts';
+import type { LapRequest } from './lap-client.ts';
+
+const { packedDir, maxBytes, threads } = workerData as ExpertWorkerData;
+
+interface Ready {
+  packed: PackedModel;
+  kept: KeptExperts;
+  /** Holds nothing between requests. */
+  anew: WasmExpertBackend;
+}
+
+async function prepare(): Promise<Ready> {
+  const packed = await openPacked(packedDir);
+  const { shape, shardBytes } = packed.manifest;
+  const backend = await createWasmBackend({ shape, threads });
+  const kept = new KeptExperts({
+    backend,
+    maxExperts: Math.floor(maxBytes / shardBytes),
+    read: (layer, expert) => packed.readShard(layer, expert),
+  });
+  return { packed, kept, anew: await createWasmBackend({ shape, threads: 1 }) };
+}
+
+/** A fresh backend's weights, from files that are read and hashed for this request. */
+async function computeAnew({ packed, anew }: Ready, request: LapRequest): Promise<Float32Array> {
+  const experts = [...new Set(request.experts)];
+  try {
+    for (const expert of experts) {
+      const hash = shardHash(packed.manifest, request.layer, expert);
+      const path = hash && packed.shardPath(hash);
+      if (!path) throw new Error(`there is no expert ${expert} in layer ${request.layer}`);
+      const bytes = await readFile(path);
+      if (createHash('sha256').update(bytes).digest('hex') !== hash)
+        throw new Error(`${path} is spoilt; pack the model again`);
+      await anew.load(request.layer, expert, bytes);
+    }
+    return (await anew.run(request)).partial;
+  } finally {
+    for (const expert of experts) anew.unload(request.layer, expert);
+  }
+}
+
+const ready = prepare();
+// Told to whoever asks first.
+ready.catch(() => {});
+
+async function answer({ request, anew }: ToExpertWorker): Promise<FromExpertWorker> {
+  try {
+    const machine = await ready;
+    const startedMs = performance.now();
+    const partial = anew ? await computeAnew(machine, request) : await machine.kept.run(request);
+    return { partial, busyMs: performance.now() - startedMs, normProducts: machine.kept.takeNormProducts() };
+  } catch (error) {
+    return { error: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+// The coordinator asks one at a time.
+parentPort!.on('message', (message: ToExpertWorker) => {
+  void answer(message).then((reply) => {
+    parentPort!.postMessage(reply, 'partial' in reply ? [reply.partial.buffer as ArrayBuffer] : []);
+  });
+});

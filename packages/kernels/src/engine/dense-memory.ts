@@ -1,0 +1,195 @@
+import { kvWidth, type ModelConfig } from '@shoal/model';
+import type { DenseEntry, DenseLayout, DenseSegment } from '@shoal/weights';
+import { Bank, MAX_BANK_BYTES } from './bank.ts';
+import { PagePool, pageBytes } from './kv-pages.ts';
+import type { Matrix } from './program.ts';
+import { Workspace } from './workspace.ts';
+
+export interface DenseMemoryOptions {
+  /** For the KV cache of the main model. */
+  kvBytes: number;
+  threads: number;
+  /** Of one bank; tests make it small. */
+  bankBytes?: number | undefined;
+  shared: boolean;
+}
+
+/** Rows that a workspace has room for at first. */
+const INITIAL_ROWS = 80;
+/** A bank keeps at least this much of its limit for workspaces of larger passes. */
+const SPARE_SHARE = 0.1;
+
+interface Place {
+  bank: number;
+  address: number;
+}
+
+/**
+ * The memory that the kernels work on: one bank, or several where 4 GiB don't hold everything. A segment of weights (a layer)
+ * is whole in one bank, and so is that layer's KV cache.
+ */
+export class DenseMemory {
+  readonly config: ModelConfig;
+  readonly banks: Bank[] = [];
+  /** Of the main model; a page has a place in every bank. */
+  readonly pool: PagePool;
+  /** Of the MTP module's one layer. */
+  readonly mtpPool: PagePool | undefined;
+  readonly segments: readonly DenseSegment[];
+  readonly #segmentPlace = new Map<string, Place>();
+  readonly #entries = new Map<string, { entry: DenseEntry; place: Place }>();
+  readonly #kv: { base: number; pageBytes: number }[] = [];
+  readonly #layerOffset = new Map<number, number>();
+  #mtpBase = 0;
+  readonly #workspaces: Workspace[] = [];
+  readonly #workspaceStart: number[] = [];
+  readonly #threads: number;
+
+  constructor(config: ModelConfig, layout: DenseLayout, options: DenseMemoryOptions) {
+    this.config = config;
+    this.segments = layout.segments;
+    this.#threads = options.threads;
+    const width = kvWidth(config.attention);
+    const geometry = { numLayers: config.numHiddenLayers, width };
+    this.pool = new PagePool(geometry, options.kvBytes, (from, to) => this.#copyPage(from, to));
+    if (config.numNextnPredictLayers > 0) {
+      const bytes = this.pool.numPages * pageBytes(1, width);
+      this.mtpPool = new PagePool({ numLayers: 1, width }, bytes, (from, to) => this.#copyMtpPage(from, to));
+    }
+    this.#place(options);
+  }
+
+  get weightBytes(): number {
+    return this.segments.reduce((sum, segment) => sum + segment.bytes, 0);
+  }
+
+  bankOf(segment: string): number {
+    return this.#segmentPlace.get(segment)!.bank;
+  }
+
+  /** Where a segment's bytes are to be read to. */
+  bytesOf(segment: DenseSegment): Uint8Array {
+    const { bank, address } = this.#segmentPlace.get(segment.name)!;
+    return this.banks[bank]!.views.u8.subarray(address, address + segment.bytes);
+  }
+
+  has(name: string): boolean {
+    return this.#entries.has(name);
+  }
+
+  /** Throws a RangeError where the model has none of that name. */
+  matrix(name: string): Matrix {
+    const { entry, place } = this.#entry(name);
+    const { format, rows, cols, count, bytes } = entry;
+    return {
+      address: place.address,
+      format,
+      outDim: rows,
+      inDim: cols,
+      blocks: Math.ceil(cols / 32),
+      strideBytes: bytes / count,
+    };
+  }
+
+  /** The address of a vector. */
+  vector(name: string): number {
+    return this.#entry(name).place.address;
+  }
+
+  vectorValues(name: string): Float32Array {
+    const { entry, place } = this.#entry(name);
+    return this.banks[place.bank]!.views.f32.slice(place.address / 4, place.address / 4 + entry.cols);
+  }
+
+  /** Where a page is in a bank. */
+  pageAddress(bank: number, page: number, mtp: boolean): number {
+    if (mtp) return this.#mtpBase + page * this.mtpPool!.bytesPerPage;
+    const { base, pageBytes: bytes } = this.#kv[bank]!;
+    return base + page * bytes;
+  }
+
+  /** From a page's beginning to a layer's positions; 0 for the MTP module's layer. */
+  layerOffset(layer: number): number {
+    return this.#layerOffset.get(layer) ?? 0;
+  }
+
+  /** A bank's workspace, with room for so many rows and words of page tables. */
+  workspace(bank: number, rows: number, tableWords: number): Workspace {
+    const current = this.#workspaces[bank];
+    if (current && current.rows >= rows && current.tableWords >= tableWords) return current;
+    const at = this.banks[bank]!;
+    at.release(this.#workspaceStart[bank]!);
+    const roomy = (needed: number, had: number): number => (needed <= had ? had : Math.ceil(needed * 1.25));
+    const made = new Workspace(
+      at,
+      this.config,
+      this.#threads,
+      roomy(rows, current?.rows ?? INITIAL_ROWS),
+      roomy(tableWords, current?.tableWords ?? 1024),
+    );
+    this.#workspaces[bank] = made;
+    return made;
+  }
+
+  #entry(name: string): { entry: DenseEntry; place: Place } {
+    const found = this.#entries.get(name);
+    if (!found) throw new RangeError(`the model has no weights named ${name}`);
+    return found;
+  }
+
+  /** Embedding and head first, since a tied head is the embedding; then layer by layer, opening a bank where one is full. */
+  #place({ bankBytes = MAX_BANK_BYTES, shared }: DenseMemoryOptions): void {
+    const width = kvWidth(this.config.attention);
+    const kvLayerBytes = this.pool.numPages * pageBytes(1, width);
+    const ends = this.segments.filter(({ name }) => name === 'embed' || name === 'head');
+    const rest = this.segments.filter((segment) => !ends.includes(segment));
+    const capacity = bankBytes * (1 - SPARE_SHARE);
+    const groups: DenseSegment[][] = [[...ends]];
+    let used = ends.reduce((sum, { bytes }) => sum + bytes, 0);
+    for (const segment of rest) {
+      const needed = segment.bytes + kvLayerBytes;
+      if (used + needed > capacity && groups.at(-1)!.length > 0) {
+        groups.push([]);
+        used = 0;
+      }
+      if (needed > capacity)
+        throw new RangeError(`${segment.name} needs ${needed} bytes with its KV cache, more than a bank`);
+      groups.at(-1)!.push(segment);
+      used += needed;
+    }
+    for (const [bank, segments] of groups.entries()) this.#openBank(bank, segments, bankBytes, shared);
+  }
+
+  #openBank(index: number, segments: readonly DenseSegment[], bankBytes: number, shared: boolean): void {
+    const bank = new Bank(bankBytes, shared);
+    this.banks.push(bank);
+    let layers = 0;
+    const width = kvWidth(this.config.attention);
+    for (const segment of segments) {
+      const address = bank.reserve(segment.bytes);
+      this.#segmentPlace.set(segment.name, { bank: index, address });
+      for (const entry of segment.entries) {
+        const place = { bank: index, address: address + entry.offset - segment.offset };
+        this.#entries.set(entry.name, { entry, place });
+      }
+      const layer = /^layers\.(\d+)$/.exec(segment.name);
+      if (layer) this.#layerOffset.set(Number(layer[1]), pageBytes(layers++, width));
+      if (segment.name === 'mtp') this.#mtpBase = bank.reserve(this.mtpPool!.budgetBytes);
+    }
+    const bytes = pageBytes(layers, width);
+    this.#kv.push({ base: bank.reserve(bytes * this.pool.numPages), pageBytes: bytes });
+    this.#workspaceStart.push(bank.usedBytes);
+  }
+
+  #copyPage(from: number, to: number): void {
+    for (const [bank, { base, pageBytes: bytes }] of this.#kv.entries()) {
+      this.banks[bank]!.views.u8.copyWithin(base + to * bytes, base + from * bytes, base + (from + 1) * bytes);
+    }
+  }
+
+  #copyMtpPage(from: number, to: number): void {
+    const bytes = this.mtpPool!.bytesPerPage;
+    const { u8 } = this.banks[this.bankOf('mtp')]!.views;
+    u8.copyWithin(this.#mtpBase + to * bytes, this.#mtpBase + from * bytes, this.#mtpBase + (from + 1) * bytes);
+  }
+}

@@ -1,0 +1,146 @@
+import { Worker } from 'node:worker_threads';
+import type { Job, Runner } from '../runner.ts';
+
+/** Words shared with ./thread.mjs. */
+const JOB = 0;
+const LEFT = 1;
+const DONE = 2;
+const BANK = 3;
+const PROGRAM = 4;
+const CONTROL = 5;
+const SCRATCH = 6;
+const SCRATCH_BYTES = 7;
+const SPINS = 8;
+const WORDS = 16;
+
+/** Polls before a thread sleeps between jobs. */
+const IDLE_SPINS = 2000;
+/** Within this a thread has its instances, or something is wrong with the machine. */
+const START_TIMEOUT_MS = 30_000;
+
+/** What TypeScript's ES2023 lacks; Node has it since version 16. */
+type WaitAsync = (
+  words: Int32Array,
+  index: number,
+  value: number,
+) => { async: false; value: string } | { async: true; value: Promise<string> };
+const { waitAsync } = Atomics as unknown as { waitAsync: WaitAsync };
+
+/** Threads that run programs together on shared memories. Throws when one cannot be started. */
+export async function startThreads(
+  module: WebAssembly.Module,
+  memories: readonly WebAssembly.Memory[],
+  threads: number,
+): Promise<Runner> {
+  const runner = new Threads(module, memories, threads);
+  try {
+    await runner.started;
+  } catch (error) {
+    await runner.close();
+    throw error;
+  }
+  return runner;
+}
+
+class Threads implements Runner {
+  readonly threads: number;
+  readonly started: Promise<void>;
+  readonly #words = new Int32Array(new SharedArrayBuffer(WORDS * Int32Array.BYTES_PER_ELEMENT));
+  readonly #workers: Worker[];
+  #job = 0;
+  #turn: Promise<void> = Promise.resolve();
+  #failure: Error | undefined;
+  #fail: ((error: Error) => void) | undefined;
+  #closing = false;
+
+  constructor(module: WebAssembly.Module, memories: readonly WebAssembly.Memory[], threads: number) {
+    this.threads = threads;
+    this.#words[SPINS] = IDLE_SPINS;
+    this.#workers = Array.from({ length: threads }, (_, thread) => {
+      const workerData = { module, memories, signals: this.#words.buffer, thread, threads };
+      // None of the parent's flags (tsx's loader among them): the thread is plain JavaScript.
+      return new Worker(new URL('./thread.mjs', import.meta.url), { workerData, execArgv: [] });
+    });
+    for (const worker of this.#workers) {
+      worker.on('error', (error) => this.#broken(error));
+      worker.on('exit', (code) => this.#broken(new Error(`it ended with code ${code}`)));
+    }
+    this.started = this.#awaitReady();
+  }
+
+  run(job: Job): Promise<void> {
+    const result = this.#turn.then(() => this.#post(job));
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    this.#broken(new Error('it was closed'));
+  }
+
+  #awaitReady(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let waiting = this.#workers.length;
+      const timer = setTimeout(
+        () => reject(new Error(`the engine's threads did not start within ${START_TIMEOUT_MS / 1000} s`)),
+        START_TIMEOUT_MS,
+      );
+      this.#fail = (error) => {
+        clearTimeout(timer);
+        reject(error);
+      };
+      for (const worker of this.#workers) {
+        worker.once('message', () => {
+          // From here on an idle engine keeps no process alive; a running job does (see #post).
+          worker.unref();
+          if (--waiting > 0) return;
+          clearTimeout(timer);
+          resolve();
+        });
+      }
+    });
+  }
+
+  /** Hand a job to all threads; resolves when the last one has done its share. */
+  async #post(job: Job): Promise<void> {
+    if (this.#failure) throw this.#failure;
+    const words = this.#words;
+    const id = (this.#job = (this.#job + 1) | 0);
+    words[BANK] = job.bank;
+    words[PROGRAM] = job.program;
+    words[CONTROL] = job.control;
+    words[SCRATCH] = job.scratch;
+    words[SCRATCH_BYTES] = job.scratchBytes;
+    Atomics.store(words, LEFT, this.threads);
+    Atomics.store(words, JOB, id);
+    Atomics.notify(words, JOB);
+    this.#workers[0]!.ref();
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#fail = reject;
+        const wait = (): void => {
+          const done = Atomics.load(words, DONE);
+          if (done === id) return resolve();
+          const waiting = waitAsync(words, DONE, done);
+          if (waiting.async) void waiting.value.then(wait);
+          else wait();
+        };
+        wait();
+      });
+    } finally {
+      this.#workers[0]!.unref();
+    }
+  }
+
+  /** One thread has gone, and the others would wait for it for ever. */
+  #broken(cause: Error): void {
+    if (!this.#failure) {
+      const what = this.#closing ? 'The engine was closed.' : `A thread of the engine has died: ${cause.message}.`;
+      this.#failure = new Error(what, { cause });
+      if (!this.#closing) for (const worker of this.#workers) void worker.terminate();
+    }
+    this.#fail?.(this.#failure);
+  }
+}

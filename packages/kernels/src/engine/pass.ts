@@ -1,0 +1,112 @@
+import { type ModelConfig, ropeAngles } from '@shoal/model';
+import type { DenseMemory } from './dense-memory.ts';
+import { PAGE_POSITIONS, type PagedCache } from './kv-pages.ts';
+import { groupSize, TILE_QUERIES, TILE_ROWS, type Workspace } from './workspace.ts';
+
+export interface PassRow {
+  position: number;
+  cache: PagedCache;
+}
+
+/** Consecutive rows of one sequence. */
+interface Run {
+  cache: PagedCache;
+  firstRow: number;
+  numRows: number;
+}
+
+/** What all layers of a pass need to know of its rows: written once into every bank that takes part. */
+export interface PassTables {
+  numRows: number;
+  attentionTasks: number;
+  workspace: Workspace;
+}
+
+function runsOf(rows: readonly PassRow[]): Run[] {
+  const runs: Run[] = [];
+  for (const [r, { cache }] of rows.entries()) {
+    const last = runs.at(-1);
+    if (last?.cache === cache) last.numRows++;
+    else runs.push({ cache, firstRow: r, numRows: 1 });
+  }
+  return runs;
+}
+
+/** Lay the pass's tables out in a bank: where each row stands, its angles and its pages; tasks of attention. */
+export function writeTables(
+  memory: DenseMemory,
+  bank: number,
+  rows: readonly PassRow[],
+  { mtp, threads }: { mtp: boolean; threads: number },
+): PassTables {
+  const runs = runsOf(rows);
+  const caches = [...new Set(runs.map(({ cache }) => cache))];
+  const tableWords = caches.reduce((sum, cache) => sum + cache.pages.length, 0);
+  const workspace = memory.workspace(bank, rows.length, tableWords);
+  const { i32 } = memory.banks[bank]!.views;
+  const tables = new Map<PagedCache, number>();
+  let at = workspace.pageTables;
+  for (const cache of caches) {
+    tables.set(cache, at);
+    for (const [i, page] of cache.pages.entries()) i32[at / 4 + i] = memory.pageAddress(bank, page, mtp);
+    at += cache.pages.length * 4;
+  }
+  const anglesAt = writeAngles(memory, bank, workspace, rows);
+  const angleBytes = (memory.config.rope.dim / 2) * 4;
+  for (const [r, { position, cache }] of rows.entries()) {
+    const entry = workspace.rowTable / 4 + r * 4;
+    i32[entry] = position;
+    i32[entry + 1] = tables.get(cache)!;
+    i32[entry + 2] = anglesAt.cos + r * angleBytes;
+    i32[entry + 3] = anglesAt.sin + r * angleBytes;
+  }
+  const tasks = attentionTasks(memory.config, runs, threads);
+  for (const [i, task] of tasks.entries()) i32.set(task, workspace.tasks / 4 + i * 4);
+  return { numRows: rows.length, attentionTasks: tasks.length, workspace };
+}
+
+function writeAngles(
+  memory: DenseMemory,
+  bank: number,
+  workspace: Workspace,
+  rows: readonly PassRow[],
+): { cos: number; sin: number } {
+  const positions = rows.map(({ position }) => position);
+  const { cos, sin } = ropeAngles(positions, memory.config.rope);
+  const { f32 } = memory.banks[bank]!.views;
+  f32.set(cos, workspace.angles / 4);
+  f32.set(sin, workspace.angles / 4 + cos.length);
+  return { cos: workspace.angles, sin: workspace.angles + cos.length * 4 };
+}
+
+type Task = [firstRow: number, numRows: number, firstHead: number, numHeads: number];
+
+/**
+ * Attention in pieces: some rows of one sequence and some heads, sharing each decoded block of the cache. How it is cut changes
+ * no result, only who computes it and how much is shared.
+ */
+function attentionTasks(config: ModelConfig, runs: readonly Run[], threads: number): Task[] {
+  const { attention } = config;
+  const heads = attention.numAttentionHeads;
+  const group = groupSize(config);
+  const tileRows = attention.kind === 'mla' ? TILE_ROWS : Math.max(1, Math.floor(TILE_QUERIES / group));
+  const tiles = runs.flatMap(({ firstRow, numRows, cache }) =>
+    Array.from({ length: Math.ceil(numRows / tileRows) }, (_, i) => {
+      const count = Math.min(tileRows, numRows - i * tileRows);
+      return { first: firstRow + i * tileRows, count, cache };
+    }),
+  );
+  return tiles.flatMap(({ first, count }) => {
+    const shared = Math.min(Math.floor(TILE_QUERIES / count), Math.ceil((heads * tiles.length) / threads));
+    const headsPerTask = attention.kind === 'mla' ? Math.max(1, shared) : group;
+    return Array.from({ length: Math.ceil(heads / headsPerTask) }, (_, i): Task => {
+      const firstHead = i * headsPerTask;
+      return [first, count, firstHead, Math.min(headsPerTask, heads - firstHead)];
+    });
+  });
+}
+
+/** Pages that so many positions take. */
+export function pagesFor(positions: number): number {
+  return Math.ceil(positions / PAGE_POSITIONS);
+}

@@ -1,0 +1,33 @@
+/** A program and the memory that its threads work with; addresses in a bank. */
+export interface Job {
+  bank: number;
+  program: number;
+  control: number;
+  /** Each thread's own scratch follows the one before. */
+  scratch: number;
+  scratchBytes: number;
+}
+
+/** Whoever runs programs on the banks of one engine: threads, or the caller itself where there can be none. */
+export interface Runner {
+  readonly threads: number;
+  /** One at a time, in the order of the calls. Rejects when a thread has died; so do all later calls. */
+  run(job: Job): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface EngineExports {
+  runProgram(program: number, control: number, threads: number, scratch: number): void;
+}
+
+/** Runs programs on the calling thread, before `run` returns: where SharedArrayBuffer is missing. */
+export function createInlineRunner(module: WebAssembly.Module, memories: readonly WebAssembly.Memory[]): Runner {
+  const instances = memories.map(
+    (memory) => new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as EngineExports,
+  );
+  return {
+    threads: 1,
+    run: async ({ bank, program, control, scratch }) => instances[bank]!.runProgram(program, control, 1, scratch),
+    close: async () => {},
+  };
+}

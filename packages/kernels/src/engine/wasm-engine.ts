@@ -1,0 +1,161 @@
+import {
+  claimPositions,
+  type EngineMtpRow,
+  type EngineRow,
+  type ExpertDispatch,
+  type ForwardEngine,
+  type ForwardObserver,
+  type ForwardResult,
+  type ModelConfig,
+  type SequenceCache,
+} from '@shoal/model';
+import type { DenseMemory } from './dense-memory.ts';
+import { ForwardPass } from './forward-pass.ts';
+import { PAGE_POSITIONS, PagedCache, type PagePool } from './kv-pages.ts';
+import { LayerProgram } from './layer-program.ts';
+import type { Runner } from './runner.ts';
+
+/** The coordinator's dense work in WebAssembly, on threads of its own: the calling thread never computes and never blocks. */
+export class WasmEngine implements ForwardEngine {
+  readonly name = 'wasm';
+  readonly config: ModelConfig;
+  readonly memory: DenseMemory;
+  readonly #runner: Runner;
+  readonly #layers: LayerProgram;
+  /** One pass at a time: they share the workspaces. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(memory: DenseMemory, runner: Runner) {
+    this.config = memory.config;
+    this.memory = memory;
+    this.#runner = runner;
+    this.#layers = new LayerProgram(memory);
+  }
+
+  get threads(): number {
+    return this.#runner.threads;
+  }
+
+  get kvBytesPerToken(): number {
+    return this.memory.pool.bytesPerToken;
+  }
+
+  get kvCapacityTokens(): number {
+    return this.memory.pool.numPages * PAGE_POSITIONS;
+  }
+
+  get kvPageTokens(): number {
+    return PAGE_POSITIONS;
+  }
+
+  expertNormGain(layer: number): Float32Array {
+    return this.memory.vectorValues(`layers.${layer}.postAttentionLayernorm`);
+  }
+
+  newSequence(): PagedCache {
+    return new PagedCache(this.memory.pool);
+  }
+
+  newMtpSequence(): PagedCache {
+    return new PagedCache(this.#mtpPool());
+  }
+
+  forward(rows: readonly EngineRow[], experts: ExpertDispatch, observe: ForwardObserver = {}): Promise<ForwardResult> {
+    return this.#exclusive(async () => {
+      const ids = rows.map(({ tokenId }) => tokenId);
+      this.#checkTokens(ids);
+      const own = rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, this.memory.pool) }));
+      return this.#claimed(own, async () => {
+        const pass = this.#pass(own, experts, observe, 'embed', false);
+        pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
+        for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
+          await pass.enter(`layers.${layer}`);
+          await pass.decoderLayer(`layers.${layer}`, layer);
+        }
+        await pass.enter('head');
+        return pass.finish(
+          'norm',
+          rows.map(({ wantLogits }) => wantLogits),
+        );
+      });
+    });
+  }
+
+  forwardMtp(
+    rows: readonly EngineMtpRow[],
+    experts: ExpertDispatch,
+    observe: ForwardObserver = {},
+  ): Promise<ForwardResult> {
+    return this.#exclusive(async () => {
+      const pool = this.#mtpPool();
+      const ids = rows.map(({ nextTokenId }) => nextTokenId);
+      this.#checkTokens(ids);
+      const own = rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, pool) }));
+      return this.#claimed(own, async () => {
+        const pass = this.#pass(own, experts, observe, 'embed', true);
+        pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
+        await pass.enter('mtp');
+        pass.joinHidden(rows.map(({ hidden }) => hidden));
+        await pass.decoderLayer('mtp.layer', this.config.numHiddenLayers);
+        return pass.finish(
+          'mtp.sharedHeadNorm',
+          rows.map(({ wantLogits }) => wantLogits),
+        );
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#turn.catch(() => {});
+    await this.#runner.close();
+  }
+
+  #pass(
+    rows: readonly { position: number; cache: PagedCache }[],
+    experts: ExpertDispatch,
+    observe: ForwardObserver,
+    segment: string,
+    mtp: boolean,
+  ): ForwardPass {
+    const { memory } = this;
+    const options = { memory, layers: this.#layers, runner: this.#runner, rows, experts, observe, mtp };
+    return new ForwardPass(options, memory.bankOf(segment));
+  }
+
+  /** With the rows' positions claimed, and given back when it fails. */
+  async #claimed<T>(rows: readonly { position: number; cache: PagedCache }[], work: () => Promise<T>): Promise<T> {
+    const rollback = claimPositions(this.config, rows);
+    try {
+      return await work();
+    } catch (error) {
+      rollback();
+      throw error;
+    }
+  }
+
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work, work);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  #checkTokens(ids: readonly number[]): void {
+    const { vocabSize } = this.config;
+    for (const [r, id] of ids.entries()) {
+      if (!Number.isInteger(id) || id < 0 || id >= vocabSize) {
+        throw new RangeError(`row ${r}: token ${id} is outside the vocabulary of ${vocabSize}`);
+      }
+    }
+  }
+
+  #mtpPool(): PagePool {
+    const { mtpPool } = this.memory;
+    if (!mtpPool) throw new RangeError('this model has no MTP module: num_nextn_predict_layers is 0');
+    return mtpPool;
+  }
+}
+
+function ownCache(cache: SequenceCache, pool: PagePool): PagedCache {
+  if (cache instanceof PagedCache && cache.pool === pool) return cache;
+  throw new TypeError("a sequence of another engine: use this engine's newSequence()");
+}

@@ -1,0 +1,163 @@
+import { shardBytes, shardLayout, MATRIX_NAMES, type ExpertShape } from '@shoal/weights';
+import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput } from '../backend.ts';
+import { checkLap } from '../lap.ts';
+import type { WasmVariant } from './features.ts';
+import { FORMATS, LapWork } from './lap-work.ts';
+import { ShardMemory } from './memory.ts';
+import { ThreadTeam, type StartThread } from './threads.ts';
+
+export interface WasmBackendOptions {
+  /** Compiled from the file of `variant`. */
+  module: WebAssembly.Module;
+  variant: WasmVariant;
+  shape: ExpertShape;
+  /** Threads for one lap, this one included; one where the variant has no shared memory. */
+  threads: number;
+  startThread: StartThread;
+}
+
+/** An instance with what belongs to its memory. */
+interface Machine {
+  memory: ShardMemory;
+  work: LapWork;
+  team: ThreadTeam | undefined;
+}
+
+/**
+ * Experts on the processor, in WebAssembly SIMD, from shards as they come. `run` computes before it returns its promise,
+ * so it belongs in a worker. Numbers: f16 weights in f32; q8 and q4 weights against inputs rounded to 16 bits in blocks of
+ * 32, exact integer sums in each block, f32 between blocks.
+ */
+export class WasmExpertBackend implements ExpertBackend {
+  readonly name = 'wasm';
+  readonly shape: ExpertShape;
+  readonly threads: number;
+  readonly maxExpertsPerLayer: number;
+  readonly lost = new Promise<string>(() => {});
+  readonly #options: WasmBackendOptions;
+  readonly #shardBytes: number;
+  /** Address of each expert, by layer. */
+  readonly #layers = new Map<number, Map<number, number>>();
+  #count = 0;
+  #machine: Machine | undefined;
+  #starting: Promise<Machine> | undefined;
+  #destroyed = false;
+
+  constructor(options: WasmBackendOptions) {
+    this.#options = options;
+    this.shape = options.shape;
+    this.threads = options.variant.threads ? options.threads : 1;
+    this.#shardBytes = shardBytes(options.shape);
+    this.maxExpertsPerLayer = ShardMemory.maxShards(this.#shardBytes);
+  }
+
+  /** All of the instance's memory: what it needs for work is in it. */
+  get allocatedBytes(): number {
+    return this.#machine?.memory.memory.buffer.byteLength ?? 0;
+  }
+
+  async reserve(layer: number, experts: readonly number[]): Promise<void> {
+    const missing = experts.filter((expert) => !this.has(layer, expert)).length;
+    if (missing > 0) (await this.#start()).memory.reserve(missing);
+  }
+
+  async load(layer: number, expert: number, shard: Uint8Array): Promise<void> {
+    if (shard.byteLength !== this.#shardBytes) {
+      const { quant } = this.shape;
+      throw new KernelError(
+        'bad-shard',
+        `expert ${expert} of layer ${layer}: a ${quant} shard has ${this.#shardBytes} bytes, this one ${shard.byteLength}`,
+      );
+    }
+    const { memory } = await this.#start();
+    const experts = this.#layers.get(layer) ?? new Map<number, number>();
+    const known = experts.get(expert);
+    experts.set(expert, known === undefined ? memory.put(shard) : memory.put(shard, known));
+    this.#layers.set(layer, experts);
+    if (known === undefined) this.#count++;
+  }
+
+  unload(layer: number, expert: number): void {
+    const experts = this.#layers.get(layer);
+    const address = experts?.get(expert);
+    if (address === undefined) return;
+    experts!.delete(expert);
+    if (experts!.size === 0) this.#layers.delete(layer);
+    this.#machine!.memory.free(address);
+    // Memory never shrinks, so the last expert takes all of it along.
+    if (--this.#count === 0) this.#stop();
+  }
+
+  has(layer: number, expert: number): boolean {
+    return this.#layers.get(layer)?.has(expert) ?? false;
+  }
+
+  async run(lap: ExpertLap): Promise<ExpertOutput> {
+    this.#checkAlive();
+    checkLap(lap, this.shape, (layer, expert) => this.has(layer, expert));
+    const startedMs = performance.now();
+    const partial = new Float32Array(lap.numRows * this.shape.hiddenSize);
+    const machine = this.#machine;
+    // Without a machine no expert is loaded, so no row has any.
+    if (machine) {
+      const experts = this.#layers.get(lap.layer);
+      for (const piece of machine.work.pieces(lap)) {
+        const run = (address: number): void => {
+          if (machine.team) machine.team.run(address, lap.experts.length);
+          else machine.memory.exports.runLap(address);
+        };
+        machine.work.compute(machine.memory, lap, piece, (expert) => experts!.get(expert)!, run, partial);
+      }
+    }
+    return { partial, computeUs: (performance.now() - startedMs) * 1000 };
+  }
+
+  /** The product of the Frobenius norms of a loaded expert's three matrices. */
+  normProduct(layer: number, expert: number): number {
+    const address = this.#layers.get(layer)?.get(expert);
+    if (address === undefined)
+      throw new KernelError('not-loaded', `expert ${expert} of layer ${layer} is not loaded here`);
+    const layout = shardLayout(this.shape);
+    const { exports } = this.#machine!.memory;
+    return MATRIX_NAMES.reduce((product, name) => {
+      const { valuesOffset, scalesOffset, rows, colBlocks } = layout[name];
+      const format = FORMATS[this.shape.quant];
+      return (
+        product *
+        Math.sqrt(exports.sumOfSquares(format, address + valuesOffset, address + scalesOffset, rows, colBlocks))
+      );
+    }, 1);
+  }
+
+  destroy(): void {
+    this.#destroyed = true;
+    this.#layers.clear();
+    this.#count = 0;
+    this.#stop();
+  }
+
+  #start(): Promise<Machine> {
+    this.#checkAlive();
+    if (this.#machine) return Promise.resolve(this.#machine);
+    this.#starting ??= this.#create().finally(() => (this.#starting = undefined));
+    return this.#starting;
+  }
+
+  async #create(): Promise<Machine> {
+    const { module, variant, startThread } = this.#options;
+    const memory = await ShardMemory.create(module, variant.threads, this.#shardBytes);
+    this.#checkAlive();
+    const work = new LapWork(this.shape, this.threads, memory.exports);
+    const team = this.threads > 1 ? new ThreadTeam(memory, module, this.threads, startThread) : undefined;
+    return (this.#machine = { memory, work, team });
+  }
+
+  #stop(): void {
+    this.#machine?.team?.stop();
+    this.#machine = undefined;
+  }
+
+  #checkAlive(): void {
+    if (this.#destroyed) throw new KernelError('device-lost', 'the backend was destroyed');
+  }
+}

@@ -1,0 +1,21 @@
+/** What packages/kernels/wasm/assembly exports of use here. Addresses are byte offsets in the memory. */
+export interface ExpertExports {
+  runLap(lap: number): void;
+  runLapTogether(lap: number, control: number): void;
+  stopThreads(control: number): void;
+  inputBytes(format: number, cols: number): number;
+  sumOfSquares(format: number, values: number, scales: number, rows: number, colBlocks: number): number;
+  readBytes(start: number, bytes: number): number;
+  THREAD_SCRATCH_BYTES: WebAssembly.Global;
+  CONTROL_BYTES: WebAssembly.Global;
+}
+
+/** An instance on a memory of its own. */
+export interface WasmMachine {
+  memory: WebAssembly.Memory;
+  exports: ExpertExports;
+}
+
+export const PAGE_BYTES = 65_536;
+/** 4 GiB, all that 32-bit addresses reach. */
+export const MAX_PAGES = 65_536;

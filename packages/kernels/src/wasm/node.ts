@@ -1,0 +1,51 @@
+import { readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { ExpertShape } from '@shoal/weights';
+import { KernelError } from '../backend.ts';
+import { WasmExpertBackend } from './backend.ts';
+import { bestVariant, variantFile, type WasmVariant } from './features.ts';
+import { THREAD_BODY, type StartThread } from './threads.ts';
+
+const DIST = join(import.meta.dirname, '../../dist');
+
+/** More threads than this share the same memory bandwidth. */
+const MAX_THREADS = 8;
+
+/** The module of a variant, compiled. Throws KernelError `compile`, naming the remedy. */
+export async function compileWasm(variant: WasmVariant): Promise<WebAssembly.Module> {
+  const file = join(DIST, variantFile(variant));
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = await readFile(file);
+  } catch (cause) {
+    throw new KernelError('compile', `${file} is not there: run "npm run build"`, { cause });
+  }
+  return WebAssembly.compile(bytes);
+}
+
+/**
+ * A backend on this machine's processors, for Node. `variant` and `threads` are chosen where they aren't given.
+ * Throws KernelError `compile`.
+ */
+export async function createWasmBackend(options: {
+  shape: ExpertShape;
+  variant?: WasmVariant;
+  threads?: number;
+}): Promise<WasmExpertBackend> {
+  const variant = options.variant ?? bestVariant();
+  if (!variant) throw new KernelError('compile', 'this Node.js has no WebAssembly SIMD');
+  const module = await compileWasm(variant);
+  const threads = options.threads ?? Math.min(MAX_THREADS, availableParallelism());
+  return new WasmExpertBackend({ module, variant, shape: options.shape, threads, startThread });
+}
+
+const startThread: StartThread = (start) => {
+  const source = `const { workerData } = require('node:worker_threads'); (${THREAD_BODY})(workerData);`;
+  const worker = new Worker(source, { eval: true, workerData: start, execArgv: [] });
+  // It sleeps in WebAssembly and would keep the process alive. Without it laps are computed by those that are there.
+  worker.unref();
+  worker.on('error', () => {});
+  return { terminate: () => void worker.terminate() };
+};

@@ -1,0 +1,95 @@
+import { shardBytes, type ExpertShape } from '@shoal/weights';
+import type { ExpertLap } from '../backend.ts';
+import { ExpertFfn } from '../wgsl/expert-ffn/expert-ffn.ts';
+import { lapItems } from '../wgsl/expert-ffn/lap-items.ts';
+import { variantsFor, type FfnVariant } from '../wgsl/expert-ffn/variants.ts';
+import { allocate, USAGE } from './allocate.ts';
+import { Scratch } from './scratch.ts';
+
+/** A wide tile and a single row: both kinds of pass. */
+const TRIAL_ROWS = 5;
+/** The first run of each also pays for what a driver compiles late. */
+const TRIAL_RUNS = 4;
+
+/**
+ * The FFN in the variant named, or else in the fastest on this device: which of f32 and integer products wins differs between
+ * GPUs by more than a factor of two, and no name of an adapter tells. Subgroups are used wherever they are: a shared load
+ * costs a GPU nothing, and a software rasteriser a quarter.
+ */
+export async function chooseFfn(device: GPUDevice, shape: ExpertShape, variant?: FfnVariant): Promise<ExpertFfn> {
+  if (variant) return ExpertFfn.compile(device, shape, variant);
+  const hasSubgroups = device.features.has('subgroups');
+  const all = variantsFor(shape, { hasSubgroups, hasIntegerDot: await hasIntegerDot(device) });
+  const candidates = all.filter(({ loads }) => loads === (hasSubgroups ? 'subgroup' : 'direct'));
+  const ffns = await Promise.all(candidates.map((candidate) => ExpertFfn.compile(device, shape, candidate)));
+  if (ffns.length === 1) return ffns[0]!;
+  let best: { ffn: ExpertFfn; trialMs: number } | undefined;
+  for (const ffn of ffns) {
+    const trialMs = await trialOf(device, ffn);
+    // NaN, where there was no memory to try: the first, which needs least.
+    if (best === undefined || trialMs < best.trialMs) best = { ffn, trialMs };
+  }
+  return best!.ffn;
+}
+
+/** Milliseconds that some rows take, of an expert whose weights are all zero. */
+async function trialOf(device: GPUDevice, ffn: ExpertFfn): Promise<number> {
+  const size = { numRows: TRIAL_ROWS, numAssignments: TRIAL_ROWS };
+  const scratch = new Scratch(device);
+  const { buffer: slab, failure } = allocate(device, {
+    label: 'expert to try kernels with',
+    size: shardBytes(ffn.shape),
+    usage: USAGE.STORAGE,
+  });
+  const items = lapItems(trialLap(), wholeOf(size), ffn.shape, (expert) => ({ slab, slot: expert }));
+  const { buffers, failure: scratchFailure } = scratch.take({
+    ...ffn.bufferBytes(size),
+    items: items.words.byteLength,
+  });
+  try {
+    if ((await failure) ?? (await scratchFailure)) return Number.NaN;
+    device.queue.writeBuffer(buffers.items, 0, items.words);
+    const bindings = ffn.bind(slab, buffers);
+    const times: number[] = [];
+    for (let run = 0; run < TRIAL_RUNS; run++) {
+      const startedMs = performance.now();
+      const encoder = device.createCommandEncoder();
+      ffn.encode(encoder, items, () => bindings, size);
+      device.queue.submit([encoder.finish()]);
+      await device.queue.onSubmittedWorkDone();
+      times.push(performance.now() - startedMs);
+    }
+    return Math.min(...times);
+  } finally {
+    slab.destroy();
+    scratch.destroy();
+  }
+}
+
+/** One expert, all rows: the items don't look at the rows themselves. */
+function trialLap(): ExpertLap {
+  return {
+    layer: 0,
+    rows: new Uint16Array(0),
+    numRows: TRIAL_ROWS,
+    rowEnd: Uint16Array.from({ length: TRIAL_ROWS }, (_, row) => row + 1),
+    experts: new Uint16Array(TRIAL_ROWS),
+    weights: new Float32Array(TRIAL_ROWS).fill(1),
+  };
+}
+
+const wholeOf = ({ numRows, numAssignments }: { numRows: number; numAssignments: number }) => ({
+  firstRow: 0,
+  endRow: numRows,
+  firstAssignment: 0,
+  endAssignment: numAssignments,
+});
+
+/** The language feature packed_4x8_integer_dot_product, asked of the compiler itself: an adapter by itself doesn't tell. */
+export async function hasIntegerDot(device: GPUDevice): Promise<boolean> {
+  device.pushErrorScope('validation');
+  const code = 'fn probe(a: u32) -> i32 { return dot4I8Packed(a, pack4xI8(vec4(1))); }';
+  const module = device.createShaderModule({ label: 'integer dot product probe', code });
+  const [error] = await Promise.all([device.popErrorScope(), module.getCompilationInfo()]);
+  return error === null;
+}

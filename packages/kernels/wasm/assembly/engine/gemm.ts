@@ -1,0 +1,168 @@
+// y = W x for prepared rows; weights in panels of four outputs (panels.ts).
+import { F16, F16_OUTPUT_SCALE, F32, Q8 } from './prepare';
+import {
+  BLOCK_BYTES_F16,
+  BLOCK_BYTES_F32,
+  BLOCK_BYTES_Q4,
+  BLOCK_BYTES_Q8,
+  dotF16,
+  dotF32,
+  dotF32Two,
+  dotI16,
+  dotQ4,
+  dotQ8,
+  expandF16,
+  expandQ4,
+  expandQ8,
+} from './panels';
+import { loadLanes, loadScales, storeLanes, unscaledHalves } from './primitives';
+
+/** From so many rows on a panel is expanded once, instead of decoded for each row. */
+const EXPAND_FROM_ROWS = 3;
+
+@inline
+export function panelBytes(format: i32, blocks: i32): usize {
+  const block =
+    format == F32 ? BLOCK_BYTES_F32 : format == F16 ? BLOCK_BYTES_F16 : format == Q8 ? BLOCK_BYTES_Q8 : BLOCK_BYTES_Q4;
+  return <usize>blocks * block;
+}
+
+@inline
+function put(y: usize, v: v128, count: i32, accumulate: i32): void {
+  storeLanes(y, accumulate ? f32x4.add(loadLanes(y, count), v) : v, count);
+}
+
+/**
+ * Panels `from` to `to` (not included) of y[r] = W x[r] (or y[r] += W x[r]): x prepared rows, y f32 with `outDim` values a row.
+ * Strides in bytes. `scratch` holds one expanded panel (blocks × 512 bytes) and 16 bytes.
+ */
+export function gemm(
+  w: usize,
+  format: i32,
+  blocks: i32,
+  outDim: i32,
+  x: usize,
+  xStride: usize,
+  numRows: i32,
+  y: usize,
+  yStride: usize,
+  accumulate: i32,
+  from: i32,
+  to: i32,
+  scratch: usize,
+): void {
+  const bytes = panelBytes(format, blocks);
+  for (let p = from; p < to; p++) {
+    const panel = w + <usize>p * bytes;
+    const count = outDim - (p << 2);
+    const out = y + ((<usize>p) << 4);
+    if (format <= F16) floatPanel(panel, format, blocks, x, xStride, numRows, out, yStride, accumulate, count, scratch);
+    else integerPanel(panel, format, blocks, x, xStride, numRows, out, yStride, accumulate, count, scratch);
+  }
+}
+
+@inline
+function floatPanel(
+  panel: usize,
+  format: i32,
+  blocks: i32,
+  x: usize,
+  xStride: usize,
+  numRows: i32,
+  out: usize,
+  yStride: usize,
+  accumulate: i32,
+  count: i32,
+  scratch: usize,
+): void {
+  const scale = f32x4.splat(format == F16 ? F16_OUTPUT_SCALE : 1);
+  let expanded = panel;
+  if (format == F16) {
+    if (numRows < EXPAND_FROM_ROWS) {
+      for (let r = 0; r < numRows; r++) {
+        const v = f32x4.mul(dotF16(panel, x + <usize>r * xStride, blocks), scale);
+        put(out + <usize>r * yStride, v, count, accumulate);
+      }
+      return;
+    }
+    expandF16(panel, blocks, scratch);
+    expanded = scratch;
+  }
+  const second = scratch + <usize>blocks * BLOCK_BYTES_F32;
+  let r = 0;
+  for (; r + 1 < numRows; r += 2) {
+    const at = x + <usize>r * xStride;
+    const v = dotF32Two(expanded, at, at + xStride, blocks, second);
+    put(out + <usize>r * yStride, f32x4.mul(v, scale), count, accumulate);
+    put(out + <usize>(r + 1) * yStride, f32x4.mul(v128.load(second), scale), count, accumulate);
+  }
+  if (r < numRows) {
+    const v = f32x4.mul(dotF32(expanded, x + <usize>r * xStride, blocks), scale);
+    put(out + <usize>r * yStride, v, count, accumulate);
+  }
+}
+
+@inline
+function integerPanel(
+  panel: usize,
+  format: i32,
+  blocks: i32,
+  x: usize,
+  xStride: usize,
+  numRows: i32,
+  out: usize,
+  yStride: usize,
+  accumulate: i32,
+  count: i32,
+  scratch: usize,
+): void {
+  if (numRows < EXPAND_FROM_ROWS) {
+    for (let r = 0; r < numRows; r++) {
+      const at = x + <usize>r * xStride;
+      const v = format == Q8 ? dotQ8(panel, at, blocks) : dotQ4(panel, at, blocks);
+      put(out + <usize>r * yStride, v, count, accumulate);
+    }
+    return;
+  }
+  if (format == Q8) expandQ8(panel, blocks, scratch);
+  else expandQ4(panel, blocks, scratch);
+  for (let r = 0; r < numRows; r++) {
+    put(out + <usize>r * yStride, dotI16(scratch, x + <usize>r * xStride, blocks), count, accumulate);
+  }
+}
+
+/** One row of a packed matrix as f32, blocks × 32 values: an embedding. */
+export function decodeRow(w: usize, format: i32, blocks: i32, row: i32, out: usize): void {
+  const panel = w + <usize>(row >> 2) * panelBytes(format, blocks);
+  const r = <usize>(row & 3);
+  for (let b = 0; b < blocks; b++) {
+    const to = out + ((<usize>b) << 7);
+    if (format == F32) {
+      const at = panel + <usize>b * BLOCK_BYTES_F32 + (r << 4);
+      for (let i: usize = 0; i < 8; i++) v128.store(to + (i << 4), v128.load(at + (i << 6)));
+    } else if (format == F16) {
+      const at = panel + <usize>b * BLOCK_BYTES_F16 + (r << 4);
+      for (let i: usize = 0; i < 4; i++) {
+        const scale = f32x4.splat(5192296858534827628530496329220096.0);
+        v128.store(to + (i << 5), f32x4.mul(unscaledHalves(v128.load16x4_s(at + (i << 6))), scale));
+        v128.store(to + (i << 5), f32x4.mul(unscaledHalves(v128.load16x4_s(at + (i << 6), 8)), scale), 16);
+      }
+    } else {
+      decodeQuantized(panel, format, b, r, to);
+    }
+  }
+}
+
+function decodeQuantized(panel: usize, format: i32, b: i32, r: usize, out: usize): void {
+  const block = panel + <usize>b * (format == Q8 ? BLOCK_BYTES_Q8 : BLOCK_BYTES_Q4);
+  v128.store(out, loadScales(block));
+  const scale = f32x4.splat(load<f32>(out + (r << 2)));
+  for (let i: i32 = 3; i >= 0; i--) {
+    let v: v128;
+    if (format == Q8) v = v128.load8x8_s(block + 8 + (r << 5) + ((<usize>i) << 3));
+    else v = i16x8.shr_s(i16x8.shl(v128.load(block + 8 + (r << 4)), 12 - (i << 2)), 12);
+    const to = out + ((<usize>i) << 5);
+    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(v)), scale));
+    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(v)), scale), 16);
+  }
+}

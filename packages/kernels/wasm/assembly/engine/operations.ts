@@ -1,0 +1,339 @@
+// The operations of a program (program.ts): how each reads its arguments, and what one of its tasks does. Arguments are
+// 32-bit words; addresses and strides in bytes. packages/kernels/src/engine/program.ts writes them.
+import { attendBlock, closeState, openState, stateBytes, stateValues } from './attention';
+import { decodeHalves, encodeHalves, POSITIONS, positionAt } from './cache';
+import { decodeRow, gemm, panelBytes } from './gemm';
+import { prepareRow, Q8 } from './prepare';
+import { addRow, clipRow, rmsNormRow, ropeRow, siluMulRow } from './rows';
+
+@inline
+function word(op: usize, i: i32): i32 {
+  return load<i32>(op + ((<usize>i) << 2));
+}
+
+@inline
+function at(op: usize, i: i32): usize {
+  return <usize>load<u32>(op + ((<usize>i) << 2));
+}
+
+@inline
+function real(op: usize, i: i32): f32 {
+  return load<f32>(op + ((<usize>i) << 2));
+}
+
+@inline
+function pad4(dim: i32): i32 {
+  return (dim + 3) & ~3;
+}
+
+@inline
+function preparedBytes(dim: i32, format: i32): usize {
+  const blocks = (dim + 31) >> 5;
+  return format >= Q8 ? ((<usize>blocks) << 6) + ((<usize>((blocks + 3) & ~3)) << 2) : (<usize>blocks) << 7;
+}
+
+/** 4 matrix, 5 format, 6 blocks, 7 ids, 8 out, 9 stride. A task is a row. */
+export function embedTask(op: usize, task: i32): void {
+  const id = load<i32>(at(op, 7) + ((<usize>task) << 2));
+  decodeRow(at(op, 4), word(op, 5), word(op, 6), id, at(op, 8) + <usize>task * at(op, 9));
+}
+
+/**
+ * x += a + b where given; then its norm (where a weight is given) to `out`, and prepared to one or two buffers.
+ * 4 x, 5 stride, 6 dim, 7 weight, 8 eps, 9 out, 10 stride, 11 prepared, 12 stride, 13 format, 14 prepared, 15 stride,
+ * 16 format, 17 a, 18 stride, 19 b, 20 stride, 21 numbers of the rows in x. A task is a row. `out` rows are padded with
+ * zeros to blocks of 32.
+ */
+export function normTask(op: usize, task: i32, scratch: usize): void {
+  const row = <usize>task;
+  const dim = word(op, 6);
+  const from = at(op, 21) ? <usize>load<u32>(at(op, 21) + (row << 2)) : row;
+  const x = at(op, 4) + from * at(op, 5);
+  if (at(op, 17)) addRow(x, at(op, 17) + row * at(op, 18), dim);
+  if (at(op, 19)) addRow(x, at(op, 19) + row * at(op, 20), dim);
+  let result = x;
+  if (at(op, 7)) {
+    result = at(op, 9) ? at(op, 9) + row * at(op, 10) : scratch;
+    rmsNormRow(x, at(op, 7), dim, real(op, 8), result);
+    const padding = (32 - (dim & 31)) & 31;
+    if (at(op, 9) && result != x && padding) memory.fill(result + ((<usize>dim) << 2), 0, (<usize>padding) << 2);
+  }
+  if (at(op, 11)) prepareRow(result, dim, at(op, 11) + row * at(op, 12), word(op, 13));
+  if (at(op, 14)) prepareRow(result, dim, at(op, 14) + row * at(op, 15), word(op, 16));
+}
+
+/**
+ * 4 weights, 5 format, 6 blocks, 7 outDim, 8 x, 9 stride, 10 rows, 11 y, 12 stride, 13 accumulate, 14 panels per task.
+ * A task is that many panels, for all rows.
+ */
+export function gemmTask(op: usize, task: i32, scratch: usize): void {
+  const perTask = word(op, 14);
+  const outDim = word(op, 7);
+  const from = task * perTask;
+  const to = min((outDim + 3) >> 2, from + perTask);
+  gemm(
+    at(op, 4),
+    word(op, 5),
+    word(op, 6),
+    outDim,
+    at(op, 8),
+    at(op, 9),
+    word(op, 10),
+    at(op, 11),
+    at(op, 12),
+    word(op, 13),
+    from,
+    to,
+    scratch,
+  );
+}
+
+/**
+ * silu(gate) ⊙ up in place of gate, and prepared.
+ * 4 gate, 5 up, 6 stride, 7 width, 8 prepared, 9 stride, 10 format. A task is a row.
+ */
+export function siluTask(op: usize, task: i32): void {
+  const row = <usize>task;
+  const gate = at(op, 4) + row * at(op, 6);
+  siluMulRow(gate, at(op, 5) + row * at(op, 6), word(op, 7));
+  prepareRow(gate, word(op, 7), at(op, 8) + row * at(op, 9), word(op, 10));
+}
+
+/** Where row `r` stands: table of 16-byte entries position, page table, cosines, sines. */
+@inline
+function place(rows: usize, r: i32, i: usize): usize {
+  return <usize>load<u32>(rows + ((<usize>r) << 4) + (i << 2));
+}
+
+/**
+ * Compressed KV [latent | key] of a row → normalised, rotated, into the cache.
+ * 4 rows, 5 a, 6 stride, 7 latent norm, 8 eps, 9 kvLoraRank, 10 ropeDim, 11 interleaved, 12 layer offset. A task is a row.
+ */
+export function latentTask(op: usize, task: i32): void {
+  const rows = at(op, 4);
+  const a = at(op, 5) + <usize>task * at(op, 6);
+  const rank = word(op, 9);
+  const rope = word(op, 10);
+  rmsNormRow(a, at(op, 7), rank, real(op, 8), a);
+  ropeRow(a + ((<usize>rank) << 2), rope, place(rows, task, 2), place(rows, task, 3), word(op, 11));
+  const to = positionAt(place(rows, task, 1), at(op, 12), rank + rope, <i32>place(rows, task, 0));
+  encodeHalves(a, rank + rope, to);
+}
+
+/**
+ * Queries and keys of a row: norm, clip, rotation, each head; [k | v] into the cache.
+ * 4 rows, 5 q, 6 stride, 7 k, 8 stride, 9 v, 10 stride, 11 heads, 12 kvHeads, 13 headDim, 14 q norm (0: none), 15 k norm,
+ * 16 norm over the whole projection (else per head), 17 eps, 18 clip (0: none), 19 ropeDim, 20 interleaved, 21 layer offset.
+ * A task is a row.
+ */
+export function keyValueTask(op: usize, task: i32): void {
+  const row = <usize>task;
+  const rows = at(op, 4);
+  const headDim = word(op, 13);
+  const kvHeads = word(op, 12);
+  const q = at(op, 5) + row * at(op, 6);
+  const k = at(op, 7) + row * at(op, 8);
+  const v = at(op, 9) + row * at(op, 10);
+  const clip = real(op, 18);
+  const width = kvHeads * headDim;
+  if (at(op, 14)) normHeads(q, word(op, 11), headDim, at(op, 14), word(op, 16), real(op, 17));
+  if (at(op, 15)) normHeads(k, kvHeads, headDim, at(op, 15), word(op, 16), real(op, 17));
+  if (clip > 0) {
+    clipRow(q, word(op, 11) * headDim, clip);
+    clipRow(k, width, clip);
+    clipRow(v, width, clip);
+  }
+  const cos = place(rows, task, 2);
+  const sin = place(rows, task, 3);
+  for (let h = 0; h < word(op, 11); h++) ropeRow(q + ((<usize>(h * headDim)) << 2), word(op, 19), cos, sin, word(op, 20));
+  for (let h = 0; h < kvHeads; h++) ropeRow(k + ((<usize>(h * headDim)) << 2), word(op, 19), cos, sin, word(op, 20));
+  const to = positionAt(place(rows, task, 1), at(op, 21), 2 * width, <i32>place(rows, task, 0));
+  encodeHalves(k, width, to);
+  encodeHalves(v, width, to + ((<usize>width) << 1));
+}
+
+@inline
+function normHeads(x: usize, heads: i32, headDim: i32, weight: usize, whole: i32, eps: f32): void {
+  if (whole) {
+    rmsNormRow(x, weight, heads * headDim, eps, x);
+    return;
+  }
+  for (let h = 0; h < heads; h++) {
+    const head = x + ((<usize>(h * headDim)) << 2);
+    rmsNormRow(head, weight, headDim, eps, head);
+  }
+}
+
+/** A task of attention: [first row, rows, first head, heads], rows of one sequence, ascending. */
+@inline
+function tile(tasks: usize, task: i32, i: usize): i32 {
+  return load<i32>(tasks + ((<usize>task) << 4) + (i << 2));
+}
+
+/**
+ * Absorbed latent attention (DeepSeek-V2 paper §2.1.2) of some heads of some rows.
+ * 4 rows, 5 tasks, 6 q, 7 stride, 8 nope, 9 ropeDim, 10 kvLoraRank, 11 vHeadDim, 12 scale, 13 interleaved, 14 layer offset,
+ * 15 W_UKᵀ, 16 its format, 17 bytes a head, 18 W_UV, 19 its format, 20 bytes a head, 21 out, 22 stride.
+ */
+export function latentAttentionTask(op: usize, task: i32, scratch: usize): void {
+  const rows = at(op, 4);
+  const firstRow = tile(at(op, 5), task, 0);
+  const numRows = tile(at(op, 5), task, 1);
+  const firstHead = tile(at(op, 5), task, 2);
+  const numHeads = tile(at(op, 5), task, 3);
+  const nope = word(op, 8);
+  const rope = word(op, 9);
+  const rank = word(op, 10);
+  const latentDim = pad4(rank);
+  const keyDim = latentDim + pad4(rope);
+  const keyBytes = (<usize>keyDim) << 2;
+  const state = stateBytes(latentDim);
+  const numQueries = numRows * numHeads;
+  // scratch: scores | queries | states | block | (prepared rows, expanded panel)
+  const queries = scratch + ((<usize>POSITIONS) << 2);
+  const states = queries + <usize>numQueries * keyBytes;
+  const block = states + <usize>numQueries * state;
+  const spare = block + <usize>POSITIONS * keyBytes;
+
+  for (let h = 0; h < numHeads; h++) {
+    absorb(op, firstRow, numRows, firstHead + h, queries + <usize>(h * numRows) * keyBytes, keyBytes, spare);
+  }
+  for (let i = 0; i < numQueries; i++) openState(states + <usize>i * state, latentDim);
+  // Keys and latents are padded apart, so that both are whole vectors.
+  memory.fill(block, 0, <usize>POSITIONS * keyBytes);
+  const last = <i32>place(rows, firstRow + numRows - 1, 0);
+  const table = place(rows, firstRow, 1);
+  for (let start = 0; start <= last; start += POSITIONS) {
+    const held = min(POSITIONS, last + 1 - start);
+    for (let t = 0; t < held; t++) {
+      const from = positionAt(table, at(op, 14), rank + rope, start + t);
+      const to = block + <usize>t * keyBytes;
+      decodeHalves(from, rank, to);
+      decodeHalves(from + ((<usize>rank) << 1), rope, to + ((<usize>latentDim) << 2));
+    }
+    for (let r = 0; r < numRows; r++) {
+      const count = min(POSITIONS, <i32>place(rows, firstRow + r, 0) + 1 - start);
+      if (count <= 0) continue;
+      for (let h = 0; h < numHeads; h++) {
+        const i = <usize>(h * numRows + r);
+        const query = queries + i * keyBytes;
+        attendBlock(query, keyDim, latentDim, block, block, keyBytes, count, real(op, 12), states + i * state, scratch);
+      }
+    }
+  }
+  for (let i = 0; i < numQueries; i++) closeState(states + <usize>i * state, latentDim);
+  for (let h = 0; h < numHeads; h++) {
+    values(op, firstRow, numRows, firstHead + h, states + <usize>(h * numRows) * state, state, spare);
+  }
+}
+
+/** q̃ = W_UKᵀ q_nope beside the rotated q_pe, for one head of some rows. */
+@inline
+function absorb(op: usize, firstRow: i32, numRows: i32, head: i32, out: usize, stride: usize, spare: usize): void {
+  const rows = at(op, 4);
+  const nope = word(op, 8);
+  const rope = word(op, 9);
+  const latentDim = (<usize>pad4(word(op, 10))) << 2;
+  const format = word(op, 16);
+  const prepared = preparedBytes(nope, format);
+  for (let r = 0; r < numRows; r++) {
+    const q = at(op, 6) + <usize>(firstRow + r) * at(op, 7) + ((<usize>(head * (nope + rope))) << 2);
+    prepareRow(q, nope, spare + <usize>r * prepared, format);
+    const to = out + <usize>r * stride;
+    memory.fill(to, 0, stride);
+    memory.copy(to + latentDim, q + ((<usize>nope) << 2), (<usize>rope) << 2);
+    ropeRow(to + latentDim, rope, place(rows, firstRow + r, 2), place(rows, firstRow + r, 3), word(op, 13));
+  }
+  const blocks = (nope + 31) >> 5;
+  const panels = (word(op, 10) + 3) >> 2;
+  const w = at(op, 15) + <usize>head * at(op, 17);
+  const expanded = spare + <usize>numRows * prepared;
+  gemm(w, format, blocks, word(op, 10), spare, prepared, numRows, out, stride, 0, 0, panels, expanded);
+}
+
+/** W_UV Σ p c, for one head of some rows, to its place in `out`. */
+@inline
+function values(op: usize, firstRow: i32, numRows: i32, head: i32, states: usize, stride: usize, spare: usize): void {
+  const rank = word(op, 10);
+  const vDim = word(op, 11);
+  const format = word(op, 19);
+  const prepared = preparedBytes(rank, format);
+  for (let r = 0; r < numRows; r++) {
+    prepareRow(stateValues(states + <usize>r * stride), rank, spare + <usize>r * prepared, format);
+  }
+  const out = at(op, 21) + <usize>firstRow * at(op, 22) + ((<usize>(head * vDim)) << 2);
+  const w = at(op, 18) + <usize>head * at(op, 20);
+  const blocks = (rank + 31) >> 5;
+  const panels = (vDim + 3) >> 2;
+  const expanded = spare + <usize>numRows * prepared;
+  gemm(w, format, blocks, vDim, spare, prepared, numRows, out, at(op, 22), 0, 0, panels, expanded);
+}
+
+/**
+ * Grouped-query attention of some query heads (all of one key head) of some rows.
+ * 4 rows, 5 tasks, 6 q, 7 stride, 8 headDim, 9 kvHeads, 10 query heads a key head, 11 scale, 12 layer offset, 13 out, 14 stride.
+ */
+export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void {
+  const rows = at(op, 4);
+  const firstRow = tile(at(op, 5), task, 0);
+  const numRows = tile(at(op, 5), task, 1);
+  const firstHead = tile(at(op, 5), task, 2);
+  const numHeads = tile(at(op, 5), task, 3);
+  const headDim = word(op, 8);
+  const padded = pad4(headDim);
+  const width = word(op, 9) * headDim;
+  const keyOffset = (<usize>((firstHead / word(op, 10)) * headDim)) << 1;
+  const bytes = (<usize>padded) << 2;
+  const state = stateBytes(padded);
+  const numQueries = numRows * numHeads;
+  const queries = scratch + ((<usize>POSITIONS) << 2);
+  const states = queries + <usize>numQueries * bytes;
+  const block = states + <usize>numQueries * state;
+
+  memory.fill(queries, 0, <usize>numQueries * bytes);
+  memory.fill(block, 0, <usize>POSITIONS * bytes * 2);
+  for (let i = 0; i < numQueries; i++) {
+    const q = at(op, 6) + <usize>(firstRow + i / numHeads) * at(op, 7);
+    const head = firstHead + (i % numHeads);
+    memory.copy(queries + <usize>i * bytes, q + ((<usize>(head * headDim)) << 2), (<usize>headDim) << 2);
+    openState(states + <usize>i * state, padded);
+  }
+  const last = <i32>place(rows, firstRow + numRows - 1, 0);
+  const table = place(rows, firstRow, 1);
+  for (let start = 0; start <= last; start += POSITIONS) {
+    const held = min(POSITIONS, last + 1 - start);
+    for (let t = 0; t < held; t++) {
+      const from = positionAt(table, at(op, 12), 2 * width, start + t) + keyOffset;
+      const to = block + <usize>(2 * t) * bytes;
+      decodeHalves(from, headDim, to);
+      decodeHalves(from + ((<usize>width) << 1), headDim, to + bytes);
+    }
+    for (let i = 0; i < numQueries; i++) {
+      const count = min(POSITIONS, <i32>place(rows, firstRow + i / numHeads, 0) + 1 - start);
+      if (count <= 0) continue;
+      const at = <usize>i;
+      attendBlock(
+        queries + at * bytes,
+        padded,
+        padded,
+        block,
+        block + bytes,
+        2 * bytes,
+        count,
+        real(op, 11),
+        states + at * state,
+        scratch,
+      );
+    }
+  }
+  for (let i = 0; i < numQueries; i++) {
+    closeState(states + <usize>i * state, padded);
+    const out = at(op, 13) + <usize>(firstRow + i / numHeads) * at(op, 14);
+    const head = firstHead + (i % numHeads);
+    memory.copy(
+      out + ((<usize>(head * headDim)) << 2),
+      stateValues(states + <usize>i * state),
+      (<usize>headDim) << 2,
+    );
+  }
+}

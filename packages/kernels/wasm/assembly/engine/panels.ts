@@ -1,0 +1,226 @@
+// Products of four outputs (a panel of weight rows) with one prepared row. A panel is contiguous, [block of 32 columns][...]:
+//   f32  [8 × 4 columns][4 rows][4 f32]        512 B
+//   f16  [4 × 8 columns][4 rows][8 f16]        256 B
+//   q8   [4 f16 scales][4 rows][32 int8]       136 B
+//   q4   [4 f16 scales][4 rows][16 B]           72 B   nibble j of lane l is column 8j + l, two's complement
+// For several rows a panel is expanded once: f32 and f16 to f32 (f16 still × 2^-112), q8 and q4 to int16 and f32 scales:
+//   i16  [4 f32 scales][4 rows][32 int16]      272 B
+import { loadScales, sumLanesF32, sumLanesI32, unscaledHalves } from './primitives';
+
+export const BLOCK_BYTES_F32: usize = 512;
+export const BLOCK_BYTES_F16: usize = 256;
+export const BLOCK_BYTES_Q8: usize = 136;
+export const BLOCK_BYTES_Q4: usize = 72;
+export const BLOCK_BYTES_I16: usize = 272;
+
+export function dotF32(w: usize, x: usize, blocks: i32): v128 {
+  let a = f32x4.splat(0);
+  let b = f32x4.splat(0);
+  let c = f32x4.splat(0);
+  let d = f32x4.splat(0);
+  const end = w + <usize>blocks * BLOCK_BYTES_F32;
+  while (w < end) {
+    const v = v128.load(x);
+    a = f32x4.add(a, f32x4.mul(v128.load(w), v));
+    b = f32x4.add(b, f32x4.mul(v128.load(w, 16), v));
+    c = f32x4.add(c, f32x4.mul(v128.load(w, 32), v));
+    d = f32x4.add(d, f32x4.mul(v128.load(w, 48), v));
+    x += 16;
+    w += 64;
+  }
+  return sumLanesF32(a, b, c, d);
+}
+
+/** Two prepared rows at a time, so that weights are loaded once for both; `out` takes the second row's result. */
+export function dotF32Two(w: usize, x: usize, y: usize, blocks: i32, out: usize): v128 {
+  let a = f32x4.splat(0);
+  let b = f32x4.splat(0);
+  let c = f32x4.splat(0);
+  let d = f32x4.splat(0);
+  let e = f32x4.splat(0);
+  let f = f32x4.splat(0);
+  let g = f32x4.splat(0);
+  let h = f32x4.splat(0);
+  const end = w + <usize>blocks * BLOCK_BYTES_F32;
+  while (w < end) {
+    const v = v128.load(x);
+    const u = v128.load(y);
+    let r = v128.load(w);
+    a = f32x4.add(a, f32x4.mul(r, v));
+    e = f32x4.add(e, f32x4.mul(r, u));
+    r = v128.load(w, 16);
+    b = f32x4.add(b, f32x4.mul(r, v));
+    f = f32x4.add(f, f32x4.mul(r, u));
+    r = v128.load(w, 32);
+    c = f32x4.add(c, f32x4.mul(r, v));
+    g = f32x4.add(g, f32x4.mul(r, u));
+    r = v128.load(w, 48);
+    d = f32x4.add(d, f32x4.mul(r, v));
+    h = f32x4.add(h, f32x4.mul(r, u));
+    x += 16;
+    y += 16;
+    w += 64;
+  }
+  v128.store(out, sumLanesF32(e, f, g, h));
+  return sumLanesF32(a, b, c, d);
+}
+
+export function dotF16(w: usize, x: usize, blocks: i32): v128 {
+  let a = f32x4.splat(0);
+  let b = f32x4.splat(0);
+  let c = f32x4.splat(0);
+  let d = f32x4.splat(0);
+  const end = w + <usize>blocks * BLOCK_BYTES_F16;
+  while (w < end) {
+    const v = v128.load(x);
+    const u = v128.load(x, 16);
+    a = f32x4.add(a, f32x4.mul(unscaledHalves(v128.load16x4_s(w)), v));
+    b = f32x4.add(b, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 16)), v));
+    c = f32x4.add(c, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 32)), v));
+    d = f32x4.add(d, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 48)), v));
+    a = f32x4.add(a, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 8)), u));
+    b = f32x4.add(b, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 24)), u));
+    c = f32x4.add(c, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 40)), u));
+    d = f32x4.add(d, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 56)), u));
+    x += 32;
+    w += 64;
+  }
+  return sumLanesF32(a, b, c, d);
+}
+
+export function expandF16(w: usize, blocks: i32, out: usize): void {
+  const end = w + <usize>blocks * BLOCK_BYTES_F16;
+  while (w < end) {
+    for (let r: usize = 0; r < 64; r += 16) {
+      v128.store(out + r, unscaledHalves(v128.load16x4_s(w + r)));
+      v128.store(out + r, unscaledHalves(v128.load16x4_s(w + r, 8)), 64);
+    }
+    w += 64;
+    out += 128;
+  }
+}
+
+/** Σ over 32 columns of one row of int8. */
+@inline
+function blockQ8(w: usize, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
+  return i32x4.add(
+    i32x4.add(i32x4.dot_i16x8_s(v128.load8x8_s(w), x0), i32x4.dot_i16x8_s(v128.load8x8_s(w, 8), x1)),
+    i32x4.add(i32x4.dot_i16x8_s(v128.load8x8_s(w, 16), x2), i32x4.dot_i16x8_s(v128.load8x8_s(w, 24), x3)),
+  );
+}
+
+export function dotQ8(w: usize, x: usize, blocks: i32): v128 {
+  let acc = f32x4.splat(0);
+  let scales = x + ((<usize>blocks) << 6);
+  const end = w + <usize>blocks * BLOCK_BYTES_Q8;
+  while (w < end) {
+    const x0 = v128.load(x);
+    const x1 = v128.load(x, 16);
+    const x2 = v128.load(x, 32);
+    const x3 = v128.load(x, 48);
+    const a = blockQ8(w + 8, x0, x1, x2, x3);
+    const b = blockQ8(w + 40, x0, x1, x2, x3);
+    const c = blockQ8(w + 72, x0, x1, x2, x3);
+    const d = blockQ8(w + 104, x0, x1, x2, x3);
+    const scale = f32x4.mul(loadScales(w), v128.load32_splat(scales));
+    acc = f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sumLanesI32(a, b, c, d)), scale));
+    x += 64;
+    scales += 4;
+    w += BLOCK_BYTES_Q8;
+  }
+  return acc;
+}
+
+export function expandQ8(w: usize, blocks: i32, out: usize): void {
+  for (let b = 0; b < blocks; b++) {
+    v128.store(out, loadScales(w));
+    for (let i: usize = 0; i < 16; i++) v128.store(out + 16 + (i << 4), v128.load8x8_s(w + 8 + (i << 3)));
+    w += BLOCK_BYTES_Q8;
+    out += BLOCK_BYTES_I16;
+  }
+}
+
+/** Σ over 32 columns of one row of int4. */
+@inline
+function blockQ4(w: usize, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
+  const v = v128.load(w);
+  return i32x4.add(
+    i32x4.add(
+      i32x4.dot_i16x8_s(i16x8.shr_s(i16x8.shl(v, 12), 12), x0),
+      i32x4.dot_i16x8_s(i16x8.shr_s(i16x8.shl(v, 8), 12), x1),
+    ),
+    i32x4.add(
+      i32x4.dot_i16x8_s(i16x8.shr_s(i16x8.shl(v, 4), 12), x2),
+      i32x4.dot_i16x8_s(i16x8.shr_s(v, 12), x3),
+    ),
+  );
+}
+
+export function dotQ4(w: usize, x: usize, blocks: i32): v128 {
+  let acc = f32x4.splat(0);
+  let scales = x + ((<usize>blocks) << 6);
+  const end = w + <usize>blocks * BLOCK_BYTES_Q4;
+  while (w < end) {
+    const x0 = v128.load(x);
+    const x1 = v128.load(x, 16);
+    const x2 = v128.load(x, 32);
+    const x3 = v128.load(x, 48);
+    const a = blockQ4(w + 8, x0, x1, x2, x3);
+    const b = blockQ4(w + 24, x0, x1, x2, x3);
+    const c = blockQ4(w + 40, x0, x1, x2, x3);
+    const d = blockQ4(w + 56, x0, x1, x2, x3);
+    const scale = f32x4.mul(loadScales(w), v128.load32_splat(scales));
+    acc = f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sumLanesI32(a, b, c, d)), scale));
+    x += 64;
+    scales += 4;
+    w += BLOCK_BYTES_Q4;
+  }
+  return acc;
+}
+
+export function expandQ4(w: usize, blocks: i32, out: usize): void {
+  for (let b = 0; b < blocks; b++) {
+    v128.store(out, loadScales(w));
+    for (let r: usize = 0; r < 4; r++) {
+      const v = v128.load(w + 8 + (r << 4));
+      const to = out + 16 + (r << 6);
+      v128.store(to, i16x8.shr_s(i16x8.shl(v, 12), 12));
+      v128.store(to, i16x8.shr_s(i16x8.shl(v, 8), 12), 16);
+      v128.store(to, i16x8.shr_s(i16x8.shl(v, 4), 12), 32);
+      v128.store(to, i16x8.shr_s(v, 12), 48);
+    }
+    w += BLOCK_BYTES_Q4;
+    out += BLOCK_BYTES_I16;
+  }
+}
+
+@inline
+function blockI16(w: usize, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
+  return i32x4.add(
+    i32x4.add(i32x4.dot_i16x8_s(v128.load(w), x0), i32x4.dot_i16x8_s(v128.load(w, 16), x1)),
+    i32x4.add(i32x4.dot_i16x8_s(v128.load(w, 32), x2), i32x4.dot_i16x8_s(v128.load(w, 48), x3)),
+  );
+}
+
+/** An expanded panel of q8 or q4; the same sums as dotQ8 and dotQ4, bit for bit. */
+export function dotI16(w: usize, x: usize, blocks: i32): v128 {
+  let acc = f32x4.splat(0);
+  let scales = x + ((<usize>blocks) << 6);
+  const end = w + <usize>blocks * BLOCK_BYTES_I16;
+  while (w < end) {
+    const x0 = v128.load(x);
+    const x1 = v128.load(x, 16);
+    const x2 = v128.load(x, 32);
+    const x3 = v128.load(x, 48);
+    const a = blockI16(w + 16, x0, x1, x2, x3);
+    const b = blockI16(w + 80, x0, x1, x2, x3);
+    const c = blockI16(w + 144, x0, x1, x2, x3);
+    const d = blockI16(w + 208, x0, x1, x2, x3);
+    const scale = f32x4.mul(v128.load(w), v128.load32_splat(scales));
+    acc = f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sumLanesI32(a, b, c, d)), scale));
+    x += 64;
+    scales += 4;
+    w += BLOCK_BYTES_I16;
+  }
+  return acc;
+}

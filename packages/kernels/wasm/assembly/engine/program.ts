@@ -1,0 +1,87 @@
+// A program is a list of operations of 32 words: [operation, barrier, next task, tasks, arguments …], ended by 0. Every thread
+// runs the whole program; an operation's tasks are taken one by one from its counter, and where `barrier` is set, nobody goes
+// on before all have arrived. A task's result is the same bits whichever thread computes it.
+import {
+  embedTask,
+  gemmTask,
+  groupedAttentionTask,
+  keyValueTask,
+  latentAttentionTask,
+  latentTask,
+  normTask,
+  siluTask,
+} from './operations';
+
+const END: i32 = 0;
+const EMBED: i32 = 1;
+const NORM: i32 = 2;
+const GEMM: i32 = 3;
+const SILU: i32 = 4;
+const LATENT: i32 = 5;
+const LATENT_ATTENTION: i32 = 6;
+const KEY_VALUE: i32 = 7;
+const GROUPED_ATTENTION: i32 = 8;
+
+const OP_BYTES: usize = 128;
+/** Polls before a thread sleeps at a barrier: tens of microseconds, longer than a task that is about to end. */
+const SPINS: i32 = 4000;
+
+/** `control`: two words, arrivals and generation, both 0 at first. `scratch` is the thread's own. */
+export function runProgram(program: usize, control: usize, threads: i32, scratch: usize): void {
+  for (let op = program; load<i32>(op) != END; op += OP_BYTES) {
+    const kind = load<i32>(op);
+    const tasks = load<i32>(op, 12);
+    for (;;) {
+      const task = takeTask(op + 8);
+      if (task >= tasks) break;
+      runTask(kind, op, task, scratch);
+    }
+    if (load<i32>(op, 4) && threads > 1) barrier(control, threads);
+  }
+}
+
+@inline
+function runTask(kind: i32, op: usize, task: i32, scratch: usize): void {
+  switch (kind) {
+    case GEMM:
+      return gemmTask(op, task, scratch);
+    case NORM:
+      return normTask(op, task, scratch);
+    case SILU:
+      return siluTask(op, task);
+    case LATENT:
+      return latentTask(op, task);
+    case LATENT_ATTENTION:
+      return latentAttentionTask(op, task, scratch);
+    case KEY_VALUE:
+      return keyValueTask(op, task);
+    case GROUPED_ATTENTION:
+      return groupedAttentionTask(op, task, scratch);
+    case EMBED:
+      return embedTask(op, task);
+    default:
+      unreachable();
+  }
+}
+
+@inline
+function takeTask(counter: usize): i32 {
+  if (ASC_FEATURE_THREADS) return atomic.add<i32>(counter, 1);
+  const task = load<i32>(counter);
+  store<i32>(counter, task + 1);
+  return task;
+}
+
+function barrier(control: usize, threads: i32): void {
+  if (ASC_FEATURE_THREADS) {
+    const generation = atomic.load<i32>(control, 4);
+    if (atomic.add<i32>(control, 1) == threads - 1) {
+      atomic.store<i32>(control, 0);
+      atomic.add<i32>(control + 4, 1);
+      atomic.notify(control + 4, threads);
+      return;
+    }
+    for (let i = 0; i < SPINS; i++) if (atomic.load<i32>(control, 4) != generation) return;
+    while (atomic.load<i32>(control, 4) == generation) atomic.wait<i32>(control + 4, generation, -1);
+  }
+}

@@ -1,0 +1,67 @@
+// Row-wise work between the products.
+import { exp4, loadLanes, storeLanes, sumLanes } from './primitives';
+
+/** x += y, dim values. */
+export function addRow(x: usize, y: usize, dim: i32): void {
+  for (let i = 0; i < dim; i += 4) {
+    const at = (<usize>i) << 2;
+    storeLanes(x + at, f32x4.add(loadLanes(x + at, dim - i), loadLanes(y + at, dim - i)), dim - i);
+  }
+}
+
+/** out = x / √(mean(x²) + eps) ⊙ weight; `out` may be `x`. The sum is taken in f32, in four interleaved parts of at most 16 values each. */
+export function rmsNormRow(x: usize, weight: usize, dim: i32, eps: f32, out: usize): void {
+  let total: f64 = 0;
+  for (let start = 0; start < dim; start += 64) {
+    let sum = f32x4.splat(0);
+    const end = min(dim, start + 64);
+    for (let i = start; i < end; i += 4) {
+      const v = loadLanes(x + ((<usize>i) << 2), dim - i);
+      sum = f32x4.add(sum, f32x4.mul(v, v));
+    }
+    total += <f64>sumLanes(sum);
+  }
+  const scale = f32x4.splat(<f32>(1.0 / Math.sqrt(total / <f64>dim + <f64>eps)));
+  for (let i = 0; i < dim; i += 4) {
+    const at = (<usize>i) << 2;
+    const left = dim - i;
+    storeLanes(out + at, f32x4.mul(f32x4.mul(loadLanes(x + at, left), scale), loadLanes(weight + at, left)), left);
+  }
+}
+
+/** Clamp to ± limit; NaN stays NaN. */
+export function clipRow(x: usize, dim: i32, limit: f32): void {
+  const high = f32x4.splat(limit);
+  const low = f32x4.splat(-limit);
+  for (let i = 0; i < dim; i += 4) {
+    const at = x + ((<usize>i) << 2);
+    storeLanes(at, f32x4.max(f32x4.min(loadLanes(at, dim - i), high), low), dim - i);
+  }
+}
+
+/** gate = silu(gate) ⊙ up. */
+export function siluMulRow(gate: usize, up: usize, dim: i32): void {
+  for (let i = 0; i < dim; i += 4) {
+    const at = (<usize>i) << 2;
+    const g = loadLanes(gate + at, dim - i);
+    const silu = f32x4.div(g, f32x4.add(f32x4.splat(1), exp4(f32x4.neg(g))));
+    storeLanes(gate + at, f32x4.mul(silu, loadLanes(up + at, dim - i)), dim - i);
+  }
+}
+
+/** Rotate pairs of `dim` values in place; cos and sin [dim / 2]. Interleaved: (x0, x1), (x2, x3), …; else halves. */
+export function ropeRow(x: usize, dim: i32, cos: usize, sin: usize, interleaved: i32): void {
+  const pairs = dim >> 1;
+  const step: usize = interleaved ? 8 : 4;
+  const apart: usize = interleaved ? 4 : (<usize>pairs) << 2;
+  for (let i = 0; i < pairs; i++) {
+    const at = (<usize>i) << 2;
+    const c = load<f32>(cos + at);
+    const s = load<f32>(sin + at);
+    const first = x + <usize>i * step;
+    const a = load<f32>(first);
+    const b = load<f32>(first + apart);
+    store<f32>(first, a * c - b * s);
+    store<f32>(first + apart, a * s + b * c);
+  }
+}

@@ -1,0 +1,79 @@
+// Several threads on one lap. The caller opens it; threads that are awake join, take items, and leave; the caller goes on
+// when all have left. A thread that sleeps through a lap holds nobody up: whoever is there does its items.
+import { NUM_PHASES, phaseItems, runItem, runLap } from './expert-ffn';
+
+// Words of the control block (zero at first), each in a cache line of its own.
+const GENERATION: usize = 0;
+const OPEN: usize = 64;
+const JOINED: usize = 128;
+const STOPPED: usize = 192;
+const LAP: usize = 256;
+const PHASES: usize = 320;
+const NEXT_ITEM: usize = 0;
+const DONE_ITEMS: usize = 64;
+const PHASE_BYTES: usize = 128;
+export const CONTROL_BYTES: i32 = 960;
+/** A lap mostly follows the last one within this; sleeping and waking cost about as much. Counted in looks. */
+const LOOKS_BEFORE_SLEEP: i32 = 20_000;
+
+/** All of a lap, with the threads that serve this control block. The caller is thread 0. */
+export function runLapTogether(lap: usize, control: usize): void {
+  if (!ASC_FEATURE_THREADS) return runLap(lap);
+  for (let phase: usize = 0; phase < <usize>NUM_PHASES; phase++) {
+    atomic.store<i32>(control + PHASES + phase * PHASE_BYTES + NEXT_ITEM, 0);
+    atomic.store<i32>(control + PHASES + phase * PHASE_BYTES + DONE_ITEMS, 0);
+  }
+  atomic.store<usize>(control + LAP, lap);
+  atomic.store<i32>(control + OPEN, 1);
+  atomic.add<i32>(control + GENERATION, 1);
+  atomic.notify(control + GENERATION, -1);
+  takeItems(lap, control, 0);
+  atomic.store<i32>(control + OPEN, 0);
+  while (atomic.load<i32>(control + JOINED) != 0) {}
+}
+
+/** A thread's life; returns when stopped. */
+export function serveLaps(control: usize, thread: i32): void {
+  if (!ASC_FEATURE_THREADS) return;
+  let generation = 0;
+  while (atomic.load<i32>(control + STOPPED) == 0) {
+    const now = awaitLap(control, generation);
+    if (now == generation) continue;
+    generation = now;
+    atomic.add<i32>(control + JOINED, 1);
+    // Only now is it sure that the caller waits for us, if it is open still.
+    if (atomic.load<i32>(control + OPEN) != 0) takeItems(atomic.load<usize>(control + LAP), control, thread);
+    atomic.sub<i32>(control + JOINED, 1);
+  }
+}
+
+export function stopThreads(control: usize): void {
+  if (!ASC_FEATURE_THREADS) return;
+  atomic.store<i32>(control + STOPPED, 1);
+  atomic.add<i32>(control + GENERATION, 1);
+  atomic.notify(control + GENERATION, -1);
+}
+
+function awaitLap(control: usize, generation: i32): i32 {
+  for (let look = 0; look < LOOKS_BEFORE_SLEEP; look++) {
+    const now = atomic.load<i32>(control + GENERATION);
+    if (now != generation) return now;
+  }
+  atomic.wait<i32>(control + GENERATION, generation, -1);
+  return atomic.load<i32>(control + GENERATION);
+}
+
+function takeItems(lap: usize, control: usize, thread: i32): void {
+  for (let phase = 0; phase < NUM_PHASES; phase++) {
+    const items = phaseItems(lap, phase);
+    const next = control + PHASES + <usize>phase * PHASE_BYTES + NEXT_ITEM;
+    const done = control + PHASES + <usize>phase * PHASE_BYTES + DONE_ITEMS;
+    let mine = 0;
+    for (let item = atomic.add<i32>(next, 1); item < items; item = atomic.add<i32>(next, 1)) {
+      runItem(lap, phase, item, thread);
+      mine++;
+    }
+    atomic.add<i32>(done, mine);
+    while (atomic.load<i32>(done) < items) {}
+  }
+}

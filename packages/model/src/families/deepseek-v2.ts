@@ -1,0 +1,46 @@
+import { z } from 'zod';
+import type { GateConfig } from '../model-config.ts';
+import { deepseekConfig, deepseekIgnoredKeys, deepseekKeys } from './deepseek.ts';
+import { expertCount, type Family, unsupported } from './family.ts';
+
+const schema = z.object({
+  ...deepseekKeys,
+  n_group: expertCount.nullish(),
+  topk_group: expertCount.nullish(),
+  topk_method: z.string(),
+  scoring_func: z.string().default('softmax'),
+});
+
+/** DeepSeek-V2 and V2-Lite (paper 2405.04434). */
+export const deepseekV2: Family<typeof schema> = {
+  modelType: 'deepseek_v2',
+  architecture: 'DeepseekV2ForCausalLM',
+  schema,
+  ignoredKeys: deepseekIgnoredKeys,
+  moeNames: { block: 'mlp', gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+  toConfig: (raw, where) => {
+    const grouped = raw.topk_method === 'group_limited_greedy';
+    if (!grouped && raw.topk_method !== 'greedy') {
+      throw unsupported(
+        where,
+        'topk_method',
+        `is "${raw.topk_method}"; this version computes "greedy" and "group_limited_greedy" in this family`,
+      );
+    }
+    if (raw.scoring_func !== 'softmax') {
+      throw unsupported(where, 'scoring_func', `is "${raw.scoring_func}"; this family's gate is "softmax"`);
+    }
+    const gate: GateConfig = {
+      scoring: 'softmax',
+      hasBias: false,
+      nGroup: grouped ? (raw.n_group ?? 1) : 1,
+      topkGroup: grouped ? (raw.topk_group ?? 1) : 1,
+      groupScore: 'max',
+      // The published code normalises or scales, and never normalises a single weight.
+      normTopkProb: raw.norm_topk_prob && raw.num_experts_per_tok > 1,
+      scaleWhenNormalised: false,
+      routedScalingFactor: raw.routed_scaling_factor,
+    };
+    return deepseekConfig('deepseek_v2', raw, gate, where);
+  },
+};

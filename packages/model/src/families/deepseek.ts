@@ -1,0 +1,171 @@
+import { z } from 'zod';
+import type { GateConfig, LayerKind, MlaConfig, ModelConfig } from '../model-config.ts';
+import { yarnMscale } from '../yarn.ts';
+import {
+  commonConfig,
+  commonKeys,
+  dimension,
+  expertCount,
+  headCount,
+  layerCount,
+  positive,
+  refuse,
+  refuseUnsupportedCommon,
+  unsupported,
+} from './family.ts';
+import { readFp8BlockSize } from './fp8-keys.ts';
+import { readRopeKeys, ropeConfig, type RopeKeys } from './rope-keys.ts';
+
+/** What DeepSeek-V2 and -V3 share: MLA, shared experts, first dense layers, routing groups. */
+export const deepseekKeys = {
+  ...commonKeys,
+  moe_intermediate_size: dimension,
+  first_k_dense_replace: layerCount,
+  moe_layer_freq: z.int().min(1).max(1024).default(1),
+  num_key_value_heads: headCount.optional(),
+  head_dim: dimension.optional(),
+  qk_head_dim: dimension.optional(),
+  q_lora_rank: dimension.nullable(),
+  kv_lora_rank: dimension,
+  qk_nope_head_dim: dimension,
+  qk_rope_head_dim: dimension,
+  v_head_dim: dimension,
+  n_routed_experts: expertCount,
+  num_local_experts: z.int().optional(),
+  n_shared_experts: layerCount.nullable(),
+  norm_topk_prob: z.boolean(),
+  routed_scaling_factor: positive,
+  rope_interleave: z.boolean().optional(),
+  num_nextn_predict_layers: layerCount.default(0),
+} satisfies z.ZodRawShape;
+
+export type DeepseekKeys = z.infer<z.ZodObject<typeof deepseekKeys>>;
+
+/** Training and bookkeeping. */
+export const deepseekIgnoredKeys = ['aux_loss_alpha', 'ep_size', 'seq_aux'] as const;
+
+/** Both families' configuration around `gate`, which is where they differ. */
+export function deepseekConfig(
+  modelType: 'deepseek_v2' | 'deepseek_v3',
+  raw: DeepseekKeys,
+  gate: GateConfig,
+  where: string,
+): ModelConfig {
+  refuseUnsupported(raw, where);
+  const ropeKeys = readRopeKeys(raw, where);
+  refuseContradictions(raw, gate, where);
+  return {
+    modelType,
+    ...commonConfig(raw, where),
+    moeIntermediateSize: raw.moe_intermediate_size,
+    sharedIntermediateSize: (raw.n_shared_experts ?? 0) * raw.moe_intermediate_size,
+    layerKinds: layerKinds(raw),
+    nRoutedExperts: raw.n_routed_experts,
+    attention: mlaConfig(raw, ropeKeys),
+    rope: ropeConfig(ropeKeys, raw.qk_rope_head_dim, 'interleaved'),
+    gate,
+    numNextnPredictLayers: raw.num_nextn_predict_layers,
+    fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
+  };
+}
+
+function mlaConfig(raw: DeepseekKeys, { yarn }: RopeKeys): MlaConfig {
+  // DeepSeek's code applies the temperature to keys and queries both, hence the square; mscale_all_dim 0 gives 1.
+  const temperature = yarn ? yarnMscale(yarn.factor, yarn.mscaleAllDim) : 1;
+  return {
+    kind: 'mla',
+    numAttentionHeads: raw.num_attention_heads,
+    qLoraRank: raw.q_lora_rank,
+    kvLoraRank: raw.kv_lora_rank,
+    qkNopeHeadDim: raw.qk_nope_head_dim,
+    qkRopeHeadDim: raw.qk_rope_head_dim,
+    vHeadDim: raw.v_head_dim,
+    softmaxScale: temperature ** 2 / Math.sqrt(raw.qk_nope_head_dim + raw.qk_rope_head_dim),
+  };
+}
+
+/** The MTP module, one index after the main model's layers, is a layer of the later kind. */
+function layerKinds(raw: DeepseekKeys): LayerKind[] {
+  return Array.from({ length: raw.num_hidden_layers + raw.num_nextn_predict_layers }, (_, layer) =>
+    layer >= raw.first_k_dense_replace && layer % raw.moe_layer_freq === 0 ? 'moe' : 'dense',
+  );
+}
+
+function refuseUnsupported(raw: DeepseekKeys, where: string): void {
+  refuseUnsupportedCommon(raw, where);
+  if (raw.rope_interleave === false) {
+    throw unsupported(
+      where,
+      'rope_interleave',
+      'is false; DeepSeek checkpoints rotate interleaved pairs, and only that is computed',
+    );
+  }
+  if (raw.num_nextn_predict_layers > 1) {
+    throw unsupported(
+      where,
+      'num_nextn_predict_layers',
+      `is ${raw.num_nextn_predict_layers}; at most one MTP module is computed`,
+    );
+  }
+}
+
+function refuseContradictions(raw: DeepseekKeys, gate: GateConfig, where: string): void {
+  const check = (wrong: boolean, key: keyof DeepseekKeys, detail: string): void =>
+    refuse(raw, where, wrong, key, detail);
+  refuseGroups(raw, gate, where);
+  check(
+    raw.num_local_experts !== undefined && raw.num_local_experts !== raw.n_routed_experts,
+    'num_local_experts',
+    `n_routed_experts is ${raw.n_routed_experts}`,
+  );
+  check(
+    raw.first_k_dense_replace > raw.num_hidden_layers,
+    'first_k_dense_replace',
+    `num_hidden_layers is ${raw.num_hidden_layers}`,
+  );
+  check(raw.qk_rope_head_dim % 2 !== 0, 'qk_rope_head_dim', 'RoPE rotates pairs: it must be even');
+  check(
+    raw.num_key_value_heads !== undefined && raw.num_key_value_heads !== raw.num_attention_heads,
+    'num_key_value_heads',
+    `latent attention expands keys for each of the ${raw.num_attention_heads} num_attention_heads: the two must be equal`,
+  );
+  const qkHeadDim = raw.qk_nope_head_dim + raw.qk_rope_head_dim;
+  check(
+    raw.qk_head_dim !== undefined && raw.qk_head_dim !== qkHeadDim,
+    'qk_head_dim',
+    `qk_nope_head_dim + qk_rope_head_dim is ${qkHeadDim}`,
+  );
+  check(
+    raw.head_dim !== undefined && raw.head_dim !== qkHeadDim && raw.head_dim !== raw.qk_rope_head_dim,
+    'head_dim',
+    `neither qk_rope_head_dim (${raw.qk_rope_head_dim}) nor qk_nope_head_dim + qk_rope_head_dim (${qkHeadDim}): remove it`,
+  );
+  check(
+    raw.num_nextn_predict_layers > 0 && raw.num_hidden_layers % raw.moe_layer_freq !== 0,
+    'moe_layer_freq',
+    'the MTP module after num_hidden_layers layers would be no MoE layer',
+  );
+}
+
+function refuseGroups(raw: DeepseekKeys, gate: GateConfig, where: string): void {
+  const groups = { ...raw, n_group: gate.nGroup, topk_group: gate.topkGroup };
+  const check = (wrong: boolean, key: keyof typeof groups, detail: string): void =>
+    refuse(groups, where, wrong, key, detail);
+  const groupSize = raw.n_routed_experts / gate.nGroup;
+  check(
+    raw.n_routed_experts % gate.nGroup !== 0,
+    'n_group',
+    `n_routed_experts ${raw.n_routed_experts} is not a multiple of it`,
+  );
+  check(gate.topkGroup > gate.nGroup, 'topk_group', `n_group is only ${gate.nGroup}`);
+  check(
+    raw.num_experts_per_tok > gate.topkGroup * groupSize,
+    'num_experts_per_tok',
+    `topk_group ${gate.topkGroup} groups of ${groupSize} experts hold only ${gate.topkGroup * groupSize}`,
+  );
+  check(
+    gate.groupScore === 'sum-of-best-two' && gate.nGroup > 1 && groupSize < 2,
+    'n_group',
+    'a group is scored by the sum of its best two experts, and a group would have only one: set n_group to 1 to disable groups',
+  );
+}

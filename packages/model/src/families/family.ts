@@ -1,0 +1,141 @@
+import { z } from 'zod';
+import { ModelError } from '../errors.ts';
+import type { ModelConfig, ModelType } from '../model-config.ts';
+
+/** Names of an MoE layer's own tensors: `model.layers.N.<block>.experts.M.<gate>.weight`. */
+export interface MoeNames {
+  block: string;
+  gate: string;
+  up: string;
+  down: string;
+}
+
+/** One architecture: how its config.json is read and its experts are called. */
+export interface Family<S extends z.ZodObject = z.ZodObject> {
+  modelType: ModelType;
+  /** The one entry of `architectures`. */
+  architecture: string;
+  /** The keys that decide behaviour. What has a default here is absent from published configs. */
+  schema: S;
+  /** Keys beyond `bookkeepingKeys` that say nothing about inference. Any other is refused, unless its value is null or false. */
+  ignoredKeys: readonly string[];
+  moeNames: MoeNames;
+  /** Check the keys against each other and translate them. `where` names the file in errors. */
+  toConfig(raw: z.infer<S>, where: string): ModelConfig;
+}
+
+/** Keys of every family that say nothing about inference: training, bookkeeping, how another program should run the model. */
+export const bookkeepingKeys: readonly string[] = [
+  'architectures',
+  'model_type',
+  'attention_dropout',
+  'auto_map',
+  'dtype',
+  'initializer_range',
+  'output_router_logits',
+  'pad_token_id',
+  'pretraining_tp',
+  'router_aux_loss_coef',
+  'torch_dtype',
+  'transformers_version',
+  'use_cache',
+  '_name_or_path',
+];
+
+/**
+ * Limits far above any published model, so that a hostile config cannot ask for an absurd allocation or lose exactness
+ * in index arithmetic.
+ */
+const MAX_DIMENSION = 1 << 20;
+const MAX_LAYERS = 1024;
+/** topkIdx travels as 16 bits. */
+const MAX_EXPERTS = 0xffff;
+
+export const dimension = z.int().min(1).max(MAX_DIMENSION);
+export const layerCount = z.int().min(0).max(MAX_LAYERS);
+export const atLeastOneLayer = z.int().min(1).max(MAX_LAYERS);
+export const headCount = z.int().min(1).max(MAX_LAYERS);
+export const expertCount = z.int().min(1).max(MAX_EXPERTS);
+export const positive = z.number().positive().finite();
+const tokenId = z.int().min(0).max(MAX_DIMENSION);
+
+/** Keys that every family has. */
+export const commonKeys = {
+  vocab_size: dimension,
+  hidden_size: dimension,
+  intermediate_size: dimension,
+  num_hidden_layers: atLeastOneLayer,
+  num_attention_heads: headCount,
+  num_experts_per_tok: expertCount,
+  rope_theta: positive.optional(),
+  rope_scaling: z.unknown().optional(),
+  rope_parameters: z.unknown().optional(),
+  max_position_embeddings: z
+    .int()
+    .min(1)
+    .max(1 << 24),
+  rms_norm_eps: positive,
+  hidden_act: z.string(),
+  attention_bias: z.boolean().default(false),
+  mlp_bias: z.boolean().default(false),
+  tie_word_embeddings: z.boolean().default(false),
+  quantization_config: z.unknown().optional(),
+  bos_token_id: tokenId.nullish(),
+  eos_token_id: z.union([tokenId, z.array(tokenId).min(1).max(64)]),
+} satisfies z.ZodRawShape;
+
+export type CommonKeys = z.infer<z.ZodObject<typeof commonKeys>>;
+
+export function unsupported(where: string, key: string, detail: string): ModelError {
+  return new ModelError('unsupported', key, `${where}: ${key} ${detail}`);
+}
+
+/** Throws a `contradiction` naming `key` and its value where `wrong`. */
+export function refuse<Raw>(raw: Raw, where: string, wrong: boolean, key: keyof Raw & string, detail: string): void {
+  if (wrong)
+    throw new ModelError('contradiction', key, `${where}: ${key} is ${JSON.stringify(raw[key])} but ${detail}`);
+}
+
+/** What every family computes in one way only. */
+export function refuseUnsupportedCommon(raw: CommonKeys, where: string): void {
+  if (raw.hidden_act !== 'silu') {
+    throw unsupported(where, 'hidden_act', `is "${raw.hidden_act}"; this version computes only "silu"`);
+  }
+  for (const key of ['attention_bias', 'mlp_bias'] as const) {
+    if (raw[key]) throw unsupported(where, key, 'is true; this version computes projections without a bias only');
+  }
+}
+
+type CommonConfig = Pick<
+  ModelConfig,
+  | 'vocabSize'
+  | 'hiddenSize'
+  | 'intermediateSize'
+  | 'numHiddenLayers'
+  | 'numExpertsPerTok'
+  | 'maxPositionEmbeddings'
+  | 'rmsNormEps'
+  | 'tieWordEmbeddings'
+  | 'bosTokenId'
+  | 'eosTokenIds'
+>;
+
+/** The common keys, token ids checked against the vocabulary. */
+export function commonConfig(raw: CommonKeys, where: string): CommonConfig {
+  const eosTokenIds = typeof raw.eos_token_id === 'number' ? [raw.eos_token_id] : raw.eos_token_id;
+  const outside = (id: number): boolean => id >= raw.vocab_size;
+  refuse(raw, where, outside(raw.bos_token_id ?? 0), 'bos_token_id', `vocab_size is ${raw.vocab_size}`);
+  refuse(raw, where, eosTokenIds.some(outside), 'eos_token_id', `vocab_size is ${raw.vocab_size}`);
+  return {
+    vocabSize: raw.vocab_size,
+    hiddenSize: raw.hidden_size,
+    intermediateSize: raw.intermediate_size,
+    numHiddenLayers: raw.num_hidden_layers,
+    numExpertsPerTok: raw.num_experts_per_tok,
+    maxPositionEmbeddings: raw.max_position_embeddings,
+    rmsNormEps: raw.rms_norm_eps,
+    tieWordEmbeddings: raw.tie_word_embeddings,
+    bosTokenId: raw.bos_token_id ?? null,
+    eosTokenIds,
+  };
+}

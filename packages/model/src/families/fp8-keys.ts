@@ -1,0 +1,38 @@
+import { z } from 'zod';
+import { ModelError } from '../errors.ts';
+import { dimension, unsupported } from './family.ts';
+
+/** What does not change the weights' values is accepted and not used: how another program quantises activations. */
+const schema = z.strictObject({
+  quant_method: z.literal('fp8'),
+  fmt: z.literal('e4m3').optional(),
+  weight_block_size: z.tuple([dimension, dimension]),
+  activation_scheme: z.string().optional(),
+  scale_fmt: z.string().nullish(),
+  dequantize: z.boolean().optional(),
+  modules_to_not_convert: z.array(z.string()).nullish(),
+});
+
+/**
+ * `quantization_config` of an FP8 checkpoint (DeepSeek-V3's format) → rows and columns that share a scale; null where there
+ * is none. Which tensors are FP8 is the checkpoint's to say, by their dtype.
+ */
+export function readFp8BlockSize(value: unknown, where: string): readonly [rows: number, columns: number] | null {
+  const key = 'quantization_config';
+  if (value === undefined || value === null) return null;
+  const method = typeof value === 'object' && 'quant_method' in value ? value.quant_method : undefined;
+  if (method !== 'fp8') {
+    throw unsupported(
+      where,
+      key,
+      `asks for quant_method ${JSON.stringify(method)}; this version reads "fp8" (e4m3 in blocks) and BF16, F16 and F32 ` +
+        'weights: convert the checkpoint to BF16 first',
+    );
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data.weight_block_size;
+  const issue = parsed.error.issues[0]!;
+  const path = [key, ...issue.path].join('.');
+  const reason = issue.code === 'unrecognized_keys' || issue.code === 'invalid_value' ? 'unsupported' : 'bad-value';
+  throw new ModelError(reason, key, `${where}: ${path}: ${issue.message}`);
+}

@@ -1,0 +1,22 @@
+import type { ModelType } from '../model-config.ts';
+import { deepseekV2 } from './deepseek-v2.ts';
+import { deepseekV3 } from './deepseek-v3.ts';
+import type { Family } from './family.ts';
+import { mixtral } from './mixtral.ts';
+import { olmoe } from './olmoe.ts';
+import { qwen3Moe } from './qwen3-moe.ts';
+
+/** All families, by `model_type`. A new one is a new file and a new entry. */
+export const families: ReadonlyMap<string, Family> = new Map(
+  ([deepseekV2, deepseekV3, qwen3Moe, olmoe, mixtral] as unknown as Family[]).map((family) => [
+    family.modelType,
+    family,
+  ]),
+);
+
+/** Throws a RangeError for a type that no parsed config has. */
+export function familyOf(modelType: ModelType): Family {
+  const family = families.get(modelType);
+  if (!family) throw new RangeError(`no family for model_type ${modelType}`);
+  return family;
+}

@@ -1,0 +1,96 @@
+import type { ExpertDispatch } from './dispatch.ts';
+import { forward, type ForwardResult, type Model } from './forward.ts';
+import { KvCache } from './kv-cache.ts';
+import type { ForwardObserver } from './layer.ts';
+import type { ModelConfig } from './model-config.ts';
+import { forwardMtp } from './mtp.ts';
+
+/** What attention remembers of one sequence. Belongs to the engine that made it. */
+export interface SequenceCache {
+  /** Positions held; the next one to be written. */
+  readonly length: number;
+  readonly allocatedBytes: number;
+  /** Forget all positions from `length` on. */
+  truncate(length: number): void;
+  /** Give all memory back; not to be used afterwards. */
+  free(): void;
+}
+
+/** One token of one sequence. */
+export interface EngineRow {
+  tokenId: number;
+  /** From 0; the first row of a sequence continues at its cache's length, the next one follows. */
+  position: number;
+  cache: SequenceCache;
+  wantLogits: boolean;
+}
+
+/** One position of one sequence, as the MTP module sees it. */
+export interface EngineMtpRow {
+  /** [hiddenSize], the main model's hidden state at `position`, after its final norm. */
+  hidden: Float32Array;
+  /** The token at `position` + 1. */
+  nextTokenId: number;
+  position: number;
+  /** From `newMtpSequence`. */
+  cache: SequenceCache;
+  wantLogits: boolean;
+}
+
+/**
+ * Whoever computes everything but the routed experts. Results of a row are bit for bit independent of the other rows of a call
+ * (provided `experts` is). When a call fails, the error is passed on with every cache as it was before.
+ */
+export interface ForwardEngine {
+  readonly name: 'reference' | 'wasm';
+  readonly config: ModelConfig;
+  /** Of the KV cache, for one more position of one sequence. */
+  readonly kvBytesPerToken: number;
+  /** Positions that the KV cache has room for, of all sequences together; Infinity where nothing bounds them. */
+  readonly kvCapacityTokens: number;
+  /** Positions are given out in multiples of this. */
+  readonly kvPageTokens: number;
+  /** [hiddenSize], the gain of the norm before a layer's experts. */
+  expertNormGain(layer: number): Float32Array;
+  newSequence(): SequenceCache;
+  newMtpSequence(): SequenceCache;
+  /** As `forward`: throws a RangeError for a token outside the vocabulary or a position out of place. */
+  forward(rows: readonly EngineRow[], experts: ExpertDispatch, observe?: ForwardObserver): Promise<ForwardResult>;
+  /** As `forwardMtp`: throws a RangeError where the model has no MTP module. */
+  forwardMtp(rows: readonly EngineMtpRow[], experts: ExpertDispatch, observe?: ForwardObserver): Promise<ForwardResult>;
+  /** Ends its threads; not to be used afterwards. */
+  close(): Promise<void>;
+}
+
+/** The forward of this package, in float32 with sums in float64, on the calling thread: what other engines are held against. */
+export function createReferenceEngine(model: Model): ForwardEngine {
+  const own = (cache: SequenceCache): KvCache => {
+    if (cache instanceof KvCache) return cache;
+    throw new TypeError("a sequence of another engine: use this engine's newSequence()");
+  };
+  return {
+    name: 'reference',
+    config: model.config,
+    kvBytesPerToken: new KvCache(model.config).bytesPerToken,
+    kvCapacityTokens: Number.POSITIVE_INFINITY,
+    kvPageTokens: 1,
+    expertNormGain: (layer) => model.weights.layers[layer]!.postAttentionLayernorm,
+    newSequence: () => new KvCache(model.config),
+    newMtpSequence: () => new KvCache(model.config, 1),
+    forward: async (rows, experts, observe) =>
+      forward(
+        model,
+        rows.map((row) => ({ ...row, cache: own(row.cache) })),
+        experts,
+        observe,
+      ),
+    forwardMtp: async (rows, experts, observe) =>
+      forwardMtp(
+        model,
+        rows.map((row) => ({ ...row, cache: own(row.cache) })),
+        experts,
+        observe,
+      ),
+    close: async () => {},
+  };
+}

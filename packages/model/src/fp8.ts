@@ -1,0 +1,32 @@
+/**
+ * What each of the 256 codes of float8_e4m3fn stands for (Micikevicius et al. 2022, "FP8 formats for deep learning"): sign,
+ * 4 bits of exponent (bias 7), 3 of mantissa; no infinities, and NaN only where all other bits are set.
+ */
+export const e4m3Values: Float32Array = Float32Array.from({ length: 256 }, (_, code) => {
+  const exponent = (code >> 3) & 0xf;
+  const mantissa = code & 0x7;
+  if (exponent === 0xf && mantissa === 0x7) return Number.NaN;
+  const magnitude = exponent === 0 ? (mantissa / 8) * 2 ** -6 : (1 + mantissa / 8) * 2 ** (exponent - 7);
+  return code & 0x80 ? -magnitude : magnitude;
+});
+
+/**
+ * values [rows, columns] × its block's scale, in place: scales [⌈rows / blockRows⌉, ⌈columns / blockColumns⌉]
+ * (DeepSeek-V3 paper §3.3.2). Blocks at the right and bottom edge may be smaller. `firstRow` is the matrix's row that `values`
+ * begin with.
+ */
+export function applyBlockScales(
+  values: Float32Array,
+  columns: number,
+  scales: Float32Array,
+  [blockRows, blockColumns]: readonly [number, number],
+  firstRow = 0,
+): void {
+  const blocksPerRow = Math.ceil(columns / blockColumns);
+  for (let start = 0, row = firstRow; start < values.length; start += columns, row++) {
+    const blocks = Math.floor(row / blockRows) * blocksPerRow;
+    for (let c = 0; c < columns; c++) {
+      values[start + c] = values[start + c]! * scales[blocks + Math.floor(c / blockColumns)]!;
+    }
+  }
+}

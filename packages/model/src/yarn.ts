@@ -1,0 +1,41 @@
+/** Context extension by YaRN (Peng et al. 2023, arXiv 2309.00071). */
+export interface Yarn {
+  /** Context after ÷ before. */
+  factor: number;
+  /** Context before. */
+  originalMaxPositionEmbeddings: number;
+  /** Pairs that turn more often than this over the original context keep their frequency. */
+  betaFast: number;
+  /** Pairs that turn less often than this are slowed by the whole factor. */
+  betaSlow: number;
+  mscale: number;
+  /** DeepSeek's: 0 where it is not set. */
+  mscaleAllDim: number;
+  /** In place of what follows from `mscale` and `mscaleAllDim`. */
+  attentionFactor: number | undefined;
+}
+
+/** The attention temperature (YaRN §3.4, eq. 22) of a weight `mscale`: 0.1 · mscale · ln(factor) + 1. */
+export function yarnMscale(factor: number, mscale: number): number {
+  return factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
+}
+
+/**
+ * θ^(-2i/dim) for every pair i; under YaRN blended with the same ÷ factor, by a linear ramp between the pairs that turn
+ * `betaFast` and `betaSlow` times over the original context (§3.2 "NTK-by-parts"). → [dim / 2]
+ */
+export function inverseFrequencies(theta: number, dim: number, yarn?: Yarn): Float64Array {
+  const frequencies = Float64Array.from({ length: dim / 2 }, (_, i) => theta ** ((-2 * i) / dim));
+  if (!yarn) return frequencies;
+  /** The pair that turns r times over the original context. */
+  const pairTurning = (r: number): number =>
+    (dim * Math.log(yarn.originalMaxPositionEmbeddings / (2 * Math.PI * r))) / (2 * Math.log(theta));
+  const low = Math.max(Math.floor(pairTurning(yarn.betaFast)), 0);
+  const high = Math.min(Math.ceil(pairTurning(yarn.betaSlow)), dim - 1);
+  // The published code widens an empty ramp by this.
+  const width = low === high ? 0.001 : high - low;
+  return frequencies.map((frequency, i) => {
+    const slowed = Math.min(Math.max((i - low) / width, 0), 1);
+    return frequency * (1 - slowed) + (frequency / yarn.factor) * slowed;
+  });
+}

@@ -1,0 +1,105 @@
+import { denseTensors, type ModelConfig, TensorSpec } from '@shoal/model';
+import { panelBytes, type DenseFormat } from './panels.ts';
+
+/** How much of a checkpoint's tensor an entry is: `kv_b_proj` becomes two, a matrix for each head. */
+export type DensePart = 'whole' | 'w-uk-t' | 'w-uv';
+
+/** One tensor of the coordinator's own weights, as packed. */
+export interface DenseEntry {
+  /** The path in `DenseWeights`, as `layers.3.attention.wUkT`. */
+  name: string;
+  /** A vector is f32, `cols` long, in one row. */
+  kind: 'vector' | 'matrix';
+  format: DenseFormat;
+  /** Matrices of the same size, one behind the other: one for each head, or 1. */
+  count: number;
+  rows: number;
+  cols: number;
+  /** From the beginning of the file; a multiple of 64. */
+  offset: number;
+  bytes: number;
+  source: { tensor: TensorSpec; part: DensePart };
+}
+
+/** Entries that are used together and lie together in the file: what goes into one bank of memory. */
+export interface DenseSegment {
+  /** `embed`, `layers.0` …, `head`, `mtp`. */
+  name: string;
+  offset: number;
+  bytes: number;
+  entries: DenseEntry[];
+}
+
+export interface DenseLayout {
+  format: DenseFormat;
+  segments: DenseSegment[];
+  /** Where the first segment begins; the header is before it. */
+  headerBytes: number;
+  totalBytes: number;
+}
+
+/** Cache lines, and any vector's alignment. */
+const ALIGN_BYTES = 64;
+
+export const alignUp = (bytes: number, align = ALIGN_BYTES): number => Math.ceil(bytes / align) * align;
+
+/**
+ * Where each of the coordinator's own weights lies, matrices in `format`; gates and vectors in f32.
+ * `headerBytes` is what the file has before the first segment (0 for memory without a file).
+ */
+export function denseLayout(config: ModelConfig, format: DenseFormat, headerBytes = 0): DenseLayout {
+  const specs = denseTensors(config);
+  const parts: [string, unknown][] = [
+    ['embed', { embedTokens: specs.embedTokens }],
+    ...specs.layers.map((layer, i): [string, unknown] => [`layers.${i}`, { [`layers.${i}`]: layer }]),
+    ['head', { norm: specs.norm, lmHead: specs.lmHead }],
+  ];
+  if (specs.mtp) parts.push(['mtp', { mtp: specs.mtp }]);
+  let end = alignUp(headerBytes);
+  const segments = parts.map(([name, part]) => {
+    const offset = end;
+    const entries = leaves('', part).flatMap(([path, tensor]) => entriesOf(config, path, tensor, format));
+    for (const entry of entries) {
+      entry.offset = end;
+      end = alignUp(end + entry.bytes);
+    }
+    return { name, offset, bytes: end - offset, entries };
+  });
+  return { format, segments, headerBytes: alignUp(headerBytes), totalBytes: end };
+}
+
+function leaves(path: string, part: unknown): [string, TensorSpec][] {
+  if (part instanceof TensorSpec) return [[path, part]];
+  if (typeof part !== 'object' || part === null) return [];
+  return Object.entries(part).flatMap(([key, child]) => leaves(path === '' ? key : `${path}.${key}`, child));
+}
+
+function entriesOf(config: ModelConfig, name: string, tensor: TensorSpec, format: DenseFormat): DenseEntry[] {
+  const { attention } = config;
+  const entry = (
+    at: string,
+    part: DensePart,
+    count: number,
+    rows: number,
+    cols: number,
+    as: DenseFormat,
+  ): DenseEntry => {
+    const bytes = count * panelBytes(as, rows, cols);
+    return { name: at, kind: 'matrix', format: as, count, rows, cols, offset: 0, bytes, source: { tensor, part } };
+  };
+  const [rows = 1, cols] = tensor.shape;
+  if (cols === undefined) {
+    const bytes = alignUp(rows * Float32Array.BYTES_PER_ELEMENT);
+    const source = { tensor, part: 'whole' as const };
+    return [{ name, kind: 'vector', format: 'f32', count: 1, rows: 1, cols: rows, offset: 0, bytes, source }];
+  }
+  if (name.endsWith('.kvBProj') && attention.kind === 'mla') {
+    const { numAttentionHeads: heads, qkNopeHeadDim, vHeadDim, kvLoraRank } = attention;
+    const prefix = name.slice(0, -'kvBProj'.length);
+    return [
+      entry(`${prefix}wUkT`, 'w-uk-t', heads, kvLoraRank, qkNopeHeadDim, format),
+      entry(`${prefix}wUv`, 'w-uv', heads, vHeadDim, kvLoraRank, format),
+    ];
+  }
+  return [entry(name, 'whole', 1, rows, cols, name.endsWith('.gate.weight') ? 'f32' : format)];
+}

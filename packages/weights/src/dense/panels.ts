@@ -1,0 +1,166 @@
+import { f16ToF32, f32ToF16 } from '@shoal/model';
+import { WeightsError } from '../errors.ts';
+
+/** How a matrix of the coordinator's own weights is stored; vectors and gates are always f32. */
+export type DenseFormat = 'f32' | 'f16' | 'q8' | 'q4';
+
+/** Columns that share a scale; rows are padded with zeros to whole blocks. */
+export const PANEL_COLS = 32;
+/** Outputs computed together by the kernels: their rows are interleaved, so that one product reads one stream. */
+export const PANEL_ROWS = 4;
+
+/**
+ * Bytes of one block of a panel: 4 rows × 32 columns, as packages/kernels/wasm/assembly/engine/panels.ts reads them.
+ * f32: [8 × 4 columns][4 rows][4]. f16: [4 × 8 columns][4 rows][8]. q8: 4 scales (f16), then [4 rows][32 int8].
+ * q4: 4 scales (f16), then [4 rows][8 lanes] 16-bit words: nibble j of lane l is column 8j + l, two's complement.
+ */
+export const PANEL_BLOCK_BYTES: Readonly<Record<DenseFormat, number>> = { f32: 512, f16: 256, q8: 136, q4: 72 };
+
+/** Bytes of a matrix [rows, cols]; both are rounded up to whole panels and blocks. */
+export function panelBytes(format: DenseFormat, rows: number, cols: number): number {
+  return Math.ceil(rows / PANEL_ROWS) * Math.ceil(cols / PANEL_COLS) * PANEL_BLOCK_BYTES[format];
+}
+
+/**
+ * Pack a matrix, or some of its rows beginning at a multiple of 4: values [rows, cols], row-major → `out` from its beginning.
+ * Throws WeightsError `bad-weight` for what is not finite or too large for the format's f16.
+ */
+export function packPanels(
+  format: DenseFormat,
+  values: Float32Array,
+  rows: number,
+  cols: number,
+  out: Uint8Array,
+): void {
+  const bytes = panelBytes(format, rows, cols);
+  if (out.byteLength < bytes || values.length < rows * cols) {
+    throw new WeightsError('bad-shape', `${rows} × ${cols} values do not fit ${out.byteLength} bytes as ${format}`);
+  }
+  const blocks = Math.ceil(cols / PANEL_COLS);
+  const blockBytes = PANEL_BLOCK_BYTES[format];
+  const view = new DataView(out.buffer, out.byteOffset, bytes);
+  const block = new Float32Array(PANEL_COLS);
+  const pack = PACKERS[format];
+  for (let row = 0; row < Math.ceil(rows / PANEL_ROWS) * PANEL_ROWS; row++) {
+    const panel = Math.floor(row / PANEL_ROWS) * blocks * blockBytes;
+    for (let b = 0; b < blocks; b++) {
+      const count = row < rows ? Math.min(PANEL_COLS, cols - b * PANEL_COLS) : 0;
+      block.fill(0, count);
+      for (let i = 0; i < count; i++) block[i] = values[row * cols + b * PANEL_COLS + i]!;
+      pack(block, view, panel + b * blockBytes, row % PANEL_ROWS);
+    }
+  }
+}
+
+type PackBlock = (block: Float32Array, out: DataView, at: number, r: number) => void;
+
+const PACKERS: Record<DenseFormat, PackBlock> = { f32: packF32, f16: packF16, q8: packQ8, q4: packQ4 };
+
+function packF32(block: Float32Array, out: DataView, at: number, r: number): void {
+  for (let i = 0; i < PANEL_COLS; i++) {
+    out.setFloat32(at + (i >> 2) * 64 + r * 16 + (i & 3) * 4, finite(block[i]!), true);
+  }
+}
+
+function packF16(block: Float32Array, out: DataView, at: number, r: number): void {
+  for (let i = 0; i < PANEL_COLS; i++) {
+    out.setUint16(at + (i >> 3) * 64 + r * 16 + (i & 7) * 2, half(finite(block[i]!)), true);
+  }
+}
+
+/** d = max |w| / 127, rounded to f16 before the values are divided by it. */
+function packQ8(block: Float32Array, out: DataView, at: number, r: number): void {
+  let amax = 0;
+  for (let i = 0; i < PANEL_COLS; i++) amax = Math.max(amax, Math.abs(finite(block[i]!)));
+  const scale = half(amax / 127);
+  out.setUint16(at + r * 2, scale, true);
+  const d = f16ToF32(scale);
+  const inverse = d > 0 ? 1 / d : 0;
+  for (let i = 0; i < PANEL_COLS; i++) {
+    const q = Math.round(block[i]! * inverse);
+    out.setInt8(at + 8 + r * 32 + i, q > 127 ? 127 : q < -127 ? -127 : q);
+  }
+}
+
+/** The value of largest magnitude, over these, gives the scales that are tried. −8 is the only code of magnitude 8. */
+const Q4_STEPS = [-8.7, -8, -7.4, 7.2];
+const codes = new Int8Array(PANEL_COLS);
+
+/**
+ * Symmetric int4 (−8 … 7): of a few scales the one whose codes leave the least squared error, then that error's own best
+ * scale for these codes, Σwq / Σq². A scale may be negative, so that −8 can stand for a positive extreme.
+ */
+function packQ4(block: Float32Array, out: DataView, at: number, r: number): void {
+  let extreme = 0;
+  for (let i = 0; i < PANEL_COLS; i++) if (Math.abs(finite(block[i]!)) > Math.abs(extreme)) extreme = block[i]!;
+  let bestScore = 0;
+  let d = 0;
+  for (const step of extreme === 0 ? [] : Q4_STEPS) {
+    const inverse = step / extreme;
+    let wq = 0;
+    let qq = 0;
+    for (let i = 0; i < PANEL_COLS; i++) {
+      const q = clampCode(Math.round(block[i]! * inverse));
+      wq += block[i]! * q;
+      qq += q * q;
+    }
+    if (qq > 0 && (wq * wq) / qq > bestScore) {
+      bestScore = (wq * wq) / qq;
+      d = wq / qq;
+    }
+  }
+  writeQ4(block, d, out, at, r);
+}
+
+function writeQ4(block: Float32Array, best: number, out: DataView, at: number, r: number): void {
+  const scale = half(best);
+  out.setUint16(at + r * 2, scale, true);
+  const d = f16ToF32(scale);
+  const inverse = d === 0 ? 0 : 1 / d;
+  for (let i = 0; i < PANEL_COLS; i++) codes[i] = clampCode(Math.round(block[i]! * inverse));
+  for (let lane = 0; lane < 8; lane++) {
+    let word = 0;
+    for (let j = 0; j < 4; j++) word |= (codes[8 * j + lane]! & 15) << (4 * j);
+    out.setUint16(at + 8 + r * 16 + lane * 2, word, true);
+  }
+}
+
+function clampCode(q: number): number {
+  return q > 7 ? 7 : q < -8 ? -8 : q;
+}
+
+function finite(value: number): number {
+  if (Number.isFinite(value)) return value;
+  throw new WeightsError('bad-weight', `a weight is ${value}: the checkpoint is damaged`);
+}
+
+function half(value: number): number {
+  const bits = f32ToF16(value);
+  if ((bits & 0x7fff) < 0x7c00) return bits;
+  throw new WeightsError('bad-weight', `${value} is too large for f16: pack this model's dense weights as f32`);
+}
+
+/** What a packed matrix stands for, [rows, cols]: for tests and for tools. */
+export function unpackPanels(format: DenseFormat, bytes: Uint8Array, rows: number, cols: number): Float32Array {
+  const blocks = Math.ceil(cols / PANEL_COLS);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const out = new Float32Array(rows * cols);
+  for (let row = 0; row < rows; row++) {
+    const panel = Math.floor(row / PANEL_ROWS) * blocks * PANEL_BLOCK_BYTES[format];
+    for (let col = 0; col < cols; col++) {
+      const at = panel + Math.floor(col / PANEL_COLS) * PANEL_BLOCK_BYTES[format];
+      out[row * cols + col] = UNPACKERS[format](view, at, row % PANEL_ROWS, col % PANEL_COLS);
+    }
+  }
+  return out;
+}
+
+const UNPACKERS: Record<DenseFormat, (view: DataView, at: number, r: number, i: number) => number> = {
+  f32: (view, at, r, i) => view.getFloat32(at + (i >> 2) * 64 + r * 16 + (i & 3) * 4, true),
+  f16: (view, at, r, i) => f16ToF32(view.getUint16(at + (i >> 3) * 64 + r * 16 + (i & 7) * 2, true)),
+  q8: (view, at, r, i) => f16ToF32(view.getUint16(at + r * 2, true)) * view.getInt8(at + 8 + r * 32 + i),
+  q4: (view, at, r, i) => {
+    const code = (view.getUint16(at + 8 + r * 16 + (i & 7) * 2, true) >> (4 * (i >> 3))) & 15;
+    return f16ToF32(view.getUint16(at + r * 2, true)) * (code > 7 ? code - 16 : code);
+  },
+};

@@ -1,0 +1,59 @@
+import { basename, dirname, join, resolve } from 'node:path';
+import { loadTokenizer, openCheckpoint, readJson } from '@shoal/model/node';
+import { WeightsError } from '../../errors.ts';
+import { freeBytesOf } from '../files.ts';
+import { deepseek2Metadata } from './deepseek2.ts';
+import { deepseek2Tensors } from './deepseek2-tensors.ts';
+import { encodedBytes, type GgufType } from './format.ts';
+import { tokenizerMetadata } from './tokenizer.ts';
+import { type GgufProgress, writeGguf } from './writer.ts';
+
+export interface ExportOptions {
+  /** A Hugging Face model directory. */
+  modelDir: string;
+  /** The file to write; replaced when it is whole. */
+  out: string;
+  /** Of matrices; norms, gates and biases are f32. */
+  type: GgufType;
+  onProgress?: (progress: GgufProgress) => void;
+  signal?: AbortSignal;
+}
+
+/** The header with a vocabulary of 150,000 tokens. */
+const SPARE_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Write a checkpoint as a GGUF file that llama.cpp loads as `deepseek2`. Throws WeightsError (`bad-model`, `disk-full`,
+ * `aborted`, `bad-weight`, `bad-shape`) or the checkpoint's own error; nothing is left at `out` but a whole file.
+ */
+export async function exportGguf({ modelDir, out, type, onProgress, signal }: ExportOptions): Promise<void> {
+  const checkpoint = await openCheckpoint(modelDir);
+  try {
+    const { config } = checkpoint;
+    const configJson = await readJson(join(modelDir, 'config.json'));
+    const { addBosToken } = await loadTokenizer(modelDir);
+    const metadata = new Map([
+      ...deepseek2Metadata(config, configJson, basename(resolve(modelDir))),
+      ...tokenizerMetadata(await readJson(join(modelDir, 'tokenizer.json')), {
+        vocabSize: config.vocabSize,
+        bosTokenId: config.bosTokenId,
+        eosTokenId: config.eosTokenIds[0]!,
+        addBosToken,
+      }),
+    ]);
+    const tensors = deepseek2Tensors(config, checkpoint, type);
+    const bytes = tensors.reduce((sum, tensor) => sum + encodedBytes(tensor.type, product(tensor.shape)), SPARE_BYTES);
+    const free = await freeBytesOf(dirname(resolve(out)));
+    if (free < bytes) {
+      throw new WeightsError(
+        'disk-full',
+        `${out} needs ${bytes} bytes and its disk has ${free} free; choose another place`,
+      );
+    }
+    await writeGguf(out, { metadata, tensors }, { ...(onProgress && { onProgress }), signal });
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);

@@ -1,0 +1,112 @@
+import { createRng, decodeF16, encodeF16 } from '@shoal/model';
+import { packExpert, type ExpertShape } from '@shoal/weights';
+import * as ort from 'onnxruntime-web/webgpu';
+import { createWebGpuBackend, type WebGpuBackendOptions } from '../../../packages/kernels/src/webgpu/create.ts';
+import { onnxExpert } from './onnx.ts';
+
+export interface KernelBenchCase extends ExpertShape {
+  numRows: number;
+  repeats: number;
+  forced?: WebGpuBackendOptions['variant'];
+}
+
+export interface KernelBenchResult {
+  variant: string;
+  /** Milliseconds from rows in memory to results in memory, one for each repeat. */
+  oursMs: number[];
+  /** MatMulNBits with f32 products (accuracy_level 0), and with inputs as int8 (4), which is less exact. */
+  ortMs: number[];
+  ortInt8Ms: number[];
+  /** Relative L2 distance between our result and each of theirs. */
+  distance: number;
+  int8Distance: number;
+}
+
+const WARM_UP_RUNS = 3;
+
+/** One expert, the same codes and rows on both sides; runs alternate, so that both meet the same disturbances. */
+async function benchKernel({ numRows, repeats, forced, ...shape }: KernelBenchCase): Promise<KernelBenchResult> {
+  const random = createRng(7);
+  const normal = (length: number, deviation: number): Float32Array =>
+    Float32Array.from(
+      { length },
+      () => deviation * Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()),
+    );
+  const { hiddenSize: D, moeIntermediateSize: F } = shape;
+  const shard = packExpert(shape, {
+    gate: normal(F * D, 1 / Math.sqrt(D)),
+    up: normal(F * D, 1 / Math.sqrt(D)),
+    down: normal(D * F, 1 / Math.sqrt(F)),
+  });
+  const rows = encodeF16(normal(numRows * D, 1));
+  const made = await createWebGpuBackend({ gpu: navigator.gpu, shape, ...(forced && { variant: forced }) });
+  await made.backend.load(0, 0, shard);
+  const lap = {
+    layer: 0,
+    rows,
+    numRows,
+    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => row + 1),
+    experts: new Uint16Array(numRows),
+    weights: new Float32Array(numRows).fill(1),
+  };
+  const runOurs = async (): Promise<Float32Array> => (await made.backend.run(lap)).partial;
+  const theirs = await ortExpert(shape, shard, rows, numRows, 0);
+  const theirsInt8 = await ortExpert(shape, shard, rows, numRows, 4);
+  const runs = [runOurs, theirs.run, theirsInt8.run];
+  let results: Float32Array[] = [];
+  for (let i = 0; i < WARM_UP_RUNS; i++) {
+    results = [];
+    for (const run of runs) results.push(await run());
+  }
+  const times: number[][] = runs.map(() => []);
+  for (let i = 0; i < repeats; i++) {
+    for (const [which, run] of runs.entries()) {
+      const startedMs = performance.now();
+      await run();
+      times[which]!.push(performance.now() - startedMs);
+    }
+  }
+  made.backend.destroy();
+  await Promise.all([theirs.release(), theirsInt8.release()]);
+  const [ours, f32, int8] = results as [Float32Array, Float32Array, Float32Array];
+  return {
+    variant: made.variant,
+    oursMs: times[0]!,
+    ortMs: times[1]!,
+    ortInt8Ms: times[2]!,
+    distance: relativeL2(ours, f32),
+    int8Distance: relativeL2(ours, int8),
+  };
+}
+
+async function ortExpert(
+  shape: ExpertShape,
+  shard: Uint8Array,
+  rows: Uint16Array,
+  numRows: number,
+  accuracyLevel: 0 | 4,
+): Promise<{ run: () => Promise<Float32Array>; release: () => Promise<void> }> {
+  const model = onnxExpert(shape, shard, numRows, accuracyLevel);
+  const session = await ort.InferenceSession.create(model, { executionProviders: ['webgpu'], logSeverityLevel: 3 });
+  // They take f32; what of ours widens halves is within our time, and not within theirs.
+  const values = decodeF16(rows);
+  return {
+    run: async () => {
+      const { y } = await session.run({ x: new ort.Tensor('float32', values, [numRows, shape.hiddenSize]) });
+      return (await y!.getData()) as Float32Array;
+    },
+    release: () => session.release(),
+  };
+}
+
+function relativeL2(a: Float32Array, b: Float32Array): number {
+  let [error, power] = [0, 0];
+  for (const [i, value] of a.entries()) {
+    error += (value - b[i]!) ** 2;
+    power += value * value;
+  }
+  return Math.sqrt(error / power);
+}
+
+ort.env.wasm.numThreads = 1;
+Object.assign(globalThis, { benchKernel });

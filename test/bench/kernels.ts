@@ -1,0 +1,85 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { build, preview } from 'vite';
+import { launchChromium } from '../../tools/browser/chromium.ts';
+import type { KernelBenchCase, KernelBenchResult } from './kernels-page/main.ts';
+import { formatTable, median } from './table.ts';
+
+/** An expert of V2-Lite, and one of the default model. */
+const WIDTHS = [
+  { name: 'V2-Lite', hiddenSize: 2048, moeIntermediateSize: 1408 },
+  { name: 'tiny-stories', hiddenSize: 192, moeIntermediateSize: 64 },
+] as const;
+/** Both sides multiply the same codes in f32: they differ by the order of their sums. */
+const MAX_DISTANCE = 1e-4;
+const MIN_RUNS = 9;
+
+/**
+ * Our expert FFN beside onnxruntime-web's MatMulNBits on the same adapter, in the same page: time from rows in memory to
+ * results in memory. Throws where the results differ: then the times would compare different work.
+ */
+export async function benchKernels({ repeats, json }: { repeats: number; json: boolean }): Promise<void> {
+  const cases = WIDTHS.flatMap((width) =>
+    (['q4', 'q8'] as const).flatMap((quant) =>
+      [1, 32].map((numRows) => ({ ...width, quant, numRows, repeats: Math.max(MIN_RUNS, repeats) })),
+    ),
+  );
+  const results = await inPage(cases);
+  if (json) {
+    process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
+    return;
+  }
+  const head = ['', 'ours ms', 'ort ms', 'ratio', 'ort int8 ms', 'ratio', 'distance', 'int8 distance', 'variant'];
+  const rows = results.map(({ name, quant, numRows, ...result }) => {
+    const [ours, theirs, int8] = [result.oursMs, result.ortMs, result.ortInt8Ms].map(median) as [
+      number,
+      number,
+      number,
+    ];
+    return [
+      `${name} ${quant}, ${numRows === 1 ? '1 row' : `${numRows} rows`}`,
+      ours.toFixed(2),
+      theirs.toFixed(2),
+      (theirs / ours).toFixed(2),
+      int8.toFixed(2),
+      (int8 / ours).toFixed(2),
+      result.distance.toExponential(1),
+      result.int8Distance.toExponential(1),
+      result.variant,
+    ];
+  });
+  process.stdout.write(`Expert FFN beside onnxruntime-web's WebGPU MatMulNBits; medians, ratio = theirs / ours\n`);
+  process.stdout.write(`${formatTable([head, ...rows])}\n`);
+}
+
+type NamedCase = KernelBenchCase & { name: string };
+
+async function inPage(cases: readonly NamedCase[]): Promise<(NamedCase & KernelBenchResult)[]> {
+  const root = join(import.meta.dirname, 'kernels-page');
+  const outDir = await mkdtemp(join(tmpdir(), 'shoal-kernels-bench-'));
+  const shared = { configFile: false, root, logLevel: 'warn' } as const;
+  // The runtime's wasm is one large asset; warning of its size tells nobody anything.
+  await build({ ...shared, build: { outDir, emptyOutDir: true, target: 'es2023', chunkSizeWarningLimit: 1e6 } });
+  const server = await preview({ ...shared, build: { outDir }, preview: { host: '127.0.0.1', port: 0 } });
+  const browser = await launchChromium();
+  try {
+    const page = await browser.newPage();
+    await page.goto(server.resolvedUrls!.local[0]!);
+    await page.waitForFunction('typeof benchKernel === "function"');
+    const results: (NamedCase & KernelBenchResult)[] = [];
+    for (const each of cases) {
+      process.stderr.write(`${each.name} ${each.quant}, ${each.numRows} rows …\n`);
+      const result = (await page.evaluate(`benchKernel(${JSON.stringify(each)})`)) as KernelBenchResult;
+      if (!(result.distance <= MAX_DISTANCE)) {
+        throw new Error(`${each.name} ${each.quant}: results lie ${result.distance} apart, more than ${MAX_DISTANCE}`);
+      }
+      results.push({ ...each, ...result });
+    }
+    return results;
+  } finally {
+    await browser.close();
+    await server.close();
+    await rm(outDir, { recursive: true, force: true });
+  }
+}

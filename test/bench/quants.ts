@@ -1,0 +1,201 @@
+import { join } from 'node:path';
+import { createRng, expertTensorNames, f16ToF32, f32ToF16, moeLayers } from '@shoal/model';
+import { openCheckpoint } from '@shoal/model/node';
+import { packExpert, QUANTS, shardBytes, unpackExpert, type ExpertWeights } from '@shoal/weights';
+import { formatTable, median } from './table.ts';
+
+/** 32 weights → what they become. */
+type BlockRule = (block: Float32Array) => Float64Array;
+
+const MODEL_DIR = join(import.meta.dirname, '../../models/tiny-stories');
+const BLOCK = 32;
+/** V2-Lite's expert. */
+const HIDDEN = 2048;
+const INTERMEDIATE = 1408;
+
+/**
+ * What each format of the experts costs in accuracy, beside two rules that were not taken (GGUF's Q4_0 scale, and affine
+ * 4-bit blocks of 5 bits a weight), and how fast experts are packed and unpacked.
+ */
+export async function benchQuants({ repeats, json }: { repeats: number; json: boolean }): Promise<void> {
+  const sets = [
+    { name: 'tiny-stories', experts: await modelExperts() },
+    { name: 'normal', experts: [normalExpert(HIDDEN, INTERMEDIATE)] },
+  ];
+  const errors = sets.flatMap(({ name, experts }) => errorsOf(name, experts));
+  const speeds = QUANTS.map((quant) => speedOf(quant, repeats));
+  if (json) {
+    process.stdout.write(`${JSON.stringify({ errors, speeds }, null, 2)}\n`);
+    return;
+  }
+  const formats = Object.keys(errors[0]!.nmse);
+  const errorRows = errors.map(({ name, nmse }) => [name, ...formats.map((format) => nmse[format]!.toExponential(3))]);
+  const speedRows = speeds.map(({ quant, packMBps, unpackMBps }) => [
+    quant,
+    packMBps.toFixed(0),
+    unpackMBps.toFixed(0),
+  ]);
+  process.stdout.write(`NMSE of weights\n${formatTable([['', ...formats], ...errorRows])}\n\n`);
+  process.stdout.write('MB/s of float32 weights, one thread\n');
+  process.stdout.write(`${formatTable([['', 'pack', 'unpack'], ...speedRows])}\n`);
+}
+
+function errorsOf(set: string, experts: readonly ExpertWeights[]): { name: string; nmse: Record<string, number> }[] {
+  return (['gate', 'up', 'down'] as const).map((matrix) => ({
+    name: `${set} ${matrix}`,
+    nmse: {
+      ...Object.fromEntries(
+        QUANTS.map((quant) => [quant, nmseOf(experts, matrix, (expert) => repacked(expert, quant))]),
+      ),
+      q4_0: nmseOf(experts, matrix, (expert) => blockwise(expert, q4ZeroRule)),
+      'affine (5 bits)': nmseOf(experts, matrix, (expert) => blockwise(expert, affineRule)),
+    },
+  }));
+}
+
+/** Widths are whole blocks in both sets, so blocks of a matrix are blocks of its rows. */
+function blockwise({ gate, up, down }: ExpertWeights, rule: BlockRule): ExpertWeights {
+  const apply = (source: Float32Array): Float32Array => {
+    const target = new Float32Array(source.length);
+    for (let at = 0; at < source.length; at += BLOCK) target.set(rule(source.subarray(at, at + BLOCK)), at);
+    return target;
+  };
+  return { gate: apply(gate), up: apply(up), down: apply(down) };
+}
+
+function repacked(expert: ExpertWeights, quant: (typeof QUANTS)[number]): ExpertWeights {
+  const shape = { ...shapeOf(expert), quant };
+  return unpackExpert(shape, packExpert(shape, expert));
+}
+
+/** gate is [F, D] in both sets; D is three times F in the default model, and V2-Lite's in the other. */
+function shapeOf({ gate }: ExpertWeights): { hiddenSize: number; moeIntermediateSize: number } {
+  const isLarge = gate.length === HIDDEN * INTERMEDIATE;
+  const hiddenSize = isLarge ? HIDDEN : Math.sqrt(gate.length * 3);
+  return { hiddenSize, moeIntermediateSize: gate.length / hiddenSize };
+}
+
+/** GGUF's Q4_0: scale = largest / −8, as f16; codes rounded with the unrounded one. */
+const q4ZeroRule: BlockRule = (block) => {
+  const largest = block.reduce((best, weight) => (Math.abs(weight) > Math.abs(best) ? weight : best), 0);
+  const scale = largest / -8;
+  const rounded = f16ToF32(f32ToF16(scale));
+  const inverse = scale === 0 ? 0 : 1 / scale;
+  return Float64Array.from(block, (weight) => (Math.min(15, Math.floor(weight * inverse + 8.5)) - 8) * rounded);
+};
+
+/** GGUF's Q4_1 (scale and minimum as f16), with both refitted to the codes by least squares where that is better. */
+const affineRule: BlockRule = (block) => {
+  const min = Math.min(...block);
+  const scale = (Math.max(...block) - min) / 15;
+  if (scale === 0) return new Float64Array(BLOCK).fill(f16ToF32(f32ToF16(min)));
+  let best = affineValues(block, scale, min);
+  let bestError = squaredError(block, best.values);
+  for (let round = 0; round < 4; round++) {
+    const refit = leastSquares(block, best.codes);
+    const next = affineValues(block, refit.scale, refit.min);
+    const error = squaredError(block, next.values);
+    if (error >= bestError) break;
+    [best, bestError] = [next, error];
+  }
+  return best.values;
+};
+
+function affineValues(block: Float32Array, scale: number, min: number): { codes: Float64Array; values: Float64Array } {
+  const [s, m] = [f16ToF32(f32ToF16(scale)), f16ToF32(f32ToF16(min))];
+  const codes = Float64Array.from(block, (weight) => Math.max(0, Math.min(15, Math.round((weight - m) / s))));
+  return { codes, values: codes.map((code) => code * s + m) };
+}
+
+function leastSquares(block: Float32Array, codes: Float64Array): { scale: number; min: number } {
+  let [sumCode, sumWeight, sumCodeCode, sumCodeWeight] = [0, 0, 0, 0];
+  for (const [i, code] of codes.entries()) {
+    sumCode += code;
+    sumWeight += block[i]!;
+    sumCodeCode += code * code;
+    sumCodeWeight += code * block[i]!;
+  }
+  const scale = (BLOCK * sumCodeWeight - sumCode * sumWeight) / (BLOCK * sumCodeCode - sumCode * sumCode);
+  return { scale, min: (sumWeight - scale * sumCode) / BLOCK };
+}
+
+function squaredError(block: Float32Array, values: Float64Array): number {
+  return block.reduce((sum, weight, i) => sum + (weight - values[i]!) ** 2, 0);
+}
+
+/** Σ (w − ŵ)² / Σ w² over all experts. */
+function nmseOf(
+  experts: readonly ExpertWeights[],
+  matrix: keyof ExpertWeights,
+  rule: (expert: ExpertWeights) => ExpertWeights,
+): number {
+  let [error, power] = [0, 0];
+  for (const expert of experts) {
+    const values = rule(expert)[matrix];
+    for (const [i, weight] of expert[matrix].entries()) {
+      error += (weight - values[i]!) ** 2;
+      power += weight * weight;
+    }
+  }
+  return error / power;
+}
+
+function speedOf(
+  quant: (typeof QUANTS)[number],
+  repeats: number,
+): { quant: string; packMBps: number; unpackMBps: number } {
+  const expert = normalExpert(HIDDEN, INTERMEDIATE);
+  const shape = { hiddenSize: HIDDEN, moeIntermediateSize: INTERMEDIATE, quant };
+  const shard = packExpert(shape, expert);
+  if (shard.byteLength !== shardBytes(shape)) throw new Error(`a ${quant} shard has ${shard.byteLength} bytes`);
+  const megabytes = (expert.gate.byteLength * 3) / 1e6;
+  const rate = (work: () => unknown): number => {
+    const seconds = Array.from({ length: repeats }, () => {
+      const startedMs = performance.now();
+      work();
+      return (performance.now() - startedMs) / 1000;
+    });
+    return megabytes / median(seconds);
+  };
+  return {
+    quant,
+    packMBps: rate(() => packExpert(shape, expert)),
+    unpackMBps: rate(() => unpackExpert(shape, shard)),
+  };
+}
+
+async function modelExperts(): Promise<ExpertWeights[]> {
+  const checkpoint = await openCheckpoint(MODEL_DIR);
+  try {
+    const { config } = checkpoint;
+    const [D, F] = [config.hiddenSize, config.moeIntermediateSize];
+    const experts: ExpertWeights[] = [];
+    for (const layer of moeLayers(config)) {
+      for (let expert = 0; expert < config.nRoutedExperts; expert++) {
+        const names = expertTensorNames(config, layer, expert);
+        experts.push({
+          gate: await checkpoint.read(names.gate, [F, D]),
+          up: await checkpoint.read(names.up, [F, D]),
+          down: await checkpoint.read(names.down, [D, F]),
+        });
+      }
+    }
+    return experts;
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function normalExpert(D: number, F: number): ExpertWeights {
+  const random = createRng(4);
+  const normal = (length: number, deviation: number): Float32Array =>
+    Float32Array.from(
+      { length },
+      () => deviation * Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()),
+    );
+  return {
+    gate: normal(F * D, 1 / Math.sqrt(D)),
+    up: normal(F * D, 1 / Math.sqrt(D)),
+    down: normal(D * F, 1 / Math.sqrt(F)),
+  };
+}

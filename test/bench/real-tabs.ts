@@ -1,0 +1,152 @@
+import type { Coordinator } from '../../coordinator/src/index.ts';
+import { DonorBrowser } from '../../tools/browser/donor-tabs.ts';
+import type { SimModel } from '../../tools/simulate/models.ts';
+import { type KnownTab, predictLaps } from '../../tools/simulate/predict.ts';
+import { measureStill } from '../../tools/simulate/still.ts';
+import { answer } from '../integration/answers.ts';
+import { GOLDEN } from '../integration/golden.ts';
+import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
+import { covered, until } from '../integration/virtual-donor.ts';
+import { type Row } from './table.ts';
+
+/** Two MiB hold 24 of the default model's experts: eight tabs hold all of them once, none a whole layer. */
+const SMALL_PLEDGE_MIB = 2;
+export const REAL_TABS = 8;
+/** Streams of the second comparison; the first has one, as what is fed in was measured. */
+const MANY_STREAMS = 4;
+/** What is fed in was measured on the first of the prompts, what is compared on the others. */
+const CALIBRATION_PROMPTS = 4;
+/** Times on a machine that others use waver: this much either way counts as agreement. */
+const AGREEMENT = 1.5;
+
+/** The simulator's word on a placement and on its laps, and what real tabs in that placement do. */
+export async function realRows(say: (line: string) => void): Promise<Row[]> {
+  const coordinator = await startTinyCoordinator({ replicas: 1, maxBatch: 16 });
+  const browser = await DonorBrowser.launch(say);
+  try {
+    await Promise.all(Array.from({ length: REAL_TABS }, () => browser.open(coordinator.url, SMALL_PLEDGE_MIB)));
+    const ready = (): boolean => coordinator.swarm.peers.length === REAL_TABS && covered(coordinator);
+    await until('the tabs to serve', ready, 240_000);
+    const calibration = await measure(coordinator, GOLDEN.slice(0, CALIBRATION_PROMPTS), 1);
+    const tabs = knownTabs(coordinator);
+    const others = GOLDEN.slice(CALIBRATION_PROMPTS, CALIBRATION_PROMPTS + MANY_STREAMS);
+    const rows = placementRows(coordinator, calibration);
+    for (const streams of [1, MANY_STREAMS]) {
+      const measured = await measure(coordinator, others, streams);
+      const { coordinatorLayerMs } = calibration;
+      const predicted = await predictLaps(simModel(coordinator), tabs, {
+        streams,
+        passes: 200,
+        coordinatorLayerMs,
+        seed: 1,
+      });
+      rows.push(...lapRows(streams, measured, predicted));
+    }
+    return rows;
+  } finally {
+    await browser.close();
+    await coordinator.close();
+  }
+}
+
+interface Measured {
+  lapMs: number;
+  tokensPerSecond: number;
+  /** Time between laps, for each of them. */
+  coordinatorLayerMs: number;
+  tabRows: number;
+  tabRowParts: number;
+  frameBytes: number;
+}
+
+/** Answers to these prompts, so many at a time. */
+async function measure(
+  coordinator: Coordinator,
+  prompts: readonly { prompt_ids: number[] }[],
+  streams: number,
+): Promise<Measured> {
+  const { dispatcher } = coordinator;
+  const { laps, tabRows, tabRowParts, frameBytes } = dispatcher;
+  dispatcher.forgetTimings();
+  let tokens = 0;
+  const startedMs = performance.now();
+  const queue = [...prompts];
+  const stream = async (): Promise<void> => {
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      tokens += (await answer(coordinator, next.prompt_ids)).ids.length;
+    }
+  };
+  await Promise.all(Array.from({ length: streams }, stream));
+  const tookMs = performance.now() - startedMs;
+  const lapMs = dispatcher.lapMs.quantile(0.5)!;
+  return {
+    lapMs,
+    tokensPerSecond: (1000 * tokens) / tookMs,
+    coordinatorLayerMs: Math.max(0, tookMs / (dispatcher.laps - laps) - lapMs),
+    tabRows: dispatcher.tabRows - tabRows,
+    tabRowParts: dispatcher.tabRowParts - tabRowParts,
+    frameBytes: dispatcher.frameBytes - frameBytes,
+  };
+}
+
+/** What their last laps were made of: the wire's part is the round trip of a lap, worker and event loops included. */
+function knownTabs({ swarm }: Coordinator): KnownTab[] {
+  return swarm.peers.map(({ laps, peerId }) => ({
+    rttMs: laps.wireMs.quantile(0.5)!,
+    computeMs: laps.computeMs.quantile(0.5)!,
+    pairsPerLap: laps.assignments / laps.lapsAnswered,
+    held: swarm.plan.held.get(peerId)!,
+  }));
+}
+
+function simModel({ config, swarm }: Coordinator): SimModel {
+  return {
+    name: 'tiny-stories',
+    numLayers: swarm.model.layers.length,
+    expertsPerLayer: config.nRoutedExperts,
+    topK: config.numExpertsPerTok,
+    nGroup: config.gate.nGroup,
+    topkGroup: config.gate.topkGroup,
+    hiddenSize: config.hiddenSize,
+    moeIntermediateSize: config.moeIntermediateSize,
+  };
+}
+
+function placementRows(coordinator: Coordinator, measured: Measured): Row[] {
+  const model = simModel(coordinator);
+  const predicted = measureStill(model, coordinator.swarm.plan, { tokens: 2000, seed: 1 });
+  const bytes = (measured.frameBytes / measured.tabRows) * model.numLayers;
+  return [
+    {
+      figure: `${REAL_TABS} real tabs, default model: peers per token-layer`,
+      measured: (measured.tabRowParts / measured.tabRows).toFixed(3),
+      reference: `simulator ${predicted.distinctPeers.toFixed(3)} (uniform gate)`,
+    },
+    {
+      figure: '  bytes per token',
+      measured: bytes.toFixed(0),
+      reference: `simulator ${predicted.bytesPerToken.toFixed(0)}, implied ${predicted.impliedBytesPerToken.toFixed(0)}`,
+    },
+  ];
+}
+
+function lapRows(
+  streams: number,
+  measured: { lapMs: number; tokensPerSecond: number },
+  predicted: { lapMs: number; tokensPerSecond: number },
+): Row[] {
+  const held = (figure: string, unit: string, is: number, said: number): Row => ({
+    figure,
+    measured: `${is.toFixed(1)}${unit}`,
+    reference: `simulator ${said.toFixed(1)}${unit}: × ${(is / said).toFixed(2)}, within × ${AGREEMENT} either way`,
+  });
+  return [
+    held(
+      `  median lap, ${streams === 1 ? 'one stream' : `${streams} streams`}`,
+      ' ms',
+      measured.lapMs,
+      predicted.lapMs,
+    ),
+    held('  tokens/s', '', measured.tokensPerSecond, predicted.tokensPerSecond),
+  ];
+}

@@ -1,0 +1,49 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { answer } from '../integration/answers.ts';
+import { GOLDEN } from '../integration/golden.ts';
+import { until } from '../integration/virtual-donor.ts';
+import { shoot, waitForPhase } from './donor-page.ts';
+import { Network } from './network.ts';
+
+let network: Network;
+afterEach(() => network.stop());
+
+describe('a browser without WebGPU', () => {
+  it.each(['f16', 'q8', 'q4'] as const)('lends its CPU and serves %s experts, with threads', async (quant) => {
+    network = await Network.start({ quant, webGpu: false });
+    const { coordinator } = network;
+    const [tab] = await network.join(1, 'cpu');
+    const [peer] = coordinator.swarm.peers;
+    expect(peer!.hello.adapter).toMatchObject({ vendor: 'cpu', architecture: 'wasm' });
+    expect(await tab!.page.evaluate(() => [crossOriginIsolated, 'gpu' in navigator])).toEqual([true, false]);
+    expect(peer!.allocatedBytes).toBeGreaterThan(coordinator.packed.manifest.shardBytes);
+    const golden = GOLDEN[6]!;
+    const { ids } = await answer(coordinator, golden.prompt_ids);
+    // The golden ids are those of f32 weights; a coarser format may say something else, and is as good as itself.
+    if (quant === 'f16') expect(ids).toEqual(golden.greedy_ids);
+    expect(coordinator.dispatcher.localAssignments).toBe(0);
+    expect(coordinator.dispatcher.tabAssignments).toBeGreaterThan(0);
+    await until('audits', () => peer!.trust.auditedRows > 100);
+    expect(peer!.trust.failures).toBe(0);
+    const shown = coordinator.snapshots.build().peers[0]!.adapter;
+    expect(shown).toMatch(/^CPU, \d+ threads?$/);
+    await shoot(tab!.page, `cpu-live-${quant}`);
+    await peer!.laps;
+    expect(tab!.errors).toEqual([]);
+  });
+
+  it('is asked plainly first, and turned away where the operator wants GPUs only', async () => {
+    network = await Network.start({ webGpu: false, cpuDonors: false });
+    const page = await (await network.browser.browser.newContext()).newPage();
+    await page.goto(network.coordinator.url);
+    const button = page.getByRole('button', { name: 'Lend my CPU' });
+    await button.waitFor();
+    await expect.poll(() => page.getByRole('radio', { name: /GPU/ }).isDisabled()).toBe(true);
+    await page.getByText(/of your processor’s \d+ are busy/).waitFor();
+    await shoot(page, 'cpu-consent');
+    await button.click();
+    await waitForPhase(page, 'failed');
+    await page.getByRole('heading', { name: 'This swarm takes GPUs only' }).waitFor();
+    expect(network.coordinator.swarm.peers).toEqual([]);
+  });
+});

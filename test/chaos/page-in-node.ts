@@ -1,0 +1,206 @@
+import { createReferenceBackend, type ExpertShape } from '@shoal/kernels';
+import { MemoryShardCache, PeerHost } from '@shoal/peer';
+import type { AdapterInfo } from '@shoal/protocol';
+import { type DataChannelLike, FramedChannel, perfectWire, seededRandom, type WireFaults } from '@shoal/transport';
+import { loadRtc } from '@shoal/transport/node';
+import { DonorSession } from '../../apps/donor/src/donor-session.ts';
+import { isLive } from '../../apps/donor/src/donor-state.ts';
+import type { FromWorker, ToWorker } from '../../apps/donor/src/messages.ts';
+import { FaultyChannel } from './faulty-channel.ts';
+import { type Liar, lyingBackend, tamperedFrame } from './liars.ts';
+
+export interface PageOptions {
+  /** The coordinator's address. */
+  url: string;
+  donorToken: string;
+  pledgeBytes: number;
+  seed: number;
+  liar?: Liar;
+}
+
+/** The coordinator takes two progress messages a second. */
+const PROGRESS_INTERVAL_MS = 500;
+
+/**
+ * What the donor page finds in a browser. libwebrtc, as Chrome has it: libdatachannel at both ends fails now and then when
+ * one of them is answered before it has set the answer ("Got a remote candidate without ICE transport").
+ */
+export async function beABrowser(): Promise<void> {
+  const { classes } = await loadRtc(['wrtc']);
+  Object.assign(globalThis, classes);
+}
+
+/**
+ * The donor page's own session (its socket, its WebRTC, its way of coming back) without a document, and in place of its
+ * worker the real PeerHost over the reference backend.
+ */
+export class PageInNode {
+  readonly session: DonorSession;
+  readonly cache = new MemoryShardCache();
+  /** Shards fetched since the page was opened. */
+  downloads = 0;
+  readonly #options: PageOptions;
+  readonly #random: () => number;
+  #channel: FaultyChannel | undefined;
+  #faults: Partial<WireFaults> = {};
+  #progressMs = 0;
+
+  constructor(options: PageOptions) {
+    this.#options = options;
+    this.#random = seededRandom(options.seed);
+    Object.assign(globalThis, { location: new URL(options.url) });
+    this.session = new DonorSession({
+      createWorker: () => this.#worker(),
+      cache: this.cache,
+      claimIdentity: async () => ({ donorToken: options.donorToken, tab: 0 }),
+      tabStorage: new MemoryStorage(),
+      browserStorage: new MemoryStorage(),
+      initialPledgeBytes: options.pledgeBytes,
+      initialDevice: 'cpu',
+    });
+  }
+
+  lend(): Promise<void> {
+    return this.session.lend({ device: 'cpu', pledgeBytes: this.#options.pledgeBytes, paused: false });
+  }
+
+  /** What the wire does from now on, both ways; also to a connection that is made later. */
+  setFaults(faults: Partial<WireFaults>): void {
+    this.#faults = faults;
+    if (!this.#channel) return;
+    Object.assign(this.#channel.in, perfectWire, faults);
+    Object.assign(this.#channel.out, perfectWire, faults);
+  }
+
+  #worker(): Worker {
+    const worker = new WorkerInNode((post) => this.#host(post));
+    worker.link = (channel) => this.#link(channel);
+    return worker as unknown as Worker;
+  }
+
+  #host(post: (message: FromWorker) => void): PeerHost {
+    const { url, liar } = this.#options;
+    return new PeerHost({
+      cache: this.cache,
+      createBackend: async (shape: ExpertShape) => {
+        const honest = createReferenceBackend(shape);
+        return liar ? lyingBackend(honest, liar.lie, this.#random, () => this.#isLying(liar)) : honest;
+      },
+      urlOf: (sha256) => `${url}/shards/${sha256}`,
+      fetch: (...request) => {
+        this.downloads++;
+        return fetch(...request);
+      },
+      events: {
+        onProgress: (progress) => {
+          const nowMs = performance.now();
+          if (progress.doneBytes < progress.totalBytes && nowMs - this.#progressMs < PROGRESS_INTERVAL_MS) return;
+          this.#progressMs = nowMs;
+          post({ type: 'progress', progress });
+        },
+        onReady: (ready) => post({ type: 'ready', ready }),
+        onTrouble: (trouble) => post({ type: 'trouble', trouble }),
+        onCacheFailure: ({ reason }) => post({ type: 'cache-failed', reason }),
+        onLinkClosed: (reason) => post({ type: 'link-closed', reason }),
+        onBackendGone: ({ message }) => post({ type: 'backend-gone', message }),
+      },
+    });
+  }
+
+  #isLying({ begins }: Liar): boolean {
+    return begins === 'from the start' || isLive(this.session.state.value.phase);
+  }
+
+  #link(channel: DataChannelLike): FramedChannel {
+    this.#channel = new FaultyChannel(channel, this.#random);
+    this.setFaults(this.#faults);
+    const link = new FramedChannel(this.#channel);
+    const { liar } = this.#options;
+    if (liar) {
+      const send = link.send.bind(link);
+      link.send = (frame) => send(this.#isLying(liar) ? tamperedFrame(frame, liar.lie) : frame);
+    }
+    return link;
+  }
+}
+
+/** As the page sees its worker; it runs on the page's own thread, one message after the other as a worker does. */
+class WorkerInNode {
+  onmessage: ((event: { data: FromWorker }) => void) | undefined;
+  onerror: ((event: { message: string }) => void) | undefined;
+  link: (channel: DataChannelLike) => FramedChannel = (channel) => new FramedChannel(channel);
+  readonly #host: PeerHost;
+  #handled: Promise<void> = Promise.resolve();
+
+  constructor(makeHost: (post: (message: FromWorker) => void) => PeerHost) {
+    this.#host = makeHost((message) => this.#post(message));
+  }
+
+  postMessage(message: ToWorker): void {
+    this.#handled = this.#handled
+      .then(() => this.#handle(message))
+      .catch((error: unknown) => this.onerror?.({ message: String(error) }));
+  }
+
+  terminate(): void {
+    this.onmessage = undefined;
+    void this.#host.close();
+  }
+
+  #post(message: FromWorker): void {
+    queueMicrotask(() => this.onmessage?.({ data: message }));
+  }
+
+  async #handle(message: ToWorker): Promise<void> {
+    switch (message.type) {
+      case 'probe':
+        return this.#post({ type: 'probed', adapter: ADAPTER });
+      case 'configure':
+        await this.#host.configure(message.model, message.pledgeBytes);
+        return this.#post({ type: 'configured' });
+      case 'channel':
+        return this.#host.attach(this.link(message.channel as DataChannelLike));
+      case 'relay':
+        throw new Error('A channel in Node is never relayed.');
+      case 'detach':
+        return this.#host.detach('goodbye');
+      case 'assign':
+        return this.#host.assign(message.assignment);
+      case 'pause':
+        return this.#host.setPaused(message.paused);
+    }
+    message satisfies never;
+  }
+}
+
+const ADAPTER: AdapterInfo = {
+  vendor: 'shoal',
+  architecture: 'reference',
+  description: 'plain TypeScript in a process of its own',
+  isFallbackAdapter: true,
+  maxBufferBytes: 2 ** 30,
+  maxStorageBindingBytes: 2 ** 30,
+};
+
+/** localStorage and sessionStorage for as long as the process lives. */
+class MemoryStorage implements Storage {
+  readonly #entries = new Map<string, string>();
+  get length(): number {
+    return this.#entries.size;
+  }
+  clear(): void {
+    this.#entries.clear();
+  }
+  getItem(key: string): string | null {
+    return this.#entries.get(key) ?? null;
+  }
+  key(index: number): string | null {
+    return [...this.#entries.keys()][index] ?? null;
+  }
+  removeItem(key: string): void {
+    this.#entries.delete(key);
+  }
+  setItem(key: string, value: string): void {
+    this.#entries.set(key, value);
+  }
+}

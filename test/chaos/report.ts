@@ -1,0 +1,108 @@
+import type { LiarFate } from './watch.ts';
+
+export interface RestartFate {
+  /** From the order to stop until it listens again. */
+  downMs: number;
+  /** From then until every tab of before serves again; all came back by themselves. */
+  rejoinedMs: number;
+  /** Shards that these tabs downloaded again. */
+  downloads: number;
+}
+
+export interface ChaosReport {
+  /** Complete ones. */
+  answers: number;
+  /** Answers that ended otherwise than by a restart. */
+  failed: string[];
+  /** Answers that differ from the healthy run's, though nothing wrong can be in them: prompt, and the first character that differs. */
+  different: { prompt: string; at: number }[];
+  /** Answers with a row of a liar that had not been caught yet, or of a tab whose wire changed bytes; and how many differ. */
+  suspect: { answers: number; different: number };
+  /** Streams that a restart ended with an error in OpenAI's shape; each was asked again until it was complete. */
+  interrupted: number;
+  events: Record<string, number>;
+  tabsLost: number;
+  redispatches: number;
+  hedges: number;
+  laps: number;
+  /** Share of row × expert work done by the coordinator, without the times in which all tabs come back from its restart. */
+  uncoveredShare: number;
+  gapMs: {
+    healthyP99: number;
+    p99: number;
+    max: number;
+    /** The longest one after each kind of happening, until the next. */
+    after: Record<string, number>;
+  };
+  /** From a blow that ends a tab until the coordinator has let it go. */
+  goneMs: Record<string, { median: number; max: number }>;
+  liars: LiarFate[];
+  restarts: RestartFate[];
+  /** Results of peers in probation or quarantine that are in a sum; there must be none. */
+  violations: string[];
+}
+
+/** Whether all holds that must hold whatever the machine's speed. */
+export function holds(report: ChaosReport): boolean {
+  const { failed, different, violations, liars, restarts } = report;
+  const caught = liars.every(({ caughtBy, usedRows }) => caughtBy !== 'nobody' || usedRows < MAX_LIED_ROWS);
+  const rejoined = restarts.every(({ rejoinedMs, downloads }) => rejoinedMs <= MAX_REJOIN_MS && downloads === 0);
+  return failed.length + different.length + violations.length === 0 && caught && rejoined;
+}
+
+/** A liar is caught within so many of its rows (issue 3). */
+export const MAX_LIED_ROWS = 500;
+/** Tabs are back so soon after the coordinator (issue 3). */
+export const MAX_REJOIN_MS = 10_000;
+
+export function describe(report: ChaosReport): string {
+  const { gapMs, suspect } = report;
+  const rows: [string, string][] = [
+    [
+      'answers',
+      `${report.answers} complete, ${report.failed.length} failed, ${report.different.length} unlike the healthy run's`,
+    ],
+    ['happenings', `${list(report.events, (count, kind) => `${count} ${kind}`)}; ${report.tabsLost} tabs lost`],
+    [
+      'laps',
+      `${report.laps}, ${report.redispatches} re-dispatched, ${report.hedges} hedged (${percent(report.hedges / report.laps)}, at most 5 %)`,
+    ],
+    ['uncovered work', `${percent(report.uncoveredShare)} (bound: 5 %)`],
+    ['gap between tokens', `p99 ${ms(gapMs.p99)}, longest ${ms(gapMs.max)}; healthy p99 ${ms(gapMs.healthyP99)}`],
+    ['  longest after', list(gapMs.after, (max, kind) => `${kind} ${ms(max)}`)],
+    ['tab let go after', list(report.goneMs, ({ median, max }, kind) => `${kind} ${ms(median)} (longest ${ms(max)})`)],
+  ];
+  for (const liar of report.liars) {
+    const found = liar.caughtBy === 'nobody' ? 'not caught' : `caught by ${liar.caughtBy}`;
+    rows.push([
+      'liar',
+      `${liar.lie}, ${liar.begins}: ${found} after ${liar.usedRows} used rows, ${liar.rowsInSums} of them in sums`,
+    ]);
+  }
+  if (suspect.answers > 0) {
+    const what = 'answers have a row of a liar that was not caught yet, or of a tab whose wire changed bytes';
+    rows.push(['suspect', `${suspect.answers} ${what}; ${suspect.different} of them differ`]);
+  }
+  if (report.liars.length > 0) {
+    rows.push(['untrusted in a sum', `${report.violations.length} (bound: 0)`]);
+  }
+  for (const { downMs, rejoinedMs, downloads } of report.restarts) {
+    rows.push(['restart', `down ${ms(downMs)}, tabs back after ${ms(rejoinedMs)}, ${downloads} downloads`]);
+  }
+  if (report.restarts.length > 0) rows.push(['interrupted', `${report.interrupted} streams, each with a proper error`]);
+  return `\n${rows.map(([name, value]) => `${name.padEnd(20)} ${value}`).join('\n')}\n`;
+}
+
+function list<T>(record: Record<string, T>, text: (value: T, name: string) => string): string {
+  return Object.entries(record)
+    .map(([name, value]) => text(value, name))
+    .join(', ');
+}
+
+export function percent(share: number): string {
+  return `${(share * 100).toFixed(2)} %`;
+}
+
+export function ms(value: number): string {
+  return `${value.toFixed(0)} ms`;
+}

@@ -1,0 +1,36 @@
+import type { WireFaults } from '@shoal/transport';
+import { beABrowser, PageInNode, type PageOptions } from './page-in-node.ts';
+
+/** From the process that started this one. A channel that closes is its end: nothing stays behind. */
+export type ToTab = { type: 'lend'; options: PageOptions } | { type: 'wire'; faults: Partial<WireFaults> };
+export type FromTab =
+  { type: 'open' } | { type: 'state'; phase: string; problem: string | undefined; downloads: number };
+
+/** For goodbyes to leave. */
+const LAST_WORDS_MS = 500;
+
+let page: PageInNode | undefined;
+
+function tell(message: FromTab): void {
+  if (process.connected) process.send!(message);
+}
+
+process.on('message', (message: ToTab) => {
+  if (message.type === 'wire') return page?.setFaults(message.faults);
+  page = new PageInNode(message.options);
+  page.session.state.subscribe(({ phase, problem }) =>
+    tell({ type: 'state', phase, problem: problem?.code, downloads: page!.downloads }),
+  );
+  void page.lend();
+});
+
+process.on('SIGTERM', () => {
+  page?.session.stop();
+  setTimeout(() => process.exit(0), LAST_WORDS_MS);
+});
+process.on('disconnect', () => process.exit(0));
+
+// simple-peer warns of candidates that this WebRTC cannot read (names of mDNS); others remain.
+console.warn = () => {};
+await beABrowser();
+tell({ type: 'open' });

@@ -1,0 +1,163 @@
+import type { WireFaults } from '@shoal/transport';
+import type { Core } from '../../coordinator/src/index.ts';
+import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
+import type { DonorTab } from '../../tools/browser/donor-tabs.ts';
+import { VirtualDonor } from '../integration/virtual-donor.ts';
+import { type Liar, lyingBackend, tamperedFrame } from './liars.ts';
+import { ProcessTab } from './process-tab.ts';
+import type { Blow } from './schedule.ts';
+
+/** A tab that something can happen to. */
+export interface Victim {
+  name(): string;
+  /** As the coordinator of the moment sees it; undefined before it has joined, and of a real tab. */
+  session(): PeerSession | undefined;
+  /** Whether it is gone for good, so that another may take its place. */
+  gone(): boolean;
+  /** Shards that it has downloaded; undefined of a real tab. */
+  downloads(): number | undefined;
+  /** Resolves to what did happen to it: a wire's faults cannot be had for a real tab, which crashes instead. */
+  befall(blow: Blow): Promise<Blow>;
+  close(): Promise<void>;
+}
+
+/** How tabs of a kind come about. */
+export interface TabMaker {
+  open(liar?: Liar): Promise<Victim>;
+  close(): Promise<void>;
+}
+
+/** How long a spell of a bad wire lasts. */
+export const SPELL_MS = 1_500;
+/** Room for all experts of the default model, so that placement decides. */
+const PLEDGE_BYTES = 64 * 2 ** 20;
+
+const SPELLS: Partial<Record<Blow, Partial<WireFaults>>> = {
+  lag: { delayMs: 60, jitterMs: 40 },
+  loss: { loss: 0.05 },
+  disorder: { reordering: 0.2, duplication: 0.1, jitterMs: 5 },
+  corruption: { corruption: 0.02 },
+};
+
+/** Over the memory transport, on the coordinator's own thread. */
+export function virtualTabs(core: () => Core): TabMaker {
+  return {
+    open: async (liar) => virtualVictim(await VirtualDonor.join(core(), liar ? lyingOptions(core(), liar) : {})),
+    close: async () => {},
+  };
+}
+
+function lyingOptions(core: Core, { lie, begins }: Liar) {
+  const donorToken = crypto.randomUUID().replaceAll('-', '');
+  const isLying = (): boolean =>
+    begins === 'from the start' ||
+    core.swarm.peers.some((peer) => peer.hello.donorToken === donorToken && peer.serving);
+  return {
+    donorToken,
+    wrapBackend: (honest: Parameters<typeof lyingBackend>[0]) => lyingBackend(honest, lie, Math.random, isLying),
+    tamper: (frame: Uint8Array) => (isLying() ? tamperedFrame(frame, lie) : frame),
+  };
+}
+
+function virtualVictim(donor: VirtualDonor): Victim {
+  const both = [donor.wire.aToB, donor.wire.bToA];
+  const spell = (faults: Partial<WireFaults>): void => {
+    const usual = both.map((wire) => ({ ...wire }));
+    for (const wire of both) Object.assign(wire, faults);
+    setTimeout(() => both.forEach((wire, i) => Object.assign(wire, usual[i])), SPELL_MS).unref();
+  };
+  return {
+    name: () => donor.session.peerId,
+    session: () => donor.session,
+    gone: () => donor.session.state === 'gone',
+    downloads: () => donor.downloads,
+    async befall(blow) {
+      if (blow === 'crash') donor.kill('abrupt');
+      else if (blow === 'freeze') donor.kill('black-hole');
+      else if (blow === 'leave') await donor.close();
+      else spell(SPELLS[blow]!);
+      return blow;
+    },
+    close: () => donor.close(),
+  };
+}
+
+/** Processes that are started before they are wanted: a donor's machine doesn't compile on the coordinator's processors. */
+const SPARES = 2;
+
+/** Each a process of its own, over socket.io, WebRTC and HTTP. */
+export function processTabs(core: () => Core, url: () => string): TabMaker {
+  const spares: Promise<ProcessTab>[] = [];
+  let seed = 1;
+  const refill = (): void => {
+    while (spares.length < SPARES) {
+      const spare = ProcessTab.open();
+      spare.catch(() => {});
+      spares.push(spare);
+    }
+  };
+  return {
+    async open(liar) {
+      refill();
+      const tab = await spares.shift()!;
+      refill();
+      tab.lend({ url: url(), pledgeBytes: PLEDGE_BYTES, seed: seed++, ...(liar && { liar }) });
+      return processVictim(tab, core);
+    },
+    close: async () => {
+      await Promise.all(spares.map(async (spare) => (await spare).close()));
+    },
+  };
+}
+
+function processVictim(tab: ProcessTab, core: () => Core): Victim {
+  let last: PeerSession | undefined;
+  let ending = false;
+  const session = (): PeerSession | undefined =>
+    (last = core().swarm.peers.find((peer) => peer.donorId === tab.donorId) ?? last);
+  return {
+    name: () => session()?.peerId ?? `a tab that is ${tab.phase}`,
+    session,
+    gone: () => (ending && (session()?.state ?? 'gone') === 'gone') || tab.phase === 'failed',
+    downloads: () => tab.downloads,
+    async befall(blow) {
+      ending = blow === 'crash' || blow === 'freeze' || blow === 'leave';
+      if (blow === 'crash') tab.crash();
+      else if (blow === 'freeze') tab.freeze();
+      else if (blow === 'leave') tab.leave();
+      else {
+        tab.setFaults(SPELLS[blow]!);
+        setTimeout(() => tab.setFaults({}), SPELL_MS).unref();
+      }
+      return blow;
+    },
+    close: () => tab.close(),
+  };
+}
+
+/** Real tabs in a headless Chromium; they crash and leave. */
+export function realTabs(openTab: () => Promise<DonorTab>): TabMaker {
+  return { open: async () => realVictim(await openTab()), close: async () => {} };
+}
+
+function realVictim({ page, context }: DonorTab): Victim {
+  let gone = false;
+  return {
+    name: () => 'a real tab',
+    session: () => undefined,
+    gone: () => gone,
+    downloads: () => undefined,
+    async befall(blow) {
+      gone = true;
+      if (blow === 'leave') {
+        await context.close();
+        return 'leave';
+      }
+      const crashed = page.waitForEvent('crash');
+      page.goto('chrome://crash').catch(() => {});
+      await crashed;
+      return 'crash';
+    },
+    close: () => context.close(),
+  };
+}

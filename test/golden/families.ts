@@ -1,0 +1,180 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  createReferenceEngine,
+  loadDenseWeights,
+  loadExpert,
+  LocalExperts,
+  moeLayers,
+  parseHeader,
+  PREFIX_BYTES,
+  readHeaderLength,
+  toFloat32,
+  type ForwardEngine,
+  type ModelConfig,
+  type Tokenizer,
+} from '@shoal/model';
+import { loadTokenizer, openCheckpoint } from '@shoal/model/node';
+
+const fixtures = join(import.meta.dirname, 'fixtures/families');
+
+/** Names of the fixtures: small random checkpoints with what transformers computes from them (make/families/README.md). */
+export const familyFixtures: readonly string[] = readdirSync(fixtures).sort();
+
+export const fixtureDir = (name: string): string => join(fixtures, name);
+
+/** fixtures/families/<name>/reference.json. */
+export interface FamilyReference {
+  about: string;
+  /** Where transformers computes something else than was published, and the published one was put in its place. */
+  departures: string[];
+  /** Token ids. */
+  sequences: number[][];
+  greedy: { prompt_ids: number[]; ids: number[]; logit_margin: number; gate_margin: number }[];
+  perplexity: { text: string; tokens: number; nll: number };
+}
+
+export interface Family {
+  name: string;
+  config: ModelConfig;
+  /** The reference forward. */
+  engine: ForwardEngine;
+  tokenizer: Tokenizer;
+  experts: LocalExperts;
+  reference: FamilyReference;
+  /** [all sequences' tokens, vocabSize] */
+  logits: Float32Array;
+  /** [moeLayers, all sequences' tokens, numExpertsPerTok], ascending. */
+  chosen: Float32Array;
+  /** [moeLayers, all sequences' tokens, numExpertsPerTok], in the order of `chosen`. */
+  weights: Float32Array;
+}
+
+/** Every weight of a fixture fits in memory. */
+const EXPERT_BYTES = 64 * 1024 * 1024;
+
+export async function openFamily(name: string): Promise<Family> {
+  const dir = fixtureDir(name);
+  const checkpoint = await openCheckpoint(dir);
+  try {
+    const { config } = checkpoint;
+    const engine = createReferenceEngine({ config, weights: await loadDenseWeights(config, checkpoint) });
+    const all = new Map<string, ReturnType<typeof loadExpert>>();
+    for (const layer of moeLayers(config)) {
+      for (let expert = 0; expert < config.nRoutedExperts; expert++) {
+        const weights = await loadExpert(config, checkpoint, layer, expert);
+        all.set(`${layer}/${expert}`, Promise.resolve(weights));
+      }
+    }
+    const load = (layer: number, expert: number) => all.get(`${layer}/${expert}`)!;
+    const experts = new LocalExperts(config, load, { maxBytes: EXPERT_BYTES });
+    const read = readTensors(join(dir, 'reference.safetensors'));
+    return {
+      name,
+      config,
+      engine,
+      experts,
+      tokenizer: await loadTokenizer(dir),
+      reference: JSON.parse(readFileSync(join(dir, 'reference.json'), 'utf8')) as FamilyReference,
+      logits: read('logits'),
+      chosen: read('experts'),
+      weights: read('weights'),
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function readTensors(path: string): (name: string) => Float32Array {
+  const file = readFileSync(path);
+  const headerBytes = readHeaderLength(file.subarray(0, PREFIX_BYTES), file.byteLength, path);
+  const table = parseHeader(file.subarray(PREFIX_BYTES, PREFIX_BYTES + headerBytes), file.byteLength, path);
+  return (name) => {
+    const { offset, bytes, dtype } = table.get(name)!;
+    return toFloat32(file.subarray(offset, offset + bytes), dtype);
+  };
+}
+
+/** What one pass over all of a fixture's sequences gave, in the order of the reference. */
+export interface FamilyRun {
+  /** [all tokens, vocabSize] */
+  logits: Float32Array;
+  /** [moeLayers, all tokens, numExpertsPerTok], experts ascending. */
+  chosen: Float32Array;
+  weights: Float32Array;
+}
+
+/** A pass's rows: which token of which sequence. Positions of a sequence must come in order over all passes. */
+export type Schedule = { sequence: number; position: number }[][];
+
+/** Run the sequences in the given passes on an engine of the fixture's model. */
+export async function runFamily(family: Family, schedule: Schedule, engine = family.engine): Promise<FamilyRun> {
+  const { config, experts, reference } = family;
+  const { vocabSize, numExpertsPerTok: k } = config;
+  const starts: number[] = [];
+  let total = 0;
+  for (const ids of reference.sequences) {
+    starts.push(total);
+    total += ids.length;
+  }
+  const layers = moeLayers(config);
+  const run: FamilyRun = {
+    logits: new Float32Array(total * vocabSize),
+    chosen: new Float32Array(layers.length * total * k),
+    weights: new Float32Array(layers.length * total * k),
+  };
+  const caches = reference.sequences.map(() => engine.newSequence());
+  for (const pass of schedule) {
+    const rows = pass.map(({ sequence, position }) => {
+      const tokenId = reference.sequences[sequence]![position]!;
+      return { tokenId, position, cache: caches[sequence]!, wantLogits: true };
+    });
+    const place = pass.map(({ sequence, position }) => starts[sequence]! + position);
+    const { logits } = await engine.forward(rows, experts, {
+      gate: (layer, topkIdx, topkWeights) => {
+        const l = layers.indexOf(layer);
+        for (const [r, at] of place.entries()) {
+          const slots = Array.from({ length: k }, (_, i) => r * k + i).sort((a, b) => topkIdx[a]! - topkIdx[b]!);
+          for (const [i, slot] of slots.entries()) {
+            run.chosen[(l * total + at) * k + i] = topkIdx[slot]!;
+            run.weights[(l * total + at) * k + i] = topkWeights[slot]!;
+          }
+        }
+      },
+    });
+    for (const [r, at] of place.entries()) run.logits.set(logits[r]!, at * vocabSize);
+  }
+  for (const cache of caches) cache.free();
+  return run;
+}
+
+/** One sequence after the other, `chunkRows` tokens at a time. */
+export function inChunks({ reference }: Family, chunkRows: number): Schedule {
+  return reference.sequences.flatMap((ids, sequence) =>
+    Array.from({ length: Math.ceil(ids.length / chunkRows) }, (_, chunk) =>
+      Array.from({ length: Math.min(chunkRows, ids.length - chunk * chunkRows) }, (_, i) => ({
+        sequence,
+        position: chunk * chunkRows + i,
+      })),
+    ),
+  );
+}
+
+/**
+ * All sequences in one batch, each begun at another time and read at another pace (1, 5, 9, … tokens a pass), so that prefill
+ * and decode rows of ragged lengths meet.
+ */
+export function ragged({ reference }: Family): Schedule {
+  const schedule: Schedule = [];
+  const done = reference.sequences.map(() => 0);
+  for (let pass = 0; done.some((count, s) => count < reference.sequences[s]!.length); pass++) {
+    const rows: Schedule[number] = [];
+    for (const [sequence, ids] of reference.sequences.entries()) {
+      const pace = pass < 2 * sequence ? 0 : 1 + 4 * sequence;
+      for (let i = 0; i < pace && done[sequence]! < ids.length; i++)
+        rows.push({ sequence, position: done[sequence]!++ });
+    }
+    schedule.push(rows);
+  }
+  return schedule;
+}

@@ -1,0 +1,93 @@
+"""What the fixtures are made of: one small model per family and interesting choice. Sizes are small and unlike each other, so
+that a mixed-up dimension shows; contexts are short, so that YaRN's original length is exceeded within 112 tokens."""
+from transformers import DeepseekV2Config, DeepseekV3Config, MixtralConfig, OlmoeConfig, Qwen3MoeConfig
+
+VOCAB = 112
+CONTEXT = 128
+
+
+def yarn(mscale=None, mscale_all_dim=None):
+    """Factor 4 from 32 positions, so that most of every sequence lies beyond the original length."""
+    keys = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32.0, "beta_slow": 1.0}
+    if mscale is not None:
+        keys |= {"mscale": mscale, "mscale_all_dim": mscale_all_dim}
+    return keys
+
+
+COMMON = dict(vocab_size=VOCAB, max_position_embeddings=CONTEXT, bos_token_id=0, eos_token_id=1, pad_token_id=None)
+
+MLA = dict(
+    **COMMON, hidden_size=48, num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=3, q_lora_rank=None,
+    kv_lora_rank=20, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10, intermediate_size=72, moe_intermediate_size=20,
+    n_routed_experts=8, n_shared_experts=2, num_experts_per_tok=3, first_k_dense_replace=1, n_group=1, topk_group=1,
+    norm_topk_prob=True, routed_scaling_factor=1.0,
+)
+
+GQA = dict(**COMMON, hidden_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2)
+
+V2 = dict(scoring_func="softmax", moe_layer_freq=1, num_nextn_predict_layers=0)
+V3 = dict(topk_method="noaux_tc", scoring_func="sigmoid", moe_layer_freq=1, num_nextn_predict_layers=0)
+
+
+class Fixture:
+    """`extra` goes into config.json beyond what transformers writes: keys that published files have."""
+
+    def __init__(self, name, config, about, extra=None, negative_bias=False, fp8=False, shards=1, generation=None,
+                 tokenizer=None, embed_std=1.0):
+        self.name, self.config, self.about, self.extra = name, config, about, extra or {}
+        self.negative_bias, self.fp8, self.shards = negative_bias, fp8, shards
+        self.generation, self.tokenizer, self.embed_std = generation, tokenizer or {}, embed_std
+
+
+FIXTURES = [
+    Fixture("deepseek-v2-lite", DeepseekV2Config(**MLA | dict(
+        norm_topk_prob=False, topk_method="greedy", rope_parameters=yarn(0.707, 0.707) | {"rope_theta": 10000.0})),
+        "greedy, q_lora_rank null, YaRN with equal mscales (as V2-Lite)", V2),
+    Fixture("deepseek-v2-grouped", DeepseekV2Config(**MLA | dict(
+        q_lora_rank=28, norm_topk_prob=False, topk_method="group_limited_greedy", n_group=4, topk_group=2,
+        routed_scaling_factor=4.0, rope_parameters=yarn(1.0, 0.7) | {"rope_theta": 10000.0})),
+        "group_limited_greedy, weights scaled, YaRN with unequal mscales", V2),
+    Fixture("deepseek-v2-normalised", DeepseekV2Config(**MLA | dict(
+        topk_method="greedy", routed_scaling_factor=4.0, tie_word_embeddings=True, rms_norm_eps=1e-3)),
+        "weights normalised instead of scaled, tied embeddings, rms_norm_eps unlike the latents' 1e-6", V2, embed_std=0.3),
+    Fixture("deepseek-v3", DeepseekV3Config(**MLA | dict(
+        q_lora_rank=28, n_group=4, topk_group=2, routed_scaling_factor=2.5, n_shared_experts=1,
+        rope_parameters=yarn(1.0, 1.0) | {"rope_theta": 10000.0})),
+        "noaux_tc with groups, every biased score negative, YaRN (as V3)", V3, negative_bias=True),
+    Fixture("deepseek-v3-unnormalised", DeepseekV3Config(**MLA | dict(
+        n_group=2, topk_group=1, num_experts_per_tok=2, norm_topk_prob=False, routed_scaling_factor=1.5, n_shared_experts=1,
+        rms_norm_eps=1e-3)),
+        "noaux_tc without normalisation, rms_norm_eps unlike the latents' 1e-6; config.json without topk_method and scoring_func"),
+    Fixture("deepseek-v3-fp8", DeepseekV3Config(**MLA | dict(
+        hidden_size=144, num_hidden_layers=2, q_lora_rank=36, kv_lora_rank=132, v_head_dim=48, n_routed_experts=4, n_shared_experts=1,
+        num_experts_per_tok=2, n_group=2, topk_group=1, moe_intermediate_size=136, intermediate_size=130,
+        routed_scaling_factor=2.5)),
+        "FP8 e4m3 in blocks of 128 x 128 with ragged edges", V3, fp8=True),
+    Fixture("moonlight", DeepseekV3Config(**MLA | dict(
+        routed_scaling_factor=2.446, rms_norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": 50000.0})),
+        "deepseek_v3 without groups, q_lora_rank null, no YaRN (as Moonlight)", V3),
+    Fixture("qwen3-moe", Qwen3MoeConfig(**GQA | dict(
+        head_dim=20, num_experts=8, num_experts_per_tok=3, moe_intermediate_size=20, intermediate_size=72,
+        norm_topk_prob=True, mlp_only_layers=[0], rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})),
+        "head_dim unlike hidden_size / heads, a dense layer by mlp_only_layers; end tokens from generation_config.json",
+        generation={"eos_token_id": [1, 3], "do_sample": True, "temperature": 0.6, "top_p": 0.95},
+        tokenizer={"add_bos_token": False}),
+    Fixture("qwen3-moe-yarn", Qwen3MoeConfig(**GQA | dict(
+        num_hidden_layers=4, head_dim=12, num_experts=8, num_experts_per_tok=2, moe_intermediate_size=20, intermediate_size=72,
+        norm_topk_prob=False, decoder_sparse_step=2, tie_word_embeddings=True,
+        rope_parameters=yarn() | {"rope_theta": 10000.0})),
+        "YaRN without mscale, dense layers by decoder_sparse_step, tied embeddings, weights not normalised",
+        embed_std=0.3, tokenizer={"add_bos_token": False}),
+    Fixture("olmoe", OlmoeConfig(**GQA | dict(
+        bos_token_id=None, num_key_value_heads=4, num_experts=8, num_experts_per_tok=3, intermediate_size=20,
+        norm_topk_prob=False, clip_qkv=0.8)),
+        "norms over the whole projection, clip_qkv in force, no begin-of-text token (as OLMoE)",
+        tokenizer={"bos_token": None, "add_bos_token": False}),
+    Fixture("olmoe-grouped-heads", OlmoeConfig(**GQA | dict(
+        num_experts=8, num_experts_per_tok=2, intermediate_size=20, norm_topk_prob=True, clip_qkv=None)),
+        "fewer key heads than query heads, weights normalised"),
+    Fixture("mixtral", MixtralConfig(**GQA | dict(
+        num_local_experts=6, num_experts_per_tok=2, intermediate_size=20, eos_token_id=[1, 3],
+        rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})),
+        "block_sparse_moe names, three shards with an index, a list of end tokens", shards=3),
+]

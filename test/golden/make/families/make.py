@@ -1,0 +1,158 @@
+"""Random checkpoints of every family, and what the reference implementation computes with them.
+
+usage: make.py OUT_DIR [NAME …]
+Writes OUT_DIR/NAME/: a model directory as transformers saves it, reference.json (ids, text, versions, departures) and
+reference.safetensors (logits at every position, experts and weights of every MoE layer). See README.md.
+"""
+import json, math, os, shutil, sys, tempfile
+
+import tokenizers, torch, transformers
+from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+from configs import FIXTURES, VOCAB
+from fp8 import is_quantised, quantise
+from reference import chosen_experts, greedy_margins, patch_published
+from tokenizer import write_tokenizer
+
+SEQUENCE_LENGTHS = [96, 105, 112]
+PROMPT_TOKENS, ANSWER_TOKENS, PROMPTS_KEPT = 8, 16, 3
+PROMPT_CANDIDATES = 1024
+TEXTS = ["the rain in the tin can ran and ran", "an ant and then\nthe hen", "There is a pin (and a tan hat) in 3 bags!"]
+
+
+def randomise(model, fixture, generator):
+    """Weights that keep activations of order 1, so that attention, gate and head all matter; exact in bfloat16."""
+    def normal(tensor, std):
+        return torch.randn(tensor.shape, generator=generator) * std
+
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith("e_score_correction_bias"):
+                # All below -1 where negative scores are wanted: a gate that masks with 0 would choose other experts.
+                tensor.copy_(normal(tensor, 0.2) - (1.8 if fixture.negative_bias else 0))
+                continue
+            fan_in = tensor.shape[-1]
+            if "norm" in name:
+                value = 1 + normal(tensor, 0.2)
+            elif "embed_tokens" in name:
+                value = normal(tensor, fixture.embed_std)
+            elif "lm_head" in name:
+                value = normal(tensor, 3 / math.sqrt(fan_in))
+            elif name.endswith("o_proj.weight"):
+                # An average over many positions is small: without this a token would nearly decide the next by itself.
+                value = normal(tensor, 4 / math.sqrt(fan_in))
+            elif name.endswith("gate.weight"):
+                value = normal(tensor, 1.5 / math.sqrt(fan_in))
+            else:
+                value = normal(tensor, 1.3 / math.sqrt(fan_in))
+            tensor.copy_(value.to(torch.bfloat16).float())
+    model.tie_weights()
+
+
+def saved_tensors(model):
+    """Names and tensors as transformers saves them: one per expert, whatever they are in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        with safe_open(f"{folder}/model.safetensors", "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        return tensors, json.load(open(f"{folder}/config.json"))
+
+
+def write_weights(folder, tensors, shards):
+    if shards == 1:
+        save_file(tensors, f"{folder}/model.safetensors", {"format": "pt"})
+        return
+    names, weight_map, size = sorted(tensors), {}, -(-len(tensors) // shards)
+    for shard in range(shards):
+        file = f"model-{shard + 1:05d}-of-{shards:05d}.safetensors"
+        part = names[shard * size:(shard + 1) * size]
+        save_file({name: tensors[name] for name in part}, f"{folder}/{file}", {"format": "pt"})
+        weight_map |= {name: file for name in part}
+    total = sum(t.numel() * t.element_size() for t in tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    json.dump(index, open(f"{folder}/model.safetensors.index.json", "w"), indent=1)
+
+
+def write_model(folder, model, fixture):
+    """Write the model directory; returns the reference model, read back from it."""
+    tensors, config = saved_tensors(model)
+    stored, meant = {}, {}
+    for name, tensor in tensors.items():
+        if fixture.fp8 and is_quantised(name, tensor):
+            stored[name], stored[f"{name}_scale_inv"], meant[name] = quantise(tensor)
+        else:
+            stored[name] = tensor if name.endswith("_bias") else tensor.to(torch.bfloat16)
+            meant[name] = stored[name].float()
+    config |= fixture.extra | {"dtype": "bfloat16"}
+    plain = dict(config)
+    if fixture.fp8:
+        config["quantization_config"] = {
+            "activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]}
+    write_weights(folder, stored, fixture.shards)
+    json.dump(config, open(f"{folder}/config.json", "w"), indent=1)
+    if fixture.generation:
+        json.dump(fixture.generation, open(f"{folder}/generation_config.json", "w"), indent=1)
+    write_tokenizer(folder, fixture.tokenizer, template_in_file=fixture.generation is not None)
+    # FP8 kernels want a GPU: the reference reads the weights that the codes stand for.
+    with tempfile.TemporaryDirectory() as unpacked:
+        if fixture.fp8:
+            save_file(meant, f"{unpacked}/model.safetensors", {"format": "pt"})
+            json.dump(plain, open(f"{unpacked}/config.json", "w"))
+        return AutoModelForCausalLM.from_pretrained(
+            unpacked if fixture.fp8 else folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager"
+        ).eval()
+
+
+def make(fixture, out):
+    folder = os.path.join(out, fixture.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    # A stable seed of the fixture's own, so that adding one changes no other.
+    generator = torch.Generator().manual_seed(sum(ord(c) * 31 ** (i % 5) for i, c in enumerate(fixture.name)))
+    model = AutoModelForCausalLM.from_config(fixture.config, attn_implementation="eager", experts_implementation="eager").float()
+    randomise(model, fixture, generator)
+    model = write_model(folder, model, fixture)
+    departures = patch_published(model)
+    sequences = [torch.randint(4, VOCAB - 4, (n,), generator=generator) for n in SEQUENCE_LENGTHS]
+    with torch.no_grad():
+        parts = [chosen_experts(model, ids[None]) for ids in sequences]
+        reference = {key: torch.cat([part[key] for part in parts], 0 if key == "logits" else 1) for key in parts[0]}
+        greedy = greedy_margins(model, generator, PROMPT_CANDIDATES, PROMPT_TOKENS, ANSWER_TOKENS, PROMPTS_KEPT, eos={1, 3})
+        text = perplexity(model, folder, fixture)
+    save_file({key: value.contiguous().float() for key, value in reference.items()}, f"{folder}/reference.safetensors")
+    about = {
+        "about": fixture.about,
+        "made_by": {"transformers": transformers.__version__, "torch": torch.__version__},
+        "departures": departures,
+        "sequences": [ids.tolist() for ids in sequences],
+        "greedy": greedy,
+        "perplexity": text,
+    }
+    json.dump(about, open(f"{folder}/reference.json", "w"))
+    size = sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder))
+    print(f"{fixture.name}: {size / 1024:.0f} KiB, logits std {reference['logits'].std():.2f}, "
+          f"margins {[(round(g['logit_margin'], 3), round(g['gate_margin'], 4)) for g in greedy]}")
+
+
+def perplexity(model, folder, fixture):
+    """Each text as <bos> text <eos>, all tokens but <bos> predicted; without a <bos> all but the first."""
+    tokenizer = tokenizers.Tokenizer.from_file(f"{folder}/tokenizer.json")
+    bos = fixture.config.bos_token_id
+    nll, tokens = 0.0, 0
+    for text in TEXTS:
+        ids = ([] if bos is None else [bos]) + tokenizer.encode(text).ids + [1]
+        log_p = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+        nll -= sum(log_p[i, id].item() for i, id in enumerate(ids[1:]))
+        tokens += len(ids) - 1
+    return {"text": "<|end|>".join(TEXTS), "tokens": tokens, "nll": nll}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    transformers.utils.logging.disable_progress_bar()
+    for fixture in FIXTURES:
+        if len(sys.argv) == 2 or fixture.name in sys.argv[2:]:
+            make(fixture, sys.argv[1])

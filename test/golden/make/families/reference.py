@@ -1,0 +1,115 @@
+"""The reference implementation, made to compute the published algorithm where it departs from it, and watched as it does."""
+import itertools
+import types
+
+import torch
+import torch.nn.functional as F
+
+# Least margin of every choice of experts in a greedy answer, and a tenth of the least margin of every choice of tokens.
+# (clear, least distinct tokens), tried in this order.
+CLEAR = [(0.01, 5), (0.004, 5), (0.004, 0)]
+
+
+def routers(model):
+    return [module for module in model.modules() if type(module).__name__.endswith(("TopkRouter", "TopKRouter"))]
+
+
+def patch_published(model):
+    """Where this version of transformers departs from the published algorithm, compute the published one. -> what was changed"""
+    departures = []
+    config = model.config
+    if config.model_type == "deepseek_v2" and config.norm_topk_prob:
+        for router in routers(model):
+            router.forward = types.MethodType(published_v2_router, router)
+        departures.append(
+            "DeepseekV2TopkRouter ignores norm_topk_prob and always scales; DeepSeek's code normalises instead of scaling "
+            "where it is true and k > 1 (w = s / (sum + 1e-20))")
+    return departures
+
+
+def published_v2_router(self, hidden_states):
+    hidden_states = hidden_states.view(-1, self.hidden_dim)
+    logits = F.linear(hidden_states.float(), self.weight.float())
+    scores = logits.softmax(-1, dtype=torch.float32)
+    assert self.topk_method == "greedy" and self.top_k > 1
+    weights, indices = torch.topk(scores, k=self.top_k, dim=-1, sorted=False)
+    return logits, weights / (weights.sum(-1, keepdim=True) + 1e-20), indices
+
+
+def run(model, ids):
+    """ids [batch, tokens] -> logits [batch, tokens, vocab], and per router (logits, weights, experts), rows in order of ids."""
+    seen = []
+    hooks = [router.register_forward_hook(lambda *args: seen.append(args[2])) for router in routers(model)]
+    try:
+        return model(ids, use_cache=False).logits, seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def chosen_experts(model, ids):
+    """One sequence [1, tokens] -> logits [tokens, vocab], experts and weights [layers, tokens, k], experts ascending."""
+    logits, seen = run(model, ids)
+    experts, weights = [], []
+    for _, weight, index in seen:
+        order = index.argsort(-1)
+        experts.append(index.gather(-1, order))
+        weights.append(weight.gather(-1, order))
+    return {"logits": logits[0], "experts": torch.stack(experts), "weights": torch.stack(weights)}
+
+
+def selection_margin(router, logits):
+    """How far each row's choice is from another one, in logits (softmax) or scores (sigmoid), groups included: [rows]"""
+    if hasattr(router, "e_score_correction_bias"):
+        scores = logits.sigmoid() + router.e_score_correction_bias
+        group_score = lambda g: g.topk(2, -1).values.sum(-1)
+    else:
+        scores = logits
+        group_score = lambda g: g.max(-1).values
+    margin = torch.full(scores.shape[:1], float("inf"))
+    groups, kept = getattr(router, "num_group", None) or 1, getattr(router, "topk_group", None) or 1
+    if getattr(router, "topk_method", None) == "greedy":
+        groups, kept = 1, 1
+    if groups > kept:
+        by_group = scores.view(len(scores), groups, -1)
+        best = group_score(by_group).sort(-1, descending=True)
+        margin = best.values[:, kept - 1] - best.values[:, kept]
+        allowed = torch.zeros(len(scores), groups, dtype=torch.bool).scatter_(1, best.indices[:, :kept], True)
+        scores = by_group.masked_fill(~allowed[..., None], float("-inf")).view(len(scores), -1)
+    ordered = scores.sort(-1, descending=True).values
+    return torch.minimum(margin, ordered[:, router.top_k - 1] - ordered[:, router.top_k])
+
+
+def greedy_margins(model, generator, candidates, prompt_tokens, answer_tokens, kept, eos):
+    """Greedy answers of random prompts: of those that vary most, the ones whose choices (of tokens and experts) are clearest, as
+    half precision on a wire must not change them. Those that end early are left out."""
+    prompts = torch.randint(4, 108, (candidates, prompt_tokens), generator=generator)
+    ids = prompts
+    logit_margin = torch.full((candidates,), float("inf"))
+    gate_margin = torch.full((candidates,), float("inf"))
+    ended = torch.zeros(candidates, dtype=torch.bool)
+    for step in range(answer_tokens):
+        logits, seen = run(model, ids)
+        best = logits[:, -1].topk(2, -1)
+        logit_margin = torch.minimum(logit_margin, best.values[:, 0] - best.values[:, 1])
+        for router, (router_logits, _, _) in zip(routers(model), seen, strict=True):
+            margins = selection_margin(router, router_logits).view(candidates, -1)
+            gate_margin = torch.minimum(gate_margin, margins.min(-1).values)
+        chosen = best.indices[:, 0]
+        ended |= torch.isin(chosen, torch.tensor(sorted(eos)))
+        ids = torch.cat([ids, chosen[:, None]], 1)
+    # [candidates]
+    clearness = torch.minimum(gate_margin, logit_margin / 10).masked_fill(ended, -1)
+    variety = torch.tensor([len(set(answer)) for answer in ids[:, prompt_tokens:].tolist()])
+    # The most distinct tokens that enough clear answers have; fewer than a third are taken only where nothing else is clear.
+    for clear, wanted in itertools.chain(*(((c, w) for w in range(answer_tokens, least, -1)) for c, least in CLEAR)):
+        best, order = clearness.masked_fill(variety < wanted, -1).topk(kept)
+        if best[-1] > clear:
+            break
+    else:
+        raise AssertionError("no clear answers: other weights are needed")
+    return [
+        {"prompt_ids": ids[i, :prompt_tokens].tolist(), "ids": ids[i, prompt_tokens:].tolist(),
+         "logit_margin": logit_margin[i].item(), "gate_margin": gate_margin[i].item()}
+        for i in order.tolist()
+    ]

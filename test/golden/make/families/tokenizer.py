@@ -1,0 +1,39 @@
+"""A byte-level BPE tokenizer of 108 tokens: four special ones, printable ASCII, space, newline and eight merges."""
+import json, os
+
+SPECIAL = ["<|begin|>", "<|end|>", "<|im_start|>", "<|im_end|>"]
+SPACE, NEWLINE = "\u0120", "\u010a"
+MERGES = [("t", "h"), ("th", "e"), ("i", "n"), ("e", "r"), ("a", "n"), (SPACE, "the"), (SPACE, "a"), ("an", "d")]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def tokenizer_json():
+    tokens = SPECIAL + [chr(c) for c in range(33, 127)] + [SPACE, NEWLINE] + [a + b for a, b in MERGES]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    return {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [
+            {"id": i, "content": token, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+            for i, token in enumerate(SPECIAL)
+        ],
+        "normalizer": None, "pre_tokenizer": byte_level, "post_processor": None, "decoder": byte_level,
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
+            "fuse_unk": False, "byte_fallback": False, "vocab": {token: i for i, token in enumerate(tokens)},
+            "merges": [f"{a} {b}" for a, b in MERGES],
+        },
+    }
+
+
+def write_tokenizer(folder, changes, template_in_file):
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": SPECIAL[0], "eos_token": SPECIAL[1], "add_bos_token": True}
+    config |= changes
+    if template_in_file:
+        open(os.path.join(folder, "chat_template.jinja"), "w").write(CHAT_TEMPLATE)
+    else:
+        config["chat_template"] = CHAT_TEMPLATE
+    for name, content in [("tokenizer.json", tokenizer_json()), ("tokenizer_config.json", config)]:
+        json.dump(content, open(os.path.join(folder, name), "w"), indent=1)

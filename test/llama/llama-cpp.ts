@@ -1,0 +1,78 @@
+import { getLlama, type LlamaContextSequence, type LlamaModel, LlamaLogLevel, type Token } from 'node-llama-cpp';
+
+/** A GGUF file in llama.cpp (node-llama-cpp's prebuilt CPU binary): the other implementation that ours is held against. */
+export interface LlamaCpp {
+  /** Logits of the next token after each of the ids, [ids.length][vocabSize]. */
+  logits(ids: readonly number[]): Promise<Float32Array[]>;
+  /** Text to ids by llama.cpp's own tokenizer, special tokens in the text included. */
+  tokenize(text: string): number[];
+  /** Evaluate the ids as one prompt; milliseconds. */
+  prefillMs(ids: readonly number[]): Promise<number>;
+  /** Append so many tokens one by one, the sampled one each time; milliseconds. */
+  decodeMs(promptIds: readonly number[], count: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+export interface LlamaCppOptions {
+  contextSize: number;
+  /** 0: as many as there are cores. */
+  threads: number;
+}
+
+export async function openLlamaCpp(path: string, { contextSize, threads }: LlamaCppOptions): Promise<LlamaCpp> {
+  // Never builds or downloads: where there is no prebuilt binary the comparison fails, and says so.
+  const llama = await getLlama({
+    gpu: false,
+    build: 'never',
+    skipDownload: true,
+    maxThreads: threads,
+    logLevel: LlamaLogLevel.error,
+  });
+  const model = await llama.loadModel({ modelPath: path });
+  const context = await model.createContext({ contextSize, batchSize: contextSize, threads, flashAttention: false });
+  const sequence = context.getSequence();
+  const vocabSize = model.fileInfo.metadata.tokenizer.ggml.tokens.length;
+  return {
+    async logits(ids) {
+      await sequence.clearHistory();
+      const items = ids.map((id): [Token, { generateNext: { logits: true } }] => [
+        id as Token,
+        { generateNext: { logits: true } },
+      ]);
+      const outputs = await sequence.controlledEvaluate(items);
+      return outputs.map((output) => {
+        const row = new Float32Array(vocabSize);
+        for (const [token, logit] of output!.next.logits!) row[token] = logit;
+        return row;
+      });
+    },
+    tokenize: (text) => [...model.tokenize(text, true)],
+    prefillMs: (ids) => prefillMs(sequence, ids),
+    decodeMs: (promptIds, count) => decodeMs(sequence, promptIds, count),
+    async close() {
+      await context.dispose();
+      await (model as LlamaModel).dispose();
+      await llama.dispose();
+    },
+  };
+}
+
+async function prefillMs(sequence: LlamaContextSequence, ids: readonly number[]): Promise<number> {
+  await sequence.clearHistory();
+  const startedMs = performance.now();
+  await sequence.controlledEvaluate(ids.map((id) => id as Token));
+  return performance.now() - startedMs;
+}
+
+async function decodeMs(sequence: LlamaContextSequence, promptIds: readonly number[], count: number): Promise<number> {
+  await sequence.clearHistory();
+  const [last, ...before] = [...promptIds].reverse();
+  await sequence.controlledEvaluate(before.reverse().map((id) => id as Token));
+  let next = last as Token;
+  const startedMs = performance.now();
+  for (let i = 0; i < count; i++) {
+    const [output] = await sequence.controlledEvaluate([[next, { generateNext: { token: true } }]]);
+    next = output!.next.token!;
+  }
+  return performance.now() - startedMs;
+}

@@ -1,0 +1,47 @@
+import { createRng } from '@shoal/model';
+
+/** Samples that values are drawn from: 16 random bits choose one, which makes checkpoints of tens of gigabytes in minutes. */
+const NUM_SAMPLES = 65_536;
+
+/** Fills buffers with bfloat16 normal deviates from a seed, each tensor with its own mean and standard deviation. */
+export class RandomBf16 {
+  readonly #normals: Float64Array;
+  readonly #tables = new Map<string, Uint16Array>();
+  #state: number;
+
+  constructor(seed: number) {
+    const rng = createRng(seed);
+    // Box and Muller 1958; 1 − u, since the logarithm wants more than 0.
+    this.#normals = Float64Array.from({ length: NUM_SAMPLES }, () => {
+      return Math.sqrt(-2 * Math.log(1 - rng())) * Math.cos(2 * Math.PI * rng());
+    });
+    this.#state = Math.floor(rng() * 0xffff_ffff) | 1;
+  }
+
+  /** Fill `target` with values of mean + standardDeviation × N(0, 1). */
+  fill(target: Uint16Array, mean: number, standardDeviation: number): void {
+    const table = this.#table(mean, standardDeviation);
+    // xorshift32 (Marsaglia 2003): two values from each word.
+    let x = this.#state;
+    for (let i = 0; i < target.length; i += 2) {
+      x ^= x << 13;
+      x ^= x >>> 17;
+      x ^= x << 5;
+      target[i] = table[x & 0xffff]!;
+      if (i + 1 < target.length) target[i + 1] = table[x >>> 16]!;
+    }
+    this.#state = x;
+  }
+
+  #table(mean: number, standardDeviation: number): Uint16Array {
+    const key = `${mean} ${standardDeviation}`;
+    let table = this.#tables.get(key);
+    if (!table) {
+      const values = Float32Array.from(this.#normals, (normal) => mean + standardDeviation * normal);
+      const bits = new Uint32Array(values.buffer);
+      table = Uint16Array.from(bits, (word) => (word + 0x7fff + ((word >>> 16) & 1)) >>> 16);
+      this.#tables.set(key, table);
+    }
+    return table;
+  }
+}

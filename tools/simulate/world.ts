@@ -1,0 +1,95 @@
+import type { Rng } from '@shoal/model';
+import type { PlacementModel } from '@shoal/placement';
+import { Dispatcher, expertCounters, type DispatcherOptions } from '../../coordinator/src/dispatch/dispatcher.ts';
+import type { LapRequest } from '../../coordinator/src/dispatch/lap-client.ts';
+import { EventLog } from '../../coordinator/src/swarm/event-log.ts';
+import type { Planner } from '../../coordinator/src/swarm/rollout.ts';
+import { Swarm } from '../../coordinator/src/swarm/swarm.ts';
+import { LoadMeter } from '@shoal/placement';
+import { placementModel, type SimModel } from './models.ts';
+import { VirtualClock } from './virtual-clock.ts';
+
+export interface WorldOptions {
+  replicas: number;
+  planner: Planner;
+  /** The coordinator's own line, over which all shards go. */
+  uplinkGbitPerS: number;
+  rng: Rng;
+  maxPeers: number;
+  onLap?: DispatcherOptions['onLap'];
+}
+
+/** Weights that the coordinator reads for an expert it computes itself, in WASM SIMD on one thread: measured at 11 to 17 GB/s. */
+const LOCAL_BYTES_PER_MS = 11e6;
+
+/**
+ * The coordinator's own swarm and dispatcher on a virtual clock. Two things are put in: its own computation takes time and
+ * gives zeros, and tabs are admitted without a known-answer test, probation or audits.
+ */
+export class World {
+  readonly clock = new VirtualClock();
+  readonly model: SimModel;
+  readonly shardBytes: number;
+  readonly swarm: Swarm;
+  readonly dispatcher: Dispatcher;
+  readonly rng: Rng;
+  readonly counted = { fetchedBytes: 0, fromCacheBytes: 0 };
+  /** A swarm that has run for long begins with its weights where its first plan wants them. */
+  preloaded = true;
+  readonly #uplinkBytesPerMs: number;
+  #uplinkFreeMs = 0;
+  #localFreeMs = 0;
+
+  constructor(model: SimModel, options: WorldOptions) {
+    this.model = model;
+    this.rng = options.rng;
+    this.#uplinkBytesPerMs = (options.uplinkGbitPerS * 1e6) / 8;
+    const placement = placementModel(model);
+    this.shardBytes = placement.shardBytes;
+    const { clock } = this;
+    const meter = new LoadMeter(model.numLayers * model.expertsPerLayer);
+    const local = { compute: (request: LapRequest) => this.#computeLocally(request) };
+    const hashes = shardNames(placement);
+    this.swarm = new Swarm({
+      model: { ...placement, hiddenSize: model.hiddenSize },
+      shardHash: (layer, expert) => hashes[layer * model.expertsPerLayer + expert]!,
+      local,
+      events: new EventLog(),
+      replicas: options.replicas,
+      load: () => meter.read(expertCounters(this.dispatcher, placement.layers, model.expertsPerLayer), clock.now()),
+      maxPeers: options.maxPeers,
+      clock,
+      planner: options.planner,
+      selfTest: async (_laps, _judge, experts) => ({ tested: experts.length, matched: experts.length }),
+    });
+    this.dispatcher = new Dispatcher({
+      hiddenSize: model.hiddenSize,
+      nRoutedExperts: model.expertsPerLayer,
+      numExpertsPerTok: model.topK,
+      local,
+      peers: () => this.swarm.serving(),
+      clock,
+      ...(options.onLap ? { onLap: options.onLap } : {}),
+    });
+  }
+
+  /** Shards are sent one peer after another. */
+  downloadMs(bytes: number, downloadBytesPerMs: number): number {
+    if (this.preloaded || bytes === 0) return 0;
+    const nowMs = this.clock.now();
+    this.#uplinkFreeMs = Math.max(this.#uplinkFreeMs, nowMs) + bytes / this.#uplinkBytesPerMs;
+    return Math.max(this.#uplinkFreeMs - nowMs, bytes / downloadBytesPerMs);
+  }
+
+  async #computeLocally({ experts, numRows }: LapRequest): Promise<Float32Array> {
+    const nowMs = this.clock.now();
+    const readMs = (new Set(experts).size * this.shardBytes) / LOCAL_BYTES_PER_MS;
+    this.#localFreeMs = Math.max(this.#localFreeMs, nowMs) + readMs;
+    await this.clock.sleep(this.#localFreeMs - nowMs);
+    return new Float32Array(numRows * this.model.hiddenSize);
+  }
+}
+
+function shardNames({ layers, expertsPerLayer }: PlacementModel): string[] {
+  return Array.from({ length: layers.length * expertsPerLayer }, (_, i) => i.toString(16).padStart(64, '0'));
+}
