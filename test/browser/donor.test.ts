@@ -307,7 +307,7 @@ describe('what can go wrong, in the donor’s terms', () => {
     await lend();
     await expectProblem('This browser has no WebGPU', 'no-webgpu');
     expect(coordinator.hellos).toEqual([]);
-    await page.getByText(/of your processor’s \d+ are busy/).waitFor();
+    await page.getByText(/of your processor’s \d+ (is|are) busy/).waitFor();
     await page.getByRole('button', { name: 'Lend my CPU instead' }).click();
     await waitForPhase(page, 'waiting');
     expect(coordinator.hellos[0]!.adapter).toMatchObject({ architecture: 'wasm', vendor: 'cpu' });

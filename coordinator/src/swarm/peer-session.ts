@@ -146,8 +146,11 @@ export class PeerSession implements LapPeer {
   /** Layers of which it serves at least one expert, ascending. */
   liveLayers(): number[] {
     const { layerIndex, expertsPerLayer } = this.#options;
-    const indices = new Set([...this.live].map((expert) => Math.floor(expert / expertsPerLayer)));
-    return [...layerIndex].filter(([, index]) => indices.has(index)).map(([layer]) => layer);
+    const indices = new Set<number>();
+    for (const expert of this.live) indices.add(Math.floor(expert / expertsPerLayer));
+    const layers: number[] = [];
+    for (const [layer, index] of layerIndex) if (indices.has(index)) layers.push(layer);
+    return layers;
   }
 
   /** Once a second: refresh what is shown per second. */
