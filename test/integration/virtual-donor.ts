@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { MemoryShardCache, PeerHost } from '@shoal/peer';
-import type { Dismissed, Hello, Standing } from '@shoal/protocol';
+import { type Dismissed, HEARTBEAT_MS, type Hello, type Standing } from '@shoal/protocol';
 import { type MemoryChannelPair, type MemoryWireOptions, memoryLinkPair } from '@shoal/transport';
 import type { Core } from '../../coordinator/src/index.ts';
 import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
@@ -11,6 +11,8 @@ export interface VirtualDonorOptions {
   pledgeBytes?: number;
   wire?: MemoryWireOptions;
   donorToken?: string;
+  /** Which of its donor's tabs it is. */
+  tab?: number;
   cache?: MemoryShardCache;
   /** Stands between the peer and its experts: what a faulty or dishonest tab would do. */
   wrapBackend?: (backend: ExpertBackend) => ExpertBackend;
@@ -32,7 +34,7 @@ export class VirtualDonor {
   private constructor(core: Core, options: VirtualDonorOptions) {
     this.donorToken = options.donorToken ?? randomBytes(16).toString('hex');
     this.cache = options.cache ?? new MemoryShardCache();
-    const { a, b, wire } = memoryLinkPair(options.wire);
+    const { a, b, wire } = memoryLinkPair({ ...options.wire, aLink: { heartbeatMs: HEARTBEAT_MS } });
     this.wire = wire;
     this.#host = new PeerHost({
       cache: this.cache,
@@ -55,7 +57,7 @@ export class VirtualDonor {
         onBackendGone: () => {},
       },
     });
-    this.session = core.swarm.join(hello(this.donorToken, options.pledgeBytes ?? 64 * 2 ** 20), 'memory', {
+    this.session = core.swarm.join(hello(this.donorToken, options.pledgeBytes ?? 64 * 2 ** 20, options.tab), 'memory', {
       assign: (message) => this.#host.assign(message),
       standing: (message) => (this.standing = message),
       dismiss: (message) => (this.dismissed = message),
@@ -89,10 +91,11 @@ export class VirtualDonor {
   }
 }
 
-export function hello(donorToken: string, pledgeBytes: number): Hello {
+export function hello(donorToken: string, pledgeBytes: number, tab?: number): Hello {
   return {
     protocolVersions: [1],
     donorToken,
+    ...(tab !== undefined && { tab }),
     pledgeBytes,
     adapter: {
       vendor: 'shoal',

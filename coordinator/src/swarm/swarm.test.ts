@@ -2,7 +2,7 @@ import { dismissedSchema } from '@shoal/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { EventLog } from './event-log.ts';
 import { HelloRefused, Swarm, type SwarmOptions } from './swarm.ts';
-import { FakeTab, HIDDEN, localWork, SHARD_BYTES } from './testing/fake-tab.ts';
+import { FakeTab, helloOf, HIDDEN, localWork, SHARD_BYTES } from './testing/fake-tab.ts';
 
 const LAYERS = [1, 2];
 const EXPERTS = 4;
@@ -36,6 +36,15 @@ const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expe
 const serves = (tab: FakeTab): boolean => tab.session.settled && tab.session.live.size > 0;
 const texts = (): string[] => events.all().map(({ text }) => text);
 
+const someLap = () => ({
+  layer: 1,
+  rows: new Uint16Array(HIDDEN),
+  numRows: 1,
+  rowEnd: Uint16Array.of(1),
+  experts: Uint16Array.of(0),
+  weights: Float32Array.of(1),
+});
+
 describe('a tab that joins', () => {
   it('is given experts, tested over its own lap channel, and serves', async () => {
     const tab = join();
@@ -58,6 +67,13 @@ describe('a tab that joins', () => {
 
   it('is refused for a reason that it can act on', () => {
     expect(() => join({ experts: 0.5 })).toThrow(expect.objectContaining({ code: 'too-small' }));
+    swarm = makeSwarm({ cpuDonors: false });
+    const cpu = { ...helloOf('c', 100).adapter, vendor: 'cpu', architecture: 'wasm' };
+    const control = { assign: () => {}, standing: () => {}, dismiss: () => {} };
+    const lend = (): unknown => swarm.join({ ...helloOf('c', 100), adapter: cpu }, '127.0.0.1', control);
+    expect(lend).toThrow(expect.objectContaining({ code: 'no-cpu' }));
+    swarm = makeSwarm();
+    expect(lend).not.toThrow();
     swarm = makeSwarm({ maxPeers: 1 });
     join({ donorToken: 'a' });
     expect(() => join({ donorToken: 'b' })).toThrow(HelloRefused);
@@ -190,17 +206,28 @@ describe('a tab at work', () => {
     const tab = join();
     await until(() => serves(tab));
     tab.mode = 'failed';
-    const lap = {
-      layer: 1,
-      rows: new Uint16Array(HIDDEN),
-      numRows: 1,
-      rowEnd: Uint16Array.of(1),
-      experts: Uint16Array.of(0),
-      weights: Float32Array.of(1),
-    };
-    for (let i = 0; i < 3; i++) await tab.session.laps.ask(lap, { meter: { frameBytes: 0 } }).catch(() => {});
+    for (let i = 0; i < 3; i++) await tab.session.laps.ask(someLap(), { meter: { frameBytes: 0 } }).catch(() => {});
     await until(() => tab.dismissed !== undefined);
     expect(tab.dismissed).toMatchObject({ code: 'timeout', retry: true });
+  });
+
+  it('that misses two deadlines in a row is drained, not hammered, and may come back', async () => {
+    const [tab, heir] = [join({ donorToken: 'a' }), join({ donorToken: 'b' })];
+    await until(() => serves(tab) && serves(heir));
+    tab.mode = 'silent';
+    const ask = (): Promise<unknown> =>
+      tab.session.laps.ask(someLap(), { meter: { frameBytes: 0 }, deadlineMs: 5 }).catch(() => {});
+    await ask();
+    expect(tab.session.laps.expectedLapMs).toBe(Number.POSITIVE_INFINITY);
+    expect(tab.session.state).not.toBe('draining');
+    await ask();
+    await until(() => tab.dismissed !== undefined);
+    expect(tab.dismissed).toMatchObject({ code: 'timeout', retry: true });
+    expect(tab.cancels).toBe(2);
+    expect(tab.standings.map(({ phase }) => phase)).toContain('draining');
+    const again = join({ donorToken: 'a' });
+    await until(() => again.session.settled);
+    expect(again.session.laps.consecutiveFailures).toBe(0);
   });
 
   it('keeps its donor’s total when the donor opens another', async () => {
@@ -213,6 +240,46 @@ describe('a tab at work', () => {
     second.session.helped(5);
     swarm.leave(second.session, 'vanished');
     expect(join({ donorToken: 'donor' }).session.standing().tokensHelpedTotal).toBe(75);
+  });
+
+  it('stays when its donor opens a second beside it, and both count for the donor', async () => {
+    const first = join({ donorToken: 'donor', tab: 0 });
+    const second = join({ donorToken: 'donor', tab: 1 });
+    await until(() => swarm.uncovered() === 0 && [first, second].every((tab) => tab.session.settled));
+    expect([first.dismissed, second.dismissed]).toEqual([undefined, undefined]);
+    first.session.helped(70);
+    second.session.helped(5);
+    for (const { session } of [first, second]) expect(session.standing().tokensHelpedTotal).toBe(75);
+    // The second comes back by its number, and the first is left alone.
+    const again = join({ donorToken: 'donor', tab: 1 });
+    expect([first.dismissed, second.dismissed?.code]).toEqual([undefined, 'replaced']);
+    expect(again.session.standing()).toMatchObject({ tokensHelped: 0, tokensHelpedTotal: 75 });
+  });
+
+  it('is given back what it held itself, and not what its donor’s other tab held', async () => {
+    swarm.close();
+    swarm = makeSwarm({ timings: { joinDelayMs: 1, leaveDelayMs: 60_000 } });
+    const tabs = [0, 1].map((tab) => join({ donorToken: 'donor', tab, experts: 4 }));
+    await until(() => swarm.uncovered() === 0 && tabs.every(serves));
+    const held = tabs.map(({ session }) => [...session.live].sort());
+    for (const { session } of tabs) swarm.leave(session, 'vanished');
+    // In the other order.
+    const back = [1, 0].map((tab) => join({ donorToken: 'donor', tab, experts: 4 })).reverse();
+    await until(() => swarm.uncovered() === 0 && back.every(serves));
+    expect(back.map(({ session }) => [...session.live].sort())).toEqual(held);
+  });
+
+  it('never gets a second replica of what another tab of its donor holds', async () => {
+    swarm.close();
+    swarm = makeSwarm({ replicas: 2 });
+    const own = [0, 1, 2].map((tab) => join({ donorToken: 'donor', tab }));
+    await until(() => swarm.uncovered() === 0 && own.every(({ session }) => session.settled));
+    const all = own.flatMap(({ session }) => [...session.live]);
+    expect(new Set(all).size).toBe(all.length);
+    // Another donor brings the second replicas, however many tabs the first one has.
+    const other = join();
+    await until(() => serves(other) && own.every(({ session }) => session.settled));
+    expect(other.session.live.size).toBe(LAYERS.length * EXPERTS);
   });
 
   it('is drained when others serve what it served, and only then', async () => {

@@ -7,6 +7,7 @@ import {
   encodeRefuse,
   type Hello,
   type LapRefusal,
+  peekFrame,
   type Standing,
 } from '@shoal/protocol';
 import { memoryLinkPair } from '@shoal/transport';
@@ -42,18 +43,19 @@ export class FakeTab {
   /** Whether it says ready by itself. */
   loads = true;
   laps = 0;
+  cancels = 0;
   /** Answers wait for it. */
   mayAnswer: Promise<void> = Promise.resolve();
   readonly #local = localWork();
 
   static join(
     swarm: Swarm,
-    options: Partial<Pick<FakeTab, 'mode' | 'loads'>> & { donorToken?: string; experts?: number } = {},
+    options: Partial<Pick<FakeTab, 'mode' | 'loads'>> & { donorToken?: string; tab?: number; experts?: number } = {},
   ): FakeTab {
     const tab = new FakeTab();
-    const { donorToken = crypto.randomUUID(), experts = 100, ...rest } = options;
+    const { donorToken = crypto.randomUUID(), tab: number = 0, experts = 100, ...rest } = options;
     Object.assign(tab, rest);
-    const session = swarm.join(helloOf(donorToken, experts), '127.0.0.1', {
+    const session = swarm.join({ ...helloOf(donorToken, experts), tab: number }, '127.0.0.1', {
       assign: (message) => {
         tab.assigned.push(message);
         if (tab.loads) queueMicrotask(() => tab.ready(swarm));
@@ -79,6 +81,10 @@ export class FakeTab {
   }
 
   async #answer(bytes: Uint8Array, send: (reply: Uint8Array) => void): Promise<void> {
+    if (peekFrame(bytes).type === 'cancel') {
+      this.cancels++;
+      return;
+    }
     this.laps++;
     const lap = decodeDispatch(bytes, { hiddenSize: HIDDEN });
     const { lapId, layer, numRows } = lap;

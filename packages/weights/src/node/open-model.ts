@@ -1,6 +1,6 @@
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { expertTensorNames, type ModelConfig, moeLayers, type TensorReader } from '@shoal/model';
+import { checkTensors, expertTensorNames, type ModelConfig, moeLayers, type TensorReader } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import { DENSE_FILE, type DenseEntry, readDenseHeader, unpackPanels } from '../dense/index.ts';
 import { WeightsError } from '../errors.ts';
@@ -28,12 +28,18 @@ export async function isPackedDir(dir: string): Promise<boolean> {
 
 /**
  * Open a Hugging Face model directory or one that `packModel` made; the latter needs nothing of the former.
- * Throws the errors of `openCheckpoint` or `openPacked`.
+ * Throws the errors of `openCheckpoint` and `checkTensors`, or of `openPacked`.
  */
 export async function openModel(dir: string): Promise<OpenModel> {
   if (await isPackedDir(dir)) return openPackedModel(await openPacked(dir));
   const checkpoint = await openCheckpoint(dir);
   const { config } = checkpoint;
+  try {
+    checkTensors(config, checkpoint);
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
   return {
     dir,
     modelId: basename(resolve(dir)),
