@@ -8,7 +8,6 @@ describe('options', () => {
     expect(parse()).toMatchObject({
       host: '127.0.0.1',
       port: 8787,
-      quant: 'f16',
       replicas: 2,
       iceServers: [],
       drainTimeoutMs: 15_000,
@@ -16,6 +15,8 @@ describe('options', () => {
     });
     expect(parse().modelDir.startsWith(ROOT_DIR)).toBe(true);
     expect(parse().adminToken).toBeUndefined();
+    // Said by the packed directory, if it is one.
+    expect(parse().quant).toBeUndefined();
   });
 
   it('are flags first, then environment; an empty variable is none', () => {
@@ -30,6 +31,9 @@ describe('options', () => {
     expect(parse(['--access', '/etc/shoal/access.json']).accessFile).toBe('/etc/shoal/access.json');
     expect(parse([], { SHOAL_TRUST_PROXY: '1' }).trustProxy).toBe(true);
     expect(parse([], { SHOAL_TRUST_PROXY: '0' }).trustProxy).toBe(false);
+    expect(parse().cpuDonors).toBe(true);
+    expect(parse(['--no-cpu-donors']).cpuDonors).toBe(false);
+    expect(parse([], { SHOAL_NO_CPU_DONORS: '1' }).cpuDonors).toBe(false);
     expect(optionsHelp()).toMatch(/--trust-proxy {2,}\S/);
   });
 

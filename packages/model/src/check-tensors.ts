@@ -51,7 +51,9 @@ function allTensors(config: ModelConfig): TensorSpec[] {
 }
 
 function checkShape(table: StoredTensors, { name, shape }: TensorSpec): void {
-  if (!table.has(name)) throw new CheckpointError('missing-tensor', table.dir, name, 'is not in the checkpoint');
+  if (!table.has(name)) {
+    throw new CheckpointError('missing-tensor', table.dir, name, 'is not stored, and config.json asks for it');
+  }
   const stored = table.info(name).shape;
   if (stored.length === shape.length && stored.every((size, i) => size === shape[i])) return;
   throw new CheckpointError(

@@ -112,7 +112,7 @@ async function openFiles(dir: string, files: WeightFile[]): Promise<Map<string, 
     return where;
   }
   const weightMap = await readIndex(join(dir, INDEX_FILE));
-  for (const name of new Set(weightMap.values())) files.push(await openFile(dir, name));
+  for (const name of new Set(weightMap.values())) files.push(await openFile(dir, name, INDEX_FILE));
   for (const file of files) {
     for (const tensor of file.table.keys()) {
       const other = where.get(tensor);
@@ -161,14 +161,13 @@ async function readIndex(path: string): Promise<Map<string, string>> {
   return map;
 }
 
-async function openFile(dir: string, name: string): Promise<WeightFile> {
+async function openFile(dir: string, name: string, namedBy?: string): Promise<WeightFile> {
   let handle: FileHandle;
   try {
     handle = await open(join(dir, name), 'r');
   } catch (cause) {
-    throw new CheckpointError('not-found', join(dir, name), undefined, `cannot be opened (${describe(cause)})`, {
-      cause,
-    });
+    const why = namedBy ? `cannot be opened, though ${namedBy} names it` : 'cannot be opened';
+    throw new CheckpointError('not-found', join(dir, name), undefined, `${why} (${describe(cause)})`, { cause });
   }
   try {
     const { size } = await handle.stat();
@@ -323,7 +322,10 @@ class FileCheckpoint implements Checkpoint {
   #find(name: string): { file: WeightFile; info: TensorInfo } {
     const file = this.#where.get(name);
     const info = file?.table.get(name);
-    if (!file || !info) throw new CheckpointError('missing-tensor', this.dir, name, 'is not in the checkpoint');
+    if (!file || !info) {
+      const listed = this.#files.length === 1 ? this.#files[0]!.name : INDEX_FILE;
+      throw new CheckpointError('missing-tensor', join(this.dir, listed), name, 'is not in the checkpoint');
+    }
     return { file, info };
   }
 }

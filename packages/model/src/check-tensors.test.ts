@@ -1,0 +1,73 @@
+import { describe, expect, it } from 'vitest';
+import { checkTensors, type StoredTensors } from './check-tensors.ts';
+import { parseModelConfig } from './config.ts';
+import { CheckpointError } from './errors.ts';
+import { expertTensors, listDenseTensors } from './tensors.ts';
+import { smallConfigJson } from './testing/small-model.ts';
+
+const config = parseModelConfig({ ...smallConfigJson, num_nextn_predict_layers: 1 });
+/** Layer 0 is dense, layers 1 and 2 (the MTP module's) have four experts. */
+const whole = new Map(
+  [
+    ...listDenseTensors(config),
+    ...[1, 2].flatMap((layer) => [0, 1, 2, 3].flatMap((expert) => Object.values(expertTensors(config, layer, expert)))),
+  ].map(({ name, shape }) => [name, shape]),
+);
+
+function stored(changes: Record<string, readonly number[] | undefined>): StoredTensors {
+  const table = new Map(whole);
+  for (const [name, shape] of Object.entries(changes)) {
+    if (shape) table.set(name, shape);
+    else table.delete(name);
+  }
+  return {
+    dir: 'here',
+    tensors: [...table.keys()],
+    has: (name) => table.has(name),
+    info: (name) => ({ shape: table.get(name)! }),
+  };
+}
+
+function refusal(changes: Record<string, readonly number[] | undefined>): CheckpointError {
+  try {
+    checkTensors(config, stored(changes));
+  } catch (error) {
+    if (error instanceof CheckpointError) return error;
+    throw error;
+  }
+  throw new Error('was accepted');
+}
+
+describe('checkTensors', () => {
+  it('takes a whole checkpoint, and passes over what is stored twice or follows from config.json', () => {
+    checkTensors(config, stored({}));
+    checkTensors(
+      config,
+      stored({
+        'lm_head.weight': [11, 10],
+        'model.layers.2.embed_tokens.weight': [11, 10],
+        'model.layers.2.shared_head.head.weight': [11, 10],
+        'model.layers.1.self_attn.rotary_emb.inv_freq': [3],
+        'model.layers.1.self_attn.o_proj.weight_scale_inv': [1, 1],
+      }),
+    );
+  });
+
+  it.each([
+    ['a layer too many', 'model.layers.3.input_layernorm.weight'],
+    ['an expert too many', 'model.layers.1.mlp.experts.4.up_proj.weight'],
+    ['an expert of a dense layer', 'model.layers.0.mlp.experts.0.up_proj.weight'],
+    ['a bias', 'model.layers.1.self_attn.q_proj.bias'],
+    ['a norm of another family', 'model.layers.1.self_attn.q_norm.weight'],
+    ['another model', 'vision_tower.patch_embed.weight'],
+  ])('refuses %s', (_, tensor) => {
+    expect(refusal({ [tensor]: [1] })).toMatchObject({ reason: 'unknown-tensor', tensor });
+  });
+
+  it('refuses a tensor that is missing or has another shape, dense or an expert’s', () => {
+    for (const tensor of ['model.norm.weight', 'model.layers.2.mlp.experts.3.down_proj.weight']) {
+      expect(refusal({ [tensor]: undefined })).toMatchObject({ reason: 'missing-tensor', tensor });
+      expect(refusal({ [tensor]: [10, 4] })).toMatchObject({ reason: 'wrong-shape', tensor });
+    }
+  });
+});
