@@ -16,6 +16,7 @@ import { Access } from './access/access.ts';
 import { addressKey } from './access/address.ts';
 import { ApiKeys } from './access/api-keys.ts';
 import { registerAccessMetrics } from './access/metrics.ts';
+import { SignInGuard } from './access/sign-in.ts';
 import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
 import { KeyedBuckets } from './access/token-bucket.ts';
@@ -38,6 +39,10 @@ import { Trust } from './trust/trust.ts';
 const HOUR_MS = 3_600_000;
 /** Shards that the coordinator keeps in memory for its own work (self-tests, audits, and what no tab serves). */
 const LOCAL_EXPERT_CACHE_BYTES = 512 * 2 ** 20;
+
+/** Viewers are admins too: metrics tell less than the console. */
+const METRICS_NEED_ADMIN =
+  'The metrics are for admins. Send a viewer’s or operator’s token as Authorization: Bearer TOKEN (Prometheus: authorization.credentials_file).';
 
 /** From the end of draining until connections that are still open are cut. */
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -292,6 +297,7 @@ function openAccess({ accessFile: file, adminToken, trustProxy }: CoordinatorOpt
 function httpAccess(access: Access): HttpAccess {
   const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
   const allowances = new KeyedBuckets(limit(), HOUR_MS);
+  const guard = new SignInGuard(access);
   return {
     keys: new ApiKeys(access),
     takeShardBytes(request, bytes) {
@@ -299,6 +305,12 @@ function httpAccess(access: Access): HttpAccess {
       const waitMs = allowances.of(addressKey(access.addressOf(request))).take(bytes);
       if (waitMs > 0) access.refusals.shard++;
       return waitMs;
+    },
+    refuseMetrics(request, token) {
+      if (!access.policy.metricsNeedAdmin) return undefined;
+      if (token === undefined) return METRICS_NEED_ADMIN;
+      const signIn = guard.signIn(access.addressOf(request), token);
+      return signIn.ok ? undefined : signIn.message;
     },
   };
 }

@@ -30,6 +30,9 @@ describe('options', () => {
     expect(parse(['--access', '/etc/shoal/access.json']).accessFile).toBe('/etc/shoal/access.json');
     expect(parse([], { SHOAL_TRUST_PROXY: '1' }).trustProxy).toBe(true);
     expect(parse([], { SHOAL_TRUST_PROXY: '0' }).trustProxy).toBe(false);
+    expect(parse().cpuDonors).toBe(true);
+    expect(parse(['--no-cpu-donors']).cpuDonors).toBe(false);
+    expect(parse([], { SHOAL_NO_CPU_DONORS: '1' }).cpuDonors).toBe(false);
     expect(optionsHelp()).toMatch(/--trust-proxy {2,}\S/);
   });
 

@@ -12,10 +12,9 @@ import { type Row } from './table.ts';
 /** Two MiB hold 24 of the default model's experts: eight tabs hold all of them once, none a whole layer. */
 const SMALL_PLEDGE_MIB = 2;
 export const REAL_TABS = 8;
-/** Streams of the second comparison; the first has one, as what is fed in was measured. */
-const MANY_STREAMS = 4;
-/** What is fed in was measured on the first of the prompts, what is compared on the others. */
-const CALIBRATION_PROMPTS = 4;
+/** What is fed in was measured with so many streams on some of the prompts; what is compared, with these and others on the rest. */
+const CALIBRATION = { streams: [1, 4], prompts: 4 } as const;
+const COMPARED_STREAMS = [1, 2, 4] as const;
 /** Times on a machine that others use waver: this much either way counts as agreement. */
 const AGREEMENT = 1.5;
 
@@ -27,20 +26,18 @@ export async function realRows(say: (line: string) => void): Promise<Row[]> {
     await Promise.all(Array.from({ length: REAL_TABS }, () => browser.open(coordinator.url, SMALL_PLEDGE_MIB)));
     const ready = (): boolean => coordinator.swarm.peers.length === REAL_TABS && covered(coordinator);
     await until('the tabs to serve', ready, 240_000);
-    const calibration = await measure(coordinator, GOLDEN.slice(0, CALIBRATION_PROMPTS), 1);
-    const tabs = knownTabs(coordinator);
-    const others = GOLDEN.slice(CALIBRATION_PROMPTS, CALIBRATION_PROMPTS + MANY_STREAMS);
-    const rows = placementRows(coordinator, calibration);
-    for (const streams of [1, MANY_STREAMS]) {
-      const measured = await measure(coordinator, others, streams);
-      const { coordinatorLayerMs } = calibration;
-      const predicted = await predictLaps(simModel(coordinator), tabs, {
-        streams,
-        passes: 200,
-        coordinatorLayerMs,
-        seed: 1,
-      });
-      rows.push(...lapRows(streams, measured, predicted));
+    const [few, many] = [
+      await measure(coordinator, GOLDEN.slice(0, CALIBRATION.prompts), CALIBRATION.streams[0]),
+      await measure(coordinator, GOLDEN.slice(0, CALIBRATION.prompts), CALIBRATION.streams[1]),
+    ];
+    const rows = placementRows(coordinator, few);
+    const tabs = knownTabs(coordinator, few, many);
+    for (const streams of COMPARED_STREAMS) {
+      const measured = await measure(coordinator, GOLDEN.slice(CALIBRATION.prompts), streams);
+      // Attention, gate and audits are not what is predicted: their time is taken as it was.
+      const { coordinatorLayerMs } = measured;
+      const options = { streams, passes: 200, coordinatorLayerMs, seed: 1 };
+      rows.push(...lapRows(streams, measured, await predictLaps(simModel(coordinator), tabs, options)));
     }
     return rows;
   } finally {
@@ -54,9 +51,17 @@ interface Measured {
   tokensPerSecond: number;
   /** Time between laps, for each of them. */
   coordinatorLayerMs: number;
+  tabs: MeasuredTab[];
   tabRows: number;
   tabRowParts: number;
   frameBytes: number;
+}
+
+/** One tab's laps: medians, and (row, expert) pairs of one on average. */
+interface MeasuredTab {
+  wireMs: number;
+  computeMs: number;
+  pairsPerLap: number;
 }
 
 /** Answers to these prompts, so many at a time. */
@@ -65,7 +70,9 @@ async function measure(
   prompts: readonly { prompt_ids: number[] }[],
   streams: number,
 ): Promise<Measured> {
-  const { dispatcher } = coordinator;
+  const { dispatcher, swarm } = coordinator;
+  const before = swarm.peers.map(({ laps }) => ({ assignments: laps.assignments, answered: laps.lapsAnswered }));
+  for (const { laps } of swarm.peers) for (const window of [laps.wireMs, laps.computeMs]) window.clear();
   const { laps, tabRows, tabRowParts, frameBytes } = dispatcher;
   dispatcher.forgetTimings();
   let tokens = 0;
@@ -83,20 +90,36 @@ async function measure(
     lapMs,
     tokensPerSecond: (1000 * tokens) / tookMs,
     coordinatorLayerMs: Math.max(0, tookMs / (dispatcher.laps - laps) - lapMs),
+    tabs: swarm.peers.map(({ laps }, i) => ({
+      // The wire's part is the round trip of a lap, the tab's worker and both event loops included.
+      wireMs: laps.wireMs.quantile(0.5)!,
+      computeMs: laps.computeMs.quantile(0.5)!,
+      pairsPerLap: (laps.assignments - before[i]!.assignments) / (laps.lapsAnswered - before[i]!.answered),
+    })),
     tabRows: dispatcher.tabRows - tabRows,
     tabRowParts: dispatcher.tabRowParts - tabRowParts,
     frameBytes: dispatcher.frameBytes - frameBytes,
   };
 }
 
-/** What their last laps were made of: the wire's part is the round trip of a lap, worker and event loops included. */
-function knownTabs({ swarm }: Coordinator): KnownTab[] {
-  return swarm.peers.map(({ laps, peerId }) => ({
-    rttMs: laps.wireMs.quantile(0.5)!,
-    computeMs: laps.computeMs.quantile(0.5)!,
-    pairsPerLap: laps.assignments / laps.lapsAnswered,
-    held: swarm.plan.held.get(peerId)!,
-  }));
+/** What a lap takes in any case, and for each (row, expert) pair, from laps of two sizes. */
+function knownTabs({ swarm }: Coordinator, few: Measured, many: Measured): KnownTab[] {
+  return swarm.peers.map(({ peerId }, i) => {
+    const [small, large] = [few.tabs[i]!, many.tabs[i]!];
+    const compute = line([small.pairsPerLap, small.computeMs], [large.pairsPerLap, large.computeMs]);
+    return {
+      rttMs: small.wireMs,
+      lapOverheadMs: compute.fixed,
+      rowsPerSecond: 1000 / compute.perUnit,
+      held: swarm.plan.held.get(peerId)!,
+    };
+  });
+}
+
+/** Through two points, but nowhere negative and never falling. */
+function line([x0, y0]: [number, number], [x1, y1]: [number, number]): { fixed: number; perUnit: number } {
+  const perUnit = x1 > x0 ? Math.min(y0 / x0, Math.max(0, (y1 - y0) / (x1 - x0))) : 0;
+  return { fixed: y0 - perUnit * x0, perUnit };
 }
 
 function simModel({ config, swarm }: Coordinator): SimModel {
@@ -147,6 +170,6 @@ function lapRows(
       measured.lapMs,
       predicted.lapMs,
     ),
-    held('  tokens/s', '', measured.tokensPerSecond, predicted.tokensPerSecond),
+    held('  tokens/s, the coordinator’s own time given', '', measured.tokensPerSecond, predicted.tokensPerSecond),
   ];
 }

@@ -2,20 +2,21 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { answer } from '../integration/answers.ts';
 import { GOLDEN } from '../integration/golden.ts';
 import { until } from '../integration/virtual-donor.ts';
-import { shoot, waitForPhase } from './donor-page.ts';
+import { axeViolations, shoot, waitForPhase } from './donor-page.ts';
 import { Network } from './network.ts';
 
 let network: Network;
 afterEach(() => network.stop());
 
 describe('a browser without WebGPU', () => {
-  it.each(['f16', 'q8', 'q4'] as const)('lends its CPU and serves %s experts, with threads', async (quant) => {
+  it.each(['f16', 'q8', 'q4'] as const)('lends its CPU and serves %s experts', async (quant) => {
     network = await Network.start({ quant, webGpu: false });
     const { coordinator } = network;
     const [tab] = await network.join(1, 'cpu');
     const [peer] = coordinator.swarm.peers;
     expect(peer!.hello.adapter).toMatchObject({ vendor: 'cpu', architecture: 'wasm' });
-    expect(await tab!.page.evaluate(() => [crossOriginIsolated, 'gpu' in navigator])).toEqual([true, false]);
+    // Shared memory, and with it threads, want an isolated page.
+    expect(await tab!.page.evaluate(() => crossOriginIsolated)).toBe(true);
     expect(peer!.allocatedBytes).toBeGreaterThan(coordinator.packed.manifest.shardBytes);
     const golden = GOLDEN[6]!;
     const { ids } = await answer(coordinator, golden.prompt_ids);
@@ -28,22 +29,44 @@ describe('a browser without WebGPU', () => {
     const shown = coordinator.snapshots.build().peers[0]!.adapter;
     expect(shown).toMatch(/^CPU, \d+ threads?$/);
     await shoot(tab!.page, `cpu-live-${quant}`);
-    await peer!.laps;
     expect(tab!.errors).toEqual([]);
   });
 
-  it('is asked plainly first, and turned away where the operator wants GPUs only', async () => {
+  it('is told so, and joins with its CPU when its donor agrees to that', async () => {
+    network = await Network.start({ webGpu: false });
+    const page = await (await network.browser.browser.newContext()).newPage();
+    await page.goto(network.coordinator.url);
+    await page.getByRole('button', { name: 'Lend my GPU' }).click();
+    await page.getByRole('heading', { name: 'No usable GPU found' }).waitFor();
+    await page.getByText(/of your processor’s \d+ (is|are) busy/).waitFor();
+    await shoot(page, 'cpu-instead');
+    expect(network.coordinator.swarm.peers).toEqual([]);
+    await page.getByRole('button', { name: 'Lend my CPU instead' }).click();
+    await waitForPhase(page, 'waiting', 'working');
+    expect(network.coordinator.swarm.peers[0]!.hello.adapter.architecture).toBe('wasm');
+    expect(await axeViolations(page)).toEqual([]);
+    // A reload of the tab goes on with what was agreed to.
+    await page.reload();
+    await waitForPhase(page, 'waiting', 'working');
+    expect(network.coordinator.swarm.peers[0]!.hello.adapter.architecture).toBe('wasm');
+  });
+
+  it('is asked for its CPU alone, and turned away where the operator wants GPUs only', async () => {
     network = await Network.start({ webGpu: false, cpuDonors: false });
     const page = await (await network.browser.browser.newContext()).newPage();
+    // Firefox and older browsers lack the very name.
+    await page.addInitScript('delete Navigator.prototype.gpu');
     await page.goto(network.coordinator.url);
     const button = page.getByRole('button', { name: 'Lend my CPU' });
     await button.waitFor();
-    await expect.poll(() => page.getByRole('radio', { name: /GPU/ }).isDisabled()).toBe(true);
-    await page.getByText(/of your processor’s \d+ are busy/).waitFor();
+    expect(await page.getByRole('radio', { name: /GPU/ }).isDisabled()).toBe(true);
+    await page.getByText(/of your processor’s \d+ (is|are) busy/).waitFor();
     await shoot(page, 'cpu-consent');
+    expect(await axeViolations(page)).toEqual([]);
     await button.click();
     await waitForPhase(page, 'failed');
     await page.getByRole('heading', { name: 'This swarm takes GPUs only' }).waitFor();
+    await shoot(page, 'cpu-refused');
     expect(network.coordinator.swarm.peers).toEqual([]);
   });
 });

@@ -216,14 +216,15 @@ describe('the donor’s page', () => {
     expect(coordinator.hellos.length).toBe(1);
   });
 
-  it('gives two tabs of one browser different names', async () => {
+  it('says of two tabs of one browser that they are one donor’s, and which is which', async () => {
     const other = await context.newPage();
     for (const tab of [page, other]) {
       await tab.goto(coordinator.address);
       await tab.getByRole('button', { name: 'Lend my GPU' }).click();
       await waitForPhase(tab, 'waiting');
     }
-    expect(new Set(coordinator.hellos.map((hello) => hello.donorToken)).size).toBe(2);
+    expect(new Set(coordinator.hellos.map((hello) => hello.donorToken)).size).toBe(1);
+    expect(coordinator.hellos.map((hello) => hello.tab)).toEqual([0, 1]);
   });
 
   it('comes back by itself when the coordinator does, with what it had loaded', async () => {
@@ -306,7 +307,7 @@ describe('what can go wrong, in the donor’s terms', () => {
     await lend();
     await expectProblem('This browser has no WebGPU', 'no-webgpu');
     expect(coordinator.hellos).toEqual([]);
-    await page.getByText(/of your processor’s \d+ are busy/).waitFor();
+    await page.getByText(/of your processor’s \d+ (is|are) busy/).waitFor();
     await page.getByRole('button', { name: 'Lend my CPU instead' }).click();
     await waitForPhase(page, 'waiting');
     expect(coordinator.hellos[0]!.adapter).toMatchObject({ architecture: 'wasm', vendor: 'cpu' });

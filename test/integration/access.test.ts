@@ -38,6 +38,11 @@ let coordinator: Coordinator;
 let shardBytes: number;
 const sockets: Socket[] = [];
 
+async function metricsText(): Promise<string> {
+  const headers = { authorization: 'Bearer token-of-vera' };
+  return (await fetch(`${coordinator.url}/metrics`, { headers })).text();
+}
+
 function write(rules: object): void {
   writeFileSync(
     path,
@@ -153,7 +158,7 @@ describe('the API with keys', () => {
   });
 
   it('counts by the keys’ names, and never says a key', async () => {
-    const metrics = await (await fetch(`${coordinator.url}/metrics`)).text();
+    const metrics = await metricsText();
     expect(metrics).toMatch(/shoal_api_requests_total\{key="bob",outcome="limited"\} [1-9]/);
     expect(metrics).toMatch(/shoal_api_tokens_total\{key="dora",kind="completion"\} [1-9]/);
     expect(metrics).not.toContain('key-of-');
@@ -162,7 +167,13 @@ describe('the API with keys', () => {
   it('logs the name alone', async () => {
     const server = await startServer(
       { script: () => ({ ids: [97] }) },
-      { access: { keys: new ApiKeys(new Access({ file: path })), takeShardBytes: () => 0 } },
+      {
+        access: {
+          keys: new ApiKeys(new Access({ file: path })),
+          takeShardBytes: () => 0,
+          refuseMetrics: () => undefined,
+        },
+      },
     );
     try {
       const headers = { authorization: 'Bearer key-of-ann' };
@@ -349,8 +360,37 @@ describe('the console', () => {
   });
 });
 
+describe('the metrics', () => {
+  const status = async (headers: Record<string, string>): Promise<number> =>
+    (await fetch(`${coordinator.url}/metrics`, { headers })).status;
+  const bearer = (token: string, from = '10.5.0.1') => ({ authorization: `Bearer ${token}`, 'x-forwarded-for': from });
+
+  it('are for admins of either role, where the file names any', async () => {
+    const refused = await fetch(`${coordinator.url}/metrics`);
+    expect([refused.status, refused.headers.get('www-authenticate')]).toEqual([401, 'Bearer']);
+    expect(await refused.text()).toContain('a viewer’s or operator’s token');
+    expect(await status(bearer('key-of-ann'))).toBe(401);
+    for (const token of ['token-of-vera', 'token-of-otto']) expect(await status(bearer(token))).toBe(200);
+  });
+
+  it('let nobody guess', async () => {
+    for (let guess = 0; guess < 10; guess++) await status(bearer(`guess-${guess}`, '10.5.0.2'));
+    expect(await status(bearer('token-of-vera', '10.5.0.2'))).toBe(401);
+    expect(await status(bearer('token-of-vera', '10.5.0.3'))).toBe(200);
+  });
+
+  it('are open again where the file says so', async () => {
+    write({ ...RULES, metrics: 'open' });
+    coordinator.access.reload();
+    expect(await status({})).toBe(200);
+    write(RULES);
+    coordinator.access.reload();
+    expect(await status({})).toBe(401);
+  });
+});
+
 it('counts whom it has turned away', async () => {
-  const metrics = await (await fetch(`${coordinator.url}/metrics`)).text();
+  const metrics = await metricsText();
   for (const what of ['sign-in', 'invite', 'limit', 'api-key', 'shard']) {
     expect(metrics).toMatch(new RegExp(`shoal_access_refusals_total\\{what="${what}"\\} [1-9]`));
   }

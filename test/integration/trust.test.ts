@@ -136,6 +136,24 @@ describe('a tab that turns', () => {
     expect(ids).toEqual(GOLDEN[3]!.greedy_ids);
   });
 
+  it('takes its donor’s other tabs with it: what they did is counted as in doubt too', async () => {
+    let lying = false;
+    const liar = await join({ ...twoFaced(() => lying), pledgeBytes: 16 * 2 ** 20 });
+    const sibling = await join({ donorToken: liar.donorToken, tab: 1, pledgeBytes: 16 * 2 ** 20 });
+    const stranger = await join();
+    await until('all to serve', () => covered(core));
+    expect([liar, sibling].map(({ dismissed }) => dismissed)).toEqual([undefined, undefined]);
+    lying = true;
+    while (liar.dismissed === undefined) await answer(core, GOLDEN[6]!.prompt_ids, { maxTokens: 4 });
+    expect(sibling.dismissed).toMatchObject({ code: 'wrong-results', retry: false });
+    expect(sibling.session).toMatchObject({ believed: false, trust: { failures: 0, phase: 'quarantined' } });
+    expect(stranger.dismissed).toBeUndefined();
+    expect(errors().join()).toContain(`${sibling.session.peerId} is of the same donor and is kept out with it`);
+    const { trust } = sibling.session;
+    expect(core.trust.counts.unchecked).toBe(trust.uncheckedRows + liar.session.trust.uncheckedRows);
+    await expectRefused(liar.donorToken);
+  });
+
   it('with absurd numbers is refused before they enter an answer', async () => {
     let lying = false;
     const absurd: Lie = (output) => ({ ...output, partial: output.partial.map((_, i) => (i % 2 ? 65_504 : -65_504)) });

@@ -11,6 +11,8 @@ export interface VirtualDonorOptions {
   pledgeBytes?: number;
   wire?: MemoryWireOptions;
   donorToken?: string;
+  /** Which of its donor's tabs it is. */
+  tab?: number;
   cache?: MemoryShardCache;
   /** Stands between the peer and its experts: what a faulty or dishonest tab would do. */
   wrapBackend?: (backend: ExpertBackend) => ExpertBackend;
@@ -55,7 +57,7 @@ export class VirtualDonor {
         onBackendGone: () => {},
       },
     });
-    this.session = core.swarm.join(hello(this.donorToken, options.pledgeBytes ?? 64 * 2 ** 20), 'memory', {
+    this.session = core.swarm.join(hello(this.donorToken, options.pledgeBytes ?? 64 * 2 ** 20, options.tab), 'memory', {
       assign: (message) => this.#host.assign(message),
       standing: (message) => (this.standing = message),
       dismiss: (message) => (this.dismissed = message),
@@ -89,10 +91,11 @@ export class VirtualDonor {
   }
 }
 
-export function hello(donorToken: string, pledgeBytes: number): Hello {
+export function hello(donorToken: string, pledgeBytes: number, tab?: number): Hello {
   return {
     protocolVersions: [1],
     donorToken,
+    ...(tab !== undefined && { tab }),
     pledgeBytes,
     adapter: {
       vendor: 'shoal',

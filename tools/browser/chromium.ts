@@ -75,7 +75,7 @@ export function ensureChromium(say: (line: string) => void): string {
 export interface LaunchOptions {
   say?: (line: string) => void;
   extraFlags?: readonly string[];
-  /** A browser without it when false. */
+  /** When false, a machine without a GPU gives no adapter. */
   webGpu?: boolean;
   /** The caller closes it on Ctrl-C; Playwright itself would end the whole process, with whatever else runs in it. */
   ownSignals?: boolean;
@@ -84,8 +84,8 @@ export interface LaunchOptions {
 /** A headless Chromium with WebGPU, installed if need be. */
 export function launchChromium(options: LaunchOptions = {}): Promise<Browser> {
   const executablePath = ensureChromium(options.say ?? (() => {}));
-  const webGpu = options.webGpu === false ? '--disable-features=WebGPU' : WEBGPU_FLAG;
-  const args = [...CHROMIUM_FLAGS, webGpu, ...(options.extraFlags ?? [])];
+  const webGpu = options.webGpu === false ? [] : [WEBGPU_FLAG];
+  const args = [...CHROMIUM_FLAGS, ...webGpu, ...(options.extraFlags ?? [])];
   const signals = options.ownSignals ? { handleSIGINT: false, handleSIGTERM: false, handleSIGHUP: false } : {};
   return chromium.launch({ executablePath, args, ...signals });
 }

@@ -8,18 +8,25 @@ import { RETRANSMISSION_MS } from './virtual-link.ts';
 import { type PlanningTimes, planningTimes } from './planning-times.ts';
 import type { PlannerName } from './planners.ts';
 
+const PARTS = ['still', 'churn', 'planning'] as const;
+const PLANNERS: readonly PlannerName[] = ['shoal', 'hash', 'round-robin'];
+/** The others move much of what there is at every join, which a rollout over thousands of tabs takes minutes to work off. */
+const MAX_DONORS_FOR_BASELINES = 500;
+
 const HELP = `npm run simulate -- [options]
 
-Virtual tabs over the real placement and cover, with a virtual clock: how many peers a token needs, what it sends, and what
-happens when donors come and go. Everything random is seeded; the distributions are assumptions and are printed.
+Virtual tabs under the coordinator's own placement, swarm, rollout and dispatcher, with a virtual clock: how many peers a
+token needs, what it sends, and what happens when donors come and go. Tabs answer real frames after the time that a line and
+a GPU would take, and compute nothing. Everything random is seeded; the distributions are assumptions and are printed.
 
   --model NAME        ${Object.keys(SIM_MODELS).join(' | ')} | all (all)
   --part NAME         still | churn | planning | all (all)
   --tabs N            tabs of 1 GiB for "still" (just enough for one copy)
-  --donors N          donors for "churn", of whom 40 % are there at a time (10 × the tabs of "still", at least 40)
+  --donors N          donors for "churn", of whom 40 % are there at a time (5 × the tabs of "still", at least 40)
+  --planner NAME      for "churn": ${PLANNERS.join(' | ')} | all (all up to ${MAX_DONORS_FOR_BASELINES} donors, else shoal)
   --replicas N        copies of each expert for "churn" (2)
   --streams N         streams that decode together (8)
-  --minutes N         virtual minutes of churn (10)
+  --minutes N         virtual minutes of churn (5)
   --popularity NAME   uniform | zipf: how experts are chosen (uniform, the worst case)
   --uplink-gbit N     the coordinator's line, for shards (10)
   --tokens N          tokens sampled for "still" (200)
@@ -29,8 +36,6 @@ happens when donors come and go. Everything random is seeded; the distributions 
   --help              print this
 `;
 
-const PARTS = ['still', 'churn', 'planning'] as const;
-const PLANNERS: readonly PlannerName[] = ['shoal', 'hash', 'round-robin'];
 const PLANNING_REPEATS = 7;
 
 interface Options {
@@ -38,6 +43,7 @@ interface Options {
   parts: readonly string[];
   tabs: number | undefined;
   donors: number | undefined;
+  planner: PlannerName | 'all' | undefined;
   replicas: number;
   streams: number;
   minutes: number;
@@ -60,7 +66,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const results: Record<string, unknown> = {};
   for (const [key, model] of options.models) {
     const tabs = options.tabs ?? justEnoughTabs(model);
-    const donors = options.donors ?? Math.max(40, 10 * tabs);
+    const donors = options.donors ?? Math.max(40, 5 * tabs);
     const result: Record<string, unknown> = {};
     if (options.parts.includes('still')) result.still = printStill(model, tabs, options);
     if (options.parts.includes('churn')) result.churn = await printChurn(model, donors, options);
@@ -82,6 +88,7 @@ function parse(argv: readonly string[]): Options {
       part: text,
       tabs: text,
       donors: text,
+      planner: text,
       replicas: text,
       streams: text,
       minutes: text,
@@ -110,9 +117,11 @@ function parse(argv: readonly string[]): Options {
     parts: part === 'all' ? PARTS : [part],
     tabs: values.tabs === undefined ? undefined : number('tabs', 1, 100_000),
     donors: values.donors === undefined ? undefined : number('donors', 1, 100_000),
+    planner:
+      values.planner === undefined ? undefined : oneOf<PlannerName | 'all'>('planner', 'all', [...PLANNERS, 'all']),
     replicas: number('replicas', 2, 16),
     streams: number('streams', 8, 512),
-    minutes: number('minutes', 10, 100_000),
+    minutes: number('minutes', 5, 100_000),
     popularity: oneOf('popularity', 'uniform', ['uniform', 'zipf']),
     uplinkGbitPerS: number('uplink-gbit', 10, 1_000),
     tokens: number('tokens', 200, 1_000_000),
@@ -154,7 +163,7 @@ function printStill(model: SimModel, tabs: number, options: Options): StillRow[]
 async function printChurn(model: SimModel, donors: number, options: Options): Promise<Record<string, ChurnResult>> {
   const { replicas, streams, minutes, popularity, uplinkGbitPerS, seed } = options;
   const results: Record<string, ChurnResult> = {};
-  for (const planner of PLANNERS) {
+  for (const planner of plannersFor(donors, options.planner)) {
     const given = { donors, planner, replicas, streams, minutes, popularity, uplinkGbitPerS, seed };
     results[planner] = await simulateChurn(model, given);
   }
@@ -165,6 +174,12 @@ async function printChurn(model: SimModel, donors: number, options: Options): Pr
       `${minutes} virtual minutes, seed ${seed}\n${assumptions(uplinkGbitPerS)}\n${churnTable(model, results)}\n`,
   );
   return results;
+}
+
+function plannersFor(donors: number, asked: PlannerName | 'all' | undefined): readonly PlannerName[] {
+  const all = asked === 'all' || (asked === undefined && donors <= MAX_DONORS_FOR_BASELINES);
+  if (all) return PLANNERS;
+  return [asked ?? 'shoal'];
 }
 
 function churnTable(model: SimModel, results: Record<string, ChurnResult>): string {

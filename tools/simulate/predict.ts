@@ -5,15 +5,13 @@ import type { SimDonor } from './donors.ts';
 import { GateChoices } from './gate-choices.ts';
 import type { SimModel } from './models.ts';
 import { quantile } from './random.ts';
+import type { Gpu } from './virtual-backend.ts';
 import { VirtualTab } from './virtual-tab.ts';
 import { World } from './world.ts';
 
 /** A tab as it was measured, and what it holds. */
-export interface KnownTab {
+export interface KnownTab extends Gpu {
   rttMs: number;
-  /** In the backend, for a lap of so many (row, expert) pairs. */
-  computeMs: number;
-  pairsPerLap: number;
   held: readonly ExpertIndex[];
 }
 
@@ -73,12 +71,12 @@ export async function predictLaps(
   };
 }
 
-function asDonor({ rttMs, computeMs, pairsPerLap }: KnownTab, index: number): SimDonor {
+function asDonor({ rttMs, lapOverheadMs, rowsPerSecond }: KnownTab, index: number): SimDonor {
   return {
     donorToken: `tab-${index}`,
     pledgeBytes: 2 ** 40,
-    rowsPerSecond: (1000 * pairsPerLap) / computeMs,
-    lapOverheadMs: 0,
+    lapOverheadMs,
+    rowsPerSecond,
     rttMs,
     rttSigma: 0,
     lossShare: 0,

@@ -54,7 +54,7 @@ describe('a page starts by itself', () => {
     expect(at(address, true)).toEqual({ device: 'gpu', pledgeBytes: 64 * MIB, paused: false });
     expect(at(`${address}&device=cpu`, true)?.device).toBe('cpu');
     expect(at(address, false)).toBeUndefined();
-    expect(at('http://localhost:8787/?auto=1', true)).toEqual({ pledgeBytes: 512 * MIB, paused: false });
+    expect(at('http://localhost:8787/?auto=1', true)).toEqual({ device: 'gpu', pledgeBytes: 512 * MIB, paused: false });
     expect(at('http://localhost:8787/', true)).toBeUndefined();
     expect(at('https://localhost.example.test/?auto=1', true)).toBeUndefined();
   });

@@ -45,6 +45,8 @@ export interface ConnectionHandlers {
 
 export interface Introduction {
   donorToken: string;
+  /** Which of the donor's tabs this is. */
+  tab: number;
   inviteToken?: string;
   adapter: AdapterInfo;
   pledgeBytes: number;

@@ -7,6 +7,7 @@ import { DEVICE_WORD, MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
 import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coordinator-connection.ts';
 import { HISTORY_SECONDS, initialState, isLive, type DonorPhase, type DonorState } from './donor-state.ts';
 import { rememberedInvite, rememberInvite } from './invite.ts';
+import type { DonorIdentity } from './donor-identity.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
 import { rememberPledge } from './pledge.ts';
 import {
@@ -30,7 +31,7 @@ const CONFIGURE_TIMEOUT_MS = 60_000;
 export interface DonorSessionOptions {
   createWorker: () => Worker;
   cache: ShardCache;
-  claimToken: () => Promise<string>;
+  claimIdentity: () => Promise<DonorIdentity>;
   tabStorage: Storage;
   browserStorage: Storage;
   initialPledgeBytes: number;
@@ -45,7 +46,7 @@ export class DonorSession {
   readonly #backoff = new Backoff();
   #worker: Worker | undefined;
   #connection: CoordinatorConnection | undefined;
-  #token: string | undefined;
+  #identity: DonorIdentity | undefined;
   #paused = false;
   #finishing = false;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
@@ -71,7 +72,7 @@ export class DonorSession {
     this.#consent(pledgeBytes);
     const { visit } = initialState(pledgeBytes);
     this.#set({ pledgeBytes, visit: { ...visit, startedMs: Date.now() }, rowsHistory: [] });
-    this.#token ??= await this.#options.claimToken();
+    this.#identity ??= await this.#options.claimIdentity();
     this.#begin();
   }
 
@@ -165,7 +166,7 @@ export class DonorSession {
     this.#tallies.tokensHelped.restart();
     this.#tallies.wireBytes.restart();
     this.#connection = new CoordinatorConnection(
-      { donorToken: this.#token!, adapter: adapter!, pledgeBytes, ...(inviteToken !== undefined && { inviteToken }) },
+      { ...this.#identity!, adapter: adapter!, pledgeBytes, ...(inviteToken !== undefined && { inviteToken }) },
       {
         onWelcome: (welcome) => this.#onWelcome(welcome),
         onLapChannel: (channel) => this.#handOver(channel),

@@ -6,7 +6,7 @@ import { App } from './app.tsx';
 import { standingConsent } from './consent.ts';
 import { DonorSession } from './donor-session.ts';
 import { mayHaveWebGpu } from './device.ts';
-import { claimDonorToken } from './donor-token.ts';
+import { claimIdentity } from './donor-identity.ts';
 import { takeInvite } from './invite.ts';
 import { initialPledgeBytes } from './pledge.ts';
 import { showInTab } from './tab-sign.ts';
@@ -19,7 +19,12 @@ const deviceMemoryGib = (navigator as { deviceMemory?: number }).deviceMemory;
 const session = new DonorSession({
   createWorker: () => new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' }),
   cache: 'caches' in window ? new CacheStorageShardCache(caches) : new MemoryShardCache(),
-  claimToken: () => claimDonorToken(localStorage, navigator.locks as LockManager | undefined),
+  claimIdentity: () =>
+    claimIdentity({
+      browserStorage: localStorage,
+      tabStorage: sessionStorage,
+      locks: navigator.locks as LockManager | undefined,
+    }),
   tabStorage: sessionStorage,
   browserStorage: localStorage,
   initialPledgeBytes: initialPledgeBytes(localStorage, deviceMemoryGib),

@@ -138,8 +138,8 @@ const DISMISSED: Record<Exclude<Dismissed['code'], 'finished'>, ProblemText> = {
   },
   replaced: {
     title: 'Another tab took over',
-    happened: 'The same donor joined from another tab.',
-    todo: 'Go on in the other tab, or lend from this one as well.',
+    happened: 'This browser has joined with this tab’s number from elsewhere.',
+    todo: 'Go on in the other tab, or lend from this one instead.',
     recovery: 'manual',
   },
 };

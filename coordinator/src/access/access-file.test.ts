@@ -40,8 +40,17 @@ describe('the access file', () => {
       inviteOnly: true,
       apiKeys: [{ name: 'ann', digest: digestOf('a token'), requestsPerMinute: 60 }],
       admins: [{ name: 'bob', digest: digestOf('a token'), role: 'viewer' }],
+      metricsNeedAdmin: true,
       limits: { ...DEFAULT_ADDRESS_LIMITS, peersPerAddress: 3 },
     });
+  });
+
+  it.each([
+    [{}, false],
+    [{ metrics: 'admins' }, true],
+    [{ admins: [{ name: 'bob', sha256, role: 'viewer' }], metrics: 'open' }, false],
+  ])('of %j', (content, metricsNeedAdmin) => {
+    expect(readAccessFile(file(content)).policy).toMatchObject({ metricsNeedAdmin });
   });
 
   it('that says nothing opens everything', () => {

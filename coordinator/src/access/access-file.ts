@@ -48,6 +48,8 @@ const adminSchema = z.strictObject({ name, sha256, role: z.enum(['viewer', 'oper
 export interface AddressLimits {
   /** Tabs of one address at a time. */
   peersPerAddress: number;
+  /** Tabs of one donor (one browser) at a time. */
+  tabsPerDonor: number;
   joinsPerMinutePerAddress: number;
   /** Weights sent to one address. */
   shardBytesPerHourPerAddress: number;
@@ -59,6 +61,8 @@ export interface AddressLimits {
  */
 export const DEFAULT_ADDRESS_LIMITS: AddressLimits = {
   peersPerAddress: 64,
+  // They share one GPU, and bring no replica of what another of them holds.
+  tabsPerDonor: 8,
   joinsPerMinutePerAddress: 128,
   // 64 tabs of 1 GiB that start with nothing. As a flow it is 153 Mbit/s.
   shardBytesPerHourPerAddress: 64 * 2 ** 30,
@@ -69,9 +73,12 @@ const fileSchema = z.strictObject({
   inviteOnly: z.boolean('takes true or false').optional(),
   apiKeys: z.array(apiKeySchema).max(MAX_ENTRIES).optional(),
   admins: z.array(adminSchema).max(MAX_ENTRIES).optional(),
+  /** Who may read /metrics; without it admins where the file names any, else everybody. */
+  metrics: z.enum(['open', 'admins'], 'takes open or admins').optional(),
   limits: z
     .strictObject({
       peersPerAddress: limit,
+      tabsPerDonor: limit,
       joinsPerMinutePerAddress: limit,
       shardBytesPerHourPerAddress: limit,
     })
@@ -90,6 +97,8 @@ export interface AccessPolicy {
   /** Undefined: the API asks for no key. */
   apiKeys: readonly ApiKey[] | undefined;
   admins: readonly Admin[];
+  /** Whether /metrics asks for an admin's token, of either role. */
+  metricsNeedAdmin: boolean;
   limits: AddressLimits;
 }
 
@@ -98,6 +107,7 @@ export const OPEN_POLICY: AccessPolicy = {
   inviteOnly: false,
   apiKeys: undefined,
   admins: [],
+  metricsNeedAdmin: false,
   limits: DEFAULT_ADDRESS_LIMITS,
 };
 
@@ -126,6 +136,7 @@ export function readAccessFile(path: string): { policy: AccessPolicy; warnings: 
   const parsed = fileSchema.safeParse(json);
   if (!parsed.success) throw new AccessFileError('invalid', `${path}: ${firstComplaint(parsed.error)}`);
   const { invites = [], inviteOnly = parsed.data.invites !== undefined, apiKeys, admins = [], limits } = parsed.data;
+  const { metrics = admins.length > 0 ? 'admins' : 'open' } = parsed.data;
   for (const [list, entries] of Object.entries({ invites, apiKeys: apiKeys ?? [], admins })) {
     refuseDuplicates(path, list, entries);
   }
@@ -142,6 +153,7 @@ export function readAccessFile(path: string): { policy: AccessPolicy; warnings: 
       inviteOnly,
       apiKeys: apiKeys?.map(hashed),
       admins: admins.map(hashed),
+      metricsNeedAdmin: metrics === 'admins',
       limits: { ...DEFAULT_ADDRESS_LIMITS, ...withoutUndefined(limits ?? {}) },
     },
   };

@@ -128,6 +128,23 @@ describe('the donors’ door', () => {
     door.enter(caller('c', { inviteToken: 'for-class' }));
   });
 
+  it('counts the tabs of one donor, and lets each of them come back', () => {
+    const door = new DonorDoor(open({ limits: { tabsPerDonor: 2, peersPerAddress: 3 } }), { clock });
+    const first = door.enter(caller('a', { tab: 0 }));
+    door.enter(caller('a', { tab: 1 }));
+    expect(refusal(() => door.enter(caller('a', { tab: 2 })))).toMatchObject({
+      reason: 'limit',
+      message: 'Your browser has its 2 tabs in the swarm already.',
+    });
+    // A reload, before the old socket is gone.
+    door.enter(caller('a', { tab: 0 }));
+    door.enter(caller('b'));
+    expect(refusal(() => door.enter(caller('c'))).message).toContain('Your network address has its 3 tabs');
+    first.leave();
+    // It is in twice: once is left.
+    expect(refusal(() => door.enter(caller('a', { tab: 2 }))).reason).toBe('limit');
+  });
+
   it('limits the tabs and the joins of one address, not of others', () => {
     const door = new DonorDoor(open({ limits: { peersPerAddress: 2, joinsPerMinutePerAddress: 4 } }), { clock });
     const places = [door.enter(caller('a')), door.enter(caller('b'))];

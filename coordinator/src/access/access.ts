@@ -140,6 +140,9 @@ function describeChange(before: AccessPolicy, after: AccessPolicy): string {
   if ((before.apiKeys === undefined) !== (after.apiKeys === undefined)) {
     parts.push(after.apiKeys === undefined ? 'the API asks for no key' : 'the API asks for a key');
   }
+  if (before.metricsNeedAdmin !== after.metricsNeedAdmin) {
+    parts.push(after.metricsNeedAdmin ? '/metrics asks for an admin’s token' : '/metrics is open');
+  }
   for (const [limit, value] of Object.entries(after.limits)) {
     if (before.limits[limit as keyof typeof before.limits] !== value) parts.push(`${limit} ${value}`);
   }

@@ -10,6 +10,8 @@ const MINUTE_MS = 60_000;
 export interface Caller {
   address: string;
   donorToken: string;
+  /** Which of the donor's tabs; without it the only one. */
+  tab?: number | undefined;
   inviteToken?: string | undefined;
 }
 
@@ -38,6 +40,7 @@ export class DonorDoor {
   readonly #access: Access;
   readonly #joins: KeyedBuckets;
   readonly #byAddress = new Occupancy();
+  readonly #byDonor = new Occupancy();
   readonly #byInvite = new Occupancy();
   /** As Date.now() counts, for invitations that expire. */
   readonly #dateMs: Clock;
@@ -52,41 +55,48 @@ export class DonorDoor {
   enter(caller: Caller): Place {
     const { limits } = this.#access.policy;
     const key = addressKey(caller.address);
-    // A donor has one tab in the swarm, a second replaces the first: so donors are counted, not sockets.
     const donor = digestOf(caller.donorToken).toString('base64url');
+    // A tab that comes again replaces itself: so tabs are counted, not sockets.
+    const tab = `${donor}/${caller.tab ?? 0}`;
     this.#joins.setCapacity(limits.joinsPerMinutePerAddress);
     const waitMs = this.#joins.of(key).take();
     if (waitMs > 0) {
       const seconds = Math.ceil(waitMs / 1000);
       throw new DoorError('limit', `Your network address has joined too often lately. It may again in ${seconds} s.`);
     }
-    const invite = this.#checkInvite(caller.inviteToken, donor);
-    if (this.#byAddress.others(key, donor) >= limits.peersPerAddress) {
+    const invite = this.#checkInvite(caller.inviteToken, tab);
+    if (this.#byAddress.others(key, tab) >= limits.peersPerAddress) {
       const tabs = limits.peersPerAddress === 1 ? 'tab' : 'tabs';
       throw new DoorError(
         'limit',
         `Your network address has its ${limits.peersPerAddress} ${tabs} in the swarm already.`,
       );
     }
-    const leaveAddress = this.#byAddress.enter(key, donor);
-    const leaveInvite = invite && this.#byInvite.enter(invite.name, donor);
+    if (this.#byDonor.others(donor, tab) >= limits.tabsPerDonor) {
+      const tabs = limits.tabsPerDonor === 1 ? 'tab' : 'tabs';
+      throw new DoorError('limit', `Your browser has its ${limits.tabsPerDonor} ${tabs} in the swarm already.`);
+    }
+    const leaveAddress = this.#byAddress.enter(key, tab);
+    const leaveDonor = this.#byDonor.enter(donor, tab);
+    const leaveInvite = invite && this.#byInvite.enter(invite.name, tab);
     return {
       invite: invite?.name,
       allowed: () => this.#stillInvited(invite),
       leave: () => {
         leaveAddress();
+        leaveDonor();
         leaveInvite?.();
       },
     };
   }
 
-  #checkInvite(token: string | undefined, donor: string): Invite | undefined {
+  #checkInvite(token: string | undefined, tab: string): Invite | undefined {
     if (!this.#access.policy.inviteOnly) return undefined;
     if (token === undefined) throw new DoorError('invite', 'This swarm takes invited donors only.');
     const invite = this.#access.invite(token);
     if (!invite) throw new DoorError('invite', 'This invitation is not, or no longer, known here.');
     if (this.#dateMs() >= invite.expiresMs) throw new DoorError('invite', 'This invitation has expired.');
-    if (this.#byInvite.others(invite.name, donor) >= (invite.maxPeers ?? Number.POSITIVE_INFINITY)) {
+    if (this.#byInvite.others(invite.name, tab) >= (invite.maxPeers ?? Number.POSITIVE_INFINITY)) {
       throw new DoorError('invite', `This invitation is for ${invite.maxPeers} at a time, and so many are here.`);
     }
     return invite;
@@ -100,29 +110,29 @@ export class DonorDoor {
   }
 }
 
-/** How many different donors are in each place; a donor may be in it more than once. */
+/** How many different tabs are in each place; a tab may be in it more than once. */
 class Occupancy {
   readonly #places = new Map<string, Map<string, number>>();
 
-  /** Without `donor`. */
-  others(place: string, donor: string): number {
-    const donors = this.#places.get(place);
-    return donors ? donors.size - (donors.has(donor) ? 1 : 0) : 0;
+  /** Without `tab`. */
+  others(place: string, tab: string): number {
+    const tabs = this.#places.get(place);
+    return tabs ? tabs.size - (tabs.has(tab) ? 1 : 0) : 0;
   }
 
   /** Returns the call that leaves again. */
-  enter(place: string, donor: string): () => void {
-    const donors = this.#places.get(place) ?? new Map<string, number>();
-    this.#places.set(place, donors);
-    donors.set(donor, (donors.get(donor) ?? 0) + 1);
+  enter(place: string, tab: string): () => void {
+    const tabs = this.#places.get(place) ?? new Map<string, number>();
+    this.#places.set(place, tabs);
+    tabs.set(tab, (tabs.get(tab) ?? 0) + 1);
     let inside = true;
     return () => {
       if (!inside) return;
       inside = false;
-      const left = donors.get(donor)! - 1;
-      if (left > 0) donors.set(donor, left);
-      else donors.delete(donor);
-      if (donors.size === 0) this.#places.delete(place);
+      const left = tabs.get(tab)! - 1;
+      if (left > 0) tabs.set(tab, left);
+      else tabs.delete(tab);
+      if (tabs.size === 0) this.#places.delete(place);
     };
   }
 }

@@ -154,7 +154,7 @@ describe('shoal perplexity', () => {
     const path = join(dir, 'two.txt');
     await writeFile(path, all.split('<|endoftext|>').slice(0, 2).join('<|endoftext|>'));
     const [first, second] = expected.documents;
-    const score = JSON.parse((await run('perplexity', '--model', model, '--file', path, '--json')).out) as Record<
+    const score = JSON.parse((await run('perplexity', '--engine', 'reference', '--model', model, '--file', path, '--json')).out) as Record<
       string,
       number
     >;

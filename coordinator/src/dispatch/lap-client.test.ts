@@ -111,6 +111,20 @@ describe('a lap', () => {
     expect(hostile).toEqual([]);
   });
 
+  it('may be answered twice, but not without end', async () => {
+    const answer = laps.ask(request());
+    const frame = combine(link.lapId());
+    laps.receive(frame);
+    await answer;
+    for (let repeat = 0; repeat < 200; repeat++) laps.receive(frame);
+    expect(hostile).toEqual([]);
+    for (let repeat = 0; repeat < 200; repeat++) laps.receive(frame);
+    expect(hostile).toHaveLength(1);
+    expect(hostile[0]).toContain('repeats answers without end');
+    // Nothing after it is read.
+    expect(laps.lateAnswers).toBeLessThan(300);
+  });
+
   it('is cancelled without a stain on the peer', async () => {
     const meter = { frameBytes: 0 };
     const { result, cancel } = laps.attempt(request(), { meter });

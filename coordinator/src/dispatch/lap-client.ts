@@ -94,6 +94,12 @@ export interface AskOptions {
   meter?: Meter;
 }
 
+/**
+ * Answers that resolve nothing, beyond one for each lap: a wire may deliver some twice. Who sends more makes work that nobody
+ * asked for, and the frames are as large as real ones.
+ */
+const MAX_SPARE_ANSWERS = 256;
+
 export interface LapClientOptions {
   link: Link;
   hiddenSize: number;
@@ -132,6 +138,7 @@ export class LapClient {
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #failedAtMs = Number.NEGATIVE_INFINITY;
   #nextLapId = randomInt(2 ** 31);
+  #lapsSent = 0;
   #closed: string | undefined;
 
   constructor(options: LapClientOptions) {
@@ -201,6 +208,7 @@ export class LapClient {
   #newLapId(): number {
     const lapId = this.#nextLapId;
     this.#nextLapId = (this.#nextLapId + 1) >>> 0;
+    this.#lapsSent++;
     return lapId;
   }
 
@@ -302,6 +310,12 @@ export class LapClient {
 
   #late(lapId: number, bytes: Uint8Array): void {
     this.lateAnswers++;
+    if (this.lateAnswers > this.#lapsSent + MAX_SPARE_ANSWERS) {
+      throw new FrameError(
+        'mismatch',
+        `It repeats answers without end: ${this.lateAnswers} to ${this.#lapsSent} laps.`,
+      );
+    }
     const meter = this.#remembered.get(lapId);
     if (meter) meter.frameBytes += bytes.length;
     this.#remembered.set(lapId, undefined);

@@ -5,11 +5,13 @@ import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../a
 import { ApiError } from './errors.ts';
 import type { Plan } from './plan.ts';
 
-/** Who may ask for answers and weights, and how much. Without one, everybody may. */
+/** Who may ask for answers, weights and metrics, and how much. Without one, everybody may. */
 export interface HttpAccess {
   keys: ApiKeys;
   /** Takes a shard's bytes from the requester's allowance and returns 0, or the milliseconds until there is enough. */
   takeShardBytes(request: IncomingMessage, bytes: number): number;
+  /** Why whoever sends this token may not read the metrics; undefined if they may. */
+  refuseMetrics(request: IncomingMessage, token: string | undefined): string | undefined;
 }
 
 const uses = new WeakMap<FastifyRequest, KeyUse>();
@@ -20,11 +22,15 @@ export function keyNameOf(request: FastifyRequest): string | undefined {
   return uses.get(request)?.key.name;
 }
 
-/** Asks for a key under /v1 if there are any, before a body is read. */
+/** Asks for a key under /v1 if there are any, before a body is read; and for an admin's token at /metrics where that is wanted. */
 export function registerApiAccess(app: FastifyInstance, access: HttpAccess, registry: Registry): void {
   registerKeyMetrics(access.keys, registry);
   app.addHook('onRequest', async (request, reply) => {
     const { method, headers } = request.raw;
+    if (request.routeOptions.url === '/metrics') {
+      const refusal = access.refuseMetrics(request.raw, bearerToken(headers.authorization));
+      if (refusal !== undefined) throw ApiError.unauthorized(refusal);
+    }
     // The route and not the URL, which spells the same path in many ways.
     if (!access.keys.required || !request.routeOptions.url?.startsWith('/v1/')) return;
     const use = authorize(access.keys, headers.authorization);
@@ -49,8 +55,12 @@ export function holdAnswers(
   return { hold, headers: use.headers() };
 }
 
+function bearerToken(header: string | undefined): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(header ?? '')?.[1];
+}
+
 function authorize(keys: ApiKeys, header: string | undefined): KeyUse {
-  const token = /^Bearer +(\S+) *$/i.exec(header ?? '')?.[1];
+  const token = bearerToken(header);
   const use = keys.find(token);
   if (use) return use;
   const message =

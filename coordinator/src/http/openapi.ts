@@ -152,7 +152,13 @@ function otherPaths() {
       },
     },
     '/metrics': {
-      get: { summary: 'Prometheus metrics', tags: ['Operation'], responses: { '200': text('All metrics.') } },
+      get: {
+        summary: 'Prometheus metrics',
+        description:
+          'Where the access file names admins (and does not say `"metrics": "open"`), a viewer’s or operator’s token is wanted as `Authorization: Bearer …`.',
+        tags: ['Operation'],
+        responses: { '200': text('All metrics.'), '401': failure('No admin’s token was sent.') },
+      },
     },
     '/openapi.json': {
       get: {

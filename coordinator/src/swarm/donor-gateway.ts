@@ -128,9 +128,9 @@ class DonorSocket {
       );
     }
     const socket = this.#socket;
-    const { donorToken, inviteToken } = hello;
+    const { donorToken, tab, inviteToken } = hello;
     try {
-      this.#place = this.#door.enter({ address: this.#address, donorToken, inviteToken });
+      this.#place = this.#door.enter({ address: this.#address, donorToken, tab, inviteToken });
       this.#peer = this.#options.swarm.join(hello, this.#address, {
         assign: (assignment) => void socket.emit('assign', assignment),
         standing: (standing) => void socket.emit('standing', standing),

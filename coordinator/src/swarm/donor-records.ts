@@ -6,38 +6,48 @@ const MAX_DONORS = 10_000;
 /** Experts remembered of all donors together: a donor of a V3 swarm may hold thousands. 8 bytes each make 16 MB. */
 const MAX_EXPERTS = 2_000_000;
 
-interface DonorRecord {
+/** What is known of one donor: one browser's profile, however many of its tabs are in. */
+export interface DonorHistory {
+  /** By all its tabs, of all visits. */
   tokensHelped: number;
-  held: readonly ExpertIndex[];
+  /** By number of the tab, what it held when it was last seen: its browser has kept those weights. */
+  readonly held: Map<number, readonly ExpertIndex[]>;
 }
 
-/** What is known of donors who have left, by the hash of their token; bounded, the least recently seen go first. */
+/** Donors by the hash of their token; bounded, those who came or left longest ago go first. */
 export class DonorRecords {
-  readonly #records = new Map<string, DonorRecord>();
+  readonly #records = new Map<string, DonorHistory>();
   #experts = 0;
 
-  tokensHelped(donorId: string): number {
-    return this.#records.get(donorId)?.tokensHelped ?? 0;
+  /** A donor's record, made if there is none. Those who are in keep theirs, even if it is forgotten here. */
+  of(donorId: string): DonorHistory {
+    const record = this.#records.get(donorId) ?? { tokensHelped: 0, held: new Map<number, readonly ExpertIndex[]>() };
+    this.#seen(donorId, record);
+    return record;
   }
 
-  /** What the donor's last tab held: its browser has kept those weights. */
-  held(donorId: string): readonly ExpertIndex[] {
-    return this.#records.get(donorId)?.held ?? [];
+  /** A tab leaves. */
+  remember({ donorId, donor, tab, assigned }: PeerSession): void {
+    const known = this.#records.get(donorId);
+    if (known) this.#experts -= countHeld(known);
+    if (assigned.size > 0) donor.held.set(tab, [...assigned]);
+    this.#experts += countHeld(donor);
+    this.#seen(donorId, donor);
   }
 
-  remember(peer: PeerSession): void {
-    const held = peer.assigned.size > 0 ? [...peer.assigned] : this.held(peer.donorId);
-    this.#forget(peer.donorId);
-    this.#records.set(peer.donorId, { tokensHelped: peer.tokensHelpedBefore + peer.tokensHelped, held });
-    this.#experts += held.length;
-    for (const oldest of this.#records.keys()) {
+  #seen(donorId: string, record: DonorHistory): void {
+    this.#records.delete(donorId);
+    this.#records.set(donorId, record);
+    for (const [oldest, forgotten] of this.#records) {
       if (this.#records.size <= MAX_DONORS && this.#experts <= MAX_EXPERTS) break;
-      this.#forget(oldest);
+      this.#records.delete(oldest);
+      this.#experts -= countHeld(forgotten);
     }
   }
+}
 
-  #forget(donorId: string): void {
-    this.#experts -= this.held(donorId).length;
-    this.#records.delete(donorId);
-  }
+function countHeld({ held }: DonorHistory): number {
+  let experts = 0;
+  for (const list of held.values()) experts += list.length;
+  return experts;
 }

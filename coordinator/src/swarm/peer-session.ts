@@ -4,6 +4,7 @@ import type { Link } from '@shoal/transport';
 import { type Clock, systemClock } from '../dispatch/clock.ts';
 import type { LapClient, LapRequest } from '../dispatch/lap-client.ts';
 import type { LapPeer } from '../dispatch/dispatcher.ts';
+import type { DonorHistory } from './donor-records.ts';
 import { believed, type PeerTrust } from '../trust/peer-trust.ts';
 import type { Trust } from '../trust/trust.ts';
 
@@ -22,6 +23,7 @@ export interface PeerSessionOptions {
   peerId: string;
   /** A hash of the donor's token: who lends, without the secret. */
   donorId: string;
+  donor: DonorHistory;
   hello: Hello;
   address: string;
   control: DonorControl;
@@ -37,13 +39,15 @@ export interface PeerSessionOptions {
 export class PeerSession implements LapPeer {
   readonly peerId: string;
   readonly donorId: string;
+  /** What all tabs of its donor have done, and held. */
+  readonly donor: DonorHistory;
+  /** Which of its donor's tabs it is. */
+  readonly tab: number;
   readonly address: string;
   readonly hello: Hello;
   readonly control: DonorControl;
   readonly sinceMs = Date.now();
   readonly trust: PeerTrust;
-  /** By earlier visits of the same donor. */
-  tokensHelpedBefore = 0;
   state: PeerState = 'connecting';
   /** The assignment sent last: its epoch, and the experts in it. */
   epoch = 0;
@@ -75,6 +79,8 @@ export class PeerSession implements LapPeer {
     this.#tickedMs = this.#clock.now();
     this.peerId = options.peerId;
     this.donorId = options.donorId;
+    this.donor = options.donor;
+    this.tab = options.hello.tab ?? 0;
     this.address = options.address;
     this.hello = options.hello;
     this.control = options.control;
@@ -122,6 +128,7 @@ export class PeerSession implements LapPeer {
 
   helped(tokens: number): void {
     this.tokensHelped += tokens;
+    this.donor.tokensHelped += tokens;
   }
 
   placementPeer(): PlacementPeer {
@@ -139,8 +146,11 @@ export class PeerSession implements LapPeer {
   /** Layers of which it serves at least one expert, ascending. */
   liveLayers(): number[] {
     const { layerIndex, expertsPerLayer } = this.#options;
-    const indices = new Set([...this.live].map((expert) => Math.floor(expert / expertsPerLayer)));
-    return [...layerIndex].filter(([, index]) => indices.has(index)).map(([layer]) => layer);
+    const indices = new Set<number>();
+    for (const expert of this.live) indices.add(Math.floor(expert / expertsPerLayer));
+    const layers: number[] = [];
+    for (const [layer, index] of layerIndex) if (indices.has(index)) layers.push(layer);
+    return layers;
   }
 
   /** Once a second: refresh what is shown per second. */
@@ -168,7 +178,7 @@ export class PeerSession implements LapPeer {
       rows: this.#laps?.rows ?? 0,
       rowsPerSecond: this.rowsPerSecond,
       tokensHelped: this.tokensHelped,
-      tokensHelpedTotal: this.tokensHelpedBefore + this.tokensHelped,
+      tokensHelpedTotal: this.donor.tokensHelped,
       rttMs: this.link?.stats().rttMs ?? null,
       lapMs: this.#laps?.lapMs.quantile(0.5) ?? null,
       verifiedShare: this.verifiedShare,

@@ -2,7 +2,7 @@ import { dismissedSchema } from '@shoal/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { EventLog } from './event-log.ts';
 import { HelloRefused, Swarm, type SwarmOptions } from './swarm.ts';
-import { FakeTab, HIDDEN, localWork, SHARD_BYTES } from './testing/fake-tab.ts';
+import { FakeTab, helloOf, HIDDEN, localWork, SHARD_BYTES } from './testing/fake-tab.ts';
 
 const LAYERS = [1, 2];
 const EXPERTS = 4;
@@ -58,6 +58,13 @@ describe('a tab that joins', () => {
 
   it('is refused for a reason that it can act on', () => {
     expect(() => join({ experts: 0.5 })).toThrow(expect.objectContaining({ code: 'too-small' }));
+    swarm = makeSwarm({ cpuDonors: false });
+    const cpu = { ...helloOf('c', 100).adapter, vendor: 'cpu', architecture: 'wasm' };
+    const control = { assign: () => {}, standing: () => {}, dismiss: () => {} };
+    const lend = (): unknown => swarm.join({ ...helloOf('c', 100), adapter: cpu }, '127.0.0.1', control);
+    expect(lend).toThrow(expect.objectContaining({ code: 'no-cpu' }));
+    swarm = makeSwarm();
+    expect(lend).not.toThrow();
     swarm = makeSwarm({ maxPeers: 1 });
     join({ donorToken: 'a' });
     expect(() => join({ donorToken: 'b' })).toThrow(HelloRefused);
@@ -213,6 +220,46 @@ describe('a tab at work', () => {
     second.session.helped(5);
     swarm.leave(second.session, 'vanished');
     expect(join({ donorToken: 'donor' }).session.standing().tokensHelpedTotal).toBe(75);
+  });
+
+  it('stays when its donor opens a second beside it, and both count for the donor', async () => {
+    const first = join({ donorToken: 'donor', tab: 0 });
+    const second = join({ donorToken: 'donor', tab: 1 });
+    await until(() => swarm.uncovered() === 0 && [first, second].every((tab) => tab.session.settled));
+    expect([first.dismissed, second.dismissed]).toEqual([undefined, undefined]);
+    first.session.helped(70);
+    second.session.helped(5);
+    for (const { session } of [first, second]) expect(session.standing().tokensHelpedTotal).toBe(75);
+    // The second comes back by its number, and the first is left alone.
+    const again = join({ donorToken: 'donor', tab: 1 });
+    expect([first.dismissed, second.dismissed?.code]).toEqual([undefined, 'replaced']);
+    expect(again.session.standing()).toMatchObject({ tokensHelped: 0, tokensHelpedTotal: 75 });
+  });
+
+  it('is given back what it held itself, and not what its donor’s other tab held', async () => {
+    swarm.close();
+    swarm = makeSwarm({ timings: { joinDelayMs: 1, leaveDelayMs: 60_000 } });
+    const tabs = [0, 1].map((tab) => join({ donorToken: 'donor', tab, experts: 4 }));
+    await until(() => swarm.uncovered() === 0 && tabs.every(serves));
+    const held = tabs.map(({ session }) => [...session.live].sort());
+    for (const { session } of tabs) swarm.leave(session, 'vanished');
+    // In the other order.
+    const back = [1, 0].map((tab) => join({ donorToken: 'donor', tab, experts: 4 })).reverse();
+    await until(() => swarm.uncovered() === 0 && back.every(serves));
+    expect(back.map(({ session }) => [...session.live].sort())).toEqual(held);
+  });
+
+  it('never gets a second replica of what another tab of its donor holds', async () => {
+    swarm.close();
+    swarm = makeSwarm({ replicas: 2 });
+    const own = [0, 1, 2].map((tab) => join({ donorToken: 'donor', tab }));
+    await until(() => swarm.uncovered() === 0 && own.every(({ session }) => session.settled));
+    const all = own.flatMap(({ session }) => [...session.live]);
+    expect(new Set(all).size).toBe(all.length);
+    // Another donor brings the second replicas, however many tabs the first one has.
+    const other = join();
+    await until(() => serves(other) && own.every(({ session }) => session.settled));
+    expect(other.session.live.size).toBe(LAYERS.length * EXPERTS);
   });
 
   it('is drained when others serve what it served, and only then', async () => {

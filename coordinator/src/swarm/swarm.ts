@@ -17,7 +17,7 @@ import type { LocalWork } from '../dispatch/local-work.ts';
 import { backendOf } from '../trust/bounds.ts';
 import { Judge } from '../trust/judge.ts';
 import type { Trust, Wrong } from '../trust/trust.ts';
-import { bannedText, foundOutText } from '../trust/words.ts';
+import { bannedText, expelledText, foundOutText } from '../trust/words.ts';
 import { type ExpertRef, selfTest } from './admission.ts';
 import { DonorRecords } from './donor-records.ts';
 import type { EventLog } from './event-log.ts';
@@ -126,7 +126,7 @@ export class Swarm {
     this.#rollout = new Rollout({
       ...options,
       peers: () => this.peers,
-      heldBefore: (peer) => this.#donors.held(peer.donorId),
+      heldBefore: ({ donor, tab }) => donor.held.get(tab) ?? [],
       onAssigned: (peer) => this.#loading.start(peer),
     });
     const { local, trust } = options;
@@ -167,7 +167,7 @@ export class Swarm {
   join(hello: Hello, address: string, control: DonorControl): PeerSession {
     const capacity = capacityInExperts(hello.pledgeBytes, this.model.shardBytes);
     const session = this.#session(hello, address, control);
-    const old = this.peers.find((peer) => peer.donorId === session.donorId);
+    const old = this.peers.find((peer) => peer.donorId === session.donorId && peer.tab === session.tab);
     if (this.#draining) throw new HelloRefused('draining', 'The coordinator is shutting down. Come back in a minute.');
     if (this.#options.cpuDonors === false && backendOf(hello.adapter) === 'wasm') {
       throw new HelloRefused('no-cpu', 'Whoever runs this coordinator takes tabs with WebGPU only.');
@@ -183,9 +183,8 @@ export class Swarm {
     }
     const bannedUntilMs = this.#options.trust?.quarantine.until(session);
     if (bannedUntilMs !== undefined) throw new HelloRefused('banned', bannedText(bannedUntilMs));
-    if (old) this.dismiss(old, { code: 'replaced', message: 'You have opened Shoal in another tab.', retry: false });
-    // After the old tab's goodbye, which adds what it has done.
-    session.tokensHelpedBefore = this.#donors.tokensHelped(session.donorId);
+    if (old)
+      this.dismiss(old, { code: 'replaced', message: 'This tab has joined again from elsewhere.', retry: false });
     this.#peers.set(session.peerId, session);
     this.joined++;
     return session;
@@ -358,6 +357,7 @@ export class Swarm {
     return new PeerSession({
       peerId: `tab-${this.#nextPeer++}-${randomUUID().slice(0, 4)}`,
       donorId,
+      donor: this.#donors.of(donorId),
       hello,
       address,
       control,
@@ -436,15 +436,29 @@ export class Swarm {
     const peer = this.#peers.get(peerId);
     const text = foundOutText(peerId, wrong);
     this.#options.events.add({ level: 'error', kind: 'peer', text, peerId });
-    if (!peer) return;
-    this.dismiss(peer, { code: 'wrong-results', message: bannedText(wrong.untilMs), retry: false });
+    const farewell: Dismissed = { code: 'wrong-results', message: bannedText(wrong.untilMs), retry: false };
+    if (peer) this.dismiss(peer, farewell);
+    this.#expelDonor(wrong.donorId, farewell);
+  }
+
+  /** It is the donor who is kept out: the same browser and GPU are behind its other tabs. */
+  #expelDonor(donorId: string, farewell: Dismissed): void {
+    for (const other of this.peers) {
+      if (other.donorId !== donorId) continue;
+      this.#options.trust?.expel(other);
+      this.#event('error', expelledText(other.peerId, other.trust), other);
+      this.dismiss(other, farewell);
+    }
   }
 
   #hostile(peer: PeerSession, message: string, reason: FrameErrorReason): void {
     this.#event('error', `${peer.peerId} broke the protocol and was dropped: ${message}`, peer);
     // No page of ours sends such a number: it is a result that is wrong, and not a misunderstanding.
-    if (reason === 'not-finite') this.#options.trust?.exclude(peer);
-    this.dismiss(peer, { code: 'protocol', message: `The tab sent what it may not: ${message}`, retry: false });
+    const farewell: Dismissed = { code: 'protocol', message: `The tab sent what it may not: ${message}`, retry: false };
+    this.dismiss(peer, farewell);
+    if (reason !== 'not-finite' || !this.#options.trust) return;
+    this.#options.trust.exclude(peer);
+    this.#expelDonor(peer.donorId, farewell);
   }
 
   #tick(): void {

@@ -73,6 +73,12 @@ export class PeerTrust {
     if (usedRow !== undefined) this.lastGoodRow = Math.max(this.lastGoodRow, usedRow);
   }
 
+  /** Another tab of its donor was found out: what this one has done since its last good row is in doubt as well. */
+  expel(): void {
+    this.uncheckedRows = this.usedRows - this.lastGoodRow;
+    this.phase = 'quarantined';
+  }
+
   /** A row is wrong beyond doubt. Whoever was used before has to be taken for wrong since the last good row. */
   wrong(usedRow?: number): void {
     this.uncheckedRows = this.usedRows - this.lastGoodRow - (usedRow === undefined ? 0 : 1);

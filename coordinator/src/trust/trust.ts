@@ -31,6 +31,8 @@ export interface TrustOptions {
 
 /** What there is to say of a peer that was found out. */
 export interface Wrong {
+  /** A hash of the token of its donor, all of whose tabs are kept out. */
+  donorId: string;
   /** What was wrong, to follow "gave ". */
   what: string;
   /** Rows of the peer that entered answers. */
@@ -135,6 +137,13 @@ export class Trust {
     return true;
   }
 
+  /** Another tab of a peer's donor was found out: nothing of it is believed any more. */
+  expel({ trust }: TrustedPeer): void {
+    if (trust.phase === 'quarantined') return;
+    trust.expel();
+    this.#counts.unchecked += trust.uncheckedRows;
+  }
+
   /** A failure of a donor; returns until when it is kept out, in epoch milliseconds. As in Quarantine.add. */
   exclude(suspect: Suspect, harmless = false): number {
     const record = this.#donors.get(suspect.donorId);
@@ -152,8 +161,9 @@ export class Trust {
   }
 
   #wrong(peer: TrustedPeer, what: string): void {
+    const { donorId } = peer;
     const { usedRows, uncheckedRows } = peer.trust;
     this.#counts.unchecked += uncheckedRows;
-    this.onWrong(peer.peerId, { what, usedRows, uncheckedRows, untilMs: this.exclude(peer) });
+    this.onWrong(peer.peerId, { donorId, what, usedRows, uncheckedRows, untilMs: this.exclude(peer) });
   }
 }

@@ -51,3 +51,6 @@ export const CONNECT_TIMEOUT_MS = 30_000;
 
 /** How often the coordinator pings an idle lap channel. Two unanswered within this are noticed well before SCTP's own minute. */
 export const HEARTBEAT_MS = 2_000;
+
+/** Tabs of one donor are numbered below it: more of one browser than its GPU has memory for. */
+export const MAX_TABS_PER_DONOR = 16;

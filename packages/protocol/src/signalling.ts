@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { MAX_SDP_CHARS, MAX_SHARDS_PER_ASSIGNMENT } from './limits.ts';
+import { MAX_SDP_CHARS, MAX_SHARDS_PER_ASSIGNMENT, MAX_TABS_PER_DONOR } from './limits.ts';
 
 /**
  * What a donor's page and the coordinator say to each other over socket.io (namespace `/donor`), before and beside the
@@ -7,7 +7,7 @@ import { MAX_SDP_CHARS, MAX_SHARDS_PER_ASSIGNMENT } from './limits.ts';
  */
 
 const shortText = z.string().max(200);
-/** 128 random bits, base64url or hex: who a donor is across reloads. A secret of theirs, never shown. */
+/** 128 random bits, base64url or hex: who a donor (one browser's profile) is across visits. A secret of theirs, never shown. */
 export const donorTokenSchema = z.string().regex(/^[A-Za-z0-9_-]{22,64}$/);
 /** What an invitation link carries. Some more than any that a coordinator makes. */
 export const inviteTokenSchema = z.string().regex(/^[\w-]{8,128}$/);
@@ -39,6 +39,16 @@ export type AdapterInfo = z.infer<typeof adapterSchema>;
 export const helloSchema = z.object({
   protocolVersions: z.array(z.number().int().min(0).max(65535)).min(1).max(16),
   donorToken: donorTokenSchema,
+  /**
+   * Which of the donor's tabs this is, from 0, as far as they know; without it 0. The same number from the same donor is the
+   * same tab come back: it takes the old one's place.
+   */
+  tab: z
+    .number()
+    .int()
+    .min(0)
+    .max(MAX_TABS_PER_DONOR - 1)
+    .optional(),
   adapter: adapterSchema,
   /** Memory that the donor lends, in bytes. */
   pledgeBytes: bytes,
@@ -168,13 +178,13 @@ export const standingSchema = z.object({
   rowsPerSecond: z.number().nonnegative(),
   /** Tokens that passed through at least one of this donor's experts. */
   tokensHelped: count,
-  /** The same, of this donor token since the coordinator first saw it. */
+  /** The same, of all tabs of this donor added up, since the coordinator first saw it. */
   tokensHelpedTotal: count,
   rttMs: z.number().nonnegative().nullable(),
   lapMs: z.number().nonnegative().nullable(),
   /** Share of the self-test's experts that matched, 0 to 1; null before the test. */
   verifiedShare: z.number().min(0).max(1).nullable(),
-  /** Rows that the coordinator computed again and found right, of this donor token since it first saw it. */
+  /** Rows that the coordinator computed again and found right, of all tabs of this donor since it first saw it. */
   verifiedRows: count,
 });
 export type Standing = z.infer<typeof standingSchema>;

@@ -38,8 +38,9 @@ export function ConsentView({ session }: { session: DonorSession }) {
         </div>
         <dl class="terms">
           <Term name={`Your ${word}`}>
-            Holds some of the model’s weights, up to {formatMemory(pledgeBytes)}, and computes with them while this tab
-            is open. The page has no way to your files or your other tabs.
+            {device === 'cpu' ? 'Your computer’s memory holds' : 'Holds'} some of the model’s weights, up to{' '}
+            {formatMemory(pledgeBytes)}, and {device === 'cpu' ? 'its processor computes' : 'computes'} with them while
+            this tab is open. The page has no way to your files or your other tabs.
           </Term>
           <Term name="Download">
             {keptBytes > 0
@@ -60,9 +61,10 @@ export function ConsentView({ session }: { session: DonorSession }) {
                 'battery drains faster. Between answers it rests.'}
           </Term>
           <Term name="Who sees what">
-            The coordinator sees your IP address, {device === 'cpu' ? 'how many threads' : 'your GPU’s name'} and what
-            you lend. Other people’s prompts pass through your tab as numbers, from which a prompt can largely be
-            reconstructed; your own prompts pass through other people’s tabs in the same way.
+            The coordinator sees your IP address,{' '}
+            {device === 'cpu' ? 'how many threads of yours work' : 'your GPU’s name'} and what you lend. Other people’s
+            prompts pass through your tab as numbers, from which a prompt can largely be reconstructed; your own prompts
+            pass through other people’s tabs in the same way.
           </Term>
         </dl>
       </form>

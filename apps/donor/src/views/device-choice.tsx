@@ -21,7 +21,7 @@ export function DeviceChoice({ device, hasWebGpu, onChange }: DeviceChoiceProps)
           onChange={() => onChange('gpu')}
         />
         <span>
-          GPU <small>{hasWebGpu ? 'fast' : 'this browser has no WebGPU'}</small>
+          GPU <small>{hasWebGpu ? 'fast' : 'no WebGPU here'}</small>
         </span>
       </label>
       <label>
@@ -37,9 +37,10 @@ export function DeviceChoice({ device, hasWebGpu, onChange }: DeviceChoiceProps)
 /** What lending a processor means, in words for the donor. */
 export function cpuTerms(): string {
   const threads = lentThreads(navigator.hardwareConcurrency, crossOriginIsolated);
-  const share = threads === 1 ? 'one thread' : `up to ${threads} threads`;
+  const all = `of your processor’s ${navigator.hardwareConcurrency}`;
+  const busy = threads === 1 ? `one thread ${all} is busy` : `up to ${threads} threads ${all} are busy`;
   return (
-    `While answers are written, ${share} of your processor’s ${navigator.hardwareConcurrency} are busy: other programs may ` +
-    'feel it, the fan may start, and a laptop’s battery drains faster. Between answers it rests.'
+    `While answers are written, ${busy}: other programs may feel it, the fan may start, and a laptop’s battery drains ` +
+    'faster. Between answers it rests.'
   );
 }

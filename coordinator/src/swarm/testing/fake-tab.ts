@@ -48,12 +48,12 @@ export class FakeTab {
 
   static join(
     swarm: Swarm,
-    options: Partial<Pick<FakeTab, 'mode' | 'loads'>> & { donorToken?: string; experts?: number } = {},
+    options: Partial<Pick<FakeTab, 'mode' | 'loads'>> & { donorToken?: string; tab?: number; experts?: number } = {},
   ): FakeTab {
     const tab = new FakeTab();
-    const { donorToken = crypto.randomUUID(), experts = 100, ...rest } = options;
+    const { donorToken = crypto.randomUUID(), tab: number = 0, experts = 100, ...rest } = options;
     Object.assign(tab, rest);
-    const session = swarm.join(helloOf(donorToken, experts), '127.0.0.1', {
+    const session = swarm.join({ ...helloOf(donorToken, experts), tab: number }, '127.0.0.1', {
       assign: (message) => {
         tab.assigned.push(message);
         if (tab.loads) queueMicrotask(() => tab.ready(swarm));

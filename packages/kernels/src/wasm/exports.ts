@@ -1,7 +1,7 @@
 /** What packages/kernels/wasm/assembly exports of use here. Addresses are byte offsets in the memory. */
 export interface ExpertExports {
   runLap(lap: number): void;
-  runLapTogether(lap: number, control: number): void;
+  runLapTogether(lap: number, control: number, maySleep: boolean): void;
   stopThreads(control: number): void;
   inputBytes(format: number, cols: number): number;
   sumOfSquares(format: number, values: number, scales: number, rows: number, colBlocks: number): number;

@@ -17,6 +17,9 @@ export type StartThread = (start: {
 export const THREAD_BODY = `({ module, memory, control, thread }) =>
   new WebAssembly.Instance(module, { env: { memory } }).exports.serveLaps(control, thread)`;
 
+/** A page's own thread must not sleep; workers and Node may. */
+const MAY_SLEEP = typeof window === 'undefined';
+
 /** Lap sizes are told apart by powers of two of their (row, expert) pairs. */
 const MAX_SIZES = 20;
 /** Each way is timed so often before the faster one is believed in. */
@@ -45,7 +48,7 @@ export class ThreadTeam {
     const size = Math.min(MAX_SIZES - 1, Math.floor(Math.log2(numAssignments + 1)));
     const together = this.#choose(size);
     const startedMs = performance.now();
-    if (together) this.#memory.exports.runLapTogether(lap, this.#control);
+    if (together) this.#memory.exports.runLapTogether(lap, this.#control, MAY_SLEEP);
     else this.#memory.exports.runLap(lap);
     const tookMs = performance.now() - startedMs;
     const known = together ? this.#together : this.#alone;

@@ -8,6 +8,8 @@ const OPEN: usize = 64;
 const JOINED: usize = 128;
 const STOPPED: usize = 192;
 const LAP: usize = 256;
+/** Beside LAP: whether the caller may sleep; a page's own thread may not. */
+const CALLER_MAY_SLEEP: usize = 260;
 const PHASES: usize = 320;
 const NEXT_ITEM: usize = 0;
 const DONE_ITEMS: usize = 64;
@@ -15,21 +17,28 @@ const PHASE_BYTES: usize = 128;
 export const CONTROL_BYTES: i32 = 960;
 /** A lap mostly follows the last one within this; sleeping and waking cost about as much. Counted in looks. */
 const LOOKS_BEFORE_SLEEP: i32 = 20_000;
+/** While others finish their last items. A thread that has lost its processor takes far longer to come back. */
+const LOOKS_AT_PHASE_END: i32 = 2_000;
+/** An end to a sleep whose waking was missed. */
+const SLEEP_NS: i64 = 1_000_000;
 
 /** All of a lap, with the threads that serve this control block. The caller is thread 0. */
-export function runLapTogether(lap: usize, control: usize): void {
+export function runLapTogether(lap: usize, control: usize, maySleep: bool): void {
   if (!ASC_FEATURE_THREADS) return runLap(lap);
   for (let phase: usize = 0; phase < <usize>NUM_PHASES; phase++) {
     atomic.store<i32>(control + PHASES + phase * PHASE_BYTES + NEXT_ITEM, 0);
     atomic.store<i32>(control + PHASES + phase * PHASE_BYTES + DONE_ITEMS, 0);
   }
   atomic.store<usize>(control + LAP, lap);
+  atomic.store<i32>(control + CALLER_MAY_SLEEP, maySleep);
   atomic.store<i32>(control + OPEN, 1);
   atomic.add<i32>(control + GENERATION, 1);
   atomic.notify(control + GENERATION, -1);
   takeItems(lap, control, 0);
   atomic.store<i32>(control + OPEN, 0);
-  while (atomic.load<i32>(control + JOINED) != 0) {}
+  for (let joined = atomic.load<i32>(control + JOINED); joined != 0; joined = atomic.load<i32>(control + JOINED)) {
+    awaitChange(control + JOINED, joined, maySleep);
+  }
 }
 
 /** A thread's life; returns when stopped. */
@@ -44,6 +53,7 @@ export function serveLaps(control: usize, thread: i32): void {
     // Only now is it sure that the caller waits for us, if it is open still.
     if (atomic.load<i32>(control + OPEN) != 0) takeItems(atomic.load<usize>(control + LAP), control, thread);
     atomic.sub<i32>(control + JOINED, 1);
+    atomic.notify(control + JOINED, -1);
   }
 }
 
@@ -63,6 +73,14 @@ function awaitLap(control: usize, generation: i32): i32 {
   return atomic.load<i32>(control + GENERATION);
 }
 
+/** Returns when the word may have another value: after some looking, by sleeping, so that whoever has to change it gets the processor. */
+function awaitChange(word: usize, value: i32, maySleep: bool): void {
+  for (let look = 0; look < LOOKS_AT_PHASE_END; look++) {
+    if (atomic.load<i32>(word) != value) return;
+  }
+  if (maySleep) atomic.wait<i32>(word, value, SLEEP_NS);
+}
+
 function takeItems(lap: usize, control: usize, thread: i32): void {
   for (let phase = 0; phase < NUM_PHASES; phase++) {
     const items = phaseItems(lap, phase);
@@ -73,7 +91,8 @@ function takeItems(lap: usize, control: usize, thread: i32): void {
       runItem(lap, phase, item, thread);
       mine++;
     }
-    atomic.add<i32>(done, mine);
-    while (atomic.load<i32>(done) < items) {}
+    if (mine > 0 && atomic.add<i32>(done, mine) + mine == items) atomic.notify(done, -1);
+    const maySleep = thread != 0 || atomic.load<i32>(control + CALLER_MAY_SLEEP) != 0;
+    for (let now = atomic.load<i32>(done); now < items; now = atomic.load<i32>(done)) awaitChange(done, now, maySleep);
   }
 }

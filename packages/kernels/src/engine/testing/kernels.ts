@@ -1,0 +1,112 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createRng } from '@shoal/model';
+
+/** packages/kernels/wasm/assembly/index.ts, as far as the dense engine goes. */
+interface KernelExports {
+  gemm(
+    ...args: [
+      w: number,
+      format: number,
+      blocks: number,
+      outDim: number,
+      x: number,
+      xStride: number,
+      numRows: number,
+      y: number,
+      yStride: number,
+      accumulate: number,
+      from: number,
+      to: number,
+      scratch: number,
+    ]
+  ): void;
+  decodeRow(w: number, format: number, blocks: number, row: number, out: number): void;
+  prepareRow(x: number, dim: number, out: number, format: number): void;
+  rmsNormRow(x: number, weight: number, dim: number, eps: number, out: number): void;
+  siluMulRow(gate: number, up: number, dim: number): void;
+  clipRow(x: number, dim: number, limit: number): void;
+  ropeRow(x: number, dim: number, cos: number, sin: number, interleaved: number): void;
+  encodeHalves(x: number, dim: number, out: number): void;
+  decodeHalves(h: number, dim: number, out: number): void;
+  openState(state: number, valueDim: number): void;
+  attendBlock(
+    ...args: [
+      q: number,
+      keyDim: number,
+      valueDim: number,
+      keys: number,
+      values: number,
+      stride: number,
+      count: number,
+      scale: number,
+      state: number,
+      scores: number,
+    ]
+  ): void;
+  closeState(state: number, valueDim: number): void;
+}
+
+const DIST = join(import.meta.dirname, '../../../dist');
+/** A NaN: what nobody wrote shows. */
+const POISON = 0x7fc0dead;
+
+/** The kernels on a poisoned memory of their own. */
+export class KernelBench {
+  readonly exports: KernelExports;
+  readonly memory = new WebAssembly.Memory({ initial: 64, maximum: 65_536 });
+  #end = 65_536;
+
+  constructor(file = 'shoal.wasm') {
+    const module = new WebAssembly.Module(readFileSync(join(DIST, file)));
+    const instance = new WebAssembly.Instance(module, { env: { memory: this.memory } });
+    this.exports = instance.exports as unknown as KernelExports;
+    new Uint32Array(this.memory.buffer).fill(POISON, this.#end / 4);
+  }
+
+  /** The address of so many poisoned bytes, 16-byte aligned and apart from what comes next. */
+  room(bytes: number): number {
+    const address = this.#end;
+    this.#end += Math.ceil(bytes / 16) * 16 + 64;
+    return address;
+  }
+
+  put(values: Float32Array | Uint8Array | Uint16Array): number {
+    const address = this.room(values.byteLength);
+    this.bytes(address, values.byteLength).set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    return address;
+  }
+
+  bytes(address: number, count: number): Uint8Array {
+    return new Uint8Array(this.memory.buffer, address, count);
+  }
+
+  floats(address: number, count: number): Float32Array {
+    return new Float32Array(this.memory.buffer, address, count);
+  }
+
+  /** Whether so many words behind an address are as nobody has written them. */
+  isUntouched(address: number, words: number): boolean {
+    return new Uint32Array(this.memory.buffer, address, words).every((word) => word === POISON);
+  }
+}
+
+/** Normally distributed values. */
+export function normal(count: number, seed: number, deviation = 1): Float32Array {
+  const rng = createRng(seed);
+  return Float32Array.from(
+    { length: count },
+    () => deviation * Math.sqrt(-2 * Math.log(rng() + 1e-12)) * Math.cos(2 * Math.PI * rng()),
+  );
+}
+
+/** Normalised mean squared error: Σ (x − reference)² / Σ reference². */
+export function nmse(x: ArrayLike<number>, reference: ArrayLike<number>): number {
+  let error = 0;
+  let norm = 0;
+  for (let i = 0; i < reference.length; i++) {
+    error += (x[i]! - reference[i]!) ** 2;
+    norm += reference[i]! ** 2;
+  }
+  return error / norm;
+}
