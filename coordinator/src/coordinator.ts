@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { type ForwardEngine, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
-import { loadGenerationConfig, loadTokenizer, openCheckpoint } from '@shoal/model/node';
+import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { LoadMeter } from '@shoal/placement';
 import { closeRtc, loadRtc } from '@shoal/transport/node';
 import { shardHash } from '@shoal/weights';
-import { ensurePacked, type PackedModel, type PackProgress } from '@shoal/weights/node';
+import { openPackedModel, type PackedModel, type PackProgress } from '@shoal/weights/node';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
@@ -28,6 +28,7 @@ import { ExpertWorker } from './dispatch/expert-worker.ts';
 import type { LapErrorReason } from './dispatch/lap-client.ts';
 import { Engine } from './engine/engine.ts';
 import { openEngine } from './engine/open-engine.ts';
+import { packedModel } from './packed.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
 import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
@@ -81,6 +82,7 @@ export type CoreOptions = Pick<
   CoordinatorOptions,
   | 'modelDir'
   | 'quant'
+  | 'denseQuant'
   | 'cacheDir'
   | 'replicas'
   | 'deviceLimit'
@@ -97,20 +99,18 @@ export type CoreOptions = Pick<
 
 /** Everything but the network: model, engine, dispatcher and an empty swarm. */
 export async function createCore(options: CoreOptions): Promise<Core> {
-  const packed = await ensurePacked({
-    ...options,
-    ...(options.onPackProgress && { onProgress: options.onPackProgress }),
-  });
-  const tokenizer = await loadTokenizer(options.modelDir);
-  const checkpoint = await openCheckpoint(options.modelDir);
-  const { config } = checkpoint;
+  const packed = await packedModel(options);
+  const tokenizer = await loadTokenizer(packed.dir);
+  const opened = await openPackedModel(packed);
+  const { config } = opened;
   const forward = await openEngine({
     config,
     engine: options.engine ?? 'wasm',
-    reader: checkpoint,
+    reader: opened.reader,
+    packedDir: packed.dir,
     threads: options.threads,
     kvBytes: options.kvMemoryBytes,
-  }).finally(() => checkpoint.close());
+  }).finally(() => opened.close());
   const { manifest } = packed;
   const { hiddenSize, nRoutedExperts } = config;
   const norms = new NormLimits();
@@ -161,7 +161,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     onLap: (ms) => lapMs.observe(ms),
   });
   const engine = new Engine({
-    modelId: basename(options.modelDir),
+    modelId: manifest.modelId,
     forward,
     experts: dispatcher,
     limits: {
@@ -203,7 +203,7 @@ export async function startCoordinator(
     codec: tokenizerCodec(core.tokenizer),
     log,
     registry,
-    defaults: await samplingDefaults(options.modelDir),
+    defaults: await samplingDefaults(packed.dir),
     shard: (sha256) => {
       const path = packed.shardPath(sha256);
       return path === undefined ? undefined : { path, bytes: packed.manifest.shardBytes };

@@ -8,7 +8,6 @@ describe('options', () => {
     expect(parse()).toMatchObject({
       host: '127.0.0.1',
       port: 8787,
-      quant: 'f16',
       replicas: 2,
       iceServers: [],
       drainTimeoutMs: 15_000,
@@ -16,6 +15,8 @@ describe('options', () => {
     });
     expect(parse().modelDir.startsWith(ROOT_DIR)).toBe(true);
     expect(parse().adminToken).toBeUndefined();
+    // Said by the packed directory, if it is one.
+    expect(parse().quant).toBeUndefined();
   });
 
   it('are flags first, then environment; an empty variable is none', () => {

@@ -3,7 +3,7 @@ import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { IceServer } from '@shoal/protocol';
 import { iceServerSchema } from '@shoal/protocol';
-import { QUANTS, type Quant } from '@shoal/weights';
+import { DENSE_FORMATS, type DenseFormat, QUANTS, type Quant } from '@shoal/weights';
 import { z } from 'zod';
 import type { EngineName } from './engine/open-engine.ts';
 
@@ -12,7 +12,10 @@ export interface CoordinatorOptions {
   modelDir: string;
   host: string;
   port: number;
-  quant: Quant;
+  /** Of the tabs' experts; f16 by default, or what a packed directory has. */
+  quant?: Quant;
+  /** Of the coordinator's own weights, likewise. */
+  denseQuant?: DenseFormat;
   cacheDir: string;
   replicas: number;
   /** Tabs that a token may use in a layer, where its request doesn't say; 0: no limit. */
@@ -66,7 +69,7 @@ const OPTIONS = {
     flag: 'model',
     env: 'SHOAL_MODEL',
     value: 'DIR',
-    text: 'Hugging Face model directory',
+    text: 'Hugging Face model directory, or one made by shoal pack',
     fallback: join(ROOT_DIR, 'models/tiny-stories'),
   },
   host: { flag: 'host', env: 'SHOAL_HOST', value: 'ADDRESS', text: 'address to listen on', fallback: '127.0.0.1' },
@@ -75,8 +78,13 @@ const OPTIONS = {
     flag: 'quant',
     env: 'SHOAL_QUANT',
     value: QUANTS.join('|'),
-    text: "format of the tabs' experts",
-    fallback: 'f16',
+    text: "format of the tabs' experts (f16, or a packed directory's own)",
+  },
+  denseQuant: {
+    flag: 'dense-quant',
+    env: 'SHOAL_DENSE_QUANT',
+    value: DENSE_FORMATS.join('|'),
+    text: "format of the coordinator's own weights (f16, or a packed directory's own)",
   },
   cache: {
     flag: 'cache',
@@ -241,7 +249,9 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
   };
   const modelDir = resolve(text('model')!);
   if (!existsSync(join(modelDir, 'config.json'))) {
-    throw new UsageError(`${spelled('model')}: ${modelDir} has no config.json; name a Hugging Face model directory`);
+    throw new UsageError(
+      `${spelled('model')}: ${modelDir} has no config.json; name a Hugging Face model directory, or one made by shoal pack`,
+    );
   }
   const adminToken = text('adminToken');
   if (adminToken !== undefined && adminToken.length < 8)
@@ -251,7 +261,8 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     modelDir,
     host: text('host')!,
     port: integer('port', 0, 65_535),
-    quant: oneOf('quant', QUANTS),
+    ...(text('quant') !== undefined && { quant: oneOf('quant', QUANTS) }),
+    ...(text('denseQuant') !== undefined && { denseQuant: oneOf('denseQuant', DENSE_FORMATS) }),
     cacheDir: resolve(text('cache')!),
     replicas: integer('replicas', 1, 16),
     deviceLimit: integer('deviceLimit', 0, 64),

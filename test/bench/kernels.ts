@@ -30,18 +30,26 @@ export async function benchKernels({ repeats, json }: { repeats: number; json: b
     process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
     return;
   }
-  const head = ['', 'ours ms', 'ort ms', 'ratio', 'ort int8 ms', 'ratio', 'distance', 'int8 distance', 'variant'];
-  const rows = results.map(({ name, quant, numRows, ...result }) => {
-    const [ours, theirs, int8] = [result.oursMs, result.ortMs, result.ortInt8Ms].map(median) as [
-      number,
-      number,
-      number,
-    ];
+  process.stdout.write(
+    "Expert FFN beside onnxruntime-web's WebGPU MatMulNBits; medians in ms, ratio = theirs / ours\n",
+  );
+  process.stdout.write(`${formatTable(besideOrt(results))}\n\n`);
+  process.stdout.write('Every variant of ours, ms\n');
+  process.stdout.write(`${formatTable(variantTable(results))}\n`);
+}
+
+const titleOf = ({ name, quant, numRows }: NamedCase): string =>
+  `${name} ${quant}, ${numRows === 1 ? '1 row' : `${numRows} rows`}`;
+
+function besideOrt(results: readonly NamedResult[]): string[][] {
+  const head = ['', 'ours', 'ort f32', 'ratio', 'ort int8', 'ratio', 'distance', 'int8 distance', 'chosen'];
+  const rows = results.map((result) => {
+    const [ours, f32, int8] = [median(result.oursMs), median(result.ortMs), median(result.ortInt8Ms)];
     return [
-      `${name} ${quant}, ${numRows === 1 ? '1 row' : `${numRows} rows`}`,
+      titleOf(result),
       ours.toFixed(2),
-      theirs.toFixed(2),
-      (theirs / ours).toFixed(2),
+      f32.toFixed(2),
+      (f32 / ours).toFixed(2),
       int8.toFixed(2),
       (int8 / ours).toFixed(2),
       result.distance.toExponential(1),
@@ -49,13 +57,22 @@ export async function benchKernels({ repeats, json }: { repeats: number; json: b
       result.variant,
     ];
   });
-  process.stdout.write(`Expert FFN beside onnxruntime-web's WebGPU MatMulNBits; medians, ratio = theirs / ours\n`);
-  process.stdout.write(`${formatTable([head, ...rows])}\n`);
+  return [head, ...rows];
+}
+
+function variantTable(results: readonly NamedResult[]): string[][] {
+  const names = Object.keys(results[0]!.variantMs);
+  const rows = results.map((result) => [
+    titleOf(result),
+    ...names.map((name) => median(result.variantMs[name]!).toFixed(2)),
+  ]);
+  return [['', ...names], ...rows];
 }
 
 type NamedCase = KernelBenchCase & { name: string };
+type NamedResult = NamedCase & KernelBenchResult;
 
-async function inPage(cases: readonly NamedCase[]): Promise<(NamedCase & KernelBenchResult)[]> {
+async function inPage(cases: readonly NamedCase[]): Promise<NamedResult[]> {
   const root = join(import.meta.dirname, 'kernels-page');
   const outDir = await mkdtemp(join(tmpdir(), 'shoal-kernels-bench-'));
   const shared = { configFile: false, root, logLevel: 'warn' } as const;
@@ -67,7 +84,7 @@ async function inPage(cases: readonly NamedCase[]): Promise<(NamedCase & KernelB
     const page = await browser.newPage();
     await page.goto(server.resolvedUrls!.local[0]!);
     await page.waitForFunction('typeof benchKernel === "function"');
-    const results: (NamedCase & KernelBenchResult)[] = [];
+    const results: NamedResult[] = [];
     for (const each of cases) {
       process.stderr.write(`${each.name} ${each.quant}, ${each.numRows} rows …\n`);
       const result = (await page.evaluate(`benchKernel(${JSON.stringify(each)})`)) as KernelBenchResult;

@@ -87,6 +87,7 @@ async function chaosRows(say: (line: string) => void): Promise<Row[]> {
     everyMs: 2000,
     kinds: ['crash'],
     healthyRounds: 3,
+    healthyAfter: true,
     say,
   });
   await stage.close();

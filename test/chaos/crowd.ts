@@ -23,9 +23,10 @@ export class Crowd {
   }
 
   async gather(makers: readonly { maker: TabMaker; count: number }[]): Promise<void> {
-    for (const { maker, count } of makers) {
-      for (let i = 0; i < count; i++) this.#members.set(await maker.open(), maker);
-    }
+    const opened = makers.flatMap(({ maker, count }) =>
+      Array.from({ length: count }, async () => ({ maker, victim: await maker.open() })),
+    );
+    for (const { maker, victim } of await Promise.all(opened)) this.#members.set(victim, maker);
   }
 
   /** In the place of one that has ended, or that has frozen, whose process stays as it is until the end. */

@@ -81,7 +81,7 @@ async function run(numbers: number[], counts: number[], kinds: readonly Happenin
   ].filter(({ count }) => count > 0);
   try {
     const options = { seed, tabs, streams, kinds, durationMs: seconds * 1000, everyMs: every * 1000 };
-    const report = await runChaos(stage, { ...options, healthyRounds: HEALTHY_ROUNDS, say });
+    const report = await runChaos(stage, { ...options, healthyRounds: HEALTHY_ROUNDS, healthyAfter: true, say });
     process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : describe(report));
     return holds(report) ? 0 : 1;
   } finally {

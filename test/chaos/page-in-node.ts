@@ -52,7 +52,7 @@ export class PageInNode {
     this.session = new DonorSession({
       createWorker: () => this.#worker(),
       cache: this.cache,
-      claimToken: async () => options.donorToken,
+      claimIdentity: async () => ({ donorToken: options.donorToken, tab: 0 }),
       tabStorage: new MemoryStorage(),
       browserStorage: new MemoryStorage(),
       initialPledgeBytes: options.pledgeBytes,

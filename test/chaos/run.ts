@@ -19,6 +19,8 @@ export interface ChaosOptions {
   kinds: readonly Happening[];
   /** Answers that each stream writes in the healthy run. */
   healthyRounds?: number;
+  /** Measure the healthy gaps after the happenings as well, so that a machine that became slower is not taken for a stall. */
+  healthyAfter?: boolean;
   say?: (line: string) => void;
 }
 
@@ -43,6 +45,8 @@ class ChaosRun {
   readonly #crowd = new Crowd();
   readonly #sums = new SumWatch();
   readonly #gaps = new SampleWindow(1 << 17);
+  /** Before the first happening, and again after the last: a machine that others use as well may have become slower. */
+  readonly #healthyGaps = new SampleWindow(1 << 17);
   readonly #gone = new Map<Blow, SampleWindow>();
   readonly #suspects = new Suspects();
   readonly #report: ChaosReport;
@@ -88,7 +92,13 @@ class ChaosRun {
       const deadlineMs = performance.now() + durationMs;
       const asking = Array.from({ length: streams }, (_, i) => this.#stream(i, deadlineMs));
       await Promise.all([...asking, this.#unleash(schedule(createRng(seed), durationMs, everyMs, kinds))]);
-      this.#finish(combined(this.#stage.counters(), before, -1));
+      const counted = combined(this.#stage.counters(), before, -1);
+      if (this.#options.healthyAfter) {
+        await this.#everyoneServes();
+        this.#say('healthy run again');
+        await this.#healthyRun();
+      }
+      this.#finish(counted);
     } finally {
       await this.#crowd.close();
       for (const { maker } of tabs) await maker.close();
@@ -107,6 +117,7 @@ class ChaosRun {
       uncoveredShare: held.local / (held.local + held.tabs),
       liars: this.#crowd.liars.map((liar) => this.#sums.fateOf(liar)),
     });
+    report.gapMs.healthyP99 = this.#healthyGaps.quantile(0.99)!;
     report.gapMs.p99 = this.#gaps.quantile(0.99)!;
     report.gapMs.max = this.#gaps.quantile(1)!;
     for (const [blow, window] of this.#gone) {
@@ -115,23 +126,23 @@ class ChaosRun {
   }
 
   async #everyoneServes(timeoutMs = JOIN_TIMEOUT_MS): Promise<void> {
-    const serves = (victim: Victim): boolean => victim.session()?.serving ?? true;
-    const { length } = this.#crowd.members;
+    // A swarm with tabs to spare gives some of them nothing to do; they are settled all the same.
+    const back = (victim: Victim): boolean => (victim.session()?.state ?? 'waiting') !== 'gone';
     await until(
-      'all tabs to serve all experts',
+      'all tabs to be settled, and all experts to be served',
       () => {
-        const core = this.#stage.core();
-        return core.swarm.peers.length >= length && covered(core) && this.#crowd.members.every(serves);
+        const { core } = this.#stage;
+        const { members } = this.#crowd;
+        return core().swarm.peers.length >= members.length && covered(core()) && members.every(back);
       },
       timeoutMs,
     );
   }
 
   async #healthyRun(): Promise<void> {
-    const gaps = new SampleWindow(1 << 16);
     const { streams, healthyRounds = 1 } = this.#options;
     const run = async (prompt: number): Promise<void> => {
-      this.#healthy[prompt] = (await this.#answer(prompt, (gapMs) => gaps.add(gapMs))).text;
+      this.#healthy[prompt] = (await this.#answer(prompt, (gapMs) => this.#healthyGaps.add(gapMs))).text;
     };
     const stream = async (i: number): Promise<void> => {
       for (let round = 0; round < healthyRounds; round++) await run((i + round) % GOLDEN.length);
@@ -139,7 +150,6 @@ class ChaosRun {
     await Promise.all(Array.from({ length: streams }, (_, i) => stream(i)));
     // Fewer streams than prompts leave some without a healthy answer.
     for (let prompt = 0; prompt < GOLDEN.length; prompt++) if (!this.#healthy[prompt]) await run(prompt);
-    this.#report.gapMs.healthyP99 = gaps.quantile(0.99)!;
   }
 
   /** One answer, and whether a wrong row may be in it; rows of a prompt are traced only for its last token. */
@@ -252,6 +262,8 @@ class ChaosRun {
   async #restart(): Promise<string> {
     const { restart } = this.#stage;
     if (!restart) throw new Error('A coordinator without a server cannot restart.');
+    // What is downloaded from then on is due to the restart.
+    await this.#everyoneServes();
     const { members } = this.#crowd;
     const downloads = (): number => members.reduce((sum, victim) => sum + (victim.downloads() ?? 0), 0);
     const [startedMs, downloadsBefore] = [performance.now(), downloads()];

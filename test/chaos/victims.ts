@@ -99,7 +99,8 @@ export function processTabs(core: () => Core, url: () => string): TabMaker {
   return {
     async open(liar) {
       refill();
-      const tab = await spares.shift()!;
+      const spare = spares.shift()!;
+      const tab = await spare;
       refill();
       tab.lend({ url: url(), pledgeBytes: PLEDGE_BYTES, seed: seed++, ...(liar && { liar }) });
       return processVictim(tab, core);

@@ -153,6 +153,24 @@ describe('the WebGPU backend', () => {
     }
   });
 
+  it('does without what the driver does not compile', async () => {
+    const without = async (text: string) => {
+      const gpu = spyOnDevice(await dawnAdapter(), (device) =>
+        spyOn(device, 'createShaderModule', (create) => (descriptor: GPUShaderModuleDescriptor) => {
+          const isBad = descriptor.code.includes(text) && descriptor.code.includes('@compute');
+          return create(isBad ? { ...descriptor, code: `${descriptor.code} nonsense` } : descriptor);
+        }),
+      );
+      return createWebGpuBackend({ gpu, shape: { ...shape, quant: 'q4' } });
+    };
+    const noDot = await without('dot4I8Packed(');
+    expect(noDot.variant).toBe('f32, subgroup loads');
+    const noSubgroups = await without('subgroupBroadcast(');
+    expect(noSubgroups.variant).toMatch(/direct loads$/);
+    await expect(without('load_weights')).rejects.toMatchObject({ reason: 'compile' });
+    for (const { backend } of [noDot, noSubgroups]) backend.destroy();
+  });
+
   it('takes no more of a layer into one buffer than a binding holds', async () => {
     const sizes: number[] = [];
     const gpu = spyOnDevice(await dawnAdapter(), (device) =>

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { MemoryShardCache, PeerHost } from '@shoal/peer';
-import type { Dismissed, Hello, Standing } from '@shoal/protocol';
+import { type Dismissed, HEARTBEAT_MS, type Hello, type Standing } from '@shoal/protocol';
 import { type MemoryChannelPair, type MemoryWireOptions, memoryLinkPair } from '@shoal/transport';
 import type { Core } from '../../coordinator/src/index.ts';
 import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
@@ -34,7 +34,7 @@ export class VirtualDonor {
   private constructor(core: Core, options: VirtualDonorOptions) {
     this.donorToken = options.donorToken ?? randomBytes(16).toString('hex');
     this.cache = options.cache ?? new MemoryShardCache();
-    const { a, b, wire } = memoryLinkPair(options.wire);
+    const { a, b, wire } = memoryLinkPair({ ...options.wire, aLink: { heartbeatMs: HEARTBEAT_MS } });
     this.wire = wire;
     this.#host = new PeerHost({
       cache: this.cache,

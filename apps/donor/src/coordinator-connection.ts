@@ -5,6 +5,8 @@ import {
   dismissedSchema,
   helloReplySchema,
   HELLO_TIMEOUT_MS,
+  keptName,
+  MAX_KEPT_SHARDS,
   signalSchema,
   standingSchema,
   SUPPORTED_VERSIONS,
@@ -50,6 +52,8 @@ export interface Introduction {
   inviteToken?: string;
   adapter: AdapterInfo;
   pledgeBytes: number;
+  /** SHA-256 of the shards in the browser's storage. */
+  kept: () => Promise<string[]>;
 }
 
 /** For a message handed to the socket to leave before the socket is closed. */
@@ -111,11 +115,16 @@ export class CoordinatorConnection {
     this.#close();
   }
 
-  async #introduce(introduction: Introduction): Promise<void> {
+  async #introduce({ kept, ...introduction }: Introduction): Promise<void> {
     try {
-      const answer: unknown = await this.#socket
-        .timeout(HELLO_TIMEOUT_MS)
-        .emitWithAck('hello', { protocolVersions: [...SUPPORTED_VERSIONS], ...introduction });
+      // Without storage there is nothing to tell.
+      const names = await kept().catch(() => []);
+      if (this.#over) return;
+      const answer: unknown = await this.#socket.timeout(HELLO_TIMEOUT_MS).emitWithAck('hello', {
+        protocolVersions: [...SUPPORTED_VERSIONS],
+        ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
+        ...introduction,
+      });
       const reply = helloReplySchema.parse(answer);
       if (!reply.ok) return this.#end({ kind: 'refused', code: reply.code, message: reply.message });
       await this.#handlers.onWelcome(reply);

@@ -166,7 +166,13 @@ export class DonorSession {
     this.#tallies.tokensHelped.restart();
     this.#tallies.wireBytes.restart();
     this.#connection = new CoordinatorConnection(
-      { ...this.#identity!, adapter: adapter!, pledgeBytes, ...(inviteToken !== undefined && { inviteToken }) },
+      {
+        ...this.#identity!,
+        adapter: adapter!,
+        pledgeBytes,
+        kept: () => this.#options.cache.names(),
+        ...(inviteToken !== undefined && { inviteToken }),
+      },
       {
         onWelcome: (welcome) => this.#onWelcome(welcome),
         onLapChannel: (channel) => this.#handOver(channel),

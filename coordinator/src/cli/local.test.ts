@@ -154,10 +154,9 @@ describe('shoal perplexity', () => {
     const path = join(dir, 'two.txt');
     await writeFile(path, all.split('<|endoftext|>').slice(0, 2).join('<|endoftext|>'));
     const [first, second] = expected.documents;
-    const score = JSON.parse((await run('perplexity', '--engine', 'reference', '--model', model, '--file', path, '--json')).out) as Record<
-      string,
-      number
-    >;
+    const score = JSON.parse(
+      (await run('perplexity', '--engine', 'reference', '--model', model, '--file', path, '--json')).out,
+    ) as Record<string, number>;
     expect(score['documents']).toBe(2);
     expect(score['tokens']).toBe(first!.tokens + second!.tokens);
     expect(score['nll']).toBeCloseTo(first!.nll + second!.nll, 3);

@@ -1,6 +1,5 @@
 import { open } from 'node:fs/promises';
 import {
-  checkTensors,
   createRng,
   loadExpert,
   LocalExperts,
@@ -12,7 +11,8 @@ import {
   type SequenceCache,
   type Tokenizer,
 } from '@shoal/model';
-import { loadGenerationConfig, loadTokenizer, openCheckpoint, type Checkpoint } from '@shoal/model/node';
+import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
+import { openModel, type OpenModel } from '@shoal/weights/node';
 import { openEngine } from '../engine/open-engine.ts';
 import { limitExperts, readPlacement } from './device-limit.ts';
 import {
@@ -57,7 +57,7 @@ export async function runLocalCommand(command: LocalCommand, argv: string[], io:
     try {
       await commands[command](local, options, io);
     } finally {
-      await Promise.all([local.checkpoint.close(), local.engine.close()]);
+      await Promise.all([local.opened.close(), local.engine.close()]);
     }
     return EXIT_OK;
   } catch (error) {
@@ -75,7 +75,7 @@ const commands: Record<LocalCommand, (local: Local, options: LocalOptions, io: L
 };
 
 interface Local {
-  checkpoint: Checkpoint;
+  opened: OpenModel;
   engine: ForwardEngine;
   tokenizer: Tokenizer;
   experts: LocalExperts;
@@ -83,19 +83,18 @@ interface Local {
 }
 
 async function openLocal({ model: dir, engine: name, threads }: LocalOptions, io: LocalIo): Promise<Local> {
-  const checkpoint = await openCheckpoint(dir);
+  const opened = await openModel(dir);
   try {
-    const { config } = checkpoint;
-    checkTensors(config, checkpoint);
+    const { config, reader, packed } = opened;
     const tokenizer = await loadTokenizer(dir);
     const { eosTokenIds } = await loadGenerationConfig(dir);
     io.stderr.write(`reading ${dir}\n`);
-    const engine = await openEngine({ config, engine: name, reader: checkpoint, threads });
-    const load = (layer: number, expert: number) => loadExpert(config, checkpoint, layer, expert);
+    const engine = await openEngine({ config, engine: name, reader, packedDir: packed?.dir, threads });
+    const load = (layer: number, expert: number) => loadExpert(config, reader, layer, expert);
     const experts = new LocalExperts(config, load, { maxBytes: EXPERT_CACHE_BYTES });
-    return { checkpoint, engine, tokenizer, experts, eosTokenIds: eosTokenIds ?? config.eosTokenIds };
+    return { opened, engine, tokenizer, experts, eosTokenIds: eosTokenIds ?? config.eosTokenIds };
   } catch (error) {
-    await checkpoint.close();
+    await opened.close();
     throw error;
   }
 }

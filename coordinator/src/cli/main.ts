@@ -3,7 +3,8 @@ import { UsageError } from '../options.ts';
 const HELP = `shoal COMMAND [options]
 
   serve         start the coordinator
-  pack          pack a checkpoint's experts into shards
+  pack          pack a checkpoint for serving, or check a packed one
+  plan          what it takes to serve a model: memory, tabs, traffic, speed
   export-gguf   write a checkpoint as a GGUF file for llama.cpp
   token         make a token for an invitation, an API key or an admin
   generate      continue a text, on this machine alone
@@ -20,6 +21,8 @@ async function run(argv: readonly string[]): Promise<number> {
       return (await import('./serve.ts')).runServe(rest);
     case 'pack':
       return (await import('./pack.ts')).runPack(rest, process);
+    case 'plan':
+      return (await import('./plan.ts')).runPlan(rest, process);
     case 'export-gguf':
       return (await import('./export-gguf.ts')).runExportGguf(rest, process);
     case 'token':

@@ -13,13 +13,15 @@ class TestLink implements Link {
   onClose: Link['onClose'];
   readonly sent: Uint8Array[] = [];
   failure: TransportError | undefined;
+  bytesReceived = 0;
   send(frame: Uint8Array): Promise<void> {
     this.sent.push(frame);
     return this.failure ? Promise.reject(this.failure) : Promise.resolve();
   }
   close(): void {}
   stats() {
-    return { bytesSent: 0, bytesReceived: 0, framesSent: 0, framesReceived: 0, rttMs: undefined, lost: 0 };
+    const { bytesReceived } = this;
+    return { bytesSent: 0, bytesReceived, framesSent: 0, framesReceived: 0, rttMs: undefined, lost: 0 };
   }
   lapId(index = -1): number {
     return peekFrame(this.sent.at(index)!).lapId;
@@ -250,13 +252,34 @@ describe('what is expected of a peer', () => {
     expect(laps.expectedLapMs).toBe(10);
   });
 
+  it('is nothing for longer while it gives no sign of life, so that a frozen tab holds no stream up again', async () => {
+    await lapOf(10);
+    await failureOf(laps.ask(request(), { deadlineMs: 1 }));
+    nowMs += 3_001;
+    expect(laps.expectedLapMs).toBe(Number.POSITIVE_INFINITY);
+    // The answer to a heartbeat.
+    link.bytesReceived += 4;
+    expect(laps.expectedLapMs).toBe(0);
+
+    const { result, cancel } = laps.attempt(request());
+    cancel();
+    await failureOf(result);
+    nowMs += 3_001;
+    expect(laps.expectedLapMs).toBe(Number.POSITIVE_INFINITY);
+    // By then heartbeats would have ended it, if they could not be answered.
+    nowMs += 7_000;
+    expect(laps.expectedLapMs).toBe(0);
+  });
+
   it('sets the deadline: generous at first, then from the 95th percentile and the rows, within bounds', async () => {
     expect(laps.deadlineMs(1)).toBe(10_000);
     await lapOf(2);
     expect(laps.deadlineMs(1)).toBe(1_000);
-    await lapOf(400);
+    for (let i = 1; i < 20; i++) await lapOf(2);
+    expect(laps.deadlineMs(1)).toBe(300);
+    for (let i = 0; i < 2; i++) await lapOf(400);
     expect(laps.deadlineMs(64)).toBeCloseTo(400 * 6 * 2);
-    await lapOf(60_000);
+    for (let i = 0; i < 4; i++) await lapOf(60_000);
     expect(laps.deadlineMs(1)).toBe(15_000);
   });
 

@@ -53,8 +53,10 @@ const INNOCENT_REFUSALS: ReadonlySet<LapRefusal> = new Set(['paused', 'busy', 's
 const MAX_LAPS_IN_FLIGHT = 32;
 /** Ids of answered or given-up laps that are remembered, to tell a late or repeated answer from an invented one. */
 const MAX_REMEMBERED_LAPS = 4096;
-/** No round trip is judged faster than this: a tab's timers and garbage collection stay below it. */
+/** No round trip is judged faster than this while few laps are known: shaders warm up, code is compiled. */
 const MIN_DEADLINE_MS = 1_000;
+/** And with so many known as tell a 95th percentile: a tab's garbage collection and a busy machine's scheduling stay below it. */
+const MIN_KNOWN_DEADLINE_MS = 300;
 /** Before anything is measured: a first lap may wait for shader warm-up. */
 const FIRST_DEADLINE_MS = 10_000;
 const MAX_DEADLINE_MS = 15_000;
@@ -64,8 +66,10 @@ const DEADLINE_FACTOR = 6;
 const LAP_WINDOW = 64;
 /** A replica that has not answered for this long, or has failed this long ago, is asked again. */
 const STALE_AFTER_MS = 3_000;
+/** One that has sent nothing at all since, not even an answer to a heartbeat, is waited for this long: by then its link has ended. */
+const SILENT_AFTER_MS = 10_000;
 /** Fewer laps don't tell a 95th percentile. */
-const MIN_SAMPLES_TO_HEDGE = 20;
+const MIN_SAMPLES = 20;
 /** Below this, lateness is the noise of timers and schedulers. */
 const MIN_HEDGE_MS = 10;
 /** Fewer laps tell a warm-up rather than a speed. */
@@ -137,6 +141,7 @@ export class LapClient {
   #computeMs = 0;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #failedAtMs = Number.NEGATIVE_INFINITY;
+  #receivedAtSilence: number | undefined;
   #nextLapId = randomInt(2 ** 31);
   #lapsSent = 0;
   #closed: string | undefined;
@@ -152,12 +157,20 @@ export class LapClient {
 
   /**
    * Expected time of a lap, for choosing among replicas; 0 (try it) before the first answer and when the last one is old, so
-   * that one slow lap does not keep a peer idle for good; ∞ for a while after a failure, so that others are tried first.
+   * that one slow lap does not keep a peer idle for good; ∞ for a while after a failure, so that others are tried first, and
+   * for longer while it gives no sign of life: each lap that a frozen peer is asked for costs a stream a deadline.
    */
   get expectedLapMs(): number {
-    if (this.#clock.now() - this.#failedAtMs < STALE_AFTER_MS) return Number.POSITIVE_INFINITY;
+    const sinceFailureMs = this.#clock.now() - this.#failedAtMs;
+    if (sinceFailureMs < STALE_AFTER_MS) return Number.POSITIVE_INFINITY;
+    if (sinceFailureMs < SILENT_AFTER_MS && this.#silent) return Number.POSITIVE_INFINITY;
     if (this.#clock.now() - this.#answeredAtMs > STALE_AFTER_MS && this.#pending.size === 0) return 0;
     return (this.lapMs.quantile(0.5) ?? 0) * (1 + this.#pending.size);
+  }
+
+  /** Whether nothing at all has come since it last let a lap go unanswered. */
+  get #silent(): boolean {
+    return this.#options.link.stats().bytesReceived === this.#receivedAtSilence;
   }
 
   /** (row, expert) pairs a second that its backend was seen to compute while it had work; undefined while too little is known. */
@@ -172,7 +185,8 @@ export class LapClient {
     if (p95 === null) return FIRST_DEADLINE_MS;
     // Compute grows with rows, the round trip doesn't; 64 rows is the largest prefill chunk's order of magnitude.
     const scaled = p95 * DEADLINE_FACTOR * (1 + numRows / 64) + (this.#options.link.stats().rttMs ?? 0);
-    return Math.min(MAX_DEADLINE_MS, Math.max(MIN_DEADLINE_MS, scaled));
+    const leastMs = this.lapMs.length < MIN_SAMPLES ? MIN_DEADLINE_MS : MIN_KNOWN_DEADLINE_MS;
+    return Math.min(MAX_DEADLINE_MS, Math.max(leastMs, scaled));
   }
 
   /**
@@ -180,7 +194,7 @@ export class LapClient {
    * ∞ while too little is known.
    */
   hedgeAfterMs(numRows: number): number {
-    if (this.lapMs.length < MIN_SAMPLES_TO_HEDGE) return Number.POSITIVE_INFINITY;
+    if (this.lapMs.length < MIN_SAMPLES) return Number.POSITIVE_INFINITY;
     return Math.max(MIN_HEDGE_MS, this.lapMs.quantile(0.95)! * (1 + numRows / 64));
   }
 
@@ -285,6 +299,7 @@ export class LapClient {
   #missed(lapId: number, deadlineMs: number): void {
     if (!this.#pending.has(lapId)) return;
     this.#countFailure();
+    this.#receivedAtSilence = this.#options.link.stats().bytesReceived;
     this.#sendCancel(lapId, this.#pending.get(lapId)!.meter);
     this.#fail(lapId, new LapError('deadline', `no answer within ${Math.round(deadlineMs)} ms`));
   }
@@ -297,6 +312,7 @@ export class LapClient {
     if (pending.meter) this.lapMs.add(this.#clock.now() - pending.sentMs);
     // No failure of its own, but others are tried first for a while: it may have fallen silent.
     this.#failedAtMs = this.#clock.now();
+    this.#receivedAtSilence = this.#options.link.stats().bytesReceived;
     this.#settle(lapId, pending.meter);
     pending.reject(new LapError('cancelled', 'someone else has answered the lap'));
   }
@@ -348,6 +364,7 @@ export class LapClient {
   }
 
   #refused(lapId: number, reason: LapRefusal): void {
+    this.#receivedAtSilence = undefined;
     if (!INNOCENT_REFUSALS.has(reason)) this.#countFailure();
     this.#fail(lapId, new LapError('refused', `the peer refused the lap: ${reason}`, reason));
   }

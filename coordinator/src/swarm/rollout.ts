@@ -5,6 +5,7 @@ import {
   type PlacementModel,
   type PlacementPeer,
   type PlacementPlan,
+  type PlacementResult,
   planPlacement,
 } from '@shoal/placement';
 import { type Clock, systemClock } from '../dispatch/clock.ts';
@@ -54,17 +55,12 @@ export class Rollout {
     this.#options = options;
   }
 
-  /** Plan anew for the peers that are there, and set out for it. */
-  replan(): void {
-    const { model, replicas, events, load, clock = systemClock, planner = planPlacement } = this.#options;
+  /** Plan anew for the peers that are there, and set out for it; `mayFetch`: beyond what they have kept. */
+  replan(mayFetch: () => boolean = () => true): void {
+    const { model, events } = this.#options;
     const able = this.#options.peers().filter(takesPart);
-    const held = new Map(able.map((peer) => [peer.peerId, this.#before(peer)]));
-    const plan = planner(model, able.map(placementPeer), {
-      replicas,
-      previous: { epoch: this.plan.epoch, held },
-      maxMoveBytes: this.#allowance.at(clock.now()),
-      ...(load ? { load: load() } : {}),
-    });
+    let plan = this.#planFor(able, false);
+    if (plan.fetchedBytes > 0 && !mayFetch()) plan = this.#planFor(able, true);
     this.#allowance.spend(plan.movedBytes);
     this.plan = plan;
     this.deferred = plan.deferred;
@@ -78,6 +74,18 @@ export class Rollout {
       level: covered < all ? 'warning' : 'info',
       kind: 'placement',
       text: `Placement ${this.plan.epoch}: ${covered} of ${all} experts on ${able.length} ${able.length === 1 ? 'tab' : 'tabs'}`,
+    });
+  }
+
+  #planFor(able: readonly PeerSession[], keepOnly: boolean): PlacementResult {
+    const { model, replicas, load, clock = systemClock, planner = planPlacement } = this.#options;
+    const held = new Map(able.map((peer) => [peer.peerId, this.#before(peer)]));
+    return planner(model, able.map(placementPeer), {
+      replicas,
+      previous: { epoch: this.plan.epoch, held },
+      maxMoveBytes: this.#allowance.at(clock.now()),
+      ...(load ? { load: load() } : {}),
+      ...(keepOnly && { keepOnly }),
     });
   }
 

@@ -36,6 +36,15 @@ const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expe
 const serves = (tab: FakeTab): boolean => tab.session.settled && tab.session.live.size > 0;
 const texts = (): string[] => events.all().map(({ text }) => text);
 
+const someLap = () => ({
+  layer: 1,
+  rows: new Uint16Array(HIDDEN),
+  numRows: 1,
+  rowEnd: Uint16Array.of(1),
+  experts: Uint16Array.of(0),
+  weights: Float32Array.of(1),
+});
+
 describe('a tab that joins', () => {
   it('is given experts, tested over its own lap channel, and serves', async () => {
     const tab = join();
@@ -197,17 +206,28 @@ describe('a tab at work', () => {
     const tab = join();
     await until(() => serves(tab));
     tab.mode = 'failed';
-    const lap = {
-      layer: 1,
-      rows: new Uint16Array(HIDDEN),
-      numRows: 1,
-      rowEnd: Uint16Array.of(1),
-      experts: Uint16Array.of(0),
-      weights: Float32Array.of(1),
-    };
-    for (let i = 0; i < 3; i++) await tab.session.laps.ask(lap, { meter: { frameBytes: 0 } }).catch(() => {});
+    for (let i = 0; i < 3; i++) await tab.session.laps.ask(someLap(), { meter: { frameBytes: 0 } }).catch(() => {});
     await until(() => tab.dismissed !== undefined);
     expect(tab.dismissed).toMatchObject({ code: 'timeout', retry: true });
+  });
+
+  it('that misses two deadlines in a row is drained, not hammered, and may come back', async () => {
+    const [tab, heir] = [join({ donorToken: 'a' }), join({ donorToken: 'b' })];
+    await until(() => serves(tab) && serves(heir));
+    tab.mode = 'silent';
+    const ask = (): Promise<unknown> =>
+      tab.session.laps.ask(someLap(), { meter: { frameBytes: 0 }, deadlineMs: 5 }).catch(() => {});
+    await ask();
+    expect(tab.session.laps.expectedLapMs).toBe(Number.POSITIVE_INFINITY);
+    expect(tab.session.state).not.toBe('draining');
+    await ask();
+    await until(() => tab.dismissed !== undefined);
+    expect(tab.dismissed).toMatchObject({ code: 'timeout', retry: true });
+    expect(tab.cancels).toBe(2);
+    expect(tab.standings.map(({ phase }) => phase)).toContain('draining');
+    const again = join({ donorToken: 'a' });
+    await until(() => again.session.settled);
+    expect(again.session.laps.consecutiveFailures).toBe(0);
   });
 
   it('keeps its donor’s total when the donor opens another', async () => {

@@ -23,6 +23,7 @@ import { DonorRecords } from './donor-records.ts';
 import type { EventLog } from './event-log.ts';
 import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
 import { LoadWatch } from './load-watch.ts';
+import { ReturningDonors } from './returning-donors.ts';
 import { type Planner, Rollout } from './rollout.ts';
 import { describeClose, mebibytes } from './wording.ts';
 
@@ -52,6 +53,11 @@ export interface SwarmOptions {
 export interface SwarmTimings {
   /** After a join: others that come with it are planned together. */
   joinDelayMs: number;
+  /**
+   * After the first tab that comes back to a coordinator which has just started: others that were there come as well, and until
+   * then nobody downloads what they bring.
+   */
+  returnDelayMs: number;
   /** After a departure: a tab that only reloads is back by then. */
   leaveDelayMs: number;
   /** From an assignment to `ready`, without any progress. */
@@ -62,6 +68,7 @@ export interface SwarmTimings {
 
 const DEFAULT_TIMINGS: SwarmTimings = {
   joinDelayMs: 150,
+  returnDelayMs: 6_000,
   leaveDelayMs: 2_500,
   loadTimeoutMs: 120_000,
   drainTimeoutMs: 60_000,
@@ -106,6 +113,7 @@ export class Swarm {
   readonly #layerIndex: ReadonlyMap<number, number>;
   readonly #loading: LoadWatch;
   readonly #rollout: Rollout;
+  readonly #returning: ReturningDonors;
   readonly #clock: Clock;
   readonly #ticker: Timer;
   #planTimer: { atMs: number; timer: Timer } | undefined;
@@ -123,10 +131,16 @@ export class Swarm {
       const message = `No experts were loaded for ${loadTimeoutMs / 1000} s.`;
       this.dismiss(peer, { code: 'timeout', message, retry: true });
     });
+    this.#returning = new ReturningDonors({
+      ...options,
+      clock: this.#clock,
+      returnDelayMs: this.#timings.returnDelayMs,
+      onOver: () => this.#planSoon(0),
+    });
     this.#rollout = new Rollout({
       ...options,
       peers: () => this.peers,
-      heldBefore: ({ donor, tab }) => donor.held.get(tab) ?? [],
+      heldBefore: (peer) => this.#returning.held(peer) ?? peer.donor.held.get(peer.tab) ?? [],
       onAssigned: (peer) => this.#loading.start(peer),
     });
     const { local, trust } = options;
@@ -210,6 +224,7 @@ export class Swarm {
       `${peer.peerId} joined from ${peer.address} and lends ${mebibytes(peer.hello.pledgeBytes)}`,
       peer,
     );
+    this.#returning.arrived(peer);
     this.#planSoon(this.#timings.joinDelayMs);
   }
 
@@ -379,7 +394,7 @@ export class Swarm {
 
   #replan(): void {
     this.#planTimer = undefined;
-    this.#rollout.replan();
+    this.#rollout.replan(() => !this.#returning.expected);
   }
 
   /** `test`: as it stands in the peer's tests. Whoever computes wrongly or doesn't answer is sent away. */

@@ -3,6 +3,8 @@ import { ShardCacheError } from './errors.ts';
 /** Where a donor's browser keeps shards between visits. Content is named by its SHA-256 and checked again when it comes out. */
 export interface ShardCache {
   get(sha256: string): Promise<Uint8Array | undefined>;
+  /** SHA-256 of each, in the order in which they were put. Throws ShardCacheError (`unavailable`). */
+  names(): Promise<string[]>;
   /** Throws ShardCacheError (`quota`, `unavailable`). */
   put(sha256: string, bytes: Uint8Array): Promise<void>;
   delete(sha256: string): Promise<void>;
@@ -24,6 +26,10 @@ export class MemoryShardCache implements ShardCache {
 
   async get(sha256: string): Promise<Uint8Array | undefined> {
     return this.entries.get(sha256);
+  }
+
+  async names(): Promise<string[]> {
+    return [...this.entries.keys()];
   }
 
   async put(sha256: string, bytes: Uint8Array): Promise<void> {
@@ -81,6 +87,12 @@ export class CacheStorageShardCache implements ShardCache {
     return response ? new Uint8Array(await response.arrayBuffer()) : undefined;
   }
 
+  async names(): Promise<string[]> {
+    if (!(await this.#storage.has(CACHE_NAME))) return [];
+    // Cache Storage lists its entries in the order in which they were put.
+    return (await (await this.#open()).keys()).map(nameOf);
+  }
+
   async put(sha256: string, bytes: Uint8Array): Promise<void> {
     const headers = { [BYTES_HEADER]: String(bytes.byteLength), 'content-type': 'application/octet-stream' };
     const cache = await this.#open();
@@ -104,10 +116,9 @@ export class CacheStorageShardCache implements ShardCache {
     let leftBytes = await this.sizeBytes();
     if (leftBytes <= limitBytes) return;
     const cache = await this.#open();
-    // Cache Storage lists its entries in the order in which they were put.
     for (const request of await cache.keys()) {
       if (leftBytes <= limitBytes) return;
-      if (keep.has(request.url.slice(request.url.lastIndexOf('/') + 1))) continue;
+      if (keep.has(nameOf(request))) continue;
       const response = await cache.match(request);
       await cache.delete(request);
       leftBytes -= Number(response?.headers.get(BYTES_HEADER));
@@ -134,6 +145,10 @@ export class CacheStorageShardCache implements ShardCache {
       throw new ShardCacheError('unavailable', 'This browser lends the page no storage', { cause });
     }
   }
+}
+
+function nameOf({ url }: Request): string {
+  return url.slice(url.lastIndexOf('/') + 1);
 }
 
 /** Never fetched: a Cache Storage key has to look like an address. */

@@ -42,9 +42,11 @@ export function planPlacement(
     moved: 0,
     deferred: false,
   };
-  placeMissing(ledger, counts);
-  // A move can make the very room that a missing replica has wanted.
-  while (improve(ledger, budget) && placeMissing(ledger, counts));
+  if (!options.keepOnly) {
+    placeMissing(ledger, counts);
+    // A move can make the very room that a missing replica has wanted.
+    while (improve(ledger, budget) && placeMissing(ledger, counts));
+  }
   const after = ledger.held();
   const held = new Map<string, readonly ExpertIndex[]>();
   for (let bin = 0; bin < peers.length; bin++) held.set(peers[bin]!.peerId, after[bin]!);

@@ -46,6 +46,8 @@ export interface PlacementOptions {
    * take: a replica too few is a risk, a replica in a poor place is not.
    */
   maxMoveBytes?: number;
+  /** Plan with what peers hold already and nothing else: no copy that is missing, no move. */
+  keepOnly?: boolean;
 }
 
 /** A plan, and what it takes to get there. */

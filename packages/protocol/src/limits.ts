@@ -27,6 +27,12 @@ export const MAX_SDP_CHARS = 64 * 1024;
 /** V3 has 14,848 routed experts; no tab holds them all, so a single peer's list is far shorter. */
 export const MAX_SHARDS_PER_ASSIGNMENT = 20_000;
 
+/**
+ * Shards that a donor may say it has kept. A tab that lends 16 GiB holds about 700 of V3's at 4.5 bits, and its browser keeps
+ * twice what is lent; the names of 4,096 take 78 KB.
+ */
+export const MAX_KEPT_SHARDS = 4096;
+
 /** One socket.io message. An assignment of 20,000 shards takes about 2.1 MB of JSON and is the largest; donors send far less. */
 export const MAX_SIGNALLING_TO_DONOR_BYTES = 4 * 1024 * 1024;
 

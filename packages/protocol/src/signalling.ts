@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { MAX_SDP_CHARS, MAX_SHARDS_PER_ASSIGNMENT, MAX_TABS_PER_DONOR } from './limits.ts';
+import { MAX_KEPT_SHARDS, MAX_SDP_CHARS, MAX_SHARDS_PER_ASSIGNMENT, MAX_TABS_PER_DONOR } from './limits.ts';
 
 /**
  * What a donor's page and the coordinator say to each other over socket.io (namespace `/donor`), before and beside the
@@ -52,10 +52,23 @@ export const helloSchema = z.object({
   adapter: adapterSchema,
   /** Memory that the donor lends, in bytes. */
   pledgeBytes: bytes,
+  /**
+   * Shards that the donor's browser has kept from earlier visits, the latest last: the first 16 digits of their SHA-256. A
+   * coordinator that has just started knows nothing of its donors, and gives back to each what it has.
+   */
+  kept: z
+    .array(z.string().regex(/^[0-9a-f]{16}$/))
+    .max(MAX_KEPT_SHARDS)
+    .optional(),
   /** Where the swarm takes invited donors only. */
   inviteToken: inviteTokenSchema.optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
+
+/** How `hello.kept` names a shard. */
+export function keptName(sha256: string): string {
+  return sha256.slice(0, 16);
+}
 
 /**
  * `invite`: an invitation is wanted, or the one that was sent does not hold. `limit`: the donor's network address has as

@@ -5,6 +5,7 @@ export type WeightsErrorReason =
   | 'bad-manifest'
   | 'bad-model'
   | 'not-packed'
+  | 'bad-output'
   | 'corrupt'
   | 'disk-full'
   | 'busy'

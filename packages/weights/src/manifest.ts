@@ -1,11 +1,14 @@
 import { z } from 'zod';
 import { WeightsError } from './errors.ts';
+import { DENSE_FORMATS } from './dense/panels.ts';
 import { MAX_DIMENSION, QUANTS, shardBytes, type ExpertShape } from './layout.ts';
 
-/** Raised whenever the bytes of a shard or the meaning of the manifest change. */
-export const FORMAT_VERSION = 1;
+/** Raised whenever the meaning of the manifest changes, or what a packed model's folder holds. */
+export const FORMAT_VERSION = 2;
+/** Raised whenever the bytes of a shard come to mean something else: part of every `modelDigest`. */
+const SHARD_VERSION = 1;
 /** Raised whenever the packer may write other bytes for the same checkpoint (rounding, order). */
-export const PACKER_VERSION = 1;
+export const PACKER_VERSION = 2;
 
 /** V3 has 58 MoE layers of 256 experts; a manifest of this many entries is under 70 MB of JSON. */
 const MAX_LAYERS = 1_000;
@@ -13,7 +16,11 @@ const MAX_EXPERTS_PER_LAYER = 1_024;
 
 export const sha256Schema = z.string().regex(/^[0-9a-f]{64}$/);
 
-/** `manifest.json` of a packed model. Its presence says that every shard it names was written whole. */
+/** A plain name: what a manifest names lies in its own folder. */
+const FILE_NAME = /^\w[\w.-]{0,99}$/;
+const byteCount = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+
+/** `manifest.json` of a packed model. Its presence says that every file it names was written whole. */
 export const manifestSchema = z
   .object({
     formatVersion: z.literal(FORMAT_VERSION),
@@ -31,7 +38,19 @@ export const manifestSchema = z
     expertsPerLayer: z.number().int().min(1).max(MAX_EXPERTS_PER_LAYER),
     /** By layer, then by expert: the shard's SHA-256. Identical experts share one shard. */
     shards: z.record(z.string().regex(/^\d{1,5}$/), z.array(sha256Schema)),
-    /** What the checkpoint was when it was packed: SHA-256 over config.json and each file's name, size, time and header. */
+    /** The coordinator's own weights: the file DENSE_FILE, and the SHA-256 of each entry's bytes in it, by name. */
+    dense: z.object({
+      format: z.enum(DENSE_FORMATS),
+      bytes: byteCount,
+      entries: z.record(z.string().max(200), sha256Schema),
+    }),
+    /** MTP modules among those; 0 where the checkpoint was stored without the one that its config names. */
+    numNextnPredictLayers: z.number().int().min(0).max(1),
+    /** Copied from the checkpoint as they are: its config, tokenizer, chat template, license. */
+    files: z.array(z.object({ name: z.string().regex(FILE_NAME), bytes: byteCount, sha256: sha256Schema })).max(64),
+    /** What packing changed, by tensor kind, where it was measured: Σ (packed − source)² / Σ source². */
+    nmse: z.record(z.string().max(200), z.number().min(0)).optional(),
+    /** What the checkpoint was when it was packed: see sourceFingerprint. */
     sourceFingerprint: sha256Schema,
     /** SHA-256 over shape and shards, without the source: equal digests compute equal experts. */
     modelDigest: sha256Schema,
@@ -82,7 +101,7 @@ export function shardHash(manifest: Manifest, layer: number, expert: number): st
 /** The text whose SHA-256 is `modelDigest`: stable whatever the order of keys in the file. */
 export function digestText(manifest: Omit<Manifest, 'modelDigest'>): string {
   const { hiddenSize, moeIntermediateSize, quant }: ExpertShape = manifest.shape;
-  const head = [manifest.formatVersion, quant, hiddenSize, moeIntermediateSize, manifest.expertsPerLayer].join(' ');
+  const head = [SHARD_VERSION, quant, hiddenSize, moeIntermediateSize, manifest.expertsPerLayer].join(' ');
   const layers = manifest.moeLayers.map((layer) => `${layer} ${manifest.shards[layer]!.join(' ')}`);
   return [head, ...layers, ''].join('\n');
 }

@@ -1,17 +1,19 @@
 import { createRng, decodeF16, encodeF16 } from '@shoal/model';
 import { packExpert, type ExpertShape } from '@shoal/weights';
 import * as ort from 'onnxruntime-web/webgpu';
-import { createWebGpuBackend, type WebGpuBackendOptions } from '../../../packages/kernels/src/webgpu/create.ts';
+import { createWebGpuBackend } from '../../../packages/kernels/src/webgpu/create.ts';
+import { variantName, variantsFor } from '../../../packages/kernels/src/wgsl/expert-ffn/variants.ts';
 import { onnxExpert } from './onnx.ts';
 
 export interface KernelBenchCase extends ExpertShape {
   numRows: number;
   repeats: number;
-  forced?: WebGpuBackendOptions['variant'];
 }
 
 export interface KernelBenchResult {
   variant: string;
+  /** Likewise for each variant that the device can run, chosen or not. */
+  variantMs: Record<string, number[]>;
   /** Milliseconds from rows in memory to results in memory, one for each repeat. */
   oursMs: number[];
   /** MatMulNBits with f32 products (accuracy_level 0), and with inputs as int8 (4), which is less exact. */
@@ -25,7 +27,7 @@ export interface KernelBenchResult {
 const WARM_UP_RUNS = 3;
 
 /** One expert, the same codes and rows on both sides; runs alternate, so that both meet the same disturbances. */
-async function benchKernel({ numRows, repeats, forced, ...shape }: KernelBenchCase): Promise<KernelBenchResult> {
+async function benchKernel({ numRows, repeats, ...shape }: KernelBenchCase): Promise<KernelBenchResult> {
   const random = createRng(7);
   const normal = (length: number, deviation: number): Float32Array =>
     Float32Array.from(
@@ -39,8 +41,9 @@ async function benchKernel({ numRows, repeats, forced, ...shape }: KernelBenchCa
     down: normal(D * F, 1 / Math.sqrt(F)),
   });
   const rows = encodeF16(normal(numRows * D, 1));
-  const made = await createWebGpuBackend({ gpu: navigator.gpu, shape, ...(forced && { variant: forced }) });
+  const made = await createWebGpuBackend({ gpu: navigator.gpu, shape });
   await made.backend.load(0, 0, shard);
+  const others = await everyVariant(shape, shard);
   const lap = {
     layer: 0,
     rows,
@@ -52,8 +55,17 @@ async function benchKernel({ numRows, repeats, forced, ...shape }: KernelBenchCa
   const runOurs = async (): Promise<Float32Array> => (await made.backend.run(lap)).partial;
   const theirs = await ortExpert(shape, shard, rows, numRows, 0);
   const theirsInt8 = await ortExpert(shape, shard, rows, numRows, 4);
-  const runs = [runOurs, theirs.run, theirsInt8.run];
-  let results: Float32Array[] = [];
+  const runs = [
+    runOurs,
+    theirs.run,
+    theirsInt8.run,
+    ...others.map(
+      ({ backend }) =>
+        () =>
+          backend.run(lap),
+    ),
+  ];
+  let results: unknown[] = [];
   for (let i = 0; i < WARM_UP_RUNS; i++) {
     results = [];
     for (const run of runs) results.push(await run());
@@ -66,17 +78,33 @@ async function benchKernel({ numRows, repeats, forced, ...shape }: KernelBenchCa
       times[which]!.push(performance.now() - startedMs);
     }
   }
-  made.backend.destroy();
+  for (const { backend } of [made, ...others]) backend.destroy();
   await Promise.all([theirs.release(), theirsInt8.release()]);
-  const [ours, f32, int8] = results as [Float32Array, Float32Array, Float32Array];
+  const [ours, f32, int8] = results as Float32Array[];
   return {
     variant: made.variant,
+    variantMs: Object.fromEntries(others.map(({ variant }, i) => [variant, times[3 + i]!])),
     oursMs: times[0]!,
     ortMs: times[1]!,
     ortInt8Ms: times[2]!,
-    distance: relativeL2(ours, f32),
-    int8Distance: relativeL2(ours, int8),
+    distance: relativeL2(ours!, f32!),
+    int8Distance: relativeL2(ours!, int8!),
   };
+}
+
+async function everyVariant(shape: ExpertShape, shard: Uint8Array) {
+  const adapter = await navigator.gpu.requestAdapter();
+  const variants = variantsFor(shape, {
+    hasSubgroups: adapter!.features.has('subgroups'),
+    hasIntegerDot: navigator.gpu.wgslLanguageFeatures.has('packed_4x8_integer_dot_product'),
+  });
+  return Promise.all(
+    variants.map(async (variant) => {
+      const { backend } = await createWebGpuBackend({ gpu: navigator.gpu, shape, variant });
+      await backend.load(0, 0, shard);
+      return { variant: variantName(variant), backend };
+    }),
+  );
 }
 
 async function ortExpert(

@@ -7,6 +7,7 @@ import {
   encodeRefuse,
   type Hello,
   type LapRefusal,
+  peekFrame,
   type Standing,
 } from '@shoal/protocol';
 import { memoryLinkPair } from '@shoal/transport';
@@ -42,6 +43,7 @@ export class FakeTab {
   /** Whether it says ready by itself. */
   loads = true;
   laps = 0;
+  cancels = 0;
   /** Answers wait for it. */
   mayAnswer: Promise<void> = Promise.resolve();
   readonly #local = localWork();
@@ -79,6 +81,10 @@ export class FakeTab {
   }
 
   async #answer(bytes: Uint8Array, send: (reply: Uint8Array) => void): Promise<void> {
+    if (peekFrame(bytes).type === 'cancel') {
+      this.cancels++;
+      return;
+    }
     this.laps++;
     const lap = decodeDispatch(bytes, { hiddenSize: HIDDEN });
     const { lapId, layer, numRows } = lap;

@@ -20,8 +20,10 @@ export async function chooseFfn(device: GPUDevice, shape: ExpertShape, variant?:
   if (variant) return ExpertFfn.compile(device, shape, variant);
   const hasSubgroups = device.features.has('subgroups');
   const all = variantsFor(shape, { hasSubgroups, hasIntegerDot: await hasIntegerDot(device) });
-  const candidates = all.filter(({ loads }) => loads === (hasSubgroups ? 'subgroup' : 'direct'));
-  const ffns = await Promise.all(candidates.map((candidate) => ExpertFfn.compile(device, shape, candidate)));
+  const ffns = await firstThatCompile(device, shape, [
+    all.filter(({ loads }) => loads === 'subgroup'),
+    all.filter(({ loads }) => loads === 'direct'),
+  ]);
   if (ffns.length === 1) return ffns[0]!;
   let best: { ffn: ExpertFfn; trialMs: number } | undefined;
   for (const ffn of ffns) {
@@ -30,6 +32,22 @@ export async function chooseFfn(device: GPUDevice, shape: ExpertShape, variant?:
     if (best === undefined || trialMs < best.trialMs) best = { ffn, trialMs };
   }
   return best!.ffn;
+}
+
+/** All of the first group that this device's compiler takes any of: a driver that chokes on one kind may do the others. */
+async function firstThatCompile(
+  device: GPUDevice,
+  shape: ExpertShape,
+  groups: readonly (readonly FfnVariant[])[],
+): Promise<ExpertFfn[]> {
+  let failure: unknown;
+  for (const group of groups) {
+    const results = await Promise.allSettled(group.map((variant) => ExpertFfn.compile(device, shape, variant)));
+    const ffns = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    if (ffns.length > 0) return ffns;
+    failure = results.find((result) => result.status === 'rejected')?.reason ?? failure;
+  }
+  throw failure;
 }
 
 /** Milliseconds that some rows take, of an expert whose weights are all zero. */

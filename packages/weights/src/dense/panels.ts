@@ -1,8 +1,9 @@
 import { f16ToF32, f32ToF16 } from '@shoal/model';
 import { WeightsError } from '../errors.ts';
 
+export const DENSE_FORMATS = ['f32', 'f16', 'q8', 'q4'] as const;
 /** How a matrix of the coordinator's own weights is stored; vectors and gates are always f32. */
-export type DenseFormat = 'f32' | 'f16' | 'q8' | 'q4';
+export type DenseFormat = (typeof DENSE_FORMATS)[number];
 
 /** Columns that share a scale; rows are padded with zeros to whole blocks. */
 export const PANEL_COLS = 32;

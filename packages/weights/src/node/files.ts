@@ -1,15 +1,32 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { open, readFile, rename, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import {
+  type FileHandle,
+  open,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+  statfs,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import { WeightsError } from '../errors.ts';
 
 export const MANIFEST_FILE = 'manifest.json';
 export const SHARD_DIR = 'shards';
+/** The coordinator's own weights until all of them are there; then it is renamed to DENSE_FILE. */
+export const DENSE_PART_FILE = 'dense.part';
 /** Names what is being written; never a complete file. */
 export const TEMP_PREFIX = '.tmp-';
 const LOCK_FILE = 'pack.lock';
-/** A packer touches its lock with every shard; the slowest shard (V3 in f16 from a slow disk) takes seconds. */
+/** A packer touches its lock while it works. */
+const LOCK_TOUCH_MS = 10_000;
 const LOCK_STALE_MS = 120_000;
+/** Of a file whose hash is asked for, at a time. */
+const READ_BYTES = 4 * 1024 * 1024;
 
 export function sha256(bytes: Uint8Array | string): string {
   return createHash('sha256').update(bytes).digest('hex');
@@ -61,9 +78,65 @@ export async function fileMatches(path: string, expectedBytes: number, hash: str
   }
 }
 
+/** Whether bytes of a file match a hash; read in pieces. */
+export async function rangeMatches(
+  path: string,
+  range: { offset: number; bytes: number },
+  hash: string,
+): Promise<boolean> {
+  const file = await open(path, 'r');
+  try {
+    return (await hashRange(file, range)) === hash;
+  } finally {
+    await file.close();
+  }
+}
+
+/** SHA-256 of some bytes of a file; of those that there are, where it ends before. */
+export async function hashRange(
+  file: FileHandle,
+  { offset, bytes }: { offset: number; bytes: number },
+): Promise<string> {
+  const hash = createHash('sha256');
+  const buffer = new Uint8Array(Math.min(bytes, READ_BYTES));
+  for (let done = 0; done < bytes;) {
+    const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.byteLength, bytes - done), offset + done);
+    if (bytesRead === 0) break;
+    hash.update(buffer.subarray(0, bytesRead));
+    done += bytesRead;
+  }
+  return hash.digest('hex');
+}
+
+/**
+ * A folder that a checkpoint may be packed into: not the checkpoint, nor within it, nor another one's.
+ * Throws WeightsError `bad-output`.
+ */
+export async function refuseOutput(modelDir: string, outDir: string): Promise<void> {
+  const source = await realpath(modelDir).catch(() => resolve(modelDir));
+  const target = await resolveExisting(outDir);
+  const choose = 'choose a folder of its own for the packed model';
+  if (target === source || target.startsWith(`${source}${sep}`)) {
+    throw new WeightsError('bad-output', `${outDir} lies in the checkpoint ${modelDir} itself; ${choose}`);
+  }
+  const names = await readdir(target).catch(() => []);
+  if (names.some((name) => name.endsWith('.safetensors'))) {
+    throw new WeightsError('bad-output', `${outDir} holds a checkpoint (*.safetensors); ${choose}`);
+  }
+}
+
+/** The path without links, as far as it exists. */
+async function resolveExisting(path: string): Promise<string> {
+  const full = resolve(path);
+  try {
+    return await realpath(full);
+  } catch {
+    const parent = dirname(full);
+    return parent === full ? full : join(await resolveExisting(parent), basename(full));
+  }
+}
+
 export interface PackLock {
-  /** Say that the packer still works. */
-  touch(): Promise<void>;
   release(): Promise<void>;
 }
 
@@ -90,12 +163,14 @@ export async function lockFolder(dir: string): Promise<PackLock> {
     heldHere.delete(path);
     throw error;
   }
+  const timer = setInterval(() => {
+    const now = new Date();
+    // Where it cannot be touched any more, the process id still stands in it.
+    utimes(path, now, now).catch(() => {});
+  }, LOCK_TOUCH_MS).unref();
   return {
-    touch: async () => {
-      const now = new Date();
-      await utimes(path, now, now);
-    },
     release: async () => {
+      clearInterval(timer);
       heldHere.delete(path);
       await rm(path, { force: true });
     },

@@ -2,20 +2,24 @@ import { createHash } from 'node:crypto';
 import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WeightsError } from '../errors.ts';
+import { isCopied } from './model-files.ts';
 
 /** A safetensors header: V3's largest file has 1,200 tensors, about 150 KB. */
 const MAX_HEADER_BYTES = 128 * 1024 * 1024;
 
 /**
- * Identifies a checkpoint without reading its weights: SHA-256 over config.json and, for each safetensors file in order of
- * name, its name, size, modification time and header. A copy with new times counts as changed, which costs only time.
+ * Identifies a checkpoint without reading its weights: SHA-256 over config.json and the other files that are copied, and, for
+ * each safetensors file in order of name, its name, size, modification time and header. A copy with new times counts as changed, which costs only time.
  * Throws WeightsError `bad-model`.
  */
 export async function sourceFingerprint(modelDir: string): Promise<string> {
   const hash = createHash('sha256');
   try {
-    hash.update(await readFile(join(modelDir, 'config.json')));
-    const files = (await readdir(modelDir)).filter((name) => name.endsWith('.safetensors')).sort();
+    const names = (await readdir(modelDir)).sort();
+    const copied = names.filter((name) => name !== 'config.json' && isCopied(name));
+    for (const name of ['config.json', ...copied])
+      hash.update(`\n${name}\n`).update(await readFile(join(modelDir, name)));
+    const files = names.filter((name) => name.endsWith('.safetensors'));
     for (const name of files) {
       const path = join(modelDir, name);
       const { size, mtimeMs } = await stat(path);

@@ -7,14 +7,18 @@ import { asDiskFull } from './files.ts';
 export const JOURNAL_FILE = 'pack-journal.jsonl';
 
 const entrySchema = z.object({
-  layer: z.number().int().nonnegative(),
-  expert: z.number().int().nonnegative(),
+  /** `jobKey` of what is finished. */
+  job: z.string().max(250),
   sha256: sha256Schema,
+  errors: z
+    .array(z.object({ kind: z.string(), error: z.number(), norm: z.number(), values: z.number() }))
+    .max(16)
+    .optional(),
 });
 export type JournalEntry = z.infer<typeof entrySchema>;
 
 /**
- * What a packer has finished, a line per shard, so that a killed one goes on where it was. The first line names the job
+ * What a packer has finished, a line per job, so that a killed one goes on where it was. The first line names the job
  * (checkpoint, shape, versions): a journal of another job is worth nothing and is overwritten.
  */
 export interface Journal {
@@ -65,7 +69,7 @@ async function readJournal(path: string, job: string): Promise<JournalEntry[]> {
   return entries;
 }
 
-/** undefined for a line that a kill cut off: that shard is packed again. */
+/** undefined for a line that a kill cut off: that job is done again. */
 function parseEntry(line: string): JournalEntry | undefined {
   try {
     return entrySchema.parse(JSON.parse(line));

@@ -1,11 +1,17 @@
-import { readFile, readdir, stat } from 'node:fs/promises';
+import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type ModelConfig, parseModelConfig, withoutMtp } from '@shoal/model';
+import { readJson } from '@shoal/model/node';
+import { DENSE_FILE, readDenseHeader } from '../dense/index.ts';
 import { WeightsError } from '../errors.ts';
 import { digestText, parseManifest, shardHash, type Manifest } from '../manifest.ts';
-import { MANIFEST_FILE, SHARD_DIR, sha256 } from './files.ts';
+import { fileMatches, hashRange, MANIFEST_FILE, SHARD_DIR, sha256 } from './files.ts';
 
 /** Twenty times V3's manifest. */
 const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
+
+/** Shards checked at a time. */
+const VERIFY_LANES = 4;
 
 /** A packed model on disk. Only what the manifest names can be reached through it. */
 export interface PackedModel {
@@ -15,7 +21,7 @@ export interface PackedModel {
   shardPath(sha256: string): string | undefined;
   /** One expert's shard; its hash is checked when it is first read. Throws WeightsError `corrupt` naming the file. */
   readShard(layer: number, expert: number): Promise<Uint8Array>;
-  /** Read and check every shard. Throws WeightsError `corrupt` at the first that is wrong, `aborted` on the signal. */
+  /** Read and check every byte. Throws WeightsError `corrupt` at the first file that is wrong, `aborted` on the signal. */
   verify(
     onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void,
     signal?: AbortSignal,
@@ -24,7 +30,7 @@ export interface PackedModel {
 
 /**
  * Open a folder that `packModel` finished. Throws WeightsError: `not-packed` (no manifest), `bad-manifest`, `corrupt`
- * (a shard is missing, or the manifest contradicts its own digest).
+ * (a file is missing or of another size, or the manifest contradicts its own digest).
  */
 export async function openPacked(dir: string): Promise<PackedModel> {
   const manifest = await readManifest(dir);
@@ -32,6 +38,12 @@ export async function openPacked(dir: string): Promise<PackedModel> {
   const present = new Set(await readdir(join(dir, SHARD_DIR)).catch(() => []));
   for (const hash of hashes) {
     if (!present.has(hash)) throw corrupt(join(dir, SHARD_DIR, hash), 'is missing');
+  }
+  const files = [...manifest.files, { name: DENSE_FILE, bytes: manifest.dense.bytes }];
+  for (const { name, bytes } of files) {
+    const found = await stat(join(dir, name)).catch(() => undefined);
+    if (!found) throw corrupt(join(dir, name), 'is missing');
+    if (found.size !== bytes) throw corrupt(join(dir, name), `has ${found.size} bytes instead of ${bytes}`);
   }
   return new PackedFolder(dir, manifest, hashes);
 }
@@ -91,19 +103,61 @@ class PackedFolder implements PackedModel {
     onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void,
     signal?: AbortSignal,
   ): Promise<void> {
-    const totalBytes = this.#hashes.size * this.manifest.shardBytes;
+    const { shardBytes, dense, files } = this.manifest;
+    const filesBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
+    const totalBytes = this.#hashes.size * shardBytes + dense.bytes + filesBytes;
     let doneBytes = 0;
-    for (const hash of this.#hashes) {
+    const done = (bytes: number): void => {
       if (signal?.aborted) throw new WeightsError('aborted', `checking ${this.dir} was interrupted`);
-      this.#checked.delete(hash);
-      doneBytes += (await this.#read(hash)).byteLength;
+      doneBytes += bytes;
       onProgress?.({ doneBytes, totalBytes });
+    };
+    done(0);
+    for (const { name, bytes, sha256: hash } of files) {
+      if (!(await fileMatches(join(this.dir, name), bytes, hash))) {
+        throw corrupt(join(this.dir, name), 'is not what was packed');
+      }
+      done(bytes);
     }
+    done(await this.#verifyDense());
+    const hashes = this.#hashes.values();
+    // Several at a time: one is read while another's hash is computed, on threads of Node's own.
+    const lane = async (): Promise<void> => {
+      for (const hash of hashes) {
+        this.#checked.delete(hash);
+        done((await this.#read(hash)).byteLength);
+      }
+    };
+    await Promise.all(Array.from({ length: VERIFY_LANES }, lane));
+  }
+
+  /** The header and every entry. Resolves with the file's bytes. */
+  async #verifyDense(): Promise<number> {
+    const path = join(this.dir, DENSE_FILE);
+    const { dense, numNextnPredictLayers } = this.manifest;
+    const config = await readPackedConfig(this.dir, numNextnPredictLayers);
+    const file = await open(path, 'r');
+    try {
+      const read = async (position: number, length: number): Promise<Uint8Array> => {
+        const buffer = new Uint8Array(length);
+        await file.read(buffer, 0, length, position);
+        return buffer;
+      };
+      const layout = await readDenseHeader(config, path, dense.bytes, read);
+      for (const entry of layout.segments.flatMap(({ entries }) => entries)) {
+        if ((await hashRange(file, entry)) !== dense.entries[entry.name]) {
+          throw corrupt(path, `has other bytes for ${entry.name} than were packed`);
+        }
+      }
+    } finally {
+      await file.close();
+    }
+    return dense.bytes;
   }
 
   async #read(hash: string): Promise<Uint8Array> {
     const path = join(this.dir, SHARD_DIR, hash);
-    let bytes: Uint8Array;
+    let bytes: Uint8Array<ArrayBuffer>;
     try {
       bytes = await readFile(path);
     } catch (cause) {
@@ -113,11 +167,19 @@ class PackedFolder implements PackedModel {
       throw corrupt(path, `has ${bytes.byteLength} bytes instead of ${this.manifest.shardBytes}`);
     }
     if (!this.#checked.has(hash)) {
-      if (sha256(bytes) !== hash) throw corrupt(path, 'does not have the SHA-256 that is its name');
+      const digest = Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('hex');
+      if (digest !== hash) throw corrupt(path, 'does not have the SHA-256 that is its name');
       this.#checked.add(hash);
     }
     return bytes;
   }
+}
+
+/** The config of a packed model, with the MTP module that was packed. Throws a ModelError. */
+export async function readPackedConfig(dir: string, numNextnPredictLayers: number): Promise<ModelConfig> {
+  const path = join(dir, 'config.json');
+  const config = parseModelConfig(await readJson(path), path);
+  return numNextnPredictLayers === 0 ? withoutMtp(config) : config;
 }
 
 function corrupt(path: string, what: string, cause?: unknown): WeightsError {

@@ -206,8 +206,10 @@ function pipelineFactory(
   const constants = constantsOf(shape);
   return async (pass, tileRows) => {
     const label = `${pass} ${shape.quant} (${variantName(variant)}, ${tileRows} rows)`;
+    // What is wrong with it comes with the compilation's messages, and is no fault of the device.
+    device.pushErrorScope('validation');
     const module = device.createShaderModule({ label, code: passSource(pass, shape, variant, tileRows) });
-    await refuseErrors(module, label);
+    await Promise.all([refuseErrors(module, label), device.popErrorScope()]);
     try {
       const compute = { module, entryPoint: pass, constants };
       return await device.createComputePipelineAsync({ label, layout: pipelineLayout, compute });

@@ -1,0 +1,178 @@
+import { open, stat, type FileHandle } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { checkTensors, expertTensorNames, type ModelConfig, moeLayers, type TensorReader } from '@shoal/model';
+import { openCheckpoint } from '@shoal/model/node';
+import { DENSE_FILE, type DenseEntry, readDenseHeader, unpackPanels } from '../dense/index.ts';
+import { WeightsError } from '../errors.ts';
+import { unpackExpert, type ExpertWeights } from '../expert.ts';
+import type { MatrixName } from '../layout.ts';
+import { MANIFEST_FILE } from './files.ts';
+import { openPacked, readPackedConfig, type PackedModel } from './packed-model.ts';
+
+/** A model directory of either kind, its weights open for reading tensor by tensor. */
+export interface OpenModel {
+  readonly dir: string;
+  readonly modelId: string;
+  readonly config: ModelConfig;
+  /** Every tensor as float32; of a packed model, what its formats left of them. */
+  readonly reader: TensorReader;
+  /** undefined for a Hugging Face directory. */
+  readonly packed: PackedModel | undefined;
+  close(): Promise<void>;
+}
+
+/** Whether a directory is a packed model's. */
+export async function isPackedDir(dir: string): Promise<boolean> {
+  return (await stat(join(dir, MANIFEST_FILE)).catch(() => undefined)) !== undefined;
+}
+
+/**
+ * Open a Hugging Face model directory or one that `packModel` made; the latter needs nothing of the former.
+ * Throws the errors of `openCheckpoint` and `checkTensors`, or of `openPacked`.
+ */
+export async function openModel(dir: string): Promise<OpenModel> {
+  if (await isPackedDir(dir)) return openPackedModel(await openPacked(dir));
+  const checkpoint = await openCheckpoint(dir);
+  const { config } = checkpoint;
+  try {
+    checkTensors(config, checkpoint);
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+  return {
+    dir,
+    modelId: basename(resolve(dir)),
+    config,
+    reader: checkpoint,
+    packed: undefined,
+    close: () => checkpoint.close(),
+  };
+}
+
+export async function openPackedModel(packed: PackedModel): Promise<OpenModel> {
+  const { dir, manifest } = packed;
+  const config = await readPackedConfig(dir, manifest.numNextnPredictLayers);
+  const path = join(dir, DENSE_FILE);
+  const file = await open(path, 'r');
+  try {
+    const read = (offset: number, bytes: number) => readAt(file, path, offset, bytes);
+    const layout = await readDenseHeader(config, path, manifest.dense.bytes, read);
+    const entries = layout.segments.flatMap((segment) => segment.entries);
+    const reader = new PackedReader(config, packed, entries, read);
+    return { dir, modelId: manifest.modelId, config, reader, packed, close: () => file.close() };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+type ReadBytes = (offset: number, bytes: number) => Promise<Uint8Array>;
+
+async function readAt(file: FileHandle, path: string, offset: number, bytes: number): Promise<Uint8Array> {
+  const buffer = new Uint8Array(bytes);
+  for (let done = 0; done < bytes;) {
+    const { bytesRead } = await file.read(buffer, done, bytes - done, offset + done);
+    if (bytesRead === 0) throw new WeightsError('corrupt', `${path} ends too early; pack the model again`);
+    done += bytesRead;
+  }
+  return buffer;
+}
+
+interface ExpertTensor {
+  layer: number;
+  expert: number;
+  matrix: MatrixName;
+}
+
+/** A packed model's tensors under the names that its checkpoint had for them. */
+class PackedReader implements TensorReader {
+  readonly #config: ModelConfig;
+  readonly #packed: PackedModel;
+  readonly #read: ReadBytes;
+  /** By tensor; `kv_b_proj` is two entries. */
+  readonly #dense = new Map<string, DenseEntry[]>();
+  readonly #experts = new Map<string, ExpertTensor>();
+  /** The expert read last, whose other matrices are asked for next. */
+  #last: { key: string; weights: Promise<ExpertWeights> } | undefined;
+
+  constructor(config: ModelConfig, packed: PackedModel, entries: readonly DenseEntry[], read: ReadBytes) {
+    this.#config = config;
+    this.#packed = packed;
+    this.#read = read;
+    for (const entry of entries) {
+      const { name } = entry.source.tensor;
+      this.#dense.set(name, [...(this.#dense.get(name) ?? []), entry]);
+    }
+    for (const layer of moeLayers(config)) {
+      for (let expert = 0; expert < config.nRoutedExperts; expert++) {
+        const names = expertTensorNames(config, layer, expert);
+        for (const matrix of ['gate', 'up', 'down'] as const)
+          this.#experts.set(names[matrix], { layer, expert, matrix });
+      }
+    }
+  }
+
+  has(name: string): boolean {
+    return this.#dense.has(name) || this.#experts.has(name);
+  }
+
+  async read(name: string, expectedShape?: readonly number[]): Promise<Float32Array> {
+    const values = await this.#readAny(name);
+    const expected = expectedShape?.reduce((product, size) => product * size, 1);
+    if (expected === undefined || values.length === expected) return values;
+    throw new WeightsError('corrupt', `${this.#packed.dir}: ${name} has ${values.length} values, not ${expected}`);
+  }
+
+  async #readAny(name: string): Promise<Float32Array> {
+    const expert = this.#experts.get(name);
+    if (expert) return (await this.#expert(expert))[expert.matrix];
+    const entries = this.#dense.get(name);
+    if (!entries) throw new WeightsError('not-packed', `${this.#packed.dir} holds no ${name}: it was not packed`);
+    const parts = await Promise.all(entries.map((entry) => this.#entry(entry)));
+    return entries.length === 1 ? parts[0]! : this.#joinKvB(entries, parts);
+  }
+
+  #expert({ layer, expert }: ExpertTensor): Promise<ExpertWeights> {
+    const key = `${layer}/${expert}`;
+    if (this.#last?.key !== key) {
+      const weights = this.#packed.readShard(layer, expert).then((shard) => {
+        return unpackExpert(this.#packed.manifest.shape, shard);
+      });
+      this.#last = { key, weights };
+    }
+    return this.#last.weights;
+  }
+
+  /** [count, rows, cols] */
+  async #entry({ kind, format, count, rows, cols, offset, bytes }: DenseEntry): Promise<Float32Array> {
+    const packed = await this.#read(offset, bytes);
+    if (kind === 'vector') return new Float32Array(packed.buffer, packed.byteOffset, cols);
+    const values = new Float32Array(count * rows * cols);
+    const step = bytes / count;
+    for (let i = 0; i < count; i++) {
+      values.set(unpackPanels(format, packed.subarray(i * step, (i + 1) * step), rows, cols), i * rows * cols);
+    }
+    return values;
+  }
+
+  /** `kv_b_proj` of W_UKᵀ and W_UV: per head first the rows of W_UK, then those of W_UV. */
+  #joinKvB(entries: readonly DenseEntry[], parts: readonly Float32Array[]): Float32Array {
+    const { attention } = this.#config;
+    if (attention.kind !== 'mla') throw new TypeError(`kv_b_proj in a model of ${attention.kind} attention`);
+    const { numAttentionHeads: heads, qkNopeHeadDim: nope, vHeadDim, kvLoraRank } = attention;
+    const wUkT = parts[entries.findIndex(({ source }) => source.part === 'w-uk-t')]!;
+    const wUv = parts[entries.findIndex(({ source }) => source.part === 'w-uv')]!;
+    const joined = new Float32Array(heads * (nope + vHeadDim) * kvLoraRank);
+    for (let h = 0; h < heads; h++) {
+      const start = h * (nope + vHeadDim) * kvLoraRank;
+      for (let n = 0; n < nope; n++) {
+        for (let k = 0; k < kvLoraRank; k++)
+          joined[start + n * kvLoraRank + k] = wUkT[(h * kvLoraRank + k) * nope + n]!;
+      }
+      const size = vHeadDim * kvLoraRank;
+      joined.set(wUv.subarray(h * size, (h + 1) * size), start + nope * kvLoraRank);
+    }
+    return joined;
+  }
+}

@@ -1,0 +1,137 @@
+import { createHash } from 'node:crypto';
+import { type FileHandle, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expertTensors, type TensorSpec } from '@shoal/model';
+import { type Checkpoint, RowScratch } from '@shoal/model/node';
+import { type DenseEntry, denseFile, type DenseFormat, packDenseEntry, unpackPanels } from '../dense/index.ts';
+import { WeightsError } from '../errors.ts';
+import { packExpertRows, unpackExpertRows } from '../expert.ts';
+import { type ExpertShape, MATRIX_NAMES, shardLayout, type ShardLayout } from '../layout.ts';
+import { asDiskFull, DENSE_PART_FILE, SHARD_DIR, sha256, writeWhole } from './files.ts';
+import { ErrorSums, kindOf, type SquaredError } from './squared-error.ts';
+
+/** What one call packs: an expert's shard, or one tensor of the coordinator's own weights. */
+export type PackJob = { kind: 'expert'; layer: number; expert: number } | { kind: 'dense'; name: string };
+
+export interface JobResult {
+  sha256: string;
+  /** With `measure`: what packing changed, by tensor kind. */
+  errors?: SquaredError[];
+}
+
+/** The same for all jobs of a run. */
+export interface PackTask {
+  modelDir: string;
+  outDir: string;
+  shape: ExpertShape;
+  dense: DenseFormat;
+  /** Compare what was packed with its source. */
+  measure: boolean;
+}
+
+/** Weights read at a time: 4 MiB as float32, which stay in a core's cache until they are packed. */
+const TILE_VALUES = 1024 * 1024;
+const ROW_ALIGN = 4;
+
+/** Does jobs one after another in memory of its own. Two in one thread overlap reading and writing with computing. */
+export class PackLane {
+  readonly #task: PackTask;
+  readonly #checkpoint: Checkpoint;
+  readonly #layout: ShardLayout;
+  readonly #scratch = new RowScratch();
+  readonly #shard: Uint8Array;
+  readonly #dense: ReadonlyMap<string, DenseEntry>;
+
+  constructor(task: PackTask, checkpoint: Checkpoint) {
+    this.#task = task;
+    this.#checkpoint = checkpoint;
+    this.#layout = shardLayout(task.shape);
+    this.#shard = new Uint8Array(this.#layout.totalBytes);
+    const { layout } = denseFile(checkpoint.config, task.dense);
+    this.#dense = new Map(layout.segments.flatMap(({ entries }) => entries.map((entry) => [entry.name, entry])));
+  }
+
+  /** Throws WeightsError (`bad-weight`, `disk-full`) or the checkpoint's own error, naming the tensor. */
+  run(job: PackJob): Promise<JobResult> {
+    return job.kind === 'expert'
+      ? this.#packExpert(job.layer, job.expert)
+      : this.#packDense(this.#dense.get(job.name)!);
+  }
+
+  async #packExpert(layer: number, expert: number): Promise<JobResult> {
+    const sums = new ErrorSums(this.#task.measure);
+    const specs = expertTensors(this.#checkpoint.config, layer, expert);
+    this.#shard.fill(0);
+    try {
+      for (const name of MATRIX_NAMES) await this.#packMatrix(name, specs[name], sums);
+    } catch (cause) {
+      if (!(cause instanceof WeightsError)) throw cause;
+      const where = `${this.#checkpoint.dir}: layer ${layer}, expert ${expert}`;
+      throw new WeightsError(cause.reason, `${where}: ${cause.message}`, { cause });
+    }
+    const hash = sha256(this.#shard);
+    await writeWhole(join(this.#task.outDir, SHARD_DIR, hash), this.#shard);
+    return { sha256: hash, ...sums.result() };
+  }
+
+  async #packMatrix(name: 'gate' | 'up' | 'down', spec: TensorSpec, sums: ErrorSums): Promise<void> {
+    const matrix = this.#layout[name];
+    const { quant } = this.#task.shape;
+    const step = Math.max(ROW_ALIGN, Math.floor(TILE_VALUES / matrix.cols / ROW_ALIGN) * ROW_ALIGN);
+    for (let row = 0; row < matrix.rows; row += step) {
+      const numRows = Math.min(step, matrix.rows - row);
+      const values = await this.#checkpoint.readRows(spec.name, spec.shape, row, numRows, this.#scratch);
+      packExpertRows(quant, matrix, values, this.#shard, row);
+      if (sums.wanted) sums.add(kindOf(spec.name), values, unpackExpertRows(quant, matrix, this.#shard, row, numRows));
+    }
+  }
+
+  async #packDense(entry: DenseEntry): Promise<JobResult> {
+    const path = join(this.#task.outDir, DENSE_PART_FILE);
+    const file = await open(path, 'r+');
+    try {
+      return await this.#packDenseInto(entry, file);
+    } catch (error) {
+      throw asDiskFull(error, path);
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #packDenseInto(entry: DenseEntry, file: FileHandle): Promise<JobResult> {
+    const { config } = this.#checkpoint;
+    const { name, shape } = entry.source.tensor;
+    const sums = new ErrorSums(this.#task.measure);
+    const hash = createHash('sha256');
+    let source = new Float32Array(0) as Float32Array;
+    let at = entry.offset;
+    const readRows = async (start: number, count: number): Promise<Float32Array> => {
+      source = await this.#checkpoint.readRows(name, shape, start, count, this.#scratch);
+      return source;
+    };
+    await packDenseEntry(config, entry, readRows, async (bytes) => {
+      hash.update(bytes);
+      await writeAt(file, bytes, at);
+      at += bytes.byteLength;
+      if (sums.wanted) sums.add(kindOf(name), source, unpackedEntry(entry, bytes, source.length));
+    });
+    return { sha256: hash.digest('hex'), ...sums.result() };
+  }
+}
+
+/** Consecutive bytes of an entry as the source's values, in the source's order. */
+function unpackedEntry(entry: DenseEntry, bytes: Uint8Array, numValues: number): Float32Array {
+  const { kind, format, cols, source } = entry;
+  if (kind === 'vector') return new Float32Array(bytes.buffer, bytes.byteOffset, numValues);
+  const values = unpackPanels(format, bytes, numValues / cols, cols);
+  if (source.part !== 'w-uk-t') return values;
+  const rows = numValues / cols;
+  return values.map((_, i) => values[(i % rows) * cols + Math.floor(i / rows)]!);
+}
+
+async function writeAt(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.byteLength;) {
+    const { bytesWritten } = await file.write(bytes, done, bytes.byteLength - done, position + done);
+    done += bytesWritten;
+  }
+}

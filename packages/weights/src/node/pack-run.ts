@@ -1,0 +1,208 @@
+import { rm, open, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expertTensors, listTensorSpecs, moeLayers, type ModelConfig } from '@shoal/model';
+import type { Checkpoint } from '@shoal/model/node';
+import { DENSE_FILE, type DenseEntry, denseFile, type DenseFormat, type DenseLayout } from '../dense/index.ts';
+import { WeightsError } from '../errors.ts';
+import { type ExpertShape, shardBytes } from '../layout.ts';
+import { asDiskFull, DENSE_PART_FILE, fileMatches, rangeMatches, SHARD_DIR } from './files.ts';
+import type { Journal, JournalEntry } from './journal.ts';
+import type { PackJob } from './pack-job.ts';
+import type { PackPool } from './pack-pool.ts';
+
+export interface PackProgress {
+  /** Bytes of the checkpoint finished, those of an earlier, interrupted run included. */
+  doneBytes: number;
+  totalBytes: number;
+  /** Of this run; 0 until the first job is done. */
+  bytesPerSecond: number;
+  /** Seconds left at that rate; Infinity while there is none. */
+  etaS: number;
+}
+
+/** A job with what it reads and writes. */
+export interface PlannedJob {
+  key: string;
+  job: PackJob;
+  sourceBytes: number;
+  packedBytes: number;
+}
+
+export interface PackPlan {
+  jobs: readonly PlannedJob[];
+  sourceBytes: number;
+  shape: ExpertShape;
+  layout: DenseLayout;
+  header: Uint8Array;
+}
+
+/** Everything that is to be packed: the dense tensors first, since the largest are, then the experts in the order of layers. */
+export function planPack(checkpoint: Checkpoint, shape: ExpertShape, format: DenseFormat): PackPlan {
+  const { config } = checkpoint;
+  const { layout, header } = denseFile(config, format);
+  const entries = layout.segments.flatMap((segment) => segment.entries);
+  const jobs = [...entries.map((entry) => denseJob(checkpoint, entry)), ...expertJobs(checkpoint, config, shape)];
+  return { jobs, sourceBytes: sumOf(jobs, 'sourceBytes'), shape, layout, header };
+}
+
+function denseJob(checkpoint: Checkpoint, entry: DenseEntry): PlannedJob {
+  const { name, shape } = entry.source.tensor;
+  const values = shape.reduce((product, size) => product * size, 1);
+  // `kv_b_proj` is two entries, each of its own rows.
+  const share = (entry.count * entry.rows * entry.cols) / values;
+  const sourceBytes = Math.round(checkpoint.info(name).bytes * share);
+  return {
+    key: `dense/${entry.name}`,
+    job: { kind: 'dense', name: entry.name },
+    sourceBytes,
+    packedBytes: entry.bytes,
+  };
+}
+
+function expertJobs(checkpoint: Checkpoint, config: ModelConfig, shape: ExpertShape): PlannedJob[] {
+  const packedBytes = shardBytes(shape);
+  return moeLayers(config).flatMap((layer) =>
+    Array.from({ length: config.nRoutedExperts }, (_, expert): PlannedJob => {
+      const specs = listTensorSpecs(expertTensors(config, layer, expert));
+      const sourceBytes = specs.reduce((sum, { name }) => sum + checkpoint.info(name).bytes, 0);
+      return { key: expertKey(layer, expert), job: { kind: 'expert', layer, expert }, sourceBytes, packedBytes };
+    }),
+  );
+}
+
+export const expertKey = (layer: number, expert: number): string => `${layer}/${expert}`;
+
+export const sumOf = (jobs: readonly PlannedJob[], what: 'sourceBytes' | 'packedBytes'): number =>
+  jobs.reduce((sum, job) => sum + job[what], 0);
+
+/** Make room for the dense tensors, keeping what an earlier run of the same job has written. Throws WeightsError `disk-full`. */
+export async function openDensePart(outDir: string, { layout, header }: PackPlan, keep: boolean): Promise<void> {
+  const path = join(outDir, DENSE_PART_FILE);
+  if (keep) await rename(join(outDir, DENSE_FILE), path).catch(ignoreMissing);
+  else await rm(path, { force: true });
+  await rm(join(outDir, DENSE_FILE), { force: true });
+  try {
+    const file = await open(path, keep ? 'a+' : 'w+').then(async (handle) => {
+      await handle.close();
+      return open(path, 'r+');
+    });
+    try {
+      await file.truncate(layout.totalBytes);
+      await file.write(header, 0, header.byteLength, 0);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw asDiskFull(error, path);
+  }
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOENT') throw error;
+}
+
+/** All dense tensors are there: on the disk, and under their name. */
+export async function closeDensePart(outDir: string): Promise<void> {
+  const path = join(outDir, DENSE_PART_FILE);
+  const file = await open(path, 'r+');
+  try {
+    await file.sync();
+  } catch (error) {
+    throw asDiskFull(error, path);
+  } finally {
+    await file.close();
+  }
+  await rename(path, join(outDir, DENSE_FILE));
+}
+
+export interface FinishedOptions {
+  outDir: string;
+  journal: Journal;
+  /** Whether entries without what was measured count as unfinished. */
+  measured: boolean;
+  signal: AbortSignal | undefined;
+}
+
+/** The journal's jobs whose bytes are on the disk and match their hash, by key. */
+export async function finishedJobs(plan: PackPlan, options: FinishedOptions): Promise<Map<string, JournalEntry>> {
+  const { outDir, journal, measured, signal } = options;
+  const entries = new Map(
+    plan.layout.segments.flatMap((segment) => segment.entries.map((entry) => [entry.name, entry])),
+  );
+  const planned = new Map(plan.jobs.map((job) => [job.key, job]));
+  const finished = new Map<string, JournalEntry>();
+  for (const entry of journal.finished) {
+    throwIfAborted(signal, outDir);
+    const job = planned.get(entry.job);
+    if (!job || (measured && !entry.errors)) continue;
+    const matches =
+      job.job.kind === 'expert'
+        ? await fileMatches(join(outDir, SHARD_DIR, entry.sha256), job.packedBytes, entry.sha256)
+        : await rangeMatches(join(outDir, DENSE_PART_FILE), entries.get(job.job.name)!, entry.sha256);
+    if (matches) finished.set(entry.job, entry);
+  }
+  return finished;
+}
+
+export interface RunOptions {
+  outDir: string;
+  pool: PackPool;
+  journal: Journal;
+  signal: AbortSignal | undefined;
+  onProgress: ((progress: PackProgress) => void) | undefined;
+}
+
+/** Do all jobs that are not in `finished`, which grows. The first failure ends the run when the jobs under way have ended. */
+export async function runJobs(plan: PackPlan, finished: Map<string, JournalEntry>, options: RunOptions): Promise<void> {
+  const { outDir, pool, journal, signal } = options;
+  const left = plan.jobs.filter(({ key }) => !finished.has(key));
+  const meter = progressMeter(plan.sourceBytes, plan.sourceBytes - sumOf(left, 'sourceBytes'), options.onProgress);
+  let next = 0;
+  let failed = false;
+  const lane = async (): Promise<void> => {
+    while (!failed && next < left.length) {
+      throwIfAborted(signal, outDir);
+      const { key, job, sourceBytes } = left[next++]!;
+      const result = await pool.run(job);
+      const entry = { job: key, ...result };
+      await journal.append(entry);
+      finished.set(key, entry);
+      meter(sourceBytes);
+    }
+  };
+  const lanes = Array.from({ length: pool.lanes }, () =>
+    lane().catch((error: unknown) => {
+      failed = true;
+      throw error;
+    }),
+  );
+  const outcomes = await Promise.allSettled(lanes);
+  const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (failure) throw failure.reason;
+}
+
+function progressMeter(
+  totalBytes: number,
+  keptBytes: number,
+  onProgress: RunOptions['onProgress'],
+): (bytes: number) => void {
+  const startedMs = performance.now();
+  let doneBytes = keptBytes;
+  const report = (): void => {
+    const elapsedS = (performance.now() - startedMs) / 1000;
+    const bytesPerSecond = doneBytes > keptBytes ? (doneBytes - keptBytes) / elapsedS : 0;
+    const leftBytes = totalBytes - doneBytes;
+    onProgress?.({ doneBytes, totalBytes, bytesPerSecond, etaS: leftBytes === 0 ? 0 : leftBytes / bytesPerSecond });
+  };
+  report();
+  return (bytes) => {
+    doneBytes += bytes;
+    report();
+  };
+}
+
+export function throwIfAborted(signal: AbortSignal | undefined, outDir: string): void {
+  if (signal?.aborted) {
+    throw new WeightsError('aborted', `packing into ${outDir} was interrupted; run again to go on where it stopped`);
+  }
+}
