@@ -101,6 +101,7 @@ export type CoreOptions = Pick<
 export async function createCore(options: CoreOptions): Promise<Core> {
   const packed = await packedModel(options);
   const tokenizer = await loadTokenizer(packed.dir);
+  const { eosTokenIds } = await loadGenerationConfig(packed.dir);
   const opened = await openPackedModel(packed);
   const { config } = opened;
   const forward = await openEngine({
@@ -163,6 +164,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const engine = new Engine({
     modelId: manifest.modelId,
     forward,
+    eosTokenIds,
     experts: dispatcher,
     limits: {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),

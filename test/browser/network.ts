@@ -10,6 +10,8 @@ const PLEDGE_MIB = 64;
 const JOIN_TIMEOUT_MS = 120_000;
 
 interface NetworkOptions {
+  /** The default model unless given. */
+  modelDir?: string;
   quant?: Quant;
   replicas?: number;
   cpuDonors?: boolean;
@@ -30,6 +32,7 @@ export class Network {
 
   static async start(options: NetworkOptions = {}): Promise<Network> {
     const coordinator = await startTinyCoordinator({
+      ...(options.modelDir !== undefined && { modelDir: options.modelDir }),
       quant: options.quant ?? 'f16',
       replicas: options.replicas ?? 2,
       adminToken: ADMIN_TOKEN,

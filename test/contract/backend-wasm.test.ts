@@ -40,14 +40,13 @@ describe.each(QUANTS)('the WebAssembly backend, %s', (quant) => {
   const shape: ExpertShape = { hiddenSize: 300, moeIntermediateSize: 270, quant };
   const relaxed = false;
 
-  it('gives the same bits on one thread and on several, whole and in pieces', async () => {
+  it('gives the same bits on one thread and on several', async () => {
     const one = await createWasmBackend({ shape, variant: { threads: false, relaxed } });
     const several = await createWasmBackend({ shape, variant: { threads: true, relaxed }, threads: 3 });
     for (let expert = 0; expert < EXPERTS; expert++) {
       for (const backend of [one, several]) await backend.load(0, expert, shardOf(shape, expert));
     }
-    // Intermediate results of the last one exceed a piece; one row with many experts is a piece of its own.
-    for (const lap of [lapOf(shape, 1, 4), lapOf(shape, 33, 3), lapOf(shape, 1, 1000), lapOf(shape, 1500, 2)]) {
+    for (const lap of [lapOf(shape, 1, 4), lapOf(shape, 33, 3)]) {
       const expected = (await one.run(lap)).partial;
       // Both ways are timed in turns, so that some laps run together and some alone.
       for (let i = 0; i < 8; i++) {

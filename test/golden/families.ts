@@ -10,7 +10,6 @@ import {
   PREFIX_BYTES,
   readHeaderLength,
   toFloat32,
-  type ExpertDispatch,
   type ForwardEngine,
   type ModelConfig,
   type Tokenizer,
@@ -108,16 +107,8 @@ export interface FamilyRun {
 /** A pass's rows: which token of which sequence. Positions of a sequence must come in order over all passes. */
 export type Schedule = { sequence: number; position: number }[][];
 
-/**
- * Run the sequences in the given passes on an engine of the fixture's model. With `forced`, experts are the reference's, so that
- * an engine of less precision is not judged by which of two nearly equal experts it takes.
- */
-export async function runFamily(
-  family: Family,
-  schedule: Schedule,
-  engine = family.engine,
-  forced = false,
-): Promise<FamilyRun> {
+/** Run the sequences in the given passes on an engine of the fixture's model. */
+export async function runFamily(family: Family, schedule: Schedule, engine = family.engine): Promise<FamilyRun> {
   const { config, experts, reference } = family;
   const { vocabSize, numExpertsPerTok: k } = config;
   const starts: number[] = [];
@@ -139,12 +130,7 @@ export async function runFamily(
       return { tokenId, position, cache: caches[sequence]!, wantLogits: true };
     });
     const place = pass.map(({ sequence, position }) => starts[sequence]! + position);
-    const choose = (layer: number, r: number) => {
-      const first = (layers.indexOf(layer) * total + place[r]!) * k;
-      return family.chosen.subarray(first, first + k);
-    };
-    const dispatch: ExpertDispatch = forced ? { choose, dispatch: (call) => experts.dispatch(call) } : experts;
-    const { logits } = await engine.forward(rows, dispatch, {
+    const { logits } = await engine.forward(rows, experts, {
       gate: (layer, topkIdx, topkWeights) => {
         const l = layers.indexOf(layer);
         for (const [r, at] of place.entries()) {

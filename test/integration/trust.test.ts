@@ -214,9 +214,16 @@ describe('an honest tab', () => {
       auditShare: 1,
       auditedRows: 0,
       failures: 0,
+      verifiedRows: 0,
     });
     await until('it to serve', () => covered(core));
-    expect(snapshots.build().peers[0]!.trust).toMatchObject({ phase: 'trusted', auditedRows: PROBATION_ROWS });
+    const { peers, flow } = snapshots.build();
+    expect(peers[0]!.trust).toMatchObject({
+      phase: 'trusted',
+      auditedRows: PROBATION_ROWS,
+      verifiedRows: PROBATION_ROWS,
+    });
+    expect(flow.audits).toEqual({ comparedRows: PROBATION_ROWS, wrongRows: 0, uncheckedRows: 0, keptOut: 0 });
   });
 });
 

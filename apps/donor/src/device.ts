@@ -3,16 +3,8 @@ export type Device = 'gpu' | 'cpu';
 
 export const DEVICE_WORD: Readonly<Record<Device, string>> = { gpu: 'GPU', cpu: 'CPU' };
 
-/** Threads beyond this wait for the same memory. */
-const MAX_THREADS = 8;
-
-/**
- * Threads that a CPU donor lends: half of the processor's, since somebody is using that computer. One where the page is
- * not isolated from other origins, without which browsers give no shared memory.
- */
-export function lentThreads(hardwareConcurrency: number, isolated: boolean): number {
-  return isolated ? Math.min(MAX_THREADS, Math.max(1, Math.floor(hardwareConcurrency / 2))) : 1;
-}
+/** Threads that a CPU donor lends: docs/adr/0014 says why not more. */
+export const LENT_THREADS = 1;
 
 /** What WebAssembly can address. */
 export const MAX_CPU_PLEDGE_BYTES = 4 * 2 ** 30;

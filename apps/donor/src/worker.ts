@@ -12,7 +12,7 @@ import {
   type ShardCache,
 } from '@shoal/peer';
 import type { AdapterInfo } from '@shoal/protocol';
-import { lentThreads, MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
+import { LENT_THREADS, MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
 import type { FromWorker, ProbeFailure, ToWorker } from './messages.ts';
 
 const STATS_INTERVAL_MS = 1_000;
@@ -26,7 +26,6 @@ function post(message: FromWorker): void {
 const cache: ShardCache = 'caches' in self ? new CacheStorageShardCache(caches) : new MemoryShardCache();
 if (!('caches' in self)) post({ type: 'cache-failed', reason: 'unavailable' });
 
-const threads = lentThreads(navigator.hardwareConcurrency, self.crossOriginIsolated);
 let device: Device = 'gpu';
 let heartbeatMs = 0;
 let lastProgressMs = 0;
@@ -35,7 +34,7 @@ let statsTimer: ReturnType<typeof setInterval> | undefined;
 const host = new PeerHost({
   createBackend: async (shape) =>
     device === 'cpu'
-      ? createWasmBackend({ shape, threads })
+      ? createWasmBackend({ shape, threads: LENT_THREADS })
       : (await createWebGpuBackend({ gpu: navigator.gpu, shape })).backend,
   cache,
   urlOf: (sha256) => `/shards/${sha256}`,
@@ -61,7 +60,7 @@ function processor(): AdapterInfo {
   return {
     vendor: 'cpu',
     architecture: 'wasm',
-    description: threads === 1 ? '1 thread' : `${threads} threads`,
+    description: '1 thread',
     isFallbackAdapter: true,
     maxBufferBytes: MAX_CPU_PLEDGE_BYTES,
     maxStorageBindingBytes: MAX_CPU_PLEDGE_BYTES,

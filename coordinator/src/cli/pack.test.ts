@@ -1,8 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openPacked } from '@shoal/weights/node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ROOT_DIR } from '../options.ts';
 import { runPack } from './pack.ts';
 
 const MODEL = join(import.meta.dirname, '../../../models/tiny-stories');
@@ -34,7 +36,7 @@ describe('shoal pack', () => {
       verified: true,
       modelDigest: (await openPacked(out)).manifest.modelDigest,
     });
-    expect(stderr).toMatch(/packing 100 % \(6\.0 MiB of 6\.0 MiB, [\d.]+ [KMG]?i?B\/s, 0 s left\)/);
+    expect(stderr).toMatch(/packing 100 % \(([\d.]+ MiB) of \1, [\d.]+ [KMG]?i?B\/s, 0 s left\)/);
     expect(stderr).toContain('checking 100 %');
   });
 
@@ -47,6 +49,44 @@ describe('shoal pack', () => {
     expect(await interrupted).toBe(130);
     expect(process.listenerCount('SIGINT')).toBe(0);
     expect((await run(...argv)).code).toBe(0);
+  });
+
+  it('reports errors by kind of tensor, and checks what was packed before', async () => {
+    const out = join(folder, 'out');
+    const packed = await run('--model', MODEL, '--out', out, '--quant', 'q4', '--dense-quant', 'q8', '--report');
+    expect(packed.stdout).toMatch(/mlp\.experts\.gate_proj +\d\.\d+e-3/);
+    expect(packed.stdout).toMatch(/self_attn\.o_proj +\d\.\d+e-5/);
+    expect(await run('--verify', '--out', out)).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('every hash checked') as string,
+    });
+    await writeFile(join(out, 'config.json'), '{}');
+    const damaged = await run('--verify', '--out', out);
+    expect(damaged.code).toBe(1);
+    expect(damaged.stderr).toMatch(/config\.json has 2 bytes instead of \d+/);
+  });
+
+  it('goes on after SIGKILL, and takes nothing half-packed for whole', async () => {
+    const out = join(folder, 'out');
+    const argv = ['--model', MODEL, '--out', out, '--quant', 'q4'];
+    const main = join(import.meta.dirname, 'main.ts');
+    const child = spawn(process.execPath, ['--import', 'tsx', main, 'pack', ...argv], {
+      cwd: ROOT_DIR,
+      stdio: 'ignore',
+    });
+    const ended = new Promise((resolve) => child.once('exit', (_, signal) => resolve(signal)));
+    const journal = join(out, 'pack-journal.jsonl');
+    // Some shards are finished and some are not.
+    while (child.exitCode === null && !(await readFile(journal, 'utf8').catch(() => '')).includes('"job":"2/')) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    child.kill('SIGKILL');
+    expect(await ended).toBe('SIGKILL');
+    await expect(openPacked(out)).rejects.toMatchObject({ reason: 'not-packed' });
+    expect((await run(...argv, '--verify')).code).toBe(0);
+    const { manifest } = await openPacked(out);
+    expect((await run('--model', MODEL, '--out', join(folder, 'whole'), '--quant', 'q4')).code).toBe(0);
+    expect((await openPacked(join(folder, 'whole'))).manifest).toEqual(manifest);
   });
 
   it('prints help, and says what is wrong with an option', async () => {

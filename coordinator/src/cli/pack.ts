@@ -81,8 +81,8 @@ function parseOptions(argv: readonly string[], io: CommandIo): PackCommand | num
       return 0;
     }
     const { model, out, quant, threads, report, verify, json } = values;
-    if (!out) throw new Error('--out DIR is missing');
     if (!model && !verify) throw new Error('--model DIR is missing');
+    if (!out) throw new Error('--out DIR is missing');
     if (model && quant === undefined) throw new Error(`--quant is missing; use ${QUANTS.join(', ')}`);
     const denseQuant = values['dense-quant'];
     return {

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { EventLog } from '../swarm/event-log.ts';
 import { Swarm } from '../swarm/swarm.ts';
 import { FakeTab, HIDDEN, localWork, SHARD_BYTES } from '../swarm/testing/fake-tab.ts';
+import { Quarantine } from '../trust/quarantine.ts';
 import { SnapshotBuilder, type SnapshotSources } from './snapshot.ts';
 
 const counters = { tokens: 0, tabAssignments: 0, localAssignments: 0, frameBytes: 0, tabRows: 0 };
@@ -74,6 +75,10 @@ beforeEach(() => {
     engine: engine as unknown as SnapshotSources['engine'],
     dispatcher: dispatcher as unknown as SnapshotSources['dispatcher'],
     swarm,
+    trust: {
+      counts: { right: 0, wrong: 0, incomparable: 0, retracted: 0, pending: 0, putOff: 0, unchecked: 0 },
+      quarantine: new Quarantine(),
+    },
     isDraining: () => false,
   });
 });

@@ -5,6 +5,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import { backendOf } from '../trust/bounds.ts';
+import type { Trust } from '../trust/trust.ts';
 
 export interface SnapshotSources {
   version: string;
@@ -13,6 +14,7 @@ export interface SnapshotSources {
   engine: Engine;
   dispatcher: Dispatcher;
   swarm: Swarm;
+  trust: Pick<Trust, 'counts' | 'quarantine'>;
   isDraining: () => boolean;
 }
 
@@ -115,6 +117,7 @@ export class SnapshotBuilder {
       peerId: peer.peerId,
       state: peer.state,
       adapter: adapterText(adapter),
+      donor: peer.donorId.slice(0, 6),
       address: peer.address,
       pledgeBytes: peer.hello.pledgeBytes,
       allocatedBytes: peer.allocatedBytes,
@@ -137,6 +140,7 @@ export class SnapshotBuilder {
         auditShare: peer.trust.auditShare,
         auditedRows: peer.trust.auditedRows,
         failures: peer.trust.failures,
+        verifiedRows: peer.trust.record.verifiedRows,
       },
       lapHistoryMs: laps?.historyMs() ?? [],
     };
@@ -162,7 +166,7 @@ export class SnapshotBuilder {
   }
 
   #flow(): FlowView {
-    const { config, engine, dispatcher, swarm } = this.#sources;
+    const { config, engine, dispatcher, swarm, trust } = this.#sources;
     const floorLaps = swarm.model.layers.length;
     const work = dispatcher.tabAssignments + dispatcher.localAssignments;
     const recent = this.#tokenHistory.slice(-RATE_WINDOW_S);
@@ -176,6 +180,13 @@ export class SnapshotBuilder {
       floorLapsPerToken: floorLaps,
       tabShare: work === 0 ? null : dispatcher.tabAssignments / work,
       uncoveredExperts: swarm.uncovered(),
+      uncoveredWork: dispatcher.localAssignments,
+      audits: {
+        comparedRows: trust.counts.right + trust.counts.wrong,
+        wrongRows: trust.counts.wrong,
+        uncheckedRows: trust.counts.unchecked,
+        keptOut: trust.quarantine.size,
+      },
       timeSplitMs: {
         engine: engine.engineMs.quantile(0.5),
         queue: perPass(dispatcher.queueMs.quantile(0.5)),

@@ -146,10 +146,10 @@ it('has each expert of each row in the sum once, whatever comes late, twice or n
         expect({ seed, sum: [...sum] }).toEqual({ seed, sum: expected });
       }
     };
-    let ended = false;
-    const all = Promise.all([one(), one(), one()]).finally(() => (ended = true));
+    const progress = { ended: false };
+    const all = Promise.all([one(), one(), one()]).finally(() => (progress.ended = true));
     all.catch(() => {});
-    while (!ended) await vi.advanceTimersByTimeAsync(50);
+    while (!progress.ended) await vi.advanceTimersByTimeAsync(50);
     await all;
     await vi.advanceTimersByTimeAsync(30_000);
     totals.redispatches += dispatcher.redispatches;

@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os';
 import type { Worker } from 'node:worker_threads';
 import type { LapRequest } from './lap-client.ts';
 import type { LocalWork, WorkMeter } from './local-work.ts';
@@ -124,7 +123,7 @@ export class ExpertWorker {
   }
 
   #start(): Worker {
-    const { packedDir, maxBytes, threads = Math.max(1, availableParallelism() - 1) } = this.#options;
+    const { packedDir, maxBytes, threads = 1 } = this.#options;
     const workerData: ExpertWorkerData = { packedDir, maxBytes, threads };
     const worker = startTypescriptThread(new URL('./expert-worker-thread.ts', import.meta.url), workerData);
     worker.unref();

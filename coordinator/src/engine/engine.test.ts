@@ -90,12 +90,13 @@ beforeEach(() => {
   outcomes = [];
 });
 
-function engine(limits: Partial<EngineLimits> = {}): Engine {
+function engine(limits: Partial<EngineLimits> = {}, eosTokenIds?: readonly number[]): Engine {
   return new Engine({
     modelId: 'small',
     forward: createReferenceEngine(model),
     experts,
     limits,
+    eosTokenIds,
     onRequest: (event, request) => {
       if (event !== 'submitted') outcomes.push(`${request.id} ${event}`);
     },
@@ -129,6 +130,17 @@ function gate(): { opened: Promise<void>; open: () => void } {
   const opened = new Promise<void>((resolve) => (open = resolve));
   return { opened, open };
 }
+
+describe('the end of an answer', () => {
+  it('is at any of the given tokens, in place of config.json’s', async () => {
+    const ids = await idsOf(engine().submit(request('whole')));
+    const at = ids.findIndex((id, i) => i > 0 && ids.indexOf(id) === i);
+    expect(at).toBeGreaterThan(0);
+    const events = await collect(engine({}, [16, ids[at]!]).submit(request('ended')));
+    expect(events.flatMap((event) => (event.type === 'token' ? [event.token.tokenId] : []))).toEqual(ids.slice(0, at));
+    expect(events.at(-1)).toMatchObject({ type: 'finish', reason: 'stop' });
+  });
+});
 
 describe('a batch', () => {
   it('gives each sequence the tokens that it would have alone, whatever its seed, prompt and length', async () => {

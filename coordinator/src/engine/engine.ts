@@ -25,6 +25,8 @@ export interface EngineOptions {
   forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
   limits?: Partial<EngineLimits>;
+  /** What ends an answer, where generation_config.json names other tokens than config.json. */
+  eosTokenIds?: readonly number[] | undefined;
   onRequest?: (
     event: 'submitted' | 'finished' | 'failed' | 'cancelled',
     request: GenerationRequest,
@@ -329,7 +331,8 @@ export class Engine implements TextEngine {
   #take(sequence: Sequence, logits: Float32Array): void {
     const { request } = sequence;
     const tokenId = sample(logits, { temperature: request.temperature, topP: request.topP, rng: sequence.rng });
-    if (this.#options.forward.config.eosTokenIds.includes(tokenId))
+    const { forward, eosTokenIds = forward.config.eosTokenIds } = this.#options;
+    if (eosTokenIds.includes(tokenId))
       return sequence.emit({ type: 'finish', reason: 'stop', ...sequence.limitDetails() });
     sequence.ids.push(tokenId);
     this.tokens++;

@@ -1,5 +1,6 @@
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { z } from 'zod';
+import { byteFallbackBytes } from './byte-fallback.ts';
 import { byteLevelBytes } from './byte-level.ts';
 import { ChatTemplate } from './chat-template.ts';
 import { ModelError } from './errors.ts';
@@ -36,7 +37,8 @@ const tokenizerSchema = z.looseObject({
 const NO_BYTES = new Uint8Array(0);
 
 /**
- * A byte-level BPE tokenizer in Hugging Face's files.
+ * A BPE tokenizer in Hugging Face's files: byte-level (GPT-2's kind: DeepSeek, Qwen, OLMoE) or SentencePiece's with byte
+ * fallback (Llama's kind: Mixtral), which puts a space before a text and takes it away again.
  *
  * Text that spells a special token ("<|endoftext|>") is encoded as that token, as Hugging Face's tokenizers do by default: a
  * prompt can therefore hold an end-of-text, which is how several documents are put into one text. It can do no more than
@@ -53,6 +55,8 @@ export class Tokenizer {
   /** undefined where the model has none. */
   readonly chatTemplate: ChatTemplate | undefined;
   readonly #hf: HfTokenizer;
+  /** Whether a whole text's first space is the tokenizer's own. */
+  readonly #dropsFirstSpace: boolean;
   /** By id. */
   readonly #bytes: Uint8Array[] = [];
 
@@ -60,13 +64,8 @@ export class Tokenizer {
   constructor(tokenizerJson: unknown, configJson: unknown) {
     const spec = parse(tokenizerSchema, tokenizerJson, 'tokenizer.json');
     const config = parse(configSchema, configJson, 'tokenizer_config.json');
-    if (!isByteLevel(spec.decoder)) {
-      throw new ModelError(
-        'unsupported',
-        'decoder',
-        `tokenizer.json: decoder ${spec.decoder.type}; this version reads byte-level BPE only`,
-      );
-    }
+    const bytesOf = vocabularyOf(spec.decoder);
+    this.#dropsFirstSpace = someDecoder(spec.decoder, 'Strip');
     try {
       this.#hf = new HfTokenizer(tokenizerJson as object, configJson as object);
     } catch (cause) {
@@ -77,7 +76,7 @@ export class Tokenizer {
         { cause },
       );
     }
-    this.#fillBytes(spec);
+    this.#fillBytes(spec, bytesOf);
     this.vocabSize = this.#bytes.length;
     this.specialTokenIds = new Set(spec.added_tokens.flatMap((token) => (token.special ? [token.id] : [])));
     this.bosTokenId = this.#idOf(config.bos_token, 'bos_token');
@@ -115,7 +114,8 @@ export class Tokenizer {
     const detokenizer = this.detokenizer();
     let text = '';
     for (const id of ids) text += detokenizer.push(id);
-    return text + detokenizer.flush();
+    text += detokenizer.flush();
+    return this.#dropsFirstSpace && text.startsWith(' ') ? text.slice(1) : text;
   }
 
   /** A decoder for one answer's tokens as they come. */
@@ -128,11 +128,11 @@ export class Tokenizer {
     return this.#bytes[id] ?? NO_BYTES;
   }
 
-  #fillBytes(spec: z.infer<typeof tokenizerSchema>): void {
+  #fillBytes(spec: z.infer<typeof tokenizerSchema>, bytesOf: (token: string) => Uint8Array | undefined): void {
     const utf8 = new TextEncoder();
     const added = new Map(spec.added_tokens.map((token) => [token.id, utf8.encode(token.content)]));
     for (const [token, id] of Object.entries(spec.model.vocab)) {
-      const bytes = added.get(id) ?? byteLevelBytes(token);
+      const bytes = added.get(id) ?? bytesOf(token);
       if (!bytes) {
         throw new ModelError(
           'bad-tokenizer',
@@ -180,8 +180,19 @@ export class Detokenizer {
   }
 }
 
-function isByteLevel(decoder: Decoder): boolean {
-  return decoder.type === 'ByteLevel' || (decoder.type === 'Sequence' && (decoder.decoders ?? []).some(isByteLevel));
+/** What a vocabulary's entries stand for, by the decoder that turns them into text. */
+function vocabularyOf(decoder: Decoder): (token: string) => Uint8Array | undefined {
+  if (someDecoder(decoder, 'ByteLevel')) return byteLevelBytes;
+  if (someDecoder(decoder, 'ByteFallback')) return byteFallbackBytes;
+  throw new ModelError(
+    'unsupported',
+    'decoder',
+    `tokenizer.json: decoder ${decoder.type}; this version reads byte-level BPE and BPE with byte fallback`,
+  );
+}
+
+function someDecoder(decoder: Decoder, type: string): boolean {
+  return decoder.type === type || (decoder.decoders ?? []).some((part) => someDecoder(part, type));
 }
 
 function chatTemplate(config: z.infer<typeof configSchema>): ChatTemplate | undefined {

@@ -12,6 +12,8 @@ export interface PeerView {
   state: PeerState;
   /** e.g. `google swiftshader (software)` */
   adapter: string;
+  /** Tabs of one donor have the same: the beginning of a hash of the donor's token. */
+  donor: string;
   address: string;
   pledgeBytes: number;
   allocatedBytes: number;
@@ -41,6 +43,8 @@ export interface PeerView {
     /** Rows of this visit that were compared, and of those the wrong ones. */
     auditedRows: number;
     failures: number;
+    /** Rows found right of all tabs of its donor since the coordinator started: the donor's credit. */
+    verifiedRows: number;
   };
   /** Last 60 s of median lap times, one a second, null where no lap. */
   lapHistoryMs: (number | null)[];
@@ -71,6 +75,17 @@ export interface FlowView {
   /** Share of expert work done by tabs since start, 0 to 1; null before any. */
   tabShare: number | null;
   uncoveredExperts: number;
+  /** Rows × experts that the coordinator computed itself since start. */
+  uncoveredWork: number;
+  audits: {
+    /** Rows of tabs compared since start, in shadow or after use, and of those the wrong ones. */
+    comparedRows: number;
+    wrongRows: number;
+    /** Rows in answers of tabs that were found out later, since their last good audits. */
+    uncheckedRows: number;
+    /** Donors and addresses that are kept out now. */
+    keptOut: number;
+  };
   /** Milliseconds of one forward pass, recent medians summed over its laps; what is not measured is null. */
   timeSplitMs: { engine: number | null; queue: number | null; wire: number | null; compute: number | null };
   kvBytesInUse: number;

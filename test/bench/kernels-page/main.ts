@@ -1,3 +1,4 @@
+import type { ExpertLap } from '@shoal/kernels';
 import { createRng, decodeF16, encodeF16 } from '@shoal/model';
 import { packExpert, type ExpertShape } from '@shoal/weights';
 import * as ort from 'onnxruntime-web/webgpu';
@@ -26,8 +27,39 @@ export interface KernelBenchResult {
 
 const WARM_UP_RUNS = 3;
 
-/** One expert, the same codes and rows on both sides; runs alternate, so that both meet the same disturbances. */
+/** One expert, the same codes and rows on both sides; runs alternate, so that all meet the same disturbances. */
 async function benchKernel({ numRows, repeats, ...shape }: KernelBenchCase): Promise<KernelBenchResult> {
+  const { shard, lap } = randomCase(shape, numRows);
+  const chosen = await createWebGpuBackend({ gpu: navigator.gpu, shape });
+  await chosen.backend.load(0, 0, shard);
+  const others = await everyVariant(shape, shard);
+  const theirs = await ortExpert(shape, shard, lap, 0);
+  const theirsInt8 = await ortExpert(shape, shard, lap, 4);
+  const { times, results } = await alternate(repeats, [
+    async () => (await chosen.backend.run(lap)).partial,
+    theirs.run,
+    theirsInt8.run,
+    ...others.map(
+      ({ backend }) =>
+        async () =>
+          (await backend.run(lap)).partial,
+    ),
+  ]);
+  for (const { backend } of [chosen, ...others]) backend.destroy();
+  await Promise.all([theirs.release(), theirsInt8.release()]);
+  return {
+    variant: chosen.variant,
+    variantMs: Object.fromEntries(others.map(({ variant }, i) => [variant, times[3 + i]!])),
+    oursMs: times[0]!,
+    ortMs: times[1]!,
+    ortInt8Ms: times[2]!,
+    distance: relativeL2(results[0]!, results[1]!),
+    int8Distance: relativeL2(results[0]!, results[2]!),
+  };
+}
+
+/** An expert of normal weights, and a lap that sends it rows of unit variance. */
+function randomCase(shape: ExpertShape, numRows: number): { shard: Uint8Array; lap: ExpertLap } {
   const random = createRng(7);
   const normal = (length: number, deviation: number): Float32Array =>
     Float32Array.from(
@@ -40,32 +72,23 @@ async function benchKernel({ numRows, repeats, ...shape }: KernelBenchCase): Pro
     up: normal(F * D, 1 / Math.sqrt(D)),
     down: normal(D * F, 1 / Math.sqrt(F)),
   });
-  const rows = encodeF16(normal(numRows * D, 1));
-  const made = await createWebGpuBackend({ gpu: navigator.gpu, shape });
-  await made.backend.load(0, 0, shard);
-  const others = await everyVariant(shape, shard);
   const lap = {
     layer: 0,
-    rows,
+    rows: encodeF16(normal(numRows * D, 1)),
     numRows,
     rowEnd: Uint16Array.from({ length: numRows }, (_, row) => row + 1),
     experts: new Uint16Array(numRows),
     weights: new Float32Array(numRows).fill(1),
   };
-  const runOurs = async (): Promise<Float32Array> => (await made.backend.run(lap)).partial;
-  const theirs = await ortExpert(shape, shard, rows, numRows, 0);
-  const theirsInt8 = await ortExpert(shape, shard, rows, numRows, 4);
-  const runs = [
-    runOurs,
-    theirs.run,
-    theirsInt8.run,
-    ...others.map(
-      ({ backend }) =>
-        () =>
-          backend.run(lap),
-    ),
-  ];
-  let results: unknown[] = [];
+  return { shard, lap };
+}
+
+/** Milliseconds of each run in each round, and what each returned last in warming up. */
+async function alternate(
+  repeats: number,
+  runs: readonly (() => Promise<Float32Array>)[],
+): Promise<{ times: number[][]; results: Float32Array[] }> {
+  let results: Float32Array[] = [];
   for (let i = 0; i < WARM_UP_RUNS; i++) {
     results = [];
     for (const run of runs) results.push(await run());
@@ -78,18 +101,7 @@ async function benchKernel({ numRows, repeats, ...shape }: KernelBenchCase): Pro
       times[which]!.push(performance.now() - startedMs);
     }
   }
-  for (const { backend } of [made, ...others]) backend.destroy();
-  await Promise.all([theirs.release(), theirsInt8.release()]);
-  const [ours, f32, int8] = results as Float32Array[];
-  return {
-    variant: made.variant,
-    variantMs: Object.fromEntries(others.map(({ variant }, i) => [variant, times[3 + i]!])),
-    oursMs: times[0]!,
-    ortMs: times[1]!,
-    ortInt8Ms: times[2]!,
-    distance: relativeL2(ours!, f32!),
-    int8Distance: relativeL2(ours!, int8!),
-  };
+  return { times, results };
 }
 
 async function everyVariant(shape: ExpertShape, shard: Uint8Array) {
@@ -110,8 +122,7 @@ async function everyVariant(shape: ExpertShape, shard: Uint8Array) {
 async function ortExpert(
   shape: ExpertShape,
   shard: Uint8Array,
-  rows: Uint16Array,
-  numRows: number,
+  { rows, numRows }: ExpertLap,
   accuracyLevel: 0 | 4,
 ): Promise<{ run: () => Promise<Float32Array>; release: () => Promise<void> }> {
   const model = onnxExpert(shape, shard, numRows, accuracyLevel);

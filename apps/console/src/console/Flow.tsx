@@ -49,8 +49,10 @@ export function Flow({ flow }: { flow: FlowView }) {
             <span class="bar ours" style={{ width: `${(flow.tabShare ?? 0) * 100}%` }} />
           </span>
           <p class="muted">
-            The rest is computed by the coordinator. {formatNumber(flow.uncoveredExperts)} experts are held by no tab.
+            Uncovered work: {formatNumber(flow.uncoveredWork)} rows × experts, computed by the coordinator.{' '}
+            {formatNumber(flow.uncoveredExperts)} experts are held by no tab.
           </p>
+          <p class="muted">{auditsText(flow.audits)}</p>
         </div>
         <div>
           <h3>KV cache per token{times(flow.mhaBytesPerToken, flow.kvBytesPerToken, 'smaller')}</h3>
@@ -65,6 +67,12 @@ export function Flow({ flow }: { flow: FlowView }) {
       </div>
     </section>
   );
+}
+
+function auditsText({ comparedRows, wrongRows, uncheckedRows, keptOut }: FlowView['audits']): string {
+  const compared = `${formatNumber(comparedRows)} rows of tabs compared with the coordinator’s own, ${formatNumber(wrongRows)} wrong.`;
+  if (wrongRows === 0 && keptOut === 0) return compared;
+  return `${compared} ${formatNumber(uncheckedRows)} unchecked rows of tabs found out are in answers; ${formatNumber(keptOut)} donors and addresses are kept out.`;
 }
 
 function reading(name: string, value: number | null, format: (value: number) => string) {

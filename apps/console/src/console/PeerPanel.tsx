@@ -38,7 +38,8 @@ export function PeerPanel({ peer, events, onResult }: PanelProps) {
         <p class="muted">
           {formatNumber(peer.rows)} rows computed · {formatBytes(peer.bytesSent)} sent to it ·{' '}
           {formatBytes(peer.bytesReceived)} received · {formatNumber(peer.trust.auditedRows)} rows audited,{' '}
-          {formatNumber(peer.trust.failures)} of them wrong
+          {formatNumber(peer.trust.failures)} of them wrong · {formatNumber(peer.trust.verifiedRows)} rows of donor{' '}
+          {peer.donor} verified in all
         </p>
       </div>
       <div>

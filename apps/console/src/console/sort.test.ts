@@ -6,6 +6,7 @@ const peer = (peerId: string, rest: Partial<PeerView> = {}): PeerView => ({
   peerId,
   state: 'working',
   adapter: 'a',
+  donor: 'a1b2c3',
   address: '127.0.0.1',
   pledgeBytes: 1,
   allocatedBytes: 1,
@@ -22,7 +23,7 @@ const peer = (peerId: string, rest: Partial<PeerView> = {}): PeerView => ({
   bytesReceived: 0,
   loadedShare: 1,
   sinceMs: 0,
-  trust: { phase: 'trusted', auditShare: 0.02, auditedRows: 0, failures: 0 },
+  trust: { phase: 'trusted', auditShare: 0.02, auditedRows: 0, failures: 0, verifiedRows: 0 },
   lapHistoryMs: [],
   ...rest,
 });

@@ -1,4 +1,4 @@
-import { lentThreads, type Device } from '../device.ts';
+import type { Device } from '../device.ts';
 
 interface DeviceChoiceProps {
   device: Device;
@@ -36,9 +36,7 @@ export function DeviceChoice({ device, hasWebGpu, onChange }: DeviceChoiceProps)
 
 /** What lending a processor means, in words for the donor. */
 export function cpuTerms(): string {
-  const threads = lentThreads(navigator.hardwareConcurrency, crossOriginIsolated);
-  const all = `of your processor’s ${navigator.hardwareConcurrency}`;
-  const busy = threads === 1 ? `one thread ${all} is busy` : `up to ${threads} threads ${all} are busy`;
+  const busy = `one thread of your processor’s ${navigator.hardwareConcurrency} is busy`;
   return (
     `While answers are written, ${busy}: other programs may feel it, the fan may start, and a laptop’s battery drains ` +
     'faster. Between answers it rests.'

@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { ExpertShape } from '@shoal/weights';
@@ -9,9 +8,6 @@ import { bestVariant, variantFile, type WasmVariant } from './features.ts';
 import { THREAD_BODY, type StartThread } from './threads.ts';
 
 const DIST = join(import.meta.dirname, '../../dist');
-
-/** More threads than this share the same memory bandwidth. */
-const MAX_THREADS = 8;
 
 /** The module of a variant, compiled. Throws KernelError `compile`, naming the remedy. */
 export async function compileWasm(variant: WasmVariant): Promise<WebAssembly.Module> {
@@ -37,7 +33,8 @@ export async function createWasmBackend(options: {
   const variant = options.variant ?? bestVariant();
   if (!variant) throw new KernelError('compile', 'this Node.js has no WebAssembly SIMD');
   const module = await compileWasm(variant);
-  const threads = options.threads ?? Math.min(MAX_THREADS, availableParallelism());
+  // Several only where a caller says so: see docs/adr/0014, Threads.
+  const threads = options.threads ?? 1;
   return new WasmExpertBackend({ module, variant, shape: options.shape, threads, startThread });
 }
 

@@ -1,16 +1,35 @@
-import { mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expertTensorNames, moeLayers } from '@shoal/model';
+import {
+  expertTensorNames,
+  expertTensors,
+  listDenseTensors,
+  listTensorSpecs,
+  loadDenseWeights,
+  moeLayers,
+  parseModelConfig,
+  TensorSpec,
+} from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { unpackExpert } from '../expert.ts';
 import { QUANTS } from '../layout.ts';
 import { asDiskFull, writeWhole } from './files.ts';
+import { openModel } from './open-model.ts';
 import { ensurePacked, packModel } from './pack-model.ts';
 import { openPacked } from './packed-model.ts';
 
 const MODEL = join(import.meta.dirname, '../../../../models/tiny-stories');
+const FILES = [
+  'config.json',
+  'dense.shoal',
+  'generation_config.json',
+  'manifest.json',
+  'shards',
+  'tokenizer.json',
+  'tokenizer_config.json',
+];
 let folder: string;
 
 beforeEach(async () => {
@@ -18,51 +37,61 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-/** A copy of the default model's config with weights of our own: as small as the config allows, quick to change. */
-async function smallModel(dir: string, seed = 1, experts = 4): Promise<void> {
+/** A model of the default one's kind, as small as its config allows, all of its tensors there. Experts 0 and 1 are the same. */
+async function smallModel(dir: string, seed = 1, extra: TensorSpec[] = []): Promise<void> {
   await mkdir(dir, { recursive: true });
-  const config = JSON.parse(await readFile(join(MODEL, 'config.json'), 'utf8')) as Record<string, unknown>;
-  const small = { hidden_size: 24, moe_intermediate_size: 8, num_hidden_layers: 2, n_routed_experts: experts };
-  const groups = { n_group: 1, topk_group: 1, num_experts_per_tok: 1 };
-  await writeFile(join(dir, 'config.json'), JSON.stringify({ ...config, ...small, ...groups }));
-  const tensors = Array.from({ length: experts }, (_, expert) =>
-    expertTensorNames({ modelType: 'deepseek_v3' }, 1, expert),
-  ).flatMap((names) => [
-    { name: names.gate, shape: [8, 24] },
-    { name: names.up, shape: [8, 24] },
-    { name: names.down, shape: [24, 8] },
-  ]);
-  const bytes = 8 * 24 * 4;
-  const header = Object.fromEntries(
-    tensors.map(({ name, shape }, i) => [name, { dtype: 'F32', shape, data_offsets: [i * bytes, (i + 1) * bytes] }]),
-  );
-  // Experts 0 and 1 are the same.
-  const data = Float32Array.from({ length: (tensors.length * bytes) / 4 }, (_, i) => {
-    const expert = Math.floor(i / (3 * 192));
-    return Math.sin((i % (3 * 192)) + seed * 10 + (expert === 1 ? 0 : expert));
-  });
-  const json = Buffer.from(JSON.stringify(header));
+  const given = JSON.parse(await readFile(join(MODEL, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const small = {
+    hidden_size: 24,
+    moe_intermediate_size: 8,
+    num_hidden_layers: 2,
+    n_routed_experts: 4,
+    vocab_size: 16,
+  };
+  const groups = { n_group: 1, topk_group: 1, num_experts_per_tok: 1, num_nextn_predict_layers: 0 };
+  const json = { ...given, ...small, ...groups };
+  await writeFile(join(dir, 'config.json'), JSON.stringify(json));
+  const config = parseModelConfig(json);
+  const experts = [0, 1, 2, 3].map((expert) => expertTensors(config, 1, expert));
+  const tensors = [...listDenseTensors(config), ...extra, ...listTensorSpecs(experts)];
+  let end = 0;
+  const header: Record<string, unknown> = {};
+  const data: Buffer[] = [];
+  for (const { name, shape } of tensors) {
+    const length = shape.reduce((product, size) => product * size, 1);
+    const phase =
+      seed * 10 + [...name.replace('.experts.1.', '.experts.0.')].reduce((sum, c) => sum + c.charCodeAt(0), 0);
+    const values = Float32Array.from({ length }, (_, i) => Math.sin(i + phase));
+    header[name] = { dtype: 'F32', shape, data_offsets: [end, (end += length * 4)] };
+    data.push(Buffer.from(values.buffer));
+  }
+  const text = Buffer.from(JSON.stringify(header));
   const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(json.length));
-  await writeFile(join(dir, 'model.safetensors'), Buffer.concat([length, json, new Uint8Array(data.buffer)]));
+  length.writeBigUInt64LE(BigInt(text.length));
+  await writeFile(join(dir, 'model.safetensors'), Buffer.concat([length, text, ...data]));
 }
 
 describe('packModel', () => {
   it.each(QUANTS)('packs every expert of the default model as %s', async (quant) => {
     const out = join(folder, 'out');
     const seen: number[] = [];
+    let total = 0;
     const manifest = await packModel({
       modelDir: MODEL,
       outDir: out,
       quant,
-      onProgress: (progress) => seen.push(progress.doneBytes),
+      onProgress: (progress) => {
+        seen.push(progress.doneBytes);
+        total = progress.totalBytes;
+      },
     });
     const checkpoint = await openCheckpoint(MODEL);
     try {
       expect(manifest.moeLayers).toEqual(moeLayers(checkpoint.config));
       expect(manifest).toMatchObject({ modelId: 'tiny-stories', expertsPerLayer: 32 });
       expect(seen[0]).toBe(0);
-      expect(seen.at(-1)).toBe(160 * manifest.shardBytes);
+      expect(seen.at(-1)).toBe(total);
+      expect(manifest.dense.format).toBe('f16');
       const packed = await openPacked(out);
       await packed.verify();
       const { down } = unpackExpert(manifest.shape, await packed.readShard(5, 31));
@@ -85,28 +114,29 @@ describe('packModel', () => {
       outDir: torn,
       quant: 'q8',
       signal: abort.signal,
-      onProgress: ({ doneBytes }) => doneBytes >= 40 * expected.shardBytes && abort.abort(),
+      onProgress: ({ doneBytes, totalBytes }) => doneBytes > 0.8 * totalBytes && abort.abort(),
     });
     await expect(first).rejects.toMatchObject({ reason: 'aborted' });
     await expect(openPacked(torn)).rejects.toMatchObject({ reason: 'not-packed' });
 
     const journal = join(torn, 'pack-journal.jsonl');
     await writeFile(join(torn, 'shards', '.tmp-1-dead'), 'half');
-    await writeFile(journal, `${await readFile(journal, 'utf8')}{"layer":2,"exp`);
-    // One of the finished shards is damaged: it must be packed again, not trusted.
+    const lines = (await readFile(journal, 'utf8')).trim().split('\n');
+    await writeFile(journal, `${lines.join('\n')}\n{"job":"2/1","sha`);
+    // One of the finished shards is damaged, and a dense tensor: they must be packed again, not trusted.
     await writeFile(join(torn, 'shards', expected.shards[1]![3]!), new Uint8Array(expected.shardBytes));
+    const part = await readFile(join(torn, 'dense.part'));
+    part[part.length - 100]! ^= 1;
+    await writeFile(join(torn, 'dense.part'), part);
 
-    const progress: number[] = [];
-    const manifest = await packModel({
-      modelDir: MODEL,
-      outDir: torn,
-      quant: 'q8',
-      onProgress: ({ doneBytes }) => progress.push(doneBytes),
-    });
-    expect(progress[0]).toBe(39 * expected.shardBytes);
+    let jobs = 0;
+    const manifest = await packModel({ modelDir: MODEL, outDir: torn, quant: 'q8', onProgress: () => jobs++ });
+    const all = 160 + Object.keys(expected.dense.entries).length;
+    // Less the header; one call more, before the first job.
+    expect(jobs - 1).toBe(all - (lines.length - 1) + 2);
     expect(manifest).toEqual(expected);
     await (await openPacked(torn)).verify();
-    expect((await readdir(torn)).sort()).toEqual(['manifest.json', 'shards']);
+    expect((await readdir(torn)).sort()).toEqual(FILES);
     expect(await readdir(join(torn, 'shards'))).toHaveLength(160);
   });
 
@@ -161,6 +191,75 @@ describe('packModel', () => {
     const longAgo = new Date(Date.now() - 3_600_000);
     await utimes(join(options.outDir, 'pack.lock'), longAgo, longAgo);
     await packModel(options);
+  });
+
+  it('packs the same bytes on threads, whose errors are its own', async () => {
+    const inline = await packModel({ modelDir: MODEL, outDir: join(folder, 'inline'), quant: 'q4', denseQuant: 'q8' });
+    const options = { modelDir: MODEL, quant: 'q4' as const, denseQuant: 'q8' as const, threads: 2 };
+    expect(await packModel({ ...options, outDir: join(folder, 'threads') })).toEqual(inline);
+
+    const modelDir = join(folder, 'model');
+    await smallModel(modelDir);
+    const path = join(modelDir, 'model.safetensors');
+    const bytes = await readFile(path);
+    bytes.writeFloatLE(1e9, bytes.length - 4);
+    await writeFile(path, bytes);
+    await expect(packModel({ modelDir, outDir: join(folder, 'bad'), quant: 'q8', threads: 1 })).rejects.toMatchObject({
+      name: 'WeightsError',
+      reason: 'bad-weight',
+      message: expect.stringContaining('expert 3') as string,
+    });
+  });
+
+  it('measures what it changes, by kind of tensor', async () => {
+    const pack = (quant: 'f16' | 'q8' | 'q4') =>
+      packModel({ modelDir: MODEL, outDir: join(folder, quant), quant, denseQuant: quant, measure: true });
+    const [f16, q8, q4] = [await pack('f16'), await pack('q8'), await pack('q4')].map(({ nmse }) => nmse!);
+    for (const kind of ['mlp.experts.gate_proj', 'mlp.experts.down_proj', 'self_attn.kv_b_proj', 'lm_head']) {
+      expect(f16![kind]).toBeLessThan(1e-8);
+      expect(q8![kind]).toBeGreaterThan(1e-6);
+      expect(q8![kind]).toBeLessThan(1e-4);
+      expect(q4![kind]).toBeGreaterThan(1e-3);
+      expect(q4![kind]).toBeLessThan(1.2e-2);
+    }
+    expect(q4!['input_layernorm']).toBe(0);
+  });
+
+  it('refuses a checkpoint with a tensor that would be passed over, or without one that is needed', async () => {
+    const modelDir = join(folder, 'model');
+    await smallModel(modelDir, 1, [new TensorSpec('model.layers.0.self_attn.o_proj.bias', [24])]);
+    const options = { modelDir, outDir: join(folder, 'out'), quant: 'q8' as const };
+    await expect(packModel(options)).rejects.toMatchObject({
+      reason: 'unknown-tensor',
+      message: expect.stringContaining('self_attn.o_proj.bias') as string,
+    });
+    await smallModel(modelDir);
+    const path = join(modelDir, 'model.safetensors');
+    const text = (await readFile(path)).toString('latin1').replace('experts.2.up_proj', 'experts.2.up_prok');
+    await writeFile(path, text, 'latin1');
+    await expect(packModel(options)).rejects.toMatchObject({
+      reason: 'missing-tensor',
+      message: expect.stringContaining('experts.2.up_proj') as string,
+    });
+  });
+
+  it('refuses a truncated checkpoint, and one in whose folder it is to write', async () => {
+    const modelDir = join(folder, 'model');
+    await smallModel(modelDir);
+    for (const outDir of [modelDir, join(modelDir, 'packed')]) {
+      await expect(packModel({ modelDir, outDir, quant: 'q8' })).rejects.toMatchObject({
+        reason: 'bad-output',
+        message: expect.stringContaining(modelDir) as string,
+      });
+    }
+    await expect(packModel({ modelDir: MODEL, outDir: modelDir, quant: 'q8' })).rejects.toMatchObject({
+      reason: 'bad-output',
+    });
+    const path = join(modelDir, 'model.safetensors');
+    await truncate(path, (await stat(path)).size - 10);
+    const out = join(folder, 'out');
+    await expect(packModel({ modelDir, outDir: out, quant: 'q8' })).rejects.toThrow(/model\.safetensors.*truncated/s);
+    await expect(openPacked(out)).rejects.toMatchObject({ reason: 'not-packed' });
   });
 
   it('refuses a folder that is no model', async () => {
@@ -242,7 +341,8 @@ describe('openPacked', () => {
     const out = join(folder, 'out');
     const manifest = await packModel({ modelDir: join(folder, 'model'), outDir: out, quant: 'f16' });
     const lies: [object, string][] = [
-      [{ formatVersion: 2 }, 'formatVersion'],
+      [{ formatVersion: 1 }, 'formatVersion'],
+      [{ files: [{ name: '../x', bytes: 1, sha256: 'a'.repeat(64) }] }, 'files.0.name'],
       [{ shardBytes: 16 }, 'shardBytes'],
       [{ shards: { 1: manifest.shards[1]!.slice(1) } }, 'shards.1'],
       [{ shards: { ...manifest.shards, 7: manifest.shards[1] } }, 'shards'],
@@ -257,6 +357,53 @@ describe('openPacked', () => {
       });
     }
     await writeFile(join(out, 'manifest.json'), JSON.stringify({ ...manifest, modelDigest: 'a'.repeat(64) }));
+    await expect(openPacked(out)).rejects.toMatchObject({ reason: 'corrupt' });
+  });
+});
+
+describe('openModel', () => {
+  it('gives the same tensors from a packed directory as from the checkpoint, without it', async () => {
+    const modelDir = join(folder, 'model');
+    await smallModel(modelDir);
+    const out = join(folder, 'out');
+    await packModel({ modelDir, outDir: out, quant: 'f16', denseQuant: 'f32' });
+    const source = await openModel(modelDir);
+    const expected = await loadDenseWeights(source.config, source.reader);
+    const gate = expertTensorNames(source.config, 1, 2).gate;
+    const expectedGate = await source.reader.read(gate);
+    await source.close();
+    await rm(modelDir, { recursive: true });
+
+    const packed = await openModel(out);
+    try {
+      expect(packed.config).toEqual(source.config);
+      expect(packed.modelId).toBe('model');
+      expect(await loadDenseWeights(packed.config, packed.reader)).toEqual(expected);
+      const values = await packed.reader.read(gate, [8, 24]);
+      for (const [i, value] of values.entries()) expect(value).toBeCloseTo(expectedGate[i]!, 3);
+      await expect(packed.reader.read('model.layers.9.x')).rejects.toMatchObject({ reason: 'not-packed' });
+    } finally {
+      await packed.close();
+    }
+  });
+
+  it('names the dense tensor, or the file, that was tampered with', async () => {
+    const out = join(folder, 'out');
+    await packModel({ modelDir: MODEL, outDir: out, quant: 'q4', denseQuant: 'q4' });
+    const path = join(out, 'dense.shoal');
+    const bytes = await readFile(path);
+    bytes[bytes.length - 200]! ^= 1;
+    await writeFile(path, bytes);
+    await expect((await openPacked(out)).verify()).rejects.toMatchObject({
+      reason: 'corrupt',
+      message: expect.stringMatching(/dense\.shoal has other bytes for \w+/) as string,
+    });
+    const tokenizer = join(out, 'tokenizer.json');
+    const json = await readFile(tokenizer);
+    json[50]! ^= 1;
+    await writeFile(tokenizer, json);
+    await expect((await openPacked(out)).verify()).rejects.toThrow(/tokenizer\.json is not what was packed/);
+    await writeFile(tokenizer, 'x');
     await expect(openPacked(out)).rejects.toMatchObject({ reason: 'corrupt' });
   });
 });

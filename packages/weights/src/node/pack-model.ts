@@ -68,8 +68,8 @@ const DEFAULT_DENSE: DenseFormat = 'f16';
  */
 export async function packModel(options: PackOptions): Promise<Manifest> {
   const { modelDir, outDir } = options;
-  await refuseOutput(modelDir, outDir);
   const fingerprint = await sourceFingerprint(modelDir);
+  await refuseOutput(modelDir, outDir);
   const current = await openIfCurrent(options, fingerprint);
   if (current) return current.manifest;
   await mkdir(join(outDir, SHARD_DIR), { recursive: true });

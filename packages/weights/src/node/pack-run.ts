@@ -158,9 +158,8 @@ export async function runJobs(plan: PackPlan, finished: Map<string, JournalEntry
   const left = plan.jobs.filter(({ key }) => !finished.has(key));
   const meter = progressMeter(plan.sourceBytes, plan.sourceBytes - sumOf(left, 'sourceBytes'), options.onProgress);
   let next = 0;
-  let failed = false;
   const lane = async (): Promise<void> => {
-    while (!failed && next < left.length) {
+    while (next < left.length) {
       throwIfAborted(signal, outDir);
       const { key, job, sourceBytes } = left[next++]!;
       const result = await pool.run(job);
@@ -172,7 +171,8 @@ export async function runJobs(plan: PackPlan, finished: Map<string, JournalEntry
   };
   const lanes = Array.from({ length: pool.lanes }, () =>
     lane().catch((error: unknown) => {
-      failed = true;
+      // No lane takes another.
+      next = left.length;
       throw error;
     }),
   );

@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from configs import FIXTURES, VOCAB
+from configs import FIXTURES
 from fp8 import is_quantised, quantise
-from reference import chosen_experts, greedy_margins, patch_published
+from reference import chosen_experts, clear_sequences, greedy_margins, margins_by_row, patch_published
 from tokenizer import write_tokenizer
 
 SEQUENCE_LENGTHS = [96, 105, 112]
@@ -115,8 +115,9 @@ def make(fixture, out):
     randomise(model, fixture, generator)
     model = write_model(folder, model, fixture)
     departures = patch_published(model)
-    sequences = [torch.randint(4, VOCAB - 4, (n,), generator=generator) for n in SEQUENCE_LENGTHS]
     with torch.no_grad():
+        sequences = clear_sequences(model, generator, SEQUENCE_LENGTHS)
+        gate_margin = min(margins_by_row(model, ids[None]).min().item() for ids in sequences)
         parts = [chosen_experts(model, ids[None]) for ids in sequences]
         reference = {key: torch.cat([part[key] for part in parts], 0 if key == "logits" else 1) for key in parts[0]}
         greedy = greedy_margins(model, generator, PROMPT_CANDIDATES, PROMPT_TOKENS, ANSWER_TOKENS, PROMPTS_KEPT, eos={1, 3})
@@ -127,12 +128,13 @@ def make(fixture, out):
         "made_by": {"transformers": transformers.__version__, "torch": torch.__version__},
         "departures": departures,
         "sequences": [ids.tolist() for ids in sequences],
+        "gate_margin": gate_margin,
         "greedy": greedy,
         "perplexity": text,
     }
     json.dump(about, open(f"{folder}/reference.json", "w"))
     size = sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder))
-    print(f"{fixture.name}: {size / 1024:.0f} KiB, logits std {reference['logits'].std():.2f}, "
+    print(f"{fixture.name}: {size / 1024:.0f} KiB, logits std {reference['logits'].std():.2f}, gate margin {gate_margin:.4f}, "
           f"margins {[(round(g['logit_margin'], 3), round(g['gate_margin'], 4)) for g in greedy]}")
 
 

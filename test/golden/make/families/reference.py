@@ -80,6 +80,27 @@ def selection_margin(router, logits):
     return torch.minimum(margin, ordered[:, router.top_k - 1] - ordered[:, router.top_k])
 
 
+def margins_by_row(model, ids):
+    """ids [batch, tokens] -> the least selection margin over all MoE layers, [batch, tokens]"""
+    _, seen = run(model, ids)
+    margins = [selection_margin(router, logits) for router, (logits, _, _) in zip(routers(model), seen, strict=True)]
+    return torch.stack(margins).min(0).values.view(ids.shape)
+
+
+def clear_sequences(model, generator, lengths, candidates=6, clear=0.01):
+    """Random sequences, token by token the first of a few candidates at which no layer's choice of experts is close: half
+    precision must not change it, so that a faster implementation can be held to the same experts. -> a list of [length]"""
+    ids = torch.empty(len(lengths), 0, dtype=torch.long)
+    for _ in range(max(lengths)):
+        drawn = torch.randint(4, 108, (candidates, len(lengths)), generator=generator)
+        tried = torch.cat([torch.cat([ids, tokens[:, None]], 1) for tokens in drawn])
+        margin = margins_by_row(model, tried)[:, -1].view(candidates, len(lengths))
+        # The first clear one; the clearest where none is.
+        best = torch.where((margin > clear).any(0), (margin > clear).int().argmax(0), margin.argmax(0))
+        ids = torch.cat([ids, drawn.gather(0, best[None])[0][:, None]], 1)
+    return [ids[i, :length] for i, length in enumerate(lengths)]
+
+
 def greedy_margins(model, generator, candidates, prompt_tokens, answer_tokens, kept, eos):
     """Greedy answers of random prompts: of those that vary most, the ones whose choices (of tokens and experts) are clearest, as
     half precision on a wire must not change them. Those that end early are left out."""

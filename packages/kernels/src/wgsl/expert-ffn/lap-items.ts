@@ -11,6 +11,8 @@ const MIN_WIDE_ROWS = 2;
 const PART_WORDS = 64;
 /** One Item of bindings.wgsl. */
 const ITEM_WORDS = 4;
+/** Parts of the passes that take everything; two for each slab follow. */
+const WHOLE_PARTS = 3;
 
 /** Where an expert lies: which of its layer's buffers, and which slot of it. */
 export interface ExpertPlace {
@@ -49,7 +51,7 @@ export const partOffset = (part: number): number => part * PART_WORDS * Uint32Ar
 
 /** Bytes that the items of a chunk take at most: one tile per assignment, a slab for each two parts. */
 export function maxItemsBytes({ numRows, numAssignments }: { numRows: number; numAssignments: number }, slabs: number) {
-  const parts = 3 + 2 * slabs;
+  const parts = WHOLE_PARTS + 2 * slabs;
   return (parts * PART_WORDS + (2 * numAssignments + numRows) * ITEM_WORDS) * Uint32Array.BYTES_PER_ELEMENT;
 }
 
@@ -68,7 +70,7 @@ export function lapItems(
   const sorted = sortedByExpert(lap, chunk);
   const bySlab = tilesBySlab(lap, sorted, placeOf);
   const numTiles = bySlab.reduce((sum, { wide, narrow }) => sum + wide.length + narrow.length, 0);
-  const numParts = 3 + 2 * bySlab.length;
+  const numParts = WHOLE_PARTS + 2 * bySlab.length;
   const firstTile = (numParts * PART_WORDS) / ITEM_WORDS;
   const firstAssignment = firstTile + numTiles;
   const firstRow = firstAssignment + numAssignments;
@@ -77,21 +79,7 @@ export function lapItems(
     words.set([from, to, firstAssignment, firstRow], part * PART_WORDS);
     return part;
   };
-  const dispatches: TileDispatch[] = [];
-  let nextTile = firstTile;
-  for (const [i, { slab, wide, narrow }] of bySlab.entries()) {
-    for (const [isWide, tiles] of [
-      [true, wide],
-      [false, narrow],
-    ] as const) {
-      if (tiles.length === 0) continue;
-      const part = setPart(3 + 2 * i + (isWide ? 0 : 1), nextTile, nextTile + tiles.length);
-      dispatches.push({ slab, isWide, part, numTiles: tiles.length });
-      for (const { place, firstPlace, numPlaces } of tiles) {
-        words.set([place.slot, firstPlace, numPlaces], nextTile++ * ITEM_WORDS);
-      }
-    }
-  }
+  const dispatches = writeTiles(bySlab, firstTile, words, setPart);
   writeAssignments(lap, chunk, sorted, words.subarray(firstAssignment * ITEM_WORDS));
   return {
     words,
@@ -100,6 +88,28 @@ export function lapItems(
     quantiseActivationsPart: setPart(1, 0, numAssignments * stepsOf(shape.moeIntermediateSize)),
     combinePart: setPart(2, 0, numRows),
   };
+}
+
+/** The tile Items from `firstTile` on, and a Part and a dispatch for each kind of tiles of each slab. */
+function writeTiles(
+  bySlab: readonly SlabTiles[],
+  firstTile: number,
+  words: Uint32Array,
+  setPart: (part: number, from: number, to: number) => number,
+): TileDispatch[] {
+  const dispatches: TileDispatch[] = [];
+  let next = firstTile;
+  for (const [i, { slab, wide, narrow }] of bySlab.entries()) {
+    for (const [kind, tiles] of [wide, narrow].entries()) {
+      if (tiles.length === 0) continue;
+      const part = setPart(WHOLE_PARTS + 2 * i + kind, next, next + tiles.length);
+      dispatches.push({ slab, isWide: kind === 0, part, numTiles: tiles.length });
+      for (const { place, firstPlace, numPlaces } of tiles) {
+        words.set([place.slot, firstPlace, numPlaces], next++ * ITEM_WORDS);
+      }
+    }
+  }
+  return dispatches;
 }
 
 /** Assignments of the chunk, counted within the lap, by expert; those of one expert in their own order. */
