@@ -3,7 +3,7 @@ import { createWasmBackend } from '@shoal/kernels/node';
 import { createRng, decodeF16, encodeF16, type Rng } from '@shoal/model';
 import { packExpert, QUANTS, unpackExpert } from '@shoal/weights';
 import { describe, expect, it } from 'vitest';
-import type { LapRequest } from '../../coordinator/src/dispatch/lap-client.ts';
+import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
 import { boundsFor, calibration } from '../../coordinator/src/trust/bounds.ts';
 import { compareRow } from '../../coordinator/src/trust/compare.ts';

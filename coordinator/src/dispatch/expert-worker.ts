@@ -1,5 +1,5 @@
 import type { Worker } from 'node:worker_threads';
-import type { LapRequest } from './lap-client.ts';
+import type { LapRequest } from './lap.ts';
 import type { LocalWork, WorkMeter } from './local-work.ts';
 import { startTypescriptThread } from './typescript-thread.ts';
 

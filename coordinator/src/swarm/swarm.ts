@@ -12,7 +12,8 @@ import type {
 } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from '../dispatch/clock.ts';
-import { LapClient, LapError, type LapRequest } from '../dispatch/lap-client.ts';
+import { LapError, type LapRequest } from '../dispatch/lap.ts';
+import { LapClient } from '../dispatch/lap-client.ts';
 import type { LocalWork } from '../dispatch/local-work.ts';
 import { backendOf } from '../trust/bounds.ts';
 import { Judge } from '../trust/judge.ts';
