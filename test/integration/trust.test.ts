@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { registerMetrics } from '../../coordinator/src/console/metrics.ts';
 import { SnapshotBuilder } from '../../coordinator/src/console/snapshot.ts';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
-import { HelloRefused } from '../../coordinator/src/swarm/swarm.ts';
+import { HelloRefused } from '../../coordinator/src/swarm/hello-refused.ts';
 import { PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
 import { answer } from './answers.ts';
 import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
