@@ -181,6 +181,12 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     await work.close();
     await forward.close();
   };
+  const foundOut = trust.onWrong;
+  trust.onWrong = (peerId, wrong) => {
+    // What it computed may be in what other requests would start from.
+    engine.forgetPrefixes();
+    foundOut(peerId, wrong);
+  };
   return { config, forward, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs, work, close };
 }
 
