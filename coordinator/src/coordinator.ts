@@ -25,7 +25,7 @@ import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
 import { Dispatcher, expertCounters, type RedispatchEvent } from './dispatch/dispatcher.ts';
 import { ExpertWorker } from './dispatch/expert-worker.ts';
-import type { LapErrorReason } from './dispatch/lap-client.ts';
+import type { LapErrorReason } from './dispatch/lap.ts';
 import { Engine } from './engine/engine.ts';
 import { openEngine } from './engine/open-engine.ts';
 import { packedModel } from './packed.ts';

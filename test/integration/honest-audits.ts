@@ -2,13 +2,20 @@ import { createReferenceBackend, createWebGpuBackend, type ExpertBackend, type E
 import { createWasmBackend } from '@shoal/kernels/node';
 import { createRng, decodeF16, encodeF16, type Rng } from '@shoal/model';
 import { packExpert, QUANTS, unpackExpert } from '@shoal/weights';
-import type { LapRequest } from '../../coordinator/src/dispatch/lap-client.ts';
+import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
 import { boundsFor, calibration } from '../../coordinator/src/trust/bounds.ts';
 import { Judge } from '../../coordinator/src/trust/judge.ts';
 import { NormLimits } from '../../coordinator/src/trust/norm-limits.ts';
 import { dawnAdapter } from '../contract/dawn.ts';
 
+const HIDDEN_SIZE = 12;
+/**
+ * Small, for a million rows; not smaller, since where the gates of all of a row's activations are closed (far below 0, one in
+ * 2¹² rows with 6 of them in each of two experts) rounding a large row to int16, as q8 and q4 do (docs/adr/0014), goes through
+ * an exponential.
+ */
+const INTERMEDIATE_SIZE = 16;
 const EXPERTS = 8;
 const TOP_K = 2;
 const ROWS_PER_LAP = 500;
@@ -49,7 +56,7 @@ function lapOf(shape: ExpertShape, rng: Rng): LapRequest {
 
 /** The coordinator, and the honest tabs of every backend that there is here, with the same experts. */
 async function network(quant: ExpertShape['quant'], rng: Rng) {
-  const shape: ExpertShape = { hiddenSize: 12, moeIntermediateSize: 6, quant };
+  const shape: ExpertShape = { hiddenSize: HIDDEN_SIZE, moeIntermediateSize: INTERMEDIATE_SIZE, quant };
   const shards = Array.from({ length: EXPERTS }, () => shardOf(shape, rng));
   const norms = new NormLimits();
   const read = async (layer: number, expert: number) => {

@@ -1,6 +1,6 @@
 import { createRng, decodeF16, encodeF16, type Rng, type SwigluWeights } from '@shoal/model';
 import { combineLayout, decodeCombine, encodeCombine, FrameError } from '@shoal/protocol';
-import type { LapAnswer, LapRequest } from '../../coordinator/src/dispatch/lap-client.ts';
+import type { LapAnswer, LapRequest } from '../../coordinator/src/dispatch/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
 import { selfTest } from '../../coordinator/src/swarm/admission.ts';
 import { MIN_AUDIT_SHARE, PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';

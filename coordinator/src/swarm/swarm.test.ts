@@ -1,7 +1,9 @@
 import { dismissedSchema } from '@shoal/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { EventLog } from './event-log.ts';
-import { HelloRefused, Swarm, type SwarmOptions } from './swarm.ts';
+import { HelloRefused } from './hello-refused.ts';
+import type { SwarmOptions } from './swarm-options.ts';
+import { Swarm } from './swarm.ts';
 import { FakeTab, helloOf, HIDDEN, localWork, SHARD_BYTES } from './testing/fake-tab.ts';
 
 const LAYERS = [1, 2];
