@@ -22,6 +22,9 @@ export interface EntryTestsOptions {
   onEvent: (level: 'info' | 'error', text: string, peer: PeerSession) => void;
 }
 
+/** `failed`: the peer is gone, or what it was tested for is no longer wanted of it. `undone`: it is to be tested again. */
+type Outcome = 'passed' | 'failed' | 'undone';
+
 /** What stands between loading experts and serving them: the known-answer test of each, and a new peer's probation. */
 export class EntryTests {
   readonly #options: EntryTestsOptions;
@@ -32,7 +35,7 @@ export class EntryTests {
 
   /** Test what is loaded and not tested yet. A paused peer answers no laps: it is tested when it resumes. */
   async testNew(peer: PeerSession): Promise<void> {
-    if (peer.state === 'paused' || peer.readyEpoch !== peer.epoch) return;
+    if (peer.state === 'paused' || peer.state === 'gone' || peer.readyEpoch !== peer.epoch) return;
     const { epoch } = peer;
     if (peer.state === 'loading') peer.state = 'testing';
     peer.control.standing(peer.standing());
@@ -41,8 +44,9 @@ export class EntryTests {
     if (fresh.length > 0) {
       const test = new Set(fresh);
       peer.tests.add(test);
-      const passed = await this.#test(peer, fresh, test);
-      if (!peer.tests.delete(test) || !passed) return;
+      const outcome = await this.#test(peer, fresh, test);
+      if (!peer.tests.delete(test) || outcome === 'failed') return;
+      if (outcome === 'undone') return this.#again(peer, epoch);
       // Without those that a newer assignment has taken away meanwhile.
       for (const expert of test) peer.live.add(expert);
       this.#options.onEvent('info', `${peer.peerId} serves ${test.size} more experts (${this.#layerText(peer)})`, peer);
@@ -55,9 +59,9 @@ export class EntryTests {
   }
 
   /** `test`: as it stands in the peer's tests. Whoever computes wrongly or doesn't answer is sent away. */
-  async #test(peer: PeerSession, fresh: readonly ExpertIndex[], test: ReadonlySet<ExpertIndex>): Promise<boolean> {
+  async #test(peer: PeerSession, fresh: readonly ExpertIndex[], test: Set<ExpertIndex>): Promise<Outcome> {
     const refs = fresh.map((expert) => this.#options.ref(expert));
-    const counts = (): boolean => peer.tests.has(test as Set<ExpertIndex>) && peer.state !== 'gone';
+    const counts = (): boolean => peer.tests.has(test) && peer.state !== 'gone';
     try {
       const answerKnown = this.#options.selfTest ?? selfTest;
       const { tested, matched } = await answerKnown(
@@ -68,12 +72,12 @@ export class EntryTests {
         peer.trust.bounds,
       );
       peer.verifiedShare = matched / tested;
-      if (matched === tested) return counts() && (await this.#probation(peer, refs)) && counts();
+      if (matched === tested) return counts() && (await this.#probation(peer, refs)) && counts() ? 'passed' : 'failed';
       this.#options.trust?.exclude(peer, true);
       const message = `The GPU computed ${tested - matched} of ${tested} experts wrongly. Its driver may be at fault.`;
       this.#options.dismiss(peer, { code: 'self-test', message, retry: false });
     } catch (error) {
-      if (!counts()) return false;
+      if (!counts()) return 'failed';
       if (!(error instanceof LapError)) {
         // The packed weights cannot be read: nothing against the peer.
         const message = `The coordinator could not test the tab: ${error instanceof Error ? error.message : String(error)}`;
@@ -83,17 +87,21 @@ export class EntryTests {
           message: 'The coordinator could not test the tab.',
           retry: true,
         });
-        return false;
+        return 'failed';
       }
-      // The socket will tell the reason, and then that it is ready again.
-      if (error.refusal === 'paused' || error.refusal === 'device-lost' || test.size < fresh.length) {
-        this.#options.onWaiting(peer);
-        return false;
-      }
+      if (error.refusal === 'paused' || error.refusal === 'device-lost' || test.size < fresh.length) return 'undone';
       const message = `The self-test was not answered: ${error.message}`;
       this.#options.dismiss(peer, { code: 'timeout', message, retry: true });
     }
-    return false;
+    return 'failed';
+  }
+
+  /** The socket will tell why a test was not done, and then that the peer is ready again; or it has told so already. */
+  async #again(peer: PeerSession, testedEpoch: number): Promise<void> {
+    // A newer assignment took experts from under the test, and the peer had done it when its refusal came: of what the test
+    // leaves, nobody else would ever ask.
+    if (peer.epoch !== testedEpoch && peer.readyEpoch === peer.epoch) return this.testNew(peer);
+    this.#options.onWaiting(peer);
   }
 
   /** A peer's first rows count for nothing but their comparison. A peer that has served already has them behind it. */

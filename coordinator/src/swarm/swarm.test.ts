@@ -166,6 +166,30 @@ describe('a self-test', () => {
     expect(session.serving).toBe(true);
   });
 
+  it('that is refused after the tab was ready with a newer assignment is made again at once', async () => {
+    const tab = join();
+    let release = (): void => {};
+    const held = (): void => void (tab.mayAnswer = new Promise((resolve) => (release = resolve)));
+    held();
+    await until(() => tab.laps === 1);
+    const { session } = tab;
+    const taken = session.assigned.values().next().value!;
+    for (const test of session.tests) test.delete(taken);
+    session.assigned.delete(taken);
+    session.target.delete(taken);
+    session.epoch++;
+    await swarm.ready(session, { epoch: session.epoch, allocatedBytes: 0 });
+    tab.mode = 'stale-epoch';
+    const refuse = release;
+    held();
+    refuse();
+    await until(() => tab.laps === 2);
+    tab.mode = 'honest';
+    release();
+    await until(() => session.serving && session.settled);
+    expect([tab.dismissed, session.live.has(taken)]).toEqual([undefined, false]);
+  });
+
   it('that the tab cannot do ends its visit', async () => {
     const refusing = join({ mode: 'failed' });
     await until(() => refusing.dismissed !== undefined);
