@@ -100,11 +100,11 @@ export class LapWork {
     const numRows = endRow - firstRow;
     const [from, to] = [rowStart(lap, firstRow), numRows === 0 ? 0 : lap.rowEnd[endRow - 1]!];
     const { slotOf, slotRow, groups } = group(lap, firstRow, endRow);
-    const items = (rows: number): Item[] =>
+    const itemsOf = (rows: number): Item[] =>
       groups.flatMap(({ expert, firstSlot, numSlots }) =>
         cuts(rows).map(([first, end]) => [addressOf(expert), firstSlot, numSlots, first, end] as const),
       );
-    const [gateUpItems, downItems] = [items(F), items(D)];
+    const [gateUpItems, downItems] = [itemsOf(F), itemsOf(D)];
     const numSlots = to - from;
     const cursor = new Cursor();
     const at = {
@@ -140,13 +140,15 @@ export class LapWork {
     words(at.downItems, downItems.flat());
     const { gateOffset, upOffset, downOffset } = this.#layout;
     // The fields of Lap in expert-ffn.ts, in their order.
-    words(at.lap, [
-      ...[FORMATS[quant], D, F, numRows, numSlots, base + at.rows],
-      ...[base + at.inputs, this.#inputBytes, base + at.output, base + at.slotRow, base + at.gate, base + at.up],
-      ...[base + at.hidden, this.#hiddenBytes, base + at.down, base + at.rowEnd, base + at.slotOf, base + at.weights],
-      ...[base + at.gateUpItems, gateUpItems.length, base + at.downItems, downItems.length],
-      ...[gateOffset, upOffset, downOffset, base + at.scratch, this.#scratchBytes],
-    ]);
+    const prepared = [base + at.inputs, this.#inputBytes, base + at.output, base + at.slotRow];
+    const activations = [base + at.gate, base + at.up, base + at.hidden, this.#hiddenBytes, base + at.down];
+    const sums = [base + at.rowEnd, base + at.slotOf, base + at.weights];
+    const items = [base + at.gateUpItems, gateUpItems.length, base + at.downItems, downItems.length];
+    const rest = [gateOffset, upOffset, downOffset, base + at.scratch, this.#scratchBytes];
+    words(
+      at.lap,
+      [FORMATS[quant], D, F, numRows, numSlots, base + at.rows].concat(prepared, activations, sums, items, rest),
+    );
     return { address: base + at.lap, output: base + at.output };
   }
 }
