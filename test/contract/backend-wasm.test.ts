@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { ExpertLap } from '@shoal/kernels';
 import { createWasmBackend, runnableVariants, variantFile } from '@shoal/kernels/node';
 import { createRng, encodeF16 } from '@shoal/model';
@@ -11,6 +13,16 @@ for (const variant of runnableVariants()) {
     createWasmBackend({ shape, variant, threads }),
   );
 }
+
+// Inlined into a function that goes on after it, it made threads read what others had not written: docs/adr/0014, Threads.
+it('sleeps in one function of the module only', async () => {
+  const bytes = await readFile(join(import.meta.dirname, '../../packages/kernels/dist/shoal-threads.wasm'));
+  // memory.atomic.wait32, aligned to four bytes
+  const wait = Buffer.from([0xfe, 0x01, 0x02]);
+  const first = bytes.indexOf(wait);
+  expect(first).toBeGreaterThan(0);
+  expect(bytes.indexOf(wait, first + 1)).toBe(-1);
+});
 
 const EXPERTS = 5;
 
@@ -46,7 +58,7 @@ describe.each(QUANTS)('the WebAssembly backend, %s', (quant) => {
     for (let expert = 0; expert < EXPERTS; expert++) {
       for (const backend of [one, several]) await backend.load(0, expert, shardOf(shape, expert));
     }
-    for (const lap of [lapOf(shape, 1, 4), lapOf(shape, 33, 3)]) {
+    for (const lap of [lapOf(shape, 1, 4), lapOf(shape, 33, 3), lapOf(shape, 1, 1000), lapOf(shape, 1500, 2)]) {
       const expected = (await one.run(lap)).partial;
       // Both ways are timed in turns, so that some laps run together and some alone.
       for (let i = 0; i < 8; i++) {

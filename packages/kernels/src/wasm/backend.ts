@@ -1,9 +1,10 @@
-import { shardBytes, shardLayout, MATRIX_NAMES, type ExpertShape } from '@shoal/weights';
+import { PANEL_COLS, shardBytes, type ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput } from '../backend.ts';
 import { checkLap } from '../lap.ts';
 import type { WasmVariant } from './features.ts';
-import { FORMATS, LapWork } from './lap-work.ts';
+import { LapWork } from './lap-work.ts';
 import { ShardMemory } from './memory.ts';
+import { normProductOf, panelLayout, repackShard } from './panel-layout.ts';
 import { ThreadTeam, type StartThread } from './threads.ts';
 
 export interface WasmBackendOptions {
@@ -24,7 +25,7 @@ interface Machine {
 }
 
 /**
- * Experts on the processor, in WebAssembly SIMD, from shards as they come. `run` computes before it returns its promise,
+ * Experts on the processor, in WebAssembly SIMD, from shards that are put into panels of four rows when loaded. `run` computes before it returns its promise,
  * so it belongs in a worker. Numbers: f16 weights in f32; q8 and q4 weights against inputs rounded to 16 bits in blocks of
  * 32, exact integer sums in each block, f32 between blocks.
  */
@@ -36,6 +37,7 @@ export class WasmExpertBackend implements ExpertBackend {
   readonly lost = new Promise<string>(() => {});
   readonly #options: WasmBackendOptions;
   readonly #shardBytes: number;
+  readonly #slotBytes: number;
   /** Address of each expert, by layer. */
   readonly #layers = new Map<number, Map<number, number>>();
   #count = 0;
@@ -48,7 +50,8 @@ export class WasmExpertBackend implements ExpertBackend {
     this.shape = options.shape;
     this.threads = options.variant.threads ? options.threads : 1;
     this.#shardBytes = shardBytes(options.shape);
-    this.maxExpertsPerLayer = ShardMemory.maxShards(this.#shardBytes);
+    this.#slotBytes = panelLayout(options.shape).totalBytes;
+    this.maxExpertsPerLayer = ShardMemory.maxSlots(this.#slotBytes);
   }
 
   /** All of the instance's memory: what it needs for work is in it. */
@@ -72,7 +75,10 @@ export class WasmExpertBackend implements ExpertBackend {
     const { memory } = await this.#start();
     const experts = this.#layers.get(layer) ?? new Map<number, number>();
     const known = experts.get(expert);
-    experts.set(expert, known === undefined ? memory.put(shard) : memory.put(shard, known));
+    const staged = memory.stage(shard);
+    const address = known ?? memory.take();
+    repackShard(memory.exports, this.shape, staged, address);
+    experts.set(expert, address);
     this.#layers.set(layer, experts);
     if (known === undefined) this.#count++;
   }
@@ -117,16 +123,9 @@ export class WasmExpertBackend implements ExpertBackend {
     const address = this.#layers.get(layer)?.get(expert);
     if (address === undefined)
       throw new KernelError('not-loaded', `expert ${expert} of layer ${layer} is not loaded here`);
-    const layout = shardLayout(this.shape);
-    const { exports } = this.#machine!.memory;
-    return MATRIX_NAMES.reduce((product, name) => {
-      const { valuesOffset, scalesOffset, rows, colBlocks } = layout[name];
-      const format = FORMATS[this.shape.quant];
-      return (
-        product *
-        Math.sqrt(exports.sumOfSquares(format, address + valuesOffset, address + scalesOffset, rows, colBlocks))
-      );
-    }, 1);
+    const { memory } = this.#machine!;
+    const scratch = memory.work(4 * (Math.max(this.shape.hiddenSize, this.shape.moeIntermediateSize) + PANEL_COLS));
+    return normProductOf(memory.exports, this.shape, address, scratch);
   }
 
   destroy(): void {
@@ -145,9 +144,9 @@ export class WasmExpertBackend implements ExpertBackend {
 
   async #create(): Promise<Machine> {
     const { module, variant, startThread } = this.#options;
-    const memory = await ShardMemory.create(module, variant.threads, this.#shardBytes);
+    const memory = await ShardMemory.create(module, variant.threads, this.#slotBytes);
     this.#checkAlive();
-    const work = new LapWork(this.shape, this.threads, memory.exports);
+    const work = new LapWork(this.shape, this.threads);
     const team = this.threads > 1 ? new ThreadTeam(memory, module, this.threads, startThread) : undefined;
     return (this.#machine = { memory, work, team });
   }

@@ -3,10 +3,9 @@ export interface ExpertExports {
   runLap(lap: number): void;
   runLapTogether(lap: number, control: number, maySleep: boolean): void;
   stopThreads(control: number): void;
-  inputBytes(format: number, cols: number): number;
-  sumOfSquares(format: number, values: number, scales: number, rows: number, colBlocks: number): number;
+  repack(format: number, values: number, scales: number, rows: number, cols: number, out: number): void;
+  sumOfSquares(matrix: number, format: number, rows: number, blocks: number, scratch: number): number;
   readBytes(start: number, bytes: number): number;
-  THREAD_SCRATCH_BYTES: WebAssembly.Global;
   CONTROL_BYTES: WebAssembly.Global;
 }
 

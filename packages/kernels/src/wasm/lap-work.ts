@@ -1,17 +1,13 @@
-import { shardLayout, type ExpertShape, type ShardLayout } from '@shoal/weights';
+import { PANEL_BLOCK_BYTES, PANEL_COLS, PANEL_ROWS, type ExpertShape } from '@shoal/weights';
 import type { ExpertLap } from '../backend.ts';
 import { rowStart } from '../lap.ts';
-import type { ExpertExports } from './exports.ts';
+import { FORMATS, panelLayout, type PanelLayout } from './panel-layout.ts';
 import type { ShardMemory } from './memory.ts';
-
-/** As packages/kernels/wasm/assembly/expert-input.ts numbers them. */
-export const FORMATS: Readonly<Record<ExpertShape['quant'], number>> = { f16: 0, q8: 1, q4: 2 };
 
 /** Intermediate results of a lap, beyond which it is computed in pieces of whole rows. */
 const PIECE_BYTES = 4 * 2 ** 20;
-/** Weight rows of a work item: few enough that threads end together, enough that memory is read in long runs. */
-const ITEM_ROWS = 256;
-const BLOCK_COLS = 32;
+/** Panels of a work item: few enough that threads end together, enough that memory is read in long runs. */
+const ITEM_PANELS = 32;
 
 /** Rows [firstRow, endRow) of a lap. */
 interface Piece {
@@ -19,25 +15,36 @@ interface Piece {
   endRow: number;
 }
 
-/** Some weight rows of one expert for its slots; the fields of TileItem in expert-ffn.ts. */
-type Item = readonly [shard: number, firstSlot: number, numSlots: number, firstRow: number, endRow: number];
+/** Some panels of one expert for its slots; the fields of PanelItem in expert-ffn.ts. */
+type Item = readonly [expert: number, firstSlot: number, numSlots: number, firstPanel: number, endPanel: number];
 
-const paddedCols = (cols: number): number => Math.ceil(cols / BLOCK_COLS) * BLOCK_COLS;
+/** Bytes of a row of floats, in whole vectors. */
+const floatBytes = (cols: number): number => 4 * Math.ceil(cols / 4) * 4;
+const align = (bytes: number): number => Math.ceil(bytes / 64) * 64;
+const blocksOf = (cols: number): number => Math.ceil(cols / PANEL_COLS);
+/** Bytes of a row as the kernels multiply it (prepareRow): f32, or int16 and a scale for each block. */
+const preparedBytes = (quant: ExpertShape['quant'], cols: number): number =>
+  align(blocksOf(cols) * (quant === 'f16' ? 4 * PANEL_COLS : 2 * PANEL_COLS + 4));
+/** Of a thread that multiplies rows of so many columns: gemm's `scratch`, one panel as f32 and a vector. */
+const threadScratchBytes = (cols: number): number => align(blocksOf(cols) * PANEL_BLOCK_BYTES.f32 + 16);
 
 /** Lays laps of one shape out in an instance's memory, in the form that assembly/expert-ffn.ts reads. */
 export class LapWork {
   readonly #shape: ExpertShape;
-  readonly #layout: ShardLayout;
-  readonly #rowInputBytes: number;
-  readonly #slotInputBytes: number;
+  readonly #layout: PanelLayout;
+  readonly #threads: number;
+  readonly #inputBytes: number;
+  readonly #hiddenBytes: number;
   readonly #scratchBytes: number;
 
-  constructor(shape: ExpertShape, threads: number, exports: ExpertExports) {
+  constructor(shape: ExpertShape, threads: number) {
+    const { hiddenSize: D, moeIntermediateSize: F } = shape;
     this.#shape = shape;
-    this.#layout = shardLayout(shape);
-    this.#rowInputBytes = exports.inputBytes(FORMATS[shape.quant], shape.hiddenSize);
-    this.#slotInputBytes = exports.inputBytes(FORMATS[shape.quant], shape.moeIntermediateSize);
-    this.#scratchBytes = threads * (exports.THREAD_SCRATCH_BYTES.value as number);
+    this.#layout = panelLayout(shape);
+    this.#threads = threads;
+    this.#inputBytes = preparedBytes(shape.quant, D);
+    this.#hiddenBytes = preparedBytes(shape.quant, F);
+    this.#scratchBytes = threadScratchBytes(Math.max(D, F));
   }
 
   /** The lap cut so that intermediate results stay within a few MiB, or a single row's. */
@@ -71,7 +78,7 @@ export class LapWork {
     const { firstRow, endRow } = piece;
     const { address, output } = this.#write(memory, lap, piece, addressOf);
     run(address);
-    const stride = paddedCols(D);
+    const stride = floatBytes(D) / 4;
     const sums = new Float32Array(memory.memory.buffer, output, (endRow - firstRow) * stride);
     for (let row = firstRow; row < endRow; row++) {
       const from = (row - firstRow) * stride;
@@ -80,12 +87,12 @@ export class LapWork {
   }
 
   get #rowBytes(): number {
-    return 2 * this.#shape.hiddenSize + this.#rowInputBytes + 4 * paddedCols(this.#shape.hiddenSize) + 4;
+    return 2 * this.#shape.hiddenSize + floatBytes(this.#shape.hiddenSize) + 4;
   }
 
   get #slotBytes(): number {
     const { hiddenSize, moeIntermediateSize } = this.#shape;
-    return 8 * paddedCols(moeIntermediateSize) + this.#slotInputBytes + 4 * paddedCols(hiddenSize) + 12;
+    return 2 * floatBytes(moeIntermediateSize) + this.#inputBytes + this.#hiddenBytes + floatBytes(hiddenSize) + 12;
   }
 
   #write(memory: ShardMemory, lap: ExpertLap, { firstRow, endRow }: Piece, addressOf: (expert: number) => number) {
@@ -93,29 +100,29 @@ export class LapWork {
     const numRows = endRow - firstRow;
     const [from, to] = [rowStart(lap, firstRow), numRows === 0 ? 0 : lap.rowEnd[endRow - 1]!];
     const { slotOf, slotRow, groups } = group(lap, firstRow, endRow);
-    const items = (rows: number): Item[] =>
+    const itemsOf = (rows: number): Item[] =>
       groups.flatMap(({ expert, firstSlot, numSlots }) =>
         cuts(rows).map(([first, end]) => [addressOf(expert), firstSlot, numSlots, first, end] as const),
       );
-    const [gateUpItems, downItems] = [items(F), items(D)];
+    const [gateUpItems, downItems] = [itemsOf(F), itemsOf(D)];
     const numSlots = to - from;
     const cursor = new Cursor();
     const at = {
       lap: cursor.take(4 * 32),
       rows: cursor.take(2 * numRows * D),
-      inputs: cursor.take(numRows * this.#rowInputBytes),
-      output: cursor.take(4 * numRows * paddedCols(D)),
+      inputs: cursor.take(numSlots * this.#inputBytes),
+      output: cursor.take(numRows * floatBytes(D)),
       slotRow: cursor.take(4 * numSlots),
-      gate: cursor.take(4 * numSlots * paddedCols(F)),
-      up: cursor.take(4 * numSlots * paddedCols(F)),
-      hidden: cursor.take(numSlots * this.#slotInputBytes),
-      down: cursor.take(4 * numSlots * paddedCols(D)),
+      gate: cursor.take(numSlots * floatBytes(F)),
+      up: cursor.take(numSlots * floatBytes(F)),
+      hidden: cursor.take(numSlots * this.#hiddenBytes),
+      down: cursor.take(numSlots * floatBytes(D)),
       rowEnd: cursor.take(4 * numRows),
       slotOf: cursor.take(4 * numSlots),
       weights: cursor.take(4 * numSlots),
       gateUpItems: cursor.take(4 * 5 * gateUpItems.length),
       downItems: cursor.take(4 * 5 * downItems.length),
-      scratch: cursor.take(this.#scratchBytes),
+      scratch: cursor.take(this.#threads * this.#scratchBytes),
     };
     const base = memory.work(Math.max(cursor.bytes, PIECE_BYTES / 4));
     const { buffer } = memory.memory;
@@ -131,17 +138,16 @@ export class LapWork {
     new Float32Array(buffer, base + at.weights, numSlots).set(lap.weights.subarray(from, to));
     words(at.gateUpItems, gateUpItems.flat());
     words(at.downItems, downItems.flat());
-    const { gate: g, up: u, down: d } = this.#layout;
+    const { gateOffset, upOffset, downOffset } = this.#layout;
     // The fields of Lap in expert-ffn.ts, in their order.
+    const prepared = [base + at.inputs, this.#inputBytes, base + at.output, base + at.slotRow];
+    const activations = [base + at.gate, base + at.up, base + at.hidden, this.#hiddenBytes, base + at.down];
+    const sums = [base + at.rowEnd, base + at.slotOf, base + at.weights];
+    const items = [base + at.gateUpItems, gateUpItems.length, base + at.downItems, downItems.length];
+    const rest = [gateOffset, upOffset, downOffset, base + at.scratch, this.#scratchBytes];
     words(
       at.lap,
-      [FORMATS[quant], D, F, numRows, numSlots].concat(
-        [at.rows, at.inputs, at.output, at.slotRow, at.gate, at.up, at.hidden, at.down].map((offset) => base + offset),
-        [at.rowEnd, at.slotOf, at.weights].map((offset) => base + offset),
-        [base + at.gateUpItems, gateUpItems.length, base + at.downItems, downItems.length],
-        [g.valuesOffset, g.scalesOffset, u.valuesOffset, u.scalesOffset, d.valuesOffset, d.scalesOffset],
-        [base + at.scratch],
-      ),
+      [FORMATS[quant], D, F, numRows, numSlots, base + at.rows].concat(prepared, activations, sums, items, rest),
     );
     return { address: base + at.lap, output: base + at.output };
   }
@@ -152,7 +158,7 @@ class Cursor {
   bytes = 0;
   take(bytes: number): number {
     const offset = this.bytes;
-    this.bytes += Math.ceil(bytes / 64) * 64;
+    this.bytes += align(bytes);
     return offset;
   }
 }
@@ -186,7 +192,9 @@ function group(lap: ExpertLap, firstRow: number, endRow: number) {
   return { slotOf, slotRow, groups };
 }
 
+/** Panels of so many weight rows, cut into work items. */
 function cuts(rows: number): [number, number][] {
-  const count = Math.ceil(rows / ITEM_ROWS);
-  return Array.from({ length: count }, (_, i) => [i * ITEM_ROWS, Math.min(rows, (i + 1) * ITEM_ROWS)]);
+  const panels = Math.ceil(rows / PANEL_ROWS);
+  const count = Math.ceil(panels / ITEM_PANELS);
+  return Array.from({ length: count }, (_, i) => [i * ITEM_PANELS, Math.min(panels, (i + 1) * ITEM_PANELS)]);
 }

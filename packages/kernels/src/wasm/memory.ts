@@ -3,20 +3,15 @@ import { MAX_PAGES, PAGE_BYTES, type ExpertExports } from './exports.ts';
 
 /** The module's own constants lie in the first page. */
 const FIRST_FREE_BYTE = PAGE_BYTES;
-/** The kernels read up to three weight rows behind a matrix. */
-const SLACK_BYTES = 64;
 /** Below this many pages of address space there is no use in trying. */
 const MIN_MAX_PAGES = 4096;
-
-/** What one shard takes, with what the kernels may read behind it. */
-const slotBytesOf = (shardBytes: number): number => align(shardBytes + SLACK_BYTES);
 
 function align(bytes: number): number {
   return Math.ceil(bytes / 64) * 64;
 }
 
 /**
- * The memory of one instance: slots of one shard each, and regions for work. It grows by what is asked for, and gives
+ * The memory of one instance: slots of one expert each, and regions for work. It grows by what is asked for, and gives
  * nothing back but by being dropped whole.
  */
 export class ShardMemory {
@@ -27,27 +22,33 @@ export class ShardMemory {
   #end = FIRST_FREE_BYTE;
   #work = { address: 0, bytes: 0 };
 
-  private constructor(memory: WebAssembly.Memory, exports: ExpertExports, shardBytes: number) {
+  private constructor(memory: WebAssembly.Memory, exports: ExpertExports, slotBytes: number) {
     this.memory = memory;
     this.exports = exports;
-    this.#slotBytes = slotBytesOf(shardBytes);
+    this.#slotBytes = align(slotBytes);
   }
 
   /** Throws KernelError `out-of-memory`. */
-  static async create(module: WebAssembly.Module, shared: boolean, shardBytes: number): Promise<ShardMemory> {
+  static async create(module: WebAssembly.Module, shared: boolean, slotBytes: number): Promise<ShardMemory> {
     const memory = newMemory(shared);
     const instance = await WebAssembly.instantiate(module, { env: { memory } });
-    return new ShardMemory(memory, instance.exports as unknown as ExpertExports, shardBytes);
+    return new ShardMemory(memory, instance.exports as unknown as ExpertExports, slotBytes);
   }
 
-  /** Most shards that 32-bit addresses reach, with a little room for work. */
-  static maxShards(shardBytes: number): number {
-    return Math.floor((MAX_PAGES * PAGE_BYTES - 2 ** 26) / slotBytesOf(shardBytes));
+  /** Most slots that 32-bit addresses reach, with a little room for work. */
+  static maxSlots(slotBytes: number): number {
+    return Math.floor((MAX_PAGES * PAGE_BYTES - 2 ** 26) / align(slotBytes));
   }
 
-  /** The address of a free slot, filled. Throws KernelError `out-of-memory`. */
-  put(shard: Uint8Array, address = this.#free.pop() ?? this.region(this.#slotBytes)): number {
-    new Uint8Array(this.memory.buffer, address, shard.length).set(shard);
+  /** The address of a free slot. Throws KernelError `out-of-memory`. */
+  take(): number {
+    return this.#free.pop() ?? this.region(this.#slotBytes);
+  }
+
+  /** Bytes where intermediate results lie: the address, until the next lap. Throws KernelError `out-of-memory`. */
+  stage(bytes: Uint8Array): number {
+    const address = this.work(bytes.length);
+    new Uint8Array(this.memory.buffer, address, bytes.length).set(bytes);
     return address;
   }
 
@@ -55,9 +56,9 @@ export class ShardMemory {
     this.#free.push(address);
   }
 
-  /** Grow so that so many more shards have room. Throws KernelError `out-of-memory`. */
-  reserve(shards: number): void {
-    this.#growTo(this.#end + Math.max(0, shards - this.#free.length) * this.#slotBytes);
+  /** Grow so that so many more slots are there. Throws KernelError `out-of-memory`. */
+  reserve(slots: number): void {
+    this.#growTo(this.#end + Math.max(0, slots - this.#free.length) * this.#slotBytes);
   }
 
   /** The address of so many bytes for intermediate results; the same ones each time. */

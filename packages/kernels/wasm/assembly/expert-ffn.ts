@@ -1,98 +1,98 @@
 // The work of a lap, y = Σ_e w_e · W_down,e (silu(W_gate,e x) ⊙ W_up,e x), cut into items that any thread may do: an item
-// writes what no other does, and reads only what earlier phases wrote, so results do not depend on who did it.
-import {
-  addF16, addFloats, addQ4, addQ8, addShorts, unpackF16, unpackQ4, unpackQ8,
-} from './expert-blocks';
-import { activate, BLOCK_COLS, F16, HEADER_BYTES, inputBytes, prepare, Q4, Q8, widen, F16_INPUT_BYTES, Q_INPUT_BYTES } from './expert-input';
-import { madd } from './simd';
+// writes what no other does, and reads only what earlier phases wrote, so results do not depend on who did it. The products
+// are the dense engine's (engine/gemm.ts).
+import { gemm } from './engine/gemm';
+import { prepareRow } from './engine/prepare';
+import { loadHalves, madd } from './engine/primitives';
+import { siluMulRow } from './engine/rows';
 
-export { inputBytes } from './expert-input';
-export { sumOfSquares } from './expert-blocks';
-
-/** From so many rows of one expert on, a tile's weights are unpacked once for all of them. */
-const UNPACK_FROM_ROWS: i32 = 4;
-/** Weight rows of a tile that is unpacked: 8 KiB of floats. */
-const TILE_ROWS: i32 = 64;
-/** Bytes of a thread's scratch. */
-export const THREAD_SCRATCH_BYTES: i32 = TILE_ROWS * 128;
 /** Phases of a lap, in order; a phase's items are in any order. */
 export const NUM_PHASES: i32 = 5;
 
-/** A lap as its caller lays it out; packages/kernels/src/wasm/lap-memory.ts writes it. A slot is an assignment, grouped by expert. */
+/**
+ * A lap as its caller lays it out; packages/kernels/src/wasm/lap-work.ts writes it. A slot is a (row, expert) pair; those of
+ * one expert follow one another.
+ */
 @unmanaged
 class Lap {
   format: i32;
   hiddenSize: i32;
   moeIntermediateSize: i32;
   numRows: i32;
-  numAssignments: i32;
+  numSlots: i32;
   /** f16 bits, [numRows][hiddenSize] */
   rows: usize;
-  /** [numRows][inputBytes(hiddenSize)] */
+  /** [numSlots][inputBytes]: the slot's row, prepared */
   inputs: usize;
-  /** [numRows][hiddenSize up to whole blocks], of use in the first phase, then the result */
+  inputBytes: i32;
+  /** [numRows][hiddenSize up to whole vectors]: the result */
   output: usize;
   /** [numSlots]: the slot's row */
   slotRow: usize;
-  /** [numSlots][moeIntermediateSize up to whole blocks] */
+  /** [numSlots][moeIntermediateSize up to whole vectors] */
   gate: usize;
   up: usize;
-  /** [numSlots][inputBytes(moeIntermediateSize)] */
+  /** [numSlots][hiddenBytes]: activations, prepared */
   hidden: usize;
-  /** [numSlots][hiddenSize up to whole blocks] */
+  hiddenBytes: i32;
+  /** [numSlots][hiddenSize up to whole vectors], of use in the first phase too */
   down: usize;
   /** [numRows]: the row's end among assignments */
   rowEnd: usize;
-  /** [numAssignments]: the assignment's slot */
+  /** [numSlots], in the order of assignments: the assignment's slot */
   slotOf: usize;
-  /** f32 [numAssignments] */
+  /** f32, in the order of assignments */
   weights: usize;
-  /** Items of gate-and-up, and of down: TileItem. */
+  /** Items of gate-and-up, and of down: PanelItem. */
   gateUpItems: usize;
   numGateUpItems: i32;
   downItems: usize;
   numDownItems: i32;
-  /** Offsets in a shard. */
-  gateValues: usize;
-  gateScales: usize;
-  upValues: usize;
-  upScales: usize;
-  downValues: usize;
-  downScales: usize;
-  /** [threads][THREAD_SCRATCH_BYTES] */
+  /** Offsets in an expert's memory. */
+  gateOffset: usize;
+  upOffset: usize;
+  downOffset: usize;
+  /** [threads][scratchBytes] */
   scratch: usize;
+  scratchBytes: i32;
 }
 
-/** Some weight rows of one expert, for all of its slots. */
+/** Some panels of one expert's matrices, for all of its slots. */
 @unmanaged
-class TileItem {
-  shard: usize;
+class PanelItem {
+  expert: usize;
   firstSlot: i32;
   numSlots: i32;
-  /** Multiple of 4. */
-  firstRow: i32;
-  endRow: i32;
+  firstPanel: i32;
+  endPanel: i32;
 }
 
 // @ts-ignore: decorator
 @inline
-function padded(cols: i32): i32 {
-  return (cols + BLOCK_COLS - 1) & -BLOCK_COLS;
+function blocksOf(cols: i32): i32 {
+  return (cols + 31) >> 5;
+}
+
+/** Bytes of a row of floats, in whole vectors. */
+// @ts-ignore: decorator
+@inline
+function floatBytes(cols: i32): i32 {
+  return ((cols + 3) & -4) << 2;
 }
 
 /** How many items a phase has. */
 export function phaseItems(address: usize, phase: i32): i32 {
   const lap = changetype<Lap>(address);
-  if (phase == 0 || phase == 4) return lap.numRows;
+  if (phase == 0 || phase == 2) return lap.numSlots;
   if (phase == 1) return lap.numGateUpItems;
-  if (phase == 2) return lap.numAssignments;
-  return lap.numDownItems;
+  if (phase == 3) return lap.numDownItems;
+  return lap.numRows;
 }
 
 /** Does one item of a phase on behalf of one thread. */
 export function runItem(address: usize, phase: i32, item: i32, thread: i32): void {
   const lap = changetype<Lap>(address);
-  if (phase == 0) return readRow(lap, item);
+  if (phase == 0) return readSlot(lap, item);
   if (phase == 1) return gateUp(lap, item, thread);
   if (phase == 2) return activateSlot(lap, item);
   if (phase == 3) return down(lap, item, thread);
@@ -107,42 +107,65 @@ export function runLap(address: usize): void {
   }
 }
 
-function readRow(lap: Lap, row: i32): void {
+function readSlot(lap: Lap, slot: i32): void {
   const D = lap.hiddenSize;
-  const values = lap.output + <usize>row * (<usize>padded(D) << 2);
+  const row = load<i32>(lap.slotRow + (<usize>slot << 2));
+  const values = lap.down + <usize>slot * floatBytes(D);
   widen(lap.rows + <usize>row * (<usize>D << 1), D, values);
-  prepare(lap.format, values, D, lap.inputs + <usize>row * inputBytes(lap.format, D));
+  prepareRow(values, D, lap.inputs + <usize>slot * lap.inputBytes, lap.format);
+}
+
+/** halves [cols] → values [cols]; `cols` may be odd, and nothing after the last half is read. */
+function widen(halves: usize, cols: i32, values: usize): void {
+  let col = 0;
+  for (; col + 4 <= cols; col += 4) v128.store(values + (<usize>col << 2), loadHalves(halves + (<usize>col << 1)));
+  if (col == cols) return;
+  const at = values + (<usize>col << 2);
+  memory.fill(at, 0, 16);
+  memory.copy(at, halves + (<usize>col << 1), <usize>(cols - col) << 1);
+  v128.store(at, loadHalves(at));
 }
 
 function gateUp(lap: Lap, index: i32, thread: i32): void {
-  const item = changetype<TileItem>(lap.gateUpItems + <usize>index * offsetof<TileItem>());
-  const D = lap.hiddenSize;
+  const item = changetype<PanelItem>(lap.gateUpItems + <usize>index * offsetof<PanelItem>());
   const F = lap.moeIntermediateSize;
-  const stride = inputBytes(lap.format, D);
-  const shard = item.shard;
-  multiply(lap, item, thread, shard + lap.gateValues, shard + lap.gateScales, F, D, lap.inputs, stride, true, lap.gate);
-  multiply(lap, item, thread, shard + lap.upValues, shard + lap.upScales, F, D, lap.inputs, stride, true, lap.up);
+  const input = lap.inputs + <usize>item.firstSlot * lap.inputBytes;
+  const inputBytes = lap.inputBytes;
+  const cols = lap.hiddenSize;
+  multiply(lap, item, item.expert + lap.gateOffset, cols, input, inputBytes, F, lap.gate, thread);
+  multiply(lap, item, item.expert + lap.upOffset, cols, input, inputBytes, F, lap.up, thread);
 }
 
 function activateSlot(lap: Lap, slot: i32): void {
   const F = lap.moeIntermediateSize;
-  const at = <usize>slot * (<usize>padded(F) << 2);
-  activate(lap.gate + at, lap.up + at, F);
-  prepare(lap.format, lap.gate + at, F, lap.hidden + <usize>slot * inputBytes(lap.format, F));
+  const at = <usize>slot * floatBytes(F);
+  siluMulRow(lap.gate + at, lap.up + at, F);
+  prepareRow(lap.gate + at, F, lap.hidden + <usize>slot * lap.hiddenBytes, lap.format);
 }
 
 function down(lap: Lap, index: i32, thread: i32): void {
-  const item = changetype<TileItem>(lap.downItems + <usize>index * offsetof<TileItem>());
-  const D = lap.hiddenSize;
-  const F = lap.moeIntermediateSize;
-  const stride = inputBytes(lap.format, F);
-  const shard = item.shard;
-  multiply(lap, item, thread, shard + lap.downValues, shard + lap.downScales, D, F, lap.hidden, stride, false, lap.down);
+  const item = changetype<PanelItem>(lap.downItems + <usize>index * offsetof<PanelItem>());
+  const input = lap.hidden + <usize>item.firstSlot * lap.hiddenBytes;
+  const matrix = item.expert + lap.downOffset;
+  multiply(lap, item, matrix, lap.moeIntermediateSize, input, lap.hiddenBytes, lap.hiddenSize, lap.down, thread);
+}
+
+/** outputs[slot][the item's rows] = matrix [rows, cols] · the slot's input. */
+function multiply(
+  lap: Lap, item: PanelItem, matrix: usize, cols: i32, input: usize, inputBytes: i32,
+  rows: i32, outputs: usize, thread: i32,
+): void {
+  const outBytes = floatBytes(rows);
+  gemm(
+    matrix, lap.format, blocksOf(cols), rows, input, inputBytes, item.numSlots,
+    outputs + <usize>item.firstSlot * outBytes, outBytes, 0, item.firstPanel, item.endPanel,
+    lap.scratch + <usize>thread * lap.scratchBytes,
+  );
 }
 
 /** In the order of the row's assignments. */
 function sumRow(lap: Lap, row: i32): void {
-  const bytes = <usize>padded(lap.hiddenSize) << 2;
+  const bytes = <usize>floatBytes(lap.hiddenSize);
   const output = lap.output + <usize>row * bytes;
   memory.fill(output, 0, bytes);
   const first = row == 0 ? 0 : load<i32>(lap.rowEnd + (<usize>(row - 1) << 2));
@@ -153,101 +176,5 @@ function sumRow(lap: Lap, row: i32): void {
     for (let i: usize = 0; i < bytes; i += 16) {
       v128.store(output + i, madd(v128.load(from + i), weight, v128.load(output + i)));
     }
-  }
-}
-
-/**
- * outputs[slot][firstRow..endRow] = matrix rows · the slot's input. `outOfRows`: inputs are the rows' (slotRow names which),
- * else the slots' own.
- */
-function multiply(
-  lap: Lap, item: TileItem, thread: i32,
-  values: usize, scales: usize, totalRows: i32, cols: i32,
-  inputs: usize, stride: i32, outOfRows: bool, outputs: usize,
-): void {
-  const format = lap.format;
-  const blocks = (cols + BLOCK_COLS - 1) / BLOCK_COLS;
-  const scratch = lap.scratch + <usize>thread * THREAD_SCRATCH_BYTES;
-  const outStride = <usize>padded(totalRows) << 2;
-  const unpack = item.numSlots >= UNPACK_FROM_ROWS;
-  const step = unpack ? TILE_ROWS : item.endRow - item.firstRow;
-  const blockBytes = format == F16 ? F16_INPUT_BYTES : Q_INPUT_BYTES;
-  for (let row = item.firstRow; row < item.endRow; row += step) {
-    const rows = min(step, item.endRow - row);
-    for (let i = 0; i < item.numSlots; i++) {
-      memory.fill(outputs + <usize>(item.firstSlot + i) * outStride + (<usize>row << 2), 0, <usize>((rows + 3) & -4) << 2);
-    }
-    for (let block = 0; block < blocks; block++) {
-      if (unpack) unpackBlock(format, values, totalRows, cols, block, row, rows, scratch);
-      for (let i = 0; i < item.numSlots; i++) {
-        const slot = item.firstSlot + i;
-        const source = outOfRows ? load<i32>(lap.slotRow + (<usize>slot << 2)) : slot;
-        const input = inputs + <usize>source * stride + HEADER_BYTES + <usize>block * blockBytes;
-        const output = outputs + <usize>slot * outStride + (<usize>row << 2);
-        const scale = scales + ((<usize>block * totalRows + row) << 1);
-        if (!unpack) addBlock(format, values, scale, totalRows, cols, block, row, rows, input, output);
-        else if (format == F16) addFloats(scratch, input, output, rows);
-        else addShorts(scratch, scale, input, output, rows);
-      }
-    }
-    if (format == F16) rescale(lap, item, inputs, stride, outOfRows, outputs, outStride, row, rows);
-  }
-}
-
-/** f16 [colBlocks of 8][totalRows][16 B]: the address of the k-th of a block's four; the last one where there are fewer. */
-// @ts-ignore: decorator
-@inline
-function quarter(values: usize, totalRows: i32, cols: i32, block: i32, k: i32, row: i32): usize {
-  const colBlock = min(block * 4 + k, (cols + 7) / 8 - 1);
-  return values + ((<usize>colBlock * totalRows + row) << 4);
-}
-
-function addBlock(
-  format: i32, values: usize, scale: usize, totalRows: i32, cols: i32, block: i32, row: i32, rows: i32,
-  input: usize, output: usize,
-): void {
-  if (format == F16) {
-    addF16(
-      quarter(values, totalRows, cols, block, 0, row), quarter(values, totalRows, cols, block, 1, row),
-      quarter(values, totalRows, cols, block, 2, row), quarter(values, totalRows, cols, block, 3, row),
-      input, output, rows,
-    );
-  } else if (format == Q8) {
-    const low = values + ((<usize>(2 * block) * totalRows + row) << 4);
-    addQ8(low, low + (<usize>totalRows << 4), scale, input, output, rows);
-  } else {
-    addQ4(values + ((<usize>block * totalRows + row) << 4), scale, input, output, rows);
-  }
-}
-
-function unpackBlock(
-  format: i32, values: usize, totalRows: i32, cols: i32, block: i32, row: i32, rows: i32, scratch: usize,
-): void {
-  if (format == F16) {
-    unpackF16(
-      quarter(values, totalRows, cols, block, 0, row), quarter(values, totalRows, cols, block, 1, row),
-      quarter(values, totalRows, cols, block, 2, row), quarter(values, totalRows, cols, block, 3, row),
-      scratch, rows,
-    );
-  } else if (format == Q8) {
-    const low = values + ((<usize>(2 * block) * totalRows + row) << 4);
-    unpackQ8(low, low + (<usize>totalRows << 4), scratch, rows);
-  } else {
-    unpackQ4(values + ((<usize>block * totalRows + row) << 4), scratch, rows);
-  }
-}
-
-/** Times each input's factor, a power of two. */
-function rescale(
-  lap: Lap, item: TileItem, inputs: usize, stride: i32, outOfRows: bool,
-  outputs: usize, outStride: usize, row: i32, rows: i32,
-): void {
-  for (let i = 0; i < item.numSlots; i++) {
-    const slot = item.firstSlot + i;
-    const source = outOfRows ? load<i32>(lap.slotRow + (<usize>slot << 2)) : slot;
-    const factor = v128.load_splat<f32>(inputs + <usize>source * stride);
-    const output = outputs + <usize>slot * outStride + (<usize>row << 2);
-    const bytes = <usize>rows << 2;
-    for (let r: usize = 0; r < bytes; r += 16) v128.store(output + r, f32x4.mul(v128.load(output + r), factor));
   }
 }

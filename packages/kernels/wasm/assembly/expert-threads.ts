@@ -1,5 +1,6 @@
 // Several threads on one lap. The caller opens it; threads that are awake join, take items, and leave; the caller goes on
 // when all have left. A thread that sleeps through a lap holds nobody up: whoever is there does its items.
+import { awaitChange } from './await-change';
 import { NUM_PHASES, phaseItems, runItem, runLap } from './expert-ffn';
 
 // Words of the control block (zero at first), each in a cache line of its own.
@@ -37,7 +38,7 @@ export function runLapTogether(lap: usize, control: usize, maySleep: bool): void
   takeItems(lap, control, 0);
   atomic.store<i32>(control + OPEN, 0);
   for (let joined = atomic.load<i32>(control + JOINED); joined != 0; joined = atomic.load<i32>(control + JOINED)) {
-    awaitChange(control + JOINED, joined, maySleep);
+    awaitChange(control + JOINED, joined, LOOKS_AT_PHASE_END, maySleep ? SLEEP_NS : 0);
   }
 }
 
@@ -46,7 +47,8 @@ export function serveLaps(control: usize, thread: i32): void {
   if (!ASC_FEATURE_THREADS) return;
   let generation = 0;
   while (atomic.load<i32>(control + STOPPED) == 0) {
-    const now = awaitLap(control, generation);
+    awaitChange(control + GENERATION, generation, LOOKS_BEFORE_SLEEP, -1);
+    const now = atomic.load<i32>(control + GENERATION);
     if (now == generation) continue;
     generation = now;
     atomic.add<i32>(control + JOINED, 1);
@@ -64,23 +66,6 @@ export function stopThreads(control: usize): void {
   atomic.notify(control + GENERATION, -1);
 }
 
-function awaitLap(control: usize, generation: i32): i32 {
-  for (let look = 0; look < LOOKS_BEFORE_SLEEP; look++) {
-    const now = atomic.load<i32>(control + GENERATION);
-    if (now != generation) return now;
-  }
-  atomic.wait<i32>(control + GENERATION, generation, -1);
-  return atomic.load<i32>(control + GENERATION);
-}
-
-/** Returns when the word may have another value: after some looking, by sleeping, so that whoever has to change it gets the processor. */
-function awaitChange(word: usize, value: i32, maySleep: bool): void {
-  for (let look = 0; look < LOOKS_AT_PHASE_END; look++) {
-    if (atomic.load<i32>(word) != value) return;
-  }
-  if (maySleep) atomic.wait<i32>(word, value, SLEEP_NS);
-}
-
 function takeItems(lap: usize, control: usize, thread: i32): void {
   for (let phase = 0; phase < NUM_PHASES; phase++) {
     const items = phaseItems(lap, phase);
@@ -93,6 +78,9 @@ function takeItems(lap: usize, control: usize, thread: i32): void {
     }
     if (mine > 0 && atomic.add<i32>(done, mine) + mine == items) atomic.notify(done, -1);
     const maySleep = thread != 0 || atomic.load<i32>(control + CALLER_MAY_SLEEP) != 0;
-    for (let now = atomic.load<i32>(done); now < items; now = atomic.load<i32>(done)) awaitChange(done, now, maySleep);
+    const sleepNs = maySleep ? SLEEP_NS : 0;
+    for (let now = atomic.load<i32>(done); now < items; now = atomic.load<i32>(done)) {
+      awaitChange(done, now, LOOKS_AT_PHASE_END, sleepNs);
+    }
   }
 }

@@ -6,5 +6,6 @@ export { clipRow, rmsNormRow, ropeRow, siluMulRow } from './engine/rows';
 export { decodeHalves, encodeHalves } from './engine/cache';
 export { attendBlock, closeState, openState } from './engine/attention';
 export { runProgram } from './engine/program';
-export * from './expert-ffn';
-export * from './expert-threads';
+export { runLap } from './expert-ffn';
+export { repack, sumOfSquares } from './expert-load';
+export { CONTROL_BYTES, runLapTogether, serveLaps, stopThreads } from './expert-threads';

@@ -5,7 +5,7 @@
 //   q4   [4 f16 scales][4 rows][16 B]           72 B   nibble j of lane l is column 8j + l, two's complement
 // For several rows a panel is expanded once: f32 and f16 to f32 (f16 still × 2^-112), q8 and q4 to int16 and f32 scales:
 //   i16  [4 f32 scales][4 rows][32 int16]      272 B
-import { loadScales, sumLanesF32, sumLanesI32, unscaledHalves } from './primitives';
+import { loadScales, madd, sumLanesF32, sumLanesI32, unscaledHalves } from './primitives';
 
 export const BLOCK_BYTES_F32: usize = 512;
 export const BLOCK_BYTES_F16: usize = 256;
@@ -21,10 +21,10 @@ export function dotF32(w: usize, x: usize, blocks: i32): v128 {
   const end = w + <usize>blocks * BLOCK_BYTES_F32;
   while (w < end) {
     const v = v128.load(x);
-    a = f32x4.add(a, f32x4.mul(v128.load(w), v));
-    b = f32x4.add(b, f32x4.mul(v128.load(w, 16), v));
-    c = f32x4.add(c, f32x4.mul(v128.load(w, 32), v));
-    d = f32x4.add(d, f32x4.mul(v128.load(w, 48), v));
+    a = madd(v128.load(w), v, a);
+    b = madd(v128.load(w, 16), v, b);
+    c = madd(v128.load(w, 32), v, c);
+    d = madd(v128.load(w, 48), v, d);
     x += 16;
     w += 64;
   }
@@ -46,17 +46,17 @@ export function dotF32Two(w: usize, x: usize, y: usize, blocks: i32, out: usize)
     const v = v128.load(x);
     const u = v128.load(y);
     let r = v128.load(w);
-    a = f32x4.add(a, f32x4.mul(r, v));
-    e = f32x4.add(e, f32x4.mul(r, u));
+    a = madd(r, v, a);
+    e = madd(r, u, e);
     r = v128.load(w, 16);
-    b = f32x4.add(b, f32x4.mul(r, v));
-    f = f32x4.add(f, f32x4.mul(r, u));
+    b = madd(r, v, b);
+    f = madd(r, u, f);
     r = v128.load(w, 32);
-    c = f32x4.add(c, f32x4.mul(r, v));
-    g = f32x4.add(g, f32x4.mul(r, u));
+    c = madd(r, v, c);
+    g = madd(r, u, g);
     r = v128.load(w, 48);
-    d = f32x4.add(d, f32x4.mul(r, v));
-    h = f32x4.add(h, f32x4.mul(r, u));
+    d = madd(r, v, d);
+    h = madd(r, u, h);
     x += 16;
     y += 16;
     w += 64;
@@ -74,14 +74,14 @@ export function dotF16(w: usize, x: usize, blocks: i32): v128 {
   while (w < end) {
     const v = v128.load(x);
     const u = v128.load(x, 16);
-    a = f32x4.add(a, f32x4.mul(unscaledHalves(v128.load16x4_s(w)), v));
-    b = f32x4.add(b, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 16)), v));
-    c = f32x4.add(c, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 32)), v));
-    d = f32x4.add(d, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 48)), v));
-    a = f32x4.add(a, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 8)), u));
-    b = f32x4.add(b, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 24)), u));
-    c = f32x4.add(c, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 40)), u));
-    d = f32x4.add(d, f32x4.mul(unscaledHalves(v128.load16x4_s(w, 56)), u));
+    a = madd(unscaledHalves(v128.load16x4_s(w)), v, a);
+    b = madd(unscaledHalves(v128.load16x4_s(w, 16)), v, b);
+    c = madd(unscaledHalves(v128.load16x4_s(w, 32)), v, c);
+    d = madd(unscaledHalves(v128.load16x4_s(w, 48)), v, d);
+    a = madd(unscaledHalves(v128.load16x4_s(w, 8)), u, a);
+    b = madd(unscaledHalves(v128.load16x4_s(w, 24)), u, b);
+    c = madd(unscaledHalves(v128.load16x4_s(w, 40)), u, c);
+    d = madd(unscaledHalves(v128.load16x4_s(w, 56)), u, d);
     x += 32;
     w += 64;
   }

@@ -25,6 +25,13 @@ export function loadScales(p: usize): v128 {
   return f32x4.mul(unscaledHalves(v128.load16x4_s(p)), f32x4.splat(F16_REBIAS));
 }
 
+/** a × b + c, in one rounding where the host has relaxed SIMD. */
+@inline
+export function madd(a: v128, b: v128, c: v128): v128 {
+  if (RELAXED) return f32x4.relaxed_madd(a, b, c);
+  return f32x4.add(f32x4.mul(a, b), c);
+}
+
 /** f32 → f16 bits in i32 lanes; to nearest, ties to even (F. Giesen, float_to_half_fast3_rtne). */
 @inline
 export function toHalves(x: v128): v128 {

@@ -1,6 +1,7 @@
 // A program is a list of operations of 32 words: [operation, barrier, next task, tasks, arguments …], ended by 0. Every thread
 // runs the whole program; an operation's tasks are taken one by one from its counter, and where `barrier` is set, nobody goes
 // on before all have arrived. A task's result is the same bits whichever thread computes it.
+import { awaitChange } from '../await-change';
 import {
   embedTask,
   gemmTask,
@@ -81,7 +82,6 @@ function barrier(control: usize, threads: i32): void {
       atomic.notify(control + 4, threads);
       return;
     }
-    for (let i = 0; i < SPINS; i++) if (atomic.load<i32>(control, 4) != generation) return;
-    while (atomic.load<i32>(control, 4) == generation) atomic.wait<i32>(control + 4, generation, -1);
+    while (atomic.load<i32>(control, 4) == generation) awaitChange(control + 4, generation, SPINS, -1);
   }
 }
