@@ -1,8 +1,6 @@
 import { open } from 'node:fs/promises';
 import {
   createRng,
-  loadExpert,
-  LocalExperts,
   sample,
   scorePerplexity,
   type ExpertDispatch,
@@ -12,9 +10,10 @@ import {
   type Tokenizer,
 } from '@shoal/model';
 import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
-import { openModel, type OpenModel } from '@shoal/weights/node';
+import { openModel } from '@shoal/weights/node';
 import { openEngine } from '../engine/open-engine.ts';
 import { limitExperts, readPlacement } from './device-limit.ts';
+import { openExperts } from './local-experts.ts';
 import {
   help,
   parseLocalOptions,
@@ -36,8 +35,6 @@ const EXIT_OK = 0;
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 
-/** Routed experts kept between tokens, as float32: all of a small model, a working set of a large one. */
-const EXPERT_CACHE_BYTES = 1024 * 1024 * 1024;
 /** Rows per forward pass while a prompt is read: enough to share each weight, little enough to show progress. */
 const CHUNK_ROWS = 64;
 
@@ -57,7 +54,7 @@ export async function runLocalCommand(command: LocalCommand, argv: string[], io:
     try {
       await commands[command](local, options, io);
     } finally {
-      await Promise.all([local.opened.close(), local.engine.close()]);
+      await local.close();
     }
     return EXIT_OK;
   } catch (error) {
@@ -75,10 +72,10 @@ const commands: Record<LocalCommand, (local: Local, options: LocalOptions, io: L
 };
 
 interface Local {
-  opened: OpenModel;
   engine: ForwardEngine;
   tokenizer: Tokenizer;
-  experts: LocalExperts;
+  experts: ExpertDispatch;
+  close(): Promise<void>;
   eosTokenIds: readonly number[];
 }
 
@@ -90,9 +87,12 @@ async function openLocal({ model: dir, engine: name, threads }: LocalOptions, io
     const { eosTokenIds } = await loadGenerationConfig(dir);
     io.stderr.write(`reading ${dir}\n`);
     const engine = await openEngine({ config, engine: name, reader, packedDir: packed?.dir, threads });
-    const load = (layer: number, expert: number) => loadExpert(config, reader, layer, expert);
-    const experts = new LocalExperts(config, load, { maxBytes: EXPERT_CACHE_BYTES });
-    return { opened, engine, tokenizer, experts, eosTokenIds: eosTokenIds ?? config.eosTokenIds };
+    const { experts, close: closeExperts } = await openExperts(opened, name, threads);
+    const close = async (): Promise<void> => {
+      closeExperts();
+      await Promise.all([opened.close(), engine.close()]);
+    };
+    return { engine, tokenizer, experts, eosTokenIds: eosTokenIds ?? config.eosTokenIds, close };
   } catch (error) {
     await opened.close();
     throw error;
