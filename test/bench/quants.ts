@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { createRng, expertTensorNames, f16ToF32, f32ToF16, moeLayers } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import { packExpert, QUANTS, shardBytes, unpackExpert, type ExpertWeights } from '@shoal/weights';
+import { perplexities, type Score } from './perplexities.ts';
 import { formatTable, median } from './table.ts';
 
 /** 32 weights → what they become. */
@@ -15,7 +16,8 @@ const INTERMEDIATE = 1408;
 
 /**
  * What each format of the experts costs in accuracy, beside two rules that were not taken (GGUF's Q4_0 scale, and affine
- * 4-bit blocks of 5 bits a weight), and how fast experts are packed and unpacked.
+ * 4-bit blocks of 5 bits a weight), the default model's perplexity in each beside llama.cpp's formats, and how fast experts are
+ * packed and unpacked.
  */
 export async function benchQuants({ repeats, json }: { repeats: number; json: boolean }): Promise<void> {
   const sets = [
@@ -24,8 +26,9 @@ export async function benchQuants({ repeats, json }: { repeats: number; json: bo
   ];
   const errors = sets.flatMap(({ name, experts }) => errorsOf(name, experts));
   const speeds = QUANTS.map((quant) => speedOf(quant, repeats));
+  const scores = await perplexities();
   if (json) {
-    process.stdout.write(`${JSON.stringify({ errors, speeds }, null, 2)}\n`);
+    process.stdout.write(`${JSON.stringify({ errors, speeds, perplexities: scores }, null, 2)}\n`);
     return;
   }
   const formats = Object.keys(errors[0]!.nmse);
@@ -36,6 +39,18 @@ export async function benchQuants({ repeats, json }: { repeats: number; json: bo
     unpackMBps.toFixed(0),
   ]);
   process.stdout.write(`NMSE of weights\n${formatTable([['', ...formats], ...errorRows])}\n\n`);
+  const cells = ({ perplexity, divergence }: Score): string[] => [perplexity.toFixed(5), divergence.toExponential(2)];
+  const scoreRows = scores.map(({ format, ours, theirFormat, theirs }) => [
+    format,
+    ...cells(ours),
+    theirFormat,
+    ...cells(theirs),
+  ]);
+  const head = ['', 'perplexity', 'divergence', 'llama.cpp', 'perplexity', 'divergence'];
+  process.stdout.write(
+    'The default model with every matrix in the format, held-out text (divergence from float32, nats)\n',
+  );
+  process.stdout.write(`${formatTable([head, ...scoreRows])}\n\n`);
   process.stdout.write('MB/s of float32 weights, one thread\n');
   process.stdout.write(`${formatTable([['', 'pack', 'unpack'], ...speedRows])}\n`);
 }

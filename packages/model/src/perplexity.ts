@@ -36,8 +36,7 @@ export async function scorePerplexity(
   experts: ExpertDispatch,
   { chunkRows = CHUNK_ROWS, onProgress }: PerplexityOptions = {},
 ): Promise<Perplexity> {
-  const documents = splitDocuments(engine, tokenizer, text);
-  const windows = documents.flatMap((ids) => contextWindows(engine, ids));
+  const { documents, windows } = scoredWindows(engine.config, tokenizer, text);
   const total = windows.reduce((sum, window) => sum + window.length - 1, 0);
   if (total === 0) throw new RangeError('the text holds no document: nothing to score');
   let nll = 0;
@@ -54,11 +53,21 @@ export async function scorePerplexity(
     }
     cache.free();
   }
-  return { perplexity: Math.exp(nll / tokens), nll, tokens, documents: documents.length };
+  return { perplexity: Math.exp(nll / tokens), nll, tokens, documents };
+}
+
+/** The texts' ids as they are scored: each window's tokens but the first are predicted. For other implementations, too. */
+export function scoredWindows(
+  config: ModelConfig,
+  tokenizer: Tokenizer,
+  text: string,
+): { documents: number; windows: number[][] } {
+  const documents = splitDocuments(config, tokenizer, text);
+  return { documents: documents.length, windows: documents.flatMap((ids) => contextWindows(config, ids)) };
 }
 
 /** Each document's ids with its end. */
-function splitDocuments({ config }: { config: ModelConfig }, tokenizer: Tokenizer, text: string): number[][] {
+function splitDocuments(config: ModelConfig, tokenizer: Tokenizer, text: string): number[][] {
   const eos = config.eosTokenIds[0]!;
   const separator = new TextDecoder().decode(tokenizer.tokenBytes(eos));
   return (separator === '' ? [text] : text.split(separator))
@@ -71,7 +80,7 @@ function splitDocuments({ config }: { config: ModelConfig }, tokenizer: Tokenize
  * <bos> and as many ids as fit, again and again: the last one of a window is predicted but not read. Where the model has no
  * <bos>, the last one of a window begins the next instead, and a document's first is never predicted.
  */
-function contextWindows({ config }: { config: ModelConfig }, ids: readonly number[]): number[][] {
+function contextWindows(config: ModelConfig, ids: readonly number[]): number[][] {
   const { bosTokenId, maxPositionEmbeddings } = config;
   const all = bosTokenId === null ? ids : [bosTokenId, ...ids];
   const windows: number[][] = [];

@@ -1,0 +1,123 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { scoredWindows } from '@shoal/model';
+import { loadTokenizer } from '@shoal/model/node';
+import type { Quant } from '@shoal/weights';
+import { exportGguf, type GgufType, openModel, packModel } from '@shoal/weights/node';
+import { openExperts } from '../../coordinator/src/cli/local-experts.ts';
+import { openEngine } from '../../coordinator/src/engine/open-engine.ts';
+import { TINY_STORIES } from '../integration/golden.ts';
+import { openLlamaCpp } from '../llama/llama-cpp.ts';
+
+const HELD_OUT = join(import.meta.dirname, '../golden/fixtures/held-out.txt');
+
+const PAIRS: readonly [Quant, GgufType][] = [
+  ['f16', 'f16'],
+  ['q8', 'q8_0'],
+  ['q4', 'q4_0'],
+];
+
+/** What one format makes of the model. */
+export interface Score {
+  perplexity: number;
+  /** Mean over all positions of Σ p ln(p / q), in nats: q the format's distribution, p the reference forward's in float32. */
+  divergence: number;
+}
+
+export interface Comparison {
+  format: Quant;
+  ours: Score;
+  theirFormat: GgufType;
+  theirs: Score;
+}
+
+/** [positions of all windows][vocabSize] probabilities of the next token. */
+type Distributions = Float32Array[];
+
+/**
+ * The default model with all matrices in each of our formats, and in llama.cpp's of the same bits. Over a few thousand tokens a
+ * format's perplexity may fall as well as rise by chance; its divergence from the exact distribution says more.
+ */
+export async function perplexities(): Promise<Comparison[]> {
+  const dir = await mkdtemp(join(tmpdir(), 'shoal-perplexity-'));
+  try {
+    const { config, close } = await openModel(TINY_STORIES);
+    await close();
+    const { windows } = scoredWindows(config, await loadTokenizer(TINY_STORIES), await readFile(HELD_OUT, 'utf8'));
+    const exact = await ourDistributions(TINY_STORIES, 'reference', windows);
+    const comparisons: Comparison[] = [];
+    for (const [format, theirFormat] of PAIRS) {
+      const packed = join(dir, format);
+      await packModel({ modelDir: TINY_STORIES, outDir: packed, quant: format, denseQuant: format });
+      const ours = scoreOf(await ourDistributions(packed, 'wasm', windows), exact, windows);
+      const gguf = join(dir, `${theirFormat}.gguf`);
+      await exportGguf({ modelDir: TINY_STORIES, out: gguf, type: theirFormat });
+      const theirs = scoreOf(await llamaDistributions(gguf, config.maxPositionEmbeddings, windows), exact, windows);
+      comparisons.push({ format, ours, theirFormat, theirs });
+    }
+    return comparisons;
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+function scoreOf(said: Distributions, exact: Distributions, windows: readonly number[][]): Score {
+  const next = windows.flatMap((window) => window.slice(1));
+  let [nll, divergence] = [0, 0];
+  for (const [i, q] of said.entries()) {
+    nll -= Math.log(q[next[i]!]!);
+    const p = exact[i]!;
+    // Below that neither float32 nor the sum knows a difference.
+    for (let t = 0; t < p.length; t++)
+      if (p[t]! > 1e-20) divergence += p[t]! * Math.log(p[t]! / Math.max(q[t]!, 1e-30));
+  }
+  return { perplexity: Math.exp(nll / said.length), divergence: divergence / said.length };
+}
+
+async function ourDistributions(
+  modelDir: string,
+  name: 'reference' | 'wasm',
+  windows: readonly number[][],
+): Promise<Distributions> {
+  const opened = await openModel(modelDir);
+  const { config, reader, packed } = opened;
+  const engine = await openEngine({ config, engine: name, reader, packedDir: packed?.dir });
+  const { experts, close } = await openExperts(opened, name);
+  try {
+    const all: Distributions = [];
+    for (const window of windows) {
+      const cache = engine.newSequence();
+      const rows = window.slice(0, -1).map((tokenId, position) => ({ tokenId, position, cache, wantLogits: true }));
+      const { logits } = await engine.forward(rows, experts);
+      all.push(...logits.map((row) => softmax(row!)));
+      cache.free();
+    }
+    return all;
+  } finally {
+    close();
+    await Promise.all([opened.close(), engine.close()]);
+  }
+}
+
+function softmax(logits: Float32Array): Float32Array {
+  const top = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const weights = logits.map((logit) => Math.exp(logit - top));
+  const sum = weights.reduce((a, b) => a + b, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+async function llamaDistributions(
+  path: string,
+  contextSize: number,
+  windows: readonly number[][],
+): Promise<Distributions> {
+  const llama = await openLlamaCpp(path, { contextSize, threads: availableParallelism() });
+  try {
+    const all: Distributions = [];
+    for (const window of windows) all.push(...(await llama.probabilities(window.slice(0, -1))));
+    return all;
+  } finally {
+    await llama.close();
+  }
+}
