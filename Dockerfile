@@ -2,7 +2,7 @@
 FROM node:22-bookworm-slim AS build
 WORKDIR /shoal
 COPY . .
-RUN npm ci --no-audit --no-fund && npm run build
+RUN npm ci --no-audit --no-fund && npm run build && npm prune --omit=dev --no-audit --no-fund
 
 FROM node:22-bookworm-slim
 WORKDIR /shoal

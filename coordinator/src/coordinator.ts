@@ -25,7 +25,7 @@ import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
 import { Dispatcher, expertCounters, type RedispatchEvent } from './dispatch/dispatcher.ts';
 import { ExpertWorker } from './dispatch/expert-worker.ts';
-import type { LapErrorReason } from './dispatch/lap-client.ts';
+import type { LapErrorReason } from './dispatch/lap.ts';
 import { Engine } from './engine/engine.ts';
 import { openEngine } from './engine/open-engine.ts';
 import { packedModel } from './packed.ts';
@@ -180,6 +180,12 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     swarm.close();
     await work.close();
     await forward.close();
+  };
+  const foundOut = trust.onWrong;
+  trust.onWrong = (peerId, wrong) => {
+    // What it computed may be in what other requests would start from.
+    engine.forgetPrefixes();
+    foundOut(peerId, wrong);
   };
   return { config, forward, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs, work, close };
 }

@@ -7,6 +7,8 @@ import { serverStage } from '../chaos/stage.ts';
 import { processTabs } from '../chaos/victims.ts';
 import { realRows, REAL_TABS } from './real-tabs.ts';
 import { formatTable, type Row } from './table.ts';
+import { auditHonestTabs, REAL_AUDITS } from '../integration/honest-audits.ts';
+import { type Begin, LIAR_KINDS, life, MAX_ROWS, RUNS } from '../integration/liars.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 
 const SIM = { tokens: 200, seed: 1, popularity: 'uniform', batch: 1 } as const;
@@ -33,6 +35,10 @@ export async function benchSwarm({ json }: { json: boolean }): Promise<void> {
       { figure: '  one leaves', measured: ms(times.leaveMs), reference: 'below 50 ms' },
     );
   }
+  say('liars');
+  rows.push(...(await liarRows()));
+  say('a million audits of honest tabs');
+  rows.push(await honestRow());
   say(`${REAL_TABS} real tabs`);
   rows.push(...(await realRows(say)));
   say(`${CHAOS_SECONDS} s of crashes`);
@@ -73,6 +79,38 @@ function placementRows(key: string, model: SimModel): Row[] {
       reference: 'at most 1.05 ×',
     },
   ];
+}
+
+const BEGINNINGS: readonly Begin[] = ['from the start', 'once it serves', 'at the lowest share'];
+
+/** Each kind of liar in RUNS runs, for each beginning: the rows that its lie had changed in answers when it was caught. */
+async function liarRows(): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const begin of BEGINNINGS) {
+    let [uncaught, runs, most] = [0, 0, 0];
+    for (const kind of LIAR_KINDS) {
+      for (let seed = 1; seed <= RUNS; seed++, runs++) {
+        const { caughtBy, changedRows } = await life(kind, begin, seed);
+        if (caughtBy === 'nobody') uncaught++;
+        most = Math.max(most, changedRows);
+      }
+    }
+    rows.push({
+      figure: `${LIAR_KINDS.length} kinds of liars × ${RUNS} runs, ${begin}: rows changed until caught`,
+      measured: `at most ${most}, ${uncaught} of ${runs} not caught`,
+      reference: `at most ${begin === 'from the start' ? 0 : MAX_ROWS}, all caught`,
+    });
+  }
+  return rows;
+}
+
+async function honestRow(): Promise<Row> {
+  const { wrong, absurd } = await auditHonestTabs();
+  return {
+    figure: 'honest tabs of every backend and format found wrong',
+    measured: `${wrong + absurd} in ${REAL_AUDITS} audits`,
+    reference: '0 in 10⁶',
+  };
 }
 
 /** Issue 3's own case: one of eight tabs is killed every 2 s and replaced, 20 streams. Tabs are processes of their own. */

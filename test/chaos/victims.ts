@@ -85,12 +85,12 @@ function virtualVictim(donor: VirtualDonor): Victim {
 /** Processes that are started before they are wanted: a donor's machine doesn't compile on the coordinator's processors. */
 const SPARES = 2;
 
-/** Each a process of its own, over socket.io, WebRTC and HTTP. */
-export function processTabs(core: () => Core, url: () => string): TabMaker {
+/** Each a process of its own, over socket.io, WebRTC and HTTP. A run in which none is lost needs no spares. */
+export function processTabs(core: () => Core, url: () => string, numSpares = SPARES): TabMaker {
   const spares: Promise<ProcessTab>[] = [];
   let seed = 1;
   const refill = (): void => {
-    while (spares.length < SPARES) {
+    while (spares.length < numSpares) {
       const spare = ProcessTab.open();
       spare.catch(() => {});
       spares.push(spare);
@@ -98,9 +98,7 @@ export function processTabs(core: () => Core, url: () => string): TabMaker {
   };
   return {
     async open(liar) {
-      refill();
-      const spare = spares.shift()!;
-      const tab = await spare;
+      const tab = await (spares.shift() ?? ProcessTab.open());
       refill();
       tab.lend({ url: url(), pledgeBytes: PLEDGE_BYTES, seed: seed++, ...(liar && { liar }) });
       return processVictim(tab, core);

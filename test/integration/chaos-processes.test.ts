@@ -43,7 +43,7 @@ it('a coordinator that restarts in mid-answer: each stream ends with an error, i
   const stage = await serverStage((port) => startTinyCoordinator({ port, drainTimeoutMs: 0 }));
   const report = await runChaos(stage, {
     seed: 1,
-    tabs: [{ maker: processTabs(stage.core, () => stage.url), count: 3 }],
+    tabs: [{ maker: processTabs(stage.core, () => stage.url, 0), count: 3 }],
     streams: 4,
     kinds: ['restart'],
     durationMs: 1_500,

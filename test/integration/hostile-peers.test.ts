@@ -9,7 +9,7 @@ import { type Coordinator, type Core, createCore } from '../../coordinator/src/i
 import { UNAUTHORIZED } from '../../coordinator/src/console/gateway.ts';
 import { answer } from './answers.ts';
 import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
-import { covered, hello, until, VirtualDonor } from './virtual-donor.ts';
+import { countAsSlow, covered, hello, until, VirtualDonor } from './virtual-donor.ts';
 import { startTinyCoordinator } from './tiny-coordinator.ts';
 
 const HIDDEN = 192;
@@ -56,7 +56,8 @@ describe('hostile tabs', () => {
   let honest: VirtualDonor[];
 
   beforeAll(async () => {
-    core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 2 });
+    // One more than honest tabs, so that whoever joins beside them is given every expert.
+    core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 3 });
     honest = await Promise.all([VirtualDonor.join(core), VirtualDonor.join(core)]);
     await until('the honest tabs to serve', () => covered(core));
   });
@@ -119,6 +120,7 @@ describe('hostile tabs', () => {
     const liar = await VirtualDonor.join(core, { tamper: (frame) => (lying ? lie(frame) : frame) });
     await until('the liar to serve', () => covered(core));
     lying = true;
+    countAsSlow(...honest);
     const golden = GOLDEN[3]!;
     // Until the lap that it is asked for; then to the end without it.
     while (liar.session.state !== 'gone') {

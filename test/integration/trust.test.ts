@@ -4,11 +4,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { registerMetrics } from '../../coordinator/src/console/metrics.ts';
 import { SnapshotBuilder } from '../../coordinator/src/console/snapshot.ts';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
-import { HelloRefused } from '../../coordinator/src/swarm/swarm.ts';
+import { HelloRefused } from '../../coordinator/src/swarm/hello-refused.ts';
 import { PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
 import { answer } from './answers.ts';
 import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
-import { covered, until, VirtualDonor } from './virtual-donor.ts';
+import { countAsSlow, covered, until, VirtualDonor } from './virtual-donor.ts';
 
 /** 5 layers of 32 experts, each tested with one row. */
 const SELF_TEST_ROWS = 160;
@@ -144,6 +144,7 @@ describe('a tab that turns', () => {
     await until('all to serve', () => covered(core));
     expect([liar, sibling].map(({ dismissed }) => dismissed)).toEqual([undefined, undefined]);
     lying = true;
+    countAsSlow(stranger);
     while (liar.dismissed === undefined) await answer(core, GOLDEN[6]!.prompt_ids, { maxTokens: 4 });
     expect(sibling.dismissed).toMatchObject({ code: 'wrong-results', retry: false });
     expect(sibling.session).toMatchObject({ believed: false, trust: { failures: 0, phase: 'quarantined' } });
@@ -158,8 +159,9 @@ describe('a tab that turns', () => {
     let lying = false;
     const absurd: Lie = (output) => ({ ...output, partial: output.partial.map((_, i) => (i % 2 ? 65_504 : -65_504)) });
     const liar = await join(twoFaced(() => lying, absurd));
-    await join();
+    const honest = await join();
     await until('both to serve', () => covered(core));
+    countAsSlow(honest);
     const golden = GOLDEN[3]!;
     // Until the lap that it is asked for; then to the end without it.
     while (liar.session.state !== 'gone') {

@@ -2,8 +2,8 @@ import { getLlama, type LlamaContextSequence, type LlamaModel, LlamaLogLevel, ty
 
 /** A GGUF file in llama.cpp (node-llama-cpp's prebuilt CPU binary): the other implementation that ours is held against. */
 export interface LlamaCpp {
-  /** Logits of the next token after each of the ids, [ids.length][vocabSize]. */
-  logits(ids: readonly number[]): Promise<Float32Array[]>;
+  /** Probabilities of the next token after each of the ids, [ids.length][vocabSize]. */
+  probabilities(ids: readonly number[]): Promise<Float32Array[]>;
   /** Text to ids by llama.cpp's own tokenizer, special tokens in the text included. */
   tokenize(text: string): number[];
   /** Evaluate the ids as one prompt; milliseconds. */
@@ -33,16 +33,13 @@ export async function openLlamaCpp(path: string, { contextSize, threads }: Llama
   const sequence = context.getSequence();
   const vocabSize = model.fileInfo.metadata.tokenizer.ggml.tokens.length;
   return {
-    async logits(ids) {
+    async probabilities(ids) {
       await sequence.clearHistory();
-      const items = ids.map((id): [Token, { generateNext: { logits: true } }] => [
-        id as Token,
-        { generateNext: { logits: true } },
-      ]);
-      const outputs = await sequence.controlledEvaluate(items);
+      const generateNext = { probabilities: true, options: { temperature: 1, topK: 0, topP: 1, minP: 0 } };
+      const outputs = await sequence.controlledEvaluate(ids.map((id) => [id as Token, { generateNext }]));
       return outputs.map((output) => {
         const row = new Float32Array(vocabSize);
-        for (const [token, logit] of output!.next.logits!) row[token] = logit;
+        for (const [token, probability] of output!.next.probabilities!) row[token] = probability;
         return row;
       });
     },

@@ -35,6 +35,10 @@ export class VirtualLink implements Link {
   other!: VirtualLink;
   /** Nothing arrives or leaves any more, and nobody is told: a crash, a sleeping machine, a lost network. */
   vanished = false;
+  #framesSent = 0;
+  #bytesSent = 0;
+  #framesReceived = 0;
+  #bytesReceived = 0;
   readonly #clock: VirtualClock;
   readonly #line: Line;
   readonly #bytesPerMs: number;
@@ -49,6 +53,8 @@ export class VirtualLink implements Link {
 
   send(frame: Uint8Array): Promise<void> {
     if (this.state === 'closed') return Promise.reject(new TransportError('closed', 'The link is closed.'));
+    this.#framesSent++;
+    this.#bytesSent += frame.length;
     this.#clock.setTimeout(() => this.other.#receive(frame), this.#travelMs(frame.length));
     return Promise.resolve();
   }
@@ -67,12 +73,21 @@ export class VirtualLink implements Link {
   }
 
   stats(): LinkStats {
-    const { rttMs } = this.#line;
-    return { bytesSent: 0, bytesReceived: 0, framesSent: 0, framesReceived: 0, rttMs, lost: 0 };
+    return {
+      bytesSent: this.#bytesSent,
+      bytesReceived: this.#bytesReceived,
+      framesSent: this.#framesSent,
+      framesReceived: this.#framesReceived,
+      rttMs: this.#line.rttMs,
+      lost: 0,
+    };
   }
 
   #receive(frame: Uint8Array): void {
-    if (this.state === 'open' && !this.vanished && !this.other.vanished) this.onFrame?.(frame);
+    if (this.state !== 'open' || this.vanished || this.other.vanished) return;
+    this.#framesReceived++;
+    this.#bytesReceived += frame.length;
+    this.onFrame?.(frame);
   }
 
   /** One way. */

@@ -1,7 +1,7 @@
 import type { ExpertIndex } from '@shoal/placement';
 import { HEARTBEAT_MS } from '@shoal/protocol';
 import { MAX_MISSED_HEARTBEATS } from '@shoal/transport';
-import { HelloRefused } from '../../coordinator/src/swarm/swarm.ts';
+import { HelloRefused } from '../../coordinator/src/swarm/hello-refused.ts';
 import { availability, DISTRIBUTIONS, drawAbsenceMs, drawRestOfVisitMs, drawVisitMs, type SimDonor } from './donors.ts';
 import { VirtualTab } from './virtual-tab.ts';
 import type { World } from './world.ts';

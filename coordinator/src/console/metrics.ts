@@ -77,6 +77,13 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   now('shoal_requests_running', 'Requests being decoded.', () => engine.running.length);
   now('shoal_requests_queued', 'Requests waiting for a place in the batch.', () => engine.queued.length);
   now('shoal_kv_bytes', 'KV cache allocated.', () => engine.kvBytesInUse);
+  now('shoal_kv_bytes_per_token', 'KV cache of one more token of one answer.', () => engine.kvBytesPerToken);
+  total('shoal_prompt_positions_total', 'Positions of prompts that were begun.', () => engine.prefix.positions);
+  total(
+    'shoal_prompt_positions_reused_total',
+    'Those of them that were not computed again, since another prompt began alike.',
+    () => engine.prefix.reused,
+  );
   total(
     'shoal_experts_uncovered_by_moves_total',
     'Experts that were without a replica for a while because full tabs had to exchange them.',

@@ -4,7 +4,8 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import type { LapTrace } from '../engine/contract.ts';
 import { Dispatcher, type LapPeer, type RedispatchEvent } from './dispatcher.ts';
 import { SampleWindow } from './lap-stats.ts';
-import { type AskOptions, type LapAnswer, type LapClient, LapError, type LapRequest } from './lap-client.ts';
+import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
+import type { AskOptions, LapClient } from './lap-client.ts';
 import { ReferenceWork } from './testing/reference-work.ts';
 
 const HIDDEN = 4;

@@ -4,7 +4,8 @@ import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import type { LapTrace } from '../engine/contract.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
-import { type LapAnswer, type LapClient, LapError, type LapRequest } from './lap-client.ts';
+import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
+import type { LapClient } from './lap-client.ts';
 import { type LapTiming, SampleWindow } from './lap-stats.ts';
 import type { LocalWork } from './local-work.ts';
 

@@ -3,7 +3,8 @@ import { decodeDispatch, encodeCombine, encodeRefuse, peekFrame } from '@shoal/p
 import type { Link } from '@shoal/transport';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { Dispatcher, type LapPeer } from './dispatcher.ts';
-import { LapClient, type LapRequest } from './lap-client.ts';
+import type { LapRequest } from './lap.ts';
+import { LapClient } from './lap-client.ts';
 import type { LocalWork } from './local-work.ts';
 
 const [HIDDEN, EXPERTS, TOP_K, PEERS] = [2, 6, 3, 4];

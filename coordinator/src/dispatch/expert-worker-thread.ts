@@ -6,7 +6,7 @@ import { shardHash } from '@shoal/weights';
 import { openPacked, type PackedModel } from '@shoal/weights/node';
 import type { ExpertWorkerData, FromExpertWorker, ToExpertWorker } from './expert-worker.ts';
 import { KeptExperts } from './kept-experts.ts';
-import type { LapRequest } from './lap-client.ts';
+import type { LapRequest } from './lap.ts';
 
 const { packedDir, maxBytes, threads } = workerData as ExpertWorkerData;
 

@@ -10,7 +10,7 @@ import { ROOT_DIR } from '../options.ts';
 import { compareRow } from '../trust/compare.ts';
 import { NormLimits } from '../trust/norm-limits.ts';
 import { ExpertWorker } from './expert-worker.ts';
-import type { LapRequest } from './lap-client.ts';
+import type { LapRequest } from './lap.ts';
 
 let cacheDir: string;
 let packed: PackedModel;

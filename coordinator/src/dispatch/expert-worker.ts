@@ -1,7 +1,7 @@
 import type { Worker } from 'node:worker_threads';
-import type { LapRequest } from './lap-client.ts';
+import { startTypescriptThread } from '@shoal/weights/node';
+import type { LapRequest } from './lap.ts';
 import type { LocalWork, WorkMeter } from './local-work.ts';
-import { startTypescriptThread } from './typescript-thread.ts';
 
 /** What the thread is started with. */
 export interface ExpertWorkerData {

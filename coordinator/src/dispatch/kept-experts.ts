@@ -1,5 +1,5 @@
 import type { WasmExpertBackend } from '@shoal/kernels/node';
-import type { LapRequest } from './lap-client.ts';
+import type { LapRequest } from './lap.ts';
 
 export interface KeptExpertsOptions {
   backend: Pick<WasmExpertBackend, 'load' | 'unload' | 'run' | 'normProduct' | 'shape'>;

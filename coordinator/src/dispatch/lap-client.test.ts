@@ -2,7 +2,8 @@ import { encodeCombine, encodeRefuse, type LapRefusal, peekFrame } from '@shoal/
 import { type Link, TransportError } from '@shoal/transport';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from './clock.ts';
-import { LapClient, LapError, type LapRequest } from './lap-client.ts';
+import { LapError, type LapRequest } from './lap.ts';
+import { LapClient } from './lap-client.ts';
 
 const HIDDEN = 4;
 

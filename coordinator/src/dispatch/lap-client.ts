@@ -12,39 +12,8 @@ import {
 import { type Link, TransportError } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from './clock.ts';
 import type { Attempt } from './hedge.ts';
-import { type LapTiming, SampleWindow } from './lap-stats.ts';
-
-/** What a lap asks of one peer. Fields as in the dispatch frame. */
-export interface LapRequest {
-  layer: number;
-  /** f16 bits, [numRows, hiddenSize] */
-  rows: Uint16Array;
-  numRows: number;
-  rowEnd: Uint16Array;
-  experts: Uint16Array;
-  weights: Float32Array;
-}
-
-export interface LapAnswer {
-  /** f16 bits, [numRows, hiddenSize], finite */
-  partial: Uint16Array;
-  timing: LapTiming;
-}
-
-export type LapErrorReason = 'deadline' | 'refused' | 'closed' | 'busy' | 'cancelled' | 'wrong';
-
-/** A lap that this peer did not answer; someone else has to. */
-export class LapError extends Error {
-  readonly reason: LapErrorReason;
-  /** With `refused`: why, in the peer's words. */
-  readonly refusal: LapRefusal | undefined;
-  constructor(reason: LapErrorReason, message: string, refusal?: LapRefusal) {
-    super(message);
-    this.name = 'LapError';
-    this.reason = reason;
-    this.refusal = refusal;
-  }
-}
+import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
+import { SampleWindow, SecondMedians } from './lap-stats.ts';
 
 /** Refusals that say nothing against the peer (docs/PROTOCOL.md). */
 const INNOCENT_REFUSALS: ReadonlySet<LapRefusal> = new Set(['paused', 'busy', 'stale-epoch']);
@@ -137,7 +106,7 @@ export class LapClient {
   readonly #pending = new Map<number, PendingLap>();
   /** With whom to count the bytes of an answer that comes late; the first only. */
   readonly #remembered = new Map<number, Meter | undefined>();
-  readonly #history: { second: number; laps: number[] }[] = [];
+  readonly #history = new SecondMedians(HISTORY_S);
   #computeMs = 0;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #failedAtMs = Number.NEGATIVE_INFINITY;
@@ -200,12 +169,7 @@ export class LapClient {
 
   /** Median lap times of the last 60 s, one a second. */
   historyMs(): (number | null)[] {
-    const current = Math.floor(this.#clock.now() / 1000);
-    const bySecond = new Map(this.#history.map((entry) => [entry.second, entry.laps]));
-    return Array.from({ length: HISTORY_S }, (_, i) => {
-      const laps = bySecond.get(current - HISTORY_S + 1 + i);
-      return laps === undefined ? null : laps.sort((a, b) => a - b)[laps.length >> 1]!;
-    });
+    return this.#history.until(this.#clock.now());
   }
 
   /** Send one lap; rejects with a LapError when it is not answered in time, refused, or the link goes. */
@@ -391,13 +355,6 @@ export class LapClient {
     this.queueMs.add(queueMs);
     this.computeMs.add(computeMs);
     this.wireMs.add(lapMs - queueMs - computeMs);
-    const second = Math.floor(this.#clock.now() / 1000);
-    let entry = this.#history.at(-1);
-    if (entry?.second !== second) {
-      entry = { second, laps: [] };
-      this.#history.push(entry);
-      if (this.#history.length > HISTORY_S) this.#history.shift();
-    }
-    entry.laps.push(lapMs);
+    this.#history.add(this.#clock.now(), lapMs);
   }
 }

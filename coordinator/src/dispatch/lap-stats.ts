@@ -29,6 +29,37 @@ export class SampleWindow {
   }
 }
 
+/** The medians of the last so many seconds, one for each second. */
+export class SecondMedians {
+  readonly #seconds: number;
+  readonly #entries: { second: number; samples: number[] }[] = [];
+
+  constructor(seconds: number) {
+    this.#seconds = seconds;
+  }
+
+  add(nowMs: number, sample: number): void {
+    const second = Math.floor(nowMs / 1000);
+    let entry = this.#entries.at(-1);
+    if (entry?.second !== second) {
+      entry = { second, samples: [] };
+      this.#entries.push(entry);
+      if (this.#entries.length > this.#seconds) this.#entries.shift();
+    }
+    entry.samples.push(sample);
+  }
+
+  /** [seconds], the last one that of `nowMs`; null where there was nothing. */
+  until(nowMs: number): (number | null)[] {
+    const current = Math.floor(nowMs / 1000);
+    const bySecond = new Map(this.#entries.map((entry) => [entry.second, entry.samples]));
+    return Array.from({ length: this.#seconds }, (_, i) => {
+      const samples = bySecond.get(current - this.#seconds + 1 + i);
+      return samples === undefined ? null : samples.sort((a, b) => a - b)[samples.length >> 1]!;
+    });
+  }
+}
+
 /** One lap of one peer, taken apart. */
 export interface LapTiming {
   /** From hand-over to the link until the answer was decoded, in milliseconds. */

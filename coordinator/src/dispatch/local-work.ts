@@ -1,4 +1,4 @@
-import type { LapRequest } from './lap-client.ts';
+import type { LapRequest } from './lap.ts';
 
 /** Told how long work took, without what it waited. */
 export interface WorkMeter {

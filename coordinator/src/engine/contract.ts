@@ -20,6 +20,8 @@ export interface GenerationRequest {
    * Undefined: the server's, which by default is none.
    */
   deviceLimit?: number;
+  /** Requests of the same scope may start from what others of it have computed of the same beginning. */
+  cacheScope?: string;
   signal: AbortSignal;
 }
 

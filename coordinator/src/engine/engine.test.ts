@@ -4,9 +4,10 @@ import {
   loadDenseWeights,
   type Model,
   parseModelConfig,
+  type SequencePages,
   type TensorReader,
 } from '@shoal/model';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { EngineError, type GenerationEvent, type GenerationRequest } from './contract.ts';
 import { Engine, type EngineLimits } from './engine.ts';
 
@@ -322,5 +323,72 @@ describe('draining', () => {
 
   it('of an idle engine is over at once', async () => {
     await engine().drain(60_000);
+  });
+});
+
+describe('on a paged KV cache', () => {
+  /** Pages of 4 positions; a row's logits depend on its token alone, so that only the counting of pages is under test here. */
+  function paged(limits: Partial<EngineLimits> = {}, numPages = 8) {
+    const forward = createReferenceEngine(model);
+    const rows: number[] = [];
+    const sequenceOn = (pages: SequencePages) => ({
+      get length() {
+        return pages.length;
+      },
+      allocatedBytes: 0,
+      append: (count: number) => pages.append(count),
+      truncate: (length: number) => pages.truncate(length),
+      free: () => pages.close(),
+    });
+    const shoal = new Engine({
+      modelId: 'small',
+      forward: {
+        ...forward,
+        lendPages: () => ({ numPages, pagePositions: 4, bytesPerPage: 100 }),
+        sequenceOn,
+        forward: async (batch, dispatch) => {
+          rows.push(batch.length);
+          for (const { cache } of batch) (cache as ReturnType<typeof sequenceOn>).append(1);
+          const { tokenId } = batch.at(-1)!;
+          const row = { tokenId, position: 0, cache: forward.newSequence(), wantLogits: true };
+          const { logits, hidden } = await forward.forward([row], dispatch);
+          return { logits: batch.map(() => logits[0]), hidden };
+        },
+      },
+      experts,
+      limits,
+    });
+    return { shoal, rows };
+  }
+
+  const long = Array.from({ length: 13 }, (_, i) => i);
+
+  it('does not compute a beginning again that it still has', async () => {
+    const { shoal, rows } = paged();
+    await collect(shoal.submit(request('first', { promptIds: long, maxTokens: 1 })));
+    await collect(shoal.submit(request('second', { promptIds: [...long, 14], maxTokens: 1 })));
+    expect(rows).toEqual([13, 2]);
+    expect(shoal.prefix).toEqual({ positions: 27, reused: 12 });
+    await vi.waitFor(() => expect(shoal.kvBytesInUse).toBe(0));
+    shoal.forgetPrefixes();
+    await collect(shoal.submit(request('third', { promptIds: long, maxTokens: 1 })));
+    await collect(shoal.submit(request('other', { promptIds: long, maxTokens: 1, cacheScope: 'key b' })));
+    await collect(shoal.submit(request('limited', { promptIds: long, maxTokens: 1, deviceLimit: 2 })));
+    await collect(shoal.submit(request('scored', { promptIds: long, maxTokens: 1, promptLogprobs: true })));
+    expect(rows.slice(2)).toEqual([13, 13, 13, 13]);
+  });
+
+  it('lets who has no room wait, refuses who never has, and goes on when room comes', async () => {
+    const { shoal } = paged({ maxQueue: 1 });
+    const lap = gate();
+    experts.beforeCombine = () => lap.opened;
+    const big = { promptIds: long, maxTokens: 11 };
+    const accepted = ['a', 'b'].map((id) => collect(shoal.submit(request(id, big))));
+    expect([shoal.running.length, shoal.queued.length]).toEqual([1, 1]);
+    expect(() => shoal.submit(request('c', big))).toThrow(expect.objectContaining({ reason: 'queue-full' }));
+    expect(() => shoal.submit(request('d', { promptIds: long, maxTokens: 27 }))).toThrow(/holds 32/);
+    lap.open();
+    await Promise.all(accepted);
+    await vi.waitFor(() => expect(shoal.kvBytesInUse).toBe(0));
   });
 });

@@ -17,6 +17,7 @@ import {
   type TextEngine,
   type TokenLogprob,
 } from './contract.ts';
+import { KvPages } from './kv-pages.ts';
 import { Sequence } from './sequence.ts';
 
 export interface EngineOptions {
@@ -80,6 +81,10 @@ export class Engine implements TextEngine {
   readonly #running: Sequence[] = [];
   /** Caches of sequences that have ended. */
   readonly #retired: SequenceCache[] = [];
+  /** Who has which page of the KV cache; undefined where it is not paged. */
+  readonly #pages: KvPages | undefined;
+  readonly #bytesPerPage: number;
+  #prefixEpoch = 0;
   readonly #requestMs = new SampleWindow(64);
   #draining = false;
   #looping: Promise<void> | undefined;
@@ -89,6 +94,9 @@ export class Engine implements TextEngine {
     this.modelId = options.modelId;
     this.maxContext = options.forward.config.maxPositionEmbeddings;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const budget = options.forward.lendPages();
+    this.#pages = budget && new KvPages(budget);
+    this.#bytesPerPage = budget?.bytesPerPage ?? 0;
   }
 
   /** Of one more token in one sequence. */
@@ -104,9 +112,15 @@ export class Engine implements TextEngine {
     return this.#queue;
   }
 
-  /** As allocated, of all running sequences. */
+  /** As allocated, of all running sequences; a page that several share counts once. */
   get kvBytesInUse(): number {
+    if (this.#pages) return this.#pages.heldPages * this.#bytesPerPage;
     return this.#running.reduce((sum, sequence) => sum + (sequence.cache?.allocatedBytes ?? 0), 0);
+  }
+
+  /** Prompt positions since start, and those of them that were not computed again because another request began alike. */
+  get prefix(): { positions: number; reused: number } {
+    return { positions: this.#pages?.openedPositions ?? 0, reused: this.#pages?.reusedPositions ?? 0 };
   }
 
   /** As TextEngine says. Takes its place in the queue at once, before the first event is read. */
@@ -122,7 +136,9 @@ export class Engine implements TextEngine {
     }
     this.#refuseBeyondKv(request);
     this.#retireAndAdmit();
-    if (this.#running.length >= this.limits.maxBatch && this.#queue.length >= this.limits.maxQueue) {
+    // Waiting for a place in the batch or for room in the KV cache alike.
+    const mustWait = this.#running.length >= this.limits.maxBatch || this.#queue.length > 0;
+    if (mustWait && this.#queue.length >= this.limits.maxQueue) {
       throw new EngineError('queue-full', `${this.#queue.length} requests are waiting already.`, this.retryAfterS());
     }
     const sequence = new Sequence(request, this.limits.deviceLimit);
@@ -180,8 +196,9 @@ export class Engine implements TextEngine {
     // Whoever submits in the same turn joins the first pass.
     await Promise.resolve();
     for (;;) {
-      this.#retireAndAdmit();
+      this.#retire();
       for (const cache of this.#retired.splice(0)) cache.free();
+      this.#admit();
       if (this.#running.length === 0) {
         // Before anyone can submit again, who would otherwise wait for a loop that has ended.
         this.#looping = undefined;
@@ -194,36 +211,57 @@ export class Engine implements TextEngine {
   }
 
   #retireAndAdmit(): void {
+    this.#retire();
+    this.#admit();
+  }
+
+  #retire(): void {
     // A pass may still be writing to them: they are freed before the next one.
     for (const { finished, cache } of this.#running) if (finished && cache) this.#retired.push(cache);
     remove(this.#running, (sequence) => sequence.finished);
     remove(this.#queue, (sequence) => sequence.finished);
-    while (this.#running.length < this.limits.maxBatch && this.#queue.length > 0 && this.#kvHasRoom()) {
-      const sequence = this.#queue.shift()!;
-      sequence.cache = this.#options.forward.newSequence();
-      this.#running.push(sequence);
+  }
+
+  #admit(): void {
+    while (this.#running.length < this.limits.maxBatch && this.#queue.length > 0) {
+      const sequence = this.#queue[0]!;
+      sequence.cache = this.#openCache(sequence);
+      // In order: what would fit now doesn't overtake, or the long ones would wait for ever.
+      if (!sequence.cache) break;
+      this.#running.push(this.#queue.shift()!);
     }
   }
 
   /** Positions that a request may come to hold in the KV cache. */
   #kvTokens({ promptIds, maxTokens }: GenerationRequest): number {
-    const { kvPageTokens } = this.#options.forward;
-    return Math.ceil(Math.min(promptIds.length + maxTokens, this.maxContext) / kvPageTokens) * kvPageTokens;
+    return Math.min(promptIds.length + maxTokens, this.maxContext);
   }
 
-  /** Whether the next request fits beside the running ones, however long all their answers get. */
-  #kvHasRoom(): boolean {
-    const held = this.#running.reduce((sum, { request }) => sum + this.#kvTokens(request), 0);
-    return held + this.#kvTokens(this.#queue[0]!.request) <= this.#options.forward.kvCapacityTokens;
+  /** Its place in the KV cache, as long as it may get; undefined while there is no room for that. */
+  #openCache(sequence: Sequence): SequenceCache | undefined {
+    const { forward } = this.#options;
+    if (!this.#pages) return forward.newSequence();
+    const { request, deviceLimit } = sequence;
+    // A limit changes what is computed, by the tabs of the moment: nobody else's beginning is this one's.
+    const scope = deviceLimit ? `request ${request.id}` : (request.cacheScope ?? '');
+    // Where the prompt's logprobs are wanted, all of its positions are to be computed.
+    const known = request.promptLogprobs ? [] : request.promptIds;
+    sequence.pages = this.#pages.open(known, this.#kvTokens(request), `${this.#prefixEpoch} ${scope}`);
+    return sequence.pages && forward.sequenceOn(sequence.pages);
+  }
+
+  /** No later request starts from what was computed until now: it may be wrong. */
+  forgetPrefixes(): void {
+    this.#prefixEpoch++;
   }
 
   #refuseBeyondKv(request: GenerationRequest): void {
-    const { kvCapacityTokens } = this.#options.forward;
-    if (this.#kvTokens(request) <= kvCapacityTokens) return;
+    const pages = this.#pages;
+    if (!pages || pages.fits(this.#kvTokens(request))) return;
     throw new EngineError(
       'context-length',
       `The prompt has ${request.promptIds.length} tokens and asks for ${request.maxTokens} more; this server's KV cache ` +
-        `holds ${kvCapacityTokens}: ask for fewer.`,
+        `holds ${pages.numPages * pages.pagePositions}: ask for fewer.`,
     );
   }
 
@@ -278,6 +316,7 @@ export class Engine implements TextEngine {
   #advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
     const { sequence, firstRow, numRows, startLength } = entry;
     if (sequence.finished) return;
+    sequence.pages?.commit(sequence.ids);
     if (sequence.request.promptLogprobs && startLength < sequence.request.promptIds.length) {
       this.#collectPrompt(entry, logits);
     }

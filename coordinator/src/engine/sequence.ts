@@ -6,6 +6,7 @@ import {
   type GenerationRequest,
   type LapTrace,
 } from './contract.ts';
+import type { PagedSequence } from './kv-pages.ts';
 
 /** One request on its way: its tokens, its KV cache, and the events that its reader has not taken yet. */
 export class Sequence {
@@ -18,6 +19,8 @@ export class Sequence {
   readonly deviceLimit: DeviceLimitUsage | undefined;
   /** Present while it has a place in the batch. */
   cache: SequenceCache | undefined;
+  /** Its pages, where the KV cache is paged. */
+  pages: PagedSequence | undefined;
   /** Traces of laps that the next token will carry. */
   traces: LapTrace[] = [];
   /** Logprobs of the prompt's positions so far, if asked for. */

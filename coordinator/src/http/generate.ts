@@ -167,7 +167,7 @@ class Run {
   #submit(prompt: PromptPlan, index: number, choice: number, promptLogprobs: boolean): AsyncIterable<GenerationEvent> {
     // With nothing to generate and nothing to score, there is no work for the engine.
     if (prompt.maxTokens === 0 && !promptLogprobs) return nothing();
-    const { seed, temperature, topP, topLogprobs, trace, deviceLimit } = this.#plan;
+    const { seed, temperature, topP, topLogprobs, trace, deviceLimit, cacheScope } = this.#plan;
     return this.deps.engine.submit({
       id: `${this.#head.id}-${index}`,
       promptIds: prompt.ids,
@@ -179,6 +179,7 @@ class Run {
       promptLogprobs,
       trace,
       ...(deviceLimit === undefined ? {} : { deviceLimit }),
+      ...(cacheScope === undefined ? {} : { cacheScope }),
       signal: this.scope.signal,
     });
   }

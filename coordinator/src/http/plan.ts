@@ -30,6 +30,8 @@ export interface Plan {
   trace: boolean;
   /** Undefined: the server's own. */
   deviceLimit: number | undefined;
+  /** Who may share what was computed of a prompt's beginning: the requests of one key. */
+  cacheScope?: string | undefined;
   stream: boolean;
   includeUsage: boolean;
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { createRng, decodeF16, encodeF16 } from '@shoal/model';
-import type { LapClient, LapRequest } from '../dispatch/lap-client.ts';
+import type { LapRequest } from '../dispatch/lap.ts';
+import type { LapClient } from '../dispatch/lap-client.ts';
 import type { Bounds } from '../trust/compare.ts';
 import type { Judge } from '../trust/judge.ts';
 

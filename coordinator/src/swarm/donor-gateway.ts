@@ -23,7 +23,8 @@ import type { Namespace, Socket } from 'socket.io';
 import type { z } from 'zod';
 import type { Access } from '../access/access.ts';
 import { DonorDoor, DoorError, type Place } from '../access/donor-door.ts';
-import { HelloRefused, type Swarm } from './swarm.ts';
+import { HelloRefused } from './hello-refused.ts';
+import type { Swarm } from './swarm.ts';
 import type { PeerSession } from './peer-session.ts';
 
 export interface DonorGatewayOptions {

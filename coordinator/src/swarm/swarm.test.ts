@@ -1,7 +1,9 @@
 import { dismissedSchema } from '@shoal/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { EventLog } from './event-log.ts';
-import { HelloRefused, Swarm, type SwarmOptions } from './swarm.ts';
+import { HelloRefused } from './hello-refused.ts';
+import type { SwarmOptions } from './swarm-options.ts';
+import { Swarm } from './swarm.ts';
 import { FakeTab, helloOf, HIDDEN, localWork, SHARD_BYTES } from './testing/fake-tab.ts';
 
 const LAYERS = [1, 2];
@@ -162,6 +164,30 @@ describe('a self-test', () => {
     tab.mode = 'honest';
     await swarm.ready(session, { epoch: session.epoch, allocatedBytes: 0 });
     expect(session.serving).toBe(true);
+  });
+
+  it('that is refused after the tab was ready with a newer assignment is made again at once', async () => {
+    const tab = join();
+    let release = (): void => {};
+    const held = (): void => void (tab.mayAnswer = new Promise((resolve) => (release = resolve)));
+    held();
+    await until(() => tab.laps === 1);
+    const { session } = tab;
+    const taken = session.assigned.values().next().value!;
+    for (const test of session.tests) test.delete(taken);
+    session.assigned.delete(taken);
+    session.target.delete(taken);
+    session.epoch++;
+    await swarm.ready(session, { epoch: session.epoch, allocatedBytes: 0 });
+    tab.mode = 'stale-epoch';
+    const refuse = release;
+    held();
+    refuse();
+    await until(() => tab.laps === 2);
+    tab.mode = 'honest';
+    release();
+    await until(() => session.serving && session.settled);
+    expect([tab.dismissed, session.live.has(taken)]).toEqual([undefined, false]);
   });
 
   it('that the tab cannot do ends its visit', async () => {

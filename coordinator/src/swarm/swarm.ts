@@ -1,78 +1,23 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { capacityInExperts, type ExpertIndex, type PlacementModel, type PlacementPlan } from '@shoal/placement';
-import type {
-  Dismissed,
-  FrameErrorReason,
-  Hello,
-  Intent,
-  Progress,
-  Ready,
-  RefusalCode,
-  Trouble,
-} from '@shoal/protocol';
+import { capacityInExperts, type ExpertIndex, type PlacementPlan } from '@shoal/placement';
+import type { Dismissed, FrameErrorReason, Hello, Intent, Progress, Ready, Trouble } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from '../dispatch/clock.ts';
-import { LapClient, LapError, type LapRequest } from '../dispatch/lap-client.ts';
-import type { LocalWork } from '../dispatch/local-work.ts';
+import type { LapRequest } from '../dispatch/lap.ts';
+import { LapClient } from '../dispatch/lap-client.ts';
 import { backendOf } from '../trust/bounds.ts';
 import { Judge } from '../trust/judge.ts';
-import type { Trust, Wrong } from '../trust/trust.ts';
+import type { Wrong } from '../trust/trust.ts';
 import { bannedText, expelledText, foundOutText } from '../trust/words.ts';
-import { type ExpertRef, selfTest } from './admission.ts';
 import { DonorRecords } from './donor-records.ts';
-import type { EventLog } from './event-log.ts';
+import { EntryTests } from './entry-tests.ts';
+import { HelloRefused } from './hello-refused.ts';
 import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
 import { LoadWatch } from './load-watch.ts';
 import { ReturningDonors } from './returning-donors.ts';
-import { type Planner, Rollout } from './rollout.ts';
+import { Rollout } from './rollout.ts';
+import { DEFAULT_TIMINGS, type SwarmOptions, type SwarmTimings } from './swarm-options.ts';
 import { describeClose, mebibytes } from './wording.ts';
-
-export interface SwarmOptions {
-  model: PlacementModel & { hiddenSize: number };
-  /** SHA-256 of the expert's shard. */
-  shardHash: (layer: number, expert: number) => string;
-  local: LocalWork;
-  /** Probation, audits and quarantine; without it a peer that has passed its self-test is believed. */
-  trust?: Trust;
-  events: EventLog;
-  /** Copies of each expert on distinct donors, where memory allows. */
-  replicas: number;
-  /** Load of each expert of late, for spare copies: [layers × experts per layer]. */
-  load?: () => ArrayLike<number>;
-  /** Whether tabs that compute on their processor, without WebGPU, are taken; they are unless said otherwise. */
-  cpuDonors?: boolean;
-  maxPeers?: number;
-  timings?: Partial<SwarmTimings>;
-  clock?: Clock;
-  /** In place of ours, for holding other placements against it. */
-  planner?: Planner;
-  /** In place of the known-answer test, where tabs compute nothing. */
-  selfTest?: typeof selfTest;
-}
-
-export interface SwarmTimings {
-  /** After a join: others that come with it are planned together. */
-  joinDelayMs: number;
-  /**
-   * After the first tab that comes back to a coordinator which has just started: others that were there come as well, and until
-   * then nobody downloads what they bring.
-   */
-  returnDelayMs: number;
-  /** After a departure: a tab that only reloads is back by then. */
-  leaveDelayMs: number;
-  /** From an assignment to `ready`, without any progress. */
-  loadTimeoutMs: number;
-  /** How long a draining peer serves while others take over. */
-  drainTimeoutMs: number;
-}
-
-const DEFAULT_TIMINGS: SwarmTimings = {
-  joinDelayMs: 150,
-  returnDelayMs: 6_000,
-  leaveDelayMs: 2_500,
-  loadTimeoutMs: 120_000,
-  drainTimeoutMs: 60_000,
-};
 
 /** A bound on strangers' tabs, well above what the coordinator's own attention could feed. */
 const DEFAULT_MAX_PEERS = 512;
@@ -89,15 +34,6 @@ const DEFERRED_PLAN_MS = 10_000;
 /** How often a draining peer is looked at. */
 const DRAIN_CHECK_MS = 50;
 
-export class HelloRefused extends Error {
-  readonly code: RefusalCode;
-  constructor(code: RefusalCode, message: string) {
-    super(message);
-    this.name = 'HelloRefused';
-    this.code = code;
-  }
-}
-
 /** The peers: who is in, in which state, and what follows when one joins, fails or leaves. */
 export class Swarm {
   readonly model: SwarmOptions['model'];
@@ -107,12 +43,12 @@ export class Swarm {
 
   readonly #options: SwarmOptions;
   readonly #timings: SwarmTimings;
-  readonly #judge: Judge;
   readonly #peers = new Map<string, PeerSession>();
   readonly #donors = new DonorRecords();
   readonly #layerIndex: ReadonlyMap<number, number>;
   readonly #loading: LoadWatch;
   readonly #rollout: Rollout;
+  readonly #tests: EntryTests;
   readonly #returning: ReturningDonors;
   readonly #clock: Clock;
   readonly #ticker: Timer;
@@ -145,7 +81,17 @@ export class Swarm {
     });
     const { local, trust } = options;
     const compute = (request: LapRequest): Promise<Float32Array> => local.compute(request);
-    this.#judge = trust?.judge ?? new Judge({ compute, recompute: compute });
+    this.#tests = new EntryTests({
+      hiddenSize: this.model.hiddenSize,
+      judge: trust?.judge ?? new Judge({ compute, recompute: compute }),
+      ref: (expert) => this.#rollout.ref(expert),
+      trust,
+      selfTest: options.selfTest,
+      dismiss: (peer, message) => this.dismiss(peer, message),
+      onServes: () => this.#rollout.retire(),
+      onWaiting: (peer) => this.#loading.start(peer),
+      onEvent: (level, text, peer) => this.#event(level, text, peer),
+    });
     if (trust) trust.onWrong = (peerId, wrong) => this.#foundOut(peerId, wrong);
     this.#ticker = this.#clock.setInterval(() => this.#tick(), 1000);
     this.#ticker.unref();
@@ -241,31 +187,7 @@ export class Swarm {
     peer.readyEpoch = message.epoch;
     peer.allocatedBytes = message.allocatedBytes;
     peer.loadedShare = 1;
-    await this.#testNew(peer);
-  }
-
-  /** Test what is loaded and not tested yet. A paused peer answers no laps: it is tested when it resumes. */
-  async #testNew(peer: PeerSession): Promise<void> {
-    if (peer.state === 'paused' || peer.readyEpoch !== peer.epoch) return;
-    const { epoch } = peer;
-    if (peer.state === 'loading') peer.state = 'testing';
-    peer.control.standing(peer.standing());
-    const known = new Set([peer.live, ...peer.tests].flatMap((experts) => [...experts]));
-    const fresh = [...peer.assigned].filter((expert) => !known.has(expert));
-    if (fresh.length > 0) {
-      const test = new Set(fresh);
-      peer.tests.add(test);
-      const passed = await this.#test(peer, fresh, test);
-      if (!peer.tests.delete(test) || !passed) return;
-      // Without those that a newer assignment has taken away meanwhile.
-      for (const expert of test) peer.live.add(expert);
-      this.#event('info', `${peer.peerId} serves ${test.size} more experts (${this.#layerText(peer)})`, peer);
-    }
-    if (peer.tests.size > 0) return;
-    if (peer.state === 'testing') peer.state = peer.live.size > 0 || peer.epoch === epoch ? 'waiting' : 'loading';
-    peer.note = undefined;
-    peer.control.standing(peer.standing());
-    this.#rollout.retire();
+    await this.#tests.testNew(peer);
   }
 
   trouble(peer: PeerSession, { code, message }: Trouble): void {
@@ -298,7 +220,7 @@ export class Swarm {
         if (peer.state !== 'paused') return;
         peer.state = !peer.connected ? 'connecting' : peer.live.size > 0 ? 'waiting' : 'loading';
         this.#event('info', `${peer.peerId} was resumed by its donor`, peer);
-        void this.#testNew(peer);
+        void this.#tests.testNew(peer);
         return this.#planSoon(this.#timings.joinDelayMs);
       case 'finish':
         return this.drain(peer, { code: 'finished', message: 'All done. Thank you.', retry: false });
@@ -397,55 +319,6 @@ export class Swarm {
     this.#rollout.replan(() => !this.#returning.expected);
   }
 
-  /** `test`: as it stands in the peer's tests. Whoever computes wrongly or doesn't answer is sent away. */
-  async #test(peer: PeerSession, fresh: readonly ExpertIndex[], test: ReadonlySet<ExpertIndex>): Promise<boolean> {
-    const refs = fresh.map((expert) => this.#rollout.ref(expert));
-    const counts = (): boolean => peer.tests.has(test as Set<ExpertIndex>) && peer.state !== 'gone';
-    try {
-      const answerKnown = this.#options.selfTest ?? selfTest;
-      const { tested, matched } = await answerKnown(
-        peer.laps,
-        this.#judge,
-        refs,
-        this.model.hiddenSize,
-        peer.trust.bounds,
-      );
-      peer.verifiedShare = matched / tested;
-      if (matched === tested) return counts() && (await this.#probation(peer, refs)) && counts();
-      this.#options.trust?.exclude(peer, true);
-      const message = `The GPU computed ${tested - matched} of ${tested} experts wrongly. Its driver may be at fault.`;
-      this.dismiss(peer, { code: 'self-test', message, retry: false });
-    } catch (error) {
-      if (!counts()) return false;
-      if (!(error instanceof LapError)) {
-        // The packed weights cannot be read: nothing against the peer.
-        const message = `The coordinator could not test the tab: ${error instanceof Error ? error.message : String(error)}`;
-        this.#event('error', message, peer);
-        this.dismiss(peer, { code: 'timeout', message: 'The coordinator could not test the tab.', retry: true });
-        return false;
-      }
-      // The socket will tell the reason, and then that it is ready again.
-      if (error.refusal === 'paused' || error.refusal === 'device-lost' || test.size < fresh.length) {
-        this.#loading.start(peer);
-        return false;
-      }
-      const message = `The self-test was not answered: ${error.message}`;
-      this.dismiss(peer, { code: 'timeout', message, retry: true });
-    }
-    return false;
-  }
-
-  /** A peer's first rows count for nothing but their comparison. A peer that has served already has them behind it. */
-  async #probation(peer: PeerSession, refs: readonly ExpertRef[]): Promise<boolean> {
-    const { trust } = this.#options;
-    if (!trust || peer.trust.phase === 'trusted') return true;
-    const held = new Map<number, Set<number>>();
-    for (const { layer, expert } of refs) held.set(layer, (held.get(layer) ?? new Set()).add(expert));
-    const passed = await trust.probation(peer, held);
-    if (passed) this.#event('info', `${peer.peerId} was right in ${peer.trust.auditedRows} rows in shadow`, peer);
-    return passed;
-  }
-
   /** A result of a peer is wrong beyond doubt. It may have gone meanwhile; its donor is kept out all the same. */
   #foundOut(peerId: string, wrong: Wrong): void {
     const peer = this.#peers.get(peerId);
@@ -496,11 +369,6 @@ export class Swarm {
     if (failures >= FAILURES_TO_DISMISS || !peer.serving) this.dismiss(peer, farewell);
     else this.drain(peer, farewell);
     return true;
-  }
-
-  #layerText(peer: PeerSession): string {
-    const layers = peer.liveLayers();
-    return `${layers.length === 1 ? 'layer' : 'layers'} ${layers.join(', ')}`;
   }
 
   #event(level: 'info' | 'warning' | 'error', text: string, peer: PeerSession): void {

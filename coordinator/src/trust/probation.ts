@@ -1,5 +1,6 @@
 import { decodeF16, type Rng } from '@shoal/model';
-import type { LapClient, LapRequest } from '../dispatch/lap-client.ts';
+import type { LapRequest } from '../dispatch/lap.ts';
+import type { LapClient } from '../dispatch/lap-client.ts';
 import { PROBATION_ROWS } from './adaptive-replication.ts';
 import type { Judge } from './judge.ts';
 import type { PeerTrust } from './peer-trust.ts';

@@ -1,6 +1,6 @@
 import { createRng, encodeF16, swigluExpert } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
-import type { LapRequest } from '../dispatch/lap-client.ts';
+import type { LapRequest } from '../dispatch/lap.ts';
 import { auditShare, MIN_AUDIT_SHARE, PROBATION_ROWS, RowDraw } from './adaptive-replication.ts';
 import { type AuditedPeer, Auditor } from './auditor.ts';
 import { backendOf, boundsFor, calibration, UNCALIBRATED } from './bounds.ts';

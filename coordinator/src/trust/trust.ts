@@ -1,7 +1,8 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { createRng } from '@shoal/model';
 import type { AdapterInfo } from '@shoal/protocol';
-import type { LapClient, LapRequest } from '../dispatch/lap-client.ts';
+import type { LapRequest } from '../dispatch/lap.ts';
+import type { LapClient } from '../dispatch/lap-client.ts';
 import type { LocalWork } from '../dispatch/local-work.ts';
 import { type AuditedPeer, Auditor } from './auditor.ts';
 import { backendOf, boundsFor } from './bounds.ts';

@@ -16,6 +16,24 @@ export interface SequenceCache {
   free(): void;
 }
 
+/** What there is of a paged KV cache. */
+export interface KvPageBudget {
+  numPages: number;
+  /** Positions of a page. */
+  pagePositions: number;
+  bytesPerPage: number;
+}
+
+/** Which pages a sequence has, by number and in order; who gives them out keeps count. */
+export interface SequencePages {
+  readonly pages: readonly number[];
+  /** Positions held. */
+  readonly length: number;
+  append(count: number): void;
+  truncate(length: number): void;
+  close(): void;
+}
+
 /** One token of one sequence. */
 export interface EngineRow {
   tokenId: number;
@@ -46,10 +64,13 @@ export interface ForwardEngine {
   readonly config: ModelConfig;
   /** Of the KV cache, for one more position of one sequence. */
   readonly kvBytesPerToken: number;
-  /** Positions that the KV cache has room for, of all sequences together; Infinity where nothing bounds them. */
-  readonly kvCapacityTokens: number;
-  /** Positions are given out in multiples of this. */
-  readonly kvPageTokens: number;
+  /**
+   * Hands the pages of the KV cache to a caller who gives them out, to share them between sequences; `newSequence` is then not
+   * to be called any more. undefined where the cache is not paged, and nothing bounds it.
+   */
+  lendPages(): KvPageBudget | undefined;
+  /** A sequence on lent pages. Throws a TypeError where there are none. */
+  sequenceOn(pages: SequencePages): SequenceCache;
   /** [hiddenSize], the gain of the norm before a layer's experts. */
   expertNormGain(layer: number): Float32Array;
   newSequence(): SequenceCache;
@@ -72,8 +93,10 @@ export function createReferenceEngine(model: Model): ForwardEngine {
     name: 'reference',
     config: model.config,
     kvBytesPerToken: new KvCache(model.config).bytesPerToken,
-    kvCapacityTokens: Number.POSITIVE_INFINITY,
-    kvPageTokens: 1,
+    lendPages: () => undefined,
+    sequenceOn: () => {
+      throw new TypeError('the reference engine has no pages to lend');
+    },
     expertNormGain: (layer) => model.weights.layers[layer]!.postAttentionLayernorm,
     newSequence: () => new KvCache(model.config),
     newMtpSequence: () => new KvCache(model.config, 1),

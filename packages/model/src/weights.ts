@@ -9,6 +9,8 @@ import { denseTensors, expertTensors, layerTensors, TensorSpec } from './tensors
 export interface TensorReader {
   has(name: string): boolean;
   read(name: string, expectedShape?: readonly number[]): Promise<Float32Array>;
+  /** Some rows of a tensor (a vector's values are rows of one), where that is less to hold in memory than all of them. */
+  readRows?(name: string, expectedShape: readonly number[], firstRow: number, numRows: number): Promise<Float32Array>;
 }
 
 export type AttentionWeights = MlaWeights | GqaWeights;

@@ -132,6 +132,33 @@ describe('planning again', () => {
   });
 });
 
+describe('a plan with what is there and nothing else', () => {
+  it('fetches and moves nothing, and the next one without that bound goes on', () => {
+    fc.assert(
+      fc.property(anyPeers, fc.array(fc.integer({ min: 0, max: 159 })), (specs, kept) => {
+        const given = specs.map(({ room, donor, bind }, i) =>
+          peer(`p${i}`, room, { donorId: `d${donor}`, maxExpertsPerLayer: bind }),
+        );
+        const held = new Map(given.map(({ peerId }, i) => [peerId, kept.filter((_, k) => k % (i + 1) === 0)]));
+        const plan = planPlacement(model, given, { replicas: 2, previous: { epoch: 4, held }, keepOnly: true });
+        expect([plan.fetchedBytes, plan.movedBytes, plan.deferred, plan.epoch]).toEqual([0, 0, false, 5]);
+        for (const [peerId, experts] of plan.held)
+          for (const expert of experts) expect(held.get(peerId)).toContain(expert);
+      }),
+    );
+  });
+
+  it('keeps what was held, and gives the newcomer its part only afterwards', () => {
+    const before = planPlacement(model, peers(2, 160), { replicas: 2 });
+    const given = peers(3, 160);
+    const kept = planPlacement(model, given.slice(1), { replicas: 2, previous: before, keepOnly: true });
+    expect(kept.held.get('p1')).toEqual(before.held.get('p1'));
+    expect(kept.held.get('p2')).toEqual([]);
+    const after = planPlacement(model, given.slice(1), { replicas: 2, previous: kept });
+    expect(copies(after)).toEqual(Array.from({ length: 160 }, () => 2));
+  });
+});
+
 describe('room where it cannot be used', () => {
   it('is made use of by moving something else there', () => {
     // Three donors with room for two thirds each: whatever goes first, the last replicas are refused by who has room.

@@ -9,3 +9,4 @@ export type { ExportOptions } from './node/gguf/export.ts';
 export type { GgufType } from './node/gguf/format.ts';
 export { isPackedDir, openModel, openPackedModel } from './node/open-model.ts';
 export type { OpenModel } from './node/open-model.ts';
+export { startTypescriptThread } from './node/typescript-thread.ts';

@@ -1,5 +1,5 @@
 import { decodeF16, LocalExperts, type SwigluWeights } from '@shoal/model';
-import type { LapRequest } from '../lap-client.ts';
+import type { LapRequest } from '../lap.ts';
 import type { LocalWork, WorkMeter } from '../local-work.ts';
 
 export interface ReferenceWorkOptions {

@@ -1,4 +1,4 @@
-import type { SequenceCache } from '@shoal/model';
+import type { SequenceCache, SequencePages } from '@shoal/model';
 
 /** Positions of a page, as packages/kernels/wasm/assembly/engine/cache.ts has it. */
 export const PAGE_POSITIONS = 16;
@@ -153,5 +153,41 @@ export class PagedCache implements SequenceCache {
     this.pool.copyPage(page, own);
     this.pool.release(page);
     this.pages[last] = own;
+  }
+}
+
+/** A sequence on pages that somebody else gives out. */
+export class LentCache implements SequenceCache {
+  readonly pool: PagePool;
+  readonly #lent: SequencePages;
+
+  constructor(pool: PagePool, lent: SequencePages) {
+    this.pool = pool;
+    this.#lent = lent;
+  }
+
+  get pages(): readonly number[] {
+    return this.#lent.pages;
+  }
+
+  get length(): number {
+    return this.#lent.length;
+  }
+
+  /** Shared pages too. */
+  get allocatedBytes(): number {
+    return this.pages.length * this.pool.bytesPerPage;
+  }
+
+  append(count: number): void {
+    this.#lent.append(count);
+  }
+
+  truncate(length: number): void {
+    this.#lent.truncate(length);
+  }
+
+  free(): void {
+    this.#lent.close();
   }
 }

@@ -113,20 +113,40 @@ export class LayerProgram {
     const interleaved = Number(this.#config.rope.pairs === 'interleaved');
     const offset = memory.layerOffset(layer);
     program.latent(numRows, [
-      ...[workspace.rowTable, workspace.key.address, workspace.key.strideBytes, memory.vector(`${at}.kvALayernorm`)],
-      ...[realArg(LATENT_NORM_EPS), config.kvLoraRank, config.qkRopeHeadDim, interleaved, offset],
+      workspace.rowTable,
+      workspace.key.address,
+      workspace.key.strideBytes,
+      memory.vector(`${at}.kvALayernorm`),
+      realArg(LATENT_NORM_EPS),
+      config.kvLoraRank,
+      config.qkRopeHeadDim,
+      interleaved,
+      offset,
     ]);
     if (config.qLoraRank !== null) this.#queriesFromLatent(program, tables, at, config.qLoraRank);
     program.barrier();
     const wUkT = memory.matrix(`${at}.wUkT`);
     const wUv = memory.matrix(`${at}.wUv`);
     program.latentAttention(tables.attentionTasks, [
-      ...[workspace.rowTable, workspace.tasks, workspace.query.address, workspace.query.strideBytes],
-      ...[config.qkNopeHeadDim, config.qkRopeHeadDim, config.kvLoraRank, config.vHeadDim],
-      ...[realArg(config.softmaxScale), interleaved, offset],
-      ...[wUkT.address, FORMAT_CODES[wUkT.format], wUkT.strideBytes],
-      ...[wUv.address, FORMAT_CODES[wUv.format], wUv.strideBytes],
-      ...[workspace.mixed.address, workspace.mixed.strideBytes],
+      workspace.rowTable,
+      workspace.tasks,
+      workspace.query.address,
+      workspace.query.strideBytes,
+      config.qkNopeHeadDim,
+      config.qkRopeHeadDim,
+      config.kvLoraRank,
+      config.vHeadDim,
+      realArg(config.softmaxScale),
+      interleaved,
+      offset,
+      wUkT.address,
+      FORMAT_CODES[wUkT.format],
+      wUkT.strideBytes,
+      wUv.address,
+      FORMAT_CODES[wUv.format],
+      wUv.strideBytes,
+      workspace.mixed.address,
+      workspace.mixed.strideBytes,
     ]);
     program.barrier();
   }
@@ -168,17 +188,37 @@ export class LayerProgram {
     const normed = config.qkNorm !== 'none';
     const offset = memory.layerOffset(layer);
     program.keyValue(numRows, [
-      ...[workspace.rowTable, query.address, query.strideBytes, key.address, key.strideBytes],
-      ...[value.address, value.strideBytes, config.numAttentionHeads, config.numKeyValueHeads, config.headDim],
+      workspace.rowTable,
+      query.address,
+      query.strideBytes,
+      key.address,
+      key.strideBytes,
+      value.address,
+      value.strideBytes,
+      config.numAttentionHeads,
+      config.numKeyValueHeads,
+      config.headDim,
       ...(normed ? [memory.vector(`${at}.qkNorms.q`), memory.vector(`${at}.qkNorms.k`)] : [0, 0]),
-      ...[Number(config.qkNorm === 'whole'), realArg(this.#config.rmsNormEps), realArg(config.clipQkv ?? 0)],
-      ...[this.#config.rope.dim, Number(this.#config.rope.pairs === 'interleaved'), offset],
+      Number(config.qkNorm === 'whole'),
+      realArg(this.#config.rmsNormEps),
+      realArg(config.clipQkv ?? 0),
+      this.#config.rope.dim,
+      Number(this.#config.rope.pairs === 'interleaved'),
+      offset,
     ]);
     program.barrier();
     program.groupedAttention(tables.attentionTasks, [
-      ...[workspace.rowTable, workspace.tasks, query.address, query.strideBytes],
-      ...[config.headDim, config.numKeyValueHeads, config.numAttentionHeads / config.numKeyValueHeads],
-      ...[realArg(config.softmaxScale), offset, workspace.mixed.address, workspace.mixed.strideBytes],
+      workspace.rowTable,
+      workspace.tasks,
+      query.address,
+      query.strideBytes,
+      config.headDim,
+      config.numKeyValueHeads,
+      config.numAttentionHeads / config.numKeyValueHeads,
+      realArg(config.softmaxScale),
+      offset,
+      workspace.mixed.address,
+      workspace.mixed.strideBytes,
     ]);
     program.barrier();
   }

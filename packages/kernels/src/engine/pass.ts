@@ -1,16 +1,18 @@
 import { type ModelConfig, ropeAngles } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
-import { PAGE_POSITIONS, type PagedCache } from './kv-pages.ts';
+import type { LentCache, PagedCache } from './kv-pages.ts';
 import { groupSize, TILE_QUERIES, TILE_ROWS, type Workspace } from './workspace.ts';
+
+export type PassCache = PagedCache | LentCache;
 
 export interface PassRow {
   position: number;
-  cache: PagedCache;
+  cache: PassCache;
 }
 
 /** Consecutive rows of one sequence. */
 interface Run {
-  cache: PagedCache;
+  cache: PassCache;
   firstRow: number;
   numRows: number;
 }
@@ -44,7 +46,7 @@ export function writeTables(
   const tableWords = caches.reduce((sum, cache) => sum + cache.pages.length, 0);
   const workspace = memory.workspace(bank, rows.length, tableWords);
   const { i32 } = memory.banks[bank]!.views;
-  const tables = new Map<PagedCache, number>();
+  const tables = new Map<PassCache, number>();
   let at = workspace.pageTables;
   for (const cache of caches) {
     tables.set(cache, at);
@@ -104,9 +106,4 @@ function attentionTasks(config: ModelConfig, runs: readonly Run[], threads: numb
       return [first, count, firstHead, Math.min(headsPerTask, heads - firstHead)];
     });
   });
-}
-
-/** Pages that so many positions take. */
-export function pagesFor(positions: number): number {
-  return Math.ceil(positions / PAGE_POSITIONS);
 }

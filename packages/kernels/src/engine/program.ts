@@ -104,7 +104,9 @@ export class ProgramWriter {
     const forFormat = (at: PreparedRows | undefined): number[] => [...rows(at), at ? FORMAT_CODES[at.format] : 0];
     this.#push(NORM, numRows, [
       ...rows(x),
-      ...[dim, weight, bitsOf(eps)],
+      dim,
+      weight,
+      bitsOf(eps),
       ...rows(out),
       ...forFormat(prepared[0]),
       ...forFormat(prepared[1]),
@@ -120,15 +122,29 @@ export class ProgramWriter {
     const perTask = Math.max(1, Math.ceil(panels / (this.#threads * TASKS_PER_THREAD)));
     const { address, format, blocks, outDim } = matrix;
     this.#push(GEMM, Math.ceil(panels / perTask), [
-      ...[address, FORMAT_CODES[format], blocks, outDim, x.address, x.strideBytes, numRows],
-      ...[y.address, y.strideBytes, Number(accumulate), perTask],
+      address,
+      FORMAT_CODES[format],
+      blocks,
+      outDim,
+      x.address,
+      x.strideBytes,
+      numRows,
+      y.address,
+      y.strideBytes,
+      Number(accumulate),
+      perTask,
     ]);
   }
 
   silu(gate: Rows, up: number, width: number, numRows: number, out: PreparedRows): void {
     this.#push(SILU, numRows, [
-      ...[gate.address, up, gate.strideBytes, width],
-      ...[out.address, out.strideBytes, FORMAT_CODES[out.format]],
+      gate.address,
+      up,
+      gate.strideBytes,
+      width,
+      out.address,
+      out.strideBytes,
+      FORMAT_CODES[out.format],
     ]);
   }
 

@@ -6,13 +6,16 @@ import {
   type ForwardEngine,
   type ForwardObserver,
   type ForwardResult,
+  type KvPageBudget,
   type ModelConfig,
   type SequenceCache,
+  type SequencePages,
 } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
 import { ForwardPass } from './forward-pass.ts';
-import { PAGE_POSITIONS, PagedCache, type PagePool } from './kv-pages.ts';
+import { LentCache, PAGE_POSITIONS, PagedCache, type PagePool } from './kv-pages.ts';
 import { LayerProgram } from './layer-program.ts';
+import type { PassCache, PassRow } from './pass.ts';
 import type { Runner } from './runner.ts';
 
 /** The coordinator's dense work in WebAssembly, on threads of its own: the calling thread never computes and never blocks. */
@@ -22,6 +25,7 @@ export class WasmEngine implements ForwardEngine {
   readonly memory: DenseMemory;
   readonly #runner: Runner;
   readonly #layers: LayerProgram;
+  #pagesLent = false;
   /** One pass at a time: they share the workspaces. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -40,12 +44,17 @@ export class WasmEngine implements ForwardEngine {
     return this.memory.pool.bytesPerToken;
   }
 
-  get kvCapacityTokens(): number {
-    return this.memory.pool.numPages * PAGE_POSITIONS;
+  lendPages(): KvPageBudget {
+    const { numPages, bytesPerPage, bytesInUse } = this.memory.pool;
+    if (bytesInUse > 0)
+      throw new Error('pages of the KV cache are in use already: lend them before the first sequence');
+    this.#pagesLent = true;
+    return { numPages, pagePositions: PAGE_POSITIONS, bytesPerPage };
   }
 
-  get kvPageTokens(): number {
-    return PAGE_POSITIONS;
+  sequenceOn(pages: SequencePages): LentCache {
+    if (!this.#pagesLent) throw new TypeError('sequenceOn() is for lent pages: call lendPages() first');
+    return new LentCache(this.memory.pool, pages);
   }
 
   expertNormGain(layer: number): Float32Array {
@@ -53,6 +62,7 @@ export class WasmEngine implements ForwardEngine {
   }
 
   newSequence(): PagedCache {
+    if (this.#pagesLent) throw new Error('the pages of the KV cache were lent: use sequenceOn()');
     return new PagedCache(this.memory.pool);
   }
 
@@ -111,7 +121,7 @@ export class WasmEngine implements ForwardEngine {
   }
 
   #pass(
-    rows: readonly { position: number; cache: PagedCache }[],
+    rows: readonly PassRow[],
     experts: ExpertDispatch,
     observe: ForwardObserver,
     segment: string,
@@ -123,7 +133,7 @@ export class WasmEngine implements ForwardEngine {
   }
 
   /** With the rows' positions claimed, and given back when it fails. */
-  async #claimed<T>(rows: readonly { position: number; cache: PagedCache }[], work: () => Promise<T>): Promise<T> {
+  async #claimed<T>(rows: readonly PassRow[], work: () => Promise<T>): Promise<T> {
     const rollback = claimPositions(this.config, rows);
     try {
       return await work();
@@ -155,7 +165,7 @@ export class WasmEngine implements ForwardEngine {
   }
 }
 
-function ownCache(cache: SequenceCache, pool: PagePool): PagedCache {
-  if (cache instanceof PagedCache && cache.pool === pool) return cache;
+function ownCache(cache: SequenceCache, pool: PagePool): PassCache {
+  if ((cache instanceof PagedCache || cache instanceof LentCache) && cache.pool === pool) return cache;
   throw new TypeError("a sequence of another engine: use this engine's newSequence()");
 }

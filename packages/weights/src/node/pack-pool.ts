@@ -1,9 +1,10 @@
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { type Checkpoint } from '@shoal/model/node';
 import { WeightsError, type WeightsErrorReason } from '../errors.ts';
 import { type ExpertShape, shardBytes } from '../layout.ts';
 import { type JobResult, PackLane, type PackJob, type PackTask } from './pack-job.ts';
+import { startTypescriptThread } from './typescript-thread.ts';
 
 /** Who does jobs: this thread, or threads of their own. */
 export interface PackPool {
@@ -70,8 +71,7 @@ class Threads implements PackPool {
     this.#free = Array.from({ length: this.lanes }, (_, lane) => lane);
     this.#workers = Array.from({ length: threads }, () => {
       const workerData = { task, lanes: LANES_PER_THREAD };
-      // None of the parent's flags: the thread finds tsx itself, since Node 20 ignores a loader in a worker's execArgv.
-      const worker = new Worker(new URL('./pack-thread.mjs', import.meta.url), { workerData, execArgv: [] });
+      const worker = startTypescriptThread(new URL('./pack-thread.ts', import.meta.url), workerData);
       worker.on('error', (error) => this.#broken(error));
       worker.on('exit', (code) => this.#broken(new Error(`it ended with code ${code}`)));
       return worker;

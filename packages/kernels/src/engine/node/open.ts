@@ -115,17 +115,19 @@ async function readInto(file: OpenFile, path: string, target: Uint8Array, offset
   }
 }
 
-/** From a checkpoint: one tensor at a time as float32, which is let go once its entries are packed. */
+/** From a checkpoint: some rows at a time as float32 (one tensor, where its reader knows no rows). */
 async function packSegments(config: ModelConfig, reader: TensorReader, memory: DenseMemory): Promise<void> {
   let held: { name: string; values: Float32Array } | undefined;
   for (const segment of memory.segments) {
     for (const entry of segment.entries) {
       const { name, shape } = entry.source.tensor;
-      if (held?.name !== name) held = { name, values: await reader.read(name, shape) };
-      const { values } = held;
       const columns = shape[1] ?? 1;
+      const rows = async (start: number, count: number): Promise<Float32Array> => {
+        if (reader.readRows) return reader.readRows(name, shape, start, count);
+        if (held?.name !== name) held = { name, values: await reader.read(name, shape) };
+        return held.values.subarray(start * columns, (start + count) * columns);
+      };
       let at = entry.offset - segment.offset;
-      const rows = async (start: number, count: number) => values.subarray(start * columns, (start + count) * columns);
       await packDenseEntry(config, entry, rows, (bytes) => {
         memory.bytesOf(segment).set(bytes, at);
         at += bytes.byteLength;

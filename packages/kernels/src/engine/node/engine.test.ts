@@ -1,0 +1,255 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  createReferenceEngine,
+  createRng,
+  loadDenseWeights,
+  parseModelConfig,
+  type ExpertDispatch,
+  type ForwardEngine,
+  type TensorReader,
+} from '@shoal/model';
+import { DENSE_FILE, denseFile, packDenseEntry, type DenseFormat } from '@shoal/weights';
+import { afterEach, describe, expect, it } from 'vitest';
+import { nmse } from '../testing/kernels.ts';
+import type { WasmEngine } from '../wasm-engine.ts';
+import { openWasmEngine } from './open.ts';
+
+/** Ragged in every dimension, with an MTP module. */
+const config = parseModelConfig({
+  model_type: 'deepseek_v3',
+  architectures: ['DeepseekV3ForCausalLM'],
+  vocab_size: 53,
+  hidden_size: 42,
+  intermediate_size: 37,
+  moe_intermediate_size: 9,
+  num_hidden_layers: 4,
+  first_k_dense_replace: 1,
+  num_attention_heads: 3,
+  q_lora_rank: 11,
+  kv_lora_rank: 21,
+  qk_nope_head_dim: 7,
+  qk_rope_head_dim: 6,
+  v_head_dim: 5,
+  n_routed_experts: 6,
+  n_shared_experts: 1,
+  num_experts_per_tok: 2,
+  n_group: 1,
+  topk_group: 1,
+  topk_method: 'noaux_tc',
+  scoring_func: 'sigmoid',
+  norm_topk_prob: true,
+  routed_scaling_factor: 1,
+  rope_theta: 100,
+  max_position_embeddings: 200,
+  rms_norm_eps: 1e-5,
+  hidden_act: 'silu',
+  tie_word_embeddings: true,
+  num_nextn_predict_layers: 1,
+  bos_token_id: 0,
+  eos_token_id: 0,
+});
+
+const reader: TensorReader = {
+  has: () => true,
+  read: async (name, shape = []) => {
+    const rng = createRng([...name].reduce((hash, char) => (hash * 31 + char.charCodeAt(0)) % 99_991, 7));
+    const bias = name.includes('norm') ? 1 : 0;
+    return Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => bias + (rng() - 0.5) * 0.7);
+  },
+};
+
+/** Routed experts that add half of the row, whoever is chosen. */
+const experts: ExpertDispatch = {
+  dispatch: (call) => ({ combine: async () => call.x.map((value) => value / 2) }),
+};
+
+const open: (WasmEngine | ForwardEngine)[] = [];
+afterEach(async () => {
+  for (const engine of open.splice(0)) await engine.close();
+});
+
+async function engineWith(
+  options: { threads?: number; bankBytes?: number; kvBytes?: number; format?: DenseFormat } = {},
+): Promise<WasmEngine> {
+  const { format = 'f32', ...rest } = options;
+  const engine = await openWasmEngine({ config, weights: { reader, format }, ...rest });
+  open.push(engine);
+  return engine;
+}
+
+async function reference(): Promise<ForwardEngine> {
+  return createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) });
+}
+
+const tokens = (count: number, seed = 1): number[] => Array.from({ length: count }, (_, i) => (i * 7 + seed) % 53);
+
+/** Logits of all positions, [count, vocabSize], and hidden states. */
+async function read(engine: ForwardEngine, ids: readonly number[], cache = engine.newSequence()) {
+  const start = cache.length;
+  const rows = ids.map((tokenId, i) => ({ tokenId, position: start + i, cache, wantLogits: true }));
+  const { logits, hidden } = await engine.forward(rows, experts);
+  return { logits: logits.flatMap((row) => [...row!]), hidden, cache };
+}
+
+describe('the wasm engine', () => {
+  it('computes what the reference computes, the cache in 16 bits', async () => {
+    const ids = tokens(70);
+    const expected = await read(await reference(), ids);
+    const got = await read(await engineWith({ threads: 2 }), ids);
+    expect(nmse(got.logits, expected.logits)).toBeLessThan(1e-6);
+    expect(nmse(got.hidden, expected.hidden)).toBeLessThan(1e-6);
+  });
+
+  it('gives the same bits on the calling thread, on one and on three', async () => {
+    const ids = tokens(45);
+    const inline = await read(await engineWith({ threads: 0 }), ids);
+    for (const threads of [1, 3])
+      expect((await read(await engineWith({ threads }), ids)).logits).toEqual(inline.logits);
+  });
+
+  it('gives the same bits from several small memories as from one', async () => {
+    const ids = tokens(40);
+    const kvBytes = 4_000_000;
+    const one = await engineWith({ kvBytes });
+    const several = await engineWith({ kvBytes, bankBytes: 3_500_000 });
+    expect(one.memory.banks).toHaveLength(1);
+    expect(several.memory.banks.length).toBeGreaterThan(1);
+    expect((await read(several, ids)).logits).toEqual((await read(one, ids)).logits);
+    await expect(engineWith({ kvBytes, bankBytes: 900_000 })).rejects.toThrow(/bank|memory/);
+  });
+
+  it('computes the MTP module too', async () => {
+    const ids = tokens(20);
+    const results: number[][] = [];
+    for (const engine of [await reference(), await engineWith({ threads: 2 })]) {
+      const { hidden } = await read(engine, ids);
+      const cache = engine.newMtpSequence();
+      const rows = ids.slice(1).map((nextTokenId, position) => {
+        const row = hidden.slice(position * config.hiddenSize, (position + 1) * config.hiddenSize);
+        return { hidden: row, nextTokenId, position, cache, wantLogits: position % 3 === 0 };
+      });
+      const { logits } = await engine.forwardMtp(rows, experts);
+      expect(logits.map((row) => row !== undefined)).toEqual(rows.map((row) => row.wantLogits));
+      results.push(logits.flatMap((row) => [...(row ?? [])]));
+    }
+    expect(nmse(results[1]!, results[0]!)).toBeLessThan(1e-6);
+  });
+
+  it('lets sequences share the pages of a common beginning, and writes to none of them', async () => {
+    const engine = await engineWith();
+    const first = engine.newSequence();
+    await read(engine, tokens(40), first);
+    const expected = await read(engine, [...tokens(32), 9, 8, 7], engine.newSequence());
+    const usedBefore = engine.memory.pool.bytesInUse;
+    const second = first.fork(37);
+    expect(second.length).toBe(32);
+    const got = await read(engine, [9, 8, 7], second);
+    expect(got.logits).toEqual(expected.logits.slice(32 * 53));
+    expect(engine.memory.pool.bytesInUse - usedBefore).toBe(engine.memory.pool.bytesPerPage);
+    // Back into a shared page: it is copied before it is written to.
+    second.truncate(20);
+    const other = await read(engine, tokens(6, 30), second);
+    const alone = await read(engine, [...tokens(20), ...tokens(6, 30)], engine.newSequence());
+    expect(other.logits).toEqual(alone.logits.slice(20 * 53));
+    const last = await read(engine, [5], first);
+    expect(last.logits).toEqual((await read(engine, [...tokens(40), 5], engine.newSequence())).logits.slice(40 * 53));
+  });
+
+  it('leaves every cache as it was when a pass fails, and goes on', async () => {
+    const engine = await engineWith();
+    const cache = engine.newSequence();
+    await read(engine, tokens(5), cache);
+    const broken: ExpertDispatch = { dispatch: () => ({ combine: () => Promise.reject(new Error('no tab')) }) };
+    const row = { tokenId: 3, position: 5, cache, wantLogits: true };
+    await expect(engine.forward([row], broken)).rejects.toThrow('no tab');
+    expect(cache.length).toBe(5);
+    const again = await read(engine, [3], cache);
+    expect(again.logits).toEqual((await read(engine, [...tokens(5), 3])).logits.slice(5 * 53));
+  });
+
+  it('refuses tokens, positions and sequences that are not its own, and a full cache, before anything has changed', async () => {
+    const engine = await engineWith({ kvBytes: 1 });
+    const cache = engine.newSequence();
+    const row = { tokenId: 1, position: 0, cache, wantLogits: false };
+    await expect(engine.forward([{ ...row, tokenId: 53 }], experts)).rejects.toThrow(/token 53/);
+    await expect(engine.forward([{ ...row, position: 1 }], experts)).rejects.toThrow(/position 1/);
+    const stranger = (await engineWith()).newSequence();
+    await expect(engine.forward([{ ...row, cache: stranger }], experts)).rejects.toThrow(/another engine/);
+    await read(engine, tokens(16), cache);
+    await expect(read(engine, [1], cache)).rejects.toThrow(/--kv-memory/);
+    expect(cache.length).toBe(16);
+    cache.free();
+    expect(engine.memory.pool.bytesInUse).toBe(0);
+    await read(engine, tokens(16), engine.newSequence());
+  });
+
+  it('ends with an error that says so when a thread dies, and hangs no caller', async () => {
+    const engine = await engineWith({ threads: 2 });
+    const cache = engine.newSequence();
+    await read(engine, tokens(4), cache);
+    const dying: ExpertDispatch = {
+      dispatch: (call) => ({
+        combine: async () => {
+          // A page table that leads out of the memory: the kernels trap.
+          const { i32 } = engine.memory.banks[0]!.views;
+          const { rowTable } = engine.memory.workspace(0, 1, 1);
+          i32[rowTable / 4 + 1] = -65_536;
+          return new Float32Array(call.x.length);
+        },
+      }),
+    };
+    const row = { tokenId: 3, position: 4, cache, wantLogits: true };
+    await expect(engine.forward([row], dying)).rejects.toThrow(/thread of the engine has died/);
+    await expect(read(engine, [1])).rejects.toThrow(/thread of the engine has died/);
+  });
+
+  it('reads a packed file, and refuses one that is cut, damaged or of another model', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'shoal-dense-'));
+    try {
+      const path = join(dir, DENSE_FILE);
+      const bytes = await packWhole('q8');
+      await writeFile(path, bytes);
+      const engine = await openWasmEngine({ config, weights: { packedDir: dir } });
+      open.push(engine);
+      const ids = tokens(20);
+      expect((await read(engine, ids)).logits).toEqual((await read(await engineWith({ format: 'q8' }), ids)).logits);
+      const opening = () => openWasmEngine({ config, weights: { packedDir: dir } });
+      await writeFile(path, bytes.subarray(0, bytes.length - 1));
+      await expect(opening()).rejects.toThrow(/bytes instead of/);
+      await writeFile(path, bytes.subarray(0, 10));
+      await expect(opening()).rejects.toThrow(/too short/);
+      await writeFile(
+        path,
+        Uint8Array.from(bytes, (byte, i) => (i === 40 ? 0xff : byte)),
+      );
+      await expect(opening()).rejects.toThrow(/table of contents/);
+      await writeFile(path, bytes);
+      const other = { ...config, vocabSize: 54 };
+      await expect(openWasmEngine({ config: other, weights: { packedDir: dir } })).rejects.toThrow(/embedTokens/);
+      await rm(path);
+      await expect(opening()).rejects.toThrow(/cannot be opened/);
+    } finally {
+      await rm(dir, { recursive: true });
+    }
+  });
+});
+
+async function packWhole(format: DenseFormat): Promise<Uint8Array> {
+  const { layout, header } = denseFile(config, format);
+  const out = new Uint8Array(layout.totalBytes);
+  out.set(header);
+  for (const entry of layout.segments.flatMap(({ entries }) => entries)) {
+    const { name, shape } = entry.source.tensor;
+    const values = await reader.read(name, shape);
+    const columns = shape[1] ?? 1;
+    let at = entry.offset;
+    const rows = async (start: number, count: number) => values.subarray(start * columns, (start + count) * columns);
+    await packDenseEntry(config, entry, rows, (bytes) => {
+      out.set(bytes, at);
+      at += bytes.byteLength;
+    });
+  }
+  return out;
+}

@@ -1,0 +1,255 @@
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Worker } from 'node:worker_threads';
+import { compileWasm, runnableVariants } from '@shoal/kernels/node';
+import { expertTensors, listDenseTensors, type ModelConfig, moeLayers, type TensorSpec } from '@shoal/model';
+import { exportGguf, packModel } from '@shoal/weights/node';
+import { type Core, createCore } from '../../coordinator/src/index.ts';
+import { writeRandomCheckpoint } from '../../tools/random-checkpoint/write.ts';
+import { answer } from '../integration/answers.ts';
+import { TINY_STORIES } from '../integration/golden.ts';
+import { type LlamaCpp, openLlamaCpp } from '../llama/llama-cpp.ts';
+import { formatTable, median } from './table.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+/** Checkpoints of real dimensions and what is made of them: 12 GB. */
+const CACHE = join(ROOT, '.cache/bench');
+const V2_LITE = join(ROOT, 'packages/model/src/testing/published-configs/DeepSeek-V2-Lite.json');
+const V2_LITE_LAYERS = 5;
+
+const PREFILL_TOKENS = 512;
+const DECODE_PROMPT_TOKENS = 32;
+const DECODE_TOKENS = 32;
+
+/** Ours, llama.cpp's name of the same, and bits of a weight in both. */
+const FORMATS = [
+  { quant: 'q8', gguf: 'q8_0', bits: 8.5 },
+  { quant: 'q4', gguf: 'q4_0', bits: 4.5 },
+] as const;
+type Format = (typeof FORMATS)[number];
+
+interface Speed {
+  prefillPerS: number;
+  decodePerS: number;
+}
+
+/** How long the coordinator's event loop was held up while ours computed. */
+type LoopDelay = ReturnType<typeof monitorEventLoopDelay>;
+
+interface Result {
+  model: string;
+  format: string;
+  ours: Speed;
+  theirs: Speed;
+  /** Weights that one decoded token needs, and at what rate ours reads them. */
+  tokenBytes: number;
+  decodeGBps: number;
+  /** Of the event loop's delay while ours computed. */
+  loopP99Ms: number;
+  /** The coordinator's resident memory at its peak, and its packed weights with the KV cache in use. */
+  peakBytes: number;
+  heldBytes: number;
+}
+
+/** The coordinator alone (dense engine and experts in WebAssembly) beside llama.cpp: same checkpoint, threads and run. */
+export async function benchEngine({ repeats, json }: { repeats: number; json: boolean }): Promise<void> {
+  const threads = availableParallelism();
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  const readGBps = median(await Promise.all(Array.from({ length: 3 }, () => readLoopGBps(threads))));
+  const results: Result[] = [];
+  for (const [name, modelDir] of await models(say)) {
+    for (const format of FORMATS) results.push(await compare(name, modelDir, format, threads, repeats, say));
+  }
+  if (json) {
+    process.stdout.write(`${JSON.stringify({ threads, readGBps, results }, null, 2)}\n`);
+    return;
+  }
+  print(results, threads, readGBps);
+}
+
+async function models(say: (line: string) => void): Promise<[string, string][]> {
+  const dir = join(CACHE, `v2-lite-${V2_LITE_LAYERS}`);
+  if (!existsSync(join(dir, 'model.safetensors.index.json'))) {
+    say(`writing a random checkpoint of V2-Lite's dimensions, ${V2_LITE_LAYERS} layers, to ${dir}`);
+    await writeRandomCheckpoint({
+      configPath: V2_LITE,
+      outDir: dir,
+      seed: 1,
+      layers: V2_LITE_LAYERS,
+      fileBytes: 5e9,
+      sparse: false,
+    });
+  }
+  return [
+    ['default model', TINY_STORIES],
+    [`V2-Lite's dimensions, ${V2_LITE_LAYERS} layers`, dir],
+  ];
+}
+
+async function compare(
+  model: string,
+  modelDir: string,
+  format: Format,
+  threads: number,
+  repeats: number,
+  say: (line: string) => void,
+): Promise<Result> {
+  const { quant, gguf, bits } = format;
+  const base = join(CACHE, `${modelDir.split('/').at(-1)!}-${quant}`);
+  await mkdir(CACHE, { recursive: true });
+  say(`${model}, ${quant}: packing`);
+  await packModel({ modelDir, outDir: base, quant, denseQuant: quant });
+  if (!existsSync(`${base}.gguf`)) await exportGguf({ modelDir, out: `${base}.gguf`, type: gguf });
+  const core = await createCore({ modelDir: base, quant, cacheDir: CACHE, replicas: 1 });
+  const llama = await openLlamaCpp(`${base}.gguf`, { contextSize: 2 * PREFILL_TOKENS, threads });
+  const [ours, theirs]: [Speed[], Speed[]] = [[], []];
+  const loop = monitorEventLoopDelay({ resolution: 1 });
+  try {
+    // The first of each only warms up.
+    for (let run = 0; run <= repeats; run++) {
+      say(`${model}, ${quant}: ${run === 0 ? 'warming up' : `${run} of ${repeats}`}`);
+      const [one, other] = [await ourSpeed(core, run, loop), await theirSpeed(llama, core.config, run)];
+      if (run === 0) continue;
+      ours.push(one);
+      theirs.push(other);
+    }
+    const tokenBytes = bytesPerToken(core.config, bits);
+    const speed = middle(ours);
+    return {
+      model,
+      format: quant,
+      ours: speed,
+      theirs: middle(theirs),
+      tokenBytes,
+      decodeGBps: (speed.decodePerS * tokenBytes) / 1e9,
+      loopP99Ms: loop.percentile(99) / 1e6,
+      peakBytes: process.resourceUsage().maxRSS * 1024,
+      heldBytes: core.packed.manifest.dense.bytes + core.engine.kvBytesInUse,
+    };
+  } finally {
+    await llama.close();
+    await core.close();
+  }
+}
+
+/** Ids that no run has had, so that nothing of a prompt is known already. */
+function prompt({ vocabSize }: ModelConfig, length: number, run: number): number[] {
+  return Array.from({ length }, (_, i) => 4 + ((i * 7919 + run * 104_729) % (vocabSize - 8)));
+}
+
+async function ourSpeed(core: Core, run: number, loop: LoopDelay): Promise<Speed> {
+  const long = prompt(core.config, Math.min(PREFILL_TOKENS, core.engine.maxContext - 1), run);
+  loop.enable();
+  const prefillMs = await timed(() => answer(core, long, { maxTokens: 0, promptLogprobs: false }));
+  const atMs: number[] = [];
+  await answer(core, prompt(core.config, DECODE_PROMPT_TOKENS, run + 1000), {
+    maxTokens: DECODE_TOKENS + 1,
+    onToken: () => void atMs.push(performance.now()),
+  });
+  loop.disable();
+  const decodeMs = atMs.at(-1)! - atMs[0]!;
+  return { prefillPerS: (long.length * 1000) / prefillMs, decodePerS: ((atMs.length - 1) * 1000) / decodeMs };
+}
+
+async function theirSpeed(llama: LlamaCpp, config: ModelConfig, run: number): Promise<Speed> {
+  const long = prompt(config, Math.min(PREFILL_TOKENS, config.maxPositionEmbeddings - 1), run);
+  const prefillMs = await llama.prefillMs(long);
+  const decodeMs = await llama.decodeMs(prompt(config, DECODE_PROMPT_TOKENS, run + 1000), DECODE_TOKENS);
+  return { prefillPerS: (long.length * 1000) / prefillMs, decodePerS: (DECODE_TOKENS * 1000) / decodeMs };
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const startedMs = performance.now();
+  await work();
+  return performance.now() - startedMs;
+}
+
+function middle(speeds: readonly Speed[]): Speed {
+  return {
+    prefillPerS: median(speeds.map((speed) => speed.prefillPerS)),
+    decodePerS: median(speeds.map((speed) => speed.decodePerS)),
+  };
+}
+
+/** Of every matrix that a decoded token meets: all dense ones but the embedding, and its experts. */
+function bytesPerToken(config: ModelConfig, bits: number): number {
+  const values = ({ shape }: TensorSpec): number => shape.reduce((a, b) => a * b, 1);
+  const mtp = `model.layers.${config.numHiddenLayers}.`;
+  const dense = listDenseTensors(config)
+    .filter(({ name, shape }) => shape.length > 1 && name !== 'model.embed_tokens.weight' && !name.startsWith(mtp))
+    .reduce((sum, tensor) => sum + values(tensor), 0);
+  const layers = moeLayers(config);
+  const { gate, up, down } = expertTensors(config, layers[0]!, 0);
+  const expert = values(gate) + values(up) + values(down);
+  return ((dense + layers.length * config.numExpertsPerTok * expert) * bits) / 8;
+}
+
+/** A plain WebAssembly read loop on so many threads, each over memory of its own: GB/s together. */
+async function readLoopGBps(threads: number): Promise<number> {
+  const bytes = 256 * 2 ** 20;
+  const module = await compileWasm(runnableVariants().find((variant) => !variant.threads)!);
+  const code = `
+    const { parentPort, workerData: { module, bytes } } = require('node:worker_threads');
+    const memory = new WebAssembly.Memory({ initial: 1 + bytes / 65536, maximum: 65536 });
+    const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+    new Uint8Array(memory.buffer).fill(1);
+    parentPort.once('message', () => {
+      const startedMs = performance.now();
+      for (let i = 0; i < 4; i++) exports.readBytes(0, bytes);
+      parentPort.postMessage((4 * bytes) / 1e6 / (performance.now() - startedMs));
+    });
+    parentPort.postMessage('ready');`;
+  const workers = Array.from(
+    { length: threads },
+    () => new Worker(code, { eval: true, workerData: { module, bytes } }),
+  );
+  const next = (worker: Worker): Promise<unknown> => new Promise((resolve) => worker.once('message', resolve));
+  await Promise.all(workers.map(next));
+  const rates = workers.map(next);
+  for (const worker of workers) worker.postMessage('go');
+  const sum = ((await Promise.all(rates)) as number[]).reduce((a, b) => a + b, 0);
+  await Promise.all(workers.map((worker) => worker.terminate()));
+  return sum;
+}
+
+function print(results: readonly Result[], threads: number, readGBps: number): void {
+  const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+  const rows = results.map(({ model, format, ours, theirs, decodeGBps, loopP99Ms, peakBytes, heldBytes }) => [
+    `${model}, ${format}`,
+    ours.decodePerS.toFixed(1),
+    theirs.decodePerS.toFixed(1),
+    `${(ours.decodePerS / theirs.decodePerS).toFixed(2)} ×`,
+    `${decodeGBps.toFixed(1)} GB/s`,
+    `${((100 * decodeGBps) / readGBps).toFixed(0)} %`,
+    ours.prefillPerS.toFixed(0),
+    theirs.prefillPerS.toFixed(0),
+    `${(ours.prefillPerS / theirs.prefillPerS).toFixed(2)} ×`,
+    `${loopP99Ms.toFixed(1)} ms`,
+    mib(heldBytes),
+    mib(peakBytes),
+  ]);
+  const head = [
+    '',
+    'decode/s',
+    'llama.cpp',
+    'ratio',
+    'weights',
+    'of read loop',
+    'prefill/s',
+    'llama.cpp',
+    'ratio',
+    'loop p99',
+    'held',
+    'process peak',
+  ];
+  process.stdout.write(`${formatTable([head, ...rows])}\n\n`);
+  process.stdout.write(
+    `${threads} threads each. Decode: tokens/s after a prompt of ${DECODE_PROMPT_TOKENS}; prefill: ${PREFILL_TOKENS} tokens (fewer where the context is). ` +
+      `A plain WebAssembly read loop reaches ${readGBps.toFixed(1)} GB/s here. ` +
+      'Held against: decode at least 0.5 × llama.cpp and 60 % of the read loop, prefill at least 0.15 ×, event loop p99 below 10 ms (its timer ticks every 1 ms). ' +
+      "The process holds llama.cpp's weights too.\n",
+  );
+}

@@ -1,0 +1,247 @@
+import { createRng, decodeF16, encodeF16, type Rng, type SwigluWeights } from '@shoal/model';
+import { combineLayout, decodeCombine, encodeCombine, FrameError } from '@shoal/protocol';
+import type { LapAnswer, LapRequest } from '../../coordinator/src/dispatch/lap.ts';
+import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
+import { selfTest } from '../../coordinator/src/swarm/admission.ts';
+import { MIN_AUDIT_SHARE, PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
+import { Auditor } from '../../coordinator/src/trust/auditor.ts';
+import { compareRow } from '../../coordinator/src/trust/compare.ts';
+import { Judge } from '../../coordinator/src/trust/judge.ts';
+import { NormLimits } from '../../coordinator/src/trust/norm-limits.ts';
+import { PeerTrust } from '../../coordinator/src/trust/peer-trust.ts';
+import { serveInShadow } from '../../coordinator/src/trust/probation.ts';
+import { ShadowRows } from '../../coordinator/src/trust/shadow-rows.ts';
+
+/** Small enough for thousands of runs; the decisions are those of the coordinator, over real frames. */
+const [HIDDEN, WIDTH, EXPERTS, TOP_K] = [16, 8, 8, 2];
+const LAYERS = [1, 2];
+const BOUNDS = { maxRelativeL2: 1.3e-3, maxNormDeviation: 7e-4 };
+export const RUNS = 100;
+/** Rows in answers that a lie has changed, by which it has to be found. */
+export const MAX_ROWS = 500;
+/** By then the audited share has fallen to its floor. */
+const HONEST_ROWS = 80_000;
+/** Runs that play all of them out. The others begin with the record that follows, and play what the draws remember. */
+const WHOLE_PASTS = 5;
+/** 500 uses of each of 16 experts, two in a row. */
+const REMEMBERED_ROWS = 4_000;
+
+type Lie = (lap: {
+  request: LapRequest;
+  honest: Float32Array;
+  last: Float32Array;
+  rng: Rng;
+}) => Float32Array | Promise<Float32Array>;
+
+const random = (length: number, rng: Rng): Float32Array => Float32Array.from({ length }, () => (rng() - 0.5) * 2);
+const normal = (rng: Rng): number => Math.sqrt(-2 * Math.log(1 - rng())) * Math.cos(2 * Math.PI * rng());
+
+/** Each with a model of its own: `expert` maps (layer, expert) to the weights that it really computes with. */
+function model(seed: number, expert: (layer: number, expert: number) => [number, number] = (l, e) => [l, e]) {
+  const weights = new Map<string, SwigluWeights>();
+  for (const layer of LAYERS) {
+    for (let e = 0; e < EXPERTS; e++) {
+      const rng = createRng(seed * 1000 + layer * 100 + e);
+      const [gate, up, down] = [0, 1, 2].map(() => random(HIDDEN * WIDTH, rng)) as [
+        Float32Array,
+        Float32Array,
+        Float32Array,
+      ];
+      weights.set(`${layer}/${e}`, { gate, up, down });
+    }
+  }
+  const norms = new NormLimits();
+  const read = async (layer: number, e: number): Promise<SwigluWeights> => {
+    const found = weights.get(expert(layer, e).join('/'))!;
+    norms.learn(layer, e, found);
+    return found;
+  };
+  return { work: new ReferenceWork({ hiddenSize: HIDDEN, maxBytes: 2 ** 20, read }), norms };
+}
+
+const scaleBy =
+  (factor: number): Lie =>
+  ({ honest }) =>
+    honest.map((value) => value * factor);
+
+/** The kinds of issue 3 that lie from whenever they begin; the eighth, right until trusted, is a later beginning. */
+function lies(seed: number): Record<string, Lie> {
+  const swapped = model(seed, (layer, e) => [layer, layer === 1 && e < 2 ? 1 - e : e]).work;
+  const another = model(seed + 7777).work;
+  return {
+    'scaled by 1.01': scaleBy(1.01),
+    'one expert swapped': ({ request }) => swapped.compute(request),
+    'noise of 1e-2': ({ honest, rng }) => {
+      const noise = honest.map(() => normal(rng));
+      return honest.map((value, i) => value + (0.01 * norm(honest) * noise[i]!) / norm(noise));
+    },
+    'stale answer': ({ honest, last }) => honest.map((_, i) => last[i % last.length]!),
+    NaN: ({ honest }) => honest.slice().fill(Number.NaN),
+    zeros: ({ honest }) => honest.slice().fill(0),
+    "another's weights": ({ request }) => another.compute(request),
+  };
+}
+
+const norm = (values: Float32Array): number => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+
+export const LIAR_KINDS: readonly string[] = Object.keys(lies(0));
+
+export type Begin = 'from the start' | 'once it serves' | 'at the lowest share';
+
+/** Who caught it, and how many rows had entered answers by then: those that the lie had changed, and all since it began. */
+export interface Caught {
+  caughtBy: string;
+  changedRows: number;
+  rows: number;
+}
+
+/** One liar's life. */
+export async function life(kind: string, begin: Begin, seed: number): Promise<Caught> {
+  const truth = model(seed);
+  const lie = lies(seed)[kind]!;
+  const rng = createRng(seed);
+  const draw = (below: number): number => Math.floor(rng() * below);
+  const judge = new Judge({ compute: (lap) => truth.work.compute(lap), recompute: (lap) => truth.work.compute(lap) });
+  let lying = begin === 'from the start';
+  let last = random(HIDDEN, rng);
+  let changedRows = 0;
+  const laps = {
+    async ask(request: LapRequest): Promise<LapAnswer> {
+      const honest = await truth.work.compute(request);
+      const said = lying ? await lie({ request, honest, last, rng }) : honest;
+      last = honest.slice(-HIDDEN);
+      changedRows += rowsApart(said, honest);
+      return {
+        partial: overTheWire(request, encodeF16(said)),
+        timing: { lapMs: 1, queueMs: 0, computeMs: 0, rows: 1 },
+      };
+    },
+  };
+  const record = { consecutiveRight: 0, verifiedRows: 0 };
+  const trust = new PeerTrust(record, BOUNDS, draw);
+  const peer = { peerId: 'tab-1', trust };
+  try {
+    const refs = LAYERS.flatMap((layer) => Array.from({ length: EXPERTS }, (_, expert) => ({ layer, expert })));
+    const test = await selfTest(laps, judge, refs, HIDDEN, BOUNDS);
+    if (test.matched < test.tested) return { caughtBy: 'self-test', changedRows: 0, rows: trust.usedRows };
+    const rows = new ShadowRows({ normGain: () => new Float32Array(HIDDEN).fill(1), numExpertsPerTok: TOP_K, draw });
+    const held = new Map(LAYERS.map((layer) => [layer, new Set(Array(EXPERTS).keys())]));
+    const passed = await serveInShadow(trust, { laps, judge, rows, held, rng });
+    if (!passed) return { caughtBy: 'probation', changedRows: 0, rows: 0 };
+    if (begin === 'at the lowest share') honestPast(trust, seed <= WHOLE_PASTS, rng);
+    lying = true;
+    changedRows = 0;
+    const before = trust.usedRows;
+    const caughtBy = await serve(peer, laps, judge, truth.norms, { rng, over: () => changedRows >= MAX_ROWS });
+    return { caughtBy, changedRows, rows: trust.usedRows - before };
+  } catch (error) {
+    if (!(error instanceof FrameError)) throw error;
+    return { caughtBy: 'frame', changedRows: 0, rows: 0 };
+  }
+}
+
+/** Rows further from the truth than an audit lets pass: what the lie has done. [numRows, HIDDEN] both. */
+function rowsApart(said: Float32Array, honest: Float32Array): number {
+  let apart = 0;
+  for (let at = 0; at < honest.length; at += HIDDEN) {
+    const [a, b] = [said.subarray(at, at + HIDDEN), honest.subarray(at, at + HIDDEN)];
+    if (compareRow(decodeF16(encodeF16(a)), b, BOUNDS).verdict === 'mismatch') apart++;
+  }
+  return apart;
+}
+
+/** Rows that were right, with the audits that they had, until the share is at its lowest. */
+function honestPast(trust: PeerTrust, whole: boolean, rng: Rng): void {
+  if (!whole) trust.record.consecutiveRight = PROBATION_ROWS / MIN_AUDIT_SHARE;
+  for (let row = 0; row < (whole ? HONEST_ROWS : REMEMBERED_ROWS); row++) {
+    const experts = someExperts(rng);
+    const used = { layer: someLayer(rng), experts: Uint16Array.from(experts), weights: Float32Array.of(1, 1) };
+    if (trust.use(used, true)) trust.right(trust.usedRows);
+  }
+  if (trust.auditShare > 1.02 * MIN_AUDIT_SHARE) throw new Error(`the audited share is still ${trust.auditShare}`);
+}
+
+/** Laps in earnest until it is caught; 'nobody' when it is over before. */
+async function serve(
+  peer: { peerId: string; trust: PeerTrust },
+  laps: { ask(request: LapRequest): Promise<LapAnswer> },
+  judge: Judge,
+  norms: NormLimits,
+  { rng, over }: { rng: Rng; over: () => boolean },
+): Promise<string> {
+  const auditor = new Auditor({
+    judge,
+    busyMs: () => 0,
+    onWrong: () => {},
+    onError: (error) => {
+      throw error;
+    },
+    pause: () => Promise.resolve(),
+  });
+  while (!over()) {
+    const request = someLap(rng);
+    const { partial } = await laps.ask(request);
+    if (norms.absurdRow(request, partial) !== undefined) return 'norm';
+    auditor.observe(peer, request, partial);
+    while (auditor.pending > 0) await new Promise(setImmediate);
+    await new Promise(setImmediate);
+    if (peer.trust.phase === 'quarantined') return 'audit';
+  }
+  return 'nobody';
+}
+
+/** What the frame's own checks leave of an answer; they throw a FrameError. */
+function overTheWire(request: LapRequest, partial: Uint16Array): Uint16Array {
+  const { layer, numRows } = request;
+  const zeros = new Uint16Array(partial.length);
+  const frame = encodeCombine({
+    lapId: 1,
+    layer,
+    numRows,
+    hiddenSize: HIDDEN,
+    queueUs: 0,
+    computeUs: 0,
+    partial: zeros,
+  });
+  frame.set(new Uint8Array(partial.buffer), combineLayout.headerBytes);
+  return decodeCombine(frame, { hiddenSize: HIDDEN, numRows, layer }).partial;
+}
+
+const someLayer = (rng: Rng): number => LAYERS[Math.floor(rng() * LAYERS.length)]!;
+
+function someExperts(rng: Rng): number[] {
+  const first = Math.floor(rng() * EXPERTS);
+  return [first, (first + 1 + Math.floor(rng() * (EXPERTS - 1))) % EXPERTS];
+}
+
+function someLap(rng: Rng): LapRequest {
+  const numRows = 1 + Math.floor(rng() * 8);
+  const experts = Array.from({ length: numRows }, () => someExperts(rng)).flat();
+  return {
+    layer: someLayer(rng),
+    rows: encodeF16(Float32Array.from({ length: numRows * HIDDEN }, () => normal(rng))),
+    numRows,
+    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * TOP_K),
+    experts: Uint16Array.from(experts),
+    weights: Float32Array.from(experts, () => 0.1 + rng()),
+  };
+}
+
+/** An honest tab's, through as many rows: who took it for a liar, and how many of its rows. */
+export async function honestLife(seed: number): Promise<{ caughtBy: string; failures: number }> {
+  const truth = model(seed);
+  const judge = new Judge({ compute: (lap) => truth.work.compute(lap), recompute: (lap) => truth.work.compute(lap) });
+  const rng = createRng(seed);
+  const laps = {
+    async ask(request: LapRequest): Promise<LapAnswer> {
+      const partial = overTheWire(request, encodeF16(await truth.work.compute(request)));
+      return { partial, timing: { lapMs: 1, queueMs: 0, computeMs: 0, rows: 1 } };
+    },
+  };
+  const record = { consecutiveRight: 0, verifiedRows: 0 };
+  const trust = new PeerTrust(record, BOUNDS, (below) => Math.floor(rng() * below));
+  trust.phase = 'trusted';
+  const over = (): boolean => trust.usedRows >= MAX_ROWS;
+  const caughtBy = await serve({ peerId: 'tab-1', trust }, laps, judge, truth.norms, { rng, over });
+  return { caughtBy, failures: trust.failures };
+}
