@@ -9,6 +9,7 @@ import {
   dotF32,
   dotF32Two,
   dotI16,
+  dotI16Two,
   dotQ4,
   dotQ8,
   expandF16,
@@ -126,9 +127,14 @@ function integerPanel(
   }
   if (format == Q8) expandQ8(panel, blocks, scratch);
   else expandQ4(panel, blocks, scratch);
-  for (let r = 0; r < numRows; r++) {
-    put(out + <usize>r * yStride, dotI16(scratch, x + <usize>r * xStride, blocks), count, accumulate);
+  const second = scratch + <usize>blocks * BLOCK_BYTES_F32;
+  let r = 0;
+  for (; r + 1 < numRows; r += 2) {
+    const at = x + <usize>r * xStride;
+    put(out + <usize>r * yStride, dotI16Two(scratch, at, at + xStride, blocks, second), count, accumulate);
+    put(out + <usize>(r + 1) * yStride, v128.load(second), count, accumulate);
   }
+  if (r < numRows) put(out + <usize>r * yStride, dotI16(scratch, x + <usize>r * xStride, blocks), count, accumulate);
 }
 
 /** One row of a packed matrix as f32, blocks × 32 values: an embedding. */

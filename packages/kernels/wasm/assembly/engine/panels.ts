@@ -224,3 +224,42 @@ export function dotI16(w: usize, x: usize, blocks: i32): v128 {
   }
   return acc;
 }
+
+/** Two prepared rows at a time, so that weights are loaded once for both; `out` takes the second row's result. */
+export function dotI16Two(w: usize, x: usize, y: usize, blocks: i32, out: usize): v128 {
+  let acc = f32x4.splat(0);
+  let second = f32x4.splat(0);
+  let scales = x + ((<usize>blocks) << 6);
+  const apart = y - x;
+  const end = w + <usize>blocks * BLOCK_BYTES_I16;
+  while (w < end) {
+    let a = i32x4.splat(0), b = i32x4.splat(0), c = i32x4.splat(0), d = i32x4.splat(0);
+    let e = i32x4.splat(0), f = i32x4.splat(0), g = i32x4.splat(0), h = i32x4.splat(0);
+    for (let i: usize = 0; i < 64; i += 16) {
+      const v = v128.load(x + i);
+      const u = v128.load(x + apart + i);
+      let r = v128.load(w + i, 16);
+      a = i32x4.add(a, i32x4.dot_i16x8_s(r, v));
+      e = i32x4.add(e, i32x4.dot_i16x8_s(r, u));
+      r = v128.load(w + i, 80);
+      b = i32x4.add(b, i32x4.dot_i16x8_s(r, v));
+      f = i32x4.add(f, i32x4.dot_i16x8_s(r, u));
+      r = v128.load(w + i, 144);
+      c = i32x4.add(c, i32x4.dot_i16x8_s(r, v));
+      g = i32x4.add(g, i32x4.dot_i16x8_s(r, u));
+      r = v128.load(w + i, 208);
+      d = i32x4.add(d, i32x4.dot_i16x8_s(r, v));
+      h = i32x4.add(h, i32x4.dot_i16x8_s(r, u));
+    }
+    const scale = v128.load(w);
+    const first = f32x4.mul(scale, v128.load32_splat(scales));
+    acc = f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sumLanesI32(a, b, c, d)), first));
+    const other = f32x4.mul(scale, v128.load32_splat(scales + apart));
+    second = f32x4.add(second, f32x4.mul(f32x4.convert_i32x4_s(sumLanesI32(e, f, g, h)), other));
+    x += 64;
+    scales += 4;
+    w += BLOCK_BYTES_I16;
+  }
+  v128.store(out, second);
+  return acc;
+}
