@@ -20,7 +20,7 @@ const EXPERTS = 8;
 const TOP_K = 2;
 const ROWS_PER_LAP = 500;
 /** A million over all formats, in whole laps. */
-const AUDITS_PER_FORMAT = 333_344;
+const AUDITS_PER_FORMAT = Math.ceil(1_000_000 / QUANTS.length / ROWS_PER_LAP) * ROWS_PER_LAP;
 export const REAL_AUDITS = AUDITS_PER_FORMAT * QUANTS.length;
 export const normal = (rng: Rng): number => Math.sqrt(-2 * Math.log(1 - rng())) * Math.cos(2 * Math.PI * rng());
 
