@@ -40,6 +40,8 @@ import { Trust } from './trust/trust.ts';
 const HOUR_MS = 3_600_000;
 /** Shards that the coordinator keeps in memory for its own work (self-tests, audits, and what no tab serves). */
 const LOCAL_EXPERT_CACHE_BYTES = 512 * 2 ** 20;
+/** They lie in one WebAssembly memory of 4 GiB, with the work space. */
+const MAX_EXPERT_CACHE_BYTES = 3 * 2 ** 30;
 
 /** Viewers are admins too: metrics tell less than the console. */
 const METRICS_NEED_ADMIN =
@@ -92,6 +94,7 @@ export type CoreOptions = Pick<
   | 'engine'
   | 'threads'
   | 'kvMemoryBytes'
+  | 'expertMemoryBytes'
 > & {
   onPackProgress?: (progress: PackProgress) => void;
   signal?: AbortSignal;
@@ -117,7 +120,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const norms = new NormLimits();
   const work = new ExpertWorker({
     packedDir: packed.dir,
-    maxBytes: LOCAL_EXPERT_CACHE_BYTES,
+    maxBytes: Math.min(options.expertMemoryBytes ?? LOCAL_EXPERT_CACHE_BYTES, MAX_EXPERT_CACHE_BYTES),
     onLoaded: (layer, expert, product) => norms.learnProduct(layer, expert, product),
   });
   const events = new EventLog();

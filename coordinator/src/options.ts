@@ -36,6 +36,8 @@ export interface CoordinatorOptions {
   threads?: number;
   /** For the KV cache of the wasm engine. */
   kvMemoryBytes?: number;
+  /** For experts that the coordinator keeps loaded for its own work. */
+  expertMemoryBytes?: number;
   /** Let browsers without WebGPU lend their processor; on unless said otherwise. */
   cpuDonors?: boolean;
   maxBatch?: number;
@@ -171,6 +173,13 @@ const OPTIONS = {
     text: 'memory for the KV cache, as 512MiB or 4GiB',
     fallback: '512MiB',
   },
+  expertMemory: {
+    flag: 'expert-memory',
+    env: 'SHOAL_EXPERT_MEMORY',
+    value: 'SIZE',
+    text: 'experts kept loaded for audits and for what no tab serves (at most 3GiB)',
+    fallback: '512MiB',
+  },
   logLevel: {
     flag: 'log-level',
     env: 'SHOAL_LOG_LEVEL',
@@ -277,6 +286,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     engine: oneOf('engine', ['wasm', 'reference']),
     ...(text('threads') !== undefined && { threads: integer('threads', 1, MAX_THREADS) }),
     kvMemoryBytes: parseBytes(text('kvMemory')!) ?? badBytes('kvMemory', text('kvMemory')!),
+    expertMemoryBytes: parseBytes(text('expertMemory')!) ?? badBytes('expertMemory', text('expertMemory')!),
     logLevel: oneOf('logLevel', ['silent', 'error', 'warn', 'info', 'debug']),
   };
 }

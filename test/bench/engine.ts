@@ -103,7 +103,13 @@ async function compare(
   say(`${model}, ${quant}: packing`);
   await packModel({ modelDir, outDir: base, quant, denseQuant: quant });
   if (!existsSync(`${base}.gguf`)) await exportGguf({ modelDir, out: `${base}.gguf`, type: gguf });
-  const core = await createCore({ modelDir: base, quant, cacheDir: CACHE, replicas: 1 });
+  const core = await createCore({
+    modelDir: base,
+    quant,
+    cacheDir: CACHE,
+    replicas: 1,
+    expertMemoryBytes: 3 * 2 ** 30,
+  });
   const llama = await openLlamaCpp(`${base}.gguf`, { contextSize: 2 * PREFILL_TOKENS, threads });
   const [ours, theirs]: [Speed[], Speed[]] = [[], []];
   const loop = monitorEventLoopDelay({ resolution: 1 });
