@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import type { WireFaults } from '@shoal/transport';
 import type { PageOptions } from './page-in-node.ts';
@@ -9,6 +10,19 @@ import type { FromTab, ToTab } from './tab-process.ts';
 const PROGRAM = join(import.meta.dirname, 'tab-process.ts');
 /** Compiling TypeScript on a busy machine takes seconds. */
 const OPEN_TIMEOUT_MS = 60_000;
+
+/**
+ * A real tab starts on its donor's machine; here its second of compiling would be taken from the coordinator's and the other
+ * tabs' processors. So it compiles when nobody else wants them. Only root may undo that, so only for root.
+ */
+function putBehind(child: ChildProcess, priority: number): void {
+  if (process.getuid?.() !== 0 || child.pid === undefined) return;
+  try {
+    setPriority(child.pid, priority);
+  } catch {
+    // It has ended already, which is told elsewhere.
+  }
+}
 
 /** A tab that is a process of its own, reached as every donor is: socket.io, WebRTC, HTTP. What ends it is a signal. */
 export class ProcessTab {
@@ -31,6 +45,7 @@ export class ProcessTab {
     const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
+    putBehind(child, constants.priority.PRIORITY_LOW);
     const tab = new ProcessTab(child);
     const signal = AbortSignal.timeout(OPEN_TIMEOUT_MS);
     const opened = new Promise<void>((resolve) => {
@@ -41,6 +56,7 @@ export class ProcessTab {
     });
     failed.catch(() => {});
     await Promise.race([opened, failed]);
+    putBehind(child, constants.priority.PRIORITY_NORMAL);
     return tab;
   }
 
