@@ -7,7 +7,6 @@ import { serverStage } from '../chaos/stage.ts';
 import { processTabs } from '../chaos/victims.ts';
 import { realRows, REAL_TABS } from './real-tabs.ts';
 import { formatTable, type Row } from './table.ts';
-import { auditHonestTabs, REAL_AUDITS } from '../integration/honest-audits.ts';
 import { type Begin, LIAR_KINDS, life, MAX_ROWS, RUNS } from '../integration/liars.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 
@@ -37,8 +36,6 @@ export async function benchSwarm({ json }: { json: boolean }): Promise<void> {
   }
   say('liars');
   rows.push(...(await liarRows()));
-  say('a million audits of honest tabs');
-  rows.push(await honestRow());
   say(`${REAL_TABS} real tabs`);
   rows.push(...(await realRows(say)));
   say(`${CHAOS_SECONDS} s of crashes`);
@@ -102,15 +99,6 @@ async function liarRows(): Promise<Row[]> {
     });
   }
   return rows;
-}
-
-async function honestRow(): Promise<Row> {
-  const { wrong, absurd } = await auditHonestTabs();
-  return {
-    figure: 'honest tabs of every backend and format found wrong',
-    measured: `${wrong + absurd} in ${REAL_AUDITS} audits`,
-    reference: '0 in 10⁶',
-  };
 }
 
 /** Issue 3's own case: one of eight tabs is killed every 2 s and replaced, 20 streams. Tabs are processes of their own. */
