@@ -1,6 +1,6 @@
 import { createReferenceBackend, createWebGpuBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { createWasmBackend } from '@shoal/kernels/node';
-import { createRng, decodeF16, encodeF16, type Rng } from '@shoal/model';
+import { createRng, decodeF16, encodeF16, normalDraw, type Rng } from '@shoal/model';
 import { packExpert, QUANTS, unpackExpert } from '@shoal/weights';
 import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
@@ -22,7 +22,6 @@ const ROWS_PER_LAP = 500;
 /** A million over all formats, in whole laps. */
 const AUDITS_PER_FORMAT = Math.ceil(1_000_000 / QUANTS.length / ROWS_PER_LAP) * ROWS_PER_LAP;
 export const REAL_AUDITS = AUDITS_PER_FORMAT * QUANTS.length;
-export const normal = (rng: Rng): number => Math.sqrt(-2 * Math.log(1 - rng())) * Math.cos(2 * Math.PI * rng());
 
 const isFinite16 = (half: number): boolean => (half & 0x7c00) !== 0x7c00;
 
@@ -30,7 +29,7 @@ const isFinite16 = (half: number): boolean => (half & 0x7c00) !== 0x7c00;
 function shardOf(shape: ExpertShape, rng: Rng): Uint8Array {
   const { hiddenSize: D, moeIntermediateSize: F } = shape;
   const matrix = (columns: number): Float32Array =>
-    Float32Array.from({ length: D * F }, () => normal(rng) / Math.sqrt(columns));
+    Float32Array.from({ length: D * F }, () => normalDraw(rng) / Math.sqrt(columns));
   return packExpert(shape, { gate: matrix(D), up: matrix(D), down: matrix(F) });
 }
 
@@ -42,7 +41,7 @@ function lapOf(shape: ExpertShape, rng: Rng): LapRequest {
   // Sizes from a hundredth to a hundred times the usual.
   const rows = Array.from({ length: ROWS_PER_LAP }, () => {
     const size = 10 ** (4 * rng() - 2);
-    return Array.from({ length: shape.hiddenSize }, () => size * normal(rng));
+    return Array.from({ length: shape.hiddenSize }, () => size * normalDraw(rng));
   }).flat();
   return {
     layer: 1,

@@ -1,4 +1,4 @@
-import { createRng, decodeF16, encodeF16, type Rng, type SwigluWeights } from '@shoal/model';
+import { createRng, decodeF16, encodeF16, normalDraw, type Rng, type SwigluWeights } from '@shoal/model';
 import { combineLayout, decodeCombine, encodeCombine, FrameError } from '@shoal/protocol';
 import type { LapAnswer, LapRequest } from '../../coordinator/src/dispatch/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
@@ -34,7 +34,6 @@ type Lie = (lap: {
 }) => Float32Array | Promise<Float32Array>;
 
 const random = (length: number, rng: Rng): Float32Array => Float32Array.from({ length }, () => (rng() - 0.5) * 2);
-const normal = (rng: Rng): number => Math.sqrt(-2 * Math.log(1 - rng())) * Math.cos(2 * Math.PI * rng());
 
 /** Each with a model of its own: `expert` maps (layer, expert) to the weights that it really computes with. */
 function model(seed: number, expert: (layer: number, expert: number) => [number, number] = (l, e) => [l, e]) {
@@ -72,7 +71,7 @@ function lies(seed: number): Record<string, Lie> {
     'scaled by 1.01': scaleBy(1.01),
     'one expert swapped': ({ request }) => swapped.compute(request),
     'noise of 1e-2': ({ honest, rng }) => {
-      const noise = honest.map(() => normal(rng));
+      const noise = honest.map(() => normalDraw(rng));
       return honest.map((value, i) => value + (0.01 * norm(honest) * noise[i]!) / norm(noise));
     },
     'stale answer': ({ honest, last }) => honest.map((_, i) => last[i % last.length]!),
@@ -219,7 +218,7 @@ function someLap(rng: Rng): LapRequest {
   const experts = Array.from({ length: numRows }, () => someExperts(rng)).flat();
   return {
     layer: someLayer(rng),
-    rows: encodeF16(Float32Array.from({ length: numRows * HIDDEN }, () => normal(rng))),
+    rows: encodeF16(Float32Array.from({ length: numRows * HIDDEN }, () => normalDraw(rng))),
     numRows,
     rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * TOP_K),
     experts: Uint16Array.from(experts),

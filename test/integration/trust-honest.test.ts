@@ -1,8 +1,8 @@
-import { createRng, decodeF16, encodeF16 } from '@shoal/model';
+import { createRng, decodeF16, encodeF16, normalDraw } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { boundsFor, calibration } from '../../coordinator/src/trust/bounds.ts';
 import { compareRow } from '../../coordinator/src/trust/compare.ts';
-import { auditHonestTabs, normal, REAL_AUDITS } from './honest-audits.ts';
+import { auditHonestTabs, REAL_AUDITS } from './honest-audits.ts';
 
 /** They take a minute on two cores; a busy machine has several. */
 const TIMEOUT_MS = 600_000;
@@ -45,7 +45,10 @@ describe('an honest tab', () => {
     const rng = createRng(13);
     const free = { maxRelativeL2: 2 ** -11, maxNormDeviation: 2 ** -11 };
     for (let i = 0; i < 100_000; i++) {
-      const row = Float32Array.from({ length: 1 + Math.floor(rng() * 12) }, () => 10 ** (6 * rng() - 4) * normal(rng));
+      const row = Float32Array.from(
+        { length: 1 + Math.floor(rng() * 12) },
+        () => 10 ** (6 * rng() - 4) * normalDraw(rng),
+      );
       expect(compareRow(decodeF16(encodeF16(row)), row, free).verdict).toBe('match');
     }
   });

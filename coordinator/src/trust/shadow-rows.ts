@@ -1,4 +1,4 @@
-import { encodeF16, type Rng } from '@shoal/model';
+import { encodeF16, normalDraw, type Rng } from '@shoal/model';
 import type { Draw } from './adaptive-replication.ts';
 
 /** One row as a dispatch frame would carry it. */
@@ -75,7 +75,7 @@ export class ShadowRows {
   /** As RMSNorm leaves them: normally distributed, of unit mean square, times the norm's gain. */
   #made(layer: number, held: number[], rng: Rng): ShadowRow {
     const gain = this.#options.normGain(layer);
-    const x = Float32Array.from(gain, () => normal(rng));
+    const x = Float32Array.from(gain, () => normalDraw(rng));
     const rms = Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / x.length);
     for (let d = 0; d < x.length; d++) x[d] = (x[d]! / rms) * gain[d]!;
     const count = Math.min(held.length, this.#options.numExpertsPerTok);
@@ -87,9 +87,4 @@ export class ShadowRows {
     const sum = shares.reduce((a, b) => a + b, 0);
     return { row: encodeF16(x), experts: held.slice(0, count), weights: shares.map((share) => share / sum) };
   }
-}
-
-/** Box–Muller. */
-function normal(rng: Rng): number {
-  return Math.sqrt(-2 * Math.log(1 - rng())) * Math.cos(2 * Math.PI * rng());
 }

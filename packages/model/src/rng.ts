@@ -40,3 +40,8 @@ function splitMixWords(seed: bigint): [number, number, number, number] {
 function rotateLeft(x: number, bits: number): number {
   return (x << bits) | (x >>> (32 - bits));
 }
+
+/** A draw from the standard normal distribution (Box and Muller 1958); takes two of the generator's. */
+export function normalDraw(rng: Rng): number {
+  return Math.sqrt(-2 * Math.log(1 - rng())) * Math.cos(2 * Math.PI * rng());
+}
