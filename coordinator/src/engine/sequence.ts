@@ -53,6 +53,11 @@ export class Sequence {
     return this.cache.length < this.request.promptIds.length ? 'prefill' : 'decode';
   }
 
+  /** Rows that are to be computed before its next token can be chosen. */
+  get rowsAhead(): number {
+    return this.ids.length - (this.cache?.length ?? 0);
+  }
+
   limitDetails(): { deviceLimit?: DeviceLimitUsage } {
     return this.deviceLimit ? { deviceLimit: { ...this.deviceLimit } } : {};
   }
