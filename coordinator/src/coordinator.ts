@@ -26,11 +26,11 @@ import { SnapshotBuilder } from './console/snapshot.ts';
 import { Dispatcher, expertCounters, type RedispatchEvent } from './dispatch/dispatcher.ts';
 import { ExpertWorker } from './dispatch/expert-worker.ts';
 import type { LapErrorReason } from './dispatch/lap.ts';
-import { Engine } from './engine/engine.ts';
+import { Engine, type EngineLimits } from './engine/engine.ts';
 import { openEngine } from './engine/open-engine.ts';
 import { packedModel } from './packed.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
-import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
+import { type CoordinatorOptions, type HalfBatches, ROOT_DIR } from './options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
 import { Swarm } from './swarm/swarm.ts';
@@ -46,6 +46,8 @@ const MAX_EXPERT_CACHE_BYTES = 3 * 2 ** 30;
 /** Viewers are admins too: metrics tell less than the console. */
 const METRICS_NEED_ADMIN =
   'The metrics are for admins. Send a viewer’s or operator’s token as Authorization: Bearer TOKEN (Prometheus: authorization.credentials_file).';
+
+const LANES: Readonly<Record<HalfBatches, EngineLimits['lanes']>> = { auto: 'auto', on: 2, off: 1 };
 
 /** From the end of draining until connections that are still open are cut. */
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -91,6 +93,7 @@ export type CoreOptions = Pick<
   | 'cpuDonors'
   | 'maxBatch'
   | 'maxQueue'
+  | 'halfBatches'
   | 'engine'
   | 'threads'
   | 'kvMemoryBytes'
@@ -173,6 +176,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
       ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
       ...(options.maxQueue !== undefined && { maxQueue: options.maxQueue }),
+      lanes: LANES[options.halfBatches ?? 'auto'],
     },
     onRequest: (kind, request, error) => {
       if (kind !== 'failed') return;

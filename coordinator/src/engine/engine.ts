@@ -8,7 +8,7 @@ import { LaneChoice, type PassTimes } from './lane-choice.ts';
 import { Lane } from './lane.ts';
 import { Occupancy } from './occupancy.ts';
 import { Sequence } from './sequence.ts';
-import { takeShare } from './share.ts';
+import { takeShare, totalRows } from './share.ts';
 
 export interface EngineOptions {
   modelId: string;
@@ -74,6 +74,7 @@ export class Engine implements TextEngine {
   readonly #answers: Answers;
   readonly #lanes: readonly Lane[];
   readonly #choice = new LaneChoice();
+  #lanesNow: 1 | 2 = 1;
   readonly #requestMs = new SampleWindow(64);
   #draining = false;
   #isWaking = false;
@@ -105,12 +106,8 @@ export class Engine implements TextEngine {
   }
 
   /** Passes that there may be at a time now: 1, or 2 half-batches. */
-  get lanes(): number {
-    const { lanes } = this.limits;
-    if (lanes !== 'auto') return lanes;
-    return this.#choice.lanes(
-      this.running.reduce((rows, sequence) => rows + Math.min(sequence.rowsAhead, this.limits.prefillRows), 0),
-    );
+  get lanes(): 1 | 2 {
+    return this.#lanesNow;
   }
 
   get running(): readonly Sequence[] {
@@ -220,7 +217,7 @@ export class Engine implements TextEngine {
 
   #beginPasses(): void {
     this.#admission.update();
-    const lanes = this.lanes;
+    const lanes = this.#chooseLanes();
     for (const lane of this.#lanes) {
       const inUse = this.#lanes.filter(({ isFree }) => !isFree).length;
       if (!lane.isFree || inUse >= lanes) continue;
@@ -228,6 +225,12 @@ export class Engine implements TextEngine {
       if (share.sequences.length > 0) void lane.pass(share).then(() => this.#afterPass());
     }
     if (this.#isIdle) for (const resolve of this.#onIdle.splice(0)) resolve();
+  }
+
+  #chooseLanes(): 1 | 2 {
+    const { lanes, prefillRows } = this.limits;
+    const rows = totalRows(this.running, MAX_LANES, prefillRows);
+    return (this.#lanesNow = lanes === 'auto' ? this.#choice.lanes(rows) : lanes);
   }
 
   /** After whatever the laps left no time for: sockets, timers, new requests. */

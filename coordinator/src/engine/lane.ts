@@ -30,7 +30,7 @@ export class Lane {
   async pass(share: Share): Promise<void> {
     const { forward, experts, occupancy, onPass } = this.#options;
     const { rows, entries } = assembleBatch(share.sequences, share.prefillRows);
-    for (const { sequence } of entries) sequence.inPass = true;
+    for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
     this.isFree = false;
     const watch = new PassWatch(occupancy);
     try {
@@ -41,7 +41,7 @@ export class Lane {
       for (const { sequence } of entries) abandon(sequence, error);
     } finally {
       watch.end();
-      for (const { sequence } of entries) sequence.inPass = false;
+      for (const { sequence } of entries) sequence.rowsInPass = 0;
       this.isFree = true;
     }
   }

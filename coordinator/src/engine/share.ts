@@ -35,11 +35,13 @@ export function takeShare(running: readonly Sequence[], lanes: number, prefillRo
   return { sequences, prefillRows: taken };
 }
 
-/** Rows that all lanes' next passes would have together. */
-function totalRows(running: readonly Sequence[], lanes: number, prefillRows: number): number {
+/** Rows that the next passes of all lanes have together, where each takes its share. */
+export function totalRows(running: readonly Sequence[], lanes: number, prefillRows: number): number {
   let [decode, prefill] = [0, 0];
   for (const sequence of running) {
-    if (sequence.state === 'prefill') prefill += Math.min(sequence.rowsAhead, prefillRows);
+    // As many again, for all that is known before it has ended.
+    if (sequence.inPass) decode += sequence.rowsInPass;
+    else if (sequence.state === 'prefill') prefill += Math.min(sequence.rowsAhead, prefillRows);
     else decode += sequence.rowsAhead;
   }
   return decode + Math.min(prefill, lanes * prefillRows);
