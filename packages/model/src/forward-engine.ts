@@ -73,7 +73,7 @@ export interface ForwardEngine {
   lendPages(): KvPageBudget | undefined;
   /** A sequence on lent pages. Throws a TypeError where there are none. */
   sequenceOn(pages: SequencePages): SequenceCache;
-  /** [hiddenSize], the gain of the norm before a layer's experts. */
+  /** [hiddenSize], the gain of the norm before a layer's experts; the MTP module's layer is `numHiddenLayers`. */
   expertNormGain(layer: number): Float32Array;
   newSequence(): SequenceCache;
   newMtpSequence(): SequenceCache;
@@ -99,7 +99,10 @@ export function createReferenceEngine(model: Model): ForwardEngine {
     sequenceOn: () => {
       throw new TypeError('the reference engine has no pages to lend');
     },
-    expertNormGain: (layer) => model.weights.layers[layer]!.postAttentionLayernorm,
+    expertNormGain: (layer) => {
+      const { layers, mtp } = model.weights;
+      return (layer === model.config.numHiddenLayers ? mtp!.layer : layers[layer]!).postAttentionLayernorm;
+    },
     newSequence: () => new KvCache(model.config),
     newMtpSequence: () => new KvCache(model.config, 1),
     forward: async (rows, experts, observe) =>

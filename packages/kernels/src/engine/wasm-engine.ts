@@ -66,7 +66,8 @@ export class WasmEngine implements ForwardEngine {
   }
 
   expertNormGain(layer: number): Float32Array {
-    return this.memory.vectorValues(`layers.${layer}.postAttentionLayernorm`);
+    const prefix = layer === this.config.numHiddenLayers ? 'mtp.layer' : `layers.${layer}`;
+    return this.memory.vectorValues(`${prefix}.postAttentionLayernorm`);
   }
 
   newSequence(): PagedCache {
