@@ -57,7 +57,9 @@ export interface EngineMtpRow {
 
 /**
  * Whoever computes everything but the routed experts. Results of a row are bit for bit independent of the other rows of a call
- * (provided `experts` is). When a call fails, the error is passed on with every cache as it was before.
+ * (provided `experts` is). When a call fails, the error is passed on with every cache as it was before. Calls may overlap, each
+ * with sequences of its own: while one awaits its lap another's layers are computed, and neither's failure is the other's. A
+ * sequence is in one call at a time, and is freed only when that has ended.
  */
 export interface ForwardEngine {
   readonly name: 'reference' | 'wasm';
