@@ -123,6 +123,8 @@ export class Dispatcher {
   readonly queueMs = new SampleWindow(1024);
   readonly computeMs = new SampleWindow(1024);
   readonly wireMs = new SampleWindow(1024);
+  /** Of resident layers of the main model: from the call to its sum. */
+  readonly residentMs = new SampleWindow(1024);
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -141,7 +143,7 @@ export class Dispatcher {
 
   /** Begin the windows of lap times anew, so that a measurement has only its own. */
   forgetTimings(): void {
-    for (const window of [this.lapMs, this.queueMs, this.wireMs, this.computeMs]) window.clear();
+    for (const window of [this.lapMs, this.queueMs, this.wireMs, this.computeMs, this.residentMs]) window.clear();
   }
 
   /** The routed experts for one batch. */
@@ -384,6 +386,7 @@ export class Dispatcher {
 
   #finish(call: MoeCall, results: readonly PartResult[], lapMs: number, pass: Pass): void {
     if (!this.#isResident(call.layer)) this.laps++;
+    else if (call.layer !== this.#options.mtpLayer) this.residentMs.add(lapMs);
     for (const { peer, rows } of results) if (peer) creditTokens(pass, peer, rows);
     const byTabs = results.filter((result) => result.peer !== null);
     this.tabRows += new Set(byTabs.flatMap((result) => result.rows)).size;
@@ -410,7 +413,7 @@ export class Dispatcher {
         const a = row * topK + k;
         return { expert: call.topkIdx[a]!, weight: call.topkWeights[a]!, peerId: peerOf.get(a) ?? null };
       });
-      trace(row, { layer: call.layer, lapMs, experts });
+      trace(row, { layer: call.layer, lapMs, experts, ...(this.#isResident(call.layer) && { resident: true }) });
     }
   }
 
