@@ -26,6 +26,8 @@ export class Sequence {
   /** Logprobs of the prompt's positions so far, if asked for. */
   promptLogprobs: Extract<GenerationEvent, { type: 'prompt-logprobs' }>['tokens'] = [];
   finished = false;
+  /** Whether a pass computes rows of it now. */
+  inPass = false;
   /** Called once, when it ends; with the error if it did not end well. */
   onEnd: ((error?: EngineError) => void) | undefined;
 

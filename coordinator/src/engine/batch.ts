@@ -1,0 +1,84 @@
+import type { EngineRow, ExpertDispatch } from '@shoal/model';
+import type { BatchOptions } from '../dispatch/dispatcher.ts';
+import type { DeviceLimitUsage } from './contract.ts';
+import type { Sequence } from './sequence.ts';
+
+/** What a pass computes of one sequence. */
+export interface BatchEntry {
+  sequence: Sequence;
+  /** Index of its first row in the batch, and how many rows. */
+  firstRow: number;
+  numRows: number;
+  /** Cache length before the pass. */
+  startLength: number;
+}
+
+/** One row of every decoding sequence, then at most `prefillRows` prompt rows of the others, in their order. */
+export function assembleBatch(
+  sequences: readonly Sequence[],
+  prefillRows: number,
+): { rows: EngineRow[]; entries: BatchEntry[] } {
+  const rows: EngineRow[] = [];
+  const entries: BatchEntry[] = [];
+  let prefillLeft = prefillRows;
+  for (const sequence of sequences) {
+    const cache = sequence.cache!;
+    const start = cache.length;
+    const prefilling = sequence.state === 'prefill';
+    const numRows = prefilling ? Math.min(prefillLeft, sequence.ids.length - start) : 1;
+    if (numRows === 0) continue;
+    if (prefilling) prefillLeft -= numRows;
+    entries.push({ sequence, firstRow: rows.length, numRows, startLength: start });
+    for (let position = start; position < start + numRows; position++) {
+      const isLast = position === sequence.ids.length - 1;
+      const wantLogits = isLast || sequence.request.promptLogprobs === true;
+      rows.push({ tokenId: sequence.ids[position]!, position, cache, wantLogits });
+    }
+  }
+  return { rows, entries };
+}
+
+/** Measures how long a pass waited for its laps: from the end of its own work to the combine. */
+export function timeLaps(experts: ExpertDispatch): { experts: ExpertDispatch; waitedMs: () => number } {
+  let waitedMs = 0;
+  return {
+    waitedMs: () => waitedMs,
+    experts: {
+      ...experts,
+      dispatch: (call) => {
+        const handle = experts.dispatch(call);
+        return {
+          combine: async () => {
+            const startedMs = performance.now();
+            const sum = await handle.combine();
+            waitedMs += performance.now() - startedMs;
+            return sum;
+          },
+        };
+      },
+    },
+  };
+}
+
+/** Hands each traced sequence the laps of the row that its next token comes from, and limits the rows of limited ones. */
+export function batchOptions(entries: readonly BatchEntry[]): BatchOptions {
+  const traced = new Map<number, Sequence>();
+  const limited = new Map<number, DeviceLimitUsage>();
+  for (const { sequence, firstRow, numRows, startLength } of entries) {
+    const isLast = startLength + numRows === sequence.ids.length;
+    if (sequence.request.trace && isLast) traced.set(firstRow + numRows - 1, sequence);
+    const { deviceLimit } = sequence;
+    if (deviceLimit) for (let row = firstRow; row < firstRow + numRows; row++) limited.set(row, deviceLimit);
+  }
+  return {
+    ...(traced.size > 0 && { trace: (row, trace) => traced.get(row)?.traces.push(trace) }),
+    ...(limited.size > 0 && {
+      maxPeers: (row) => limited.get(row)?.maxPeers,
+      onLimited: (row, changed) => {
+        const usage = limited.get(row)!;
+        usage.tokenLayers++;
+        if (changed) usage.changed++;
+      },
+    }),
+  };
+}
