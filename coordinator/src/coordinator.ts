@@ -121,6 +121,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const work = new ExpertWorker({
     packedDir: packed.dir,
     maxBytes: Math.min(options.expertMemoryBytes ?? LOCAL_EXPERT_CACHE_BYTES, MAX_EXPERT_CACHE_BYTES),
+    threads: options.threads,
     onLoaded: (layer, expert, product) => norms.learnProduct(layer, expert, product),
   });
   const events = new EventLog();
