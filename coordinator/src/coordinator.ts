@@ -134,7 +134,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const norms = new NormLimits();
   const events = new EventLog();
   const mtpLayer = isMoeLayer(config, config.numHiddenLayers) ? config.numHiddenLayers : undefined;
-  const own = startOwnExperts(packed, plan, mtpLayer, { norms, events });
+  const own = startOwnExperts(packed, plan, mtpLayer, { norms, events, threads: options.threads });
   const { work, resident } = own;
   try {
     const loaded = resident.load(options.onLoadProgress);

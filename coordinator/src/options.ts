@@ -181,7 +181,7 @@ const OPTIONS = {
     flag: 'threads',
     env: 'SHOAL_THREADS',
     value: 'N',
-    text: 'threads of the wasm engine (default: as many as cores)',
+    text: 'threads of the wasm engine, and of the coordinator’s own experts (default: as many as cores)',
   },
   kvMemory: {
     flag: 'kv-memory',
