@@ -34,6 +34,7 @@ import { type CoordinatorOptions, type HalfBatches, ROOT_DIR } from './options.t
 import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
 import { Swarm } from './swarm/swarm.ts';
+import { openTimeline } from './timeline/open-timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
 import { Trust } from './trust/trust.ts';
 
@@ -98,6 +99,7 @@ export type CoreOptions = Pick<
   | 'threads'
   | 'kvMemoryBytes'
   | 'expertMemoryBytes'
+  | 'traceFile'
 > & {
   onPackProgress?: (progress: PackProgress) => void;
   signal?: AbortSignal;
@@ -118,6 +120,14 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     threads: options.threads,
     kvBytes: options.kvMemoryBytes,
   }).finally(() => opened.close());
+  const events = new EventLog();
+  const trace = await openTimeline(options.traceFile, (error) =>
+    events.add({ level: 'error', kind: 'server', text: `The trace has ended: ${error.message}` }),
+  ).catch(async (error: unknown) => {
+    await forward.close();
+    throw error;
+  });
+  const { timeline } = trace;
   const { manifest } = packed;
   const { hiddenSize, nRoutedExperts } = config;
   const norms = new NormLimits();
@@ -126,7 +136,6 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     maxBytes: Math.min(options.expertMemoryBytes ?? LOCAL_EXPERT_CACHE_BYTES, MAX_EXPERT_CACHE_BYTES),
     onLoaded: (layer, expert, product) => norms.learnProduct(layer, expert, product),
   });
-  const events = new EventLog();
   const trust = new Trust({
     local: work.audits,
     recheck: work.rechecks,
@@ -169,12 +178,14 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     onRedispatch: (event) =>
       events.add({ level: 'warning', kind: 'lap', text: redispatchText(event), peerId: event.peerId }),
     onLap: (ms) => lapMs.observe(ms),
+    timeline,
   });
   const engine = new Engine({
     modelId: manifest.modelId,
     forward,
     eosTokenIds,
     experts: dispatcher,
+    timeline,
     limits: {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
       ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
@@ -190,6 +201,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     swarm.close();
     await work.close();
     await forward.close();
+    await trace.close();
   };
   const foundOut = trust.onWrong;
   trust.onWrong = (peerId, wrong) => {

@@ -44,6 +44,8 @@ export interface CoordinatorOptions {
   maxQueue?: number;
   /** Two half-batches in flight; `auto` by default: where that is seen to pay. */
   halfBatches?: HalfBatches;
+  /** Where a timeline of engine, tabs and wire is written, as a Chrome trace. */
+  traceFile?: string;
 }
 
 export const HALF_BATCHES = ['auto', 'on', 'off'] as const;
@@ -192,6 +194,12 @@ const OPTIONS = {
     text: 'experts kept loaded for audits and for what no tab serves (at most 3GiB)',
     fallback: '512MiB',
   },
+  trace: {
+    flag: 'trace',
+    env: 'SHOAL_TRACE',
+    value: 'FILE',
+    text: 'write a timeline of engine, tabs and wire for ui.perfetto.dev (Chrome trace, at most 512 MiB)',
+  },
   logLevel: {
     flag: 'log-level',
     env: 'SHOAL_LOG_LEVEL',
@@ -300,6 +308,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     ...(text('threads') !== undefined && { threads: integer('threads', 1, MAX_THREADS) }),
     kvMemoryBytes: parseBytes(text('kvMemory')!) ?? badBytes('kvMemory', text('kvMemory')!),
     expertMemoryBytes: parseBytes(text('expertMemory')!) ?? badBytes('expertMemory', text('expertMemory')!),
+    ...(text('trace') !== undefined && { traceFile: resolve(text('trace')!) }),
     logLevel: oneOf('logLevel', ['silent', 'error', 'warn', 'info', 'debug']),
   };
 }
