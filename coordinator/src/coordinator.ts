@@ -36,6 +36,7 @@ import { type CoordinatorOptions, type HalfBatches, ROOT_DIR } from './options.t
 import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
 import { Swarm } from './swarm/swarm.ts';
+import { openTimeline } from './timeline/open-timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
 import { Trust } from './trust/trust.ts';
 
@@ -100,6 +101,7 @@ export type CoreOptions = Pick<
   | 'expertMemoryBytes'
   | 'localExpertBytes'
   | 'mtpExperts'
+  | 'traceFile'
 > & {
   /** Layers of `localExpertBytes` are loaded. */
   onLoadProgress?: (progress: LoadProgress) => void;
@@ -109,43 +111,46 @@ export type CoreOptions = Pick<
 
 /** Everything but the network: model, engine, dispatcher and an empty swarm. */
 export async function createCore(options: CoreOptions): Promise<Core> {
+  /** What has been opened, in that order. */
+  const opened: (() => Promise<void>)[] = [];
+  const close = async (): Promise<void> => {
+    for (const closeOne of opened.splice(0).toReversed()) await closeOne();
+  };
+  try {
+    return await assembleCore(options, (closeOne) => opened.push(closeOne), close);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function assembleCore(
+  options: CoreOptions,
+  onClose: (closeOne: () => Promise<void>) => void,
+  close: () => Promise<void>,
+): Promise<Core> {
   const packed = await packedModel(options);
+  const { manifest } = packed;
   const tokenizer = await loadTokenizer(packed.dir);
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
-  const opened = await openPackedModel(packed);
-  const { config } = opened;
-  const { manifest } = packed;
-  let plan: ResidentPlan;
-  try {
-    plan = residentPlanOf(options, config, manifest);
-  } catch (error) {
-    await opened.close();
-    throw error;
-  }
-  const forward = await openEngine({
-    config,
-    engine: options.engine ?? 'wasm',
-    reader: opened.reader,
-    packedDir: packed.dir,
-    threads: options.threads,
-    kvBytes: options.kvMemoryBytes,
-  }).finally(() => opened.close());
+  const events = new EventLog();
+  const trace = await openTimeline(options.traceFile, (error) =>
+    events.add({ level: 'error', kind: 'server', text: `The trace has ended: ${error.message}` }),
+  );
+  onClose(() => trace.close());
+  const { timeline } = trace;
+  const { config, forward, plan } = await openForward(options, packed);
+  onClose(() => forward.close());
   const { hiddenSize, nRoutedExperts } = config;
   const norms = new NormLimits();
-  const events = new EventLog();
   const mtpLayer = isMoeLayer(config, config.numHiddenLayers) ? config.numHiddenLayers : undefined;
   const own = startOwnExperts(packed, plan, mtpLayer, { norms, events, threads: options.threads });
+  onClose(() => own.close());
   const { work, resident } = own;
-  try {
-    const loaded = resident.load(options.onLoadProgress);
-    // A small MTP module alone is there soon; should it fail, the first draft tries again, and that is told.
-    if (plan.ownMemory) await loaded;
-    else loaded.catch(() => {});
-  } catch (error) {
-    await own.close();
-    await forward.close();
-    throw error;
-  }
+  const loaded = resident.load(options.onLoadProgress);
+  // A small MTP module alone is there soon; should it fail, the first draft tries again, and that is told.
+  if (plan.ownMemory) await loaded;
+  else loaded.catch(() => {});
   const trust = new Trust({
     local: work.audits,
     recheck: work.rechecks,
@@ -188,12 +193,14 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     onRedispatch: (event) =>
       events.add({ level: 'warning', kind: 'lap', text: redispatchText(event), peerId: event.peerId }),
     onLap: (ms) => lapMs.observe(ms),
+    timeline,
   });
   const engine = new Engine({
     modelId: manifest.modelId,
     forward,
     eosTokenIds,
     experts: dispatcher,
+    timeline,
     limits: {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
       ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
@@ -205,11 +212,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       events.add({ level: 'error', kind: 'request', text: `Request ${request.id} failed: ${error?.message}` });
     },
   });
-  const close = async (): Promise<void> => {
-    swarm.close();
-    await own.close();
-    await forward.close();
-  };
+  onClose(async () => swarm.close());
   const foundOut = trust.onWrong;
   trust.onWrong = (peerId, wrong) => {
     // What it computed may be in what other requests would start from.
@@ -231,6 +234,26 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     resident: plan,
     close,
   };
+}
+
+/** The engine, and what the coordinator is to hold of the experts, which is judged before anything large is loaded. */
+async function openForward(options: CoreOptions, packed: PackedModel) {
+  const opened = await openPackedModel(packed);
+  try {
+    const { config, reader } = opened;
+    const plan = residentPlanOf(options, config, packed.manifest);
+    const forward = await openEngine({
+      config,
+      engine: options.engine ?? 'wasm',
+      reader,
+      packedDir: packed.dir,
+      threads: options.threads,
+      kvBytes: options.kvMemoryBytes,
+    });
+    return { config, forward, plan };
+  } finally {
+    await opened.close();
+  }
 }
 
 /** A coordinator that listens. Rejects, with nothing left running, when it cannot. */

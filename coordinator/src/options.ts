@@ -49,6 +49,8 @@ export interface CoordinatorOptions {
   maxQueue?: number;
   /** Two half-batches in flight; `auto` by default: where that is seen to pay. */
   halfBatches?: HalfBatches;
+  /** Where a timeline of engine, tabs and wire is written, as a Chrome trace. */
+  traceFile?: string;
 }
 
 export const HALF_BATCHES = ['auto', 'on', 'off'] as const;
@@ -211,6 +213,12 @@ const OPTIONS = {
     text: "where the MTP module's experts are: with the coordinator, on tabs, or nowhere (no drafts by it)",
     fallback: 'auto',
   },
+  trace: {
+    flag: 'trace',
+    env: 'SHOAL_TRACE',
+    value: 'FILE',
+    text: 'write a timeline of engine, tabs and wire for ui.perfetto.dev (Chrome trace, at most 512 MiB)',
+  },
   logLevel: {
     flag: 'log-level',
     env: 'SHOAL_LOG_LEVEL',
@@ -327,6 +335,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     expertMemoryBytes: bytes('expertMemory'),
     localExpertBytes: text('localExperts') === '0' ? 0 : bytes('localExperts'),
     mtpExperts: oneOf('mtpExperts', ['auto', ...MTP_PLACES]),
+    ...(text('trace') !== undefined && { traceFile: resolve(text('trace')!) }),
     logLevel: oneOf('logLevel', ['silent', 'error', 'warn', 'info', 'debug']),
   };
 }

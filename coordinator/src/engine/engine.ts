@@ -9,6 +9,7 @@ import { Lane } from './lane.ts';
 import { Occupancy } from './occupancy.ts';
 import { Sequence } from './sequence.ts';
 import { takeShare, totalRows } from './share.ts';
+import type { Timeline } from '../timeline/timeline.ts';
 
 export interface EngineOptions {
   modelId: string;
@@ -22,6 +23,9 @@ export interface EngineOptions {
     request: GenerationRequest,
     error?: EngineError,
   ) => void;
+  timeline?: Timeline | undefined;
+  /** Milliseconds of a clock; `performance.now()` by default. */
+  now?: () => number;
 }
 
 export interface EngineLimits {
@@ -64,7 +68,7 @@ export class Engine implements TextEngine {
   /** Wall time of a pass, and of that its own work: without waiting for laps or for another pass's work. In milliseconds. */
   readonly passMs = new SampleWindow(256);
   readonly engineMs = new SampleWindow(256);
-  readonly occupancy = new Occupancy();
+  readonly occupancy: Occupancy;
   /** Rows passed through the model, prompt rows included. */
   rows = 0;
   passes = 0;
@@ -78,6 +82,8 @@ export class Engine implements TextEngine {
   readonly #requestMs = new SampleWindow(64);
   #draining = false;
   #isWaking = false;
+  /** Passes, failed ones too. */
+  #begun = 0;
   /** Called when no lane has a pass any more. */
   #onIdle: (() => void)[] = [];
 
@@ -91,8 +97,10 @@ export class Engine implements TextEngine {
     this.#admission = new Admission({ forward, maxContext: this.maxContext, maxBatch, maxQueue });
     this.#answers = new Answers({ maxContext: this.maxContext, eosTokenIds });
     const onPass = (times: PassTimes, passMs: number): void => this.#countPass(times, passMs);
-    const lane = { forward, experts, answers: this.#answers, occupancy: this.occupancy, onPass };
-    this.#lanes = Array.from({ length: MAX_LANES }, () => new Lane(lane));
+    const { timeline, now = () => performance.now() } = options;
+    this.occupancy = new Occupancy(now);
+    const lane = { forward, experts, answers: this.#answers, occupancy: this.occupancy, timeline, now, onPass };
+    this.#lanes = Array.from({ length: MAX_LANES }, (_, i) => new Lane(i + 1, lane));
   }
 
   /** Of one more token in one sequence. */
@@ -222,7 +230,7 @@ export class Engine implements TextEngine {
       const inUse = this.#lanes.filter(({ isFree }) => !isFree).length;
       if (!lane.isFree || inUse >= lanes) continue;
       const share = takeShare(this.running, lanes, this.limits.prefillRows);
-      if (share.sequences.length > 0) void lane.pass(share).then(() => this.#afterPass());
+      if (share.sequences.length > 0) void lane.pass(share, ++this.#begun).then(() => this.#afterPass());
     }
     if (this.#isIdle) for (const resolve of this.#onIdle.splice(0)) resolve();
   }
