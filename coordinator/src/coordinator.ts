@@ -134,10 +134,9 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const own = startOwnExperts(packed, plan, mtpLayer, { norms, events });
   const { work, resident } = own;
   try {
-    const loaded = resident.load(options.onLoadProgress);
+    if (plan.ownMemory) await resident.load(options.onLoadProgress);
     // A small MTP module alone is there soon; should it fail, the first draft tries again, and that is told.
-    if (plan.ownMemory) await loaded;
-    else loaded.catch(() => {});
+    else resident.load().catch(() => {});
   } catch (error) {
     await own.close();
     await forward.close();
