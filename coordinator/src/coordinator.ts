@@ -27,12 +27,12 @@ import { Dispatcher, expertCounters, type RedispatchEvent } from './dispatch/dis
 import type { ExpertWorker, LoadProgress } from './dispatch/expert-worker.ts';
 import type { LapErrorReason } from './dispatch/lap.ts';
 import type { ResidentPlan } from './dispatch/resident-plan.ts';
-import { Engine } from './engine/engine.ts';
+import { Engine, type EngineLimits } from './engine/engine.ts';
 import { openEngine } from './engine/open-engine.ts';
 import { residentPlanOf, startOwnExperts } from './own-experts.ts';
 import { packedModel } from './packed.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
-import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
+import { type CoordinatorOptions, type HalfBatches, ROOT_DIR } from './options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
 import { Swarm } from './swarm/swarm.ts';
@@ -44,6 +44,8 @@ const HOUR_MS = 3_600_000;
 /** Viewers are admins too: metrics tell less than the console. */
 const METRICS_NEED_ADMIN =
   'The metrics are for admins. Send a viewer’s or operator’s token as Authorization: Bearer TOKEN (Prometheus: authorization.credentials_file).';
+
+const LANES: Readonly<Record<HalfBatches, EngineLimits['lanes']>> = { auto: 'auto', on: 2, off: 1 };
 
 /** From the end of draining until connections that are still open are cut. */
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -91,6 +93,7 @@ export type CoreOptions = Pick<
   | 'cpuDonors'
   | 'maxBatch'
   | 'maxQueue'
+  | 'halfBatches'
   | 'engine'
   | 'threads'
   | 'kvMemoryBytes'
@@ -194,6 +197,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
       ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
       ...(options.maxQueue !== undefined && { maxQueue: options.maxQueue }),
+      lanes: LANES[options.halfBatches ?? 'auto'],
     },
     onRequest: (kind, request, error) => {
       if (kind !== 'failed') return;

@@ -47,7 +47,12 @@ export interface CoordinatorOptions {
   cpuDonors?: boolean;
   maxBatch?: number;
   maxQueue?: number;
+  /** Two half-batches in flight; `auto` by default: where that is seen to pay. */
+  halfBatches?: HalfBatches;
 }
+
+export const HALF_BATCHES = ['auto', 'on', 'off'] as const;
+export type HalfBatches = (typeof HALF_BATCHES)[number];
 
 /** More only take turns. */
 export const MAX_THREADS = 256;
@@ -158,6 +163,13 @@ const OPTIONS = {
     fallback: '16',
   },
   maxQueue: { flag: 'max-queue', env: 'SHOAL_MAX_QUEUE', value: 'N', text: 'requests that may wait', fallback: '64' },
+  halfBatches: {
+    flag: 'half-batches',
+    env: 'SHOAL_HALF_BATCHES',
+    value: HALF_BATCHES.join('|'),
+    text: 'compute half of the rows while the laps of the other half are out; auto: where that is seen to pay',
+    fallback: 'auto',
+  },
   engine: {
     flag: 'engine',
     env: 'SHOAL_ENGINE',
@@ -308,6 +320,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     cpuDonors: !isOn('noCpuDonors'),
     maxBatch: integer('maxBatch', 1, 256),
     maxQueue: integer('maxQueue', 0, 10_000),
+    halfBatches: oneOf('halfBatches', HALF_BATCHES),
     engine: oneOf('engine', ['wasm', 'reference']),
     ...(text('threads') !== undefined && { threads: integer('threads', 1, MAX_THREADS) }),
     kvMemoryBytes: bytes('kvMemory'),

@@ -44,6 +44,23 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   total('shoal_tokens_generated_total', 'Tokens generated.', () => engine.tokens);
   total('shoal_rows_total', 'Rows (prompt and generated tokens) passed through the model.', () => engine.rows);
   total('shoal_passes_total', 'Forward passes over a batch.', () => engine.passes);
+  total(
+    'shoal_engine_busy_seconds_total',
+    'Time in which a pass had the engine.',
+    () => engine.occupancy.busyMs / 1000,
+  );
+  total(
+    'shoal_engine_waiting_seconds_total',
+    'Time in which all passes in flight waited for their laps.',
+    () => engine.occupancy.waitingMs / 1000,
+  );
+  total(
+    'shoal_engine_overlapped_seconds_total',
+    'Time in which one pass had the engine while the laps of another were out.',
+    () => engine.occupancy.overlappedMs / 1000,
+  );
+  now('shoal_lanes', 'Passes that there may be at a time: 1, or 2 half-batches.', () => engine.lanes);
+  now('shoal_passes_in_flight', 'Passes at this moment.', () => engine.occupancy.passes);
   total('shoal_laps_total', 'Laps: dispatch and combine of one MoE layer and batch.', () => dispatcher.laps);
   total(
     'shoal_lap_redispatches_total',

@@ -220,11 +220,11 @@ export class Dispatcher {
     const turn = (this.#turns.get(call.layer) ?? 0) + 1;
     this.#turns.set(call.layer, turn);
     const usualMs = peers.map((peer) => peer.laps.lapMs.quantile(0.5) ?? 0);
-    const expectedMs = peers.map((peer) => peer.laps.expectedLapMs);
+    const expected = peers.map((peer) => peer.laps.expected);
     const chosen = coverRows(experts, rows, {
       holders: (expert) => holders.get(expert)!,
       usualMs: (i) => usualMs[i]!,
-      expectedMs: (i) => expectedMs[i]!,
+      expected: (i) => expected[i]!,
       // The next in turn, so that the figures of all stay fresh.
       preference: (i) => (i + turn) % peers.length,
     });
