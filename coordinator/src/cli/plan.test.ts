@@ -82,7 +82,7 @@ describe('the model of shoal plan', () => {
   });
 
   it('may be a tab’s size too large for', async () => {
-    expect(await run('--model', V3, '--tab-memory', '16MiB')).toMatchObject({
+    expect(await run(...ENOUGH, '--tab-memory', '16MiB')).toMatchObject({
       code: 1,
       stderr: expect.stringMatching(/must lend \d+ bytes/) as string,
     });
