@@ -23,7 +23,8 @@ import { KeyedBuckets } from './access/token-bucket.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
-import { Dispatcher, expertCounters, type RedispatchEvent } from './dispatch/dispatcher.ts';
+import { expertCounters } from './dispatch/dispatch-figures.ts';
+import { Dispatcher, type RedispatchEvent } from './dispatch/dispatcher.ts';
 import type { ExpertWorker, LoadProgress } from './dispatch/expert-worker.ts';
 import type { LapErrorReason } from './dispatch/lap.ts';
 import type { ResidentPlan } from './dispatch/resident-plan.ts';
@@ -147,10 +148,9 @@ async function assembleCore(
   const own = startOwnExperts(packed, plan, mtpLayer, { norms, events, threads: options.threads });
   onClose(() => own.close());
   const { work, resident } = own;
-  const loaded = resident.load(options.onLoadProgress);
+  if (plan.ownMemory) await resident.load(options.onLoadProgress);
   // A small MTP module alone is there soon; should it fail, the first draft tries again, and that is told.
-  if (plan.ownMemory) await loaded;
-  else loaded.catch(() => {});
+  else resident.load().catch(() => {});
   const trust = new Trust({
     local: work.audits,
     recheck: work.rechecks,
