@@ -20,6 +20,8 @@ export interface GenerationRequest {
    * Undefined: the server's, which by default is none.
    */
   deviceLimit?: number;
+  /** Whose request it is: clients share the engine fairly. Requests without one are one client's. */
+  client?: string;
   /** Requests of the same scope may start from what others of it have computed of the same beginning. */
   cacheScope?: string;
   signal: AbortSignal;
@@ -71,11 +73,16 @@ export interface TextEngine {
   submit(request: GenerationRequest): AsyncIterable<GenerationEvent>;
 }
 
-export type EngineErrorReason = 'queue-full' | 'context-length' | 'draining' | 'cancelled' | 'timeout' | 'internal';
+/**
+ * Those with a time to come back: `queue-full`; `share-full`, the client has as many waiting as one may; `too-late`, it would
+ * wait for longer than a request may take; `draining`.
+ */
+export type EngineErrorReason =
+  'queue-full' | 'share-full' | 'too-late' | 'context-length' | 'draining' | 'cancelled' | 'timeout' | 'internal';
 
 export class EngineError extends Error {
   readonly reason: EngineErrorReason;
-  /** Seconds after which a retry makes sense, measured; only with `queue-full` and `draining`. */
+  /** Seconds after which a retry makes sense. */
   readonly retryAfterS: number | undefined;
   constructor(reason: EngineErrorReason, message: string, retryAfterS?: number) {
     super(message);

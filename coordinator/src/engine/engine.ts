@@ -120,14 +120,13 @@ export class Engine implements TextEngine {
     }
     this.#admission.refuseBeyondKv(request);
     this.#admission.update();
-    if (this.#admission.isFull) {
-      throw new EngineError('queue-full', `${this.queued.length} requests are waiting already.`, this.retryAfterS());
-    }
+    const refusal = this.#admission.refusal(request.client ?? '');
+    if (refusal)
+      throw new EngineError(refusal, `${this.queued.length} requests are waiting already.`, this.retryAfterS());
     const sequence = new Sequence(request, this.limits.deviceLimit);
     this.#options.onRequest?.('submitted', request);
     this.#watch(sequence);
-    this.#admission.waiting.push(sequence);
-    this.#admission.update();
+    this.#admission.add(sequence);
     this.#looping ??= this.#loop();
     return sequence.events();
   }

@@ -25,6 +25,8 @@ export class Sequence {
   traces: LapTrace[] = [];
   /** Logprobs of the prompt's positions so far, if asked for. */
   promptLogprobs: Extract<GenerationEvent, { type: 'prompt-logprobs' }>['tokens'] = [];
+  /** KV positions of requests that were admitted before it though it was their senior, while it had no room. */
+  passedByPositions = 0;
   finished = false;
   /** Whether a pass computes rows of it now. */
   inPass = false;
