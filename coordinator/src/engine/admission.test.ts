@@ -36,6 +36,11 @@ function request(id: string, positions: number, client = 'one'): Sequence {
   return new Sequence({ id, client, promptIds: [Number(id)], maxTokens: positions - 1, ...options });
 }
 
+function submit(queue: Admission, sequence: Sequence): void {
+  queue.add(sequence);
+  queue.update();
+}
+
 function end(sequence: Sequence): void {
   sequence.fail(new EngineError('cancelled', 'over'));
 }
@@ -45,10 +50,10 @@ const idsOf = (sequences: readonly Sequence[]): number[] => sequences.map(({ req
 describe('room in the KV cache', () => {
   it('lets small requests pass a large one that has none yet, until they have had as much as it needs', () => {
     const queue = admission({ numPages: 100 });
-    queue.add(request('1', 60));
+    submit(queue, request('1', 60));
     const large = request('2', 90);
-    queue.add(large);
-    for (let id = 3; id <= 8; id++) queue.add(request(String(id), 20));
+    submit(queue, large);
+    for (let id = 3; id <= 8; id++) submit(queue, request(String(id), 20));
     // 60 + 20 + 20 positions are taken; the others find no room either.
     expect(idsOf(queue.running)).toEqual([1, 3, 4]);
     for (let i = 0; i < 3; i++) {
@@ -71,9 +76,9 @@ describe('room in the KV cache', () => {
 
   it('keeps no large request out for ever, however many small ones keep coming from others', () => {
     const queue = admission({ numPages: 100 });
-    for (let id = 1; id <= 5; id++) queue.add(request(String(id), 20));
+    for (let id = 1; id <= 5; id++) submit(queue, request(String(id), 20));
     const large = request('6', 100);
-    queue.add(large);
+    submit(queue, large);
     let nextId = 7;
     let turns = 0;
     while (!queue.running.includes(large)) {
@@ -81,7 +86,7 @@ describe('room in the KV cache', () => {
       // One of the small ones ends, and two more come, each time of clients that were never seen before.
       if (queue.running.length > 0) end(queue.running[0]!);
       for (let i = 0; i < 2 && queue.waiting.length < 60; i++) {
-        queue.add(request(String(nextId), 20, `client ${nextId}`));
+        submit(queue, request(String(nextId), 20, `client ${nextId}`));
         nextId++;
       }
       queue.update();
@@ -91,7 +96,7 @@ describe('room in the KV cache', () => {
 
   it('is given back by whoever ends, so that the pages all come free', () => {
     const queue = admission({ numPages: 50, maxBatch: 4 });
-    for (let id = 1; id <= 30; id++) queue.add(request(String(id), 1 + ((id * 7) % 40), `client ${id % 3}`));
+    for (let id = 1; id <= 30; id++) submit(queue, request(String(id), 1 + ((id * 7) % 40), `client ${id % 3}`));
     let ended = 0;
     while (queue.running.length > 0) {
       expect(queue.running.length).toBeLessThanOrEqual(4);
@@ -109,12 +114,12 @@ describe('the queue', () => {
     const queue = admission({ numPages: 1000, maxBatch: 1, maxQueue: 8 });
     expect(queue.refusal('greedy')).toBeUndefined();
     let id = 1;
-    while (queue.refusal('greedy') === undefined) queue.add(request(String(id++), 1, 'greedy'));
+    while (queue.refusal('greedy') === undefined) submit(queue, request(String(id++), 1, 'greedy'));
     expect(queue.refusal('greedy')).toBe('share-full');
     expect(queue.waiting).toHaveLength(6);
     for (const client of ['b', 'c']) {
       expect(queue.refusal(client)).toBeUndefined();
-      queue.add(request(String(id++), 1, client));
+      submit(queue, request(String(id++), 1, client));
     }
     expect(queue.refusal('d')).toBe('queue-full');
     const turns = Array.from({ length: 4 }, () => {

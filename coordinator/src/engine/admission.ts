@@ -47,6 +47,13 @@ export class Admission {
     return this.#queue.items;
   }
 
+  /** At most so many of them, in the order of their turns. */
+  inOrder(limit: number): Sequence[] {
+    const first: Sequence[] = [];
+    for (const sequence of this.#queue.order()) if (first.push(sequence) >= limit) break;
+    return first;
+  }
+
   /** As allocated, of all running sequences; a page that several share counts once. */
   get kvBytesInUse(): number {
     if (this.#pages) return this.#pages.heldPages * this.#bytesPerPage;
@@ -58,9 +65,14 @@ export class Admission {
     return { positions: this.#pages?.openedPositions ?? 0, reused: this.#pages?.reusedPositions ?? 0 };
   }
 
+  /** Whether one more would have to wait. */
+  get mustWait(): boolean {
+    return this.running.length >= this.#options.maxBatch || this.#queue.length > 0;
+  }
+
   /** Why one more of the client's may not wait, for a place in the batch or for room in the KV cache alike; undefined if it may. */
   refusal(client: string): 'queue-full' | 'share-full' | undefined {
-    if (this.running.length < this.#options.maxBatch && this.#queue.length === 0) return undefined;
+    if (!this.mustWait) return undefined;
     if (this.#queue.isFull) return 'queue-full';
     return this.#queue.hasItsShare(client) ? 'share-full' : undefined;
   }
@@ -76,10 +88,14 @@ export class Admission {
     );
   }
 
-  /** It waits, or is decoded at once where there is room. */
+  /** It waits, until `update` at least. */
   add(sequence: Sequence): void {
     this.#queue.add(sequence);
-    this.update();
+  }
+
+  /** It doesn't wait any more. */
+  withdraw(sequence: Sequence): void {
+    this.#queue.drop((waiting) => waiting === sequence);
   }
 
   /** Tokens were generated for it. */
@@ -115,6 +131,7 @@ export class Admission {
         const positions = this.#kvTokens(sequence.request);
         for (const earlier of passedOver) earlier.passedByPositions += positions;
         this.#queue.take(sequence, (sequence.request.promptIds.length - sequence.cache.length) * PROMPT_COST);
+        sequence.reusedPositions = sequence.cache.length;
         this.running.push(sequence);
         this.onAdmitted(sequence);
         return true;

@@ -5,7 +5,10 @@ import { Admission } from './admission.ts';
 import { Answers } from './answers.ts';
 import { EngineError, type GenerationEvent, type GenerationRequest, type TextEngine } from './contract.ts';
 import { Lane } from './lane.ts';
+import { Latency } from './latency.ts';
+import { Pace } from './pace.ts';
 import { Sequence } from './sequence.ts';
+import { Waits } from './waits.ts';
 
 export interface EngineOptions {
   modelId: string;
@@ -35,8 +38,10 @@ export interface EngineLimits {
 }
 
 const DEFAULT_LIMITS: EngineLimits = { maxBatch: 16, maxQueue: 64, prefillRows: 64, requestTimeoutMs: 10 * 60_000 };
-/** A guess for Retry-After until a request has finished and can be measured. */
+/** A guess for Retry-After until requests have been measured. */
 const FIRST_RETRY_S = 2;
+/** A request is refused for want of time when half of the wait that is expected is too long already. */
+const SURELY = 2;
 
 /**
  * Decodes all running sequences together (continuous batching, Orca 2022): each pass of the forward takes one row of every
@@ -49,6 +54,7 @@ export class Engine implements TextEngine {
   /** Wall time of a pass without its laps, and whole, in milliseconds. */
   readonly passMs = new SampleWindow(256);
   readonly engineMs = new SampleWindow(256);
+  readonly latency = new Latency();
   /** Rows passed through the model, prompt rows included. */
   rows = 0;
   passes = 0;
@@ -57,7 +63,8 @@ export class Engine implements TextEngine {
   readonly #admission: Admission;
   readonly #answers: Answers;
   readonly #lane: Lane;
-  readonly #requestMs = new SampleWindow(64);
+  readonly #pace = new Pace();
+  readonly #waits: Waits;
   #draining = false;
   #looping: Promise<void> | undefined;
 
@@ -69,9 +76,15 @@ export class Engine implements TextEngine {
     const { forward, experts, eosTokenIds = forward.config.eosTokenIds } = options;
     const { maxBatch, maxQueue, prefillRows } = this.limits;
     this.#admission = new Admission({ forward, maxContext: this.maxContext, maxBatch, maxQueue });
+    this.#admission.onAdmitted = (sequence) => {
+      sequence.admittedMs = performance.now();
+      this.latency.admitted(sequence, sequence.admittedMs);
+    };
+    this.#waits = new Waits({ admission: this.#admission, pace: this.#pace });
     this.#answers = new Answers({ maxContext: this.maxContext, eosTokenIds });
     const onPass = (rows: number, passMs: number, engineMs: number): void => this.#countPass(rows, passMs, engineMs);
-    this.#lane = new Lane({ forward, experts, answers: this.#answers, prefillRows, onPass });
+    const onTokens = (sequence: Sequence, count: number): void => this.#handedOver(sequence, count);
+    this.#lane = new Lane({ forward, experts, answers: this.#answers, prefillRows, onPass, onTokens });
   }
 
   /** Of one more token in one sequence. */
@@ -120,22 +133,31 @@ export class Engine implements TextEngine {
     }
     this.#admission.refuseBeyondKv(request);
     this.#admission.update();
-    const refusal = this.#admission.refusal(request.client ?? '');
-    if (refusal)
-      throw new EngineError(refusal, `${this.queued.length} requests are waiting already.`, this.retryAfterS());
+    const { client = '' } = request;
+    const refusal = this.#admission.refusal(client);
+    if (refusal) {
+      const retryMs = this.#waits.retryAfterMs(client, performance.now());
+      throw refused(refusal, `${this.queued.length} requests are waiting already.`, retryMs);
+    }
     const sequence = new Sequence(request, this.limits.deviceLimit);
+    this.#admission.add(sequence);
+    this.#admission.update();
+    this.#refuseWithoutTime(sequence);
+    this.#waits.returned(client);
     this.#options.onRequest?.('submitted', request);
     this.#watch(sequence);
-    this.#admission.add(sequence);
     this.#looping ??= this.#loop();
     return sequence.events();
   }
 
-  /** Seconds until a place in the queue is likely, from how long requests have taken. */
-  retryAfterS(): number {
-    const typical = this.#requestMs.quantile(0.5);
-    if (typical === null) return FIRST_RETRY_S;
-    return Math.max(1, Math.ceil(typical / 1000 / this.limits.maxBatch));
+  /** Throws an EngineError for a request that would surely spend all of its time in the queue, where it is now. */
+  #refuseWithoutTime(sequence: Sequence): void {
+    if (sequence.state !== 'queued') return;
+    const waitMs = this.#waits.untilTurnMs(sequence);
+    const longestMs = SURELY * this.limits.requestTimeoutMs;
+    if (waitMs === null || waitMs <= longestMs) return;
+    this.#admission.withdraw(sequence);
+    throw refused('too-late', `The wait would be about ${Math.round(waitMs / 1000)} s.`, waitMs - longestMs);
   }
 
   /**
@@ -166,7 +188,7 @@ export class Engine implements TextEngine {
     sequence.onEnd = (error) => {
       clearTimeout(timer);
       signal.removeEventListener('abort', cancel);
-      if (!error) this.#requestMs.add(performance.now() - sequence.createdMs);
+      if (!error) this.#pace.ended(sequence.completionTokens, sequence.request.maxTokens);
       const outcome = error === undefined ? 'finished' : error.reason === 'cancelled' ? 'cancelled' : 'failed';
       this.#options.onRequest?.(outcome, sequence.request, error);
     };
@@ -189,10 +211,28 @@ export class Engine implements TextEngine {
     }
   }
 
+  #handedOver(sequence: Sequence, count: number): void {
+    const nowMs = performance.now();
+    const { admittedMs, lastTokensMs, reusedPositions } = sequence;
+    this.latency.tokens(sequence, nowMs, lastTokensMs);
+    if (lastTokensMs !== undefined) this.#pace.tokens(count, nowMs - lastTokensMs);
+    else this.#pace.prompt(sequence.request.promptIds.length - reusedPositions, nowMs - admittedMs!);
+    sequence.lastTokensMs = nowMs;
+    this.#admission.charge(sequence, count);
+  }
+
   #countPass(rows: number, passMs: number, engineMs: number): void {
     this.passMs.add(passMs);
     this.engineMs.add(engineMs);
     this.rows += rows;
     this.passes++;
   }
+}
+
+function refused(
+  reason: 'queue-full' | 'share-full' | 'too-late',
+  message: string,
+  retryMs: number | null,
+): EngineError {
+  return new EngineError(reason, message, retryMs === null ? FIRST_RETRY_S : retryMs / 1000);
 }

@@ -13,6 +13,8 @@ export interface LaneOptions {
   prefillRows: number;
   /** A pass that succeeded: its rows, its wall time, and what of that was not spent waiting for laps, in milliseconds. */
   onPass: (rows: number, passMs: number, engineMs: number) => void;
+  /** So many tokens of a sequence were handed to its reader. */
+  onTokens: (sequence: Sequence, count: number) => void;
 }
 
 /** One pass after another over some of the running sequences. */
@@ -44,8 +46,12 @@ export class Lane {
 
   /** A row whose logits are damaged ends its own sequence and no other. */
   #advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
+    const { answers, onTokens } = this.#options;
+    const before = entry.sequence.completionTokens;
     try {
-      this.#options.answers.advance(entry, logits);
+      answers.advance(entry, logits);
+      const count = entry.sequence.completionTokens - before;
+      if (count > 0) onTokens(entry.sequence, count);
     } catch (error) {
       abandon(entry.sequence, error);
     }

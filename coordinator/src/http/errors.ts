@@ -7,10 +7,12 @@ export interface ErrorBody {
   error: { message: string; type: ApiErrorType; param: string | null; code: string | null };
 }
 
-/** Used where the engine gives no measured time: one second is the smallest that the header can say. */
-const MIN_RETRY_AFTER_S = 1;
+/** Used where the engine gives no measured time. */
+const DEFAULT_RETRY_AFTER_S = 1;
+/** Whoever comes back sooner than this only costs work. */
+const MIN_RETRY_AFTER_MS = 100;
 /** The longest Retry-After that all of OpenAI's clients wait for by themselves (openai-python does not go beyond it). */
-const MAX_OBEYED_RETRY_S = 60;
+const MAX_OBEYED_RETRY_MS = 60_000;
 /** Names that a client made up are echoed back no longer than this. */
 const MAX_ECHOED_NAME_CHARS = 64;
 
@@ -163,12 +165,12 @@ function busy(code: string, why: string, retryAfterS: number | undefined): ApiEr
 }
 
 function retryAfter(seconds: number | undefined): Record<string, string> {
-  const wait = Math.max(MIN_RETRY_AFTER_S, Math.ceil(seconds ?? MIN_RETRY_AFTER_S));
+  const waitMs = Math.max(MIN_RETRY_AFTER_MS, Math.ceil(1000 * (seconds ?? DEFAULT_RETRY_AFTER_S)));
   return {
-    'retry-after': String(wait),
-    'retry-after-ms': String(wait * 1000),
+    'retry-after': String(Math.ceil(waitMs / 1000)),
+    'retry-after-ms': String(waitMs),
     // Beyond it some of OpenAI's clients come back at once instead.
-    ...(wait > MAX_OBEYED_RETRY_S && { 'x-should-retry': 'false' }),
+    ...(waitMs > MAX_OBEYED_RETRY_MS && { 'x-should-retry': 'false' }),
   };
 }
 
