@@ -1,4 +1,4 @@
-import type { ExpertDispatch, ForwardEngine } from '@shoal/model';
+import { type ExpertDispatch, type ForwardEngine, moeLayers } from '@shoal/model';
 import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import { SampleWindow } from '../dispatch/lap-stats.ts';
 import { Admission } from './admission.ts';
@@ -7,6 +7,8 @@ import { EngineError, type GenerationEvent, type GenerationRequest, type TextEng
 import { Lane } from './lane.ts';
 import { Latency } from './latency.ts';
 import { Pace } from './pace.ts';
+import { Prefill } from './prefill.ts';
+import type { PassCost } from './prefill-budget.ts';
 import { Sequence } from './sequence.ts';
 import { Waits } from './waits.ts';
 
@@ -29,7 +31,7 @@ export interface EngineLimits {
   maxBatch: number;
   /** Requests that may wait; beyond it they get `queue-full` and a time to come back. */
   maxQueue: number;
-  /** Prompt rows added to one forward pass, so that running streams are not held up by a long prompt. */
+  /** Prompt rows of one pass at most; beside running streams as many as hold them up by no more than one lap. */
   prefillRows: number;
   /** From submission to the last token. */
   requestTimeoutMs: number;
@@ -37,7 +39,7 @@ export interface EngineLimits {
   deviceLimit?: number;
 }
 
-const DEFAULT_LIMITS: EngineLimits = { maxBatch: 16, maxQueue: 64, prefillRows: 64, requestTimeoutMs: 10 * 60_000 };
+const DEFAULT_LIMITS: EngineLimits = { maxBatch: 64, maxQueue: 64, prefillRows: 256, requestTimeoutMs: 10 * 60_000 };
 /** A guess for Retry-After until requests have been measured. */
 const FIRST_RETRY_S = 2;
 /** A request is refused for want of time when half of the wait that is expected is too long already. */
@@ -63,6 +65,7 @@ export class Engine implements TextEngine {
   readonly #admission: Admission;
   readonly #answers: Answers;
   readonly #lane: Lane;
+  readonly #prefill: Prefill;
   readonly #pace = new Pace();
   readonly #waits: Waits;
   #draining = false;
@@ -82,9 +85,11 @@ export class Engine implements TextEngine {
     };
     this.#waits = new Waits({ admission: this.#admission, pace: this.#pace });
     this.#answers = new Answers({ maxContext: this.maxContext, eosTokenIds });
-    const onPass = (rows: number, passMs: number, engineMs: number): void => this.#countPass(rows, passMs, engineMs);
+    // Of a model without MoE layers, a pass is one.
+    this.#prefill = new Prefill({ maxRows: prefillRows, lapsPerPass: Math.max(1, moeLayers(forward.config).length) });
+    const onPass = (cost: PassCost, engineMs: number): void => this.#countPass(cost, engineMs);
     const onTokens = (sequence: Sequence, count: number): void => this.#handedOver(sequence, count);
-    this.#lane = new Lane({ forward, experts, answers: this.#answers, prefillRows, onPass, onTokens });
+    this.#lane = new Lane({ forward, experts, answers: this.#answers, onPass, onTokens });
   }
 
   /** Of one more token in one sequence. */
@@ -205,7 +210,7 @@ export class Engine implements TextEngine {
         this.#looping = undefined;
         return;
       }
-      await this.#lane.pass(this.running);
+      await this.#lane.pass(this.running, this.#prefill.plan(this.running));
       // Whatever the laps left no time for: sockets, timers, new requests.
       await new Promise(setImmediate);
     }
@@ -221,10 +226,11 @@ export class Engine implements TextEngine {
     this.#admission.charge(sequence, count);
   }
 
-  #countPass(rows: number, passMs: number, engineMs: number): void {
-    this.passMs.add(passMs);
+  #countPass(cost: PassCost, engineMs: number): void {
+    this.#prefill.add(cost);
+    this.passMs.add(cost.passMs);
     this.engineMs.add(engineMs);
-    this.rows += rows;
+    this.rows += cost.decodeRows + cost.promptRows;
     this.passes++;
   }
 }

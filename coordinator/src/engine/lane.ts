@@ -3,16 +3,15 @@ import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import type { Answers } from './answers.ts';
 import { assembleBatch, type BatchEntry, batchOptions, timeLaps } from './batch.ts';
 import { EngineError } from './contract.ts';
+import type { PassCost } from './prefill-budget.ts';
 import type { Sequence } from './sequence.ts';
 
 export interface LaneOptions {
   forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
   answers: Answers;
-  /** Prompt rows of one pass at most. */
-  prefillRows: number;
-  /** A pass that succeeded: its rows, its wall time, and what of that was not spent waiting for laps, in milliseconds. */
-  onPass: (rows: number, passMs: number, engineMs: number) => void;
+  /** A pass that succeeded, and what of its time was not spent waiting for laps, in milliseconds. */
+  onPass: (cost: PassCost, engineMs: number) => void;
   /** So many tokens of a sequence were handed to its reader. */
   onTokens: (sequence: Sequence, count: number) => void;
 }
@@ -26,16 +25,18 @@ export class Lane {
   }
 
   /** Pass the sequences' next rows through the model, and let each advance by what comes of it. Never throws. */
-  async pass(sequences: readonly Sequence[]): Promise<void> {
-    const { forward, experts, prefillRows, onPass } = this.#options;
-    const { rows, entries } = assembleBatch(sequences, prefillRows);
+  async pass(sequences: readonly Sequence[], promptRows: ReadonlyMap<Sequence, number>): Promise<void> {
+    const { forward, experts, onPass } = this.#options;
+    const { rows, entries } = assembleBatch(sequences, promptRows);
+    const prompts = entries.reduce((sum, { sequence, numRows }) => sum + (promptRows.has(sequence) ? numRows : 0), 0);
     for (const { sequence } of entries) sequence.inPass = true;
     const startedMs = performance.now();
     const timed = timeLaps(experts.batch(batchOptions(entries)));
     try {
       const { logits } = await forward.forward(rows, timed.experts);
       const passMs = performance.now() - startedMs;
-      onPass(rows.length, passMs, passMs - timed.waitedMs());
+      const cost = { decodeRows: rows.length - prompts, promptRows: prompts, passMs };
+      onPass(cost, passMs - timed.waitedMs());
       for (const entry of entries) this.#advance(entry, logits);
     } catch (error) {
       for (const { sequence } of entries) abandon(sequence, error);

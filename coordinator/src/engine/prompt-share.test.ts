@@ -82,7 +82,8 @@ describe('any load', () => {
       remaining -= share.of([...work('a', remaining), ...work('a', 64)], 64)[0]!;
       passes++;
     }
-    expect(passes).toBe(Math.ceil(500 / 16));
+    // A quarter of each pass, until it is the shortest itself.
+    expect(passes).toBe((500 - 52) / 16 + 1);
   });
 
   it('lets short prompts pass long ones', () => {
