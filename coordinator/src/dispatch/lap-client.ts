@@ -150,10 +150,8 @@ export class LapClient {
 
   /** Time that a lap of this many rows is given, from what this peer was seen to need. */
   deadlineMs(numRows: number): number {
-    const p95 = this.lapMs.quantile(0.95);
-    if (p95 === null) return FIRST_DEADLINE_MS;
-    // Compute grows with rows, the round trip doesn't; 64 rows is the largest prefill chunk's order of magnitude.
-    const scaled = p95 * DEADLINE_FACTOR * (1 + numRows / 64) + (this.#options.link.stats().rttMs ?? 0);
+    if (this.lapMs.length === 0) return FIRST_DEADLINE_MS;
+    const scaled = this.#slowLapMs(numRows) * DEADLINE_FACTOR + (this.#options.link.stats().rttMs ?? 0);
     const leastMs = this.lapMs.length < MIN_SAMPLES ? MIN_DEADLINE_MS : MIN_KNOWN_DEADLINE_MS;
     return Math.min(MAX_DEADLINE_MS, Math.max(leastMs, scaled));
   }
@@ -164,7 +162,17 @@ export class LapClient {
    */
   hedgeAfterMs(numRows: number): number {
     if (this.lapMs.length < MIN_SAMPLES) return Number.POSITIVE_INFINITY;
-    return Math.max(MIN_HEDGE_MS, this.lapMs.quantile(0.95)! * (1 + numRows / 64));
+    return Math.max(MIN_HEDGE_MS, this.#slowLapMs(numRows));
+  }
+
+  /**
+   * The 95th percentile of a lap of this many rows. Compute grows with rows, the round trip doesn't: a row more takes what one
+   * took its backend on average, and at least a 64th of a lap, since its word is all that is known of its compute.
+   */
+  #slowLapMs(numRows: number): number {
+    const p95 = this.lapMs.quantile(0.95)!;
+    const rowMs = this.rows === 0 ? 0 : this.#computeMs / this.rows;
+    return p95 + numRows * Math.max(p95 / 64, rowMs);
   }
 
   /** Median lap times of the last 60 s, one a second. */
