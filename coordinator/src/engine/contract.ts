@@ -74,15 +74,16 @@ export interface TextEngine {
 }
 
 /**
- * Those with a time to come back: `queue-full`; `share-full`, the client has as many waiting as one may; `too-late`, it would
- * wait for longer than a request may take; `draining`.
+ * No place now: `share-full`, the client has as many waiting as one may; `too-late`, it would wait for longer than a request
+ * may take.
  */
-export type EngineErrorReason =
-  'queue-full' | 'share-full' | 'too-late' | 'context-length' | 'draining' | 'cancelled' | 'timeout' | 'internal';
+export type Refusal = 'queue-full' | 'share-full' | 'too-late';
+
+export type EngineErrorReason = Refusal | 'context-length' | 'draining' | 'cancelled' | 'timeout' | 'internal';
 
 export class EngineError extends Error {
   readonly reason: EngineErrorReason;
-  /** Seconds after which a retry makes sense. */
+  /** Seconds after which a retry makes sense; with a Refusal and with `draining`. */
   readonly retryAfterS: number | undefined;
   constructor(reason: EngineErrorReason, message: string, retryAfterS?: number) {
     super(message);

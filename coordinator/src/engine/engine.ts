@@ -3,7 +3,13 @@ import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import { SampleWindow } from '../dispatch/lap-stats.ts';
 import { Admission } from './admission.ts';
 import { Answers } from './answers.ts';
-import { EngineError, type GenerationEvent, type GenerationRequest, type TextEngine } from './contract.ts';
+import {
+  EngineError,
+  type Refusal,
+  type GenerationEvent,
+  type GenerationRequest,
+  type TextEngine,
+} from './contract.ts';
 import { Lane } from './lane.ts';
 import { Latency } from './latency.ts';
 import { Pace } from './pace.ts';
@@ -60,6 +66,8 @@ export class Engine implements TextEngine {
   /** Rows passed through the model, prompt rows included. */
   rows = 0;
   passes = 0;
+  /** Requests that found no place, since start. */
+  readonly refusals: Record<Refusal, number> = { 'queue-full': 0, 'share-full': 0, 'too-late': 0 };
 
   readonly #options: EngineOptions;
   readonly #admission: Admission;
@@ -142,7 +150,7 @@ export class Engine implements TextEngine {
     const refusal = this.#admission.refusal(client);
     if (refusal) {
       const retryMs = this.#waits.retryAfterMs(client, performance.now());
-      throw refused(refusal, `${this.queued.length} requests are waiting already.`, retryMs);
+      throw this.#refuse(refusal, `${this.queued.length} requests are waiting already.`, retryMs);
     }
     const sequence = new Sequence(request, this.limits.deviceLimit);
     this.#admission.add(sequence);
@@ -162,7 +170,7 @@ export class Engine implements TextEngine {
     const longestMs = SURELY * this.limits.requestTimeoutMs;
     if (waitMs === null || waitMs <= longestMs) return;
     this.#admission.withdraw(sequence);
-    throw refused('too-late', `The wait would be about ${Math.round(waitMs / 1000)} s.`, waitMs - longestMs);
+    throw this.#refuse('too-late', `The wait would be about ${Math.round(waitMs / 1000)} s.`, waitMs - longestMs);
   }
 
   /**
@@ -226,6 +234,11 @@ export class Engine implements TextEngine {
     this.#admission.charge(sequence, count);
   }
 
+  #refuse(reason: Refusal, message: string, retryMs: number | null): EngineError {
+    this.refusals[reason]++;
+    return new EngineError(reason, message, retryMs === null ? FIRST_RETRY_S : retryMs / 1000);
+  }
+
   #countPass(cost: PassCost, engineMs: number): void {
     this.#prefill.add(cost);
     this.passMs.add(cost.passMs);
@@ -233,12 +246,4 @@ export class Engine implements TextEngine {
     this.rows += cost.decodeRows + cost.promptRows;
     this.passes++;
   }
-}
-
-function refused(
-  reason: 'queue-full' | 'share-full' | 'too-late',
-  message: string,
-  retryMs: number | null,
-): EngineError {
-  return new EngineError(reason, message, retryMs === null ? FIRST_RETRY_S : retryMs / 1000);
 }

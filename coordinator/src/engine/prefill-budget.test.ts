@@ -16,7 +16,12 @@ interface Model {
 }
 
 /** Passes of which all have decoding sequences and a prompt that never ends; what each was longer by than it would have been. */
-function drive(budget: PrefillBudget, model: Model, { passes = 400, seed = 1, rows = (_: number): number => 4 } = {}) {
+function drive(
+  budget: PrefillBudget,
+  model: Model,
+  options: { passes?: number; seed?: number; rows?: (pass: number) => number } = {},
+) {
+  const { passes = 400, seed = 1, rows = () => 4 } = options;
   const rng = createRng(seed);
   const trace: { promptRows: number; stallMs: number; lapMs: number }[] = [];
   for (let i = 0; i < passes; i++) {

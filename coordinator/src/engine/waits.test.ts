@@ -47,8 +47,14 @@ class VirtualEngine {
     const size = (mean: number): number => 1 + Math.floor(-Math.log(1 - this.#rng()) * mean);
     const maxTokens = size(100);
     const sequence = new Sequence({
-      ...{ id: String(this.#numbers++), client, promptIds: Array.from({ length: size(100) }, () => 1), maxTokens },
-      ...{ temperature: 0, topP: 1, seed: 1, signal: new AbortController().signal },
+      id: String(this.#numbers++),
+      client,
+      promptIds: Array.from({ length: size(100) }, () => 1),
+      maxTokens,
+      temperature: 0,
+      topP: 1,
+      seed: 1,
+      signal: new AbortController().signal,
     });
     this.#lengths.set(sequence, this.#rng() < 0.25 ? maxTokens : Math.ceil(this.#rng() * maxTokens));
     this.admission.add(sequence);
