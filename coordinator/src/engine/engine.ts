@@ -5,17 +5,20 @@ import { Admission } from './admission.ts';
 import { Answers } from './answers.ts';
 import {
   EngineError,
-  type Refusal,
   type GenerationEvent,
   type GenerationRequest,
+  type Refusal,
   type TextEngine,
 } from './contract.ts';
+import { LaneChoice } from './lane-choice.ts';
 import { Lane } from './lane.ts';
 import { Latency } from './latency.ts';
+import { Occupancy } from './occupancy.ts';
 import { Pace } from './pace.ts';
-import { Prefill } from './prefill.ts';
-import type { PassCost } from './prefill-budget.ts';
+import type { PassTimes } from './pass-times.ts';
+import { PrefillBudget } from './prefill-budget.ts';
 import { Sequence } from './sequence.ts';
+import { Shares } from './share.ts';
 import { Waits } from './waits.ts';
 
 export interface EngineOptions {
@@ -39,13 +42,23 @@ export interface EngineLimits {
   maxQueue: number;
   /** Prompt rows of one pass at most; beside running streams as many as hold them up by no more than one lap. */
   prefillRows: number;
+  /** Passes in flight at a time, each of about an equal part of all rows; `auto`: two where that is seen to pay. */
+  lanes: 1 | 2 | 'auto';
   /** From submission to the last token. */
   requestTimeoutMs: number;
   /** Tabs that a token may use in a layer where its request doesn't say; undefined: no limit (exact routing). */
   deviceLimit?: number;
 }
 
-const DEFAULT_LIMITS: EngineLimits = { maxBatch: 64, maxQueue: 64, prefillRows: 256, requestTimeoutMs: 10 * 60_000 };
+const DEFAULT_LIMITS: EngineLimits = {
+  maxBatch: 64,
+  maxQueue: 64,
+  prefillRows: 256,
+  lanes: 'auto',
+  requestTimeoutMs: 10 * 60_000,
+};
+/** Half-batches in flight. More would read the weights more often, to fill waits that two leave only where laps are far longer. */
+const MAX_LANES = 2;
 /** A guess for Retry-After until requests have been measured. */
 const FIRST_RETRY_S = 2;
 /** A request is refused for want of time when half of the wait that is expected is too long already. */
@@ -53,16 +66,19 @@ const SURELY = 2;
 
 /**
  * Decodes all running sequences together (continuous batching, Orca 2022): each pass of the forward takes one row of every
- * decoding sequence and a bounded number of prompt rows; requests join and leave between passes.
+ * decoding sequence and a bounded number of prompt rows; requests join and leave between passes. Where laps take long, two
+ * passes of half the rows are in flight: while the laps of one are out, the engine computes the other (DeepSeek-V3 paper
+ * §3.4.2, dual micro-batches, for a network in the place of an interconnect).
  */
 export class Engine implements TextEngine {
   readonly modelId: string;
   readonly maxContext: number;
   readonly limits: EngineLimits;
-  /** Wall time of a pass without its laps, and whole, in milliseconds. */
+  /** Wall time of a pass, and of that its own work: without waiting for laps or for another pass's work. In milliseconds. */
   readonly passMs = new SampleWindow(256);
   readonly engineMs = new SampleWindow(256);
   readonly latency = new Latency();
+  readonly occupancy = new Occupancy();
   /** Rows passed through the model, prompt rows included. */
   rows = 0;
   passes = 0;
@@ -72,12 +88,17 @@ export class Engine implements TextEngine {
   readonly #options: EngineOptions;
   readonly #admission: Admission;
   readonly #answers: Answers;
-  readonly #lane: Lane;
-  readonly #prefill: Prefill;
+  readonly #shares: Shares;
+  readonly #prefillBudget: PrefillBudget;
   readonly #pace = new Pace();
   readonly #waits: Waits;
+  readonly #lanes: readonly Lane[];
+  readonly #choice = new LaneChoice();
+  #lanesNow: 1 | 2 = 1;
   #draining = false;
-  #looping: Promise<void> | undefined;
+  #isWaking = false;
+  /** Called when no lane has a pass any more. */
+  #onIdle: (() => void)[] = [];
 
   constructor(options: EngineOptions) {
     this.#options = options;
@@ -94,10 +115,13 @@ export class Engine implements TextEngine {
     this.#waits = new Waits({ admission: this.#admission, pace: this.#pace });
     this.#answers = new Answers({ maxContext: this.maxContext, eosTokenIds });
     // Of a model without MoE layers, a pass is one.
-    this.#prefill = new Prefill({ maxRows: prefillRows, lapsPerPass: Math.max(1, moeLayers(forward.config).length) });
-    const onPass = (cost: PassCost, engineMs: number): void => this.#countPass(cost, engineMs);
+    const lapsPerPass = Math.max(1, moeLayers(forward.config).length);
+    this.#prefillBudget = new PrefillBudget({ maxRows: prefillRows, lapsPerPass });
+    this.#shares = new Shares(this.#prefillBudget);
+    const onPass = (times: PassTimes): void => this.#countPass(times);
     const onTokens = (sequence: Sequence, count: number): void => this.#handedOver(sequence, count);
-    this.#lane = new Lane({ forward, experts, answers: this.#answers, onPass, onTokens });
+    const lane = { forward, experts, answers: this.#answers, occupancy: this.occupancy, onPass, onTokens };
+    this.#lanes = Array.from({ length: MAX_LANES }, () => new Lane(lane));
   }
 
   /** Of one more token in one sequence. */
@@ -108,6 +132,11 @@ export class Engine implements TextEngine {
   /** Generated since start. */
   get tokens(): number {
     return this.#answers.tokens;
+  }
+
+  /** Passes that there may be at a time now: 1, or 2 half-batches. */
+  get lanes(): 1 | 2 {
+    return this.#lanesNow;
   }
 
   get running(): readonly Sequence[] {
@@ -159,7 +188,7 @@ export class Engine implements TextEngine {
     this.#waits.returned(client);
     this.#options.onRequest?.('submitted', request);
     this.#watch(sequence);
-    this.#looping ??= this.#loop();
+    this.#wake();
     return sequence.events();
   }
 
@@ -181,7 +210,8 @@ export class Engine implements TextEngine {
     this.#draining = true;
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<void>((resolve) => (timer = setTimeout(resolve, timeoutMs)));
-    await Promise.race([this.#looping, deadline]);
+    const idle = new Promise<void>((resolve) => (this.#isIdle ? resolve() : this.#onIdle.push(resolve)));
+    await Promise.race([idle, deadline]);
     clearTimeout(timer);
     const message = 'The coordinator shut down before the answer was complete.';
     for (const sequence of [...this.queued, ...this.running]) {
@@ -208,20 +238,41 @@ export class Engine implements TextEngine {
     if (signal.aborted) cancel();
   }
 
-  async #loop(): Promise<void> {
-    // Whoever submits in the same turn joins the first pass.
-    await Promise.resolve();
-    for (;;) {
-      this.#admission.update();
-      if (this.running.length === 0) {
-        // Before anyone can submit again, who would otherwise wait for a loop that has ended.
-        this.#looping = undefined;
-        return;
-      }
-      await this.#lane.pass(this.running, this.#prefill.plan(this.running));
-      // Whatever the laps left no time for: sockets, timers, new requests.
-      await new Promise(setImmediate);
+  get #isIdle(): boolean {
+    return this.running.length === 0 && this.#lanes.every((lane) => lane.isFree);
+  }
+
+  /** Begin passes where lanes are free, once whoever submits in the same turn has done so too. */
+  #wake(): void {
+    if (this.#isWaking) return;
+    this.#isWaking = true;
+    queueMicrotask(() => {
+      this.#isWaking = false;
+      this.#beginPasses();
+    });
+  }
+
+  #beginPasses(): void {
+    this.#admission.update();
+    const lanes = this.#chooseLanes();
+    for (const lane of this.#lanes) {
+      const inUse = this.#lanes.filter(({ isFree }) => !isFree).length;
+      if (!lane.isFree || inUse >= lanes) continue;
+      const share = this.#shares.take(this.running, lanes, lanes - inUse);
+      if (share.sequences.length > 0) void lane.pass(share).then(() => this.#afterPass());
     }
+    if (this.#isIdle) for (const resolve of this.#onIdle.splice(0)) resolve();
+  }
+
+  #chooseLanes(): 1 | 2 {
+    const { lanes } = this.limits;
+    const rows = this.#shares.totalRows(this.running, MAX_LANES);
+    return (this.#lanesNow = lanes === 'auto' ? this.#choice.lanes(rows) : lanes);
+  }
+
+  /** After whatever the laps left no time for: sockets, timers, new requests. */
+  #afterPass(): void {
+    setImmediate(() => this.#beginPasses());
   }
 
   #handedOver(sequence: Sequence, count: number): void {
@@ -239,11 +290,12 @@ export class Engine implements TextEngine {
     return new EngineError(reason, message, retryMs === null ? FIRST_RETRY_S : retryMs / 1000);
   }
 
-  #countPass(cost: PassCost, engineMs: number): void {
-    this.#prefill.add(cost);
-    this.passMs.add(cost.passMs);
-    this.engineMs.add(engineMs);
-    this.rows += cost.decodeRows + cost.promptRows;
+  #countPass(times: PassTimes): void {
+    this.#choice.add(times);
+    this.#prefillBudget.add(times);
+    this.passMs.add(times.passMs);
+    this.engineMs.add(times.engineMs);
+    this.rows += times.rows;
     this.passes++;
   }
 }

@@ -31,7 +31,7 @@ function drive(
     const stallMs = model.promptRow * promptRows;
     const noisy = (alone + stallMs) * (1 + (rng() * 2 - 1) * (model.noise ?? 0));
     const isOutlier = model.outliers !== undefined && rng() < 1 / model.outliers;
-    budget.add({ decodeRows, promptRows, passMs: isOutlier ? 10 * noisy : noisy });
+    budget.add({ rows: decodeRows + promptRows, promptRows, passMs: isOutlier ? 10 * noisy : noisy });
     trace.push({ promptRows, stallMs, lapMs: alone / LAPS });
   }
   return trace;

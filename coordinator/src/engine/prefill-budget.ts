@@ -1,10 +1,6 @@
-/** What a pass computed, and how long it took. */
-export interface PassCost {
-  /** Rows of sequences that were decoding. */
-  decodeRows: number;
-  promptRows: number;
-  passMs: number;
-}
+import type { PassTimes } from './pass-times.ts';
+
+type PassCost = Pick<PassTimes, 'rows' | 'promptRows' | 'passMs'>;
 
 export interface PrefillBudgetOptions {
   /** Prompt rows of a pass beside which nobody waits for a token, and the most there ever are. */
@@ -45,13 +41,13 @@ export class PrefillBudget {
     this.#options = options;
   }
 
-  /** A pass is over. Those without decoding sequences held up nobody and are not looked at. */
+  /** A pass is over. */
   add(pass: PassCost): void {
-    if (pass.decodeRows === 0) return;
     const window = pass.promptRows === 0 ? this.#decodeOnly : this.#mixed;
     window.push(pass);
     if (window.length > WINDOW) window.shift();
-    this.#mixedInARow = pass.promptRows === 0 ? 0 : this.#mixedInARow + 1;
+    if (pass.promptRows === 0) this.#mixedInARow = 0;
+    else if (decodeRows(pass) > 0) this.#mixedInARow++;
     this.#costs = undefined;
   }
 
@@ -84,18 +80,22 @@ export class PrefillBudget {
   }
 }
 
+function decodeRows({ rows, promptRows }: PassCost): number {
+  return rows - promptRows;
+}
+
 function fit(decodeOnly: readonly PassCost[], mixed: readonly PassCost[]) {
   const slopes: Weighted[] = [];
   for (const [i, a] of decodeOnly.entries()) {
     for (const b of decodeOnly.slice(i + 1)) {
-      const rows = a.decodeRows - b.decodeRows;
+      const rows = a.rows - b.rows;
       if (rows !== 0) slopes.push({ value: (a.passMs - b.passMs) / rows, weight: Math.abs(rows) });
     }
   }
   const rowMs = Math.max(0, weightedMedian(slopes) ?? 0);
-  const passMs = weightedMedian(decodeOnly.map((one) => ({ value: one.passMs - rowMs * one.decodeRows, weight: 1 })))!;
+  const passMs = weightedMedian(decodeOnly.map((one) => ({ value: one.passMs - rowMs * one.rows, weight: 1 })))!;
   const added = mixed.map((one) => ({
-    value: (one.passMs - passMs - rowMs * one.decodeRows) / one.promptRows,
+    value: (one.passMs - passMs - rowMs * decodeRows(one)) / one.promptRows,
     weight: one.promptRows,
   }));
   return { passMs, rowMs, promptRowMs: weightedMedian(added) ?? 0 };
