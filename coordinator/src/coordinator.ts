@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type ForwardEngine, isMoeLayer, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
@@ -372,11 +373,13 @@ function httpAccess(access: Access): HttpAccess {
   const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
   const allowances = new KeyedBuckets(limit(), HOUR_MS);
   const guard = new SignInGuard(access);
+  const addressOf = (request: IncomingMessage): string => addressKey(access.addressOf(request));
   return {
     keys: new ApiKeys(access),
+    addressOf,
     takeShardBytes(request, bytes) {
       allowances.setCapacity(limit());
-      const waitMs = allowances.of(addressKey(access.addressOf(request))).take(bytes);
+      const waitMs = allowances.of(addressOf(request)).take(bytes);
       if (waitMs > 0) access.refusals.shard++;
       return waitMs;
     },

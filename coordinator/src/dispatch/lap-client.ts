@@ -178,8 +178,7 @@ export class LapClient {
   deadlineMs(numRows: number): number {
     const p95 = this.lapMs.quantile(0.95);
     if (p95 === null) return FIRST_DEADLINE_MS;
-    // Compute grows with rows, the round trip doesn't; 64 rows is the largest prefill chunk's order of magnitude.
-    const scaled = p95 * DEADLINE_FACTOR * (1 + numRows / 64) + (this.#options.link.stats().rttMs ?? 0);
+    const scaled = this.#withRows(p95, numRows) * DEADLINE_FACTOR + (this.#options.link.stats().rttMs ?? 0);
     const leastMs = this.lapMs.length < MIN_SAMPLES ? MIN_DEADLINE_MS : MIN_KNOWN_DEADLINE_MS;
     return Math.min(MAX_DEADLINE_MS, Math.max(leastMs, scaled));
   }
@@ -192,7 +191,16 @@ export class LapClient {
   hedgeAfterMs(numRows: number): number {
     if (this.lapMs.length < MIN_SAMPLES) return Number.POSITIVE_INFINITY;
     const late = Math.max(this.lapMs.quantile(0.95)!, WORTH_A_HEDGE * this.lapMs.quantile(0.5)!);
-    return Math.max(MIN_HEDGE_MS, late * (1 + numRows / 64));
+    return Math.max(MIN_HEDGE_MS, this.#withRows(late, numRows));
+  }
+
+  /**
+   * What takes so long for few rows, for this many. Compute grows with rows, the round trip doesn't: a row more takes what one
+   * took its backend on average, and at least a 64th of the lap, since its word is all that is known of its compute.
+   */
+  #withRows(lapMs: number, numRows: number): number {
+    const rowMs = this.rows === 0 ? 0 : this.#computeMs / this.rows;
+    return lapMs + numRows * Math.max(lapMs / 64, rowMs);
   }
 
   /** Median lap times of the last 60 s, one a second. */

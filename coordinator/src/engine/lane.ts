@@ -3,8 +3,8 @@ import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import type { Answers } from './answers.ts';
 import { assembleBatch, type BatchEntry, batchOptions } from './batch.ts';
 import { EngineError } from './contract.ts';
-import type { PassTimes } from './lane-choice.ts';
 import type { Occupancy } from './occupancy.ts';
+import type { PassTimes } from './pass-times.ts';
 import type { Sequence } from './sequence.ts';
 import type { Share } from './share.ts';
 import type { PassName, Timeline } from '../timeline/timeline.ts';
@@ -16,8 +16,10 @@ export interface LaneOptions {
   occupancy: Occupancy;
   timeline: Timeline | undefined;
   now: () => number;
-  /** A pass that succeeded, and its wall time in milliseconds. */
-  onPass: (times: PassTimes, passMs: number) => void;
+  /** A pass that succeeded. */
+  onPass: (times: PassTimes) => void;
+  /** So many tokens of a sequence were handed to its reader. */
+  onTokens: (sequence: Sequence, count: number) => void;
 }
 
 /** One pass after another over some of the running sequences; several lanes may be in a pass at a time. */
@@ -38,7 +40,7 @@ export class Lane {
    */
   async pass(share: Share, pass: number): Promise<void> {
     const { forward, experts, onPass, timeline } = this.#options;
-    const { rows, entries } = assembleBatch(share.sequences, share.prefillRows);
+    const { rows, entries } = assembleBatch(share.sequences, share.promptRows);
     for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
     this.isFree = false;
     const name = { lane: this.#lane, pass };
@@ -46,7 +48,9 @@ export class Lane {
     try {
       const dispatch = experts.batch({ ...batchOptions(entries), pass: name });
       const { logits } = await forward.forward(rows, dispatch, watch.observer);
-      onPass({ rows: rows.length, engineMs: watch.engineMs, waitedMs: watch.waitedMs }, watch.passMs);
+      const promptRows = [...share.promptRows.values()].reduce((sum, count) => sum + count, 0);
+      const { passMs, engineMs, waitedMs } = watch;
+      onPass({ rows: rows.length, promptRows, passMs, engineMs, waitedMs });
       for (const entry of entries) this.#advance(entry, logits);
     } catch (error) {
       for (const { sequence } of entries) abandon(sequence, error);
@@ -60,8 +64,12 @@ export class Lane {
 
   /** A row whose logits are damaged ends its own sequence and no other. */
   #advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
+    const { answers, onTokens } = this.#options;
+    const before = entry.sequence.completionTokens;
     try {
-      this.#options.answers.advance(entry, logits);
+      answers.advance(entry, logits);
+      const count = entry.sequence.completionTokens - before;
+      if (count > 0) onTokens(entry.sequence, count);
     } catch (error) {
       abandon(entry.sequence, error);
     }
