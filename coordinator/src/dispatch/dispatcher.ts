@@ -3,10 +3,11 @@ import { coverRows, type LimitedChoice, limitDevices } from '@shoal/placement';
 import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import type { LapTrace } from '../engine/contract.ts';
 import { type Clock, systemClock } from './clock.ts';
+import { DispatchFigures } from './dispatch-figures.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
 import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
 import type { LapClient } from './lap-client.ts';
-import { type LapTiming, SampleWindow } from './lap-stats.ts';
+import type { LapTiming } from './lap-stats.ts';
 import type { LapEvent, PassName, Timeline } from '../timeline/timeline.ts';
 import type { LocalWork } from './local-work.ts';
 
@@ -104,37 +105,15 @@ export type TraceSink = (row: number, trace: LapTrace) => void;
  * Sends each MoE layer's rows to the peers that hold their experts and adds up what comes back: one frame per peer and
  * lap, one partial sum per row. What a peer fails to answer goes to a replica, and what no peer holds to the coordinator.
  */
-export class Dispatcher {
+export class Dispatcher extends DispatchFigures {
   readonly #options: DispatcherOptions;
   readonly #clock: Clock;
   /** By layer, so that the turns of one are not bound to the number of the others. */
   readonly #turns = new Map<number, number>();
   readonly #hedging = new HedgeBudget();
-  /** Laps (dispatch and combine of one layer and batch) since start. */
-  laps = 0;
-  /** Row × expert work since start: by tabs, and by the coordinator because no tab did it. */
-  tabAssignments = 0;
-  localAssignments = 0;
-  /** The same of resident layers, those of the main model and the drafter's. */
-  residentAssignments = 0;
-  draftAssignments = 0;
-  redispatches = 0;
-  /** Rows × layers whose experts were chosen under a device limit, and those where it changed the choice. */
-  limitedChoices = 0;
-  changedChoices = 0;
-  /** Rows × layers that at least one tab worked for, and rows × layers × tabs: their ratio is the distinct tabs per lap of a row. */
-  tabRows = 0;
-  tabRowParts = 0;
-  /** Bytes of lap frames both ways, of all peers, since start; self-tests and audits are not in it. */
-  frameBytes = 0;
-  /** By layer: [nRoutedExperts] rows since start. */
-  readonly expertRows = new Map<number, Float64Array>();
-  readonly lapMs = new SampleWindow(1024);
-  readonly queueMs = new SampleWindow(1024);
-  readonly computeMs = new SampleWindow(1024);
-  readonly wireMs = new SampleWindow(1024);
 
   constructor(options: DispatcherOptions) {
+    super();
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
   }
@@ -147,11 +126,6 @@ export class Dispatcher {
   /** Laps that a replica was asked for as well, because the first peer was late. */
   get hedges(): number {
     return this.#hedging.hedges;
-  }
-
-  /** Begin the windows of lap times anew, so that a measurement has only its own. */
-  forgetTimings(): void {
-    for (const window of [this.lapMs, this.queueMs, this.wireMs, this.computeMs]) window.clear();
   }
 
   /** The routed experts for one batch. */
@@ -188,7 +162,7 @@ export class Dispatcher {
   #dispatch(call: NamedCall, pass: Pass): { combine(): Promise<Float32Array> } {
     const startedMs = this.#clock.now();
     const rows = encodeF16(call.x.subarray(0, call.numRows * this.#options.hiddenSize));
-    this.#countLoad(call);
+    this.countLoad(call, this.#options.nRoutedExperts);
     if (!this.#isResident(call.layer)) this.#options.onDispatch?.(call, rows);
     const all = Array.from({ length: call.topkIdx.length }, (_, a) => a);
     const parts = this.#plan(call, all, new Set()).flatMap((part) => this.#split(call, part));
@@ -228,11 +202,11 @@ export class Dispatcher {
     const turn = (this.#turns.get(call.layer) ?? 0) + 1;
     this.#turns.set(call.layer, turn);
     const usualMs = peers.map((peer) => peer.laps.lapMs.quantile(0.5) ?? 0);
-    const expectedMs = peers.map((peer) => peer.laps.expectedLapMs);
+    const expected = peers.map((peer) => peer.laps.expected);
     const chosen = coverRows(experts, rows, {
       holders: (expert) => holders.get(expert)!,
       usualMs: (i) => usualMs[i]!,
-      expectedMs: (i) => expectedMs[i]!,
+      expected: (i) => expected[i]!,
       // The next in turn, so that the figures of all stay fresh.
       preference: (i) => (i + turn) % peers.length,
     });
@@ -399,6 +373,7 @@ export class Dispatcher {
 
   #finish(call: MoeCall, results: readonly PartResult[], lapMs: number, pass: Pass): void {
     if (!this.#isResident(call.layer)) this.laps++;
+    else if (call.layer !== this.#options.mtpLayer) this.residentMs.add(lapMs);
     for (const { peer, rows } of results) if (peer) creditTokens(pass, peer, rows);
     const byTabs = results.filter((result) => result.peer !== null);
     this.tabRows += new Set(byTabs.flatMap((result) => result.rows)).size;
@@ -425,7 +400,7 @@ export class Dispatcher {
         const a = row * topK + k;
         return { expert: call.topkIdx[a]!, weight: call.topkWeights[a]!, peerId: peerOf.get(a) ?? null };
       });
-      trace(row, { layer: call.layer, lapMs, experts });
+      trace(row, { layer: call.layer, lapMs, experts, ...(this.#isResident(call.layer) && { resident: true }) });
     }
   }
 
@@ -438,29 +413,6 @@ export class Dispatcher {
     else if (layer === this.#options.mtpLayer) this.draftAssignments += assignments;
     else this.residentAssignments += assignments;
   }
-
-  #countLoad(call: MoeCall): void {
-    let counts = this.expertRows.get(call.layer);
-    if (counts === undefined) {
-      counts = new Float64Array(this.#options.nRoutedExperts);
-      this.expertRows.set(call.layer, counts);
-    }
-    for (const expert of call.topkIdx) counts[expert]!++;
-  }
-}
-
-/** Rows of each expert since start: [layers × experts]. */
-export function expertCounters(
-  { expertRows }: Dispatcher,
-  layers: readonly number[],
-  expertsPerLayer: number,
-): Float64Array {
-  const counters = new Float64Array(layers.length * expertsPerLayer);
-  for (const [i, layer] of layers.entries()) {
-    const rows = expertRows.get(layer);
-    if (rows) counters.set(rows, i * expertsPerLayer);
-  }
-  return counters;
 }
 
 /** As a tab would send it, so that an answer doesn't depend on who computed: finite values only, others stay f32. */
