@@ -99,6 +99,7 @@ it('give every stream the bits that it has alone, and the timeline shows each ha
   await core.close();
   const spans = await readTrace(join(dir, 'on.json'));
 
+  checkRows(spans);
   const engine = spans.filter(({ row }) => row === 'engine');
   for (const [i, span] of engine.entries()) if (i > 0) expect(span.from).toBeGreaterThanOrEqual(engine[i - 1]!.to - 1);
   const waits = spans.filter(({ name }) => name.startsWith('waits'));
@@ -125,6 +126,20 @@ it('give every stream the bits that it has alone, and the timeline shows each ha
   const shared = engine.filter(({ name }) => name.startsWith('shared-expert'));
   expect(shared.length).toBe(laps);
 });
+
+/** On a row, what overlaps is one within the other: viewers show nothing else. */
+function checkRows(spans: readonly Span[]): void {
+  for (const row of new Set(spans.map((span) => span.row))) {
+    const open: Span[] = [];
+    const ofRow = spans.filter((span) => span.row === row).sort((a, b) => a.from - b.from || b.to - a.to);
+    for (const span of ofRow) {
+      while (open.length > 0 && open.at(-1)!.to <= span.from) open.pop();
+      if (open.length > 0) expect(span.to).toBeLessThanOrEqual(open.at(-1)!.to);
+      open.push(span);
+    }
+    expect(ofRow.length).toBeGreaterThan(0);
+  }
+}
 
 /** Queue and compute lie within their lap, and bytes are the dispatcher's. */
 function checkLaps(
