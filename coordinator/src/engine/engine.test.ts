@@ -351,8 +351,8 @@ describe('on a paged KV cache', () => {
           for (const { cache } of batch) (cache as ReturnType<typeof sequenceOn>).append(1);
           const { tokenId } = batch.at(-1)!;
           const row = { tokenId, position: 0, cache: forward.newSequence(), wantLogits: true };
-          const { logits, hidden } = await forward.forward([row], dispatch);
-          return { logits: batch.map(() => logits[0]), hidden };
+          const { logits, ...hidden } = await forward.forward([row], dispatch);
+          return { logits: batch.map(() => logits[0]), ...hidden };
         },
       },
       experts,
