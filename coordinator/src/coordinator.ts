@@ -134,6 +134,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     onError: (error) => events.add({ level: 'error', kind: 'server', text: `An audit was not possible: ${error}` }),
   });
   const layers = moeLayers(config);
+  const mtpLayer = config.numNextnPredictLayers > 0 ? config.numHiddenLayers : undefined;
   const meter = new LoadMeter(layers.length * nRoutedExperts);
   const swarm = new Swarm({
     model: {
@@ -157,6 +158,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     nRoutedExperts,
     numExpertsPerTok: config.numExpertsPerTok,
     local: work.laps,
+    resident: { layers: new Set(mtpLayer === undefined ? [] : [mtpLayer]), work: work.laps },
+    mtpLayer,
     peers: () => swarm.serving(),
     onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>
       trust.note(layer, rows, numRows, topkIdx, topkWeights),

@@ -28,6 +28,10 @@ export interface DispatcherOptions {
   nRoutedExperts: number;
   numExpertsPerTok: number;
   local: LocalWork;
+  /** Layers whose experts are all the coordinator's own, and who computes them: no tab is asked, and no lap is made. */
+  resident?: { layers: ReadonlySet<number>; work: LocalWork };
+  /** The layer of the model's MTP module, whose rows draft tokens and enter no answer. */
+  mtpLayer?: number | undefined;
   /** The peers that may be asked now, in a stable order. */
   peers: () => Iterable<LapPeer>;
   /** A lap begins: the call, and its rows as f16 bits, [numRows, hiddenSize]. */
@@ -98,9 +102,12 @@ export class Dispatcher {
   readonly #hedging = new HedgeBudget();
   /** Laps (dispatch and combine of one layer and batch) since start. */
   laps = 0;
-  /** Row × expert work since start, by tabs and by the coordinator. */
+  /** Row × expert work since start: by tabs, and by the coordinator because no tab did it. */
   tabAssignments = 0;
   localAssignments = 0;
+  /** The same of resident layers, those of the main model and the drafter's. */
+  residentAssignments = 0;
+  draftAssignments = 0;
   redispatches = 0;
   /** Rows × layers whose experts were chosen under a device limit, and those where it changed the choice. */
   limitedChoices = 0;
@@ -147,7 +154,7 @@ export class Dispatcher {
       dispatch,
       choose: (layer, row, scores, allowed) => {
         const limit = maxPeers(row);
-        if (limit === undefined) return undefined;
+        if (limit === undefined || this.#isResident(layer)) return undefined;
         const { topkIdx, changed } = this.#limited(layer, limit, scores, allowed);
         this.limitedChoices++;
         if (changed) this.changedChoices++;
@@ -172,7 +179,7 @@ export class Dispatcher {
     const startedMs = this.#clock.now();
     const rows = encodeF16(call.x.subarray(0, call.numRows * this.#options.hiddenSize));
     this.#countLoad(call);
-    this.#options.onDispatch?.(call, rows);
+    if (!this.#isResident(call.layer)) this.#options.onDispatch?.(call, rows);
     const all = Array.from({ length: call.topkIdx.length }, (_, a) => a);
     const parts = this.#plan(call, all, new Set()).flatMap((part) => this.#split(call, part));
     const work = Promise.all(parts.map((part) => this.#serve(call, rows, part, new Set())));
@@ -203,6 +210,7 @@ export class Dispatcher {
 
   /** Who does which of these assignments, asking few peers. */
   #plan(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
+    if (this.#isResident(call.layer)) return [{ peer: null, assignments: [...assignments] }];
     const topK = call.topkIdx.length / call.numRows;
     const experts = Uint16Array.from(assignments, (a) => call.topkIdx[a]!);
     const rows = Uint32Array.from(assignments, (a) => Math.floor(a / topK));
@@ -264,8 +272,10 @@ export class Dispatcher {
     const { request, callRows } = this.#request(call, rows, part);
     const { peer, assignments } = part;
     if (peer === null) {
-      const partial = roundToF16(await this.#options.local.compute(request));
-      this.localAssignments += assignments.length;
+      const { local, resident } = this.#options;
+      const own = this.#isResident(call.layer) ? resident!.work : local;
+      const partial = roundToF16(await own.compute(request));
+      this.#countOwn(call.layer, assignments.length);
       return [{ rows: callRows, partial, peer: null, assignments, timing: null }];
     }
     try {
@@ -373,7 +383,7 @@ export class Dispatcher {
   }
 
   #finish(call: MoeCall, results: readonly PartResult[], lapMs: number, pass: Pass): void {
-    this.laps++;
+    if (!this.#isResident(call.layer)) this.laps++;
     for (const { peer, rows } of results) if (peer) creditTokens(pass, peer, rows);
     const byTabs = results.filter((result) => result.peer !== null);
     this.tabRows += new Set(byTabs.flatMap((result) => result.rows)).size;
@@ -402,6 +412,16 @@ export class Dispatcher {
       });
       trace(row, { layer: call.layer, lapMs, experts });
     }
+  }
+
+  #isResident(layer: number): boolean {
+    return this.#options.resident?.layers.has(layer) ?? false;
+  }
+
+  #countOwn(layer: number, assignments: number): void {
+    if (!this.#isResident(layer)) this.localAssignments += assignments;
+    else if (layer === this.#options.mtpLayer) this.draftAssignments += assignments;
+    else this.residentAssignments += assignments;
   }
 
   #countLoad(call: MoeCall): void {

@@ -59,7 +59,9 @@ export interface EngineMtpRow {
 
 /**
  * Whoever computes everything but the routed experts. Results of a row are bit for bit independent of the other rows of a call
- * (provided `experts` is). When a call fails, the error is passed on with every cache as it was before.
+ * (provided `experts` is). When a call fails, the error is passed on with every cache as it was before. Calls may overlap, each
+ * with sequences of its own: while one awaits its lap another's layers are computed, and neither's failure is the other's. A
+ * sequence is in one call at a time, and is freed only when that has ended.
  */
 export interface ForwardEngine {
   readonly name: 'reference' | 'wasm';
@@ -80,7 +82,7 @@ export interface ForwardEngine {
    * somebody else has computed, and is to be freed before the pages are closed. Throws as `sequenceOn` and `newMtpSequence` do.
    */
   mtpSequenceOn(pages: SequencePages, length: number): SequenceCache;
-  /** [hiddenSize], the gain of the norm before a layer's experts. */
+  /** [hiddenSize], the gain of the norm before a layer's experts; the MTP module's layer is `numHiddenLayers`. */
   expertNormGain(layer: number): Float32Array;
   newSequence(): SequenceCache;
   /** Throws a RangeError where the model has no MTP module. */
@@ -111,7 +113,10 @@ export function createReferenceEngine(model: Model): ForwardEngine {
     lendPages: () => undefined,
     sequenceOn: noPages,
     mtpSequenceOn: noPages,
-    expertNormGain: (layer) => model.weights.layers[layer]!.postAttentionLayernorm,
+    expertNormGain: (layer) => {
+      const { layers, mtp } = model.weights;
+      return (layer === model.config.numHiddenLayers ? mtp!.layer : layers[layer]!).postAttentionLayernorm;
+    },
     newSequence: () => new KvCache(model.config),
     newMtpSequence: () => {
       if (!model.weights.mtp) throw new RangeError(NO_MTP);
