@@ -28,6 +28,7 @@ import { ExpertWorker } from './dispatch/expert-worker.ts';
 import type { LapErrorReason } from './dispatch/lap.ts';
 import { Engine } from './engine/engine.ts';
 import { openEngine } from './engine/open-engine.ts';
+import type { HiddenReading, HiddenReadings } from './engine/speculation/reading.ts';
 import { packedModel } from './packed.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
 import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
@@ -91,6 +92,8 @@ export type CoreOptions = Pick<
   | 'cpuDonors'
   | 'maxBatch'
   | 'maxQueue'
+  | 'speculate'
+  | 'maxDrafts'
   | 'engine'
   | 'threads'
   | 'kvMemoryBytes'
@@ -172,6 +175,14 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     forward,
     eosTokenIds,
     experts: dispatcher,
+    speculation: {
+      ...(options.speculate !== undefined && { mode: options.speculate }),
+      ...(options.maxDrafts !== undefined && { maxDrafts: options.maxDrafts }),
+      onReading: (reading, { tallies }) =>
+        events.add({ level: 'info', kind: 'server', text: readingText(reading, tallies) }),
+      onFailure: (error) =>
+        events.add({ level: 'warning', kind: 'server', text: `Drafting fails, and is done without: ${error}` }),
+    },
     limits: {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
       ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
@@ -356,6 +367,14 @@ const FAILED_BY: Partial<Record<LapErrorReason, string>> = {
   deadline: 'was late',
   wrong: 'gave a wrong result',
 };
+
+function readingText(reading: HiddenReading, tallies: HiddenReadings['tallies']): string {
+  const [after, before] = [tallies['after-norm'], tallies['before-norm']].map(
+    ({ judged, accepted }) => `${accepted} of ${judged}`,
+  );
+  const where = reading === 'after-norm' ? 'after' : 'before';
+  return `The MTP module reads the hidden state ${where} the final norm: ${after} first drafts were right after it, ${before} before it`;
+}
 
 function redispatchText({ peerId, layer, rows, error, to, tookMs }: RedispatchEvent): string {
   const heirs = to.map((heir) => heir ?? 'the coordinator').join(' and ');

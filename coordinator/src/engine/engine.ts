@@ -1,4 +1,4 @@
-import type { ExpertDispatch, ForwardEngine } from '@shoal/model';
+import { type ExpertDispatch, type ForwardEngine, moeLayers } from '@shoal/model';
 import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import { SampleWindow } from '../dispatch/lap-stats.ts';
 import { Admission } from './admission.ts';
@@ -6,6 +6,7 @@ import { Answers } from './answers.ts';
 import { EngineError, type GenerationEvent, type GenerationRequest, type TextEngine } from './contract.ts';
 import { Lane } from './lane.ts';
 import { Sequence } from './sequence.ts';
+import { DEFAULT_MAX_DRAFTS, Speculation, type SpeculationOptions } from './speculation/speculation.ts';
 
 export interface EngineOptions {
   modelId: string;
@@ -14,12 +15,18 @@ export interface EngineOptions {
   limits?: Partial<EngineLimits>;
   /** What ends an answer, where generation_config.json names other tokens than config.json. */
   eosTokenIds?: readonly number[] | undefined;
+  speculation?: Partial<EngineSpeculationOptions> | undefined;
   onRequest?: (
     event: 'submitted' | 'finished' | 'failed' | 'cancelled',
     request: GenerationRequest,
     error?: EngineError,
   ) => void;
 }
+
+export type EngineSpeculationOptions = Pick<
+  SpeculationOptions,
+  'mode' | 'maxDrafts' | 'lapsPerPass' | 'onReading' | 'onFailure'
+>;
 
 export interface EngineLimits {
   /** Sequences decoded together. Each holds a KV cache, and each adds a row to every lap. */
@@ -57,6 +64,7 @@ export class Engine implements TextEngine {
   readonly #admission: Admission;
   readonly #answers: Answers;
   readonly #lane: Lane;
+  readonly speculation: Speculation;
   readonly #requestMs = new SampleWindow(64);
   #draining = false;
   #looping: Promise<void> | undefined;
@@ -68,15 +76,28 @@ export class Engine implements TextEngine {
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     const { forward, experts, eosTokenIds = forward.config.eosTokenIds } = options;
     const { maxBatch, maxQueue, prefillRows } = this.limits;
-    this.#admission = new Admission({ forward, maxContext: this.maxContext, maxBatch, maxQueue });
-    this.#answers = new Answers({ maxContext: this.maxContext, eosTokenIds });
+    const { maxContext } = this;
+    this.speculation = new Speculation({
+      forward,
+      experts,
+      maxContext,
+      eosTokenIds,
+      mode: 'auto',
+      maxDrafts: DEFAULT_MAX_DRAFTS,
+      lapsPerPass: () => moeLayers(forward.config).length,
+      ...options.speculation,
+    });
+    const drafterBytesPerToken = this.speculation.kvBytesPerToken;
+    this.#admission = new Admission({ forward, maxContext, maxBatch, maxQueue, drafterBytesPerToken });
+    this.#answers = new Answers({ maxContext, eosTokenIds });
     const onPass = (rows: number, passMs: number, engineMs: number): void => this.#countPass(rows, passMs, engineMs);
-    this.#lane = new Lane({ forward, experts, answers: this.#answers, prefillRows, onPass });
+    const { speculation } = this;
+    this.#lane = new Lane({ forward, experts, answers: this.#answers, speculation, prefillRows, onPass });
   }
 
-  /** Of one more token in one sequence. */
+  /** Of one more token in one sequence; what drafting needs included. */
   get kvBytesPerToken(): number {
-    return this.#options.forward.kvBytesPerToken;
+    return this.#options.forward.kvBytesPerToken + this.speculation.kvBytesPerToken;
   }
 
   /** Generated since start. */
@@ -124,6 +145,7 @@ export class Engine implements TextEngine {
       throw new EngineError('queue-full', `${this.queued.length} requests are waiting already.`, this.retryAfterS());
     }
     const sequence = new Sequence(request, this.limits.deviceLimit);
+    sequence.speculation = this.speculation.begin(sequence);
     this.#options.onRequest?.('submitted', request);
     this.#watch(sequence);
     this.#admission.waiting.push(sequence);
@@ -191,6 +213,7 @@ export class Engine implements TextEngine {
   }
 
   #countPass(rows: number, passMs: number, engineMs: number): void {
+    this.speculation.notePass(rows, passMs);
     this.passMs.add(passMs);
     this.engineMs.add(engineMs);
     this.rows += rows;

@@ -4,11 +4,13 @@ import type { Answers } from './answers.ts';
 import { assembleBatch, type BatchEntry, batchOptions, timeLaps } from './batch.ts';
 import { EngineError } from './contract.ts';
 import type { Sequence } from './sequence.ts';
+import type { Speculation } from './speculation/speculation.ts';
 
 export interface LaneOptions {
   forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
   answers: Answers;
+  speculation: Speculation;
   /** Prompt rows of one pass at most. */
   prefillRows: number;
   /** A pass that succeeded: its rows, its wall time, and what of that was not spent waiting for laps, in milliseconds. */
@@ -25,16 +27,17 @@ export class Lane {
 
   /** Pass the sequences' next rows through the model, and let each advance by what comes of it. Never throws. */
   async pass(sequences: readonly Sequence[]): Promise<void> {
-    const { forward, experts, prefillRows, onPass } = this.#options;
+    const { forward, experts, prefillRows, speculation, onPass } = this.#options;
     const { rows, entries } = assembleBatch(sequences, prefillRows);
     for (const { sequence } of entries) sequence.inPass = true;
     const startedMs = performance.now();
     const timed = timeLaps(experts.batch(batchOptions(entries)));
     try {
-      const { logits } = await forward.forward(rows, timed.experts);
+      const result = await forward.forward(rows, timed.experts);
       const passMs = performance.now() - startedMs;
       onPass(rows.length, passMs, passMs - timed.waitedMs());
-      for (const entry of entries) this.#advance(entry, logits);
+      for (const entry of entries) this.#advance(entry, result.logits);
+      await speculation.prepare(entries, result);
     } catch (error) {
       for (const { sequence } of entries) abandon(sequence, error);
     } finally {
@@ -44,8 +47,10 @@ export class Lane {
 
   /** A row whose logits are damaged ends its own sequence and no other. */
   #advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
+    const { answers, speculation } = this.#options;
     try {
-      this.#options.answers.advance(entry, logits);
+      const accepted = answers.advance(entry, logits);
+      speculation.judge(entry, accepted);
     } catch (error) {
       abandon(entry.sequence, error);
     }

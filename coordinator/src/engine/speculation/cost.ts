@@ -51,7 +51,8 @@ export class CallCost {
   #ms: number | undefined;
 
   add(ms: number): void {
-    this.#ms = this.#ms === undefined ? ms : CALL_DECAY * this.#ms + (1 - CALL_DECAY) * Math.min(ms, OUTLIER * this.#ms);
+    this.#ms =
+      this.#ms === undefined ? ms : CALL_DECAY * this.#ms + (1 - CALL_DECAY) * Math.min(ms, OUTLIER * this.#ms);
   }
 
   /** 0 while nothing is known. */
