@@ -1,7 +1,7 @@
 /** What a pass still counts after the next. */
 const DECAY = 0.97;
 /** Rows² that the slope so far counts as: where all passes have about as many rows, it stays what it was. */
-const SLOPE_INERTIA = 4;
+const SLOPE_INERTIA = 16;
 /** A pass that took longer than this many times what was expected was held up by something else. */
 const OUTLIER = 3;
 
@@ -15,7 +15,10 @@ export class PassCost {
   #msPerRow = 0;
 
   add(rows: number, ms: number): void {
-    const seen = this.#weight === 0 ? ms : Math.min(ms, OUTLIER * Math.max(this.ms(rows), Number.MIN_VALUE));
+    const isFirst = this.#weight === 0;
+    const seen = isFirst ? ms : Math.min(ms, OUTLIER * this.ms(rows));
+    // The dearest that a row can be, until passes of other sizes say better.
+    if (isFirst) this.#msPerRow = ms / rows;
     this.#weight = this.#weight * DECAY + 1;
     const share = 1 / this.#weight;
     const offRows = rows - this.#meanRows;

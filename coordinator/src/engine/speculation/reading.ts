@@ -3,7 +3,7 @@ export type HiddenReading = 'after-norm' | 'before-norm';
 
 const READINGS: readonly HiddenReading[] = ['after-norm', 'before-norm'];
 /** First drafts of each reading that are judged before one is chosen. */
-const ENOUGH = 48;
+const ENOUGH = 256;
 /** Or so many, where the difference is this many standard errors. */
 const ENOUGH_WHEN_CLEAR = 12;
 const CLEAR = 3;
