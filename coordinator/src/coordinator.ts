@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { type ForwardEngine, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
+import { type ForwardEngine, isMoeLayer, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
 import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { LoadMeter } from '@shoal/placement';
@@ -24,14 +24,16 @@ import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
 import { Dispatcher, expertCounters, type RedispatchEvent } from './dispatch/dispatcher.ts';
-import { ExpertWorker } from './dispatch/expert-worker.ts';
+import type { ExpertWorker, LoadProgress } from './dispatch/expert-worker.ts';
 import type { LapErrorReason } from './dispatch/lap.ts';
-import { Engine } from './engine/engine.ts';
+import type { ResidentPlan } from './dispatch/resident-plan.ts';
+import { Engine, type EngineLimits } from './engine/engine.ts';
 import { openEngine } from './engine/open-engine.ts';
 import type { HiddenReading, HiddenReadings } from './engine/speculation/reading.ts';
+import { residentPlanOf, startOwnExperts } from './own-experts.ts';
 import { packedModel } from './packed.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
-import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
+import { type CoordinatorOptions, type HalfBatches, ROOT_DIR } from './options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
 import { Swarm } from './swarm/swarm.ts';
@@ -39,14 +41,12 @@ import { NormLimits } from './trust/norm-limits.ts';
 import { Trust } from './trust/trust.ts';
 
 const HOUR_MS = 3_600_000;
-/** Shards that the coordinator keeps in memory for its own work (self-tests, audits, and what no tab serves). */
-const LOCAL_EXPERT_CACHE_BYTES = 512 * 2 ** 20;
-/** They lie in one WebAssembly memory of 4 GiB, with the work space. */
-const MAX_EXPERT_CACHE_BYTES = 3 * 2 ** 30;
 
 /** Viewers are admins too: metrics tell less than the console. */
 const METRICS_NEED_ADMIN =
   'The metrics are for admins. Send a viewer’s or operator’s token as Authorization: Bearer TOKEN (Prometheus: authorization.credentials_file).';
+
+const LANES: Readonly<Record<HalfBatches, EngineLimits['lanes']>> = { auto: 'auto', on: 2, off: 1 };
 
 /** From the end of draining until connections that are still open are cut. */
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -63,8 +63,10 @@ export interface Core {
   packed: PackedModel;
   tokenizer: Tokenizer;
   lapMs: { observe: (lapMs: number) => void };
-  /** The coordinator's own experts. */
+  /** The coordinator's own experts: for audits and for what no tab serves. */
   work: ExpertWorker;
+  /** What it holds for good, and where the experts of the MTP module are. */
+  resident: ResidentPlan;
   /** Send the tabs away and end the coordinator's own threads. */
   close(): Promise<void>;
 }
@@ -94,11 +96,16 @@ export type CoreOptions = Pick<
   | 'maxQueue'
   | 'speculate'
   | 'maxDrafts'
+  | 'halfBatches'
   | 'engine'
   | 'threads'
   | 'kvMemoryBytes'
   | 'expertMemoryBytes'
+  | 'localExpertBytes'
+  | 'mtpExperts'
 > & {
+  /** Layers of `localExpertBytes` are loaded. */
+  onLoadProgress?: (progress: LoadProgress) => void;
   onPackProgress?: (progress: PackProgress) => void;
   signal?: AbortSignal;
 };
@@ -110,6 +117,14 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
   const opened = await openPackedModel(packed);
   const { config } = opened;
+  const { manifest } = packed;
+  let plan: ResidentPlan;
+  try {
+    plan = residentPlanOf(options, config, manifest);
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
   const forward = await openEngine({
     config,
     engine: options.engine ?? 'wasm',
@@ -118,15 +133,22 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     threads: options.threads,
     kvBytes: options.kvMemoryBytes,
   }).finally(() => opened.close());
-  const { manifest } = packed;
   const { hiddenSize, nRoutedExperts } = config;
   const norms = new NormLimits();
-  const work = new ExpertWorker({
-    packedDir: packed.dir,
-    maxBytes: Math.min(options.expertMemoryBytes ?? LOCAL_EXPERT_CACHE_BYTES, MAX_EXPERT_CACHE_BYTES),
-    onLoaded: (layer, expert, product) => norms.learnProduct(layer, expert, product),
-  });
   const events = new EventLog();
+  const mtpLayer = isMoeLayer(config, config.numHiddenLayers) ? config.numHiddenLayers : undefined;
+  const own = startOwnExperts(packed, plan, mtpLayer, { norms, events });
+  const { work, resident } = own;
+  try {
+    const loaded = resident.load(options.onLoadProgress);
+    // A small MTP module alone is there soon; should it fail, the first draft tries again, and that is told.
+    if (plan.ownMemory) await loaded;
+    else loaded.catch(() => {});
+  } catch (error) {
+    await own.close();
+    await forward.close();
+    throw error;
+  }
   const trust = new Trust({
     local: work.audits,
     recheck: work.rechecks,
@@ -136,8 +158,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     normGain: (layer) => forward.expertNormGain(layer),
     onError: (error) => events.add({ level: 'error', kind: 'server', text: `An audit was not possible: ${error}` }),
   });
-  const layers = moeLayers(config);
-  const mtpLayer = config.numNextnPredictLayers > 0 ? config.numHiddenLayers : undefined;
+  const layers = moeLayers(config).filter((layer) => !resident.layers.has(layer));
+  if (plan.mtp === 'tabs') layers.push(mtpLayer!);
   const meter = new LoadMeter(layers.length * nRoutedExperts);
   const swarm = new Swarm({
     model: {
@@ -161,7 +183,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     nRoutedExperts,
     numExpertsPerTok: config.numExpertsPerTok,
     local: work.laps,
-    resident: { layers: new Set(mtpLayer === undefined ? [] : [mtpLayer]), work: work.laps },
+    resident: { layers: resident.layers, work: resident },
     mtpLayer,
     peers: () => swarm.serving(),
     onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>
@@ -176,6 +198,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     eosTokenIds,
     experts: dispatcher,
     speculation: {
+      hasMtpExperts: plan.mtp !== 'off',
+      lapsPerPass: () => moeLayers(config).filter((layer) => !resident.layers.has(layer)).length,
       ...(options.speculate !== undefined && { mode: options.speculate }),
       ...(options.maxDrafts !== undefined && { maxDrafts: options.maxDrafts }),
       onReading: (reading, { tallies }) =>
@@ -187,6 +211,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
       ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
       ...(options.maxQueue !== undefined && { maxQueue: options.maxQueue }),
+      lanes: LANES[options.halfBatches ?? 'auto'],
     },
     onRequest: (kind, request, error) => {
       if (kind !== 'failed') return;
@@ -195,7 +220,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   });
   const close = async (): Promise<void> => {
     swarm.close();
-    await work.close();
+    await own.close();
     await forward.close();
   };
   const foundOut = trust.onWrong;
@@ -204,12 +229,26 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     engine.forgetPrefixes();
     foundOut(peerId, wrong);
   };
-  return { config, forward, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs, work, close };
+  return {
+    config,
+    forward,
+    engine,
+    dispatcher,
+    swarm,
+    trust,
+    events,
+    packed,
+    tokenizer,
+    lapMs,
+    work,
+    resident: plan,
+    close,
+  };
 }
 
 /** A coordinator that listens. Rejects, with nothing left running, when it cannot. */
 export async function startCoordinator(
-  options: CoordinatorOptions & Pick<CoreOptions, 'onPackProgress' | 'signal'>,
+  options: CoordinatorOptions & Pick<CoreOptions, 'onPackProgress' | 'onLoadProgress' | 'signal'>,
 ): Promise<Coordinator> {
   // First of all: to find that the file cannot be used costs nothing.
   const { access, adminToken } = openAccess(options);

@@ -5,6 +5,7 @@ import type { IceServer } from '@shoal/protocol';
 import { iceServerSchema } from '@shoal/protocol';
 import { DENSE_FORMATS, type DenseFormat, QUANTS, type Quant } from '@shoal/weights';
 import { z } from 'zod';
+import { MTP_PLACES, type MtpPlace } from './dispatch/resident-plan.ts';
 import type { EngineName } from './engine/open-engine.ts';
 import {
   DEFAULT_MAX_DRAFTS,
@@ -44,6 +45,10 @@ export interface CoordinatorOptions {
   kvMemoryBytes?: number;
   /** For experts that the coordinator keeps loaded for its own work. */
   expertMemoryBytes?: number;
+  /** For whole layers of experts that the coordinator computes instead of tabs; none by default. */
+  localExpertBytes?: number;
+  /** Where the experts of the model's MTP module are; auto: with the coordinator where they fit, else on tabs. */
+  mtpExperts?: MtpPlace | 'auto';
   /** Let browsers without WebGPU lend their processor; on unless said otherwise. */
   cpuDonors?: boolean;
   maxBatch?: number;
@@ -52,7 +57,12 @@ export interface CoordinatorOptions {
   speculate?: SpeculationMode;
   /** Of one answer in a pass, at most. */
   maxDrafts?: number;
+  /** Two half-batches in flight; `auto` by default: where that is seen to pay. */
+  halfBatches?: HalfBatches;
 }
+
+export const HALF_BATCHES = ['auto', 'on', 'off'] as const;
+export type HalfBatches = (typeof HALF_BATCHES)[number];
 
 /** More only take turns. */
 export const MAX_THREADS = 256;
@@ -177,6 +187,13 @@ const OPTIONS = {
     fallback: String(DEFAULT_MAX_DRAFTS),
   },
   maxQueue: { flag: 'max-queue', env: 'SHOAL_MAX_QUEUE', value: 'N', text: 'requests that may wait', fallback: '64' },
+  halfBatches: {
+    flag: 'half-batches',
+    env: 'SHOAL_HALF_BATCHES',
+    value: HALF_BATCHES.join('|'),
+    text: 'compute half of the rows while the laps of the other half are out; auto: where that is seen to pay',
+    fallback: 'auto',
+  },
   engine: {
     flag: 'engine',
     env: 'SHOAL_ENGINE',
@@ -203,6 +220,20 @@ const OPTIONS = {
     value: 'SIZE',
     text: 'experts kept loaded for audits and for what no tab serves (at most 3GiB)',
     fallback: '512MiB',
+  },
+  localExperts: {
+    flag: 'local-experts',
+    env: 'SHOAL_LOCAL_EXPERTS',
+    value: 'SIZE',
+    text: 'memory for whole layers of experts that make no lap, as 8GiB; 0 for none',
+    fallback: '0',
+  },
+  mtpExperts: {
+    flag: 'mtp-experts',
+    env: 'SHOAL_MTP_EXPERTS',
+    value: ['auto', ...MTP_PLACES].join('|'),
+    text: "where the MTP module's experts are: with the coordinator, on tabs, or nowhere (no drafts by it)",
+    fallback: 'auto',
   },
   logLevel: {
     flag: 'log-level',
@@ -274,6 +305,12 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     if (found === undefined) throw new UsageError(`${spelled(name)} takes ${allowed.join(', ')}, not "${given}"`);
     return found;
   };
+  const bytes = (name: OptionName): number => {
+    const given = text(name)!;
+    const value = parseBytes(given);
+    if (value === undefined) throw new UsageError(`${spelled(name)} takes a size as 512MiB or 4GiB, not "${given}"`);
+    return value;
+  };
   const isOn = (name: OptionName): boolean => {
     const given = text(name) ?? '0';
     if (given === '1' || given === 'true') return true;
@@ -309,10 +346,13 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     maxQueue: integer('maxQueue', 0, 10_000),
     speculate: oneOf('speculate', SPECULATION_MODES),
     maxDrafts: integer('maxDrafts', 1, MAX_DRAFTS_LIMIT),
+    halfBatches: oneOf('halfBatches', HALF_BATCHES),
     engine: oneOf('engine', ['wasm', 'reference']),
     ...(text('threads') !== undefined && { threads: integer('threads', 1, MAX_THREADS) }),
-    kvMemoryBytes: parseBytes(text('kvMemory')!) ?? badBytes('kvMemory', text('kvMemory')!),
-    expertMemoryBytes: parseBytes(text('expertMemory')!) ?? badBytes('expertMemory', text('expertMemory')!),
+    kvMemoryBytes: bytes('kvMemory'),
+    expertMemoryBytes: bytes('expertMemory'),
+    localExpertBytes: text('localExperts') === '0' ? 0 : bytes('localExperts'),
+    mtpExperts: oneOf('mtpExperts', ['auto', ...MTP_PLACES]),
     logLevel: oneOf('logLevel', ['silent', 'error', 'warn', 'info', 'debug']),
   };
 }
@@ -324,10 +364,6 @@ export function parseBytes(text: string): number | undefined {
   const parts = /^(\d+(?:\.\d+)?) ?([MG]i?B)$/.exec(text.trim());
   const bytes = parts ? Math.floor(Number(parts[1]) * UNIT_BYTES[parts[2]!]!) : 0;
   return bytes > 0 && Number.isSafeInteger(bytes) ? bytes : undefined;
-}
-
-function badBytes(name: OptionName, given: string): never {
-  throw new UsageError(`${spelled(name)} takes a size as 512MiB or 4GiB, not "${given}"`);
 }
 
 /** Both ways in which it may have been given. */

@@ -1,9 +1,9 @@
-import { argmax, type EngineMtpRow, type ExpertDispatch, forwardMtp, KvCache, type SequencePages } from '@shoal/model';
+import { argmax, type EngineMtpRow, type ExpertDispatch, forwardMtp, KvCache } from '@shoal/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
-import { KvPages } from '../../coordinator/src/engine/kv-pages.ts';
 import { goldenCases, nmse, openTinyStories, prefill, type TinyStories } from '../golden/tiny-stories.ts';
 import { CACHE_DIR, TINY_STORIES } from './golden.ts';
+import { newMtpCache } from './mtp-cache.ts';
 
 let core: Core;
 let tiny: TinyStories;
@@ -27,9 +27,6 @@ async function mtpRows(ids: readonly number[]): Promise<Omit<EngineMtpRow, 'cach
   });
 }
 
-/** The core's engine has no sequence here, so that any pages are free. */
-const freshPages = (): SequencePages => new KvPages({ numPages: 32, pagePositions: 16 }).open([0], 512)!;
-
 describe('the MTP module, its experts the coordinator’s', () => {
   it.each(goldenCases)('gives the reference’s logits: $prompt', async ({ prompt_ids: ids, last_mtp_argmax: best }) => {
     const rows = await mtpRows(ids);
@@ -39,7 +36,7 @@ describe('the MTP module, its experts the coordinator’s', () => {
       rows.map((row) => ({ ...row, cache })),
       tiny.experts,
     );
-    const own = core.forward.mtpSequenceOn(freshPages(), 0);
+    const own = newMtpCache(core);
     const { logits } = await core.forward.forwardMtp(
       rows.map((row) => ({ ...row, cache: own })),
       core.dispatcher.batch(),
@@ -52,7 +49,7 @@ describe('the MTP module, its experts the coordinator’s', () => {
   it('makes no lap, and counts apart from what enters answers', async () => {
     const before = { ...core.dispatcher };
     const rows = await mtpRows(goldenCases[0]!.prompt_ids.slice(0, 3));
-    const cache = core.forward.mtpSequenceOn(freshPages(), 0);
+    const cache = newMtpCache(core);
     const layers: number[] = [];
     const batch = core.dispatcher.batch();
     const experts: ExpertDispatch = {

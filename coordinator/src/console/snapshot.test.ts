@@ -1,20 +1,31 @@
 import type { ModelConfig } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { EventLog } from '../swarm/event-log.ts';
+import type { ResidentPlan } from '../dispatch/resident-plan.ts';
 import { Swarm } from '../swarm/swarm.ts';
 import { FakeTab, HIDDEN, localWork, SHARD_BYTES } from '../swarm/testing/fake-tab.ts';
 import { Quarantine } from '../trust/quarantine.ts';
 import { SnapshotBuilder, type SnapshotSources } from './snapshot.ts';
 
-const counters = { tokens: 0, tabAssignments: 0, localAssignments: 0, frameBytes: 0, tabRows: 0 };
+const NOTHING = {
+  tokens: 0,
+  tabAssignments: 0,
+  localAssignments: 0,
+  residentAssignments: 0,
+  draftAssignments: 0,
+  frameBytes: 0,
+  tabRows: 0,
+};
+const counters = { ...NOTHING };
 const expertRows = new Map([[1, new Float64Array(4)]]);
 const noTimings = { quantile: () => null };
 
+const resident: ResidentPlan = { layers: [], mtp: undefined, bytes: 0, ownMemory: false, expertMemoryBytes: 0 };
 let swarm: Swarm;
 let snapshots: SnapshotBuilder;
 
 beforeEach(() => {
-  Object.assign(counters, { tokens: 0, tabAssignments: 0, localAssignments: 0, frameBytes: 0, tabRows: 0 });
+  Object.assign(counters, NOTHING);
   expertRows.get(1)!.fill(0);
   vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval', 'setTimeout', 'clearTimeout'] });
   swarm = new Swarm({
@@ -32,11 +43,18 @@ beforeEach(() => {
     queueMs: noTimings,
     wireMs: noTimings,
     computeMs: noTimings,
+    residentMs: noTimings,
     get tabAssignments() {
       return counters.tabAssignments;
     },
     get localAssignments() {
       return counters.localAssignments;
+    },
+    get residentAssignments() {
+      return counters.residentAssignments;
+    },
+    get draftAssignments() {
+      return counters.draftAssignments;
     },
     get frameBytes() {
       return counters.frameBytes;
@@ -60,9 +78,11 @@ beforeEach(() => {
   const config = {
     hiddenSize: HIDDEN,
     numHiddenLayers: 2,
+    layerKinds: ['dense', 'moe'],
     attention: {
       kind: 'mla',
       numAttentionHeads: 3,
+      kvLoraRank: 8,
       qkNopeHeadDim: 4,
       qkRopeHeadDim: 2,
       vHeadDim: 4,
@@ -75,6 +95,7 @@ beforeEach(() => {
     engine: engine as unknown as SnapshotSources['engine'],
     dispatcher: dispatcher as unknown as SnapshotSources['dispatcher'],
     swarm,
+    resident,
     trust: {
       counts: { right: 0, wrong: 0, incomparable: 0, retracted: 0, pending: 0, putOff: 0, unchecked: 0 },
       quarantine: new Quarantine(),
@@ -116,7 +137,17 @@ describe('shares and bytes', () => {
       bytesPerToken: 100,
       floorBytesPerToken: 32,
       kvBytesPerToken: 40,
-      mhaBytesPerToken: 2 * 3 * (4 + 4) * 4,
+      // 16-bit values, as allocated: two layers of 8 + 2.
+      mhaBytesPerToken: 2 * 3 * (4 + 4) * 2,
+    });
+  });
+
+  it('count layers that the coordinator holds, and drafts, apart from what it does for want of a tab', () => {
+    Object.assign(counters, { tabAssignments: 5, localAssignments: 1, residentAssignments: 4, draftAssignments: 90 });
+    expect(snapshots.build().flow).toMatchObject({
+      tabShare: 0.5,
+      uncoveredWork: 1,
+      resident: { share: 0.4, draftWork: 90 },
     });
   });
 });

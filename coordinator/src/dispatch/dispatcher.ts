@@ -123,6 +123,8 @@ export class Dispatcher {
   readonly queueMs = new SampleWindow(1024);
   readonly computeMs = new SampleWindow(1024);
   readonly wireMs = new SampleWindow(1024);
+  /** Of resident layers of the main model: from the call to its sum. */
+  readonly residentMs = new SampleWindow(1024);
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -141,7 +143,7 @@ export class Dispatcher {
 
   /** Begin the windows of lap times anew, so that a measurement has only its own. */
   forgetTimings(): void {
-    for (const window of [this.lapMs, this.queueMs, this.wireMs, this.computeMs]) window.clear();
+    for (const window of [this.lapMs, this.queueMs, this.wireMs, this.computeMs, this.residentMs]) window.clear();
   }
 
   /** The routed experts for one batch. */
@@ -218,11 +220,11 @@ export class Dispatcher {
     const turn = (this.#turns.get(call.layer) ?? 0) + 1;
     this.#turns.set(call.layer, turn);
     const usualMs = peers.map((peer) => peer.laps.lapMs.quantile(0.5) ?? 0);
-    const expectedMs = peers.map((peer) => peer.laps.expectedLapMs);
+    const expected = peers.map((peer) => peer.laps.expected);
     const chosen = coverRows(experts, rows, {
       holders: (expert) => holders.get(expert)!,
       usualMs: (i) => usualMs[i]!,
-      expectedMs: (i) => expectedMs[i]!,
+      expected: (i) => expected[i]!,
       // The next in turn, so that the figures of all stay fresh.
       preference: (i) => (i + turn) % peers.length,
     });
@@ -384,6 +386,7 @@ export class Dispatcher {
 
   #finish(call: MoeCall, results: readonly PartResult[], lapMs: number, pass: Pass): void {
     if (!this.#isResident(call.layer)) this.laps++;
+    else if (call.layer !== this.#options.mtpLayer) this.residentMs.add(lapMs);
     for (const { peer, rows } of results) if (peer) creditTokens(pass, peer, rows);
     const byTabs = results.filter((result) => result.peer !== null);
     this.tabRows += new Set(byTabs.flatMap((result) => result.rows)).size;
@@ -410,7 +413,7 @@ export class Dispatcher {
         const a = row * topK + k;
         return { expert: call.topkIdx[a]!, weight: call.topkWeights[a]!, peerId: peerOf.get(a) ?? null };
       });
-      trace(row, { layer: call.layer, lapMs, experts });
+      trace(row, { layer: call.layer, lapMs, experts, ...(this.#isResident(call.layer) && { resident: true }) });
     }
   }
 

@@ -12,6 +12,7 @@ import {
 import { type Link, TransportError } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from './clock.ts';
 import type { Attempt } from './hedge.ts';
+import { LapCost } from './lap-cost.ts';
 import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
 import { SampleWindow, SecondMedians } from './lap-stats.ts';
 
@@ -43,6 +44,10 @@ const MIN_SAMPLES = 20;
 const MIN_HEDGE_MS = 10;
 /** Fewer laps tell a warm-up rather than a speed. */
 const MIN_LAPS_TO_RATE = 64;
+/** A lap counts for no more than so many times the median. */
+const MAX_OUTLIER = 3;
+/** An answer that is later than the median by half of it will most often be there before a replica's. */
+const WORTH_A_HEDGE = 1.5;
 const HISTORY_S = 60;
 
 interface PendingLap {
@@ -56,6 +61,12 @@ interface PendingLap {
 
 interface Meter {
   frameBytes: number;
+}
+
+export interface LapExpectation {
+  standing: 'known' | 'try' | 'avoid';
+  fixedMs: number;
+  perPairMs: number;
 }
 
 export interface AskOptions {
@@ -107,7 +118,9 @@ export class LapClient {
   /** With whom to count the bytes of an answer that comes late; the first only. */
   readonly #remembered = new Map<number, Meter | undefined>();
   readonly #history = new SecondMedians(HISTORY_S);
+  readonly #cost = new LapCost();
   #computeMs = 0;
+  #pairsInFlight = 0;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #failedAtMs = Number.NEGATIVE_INFINITY;
   #receivedAtSilence: number | undefined;
@@ -125,16 +138,24 @@ export class LapClient {
   }
 
   /**
-   * Expected time of a lap, for choosing among replicas; 0 (try it) before the first answer and when the last one is old, so
-   * that one slow lap does not keep a peer idle for good; ∞ for a while after a failure, so that others are tried first, and
-   * for longer while it gives no sign of life: each lap that a frozen peer is asked for costs a stream a deadline.
+   * What a further lap is expected to take, for choosing among replicas: `fixedMs`, and `perPairMs` for each of its
+   * (row, expert) pairs, after those in flight. `try` before the first answer and when the last one is old, so that one slow
+   * lap does not keep a peer idle for good; `avoid` for a while after a failure, so that others are tried first, and for longer
+   * while it gives no sign of life: each lap that a frozen peer is asked for costs a stream a deadline.
    */
-  get expectedLapMs(): number {
+  get expected(): LapExpectation {
     const sinceFailureMs = this.#clock.now() - this.#failedAtMs;
-    if (sinceFailureMs < STALE_AFTER_MS) return Number.POSITIVE_INFINITY;
-    if (sinceFailureMs < SILENT_AFTER_MS && this.#silent) return Number.POSITIVE_INFINITY;
-    if (this.#clock.now() - this.#answeredAtMs > STALE_AFTER_MS && this.#pending.size === 0) return 0;
-    return (this.lapMs.quantile(0.5) ?? 0) * (1 + this.#pending.size);
+    const line = this.#cost.line();
+    if (sinceFailureMs < STALE_AFTER_MS || (sinceFailureMs < SILENT_AFTER_MS && this.#silent)) {
+      return { standing: 'avoid', ...line };
+    }
+    const isStale = this.#clock.now() - this.#answeredAtMs > STALE_AFTER_MS;
+    if (isStale && this.#pending.size === 0) return { standing: 'try', ...line };
+    return {
+      standing: 'known',
+      fixedMs: line.fixedMs + line.perPairMs * this.#pairsInFlight,
+      perPairMs: line.perPairMs,
+    };
   }
 
   /** Whether nothing at all has come since it last let a lap go unanswered. */
@@ -159,12 +180,14 @@ export class LapClient {
   }
 
   /**
-   * When a lap of this many rows is late enough to ask a replica as well: the 95th percentile of what this peer needed.
-   * ∞ while too little is known.
+   * When a lap of this many rows is late enough to ask a replica as well: the 95th percentile of what this peer needed, where
+   * that is far from what it usually needs: on a steady line one lap in twenty is a little later than others, and its answer
+   * comes before a replica's could. ∞ while too little is known.
    */
   hedgeAfterMs(numRows: number): number {
     if (this.lapMs.length < MIN_SAMPLES) return Number.POSITIVE_INFINITY;
-    return Math.max(MIN_HEDGE_MS, this.lapMs.quantile(0.95)! * (1 + numRows / 64));
+    const late = Math.max(this.lapMs.quantile(0.95)!, WORTH_A_HEDGE * this.lapMs.quantile(0.5)!);
+    return Math.max(MIN_HEDGE_MS, late * (1 + numRows / 64));
   }
 
   /** Median lap times of the last 60 s, one a second. */
@@ -249,8 +272,10 @@ export class LapClient {
       const missed = (): void => this.#missed(lapId, deadlineMs);
       const timer = this.#clock.setTimeout(() => this.#clock.setImmediate(missed), deadlineMs);
       const { layer, numRows } = request;
+      const assignments = request.experts.length;
+      this.#pairsInFlight += assignments;
       this.#pending.set(lapId, {
-        request: { layer, numRows, assignments: request.experts.length },
+        request: { layer, numRows, assignments },
         sentMs: this.#clock.now(),
         resolve,
         reject,
@@ -318,6 +343,8 @@ export class LapClient {
     this.#failedAtMs = Number.NEGATIVE_INFINITY;
     if (pending.meter) {
       this.#record(lapMs, queueMs, computeMs);
+      // One that was held up for long tells nothing of its size.
+      this.#cost.add(assignments, Math.min(lapMs, MAX_OUTLIER * this.lapMs.quantile(0.5)!), computeMs);
       this.#answeredAtMs = this.#clock.now();
       this.lapsAnswered++;
       this.rows += numRows;
@@ -342,7 +369,9 @@ export class LapClient {
   }
 
   #settle(lapId: number, meterOfLateAnswer: Meter | undefined): void {
-    this.#clock.clear(this.#pending.get(lapId)!.timer);
+    const { timer, request } = this.#pending.get(lapId)!;
+    this.#clock.clear(timer);
+    this.#pairsInFlight -= request.assignments;
     this.#pending.delete(lapId);
     this.#remembered.set(lapId, meterOfLateAnswer);
     if (this.#remembered.size <= MAX_REMEMBERED_LAPS) return;

@@ -1,4 +1,4 @@
-import type { EngineRow, ExpertDispatch } from '@shoal/model';
+import type { EngineRow } from '@shoal/model';
 import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import type { LapTrace } from './contract.ts';
 import type { Sequence } from './sequence.ts';
@@ -50,28 +50,6 @@ export function assembleBatch(
     }
   }
   return { rows, entries };
-}
-
-/** Measures how long a pass waited for its laps: from the end of its own work to the combine. */
-export function timeLaps(experts: ExpertDispatch): { experts: ExpertDispatch; waitedMs: () => number } {
-  let waitedMs = 0;
-  return {
-    waitedMs: () => waitedMs,
-    experts: {
-      ...experts,
-      dispatch: (call) => {
-        const handle = experts.dispatch(call);
-        return {
-          combine: async () => {
-            const startedMs = performance.now();
-            const sum = await handle.combine();
-            waitedMs += performance.now() - startedMs;
-            return sum;
-          },
-        };
-      },
-    },
-  };
 }
 
 /** Notes what is asked for of each row, and limits the rows of limited sequences. */

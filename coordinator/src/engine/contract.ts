@@ -36,6 +36,8 @@ export interface TokenLogprob {
 export interface LapTrace {
   layer: number;
   lapMs: number;
+  /** A layer that the coordinator holds itself: this was no lap. */
+  resident?: boolean;
   /** peerId is null where the coordinator computed the expert itself. */
   experts: { expert: number; weight: number; peerId: string | null }[];
 }

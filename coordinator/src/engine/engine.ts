@@ -4,9 +4,12 @@ import { SampleWindow } from '../dispatch/lap-stats.ts';
 import { Admission } from './admission.ts';
 import { Answers } from './answers.ts';
 import { EngineError, type GenerationEvent, type GenerationRequest, type TextEngine } from './contract.ts';
+import { LaneChoice, type PassTimes } from './lane-choice.ts';
 import { Lane } from './lane.ts';
+import { Occupancy } from './occupancy.ts';
 import { Sequence } from './sequence.ts';
-import { DEFAULT_MAX_DRAFTS, Speculation, type SpeculationOptions } from './speculation/speculation.ts';
+import { takeShare, totalRows } from './share.ts';
+import { Speculation, type SpeculationOptions } from './speculation/speculation.ts';
 
 export interface EngineOptions {
   modelId: string;
@@ -25,7 +28,7 @@ export interface EngineOptions {
 
 export type EngineSpeculationOptions = Pick<
   SpeculationOptions,
-  'mode' | 'maxDrafts' | 'lapsPerPass' | 'onReading' | 'onFailure'
+  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'lapsPerPass' | 'onReading' | 'onFailure'
 >;
 
 export interface EngineLimits {
@@ -35,27 +38,41 @@ export interface EngineLimits {
   maxQueue: number;
   /** Prompt rows added to one forward pass, so that running streams are not held up by a long prompt. */
   prefillRows: number;
+  /** Passes in flight at a time, each of about an equal part of all rows; `auto`: two where that is seen to pay. */
+  lanes: 1 | 2 | 'auto';
   /** From submission to the last token. */
   requestTimeoutMs: number;
   /** Tabs that a token may use in a layer where its request doesn't say; undefined: no limit (exact routing). */
   deviceLimit?: number;
 }
 
-const DEFAULT_LIMITS: EngineLimits = { maxBatch: 16, maxQueue: 64, prefillRows: 64, requestTimeoutMs: 10 * 60_000 };
+const DEFAULT_LIMITS: EngineLimits = {
+  maxBatch: 16,
+  maxQueue: 64,
+  prefillRows: 64,
+  lanes: 'auto',
+  requestTimeoutMs: 10 * 60_000,
+};
+/** Half-batches in flight. More would read the weights more often, to fill waits that two leave only where laps are far longer. */
+const MAX_LANES = 2;
 /** A guess for Retry-After until a request has finished and can be measured. */
 const FIRST_RETRY_S = 2;
 
 /**
  * Decodes all running sequences together (continuous batching, Orca 2022): each pass of the forward takes one row of every
- * decoding sequence and a bounded number of prompt rows; requests join and leave between passes.
+ * decoding sequence and a bounded number of prompt rows; requests join and leave between passes. Where laps take long, two
+ * passes of half the rows are in flight: while the laps of one are out, the engine computes the other (DeepSeek-V3 paper
+ * §3.4.2, dual micro-batches, for a network in the place of an interconnect).
  */
 export class Engine implements TextEngine {
   readonly modelId: string;
   readonly maxContext: number;
   readonly limits: EngineLimits;
-  /** Wall time of a pass without its laps, and whole, in milliseconds. */
+  /** Wall time of a pass, and of that its own work: without waiting for laps or for another pass's work. In milliseconds. */
   readonly passMs = new SampleWindow(256);
   readonly engineMs = new SampleWindow(256);
+  readonly occupancy = new Occupancy();
+  readonly speculation: Speculation;
   /** Rows passed through the model, prompt rows included. */
   rows = 0;
   passes = 0;
@@ -63,11 +80,14 @@ export class Engine implements TextEngine {
   readonly #options: EngineOptions;
   readonly #admission: Admission;
   readonly #answers: Answers;
-  readonly #lane: Lane;
-  readonly speculation: Speculation;
+  readonly #lanes: readonly Lane[];
+  readonly #choice = new LaneChoice();
+  #lanesNow: 1 | 2 = 1;
   readonly #requestMs = new SampleWindow(64);
   #draining = false;
-  #looping: Promise<void> | undefined;
+  #isWaking = false;
+  /** Called when no lane has a pass any more. */
+  #onIdle: (() => void)[] = [];
 
   constructor(options: EngineOptions) {
     this.#options = options;
@@ -75,24 +95,23 @@ export class Engine implements TextEngine {
     this.maxContext = options.forward.config.maxPositionEmbeddings;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     const { forward, experts, eosTokenIds = forward.config.eosTokenIds } = options;
-    const { maxBatch, maxQueue, prefillRows } = this.limits;
+    const { maxBatch, maxQueue } = this.limits;
     const { maxContext } = this;
     this.speculation = new Speculation({
       forward,
       experts,
       maxContext,
       eosTokenIds,
-      mode: 'auto',
-      maxDrafts: DEFAULT_MAX_DRAFTS,
       lapsPerPass: () => moeLayers(forward.config).length,
       ...options.speculation,
     });
-    const drafterBytesPerToken = this.speculation.kvBytesPerToken;
+    const { speculation } = this;
+    const drafterBytesPerToken = speculation.kvBytesPerToken;
     this.#admission = new Admission({ forward, maxContext, maxBatch, maxQueue, drafterBytesPerToken });
     this.#answers = new Answers({ maxContext, eosTokenIds });
-    const onPass = (rows: number, passMs: number, engineMs: number): void => this.#countPass(rows, passMs, engineMs);
-    const { speculation } = this;
-    this.#lane = new Lane({ forward, experts, answers: this.#answers, speculation, prefillRows, onPass });
+    const onPass = (times: PassTimes, passMs: number): void => this.#countPass(times, passMs);
+    const lane = { forward, experts, answers: this.#answers, speculation, occupancy: this.occupancy, onPass };
+    this.#lanes = Array.from({ length: MAX_LANES }, () => new Lane(lane));
   }
 
   /** Of one more token in one sequence; what drafting needs included. */
@@ -103,6 +122,11 @@ export class Engine implements TextEngine {
   /** Generated since start. */
   get tokens(): number {
     return this.#answers.tokens;
+  }
+
+  /** Passes that there may be at a time now: 1, or 2 half-batches. */
+  get lanes(): 1 | 2 {
+    return this.#lanesNow;
   }
 
   get running(): readonly Sequence[] {
@@ -150,7 +174,7 @@ export class Engine implements TextEngine {
     this.#watch(sequence);
     this.#admission.waiting.push(sequence);
     this.#admission.update();
-    this.#looping ??= this.#loop();
+    this.#wake();
     return sequence.events();
   }
 
@@ -169,7 +193,8 @@ export class Engine implements TextEngine {
     this.#draining = true;
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<void>((resolve) => (timer = setTimeout(resolve, timeoutMs)));
-    await Promise.race([this.#looping, deadline]);
+    const idle = new Promise<void>((resolve) => (this.#isIdle ? resolve() : this.#onIdle.push(resolve)));
+    await Promise.race([idle, deadline]);
     clearTimeout(timer);
     const message = 'The coordinator shut down before the answer was complete.';
     for (const sequence of [...this.queued, ...this.running]) {
@@ -196,27 +221,49 @@ export class Engine implements TextEngine {
     if (signal.aborted) cancel();
   }
 
-  async #loop(): Promise<void> {
-    // Whoever submits in the same turn joins the first pass.
-    await Promise.resolve();
-    for (;;) {
-      this.#admission.update();
-      if (this.running.length === 0) {
-        // Before anyone can submit again, who would otherwise wait for a loop that has ended.
-        this.#looping = undefined;
-        return;
-      }
-      await this.#lane.pass(this.running);
-      // Whatever the laps left no time for: sockets, timers, new requests.
-      await new Promise(setImmediate);
-    }
+  get #isIdle(): boolean {
+    return this.running.length === 0 && this.#lanes.every((lane) => lane.isFree);
   }
 
-  #countPass(rows: number, passMs: number, engineMs: number): void {
-    this.speculation.notePass(rows, passMs);
+  /** Begin passes where lanes are free, once whoever submits in the same turn has done so too. */
+  #wake(): void {
+    if (this.#isWaking) return;
+    this.#isWaking = true;
+    queueMicrotask(() => {
+      this.#isWaking = false;
+      this.#beginPasses();
+    });
+  }
+
+  #beginPasses(): void {
+    this.#admission.update();
+    const lanes = this.#chooseLanes();
+    for (const lane of this.#lanes) {
+      const inUse = this.#lanes.filter(({ isFree }) => !isFree).length;
+      if (!lane.isFree || inUse >= lanes) continue;
+      const share = takeShare(this.running, lanes, this.limits.prefillRows);
+      if (share.sequences.length > 0) void lane.pass(share).then(() => this.#afterPass());
+    }
+    if (this.#isIdle) for (const resolve of this.#onIdle.splice(0)) resolve();
+  }
+
+  #chooseLanes(): 1 | 2 {
+    const { lanes, prefillRows } = this.limits;
+    const rows = totalRows(this.running, MAX_LANES, prefillRows);
+    return (this.#lanesNow = lanes === 'auto' ? this.#choice.lanes(rows) : lanes);
+  }
+
+  /** After whatever the laps left no time for: sockets, timers, new requests. */
+  #afterPass(): void {
+    setImmediate(() => this.#beginPasses());
+  }
+
+  #countPass(times: PassTimes, passMs: number): void {
+    this.#choice.add(times);
+    this.speculation.notePass(times.rows, passMs);
     this.passMs.add(passMs);
-    this.engineMs.add(engineMs);
-    this.rows += rows;
+    this.engineMs.add(times.engineMs);
+    this.rows += times.rows;
     this.passes++;
   }
 }

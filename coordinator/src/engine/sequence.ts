@@ -29,8 +29,8 @@ export class Sequence {
   /** Logprobs of the prompt's positions so far, if asked for. */
   promptLogprobs: Extract<GenerationEvent, { type: 'prompt-logprobs' }>['tokens'] = [];
   finished = false;
-  /** Whether a pass computes rows of it now. */
-  inPass = false;
+  /** Of the pass that it is in; 0: it is in none. */
+  rowsInPass = 0;
   /** Called once, when it ends; with the error if it did not end well. */
   onEnd: ((error?: EngineError) => void) | undefined;
 
@@ -54,6 +54,16 @@ export class Sequence {
   get state(): 'queued' | 'prefill' | 'decode' {
     if (this.cache === undefined) return 'queued';
     return this.cache.length < this.request.promptIds.length ? 'prefill' : 'decode';
+  }
+
+  /** Whether a pass computes rows of it now. */
+  get inPass(): boolean {
+    return this.rowsInPass > 0;
+  }
+
+  /** Rows that are to be computed before its next token can be chosen, and those of drafts, which go with them. */
+  get rowsAhead(): number {
+    return this.ids.length - (this.cache?.length ?? 0) + (this.speculation?.drafts.length ?? 0);
   }
 
   /** What its reader is told of it so far, beside tokens. */

@@ -72,11 +72,22 @@ export interface FlowView {
   bytesPerToken: number | null;
   floorBytesPerToken: number;
   floorLapsPerToken: number;
-  /** Share of expert work done by tabs since start, 0 to 1; null before any. */
+  /** Share of answers' expert work done by tabs since start, 0 to 1; null before any. */
   tabShare: number | null;
   uncoveredExperts: number;
-  /** Rows × experts that the coordinator computed itself since start. */
+  /** Rows × experts that the coordinator computed for want of a tab since start. */
   uncoveredWork: number;
+  /** What the coordinator holds by plan, apart from what it computes for want of a tab. */
+  resident: {
+    /** Layers of the main model: they make no lap. */
+    layers: number[];
+    /** Experts of these layers, and of the MTP module where it drafts with the coordinator's. */
+    bytes: number;
+    /** Share of expert work done in these layers since start, 0 to 1; null before any. */
+    share: number | null;
+    /** Rows × experts of drafts, which are in no share: they enter no answer. */
+    draftWork: number;
+  };
   audits: {
     /** Rows of tabs compared since start, in shadow or after use, and of those the wrong ones. */
     comparedRows: number;
@@ -87,7 +98,14 @@ export interface FlowView {
     keptOut: number;
   };
   /** Milliseconds of one forward pass, recent medians summed over its laps; what is not measured is null. */
-  timeSplitMs: { engine: number | null; queue: number | null; wire: number | null; compute: number | null };
+  timeSplitMs: {
+    engine: number | null;
+    queue: number | null;
+    wire: number | null;
+    compute: number | null;
+    /** Layers that the coordinator holds. */
+    resident: number | null;
+  };
   kvBytesInUse: number;
   kvBytesPerToken: number;
   /** What plain multi-head attention would keep per token at the same element size. */

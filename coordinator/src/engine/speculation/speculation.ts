@@ -19,9 +19,12 @@ export const MAX_DRAFTS_LIMIT = 16;
 export interface SpeculationOptions {
   forward: ForwardEngine;
   experts: { batch(): ExpertDispatch };
-  mode: SpeculationMode;
-  /** Drafts of one sequence in a pass. */
-  maxDrafts: number;
+  /** auto by default. */
+  mode?: SpeculationMode;
+  /** Drafts of one sequence in a pass at most; DEFAULT_MAX_DRAFTS by default. */
+  maxDrafts?: number;
+  /** Whether anybody has the MTP module's experts; true by default. */
+  hasMtpExperts?: boolean;
   maxContext: number;
   eosTokenIds: readonly number[];
   /** Laps that a pass makes now. */
@@ -71,20 +74,23 @@ export class Speculation {
   /** Drafting calls that failed. */
   failures = 0;
   readonly #options: SpeculationOptions;
+  readonly #maxDrafts: number;
   readonly #mtp: MtpDrafter | undefined;
   readonly #experience = new Map<string, Acceptance>();
   #isFailing = false;
 
   constructor(options: SpeculationOptions) {
     this.#options = options;
-    const { forward, experts, eosTokenIds, mode, onReading } = options;
+    const { forward, experts, eosTokenIds, mode = 'auto', onReading, hasMtpExperts = true } = options;
+    this.#maxDrafts = options.maxDrafts ?? DEFAULT_MAX_DRAFTS;
     this.readings = new HiddenReadings((reading) => onReading?.(reading, this.readings));
     if (mode === 'auto' || mode === 'mtp') {
-      if (forward.config.numNextnPredictLayers > 0) {
+      if (forward.config.numNextnPredictLayers > 0 && hasMtpExperts) {
         const onFailure = (error: unknown): void => this.#failed(error);
         this.#mtp = new MtpDrafter({ forward, experts, eosTokenIds, onFailure });
       } else if (mode === 'mtp') {
-        throw new RangeError('this model has no MTP module: speculate with auto, lookup or off');
+        const lacks = hasMtpExperts ? 'the model has no MTP module' : "nobody is to hold the MTP module's experts";
+        throw new RangeError(`--speculate mtp: ${lacks}; take auto, lookup or off`);
       }
     }
   }
@@ -201,7 +207,7 @@ export class Speculation {
     if (!state || sequence.state !== 'decode') return undefined;
     // The last token that may come needs no draft: it is drawn from the row before it.
     const end = Math.min(request.promptIds.length + request.maxTokens, this.#options.maxContext);
-    const most = Math.min(this.#options.maxDrafts, end - ids.length - 1);
+    const most = Math.min(this.#maxDrafts, end - ids.length - 1);
     if (most <= 0) return undefined;
     if (state.mtp) return { sequence, state, source: `mtp ${state.mtp.reading}`, maxDrafts: most, found: undefined };
     const match = state.findInText(most);
