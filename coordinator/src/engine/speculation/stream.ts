@@ -9,7 +9,7 @@ export type DraftKind = 'mtp' | 'lookup';
 /** A stream's own experience fades to half in 14 drafts: texts change. */
 const STREAM_DECAY = 0.95;
 /** Passes after which a draft more than what pays is tried; doubled whenever that failed. */
-const FIRST_PROBE = 32;
+const FIRST_PROBE = 8;
 const LAST_PROBE = 512;
 
 export interface StreamOptions {
