@@ -25,22 +25,20 @@ export interface RowNotes {
   changedLayers: number;
 }
 
-/** The last token of every decoding sequence and the drafts after it, then at most `prefillRows` prompt rows of the others, in their order. */
+/** The last token of every decoding sequence and the drafts after it, and of the others as many prompt rows as `promptRows` says. */
 export function assembleBatch(
   sequences: readonly Sequence[],
-  prefillRows: number,
+  promptRows: ReadonlyMap<Sequence, number>,
 ): { rows: EngineRow[]; entries: BatchEntry[] } {
   const rows: EngineRow[] = [];
   const entries: BatchEntry[] = [];
-  let prefillLeft = prefillRows;
   for (const sequence of sequences) {
     const cache = sequence.cache!;
     const start = cache.length;
     const prefilling = sequence.state === 'prefill';
     const drafts = prefilling ? [] : (sequence.speculation?.drafts ?? []);
-    const numRows = prefilling ? Math.min(prefillLeft, sequence.ids.length - start) : 1 + drafts.length;
+    const numRows = prefilling ? (promptRows.get(sequence) ?? 0) : 1 + drafts.length;
     if (numRows === 0) continue;
-    if (prefilling) prefillLeft -= numRows;
     const notes = wantsNotes(sequence) ? Array.from({ length: numRows }, newNotes) : [];
     entries.push({ sequence, firstRow: rows.length, numRows, startLength: start, drafts, notes });
     const { ids, request } = sequence;

@@ -42,6 +42,8 @@ export interface MtpDrafterOptions {
   experts: { batch(): ExpertDispatch };
   /** Tokens that end an answer: nothing comes after them, so they are no drafts. */
   eosTokenIds: readonly number[];
+  /** Milliseconds of a clock. */
+  now: () => number;
   /** A call failed, and its drafts are done without. */
   onFailure: (error: unknown) => void;
 }
@@ -171,9 +173,10 @@ export class MtpDrafter {
   }
 
   async #timed<T>(cost: CallCost | undefined, call: () => Promise<T>): Promise<T> {
-    const startedMs = performance.now();
+    const { now } = this.#options;
+    const startedMs = now();
     const result = await call();
-    cost?.add(performance.now() - startedMs);
+    cost?.add(now() - startedMs);
     return result;
   }
 }

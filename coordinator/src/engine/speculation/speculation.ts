@@ -29,6 +29,8 @@ export interface SpeculationOptions {
   eosTokenIds: readonly number[];
   /** Laps that a pass makes now. */
   lapsPerPass: () => number;
+  /** Milliseconds of a clock. */
+  now: () => number;
   /** It was found out which hidden state the MTP module reads. */
   onReading?: ((reading: HiddenReading, readings: HiddenReadings) => void) | undefined;
   /** The first drafting call that failed since one went well. */
@@ -81,13 +83,13 @@ export class Speculation {
 
   constructor(options: SpeculationOptions) {
     this.#options = options;
-    const { forward, experts, eosTokenIds, mode = 'auto', onReading, hasMtpExperts = true } = options;
+    const { forward, experts, eosTokenIds, now, mode = 'auto', onReading, hasMtpExperts = true } = options;
     this.#maxDrafts = options.maxDrafts ?? DEFAULT_MAX_DRAFTS;
     this.readings = new HiddenReadings((reading) => onReading?.(reading, this.readings));
     if (mode === 'auto' || mode === 'mtp') {
       if (forward.config.numNextnPredictLayers > 0 && hasMtpExperts) {
         const onFailure = (error: unknown): void => this.#failed(error);
-        this.#mtp = new MtpDrafter({ forward, experts, eosTokenIds, onFailure });
+        this.#mtp = new MtpDrafter({ forward, experts, eosTokenIds, now, onFailure });
       } else if (mode === 'mtp') {
         const lacks = hasMtpExperts ? 'the model has no MTP module' : "nobody is to hold the MTP module's experts";
         throw new RangeError(`--speculate mtp: ${lacks}; take auto, lookup or off`);
