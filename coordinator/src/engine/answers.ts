@@ -14,6 +14,9 @@ export class Answers {
   readonly #options: AnswersOptions;
   /** Generated since start. */
   tokens = 0;
+  /** Passes × sequences that they gave tokens, and those tokens, ends of text included. */
+  tokenPasses = 0;
+  chosen = 0;
 
   constructor(options: AnswersOptions) {
     this.#options = options;
@@ -37,6 +40,7 @@ export class Answers {
       settle(entry, known - 1);
       if (isWhole) sequence.emit({ type: 'finish', reason: 'length', ...sequence.details() });
     } else {
+      this.tokenPasses++;
       countPass(entry);
       accepted = verifyDrafts(drafts, (i) => this.#take(entry, known - 1 + i, i, logits));
     }
@@ -61,6 +65,7 @@ export class Answers {
     settle(entry, row);
     if (speculation && accepted > 0) speculation.usage.accepted++;
     const rng = (): number => sequence.draws.next();
+    this.chosen++;
     const tokenId = sample(logits, { temperature: request.temperature, topP: request.topP, rng });
     if (this.#options.eosTokenIds.includes(tokenId)) {
       sequence.emit({ type: 'finish', reason: 'stop', ...sequence.details() });

@@ -160,9 +160,15 @@ export class Engine implements TextEngine {
     this.#lanes = Array.from({ length: MAX_LANES }, (_, i) => new Lane(i + 1, lane));
   }
 
-  /** Of one more token in one sequence; what drafting needs included. */
+  /** Of one more token in one sequence; the drafter's own cache comes on top. */
   get kvBytesPerToken(): number {
-    return this.#options.forward.kvBytesPerToken + this.speculation.kvBytesPerToken;
+    return this.#options.forward.kvBytesPerToken;
+  }
+
+  /** Passes that an answer needed for each of its tokens, since start: less than 1 by drafts that were right. */
+  get passesPerToken(): number | null {
+    const { tokenPasses, chosen } = this.#answers;
+    return chosen === 0 ? null : tokenPasses / chosen;
   }
 
   /** Generated since start. */

@@ -97,9 +97,19 @@ export class Speculation {
     }
   }
 
-  /** Bytes of KV cache that drafting needs for one more token of one answer. */
+  /** Bytes of the drafter's own KV cache for one more token of one answer. */
   get kvBytesPerToken(): number {
     return this.#mtp ? this.#options.forward.mtpKvBytesPerToken : 0;
+  }
+
+  /** Drafts since start, of whichever kind and depth, and the right ones. */
+  get totals(): { drafted: number; accepted: number } {
+    const sum = (of: readonly number[]): number => of.reduce((all, count) => all + count, 0);
+    const { mtp, lookup } = this.counts;
+    return {
+      drafted: sum(mtp.drafted) + sum(lookup.drafted),
+      accepted: sum(mtp.accepted) + sum(lookup.accepted),
+    };
   }
 
   /** What drafts of a pass cost beside their rows, in milliseconds: the first ones, and each depth after them. */
