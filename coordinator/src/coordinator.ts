@@ -31,11 +31,11 @@ import type { LapErrorReason } from './dispatch/lap.ts';
 import type { ResidentPlan } from './dispatch/resident-plan.ts';
 import { Engine, type EngineLimits } from './engine/engine.ts';
 import { openEngine } from './engine/open-engine.ts';
-import type { HiddenReading, HiddenReadings } from './engine/speculation/reading.ts';
 import { residentPlanOf, startOwnExperts } from './own-experts.ts';
 import { packedModel } from './packed.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
 import { type CoordinatorOptions, type HalfBatches, ROOT_DIR } from './options.ts';
+import { speculationOptions } from './speculation-options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
 import { Swarm } from './swarm/swarm.ts';
@@ -204,16 +204,7 @@ async function assembleCore(
     forward,
     eosTokenIds,
     experts: dispatcher,
-    speculation: {
-      hasMtpExperts: plan.mtp !== 'off',
-      lapsPerPass: () => moeLayers(config).filter((layer) => !resident.layers.has(layer)).length,
-      ...(options.speculate !== undefined && { mode: options.speculate }),
-      ...(options.maxDrafts !== undefined && { maxDrafts: options.maxDrafts }),
-      onReading: (reading, { tallies }) =>
-        events.add({ level: 'info', kind: 'server', text: readingText(reading, tallies) }),
-      onFailure: (error) =>
-        events.add({ level: 'warning', kind: 'server', text: `Drafting fails, and is done without: ${error}` }),
-    },
+    speculation: speculationOptions(options, config, plan, events),
     timeline,
     limits: {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
@@ -432,14 +423,6 @@ const FAILED_BY: Partial<Record<LapErrorReason, string>> = {
   deadline: 'was late',
   wrong: 'gave a wrong result',
 };
-
-function readingText(reading: HiddenReading, tallies: HiddenReadings['tallies']): string {
-  const [after, before] = [tallies['after-norm'], tallies['before-norm']].map(
-    ({ judged, accepted }) => `${accepted} of ${judged}`,
-  );
-  const where = reading === 'after-norm' ? 'after' : 'before';
-  return `The MTP module reads the hidden state ${where} the final norm: ${after} first drafts were right after it, ${before} before it`;
-}
 
 function redispatchText({ peerId, layer, rows, error, to, tookMs }: RedispatchEvent): string {
   const heirs = to.map((heir) => heir ?? 'the coordinator').join(' and ');

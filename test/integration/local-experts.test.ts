@@ -4,7 +4,7 @@ import { type Core, type CoreOptions, createCore } from '../../coordinator/src/i
 import { nmse, openTinyStories, prefill } from '../golden/tiny-stories.ts';
 import { answer } from './answers.ts';
 import { CACHE_DIR, GOLDEN, promisedLength, TINY_STORIES } from './golden.ts';
-import { newMtpCache } from './mtp-cache.ts';
+import { newMtpCache } from './own-pages.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
 
 /** Of the default model at f16: 32 experts of 73,728 B. */

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { goldenCases, nmse, openTinyStories, prefill, type TinyStories } from '../golden/tiny-stories.ts';
 import { CACHE_DIR, TINY_STORIES } from './golden.ts';
-import { newMtpCache } from './mtp-cache.ts';
+import { newMtpCache } from './own-pages.ts';
 
 let core: Core;
 let tiny: TinyStories;

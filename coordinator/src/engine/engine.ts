@@ -131,7 +131,7 @@ export class Engine implements TextEngine {
       maxContext,
       eosTokenIds,
       now,
-      lapsPerPass: () => lapsPerPass,
+      lapsPerPass,
       ...options.speculation,
     });
     const { speculation } = this;

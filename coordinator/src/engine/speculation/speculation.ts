@@ -27,8 +27,8 @@ export interface SpeculationOptions {
   hasMtpExperts?: boolean;
   maxContext: number;
   eosTokenIds: readonly number[];
-  /** Laps that a pass makes now. */
-  lapsPerPass: () => number;
+  /** Laps that a pass makes. */
+  lapsPerPass: number;
   /** Milliseconds of a clock. */
   now: () => number;
   /** It was found out which hidden state the MTP module reads. */
@@ -128,7 +128,7 @@ export class Speculation {
     };
     return new StreamSpeculation({
       ids,
-      lapsPerPass: this.#options.lapsPerPass(),
+      lapsPerPass: this.#options.lapsPerPass,
       prior: (source) => (depth) => this.#experienceOf(source).rate(depth),
       mtp,
     });
@@ -153,8 +153,17 @@ export class Speculation {
     if (state.kind === 'mtp' && state.mtp) this.readings.judge(state.mtp.reading, accepted > 0);
   }
 
-  /** After a pass: drafts for the next one. Never throws. */
+  /** After a pass: drafts for the next one. Never throws: whatever goes wrong, answers go on without drafts. */
   async prepare(entries: readonly BatchEntry[], result: ForwardResult): Promise<void> {
+    try {
+      await this.#prepare(entries, result);
+    } catch (error) {
+      this.#failed(error);
+      for (const { sequence } of entries) sequence.speculation = undefined;
+    }
+  }
+
+  async #prepare(entries: readonly BatchEntry[], result: ForwardResult): Promise<void> {
     for (const entry of entries) {
       const { speculation: state } = entry.sequence;
       if (state?.mtp) this.#mtp!.note(entry, result, state.mtp);
