@@ -87,6 +87,7 @@ export type CoreOptions = Pick<
   | 'denseQuant'
   | 'cacheDir'
   | 'replicas'
+  | 'rowFormat'
   | 'deviceLimit'
   | 'cpuDonors'
   | 'maxBatch'
@@ -148,6 +149,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     trust,
     events,
     replicas: options.replicas,
+    ...(options.rowFormat && { rowFormat: options.rowFormat }),
     cpuDonors: options.cpuDonors ?? true,
     load: () => meter.read(expertCounters(dispatcher, layers, nRoutedExperts), performance.now()),
   });
@@ -156,6 +158,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     hiddenSize,
     nRoutedExperts,
     numExpertsPerTok: config.numExpertsPerTok,
+    ...(options.rowFormat && { rowFormat: options.rowFormat }),
     local: work.laps,
     peers: () => swarm.serving(),
     onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>

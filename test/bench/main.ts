@@ -1,5 +1,6 @@
 import { benchEngine } from './engine.ts';
 import { benchKernels } from './kernels.ts';
+import { benchLaps } from './lap-overhead.ts';
 import { benchNetwork } from './network.ts';
 import { benchQuants } from './quants.ts';
 import { benchSwarm } from './swarm.ts';
@@ -9,6 +10,7 @@ const HELP = `npm run bench -- [suite] [options]
 
   network          tokens/s by tabs and streams, where a lap's time goes, bytes against their floor (default)
   swarm            placement beside its baselines, planning times, eight real tabs beside the simulator, two minutes of crashes
+  laps             what a lap costs besides its kernel, stage by stage, with four real tabs and no delay
   quants           error of each format of the experts beside rules not taken, and how fast experts are packed
   engine           the coordinator alone beside llama.cpp: decode and prefill, default model and V2-Lite's dimensions (12 GB of disk)
   wasm             experts on the processor: GB/s of weights by format, rows and threads, beside a read loop
@@ -19,7 +21,7 @@ const HELP = `npm run bench -- [suite] [options]
   --help           print this
 `;
 
-const SUITES = ['network', 'swarm', 'quants', 'wasm', 'engine', 'kernels'];
+const SUITES = ['network', 'laps', 'swarm', 'quants', 'wasm', 'engine', 'kernels'];
 
 async function main(argv: readonly string[]): Promise<number> {
   const flags = argv.filter((arg) => arg.startsWith('-'));
@@ -43,6 +45,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (suites.includes('swarm')) await benchSwarm({ json });
   if (suites.includes('kernels')) await benchKernels({ repeats, json });
   if (suites.includes('engine')) await benchEngine({ repeats, json });
+  if (suites.includes('laps')) await benchLaps({ json });
   if (suites.includes('quants')) await benchQuants({ repeats, json });
   if (suites.includes('wasm')) await benchWasm({ repeats, json });
   if (suites.length === 0 || suites.includes('network')) await benchNetwork({ repeats, json });

@@ -1,6 +1,6 @@
-import { decodeF16, encodeF16, type ExpertDispatch, type MoeCall } from '@shoal/model';
+import { decodeF16, type ExpertDispatch, type MoeCall } from '@shoal/model';
 import { coverRows, type LimitedChoice, limitDevices } from '@shoal/placement';
-import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
+import { FrameError, MAX_ROWS_PER_LAP, type RowFormat, roundRows } from '@shoal/protocol';
 import type { LapTrace } from '../engine/contract.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
@@ -27,6 +27,8 @@ export interface DispatcherOptions {
   hiddenSize: number;
   nRoutedExperts: number;
   numExpertsPerTok: number;
+  /** What rows and sums are rounded to, whoever computes; f16 by default. */
+  rowFormat?: RowFormat;
   local: LocalWork;
   /** The peers that may be asked now, in a stable order. */
   peers: () => Iterable<LapPeer>;
@@ -93,6 +95,7 @@ export type TraceSink = (row: number, trace: LapTrace) => void;
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #clock: Clock;
+  readonly #rowFormat: RowFormat;
   /** By layer, so that the turns of one are not bound to the number of the others. */
   readonly #turns = new Map<number, number>();
   readonly #hedging = new HedgeBudget();
@@ -120,6 +123,7 @@ export class Dispatcher {
   constructor(options: DispatcherOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#rowFormat = options.rowFormat ?? 'f16';
   }
 
   /** Parts of laps that one tab each was asked for, hedges not counted. */
@@ -170,7 +174,8 @@ export class Dispatcher {
 
   #dispatch(call: MoeCall, pass: Pass): { combine(): Promise<Float32Array> } {
     const startedMs = this.#clock.now();
-    const rows = encodeF16(call.x.subarray(0, call.numRows * this.#options.hiddenSize));
+    const { hiddenSize } = this.#options;
+    const rows = roundRows(this.#rowFormat, call.x.subarray(0, call.numRows * hiddenSize), hiddenSize);
     this.#countLoad(call);
     this.#options.onDispatch?.(call, rows);
     const all = Array.from({ length: call.topkIdx.length }, (_, a) => a);
@@ -264,7 +269,7 @@ export class Dispatcher {
     const { request, callRows } = this.#request(call, rows, part);
     const { peer, assignments } = part;
     if (peer === null) {
-      const partial = roundToF16(await this.#options.local.compute(request));
+      const partial = this.#rounded(await this.#options.local.compute(request));
       this.localAssignments += assignments.length;
       return [{ rows: callRows, partial, peer: null, assignments, timing: null }];
     }
@@ -360,6 +365,12 @@ export class Dispatcher {
     };
   }
 
+  /** As a tab would send it, so that an answer doesn't depend on who computed: finite values only, others stay f32. */
+  #rounded(partial: Float32Array): Float32Array {
+    const rounded = decodeF16(roundRows(this.#rowFormat, partial, this.#options.hiddenSize));
+    return rounded.every(Number.isFinite) ? rounded : partial;
+  }
+
   #sum(call: MoeCall, results: readonly PartResult[]): Float32Array {
     const D = this.#options.hiddenSize;
     // f16 values are multiples of 2⁻²⁴ below 2¹⁶, so that in f64 their sum is exact: it is the same in whatever order.
@@ -426,12 +437,6 @@ export function expertCounters(
     if (rows) counters.set(rows, i * expertsPerLayer);
   }
   return counters;
-}
-
-/** As a tab would send it, so that an answer doesn't depend on who computed: finite values only, others stay f32. */
-function roundToF16(partial: Float32Array): Float32Array {
-  const rounded = decodeF16(encodeF16(partial));
-  return rounded.every(Number.isFinite) ? rounded : partial;
 }
 
 function creditTokens(pass: Pass, peer: LapPeer, rows: readonly number[]): void {

@@ -156,6 +156,7 @@ export class Swarm {
     const laps = new LapClient({
       link,
       hiddenSize: this.model.hiddenSize,
+      rowFormat: peer.rowFormat,
       epoch: () => peer.epoch,
       clock: this.#clock,
       onHostile: (message, reason) => this.#hostile(peer, message, reason),
@@ -301,6 +302,7 @@ export class Swarm {
       shardBytes: this.model.shardBytes,
       expertsPerLayer: this.model.expertsPerLayer,
       layerIndex: this.#layerIndex,
+      rowFormat: this.#options.rowFormat,
       trust: this.#options.trust,
       clock: this.#clock,
     });
