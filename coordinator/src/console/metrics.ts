@@ -91,7 +91,32 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   );
   now('shoal_experts_uncovered', 'Experts that no serving tab holds.', () => swarm.uncovered());
   now('shoal_placement_epoch', 'Number of the placement in force.', () => swarm.plan.epoch);
+  registerWire(registry, sources);
   registerByLabel(registry, sources);
+}
+
+function registerWire(registry: Registry, { swarm }: MetricSources): void {
+  const wire = new Counter({
+    name: 'shoal_wire_bytes_total',
+    help: 'Bytes on lap channels as the links count them: frames, fragment headers, heartbeats; without SCTP and below.',
+    labelNames: ['direction'] as const,
+    registers: [registry],
+    collect() {
+      wire.reset();
+      const { sent, received } = swarm.wireBytes;
+      wire.inc({ direction: 'sent' }, sent);
+      wire.inc({ direction: 'received' }, received);
+    },
+  });
+  new Counter({
+    name: 'shoal_wire_test_bytes_total',
+    help: 'Of those, both ways, what passed while tabs were tested before they served.',
+    registers: [registry],
+    collect() {
+      this.reset();
+      this.inc(swarm.wireBytes.tests);
+    },
+  });
 }
 
 function registerByLabel(registry: Registry, { dispatcher, swarm, trust }: MetricSources): void {

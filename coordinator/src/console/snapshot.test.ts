@@ -6,7 +6,7 @@ import { FakeTab, HIDDEN, localWork, SHARD_BYTES } from '../swarm/testing/fake-t
 import { Quarantine } from '../trust/quarantine.ts';
 import { SnapshotBuilder, type SnapshotSources } from './snapshot.ts';
 
-const counters = { tokens: 0, tabAssignments: 0, localAssignments: 0, frameBytes: 0, tabRows: 0 };
+const counters = { tokens: 0, tabAssignments: 0, localAssignments: 0, tabRows: 0 };
 const expertRows = new Map([[1, new Float64Array(4)]]);
 const noTimings = { quantile: () => null };
 
@@ -14,7 +14,7 @@ let swarm: Swarm;
 let snapshots: SnapshotBuilder;
 
 beforeEach(() => {
-  Object.assign(counters, { tokens: 0, tabAssignments: 0, localAssignments: 0, frameBytes: 0, tabRows: 0 });
+  Object.assign(counters, { tokens: 0, tabAssignments: 0, localAssignments: 0, tabRows: 0 });
   expertRows.get(1)!.fill(0);
   vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval', 'setTimeout', 'clearTimeout'] });
   swarm = new Swarm({
@@ -37,9 +37,6 @@ beforeEach(() => {
     },
     get localAssignments() {
       return counters.localAssignments;
-    },
-    get frameBytes() {
-      return counters.frameBytes;
     },
     get tabRows() {
       return counters.tabRows;
@@ -109,7 +106,8 @@ describe('shares and bytes', () => {
   });
 
   it('set bytes against their floor, and the latent cache against plain attention', () => {
-    Object.assign(counters, { tabAssignments: 3, localAssignments: 1, frameBytes: 1000, tabRows: 10 });
+    Object.assign(counters, { tabAssignments: 3, localAssignments: 1, tabRows: 10 });
+    vi.spyOn(swarm, 'wireBytes', 'get').mockReturnValue({ sent: 800, received: 400, tests: 200 });
     expect(snapshots.build().flow).toMatchObject({
       tabShare: 0.75,
       // One MoE layer: 100 B a row and lap, where 2 × 8 values of 2 B are the least.

@@ -168,6 +168,8 @@ export class SnapshotBuilder {
   #flow(): FlowView {
     const { config, engine, dispatcher, swarm, trust } = this.#sources;
     const floorLaps = swarm.model.layers.length;
+    const wire = swarm.wireBytes;
+    const workBytes = wire.sent + wire.received - wire.tests;
     const work = dispatcher.tabAssignments + dispatcher.localAssignments;
     const recent = this.#tokenHistory.slice(-RATE_WINDOW_S);
     const perPass = (perLapMs: number | null): number | null => (perLapMs === null ? null : perLapMs * floorLaps);
@@ -175,7 +177,7 @@ export class SnapshotBuilder {
       tokensPerSecond: recent.length === 0 ? 0 : recent.reduce((sum, n) => sum + n, 0) / recent.length,
       tokensTotal: engine.tokens,
       lapsPerToken: engine.passes === 0 ? null : (dispatcher.laps + dispatcher.redispatches) / engine.passes,
-      bytesPerToken: dispatcher.tabRows === 0 ? null : (dispatcher.frameBytes / dispatcher.tabRows) * floorLaps,
+      bytesPerToken: dispatcher.tabRows === 0 ? null : (workBytes / dispatcher.tabRows) * floorLaps,
       floorBytesPerToken: floorLaps * 2 * config.hiddenSize * 2,
       floorLapsPerToken: floorLaps,
       tabShare: work === 0 ? null : dispatcher.tabAssignments / work,

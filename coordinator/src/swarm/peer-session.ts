@@ -71,6 +71,8 @@ export class PeerSession implements LapPeer {
   tokensHelped = 0;
   rowsPerSecond = 0;
   note: string | undefined;
+  /** That passed its link while it was tested and did not serve yet. */
+  testBytes = 0;
   link: Link | undefined;
   #laps: LapClient | undefined;
   #rowsAtTick = 0;
