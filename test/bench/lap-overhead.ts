@@ -25,9 +25,9 @@ const STAGES = [
   ['tab: submit', 'submit'],
   ['GPU process and kernel, until mapped', 'gpu'],
   ['  of it the kernel, by its own clock', 'kernel'],
-  ['tab: copy out, unmap', 'readback'],
-  ['tab: encode the answer', 'answer'],
+  ['tab: encode the answer, unmap', 'answer'],
   ['send(), socket and SCTP back', 'back'],
+  ['  both ways on the wire', 'wire'],
   ['coordinator: decode, resolve', 'resolve'],
   ['lap', 'lap'],
   ['lap - kernel', 'overhead'],
@@ -162,10 +162,21 @@ async function watchedLaps(tabs: readonly LapTab[], rng: () => number): Promise<
   return all;
 }
 
-/** Two clocks: their offset is taken so that the fastest way out and the fastest way back took equally long. */
+/**
+ * Two clocks, which drift by milliseconds in as many seconds: their offset is taken anew for each block, so that its fastest way
+ * out and its fastest way back took equally long. The sum of both ways is exact in any case.
+ */
 function joined(outside: readonly Outside[], inside: readonly LapMoments[]): Measured[] {
   if (outside.length !== inside.length)
     throw new Error(`${outside.length} laps asked, ${inside.length} seen in the tab`);
+  const perBlock = outside.length / BLOCKS;
+  return Array.from({ length: BLOCKS }, (_, block) => {
+    const [first, end] = [block * perBlock, (block + 1) * perBlock];
+    return joinedBlock(outside.slice(first, end), inside.slice(first, end));
+  }).flat();
+}
+
+function joinedBlock(outside: readonly Outside[], inside: readonly LapMoments[]): Measured[] {
   const out = outside.map((lap, i) => inside[i]!.arrived - lap.sent);
   const back = outside.map((lap, i) => lap.arrived - inside[i]!.send);
   const offset = (Math.min(...out) - Math.min(...back)) / 2;
@@ -178,9 +189,9 @@ function joined(outside: readonly Outside[], inside: readonly LapMoments[]): Mea
       stage: tab.submit - tab.run,
       submit: tab.submitted - tab.submit,
       gpu: tab.mapped - tab.submitted,
-      readback: tab.computed - tab.mapped,
-      answer: tab.send - tab.computed,
+      answer: tab.send - tab.mapped,
       back: back[i]! + offset,
+      wire: out[i]! + back[i]!,
       resolve: lap.resolved - lap.arrived,
       lap: lap.resolved - lap.asked,
       idleCores: lap.idleCores,

@@ -61,6 +61,11 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
     () => dispatcher.changedChoices,
   );
   total('shoal_lap_frame_bytes_total', 'Bytes of lap frames, both ways.', () => dispatcher.frameBytes);
+  total(
+    'shoal_wire_test_bytes_total',
+    'Bytes on lap channels, both ways, that passed while tabs were tested before they served.',
+    () => swarm.wireBytes.tests,
+  );
   total('shoal_peers_joined_total', 'Tabs that joined.', () => swarm.joined);
   total('shoal_peers_departed_total', 'Tabs that left, for whatever reason.', () => swarm.departed);
   total('shoal_quarantined_peers_total', 'Tabs kept out for wrong results.', () => trust.quarantine.total);
@@ -106,15 +111,6 @@ function registerWire(registry: Registry, { swarm }: MetricSources): void {
       const { sent, received } = swarm.wireBytes;
       wire.inc({ direction: 'sent' }, sent);
       wire.inc({ direction: 'received' }, received);
-    },
-  });
-  new Counter({
-    name: 'shoal_wire_test_bytes_total',
-    help: 'Of those, both ways, what passed while tabs were tested before they served.',
-    registers: [registry],
-    collect() {
-      this.reset();
-      this.inc(swarm.wireBytes.tests);
     },
   });
 }

@@ -23,5 +23,5 @@ export type TabAnswer =
   | { type: 'kernel'; kernelMs: number[] };
 
 /** In the order of a lap; milliseconds since the worker's time origin. */
-export const LAP_MOMENTS = ['arrived', 'run', 'submit', 'submitted', 'map', 'mapped', 'computed', 'send'] as const;
+export const LAP_MOMENTS = ['arrived', 'run', 'submit', 'submitted', 'map', 'mapped', 'send'] as const;
 export type LapMoments = Record<(typeof LAP_MOMENTS)[number], number>;
