@@ -12,7 +12,7 @@ export default defineConfig({
             'apps/**/*.test.{ts,tsx}',
             'coordinator/**/*.test.ts',
             'tools/**/*.test.ts',
-            'test/{contract,golden}/**/*.test.ts',
+            'test/{contract,golden,bench,tabs}/**/*.test.ts',
           ],
           testTimeout: 60_000,
         },

@@ -80,7 +80,9 @@ async function measure(
   const queue = [...prompts];
   const stream = async (): Promise<void> => {
     for (let next = queue.shift(); next; next = queue.shift()) {
-      tokens += (await answer(coordinator, next.prompt_ids)).ids.length;
+      const { ids } = await answer(coordinator, next.prompt_ids);
+      // In a statement of its own: `tokens += await` would read the sum before other streams have added theirs.
+      tokens += ids.length;
     }
   };
   await Promise.all(Array.from({ length: streams }, stream));

@@ -4,7 +4,7 @@ import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
 import type { DonorTab } from '../../tools/browser/donor-tabs.ts';
 import { VirtualDonor } from '../integration/virtual-donor.ts';
 import { type Liar, lyingBackend, tamperedFrame } from './liars.ts';
-import { ProcessTab } from './process-tab.ts';
+import { ProcessTab } from '../tabs/process-tab.ts';
 import type { Blow } from './schedule.ts';
 
 /** A tab that something can happen to. */

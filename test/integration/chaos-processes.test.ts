@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Coordinator } from '../../coordinator/src/index.ts';
-import { ProcessTab } from '../chaos/process-tab.ts';
+import { ProcessTab } from '../tabs/process-tab.ts';
 import { runChaos } from '../chaos/run.ts';
 import { serverStage } from '../chaos/stage.ts';
 import { processTabs } from '../chaos/victims.ts';

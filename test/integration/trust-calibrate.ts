@@ -86,9 +86,9 @@ async function main(): Promise<void> {
 }
 
 async function load(core: Core, backend: ExpertBackend): Promise<void> {
-  const { moeLayers, expertsPerLayer } = core.packed.manifest;
+  const { expertLayers, expertsPerLayer } = core.packed.manifest;
   const experts = Array.from({ length: expertsPerLayer }, (_, expert) => expert);
-  for (const layer of moeLayers) {
+  for (const layer of expertLayers) {
     await backend.reserve(layer, experts);
     for (const expert of experts) await backend.load(layer, expert, await core.packed.readShard(layer, expert));
   }
@@ -127,8 +127,8 @@ function rowsOf({ layer, numRows, x, topkIdx, topkWeights }: MoeCall): LapReques
 
 /** Rows of unit variance, of one to four random experts with random weights: what self-tests and probation send. */
 function randomLaps(core: Core, rng: Rng): LapRequest[] {
-  const { moeLayers, expertsPerLayer, shape } = core.packed.manifest;
-  return moeLayers.flatMap((layer) => {
+  const { expertLayers, expertsPerLayer, shape } = core.packed.manifest;
+  return expertLayers.flatMap((layer) => {
     const rows = Array.from({ length: RANDOM_ROWS_PER_LAYER }, (): LapRequest => {
       const count = 1 + Math.floor(rng() * 4);
       const all = shuffled([...Array(expertsPerLayer).keys()], rng);

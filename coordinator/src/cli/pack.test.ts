@@ -32,7 +32,7 @@ describe('shoal pack', () => {
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
       modelId: 'tiny-stories',
-      experts: 160,
+      experts: 192,
       verified: true,
       modelDigest: (await openPacked(out)).manifest.modelDigest,
     });

@@ -147,14 +147,14 @@ async function verify(packed: PackedModel, io: CommandIo, signal: AbortSignal): 
 }
 
 function report(command: PackCommand, manifest: Manifest, seconds: number, io: CommandIo): void {
-  const { modelId, modelDigest, shape, shardBytes, moeLayers, expertsPerLayer, dense, nmse } = manifest;
-  const hashes = moeLayers.flatMap((layer) => manifest.shards[layer]!);
+  const { modelId, modelDigest, shape, shardBytes, expertLayers, expertsPerLayer, dense, nmse } = manifest;
+  const hashes = expertLayers.flatMap((layer) => manifest.shards[layer]!);
   const distinct = new Set(hashes).size;
   const { out, verify: verified } = command;
   if (command.json) {
     const counts = { experts: hashes.length, shards: distinct, totalBytes: distinct * shardBytes + dense.bytes };
     const own = { denseFormat: dense.format, denseBytes: dense.bytes };
-    const model = { out, modelId, modelDigest, shape, shardBytes, moeLayers, expertsPerLayer };
+    const model = { out, modelId, modelDigest, shape, shardBytes, expertLayers, expertsPerLayer };
     io.stdout.write(`${JSON.stringify({ ...model, ...own, ...counts, nmse, verified, seconds }, null, 2)}\n`);
     return;
   }

@@ -24,6 +24,7 @@ class FakePeer implements LapPeer {
   readonly asked: LapRequest[] = [];
   helpedTokens = 0;
   expectedLapMs = 1;
+  perPairMs = 0;
   failure: Error | undefined;
   delay: Promise<void> = Promise.resolve();
   readonly #serves: (layer: number, expert: number) => boolean;
@@ -54,7 +55,9 @@ class FakePeer implements LapPeer {
       cancel: () => {},
     });
     const hedgeAfterMs = (): number => Number.POSITIVE_INFINITY;
-    return { ask, attempt, hedgeAfterMs, expectedLapMs: this.expectedLapMs, lapMs } as unknown as LapClient;
+    const standing = this.expectedLapMs === 0 ? 'try' : 'known';
+    const expected = { standing, fixedMs: this.expectedLapMs, perPairMs: this.perPairMs };
+    return { ask, attempt, hedgeAfterMs, expected, lapMs } as unknown as LapClient;
   }
 
   async #ask(request: LapRequest, options: AskOptions = {}): Promise<LapAnswer> {
@@ -282,6 +285,16 @@ describe('replicas of about the same speed', () => {
     peers = [fast, ...slow];
     for (let i = 0; i < 4; i++) await lap(call([[0, 1]]));
     expect(slow.map(({ asked }) => asked.length)).toEqual([2, 2]);
+  });
+
+  it('share the rows of a large batch, and the sum is as it was', async () => {
+    const topk = Array.from({ length: 32 }, (_, row) => [row % EXPERTS, (row + 1) % EXPERTS]);
+    peers = [new FakePeer('only', every)];
+    const alone = await lap(call(topk));
+    peers = ['a', 'b'].map((id) => new FakePeer(id, every));
+    for (const peer of peers) peer.perPairMs = 1;
+    expect(await lap(call(topk))).toEqual(alone);
+    expect(peers.map(({ asked }) => asked.map(({ numRows }) => numRows))).toEqual([[16], [16]]);
   });
 
   it('are left alone by a much slower one, and a newcomer is tried', async () => {

@@ -3,10 +3,12 @@ import { coverRows, type LimitedChoice, limitDevices } from '@shoal/placement';
 import { FrameError, MAX_ROWS_PER_LAP, type RowFormat, roundRows } from '@shoal/protocol';
 import type { LapTrace } from '../engine/contract.ts';
 import { type Clock, systemClock } from './clock.ts';
+import { DispatchFigures } from './dispatch-figures.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
 import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
 import type { LapClient } from './lap-client.ts';
-import { type LapTiming, SampleWindow } from './lap-stats.ts';
+import type { LapTiming } from './lap-stats.ts';
+import type { LapEvent, PassName, Timeline } from '../timeline/timeline.ts';
 import type { LocalWork } from './local-work.ts';
 
 /** A peer as the dispatcher sees it. */
@@ -30,6 +32,10 @@ export interface DispatcherOptions {
   /** What rows and sums are rounded to, whoever computes; f16 by default. */
   rowFormat?: RowFormat;
   local: LocalWork;
+  /** Layers whose experts are all the coordinator's own, and who computes them: no tab is asked, and no lap is made. */
+  resident?: { layers: ReadonlySet<number>; work: LocalWork };
+  /** The layer of the model's MTP module, whose rows draft tokens and enter no answer. */
+  mtpLayer?: number | undefined;
   /** The peers that may be asked now, in a stable order. */
   peers: () => Iterable<LapPeer>;
   /** A lap begins: the call, and its rows as f16 bits, [numRows, hiddenSize]. */
@@ -38,6 +44,7 @@ export interface DispatcherOptions {
   onRedispatch?: (event: RedispatchEvent) => void;
   /** A lap that tabs took part in was combined. */
   onLap?: (lapMs: number) => void;
+  timeline?: Timeline | undefined;
   clock?: Clock;
 }
 
@@ -49,6 +56,11 @@ export interface RedispatchEvent {
   /** Who did the work in the end; null is the coordinator. */
   to: (string | null)[];
   tookMs: number;
+}
+
+/** A call that knows whose it is. */
+interface NamedCall extends MoeCall {
+  by?: PassName | undefined;
 }
 
 /** What one peer (or, with null, the coordinator) is to do of one call. */
@@ -70,6 +82,8 @@ interface PartResult {
 
 /** What a pass asks besides its sums. */
 export interface BatchOptions {
+  /** Whose laps they are, for the timeline. */
+  pass?: PassName | undefined;
   /** Told of each row's laps when they are combined. */
   trace?: TraceSink | undefined;
   /** Tabs that a row may use in a layer (device-limited routing); undefined: as many as the gate's choice takes. */
@@ -80,6 +94,7 @@ export interface BatchOptions {
 
 /** What is kept over the laps of one forward pass. */
 interface Pass {
+  name: PassName | undefined;
   trace: TraceSink | undefined;
   /** The batch's rows that a peer has worked for already. */
   helped: Map<LapPeer, Set<number>>;
@@ -92,35 +107,16 @@ export type TraceSink = (row: number, trace: LapTrace) => void;
  * Sends each MoE layer's rows to the peers that hold their experts and adds up what comes back: one frame per peer and
  * lap, one partial sum per row. What a peer fails to answer goes to a replica, and what no peer holds to the coordinator.
  */
-export class Dispatcher {
+export class Dispatcher extends DispatchFigures {
   readonly #options: DispatcherOptions;
   readonly #clock: Clock;
   readonly #rowFormat: RowFormat;
   /** By layer, so that the turns of one are not bound to the number of the others. */
   readonly #turns = new Map<number, number>();
   readonly #hedging = new HedgeBudget();
-  /** Laps (dispatch and combine of one layer and batch) since start. */
-  laps = 0;
-  /** Row × expert work since start, by tabs and by the coordinator. */
-  tabAssignments = 0;
-  localAssignments = 0;
-  redispatches = 0;
-  /** Rows × layers whose experts were chosen under a device limit, and those where it changed the choice. */
-  limitedChoices = 0;
-  changedChoices = 0;
-  /** Rows × layers that at least one tab worked for, and rows × layers × tabs: their ratio is the distinct tabs per lap of a row. */
-  tabRows = 0;
-  tabRowParts = 0;
-  /** Bytes of lap frames both ways, of all peers, since start; self-tests and audits are not in it. */
-  frameBytes = 0;
-  /** By layer: [nRoutedExperts] rows since start. */
-  readonly expertRows = new Map<number, Float64Array>();
-  readonly lapMs = new SampleWindow(1024);
-  readonly queueMs = new SampleWindow(1024);
-  readonly computeMs = new SampleWindow(1024);
-  readonly wireMs = new SampleWindow(1024);
 
   constructor(options: DispatcherOptions) {
+    super();
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#rowFormat = options.rowFormat ?? 'f16';
@@ -136,22 +132,17 @@ export class Dispatcher {
     return this.#hedging.hedges;
   }
 
-  /** Begin the windows of lap times anew, so that a measurement has only its own. */
-  forgetTimings(): void {
-    for (const window of [this.lapMs, this.queueMs, this.wireMs, this.computeMs]) window.clear();
-  }
-
   /** The routed experts for one batch. */
   batch(options: BatchOptions = {}): ExpertDispatch {
-    const pass: Pass = { trace: options.trace, helped: new Map() };
-    const dispatch: ExpertDispatch['dispatch'] = (call) => this.#dispatch(call, pass);
+    const pass: Pass = { name: options.pass, trace: options.trace, helped: new Map() };
+    const dispatch: ExpertDispatch['dispatch'] = (call) => this.#dispatch({ ...call, by: pass.name }, pass);
     const { maxPeers, onLimited } = options;
     if (maxPeers === undefined) return { dispatch };
     return {
       dispatch,
       choose: (layer, row, scores, allowed) => {
         const limit = maxPeers(row);
-        if (limit === undefined) return undefined;
+        if (limit === undefined || this.#isResident(layer)) return undefined;
         const { topkIdx, changed } = this.#limited(layer, limit, scores, allowed);
         this.limitedChoices++;
         if (changed) this.changedChoices++;
@@ -172,12 +163,13 @@ export class Dispatcher {
     });
   }
 
-  #dispatch(call: MoeCall, pass: Pass): { combine(): Promise<Float32Array> } {
+  #dispatch(call: NamedCall, pass: Pass): { combine(): Promise<Float32Array> } {
     const startedMs = this.#clock.now();
     const { hiddenSize } = this.#options;
-    const rows = roundRows(this.#rowFormat, call.x.subarray(0, call.numRows * hiddenSize), hiddenSize);
-    this.#countLoad(call);
-    this.#options.onDispatch?.(call, rows);
+    const x = call.x.subarray(0, call.numRows * hiddenSize);
+    const rows = roundRows(this.#formatOf(call.layer), x, hiddenSize);
+    this.countLoad(call, this.#options.nRoutedExperts);
+    if (!this.#isResident(call.layer)) this.#options.onDispatch?.(call, rows);
     const all = Array.from({ length: call.topkIdx.length }, (_, a) => a);
     const parts = this.#plan(call, all, new Set()).flatMap((part) => this.#split(call, part));
     const work = Promise.all(parts.map((part) => this.#serve(call, rows, part, new Set())));
@@ -208,6 +200,7 @@ export class Dispatcher {
 
   /** Who does which of these assignments, asking few peers. */
   #plan(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
+    if (this.#isResident(call.layer)) return [{ peer: null, assignments: [...assignments] }];
     const topK = call.topkIdx.length / call.numRows;
     const experts = Uint16Array.from(assignments, (a) => call.topkIdx[a]!);
     const rows = Uint32Array.from(assignments, (a) => Math.floor(a / topK));
@@ -215,11 +208,11 @@ export class Dispatcher {
     const turn = (this.#turns.get(call.layer) ?? 0) + 1;
     this.#turns.set(call.layer, turn);
     const usualMs = peers.map((peer) => peer.laps.lapMs.quantile(0.5) ?? 0);
-    const expectedMs = peers.map((peer) => peer.laps.expectedLapMs);
+    const expected = peers.map((peer) => peer.laps.expected);
     const chosen = coverRows(experts, rows, {
       holders: (expert) => holders.get(expert)!,
       usualMs: (i) => usualMs[i]!,
-      expectedMs: (i) => expectedMs[i]!,
+      expected: (i) => expected[i]!,
       // The next in turn, so that the figures of all stay fresh.
       preference: (i) => (i + turn) % peers.length,
     });
@@ -265,12 +258,17 @@ export class Dispatcher {
     return pieces;
   }
 
-  async #serve(call: MoeCall, rows: Uint16Array, part: Part, tried: Set<LapPeer>): Promise<PartResult[]> {
+  async #serve(call: NamedCall, rows: Uint16Array, part: Part, tried: Set<LapPeer>): Promise<PartResult[]> {
     const { request, callRows } = this.#request(call, rows, part);
     const { peer, assignments } = part;
     if (peer === null) {
-      const partial = this.#rounded(await this.#options.local.compute(request));
-      this.localAssignments += assignments.length;
+      const { local, resident } = this.#options;
+      const own = this.#isResident(call.layer) ? resident!.work : local;
+      const startedMs = this.#clock.now();
+      const partial = this.#rounded(call.layer, await own.compute(request));
+      const times = { startedMs, endedMs: this.#clock.now() };
+      this.#options.timeline?.ownExperts({ layer: call.layer, rows: request.numRows, ...times }, call.by);
+      this.#countOwn(call.layer, assignments.length);
       return [{ rows: callRows, partial, peer: null, assignments, timing: null }];
     }
     try {
@@ -287,7 +285,7 @@ export class Dispatcher {
 
   /** One peer's answer, or that of a replica which was asked because the first was late. */
   async #askHedged(
-    call: MoeCall,
+    call: NamedCall,
     request: LapRequest,
     part: Part & { peer: LapPeer },
     tried: ReadonlySet<LapPeer>,
@@ -295,7 +293,9 @@ export class Dispatcher {
     this.#hedging.earn();
     const { peer } = part;
     const ask = (asked: LapPeer): Attempt<{ answer: LapAnswer; by: LapPeer }> => {
-      const { result, cancel } = asked.laps.attempt(request, { meter: this });
+      const { timeline } = this.#options;
+      const onEnd = timeline && ((event: LapEvent) => timeline.lap(event, asked.peerId, call.by));
+      const { result, cancel } = asked.laps.attempt(request, { meter: this, onEnd });
       const accepted = result.then((answer) => {
         if (asked.accepts(request, answer.partial)) return { answer, by: asked };
         throw new LapError('wrong', 'the answer cannot be right');
@@ -366,8 +366,8 @@ export class Dispatcher {
   }
 
   /** As a tab would send it, so that an answer doesn't depend on who computed: finite values only, others stay f32. */
-  #rounded(partial: Float32Array): Float32Array {
-    const rounded = decodeF16(roundRows(this.#rowFormat, partial, this.#options.hiddenSize));
+  #rounded(layer: number, partial: Float32Array): Float32Array {
+    const rounded = decodeF16(roundRows(this.#formatOf(layer), partial, this.#options.hiddenSize));
     return rounded.every(Number.isFinite) ? rounded : partial;
   }
 
@@ -384,7 +384,8 @@ export class Dispatcher {
   }
 
   #finish(call: MoeCall, results: readonly PartResult[], lapMs: number, pass: Pass): void {
-    this.laps++;
+    if (!this.#isResident(call.layer)) this.laps++;
+    else if (call.layer !== this.#options.mtpLayer) this.residentMs.add(lapMs);
     for (const { peer, rows } of results) if (peer) creditTokens(pass, peer, rows);
     const byTabs = results.filter((result) => result.peer !== null);
     this.tabRows += new Set(byTabs.flatMap((result) => result.rows)).size;
@@ -411,32 +412,24 @@ export class Dispatcher {
         const a = row * topK + k;
         return { expert: call.topkIdx[a]!, weight: call.topkWeights[a]!, peerId: peerOf.get(a) ?? null };
       });
-      trace(row, { layer: call.layer, lapMs, experts });
+      trace(row, { layer: call.layer, lapMs, experts, ...(this.#isResident(call.layer) && { resident: true }) });
     }
   }
 
-  #countLoad(call: MoeCall): void {
-    let counts = this.expertRows.get(call.layer);
-    if (counts === undefined) {
-      counts = new Float64Array(this.#options.nRoutedExperts);
-      this.expertRows.set(call.layer, counts);
-    }
-    for (const expert of call.topkIdx) counts[expert]!++;
+  /** What never travels keeps what f16 keeps. */
+  #formatOf(layer: number): RowFormat {
+    return this.#isResident(layer) ? 'f16' : this.#rowFormat;
   }
-}
 
-/** Rows of each expert since start: [layers × experts]. */
-export function expertCounters(
-  { expertRows }: Dispatcher,
-  layers: readonly number[],
-  expertsPerLayer: number,
-): Float64Array {
-  const counters = new Float64Array(layers.length * expertsPerLayer);
-  for (const [i, layer] of layers.entries()) {
-    const rows = expertRows.get(layer);
-    if (rows) counters.set(rows, i * expertsPerLayer);
+  #isResident(layer: number): boolean {
+    return this.#options.resident?.layers.has(layer) ?? false;
   }
-  return counters;
+
+  #countOwn(layer: number, assignments: number): void {
+    if (!this.#isResident(layer)) this.localAssignments += assignments;
+    else if (layer === this.#options.mtpLayer) this.draftAssignments += assignments;
+    else this.residentAssignments += assignments;
+  }
 }
 
 function creditTokens(pass: Pass, peer: LapPeer, rows: readonly number[]): void {

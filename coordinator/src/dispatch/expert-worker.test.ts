@@ -36,9 +36,9 @@ function start(options: { maxBytes?: number; timeoutMs?: number } = {}): void {
 
 function requestOf(numRows: number, perRow = 4, seed = 5): LapRequest {
   const rng = createRng(seed);
-  const { shape, expertsPerLayer, moeLayers } = packed.manifest;
+  const { shape, expertsPerLayer, expertLayers } = packed.manifest;
   return {
-    layer: moeLayers[1]!,
+    layer: expertLayers[1]!,
     numRows,
     rows: encodeF16(Float32Array.from({ length: numRows * shape.hiddenSize }, () => (rng() + rng() - 1) * 2)),
     rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * perRow),

@@ -139,18 +139,28 @@ describe('a lap', () => {
     // That it took at least so long is known.
     expect(laps.lapMs.quantile(0.5)).toBe(40);
     expect(link.sent.map((sent) => peekFrame(sent).type)).toEqual(['dispatch', 'cancel']);
-    expect(laps.expectedLapMs).toBe(Number.POSITIVE_INFINITY);
+    expect(laps.expected.standing).toBe('avoid');
     laps.receive(combine(link.lapId()));
     expect(laps).toMatchObject({ lapsAnswered: 0, lateAnswers: 1 });
     expect(hostile).toEqual([]);
   });
 
   it('is hedged after the 95th percentile of enough laps, and not before', async () => {
-    for (let i = 0; i < 19; i++) await lapOf(20);
+    for (let i = 0; i < 17; i++) await lapOf(20);
+    for (let i = 0; i < 2; i++) await lapOf(50);
     expect(laps.hedgeAfterMs(0)).toBe(Number.POSITIVE_INFINITY);
     await lapOf(20);
-    expect(laps.hedgeAfterMs(0)).toBe(20);
-    expect(laps.hedgeAfterMs(64)).toBe(40);
+    expect(laps.hedgeAfterMs(0)).toBe(50);
+    // Two rows took its backend 2 ms.
+    expect(laps.hedgeAfterMs(64)).toBe(50 + 64);
+    for (let i = 0; i < 20; i++) await lapOf(400);
+    // Its word is that it computes no longer than before; a 64th of a lap for each row is allowed all the same.
+    expect(laps.hedgeAfterMs(64)).toBe(2 * 400);
+  });
+
+  it('of a steady peer is hedged when it is far later than usual, not when it is the latest of twenty', async () => {
+    for (let i = 0; i < 40; i++) await lapOf(20 + (i % 20) / 10);
+    expect(laps.hedgeAfterMs(0)).toBeCloseTo(1.5 * 20.9);
   });
 
   it('is not late when its answer came while this process was busy itself', async () => {
@@ -229,16 +239,20 @@ describe('a lap', () => {
 });
 
 describe('what is expected of a peer', () => {
-  it('is a try at first, then the median, more for each lap in flight', async () => {
-    expect(laps.expectedLapMs).toBe(0);
-    for (const lapMs of [10, 20, 90]) await lapOf(lapMs);
-    expect(laps.expectedLapMs).toBe(20);
+  it('is a try at first, then what its laps took, more with what is in flight', async () => {
+    expect(laps.expected).toEqual({ standing: 'try', fixedMs: 0, perPairMs: 0 });
+    for (let i = 0; i < 40; i++) await lapOf(20);
+    const { standing, fixedMs, perPairMs } = laps.expected;
+    expect(standing).toBe('known');
+    const pairs = request().experts.length;
+    expect(fixedMs + perPairMs * pairs).toBeCloseTo(20);
     const pending = laps.ask(request(), { deadlineMs: 1_000 });
-    expect(laps.expectedLapMs).toBe(40);
+    expect(laps.expected.fixedMs).toBeCloseTo(fixedMs + perPairMs * pairs);
     laps.receive(combine(link.lapId()));
     await pending;
+    expect(laps.expected.fixedMs).toBeCloseTo(fixedMs);
     nowMs += 60_000;
-    expect(laps.expectedLapMs).toBe(0);
+    expect(laps.expected.standing).toBe('try');
   });
 
   it('is nothing for a while after a failure, so that a replica is asked first', async () => {
@@ -246,30 +260,30 @@ describe('what is expected of a peer', () => {
     const refused = failureOf(laps.ask(request()));
     laps.receive(encodeRefuse({ lapId: link.lapId(), reason: 'failed' }));
     await refused;
-    expect(laps.expectedLapMs).toBe(Number.POSITIVE_INFINITY);
+    expect(laps.expected.standing).toBe('avoid');
     nowMs += 3_001;
-    expect(laps.expectedLapMs).toBe(0);
+    expect(laps.expected.standing).toBe('try');
     await lapOf(10);
-    expect(laps.expectedLapMs).toBe(10);
+    expect(laps.expected.standing).toBe('known');
   });
 
   it('is nothing for longer while it gives no sign of life, so that a frozen tab holds no stream up again', async () => {
     await lapOf(10);
     await failureOf(laps.ask(request(), { deadlineMs: 1 }));
     nowMs += 3_001;
-    expect(laps.expectedLapMs).toBe(Number.POSITIVE_INFINITY);
+    expect(laps.expected.standing).toBe('avoid');
     // The answer to a heartbeat.
     link.bytesReceived += 4;
-    expect(laps.expectedLapMs).toBe(0);
+    expect(laps.expected.standing).toBe('try');
 
     const { result, cancel } = laps.attempt(request());
     cancel();
     await failureOf(result);
     nowMs += 3_001;
-    expect(laps.expectedLapMs).toBe(Number.POSITIVE_INFINITY);
+    expect(laps.expected.standing).toBe('avoid');
     // By then heartbeats would have ended it, if they could not be answered.
     nowMs += 7_000;
-    expect(laps.expectedLapMs).toBe(0);
+    expect(laps.expected.standing).toBe('try');
   });
 
   it('sets the deadline: generous at first, then from the 95th percentile and the rows, within bounds', async () => {

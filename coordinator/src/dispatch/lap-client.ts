@@ -13,8 +13,10 @@ import {
 import { type Link, TransportError } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from './clock.ts';
 import type { Attempt } from './hedge.ts';
+import { LapCost } from './lap-cost.ts';
 import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
 import { SampleWindow, SecondMedians } from './lap-stats.ts';
+import type { LapEvent } from '../timeline/timeline.ts';
 
 /** Refusals that say nothing against the peer (docs/PROTOCOL.md). */
 const INNOCENT_REFUSALS: ReadonlySet<LapRefusal> = new Set(['paused', 'busy', 'stale-epoch']);
@@ -44,6 +46,10 @@ const MIN_SAMPLES = 20;
 const MIN_HEDGE_MS = 10;
 /** Fewer laps tell a warm-up rather than a speed. */
 const MIN_LAPS_TO_RATE = 64;
+/** A lap counts for no more than so many times the median. */
+const MAX_OUTLIER = 3;
+/** An answer that is later than the median by half of it will most often be there before a replica's. */
+const WORTH_A_HEDGE = 1.5;
 const HISTORY_S = 60;
 
 interface PendingLap {
@@ -53,10 +59,18 @@ interface PendingLap {
   reject(error: LapError): void;
   timer: Timer;
   meter: Meter | undefined;
+  sentBytes: number;
+  onEnd: ((event: LapEvent) => void) | undefined;
 }
 
 interface Meter {
   frameBytes: number;
+}
+
+export interface LapExpectation {
+  standing: 'known' | 'try' | 'avoid';
+  fixedMs: number;
+  perPairMs: number;
 }
 
 export interface AskOptions {
@@ -66,6 +80,8 @@ export interface AskOptions {
    * what is expected of the peer.
    */
   meter?: Meter;
+  /** Told of the lap when it is answered or given up. */
+  onEnd?: ((event: LapEvent) => void) | undefined;
 }
 
 /**
@@ -111,7 +127,9 @@ export class LapClient {
   /** With whom to count the bytes of an answer that comes late; the first only. */
   readonly #remembered = new Map<number, Meter | undefined>();
   readonly #history = new SecondMedians(HISTORY_S);
+  readonly #cost = new LapCost();
   #computeMs = 0;
+  #pairsInFlight = 0;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #failedAtMs = Number.NEGATIVE_INFINITY;
   #receivedAtSilence: number | undefined;
@@ -130,16 +148,24 @@ export class LapClient {
   }
 
   /**
-   * Expected time of a lap, for choosing among replicas; 0 (try it) before the first answer and when the last one is old, so
-   * that one slow lap does not keep a peer idle for good; ∞ for a while after a failure, so that others are tried first, and
-   * for longer while it gives no sign of life: each lap that a frozen peer is asked for costs a stream a deadline.
+   * What a further lap is expected to take, for choosing among replicas: `fixedMs`, and `perPairMs` for each of its
+   * (row, expert) pairs, after those in flight. `try` before the first answer and when the last one is old, so that one slow
+   * lap does not keep a peer idle for good; `avoid` for a while after a failure, so that others are tried first, and for longer
+   * while it gives no sign of life: each lap that a frozen peer is asked for costs a stream a deadline.
    */
-  get expectedLapMs(): number {
+  get expected(): LapExpectation {
     const sinceFailureMs = this.#clock.now() - this.#failedAtMs;
-    if (sinceFailureMs < STALE_AFTER_MS) return Number.POSITIVE_INFINITY;
-    if (sinceFailureMs < SILENT_AFTER_MS && this.#silent) return Number.POSITIVE_INFINITY;
-    if (this.#clock.now() - this.#answeredAtMs > STALE_AFTER_MS && this.#pending.size === 0) return 0;
-    return (this.lapMs.quantile(0.5) ?? 0) * (1 + this.#pending.size);
+    const line = this.#cost.line();
+    if (sinceFailureMs < STALE_AFTER_MS || (sinceFailureMs < SILENT_AFTER_MS && this.#silent)) {
+      return { standing: 'avoid', ...line };
+    }
+    const isStale = this.#clock.now() - this.#answeredAtMs > STALE_AFTER_MS;
+    if (isStale && this.#pending.size === 0) return { standing: 'try', ...line };
+    return {
+      standing: 'known',
+      fixedMs: line.fixedMs + line.perPairMs * this.#pairsInFlight,
+      perPairMs: line.perPairMs,
+    };
   }
 
   /** Whether nothing at all has come since it last let a lap go unanswered. */
@@ -157,19 +183,29 @@ export class LapClient {
   deadlineMs(numRows: number): number {
     const p95 = this.lapMs.quantile(0.95);
     if (p95 === null) return FIRST_DEADLINE_MS;
-    // Compute grows with rows, the round trip doesn't; 64 rows is the largest prefill chunk's order of magnitude.
-    const scaled = p95 * DEADLINE_FACTOR * (1 + numRows / 64) + (this.#options.link.stats().rttMs ?? 0);
+    const scaled = this.#withRows(p95, numRows) * DEADLINE_FACTOR + (this.#options.link.stats().rttMs ?? 0);
     const leastMs = this.lapMs.length < MIN_SAMPLES ? MIN_DEADLINE_MS : MIN_KNOWN_DEADLINE_MS;
     return Math.min(MAX_DEADLINE_MS, Math.max(leastMs, scaled));
   }
 
   /**
-   * When a lap of this many rows is late enough to ask a replica as well: the 95th percentile of what this peer needed.
-   * ∞ while too little is known.
+   * When a lap of this many rows is late enough to ask a replica as well: the 95th percentile of what this peer needed, where
+   * that is far from what it usually needs: on a steady line one lap in twenty is a little later than others, and its answer
+   * comes before a replica's could. ∞ while too little is known.
    */
   hedgeAfterMs(numRows: number): number {
     if (this.lapMs.length < MIN_SAMPLES) return Number.POSITIVE_INFINITY;
-    return Math.max(MIN_HEDGE_MS, this.lapMs.quantile(0.95)! * (1 + numRows / 64));
+    const late = Math.max(this.lapMs.quantile(0.95)!, WORTH_A_HEDGE * this.lapMs.quantile(0.5)!);
+    return Math.max(MIN_HEDGE_MS, this.#withRows(late, numRows));
+  }
+
+  /**
+   * What takes so long for few rows, for this many. Compute grows with rows, the round trip doesn't: a row more takes what one
+   * took its backend on average, and at least a 64th of the lap, since its word is all that is known of its compute.
+   */
+  #withRows(lapMs: number, numRows: number): number {
+    const rowMs = this.rows === 0 ? 0 : this.#computeMs / this.rows;
+    return lapMs + numRows * Math.max(lapMs / 64, rowMs);
   }
 
   /** Median lap times of the last 60 s, one a second. */
@@ -210,7 +246,7 @@ export class LapClient {
       this.lapsAsked++;
       options.meter.frameBytes += frame.length;
     }
-    const answer = this.#await(lapId, request, options);
+    const answer = this.#await(lapId, request, frame.length, options);
     this.#options.link.send(frame).catch((error: unknown) => {
       if (!(error instanceof TransportError)) throw error;
       this.#fail(lapId, new LapError(error.reason === 'closed' ? 'closed' : 'busy', error.message));
@@ -248,20 +284,24 @@ export class LapClient {
     }
   }
 
-  #await(lapId: number, request: LapRequest, options: AskOptions): Promise<LapAnswer> {
+  #await(lapId: number, request: LapRequest, sentBytes: number, options: AskOptions): Promise<LapAnswer> {
     const deadlineMs = options.deadlineMs ?? this.deadlineMs(request.numRows);
     return new Promise((resolve, reject) => {
       // Timers fire before sockets are read: an answer that came while this process was busy itself has not been seen yet.
       const missed = (): void => this.#missed(lapId, deadlineMs);
       const timer = this.#clock.setTimeout(() => this.#clock.setImmediate(missed), deadlineMs);
       const { layer, numRows } = request;
+      const assignments = request.experts.length;
+      this.#pairsInFlight += assignments;
       this.#pending.set(lapId, {
-        request: { layer, numRows, assignments: request.experts.length },
+        request: { layer, numRows, assignments },
         sentMs: this.#clock.now(),
         resolve,
         reject,
         timer,
         meter: options.meter,
+        sentBytes,
+        onEnd: options.onEnd,
       });
     });
   }
@@ -284,6 +324,7 @@ export class LapClient {
     this.#failedAtMs = this.#clock.now();
     this.#receivedAtSilence = this.#options.link.stats().bytesReceived;
     this.#settle(lapId, pending.meter);
+    this.#tell(lapId, pending, { failure: 'cancelled' });
     pending.reject(new LapError('cancelled', 'someone else has answered the lap'));
   }
 
@@ -325,12 +366,15 @@ export class LapClient {
     this.#failedAtMs = Number.NEGATIVE_INFINITY;
     if (pending.meter) {
       this.#record(lapMs, queueMs, computeMs);
+      // One that was held up for long tells nothing of its size.
+      this.#cost.add(assignments, Math.min(lapMs, MAX_OUTLIER * this.lapMs.quantile(0.5)!), computeMs);
       this.#answeredAtMs = this.#clock.now();
       this.lapsAnswered++;
       this.rows += numRows;
       this.assignments += assignments;
       this.#computeMs += computeMs;
     }
+    this.#tell(lapId, pending, { receivedBytes: bytes.length, queueMs, computeMs });
     pending.resolve({ partial: frame.partial, timing: { lapMs, queueMs, computeMs, rows: numRows } });
   }
 
@@ -345,11 +389,24 @@ export class LapClient {
     if (pending === undefined) return;
     this.#settle(lapId, error.reason === 'deadline' ? pending.meter : undefined);
     if (pending.meter) this.lapsFailed++;
+    this.#tell(lapId, pending, { failure: error.reason });
     pending.reject(error);
   }
 
+  #tell(
+    lapId: number,
+    { request: { layer, numRows }, sentMs, sentBytes, onEnd }: PendingLap,
+    how: Partial<LapEvent>,
+  ): void {
+    if (!onEnd) return;
+    const times = { startedMs: sentMs, endedMs: this.#clock.now(), queueMs: 0, computeMs: 0 };
+    onEnd({ lapId, layer, rows: numRows, sentBytes, receivedBytes: 0, ...times, ...how });
+  }
+
   #settle(lapId: number, meterOfLateAnswer: Meter | undefined): void {
-    this.#clock.clear(this.#pending.get(lapId)!.timer);
+    const { timer, request } = this.#pending.get(lapId)!;
+    this.#clock.clear(timer);
+    this.#pairsInFlight -= request.assignments;
     this.#pending.delete(lapId);
     this.#remembered.set(lapId, meterOfLateAnswer);
     if (this.#remembered.size <= MAX_REMEMBERED_LAPS) return;

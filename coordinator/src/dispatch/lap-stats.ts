@@ -2,6 +2,8 @@
 export class SampleWindow {
   readonly #samples: Float64Array;
   #count = 0;
+  /** What is in the window, ascending; made when first asked for. */
+  #sorted: Float64Array | undefined;
 
   constructor(size: number) {
     this.#samples = new Float64Array(size);
@@ -10,10 +12,12 @@ export class SampleWindow {
   add(sample: number): void {
     this.#samples[this.#count % this.#samples.length] = sample;
     this.#count++;
+    this.#sorted = undefined;
   }
 
   clear(): void {
     this.#count = 0;
+    this.#sorted = undefined;
   }
 
   get length(): number {
@@ -24,8 +28,8 @@ export class SampleWindow {
   quantile(q: number): number | null {
     const n = this.length;
     if (n === 0) return null;
-    const sorted = this.#samples.slice(0, n).sort();
-    return sorted[Math.max(0, Math.ceil(q * n) - 1)]!;
+    this.#sorted ??= this.#samples.slice(0, n).sort();
+    return this.#sorted[Math.max(0, Math.ceil(q * n) - 1)]!;
   }
 }
 

@@ -1,24 +1,26 @@
-import {
-  type EngineRow,
-  type ExpertDispatch,
-  type ForwardEngine,
-  logSoftmaxAt,
-  sample,
-  type SequenceCache,
-  topLogprobs,
-} from '@shoal/model';
+import { type ExpertDispatch, type ForwardEngine, moeLayers } from '@shoal/model';
 import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import { SampleWindow } from '../dispatch/lap-stats.ts';
+import { Admission } from './admission.ts';
+import { Answers } from './answers.ts';
 import {
-  type DeviceLimitUsage,
   EngineError,
   type GenerationEvent,
   type GenerationRequest,
+  type Refusal,
   type TextEngine,
-  type TokenLogprob,
 } from './contract.ts';
-import { KvPages } from './kv-pages.ts';
+import { LaneChoice } from './lane-choice.ts';
+import { Lane } from './lane.ts';
+import { Latency } from './latency.ts';
+import { Occupancy } from './occupancy.ts';
+import { Pace } from './pace.ts';
+import type { PassTimes } from './pass-times.ts';
+import { PrefillBudget } from './prefill-budget.ts';
 import { Sequence } from './sequence.ts';
+import { Shares } from './share.ts';
+import { Waits } from './waits.ts';
+import type { Timeline } from '../timeline/timeline.ts';
 
 export interface EngineOptions {
   modelId: string;
@@ -32,6 +34,9 @@ export interface EngineOptions {
     request: GenerationRequest,
     error?: EngineError,
   ) => void;
+  timeline?: Timeline | undefined;
+  /** Milliseconds of a clock; `performance.now()` by default. */
+  now?: () => number;
 }
 
 export interface EngineLimits {
@@ -39,64 +44,99 @@ export interface EngineLimits {
   maxBatch: number;
   /** Requests that may wait; beyond it they get `queue-full` and a time to come back. */
   maxQueue: number;
-  /** Prompt rows added to one forward pass, so that running streams are not held up by a long prompt. */
+  /** Prompt rows of one pass at most; beside running streams as many as hold them up by no more than one lap. */
   prefillRows: number;
+  /** Passes in flight at a time, each of about an equal part of all rows; `auto`: two where that is seen to pay. */
+  lanes: 1 | 2 | 'auto';
   /** From submission to the last token. */
   requestTimeoutMs: number;
   /** Tabs that a token may use in a layer where its request doesn't say; undefined: no limit (exact routing). */
   deviceLimit?: number;
 }
 
-const DEFAULT_LIMITS: EngineLimits = { maxBatch: 16, maxQueue: 64, prefillRows: 64, requestTimeoutMs: 10 * 60_000 };
-/** A guess for Retry-After until a request has finished and can be measured. */
+const DEFAULT_LIMITS: EngineLimits = {
+  maxBatch: 64,
+  maxQueue: 64,
+  prefillRows: 256,
+  lanes: 'auto',
+  requestTimeoutMs: 10 * 60_000,
+};
+/** Half-batches in flight. More would read the weights more often, to fill waits that two leave only where laps are far longer. */
+const MAX_LANES = 2;
+/** A guess for Retry-After until requests have been measured. */
 const FIRST_RETRY_S = 2;
-
-interface BatchEntry {
-  sequence: Sequence;
-  /** Index of its first row in the batch, and how many rows. */
-  firstRow: number;
-  numRows: number;
-  /** Cache length before the pass. */
-  startLength: number;
-}
+/** A request is refused for want of time when half of the wait that is expected is too long already. */
+const SURELY = 2;
 
 /**
  * Decodes all running sequences together (continuous batching, Orca 2022): each pass of the forward takes one row of every
- * decoding sequence and a bounded number of prompt rows; requests join and leave between passes.
+ * decoding sequence and a bounded number of prompt rows; requests join and leave between passes. Where laps take long, two
+ * passes of half the rows are in flight: while the laps of one are out, the engine computes the other (DeepSeek-V3 paper
+ * §3.4.2, dual micro-batches, for a network in the place of an interconnect).
  */
 export class Engine implements TextEngine {
   readonly modelId: string;
   readonly maxContext: number;
   readonly limits: EngineLimits;
-  /** Wall time of a pass without its laps, and whole, in milliseconds. */
+  /** Wall time of a pass, and of that its own work: without waiting for laps or for another pass's work. In milliseconds. */
   readonly passMs = new SampleWindow(256);
   readonly engineMs = new SampleWindow(256);
-  /** Rows passed through the model, prompt rows included; and tokens generated. */
+  readonly latency = new Latency();
+  readonly occupancy: Occupancy;
+  /** Rows passed through the model, prompt rows included. */
   rows = 0;
-  tokens = 0;
   passes = 0;
+  /** Requests that found no place, since start. */
+  readonly refusals: Record<Refusal, number> = { 'queue-full': 0, 'share-full': 0, 'too-late': 0 };
 
   readonly #options: EngineOptions;
-  readonly #queue: Sequence[] = [];
-  readonly #running: Sequence[] = [];
-  /** Caches of sequences that have ended. */
-  readonly #retired: SequenceCache[] = [];
-  /** Who has which page of the KV cache; undefined where it is not paged. */
-  readonly #pages: KvPages | undefined;
-  readonly #bytesPerPage: number;
-  #prefixEpoch = 0;
-  readonly #requestMs = new SampleWindow(64);
+  readonly #admission: Admission;
+  readonly #answers: Answers;
+  readonly #shares: Shares;
+  readonly #prefillBudget: PrefillBudget;
+  readonly #pace = new Pace();
+  readonly #waits: Waits;
+  readonly #lanes: readonly Lane[];
+  readonly #choice = new LaneChoice();
+  #lanesNow: 1 | 2 = 1;
   #draining = false;
-  #looping: Promise<void> | undefined;
+  #isWaking = false;
+  /** Passes, failed ones too. */
+  #begun = 0;
+  /** Called when no lane has a pass any more. */
+  #onIdle: (() => void)[] = [];
 
   constructor(options: EngineOptions) {
     this.#options = options;
     this.modelId = options.modelId;
     this.maxContext = options.forward.config.maxPositionEmbeddings;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
-    const budget = options.forward.lendPages();
-    this.#pages = budget && new KvPages(budget);
-    this.#bytesPerPage = budget?.bytesPerPage ?? 0;
+    const { forward, experts, eosTokenIds = forward.config.eosTokenIds } = options;
+    const { maxBatch, maxQueue, prefillRows } = this.limits;
+    this.#admission = new Admission({ forward, maxContext: this.maxContext, maxBatch, maxQueue });
+    this.#admission.onAdmitted = (sequence) => {
+      sequence.admittedMs = performance.now();
+      this.latency.admitted(sequence, sequence.admittedMs);
+    };
+    this.#waits = new Waits({ admission: this.#admission, pace: this.#pace });
+    this.#answers = new Answers({ maxContext: this.maxContext, eosTokenIds });
+    // Of a model without MoE layers, a pass is one.
+    const lapsPerPass = Math.max(1, moeLayers(forward.config).length);
+    this.#prefillBudget = new PrefillBudget({ maxRows: prefillRows, lapsPerPass });
+    this.#shares = new Shares(this.#prefillBudget);
+    const { timeline, now = () => performance.now() } = options;
+    this.occupancy = new Occupancy(now);
+    const lane = {
+      forward,
+      experts,
+      answers: this.#answers,
+      occupancy: this.occupancy,
+      timeline,
+      now,
+      onPass: (times: PassTimes): void => this.#countPass(times),
+      onTokens: (sequence: Sequence, count: number): void => this.#handedOver(sequence, count),
+    };
+    this.#lanes = Array.from({ length: MAX_LANES }, (_, i) => new Lane(i + 1, lane));
   }
 
   /** Of one more token in one sequence. */
@@ -104,23 +144,37 @@ export class Engine implements TextEngine {
     return this.#options.forward.kvBytesPerToken;
   }
 
+  /** Generated since start. */
+  get tokens(): number {
+    return this.#answers.tokens;
+  }
+
+  /** Passes that there may be at a time now: 1, or 2 half-batches. */
+  get lanes(): 1 | 2 {
+    return this.#lanesNow;
+  }
+
   get running(): readonly Sequence[] {
-    return this.#running;
+    return this.#admission.running;
   }
 
   get queued(): readonly Sequence[] {
-    return this.#queue;
+    return this.#admission.waiting;
   }
 
   /** As allocated, of all running sequences; a page that several share counts once. */
   get kvBytesInUse(): number {
-    if (this.#pages) return this.#pages.heldPages * this.#bytesPerPage;
-    return this.#running.reduce((sum, sequence) => sum + (sequence.cache?.allocatedBytes ?? 0), 0);
+    return this.#admission.kvBytesInUse;
   }
 
   /** Prompt positions since start, and those of them that were not computed again because another request began alike. */
   get prefix(): { positions: number; reused: number } {
-    return { positions: this.#pages?.openedPositions ?? 0, reused: this.#pages?.reusedPositions ?? 0 };
+    return this.#admission.prefix;
+  }
+
+  /** No later request starts from what was computed until now: it may be wrong. */
+  forgetPrefixes(): void {
+    this.#admission.forgetPrefixes();
   }
 
   /** As TextEngine says. Takes its place in the queue at once, before the first event is read. */
@@ -134,27 +188,33 @@ export class Engine implements TextEngine {
         `The prompt has ${length} tokens; with the answer's first it must fit the context of ${this.maxContext}.`,
       );
     }
-    this.#refuseBeyondKv(request);
-    this.#retireAndAdmit();
-    // Waiting for a place in the batch or for room in the KV cache alike.
-    const mustWait = this.#running.length >= this.limits.maxBatch || this.#queue.length > 0;
-    if (mustWait && this.#queue.length >= this.limits.maxQueue) {
-      throw new EngineError('queue-full', `${this.#queue.length} requests are waiting already.`, this.retryAfterS());
+    this.#admission.refuseBeyondKv(request);
+    this.#admission.update();
+    const { client = '' } = request;
+    const refusal = this.#admission.refusal(client);
+    if (refusal) {
+      const retryMs = this.#waits.retryAfterMs(client, performance.now());
+      throw this.#refuse(refusal, `${this.queued.length} requests are waiting already.`, retryMs);
     }
     const sequence = new Sequence(request, this.limits.deviceLimit);
+    this.#admission.add(sequence);
+    this.#admission.update();
+    this.#refuseWithoutTime(sequence);
+    this.#waits.returned(client);
     this.#options.onRequest?.('submitted', request);
     this.#watch(sequence);
-    this.#queue.push(sequence);
-    this.#retireAndAdmit();
-    this.#looping ??= this.#loop();
+    this.#wake();
     return sequence.events();
   }
 
-  /** Seconds until a place in the queue is likely, from how long requests have taken. */
-  retryAfterS(): number {
-    const typical = this.#requestMs.quantile(0.5);
-    if (typical === null) return FIRST_RETRY_S;
-    return Math.max(1, Math.ceil(typical / 1000 / this.limits.maxBatch));
+  /** Throws an EngineError for a request that would surely spend all of its time in the queue, where it is now. */
+  #refuseWithoutTime(sequence: Sequence): void {
+    if (sequence.state !== 'queued') return;
+    const waitMs = this.#waits.untilTurnMs(sequence);
+    const longestMs = SURELY * this.limits.requestTimeoutMs;
+    if (waitMs === null || waitMs <= longestMs) return;
+    this.#admission.withdraw(sequence);
+    throw this.#refuse('too-late', `The wait would be about ${Math.round(waitMs / 1000)} s.`, waitMs - longestMs);
   }
 
   /**
@@ -165,10 +225,11 @@ export class Engine implements TextEngine {
     this.#draining = true;
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<void>((resolve) => (timer = setTimeout(resolve, timeoutMs)));
-    await Promise.race([this.#looping, deadline]);
+    const idle = new Promise<void>((resolve) => (this.#isIdle ? resolve() : this.#onIdle.push(resolve)));
+    await Promise.race([idle, deadline]);
     clearTimeout(timer);
     const message = 'The coordinator shut down before the answer was complete.';
-    for (const sequence of [...this.#queue, ...this.#running]) {
+    for (const sequence of [...this.queued, ...this.running]) {
       sequence.fail(new EngineError('draining', message, FIRST_RETRY_S));
     }
   }
@@ -185,245 +246,71 @@ export class Engine implements TextEngine {
     sequence.onEnd = (error) => {
       clearTimeout(timer);
       signal.removeEventListener('abort', cancel);
-      if (!error) this.#requestMs.add(performance.now() - sequence.createdMs);
+      if (!error) this.#pace.ended(sequence.completionTokens, sequence.request.maxTokens);
       const outcome = error === undefined ? 'finished' : error.reason === 'cancelled' ? 'cancelled' : 'failed';
       this.#options.onRequest?.(outcome, sequence.request, error);
     };
     if (signal.aborted) cancel();
   }
 
-  async #loop(): Promise<void> {
-    // Whoever submits in the same turn joins the first pass.
-    await Promise.resolve();
-    for (;;) {
-      this.#retire();
-      for (const cache of this.#retired.splice(0)) cache.free();
-      this.#admit();
-      if (this.#running.length === 0) {
-        // Before anyone can submit again, who would otherwise wait for a loop that has ended.
-        this.#looping = undefined;
-        return;
-      }
-      await this.#pass();
-      // Whatever the laps left no time for: sockets, timers, new requests.
-      await new Promise(setImmediate);
-    }
+  get #isIdle(): boolean {
+    return this.running.length === 0 && this.#lanes.every((lane) => lane.isFree);
   }
 
-  #retireAndAdmit(): void {
-    this.#retire();
-    this.#admit();
-  }
-
-  #retire(): void {
-    // A pass may still be writing to them: they are freed before the next one.
-    for (const { finished, cache } of this.#running) if (finished && cache) this.#retired.push(cache);
-    remove(this.#running, (sequence) => sequence.finished);
-    remove(this.#queue, (sequence) => sequence.finished);
-  }
-
-  #admit(): void {
-    while (this.#running.length < this.limits.maxBatch && this.#queue.length > 0) {
-      const sequence = this.#queue[0]!;
-      sequence.cache = this.#openCache(sequence);
-      // In order: what would fit now doesn't overtake, or the long ones would wait for ever.
-      if (!sequence.cache) break;
-      this.#running.push(this.#queue.shift()!);
-    }
-  }
-
-  /** Positions that a request may come to hold in the KV cache. */
-  #kvTokens({ promptIds, maxTokens }: GenerationRequest): number {
-    return Math.min(promptIds.length + maxTokens, this.maxContext);
-  }
-
-  /** Its place in the KV cache, as long as it may get; undefined while there is no room for that. */
-  #openCache(sequence: Sequence): SequenceCache | undefined {
-    const { forward } = this.#options;
-    if (!this.#pages) return forward.newSequence();
-    const { request, deviceLimit } = sequence;
-    // A limit changes what is computed, by the tabs of the moment: nobody else's beginning is this one's.
-    const scope = deviceLimit ? `request ${request.id}` : (request.cacheScope ?? '');
-    // Where the prompt's logprobs are wanted, all of its positions are to be computed.
-    const known = request.promptLogprobs ? [] : request.promptIds;
-    sequence.pages = this.#pages.open(known, this.#kvTokens(request), `${this.#prefixEpoch} ${scope}`);
-    return sequence.pages && forward.sequenceOn(sequence.pages);
-  }
-
-  /** No later request starts from what was computed until now: it may be wrong. */
-  forgetPrefixes(): void {
-    this.#prefixEpoch++;
-  }
-
-  #refuseBeyondKv(request: GenerationRequest): void {
-    const pages = this.#pages;
-    if (!pages || pages.fits(this.#kvTokens(request))) return;
-    throw new EngineError(
-      'context-length',
-      `The prompt has ${request.promptIds.length} tokens and asks for ${request.maxTokens} more; this server's KV cache ` +
-        `holds ${pages.numPages * pages.pagePositions}: ask for fewer.`,
-    );
-  }
-
-  async #pass(): Promise<void> {
-    const { rows, entries } = this.#assemble();
-    const startedMs = performance.now();
-    const timed = timeLaps(this.#options.experts.batch(batchOptions(entries)));
-    try {
-      const { logits } = await this.#options.forward.forward(rows, timed.experts);
-      const passMs = performance.now() - startedMs;
-      this.passMs.add(passMs);
-      this.engineMs.add(passMs - timed.waitedMs());
-      this.rows += rows.length;
-      this.passes++;
-      for (const entry of entries) this.#advanceAlone(entry, logits);
-    } catch (error) {
-      for (const { sequence } of entries) this.#abandon(sequence, error);
-    }
-  }
-
-  /** A row whose logits are damaged ends its own sequence and no other. */
-  #advanceAlone(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
-    try {
-      this.#advance(entry, logits);
-    } catch (error) {
-      this.#abandon(entry.sequence, error);
-    }
-  }
-
-  /** One row of every decoding sequence, then prompt rows of the others, oldest first. */
-  #assemble(): { rows: EngineRow[]; entries: BatchEntry[] } {
-    const rows: EngineRow[] = [];
-    const entries: BatchEntry[] = [];
-    let prefillLeft = this.limits.prefillRows;
-    for (const sequence of this.#running) {
-      const cache = sequence.cache!;
-      const start = cache.length;
-      const prefilling = sequence.state === 'prefill';
-      const numRows = prefilling ? Math.min(prefillLeft, sequence.ids.length - start) : 1;
-      if (numRows === 0) continue;
-      if (prefilling) prefillLeft -= numRows;
-      entries.push({ sequence, firstRow: rows.length, numRows, startLength: start });
-      for (let position = start; position < start + numRows; position++) {
-        const isLast = position === sequence.ids.length - 1;
-        const wantLogits = isLast || sequence.request.promptLogprobs === true;
-        rows.push({ tokenId: sequence.ids[position]!, position, cache, wantLogits });
-      }
-    }
-    return { rows, entries };
-  }
-
-  #advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
-    const { sequence, firstRow, numRows, startLength } = entry;
-    if (sequence.finished) return;
-    sequence.pages?.commit(sequence.ids);
-    if (sequence.request.promptLogprobs && startLength < sequence.request.promptIds.length) {
-      this.#collectPrompt(entry, logits);
-    }
-    const reached = startLength + numRows;
-    if (reached < sequence.ids.length) return;
-    if (sequence.request.maxTokens === 0)
-      return sequence.emit({ type: 'finish', reason: 'length', ...sequence.limitDetails() });
-    this.#take(sequence, logits[firstRow + numRows - 1]!);
-  }
-
-  /** Choose the next token from the last row's logits, and tell the reader. */
-  #take(sequence: Sequence, logits: Float32Array): void {
-    const { request } = sequence;
-    const tokenId = sample(logits, { temperature: request.temperature, topP: request.topP, rng: sequence.rng });
-    const { forward, eosTokenIds = forward.config.eosTokenIds } = this.#options;
-    if (eosTokenIds.includes(tokenId))
-      return sequence.emit({ type: 'finish', reason: 'stop', ...sequence.limitDetails() });
-    sequence.ids.push(tokenId);
-    this.tokens++;
-    sequence.emit({
-      type: 'token',
-      token: {
-        tokenId,
-        ...(request.topLogprobs !== undefined && describeLogprobs(logits, tokenId, request.topLogprobs)),
-        ...(request.trace && { trace: sequence.traces }),
-        ...sequence.limitDetails(),
-      },
+  /** Begin passes where lanes are free, once whoever submits in the same turn has done so too. */
+  #wake(): void {
+    if (this.#isWaking) return;
+    this.#isWaking = true;
+    queueMicrotask(() => {
+      this.#isWaking = false;
+      this.#beginPasses();
     });
-    sequence.traces = [];
-    const full = sequence.ids.length >= this.maxContext || sequence.completionTokens >= request.maxTokens;
-    if (full) sequence.emit({ type: 'finish', reason: 'length', ...sequence.limitDetails() });
   }
 
-  /** A prompt token's logprob comes from the row before it; the first token has none. */
-  #collectPrompt(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
-    const { sequence, firstRow, numRows, startLength } = entry;
-    const { promptIds, topLogprobs: top = 0 } = sequence.request;
-    const collected = sequence.promptLogprobs;
-    if (startLength === 0) collected.push({ tokenId: promptIds[0]!, logprob: null, topLogprobs: [] });
-    for (let i = 0; i < numRows; i++) {
-      const next = promptIds[startLength + i + 1];
-      if (next === undefined) break;
-      collected.push({ tokenId: next, ...describeLogprobs(logits[firstRow + i]!, next, top) });
+  #beginPasses(): void {
+    this.#admission.update();
+    const lanes = this.#chooseLanes();
+    for (const lane of this.#lanes) {
+      const inUse = this.#lanes.filter(({ isFree }) => !isFree).length;
+      if (!lane.isFree || inUse >= lanes) continue;
+      const share = this.#shares.take(this.running, lanes, lanes - inUse);
+      if (share.sequences.length > 0) void lane.pass(share, ++this.#begun).then(() => this.#afterPass());
     }
-    if (startLength + numRows >= promptIds.length) sequence.emit({ type: 'prompt-logprobs', tokens: collected });
+    if (this.#isIdle) for (const resolve of this.#onIdle.splice(0)) resolve();
   }
 
-  /** It ends with an error; the other sequences and the process go on. */
-  #abandon(sequence: Sequence, cause: unknown): void {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    sequence.fail(new EngineError('internal', `A forward pass failed: ${message}`));
+  #chooseLanes(): 1 | 2 {
+    const { lanes } = this.limits;
+    const rows = this.#shares.totalRows(this.running, MAX_LANES);
+    return (this.#lanesNow = lanes === 'auto' ? this.#choice.lanes(rows) : lanes);
   }
-}
 
-function describeLogprobs(
-  logits: Float32Array,
-  tokenId: number,
-  top: number,
-): { logprob: number; topLogprobs: TokenLogprob[] } {
-  return { logprob: logSoftmaxAt(logits, tokenId), topLogprobs: topLogprobs(logits, top) };
-}
-
-/** Measures how long a pass waited for its laps: from the end of its own work to the combine. */
-function timeLaps(experts: ExpertDispatch): { experts: ExpertDispatch; waitedMs: () => number } {
-  let waitedMs = 0;
-  return {
-    waitedMs: () => waitedMs,
-    experts: {
-      ...experts,
-      dispatch: (call) => {
-        const handle = experts.dispatch(call);
-        return {
-          combine: async () => {
-            const startedMs = performance.now();
-            const sum = await handle.combine();
-            waitedMs += performance.now() - startedMs;
-            return sum;
-          },
-        };
-      },
-    },
-  };
-}
-
-/** Hands each traced sequence the laps of the row that its next token comes from, and limits the rows of limited ones. */
-function batchOptions(entries: readonly BatchEntry[]): BatchOptions {
-  const traced = new Map<number, Sequence>();
-  const limited = new Map<number, DeviceLimitUsage>();
-  for (const { sequence, firstRow, numRows, startLength } of entries) {
-    const isLast = startLength + numRows === sequence.ids.length;
-    if (sequence.request.trace && isLast) traced.set(firstRow + numRows - 1, sequence);
-    const { deviceLimit } = sequence;
-    if (deviceLimit) for (let row = firstRow; row < firstRow + numRows; row++) limited.set(row, deviceLimit);
+  /** After whatever the laps left no time for: sockets, timers, new requests. */
+  #afterPass(): void {
+    setImmediate(() => this.#beginPasses());
   }
-  return {
-    ...(traced.size > 0 && { trace: (row, trace) => traced.get(row)?.traces.push(trace) }),
-    ...(limited.size > 0 && {
-      maxPeers: (row) => limited.get(row)?.maxPeers,
-      onLimited: (row, changed) => {
-        const usage = limited.get(row)!;
-        usage.tokenLayers++;
-        if (changed) usage.changed++;
-      },
-    }),
-  };
-}
 
-function remove<T>(list: T[], gone: (item: T) => boolean): void {
-  for (let i = list.length - 1; i >= 0; i--) if (gone(list[i]!)) list.splice(i, 1);
+  #handedOver(sequence: Sequence, count: number): void {
+    const nowMs = performance.now();
+    const { admittedMs, lastTokensMs, reusedPositions } = sequence;
+    this.latency.tokens(sequence, nowMs, lastTokensMs);
+    if (lastTokensMs !== undefined) this.#pace.tokens(count, nowMs - lastTokensMs);
+    else this.#pace.prompt(sequence.request.promptIds.length - reusedPositions, nowMs - admittedMs!);
+    sequence.lastTokensMs = nowMs;
+    this.#admission.charge(sequence, count);
+  }
+
+  #refuse(reason: Refusal, message: string, retryMs: number | null): EngineError {
+    this.refusals[reason]++;
+    return new EngineError(reason, message, retryMs === null ? FIRST_RETRY_S : retryMs / 1000);
+  }
+
+  #countPass(times: PassTimes): void {
+    this.#choice.add(times);
+    this.#prefillBudget.add(times);
+    this.passMs.add(times.passMs);
+    this.engineMs.add(times.engineMs);
+    this.rows += times.rows;
+    this.passes++;
+  }
 }

@@ -57,7 +57,9 @@ export interface EngineMtpRow {
 
 /**
  * Whoever computes everything but the routed experts. Results of a row are bit for bit independent of the other rows of a call
- * (provided `experts` is). When a call fails, the error is passed on with every cache as it was before.
+ * (provided `experts` is). When a call fails, the error is passed on with every cache as it was before. Calls may overlap, each
+ * with sequences of its own: while one awaits its lap another's layers are computed, and neither's failure is the other's. A
+ * sequence is in one call at a time, and is freed only when that has ended.
  */
 export interface ForwardEngine {
   readonly name: 'reference' | 'wasm';
@@ -71,7 +73,7 @@ export interface ForwardEngine {
   lendPages(): KvPageBudget | undefined;
   /** A sequence on lent pages. Throws a TypeError where there are none. */
   sequenceOn(pages: SequencePages): SequenceCache;
-  /** [hiddenSize], the gain of the norm before a layer's experts. */
+  /** [hiddenSize], the gain of the norm before a layer's experts; the MTP module's layer is `numHiddenLayers`. */
   expertNormGain(layer: number): Float32Array;
   newSequence(): SequenceCache;
   newMtpSequence(): SequenceCache;
@@ -97,7 +99,10 @@ export function createReferenceEngine(model: Model): ForwardEngine {
     sequenceOn: () => {
       throw new TypeError('the reference engine has no pages to lend');
     },
-    expertNormGain: (layer) => model.weights.layers[layer]!.postAttentionLayernorm,
+    expertNormGain: (layer) => {
+      const { layers, mtp } = model.weights;
+      return (layer === model.config.numHiddenLayers ? mtp!.layer : layers[layer]!).postAttentionLayernorm;
+    },
     newSequence: () => new KvCache(model.config),
     newMtpSequence: () => new KvCache(model.config, 1),
     forward: async (rows, experts, observe) =>

@@ -44,9 +44,10 @@ export async function forward(
   try {
     for (const [i, layer] of weights.layers.entries()) await decoderLayer(batch, layer, i, i, x);
   } catch (error) {
-    batch.rollback();
+    batch.claim.rollback();
     throw error;
   }
+  batch.claim.release();
   const hidden = rmsNorm(x, weights.norm, rows.length, config.rmsNormEps);
   return { logits: headLogits(model, rows, hidden), hidden };
 }

@@ -12,7 +12,7 @@ export * from './fp8.ts';
 export * from './gate.ts';
 export type { GqaWeights } from './gqa.ts';
 export * from './kv-cache.ts';
-export { claimPositions, type ForwardObserver } from './layer.ts';
+export { type Claim, claimPositions, type ForwardObserver, type ForwardSegment } from './layer.ts';
 export * from './local-experts.ts';
 export * from './math.ts';
 export { splitKvB, type MlaWeights } from './mla.ts';

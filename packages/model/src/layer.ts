@@ -13,6 +13,25 @@ import type { AttentionWeights, FfnWeights, LayerWeights } from './weights.ts';
 export interface ForwardObserver {
   /** topkIdx and topkWeights [numRows, numExpertsPerTok], before they are dispatched. */
   gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array): void;
+  /** From now on the pass has nothing to do but await the lap of this layer; not called for a lap that is back by then. */
+  waits?(layer: number): void;
+  /** The lap of this layer is back, and the pass goes on. */
+  resumes?(layer: number): void;
+  /** A piece of the engine's own work has ended: where an engine does its work elsewhere than on the calling thread. */
+  segment?(segment: ForwardSegment): void;
+}
+
+/** Operations that an engine's threads have run together. Times on the clock of `performance.now()`, in milliseconds. */
+export interface ForwardSegment {
+  /** What they led to. */
+  kind: 'gate' | 'shared-expert' | 'head' | 'move';
+  /** The last layer that they belong to; numHiddenLayers is the MTP module's. */
+  layer: number;
+  numRows: number;
+  /** When they were ready to run; until `startedMs` another pass's ran. */
+  queuedMs: number;
+  startedMs: number;
+  endedMs: number;
 }
 
 /** One pass over a batch: what all its layers need. */
@@ -22,7 +41,14 @@ export interface Batch {
   angles: RopeAngles;
   experts: ExpertDispatch;
   observe: ForwardObserver;
-  /** Forget what this pass has written into the caches. */
+  claim: Claim;
+}
+
+/** A pass's hold on the positions of its rows. */
+export interface Claim {
+  /** The pass has succeeded: its sequences may be in another. */
+  release(): void;
+  /** It has failed: forget what it has written into the caches, and release them. */
   rollback(): void;
 }
 
@@ -33,16 +59,21 @@ interface GrowingCache {
   truncate(length: number): void;
 }
 
+/** Caches of passes that have not ended, of whichever engine. */
+const inPass = new WeakSet<GrowingCache>();
+
 /**
- * Check that the rows of each sequence are contiguous and start at its cache's length, and make room for them. Returns the call
- * that takes them back. Throws a RangeError, before anything has changed, naming the row.
+ * Check that the rows of each sequence are contiguous and start at its cache's length, that no other pass has the sequence, and
+ * make room for them. Throws a RangeError, before anything has changed, naming the row.
  */
 export function claimPositions<Cache extends GrowingCache>(
   { maxPositionEmbeddings }: Pick<ModelConfig, 'maxPositionEmbeddings'>,
   rows: readonly { position: number; cache: Cache }[],
-): () => void {
+): Claim {
   const lengths = new Map<Cache, { before: number; next: number }>();
   for (const [r, { position, cache }] of rows.entries()) {
+    if (inPass.has(cache))
+      throw new RangeError(`row ${r}: its sequence is in another pass; await that before its next positions`);
     const length = lengths.get(cache) ?? { before: cache.length, next: cache.length };
     if (position !== length.next) {
       throw new RangeError(`row ${r}: position ${position}, but its sequence continues at ${length.next}`);
@@ -54,14 +85,21 @@ export function claimPositions<Cache extends GrowingCache>(
     lengths.set(cache, length);
   }
   // A cache may have been given up meanwhile, or (out of memory) not have grown: none is left longer than it was.
-  const rollback = (): void => lengths.forEach(({ before }, cache) => cache.truncate(Math.min(before, cache.length)));
+  const release = (): void => lengths.forEach((_, cache) => inPass.delete(cache));
+  const rollback = (): void => {
+    lengths.forEach(({ before }, cache) => cache.truncate(Math.min(before, cache.length)));
+    release();
+  };
   try {
-    for (const [cache, { before, next }] of lengths) cache.append(next - before);
+    for (const [cache, { before, next }] of lengths) {
+      cache.append(next - before);
+      inPass.add(cache);
+    }
   } catch (error) {
     rollback();
     throw error;
   }
-  return rollback;
+  return { release, rollback };
 }
 
 /** Open a pass over a batch: positions claimed, angles computed. Throws as `claimPositions` does. */
@@ -71,9 +109,9 @@ export function openBatch(
   experts: ExpertDispatch,
   observe: ForwardObserver,
 ): Batch {
-  const rollback = claimPositions(config, rows);
+  const claim = claimPositions(config, rows);
   const positions = rows.map((row) => row.position);
-  return { config, rows, angles: ropeAngles(positions, config.rope), experts, observe, rollback };
+  return { config, rows, angles: ropeAngles(positions, config.rope), experts, observe, claim };
 }
 
 /**
@@ -114,7 +152,9 @@ async function ffn(batch: Batch, weights: FfnWeights, layer: number, x: Float32A
   batch.observe.gate?.(layer, topkIdx, topkWeights);
   const handle = experts.dispatch({ layer, numRows, x, topkIdx, topkWeights });
   const y = weights.shared ? swigluExpert(x, weights.shared, numRows, config.hiddenSize) : new Float32Array(x.length);
+  batch.observe.waits?.(layer);
   const routed = await handle.combine();
+  batch.observe.resumes?.(layer);
   if (routed.length !== x.length) {
     throw new RangeError(
       `layer ${layer}: combine() returned ${routed.length} values for ${numRows} rows of ${config.hiddenSize}`,

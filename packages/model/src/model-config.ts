@@ -108,6 +108,11 @@ export function moeLayers(config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLay
   );
 }
 
+/** All layers that have routed experts, ascending: the main model's, then the MTP module's. */
+export function expertLayers({ layerKinds }: Pick<ModelConfig, 'layerKinds'>): number[] {
+  return [...layerKinds.keys()].filter((layer) => isMoeLayer({ layerKinds }, layer));
+}
+
 /** The main model alone, as of a checkpoint that was stored without its MTP module. */
 export function withoutMtp(config: ModelConfig): ModelConfig {
   return { ...config, numNextnPredictLayers: 0, layerKinds: config.layerKinds.slice(0, config.numHiddenLayers) };

@@ -51,9 +51,10 @@ export async function forwardMtp(
   try {
     await decoderLayer(batch, mtp.layer, config.numHiddenLayers, 0, x);
   } catch (error) {
-    batch.rollback();
+    batch.claim.rollback();
     throw error;
   }
+  batch.claim.release();
   const hidden = rmsNorm(x, mtp.sharedHeadNorm, rows.length, rmsNormEps);
   return { logits: headLogits(model, rows, hidden), hidden };
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { coverRows, type CoverCandidates } from './cover.ts';
+import { type CandidateExpectation, coverRows, type CoverCandidates } from './cover.ts';
 import { coverMasks } from './mask-cover.ts';
 
 /** Candidates by what each holds. */
@@ -11,6 +11,8 @@ function candidates(held: readonly (readonly number[])[], more: Partial<CoverCan
     ...more,
   };
 }
+
+const known = (fixedMs: number, perPairMs: number): CandidateExpectation => ({ standing: 'known', fixedMs, perPairMs });
 
 const bits = (mask: number): number => mask.toString(2).replaceAll('0', '').length;
 
@@ -38,8 +40,8 @@ describe('coverRows', () => {
   });
 
   it('asks a peer that fails only where there is no other', () => {
-    const expectedMs = (i: number): number => (i === 0 ? Number.POSITIVE_INFINITY : 500);
-    expect([...coverRows([7, 8], [0, 1], candidates([[7, 8], [7]], { expectedMs }))]).toEqual([1, 0]);
+    const expected = (i: number) => ({ ...known(500, 0), ...(i === 0 && { standing: 'avoid' as const }) });
+    expect([...coverRows([7, 8], [0, 1], candidates([[7, 8], [7]], { expected }))]).toEqual([1, 0]);
   });
 
   it('takes turns among equals, and asks one peer of a batch rather than two', () => {
@@ -52,6 +54,49 @@ describe('coverRows', () => {
     expect([...coverRows([1, 2], [0, 1], candidates(both, { preference: preference(1) }))]).toEqual([1, 1]);
     // Row 0 can only go to candidate 1, so row 1 goes there too.
     expect([...coverRows([9, 1], [0, 1], candidates([[1], [1, 9]]))]).toEqual([1, 1]);
+  });
+
+  describe('with a batch of many rows', () => {
+    /** Rows of two experts each, 7 and 8, that these candidates hold: how many rows each is given. */
+    const shares = (numRows: number, expectations: readonly CandidateExpectation[]): number[] => {
+      const experts = Array.from({ length: 2 * numRows }, (_, a) => 7 + (a % 2));
+      const rows = experts.map((_, a) => a >> 1);
+      const held = expectations.map(() => [7, 8]);
+      const chosen = coverRows(experts, rows, candidates(held, { expected: (i) => expectations[i]! }));
+      return expectations.map((_, i) => chosen.filter((candidate) => candidate === i).length / 2);
+    };
+
+    it('shares it between equals, so that each is done early', () => {
+      expect(shares(64, [known(20, 0.25), known(20, 0.25)])).toEqual([32, 32]);
+    });
+
+    it('leaves few rows together: a frame more would save next to nothing', () => {
+      expect(shares(4, [known(20, 0.1), known(20, 0.1)])).toEqual([4, 0]);
+    });
+
+    it('gives each so much that all are done at about the same time', () => {
+      const expectations = [known(20, 1), known(20, 0.5), known(40, 0.25)];
+      const given = shares(64, expectations);
+      expect(given.reduce((sum, rows) => sum + rows, 0)).toBe(64);
+      const doneMs = expectations.map(({ fixedMs, perPairMs }, i) => fixedMs + perPairMs * 2 * given[i]!);
+      expect(Math.max(...doneMs) - Math.min(...doneMs)).toBeLessThanOrEqual(2);
+    });
+
+    it('asks nobody more who would be late even with a single row', () => {
+      expect(shares(64, [known(20, 0.1), known(100, 0.1)])).toEqual([64, 0]);
+    });
+
+    it('shares it evenly between strangers, and tries one of them with no more than a row where others are known', () => {
+      const stranger: CandidateExpectation = { standing: 'try', fixedMs: 0, perPairMs: 0 };
+      expect(shares(9, [stranger, stranger, stranger])).toEqual([3, 3, 3]);
+      expect(shares(9, [known(20, 0.1), stranger])).toEqual([8, 1]);
+    });
+
+    it('gives one that failed nothing, unless all have', () => {
+      const failed: CandidateExpectation = { standing: 'avoid', fixedMs: 5, perPairMs: 0 };
+      expect(shares(9, [known(20, 0.1), failed])).toEqual([9, 0]);
+      expect(shares(4, [failed, failed])).toEqual([4, 0]);
+    });
   });
 
   it('leaves what nobody holds to the caller', () => {
@@ -80,7 +125,8 @@ describe('coverRows', () => {
           const experts = [...others.flat(), ...reversed];
           const rows = experts.map((_, i) => Math.floor(i / 4));
           const preference = (i: number): number => (i + turn) % held.length;
-          const together = coverRows(experts, rows, candidates(held, { preference }));
+          const expected = (i: number): CandidateExpectation => known(20 + 3 * ((i + turn) % 4), 0.5 * (i % 3));
+          const together = coverRows(experts, rows, candidates(held, { preference, expected }));
           expect(partition(together.slice(-4), reversed)).toBe(partition(alone, own));
         },
       ),

@@ -14,12 +14,19 @@ export type TabCommand =
   | { type: 'watch' }
   /** Moments of the laps since `watch`, one after the other. */
   | { type: 'moments' }
+  /** Let laps that wait go together, as the backend offers, or one by one. */
+  | { type: 'together'; on: boolean }
+  /** Count the bytes of typed arrays that are made in the tab's worker from now on; `counts` tells them. */
+  | { type: 'count-arrays' }
+  /** Take nothing down any more. */
+  | { type: 'quiet' }
   /** Measure the kernels themselves, by the GPU's own clock, for laps like the coordinator's. */
   | { type: 'kernel'; numRows: number; topK: number; runs: number };
 
 export type TabAnswer =
   | { type: 'done' }
-  | { type: 'moments'; timeOriginMs: number; moments: LapMoments[] }
+  /** `pieces`: laps of each piece of work that went to the GPU at once. */
+  | { type: 'moments'; moments: LapMoments[]; pieces: number[]; arrayBytes: number }
   | { type: 'kernel'; kernelMs: number[] };
 
 /** In the order of a lap; milliseconds since the worker's time origin. */

@@ -1,6 +1,6 @@
 import { createWebGpuBackend, type ExpertBackend, type ExpertLap } from '@shoal/kernels';
 import { createRng, encodeF16, normalDraw } from '@shoal/model';
-import { ExpertRunner, FramedChannel } from '@shoal/peer';
+import { ExpertRunner, FramedChannel, type LapBackend } from '@shoal/peer';
 import { packExpert, type ExpertShape } from '@shoal/weights';
 import type { LapMoments, TabAnswer, TabCommand } from './messages.ts';
 
@@ -12,8 +12,14 @@ let backend: ExpertBackend;
 let shape: ExpertShape;
 let held = { layers: 0, experts: 0 };
 let moments: LapMoments[] = [];
+let pieces: number[] = [];
+let arrayBytes = 0;
+let isWatched = false;
+let runner: ExpertRunner;
 let current: Partial<LapMoments> = {};
-const mark = (moment: keyof LapMoments): void => void (current[moment] = performance.now());
+const mark = (moment: keyof LapMoments): void => {
+  if (isWatched) current[moment] = performance.now();
+};
 
 watchBrowser();
 self.onmessage = ({ data }: MessageEvent<TabCommand>) => {
@@ -26,10 +32,22 @@ async function handle(command: TabCommand): Promise<TabAnswer> {
       await start(command);
       return { type: 'done' };
     case 'watch':
+      isWatched = true;
       moments = [];
+      pieces = [];
+      arrayBytes = 0;
       return { type: 'done' };
     case 'moments':
-      return { type: 'moments', timeOriginMs: performance.timeOrigin, moments };
+      return { type: 'moments', moments, pieces, arrayBytes };
+    case 'together':
+      runner.setBackend(command.on ? backend : oneByOne(backend));
+      return { type: 'done' };
+    case 'quiet':
+      isWatched = false;
+      return { type: 'done' };
+    case 'count-arrays':
+      countArrays();
+      return { type: 'done' };
     case 'kernel':
       return { type: 'kernel', kernelMs: await kernelTimes(command) };
   }
@@ -39,13 +57,13 @@ async function handle(command: TabCommand): Promise<TabAnswer> {
 async function start({ channel, ...command }: TabCommand & { type: 'start' }): Promise<void> {
   channel!.addEventListener('message', ({ data }) => {
     // Heartbeats are no laps.
-    if ((data as ArrayBuffer).byteLength <= 8) return;
+    if (!isWatched || (data as ArrayBuffer).byteLength <= 8) return;
     current = {};
     mark('arrived');
   });
   ({ shape } = command);
   held = command;
-  const runner = new ExpertRunner({ holds: () => true, onLinkClosed: () => {} });
+  runner = new ExpertRunner({ holds: () => true, onLinkClosed: () => {} });
   runner.attach(new FramedChannel(channel!));
   ({ backend } = await createWebGpuBackend({ gpu: navigator.gpu, shape }));
   const shard = randomShard();
@@ -56,10 +74,36 @@ async function start({ channel, ...command }: TabCommand & { type: 'start' }): P
   const run = backend.runTogether!.bind(backend);
   backend.runTogether = (...laps) => {
     mark('run');
-    pieces.push(laps[0].length);
+    if (isWatched) pieces.push(laps[0].length);
     return run(...laps);
   };
   runner.setBackend(backend);
+}
+
+const oneByOne = ({ shape: ofBackend }: ExpertBackend): LapBackend => ({
+  shape: ofBackend,
+  run: (lap) => backend.run(lap),
+});
+
+/** Of arrays with memory of their own; views have none, and what the browser makes for a message is not made here. */
+function countArrays(): void {
+  const scope = globalThis as unknown as Record<string, new (...args: unknown[]) => { byteLength: number }>;
+  const { ArrayBuffer: Buffer } = globalThis;
+  for (const name of ['ArrayBuffer', 'Int8Array', 'Uint8Array', 'Uint16Array', 'Uint32Array', 'Float32Array']) {
+    const original = scope[name]!;
+    const counted: typeof original = new Proxy(original, {
+      construct(target, args, newTarget: typeof original) {
+        const made = Reflect.construct(target, args, newTarget === counted ? target : newTarget) as {
+          byteLength: number;
+        };
+        if (!(args[0] instanceof Buffer)) arrayBytes += made.byteLength;
+        return made;
+      },
+    });
+    // For slice, map and their kind.
+    Object.defineProperty(original.prototype, 'constructor', { value: counted });
+    scope[name] = counted;
+  }
 }
 
 function watchBrowser(): void {
@@ -74,6 +118,7 @@ function watchBrowser(): void {
   GPUBuffer.prototype.mapAsync = function (...args) {
     mark('map');
     const mapped = mapAsync.apply(this, args);
+    if (!isWatched) return mapped;
     void mapped.then(() => mark('mapped'));
     return mapped;
   };
@@ -81,7 +126,7 @@ function watchBrowser(): void {
   RTCDataChannel.prototype.send = function (data: never) {
     mark('send');
     send.call(this, data);
-    if (current.mapped !== undefined) moments.push(current as LapMoments);
+    if (isWatched && current.mapped !== undefined) moments.push(current as LapMoments);
   };
   const { requestDevice } = GPUAdapter.prototype;
   GPUAdapter.prototype.requestDevice = function (descriptor = {}) {

@@ -6,6 +6,9 @@ export const MAX_BANK_BYTES = 65_535 * PAGE_BYTES;
 const FIRST_FREE_BYTE = PAGE_BYTES;
 const ALIGN_BYTES = 64;
 
+/** Where the next of several areas may begin, a cache line apart from the one before. */
+export const aligned = (bytes: number): number => Math.ceil(bytes / ALIGN_BYTES) * ALIGN_BYTES;
+
 /**
  * One memory of at most 4 GiB, all that 32-bit addresses reach: some layers' weights and KV cache, and room to work. What is
  * never written costs address space only.
@@ -31,14 +34,18 @@ export class Bank {
   /** The address of so many bytes more. Throws a RangeError beyond the limit. */
   reserve(bytes: number): number {
     const address = this.#end;
-    this.ensure(address + bytes);
-    this.#end = Math.ceil((address + bytes) / ALIGN_BYTES) * ALIGN_BYTES;
+    this.reach(address + bytes);
+    this.#end = aligned(address + bytes);
     return address;
   }
 
-  /** Give back everything reserved since `usedBytes` was `end`. */
-  release(end: number): void {
-    this.#end = end;
+  /** Have memory up to `end`, which may lie behind what is reserved. Throws a RangeError beyond the limit. */
+  reach(end: number): void {
+    const { byteLength } = this.memory.buffer;
+    if (end <= byteLength) return;
+    if (end > this.limitBytes)
+      throw new RangeError(`${end} bytes of memory are needed in a bank of ${this.limitBytes}`);
+    this.memory.grow(Math.ceil((end - byteLength) / PAGE_BYTES));
   }
 
   /** Views of the whole memory; not to be kept, since memory may grow. */
@@ -48,13 +55,5 @@ export class Bank {
       this.#views = { buffer, u8: new Uint8Array(buffer), i32: new Int32Array(buffer), f32: new Float32Array(buffer) };
     }
     return this.#views;
-  }
-
-  private ensure(end: number): void {
-    const { byteLength } = this.memory.buffer;
-    if (end <= byteLength) return;
-    if (end > this.limitBytes)
-      throw new RangeError(`${end} bytes of memory are needed in a bank of ${this.limitBytes}`);
-    this.memory.grow(Math.ceil((end - byteLength) / PAGE_BYTES));
   }
 }

@@ -3,7 +3,8 @@ import type { DenseEntry, DenseLayout, DenseSegment } from '@shoal/weights';
 import { Bank, MAX_BANK_BYTES } from './bank.ts';
 import { PagePool, pageBytes } from './kv-pages.ts';
 import type { Matrix } from './program.ts';
-import { Workspace } from './workspace.ts';
+import { WorkspacePool } from './workspace-pool.ts';
+import type { Workspace } from './workspace.ts';
 
 export interface DenseMemoryOptions {
   /** For the KV cache of the main model. */
@@ -14,9 +15,7 @@ export interface DenseMemoryOptions {
   shared: boolean;
 }
 
-/** Rows that a workspace has room for at first. */
-const INITIAL_ROWS = 80;
-/** A bank keeps at least this much of its limit for workspaces of larger passes. */
+/** A bank keeps at least this much of its limit for workspaces: of large passes, and of several at a time. */
 const SPARE_SHARE = 0.1;
 
 interface Place {
@@ -41,8 +40,8 @@ export class DenseMemory {
   readonly #kv: { base: number; pageBytes: number }[] = [];
   readonly #layerOffset = new Map<number, number>();
   #mtpBase = 0;
-  readonly #workspaces: Workspace[] = [];
-  readonly #workspaceStart: number[] = [];
+  /** By bank. */
+  readonly #workspaces: WorkspacePool[] = [];
   readonly #threads: number;
 
   constructor(config: ModelConfig, layout: DenseLayout, options: DenseMemoryOptions) {
@@ -113,22 +112,26 @@ export class DenseMemory {
     return this.#layerOffset.get(layer) ?? 0;
   }
 
-  /** A bank's workspace, with room for so many rows and words of page tables. */
-  workspace(bank: number, rows: number, tableWords: number): Workspace {
-    const current = this.#workspaces[bank];
-    if (current && current.rows >= rows && current.tableWords >= tableWords) return current;
-    const at = this.banks[bank]!;
-    at.release(this.#workspaceStart[bank]!);
-    const roomy = (needed: number, had: number): number => (needed <= had ? had : Math.ceil(needed * 1.25));
-    const made = new Workspace(
-      at,
-      this.config,
-      this.#threads,
-      roomy(rows, current?.rows ?? INITIAL_ROWS),
-      roomy(tableWords, current?.tableWords ?? 1024),
-    );
-    this.#workspaces[bank] = made;
-    return made;
+  /** One workspace of each bank, with room for so many rows and words of page tables. Throws a RangeError, and then has lent none. */
+  lendWorkspaces(rows: number, tableWords: number): Workspace[] {
+    const lent: Workspace[] = [];
+    try {
+      for (const pool of this.#workspaces) lent.push(pool.lend(rows, tableWords));
+    } catch (error) {
+      this.giveBackWorkspaces(lent);
+      throw error;
+    }
+    return lent;
+  }
+
+  /** By bank, as they were lent. */
+  giveBackWorkspaces(lent: readonly Workspace[]): void {
+    for (const [bank, workspace] of lent.entries()) this.#workspaces[bank]!.giveBack(workspace);
+  }
+
+  /** Those of a bank that there are, idle ones included. */
+  workspacesOf(bank: number): readonly Workspace[] {
+    return this.#workspaces[bank]!.workspaces;
   }
 
   #entry(name: string): { entry: DenseEntry; place: Place } {
@@ -178,7 +181,7 @@ export class DenseMemory {
     }
     const bytes = pageBytes(layers, width);
     this.#kv.push({ base: bank.reserve(bytes * this.pool.numPages), pageBytes: bytes });
-    this.#workspaceStart.push(bank.usedBytes);
+    this.#workspaces.push(new WorkspacePool(bank, this.config, this.#threads));
   }
 
   #copyPage(from: number, to: number): void {

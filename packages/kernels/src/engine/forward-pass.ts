@@ -5,18 +5,21 @@ import {
   type ExpertDispatch,
   type ForwardObserver,
   type ForwardResult,
+  type ForwardSegment,
 } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
 import type { LayerProgram } from './layer-program.ts';
 import { writeTables, type PassRow, type PassTables } from './pass.ts';
 import { ProgramWriter, type Matrix, type Rows } from './program.ts';
 import type { Runner } from './runner.ts';
-import { HEAD_ROWS } from './workspace.ts';
+import { HEAD_ROWS, type Workspace } from './workspace.ts';
 
 export interface PassOptions {
   memory: DenseMemory;
   layers: LayerProgram;
   runner: Runner;
+  /** By bank, this pass's alone until it has ended. */
+  workspaces: readonly Workspace[];
   rows: readonly PassRow[];
   experts: ExpertDispatch;
   observe: ForwardObserver;
@@ -26,13 +29,14 @@ export interface PassOptions {
 
 /**
  * One pass of a batch through the banks. Operations are collected and run together; the caller's thread only waits, chooses
- * experts from the router's logits, and hands rows to and from `experts`.
+ * experts from the router's logits, and hands rows to and from `experts`. Passes may overlap: all they share is the runner.
  */
 export class ForwardPass {
   readonly #options: PassOptions;
   readonly #tables = new Map<number, PassTables>();
   readonly #numRows: number;
   #bank: number;
+  #layer = 0;
   #program: ProgramWriter;
   /** What the next norm adds to x first. */
   #pending: ('routed' | 'shared')[] = [];
@@ -42,9 +46,9 @@ export class ForwardPass {
     this.#numRows = options.rows.length;
     this.#bank = firstBank;
     // In all banks now: a sequence may be given up, and its pages with it, while the pass goes on.
-    const { memory, rows, runner, mtp } = options;
-    for (const bank of memory.banks.keys()) {
-      this.#tables.set(bank, writeTables(memory, bank, rows, { mtp, threads: runner.threads }));
+    const { memory, workspaces, rows, runner, mtp } = options;
+    for (const [bank, workspace] of workspaces.entries()) {
+      this.#tables.set(bank, writeTables(memory, bank, workspace, rows, { mtp, threads: runner.threads }));
     }
     this.#program = this.#open(firstBank);
   }
@@ -61,7 +65,7 @@ export class ForwardPass {
   async enter(segment: string): Promise<void> {
     const bank = this.#options.memory.bankOf(segment);
     if (bank === this.#bank) return;
-    await this.run();
+    await this.#run('move');
     const from = this.tables.workspace;
     const before = this.#options.memory.banks[this.#bank]!;
     this.#program = this.#open(bank);
@@ -76,12 +80,14 @@ export class ForwardPass {
   }
 
   /** Run what was collected. */
-  async run(): Promise<void> {
+  async #run(kind: ForwardSegment['kind']): Promise<void> {
     if (this.#program.isEmpty) return;
     const { control, threadScratch, threadScratchBytes } = this.tables.workspace;
     const program = this.#program.finish();
     const job = { bank: this.#bank, program, control, scratch: threadScratch, scratchBytes: threadScratchBytes };
-    await this.#options.runner.run(job);
+    const queuedMs = performance.now();
+    const times = await this.#options.runner.run(job);
+    this.#options.observe.segment?.({ kind, layer: this.#layer, numRows: this.#numRows, queuedMs, ...times });
   }
 
   embed(matrix: Matrix, ids: readonly number[], out: Rows): void {
@@ -119,12 +125,13 @@ export class ForwardPass {
   async decoderLayer(prefix: string, layer: number): Promise<void> {
     const { layers, memory } = this.#options;
     const { workspace } = this.tables;
+    this.#layer = layer;
     const add = this.#pending.map((name) => workspace[name]);
     this.#pending = [];
     layers.attention(this.#program, this.tables, prefix, layer, add);
     layers.ffnOrGate(this.#program, this.tables, prefix, layer);
     if (!isMoeLayer(memory.config, layer)) return;
-    await this.run();
+    await this.#run('gate');
     await this.#routedExperts(prefix, layer);
   }
 
@@ -152,7 +159,7 @@ export class ForwardPass {
       for (const [i, r] of chunk.entries())
         logits[r] = this.#readRow(this.tables.workspace.logits, i, memory.config.vocabSize);
     }
-    await this.run();
+    await this.#run('head');
     return { logits, hidden: this.#readRows(this.tables.workspace.h, hiddenSize) };
   }
 
@@ -160,7 +167,7 @@ export class ForwardPass {
   async enterWithHidden(segment: string): Promise<void> {
     const bank = this.#options.memory.bankOf(segment);
     if (bank === this.#bank) return;
-    await this.run();
+    await this.#run('move');
     const hidden = this.#readRows(this.tables.workspace.h, this.#options.memory.config.hiddenSize);
     this.#program = this.#open(bank);
     this.#bank = bank;
@@ -183,7 +190,7 @@ export class ForwardPass {
     this.#program.barrier();
     this.#program.gemm(head, prepared, rows.length, workspace.logits);
     this.#program.barrier();
-    await this.run();
+    await this.#run('head');
   }
 
   /** Choose experts and let them work; the shared expert is computed while the lap is out. */
@@ -202,7 +209,7 @@ export class ForwardPass {
     const handle = experts.dispatch({ layer, numRows, x, topkIdx, topkWeights });
     const hasShared = layers.hasSharedExpert(prefix);
     if (hasShared) layers.sharedExpert(this.#program, this.tables, prefix);
-    const [routed] = await settled(handle.combine(), this.run());
+    const routed = await this.#lap(layer, handle);
     if (routed.length !== x.length) {
       throw new RangeError(
         `layer ${layer}: combine() returned ${routed.length} values for ${numRows} rows of ${config.hiddenSize}`,
@@ -210,6 +217,19 @@ export class ForwardPass {
     }
     this.#writeRows(workspace.routed, routed);
     this.#pending = hasShared ? ['shared', 'routed'] : ['routed'];
+  }
+
+  /** The lap's sum; own work goes on meanwhile. */
+  async #lap(layer: number, handle: { combine(): Promise<Float32Array> }): Promise<Float32Array> {
+    const { observe } = this.#options;
+    let isBack = false;
+    const lap = handle.combine().finally(() => (isBack = true));
+    const own = this.#run('shared-expert').then(() => {
+      if (!isBack) observe.waits?.(layer);
+    });
+    const [routed] = await settled(lap, own);
+    observe.resumes?.(layer);
+    return routed;
   }
 
   get #views() {

@@ -34,17 +34,23 @@ function runsOf(rows: readonly PassRow[]): Run[] {
   return runs;
 }
 
-/** Lay the pass's tables out in a bank: where each row stands, its angles and its pages; tasks of attention. */
+/** Words that the page tables of these rows' sequences take. */
+export function tableWordsOf(rows: readonly PassRow[]): number {
+  let words = 0;
+  for (const cache of new Set(rows.map((row) => row.cache))) words += cache.pages.length;
+  return words;
+}
+
+/** Lay the pass's tables out in its workspace of a bank: where each row stands, its angles and its pages; tasks of attention. */
 export function writeTables(
   memory: DenseMemory,
   bank: number,
+  workspace: Workspace,
   rows: readonly PassRow[],
   { mtp, threads }: { mtp: boolean; threads: number },
 ): PassTables {
   const runs = runsOf(rows);
   const caches = [...new Set(runs.map(({ cache }) => cache))];
-  const tableWords = caches.reduce((sum, cache) => sum + cache.pages.length, 0);
-  const workspace = memory.workspace(bank, rows.length, tableWords);
   const { i32 } = memory.banks[bank]!.views;
   const tables = new Map<PassCache, number>();
   let at = workspace.pageTables;

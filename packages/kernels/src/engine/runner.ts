@@ -8,11 +8,17 @@ export interface Job {
   scratchBytes: number;
 }
 
+/** When a program ran, on the clock of `performance.now()`, in milliseconds. */
+export interface RunTimes {
+  startedMs: number;
+  endedMs: number;
+}
+
 /** Whoever runs programs on the banks of one engine: threads, or the caller itself where there can be none. */
 export interface Runner {
   readonly threads: number;
   /** One at a time, in the order of the calls. Rejects when a thread has died; so do all later calls. */
-  run(job: Job): Promise<void>;
+  run(job: Job): Promise<RunTimes>;
   close(): Promise<void>;
 }
 
@@ -27,7 +33,11 @@ export function createInlineRunner(module: WebAssembly.Module, memories: readonl
   );
   return {
     threads: 1,
-    run: async ({ bank, program, control, scratch }) => instances[bank]!.runProgram(program, control, 1, scratch),
+    run: async ({ bank, program, control, scratch }) => {
+      const startedMs = performance.now();
+      instances[bank]!.runProgram(program, control, 1, scratch);
+      return { startedMs, endedMs: performance.now() };
+    },
     close: async () => {},
   };
 }

@@ -15,8 +15,16 @@ import type { DenseMemory } from './dense-memory.ts';
 import { ForwardPass } from './forward-pass.ts';
 import { LentCache, PAGE_POSITIONS, PagedCache, type PagePool } from './kv-pages.ts';
 import { LayerProgram } from './layer-program.ts';
-import type { PassCache, PassRow } from './pass.ts';
+import { type PassCache, type PassRow, tableWordsOf } from './pass.ts';
 import type { Runner } from './runner.ts';
+import type { Workspace } from './workspace.ts';
+
+interface PassRequest {
+  rows: readonly PassRow[];
+  experts: ExpertDispatch;
+  observe: ForwardObserver;
+  mtp: boolean;
+}
 
 /** The coordinator's dense work in WebAssembly, on threads of its own: the calling thread never computes and never blocks. */
 export class WasmEngine implements ForwardEngine {
@@ -26,8 +34,8 @@ export class WasmEngine implements ForwardEngine {
   readonly #runner: Runner;
   readonly #layers: LayerProgram;
   #pagesLent = false;
-  /** One pass at a time: they share the workspaces. */
-  #turn: Promise<unknown> = Promise.resolve();
+  /** Those that have workspaces. */
+  readonly #passes = new Set<Promise<unknown>>();
 
   constructor(memory: DenseMemory, runner: Runner) {
     this.config = memory.config;
@@ -58,7 +66,8 @@ export class WasmEngine implements ForwardEngine {
   }
 
   expertNormGain(layer: number): Float32Array {
-    return this.memory.vectorValues(`layers.${layer}.postAttentionLayernorm`);
+    const prefix = layer === this.config.numHiddenLayers ? 'mtp.layer' : `layers.${layer}`;
+    return this.memory.vectorValues(`${prefix}.postAttentionLayernorm`);
   }
 
   newSequence(): PagedCache {
@@ -70,83 +79,97 @@ export class WasmEngine implements ForwardEngine {
     return new PagedCache(this.#mtpPool());
   }
 
-  forward(rows: readonly EngineRow[], experts: ExpertDispatch, observe: ForwardObserver = {}): Promise<ForwardResult> {
-    return this.#exclusive(async () => {
-      const ids = rows.map(({ tokenId }) => tokenId);
-      this.#checkTokens(ids);
-      const own = rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, this.memory.pool) }));
-      return this.#claimed(own, async () => {
-        const pass = this.#pass(own, experts, observe, 'embed', false);
-        pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
-        for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
-          await pass.enter(`layers.${layer}`);
-          await pass.decoderLayer(`layers.${layer}`, layer);
-        }
-        await pass.enter('head');
-        return pass.finish(
-          'norm',
-          rows.map(({ wantLogits }) => wantLogits),
-        );
-      });
+  async forward(
+    rows: readonly EngineRow[],
+    experts: ExpertDispatch,
+    observe: ForwardObserver = {},
+  ): Promise<ForwardResult> {
+    const ids = rows.map(({ tokenId }) => tokenId);
+    this.#checkTokens(ids);
+    const own = rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, this.memory.pool) }));
+    return this.#pass({ rows: own, experts, observe, mtp: false }, async (pass) => {
+      pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
+      for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
+        await pass.enter(`layers.${layer}`);
+        await pass.decoderLayer(`layers.${layer}`, layer);
+      }
+      await pass.enter('head');
+      return pass.finish(
+        'norm',
+        rows.map(({ wantLogits }) => wantLogits),
+      );
     });
   }
 
-  forwardMtp(
+  async forwardMtp(
     rows: readonly EngineMtpRow[],
     experts: ExpertDispatch,
     observe: ForwardObserver = {},
   ): Promise<ForwardResult> {
-    return this.#exclusive(async () => {
-      const pool = this.#mtpPool();
-      const ids = rows.map(({ nextTokenId }) => nextTokenId);
-      this.#checkTokens(ids);
-      const own = rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, pool) }));
-      return this.#claimed(own, async () => {
-        const pass = this.#pass(own, experts, observe, 'embed', true);
-        pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
-        await pass.enter('mtp');
-        pass.joinHidden(rows.map(({ hidden }) => hidden));
-        await pass.decoderLayer('mtp.layer', this.config.numHiddenLayers);
-        return pass.finish(
-          'mtp.sharedHeadNorm',
-          rows.map(({ wantLogits }) => wantLogits),
-        );
-      });
+    const pool = this.#mtpPool();
+    const ids = rows.map(({ nextTokenId }) => nextTokenId);
+    this.#checkTokens(ids);
+    const own = rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, pool) }));
+    return this.#pass({ rows: own, experts, observe, mtp: true }, async (pass) => {
+      pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
+      await pass.enter('mtp');
+      pass.joinHidden(rows.map(({ hidden }) => hidden));
+      await pass.decoderLayer('mtp.layer', this.config.numHiddenLayers);
+      return pass.finish(
+        'mtp.sharedHeadNorm',
+        rows.map(({ wantLogits }) => wantLogits),
+      );
     });
   }
 
   async close(): Promise<void> {
-    await this.#turn.catch(() => {});
+    await Promise.allSettled(this.#passes);
     await this.#runner.close();
   }
 
-  #pass(
-    rows: readonly PassRow[],
-    experts: ExpertDispatch,
-    observe: ForwardObserver,
-    segment: string,
-    mtp: boolean,
-  ): ForwardPass {
-    const { memory } = this;
-    const options = { memory, layers: this.#layers, runner: this.#runner, rows, experts, observe, mtp };
-    return new ForwardPass(options, memory.bankOf(segment));
-  }
-
-  /** With the rows' positions claimed, and given back when it fails. */
-  async #claimed<T>(rows: readonly PassRow[], work: () => Promise<T>): Promise<T> {
-    const rollback = claimPositions(this.config, rows);
+  /** `compute` with the rows' positions claimed, and given back when it fails, and workspaces of its own. */
+  async #pass(asked: PassRequest, compute: (pass: ForwardPass) => Promise<ForwardResult>): Promise<ForwardResult> {
+    const claim = claimPositions(this.config, asked.rows);
     try {
-      return await work();
+      const result = await this.#withWorkspaces(asked.rows, (workspaces) => {
+        const { memory } = this;
+        const options = { ...asked, memory, layers: this.#layers, runner: this.#runner, workspaces };
+        return compute(new ForwardPass(options, memory.bankOf('embed')));
+      });
+      claim.release();
+      return result;
     } catch (error) {
-      rollback();
+      claim.rollback();
       throw error;
     }
   }
 
-  #exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#turn.then(work, work);
-    this.#turn = result.catch(() => {});
-    return result;
+  async #withWorkspaces<T>(
+    rows: readonly PassRow[],
+    work: (workspaces: readonly Workspace[]) => Promise<T>,
+  ): Promise<T> {
+    let workspaces = this.#lendWorkspaces(rows);
+    while (!workspaces) {
+      await Promise.race([...this.#passes].map((pass) => pass.catch(() => {})));
+      workspaces = this.#lendWorkspaces(rows);
+    }
+    const lent = workspaces;
+    const pass = (async () => work(lent))().finally(() => {
+      this.memory.giveBackWorkspaces(lent);
+      this.#passes.delete(pass);
+    });
+    this.#passes.add(pass);
+    return pass;
+  }
+
+  /** undefined where there is no room beside those of the passes that run: when one of these has ended there may be. */
+  #lendWorkspaces(rows: readonly PassRow[]): readonly Workspace[] | undefined {
+    try {
+      return this.memory.lendWorkspaces(rows.length, tableWordsOf(rows));
+    } catch (error) {
+      if (this.#passes.size === 0) throw error;
+      return undefined;
+    }
   }
 
   #checkTokens(ids: readonly number[]): void {

@@ -1,6 +1,6 @@
 import { kvWidth, type ModelConfig } from '@shoal/model';
 import type { DenseFormat } from '@shoal/weights';
-import type { Bank } from './bank.ts';
+import { aligned, type Bank } from './bank.ts';
 import { PROGRAM_BYTES, type PreparedRows, type Rows } from './program.ts';
 
 /** Rows whose logits are computed at a time: they bound the memory that a large vocabulary takes. */
@@ -78,11 +78,10 @@ export function groupSize({ attention }: ModelConfig): number {
   return attention.kind === 'mla' ? 1 : attention.numAttentionHeads / attention.numKeyValueHeads;
 }
 
-/**
- * Where a bank keeps a pass's intermediate results. `rows` and `tableWords` are what it has room for; it is made anew, at the
- * end of the bank's memory, when a pass needs more.
- */
+/** Where a bank keeps a pass's intermediate results, from `address` on. `rows` and `tableWords` are what it has room for. */
 export class Workspace {
+  readonly address: number;
+  readonly bytes: number;
   readonly rows: number;
   readonly tableWords: number;
   readonly control: number;
@@ -113,26 +112,32 @@ export class Workspace {
   readonly routed: Rows;
   readonly logits: Rows;
 
-  constructor(bank: Bank, config: ModelConfig, threads: number, rows: number, tableWords: number) {
+  constructor(address: number, config: ModelConfig, threads: number, rows: number, tableWords: number) {
     const dims = workDims(config);
-    this.rows = rows;
-    this.tableWords = tableWords;
+    let end = address;
+    const reserve = (bytes: number): number => {
+      const at = end;
+      end = aligned(at + bytes);
+      return at;
+    };
     const rowsOf = (dim: number, count = rows): Rows => {
       const strideBytes = padded(dim) * 4;
-      return { address: bank.reserve(strideBytes * count), strideBytes };
+      return { address: reserve(strideBytes * count), strideBytes };
     };
-    this.control = bank.reserve(CONTROL_BYTES);
-    bank.views.i32.fill(0, this.control / 4, (this.control + CONTROL_BYTES) / 4);
-    this.program = bank.reserve(PROGRAM_BYTES);
+    this.address = address;
+    this.rows = rows;
+    this.tableWords = tableWords;
+    this.control = reserve(CONTROL_BYTES);
+    this.program = reserve(PROGRAM_BYTES);
     this.threadScratchBytes = threadScratchBytes(config, dims);
-    this.threadScratch = bank.reserve(this.threadScratchBytes * threads);
-    this.ids = bank.reserve(rows * 4);
-    this.rowNumbers = bank.reserve(rows * 4);
-    this.rowTable = bank.reserve(rows * ROW_ENTRY_BYTES);
-    this.pageTables = bank.reserve(tableWords * 4);
+    this.threadScratch = reserve(this.threadScratchBytes * threads);
+    this.ids = reserve(rows * 4);
+    this.rowNumbers = reserve(rows * 4);
+    this.rowTable = reserve(rows * ROW_ENTRY_BYTES);
+    this.pageTables = reserve(tableWords * 4);
     this.maxTasks = rows * config.attention.numAttentionHeads;
-    this.tasks = bank.reserve(this.maxTasks * 16);
-    this.angles = bank.reserve(rows * dims.ropePairs * 2 * 4);
+    this.tasks = reserve(this.maxTasks * 16);
+    this.angles = reserve(rows * dims.ropePairs * 2 * 4);
     this.x = rowsOf(dims.hidden);
     this.h = rowsOf(dims.hidden);
     const widest = Math.max(dims.hidden * (config.numNextnPredictLayers ? 2 : 1), dims.mixed, dims.ffn);
@@ -152,5 +157,11 @@ export class Workspace {
     this.shared = rowsOf(dims.hidden);
     this.routed = rowsOf(dims.hidden);
     this.logits = rowsOf(dims.vocab, HEAD_ROWS);
+    this.bytes = end - address;
+  }
+
+  /** No thread has arrived at a barrier yet: to be called once, before the first program. */
+  reset(bank: Bank): void {
+    bank.views.i32.fill(0, this.control / 4, (this.control + CONTROL_BYTES) / 4);
   }
 }

@@ -40,6 +40,6 @@ it('a disk that fills up in the middle ends packing with its remedy; with room i
   state.shardsLeft = Number.POSITIVE_INFINITY;
   let calls = 0;
   await packModel({ ...options, onProgress: () => calls++ });
-  expect(calls).toBe(1 + 110);
+  expect(calls).toBe(1 + 142);
   await (await openPacked(options.outDir)).verify();
 });

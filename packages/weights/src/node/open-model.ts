@@ -1,6 +1,6 @@
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { checkTensors, expertTensorNames, type ModelConfig, moeLayers, type TensorReader } from '@shoal/model';
+import { checkTensors, expertLayers, expertTensorNames, type ModelConfig, type TensorReader } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import { DENSE_FILE, type DenseEntry, readDenseHeader, unpackPanels } from '../dense/index.ts';
 import { WeightsError } from '../errors.ts';
@@ -104,7 +104,7 @@ class PackedReader implements TensorReader {
       const { name } = entry.source.tensor;
       this.#dense.set(name, [...(this.#dense.get(name) ?? []), entry]);
     }
-    for (const layer of moeLayers(config)) {
+    for (const layer of expertLayers(config)) {
       for (let expert = 0; expert < config.nRoutedExperts; expert++) {
         const names = expertTensorNames(config, layer, expert);
         for (const matrix of ['gate', 'up', 'down'] as const)

@@ -2,12 +2,12 @@ import { mkdir, mkdtemp, readFile, readdir, rm, stat, truncate, utimes, writeFil
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  expertLayers,
   expertTensorNames,
   expertTensors,
   listDenseTensors,
   listTensorSpecs,
   loadDenseWeights,
-  moeLayers,
   parseModelConfig,
   TensorSpec,
 } from '@shoal/model';
@@ -87,15 +87,15 @@ describe('packModel', () => {
     });
     const checkpoint = await openCheckpoint(MODEL);
     try {
-      expect(manifest.moeLayers).toEqual(moeLayers(checkpoint.config));
+      expect(manifest.expertLayers).toEqual(expertLayers(checkpoint.config));
       expect(manifest).toMatchObject({ modelId: 'tiny-stories', expertsPerLayer: 32 });
       expect(seen[0]).toBe(0);
       expect(seen.at(-1)).toBe(total);
       expect(manifest.dense.format).toBe('f16');
       const packed = await openPacked(out);
       await packed.verify();
-      const { down } = unpackExpert(manifest.shape, await packed.readShard(5, 31));
-      const original = await checkpoint.read(expertTensorNames(checkpoint.config, 5, 31).down);
+      const { down } = unpackExpert(manifest.shape, await packed.readShard(6, 31));
+      const original = await checkpoint.read(expertTensorNames(checkpoint.config, 6, 31).down);
       // bfloat16 weights of ordinary size lose at most f16's last bit, q8 half a step.
       const absMax = original.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
       const limit = { f16: absMax * 2 ** -11, q8: absMax / 127, q4: absMax / 7 }[quant];
@@ -131,13 +131,13 @@ describe('packModel', () => {
 
     let jobs = 0;
     const manifest = await packModel({ modelDir: MODEL, outDir: torn, quant: 'q8', onProgress: () => jobs++ });
-    const all = 160 + Object.keys(expected.dense.entries).length;
+    const all = 192 + Object.keys(expected.dense.entries).length;
     // Less the header; one call more, before the first job.
     expect(jobs - 1).toBe(all - (lines.length - 1) + 2);
     expect(manifest).toEqual(expected);
     await (await openPacked(torn)).verify();
     expect((await readdir(torn)).sort()).toEqual(FILES);
-    expect(await readdir(join(torn, 'shards'))).toHaveLength(160);
+    expect(await readdir(join(torn, 'shards'))).toHaveLength(192);
   });
 
   it('stores identical experts once', async () => {
@@ -347,7 +347,7 @@ describe('openPacked', () => {
       [{ shards: { 1: manifest.shards[1]!.slice(1) } }, 'shards.1'],
       [{ shards: { ...manifest.shards, 7: manifest.shards[1] } }, 'shards'],
       [{ shards: { 1: manifest.shards[1]!.map(() => '../../etc/passwd') } }, 'shards.1.0'],
-      [{ moeLayers: [1, 1] }, 'moeLayers'],
+      [{ expertLayers: [1, 1] }, 'expertLayers'],
     ];
     for (const [lie, where] of lies) {
       await writeFile(join(out, 'manifest.json'), JSON.stringify({ ...manifest, ...lie }));

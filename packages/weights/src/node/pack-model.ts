@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { checkTensors, type ModelConfig, moeLayers } from '@shoal/model';
+import { checkTensors, expertLayers, type ModelConfig, moeLayers } from '@shoal/model';
 import { openCheckpoint, type Checkpoint } from '@shoal/model/node';
 import type { DenseFormat } from '../dense/index.ts';
 import { WeightsError } from '../errors.ts';
@@ -174,7 +174,7 @@ interface Packed {
 function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): Manifest {
   const { plan, fingerprint, files, finished } = packed;
   const hashOf = (key: string): string => finished.get(key)!.sha256;
-  const layers = moeLayers(config);
+  const layers = expertLayers(config);
   const experts = Array.from({ length: config.nRoutedExperts }, (_, expert) => expert);
   const dense = plan.layout.segments.flatMap(({ entries }) => entries);
   const sums = sumByKind([...finished.values()].flatMap(({ errors }) => errors ?? []));
@@ -184,7 +184,7 @@ function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): 
     modelId: options.modelId ?? basename(resolve(options.modelDir)),
     shape: plan.shape,
     shardBytes: shardBytes(plan.shape),
-    moeLayers: layers,
+    expertLayers: layers,
     expertsPerLayer: config.nRoutedExperts,
     shards: Object.fromEntries(
       layers.map((layer) => [`${layer}`, experts.map((expert) => hashOf(expertKey(layer, expert)))]),

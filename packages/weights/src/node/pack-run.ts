@@ -1,6 +1,6 @@
 import { rm, open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expertTensors, listTensorSpecs, moeLayers, type ModelConfig } from '@shoal/model';
+import { expertLayers, expertTensors, listTensorSpecs, type ModelConfig } from '@shoal/model';
 import type { Checkpoint } from '@shoal/model/node';
 import { DENSE_FILE, type DenseEntry, denseFile, type DenseFormat, type DenseLayout } from '../dense/index.ts';
 import { WeightsError } from '../errors.ts';
@@ -61,7 +61,7 @@ function denseJob(checkpoint: Checkpoint, entry: DenseEntry): PlannedJob {
 
 function expertJobs(checkpoint: Checkpoint, config: ModelConfig, shape: ExpertShape): PlannedJob[] {
   const packedBytes = shardBytes(shape);
-  return moeLayers(config).flatMap((layer) =>
+  return expertLayers(config).flatMap((layer) =>
     Array.from({ length: config.nRoutedExperts }, (_, expert): PlannedJob => {
       const specs = listTensorSpecs(expertTensors(config, layer, expert));
       const sourceBytes = specs.reduce((sum, { name }) => sum + checkpoint.info(name).bytes, 0);

@@ -34,7 +34,7 @@ export interface PackedModel {
  */
 export async function openPacked(dir: string): Promise<PackedModel> {
   const manifest = await readManifest(dir);
-  const hashes = new Set(manifest.moeLayers.flatMap((layer) => manifest.shards[layer]!));
+  const hashes = new Set(manifest.expertLayers.flatMap((layer) => manifest.shards[layer]!));
   const present = new Set(await readdir(join(dir, SHARD_DIR)).catch(() => []));
   for (const hash of hashes) {
     if (!present.has(hash)) throw corrupt(join(dir, SHARD_DIR, hash), 'is missing');

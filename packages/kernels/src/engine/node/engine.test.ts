@@ -65,6 +65,21 @@ const experts: ExpertDispatch = {
   dispatch: (call) => ({ combine: async () => call.x.map((value) => value / 2) }),
 };
 
+/** Experts whose second lap of a pass comes back when told. */
+function heldLap(): { experts: ExpertDispatch; reached: Promise<void>; open: () => void } {
+  let [open, reach] = [(): void => {}, (): void => {}];
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  const reached = new Promise<void>((resolve) => (reach = resolve));
+  const combine = async (layer: number, x: Float32Array): Promise<Float32Array> => {
+    if (layer === 2) {
+      reach();
+      await opened;
+    }
+    return x.map((value) => value / 2);
+  };
+  return { experts: { dispatch: ({ layer, x }) => ({ combine: () => combine(layer, x) }) }, reached, open };
+}
+
 const open: (WasmEngine | ForwardEngine)[] = [];
 afterEach(async () => {
   for (const engine of open.splice(0)) await engine.close();
@@ -86,10 +101,15 @@ async function reference(): Promise<ForwardEngine> {
 const tokens = (count: number, seed = 1): number[] => Array.from({ length: count }, (_, i) => (i * 7 + seed) % 53);
 
 /** Logits of all positions, [count, vocabSize], and hidden states. */
-async function read(engine: ForwardEngine, ids: readonly number[], cache = engine.newSequence()) {
+async function read(
+  engine: ForwardEngine,
+  ids: readonly number[],
+  cache = engine.newSequence(),
+  dispatch: ExpertDispatch = experts,
+) {
   const start = cache.length;
   const rows = ids.map((tokenId, i) => ({ tokenId, position: start + i, cache, wantLogits: true }));
-  const { logits, hidden } = await engine.forward(rows, experts);
+  const { logits, hidden } = await engine.forward(rows, dispatch);
   return { logits: logits.flatMap((row) => [...row!]), hidden, cache };
 }
 
@@ -169,6 +189,92 @@ describe('the wasm engine', () => {
     expect(again.logits).toEqual((await read(engine, [...tokens(5), 3])).logits.slice(5 * 53));
   });
 
+  it('computes a pass while another awaits its lap, each with the bits that it has alone', async () => {
+    const engine = await engineWith({ threads: 2 });
+    const long = await read(engine, tokens(30));
+    const short = await read(engine, tokens(7, 5));
+    expect(engine.memory.workspacesOf(0)).toHaveLength(1);
+    const lap = heldLap();
+    const held = read(engine, tokens(30), engine.newSequence(), lap.experts);
+    await lap.reached;
+    // Whole, from the first layer to the head, within one lap of the other.
+    const meanwhile = await read(engine, tokens(7, 5));
+    lap.open();
+    expect(meanwhile.logits).toEqual(short.logits);
+    expect((await held).logits).toEqual(long.logits);
+    expect((await held).hidden).toEqual(long.hidden);
+    expect(engine.memory.workspacesOf(0)).toHaveLength(2);
+  });
+
+  it('gives each of several overlapping sequences its own bits, whatever the order of laps', async () => {
+    const engine = await engineWith({ threads: 2, kvBytes: 4_000_000, bankBytes: 4_500_000 });
+    expect(engine.memory.banks.length).toBeGreaterThan(1);
+    const prompts = [tokens(90), tokens(3, 2), tokens(17, 3), tokens(33, 4)];
+    const alone: number[][] = [];
+    for (const ids of prompts) alone.push((await read(engine, ids)).logits);
+    const rng = createRng(11);
+    /** Laps that come back after a few turns of the event loop. */
+    const jittery: ExpertDispatch = {
+      dispatch: (call) => ({
+        combine: async () => {
+          for (let turns = Math.floor(rng() * 6); turns > 0; turns--) await new Promise(setImmediate);
+          return call.x.map((value) => value / 2);
+        },
+      }),
+    };
+    const inPieces = async (ids: readonly number[]): Promise<number[]> => {
+      const cache = engine.newSequence();
+      const logits: number[] = [];
+      for (let at = 0; at < ids.length;) {
+        const piece = ids.slice(at, at + 1 + Math.floor(rng() * 40));
+        logits.push(...(await read(engine, piece, cache, jittery)).logits);
+        at += piece.length;
+      }
+      cache.free();
+      return logits;
+    };
+    for (let round = 0; round < 3; round++) expect(await Promise.all(prompts.map(inPieces))).toEqual(alone);
+  });
+
+  it('goes on with one pass when another fails', async () => {
+    const engine = await engineWith({ threads: 2 });
+    const expected = await read(engine, tokens(12));
+    const cache = engine.newSequence();
+    const lap = heldLap();
+    const goesOn = read(engine, tokens(12), engine.newSequence(), lap.experts);
+    await lap.reached;
+    const broken: ExpertDispatch = { dispatch: () => ({ combine: () => Promise.reject(new Error('no tab')) }) };
+    await expect(read(engine, tokens(5), cache, broken)).rejects.toThrow('no tab');
+    expect(cache.length).toBe(0);
+    lap.open();
+    expect((await goesOn).logits).toEqual(expected.logits);
+  });
+
+  it('lets passes take turns where the memory holds the workspace of one only', async () => {
+    const kvBytes = 500_000;
+    const roomy = await engineWith({ kvBytes });
+    const expected = await read(roomy, tokens(90));
+    const [{ address, bytes } = { address: 0, bytes: 0 }] = roomy.memory.workspacesOf(0);
+    const tight = await engineWith({ kvBytes, bankBytes: address + Math.floor(bytes * 1.5) });
+    const both = [1, 2].map(() => read(tight, tokens(90)));
+    for (const { logits } of await Promise.all(both)) expect(logits).toEqual(expected.logits);
+    expect(tight.memory.workspacesOf(0)).toHaveLength(1);
+  });
+
+  it('refuses a sequence that is in another pass, which goes on', async () => {
+    for (const engine of [await engineWith(), await reference()]) {
+      const cache = engine.newSequence();
+      const lap = heldLap();
+      const first = read(engine, tokens(4), cache, lap.experts);
+      await lap.reached;
+      await expect(read(engine, [9], cache)).rejects.toThrow(/in another pass/);
+      lap.open();
+      await first;
+      expect(cache.length).toBe(4);
+      await read(engine, [9], cache);
+    }
+  });
+
   it('refuses tokens, positions and sequences that are not its own, and a full cache, before anything has changed', async () => {
     const engine = await engineWith({ kvBytes: 1 });
     const cache = engine.newSequence();
@@ -194,8 +300,7 @@ describe('the wasm engine', () => {
         combine: async () => {
           // A page table that leads out of the memory: the kernels trap.
           const { i32 } = engine.memory.banks[0]!.views;
-          const { rowTable } = engine.memory.workspace(0, 1, 1);
-          i32[rowTable / 4 + 1] = -65_536;
+          for (const { rowTable } of engine.memory.workspacesOf(0)) i32[rowTable / 4 + 1] = -65_536;
           return new Float32Array(call.x.length);
         },
       }),

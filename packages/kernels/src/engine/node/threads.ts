@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import type { Job, Runner } from '../runner.ts';
+import type { Job, Runner, RunTimes } from '../runner.ts';
 
 /** Words shared with ./thread.mjs. */
 const JOB = 0;
@@ -48,7 +48,7 @@ class Threads implements Runner {
   readonly #words = new Int32Array(new SharedArrayBuffer(WORDS * Int32Array.BYTES_PER_ELEMENT));
   readonly #workers: Worker[];
   #job = 0;
-  #turn: Promise<void> = Promise.resolve();
+  #turn: Promise<unknown> = Promise.resolve();
   #failure: Error | undefined;
   #fail: ((error: Error) => void) | undefined;
   #closing = false;
@@ -68,7 +68,7 @@ class Threads implements Runner {
     this.started = this.#awaitReady();
   }
 
-  run(job: Job): Promise<void> {
+  run(job: Job): Promise<RunTimes> {
     const result = this.#turn.then(() => this.#post(job));
     this.#turn = result.catch(() => {});
     return result;
@@ -104,8 +104,9 @@ class Threads implements Runner {
   }
 
   /** Hand a job to all threads; resolves when the last one has done its share. */
-  async #post(job: Job): Promise<void> {
+  async #post(job: Job): Promise<RunTimes> {
     if (this.#failure) throw this.#failure;
+    const startedMs = performance.now();
     const words = this.#words;
     const id = (this.#job = (this.#job + 1) | 0);
     words[BANK] = job.bank;
@@ -132,6 +133,7 @@ class Threads implements Runner {
     } finally {
       this.#workers[0]!.unref();
     }
+    return { startedMs, endedMs: performance.now() };
   }
 
   /** One thread has gone, and the others would wait for it for ever. */

@@ -1,10 +1,18 @@
 import type { WireFaults } from '@shoal/transport';
-import { beABrowser, PageInNode, type PageOptions } from './page-in-node.ts';
+import type { LineOptions } from './line.ts';
+import { beABrowser, PageInNode, type PageOptions, type TabReport } from './page-in-node.ts';
+import type { Pace } from './paced-backend.ts';
 
 /** From the process that started this one. A channel that closes is its end: nothing stays behind. */
-export type ToTab = { type: 'lend'; options: PageOptions } | { type: 'wire'; faults: Partial<WireFaults> };
+export type ToTab =
+  | { type: 'lend'; options: PageOptions }
+  | { type: 'wire'; faults: Partial<WireFaults> }
+  | { type: 'place'; pace: Pace; line: LineOptions }
+  | { type: 'report' };
 export type FromTab =
-  { type: 'open' } | { type: 'state'; phase: string; problem: string | undefined; downloads: number };
+  | { type: 'open' }
+  | { type: 'state'; phase: string; problem: string | undefined; downloads: number }
+  | { type: 'report'; report: TabReport };
 
 /** For goodbyes to leave. */
 const LAST_WORDS_MS = 500;
@@ -17,6 +25,8 @@ function tell(message: FromTab): void {
 
 process.on('message', (message: ToTab) => {
   if (message.type === 'wire') return page?.setFaults(message.faults);
+  if (message.type === 'place') return page?.place(message.pace, message.line);
+  if (message.type === 'report') return page && tell({ type: 'report', report: page.report() });
   page = new PageInNode(message.options);
   page.session.state.subscribe(({ phase, problem }) =>
     tell({ type: 'state', phase, problem: problem?.code, downloads: page!.downloads }),

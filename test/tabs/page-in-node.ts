@@ -1,4 +1,5 @@
-import { createReferenceBackend, type ExpertShape } from '@shoal/kernels';
+import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
+import { createWasmBackend } from '@shoal/kernels/node';
 import { MemoryShardCache, PeerHost } from '@shoal/peer';
 import type { AdapterInfo } from '@shoal/protocol';
 import { type DataChannelLike, FramedChannel, perfectWire, seededRandom, type WireFaults } from '@shoal/transport';
@@ -7,7 +8,10 @@ import { DonorSession } from '../../apps/donor/src/donor-session.ts';
 import { isLive } from '../../apps/donor/src/donor-state.ts';
 import type { FromWorker, ToWorker } from '../../apps/donor/src/messages.ts';
 import { FaultyChannel } from './faulty-channel.ts';
-import { type Liar, lyingBackend, tamperedFrame } from './liars.ts';
+import { type Liar, lyingBackend, tamperedFrame } from '../chaos/liars.ts';
+import { Alarm } from './alarm.ts';
+import { type HeldMs, Line, LineChannel, type LineOptions } from './line.ts';
+import { type Pace, pacedBackend } from './paced-backend.ts';
 
 export interface PageOptions {
   /** The coordinator's address. */
@@ -16,6 +20,20 @@ export interface PageOptions {
   pledgeBytes: number;
   seed: number;
   liar?: Liar;
+  /** Computes with the kernels of donors without a GPU, at this pace, behind a line that can be made longer. */
+  measured?: Pace;
+}
+
+/** Of a measured tab. Time is its process's own. */
+export interface TabReport {
+  nowMs: number;
+  /** Of all its threads since its start. */
+  cpuMs: number;
+  /** In its kernels. */
+  busyMs: number;
+  laps: number;
+  rows: number;
+  heldMs: HeldMs;
 }
 
 /** The coordinator takes two progress messages a second. */
@@ -44,10 +62,19 @@ export class PageInNode {
   #channel: FaultyChannel | undefined;
   #faults: Partial<WireFaults> = {};
   #progressMs = 0;
+  readonly #meter = { busyMs: 0, laps: 0, rows: 0 };
+  readonly #alarm: Alarm | undefined;
+  readonly #line: Line | undefined;
+  #pace: Pace | undefined;
 
   constructor(options: PageOptions) {
     this.#options = options;
     this.#random = seededRandom(options.seed);
+    if (options.measured) {
+      this.#pace = options.measured;
+      this.#alarm = new Alarm();
+      this.#line = new Line(this.#alarm, this.#random);
+    }
     Object.assign(globalThis, { location: new URL(options.url) });
     this.session = new DonorSession({
       createWorker: () => this.#worker(),
@@ -72,8 +99,21 @@ export class PageInNode {
     Object.assign(this.#channel.out, perfectWire, faults);
   }
 
+  /** Of a measured tab: what it is and where, from now on. */
+  place(pace: Pace, line: LineOptions): void {
+    this.#pace = pace;
+    this.#line?.set(line);
+  }
+
+  report(): TabReport {
+    const { user, system } = process.cpuUsage();
+    const heldMs = this.#line?.held() ?? { in: { p50: 0, p95: 0 }, out: { p50: 0, p95: 0 } };
+    return { nowMs: performance.now(), cpuMs: (user + system) / 1000, ...this.#meter, heldMs };
+  }
+
   #worker(): Worker {
-    const worker = new WorkerInNode((post) => this.#host(post));
+    const adapter = this.#options.measured ? PROCESSOR : ADAPTER;
+    const worker = new WorkerInNode((post) => this.#host(post), adapter);
     worker.link = (channel) => this.#link(channel);
     return worker as unknown as Worker;
   }
@@ -83,7 +123,7 @@ export class PageInNode {
     return new PeerHost({
       cache: this.cache,
       createBackend: async (shape: ExpertShape) => {
-        const honest = createReferenceBackend(shape);
+        const honest = await this.#backend(shape);
         return liar ? lyingBackend(honest, liar.lie, this.#random, () => this.#isLying(liar)) : honest;
       },
       urlOf: (sha256) => `${url}/shards/${sha256}`,
@@ -107,12 +147,17 @@ export class PageInNode {
     });
   }
 
+  async #backend(shape: ExpertShape): Promise<ExpertBackend> {
+    if (!this.#alarm) return createReferenceBackend(shape);
+    return pacedBackend(await createWasmBackend({ shape }), this.#alarm, () => this.#pace!, this.#meter);
+  }
+
   #isLying({ begins }: Liar): boolean {
     return begins === 'from the start' || isLive(this.session.state.value.phase);
   }
 
   #link(channel: DataChannelLike): FramedChannel {
-    this.#channel = new FaultyChannel(channel, this.#random);
+    this.#channel = new FaultyChannel(this.#line ? new LineChannel(channel, this.#line) : channel, this.#random);
     this.setFaults(this.#faults);
     const link = new FramedChannel(this.#channel);
     const { liar } = this.#options;
@@ -130,10 +175,12 @@ class WorkerInNode {
   onerror: ((event: { message: string }) => void) | undefined;
   link: (channel: DataChannelLike) => FramedChannel = (channel) => new FramedChannel(channel);
   readonly #host: PeerHost;
+  readonly #adapter: AdapterInfo;
   #handled: Promise<void> = Promise.resolve();
 
-  constructor(makeHost: (post: (message: FromWorker) => void) => PeerHost) {
+  constructor(makeHost: (post: (message: FromWorker) => void) => PeerHost, adapter: AdapterInfo) {
     this.#host = makeHost((message) => this.#post(message));
+    this.#adapter = adapter;
   }
 
   postMessage(message: ToWorker): void {
@@ -154,7 +201,7 @@ class WorkerInNode {
   async #handle(message: ToWorker): Promise<void> {
     switch (message.type) {
       case 'probe':
-        return this.#post({ type: 'probed', adapter: ADAPTER });
+        return this.#post({ type: 'probed', adapter: this.#adapter });
       case 'configure':
         await this.#host.configure(message.model, message.pledgeBytes);
         return this.#post({ type: 'configured' });
@@ -181,6 +228,9 @@ const ADAPTER: AdapterInfo = {
   maxBufferBytes: 2 ** 30,
   maxStorageBindingBytes: 2 ** 30,
 };
+
+/** As the page names a processor (apps/donor/src/worker.ts): answers are audited by its bounds. */
+const PROCESSOR: AdapterInfo = { ...ADAPTER, vendor: 'cpu', architecture: 'wasm', description: '1 thread' };
 
 /** localStorage and sessionStorage for as long as the process lives. */
 class MemoryStorage implements Storage {

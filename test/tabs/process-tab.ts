@@ -4,7 +4,9 @@ import { once } from 'node:events';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import type { WireFaults } from '@shoal/transport';
-import type { PageOptions } from './page-in-node.ts';
+import type { LineOptions } from './line.ts';
+import type { PageOptions, TabReport } from './page-in-node.ts';
+import type { Pace } from './paced-backend.ts';
 import type { FromTab, ToTab } from './tab-process.ts';
 
 const PROGRAM = join(import.meta.dirname, 'tab-process.ts');
@@ -32,11 +34,13 @@ export class ProcessTab {
   problem: string | undefined;
   downloads = 0;
   readonly #child: ChildProcess;
+  readonly #reports: ((report: TabReport) => void)[] = [];
 
   private constructor(child: ChildProcess) {
     this.#child = child;
     child.on('message', (message: FromTab) => {
       if (message.type === 'state') Object.assign(this, { ...message, type: undefined });
+      if (message.type === 'report') for (const take of this.#reports.splice(0)) take(message.report);
     });
   }
 
@@ -44,6 +48,8 @@ export class ProcessTab {
   static async open(): Promise<ProcessTab> {
     const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      // As structured clones: JSON has no Infinity.
+      serialization: 'advanced',
     });
     putBehind(child, constants.priority.PRIORITY_LOW);
     const tab = new ProcessTab(child);
@@ -75,6 +81,18 @@ export class ProcessTab {
 
   setFaults(faults: Partial<WireFaults>): void {
     this.#tell({ type: 'wire', faults });
+  }
+
+  /** Of a measured tab: what it is and where, from now on. */
+  place(pace: Pace, line: LineOptions): void {
+    this.#tell({ type: 'place', pace, line });
+  }
+
+  report(): Promise<TabReport> {
+    return new Promise((resolve) => {
+      this.#reports.push(resolve);
+      this.#tell({ type: 'report' });
+    });
   }
 
   /** SIGKILL: it says nothing to anybody. */

@@ -1,0 +1,129 @@
+import type { DataChannelLike } from '@shoal/transport';
+import { SampleWindow } from '../../coordinator/src/dispatch/lap-stats.ts';
+import type { Alarm } from './alarm.ts';
+
+/** What lies between a tab and the coordinator. */
+export interface LineOptions {
+  /** Added to what there is; half of it on each way. */
+  roundTripMs: number;
+  /** Share of messages of which a packet is lost: SCTP sends it again after its shortest timeout. */
+  loss: number;
+}
+
+export const SHORTEST_LINE: LineOptions = { roundTripMs: 0, loss: 0 };
+
+/** Chrome's SCTP resends no sooner, whatever the round trip (RFC 9260's RTO.Min, as its implementations set it). */
+export const RETRANSMISSION_MS = 400;
+const HELD_SAMPLES = 4096;
+
+/** How long messages were held on their ways, as it was and not as it was meant: ms. */
+export interface HeldMs {
+  in: { p50: number; p95: number };
+  out: { p50: number; p95: number };
+}
+
+/** The time that messages of any number of channels take, to a tenth of a millisecond. Losses delay, as on a reliable channel. */
+export class Line {
+  options: LineOptions = SHORTEST_LINE;
+  readonly #alarm: Alarm;
+  readonly #random: () => number;
+  readonly #held = { in: new SampleWindow(HELD_SAMPLES), out: new SampleWindow(HELD_SAMPLES) };
+
+  constructor(alarm: Alarm, random: () => number) {
+    this.#alarm = alarm;
+    this.#random = random;
+  }
+
+  get isPerfect(): boolean {
+    return this.options.roundTripMs === 0 && this.options.loss === 0;
+  }
+
+  set(options: LineOptions): void {
+    this.options = options;
+    for (const window of Object.values(this.#held)) window.clear();
+  }
+
+  held(): HeldMs {
+    const of = (window: SampleWindow) => ({ p50: window.quantile(0.5) ?? 0, p95: window.quantile(0.95) ?? 0 });
+    return { in: of(this.#held.in), out: of(this.#held.out) };
+  }
+
+  carry(way: 'in' | 'out', arrive: () => void): void {
+    const { roundTripMs, loss } = this.options;
+    const sentMs = performance.now();
+    const resentMs = loss > 0 && this.#random() < loss ? RETRANSMISSION_MS : 0;
+    this.#alarm.at(sentMs + roundTripMs / 2 + resentMs, () => {
+      this.#held[way].add(performance.now() - sentMs);
+      arrive();
+    });
+  }
+}
+
+type Listener = Parameters<DataChannelLike['addEventListener']>[1];
+
+/** A data channel at the far end of a line. */
+export class LineChannel implements DataChannelLike {
+  readonly #channel: DataChannelLike;
+  readonly #line: Line;
+  readonly #wrapped = new Map<Listener, Listener>();
+
+  constructor(channel: DataChannelLike, line: Line) {
+    this.#channel = channel;
+    this.#line = line;
+  }
+
+  get readyState(): DataChannelLike['readyState'] {
+    return this.#channel.readyState;
+  }
+
+  get bufferedAmount(): number {
+    return this.#channel.bufferedAmount;
+  }
+
+  get bufferedAmountLowThreshold(): number | undefined {
+    return this.#channel.bufferedAmountLowThreshold;
+  }
+  set bufferedAmountLowThreshold(bytes: number | undefined) {
+    this.#channel.bufferedAmountLowThreshold = bytes;
+  }
+
+  get binaryType(): string {
+    return this.#channel.binaryType;
+  }
+  set binaryType(type: string) {
+    this.#channel.binaryType = type;
+  }
+
+  send(data: Uint8Array<ArrayBuffer>): void {
+    if (this.#line.isPerfect) return this.#channel.send(data);
+    // The caller may write to it again.
+    const message = data.slice();
+    this.#line.carry('out', () => {
+      // Under way while the channel closed: lost with it.
+      if (this.#channel.readyState === 'open') this.#channel.send(message);
+    });
+  }
+
+  close(): void {
+    this.#channel.close();
+  }
+
+  addEventListener: DataChannelLike['addEventListener'] = (type, listener) => {
+    const wrapped = type === 'message' ? this.#passIn(listener as (event: { data: unknown }) => void) : listener;
+    this.#wrapped.set(listener, wrapped);
+    this.#channel.addEventListener(type, wrapped as typeof listener);
+  };
+
+  removeEventListener: DataChannelLike['removeEventListener'] = (type, listener) => {
+    this.#channel.removeEventListener(type, (this.#wrapped.get(listener) ?? listener) as typeof listener);
+    this.#wrapped.delete(listener);
+  };
+
+  #passIn(listener: (event: { data: unknown }) => void): Listener {
+    return ((event: { data: unknown }) => {
+      if (this.#line.isPerfect) return listener(event);
+      const { data } = event;
+      this.#line.carry('in', () => listener({ data }));
+    }) as Listener;
+  }
+}
