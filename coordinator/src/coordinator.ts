@@ -93,6 +93,7 @@ export type CoreOptions = Pick<
   | 'denseQuant'
   | 'cacheDir'
   | 'replicas'
+  | 'rowFormat'
   | 'deviceLimit'
   | 'cpuDonors'
   | 'maxBatch'
@@ -180,6 +181,7 @@ async function assembleCore(
     trust,
     events,
     replicas: options.replicas,
+    ...(options.rowFormat && { rowFormat: options.rowFormat }),
     cpuDonors: options.cpuDonors ?? true,
     load: () => meter.read(expertCounters(dispatcher, layers, nRoutedExperts), performance.now()),
   });
@@ -188,6 +190,7 @@ async function assembleCore(
     hiddenSize,
     nRoutedExperts,
     numExpertsPerTok: config.numExpertsPerTok,
+    ...(options.rowFormat && { rowFormat: options.rowFormat }),
     local: work.laps,
     resident: { layers: resident.layers, work: resident },
     mtpLayer,

@@ -1,5 +1,7 @@
 import { benchEngine } from './engine.ts';
 import { benchKernels } from './kernels.ts';
+import { benchGarbage } from './lap-garbage.ts';
+import { benchLaps } from './lap-overhead.ts';
 import { benchLoad } from './load/load.ts';
 import { LOAD_HELP, LoadUsageError, parseLoadOptions } from './load/options.ts';
 import { benchNetwork } from './network.ts';
@@ -12,6 +14,7 @@ const HELP = `npm run bench -- [suite] [options]
   network          tokens/s by tabs and streams, where a lap's time goes, bytes against their floor (default)
   load             what comes in at a stated rate, over a network of a stated length; its own options: bench load --help
   swarm            placement beside its baselines, planning times, eight real tabs beside the simulator, two minutes of crashes
+  laps             what a lap costs besides its kernel, stage by stage, with four real tabs and no delay; what 10,000 leave behind
   quants           error of each format of the experts beside rules not taken, and how fast experts are packed
   engine           the coordinator alone beside llama.cpp: decode and prefill, default model and V2-Lite's dimensions (12 GB of disk)
   wasm             experts on the processor: GB/s of weights by format, rows and threads, beside a read loop
@@ -22,7 +25,7 @@ const HELP = `npm run bench -- [suite] [options]
   --help           print this
 `;
 
-const SUITES = ['network', 'swarm', 'quants', 'wasm', 'engine', 'kernels'];
+const SUITES = ['network', 'laps', 'swarm', 'quants', 'wasm', 'engine', 'kernels'];
 
 async function main(argv: readonly string[]): Promise<number> {
   if (argv[0] === 'load') return load(argv.slice(1));
@@ -47,6 +50,10 @@ async function main(argv: readonly string[]): Promise<number> {
   if (suites.includes('swarm')) await benchSwarm({ json });
   if (suites.includes('kernels')) await benchKernels({ repeats, json });
   if (suites.includes('engine')) await benchEngine({ repeats, json });
+  if (suites.includes('laps')) {
+    await benchLaps({ json });
+    await benchGarbage({ json });
+  }
   if (suites.includes('quants')) await benchQuants({ repeats, json });
   if (suites.includes('wasm')) await benchWasm({ repeats, json });
   if (suites.length === 0 || suites.includes('network')) await benchNetwork({ repeats, json });
