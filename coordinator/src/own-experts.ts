@@ -3,15 +3,18 @@ import type { ModelConfig } from '@shoal/model';
 import type { Manifest } from '@shoal/weights';
 import type { PackedModel } from '@shoal/weights/node';
 import { ExpertWorker } from './dispatch/expert-worker.ts';
-import { planResident, refuseBeyondMemory, type ResidentPlan } from './dispatch/resident-plan.ts';
+import {
+  DEFAULT_EXPERT_MEMORY_BYTES,
+  planResident,
+  refuseBeyondMemory,
+  type ResidentPlan,
+} from './dispatch/resident-plan.ts';
 import { ResidentExperts } from './dispatch/resident-experts.ts';
 import { type CoordinatorOptions, UsageError } from './options.ts';
 import type { EventLog } from './swarm/event-log.ts';
 import type { NormLimits } from './trust/norm-limits.ts';
 
-/** Shards that the coordinator keeps in memory for its own work (self-tests, audits, and what no tab serves). */
-const EXPERT_MEMORY_BYTES = 512 * 2 ** 20;
-/** They lie in one WebAssembly memory of 4 GiB, with the work space. */
+/** Shards kept for self-tests, audits and what no tab serves lie in one WebAssembly memory of 4 GiB, with the work space. */
 const MAX_EXPERT_MEMORY_BYTES = 3 * 2 ** 30;
 
 export type OwnExpertsOptions = Pick<
@@ -36,7 +39,7 @@ export function residentPlanOf(options: OwnExpertsOptions, config: ModelConfig, 
       config,
       shardBytes,
       localBytes: options.localExpertBytes ?? 0,
-      expertMemoryBytes: Math.min(options.expertMemoryBytes ?? EXPERT_MEMORY_BYTES, MAX_EXPERT_MEMORY_BYTES),
+      expertMemoryBytes: Math.min(options.expertMemoryBytes ?? DEFAULT_EXPERT_MEMORY_BYTES, MAX_EXPERT_MEMORY_BYTES),
       mtp: options.mtpExperts ?? 'auto',
     });
     const { bytes: residentBytes, expertMemoryBytes } = plan;
@@ -53,15 +56,16 @@ export function startOwnExperts(
   { dir }: PackedModel,
   plan: ResidentPlan,
   mtpLayer: number | undefined,
-  { norms, events }: { norms: NormLimits; events: EventLog },
+  { norms, events, threads }: { norms: NormLimits; events: EventLog; threads: number | undefined },
 ): OwnExperts {
   const work = new ExpertWorker({
     packedDir: dir,
     maxBytes: plan.expertMemoryBytes,
+    threads,
     onLoaded: (layer, expert, product) => norms.learnProduct(layer, expert, product),
   });
   // In a thread of their own, answers and drafts wait for no audit. No tab serves these layers: their norms are of no use.
-  const holder = plan.ownMemory ? new ExpertWorker({ packedDir: dir, maxBytes: 0, onLoaded: () => {} }) : work;
+  const holder = plan.ownMemory ? new ExpertWorker({ packedDir: dir, maxBytes: 0, threads, onLoaded: () => {} }) : work;
   const resident = new ResidentExperts({
     layers: plan.mtp === 'local' ? [mtpLayer!, ...plan.layers] : plan.layers,
     worker: holder,

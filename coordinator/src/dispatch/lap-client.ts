@@ -15,6 +15,7 @@ import type { Attempt } from './hedge.ts';
 import { LapCost } from './lap-cost.ts';
 import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
 import { SampleWindow, SecondMedians } from './lap-stats.ts';
+import type { LapEvent } from '../timeline/timeline.ts';
 
 /** Refusals that say nothing against the peer (docs/PROTOCOL.md). */
 const INNOCENT_REFUSALS: ReadonlySet<LapRefusal> = new Set(['paused', 'busy', 'stale-epoch']);
@@ -57,6 +58,8 @@ interface PendingLap {
   reject(error: LapError): void;
   timer: Timer;
   meter: Meter | undefined;
+  sentBytes: number;
+  onEnd: ((event: LapEvent) => void) | undefined;
 }
 
 interface Meter {
@@ -76,6 +79,8 @@ export interface AskOptions {
    * what is expected of the peer.
    */
   meter?: Meter;
+  /** Told of the lap when it is answered or given up. */
+  onEnd?: ((event: LapEvent) => void) | undefined;
 }
 
 /**
@@ -235,7 +240,7 @@ export class LapClient {
       this.lapsAsked++;
       options.meter.frameBytes += frame.length;
     }
-    const answer = this.#await(lapId, request, options);
+    const answer = this.#await(lapId, request, frame.length, options);
     this.#options.link.send(frame).catch((error: unknown) => {
       if (!(error instanceof TransportError)) throw error;
       this.#fail(lapId, new LapError(error.reason === 'closed' ? 'closed' : 'busy', error.message));
@@ -273,7 +278,7 @@ export class LapClient {
     }
   }
 
-  #await(lapId: number, request: LapRequest, options: AskOptions): Promise<LapAnswer> {
+  #await(lapId: number, request: LapRequest, sentBytes: number, options: AskOptions): Promise<LapAnswer> {
     const deadlineMs = options.deadlineMs ?? this.deadlineMs(request.numRows);
     return new Promise((resolve, reject) => {
       // Timers fire before sockets are read: an answer that came while this process was busy itself has not been seen yet.
@@ -289,6 +294,8 @@ export class LapClient {
         reject,
         timer,
         meter: options.meter,
+        sentBytes,
+        onEnd: options.onEnd,
       });
     });
   }
@@ -311,6 +318,7 @@ export class LapClient {
     this.#failedAtMs = this.#clock.now();
     this.#receivedAtSilence = this.#options.link.stats().bytesReceived;
     this.#settle(lapId, pending.meter);
+    this.#tell(lapId, pending, { failure: 'cancelled' });
     pending.reject(new LapError('cancelled', 'someone else has answered the lap'));
   }
 
@@ -359,6 +367,7 @@ export class LapClient {
       this.assignments += assignments;
       this.#computeMs += computeMs;
     }
+    this.#tell(lapId, pending, { receivedBytes: bytes.length, queueMs, computeMs });
     pending.resolve({ partial: frame.partial, timing: { lapMs, queueMs, computeMs, rows: numRows } });
   }
 
@@ -373,7 +382,18 @@ export class LapClient {
     if (pending === undefined) return;
     this.#settle(lapId, error.reason === 'deadline' ? pending.meter : undefined);
     if (pending.meter) this.lapsFailed++;
+    this.#tell(lapId, pending, { failure: error.reason });
     pending.reject(error);
+  }
+
+  #tell(
+    lapId: number,
+    { request: { layer, numRows }, sentMs, sentBytes, onEnd }: PendingLap,
+    how: Partial<LapEvent>,
+  ): void {
+    if (!onEnd) return;
+    const times = { startedMs: sentMs, endedMs: this.#clock.now(), queueMs: 0, computeMs: 0 };
+    onEnd({ lapId, layer, rows: numRows, sentBytes, receivedBytes: 0, ...times, ...how });
   }
 
   #settle(lapId: number, meterOfLateAnswer: Meter | undefined): void {

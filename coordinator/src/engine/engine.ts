@@ -20,6 +20,7 @@ import { PrefillBudget } from './prefill-budget.ts';
 import { Sequence } from './sequence.ts';
 import { Shares } from './share.ts';
 import { Waits } from './waits.ts';
+import type { Timeline } from '../timeline/timeline.ts';
 
 export interface EngineOptions {
   modelId: string;
@@ -33,6 +34,9 @@ export interface EngineOptions {
     request: GenerationRequest,
     error?: EngineError,
   ) => void;
+  timeline?: Timeline | undefined;
+  /** Milliseconds of a clock; `performance.now()` by default. */
+  now?: () => number;
 }
 
 export interface EngineLimits {
@@ -78,7 +82,7 @@ export class Engine implements TextEngine {
   readonly passMs = new SampleWindow(256);
   readonly engineMs = new SampleWindow(256);
   readonly latency = new Latency();
-  readonly occupancy = new Occupancy();
+  readonly occupancy: Occupancy;
   /** Rows passed through the model, prompt rows included. */
   rows = 0;
   passes = 0;
@@ -97,6 +101,8 @@ export class Engine implements TextEngine {
   #lanesNow: 1 | 2 = 1;
   #draining = false;
   #isWaking = false;
+  /** Passes, failed ones too. */
+  #begun = 0;
   /** Called when no lane has a pass any more. */
   #onIdle: (() => void)[] = [];
 
@@ -118,10 +124,19 @@ export class Engine implements TextEngine {
     const lapsPerPass = Math.max(1, moeLayers(forward.config).length);
     this.#prefillBudget = new PrefillBudget({ maxRows: prefillRows, lapsPerPass });
     this.#shares = new Shares(this.#prefillBudget);
-    const onPass = (times: PassTimes): void => this.#countPass(times);
-    const onTokens = (sequence: Sequence, count: number): void => this.#handedOver(sequence, count);
-    const lane = { forward, experts, answers: this.#answers, occupancy: this.occupancy, onPass, onTokens };
-    this.#lanes = Array.from({ length: MAX_LANES }, () => new Lane(lane));
+    const { timeline, now = () => performance.now() } = options;
+    this.occupancy = new Occupancy(now);
+    const lane = {
+      forward,
+      experts,
+      answers: this.#answers,
+      occupancy: this.occupancy,
+      timeline,
+      now,
+      onPass: (times: PassTimes): void => this.#countPass(times),
+      onTokens: (sequence: Sequence, count: number): void => this.#handedOver(sequence, count),
+    };
+    this.#lanes = Array.from({ length: MAX_LANES }, (_, i) => new Lane(i + 1, lane));
   }
 
   /** Of one more token in one sequence. */
@@ -259,7 +274,7 @@ export class Engine implements TextEngine {
       const inUse = this.#lanes.filter(({ isFree }) => !isFree).length;
       if (!lane.isFree || inUse >= lanes) continue;
       const share = this.#shares.take(this.running, lanes, lanes - inUse);
-      if (share.sequences.length > 0) void lane.pass(share).then(() => this.#afterPass());
+      if (share.sequences.length > 0) void lane.pass(share, ++this.#begun).then(() => this.#afterPass());
     }
     if (this.#isIdle) for (const resolve of this.#onIdle.splice(0)) resolve();
   }
