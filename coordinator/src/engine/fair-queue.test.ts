@@ -9,9 +9,10 @@ interface Job {
   left: number;
 }
 
-function queueOf(maxQueue = 64): FairQueue<Job> {
+function queueOf(maxQueue = 64, maxLead = 1e9): FairQueue<Job> {
   return new FairQueue<Job>({
     maxQueue,
+    maxLead,
     clientOf: (job) => job.client,
     costOf: (job) => job.prompt + 2 * job.answer,
   });
@@ -92,6 +93,32 @@ describe('turns', () => {
     const ratio = server.served.get('late')! / (server.served.get('early')! - before);
     expect(ratio).toBeGreaterThan(0.8);
     expect(ratio).toBeLessThan(1.25);
+  });
+
+  it('count what was used while nobody else wanted it as one long request at most', () => {
+    const queue = queueOf(1000, 200);
+    const server = new Server(queue, 4);
+    const crowd = (): void => {
+      while (queue.items.filter(({ client }) => client === 'b').length < 4) queue.add(job('b'));
+    };
+    // "b" has one short request at a time, "a" all other places for long.
+    for (let step = 0; step < 400; step++) {
+      if (!server.running.some(({ client }) => client === 'b')) queue.add(job('b'));
+      while (server.running.filter(({ client }) => client === 'a').length + queue.length < 3)
+        queue.add(job('a', 10, 40));
+      server.step();
+    }
+    crowd();
+    const back = job('a');
+    queue.add(back);
+    let before = 0;
+    while (!server.running.includes(back)) {
+      crowd();
+      before += server.step().filter(({ client }) => client === 'b').length;
+    }
+    // At 30 a request, and 4 that were running.
+    expect(before).toBeGreaterThan(2);
+    expect(before).toBeLessThanOrEqual(Math.ceil(200 / 10) + 4);
   });
 
   it('forget who used what when all are gone', () => {
