@@ -52,7 +52,7 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   );
   total(
     'shoal_engine_waiting_seconds_total',
-    'Time in which all passes in flight waited for their laps.',
+    'Time in which all passes in flight waited for their experts: laps, or own ones.',
     () => engine.occupancy.waitingMs / 1000,
   );
   total(
