@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type ForwardEngine, isMoeLayer, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
@@ -37,6 +38,7 @@ import { type CoordinatorOptions, type HalfBatches, ROOT_DIR } from './options.t
 import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
 import { Swarm } from './swarm/swarm.ts';
+import { openTimeline } from './timeline/open-timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
 import { Trust } from './trust/trust.ts';
 
@@ -101,6 +103,7 @@ export type CoreOptions = Pick<
   | 'expertMemoryBytes'
   | 'localExpertBytes'
   | 'mtpExperts'
+  | 'traceFile'
 > & {
   /** Layers of `localExpertBytes` are loaded. */
   onLoadProgress?: (progress: LoadProgress) => void;
@@ -110,42 +113,45 @@ export type CoreOptions = Pick<
 
 /** Everything but the network: model, engine, dispatcher and an empty swarm. */
 export async function createCore(options: CoreOptions): Promise<Core> {
+  /** What has been opened, in that order. */
+  const opened: (() => Promise<void>)[] = [];
+  const close = async (): Promise<void> => {
+    for (const closeOne of opened.splice(0).toReversed()) await closeOne();
+  };
+  try {
+    return await assembleCore(options, (closeOne) => opened.push(closeOne), close);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function assembleCore(
+  options: CoreOptions,
+  onClose: (closeOne: () => Promise<void>) => void,
+  close: () => Promise<void>,
+): Promise<Core> {
   const packed = await packedModel(options);
+  const { manifest } = packed;
   const tokenizer = await loadTokenizer(packed.dir);
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
-  const opened = await openPackedModel(packed);
-  const { config } = opened;
-  const { manifest } = packed;
-  let plan: ResidentPlan;
-  try {
-    plan = residentPlanOf(options, config, manifest);
-  } catch (error) {
-    await opened.close();
-    throw error;
-  }
-  const forward = await openEngine({
-    config,
-    engine: options.engine ?? 'wasm',
-    reader: opened.reader,
-    packedDir: packed.dir,
-    threads: options.threads,
-    kvBytes: options.kvMemoryBytes,
-  }).finally(() => opened.close());
+  const events = new EventLog();
+  const trace = await openTimeline(options.traceFile, (error) =>
+    events.add({ level: 'error', kind: 'server', text: `The trace has ended: ${error.message}` }),
+  );
+  onClose(() => trace.close());
+  const { timeline } = trace;
+  const { config, forward, plan } = await openForward(options, packed);
+  onClose(() => forward.close());
   const { hiddenSize, nRoutedExperts } = config;
   const norms = new NormLimits();
-  const events = new EventLog();
   const mtpLayer = isMoeLayer(config, config.numHiddenLayers) ? config.numHiddenLayers : undefined;
-  const own = startOwnExperts(packed, plan, mtpLayer, { norms, events });
+  const own = startOwnExperts(packed, plan, mtpLayer, { norms, events, threads: options.threads });
+  onClose(() => own.close());
   const { work, resident } = own;
-  try {
-    if (plan.ownMemory) await resident.load(options.onLoadProgress);
-    // A small MTP module alone is there soon; should it fail, the first draft tries again, and that is told.
-    else resident.load().catch(() => {});
-  } catch (error) {
-    await own.close();
-    await forward.close();
-    throw error;
-  }
+  if (plan.ownMemory) await resident.load(options.onLoadProgress);
+  // A small MTP module alone is there soon; should it fail, the first draft tries again, and that is told.
+  else resident.load().catch(() => {});
   const trust = new Trust({
     local: work.audits,
     recheck: work.rechecks,
@@ -188,12 +194,14 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     onRedispatch: (event) =>
       events.add({ level: 'warning', kind: 'lap', text: redispatchText(event), peerId: event.peerId }),
     onLap: (ms) => lapMs.observe(ms),
+    timeline,
   });
   const engine = new Engine({
     modelId: manifest.modelId,
     forward,
     eosTokenIds,
     experts: dispatcher,
+    timeline,
     limits: {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
       ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
@@ -205,11 +213,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       events.add({ level: 'error', kind: 'request', text: `Request ${request.id} failed: ${error?.message}` });
     },
   });
-  const close = async (): Promise<void> => {
-    swarm.close();
-    await own.close();
-    await forward.close();
-  };
+  onClose(async () => swarm.close());
   const foundOut = trust.onWrong;
   trust.onWrong = (peerId, wrong) => {
     // What it computed may be in what other requests would start from.
@@ -231,6 +235,26 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     resident: plan,
     close,
   };
+}
+
+/** The engine, and what the coordinator is to hold of the experts, which is judged before anything large is loaded. */
+async function openForward(options: CoreOptions, packed: PackedModel) {
+  const opened = await openPackedModel(packed);
+  try {
+    const { config, reader } = opened;
+    const plan = residentPlanOf(options, config, packed.manifest);
+    const forward = await openEngine({
+      config,
+      engine: options.engine ?? 'wasm',
+      reader,
+      packedDir: packed.dir,
+      threads: options.threads,
+      kvBytes: options.kvMemoryBytes,
+    });
+    return { config, forward, plan };
+  } finally {
+    await opened.close();
+  }
 }
 
 /** A coordinator that listens. Rejects, with nothing left running, when it cannot. */
@@ -349,11 +373,13 @@ function httpAccess(access: Access): HttpAccess {
   const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
   const allowances = new KeyedBuckets(limit(), HOUR_MS);
   const guard = new SignInGuard(access);
+  const addressOf = (request: IncomingMessage): string => addressKey(access.addressOf(request));
   return {
     keys: new ApiKeys(access),
+    addressOf,
     takeShardBytes(request, bytes) {
       allowances.setCapacity(limit());
-      const waitMs = allowances.of(addressKey(access.addressOf(request))).take(bytes);
+      const waitMs = allowances.of(addressOf(request)).take(bytes);
       if (waitMs > 0) access.refusals.shard++;
       return waitMs;
     },

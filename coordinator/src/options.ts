@@ -49,6 +49,8 @@ export interface CoordinatorOptions {
   maxQueue?: number;
   /** Two half-batches in flight; `auto` by default: where that is seen to pay. */
   halfBatches?: HalfBatches;
+  /** Where a timeline of engine, tabs and wire is written, as a Chrome trace. */
+  traceFile?: string;
 }
 
 export const HALF_BATCHES = ['auto', 'on', 'off'] as const;
@@ -160,7 +162,7 @@ const OPTIONS = {
     env: 'SHOAL_MAX_BATCH',
     value: 'N',
     text: 'answers written at a time',
-    fallback: '16',
+    fallback: '64',
   },
   maxQueue: { flag: 'max-queue', env: 'SHOAL_MAX_QUEUE', value: 'N', text: 'requests that may wait', fallback: '64' },
   halfBatches: {
@@ -181,7 +183,7 @@ const OPTIONS = {
     flag: 'threads',
     env: 'SHOAL_THREADS',
     value: 'N',
-    text: 'threads of the wasm engine (default: as many as cores)',
+    text: 'threads of the wasm engine, and of the coordinator’s own experts (default: as many as cores)',
   },
   kvMemory: {
     flag: 'kv-memory',
@@ -210,6 +212,12 @@ const OPTIONS = {
     value: ['auto', ...MTP_PLACES].join('|'),
     text: "where the MTP module's experts are: with the coordinator, on tabs, or nowhere (no drafts by it)",
     fallback: 'auto',
+  },
+  trace: {
+    flag: 'trace',
+    env: 'SHOAL_TRACE',
+    value: 'FILE',
+    text: 'write a timeline of engine, tabs and wire for ui.perfetto.dev (Chrome trace, at most 512 MiB)',
   },
   logLevel: {
     flag: 'log-level',
@@ -327,6 +335,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     expertMemoryBytes: bytes('expertMemory'),
     localExpertBytes: text('localExperts') === '0' ? 0 : bytes('localExperts'),
     mtpExperts: oneOf('mtpExperts', ['auto', ...MTP_PLACES]),
+    ...(text('trace') !== undefined && { traceFile: resolve(text('trace')!) }),
     logLevel: oneOf('logLevel', ['silent', 'error', 'warn', 'info', 'debug']),
   };
 }

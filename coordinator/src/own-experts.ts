@@ -56,15 +56,16 @@ export function startOwnExperts(
   { dir }: PackedModel,
   plan: ResidentPlan,
   mtpLayer: number | undefined,
-  { norms, events }: { norms: NormLimits; events: EventLog },
+  { norms, events, threads }: { norms: NormLimits; events: EventLog; threads: number | undefined },
 ): OwnExperts {
   const work = new ExpertWorker({
     packedDir: dir,
     maxBytes: plan.expertMemoryBytes,
+    threads,
     onLoaded: (layer, expert, product) => norms.learnProduct(layer, expert, product),
   });
   // In a thread of their own, answers and drafts wait for no audit. No tab serves these layers: their norms are of no use.
-  const holder = plan.ownMemory ? new ExpertWorker({ packedDir: dir, maxBytes: 0, onLoaded: () => {} }) : work;
+  const holder = plan.ownMemory ? new ExpertWorker({ packedDir: dir, maxBytes: 0, threads, onLoaded: () => {} }) : work;
   const resident = new ResidentExperts({
     layers: plan.mtp === 'local' ? [mtpLayer!, ...plan.layers] : plan.layers,
     worker: holder,

@@ -1,5 +1,7 @@
 import { benchEngine } from './engine.ts';
 import { benchKernels } from './kernels.ts';
+import { benchLoad } from './load/load.ts';
+import { LOAD_HELP, LoadUsageError, parseLoadOptions } from './load/options.ts';
 import { benchNetwork } from './network.ts';
 import { benchQuants } from './quants.ts';
 import { benchSwarm } from './swarm.ts';
@@ -8,6 +10,7 @@ import { benchWasm } from './wasm.ts';
 const HELP = `npm run bench -- [suite] [options]
 
   network          tokens/s by tabs and streams, where a lap's time goes, bytes against their floor (default)
+  load             what comes in at a stated rate, over a network of a stated length; its own options: bench load --help
   swarm            placement beside its baselines, planning times, eight real tabs beside the simulator, two minutes of crashes
   quants           error of each format of the experts beside rules not taken, and how fast experts are packed
   engine           the coordinator alone beside llama.cpp: decode and prefill, default model and V2-Lite's dimensions (12 GB of disk)
@@ -22,6 +25,7 @@ const HELP = `npm run bench -- [suite] [options]
 const SUITES = ['network', 'swarm', 'quants', 'wasm', 'engine', 'kernels'];
 
 async function main(argv: readonly string[]): Promise<number> {
+  if (argv[0] === 'load') return load(argv.slice(1));
   const flags = argv.filter((arg) => arg.startsWith('-'));
   if (flags.includes('--help')) {
     process.stdout.write(HELP);
@@ -47,6 +51,22 @@ async function main(argv: readonly string[]): Promise<number> {
   if (suites.includes('wasm')) await benchWasm({ repeats, json });
   if (suites.length === 0 || suites.includes('network')) await benchNetwork({ repeats, json });
   return 0;
+}
+
+/** It has options of its own. */
+async function load(argv: readonly string[]): Promise<number> {
+  if (argv.includes('--help')) {
+    process.stdout.write(LOAD_HELP);
+    return 0;
+  }
+  try {
+    await benchLoad(parseLoadOptions(argv));
+    return 0;
+  } catch (error) {
+    if (!(error instanceof LoadUsageError)) throw error;
+    process.stderr.write(`bench load: ${error.message}\n\n${LOAD_HELP}`);
+    return 2;
+  }
 }
 
 process.exitCode = await main(process.argv.slice(2));

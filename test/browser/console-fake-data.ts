@@ -120,6 +120,11 @@ export function makeSnapshot(layerCount = 5, expertsPerLayer = 32): ConsoleSnaps
       { id: 'cmpl-91f1', state: 'prefill', promptTokens: 410, completionTokens: 0, maxTokens: 64, ageMs: 600 },
     ],
     queuedRequests: 0,
+    waits: {
+      queue: { p50: 0.1, p95: 420 },
+      firstToken: { p50: 310, p95: 1_270 },
+      betweenTokens: { p50: 41.5, p95: 66 },
+    },
   };
 }
 

@@ -56,7 +56,8 @@ export async function streamStory(url: string, request: StoryRequest, onText: (t
   return story;
 }
 
-async function* serverSentData(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+/** The data of each server-sent event. */
+export async function* serverSentData(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let buffered = '';
   for await (const bytes of body as unknown as AsyncIterable<Uint8Array>) {

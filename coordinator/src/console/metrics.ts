@@ -3,6 +3,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import type { Dispatcher } from '../dispatch/dispatcher.ts';
 import type { ResidentPlan } from '../dispatch/resident-plan.ts';
 import type { Engine } from '../engine/engine.ts';
+import { type Wait, WAITS } from '../engine/latency.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import type { Trust } from '../trust/trust.ts';
 import { mhaBytesPerToken } from './kv-figures.ts';
@@ -127,9 +128,47 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   now('shoal_experts_uncovered', 'Experts that no serving tab holds.', () => swarm.uncovered());
   now('shoal_placement_epoch', 'Number of the placement in force.', () => swarm.plan.epoch);
   registerByLabel(registry, sources);
+  registerWaits(registry, engine);
 }
 
-function registerByLabel(registry: Registry, { dispatcher, swarm, trust }: MetricSources): void {
+/** Buckets in seconds: from a pass without laps to the time in which a request must be answered. */
+const WAIT_HISTOGRAMS: Record<Wait, { name: string; help: string; buckets: number[] }> = {
+  queue: {
+    name: 'shoal_queue_wait_seconds',
+    help: 'Time from a request to its place in the batch.',
+    buckets: [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600],
+  },
+  firstToken: {
+    name: 'shoal_time_to_first_token_seconds',
+    help: 'Time from a request to its first token, the queue included.',
+    buckets: [0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 120, 300, 600],
+  },
+  betweenTokens: {
+    name: 'shoal_inter_token_seconds',
+    help: 'Time from one token of an answer to the next; tokens of one pass count as one.',
+    buckets: [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 15],
+  },
+};
+
+function registerWaits(registry: Registry, engine: Engine): void {
+  const entries = WAITS.map(
+    (wait) => [wait, new Histogram({ ...WAIT_HISTOGRAMS[wait], registers: [registry] })] as const,
+  );
+  const histograms = new Map(entries);
+  engine.latency.onWait = (wait, ms) => histograms.get(wait)!.observe(ms / 1000);
+}
+
+function registerByLabel(registry: Registry, { engine, dispatcher, swarm, trust }: MetricSources): void {
+  const refusals = new Counter({
+    name: 'shoal_requests_refused_total',
+    help: 'Requests that were refused for want of a place in the queue, by reason.',
+    labelNames: ['reason'] as const,
+    registers: [registry],
+    collect() {
+      refusals.reset();
+      for (const [reason, count] of Object.entries(engine.refusals)) refusals.inc({ reason }, count);
+    },
+  });
   const audits = new Counter({
     name: 'shoal_audits_total',
     help: 'Rows of tabs compared with the own computation, in shadow or after use, by what was found.',

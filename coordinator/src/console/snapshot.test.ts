@@ -1,5 +1,7 @@
 import type { ModelConfig } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Latency } from '../engine/latency.ts';
+import { Sequence } from '../engine/sequence.ts';
 import { EventLog } from '../swarm/event-log.ts';
 import type { ResidentPlan } from '../dispatch/resident-plan.ts';
 import { Swarm } from '../swarm/swarm.ts';
@@ -18,6 +20,7 @@ const NOTHING = {
 };
 const counters = { ...NOTHING };
 const expertRows = new Map([[1, new Float64Array(4)]]);
+const latency = new Latency();
 const noTimings = { quantile: () => null };
 
 const resident: ResidentPlan = { layers: [], mtp: undefined, bytes: 0, ownMemory: false, expertMemoryBytes: 0 };
@@ -71,6 +74,7 @@ beforeEach(() => {
     kvBytesInUse: 0,
     kvBytesPerToken: 40,
     engineMs: noTimings,
+    latency,
     get tokens() {
       return counters.tokens;
     },
@@ -148,6 +152,22 @@ describe('shares and bytes', () => {
       tabShare: 0.5,
       uncoveredWork: 1,
       resident: { share: 0.4, draftWork: 90 },
+    });
+  });
+});
+
+describe('waits', () => {
+  it('are medians and 95th percentiles, of what there was', () => {
+    expect(snapshots.build().waits.firstToken).toEqual({ p50: null, p95: null });
+    const { signal } = new AbortController();
+    const sequence = new Sequence({ id: 'a', promptIds: [1], maxTokens: 9, temperature: 0, topP: 1, seed: 1, signal });
+    latency.admitted(sequence, sequence.createdMs + 5);
+    latency.tokens(sequence, sequence.createdMs + 40, undefined);
+    for (let gap = 1; gap <= 100; gap++) latency.tokens(sequence, 1000 + gap, 1000);
+    expect(snapshots.build().waits).toEqual({
+      queue: { p50: 5, p95: 5 },
+      firstToken: { p50: 40, p95: 40 },
+      betweenTokens: { p50: 50, p95: 95 },
     });
   });
 });

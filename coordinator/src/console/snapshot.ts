@@ -1,6 +1,7 @@
 import { type ModelConfig, moeLayers } from '@shoal/model';
-import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView } from '@shoal/protocol';
+import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView, WaitView } from '@shoal/protocol';
 import type { Dispatcher } from '../dispatch/dispatcher.ts';
+import type { SampleWindow } from '../dispatch/lap-stats.ts';
 import type { ResidentPlan } from '../dispatch/resident-plan.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
@@ -87,6 +88,11 @@ export class SnapshotBuilder {
         ageMs: Math.round(performance.now() - sequence.createdMs),
       })),
       queuedRequests: engine.queued.length,
+      waits: {
+        queue: waitOf(engine.latency.recentMs.queue),
+        firstToken: waitOf(engine.latency.recentMs.firstToken),
+        betweenTokens: waitOf(engine.latency.recentMs.betweenTokens),
+      },
     };
   }
 
@@ -219,6 +225,10 @@ export class SnapshotBuilder {
       tokensPerSecondHistory: [...this.#tokenHistory],
     };
   }
+}
+
+function waitOf(recentMs: SampleWindow): WaitView {
+  return { p50: recentMs.quantile(0.5), p95: recentMs.quantile(0.95) };
 }
 
 /** Rows × experts of answers, whoever computed them. */

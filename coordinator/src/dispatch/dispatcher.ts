@@ -8,6 +8,7 @@ import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
 import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
 import type { LapClient } from './lap-client.ts';
 import type { LapTiming } from './lap-stats.ts';
+import type { LapEvent, PassName, Timeline } from '../timeline/timeline.ts';
 import type { LocalWork } from './local-work.ts';
 
 /** A peer as the dispatcher sees it. */
@@ -41,6 +42,7 @@ export interface DispatcherOptions {
   onRedispatch?: (event: RedispatchEvent) => void;
   /** A lap that tabs took part in was combined. */
   onLap?: (lapMs: number) => void;
+  timeline?: Timeline | undefined;
   clock?: Clock;
 }
 
@@ -52,6 +54,11 @@ export interface RedispatchEvent {
   /** Who did the work in the end; null is the coordinator. */
   to: (string | null)[];
   tookMs: number;
+}
+
+/** A call that knows whose it is. */
+interface NamedCall extends MoeCall {
+  by?: PassName | undefined;
 }
 
 /** What one peer (or, with null, the coordinator) is to do of one call. */
@@ -73,6 +80,8 @@ interface PartResult {
 
 /** What a pass asks besides its sums. */
 export interface BatchOptions {
+  /** Whose laps they are, for the timeline. */
+  pass?: PassName | undefined;
   /** Told of each row's laps when they are combined. */
   trace?: TraceSink | undefined;
   /** Tabs that a row may use in a layer (device-limited routing); undefined: as many as the gate's choice takes. */
@@ -83,6 +92,7 @@ export interface BatchOptions {
 
 /** What is kept over the laps of one forward pass. */
 interface Pass {
+  name: PassName | undefined;
   trace: TraceSink | undefined;
   /** The batch's rows that a peer has worked for already. */
   helped: Map<LapPeer, Set<number>>;
@@ -120,8 +130,8 @@ export class Dispatcher extends DispatchFigures {
 
   /** The routed experts for one batch. */
   batch(options: BatchOptions = {}): ExpertDispatch {
-    const pass: Pass = { trace: options.trace, helped: new Map() };
-    const dispatch: ExpertDispatch['dispatch'] = (call) => this.#dispatch(call, pass);
+    const pass: Pass = { name: options.pass, trace: options.trace, helped: new Map() };
+    const dispatch: ExpertDispatch['dispatch'] = (call) => this.#dispatch({ ...call, by: pass.name }, pass);
     const { maxPeers, onLimited } = options;
     if (maxPeers === undefined) return { dispatch };
     return {
@@ -149,7 +159,7 @@ export class Dispatcher extends DispatchFigures {
     });
   }
 
-  #dispatch(call: MoeCall, pass: Pass): { combine(): Promise<Float32Array> } {
+  #dispatch(call: NamedCall, pass: Pass): { combine(): Promise<Float32Array> } {
     const startedMs = this.#clock.now();
     const rows = encodeF16(call.x.subarray(0, call.numRows * this.#options.hiddenSize));
     this.countLoad(call, this.#options.nRoutedExperts);
@@ -242,13 +252,16 @@ export class Dispatcher extends DispatchFigures {
     return pieces;
   }
 
-  async #serve(call: MoeCall, rows: Uint16Array, part: Part, tried: Set<LapPeer>): Promise<PartResult[]> {
+  async #serve(call: NamedCall, rows: Uint16Array, part: Part, tried: Set<LapPeer>): Promise<PartResult[]> {
     const { request, callRows } = this.#request(call, rows, part);
     const { peer, assignments } = part;
     if (peer === null) {
       const { local, resident } = this.#options;
       const own = this.#isResident(call.layer) ? resident!.work : local;
+      const startedMs = this.#clock.now();
       const partial = roundToF16(await own.compute(request));
+      const times = { startedMs, endedMs: this.#clock.now() };
+      this.#options.timeline?.ownExperts({ layer: call.layer, rows: request.numRows, ...times }, call.by);
       this.#countOwn(call.layer, assignments.length);
       return [{ rows: callRows, partial, peer: null, assignments, timing: null }];
     }
@@ -266,7 +279,7 @@ export class Dispatcher extends DispatchFigures {
 
   /** One peer's answer, or that of a replica which was asked because the first was late. */
   async #askHedged(
-    call: MoeCall,
+    call: NamedCall,
     request: LapRequest,
     part: Part & { peer: LapPeer },
     tried: ReadonlySet<LapPeer>,
@@ -274,7 +287,9 @@ export class Dispatcher extends DispatchFigures {
     this.#hedging.earn();
     const { peer } = part;
     const ask = (asked: LapPeer): Attempt<{ answer: LapAnswer; by: LapPeer }> => {
-      const { result, cancel } = asked.laps.attempt(request, { meter: this });
+      const { timeline } = this.#options;
+      const onEnd = timeline && ((event: LapEvent) => timeline.lap(event, asked.peerId, call.by));
+      const { result, cancel } = asked.laps.attempt(request, { meter: this, onEnd });
       const accepted = result.then((answer) => {
         if (asked.accepts(request, answer.partial)) return { answer, by: asked };
         throw new LapError('wrong', 'the answer cannot be right');

@@ -25,7 +25,8 @@ async function prepare(): Promise<Ready> {
   const backend = await createWasmBackend({ shape, threads });
   const kept = new KeptExperts({
     backend,
-    maxExperts: Math.floor(maxBytes / shardBytes),
+    // Never all out before one is in: the backend gives its memory up with its last expert, and another to the collector.
+    maxExperts: Math.max(2, Math.floor(maxBytes / shardBytes)),
     read: (layer, expert) => packed.readShard(layer, expert),
   });
   const pinned = new PinnedExperts({

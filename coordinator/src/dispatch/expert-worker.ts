@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import type { Worker } from 'node:worker_threads';
 import { startTypescriptThread } from '@shoal/weights/node';
 import type { LapRequest } from './lap.ts';
@@ -39,7 +40,8 @@ export type FromExpertWorker =
   | { error: string };
 
 export interface ExpertWorkerOptions extends Omit<ExpertWorkerData, 'threads'> {
-  threads?: number;
+  /** Threads for one request; as many as the machine has cores by default. Rechecks have one. */
+  threads?: number | undefined;
   /** Told of each expert that was loaded, before the answer for which it was. */
   onLoaded: (layer: number, expert: number, normProduct: number) => void;
   /** From handing a request to the thread, or its last word of progress, until it counts as hung. */
@@ -150,7 +152,7 @@ export class ExpertWorker {
   }
 
   #start(): Worker {
-    const { packedDir, maxBytes, threads = 1 } = this.#options;
+    const { packedDir, maxBytes, threads = availableParallelism() } = this.#options;
     const workerData: ExpertWorkerData = { packedDir, maxBytes, threads };
     const worker = startTypescriptThread(new URL('./expert-worker-thread.ts', import.meta.url), workerData);
     worker.unref();

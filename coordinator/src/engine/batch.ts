@@ -13,21 +13,18 @@ export interface BatchEntry {
   startLength: number;
 }
 
-/** One row of every decoding sequence, then at most `prefillRows` prompt rows of the others, in their order. */
+/** One row of every decoding sequence, and of the others as many prompt rows as `promptRows` says. */
 export function assembleBatch(
   sequences: readonly Sequence[],
-  prefillRows: number,
+  promptRows: ReadonlyMap<Sequence, number>,
 ): { rows: EngineRow[]; entries: BatchEntry[] } {
   const rows: EngineRow[] = [];
   const entries: BatchEntry[] = [];
-  let prefillLeft = prefillRows;
   for (const sequence of sequences) {
     const cache = sequence.cache!;
     const start = cache.length;
-    const prefilling = sequence.state === 'prefill';
-    const numRows = prefilling ? Math.min(prefillLeft, sequence.ids.length - start) : 1;
+    const numRows = sequence.state === 'prefill' ? (promptRows.get(sequence) ?? 0) : 1;
     if (numRows === 0) continue;
-    if (prefilling) prefillLeft -= numRows;
     entries.push({ sequence, firstRow: rows.length, numRows, startLength: start });
     for (let position = start; position < start + numRows; position++) {
       const isLast = position === sequence.ids.length - 1;

@@ -1,102 +1,7 @@
-import { createRng, type ExpertDispatch, type ForwardEngine, parseModelConfig } from '@shoal/model';
+import { createRng, type ExpertDispatch } from '@shoal/model';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { GenerationRequest } from './contract.ts';
 import { Engine, type EngineLimits } from './engine.ts';
-
-const VOCAB = 31;
-const config = parseModelConfig({
-  model_type: 'deepseek_v3',
-  architectures: ['DeepseekV3ForCausalLM'],
-  vocab_size: VOCAB,
-  hidden_size: 1,
-  intermediate_size: 1,
-  moe_intermediate_size: 1,
-  num_hidden_layers: 2,
-  first_k_dense_replace: 0,
-  num_attention_heads: 1,
-  q_lora_rank: null,
-  kv_lora_rank: 1,
-  qk_nope_head_dim: 1,
-  qk_rope_head_dim: 2,
-  v_head_dim: 1,
-  n_routed_experts: 1,
-  n_shared_experts: null,
-  num_experts_per_tok: 1,
-  n_group: 1,
-  topk_group: 1,
-  topk_method: 'noaux_tc',
-  scoring_func: 'sigmoid',
-  norm_topk_prob: true,
-  routed_scaling_factor: 1,
-  rope_theta: 100,
-  max_position_embeddings: 200,
-  rms_norm_eps: 1e-5,
-  hidden_act: 'silu',
-  tie_word_embeddings: true,
-  num_nextn_predict_layers: 0,
-  bos_token_id: 0,
-  eos_token_id: VOCAB - 1,
-});
-
-class Cache {
-  length = 0;
-  allocatedBytes = 0;
-  isInPass = false;
-  truncate(length: number): void {
-    this.length = length;
-  }
-  free(): void {
-    expect(this.isInPass).toBe(false);
-    this.length = -1;
-  }
-}
-
-/** The token that follows one at a position, in a model whose arithmetic is this line. */
-const next = (tokenId: number, position: number): number => (tokenId * 7 + position * 3 + 1) % (VOCAB - 1);
-
-function expected(promptIds: readonly number[], count: number): number[] {
-  const ids = [...promptIds];
-  while (ids.length < promptIds.length + count) ids.push(next(ids.at(-1)!, ids.length - 1));
-  return ids.slice(promptIds.length);
-}
-
-/** Two layers that do nothing but wait for their laps; fails a test that has a sequence in two passes, or out of order. */
-const forward: ForwardEngine = {
-  name: 'reference',
-  config,
-  kvBytesPerToken: 1,
-  lendPages: () => undefined,
-  sequenceOn: () => new Cache(),
-  expertNormGain: () => new Float32Array(1),
-  newSequence: () => new Cache(),
-  newMtpSequence: () => new Cache(),
-  async forward(rows, experts, observe = {}) {
-    const caches = new Set(rows.map(({ cache }) => cache as Cache));
-    for (const cache of caches) {
-      expect(cache.isInPass).toBe(false);
-      cache.isInPass = true;
-    }
-    for (const { cache, position } of rows) expect((cache as Cache).length++).toBe(position);
-    try {
-      for (let layer = 0; layer < 2; layer++) {
-        const numRows = rows.length;
-        const [x, topkWeights] = [new Float32Array(numRows), new Float32Array(numRows)];
-        const handle = experts.dispatch({ layer, numRows, x, topkIdx: new Uint16Array(numRows), topkWeights });
-        observe.waits?.(layer);
-        await handle.combine();
-        observe.resumes?.(layer);
-      }
-    } finally {
-      for (const cache of caches) cache.isInPass = false;
-    }
-    const logits = rows.map(({ tokenId, position, wantLogits }) =>
-      wantLogits ? new Float32Array(VOCAB).fill(1, next(tokenId, position), next(tokenId, position) + 1) : undefined,
-    );
-    return { logits, hidden: new Float32Array(rows.length) };
-  },
-  forwardMtp: () => Promise.reject(new Error('no MTP module')),
-  close: async () => {},
-};
+import { expected, lappingForward, submit } from './testing/lapping-forward.ts';
 
 interface Lap {
   layer: number;
@@ -121,18 +26,7 @@ const experts = {
 beforeEach(() => (laps = []));
 
 const engine = (limits: Partial<EngineLimits>): Engine =>
-  new Engine({ modelId: 'small', forward, experts, limits: { lanes: 2, ...limits } });
-
-function submit(shoal: Engine, promptIds: readonly number[], maxTokens: number): Promise<number[]> {
-  const { signal } = new AbortController();
-  const base: GenerationRequest = { id: '', promptIds, maxTokens, temperature: 0, topP: 1, seed: 1, signal };
-  const stream = shoal.submit(base);
-  return (async () => {
-    const ids: number[] = [];
-    for await (const event of stream) if (event.type === 'token') ids.push(event.token.tokenId);
-    return ids;
-  })();
-}
+  new Engine({ modelId: 'small', forward: lappingForward(), experts, limits: { lanes: 2, ...limits } });
 
 /** Everything that can go on without a lap has gone on. */
 const settle = async (): Promise<void> => {

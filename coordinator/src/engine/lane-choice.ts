@@ -1,11 +1,4 @@
-/** What a pass has shown. Times in milliseconds. */
-export interface PassTimes {
-  rows: number;
-  /** Of its own work, without waiting for laps or for the threads. */
-  engineMs: number;
-  /** With nothing to do but wait for its laps. */
-  waitedMs: number;
-}
+import type { PassTimes } from './pass-times.ts';
 
 /** A pass weighs this much of the one after it: some fifty tell the figures. */
 const DECAY = 0.98;
@@ -34,7 +27,7 @@ export class LaneChoice {
   #sinceChange = 0;
   #lanes: 1 | 2 = 1;
 
-  add({ rows, engineMs, waitedMs }: PassTimes): void {
+  add({ rows, engineMs, waitedMs }: Pick<PassTimes, 'rows' | 'engineMs' | 'waitedMs'>): void {
     this.#weight = this.#weight * DECAY + 1;
     this.#rows = this.#rows * DECAY + rows;
     this.#rowsSquared = this.#rowsSquared * DECAY + rows * rows;

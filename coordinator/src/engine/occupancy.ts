@@ -10,7 +10,7 @@ export class Occupancy {
   #waitingMs = 0;
   #overlappedMs = 0;
 
-  constructor(now: () => number = () => performance.now()) {
+  constructor(now: () => number) {
     this.#now = now;
     this.#sinceMs = now();
   }

@@ -25,6 +25,13 @@ export class Sequence {
   traces: LapTrace[] = [];
   /** Logprobs of the prompt's positions so far, if asked for. */
   promptLogprobs: Extract<GenerationEvent, { type: 'prompt-logprobs' }>['tokens'] = [];
+  /** When it got its place in the batch, and when its last tokens were handed over. */
+  admittedMs: number | undefined;
+  lastTokensMs: number | undefined;
+  /** Positions of its prompt that were computed before, for another. */
+  reusedPositions = 0;
+  /** KV positions of requests that were admitted before it though it was their senior, while it had no room. */
+  passedByPositions = 0;
   finished = false;
   /** Of the pass that it is in; 0: it is in none. */
   rowsInPass = 0;

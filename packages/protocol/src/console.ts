@@ -123,6 +123,12 @@ export interface RequestView {
   ageMs: number;
 }
 
+/** Median and 95th percentile of the last 512, in milliseconds; null before there was any. */
+export interface WaitView {
+  p50: number | null;
+  p95: number | null;
+}
+
 export interface ConsoleEvent {
   seq: number;
   timeMs: number;
@@ -150,6 +156,8 @@ export interface ConsoleSnapshot {
   flow: FlowView;
   requests: RequestView[];
   queuedRequests: number;
+  /** How long requests wait for a place, for their first token (from their submission), and from one token to the next. */
+  waits: { queue: WaitView; firstToken: WaitView; betweenTokens: WaitView };
 }
 
 /** Coordinator → console, event `role`: who has signed in. Sent first, and again when it changes. A viewer's commands are refused. */

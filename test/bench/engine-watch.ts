@@ -1,0 +1,28 @@
+import type { ForwardEngine } from '@shoal/model';
+
+/** Adds up when the coordinator's dense engine computes, whoever asks it to. Programs run one at a time, so times never overlap. */
+export class EngineWatch {
+  /** In programs since the watch began. */
+  busyMs = 0;
+  readonly #sinceMs = performance.now();
+
+  constructor(forward: ForwardEngine) {
+    for (const name of ['forward', 'forwardMtp'] as const) {
+      const run = forward[name].bind(forward) as ForwardEngine['forward'];
+      const watched: ForwardEngine['forward'] = (rows, experts, observe = {}) =>
+        run(rows, experts, {
+          ...observe,
+          segment: (segment) => {
+            this.busyMs += segment.endedMs - segment.startedMs;
+            observe.segment?.(segment);
+          },
+        });
+      Object.assign(forward, { [name]: watched });
+    }
+  }
+
+  /** Of all time since the watch began. */
+  get idleMs(): number {
+    return performance.now() - this.#sinceMs - this.busyMs;
+  }
+}
