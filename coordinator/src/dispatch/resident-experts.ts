@@ -20,7 +20,6 @@ const RETRY_MS = 60_000;
  * computes.
  */
 export class ResidentExperts implements LocalWork {
-  readonly layers: ReadonlySet<number>;
   readonly #options: ResidentExpertsOptions;
   #loaded = false;
   #loading = false;
@@ -28,15 +27,13 @@ export class ResidentExperts implements LocalWork {
 
   constructor(options: ResidentExpertsOptions) {
     this.#options = options;
-    this.layers = new Set(options.layers);
   }
 
   /** Load everything. Rejects where the weights cannot be read or memory does not suffice. */
   async load(onProgress?: (progress: LoadProgress) => void): Promise<void> {
-    if (this.layers.size === 0) return;
     this.#loading = true;
     try {
-      await this.#options.worker.pin([...this.layers], onProgress);
+      await this.#options.worker.pin(this.#options.layers, onProgress);
       this.#loaded = true;
     } finally {
       this.#loading = false;
