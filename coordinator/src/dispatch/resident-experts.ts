@@ -21,7 +21,6 @@ const RETRY_MS = 60_000;
  */
 export class ResidentExperts implements LocalWork {
   readonly #options: ResidentExpertsOptions;
-  #loaded = false;
   #loading = false;
   #retryAtMs = 0;
 
@@ -34,7 +33,6 @@ export class ResidentExperts implements LocalWork {
     this.#loading = true;
     try {
       await this.#options.worker.pin(this.#options.layers, onProgress);
-      this.#loaded = true;
     } finally {
       this.#loading = false;
     }
@@ -42,7 +40,7 @@ export class ResidentExperts implements LocalWork {
 
   async compute(request: LapRequest, meter?: WorkMeter): Promise<Float32Array> {
     const { worker, fallback, onTrouble } = this.#options;
-    if (!this.#loaded) {
+    if (!worker.holds(request.layer)) {
       this.#loadAgain();
       return fallback.compute(request, meter);
     }
@@ -50,8 +48,6 @@ export class ResidentExperts implements LocalWork {
       return await worker.laps.compute(request, meter);
     } catch (error) {
       if (worker.closed) throw error;
-      // Whatever it was, another thread may have to begin anew.
-      this.#loaded = false;
       onTrouble(error as Error);
       return fallback.compute(request, meter);
     }
@@ -60,6 +56,7 @@ export class ResidentExperts implements LocalWork {
   #loadAgain(): void {
     if (this.#loading || performance.now() < this.#retryAtMs) return;
     this.#retryAtMs = performance.now() + RETRY_MS;
+    this.#options.onTrouble(new Error('their thread has ended; they are being loaded again'));
     this.load().catch((error: Error) => this.#options.onTrouble(error));
   }
 }
