@@ -121,7 +121,7 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   );
   now(
     'shoal_resident_expert_bytes',
-    'Experts that the coordinator holds for good, those of the MTP module included.',
+    'Experts in the memory of --local-experts, those of the MTP module included.',
     () => resident.bytes,
   );
   total('shoal_prompt_positions_total', 'Positions of prompts that were begun.', () => engine.prefix.positions);
