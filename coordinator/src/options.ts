@@ -150,7 +150,7 @@ const OPTIONS = {
     env: 'SHOAL_MAX_BATCH',
     value: 'N',
     text: 'answers written at a time',
-    fallback: '16',
+    fallback: '64',
   },
   maxQueue: { flag: 'max-queue', env: 'SHOAL_MAX_QUEUE', value: 'N', text: 'requests that may wait', fallback: '64' },
   engine: {

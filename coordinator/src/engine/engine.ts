@@ -34,7 +34,7 @@ export interface EngineLimits {
   deviceLimit?: number;
 }
 
-const DEFAULT_LIMITS: EngineLimits = { maxBatch: 16, maxQueue: 64, prefillRows: 64, requestTimeoutMs: 10 * 60_000 };
+const DEFAULT_LIMITS: EngineLimits = { maxBatch: 64, maxQueue: 64, prefillRows: 64, requestTimeoutMs: 10 * 60_000 };
 /** A guess for Retry-After until a request has finished and can be measured. */
 const FIRST_RETRY_S = 2;
 

@@ -65,10 +65,10 @@ function answerRows({ options, outcomes, span, floors }: LoadResult): string[][]
     ['refused with 429', percent(refused.length, outcomes.length), refused.length ? `Retry-After ${retry} s` : '0 %'],
     ['failed otherwise', String(broken.length), broken[0] ? (broken[0].broken ?? `HTTP ${broken[0].status}`) : '0'],
     ['tokens of prompt, answer (median)', `${promptTokens}, ${median((outcome) => outcome.tokens)}`, ''],
-    ['answers under way, mean', concurrency.toFixed(1), ''],
+    ['answers under way, mean', run.underWay.toFixed(1), ''],
     [
       'tokens/s',
-      (tokens / span.seconds).toFixed(1),
+      (run.tokens / durationS).toFixed(1),
       `${ceiling.toFixed(1)} ${isOpen ? 'asked for' : 'at the floor’s gap'}`,
     ],
     ['TTFT ms, p50 p95 p99', three(ttft), floorTtftMs(floors, promptTokens).toFixed(0)],
