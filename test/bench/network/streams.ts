@@ -61,7 +61,9 @@ export async function decodeStreams(rig: Rig, watch: EngineWatch, options: Strea
   const fromMs = Math.max(...arrivals.map((times) => times[0]!));
   const toMs = Math.min(...arrivals.map((times) => times.at(-1)!));
   if (figures === undefined || toMs <= fromMs) {
-    throw new Error(`${streams} streams did not decode together: one ended before another had begun (maxBatch, tokens)`);
+    throw new Error(
+      `${streams} streams did not decode together: one ended before another had begun (maxBatch, tokens)`,
+    );
   }
   const counted = arrivals.flat().filter((atMs) => atMs > fromMs && atMs <= toMs).length;
   lapsAt = lapsAt.filter(({ atMs }) => atMs >= fromMs && atMs <= toMs);
