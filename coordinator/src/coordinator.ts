@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { type ForwardEngine, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
+import { type ForwardEngine, isMoeLayer, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
 import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { LoadMeter } from '@shoal/placement';
@@ -23,29 +24,31 @@ import { KeyedBuckets } from './access/token-bucket.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
-import { Dispatcher, expertCounters, type RedispatchEvent } from './dispatch/dispatcher.ts';
-import { ExpertWorker } from './dispatch/expert-worker.ts';
+import { expertCounters } from './dispatch/dispatch-figures.ts';
+import { Dispatcher, type RedispatchEvent } from './dispatch/dispatcher.ts';
+import type { ExpertWorker, LoadProgress } from './dispatch/expert-worker.ts';
 import type { LapErrorReason } from './dispatch/lap.ts';
-import { Engine } from './engine/engine.ts';
+import type { ResidentPlan } from './dispatch/resident-plan.ts';
+import { Engine, type EngineLimits } from './engine/engine.ts';
 import { openEngine } from './engine/open-engine.ts';
+import { residentPlanOf, startOwnExperts } from './own-experts.ts';
 import { packedModel } from './packed.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
-import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
+import { type CoordinatorOptions, type HalfBatches, ROOT_DIR } from './options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
 import { Swarm } from './swarm/swarm.ts';
+import { openTimeline } from './timeline/open-timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
 import { Trust } from './trust/trust.ts';
 
 const HOUR_MS = 3_600_000;
-/** Shards that the coordinator keeps in memory for its own work (self-tests, audits, and what no tab serves). */
-const LOCAL_EXPERT_CACHE_BYTES = 512 * 2 ** 20;
-/** They lie in one WebAssembly memory of 4 GiB, with the work space. */
-const MAX_EXPERT_CACHE_BYTES = 3 * 2 ** 30;
 
 /** Viewers are admins too: metrics tell less than the console. */
 const METRICS_NEED_ADMIN =
   'The metrics are for admins. Send a viewer’s or operator’s token as Authorization: Bearer TOKEN (Prometheus: authorization.credentials_file).';
+
+const LANES: Readonly<Record<HalfBatches, EngineLimits['lanes']>> = { auto: 'auto', on: 2, off: 1 };
 
 /** From the end of draining until connections that are still open are cut. */
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -62,8 +65,10 @@ export interface Core {
   packed: PackedModel;
   tokenizer: Tokenizer;
   lapMs: { observe: (lapMs: number) => void };
-  /** The coordinator's own experts. */
+  /** The coordinator's own experts: for audits and for what no tab serves. */
   work: ExpertWorker;
+  /** What it holds for good, and where the experts of the MTP module are. */
+  resident: ResidentPlan;
   /** Send the tabs away and end the coordinator's own threads. */
   close(): Promise<void>;
 }
@@ -91,39 +96,62 @@ export type CoreOptions = Pick<
   | 'cpuDonors'
   | 'maxBatch'
   | 'maxQueue'
+  | 'halfBatches'
   | 'engine'
   | 'threads'
   | 'kvMemoryBytes'
   | 'expertMemoryBytes'
+  | 'localExpertBytes'
+  | 'mtpExperts'
+  | 'traceFile'
 > & {
+  /** Layers of `localExpertBytes` are loaded. */
+  onLoadProgress?: (progress: LoadProgress) => void;
   onPackProgress?: (progress: PackProgress) => void;
   signal?: AbortSignal;
 };
 
 /** Everything but the network: model, engine, dispatcher and an empty swarm. */
 export async function createCore(options: CoreOptions): Promise<Core> {
+  /** What has been opened, in that order. */
+  const opened: (() => Promise<void>)[] = [];
+  const close = async (): Promise<void> => {
+    for (const closeOne of opened.splice(0).toReversed()) await closeOne();
+  };
+  try {
+    return await assembleCore(options, (closeOne) => opened.push(closeOne), close);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function assembleCore(
+  options: CoreOptions,
+  onClose: (closeOne: () => Promise<void>) => void,
+  close: () => Promise<void>,
+): Promise<Core> {
   const packed = await packedModel(options);
+  const { manifest } = packed;
   const tokenizer = await loadTokenizer(packed.dir);
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
-  const opened = await openPackedModel(packed);
-  const { config } = opened;
-  const forward = await openEngine({
-    config,
-    engine: options.engine ?? 'wasm',
-    reader: opened.reader,
-    packedDir: packed.dir,
-    threads: options.threads,
-    kvBytes: options.kvMemoryBytes,
-  }).finally(() => opened.close());
-  const { manifest } = packed;
+  const events = new EventLog();
+  const trace = await openTimeline(options.traceFile, (error) =>
+    events.add({ level: 'error', kind: 'server', text: `The trace has ended: ${error.message}` }),
+  );
+  onClose(() => trace.close());
+  const { timeline } = trace;
+  const { config, forward, plan } = await openForward(options, packed);
+  onClose(() => forward.close());
   const { hiddenSize, nRoutedExperts } = config;
   const norms = new NormLimits();
-  const work = new ExpertWorker({
-    packedDir: packed.dir,
-    maxBytes: Math.min(options.expertMemoryBytes ?? LOCAL_EXPERT_CACHE_BYTES, MAX_EXPERT_CACHE_BYTES),
-    onLoaded: (layer, expert, product) => norms.learnProduct(layer, expert, product),
-  });
-  const events = new EventLog();
+  const mtpLayer = isMoeLayer(config, config.numHiddenLayers) ? config.numHiddenLayers : undefined;
+  const own = startOwnExperts(packed, plan, mtpLayer, { norms, events, threads: options.threads });
+  onClose(() => own.close());
+  const { work, resident } = own;
+  if (plan.ownMemory) await resident.load(options.onLoadProgress);
+  // A small MTP module alone is there soon; should it fail, the first draft tries again, and that is told.
+  else resident.load().catch(() => {});
   const trust = new Trust({
     local: work.audits,
     recheck: work.rechecks,
@@ -133,8 +161,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     normGain: (layer) => forward.expertNormGain(layer),
     onError: (error) => events.add({ level: 'error', kind: 'server', text: `An audit was not possible: ${error}` }),
   });
-  const layers = moeLayers(config);
-  const mtpLayer = config.numNextnPredictLayers > 0 ? config.numHiddenLayers : undefined;
+  const layers = moeLayers(config).filter((layer) => !resident.layers.has(layer));
+  if (plan.mtp === 'tabs') layers.push(mtpLayer!);
   const meter = new LoadMeter(layers.length * nRoutedExperts);
   const swarm = new Swarm({
     model: {
@@ -158,7 +186,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     nRoutedExperts,
     numExpertsPerTok: config.numExpertsPerTok,
     local: work.laps,
-    resident: { layers: new Set(mtpLayer === undefined ? [] : [mtpLayer]), work: work.laps },
+    resident: { layers: resident.layers, work: resident },
     mtpLayer,
     peers: () => swarm.serving(),
     onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>
@@ -166,39 +194,72 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     onRedispatch: (event) =>
       events.add({ level: 'warning', kind: 'lap', text: redispatchText(event), peerId: event.peerId }),
     onLap: (ms) => lapMs.observe(ms),
+    timeline,
   });
   const engine = new Engine({
     modelId: manifest.modelId,
     forward,
     eosTokenIds,
     experts: dispatcher,
+    timeline,
     limits: {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
       ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
       ...(options.maxQueue !== undefined && { maxQueue: options.maxQueue }),
+      lanes: LANES[options.halfBatches ?? 'auto'],
     },
     onRequest: (kind, request, error) => {
       if (kind !== 'failed') return;
       events.add({ level: 'error', kind: 'request', text: `Request ${request.id} failed: ${error?.message}` });
     },
   });
-  const close = async (): Promise<void> => {
-    swarm.close();
-    await work.close();
-    await forward.close();
-  };
+  onClose(async () => swarm.close());
   const foundOut = trust.onWrong;
   trust.onWrong = (peerId, wrong) => {
     // What it computed may be in what other requests would start from.
     engine.forgetPrefixes();
     foundOut(peerId, wrong);
   };
-  return { config, forward, engine, dispatcher, swarm, trust, events, packed, tokenizer, lapMs, work, close };
+  return {
+    config,
+    forward,
+    engine,
+    dispatcher,
+    swarm,
+    trust,
+    events,
+    packed,
+    tokenizer,
+    lapMs,
+    work,
+    resident: plan,
+    close,
+  };
+}
+
+/** The engine, and what the coordinator is to hold of the experts, which is judged before anything large is loaded. */
+async function openForward(options: CoreOptions, packed: PackedModel) {
+  const opened = await openPackedModel(packed);
+  try {
+    const { config, reader } = opened;
+    const plan = residentPlanOf(options, config, packed.manifest);
+    const forward = await openEngine({
+      config,
+      engine: options.engine ?? 'wasm',
+      reader,
+      packedDir: packed.dir,
+      threads: options.threads,
+      kvBytes: options.kvMemoryBytes,
+    });
+    return { config, forward, plan };
+  } finally {
+    await opened.close();
+  }
 }
 
 /** A coordinator that listens. Rejects, with nothing left running, when it cannot. */
 export async function startCoordinator(
-  options: CoordinatorOptions & Pick<CoreOptions, 'onPackProgress' | 'signal'>,
+  options: CoordinatorOptions & Pick<CoreOptions, 'onPackProgress' | 'onLoadProgress' | 'signal'>,
 ): Promise<Coordinator> {
   // First of all: to find that the file cannot be used costs nothing.
   const { access, adminToken } = openAccess(options);
@@ -312,11 +373,13 @@ function httpAccess(access: Access): HttpAccess {
   const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
   const allowances = new KeyedBuckets(limit(), HOUR_MS);
   const guard = new SignInGuard(access);
+  const addressOf = (request: IncomingMessage): string => addressKey(access.addressOf(request));
   return {
     keys: new ApiKeys(access),
+    addressOf,
     takeShardBytes(request, bytes) {
       allowances.setCapacity(limit());
-      const waitMs = allowances.of(addressKey(access.addressOf(request))).take(bytes);
+      const waitMs = allowances.of(addressOf(request)).take(bytes);
       if (waitMs > 0) access.refusals.shard++;
       return waitMs;
     },

@@ -37,6 +37,12 @@ describe('options', () => {
     expect(optionsHelp()).toMatch(/--trust-proxy {2,}\S/);
   });
 
+  it('have half-batches where they pay, unless told otherwise', () => {
+    expect(parse().halfBatches).toBe('auto');
+    expect(parse(['--half-batches', 'off'], { SHOAL_HALF_BATCHES: 'on' }).halfBatches).toBe('off');
+    expect(() => parse(['--half-batches', '3'])).toThrow(/--half-batches .*takes auto, on, off, not "3"/);
+  });
+
   it('take the extra flags of the command at hand', () => {
     const { values } = parseCoordinatorOptions(['--tabs', '3'], {}, { tabs: { type: 'string' } });
     expect(values.tabs).toBe('3');

@@ -5,6 +5,7 @@ import type { IceServer } from '@shoal/protocol';
 import { iceServerSchema } from '@shoal/protocol';
 import { DENSE_FORMATS, type DenseFormat, QUANTS, type Quant } from '@shoal/weights';
 import { z } from 'zod';
+import { MTP_PLACES, type MtpPlace } from './dispatch/resident-plan.ts';
 import type { EngineName } from './engine/open-engine.ts';
 
 /** How a coordinator is run. Every field has a flag and an environment variable of the same meaning. */
@@ -38,11 +39,22 @@ export interface CoordinatorOptions {
   kvMemoryBytes?: number;
   /** For experts that the coordinator keeps loaded for its own work. */
   expertMemoryBytes?: number;
+  /** For whole layers of experts that the coordinator computes instead of tabs; none by default. */
+  localExpertBytes?: number;
+  /** Where the experts of the model's MTP module are; auto: with the coordinator where they fit, else on tabs. */
+  mtpExperts?: MtpPlace | 'auto';
   /** Let browsers without WebGPU lend their processor; on unless said otherwise. */
   cpuDonors?: boolean;
   maxBatch?: number;
   maxQueue?: number;
+  /** Two half-batches in flight; `auto` by default: where that is seen to pay. */
+  halfBatches?: HalfBatches;
+  /** Where a timeline of engine, tabs and wire is written, as a Chrome trace. */
+  traceFile?: string;
 }
+
+export const HALF_BATCHES = ['auto', 'on', 'off'] as const;
+export type HalfBatches = (typeof HALF_BATCHES)[number];
 
 /** More only take turns. */
 export const MAX_THREADS = 256;
@@ -153,6 +165,13 @@ const OPTIONS = {
     fallback: '64',
   },
   maxQueue: { flag: 'max-queue', env: 'SHOAL_MAX_QUEUE', value: 'N', text: 'requests that may wait', fallback: '64' },
+  halfBatches: {
+    flag: 'half-batches',
+    env: 'SHOAL_HALF_BATCHES',
+    value: HALF_BATCHES.join('|'),
+    text: 'compute half of the rows while the laps of the other half are out; auto: where that is seen to pay',
+    fallback: 'auto',
+  },
   engine: {
     flag: 'engine',
     env: 'SHOAL_ENGINE',
@@ -164,7 +183,7 @@ const OPTIONS = {
     flag: 'threads',
     env: 'SHOAL_THREADS',
     value: 'N',
-    text: 'threads of the wasm engine (default: as many as cores)',
+    text: 'threads of the wasm engine, and of the coordinator’s own experts (default: as many as cores)',
   },
   kvMemory: {
     flag: 'kv-memory',
@@ -179,6 +198,26 @@ const OPTIONS = {
     value: 'SIZE',
     text: 'experts kept loaded for audits and for what no tab serves (at most 3GiB)',
     fallback: '512MiB',
+  },
+  localExperts: {
+    flag: 'local-experts',
+    env: 'SHOAL_LOCAL_EXPERTS',
+    value: 'SIZE',
+    text: 'memory for whole layers of experts that make no lap, as 8GiB; 0 for none',
+    fallback: '0',
+  },
+  mtpExperts: {
+    flag: 'mtp-experts',
+    env: 'SHOAL_MTP_EXPERTS',
+    value: ['auto', ...MTP_PLACES].join('|'),
+    text: "where the MTP module's experts are: with the coordinator, on tabs, or nowhere (no drafts by it)",
+    fallback: 'auto',
+  },
+  trace: {
+    flag: 'trace',
+    env: 'SHOAL_TRACE',
+    value: 'FILE',
+    text: 'write a timeline of engine, tabs and wire for ui.perfetto.dev (Chrome trace, at most 512 MiB)',
   },
   logLevel: {
     flag: 'log-level',
@@ -250,6 +289,12 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     if (found === undefined) throw new UsageError(`${spelled(name)} takes ${allowed.join(', ')}, not "${given}"`);
     return found;
   };
+  const bytes = (name: OptionName): number => {
+    const given = text(name)!;
+    const value = parseBytes(given);
+    if (value === undefined) throw new UsageError(`${spelled(name)} takes a size as 512MiB or 4GiB, not "${given}"`);
+    return value;
+  };
   const isOn = (name: OptionName): boolean => {
     const given = text(name) ?? '0';
     if (given === '1' || given === 'true') return true;
@@ -283,10 +328,14 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     cpuDonors: !isOn('noCpuDonors'),
     maxBatch: integer('maxBatch', 1, 256),
     maxQueue: integer('maxQueue', 0, 10_000),
+    halfBatches: oneOf('halfBatches', HALF_BATCHES),
     engine: oneOf('engine', ['wasm', 'reference']),
     ...(text('threads') !== undefined && { threads: integer('threads', 1, MAX_THREADS) }),
-    kvMemoryBytes: parseBytes(text('kvMemory')!) ?? badBytes('kvMemory', text('kvMemory')!),
-    expertMemoryBytes: parseBytes(text('expertMemory')!) ?? badBytes('expertMemory', text('expertMemory')!),
+    kvMemoryBytes: bytes('kvMemory'),
+    expertMemoryBytes: bytes('expertMemory'),
+    localExpertBytes: text('localExperts') === '0' ? 0 : bytes('localExperts'),
+    mtpExperts: oneOf('mtpExperts', ['auto', ...MTP_PLACES]),
+    ...(text('trace') !== undefined && { traceFile: resolve(text('trace')!) }),
     logLevel: oneOf('logLevel', ['silent', 'error', 'warn', 'info', 'debug']),
   };
 }
@@ -298,10 +347,6 @@ export function parseBytes(text: string): number | undefined {
   const parts = /^(\d+(?:\.\d+)?) ?([MG]i?B)$/.exec(text.trim());
   const bytes = parts ? Math.floor(Number(parts[1]) * UNIT_BYTES[parts[2]!]!) : 0;
   return bytes > 0 && Number.isSafeInteger(bytes) ? bytes : undefined;
-}
-
-function badBytes(name: OptionName, given: string): never {
-  throw new UsageError(`${spelled(name)} takes a size as 512MiB or 4GiB, not "${given}"`);
 }
 
 /** Both ways in which it may have been given. */

@@ -1,7 +1,8 @@
 import { createReferenceBackend, type ExpertBackend, type ExpertLap } from '@shoal/kernels';
-import { compileWasm, createWasmBackend, runnableVariants, variantFile, type WasmVariant } from '@shoal/kernels/node';
+import { createWasmBackend, runnableVariants, variantFile } from '@shoal/kernels/node';
 import { encodeF16 } from '@shoal/model';
 import { packExpert, QUANTS, shardBytes, type ExpertShape } from '@shoal/weights';
+import { readLoopGBps } from './read-loop.ts';
 import { formatTable, median } from './table.ts';
 
 /** V2-Lite's expert. */
@@ -23,7 +24,7 @@ interface Figure {
 /** How fast experts of V2-Lite's size are read by the WebAssembly backend, beside a plain read loop and the reference. */
 export async function benchWasm({ repeats, json }: { repeats: number; json: boolean }): Promise<void> {
   const variants = runnableVariants();
-  const reads = await readLoopGBps(variants[0]!, repeats);
+  const reads = await readLoopGBps(1, repeats);
   const figures: Record<string, Figure[]> = {};
   for (const quant of QUANTS) {
     const shape: ExpertShape = { hiddenSize: HIDDEN, moeIntermediateSize: INTERMEDIATE, quant };
@@ -47,22 +48,6 @@ export async function benchWasm({ repeats, json }: { repeats: number; json: bool
   process.stdout.write(`Plain read loop, one thread: ${reads.toFixed(1)} GB/s\n\n`);
   process.stdout.write('GB/s of packed weights of an expert, 2048 × 1408\n');
   process.stdout.write(`${formatTable([['', ...ROWS.map((count) => `${count} rows`)], ...rows])}\n`);
-}
-
-async function readLoopGBps(variant: WasmVariant, repeats: number): Promise<number> {
-  const bytes = 256 * 2 ** 20;
-  const memory = new WebAssembly.Memory({ initial: 1 + bytes / 65_536, maximum: 65_536 });
-  const { exports } = await WebAssembly.instantiate(await compileWasm(variant), { env: { memory } });
-  const read = exports.readBytes as (start: number, bytes: number) => number;
-  // Pages that were never written are all the same one.
-  new Uint8Array(memory.buffer).fill(1);
-  return median(
-    Array.from({ length: repeats + 1 }, () => {
-      const startedMs = performance.now();
-      read(65_536, bytes);
-      return bytes / ((performance.now() - startedMs) * 1e6);
-    }).slice(1),
-  );
 }
 
 async function figureOf(name: string, backend: ExpertBackend, runs: number, repeats: number): Promise<Figure> {

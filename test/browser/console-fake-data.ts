@@ -105,8 +105,9 @@ export function makeSnapshot(layerCount = 5, expertsPerLayer = 32): ConsoleSnaps
       tabShare: 0.973,
       uncoveredExperts: 4,
       uncoveredWork: 5_120,
+      resident: { layers: [0], bytes: 2_400_000, share: 0.02, draftWork: 900 },
       audits: { comparedRows: 12_800, wrongRows: 1, uncheckedRows: 31, keptOut: 1 },
-      timeSplitMs: { engine: 14.2, queue: 1.4, wire: 9.8, compute: null },
+      timeSplitMs: { engine: 14.2, queue: 1.4, wire: 9.8, compute: null, resident: 0.4 },
       kvBytesInUse: 812_000,
       kvBytesPerToken: 1_152,
       mhaBytesPerToken: 12_288,
@@ -119,6 +120,11 @@ export function makeSnapshot(layerCount = 5, expertsPerLayer = 32): ConsoleSnaps
       { id: 'cmpl-91f1', state: 'prefill', promptTokens: 410, completionTokens: 0, maxTokens: 64, ageMs: 600 },
     ],
     queuedRequests: 0,
+    waits: {
+      queue: { p50: 0.1, p95: 420 },
+      firstToken: { p50: 310, p95: 1_270 },
+      betweenTokens: { p50: 41.5, p95: 66 },
+    },
   };
 }
 

@@ -98,8 +98,8 @@ describe('four tabs, f16', () => {
     const passes = coordinator.engine.passes;
     const together = await Promise.all(requests.map(({ prompt, options }) => answer(coordinator, prompt, options)));
     expect(together.map(({ ids }) => ids)).toEqual(alone);
-    // They did run together: the longest alone sets the number of passes, not the sum.
-    expect(coordinator.engine.passes - passes).toBeLessThan(alone.reduce((sum, ids) => sum + ids.length, 0) / 3);
+    // They did run together, in two half-batches at most: the longest alone sets the number of passes, not the sum.
+    expect(coordinator.engine.passes - passes).toBeLessThan(alone.reduce((sum, ids) => sum + ids.length, 0) / 2);
   });
 
   it('has q8 tabs within 1 % of its perplexity', async () => {

@@ -172,6 +172,7 @@ describe('the API with keys', () => {
           keys: new ApiKeys(new Access({ file: path })),
           takeShardBytes: () => 0,
           refuseMetrics: () => undefined,
+          addressOf: () => '203.0.113.7',
         },
       },
     );

@@ -356,7 +356,20 @@ describe('errors', () => {
     server.engine.refusal = new EngineError('queue-full', 'full', 2.4);
     const full = await ask();
     expect(full).toBeInstanceOf(RateLimitError);
-    expect(full.headers?.get('retry-after')).toBe('3');
+    expect(full).toMatchObject({ status: 429, code: 'queue_full', type: 'rate_limit_error', param: null });
+    expect([full.headers?.get('retry-after'), full.headers?.get('retry-after-ms')]).toEqual(['3', '2400']);
+    expect(full.headers?.get('x-should-retry')).toBeNull();
+
+    server.engine.refusal = new EngineError('share-full', 'full', 0.001);
+    const share = await ask();
+    expect(share).toMatchObject({ status: 429, code: 'queue_share_full' });
+    expect([share.headers?.get('retry-after'), share.headers?.get('retry-after-ms')]).toEqual(['1', '100']);
+
+    // Longer than openai-python waits: it would come back at once.
+    server.engine.refusal = new EngineError('too-late', 'late', 90);
+    const late = await ask();
+    expect(late).toMatchObject({ status: 429, code: 'queue_too_long' });
+    expect([late.headers?.get('retry-after'), late.headers?.get('x-should-retry')]).toEqual(['90', 'false']);
 
     server.engine.refusal = new EngineError('draining', 'draining', 30);
     const draining = await ask();

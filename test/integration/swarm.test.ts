@@ -127,8 +127,8 @@ describe('a swarm over the memory transport', () => {
     const together = await Promise.all(requests.map(({ promptIds, options }) => answer(core, promptIds, options)));
     expect(together.map(({ ids }) => ids)).toEqual(alone);
     const tokens = together.reduce((sum, { ids }) => sum + ids.length, 0);
-    // Shared laps: far fewer than every stream going round by itself.
-    expect(core.dispatcher.laps - lapsBefore).toBeLessThan((tokens * 5) / 3);
+    // Shared laps, in two half-batches at most: far fewer than every stream going round by itself.
+    expect(core.dispatcher.laps - lapsBefore).toBeLessThan((tokens * 5) / 2);
   });
 
   it('does not download again what a returning donor has kept', async () => {

@@ -1,6 +1,7 @@
 import type { Rng } from '@shoal/model';
 import type { PlacementModel } from '@shoal/placement';
-import { Dispatcher, expertCounters, type DispatcherOptions } from '../../coordinator/src/dispatch/dispatcher.ts';
+import { expertCounters } from '../../coordinator/src/dispatch/dispatch-figures.ts';
+import { Dispatcher, type DispatcherOptions } from '../../coordinator/src/dispatch/dispatcher.ts';
 import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
 import { EventLog } from '../../coordinator/src/swarm/event-log.ts';
 import type { Planner } from '../../coordinator/src/swarm/rollout.ts';

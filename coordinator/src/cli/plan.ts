@@ -161,9 +161,10 @@ async function readModel(path: string): Promise<ModelToPlan> {
   return { config: index !== undefined && !index.includes(mtpPrefix) ? withoutMtp(config) : config, ...formats };
 }
 
+const rate = (perSecond: number): string => `${perSecond.toPrecision(3)} tokens/s`;
+
 function describe(plan: ServingPlan, command: PlanCommand): string[] {
   const { coordinator, tabs, ceilings } = plan;
-  const rate = (perSecond: number): string => `${perSecond.toPrecision(3)} tokens/s`;
   const whole =
     tabs.count === tabs.countByBytes
       ? ''
@@ -172,10 +173,34 @@ function describe(plan: ServingPlan, command: PlanCommand): string[] {
     `Experts       ${plan.moeLayers} layers of ${plan.expertsPerLayer}, ${plan.expertsPerToken} for a token; ${formatBytes(plan.expertBytes)} each, ${formatBytes(plan.allExpertsBytes)} in all`,
     `Coordinator   ${formatBytes(coordinator.weightsBytes)} of weights (${(coordinator.parameters / 1e9).toPrecision(3)} B parameters), ` +
       `${coordinator.kvBytesPerToken} B of KV cache a token: ${formatBytes(coordinator.kvBytesAtContext)} for a sequence of ${coordinator.contextTokens}`,
+    ...(plan.mtpExperts === undefined
+      ? []
+      : [
+          `Drafts        experts of the MTP module (${formatBytes(plan.localExperts.layerBytes)}) are ` +
+            (plan.mtpExperts === 'tabs' ? 'on tabs, as one more layer' : "in the coordinator's memory"),
+        ]),
     `Tabs          ${tabs.count} that lend ${formatBytes(command.tabBytes)}${whole}, copies of each expert: ${command.replicas}`,
     `Download      ${formatBytes(tabs.downloadBytesPerTab)} for each tab (${tabs.expertsPerTab} experts), once`,
     `A token       ${plan.lapsPerToken} laps; at least ${(plan.floorBytesPerToken / 1e6).toFixed(2)} MB both ways (rows of ${plan.rowBytes} B, one tab in each lap)`,
     `Speed         at most ${rate(ceilings.both)} for one stream: ${rate(ceilings.roundTrip)} by round trips of ${command.rttMs} ms, ` +
       `${rate(ceilings.bandwidth)} by reading ${formatBytes(ceilings.weightsReadPerToken)} of weights; streams share laps`,
+    ...describeLocalExperts(plan),
+  ];
+}
+
+function describeLocalExperts({ localExperts, expertsPerToken, expertBytes, ceilings }: ServingPlan): string[] {
+  const { layerBytes, steps } = localExperts;
+  const lines = steps.map(({ localBytes, layers, mtp, lapsPerToken, tabs, tokensPerSecond }) => {
+    const drafter = mtp === 'local' ? "the MTP module's and " : '';
+    const gain = (100 * (tokensPerSecond / ceilings.both - 1)).toFixed(0);
+    return (
+      `  ${formatBytes(localBytes).padStart(10)}  holds ${drafter}${layers} ${layers === 1 ? 'layer' : 'layers'}: ` +
+      `${lapsPerToken} laps, ${tabs} tabs, at most ${rate(tokensPerSecond)} (${gain.startsWith('-') ? gain : `+${gain}`} %)`
+    );
+  });
+  return [
+    `Own experts   with --local-experts the coordinator takes whole layers of ${formatBytes(layerBytes)}: no lap for them, but ` +
+      `${formatBytes(expertsPerToken * expertBytes)} more to read for a token in each`,
+    ...lines,
   ];
 }

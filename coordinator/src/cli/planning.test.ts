@@ -120,6 +120,36 @@ describe('planServing', () => {
     expect(plan('OLMoE-1B-7B-0924', { replicas: 3, tabBytes: 64 * GIB }).tabs.count).toBe(3);
   });
 
+  it('says what memory for own layers buys: laps, tabs, and time to read their experts', () => {
+    const { localExperts, ceilings, expertBytes } = plan('DeepSeek-V2-Lite');
+    expect(localExperts.layerBytes).toBe(64 * expertBytes);
+    expect(
+      localExperts.steps.map(({ localBytes, layers, lapsPerToken, tabs }) => [
+        localBytes / GIB,
+        layers,
+        lapsPerToken,
+        tabs,
+      ]),
+    ).toEqual([
+      [1, 3, 23, 8],
+      [2, 6, 20, 7],
+      [4, 13, 13, 5],
+      [8, 26, 0, 0],
+    ]);
+    const [first] = localExperts.steps;
+    const read = ceilings.weightsReadPerToken + 3 * 6 * expertBytes;
+    expect(1 / first!.tokensPerSecond).toBeCloseTo(23 * 0.02 + read / 1e10, 9);
+    // Where the line is fast, reading a layer takes longer than asking for it.
+    const near = plan('DeepSeek-V2-Lite', { rttMs: 1, bandwidthBytesPerS: 1e9 });
+    expect(near.localExperts.steps[0]!.tokensPerSecond).toBeLessThan(near.ceilings.both);
+  });
+
+  it('has no steps of less than a layer', () => {
+    const { localExperts } = plan('DeepSeek-V3');
+    expect(localExperts.steps.map(({ localBytes }) => localBytes / GIB)).toEqual([8, 16, 32, 64, 128, 256, 512]);
+    expect(localExperts.steps[0]).toMatchObject({ layers: 1, lapsPerToken: 57, mtp: undefined });
+  });
+
   it('refuses a tab that holds no expert', () => {
     expect(() => plan('DeepSeek-V3', { tabBytes: 16 * 2 ** 20 })).toThrow(/must lend \d+ bytes/);
   });

@@ -1,6 +1,12 @@
-import { denseTensors, kvWidth, listTensorSpecs, type ModelConfig, moeLayers } from '@shoal/model';
+import { denseTensors, expertLayers, kvWidth, listTensorSpecs, type ModelConfig, moeLayers } from '@shoal/model';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
 import { denseLayout, type DenseFormat, type Quant, shardBytes } from '@shoal/weights';
+import {
+  DEFAULT_EXPERT_MEMORY_BYTES,
+  type MtpPlace,
+  planResident,
+  type ResidentPlan,
+} from '../dispatch/resident-plan.ts';
 
 export interface PlanInput {
   config: ModelConfig;
@@ -15,6 +21,20 @@ export interface PlanInput {
   contextTokens: number;
   /** What the coordinator's processor reads from its memory. */
   bandwidthBytesPerS: number;
+}
+
+/** What memory for whole layers of experts at the coordinator (`--local-experts`) buys. */
+export interface LocalExpertsStep {
+  localBytes: number;
+  /** Layers of the main model in it, and where the MTP module's experts are. */
+  layers: number;
+  mtp: MtpPlace | undefined;
+  lapsPerToken: number;
+  tabs: number;
+  /** Of the coordinator's, the chosen experts of its layers included. */
+  weightsReadPerToken: number;
+  /** As `ceilings.both`: for one stream. */
+  tokensPerSecond: number;
 }
 
 /** What it takes to serve a model, from its config alone. Sizes in bytes, rates in tokens per second of one stream. */
@@ -34,6 +54,8 @@ export interface ServingPlan {
     kvBytesAtContext: number;
     contextTokens: number;
   };
+  /** Where those of the MTP module are without `--local-experts`; undefined: the model has none. */
+  mtpExperts: MtpPlace | undefined;
   tabs: {
     count: number;
     /** Were experts divisible: what their bytes alone would fill. */
@@ -55,6 +77,11 @@ export interface ServingPlan {
     both: number;
     weightsReadPerToken: number;
   };
+  localExperts: {
+    layerBytes: number;
+    /** For twice the memory each, from the first that holds a layer to the first that holds all. */
+    steps: LocalExpertsStep[];
+  };
 }
 
 /** Bytes of one value on the wire and in the KV cache. */
@@ -71,6 +98,8 @@ export function planServing(input: PlanInput): ServingPlan {
   const expertBytes = shardBytes({ hiddenSize, moeIntermediateSize, quant });
   const kvBytesPerToken = config.numHiddenLayers * kvWidth(config.attention) * HALF_BYTES;
   const rowBytes = hiddenSize * HALF_BYTES;
+  const { mtp } = residentOf(config, expertBytes, 0);
+  const onTabs = (layers + (mtp === 'tabs' ? 1 : 0)) * nRoutedExperts;
   return {
     moeLayers: layers,
     hiddenSize,
@@ -86,11 +115,49 @@ export function planServing(input: PlanInput): ServingPlan {
       kvBytesAtContext: contextTokens * kvBytesPerToken,
       contextTokens,
     },
-    tabs: planTabs(layers * nRoutedExperts, expertBytes, tabBytes, replicas),
+    mtpExperts: mtp,
+    tabs: planTabs(onTabs, expertBytes, tabBytes, replicas),
     lapsPerToken: layers,
     rowBytes,
     floorBytesPerToken: layers * 2 * rowBytes,
     ceilings: ceilings(input, layers),
+    localExperts: { layerBytes: nRoutedExperts * expertBytes, steps: localExperts(input, expertBytes) },
+  };
+}
+
+const GIB = 2 ** 30;
+
+function localExperts(input: PlanInput, expertBytes: number): LocalExpertsStep[] {
+  const { config } = input;
+  const all = expertLayers(config).length * config.nRoutedExperts * expertBytes;
+  const steps: LocalExpertsStep[] = [];
+  for (let localBytes = GIB; steps.length === 0 || localBytes < 2 * all; localBytes *= 2) {
+    if (localBytes >= config.nRoutedExperts * expertBytes) steps.push(localExpertsStep(input, expertBytes, localBytes));
+  }
+  return steps;
+}
+
+/** With the options' defaults but for `--local-experts`. */
+function residentOf(config: ModelConfig, shardBytes: number, localBytes: number): ResidentPlan {
+  const expertMemoryBytes = DEFAULT_EXPERT_MEMORY_BYTES;
+  return planResident({ config, shardBytes, localBytes, expertMemoryBytes, mtp: 'auto' });
+}
+
+function localExpertsStep(input: PlanInput, expertBytes: number, localBytes: number): LocalExpertsStep {
+  const { config, tabBytes, replicas, bandwidthBytesPerS, rttMs } = input;
+  const resident = residentOf(config, expertBytes, localBytes);
+  const laps = moeLayers(config).length - resident.layers.length;
+  const onTabs = laps + (resident.mtp === 'tabs' ? 1 : 0);
+  const readPerLayer = config.numExpertsPerTok * expertBytes;
+  const weightsReadPerToken = ceilings(input, laps).weightsReadPerToken + resident.layers.length * readPerLayer;
+  return {
+    localBytes,
+    layers: resident.layers.length,
+    mtp: resident.mtp,
+    lapsPerToken: laps,
+    tabs: onTabs === 0 ? 0 : planTabs(onTabs * config.nRoutedExperts, expertBytes, tabBytes, replicas).count,
+    weightsReadPerToken,
+    tokensPerSecond: 1 / ((laps * rttMs) / 1000 + weightsReadPerToken / bandwidthBytesPerS),
   };
 }
 

@@ -1,6 +1,10 @@
+import { moeLayers } from '@shoal/model';
 import type { PackProgress } from '@shoal/weights/node';
 import { type Coordinator, startCoordinator } from '../coordinator.ts';
+import type { LoadProgress } from '../dispatch/expert-worker.ts';
+import type { ResidentPlan } from '../dispatch/resident-plan.ts';
 import { optionsHelp, parseCoordinatorOptions } from '../options.ts';
+import { formatBytes, progressLine } from './progress.ts';
 
 export const SERVE_HELP = `shoal serve [options]
 
@@ -17,7 +21,13 @@ export async function runServe(argv: readonly string[]): Promise<number> {
     return 0;
   }
   const { options } = parseCoordinatorOptions(argv, process.env);
-  const coordinator = await startCoordinator({ ...options, onPackProgress: packProgressPrinter() });
+  const loading = progressLine(process, 'loading the coordinator’s own experts');
+  const coordinator = await startCoordinator({
+    ...options,
+    onPackProgress: packProgressPrinter(),
+    onLoadProgress: withRate(loading.update),
+  });
+  loading.end();
   const stop = interrupted();
   // In a terminal the same signal means that its window was closed, and the coordinator is to end with it.
   if (options.accessFile !== undefined && !process.stdin.isTTY) process.on('SIGHUP', () => coordinator.access.reload());
@@ -35,11 +45,11 @@ export async function runServe(argv: readonly string[]): Promise<number> {
 }
 
 /** Where each of the three kinds of people goes. */
-export function addresses({ url, adminToken, engine }: Coordinator, generated: boolean): string {
+export function addresses({ url, adminToken, engine, resident, config }: Coordinator, generated: boolean): string {
   // One that the operator chose they know; where the access file names the admins there is none.
   const showToken = generated && adminToken !== undefined;
   return `
-Shoal serves ${engine.modelId}.
+Shoal serves ${engine.modelId}.${residentText(resident, moeLayers(config).length)}
 
   lend a GPU    ${url}/
   playground    ${url}/playground
@@ -50,6 +60,25 @@ ${showToken ? `\n  admin token   ${adminToken}\n` : ''}
 Donors on other machines need https (WebGPU is not available on plain http): see docs/OPERATIONS.md.
 Ctrl-C to stop.
 `;
+}
+
+/** What of the experts is the coordinator's by plan; nothing where that is a small MTP module alone. */
+function residentText({ layers, bytes, mtp, ownMemory }: ResidentPlan, moeLayerCount: number): string {
+  if (!ownMemory) return '';
+  const laps = moeLayerCount - layers.length;
+  const drafter = mtp === 'local' ? ', with those of the MTP module' : '';
+  return `
+Experts of ${layers.length} of ${moeLayerCount} layers are its own (${formatBytes(bytes)}${drafter}): ${laps} laps a token.`;
+}
+
+/** Adds the rate since the first report. */
+function withRate(update: (progress: PackProgress) => void): (progress: LoadProgress) => void {
+  let startedMs: number | undefined;
+  return ({ doneBytes, totalBytes }) => {
+    startedMs ??= performance.now();
+    const bytesPerSecond = (1000 * doneBytes) / Math.max(1, performance.now() - startedMs);
+    update({ doneBytes, totalBytes, bytesPerSecond, etaS: (totalBytes - doneBytes) / bytesPerSecond });
+  };
 }
 
 /** Progress of packing, on stderr: one line rewritten in a terminal, one line per 10 % elsewhere. */

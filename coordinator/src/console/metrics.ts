@@ -1,19 +1,25 @@
+import type { ModelConfig } from '@shoal/model';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Dispatcher } from '../dispatch/dispatcher.ts';
+import type { ResidentPlan } from '../dispatch/resident-plan.ts';
 import type { Engine } from '../engine/engine.ts';
+import { type Wait, WAITS } from '../engine/latency.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import type { Trust } from '../trust/trust.ts';
+import { mhaBytesPerToken } from './kv-figures.ts';
 
 export interface MetricSources {
+  config: ModelConfig;
   engine: Engine;
   dispatcher: Dispatcher;
   swarm: Swarm;
+  resident: ResidentPlan;
   trust: Trust;
 }
 
 /** Prometheus metrics of engine, dispatch and swarm: counters read where they are kept, at scrape time. */
 export function registerMetrics(registry: Registry, sources: MetricSources): void {
-  const { engine, dispatcher, swarm, trust } = sources;
+  const { config, engine, dispatcher, swarm, resident, trust } = sources;
   collectDefaultMetrics({ register: registry });
   const total = (name: string, help: string, read: () => number): void => {
     const counter = new Counter({
@@ -39,6 +45,23 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   total('shoal_tokens_generated_total', 'Tokens generated.', () => engine.tokens);
   total('shoal_rows_total', 'Rows (prompt and generated tokens) passed through the model.', () => engine.rows);
   total('shoal_passes_total', 'Forward passes over a batch.', () => engine.passes);
+  total(
+    'shoal_engine_busy_seconds_total',
+    'Time in which a pass had the engine.',
+    () => engine.occupancy.busyMs / 1000,
+  );
+  total(
+    'shoal_engine_waiting_seconds_total',
+    'Time in which all passes in flight waited for their laps.',
+    () => engine.occupancy.waitingMs / 1000,
+  );
+  total(
+    'shoal_engine_overlapped_seconds_total',
+    'Time in which one pass had the engine while the laps of another were out.',
+    () => engine.occupancy.overlappedMs / 1000,
+  );
+  now('shoal_lanes', 'Passes that there may be at a time: 1, or 2 half-batches.', () => engine.lanes);
+  now('shoal_passes_in_flight', 'Passes at this moment.', () => engine.occupancy.passes);
   total('shoal_laps_total', 'Laps: dispatch and combine of one MoE layer and batch.', () => dispatcher.laps);
   total(
     'shoal_lap_redispatches_total',
@@ -78,6 +101,19 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   now('shoal_requests_queued', 'Requests waiting for a place in the batch.', () => engine.queued.length);
   now('shoal_kv_bytes', 'KV cache allocated.', () => engine.kvBytesInUse);
   now('shoal_kv_bytes_per_token', 'KV cache of one more token of one answer.', () => engine.kvBytesPerToken);
+  now('shoal_kv_bytes_per_token_mha', 'What plain multi-head attention would keep per token instead.', () =>
+    mhaBytesPerToken(config, engine.kvBytesPerToken),
+  );
+  now(
+    'shoal_resident_layers',
+    'Layers whose experts the coordinator holds itself (--local-experts): they make no lap.',
+    () => resident.layers.length,
+  );
+  now(
+    'shoal_resident_expert_bytes',
+    'Experts that the coordinator holds for good, those of the MTP module included.',
+    () => resident.bytes,
+  );
   total('shoal_prompt_positions_total', 'Positions of prompts that were begun.', () => engine.prefix.positions);
   total(
     'shoal_prompt_positions_reused_total',
@@ -92,9 +128,47 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   now('shoal_experts_uncovered', 'Experts that no serving tab holds.', () => swarm.uncovered());
   now('shoal_placement_epoch', 'Number of the placement in force.', () => swarm.plan.epoch);
   registerByLabel(registry, sources);
+  registerWaits(registry, engine);
 }
 
-function registerByLabel(registry: Registry, { dispatcher, swarm, trust }: MetricSources): void {
+/** Buckets in seconds: from a pass without laps to the time in which a request must be answered. */
+const WAIT_HISTOGRAMS: Record<Wait, { name: string; help: string; buckets: number[] }> = {
+  queue: {
+    name: 'shoal_queue_wait_seconds',
+    help: 'Time from a request to its place in the batch.',
+    buckets: [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600],
+  },
+  firstToken: {
+    name: 'shoal_time_to_first_token_seconds',
+    help: 'Time from a request to its first token, the queue included.',
+    buckets: [0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 120, 300, 600],
+  },
+  betweenTokens: {
+    name: 'shoal_inter_token_seconds',
+    help: 'Time from one token of an answer to the next; tokens of one pass count as one.',
+    buckets: [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 15],
+  },
+};
+
+function registerWaits(registry: Registry, engine: Engine): void {
+  const entries = WAITS.map(
+    (wait) => [wait, new Histogram({ ...WAIT_HISTOGRAMS[wait], registers: [registry] })] as const,
+  );
+  const histograms = new Map(entries);
+  engine.latency.onWait = (wait, ms) => histograms.get(wait)!.observe(ms / 1000);
+}
+
+function registerByLabel(registry: Registry, { engine, dispatcher, swarm, trust }: MetricSources): void {
+  const refusals = new Counter({
+    name: 'shoal_requests_refused_total',
+    help: 'Requests that were refused for want of a place in the queue, by reason.',
+    labelNames: ['reason'] as const,
+    registers: [registry],
+    collect() {
+      refusals.reset();
+      for (const [reason, count] of Object.entries(engine.refusals)) refusals.inc({ reason }, count);
+    },
+  });
   const audits = new Counter({
     name: 'shoal_audits_total',
     help: 'Rows of tabs compared with the own computation, in shadow or after use, by what was found.',
@@ -109,13 +183,15 @@ function registerByLabel(registry: Registry, { dispatcher, swarm, trust }: Metri
   });
   const work = new Counter({
     name: 'shoal_expert_rows_total',
-    help: 'Row × expert work, by who did it.',
+    help: 'Row × expert work: of tabs, of the coordinator for want of one, of the layers that it holds by plan, and of its drafts.',
     labelNames: ['by'] as const,
     registers: [registry],
     collect() {
       work.reset();
       work.inc({ by: 'tab' }, dispatcher.tabAssignments);
       work.inc({ by: 'coordinator' }, dispatcher.localAssignments);
+      work.inc({ by: 'resident' }, dispatcher.residentAssignments);
+      work.inc({ by: 'drafter' }, dispatcher.draftAssignments);
     },
   });
   const peers = new Gauge({

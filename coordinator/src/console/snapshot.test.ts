@@ -1,20 +1,34 @@
 import type { ModelConfig } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Latency } from '../engine/latency.ts';
+import { Sequence } from '../engine/sequence.ts';
 import { EventLog } from '../swarm/event-log.ts';
+import type { ResidentPlan } from '../dispatch/resident-plan.ts';
 import { Swarm } from '../swarm/swarm.ts';
 import { FakeTab, HIDDEN, localWork, SHARD_BYTES } from '../swarm/testing/fake-tab.ts';
 import { Quarantine } from '../trust/quarantine.ts';
 import { SnapshotBuilder, type SnapshotSources } from './snapshot.ts';
 
-const counters = { tokens: 0, tabAssignments: 0, localAssignments: 0, frameBytes: 0, tabRows: 0 };
+const NOTHING = {
+  tokens: 0,
+  tabAssignments: 0,
+  localAssignments: 0,
+  residentAssignments: 0,
+  draftAssignments: 0,
+  frameBytes: 0,
+  tabRows: 0,
+};
+const counters = { ...NOTHING };
 const expertRows = new Map([[1, new Float64Array(4)]]);
+const latency = new Latency();
 const noTimings = { quantile: () => null };
 
+const resident: ResidentPlan = { layers: [], mtp: undefined, bytes: 0, ownMemory: false, expertMemoryBytes: 0 };
 let swarm: Swarm;
 let snapshots: SnapshotBuilder;
 
 beforeEach(() => {
-  Object.assign(counters, { tokens: 0, tabAssignments: 0, localAssignments: 0, frameBytes: 0, tabRows: 0 });
+  Object.assign(counters, NOTHING);
   expertRows.get(1)!.fill(0);
   vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval', 'setTimeout', 'clearTimeout'] });
   swarm = new Swarm({
@@ -32,11 +46,18 @@ beforeEach(() => {
     queueMs: noTimings,
     wireMs: noTimings,
     computeMs: noTimings,
+    residentMs: noTimings,
     get tabAssignments() {
       return counters.tabAssignments;
     },
     get localAssignments() {
       return counters.localAssignments;
+    },
+    get residentAssignments() {
+      return counters.residentAssignments;
+    },
+    get draftAssignments() {
+      return counters.draftAssignments;
     },
     get frameBytes() {
       return counters.frameBytes;
@@ -53,6 +74,7 @@ beforeEach(() => {
     kvBytesInUse: 0,
     kvBytesPerToken: 40,
     engineMs: noTimings,
+    latency,
     get tokens() {
       return counters.tokens;
     },
@@ -60,9 +82,11 @@ beforeEach(() => {
   const config = {
     hiddenSize: HIDDEN,
     numHiddenLayers: 2,
+    layerKinds: ['dense', 'moe'],
     attention: {
       kind: 'mla',
       numAttentionHeads: 3,
+      kvLoraRank: 8,
       qkNopeHeadDim: 4,
       qkRopeHeadDim: 2,
       vHeadDim: 4,
@@ -75,6 +99,7 @@ beforeEach(() => {
     engine: engine as unknown as SnapshotSources['engine'],
     dispatcher: dispatcher as unknown as SnapshotSources['dispatcher'],
     swarm,
+    resident,
     trust: {
       counts: { right: 0, wrong: 0, incomparable: 0, retracted: 0, pending: 0, putOff: 0, unchecked: 0 },
       quarantine: new Quarantine(),
@@ -116,7 +141,33 @@ describe('shares and bytes', () => {
       bytesPerToken: 100,
       floorBytesPerToken: 32,
       kvBytesPerToken: 40,
-      mhaBytesPerToken: 2 * 3 * (4 + 4) * 4,
+      // 16-bit values, as allocated: two layers of 8 + 2.
+      mhaBytesPerToken: 2 * 3 * (4 + 4) * 2,
+    });
+  });
+
+  it('count layers that the coordinator holds, and drafts, apart from what it does for want of a tab', () => {
+    Object.assign(counters, { tabAssignments: 5, localAssignments: 1, residentAssignments: 4, draftAssignments: 90 });
+    expect(snapshots.build().flow).toMatchObject({
+      tabShare: 0.5,
+      uncoveredWork: 1,
+      resident: { share: 0.4, draftWork: 90 },
+    });
+  });
+});
+
+describe('waits', () => {
+  it('are medians and 95th percentiles, of what there was', () => {
+    expect(snapshots.build().waits.firstToken).toEqual({ p50: null, p95: null });
+    const { signal } = new AbortController();
+    const sequence = new Sequence({ id: 'a', promptIds: [1], maxTokens: 9, temperature: 0, topP: 1, seed: 1, signal });
+    latency.admitted(sequence, sequence.createdMs + 5);
+    latency.tokens(sequence, sequence.createdMs + 40, undefined);
+    for (let gap = 1; gap <= 100; gap++) latency.tokens(sequence, 1000 + gap, 1000);
+    expect(snapshots.build().waits).toEqual({
+      queue: { p50: 5, p95: 5 },
+      firstToken: { p50: 40, p95: 40 },
+      betweenTokens: { p50: 50, p95: 95 },
     });
   });
 });

@@ -1,11 +1,14 @@
-import { type ModelConfig, plainMhaWidth } from '@shoal/model';
-import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView } from '@shoal/protocol';
+import { type ModelConfig, moeLayers } from '@shoal/model';
+import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView, WaitView } from '@shoal/protocol';
 import type { Dispatcher } from '../dispatch/dispatcher.ts';
+import type { SampleWindow } from '../dispatch/lap-stats.ts';
+import type { ResidentPlan } from '../dispatch/resident-plan.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import { backendOf } from '../trust/bounds.ts';
 import type { Trust } from '../trust/trust.ts';
+import { mhaBytesPerToken } from './kv-figures.ts';
 
 export interface SnapshotSources {
   version: string;
@@ -14,6 +17,8 @@ export interface SnapshotSources {
   engine: Engine;
   dispatcher: Dispatcher;
   swarm: Swarm;
+  /** What the coordinator holds for good. */
+  resident: ResidentPlan;
   trust: Pick<Trust, 'counts' | 'quarantine'>;
   isDraining: () => boolean;
 }
@@ -23,7 +28,6 @@ const HISTORY_S = 120;
 const RATE_WINDOW_S = 5;
 /** Load decays to half in about 10 s. */
 const LOAD_DECAY = 0.93;
-const ELEMENT_BYTES = Float32Array.BYTES_PER_ELEMENT;
 
 /** Keeps the figures that need a memory (rates, histories) and draws the console's picture from everything else. */
 export class SnapshotBuilder {
@@ -84,15 +88,23 @@ export class SnapshotBuilder {
         ageMs: Math.round(performance.now() - sequence.createdMs),
       })),
       queuedRequests: engine.queued.length,
+      waits: {
+        queue: waitOf(engine.latency.recentMs.queue),
+        firstToken: waitOf(engine.latency.recentMs.firstToken),
+        betweenTokens: waitOf(engine.latency.recentMs.betweenTokens),
+      },
     };
   }
 
   #verdict(flow: FlowView): ConsoleSnapshot['verdict'] {
-    const { swarm } = this.#sources;
+    const { swarm, resident } = this.#sources;
     const tabs = [...swarm.serving()].length;
     const troubled = swarm.peers.find((peer) => peer.note !== undefined);
     if (this.#sources.isDraining()) {
       return { state: 'draining', text: 'Shutting down: running answers finish, no new ones are taken.' };
+    }
+    if (swarm.model.layers.length === 0) {
+      return { state: 'serving', text: 'Serving: the coordinator holds every expert itself (--local-experts).' };
     }
     if (tabs === 0) {
       const text = 'Serving alone: the coordinator computes every expert itself.';
@@ -104,7 +116,13 @@ export class SnapshotBuilder {
       return { state: 'uncovered', text, attention: { text: 'Experts without a tab', href: '#map' } };
     }
     const attention = troubled && { text: `${troubled.peerId}: ${troubled.note}`, href: '#peers' };
-    return { state: 'serving', text: `Serving: every expert has a place ${on}.`, ...(attention && { attention }) };
+    const held = resident.layers.length;
+    const but = held === 0 ? '' : `, but for ${held} ${held === 1 ? 'layer' : 'layers'} that the coordinator holds`;
+    return {
+      state: 'serving',
+      text: `Serving: every expert has a place ${on}${but}.`,
+      ...(attention && { attention }),
+    };
   }
 
   #peer(peer: PeerSession): PeerView {
@@ -112,7 +130,7 @@ export class SnapshotBuilder {
     const { adapter } = peer.hello;
     const laps = peer.connected ? peer.laps : undefined;
     const stats = peer.link?.stats();
-    const work = dispatcher.tabAssignments + dispatcher.localAssignments;
+    const work = answerWork(dispatcher);
     return {
       peerId: peer.peerId,
       state: peer.state,
@@ -166,11 +184,12 @@ export class SnapshotBuilder {
   }
 
   #flow(): FlowView {
-    const { config, engine, dispatcher, swarm, trust } = this.#sources;
-    const floorLaps = swarm.model.layers.length;
-    const work = dispatcher.tabAssignments + dispatcher.localAssignments;
+    const { config, engine, dispatcher, swarm, resident, trust } = this.#sources;
+    const floorLaps = moeLayers(config).length - resident.layers.length;
+    const work = answerWork(dispatcher);
     const recent = this.#tokenHistory.slice(-RATE_WINDOW_S);
-    const perPass = (perLapMs: number | null): number | null => (perLapMs === null ? null : perLapMs * floorLaps);
+    const perPass = (perLapMs: number | null, laps = floorLaps): number | null =>
+      perLapMs === null ? null : perLapMs * laps;
     return {
       tokensPerSecond: recent.length === 0 ? 0 : recent.reduce((sum, n) => sum + n, 0) / recent.length,
       tokensTotal: engine.tokens,
@@ -181,6 +200,12 @@ export class SnapshotBuilder {
       tabShare: work === 0 ? null : dispatcher.tabAssignments / work,
       uncoveredExperts: swarm.uncovered(),
       uncoveredWork: dispatcher.localAssignments,
+      resident: {
+        layers: [...resident.layers],
+        bytes: resident.bytes,
+        share: work === 0 ? null : dispatcher.residentAssignments / work,
+        draftWork: dispatcher.draftAssignments,
+      },
       audits: {
         comparedRows: trust.counts.right + trust.counts.wrong,
         wrongRows: trust.counts.wrong,
@@ -192,13 +217,23 @@ export class SnapshotBuilder {
         queue: perPass(dispatcher.queueMs.quantile(0.5)),
         wire: perPass(dispatcher.wireMs.quantile(0.5)),
         compute: perPass(dispatcher.computeMs.quantile(0.5)),
+        resident: perPass(dispatcher.residentMs.quantile(0.5), resident.layers.length),
       },
       kvBytesInUse: engine.kvBytesInUse,
       kvBytesPerToken: engine.kvBytesPerToken,
-      mhaBytesPerToken: config.numHiddenLayers * plainMhaWidth(config.attention) * ELEMENT_BYTES,
+      mhaBytesPerToken: mhaBytesPerToken(config, engine.kvBytesPerToken),
       tokensPerSecondHistory: [...this.#tokenHistory],
     };
   }
+}
+
+function waitOf(recentMs: SampleWindow): WaitView {
+  return { p50: recentMs.quantile(0.5), p95: recentMs.quantile(0.95) };
+}
+
+/** Rows × experts of answers, whoever computed them. */
+function answerWork({ tabAssignments, localAssignments, residentAssignments }: Dispatcher): number {
+  return tabAssignments + localAssignments + residentAssignments;
 }
 
 function whyAlone(peers: readonly PeerSession[]): string {

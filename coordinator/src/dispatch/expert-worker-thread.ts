@@ -4,29 +4,37 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { createWasmBackend, type WasmExpertBackend } from '@shoal/kernels/node';
 import { shardHash } from '@shoal/weights';
 import { openPacked, type PackedModel } from '@shoal/weights/node';
-import type { ExpertWorkerData, FromExpertWorker, ToExpertWorker } from './expert-worker.ts';
+import type { ExpertWork, ExpertWorkerData, FromExpertWorker, ToExpertWorker } from './expert-worker.ts';
 import { KeptExperts } from './kept-experts.ts';
 import type { LapRequest } from './lap.ts';
+import { PinnedExperts } from './pinned-experts.ts';
 
 const { packedDir, maxBytes, threads } = workerData as ExpertWorkerData;
 
 interface Ready {
   packed: PackedModel;
   kept: KeptExperts;
+  pinned: PinnedExperts;
   /** Holds nothing between requests. */
   anew: WasmExpertBackend;
 }
 
 async function prepare(): Promise<Ready> {
   const packed = await openPacked(packedDir);
-  const { shape, shardBytes } = packed.manifest;
+  const { shape, shardBytes, expertsPerLayer } = packed.manifest;
   const backend = await createWasmBackend({ shape, threads });
   const kept = new KeptExperts({
     backend,
-    maxExperts: Math.floor(maxBytes / shardBytes),
+    // Never all out before one is in: the backend gives its memory up with its last expert, and another to the collector.
+    maxExperts: Math.max(2, Math.floor(maxBytes / shardBytes)),
     read: (layer, expert) => packed.readShard(layer, expert),
   });
-  return { packed, kept, anew: await createWasmBackend({ shape, threads: 1 }) };
+  const pinned = new PinnedExperts({
+    expertsPerLayer,
+    createBackend: () => createWasmBackend({ shape, threads }),
+    read: (layer, expert) => packed.readShard(layer, expert),
+  });
+  return { packed, kept, pinned, anew: await createWasmBackend({ shape, threads: 1 }) };
 }
 
 /** A fresh backend's weights, from files that are read and hashed for this request. */
@@ -52,11 +60,36 @@ const ready = prepare();
 // Told to whoever asks first.
 ready.catch(() => {});
 
-async function answer({ request, anew }: ToExpertWorker): Promise<FromExpertWorker> {
+/** Load layers for good, telling of each expert. */
+async function pin({ packed, pinned }: Ready, layers: readonly number[]): Promise<void> {
+  const { shardBytes, expertsPerLayer } = packed.manifest;
+  const totalBytes = layers.length * expertsPerLayer * shardBytes;
+  let doneBytes = 0;
+  const progress = (bytes: number): void => {
+    const message: FromExpertWorker = { progress: { doneBytes: (doneBytes += bytes), totalBytes } };
+    parentPort!.postMessage(message);
+  };
+  progress(0);
+  for (const layer of layers) {
+    if (pinned.has(layer)) progress(expertsPerLayer * shardBytes);
+    else await pinned.pin(layer, () => progress(shardBytes));
+  }
+}
+
+function compute(machine: Ready, { request, anew }: ExpertWork): Promise<Float32Array> {
+  if (anew) return computeAnew(machine, request);
+  return machine.pinned.has(request.layer) ? machine.pinned.run(request) : machine.kept.run(request);
+}
+
+async function answer(message: ToExpertWorker): Promise<FromExpertWorker> {
   try {
     const machine = await ready;
+    if ('pin' in message) {
+      await pin(machine, message.pin);
+      return { pinned: message.pin };
+    }
     const startedMs = performance.now();
-    const partial = anew ? await computeAnew(machine, request) : await machine.kept.run(request);
+    const partial = await compute(machine, message);
     return { partial, busyMs: performance.now() - startedMs, normProducts: machine.kept.takeNormProducts() };
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) };

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import type { Worker } from 'node:worker_threads';
 import { startTypescriptThread } from '@shoal/weights/node';
 import type { LapRequest } from './lap.ts';
@@ -13,10 +14,18 @@ export interface ExpertWorkerData {
   threads: number;
 }
 
-export interface ToExpertWorker {
+export interface ExpertWork {
   request: LapRequest;
   /** From shards that are read from the disk, and checked, for this request alone. */
   anew: boolean;
+}
+
+/** Work, or layers to be loaded for good. */
+export type ToExpertWorker = ExpertWork | { pin: readonly number[] };
+
+export interface LoadProgress {
+  doneBytes: number;
+  totalBytes: number;
 }
 
 export type FromExpertWorker =
@@ -26,13 +35,16 @@ export type FromExpertWorker =
       /** Of experts that were loaded: layer, expert, product of their matrices' norms. */
       normProducts: [number, number, number][];
     }
+  | { progress: LoadProgress }
+  | { pinned: readonly number[] }
   | { error: string };
 
 export interface ExpertWorkerOptions extends Omit<ExpertWorkerData, 'threads'> {
-  threads?: number;
+  /** Threads for one request; as many as the machine has cores by default. Rechecks have one. */
+  threads?: number | undefined;
   /** Told of each expert that was loaded, before the answer for which it was. */
   onLoaded: (layer: number, expert: number, normProduct: number) => void;
-  /** From handing a request to the thread until it counts as hung. */
+  /** From handing a request to the thread, or its last word of progress, until it counts as hung. */
   timeoutMs?: number;
 }
 
@@ -41,12 +53,13 @@ const KINDS = ['lap', 'audit', 'recheck'] as const;
 type Kind = (typeof KINDS)[number];
 
 interface Job {
-  request: LapRequest;
-  anew: boolean;
-  meter: WorkMeter | undefined;
-  resolve: (partial: Float32Array) => void;
+  message: ToExpertWorker;
+  onProgress?: ((progress: LoadProgress) => void) | undefined;
+  resolve: (answer: Answer) => void;
   reject: (error: Error) => void;
 }
+
+type Answer = Exclude<FromExpertWorker, { error: string } | { progress: LoadProgress }>;
 
 /** Requests that wait, of each kind. The engine and the audits ask for a handful each; joins for one per tab. */
 const MAX_WAITING = 1024;
@@ -83,6 +96,10 @@ export class ExpertWorker {
     this.#thread = this.#start();
   }
 
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** What waits or runs is rejected. Resolves when the thread has ended. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -94,13 +111,25 @@ export class ExpertWorker {
     await thread?.terminate();
   }
 
-  #compute(kind: Kind, request: LapRequest, meter: WorkMeter | undefined): Promise<Float32Array> {
+  /** Load whole layers and keep them, whatever `maxBytes`. What a later thread has lost is to be pinned again. */
+  async pin(layers: readonly number[], onProgress?: (progress: LoadProgress) => void): Promise<void> {
+    await this.#ask('lap', { message: { pin: layers }, onProgress });
+  }
+
+  async #compute(kind: Kind, request: LapRequest, meter: WorkMeter | undefined): Promise<Float32Array> {
+    const answer = await this.#ask(kind, { message: { request, anew: kind === 'recheck' } });
+    if (!('partial' in answer)) throw new Error('the coordinator’s own experts gave another answer than was asked for');
+    if (meter) meter.busyMs += answer.busyMs;
+    return answer.partial;
+  }
+
+  #ask(kind: Kind, job: Pick<Job, 'message' | 'onProgress'>): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(closedError());
       const queue = this.#waiting[kind];
       if (queue.length >= MAX_WAITING)
         return reject(new Error(`${MAX_WAITING} requests wait for the coordinator’s own experts`));
-      queue.push({ request, anew: kind === 'recheck', meter, resolve, reject });
+      queue.push({ ...job, resolve, reject });
       this.#next();
     });
   }
@@ -118,12 +147,12 @@ export class ExpertWorker {
     this.#thread ??= this.#start();
     // It keeps the process alive while it works, and only then.
     this.#thread.ref();
-    const message: ToExpertWorker = { request: owned(job.request), anew: job.anew };
-    this.#thread.postMessage(message);
+    const { message } = job;
+    this.#thread.postMessage('request' in message ? { ...message, request: owned(message.request) } : message);
   }
 
   #start(): Worker {
-    const { packedDir, maxBytes, threads = 1 } = this.#options;
+    const { packedDir, maxBytes, threads = availableParallelism() } = this.#options;
     const workerData: ExpertWorkerData = { packedDir, maxBytes, threads };
     const worker = startTypescriptThread(new URL('./expert-worker-thread.ts', import.meta.url), workerData);
     worker.unref();
@@ -141,16 +170,20 @@ export class ExpertWorker {
   #settle(message: FromExpertWorker): void {
     const running = this.#running;
     if (!running) return;
-    clearTimeout(running.timer);
+    const { job, timer } = running;
+    if ('progress' in message) {
+      timer.refresh();
+      return job.onProgress?.(message.progress);
+    }
+    clearTimeout(timer);
     this.#running = undefined;
     this.#thread?.unref();
-    const { job } = running;
     if ('error' in message) {
       job.reject(new Error(message.error));
     } else {
-      for (const [layer, expert, product] of message.normProducts) this.#options.onLoaded(layer, expert, product);
-      if (job.meter) job.meter.busyMs += message.busyMs;
-      job.resolve(message.partial);
+      for (const [layer, expert, product] of 'partial' in message ? message.normProducts : [])
+        this.#options.onLoaded(layer, expert, product);
+      job.resolve(message);
     }
     this.#next();
   }

@@ -15,6 +15,7 @@ import type { Attempt } from './hedge.ts';
 import { LapCost } from './lap-cost.ts';
 import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
 import { SampleWindow, SecondMedians } from './lap-stats.ts';
+import type { LapEvent } from '../timeline/timeline.ts';
 
 /** Refusals that say nothing against the peer (docs/PROTOCOL.md). */
 const INNOCENT_REFUSALS: ReadonlySet<LapRefusal> = new Set(['paused', 'busy', 'stale-epoch']);
@@ -57,6 +58,8 @@ interface PendingLap {
   reject(error: LapError): void;
   timer: Timer;
   meter: Meter | undefined;
+  sentBytes: number;
+  onEnd: ((event: LapEvent) => void) | undefined;
 }
 
 interface Meter {
@@ -76,6 +79,8 @@ export interface AskOptions {
    * what is expected of the peer.
    */
   meter?: Meter;
+  /** Told of the lap when it is answered or given up. */
+  onEnd?: ((event: LapEvent) => void) | undefined;
 }
 
 /**
@@ -173,8 +178,7 @@ export class LapClient {
   deadlineMs(numRows: number): number {
     const p95 = this.lapMs.quantile(0.95);
     if (p95 === null) return FIRST_DEADLINE_MS;
-    // Compute grows with rows, the round trip doesn't; 64 rows is the largest prefill chunk's order of magnitude.
-    const scaled = p95 * DEADLINE_FACTOR * (1 + numRows / 64) + (this.#options.link.stats().rttMs ?? 0);
+    const scaled = this.#withRows(p95, numRows) * DEADLINE_FACTOR + (this.#options.link.stats().rttMs ?? 0);
     const leastMs = this.lapMs.length < MIN_SAMPLES ? MIN_DEADLINE_MS : MIN_KNOWN_DEADLINE_MS;
     return Math.min(MAX_DEADLINE_MS, Math.max(leastMs, scaled));
   }
@@ -187,7 +191,16 @@ export class LapClient {
   hedgeAfterMs(numRows: number): number {
     if (this.lapMs.length < MIN_SAMPLES) return Number.POSITIVE_INFINITY;
     const late = Math.max(this.lapMs.quantile(0.95)!, WORTH_A_HEDGE * this.lapMs.quantile(0.5)!);
-    return Math.max(MIN_HEDGE_MS, late * (1 + numRows / 64));
+    return Math.max(MIN_HEDGE_MS, this.#withRows(late, numRows));
+  }
+
+  /**
+   * What takes so long for few rows, for this many. Compute grows with rows, the round trip doesn't: a row more takes what one
+   * took its backend on average, and at least a 64th of the lap, since its word is all that is known of its compute.
+   */
+  #withRows(lapMs: number, numRows: number): number {
+    const rowMs = this.rows === 0 ? 0 : this.#computeMs / this.rows;
+    return lapMs + numRows * Math.max(lapMs / 64, rowMs);
   }
 
   /** Median lap times of the last 60 s, one a second. */
@@ -227,7 +240,7 @@ export class LapClient {
       this.lapsAsked++;
       options.meter.frameBytes += frame.length;
     }
-    const answer = this.#await(lapId, request, options);
+    const answer = this.#await(lapId, request, frame.length, options);
     this.#options.link.send(frame).catch((error: unknown) => {
       if (!(error instanceof TransportError)) throw error;
       this.#fail(lapId, new LapError(error.reason === 'closed' ? 'closed' : 'busy', error.message));
@@ -265,7 +278,7 @@ export class LapClient {
     }
   }
 
-  #await(lapId: number, request: LapRequest, options: AskOptions): Promise<LapAnswer> {
+  #await(lapId: number, request: LapRequest, sentBytes: number, options: AskOptions): Promise<LapAnswer> {
     const deadlineMs = options.deadlineMs ?? this.deadlineMs(request.numRows);
     return new Promise((resolve, reject) => {
       // Timers fire before sockets are read: an answer that came while this process was busy itself has not been seen yet.
@@ -281,6 +294,8 @@ export class LapClient {
         reject,
         timer,
         meter: options.meter,
+        sentBytes,
+        onEnd: options.onEnd,
       });
     });
   }
@@ -303,6 +318,7 @@ export class LapClient {
     this.#failedAtMs = this.#clock.now();
     this.#receivedAtSilence = this.#options.link.stats().bytesReceived;
     this.#settle(lapId, pending.meter);
+    this.#tell(lapId, pending, { failure: 'cancelled' });
     pending.reject(new LapError('cancelled', 'someone else has answered the lap'));
   }
 
@@ -351,6 +367,7 @@ export class LapClient {
       this.assignments += assignments;
       this.#computeMs += computeMs;
     }
+    this.#tell(lapId, pending, { receivedBytes: bytes.length, queueMs, computeMs });
     pending.resolve({ partial: frame.partial, timing: { lapMs, queueMs, computeMs, rows: numRows } });
   }
 
@@ -365,7 +382,18 @@ export class LapClient {
     if (pending === undefined) return;
     this.#settle(lapId, error.reason === 'deadline' ? pending.meter : undefined);
     if (pending.meter) this.lapsFailed++;
+    this.#tell(lapId, pending, { failure: error.reason });
     pending.reject(error);
+  }
+
+  #tell(
+    lapId: number,
+    { request: { layer, numRows }, sentMs, sentBytes, onEnd }: PendingLap,
+    how: Partial<LapEvent>,
+  ): void {
+    if (!onEnd) return;
+    const times = { startedMs: sentMs, endedMs: this.#clock.now(), queueMs: 0, computeMs: 0 };
+    onEnd({ lapId, layer, rows: numRows, sentBytes, receivedBytes: 0, ...times, ...how });
   }
 
   #settle(lapId: number, meterOfLateAnswer: Meter | undefined): void {

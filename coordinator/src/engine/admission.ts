@@ -1,5 +1,6 @@
 import type { ForwardEngine, SequenceCache } from '@shoal/model';
 import { EngineError, type GenerationRequest } from './contract.ts';
+import { FairQueue, PROMPT_COST, TOKEN_COST } from './fair-queue.ts';
 import { KvPages } from './kv-pages.ts';
 import type { Sequence } from './sequence.ts';
 
@@ -12,10 +13,15 @@ export interface AdmissionOptions {
   maxQueue: number;
 }
 
+/** Requests without room in the KV cache that are passed over in one look at the queue. */
+const MAX_PASSED_OVER = 8;
+
 /** Who waits, who is decoded, and who has which part of the KV cache. */
 export class Admission {
-  readonly waiting: Sequence[] = [];
   readonly running: Sequence[] = [];
+  /** Called when a request gets its place in the batch. */
+  onAdmitted: (sequence: Sequence) => void = () => {};
+  readonly #queue: FairQueue<Sequence>;
   readonly #options: AdmissionOptions;
   /** Caches of sequences that have ended. */
   readonly #retired: { sequence: Sequence; cache: SequenceCache }[] = [];
@@ -26,9 +32,26 @@ export class Admission {
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
+    this.#queue = new FairQueue({
+      maxQueue: options.maxQueue,
+      clientOf,
+      costOf: ({ request }) => request.promptIds.length * PROMPT_COST + request.maxTokens * TOKEN_COST,
+    });
     const budget = options.forward.lendPages();
     this.#pages = budget && new KvPages(budget);
     this.#bytesPerPage = budget?.bytesPerPage ?? 0;
+  }
+
+  /** In order of arrival. */
+  get waiting(): Sequence[] {
+    return this.#queue.items;
+  }
+
+  /** At most so many of them, in the order of their turns. */
+  inOrder(limit: number): Sequence[] {
+    const first: Sequence[] = [];
+    for (const sequence of this.#queue.order()) if (first.push(sequence) >= limit) break;
+    return first;
   }
 
   /** As allocated, of all running sequences; a page that several share counts once. */
@@ -42,10 +65,16 @@ export class Admission {
     return { positions: this.#pages?.openedPositions ?? 0, reused: this.#pages?.reusedPositions ?? 0 };
   }
 
-  /** Whether one more would have to wait and may not: for a place in the batch or for room in the KV cache alike. */
-  get isFull(): boolean {
-    const mustWait = this.running.length >= this.#options.maxBatch || this.waiting.length > 0;
-    return mustWait && this.waiting.length >= this.#options.maxQueue;
+  /** Whether one more would have to wait. */
+  get mustWait(): boolean {
+    return this.running.length >= this.#options.maxBatch || this.#queue.length > 0;
+  }
+
+  /** Why one more of the client's may not wait, for a place in the batch or for room in the KV cache alike; undefined if it may. */
+  refusal(client: string): 'queue-full' | 'share-full' | undefined {
+    if (!this.mustWait) return undefined;
+    if (this.#queue.isFull) return 'queue-full';
+    return this.#queue.hasItsShare(client) ? 'share-full' : undefined;
   }
 
   /** Throws an EngineError for a request that the KV cache can never hold. */
@@ -59,21 +88,58 @@ export class Admission {
     );
   }
 
+  /** It waits, until `update` at least. */
+  add(sequence: Sequence): void {
+    this.#queue.add(sequence);
+  }
+
+  /** It doesn't wait any more. */
+  withdraw(sequence: Sequence): void {
+    this.#queue.drop((waiting) => waiting === sequence);
+  }
+
+  /** Tokens were generated for it. */
+  charge(sequence: Sequence, tokens: number): void {
+    this.#queue.charge(clientOf(sequence), tokens * TOKEN_COST);
+  }
+
   /** Let go of who has ended, and take from those who wait as many as there is room for. */
   update(): void {
     for (const sequence of this.running) {
-      if (sequence.finished && sequence.cache) this.#retired.push({ sequence, cache: sequence.cache });
+      if (!sequence.finished) continue;
+      if (sequence.cache) this.#retired.push({ sequence, cache: sequence.cache });
+      this.#queue.end(sequence);
     }
     remove(this.running, (sequence) => sequence.finished);
-    remove(this.waiting, (sequence) => sequence.finished);
+    this.#queue.drop((sequence) => sequence.finished);
     this.#freeRetired();
-    while (this.running.length < this.#options.maxBatch && this.waiting.length > 0) {
-      const sequence = this.waiting[0]!;
-      sequence.cache = this.#openCache(sequence);
-      // In order: what would fit now doesn't overtake, or the long ones would wait for ever.
-      if (!sequence.cache) break;
-      this.running.push(this.waiting.shift()!);
+    while (this.running.length < this.#options.maxBatch && this.#admitNext()) {
+      // One after the other: whose turn it is changes with each.
     }
+  }
+
+  /**
+   * The first in fair order for whom the KV cache has room. One without room is passed over, until those who went before it
+   * have taken as much as it needs: then all wait for it, and room comes as what runs ends. So neither do small requests wait
+   * for all that a large one waits for, nor do they keep it out for ever.
+   */
+  #admitNext(): boolean {
+    const passedOver: Sequence[] = [];
+    for (const sequence of this.#queue.order()) {
+      sequence.cache = this.#openCache(sequence);
+      if (sequence.cache) {
+        const positions = this.#kvTokens(sequence.request);
+        for (const earlier of passedOver) earlier.passedByPositions += positions;
+        this.#queue.take(sequence, (sequence.request.promptIds.length - sequence.cache.length) * PROMPT_COST);
+        sequence.reusedPositions = sequence.cache.length;
+        this.running.push(sequence);
+        this.onAdmitted(sequence);
+        return true;
+      }
+      const mayPass = sequence.passedByPositions < this.#kvTokens(sequence.request);
+      if (!mayPass || passedOver.push(sequence) === MAX_PASSED_OVER) return false;
+    }
+    return false;
   }
 
   /** No later request starts from what was computed until now: it may be wrong. */
@@ -106,6 +172,10 @@ export class Admission {
     sequence.pages = this.#pages.open(known, this.#kvTokens(request), `${this.#prefixEpoch} ${scope}`);
     return sequence.pages && forward.sequenceOn(sequence.pages);
   }
+}
+
+function clientOf({ request }: Sequence): string {
+  return request.client ?? '';
 }
 
 function remove<T>(list: T[], gone: (item: T) => boolean): void {

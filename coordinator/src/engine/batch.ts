@@ -1,4 +1,4 @@
-import type { EngineRow, ExpertDispatch } from '@shoal/model';
+import type { EngineRow } from '@shoal/model';
 import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import type { DeviceLimitUsage } from './contract.ts';
 import type { Sequence } from './sequence.ts';
@@ -13,21 +13,18 @@ export interface BatchEntry {
   startLength: number;
 }
 
-/** One row of every decoding sequence, then at most `prefillRows` prompt rows of the others, in their order. */
+/** One row of every decoding sequence, and of the others as many prompt rows as `promptRows` says. */
 export function assembleBatch(
   sequences: readonly Sequence[],
-  prefillRows: number,
+  promptRows: ReadonlyMap<Sequence, number>,
 ): { rows: EngineRow[]; entries: BatchEntry[] } {
   const rows: EngineRow[] = [];
   const entries: BatchEntry[] = [];
-  let prefillLeft = prefillRows;
   for (const sequence of sequences) {
     const cache = sequence.cache!;
     const start = cache.length;
-    const prefilling = sequence.state === 'prefill';
-    const numRows = prefilling ? Math.min(prefillLeft, sequence.ids.length - start) : 1;
+    const numRows = sequence.state === 'prefill' ? (promptRows.get(sequence) ?? 0) : 1;
     if (numRows === 0) continue;
-    if (prefilling) prefillLeft -= numRows;
     entries.push({ sequence, firstRow: rows.length, numRows, startLength: start });
     for (let position = start; position < start + numRows; position++) {
       const isLast = position === sequence.ids.length - 1;
@@ -36,28 +33,6 @@ export function assembleBatch(
     }
   }
   return { rows, entries };
-}
-
-/** Measures how long a pass waited for its laps: from the end of its own work to the combine. */
-export function timeLaps(experts: ExpertDispatch): { experts: ExpertDispatch; waitedMs: () => number } {
-  let waitedMs = 0;
-  return {
-    waitedMs: () => waitedMs,
-    experts: {
-      ...experts,
-      dispatch: (call) => {
-        const handle = experts.dispatch(call);
-        return {
-          combine: async () => {
-            const startedMs = performance.now();
-            const sum = await handle.combine();
-            waitedMs += performance.now() - startedMs;
-            return sum;
-          },
-        };
-      },
-    },
-  };
 }
 
 /** Hands each traced sequence the laps of the row that its next token comes from, and limits the rows of limited ones. */

@@ -20,6 +20,8 @@ export interface GenerationRequest {
    * Undefined: the server's, which by default is none.
    */
   deviceLimit?: number;
+  /** Whose request it is: clients share the engine fairly. Requests without one are one client's. */
+  client?: string;
   /** Requests of the same scope may start from what others of it have computed of the same beginning. */
   cacheScope?: string;
   signal: AbortSignal;
@@ -34,6 +36,8 @@ export interface TokenLogprob {
 export interface LapTrace {
   layer: number;
   lapMs: number;
+  /** A layer that the coordinator holds itself: this was no lap. */
+  resident?: boolean;
   /** peerId is null where the coordinator computed the expert itself. */
   experts: { expert: number; weight: number; peerId: string | null }[];
 }
@@ -71,11 +75,17 @@ export interface TextEngine {
   submit(request: GenerationRequest): AsyncIterable<GenerationEvent>;
 }
 
-export type EngineErrorReason = 'queue-full' | 'context-length' | 'draining' | 'cancelled' | 'timeout' | 'internal';
+/**
+ * No place now: `share-full`, the client has as many waiting as one may; `too-late`, it would wait for longer than a request
+ * may take.
+ */
+export type Refusal = 'queue-full' | 'share-full' | 'too-late';
+
+export type EngineErrorReason = Refusal | 'context-length' | 'draining' | 'cancelled' | 'timeout' | 'internal';
 
 export class EngineError extends Error {
   readonly reason: EngineErrorReason;
-  /** Seconds after which a retry makes sense, measured; only with `queue-full` and `draining`. */
+  /** Seconds after which a retry makes sense; with a Refusal and with `draining`. */
   readonly retryAfterS: number | undefined;
   constructor(reason: EngineErrorReason, message: string, retryAfterS?: number) {
     super(message);

@@ -1,11 +1,26 @@
-import type { ExpertDispatch, ForwardEngine } from '@shoal/model';
+import { type ExpertDispatch, type ForwardEngine, moeLayers } from '@shoal/model';
 import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import { SampleWindow } from '../dispatch/lap-stats.ts';
 import { Admission } from './admission.ts';
 import { Answers } from './answers.ts';
-import { EngineError, type GenerationEvent, type GenerationRequest, type TextEngine } from './contract.ts';
+import {
+  EngineError,
+  type GenerationEvent,
+  type GenerationRequest,
+  type Refusal,
+  type TextEngine,
+} from './contract.ts';
+import { LaneChoice } from './lane-choice.ts';
 import { Lane } from './lane.ts';
+import { Latency } from './latency.ts';
+import { Occupancy } from './occupancy.ts';
+import { Pace } from './pace.ts';
+import type { PassTimes } from './pass-times.ts';
+import { PrefillBudget } from './prefill-budget.ts';
 import { Sequence } from './sequence.ts';
+import { Shares } from './share.ts';
+import { Waits } from './waits.ts';
+import type { Timeline } from '../timeline/timeline.ts';
 
 export interface EngineOptions {
   modelId: string;
@@ -19,6 +34,9 @@ export interface EngineOptions {
     request: GenerationRequest,
     error?: EngineError,
   ) => void;
+  timeline?: Timeline | undefined;
+  /** Milliseconds of a clock; `performance.now()` by default. */
+  now?: () => number;
 }
 
 export interface EngineLimits {
@@ -26,40 +44,67 @@ export interface EngineLimits {
   maxBatch: number;
   /** Requests that may wait; beyond it they get `queue-full` and a time to come back. */
   maxQueue: number;
-  /** Prompt rows added to one forward pass, so that running streams are not held up by a long prompt. */
+  /** Prompt rows of one pass at most; beside running streams as many as hold them up by no more than one lap. */
   prefillRows: number;
+  /** Passes in flight at a time, each of about an equal part of all rows; `auto`: two where that is seen to pay. */
+  lanes: 1 | 2 | 'auto';
   /** From submission to the last token. */
   requestTimeoutMs: number;
   /** Tabs that a token may use in a layer where its request doesn't say; undefined: no limit (exact routing). */
   deviceLimit?: number;
 }
 
-const DEFAULT_LIMITS: EngineLimits = { maxBatch: 64, maxQueue: 64, prefillRows: 64, requestTimeoutMs: 10 * 60_000 };
-/** A guess for Retry-After until a request has finished and can be measured. */
+const DEFAULT_LIMITS: EngineLimits = {
+  maxBatch: 64,
+  maxQueue: 64,
+  prefillRows: 256,
+  lanes: 'auto',
+  requestTimeoutMs: 10 * 60_000,
+};
+/** Half-batches in flight. More would read the weights more often, to fill waits that two leave only where laps are far longer. */
+const MAX_LANES = 2;
+/** A guess for Retry-After until requests have been measured. */
 const FIRST_RETRY_S = 2;
+/** A request is refused for want of time when half of the wait that is expected is too long already. */
+const SURELY = 2;
 
 /**
  * Decodes all running sequences together (continuous batching, Orca 2022): each pass of the forward takes one row of every
- * decoding sequence and a bounded number of prompt rows; requests join and leave between passes.
+ * decoding sequence and a bounded number of prompt rows; requests join and leave between passes. Where laps take long, two
+ * passes of half the rows are in flight: while the laps of one are out, the engine computes the other (DeepSeek-V3 paper
+ * §3.4.2, dual micro-batches, for a network in the place of an interconnect).
  */
 export class Engine implements TextEngine {
   readonly modelId: string;
   readonly maxContext: number;
   readonly limits: EngineLimits;
-  /** Wall time of a pass without its laps, and whole, in milliseconds. */
+  /** Wall time of a pass, and of that its own work: without waiting for laps or for another pass's work. In milliseconds. */
   readonly passMs = new SampleWindow(256);
   readonly engineMs = new SampleWindow(256);
+  readonly latency = new Latency();
+  readonly occupancy: Occupancy;
   /** Rows passed through the model, prompt rows included. */
   rows = 0;
   passes = 0;
+  /** Requests that found no place, since start. */
+  readonly refusals: Record<Refusal, number> = { 'queue-full': 0, 'share-full': 0, 'too-late': 0 };
 
   readonly #options: EngineOptions;
   readonly #admission: Admission;
   readonly #answers: Answers;
-  readonly #lane: Lane;
-  readonly #requestMs = new SampleWindow(64);
+  readonly #shares: Shares;
+  readonly #prefillBudget: PrefillBudget;
+  readonly #pace = new Pace();
+  readonly #waits: Waits;
+  readonly #lanes: readonly Lane[];
+  readonly #choice = new LaneChoice();
+  #lanesNow: 1 | 2 = 1;
   #draining = false;
-  #looping: Promise<void> | undefined;
+  #isWaking = false;
+  /** Passes, failed ones too. */
+  #begun = 0;
+  /** Called when no lane has a pass any more. */
+  #onIdle: (() => void)[] = [];
 
   constructor(options: EngineOptions) {
     this.#options = options;
@@ -69,9 +114,29 @@ export class Engine implements TextEngine {
     const { forward, experts, eosTokenIds = forward.config.eosTokenIds } = options;
     const { maxBatch, maxQueue, prefillRows } = this.limits;
     this.#admission = new Admission({ forward, maxContext: this.maxContext, maxBatch, maxQueue });
+    this.#admission.onAdmitted = (sequence) => {
+      sequence.admittedMs = performance.now();
+      this.latency.admitted(sequence, sequence.admittedMs);
+    };
+    this.#waits = new Waits({ admission: this.#admission, pace: this.#pace });
     this.#answers = new Answers({ maxContext: this.maxContext, eosTokenIds });
-    const onPass = (rows: number, passMs: number, engineMs: number): void => this.#countPass(rows, passMs, engineMs);
-    this.#lane = new Lane({ forward, experts, answers: this.#answers, prefillRows, onPass });
+    // Of a model without MoE layers, a pass is one.
+    const lapsPerPass = Math.max(1, moeLayers(forward.config).length);
+    this.#prefillBudget = new PrefillBudget({ maxRows: prefillRows, lapsPerPass });
+    this.#shares = new Shares(this.#prefillBudget);
+    const { timeline, now = () => performance.now() } = options;
+    this.occupancy = new Occupancy(now);
+    const lane = {
+      forward,
+      experts,
+      answers: this.#answers,
+      occupancy: this.occupancy,
+      timeline,
+      now,
+      onPass: (times: PassTimes): void => this.#countPass(times),
+      onTokens: (sequence: Sequence, count: number): void => this.#handedOver(sequence, count),
+    };
+    this.#lanes = Array.from({ length: MAX_LANES }, (_, i) => new Lane(i + 1, lane));
   }
 
   /** Of one more token in one sequence. */
@@ -82,6 +147,11 @@ export class Engine implements TextEngine {
   /** Generated since start. */
   get tokens(): number {
     return this.#answers.tokens;
+  }
+
+  /** Passes that there may be at a time now: 1, or 2 half-batches. */
+  get lanes(): 1 | 2 {
+    return this.#lanesNow;
   }
 
   get running(): readonly Sequence[] {
@@ -120,23 +190,31 @@ export class Engine implements TextEngine {
     }
     this.#admission.refuseBeyondKv(request);
     this.#admission.update();
-    if (this.#admission.isFull) {
-      throw new EngineError('queue-full', `${this.queued.length} requests are waiting already.`, this.retryAfterS());
+    const { client = '' } = request;
+    const refusal = this.#admission.refusal(client);
+    if (refusal) {
+      const retryMs = this.#waits.retryAfterMs(client, performance.now());
+      throw this.#refuse(refusal, `${this.queued.length} requests are waiting already.`, retryMs);
     }
     const sequence = new Sequence(request, this.limits.deviceLimit);
+    this.#admission.add(sequence);
+    this.#admission.update();
+    this.#refuseWithoutTime(sequence);
+    this.#waits.returned(client);
     this.#options.onRequest?.('submitted', request);
     this.#watch(sequence);
-    this.#admission.waiting.push(sequence);
-    this.#admission.update();
-    this.#looping ??= this.#loop();
+    this.#wake();
     return sequence.events();
   }
 
-  /** Seconds until a place in the queue is likely, from how long requests have taken. */
-  retryAfterS(): number {
-    const typical = this.#requestMs.quantile(0.5);
-    if (typical === null) return FIRST_RETRY_S;
-    return Math.max(1, Math.ceil(typical / 1000 / this.limits.maxBatch));
+  /** Throws an EngineError for a request that would surely spend all of its time in the queue, where it is now. */
+  #refuseWithoutTime(sequence: Sequence): void {
+    if (sequence.state !== 'queued') return;
+    const waitMs = this.#waits.untilTurnMs(sequence);
+    const longestMs = SURELY * this.limits.requestTimeoutMs;
+    if (waitMs === null || waitMs <= longestMs) return;
+    this.#admission.withdraw(sequence);
+    throw this.#refuse('too-late', `The wait would be about ${Math.round(waitMs / 1000)} s.`, waitMs - longestMs);
   }
 
   /**
@@ -147,7 +225,8 @@ export class Engine implements TextEngine {
     this.#draining = true;
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<void>((resolve) => (timer = setTimeout(resolve, timeoutMs)));
-    await Promise.race([this.#looping, deadline]);
+    const idle = new Promise<void>((resolve) => (this.#isIdle ? resolve() : this.#onIdle.push(resolve)));
+    await Promise.race([idle, deadline]);
     clearTimeout(timer);
     const message = 'The coordinator shut down before the answer was complete.';
     for (const sequence of [...this.queued, ...this.running]) {
@@ -167,33 +246,71 @@ export class Engine implements TextEngine {
     sequence.onEnd = (error) => {
       clearTimeout(timer);
       signal.removeEventListener('abort', cancel);
-      if (!error) this.#requestMs.add(performance.now() - sequence.createdMs);
+      if (!error) this.#pace.ended(sequence.completionTokens, sequence.request.maxTokens);
       const outcome = error === undefined ? 'finished' : error.reason === 'cancelled' ? 'cancelled' : 'failed';
       this.#options.onRequest?.(outcome, sequence.request, error);
     };
     if (signal.aborted) cancel();
   }
 
-  async #loop(): Promise<void> {
-    // Whoever submits in the same turn joins the first pass.
-    await Promise.resolve();
-    for (;;) {
-      this.#admission.update();
-      if (this.running.length === 0) {
-        // Before anyone can submit again, who would otherwise wait for a loop that has ended.
-        this.#looping = undefined;
-        return;
-      }
-      await this.#lane.pass(this.running);
-      // Whatever the laps left no time for: sockets, timers, new requests.
-      await new Promise(setImmediate);
-    }
+  get #isIdle(): boolean {
+    return this.running.length === 0 && this.#lanes.every((lane) => lane.isFree);
   }
 
-  #countPass(rows: number, passMs: number, engineMs: number): void {
-    this.passMs.add(passMs);
-    this.engineMs.add(engineMs);
-    this.rows += rows;
+  /** Begin passes where lanes are free, once whoever submits in the same turn has done so too. */
+  #wake(): void {
+    if (this.#isWaking) return;
+    this.#isWaking = true;
+    queueMicrotask(() => {
+      this.#isWaking = false;
+      this.#beginPasses();
+    });
+  }
+
+  #beginPasses(): void {
+    this.#admission.update();
+    const lanes = this.#chooseLanes();
+    for (const lane of this.#lanes) {
+      const inUse = this.#lanes.filter(({ isFree }) => !isFree).length;
+      if (!lane.isFree || inUse >= lanes) continue;
+      const share = this.#shares.take(this.running, lanes, lanes - inUse);
+      if (share.sequences.length > 0) void lane.pass(share, ++this.#begun).then(() => this.#afterPass());
+    }
+    if (this.#isIdle) for (const resolve of this.#onIdle.splice(0)) resolve();
+  }
+
+  #chooseLanes(): 1 | 2 {
+    const { lanes } = this.limits;
+    const rows = this.#shares.totalRows(this.running, MAX_LANES);
+    return (this.#lanesNow = lanes === 'auto' ? this.#choice.lanes(rows) : lanes);
+  }
+
+  /** After whatever the laps left no time for: sockets, timers, new requests. */
+  #afterPass(): void {
+    setImmediate(() => this.#beginPasses());
+  }
+
+  #handedOver(sequence: Sequence, count: number): void {
+    const nowMs = performance.now();
+    const { admittedMs, lastTokensMs, reusedPositions } = sequence;
+    this.latency.tokens(sequence, nowMs, lastTokensMs);
+    if (lastTokensMs !== undefined) this.#pace.tokens(count, nowMs - lastTokensMs);
+    else this.#pace.prompt(sequence.request.promptIds.length - reusedPositions, nowMs - admittedMs!);
+    sequence.lastTokensMs = nowMs;
+    this.#admission.charge(sequence, count);
+  }
+
+  #refuse(reason: Refusal, message: string, retryMs: number | null): EngineError {
+    this.refusals[reason]++;
+    return new EngineError(reason, message, retryMs === null ? FIRST_RETRY_S : retryMs / 1000);
+  }
+
+  #countPass(times: PassTimes): void {
+    this.#choice.add(times);
+    this.#prefillBudget.add(times);
+    this.passMs.add(times.passMs);
+    this.engineMs.add(times.engineMs);
+    this.rows += times.rows;
     this.passes++;
   }
 }

@@ -1,54 +1,131 @@
-import type { ExpertDispatch, ForwardEngine } from '@shoal/model';
+import type { ExpertDispatch, ForwardEngine, ForwardObserver } from '@shoal/model';
 import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import type { Answers } from './answers.ts';
-import { assembleBatch, type BatchEntry, batchOptions, timeLaps } from './batch.ts';
+import { assembleBatch, type BatchEntry, batchOptions } from './batch.ts';
 import { EngineError } from './contract.ts';
+import type { Occupancy } from './occupancy.ts';
+import type { PassTimes } from './pass-times.ts';
 import type { Sequence } from './sequence.ts';
+import type { Share } from './share.ts';
+import type { PassName, Timeline } from '../timeline/timeline.ts';
 
 export interface LaneOptions {
   forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
   answers: Answers;
-  /** Prompt rows of one pass at most. */
-  prefillRows: number;
-  /** A pass that succeeded: its rows, its wall time, and what of that was not spent waiting for laps, in milliseconds. */
-  onPass: (rows: number, passMs: number, engineMs: number) => void;
+  occupancy: Occupancy;
+  timeline: Timeline | undefined;
+  now: () => number;
+  /** A pass that succeeded. */
+  onPass: (times: PassTimes) => void;
+  /** So many tokens of a sequence were handed to its reader. */
+  onTokens: (sequence: Sequence, count: number) => void;
 }
 
-/** One pass after another over some of the running sequences. */
+/** One pass after another over some of the running sequences; several lanes may be in a pass at a time. */
 export class Lane {
   readonly #options: LaneOptions;
+  readonly #lane: number;
+  isFree = true;
 
-  constructor(options: LaneOptions) {
+  /** `lane` is counted from 1. */
+  constructor(lane: number, options: LaneOptions) {
+    this.#lane = lane;
     this.#options = options;
   }
 
-  /** Pass the sequences' next rows through the model, and let each advance by what comes of it. Never throws. */
-  async pass(sequences: readonly Sequence[]): Promise<void> {
-    const { forward, experts, prefillRows, onPass } = this.#options;
-    const { rows, entries } = assembleBatch(sequences, prefillRows);
-    for (const { sequence } of entries) sequence.inPass = true;
-    const startedMs = performance.now();
-    const timed = timeLaps(experts.batch(batchOptions(entries)));
+  /**
+   * Pass the share's rows through the model, and let each sequence advance by what comes of it. `pass` is its number on the
+   * timeline. Never throws.
+   */
+  async pass(share: Share, pass: number): Promise<void> {
+    const { forward, experts, onPass, timeline } = this.#options;
+    const { rows, entries } = assembleBatch(share.sequences, share.promptRows);
+    for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
+    this.isFree = false;
+    const name = { lane: this.#lane, pass };
+    const watch = new PassWatch(name, this.#options);
     try {
-      const { logits } = await forward.forward(rows, timed.experts);
-      const passMs = performance.now() - startedMs;
-      onPass(rows.length, passMs, passMs - timed.waitedMs());
+      const dispatch = experts.batch({ ...batchOptions(entries), pass: name });
+      const { logits } = await forward.forward(rows, dispatch, watch.observer);
+      const promptRows = [...share.promptRows.values()].reduce((sum, count) => sum + count, 0);
+      const { passMs, engineMs, waitedMs } = watch;
+      onPass({ rows: rows.length, promptRows, passMs, engineMs, waitedMs });
       for (const entry of entries) this.#advance(entry, logits);
     } catch (error) {
       for (const { sequence } of entries) abandon(sequence, error);
     } finally {
-      for (const { sequence } of entries) sequence.inPass = false;
+      const { startedMs, endedMs } = watch.end();
+      timeline?.pass({ ...name, rows: rows.length, sequences: entries.length, startedMs, endedMs });
+      for (const { sequence } of entries) sequence.rowsInPass = 0;
+      this.isFree = true;
     }
   }
 
   /** A row whose logits are damaged ends its own sequence and no other. */
   #advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
+    const { answers, onTokens } = this.#options;
+    const before = entry.sequence.completionTokens;
     try {
-      this.#options.answers.advance(entry, logits);
+      answers.advance(entry, logits);
+      const count = entry.sequence.completionTokens - before;
+      if (count > 0) onTokens(entry.sequence, count);
     } catch (error) {
       abandon(entry.sequence, error);
     }
+  }
+}
+
+/** Where the time of one pass goes. */
+class PassWatch {
+  readonly observer: ForwardObserver;
+  readonly #occupancy: Occupancy;
+  readonly #now: () => number;
+  readonly #startedMs: number;
+  #waitsSinceMs: number | undefined;
+  /** For nothing but laps, so far. */
+  waitedMs = 0;
+  /** For the threads, which ran another pass's operations; without what passed while a lap was out as well. */
+  #queuedMs = 0;
+
+  constructor(name: PassName, { occupancy, timeline, now }: Pick<LaneOptions, 'occupancy' | 'timeline' | 'now'>) {
+    this.#occupancy = occupancy;
+    this.#now = now;
+    this.#startedMs = now();
+    occupancy.set(this, 'computing');
+    this.observer = {
+      waits: () => {
+        this.#waitsSinceMs = now();
+        occupancy.set(this, 'waiting');
+      },
+      resumes: (layer) => {
+        const startedMs = this.#waitsSinceMs;
+        if (startedMs === undefined) return;
+        const endedMs = now();
+        this.waitedMs += endedMs - startedMs;
+        this.#waitsSinceMs = undefined;
+        occupancy.set(this, 'computing');
+        timeline?.wait({ ...name, layer, startedMs, endedMs });
+      },
+      segment: (segment) => {
+        this.#queuedMs += segment.startedMs - segment.queuedMs;
+        timeline?.segment(segment, name);
+      },
+    };
+  }
+
+  get passMs(): number {
+    return this.#now() - this.#startedMs;
+  }
+
+  /** Own work of the pass, on the threads and on this one. */
+  get engineMs(): number {
+    return Math.max(0, this.passMs - this.waitedMs - this.#queuedMs);
+  }
+
+  end(): { startedMs: number; endedMs: number } {
+    this.#occupancy.end(this);
+    return { startedMs: this.#startedMs, endedMs: this.#now() };
   }
 }
 

@@ -25,9 +25,16 @@ export class Sequence {
   traces: LapTrace[] = [];
   /** Logprobs of the prompt's positions so far, if asked for. */
   promptLogprobs: Extract<GenerationEvent, { type: 'prompt-logprobs' }>['tokens'] = [];
+  /** When it got its place in the batch, and when its last tokens were handed over. */
+  admittedMs: number | undefined;
+  lastTokensMs: number | undefined;
+  /** Positions of its prompt that were computed before, for another. */
+  reusedPositions = 0;
+  /** KV positions of requests that were admitted before it though it was their senior, while it had no room. */
+  passedByPositions = 0;
   finished = false;
-  /** Whether a pass computes rows of it now. */
-  inPass = false;
+  /** Of the pass that it is in; 0: it is in none. */
+  rowsInPass = 0;
   /** Called once, when it ends; with the error if it did not end well. */
   onEnd: ((error?: EngineError) => void) | undefined;
 
@@ -51,6 +58,16 @@ export class Sequence {
   get state(): 'queued' | 'prefill' | 'decode' {
     if (this.cache === undefined) return 'queued';
     return this.cache.length < this.request.promptIds.length ? 'prefill' : 'decode';
+  }
+
+  /** Whether a pass computes rows of it now. */
+  get inPass(): boolean {
+    return this.rowsInPass > 0;
+  }
+
+  /** Rows that are to be computed before its next token can be chosen. */
+  get rowsAhead(): number {
+    return this.ids.length - (this.cache?.length ?? 0);
   }
 
   limitDetails(): { deviceLimit?: DeviceLimitUsage } {

@@ -12,6 +12,8 @@ export interface HttpAccess {
   takeShardBytes(request: IncomingMessage, bytes: number): number;
   /** Why whoever sends this token may not read the metrics; undefined if they may. */
   refuseMetrics(request: IncomingMessage, token: string | undefined): string | undefined;
+  /** The address that a request is counted by: an IPv4 address or an IPv6 network. */
+  addressOf(request: IncomingMessage): string;
 }
 
 const uses = new WeakMap<FastifyRequest, KeyUse>();
@@ -20,6 +22,13 @@ const FREE: AnswerHold = { onToken: () => {}, release: () => {} };
 /** The name of the key that a request was made with, for logs. */
 export function keyNameOf(request: FastifyRequest): string | undefined {
   return uses.get(request)?.key.name;
+}
+
+/** Who shares the engine with others as one: whoever has the key, or where none are asked for, whoever has the address. */
+export function clientOf(request: FastifyRequest, access: HttpAccess | undefined): string | undefined {
+  const key = keyNameOf(request);
+  if (key !== undefined) return `key ${key}`;
+  return access && `address ${access.addressOf(request.raw)}`;
 }
 
 /** Asks for a key under /v1 if there are any, before a body is read; and for an admin's token at /metrics where that is wanted. */

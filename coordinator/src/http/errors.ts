@@ -7,8 +7,12 @@ export interface ErrorBody {
   error: { message: string; type: ApiErrorType; param: string | null; code: string | null };
 }
 
-/** Used where the engine gives no measured time: one second is the smallest that the header can say. */
-const MIN_RETRY_AFTER_S = 1;
+/** Used where the engine gives no measured time. */
+const DEFAULT_RETRY_AFTER_S = 1;
+/** Whoever comes back sooner than this only costs work. */
+const MIN_RETRY_AFTER_MS = 100;
+/** The longest Retry-After that all of OpenAI's clients wait for by themselves (openai-python does not go beyond it). */
+const MAX_OBEYED_RETRY_MS = 60_000;
 /** Names that a client made up are echoed back no longer than this. */
 const MAX_ECHOED_NAME_CHARS = 64;
 
@@ -127,10 +131,19 @@ export function toApiError(thrown: unknown): ApiError {
 function fromEngine(error: EngineError): ApiError {
   switch (error.reason) {
     case 'queue-full':
-      return new ApiError(429, 'Too many requests are waiting. Retry after the time in the Retry-After header.', {
-        code: 'queue_full',
-        headers: retryAfter(error.retryAfterS),
-      });
+      return busy('queue_full', 'Too many requests are waiting.', error.retryAfterS);
+    case 'share-full':
+      return busy(
+        'queue_share_full',
+        'As many of your requests are waiting as one client may have; the rest of the queue is for others.',
+        error.retryAfterS,
+      );
+    case 'too-late':
+      return busy(
+        'queue_too_long',
+        'The request would have to wait for longer than the time in which it must be answered.',
+        error.retryAfterS,
+      );
     case 'context-length':
       return ApiError.contextLength('prompt', 'The prompt and max_tokens together exceed the context length.');
     case 'draining':
@@ -146,8 +159,19 @@ function fromEngine(error: EngineError): ApiError {
   }
 }
 
+function busy(code: string, why: string, retryAfterS: number | undefined): ApiError {
+  const headers = retryAfter(retryAfterS);
+  return new ApiError(429, `${why} Retry after the time in the Retry-After header.`, { code, headers });
+}
+
 function retryAfter(seconds: number | undefined): Record<string, string> {
-  return { 'retry-after': String(Math.max(MIN_RETRY_AFTER_S, Math.ceil(seconds ?? MIN_RETRY_AFTER_S))) };
+  const waitMs = Math.max(MIN_RETRY_AFTER_MS, Math.ceil(1000 * (seconds ?? DEFAULT_RETRY_AFTER_S)));
+  return {
+    'retry-after': String(Math.ceil(waitMs / 1000)),
+    'retry-after-ms': String(waitMs),
+    // Beyond it some of OpenAI's clients come back at once instead.
+    ...(waitMs > MAX_OBEYED_RETRY_MS && { 'x-should-retry': 'false' }),
+  };
 }
 
 /** Fastify's own refusals, told by their codes; its messages can quote the body, so they are not passed on. */

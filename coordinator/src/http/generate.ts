@@ -12,7 +12,7 @@ import { HangUpError, RequestScope } from './scope.ts';
 import type { AnswerShape } from './shape.ts';
 import { EventStream, ReaderGoneError } from './sse.ts';
 
-export interface GenerateDeps extends Pick<HttpDeps, 'engine' | 'codec'> {
+export interface GenerateDeps extends Pick<HttpDeps, 'engine' | 'codec' | 'access'> {
   limits: HttpLimits;
   metrics: HttpMetrics;
   systemFingerprint: string;
@@ -167,7 +167,7 @@ class Run {
   #submit(prompt: PromptPlan, index: number, choice: number, promptLogprobs: boolean): AsyncIterable<GenerationEvent> {
     // With nothing to generate and nothing to score, there is no work for the engine.
     if (prompt.maxTokens === 0 && !promptLogprobs) return nothing();
-    const { seed, temperature, topP, topLogprobs, trace, deviceLimit, cacheScope } = this.#plan;
+    const { seed, temperature, topP, topLogprobs, trace, deviceLimit, client, cacheScope } = this.#plan;
     return this.deps.engine.submit({
       id: `${this.#head.id}-${index}`,
       promptIds: prompt.ids,
@@ -179,6 +179,7 @@ class Run {
       promptLogprobs,
       trace,
       ...(deviceLimit === undefined ? {} : { deviceLimit }),
+      ...(client === undefined ? {} : { client }),
       ...(cacheScope === undefined ? {} : { cacheScope }),
       signal: this.scope.signal,
     });

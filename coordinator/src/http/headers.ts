@@ -30,6 +30,8 @@ const PREFLIGHT_MAX_AGE_S = 7200;
 /** Beside those that any page may read. */
 const EXPOSED_HEADERS = [
   'retry-after',
+  'retry-after-ms',
+  'x-should-retry',
   'x-request-id',
   ...['requests', 'tokens'].flatMap((what) =>
     ['limit', 'remaining', 'reset'].map((part) => `x-ratelimit-${part}-${what}`),

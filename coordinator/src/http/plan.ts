@@ -30,6 +30,8 @@ export interface Plan {
   trace: boolean;
   /** Undefined: the server's own. */
   deviceLimit: number | undefined;
+  /** Who shares the engine with others as one: a key, or an address where no keys are asked for. */
+  client?: string | undefined;
   /** Who may share what was computed of a prompt's beginning: the requests of one key. */
   cacheScope?: string | undefined;
   stream: boolean;

@@ -28,6 +28,7 @@ const shoalTokensSchema = z
             z.object({
               layer: z.number().int(),
               lapMs: z.number(),
+              resident: z.boolean().optional().meta({ description: 'The coordinator holds this layer: no lap.' }),
               experts: z.array(
                 z.object({ expert: z.number().int(), weight: z.number(), peerId: z.string().nullable() }),
               ),

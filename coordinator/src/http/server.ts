@@ -4,7 +4,7 @@ import fastifySwaggerUi from '@fastify/swagger-ui';
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { OpenAPIV3 } from 'openapi-types';
 import manifest from '../../package.json' with { type: 'json' };
-import { holdAnswers, keyNameOf, registerApiAccess } from './api-access.ts';
+import { clientOf, holdAnswers, keyNameOf, registerApiAccess } from './api-access.ts';
 import { parseBody, registerJsonBody } from './body.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpDeps, type HttpLimits } from './deps.ts';
 import { registerEdge, sendError } from './edge.ts';
@@ -85,6 +85,7 @@ function registerModels(app: FastifyInstance, modelId: string): void {
 
 function registerGeneration(app: FastifyInstance, planDeps: PlanDeps, deps: GenerateDeps): void {
   const answerWithin = async (plan: Plan, shape: AnswerShape, request: FastifyRequest, reply: FastifyReply) => {
+    plan.client = clientOf(request, deps.access);
     plan.cacheScope = keyNameOf(request);
     const { hold, headers } = holdAnswers(request, plan);
     reply.headers(headers);

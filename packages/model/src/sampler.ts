@@ -1,5 +1,6 @@
 import { ModelError } from './errors.ts';
 import type { Rng } from './rng.ts';
+import { byWeight } from './weight-order.ts';
 
 export interface SamplingOptions {
   /** 0: the largest logit, the lower index on a tie; `rng` is then not used. */
@@ -28,20 +29,21 @@ export function sample(logits: Float32Array, { temperature, topP, rng }: Samplin
 }
 
 /** The most probable tokens, best first, until they hold `topP` of `total`; at least one. */
-function nucleus(weights: Float64Array, total: number, topP: number): { tokens: number[]; mass: number } {
+function nucleus(weights: Float64Array, total: number, topP: number): { tokens: Uint32Array; mass: number } {
   // Tokens below this share could all be dropped and topP would remain, so that none of them needs sorting.
   const floor = (total * (1 - topP)) / weights.length;
-  const candidates: number[] = [];
-  for (let i = 0; i < weights.length; i++) if (weights[i]! >= floor) candidates.push(i);
-  candidates.sort((a, b) => weights[b]! - weights[a]! || a - b);
+  const candidates = new Uint32Array(weights.length);
+  let numCandidates = 0;
+  for (let i = 0; i < weights.length; i++) if (weights[i]! >= floor) candidates[numCandidates++] = i;
+  const sorted = byWeight(candidates.subarray(0, numCandidates), weights);
   let mass = 0;
   let count = 0;
-  while (count < candidates.length && (count === 0 || mass < topP * total)) mass += weights[candidates[count++]!]!;
-  return { tokens: candidates.slice(0, count), mass };
+  while (count < sorted.length && (count === 0 || mass < topP * total)) mass += weights[sorted[count++]!]!;
+  return { tokens: sorted.subarray(0, count), mass };
 }
 
 /** One of `tokens` (all, if undefined), each with probability weight / mass. */
-function draw(weights: Float64Array, tokens: readonly number[] | undefined, mass: number, rng: Rng): number {
+function draw(weights: Float64Array, tokens: Uint32Array | undefined, mass: number, rng: Rng): number {
   const target = rng() * mass;
   const count = tokens?.length ?? weights.length;
   let sum = 0;

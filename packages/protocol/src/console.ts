@@ -72,11 +72,22 @@ export interface FlowView {
   bytesPerToken: number | null;
   floorBytesPerToken: number;
   floorLapsPerToken: number;
-  /** Share of expert work done by tabs since start, 0 to 1; null before any. */
+  /** Share of answers' expert work done by tabs since start, 0 to 1; null before any. */
   tabShare: number | null;
   uncoveredExperts: number;
-  /** Rows × experts that the coordinator computed itself since start. */
+  /** Rows × experts that the coordinator computed for want of a tab since start. */
   uncoveredWork: number;
+  /** What the coordinator holds by plan, apart from what it computes for want of a tab. */
+  resident: {
+    /** Layers of the main model: they make no lap. */
+    layers: number[];
+    /** Experts of these layers, and of the MTP module where it drafts with the coordinator's. */
+    bytes: number;
+    /** Share of expert work done in these layers since start, 0 to 1; null before any. */
+    share: number | null;
+    /** Rows × experts of drafts, which are in no share: they enter no answer. */
+    draftWork: number;
+  };
   audits: {
     /** Rows of tabs compared since start, in shadow or after use, and of those the wrong ones. */
     comparedRows: number;
@@ -87,7 +98,14 @@ export interface FlowView {
     keptOut: number;
   };
   /** Milliseconds of one forward pass, recent medians summed over its laps; what is not measured is null. */
-  timeSplitMs: { engine: number | null; queue: number | null; wire: number | null; compute: number | null };
+  timeSplitMs: {
+    engine: number | null;
+    queue: number | null;
+    wire: number | null;
+    compute: number | null;
+    /** Layers that the coordinator holds. */
+    resident: number | null;
+  };
   kvBytesInUse: number;
   kvBytesPerToken: number;
   /** What plain multi-head attention would keep per token at the same element size. */
@@ -103,6 +121,12 @@ export interface RequestView {
   completionTokens: number;
   maxTokens: number;
   ageMs: number;
+}
+
+/** Median and 95th percentile of the last 512, in milliseconds; null before there was any. */
+export interface WaitView {
+  p50: number | null;
+  p95: number | null;
 }
 
 export interface ConsoleEvent {
@@ -132,6 +156,8 @@ export interface ConsoleSnapshot {
   flow: FlowView;
   requests: RequestView[];
   queuedRequests: number;
+  /** How long requests wait for a place, for their first token (from their submission), and from one token to the next. */
+  waits: { queue: WaitView; firstToken: WaitView; betweenTokens: WaitView };
 }
 
 /** Coordinator → console, event `role`: who has signed in. Sent first, and again when it changes. A viewer's commands are refused. */

@@ -8,6 +8,8 @@ export const lapTraceSchema = z.object({
   /** The model's own layer number. */
   layer: z.number().int().min(0).max(65535),
   lapMs: z.number().nonnegative(),
+  /** A layer that the coordinator holds by plan: this was no lap. */
+  resident: z.boolean().optional(),
   experts: z
     .array(
       z.object({

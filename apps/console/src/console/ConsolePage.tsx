@@ -63,7 +63,7 @@ function Board({ now }: { now: ConsoleSnapshot }) {
         }}
       />
       <Flow flow={now.flow} />
-      <Requests requests={now.requests} queued={now.queuedRequests} />
+      <Requests requests={now.requests} queued={now.queuedRequests} waits={now.waits} />
       <EventLog events={events.value} />
     </>
   );

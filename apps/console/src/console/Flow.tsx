@@ -8,6 +8,7 @@ import {
   formatMemory,
   formatMs,
   formatNumber,
+  formatRanges,
   formatShare,
 } from '../format.ts';
 
@@ -49,9 +50,12 @@ export function Flow({ flow }: { flow: FlowView }) {
             <span class="bar ours" style={{ width: `${(flow.tabShare ?? 0) * 100}%` }} />
           </span>
           <p class="muted">
-            Uncovered work: {formatNumber(flow.uncoveredWork)} rows × experts, computed by the coordinator.{' '}
-            {formatNumber(flow.uncoveredExperts)} experts are held by no tab.
+            Uncovered work: {formatNumber(flow.uncoveredWork)} rows × experts, computed by the coordinator for want of a
+            tab. {formatNumber(flow.uncoveredExperts)} experts are held by no tab.
           </p>
+          {residentText(flow.resident).map((text) => (
+            <p class="muted">{text}</p>
+          ))}
           <p class="muted">{auditsText(flow.audits)}</p>
         </div>
         <div>
@@ -67,6 +71,17 @@ export function Flow({ flow }: { flow: FlowView }) {
       </div>
     </section>
   );
+}
+
+function residentText({ layers, bytes, share, draftWork }: FlowView['resident']): string[] {
+  const texts: string[] = [];
+  if (layers.length > 0) {
+    const which = `${layers.length === 1 ? 'layer' : 'layers'} ${formatRanges(layers)}`;
+    const did = share === null ? '' : ` and did ${formatShare(share)}`;
+    texts.push(`By plan the coordinator holds ${which} (${formatMemory(bytes)})${did}: they make no lap.`);
+  }
+  if (draftWork > 0) texts.push(`Drafts, in no share: ${formatNumber(draftWork)} rows × experts of the coordinator’s.`);
+  return texts;
 }
 
 function auditsText({ comparedRows, wrongRows, uncheckedRows, keptOut }: FlowView['audits']): string {
@@ -89,6 +104,7 @@ const parts = [
   { key: 'queue', name: 'queue', what: 'waiting before a lap is sent' },
   { key: 'wire', name: 'wire', what: 'on the way to tabs and back' },
   { key: 'compute', name: 'compute', what: 'experts on the tabs’ GPUs' },
+  { key: 'resident', name: 'own layers', what: 'experts of layers that the coordinator holds' },
 ] as const;
 
 function TimeSplit({ split }: { split: FlowView['timeSplitMs'] }) {

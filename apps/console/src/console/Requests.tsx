@@ -1,10 +1,23 @@
-import type { RequestView } from '@shoal/protocol';
+import type { ConsoleSnapshot, RequestView, WaitView } from '@shoal/protocol';
 import { type Tone, ToneIcon } from './peer-state.tsx';
-import { formatDuration, formatNumber, plural } from '../format.ts';
+import { Figure, Tile } from '../Figure.tsx';
+import { formatDuration, formatMs, formatNumber, plural } from '../format.ts';
 
 const tones: Record<RequestView['state'], Tone> = { queued: 'waiting', prefill: 'working', decode: 'working' };
 
-export function Requests({ requests, queued }: { requests: RequestView[]; queued: number }) {
+const WAITS = [
+  { key: 'queue', label: 'in the queue' },
+  { key: 'firstToken', label: 'to the first token' },
+  { key: 'betweenTokens', label: 'from token to token' },
+] as const;
+
+interface RequestsProps {
+  requests: RequestView[];
+  queued: number;
+  waits: ConsoleSnapshot['waits'];
+}
+
+export function Requests({ requests, queued, waits }: RequestsProps) {
   return (
     <section class="card" id="requests" aria-labelledby="requests-title" tabIndex={-1}>
       <h2 id="requests-title">Requests</h2>
@@ -12,6 +25,13 @@ export function Requests({ requests, queued }: { requests: RequestView[]; queued
         {plural(requests.filter((request) => request.state !== 'queued').length, 'stream')} running,{' '}
         {formatNumber(queued)} in the queue.
       </p>
+      <dl class="tiles small">
+        {WAITS.map(({ key, label }) => (
+          <Tile key={key} label={label}>
+            <Wait wait={waits[key]} />
+          </Tile>
+        ))}
+      </dl>
       {requests.length > 0 && (
         <div class="table-scroll" role="group" aria-labelledby="requests-title" tabIndex={0}>
           <table>
@@ -58,5 +78,14 @@ export function Requests({ requests, queued }: { requests: RequestView[]; queued
         </div>
       )}
     </section>
+  );
+}
+
+function Wait({ wait: { p50, p95 } }: { wait: WaitView }) {
+  if (p50 === null || p95 === null) return <Figure value={null} format={formatMs} />;
+  return (
+    <>
+      {formatMs(p50)} <span class="of">95 % within {formatMs(p95)}</span>
+    </>
   );
 }

@@ -3,9 +3,9 @@ import { formatNumber, formatRanges, plural } from '../format.ts';
 
 /** The map in one or two sentences: for screen readers, and for whoever would rather read than look. */
 export function mapSummary(placement: PlacementView): string {
+  if (placement.layers.length === 0) return 'No layer is on tabs: the coordinator holds them all.';
   const counts = placement.replicas.flat();
   const size = `${plural(placement.layers.length, 'layer')} of ${placement.expertsPerLayer} experts (epoch ${placement.epoch})`;
-  if (counts.length === 0) return `${size}. Nothing is placed.`;
   const uncovered = counts.filter((count) => count === 0).length;
   const single = counts.filter((count) => count === 1).length;
   if (uncovered === counts.length) return `${size}. No expert is on any tab: the coordinator computes all of them.`;

@@ -9,6 +9,7 @@ import { PeerSwatch, TokenDetail } from './TokenDetail.tsx';
 import {
   LINE_GAP_PX,
   lapMsOf,
+  lapsOf,
   lineHeight,
   niceCeiling,
   peerShares,
@@ -162,5 +163,5 @@ function speak(token: TokenTrace, at: number, count: number): string {
     peerId === null ? `${experts} by the coordinator` : `${experts} on ${letterOf(peerId)}, ${peerId}`,
   );
   const word = visibleText(token.text);
-  return `${at + 1} of ${count}, “${word}”: ${plural(token.laps.length, 'lap')} in ${formatMs(lapMsOf(token))}; experts: ${shares.join('; ')}`;
+  return `${at + 1} of ${count}, “${word}”: ${plural(lapsOf(token), 'lap')} in ${formatMs(lapMsOf(token))}; experts: ${shares.join('; ')}`;
 }

@@ -3,7 +3,7 @@ import { scheme } from '../environment.ts';
 import { formatMs, formatNumber, plural } from '../format.ts';
 import { contrast, peerColour } from '../palette.ts';
 import { letterOf, peerIndex } from './peer-names.ts';
-import { lapMsOf, visibleText } from './strip-layout.ts';
+import { lapMsOf, lapsOf, visibleText } from './strip-layout.ts';
 
 /** The tab's letter on its colour, so that neither is needed alone; hatched for the coordinator. */
 export function PeerSwatch({ peerId }: { peerId: string | null }) {
@@ -24,7 +24,7 @@ export function TokenDetail({ token, number, count }: { token: TokenTrace; numbe
       <h3 id="token-title">
         <span class="word">{visibleText(token.text)}</span>
         <span class="muted">
-          token {formatNumber(number)} of {formatNumber(count)} · id {token.id} · {plural(token.laps.length, 'lap')},{' '}
+          token {formatNumber(number)} of {formatNumber(count)} · id {token.id} · {plural(lapsOf(token), 'lap')},{' '}
           {formatMs(lapMsOf(token))}
         </span>
       </h3>
@@ -70,7 +70,9 @@ function LapExperts({ lap }: { lap: TokenLap }) {
       {[...groups]
         .sort(([a], [b]) => rank(a) - rank(b))
         .map(([peerId, experts]) => (
-          <li title={peerId ?? 'computed by the coordinator'}>
+          <li
+            title={peerId ?? (lap.resident ? 'held by the coordinator, without a lap' : 'computed by the coordinator')}
+          >
             <PeerSwatch peerId={peerId} />
             <span class="sr">{peerId === null ? 'the coordinator: ' : `${peerId}: `}</span>
             {experts.map(({ expert, weight }) => (

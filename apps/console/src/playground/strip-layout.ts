@@ -111,6 +111,9 @@ export function peerShares(tokens: readonly TokenTrace[]): PeerShare[] {
 
 export const lapMsOf = (token: TokenTrace): number => token.laps.reduce((sum, lap) => sum + lap.lapMs, 0);
 
+/** Layers that the coordinator holds make none. */
+export const lapsOf = (token: TokenTrace): number => token.laps.filter(({ resident }) => !resident).length;
+
 /** The next of 1, 2, 5, 10, … at or above a value, so that the scale of the bars seldom changes. */
 export function niceCeiling(value: number): number {
   if (value <= 0) return 1;

@@ -10,25 +10,30 @@ const MAX_HEADER_BYTES = 128 * 1024 * 1024;
 /**
  * Identifies a checkpoint without reading its weights: SHA-256 over config.json and the other files that are copied, and, for
  * each safetensors file in order of name, its name, size, modification time and header. A copy with new times counts as changed, which costs only time.
- * Throws WeightsError `bad-model`.
+ * Throws WeightsError `bad-model`, naming the file that cannot be read.
  */
 export async function sourceFingerprint(modelDir: string): Promise<string> {
   const hash = createHash('sha256');
+  let path = modelDir;
   try {
     const names = (await readdir(modelDir)).sort();
     const copied = names.filter((name) => name !== 'config.json' && isCopied(name));
-    for (const name of ['config.json', ...copied])
-      hash.update(`\n${name}\n`).update(await readFile(join(modelDir, name)));
+    for (const name of ['config.json', ...copied]) {
+      path = join(modelDir, name);
+      hash.update(`\n${name}\n`).update(await readFile(path));
+    }
     const files = names.filter((name) => name.endsWith('.safetensors'));
     for (const name of files) {
-      const path = join(modelDir, name);
+      path = join(modelDir, name);
       const { size, mtimeMs } = await stat(path);
       hash.update(`\n${name} ${size} ${mtimeMs}\n`);
       hash.update(await readHeader(path));
     }
   } catch (cause) {
     const detail = cause instanceof Error ? cause.message : String(cause);
-    throw new WeightsError('bad-model', `${modelDir} is not a readable model directory: ${detail}`, { cause });
+    throw new WeightsError('bad-model', `not a readable model directory: ${path} cannot be read (${detail})`, {
+      cause,
+    });
   }
   return hash.digest('hex');
 }

@@ -120,7 +120,7 @@ function integerPanel(
   if (numRows < EXPAND_FROM_ROWS) {
     for (let r = 0; r < numRows; r++) {
       const at = x + <usize>r * xStride;
-      const v = format == Q8 ? dotQ8(panel, at, blocks) : dotQ4(panel, at, blocks);
+      const v = format == Q8 ? dotQ8(panel, at, blocks) : dotQ4(panel, at, blocks, scratch);
       put(out + <usize>r * yStride, v, count, accumulate);
     }
     return;

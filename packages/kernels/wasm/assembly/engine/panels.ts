@@ -100,28 +100,20 @@ export function expandF16(w: usize, blocks: i32, out: usize): void {
   }
 }
 
-/** Σ over 32 columns of one row of int8. */
-@inline
-function blockQ8(w: usize, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
-  return i32x4.add(
-    i32x4.add(i32x4.dot_i16x8_s(v128.load8x8_s(w), x0), i32x4.dot_i16x8_s(v128.load8x8_s(w, 8), x1)),
-    i32x4.add(i32x4.dot_i16x8_s(v128.load8x8_s(w, 16), x2), i32x4.dot_i16x8_s(v128.load8x8_s(w, 24), x3)),
-  );
-}
-
+/** Columns in a loop: V8 does the loads of a straight stretch first, which are more than there are registers. */
 export function dotQ8(w: usize, x: usize, blocks: i32): v128 {
   let acc = f32x4.splat(0);
   let scales = x + ((<usize>blocks) << 6);
   const end = w + <usize>blocks * BLOCK_BYTES_Q8;
   while (w < end) {
-    const x0 = v128.load(x);
-    const x1 = v128.load(x, 16);
-    const x2 = v128.load(x, 32);
-    const x3 = v128.load(x, 48);
-    const a = blockQ8(w + 8, x0, x1, x2, x3);
-    const b = blockQ8(w + 40, x0, x1, x2, x3);
-    const c = blockQ8(w + 72, x0, x1, x2, x3);
-    const d = blockQ8(w + 104, x0, x1, x2, x3);
+    let a = i32x4.splat(0), b = i32x4.splat(0), c = i32x4.splat(0), d = i32x4.splat(0);
+    for (let i: usize = 0; i < 32; i += 8) {
+      const v = v128.load(x + (i << 1));
+      a = i32x4.add(a, i32x4.dot_i16x8_s(v128.load8x8_s(w + i, 8), v));
+      b = i32x4.add(b, i32x4.dot_i16x8_s(v128.load8x8_s(w + i, 40), v));
+      c = i32x4.add(c, i32x4.dot_i16x8_s(v128.load8x8_s(w + i, 72), v));
+      d = i32x4.add(d, i32x4.dot_i16x8_s(v128.load8x8_s(w + i, 104), v));
+    }
     const scale = f32x4.mul(loadScales(w), v128.load32_splat(scales));
     acc = f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sumLanesI32(a, b, c, d)), scale));
     x += 64;
@@ -156,7 +148,8 @@ function blockQ4(w: usize, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
   );
 }
 
-export function dotQ4(w: usize, x: usize, blocks: i32): v128 {
+/** A row's sums go through memory (48 B at `spare`), so that V8 computes them before it loads the next row. */
+export function dotQ4(w: usize, x: usize, blocks: i32, spare: usize): v128 {
   let acc = f32x4.splat(0);
   let scales = x + ((<usize>blocks) << 6);
   const end = w + <usize>blocks * BLOCK_BYTES_Q4;
@@ -165,12 +158,13 @@ export function dotQ4(w: usize, x: usize, blocks: i32): v128 {
     const x1 = v128.load(x, 16);
     const x2 = v128.load(x, 32);
     const x3 = v128.load(x, 48);
-    const a = blockQ4(w + 8, x0, x1, x2, x3);
-    const b = blockQ4(w + 24, x0, x1, x2, x3);
-    const c = blockQ4(w + 40, x0, x1, x2, x3);
+    v128.store(spare, blockQ4(w + 8, x0, x1, x2, x3));
+    v128.store(spare, blockQ4(w + 24, x0, x1, x2, x3), 16);
+    v128.store(spare, blockQ4(w + 40, x0, x1, x2, x3), 32);
     const d = blockQ4(w + 56, x0, x1, x2, x3);
+    const sums = sumLanesI32(v128.load(spare), v128.load(spare, 16), v128.load(spare, 32), d);
     const scale = f32x4.mul(loadScales(w), v128.load32_splat(scales));
-    acc = f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sumLanesI32(a, b, c, d)), scale));
+    acc = f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sums), scale));
     x += 64;
     scales += 4;
     w += BLOCK_BYTES_Q4;

@@ -1,0 +1,153 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { FORMAT_VERSION, type Manifest, shardBytes } from '@shoal/weights';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ROOT_DIR } from '../options.ts';
+import { runPlan } from './plan.ts';
+import type { ServingPlan } from './planning.ts';
+
+const V3 = join(ROOT_DIR, 'packages/model/src/testing/published-configs/DeepSeek-V3.json');
+const TINY = join(ROOT_DIR, 'models/tiny-stories');
+const ENOUGH = ['--model', V3, '--tab-memory', '1GiB', '--bandwidth', '10GB'];
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'shoal-plan-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function run(...argv: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const out = { code: 0, stdout: '', stderr: '' };
+  out.code = await runPlan(argv, {
+    stdout: { write: (text) => (out.stdout += text) },
+    stderr: { write: (text) => (out.stderr += text) },
+  });
+  return out;
+}
+
+async function plan(...argv: string[]): Promise<ServingPlan> {
+  const { code, stdout, stderr } = await run(...argv, '--json');
+  expect([code, stderr]).toEqual([0, '']);
+  return JSON.parse(stdout) as ServingPlan;
+}
+
+describe('the arguments of shoal plan', () => {
+  it.each<[string[], string]>([
+    [[], '--model DIR is missing'],
+    [['--model', V3], '--tab-memory SIZE is missing'],
+    [['--model', V3, '--tab-memory', '1'], '--tab-memory takes a size as 512MiB or 4GiB, not "1"'],
+    [[...ENOUGH, '--tab-memory', '0GiB'], '--tab-memory takes a size'],
+    [[...ENOUGH, '--bandwidth', 'fast'], '--bandwidth takes a size'],
+    [[...ENOUGH, '--quant', 'q2'], '--quant takes f16, q8, q4, not "q2"'],
+    [[...ENOUGH, '--dense-quant', 'q2'], '--dense-quant takes f32, f16, q8, q4, not "q2"'],
+    [[...ENOUGH, '--replicas', '0'], '--replicas takes a whole number from 1 on, not "0"'],
+    [[...ENOUGH, '--replicas', '1.5'], '--replicas takes a whole number'],
+    [[...ENOUGH, '--context', '-1'], '--context'],
+    [[...ENOUGH, '--context', '4k'], '--context takes a whole number'],
+    [[...ENOUGH, '--rtt', '20'], '--rtt takes a time as 20ms or 0.1s, not "20"'],
+    [[...ENOUGH, '--rtt', '0ms'], '--rtt takes a time'],
+    [[...ENOUGH, '--nonsense'], '--nonsense'],
+    [[...ENOUGH, 'stray'], 'stray'],
+  ])('that are wrong are refused by name: %j', async (argv, message) => {
+    const { code, stdout, stderr } = await run(...argv);
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toContain(message);
+    expect(stderr).toContain('See: shoal plan --help');
+  });
+
+  it('have units and defaults', async () => {
+    const one = await plan(...ENOUGH);
+    expect(one.ceilings.roundTrip).toBeCloseTo(1 / (58 * 0.02), 9);
+    expect(one.coordinator.contextTokens).toBe(4096);
+    const other = await plan(...ENOUGH, '--rtt', '0.1s', '--context', '100', '--replicas', '2', '--quant', 'q8');
+    expect(other.ceilings.roundTrip).toBeCloseTo(1 / (58 * 0.1), 9);
+    expect(other.coordinator.kvBytesAtContext).toBe(100 * 70_272);
+    expect(other.tabs.count).toBeGreaterThan(3 * one.tabs.count);
+    expect(other.expertBytes / one.expertBytes).toBeCloseTo(8.5 / 4.5, 3);
+  });
+
+  it('are explained by --help, whatever else is missing', async () => {
+    const { code, stdout } = await run('--help');
+    expect(code).toBe(0);
+    for (const flag of ['--tab-memory', '--rtt', '--bandwidth', '--json']) expect(stdout).toContain(flag);
+  });
+});
+
+describe('the model of shoal plan', () => {
+  it('fails with the reason where there is none', async () => {
+    const { code, stdout, stderr } = await run('--model', join(folder, 'none'), '--tab-memory', '1GiB');
+    expect([code, stdout]).toEqual([1, '']);
+    expect(stderr).toContain(join(folder, 'none', 'config.json'));
+  });
+
+  it('may be a tab’s size too large for', async () => {
+    expect(await run(...ENOUGH, '--tab-memory', '16MiB')).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/must lend \d+ bytes/) as string,
+    });
+  });
+
+  it('has its MTP module only where its index says so', async () => {
+    const dir = join(folder, 'indexed');
+    await mkdir(dir);
+    await writeFile(join(dir, 'config.json'), await readFile(V3));
+    const options = ['--model', dir, '--tab-memory', '1GiB', '--bandwidth', '10GB'];
+    const index = (last: number): Promise<void> =>
+      writeFile(
+        join(dir, 'model.safetensors.index.json'),
+        JSON.stringify({ weight_map: { [`model.layers.${last}.input_layernorm.weight`]: 'a.safetensors' } }),
+      );
+    await index(60);
+    const without = await plan(...options);
+    expect(without.mtpExperts).toBeUndefined();
+    await index(61);
+    const withIt = await plan(...options);
+    expect(withIt.mtpExperts).toBe('tabs');
+    expect(withIt.coordinator.parameters).toBeGreaterThan(without.coordinator.parameters);
+    expect(withIt.tabs.count).toBeGreaterThan(without.tabs.count);
+  });
+
+  it('has the formats, and the module, that it was packed with', async () => {
+    const dir = join(folder, 'packed');
+    await mkdir(dir);
+    await writeFile(join(dir, 'config.json'), await readFile(join(TINY, 'config.json')));
+    const shape = { hiddenSize: 192, moeIntermediateSize: 64, quant: 'q8' } as const;
+    const hash = 'a'.repeat(64);
+    const manifest: Manifest = {
+      formatVersion: FORMAT_VERSION,
+      packerVersion: 1,
+      modelId: 'tiny',
+      shape,
+      shardBytes: shardBytes(shape),
+      expertLayers: [1],
+      expertsPerLayer: 1,
+      shards: { 1: [hash] },
+      dense: { format: 'q4', bytes: 1, entries: {} },
+      numNextnPredictLayers: 0,
+      files: [],
+      sourceFingerprint: hash,
+      modelDigest: hash,
+    };
+    await writeFile(join(dir, 'manifest.json'), JSON.stringify(manifest));
+    const options = ['--tab-memory', '16MiB', '--bandwidth', '10GB'];
+    const packed = await plan('--model', dir, ...options);
+    const source = await plan('--model', TINY, ...options, '--quant', 'q8', '--dense-quant', 'q4');
+    expect(packed.expertBytes).toBe(source.expertBytes);
+    // It was packed without the module that its config names.
+    expect([packed.mtpExperts, source.mtpExperts]).toEqual([undefined, 'local']);
+    expect(packed.coordinator.weightsBytes).toBeLessThan(source.coordinator.weightsBytes);
+  });
+});
+
+describe('what shoal plan prints', () => {
+  it('is a line each for coordinator, tabs and speed, and what memory for own layers buys', async () => {
+    const { stdout } = await run(...ENOUGH, '--rtt', '50ms');
+    for (const line of [/^Coordinator +17\.6 GiB/m, /^Drafts .* on tabs/m, /^Tabs +420 that lend/m, /^Speed +at most/m])
+      expect(stdout).toMatch(line);
+    expect(stdout).toMatch(/^Own experts .* whole layers of 5\.9 GiB/m);
+    expect(stdout).toMatch(
+      /^ +16\.0 GiB +holds the MTP module's and 1 layer: 57 laps, 406 tabs, at most 0\.\d+ tokens/m,
+    );
+  });
+});

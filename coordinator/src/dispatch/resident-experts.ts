@@ -1,0 +1,68 @@
+import type { ExpertWorker, LoadProgress } from './expert-worker.ts';
+import type { LapRequest } from './lap.ts';
+import type { LocalWork, WorkMeter } from './local-work.ts';
+
+export interface ResidentExpertsOptions {
+  layers: readonly number[];
+  /** Holds them. */
+  worker: ExpertWorker;
+  /** Does the work while the layers are not in memory: slower, from the same weights. */
+  fallback: LocalWork;
+  /** The layers were lost, or could not be loaded again. */
+  onTrouble: (error: Error) => void;
+}
+
+/** After loading again has failed. */
+const RETRY_MS = 60_000;
+
+/**
+ * Whole layers in the coordinator's memory. A thread that dies takes them along; until they are loaded again, the fallback
+ * computes.
+ */
+export class ResidentExperts implements LocalWork {
+  readonly layers: ReadonlySet<number>;
+  readonly #options: ResidentExpertsOptions;
+  #loaded = false;
+  #loading = false;
+  #retryAtMs = 0;
+
+  constructor(options: ResidentExpertsOptions) {
+    this.#options = options;
+    this.layers = new Set(options.layers);
+  }
+
+  /** Load everything. Rejects where the weights cannot be read or memory does not suffice. */
+  async load(onProgress?: (progress: LoadProgress) => void): Promise<void> {
+    if (this.layers.size === 0) return;
+    this.#loading = true;
+    try {
+      await this.#options.worker.pin([...this.layers], onProgress);
+      this.#loaded = true;
+    } finally {
+      this.#loading = false;
+    }
+  }
+
+  async compute(request: LapRequest, meter?: WorkMeter): Promise<Float32Array> {
+    const { worker, fallback, onTrouble } = this.#options;
+    if (!this.#loaded) {
+      this.#loadAgain();
+      return fallback.compute(request, meter);
+    }
+    try {
+      return await worker.laps.compute(request, meter);
+    } catch (error) {
+      if (worker.closed) throw error;
+      // Whatever it was, another thread may have to begin anew.
+      this.#loaded = false;
+      onTrouble(error as Error);
+      return fallback.compute(request, meter);
+    }
+  }
+
+  #loadAgain(): void {
+    if (this.#loading || performance.now() < this.#retryAtMs) return;
+    this.#retryAtMs = performance.now() + RETRY_MS;
+    this.load().catch((error: Error) => this.#options.onTrouble(error));
+  }
+}

@@ -1,0 +1,98 @@
+import { isMoeLayer, type ModelConfig, moeLayers } from '@shoal/model';
+
+/** Unless `--expert-memory` says otherwise. */
+export const DEFAULT_EXPERT_MEMORY_BYTES = 512 * 2 ** 20;
+
+/** Where the experts of a model's MTP module are: with the coordinator, on tabs as one more layer, or nowhere. */
+export const MTP_PLACES = ['local', 'tabs', 'off'] as const;
+export type MtpPlace = (typeof MTP_PLACES)[number];
+
+export interface ResidentInput {
+  config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers' | 'nRoutedExperts'>;
+  /** Of one expert. */
+  shardBytes: number;
+  /** For whole layers (`--local-experts`). */
+  localBytes: number;
+  /** For experts kept for audits and for what no tab serves (`--expert-memory`). */
+  expertMemoryBytes: number;
+  /** auto: local where it fits, else on tabs. */
+  mtp: MtpPlace | 'auto';
+}
+
+/** What the coordinator holds for good. */
+export interface ResidentPlan {
+  /** The main model's layers that make no lap, ascending. */
+  layers: number[];
+  /** undefined: the model has no MTP module. */
+  mtp: MtpPlace | undefined;
+  /** Of the layers, and of the module's experts where they are local. */
+  bytes: number;
+  /** Whether any of it lies in `localBytes`; if not, a small module shares the memory, and the thread, of audits. */
+  ownMemory: boolean;
+  /** What is left of `expertMemoryBytes`. */
+  expertMemoryBytes: number;
+}
+
+/** The module may take so much of the memory for audits: what is left still has to hold the experts of many rows. */
+const MTP_SHARE = 0.5;
+
+/**
+ * Whole layers, since a part of one saves no lap: the MTP module's first, which each draft waits for, then the main model's
+ * from the first on. The module may also lie in half of the memory for audits, so that a small one needs no option.
+ * Throws a RangeError that names the option.
+ */
+export function planResident(input: ResidentInput): ResidentPlan {
+  const { config, shardBytes, localBytes } = input;
+  const layerBytes = config.nRoutedExperts * shardBytes;
+  const mtp = mtpPlace(input, layerBytes);
+  const mtpBytes = mtp === 'local' ? layerBytes : 0;
+  const fromLocal = mtpBytes <= localBytes ? mtpBytes : 0;
+  const all = moeLayers(config);
+  const layers = all.slice(0, Math.floor((localBytes - fromLocal) / layerBytes));
+  if (localBytes > 0 && layers.length === 0 && fromLocal === 0) {
+    throw new RangeError(
+      `--local-experts holds whole layers, and one of this model takes ${layerBytes} bytes: give at least that, or leave it out`,
+    );
+  }
+  return {
+    layers,
+    mtp,
+    bytes: layers.length * layerBytes + mtpBytes,
+    ownMemory: layers.length > 0 || fromLocal > 0,
+    expertMemoryBytes: input.expertMemoryBytes - (mtpBytes - fromLocal),
+  };
+}
+
+function mtpPlace({ config, localBytes, expertMemoryBytes, mtp }: ResidentInput, bytes: number): MtpPlace | undefined {
+  if (!isMoeLayer(config, config.numHiddenLayers)) return undefined;
+  const fits = bytes <= localBytes || bytes <= MTP_SHARE * expertMemoryBytes;
+  if (mtp === 'local' && !fits) {
+    throw new RangeError(
+      `--mtp-experts local: the MTP module's experts take ${bytes} bytes; give --local-experts at least that, or put them on tabs`,
+    );
+  }
+  if (mtp === 'auto') return fits ? 'local' : 'tabs';
+  return mtp;
+}
+
+export interface MemoryNeeds {
+  denseBytes: number;
+  kvBytes: number;
+  expertMemoryBytes: number;
+  residentBytes: number;
+}
+
+/** Throws a RangeError, naming the options, where what is to be held is more than the machine (or its container) has. */
+export function refuseBeyondMemory(needs: MemoryNeeds, machineBytes: number): void {
+  const { denseBytes, kvBytes, expertMemoryBytes, residentBytes } = needs;
+  const neededBytes = denseBytes + kvBytes + expertMemoryBytes + residentBytes;
+  if (residentBytes === 0 || neededBytes <= machineBytes) return;
+  const leftBytes = Math.max(0, machineBytes - (neededBytes - residentBytes));
+  throw new RangeError(
+    `--local-experts would hold ${mebibytes(residentBytes)} of experts beside ${mebibytes(denseBytes)} of weights, ` +
+      `${mebibytes(kvBytes)} for the KV cache and ${mebibytes(expertMemoryBytes)} of --expert-memory, ` +
+      `on a machine with ${mebibytes(machineBytes)}: give at most ${mebibytes(leftBytes)}`,
+  );
+}
+
+const mebibytes = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;

@@ -1,0 +1,100 @@
+import { createRng } from '@shoal/model';
+import { describe, expect, it } from 'vitest';
+import { FIRST_PREFILL_ROWS, MIN_PREFILL_ROWS, PrefillBudget } from './prefill-budget.ts';
+
+const LAPS = 5;
+
+interface Model {
+  /** Milliseconds of any pass, of a decoding row, of a prompt row. */
+  pass: number;
+  row: number;
+  promptRow: number;
+  /** Passes are up to so much longer or shorter. */
+  noise?: number;
+  /** One in so many takes ten times as long. */
+  outliers?: number;
+}
+
+/** Passes of which all have decoding sequences and a prompt that never ends; what each was longer by than it would have been. */
+function drive(
+  budget: PrefillBudget,
+  model: Model,
+  options: { passes?: number; seed?: number; rows?: (pass: number) => number } = {},
+) {
+  const { passes = 400, seed = 1, rows = () => 4 } = options;
+  const rng = createRng(seed);
+  const trace: { promptRows: number; stallMs: number; lapMs: number }[] = [];
+  for (let i = 0; i < passes; i++) {
+    const decodeRows = rows(i);
+    const promptRows = budget.rowsBeside(decodeRows);
+    const alone = model.pass + model.row * decodeRows;
+    const stallMs = model.promptRow * promptRows;
+    const noisy = (alone + stallMs) * (1 + (rng() * 2 - 1) * (model.noise ?? 0));
+    const isOutlier = model.outliers !== undefined && rng() < 1 / model.outliers;
+    budget.add({ rows: decodeRows + promptRows, promptRows, passMs: isOutlier ? 10 * noisy : noisy });
+    trace.push({ promptRows, stallMs, lapMs: alone / LAPS });
+  }
+  return trace;
+}
+
+const newBudget = (maxRows = 256): PrefillBudget => new PrefillBudget({ maxRows, lapsPerPass: LAPS });
+
+describe('prompt rows beside running streams', () => {
+  it('take the whole chunk where nobody waits for a token', () => {
+    expect(newBudget().rowsBeside(0)).toBe(256);
+  });
+
+  it('lengthen a pass by one lap’s time and no more, once their cost is known', () => {
+    const model = { pass: 100, row: 0.5, promptRow: 0.2 };
+    const trace = drive(newBudget(), model);
+    expect(trace[0]!.promptRows).toBe(FIRST_PREFILL_ROWS);
+    const settled = trace.slice(50).filter(({ promptRows }) => promptRows > 0);
+    for (const { stallMs, lapMs } of settled) {
+      expect(stallMs).toBeLessThanOrEqual(lapMs * 1.001);
+      expect(stallMs).toBeGreaterThan(lapMs * 0.95);
+    }
+    // One pass in 17 is without them, to know what one takes.
+    expect(settled.length).toBeGreaterThan(0.93 * (trace.length - 50));
+  });
+
+  it('do so in noise and with passes held up by something else', () => {
+    for (let seed = 1; seed <= 3; seed++) {
+      const model = { pass: 60, row: 0.3, promptRow: 0.25, noise: 0.1, outliers: 12 };
+      const options = { seed, passes: 500, rows: (i: number) => 2 + (Math.floor(i / 7) % 16) };
+      const settled = drive(newBudget(), model, options)
+        .slice(100)
+        .filter(({ promptRows }) => promptRows > 0);
+      const ratios = settled.map(({ stallMs, lapMs }) => stallMs / lapMs).sort((a, b) => a - b);
+      expect(ratios[Math.floor(ratios.length / 2)]).toBeGreaterThan(0.6);
+      expect(ratios[Math.floor(ratios.length / 2)]).toBeLessThan(1.4);
+      expect(ratios[Math.floor(ratios.length * 0.95)]).toBeLessThan(2);
+    }
+  });
+
+  it('follow when rows become dearer or the network slower', () => {
+    const budget = newBudget();
+    const settledAt = (model: Model): number => drive(budget, model, { passes: 200 }).at(-2)!.promptRows;
+    expect(settledAt({ pass: 100, row: 0, promptRow: 0.4 })).toBe(50);
+    expect(settledAt({ pass: 100, row: 0, promptRow: 0.8 })).toBe(25);
+    expect(settledAt({ pass: 400, row: 0, promptRow: 0.8 })).toBe(100);
+  });
+
+  it('are some in any case, and never more than the chunk', () => {
+    const dear = drive(newBudget(), { pass: 10, row: 1, promptRow: 5 }).slice(50);
+    expect(new Set(dear.map(({ promptRows }) => promptRows))).toEqual(new Set([0, MIN_PREFILL_ROWS]));
+    const free = drive(newBudget(100), { pass: 100, row: 1, promptRow: 0 }).slice(50);
+    expect(new Set(free.map(({ promptRows }) => promptRows))).toEqual(new Set([0, 100]));
+  });
+
+  it('grow by a quarter at a time, since what was not tried is not known', () => {
+    const trace = drive(newBudget(100), { pass: 1000, row: 1, promptRow: 0.01 }, { passes: 80 });
+    const steps = [...new Set(trace.map(({ promptRows }) => promptRows))];
+    expect(steps).toEqual([32, 0, 40, 50, 63, 79, 99, 100]);
+  });
+
+  it('are fewer where another lane’s hold up the same streams', () => {
+    const budget = newBudget();
+    drive(budget, { pass: 100, row: 0, promptRow: 0.4 }, { passes: 100 });
+    expect(budget.rowsBeside(4, 2)).toBe(25);
+  });
+});

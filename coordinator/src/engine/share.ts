@@ -1,0 +1,73 @@
+import type { PrefillBudget } from './prefill-budget.ts';
+import { PromptShare } from './prompt-share.ts';
+import type { Sequence } from './sequence.ts';
+
+/** What one pass takes of the running sequences. */
+export interface Share {
+  sequences: Sequence[];
+  /** Of those whose prompts are being computed, the rows of each, 1 at least. */
+  promptRows: ReadonlyMap<Sequence, number>;
+}
+
+/** Divides the rows of the running sequences among the lanes' passes. */
+export class Shares {
+  readonly #budget: Pick<PrefillBudget, 'rowsBeside'>;
+  readonly #prompts = new PromptShare();
+
+  constructor(budget: Pick<PrefillBudget, 'rowsBeside'>) {
+    this.#budget = budget;
+  }
+
+  /**
+   * The next pass of one of `lanes` lanes, of which so many are free: about its part of all rows, of sequences that no other
+   * pass has. Decoding sequences come first, in their order, then prompt rows, as many as the budget allows and the share has
+   * room for. Where that is less than half of the shortest prompt's piece, prompts are left to another lane, since each piece
+   * costs its sequence whole laps.
+   */
+  take(running: readonly Sequence[], lanes: number, freeLanes: number): Share {
+    const share = Math.ceil(this.totalRows(running, lanes) / lanes);
+    const ready = running.filter((sequence) => !sequence.inPass);
+    const sequences: Sequence[] = [];
+    let rows = 0;
+    for (const sequence of ready) {
+      if (sequence.state === 'prefill') continue;
+      if (rows + sequence.rowsAhead / 2 > share) break;
+      sequences.push(sequence);
+      rows += sequence.rowsAhead;
+    }
+    // The other free lanes have their part of the prompts: a prompt can be in one pass at a time.
+    const prompts = ready.filter(({ state }) => state === 'prefill').filter((_, i) => i % freeLanes === 0);
+    const most = this.#promptRows(running, lanes);
+    const isAlone = rows === 0 && prompts.length === 1;
+    const promptRows = this.#divide(prompts, most, isAlone ? most : share - rows);
+    return { sequences: [...sequences, ...promptRows.keys()], promptRows };
+  }
+
+  /** Rows that the next passes of all lanes have together, where each takes its share. */
+  totalRows(running: readonly Sequence[], lanes: number): number {
+    const most = this.#promptRows(running, lanes);
+    let [decode, prefill] = [0, 0];
+    for (const sequence of running) {
+      // As many again, for all that is known before it has ended.
+      if (sequence.inPass) decode += sequence.rowsInPass;
+      else if (sequence.state === 'prefill') prefill += Math.min(sequence.rowsAhead, most);
+      else decode += sequence.rowsAhead;
+    }
+    return decode + Math.min(prefill, lanes * most);
+  }
+
+  /** Prompt rows of one lane's pass at most. */
+  #promptRows(running: readonly Sequence[], lanes: number): number {
+    let decode = 0;
+    for (const sequence of running) if (sequence.state === 'decode') decode += sequence.rowsAhead;
+    return this.#budget.rowsBeside(Math.ceil(decode / lanes), lanes);
+  }
+
+  #divide(prompts: readonly Sequence[], most: number, room: number): ReadonlyMap<Sequence, number> {
+    const shortest = Math.min(most, ...prompts.map(({ rowsAhead }) => rowsAhead));
+    if (room < shortest / 2) return new Map();
+    const work = prompts.map(({ request, rowsAhead }) => ({ client: request.client ?? '', remaining: rowsAhead }));
+    const rows = this.#prompts.of(work, Math.min(most, room));
+    return new Map(prompts.map((sequence, i) => [sequence, rows[i]!] as const).filter(([, count]) => count > 0));
+  }
+}

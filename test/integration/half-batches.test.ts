@@ -1,0 +1,161 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { type Core, createCore } from '../../coordinator/src/index.ts';
+import { answer } from './answers.ts';
+import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
+import { covered, until, VirtualDonor } from './virtual-donor.ts';
+
+const ONE_WAY_MS = 5;
+const LAYERS = 5;
+
+interface Span {
+  name: string;
+  row: string;
+  /** Microseconds. */
+  from: number;
+  to: number;
+  args: { lane?: number; pass?: number; layer?: number; rows?: number; lap?: number; peer?: string; bytes?: number };
+}
+
+interface TraceLine {
+  name: string;
+  ph: string;
+  ts: number;
+  dur: number;
+  pid: number;
+  tid: number;
+  args: Span['args'] & { name?: string };
+}
+
+let dir: string;
+let core: Core;
+const donors: VirtualDonor[] = [];
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'shoal-half-batches-'));
+});
+afterEach(async () => {
+  await core.close();
+  await Promise.all(donors.splice(0).map((donor) => donor.close()));
+  await rm(dir, { recursive: true });
+});
+
+/** Two tabs that share the experts, each some way off. */
+async function open(halfBatches: 'on' | 'off'): Promise<void> {
+  const traceFile = join(dir, `${halfBatches}.json`);
+  core = await createCore({
+    modelDir: TINY_STORIES,
+    quant: 'f16',
+    cacheDir: CACHE_DIR,
+    replicas: 1,
+    halfBatches,
+    traceFile,
+  });
+  const wire = { aToB: { delayMs: ONE_WAY_MS }, bToA: { delayMs: ONE_WAY_MS } };
+  for (let i = 0; i < 2; i++) donors.push(await VirtualDonor.join(core, { wire }));
+  await until('all experts to be served', () => covered(core));
+}
+
+const requests = GOLDEN.slice(0, 4).map(({ prompt_ids: promptIds }, i) => ({
+  promptIds,
+  options: { seed: 60 + i, temperature: 0.8, topP: 0.95, maxTokens: 6 },
+}));
+const answers = async (): Promise<number[][]> =>
+  (await Promise.all(requests.map(({ promptIds, options }) => answer(core, promptIds, options)))).map(({ ids }) => ids);
+
+async function readTrace(path: string): Promise<Span[]> {
+  const lines = JSON.parse(await readFile(path, 'utf8')) as TraceLine[];
+  const rows = new Map<string, string>();
+  for (const { ph, name, pid, tid, args } of lines) {
+    if (ph === 'M' && name === 'thread_name') rows.set(`${pid} ${tid}`, args.name!);
+  }
+  return lines
+    .filter(({ ph }) => ph === 'X')
+    .map(({ name, pid, tid, ts, dur, args }) => ({
+      name,
+      row: rows.get(`${pid} ${tid}`)!,
+      from: ts,
+      to: ts + dur,
+      args,
+    }))
+    .sort((a, b) => a.from - b.from);
+}
+
+/** Times are written to a tenth of a microsecond. */
+const within = (inner: Span, outer: Span): boolean => inner.from >= outer.from - 1 && inner.to <= outer.to + 1;
+
+it('give every stream the bits that it has alone, and the timeline shows each half computed while the other’s laps are out', async () => {
+  await open('on');
+  const alone: number[][] = [];
+  for (const { promptIds, options } of requests) alone.push((await answer(core, promptIds, options)).ids);
+  const before = { passes: core.engine.passes, overlappedMs: core.engine.occupancy.overlappedMs };
+  expect(before.overlappedMs).toBe(0);
+  expect(await answers()).toEqual(alone);
+  const { passes, occupancy } = core.engine;
+  const { frameBytes, hedges, redispatches, laps } = core.dispatcher;
+  expect(occupancy.overlappedMs).toBeGreaterThan(0);
+  await core.close();
+  const spans = await readTrace(join(dir, 'on.json'));
+
+  const engine = spans.filter(({ row }) => row === 'engine');
+  for (const [i, span] of engine.entries()) if (i > 0) expect(span.from).toBeGreaterThanOrEqual(engine[i - 1]!.to - 1);
+  const waits = spans.filter(({ name }) => name.startsWith('waits'));
+  expect(waits.length).toBeLessThanOrEqual(laps);
+  expect(waits.length).toBeGreaterThan(0.5 * laps);
+  for (const lane of [1, 2]) {
+    // More than a pass's worth, on both sides: it is the rule and no accident.
+    const hidden = engine.filter((span) => {
+      const others = waits.filter(({ args }) => args.lane !== lane && args.pass !== span.args.pass);
+      return span.args.lane === lane && others.some((wait) => within(span, wait));
+    });
+    expect(hidden.length).toBeGreaterThan(LAYERS);
+  }
+
+  const passSpans = spans.filter(({ name }) => name === 'pass');
+  expect(passSpans).toHaveLength(passes);
+  for (const wait of waits) {
+    expect(passSpans.some(({ args, ...pass }) => args.pass === wait.args.pass && within(wait, { args, ...pass }))).toBe(
+      true,
+    );
+  }
+  checkLaps(spans, { frameBytes, hedges, redispatches });
+  // The shared expert runs while its own lap is out.
+  const shared = engine.filter(({ name }) => name.startsWith('shared-expert'));
+  expect(shared.length).toBe(laps);
+});
+
+/** Queue and compute lie within their lap, and bytes are the dispatcher's. */
+function checkLaps(
+  spans: readonly Span[],
+  counted: { frameBytes: number; hedges: number; redispatches: number },
+): void {
+  expect([counted.hedges, counted.redispatches]).toEqual([0, 0]);
+  let bytes = 0;
+  let seen = 0;
+  for (const out of spans.filter(({ name }) => name === 'out')) {
+    const ofLap = spans.filter(({ args }) => args.lap === out.args.lap && args.peer === out.args.peer);
+    const back = ofLap.find(({ name }) => name === 'back')!;
+    const compute = ofLap.find(({ name }) => name.startsWith('compute'))!;
+    expect(within(compute, { ...out, to: back.to })).toBe(true);
+    expect(compute.row.startsWith(out.args.peer!)).toBe(true);
+    // Both ways of the wire, whatever the tab took between them.
+    expect(out.to - out.from + back.to - back.from).toBeGreaterThanOrEqual(2 * ONE_WAY_MS * 1000 - 2000);
+    bytes += out.args.bytes! + back.args.bytes!;
+    seen++;
+  }
+  expect(seen).toBeGreaterThan(LAYERS);
+  expect(bytes).toBe(counted.frameBytes);
+}
+
+it('are off where they were forbidden: nothing is computed while a lap is out but its own shared expert', async () => {
+  await open('off');
+  await answers();
+  expect(core.engine.occupancy.overlappedMs).toBe(0);
+  await core.close();
+  const spans = await readTrace(join(dir, 'off.json'));
+  const passes = spans.filter(({ name }) => name === 'pass');
+  expect(passes.every(({ row }) => row === 'lane 1')).toBe(true);
+  for (const [i, pass] of passes.entries()) if (i > 0) expect(pass.from).toBeGreaterThanOrEqual(passes[i - 1]!.to - 1);
+});

@@ -1,0 +1,104 @@
+import { type EngineMtpRow, forwardMtp, KvCache } from '@shoal/model';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Core, type CoreOptions, createCore } from '../../coordinator/src/index.ts';
+import { nmse, openTinyStories, prefill } from '../golden/tiny-stories.ts';
+import { answer } from './answers.ts';
+import { CACHE_DIR, GOLDEN, promisedLength, TINY_STORIES } from './golden.ts';
+import { covered, until, VirtualDonor } from './virtual-donor.ts';
+
+/** Of the default model at f16: 32 experts of 73,728 B. */
+const LAYER_BYTES = 32 * 73_728;
+
+let core: Core;
+let donors: VirtualDonor[] = [];
+
+async function start(options: Partial<CoreOptions>, tabs: number): Promise<void> {
+  core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 1, ...options });
+  donors = await Promise.all(Array.from({ length: tabs }, () => VirtualDonor.join(core)));
+  if (tabs > 0) await until('all experts to be served', () => covered(core));
+}
+
+afterEach(async () => {
+  await core.close();
+  await Promise.all(donors.map((donor) => donor.close()));
+});
+
+describe('layers in the coordinator’s memory', () => {
+  it('make no lap, are on no tab, count apart, and answer as tabs do', async () => {
+    const progress: number[] = [];
+    // The MTP module takes the first of three.
+    await start(
+      { localExpertBytes: 3 * LAYER_BYTES + 1, onLoadProgress: ({ doneBytes }) => progress.push(doneBytes) },
+      2,
+    );
+    expect(core.resident).toMatchObject({ layers: [1, 2], mtp: 'local', bytes: 3 * LAYER_BYTES });
+    expect(progress[0]).toBe(0);
+    expect(progress.at(-1)).toBe(3 * LAYER_BYTES);
+    expect(core.swarm.model.layers).toEqual([3, 4, 5]);
+    expect(core.swarm.uncovered()).toBe(0);
+    const laps: number[][] = [];
+    for (const golden of [GOLDEN[3]!, GOLDEN[6]!]) {
+      const { ids, events } = await answer(core, golden.prompt_ids, { trace: true });
+      const promised = promisedLength(golden);
+      expect(ids.slice(0, promised)).toEqual(golden.greedy_ids.slice(0, promised));
+      for (const event of events) {
+        for (const lap of (event.type === 'token' && event.token.trace) || []) {
+          if (lap.layer > 2) continue;
+          laps.push([lap.layer]);
+          expect(lap).toMatchObject({ resident: true });
+          expect(lap.experts.every(({ peerId }) => peerId === null)).toBe(true);
+        }
+      }
+    }
+    expect(laps.length).toBeGreaterThan(80);
+    const { dispatcher, engine } = core;
+    expect(dispatcher.laps).toBe(3 * engine.passes);
+    expect(dispatcher.localAssignments).toBe(0);
+    expect(dispatcher.residentAssignments).toBe(engine.rows * 2 * core.config.numExpertsPerTok);
+    expect(dispatcher.tabAssignments).toBe(engine.rows * 3 * core.config.numExpertsPerTok);
+    for (const donor of donors) expect(donor.session.liveLayers().every((layer) => layer > 2)).toBe(true);
+  });
+
+  it('may be all of them: no tab has anything to do, and every answer is its own', async () => {
+    await start({ localExpertBytes: 2 ** 30 }, 0);
+    donors = [await VirtualDonor.join(core)];
+    await until('the tab to wait', () => donors[0]!.session.state === 'waiting');
+    const golden = GOLDEN[3]!;
+    expect((await answer(core, golden.prompt_ids)).ids).toEqual(golden.greedy_ids);
+    expect(core.dispatcher).toMatchObject({ laps: 0, tabAssignments: 0, localAssignments: 0 });
+    expect(core.swarm.uncovered()).toBe(0);
+  });
+
+  it('are refused by name where they are less than one', async () => {
+    await expect(start({ localExpertBytes: 1000 }, 0)).rejects.toThrow(/--local-experts .* 2359296 bytes/);
+  });
+});
+
+describe('the MTP module’s experts on tabs', () => {
+  it('are one more layer of theirs, and give the reference’s logits', async () => {
+    await start({ mtpExperts: 'tabs' }, 1);
+    expect(core.swarm.model.layers).toEqual([1, 2, 3, 4, 5, 6]);
+    const tiny = await openTinyStories();
+    const ids = GOLDEN[0]!.prompt_ids;
+    const { hiddenSize } = core.config;
+    const { hidden } = await prefill(tiny, ids, new KvCache(tiny.model.config));
+    const rows = ids.slice(1).map((nextTokenId, position): Omit<EngineMtpRow, 'cache'> => {
+      const row = hidden.slice(position * hiddenSize, (position + 1) * hiddenSize);
+      return { hidden: row, nextTokenId, position, wantLogits: true };
+    });
+    const [cache, own] = [new KvCache(core.config, 1), core.forward.newMtpSequence()];
+    const expected = await forwardMtp(
+      tiny.model,
+      rows.map((row) => ({ ...row, cache })),
+      tiny.experts,
+    );
+    const { logits } = await core.forward.forwardMtp(
+      rows.map((row) => ({ ...row, cache: own })),
+      core.dispatcher.batch(),
+    );
+    await tiny.checkpoint.close();
+    for (const [i, row] of logits.entries()) expect(nmse(row!, expected.logits[i]!)).toBeLessThan(1e-5);
+    expect(core.dispatcher).toMatchObject({ laps: 1, draftAssignments: 0, localAssignments: 0 });
+    expect(core.dispatcher.tabAssignments).toBe(rows.length * core.config.numExpertsPerTok);
+  });
+});
