@@ -43,7 +43,9 @@ function describe({ workload, roundTripMs, loss, tabs, paces, temperature, seed 
 
 function answerRows({ options, outcomes, span, floors }: LoadResult): string[][] {
   const answered = outcomes.filter(({ status, broken }) => status === 200 && broken === undefined);
+  const { durationS } = options.workload;
   const tokens = answered.reduce((sum, outcome) => sum + outcome.tokens, 0);
+  const run = within(answered, 1000 * durationS);
   // Little's law: answers under way at a time, until the last one ended.
   const concurrency = answered.reduce((sum, { totalMs }) => sum + totalMs, 0) / (1000 * span.seconds);
   const median = (pick: (outcome: Outcome) => number): number => quantileOf(answered.map(pick), 0.5);
