@@ -3,7 +3,7 @@ import { type Quantiles, quantileOf, quantilesOf } from '../statistics.ts';
 import type { Outcome } from './client.ts';
 import type { LoadResult } from './load.ts';
 import type { LoadOptions } from './options.ts';
-import { ceilingTokensPerS, floorGapMs, floorTtftMs } from './workload.ts';
+import { ceilingTokensPerS, floorGapMs, floorTtftMs, within } from './workload.ts';
 
 /** What came of a run, as a table with the floor of each figure beside it. */
 export function printLoad(result: LoadResult): string {
@@ -46,8 +46,6 @@ function answerRows({ options, outcomes, span, floors }: LoadResult): string[][]
   const { durationS } = options.workload;
   const tokens = answered.reduce((sum, outcome) => sum + outcome.tokens, 0);
   const run = within(answered, 1000 * durationS);
-  // Little's law: answers under way at a time, until the last one ended.
-  const concurrency = answered.reduce((sum, { totalMs }) => sum + totalMs, 0) / (1000 * span.seconds);
   const median = (pick: (outcome: Outcome) => number): number => quantileOf(answered.map(pick), 0.5);
   const promptTokens = median((outcome) => outcome.promptTokens);
   const ttft = quantilesOf(answered.flatMap(({ ttftMs }) => ttftMs ?? []));
@@ -73,8 +71,12 @@ function answerRows({ options, outcomes, span, floors }: LoadResult): string[][]
     ],
     ['TTFT ms, p50 p95 p99', three(ttft), floorTtftMs(floors, promptTokens).toFixed(0)],
     ['gap ms, p50 p95 p99', three(gaps), floorGapMs(floors).toFixed(0)],
-    ['laps per token of a stream', ((span.laps * concurrency) / tokens).toFixed(2), String(floors.lapsPerToken)],
-    ['laps per token, shared', (span.laps / tokens).toFixed(3), ''],
+    [
+      'laps per token of a stream',
+      ((span.streamPasses * floors.lapsPerToken) / span.tokens).toFixed(2),
+      String(floors.lapsPerToken),
+    ],
+    ['laps per token, shared', (span.laps / span.tokens).toFixed(3), ''],
   ];
 }
 

@@ -19,8 +19,8 @@ export interface StreamsResult {
   tokensPerS: number;
   /** Of one stream. */
   msPerToken: number;
-  /** Laps for each token of one stream. */
-  lapsPerToken: number;
+  /** By stream. */
+  ids: number[][];
   /** From about the same moment to the end of the first stream. */
   span: SpanFigures;
 }
@@ -40,24 +40,21 @@ export async function decodeStreams(rig: Rig, watch: EngineWatch, options: Strea
   const { streams, tokens, prompts = GOLDEN_PROMPTS, temperature = 0 } = options;
   const arrivals: number[][] = Array.from({ length: streams }, () => []);
   let begun = 0;
-  let lapsAt: { atMs: number; laps: number }[] = [];
-  const { dispatcher } = rig.coordinator;
   let span: Promise<Span> | undefined;
   let figures: Promise<SpanFigures> | undefined;
-  const ask = async (stream: number): Promise<void> => {
+  const ask = async (stream: number): Promise<number[]> => {
     const request: AnswerOptions = { maxTokens: tokens, temperature, seed: stream };
-    await answer(rig.coordinator, prompts[stream % prompts.length]!, {
+    const { ids } = await answer(rig.coordinator, prompts[stream % prompts.length]!, {
       ...request,
       onToken: () => {
-        const atMs = performance.now();
-        arrivals[stream]!.push(atMs);
-        if (stream === 0) lapsAt.push({ atMs, laps: dispatcher.laps });
+        arrivals[stream]!.push(performance.now());
         if (arrivals[stream]!.length === 1 && ++begun === streams) span = Span.begin(rig, watch);
       },
     });
     figures ??= span?.then((running) => running.end());
+    return ids;
   };
-  await Promise.all(Array.from({ length: streams }, (_, stream) => ask(stream)));
+  const ids = await Promise.all(Array.from({ length: streams }, (_, stream) => ask(stream)));
   const fromMs = Math.max(...arrivals.map((times) => times[0]!));
   const toMs = Math.min(...arrivals.map((times) => times.at(-1)!));
   if (figures === undefined || toMs <= fromMs) {
@@ -66,12 +63,10 @@ export async function decodeStreams(rig: Rig, watch: EngineWatch, options: Strea
     );
   }
   const counted = arrivals.flat().filter((atMs) => atMs > fromMs && atMs <= toMs).length;
-  lapsAt = lapsAt.filter(({ atMs }) => atMs >= fromMs && atMs <= toMs);
-  const ofFirst = lapsAt.length - 1;
   return {
     tokensPerS: (1000 * counted) / (toMs - fromMs),
     msPerToken: ((toMs - fromMs) * streams) / counted,
-    lapsPerToken: (lapsAt.at(-1)!.laps - lapsAt[0]!.laps) / ofFirst,
+    ids,
     span: await figures,
   };
 }
