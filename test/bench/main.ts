@@ -1,4 +1,4 @@
-import { benchEngine } from './engine.ts';
+import { benchEngine, ENGINE_QUANTS } from './engine.ts';
 import { benchKernels } from './kernels.ts';
 import { benchLoad } from './load/load.ts';
 import { LOAD_HELP, LoadUsageError, parseLoadOptions } from './load/options.ts';
@@ -17,6 +17,7 @@ const HELP = `npm run bench -- [suite] [options]
   wasm             experts on the processor: GB/s of weights by format, rows and threads, beside a read loop
   kernels          the expert FFN on WebGPU beside onnxruntime-web's MatMulNBits, for one row and for 32
 
+  --quant Q        engine: q8 or q4 alone
   --repeats N      measurements of each figure, of which the median counts (3)
   --json           one JSON document on stdout instead of the table
   --help           print this
@@ -37,7 +38,14 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stderr.write('bench: --repeats takes a whole number from 1 to 100\n');
     return 2;
   }
-  const suites = argv.filter((arg, i) => !arg.startsWith('-') && (repeatsAt === -1 || i !== repeatsAt + 1));
+  const quantAt = argv.indexOf('--quant');
+  const quant = quantAt === -1 ? undefined : argv[quantAt + 1];
+  if (quantAt !== -1 && !ENGINE_QUANTS.some((known) => known === quant)) {
+    process.stderr.write(`bench: --quant takes ${ENGINE_QUANTS.join(' or ')}\n`);
+    return 2;
+  }
+  const values = [repeatsAt, quantAt].filter((at) => at !== -1).map((at) => at + 1);
+  const suites = argv.filter((arg, i) => !arg.startsWith('-') && !values.includes(i));
   const unknown = suites.find((suite) => !SUITES.includes(suite));
   if (unknown !== undefined) {
     process.stderr.write(`bench: there is no suite "${unknown}"\n\n${HELP}`);
@@ -46,7 +54,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const json = flags.includes('--json');
   if (suites.includes('swarm')) await benchSwarm({ json });
   if (suites.includes('kernels')) await benchKernels({ repeats, json });
-  if (suites.includes('engine')) await benchEngine({ repeats, json });
+  if (suites.includes('engine')) await benchEngine({ repeats, json, quant });
   if (suites.includes('quants')) await benchQuants({ repeats, json });
   if (suites.includes('wasm')) await benchWasm({ repeats, json });
   if (suites.length === 0 || suites.includes('network')) await benchNetwork({ repeats, json });
