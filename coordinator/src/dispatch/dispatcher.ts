@@ -1,6 +1,6 @@
-import { decodeF16, encodeF16, type ExpertDispatch, type MoeCall } from '@shoal/model';
+import { decodeF16, type ExpertDispatch, type MoeCall } from '@shoal/model';
 import { coverRows, type LimitedChoice, limitDevices } from '@shoal/placement';
-import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
+import { FrameError, MAX_ROWS_PER_LAP, type RowFormat, roundRows } from '@shoal/protocol';
 import type { LapTrace } from '../engine/contract.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { DispatchFigures } from './dispatch-figures.ts';
@@ -29,6 +29,8 @@ export interface DispatcherOptions {
   hiddenSize: number;
   nRoutedExperts: number;
   numExpertsPerTok: number;
+  /** What rows and sums are rounded to, whoever computes; f16 by default. */
+  rowFormat?: RowFormat;
   local: LocalWork;
   /** Layers whose experts are all the coordinator's own, and who computes them: no tab is asked, and no lap is made. */
   resident?: { layers: ReadonlySet<number>; work: LocalWork };
@@ -108,6 +110,7 @@ export type TraceSink = (row: number, trace: LapTrace) => void;
 export class Dispatcher extends DispatchFigures {
   readonly #options: DispatcherOptions;
   readonly #clock: Clock;
+  readonly #rowFormat: RowFormat;
   /** By layer, so that the turns of one are not bound to the number of the others. */
   readonly #turns = new Map<number, number>();
   readonly #hedging = new HedgeBudget();
@@ -116,6 +119,7 @@ export class Dispatcher extends DispatchFigures {
     super();
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#rowFormat = options.rowFormat ?? 'f16';
   }
 
   /** Parts of laps that one tab each was asked for, hedges not counted. */
@@ -161,7 +165,9 @@ export class Dispatcher extends DispatchFigures {
 
   #dispatch(call: NamedCall, pass: Pass): { combine(): Promise<Float32Array> } {
     const startedMs = this.#clock.now();
-    const rows = encodeF16(call.x.subarray(0, call.numRows * this.#options.hiddenSize));
+    const { hiddenSize } = this.#options;
+    const x = call.x.subarray(0, call.numRows * hiddenSize);
+    const rows = roundRows(this.#formatOf(call.layer), x, hiddenSize);
     this.countLoad(call, this.#options.nRoutedExperts);
     if (!this.#isResident(call.layer)) this.#options.onDispatch?.(call, rows);
     const all = Array.from({ length: call.topkIdx.length }, (_, a) => a);
@@ -259,7 +265,7 @@ export class Dispatcher extends DispatchFigures {
       const { local, resident } = this.#options;
       const own = this.#isResident(call.layer) ? resident!.work : local;
       const startedMs = this.#clock.now();
-      const partial = roundToF16(await own.compute(request));
+      const partial = this.#rounded(call.layer, await own.compute(request));
       const times = { startedMs, endedMs: this.#clock.now() };
       this.#options.timeline?.ownExperts({ layer: call.layer, rows: request.numRows, ...times }, call.by);
       this.#countOwn(call.layer, assignments.length);
@@ -359,6 +365,12 @@ export class Dispatcher extends DispatchFigures {
     };
   }
 
+  /** As a tab would send it, so that an answer doesn't depend on who computed: finite values only, others stay f32. */
+  #rounded(layer: number, partial: Float32Array): Float32Array {
+    const rounded = decodeF16(roundRows(this.#formatOf(layer), partial, this.#options.hiddenSize));
+    return rounded.every(Number.isFinite) ? rounded : partial;
+  }
+
   #sum(call: MoeCall, results: readonly PartResult[]): Float32Array {
     const D = this.#options.hiddenSize;
     // f16 values are multiples of 2⁻²⁴ below 2¹⁶, so that in f64 their sum is exact: it is the same in whatever order.
@@ -404,6 +416,11 @@ export class Dispatcher extends DispatchFigures {
     }
   }
 
+  /** What never travels keeps what f16 keeps. */
+  #formatOf(layer: number): RowFormat {
+    return this.#isResident(layer) ? 'f16' : this.#rowFormat;
+  }
+
   #isResident(layer: number): boolean {
     return this.#options.resident?.layers.has(layer) ?? false;
   }
@@ -413,12 +430,6 @@ export class Dispatcher extends DispatchFigures {
     else if (layer === this.#options.mtpLayer) this.draftAssignments += assignments;
     else this.residentAssignments += assignments;
   }
-}
-
-/** As a tab would send it, so that an answer doesn't depend on who computed: finite values only, others stay f32. */
-function roundToF16(partial: Float32Array): Float32Array {
-  const rounded = decodeF16(encodeF16(partial));
-  return rounded.every(Number.isFinite) ? rounded : partial;
 }
 
 function creditTokens(pass: Pass, peer: LapPeer, rows: readonly number[]): void {

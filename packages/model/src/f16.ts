@@ -47,7 +47,10 @@ export function f32ToF16(x: number): number {
 }
 
 /** Encode `source` into `target` (or a new array) of the same length. */
-export function encodeF16(source: Float32Array, target = new Uint16Array(source.length)): Uint16Array {
+export function encodeF16<T extends ArrayBufferLike = ArrayBuffer>(
+  source: Float32Array,
+  target = new Uint16Array(source.length) as Uint16Array<T>,
+): Uint16Array<T> {
   for (let i = 0; i < source.length; i++) target[i] = f32ToF16(source[i]!);
   return target;
 }
