@@ -1,4 +1,4 @@
-import { benchEngine } from './engine.ts';
+import { benchEngine, ENGINE_QUANTS } from './engine.ts';
 import { benchKernels } from './kernels.ts';
 import { benchGarbage } from './lap-garbage.ts';
 import { benchLaps } from './lap-overhead.ts';
@@ -21,12 +21,20 @@ const HELP = `npm run bench -- [suite] [options]
   wasm             experts on the processor: GB/s of weights by format, rows and threads, beside a read loop
   kernels          the expert FFN on WebGPU beside onnxruntime-web's MatMulNBits, for one row and for 32
 
+  --quant Q        engine: q8 or q4 alone
   --repeats N      measurements of each figure, of which the median counts (3)
   --json           one JSON document on stdout instead of the table
   --help           print this
 `;
 
 const SUITES = ['laps', 'swarm', 'quants', 'wasm', 'engine', 'kernels'];
+
+const WITH_VALUE = new Set(['--repeats', '--quant']);
+
+function valueOf(argv: readonly string[], flag: string): string | undefined {
+  const at = argv.indexOf(flag);
+  return at === -1 ? undefined : argv[at + 1];
+}
 
 async function main(argv: readonly string[]): Promise<number> {
   if (argv[0] === 'load') return withOwnOptions(LOAD, argv.slice(1));
@@ -38,13 +46,17 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const repeatsAt = argv.indexOf('--repeats');
-  const repeats = repeatsAt === -1 ? 3 : Number(argv[repeatsAt + 1]);
+  const repeats = Number(argv.includes('--repeats') ? valueOf(argv, '--repeats') : 3);
   if (!Number.isInteger(repeats) || repeats < 1 || repeats > 100) {
     process.stderr.write('bench: --repeats takes a whole number from 1 to 100\n');
     return 2;
   }
-  const suites = argv.filter((arg, i) => !arg.startsWith('-') && (repeatsAt === -1 || i !== repeatsAt + 1));
+  const quant = valueOf(argv, '--quant');
+  if (argv.includes('--quant') && !ENGINE_QUANTS.some((known) => known === quant)) {
+    process.stderr.write(`bench: --quant takes ${ENGINE_QUANTS.join(' or ')}\n`);
+    return 2;
+  }
+  const suites = argv.filter((arg, i) => !arg.startsWith('-') && !WITH_VALUE.has(argv[i - 1]!));
   const unknown = suites.find((suite) => !SUITES.includes(suite));
   if (unknown !== undefined) {
     process.stderr.write(`bench: there is no suite "${unknown}"\n\n${HELP}`);
@@ -53,7 +65,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const json = flags.includes('--json');
   if (suites.includes('swarm')) await benchSwarm({ json });
   if (suites.includes('kernels')) await benchKernels({ repeats, json });
-  if (suites.includes('engine')) await benchEngine({ repeats, json });
+  if (suites.includes('engine')) await benchEngine({ repeats, json, quant });
   if (suites.includes('laps')) {
     await benchLaps({ json });
     await benchGarbage({ json });
