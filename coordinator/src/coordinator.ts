@@ -93,6 +93,7 @@ export type CoreOptions = Pick<
   | 'denseQuant'
   | 'cacheDir'
   | 'replicas'
+  | 'rowFormat'
   | 'deviceLimit'
   | 'cpuDonors'
   | 'maxBatch'
@@ -149,12 +150,10 @@ async function assembleCore(
   const { hiddenSize, nRoutedExperts } = config;
   const norms = new NormLimits();
   const mtpLayer = isMoeLayer(config, config.numHiddenLayers) ? config.numHiddenLayers : undefined;
-  const own = startOwnExperts(packed, plan, mtpLayer, { norms, events, threads: options.threads });
+  const own = startOwnExperts(packed, { options, plan, mtpLayer, norms, events });
   onClose(() => own.close());
   const { work, resident } = own;
-  if (plan.ownMemory) await resident.load(options.onLoadProgress);
-  // A small MTP module alone is there soon; should it fail, the first draft tries again, and that is told.
-  else resident.load().catch(() => {});
+  await own.load(options.onLoadProgress);
   const trust = new Trust({
     local: work.audits,
     recheck: work.rechecks,
@@ -180,6 +179,7 @@ async function assembleCore(
     trust,
     events,
     replicas: options.replicas,
+    ...(options.rowFormat && { rowFormat: options.rowFormat }),
     cpuDonors: options.cpuDonors ?? true,
     load: () => meter.read(expertCounters(dispatcher, layers, nRoutedExperts), performance.now()),
   });
@@ -188,8 +188,9 @@ async function assembleCore(
     hiddenSize,
     nRoutedExperts,
     numExpertsPerTok: config.numExpertsPerTok,
+    ...(options.rowFormat && { rowFormat: options.rowFormat }),
     local: work.laps,
-    resident: { layers: resident.layers, work: resident },
+    resident,
     mtpLayer,
     peers: () => swarm.serving(),
     onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>

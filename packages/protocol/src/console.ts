@@ -84,7 +84,7 @@ export interface FlowView {
   resident: {
     /** Layers of the main model: they make no lap. */
     layers: number[];
-    /** Experts of these layers, and of the MTP module where it drafts with the coordinator's. */
+    /** In the memory for them: experts of these layers, and of the MTP module. */
     bytes: number;
     /** Share of expert work done in these layers since start, 0 to 1; null before any. */
     share: number | null;
