@@ -21,7 +21,6 @@ const LEAST_PASSES = 4;
 const PASSES_BETWEEN_BASELINES = 16;
 /** Beyond what was tried the cost of a row need not be the same: the budget grows so much at most over the last passes'. */
 const GROWTH = 1.25;
-const TRIED = 4;
 
 /**
  * How many prompt rows a pass may take beside decoding sequences (chunked prefill, Agrawal et al. 2023, SARATHI): as many as
@@ -62,7 +61,7 @@ export class PrefillBudget {
     const lapMs = this.lapMs(decodeRows);
     if (lapMs === undefined || this.#mixed.length < LEAST_PASSES) return Math.min(FIRST_PREFILL_ROWS, maxRows);
     const { promptRowMs } = this.#costs!;
-    const tried = Math.max(...this.#mixed.slice(-TRIED).map(({ promptRows }) => promptRows));
+    const tried = Math.max(FIRST_PREFILL_ROWS, ...this.#mixed.map(({ promptRows }) => promptRows));
     const fitting = promptRowMs > 0 ? Math.floor(lapMs / lanes / promptRowMs) : maxRows;
     return Math.min(maxRows, Math.max(MIN_PREFILL_ROWS, Math.min(fitting, Math.ceil(GROWTH * tried))));
   }
