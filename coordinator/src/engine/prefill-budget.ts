@@ -50,11 +50,8 @@ export class PrefillBudget {
     this.#costs = undefined;
   }
 
-  /**
-   * Prompt rows of the next pass beside so many of decoding sequences. `lanes`: passes at a time, each of which holds up the
-   * others by its own prompt rows.
-   */
-  rowsBeside(decodeRows: number, lanes = 1): number {
+  /** Prompt rows of the next pass beside so many of decoding sequences, which they may hold up by so many laps' time. */
+  rowsBeside(decodeRows: number, laps = 1): number {
     const { maxRows } = this.#options;
     if (decodeRows === 0) return maxRows;
     if (this.#mixedInARow >= this.#mixedBeforeBaseline) return 0;
@@ -62,7 +59,7 @@ export class PrefillBudget {
     if (lapMs === undefined || this.#mixed.length < LEAST_PASSES) return Math.min(FIRST_PREFILL_ROWS, maxRows);
     const { promptRowMs } = this.#costs!;
     const tried = Math.max(FIRST_PREFILL_ROWS, ...this.#mixed.map(({ promptRows }) => promptRows));
-    const fitting = promptRowMs > 0 ? Math.floor(lapMs / lanes / promptRowMs) : maxRows;
+    const fitting = promptRowMs > 0 ? Math.floor((laps * lapMs) / promptRowMs) : maxRows;
     return Math.min(maxRows, Math.max(MIN_PREFILL_ROWS, Math.min(fitting, Math.ceil(GROWTH * tried))));
   }
 
