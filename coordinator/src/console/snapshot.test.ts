@@ -15,7 +15,6 @@ const NOTHING = {
   localAssignments: 0,
   residentAssignments: 0,
   draftAssignments: 0,
-  frameBytes: 0,
   tabRows: 0,
 };
 const counters = { ...NOTHING };
@@ -23,7 +22,7 @@ const expertRows = new Map([[1, new Float64Array(4)]]);
 const latency = new Latency();
 const noTimings = { quantile: () => null };
 
-const resident: ResidentPlan = { layers: [], mtp: undefined, bytes: 0, ownMemory: false, expertMemoryBytes: 0 };
+const resident: ResidentPlan = { layers: [], mtp: undefined, bytes: 0 };
 let swarm: Swarm;
 let snapshots: SnapshotBuilder;
 
@@ -59,9 +58,6 @@ beforeEach(() => {
     get draftAssignments() {
       return counters.draftAssignments;
     },
-    get frameBytes() {
-      return counters.frameBytes;
-    },
     get tabRows() {
       return counters.tabRows;
     },
@@ -71,6 +67,8 @@ beforeEach(() => {
     running: [],
     queued: [],
     passes: 0,
+    passesPerToken: null,
+    speculation: { totals: { drafted: 0, accepted: 0 } },
     kvBytesInUse: 0,
     kvBytesPerToken: 40,
     engineMs: noTimings,
@@ -134,7 +132,8 @@ describe('shares and bytes', () => {
   });
 
   it('set bytes against their floor, and the latent cache against plain attention', () => {
-    Object.assign(counters, { tabAssignments: 3, localAssignments: 1, frameBytes: 1000, tabRows: 10 });
+    Object.assign(counters, { tabAssignments: 3, localAssignments: 1, tabRows: 10 });
+    vi.spyOn(swarm, 'wireBytes', 'get').mockReturnValue({ sent: 800, received: 400, tests: 200 });
     expect(snapshots.build().flow).toMatchObject({
       tabShare: 0.75,
       // One MoE layer: 100 B a row and lap, where 2 × 8 values of 2 B are the least.

@@ -71,7 +71,9 @@ describe('the expert worker', () => {
     for (const answer of answers) {
       for (let row = 0; row < request.numRows; row++) {
         const [a, b] = [answer, expected].map((of) => of.subarray(row * D, (row + 1) * D));
-        expect(compareRow(a!, b!, { maxRelativeL2: 1e-4, maxNormDeviation: 1e-4 }).verdict).toBe('match');
+        expect(compareRow(a!, b!, { maxRelativeL2: 1e-4, maxNormDeviation: 1e-4, rowFormat: 'f16' }).verdict).toBe(
+          'match',
+        );
       }
     }
     const norms = new NormLimits();
@@ -110,6 +112,21 @@ describe('the expert worker', () => {
     await writeFile(path, bytes);
     expect(await worker.rechecks.compute(request)).toEqual(before);
     expect((await readdir(join(packed.dir))).length).toBeGreaterThan(0);
+  });
+
+  it('keeps pinned layers for as long as its thread lives', async () => {
+    start({ maxBytes: 0, timeoutMs: 10_000 });
+    const request = requestOf(4);
+    const expected = await worker.laps.compute(request);
+    const progress: number[] = [];
+    await worker.pin([request.layer], ({ doneBytes }) => progress.push(doneBytes));
+    const { shardBytes, expertsPerLayer } = packed.manifest;
+    expect(progress).toEqual(Array.from({ length: expertsPerLayer + 1 }, (_, i) => i * shardBytes));
+    expect([worker.holds(request.layer), worker.holds(request.layer + 1)]).toEqual([true, false]);
+    expect(await worker.laps.compute(request)).toEqual(expected);
+    await expect(worker.pin([77])).rejects.toThrow(/layer 77/);
+    await worker.close();
+    expect(worker.holds(request.layer)).toBe(false);
   });
 
   it('fails a request that hangs, and answers the next one with a new thread', async () => {
