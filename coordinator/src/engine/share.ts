@@ -9,6 +9,9 @@ export interface Share {
   promptRows: ReadonlyMap<Sequence, number>;
 }
 
+/** A share may be so much larger rather than cut a prompt's last rows off, which would cost their sequence whole laps. */
+const SLACK = 4 / 3;
+
 /** Divides the rows of the running sequences among the lanes' passes. */
 export class Shares {
   readonly #budget: Pick<PrefillBudget, 'rowsBeside'>;
@@ -74,7 +77,11 @@ export class Shares {
     const shortest = Math.min(most, ...prompts.map(({ rowsAhead }) => rowsAhead));
     if (room < shortest / 2) return new Map();
     const work = prompts.map(({ request, rowsAhead }) => ({ client: request.client ?? '', remaining: rowsAhead }));
-    const rows = this.#prompts.of(work, Math.min(most, room));
+    const wanted = Math.min(
+      most,
+      prompts.reduce((rows, { rowsAhead }) => rows + rowsAhead, 0),
+    );
+    const rows = this.#prompts.of(work, wanted <= SLACK * room ? wanted : Math.min(most, room));
     return new Map(prompts.map((sequence, i) => [sequence, rows[i]!] as const).filter(([, count]) => count > 0));
   }
 }
