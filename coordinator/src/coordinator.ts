@@ -35,6 +35,7 @@ import { residentPlanOf, startOwnExperts } from './own-experts.ts';
 import { packedModel } from './packed.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
 import { type CoordinatorOptions, type HalfBatches, ROOT_DIR } from './options.ts';
+import { speculationOptions } from './speculation-options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
 import { Swarm } from './swarm/swarm.ts';
@@ -96,6 +97,8 @@ export type CoreOptions = Pick<
   | 'cpuDonors'
   | 'maxBatch'
   | 'maxQueue'
+  | 'speculate'
+  | 'maxDrafts'
   | 'halfBatches'
   | 'engine'
   | 'threads'
@@ -199,6 +202,7 @@ async function assembleCore(
     forward,
     eosTokenIds,
     experts: dispatcher,
+    speculation: speculationOptions(options, config, plan, events),
     timeline,
     limits: {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),

@@ -7,6 +7,7 @@ import { type Core, type CoreOptions, createCore } from '../../coordinator/src/i
 import { nmse, openTinyStories, prefill } from '../golden/tiny-stories.ts';
 import { answer } from './answers.ts';
 import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
+import { newMtpCache } from './own-pages.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
 
 /** Of the default model at f16: 32 experts of 73,728 B. */
@@ -109,7 +110,7 @@ describe('the MTP module’s experts on tabs', () => {
       const row = hidden.slice(position * hiddenSize, (position + 1) * hiddenSize);
       return { hidden: row, nextTokenId, position, wantLogits: true };
     });
-    const [cache, own] = [new KvCache(core.config, 1), core.forward.newMtpSequence()];
+    const [cache, own] = [new KvCache(core.config, 1), newMtpCache(core)];
     const expected = await forwardMtp(
       tiny.model,
       rows.map((row) => ({ ...row, cache })),

@@ -71,6 +71,8 @@ beforeEach(() => {
     running: [],
     queued: [],
     passes: 0,
+    passesPerToken: null,
+    speculation: { totals: { drafted: 0, accepted: 0 } },
     kvBytesInUse: 0,
     kvBytesPerToken: 40,
     engineMs: noTimings,

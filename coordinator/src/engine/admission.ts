@@ -11,6 +11,8 @@ export interface AdmissionOptions {
   maxBatch: number;
   /** Requests that may wait. */
   maxQueue: number;
+  /** Of the drafter's KV cache, which lies in the same pages; 0 by default. */
+  drafterBytesPerToken?: number;
 }
 
 /** Requests without room in the KV cache that are passed over in one look at the queue. */
@@ -27,6 +29,7 @@ export class Admission {
   readonly #retired: { sequence: Sequence; cache: SequenceCache }[] = [];
   /** Who has which page of the KV cache; undefined where it is not paged. */
   readonly #pages: KvPages | undefined;
+  /** What drafting needs beside them included. */
   readonly #bytesPerPage: number;
   #prefixEpoch = 0;
 
@@ -39,7 +42,8 @@ export class Admission {
     });
     const budget = options.forward.lendPages();
     this.#pages = budget && new KvPages(budget);
-    this.#bytesPerPage = budget?.bytesPerPage ?? 0;
+    const { drafterBytesPerToken = 0 } = options;
+    this.#bytesPerPage = budget ? budget.bytesPerPage + budget.pagePositions * drafterBytesPerToken : 0;
   }
 
   /** In order of arrival. */
@@ -57,7 +61,7 @@ export class Admission {
   /** As allocated, of all running sequences; a page that several share counts once. */
   get kvBytesInUse(): number {
     if (this.#pages) return this.#pages.heldPages * this.#bytesPerPage;
-    return this.running.reduce((sum, sequence) => sum + (sequence.cache?.allocatedBytes ?? 0), 0);
+    return this.running.reduce((sum, sequence) => sum + allocatedBytes(sequence), 0);
   }
 
   /** Prompt positions since start, and those of them that were not computed again because another request began alike. */
@@ -167,11 +171,17 @@ export class Admission {
     const { request, deviceLimit } = sequence;
     // A limit changes what is computed, by the tabs of the moment: nobody else's beginning is this one's.
     const scope = deviceLimit ? `request ${request.id}` : (request.cacheScope ?? '');
+    // A page's part of the MTP module's cache is there only if its first user drafts, and reads the same hidden states.
+    const drafter = sequence.speculation?.cacheScope ?? '';
     // Where the prompt's logprobs are wanted, all of its positions are to be computed.
     const known = request.promptLogprobs ? [] : request.promptIds;
-    sequence.pages = this.#pages.open(known, this.#kvTokens(request), `${this.#prefixEpoch} ${scope}`);
+    sequence.pages = this.#pages.open(known, this.#kvTokens(request), `${this.#prefixEpoch} ${drafter} ${scope}`);
     return sequence.pages && forward.sequenceOn(sequence.pages);
   }
+}
+
+function allocatedBytes({ cache, speculation }: Sequence): number {
+  return (cache?.allocatedBytes ?? 0) + (speculation?.mtp?.cache?.allocatedBytes ?? 0);
 }
 
 function clientOf({ request }: Sequence): string {

@@ -97,6 +97,8 @@ function engine(limits: Partial<EngineLimits> = {}, eosTokenIds?: readonly numbe
     experts,
     limits,
     eosTokenIds,
+    // One token a pass, so that passes can be counted: drafts have tests of their own.
+    speculation: { mode: 'off' },
     onRequest: (event, request) => {
       if (event !== 'submitted') outcomes.push(`${request.id} ${event}`);
     },
@@ -351,12 +353,13 @@ describe('on a paged KV cache', () => {
           for (const { cache } of batch) (cache as ReturnType<typeof sequenceOn>).append(1);
           const { tokenId } = batch.at(-1)!;
           const row = { tokenId, position: 0, cache: forward.newSequence(), wantLogits: true };
-          const { logits, hidden } = await forward.forward([row], dispatch);
-          return { logits: batch.map(() => logits[0]), hidden };
+          const { logits, ...hidden } = await forward.forward([row], dispatch);
+          return { logits: batch.map(() => logits[0]), ...hidden };
         },
       },
       experts,
       limits,
+      speculation: { mode: 'off' },
     });
     return { shoal, rows };
   }

@@ -67,7 +67,10 @@ export interface PlacementView {
 export interface FlowView {
   tokensPerSecond: number;
   tokensTotal: number;
+  /** Laps that an answer needed for each token since start: fewer than the floor of one token a pass where drafts were right. */
   lapsPerToken: number | null;
+  /** Tokens drafted ahead since start, and those that were right. */
+  drafts: { drafted: number; accepted: number };
   /** Bytes on the wire (both ways) for one token's row through all its laps, and the floor laps × 2 × hidden × 2 B. */
   bytesPerToken: number | null;
   floorBytesPerToken: number;
@@ -120,6 +123,9 @@ export interface RequestView {
   promptTokens: number;
   completionTokens: number;
   maxTokens: number;
+  /** Tokens drafted ahead of it, and those that were right. */
+  drafted: number;
+  accepted: number;
   ageMs: number;
 }
 

@@ -80,8 +80,10 @@ export function lappingForward(work?: LayerWork): ForwardEngine {
     name: 'reference',
     config,
     kvBytesPerToken: 1,
+    mtpKvBytesPerToken: 0,
     lendPages: () => undefined,
     sequenceOn: () => new Cache(),
+    mtpSequenceOn: () => new Cache(),
     expertNormGain: () => new Float32Array(1),
     newSequence: () => new Cache(),
     newMtpSequence: () => new Cache(),
@@ -99,7 +101,7 @@ export function lappingForward(work?: LayerWork): ForwardEngine {
         const chosen = next(tokenId, position);
         return wantLogits ? new Float32Array(VOCAB).fill(1, chosen, chosen + 1) : undefined;
       });
-      return { logits, hidden: new Float32Array(rows.length) };
+      return { logits, hidden: new Float32Array(rows.length), preNormHidden: new Float32Array(rows.length) };
     },
     forwardMtp: () => Promise.reject(new Error('no MTP module')),
     close: async () => {},
