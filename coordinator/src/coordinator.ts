@@ -93,6 +93,7 @@ export type CoreOptions = Pick<
   | 'denseQuant'
   | 'cacheDir'
   | 'replicas'
+  | 'rowFormat'
   | 'deviceLimit'
   | 'cpuDonors'
   | 'maxBatch'
@@ -178,6 +179,7 @@ async function assembleCore(
     trust,
     events,
     replicas: options.replicas,
+    ...(options.rowFormat && { rowFormat: options.rowFormat }),
     cpuDonors: options.cpuDonors ?? true,
     load: () => meter.read(expertCounters(dispatcher, layers, nRoutedExperts), performance.now()),
   });
@@ -186,6 +188,7 @@ async function assembleCore(
     hiddenSize,
     nRoutedExperts,
     numExpertsPerTok: config.numExpertsPerTok,
+    ...(options.rowFormat && { rowFormat: options.rowFormat }),
     local: work.laps,
     resident,
     mtpLayer,

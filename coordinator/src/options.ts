@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { IceServer } from '@shoal/protocol';
-import { iceServerSchema } from '@shoal/protocol';
+import { iceServerSchema, ROW_FORMATS, type RowFormat } from '@shoal/protocol';
 import { DENSE_FORMATS, type DenseFormat, QUANTS, type Quant } from '@shoal/weights';
 import { z } from 'zod';
 import { MTP_PLACES, type MtpPlace } from './dispatch/resident-plan.ts';
@@ -25,6 +25,8 @@ export interface CoordinatorOptions {
   denseQuant?: DenseFormat;
   cacheDir: string;
   replicas: number;
+  /** How rows travel between coordinator and tabs; f16 by default. */
+  rowFormat?: RowFormat;
   /** Tabs that a token may use in a layer, where its request doesn't say; 0: no limit. */
   deviceLimit?: number;
   /** Generated when absent, unless the access file has admins. */
@@ -123,6 +125,13 @@ const OPTIONS = {
     value: 'M',
     text: "tabs that a token may use in a layer, 0 for no limit; a limit may change a model's answers",
     fallback: '0',
+  },
+  rowFormat: {
+    flag: 'row-format',
+    env: 'SHOAL_ROW_FORMAT',
+    value: ROW_FORMATS.join('|'),
+    text: 'how rows travel to tabs and back: int8 halves the bytes, and costs some accuracy',
+    fallback: 'f16',
   },
   replicas: {
     flag: 'replicas',
@@ -343,6 +352,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     ...(text('denseQuant') !== undefined && { denseQuant: oneOf('denseQuant', DENSE_FORMATS) }),
     cacheDir: resolve(text('cache')!),
     replicas: integer('replicas', 1, 16),
+    rowFormat: oneOf('rowFormat', ROW_FORMATS),
     deviceLimit: integer('deviceLimit', 0, 64),
     ...(adminToken !== undefined && { adminToken }),
     ...(accessFile !== undefined && { accessFile: resolve(accessFile) }),

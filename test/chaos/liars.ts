@@ -1,5 +1,5 @@
 import { createReferenceBackend, type ExpertBackend, type ExpertLap, type ExpertOutput } from '@shoal/kernels';
-import { combineLayout, peekFrame } from '@shoal/protocol';
+import { combineLayouts, peekFrame } from '@shoal/protocol';
 
 /** What a dishonest tab answers with (issue 3). `NaN` cannot be encoded by the peer's own code, so its frames are changed. */
 export const LIES = [
@@ -102,6 +102,6 @@ const F16_NAN = 0x7e00;
 export function tamperedFrame(frame: Uint8Array, lie: Lie): Uint8Array {
   if (lie !== 'NaN' || peekFrame(frame).type !== 'combine') return frame;
   const changed = frame.slice();
-  new Uint16Array(changed.buffer, combineLayout.headerBytes).fill(F16_NAN);
+  new Uint16Array(changed.buffer, combineLayouts.f16.headerBytes).fill(F16_NAN);
   return changed;
 }

@@ -158,4 +158,13 @@ it('are off where they were forbidden: nothing is computed while a lap is out bu
   const passes = spans.filter(({ name }) => name === 'pass');
   expect(passes.every(({ row }) => row === 'lane 1')).toBe(true);
   for (const [i, pass] of passes.entries()) if (i > 0) expect(pass.from).toBeGreaterThanOrEqual(passes[i - 1]!.to - 1);
+  // The shared expert begins when its own lap has gone out, and before that is back.
+  const shared = spans.filter(({ name }) => name.startsWith('shared-expert'));
+  const ofSameLap = (name: string, { args }: Span): Span =>
+    spans.find((span) => span.name === name && span.args.pass === args.pass && span.args.layer === args.layer)!;
+  for (const span of shared) {
+    expect(span.from).toBeGreaterThanOrEqual(ofSameLap('out', span).from - 1);
+    expect(span.from).toBeLessThan(ofSameLap('back', span).to);
+  }
+  expect(shared.length).toBe(core.dispatcher.laps);
 });

@@ -93,6 +93,7 @@ export async function auditHonestTabs(): Promise<HonestAudits> {
   const tightest = {
     maxRelativeL2: Math.min(...bounds.map((bound) => bound.maxRelativeL2)),
     maxNormDeviation: Math.min(...bounds.map((bound) => bound.maxNormDeviation)),
+    rowFormat: 'f16' as const,
   };
   const counts: HonestAudits = { right: 0, wrong: 0, incomparable: 0, retracted: 0, absurd: 0 };
   for (const quant of QUANTS) {

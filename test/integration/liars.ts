@@ -1,11 +1,11 @@
-import { createRng, decodeF16, encodeF16, normalDraw, type Rng, type SwigluWeights } from '@shoal/model';
-import { combineLayout, decodeCombine, encodeCombine, FrameError } from '@shoal/protocol';
+import { createRng, decodeF16, normalDraw, type Rng, type SwigluWeights } from '@shoal/model';
+import { combineLayouts, decodeCombine, encodeSums, FrameError, type RowFormat, roundRows } from '@shoal/protocol';
 import type { LapAnswer, LapRequest } from '../../coordinator/src/dispatch/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
 import { selfTest } from '../../coordinator/src/swarm/admission.ts';
 import { MIN_AUDIT_SHARE, PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
 import { Auditor } from '../../coordinator/src/trust/auditor.ts';
-import { compareRow } from '../../coordinator/src/trust/compare.ts';
+import { type Bounds, compareRow } from '../../coordinator/src/trust/compare.ts';
 import { Judge } from '../../coordinator/src/trust/judge.ts';
 import { NormLimits } from '../../coordinator/src/trust/norm-limits.ts';
 import { PeerTrust } from '../../coordinator/src/trust/peer-trust.ts';
@@ -15,7 +15,7 @@ import { ShadowRows } from '../../coordinator/src/trust/shadow-rows.ts';
 /** Small enough for thousands of runs; the decisions are those of the coordinator, over real frames. */
 const [HIDDEN, WIDTH, EXPERTS, TOP_K] = [16, 8, 8, 2];
 const LAYERS = [1, 2];
-const BOUNDS = { maxRelativeL2: 1.3e-3, maxNormDeviation: 7e-4 };
+const boundsOf = (rowFormat: RowFormat) => ({ maxRelativeL2: 1.3e-3, maxNormDeviation: 7e-4, rowFormat });
 export const RUNS = 100;
 /** Rows in answers that a lie has changed, by which it has to be found. */
 export const MAX_ROWS = 500;
@@ -95,7 +95,8 @@ export interface Caught {
 }
 
 /** One liar's life. */
-export async function life(kind: string, begin: Begin, seed: number): Promise<Caught> {
+export async function life(kind: string, begin: Begin, seed: number, rowFormat: RowFormat = 'f16'): Promise<Caught> {
+  const bounds = boundsOf(rowFormat);
   const truth = model(seed);
   const lie = lies(seed)[kind]!;
   const rng = createRng(seed);
@@ -109,19 +110,19 @@ export async function life(kind: string, begin: Begin, seed: number): Promise<Ca
       const honest = await truth.work.compute(request);
       const said = lying ? await lie({ request, honest, last, rng }) : honest;
       last = honest.slice(-HIDDEN);
-      changedRows += rowsApart(said, honest);
+      changedRows += rowsApart(said, honest, bounds);
       return {
-        partial: overTheWire(request, encodeF16(said)),
+        partial: overTheWire(request, said, rowFormat),
         timing: { lapMs: 1, queueMs: 0, computeMs: 0, rows: 1 },
       };
     },
   };
   const record = { consecutiveRight: 0, verifiedRows: 0 };
-  const trust = new PeerTrust(record, BOUNDS, draw);
+  const trust = new PeerTrust(record, bounds, draw);
   const peer = { peerId: 'tab-1', trust };
   try {
     const refs = LAYERS.flatMap((layer) => Array.from({ length: EXPERTS }, (_, expert) => ({ layer, expert })));
-    const test = await selfTest(laps, judge, refs, HIDDEN, BOUNDS);
+    const test = await selfTest(laps, judge, refs, HIDDEN, bounds);
     if (test.matched < test.tested) return { caughtBy: 'self-test', changedRows: 0, rows: trust.usedRows };
     const rows = new ShadowRows({ normGain: () => new Float32Array(HIDDEN).fill(1), numExpertsPerTok: TOP_K, draw });
     const held = new Map(LAYERS.map((layer) => [layer, new Set(Array(EXPERTS).keys())]));
@@ -131,7 +132,11 @@ export async function life(kind: string, begin: Begin, seed: number): Promise<Ca
     lying = true;
     changedRows = 0;
     const before = trust.usedRows;
-    const caughtBy = await serve(peer, laps, judge, truth.norms, { rng, over: () => changedRows >= MAX_ROWS });
+    const caughtBy = await serve(peer, laps, judge, truth.norms, {
+      rng,
+      rowFormat,
+      over: () => changedRows >= MAX_ROWS,
+    });
     return { caughtBy, changedRows, rows: trust.usedRows - before };
   } catch (error) {
     if (!(error instanceof FrameError)) throw error;
@@ -140,11 +145,11 @@ export async function life(kind: string, begin: Begin, seed: number): Promise<Ca
 }
 
 /** Rows further from the truth than an audit lets pass: what the lie has done. [numRows, HIDDEN] both. */
-function rowsApart(said: Float32Array, honest: Float32Array): number {
+function rowsApart(said: Float32Array, honest: Float32Array, bounds: Bounds): number {
   let apart = 0;
   for (let at = 0; at < honest.length; at += HIDDEN) {
     const [a, b] = [said.subarray(at, at + HIDDEN), honest.subarray(at, at + HIDDEN)];
-    if (compareRow(decodeF16(encodeF16(a)), b, BOUNDS).verdict === 'mismatch') apart++;
+    if (compareRow(decodeF16(roundRows(bounds.rowFormat, a, HIDDEN)), b, bounds).verdict === 'mismatch') apart++;
   }
   return apart;
 }
@@ -166,7 +171,7 @@ async function serve(
   laps: { ask(request: LapRequest): Promise<LapAnswer> },
   judge: Judge,
   norms: NormLimits,
-  { rng, over }: { rng: Rng; over: () => boolean },
+  { rng, rowFormat, over }: { rng: Rng; rowFormat: RowFormat; over: () => boolean },
 ): Promise<string> {
   const auditor = new Auditor({
     judge,
@@ -178,7 +183,7 @@ async function serve(
     pause: () => Promise.resolve(),
   });
   while (!over()) {
-    const request = someLap(rng);
+    const request = someLap(rng, rowFormat);
     const { partial } = await laps.ask(request);
     if (norms.absurdRow(request, partial) !== undefined) return 'norm';
     auditor.observe(peer, request, partial);
@@ -189,21 +194,15 @@ async function serve(
   return 'nobody';
 }
 
-/** What the frame's own checks leave of an answer; they throw a FrameError. */
-function overTheWire(request: LapRequest, partial: Uint16Array): Uint16Array {
+/** What the frame's own checks leave of an answer; they throw a FrameError. What the encoder would not write is forced in. */
+function overTheWire(request: LapRequest, said: Float32Array, rowFormat: RowFormat): Uint16Array {
   const { layer, numRows } = request;
-  const zeros = new Uint16Array(partial.length);
-  const frame = encodeCombine({
-    lapId: 1,
-    layer,
-    numRows,
-    hiddenSize: HIDDEN,
-    queueUs: 0,
-    computeUs: 0,
-    partial: zeros,
-  });
-  frame.set(new Uint8Array(partial.buffer), combineLayout.headerBytes);
-  return decodeCombine(frame, { hiddenSize: HIDDEN, numRows, layer }).partial;
+  const header = { lapId: 1, layer, numRows, hiddenSize: HIDDEN, rowFormat, queueUs: 0, computeUs: 0 };
+  const isFinite = said.every(Number.isFinite);
+  const frame = encodeSums(header, isFinite ? said : new Float32Array(said.length));
+  // NaN as f16, and as a scale.
+  if (!isFinite) frame.fill(0xff, combineLayouts[rowFormat].headerBytes);
+  return decodeCombine(frame, { hiddenSize: HIDDEN, numRows, layer, rowFormat }).partial;
 }
 
 const someLayer = (rng: Rng): number => LAYERS[Math.floor(rng() * LAYERS.length)]!;
@@ -213,12 +212,16 @@ function someExperts(rng: Rng): number[] {
   return [first, (first + 1 + Math.floor(rng() * (EXPERTS - 1))) % EXPERTS];
 }
 
-function someLap(rng: Rng): LapRequest {
+function someLap(rng: Rng, rowFormat: RowFormat): LapRequest {
   const numRows = 1 + Math.floor(rng() * 8);
   const experts = Array.from({ length: numRows }, () => someExperts(rng)).flat();
   return {
     layer: someLayer(rng),
-    rows: encodeF16(Float32Array.from({ length: numRows * HIDDEN }, () => normalDraw(rng))),
+    rows: roundRows(
+      rowFormat,
+      Float32Array.from({ length: numRows * HIDDEN }, () => normalDraw(rng)),
+      HIDDEN,
+    ),
     numRows,
     rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * TOP_K),
     experts: Uint16Array.from(experts),
@@ -227,20 +230,23 @@ function someLap(rng: Rng): LapRequest {
 }
 
 /** An honest tab's, through as many rows: who took it for a liar, and how many of its rows. */
-export async function honestLife(seed: number): Promise<{ caughtBy: string; failures: number }> {
+export async function honestLife(
+  seed: number,
+  rowFormat: RowFormat = 'f16',
+): Promise<{ caughtBy: string; failures: number }> {
   const truth = model(seed);
   const judge = new Judge({ compute: (lap) => truth.work.compute(lap), recompute: (lap) => truth.work.compute(lap) });
   const rng = createRng(seed);
   const laps = {
     async ask(request: LapRequest): Promise<LapAnswer> {
-      const partial = overTheWire(request, encodeF16(await truth.work.compute(request)));
+      const partial = overTheWire(request, await truth.work.compute(request), rowFormat);
       return { partial, timing: { lapMs: 1, queueMs: 0, computeMs: 0, rows: 1 } };
     },
   };
   const record = { consecutiveRight: 0, verifiedRows: 0 };
-  const trust = new PeerTrust(record, BOUNDS, (below) => Math.floor(rng() * below));
+  const trust = new PeerTrust(record, boundsOf(rowFormat), (below) => Math.floor(rng() * below));
   trust.phase = 'trusted';
   const over = (): boolean => trust.usedRows >= MAX_ROWS;
-  const caughtBy = await serve({ peerId: 'tab-1', trust }, laps, judge, truth.norms, { rng, over });
+  const caughtBy = await serve({ peerId: 'tab-1', trust }, laps, judge, truth.norms, { rng, rowFormat, over });
   return { caughtBy, failures: trust.failures };
 }

@@ -47,7 +47,8 @@ async function expectFigures(): Promise<void> {
   const snapshots = new SnapshotBuilder({ ...core, version: '0', quant: 'f16', isDraining: () => false });
   const { flow, verdict } = snapshots.build();
   expect(flow).toMatchObject({ kvBytesPerToken: 960, mhaBytesPerToken: 4608, floorLapsPerToken: 3 });
-  // Fewer where drafts were right.
+  // Three laps a pass, and fewer passes than tokens where drafts were right.
+  expect(flow.lapsPerToken).toBeCloseTo(3 * core.engine.passesPerToken!);
   expect(flow.lapsPerToken).toBeLessThanOrEqual(3);
   expect(flow).toMatchObject({ tabShare: 0.6, uncoveredWork: 0, resident: { layers: [1, 2], share: 0.4 } });
   expect(flow.timeSplitMs.resident).toBeGreaterThan(0);

@@ -7,12 +7,13 @@ import { join } from 'node:path';
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { createWasmBackend } from '@shoal/kernels/node';
 import { createRng, decodeF16, encodeF16, type MoeCall, type Rng } from '@shoal/model';
+import { roundRows } from '@shoal/protocol';
 import { QUANTS, shardLayout } from '@shoal/weights';
 import { format, resolveConfig } from 'prettier';
 import { runnerImport } from 'vite';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
-import { compareRow } from '../../coordinator/src/trust/compare.ts';
+import { type Bounds, compareRow } from '../../coordinator/src/trust/compare.ts';
 import { dawnAdapter } from '../contract/dawn.ts';
 import { answer } from './answers.ts';
 import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
@@ -27,7 +28,9 @@ const RANDOM_ROWS_PER_LAYER = 400;
 const ROWS_PER_LAP = 16;
 /** Rows kept for resampling; the maxima are kept besides. */
 const SAMPLE = 500;
-const NO_BOUNDS = { maxRelativeL2: Number.POSITIVE_INFINITY, maxNormDeviation: Number.POSITIVE_INFINITY };
+const NO_BOUNDS = { maxRelativeL2: 2 ** 20, maxNormDeviation: 2 ** 20, rowFormat: 'f16' } as const;
+/** Of int8 only what rounding does not explain is told, with the reach that these bounds give it. */
+const INT8_BOUNDS = { maxRelativeL2: 1e-3, maxNormDeviation: 1e-3, rowFormat: 'int8' } as const;
 
 interface Measured {
   relativeL2: number;
@@ -59,15 +62,17 @@ async function main(): Promise<void> {
         flushing(createReferenceBackend(shape)),
       ],
     };
-    const measured: Record<string, ReturnType<typeof summary>> = {};
+    const measured: Record<string, ReturnType<typeof summary> & { int8: ReturnType<typeof quantilesOf> }> = {};
     for (const [name, ofName] of Object.entries(backends)) {
       const rows: Measured[] = [];
+      const rowsInt8: Measured[] = [];
       for (const backend of ofName) {
         await load(core, backend);
         rows.push(...(await measure(core, backend, laps)));
+        rowsInt8.push(...(await measure(core, backend, laps, INT8_BOUNDS)));
         backend.destroy();
       }
-      measured[name] = summary(rows, rng);
+      measured[name] = { ...summary(rows, rng), int8: quantilesOf(rowsInt8) };
       process.stderr.write(
         `${quant} ${name}: ${JSON.stringify({ ...measured[name], sampleRelativeL2: undefined, sampleNormDeviation: undefined })}\n`,
       );
@@ -161,15 +166,21 @@ function joined(rows: readonly LapRequest[], rng: Rng): LapRequest[] {
   return laps;
 }
 
-async function measure(core: Core, backend: ExpertBackend, laps: readonly LapRequest[]): Promise<Measured[]> {
+async function measure(
+  core: Core,
+  backend: ExpertBackend,
+  laps: readonly LapRequest[],
+  bounds: Bounds = NO_BOUNDS,
+): Promise<Measured[]> {
   const D = core.config.hiddenSize;
   const all: Measured[] = [];
-  for (const lap of laps) {
+  for (const each of laps) {
+    const lap = { ...each, rows: roundRows(bounds.rowFormat, decodeF16(each.rows), D) };
     const [{ partial }, expected] = await Promise.all([backend.run(lap), core.work.audits.compute(lap)]);
-    const wire = decodeF16(encodeF16(partial));
+    const wire = decodeF16(roundRows(bounds.rowFormat, partial, D));
     for (let row = 0; row < lap.numRows; row++) {
       const of = (array: Float32Array): Float32Array => array.subarray(row * D, (row + 1) * D);
-      const { relativeL2, normDeviation } = compareRow(of(wire), of(expected), NO_BOUNDS);
+      const { relativeL2, normDeviation } = compareRow(of(wire), of(expected), bounds);
       const before = compareRow(of(partial), of(expected), NO_BOUNDS);
       all.push({ relativeL2, normDeviation, beforeWire: before.relativeL2 });
     }
@@ -177,18 +188,24 @@ async function measure(core: Core, backend: ExpertBackend, laps: readonly LapReq
   return all;
 }
 
-function summary(measured: readonly Measured[], rng: Rng) {
+function quantilesOf(measured: readonly Measured[]) {
   const quantiles = (key: keyof Measured) => {
     const sorted = measured.map((row) => row[key]).sort((a, b) => a - b);
     const at = (q: number): number => short(sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!);
     return { p50: at(0.5), p99: at(0.99), max: short(sorted.at(-1)!) };
   };
-  const sample = shuffled(measured, rng).slice(0, SAMPLE);
   return {
-    rows: measured.length,
     relativeL2: quantiles('relativeL2'),
     normDeviation: quantiles('normDeviation'),
     beforeWire: quantiles('beforeWire'),
+  };
+}
+
+function summary(measured: readonly Measured[], rng: Rng) {
+  const sample = shuffled(measured, rng).slice(0, SAMPLE);
+  return {
+    rows: measured.length,
+    ...quantilesOf(measured),
     // Of the same rows, in the same order.
     sampleRelativeL2: sample.map((row) => short(row.relativeL2)),
     sampleNormDeviation: sample.map((row) => short(row.normDeviation)),

@@ -1,6 +1,30 @@
 import { describe, expect, it } from 'vitest';
 import { honestLife, LIAR_KINDS, life, MAX_ROWS, RUNS } from './liars.ts';
 
+/** Of every kind and beginning, where rows travel as int8: the same draws, other distances. */
+const INT8_RUNS = 25;
+
+describe(`in ${INT8_RUNS} seeded runs, with int8 on the wire`, () => {
+  it.each(LIAR_KINDS)('%s: caught from the start, after probation and after 80,000 honest rows', async (kind) => {
+    for (let seed = 1; seed <= INT8_RUNS; seed++) {
+      const early = await life(kind, 'from the start', seed, 'int8');
+      expect({ seed, ...early }).toMatchObject({ seed, caughtBy: kind === 'NaN' ? 'frame' : 'self-test', rows: 0 });
+      for (const begin of ['once it serves', 'at the lowest share'] as const) {
+        // The record of an honest past is worth as much in either format: it is not played out again.
+        const { caughtBy, changedRows } = await life(kind, begin, seed + RUNS, 'int8');
+        expect({ seed, begin, caughtBy }).toEqual({ seed, begin, caughtBy: kind === 'NaN' ? 'frame' : 'audit' });
+        expect(changedRows).toBeLessThanOrEqual(MAX_ROWS);
+      }
+    }
+  });
+
+  it('an honest tab goes through all of it', async () => {
+    for (let seed = 1; seed <= INT8_RUNS; seed++) {
+      expect({ seed, ...(await honestLife(seed, 'int8')) }).toEqual({ seed, caughtBy: 'nobody', failures: 0 });
+    }
+  });
+});
+
 describe(`in ${RUNS} seeded runs`, () => {
   it.each(LIAR_KINDS)('%s: caught before it serves, if it lies from the start', async (kind) => {
     for (let seed = 1; seed <= RUNS; seed++) {

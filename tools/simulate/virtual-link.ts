@@ -55,7 +55,9 @@ export class VirtualLink implements Link {
     if (this.state === 'closed') return Promise.reject(new TransportError('closed', 'The link is closed.'));
     this.#framesSent++;
     this.#bytesSent += frame.length;
-    this.#clock.setTimeout(() => this.other.#receive(frame), this.#travelMs(frame.length));
+    // The sender may use its bytes again at once.
+    const copy = frame.slice();
+    this.#clock.setTimeout(() => this.other.#receive(copy), this.#travelMs(copy.length));
     return Promise.resolve();
   }
 

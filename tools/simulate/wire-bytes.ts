@@ -1,10 +1,10 @@
-import { combineLayout, dispatchLayout } from '@shoal/protocol';
+import { combineLayouts, dispatchLayouts } from '@shoal/protocol';
 
 /** Bytes of the frames of one peer and lap, as our own layouts make them. */
 export function lapFrameBytes(hiddenSize: number, numRows: number, numAssignments: number) {
   return {
-    dispatchBytes: dispatchLayout.arrays({ numRows, numAssignments, hiddenSize }).totalBytes,
-    combineBytes: combineLayout.arrays({ numRows, hiddenSize }).totalBytes,
+    dispatchBytes: dispatchLayouts.f16.arrays({ numRows, numAssignments, hiddenSize }).totalBytes,
+    combineBytes: combineLayouts.f16.arrays({ numRows, hiddenSize }).totalBytes,
   };
 }
 

@@ -9,6 +9,7 @@ import {
   MAX_KEPT_SHARDS,
   signalSchema,
   standingSchema,
+  ROW_FORMATS,
   SUPPORTED_VERSIONS,
   type AdapterInfo,
   type Assign,
@@ -122,6 +123,7 @@ export class CoordinatorConnection {
       if (this.#over) return;
       const answer: unknown = await this.#socket.timeout(HELLO_TIMEOUT_MS).emitWithAck('hello', {
         protocolVersions: [...SUPPORTED_VERSIONS],
+        rowFormats: [...ROW_FORMATS],
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
         ...introduction,
       });

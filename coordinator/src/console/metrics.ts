@@ -52,7 +52,7 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   );
   total(
     'shoal_engine_waiting_seconds_total',
-    'Time in which all passes in flight waited for their laps.',
+    'Time in which all passes in flight waited for their experts: laps, or own ones.',
     () => engine.occupancy.waitingMs / 1000,
   );
   total(
@@ -84,6 +84,11 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
     () => dispatcher.changedChoices,
   );
   total('shoal_lap_frame_bytes_total', 'Bytes of lap frames, both ways.', () => dispatcher.frameBytes);
+  total(
+    'shoal_wire_test_bytes_total',
+    'Bytes on lap channels, both ways, that passed while tabs were tested before they served.',
+    () => swarm.wireBytes.tests,
+  );
   total('shoal_peers_joined_total', 'Tabs that joined.', () => swarm.joined);
   total('shoal_peers_departed_total', 'Tabs that left, for whatever reason.', () => swarm.departed);
   total('shoal_quarantined_peers_total', 'Tabs kept out for wrong results.', () => trust.quarantine.total);
@@ -132,9 +137,25 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   );
   now('shoal_experts_uncovered', 'Experts that no serving tab holds.', () => swarm.uncovered());
   now('shoal_placement_epoch', 'Number of the placement in force.', () => swarm.plan.epoch);
+  registerWire(registry, sources);
   registerByLabel(registry, sources);
   registerDrafts(registry, engine, total, now);
   registerWaits(registry, engine);
+}
+
+function registerWire(registry: Registry, { swarm }: MetricSources): void {
+  const wire = new Counter({
+    name: 'shoal_wire_bytes_total',
+    help: 'Bytes on lap channels as the links count them: frames, fragment headers, heartbeats; without SCTP and below.',
+    labelNames: ['direction'] as const,
+    registers: [registry],
+    collect() {
+      wire.reset();
+      const { sent, received } = swarm.wireBytes;
+      wire.inc({ direction: 'sent' }, sent);
+      wire.inc({ direction: 'received' }, received);
+    },
+  });
 }
 
 /** Buckets in seconds: from a pass without laps to the time in which a request must be answered. */

@@ -15,7 +15,6 @@ const NOTHING = {
   localAssignments: 0,
   residentAssignments: 0,
   draftAssignments: 0,
-  frameBytes: 0,
   tabRows: 0,
 };
 const counters = { ...NOTHING };
@@ -58,9 +57,6 @@ beforeEach(() => {
     },
     get draftAssignments() {
       return counters.draftAssignments;
-    },
-    get frameBytes() {
-      return counters.frameBytes;
     },
     get tabRows() {
       return counters.tabRows;
@@ -136,7 +132,8 @@ describe('shares and bytes', () => {
   });
 
   it('set bytes against their floor, and the latent cache against plain attention', () => {
-    Object.assign(counters, { tabAssignments: 3, localAssignments: 1, frameBytes: 1000, tabRows: 10 });
+    Object.assign(counters, { tabAssignments: 3, localAssignments: 1, tabRows: 10 });
+    vi.spyOn(swarm, 'wireBytes', 'get').mockReturnValue({ sent: 800, received: 400, tests: 200 });
     expect(snapshots.build().flow).toMatchObject({
       tabShare: 0.75,
       // One MoE layer: 100 B a row and lap, where 2 × 8 values of 2 B are the least.

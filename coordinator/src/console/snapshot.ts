@@ -188,6 +188,8 @@ export class SnapshotBuilder {
   #flow(): FlowView {
     const { config, engine, dispatcher, swarm, resident, trust } = this.#sources;
     const floorLaps = moeLayers(config).length - resident.layers.length;
+    const wire = swarm.wireBytes;
+    const workBytes = wire.sent + wire.received - wire.tests;
     const work = answerWork(dispatcher);
     const perToken = engine.passesPerToken;
     const recent = this.#tokenHistory.slice(-RATE_WINDOW_S);
@@ -198,7 +200,7 @@ export class SnapshotBuilder {
       tokensTotal: engine.tokens,
       lapsPerToken: perToken === null ? null : (perToken * (dispatcher.laps + dispatcher.redispatches)) / engine.passes,
       drafts: engine.speculation.totals,
-      bytesPerToken: dispatcher.tabRows === 0 ? null : (dispatcher.frameBytes / dispatcher.tabRows) * floorLaps,
+      bytesPerToken: dispatcher.tabRows === 0 ? null : (workBytes / dispatcher.tabRows) * floorLaps,
       floorBytesPerToken: floorLaps * 2 * config.hiddenSize * 2,
       floorLapsPerToken: floorLaps,
       tabShare: work === 0 ? null : dispatcher.tabAssignments / work,

@@ -71,7 +71,9 @@ describe('the expert worker', () => {
     for (const answer of answers) {
       for (let row = 0; row < request.numRows; row++) {
         const [a, b] = [answer, expected].map((of) => of.subarray(row * D, (row + 1) * D));
-        expect(compareRow(a!, b!, { maxRelativeL2: 1e-4, maxNormDeviation: 1e-4 }).verdict).toBe('match');
+        expect(compareRow(a!, b!, { maxRelativeL2: 1e-4, maxNormDeviation: 1e-4, rowFormat: 'f16' }).verdict).toBe(
+          'match',
+        );
       }
     }
     const norms = new NormLimits();

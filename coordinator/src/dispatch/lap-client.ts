@@ -8,6 +8,7 @@ import {
   type FrameErrorReason,
   type LapRefusal,
   peekFrame,
+  type RowFormat,
 } from '@shoal/protocol';
 import { type Link, TransportError } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from './clock.ts';
@@ -92,6 +93,8 @@ const MAX_SPARE_ANSWERS = 256;
 export interface LapClientOptions {
   link: Link;
   hiddenSize: number;
+  /** How rows travel both ways; f16 by default. Rows that are asked with must be as it rounds them (`roundRows`). */
+  rowFormat?: RowFormat;
   epoch: () => number;
   /** The peer broke the protocol: drop it. Called at most once. */
   onHostile: (message: string, reason: FrameErrorReason) => void;
@@ -119,6 +122,7 @@ export class LapClient {
 
   readonly #options: LapClientOptions;
   readonly #clock: Clock;
+  readonly #rowFormat: RowFormat;
   readonly #pending = new Map<number, PendingLap>();
   /** With whom to count the bytes of an answer that comes late; the first only. */
   readonly #remembered = new Map<number, Meter | undefined>();
@@ -136,6 +140,7 @@ export class LapClient {
   constructor(options: LapClientOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#rowFormat = options.rowFormat ?? 'f16';
   }
 
   get inFlight(): number {
@@ -235,6 +240,7 @@ export class LapClient {
       lapId,
       epoch: this.#options.epoch(),
       hiddenSize: this.#options.hiddenSize,
+      rowFormat: this.#rowFormat,
     });
     if (options.meter) {
       this.lapsAsked++;
@@ -349,7 +355,8 @@ export class LapClient {
 
   #answered(lapId: number, pending: PendingLap, bytes: Uint8Array): void {
     const { layer, numRows, assignments } = pending.request;
-    const frame = decodeCombine(bytes, { hiddenSize: this.#options.hiddenSize, numRows, layer });
+    const { hiddenSize } = this.#options;
+    const frame = decodeCombine(bytes, { hiddenSize, numRows, layer, rowFormat: this.#rowFormat });
     const lapMs = this.#clock.now() - pending.sentMs;
     // A tab's clock is its own word: what it claims beyond the lap itself is not believed.
     const computeMs = Math.min(frame.computeUs / 1000, lapMs);

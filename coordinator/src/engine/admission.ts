@@ -38,6 +38,7 @@ export class Admission {
     this.#queue = new FairQueue({
       maxQueue: options.maxQueue,
       clientOf,
+      maxLead: options.maxContext * TOKEN_COST,
       costOf: ({ request }) => request.promptIds.length * PROMPT_COST + request.maxTokens * TOKEN_COST,
     });
     const budget = options.forward.lendPages();

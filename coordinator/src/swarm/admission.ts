@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { createRng, decodeF16, encodeF16 } from '@shoal/model';
+import { createRng, decodeF16 } from '@shoal/model';
+import { type RowFormat, roundRows } from '@shoal/protocol';
 import type { LapRequest } from '../dispatch/lap.ts';
 import type { LapClient } from '../dispatch/lap-client.ts';
 import type { Bounds } from '../trust/compare.ts';
@@ -35,7 +36,7 @@ export async function selfTest(
   // Unpredictable, so that answers cannot be prepared.
   const rng = createRng(randomBytes(4).readUInt32LE());
   for (const group of byLayer(experts)) {
-    const request = testLap(group, hiddenSize, rng);
+    const request = testLap(group, hiddenSize, bounds.rowFormat, rng);
     const answer = await laps.ask(request, { deadlineMs: SELF_TEST_LAP_DEADLINE_MS });
     const verdicts = await judge.rows(request, decodeF16(answer.partial), bounds);
     result.tested += verdicts.length;
@@ -59,12 +60,12 @@ function byLayer(experts: readonly ExpertRef[]): ExpertRef[][] {
   return groups;
 }
 
-function testLap(group: readonly ExpertRef[], hiddenSize: number, rng: () => number): LapRequest {
+function testLap(group: readonly ExpertRef[], hiddenSize: number, rowFormat: RowFormat, rng: () => number): LapRequest {
   // Sums of uniforms are near enough to the unit-variance rows that RMSNorm makes.
   const x = Float32Array.from({ length: group.length * hiddenSize }, () => (rng() + rng() + rng() - 1.5) * 2);
   return {
     layer: group[0]!.layer,
-    rows: encodeF16(x),
+    rows: roundRows(rowFormat, x, hiddenSize),
     numRows: group.length,
     rowEnd: Uint16Array.from(group, (_, i) => i + 1),
     experts: Uint16Array.from(group, (ref) => ref.expert),

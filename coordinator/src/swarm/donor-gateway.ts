@@ -1,5 +1,5 @@
 import {
-  combineLayout,
+  combineLayouts,
   HELLO_TIMEOUT_MS,
   type Hello,
   type HelloReply,
@@ -192,7 +192,7 @@ class DonorSocket {
       rtc,
       iceServers,
       heartbeatMs,
-      maxFrameBytes: combineLayout.headerBytes + MAX_ROWS_PER_LAP * model.hiddenSize * 2,
+      maxFrameBytes: combineLayouts.f16.headerBytes + MAX_ROWS_PER_LAP * model.hiddenSize * 2,
       onSignal: (signal: Signal) => void this.#socket.emit('signal', signal),
     });
   }

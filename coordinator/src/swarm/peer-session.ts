@@ -1,5 +1,5 @@
 import type { ExpertIndex, PlacementPeer } from '@shoal/placement';
-import type { Assign, Dismissed, Hello, PeerState, Standing } from '@shoal/protocol';
+import type { Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { type Clock, systemClock } from '../dispatch/clock.ts';
 import type { LapRequest } from '../dispatch/lap.ts';
@@ -31,6 +31,8 @@ export interface PeerSessionOptions {
   shardBytes: number;
   expertsPerLayer: number;
   layerIndex: ReadonlyMap<number, number>;
+  /** How frames carry rows, if the tab knows the format; else, and by default, f16. */
+  rowFormat?: RowFormat | undefined;
   /** Decides what of its work is believed; without it all of it is, once the self-test is passed. */
   trust?: Trust | undefined;
   clock?: Clock;
@@ -49,6 +51,8 @@ export class PeerSession implements LapPeer {
   readonly control: DonorControl;
   readonly sinceMs = Date.now();
   readonly trust: PeerTrust;
+  /** How rows travel to it and back. */
+  readonly rowFormat: RowFormat;
   state: PeerState = 'connecting';
   /** The assignment sent last: its epoch, and the experts in it. */
   epoch = 0;
@@ -67,6 +71,8 @@ export class PeerSession implements LapPeer {
   tokensHelped = 0;
   rowsPerSecond = 0;
   note: string | undefined;
+  /** That passed its link while it was tested and did not serve yet. */
+  testBytes = 0;
   link: Link | undefined;
   #laps: LapClient | undefined;
   #rowsAtTick = 0;
@@ -85,7 +91,10 @@ export class PeerSession implements LapPeer {
     this.address = options.address;
     this.hello = options.hello;
     this.control = options.control;
-    this.trust = options.trust?.visit(options.donorId, options.hello.adapter) ?? believed();
+    const { rowFormat = 'f16' } = options;
+    this.rowFormat = options.hello.rowFormats?.includes(rowFormat) ? rowFormat : 'f16';
+    this.trust =
+      options.trust?.visit(options.donorId, options.hello.adapter, this.rowFormat) ?? believed(this.rowFormat);
   }
 
   /** Its laps; there are none before the link is open. */

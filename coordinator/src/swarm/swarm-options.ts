@@ -1,4 +1,5 @@
 import type { PlacementModel } from '@shoal/placement';
+import type { RowFormat } from '@shoal/protocol';
 import type { Clock } from '../dispatch/clock.ts';
 import type { LocalWork } from '../dispatch/local-work.ts';
 import type { Trust } from '../trust/trust.ts';
@@ -14,6 +15,8 @@ export interface SwarmOptions {
   /** Probation, audits and quarantine; without it a peer that has passed its self-test is believed. */
   trust?: Trust;
   events: EventLog;
+  /** How frames carry rows, to and from tabs that know the format; f16 by default. */
+  rowFormat?: RowFormat;
   /** Copies of each expert on distinct donors, where memory allows. */
   replicas: number;
   /** Load of each expert of late, for spare copies: [layers × experts per layer]. */

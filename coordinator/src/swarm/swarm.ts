@@ -18,6 +18,7 @@ import { ReturningDonors } from './returning-donors.ts';
 import { Rollout } from './rollout.ts';
 import { DEFAULT_TIMINGS, type SwarmOptions, type SwarmTimings } from './swarm-options.ts';
 import { describeClose, mebibytes } from './wording.ts';
+import { type WireBytes, WireMeter } from './wire-meter.ts';
 
 /** A bound on strangers' tabs, well above what the coordinator's own attention could feed. */
 const DEFAULT_MAX_PEERS = 512;
@@ -40,6 +41,7 @@ export class Swarm {
   /** Peers that came and went since start. */
   joined = 0;
   departed = 0;
+  readonly #wire = new WireMeter();
 
   readonly #options: SwarmOptions;
   readonly #timings: SwarmTimings;
@@ -107,6 +109,11 @@ export class Swarm {
   }
 
   /** All peers, in the order in which they came. */
+  /** What has passed all lap channels since start. */
+  get wireBytes(): WireBytes {
+    return this.#wire.read(this.#peers.values());
+  }
+
   get peers(): readonly PeerSession[] {
     return [...this.#peers.values()];
   }
@@ -156,6 +163,7 @@ export class Swarm {
     const laps = new LapClient({
       link,
       hiddenSize: this.model.hiddenSize,
+      rowFormat: peer.rowFormat,
       epoch: () => peer.epoch,
       clock: this.#clock,
       onHostile: (message, reason) => this.#hostile(peer, message, reason),
@@ -272,6 +280,7 @@ export class Swarm {
     const rows = peer.connected ? peer.laps.inFlight : 0;
     if (peer.connected) peer.laps.close(`${peer.peerId} ${why}`);
     peer.link?.close('closed');
+    this.#wire.end(peer);
     const inFlight = rows > 0 ? ` with ${rows} laps in flight` : '';
     this.#event(lost > 0 ? 'warning' : 'info', `${peer.peerId} ${why}${inFlight}`, peer);
     this.#planSoon(this.#timings.leaveDelayMs);
@@ -301,6 +310,7 @@ export class Swarm {
       shardBytes: this.model.shardBytes,
       expertsPerLayer: this.model.expertsPerLayer,
       layerIndex: this.#layerIndex,
+      rowFormat: this.#options.rowFormat,
       trust: this.#options.trust,
       clock: this.#clock,
     });

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
-import { UNCALIBRATED } from './bounds.ts';
+import type { RowFormat } from '@shoal/protocol';
+import { uncalibrated } from './bounds.ts';
 import type { Bounds } from './compare.ts';
 import { auditShare, type Draw, RowDraw } from './adaptive-replication.ts';
 import { ExpertCoverage, type UsedRow } from './expert-coverage.ts';
@@ -90,8 +91,9 @@ export class PeerTrust {
 }
 
 /** Of a peer that nobody checks beyond its self-test. */
-export function believed(): PeerTrust {
-  const trust = new PeerTrust({ consecutiveRight: 0, verifiedRows: 0 }, UNCALIBRATED, (below) => randomInt(below));
+export function believed(rowFormat: RowFormat): PeerTrust {
+  const bounds = uncalibrated(rowFormat);
+  const trust = new PeerTrust({ consecutiveRight: 0, verifiedRows: 0 }, bounds, (below) => randomInt(below));
   trust.phase = 'trusted';
   return trust;
 }

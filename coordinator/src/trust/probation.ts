@@ -1,4 +1,5 @@
 import { decodeF16, type Rng } from '@shoal/model';
+import { type RowFormat, roundRows } from '@shoal/protocol';
 import type { LapRequest } from '../dispatch/lap.ts';
 import type { LapClient } from '../dispatch/lap-client.ts';
 import { PROBATION_ROWS } from './adaptive-replication.ts';
@@ -32,7 +33,7 @@ export async function serveInShadow(trust: PeerTrust, options: ProbationOptions)
     const layer = layers[Math.floor(rng() * layers.length)]!;
     const numRows = Math.min(PROBATION_ROWS - passed, 1 + Math.floor(rng() * MAX_SHADOW_ROWS_PER_LAP));
     const rows = Array.from({ length: numRows }, () => options.rows.next(layer, held.get(layer)!, rng));
-    const request = lapOf(layer, rows);
+    const request = lapOf(layer, rows, trust.bounds.rowFormat);
     const answer = await laps.ask(request, { deadlineMs: SHADOW_LAP_DEADLINE_MS });
     const verdicts = await judge.rows(request, decodeF16(answer.partial), trust.bounds);
     for (const verdict of verdicts) {
@@ -49,7 +50,7 @@ export async function serveInShadow(trust: PeerTrust, options: ProbationOptions)
   return true;
 }
 
-function lapOf(layer: number, rows: readonly ShadowRow[]): LapRequest {
+function lapOf(layer: number, rows: readonly ShadowRow[], rowFormat: RowFormat): LapRequest {
   const D = rows[0]!.row.length;
   const request = {
     layer,
@@ -65,5 +66,6 @@ function lapOf(layer: number, rows: readonly ShadowRow[]): LapRequest {
     end += experts.length;
     request.rowEnd[i] = end;
   }
-  return request;
+  // What the tab will compute with, so that it can be compared; in f16 the rows are that already.
+  return rowFormat === 'f16' ? request : { ...request, rows: roundRows(rowFormat, decodeF16(request.rows), D) };
 }

@@ -1,6 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { createRng } from '@shoal/model';
-import type { AdapterInfo } from '@shoal/protocol';
+import type { AdapterInfo, RowFormat } from '@shoal/protocol';
 import type { LapRequest } from '../dispatch/lap.ts';
 import type { LapClient } from '../dispatch/lap-client.ts';
 import type { LocalWork } from '../dispatch/local-work.ts';
@@ -93,7 +93,7 @@ export class Trust {
   }
 
   /** The trust of a new visit. `donorId`: a hash of the donor's token. */
-  visit(donorId: string, adapter: Pick<AdapterInfo, 'architecture'>): PeerTrust {
+  visit(donorId: string, adapter: Pick<AdapterInfo, 'architecture'>, rowFormat: RowFormat = 'f16'): PeerTrust {
     const record = this.#donors.get(donorId) ?? { consecutiveRight: 0, verifiedRows: 0 };
     this.#donors.delete(donorId);
     this.#donors.set(donorId, record);
@@ -101,7 +101,8 @@ export class Trust {
       if (this.#donors.size <= MAX_DONORS) break;
       this.#donors.delete(oldest);
     }
-    return new PeerTrust(record, boundsFor(this.#options.modelDigest, backendOf(adapter)), (below) => randomInt(below));
+    const bounds = boundsFor(this.#options.modelDigest, backendOf(adapter), rowFormat);
+    return new PeerTrust(record, bounds, (below) => randomInt(below));
   }
 
   /**

@@ -24,6 +24,9 @@ export interface ExpertOutput {
   computeUs: number;
 }
 
+/** `sums`: as ExpertOutput.partial, of the lap with that index; a view that holds until the call returns. */
+export type TakeSums = (lap: number, sums: Float32Array, computeUs: number) => void;
+
 /**
  * Applies routed experts to rows: y = Σ_e w_e · W_down,e (silu(W_gate,e x) ⊙ W_up,e x), accumulated in f32.
  * `load` takes shard bytes exactly as `@shoal/weights` packs them. Several `run` calls may be in flight.
@@ -44,6 +47,11 @@ export interface ExpertBackend {
   unload(layer: number, expert: number): void;
   has(layer: number, expert: number): boolean;
   run(lap: ExpertLap): Promise<ExpertOutput>;
+  /**
+   * Several laps, of whichever layers, as one piece of work, where that costs less than one after the other; absent where it
+   * doesn't. `take` is told of each lap's sums, which are gone when it returns. Rejects as `run` does, for all of them.
+   */
+  runTogether?(laps: readonly ExpertLap[], take: TakeSums): Promise<void>;
   destroy(): void;
 }
 

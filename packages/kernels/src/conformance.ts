@@ -136,6 +136,11 @@ async function checkConcurrent(backend: ExpertBackend, bench: Bench): Promise<st
     requireSame(together[i]!.partial, (await backend.run(lap)).partial, `lap ${i}`);
     bench.compare(lap, together[i]!.partial);
   }
+  // As one piece of work, in whose middle a lap may be cut in two.
+  const taken: Float32Array[] = [];
+  await backend.runTogether?.(laps, (i, sums) => (taken[i] = sums.slice()));
+  for (const [i, sums] of taken.entries()) requireSame(sums, together[i]!.partial, `lap ${i} of those taken together`);
+  if (backend.runTogether) require(taken.length === laps.length, `${taken.length} laps were taken of ${laps.length}`);
   return `${laps.length} laps, bit for bit`;
 }
 

@@ -5,7 +5,7 @@ import type { ExpertShape } from '@shoal/weights';
 export const MAX_ASSIGNMENTS_PER_ROW = 1_024;
 
 /** First assignment of a row; the one after its last is `lap.rowEnd[row]`. */
-export function rowStart(lap: ExpertLap, row: number): number {
+export function rowStart(lap: { rowEnd: ArrayLike<number> }, row: number): number {
   return row === 0 ? 0 : lap.rowEnd[row - 1]!;
 }
 

@@ -1,5 +1,13 @@
-import { createReferenceBackend, KernelError, type ExpertBackend, type ExpertLap } from '@shoal/kernels';
-import { encodeCancel, encodeDispatch, encodeF16, encodeRefuse } from '@shoal/protocol';
+import { createReferenceBackend, KernelError, type ExpertBackend, type ExpertLap, type TakeSums } from '@shoal/kernels';
+import {
+  decodeCombine,
+  decodeF16,
+  encodeCancel,
+  encodeDispatch,
+  encodeF16,
+  encodeRefuse,
+  roundRows,
+} from '@shoal/protocol';
 import { memoryLinkPair } from '@shoal/transport';
 import { assert, asyncProperty, nat, tuple } from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -156,6 +164,87 @@ describe('refusals', () => {
     lap.rows = encodeF16(new Float32Array(lap.rows.length).fill(60_000));
     lap.weights.fill(1e6);
     expect((await asker.ask(lap, 5)).refusal).toBe('failed');
+  });
+});
+
+describe('laps that wait together', () => {
+  /** A backend that takes laps together, each piece when the test says so. */
+  function togetherBackend() {
+    const pieces: number[][] = [];
+    const gates: (() => void)[] = [];
+    const together: ExpertBackend = Object.assign(Object.create(backend) as ExpertBackend, {
+      shape: SHAPE,
+      runTogether: async (laps: readonly ExpertLap[], take: TakeSums) => {
+        pieces.push(laps.map(({ layer }) => layer));
+        await new Promise<void>((resolve) => gates.push(resolve));
+        const sums = await Promise.all(laps.map((lap) => backend.run(lap)));
+        for (const [i, { partial }] of sums.entries()) take(i, partial, 7);
+      },
+    });
+    return { together, pieces, open: () => gates.splice(0).forEach((gate) => gate()) };
+  }
+
+  it('go together, whatever their layers, and each is answered with its own sums', async () => {
+    const { together, pieces, open } = togetherBackend();
+    runner.setBackend(together);
+    const laps = [makeLap(1, [0]), makeLap(2, [1]), makeLap(1, [2], 3), makeLap(2, [0, 3], 2), makeLap(1, [1])];
+    const answers = laps.map((lap) => asker.ask(lap, 5));
+    await turn();
+    // One is computed, one waits behind it, and the rest waits here.
+    expect(pieces).toEqual([[1], [2]]);
+    open();
+    await turn();
+    expect(pieces).toEqual([[1], [2], [1, 2, 1]]);
+    open();
+    for (const [i, lap] of laps.entries()) expect(await nmseOf(await answers[i]!, lap, reference)).toBeLessThan(1e-6);
+  });
+
+  it('are as many as a chunk of prefill has rows', async () => {
+    const { together, pieces, open } = togetherBackend();
+    runner.setBackend(together);
+    const rows = [1, 1, 40, 24, 1, 100];
+    const answers = rows.map((numRows) => asker.ask(makeLap(1, [0], numRows), 5));
+    for (let i = 0; i < 4; i++) {
+      await turn();
+      open();
+    }
+    expect((await Promise.all(answers)).every(({ combine }) => combine)).toBe(true);
+    expect(pieces.map((piece) => piece.length)).toEqual([1, 1, 2, 1, 1]);
+  });
+
+  it('do not fail for one that contradicts itself, nor for one that is cancelled', async () => {
+    const { together, open } = togetherBackend();
+    const run = together.runTogether!;
+    together.runTogether = (laps, take) =>
+      laps.some(({ numRows }) => numRows === 30)
+        ? Promise.reject(new KernelError('bad-lap', 'it has thirty rows'))
+        : run(laps, take);
+    runner.setBackend(together);
+    const laps = [makeLap(1, [0]), makeLap(1, [1]), makeLap(2, [1], 30), makeLap(2, [0]), makeLap(1, [2])];
+    const answers = laps.map((lap) => asker.ask(lap, 5));
+    await turn();
+    await links.a.send(encodeCancel({ lapId: 2 }));
+    await turn();
+    for (let i = 0; i < 3; i++) {
+      open();
+      await turn();
+    }
+    const [first, , third, ...rest] = answers;
+    expect((await third!).refusal).toBe('bad-frame');
+    for (const answer of [first!, ...rest]) expect((await answer).combine).toBeDefined();
+    expect(runner.counters).toMatchObject({ laps: 3, refused: 1, cancelled: 1 });
+  });
+
+  it('in int8 are answered in int8', async () => {
+    const lap = makeLap(1, [0, 2], 2);
+    const frame = encodeDispatch({ lapId: 77, epoch: 5, hiddenSize: SHAPE.hiddenSize, rowFormat: 'int8', ...lap });
+    links.a.onFrame = undefined;
+    const answer = new Promise<Uint8Array>((resolve) => (links.a.onFrame = resolve));
+    await links.a.send(frame);
+    const rows = roundRows('int8', decodeF16(lap.rows), SHAPE.hiddenSize);
+    const { partial } = await reference.run({ ...lap, rows });
+    const expected = { layer: 1, numRows: 2, hiddenSize: SHAPE.hiddenSize, rowFormat: 'int8' } as const;
+    expect(decodeCombine(await answer, expected).partial).toEqual(roundRows('int8', partial, SHAPE.hiddenSize));
   });
 });
 

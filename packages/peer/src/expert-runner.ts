@@ -1,19 +1,26 @@
-import { KernelError, type ExpertBackend } from '@shoal/kernels';
+import { KernelError, type ExpertBackend, type TakeSums } from '@shoal/kernels';
 import {
   decodeCancel,
   decodeDispatch,
-  encodeCombine,
-  encodeF16,
   encodeRefuse,
+  encodeSums,
   FrameError,
   peekFrame,
   type DispatchFrame,
   type LapRefusal,
 } from '@shoal/protocol';
 import type { Link, LinkCloseReason } from '@shoal/transport';
+import { FramePool } from './frame-pool.ts';
 
-/** Submitted to the GPU at once: enough that it never waits for the next lap, few enough that pausing is felt at once. */
+/** Submitted at once, one by one: enough that the backend never waits for the next lap, few enough that pausing is felt at once. */
 export const MAX_LAPS_RUNNING = 4;
+/**
+ * Where a backend takes laps together: one that computes and one that waits behind it. What comes meanwhile waits here, and goes
+ * together when one of them is done.
+ */
+export const MAX_BATCHES_RUNNING = 2;
+/** Of a batch: a chunk of prefill. One lap by itself may have more. */
+const MAX_BATCH_ROWS = 64;
 /** Waiting behind those. A coordinator has two half-batches of a handful of layers in flight; more than this is a fault of its own. */
 export const MAX_LAPS_QUEUED = 32;
 
@@ -36,6 +43,7 @@ interface QueuedLap {
   link: Link;
   dispatch: DispatchFrame;
   arrivedMs: number;
+  queueUs: number;
 }
 
 export interface ExpertRunnerOptions {
@@ -47,7 +55,7 @@ export interface ExpertRunnerOptions {
 }
 
 /** What a runner needs of a backend. */
-export interface LapBackend extends Pick<ExpertBackend, 'run'> {
+export interface LapBackend extends Pick<ExpertBackend, 'run' | 'runTogether'> {
   readonly shape: Pick<ExpertBackend['shape'], 'hiddenSize'>;
 }
 
@@ -72,9 +80,10 @@ export class ExpertRunner {
   #link: Link | undefined;
   #queue: QueuedLap[] = [];
   readonly #running = new Set<Promise<void>>();
-  /** Laps on the GPU whose answer nobody waits for; at most MAX_LAPS_RUNNING. */
+  /** Laps on the GPU whose answer nobody waits for. */
   readonly #cancelled = new Set<number>();
   readonly #runningIds = new Set<number>();
+  readonly #frames = new FramePool();
 
   constructor(options: ExpertRunnerOptions) {
     this.#options = options;
@@ -133,7 +142,7 @@ export class ExpertRunner {
     const refusal = this.#refusalFor(dispatch);
     if (refusal) return this.#refuse(link, dispatch.lapId, refusal);
     if (this.#queue.length >= MAX_LAPS_QUEUED) return this.#refuse(link, dispatch.lapId, 'busy');
-    this.#queue.push({ link, dispatch, arrivedMs });
+    this.#queue.push({ link, dispatch, arrivedMs, queueUs: 0 });
     this.#startNext();
   }
 
@@ -172,22 +181,17 @@ export class ExpertRunner {
 
   #refusalFor(dispatch: DispatchFrame): LapRefusal | undefined {
     if (this.#paused) return 'paused';
-    const missing = dispatch.experts.find((expert) => !this.#options.holds(dispatch.layer, expert));
-    if (missing === undefined) return undefined;
+    const { layer, experts } = dispatch;
+    if (experts.every((expert) => this.#options.holds(layer, expert))) return undefined;
     return dispatch.epoch < this.epoch ? 'stale-epoch' : 'unknown-expert';
   }
 
   #startNext(): void {
-    while (this.#running.size < MAX_LAPS_RUNNING) {
-      const lap = this.#queue.shift();
-      if (!lap) return;
-      // Between arrival and now the experts may have been given up, or the device lost.
-      const refusal = this.#backend ? this.#refusalFor(lap.dispatch) : 'device-lost';
-      if (refusal) {
-        this.#refuse(lap.link, lap.dispatch.lapId, refusal);
-        continue;
-      }
-      const running = this.#run(lap, this.#backend!).finally(() => {
+    const together = this.#backend?.runTogether !== undefined;
+    while (this.#running.size < (together ? MAX_BATCHES_RUNNING : MAX_LAPS_RUNNING)) {
+      const laps = this.#takeWaiting(together ? MAX_BATCH_ROWS : 1);
+      if (laps.length === 0) return;
+      const running = this.#run(laps, this.#backend!).finally(() => {
         this.#running.delete(running);
         this.#startNext();
       });
@@ -195,37 +199,90 @@ export class ExpertRunner {
     }
   }
 
-  async #run({ link, dispatch, arrivedMs }: QueuedLap, backend: LapBackend): Promise<void> {
-    const queueUs = Math.round((this.#now() - arrivedMs) * 1000);
-    const { lapId, layer, numRows, hiddenSize } = dispatch;
-    this.#runningIds.add(lapId);
-    try {
-      const output = await backend.run(dispatch);
-      if (this.#cancelled.delete(lapId)) {
-        this.counters.cancelled++;
-        return;
-      }
-      const computeUs = Math.round(output.computeUs);
-      const partial = encodeF16(output.partial);
-      const combine = encodeCombine({ lapId, layer, numRows, hiddenSize, queueUs, computeUs, partial });
-      this.counters.laps++;
-      this.counters.rows += numRows;
-      this.counters.computeUs += computeUs;
-      this.counters.queueUs += queueUs;
-      // A link that closed meanwhile takes its lap with it: the coordinator has long asked someone else.
-      await link.send(combine).catch(() => {});
-    } catch (error) {
-      this.#refuse(link, lapId, refusalOf(error));
-    } finally {
-      this.#runningIds.delete(lapId);
-      this.#cancelled.delete(lapId);
+  /** The first lap that waits, and as many more as have up to `maxRows` rows with it. */
+  #takeWaiting(maxRows: number): QueuedLap[] {
+    const laps: QueuedLap[] = [];
+    let rows = 0;
+    while (this.#queue.length > 0) {
+      const lap = this.#queue[0]!;
+      // Between arrival and now the experts may have been given up, or the device lost.
+      const refusal = this.#backend ? this.#refusalFor(lap.dispatch) : 'device-lost';
+      rows += refusal ? 0 : lap.dispatch.numRows;
+      if (laps.length > 0 && rows > maxRows) break;
+      this.#queue.shift();
+      if (refusal) this.#refuse(lap.link, lap.dispatch.lapId, refusal);
+      else laps.push(lap);
     }
+    return laps;
+  }
+
+  /** Never rejects. Resolves when the answers have been handed over, so that a slow wire is felt. */
+  async #run(laps: readonly QueuedLap[], backend: LapBackend): Promise<void> {
+    const nowMs = this.#now();
+    for (const lap of laps) {
+      lap.queueUs = Math.round((nowMs - lap.arrivedMs) * 1000);
+      this.#runningIds.add(lap.dispatch.lapId);
+    }
+    const sent: (Promise<void> | undefined)[] = [];
+    const take = (i: number, sums: Float32Array, computeUs: number): void => {
+      sent[i] = this.#answer(laps[i]!, sums, Math.round(computeUs));
+    };
+    try {
+      await compute(
+        backend,
+        laps.map(({ dispatch }) => dispatch),
+        take,
+      );
+    } catch (error) {
+      const unanswered = laps.filter((_, i) => sent[i] === undefined);
+      // One that contradicts itself must not take the others with it.
+      if (laps.length > 1 && isOfOneLap(error)) await Promise.all(unanswered.map((lap) => this.#run([lap], backend)));
+      else for (const { link, dispatch } of unanswered) this.#refuse(link, dispatch.lapId, refusalOf(error));
+    }
+    await Promise.all(sent);
+    for (const { dispatch } of laps) {
+      this.#runningIds.delete(dispatch.lapId);
+      this.#cancelled.delete(dispatch.lapId);
+    }
+  }
+
+  /** Resolves when the answer is on the wire; never rejects. */
+  async #answer({ link, dispatch, queueUs }: QueuedLap, sums: Float32Array, computeUs: number): Promise<void> {
+    const { lapId, layer, numRows, hiddenSize, rowFormat } = dispatch;
+    if (this.#cancelled.delete(lapId)) {
+      this.counters.cancelled++;
+      return;
+    }
+    const fields = { lapId, layer, numRows, hiddenSize, rowFormat, queueUs, computeUs };
+    let frame: Uint8Array<ArrayBuffer>;
+    try {
+      frame = encodeSums(fields, sums, (bytes) => this.#frames.take(bytes));
+    } catch (error) {
+      return this.#refuse(link, lapId, refusalOf(error));
+    }
+    this.counters.laps++;
+    this.counters.rows += numRows;
+    this.counters.computeUs += computeUs;
+    this.counters.queueUs += queueUs;
+    // A link that closed meanwhile takes its lap with it: the coordinator has long asked someone else.
+    await link.send(frame).catch(() => {});
+    this.#frames.give(frame);
   }
 
   #refuse(link: Link, lapId: number, reason: LapRefusal): void {
     this.counters.refused++;
     link.send(encodeRefuse({ lapId, reason })).catch(() => {});
   }
+}
+
+async function compute(backend: LapBackend, laps: readonly DispatchFrame[], take: TakeSums): Promise<void> {
+  if (backend.runTogether) return backend.runTogether(laps, take);
+  const { partial, computeUs } = await backend.run(laps[0]!);
+  take(0, partial, computeUs);
+}
+
+function isOfOneLap(error: unknown): boolean {
+  return error instanceof KernelError && (error.reason === 'bad-lap' || error.reason === 'not-loaded');
 }
 
 function refusalOf(error: unknown): LapRefusal {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { checkFixtures, fixtureBytes, fixtures } from './fixtures.ts';
 import { cancelLayout } from './frames/cancel.ts';
-import { combineLayout } from './frames/combine.ts';
-import { dispatchLayout } from './frames/dispatch.ts';
+import { combineLayouts } from './frames/combine.ts';
+import { dispatchLayouts } from './frames/dispatch.ts';
 import { refuseLayout } from './frames/refuse.ts';
 import { decodeDispatch, peekFrame } from './frames/index.ts';
 
@@ -12,8 +12,15 @@ describe('frame fixtures', () => {
   });
 
   it('have the header sizes of the layout', () => {
-    const layouts = [dispatchLayout, combineLayout, refuseLayout, cancelLayout];
-    expect(layouts.map((layout) => layout.headerBytes)).toEqual([24, 24, 12, 12]);
+    const layouts = [
+      dispatchLayouts.f16,
+      dispatchLayouts.int8,
+      combineLayouts.f16,
+      combineLayouts.int8,
+      refuseLayout,
+      cancelLayout,
+    ];
+    expect(layouts.map((layout) => layout.headerBytes)).toEqual([24, 24, 24, 24, 12, 12]);
   });
 
   it('tell type and lap from eight bytes', () => {

@@ -1,5 +1,7 @@
 import cancel from '../fixtures/cancel.json' with { type: 'json' };
+import combineInt8 from '../fixtures/combine-int8.json' with { type: 'json' };
 import combine from '../fixtures/combine.json' with { type: 'json' };
+import dispatchInt8 from '../fixtures/dispatch-int8.json' with { type: 'json' };
 import dispatch from '../fixtures/dispatch.json' with { type: 'json' };
 import refuse from '../fixtures/refuse.json' with { type: 'json' };
 import {
@@ -20,9 +22,12 @@ export interface FrameFixture {
   fields: Record<string, number | string | number[]>;
 }
 
-export const fixtures: Record<'dispatch' | 'combine' | 'refuse' | 'cancel', FrameFixture> = {
+export type FixtureName = 'dispatch' | 'dispatch-int8' | 'combine' | 'combine-int8' | 'refuse' | 'cancel';
+export const fixtures: Record<FixtureName, FrameFixture> = {
   dispatch,
+  'dispatch-int8': dispatchInt8,
   combine,
+  'combine-int8': combineInt8,
   refuse,
   cancel,
 };
@@ -39,15 +44,22 @@ export function fixtureBytes(fixture: FrameFixture): Uint8Array<ArrayBuffer> {
  */
 export function checkFixtures(): string[] {
   const problems: string[] = [];
-  check(problems, 'dispatch', (bytes, { hiddenSize }) => {
-    const frame = decodeDispatch(bytes, { hiddenSize: Number(hiddenSize) });
-    return [frame, encodeDispatch(frame)];
-  });
-  check(problems, 'combine', (bytes, { hiddenSize, numRows, layer }) => {
-    const expect = { hiddenSize: Number(hiddenSize), numRows: Number(numRows), layer: Number(layer) };
-    const frame = decodeCombine(bytes, expect);
-    return [frame, encodeCombine(frame)];
-  });
+  for (const name of ['dispatch', 'dispatch-int8'] as const) {
+    check(problems, name, (bytes, { hiddenSize }) => {
+      const frame = decodeDispatch(bytes, { hiddenSize: Number(hiddenSize) });
+      return [frame, encodeDispatch(frame)];
+    });
+  }
+  for (const [name, rowFormat] of [
+    ['combine', 'f16'],
+    ['combine-int8', 'int8'],
+  ] as const) {
+    check(problems, name, (bytes, { hiddenSize, numRows, layer }) => {
+      const expect = { hiddenSize: Number(hiddenSize), numRows: Number(numRows), layer: Number(layer), rowFormat };
+      const frame = decodeCombine(bytes, expect);
+      return [frame, encodeCombine(frame)];
+    });
+  }
   check(problems, 'refuse', (bytes) => {
     const frame = decodeRefuse(bytes);
     return [frame, encodeRefuse(frame)];

@@ -1,6 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fixtureBytes, fixtures } from './fixtures.ts';
+import { decodeF16 } from '@shoal/model';
+import { type FixtureName, fixtureBytes, fixtures } from './fixtures.ts';
 import {
   FrameError,
   decodeCancel,
@@ -12,6 +13,8 @@ import {
   encodeRefuse,
   lapRefusals,
   peekFrame,
+  ROW_FORMATS,
+  roundRows,
   type DispatchFrame,
   type FrameErrorReason,
   type LapRefusal,
@@ -21,7 +24,9 @@ import { MAX_FRAME_BYTES, MAX_ROWS_PER_LAP } from './limits.ts';
 const decoders: Record<string, (bytes: Uint8Array) => unknown> = {
   peek: peekFrame,
   dispatch: (bytes) => decodeDispatch(bytes, { hiddenSize: 3 }),
+  'dispatch-int8': (bytes) => decodeDispatch(bytes, { hiddenSize: 3 }),
   combine: (bytes) => decodeCombine(bytes, { hiddenSize: 3, numRows: 1, layer: 1 }),
+  'combine-int8': (bytes) => decodeCombine(bytes, { hiddenSize: 3, numRows: 1, layer: 1, rowFormat: 'int8' }),
   refuse: decodeRefuse,
   cancel: decodeCancel,
 };
@@ -78,7 +83,8 @@ describe('a hostile dispatch', () => {
     ['another hidden size', 'mismatch', u16(20, 4)],
     ['a hidden size of 0', 'bad-count', u16(20, 0)],
     ['a hidden size beyond the limit', 'bad-count', u16(20, 0xffff)],
-    ['a reserved field that is not 0', 'bad-padding', u16(22, 1)],
+    ['an unknown format of rows', 'bad-code', u16(22, 2)],
+    ['the format of rows that these are not', 'oversized', u16(22, 1)],
     ['a row that is NaN', 'not-finite', u16(24, 0x7e00)],
     ['a row that is ∞', 'not-finite', u16(24, 0x7c00)],
     ['a row that is −∞', 'not-finite', u16(34, 0xfc00)],
@@ -112,13 +118,47 @@ describe('a hostile combine', () => {
     ['no rows', 'bad-count', u16(10, 0)],
     ['another hidden size', 'mismatch', u16(12, 2)],
     ['a hidden size beyond the limit', 'bad-count', u16(12, 0xffff)],
-    ['a reserved field that is not 0', 'bad-padding', u16(14, 9)],
+    ['an unknown format of rows', 'bad-code', u16(14, 9)],
+    ['a format that the lap did not ask for', 'mismatch', u16(14, 1)],
     ['a sum that is NaN', 'not-finite', u16(26, 0x7fff)],
     ['a sum that is ∞', 'not-finite', u16(28, 0x7c00)],
     ['the type of a dispatch', 'bad-type', (bytes) => void (bytes[3] = 1)],
     ['a byte behind it', 'oversized', append],
   ])('with %s is %s', (_, reason, edit) => {
     expect(hostile('combine', edit)).toBe(reason);
+  });
+});
+
+describe('a hostile dispatch in int8', () => {
+  it.each<[string, FrameErrorReason, Edit]>([
+    ['the format of rows that these are not', 'truncated', u16(22, 0)],
+    ['rows that are not there', 'truncated', u16(14, 4)],
+    ['fewer rows than there are', 'oversized', u16(14, 1)],
+    ['another hidden size', 'mismatch', u16(20, 4)],
+    ['the code -128', 'bad-code', (bytes) => void (bytes[24] = 0x80)],
+    ['a scale of ∞', 'not-finite', (bytes) => void (bytes[30] = 0xf8)],
+    ['a scale that is NaN', 'not-finite', (bytes) => void (bytes[31] = 0xff)],
+    ['a value beyond f16', 'not-finite', (bytes) => void (bytes[31] = 0xc2)],
+    ['a weight that is NaN', 'not-finite', f32(32, Number.NaN)],
+    ['rowEnd descending', 'bad-order', u16(44, 4)],
+    ['a byte behind it', 'oversized', append],
+  ])('with %s is %s', (_, reason, edit) => {
+    expect(hostile('dispatch-int8', edit)).toBe(reason);
+  });
+});
+
+describe('a hostile combine in int8', () => {
+  it.each<[string, FrameErrorReason, Edit]>([
+    ['a format that the lap did not ask for', 'mismatch', u16(14, 0)],
+    ['an unknown format of rows', 'bad-code', u16(14, 7)],
+    ['another layer than the lap', 'mismatch', u16(8, 2)],
+    ['more rows than the lap', 'mismatch', u16(10, 2)],
+    ['the code -128', 'bad-code', (bytes) => void (bytes[25] = 0x80)],
+    ['a scale of ∞', 'not-finite', (bytes) => void (bytes[27] = 0xf8)],
+    ['a value beyond f16', 'not-finite', (bytes) => void (bytes[27] = 0xf7)],
+    ['a byte behind it', 'oversized', append],
+  ])('with %s is %s', (_, reason, edit) => {
+    expect(hostile('combine-int8', edit)).toBe(reason);
   });
 });
 
@@ -143,7 +183,7 @@ describe('a hostile cancel', () => {
 });
 
 describe('every decoder', () => {
-  it.each(['dispatch', 'combine', 'refuse', 'cancel'] as const)('finds a %s truncated at every length', (name) => {
+  it.each(Object.keys(fixtures) as FixtureName[])('finds a %s truncated at every length', (name) => {
     const bytes = fixtureBytes(fixtures[name]);
     for (let length = 0; length < bytes.length; length++) {
       expect(outcome(() => decoders[name]!(bytes.slice(0, length)))).toBe('truncated');
@@ -167,14 +207,19 @@ describe('every decoder', () => {
   it('throws nothing but a FrameError, whatever is changed in a good frame', () => {
     const edits = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 6 });
     fc.assert(
-      fc.property(fc.constantFrom('dispatch', 'combine', 'refuse', 'cancel'), edits, fc.nat(), (name, edits, shift) => {
-        const good = fixtureBytes(fixtures[name as 'dispatch']);
-        // Shifted, so that copies for alignment are hit as well.
-        const bytes = new Uint8Array(good.length + (shift % 4)).subarray(shift % 4);
-        bytes.set(good);
-        for (const [at, value] of edits) bytes[at % bytes.length] = value;
-        for (const decode of Object.values(decoders)) outcome(() => decode(bytes));
-      }),
+      fc.property(
+        fc.constantFrom(...(Object.keys(fixtures) as FixtureName[])),
+        edits,
+        fc.nat(),
+        (name, edits, shift) => {
+          const good = fixtureBytes(fixtures[name]);
+          // Shifted, so that copies for alignment are hit as well.
+          const bytes = new Uint8Array(good.length + (shift % 4)).subarray(shift % 4);
+          bytes.set(good);
+          for (const [at, value] of edits) bytes[at % bytes.length] = value;
+          for (const decode of Object.values(decoders)) outcome(() => decode(bytes));
+        },
+      ),
       { numRuns: 5000 },
     );
   });
@@ -195,11 +240,22 @@ describe('honest frames', () => {
   it('decode to what was encoded, whatever the shape', () => {
     fc.assert(
       fc.property(arbitraryDispatch, (frame) => {
-        const decoded = decodeDispatch(encodeDispatch(frame), { hiddenSize: frame.hiddenSize });
-        expect(decoded).toEqual(frame);
-        const { lapId, layer, numRows, hiddenSize, rows: partial } = frame;
-        const combine = { lapId, layer, numRows, hiddenSize, queueUs: lapId, computeUs: 0, partial };
-        expect(decodeCombine(encodeCombine(combine), { layer, numRows, hiddenSize })).toEqual(combine);
+        const { lapId, layer, numRows, hiddenSize, rowFormat } = frame;
+        const decoded = decodeDispatch(encodeDispatch(frame), { hiddenSize });
+        const partial = roundRows(rowFormat, decodeF16(frame.rows), hiddenSize);
+        expect(decoded).toEqual({ ...frame, rows: rowFormat === 'f16' ? frame.rows : partial });
+        const combine = {
+          lapId,
+          layer,
+          numRows,
+          hiddenSize,
+          rowFormat,
+          queueUs: lapId,
+          computeUs: 0,
+          partial: frame.rows,
+        };
+        const expected = { layer, numRows, hiddenSize, rowFormat };
+        expect(decodeCombine(encodeCombine(combine), expected)).toEqual({ ...combine, partial: decoded.rows });
       }),
     );
   });
@@ -248,6 +304,7 @@ const arbitraryDispatch: fc.Arbitrary<DispatchFrame> = fc
       layer: fc.integer({ min: 0, max: 0xffff }),
       numRows: fc.constant(numRows),
       hiddenSize: fc.constant(hiddenSize),
+      rowFormat: fc.constantFrom(...ROW_FORMATS),
       rows: arrayOf(finiteF16, numRows * hiddenSize).map((values) => Uint16Array.from(values)),
       weights: arrayOf(finiteF32, numAssignments).map((values) => Float32Array.from(values)),
       experts: arrayOf(fc.integer({ min: 0, max: 0xffff }), numAssignments).map((values) => Uint16Array.from(values)),

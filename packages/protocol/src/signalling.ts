@@ -60,6 +60,8 @@ export const helloSchema = z.object({
     .array(z.string().regex(/^[0-9a-f]{16}$/))
     .max(MAX_KEPT_SHARDS)
     .optional(),
+  /** How its frames may carry rows; f16 always. A name that the coordinator does not know is of no matter. */
+  rowFormats: z.array(z.string().max(20)).max(16).optional(),
   /** Where the swarm takes invited donors only. */
   inviteToken: inviteTokenSchema.optional(),
 });

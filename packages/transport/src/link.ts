@@ -3,7 +3,7 @@ export interface Link {
   readonly state: 'open' | 'closed';
   /**
    * Send one frame (unordered with respect to other frames). Resolves when handed to the wire's buffer, so that awaiting
-   * it is backpressure. Rejects with a TransportError (`closed`, `too-large`, `queue-full`).
+   * it is backpressure; the frame's bytes are then the caller's again. Rejects with a TransportError (`closed`, `too-large`, `queue-full`).
    */
   send(frame: Uint8Array): Promise<void>;
   /** One listener each; set before anything can arrive. Frames are delivered in arrival order, without a copy where possible. */

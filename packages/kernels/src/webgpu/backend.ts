@@ -1,11 +1,12 @@
 import { f16ToF32 } from '@shoal/model';
 import { shardBytes, type ExpertShape } from '@shoal/weights';
-import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput } from '../backend.ts';
+import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput, type TakeSums } from '../backend.ts';
 import { checkLap, MAX_ASSIGNMENTS_PER_ROW } from '../lap.ts';
 import type { ExpertFfn, FfnBindings } from '../wgsl/expert-ffn/expert-ffn.ts';
-import { lapItems, maxItemsBytes, type LapItems } from '../wgsl/expert-ffn/lap-items.ts';
+import { lapItems, maxItemsBytes, type ExpertPlace, type LapItems } from '../wgsl/expert-ffn/lap-items.ts';
+import { batchOf, type Batch } from './batch.ts';
 import { chunkRows, type Chunk } from './chunks.ts';
-import { ReadbackPool, type Readback } from './readback.ts';
+import { ReadbackPool } from './readback.ts';
 import { Scratch, type ScratchBuffers } from './scratch.ts';
 import { Slabs } from './slabs.ts';
 
@@ -40,6 +41,7 @@ export class WebGpuExpertBackend implements ExpertBackend {
   /** By slab buffer; made again when the scratch buffers change. */
   readonly #bindings = new WeakMap<GPUBuffer, { version: number; bindings: FfnBindings }>();
   #rowStaging = new Float32Array(0);
+  #itemStaging = new Uint32Array(0);
   #lapsInFlight = 0;
   #gone: string | undefined;
 
@@ -101,31 +103,37 @@ export class WebGpuExpertBackend implements ExpertBackend {
   }
 
   async run(lap: ExpertLap): Promise<ExpertOutput> {
+    const output: ExpertOutput = { partial: new Float32Array(lap.numRows * this.shape.hiddenSize), computeUs: 0 };
+    await this.runTogether([lap], (_, sums, computeUs) => {
+      output.partial.set(sums);
+      output.computeUs = computeUs;
+    });
+    return output;
+  }
+
+  async runTogether(laps: readonly ExpertLap[], take: TakeSums): Promise<void> {
     this.#refuseIfGone();
-    checkLap(lap, this.shape, (layer, expert) => this.has(layer, expert));
-    if (this.#lapsInFlight >= MAX_LAPS_IN_FLIGHT) {
+    for (const lap of laps) checkLap(lap, this.shape, (layer, expert) => this.has(layer, expert));
+    if (this.#lapsInFlight + laps.length > MAX_LAPS_IN_FLIGHT) {
       throw new KernelError('limits', `${MAX_LAPS_IN_FLIGHT} laps are in flight already; wait for one of them`);
     }
     const startedMs = performance.now();
-    const D = this.shape.hiddenSize;
-    const partial = new Float32Array(lap.numRows * D);
-    this.#lapsInFlight++;
+    this.#lapsInFlight += laps.length;
     try {
-      // Everything is submitted before the first wait: what happens to the slab from then on comes later in the queue.
-      const pending = chunkRows(lap, this.#maxRows, this.#maxAssignments)
-        .filter((chunk) => chunk.endAssignment > chunk.firstAssignment)
-        .map((chunk) => ({ chunk, ...this.#submit(lap, chunk) }));
-      await Promise.all(
-        pending.map(async ({ chunk, readback, failure }) => {
-          const target = partial.subarray(chunk.firstRow * D, chunk.endRow * D);
-          const [error, result] = await Promise.all([failure, settle(this.#readbacks.read(readback, target))]);
-          if (error ?? result) throw error ?? result;
-        }),
-      );
+      const batch = batchOf(laps);
+      const chunks = chunkRows(batch.work, this.#maxRows, this.#maxAssignments);
+      const handOut = (sums: Float32Array): void => {
+        const computeUs = (performance.now() - startedMs) * 1000;
+        const D = this.shape.hiddenSize;
+        for (const [i, { numRows }] of laps.entries()) {
+          take(i, sums.subarray(batch.firstRow[i]! * D, (batch.firstRow[i]! + numRows) * D), computeUs);
+        }
+      };
+      if (chunks.length === 1 && batch.work.experts.length > 0) await this.#runChunk(batch, chunks[0]!, handOut);
+      else handOut(await this.#runChunks(batch, chunks));
     } finally {
-      this.#lapsInFlight--;
+      this.#lapsInFlight -= laps.length;
     }
-    return { partial, computeUs: (performance.now() - startedMs) * 1000 };
   }
 
   destroy(): void {
@@ -137,26 +145,47 @@ export class WebGpuExpertBackend implements ExpertBackend {
     this.#device.destroy();
   }
 
-  #submit(lap: ExpertLap, chunk: Chunk): { readback: Readback; failure: Promise<KernelError | undefined> } {
+  /** More than the scratch holds, or nothing at all: [numRows, hiddenSize] of the batch. */
+  async #runChunks(batch: Batch, chunks: readonly Chunk[]): Promise<Float32Array> {
+    const D = this.shape.hiddenSize;
+    const sums = new Float32Array(batch.work.numRows * D);
+    // Everything is submitted before the first wait: what happens to the slab from then on comes later in the queue.
+    await Promise.all(
+      chunks
+        .filter((chunk) => chunk.endAssignment > chunk.firstAssignment)
+        .map((chunk) => this.#runChunk(batch, chunk, (part) => sums.set(part, chunk.firstRow * D))),
+    );
+    return sums;
+  }
+
+  /** One submit, one mapAsync. `use` sees the chunk's sums while they are mapped. */
+  async #runChunk(batch: Batch, chunk: Chunk, use: (sums: Float32Array) => void): Promise<void> {
     const device = this.#device;
     const size = {
       numRows: chunk.endRow - chunk.firstRow,
       numAssignments: chunk.endAssignment - chunk.firstAssignment,
     };
-    const needed = { ...this.#ffn.bufferBytes(size), items: maxItemsBytes(size, this.#slabs.maxSlabs) };
+    const slabs = batch.layers * this.#slabs.maxSlabs;
+    const needed = { ...this.#ffn.bufferBytes(size), items: maxItemsBytes(size, slabs) };
     const { buffers, failure: scratchFailure } = this.#scratch.take(needed);
     const readback = this.#readbacks.take(needed.partial);
-    const items = this.#items(lap, chunk);
-    // Work on a buffer that could not be had is refused; that concerns this lap, not the device.
-    device.pushErrorScope('validation');
-    device.queue.writeBuffer(buffers.rows, 0, this.#stageRows(lap, chunk));
+    const items = this.#items(batch, chunk);
+    // Work on a buffer that could not be had is refused; that concerns this lap, not the device. Asking costs a way to the GPU
+    // process and back, so nobody asks once all buffers are known to be there.
+    const isUnsure = scratchFailure !== undefined || readback.failure !== undefined;
+    if (isUnsure) device.pushErrorScope('validation');
+    const staged = this.#stageRows(batch, chunk);
+    device.queue.writeBuffer(buffers.rows, 0, this.#rowStaging, 0, staged);
     device.queue.writeBuffer(buffers.items, 0, items.words);
     const encoder = device.createCommandEncoder();
     this.#ffn.encode(encoder, items, (slab) => this.#bind(slab, buffers), size);
     encoder.copyBufferToBuffer(buffers.partial, 0, readback.buffer, 0, needed.partial);
     device.queue.submit([encoder.finish()]);
-    const refusal = device.popErrorScope();
-    return { readback, failure: firstFailure([scratchFailure, readback.failure], refusal) };
+    const reading = this.#readbacks.read(readback, size.numRows * this.shape.hiddenSize, use);
+    if (!isUnsure) return reading;
+    const failure = firstFailure([scratchFailure, readback.failure], device.popErrorScope());
+    const [error, result] = await Promise.all([failure, settle(reading)]);
+    if (error ?? result) throw error ?? result;
   }
 
   #bind(slab: GPUBuffer, scratch: ScratchBuffers): FfnBindings {
@@ -167,21 +196,34 @@ export class WebGpuExpertBackend implements ExpertBackend {
     return bindings;
   }
 
-  /** f32 [numRows, paddedHidden]; the padding is zero. Halves become f32 here: no GPU can then take a subnormal one for zero. */
-  #stageRows(lap: ExpertLap, chunk: Chunk): Float32Array<ArrayBuffer> {
+  /**
+   * f32 [numRows, paddedHidden] into the staging array; the padding is zero. Returns its length. Halves become f32 here: no GPU
+   * can then take a subnormal one for zero.
+   */
+  #stageRows({ laps, firstRow }: Batch, chunk: Chunk): number {
     const D = this.shape.hiddenSize;
     const stride = this.#ffn.paddedHidden;
     const length = (chunk.endRow - chunk.firstRow) * stride;
-    if (this.#rowStaging.length < length) this.#rowStaging = new Float32Array(length);
-    for (let row = chunk.firstRow; row < chunk.endRow; row++) {
-      const target = (row - chunk.firstRow) * stride;
-      for (let d = 0; d < D; d++) this.#rowStaging[target + d] = f16ToF32(lap.rows[row * D + d]!);
+    if (this.#rowStaging.length < length) this.#rowStaging = new Float32Array(2 ** Math.ceil(Math.log2(length)));
+    for (let i = 0; i < laps.length; i++) {
+      const { rows, numRows } = laps[i]!;
+      const first = firstRow[i]!;
+      const end = Math.min(chunk.endRow, first + numRows);
+      for (let row = Math.max(chunk.firstRow, first); row < end; row++) {
+        const target = (row - chunk.firstRow) * stride;
+        const source = (row - first) * D;
+        for (let d = 0; d < D; d++) this.#rowStaging[target + d] = f16ToF32(rows[source + d]!);
+      }
     }
-    return this.#rowStaging.subarray(0, length);
+    return length;
   }
 
-  #items(lap: ExpertLap, chunk: Chunk): LapItems {
-    return lapItems(lap, chunk, this.shape, (expert) => this.#slabs.place(lap.layer, expert)!);
+  #items({ work, placeKey }: Batch, chunk: Chunk): LapItems {
+    const placeOf = (key: number): ExpertPlace => this.#slabs.place(...placeKey(key))!;
+    return lapItems(work, chunk, this.shape, placeOf, (words) => {
+      if (this.#itemStaging.length < words) this.#itemStaging = new Uint32Array(2 ** Math.ceil(Math.log2(words)));
+      return this.#itemStaging.subarray(0, words);
+    });
   }
 
   #refuseIfGone(): void {

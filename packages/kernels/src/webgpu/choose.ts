@@ -1,5 +1,5 @@
 import { shardBytes, type ExpertShape } from '@shoal/weights';
-import type { ExpertLap } from '../backend.ts';
+import type { RowWork } from './chunks.ts';
 import { ExpertFfn } from '../wgsl/expert-ffn/expert-ffn.ts';
 import { lapItems } from '../wgsl/expert-ffn/lap-items.ts';
 import { variantsFor, type FfnVariant } from '../wgsl/expert-ffn/variants.ts';
@@ -13,7 +13,8 @@ const TRIAL_RUNS = 4;
 
 /**
  * The FFN in the variant named, or else in the fastest on this device: which of f32 and integer products wins differs between
- * GPUs by more than a factor of two, and no name of an adapter tells. Subgroups are used wherever they are: a shared load
+ * GPUs by more than a factor of two, and no name of an adapter tells. One alone is tried as well: drivers compile some of it
+ * only when it first runs, and no lap is to wait for that. Subgroups are used wherever they are: a shared load
  * costs a GPU nothing, and a software rasteriser a quarter.
  */
 export async function chooseFfn(device: GPUDevice, shape: ExpertShape, variant?: FfnVariant): Promise<ExpertFfn> {
@@ -24,7 +25,6 @@ export async function chooseFfn(device: GPUDevice, shape: ExpertShape, variant?:
     all.filter(({ loads }) => loads === 'subgroup'),
     all.filter(({ loads }) => loads === 'direct'),
   ]);
-  if (ffns.length === 1) return ffns[0]!;
   let best: { ffn: ExpertFfn; trialMs: number } | undefined;
   for (const ffn of ffns) {
     const trialMs = await trialOf(device, ffn);
@@ -85,10 +85,8 @@ async function trialOf(device: GPUDevice, ffn: ExpertFfn): Promise<number> {
 }
 
 /** One expert, all rows: the items don't look at the rows themselves. */
-function trialLap(): ExpertLap {
+function trialLap(): RowWork {
   return {
-    layer: 0,
-    rows: new Uint16Array(0),
     numRows: TRIAL_ROWS,
     rowEnd: Uint16Array.from({ length: TRIAL_ROWS }, (_, row) => row + 1),
     experts: new Uint16Array(TRIAL_ROWS),

@@ -38,24 +38,28 @@ export class ReadbackPool {
     return allocation;
   }
 
-  /** Wait for the copy, take the values out, and put the buffer back. */
-  async read({ buffer, failure }: Readback, target: Float32Array): Promise<void> {
+  /** Wait for the copy, let `use` see so many values for as long as it runs, and put the buffer back. */
+  async read({ buffer, failure }: Readback, values: number, use: (values: Float32Array) => void): Promise<void> {
     // Mapping a buffer that does not exist would be an error of the whole device.
     const error = failure && (await failure);
     if (error) {
       this.#drop(buffer);
       throw error;
     }
+    const bytes = values * Float32Array.BYTES_PER_ELEMENT;
     try {
-      await buffer.mapAsync(USAGE.MAP_READ, 0, target.byteLength);
+      await buffer.mapAsync(USAGE.MAP_READ, 0, bytes);
     } catch (cause) {
       this.#drop(buffer);
       throw new KernelError('device-lost', 'the GPU device was lost while a lap was being computed', { cause });
     }
-    target.set(new Float32Array(buffer.getMappedRange(0, target.byteLength)));
-    buffer.unmap();
-    this.#idle.push(buffer);
-    if (this.#idle.length > MAX_IDLE) this.#drop(this.#idle.shift()!);
+    try {
+      use(new Float32Array(buffer.getMappedRange(0, bytes)));
+    } finally {
+      buffer.unmap();
+      this.#idle.push(buffer);
+      if (this.#idle.length > MAX_IDLE) this.#drop(this.#idle.shift()!);
+    }
   }
 
   destroy(): void {

@@ -28,7 +28,11 @@ export interface ScratchBuffers extends FfnBuffers {
 export class Scratch {
   readonly #device: GPUDevice;
   #buffers: Partial<FfnBuffers> = {};
+  /** As they were handed out last; made again when one is replaced. */
+  #taken: ScratchBuffers | undefined;
   #version = 0;
+  /** Whether those that were made last exist is not known yet. */
+  #unsure: Promise<KernelError | undefined> | undefined;
 
   constructor(device: GPUDevice) {
     this.#device = device;
@@ -38,8 +42,11 @@ export class Scratch {
     return NAMES.reduce((sum, name) => sum + (this.#buffers[name]?.size ?? 0), 0);
   }
 
-  /** Buffers of at least these sizes; `failure` as in `allocate`, for those that had to be made. */
-  take(needed: Record<ScratchName, number>): { buffers: ScratchBuffers; failure: Promise<KernelError | undefined> } {
+  /** Buffers of at least these sizes; `failure` as in `allocate`, undefined when all of them are known to be good. */
+  take(needed: Record<ScratchName, number>): {
+    buffers: ScratchBuffers;
+    failure: Promise<KernelError | undefined> | undefined;
+  } {
     const failures: Promise<KernelError | undefined>[] = [];
     for (const name of NAMES) {
       const old = this.#buffers[name];
@@ -53,13 +60,24 @@ export class Scratch {
       this.#version++;
       failures.push(failure.then((error) => this.#forget(name, buffer, error)));
     }
-    const failure = Promise.all(failures).then((errors) => errors.find((error) => error !== undefined));
-    return { buffers: { ...(this.#buffers as FfnBuffers), version: this.#version }, failure };
+    if (failures.length > 0) this.#await(failures);
+    if (this.#taken?.version !== this.#version)
+      this.#taken = { ...(this.#buffers as FfnBuffers), version: this.#version };
+    return { buffers: this.#taken, failure: this.#unsure };
   }
 
   destroy(): void {
     for (const name of NAMES) this.#buffers[name]?.destroy();
     this.#buffers = {};
+  }
+
+  /** Laps that follow at once use the same buffers, and have to know as well. */
+  #await(failures: readonly Promise<KernelError | undefined>[]): void {
+    const all = Promise.all([this.#unsure, ...failures]).then((errors) => errors.find((error) => error !== undefined));
+    this.#unsure = all;
+    void all.then(() => {
+      if (this.#unsure === all) this.#unsure = undefined;
+    });
   }
 
   #forget(name: ScratchName, buffer: GPUBuffer, error: KernelError | undefined): KernelError | undefined {

@@ -6,19 +6,28 @@ import { FrameError } from './error.ts';
 export const FRAME_MAGIC = 0x4853;
 
 const scalarBytes = { u8: 1, u16: 2, u32: 4 } as const;
-const elementBytes = { u16: 2, f16: 2, f32: 4 } as const;
+const elementBytes = { i8: 1, u8: 1, u16: 2, f16: 2, f32: 4 } as const;
+/** Of dimensions that are counted in blocks. */
+export const BLOCK = 32;
 /** Arrays are viewed in place, so the frame itself must lie on the widest element's boundary. */
 const FRAME_ALIGNMENT = 4;
 
 type Scalar = keyof typeof scalarBytes;
 type Element = keyof typeof elementBytes;
-type ElementArray<E extends Element> = E extends 'f32' ? Float32Array : Uint16Array;
+type ElementArray<E extends Element> = E extends 'f32'
+  ? Float32Array
+  : E extends 'i8'
+    ? Int8Array
+    : E extends 'u8'
+      ? Uint8Array
+      : Uint16Array;
+type AnyArray = Float32Array | Uint16Array | Int8Array | Uint8Array;
 
 type ScalarTable = Readonly<Record<string, Scalar>>;
 interface ArraySpec<Name extends string> {
   readonly element: Element;
-  /** Header fields whose product is the number of elements. */
-  readonly dims: readonly Name[];
+  /** Header fields whose product is the number of elements; `/32`: of whole or begun blocks of 32. */
+  readonly dims: readonly (Name | `${Name}/32`)[];
 }
 type ArrayTable<Name extends string> = Readonly<Record<string, ArraySpec<Name>>>;
 
@@ -39,12 +48,13 @@ export interface PlacedArray {
   length: number;
 }
 
-/** The fields of a frame as a program holds them: numbers of the header, arrays of the payload. */
-export type FieldsOf<H extends ScalarTable, A extends ArrayTable<string>> = { lapId: number } & {
+/** The numbers of a frame's header as a program holds them. */
+export type HeaderOf<H extends ScalarTable> = { lapId: number } & {
   [K in keyof H as K extends `reserved${string}` ? never : K]: number;
-} & { [K in keyof A]: ElementArray<A[K]['element']> };
+};
+export type ArraysOf<A extends ArrayTable<string>> = { [K in keyof A]: ElementArray<A[K]['element']> };
 
-export interface FrameLayout<Fields> {
+export interface FrameLayout<Header, Arrays> {
   readonly type: number;
   readonly headerBytes: number;
   /** Header fields in order, prefix included, with their byte offsets. */
@@ -52,11 +62,25 @@ export interface FrameLayout<Fields> {
   /** Where the arrays lie, and the frame's size, for given header fields. */
   arrays(header: Readonly<Record<string, number>>): { arrays: PlacedArray[]; totalBytes: number };
   /** Writes a frame. Throws a FrameError if a number doesn't fit its field or an array its dimensions. */
-  encode(fields: Fields): Uint8Array<ArrayBuffer>;
+  encode(fields: Header & Arrays): Uint8Array<ArrayBuffer>;
+  /**
+   * A frame with its header written and its arrays to be filled in place. `space` gives that many bytes, on a boundary of
+   * four; what lies in them before is of no matter. Throws a FrameError if a number doesn't fit its field.
+   */
+  begin(header: Header, space?: (bytes: number) => Uint8Array<ArrayBuffer>): Begun<Arrays>;
   /** The header alone, after its length, magic, version, type and reserved fields have been checked. */
   decodeHeader(bytes: Uint8Array): Record<string, number>;
-  /** Reads a frame. Its arrays are views into `bytes` where that is aligned to 4 bytes, into one copy of it otherwise. */
-  decode(bytes: Uint8Array): Fields;
+  /**
+   * Reads a frame. Its arrays are views into `bytes` where that is aligned to 4 bytes, into one copy of it otherwise.
+   * `header` saves reading it again.
+   */
+  decode(bytes: Uint8Array, header?: Record<string, number>): Header & Arrays;
+}
+
+export interface Begun<Arrays> {
+  bytes: Uint8Array<ArrayBuffer>;
+  /** Views into `bytes`. */
+  arrays: Arrays;
 }
 
 // Typed arrays have the byte order of the machine, and the payload is viewed with them.
@@ -70,24 +94,42 @@ export function frameLayout<const H extends ScalarTable, const A extends ArrayTa
   name: string,
   type: number,
   table: { header: H; arrays: A },
-): FrameLayout<FieldsOf<H, A>> {
+): FrameLayout<HeaderOf<H>, ArraysOf<A>> {
   const header = placeScalars({ ...prefix, ...table.header });
   const last = header.at(-1)!;
   const headerBytes = last.offset + scalarBytes[last.kind];
+  const ownFields = header.map((field) => field.name).filter((own) => !(own in prefix) && !own.startsWith('reserved'));
   const arrays = (values: Readonly<Record<string, number>>) => placeArrays(table.arrays, headerBytes, values);
 
-  function encode(fields: FieldsOf<H, A>): Uint8Array<ArrayBuffer> {
+  function begin(
+    fields: HeaderOf<H>,
+    space: (bytes: number) => Uint8Array<ArrayBuffer> = (bytes) => new Uint8Array(bytes),
+  ): Begun<ArraysOf<A>> {
     requireLittleEndian();
     const given: Readonly<Record<string, unknown>> = fields;
     const values: Record<string, number> = {};
     for (const field of header) values[field.name] = headerValue(name, field, given[field.name], type);
     const placed = arrays(values);
     if (placed.totalBytes > MAX_FRAME_BYTES) throw oversized(name, placed.totalBytes);
-    const bytes = new Uint8Array(placed.totalBytes);
-    const view = new DataView(bytes.buffer);
+    const bytes = space(placed.totalBytes);
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
     for (const field of header) writeScalar(view, field, values[field.name]!);
-    for (const array of placed.arrays) writeArray(name, bytes, array, given[array.name]);
-    return bytes;
+    const views: Record<string, AnyArray> = {};
+    let end = headerBytes;
+    for (const array of placed.arrays) {
+      bytes.fill(0, end, array.offset);
+      views[array.name] = viewArray(bytes, array);
+      end = array.offset + array.length * elementBytes[array.element];
+    }
+    return { bytes, arrays: views as ArraysOf<A> };
+  }
+
+  function encode(fields: HeaderOf<H> & ArraysOf<A>): Uint8Array<ArrayBuffer> {
+    const begun = begin(fields);
+    const given: Readonly<Record<string, unknown>> = fields;
+    for (const [array, target] of Object.entries<AnyArray>(begun.arrays))
+      fill(`${name}.${array}`, target, given[array]);
+    return begun.bytes;
   }
 
   function decodeHeader(bytes: Uint8Array): Record<string, number> {
@@ -106,9 +148,8 @@ export function frameLayout<const H extends ScalarTable, const A extends ArrayTa
     return values;
   }
 
-  function decode(bytes: Uint8Array): FieldsOf<H, A> {
+  function decode(bytes: Uint8Array, values = decodeHeader(bytes)): HeaderOf<H> & ArraysOf<A> {
     requireLittleEndian();
-    const values = decodeHeader(bytes);
     const placed = arrays(values);
     if (bytes.byteLength < placed.totalBytes) throw truncated(name, bytes.byteLength, placed.totalBytes);
     if (bytes.byteLength > placed.totalBytes) {
@@ -118,21 +159,18 @@ export function frameLayout<const H extends ScalarTable, const A extends ArrayTa
       );
     }
     const aligned = bytes.byteOffset % FRAME_ALIGNMENT === 0 ? bytes : new Uint8Array(bytes);
-    const fields: Record<string, number | Uint16Array | Float32Array> = {};
-    for (const field of header) {
-      if (!(field.name in prefix) && !field.name.startsWith('reserved')) fields[field.name] = values[field.name]!;
-    }
-    fields.lapId = values.lapId!;
+    const fields: Record<string, number | AnyArray> = { lapId: values.lapId! };
+    for (const field of ownFields) fields[field] = values[field]!;
     let end = headerBytes;
     for (const array of placed.arrays) {
       requireZeros(name, aligned, end, array.offset);
       fields[array.name] = viewArray(aligned, array);
       end = array.offset + array.length * elementBytes[array.element];
     }
-    return fields as FieldsOf<H, A>;
+    return fields as HeaderOf<H> & ArraysOf<A>;
   }
 
-  return { type, headerBytes, header, arrays, encode, decodeHeader, decode };
+  return { type, headerBytes, header, arrays, encode, begin, decodeHeader, decode };
 }
 
 /** Checks what all frames have in common; the view is over the frame's bytes. */
@@ -168,11 +206,15 @@ function placeArrays(table: ArrayTable<string>, headerBytes: number, values: Rea
   const arrays = Object.entries(table).map(([name, { element, dims }]): PlacedArray => {
     const bytes = elementBytes[element];
     const offset = Math.ceil(end / bytes) * bytes;
-    const length = dims.reduce((product, dim) => product * values[dim]!, 1);
+    const length = dims.reduce((product, dim) => product * sizeOf(dim, values), 1);
     end = offset + length * bytes;
     return { name, element, offset, length };
   });
   return { arrays, totalBytes: end };
+}
+
+function sizeOf(dim: string, values: Readonly<Record<string, number>>): number {
+  return dim.endsWith('/32') ? Math.ceil(values[dim.slice(0, -3)]! / BLOCK) : values[dim]!;
 }
 
 function headerValue(frame: string, field: Placed<Scalar>, given: unknown, type: number): number {
@@ -201,23 +243,23 @@ function readScalar(view: DataView, { kind, offset }: Placed<Scalar>): number {
   return kind === 'u16' ? view.getUint16(offset, true) : view.getUint32(offset, true);
 }
 
-function writeArray(frame: string, bytes: Uint8Array<ArrayBuffer>, array: PlacedArray, given: unknown): void {
-  const target = viewArray(bytes, array);
-  const fits = target instanceof Float32Array ? given instanceof Float32Array : given instanceof Uint16Array;
-  if (!fits) throw new FrameError('bad-count', `${frame}.${array.name} must be a typed array of ${array.element}.`);
-  const source = given as Float32Array | Uint16Array;
-  if (source.length !== array.length) {
-    throw new FrameError(
-      'bad-count',
-      `${frame}.${array.name} must have ${array.length} elements, got ${source.length}.`,
-    );
+function fill(name: string, target: AnyArray, given: unknown): void {
+  if (!ArrayBuffer.isView(given) || given.constructor !== target.constructor) {
+    throw new FrameError('bad-count', `${name} must be a ${target.constructor.name}.`);
+  }
+  const source = given as AnyArray;
+  if (source.length !== target.length) {
+    throw new FrameError('bad-count', `${name} must have ${target.length} elements, got ${source.length}.`);
   }
   target.set(source);
 }
 
-function viewArray(bytes: Uint8Array, { element, offset, length }: PlacedArray): Uint16Array | Float32Array {
+function viewArray(bytes: Uint8Array, { element, offset, length }: PlacedArray): AnyArray {
   const at = bytes.byteOffset + offset;
-  return element === 'f32' ? new Float32Array(bytes.buffer, at, length) : new Uint16Array(bytes.buffer, at, length);
+  if (element === 'f32') return new Float32Array(bytes.buffer, at, length);
+  if (element === 'i8') return new Int8Array(bytes.buffer, at, length);
+  if (element === 'u8') return new Uint8Array(bytes.buffer, at, length);
+  return new Uint16Array(bytes.buffer, at, length);
 }
 
 function requireZeros(frame: string, bytes: Uint8Array, from: number, to: number): void {

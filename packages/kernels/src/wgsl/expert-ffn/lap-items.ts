@@ -1,6 +1,5 @@
-import type { ExpertLap } from '../../backend.ts';
 import { rowStart } from '../../lap.ts';
-import type { Chunk } from '../../webgpu/chunks.ts';
+import type { Chunk, RowWork } from '../../webgpu/chunks.ts';
 import { stepsOf } from './variants.ts';
 
 /** Places of one expert that share a load of its weights, in the wide passes. */
@@ -57,13 +56,14 @@ export function maxItemsBytes({ numRows, numAssignments }: { numRows: number; nu
 
 /**
  * Assignments sorted by expert and cut into tiles: wide ones where an expert has several rows, and single rows. A row's result
- * is the same in either, so it doesn't matter who shares its tile.
+ * is the same in either, so it doesn't matter who shares its tile. `space` gives the items room; what lies in it is of no matter.
  */
 export function lapItems(
-  lap: ExpertLap,
+  lap: RowWork,
   chunk: Chunk,
   shape: { hiddenSize: number; moeIntermediateSize: number },
   placeOf: (expert: number) => ExpertPlace,
+  space: (words: number) => Uint32Array<ArrayBuffer> = (words) => new Uint32Array(words),
 ): LapItems {
   const numRows = chunk.endRow - chunk.firstRow;
   const numAssignments = chunk.endAssignment - chunk.firstAssignment;
@@ -74,7 +74,7 @@ export function lapItems(
   const firstTile = (numParts * PART_WORDS) / ITEM_WORDS;
   const firstAssignment = firstTile + numTiles;
   const firstRow = firstAssignment + numAssignments;
-  const words = new Uint32Array((firstRow + numRows) * ITEM_WORDS);
+  const words = space((firstRow + numRows) * ITEM_WORDS);
   const setPart = (part: number, from: number, to: number): number => {
     words.set([from, to, firstAssignment, firstRow], part * PART_WORDS);
     return part;
@@ -113,7 +113,7 @@ function writeTiles(
 }
 
 /** Assignments of the chunk, counted within the lap, by expert; those of one expert in their own order. */
-function sortedByExpert(lap: ExpertLap, { firstAssignment, endAssignment }: Chunk): Uint32Array {
+function sortedByExpert(lap: RowWork, { firstAssignment, endAssignment }: Chunk): Uint32Array {
   const sorted = Uint32Array.from({ length: endAssignment - firstAssignment }, (_, i) => firstAssignment + i);
   return sorted.sort((a, b) => lap.experts[a]! - lap.experts[b]! || a - b);
 }
@@ -125,7 +125,7 @@ interface SlabTiles {
 }
 
 function tilesBySlab(
-  lap: ExpertLap,
+  lap: RowWork,
   sorted: Uint32Array,
   placeOf: (expert: number) => ExpertPlace,
 ): readonly SlabTiles[] {
@@ -148,7 +148,7 @@ function tilesBySlab(
 }
 
 /** The assignment and row Items, from the start of `words`. */
-function writeAssignments(lap: ExpertLap, chunk: Chunk, sorted: Uint32Array, words: Uint32Array<ArrayBuffer>): void {
+function writeAssignments(lap: RowWork, chunk: Chunk, sorted: Uint32Array, words: Uint32Array<ArrayBuffer>): void {
   const { firstRow, endRow, firstAssignment } = chunk;
   const floats = new Float32Array(words.buffer, words.byteOffset, words.length);
   const rowOf = new Uint32Array(sorted.length);

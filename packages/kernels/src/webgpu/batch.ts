@@ -1,0 +1,48 @@
+import type { ExpertLap } from '../backend.ts';
+import { rowStart } from '../lap.ts';
+import type { RowWork } from './chunks.ts';
+
+/** Laps one after the other, as one piece of work. */
+export interface Batch {
+  laps: readonly ExpertLap[];
+  /** [laps.length], each lap's first row within the batch. */
+  firstRow: readonly number[];
+  /** Distinct layers. */
+  layers: number;
+  /** Its experts are keys. */
+  work: RowWork;
+  /** Layer and expert of a key. */
+  placeKey: (key: number) => [layer: number, expert: number];
+}
+
+/** Layer and expert are 16 bits each. */
+const LAYER = 2 ** 16;
+
+export function batchOf(laps: readonly ExpertLap[]): Batch {
+  const [only, ...more] = laps;
+  if (only !== undefined && more.length === 0) {
+    return { laps, firstRow: [0], layers: 1, work: only, placeKey: (expert) => [only.layer, expert] };
+  }
+  const firstRow: number[] = [];
+  let [numRows, numAssignments] = [0, 0];
+  for (const lap of laps) {
+    firstRow.push(numRows);
+    numRows += lap.numRows;
+    numAssignments += lap.experts.length;
+  }
+  const work = {
+    numRows,
+    rowEnd: new Uint32Array(numRows),
+    experts: new Uint32Array(numAssignments),
+    weights: new Float32Array(numAssignments),
+  };
+  for (const [i, lap] of laps.entries()) {
+    const firstAssignment = rowStart(work, firstRow[i]!);
+    for (let row = 0; row < lap.numRows; row++) work.rowEnd[firstRow[i]! + row] = firstAssignment + lap.rowEnd[row]!;
+    for (let a = 0; a < lap.experts.length; a++)
+      work.experts[firstAssignment + a] = lap.layer * LAYER + lap.experts[a]!;
+    work.weights.set(lap.weights, firstAssignment);
+  }
+  const layers = new Set(laps.map(({ layer }) => layer)).size;
+  return { laps, firstRow, layers, work, placeKey: (key) => [Math.floor(key / LAYER), key % LAYER] };
+}

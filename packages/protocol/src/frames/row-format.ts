@@ -1,0 +1,114 @@
+import { encodeF16, f16ToF32, f32ToF16 } from '@shoal/model';
+import { FrameError } from './error.ts';
+import { BLOCK as ROW_BLOCK } from './layout.ts';
+
+/**
+ * How rows of hidden values lie in a frame: as f16, or as int8 with a scale for each 32 of a row (its last block may be
+ * shorter). A code once used never gets another meaning.
+ */
+export const rowFormats = { f16: 0, int8: 1 } as const;
+export type RowFormat = keyof typeof rowFormats;
+export const ROW_FORMATS = Object.keys(rowFormats) as readonly RowFormat[];
+
+const MAX_CODE = 127;
+const MAX_F16 = 65_504;
+/** A scale's byte is the upper half of a non-negative f16: five bits of exponent, three of mantissa. From here on not finite. */
+const FIRST_BAD_SCALE = 0x7c00 >> 7;
+
+/** What a scale's byte stands for. */
+export function rowScale(byte: number): number {
+  return f16ToF32(byte << 7);
+}
+
+/**
+ * The byte of the scale for a block whose largest magnitude is `max` (at most 65,504). Scales have four significant bits, so
+ * scale × code is an f16 without rounding, and a block that was rounded once is not changed by being rounded again.
+ */
+export function rowScaleByte(max: number): number {
+  let byte = f32ToF16(max / MAX_CODE) >> 7;
+  while (rowScale(byte) * MAX_CODE < max) byte++;
+  if (byte === 0) return 0;
+  // Rounding may take the largest to within reach of the finer scale, which it would then get the next time.
+  const scale = rowScale(byte);
+  return codeOf(max, scale) * scale <= MAX_CODE * rowScale(byte - 1) ? byte - 1 : byte;
+}
+
+/** As int8 frames round them: codes [numRows, hiddenSize], scales [numRows, ⌈hiddenSize / 32⌉]. Throws a FrameError (`not-finite`). */
+export function encodeInt8Rows(rows: Float32Array, hiddenSize: number, codes: Int8Array, scales: Uint8Array): void {
+  let block = 0;
+  for (let row = 0; row < rows.length; row += hiddenSize) {
+    for (let first = row; first < row + hiddenSize; first += ROW_BLOCK) {
+      const end = Math.min(first + ROW_BLOCK, row + hiddenSize);
+      let max = 0;
+      for (let i = first; i < end; i++) {
+        const magnitude = Math.abs(rows[i]!);
+        // Written so that NaN is refused as well.
+        if (!(magnitude <= MAX_F16)) throw new FrameError('not-finite', `rows[${i}] is beyond the range of f16.`);
+        if (magnitude > max) max = magnitude;
+      }
+      const byte = rowScaleByte(max);
+      const scale = rowScale(byte);
+      scales[block++] = byte;
+      for (let i = first; i < end; i++) codes[i] = codeOf(rows[i]!, scale);
+    }
+  }
+}
+
+/**
+ * The f16 bits that codes and scales stand for, [numRows, hiddenSize]. Throws a FrameError for what no encoder writes: a scale or
+ * a value beyond f16 (`not-finite`), the code −128 (`bad-code`).
+ */
+export function decodeInt8Rows(name: string, codes: Int8Array, scales: Uint8Array, hiddenSize: number): Uint16Array {
+  const rows = new Uint16Array(codes.length);
+  let block = 0;
+  for (let row = 0; row < codes.length; row += hiddenSize) {
+    for (let first = row; first < row + hiddenSize; first += ROW_BLOCK) {
+      const end = Math.min(first + ROW_BLOCK, row + hiddenSize);
+      const byte = scales[block++]!;
+      if (byte >= FIRST_BAD_SCALE)
+        throw new FrameError('not-finite', `${name}: scale ${block - 1} is NaN, ∞ or negative.`);
+      const scale = rowScale(byte);
+      for (let i = first; i < end; i++) {
+        const value = codes[i]! * scale;
+        if (codes[i]! < -MAX_CODE) throw new FrameError('bad-code', `${name}: code ${i} is below −${MAX_CODE}.`);
+        if (Math.abs(value) > MAX_F16)
+          throw new FrameError('not-finite', `${name}: value ${i} is beyond the range of f16.`);
+        rows[i] = f32ToF16(value);
+      }
+    }
+  }
+  return rows;
+}
+
+/**
+ * Rows as a frame of that format carries them, in f16 bits: what a peer computes with, and what others must compute with to be
+ * compared. A row that no frame can hold comes back as f16 rounds it, with the ∞ or NaN for which encoders refuse it.
+ */
+export function roundRows(format: RowFormat, rows: Float32Array, hiddenSize: number): Uint16Array {
+  const rounded = encodeF16(rows);
+  if (format === 'f16') return rounded;
+  const codes = new Int8Array(hiddenSize);
+  const scales = new Uint8Array(Math.ceil(hiddenSize / ROW_BLOCK));
+  for (let first = 0; first < rows.length; first += hiddenSize) {
+    const row = rows.subarray(first, first + hiddenSize);
+    if (!row.every((value) => Math.abs(value) <= MAX_F16)) continue;
+    encodeInt8Rows(row, hiddenSize, codes, scales);
+    rounded.set(decodeInt8Rows('rows', codes, scales, hiddenSize), first);
+  }
+  return rounded;
+}
+
+function codeOf(value: number, scale: number): number {
+  if (scale === 0) return 0;
+  const limit = Math.min(MAX_CODE, Math.floor(MAX_F16 / scale));
+  return Math.max(-limit, Math.min(limit, Math.round(value / scale)));
+}
+
+const formatOfCode = new Map(ROW_FORMATS.map((format) => [rowFormats[format] as number, format]));
+
+/** Throws a FrameError (`bad-code`) for a number that names none. */
+export function rowFormatOf(frame: string, code: number): RowFormat {
+  const format = formatOfCode.get(code);
+  if (format === undefined) throw new FrameError('bad-code', `${frame}.rowFormat ${code} is not a known format.`);
+  return format;
+}

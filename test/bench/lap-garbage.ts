@@ -1,0 +1,94 @@
+import { createRng, encodeF16, normalDraw } from '@shoal/model';
+import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
+import { LapTabs, type LapTab } from './lap-tabs.ts';
+import { formatTable } from './table.ts';
+import { WorkerInspector } from './worker-inspector.ts';
+
+/** V2-Lite's width, so that an array of a row is told from everything else; and narrow experts, since nothing is timed. */
+const SHAPE = { hiddenSize: 2048, moeIntermediateSize: 64, quant: 'q8' } as const;
+const [LAYERS, EXPERTS, TOP_K] = [2, 8, 2];
+const ROW_BYTES = 2 * SHAPE.hiddenSize;
+const LAPS = 10_000;
+const WARM_UP_LAPS = 500;
+const IN_FLIGHT = 4;
+
+/** Per lap. One array of a row, in f16, would be above each of them. */
+export const GARBAGE_BOUNDS = {
+  /** Of typed arrays that our code makes. */
+  arrays: ROW_BYTES / 2,
+  /** Still alive afterwards. */
+  kept: 100,
+} as const;
+
+export interface LapGarbage {
+  laps: number;
+  /** Bytes per lap. */
+  arrays: number;
+  objects: number;
+  kept: number;
+}
+
+/** What 10,000 laps leave behind in a real tab's worker. Throws where it is more than the bounds. */
+export async function benchGarbage({ json }: { json: boolean }): Promise<void> {
+  const garbage = await measureGarbage();
+  if (json) process.stdout.write(`${JSON.stringify(garbage, null, 2)}\n`);
+  else {
+    const rows = [
+      ['bytes per lap', 'measured', 'at most'],
+      ['typed arrays made', garbage.arrays.toFixed(0), String(GARBAGE_BOUNDS.arrays)],
+      ['objects made (heap profiler)', garbage.objects.toFixed(0), '–'],
+      ['alive afterwards', garbage.kept.toFixed(1), String(GARBAGE_BOUNDS.kept)],
+    ];
+    process.stdout.write(`${formatTable(rows)}\n\n`);
+    process.stdout.write(`${garbage.laps} laps of one row of ${ROW_BYTES} B, ${IN_FLIGHT} in flight, one tab.\n`);
+  }
+  for (const key of ['arrays', 'kept'] as const) {
+    if (garbage[key] <= GARBAGE_BOUNDS[key]) continue;
+    throw new Error(`a lap leaves ${garbage[key].toFixed(0)} B (${key}), more than ${GARBAGE_BOUNDS[key]}`);
+  }
+}
+
+export async function measureGarbage(): Promise<LapGarbage> {
+  const tabs = await LapTabs.launch();
+  try {
+    const tab = await tabs.open({ shape: SHAPE, layers: LAYERS, experts: EXPERTS });
+    const inspector = await WorkerInspector.attach(tab.page);
+    await run(tab, WARM_UP_LAPS);
+    await tab.ask({ type: 'quiet' });
+    const before = await inspector.liveBytes();
+    const objects = await inspector.allocatedBytes(() => run(tab, LAPS));
+    const kept = (await inspector.liveBytes()) - before;
+    await tab.ask({ type: 'count-arrays' });
+    await tab.ask({ type: 'watch' });
+    await tab.ask({ type: 'quiet' });
+    await run(tab, WARM_UP_LAPS);
+    const counted = await tab.ask({ type: 'moments' });
+    if (counted.type !== 'moments') throw new Error(`the tab answered ${counted.type}`);
+    const arrays = counted.arrayBytes / WARM_UP_LAPS;
+    return { laps: LAPS, arrays, objects: objects / LAPS, kept: kept / LAPS };
+  } finally {
+    await tabs.close();
+  }
+}
+
+async function run({ laps }: LapTab, count: number): Promise<void> {
+  const rng = createRng(9);
+  const requests = Array.from({ length: 16 }, () => someLap(rng));
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < count) await laps.ask(requests[next++ % requests.length]!);
+  };
+  await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
+}
+
+function someLap(rng: () => number): LapRequest {
+  const first = Math.floor(rng() * EXPERTS);
+  return {
+    layer: Math.floor(rng() * LAYERS),
+    rows: encodeF16(Float32Array.from({ length: SHAPE.hiddenSize }, () => normalDraw(rng))),
+    numRows: 1,
+    rowEnd: Uint16Array.of(TOP_K),
+    experts: Uint16Array.from({ length: TOP_K }, (_, k) => (first + k) % EXPERTS),
+    weights: new Float32Array(TOP_K).fill(0.25),
+  };
+}

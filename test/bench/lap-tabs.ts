@@ -1,0 +1,84 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright';
+import { build, preview, type PreviewServer } from 'vite';
+import type { Signal } from '@shoal/protocol';
+import type { FramedChannel } from '@shoal/transport';
+import { acceptPeer, type AcceptedPeer, closeRtc, loadRtc } from '@shoal/transport/node';
+import { LapClient } from '../../coordinator/src/dispatch/lap-client.ts';
+import { launchChromium } from '../../tools/browser/chromium.ts';
+import type { TabAnswer, TabCommand } from './laps-page/messages.ts';
+
+/** A tab of a real Chromium, and the coordinator's end of its laps. */
+export interface LapTab {
+  page: Page;
+  peer: AcceptedPeer;
+  link: FramedChannel;
+  laps: LapClient;
+  ask(command: TabCommand): Promise<TabAnswer>;
+}
+
+/** Tabs that answer laps with the code that serves, without swarm and engine around them. */
+export class LapTabs {
+  readonly browser: Browser;
+  readonly #server: PreviewServer;
+  readonly #outDir: string;
+  readonly tabs: LapTab[] = [];
+
+  private constructor(browser: Browser, server: PreviewServer, outDir: string) {
+    this.browser = browser;
+    this.#server = server;
+    this.#outDir = outDir;
+  }
+
+  static async launch(extraFlags: readonly string[] = []): Promise<LapTabs> {
+    const root = join(import.meta.dirname, 'laps-page');
+    const outDir = await mkdtemp(join(tmpdir(), 'shoal-laps-bench-'));
+    const shared = { configFile: false, root, logLevel: 'warn' } as const;
+    await build({ ...shared, worker: { format: 'es' }, build: { outDir, emptyOutDir: true, target: 'es2023' } });
+    // Isolated as the donor's page is: only then clocks tell microseconds.
+    const headers = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
+    const server = await preview({ ...shared, build: { outDir }, preview: { host: '127.0.0.1', port: 0, headers } });
+    return new LapTabs(await launchChromium({ extraFlags }), server, outDir);
+  }
+
+  /** A tab in a context, and so a process, of its own. */
+  async open(start: Omit<TabCommand & { type: 'start' }, 'type' | 'channel'>): Promise<LapTab> {
+    const context = await this.browser.newContext();
+    const page = await context.newPage();
+    const rtc = await loadRtc();
+    let peer: AcceptedPeer | undefined;
+    await page.exposeFunction('toCoordinator', (signal: Signal) => peer?.signal(signal));
+    await page.goto(this.#server.resolvedUrls!.local[0]!);
+    await page.waitForFunction('typeof startTab === "function"');
+    const onSignal = (signal: Signal): void =>
+      void page.evaluate((data) => window.connection.signal(data), signal).catch(() => {});
+    peer = acceptPeer({ rtc, iceServers: [], onSignal });
+    const started = page.evaluate((command) => window.startTab(command), { type: 'start' as const, ...start });
+    const link = (await peer.link) as FramedChannel;
+    await started;
+    const laps = new LapClient({
+      link,
+      hiddenSize: start.shape.hiddenSize,
+      epoch: () => 0,
+      onHostile: (message) => {
+        throw new Error(message);
+      },
+    });
+    link.onFrame = (frame) => laps.receive(frame);
+    const ask = (command: TabCommand): Promise<TabAnswer> =>
+      page.evaluate((sent) => window.askTab(sent), command) as Promise<TabAnswer>;
+    const tab = { page, peer, link, laps, ask };
+    this.tabs.push(tab);
+    return tab;
+  }
+
+  async close(): Promise<void> {
+    for (const { peer } of this.tabs) peer.close();
+    await this.browser.close();
+    await this.#server.close();
+    await rm(this.#outDir, { recursive: true, force: true });
+    await closeRtc();
+  }
+}

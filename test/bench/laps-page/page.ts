@@ -1,0 +1,37 @@
+import type { Signal } from '@shoal/protocol';
+import { connectDonor, type DonorConnection } from '@shoal/transport';
+import type { TabAnswer, TabCommand } from './messages.ts';
+
+declare global {
+  interface Window {
+    /** Put there by the benchmark. */
+    toCoordinator(signal: Signal): void;
+    connection: DonorConnection;
+    startTab(command: TabCommand & { type: 'start' }): Promise<TabAnswer>;
+    askTab(command: TabCommand): Promise<TabAnswer>;
+  }
+}
+
+const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
+
+/** One question at a time. */
+function askTab(command: TabCommand, transfer: Transferable[] = []): Promise<TabAnswer> {
+  return new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }: MessageEvent<TabAnswer>) => resolve(data);
+    worker.onerror = (event) => reject(new Error(event.message));
+    worker.postMessage(command, transfer);
+  });
+}
+
+/** As the donor's page does it: the lap channel goes to the worker in the task that made it. */
+window.startTab = (command) =>
+  new Promise((resolve, reject) => {
+    window.connection = connectDonor({
+      iceServers: [],
+      onSignal: (signal) => window.toCoordinator(signal),
+      onLapChannel: (channel) => {
+        askTab({ ...command, channel }, [channel as unknown as Transferable]).then(resolve, reject);
+      },
+    });
+  });
+window.askTab = askTab;
