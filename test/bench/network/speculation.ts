@@ -1,7 +1,7 @@
 import { moeLayers } from '@shoal/model';
 import { EngineWatch } from '../engine-watch.ts';
 import { heldOutStories } from '../load/prompts.ts';
-import { Rig, speculating } from '../rig.ts';
+import { Rig } from '../rig.ts';
 import { type HeldRow, median } from '../table.ts';
 import { decodeStreams, setRoundTrip, type StreamsResult } from './streams.ts';
 
@@ -56,7 +56,7 @@ export async function speculationRows(repeats: number): Promise<HeldRow[]> {
 }
 
 async function side(speculate: 'off' | 'auto'): Promise<Side> {
-  const rig = await Rig.start({ tabs: TABS, coordinator: speculating(speculate) });
+  const rig = await Rig.start({ tabs: TABS, coordinator: { speculate } });
   return { rig, watch: new EngineWatch(rig.coordinator.forward) };
 }
 
