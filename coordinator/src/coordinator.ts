@@ -35,6 +35,7 @@ import { residentPlanOf, startOwnExperts } from './own-experts.ts';
 import { packedModel } from './packed.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
 import { type CoordinatorOptions, type HalfBatches, ROOT_DIR } from './options.ts';
+import { speculationOptions } from './speculation-options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import { EventLog } from './swarm/event-log.ts';
 import { Swarm } from './swarm/swarm.ts';
@@ -97,6 +98,8 @@ export type CoreOptions = Pick<
   | 'cpuDonors'
   | 'maxBatch'
   | 'maxQueue'
+  | 'speculate'
+  | 'maxDrafts'
   | 'halfBatches'
   | 'engine'
   | 'threads'
@@ -147,12 +150,10 @@ async function assembleCore(
   const { hiddenSize, nRoutedExperts } = config;
   const norms = new NormLimits();
   const mtpLayer = isMoeLayer(config, config.numHiddenLayers) ? config.numHiddenLayers : undefined;
-  const own = startOwnExperts(packed, plan, mtpLayer, { norms, events, threads: options.threads });
+  const own = startOwnExperts(packed, { options, plan, mtpLayer, norms, events });
   onClose(() => own.close());
   const { work, resident } = own;
-  if (plan.ownMemory) await resident.load(options.onLoadProgress);
-  // A small MTP module alone is there soon; should it fail, the first draft tries again, and that is told.
-  else resident.load().catch(() => {});
+  await own.load(options.onLoadProgress);
   const trust = new Trust({
     local: work.audits,
     recheck: work.rechecks,
@@ -189,7 +190,7 @@ async function assembleCore(
     numExpertsPerTok: config.numExpertsPerTok,
     ...(options.rowFormat && { rowFormat: options.rowFormat }),
     local: work.laps,
-    resident: { layers: resident.layers, work: resident },
+    resident,
     mtpLayer,
     peers: () => swarm.serving(),
     onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>
@@ -204,6 +205,7 @@ async function assembleCore(
     forward,
     eosTokenIds,
     experts: dispatcher,
+    speculation: speculationOptions(options, config, plan, events),
     timeline,
     limits: {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),

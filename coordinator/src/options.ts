@@ -7,6 +7,12 @@ import { DENSE_FORMATS, type DenseFormat, QUANTS, type Quant } from '@shoal/weig
 import { z } from 'zod';
 import { MTP_PLACES, type MtpPlace } from './dispatch/resident-plan.ts';
 import type { EngineName } from './engine/open-engine.ts';
+import {
+  DEFAULT_MAX_DRAFTS,
+  MAX_DRAFTS_LIMIT,
+  SPECULATION_MODES,
+  type SpeculationMode,
+} from './engine/speculation/speculation.ts';
 
 /** How a coordinator is run. Every field has a flag and an environment variable of the same meaning. */
 export interface CoordinatorOptions {
@@ -49,6 +55,10 @@ export interface CoordinatorOptions {
   cpuDonors?: boolean;
   maxBatch?: number;
   maxQueue?: number;
+  /** Who drafts tokens ahead, so that a pass verifies several; auto unless said otherwise. */
+  speculate?: SpeculationMode;
+  /** Of one answer in a pass, at most. */
+  maxDrafts?: number;
   /** Two half-batches in flight; `auto` by default: where that is seen to pay. */
   halfBatches?: HalfBatches;
   /** Where a timeline of engine, tabs and wire is written, as a Chrome trace. */
@@ -172,6 +182,20 @@ const OPTIONS = {
     value: 'N',
     text: 'answers written at a time',
     fallback: '64',
+  },
+  speculate: {
+    flag: 'speculate',
+    env: 'SHOAL_SPECULATE',
+    value: SPECULATION_MODES.join('|'),
+    text: "who drafts tokens ahead: the model's MTP module, the text's repetitions, whichever there is, or nobody",
+    fallback: 'auto',
+  },
+  maxDrafts: {
+    flag: 'max-drafts',
+    env: 'SHOAL_MAX_DRAFTS',
+    value: 'N',
+    text: 'tokens drafted ahead of one answer at most; fewer where they do not pay',
+    fallback: String(DEFAULT_MAX_DRAFTS),
   },
   maxQueue: { flag: 'max-queue', env: 'SHOAL_MAX_QUEUE', value: 'N', text: 'requests that may wait', fallback: '64' },
   halfBatches: {
@@ -338,6 +362,8 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     cpuDonors: !isOn('noCpuDonors'),
     maxBatch: integer('maxBatch', 1, 256),
     maxQueue: integer('maxQueue', 0, 10_000),
+    speculate: oneOf('speculate', SPECULATION_MODES),
+    maxDrafts: integer('maxDrafts', 1, MAX_DRAFTS_LIMIT),
     halfBatches: oneOf('halfBatches', HALF_BATCHES),
     engine: oneOf('engine', ['wasm', 'reference']),
     ...(text('threads') !== undefined && { threads: integer('threads', 1, MAX_THREADS) }),

@@ -2,7 +2,8 @@ import { totalmem } from 'node:os';
 import type { ModelConfig } from '@shoal/model';
 import type { Manifest } from '@shoal/weights';
 import type { PackedModel } from '@shoal/weights/node';
-import { ExpertWorker } from './dispatch/expert-worker.ts';
+import { ExpertWorker, type LoadProgress } from './dispatch/expert-worker.ts';
+import type { LocalWork } from './dispatch/local-work.ts';
 import {
   DEFAULT_EXPERT_MEMORY_BYTES,
   planResident,
@@ -19,67 +20,80 @@ const MAX_EXPERT_MEMORY_BYTES = 3 * 2 ** 30;
 
 export type OwnExpertsOptions = Pick<
   CoordinatorOptions,
-  'expertMemoryBytes' | 'localExpertBytes' | 'mtpExperts' | 'kvMemoryBytes'
+  'expertMemoryBytes' | 'localExpertBytes' | 'mtpExperts' | 'kvMemoryBytes' | 'threads'
 >;
 
 /** The experts that the coordinator computes itself. */
 export interface OwnExperts {
   /** For what no tab serves, self-tests and audits. */
   work: ExpertWorker;
-  /** Whole layers that no tab is asked for. */
-  resident: ResidentExperts;
+  /** Layers that no tab is asked for, and who computes them. */
+  resident: { layers: ReadonlySet<number>; work: LocalWork };
+  /** Load the layers of `--local-experts`. Rejects where they cannot be read, or memory does not suffice. */
+  load(onProgress?: (progress: LoadProgress) => void): Promise<void>;
   close(): Promise<void>;
 }
 
-/** What the options say to hold for good. Throws a UsageError where it is less than a layer, or more than there is memory. */
+/** What the options say to hold. Throws a UsageError where it is less than a layer, or more than there is memory. */
 export function residentPlanOf(options: OwnExpertsOptions, config: ModelConfig, manifest: Manifest): ResidentPlan {
   const { shardBytes, dense } = manifest;
+  const { localExpertBytes: localBytes = 0, kvMemoryBytes: kvBytes = 0, mtpExperts: mtp = 'auto' } = options;
+  const expertMemoryBytes = expertMemoryOf(options);
   try {
-    const plan = planResident({
-      config,
-      shardBytes,
-      localBytes: options.localExpertBytes ?? 0,
-      expertMemoryBytes: Math.min(options.expertMemoryBytes ?? DEFAULT_EXPERT_MEMORY_BYTES, MAX_EXPERT_MEMORY_BYTES),
-      mtp: options.mtpExperts ?? 'auto',
-    });
-    const { bytes: residentBytes, expertMemoryBytes } = plan;
-    const kvBytes = options.kvMemoryBytes ?? 0;
-    refuseBeyondMemory({ denseBytes: dense.bytes, kvBytes, expertMemoryBytes, residentBytes }, machineBytes());
+    const plan = planResident({ config, shardBytes, localBytes, expertMemoryBytes, mtp });
+    const needs = { denseBytes: dense.bytes, kvBytes, expertMemoryBytes, residentBytes: plan.bytes };
+    refuseBeyondMemory(needs, machineBytes());
     return plan;
   } catch (error) {
     throw error instanceof RangeError ? new UsageError(error.message) : error;
   }
 }
 
-/** Start their threads. The resident layers are in memory after `resident.load()`. */
+function expertMemoryOf({ expertMemoryBytes = DEFAULT_EXPERT_MEMORY_BYTES }: OwnExpertsOptions): number {
+  return Math.min(expertMemoryBytes, MAX_EXPERT_MEMORY_BYTES);
+}
+
+export interface StartOptions {
+  options: OwnExpertsOptions;
+  plan: ResidentPlan;
+  /** The MTP module's layer, where the model has one. */
+  mtpLayer: number | undefined;
+  norms: NormLimits;
+  events: EventLog;
+}
+
+/** Start their threads. What is to be in memory before anybody asks is there after `load()`. */
 export function startOwnExperts(
   { dir }: PackedModel,
-  plan: ResidentPlan,
-  mtpLayer: number | undefined,
-  { norms, events, threads }: { norms: NormLimits; events: EventLog; threads: number | undefined },
+  { options, plan, mtpLayer, norms, events }: StartOptions,
 ): OwnExperts {
+  const { threads } = options;
   const work = new ExpertWorker({
     packedDir: dir,
-    maxBytes: plan.expertMemoryBytes,
+    maxBytes: expertMemoryOf(options),
     threads,
     onLoaded: (layer, expert, product) => norms.learnProduct(layer, expert, product),
   });
+  const layers = new Set(plan.mtp === 'local' ? [mtpLayer!, ...plan.layers] : plan.layers);
+  if (plan.bytes === 0) {
+    return { work, resident: { layers, work: work.laps }, load: async () => {}, close: () => work.close() };
+  }
   // In a thread of their own, answers and drafts wait for no audit. No tab serves these layers: their norms are of no use.
-  const holder = plan.ownMemory ? new ExpertWorker({ packedDir: dir, maxBytes: 0, threads, onLoaded: () => {} }) : work;
-  const resident = new ResidentExperts({
-    layers: plan.mtp === 'local' ? [mtpLayer!, ...plan.layers] : plan.layers,
-    worker: holder,
-    fallback: work.laps,
-    onTrouble: ({ message }) => {
-      const text = `The coordinator's own layers are not in its memory and slow for now: ${message}`;
-      events.add({ level: 'error', kind: 'server', text });
-    },
-  });
-  const close = async (): Promise<void> => {
-    await holder.close();
-    await work.close();
+  const worker = new ExpertWorker({ packedDir: dir, maxBytes: 0, threads, onLoaded: () => {} });
+  const onTrouble = ({ message }: Error): void => {
+    const text = `The layers of --local-experts are not in memory, and slow for now: ${message}`;
+    events.add({ level: 'error', kind: 'server', text });
   };
-  return { work, resident, close };
+  const resident = new ResidentExperts({ layers: [...layers], worker, fallback: work.laps, onTrouble });
+  return {
+    work,
+    resident: { layers, work: resident },
+    load: (onProgress) => resident.load(onProgress),
+    close: async () => {
+      await worker.close();
+      await work.close();
+    },
+  };
 }
 
 /** Of the machine, or of the container where that is less. */

@@ -1,12 +1,20 @@
-import type { ForwardEngine } from '@shoal/model';
+import type { EngineRow, ForwardEngine } from '@shoal/model';
 
 /** Adds up when the coordinator's dense engine computes, whoever asks it to. Programs run one at a time, so times never overlap. */
 export class EngineWatch {
   /** In programs since the watch began. */
   busyMs = 0;
+  /** Passes of the main model since then, each once for every sequence in it: what a sequence waits for. */
+  streamPasses = 0;
   readonly #sinceMs = performance.now();
 
   constructor(forward: ForwardEngine) {
+    const pass = forward.forward.bind(forward);
+    const counted: ForwardEngine['forward'] = (rows, ...rest) => {
+      this.streamPasses += new Set(rows.map(({ cache }: EngineRow) => cache)).size;
+      return pass(rows, ...rest);
+    };
+    forward.forward = counted;
     for (const name of ['forward', 'forwardMtp'] as const) {
       const run = forward[name].bind(forward) as ForwardEngine['forward'];
       const watched: ForwardEngine['forward'] = (rows, experts, observe = {}) =>

@@ -32,6 +32,14 @@ const FORMATS = [
   { quant: 'q4', gguf: 'q4_0', bits: 4.5 },
 ] as const;
 type Format = (typeof FORMATS)[number];
+export const ENGINE_QUANTS = FORMATS.map(({ quant }) => quant);
+
+export interface EngineBenchOptions {
+  repeats: number;
+  json: boolean;
+  /** One of ENGINE_QUANTS alone. */
+  quant: string | undefined;
+}
 
 interface Speed {
   prefillPerS: number;
@@ -56,13 +64,16 @@ interface Result {
 }
 
 /** The coordinator alone (dense engine and experts in WebAssembly) beside llama.cpp: same checkpoint, threads and run. */
-export async function benchEngine({ repeats, json }: { repeats: number; json: boolean }): Promise<void> {
+export async function benchEngine({ repeats, json, quant }: EngineBenchOptions): Promise<void> {
   const threads = availableParallelism();
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   const readGBps = await readLoopGBps(threads, 5);
   const results: Result[] = [];
   for (const [name, modelDir] of await models(say)) {
-    for (const format of FORMATS) results.push(await compare(name, modelDir, format, threads, repeats, say));
+    for (const format of FORMATS) {
+      if (quant && format.quant !== quant) continue;
+      results.push(await compare(name, modelDir, format, threads, repeats, say));
+    }
   }
   if (json) {
     process.stdout.write(`${JSON.stringify({ threads, readGBps, results }, null, 2)}\n`);

@@ -1,17 +1,18 @@
-import { benchEngine } from './engine.ts';
+import { benchEngine, ENGINE_QUANTS } from './engine.ts';
 import { benchKernels } from './kernels.ts';
 import { benchGarbage } from './lap-garbage.ts';
 import { benchLaps } from './lap-overhead.ts';
 import { benchLoad } from './load/load.ts';
 import { LOAD_HELP, LoadUsageError, parseLoadOptions } from './load/options.ts';
-import { benchNetwork } from './network.ts';
+import { benchNetwork } from './network/network.ts';
+import { NETWORK_HELP, NetworkUsageError, parseNetworkOptions } from './network/options.ts';
 import { benchQuants } from './quants.ts';
 import { benchSwarm } from './swarm.ts';
 import { benchWasm } from './wasm.ts';
 
 const HELP = `npm run bench -- [suite] [options]
 
-  network          tokens/s by tabs and streams, where a lap's time goes, bytes against their floor (default)
+  network          time per token and streams over 0 to 50 ms beside their floors; its own options: bench network --help (default)
   load             what comes in at a stated rate, over a network of a stated length; its own options: bench load --help
   swarm            placement beside its baselines, planning times, eight real tabs beside the simulator, two minutes of crashes
   laps             what a lap costs besides its kernel, stage by stage, with four real tabs and no delay; what 10,000 leave behind
@@ -20,27 +21,42 @@ const HELP = `npm run bench -- [suite] [options]
   wasm             experts on the processor: GB/s of weights by format, rows and threads, beside a read loop
   kernels          the expert FFN on WebGPU beside onnxruntime-web's MatMulNBits, for one row and for 32
 
+  --quant Q        engine: q8 or q4 alone
   --repeats N      measurements of each figure, of which the median counts (3)
   --json           one JSON document on stdout instead of the table
   --help           print this
 `;
 
-const SUITES = ['network', 'laps', 'swarm', 'quants', 'wasm', 'engine', 'kernels'];
+const SUITES = ['laps', 'swarm', 'quants', 'wasm', 'engine', 'kernels'];
+
+const WITH_VALUE = new Set(['--repeats', '--quant']);
+
+function valueOf(argv: readonly string[], flag: string): string | undefined {
+  const at = argv.indexOf(flag);
+  return at === -1 ? undefined : argv[at + 1];
+}
 
 async function main(argv: readonly string[]): Promise<number> {
-  if (argv[0] === 'load') return load(argv.slice(1));
+  if (argv[0] === 'load') return withOwnOptions(LOAD, argv.slice(1));
+  if (argv[0] === 'network') return withOwnOptions(NETWORK, argv.slice(1));
+  const isWithoutSuite = argv.every((arg, i) => (i > 0 || arg.startsWith('-')) && !SUITES.includes(arg));
+  if (isWithoutSuite && argv[0] !== '--help') return withOwnOptions(NETWORK, argv);
   const flags = argv.filter((arg) => arg.startsWith('-'));
   if (flags.includes('--help')) {
     process.stdout.write(HELP);
     return 0;
   }
-  const repeatsAt = argv.indexOf('--repeats');
-  const repeats = repeatsAt === -1 ? 3 : Number(argv[repeatsAt + 1]);
+  const repeats = Number(argv.includes('--repeats') ? valueOf(argv, '--repeats') : 3);
   if (!Number.isInteger(repeats) || repeats < 1 || repeats > 100) {
     process.stderr.write('bench: --repeats takes a whole number from 1 to 100\n');
     return 2;
   }
-  const suites = argv.filter((arg, i) => !arg.startsWith('-') && (repeatsAt === -1 || i !== repeatsAt + 1));
+  const quant = valueOf(argv, '--quant');
+  if (argv.includes('--quant') && !ENGINE_QUANTS.some((known) => known === quant)) {
+    process.stderr.write(`bench: --quant takes ${ENGINE_QUANTS.join(' or ')}\n`);
+    return 2;
+  }
+  const suites = argv.filter((arg, i) => !arg.startsWith('-') && !WITH_VALUE.has(argv[i - 1]!));
   const unknown = suites.find((suite) => !SUITES.includes(suite));
   if (unknown !== undefined) {
     process.stderr.write(`bench: there is no suite "${unknown}"\n\n${HELP}`);
@@ -49,29 +65,47 @@ async function main(argv: readonly string[]): Promise<number> {
   const json = flags.includes('--json');
   if (suites.includes('swarm')) await benchSwarm({ json });
   if (suites.includes('kernels')) await benchKernels({ repeats, json });
-  if (suites.includes('engine')) await benchEngine({ repeats, json });
+  if (suites.includes('engine')) await benchEngine({ repeats, json, quant });
   if (suites.includes('laps')) {
     await benchLaps({ json });
     await benchGarbage({ json });
   }
   if (suites.includes('quants')) await benchQuants({ repeats, json });
   if (suites.includes('wasm')) await benchWasm({ repeats, json });
-  if (suites.length === 0 || suites.includes('network')) await benchNetwork({ repeats, json });
   return 0;
 }
 
-/** It has options of its own. */
-async function load(argv: readonly string[]): Promise<number> {
+interface Suite {
+  name: string;
+  help: string;
+  usageError: new (message: string) => Error;
+  run: (argv: readonly string[]) => Promise<void>;
+}
+
+const LOAD: Suite = {
+  name: 'load',
+  help: LOAD_HELP,
+  usageError: LoadUsageError,
+  run: (argv) => benchLoad(parseLoadOptions(argv)),
+};
+const NETWORK: Suite = {
+  name: 'network',
+  help: NETWORK_HELP,
+  usageError: NetworkUsageError,
+  run: (argv) => benchNetwork(parseNetworkOptions(argv)),
+};
+
+async function withOwnOptions({ name, help, usageError, run }: Suite, argv: readonly string[]): Promise<number> {
   if (argv.includes('--help')) {
-    process.stdout.write(LOAD_HELP);
+    process.stdout.write(help);
     return 0;
   }
   try {
-    await benchLoad(parseLoadOptions(argv));
+    await run(argv);
     return 0;
   } catch (error) {
-    if (!(error instanceof LoadUsageError)) throw error;
-    process.stderr.write(`bench load: ${error.message}\n\n${LOAD_HELP}`);
+    if (!(error instanceof usageError)) throw error;
+    process.stderr.write(`bench ${name}: ${error.message}\n\n${help}`);
     return 2;
   }
 }

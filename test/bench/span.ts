@@ -9,6 +9,8 @@ export interface SpanFigures {
   seconds: number;
   tokens: number;
   passes: number;
+  /** Each once for every sequence in it. */
+  streamPasses: number;
   laps: number;
   hedges: number;
   redispatches: number;
@@ -44,6 +46,7 @@ export class Span {
   readonly #tabs: readonly TabReport[];
   readonly #startedMs = performance.now();
   readonly #busyMs: number;
+  readonly #streamPasses: number;
   readonly #usage = process.cpuUsage();
   readonly #utilization = performance.eventLoopUtilization();
 
@@ -53,6 +56,7 @@ export class Span {
     this.#tabs = tabs;
     this.#before = counters(rig.coordinator);
     this.#busyMs = watch.busyMs;
+    this.#streamPasses = watch.streamPasses;
     rig.coordinator.dispatcher.forgetTimings();
     this.#loop.enable();
   }
@@ -76,6 +80,7 @@ export class Span {
       seconds: elapsedMs / 1000,
       tokens: since('tokens'),
       passes: since('passes'),
+      streamPasses: this.#watch.streamPasses - this.#streamPasses,
       laps: since('laps'),
       hedges: since('hedges'),
       redispatches: since('redispatches'),

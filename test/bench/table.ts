@@ -5,6 +5,12 @@ export interface Row {
   reference: string;
 }
 
+/** One with a target that it meets or misses. */
+export interface HeldRow extends Row {
+  /** Undefined where there is nothing to meet. */
+  met?: boolean;
+}
+
 /** Columns aligned, numbers to the right; the first column is a name. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
@@ -16,6 +22,17 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
         .trimEnd(),
     )
     .join('\n');
+}
+
+/** Under a heading of their columns. */
+export function formatHeldRows(rows: readonly HeldRow[]): string {
+  const cells = rows.map(({ figure, measured, reference, met }) => [
+    figure,
+    measured,
+    reference,
+    met === undefined ? '' : met ? 'met' : 'missed',
+  ]);
+  return formatTable([['', 'measured', 'target or reference', ''], ...cells]);
 }
 
 export function median(samples: readonly number[]): number {

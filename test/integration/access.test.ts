@@ -162,20 +162,41 @@ describe('the API with keys', () => {
     expect(metrics).toMatch(/shoal_api_requests_total\{key="bob",outcome="limited"\} [1-9]/);
     expect(metrics).toMatch(/shoal_api_tokens_total\{key="dora",kind="completion"\} [1-9]/);
     expect(metrics).not.toContain('key-of-');
+    for (const wait of ['queue_wait', 'time_to_first_token', 'inter_token'])
+      expect(metrics).toMatch(new RegExp(`shoal_${wait}_seconds_count [1-9]`));
+    expect(metrics).toContain('shoal_requests_refused_total{reason="queue-full"} 0');
   });
 
-  it('logs the name alone', async () => {
-    const server = await startServer(
+  const fakeServer = (access: Access) =>
+    startServer(
       { script: () => ({ ids: [97] }) },
       {
         access: {
-          keys: new ApiKeys(new Access({ file: path })),
+          keys: new ApiKeys(access),
           takeShardBytes: () => 0,
           refuseMetrics: () => undefined,
           addressOf: () => '203.0.113.7',
         },
       },
     );
+
+  it('is shared fairly by keys, or by addresses where no keys are asked for', async () => {
+    const seen: (string | undefined)[] = [];
+    for (const access of [new Access({ file: path }), new Access({})]) {
+      const server = await fakeServer(access);
+      try {
+        const ask = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'key-of-ann', maxRetries: 0 });
+        await ask.completions.create({ model: 'fake-model', prompt: 'A', max_tokens: 1 });
+        seen.push(...server.engine.submitted.map(({ client: name }) => name));
+      } finally {
+        await server.app.close();
+      }
+    }
+    expect(seen).toEqual(['key ann', 'address 203.0.113.7']);
+  });
+
+  it('logs the name alone', async () => {
+    const server = await fakeServer(new Access({ file: path }));
     try {
       const headers = { authorization: 'Bearer key-of-ann' };
       await (await fetch(`${server.url}/v1/models`, { headers })).text();

@@ -27,7 +27,8 @@ describe('a limit on the tabs of a token and layer', () => {
     expect(ids).toEqual(golden.greedy_ids.slice(0, Math.min(24, promisedLength(golden))));
     expect(core.dispatcher.tabRowParts / core.dispatcher.tabRows).toBeGreaterThan(1.2);
     expect(core.dispatcher.limitedChoices).toBe(0);
-    expect(events.at(-1)).toEqual({ type: 'finish', reason: 'length' });
+    expect(events.at(-1)).toMatchObject({ type: 'finish', reason: 'length' });
+    expect(events.at(-1)).not.toHaveProperty('deviceLimit');
   });
 
   it('of one keeps every token of its request on one tab a layer, and says how often that changed the choice', async () => {
@@ -38,7 +39,10 @@ describe('a limit on the tabs of a token and layer', () => {
     expect(events.at(-1)).toMatchObject({ type: 'finish', deviceLimit: { maxPeers: 1, tokenLayers } });
     const { deviceLimit } = events.at(-1) as { deviceLimit: { changed: number } };
     expect(deviceLimit.changed).toBeGreaterThan(0);
-    expect(core.dispatcher).toMatchObject({ limitedChoices: tokenLayers, changedChoices: deviceLimit.changed });
+    // Rows of drafts that were wrong are none of the answer's.
+    const { limitedChoices, changedChoices } = core.dispatcher;
+    expect(limitedChoices).toBeGreaterThanOrEqual(tokenLayers);
+    expect(changedChoices - deviceLimit.changed).toBeLessThanOrEqual(limitedChoices - tokenLayers);
   });
 
   it('as wide as the choice changes nothing', async () => {
@@ -80,7 +84,7 @@ it('a client asks for it, and is told what it did', async () => {
     const tokenLayers = (4 + 7) * 5;
     expect((await ask({ device_limit: 1 })).usage.shoal).toMatchObject({ device_limit: 1, token_layers: tokenLayers });
     expect((await ask({})).usage.shoal).toMatchObject({ device_limit: 2, token_layers: tokenLayers });
-    expect((await ask({ device_limit: 0 })).usage.shoal).toBeUndefined();
+    expect((await ask({ device_limit: 0 })).usage.shoal).not.toHaveProperty('device_limit');
     expect((await ask({ device_limit: -1 })).error?.param).toContain('device_limit');
     // An answer that a stop string ends counts what was done for it.
     expect((await ask({ device_limit: 1 }, { stop: 'e' })).usage.shoal).toMatchObject({ device_limit: 1 });

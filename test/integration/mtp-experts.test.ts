@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { goldenCases, nmse, openTinyStories, prefill, type TinyStories } from '../golden/tiny-stories.ts';
 import { CACHE_DIR, TINY_STORIES } from './golden.ts';
+import { newMtpCache } from './own-pages.ts';
 
 let core: Core;
 let tiny: TinyStories;
@@ -35,7 +36,7 @@ describe('the MTP module, its experts the coordinator’s', () => {
       rows.map((row) => ({ ...row, cache })),
       tiny.experts,
     );
-    const own = core.forward.newMtpSequence();
+    const own = newMtpCache(core);
     const { logits } = await core.forward.forwardMtp(
       rows.map((row) => ({ ...row, cache: own })),
       core.dispatcher.batch(),
@@ -48,7 +49,7 @@ describe('the MTP module, its experts the coordinator’s', () => {
   it('makes no lap, and counts apart from what enters answers', async () => {
     const before = { ...core.dispatcher };
     const rows = await mtpRows(goldenCases[0]!.prompt_ids.slice(0, 3));
-    const cache = core.forward.newMtpSequence();
+    const cache = newMtpCache(core);
     const layers: number[] = [];
     const batch = core.dispatcher.batch();
     const experts: ExpertDispatch = {

@@ -169,8 +169,11 @@ async function write(coordinator: Coordinator, demo: DemoOptions, signal: AbortS
 /** What is wrong with a run that came to its end; undefined if nothing. */
 function verdict(result: Report, demo: DemoOptions): string | undefined {
   if (result.tokens === 0) return 'The model ended the story before its first token. Try another --prompt or --seed.';
-  if (demo.tabs > 0 && result.tabShare !== 1) {
-    return `Tabs did ${((result.tabShare ?? 0) * 100).toFixed(2)} % of the expert work; with healthy tabs it is 100 %.`;
+  // Of what is theirs to do: not of layers that the coordinator holds by plan.
+  const due = 1 - (result.residentShare ?? 0);
+  const share = due > 0 ? (result.tabShare ?? 0) / due : 1;
+  if (demo.tabs > 0 && share < 1 - 1e-9) {
+    return `Tabs did ${(share * 100).toFixed(2)} % of the expert work; with healthy tabs it is 100 %.`;
   }
   return undefined;
 }

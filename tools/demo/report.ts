@@ -12,6 +12,8 @@ export interface Report {
   tokensPerSecond: number;
   /** Share of row × expert work done by tabs, 0 to 1; null if there was none. */
   tabShare: number | null;
+  /** The same of layers that the coordinator holds by plan (--local-experts); what is left, no tab did. */
+  residentShare: number | null;
   lapsPerToken: number | null;
   /** Lap frames both ways for one token's row through all its laps; and laps × 2 × hidden × 2 B. */
   bytesPerToken: number | null;
@@ -40,6 +42,7 @@ export function report(coordinator: Coordinator, story: Story, demo: { prompt: s
     firstTokenMs: Math.round(story.firstTokenMs),
     tokensPerSecond: round(story.tokens / (story.totalMs / 1000), 1),
     tabShare: flow.tabShare,
+    residentShare: flow.resident.share,
     lapsPerToken: flow.lapsPerToken,
     bytesPerToken: flow.bytesPerToken === null ? null : Math.round(flow.bytesPerToken),
     floorBytesPerToken: flow.floorBytesPerToken,
@@ -92,6 +95,9 @@ export function printTable(result: Report, out: { write(text: string): unknown }
     ],
     ['bytes per token', `${bytesText(result)} (floor: laps × 2 × hidden × 2 B)`],
     ['expert work by tabs', result.tabShare === null ? '–' : percent(result.tabShare)],
+    ...(result.residentShare
+      ? [['in layers of its own', percent(result.residentShare)] satisfies [string, string]]
+      : []),
   ];
   out.write('\n');
   for (const [name, value] of facts) out.write(`${name.padEnd(20)}  ${value}\n`);

@@ -62,9 +62,9 @@ Ctrl-C to stop.
 `;
 }
 
-/** What of the experts is the coordinator's by plan; nothing where that is a small MTP module alone. */
-function residentText({ layers, bytes, mtp, ownMemory }: ResidentPlan, moeLayerCount: number): string {
-  if (!ownMemory) return '';
+/** What is in the memory of --local-experts. */
+function residentText({ layers, bytes, mtp }: ResidentPlan, moeLayerCount: number): string {
+  if (bytes === 0) return '';
   const laps = moeLayerCount - layers.length;
   const drafter = mtp === 'local' ? ', with those of the MTP module' : '';
   return `

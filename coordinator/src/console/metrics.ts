@@ -21,7 +21,7 @@ export interface MetricSources {
 export function registerMetrics(registry: Registry, sources: MetricSources): void {
   const { config, engine, dispatcher, swarm, resident, trust } = sources;
   collectDefaultMetrics({ register: registry });
-  const total = (name: string, help: string, read: () => number): void => {
+  const total: Register = (name, help, read) => {
     const counter = new Counter({
       name,
       help,
@@ -32,7 +32,7 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
       },
     });
   };
-  const now = (name: string, help: string, read: () => number): void => {
+  const now: Register = (name, help, read) => {
     const gauge: Gauge = new Gauge({
       name,
       help,
@@ -52,7 +52,7 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   );
   total(
     'shoal_engine_waiting_seconds_total',
-    'Time in which all passes in flight waited for their laps.',
+    'Time in which all passes in flight waited for their experts: laps, or own ones.',
     () => engine.occupancy.waitingMs / 1000,
   );
   total(
@@ -106,6 +106,11 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   now('shoal_requests_queued', 'Requests waiting for a place in the batch.', () => engine.queued.length);
   now('shoal_kv_bytes', 'KV cache allocated.', () => engine.kvBytesInUse);
   now('shoal_kv_bytes_per_token', 'KV cache of one more token of one answer.', () => engine.kvBytesPerToken);
+  now(
+    'shoal_kv_bytes_per_token_drafter',
+    "The MTP module's own KV cache of one more token of one answer, on top; 0 where it drafts nothing.",
+    () => engine.speculation.kvBytesPerToken,
+  );
   now('shoal_kv_bytes_per_token_mha', 'What plain multi-head attention would keep per token instead.', () =>
     mhaBytesPerToken(config, engine.kvBytesPerToken),
   );
@@ -116,7 +121,7 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   );
   now(
     'shoal_resident_expert_bytes',
-    'Experts that the coordinator holds for good, those of the MTP module included.',
+    'Experts in the memory of --local-experts, those of the MTP module included.',
     () => resident.bytes,
   );
   total('shoal_prompt_positions_total', 'Positions of prompts that were begun.', () => engine.prefix.positions);
@@ -134,6 +139,7 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   now('shoal_placement_epoch', 'Number of the placement in force.', () => swarm.plan.epoch);
   registerWire(registry, sources);
   registerByLabel(registry, sources);
+  registerDrafts(registry, engine, total, now);
   registerWaits(registry, engine);
 }
 
@@ -223,6 +229,52 @@ function registerByLabel(registry: Registry, { engine, dispatcher, swarm, trust 
     collect() {
       peers.reset();
       for (const peer of swarm.peers) peers.inc({ state: peer.state });
+    },
+  });
+}
+
+/** A figure read at scrape time. */
+type Register = (name: string, help: string, read: () => number) => void;
+
+function registerDrafts(registry: Registry, engine: Engine, total: Register, now: Register): void {
+  const { speculation } = engine;
+  total(
+    'shoal_draft_failures_total',
+    'Drafting calls that failed: their drafts were done without.',
+    () => speculation.failures,
+  );
+  now(
+    'shoal_passes_per_token',
+    'Passes that an answer needed for each of its tokens since start: below 1 by drafts that were right.',
+    () => engine.passesPerToken ?? Number.NaN,
+  );
+  const drafts = new Counter({
+    name: 'shoal_drafts_total',
+    help: 'Drafted tokens, by who drafted them, how far ahead (from 1), and whether the model chose them too.',
+    labelNames: ['kind', 'depth', 'result'] as const,
+    registers: [registry],
+    collect() {
+      drafts.reset();
+      for (const [kind, { drafted, accepted }] of Object.entries(speculation.counts)) {
+        for (const [i, count] of drafted.entries()) {
+          const depth = String(i + 1);
+          drafts.inc({ kind, depth, result: 'accepted' }, accepted[i]!);
+          drafts.inc({ kind, depth, result: 'rejected' }, count - accepted[i]!);
+        }
+      }
+    },
+  });
+  const readings = new Counter({
+    name: 'shoal_mtp_first_drafts_total',
+    help: 'First drafts of the MTP module, by the hidden state that it was given (after or before the final norm).',
+    labelNames: ['reading', 'result'] as const,
+    registers: [registry],
+    collect() {
+      readings.reset();
+      for (const [reading, { judged, accepted }] of Object.entries(speculation.readings.tallies)) {
+        readings.inc({ reading, result: 'accepted' }, accepted);
+        readings.inc({ reading, result: 'rejected' }, judged - accepted);
+      }
     },
   });
 }

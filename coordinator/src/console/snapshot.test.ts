@@ -22,7 +22,7 @@ const expertRows = new Map([[1, new Float64Array(4)]]);
 const latency = new Latency();
 const noTimings = { quantile: () => null };
 
-const resident: ResidentPlan = { layers: [], mtp: undefined, bytes: 0, ownMemory: false, expertMemoryBytes: 0 };
+const resident: ResidentPlan = { layers: [], mtp: undefined, bytes: 0 };
 let swarm: Swarm;
 let snapshots: SnapshotBuilder;
 
@@ -67,6 +67,8 @@ beforeEach(() => {
     running: [],
     queued: [],
     passes: 0,
+    passesPerToken: null,
+    speculation: { totals: { drafted: 0, accepted: 0 } },
     kvBytesInUse: 0,
     kvBytesPerToken: 40,
     engineMs: noTimings,

@@ -85,6 +85,8 @@ export class SnapshotBuilder {
         promptTokens: sequence.request.promptIds.length,
         completionTokens: sequence.completionTokens,
         maxTokens: sequence.request.maxTokens,
+        drafted: sequence.speculation?.usage.drafted ?? 0,
+        accepted: sequence.speculation?.usage.accepted ?? 0,
         ageMs: Math.round(performance.now() - sequence.createdMs),
       })),
       queuedRequests: engine.queued.length,
@@ -189,13 +191,15 @@ export class SnapshotBuilder {
     const wire = swarm.wireBytes;
     const workBytes = wire.sent + wire.received - wire.tests;
     const work = answerWork(dispatcher);
+    const perToken = engine.passesPerToken;
     const recent = this.#tokenHistory.slice(-RATE_WINDOW_S);
     const perPass = (perLapMs: number | null, laps = floorLaps): number | null =>
       perLapMs === null ? null : perLapMs * laps;
     return {
       tokensPerSecond: recent.length === 0 ? 0 : recent.reduce((sum, n) => sum + n, 0) / recent.length,
       tokensTotal: engine.tokens,
-      lapsPerToken: engine.passes === 0 ? null : (dispatcher.laps + dispatcher.redispatches) / engine.passes,
+      lapsPerToken: perToken === null ? null : (perToken * (dispatcher.laps + dispatcher.redispatches)) / engine.passes,
+      drafts: engine.speculation.totals,
       bytesPerToken: dispatcher.tabRows === 0 ? null : (workBytes / dispatcher.tabRows) * floorLaps,
       floorBytesPerToken: floorLaps * 2 * config.hiddenSize * 2,
       floorLapsPerToken: floorLaps,

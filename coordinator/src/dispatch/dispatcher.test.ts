@@ -265,6 +265,56 @@ describe('a lap', () => {
   });
 });
 
+describe('a layer that the coordinator holds', () => {
+  const begun: number[] = [];
+  beforeEach(() => {
+    begun.length = 0;
+    dispatcher = new Dispatcher({
+      numExpertsPerTok: 2,
+      hiddenSize: HIDDEN,
+      nRoutedExperts: EXPERTS,
+      local: { compute: () => Promise.reject(new Error('not for want of a tab')) },
+      resident: { layers: new Set([1, 3]), work: local },
+      mtpLayer: 3,
+      peers: () => peers,
+      onDispatch: ({ layer }) => begun.push(layer),
+    });
+    // It says that it has every expert of every layer, as one does whose experts were not yet taken from it.
+    peers = [new FakePeer('all', every)];
+  });
+
+  it('makes no lap and asks no tab; its work and the drafter’s are counted apart', async () => {
+    for (const layer of [1, 2, 3, 3]) expect(perRow(await lap(call([[0, 5]], { layer })))).toEqual([3]);
+    expect(peers[0]!.asked.map(({ layer }) => layer)).toEqual([2]);
+    expect(begun).toEqual([2]);
+    expect(dispatcher).toMatchObject({ laps: 1, tabAssignments: 2, localAssignments: 0, tabRows: 1 });
+    expect(dispatcher).toMatchObject({ residentAssignments: 2, draftAssignments: 4 });
+    expect(dispatcher.residentMs.length).toBe(1);
+    expect(dispatcher.lapMs.length).toBe(1);
+  });
+
+  it('leaves the gate its choice under a device limit, and says so in traces', async () => {
+    const limited: number[] = [];
+    const traces: LapTrace[] = [];
+    const batch = dispatcher.batch({
+      maxPeers: () => 1,
+      onLimited: (row) => limited.push(row),
+      trace: (_, trace) => void traces.push(trace),
+    });
+    const scores = new Float32Array(EXPERTS);
+    const all = Array.from({ length: EXPERTS }, (_, expert) => expert);
+    expect(batch.choose!(1, 0, scores, all)).toBeUndefined();
+    expect(limited).toEqual([]);
+    expect(batch.choose!(2, 0, scores, all)).toHaveLength(2);
+    expect(limited).toEqual([0]);
+    for (const layer of [1, 2]) await batch.dispatch(call([[0, 1]], { layer })).combine();
+    expect(traces.map(({ layer, resident }) => [layer, resident])).toEqual([
+      [1, true],
+      [2, undefined],
+    ]);
+  });
+});
+
 describe('replicas of about the same speed', () => {
   it.each([2, 3, 5, 6])('take turns in each layer, %i of them, however many layers there are', async (count) => {
     peers = Array.from({ length: count }, (_, i) => new FakePeer(`p${i}`, every));

@@ -1,4 +1,4 @@
-import { decodeF16, type ExpertDispatch, type MoeCall } from '@shoal/model';
+import type { ExpertDispatch, MoeCall } from '@shoal/model';
 import { coverRows, type LimitedChoice, limitDevices } from '@shoal/placement';
 import { FrameError, MAX_ROWS_PER_LAP, type RowFormat, roundRows } from '@shoal/protocol';
 import type { LapTrace } from '../engine/contract.ts';
@@ -10,6 +10,7 @@ import type { LapClient } from './lap-client.ts';
 import type { LapTiming } from './lap-stats.ts';
 import type { LapEvent, PassName, Timeline } from '../timeline/timeline.ts';
 import type { LocalWork } from './local-work.ts';
+import { asSent, type RowParts, sumParts } from './row-sums.ts';
 
 /** A peer as the dispatcher sees it. */
 export interface LapPeer {
@@ -70,11 +71,7 @@ interface Part {
   assignments: number[];
 }
 
-interface PartResult {
-  /** Rows of the call, one for each row of `partial`. */
-  rows: number[];
-  /** [rows.length, hiddenSize] */
-  partial: Float32Array;
+interface PartResult extends RowParts {
   peer: LapPeer | null;
   assignments: number[];
   timing: LapTiming | null;
@@ -170,7 +167,7 @@ export class Dispatcher extends DispatchFigures {
     const rows = roundRows(this.#formatOf(call.layer), x, hiddenSize);
     this.countLoad(call, this.#options.nRoutedExperts);
     if (!this.#isResident(call.layer)) this.#options.onDispatch?.(call, rows);
-    const all = Array.from({ length: call.topkIdx.length }, (_, a) => a);
+    const all = [...call.topkIdx.keys()];
     const parts = this.#plan(call, all, new Set()).flatMap((part) => this.#split(call, part));
     const work = Promise.all(parts.map((part) => this.#serve(call, rows, part, new Set())));
     // combine() reports the failure; without this, one before it is called would count as unhandled.
@@ -179,7 +176,7 @@ export class Dispatcher extends DispatchFigures {
       combine: async () => {
         const results = await this.#withoutLies(call, rows, (await work).flat());
         this.#finish(call, results, this.#clock.now() - startedMs, pass);
-        return this.#sum(call, results);
+        return sumParts(results, call.numRows, this.#options.hiddenSize);
       },
     };
   }
@@ -202,8 +199,12 @@ export class Dispatcher extends DispatchFigures {
   #plan(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
     if (this.#isResident(call.layer)) return [{ peer: null, assignments: [...assignments] }];
     const topK = call.topkIdx.length / call.numRows;
-    const experts = Uint16Array.from(assignments, (a) => call.topkIdx[a]!);
-    const rows = Uint32Array.from(assignments, (a) => Math.floor(a / topK));
+    const experts = new Uint16Array(assignments.length);
+    const rows = new Uint32Array(assignments.length);
+    for (const [i, a] of assignments.entries()) {
+      experts[i] = call.topkIdx[a]!;
+      rows[i] = Math.floor(a / topK);
+    }
     const { peers, holders } = this.#candidates(call.layer, new Set(experts), tried);
     const turn = (this.#turns.get(call.layer) ?? 0) + 1;
     this.#turns.set(call.layer, turn);
@@ -265,7 +266,7 @@ export class Dispatcher extends DispatchFigures {
       const { local, resident } = this.#options;
       const own = this.#isResident(call.layer) ? resident!.work : local;
       const startedMs = this.#clock.now();
-      const partial = this.#rounded(call.layer, await own.compute(request));
+      const partial = asSent(await own.compute(request), this.#formatOf(call.layer), this.#options.hiddenSize);
       const times = { startedMs, endedMs: this.#clock.now() };
       this.#options.timeline?.ownExperts({ layer: call.layer, rows: request.numRows, ...times }, call.by);
       this.#countOwn(call.layer, assignments.length);
@@ -274,7 +275,7 @@ export class Dispatcher extends DispatchFigures {
     try {
       const { answer, by } = await this.#askHedged(call, request, { ...part, peer }, tried);
       this.tabAssignments += assignments.length;
-      return [{ rows: callRows, partial: decodeF16(answer.partial), peer: by, assignments, timing: answer.timing }];
+      return [{ rows: callRows, partial: answer.partial, peer: by, assignments, timing: answer.timing }];
     } catch (error) {
       // A row that f16 cannot hold: nobody may be sent it, and only its own sequence ends by it.
       if (error instanceof FrameError) return this.#serve(call, rows, { peer: null, assignments }, tried);
@@ -342,7 +343,11 @@ export class Dispatcher extends DispatchFigures {
     const topK = call.topkIdx.length / call.numRows;
     const callRows: number[] = [];
     const ends: number[] = [];
+    const experts = new Uint16Array(part.assignments.length);
+    const weights = new Float32Array(part.assignments.length);
     for (const [i, a] of part.assignments.entries()) {
+      experts[i] = call.topkIdx[a]!;
+      weights[i] = call.topkWeights[a]!;
       const row = Math.floor(a / topK);
       if (callRows.at(-1) !== row) {
         callRows.push(row);
@@ -350,37 +355,12 @@ export class Dispatcher extends DispatchFigures {
       }
       ends[ends.length - 1] = i + 1;
     }
-    const gathered = new Uint16Array(callRows.length * D);
-    for (const [i, row] of callRows.entries()) gathered.set(rows.subarray(row * D, (row + 1) * D), i * D);
+    const rowEnd = Uint16Array.from(ends);
+    const numRows = callRows.length;
     return {
       callRows,
-      request: {
-        layer: call.layer,
-        rows: gathered,
-        numRows: callRows.length,
-        rowEnd: Uint16Array.from(ends),
-        experts: Uint16Array.from(part.assignments, (a) => call.topkIdx[a]!),
-        weights: Float32Array.from(part.assignments, (a) => call.topkWeights[a]!),
-      },
+      request: { layer: call.layer, rows: gather(rows, callRows, D), numRows, rowEnd, experts, weights },
     };
-  }
-
-  /** As a tab would send it, so that an answer doesn't depend on who computed: finite values only, others stay f32. */
-  #rounded(layer: number, partial: Float32Array): Float32Array {
-    const rounded = decodeF16(roundRows(this.#formatOf(layer), partial, this.#options.hiddenSize));
-    return rounded.every(Number.isFinite) ? rounded : partial;
-  }
-
-  #sum(call: MoeCall, results: readonly PartResult[]): Float32Array {
-    const D = this.#options.hiddenSize;
-    // f16 values are multiples of 2⁻²⁴ below 2¹⁶, so that in f64 their sum is exact: it is the same in whatever order.
-    const sum = new Float64Array(call.numRows * D);
-    for (const { rows, partial } of results) {
-      for (const [i, row] of rows.entries()) {
-        for (let d = 0; d < D; d++) sum[row * D + d]! += partial[i * D + d]!;
-      }
-    }
-    return Float32Array.from(sum);
   }
 
   #finish(call: MoeCall, results: readonly PartResult[], lapMs: number, pass: Pass): void {
@@ -430,6 +410,16 @@ export class Dispatcher extends DispatchFigures {
     else if (layer === this.#options.mtpLayer) this.draftAssignments += assignments;
     else this.residentAssignments += assignments;
   }
+}
+
+/** Rows of [numRows, hiddenSize] in this order; not copied where they are all of them. */
+function gather(rows: Uint16Array, which: readonly number[], hiddenSize: number): Uint16Array {
+  // They ascend.
+  if (which.length * hiddenSize === rows.length) return rows;
+  const gathered = new Uint16Array(which.length * hiddenSize);
+  for (const [i, row] of which.entries())
+    gathered.set(rows.subarray(row * hiddenSize, (row + 1) * hiddenSize), i * hiddenSize);
+  return gathered;
 }
 
 function creditTokens(pass: Pass, peer: LapPeer, rows: readonly number[]): void {

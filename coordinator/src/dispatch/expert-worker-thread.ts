@@ -11,6 +11,12 @@ import { PinnedExperts } from './pinned-experts.ts';
 
 const { packedDir, maxBytes, threads } = workerData as ExpertWorkerData;
 
+/** Each memory of pinned experts has a team of its own, of which one at a time works. */
+const MAX_TEAM_THREADS = 128;
+/** Of WebAssembly. */
+const MEMORY_BYTES = 4 * 2 ** 30;
+let teamThreads = threads;
+
 interface Ready {
   packed: PackedModel;
   kept: KeptExperts;
@@ -31,7 +37,7 @@ async function prepare(): Promise<Ready> {
   });
   const pinned = new PinnedExperts({
     expertsPerLayer,
-    createBackend: () => createWasmBackend({ shape, threads }),
+    createBackend: () => createWasmBackend({ shape, threads: teamThreads }),
     read: (layer, expert) => packed.readShard(layer, expert),
   });
   return { packed, kept, pinned, anew: await createWasmBackend({ shape, threads: 1 }) };
@@ -64,6 +70,7 @@ ready.catch(() => {});
 async function pin({ packed, pinned }: Ready, layers: readonly number[]): Promise<void> {
   const { shardBytes, expertsPerLayer } = packed.manifest;
   const totalBytes = layers.length * expertsPerLayer * shardBytes;
+  teamThreads = Math.max(1, Math.min(threads, Math.floor((MAX_TEAM_THREADS * MEMORY_BYTES) / totalBytes)));
   let doneBytes = 0;
   const progress = (bytes: number): void => {
     const message: FromExpertWorker = { progress: { doneBytes: (doneBytes += bytes), totalBytes } };

@@ -114,6 +114,21 @@ describe('the expert worker', () => {
     expect((await readdir(join(packed.dir))).length).toBeGreaterThan(0);
   });
 
+  it('keeps pinned layers for as long as its thread lives', async () => {
+    start({ maxBytes: 0, timeoutMs: 10_000 });
+    const request = requestOf(4);
+    const expected = await worker.laps.compute(request);
+    const progress: number[] = [];
+    await worker.pin([request.layer], ({ doneBytes }) => progress.push(doneBytes));
+    const { shardBytes, expertsPerLayer } = packed.manifest;
+    expect(progress).toEqual(Array.from({ length: expertsPerLayer + 1 }, (_, i) => i * shardBytes));
+    expect([worker.holds(request.layer), worker.holds(request.layer + 1)]).toEqual([true, false]);
+    expect(await worker.laps.compute(request)).toEqual(expected);
+    await expect(worker.pin([77])).rejects.toThrow(/layer 77/);
+    await worker.close();
+    expect(worker.holds(request.layer)).toBe(false);
+  });
+
   it('fails a request that hangs, and answers the next one with a new thread', async () => {
     start({ timeoutMs: 1 });
     await expect(worker.laps.compute(requestOf(300))).rejects.toThrow(/gave no answer within/);

@@ -80,6 +80,7 @@ export class ExpertWorker {
   readonly rechecks: LocalWork;
   readonly #options: ExpertWorkerOptions;
   readonly #waiting: Record<Kind, Job[]> = { lap: [], audit: [], recheck: [] };
+  readonly #pinned = new Set<number>();
   #thread: Worker | undefined;
   #running: { job: Job; timer: ReturnType<typeof setTimeout> } | undefined;
   #closed = false;
@@ -111,9 +112,15 @@ export class ExpertWorker {
     await thread?.terminate();
   }
 
-  /** Load whole layers and keep them, whatever `maxBytes`. What a later thread has lost is to be pinned again. */
+  /** Load whole layers and keep them, whatever `maxBytes`, for as long as the thread lives. */
   async pin(layers: readonly number[], onProgress?: (progress: LoadProgress) => void): Promise<void> {
     await this.#ask('lap', { message: { pin: layers }, onProgress });
+    for (const layer of layers) this.#pinned.add(layer);
+  }
+
+  /** Whether the layer is pinned in the thread that there is now. */
+  holds(layer: number): boolean {
+    return this.#pinned.has(layer);
   }
 
   async #compute(kind: Kind, request: LapRequest, meter: WorkMeter | undefined): Promise<Float32Array> {
@@ -192,6 +199,7 @@ export class ExpertWorker {
   #drop(error: Error): void {
     const thread = this.#thread;
     this.#thread = undefined;
+    this.#pinned.clear();
     void thread?.terminate();
     if (this.#running) {
       clearTimeout(this.#running.timer);

@@ -82,7 +82,8 @@ export class PinnedExperts {
     const newest = this.#newest;
     if (newest && newest.free > 0 && (!whole || newest.free >= experts || newest.size < experts)) return newest;
     const backend = await this.#options.createBackend();
-    const size = this.#options.maxExpertsPerBackend ?? backend.maxExpertsPerLayer;
+    // Room for one more, where a shard lies while it is put into panels.
+    const size = this.#options.maxExpertsPerBackend ?? Math.max(1, backend.maxExpertsPerLayer - 1);
     return (this.#newest = { backend, size, free: size });
   }
 

@@ -16,11 +16,14 @@ it('computes from memory, from the fallback while it is not there, and from memo
   const troubles: string[] = [];
   const pins: (readonly number[])[] = [];
   let failure: Error | undefined;
+  let held: readonly number[] = [];
   const worker = {
     closed: false,
+    holds: (layer: number) => held.includes(layer),
     pin: async (layers: readonly number[]) => {
       pins.push(layers);
       if (failure) throw failure;
+      held = layers;
     },
     laps: {
       compute: async () => {
@@ -39,12 +42,15 @@ it('computes from memory, from the fallback while it is not there, and from memo
 
   await resident.load();
   expect(await by()).toBe(1);
-  failure = new Error('the thread is gone');
+  failure = new Error('a request that went wrong');
   expect(await by()).toBe(2);
-  expect(troubles).toEqual(['the thread is gone']);
+  expect(troubles).toEqual(['a request that went wrong']);
   failure = undefined;
-  // It asks for them to be loaded again, and doesn't wait.
+  expect(await by()).toBe(1);
+  // The thread ends while nothing runs on it. It asks for them to be loaded again, and doesn't wait.
+  held = [];
   expect(await by()).toBe(2);
+  expect(troubles.at(-1)).toContain('loaded again');
   expect(await by()).toBe(1);
   expect(pins).toEqual([
     [3, 4],
@@ -53,5 +59,5 @@ it('computes from memory, from the fallback while it is not there, and from memo
   worker.closed = true;
   failure = new Error('shutting down');
   await expect(by()).rejects.toThrow('shutting down');
-  expect(troubles).toHaveLength(1);
+  expect(troubles).toHaveLength(2);
 });

@@ -20,24 +20,19 @@ const RETRY_MS = 60_000;
  * computes.
  */
 export class ResidentExperts implements LocalWork {
-  readonly layers: ReadonlySet<number>;
   readonly #options: ResidentExpertsOptions;
-  #loaded = false;
   #loading = false;
   #retryAtMs = 0;
 
   constructor(options: ResidentExpertsOptions) {
     this.#options = options;
-    this.layers = new Set(options.layers);
   }
 
   /** Load everything. Rejects where the weights cannot be read or memory does not suffice. */
   async load(onProgress?: (progress: LoadProgress) => void): Promise<void> {
-    if (this.layers.size === 0) return;
     this.#loading = true;
     try {
-      await this.#options.worker.pin([...this.layers], onProgress);
-      this.#loaded = true;
+      await this.#options.worker.pin(this.#options.layers, onProgress);
     } finally {
       this.#loading = false;
     }
@@ -45,7 +40,7 @@ export class ResidentExperts implements LocalWork {
 
   async compute(request: LapRequest, meter?: WorkMeter): Promise<Float32Array> {
     const { worker, fallback, onTrouble } = this.#options;
-    if (!this.#loaded) {
+    if (!worker.holds(request.layer)) {
       this.#loadAgain();
       return fallback.compute(request, meter);
     }
@@ -53,8 +48,6 @@ export class ResidentExperts implements LocalWork {
       return await worker.laps.compute(request, meter);
     } catch (error) {
       if (worker.closed) throw error;
-      // Whatever it was, another thread may have to begin anew.
-      this.#loaded = false;
       onTrouble(error as Error);
       return fallback.compute(request, meter);
     }
@@ -63,6 +56,7 @@ export class ResidentExperts implements LocalWork {
   #loadAgain(): void {
     if (this.#loading || performance.now() < this.#retryAtMs) return;
     this.#retryAtMs = performance.now() + RETRY_MS;
+    this.#options.onTrouble(new Error('their thread has ended; they are being loaded again'));
     this.load().catch((error: Error) => this.#options.onTrouble(error));
   }
 }

@@ -19,48 +19,37 @@ export interface ResidentInput {
   mtp: MtpPlace | 'auto';
 }
 
-/** What the coordinator holds for good. */
+/** What the coordinator computes by plan. */
 export interface ResidentPlan {
   /** The main model's layers that make no lap, ascending. */
   layers: number[];
   /** undefined: the model has no MTP module. */
   mtp: MtpPlace | undefined;
-  /** Of the layers, and of the module's experts where they are local. */
+  /** Of `localBytes`, for these layers and the module; 0 where a small module shares the memory for audits. */
   bytes: number;
-  /** Whether any of it lies in `localBytes`; if not, a small module shares the memory, and the thread, of audits. */
-  ownMemory: boolean;
-  /** What is left of `expertMemoryBytes`. */
-  expertMemoryBytes: number;
 }
 
-/** The module may take so much of the memory for audits: what is left still has to hold the experts of many rows. */
+/** A module that shares the memory for audits may take so much of it: the experts of many rows have to fit beside it. */
 const MTP_SHARE = 0.5;
 
 /**
  * Whole layers, since a part of one saves no lap: the MTP module's first, which each draft waits for, then the main model's
- * from the first on. The module may also lie in half of the memory for audits, so that a small one needs no option.
+ * from the first on. A small module shares the memory for audits, so that it needs no option.
  * Throws a RangeError that names the option.
  */
 export function planResident(input: ResidentInput): ResidentPlan {
   const { config, shardBytes, localBytes } = input;
   const layerBytes = config.nRoutedExperts * shardBytes;
   const mtp = mtpPlace(input, layerBytes);
-  const mtpBytes = mtp === 'local' ? layerBytes : 0;
-  const fromLocal = mtpBytes <= localBytes ? mtpBytes : 0;
-  const all = moeLayers(config);
-  const layers = all.slice(0, Math.floor((localBytes - fromLocal) / layerBytes));
-  if (localBytes > 0 && layers.length === 0 && fromLocal === 0) {
+  const fits = Math.floor(localBytes / layerBytes);
+  const drafters = mtp === 'local' && fits > 0 ? 1 : 0;
+  const layers = moeLayers(config).slice(0, fits - drafters);
+  if (localBytes > 0 && fits === 0) {
     throw new RangeError(
       `--local-experts holds whole layers, and one of this model takes ${layerBytes} bytes: give at least that, or leave it out`,
     );
   }
-  return {
-    layers,
-    mtp,
-    bytes: layers.length * layerBytes + mtpBytes,
-    ownMemory: layers.length > 0 || fromLocal > 0,
-    expertMemoryBytes: input.expertMemoryBytes - (mtpBytes - fromLocal),
-  };
+  return { layers, mtp, bytes: (layers.length + drafters) * layerBytes };
 }
 
 function mtpPlace({ config, localBytes, expertMemoryBytes, mtp }: ResidentInput, bytes: number): MtpPlace | undefined {

@@ -1,5 +1,5 @@
 import type { ForwardEngine, SequenceCache } from '@shoal/model';
-import { EngineError, type GenerationRequest } from './contract.ts';
+import { EngineError, type GenerationRequest, type Refusal } from './contract.ts';
 import { FairQueue, PROMPT_COST, TOKEN_COST } from './fair-queue.ts';
 import { KvPages } from './kv-pages.ts';
 import type { Sequence } from './sequence.ts';
@@ -11,6 +11,8 @@ export interface AdmissionOptions {
   maxBatch: number;
   /** Requests that may wait. */
   maxQueue: number;
+  /** Of the drafter's KV cache, which lies in the same pages; 0 by default. */
+  drafterBytesPerToken?: number;
 }
 
 /** Requests without room in the KV cache that are passed over in one look at the queue. */
@@ -27,6 +29,7 @@ export class Admission {
   readonly #retired: { sequence: Sequence; cache: SequenceCache }[] = [];
   /** Who has which page of the KV cache; undefined where it is not paged. */
   readonly #pages: KvPages | undefined;
+  /** What drafting needs beside them included. */
   readonly #bytesPerPage: number;
   #prefixEpoch = 0;
 
@@ -35,11 +38,13 @@ export class Admission {
     this.#queue = new FairQueue({
       maxQueue: options.maxQueue,
       clientOf,
+      maxLead: options.maxContext * TOKEN_COST,
       costOf: ({ request }) => request.promptIds.length * PROMPT_COST + request.maxTokens * TOKEN_COST,
     });
     const budget = options.forward.lendPages();
     this.#pages = budget && new KvPages(budget);
-    this.#bytesPerPage = budget?.bytesPerPage ?? 0;
+    const { drafterBytesPerToken = 0 } = options;
+    this.#bytesPerPage = budget ? budget.bytesPerPage + budget.pagePositions * drafterBytesPerToken : 0;
   }
 
   /** In order of arrival. */
@@ -57,7 +62,7 @@ export class Admission {
   /** As allocated, of all running sequences; a page that several share counts once. */
   get kvBytesInUse(): number {
     if (this.#pages) return this.#pages.heldPages * this.#bytesPerPage;
-    return this.running.reduce((sum, sequence) => sum + (sequence.cache?.allocatedBytes ?? 0), 0);
+    return this.running.reduce((sum, sequence) => sum + allocatedBytes(sequence), 0);
   }
 
   /** Prompt positions since start, and those of them that were not computed again because another request began alike. */
@@ -65,14 +70,10 @@ export class Admission {
     return { positions: this.#pages?.openedPositions ?? 0, reused: this.#pages?.reusedPositions ?? 0 };
   }
 
-  /** Whether one more would have to wait. */
-  get mustWait(): boolean {
-    return this.running.length >= this.#options.maxBatch || this.#queue.length > 0;
-  }
-
   /** Why one more of the client's may not wait, for a place in the batch or for room in the KV cache alike; undefined if it may. */
-  refusal(client: string): 'queue-full' | 'share-full' | undefined {
-    if (!this.mustWait) return undefined;
+  refusal(client: string): Exclude<Refusal, 'too-late'> | undefined {
+    const mustWait = this.running.length >= this.#options.maxBatch || this.#queue.length > 0;
+    if (!mustWait) return undefined;
     if (this.#queue.isFull) return 'queue-full';
     return this.#queue.hasItsShare(client) ? 'share-full' : undefined;
   }
@@ -167,11 +168,17 @@ export class Admission {
     const { request, deviceLimit } = sequence;
     // A limit changes what is computed, by the tabs of the moment: nobody else's beginning is this one's.
     const scope = deviceLimit ? `request ${request.id}` : (request.cacheScope ?? '');
+    // A page's part of the MTP module's cache is there only if its first user drafts, and reads the same hidden states.
+    const drafter = sequence.speculation?.cacheScope ?? '';
     // Where the prompt's logprobs are wanted, all of its positions are to be computed.
     const known = request.promptLogprobs ? [] : request.promptIds;
-    sequence.pages = this.#pages.open(known, this.#kvTokens(request), `${this.#prefixEpoch} ${scope}`);
+    sequence.pages = this.#pages.open(known, this.#kvTokens(request), `${this.#prefixEpoch} ${drafter} ${scope}`);
     return sequence.pages && forward.sequenceOn(sequence.pages);
   }
+}
+
+function allocatedBytes({ cache, speculation }: Sequence): number {
+  return (cache?.allocatedBytes ?? 0) + (speculation?.mtp?.cache?.allocatedBytes ?? 0);
 }
 
 function clientOf({ request }: Sequence): string {

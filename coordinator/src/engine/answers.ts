@@ -1,7 +1,7 @@
 import { logSoftmaxAt, sample, topLogprobs } from '@shoal/model';
 import type { BatchEntry } from './batch.ts';
 import type { TokenLogprob } from './contract.ts';
-import type { Sequence } from './sequence.ts';
+import { verifyDrafts } from './speculation/verify.ts';
 
 export interface AnswersOptions {
   maxContext: number;
@@ -14,32 +14,63 @@ export class Answers {
   readonly #options: AnswersOptions;
   /** Generated since start. */
   tokens = 0;
+  /** Passes × sequences that they gave tokens, and those tokens, ends of text included. */
+  tokenPasses = 0;
+  chosen = 0;
 
   constructor(options: AnswersOptions) {
     this.#options = options;
   }
 
-  /** A pass has computed the entry's rows: what follows from their logits. Throws where they are damaged. */
-  advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
-    const { sequence, firstRow, numRows, startLength } = entry;
-    if (sequence.finished) return;
-    sequence.pages?.commit(sequence.ids);
+  /**
+   * A pass has computed the entry's rows: what follows from their logits. Returns how many of its drafts were right; its cache
+   * then ends with the last of them. Throws where logits are damaged.
+   */
+  advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): number {
+    const { sequence, numRows, startLength, drafts } = entry;
+    if (sequence.finished) return 0;
+    const known = numRows - drafts.length;
+    const isWhole = startLength + known === sequence.ids.length;
+    for (let i = 0; i < known - 1; i++) settle(entry, i);
     if (sequence.request.promptLogprobs && startLength < sequence.request.promptIds.length) {
       this.#collectPrompt(entry, logits);
     }
-    const reached = startLength + numRows;
-    if (reached < sequence.ids.length) return;
-    if (sequence.request.maxTokens === 0)
-      return sequence.emit({ type: 'finish', reason: 'length', ...sequence.limitDetails() });
-    this.#take(sequence, logits[firstRow + numRows - 1]!);
+    let accepted = 0;
+    if (!isWhole || sequence.request.maxTokens === 0) {
+      settle(entry, known - 1);
+      if (isWhole) sequence.emit({ type: 'finish', reason: 'length', ...sequence.details() });
+    } else {
+      this.tokenPasses++;
+      countPass(entry);
+      accepted = verifyDrafts(drafts, (i) => this.#take(entry, known - 1 + i, i, logits));
+    }
+    sequence.cache!.truncate(startLength + known + accepted);
+    sequence.pages?.commit(sequence.ids);
+    return accepted;
   }
 
-  /** Choose the next token from the last row's logits, and tell the reader. */
-  #take(sequence: Sequence, logits: Float32Array): void {
-    const { request } = sequence;
-    const tokenId = sample(logits, { temperature: request.temperature, topP: request.topP, rng: sequence.rng });
-    if (this.#options.eosTokenIds.includes(tokenId))
-      return sequence.emit({ type: 'finish', reason: 'stop', ...sequence.limitDetails() });
+  /**
+   * Choose the token after one of the entry's rows, `accepted` drafts being right so far, and tell the reader. undefined: the
+   * answer has ended.
+   */
+  #take(
+    entry: BatchEntry,
+    row: number,
+    accepted: number,
+    allLogits: readonly (Float32Array | undefined)[],
+  ): number | undefined {
+    const { sequence, firstRow } = entry;
+    const { request, speculation } = sequence;
+    const logits = allLogits[firstRow + row]!;
+    settle(entry, row);
+    if (speculation && accepted > 0) speculation.usage.accepted++;
+    const rng = (): number => sequence.draws.next();
+    this.chosen++;
+    const tokenId = sample(logits, { temperature: request.temperature, topP: request.topP, rng });
+    if (this.#options.eosTokenIds.includes(tokenId)) {
+      sequence.emit({ type: 'finish', reason: 'stop', ...sequence.details() });
+      return undefined;
+    }
     sequence.ids.push(tokenId);
     this.tokens++;
     sequence.emit({
@@ -47,13 +78,13 @@ export class Answers {
       token: {
         tokenId,
         ...(request.topLogprobs !== undefined && describeLogprobs(logits, tokenId, request.topLogprobs)),
-        ...(request.trace && { trace: sequence.traces }),
-        ...sequence.limitDetails(),
+        ...(request.trace && { trace: entry.notes[row]!.traces }),
+        ...sequence.details(),
       },
     });
-    sequence.traces = [];
     const full = sequence.ids.length >= this.#options.maxContext || sequence.completionTokens >= request.maxTokens;
-    if (full) sequence.emit({ type: 'finish', reason: 'length', ...sequence.limitDetails() });
+    if (full) sequence.emit({ type: 'finish', reason: 'length', ...sequence.details() });
+    return sequence.finished ? undefined : tokenId;
   }
 
   /** A prompt token's logprob comes from the row before it; the first token has none. */
@@ -69,6 +100,21 @@ export class Answers {
     }
     if (startLength + numRows >= promptIds.length) sequence.emit({ type: 'prompt-logprobs', tokens: collected });
   }
+}
+
+/** The row's token is the sequence's: what was noted of it counts. */
+function settle({ sequence, notes }: BatchEntry, row: number): void {
+  const { deviceLimit } = sequence;
+  if (!deviceLimit) return;
+  deviceLimit.tokenLayers += notes[row]!.limitedLayers;
+  deviceLimit.changed += notes[row]!.changedLayers;
+}
+
+function countPass({ sequence, drafts }: BatchEntry): void {
+  const usage = sequence.speculation?.usage;
+  if (!usage) return;
+  usage.passes++;
+  usage.drafted += drafts.length;
 }
 
 function describeLogprobs(

@@ -1,6 +1,6 @@
 import type { EngineRow } from '@shoal/model';
 import type { BatchOptions } from '../dispatch/dispatcher.ts';
-import type { DeviceLimitUsage } from './contract.ts';
+import type { LapTrace } from './contract.ts';
 import type { Sequence } from './sequence.ts';
 
 /** What a pass computes of one sequence. */
@@ -11,9 +11,21 @@ export interface BatchEntry {
   numRows: number;
   /** Cache length before the pass. */
   startLength: number;
+  /** Tokens of its last rows that are guessed, and not its own before the pass has shown them right. */
+  drafts: readonly number[];
+  /** By row; where nobody asks, there are none. */
+  notes: readonly RowNotes[];
 }
 
-/** One row of every decoding sequence, and of the others as many prompt rows as `promptRows` says. */
+/** What is told of a row if its token turns out to be the sequence's. */
+export interface RowNotes {
+  traces: LapTrace[];
+  /** Layers in which its experts were chosen under a device limit, and those where that changed the choice. */
+  limitedLayers: number;
+  changedLayers: number;
+}
+
+/** The last token of every decoding sequence and the drafts after it, and of the others as many prompt rows as `promptRows` says. */
 export function assembleBatch(
   sequences: readonly Sequence[],
   promptRows: ReadonlyMap<Sequence, number>,
@@ -23,37 +35,46 @@ export function assembleBatch(
   for (const sequence of sequences) {
     const cache = sequence.cache!;
     const start = cache.length;
-    const numRows = sequence.state === 'prefill' ? (promptRows.get(sequence) ?? 0) : 1;
+    const prefilling = sequence.state === 'prefill';
+    const drafts = prefilling ? [] : (sequence.speculation?.drafts ?? []);
+    const numRows = prefilling ? (promptRows.get(sequence) ?? 0) : 1 + drafts.length;
     if (numRows === 0) continue;
-    entries.push({ sequence, firstRow: rows.length, numRows, startLength: start });
+    const notes = wantsNotes(sequence) ? Array.from({ length: numRows }, newNotes) : [];
+    entries.push({ sequence, firstRow: rows.length, numRows, startLength: start, drafts, notes });
+    const { ids, request } = sequence;
     for (let position = start; position < start + numRows; position++) {
-      const isLast = position === sequence.ids.length - 1;
-      const wantLogits = isLast || sequence.request.promptLogprobs === true;
-      rows.push({ tokenId: sequence.ids[position]!, position, cache, wantLogits });
+      const wantLogits = position >= ids.length - 1 || request.promptLogprobs === true;
+      rows.push({ tokenId: ids[position] ?? drafts[position - ids.length]!, position, cache, wantLogits });
     }
   }
   return { rows, entries };
 }
 
-/** Hands each traced sequence the laps of the row that its next token comes from, and limits the rows of limited ones. */
+/** Notes what is asked for of each row, and limits the rows of limited sequences. */
 export function batchOptions(entries: readonly BatchEntry[]): BatchOptions {
-  const traced = new Map<number, Sequence>();
-  const limited = new Map<number, DeviceLimitUsage>();
-  for (const { sequence, firstRow, numRows, startLength } of entries) {
-    const isLast = startLength + numRows === sequence.ids.length;
-    if (sequence.request.trace && isLast) traced.set(firstRow + numRows - 1, sequence);
-    const { deviceLimit } = sequence;
-    if (deviceLimit) for (let row = firstRow; row < firstRow + numRows; row++) limited.set(row, deviceLimit);
+  const noted = new Map<number, { notes: RowNotes; sequence: Sequence }>();
+  for (const { sequence, firstRow, notes } of entries) {
+    for (const [i, each] of notes.entries()) noted.set(firstRow + i, { notes: each, sequence });
   }
+  const isTraced = entries.some(({ sequence }) => sequence.request.trace);
+  const isLimited = entries.some(({ sequence }) => sequence.deviceLimit);
   return {
-    ...(traced.size > 0 && { trace: (row, trace) => traced.get(row)?.traces.push(trace) }),
-    ...(limited.size > 0 && {
-      maxPeers: (row) => limited.get(row)?.maxPeers,
+    ...(isTraced && { trace: (row, trace) => noted.get(row)?.notes.traces.push(trace) }),
+    ...(isLimited && {
+      maxPeers: (row) => noted.get(row)?.sequence.deviceLimit?.maxPeers,
       onLimited: (row, changed) => {
-        const usage = limited.get(row)!;
-        usage.tokenLayers++;
-        if (changed) usage.changed++;
+        const { notes } = noted.get(row)!;
+        notes.limitedLayers++;
+        if (changed) notes.changedLayers++;
       },
     }),
   };
+}
+
+function wantsNotes({ request, deviceLimit }: Sequence): boolean {
+  return request.trace === true || deviceLimit !== undefined;
+}
+
+function newNotes(): RowNotes {
+  return { traces: [], limitedLayers: 0, changedLayers: 0 };
 }

@@ -24,6 +24,8 @@ export interface GenerationRequest {
   client?: string;
   /** Requests of the same scope may start from what others of it have computed of the same beginning. */
   cacheScope?: string;
+  /** false: one token a pass, whatever the server does. Answers are the same either way. */
+  speculate?: boolean;
   signal: AbortSignal;
 }
 
@@ -49,13 +51,25 @@ export interface GeneratedToken {
   trace?: LapTrace[];
   /** So far in this answer; with a device limit. */
   deviceLimit?: DeviceLimitUsage;
+  /** So far in this answer, where tokens were drafted for it. */
+  speculation?: SpeculationUsage;
+}
+
+/** What drafts did for one answer. */
+export interface SpeculationUsage {
+  /** Tokens that were drafted, and those of them that the model chose as well. */
+  drafted: number;
+  accepted: number;
+  /** Passes that gave the answer tokens, and the laps of each. */
+  passes: number;
+  lapsPerPass: number;
 }
 
 export type GenerationEvent =
   | { type: 'prompt-logprobs'; tokens: { tokenId: number; logprob: number | null; topLogprobs: TokenLogprob[] }[] }
   | { type: 'token'; token: GeneratedToken }
   /** Always the last event. `stop`: an end-of-text token (not itself reported as a token). */
-  | { type: 'finish'; reason: 'stop' | 'length'; deviceLimit?: DeviceLimitUsage };
+  | { type: 'finish'; reason: 'stop' | 'length'; deviceLimit?: DeviceLimitUsage; speculation?: SpeculationUsage };
 
 /** What a device limit did to one answer. */
 export interface DeviceLimitUsage {

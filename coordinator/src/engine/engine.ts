@@ -19,6 +19,7 @@ import type { PassTimes } from './pass-times.ts';
 import { PrefillBudget } from './prefill-budget.ts';
 import { Sequence } from './sequence.ts';
 import { Shares } from './share.ts';
+import { Speculation, type SpeculationOptions } from './speculation/speculation.ts';
 import { Waits } from './waits.ts';
 import type { Timeline } from '../timeline/timeline.ts';
 
@@ -29,6 +30,7 @@ export interface EngineOptions {
   limits?: Partial<EngineLimits>;
   /** What ends an answer, where generation_config.json names other tokens than config.json. */
   eosTokenIds?: readonly number[] | undefined;
+  speculation?: Partial<EngineSpeculationOptions> | undefined;
   onRequest?: (
     event: 'submitted' | 'finished' | 'failed' | 'cancelled',
     request: GenerationRequest,
@@ -38,6 +40,11 @@ export interface EngineOptions {
   /** Milliseconds of a clock; `performance.now()` by default. */
   now?: () => number;
 }
+
+export type EngineSpeculationOptions = Pick<
+  SpeculationOptions,
+  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'lapsPerPass' | 'onReading' | 'onFailure'
+>;
 
 export interface EngineLimits {
   /** Sequences decoded together. Each holds a KV cache, and each adds a row to every lap. */
@@ -83,6 +90,7 @@ export class Engine implements TextEngine {
   readonly engineMs = new SampleWindow(256);
   readonly latency = new Latency();
   readonly occupancy: Occupancy;
+  readonly speculation: Speculation;
   /** Rows passed through the model, prompt rows included. */
   rows = 0;
   passes = 0;
@@ -113,23 +121,36 @@ export class Engine implements TextEngine {
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     const { forward, experts, eosTokenIds = forward.config.eosTokenIds } = options;
     const { maxBatch, maxQueue, prefillRows } = this.limits;
-    this.#admission = new Admission({ forward, maxContext: this.maxContext, maxBatch, maxQueue });
+    const { maxContext } = this;
+    const { timeline, now = () => performance.now() } = options;
+    // Of a model without MoE layers, a pass is one.
+    const lapsPerPass = Math.max(1, moeLayers(forward.config).length);
+    this.speculation = new Speculation({
+      forward,
+      experts,
+      maxContext,
+      eosTokenIds,
+      now,
+      lapsPerPass,
+      ...options.speculation,
+    });
+    const { speculation } = this;
+    const drafterBytesPerToken = speculation.kvBytesPerToken;
+    this.#admission = new Admission({ forward, maxContext, maxBatch, maxQueue, drafterBytesPerToken });
     this.#admission.onAdmitted = (sequence) => {
       sequence.admittedMs = performance.now();
       this.latency.admitted(sequence, sequence.admittedMs);
     };
     this.#waits = new Waits({ admission: this.#admission, pace: this.#pace });
-    this.#answers = new Answers({ maxContext: this.maxContext, eosTokenIds });
-    // Of a model without MoE layers, a pass is one.
-    const lapsPerPass = Math.max(1, moeLayers(forward.config).length);
+    this.#answers = new Answers({ maxContext, eosTokenIds });
     this.#prefillBudget = new PrefillBudget({ maxRows: prefillRows, lapsPerPass });
     this.#shares = new Shares(this.#prefillBudget);
-    const { timeline, now = () => performance.now() } = options;
     this.occupancy = new Occupancy(now);
     const lane = {
       forward,
       experts,
       answers: this.#answers,
+      speculation,
       occupancy: this.occupancy,
       timeline,
       now,
@@ -139,9 +160,15 @@ export class Engine implements TextEngine {
     this.#lanes = Array.from({ length: MAX_LANES }, (_, i) => new Lane(i + 1, lane));
   }
 
-  /** Of one more token in one sequence. */
+  /** Of one more token in one sequence; the drafter's own cache comes on top. */
   get kvBytesPerToken(): number {
     return this.#options.forward.kvBytesPerToken;
+  }
+
+  /** Passes that an answer needed for each of its tokens, since start: less than 1 by drafts that were right. */
+  get passesPerToken(): number | null {
+    const { tokenPasses, chosen } = this.#answers;
+    return chosen === 0 ? null : tokenPasses / chosen;
   }
 
   /** Generated since start. */
@@ -197,6 +224,7 @@ export class Engine implements TextEngine {
       throw this.#refuse(refusal, `${this.queued.length} requests are waiting already.`, retryMs);
     }
     const sequence = new Sequence(request, this.limits.deviceLimit);
+    sequence.speculation = this.speculation.begin(sequence);
     this.#admission.add(sequence);
     this.#admission.update();
     this.#refuseWithoutTime(sequence);
@@ -307,6 +335,7 @@ export class Engine implements TextEngine {
 
   #countPass(times: PassTimes): void {
     this.#choice.add(times);
+    this.speculation.notePass(times.rows, times.passMs);
     this.#prefillBudget.add(times);
     this.passMs.add(times.passMs);
     this.engineMs.add(times.engineMs);

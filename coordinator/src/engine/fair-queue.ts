@@ -26,19 +26,23 @@ export interface FairQueueOptions<T> {
   clientOf: (item: T) => string;
   /** What taking the item is expected to cost its client, for looking ahead in the order. */
   costOf: (item: T) => number;
+  /** What a client that comes back may have used more than others have: as much as one request costs at most. */
+  maxLead: number;
 }
 
 /**
  * Who waits, and whose turn it is: the client that has used least, and of its requests the first. Virtual token counters
  * (Sheng et al. 2024, "Fairness in Serving Large Language Models", algorithm 2): a client's counter grows with what is
- * computed for it; one that had nothing waiting is lifted to the least of those who have, so that idleness earns no credit.
- * For clients that always have something waiting, what they get then differs by a bound that no time adds to (theorem 4.4).
+ * computed for it; one that had nothing waiting is lifted to the least of those who have, so that idleness earns no credit,
+ * and where nobody has, to where the last turn began (Goyal et al. 1997, start-time fair queueing). For clients that always
+ * have something waiting, what they get then differs by a bound that no time adds to (theorem 4.4). Beyond the paper, one
+ * that comes back is let off most of what it used while others wanted little: `maxLead` of it counts.
  */
 export class FairQueue<T> {
   readonly #options: FairQueueOptions<T>;
   readonly #accounts = new Map<string, Account<T>>();
-  /** Of whom the queue saw last: the level for who comes to an empty queue. */
-  #last: Account<T> | undefined;
+  /** Virtual time: the greatest counter with which a turn began. */
+  #begun = 0;
   #arrivals = 0;
   #length = 0;
 
@@ -72,7 +76,10 @@ export class FairQueue<T> {
   /** It waits from now on, whether or not there is a place. */
   add(item: T): void {
     const account = this.#account(this.#options.clientOf(item));
-    if (account.waiting.length === 0) account.used = Math.max(account.used, this.#level());
+    if (account.waiting.length === 0) {
+      const level = this.#level();
+      account.used = Math.min(Math.max(account.used, level), level + this.#options.maxLead);
+    }
     account.waiting.push({ item, arrival: this.#arrivals++ });
     this.#length++;
   }
@@ -81,6 +88,7 @@ export class FairQueue<T> {
   take(item: T, cost: number): void {
     const account = this.#account(this.#options.clientOf(item));
     this.#leave(account, (entry) => entry.item === item);
+    this.#begun = Math.max(this.#begun, account.used);
     account.used += cost;
     account.running++;
   }
@@ -130,17 +138,17 @@ export class FairQueue<T> {
   #level(): number {
     let least = Number.POSITIVE_INFINITY;
     for (const { used, waiting } of this.#accounts.values()) if (waiting.length > 0) least = Math.min(least, used);
-    return Number.isFinite(least) ? least : (this.#last?.used ?? 0);
+    return Number.isFinite(least) ? least : this.#begun;
   }
 
   /** Whether any of the client's have left. */
   #leave(account: Account<T>, gone: (entry: Entry<T>) => boolean): boolean {
-    const before = account.waiting.length;
-    account.waiting = account.waiting.filter((entry) => !gone(entry));
-    const left = before - account.waiting.length;
+    const stay = account.waiting.filter((entry) => !gone(entry));
+    const left = account.waiting.length - stay.length;
+    if (left === 0) return false;
+    account.waiting = stay;
     this.#length -= left;
-    if (left > 0 && account.waiting.length === 0) this.#last = account;
-    return left > 0;
+    return true;
   }
 
   /** An account that would begin at its own level again need not be kept, and none where nobody is served. */
@@ -150,7 +158,7 @@ export class FairQueue<T> {
     const accounts = [...this.#accounts.values()];
     if (accounts.every(isIdle)) {
       this.#accounts.clear();
-      this.#last = undefined;
+      this.#begun = 0;
     } else if (accounts.length > MAX_IDLE_CLIENTS + this.#options.maxQueue) {
       for (const idle of accounts.filter(isIdle)) this.#accounts.delete(idle.client);
     }

@@ -201,12 +201,17 @@ export class PagedSequence {
 
   /** Make room for `count` more positions. Throws a RangeError beyond what it was opened for. */
   append(count: number): void {
-    const pages = Math.ceil((this.#length + count) / this.#pool.pagePositions);
+    this.reach(this.#length + count);
+    this.#length += count;
+  }
+
+  /** Have pages for `length` positions, of which none counts as held yet. Throws as `append` does. */
+  reach(length: number): void {
+    const pages = Math.ceil(length / this.#pool.pagePositions);
     if (pages > this.#maxPages) {
-      throw new RangeError(`KV pages: ${this.#length + count} positions are more than the sequence was opened for`);
+      throw new RangeError(`KV pages: ${length} positions are more than the sequence was opened for`);
     }
     while (this.pages.length < pages) this.pages.push(this.#pool.take());
-    this.#length += count;
   }
 
   /** Forget the positions from `length` on. Throws a RangeError for positions whose tokens others may share. */

@@ -35,11 +35,20 @@ describe('the choice of lanes', () => {
     expect(run(new LaneChoice(), 300, 16, { passMs: 50, rowMs: 1, waitMs: 30 })).toBe(1);
   });
 
-  it('learns what a pass costs and what a row does', () => {
+  it('tries halves where they may pay, goes back where they wait for each other, and tries again much later', () => {
     const choice = new LaneChoice();
-    for (const rows of [16, 8, 20, 8, 16, 64]) choice.add({ rows, engineMs: 3 + 0.25 * rows, waitedMs: 9 });
-    expect(choice.cost.passMs).toBeCloseTo(3, 6);
-    expect(choice.cost.rowMs).toBeCloseTo(0.25, 6);
+    let tries = 0;
+    let before = choice.lanes(16);
+    for (let i = 0; i < 3000; i++) {
+      const rows = before === 2 ? 8 : 16;
+      // Experts of the same machine: a half's take nearly as long as the whole's, and wait for the other half's.
+      choice.add({ rows, engineMs: 2 + 0.2 * rows, waitedMs: before === 2 ? 28 : 16 });
+      const lanes = choice.lanes(16);
+      if (lanes === 2 && before === 1) tries++;
+      before = lanes;
+    }
+    expect(before).toBe(1);
+    expect(tries).toBe(3);
   });
 
   it('does not go back and forth at the edge', () => {

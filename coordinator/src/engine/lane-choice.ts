@@ -1,40 +1,38 @@
+import { LineFit } from './line-fit.ts';
 import type { PassTimes } from './pass-times.ts';
 
-/** A pass weighs this much of the one after it: some fifty tell the figures. */
-const DECAY = 0.98;
 /** Passes before the first choice, and between one change and the next. */
 const LEAST_PASSES = 16;
+/** Of a pass, until those that began before a change have ended. */
+const UNCLEAR_PASSES = 2;
+/** Waits that were measured so many passes ago are no longer believed. */
+const FORGET_AFTER = 1024;
 /** Below so large a share of waiting there is nothing to win; once split, below so large a one. */
 const ENTER_WAIT_SHARE = 0.25;
 const LEAVE_WAIT_SHARE = 0.15;
-/** What was split stays so while it is not predicted to be slower than whole by more than this. */
-const LEAVE_FACTOR = 1.05;
+/** Split by what was measured in halves, and not by what is hoped of them, only where they are faster by so much. */
+const ENTER_FACTOR = 0.97;
+/** What was split stays so while it is not slower than whole by more than this. */
+const LEAVE_FACTOR = 1.02;
 
 /**
  * Whether two half-batches are faster than one whole, from what passes cost. A pass of n rows takes the engine E(n) = a + b·n,
- * fitted to the passes seen, where `a` is mostly the reading of weights, which every half pays; its laps take W. All rows are
- * through after E(n) + W in one pass, and after max(E(n/2) + W, 2·E(n/2)) in two that overlap. So splitting costs nothing where
- * W > a, and wins at most min(b·n/2, W − a).
+ * where `a` is mostly the reading of weights, which every half pays; its waits for experts take W. All rows are through after
+ * E(n) + W in one pass, and after max(E(n/2) + W', 2·E(n/2)) in two that overlap. Laps of a long round trip take as long for
+ * halves (W' = W), so that splitting costs nothing where W > a. Slow tabs, or the coordinator's own experts, make the halves
+ * wait for each other: what W' is shows when it is tried, and is remembered for a while.
  */
 export class LaneChoice {
-  /** Decayed sums over passes: 1, rows, rows², engineMs, rows × engineMs, waitedMs. */
-  #weight = 0;
-  #rows = 0;
-  #rowsSquared = 0;
-  #engineMs = 0;
-  #rowsEngineMs = 0;
-  #waitedMs = 0;
+  readonly #engine = new LineFit();
+  readonly #waits = { 1: new LineFit(), 2: new LineFit() };
   #sinceChange = 0;
   #lanes: 1 | 2 = 1;
 
   add({ rows, engineMs, waitedMs }: Pick<PassTimes, 'rows' | 'engineMs' | 'waitedMs'>): void {
-    this.#weight = this.#weight * DECAY + 1;
-    this.#rows = this.#rows * DECAY + rows;
-    this.#rowsSquared = this.#rowsSquared * DECAY + rows * rows;
-    this.#engineMs = this.#engineMs * DECAY + engineMs;
-    this.#rowsEngineMs = this.#rowsEngineMs * DECAY + rows * engineMs;
-    this.#waitedMs = this.#waitedMs * DECAY + waitedMs;
+    this.#engine.add(rows, engineMs);
     this.#sinceChange++;
+    if (this.#sinceChange > UNCLEAR_PASSES) this.#waits[this.#lanes].add(rows, waitedMs);
+    if (this.#sinceChange === FORGET_AFTER) this.#waits[this.#lanes === 1 ? 2 : 1].clear();
   }
 
   /** For so many rows in all. */
@@ -42,30 +40,33 @@ export class LaneChoice {
     if (rows < 2) return 1;
     if (this.#sinceChange < LEAST_PASSES) return this.#lanes;
     const lanes = this.#isBetterSplit(rows) ? 2 : 1;
-    if (lanes !== this.#lanes) this.#sinceChange = 0;
+    if (lanes !== this.#lanes) {
+      this.#sinceChange = 0;
+      this.#waits[lanes].clear();
+    }
     return (this.#lanes = lanes);
-  }
-
-  /** Fitted: milliseconds that any pass takes the engine, and each row of it. */
-  get cost(): { passMs: number; rowMs: number } {
-    const meanMs = this.#engineMs / this.#weight;
-    const meanRows = this.#rows / this.#weight;
-    const variance = this.#rowsSquared / this.#weight - meanRows ** 2;
-    // Of passes that are all alike nothing is known but their time: rows are then taken to be free, which speaks against splitting.
-    if (variance < (0.1 * meanRows) ** 2) return { passMs: meanMs, rowMs: 0 };
-    const slope = (this.#rowsEngineMs / this.#weight - meanRows * meanMs) / variance;
-    const rowMs = Math.min(Math.max(0, slope), meanMs / meanRows);
-    return { passMs: meanMs - rowMs * meanRows, rowMs };
   }
 
   #isBetterSplit(rows: number): boolean {
     const isSplit = this.#lanes === 2;
-    const { passMs, rowMs } = this.cost;
-    const waitMs = this.#waitedMs / this.#weight;
-    const wholeMs = passMs + rowMs * rows + waitMs;
-    const halfMs = passMs + (rowMs * rows) / 2;
-    const splitMs = Math.max(halfMs + waitMs, 2 * halfMs);
-    if (waitMs < (isSplit ? LEAVE_WAIT_SHARE : ENTER_WAIT_SHARE) * wholeMs) return false;
-    return splitMs <= wholeMs * (isSplit ? LEAVE_FACTOR : 1);
+    const isTried = !this.#waits[2].isEmpty;
+    const { wholeWaitMs, halfWaitMs } = this.#expectedWaits(rows);
+    const wholeMs = this.#engine.at(rows) + wholeWaitMs;
+    const halfMs = this.#engine.at(rows / 2);
+    const waitShare = isSplit ? halfWaitMs / (halfMs + halfWaitMs) : wholeWaitMs / wholeMs;
+    if (waitShare < (isSplit ? LEAVE_WAIT_SHARE : ENTER_WAIT_SHARE)) return false;
+    const splitMs = Math.max(halfMs + halfWaitMs, 2 * halfMs);
+    return splitMs <= wholeMs * (isSplit ? LEAVE_FACTOR : isTried ? ENTER_FACTOR : 1);
+  }
+
+  /** As measured; what is not known is taken to be as the other. */
+  #expectedWaits(rows: number): { wholeWaitMs: number; halfWaitMs: number } {
+    const { 1: whole, 2: halves } = this.#waits;
+    if (halves.isEmpty) return { wholeWaitMs: whole.at(rows), halfWaitMs: whole.at(rows) };
+    const halfWaitMs = halves.at(rows / 2);
+    if (whole.isEmpty) return { wholeWaitMs: halfWaitMs, halfWaitMs };
+    // What was measured before the split may be out of date; but whatever halves do, a whole takes no more than two of them.
+    const mostMs = this.#lanes === 2 ? 2 * halfWaitMs : Number.POSITIVE_INFINITY;
+    return { wholeWaitMs: Math.min(whole.at(rows), mostMs), halfWaitMs };
   }
 }

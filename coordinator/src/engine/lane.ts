@@ -7,12 +7,14 @@ import type { Occupancy } from './occupancy.ts';
 import type { PassTimes } from './pass-times.ts';
 import type { Sequence } from './sequence.ts';
 import type { Share } from './share.ts';
+import type { Speculation } from './speculation/speculation.ts';
 import type { PassName, Timeline } from '../timeline/timeline.ts';
 
 export interface LaneOptions {
   forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
   answers: Answers;
+  speculation: Speculation;
   occupancy: Occupancy;
   timeline: Timeline | undefined;
   now: () => number;
@@ -39,7 +41,7 @@ export class Lane {
    * timeline. Never throws.
    */
   async pass(share: Share, pass: number): Promise<void> {
-    const { forward, experts, onPass, timeline } = this.#options;
+    const { forward, experts, speculation, onPass, timeline } = this.#options;
     const { rows, entries } = assembleBatch(share.sequences, share.promptRows);
     for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
     this.isFree = false;
@@ -47,11 +49,12 @@ export class Lane {
     const watch = new PassWatch(name, this.#options);
     try {
       const dispatch = experts.batch({ ...batchOptions(entries), pass: name });
-      const { logits } = await forward.forward(rows, dispatch, watch.observer);
+      const result = await forward.forward(rows, dispatch, watch.observer);
       const promptRows = [...share.promptRows.values()].reduce((sum, count) => sum + count, 0);
       const { passMs, engineMs, waitedMs } = watch;
       onPass({ rows: rows.length, promptRows, passMs, engineMs, waitedMs });
-      for (const entry of entries) this.#advance(entry, logits);
+      for (const entry of entries) this.#advance(entry, result.logits);
+      await speculation.prepare(entries, result, { pass: name, observe: watch.observer });
     } catch (error) {
       for (const { sequence } of entries) abandon(sequence, error);
     } finally {
@@ -64,10 +67,11 @@ export class Lane {
 
   /** A row whose logits are damaged ends its own sequence and no other. */
   #advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
-    const { answers, onTokens } = this.#options;
+    const { answers, speculation, onTokens } = this.#options;
     const before = entry.sequence.completionTokens;
     try {
-      answers.advance(entry, logits);
+      const accepted = answers.advance(entry, logits);
+      speculation.judge(entry, accepted);
       const count = entry.sequence.completionTokens - before;
       if (count > 0) onTokens(entry.sequence, count);
     } catch (error) {

@@ -29,6 +29,8 @@ function engine(limits: Partial<EngineLimits> = {}): Engine {
     forward,
     experts: { batch: () => ({ dispatch: () => expect.unreachable() }) },
     limits,
+    // Of one token after the other the next is easily guessed.
+    speculation: { mode: 'off' },
   });
 }
 

@@ -4,9 +4,11 @@ import {
   EngineError,
   type GenerationEvent,
   type GenerationRequest,
-  type LapTrace,
+  type SpeculationUsage,
 } from './contract.ts';
 import type { PagedSequence } from './kv-pages.ts';
+import { Draws } from './speculation/draws.ts';
+import type { StreamSpeculation } from './speculation/stream.ts';
 
 /** One request on its way: its tokens, its KV cache, and the events that its reader has not taken yet. */
 export class Sequence {
@@ -14,15 +16,16 @@ export class Sequence {
   readonly createdMs = performance.now();
   /** Prompt, then what was generated. */
   readonly ids: number[];
-  readonly rng: () => number;
+  /** The random numbers that its tokens are drawn with. */
+  readonly draws: Draws;
   /** Present when its rows are routed under a device limit. */
   readonly deviceLimit: DeviceLimitUsage | undefined;
   /** Present while it has a place in the batch. */
   cache: SequenceCache | undefined;
   /** Its pages, where the KV cache is paged. */
   pages: PagedSequence | undefined;
-  /** Traces of laps that the next token will carry. */
-  traces: LapTrace[] = [];
+  /** Present where tokens are drafted for it. */
+  speculation: StreamSpeculation | undefined;
   /** Logprobs of the prompt's positions so far, if asked for. */
   promptLogprobs: Extract<GenerationEvent, { type: 'prompt-logprobs' }>['tokens'] = [];
   /** When it got its place in the batch, and when its last tokens were handed over. */
@@ -46,7 +49,7 @@ export class Sequence {
   constructor(request: GenerationRequest, serverDeviceLimit?: number) {
     this.request = request;
     this.ids = [...request.promptIds];
-    this.rng = createRng(request.seed);
+    this.draws = new Draws(createRng(request.seed));
     const maxPeers = request.deviceLimit ?? serverDeviceLimit ?? 0;
     this.deviceLimit = maxPeers > 0 ? { maxPeers, tokenLayers: 0, changed: 0 } : undefined;
   }
@@ -65,13 +68,17 @@ export class Sequence {
     return this.rowsInPass > 0;
   }
 
-  /** Rows that are to be computed before its next token can be chosen. */
+  /** Rows that are to be computed before its next token can be chosen, and those of drafts, which go with them. */
   get rowsAhead(): number {
-    return this.ids.length - (this.cache?.length ?? 0);
+    return this.ids.length - (this.cache?.length ?? 0) + (this.speculation?.drafts.length ?? 0);
   }
 
-  limitDetails(): { deviceLimit?: DeviceLimitUsage } {
-    return this.deviceLimit ? { deviceLimit: { ...this.deviceLimit } } : {};
+  /** What its reader is told of it so far, beside tokens. */
+  details(): { deviceLimit?: DeviceLimitUsage; speculation?: SpeculationUsage } {
+    return {
+      ...(this.deviceLimit && { deviceLimit: { ...this.deviceLimit } }),
+      ...(this.speculation && { speculation: { ...this.speculation.usage } }),
+    };
   }
 
   emit(event: GenerationEvent): void {

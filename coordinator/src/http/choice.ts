@@ -1,4 +1,11 @@
-import type { DeviceLimitUsage, GeneratedToken, GenerationEvent, LapTrace, TokenLogprob } from '../engine/contract.ts';
+import type {
+  DeviceLimitUsage,
+  GeneratedToken,
+  GenerationEvent,
+  LapTrace,
+  SpeculationUsage,
+  TokenLogprob,
+} from '../engine/contract.ts';
 import type { StreamDetokenizer, TextCodec } from './codec.ts';
 import { StopMatcher } from './stop.ts';
 
@@ -21,6 +28,11 @@ export interface ChoiceDelta {
   finishReason: 'stop' | 'length' | null;
 }
 
+export interface ChoiceDetails {
+  deviceLimit?: DeviceLimitUsage;
+  speculation?: SpeculationUsage;
+}
+
 export interface ChoiceOptions {
   codec: TextCodec;
   stop: readonly string[];
@@ -28,8 +40,8 @@ export interface ChoiceOptions {
   echoIds?: readonly number[];
   promptLogprobs: boolean;
   onToken(): void;
-  /** Told what a device limit has done so far, whenever that is known. */
-  onLimited?(usage: DeviceLimitUsage): void;
+  /** Told what a device limit and drafts have done so far, whenever that is known. */
+  onDetails?(details: ChoiceDetails): void;
 }
 
 /**
@@ -50,7 +62,7 @@ export async function* runChoice(
         break;
       case 'token': {
         options.onToken();
-        if (event.token.deviceLimit) options.onLimited?.(event.token.deviceLimit);
+        options.onDetails?.(event.token);
         const delta = text.push(event.token);
         if (delta.text !== '' || delta.tokens.length > 0) yield delta;
         if (text.stopped) {
@@ -60,7 +72,7 @@ export async function* runChoice(
         break;
       }
       case 'finish': {
-        if (event.deviceLimit) options.onLimited?.(event.deviceLimit);
+        options.onDetails?.(event);
         const rest = text.finish();
         if (rest.text !== '' || rest.tokens.length > 0) yield rest;
         yield { text: '', tokens: [], finishReason: text.stopped ? 'stop' : event.reason };

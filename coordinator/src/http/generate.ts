@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { DeviceLimitUsage, GenerationEvent } from '../engine/contract.ts';
-import { runChoice, type ChoiceDelta } from './choice.ts';
+import type { GenerationEvent } from '../engine/contract.ts';
+import { runChoice, type ChoiceDelta, type ChoiceDetails } from './choice.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
 import { toApiError } from './errors.ts';
 import { describeFailure } from './log.ts';
@@ -86,7 +86,8 @@ class Run {
   readonly #onToken: () => void;
   #completionTokens = 0;
   /** By choice: what its device limit has done so far. */
-  readonly #limited = new Map<number, DeviceLimitUsage>();
+  /** By choice, the latest. */
+  readonly #details = new Map<number, ChoiceDetails>();
 
   constructor(plan: Plan, shape: AnswerShape, scope: RequestScope, deps: GenerateDeps, onToken: () => void) {
     this.scope = scope;
@@ -155,7 +156,8 @@ class Run {
       stop,
       ...(echo ? { echoIds: prompt.ids } : {}),
       promptLogprobs,
-      onLimited: (usage) => this.#limited.set(index, usage),
+      onDetails: ({ deviceLimit, speculation }) =>
+        this.#details.set(index, { ...(deviceLimit && { deviceLimit }), ...(speculation && { speculation }) }),
       onToken: () => {
         this.#completionTokens++;
         this.#onToken();
@@ -167,7 +169,7 @@ class Run {
   #submit(prompt: PromptPlan, index: number, choice: number, promptLogprobs: boolean): AsyncIterable<GenerationEvent> {
     // With nothing to generate and nothing to score, there is no work for the engine.
     if (prompt.maxTokens === 0 && !promptLogprobs) return nothing();
-    const { seed, temperature, topP, topLogprobs, trace, deviceLimit, client, cacheScope } = this.#plan;
+    const { seed, temperature, topP, topLogprobs, trace, deviceLimit, speculate, client, cacheScope } = this.#plan;
     return this.deps.engine.submit({
       id: `${this.#head.id}-${index}`,
       promptIds: prompt.ids,
@@ -179,24 +181,11 @@ class Run {
       promptLogprobs,
       trace,
       ...(deviceLimit === undefined ? {} : { deviceLimit }),
+      ...(speculate === undefined ? {} : { speculate }),
       ...(client === undefined ? {} : { client }),
       ...(cacheScope === undefined ? {} : { cacheScope }),
       signal: this.scope.signal,
     });
-  }
-
-  #limitUsage(): Pick<Usage, 'shoal'> {
-    const limited = [...this.#limited.values()];
-    const [first] = limited;
-    if (first === undefined) return {};
-    const sum = (read: (usage: DeviceLimitUsage) => number): number => limited.reduce((all, one) => all + read(one), 0);
-    return {
-      shoal: {
-        device_limit: first.maxPeers,
-        token_layers: sum((one) => one.tokenLayers),
-        changed: sum((one) => one.changed),
-      },
-    };
   }
 
   #usage(): Usage {
@@ -206,9 +195,40 @@ class Run {
       prompt_tokens: promptTokens,
       completion_tokens: this.#completionTokens,
       total_tokens: promptTokens + this.#completionTokens,
-      ...this.#limitUsage(),
+      ...detailsOf([...this.#details.values()], this.#completionTokens),
     };
   }
+}
+
+/** What is told of all choices together, beside how many tokens there were. */
+function detailsOf(
+  choices: readonly ChoiceDetails[],
+  completionTokens: number,
+): Pick<Usage, 'completion_tokens_details' | 'shoal'> {
+  const limited = choices.flatMap(({ deviceLimit }) => deviceLimit ?? []);
+  const drafted = choices.flatMap(({ speculation }) => speculation ?? []);
+  if (limited.length + drafted.length === 0) return {};
+  const sum = <T>(of: readonly T[], read: (one: T) => number): number => of.reduce((all, one) => all + read(one), 0);
+  const accepted = sum(drafted, (one) => one.accepted);
+  const all = sum(drafted, (one) => one.drafted);
+  const laps = sum(drafted, (one) => one.passes * one.lapsPerPass);
+  return {
+    ...(drafted.length > 0 && {
+      completion_tokens_details: { accepted_prediction_tokens: accepted, rejected_prediction_tokens: all - accepted },
+    }),
+    shoal: {
+      ...(limited.length > 0 && {
+        device_limit: limited[0]!.maxPeers,
+        token_layers: sum(limited, (one) => one.tokenLayers),
+        changed: sum(limited, (one) => one.changed),
+      }),
+      ...(drafted.length > 0 && {
+        drafted: all,
+        passes: sum(drafted, (one) => one.passes),
+        ...(completionTokens > 0 && { laps_per_token: laps / completionTokens }),
+      }),
+    },
+  };
 }
 
 async function* nothing(): AsyncGenerator<GenerationEvent> {

@@ -30,6 +30,7 @@ export interface Plan {
   trace: boolean;
   /** Undefined: the server's own. */
   deviceLimit: number | undefined;
+  speculate: boolean | undefined;
   /** Who shares the engine with others as one: a key, or an address where no keys are asked for. */
   client?: string | undefined;
   /** Who may share what was computed of a prompt's beginning: the requests of one key. */
@@ -98,6 +99,7 @@ function planSampling(body: CompletionRequest | ChatRequest, deps: PlanDeps) {
     stop: body.stop == null ? [] : typeof body.stop === 'string' ? [body.stop] : body.stop,
     trace: body.shoal?.trace ?? false,
     deviceLimit: body.shoal?.device_limit,
+    speculate: body.shoal?.speculate,
     stream,
     includeUsage: body.stream_options?.include_usage ?? false,
   };

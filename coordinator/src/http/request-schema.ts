@@ -46,6 +46,10 @@ const shoalExtension = z
       description:
         'Tabs that a token may use in a layer (device-limited routing); may change the answer, and usage says how often it did. 0: no limit, whatever the server’s default.',
     }),
+    speculate: z.boolean().optional().meta({
+      description:
+        'false: no tokens are drafted ahead for this answer. The answer is the same either way, and usually later without.',
+    }),
   })
   .nullish()
   .meta({ description: 'Extension of Shoal. Not part of the OpenAI API.' });

@@ -4,14 +4,28 @@ const usageSchema = z.object({
   prompt_tokens: z.number().int(),
   completion_tokens: z.number().int(),
   total_tokens: z.number().int(),
-  shoal: z
+  completion_tokens_details: z
     .object({
-      device_limit: z.number().int(),
-      token_layers: z.number().int().meta({ description: 'Tokens × MoE layers routed under the limit.' }),
-      changed: z.number().int().meta({ description: 'Of those, where the limit changed the experts.' }),
+      accepted_prediction_tokens: z.number().int().meta({ description: 'Drafted tokens that are in the answer.' }),
+      rejected_prediction_tokens: z.number().int().meta({
+        description: 'Drafted tokens that are not. They are in no other count.',
+      }),
     })
     .optional()
-    .meta({ description: 'Present where a device limit was in force.' }),
+    .meta({ description: 'Present where tokens may have been drafted ahead.' }),
+  shoal: z
+    .object({
+      device_limit: z.number().int().optional().meta({ description: 'Present where one was in force.' }),
+      token_layers: z.number().int().optional().meta({ description: 'Tokens × MoE layers routed under the limit.' }),
+      changed: z.number().int().optional().meta({ description: 'Of those, where the limit changed the experts.' }),
+      drafted: z.number().int().optional().meta({ description: 'Tokens drafted ahead, right or wrong.' }),
+      passes: z.number().int().optional().meta({ description: 'Passes through the model that gave tokens.' }),
+      laps_per_token: z.number().optional().meta({
+        description: 'Laps of those passes for each token: without drafts, one for each MoE layer that tabs serve.',
+      }),
+    })
+    .optional()
+    .meta({ description: 'Present where a device limit was in force, or tokens may have been drafted ahead.' }),
 });
 export type Usage = z.infer<typeof usageSchema>;
 

@@ -8,16 +8,21 @@ const PEERS = 2;
 const WIRE = 3;
 /** Rows of the coordinator. */
 const ENGINE_ROW = 1;
-const OWN_EXPERTS_ROW = 2;
 const FIRST_LANE_ROW = 10;
+const FIRST_OWN_EXPERTS_ROW = 100;
 /** Rows that one peer, or the wire, may take for what it does at the same time. */
 const MAX_ROWS_EACH = 64;
+/** Further tabs, of a swarm where many come and go, share rows. */
+const MAX_PEERS = 4096;
+const OTHER_PEERS = 'other tabs';
 
 type Args = Record<string, unknown>;
 
 /** Rows of one resource: what overlaps in time is on different ones, since a row shows one thing at a time. */
 interface RowSet {
   label: string;
+  pid: number;
+  newTid: () => number;
   /** By row: its number, and the end of what is on it. */
   rows: { tid: number; endMs: number }[];
 }
@@ -32,8 +37,14 @@ export class ChromeTrace implements Timeline {
   readonly #originMs: number;
   readonly #named = new Set<string>();
   readonly #peers = new Map<string, RowSet>();
-  readonly #wire: RowSet = { label: 'wire', rows: [] };
-  #peerRows = 0;
+  readonly #wire: RowSet = { label: 'wire', pid: WIRE, newTid: counter(1), rows: [] };
+  readonly #own: RowSet = {
+    label: 'own experts',
+    pid: COORDINATOR,
+    newTid: counter(FIRST_OWN_EXPERTS_ROW),
+    rows: [],
+  };
+  readonly #newPeerTid = counter(1);
 
   constructor(write: (event: TraceEvent) => void, originMs = performance.now()) {
     this.#write = write;
@@ -42,7 +53,6 @@ export class ChromeTrace implements Timeline {
     this.#name('process_name', PEERS, 0, 'peers');
     this.#name('process_name', WIRE, 0, 'wire');
     this.#name('thread_name', COORDINATOR, ENGINE_ROW, 'engine');
-    this.#name('thread_name', COORDINATOR, OWN_EXPERTS_ROW, 'own experts');
   }
 
   pass({ startedMs, endedMs, lane, ...args }: PassEvent): void {
@@ -59,13 +69,14 @@ export class ChromeTrace implements Timeline {
   }
 
   ownExperts({ startedMs, endedMs, ...args }: OwnExpertsEvent, by: PassName | undefined): void {
-    this.#span(`layer ${args.layer}`, COORDINATOR, OWN_EXPERTS_ROW, startedMs, endedMs, { ...by, ...args });
+    const row = this.#freeRow(this.#own, startedMs, endedMs);
+    this.#span(`layer ${args.layer}`, COORDINATOR, row, startedMs, endedMs, { ...by, ...args });
   }
 
   lap(event: LapEvent, peerId: string, by: PassName | undefined): void {
     const { lapId, layer, rows, startedMs, endedMs, queueMs, computeMs, sentBytes, receivedBytes, failure } = event;
     const args: Args = { lap: lapId, layer, rows, peer: peerId, ...by };
-    const wireRow = this.#freeRow(this.#wire, WIRE, startedMs, endedMs);
+    const wireRow = this.#freeRow(this.#wire, startedMs, endedMs);
     if (failure !== undefined) {
       this.#span(failure, WIRE, wireRow, startedMs, endedMs, { ...args, sentBytes });
       return;
@@ -73,11 +84,12 @@ export class ChromeTrace implements Timeline {
     const wayMs = Math.max(0, endedMs - startedMs - queueMs - computeMs) / 2;
     const arrivedMs = startedMs + wayMs;
     const leftMs = endedMs - wayMs;
+    const begunMs = leftMs - computeMs;
     this.#span('out', WIRE, wireRow, startedMs, arrivedMs, { ...args, bytes: sentBytes });
     this.#span('back', WIRE, wireRow, leftMs, endedMs, { ...args, bytes: receivedBytes });
-    const row = this.#freeRow(this.#peer(peerId), PEERS, arrivedMs, leftMs);
-    if (queueMs > 0) this.#span(`queue ${layer}`, PEERS, row, arrivedMs, arrivedMs + queueMs, args);
-    this.#span(`compute ${layer}`, PEERS, row, leftMs - computeMs, leftMs, args);
+    const row = this.#freeRow(this.#peer(peerId), arrivedMs, leftMs);
+    if (queueMs > 0) this.#span(`queue ${layer}`, PEERS, row, arrivedMs, begunMs, args);
+    this.#span(`compute ${layer}`, PEERS, row, begunMs, leftMs, args);
   }
 
   #laneRow(lane: number): number {
@@ -87,17 +99,22 @@ export class ChromeTrace implements Timeline {
   }
 
   #peer(peerId: string): RowSet {
-    let rows = this.#peers.get(peerId);
-    if (!rows) this.#peers.set(peerId, (rows = { label: peerId, rows: [] }));
+    const label = this.#peers.has(peerId) || this.#peers.size < MAX_PEERS ? peerId : OTHER_PEERS;
+    let rows = this.#peers.get(label);
+    if (!rows) {
+      rows = { label, pid: PEERS, newTid: this.#newPeerTid, rows: [] };
+      this.#peers.set(label, rows);
+    }
     return rows;
   }
 
-  #freeRow(set: RowSet, pid: number, startMs: number, endMs: number): number {
+  #freeRow(set: RowSet, startMs: number, endMs: number): number {
     let row = set.rows.find((each) => each.endMs <= startMs);
     if (!row && set.rows.length < MAX_ROWS_EACH) {
-      row = { tid: pid === PEERS ? ++this.#peerRows : set.rows.length + 1, endMs };
+      row = { tid: set.newTid(), endMs };
       set.rows.push(row);
-      this.#name('thread_name', pid, row.tid, set.rows.length === 1 ? set.label : `${set.label} (${set.rows.length})`);
+      const number = set.rows.length === 1 ? '' : ` (${set.rows.length})`;
+      this.#name('thread_name', set.pid, row.tid, `${set.label}${number}`);
     }
     row ??= set.rows.at(-1)!;
     row.endMs = Math.max(row.endMs, endMs);
@@ -116,4 +133,9 @@ export class ChromeTrace implements Timeline {
     const ts = us(startMs - this.#originMs);
     this.#write({ name, ph: 'X', ts, dur: Math.max(0, us(endMs - this.#originMs) - ts), pid, tid, args });
   }
+}
+
+function counter(first: number): () => number {
+  let next = first;
+  return () => next++;
 }

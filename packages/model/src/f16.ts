@@ -26,7 +26,11 @@ export function f16ToF32(half: number): number {
 /** The 16 bits nearest to a number. */
 export function f32ToF16(x: number): number {
   value[0] = x;
-  const b = bits[0]!;
+  return halfOf(bits[0]!);
+}
+
+/** @param b a float32's bits */
+function halfOf(b: number): number {
   const sign = (b >>> 16) & 0x8000;
   const magnitude = b & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7e00;
@@ -38,12 +42,13 @@ export function f32ToF16(x: number): number {
     return sign | (rounded >>> 13);
   }
   if (magnitude < 0x33000000) return sign;
-  // Subnormal: units of 2^-24. The product is exact, and the fraction decides the rounding.
-  value[0] = 0;
-  const units = Math.abs(x) * 2 ** 24;
-  const floor = Math.floor(units);
-  const rest = units - floor;
-  return sign | (rest > 0.5 || (rest === 0.5 && floor & 1) ? floor + 1 : floor);
+  // Subnormal: units of 2^-24. The significand is shifted to them; the bits that fall off decide the rounding.
+  const shift = 126 - (magnitude >>> 23);
+  const significand = (magnitude & 0x7fffff) | 0x800000;
+  const units = significand >>> shift;
+  const rest = significand & ((1 << shift) - 1);
+  const half = 1 << (shift - 1);
+  return sign | (rest > half || (rest === half && units & 1) ? units + 1 : units);
 }
 
 /** Encode `source` into `target` (or a new array) of the same length. */
@@ -51,7 +56,9 @@ export function encodeF16<T extends ArrayBufferLike = ArrayBuffer>(
   source: Float32Array,
   target = new Uint16Array(source.length) as Uint16Array<T>,
 ): Uint16Array<T> {
-  for (let i = 0; i < source.length; i++) target[i] = f32ToF16(source[i]!);
+  // Through another view of the same bytes: to store each value to look at its bits takes several times as long.
+  const sourceBits = new Uint32Array(source.buffer, source.byteOffset, source.length);
+  for (let i = 0; i < source.length; i++) target[i] = halfOf(sourceBits[i]!);
   return target;
 }
 

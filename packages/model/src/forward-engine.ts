@@ -3,7 +3,7 @@ import { forward, type ForwardResult, type Model } from './forward.ts';
 import { KvCache } from './kv-cache.ts';
 import type { ForwardObserver } from './layer.ts';
 import type { ModelConfig } from './model-config.ts';
-import { forwardMtp } from './mtp.ts';
+import { forwardMtp, NO_MTP } from './mtp.ts';
 
 /** What attention remembers of one sequence. Belongs to the engine that made it. */
 export interface SequenceCache {
@@ -30,6 +30,8 @@ export interface SequencePages {
   /** Positions held. */
   readonly length: number;
   append(count: number): void;
+  /** Have pages for `length` positions, of which none counts as held yet. */
+  reach(length: number): void;
   truncate(length: number): void;
   close(): void;
 }
@@ -45,12 +47,12 @@ export interface EngineRow {
 
 /** One position of one sequence, as the MTP module sees it. */
 export interface EngineMtpRow {
-  /** [hiddenSize], the main model's hidden state at `position`, after its final norm. */
+  /** [hiddenSize], the main model's hidden state at `position`, after its final norm or before it: see `forwardMtp`. */
   hidden: Float32Array;
   /** The token at `position` + 1. */
   nextTokenId: number;
   position: number;
-  /** From `newMtpSequence`. */
+  /** From `newMtpSequence` or `mtpSequenceOn`. */
   cache: SequenceCache;
   wantLogits: boolean;
 }
@@ -66,6 +68,8 @@ export interface ForwardEngine {
   readonly config: ModelConfig;
   /** Of the KV cache, for one more position of one sequence. */
   readonly kvBytesPerToken: number;
+  /** Of the MTP module's own KV cache; 0 without such a module. */
+  readonly mtpKvBytesPerToken: number;
   /**
    * Hands the pages of the KV cache to a caller who gives them out, to share them between sequences; `newSequence` is then not
    * to be called any more. undefined where the cache is not paged, and nothing bounds it.
@@ -73,9 +77,15 @@ export interface ForwardEngine {
   lendPages(): KvPageBudget | undefined;
   /** A sequence on lent pages. Throws a TypeError where there are none. */
   sequenceOn(pages: SequencePages): SequenceCache;
+  /**
+   * The MTP module's cache of a sequence on lent pages: a page has a place for it too. It begins with `length` positions, which
+   * somebody else has computed, and is to be freed before the pages are closed. Throws as `sequenceOn` and `newMtpSequence` do.
+   */
+  mtpSequenceOn(pages: SequencePages, length: number): SequenceCache;
   /** [hiddenSize], the gain of the norm before a layer's experts; the MTP module's layer is `numHiddenLayers`. */
   expertNormGain(layer: number): Float32Array;
   newSequence(): SequenceCache;
+  /** Throws a RangeError where the model has no MTP module. */
   newMtpSequence(): SequenceCache;
   /** As `forward`: throws a RangeError for a token outside the vocabulary or a position out of place. */
   forward(rows: readonly EngineRow[], experts: ExpertDispatch, observe?: ForwardObserver): Promise<ForwardResult>;
@@ -84,6 +94,10 @@ export interface ForwardEngine {
   /** Ends its threads; not to be used afterwards. */
   close(): Promise<void>;
 }
+
+const noPages = (): never => {
+  throw new TypeError('the reference engine has no pages to lend');
+};
 
 /** The forward of this package, in float32 with sums in float64, on the calling thread: what other engines are held against. */
 export function createReferenceEngine(model: Model): ForwardEngine {
@@ -95,16 +109,19 @@ export function createReferenceEngine(model: Model): ForwardEngine {
     name: 'reference',
     config: model.config,
     kvBytesPerToken: new KvCache(model.config).bytesPerToken,
+    mtpKvBytesPerToken: model.weights.mtp ? new KvCache(model.config, 1).bytesPerToken : 0,
     lendPages: () => undefined,
-    sequenceOn: () => {
-      throw new TypeError('the reference engine has no pages to lend');
-    },
+    sequenceOn: noPages,
+    mtpSequenceOn: noPages,
     expertNormGain: (layer) => {
       const { layers, mtp } = model.weights;
       return (layer === model.config.numHiddenLayers ? mtp!.layer : layers[layer]!).postAttentionLayernorm;
     },
     newSequence: () => new KvCache(model.config),
-    newMtpSequence: () => new KvCache(model.config, 1),
+    newMtpSequence: () => {
+      if (!model.weights.mtp) throw new RangeError(NO_MTP);
+      return new KvCache(model.config, 1);
+    },
     forward: async (rows, experts, observe) =>
       forward(
         model,

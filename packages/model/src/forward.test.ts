@@ -144,7 +144,11 @@ describe('forward', () => {
   });
 
   it('takes an empty batch', async () => {
-    expect(await forward(model, [], noExperts)).toEqual({ logits: [], hidden: new Float32Array(0) });
+    expect(await forward(model, [], noExperts)).toEqual({
+      logits: [],
+      hidden: new Float32Array(0),
+      preNormHidden: new Float32Array(0),
+    });
   });
 });
 

@@ -22,8 +22,10 @@ export interface ForwardRow {
 export interface ForwardResult {
   /** Per row: [vocabSize], or undefined where they were not wanted. */
   logits: (Float32Array | undefined)[];
-  /** [numRows, hiddenSize], after the final norm: what the MTP module continues from. */
+  /** [numRows, hiddenSize], after the final norm: what the MTP module continues from, */
   hidden: Float32Array;
+  /** or, in models trained so, before it. */
+  preNormHidden: Float32Array;
 }
 
 /**
@@ -49,7 +51,7 @@ export async function forward(
   }
   batch.claim.release();
   const hidden = rmsNorm(x, weights.norm, rows.length, config.rmsNormEps);
-  return { logits: headLogits(model, rows, hidden), hidden };
+  return { logits: headLogits(model, rows, hidden), hidden, preNormHidden: x };
 }
 
 /** → [numRows, hiddenSize] */

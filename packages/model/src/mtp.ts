@@ -4,9 +4,11 @@ import type { KvCache } from './kv-cache.ts';
 import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 
+export const NO_MTP = 'this model has no MTP module: num_nextn_predict_layers is 0';
+
 /** One position of one sequence, as the MTP module sees it. */
 export interface MtpRow {
-  /** [hiddenSize], the main model's hidden state at `position`, after its final norm. */
+  /** [hiddenSize], the main model's hidden state at `position`, after its final norm or before it: see `forwardMtp`. */
   hidden: Float32Array;
   /** The token at `position` + 1. */
   nextTokenId: number;
@@ -20,6 +22,7 @@ export interface MtpRow {
  * The multi-token-prediction module (DeepSeek-V3 paper §2.2): from h_i and token i + 1, logits for token i + 2.
  * Rows and failures as in `forward`; its layer's index, for the experts, is `numHiddenLayers`.
  * Public sources disagree on whether h_i is taken before or after the final norm; the default model was trained after it.
+ * Given its own hidden state and its own choice of token i + 2, the module goes one token further.
  */
 export async function forwardMtp(
   model: Model,
@@ -29,7 +32,7 @@ export async function forwardMtp(
 ): Promise<ForwardResult> {
   const { config, weights } = model;
   const { mtp } = weights;
-  if (!mtp) throw new RangeError('this model has no MTP module: num_nextn_predict_layers is 0');
+  if (!mtp) throw new RangeError(NO_MTP);
   const { hiddenSize, rmsNormEps } = config;
   const embedding = embed(
     model,
@@ -56,5 +59,5 @@ export async function forwardMtp(
   }
   batch.claim.release();
   const hidden = rmsNorm(x, mtp.sharedHeadNorm, rows.length, rmsNormEps);
-  return { logits: headLogits(model, rows, hidden), hidden };
+  return { logits: headLogits(model, rows, hidden), hidden, preNormHidden: x };
 }

@@ -67,7 +67,10 @@ export interface PlacementView {
 export interface FlowView {
   tokensPerSecond: number;
   tokensTotal: number;
+  /** Laps that an answer needed for each token since start: fewer than the floor of one token a pass where drafts were right. */
   lapsPerToken: number | null;
+  /** Tokens drafted ahead since start, and those that were right. */
+  drafts: { drafted: number; accepted: number };
   /** Bytes on the wire (both ways) for one token's row through all its laps, and the floor laps × 2 × hidden × 2 B. */
   bytesPerToken: number | null;
   floorBytesPerToken: number;
@@ -81,7 +84,7 @@ export interface FlowView {
   resident: {
     /** Layers of the main model: they make no lap. */
     layers: number[];
-    /** Experts of these layers, and of the MTP module where it drafts with the coordinator's. */
+    /** In the memory for them: experts of these layers, and of the MTP module. */
     bytes: number;
     /** Share of expert work done in these layers since start, 0 to 1; null before any. */
     share: number | null;
@@ -120,6 +123,9 @@ export interface RequestView {
   promptTokens: number;
   completionTokens: number;
   maxTokens: number;
+  /** Tokens drafted ahead of it, and those that were right. */
+  drafted: number;
+  accepted: number;
   ageMs: number;
 }
 

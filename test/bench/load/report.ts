@@ -3,7 +3,7 @@ import { type Quantiles, quantileOf, quantilesOf } from '../statistics.ts';
 import type { Outcome } from './client.ts';
 import type { LoadResult } from './load.ts';
 import type { LoadOptions } from './options.ts';
-import { ceilingTokensPerS, floorGapMs, floorTtftMs } from './workload.ts';
+import { ceilingTokensPerS, floorGapMs, floorTtftMs, within } from './workload.ts';
 
 /** What came of a run, as a table with the floor of each figure beside it. */
 export function printLoad(result: LoadResult): string {
@@ -43,9 +43,9 @@ function describe({ workload, roundTripMs, loss, tabs, paces, temperature, seed 
 
 function answerRows({ options, outcomes, span, floors }: LoadResult): string[][] {
   const answered = outcomes.filter(({ status, broken }) => status === 200 && broken === undefined);
+  const { durationS } = options.workload;
   const tokens = answered.reduce((sum, outcome) => sum + outcome.tokens, 0);
-  // Little's law: answers under way at a time, until the last one ended.
-  const concurrency = answered.reduce((sum, { totalMs }) => sum + totalMs, 0) / (1000 * span.seconds);
+  const run = within(answered, 1000 * durationS);
   const median = (pick: (outcome: Outcome) => number): number => quantileOf(answered.map(pick), 0.5);
   const promptTokens = median((outcome) => outcome.promptTokens);
   const ttft = quantilesOf(answered.flatMap(({ ttftMs }) => ttftMs ?? []));
@@ -63,16 +63,20 @@ function answerRows({ options, outcomes, span, floors }: LoadResult): string[][]
     ['refused with 429', percent(refused.length, outcomes.length), refused.length ? `Retry-After ${retry} s` : '0 %'],
     ['failed otherwise', String(broken.length), broken[0] ? (broken[0].broken ?? `HTTP ${broken[0].status}`) : '0'],
     ['tokens of prompt, answer (median)', `${promptTokens}, ${median((outcome) => outcome.tokens)}`, ''],
-    ['answers under way, mean', concurrency.toFixed(1), ''],
+    ['answers under way, mean', run.underWay.toFixed(1), ''],
     [
       'tokens/s',
-      (tokens / span.seconds).toFixed(1),
+      (run.tokens / durationS).toFixed(1),
       `${ceiling.toFixed(1)} ${isOpen ? 'asked for' : 'at the floor’s gap'}`,
     ],
     ['TTFT ms, p50 p95 p99', three(ttft), floorTtftMs(floors, promptTokens).toFixed(0)],
     ['gap ms, p50 p95 p99', three(gaps), floorGapMs(floors).toFixed(0)],
-    ['laps per token of a stream', ((span.laps * concurrency) / tokens).toFixed(2), String(floors.lapsPerToken)],
-    ['laps per token, shared', (span.laps / tokens).toFixed(3), ''],
+    [
+      'laps per token of a stream',
+      ((span.streamPasses * floors.lapsPerToken) / span.tokens).toFixed(2),
+      String(floors.lapsPerToken),
+    ],
+    ['laps per token, shared', (span.laps / span.tokens).toFixed(3), ''],
   ];
 }
 

@@ -28,9 +28,10 @@ export function Flow({ flow }: { flow: FlowView }) {
           <Against
             rows={[
               reading('measured', flow.lapsPerToken, formatCount),
-              { ...reading('floor', flow.floorLapsPerToken, formatCount), kind: 'reference' },
+              { ...reading('one token a pass', flow.floorLapsPerToken, formatCount), kind: 'reference' },
             ]}
           />
+          <p class="muted">{draftsText(flow.drafts)}</p>
         </div>
         <div>
           <h3>Bytes per token on the wire{times(flow.bytesPerToken, flow.floorBytesPerToken)}</h3>
@@ -71,6 +72,11 @@ export function Flow({ flow }: { flow: FlowView }) {
       </div>
     </section>
   );
+}
+
+function draftsText({ drafted, accepted }: FlowView['drafts']): string {
+  if (drafted === 0) return 'No tokens were drafted ahead.';
+  return `${formatNumber(accepted)} of ${formatNumber(drafted)} drafted tokens were right, and saved a pass each.`;
 }
 
 function residentText({ layers, bytes, share, draftWork }: FlowView['resident']): string[] {

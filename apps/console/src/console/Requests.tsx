@@ -46,6 +46,9 @@ export function Requests({ requests, queued, waits }: RequestsProps) {
                   Written, of at most
                 </th>
                 <th scope="col" class="numeric">
+                  Drafts right, of all
+                </th>
+                <th scope="col" class="numeric">
                   Age
                 </th>
               </tr>
@@ -69,6 +72,10 @@ export function Requests({ requests, queued, waits }: RequestsProps) {
                         style={{ width: `${(request.completionTokens / Math.max(1, request.maxTokens)) * 100}%` }}
                       />
                     </span>
+                  </td>
+                  <td class="numeric">
+                    {formatNumber(request.accepted)}
+                    <span class="of"> of {formatNumber(request.drafted)}</span>
                   </td>
                   <td class="numeric">{formatDuration(request.ageMs)}</td>
                 </tr>

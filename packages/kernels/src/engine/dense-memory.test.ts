@@ -9,8 +9,8 @@ const published = join(import.meta.dirname, '../../../model/src/testing/publishe
 /** Of the coordinator's 300 MB beside 1.2 × (weights + KV), what the engine may have; the rest is for Node.js and requests. */
 const WORK_BYTES = 100e6;
 /** A full batch that decodes, and the most prompt rows of a pass (coordinator/src/engine/engine.ts). */
-const ROWS = 16 + 64;
-const TABLE_WORDS = (16 * 4096) / 16;
+const ROWS = 64 + 64;
+const TABLE_WORDS = (64 * 4096) / 16;
 
 // As allocated, and never written: it costs address space only. The whole coordinator is measured by `npm run bench engine`.
 it.each(['DeepSeek-V2-Lite', 'Qwen3-30B-A3B'])('%s takes 100 MB at most beside its weights and cache', (name) => {

@@ -135,11 +135,12 @@ export class ForwardPass {
     await this.#routedExperts(prefix, layer);
   }
 
-  /** x + pending → its norm: [numRows, hiddenSize]; and logits of the rows that want them. */
+  /** x + pending, and its norm: [numRows, hiddenSize]; and logits of the rows that want them. */
   async finish(norm: string, wanted: readonly boolean[]): Promise<ForwardResult> {
     const { memory } = this.#options;
     const { hiddenSize, rmsNormEps } = memory.config;
     const { workspace } = this.tables;
+    const normBank = this.#bank;
     this.#program.norm({
       x: workspace.x,
       dim: hiddenSize,
@@ -160,7 +161,12 @@ export class ForwardPass {
         logits[r] = this.#readRow(this.tables.workspace.logits, i, memory.config.vocabSize);
     }
     await this.#run('head');
-    return { logits, hidden: this.#readRows(this.tables.workspace.h, hiddenSize) };
+    // The head has left x as the norm did, in the bank where that was.
+    return {
+      logits,
+      hidden: this.#readRows(this.tables.workspace.h, hiddenSize),
+      preNormHidden: this.#readRows(workspace.x, hiddenSize, normBank),
+    };
   }
 
   /** As `enter`, for the normed rows h alone. */
@@ -227,13 +233,16 @@ export class ForwardPass {
     const own = this.#run('shared-expert').then(() => {
       if (!isBack) observe.waits?.(layer);
     });
-    const [routed] = await settled(lap, own);
-    observe.resumes?.(layer);
+    const [routed] = await settled(lap, own).finally(() => observe.resumes?.(layer));
     return routed;
   }
 
   get #views() {
-    return this.#options.memory.banks[this.#bank]!.views;
+    return this.#viewsOf(this.#bank);
+  }
+
+  #viewsOf(bank: number) {
+    return this.#options.memory.banks[bank]!.views;
   }
 
   #open(bank: number): ProgramWriter {
@@ -248,11 +257,12 @@ export class ForwardPass {
     return out;
   }
 
-  #readRows({ address, strideBytes }: Rows, dim: number): Float32Array {
+  #readRows({ address, strideBytes }: Rows, dim: number, bank = this.#bank): Float32Array {
     const out = new Float32Array(this.#numRows * dim);
+    const { f32 } = this.#viewsOf(bank);
     for (let r = 0; r < this.#numRows; r++) {
       const from = (address + r * strideBytes) / 4;
-      out.set(this.#views.f32.subarray(from, from + dim), r * dim);
+      out.set(f32.subarray(from, from + dim), r * dim);
     }
     return out;
   }

@@ -191,3 +191,47 @@ export class LentCache implements SequenceCache {
     this.#lent.close();
   }
 }
+
+/** The MTP module's positions of a sequence on lent pages: they lie in the same pages, in memory of the module's own. */
+export class LentMtpCache implements SequenceCache {
+  readonly pool: PagePool;
+  readonly #lent: SequencePages;
+  #length: number;
+
+  /** `length` positions are there already. */
+  constructor(pool: PagePool, lent: SequencePages, length: number) {
+    this.pool = pool;
+    this.#lent = lent;
+    this.#length = length;
+  }
+
+  get pages(): readonly number[] {
+    return this.#lent.pages;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Shared pages too. */
+  get allocatedBytes(): number {
+    return this.pages.length * this.pool.bytesPerPage;
+  }
+
+  append(count: number): void {
+    this.#lent.reach(this.#length + count);
+    this.#length += count;
+  }
+
+  truncate(length: number): void {
+    if (!Number.isInteger(length) || length < 0 || length > this.#length) {
+      throw new RangeError(`KV cache: cannot truncate ${this.#length} positions to ${length}`);
+    }
+    this.#length = length;
+  }
+
+  /** The pages are the main model's to give back. */
+  free(): void {
+    this.#length = 0;
+  }
+}

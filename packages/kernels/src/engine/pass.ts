@@ -1,9 +1,9 @@
 import { type ModelConfig, ropeAngles } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
-import type { LentCache, PagedCache } from './kv-pages.ts';
+import type { LentCache, LentMtpCache, PagedCache } from './kv-pages.ts';
 import { groupSize, TILE_QUERIES, TILE_ROWS, type Workspace } from './workspace.ts';
 
-export type PassCache = PagedCache | LentCache;
+export type PassCache = PagedCache | LentCache | LentMtpCache;
 
 export interface PassRow {
   position: number;

@@ -8,12 +8,13 @@ import {
   type ForwardResult,
   type KvPageBudget,
   type ModelConfig,
+  NO_MTP,
   type SequenceCache,
   type SequencePages,
 } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
 import { ForwardPass } from './forward-pass.ts';
-import { LentCache, PAGE_POSITIONS, PagedCache, type PagePool } from './kv-pages.ts';
+import { LentCache, LentMtpCache, PAGE_POSITIONS, PagedCache, type PagePool } from './kv-pages.ts';
 import { LayerProgram } from './layer-program.ts';
 import { type PassCache, type PassRow, tableWordsOf } from './pass.ts';
 import type { Runner } from './runner.ts';
@@ -52,6 +53,10 @@ export class WasmEngine implements ForwardEngine {
     return this.memory.pool.bytesPerToken;
   }
 
+  get mtpKvBytesPerToken(): number {
+    return this.memory.mtpPool?.bytesPerToken ?? 0;
+  }
+
   lendPages(): KvPageBudget {
     const { numPages, bytesPerPage, bytesInUse } = this.memory.pool;
     if (bytesInUse > 0)
@@ -61,8 +66,13 @@ export class WasmEngine implements ForwardEngine {
   }
 
   sequenceOn(pages: SequencePages): LentCache {
-    if (!this.#pagesLent) throw new TypeError('sequenceOn() is for lent pages: call lendPages() first');
+    this.#needLent('sequenceOn()');
     return new LentCache(this.memory.pool, pages);
+  }
+
+  mtpSequenceOn(pages: SequencePages, length: number): LentMtpCache {
+    this.#needLent('mtpSequenceOn()');
+    return new LentMtpCache(this.#mtpPool(), pages, length);
   }
 
   expertNormGain(layer: number): Float32Array {
@@ -71,11 +81,12 @@ export class WasmEngine implements ForwardEngine {
   }
 
   newSequence(): PagedCache {
-    if (this.#pagesLent) throw new Error('the pages of the KV cache were lent: use sequenceOn()');
+    this.#refuseLent('sequenceOn()');
     return new PagedCache(this.memory.pool);
   }
 
   newMtpSequence(): PagedCache {
+    this.#refuseLent('mtpSequenceOn()');
     return new PagedCache(this.#mtpPool());
   }
 
@@ -181,14 +192,23 @@ export class WasmEngine implements ForwardEngine {
     }
   }
 
+  #needLent(call: string): void {
+    if (!this.#pagesLent) throw new TypeError(`${call} is for lent pages: call lendPages() first`);
+  }
+
+  #refuseLent(instead: string): void {
+    if (this.#pagesLent) throw new Error(`the pages of the KV cache were lent: use ${instead}`);
+  }
+
   #mtpPool(): PagePool {
     const { mtpPool } = this.memory;
-    if (!mtpPool) throw new RangeError('this model has no MTP module: num_nextn_predict_layers is 0');
+    if (!mtpPool) throw new RangeError(NO_MTP);
     return mtpPool;
   }
 }
 
 function ownCache(cache: SequenceCache, pool: PagePool): PassCache {
-  if ((cache instanceof PagedCache || cache instanceof LentCache) && cache.pool === pool) return cache;
+  const isOurs = cache instanceof PagedCache || cache instanceof LentCache || cache instanceof LentMtpCache;
+  if (isOurs && cache.pool === pool) return cache;
   throw new TypeError("a sequence of another engine: use this engine's newSequence()");
 }

@@ -5,7 +5,7 @@
 //   q4   [4 f16 scales][4 rows][16 B]           72 B   nibble j of lane l is column 8j + l, two's complement
 // For several rows a panel is expanded once: f32 and f16 to f32 (f16 still × 2^-112), q8 and q4 to int16 and f32 scales:
 //   i16  [4 f32 scales][4 rows][32 int16]      272 B
-import { loadScales, madd, sumLanesF32, sumLanesI32, unscaledHalves } from './primitives';
+import { joinSumsI32, loadScales, madd, sumHalvesI32, sumLanesF32, sumLanesI32, unscaledHalves } from './primitives';
 
 export const BLOCK_BYTES_F32: usize = 512;
 export const BLOCK_BYTES_F16: usize = 256;
@@ -148,7 +148,7 @@ function blockQ4(w: usize, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
   );
 }
 
-/** A row's sums go through memory (48 B at `spare`), so that V8 computes them before it loads the next row. */
+/** Half of a block's sums go through memory (16 B at `spare`), so that V8 has computed them before it loads the other rows. */
 export function dotQ4(w: usize, x: usize, blocks: i32, spare: usize): v128 {
   let acc = f32x4.splat(0);
   let scales = x + ((<usize>blocks) << 6);
@@ -158,11 +158,9 @@ export function dotQ4(w: usize, x: usize, blocks: i32, spare: usize): v128 {
     const x1 = v128.load(x, 16);
     const x2 = v128.load(x, 32);
     const x3 = v128.load(x, 48);
-    v128.store(spare, blockQ4(w + 8, x0, x1, x2, x3));
-    v128.store(spare, blockQ4(w + 24, x0, x1, x2, x3), 16);
-    v128.store(spare, blockQ4(w + 40, x0, x1, x2, x3), 32);
-    const d = blockQ4(w + 56, x0, x1, x2, x3);
-    const sums = sumLanesI32(v128.load(spare), v128.load(spare, 16), v128.load(spare, 32), d);
+    v128.store(spare, sumHalvesI32(blockQ4(w + 8, x0, x1, x2, x3), blockQ4(w + 24, x0, x1, x2, x3)));
+    const second = sumHalvesI32(blockQ4(w + 40, x0, x1, x2, x3), blockQ4(w + 56, x0, x1, x2, x3));
+    const sums = joinSumsI32(v128.load(spare), second);
     const scale = f32x4.mul(loadScales(w), v128.load32_splat(scales));
     acc = f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sums), scale));
     x += 64;

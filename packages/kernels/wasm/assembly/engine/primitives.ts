@@ -47,12 +47,22 @@ export function toHalves(x: v128): v128 {
   return v128.or(magnitude, i32x4.shr_u(sign, 16));
 }
 
+/** [a0 + a2, b0 + b2, a1 + a3, b1 + b3] of i32 lanes: half of two rows' sums, which `joinSumsI32` ends. */
+@inline
+export function sumHalvesI32(a: v128, b: v128): v128 {
+  return i32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
+}
+
+/** [Σa, Σb, Σc, Σd] from `sumHalvesI32` of a and b, and of c and d. */
+@inline
+export function joinSumsI32(ab: v128, cd: v128): v128 {
+  return i32x4.add(v128.shuffle<i32>(ab, cd, 0, 1, 4, 5), v128.shuffle<i32>(ab, cd, 2, 3, 6, 7));
+}
+
 /** [Σa, Σb, Σc, Σd] of i32 lanes. */
 @inline
 export function sumLanesI32(a: v128, b: v128, c: v128, d: v128): v128 {
-  const ab = i32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
-  const cd = i32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7));
-  return i32x4.add(v128.shuffle<i32>(ab, cd, 0, 1, 4, 5), v128.shuffle<i32>(ab, cd, 2, 3, 6, 7));
+  return joinSumsI32(sumHalvesI32(a, b), sumHalvesI32(c, d));
 }
 
 /** [Σa, Σb, Σc, Σd] of f32 lanes. */

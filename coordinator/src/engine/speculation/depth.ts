@@ -1,0 +1,61 @@
+/** A stream that will have a row in the next pass. */
+export interface DepthStream {
+  /** Most drafts that are of use to it, or that there are. */
+  maxDrafts: number;
+  /** Probability that its drafts up to this depth (from 1) are all right. */
+  reach(depth: number): number;
+}
+
+export interface DepthCost {
+  /** Time of the next pass with no draft in it, and of one more row. */
+  passMs: number;
+  msPerRow: number;
+  /** Time to make drafts of this depth, beside those before it, for all streams together. */
+  draftMs(depth: number): number;
+}
+
+/**
+ * How many drafts each stream's next pass is to verify, so that the most tokens a second are expected: Σ (1 + Σ reach) over the
+ * time of pass and drafting. A draft's row is worth its time while its probability is more than what the same time yields
+ * elsewhere; so a stream whose drafts fail gets none, and where rows cost as much as passes (many streams), nobody does.
+ */
+export function chooseDepths(streams: readonly DepthStream[], cost: DepthCost): number[] {
+  const deepest = streams.reduce((most, { maxDrafts }) => Math.max(most, maxDrafts), 0);
+  let best = { depths: streams.map(() => 0), rate: rateOf(streams.length, cost.passMs) };
+  let draftMs = 0;
+  for (let depth = 1; depth <= deepest; depth++) {
+    draftMs += cost.draftMs(depth);
+    const plan = upTo(streams, depth, cost.passMs + draftMs, cost.msPerRow);
+    // On equal rates the deeper one: before there are times, drafts are tried.
+    if (plan.rate >= best.rate) best = plan;
+  }
+  return best.depths;
+}
+
+/** The best depths when none is deeper than `maxDepth`: rows by falling probability, while they raise the rate. */
+function upTo(
+  streams: readonly DepthStream[],
+  maxDepth: number,
+  baseMs: number,
+  msPerRow: number,
+): { depths: number[]; rate: number } {
+  const rows = streams.flatMap((stream, s) =>
+    Array.from({ length: Math.min(maxDepth, stream.maxDrafts) }, (_, i) => ({ s, reach: stream.reach(i + 1) })),
+  );
+  // Stable, and a stream's rows fall in probability, so that none is taken before those that it builds on.
+  rows.sort((a, b) => b.reach - a.reach);
+  const depths = streams.map(() => 0);
+  let tokens = streams.length;
+  let ms = baseMs;
+  for (const { s, reach } of rows) {
+    if (reach * ms < tokens * msPerRow) break;
+    tokens += reach;
+    ms += msPerRow;
+    depths[s]!++;
+  }
+  return { depths, rate: rateOf(tokens, ms) };
+}
+
+function rateOf(tokens: number, ms: number): number {
+  return ms > 0 ? tokens / ms : tokens;
+}

@@ -1,0 +1,221 @@
+import {
+  claimPositions,
+  type EngineMtpRow,
+  type EngineRow,
+  type ExpertDispatch,
+  type ForwardEngine,
+  type ForwardResult,
+  parseModelConfig,
+  type SequenceCache,
+  type SequencePages,
+} from '@shoal/model';
+import { smallConfigJson } from './small-config.ts';
+
+export const VOCAB = 11;
+export const EOS = VOCAB - 1;
+const PAGE_POSITIONS = 4;
+
+const config = parseModelConfig({
+  ...smallConfigJson,
+  vocab_size: VOCAB,
+  max_position_embeddings: 60,
+  num_nextn_predict_layers: 1,
+  eos_token_id: EOS,
+});
+
+/** 24 bits, so that a float32 holds it. */
+const hash = (state: number, token: number): number => Math.imul(state ^ (token + 1), 0x9e3779b1) >>> 8;
+
+/** A few likely tokens and no more, as languages have it. */
+function logitsOf(state: number): Float32Array {
+  const logits = Float32Array.from({ length: VOCAB }, (_, i) => (hash(state, i) % 1000) / 250);
+  logits[hash(state, 99) % VOCAB]! += 3;
+  logits[EOS]! -= 5;
+  return logits;
+}
+
+/** What a sequence's pages hold: a token for each position. */
+class HashCache implements SequenceCache {
+  readonly memory: Map<number, number[]>;
+  readonly #lent: SequencePages;
+  readonly #isMtp: boolean;
+  #length: number;
+
+  constructor(memory: Map<number, number[]>, lent: SequencePages, mtpLength?: number) {
+    this.memory = memory;
+    this.#lent = lent;
+    this.#isMtp = mtpLength !== undefined;
+    this.#length = mtpLength ?? 0;
+  }
+
+  get length(): number {
+    return this.#isMtp ? this.#length : this.#lent.length;
+  }
+
+  get allocatedBytes(): number {
+    return this.#lent.pages.length;
+  }
+
+  append(count: number): void {
+    if (!this.#isMtp) return this.#lent.append(count);
+    this.#lent.reach(this.#length + count);
+    this.#length += count;
+  }
+
+  truncate(length: number): void {
+    if (!this.#isMtp) return this.#lent.truncate(length);
+    if (length > this.#length) throw new RangeError('the MTP cache is shorter');
+    this.#length = length;
+  }
+
+  free(): void {
+    if (!this.#isMtp) this.#lent.close();
+  }
+
+  write(position: number, token: number): void {
+    this.#page(position)[position % PAGE_POSITIONS] = token;
+  }
+
+  read(position: number): number | undefined {
+    return this.#page(position)[position % PAGE_POSITIONS];
+  }
+
+  #page(position: number): number[] {
+    const page = this.#lent.pages[Math.floor(position / PAGE_POSITIONS)];
+    if (page === undefined) throw new RangeError(`position ${position} has no page`);
+    let found = this.memory.get(page);
+    if (!found) this.memory.set(page, (found = []));
+    return found;
+  }
+}
+
+export interface HashEngineOptions {
+  numPages?: number;
+  /** Of ten positions, so many whose draft is as good as the model itself. */
+  rightInTen?: number;
+  /** Whether the MTP module reads the hidden state before the norm. */
+  readsBeforeNorm?: boolean;
+}
+
+/**
+ * A model whose hidden state at a position is a hash of all tokens up to it, as its pages hold them: whatever is wrong with a
+ * page, a position or a draft changes the next token. Its MTP module knows what the model will say in most positions.
+ */
+export class HashEngine implements ForwardEngine {
+  readonly name = 'reference';
+  readonly config = config;
+  readonly kvBytesPerToken = 2;
+  readonly mtpKvBytesPerToken = 1;
+  /** Rows of each call since start. */
+  readonly passes: number[] = [];
+  readonly mtpPasses: number[] = [];
+  /** Positions of the MTP module that did not hold the token that follows, when they were read. */
+  staleReads = 0;
+  beforeMtp: () => Promise<void> | void = () => {};
+  readonly #options: Required<HashEngineOptions>;
+  readonly #memory = new Map<number, number[]>();
+  readonly #mtpMemory = new Map<number, number[]>();
+
+  constructor({ numPages = 64, rightInTen = 7, readsBeforeNorm = false }: HashEngineOptions = {}) {
+    this.#options = { numPages, rightInTen, readsBeforeNorm };
+  }
+
+  lendPages() {
+    return { numPages: this.#options.numPages, pagePositions: PAGE_POSITIONS, bytesPerPage: 2 * PAGE_POSITIONS };
+  }
+
+  sequenceOn(pages: SequencePages): SequenceCache {
+    return new HashCache(this.#memory, pages);
+  }
+
+  mtpSequenceOn(pages: SequencePages, length: number): SequenceCache {
+    return new HashCache(this.#mtpMemory, pages, length);
+  }
+
+  newSequence(): never {
+    throw new Error('the pages were lent');
+  }
+
+  newMtpSequence(): never {
+    throw new Error('the pages were lent');
+  }
+
+  expertNormGain(): Float32Array {
+    return new Float32Array(config.hiddenSize);
+  }
+
+  async forward(rows: readonly EngineRow[], experts: ExpertDispatch): Promise<ForwardResult> {
+    this.passes.push(rows.length);
+    return this.#claimed(rows, async () => {
+      for (const { cache, position, tokenId } of rows) (cache as HashCache).write(position, tokenId);
+      await lap(experts, 1, rows);
+      const states = rows.map(({ cache, position }) => stateAt(cache as HashCache, position));
+      return resultOf(rows, states);
+    });
+  }
+
+  async forwardMtp(rows: readonly EngineMtpRow[], experts: ExpertDispatch): Promise<ForwardResult> {
+    this.mtpPasses.push(rows.length);
+    return this.#claimed(rows, async () => {
+      for (const { cache, position, nextTokenId } of rows) (cache as HashCache).write(position, nextTokenId);
+      await this.beforeMtp();
+      await lap(experts, config.numHiddenLayers, rows);
+      const states = rows.map((row) => this.#mtpState(row));
+      return resultOf(rows, states);
+    });
+  }
+
+  async close(): Promise<void> {}
+
+  #mtpState({ hidden, nextTokenId, position, cache }: EngineMtpRow): number {
+    // The state before the norm is told by its sign.
+    const isBefore = hidden[0]! < 0;
+    const known = hash(Math.abs(hidden[0]!), nextTokenId);
+    for (let i = 0; i < position; i++) if ((cache as HashCache).read(i) === undefined) this.staleReads++;
+    const isRight = isBefore === this.#options.readsBeforeNorm && hash(known, 5) % 10 < this.#options.rightInTen;
+    return isRight ? known : hash(known, 7);
+  }
+
+  async #claimed<Row extends { position: number; cache: SequenceCache }>(
+    rows: readonly Row[],
+    work: () => Promise<ForwardResult>,
+  ): Promise<ForwardResult> {
+    const claim = claimPositions(config, rows as readonly { position: number; cache: HashCache }[] & readonly Row[]);
+    try {
+      const result = await work();
+      claim.release();
+      return result;
+    } catch (error) {
+      claim.rollback();
+      throw error;
+    }
+  }
+}
+
+function stateAt(cache: HashCache, position: number): number {
+  let state = 1;
+  for (let i = 0; i <= position; i++) state = hash(state, cache.read(i) ?? -2);
+  return state;
+}
+
+function resultOf(rows: readonly { wantLogits: boolean }[], states: readonly number[]): ForwardResult {
+  const hidden = new Float32Array(rows.length * config.hiddenSize);
+  for (const [r, state] of states.entries()) hidden[r * config.hiddenSize] = state;
+  return {
+    logits: rows.map(({ wantLogits }, r) => (wantLogits ? logitsOf(states[r]!) : undefined)),
+    hidden,
+    preNormHidden: hidden.map((value) => -value),
+  };
+}
+
+/** A row of it begins with its position and its token. */
+async function lap(
+  experts: ExpertDispatch,
+  layer: number,
+  rows: readonly { position: number; tokenId?: number }[],
+): Promise<void> {
+  const numRows = rows.length;
+  const x = Float32Array.from(rows.flatMap(({ position, tokenId = 0 }) => [position, tokenId, 0, 0]));
+  const [topkIdx, topkWeights] = [new Uint16Array(numRows * 2), new Float32Array(numRows * 2)];
+  await experts.dispatch({ layer, numRows, x, topkIdx, topkWeights }).combine();
+}

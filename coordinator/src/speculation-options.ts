@@ -1,0 +1,40 @@
+import { type ModelConfig, moeLayers } from '@shoal/model';
+import type { ResidentPlan } from './dispatch/resident-plan.ts';
+import type { EngineSpeculationOptions } from './engine/engine.ts';
+import type { HiddenReading, ReadingTally } from './engine/speculation/reading.ts';
+import { type CoordinatorOptions, UsageError } from './options.ts';
+import type { EventLog } from './swarm/event-log.ts';
+
+/** Who drafts, and what is told of it. Throws a UsageError where the model, or `--mtp-experts`, is not up to what is asked. */
+export function speculationOptions(
+  { speculate, maxDrafts }: Pick<CoordinatorOptions, 'speculate' | 'maxDrafts'>,
+  config: ModelConfig,
+  plan: ResidentPlan,
+  events: EventLog,
+): EngineSpeculationOptions {
+  const hasMtp = config.numNextnPredictLayers > 0;
+  const hasMtpExperts = plan.mtp !== 'off';
+  if (speculate === 'mtp' && !(hasMtp && hasMtpExperts)) {
+    const lacks = hasMtp ? '--mtp-experts off leaves its module without experts' : 'this model has no MTP module';
+    throw new UsageError(`--speculate mtp: ${lacks}; take auto, lookup or off`);
+  }
+  const lapsPerPass = moeLayers(config).length - plan.layers.length;
+  return {
+    hasMtpExperts,
+    lapsPerPass,
+    ...(speculate !== undefined && { mode: speculate }),
+    ...(maxDrafts !== undefined && { maxDrafts }),
+    onReading: (reading, { tallies }) =>
+      events.add({ level: 'info', kind: 'server', text: readingText(reading, tallies) }),
+    onFailure: (error) =>
+      events.add({ level: 'warning', kind: 'server', text: `Drafting fails, and is done without: ${error}` }),
+  };
+}
+
+function readingText(reading: HiddenReading, tallies: Readonly<Record<HiddenReading, ReadingTally>>): string {
+  const right = ({ judged, accepted }: ReadingTally): string => `${accepted} of ${judged}`;
+  return (
+    `The MTP module is given the hidden state ${reading === 'after-norm' ? 'after' : 'before'} the final norm from now on: ` +
+    `${right(tallies['after-norm'])} first drafts were right after it, ${right(tallies['before-norm'])} before it`
+  );
+}

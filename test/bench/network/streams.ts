@@ -1,0 +1,72 @@
+import { answer, type AnswerOptions } from '../../integration/answers.ts';
+import { GOLDEN } from '../../integration/golden.ts';
+import type { EngineWatch } from '../engine-watch.ts';
+import type { Rig } from '../rig.ts';
+import { Span, type SpanFigures } from '../span.ts';
+
+export interface StreamsOptions {
+  streams: number;
+  /** Of each answer. */
+  tokens: number;
+  /** One for each stream, in turns. */
+  prompts?: readonly (readonly number[])[];
+  /** Greedy unless said otherwise. */
+  temperature?: number;
+}
+
+export interface StreamsResult {
+  /** While all streams decoded: from the last one's first token until the first one's last. */
+  tokensPerS: number;
+  /** Of one stream. */
+  msPerToken: number;
+  /** By stream. */
+  ids: number[][];
+  /** From about the same moment to the end of the first stream. */
+  span: SpanFigures;
+}
+
+const GOLDEN_PROMPTS = GOLDEN.map(({ prompt_ids }) => prompt_ids);
+/** So that windows of lap times are those of the line as it is now, and code is compiled. */
+const WARM_UP_TOKENS = 14;
+
+/** A line of this length, and figures that are of it. */
+export async function setRoundTrip(rig: Rig, roundTripMs: number): Promise<void> {
+  rig.setLine({ roundTripMs, loss: 0 });
+  await answer(rig.coordinator, GOLDEN_PROMPTS[0]!, { maxTokens: WARM_UP_TOKENS });
+}
+
+/** Streams that decode together, prompts already read. */
+export async function decodeStreams(rig: Rig, watch: EngineWatch, options: StreamsOptions): Promise<StreamsResult> {
+  const { streams, tokens, prompts = GOLDEN_PROMPTS, temperature = 0 } = options;
+  const arrivals: number[][] = Array.from({ length: streams }, () => []);
+  let begun = 0;
+  let span: Promise<Span> | undefined;
+  let figures: Promise<SpanFigures> | undefined;
+  const ask = async (stream: number): Promise<number[]> => {
+    const request: AnswerOptions = { maxTokens: tokens, temperature, seed: stream };
+    const { ids } = await answer(rig.coordinator, prompts[stream % prompts.length]!, {
+      ...request,
+      onToken: () => {
+        arrivals[stream]!.push(performance.now());
+        if (arrivals[stream]!.length === 1 && ++begun === streams) span = Span.begin(rig, watch);
+      },
+    });
+    figures ??= span?.then((running) => running.end());
+    return ids;
+  };
+  const ids = await Promise.all(Array.from({ length: streams }, (_, stream) => ask(stream)));
+  const fromMs = Math.max(...arrivals.map((times) => times[0]!));
+  const toMs = Math.min(...arrivals.map((times) => times.at(-1)!));
+  if (figures === undefined || toMs <= fromMs) {
+    throw new Error(
+      `${streams} streams did not decode together: one ended before another had begun (maxBatch, tokens)`,
+    );
+  }
+  const counted = arrivals.flat().filter((atMs) => atMs > fromMs && atMs <= toMs).length;
+  return {
+    tokensPerS: (1000 * counted) / (toMs - fromMs),
+    msPerToken: ((toMs - fromMs) * streams) / counted,
+    ids,
+    span: await figures,
+  };
+}
