@@ -59,11 +59,18 @@ export class Shares {
     return decode + Math.min(prefill, lanes * most);
   }
 
-  /** Prompt rows of one lane's pass at most. */
+  /**
+   * Prompt rows of one lane's pass at most. Streams are held up by one lap, or where more wait for their first token than for
+   * their next, by as many times more: or prompts that come in faster than that would pile up.
+   */
   #promptRows(running: readonly Sequence[], lanes: number): number {
-    let decode = 0;
-    for (const sequence of running) if (sequence.state === 'decode') decode += sequence.rowsAhead;
-    return this.#budget.rowsBeside(Math.ceil(decode / lanes), lanes);
+    let [rows, streams, prompts] = [0, 0, 0];
+    for (const sequence of running) {
+      if (sequence.state === 'prefill') prompts++;
+      else streams++;
+      if (sequence.state === 'decode') rows += sequence.rowsAhead;
+    }
+    return this.#budget.rowsBeside(Math.ceil(rows / lanes), Math.max(1, prompts / streams));
   }
 
   #divide(prompts: readonly Sequence[], most: number, room: number): ReadonlyMap<Sequence, number> {

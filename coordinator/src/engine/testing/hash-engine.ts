@@ -148,7 +148,7 @@ export class HashEngine implements ForwardEngine {
     this.passes.push(rows.length);
     return this.#claimed(rows, async () => {
       for (const { cache, position, tokenId } of rows) (cache as HashCache).write(position, tokenId);
-      await lap(experts, 1, rows.length);
+      await lap(experts, 1, rows);
       const states = rows.map(({ cache, position }) => stateAt(cache as HashCache, position));
       return resultOf(rows, states);
     });
@@ -159,7 +159,7 @@ export class HashEngine implements ForwardEngine {
     return this.#claimed(rows, async () => {
       for (const { cache, position, nextTokenId } of rows) (cache as HashCache).write(position, nextTokenId);
       await this.beforeMtp();
-      await lap(experts, config.numHiddenLayers, rows.length);
+      await lap(experts, config.numHiddenLayers, rows);
       const states = rows.map((row) => this.#mtpState(row));
       return resultOf(rows, states);
     });
@@ -208,8 +208,14 @@ function resultOf(rows: readonly { wantLogits: boolean }[], states: readonly num
   };
 }
 
-async function lap(experts: ExpertDispatch, layer: number, numRows: number): Promise<void> {
-  const x = new Float32Array(numRows * config.hiddenSize);
+/** A row of it begins with its position and its token. */
+async function lap(
+  experts: ExpertDispatch,
+  layer: number,
+  rows: readonly { position: number; tokenId?: number }[],
+): Promise<void> {
+  const numRows = rows.length;
+  const x = Float32Array.from(rows.flatMap(({ position, tokenId = 0 }) => [position, tokenId, 0, 0]));
   const [topkIdx, topkWeights] = [new Uint16Array(numRows * 2), new Float32Array(numRows * 2)];
   await experts.dispatch({ layer, numRows, x, topkIdx, topkWeights }).combine();
 }
