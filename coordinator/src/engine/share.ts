@@ -2,6 +2,9 @@ import type { PrefillBudget } from './prefill-budget.ts';
 import { PromptShare } from './prompt-share.ts';
 import type { Sequence } from './sequence.ts';
 
+/** Whoever waits for a first token weighs as much as so many who wait for their next. */
+const FIRST_TOKEN_WEIGHT = 2;
+
 /** What one pass takes of the running sequences. */
 export interface Share {
   sequences: Sequence[];
@@ -60,8 +63,8 @@ export class Shares {
   }
 
   /**
-   * Prompt rows of one lane's pass at most. Streams are held up by one lap, or where more wait for their first token than for
-   * their next, by as many times more: or prompts that come in faster than that would pile up.
+   * Prompt rows of one lane's pass at most. Streams are held up by one lap, or where more than half as many wait for their
+   * first token, by as many times more: or prompts that come in faster than that would pile up.
    */
   #promptRows(running: readonly Sequence[], lanes: number): number {
     let [rows, streams, prompts] = [0, 0, 0];
@@ -70,7 +73,7 @@ export class Shares {
       else streams++;
       if (sequence.state === 'decode') rows += sequence.rowsAhead;
     }
-    return this.#budget.rowsBeside(Math.ceil(rows / lanes), Math.max(1, prompts / streams));
+    return this.#budget.rowsBeside(Math.ceil(rows / lanes), Math.max(1, (FIRST_TOKEN_WEIGHT * prompts) / streams));
   }
 
   #divide(prompts: readonly Sequence[], most: number, room: number): ReadonlyMap<Sequence, number> {
