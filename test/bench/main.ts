@@ -7,6 +7,7 @@ import { LOAD_HELP, LoadUsageError, parseLoadOptions } from './load/options.ts';
 import { benchNetwork } from './network/network.ts';
 import { NETWORK_HELP, NetworkUsageError, parseNetworkOptions } from './network/options.ts';
 import { benchQuants } from './quants.ts';
+import { benchStripes } from './stripes.ts';
 import { benchSwarm } from './swarm.ts';
 import { benchWasm } from './wasm.ts';
 
@@ -16,6 +17,7 @@ const HELP = `npm run bench -- [suite] [options]
   load             what comes in at a stated rate, over a network of a stated length; its own options: bench load --help
   swarm            placement beside its baselines, planning times, eight real tabs beside the simulator, two minutes of crashes
   laps             what a lap costs besides its kernel, stage by stage, with four real tabs and no delay; what 10,000 leave behind
+  stripes          large frames in stripes over several PeerConnections, on a link of 20 ms
   quants           error of each format of the experts beside rules not taken, and how fast experts are packed
   engine           the coordinator alone beside llama.cpp: decode and prefill, default model and V2-Lite's dimensions (12 GB of disk)
   wasm             experts on the processor: GB/s of weights by format, rows and threads, beside a read loop
@@ -27,7 +29,7 @@ const HELP = `npm run bench -- [suite] [options]
   --help           print this
 `;
 
-const SUITES = ['laps', 'swarm', 'quants', 'wasm', 'engine', 'kernels'];
+const SUITES = ['laps', 'stripes', 'swarm', 'quants', 'wasm', 'engine', 'kernels'];
 
 const WITH_VALUE = new Set(['--repeats', '--quant']);
 
@@ -70,6 +72,7 @@ async function main(argv: readonly string[]): Promise<number> {
     await benchLaps({ json });
     await benchGarbage({ json });
   }
+  if (suites.includes('stripes')) await benchStripes({ json });
   if (suites.includes('quants')) await benchQuants({ repeats, json });
   if (suites.includes('wasm')) await benchWasm({ repeats, json });
   return 0;
