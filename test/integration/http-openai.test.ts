@@ -53,6 +53,29 @@ describe('completions', () => {
     expect(server.engine.live).toBe(0);
   });
 
+  it('tells what drafts did for all choices together, and leaves them out where that is asked', async () => {
+    const speculation = { drafted: 7, accepted: 5, passes: 3, lapsPerPass: 4 };
+    const client = await start((request) => ({
+      ids: [65, 66, 67, 68, 69, 70, 71, 72],
+      ...(request.speculate !== false && { speculation }),
+    }));
+    const asked = { model, prompt: 'x', max_tokens: 8, n: 2 };
+    expect((await client.completions.create(asked)).usage).toEqual({
+      prompt_tokens: 2,
+      completion_tokens: 16,
+      total_tokens: 18,
+      completion_tokens_details: { accepted_prediction_tokens: 10, rejected_prediction_tokens: 4 },
+      shoal: { drafted: 14, passes: 6, laps_per_token: 1.5 },
+    });
+    const without = { ...asked, shoal: { speculate: false } };
+    expect((await client.completions.create(without)).usage).toEqual({
+      prompt_tokens: 2,
+      completion_tokens: 16,
+      total_tokens: 18,
+    });
+    expect(server.engine.submitted.map(({ speculate }) => speculate)).toEqual([undefined, undefined, false, false]);
+  });
+
   it('writes 16 tokens unless told otherwise', async () => {
     const client = await start('abcdefghijklmnopqrstuvwxyz');
     const answer = await client.completions.create({ model, prompt: '' });

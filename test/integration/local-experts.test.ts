@@ -46,7 +46,10 @@ async function expectFigures(): Promise<void> {
     expect(metrics.split('\n')).toContain(line);
   const snapshots = new SnapshotBuilder({ ...core, version: '0', quant: 'f16', isDraining: () => false });
   const { flow, verdict } = snapshots.build();
-  expect(flow).toMatchObject({ kvBytesPerToken: 960, mhaBytesPerToken: 4608, floorLapsPerToken: 3, lapsPerToken: 3 });
+  expect(flow).toMatchObject({ kvBytesPerToken: 960, mhaBytesPerToken: 4608, floorLapsPerToken: 3 });
+  // Three laps a pass, and fewer passes than tokens where drafts were right.
+  expect(flow.lapsPerToken).toBeCloseTo(3 * core.engine.passesPerToken!);
+  expect(flow.lapsPerToken).toBeLessThanOrEqual(3);
   expect(flow).toMatchObject({ tabShare: 0.6, uncoveredWork: 0, resident: { layers: [1, 2], share: 0.4 } });
   expect(flow.timeSplitMs.resident).toBeGreaterThan(0);
   expect(verdict.text).toContain('but for 2 layers that the coordinator holds');
@@ -58,7 +61,7 @@ describe('layers in the coordinator’s memory', () => {
     // The MTP module takes the first of three.
     await start(
       { localExpertBytes: 3 * LAYER_BYTES + 1, onLoadProgress: ({ doneBytes }) => progress.push(doneBytes) },
-      2,
+      1,
     );
     expect(core.resident).toMatchObject({ layers: [1, 2], mtp: 'local', bytes: 3 * LAYER_BYTES });
     expect(progress[0]).toBe(0);
@@ -66,8 +69,8 @@ describe('layers in the coordinator’s memory', () => {
     expect(core.swarm.model.layers).toEqual([3, 4, 5]);
     expect(core.swarm.uncovered()).toBe(0);
     const golden = GOLDEN[3]!;
-    const { ids, events } = await answer(core, golden.prompt_ids, { trace: true });
-    expect(ids).toEqual(golden.greedy_ids);
+    const { ids, events } = await answer(core, golden.prompt_ids, { trace: true, maxTokens: 16 });
+    expect(ids).toEqual(golden.greedy_ids.slice(0, 16));
     const traces = events.flatMap((event) => (event.type === 'token' && event.token.trace) || []);
     expect(traces).toHaveLength(5 * ids.length);
     for (const { layer, resident, experts } of traces) {
@@ -88,7 +91,8 @@ describe('layers in the coordinator’s memory', () => {
     donors = [await VirtualDonor.join(core)];
     await until('the tab to wait', () => donors[0]!.session.state === 'waiting');
     const golden = GOLDEN[3]!;
-    expect((await answer(core, golden.prompt_ids)).ids).toEqual(golden.greedy_ids);
+    const { ids } = await answer(core, golden.prompt_ids, { maxTokens: 16 });
+    expect(ids).toEqual(golden.greedy_ids.slice(0, 16));
     expect(core.dispatcher).toMatchObject({ laps: 0, tabAssignments: 0, localAssignments: 0 });
     expect(core.swarm.uncovered()).toBe(0);
   });

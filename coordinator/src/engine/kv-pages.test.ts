@@ -89,6 +89,23 @@ describe('pages of the KV cache', () => {
     sequence.append(7);
     expect(sequence.pages).toHaveLength(3);
   });
+
+  it('may be had ahead of the positions that need them, within what was set aside', () => {
+    const pages = new KvPages({ numPages: 4, pagePositions: 4 });
+    const sequence = pages.open(ids(6), 12)!;
+    sequence.append(3);
+    sequence.reach(9);
+    expect([sequence.length, sequence.pages.length, pages.usedPages]).toEqual([3, 3, 3]);
+    sequence.append(1);
+    sequence.reach(2);
+    expect(sequence.pages).toHaveLength(3);
+    sequence.truncate(3);
+    expect([sequence.pages.length, pages.usedPages]).toEqual([1, 3]);
+    expect(() => sequence.reach(13)).toThrow(/opened for/);
+    sequence.reach(12);
+    sequence.close();
+    expect(pages.usedPages).toBe(0);
+  });
 });
 
 /** Writes down what each page holds, as the storage would. */

@@ -1,5 +1,6 @@
 import { createRng, type ExpertDispatch } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { BatchOptions } from '../../dispatch/dispatcher.ts';
 import type { GenerationEvent, GenerationRequest } from '../contract.ts';
 import { Engine, type EngineLimits } from '../engine.ts';
 import { HashEngine, type HashEngineOptions, VOCAB } from '../testing/hash-engine.ts';
@@ -20,21 +21,27 @@ interface Setting extends HashEngineOptions {
 
 function open({ mode = 'auto', maxDrafts = 4, limits, lap = () => {}, eosTokenIds, ...options }: Setting = {}) {
   const forward = new HashEngine(options);
-  const dispatch: ExpertDispatch = {
-    dispatch: ({ layer, x }) => ({
+  const batch = ({ trace, maxPeers, onLimited }: BatchOptions = {}): ExpertDispatch => ({
+    dispatch: ({ layer, x, numRows }) => ({
       combine: async () => {
+        for (let row = 0; row < numRows; row++) {
+          // Of a row's position and token, so that a mistaken row shows.
+          const mark = 100 * x[4 * row]! + x[4 * row + 1]!;
+          trace?.(row, { layer, lapMs: mark, experts: [] });
+          if (maxPeers?.(row) !== undefined) onLimited?.(row, mark % 3 === 0);
+        }
         await lap();
         vi.advanceTimersByTime(layer === forward.config.numHiddenLayers ? MTP_MS : LAP_MS);
         return x;
       },
     }),
-  };
+  });
   const failures: unknown[] = [];
   const engine = new Engine({
     modelId: 'hash',
     forward,
     eosTokenIds,
-    experts: { batch: () => dispatch },
+    experts: { batch },
     ...(limits && { limits }),
     speculation: { mode, maxDrafts, onFailure: (error) => failures.push(error) },
   });
@@ -86,6 +93,8 @@ function anyRequest(i: number, rng: () => number): GenerationRequest {
     seed: i,
     ...(rng() < 0.3 && { topLogprobs: 2 }),
     ...(rng() < 0.2 && { promptLogprobs: true }),
+    ...(rng() < 0.2 && { trace: true }),
+    ...(rng() < 0.2 && { deviceLimit: 2 }),
     ...(rng() < 0.1 && { speculate: false }),
   });
 }
@@ -96,6 +105,8 @@ describe('an answer with drafts', () => {
     ['sampled', {}, { temperature: 1, seed: 5 }],
     ['from the nucleus', {}, { temperature: 1.3, topP: 0.7, seed: 6 }],
     ['with logprobs of its own and of its prompt', {}, { temperature: 1, topLogprobs: 3, promptLogprobs: true }],
+    ['traced', { rightInTen: 9 }, { temperature: 1, trace: true }],
+    ['within a device limit', { rightInTen: 9 }, { temperature: 1, deviceLimit: 2 }],
     ['as long as the context', {}, { maxTokens: 1000, temperature: 1 }],
     ['of a length that no pass ends with', { rightInTen: 10 }, { maxTokens: 17 }],
     ['of two tokens', {}, { maxTokens: 2 }],

@@ -9,42 +9,17 @@ import {
   type SequenceCache,
   type SequencePages,
 } from '@shoal/model';
+import { smallConfigJson } from './small-config.ts';
 
 export const VOCAB = 11;
 export const EOS = VOCAB - 1;
 const PAGE_POSITIONS = 4;
 
 const config = parseModelConfig({
-  model_type: 'deepseek_v3',
-  architectures: ['DeepseekV3ForCausalLM'],
+  ...smallConfigJson,
   vocab_size: VOCAB,
-  hidden_size: 4,
-  intermediate_size: 6,
-  moe_intermediate_size: 3,
-  num_hidden_layers: 2,
-  first_k_dense_replace: 1,
-  num_attention_heads: 2,
-  q_lora_rank: null,
-  kv_lora_rank: 4,
-  qk_nope_head_dim: 4,
-  qk_rope_head_dim: 2,
-  v_head_dim: 3,
-  n_routed_experts: 4,
-  n_shared_experts: null,
-  num_experts_per_tok: 2,
-  n_group: 1,
-  topk_group: 1,
-  topk_method: 'noaux_tc',
-  scoring_func: 'sigmoid',
-  norm_topk_prob: true,
-  routed_scaling_factor: 1,
-  rope_theta: 100,
   max_position_embeddings: 60,
-  rms_norm_eps: 1e-5,
-  hidden_act: 'silu',
-  tie_word_embeddings: true,
   num_nextn_predict_layers: 1,
-  bos_token_id: 0,
   eos_token_id: EOS,
 });
 
@@ -173,7 +148,7 @@ export class HashEngine implements ForwardEngine {
     this.passes.push(rows.length);
     return this.#claimed(rows, async () => {
       for (const { cache, position, tokenId } of rows) (cache as HashCache).write(position, tokenId);
-      await lap(experts, 1, rows.length);
+      await lap(experts, 1, rows);
       const states = rows.map(({ cache, position }) => stateAt(cache as HashCache, position));
       return resultOf(rows, states);
     });
@@ -184,7 +159,7 @@ export class HashEngine implements ForwardEngine {
     return this.#claimed(rows, async () => {
       for (const { cache, position, nextTokenId } of rows) (cache as HashCache).write(position, nextTokenId);
       await this.beforeMtp();
-      await lap(experts, config.numHiddenLayers, rows.length);
+      await lap(experts, config.numHiddenLayers, rows);
       const states = rows.map((row) => this.#mtpState(row));
       return resultOf(rows, states);
     });
@@ -233,8 +208,14 @@ function resultOf(rows: readonly { wantLogits: boolean }[], states: readonly num
   };
 }
 
-async function lap(experts: ExpertDispatch, layer: number, numRows: number): Promise<void> {
-  const x = new Float32Array(numRows * config.hiddenSize);
+/** A row of it begins with its position and its token. */
+async function lap(
+  experts: ExpertDispatch,
+  layer: number,
+  rows: readonly { position: number; tokenId?: number }[],
+): Promise<void> {
+  const numRows = rows.length;
+  const x = Float32Array.from(rows.flatMap(({ position, tokenId = 0 }) => [position, tokenId, 0, 0]));
   const [topkIdx, topkWeights] = [new Uint16Array(numRows * 2), new Float32Array(numRows * 2)];
   await experts.dispatch({ layer, numRows, x, topkIdx, topkWeights }).combine();
 }

@@ -4,6 +4,7 @@ import {
   type GeneratedToken,
   type GenerationEvent,
   type GenerationRequest,
+  type SpeculationUsage,
   type TextEngine,
 } from '../../engine/contract.ts';
 
@@ -12,6 +13,8 @@ export interface FakeScript {
   ids: readonly number[];
   /** Waited before every token. */
   tokenDelayMs?: number;
+  /** Of the whole answer, told with every event. */
+  speculation?: SpeculationUsage;
   /** Thrown instead of the token with this index. */
   failAt?: { index: number; error: Error };
 }
@@ -79,7 +82,7 @@ export class FakeEngine implements TextEngine {
   }
 
   async *#follow(request: GenerationRequest): AsyncGenerator<GenerationEvent> {
-    const { ids, tokenDelayMs = 0, failAt } = this.#options.script(request);
+    const { ids, tokenDelayMs = 0, failAt, speculation } = this.#options.script(request);
     if (request.promptLogprobs) {
       const tokens = request.promptIds.map((tokenId, index) => ({
         tokenId,
@@ -92,9 +95,10 @@ export class FakeEngine implements TextEngine {
       if (tokenDelayMs > 0) await delay(tokenDelayMs, undefined, { signal: request.signal }).catch(() => {});
       if (request.signal.aborted) throw new EngineError('cancelled', 'cancelled');
       if (failAt?.index === index) throw failAt.error;
-      yield { type: 'token', token: token(tokenId, index, request) };
+      yield { type: 'token', token: { ...token(tokenId, index, request), ...(speculation && { speculation }) } };
     }
-    yield { type: 'finish', reason: ids.length < request.maxTokens ? 'stop' : 'length' };
+    const reason = ids.length < request.maxTokens ? 'stop' : 'length';
+    yield { type: 'finish', reason, ...(speculation && { speculation }) };
   }
 
   async #acquire(slots: number, signal: AbortSignal): Promise<void> {

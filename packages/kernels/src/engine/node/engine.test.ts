@@ -8,6 +8,7 @@ import {
   parseModelConfig,
   type ExpertDispatch,
   type ForwardEngine,
+  type SequencePages,
   type TensorReader,
 } from '@shoal/model';
 import { DENSE_FILE, denseFile, packDenseEntry, type DenseFormat } from '@shoal/weights';
@@ -109,8 +110,8 @@ async function read(
 ) {
   const start = cache.length;
   const rows = ids.map((tokenId, i) => ({ tokenId, position: start + i, cache, wantLogits: true }));
-  const { logits, hidden } = await engine.forward(rows, dispatch);
-  return { logits: logits.flatMap((row) => [...row!]), hidden, cache };
+  const { logits, ...states } = await engine.forward(rows, dispatch);
+  return { logits: logits.flatMap((row) => [...row!]), ...states, cache };
 }
 
 describe('the wasm engine', () => {
@@ -120,6 +121,7 @@ describe('the wasm engine', () => {
     const got = await read(await engineWith({ threads: 2 }), ids);
     expect(nmse(got.logits, expected.logits)).toBeLessThan(1e-6);
     expect(nmse(got.hidden, expected.hidden)).toBeLessThan(1e-6);
+    expect(nmse(got.preNormHidden, expected.preNormHidden)).toBeLessThan(1e-6);
   });
 
   it('gives the same bits on the calling thread, on one and on three', async () => {
@@ -136,7 +138,7 @@ describe('the wasm engine', () => {
     const several = await engineWith({ kvBytes, bankBytes: 3_500_000 });
     expect(one.memory.banks).toHaveLength(1);
     expect(several.memory.banks.length).toBeGreaterThan(1);
-    expect((await read(several, ids)).logits).toEqual((await read(one, ids)).logits);
+    expect({ ...(await read(several, ids)), cache: 0 }).toEqual({ ...(await read(one, ids)), cache: 0 });
     await expect(engineWith({ kvBytes, bankBytes: 900_000 })).rejects.toThrow(/bank|memory/);
   });
 
@@ -155,6 +157,44 @@ describe('the wasm engine', () => {
       results.push(logits.flatMap((row) => [...(row ?? [])]));
     }
     expect(nmse(results[1]!, results[0]!)).toBeLessThan(1e-6);
+  });
+
+  it('keeps the MTP module’s positions on the pages that a sequence was lent, ahead of it and behind', async () => {
+    const ids = tokens(40);
+    const own = await engineWith();
+    const { hidden } = await read(own, ids);
+    const lender = await engineWith();
+    lender.lendPages();
+    expect(() => lender.newMtpSequence()).toThrow(/mtpSequenceOn/);
+    expect(() => own.mtpSequenceOn(new Pages([]), 0)).toThrow(/lendPages/);
+    const pages = new Pages([7, 3, 9]);
+    const [expected, lent] = [own.newMtpSequence(), lender.mtpSequenceOn(pages, 0)];
+    const run = async (from: number, to: number): Promise<void> => {
+      const both = [own, lender].map((engine, i) => {
+        const cache = [expected, lent][i]!;
+        const rows = Array.from({ length: to - from }, (_, r) => ({
+          hidden: hidden.slice((from + r) * config.hiddenSize, (from + r + 1) * config.hiddenSize),
+          nextTokenId: ids[(from + r + 1) % ids.length]!,
+          position: from + r,
+          cache,
+          wantLogits: true,
+        }));
+        return engine.forwardMtp(rows, experts);
+      });
+      const [a, b] = await Promise.all(both);
+      expect(b!.logits).toEqual(a!.logits);
+    };
+    await run(0, 20);
+    expect([lent.length, pages.reached, pages.length]).toEqual([20, 20, 0]);
+    await run(20, 35);
+    for (const cache of [expected, lent]) cache.truncate(10);
+    expect(() => lent.truncate(11)).toThrow(RangeError);
+    await run(10, 30);
+    // Somebody else's on the same pages goes on from what is there.
+    const again = lender.mtpSequenceOn(pages, 16);
+    expect(again.length).toBe(16);
+    lent.free();
+    expect(lent.length).toBe(0);
   });
 
   it('lets sequences share the pages of a common beginning, and writes to none of them', async () => {
@@ -340,6 +380,26 @@ describe('the wasm engine', () => {
     }
   });
 });
+
+/** Pages that a caller gave out. */
+class Pages implements SequencePages {
+  readonly length = 0;
+  readonly pages: readonly number[];
+  reached = 0;
+  constructor(pages: readonly number[]) {
+    this.pages = pages;
+  }
+  reach(length: number): void {
+    this.reached = length;
+  }
+  append(): never {
+    throw new Error('only the main model’s positions are appended');
+  }
+  truncate(): never {
+    throw new Error('only the main model’s positions are truncated');
+  }
+  close(): void {}
+}
 
 async function packWhole(format: DenseFormat): Promise<Uint8Array> {
   const { layout, header } = denseFile(config, format);
