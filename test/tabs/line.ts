@@ -25,11 +25,11 @@ export interface HeldMs {
 /** The time that messages of any number of channels take, to a tenth of a millisecond. Losses delay, as on a reliable channel. */
 export class Line {
   options: LineOptions = SHORTEST_LINE;
-  readonly #alarm: Alarm;
+  readonly #alarm: Pick<Alarm, 'at'>;
   readonly #random: () => number;
   readonly #held = { in: new SampleWindow(HELD_SAMPLES), out: new SampleWindow(HELD_SAMPLES) };
 
-  constructor(alarm: Alarm, random: () => number) {
+  constructor(alarm: Pick<Alarm, 'at'>, random: () => number) {
     this.#alarm = alarm;
     this.#random = random;
   }

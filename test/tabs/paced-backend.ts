@@ -17,7 +17,12 @@ export interface WorkMeter {
 }
 
 /** The backend's own results, not before a processor of this pace would have them: one lap after another. */
-export function pacedBackend(backend: ExpertBackend, alarm: Alarm, pace: () => Pace, meter: WorkMeter): ExpertBackend {
+export function pacedBackend(
+  backend: ExpertBackend,
+  alarm: Pick<Alarm, 'at'>,
+  pace: () => Pace,
+  meter: WorkMeter,
+): ExpertBackend {
   let freeMs = 0;
   const run: ExpertBackend['run'] = async (lap) => {
     const startedMs = performance.now();

@@ -13,9 +13,9 @@ import {
 import { type Link, TransportError } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from './clock.ts';
 import type { Attempt } from './hedge.ts';
-import { LapCost } from './lap-cost.ts';
 import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
 import { SampleWindow, SecondMedians } from './lap-stats.ts';
+import { type LapExpectation, PeerStanding } from './peer-standing.ts';
 import type { LapEvent } from '../timeline/timeline.ts';
 
 /** Refusals that say nothing against the peer (docs/PROTOCOL.md). */
@@ -36,10 +36,6 @@ const MAX_DEADLINE_MS = 15_000;
 const DEADLINE_FACTOR = 6;
 /** Of so many laps the median is what is expected of the next: few enough to forget a bad moment. */
 const LAP_WINDOW = 64;
-/** A replica that has not answered for this long, or has failed this long ago, is asked again. */
-const STALE_AFTER_MS = 3_000;
-/** One that has sent nothing at all since, not even an answer to a heartbeat, is waited for this long: by then its link has ended. */
-const SILENT_AFTER_MS = 10_000;
 /** Fewer laps don't tell a 95th percentile. */
 const MIN_SAMPLES = 20;
 /** Below this, lateness is the noise of timers and schedulers. */
@@ -65,12 +61,6 @@ interface PendingLap {
 
 interface Meter {
   frameBytes: number;
-}
-
-export interface LapExpectation {
-  standing: 'known' | 'try' | 'avoid';
-  fixedMs: number;
-  perPairMs: number;
 }
 
 export interface AskOptions {
@@ -127,12 +117,8 @@ export class LapClient {
   /** With whom to count the bytes of an answer that comes late; the first only. */
   readonly #remembered = new Map<number, Meter | undefined>();
   readonly #history = new SecondMedians(HISTORY_S);
-  readonly #cost = new LapCost();
+  readonly #standing: PeerStanding;
   #computeMs = 0;
-  #pairsInFlight = 0;
-  #answeredAtMs = Number.NEGATIVE_INFINITY;
-  #failedAtMs = Number.NEGATIVE_INFINITY;
-  #receivedAtSilence: number | undefined;
   #nextLapId = randomInt(2 ** 31);
   #lapsSent = 0;
   #closed: string | undefined;
@@ -141,36 +127,16 @@ export class LapClient {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#rowFormat = options.rowFormat ?? 'f16';
+    this.#standing = new PeerStanding(this.#clock, () => options.link.stats().bytesReceived);
   }
 
   get inFlight(): number {
     return this.#pending.size;
   }
 
-  /**
-   * What a further lap is expected to take, for choosing among replicas: `fixedMs`, and `perPairMs` for each of its
-   * (row, expert) pairs, after those in flight. `try` before the first answer and when the last one is old, so that one slow
-   * lap does not keep a peer idle for good; `avoid` for a while after a failure, so that others are tried first, and for longer
-   * while it gives no sign of life: each lap that a frozen peer is asked for costs a stream a deadline.
-   */
+  /** What a further lap is expected to take, for choosing among replicas. */
   get expected(): LapExpectation {
-    const sinceFailureMs = this.#clock.now() - this.#failedAtMs;
-    const line = this.#cost.line();
-    if (sinceFailureMs < STALE_AFTER_MS || (sinceFailureMs < SILENT_AFTER_MS && this.#silent)) {
-      return { standing: 'avoid', ...line };
-    }
-    const isStale = this.#clock.now() - this.#answeredAtMs > STALE_AFTER_MS;
-    if (isStale && this.#pending.size === 0) return { standing: 'try', ...line };
-    return {
-      standing: 'known',
-      fixedMs: line.fixedMs + line.perPairMs * this.#pairsInFlight,
-      perPairMs: line.perPairMs,
-    };
-  }
-
-  /** Whether nothing at all has come since it last let a lap go unanswered. */
-  get #silent(): boolean {
-    return this.#options.link.stats().bytesReceived === this.#receivedAtSilence;
+    return this.#standing.expected;
   }
 
   /** (row, expert) pairs a second that its backend was seen to compute while it had work; undefined while too little is known. */
@@ -292,7 +258,7 @@ export class LapClient {
       const timer = this.#clock.setTimeout(() => this.#clock.setImmediate(missed), deadlineMs);
       const { layer, numRows } = request;
       const assignments = request.experts.length;
-      this.#pairsInFlight += assignments;
+      this.#standing.asked(assignments);
       this.#pending.set(lapId, {
         request: { layer, numRows, assignments },
         sentMs: this.#clock.now(),
@@ -308,8 +274,8 @@ export class LapClient {
 
   #missed(lapId: number, deadlineMs: number): void {
     if (!this.#pending.has(lapId)) return;
-    this.#countFailure();
-    this.#receivedAtSilence = this.#options.link.stats().bytesReceived;
+    this.consecutiveFailures++;
+    this.#standing.fellSilent();
     this.#sendCancel(lapId, this.#pending.get(lapId)!.meter);
     this.#fail(lapId, new LapError('deadline', `no answer within ${Math.round(deadlineMs)} ms`));
   }
@@ -321,8 +287,7 @@ export class LapClient {
     // It would have taken at least this long, which belongs to what is expected of the peer.
     if (pending.meter) this.lapMs.add(this.#clock.now() - pending.sentMs);
     // No failure of its own, but others are tried first for a while: it may have fallen silent.
-    this.#failedAtMs = this.#clock.now();
-    this.#receivedAtSilence = this.#options.link.stats().bytesReceived;
+    this.#standing.fellSilent();
     this.#settle(lapId, pending.meter);
     this.#tell(lapId, pending, { failure: 'cancelled' });
     pending.reject(new LapError('cancelled', 'someone else has answered the lap'));
@@ -348,11 +313,6 @@ export class LapClient {
     this.#remembered.set(lapId, undefined);
   }
 
-  #countFailure(): void {
-    this.consecutiveFailures++;
-    this.#failedAtMs = this.#clock.now();
-  }
-
   #answered(lapId: number, pending: PendingLap, bytes: Uint8Array): void {
     const { layer, numRows, assignments } = pending.request;
     const { hiddenSize } = this.#options;
@@ -363,12 +323,11 @@ export class LapClient {
     const queueMs = Math.min(frame.queueUs / 1000, lapMs - computeMs);
     this.#settle(lapId, undefined);
     this.consecutiveFailures = 0;
-    this.#failedAtMs = Number.NEGATIVE_INFINITY;
+    this.#standing.recovered();
     if (pending.meter) {
       this.#record(lapMs, queueMs, computeMs);
       // One that was held up for long tells nothing of its size.
-      this.#cost.add(assignments, Math.min(lapMs, MAX_OUTLIER * this.lapMs.quantile(0.5)!), computeMs);
-      this.#answeredAtMs = this.#clock.now();
+      this.#standing.answered(assignments, Math.min(lapMs, MAX_OUTLIER * this.lapMs.quantile(0.5)!), computeMs);
       this.lapsAnswered++;
       this.rows += numRows;
       this.assignments += assignments;
@@ -379,8 +338,11 @@ export class LapClient {
   }
 
   #refused(lapId: number, reason: LapRefusal): void {
-    this.#receivedAtSilence = undefined;
-    if (!INNOCENT_REFUSALS.has(reason)) this.#countFailure();
+    this.#standing.spoke();
+    if (!INNOCENT_REFUSALS.has(reason)) {
+      this.consecutiveFailures++;
+      this.#standing.failed();
+    }
     this.#fail(lapId, new LapError('refused', `the peer refused the lap: ${reason}`, reason));
   }
 
@@ -406,7 +368,7 @@ export class LapClient {
   #settle(lapId: number, meterOfLateAnswer: Meter | undefined): void {
     const { timer, request } = this.#pending.get(lapId)!;
     this.#clock.clear(timer);
-    this.#pairsInFlight -= request.assignments;
+    this.#standing.settled(request.assignments);
     this.#pending.delete(lapId);
     this.#remembered.set(lapId, meterOfLateAnswer);
     if (this.#remembered.size <= MAX_REMEMBERED_LAPS) return;
