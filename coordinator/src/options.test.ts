@@ -43,6 +43,12 @@ describe('options', () => {
     expect(() => parse(['--half-batches', '3'])).toThrow(/--half-batches .*takes auto, on, off, not "3"/);
   });
 
+  it('hold no layers of experts unless told how much', () => {
+    expect(parse()).toMatchObject({ localExpertBytes: 0, mtpExperts: 'auto' });
+    const given = parse(['--local-experts', '8GiB'], { SHOAL_MTP_EXPERTS: 'tabs' });
+    expect(given).toMatchObject({ localExpertBytes: 8 * 2 ** 30, mtpExperts: 'tabs' });
+  });
+
   it('take the extra flags of the command at hand', () => {
     const { values } = parseCoordinatorOptions(['--tabs', '3'], {}, { tabs: { type: 'string' } });
     expect(values.tabs).toBe('3');
@@ -56,6 +62,8 @@ describe('options', () => {
     ['--model (SHOAL_MODEL)', ['--model', '/nowhere'], {}],
     ['--admin-token (SHOAL_ADMIN_TOKEN)', ['--admin-token', 'short'], {}],
     ['--trust-proxy (SHOAL_TRUST_PROXY)', [], { SHOAL_TRUST_PROXY: 'maybe' }],
+    ['--local-experts (SHOAL_LOCAL_EXPERTS)', ['--local-experts', '8'], {}],
+    ['--mtp-experts (SHOAL_MTP_EXPERTS)', [], { SHOAL_MTP_EXPERTS: 'gpu' }],
     ['--prot', ['--prot', '1'], {}],
   ])('that are wrong are refused by name: %s', (name, argv, env) => {
     expect(() => parse(argv, env)).toThrow(UsageError);

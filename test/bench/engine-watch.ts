@@ -10,9 +10,11 @@ export class EngineWatch {
 
   constructor(forward: ForwardEngine) {
     const pass = forward.forward.bind(forward);
-    const counted: ForwardEngine['forward'] = (rows, ...rest) => {
+    const counted: ForwardEngine['forward'] = async (rows, ...rest) => {
+      const result = await pass(rows, ...rest);
+      // When its tokens are there, so that both are counted in the same span.
       this.streamPasses += new Set(rows.map(({ cache }: EngineRow) => cache)).size;
-      return pass(rows, ...rest);
+      return result;
     };
     forward.forward = counted;
     for (const name of ['forward', 'forwardMtp'] as const) {

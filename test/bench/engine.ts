@@ -129,8 +129,9 @@ async function compare(
   try {
     // The first of each only warms up.
     for (let run = 0; run <= repeats; run++) {
-      say(`${model}, ${quant}: ${run === 0 ? 'warming up' : `${run} of ${repeats}`}`);
       const [one, other] = [await ourSpeed(core, run, loop), await theirSpeed(llama, core.config, run)];
+      const which = run === 0 ? 'warming up' : `${run} of ${repeats}`;
+      say(`${model}, ${quant}, ${which}: ours ${inWords(one)}; llama.cpp ${inWords(other)}`);
       if (run === 0) continue;
       ours.push(one);
       theirs.push(other);
@@ -151,6 +152,10 @@ async function compare(
     await llama.close();
     await core.close();
   }
+}
+
+function inWords({ decodePerS, prefillPerS }: Speed): string {
+  return `${decodePerS.toFixed(1)} and ${prefillPerS.toFixed(0)} tokens/s`;
 }
 
 /** Ids that no run has had, so that nothing of a prompt is known already. */

@@ -3,12 +3,13 @@ import { createRng, encodeF16, normalDraw } from '@shoal/model';
 import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
 import { LapTabs, type LapTab } from './lap-tabs.ts';
 import type { LapMoments } from './laps-page/messages.ts';
+import { measureMerging, type Merging, mergingTable } from './lap-merging.ts';
 import { formatTable, median } from './table.ts';
 
 const TABS = 4;
 const WARM_UP_LAPS = 100;
 /** Laps are asked in blocks, so that the machine's load can be told for each. */
-const [BLOCKS, BLOCK_LAPS] = [60, 40];
+const [BLOCKS, BLOCK_LAPS] = [40, 40];
 /** Of a block that had an idle core: the lap itself keeps about one busy, whoever has its turn. */
 const IDLE_CORES = 0.7;
 const KERNEL_RUNS = 100;
@@ -42,6 +43,7 @@ export interface LapOverhead {
   all: { laps: number; stages: Stages; p95: Stages };
   /** Of each tab after loading. */
   firstLapMs: number[];
+  merging: Merging[];
 }
 
 /** What a lap of one row costs besides its kernel, with real tabs and no delay: one lap at a time, tabs taking turns. */
@@ -65,8 +67,9 @@ export async function benchLaps({ json }: { json: boolean }): Promise<void> {
   process.stdout.write(
     `Medians of laps of one row and ${TOP_K} experts, ${TABS} tabs taking turns, ${cpus().length} cores, load ${result.loadAverage.toFixed(2)}: ` +
       `${idle?.laps ?? 0} of ${all.laps} while ${IDLE_CORES} cores or more were idle. ` +
-      `First laps of the tabs: ${result.firstLapMs.map(ms).join(', ')} ms. Medians of stages need not add up to the lap's.\n`,
+      `First laps of the tabs: ${result.firstLapMs.map(ms).join(', ')} ms. Medians of stages need not add up to the lap's.\n\n`,
   );
+  process.stdout.write(`${mergingTable(result.merging)}\n\n`);
 }
 
 export async function measureLaps(): Promise<LapOverhead> {
@@ -83,12 +86,14 @@ export async function measureLaps(): Promise<LapOverhead> {
       if (answer.type === 'kernel') kernelMs.push(...answer.kernelMs);
     }
     const samples = await watchedLaps(tabs.tabs, rng);
+    const merging = await measureMerging(tabs.tabs[0]!, () => tabs.tabs[0]!.laps.ask(someLap(rng)));
     const idle = samples.filter(({ idleCores }) => idleCores >= IDLE_CORES);
     return {
       loadAverage: loadavg()[0]!,
       idle: idle.length === 0 ? null : summary(idle, kernelMs),
       all: summary(samples, kernelMs),
       firstLapMs,
+      merging,
     };
   } finally {
     await tabs.close();

@@ -1,8 +1,9 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { scoredWindows } from '@shoal/model';
+import { decodeF16, type ExpertDispatch, scoredWindows } from '@shoal/model';
 import { loadTokenizer } from '@shoal/model/node';
+import { ROW_FORMATS, type RowFormat, roundRows } from '@shoal/protocol';
 import type { Quant } from '@shoal/weights';
 import { exportGguf, type GgufType, openModel, packModel } from '@shoal/weights/node';
 import { openExperts } from '../../coordinator/src/cli/local-experts.ts';
@@ -32,6 +33,13 @@ export interface Comparison {
   theirs: Score;
 }
 
+/** The same model with its rows travelling to tabs and back in one format. */
+export interface WireScore {
+  format: Quant;
+  rowFormat: RowFormat;
+  score: Score;
+}
+
 /** [positions of all windows][vocabSize] probabilities of the next token. */
 type Distributions = Float32Array[];
 
@@ -39,14 +47,15 @@ type Distributions = Float32Array[];
  * The default model with all matrices in each of our formats, and in llama.cpp's of the same bits. Over a few thousand tokens a
  * format's perplexity may fall as well as rise by chance; its divergence from the exact distribution says more.
  */
-export async function perplexities(): Promise<Comparison[]> {
+export async function perplexities(): Promise<{ formats: Comparison[]; wire: WireScore[] }> {
   const dir = await mkdtemp(join(tmpdir(), 'shoal-perplexity-'));
   try {
     const { config, close } = await openModel(TINY_STORIES);
     await close();
     const { windows } = scoredWindows(config, await loadTokenizer(TINY_STORIES), await readFile(HELD_OUT, 'utf8'));
     const exact = await ourDistributions(TINY_STORIES, 'reference', windows);
-    const comparisons: Comparison[] = [];
+    const formats: Comparison[] = [];
+    const wire: WireScore[] = [];
     for (const [format, theirFormat] of PAIRS) {
       const packed = join(dir, format);
       await packModel({ modelDir: TINY_STORIES, outDir: packed, quant: format, denseQuant: format });
@@ -54,9 +63,13 @@ export async function perplexities(): Promise<Comparison[]> {
       const gguf = join(dir, `${theirFormat}.gguf`);
       await exportGguf({ modelDir: TINY_STORIES, out: gguf, type: theirFormat });
       const theirs = scoreOf(await llamaDistributions(gguf, config.maxPositionEmbeddings, windows), exact, windows);
-      comparisons.push({ format, ours, theirFormat, theirs });
+      formats.push({ format, ours, theirFormat, theirs });
+      for (const rowFormat of ROW_FORMATS) {
+        const said = await ourDistributions(packed, 'wasm', windows, rowFormat);
+        wire.push({ format, rowFormat, score: scoreOf(said, exact, windows) });
+      }
     }
-    return comparisons;
+    return { formats, wire };
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
@@ -79,11 +92,13 @@ async function ourDistributions(
   modelDir: string,
   name: 'reference' | 'wasm',
   windows: readonly number[][],
+  rowFormat?: RowFormat,
 ): Promise<Distributions> {
   const opened = await openModel(modelDir);
   const { config, reader, packed } = opened;
   const engine = await openEngine({ config, engine: name, reader, packedDir: packed?.dir });
-  const { experts, close } = await openExperts(opened, name);
+  const { experts: here, close } = await openExperts(opened, name);
+  const experts = rowFormat === undefined ? here : overTheWire(here, rowFormat, config.hiddenSize);
   try {
     const all: Distributions = [];
     for (const window of windows) {
@@ -98,6 +113,17 @@ async function ourDistributions(
     close();
     await Promise.all([opened.close(), engine.close()]);
   }
+}
+
+/** As if tabs computed them: rows and sums are rounded as frames round them. */
+function overTheWire(experts: ExpertDispatch, rowFormat: RowFormat, hiddenSize: number): ExpertDispatch {
+  const travel = (rows: Float32Array): Float32Array => decodeF16(roundRows(rowFormat, rows, hiddenSize));
+  return {
+    dispatch: (call) => {
+      const { combine } = experts.dispatch({ ...call, x: travel(call.x.subarray(0, call.numRows * hiddenSize)) });
+      return { combine: async () => travel(await combine()) };
+    },
+  };
 }
 
 function softmax(logits: Float32Array): Float32Array {

@@ -40,7 +40,7 @@ export async function benchQuants({ repeats, json }: { repeats: number; json: bo
   ]);
   process.stdout.write(`NMSE of weights\n${formatTable([['', ...formats], ...errorRows])}\n\n`);
   const cells = ({ perplexity, divergence }: Score): string[] => [perplexity.toFixed(5), divergence.toExponential(2)];
-  const scoreRows = scores.map(({ format, ours, theirFormat, theirs }) => [
+  const scoreRows = scores.formats.map(({ format, ours, theirFormat, theirs }) => [
     format,
     ...cells(ours),
     theirFormat,
@@ -51,6 +51,9 @@ export async function benchQuants({ repeats, json }: { repeats: number; json: bo
     'The default model with every matrix in the format, held-out text (divergence from float32, nats)\n',
   );
   process.stdout.write(`${formatTable([head, ...scoreRows])}\n\n`);
+  const wireRows = scores.wire.map(({ format, rowFormat, score }) => [format, rowFormat, ...cells(score)]);
+  process.stdout.write('The same with rows travelling to tabs and back as f16 or int8\n');
+  process.stdout.write(`${formatTable([['', 'rows', 'perplexity', 'divergence'], ...wireRows])}\n\n`);
   process.stdout.write('MB/s of float32 weights, one thread\n');
   process.stdout.write(`${formatTable([['', 'pack', 'unpack'], ...speedRows])}\n`);
 }

@@ -10,12 +10,6 @@ const JOIN_TIMEOUT_MS = 120_000;
 /** As fast as this machine is. */
 export const FULL_PACE: Pace = { lapOverheadMs: 0, pairsPerSecond: Number.POSITIVE_INFINITY };
 
-/** The coordinator's option of that name. */
-export function speculating(speculate: 'off' | 'auto'): Partial<CoordinatorOptions> {
-  const options: object = { speculate };
-  return options;
-}
-
 export interface RigOptions {
   tabs: number;
   /** By tab; the last one's is that of all further. */

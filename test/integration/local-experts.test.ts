@@ -61,7 +61,7 @@ describe('layers in the coordinator’s memory', () => {
     // The MTP module takes the first of three.
     await start(
       { localExpertBytes: 3 * LAYER_BYTES + 1, onLoadProgress: ({ doneBytes }) => progress.push(doneBytes) },
-      2,
+      1,
     );
     expect(core.resident).toMatchObject({ layers: [1, 2], mtp: 'local', bytes: 3 * LAYER_BYTES });
     expect(progress[0]).toBe(0);
@@ -69,8 +69,8 @@ describe('layers in the coordinator’s memory', () => {
     expect(core.swarm.model.layers).toEqual([3, 4, 5]);
     expect(core.swarm.uncovered()).toBe(0);
     const golden = GOLDEN[3]!;
-    const { ids, events } = await answer(core, golden.prompt_ids, { trace: true });
-    expect(ids).toEqual(golden.greedy_ids);
+    const { ids, events } = await answer(core, golden.prompt_ids, { trace: true, maxTokens: 16 });
+    expect(ids).toEqual(golden.greedy_ids.slice(0, 16));
     const traces = events.flatMap((event) => (event.type === 'token' && event.token.trace) || []);
     expect(traces).toHaveLength(5 * ids.length);
     for (const { layer, resident, experts } of traces) {
@@ -91,7 +91,8 @@ describe('layers in the coordinator’s memory', () => {
     donors = [await VirtualDonor.join(core)];
     await until('the tab to wait', () => donors[0]!.session.state === 'waiting');
     const golden = GOLDEN[3]!;
-    expect((await answer(core, golden.prompt_ids)).ids).toEqual(golden.greedy_ids);
+    const { ids } = await answer(core, golden.prompt_ids, { maxTokens: 16 });
+    expect(ids).toEqual(golden.greedy_ids.slice(0, 16));
     expect(core.dispatcher).toMatchObject({ laps: 0, tabAssignments: 0, localAssignments: 0 });
     expect(core.swarm.uncovered()).toBe(0);
   });

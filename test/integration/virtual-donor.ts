@@ -14,6 +14,8 @@ export interface VirtualDonorOptions {
   /** Which of its donor's tabs it is. */
   tab?: number;
   cache?: MemoryShardCache;
+  /** As its page would name them. */
+  rowFormats?: string[];
   /** Stands between the peer and its experts: what a faulty or dishonest tab would do. */
   wrapBackend?: (backend: ExpertBackend) => ExpertBackend;
   /** Changes the frames that it sends. */
@@ -57,7 +59,9 @@ export class VirtualDonor {
         onBackendGone: () => {},
       },
     });
-    this.session = core.swarm.join(hello(this.donorToken, options.pledgeBytes ?? 64 * 2 ** 20, options.tab), 'memory', {
+    const introduction = hello(this.donorToken, options.pledgeBytes ?? 64 * 2 ** 20, options.tab);
+    if (options.rowFormats) introduction.rowFormats = options.rowFormats;
+    this.session = core.swarm.join(introduction, 'memory', {
       assign: (message) => this.#host.assign(message),
       standing: (message) => (this.standing = message),
       dismiss: (message) => (this.dismissed = message),

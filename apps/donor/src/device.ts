@@ -3,8 +3,18 @@ export type Device = 'gpu' | 'cpu';
 
 export const DEVICE_WORD: Readonly<Record<Device, string>> = { gpu: 'GPU', cpu: 'CPU' };
 
-/** Threads that a CPU donor lends: docs/adr/0014 says why not more. */
-export const LENT_THREADS = 1;
+/** A tab is a guest: a large machine should hardly notice it. */
+const MAX_LENT_THREADS = 4;
+
+/** Threads that a CPU donor lends: half of its processor's, one where the page may not share memory between threads. */
+export function lentThreads(cores = navigator.hardwareConcurrency, mayShare = crossOriginIsolated): number {
+  return mayShare ? Math.max(1, Math.min(MAX_LENT_THREADS, Math.floor(cores / 2))) : 1;
+}
+
+/** "one thread" or "4 threads". */
+export function threadsInWords(threads: number): string {
+  return threads === 1 ? 'one thread' : `${threads} threads`;
+}
 
 /** What WebAssembly can address. */
 export const MAX_CPU_PLEDGE_BYTES = 4 * 2 ** 30;

@@ -12,7 +12,7 @@ import {
   type ShardCache,
 } from '@shoal/peer';
 import type { AdapterInfo } from '@shoal/protocol';
-import { LENT_THREADS, MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
+import { lentThreads, MAX_CPU_PLEDGE_BYTES, threadsInWords, type Device } from './device.ts';
 import type { FromWorker, ProbeFailure, ToWorker } from './messages.ts';
 
 const STATS_INTERVAL_MS = 1_000;
@@ -34,7 +34,7 @@ let statsTimer: ReturnType<typeof setInterval> | undefined;
 const host = new PeerHost({
   createBackend: async (shape) =>
     device === 'cpu'
-      ? createWasmBackend({ shape, threads: LENT_THREADS })
+      ? createWasmBackend({ shape, threads: lentThreads() })
       : (await createWebGpuBackend({ gpu: navigator.gpu, shape })).backend,
   cache,
   urlOf: (sha256) => `/shards/${sha256}`,
@@ -60,7 +60,7 @@ function processor(): AdapterInfo {
   return {
     vendor: 'cpu',
     architecture: 'wasm',
-    description: '1 thread',
+    description: threadsInWords(lentThreads()),
     isFallbackAdapter: true,
     maxBufferBytes: MAX_CPU_PLEDGE_BYTES,
     maxStorageBindingBytes: MAX_CPU_PLEDGE_BYTES,

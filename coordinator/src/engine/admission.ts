@@ -1,5 +1,5 @@
 import type { ForwardEngine, SequenceCache } from '@shoal/model';
-import { EngineError, type GenerationRequest } from './contract.ts';
+import { EngineError, type GenerationRequest, type Refusal } from './contract.ts';
 import { FairQueue, PROMPT_COST, TOKEN_COST } from './fair-queue.ts';
 import { KvPages } from './kv-pages.ts';
 import type { Sequence } from './sequence.ts';
@@ -70,14 +70,10 @@ export class Admission {
     return { positions: this.#pages?.openedPositions ?? 0, reused: this.#pages?.reusedPositions ?? 0 };
   }
 
-  /** Whether one more would have to wait. */
-  get mustWait(): boolean {
-    return this.running.length >= this.#options.maxBatch || this.#queue.length > 0;
-  }
-
   /** Why one more of the client's may not wait, for a place in the batch or for room in the KV cache alike; undefined if it may. */
-  refusal(client: string): 'queue-full' | 'share-full' | undefined {
-    if (!this.mustWait) return undefined;
+  refusal(client: string): Exclude<Refusal, 'too-late'> | undefined {
+    const mustWait = this.running.length >= this.#options.maxBatch || this.#queue.length > 0;
+    if (!mustWait) return undefined;
     if (this.#queue.isFull) return 'queue-full';
     return this.#queue.hasItsShare(client) ? 'share-full' : undefined;
   }

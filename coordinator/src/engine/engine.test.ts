@@ -10,41 +10,10 @@ import {
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { EngineError, type GenerationEvent, type GenerationRequest } from './contract.ts';
 import { Engine, type EngineLimits } from './engine.ts';
+import { smallConfigJson } from './testing/small-config.ts';
 
-const config = parseModelConfig({
-  model_type: 'deepseek_v3',
-  architectures: ['DeepseekV3ForCausalLM'],
-  vocab_size: 17,
-  hidden_size: 8,
-  intermediate_size: 6,
-  moe_intermediate_size: 3,
-  num_hidden_layers: 2,
-  first_k_dense_replace: 1,
-  num_attention_heads: 2,
-  q_lora_rank: null,
-  kv_lora_rank: 4,
-  qk_nope_head_dim: 4,
-  qk_rope_head_dim: 2,
-  v_head_dim: 3,
-  n_routed_experts: 4,
-  n_shared_experts: null,
-  num_experts_per_tok: 2,
-  n_group: 1,
-  topk_group: 1,
-  topk_method: 'noaux_tc',
-  scoring_func: 'sigmoid',
-  norm_topk_prob: true,
-  routed_scaling_factor: 1,
-  rope_theta: 100,
-  max_position_embeddings: 40,
-  rms_norm_eps: 1e-5,
-  hidden_act: 'silu',
-  tie_word_embeddings: true,
-  num_nextn_predict_layers: 0,
-  bos_token_id: 0,
-  // Never the largest logit of these weights, so that answers have the length that they are asked for.
-  eos_token_id: 16,
-});
+// eos_token_id is never the largest logit of these weights, so that answers have the length that they are asked for.
+const config = parseModelConfig({ ...smallConfigJson, hidden_size: 8 });
 const reader: TensorReader = {
   has: () => true,
   read: async (name, shape = []) => {

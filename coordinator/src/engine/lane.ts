@@ -54,7 +54,7 @@ export class Lane {
       const { passMs, engineMs, waitedMs } = watch;
       onPass({ rows: rows.length, promptRows, passMs, engineMs, waitedMs });
       for (const entry of entries) this.#advance(entry, result.logits);
-      await speculation.prepare(entries, result);
+      await speculation.prepare(entries, result, { pass: name, observe: watch.observer });
     } catch (error) {
       for (const { sequence } of entries) abandon(sequence, error);
     } finally {

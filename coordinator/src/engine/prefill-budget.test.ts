@@ -92,9 +92,10 @@ describe('prompt rows beside running streams', () => {
     expect(steps).toEqual([32, 0, 40, 50, 63, 79, 99, 100]);
   });
 
-  it('are fewer where another lane’s hold up the same streams', () => {
+  it('are more where streams may be held up by more laps', () => {
     const budget = newBudget();
     drive(budget, { pass: 100, row: 0, promptRow: 0.4 }, { passes: 100 });
-    expect(budget.rowsBeside(4, 2)).toBe(25);
+    expect(budget.rowsBeside(4)).toBe(50);
+    expect(budget.rowsBeside(4, 1.2)).toBe(60);
   });
 });

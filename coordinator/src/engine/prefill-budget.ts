@@ -21,7 +21,6 @@ const LEAST_PASSES = 4;
 const PASSES_BETWEEN_BASELINES = 16;
 /** Beyond what was tried the cost of a row need not be the same: the budget grows so much at most over the last passes'. */
 const GROWTH = 1.25;
-const TRIED = 4;
 
 /**
  * How many prompt rows a pass may take beside decoding sequences (chunked prefill, Agrawal et al. 2023, SARATHI): as many as
@@ -51,19 +50,16 @@ export class PrefillBudget {
     this.#costs = undefined;
   }
 
-  /**
-   * Prompt rows of the next pass beside so many of decoding sequences. `lanes`: passes at a time, each of which holds up the
-   * others by its own prompt rows.
-   */
-  rowsBeside(decodeRows: number, lanes = 1): number {
+  /** Prompt rows of the next pass beside so many of decoding sequences, which they may hold up by so many laps' time. */
+  rowsBeside(decodeRows: number, laps = 1): number {
     const { maxRows } = this.#options;
     if (decodeRows === 0) return maxRows;
     if (this.#mixedInARow >= this.#mixedBeforeBaseline) return 0;
     const lapMs = this.lapMs(decodeRows);
     if (lapMs === undefined || this.#mixed.length < LEAST_PASSES) return Math.min(FIRST_PREFILL_ROWS, maxRows);
     const { promptRowMs } = this.#costs!;
-    const tried = Math.max(...this.#mixed.slice(-TRIED).map(({ promptRows }) => promptRows));
-    const fitting = promptRowMs > 0 ? Math.floor(lapMs / lanes / promptRowMs) : maxRows;
+    const tried = Math.max(FIRST_PREFILL_ROWS, ...this.#mixed.map(({ promptRows }) => promptRows));
+    const fitting = promptRowMs > 0 ? Math.floor((laps * lapMs) / promptRowMs) : maxRows;
     return Math.min(maxRows, Math.max(MIN_PREFILL_ROWS, Math.min(fitting, Math.ceil(GROWTH * tried))));
   }
 

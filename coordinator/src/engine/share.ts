@@ -9,6 +9,9 @@ export interface Share {
   promptRows: ReadonlyMap<Sequence, number>;
 }
 
+/** A share may be so much larger rather than cut a prompt's last rows off, which would cost their sequence whole laps. */
+const SLACK = 4 / 3;
+
 /** Divides the rows of the running sequences among the lanes' passes. */
 export class Shares {
   readonly #budget: Pick<PrefillBudget, 'rowsBeside'>;
@@ -56,18 +59,29 @@ export class Shares {
     return decode + Math.min(prefill, lanes * most);
   }
 
-  /** Prompt rows of one lane's pass at most. */
+  /**
+   * Prompt rows of one lane's pass at most. Streams are held up by one lap, or where more wait for their first token than for
+   * their next, by as many times more: or prompts that come in faster than that would pile up.
+   */
   #promptRows(running: readonly Sequence[], lanes: number): number {
-    let decode = 0;
-    for (const sequence of running) if (sequence.state === 'decode') decode += sequence.rowsAhead;
-    return this.#budget.rowsBeside(Math.ceil(decode / lanes), lanes);
+    let [rows, streams, prompts] = [0, 0, 0];
+    for (const sequence of running) {
+      if (sequence.state === 'prefill') prompts++;
+      else streams++;
+      if (sequence.state === 'decode') rows += sequence.rowsAhead;
+    }
+    return this.#budget.rowsBeside(Math.ceil(rows / lanes), Math.max(1, prompts / streams));
   }
 
   #divide(prompts: readonly Sequence[], most: number, room: number): ReadonlyMap<Sequence, number> {
     const shortest = Math.min(most, ...prompts.map(({ rowsAhead }) => rowsAhead));
     if (room < shortest / 2) return new Map();
     const work = prompts.map(({ request, rowsAhead }) => ({ client: request.client ?? '', remaining: rowsAhead }));
-    const rows = this.#prompts.of(work, Math.min(most, room));
+    const wanted = Math.min(
+      most,
+      prompts.reduce((rows, { rowsAhead }) => rows + rowsAhead, 0),
+    );
+    const rows = this.#prompts.of(work, wanted <= SLACK * room ? wanted : Math.min(most, room));
     return new Map(prompts.map((sequence, i) => [sequence, rows[i]!] as const).filter(([, count]) => count > 0));
   }
 }

@@ -84,11 +84,12 @@ export class ChromeTrace implements Timeline {
     const wayMs = Math.max(0, endedMs - startedMs - queueMs - computeMs) / 2;
     const arrivedMs = startedMs + wayMs;
     const leftMs = endedMs - wayMs;
+    const begunMs = leftMs - computeMs;
     this.#span('out', WIRE, wireRow, startedMs, arrivedMs, { ...args, bytes: sentBytes });
     this.#span('back', WIRE, wireRow, leftMs, endedMs, { ...args, bytes: receivedBytes });
     const row = this.#freeRow(this.#peer(peerId), arrivedMs, leftMs);
-    if (queueMs > 0) this.#span(`queue ${layer}`, PEERS, row, arrivedMs, arrivedMs + queueMs, args);
-    this.#span(`compute ${layer}`, PEERS, row, leftMs - computeMs, leftMs, args);
+    if (queueMs > 0) this.#span(`queue ${layer}`, PEERS, row, arrivedMs, begunMs, args);
+    this.#span(`compute ${layer}`, PEERS, row, begunMs, leftMs, args);
   }
 
   #laneRow(lane: number): number {

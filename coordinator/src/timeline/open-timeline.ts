@@ -8,7 +8,7 @@ export interface OpenTimeline {
   close(): Promise<void>;
 }
 
-/** A timeline that is written to a file, where one is named. Rejects where that cannot be written. */
+/** A timeline that is written to a file, where one is named. Rejects with a TraceError where that cannot be written. */
 export async function openTimeline(path: string | undefined, onError: (error: Error) => void): Promise<OpenTimeline> {
   if (path === undefined) return { timeline: undefined, close: async () => {} };
   const file = await TraceFile.open({ path, onError });

@@ -23,6 +23,17 @@ export interface TraceFileOptions {
   onError?: (error: Error) => void;
 }
 
+/** The file cannot be opened. */
+export class TraceError extends Error {
+  constructor(path: string, cause: unknown) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    super(`the trace cannot be written to ${path}: ${why}. Name a file in a folder that can be written to (--trace)`, {
+      cause,
+    });
+    this.name = 'TraceError';
+  }
+}
+
 /** About two hours of a busy coordinator, and what Perfetto still opens with ease. */
 const MAX_BYTES = 512 * 2 ** 20;
 const MAX_BUFFERED_BYTES = 8 * 2 ** 20;
@@ -60,11 +71,10 @@ export class TraceFile {
     this.#append('[\n');
   }
 
-  /** Begins the file anew. Rejects where it cannot be written. */
+  /** Begins the file anew. Rejects with a TraceError where it cannot be written. */
   static async open(options: TraceFileOptions): Promise<TraceFile> {
     const file = await open(options.path, 'w').catch((cause: unknown) => {
-      const why = cause instanceof Error ? cause.message : String(cause);
-      throw new Error(`the trace cannot be written to ${options.path}: ${why}`, { cause });
+      throw new TraceError(options.path, cause);
     });
     return new TraceFile(file, options);
   }

@@ -15,7 +15,7 @@ export interface ForwardObserver {
   gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array): void;
   /** From now on the pass has nothing to do but await the lap of this layer; not called for a lap that is back by then. */
   waits?(layer: number): void;
-  /** The lap of this layer is back, and the pass goes on. */
+  /** The lap of this layer is back or has failed, and the pass goes on or ends. */
   resumes?(layer: number): void;
   /** A piece of the engine's own work has ended: where an engine does its work elsewhere than on the calling thread. */
   segment?(segment: ForwardSegment): void;
@@ -153,8 +153,7 @@ async function ffn(batch: Batch, weights: FfnWeights, layer: number, x: Float32A
   const handle = experts.dispatch({ layer, numRows, x, topkIdx, topkWeights });
   const y = weights.shared ? swigluExpert(x, weights.shared, numRows, config.hiddenSize) : new Float32Array(x.length);
   batch.observe.waits?.(layer);
-  const routed = await handle.combine();
-  batch.observe.resumes?.(layer);
+  const routed = await handle.combine().finally(() => batch.observe.resumes?.(layer));
   if (routed.length !== x.length) {
     throw new RangeError(
       `layer ${layer}: combine() returned ${routed.length} values for ${numRows} rows of ${config.hiddenSize}`,

@@ -2,7 +2,7 @@ import { cpus, loadavg } from 'node:os';
 import { moeLayers } from '@shoal/model';
 import { EngineWatch } from '../engine-watch.ts';
 import { Clients } from '../load/clients.ts';
-import { Rig, speculating } from '../rig.ts';
+import { Rig } from '../rig.ts';
 import { formatHeldRows, type HeldRow } from '../table.ts';
 import { loopRows, soakRows } from './crowd.ts';
 import { manyStreamsRows } from './many-streams.ts';
@@ -18,7 +18,7 @@ export async function benchNetwork(options: NetworkOptions): Promise<void> {
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   const load = loadavg()[0]!;
   const rows: HeldRow[] = [];
-  const rig = await Rig.start({ tabs: TABS, coordinator: speculating('off') });
+  const rig = await Rig.start({ tabs: TABS, coordinator: { speculate: 'off' } });
   const clients = await Clients.open();
   const watch = new EngineWatch(rig.coordinator.forward);
   const { repeats, soakMinutes } = options;

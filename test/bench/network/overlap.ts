@@ -1,7 +1,7 @@
 import { moeLayers } from '@shoal/model';
 import type { CoordinatorOptions } from '../../../coordinator/src/index.ts';
 import { EngineWatch } from '../engine-watch.ts';
-import { Rig, speculating } from '../rig.ts';
+import { Rig } from '../rig.ts';
 import { type HeldRow, median } from '../table.ts';
 import { heavyModelDir } from './heavy-model.ts';
 import { decodeStreams, setRoundTrip, type StreamsResult } from './streams.ts';
@@ -21,7 +21,7 @@ interface Side {
 export async function overlapRows(repeats: number): Promise<HeldRow[]> {
   const heavy = await heavyModelDir();
   return [
-    ...(await compare('default model', speculating('off'), { repeats, tokens: 40 })),
+    ...(await compare('default model', { speculate: 'off' }, { repeats, tokens: 40 })),
     ...(await compare(
       'attention about as long as a lap',
       { modelDir: heavy, denseQuant: 'q8' },

@@ -1,7 +1,7 @@
 import { moeLayers } from '@shoal/model';
 import { EngineWatch } from '../engine-watch.ts';
 import { heldOutStories } from '../load/prompts.ts';
-import { Rig, speculating } from '../rig.ts';
+import { Rig } from '../rig.ts';
 import { type HeldRow, median } from '../table.ts';
 import { decodeStreams, setRoundTrip, type StreamsResult } from './streams.ts';
 
@@ -10,7 +10,7 @@ const PROMPT_TOKENS = 24;
 const PROMPTS = 3;
 const TOKENS = 64;
 const ROUND_TRIPS_MS = [0, 5, 20, 50] as const;
-/** The targets' own; the others are measured once. */
+/** The targets' own; the others are measured once, with one text. */
 const TARGET_ROUND_TRIP_MS = 20;
 const LAPS_FEWER = 1.8;
 const RATE_HIGHER = 1.6;
@@ -41,7 +41,7 @@ export async function speculationRows(repeats: number): Promise<HeldRow[]> {
       const pairs: Pair[] = [];
       for (const { rig } of [off, on]) await setRoundTrip(rig, roundTripMs);
       for (let repeat = 0; repeat < (isTarget ? repeats : 1); repeat++) {
-        for (const prompt of prompts) {
+        for (const prompt of isTarget ? prompts : prompts.slice(0, 1)) {
           const of = ({ rig, watch }: Side): Promise<StreamsResult> =>
             decodeStreams(rig, watch, { streams: 1, tokens: TOKENS, prompts: [prompt] });
           pairs.push({ without: await of(off), with: await of(on) });
@@ -56,7 +56,7 @@ export async function speculationRows(repeats: number): Promise<HeldRow[]> {
 }
 
 async function side(speculate: 'off' | 'auto'): Promise<Side> {
-  const rig = await Rig.start({ tabs: TABS, coordinator: speculating(speculate) });
+  const rig = await Rig.start({ tabs: TABS, coordinator: { speculate } });
   return { rig, watch: new EngineWatch(rig.coordinator.forward) };
 }
 

@@ -1,4 +1,4 @@
-import type { Device } from '../device.ts';
+import { lentThreads, threadsInWords, type Device } from '../device.ts';
 
 interface DeviceChoiceProps {
   device: Device;
@@ -36,7 +36,8 @@ export function DeviceChoice({ device, hasWebGpu, onChange }: DeviceChoiceProps)
 
 /** What lending a processor means, in words for the donor. */
 export function cpuTerms(): string {
-  const busy = `one thread of your processor’s ${navigator.hardwareConcurrency} is busy`;
+  const threads = lentThreads();
+  const busy = `${threadsInWords(threads)} of your processor’s ${navigator.hardwareConcurrency} ${threads === 1 ? 'is' : 'are'} busy`;
   return (
     `While answers are written, ${busy}: other programs may feel it, the fan may start, and a laptop’s battery drains ` +
     'faster. Between answers it rests.'

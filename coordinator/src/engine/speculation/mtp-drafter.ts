@@ -1,4 +1,13 @@
-import { type EngineMtpRow, type ExpertDispatch, type ForwardEngine, type ForwardResult, sample } from '@shoal/model';
+import {
+  type EngineMtpRow,
+  type ExpertDispatch,
+  type ForwardEngine,
+  type ForwardObserver,
+  type ForwardResult,
+  sample,
+} from '@shoal/model';
+import type { BatchOptions } from '../../dispatch/dispatcher.ts';
+import type { PassName } from '../../timeline/timeline.ts';
 import type { BatchEntry } from '../batch.ts';
 import type { Sequence } from '../sequence.ts';
 import { CallCost } from './cost.ts';
@@ -31,6 +40,12 @@ export interface MtpWish {
   depth: number;
 }
 
+/** The pass whose drafts they are, for whoever watches it. */
+export interface DraftsWithin {
+  pass?: PassName;
+  observe?: ForwardObserver;
+}
+
 /** A wish on its way: the drafts so far, and what the next one continues from. */
 interface Drafting extends MtpWish {
   drafts: number[];
@@ -39,7 +54,7 @@ interface Drafting extends MtpWish {
 
 export interface MtpDrafterOptions {
   forward: ForwardEngine;
-  experts: { batch(): ExpertDispatch };
+  experts: { batch(options?: BatchOptions): ExpertDispatch };
   /** Tokens that end an answer: nothing comes after them, so they are no drafts. */
   eosTokenIds: readonly number[];
   /** Milliseconds of a clock. */
@@ -91,21 +106,21 @@ export class MtpDrafter {
    * Computes what these sequences have pending, and as many drafts as each wants: fewer where an end of text is expected, or
    * the module fails. Never throws.
    */
-  async draft(wishes: readonly MtpWish[]): Promise<Map<Sequence, readonly number[]>> {
+  async draft(wishes: readonly MtpWish[], within: DraftsWithin = {}): Promise<Map<Sequence, readonly number[]>> {
     const all = wishes.map((wish): Drafting => ({ ...wish, drafts: [], last: wish.stream.pending.at(-1)! }));
     // Calls with a prompt in them say nothing of those without.
     const isUsual = all.every(({ stream, depth }) => depth > 0 && stream.pending.length < MIN_LAST_ROWS);
-    let going = await this.#timed(isUsual ? this.firstMs : undefined, () => this.#seePending(all));
+    let going = await this.#timed(isUsual ? this.firstMs : undefined, () => this.#seePending(all, within));
     const lengths = going.map(({ stream }) => stream.cache!.length);
     const seen = going;
     while ((going = going.filter((drafting) => this.#goesOn(drafting))).length > 0) {
-      going = await this.#timed(this.deeperMs, () => this.#deeper(going));
+      going = await this.#timed(this.deeperMs, () => this.#deeper(going, within));
     }
     for (const [i, { stream }] of seen.entries()) stream.cache!.truncate(lengths[i]!);
     return new Map(all.map(({ sequence, drafts }) => [sequence, drafts]));
   }
 
-  async #seePending(all: readonly Drafting[]): Promise<Drafting[]> {
+  async #seePending(all: readonly Drafting[], within: DraftsWithin): Promise<Drafting[]> {
     const rows = all.flatMap(({ stream, depth }) =>
       stream.pending.map((position, i) => ({
         ...position,
@@ -113,7 +128,7 @@ export class MtpDrafter {
         wantLogits: depth > 0 && i === stream.pending.length - 1,
       })),
     );
-    const result = await this.#call(rows);
+    const result = await this.#call(rows, within);
     for (const { stream } of all) {
       stream.failures = result ? 0 : stream.failures + 1;
       if (this.hasGivenUp(stream)) stream.pending = [];
@@ -129,17 +144,18 @@ export class MtpDrafter {
   }
 
   /** One draft more: the module on its own hidden state, with the draft before as the next token. */
-  async #deeper(going: readonly Drafting[]): Promise<Drafting[]> {
+  async #deeper(going: readonly Drafting[], within: DraftsWithin): Promise<Drafting[]> {
     const result = await this.#call(
       going.map(({ last, stream }) => ({ ...last, cache: stream.cache!, wantLogits: true })),
+      within,
     );
     return result ? going.filter((drafting, r) => this.#take(drafting, result, r)) : [];
   }
 
-  async #call(rows: readonly EngineMtpRow[]): Promise<ForwardResult | undefined> {
+  async #call(rows: readonly EngineMtpRow[], { pass, observe }: DraftsWithin): Promise<ForwardResult | undefined> {
     const { forward, experts, onFailure } = this.#options;
     try {
-      return await forward.forwardMtp(rows, experts.batch());
+      return await forward.forwardMtp(rows, experts.batch({ pass }), observe);
     } catch (error) {
       onFailure(error);
       return undefined;

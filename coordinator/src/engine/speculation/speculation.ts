@@ -1,10 +1,11 @@
 import type { ExpertDispatch, ForwardEngine, ForwardResult } from '@shoal/model';
+import type { BatchOptions } from '../../dispatch/dispatcher.ts';
 import type { BatchEntry } from '../batch.ts';
 import type { Sequence } from '../sequence.ts';
 import { Acceptance } from './acceptance.ts';
 import { PassCost } from './cost.ts';
 import { chooseDepths } from './depth.ts';
-import { MtpDrafter, type MtpStream, type MtpWish } from './mtp-drafter.ts';
+import { type DraftsWithin, MtpDrafter, type MtpStream, type MtpWish } from './mtp-drafter.ts';
 import { type HiddenReading, HiddenReadings } from './reading.ts';
 import { type DraftKind, StreamSpeculation } from './stream.ts';
 
@@ -18,7 +19,7 @@ export const MAX_DRAFTS_LIMIT = 16;
 
 export interface SpeculationOptions {
   forward: ForwardEngine;
-  experts: { batch(): ExpertDispatch };
+  experts: { batch(options?: BatchOptions): ExpertDispatch };
   /** auto by default. */
   mode?: SpeculationMode;
   /** Drafts of one sequence in a pass at most; DEFAULT_MAX_DRAFTS by default. */
@@ -154,16 +155,16 @@ export class Speculation {
   }
 
   /** After a pass: drafts for the next one. Never throws: whatever goes wrong, answers go on without drafts. */
-  async prepare(entries: readonly BatchEntry[], result: ForwardResult): Promise<void> {
+  async prepare(entries: readonly BatchEntry[], result: ForwardResult, within: DraftsWithin = {}): Promise<void> {
     try {
-      await this.#prepare(entries, result);
+      await this.#prepare(entries, result, within);
     } catch (error) {
       this.#failed(error);
       for (const { sequence } of entries) sequence.speculation = undefined;
     }
   }
 
-  async #prepare(entries: readonly BatchEntry[], result: ForwardResult): Promise<void> {
+  async #prepare(entries: readonly BatchEntry[], result: ForwardResult, within: DraftsWithin): Promise<void> {
     for (const entry of entries) {
       const { speculation: state } = entry.sequence;
       if (state?.mtp) this.#mtp!.note(entry, result, state.mtp);
@@ -182,12 +183,12 @@ export class Speculation {
       if (state.mtp && (wanted > 0 || this.#mtp!.isDue(sequence, state.mtp)))
         wishes.push({ sequence, stream: state.mtp, depth: wanted });
     }
-    if (wishes.length > 0) await this.#fulfil(wishes);
+    if (wishes.length > 0) await this.#fulfil(wishes, within);
   }
 
-  async #fulfil(wishes: readonly MtpWish[]): Promise<void> {
+  async #fulfil(wishes: readonly MtpWish[], within: DraftsWithin): Promise<void> {
     const failuresBefore = this.failures;
-    const drafts = await this.#mtp!.draft(wishes);
+    const drafts = await this.#mtp!.draft(wishes, within);
     if (this.failures === failuresBefore) this.#isFailing = false;
     for (const { sequence, stream, depth } of wishes) {
       const state = sequence.speculation!;

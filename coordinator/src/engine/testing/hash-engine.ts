@@ -9,42 +9,17 @@ import {
   type SequenceCache,
   type SequencePages,
 } from '@shoal/model';
+import { smallConfigJson } from './small-config.ts';
 
 export const VOCAB = 11;
 export const EOS = VOCAB - 1;
 const PAGE_POSITIONS = 4;
 
 const config = parseModelConfig({
-  model_type: 'deepseek_v3',
-  architectures: ['DeepseekV3ForCausalLM'],
+  ...smallConfigJson,
   vocab_size: VOCAB,
-  hidden_size: 4,
-  intermediate_size: 6,
-  moe_intermediate_size: 3,
-  num_hidden_layers: 2,
-  first_k_dense_replace: 1,
-  num_attention_heads: 2,
-  q_lora_rank: null,
-  kv_lora_rank: 4,
-  qk_nope_head_dim: 4,
-  qk_rope_head_dim: 2,
-  v_head_dim: 3,
-  n_routed_experts: 4,
-  n_shared_experts: null,
-  num_experts_per_tok: 2,
-  n_group: 1,
-  topk_group: 1,
-  topk_method: 'noaux_tc',
-  scoring_func: 'sigmoid',
-  norm_topk_prob: true,
-  routed_scaling_factor: 1,
-  rope_theta: 100,
   max_position_embeddings: 60,
-  rms_norm_eps: 1e-5,
-  hidden_act: 'silu',
-  tie_word_embeddings: true,
   num_nextn_predict_layers: 1,
-  bos_token_id: 0,
   eos_token_id: EOS,
 });
 

@@ -8,40 +8,17 @@ import {
 } from '@shoal/model';
 import type { GenerationRequest } from '../contract.ts';
 import type { Engine } from '../engine.ts';
+import { smallConfigJson } from './small-config.ts';
 
 const VOCAB = 31;
 export const NUM_LAYERS = 2;
 const config = parseModelConfig({
-  model_type: 'deepseek_v3',
-  architectures: ['DeepseekV3ForCausalLM'],
+  ...smallConfigJson,
   vocab_size: VOCAB,
   hidden_size: 1,
-  intermediate_size: 1,
-  moe_intermediate_size: 1,
   num_hidden_layers: NUM_LAYERS,
   first_k_dense_replace: 0,
-  num_attention_heads: 1,
-  q_lora_rank: null,
-  kv_lora_rank: 1,
-  qk_nope_head_dim: 1,
-  qk_rope_head_dim: 2,
-  v_head_dim: 1,
-  n_routed_experts: 1,
-  n_shared_experts: null,
-  num_experts_per_tok: 1,
-  n_group: 1,
-  topk_group: 1,
-  topk_method: 'noaux_tc',
-  scoring_func: 'sigmoid',
-  norm_topk_prob: true,
-  routed_scaling_factor: 1,
-  rope_theta: 100,
   max_position_embeddings: 200,
-  rms_norm_eps: 1e-5,
-  hidden_act: 'silu',
-  tie_word_embeddings: true,
-  num_nextn_predict_layers: 0,
-  bos_token_id: 0,
   eos_token_id: VOCAB - 1,
 });
 

@@ -233,8 +233,7 @@ export class ForwardPass {
     const own = this.#run('shared-expert').then(() => {
       if (!isBack) observe.waits?.(layer);
     });
-    const [routed] = await settled(lap, own);
-    observe.resumes?.(layer);
+    const [routed] = await settled(lap, own).finally(() => observe.resumes?.(layer));
     return routed;
   }
 

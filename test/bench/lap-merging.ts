@@ -1,0 +1,54 @@
+import type { LapTab } from './lap-tabs.ts';
+import { formatTable, median } from './table.ts';
+
+const IN_FLIGHT = [1, 2, 4, 8, 16];
+const LAPS = 200;
+const ROUNDS = 5;
+
+export interface Merging {
+  inFlight: number;
+  /** Milliseconds per lap, of as many laps as are answered in the same time: medians of rounds that alternate. */
+  together: number;
+  oneByOne: number;
+  /** Of a piece of work, where laps that wait go together. */
+  lapsPerPiece: number;
+}
+
+/** What it brings that laps which wait in a tab go to the GPU together. `ask` sends one lap. */
+export async function measureMerging(tab: LapTab, ask: () => Promise<unknown>): Promise<Merging[]> {
+  const results: Merging[] = [];
+  for (const inFlight of IN_FLIGHT) {
+    const ms = { together: [] as number[], oneByOne: [] as number[] };
+    let pieces: number[] = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const how of ['together', 'oneByOne'] as const) {
+        await tab.ask({ type: 'together', on: how === 'together' });
+        await tab.ask({ type: 'watch' });
+        const startedMs = performance.now();
+        let left = LAPS;
+        const lane = async (): Promise<void> => {
+          while (left-- > 0) await ask();
+        };
+        await Promise.all(Array.from({ length: inFlight }, lane));
+        ms[how].push((performance.now() - startedMs) / LAPS);
+        const seen = await tab.ask({ type: 'moments' });
+        if (how === 'together' && seen.type === 'moments') pieces = seen.pieces;
+      }
+    }
+    const lapsPerPiece = pieces.reduce((sum, laps) => sum + laps, 0) / pieces.length;
+    results.push({ inFlight, together: median(ms.together), oneByOne: median(ms.oneByOne), lapsPerPiece });
+  }
+  await tab.ask({ type: 'together', on: true });
+  return results;
+}
+
+export function mergingTable(results: readonly Merging[]): string {
+  const rows = results.map(({ inFlight, together, oneByOne, lapsPerPiece }) => [
+    `${inFlight} in flight`,
+    together.toFixed(3),
+    oneByOne.toFixed(3),
+    (oneByOne / together).toFixed(2),
+    lapsPerPiece.toFixed(1),
+  ]);
+  return formatTable([['ms per lap, one tab', 'together', 'one by one', 'ratio', 'laps of a submit'], ...rows]);
+}
