@@ -122,20 +122,12 @@ export class Engine implements TextEngine {
     const { forward, experts, eosTokenIds = forward.config.eosTokenIds } = options;
     const { maxBatch, maxQueue, prefillRows } = this.limits;
     const { maxContext } = this;
-    const { timeline, now = () => performance.now() } = options;
+    const { now = () => performance.now() } = options;
     // Of a model without MoE layers, a pass is one.
     const lapsPerPass = Math.max(1, moeLayers(forward.config).length);
-    this.speculation = new Speculation({
-      forward,
-      experts,
-      maxContext,
-      eosTokenIds,
-      now,
-      lapsPerPass,
-      ...options.speculation,
-    });
-    const { speculation } = this;
-    const drafterBytesPerToken = speculation.kvBytesPerToken;
+    const drafting = { forward, experts, maxContext, eosTokenIds, now, lapsPerPass };
+    this.speculation = new Speculation({ ...drafting, ...options.speculation });
+    const drafterBytesPerToken = this.speculation.kvBytesPerToken;
     this.#admission = new Admission({ forward, maxContext, maxBatch, maxQueue, drafterBytesPerToken });
     this.#admission.onAdmitted = (sequence) => {
       sequence.admittedMs = performance.now();
@@ -146,18 +138,7 @@ export class Engine implements TextEngine {
     this.#prefillBudget = new PrefillBudget({ maxRows: prefillRows, lapsPerPass });
     this.#shares = new Shares(this.#prefillBudget);
     this.occupancy = new Occupancy(now);
-    const lane = {
-      forward,
-      experts,
-      answers: this.#answers,
-      speculation,
-      occupancy: this.occupancy,
-      timeline,
-      now,
-      onPass: (times: PassTimes): void => this.#countPass(times),
-      onTokens: (sequence: Sequence, count: number): void => this.#handedOver(sequence, count),
-    };
-    this.#lanes = Array.from({ length: MAX_LANES }, (_, i) => new Lane(i + 1, lane));
+    this.#lanes = this.#openLanes(now);
   }
 
   /** Of one more token in one sequence; the drafter's own cache comes on top. */
@@ -260,6 +241,22 @@ export class Engine implements TextEngine {
     for (const sequence of [...this.queued, ...this.running]) {
       sequence.fail(new EngineError('draining', message, FIRST_RETRY_S));
     }
+  }
+
+  #openLanes(now: () => number): Lane[] {
+    const { forward, experts, timeline } = this.#options;
+    const lane = {
+      forward,
+      experts,
+      answers: this.#answers,
+      speculation: this.speculation,
+      occupancy: this.occupancy,
+      timeline,
+      now,
+      onPass: (times: PassTimes): void => this.#countPass(times),
+      onTokens: (sequence: Sequence, count: number): void => this.#handedOver(sequence, count),
+    };
+    return Array.from({ length: MAX_LANES }, (_, i) => new Lane(i + 1, lane));
   }
 
   #watch(sequence: Sequence): void {

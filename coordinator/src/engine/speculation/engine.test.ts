@@ -138,6 +138,8 @@ describe('an answer with drafts', () => {
     expect(usage.passes).toBe(forward.passes.length);
     expect(usage.passes).toBeLessThan(24 / 1.8);
     expect(usage.accepted).toBe(24 - usage.passes);
+    // Of two who know the same, who draw with the same numbers draw the same, however far ahead.
+    expect(usage.drafted).toBe(usage.accepted);
     expect(usage.lapsPerPass).toBe(1);
     const { drafted, accepted } = engine.speculation.counts.mtp;
     expect(drafted.reduce((a, b) => a + b)).toBe(usage.drafted);
