@@ -37,7 +37,8 @@ async function start(rowFormat: 'f16' | 'int8', ...tabs: { rowFormats?: string[]
 /** Bytes of lap frames for a row and layer, and the ids. */
 async function ask(from: Core): Promise<{ bytes: number; ids: number[][] }> {
   const ids: number[][] = [];
-  for (const { prompt_ids: prompt } of GOLDEN.slice(0, 2)) ids.push((await answer(from, prompt, { maxTokens: 16 })).ids);
+  for (const { prompt_ids: prompt } of GOLDEN.slice(0, 2))
+    ids.push((await answer(from, prompt, { maxTokens: 16 })).ids);
   return { bytes: from.dispatcher.frameBytes / from.dispatcher.tabRows, ids };
 }
 
