@@ -2,13 +2,9 @@ import { existsSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { type ForwardEngine, isMoeLayer, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
-import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
+import { loadGenerationConfig } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
-import { LoadMeter } from '@shoal/placement';
 import { closeRtc, loadRtc } from '@shoal/transport/node';
-import { shardHash } from '@shoal/weights';
-import { openPackedModel, type PackedModel, type PackProgress } from '@shoal/weights/node';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
@@ -21,27 +17,14 @@ import { SignInGuard } from './access/sign-in.ts';
 import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
 import { KeyedBuckets } from './access/token-bucket.ts';
+import { type Core, type CoreOptions, createCore } from './core.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
-import { expertCounters } from './dispatch/dispatch-figures.ts';
-import { Dispatcher, type RedispatchEvent } from './dispatch/dispatcher.ts';
-import type { ExpertWorker, LoadProgress } from './dispatch/expert-worker.ts';
-import type { LapErrorReason } from './dispatch/lap.ts';
-import type { ResidentPlan } from './dispatch/resident-plan.ts';
-import { Engine, type EngineLimits } from './engine/engine.ts';
-import { openEngine } from './engine/open-engine.ts';
-import { residentPlanOf, startOwnExperts } from './own-experts.ts';
-import { packedModel } from './packed.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
-import { type CoordinatorOptions, type HalfBatches, ROOT_DIR } from './options.ts';
-import { speculationOptions } from './speculation-options.ts';
+import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
-import { EventLog } from './swarm/event-log.ts';
-import { Swarm } from './swarm/swarm.ts';
-import { openTimeline } from './timeline/open-timeline.ts';
-import { NormLimits } from './trust/norm-limits.ts';
-import { Trust } from './trust/trust.ts';
+import type { EventLog } from './swarm/event-log.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -49,30 +32,8 @@ const HOUR_MS = 3_600_000;
 const METRICS_NEED_ADMIN =
   'The metrics are for admins. Send a viewer’s or operator’s token as Authorization: Bearer TOKEN (Prometheus: authorization.credentials_file).';
 
-const LANES: Readonly<Record<HalfBatches, EngineLimits['lanes']>> = { auto: 'auto', on: 2, off: 1 };
-
 /** From the end of draining until connections that are still open are cut. */
 const CLOSE_TIMEOUT_MS = 2_000;
-
-export interface Core {
-  config: ModelConfig;
-  /** Ended by `close`; whoever has made a core without a coordinator closes it. */
-  forward: ForwardEngine;
-  engine: Engine;
-  dispatcher: Dispatcher;
-  swarm: Swarm;
-  trust: Trust;
-  events: EventLog;
-  packed: PackedModel;
-  tokenizer: Tokenizer;
-  lapMs: { observe: (lapMs: number) => void };
-  /** The coordinator's own experts: for audits and for what no tab serves. */
-  work: ExpertWorker;
-  /** What it holds for good, and where the experts of the MTP module are. */
-  resident: ResidentPlan;
-  /** Send the tabs away and end the coordinator's own threads. */
-  close(): Promise<void>;
-}
 
 export interface Coordinator extends Core {
   /** e.g. `http://127.0.0.1:8787` */
@@ -84,182 +45,6 @@ export interface Coordinator extends Core {
   snapshots: SnapshotBuilder;
   /** Let running answers finish (or end with an error after the drain timeout), send the tabs away, close. */
   close(): Promise<void>;
-}
-
-export type CoreOptions = Pick<
-  CoordinatorOptions,
-  | 'modelDir'
-  | 'quant'
-  | 'denseQuant'
-  | 'cacheDir'
-  | 'replicas'
-  | 'rowFormat'
-  | 'deviceLimit'
-  | 'cpuDonors'
-  | 'maxBatch'
-  | 'maxQueue'
-  | 'speculate'
-  | 'maxDrafts'
-  | 'halfBatches'
-  | 'engine'
-  | 'threads'
-  | 'kvMemoryBytes'
-  | 'expertMemoryBytes'
-  | 'localExpertBytes'
-  | 'mtpExperts'
-  | 'traceFile'
-> & {
-  /** Layers of `localExpertBytes` are loaded. */
-  onLoadProgress?: (progress: LoadProgress) => void;
-  onPackProgress?: (progress: PackProgress) => void;
-  signal?: AbortSignal;
-};
-
-/** Everything but the network: model, engine, dispatcher and an empty swarm. */
-export async function createCore(options: CoreOptions): Promise<Core> {
-  /** What has been opened, in that order. */
-  const opened: (() => Promise<void>)[] = [];
-  const close = async (): Promise<void> => {
-    for (const closeOne of opened.splice(0).toReversed()) await closeOne();
-  };
-  try {
-    return await assembleCore(options, (closeOne) => opened.push(closeOne), close);
-  } catch (error) {
-    await close();
-    throw error;
-  }
-}
-
-async function assembleCore(
-  options: CoreOptions,
-  onClose: (closeOne: () => Promise<void>) => void,
-  close: () => Promise<void>,
-): Promise<Core> {
-  const packed = await packedModel(options);
-  const { manifest } = packed;
-  const tokenizer = await loadTokenizer(packed.dir);
-  const { eosTokenIds } = await loadGenerationConfig(packed.dir);
-  const events = new EventLog();
-  const trace = await openTimeline(options.traceFile, (error) =>
-    events.add({ level: 'error', kind: 'server', text: `The trace has ended: ${error.message}` }),
-  );
-  onClose(() => trace.close());
-  const { timeline } = trace;
-  const { config, forward, plan } = await openForward(options, packed);
-  onClose(() => forward.close());
-  const { hiddenSize, nRoutedExperts } = config;
-  const norms = new NormLimits();
-  const mtpLayer = isMoeLayer(config, config.numHiddenLayers) ? config.numHiddenLayers : undefined;
-  const own = startOwnExperts(packed, { options, plan, mtpLayer, norms, events });
-  onClose(() => own.close());
-  const { work, resident } = own;
-  await own.load(options.onLoadProgress);
-  const trust = new Trust({
-    local: work.audits,
-    recheck: work.rechecks,
-    norms,
-    modelDigest: manifest.modelDigest,
-    numExpertsPerTok: config.numExpertsPerTok,
-    normGain: (layer) => forward.expertNormGain(layer),
-    onError: (error) => events.add({ level: 'error', kind: 'server', text: `An audit was not possible: ${error}` }),
-  });
-  const layers = moeLayers(config).filter((layer) => !resident.layers.has(layer));
-  if (plan.mtp === 'tabs') layers.push(mtpLayer!);
-  const meter = new LoadMeter(layers.length * nRoutedExperts);
-  const swarm = new Swarm({
-    model: {
-      layers,
-      expertsPerLayer: nRoutedExperts,
-      groupsPerLayer: config.gate.nGroup,
-      shardBytes: manifest.shardBytes,
-      hiddenSize,
-    },
-    shardHash: (layer, expert) => shardHash(manifest, layer, expert)!,
-    local: work.audits,
-    trust,
-    events,
-    replicas: options.replicas,
-    ...(options.rowFormat && { rowFormat: options.rowFormat }),
-    cpuDonors: options.cpuDonors ?? true,
-    load: () => meter.read(expertCounters(dispatcher, layers, nRoutedExperts), performance.now()),
-  });
-  const lapMs: Core['lapMs'] = { observe: () => {} };
-  const dispatcher = new Dispatcher({
-    hiddenSize,
-    nRoutedExperts,
-    numExpertsPerTok: config.numExpertsPerTok,
-    ...(options.rowFormat && { rowFormat: options.rowFormat }),
-    local: work.laps,
-    resident,
-    mtpLayer,
-    peers: () => swarm.serving(),
-    onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>
-      trust.note(layer, rows, numRows, topkIdx, topkWeights),
-    onRedispatch: (event) =>
-      events.add({ level: 'warning', kind: 'lap', text: redispatchText(event), peerId: event.peerId }),
-    onLap: (ms) => lapMs.observe(ms),
-    timeline,
-  });
-  const engine = new Engine({
-    modelId: manifest.modelId,
-    forward,
-    eosTokenIds,
-    experts: dispatcher,
-    speculation: speculationOptions(options, config, plan, events),
-    timeline,
-    limits: {
-      ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
-      ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
-      ...(options.maxQueue !== undefined && { maxQueue: options.maxQueue }),
-      lanes: LANES[options.halfBatches ?? 'auto'],
-    },
-    onRequest: (kind, request, error) => {
-      if (kind !== 'failed') return;
-      events.add({ level: 'error', kind: 'request', text: `Request ${request.id} failed: ${error?.message}` });
-    },
-  });
-  onClose(async () => swarm.close());
-  const foundOut = trust.onWrong;
-  trust.onWrong = (peerId, wrong) => {
-    // What it computed may be in what other requests would start from.
-    engine.forgetPrefixes();
-    foundOut(peerId, wrong);
-  };
-  return {
-    config,
-    forward,
-    engine,
-    dispatcher,
-    swarm,
-    trust,
-    events,
-    packed,
-    tokenizer,
-    lapMs,
-    work,
-    resident: plan,
-    close,
-  };
-}
-
-/** The engine, and what the coordinator is to hold of the experts, which is judged before anything large is loaded. */
-async function openForward(options: CoreOptions, packed: PackedModel) {
-  const opened = await openPackedModel(packed);
-  try {
-    const { config, reader } = opened;
-    const plan = residentPlanOf(options, config, packed.manifest);
-    const forward = await openEngine({
-      config,
-      engine: options.engine ?? 'wasm',
-      reader,
-      packedDir: packed.dir,
-      threads: options.threads,
-      kvBytes: options.kvMemoryBytes,
-    });
-    return { config, forward, plan };
-  } finally {
-    await opened.close();
-  }
 }
 
 /** A coordinator that listens. Rejects, with nothing left running, when it cannot. */
@@ -416,17 +201,4 @@ function builtPages(): { donor?: string; console?: string } {
   const donor = join(ROOT_DIR, 'apps/donor/dist');
   const console = join(ROOT_DIR, 'apps/console/dist');
   return { ...(existsSync(donor) && { donor }), ...(existsSync(console) && { console }) };
-}
-
-/** How the event log says it; other reasons stand for themselves. */
-const FAILED_BY: Partial<Record<LapErrorReason, string>> = {
-  closed: 'vanished',
-  deadline: 'was late',
-  wrong: 'gave a wrong result',
-};
-
-function redispatchText({ peerId, layer, rows, error, to, tookMs }: RedispatchEvent): string {
-  const heirs = to.map((heir) => heir ?? 'the coordinator').join(' and ');
-  const what = FAILED_BY[error.reason] ?? error.reason;
-  return `${peerId} ${what} during layer ${layer}; ${rows} ${rows === 1 ? 'row' : 'rows'} went to ${heirs} in ${Math.round(tookMs)} ms`;
 }
