@@ -27,9 +27,9 @@ const PROMPT_TOKENS = 96;
 const DECODE_TOKENS = 8;
 const TIMEOUT_MS = 10 * 60_000;
 
-/** The bound, for a coordinator that keeps no experts: 1.2 × (packed weights + KV in use) + 300 MB. */
-export function allowedBytes({ denseBytes, kvBytes }: CoordinatorMemory): number {
-  return 1.2 * (denseBytes + kvBytes) + 300e6;
+/** 1.2 × (packed weights + KV in use) + 300 MB, and on top the experts that the operator lets it keep. */
+export function allowedBytes({ denseBytes, kvBytes, expertMemoryBytes }: CoordinatorMemory): number {
+  return 1.2 * (denseBytes + kvBytes) + 300e6 + expertMemoryBytes;
 }
 
 /** A coordinator in a process of its own answers one request, all experts its own. */

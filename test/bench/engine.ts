@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { expertTensors, listDenseTensors, type ModelConfig, moeLayers, type TensorSpec } from '@shoal/model';
 import { exportGguf, packModel } from '@shoal/weights/node';
+import { DEFAULT_EXPERT_MEMORY_BYTES } from '../../coordinator/src/dispatch/resident-plan.ts';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { writeRandomCheckpoint } from '../../tools/random-checkpoint/write.ts';
 import { answer } from '../integration/answers.ts';
@@ -115,7 +116,7 @@ async function compare(
   say(`${model}, ${quant}: packing`);
   await packModel({ modelDir, outDir: base, quant, denseQuant: quant });
   if (!existsSync(`${base}.gguf`)) await exportGguf({ modelDir, out: `${base}.gguf`, type: gguf });
-  const memory = await coordinatorMemory({ modelDir: base, quant, expertMemoryBytes: 0 });
+  const memory = await coordinatorMemory({ modelDir: base, quant, expertMemoryBytes: DEFAULT_EXPERT_MEMORY_BYTES });
   const core = await createCore({
     modelDir: base,
     quant,
@@ -260,7 +261,7 @@ function printMemory(results: readonly Result[]): void {
   const head = ['', 'weights', 'KV in use', 'expert memory', 'peak', 'allowed', 'within'];
   process.stdout.write(`${formatTable([head, ...rows])}\n\n`);
   process.stdout.write(
-    'Resident memory of a coordinator in a process of its own, beside 1.2 × (its packed weights + KV in use) + 300 MB; ' +
-      'experts that it keeps (--expert-memory) come on top.\n',
+    'Resident memory of a coordinator in a process of its own that computes all experts itself, ' +
+      'beside 1.2 × (its packed weights + KV in use) + 300 MB + the experts it may keep (--expert-memory).\n',
   );
 }
