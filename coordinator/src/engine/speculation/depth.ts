@@ -6,6 +6,9 @@ export interface DepthStream {
   reach(depth: number): number;
 }
 
+/** Times are uncertain: drafts that promise less than this much more are not worth theirs. */
+const LEAST_GAIN = 1.05;
+
 export interface DepthCost {
   /** Time of the next pass with no draft in it, and of one more row. */
   passMs: number;
@@ -21,7 +24,7 @@ export interface DepthCost {
  */
 export function chooseDepths(streams: readonly DepthStream[], cost: DepthCost): number[] {
   const deepest = streams.reduce((most, { maxDrafts }) => Math.max(most, maxDrafts), 0);
-  let best = { depths: streams.map(() => 0), rate: rateOf(streams.length, cost.passMs) };
+  let best = { depths: streams.map(() => 0), rate: rateOf(streams.length, cost.passMs) * LEAST_GAIN };
   let draftMs = 0;
   for (let depth = 1; depth <= deepest; depth++) {
     draftMs += cost.draftMs(depth);
