@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { expertLayers } from '@shoal/model';
 import type { Quant } from '@shoal/weights';
 import { createCore } from '../../coordinator/src/index.ts';
 import { answer } from '../integration/answers.ts';
@@ -11,8 +12,8 @@ export interface CoordinatorMemory {
   /** Its packed weights, and the KV cache in use when most was. */
   denseBytes: number;
   kvBytes: number;
-  /** What it was allowed to keep of experts (`--expert-memory`). */
-  expertMemoryBytes: number;
+  /** Packed experts that it may keep: all, or as many as `--expert-memory` takes. */
+  keptExpertBytes: number;
 }
 
 interface MemoryOptions {
@@ -23,13 +24,13 @@ interface MemoryOptions {
 }
 
 /** A pass of prompt rows, the most that a pass has, and some of decoding. */
-const PROMPT_TOKENS = 96;
+const PROMPT_TOKENS = 256;
 const DECODE_TOKENS = 8;
 const TIMEOUT_MS = 10 * 60_000;
 
-/** 1.2 × (packed weights + KV in use) + 300 MB, and on top the experts that the operator lets it keep. */
-export function allowedBytes({ denseBytes, kvBytes, expertMemoryBytes }: CoordinatorMemory): number {
-  return 1.2 * (denseBytes + kvBytes) + 300e6 + expertMemoryBytes;
+/** 1.2 × (packed weights that it holds, the experts that the operator lets it keep among them, + KV in use) + 300 MB. */
+export function allowedBytes({ denseBytes, keptExpertBytes, kvBytes }: CoordinatorMemory): number {
+  return 1.2 * (denseBytes + keptExpertBytes + kvBytes) + 300e6;
 }
 
 /** A coordinator in a process of its own answers one request, all experts its own. */
@@ -51,7 +52,10 @@ async function measure({ modelDir, quant, expertMemoryBytes }: MemoryOptions): P
   await core.close();
   // Node.js counts maxRSS in KiB.
   const peakBytes = process.resourceUsage().maxRSS * 1024;
-  return { peakBytes, denseBytes: core.packed.manifest.dense.bytes, kvBytes, expertMemoryBytes };
+  const { dense, shardBytes } = core.packed.manifest;
+  const numShards = expertLayers(core.config).length * core.config.nRoutedExperts;
+  const keptExpertBytes = Math.min(expertMemoryBytes, numShards * shardBytes);
+  return { peakBytes, denseBytes: dense.bytes, kvBytes, keptExpertBytes };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

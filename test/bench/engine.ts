@@ -123,6 +123,8 @@ async function compare(
     cacheDir: CACHE,
     replicas: 1,
     expertMemoryBytes: EXPERT_MEMORY_BYTES,
+    // Theirs has no drafts either.
+    speculate: 'off',
   });
   const llama = await openLlamaCpp(`${base}.gguf`, { contextSize: 2 * PREFILL_TOKENS, threads });
   const [ours, theirs]: [Speed[], Speed[]] = [[], []];
@@ -253,15 +255,15 @@ function printMemory(results: readonly Result[]): void {
     `${model}, ${format}`,
     mib(memory.denseBytes),
     mib(memory.kvBytes),
-    mib(memory.expertMemoryBytes),
+    mib(memory.keptExpertBytes),
     mib(memory.peakBytes),
     mib(allowedBytes(memory)),
     memory.peakBytes <= allowedBytes(memory) ? 'yes' : 'NO',
   ]);
-  const head = ['', 'weights', 'KV in use', 'expert memory', 'peak', 'allowed', 'within'];
+  const head = ['', 'weights', 'KV in use', 'experts kept', 'peak', 'allowed', 'within'];
   process.stdout.write(`${formatTable([head, ...rows])}\n\n`);
   process.stdout.write(
     'Resident memory of a coordinator in a process of its own that computes all experts itself, ' +
-      'beside 1.2 × (its packed weights + KV in use) + 300 MB + the experts it may keep (--expert-memory).\n',
+      'beside 1.2 × (packed weights that it holds, experts kept by --expert-memory among them, + KV in use) + 300 MB.\n',
   );
 }
