@@ -126,7 +126,10 @@ function watchBrowser(): void {
   RTCDataChannel.prototype.send = function (data: never) {
     mark('send');
     send.call(this, data);
-    if (isWatched && current.mapped !== undefined) moments.push(current as LapMoments);
+    // A pong is no answer, and there is one answer to a lap.
+    if (!isWatched || current.mapped === undefined || (data as ArrayBufferView).byteLength <= 8) return;
+    moments.push(current as LapMoments);
+    current = {};
   };
   const { requestDevice } = GPUAdapter.prototype;
   GPUAdapter.prototype.requestDevice = function (descriptor = {}) {
