@@ -7,7 +7,7 @@ import { expertCounters } from './dispatch/dispatch-figures.ts';
 import { Dispatcher, type RedispatchEvent } from './dispatch/dispatcher.ts';
 import type { ExpertWorker, LoadProgress } from './dispatch/expert-worker.ts';
 import type { LapErrorReason } from './dispatch/lap.ts';
-import type { ResidentPlan } from './dispatch/resident-plan.ts';
+import { lapsPerPass, type ResidentPlan } from './dispatch/resident-plan.ts';
 import { Engine, type EngineLimits } from './engine/engine.ts';
 import { openEngine } from './engine/open-engine.ts';
 import type { CoordinatorOptions, HalfBatches } from './options.ts';
@@ -252,6 +252,7 @@ function makeEngine(
     eosTokenIds,
     experts,
     speculation: speculationOptions(options, config, plan, events),
+    lapsPerPass: lapsPerPass(config, plan),
     timeline,
     limits: {
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),

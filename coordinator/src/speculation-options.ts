@@ -1,4 +1,4 @@
-import { type ModelConfig, moeLayers } from '@shoal/model';
+import type { ModelConfig } from '@shoal/model';
 import type { ResidentPlan } from './dispatch/resident-plan.ts';
 import type { EngineSpeculationOptions } from './engine/engine.ts';
 import type { HiddenReading, ReadingTally } from './engine/speculation/reading.ts';
@@ -18,10 +18,8 @@ export function speculationOptions(
     const lacks = hasMtp ? '--mtp-experts off leaves its module without experts' : 'this model has no MTP module';
     throw new UsageError(`--speculate mtp: ${lacks}; take auto, lookup or off`);
   }
-  const lapsPerPass = moeLayers(config).length - plan.layers.length;
   return {
     hasMtpExperts,
-    lapsPerPass,
     ...(speculate !== undefined && { mode: speculate }),
     ...(maxDrafts !== undefined && { maxDrafts }),
     onReading: (reading, { tallies }) =>

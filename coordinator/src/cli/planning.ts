@@ -3,6 +3,7 @@ import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
 import { denseLayout, type DenseFormat, type Quant, shardBytes } from '@shoal/weights';
 import {
   DEFAULT_EXPERT_MEMORY_BYTES,
+  lapsPerPass,
   type MtpPlace,
   planResident,
   type ResidentPlan,
@@ -146,7 +147,7 @@ function residentOf(config: ModelConfig, shardBytes: number, localBytes: number)
 function localExpertsStep(input: PlanInput, expertBytes: number, localBytes: number): LocalExpertsStep {
   const { config, tabBytes, replicas, bandwidthBytesPerS, rttMs } = input;
   const resident = residentOf(config, expertBytes, localBytes);
-  const laps = moeLayers(config).length - resident.layers.length;
+  const laps = lapsPerPass(config, resident);
   const onTabs = laps + (resident.mtp === 'tabs' ? 1 : 0);
   const readPerLayer = config.numExpertsPerTok * expertBytes;
   const weightsReadPerToken = ceilings(input, laps).weightsReadPerToken + resident.layers.length * readPerLayer;

@@ -1,8 +1,8 @@
-import { moeLayers } from '@shoal/model';
+import type { ModelConfig } from '@shoal/model';
 import type { PackProgress } from '@shoal/weights/node';
 import { type Coordinator, startCoordinator } from '../coordinator.ts';
 import type { LoadProgress } from '../dispatch/expert-worker.ts';
-import type { ResidentPlan } from '../dispatch/resident-plan.ts';
+import { lapsPerPass, type ResidentPlan } from '../dispatch/resident-plan.ts';
 import { optionsHelp, parseCoordinatorOptions } from '../options.ts';
 import { formatBytes, progressLine } from './progress.ts';
 
@@ -49,7 +49,7 @@ export function addresses({ url, adminToken, engine, resident, config }: Coordin
   // One that the operator chose they know; where the access file names the admins there is none.
   const showToken = generated && adminToken !== undefined;
   return `
-Shoal serves ${engine.modelId}.${residentText(resident, moeLayers(config).length)}
+Shoal serves ${engine.modelId}.${residentText(resident, config)}
 
   lend a GPU    ${url}/
   playground    ${url}/playground
@@ -63,12 +63,13 @@ Ctrl-C to stop.
 }
 
 /** What is in the memory of --local-experts. */
-function residentText({ layers, bytes, mtp }: ResidentPlan, moeLayerCount: number): string {
+function residentText(resident: ResidentPlan, config: ModelConfig): string {
+  const { layers, bytes, mtp } = resident;
   if (bytes === 0) return '';
-  const laps = moeLayerCount - layers.length;
+  const laps = lapsPerPass(config, resident);
   const drafter = mtp === 'local' ? ', with those of the MTP module' : '';
   return `
-Experts of ${layers.length} of ${moeLayerCount} layers are its own (${formatBytes(bytes)}${drafter}): ${laps} laps a token.`;
+Experts of ${layers.length} of ${layers.length + laps} layers are its own (${formatBytes(bytes)}${drafter}): ${laps} laps a token.`;
 }
 
 /** Adds the rate since the first report. */

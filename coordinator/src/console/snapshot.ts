@@ -1,8 +1,8 @@
-import { type ModelConfig, moeLayers } from '@shoal/model';
+import type { ModelConfig } from '@shoal/model';
 import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView, WaitView } from '@shoal/protocol';
 import type { Dispatcher } from '../dispatch/dispatcher.ts';
 import type { SampleWindow } from '../dispatch/lap-stats.ts';
-import type { ResidentPlan } from '../dispatch/resident-plan.ts';
+import { lapsPerPass, type ResidentPlan } from '../dispatch/resident-plan.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
 import type { Swarm } from '../swarm/swarm.ts';
@@ -187,7 +187,7 @@ export class SnapshotBuilder {
 
   #flow(): FlowView {
     const { config, engine, dispatcher, swarm, resident, trust } = this.#sources;
-    const floorLaps = moeLayers(config).length - resident.layers.length;
+    const floorLaps = lapsPerPass(config, resident);
     const wire = swarm.wireBytes;
     const workBytes = wire.sent + wire.received - wire.tests;
     const work = answerWork(dispatcher);

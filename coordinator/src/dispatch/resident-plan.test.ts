@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { planResident, refuseBeyondMemory, type ResidentInput } from './resident-plan.ts';
+import { lapsPerPass, planResident, refuseBeyondMemory, type ResidentInput } from './resident-plan.ts';
 
 /** Four MoE layers of 10 experts of 100 B after a dense one, and an MTP module. */
 const config = {
@@ -21,6 +21,7 @@ describe('what the coordinator holds', () => {
     expect(held(1000)).toEqual({ mtp: 'local', layers: [], bytes: 1000 });
     expect(held(3999)).toEqual({ mtp: 'local', layers: [1, 2], bytes: 3000 });
     expect(held(1e9)).toEqual({ mtp: 'local', layers: [1, 2, 3, 4], bytes: 5000 });
+    expect([1000, 3999, 1e9].map((bytes) => lapsPerPass(config, held(bytes)))).toEqual([4, 2, 0]);
   });
 
   it('leaves the module where it is told to be', () => {

@@ -52,6 +52,11 @@ export function planResident(input: ResidentInput): ResidentPlan {
   return { layers, mtp, bytes: (layers.length + drafters) * layerBytes };
 }
 
+/** One for each of the main model's MoE layers that tabs serve. */
+export function lapsPerPass(config: ResidentInput['config'], { layers }: Pick<ResidentPlan, 'layers'>): number {
+  return moeLayers(config).length - layers.length;
+}
+
 function mtpPlace({ config, localBytes, expertMemoryBytes, mtp }: ResidentInput, bytes: number): MtpPlace | undefined {
   if (!isMoeLayer(config, config.numHiddenLayers)) return undefined;
   const fits = bytes <= localBytes || bytes <= MTP_SHARE * expertMemoryBytes;

@@ -31,6 +31,8 @@ export interface EngineOptions {
   /** What ends an answer, where generation_config.json names other tokens than config.json. */
   eosTokenIds?: readonly number[] | undefined;
   speculation?: Partial<EngineSpeculationOptions> | undefined;
+  /** Laps of a pass: one for each MoE layer, which is the default, but those that the coordinator holds. */
+  lapsPerPass?: number;
   onRequest?: (
     event: 'submitted' | 'finished' | 'failed' | 'cancelled',
     request: GenerationRequest,
@@ -43,7 +45,7 @@ export interface EngineOptions {
 
 export type EngineSpeculationOptions = Pick<
   SpeculationOptions,
-  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'lapsPerPass' | 'onReading' | 'onFailure'
+  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'onReading' | 'onFailure'
 >;
 
 export interface EngineLimits {
@@ -122,9 +124,7 @@ export class Engine implements TextEngine {
     const { forward, experts, eosTokenIds = forward.config.eosTokenIds } = options;
     const { maxBatch, maxQueue, prefillRows } = this.limits;
     const { maxContext } = this;
-    const { now = () => performance.now() } = options;
-    // Of a model without MoE layers, a pass is one.
-    const lapsPerPass = Math.max(1, moeLayers(forward.config).length);
+    const { now = () => performance.now(), lapsPerPass = moeLayers(forward.config).length } = options;
     const drafting = { forward, experts, maxContext, eosTokenIds, now, lapsPerPass };
     this.speculation = new Speculation({ ...drafting, ...options.speculation });
     const drafterBytesPerToken = this.speculation.kvBytesPerToken;

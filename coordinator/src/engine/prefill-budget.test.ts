@@ -98,4 +98,13 @@ describe('prompt rows beside running streams', () => {
     expect(budget.rowsBeside(4)).toBe(50);
     expect(budget.rowsBeside(4, 1.2)).toBe(60);
   });
+
+  it('take as long as a pass at most where passes make no laps, or one', () => {
+    const [none, one] = [0, 1].map((lapsPerPass) => {
+      const budget = new PrefillBudget({ maxRows: 256, lapsPerPass });
+      drive(budget, { pass: 100, row: 0, promptRow: 1 });
+      return budget.rowsBeside(4);
+    });
+    expect([none, one]).toEqual([100, 100]);
+  });
 });

@@ -5,7 +5,7 @@ type PassCost = Pick<PassTimes, 'rows' | 'promptRows' | 'passMs'>;
 export interface PrefillBudgetOptions {
   /** Prompt rows of a pass beside which nobody waits for a token, and the most there ever are. */
   maxRows: number;
-  /** Laps of one pass, one for each MoE layer. */
+  /** Laps of one pass; 0: all that there is of it counts as one. */
   lapsPerPass: number;
 }
 
@@ -68,7 +68,7 @@ export class PrefillBudget {
     if (this.#decodeOnly.length < LEAST_PASSES) return undefined;
     this.#costs ??= fit(this.#decodeOnly, this.#mixed);
     const { passMs, rowMs } = this.#costs;
-    return Math.max(0, passMs + rowMs * decodeRows) / this.#options.lapsPerPass;
+    return Math.max(0, passMs + rowMs * decodeRows) / Math.max(1, this.#options.lapsPerPass);
   }
 
   get #mixedBeforeBaseline(): number {

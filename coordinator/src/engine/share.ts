@@ -71,7 +71,8 @@ export class Shares {
     for (const sequence of running) {
       if (sequence.state === 'prefill') prompts++;
       else streams++;
-      if (sequence.state === 'decode') rows += sequence.rowsAhead;
+      // In another pass all its rows are known by then, and nothing is ahead: but it waits for its next token all the same.
+      if (sequence.state === 'decode') rows += Math.max(1, sequence.rowsAhead);
     }
     return this.#budget.rowsBeside(Math.ceil(rows / lanes), Math.max(1, (FIRST_TOKEN_WEIGHT * prompts) / streams));
   }

@@ -85,7 +85,6 @@ class Run {
   readonly #head: { id: string; created: number; model: string; system_fingerprint: string };
   readonly #onToken: () => void;
   #completionTokens = 0;
-  /** By choice: what its device limit has done so far. */
   /** By choice, the latest. */
   readonly #details = new Map<number, ChoiceDetails>();
 
