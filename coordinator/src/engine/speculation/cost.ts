@@ -32,10 +32,6 @@ export class PassCost {
     this.#msPerRow = Math.min(Math.max(0, slope), this.#meanMs / this.#meanRows);
   }
 
-  get known(): boolean {
-    return this.#weight > 0;
-  }
-
   get msPerRow(): number {
     return this.#msPerRow;
   }

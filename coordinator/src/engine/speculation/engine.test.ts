@@ -1,7 +1,7 @@
 import { createRng, type ExpertDispatch } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { BatchOptions } from '../../dispatch/dispatcher.ts';
-import type { GenerationEvent, GenerationRequest } from '../contract.ts';
+import type { EngineError, GenerationEvent, GenerationRequest } from '../contract.ts';
 import { Engine, type EngineLimits } from '../engine.ts';
 import { HashEngine, type HashEngineOptions, VOCAB } from '../testing/hash-engine.ts';
 import type { SpeculationMode } from './speculation.ts';
@@ -239,5 +239,49 @@ describe('drafts in batches', () => {
     const whole = Array.from({ length: 4 }, (_, i) => request(`whole ${i}`, { maxTokens: 57, promptIds: [i, 5, 5] }));
     const answers = await Promise.all(whole.map((each) => collect(engine.submit(each))));
     for (const [i, { events }] of answers.entries()) expect(events).toEqual(await plain(whole[i]!));
+  });
+
+  it.each([1, 2] as const)('of %i lanes whose laps fail end with their own pass, and lose no page', async (lanes) => {
+    const rng = createRng(10 + lanes);
+    const { engine } = open({
+      numPages: 70,
+      rightInTen: 9,
+      limits: { maxBatch: 5, maxQueue: 100, prefillRows: 7, lanes },
+      lap: async () => {
+        for (let turns = Math.floor(rng() * 4); turns > 0; turns--) await new Promise(setImmediate);
+        if (rng() < 0.04) throw new Error('no shard');
+      },
+    });
+    const asked = Array.from({ length: 40 }, (_, i) => anyRequest(i, rng));
+    const alone: object[][] = [];
+    for (const each of asked) alone.push(await plain(each));
+    const ends: Record<string, number> = {};
+    const work = asked.map(async (each, i) => {
+      const aborted = new AbortController();
+      const events: object[] = [];
+      let end = 'whole';
+      try {
+        for await (const event of engine.submit({ ...each, signal: aborted.signal })) {
+          if (event.type === 'token') delete event.token.speculation;
+          if (event.type === 'finish') delete event.speculation;
+          events.push(event);
+          if (i % 8 === 7 && events.length === 3) setImmediate(() => aborted.abort());
+        }
+      } catch (error) {
+        end = (error as EngineError).reason;
+      }
+      ends[end] = (ends[end] ?? 0) + 1;
+      expect(events).toEqual(alone[i]!.slice(0, end === 'whole' ? undefined : events.length));
+    });
+    await Promise.all(work);
+    for (const end of ['whole', 'internal', 'cancelled']) expect(ends[end], end).toBeGreaterThan(0);
+    await vi.waitFor(() => expect([engine.kvBytesInUse, engine.running.length]).toEqual([0, 0]));
+    // Ended by a drain that waits for nothing, while a pass still writes.
+    const cut = [0, 1].map((i) => collect(engine.submit(request(`cut ${i}`, { promptIds: [i, 5, 5] }))));
+    const outcomes = Promise.allSettled(cut);
+    await new Promise(setImmediate);
+    await engine.drain(0);
+    for (const outcome of await outcomes) expect(outcome).toMatchObject({ reason: { reason: expect.any(String) } });
+    await vi.waitFor(() => expect([engine.kvBytesInUse, engine.running.length]).toEqual([0, 0]));
   });
 });

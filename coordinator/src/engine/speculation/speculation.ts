@@ -73,12 +73,12 @@ export class Speculation {
     mtp: { drafted: [], accepted: [] },
     lookup: { drafted: [], accepted: [] },
   };
-  readonly passCost = new PassCost();
   /** Drafting calls that failed. */
   failures = 0;
   readonly #options: SpeculationOptions;
   readonly #maxDrafts: number;
   readonly #mtp: MtpDrafter | undefined;
+  readonly #passCost = new PassCost();
   readonly #experience = new Map<string, Acceptance>();
   #isFailing = false;
 
@@ -113,11 +113,6 @@ export class Speculation {
     };
   }
 
-  /** What drafts of a pass cost beside their rows, in milliseconds: the first ones, and each depth after them. */
-  get draftMs(): { first: number; deeper: number } {
-    return { first: this.#mtp?.firstMs.ms ?? 0, deeper: this.#mtp?.deeperMs.ms ?? 0 };
-  }
-
   /** For a new answer; undefined where nothing is drafted for it. */
   begin({ ids, request }: Sequence): StreamSpeculation | undefined {
     if (this.#options.mode === 'off' || request.speculate === false) return undefined;
@@ -137,7 +132,7 @@ export class Speculation {
 
   /** A pass of so many rows took so long, its laps included. */
   notePass(rows: number, passMs: number): void {
-    this.passCost.add(rows, passMs);
+    this.#passCost.add(rows, passMs);
   }
 
   /** The entry's drafts were compared with the model's own choice: the first `accepted` were right. */
@@ -211,8 +206,8 @@ export class Speculation {
         reach: (depth) => state.acceptance(source).reach(depth),
       })),
       {
-        passMs: this.passCost.ms(baseRows),
-        msPerRow: this.passCost.msPerRow,
+        passMs: this.#passCost.ms(baseRows),
+        msPerRow: this.#passCost.msPerRow,
         draftMs: (depth) => (depth === 1 ? mtp?.firstMs.ms : mtp?.deeperMs.ms) ?? 0,
       },
     );
