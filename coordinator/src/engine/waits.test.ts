@@ -176,6 +176,22 @@ describe('the time until a waiting request’s turn', () => {
     expect(engine.waits.untilTurnMs(newcomer)!).toBeLessThan(last / 2);
   });
 
+  it('is at least that of the last one within sight, in a queue that is longer', () => {
+    const engine = new VirtualEngine(7, 8, 1000);
+    const submitMany = (count: number): void => {
+      for (let i = 0; i < count; i++) engine.submit(`client ${i % 4}`);
+    };
+    submitMany(40);
+    for (let i = 0; i < 200; i++) engine.pass();
+    submitMany(400);
+    const order = engine.admission.inOrder(1000);
+    expect(order.length).toBeGreaterThan(300);
+    const inSight = engine.waits.untilTurnMs(order[255]!)!;
+    expect(inSight).toBeGreaterThan(engine.waits.untilTurnMs(order[100]!)!);
+    expect(engine.waits.untilTurnMs(order[256]!)).toBe(inSight);
+    expect(engine.waits.untilTurnMs(order.at(-1)!)).toBe(inSight);
+  });
+
   it('follows from when the running ones end', () => {
     expect(turnsMs([30, 10], [5, 100, 1, 1], 4)).toEqual([10, 15, 30, 31]);
     expect(turnsMs([], [5], 2)).toEqual([]);

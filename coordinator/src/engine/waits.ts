@@ -26,11 +26,14 @@ export class Waits {
     this.#options = options;
   }
 
-  /** Milliseconds until a waiting request is expected to have its turn; null where that is not known, or far off. */
+  /**
+   * Milliseconds until a waiting request is expected to have its turn; of one beyond the first 256, until the last of these has;
+   * null where nothing was measured.
+   */
   untilTurnMs(sequence: Sequence): number | null {
     const waiting = this.#options.admission.inOrder(MAX_LOOK_AHEAD);
     const at = waiting.indexOf(sequence);
-    return at < 0 ? null : (this.#turns(waiting, at + 1)?.[at] ?? null);
+    return this.#turns(waiting, at < 0 ? waiting.length : at + 1)?.at(-1) ?? null;
   }
 
   /**
