@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { loadGenerationConfig } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
-import { closeRtc, loadRtc } from '@shoal/transport/node';
+import { loadRtc, type RtcImplementation } from '@shoal/transport/node';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
@@ -53,8 +53,23 @@ export async function startCoordinator(
 ): Promise<Coordinator> {
   // First of all: to find that the file cannot be used costs nothing.
   const { access, adminToken } = openAccess(options);
-  const core = await createCore(options);
   const rtc = await loadRtc();
+  let core: Core | undefined;
+  try {
+    core = await createCore(options);
+    return await serve(core, options, { access, adminToken, rtc });
+  } catch (error) {
+    await core?.close();
+    rtc.close();
+    throw error;
+  }
+}
+
+async function serve(
+  core: Core,
+  options: CoordinatorOptions,
+  { access, adminToken, rtc }: { access: Access; adminToken: string | undefined; rtc: RtcImplementation },
+): Promise<Coordinator> {
   const { config, engine, swarm, events, packed } = core;
   const log = pino({ level: options.logLevel }, pino.destination({ dest: 2, sync: false }));
   const registry = new Registry();
@@ -112,10 +127,8 @@ export async function startCoordinator(
   try {
     await http.listen({ host: options.host, port: options.port });
   } catch (error) {
-    await core.close();
     console.close();
     await sockets.close();
-    await closeRtc();
     throw error;
   }
   const { port } = http.server.address() as AddressInfo;
@@ -138,7 +151,7 @@ export async function startCoordinator(
     await Promise.all([sockets.close(), http.close()]);
     clearTimeout(impatience);
     await core.close();
-    await closeRtc();
+    rtc.close();
   };
   const url = urlOf(options.host, port);
   return { ...core, url, adminToken, access, snapshots, close: () => (closing ??= close()) };

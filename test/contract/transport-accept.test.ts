@@ -1,14 +1,14 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import type { ControlMessage, Signal } from '@shoal/protocol';
-import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer } from '@shoal/transport/node';
+import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer, type RtcImplementation } from '@shoal/transport/node';
 import { closeReason } from './transport-suite.ts';
 import type { FramedChannel } from '@shoal/transport';
 
 afterAll(closeRtc);
 
 /** Signals arrive in a later turn, as in transport.test.ts, where it says why. */
-async function pairOf(): Promise<[AcceptedPeer, AcceptedPeer]> {
-  const rtc = await loadRtc();
+async function pairOf(loaded?: RtcImplementation): Promise<[AcceptedPeer, AcceptedPeer]> {
+  const rtc = loaded ?? (await loadRtc());
   const later = (hand: (signal: Signal) => void) => (signal: Signal) => void setImmediate(hand, signal);
   const b: AcceptedPeer = acceptPeer({ rtc, iceServers: [], onSignal: later((signal) => a.signal(signal)) });
   const a: AcceptedPeer = acceptPeer({
@@ -85,5 +85,22 @@ describe('acceptPeer', () => {
       reason: 'unavailable',
       message: expect.stringContaining('npm install --include=optional'),
     });
+  });
+});
+
+describe('loadRtc', () => {
+  it('is in use until everyone who has loaded it has closed it', async () => {
+    await closeRtc();
+    const [first, second] = [await loadRtc(), await loadRtc()];
+    const [a, b] = await pairOf(second);
+    first.close();
+    first.close();
+    const [from, to] = [await a.link, await b.link];
+    const arrived = new Promise<Uint8Array>((resolve) => (to.onFrame = (frame) => resolve(frame.slice())));
+    await from.send(Uint8Array.of(1, 2, 3));
+    expect([...(await arrived)]).toEqual([1, 2, 3]);
+    a.close();
+    b.close();
+    second.close();
   });
 });

@@ -9,19 +9,28 @@ export type RtcName = 'node-datachannel' | 'wrtc';
 export interface RtcImplementation {
   readonly name: RtcName;
   readonly classes: RtcClasses;
-  /** Ends its threads, so that the process can exit. Connections are unusable afterwards. */
+  /** Its caller makes no more use of it. When nobody does, its threads end, so that the process can exit. */
   close(): void;
 }
 
-const loaders: Record<RtcName, () => Promise<RtcImplementation>> = {
+/** What there is once in a process, whoever has loaded it. */
+interface Library {
+  classes: RtcClasses;
+  /** Connections are unusable afterwards. */
+  end(): void;
+  /** Callers of `loadRtc` that have not closed it. */
+  users: number;
+}
+
+const loaders: Record<RtcName, () => Promise<Library>> = {
   'node-datachannel': loadNodeDataChannel,
   wrtc: loadWrtc,
 };
 
-const loaded = new Map<RtcName, Promise<RtcImplementation>>();
+const loaded = new Map<RtcName, Promise<Library>>();
 
 /**
- * The first of `order` that loads here, each loaded once. node-datachannel comes first: it is several times faster and tells
+ * The first of `order` that loads here, each loaded once, to be closed by whoever has asked. node-datachannel comes first: it is several times faster and tells
  * when its buffer has drained. Throws a TransportError (`unavailable`) naming what failed and what to do.
  */
 export async function loadRtc(order: readonly RtcName[] = ['node-datachannel', 'wrtc']): Promise<RtcImplementation> {
@@ -30,7 +39,7 @@ export async function loadRtc(order: readonly RtcName[] = ['node-datachannel', '
     let promise = loaded.get(name);
     if (!promise) loaded.set(name, (promise = loaders[name]()));
     try {
-      return await promise;
+      return lend(name, await promise);
     } catch (error) {
       loaded.delete(name);
       failures.push(new Error(`${name}: ${(error as Error).message}`, { cause: error }));
@@ -45,16 +54,29 @@ export async function loadRtc(order: readonly RtcName[] = ['node-datachannel', '
   );
 }
 
-/** Ends whatever `loadRtc` has loaded. */
+function lend(name: RtcName, library: Library): RtcImplementation {
+  library.users++;
+  let isOpen = true;
+  const close = (): void => {
+    if (!isOpen) return;
+    isOpen = false;
+    if (--library.users > 0) return;
+    loaded.delete(name);
+    library.end();
+  };
+  return { name, classes: library.classes, close };
+}
+
+/** Ends whatever `loadRtc` has loaded, whoever uses it. */
 export async function closeRtc(): Promise<void> {
   const all = [...loaded.values()];
   loaded.clear();
   for (const result of await Promise.allSettled(all)) {
-    if (result.status === 'fulfilled') result.value.close();
+    if (result.status === 'fulfilled') result.value.end();
   }
 }
 
-async function loadNodeDataChannel(): Promise<RtcImplementation> {
+async function loadNodeDataChannel(): Promise<Library> {
   const library = await import('node-datachannel');
   const polyfill = await import('node-datachannel/polyfill');
   // usrsctp holds acknowledgements back for 20 ms by default: a row that needs two round trips would wait for it.
@@ -98,7 +120,7 @@ async function loadNodeDataChannel(): Promise<RtcImplementation> {
 
   const { RTCSessionDescription, RTCIceCandidate } = polyfill;
   const classes = { RTCPeerConnection, RTCSessionDescription, RTCIceCandidate } as unknown as RtcClasses;
-  return { name: 'node-datachannel', classes, close: () => library.cleanup() };
+  return { classes, end: () => library.cleanup(), users: 0 };
 }
 
 /** libdatachannel takes credentials within the URL, percent-encoded. */
@@ -117,8 +139,8 @@ function plainDescription({ type, sdp }: RTCSessionDescriptionInit): RTCSessionD
   return { type, sdp: sdp ?? '' };
 }
 
-async function loadWrtc(): Promise<RtcImplementation> {
+async function loadWrtc(): Promise<Library> {
   // CommonJS with native code, optional, and without types of the shape that we need: required by name.
   const classes = createRequire(import.meta.url)('@roamhq/wrtc') as RtcClasses;
-  return { name: 'wrtc', classes, close: () => {} };
+  return { classes, end: () => {}, users: 0 };
 }
