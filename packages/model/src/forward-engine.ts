@@ -79,7 +79,7 @@ export interface ForwardEngine {
   sequenceOn(pages: SequencePages): SequenceCache;
   /**
    * The MTP module's cache of a sequence on lent pages: a page has a place for it too. It begins with `length` positions, which
-   * somebody else has computed, and is to be freed before the pages are closed. Throws as `sequenceOn` and `newMtpSequence` do.
+   * somebody else has computed. Throws as `sequenceOn` and `newMtpSequence` do.
    */
   mtpSequenceOn(pages: SequencePages, length: number): SequenceCache;
   /** [hiddenSize], the gain of the norm before a layer's experts; the MTP module's layer is `numHiddenLayers`. */
