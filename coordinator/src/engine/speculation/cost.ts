@@ -12,13 +12,18 @@ export class PassCost {
   #meanMs = 0;
   #varRows = 0;
   #covariance = 0;
-  #msPerRow = 0;
+  #msPerRow: number | undefined;
 
   add(rows: number, ms: number): void {
-    const isFirst = this.#weight === 0;
-    const seen = isFirst ? ms : Math.min(ms, OUTLIER * this.ms(rows));
-    // The dearest that a row can be, until passes of other sizes say better.
-    if (isFirst) this.#msPerRow = ms / rows;
+    if (this.#msPerRow === undefined) {
+      // The dearest that a row can be, until passes say better. The first one is cold and counts for nothing else: a prompt's
+      // many rows would outweigh a hundred passes of one.
+      this.#msPerRow = ms / rows;
+      this.#meanRows = rows;
+      this.#meanMs = ms;
+      return;
+    }
+    const seen = Math.min(ms, OUTLIER * this.ms(rows));
     this.#weight = this.#weight * DECAY + 1;
     const share = 1 / this.#weight;
     const offRows = rows - this.#meanRows;
@@ -32,26 +37,32 @@ export class PassCost {
     this.#msPerRow = Math.min(Math.max(0, slope), this.#meanMs / this.#meanRows);
   }
 
+  /** 0 while nothing is known. */
   get msPerRow(): number {
-    return this.#msPerRow;
+    return this.#msPerRow ?? 0;
   }
 
   /** Expected of a pass with so many rows. */
   ms(rows: number): number {
-    return this.#meanMs + (rows - this.#meanRows) * this.#msPerRow;
+    return this.#meanMs + (rows - this.#meanRows) * this.msPerRow;
   }
 }
 
-/** What one call still counts after the next. */
+/** What one call still counts after the next; and after one that was faster: calls are held up, and the first are cold. */
 const CALL_DECAY = 0.9;
+const FASTER_DECAY = 0.5;
 
 /** Mean time of a kind of call, old ones fading. */
 export class CallCost {
   #ms: number | undefined;
 
   add(ms: number): void {
-    this.#ms =
-      this.#ms === undefined ? ms : CALL_DECAY * this.#ms + (1 - CALL_DECAY) * Math.min(ms, OUTLIER * this.#ms);
+    if (this.#ms === undefined) {
+      this.#ms = ms;
+      return;
+    }
+    const decay = ms < this.#ms ? FASTER_DECAY : CALL_DECAY;
+    this.#ms = decay * this.#ms + (1 - decay) * Math.min(ms, OUTLIER * this.#ms);
   }
 
   /** 0 while nothing is known. */

@@ -164,9 +164,11 @@ interface World {
   rowMs: number;
   draftMs: number;
   rates: readonly number[];
+  /** How much longer the first pass and the first drafting call take: code is compiled, experts are read. */
+  cold?: number;
 }
 
-function tokensPerSecond({ streams, passMs, rowMs, draftMs, rates }: World, fixedDepth?: number): number {
+function tokensPerSecond({ streams, passMs, rowMs, draftMs, rates, cold = 1 }: World, fixedDepth?: number): number {
   const rng = createRng(4);
   const took = (ms: number): number => ms * Math.exp(0.15 * normalDraw(rng));
   const [cost, draftCost] = [new PassCost(), new CallCost()];
@@ -175,7 +177,10 @@ function tokensPerSecond({ streams, passMs, rowMs, draftMs, rates }: World, fixe
     { length: streams },
     () => new StreamSpeculation({ ids: [], lapsPerPass: 5, prior, mtp: undefined }),
   );
-  for (let prompts = 0; prompts < streams; prompts++) cost.add(40, took(passMs + 40 * rowMs));
+  for (let prompts = 0; prompts < streams; prompts++) {
+    cost.add(40, took(passMs + 40 * rowMs) * (prompts === 0 ? cold : 1));
+  }
+  let calls = 0;
   let depths = states.map(() => 0);
   let [tokens, ms] = [0, 0];
   for (let pass = 0; pass < 150; pass++) {
@@ -195,13 +200,15 @@ function tokensPerSecond({ streams, passMs, rowMs, draftMs, rates }: World, fixe
     );
     depths = states.map((state, i) => fixedDepth ?? state.probed(best[i]!, 4));
     for (let call = 0; call < Math.max(...depths); call++) {
-      const callMs = took(draftMs);
+      const callMs = took(draftMs) * (calls++ === 0 ? cold : 1);
       draftCost.add(callMs);
       ms += callMs;
     }
   }
   return (tokens / ms) * 1000;
 }
+
+const SEEDS = [1, 2, 3, 4, 5, 6];
 
 describe('depths chosen by experience', () => {
   const mtp = [0.94, 0.48, 0.25, 0.25];
@@ -211,11 +218,15 @@ describe('depths chosen by experience', () => {
     ['16 streams, 20 ms a lap', { streams: 16, passMs: 105, rowMs: 0.6, draftMs: 3, rates: mtp }],
     ['16 streams, no distance', { streams: 16, passMs: 5, rowMs: 0.6, draftMs: 3, rates: mtp }],
     ['64 streams, no distance', { streams: 64, passMs: 10, rowMs: 0.9, draftMs: 8, rates: mtp }],
+    ['one stream, 4 ms a lap, cold', { streams: 1, passMs: 24, rowMs: 2, draftMs: 1.5, rates: mtp, cold: 15 }],
+    ['one stream, 20 ms a lap, cold', { streams: 1, passMs: 100, rowMs: 0.5, draftMs: 1.5, rates: mtp, cold: 15 }],
     ['drafts that fail', { streams: 4, passMs: 10, rowMs: 2, draftMs: 1, rates: [0.1, 0.1, 0.1, 0.1] }],
     ['drafts that are right', { streams: 2, passMs: 50, rowMs: 1, draftMs: 1, rates: [0.95, 0.95, 0.9, 0.9] }],
   ])('come within 10 %% of the best fixed one: %s', (_, world) => {
-    const best = Math.max(...[0, 1, 2, 3, 4].map((depth) => tokensPerSecond(world, depth)));
-    expect(tokensPerSecond(world)).toBeGreaterThan(0.9 * best);
+    const mean = (fixedDepth?: number): number =>
+      SEEDS.reduce((sum, seed) => sum + tokensPerSecond(world, seed, fixedDepth), 0) / SEEDS.length;
+    const best = Math.max(...[0, 1, 2, 3, 4].map((depth) => mean(depth)));
+    expect(mean()).toBeGreaterThan(0.9 * best);
   });
 });
 
