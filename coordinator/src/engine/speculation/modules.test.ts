@@ -168,8 +168,12 @@ interface World {
   cold?: number;
 }
 
-function tokensPerSecond({ streams, passMs, rowMs, draftMs, rates, cold = 1 }: World, fixedDepth?: number): number {
-  const rng = createRng(4);
+function tokensPerSecond(
+  { streams, passMs, rowMs, draftMs, rates, cold = 1 }: World,
+  seed: number,
+  fixedDepth?: number,
+): number {
+  const rng = createRng(seed);
   const took = (ms: number): number => ms * Math.exp(0.15 * normalDraw(rng));
   const [cost, draftCost] = [new PassCost(), new CallCost()];
   const prior = () => (depth: number) => (depth === 1 ? 0.85 : 0.5);
