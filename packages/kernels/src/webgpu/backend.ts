@@ -103,12 +103,10 @@ export class WebGpuExpertBackend implements ExpertBackend {
   }
 
   async run(lap: ExpertLap): Promise<ExpertOutput> {
-    const output: ExpertOutput = { partial: new Float32Array(lap.numRows * this.shape.hiddenSize), computeUs: 0 };
-    await this.runTogether([lap], (_, sums, computeUs) => {
-      output.partial.set(sums);
-      output.computeUs = computeUs;
-    });
-    return output;
+    let output: ExpertOutput | undefined;
+    // The sums are seen only while they are mapped.
+    await this.runTogether([lap], (_, sums, computeUs) => (output = { partial: sums.slice(), computeUs }));
+    return output!;
   }
 
   async runTogether(laps: readonly ExpertLap[], take: TakeSums): Promise<void> {
