@@ -27,7 +27,7 @@ describe('a browser without WebGPU', () => {
     await until('audits', () => peer!.trust.auditedRows > 100);
     expect(peer!.trust.failures).toBe(0);
     const shown = coordinator.snapshots.build().peers[0]!.adapter;
-    expect(shown).toMatch(/^CPU, \d+ threads?$/);
+    expect(shown).toMatch(/^CPU, (one thread|\d+ threads)$/);
     await shoot(tab!.page, `cpu-live-${quant}`);
     expect(tab!.errors).toEqual([]);
   });
