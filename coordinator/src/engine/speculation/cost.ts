@@ -1,3 +1,5 @@
+import { DecayedLine } from '../../dispatch/decayed-line.ts';
+
 /** What a pass still counts after the next. */
 const DECAY = 0.97;
 /** Rows² that the slope so far counts as: where all passes have about as many rows, it stays what it was. */
@@ -7,11 +9,8 @@ const OUTLIER = 3;
 
 /** Time of a pass as a + b × rows, fitted to the recent ones by least squares. */
 export class PassCost {
-  #weight = 0;
-  #meanRows = 0;
-  #meanMs = 0;
-  #varRows = 0;
-  #covariance = 0;
+  readonly #line = new DecayedLine(DECAY);
+  #base = 0;
   #msPerRow: number | undefined;
 
   add(rows: number, ms: number): void {
@@ -19,22 +18,12 @@ export class PassCost {
       // The dearest that a row can be, until passes say better. The first one is cold and counts for nothing else: a prompt's
       // many rows would outweigh a hundred passes of one.
       this.#msPerRow = ms / rows;
-      this.#meanRows = rows;
-      this.#meanMs = ms;
       return;
     }
-    const seen = Math.min(ms, OUTLIER * this.ms(rows));
-    this.#weight = this.#weight * DECAY + 1;
-    const share = 1 / this.#weight;
-    const offRows = rows - this.#meanRows;
-    const offMs = seen - this.#meanMs;
-    this.#meanRows += share * offRows;
-    this.#meanMs += share * offMs;
-    this.#varRows = this.#varRows * DECAY + offRows * (rows - this.#meanRows);
-    this.#covariance = this.#covariance * DECAY + offRows * (seen - this.#meanMs);
-    const slope = (this.#covariance + SLOPE_INERTIA * this.#msPerRow) / (this.#varRows + SLOPE_INERTIA);
-    // A row takes time, and no more than its share: noise would have it otherwise.
-    this.#msPerRow = Math.min(Math.max(0, slope), this.#meanMs / this.#meanRows);
+    this.#line.add(rows, Math.min(ms, OUTLIER * this.ms(rows)));
+    const { base, slope } = this.#line.fit(this.#msPerRow, SLOPE_INERTIA / this.#line.weight);
+    this.#base = base;
+    this.#msPerRow = slope;
   }
 
   /** 0 while nothing is known. */
@@ -44,7 +33,7 @@ export class PassCost {
 
   /** Expected of a pass with so many rows. */
   ms(rows: number): number {
-    return this.#meanMs + (rows - this.#meanRows) * this.msPerRow;
+    return this.#base + rows * this.msPerRow;
   }
 }
 
