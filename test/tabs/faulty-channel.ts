@@ -1,75 +1,27 @@
 import { carry, type DataChannelLike, perfectWire, type WireFaults } from '@shoal/transport';
-
-type Listener = Parameters<DataChannelLike['addEventListener']>[1];
+import { CarriedChannel } from './carried-channel.ts';
 
 /** A data channel behind a wire that can be made worse: what leaves and what arrives passes through its faults. */
-export class FaultyChannel implements DataChannelLike {
+export class FaultyChannel extends CarriedChannel {
   readonly out: WireFaults = { ...perfectWire };
   readonly in: WireFaults = { ...perfectWire };
-  readonly #channel: DataChannelLike;
   readonly #random: () => number;
-  readonly #wrapped = new Map<Listener, Listener>();
 
   constructor(channel: DataChannelLike, random: () => number) {
-    this.#channel = channel;
+    super(channel);
     this.#random = random;
   }
 
-  get readyState(): DataChannelLike['readyState'] {
-    return this.#channel.readyState;
+  protected isPerfect(way: 'in' | 'out'): boolean {
+    return Object.entries(perfectWire).every(([name, value]) => this[way][name as keyof WireFaults] === value);
   }
 
-  get bufferedAmount(): number {
-    return this.#channel.bufferedAmount;
+  protected carryOut(message: Uint8Array<ArrayBuffer>, arrive: (message: Uint8Array<ArrayBuffer>) => void): void {
+    carry(message, this.out, this.#random, arrive);
   }
 
-  get bufferedAmountLowThreshold(): number | undefined {
-    return this.#channel.bufferedAmountLowThreshold;
+  protected carryIn(data: unknown, arrive: (data: unknown) => void): void {
+    if (!(data instanceof ArrayBuffer)) return arrive(data);
+    carry(new Uint8Array(data.slice()), this.in, this.#random, (message) => arrive(message.buffer));
   }
-  set bufferedAmountLowThreshold(bytes: number | undefined) {
-    this.#channel.bufferedAmountLowThreshold = bytes;
-  }
-
-  get binaryType(): string {
-    return this.#channel.binaryType;
-  }
-  set binaryType(type: string) {
-    this.#channel.binaryType = type;
-  }
-
-  send(data: Uint8Array<ArrayBuffer>): void {
-    if (isPerfect(this.out)) return this.#channel.send(data);
-    carry(data.slice(), this.out, this.#random, (message) => {
-      // Under way while the channel closed: lost with it.
-      if (this.#channel.readyState === 'open') this.#channel.send(message);
-    });
-  }
-
-  close(): void {
-    this.#channel.close();
-  }
-
-  addEventListener: DataChannelLike['addEventListener'] = (type, listener) => {
-    const wrapped = type === 'message' ? this.#passIn(listener as (event: { data: unknown }) => void) : listener;
-    this.#wrapped.set(listener, wrapped);
-    this.#channel.addEventListener(type, wrapped as typeof listener);
-  };
-
-  removeEventListener: DataChannelLike['removeEventListener'] = (type, listener) => {
-    this.#channel.removeEventListener(type, (this.#wrapped.get(listener) ?? listener) as typeof listener);
-    this.#wrapped.delete(listener);
-  };
-
-  #passIn(listener: (event: { data: unknown }) => void): Listener {
-    return ((event: { data: unknown }) => {
-      const { data } = event;
-      if (isPerfect(this.in) || !(data instanceof ArrayBuffer)) return listener(event);
-      carry(new Uint8Array(data.slice()), this.in, this.#random, (message) => listener({ data: message.buffer }));
-    }) as Listener;
-  }
-}
-
-/** Then nothing is copied and nothing waits for another turn of the event loop. */
-function isPerfect(wire: WireFaults): boolean {
-  return Object.entries(perfectWire).every(([name, value]) => wire[name as keyof WireFaults] === value);
 }

@@ -1,6 +1,7 @@
 import type { DataChannelLike } from '@shoal/transport';
 import { SampleWindow } from '../../coordinator/src/dispatch/lap-stats.ts';
 import type { Alarm } from './alarm.ts';
+import { CarriedChannel } from './carried-channel.ts';
 
 /** What lies between a tab and the coordinator. */
 export interface LineOptions {
@@ -59,71 +60,24 @@ export class Line {
   }
 }
 
-type Listener = Parameters<DataChannelLike['addEventListener']>[1];
-
 /** A data channel at the far end of a line. */
-export class LineChannel implements DataChannelLike {
-  readonly #channel: DataChannelLike;
+export class LineChannel extends CarriedChannel {
   readonly #line: Line;
-  readonly #wrapped = new Map<Listener, Listener>();
 
   constructor(channel: DataChannelLike, line: Line) {
-    this.#channel = channel;
+    super(channel);
     this.#line = line;
   }
 
-  get readyState(): DataChannelLike['readyState'] {
-    return this.#channel.readyState;
+  protected isPerfect(): boolean {
+    return this.#line.isPerfect;
   }
 
-  get bufferedAmount(): number {
-    return this.#channel.bufferedAmount;
+  protected carryOut(message: Uint8Array<ArrayBuffer>, arrive: (message: Uint8Array<ArrayBuffer>) => void): void {
+    this.#line.carry('out', () => arrive(message));
   }
 
-  get bufferedAmountLowThreshold(): number | undefined {
-    return this.#channel.bufferedAmountLowThreshold;
-  }
-  set bufferedAmountLowThreshold(bytes: number | undefined) {
-    this.#channel.bufferedAmountLowThreshold = bytes;
-  }
-
-  get binaryType(): string {
-    return this.#channel.binaryType;
-  }
-  set binaryType(type: string) {
-    this.#channel.binaryType = type;
-  }
-
-  send(data: Uint8Array<ArrayBuffer>): void {
-    if (this.#line.isPerfect) return this.#channel.send(data);
-    // The caller may write to it again.
-    const message = data.slice();
-    this.#line.carry('out', () => {
-      // Under way while the channel closed: lost with it.
-      if (this.#channel.readyState === 'open') this.#channel.send(message);
-    });
-  }
-
-  close(): void {
-    this.#channel.close();
-  }
-
-  addEventListener: DataChannelLike['addEventListener'] = (type, listener) => {
-    const wrapped = type === 'message' ? this.#passIn(listener as (event: { data: unknown }) => void) : listener;
-    this.#wrapped.set(listener, wrapped);
-    this.#channel.addEventListener(type, wrapped as typeof listener);
-  };
-
-  removeEventListener: DataChannelLike['removeEventListener'] = (type, listener) => {
-    this.#channel.removeEventListener(type, (this.#wrapped.get(listener) ?? listener) as typeof listener);
-    this.#wrapped.delete(listener);
-  };
-
-  #passIn(listener: (event: { data: unknown }) => void): Listener {
-    return ((event: { data: unknown }) => {
-      if (this.#line.isPerfect) return listener(event);
-      const { data } = event;
-      this.#line.carry('in', () => listener({ data }));
-    }) as Listener;
+  protected carryIn(data: unknown, arrive: (data: unknown) => void): void {
+    this.#line.carry('in', () => arrive(data));
   }
 }
