@@ -1,12 +1,11 @@
-import { createRng, encodeF16, normalDraw } from '@shoal/model';
-import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
-import { LapTabs, type LapTab } from './lap-tabs.ts';
+import { createRng } from '@shoal/model';
+import { type LapDims, LapTabs, type LapTab, oneRowLap } from './lap-tabs.ts';
 import { formatTable } from './table.ts';
 import { WorkerInspector } from './worker-inspector.ts';
 
 /** V2-Lite's width, so that an array of a row is told from everything else; and narrow experts, since nothing is timed. */
 const SHAPE = { hiddenSize: 2048, moeIntermediateSize: 64, quant: 'q8' } as const;
-const [LAYERS, EXPERTS, TOP_K] = [2, 8, 2];
+const DIMS: LapDims = { hiddenSize: SHAPE.hiddenSize, layers: 2, experts: 8, topK: 2 };
 const ROW_BYTES = 2 * SHAPE.hiddenSize;
 const LAPS = 10_000;
 const WARM_UP_LAPS = 500;
@@ -51,7 +50,7 @@ export async function benchGarbage({ json }: { json: boolean }): Promise<void> {
 export async function measureGarbage(): Promise<LapGarbage> {
   const tabs = await LapTabs.launch();
   try {
-    const tab = await tabs.open({ shape: SHAPE, layers: LAYERS, experts: EXPERTS });
+    const tab = await tabs.open({ shape: SHAPE, layers: DIMS.layers, experts: DIMS.experts });
     const inspector = await WorkerInspector.attach(tab.page);
     await run(tab, WARM_UP_LAPS);
     await tab.ask({ type: 'quiet' });
@@ -73,22 +72,10 @@ export async function measureGarbage(): Promise<LapGarbage> {
 
 async function run({ laps }: LapTab, count: number): Promise<void> {
   const rng = createRng(9);
-  const requests = Array.from({ length: 16 }, () => someLap(rng));
+  const requests = Array.from({ length: 16 }, () => oneRowLap(rng, DIMS));
   let next = 0;
   const lane = async (): Promise<void> => {
     while (next < count) await laps.ask(requests[next++ % requests.length]!);
   };
   await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
-}
-
-function someLap(rng: () => number): LapRequest {
-  const first = Math.floor(rng() * EXPERTS);
-  return {
-    layer: Math.floor(rng() * LAYERS),
-    rows: encodeF16(Float32Array.from({ length: SHAPE.hiddenSize }, () => normalDraw(rng))),
-    numRows: 1,
-    rowEnd: Uint16Array.of(TOP_K),
-    experts: Uint16Array.from({ length: TOP_K }, (_, k) => (first + k) % EXPERTS),
-    weights: new Float32Array(TOP_K).fill(0.25),
-  };
 }

@@ -1,9 +1,9 @@
 import { cpus, loadavg } from 'node:os';
-import { createRng, encodeF16, normalDraw } from '@shoal/model';
-import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
-import { LapTabs, type LapTab } from './lap-tabs.ts';
+import { createRng } from '@shoal/model';
+import { type LapDims, LapTabs, type LapTab, oneRowLap } from './lap-tabs.ts';
 import type { LapMoments } from './laps-page/messages.ts';
 import { measureMerging, type Merging, mergingTable } from './lap-merging.ts';
+import { quantileOf } from './statistics.ts';
 import { formatTable, median } from './table.ts';
 
 const TABS = 4;
@@ -15,7 +15,7 @@ const IDLE_CORES = 0.7;
 const KERNEL_RUNS = 100;
 /** The default model's. */
 const SHAPE = { hiddenSize: 192, moeIntermediateSize: 64, quant: 'f16' } as const;
-const [LAYERS, EXPERTS, TOP_K] = [2, 32, 4];
+const DIMS: LapDims = { hiddenSize: SHAPE.hiddenSize, layers: 2, experts: 32, topK: 4 };
 
 /** The stages of a lap in order, in milliseconds. */
 const STAGES = [
@@ -66,7 +66,7 @@ export async function benchLaps({ json }: { json: boolean }): Promise<void> {
   const head = ['ms', 'idle core', '95 %', 'all: 5 %', 'median', '95 %'];
   process.stdout.write(`${formatTable([head, ...rows])}\n\n`);
   process.stdout.write(
-    `Medians of laps of one row and ${TOP_K} experts, ${TABS} tabs taking turns, ${cpus().length} cores, load ${result.loadAverage.toFixed(2)}: ` +
+    `Medians of laps of one row and ${DIMS.topK} experts, ${TABS} tabs taking turns, ${cpus().length} cores, load ${result.loadAverage.toFixed(2)}: ` +
       `${idle?.laps ?? 0} of ${all.laps} while ${IDLE_CORES} cores or more were idle. ` +
       `First laps of the tabs: ${result.firstLapMs.map(ms).join(', ')} ms. Medians of stages need not add up to the lap's.\n\n`,
   );
@@ -76,18 +76,18 @@ export async function benchLaps({ json }: { json: boolean }): Promise<void> {
 export async function measureLaps(): Promise<LapOverhead> {
   const tabs = await LapTabs.launch(['--enable-webgpu-developer-features']);
   try {
-    for (let i = 0; i < TABS; i++) await tabs.open({ shape: SHAPE, layers: LAYERS, experts: EXPERTS });
+    for (let i = 0; i < TABS; i++) await tabs.open({ shape: SHAPE, layers: DIMS.layers, experts: DIMS.experts });
     const rng = createRng(3);
     const firstLapMs: number[] = [];
-    for (const { laps } of tabs.tabs) firstLapMs.push((await laps.ask(someLap(rng))).timing.lapMs);
-    for (let i = 0; i < WARM_UP_LAPS; i++) await tabs.tabs[i % TABS]!.laps.ask(someLap(rng));
+    for (const { laps } of tabs.tabs) firstLapMs.push((await laps.ask(oneRowLap(rng, DIMS))).timing.lapMs);
+    for (let i = 0; i < WARM_UP_LAPS; i++) await tabs.tabs[i % TABS]!.laps.ask(oneRowLap(rng, DIMS));
     const kernelMs: number[] = [];
     for (const tab of tabs.tabs) {
-      const answer = await tab.ask({ type: 'kernel', numRows: 1, topK: TOP_K, runs: KERNEL_RUNS / TABS });
+      const answer = await tab.ask({ type: 'kernel', numRows: 1, topK: DIMS.topK, runs: KERNEL_RUNS / TABS });
       if (answer.type === 'kernel') kernelMs.push(...answer.kernelMs);
     }
     const samples = await watchedLaps(tabs.tabs, rng);
-    const merging = await measureMerging(tabs.tabs[0]!, () => tabs.tabs[0]!.laps.ask(someLap(rng)));
+    const merging = await measureMerging(tabs.tabs[0]!, () => tabs.tabs[0]!.laps.ask(oneRowLap(rng, DIMS)));
     const idle = samples.filter(({ idleCores }) => idleCores >= IDLE_CORES);
     return {
       loadAverage: loadavg()[0]!,
@@ -106,9 +106,9 @@ function summary(samples: readonly Measured[], kernelMs: readonly number[]) {
   const of = (q: number): Stages =>
     Object.fromEntries(
       STAGES.map(([, stage]) => {
-        if (stage === 'kernel') return [stage, quantile(kernelMs, q)];
+        if (stage === 'kernel') return [stage, quantileOf(kernelMs, q)];
         const values = samples.map((sample) => (stage === 'overhead' ? sample.lap - kernel : sample[stage]));
-        return [stage, quantile(values, q)];
+        return [stage, quantileOf(values, q)];
       }),
     ) as Stages;
   return { laps: samples.length, stages: of(0.5), p5: of(0.05), p95: of(0.95) };
@@ -147,7 +147,7 @@ async function watchedLaps(tabs: readonly LapTab[], rng: () => number): Promise<
     const inBlock: Outside[] = [];
     for (let i = 0; i < BLOCK_LAPS; i++) {
       const tab = i % tabs.length;
-      const request = someLap(rng);
+      const request = oneRowLap(rng, DIMS);
       current = { asked: performance.now(), sent: 0, arrived: 0, resolved: 0, idleCores: 0 };
       await tabs[tab]!.laps.ask(request);
       current.resolved = performance.now();
@@ -216,22 +216,5 @@ function idleMeter(): () => number {
   return () => {
     const now = read();
     return (cpus().length * (now.idle - before.idle)) / Math.max(1, now.all - before.all);
-  };
-}
-
-function quantile(samples: readonly number[], q: number): number {
-  const sorted = [...samples].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!;
-}
-
-function someLap(rng: () => number): LapRequest {
-  const first = Math.floor(rng() * EXPERTS);
-  return {
-    layer: Math.floor(rng() * LAYERS),
-    rows: encodeF16(Float32Array.from({ length: SHAPE.hiddenSize }, () => normalDraw(rng))),
-    numRows: 1,
-    rowEnd: Uint16Array.of(TOP_K),
-    experts: Uint16Array.from({ length: TOP_K }, (_, k) => (first + k) % EXPERTS),
-    weights: new Float32Array(TOP_K).fill(0.25),
   };
 }
