@@ -1,5 +1,5 @@
-import { decodeF16, f16ToF32 } from '@shoal/model';
-import { type RowFormat, roundRows } from '@shoal/protocol';
+import { f16ToF32 } from '@shoal/model';
+import { firstNotFiniteF16, type RowFormat, roundRows } from '@shoal/protocol';
 
 /** What one part of a lap gives: a vector for each of its rows. */
 export interface RowParts {
@@ -34,7 +34,7 @@ export function sumParts(parts: readonly RowParts[], numRows: number, hiddenSize
 /** As a tab would send it, so that an answer doesn't depend on who computed: finite values only, others stay f32. */
 export function asSent(partial: Float32Array, format: RowFormat, hiddenSize: number): Uint16Array | Float32Array {
   const bits = roundRows(format, partial, hiddenSize);
-  return decodeF16(bits).every(Number.isFinite) ? bits : partial;
+  return firstNotFiniteF16(bits) < 0 ? bits : partial;
 }
 
 function exactSum(sums: Map<number, Float64Array>, row: number, hiddenSize: number): Float64Array {

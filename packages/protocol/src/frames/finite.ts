@@ -2,13 +2,16 @@ import { FrameError } from './error.ts';
 
 const F16_EXPONENT = 0x7c00;
 
-/** binary16 with all exponent bits set is ∞ or NaN; one such value would spoil every sum that it enters. */
+/** Index of the first ∞ or NaN among binary16 values, which have all exponent bits set; −1 if there is none. */
+export function firstNotFiniteF16(bits: Uint16Array): number {
+  for (let i = 0; i < bits.length; i++) if ((bits[i]! & F16_EXPONENT) === F16_EXPONENT) return i;
+  return -1;
+}
+
+/** One value that is not finite would spoil every sum that it enters. */
 export function requireFiniteF16(name: string, bits: Uint16Array): void {
-  for (let i = 0; i < bits.length; i++) {
-    if ((bits[i]! & F16_EXPONENT) === F16_EXPONENT) {
-      throw new FrameError('not-finite', `${name}[${i}] is NaN or ∞.`);
-    }
-  }
+  const i = firstNotFiniteF16(bits);
+  if (i >= 0) throw new FrameError('not-finite', `${name}[${i}] is NaN or ∞.`);
 }
 
 export function requireFiniteF32(name: string, values: Float32Array): void {
