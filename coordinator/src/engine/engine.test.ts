@@ -7,6 +7,7 @@ import {
   type SequencePages,
   type TensorReader,
 } from '@shoal/model';
+import { smallWeights } from '@shoal/model/testing';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { EngineError, type GenerationEvent, type GenerationRequest } from './contract.ts';
 import { Engine, type EngineLimits } from './engine.ts';
@@ -15,13 +16,9 @@ import { smallConfigJson } from './testing/small-config.ts';
 // eos_token_id is never the largest logit of these weights, so that answers have the length that they are asked for.
 const config = parseModelConfig({ ...smallConfigJson, hidden_size: 8 });
 const reader: TensorReader = {
-  has: () => true,
-  read: async (name, shape = []) => {
-    const seed = [...name].reduce((hash, char) => (hash * 31 + char.charCodeAt(0)) % 9973, 7);
-    const values = Float32Array.from(
-      { length: shape.reduce((a, b) => a * b, 1) },
-      (_, i) => Math.sin(seed + i * 12.9898) * 0.8 + (name.includes('norm') ? 1 : 0),
-    );
+  ...smallWeights,
+  read: async (name, shape) => {
+    const values = await smallWeights.read(name, shape);
     return name.includes('embed_tokens') ? values.fill(0, 16 * 8, 17 * 8) : values;
   },
 };

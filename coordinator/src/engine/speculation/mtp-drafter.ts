@@ -83,7 +83,7 @@ export class MtpDrafter {
     const { hiddenSize } = forward.config;
     const { pages, cache, ids } = sequence;
     stream.cache ??= pages ? forward.mtpSequenceOn(pages, startLength) : forward.newMtpSequence();
-    const states = stream.reading === 'after-norm' ? result.hidden : result.preNormHidden;
+    const states = statesOf(result, stream);
     // Of an answer that has ended, the last token's next one is not known.
     const end = Math.min(cache!.length, ids.length - 1);
     for (let position = startLength; position < end; position++) {
@@ -174,8 +174,7 @@ export class MtpDrafter {
       const tokenId = sample(result.logits[r]!, { temperature, topP, rng });
       if (eosTokenIds.includes(tokenId)) return false;
       drafts.push(tokenId);
-      const states = stream.reading === 'after-norm' ? result.hidden : result.preNormHidden;
-      const hidden = states.subarray(r * hiddenSize, (r + 1) * hiddenSize);
+      const hidden = statesOf(result, stream).subarray(r * hiddenSize, (r + 1) * hiddenSize);
       drafting.last = { hidden, nextTokenId: tokenId, position: last.position + 1 };
       return true;
     } catch (error) {
@@ -195,4 +194,9 @@ export class MtpDrafter {
     cost?.add(now() - startedMs);
     return result;
   }
+}
+
+/** [numRows, hiddenSize], as the stream's module reads them. */
+function statesOf({ hidden, preNormHidden }: ForwardResult, { reading }: MtpStream): Float32Array {
+  return reading === 'after-norm' ? hidden : preNormHidden;
 }

@@ -12,7 +12,7 @@ import {
 import { smallConfigJson } from './small-config.ts';
 
 export const VOCAB = 11;
-export const EOS = VOCAB - 1;
+const EOS = VOCAB - 1;
 const PAGE_POSITIONS = 4;
 
 const config = parseModelConfig({
