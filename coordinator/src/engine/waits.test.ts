@@ -46,7 +46,7 @@ class VirtualEngine {
     if (this.admission.refusal(client)) return false;
     const size = (mean: number): number => 1 + Math.floor(-Math.log(1 - this.#rng()) * mean);
     const maxTokens = size(100);
-    const sequence = new Sequence({
+    const request = {
       id: String(this.#numbers++),
       client,
       promptIds: Array.from({ length: size(100) }, () => 1),
@@ -55,7 +55,8 @@ class VirtualEngine {
       topP: 1,
       seed: 1,
       signal: new AbortController().signal,
-    });
+    };
+    const sequence = new Sequence(request, 0);
     this.#lengths.set(sequence, this.#rng() < 0.25 ? maxTokens : Math.ceil(this.#rng() * maxTokens));
     this.admission.add(sequence);
     this.admission.update();
