@@ -8,7 +8,7 @@ import { formatTable } from './table.ts';
 const LAPS = 5;
 const PASS_MS = 106;
 const ROW_MS = 0.7;
-/** Answers, like prompts, are as long as this; within what is computed. */
+/** In tokens. */
 const ANSWERS = { median: 48, sigma: 0.3, min: 1, max: 256 };
 const DURATION_S = 300;
 const MAX_PROMPT_LAPS = [1, 2, 3, 4];
@@ -34,7 +34,8 @@ function load(ratePerS: number, promptTokens: Workload['promptTokens']): Workloa
 export async function benchPromptLaps({ json }: { json: boolean }): Promise<void> {
   const results = [];
   for (const { name, workload } of LOADS)
-    for (const promptLaps of MAX_PROMPT_LAPS) results.push({ load: name, promptLaps, ...(await run(workload, promptLaps)) });
+    for (const promptLaps of MAX_PROMPT_LAPS)
+      results.push({ load: name, promptLaps, ...(await run(workload, promptLaps)) });
   if (json) {
     process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
     return;
@@ -51,14 +52,14 @@ export async function benchPromptLaps({ json }: { json: boolean }): Promise<void
 }
 
 async function run(workload: Workload, promptLaps: number) {
-  let nowMs = 0;
+  const clock = { nowMs: 0 };
   const engine = new Engine({
     modelId: 'none',
-    forward: timedForward((rows) => (nowMs += PASS_MS + ROW_MS * rows)),
+    forward: timedForward((rows) => (clock.nowMs += PASS_MS + ROW_MS * rows)),
     experts: { batch: () => ({ dispatch: () => ({ combine: () => Promise.reject(new Error('there are no laps')) }) }) },
     limits: { promptLaps, lanes: 1 },
     speculation: { mode: 'off' },
-    now: () => nowMs,
+    now: () => clock.nowMs,
   });
   const firstToken: number[] = [];
   const gap: number[] = [];
@@ -68,9 +69,9 @@ async function run(workload: Workload, promptLaps: number) {
   };
   const asked: Promise<void>[] = [];
   let refused = 0;
-  for (const [{ atMs, promptTokens, answerTokens }] of planRequests(createRng(1), workload) as Iterable<[Planned]>) {
-    while (nowMs < atMs && engine.running.length > 0) await new Promise(setImmediate);
-    nowMs = Math.max(nowMs, atMs);
+  for (const { atMs, promptTokens, answerTokens } of planRequests(createRng(1), workload).flat()) {
+    while (clock.nowMs < atMs && engine.running.length > 0) await new Promise(setImmediate);
+    clock.nowMs = Math.max(clock.nowMs, atMs);
     try {
       asked.push(read(engine, promptTokens, answerTokens));
     } catch {
@@ -80,8 +81,6 @@ async function run(workload: Workload, promptLaps: number) {
   await Promise.all(asked);
   return { firstToken: quantilesOf(firstToken), gap: quantilesOf(gap), refused };
 }
-
-type Planned = ReturnType<typeof planRequests>[number][number];
 
 function read(engine: Engine, promptTokens: number, maxTokens: number): Promise<void> {
   const { signal } = new AbortController();

@@ -54,7 +54,7 @@ describe('completions', () => {
   });
 
   it('tells what drafts did for all choices together, and leaves them out where that is asked', async () => {
-    const speculation = { drafted: 7, accepted: 5, passes: 3, lapsPerPass: 4 };
+    const speculation = { drafted: 7, accepted: 5, passes: 3, laps: 12 };
     const client = await start((request) => ({
       ids: [65, 66, 67, 68, 69, 70, 71, 72],
       ...(request.speculate !== false && { speculation }),

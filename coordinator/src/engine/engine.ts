@@ -45,7 +45,7 @@ export interface EngineOptions {
 
 export type EngineSpeculationOptions = Pick<
   SpeculationOptions,
-  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'onReading' | 'onFailure'
+  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'lapsPerDraft' | 'onReading' | 'onFailure'
 >;
 
 export interface EngineLimits {

@@ -65,7 +65,7 @@ describe('whatever passes cost and whoever waits', () => {
     const rng = createRng(7);
     let bounded = 0;
     let leasts = 0;
-    for (let model = 0; model < 100; model++) {
+    for (let model = 0; model < 40; model++) {
       const { passMs, rowMs, promptRowMs, laps, lanes, promptLaps } = draw(rng);
       const budget = new PrefillBudget({ maxRows: 256, lapsPerPass: laps });
       const shares = new Shares((rows) => budget.rowsBeside(rows, promptLaps));
@@ -87,8 +87,8 @@ describe('whatever passes cost and whoever waits', () => {
         passWith(share.sequences.length - share.promptRows.size, promptRows);
       }
     }
-    expect(bounded).toBeGreaterThan(500);
-    expect(leasts).toBeGreaterThan(500);
+    expect(bounded).toBeGreaterThan(200);
+    expect(leasts).toBeGreaterThan(200);
   });
 
   it('where a row is dearer than a lap, prompts of all clients come forward in turn', () => {

@@ -156,6 +156,25 @@ describe('the time that a refused request is told', () => {
     expect(engine.waits.retryAfterMs('polite', engine.nowMs)).toBe(polite);
   });
 
+  it('costs a flood of refusals one look at the queue for all of a moment, and a bounded memory', () => {
+    const engine = busy(3);
+    let looks = 0;
+    const { admission } = engine;
+    const inOrder = (limit: number): Sequence[] => {
+      looks++;
+      return admission.inOrder(limit);
+    };
+    const waits = new Waits({ admission: { running: admission.running, inOrder }, pace: engine.pace });
+    for (let i = 0; i < 5000; i++) waits.retryAfterMs(`client ${i % 2000}`, engine.nowMs);
+    expect(looks).toBe(1);
+    expect(waits.told).toBe(1024);
+    // Within the moment times are told from what was seen; after it the queue is looked at again.
+    const waitMs = waits.retryAfterMs('late', engine.nowMs)!;
+    expect(waits.retryAfterMs('later', engine.nowMs + 10)).toBeCloseTo(waitMs - 10);
+    waits.retryAfterMs('last', engine.nowMs + 20);
+    expect(looks).toBe(2);
+  });
+
   it('is not made up where nothing was measured', () => {
     const engine = new VirtualEngine(1, 1, 1);
     while (engine.submit('a')) {

@@ -179,7 +179,7 @@ function tokensPerSecond(
   const prior = () => (depth: number) => (depth === 1 ? 0.85 : 0.5);
   const states = Array.from(
     { length: streams },
-    () => new StreamSpeculation({ ids: [], lapsPerPass: 5, prior, mtp: undefined }),
+    () => new StreamSpeculation({ ids: [], lapsPerPass: 5, lapsPerDraft: 0, prior, mtp: undefined }),
   );
   for (let prompts = 0; prompts < streams; prompts++) {
     cost.add(40, took(passMs + 40 * rowMs) * (prompts === 0 ? cold : 1));

@@ -128,6 +128,7 @@ export class MtpDrafter {
         wantLogits: depth > 0 && i === stream.pending.length - 1,
       })),
     );
+    countCall(all.filter(({ depth }) => depth > 0));
     const result = await this.#call(rows, within);
     for (const { stream } of all) {
       stream.failures = result ? 0 : stream.failures + 1;
@@ -145,6 +146,7 @@ export class MtpDrafter {
 
   /** One draft more: the module on its own hidden state, with the draft before as the next token. */
   async #deeper(going: readonly Drafting[], within: DraftsWithin): Promise<Drafting[]> {
+    countCall(going);
     const result = await this.#call(
       going.map(({ last, stream }) => ({ ...last, cache: stream.cache!, wantLogits: true })),
       within,
@@ -194,6 +196,10 @@ export class MtpDrafter {
     cost?.add(now() - startedMs);
     return result;
   }
+}
+
+function countCall(drafting: readonly Drafting[]): void {
+  for (const { sequence } of drafting) sequence.speculation?.countDraftCall();
 }
 
 /** [numRows, hiddenSize], as the stream's module reads them. */

@@ -30,6 +30,8 @@ export interface SpeculationOptions {
   eosTokenIds: readonly number[];
   /** Laps that a pass makes. */
   lapsPerPass: number;
+  /** Laps that a call of the MTP module makes: 1 where tabs hold its experts; 0 by default. */
+  lapsPerDraft?: number;
   /** Prompt rows of the next pass at most, beside so many of decoding sequences. */
   promptRowsBeside: (decodeRows: number) => number;
   /** Milliseconds of a clock. */
@@ -125,6 +127,7 @@ export class Speculation {
     return new StreamSpeculation({
       ids,
       lapsPerPass: this.#options.lapsPerPass,
+      lapsPerDraft: this.#options.lapsPerDraft ?? 0,
       prior: (source) => (depth) => this.#experienceOf(source).rate(depth),
       mtp,
     });

@@ -15,7 +15,9 @@ const LAST_PROBE = 512;
 export interface StreamOptions {
   /** Prompt and answer; it grows. */
   ids: readonly number[];
+  /** Laps of a pass, and of one call of the MTP module. */
   lapsPerPass: number;
+  lapsPerDraft: number;
   /** What to expect of a source of drafts, by depth. */
   prior: (source: string) => (depth: number) => number;
   mtp: MtpStream | undefined;
@@ -23,7 +25,7 @@ export interface StreamOptions {
 
 /** One answer's drafts and what is known of their luck. */
 export class StreamSpeculation {
-  readonly usage: SpeculationUsage;
+  readonly usage: SpeculationUsage = { drafted: 0, accepted: 0, passes: 0, laps: 0 };
   /** To be verified in the next pass, after the last known token. */
   drafts: readonly number[] = [];
   /** Who made them, and where their luck is counted. */
@@ -33,6 +35,7 @@ export class StreamSpeculation {
   mtp: MtpStream | undefined;
   /** Requests that may share what was computed of a common beginning have it in common. */
   readonly cacheScope: string;
+  readonly #laps: Pick<StreamOptions, 'lapsPerPass' | 'lapsPerDraft'>;
   readonly #lookup: PromptLookup;
   readonly #acceptance = new Map<string, Acceptance>();
   readonly #prior: (source: string) => (depth: number) => number;
@@ -40,12 +43,24 @@ export class StreamSpeculation {
   #passesWithout = 0;
   #lastDepth = 0;
 
-  constructor({ ids, lapsPerPass, prior, mtp }: StreamOptions) {
-    this.usage = { drafted: 0, accepted: 0, passes: 0, lapsPerPass };
+  constructor({ ids, lapsPerPass, lapsPerDraft, prior, mtp }: StreamOptions) {
+    this.#laps = { lapsPerPass, lapsPerDraft };
     this.#lookup = new PromptLookup(ids);
     this.#prior = prior;
     this.mtp = mtp;
     this.cacheScope = mtp ? `mtp ${mtp.reading}` : '';
+  }
+
+  /** A pass gives the answer tokens, with so many drafts in it. */
+  countPass(drafts: number): void {
+    this.usage.passes++;
+    this.usage.laps += this.#laps.lapsPerPass;
+    this.usage.drafted += drafts;
+  }
+
+  /** The MTP module is called for a draft of it. */
+  countDraftCall(): void {
+    this.usage.laps += this.#laps.lapsPerDraft;
   }
 
   /** Of drafts of the same origin. */
