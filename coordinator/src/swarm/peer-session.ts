@@ -4,7 +4,7 @@ import type { Link } from '@shoal/transport';
 import { type Clock, systemClock } from '../dispatch/clock.ts';
 import type { LapRequest } from '../dispatch/lap.ts';
 import type { LapClient } from '../dispatch/lap-client.ts';
-import type { LapPeer } from '../dispatch/dispatcher.ts';
+import type { LapPeer } from '../dispatch/lap-planner.ts';
 import type { DonorHistory } from './donor-records.ts';
 import { believed, type PeerTrust } from '../trust/peer-trust.ts';
 import type { Trust } from '../trust/trust.ts';
