@@ -40,6 +40,18 @@ describe('int8 rows', () => {
     );
   });
 
+  it('nor is a block whose largest value lies halfway between two codes, of either sign', () => {
+    const values = new Float32Array(HIDDEN);
+    for (const halfway of [0.55908203125, 0.170654296875]) {
+      for (const largest of [halfway, -halfway]) {
+        values[0] = largest;
+        values[1] = halfway * 0.447;
+        const once = roundRows('int8', values, HIDDEN);
+        expect(roundRows('int8', decodeF16(once), HIDDEN)).toEqual(once);
+      }
+    }
+  });
+
   it('have scales that grow with the largest value, every one of them exact in f16 times any code', () => {
     let before = 0;
     for (let max = 1e-6; max < 65_504; max *= 1.01) {
