@@ -20,6 +20,9 @@ export function rowScale(byte: number): number {
   return f16ToF32(byte << 7);
 }
 
+/** 2⁻¹⁷: a block whose largest magnitude is below half of it travels as zeros. */
+export const SMALLEST_ROW_SCALE = rowScale(1);
+
 /**
  * The byte of the scale for a block whose largest magnitude is `max` (at most 65,504). Scales have four significant bits, so
  * scale × code is an f16 without rounding, and a block that was rounded once is not changed by being rounded again.
