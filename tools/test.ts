@@ -1,10 +1,13 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 
-/** One after the other: a browser's frames should not wait for the unit tests on a machine of two cores. */
-const PROJECTS = ['unit', 'integration', 'browser'];
+/**
+ * One after the other: a browser's frames should not wait for the unit tests on a machine of two cores. Files of units use every
+ * core (vitest leaves one free: half of two); the others start processes and threads of their own.
+ */
+const PROJECTS = { unit: [`--maxWorkers=${availableParallelism()}`], integration: [], browser: [] };
 
 interface Counts {
   numPassedTests: number;
@@ -26,13 +29,13 @@ const total = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
 let ok = true;
 
-for (const project of PROJECTS) {
+for (const [project, options] of Object.entries(PROJECTS)) {
   const file = join(folder, `${project}.json`);
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
   // Filters may fit only some of the projects; without any, a project in which nothing ran has failed.
   const filters = args.length > 0 ? ['--passWithNoTests', ...args] : [];
   const vitest = join(root, 'node_modules/vitest/vitest.mjs');
-  const { status } = spawnSync(process.execPath, [vitest, 'run', '--project', project, ...reporters, ...filters], {
+  const { status } = spawnSync(process.execPath, [vitest, 'run', '--project', project, ...options, ...reporters, ...filters], {
     cwd: root,
     stdio: 'inherit',
   });
