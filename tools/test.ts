@@ -35,10 +35,14 @@ for (const [project, options] of Object.entries(PROJECTS)) {
   // Filters may fit only some of the projects; without any, a project in which nothing ran has failed.
   const filters = args.length > 0 ? ['--passWithNoTests', ...args] : [];
   const vitest = join(root, 'node_modules/vitest/vitest.mjs');
-  const { status } = spawnSync(process.execPath, [vitest, 'run', '--project', project, ...options, ...reporters, ...filters], {
-    cwd: root,
-    stdio: 'inherit',
-  });
+  const { status } = spawnSync(
+    process.execPath,
+    [vitest, 'run', '--project', project, ...options, ...reporters, ...filters],
+    {
+      cwd: root,
+      stdio: 'inherit',
+    },
+  );
   if (status !== 0) ok = false;
   if (!existsSync(file)) continue;
   const counts = JSON.parse(readFileSync(file, 'utf8')) as Counts;
