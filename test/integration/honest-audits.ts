@@ -1,6 +1,7 @@
 import { createReferenceBackend, createWebGpuBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { createWasmBackend } from '@shoal/kernels/node';
-import { createRng, decodeF16, encodeF16, normalDraw, type Rng } from '@shoal/model';
+import { createRng, decodeF16, normalDraw, type Rng } from '@shoal/model';
+import { type RowFormat, roundRows } from '@shoal/protocol';
 import { packExpert, QUANTS, unpackExpert } from '@shoal/weights';
 import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
@@ -19,9 +20,13 @@ const INTERMEDIATE_SIZE = 16;
 const EXPERTS = 8;
 const TOP_K = 2;
 const ROWS_PER_LAP = 500;
-/** A million over all formats, in whole laps. */
-const AUDITS_PER_FORMAT = Math.ceil(1_000_000 / QUANTS.length / ROWS_PER_LAP) * ROWS_PER_LAP;
-export const REAL_AUDITS = AUDITS_PER_FORMAT * QUANTS.length;
+/** Over all formats of experts; in whole laps. */
+const AUDITS: Record<RowFormat, number> = { f16: 1_000_000, int8: 500_000 };
+
+/** What `auditHonestTabs` makes, which is no less. */
+export const realAudits = (rowFormat: RowFormat): number => auditsPerQuant(rowFormat) * QUANTS.length;
+const auditsPerQuant = (rowFormat: RowFormat): number =>
+  Math.ceil(AUDITS[rowFormat] / QUANTS.length / ROWS_PER_LAP) * ROWS_PER_LAP;
 
 const isFinite16 = (half: number): boolean => (half & 0x7c00) !== 0x7c00;
 
@@ -33,7 +38,7 @@ function shardOf(shape: ExpertShape, rng: Rng): Uint8Array {
   return packExpert(shape, { gate: matrix(D), up: matrix(D), down: matrix(F) });
 }
 
-function lapOf(shape: ExpertShape, rng: Rng): LapRequest {
+function lapOf(shape: ExpertShape, rowFormat: RowFormat, rng: Rng): LapRequest {
   const experts = Array.from({ length: ROWS_PER_LAP }, () => {
     const first = Math.floor(rng() * EXPERTS);
     return [first, (first + 1 + Math.floor(rng() * (EXPERTS - 1))) % EXPERTS];
@@ -45,7 +50,7 @@ function lapOf(shape: ExpertShape, rng: Rng): LapRequest {
   }).flat();
   return {
     layer: 1,
-    rows: encodeF16(Float32Array.from(rows)),
+    rows: roundRows(rowFormat, Float32Array.from(rows), shape.hiddenSize),
     numRows: ROWS_PER_LAP,
     rowEnd: Uint16Array.from({ length: ROWS_PER_LAP }, (_, row) => (row + 1) * TOP_K),
     experts: Uint16Array.from(experts),
@@ -86,22 +91,24 @@ export interface HonestAudits {
   absurd: number;
 }
 
-/** REAL_AUDITS audits of honest tabs of every backend and format, against the tightest bounds that are in use. */
-export async function auditHonestTabs(): Promise<HonestAudits> {
+/** Audits of honest tabs of every backend and format of experts, against the tightest bounds that are in use. */
+export async function auditHonestTabs(rowFormat: RowFormat): Promise<HonestAudits> {
   const rng = createRng(11);
-  const bounds = calibration.models.map(({ modelDigest }) => boundsFor(modelDigest, 'webgpu'));
+  const bounds = calibration.models.map(({ modelDigest }) => boundsFor(modelDigest, 'webgpu', rowFormat));
   const tightest = {
     maxRelativeL2: Math.min(...bounds.map((bound) => bound.maxRelativeL2)),
     maxNormDeviation: Math.min(...bounds.map((bound) => bound.maxNormDeviation)),
-    rowFormat: 'f16' as const,
+    rowFormat,
   };
   const counts: HonestAudits = { right: 0, wrong: 0, incomparable: 0, retracted: 0, absurd: 0 };
   for (const quant of QUANTS) {
     const { shape, norms, backends, judge } = await network(quant, rng);
-    for (let done = 0; done < AUDITS_PER_FORMAT; done += ROWS_PER_LAP) {
-      const lap = lapOf(shape, rng);
+    for (let done = 0; done < auditsPerQuant(rowFormat); done += ROWS_PER_LAP) {
+      const lap = lapOf(shape, rowFormat, rng);
       const backend = backends[(done / ROWS_PER_LAP) % backends.length]!;
-      const partial = encodeF16((await backend.run(lap)).partial);
+      // As frames carry them: what was rounded once is rounded again.
+      const rows = roundRows(rowFormat, decodeF16(lap.rows), shape.hiddenSize);
+      const partial = roundRows(rowFormat, (await backend.run({ ...lap, rows })).partial, shape.hiddenSize);
       for (const verdict of await judge.rows(lap, decodeF16(partial), tightest)) counts[verdict]++;
       // What overflowed on its way to f16 would not have left the tab.
       if (partial.every(isFinite16) && norms.absurdRow(lap, partial) !== undefined) counts.absurd++;

@@ -1,4 +1,4 @@
-import { ROW_BLOCK, type RowFormat, rowScale, rowScaleByte } from '@shoal/protocol';
+import { ROW_BLOCK, type RowFormat, rowScale, rowScaleByte, SMALLEST_ROW_SCALE } from '@shoal/protocol';
 
 /** How far one row of an answer may lie from the coordinator's own computation of it. Calibrated: docs/adr/0007-audits.md. */
 export interface Bounds {
@@ -88,7 +88,8 @@ function beyondCells(answer: Float32Array, expected: Float32Array, { maxRelative
     let max = 0;
     for (let i = first; i < end; i++) max = Math.max(max, Math.abs(expected[i]!));
     // The tab's scale follows from its own largest value, which may be as far from ours as bounds allow.
-    const step = rowScale(rowScaleByte(Math.min(MAX_F16, max + maxRelativeL2 * all.norm)));
+    const scale = rowScale(rowScaleByte(Math.min(MAX_F16, max + maxRelativeL2 * all.norm)));
+    const step = Math.max(scale, SMALLEST_ROW_SCALE);
     for (let i = first; i < end; i++) {
       const e = expected[i]!;
       // Near the end of f16 the largest code is out of reach.

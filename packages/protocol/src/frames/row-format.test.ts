@@ -1,7 +1,7 @@
 import { decodeF16, f16ToF32 } from '@shoal/model';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { encodeInt8Rows, roundRows, rowScale, rowScaleByte } from './row-format.ts';
+import { encodeInt8Rows, roundRows, rowScale, rowScaleByte, SMALLEST_ROW_SCALE } from './row-format.ts';
 
 const HIDDEN = 40;
 const magnitudes = fc.oneof(
@@ -21,7 +21,7 @@ describe('int8 rows', () => {
         for (let first = 0; first < values.length; first += first % HIDDEN === 0 ? 32 : HIDDEN - 32) {
           const end = first % HIDDEN === 0 ? first + 32 : first + HIDDEN - 32;
           const max = Math.max(...values.subarray(first, end).map(Math.abs));
-          const scale = Math.max(rowScale(rowScaleByte(max)), 2 ** -17);
+          const scale = Math.max(rowScale(rowScaleByte(max)), SMALLEST_ROW_SCALE);
           const slack = max > 127 * 512 ? scale : scale / 2;
           for (let i = first; i < end; i++)
             expect(Math.abs(rounded[i]! - values[i]!)).toBeLessThanOrEqual(slack * 1.0001);
@@ -38,6 +38,18 @@ describe('int8 rows', () => {
       }),
       { numRuns: 1000 },
     );
+  });
+
+  it('nor is a block whose largest value lies halfway between two codes, of either sign', () => {
+    const values = new Float32Array(HIDDEN);
+    for (const halfway of [0.55908203125, 0.170654296875]) {
+      for (const largest of [halfway, -halfway]) {
+        values[0] = largest;
+        values[1] = halfway * 0.447;
+        const once = roundRows('int8', values, HIDDEN);
+        expect(roundRows('int8', decodeF16(once), HIDDEN)).toEqual(once);
+      }
+    }
   });
 
   it('have scales that grow with the largest value, every one of them exact in f16 times any code', () => {

@@ -20,6 +20,9 @@ export function rowScale(byte: number): number {
   return f16ToF32(byte << 7);
 }
 
+/** 2⁻¹⁷: a block whose largest magnitude is below half of it travels as zeros. */
+export const SMALLEST_ROW_SCALE = rowScale(1);
+
 /**
  * The byte of the scale for a block whose largest magnitude is `max` (at most 65,504). Scales have four significant bits, so
  * scale × code is an f16 without rounding, and a block that was rounded once is not changed by being rounded again.
@@ -98,10 +101,11 @@ export function roundRows(format: RowFormat, rows: Float32Array, hiddenSize: num
   return rounded;
 }
 
+/** Halves go away from 0 on either side (Math.round takes −114.5 to −114): a scale is chosen by magnitudes, whatever the sign. */
 function codeOf(value: number, scale: number): number {
   if (scale === 0) return 0;
   const limit = Math.min(MAX_CODE, Math.floor(MAX_F16 / scale));
-  return Math.max(-limit, Math.min(limit, Math.round(value / scale)));
+  return Math.sign(value) * Math.min(limit, Math.round(Math.abs(value) / scale));
 }
 
 const formatOfCode = new Map(ROW_FORMATS.map((format) => [rowFormats[format] as number, format]));
