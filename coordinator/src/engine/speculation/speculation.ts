@@ -217,7 +217,7 @@ export class Speculation {
     );
     return new Map(
       candidates.map((candidate, i) => {
-        const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts);
+        const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, this.#passCost.isGuess);
         return [candidate.sequence, { candidate, depth }];
       }),
     );

@@ -10,6 +10,7 @@ export type DraftKind = 'mtp' | 'lookup';
 const STREAM_DECAY = 0.95;
 /** Passes after which a draft more than what pays is tried; doubled whenever that failed. */
 const FIRST_PROBE = 8;
+const GUESS_PROBE = 2;
 const LAST_PROBE = 512;
 
 export interface StreamOptions {
@@ -80,8 +81,11 @@ export class StreamSpeculation {
     return match && { drafts: match.drafts, source: `lookup ${Math.min(4, Math.floor(Math.log2(match.length)))}` };
   }
 
-  /** The depth to be tried in the next pass where `depth` is expected to pay best: now and then one more. */
-  probed(depth: number, most: number): number {
+  /**
+   * The depth to be tried in the next pass where `depth` is expected to pay best: now and then one more, and soon while what
+   * that costs is `isGuess`.
+   */
+  probed(depth: number, most: number, isGuess: boolean): number {
     if (depth > this.#lastDepth) {
       this.#probeAfter = FIRST_PROBE;
       this.#passesWithout = 0;
@@ -89,9 +93,9 @@ export class StreamSpeculation {
     this.#lastDepth = depth;
     if (depth >= most) return depth;
     this.#passesWithout++;
-    if (this.#passesWithout < this.#probeAfter) return depth;
+    if (this.#passesWithout < (isGuess ? GUESS_PROBE : this.#probeAfter)) return depth;
     this.#passesWithout = 0;
-    this.#probeAfter = Math.min(LAST_PROBE, this.#probeAfter * 2);
+    if (!isGuess) this.#probeAfter = Math.min(LAST_PROBE, this.#probeAfter * 2);
     return depth + 1;
   }
 }
