@@ -74,7 +74,7 @@ function answerRows({ options, outcomes, span, floors }: LoadResult): string[][]
     [
       'ms per token of an answer, p50 p95 p99',
       three(quantilesOf(answered.flatMap(perTokenMs))),
-      (floorGapMs(floors) / floors.tokensPerPass).toFixed(0),
+      `${(floorGapMs(floors) / floors.tokensPerPass).toFixed(0)} at the mean tokens a pass`,
     ],
     [
       'laps per token of a stream',
