@@ -20,12 +20,12 @@ describe('frame fixtures', () => {
       refuseLayout,
       cancelLayout,
     ];
-    expect(layouts.map((layout) => layout.headerBytes)).toEqual([24, 24, 24, 24, 12, 12]);
+    expect(layouts.map((layout) => layout.headerBytes)).toEqual([12, 12, 8, 8, 5, 4]);
   });
 
-  it('tell type and lap from eight bytes', () => {
-    expect(peekFrame(fixtureBytes(fixtures.dispatch).subarray(0, 8))).toEqual({ type: 'dispatch', lapId: 7 });
-    expect(peekFrame(fixtureBytes(fixtures.combine))).toEqual({ type: 'combine', lapId: 0xffff_ffff });
+  it('tell type and lap from four bytes', () => {
+    expect(peekFrame(fixtureBytes(fixtures.dispatch).subarray(0, 4))).toEqual({ type: 'dispatch', lapId: 7 });
+    expect(peekFrame(fixtureBytes(fixtures.combine))).toEqual({ type: 'combine', lapId: 0xff_ffff });
     expect(peekFrame(fixtureBytes(fixtures.refuse))).toEqual({ type: 'refuse', lapId: 258 });
     expect(peekFrame(fixtureBytes(fixtures.cancel))).toEqual({ type: 'cancel', lapId: 258 });
   });
@@ -33,7 +33,9 @@ describe('frame fixtures', () => {
   it('are viewed in place where aligned, and copied once where not', () => {
     const bytes = fixtureBytes(fixtures.dispatch);
     const aligned = decodeDispatch(bytes, { hiddenSize: 3 });
-    for (const array of [aligned.rows, aligned.weights, aligned.rowEnd, aligned.experts]) {
+    const { experts } = decodeDispatch(fixtureBytes(fixtures['dispatch-wide']), { hiddenSize: 2 });
+    expect(experts.buffer.byteLength).toBe(fixtureBytes(fixtures['dispatch-wide']).byteLength);
+    for (const array of [aligned.rows, aligned.weights, aligned.rowEnd]) {
       expect(array.buffer).toBe(bytes.buffer);
     }
     for (const shift of [1, 2, 3]) {
