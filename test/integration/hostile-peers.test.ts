@@ -197,7 +197,11 @@ describe('hostile signalling', () => {
     const reply: unknown = await socket
       .timeout(5_000)
       .emitWithAck('hello', { ...hello('v'.repeat(32), 2 ** 26), protocolVersions: [99] });
-    expect(reply).toMatchObject({ ok: false, code: 'version', message: expect.stringContaining('this coordinator 2.') });
+    expect(reply).toMatchObject({
+      ok: false,
+      code: 'version',
+      message: expect.stringContaining('this coordinator 2.'),
+    });
   });
 
   it('a flood of messages closes the socket', async () => {

@@ -4,7 +4,7 @@ import { cancelLayout } from './frames/cancel.ts';
 import { combineLayouts } from './frames/combine.ts';
 import { dispatchLayouts } from './frames/dispatch.ts';
 import { refuseLayout } from './frames/refuse.ts';
-import { decodeDispatch, peekFrame } from './frames/index.ts';
+import { decodeDispatch, encodeCombine, encodeDispatch, peekFrame } from './frames/index.ts';
 
 describe('frame fixtures', () => {
   it('decode to their fields, and encode to their bytes', () => {
@@ -22,6 +22,30 @@ describe('frame fixtures', () => {
     ];
     expect(layouts.map((layout) => layout.headerBytes)).toEqual([12, 12, 8, 8, 5, 4]);
   });
+
+  it.each([
+    [1, 192, 4, 418, 392],
+    [2, 192, 8, 12 + 768 + 44, 8 + 768],
+    [1, 2048, 6, 4140, 4104],
+  ])(
+    'of a lap of %s rows of %s values and %s assignments have %s B and %s B',
+    (numRows, hiddenSize, pairs, out, back) => {
+      const rows = new Uint16Array(numRows * hiddenSize);
+      const dispatch = encodeDispatch({
+        lapId: 1,
+        epoch: 1,
+        layer: 1,
+        numRows,
+        hiddenSize,
+        rows,
+        weights: new Float32Array(pairs),
+        rowEnd: Uint16Array.from({ length: numRows }, (_, row) => ((row + 1) * pairs) / numRows),
+        experts: new Uint16Array(pairs).fill(255),
+      });
+      const answer = { lapId: 1, numRows, hiddenSize, queueUs: 1, computeUs: 1e6, partial: rows };
+      expect([dispatch.byteLength, encodeCombine(answer).byteLength]).toEqual([out, back]);
+    },
+  );
 
   it('tell type and lap from four bytes', () => {
     expect(peekFrame(fixtureBytes(fixtures.dispatch).subarray(0, 4))).toEqual({ type: 'dispatch', lapId: 7 });
