@@ -77,7 +77,7 @@ export function encodeDispatch(frame: DispatchFields): Uint8Array<ArrayBuffer> {
   checkCounts(frame.numRows, numAssignments);
   requireCount('hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
   const expertBytes = frame.experts.some((expert) => expert > MAX_NARROW_EXPERT) ? 2 : 1;
-  const experts = expertBytes === 1 ? Uint8Array.from(frame.experts) : bytesOf(frame.experts);
+  const experts = expertBytes === 1 ? new Uint8Array(frame.experts) : bytesOf(frame.experts);
   const epoch = frame.epoch & EPOCH_MASK;
   const format = (rowFormat === 'int8' ? formatBits.int8Rows : 0) | (expertBytes === 2 ? formatBits.wideExperts : 0);
   const fields = { ...frame, epoch, numAssignments, expertBytes, experts, format };
@@ -142,7 +142,7 @@ function requireLength(name: string, { length }: { length: number }, expected: n
 /** They lie behind rowEnd, so on a boundary of two. */
 function expertsOf(bytes: Uint8Array, expertBytes: number): Uint16Array {
   return expertBytes === 1
-    ? Uint16Array.from(bytes)
+    ? new Uint16Array(bytes)
     : new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
 }
 
