@@ -475,15 +475,14 @@ describe('hang-ups', () => {
 
   it('takes back the choices already submitted when a later one is refused', async () => {
     const client = await start(endless);
-    const fill = new AbortController();
-    const running = Array.from({ length: 39 }, () =>
-      failure(client.completions.create({ ...ask, n: 8 }, { signal: fill.signal })),
-    );
+    // Each its own: the client leaves a listener on the signal that it is given until the answer is there.
+    const fill = Array.from({ length: 39 }, () => new AbortController());
+    const running = fill.map(({ signal }) => failure(client.completions.create({ ...ask, n: 8 }, { signal })));
     await until(() => server.engine.live === 312);
     const refused = await failure(client.completions.create({ ...ask, prompt: ['a', 'b'], n: 8 }));
     expect(refused).toBeInstanceOf(RateLimitError);
     expect(server.engine.live).toBe(312);
-    fill.abort();
+    for (const abort of fill) abort.abort();
     await Promise.all(running);
     await until(() => server.engine.live === 0);
   });

@@ -182,6 +182,11 @@ export class Engine implements TextEngine {
     return this.#admission.kvBytesInUse;
   }
 
+  /** Of requests that have ended, kept in case that another begins alike; it makes room when it is needed. */
+  get kvBytesKept(): number {
+    return this.#admission.kvBytesKept;
+  }
+
   /** Prompt positions since start, and those of them that were not computed again because another request began alike. */
   get prefix(): { positions: number; reused: number } {
     return this.#admission.prefix;
