@@ -122,7 +122,8 @@ class DonorSocket {
   }
 
   #signal(signal: Signal): void {
-    if ((signal.connection ?? 0) >= this.#options.lapConnections) return this.#drop('signals for a connection too many');
+    if ((signal.connection ?? 0) >= this.#options.lapConnections)
+      return this.#drop('signals for a connection too many');
     this.#connection?.signal(signal);
   }
 

@@ -47,7 +47,8 @@ export class Lanes {
     for (let i = 0; i < lanes.length; i++) {
       const at = (this.#turn + i) % lanes.length;
       const lane = lanes[at]!;
-      if (!lane.hasRoom || (lane.heartbeat.isSilent && lane !== this.main) || lane.bufferedBytes >= leastBytes) continue;
+      if (!lane.hasRoom || (lane.heartbeat.isSilent && lane !== this.main) || lane.bufferedBytes >= leastBytes)
+        continue;
       best = at;
       leastBytes = lane.bufferedBytes;
     }
