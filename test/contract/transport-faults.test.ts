@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { decodeRefuse, MAX_FRAME_BYTES } from '@shoal/protocol';
+import { decodeRefuse, encodeRefuse, MAX_FRAME_BYTES } from '@shoal/protocol';
 import { FramedChannel, memoryChannelPair, memoryLinkPair, type MemoryDeath } from '@shoal/transport';
 import { closeReason, collect, patterned, sameBytes, until } from './transport-suite.ts';
 
@@ -65,7 +65,7 @@ describe('a wire that corrupts messages', () => {
       b.onClose = (why) => (reason = why);
       b.onFrame = (frame) => decodeRefuse(frame);
       for (let i = 0; i < 20 && a.state === 'open'; i++) {
-        await a.send(Uint8Array.from([0x53, 0x48, 1, 3, i, 0, 0, 0, 3, 0, 0, 0])).catch(() => {});
+        await a.send(encodeRefuse({ lapId: i, reason: 'stale-epoch' })).catch(() => {});
       }
       await until(() => b.state === 'closed' || b.stats().framesReceived > 0);
       expect([undefined, 'protocol', 'goodbye']).toContain(reason);

@@ -58,7 +58,7 @@ async function handle(command: Exclude<TabCommand, { type: 'channel' }>): Promis
 
 async function start({ channel, ...command }: TabCommand & { type: 'start' }): Promise<void> {
   channel!.addEventListener('message', ({ data }) => {
-    // Heartbeats are no laps.
+    // Heartbeats and cancels are no laps.
     if (!isWatched || (data as ArrayBuffer).byteLength <= 8) return;
     current = {};
     mark('arrived');
