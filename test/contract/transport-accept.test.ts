@@ -89,9 +89,9 @@ describe('acceptPeer', () => {
 });
 
 describe('further connections', () => {
-  /** Signals reach the other side as `pass` has them. */
+  /** A coordinator's end and one like a browser's. Signals reach the other side as `pass` has them. */
   async function linked(lapConnections: number, pass: (signal: Signal) => Signal | undefined = (signal) => signal) {
-    const rtc = await loadRtc();
+    const [rtc, tabRtc] = [await loadRtc(), await loadRtc(['wrtc'])];
     const lost = vi.fn();
     const b: AcceptedPeer = acceptPeer({
       rtc,
@@ -102,7 +102,7 @@ describe('further connections', () => {
       onSignal: (signal) => hand(pass(signal), () => a),
     });
     const a: AcceptedPeer = acceptPeer({
-      rtc,
+      rtc: tabRtc,
       iceServers: [],
       lapConnections,
       initiator: true,
