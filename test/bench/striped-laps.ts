@@ -10,7 +10,7 @@ const SHAPE = { hiddenSize: 7168, moeIntermediateSize: 32, quant: 'q8' } as cons
 const EXPERTS = 2;
 const ROWS = [1, 4];
 const ROUND_TRIPS_MS = [20, 0];
-const LAPS = 25;
+const LAPS = 15;
 const PAUSE_MS = 20;
 
 export interface StripedLaps {

@@ -13,9 +13,9 @@ const ROUND_TRIPS_MS = [20, 0];
 const CONNECTIONS = [1, 2, 4];
 const KIB = 1024;
 const FRAME_BYTES = [4, 8, 14, 28, 64, 256].map((kib) => kib * KIB);
-const REPEATS = 9;
+const REPEATS = 7;
 /** Shorter than the 0.2 s after which usrsctp takes an unacknowledged packet for lost: as laps come. */
-const PAUSE_MS = 60;
+const PAUSE_MS = 40;
 const DIRECTIONS = ['to the tab', 'to the coordinator'] as const;
 
 interface Transfer {

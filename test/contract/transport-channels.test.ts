@@ -102,6 +102,19 @@ describe('a link over four channels', () => {
     a.close();
   });
 
+  it('may keep to the main one until so much waits in its buffer', async () => {
+    const { a, wires } = memoryLinkPair({ channels: 2, aLink: { spreadAboveBytes: 64 * 1024 } });
+    const sizes = wires.map((wire) => spy(wire.a));
+    await a.send(patterned(64 * 1024, 1));
+    expect(sizes.map((each) => each.length)).toEqual([29, 0]);
+    await until(() => wires[0]!.a.bufferedAmount === 0);
+    await a.send(patterned(256 * 1024, 1));
+    const [main, further] = sizes.map((each) => each.reduce((sum, bytes) => sum + bytes, 0));
+    expect(main! - 64 * 1024).toBeGreaterThan(64 * 1024);
+    expect(further!).toBeGreaterThan(64 * 1024);
+    a.close();
+  });
+
   it.each(['abrupt', 'polite'] as const)('goes on without one that dies (%s), and says so once', async (how) => {
     const lost = vi.fn();
     const { a, b, wires } = memoryLinkPair({ channels: 4, aLink: { onChannelLost: lost } });

@@ -1,5 +1,6 @@
 import './csp.ts';
 import {
+  BROWSER_SPREAD_ABOVE_BYTES,
   CacheStorageShardCache,
   createWasmBackend,
   createWebGpuBackend,
@@ -120,7 +121,7 @@ let link: FramedChannel | undefined;
 
 function attach(channel: DataChannelLike, isFurther: boolean): void {
   if (isFurther) return link?.addChannel(channel);
-  link = new FramedChannel(channel, { heartbeatMs });
+  link = new FramedChannel(channel, { heartbeatMs, spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES });
   host.attach(link);
 }
 

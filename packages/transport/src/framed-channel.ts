@@ -2,7 +2,7 @@ import { FrameError, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES } from '@shoal/protocol'
 import type { DataChannelLike } from './channel.ts';
 import { TransportError } from './errors.ts';
 import { ID_MASK, readMessage, writeFragment, writeFrame, writeSignal, type LapMessage } from './fragment.ts';
-import type { Lane } from './lane.ts';
+import type { Lane, LaneListeners } from './lane.ts';
 import { Lanes } from './lanes.ts';
 import type { Link, LinkCloseReason, LinkStats } from './link.ts';
 import { Reassembly } from './reassembly.ts';
@@ -25,6 +25,8 @@ export interface FramedChannelOptions {
   maxFrameBytes?: number;
   /** For the owner of the connection beneath: called once when the link has closed, just before `onClose`. */
   afterClose?: (reason: LinkCloseReason) => void;
+  /** While less waits in the main channel's buffer, added ones are not used. 0 by default: fragments are spread from the first on. */
+  spreadAboveBytes?: number;
   /** An added channel has ended, is silent, or was refused for the link is closed; the link goes on without it. */
   onChannelLost?: (channel: DataChannelLike) => void;
   /** Milliseconds that only go forward. */
@@ -59,14 +61,15 @@ export class FramedChannel implements Link {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#reassembly = new Reassembly(options.maxFrameBytes);
-    this.#lanes = new Lanes(channel, {
+    const listeners: LaneListeners = {
       onMessage: (lane, data) => this.#onMessage(lane, data),
       onRoom: () => this.#pump(),
       onEnd: (lane, reason) => {
         this.#onLaneEnd(lane, reason);
         this.#pump();
       },
-    });
+    };
+    this.#lanes = new Lanes(channel, listeners, options.spreadAboveBytes ?? 0);
     if (options.heartbeatMs !== undefined) {
       this.#heartbeatTimer = setInterval(() => this.#tick(), options.heartbeatMs);
     }

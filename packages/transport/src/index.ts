@@ -3,6 +3,7 @@ export * from './errors.ts';
 export * from './channel.ts';
 export * from './framed-channel.ts';
 export { HIGH_WATER_BYTES, LOW_WATER_BYTES, POLLED_HIGH_WATER_BYTES } from './lane.ts';
+export { BROWSER_SPREAD_ABOVE_BYTES } from './lanes.ts';
 export { type Cut, cutOf, MAX_BURST_FRAME_BYTES } from './cut.ts';
 export { fragmentCount, writeFragment, writeFrame } from './fragment.ts';
 export * from './memory.ts';

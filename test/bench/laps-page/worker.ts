@@ -1,6 +1,6 @@
 import { createWebGpuBackend, type ExpertBackend, type ExpertLap } from '@shoal/kernels';
 import { createRng, encodeF16, normalDraw } from '@shoal/model';
-import { ExpertRunner, FramedChannel, type LapBackend } from '@shoal/peer';
+import { BROWSER_SPREAD_ABOVE_BYTES, ExpertRunner, FramedChannel, type LapBackend } from '@shoal/peer';
 import { packExpert, type ExpertShape } from '@shoal/weights';
 import type { LapMoments, TabAnswer, TabCommand } from './messages.ts';
 
@@ -66,7 +66,7 @@ async function start({ channel, ...command }: TabCommand & { type: 'start' }): P
   ({ shape } = command);
   held = command;
   runner = new ExpertRunner({ holds: () => true, onLinkClosed: () => {} });
-  link = new FramedChannel(channel!);
+  link = new FramedChannel(channel!, { spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES });
   runner.attach(link);
   ({ backend } = await createWebGpuBackend({ gpu: navigator.gpu, shape }));
   const shard = randomShard();
