@@ -141,9 +141,7 @@ function requireLength(name: string, { length }: { length: number }, expected: n
 
 /** They lie behind rowEnd, so on a boundary of two. */
 function expertsOf(bytes: Uint8Array, expertBytes: number): Uint16Array {
-  return expertBytes === 1
-    ? new Uint16Array(bytes)
-    : new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
+  return expertBytes === 1 ? new Uint16Array(bytes) : new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
 }
 
 function bytesOf(experts: Uint16Array): Uint8Array {
