@@ -155,7 +155,8 @@ describe('further connections', () => {
     for (const connection of [1, 2, 3]) b.signal({ type: 'offer', sdp: 'nonsense', connection });
     await until(() => lost.mock.calls.length === 1);
     b.signal({ type: 'offer', sdp: 'nonsense', connection: 1 });
-    await until(() => to.channels.length === 1);
+    // Both have noticed: what is sent on a channel that is gone is lost.
+    await until(() => to.channels.length === 1 && from.channels.length === 1);
     expect(lost).toHaveBeenCalledTimes(1);
     expect(await carries(from, to)).toBe(true);
     close();

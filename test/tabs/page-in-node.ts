@@ -2,7 +2,14 @@ import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@s
 import { createWasmBackend } from '@shoal/kernels/node';
 import { MemoryShardCache, PeerHost } from '@shoal/peer';
 import type { AdapterInfo } from '@shoal/protocol';
-import { type DataChannelLike, FramedChannel, perfectWire, seededRandom, type WireFaults } from '@shoal/transport';
+import {
+  BROWSER_SPREAD_ABOVE_BYTES,
+  type DataChannelLike,
+  FramedChannel,
+  perfectWire,
+  seededRandom,
+  type WireFaults,
+} from '@shoal/transport';
 import { loadRtc } from '@shoal/transport/node';
 import { DonorSession } from '../../apps/donor/src/donor-session.ts';
 import { isLive } from '../../apps/donor/src/donor-state.ts';
@@ -168,7 +175,7 @@ export class PageInNode {
 
   #link(channel: DataChannelLike): FramedChannel {
     this.#channels = [];
-    const link = new FramedChannel(this.#wire(channel));
+    const link = new FramedChannel(this.#wire(channel), { spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES });
     const { liar } = this.#options;
     if (liar) {
       const send = link.send.bind(link);
