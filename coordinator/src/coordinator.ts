@@ -25,6 +25,7 @@ import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.t
 import { type CoordinatorOptions, ROOT_DIR } from './options.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './swarm/event-log.ts';
+import { lapConnectionsOf } from './swarm/lap-connections.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -109,6 +110,7 @@ async function serve(
     log,
     iceServers: options.iceServers as RTCIceServer[],
     heartbeatMs: HEARTBEAT_MS,
+    lapConnections: lapConnectionsOf(options.lapConnections, config.hiddenSize, options.rowFormat),
     model: {
       id: engine.modelId,
       hiddenSize: config.hiddenSize,

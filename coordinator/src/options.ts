@@ -7,6 +7,7 @@ import { DENSE_FORMATS, type DenseFormat, QUANTS, type Quant } from '@shoal/weig
 import { z } from 'zod';
 import { MTP_PLACES, type MtpPlace } from './dispatch/resident-plan.ts';
 import type { EngineName } from './engine/open-engine.ts';
+import { LAP_CONNECTIONS, type LapConnections } from './swarm/lap-connections.ts';
 import {
   DEFAULT_MAX_DRAFTS,
   MAX_DRAFTS_LIMIT,
@@ -27,6 +28,8 @@ export interface CoordinatorOptions {
   replicas: number;
   /** How rows travel between coordinator and tabs; f16 by default. */
   rowFormat?: RowFormat;
+  /** WebRTC connections that each tab opens; `auto` by default: several where the model's rows are wide. */
+  lapConnections?: LapConnections;
   /** Tabs that a token may use in a layer, where its request doesn't say; 0: no limit. */
   deviceLimit?: number;
   /** Generated when absent, unless the access file has admins. */
@@ -134,6 +137,13 @@ const OPTIONS = {
     value: ROW_FORMATS.join('|'),
     text: 'how rows travel to tabs and back: int8 halves the bytes, and costs some accuracy',
     fallback: 'f16',
+  },
+  lapConnections: {
+    flag: 'lap-connections',
+    env: 'SHOAL_LAP_CONNECTIONS',
+    value: LAP_CONNECTIONS.join('|'),
+    text: 'WebRTC connections of a tab; auto: 4 where two rows of the model are over 11.5 KB, else 1',
+    fallback: 'auto',
   },
   replicas: {
     flag: 'replicas',
@@ -362,6 +372,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     cacheDir: resolve(text('cache')!),
     replicas: integer('replicas', 1, 16),
     rowFormat: oneOf('rowFormat', ROW_FORMATS),
+    lapConnections: oneOf('lapConnections', LAP_CONNECTIONS),
     deviceLimit: integer('deviceLimit', 0, 64),
     ...(adminToken !== undefined && { adminToken }),
     ...(accessFile !== undefined && { accessFile: resolve(accessFile) }),

@@ -11,6 +11,8 @@ import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
 import { LapClient } from '../../coordinator/src/dispatch/lap-client.ts';
 import { launchChromium } from '../../tools/browser/chromium.ts';
 import type { TabAnswer, TabCommand } from './laps-page/messages.ts';
+import { acceptThrough, allOpen } from './relayed-peer.ts';
+import type { SlowNetwork } from './udp-relay.ts';
 
 /** A tab of a real Chromium, and the coordinator's end of its laps. */
 export interface LapTab {
@@ -42,6 +44,22 @@ export function oneRowLap(rng: Rng, { hiddenSize, layers, experts, topK }: LapDi
   };
 }
 
+type LapTabStart = Omit<TabCommand & { type: 'start' }, 'type' | 'channel'>;
+interface LapTabWire {
+  network?: SlowNetwork;
+  lapConnections?: number;
+}
+
+/** The coordinator's end for a page that is yet to be loaded. */
+async function accept(page: Page, lapConnections: number): Promise<AcceptedPeer> {
+  const rtc = await loadRtc();
+  const onSignal = (signal: Signal): void =>
+    void page.evaluate((data) => window.connection.signal(data), signal).catch(() => {});
+  const peer = acceptPeer({ rtc, iceServers: [], lapConnections, onSignal });
+  await page.exposeFunction('toCoordinator', (signal: Signal) => peer.signal(signal));
+  return peer;
+}
+
 /** Tabs that answer laps with the code that serves, without swarm and engine around them. */
 export class LapTabs {
   readonly browser: Browser;
@@ -66,21 +84,21 @@ export class LapTabs {
     return new LapTabs(await launchChromium({ extraFlags }), server, outDir);
   }
 
-  /** A tab in a context, and so a process, of its own. */
-  async open(start: Omit<TabCommand & { type: 'start' }, 'type' | 'channel'>): Promise<LapTab> {
+  /** A tab in a context, and so a process, of its own; on a slow network if one is given, with so many connections. */
+  async open(start: LapTabStart, { network, lapConnections = 1 }: LapTabWire = {}): Promise<LapTab> {
     const context = await this.browser.newContext();
     const page = await context.newPage();
-    const rtc = await loadRtc();
-    let peer: AcceptedPeer | undefined;
-    await page.exposeFunction('toCoordinator', (signal: Signal) => peer?.signal(signal));
+    const peer = await (network ? acceptThrough(network, page, { lapConnections }) : accept(page, lapConnections));
     await page.goto(this.#server.resolvedUrls!.local[0]!);
     await page.waitForFunction('typeof startTab === "function"');
-    const onSignal = (signal: Signal): void =>
-      void page.evaluate((data) => window.connection.signal(data), signal).catch(() => {});
-    peer = acceptPeer({ rtc, iceServers: [], onSignal });
-    const started = page.evaluate((command) => window.startTab(command), { type: 'start' as const, ...start });
+    const command = { type: 'start' as const, ...start };
+    const started = page.evaluate((given) => window.startTab(given.command, given.lapConnections), {
+      command,
+      lapConnections,
+    });
     const link = (await peer.link) as FramedChannel;
     await started;
+    await allOpen(link, lapConnections);
     const laps = new LapClient({
       link,
       hiddenSize: start.shape.hiddenSize,

@@ -1,239 +1,153 @@
-import { createSocket, type Socket } from 'node:dgram';
-import type { Page } from 'playwright';
-import { closeRtc, loadRtc } from '@shoal/transport/node';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright';
+import { createServer, type ViteDevServer } from 'vite';
+import type { FramedChannel } from '@shoal/transport';
+import { type AcceptedPeer, closeRtc } from '@shoal/transport/node';
 import { launchChromium } from '../../tools/browser/chromium.ts';
+import { acceptThrough, allOpen, RELAYED_FLAGS } from './relayed-peer.ts';
+import { measureStripedLaps, type StripedLaps } from './striped-laps.ts';
 import { formatTable, median } from './table.ts';
+import { SlowNetwork } from './udp-relay.ts';
 
-const RTT_MS = 20;
-const STRIPES = [1, 2, 4];
-const FRAME_BYTES = [4_096, 14_336, 65_536, 262_144];
-const REPEATS = 9;
-const MESSAGE_BYTES = 16_384;
-const PAUSE_MS = 60;
+const ROUND_TRIPS_MS = [20, 0];
+const CONNECTIONS = [1, 2, 4];
+const KIB = 1024;
+const FRAME_BYTES = [4, 8, 14, 28, 64, 256].map((kib) => kib * KIB);
+const REPEATS = 7;
+/** Shorter than the 0.2 s after which usrsctp takes an unacknowledged packet for lost: as laps come. */
+const PAUSE_MS = 40;
+const DIRECTIONS = ['to the tab', 'to the coordinator'] as const;
 
-type Direction = 'to the tab' | 'to the coordinator';
 interface Transfer {
-  direction: Direction;
+  roundTripMs: number;
+  direction: (typeof DIRECTIONS)[number];
   frameBytes: number;
-  /** By number of connections: median milliseconds from the request until all of it is there, and the way back of the other. */
+  /** By number of connections: median milliseconds until frame and answer are there. */
   ms: number[];
 }
 
 /**
- * Whether a large frame is faster in stripes over several PeerConnections: real Chromium, node-datachannel, a UDP relay that holds
- * every packet for half a round trip. A frame and an answer of 8 B; one round trip is the floor.
+ * What further connections bring the product's own link: real Chromium, node-datachannel, a UDP relay that holds every packet for
+ * half a round trip. A frame one way and 4 B the other; then laps of a wide row.
  */
 export async function benchStripes({ json }: { json: boolean }): Promise<void> {
-  const browser = await launchChromium({ extraFlags: ['--disable-features=WebRtcHideLocalIpsWithMdns'] });
-  const relays: Relay[] = [];
-  try {
-    const page = await browser.newPage();
-    const transfers = await measure(page, relays);
-    if (json) return void process.stdout.write(`${JSON.stringify({ rttMs: RTT_MS, transfers }, null, 2)}\n`);
-    const rows = transfers.map(({ direction, frameBytes, ms }) => [
-      `${frameBytes / 1024} KiB ${direction}`,
-      ...ms.map((each) => each.toFixed(1)),
-    ]);
-    const head = ['ms', ...STRIPES.map((count) => `${count} ${count === 1 ? 'connection' : 'connections'}`)];
-    process.stdout.write(`${formatTable([head, ...rows])}\n\n`);
-    process.stdout.write(`Medians of ${REPEATS}, a round trip of ${RTT_MS} ms, frame and answer.\n`);
-  } finally {
-    await browser.close();
-    for (const relay of relays) relay.close();
-    await closeRtc();
-  }
+  const transfers = await measureTransfers();
+  const laps = await measureStripedLaps(CONNECTIONS);
+  await closeRtc();
+  if (json) return void process.stdout.write(`${JSON.stringify({ transfers, laps }, null, 2)}\n`);
+  process.stdout.write(`${transferTable(transfers)}\n\n${lapTable(laps)}\n\n`);
+  process.stdout.write(`Medians of ${REPEATS} frames and ${laps[0]!.count} laps, alternating between the tabs.\n`);
 }
 
-async function measure(page: Page, relays: Relay[]): Promise<Transfer[]> {
-  await page.goto('about:blank');
-  await page.evaluate(PAGE);
-  const channels: RTCDataChannel[] = [];
-  for (let i = 0; i < Math.max(...STRIPES); i++) channels.push(await connect(page, i, relays));
+const head = (name: string): string[] => [
+  name,
+  ...CONNECTIONS.map((count) => `${count} ${count === 1 ? 'connection' : 'connections'}`),
+];
+
+function transferTable(transfers: readonly Transfer[]): string {
+  const rows = transfers.map(({ roundTripMs, direction, frameBytes, ms }) => [
+    `${frameBytes / KIB} KiB ${direction}, ${roundTripMs} ms`,
+    ...ms.map((each) => each.toFixed(1)),
+  ]);
+  return formatTable([head('ms'), ...rows]);
+}
+
+function lapTable(laps: readonly StripedLaps[]): string {
+  const rows = laps.map(({ rows: numRows, roundTripMs, ms }) => [
+    `lap of ${numRows} ${numRows === 1 ? 'row' : 'rows'} of 14 KiB, ${roundTripMs} ms`,
+    ...ms.map((each) => each.toFixed(1)),
+  ]);
+  return formatTable([head('ms'), ...rows]);
+}
+
+async function measureTransfers(): Promise<Transfer[]> {
+  const root = join(import.meta.dirname, 'stripes-page');
+  const server = await createServer({
+    root,
+    configFile: false,
+    logLevel: 'error',
+    server: { port: 0, host: '127.0.0.1' },
+  });
+  await server.listen();
+  const browser = await launchChromium({ extraFlags: RELAYED_FLAGS });
   const transfers: Transfer[] = [];
-  for (const direction of ['to the tab', 'to the coordinator'] as const) {
-    for (const frameBytes of FRAME_BYTES) {
-      const samples = STRIPES.map(() => [] as number[]);
-      // Alternating, so that all meet the same disturbances; the first round widens the windows.
-      for (let round = 0; round <= REPEATS; round++) {
-        for (const [i, count] of STRIPES.entries()) {
-          await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-          const ms = await transfer(channels.slice(0, count), direction, frameBytes);
-          if (round > 0) samples[i]!.push(ms);
+  try {
+    for (const roundTripMs of ROUND_TRIPS_MS) {
+      const tabs: Tab[] = [];
+      for (const count of CONNECTIONS) tabs.push(await Tab.open(browser, server, count, roundTripMs));
+      for (const direction of DIRECTIONS) {
+        for (const frameBytes of FRAME_BYTES) {
+          transfers.push({ roundTripMs, direction, frameBytes, ms: await measureFrame(tabs, direction, frameBytes) });
         }
       }
-      transfers.push({ direction, frameBytes, ms: samples.map(median) });
+      for (const tab of tabs) await tab.close();
     }
+  } finally {
+    await browser.close();
+    await server.close();
   }
   return transfers;
 }
 
-/** The frame one way, 8 B the other. */
-function transfer(channels: readonly RTCDataChannel[], direction: Direction, frameBytes: number): Promise<number> {
-  const startedMs = performance.now();
-  let left = direction === 'to the tab' ? 8 : frameBytes;
-  return new Promise((resolve) => {
-    const done = ({ data }: MessageEvent<ArrayBuffer>): void => {
-      left -= data.byteLength;
-      if (left > 0) return;
-      for (const channel of channels) channel.removeEventListener('message', done);
-      resolve(performance.now() - startedMs);
-    };
-    for (const channel of channels) channel.addEventListener('message', done);
-    if (direction === 'to the coordinator') {
-      channels[0]!.send(words(frameBytes, channels.length));
-      return;
+/** Alternating, so that all meet the same disturbances; the first round widens the windows. */
+async function measureFrame(tabs: readonly Tab[], direction: Transfer['direction'], bytes: number): Promise<number[]> {
+  const samples = tabs.map(() => [] as number[]);
+  for (let round = 0; round <= REPEATS; round++) {
+    for (const [i, tab] of tabs.entries()) {
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      const ms = direction === 'to the tab' ? await tab.exchange(bytes, 4) : await tab.exchange(4, bytes);
+      if (round > 0) samples[i]!.push(ms);
     }
-    // A message of 8 B asks; what follows it is the frame, of which the tab is told beforehand.
-    channels[0]!.send(words(0, frameBytes));
-    const part = Math.ceil(frameBytes / channels.length);
-    for (let at = 0; at < part; at += MESSAGE_BYTES) {
-      for (const channel of channels) channel.send(new Uint8Array(Math.min(MESSAGE_BYTES, part - at)));
-    }
-  });
+  }
+  return samples.map(median);
 }
 
-const words = (...values: number[]): Uint8Array<ArrayBuffer> => new Uint8Array(Uint32Array.from(values).buffer);
+/** A tab and the coordinator's end of its link, with a network of its own in between. */
+class Tab {
+  readonly #page: Page;
+  readonly #peer: AcceptedPeer;
+  readonly #link: FramedChannel;
+  readonly #network: SlowNetwork;
 
-/** What the tab does: answers a frame with 8 B, and 8 B with a frame. Parts are whole bytes of each connection's share. */
-const PAGE = `
-  window.pcs = []; window.channels = []; let announced = 0, received = 0;
-  const answerWhole = () => {
-    if (announced === 0 || received < announced) return;
-    announced = received = 0;
-    channels[0].send(new Uint8Array(8));
-  };
-  const onMessage = ({ data }) => {
-    if (data.byteLength === 8) {
-      const [bytes, stripes] = new Uint32Array(data);
-      if (bytes === 0) { announced = stripes; return answerWhole(); }
-      let left = bytes;
-      const part = Math.ceil(bytes / stripes);
-      for (let at = 0; at < part; at += ${MESSAGE_BYTES})
-        for (const channel of channels.slice(0, stripes)) {
-          const size = Math.min(${MESSAGE_BYTES}, part - at, left); left -= size;
-          if (size > 0) channel.send(new Uint8Array(size));
-        }
-      return;
-    }
-    received += data.byteLength;
-    answerWhole();
-  };
-  window.offer = async (i) => {
-    const pc = pcs[i] = new RTCPeerConnection();
-    const channel = channels[i] = pc.createDataChannel('laps', { negotiated: true, id: 2, ordered: false });
-    channel.binaryType = 'arraybuffer';
-    channel.onmessage = onMessage;
-    await pc.setLocalDescription(await pc.createOffer());
-    await new Promise((done) => { if (pc.iceGatheringState === 'complete') done(); else pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && done(); });
-    return pc.localDescription.sdp;
-  };
-  window.answer = (i, sdp) => pcs[i].setRemoteDescription({ type: 'answer', sdp });
-`;
-
-async function connect(page: Page, i: number, relays: Relay[]): Promise<RTCDataChannel> {
-  const { classes } = await loadRtc(['node-datachannel']);
-  const pc = new classes.RTCPeerConnection() as RTCPeerConnection;
-  const channel = pc.createDataChannel('laps', { negotiated: true, id: 2, ordered: false });
-  channel.binaryType = 'arraybuffer';
-  const opened = new Promise<void>((resolve) => channel.addEventListener('open', () => resolve()));
-  const offer = (await page.evaluate(`offer(${i})`)) as string;
-  const relay = await Relay.between(udpCandidate(offer));
-  relays.push(relay);
-  await pc.setRemoteDescription({ type: 'offer', sdp: throughPort(offer, relay.portForNode) });
-  const candidates: string[] = [];
-  pc.addEventListener('icecandidate', ({ candidate }) => {
-    if (candidate?.candidate) candidates.push(candidate.candidate);
-  });
-  const answer = await pc.createAnswer();
-  await pc.setLocalDescription(answer);
-  const gathered = await until(() => candidates.find(isIpv4Host));
-  relay.node = addressOf(gathered);
-  const sdp = `${answer.sdp!.replaceAll(/a=(candidate|end-of-candidates).*\r\n/g, '')}a=${withPort(gathered, relay.portForBrowser).replace(/^a=/, '')}\r\n`;
-  await page.evaluate(`answer(${i}, ${JSON.stringify(sdp)})`);
-  await opened;
-  return channel;
-}
-
-interface Address {
-  host: string;
-  port: number;
-}
-
-/** Holds packets both ways. The browser takes one of its ports for the coordinator, and the coordinator the other for the browser. */
-class Relay {
-  node: Address | undefined;
-  readonly #browser: Address;
-  readonly #sockets: [forBrowser: Socket, forNode: Socket];
-
-  private constructor(browser: Address, sockets: [Socket, Socket]) {
-    this.#browser = browser;
-    this.#sockets = sockets;
-    const [forBrowser, forNode] = sockets;
-    forBrowser.on('message', (packet) => this.#hold(() => this.node && this.#send(forNode, packet, this.node)));
-    forNode.on('message', (packet) => this.#hold(() => this.#send(forBrowser, packet, this.#browser)));
+  private constructor(page: Page, peer: AcceptedPeer, link: FramedChannel, network: SlowNetwork) {
+    this.#page = page;
+    this.#peer = peer;
+    this.#link = link;
+    this.#network = network;
   }
 
-  static async between(browser: Address): Promise<Relay> {
-    const bound = (): Promise<Socket> =>
-      new Promise((resolve) => {
-        const socket = createSocket('udp4');
-        socket.bind(0, browser.host, () => resolve(socket));
-      });
-    return new Relay(browser, [await bound(), await bound()]);
+  static async open(
+    browser: Browser,
+    server: ViteDevServer,
+    lapConnections: number,
+    roundTripMs: number,
+  ): Promise<Tab> {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    const network = new SlowNetwork(roundTripMs);
+    const peer = await acceptThrough(network, page, { lapConnections });
+    await page.goto(server.resolvedUrls!.local[0]!);
+    await page.waitForFunction('typeof openLink === "function"');
+    await page.evaluate((count) => window.openLink(count), lapConnections);
+    const link = (await peer.link) as FramedChannel;
+    await allOpen(link, lapConnections);
+    return new Tab(page, peer, link, network);
   }
 
-  get portForBrowser(): number {
-    return this.#sockets[0].address().port;
+  /** Milliseconds from a frame's hand-over until its answer is there. */
+  async exchange(bytes: number, answerBytes: number): Promise<number> {
+    const frame = new Uint8Array(bytes);
+    new DataView(frame.buffer).setUint32(0, answerBytes, true);
+    const startedMs = performance.now();
+    const answered = new Promise<Uint8Array>((resolve) => (this.#link.onFrame = resolve));
+    await this.#link.send(frame);
+    await answered;
+    return performance.now() - startedMs;
   }
 
-  get portForNode(): number {
-    return this.#sockets[1].address().port;
-  }
-
-  close(): void {
-    for (const socket of this.#sockets) socket.close();
-  }
-
-  #hold(send: () => void): void {
-    setTimeout(send, RTT_MS / 2);
-  }
-
-  #send(socket: Socket, packet: Buffer, { host, port }: Address): void {
-    socket.send(packet, port, host);
-  }
-}
-
-const isIpv4Host = (candidate: string): boolean => / udp \d+ \d+\.\d+\.\d+\.\d+ \d+ typ host/i.test(candidate);
-
-function addressOf(candidate: string): Address {
-  const [, host, port] = / udp \d+ (\S+) (\d+) typ host/i.exec(candidate)!;
-  return { host: host!, port: Number(port) };
-}
-
-function udpCandidate(sdp: string): Address {
-  const line = sdp.split('\r\n').find(isIpv4Host);
-  if (line === undefined) throw new Error('The browser has no IPv4 address of its own to relay to.');
-  return addressOf(line);
-}
-
-const withPort = (candidate: string, port: number): string =>
-  candidate.replace(/( udp \d+ \S+ )\d+( typ host)/i, `$1${port}$2`);
-
-/** The description with one candidate, that of the relay. */
-function throughPort(sdp: string, port: number): string {
-  let kept = false;
-  return sdp
-    .split('\r\n')
-    .filter((line) => !line.startsWith('a=candidate') || (isIpv4Host(line) && !kept && (kept = true)))
-    .map((line) => (line.startsWith('a=candidate') ? withPort(line, port) : line))
-    .join('\r\n');
-}
-
-async function until<T>(find: () => T | undefined): Promise<T> {
-  const deadlineMs = Date.now() + 10_000;
-  for (let found = find(); ; found = find()) {
-    if (found !== undefined) return found;
-    if (Date.now() > deadlineMs) throw new Error('No candidate within 10 s.');
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  async close(): Promise<void> {
+    this.#peer.close();
+    await this.#page.context().close();
+    this.#network.close();
   }
 }

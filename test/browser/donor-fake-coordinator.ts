@@ -19,7 +19,7 @@ import {
   type Signal,
   type Standing,
 } from '@shoal/protocol';
-import type { Link } from '@shoal/transport';
+import type { DataChannelLike, FramedChannel } from '@shoal/transport';
 import { acceptPeer, loadRtc, type AcceptedPeer } from '@shoal/transport/node';
 import { packExpert } from '@shoal/weights';
 import { Server, type Socket } from 'socket.io';
@@ -58,6 +58,8 @@ export class FakeCoordinator {
   refusal: Extract<HelloReply, { ok: false }> | undefined;
   /** Put before the worker's script, to stand for a browser that lacks something. */
   workerPrelude = '';
+  /** Connections that a tab is told to open. */
+  lapConnections = 1;
   heldExperts = LAYERS.length * EXPERTS_PER_LAYER;
   readonly #dist: string;
   readonly #http: HttpServer;
@@ -139,7 +141,7 @@ export class FakeCoordinator {
       this.hellos.push(hello);
       if (this.refusal) return reply(this.refusal);
       const refs = this.#refs.slice(0, this.heldExperts);
-      donor = new FakeDonor(socket, refs, this.#reference, (tested) => {
+      donor = new FakeDonor(socket, refs, this.#reference, this.lapConnections, (tested) => {
         this.#donor = tested;
         for (const resolve of this.#donorWaiters.splice(0)) resolve(tested);
       });
@@ -150,6 +152,7 @@ export class FakeCoordinator {
         model: { id: 'fake', ...SHAPE, shardBytes: [...this.#shards.values()][0]!.byteLength },
         iceServers: [],
         heartbeatMs: 500,
+        lapConnections: this.lapConnections,
       });
     });
     socket.on('intent', ({ intent }: { intent: string }) => this.intents.push(intent));
@@ -199,13 +202,21 @@ export class FakeDonor {
   readonly #reference: ExpertBackend;
   readonly #accepted: Promise<AcceptedPeer>;
   readonly #laps = new Map<number, (frame: Uint8Array) => void>();
-  #link: Link | undefined;
+  readonly #lapConnections: number;
+  #link: FramedChannel | undefined;
   #peer: AcceptedPeer | undefined;
   #nextLapId = 1;
   #rows = 0;
   readonly #signals: Signal[] = [];
 
-  constructor(socket: Socket, refs: ShardRef[], reference: ExpertBackend, onTested: (donor: FakeDonor) => void) {
+  constructor(
+    socket: Socket,
+    refs: ShardRef[],
+    reference: ExpertBackend,
+    lapConnections: number,
+    onTested: (donor: FakeDonor) => void,
+  ) {
+    this.#lapConnections = lapConnections;
     this.#socket = socket;
     this.#refs = refs;
     this.#reference = reference;
@@ -254,6 +265,11 @@ export class FakeDonor {
     return { nmse: nmse(decodeF16(combine.partial), (await this.#reference.run(lap)).partial), refusal: undefined };
   }
 
+  /** Of its link, those that are open. */
+  channels(): DataChannelLike[] {
+    return this.#link!.channels.filter(({ readyState }) => readyState === 'open');
+  }
+
   close(): void {
     this.#peer?.close();
   }
@@ -264,10 +280,11 @@ export class FakeDonor {
       iceServers: [],
       onSignal: (signal) => this.#socket.emit('signal', signal),
       heartbeatMs: 500,
+      lapConnections: this.#lapConnections,
     });
     this.#peer = peer;
     for (const signal of this.#signals.splice(0)) peer.signal(signal);
-    this.#link = await peer.link;
+    this.#link = (await peer.link) as FramedChannel;
     this.#link.onFrame = (frame) => {
       const { lapId } = peekFrame(frame);
       this.#laps.get(lapId)?.(frame);

@@ -264,6 +264,34 @@ describe('the donor’s page', () => {
     await page.getByText(/the work passes through the page/).waitFor();
   });
 
+  it('spreads laps over as many connections as the coordinator wants, and serves on when one is gone', async () => {
+    coordinator.lapConnections = 4;
+    await page.goto(coordinator.address);
+    await lend();
+    await waitForPhase(page, 'waiting');
+    const donor = await coordinator.donor();
+    await eventually(() => donor.channels().length).toBe(4);
+    const sent = donor.channels().map(() => 0);
+    for (const [i, channel] of donor.channels().entries()) {
+      const send = channel.send.bind(channel);
+      channel.send = (message) => {
+        sent[i]!++;
+        send(message);
+      };
+    }
+    const laps = async (): Promise<void> => {
+      for (const { nmse } of await Promise.all(Array.from({ length: 6 }, () => donor.lap(4, 300)))) {
+        expect(nmse).toBeLessThan(MAX_NMSE);
+      }
+    };
+    await laps();
+    expect(Math.min(...sent)).toBeGreaterThan(5);
+    donor.channels()[2]!.close();
+    await eventually(() => donor.channels().length).toBe(3);
+    await laps();
+    await waitForPhase(page, 'waiting');
+  });
+
   it('changes its memory limit by joining again, and refuses an assignment above it', async () => {
     await page.goto(`${coordinator.address}?auto=1&pledge=1`);
     await waitForPhase(page, 'failed');

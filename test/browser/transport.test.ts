@@ -1,27 +1,33 @@
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Browser, Page } from 'playwright';
 import { createServer, type ViteDevServer } from 'vite';
 import { MAX_FRAME_BYTES, type Signal } from '@shoal/protocol';
 import type { FramedChannel } from '@shoal/transport';
 import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer } from '@shoal/transport/node';
 import { launchChromium } from '../../tools/browser/chromium.ts';
+import { acceptThrough, allOpen, RELAYED_FLAGS } from '../bench/relayed-peer.ts';
+import { SlowNetwork } from '../bench/udp-relay.ts';
 import { closeReason, collect, patterned, sameBytes } from '../contract/transport-suite.ts';
 
 // A donor's tab against the coordinator's side of the connection: the lap channel lives in the tab's worker.
 const heartbeatMs = 2000;
 let server: ViteDevServer;
 let browser: Browser;
+/** Tells its addresses, so that a connection's packets can be led through a relay and cut off there. */
+let relayed: Browser;
 
 beforeAll(async () => {
   const root = fileURLToPath(new URL('./transport/', import.meta.url));
   server = await createServer({ root, configFile: false, logLevel: 'error', server: { port: 0, host: '127.0.0.1' } });
   await server.listen();
   browser = await launchChromium();
+  relayed = await launchChromium({ extraFlags: RELAYED_FLAGS });
 });
 
 afterAll(async () => {
   await browser?.close();
+  await relayed?.close();
   await server?.close();
   await closeRtc();
 });
@@ -101,5 +107,102 @@ describe('transport: a tab whose worker has the lap channel', () => {
 
   it('reads and writes the frame fixtures as Node does', async () => {
     expect(await page.evaluate(() => window.checkFixtures())).toEqual([]);
+  });
+});
+
+describe('transport: a tab with four connections', () => {
+  let page: Page;
+  let peer: AcceptedPeer;
+  let link: FramedChannel;
+  let network: SlowNetwork;
+  const lost = vi.fn();
+
+  beforeEach(async () => {
+    lost.mockReset();
+    page = await relayed.newPage();
+    network = new SlowNetwork(0);
+    await page.exposeFunction('linkClosed', () => {});
+    peer = await acceptThrough(network, page, { lapConnections: 4, heartbeatMs: 500, onFurtherLost: lost });
+    await page.goto(server.resolvedUrls!.local[0]!);
+    await page.waitForFunction(() => 'connect' in window);
+    await page.evaluate(() => window.connect(4));
+    link = (await peer.link) as FramedChannel;
+    await allOpen(link, 4);
+  });
+
+  afterEach(async () => {
+    peer.close();
+    await page.close();
+    network.close();
+  });
+
+  /** There and back. */
+  const echo = async (sizeBytes: number): Promise<boolean> => {
+    const frame = patterned(sizeBytes, 3);
+    const answers = collect(link, 1);
+    await link.send(frame);
+    return sameBytes((await answers)[0]!, frame);
+  };
+
+  /** The tab has noticed as well: what it sent on a channel that was gone is lost, what it sends now is not. */
+  const echoedAgain = (): Promise<void> => {
+    const late = (): Promise<unknown> => new Promise((resolve) => setTimeout(resolve, 500));
+    return expect.poll(() => Promise.race([echo(256 * 1024), late()]), { timeout: 20_000 }).toBe(true);
+  };
+
+  it.each([4096, 14 * 1024, 256 * 1024, MAX_FRAME_BYTES])('echoes a frame of %i B', async (sizeBytes) => {
+    expect(await echo(sizeBytes)).toBe(true);
+    expect(link.stats().lost).toBe(0);
+  });
+
+  it('spreads what is over a burst over all of them; the tab what is over its buffer', async () => {
+    const heard = link.channels.map(() => 0);
+    for (const [i, channel] of link.channels.entries()) channel.addEventListener('message', () => heard[i]!++);
+    const sent = link.channels.map(() => 0);
+    for (const [i, channel] of link.channels.entries()) {
+      const send = channel.send.bind(channel);
+      channel.send = (message) => {
+        // Heartbeats apart.
+        if (message.byteLength > 4) sent[i]!++;
+        send(message);
+      };
+    }
+    expect(await echo(14 * 1024)).toBe(true);
+    expect(sent.sort()).toEqual([1, 2, 2, 2]);
+    expect(await echo(2 ** 20)).toBe(true);
+    expect(Math.min(...heard)).toBeGreaterThan(5);
+  });
+
+  it.each([1, 3])('goes on when connection %i is closed', async (number) => {
+    link.channels[number]!.close();
+    await expect.poll(() => link.channels.length).toBe(3);
+    await echoedAgain();
+    for (let i = 0; i < 10; i++) expect(await echo(256 * 1024)).toBe(true);
+    expect(lost).toHaveBeenCalledTimes(1);
+  });
+
+  it('goes on when one falls silent under way: what was on it is lost, and it is given up at both ends', async () => {
+    const echoed: Uint8Array[] = [];
+    link.onFrame = (frame) => echoed.push(frame);
+    network.cut(2);
+    await link.send(patterned(256 * 1024, 1));
+    await expect.poll(() => link.channels.length, { timeout: 20_000 }).toBe(3);
+    expect(lost).toHaveBeenCalledTimes(1);
+    await echoedAgain();
+    for (let i = 0; i < 10; i++) expect(await echo(256 * 1024)).toBe(true);
+  });
+
+  it('ends with the main one', async () => {
+    const reason = closeReason(link);
+    network.cut(0);
+    expect(await reason).toBe('heartbeat');
+    await expect.poll(() => link.channels.every(({ readyState }) => readyState === 'closed')).toBe(true);
+  });
+
+  it('opens no connection that was not granted', async () => {
+    const sdp = 'v=0';
+    peer.signal({ type: 'offer', sdp, connection: 4 });
+    expect(link.channels.length).toBe(4);
+    expect(await echo(100)).toBe(true);
   });
 });

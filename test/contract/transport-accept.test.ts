@@ -1,7 +1,7 @@
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import type { ControlMessage, Signal } from '@shoal/protocol';
 import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer, type RtcImplementation } from '@shoal/transport/node';
-import { closeReason } from './transport-suite.ts';
+import { closeReason, collect, openChannels, patterned, sameBytes, until } from './transport-suite.ts';
 import type { FramedChannel } from '@shoal/transport';
 
 afterAll(closeRtc);
@@ -87,6 +87,85 @@ describe('acceptPeer', () => {
     });
   });
 });
+
+describe('further connections', () => {
+  /** A coordinator's end and one like a browser's. Signals reach the other side as `pass` has them. */
+  async function linked(lapConnections: number, pass: (signal: Signal) => Signal | undefined = (signal) => signal) {
+    const [rtc, tabRtc] = [await loadRtc(), await loadRtc(['wrtc'])];
+    const lost = vi.fn();
+    const b: AcceptedPeer = acceptPeer({
+      rtc,
+      iceServers: [],
+      lapConnections,
+      connectTimeoutMs: 3_000,
+      onFurtherLost: lost,
+      onSignal: (signal) => hand(pass(signal), () => a),
+    });
+    const a: AcceptedPeer = acceptPeer({
+      rtc: tabRtc,
+      iceServers: [],
+      lapConnections,
+      initiator: true,
+      onSignal: (signal) => hand(pass(signal), () => b),
+    });
+    const [from, to] = (await Promise.all([a.link, b.link])) as [FramedChannel, FramedChannel];
+    const close = (): void => {
+      a.close();
+      b.close();
+    };
+    return { a, b, from, to, lost, close };
+  }
+
+  const hand = (signal: Signal | undefined, to: () => AcceptedPeer): void => {
+    if (signal) setImmediate(() => to().signal(signal));
+  };
+
+  const carries = async (from: FramedChannel, to: FramedChannel): Promise<boolean> => {
+    const frame = patterned(100_000, 1);
+    const received = collect(to, 1);
+    await from.send(frame);
+    return sameBytes((await received)[0]!, frame);
+  };
+
+  it('are open soon after the first, and used', async () => {
+    const { from, to, lost, close } = await linked(4);
+    await until(() => openChannels(from) === 4 && openChannels(to) === 4);
+    expect(await carries(from, to)).toBe(true);
+    expect(lost).not.toHaveBeenCalled();
+    close();
+    await until(() => openChannels(from) + openChannels(to) === 0);
+  });
+
+  it.each<[string, (signal: Signal) => Signal | undefined]>([
+    ['whose offer is no SDP', (signal) => (signal.type === 'offer' ? { ...signal, sdp: 'nonsense' } : signal)],
+    ['whose candidates never come', (signal) => (signal.type === 'candidate' ? undefined : withoutCandidates(signal))],
+  ])('%s are done without, and told once each', async (_, spoil) => {
+    const { from, to, lost, close } = await linked(3, (signal) => (signal.connection ? spoil(signal) : signal));
+    expect(await carries(from, to)).toBe(true);
+    await until(() => lost.mock.calls.length === 2);
+    expect(lost.mock.calls.map(([number]) => number as number).sort()).toEqual([1, 2]);
+    expect(await carries(from, to)).toBe(true);
+    expect(openChannels(to)).toBe(1);
+    close();
+  });
+
+  it('are no more than were granted, and none twice, whatever is asked', async () => {
+    const { b, from, to, lost, close } = await linked(2);
+    await until(() => openChannels(to) === 2);
+    for (const connection of [1, 2, 3]) b.signal({ type: 'offer', sdp: 'nonsense', connection });
+    await until(() => lost.mock.calls.length === 1);
+    b.signal({ type: 'offer', sdp: 'nonsense', connection: 1 });
+    // Both have noticed: what is sent on a channel that is gone is lost.
+    await until(() => to.channels.length === 1 && from.channels.length === 1);
+    expect(lost).toHaveBeenCalledTimes(1);
+    expect(await carries(from, to)).toBe(true);
+    close();
+  });
+});
+
+function withoutCandidates(signal: Exclude<Signal, { type: 'candidate' }>): Signal {
+  return { ...signal, sdp: signal.sdp.replaceAll(/a=candidate.*\r\n/g, '') };
+}
 
 describe('loadRtc', () => {
   it('is in use until everyone who has loaded it has closed it', async () => {

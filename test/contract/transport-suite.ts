@@ -7,6 +7,7 @@ import {
   type FramedChannel,
   type LinkCloseReason,
   writeFragment,
+  writeFrame,
 } from '@shoal/transport';
 
 /** Two connected links and what the suite must reach beneath one of them. */
@@ -52,13 +53,19 @@ export function describeTransport(name: string, makePair: () => Promise<Transpor
     });
 
     it.each([
-      ['largest frame that is one message', 16_380, 16_384],
-      ['smallest that is two', 16_381, 16_397],
+      ['largest frame that is sent whole', 4596, 4600],
+      ['smallest that is cut', 4597, 4597 + 3 * 8],
     ])('sends the %s as such', async (_, frameBytes, wireBytes) => {
       const received = collect(pair.b, 1);
       await pair.a.send(patterned(frameBytes, 1));
       expect(sameBytes((await received)[0]!, patterned(frameBytes, 1))).toBe(true);
       expect(pair.b.stats().bytesReceived).toBe(wireBytes);
+    });
+
+    it('takes the largest frame that one message may be', async () => {
+      const received = collect(pair.b, 1);
+      pair.aChannel.send(writeFrame(new Uint8Array(MAX_MESSAGE_BYTES), patterned(16_380, 1), 1));
+      expect(sameBytes((await received)[0]!, patterned(16_380, 1))).toBe(true);
     });
 
     it('delivers frames whose arrays can be viewed without a copy', async () => {
@@ -222,6 +229,10 @@ export function closeReason(link: FramedChannel): Promise<LinkCloseReason> {
   return new Promise((resolve) => {
     link.onClose = resolve;
   });
+}
+
+export function openChannels(link: FramedChannel): number {
+  return link.channels.filter(({ readyState }) => readyState === 'open').length;
 }
 
 /** Waits for a condition; the test's own timeout is the deadline. */

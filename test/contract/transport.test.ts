@@ -1,7 +1,7 @@
 import { afterAll, describe } from 'vitest';
 import { memoryLinkPair, type FramedChannel } from '@shoal/transport';
 import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer, type RtcName } from '@shoal/transport/node';
-import { describeTransport, type TransportPair } from './transport-suite.ts';
+import { describeTransport, openChannels, type TransportPair, until } from './transport-suite.ts';
 
 describeTransport('memory', async () => {
   const { a, b, wire } = memoryLinkPair();
@@ -19,8 +19,20 @@ describeTransport('memory without the low-water event', async () => {
   return { a, b, aChannel: wire.a, dispose: () => a.close() };
 });
 
+describeTransport('memory with four channels, jitter and reordering', async () => {
+  const faults = { delayMs: 5, jitterMs: 2, reordering: 0.1 };
+  const { a, b, wire } = memoryLinkPair({ aToB: faults, bToA: faults, channels: 4 });
+  return { a, b, aChannel: wire.a, dispose: () => a.close() };
+});
+
 describe.each<RtcName>(['node-datachannel', 'wrtc'])('over WebRTC', (name) => {
   describeTransport(`simple-peer on ${name}`, () => rtcPair(name));
+  afterAll(closeRtc);
+});
+
+describe('over WebRTC', () => {
+  // As coordinator and browser are. libdatachannel at both ends fails now and then, and here it is four times a case.
+  describeTransport('four connections, node-datachannel and libwebrtc', () => rtcPair('node-datachannel', 'wrtc', 4));
   afterAll(closeRtc);
 });
 
@@ -28,20 +40,21 @@ describe.each<RtcName>(['node-datachannel', 'wrtc'])('over WebRTC', (name) => {
  * Both ends in this process, over loopback. Signals arrive in a later turn, as from a network: handed over within the call that
  * makes them, they meet libdatachannel in the middle of its own work (3 of 150 connections failed so on a busy machine, else 0).
  */
-async function rtcPair(name: RtcName): Promise<TransportPair> {
-  const rtc = await loadRtc([name]);
-  const b: AcceptedPeer = acceptPeer({
-    rtc,
-    iceServers: [],
-    onSignal: (signal) => setImmediate(() => a.signal(signal)),
-  });
+async function rtcPair(name: RtcName, other = name, lapConnections = 1): Promise<TransportPair> {
+  const common = { iceServers: [], lapConnections };
   const a: AcceptedPeer = acceptPeer({
-    rtc,
-    iceServers: [],
-    initiator: true,
+    ...common,
+    rtc: await loadRtc([name]),
     onSignal: (signal) => setImmediate(() => b.signal(signal)),
   });
+  const b: AcceptedPeer = acceptPeer({
+    ...common,
+    rtc: await loadRtc([other]),
+    initiator: true,
+    onSignal: (signal) => setImmediate(() => a.signal(signal)),
+  });
   const [aLink, bLink] = (await Promise.all([a.link, b.link])) as [FramedChannel, FramedChannel];
+  await until(() => [aLink, bLink].every((link) => openChannels(link) === lapConnections));
   const dispose = async () => {
     a.close();
     b.close();

@@ -231,6 +231,19 @@ describe('hostile signalling', () => {
     expect(coordinator.swarm.peers).toHaveLength(0);
   });
 
+  it('a signal for a connection that was not granted sends the tab away', async () => {
+    const socket = connect();
+    const gone = disconnected(socket);
+    const dismissed = new Promise((resolve) => socket.once('dismissed', resolve));
+    const reply: unknown = await socket.timeout(5_000).emitWithAck('hello', hello('c'.repeat(32), 2 ** 26));
+    // The default model's rows are far below one burst.
+    expect(reply).toMatchObject({ ok: true, lapConnections: 1 });
+    socket.emit('signal', { type: 'offer', sdp: 'v=0', connection: 1 });
+    expect(await dismissed).toMatchObject({ code: 'protocol', retry: false });
+    await gone;
+    expect(coordinator.swarm.peers).toHaveLength(0);
+  });
+
   it('a console without the token sees nothing', async () => {
     const socket = io(`${coordinator.url}/console`, { reconnection: false, forceNew: true, auth: { token: 'guess' } });
     sockets.push(socket);

@@ -2,7 +2,14 @@ import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@s
 import { createWasmBackend } from '@shoal/kernels/node';
 import { MemoryShardCache, PeerHost } from '@shoal/peer';
 import type { AdapterInfo } from '@shoal/protocol';
-import { type DataChannelLike, FramedChannel, perfectWire, seededRandom, type WireFaults } from '@shoal/transport';
+import {
+  BROWSER_SPREAD_ABOVE_BYTES,
+  type DataChannelLike,
+  FramedChannel,
+  perfectWire,
+  seededRandom,
+  type WireFaults,
+} from '@shoal/transport';
 import { loadRtc } from '@shoal/transport/node';
 import { DonorSession } from '../../apps/donor/src/donor-session.ts';
 import { isLive } from '../../apps/donor/src/donor-state.ts';
@@ -59,7 +66,8 @@ export class PageInNode {
   downloads = 0;
   readonly #options: PageOptions;
   readonly #random: () => number;
-  #channel: FaultyChannel | undefined;
+  /** Of the link that there is. */
+  #channels: FaultyChannel[] = [];
   #faults: Partial<WireFaults> = {};
   #progressMs = 0;
   readonly #meter = { busyMs: 0, laps: 0, rows: 0 };
@@ -94,9 +102,10 @@ export class PageInNode {
   /** What the wire does from now on, both ways; also to a connection that is made later. */
   setFaults(faults: Partial<WireFaults>): void {
     this.#faults = faults;
-    if (!this.#channel) return;
-    Object.assign(this.#channel.in, perfectWire, faults);
-    Object.assign(this.#channel.out, perfectWire, faults);
+    for (const channel of this.#channels) {
+      Object.assign(channel.in, perfectWire, faults);
+      Object.assign(channel.out, perfectWire, faults);
+    }
   }
 
   /** Of a measured tab: what it is and where, from now on. */
@@ -115,6 +124,7 @@ export class PageInNode {
     const adapter = this.#options.measured ? PROCESSOR : ADAPTER;
     const worker = new WorkerInNode((post) => this.#host(post), adapter);
     worker.link = (channel) => this.#link(channel);
+    worker.wire = (channel) => this.#wire(channel);
     return worker as unknown as Worker;
   }
 
@@ -156,10 +166,16 @@ export class PageInNode {
     return begins === 'from the start' || isLive(this.session.state.value.phase);
   }
 
-  #link(channel: DataChannelLike): FramedChannel {
-    this.#channel = new FaultyChannel(this.#line ? new LineChannel(channel, this.#line) : channel, this.#random);
+  #wire(channel: DataChannelLike): DataChannelLike {
+    const wire = new FaultyChannel(this.#line ? new LineChannel(channel, this.#line) : channel, this.#random);
+    this.#channels.push(wire);
     this.setFaults(this.#faults);
-    const link = new FramedChannel(this.#channel);
+    return wire;
+  }
+
+  #link(channel: DataChannelLike): FramedChannel {
+    this.#channels = [];
+    const link = new FramedChannel(this.#wire(channel), { spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES });
     const { liar } = this.#options;
     if (liar) {
       const send = link.send.bind(link);
@@ -174,6 +190,8 @@ class WorkerInNode {
   onmessage: ((event: { data: FromWorker }) => void) | undefined;
   onerror: ((event: { message: string }) => void) | undefined;
   link: (channel: DataChannelLike) => FramedChannel = (channel) => new FramedChannel(channel);
+  wire: (channel: DataChannelLike) => DataChannelLike = (channel) => channel;
+  #link: FramedChannel | undefined;
   readonly #host: PeerHost;
   readonly #adapter: AdapterInfo;
   #handled: Promise<void> = Promise.resolve();
@@ -198,6 +216,12 @@ class WorkerInNode {
     queueMicrotask(() => this.onmessage?.({ data: message }));
   }
 
+  #attach(channel: DataChannelLike, isFurther: boolean): void {
+    if (isFurther) return this.#link?.addChannel(this.wire(channel));
+    this.#link = this.link(channel);
+    this.#host.attach(this.#link);
+  }
+
   async #handle(message: ToWorker): Promise<void> {
     switch (message.type) {
       case 'probe':
@@ -206,7 +230,7 @@ class WorkerInNode {
         await this.#host.configure(message.model, message.pledgeBytes);
         return this.#post({ type: 'configured' });
       case 'channel':
-        return this.#host.attach(this.link(message.channel as DataChannelLike));
+        return this.#attach(message.channel as DataChannelLike, message.isFurther);
       case 'relay':
         throw new Error('A channel in Node is never relayed.');
       case 'detach':

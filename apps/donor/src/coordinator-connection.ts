@@ -38,8 +38,8 @@ export type ConnectionEnd =
 export interface ConnectionHandlers {
   /** The lap channel is opened once this resolves; if it rejects, whoever rejected deals with it. */
   onWelcome: (welcome: Welcome) => Promise<void>;
-  /** In the task that made the channel, the only one in which it can be transferred. */
-  onLapChannel: (channel: RTCDataChannel) => void;
+  /** In the task that made the channel, the only one in which it can be transferred. The first is the link; further ones add to it. */
+  onLapChannel: (channel: RTCDataChannel, isFurther: boolean) => void;
   onAssign: (assignment: Assign) => void;
   onStanding: (standing: Standing) => void;
   /** Once, and never after `leave`. */
@@ -136,7 +136,7 @@ export class CoordinatorConnection {
     }
   }
 
-  #openLapChannel({ iceServers }: Welcome): void {
+  #openLapChannel({ iceServers, lapConnections = 1 }: Welcome): void {
     this.#channelTimer = setTimeout(() => this.#end({ kind: 'no-channel' }), CONNECT_TIMEOUT_MS);
     this.#lap = connectDonor({
       iceServers: iceServers.map(({ urls, username, credential }) => ({
@@ -144,8 +144,9 @@ export class CoordinatorConnection {
         ...(username !== undefined && { username }),
         ...(credential !== undefined && { credential }),
       })),
+      lapConnections,
       onSignal: (signal) => this.#socket.emit('signal', signal),
-      onLapChannel: (channel) => this.#handlers.onLapChannel(channel),
+      onLapChannel: (channel, isFurther) => this.#handlers.onLapChannel(channel, isFurther),
       // A connection that has worked ends with its coordinator; one that never did was blocked.
       onEnd: () => this.#end({ kind: this.#channelOpened ? 'gone' : 'no-channel' }),
     });

@@ -175,7 +175,7 @@ export class DonorSession {
       },
       {
         onWelcome: (welcome) => this.#onWelcome(welcome),
-        onLapChannel: (channel) => this.#handOver(channel),
+        onLapChannel: (channel, isFurther) => this.#handOver(channel, isFurther),
         onAssign: (assignment) => {
           this.#toWorker({ type: 'assign', assignment });
           if (!isLive(this.state.value.phase)) this.#set({ phase: 'downloading' });
@@ -209,15 +209,15 @@ export class DonorSession {
     if (this.#paused) this.#setPaused(true);
   }
 
-  #handOver(channel: RTCDataChannel): void {
+  #handOver(channel: RTCDataChannel, isFurther: boolean): void {
     const worker = this.#worker!;
     try {
-      const message: ToWorker = { type: 'channel', channel };
+      const message: ToWorker = { type: 'channel', channel, isFurther };
       worker.postMessage(message, [channel as unknown as Transferable]);
     } catch {
       const { port1, port2 } = new MessageChannel();
       relayChannel(channel, port1);
-      const message: ToWorker = { type: 'relay', port: port2 };
+      const message: ToWorker = { type: 'relay', port: port2, isFurther };
       worker.postMessage(message, [port2]);
       this.#set({ relayed: true });
     }

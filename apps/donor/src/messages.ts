@@ -7,9 +7,12 @@ export type ToWorker =
   /** Look for the device that is lent, and use it from then on. */
   | { type: 'probe'; device: Device }
   | { type: 'configure'; model: PeerModel; pledgeBytes: number; heartbeatMs: number }
-  /** The lap channel itself, or where a browser cannot transfer one, a port that the page relays it to. */
-  | { type: 'channel'; channel: RTCDataChannel }
-  | { type: 'relay'; port: MessagePort }
+  /**
+   * The lap channel itself, or where a browser cannot transfer one, a port that the page relays it to. A further one adds to the
+   * link that the one before began.
+   */
+  | { type: 'channel'; channel: RTCDataChannel; isFurther: boolean }
+  | { type: 'relay'; port: MessagePort; isFurther: boolean }
   | { type: 'detach' }
   | { type: 'assign'; assignment: Assign }
   | { type: 'pause'; paused: boolean };

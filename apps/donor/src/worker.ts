@@ -1,8 +1,10 @@
 import './csp.ts';
 import {
+  BROWSER_SPREAD_ABOVE_BYTES,
   CacheStorageShardCache,
   createWasmBackend,
   createWebGpuBackend,
+  type DataChannelLike,
   FramedChannel,
   hasWasmSimd,
   KernelError,
@@ -102,9 +104,9 @@ async function handle(message: ToWorker): Promise<void> {
       statsTimer ??= setInterval(() => post({ type: 'stats', stats: host.stats() }), STATS_INTERVAL_MS);
       return post({ type: 'configured' });
     case 'channel':
-      return host.attach(new FramedChannel(message.channel, { heartbeatMs }));
+      return attach(message.channel, message.isFurther);
     case 'relay':
-      return host.attach(new FramedChannel(new RelayedChannel(message.port), { heartbeatMs }));
+      return attach(new RelayedChannel(message.port), message.isFurther);
     case 'detach':
       return host.detach('goodbye');
     case 'assign':
@@ -113,6 +115,14 @@ async function handle(message: ToWorker): Promise<void> {
       return host.setPaused(message.paused);
   }
   message satisfies never;
+}
+
+let link: FramedChannel | undefined;
+
+function attach(channel: DataChannelLike, isFurther: boolean): void {
+  if (isFurther) return link?.addChannel(channel);
+  link = new FramedChannel(channel, { heartbeatMs, spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES });
+  host.attach(link);
 }
 
 // One after the other, in the order sent: an assignment that comes while the GPU is being set up waits for it.

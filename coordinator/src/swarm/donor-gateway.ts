@@ -33,6 +33,8 @@ export interface DonorGatewayOptions {
   rtc: RtcImplementation;
   iceServers: RTCIceServer[];
   heartbeatMs: number;
+  /** WebRTC connections that a tab is to open. */
+  lapConnections: number;
   model: Extract<HelloReply, { ok: true }>['model'];
   log: Logger;
 }
@@ -78,7 +80,7 @@ class DonorSocket {
       else this.#drop('more messages than the protocol allows');
     });
     socket.on('hello', (message: unknown, reply: unknown) => this.#hello(message, reply));
-    this.#on('signal', signalSchema, (_, signal) => this.#connection?.signal(signal));
+    this.#on('signal', signalSchema, (_, signal) => this.#signal(signal));
     this.#on('progress', progressSchema, (peer, message) => options.swarm.progress(peer, message));
     this.#on('ready', readySchema, (peer, message) => void options.swarm.ready(peer, message));
     this.#on('trouble', troubleSchema, (peer, message) => options.swarm.trouble(peer, message));
@@ -119,6 +121,12 @@ class DonorSocket {
     else this.#closeSoon();
   }
 
+  #signal(signal: Signal): void {
+    if ((signal.connection ?? 0) >= this.#options.lapConnections)
+      return this.#drop('signals for a connection too many');
+    this.#connection?.signal(signal);
+  }
+
   #admit(hello: Hello): HelloReply {
     const version = negotiateVersion(hello.protocolVersions);
     if (version === undefined) {
@@ -147,7 +155,7 @@ class DonorSocket {
       if (error instanceof HelloRefused) return refusal(error.code, error.message);
       throw error;
     }
-    const { iceServers, heartbeatMs, model, log } = this.#options;
+    const { iceServers, heartbeatMs, lapConnections, model, log } = this.#options;
     const { peerId } = this.#peer;
     log.info({ peerId, address: this.#address, invite: this.#place?.invite }, 'let a donor in');
     return {
@@ -157,6 +165,7 @@ class DonorSocket {
       model,
       iceServers: iceServers as Extract<HelloReply, { ok: true }>['iceServers'],
       heartbeatMs,
+      lapConnections,
     };
   }
 
@@ -187,11 +196,17 @@ class DonorSocket {
   }
 
   #accept(): AcceptedPeer {
-    const { rtc, iceServers, heartbeatMs, model } = this.#options;
+    const { rtc, iceServers, heartbeatMs, lapConnections, model, log } = this.#options;
     return acceptPeer({
       rtc,
       iceServers,
       heartbeatMs,
+      lapConnections,
+      onFurtherLost: (number, why) => {
+        // Said when the visit ends, too, it would be noise.
+        if (this.#peer?.state !== 'gone')
+          log.info({ peerId: this.#peer?.peerId, number, why }, 'goes on without a further connection');
+      },
       maxFrameBytes: combineLayouts.f16.headerBytes + MAX_ROWS_PER_LAP * model.hiddenSize * 2,
       onSignal: (signal: Signal) => void this.#socket.emit('signal', signal),
     });

@@ -66,3 +66,6 @@ export const HEARTBEAT_MS = 2_000;
 
 /** Tabs of one donor are numbered below it: more of one browser than its GPU has memory for. */
 export const MAX_TABS_PER_DONOR = 16;
+
+/** Connections of one tab. Four bring a row of 14 KiB and four times as much in one round trip (docs/adr/0017); each is an ICE and a DTLS handshake. */
+export const MAX_LAP_CONNECTIONS = 4;

@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { commandSchema } from './console.ts';
 import { controlSchema, parseControl } from './control.ts';
-import { MAX_CONTROL_BYTES, MAX_SHARDS_PER_ASSIGNMENT } from './limits.ts';
+import { MAX_CONTROL_BYTES, MAX_LAP_CONNECTIONS, MAX_SHARDS_PER_ASSIGNMENT } from './limits.ts';
 import * as signalling from './signalling.ts';
 import { negotiateVersion, PROTOCOL_VERSION } from './version.ts';
 
@@ -67,6 +67,9 @@ describe('what strangers say', () => {
     ['a request to renegotiate', { type: 'renegotiate', renegotiate: true }],
     ['a candidate over the limit', { type: 'candidate', candidate: { ...candidate, candidate: 'x'.repeat(2049) } }],
     ['a candidate that is a number', { type: 'candidate', candidate: 7 }],
+    ['a connection beyond the last', { type: 'offer', sdp: 'v=0', connection: MAX_LAP_CONNECTIONS }],
+    ['a connection below the first', { type: 'candidate', candidate, connection: -1 }],
+    ['a connection and a half', { type: 'answer', sdp: 'v=0', connection: 1.5 }],
   ])('a signal with %s is refused', (_, message) => {
     expect(signalSchema.safeParse(message).success).toBe(false);
   });

@@ -1,5 +1,11 @@
 import { z } from 'zod';
-import { MAX_KEPT_SHARDS, MAX_SDP_CHARS, MAX_SHARDS_PER_ASSIGNMENT, MAX_TABS_PER_DONOR } from './limits.ts';
+import {
+  MAX_KEPT_SHARDS,
+  MAX_LAP_CONNECTIONS,
+  MAX_SDP_CHARS,
+  MAX_SHARDS_PER_ASSIGNMENT,
+  MAX_TABS_PER_DONOR,
+} from './limits.ts';
 
 /**
  * What a donor's page and the coordinator say to each other over socket.io (namespace `/donor`), before and beside the
@@ -113,17 +119,31 @@ export const helloReplySchema = z.discriminatedUnion('ok', [
     }),
     iceServers: z.array(iceServerSchema).max(8),
     heartbeatMs: z.number().int().positive(),
+    /** Connections that the tab is to open in all, for its laps' frames to be spread over; without it one. */
+    lapConnections: z.number().int().min(1).max(MAX_LAP_CONNECTIONS).optional(),
   }),
   z.object({ ok: z.literal(false), code: refusalCodeSchema, message: z.string().max(1000) }),
 ]);
 export type HelloReply = z.infer<typeof helloReplySchema>;
+
+/** Which of the tab's connections it is about; without it 0, the main one. */
+const connectionNumber = z
+  .number()
+  .int()
+  .min(0)
+  .max(MAX_LAP_CONNECTIONS - 1)
+  .optional();
 
 /**
  * Both ways, event `signal`: what WebRTC asks to be passed on. simple-peer's other kinds ask for media tracks or for
  * renegotiation; a connection with data alone needs neither, so a stranger may not say them.
  */
 export const signalSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.enum(['offer', 'answer']), sdp: z.string().min(1).max(MAX_SDP_CHARS) }),
+  z.object({
+    type: z.enum(['offer', 'answer']),
+    sdp: z.string().min(1).max(MAX_SDP_CHARS),
+    connection: connectionNumber,
+  }),
   z.object({
     type: z.literal('candidate'),
     candidate: z.object({
@@ -131,6 +151,7 @@ export const signalSchema = z.discriminatedUnion('type', [
       sdpMid: z.string().max(64).nullable(),
       sdpMLineIndex: z.number().int().min(0).max(65535).nullable(),
     }),
+    connection: connectionNumber,
   }),
 ]);
 export type Signal = z.infer<typeof signalSchema>;

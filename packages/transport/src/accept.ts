@@ -4,6 +4,7 @@ import { Connection, type ConnectionEnd, type ConnectionOptions } from './connec
 import type { DataChannelLike } from './channel.ts';
 import { TransportError } from './errors.ts';
 import { FramedChannel } from './framed-channel.ts';
+import { FurtherConnections } from './further-connections.ts';
 import type { Link, LinkCloseReason } from './link.ts';
 import type { RtcImplementation } from './rtc.ts';
 
@@ -16,6 +17,10 @@ export interface AcceptOptions extends Omit<ConnectionOptions, 'initiator'> {
   connectTimeoutMs?: number;
   /** Largest frame that the peer may send: a combine of the model's rows. See FramedChannelOptions. */
   maxFrameBytes?: number;
+  /** That the donor may open, the main one among them; 1 by default. */
+  lapConnections?: number;
+  /** Once for each further connection that has ended or never opened, while the link goes on. */
+  onFurtherLost?: (number: number, why: string) => void;
 }
 
 export interface AcceptedPeer {
@@ -24,29 +29,49 @@ export interface AcceptedPeer {
   readonly link: Promise<Link>;
   onControl: ((message: ControlMessage) => void) | undefined;
   sendControl(message: ControlMessage): boolean;
-  /** Ends link and connection. */
+  /** Ends link and connections. */
   close(): void;
 }
 
 /** A goodbye, or a close that the other side should see as one, needs this long to leave before the connection is torn down. */
 const FLUSH_MS = 250;
 
-/** The coordinator's side of one donor's connection. Whatever ends link or connection ends the other as well. */
+/**
+ * The coordinator's side of one donor's connection. Whatever ends link or connection ends the other as well. Further connections,
+ * which the donor opens when this one stands, carry fragments of the same link's frames.
+ */
 export function acceptPeer(options: AcceptOptions): AcceptedPeer {
-  const { rtc, iceServers, onSignal, initiator = false } = options;
+  const { rtc, iceServers, onSignal, initiator = false, lapConnections = 1 } = options;
   const { heartbeatMs = HEARTBEAT_MS, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
   const connection = new Connection(SimplePeer, { iceServers, onSignal, initiator }, rtc.classes);
+  const further = new FurtherConnections({
+    count: lapConnections - 1,
+    connectTimeoutMs,
+    make: (number) => {
+      const numbered = (signal: Signal): void => onSignal({ ...signal, connection: number });
+      return new Connection(SimplePeer, { iceServers, onSignal: numbered, initiator }, rtc.classes);
+    },
+    onChannel: (channel) => link.addChannel(channel as DataChannelLike),
+    onLost: options.onFurtherLost,
+    onMisuse: () => link.close('protocol'),
+  });
+  const closeAll = (): void => {
+    further.close();
+    connection.close();
+  };
   const channel = connection.lapChannel as DataChannelLike;
   const link = new FramedChannel(channel, {
     ...(heartbeatMs > 0 && { heartbeatMs }),
     ...(options.maxFrameBytes !== undefined && { maxFrameBytes: options.maxFrameBytes }),
-    afterClose: () => setTimeout(() => connection.close(), FLUSH_MS),
+    afterClose: () => setTimeout(closeAll, FLUSH_MS),
+    onChannelLost: (lost) => further.lost(lost),
   });
+  if (initiator) connection.onOpen = () => further.openAll();
   const opened = openLink(connection, channel, link, connectTimeoutMs);
   // A rejection that nobody awaits (the donor is gone, and so is whoever wanted the link) is not a crash.
   opened.catch(() => {});
   return {
-    signal: (signal) => connection.signal(signal),
+    signal: (signal) => (signal.connection ? further.signal(signal.connection, signal) : connection.signal(signal)),
     link: opened,
     get onControl() {
       return connection.onControl;
@@ -57,7 +82,7 @@ export function acceptPeer(options: AcceptOptions): AcceptedPeer {
     sendControl: (message) => connection.sendControl(message),
     close() {
       link.close();
-      connection.close();
+      closeAll();
     },
   };
 }

@@ -22,6 +22,8 @@ export type ConnectionEnd = { reason: 'goodbye' | 'closed' | 'failed' | 'protoco
 export class Connection {
   readonly lapChannel: RTCDataChannel;
   onControl: ((message: ControlMessage) => void) | undefined;
+  /** The other side is reached. The lap channel opens at about that time. */
+  onOpen: (() => void) | undefined;
   onEnd: ((end: ConnectionEnd) => void) | undefined;
   #peer: SimplePeer.Instance;
   #ended: ConnectionEnd | undefined;
@@ -47,6 +49,7 @@ export class Connection {
       const signal = toSignal(data);
       if (signal) options.onSignal(signal);
     });
+    this.#peer.on('connect', () => this.onOpen?.());
     this.#peer.on('data', (data: unknown) => this.#receive(data));
   }
 

@@ -2,19 +2,12 @@ import { FrameError, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES } from '@shoal/protocol'
 import type { DataChannelLike } from './channel.ts';
 import { TransportError } from './errors.ts';
 import { ID_MASK, readMessage, writeFragment, writeFrame, writeSignal, type LapMessage } from './fragment.ts';
-import { Heartbeat } from './heartbeat.ts';
+import type { Lane, LaneListeners } from './lane.ts';
+import { Lanes } from './lanes.ts';
 import type { Link, LinkCloseReason, LinkStats } from './link.ts';
 import { Reassembly } from './reassembly.ts';
 import { type Outgoing, SendQueue } from './send-queue.ts';
 
-/**
- * What may lie in the channel's own buffer, where nothing can overtake it: enough to keep the wire busy until
- * `bufferedamountlow` has been handled, little enough that a small lap behind it waits only milliseconds.
- */
-export const HIGH_WATER_BYTES = 256 * 1024;
-export const LOW_WATER_BYTES = 64 * 1024;
-/** @roamhq/wrtc has no low-water event and lost data without an error when its buffer grew to megabytes: stay far below. */
-export const POLLED_HIGH_WATER_BYTES = 64 * 1024;
 const POLL_MS = 2;
 /** Where the event exists the poll is only a safeguard against one that went missing. */
 const SAFEGUARD_POLL_MS = 250;
@@ -32,32 +25,32 @@ export interface FramedChannelOptions {
   maxFrameBytes?: number;
   /** For the owner of the connection beneath: called once when the link has closed, just before `onClose`. */
   afterClose?: (reason: LinkCloseReason) => void;
+  /** While less waits in the main channel's buffer, added ones are not used. 0 by default: fragments are spread from the first on. */
+  spreadAboveBytes?: number;
+  /** An added channel has ended, is silent, or was refused for the link is closed; the link goes on without it. */
+  onChannelLost?: (channel: DataChannelLike) => void;
   /** Milliseconds that only go forward. */
   now?: () => number;
 }
 
 /**
- * A Link over one data channel: frames in messages of at most 16 KiB, put together again in bounded memory whatever their order,
- * with backpressure and heartbeats. Frames sent while the channel is still connecting wait in the queue. A message that is not
- * ours closes the link with `protocol`, and so does a FrameError thrown by `onFrame`; other errors of a listener are bugs and
- * pass through. `onClose` is called once, also after a local `close`.
+ * A Link over one data channel or several: frames in messages of at most 16 KiB, put together again in bounded memory whatever
+ * their order, with backpressure and heartbeats for each channel. Frames sent while the channel is still connecting wait in the
+ * queue. A message that is not ours closes the link with `protocol`, and so does a FrameError thrown by `onFrame`; other errors of
+ * a listener are bugs and pass through. `onClose` is called once, also after a local `close`.
  */
 export class FramedChannel implements Link {
   onFrame: ((frame: Uint8Array) => void) | undefined;
   onClose: ((reason: LinkCloseReason) => void) | undefined;
-  /** What carries it; whoever sends on it directly speaks the fragment layer. */
-  readonly channel: DataChannelLike;
+  #options: FramedChannelOptions;
   #now: () => number;
-  #afterClose: ((reason: LinkCloseReason) => void) | undefined;
   #state: 'open' | 'closed' = 'open';
   #queue = new SendQueue();
   #reassembly: Reassembly;
-  #heartbeat = new Heartbeat();
+  #lanes: Lanes;
   #heartbeatTimer: ReturnType<typeof setInterval> | undefined;
   #pollTimer: ReturnType<typeof setTimeout> | undefined;
   #scratch = new Uint8Array(MAX_MESSAGE_BYTES);
-  #hasLowEvent: boolean;
-  #highWaterBytes: number;
   #nextFrameId = 0;
   #bytesSent = 0;
   #bytesReceived = 0;
@@ -65,24 +58,38 @@ export class FramedChannel implements Link {
   #framesReceived = 0;
 
   constructor(channel: DataChannelLike, options: FramedChannelOptions = {}) {
-    this.channel = channel;
+    this.#options = options;
     this.#now = options.now ?? (() => performance.now());
-    this.#afterClose = options.afterClose;
     this.#reassembly = new Reassembly(options.maxFrameBytes);
-    this.#hasLowEvent = typeof channel.bufferedAmountLowThreshold === 'number';
-    this.#highWaterBytes = this.#hasLowEvent ? HIGH_WATER_BYTES : POLLED_HIGH_WATER_BYTES;
-    channel.binaryType = 'arraybuffer';
-    if (this.#hasLowEvent) channel.bufferedAmountLowThreshold = LOW_WATER_BYTES;
-    channel.addEventListener('message', this.#onMessage);
-    channel.addEventListener('open', this.#pump);
-    channel.addEventListener('bufferedamountlow', this.#pump);
-    channel.addEventListener('close', this.#onChannelClose);
-    channel.addEventListener('error', this.#onChannelError);
-    // A channel may die on its way to a worker; its event is gone by then. Later, so that onClose can be set first.
-    if (channel.readyState === 'closing' || channel.readyState === 'closed') queueMicrotask(this.#onChannelClose);
+    const listeners: LaneListeners = {
+      onMessage: (lane, data) => this.#onMessage(lane, data),
+      onRoom: () => this.#pump(),
+      onEnd: (lane, reason) => {
+        this.#onLaneEnd(lane, reason);
+        this.#pump();
+      },
+    };
+    this.#lanes = new Lanes(channel, listeners, options.spreadAboveBytes ?? 0);
     if (options.heartbeatMs !== undefined) {
       this.#heartbeatTimer = setInterval(() => this.#tick(), options.heartbeatMs);
     }
+  }
+
+  /** The main channel; whoever sends on it directly speaks the fragment layer. */
+  get channel(): DataChannelLike {
+    return this.#lanes.main.channel;
+  }
+
+  /** Channels of the link, open or still connecting: the main one first. */
+  get channels(): readonly DataChannelLike[] {
+    return this.#lanes.all.map(({ channel }) => channel);
+  }
+
+  /** A further channel to the same peer, of a connection of its own. It is used as soon as it is open, for as long as it is. */
+  addChannel(channel: DataChannelLike): void {
+    if (this.#state === 'open') return this.#lanes.add(channel);
+    channel.close();
+    this.#options.onChannelLost?.(channel);
   }
 
   get state(): 'open' | 'closed' {
@@ -107,7 +114,7 @@ export class FramedChannel implements Link {
       this.#finish(reason);
       return;
     }
-    this.#sendSignal('goodbye');
+    if (this.#lanes.main.isOpen) this.#sendOn(this.#lanes.main, writeSignal('goodbye'));
     this.#finish(reason, GOODBYE_FLUSH_MS);
   }
 
@@ -117,62 +124,69 @@ export class FramedChannel implements Link {
       bytesReceived: this.#bytesReceived,
       framesSent: this.#framesSent,
       framesReceived: this.#framesReceived,
-      rttMs: this.#heartbeat.rttMs,
+      rttMs: this.#lanes.main.heartbeat.rttMs,
       lost: this.#reassembly.lost,
     };
   }
 
-  #pump = (): void => {
-    while (this.#canSend() && !this.#queue.isEmpty) {
-      try {
-        if (this.#queue.sendNext(this.#sendMessage)) this.#framesSent++;
-      } catch {
-        // The channel refuses what it accepted a moment ago: it is dying, and its close event may never come.
-        this.#finish('failed');
-        return;
-      }
+  #pump(): void {
+    while (this.#state === 'open' && !this.#queue.isEmpty) {
+      const outcome = this.#queue.sendNext(this.#sendMessage);
+      if (outcome === 'frame-sent') this.#framesSent++;
+      else if (outcome === 'blocked') break;
     }
     if (this.#state === 'open' && !this.#queue.isEmpty) this.#pollLater();
-  };
-
-  #canSend(): boolean {
-    return (
-      this.#state === 'open' && this.channel.readyState === 'open' && this.channel.bufferedAmount < this.#highWaterBytes
-    );
   }
 
-  #sendMessage = ({ frame, frameId, count, payloadBytes }: Outgoing, index: number): void => {
-    const message =
-      count === 1
+  #sendMessage = ({ frame, frameId, count, payloadBytes }: Outgoing, index: number): boolean => {
+    const isWhole = count === 1;
+    for (;;) {
+      const lane = isWhole ? this.#lanes.forWhole() : this.#lanes.forFragment();
+      if (lane === undefined) return false;
+      const message = isWhole
         ? writeFrame(this.#scratch, frame, frameId)
         : writeFragment(this.#scratch, frame, frameId, index, payloadBytes);
-    this.channel.send(message);
-    this.#bytesSent += message.byteLength;
+      if (this.#sendOn(lane, message)) return true;
+      if (this.#state !== 'open') return false;
+    }
   };
 
+  #sendOn(lane: Lane, message: Uint8Array<ArrayBuffer>): boolean {
+    try {
+      lane.channel.send(message);
+    } catch {
+      // The channel refuses what it accepted a moment ago: it is dying, and its close event may never come.
+      this.#onLaneEnd(lane, 'failed');
+      return false;
+    }
+    this.#bytesSent += message.byteLength;
+    return true;
+  }
+
   #pollLater(): void {
+    const { hasLowEvent } = this.#lanes.main;
     this.#pollTimer ??= setTimeout(
       () => {
         this.#pollTimer = undefined;
         this.#pump();
       },
-      this.#hasLowEvent ? SAFEGUARD_POLL_MS : POLL_MS,
+      hasLowEvent ? SAFEGUARD_POLL_MS : POLL_MS,
     );
   }
 
-  #onMessage = (event: { data: unknown }): void => {
+  #onMessage(lane: Lane, data: unknown): void {
     if (this.#state === 'closed') return;
-    const message = readMessage(event.data);
+    const message = readMessage(data);
     if (message === undefined) {
       this.#finish('protocol');
       return;
     }
-    this.#heartbeat.alive();
-    this.#bytesReceived += (event.data as ArrayBuffer).byteLength;
-    this.#handle(message);
-  };
+    lane.heartbeat.alive();
+    this.#bytesReceived += (data as ArrayBuffer).byteLength;
+    this.#handle(lane, message);
+  }
 
-  #handle(message: LapMessage): void {
+  #handle(lane: Lane, message: LapMessage): void {
     switch (message.kind) {
       case 'frame':
       case 'fragment': {
@@ -185,10 +199,10 @@ export class FramedChannel implements Link {
       }
       case 'ping':
         // A flood of pings must not fill our buffer with answers.
-        if (this.#canSend()) this.#sendSignal('pong', message.id);
+        if (lane.hasRoom) this.#sendOn(lane, writeSignal('pong', message.id));
         break;
       case 'pong':
-        this.#heartbeat.pong(message.id, this.#now());
+        lane.heartbeat.pong(message.id, this.#now());
         break;
       case 'goodbye':
         this.#finish('goodbye');
@@ -209,61 +223,33 @@ export class FramedChannel implements Link {
   }
 
   #tick(): void {
-    if (this.#state === 'closed' || this.channel.readyState !== 'open') return;
+    if (this.#state === 'closed') return;
     const nowMs = this.#now();
     this.#reassembly.expire(nowMs);
-    const ping = this.#heartbeat.tick(nowMs);
-    if (ping === 'dead') this.#finish('heartbeat');
-    else this.#sendSignal('ping', ping);
-  }
-
-  #sendSignal(kind: 'ping' | 'pong' | 'goodbye', id?: number): void {
-    if (this.channel.readyState !== 'open') return;
-    const message = writeSignal(kind, id);
-    try {
-      this.channel.send(message);
-      this.#bytesSent += message.byteLength;
-    } catch {
-      this.#finish('failed');
+    for (const lane of this.#lanes.all) {
+      if (!lane.isOpen) continue;
+      const ping = lane.heartbeat.tick(nowMs);
+      if (ping === 'dead') this.#onLaneEnd(lane, 'heartbeat');
+      else this.#sendOn(lane, writeSignal('ping', ping));
     }
   }
 
-  #onChannelClose = (): void => this.#finish('remote-closed');
-  #onChannelError = (event: unknown): void => this.#finish(isUserAbort(event) ? 'remote-closed' : 'failed');
+  #onLaneEnd(lane: Lane, reason: LinkCloseReason): void {
+    if (this.#state === 'closed' || !this.#lanes.all.includes(lane)) return;
+    if (lane === this.#lanes.main) return this.#finish(reason);
+    this.#lanes.drop(lane);
+    this.#options.onChannelLost?.(lane.channel);
+  }
 
   #finish(reason: LinkCloseReason, channelCloseDelayMs = 0): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     clearInterval(this.#heartbeatTimer);
     clearTimeout(this.#pollTimer);
-    const channel = this.channel;
-    channel.removeEventListener('message', this.#onMessage);
-    channel.removeEventListener('open', this.#pump);
-    channel.removeEventListener('bufferedamountlow', this.#pump);
-    channel.removeEventListener('close', this.#onChannelClose);
-    channel.removeEventListener('error', this.#onChannelError);
-
     this.#queue.rejectAll(new TransportError('closed', `The link was closed (${reason}).`));
     this.#reassembly.clear();
-    if (channelCloseDelayMs > 0) setTimeout(() => closeQuietly(channel), channelCloseDelayMs);
-    else closeQuietly(channel);
-    this.#afterClose?.(reason);
+    for (const lane of this.#lanes.all) lane.close(channelCloseDelayMs);
+    this.#options.afterClose?.(reason);
     this.onClose?.(reason);
   }
-}
-
-function closeQuietly(channel: DataChannelLike): void {
-  try {
-    channel.close();
-  } catch {
-    // Closing what the other side has torn down already may throw; closed is what it should be.
-  }
-}
-
-/** SCTP's cause of error 12: Chrome reports it when the other side closed its whole connection, not the channel first. */
-const USER_INITIATED_ABORT = 12;
-
-function isUserAbort(event: unknown): boolean {
-  const error = (event as { error?: { sctpCauseCode?: number | null } | null }).error;
-  return error?.sctpCauseCode === USER_INITIATED_ABORT;
 }

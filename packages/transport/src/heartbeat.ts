@@ -13,6 +13,11 @@ export class Heartbeat {
   /** Pings not answered yet and when they were sent; at most MAX_MISSED_HEARTBEATS + 1. */
   #sentMs = new Map<number, number>();
 
+  /** A ping of a whole interval ago is not answered, nor has anything else arrived since. */
+  get isSilent(): boolean {
+    return this.#missed > 1;
+  }
+
   /** The id of the ping to send now, or `dead`. */
   tick(nowMs: number): number | 'dead' {
     if (this.#missed >= MAX_MISSED_HEARTBEATS) return 'dead';

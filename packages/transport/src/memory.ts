@@ -42,13 +42,30 @@ export function memoryChannelPair(options: MemoryWireOptions = {}): MemoryChanne
   return { a, b, aToB, bToA, die };
 }
 
-/** The same with a FramedChannel on both ends: the code that runs over WebRTC, without WebRTC. */
-export function memoryLinkPair(
-  options: MemoryWireOptions & { aLink?: FramedChannelOptions; bLink?: FramedChannelOptions } = {},
-): { a: FramedChannel; b: FramedChannel; wire: MemoryChannelPair } {
-  const wire = memoryChannelPair(options);
-  const { aLink = {}, bLink = {} } = options;
-  return { a: new FramedChannel(wire.a, aLink), b: new FramedChannel(wire.b, bLink), wire };
+export interface MemoryLinkOptions extends MemoryWireOptions {
+  aLink?: FramedChannelOptions;
+  bLink?: FramedChannelOptions;
+  /** Of the link, 1 by default; each has a wire of its own with the same faults. */
+  channels?: number;
+}
+
+/** The same with a FramedChannel on both ends: the code that runs over WebRTC, without WebRTC. `wire` is the first of `wires`. */
+export function memoryLinkPair(options: MemoryLinkOptions = {}): {
+  a: FramedChannel;
+  b: FramedChannel;
+  wire: MemoryChannelPair;
+  wires: MemoryChannelPair[];
+} {
+  const { aLink = {}, bLink = {}, channels = 1, seed = 1 } = options;
+  const wires = Array.from({ length: channels }, (_, i) => memoryChannelPair({ ...options, seed: seed + i }));
+  const [wire, ...further] = wires;
+  const a = new FramedChannel(wire!.a, aLink);
+  const b = new FramedChannel(wire!.b, bLink);
+  for (const each of further) {
+    a.addChannel(each.a);
+    b.addChannel(each.b);
+  }
+  return { a, b, wire: wire!, wires };
 }
 
 /** One end. Like RTCDataChannel it is unordered where the wire reorders, and tells nobody what was lost. */

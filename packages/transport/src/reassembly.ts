@@ -1,8 +1,11 @@
 import { MAX_FRAME_BYTES } from '@shoal/protocol';
 import { type Fragment, type FrameMessage, isLast, leastFrameBytes } from './fragment.ts';
 
-/** A sender has at most MAX_FRAMES_IN_TURN unfinished frames under way; retransmissions can keep several times that open. */
-export const MAX_PARTIAL_FRAMES = 64;
+/**
+ * A sender has at most MAX_FRAMES_IN_TURN unfinished frames under way. But while one channel of several waits for a
+ * retransmission, every frame that has a fragment on it stays open, as long as the others deliver.
+ */
+export const MAX_PARTIAL_FRAMES = 1024;
 /**
  * Largest frames' worth of unfinished bytes. One lost packet holds up its own frame for a retransmission timeout (0.4 s and
  * more), while unordered frames behind it go on arriving: as much as a sender's whole queue (MAX_QUEUED_BYTES) and one frame.

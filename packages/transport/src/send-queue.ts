@@ -1,5 +1,5 @@
 import { MAX_FRAME_BYTES } from '@shoal/protocol';
-import { fragmentCount, MAX_FRAGMENT_PAYLOAD_BYTES, MAX_WHOLE_FRAME_BYTES } from './fragment.ts';
+import { type Cut, cutOf } from './cut.ts';
 import { TransportError } from './errors.ts';
 
 /** Four of the largest frames. Whoever awaits `send` never comes near it; whoever does not is told, instead of filling memory. */
@@ -13,13 +13,9 @@ export const MAX_FRAMES_IN_TURN = 8;
 export const MAX_BYTES_IN_TURN = MAX_FRAME_BYTES + 1024 * 1024;
 
 /** A frame on its way. */
-export interface Outgoing {
+export interface Outgoing extends Readonly<Cut> {
   readonly frame: Uint8Array;
   readonly frameId: number;
-  /** Messages that it takes; one is a whole frame. */
-  readonly count: number;
-  /** Of each of its fragments but the last. */
-  readonly payloadBytes: number;
 }
 
 interface Queued extends Outgoing {
@@ -46,27 +42,24 @@ export class SendQueue {
     }
     this.#bytes += frame.byteLength;
     return new Promise((resolve, reject) => {
-      const payloadBytes = MAX_FRAGMENT_PAYLOAD_BYTES;
-      const isWhole = frame.byteLength <= MAX_WHOLE_FRAME_BYTES;
-      const count = isWhole ? 1 : fragmentCount(frame.byteLength, payloadBytes);
-      this.#waiting.push({ frame, frameId, count, payloadBytes, next: 0, resolve, reject });
+      this.#waiting.push({ frame, frameId, ...cutOf(frame.byteLength), next: 0, resolve, reject });
     });
   }
 
-  /** Hands the next message to `send`. A frame leaves the queue with its last one; returns whether that happened. */
-  sendNext(send: (outgoing: Outgoing, index: number) => void): boolean {
+  /** Hands the next message to `send`, which says whether it took it. A frame leaves the queue with its last one. */
+  sendNext(send: (outgoing: Outgoing, index: number) => boolean): 'frame-sent' | 'message-sent' | 'blocked' {
     this.#turn %= this.#framesInTurn();
     const queued = this.#waiting[this.#turn]!;
-    send(queued, queued.next);
+    if (!send(queued, queued.next)) return 'blocked';
     queued.next++;
     if (queued.next < queued.count) {
       this.#turn++;
-      return false;
+      return 'message-sent';
     }
     this.#waiting.splice(this.#turn, 1);
     this.#bytes -= queued.frame.byteLength;
     queued.resolve();
-    return true;
+    return 'frame-sent';
   }
 
   #framesInTurn(): number {

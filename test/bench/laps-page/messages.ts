@@ -10,6 +10,8 @@ export type TabCommand =
       /** Put in by the page. */
       channel?: RTCDataChannel;
     }
+  /** A further one for the link; not answered. */
+  | { type: 'channel'; channel: RTCDataChannel }
   /** Take down the moments of the laps from now on, forgetting earlier ones. */
   | { type: 'watch' }
   /** Moments of the laps since `watch`, one after the other. */

@@ -7,7 +7,7 @@ declare global {
     /** Put there by the benchmark. */
     toCoordinator(signal: Signal): void;
     connection: DonorConnection;
-    startTab(command: TabCommand & { type: 'start' }): Promise<TabAnswer>;
+    startTab(command: TabCommand & { type: 'start' }, lapConnections: number): Promise<TabAnswer>;
     askTab(command: TabCommand): Promise<TabAnswer>;
   }
 }
@@ -24,13 +24,16 @@ function askTab(command: TabCommand, transfer: Transferable[] = []): Promise<Tab
 }
 
 /** As the donor's page does it: the lap channel goes to the worker in the task that made it. */
-window.startTab = (command) =>
+window.startTab = (command, lapConnections) =>
   new Promise((resolve, reject) => {
     window.connection = connectDonor({
       iceServers: [],
+      lapConnections,
       onSignal: (signal) => window.toCoordinator(signal),
-      onLapChannel: (channel) => {
-        askTab({ ...command, channel }, [channel as unknown as Transferable]).then(resolve, reject);
+      onLapChannel: (channel, isFurther) => {
+        const transfer = [channel as unknown as Transferable];
+        if (isFurther) return worker.postMessage({ type: 'channel', channel }, transfer);
+        askTab({ ...command, channel }, transfer).then(resolve, reject);
       },
     });
   });

@@ -1,6 +1,6 @@
 import { createWebGpuBackend, type ExpertBackend, type ExpertLap } from '@shoal/kernels';
 import { createRng, encodeF16, normalDraw } from '@shoal/model';
-import { ExpertRunner, FramedChannel, type LapBackend } from '@shoal/peer';
+import { BROWSER_SPREAD_ABOVE_BYTES, ExpertRunner, FramedChannel, type LapBackend } from '@shoal/peer';
 import { packExpert, type ExpertShape } from '@shoal/weights';
 import type { LapMoments, TabAnswer, TabCommand } from './messages.ts';
 
@@ -16,6 +16,7 @@ let pieces: number[] = [];
 let arrayBytes = 0;
 let isWatched = false;
 let runner: ExpertRunner;
+let link: FramedChannel;
 let current: Partial<LapMoments> = {};
 const mark = (moment: keyof LapMoments): void => {
   if (isWatched) current[moment] = performance.now();
@@ -23,10 +24,11 @@ const mark = (moment: keyof LapMoments): void => {
 
 watchBrowser();
 self.onmessage = ({ data }: MessageEvent<TabCommand>) => {
+  if (data.type === 'channel') return link.addChannel(data.channel);
   void handle(data).then((answer) => self.postMessage(answer));
 };
 
-async function handle(command: TabCommand): Promise<TabAnswer> {
+async function handle(command: Exclude<TabCommand, { type: 'channel' }>): Promise<TabAnswer> {
   switch (command.type) {
     case 'start':
       await start(command);
@@ -64,7 +66,8 @@ async function start({ channel, ...command }: TabCommand & { type: 'start' }): P
   ({ shape } = command);
   held = command;
   runner = new ExpertRunner({ holds: () => true, onLinkClosed: () => {} });
-  runner.attach(new FramedChannel(channel!));
+  link = new FramedChannel(channel!, { spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES });
+  runner.attach(link);
   ({ backend } = await createWebGpuBackend({ gpu: navigator.gpu, shape }));
   const shard = randomShard();
   for (let layer = 0; layer < command.layers; layer++) {

@@ -1,8 +1,11 @@
-import { FramedChannel } from '@shoal/transport';
+import { BROWSER_SPREAD_ABOVE_BYTES, FramedChannel } from '@shoal/transport';
+
+let link: FramedChannel;
 
 /** Echoes every frame. */
-self.onmessage = ({ data }: MessageEvent<{ channel: RTCDataChannel }>) => {
-  const link = new FramedChannel(data.channel);
+self.onmessage = ({ data }: MessageEvent<{ channel: RTCDataChannel; isFurther: boolean }>) => {
+  if (data.isFurther) return link.addChannel(data.channel);
+  link = new FramedChannel(data.channel, { heartbeatMs: 500, spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES });
   // A send that fails means that the link is closing, which onClose tells.
   link.onFrame = (frame) => void link.send(frame).catch(() => {});
   link.onClose = (reason) => self.postMessage({ closed: reason });

@@ -1,0 +1,25 @@
+import { MAX_LAP_CONNECTIONS, type RowFormat } from '@shoal/protocol';
+
+/** How many WebRTC connections each tab is to open. */
+export const LAP_CONNECTIONS = ['auto', '1', '2', '3', '4'] as const;
+export type LapConnections = (typeof LAP_CONNECTIONS)[number];
+
+/**
+ * libdatachannel sends ten packets of 1,150 B of a connection's data at once, and the rest a round trip later, when these are
+ * acknowledged (docs/adr/0017).
+ */
+const BURST_BYTES = 10 * 1150;
+/** Of an ordinary lap: two streams, or one with a draft. */
+const ORDINARY_ROWS = 2;
+/** Of a value: int8 has a scale for each 32. */
+const VALUE_BYTES: Readonly<Record<RowFormat, number>> = { f16: 2, int8: 1 + 1 / 32 };
+
+/** `auto`: all that there may be where an ordinary lap's rows are over one connection's burst; else one. */
+export function lapConnectionsOf(
+  chosen: LapConnections = 'auto',
+  hiddenSize: number,
+  rowFormat: RowFormat = 'f16',
+): number {
+  if (chosen !== 'auto') return Number(chosen);
+  return ORDINARY_ROWS * hiddenSize * VALUE_BYTES[rowFormat] > BURST_BYTES ? MAX_LAP_CONNECTIONS : 1;
+}
