@@ -1,4 +1,4 @@
-import type { ExpertDispatch, ForwardEngine, ForwardObserver } from '@shoal/model';
+import type { ExpertDispatch, ForwardEngine, ForwardObserver, RowAnswer } from '@shoal/model';
 import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import type { Answers } from './answers.ts';
 import { assembleBatch, type BatchEntry, batchOptions } from './batch.ts';
@@ -53,7 +53,7 @@ export class Lane {
       const promptRows = [...share.promptRows.values()].reduce((sum, count) => sum + count, 0);
       const { passMs, engineMs, waitedMs } = watch;
       onPass({ rows: rows.length, promptRows, passMs, engineMs, waitedMs });
-      for (const entry of entries) this.#advance(entry, result.logits);
+      for (const entry of entries) this.#advance(entry, result.answers);
       await speculation.prepare(entries, result, { pass: name, observe: watch.observer });
     } catch (error) {
       for (const { sequence } of entries) abandon(sequence, error);
@@ -66,11 +66,11 @@ export class Lane {
   }
 
   /** A row whose logits are damaged ends its own sequence and no other. */
-  #advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
+  #advance(entry: BatchEntry, rowAnswers: readonly (RowAnswer | undefined)[]): void {
     const { answers, speculation, onTokens } = this.#options;
     const before = entry.sequence.completionTokens;
     try {
-      const accepted = answers.advance(entry, logits);
+      const accepted = answers.advance(entry, rowAnswers);
       speculation.judge(entry, accepted);
       const count = entry.sequence.completionTokens - before;
       if (count > 0) onTokens(entry.sequence, count);
