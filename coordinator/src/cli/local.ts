@@ -158,14 +158,11 @@ async function continueText(local: Local, ids: number[], options: LocalOptions, 
   const { engine, experts } = local;
   const { temperature, topP, seed } = options;
   const rng = createRng(seed);
-  const next = () => ({
-    wantLogits: false,
-    wish: { token: { temperature, topP, uniform: temperature > 0 ? rng() : 0 } },
-  });
+  const next = () => ({ wish: { token: { temperature, topP, uniform: temperature > 0 ? rng() : 0 } } });
   const maxTokens = Math.min(options.maxTokens, engine.config.maxPositionEmbeddings - ids.length);
   const cache = engine.newSequence();
   let answers: ForwardResult['answers'] = [];
-  const wanted = (position: number) => (position === ids.length - 1 ? next() : { wantLogits: false });
+  const wanted = (position: number) => (position === ids.length - 1 ? next() : {});
   await readPrompt(local, ids, cache, wanted, (result, done) => {
     answers = result.answers.slice(-1);
     io.stderr.write(`prompt: ${done} of ${ids.length} tokens\n`);

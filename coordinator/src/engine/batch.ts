@@ -44,7 +44,7 @@ export function assembleBatch(
     const { ids } = sequence;
     for (let position = start; position < start + numRows; position++) {
       const tokenId = ids[position] ?? drafts[position - ids.length]!;
-      rows.push({ tokenId, position, cache, wantLogits: false, wish: wishAt(sequence, position) });
+      rows.push({ tokenId, position, cache, wish: wishAt(sequence, position) });
     }
   }
   return { rows, entries };
@@ -55,7 +55,7 @@ export function assembleBatch(
  * right; or, of a prompt's next token, its probability.
  */
 function wishAt({ ids, request, draws }: Sequence, position: number): TokenWish | undefined {
-  const { temperature, topP, topLogprobs, promptIds, promptLogprobs, maxTokens } = request;
+  const { temperature, topP, topK, topLogprobs, promptIds, promptLogprobs, maxTokens } = request;
   const ahead = position - (ids.length - 1);
   if (ahead < 0) {
     const next = promptLogprobs ? promptIds[position + 1] : undefined;
@@ -63,7 +63,7 @@ function wishAt({ ids, request, draws }: Sequence, position: number): TokenWish 
   }
   if (maxTokens === 0) return undefined;
   const uniform = temperature > 0 ? draws.peek(ahead) : 0;
-  return { token: { temperature, topP, uniform }, topLogprobs };
+  return { token: { temperature, topP, topK, uniform }, topLogprobs };
 }
 
 /** Notes what is asked for of each row, and limits the rows of limited sequences. */

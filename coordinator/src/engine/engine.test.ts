@@ -318,7 +318,7 @@ describe('on a paged KV cache', () => {
           rows.push(batch.length);
           for (const { cache } of batch) (cache as ReturnType<typeof sequenceOn>).append(1);
           const { tokenId, wish } = batch.at(-1)!;
-          const row = { tokenId, position: 0, cache: forward.newSequence(), wantLogits: false, wish };
+          const row = { tokenId, position: 0, cache: forward.newSequence(), wish };
           const { answers, ...rest } = await forward.forward([row], dispatch);
           return { ...rest, answers: batch.map(() => answers[0]) };
         },

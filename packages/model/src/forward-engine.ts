@@ -43,9 +43,9 @@ export interface EngineRow {
   /** From 0; the first row of a sequence continues at its cache's length, the next one follows. */
   position: number;
   cache: SequenceCache;
-  /** All of them, for whoever can't say what for. */
-  wantLogits: boolean;
   wish?: TokenWish | undefined;
+  /** All of its logits, for whoever cannot say what for. */
+  wantLogits?: boolean | undefined;
 }
 
 /** One position of one sequence, as the MTP module sees it. */
@@ -57,9 +57,9 @@ export interface EngineMtpRow {
   position: number;
   /** From `newMtpSequence` or `mtpSequenceOn`. */
   cache: SequenceCache;
-  /** All of them, for whoever can't say what for. */
-  wantLogits: boolean;
   wish?: TokenWish | undefined;
+  /** All of its logits, for whoever cannot say what for. */
+  wantLogits?: boolean | undefined;
 }
 
 /**

@@ -17,9 +17,9 @@ export interface ForwardRow {
   /** From 0; the first row of a sequence continues at its cache's length, the next one follows. */
   position: number;
   cache: KvCache;
-  /** All of them, for whoever can't say what for. */
-  wantLogits: boolean;
   wish?: TokenWish | undefined;
+  /** All of its logits, for whoever cannot say what for. */
+  wantLogits?: boolean | undefined;
 }
 
 export interface ForwardResult {
@@ -76,7 +76,7 @@ export function embed({ config, weights }: Model, rows: readonly { tokenId: numb
 /** The output head for the rows that want something of it; hidden [numRows, hiddenSize]. */
 export function head(
   { config, weights }: Model,
-  rows: readonly { wantLogits: boolean; wish?: TokenWish | undefined }[],
+  rows: readonly Pick<ForwardRow, 'wish' | 'wantLogits'>[],
   hidden: Float32Array,
 ): Pick<ForwardResult, 'logits' | 'answers'> {
   const { hiddenSize, vocabSize } = config;

@@ -16,9 +16,9 @@ export interface MtpRow {
   position: number;
   /** Of one layer, the module's own: `new KvCache(config, 1)`. */
   cache: KvCache;
-  /** All of them, for whoever can't say what for. */
-  wantLogits: boolean;
   wish?: TokenWish | undefined;
+  /** All of its logits, for whoever cannot say what for. */
+  wantLogits?: boolean | undefined;
 }
 
 /**

@@ -47,7 +47,7 @@ export async function scorePerplexity(
       const inputs = window.slice(start, Math.min(start + chunkRows, window.length - 1));
       const rows = inputs.map((tokenId, i) => {
         const wish = { token: window[start + i + 1]!, topLogprobs: 0 };
-        return { tokenId, position: start + i, cache, wantLogits: false, wish };
+        return { tokenId, position: start + i, cache, wish };
       });
       const { answers } = await engine.forward(rows, experts);
       for (const r of rows.keys()) nll -= answerOf(answers, r).logprob!;

@@ -127,7 +127,6 @@ export class MtpDrafter {
       return stream.pending.map((position, i) => ({
         ...position,
         cache: stream.cache!,
-        wantLogits: false,
         wish: depth > 0 && i === stream.pending.length - 1 ? nextDraft(drafting) : undefined,
       }));
     });
@@ -151,7 +150,7 @@ export class MtpDrafter {
     const result = await this.#call(
       going.map((drafting) => {
         const { last, stream } = drafting;
-        return { ...last, cache: stream.cache!, wantLogits: false, wish: nextDraft(drafting) };
+        return { ...last, cache: stream.cache!, wish: nextDraft(drafting) };
       }),
       within,
     );
@@ -201,8 +200,9 @@ export class MtpDrafter {
 
 /** Drawn with the number that the model's own token will be drawn with: alike distributions then mostly give the same token. */
 function nextDraft({ sequence, drafts }: Drafting): TokenWish {
-  const { temperature, topP } = sequence.request;
-  return { token: { temperature, topP, uniform: temperature > 0 ? sequence.draws.peek(drafts.length) : 0 } };
+  const { temperature, topP, topK } = sequence.request;
+  const uniform = temperature > 0 ? sequence.draws.peek(drafts.length) : 0;
+  return { token: { temperature, topP, topK, uniform } };
 }
 
 /** [numRows, hiddenSize], as the stream's module reads them. */

@@ -1,4 +1,5 @@
 import {
+  type EngineRow,
   isMoeLayer,
   selectExperts,
   type ExpertChooser,
@@ -19,10 +20,7 @@ import { readAnswer, writeWish } from './wishes.ts';
 import { HEAD_ROWS, type Workspace } from './workspace.ts';
 
 /** What is wanted of a row's logits. */
-interface HeadRow {
-  wantLogits: boolean;
-  wish?: TokenWish | undefined;
-}
+type HeadRow = Pick<EngineRow, 'wish' | 'wantLogits'>;
 
 export interface PassOptions {
   memory: DenseMemory;

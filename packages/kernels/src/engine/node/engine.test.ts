@@ -268,7 +268,7 @@ describe('the wasm engine', () => {
   it('refuses tokens, positions and sequences that are not its own, and a full cache, before anything has changed', async () => {
     const engine = await engineWith({ kvBytes: 1 });
     const cache = engine.newSequence();
-    const row = { tokenId: 1, position: 0, cache, wantLogits: false };
+    const row = { tokenId: 1, position: 0, cache };
     await expect(engine.forward([{ ...row, tokenId: 53 }], experts)).rejects.toThrow(/token 53/);
     await expect(engine.forward([{ ...row, position: 1 }], experts)).rejects.toThrow(/position 1/);
     const stranger = (await engineWith()).newSequence();

@@ -74,7 +74,7 @@ describe('the head of the wasm engine', () => {
     const engine = await engineWith({ threads: 2 });
     const wish: TokenWish = { token: { temperature: 1, topP: 1, uniform: 0.5 }, topLogprobs: 2 };
     const rows = Array.from({ length: 20 }, (_, i) => {
-      return { tokenId: i, position: 0, cache: engine.newSequence(), wantLogits: false, wish };
+      return { tokenId: i, position: 0, cache: engine.newSequence(), wish };
     });
     const damaging = {
       dispatch: ({ layer, x }: { layer: number; x: Float32Array }) => ({
@@ -98,7 +98,7 @@ describe('the head of the wasm engine', () => {
     async (wish) => {
       const engine = await engineWith({ threads: 0 });
       const cache = engine.newSequence();
-      const row = { tokenId: 1, position: 0, cache, wantLogits: false, wish };
+      const row = { tokenId: 1, position: 0, cache, wish };
       await expect(engine.forward([row], experts)).rejects.toThrow(RangeError);
       expect(cache.length).toBe(0);
     },
