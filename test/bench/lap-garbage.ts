@@ -27,26 +27,26 @@ export interface LapGarbage {
   kept: number;
 }
 
-/** What 10,000 laps leave behind in a real tab's worker. Throws where it is more than the bounds. */
-export async function benchGarbage({ json }: { json: boolean }): Promise<void> {
-  const garbage = await measureGarbage();
-  if (json) process.stdout.write(`${JSON.stringify(garbage, null, 2)}\n`);
-  else {
-    const rows = [
-      ['bytes per lap', 'measured', 'at most'],
-      ['typed arrays made', garbage.arrays.toFixed(0), String(GARBAGE_BOUNDS.arrays)],
-      ['objects made (heap profiler)', garbage.objects.toFixed(0), '–'],
-      ['alive afterwards', garbage.kept.toFixed(1), String(GARBAGE_BOUNDS.kept)],
-    ];
-    process.stdout.write(`${formatTable(rows)}\n\n`);
-    process.stdout.write(`${garbage.laps} laps of one row of ${ROW_BYTES} B, ${IN_FLIGHT} in flight, one tab.\n`);
-  }
+/** As text. */
+export function garbageTable(garbage: LapGarbage): string {
+  const rows = [
+    ['bytes per lap', 'measured', 'at most'],
+    ['typed arrays made', garbage.arrays.toFixed(0), String(GARBAGE_BOUNDS.arrays)],
+    ['objects made (heap profiler)', garbage.objects.toFixed(0), '–'],
+    ['alive afterwards', garbage.kept.toFixed(1), String(GARBAGE_BOUNDS.kept)],
+  ];
+  return `${formatTable(rows)}\n\n${garbage.laps} laps of one row of ${ROW_BYTES} B, ${IN_FLIGHT} in flight, one tab.\n`;
+}
+
+/** Throws where there is more than the bounds. */
+export function requireLittle(garbage: LapGarbage): void {
   for (const key of ['arrays', 'kept'] as const) {
     if (garbage[key] <= GARBAGE_BOUNDS[key]) continue;
     throw new Error(`a lap leaves ${garbage[key].toFixed(0)} B (${key}), more than ${GARBAGE_BOUNDS[key]}`);
   }
 }
 
+/** What 10,000 laps leave behind in a real tab's worker. */
 export async function measureGarbage(): Promise<LapGarbage> {
   const tabs = await LapTabs.launch();
   try {

@@ -1,5 +1,6 @@
 import { cpus, loadavg } from 'node:os';
 import { createRng } from '@shoal/model';
+import { garbageTable, measureGarbage, requireLittle } from './lap-garbage.ts';
 import { type LapDims, LapTabs, type LapTab, oneRowLap } from './lap-tabs.ts';
 import type { LapMoments } from './laps-page/messages.ts';
 import { measureMerging, type Merging, mergingTable } from './lap-merging.ts';
@@ -46,15 +47,18 @@ export interface LapOverhead {
   merging: Merging[];
 }
 
-/** What a lap of one row costs besides its kernel, with real tabs and no delay: one lap at a time, tabs taking turns. */
+/** What a lap of one row costs besides its kernel, with real tabs and no delay, and what 10,000 leave behind (throws where too much). */
 export async function benchLaps({ json }: { json: boolean }): Promise<void> {
   const result = await measureLaps();
-  if (json) {
-    process.stdout.write(`${JSON.stringify({ cores: cpus().length, ...result }, null, 2)}\n`);
-    return;
-  }
+  if (!json) process.stdout.write(`${overheadTable(result)}\n\n${mergingTable(result.merging)}\n\n`);
+  const garbage = await measureGarbage();
+  if (json) process.stdout.write(`${JSON.stringify({ cores: cpus().length, ...result, garbage }, null, 2)}\n`);
+  else process.stdout.write(garbageTable(garbage));
+  requireLittle(garbage);
+}
+
+function overheadTable({ idle, all, loadAverage, firstLapMs }: LapOverhead): string {
   const ms = (value: number | undefined): string => value?.toFixed(3) ?? '–';
-  const { idle, all } = result;
   const rows = STAGES.map(([name, stage]) => [
     name,
     ms(idle?.stages[stage]),
@@ -64,15 +68,15 @@ export async function benchLaps({ json }: { json: boolean }): Promise<void> {
     ms(all.p95[stage]),
   ]);
   const head = ['ms', 'idle core', '95 %', 'all: 5 %', 'median', '95 %'];
-  process.stdout.write(`${formatTable([head, ...rows])}\n\n`);
-  process.stdout.write(
-    `Medians of laps of one row and ${DIMS.topK} experts, ${TABS} tabs taking turns, ${cpus().length} cores, load ${result.loadAverage.toFixed(2)}: ` +
-      `${idle?.laps ?? 0} of ${all.laps} while ${IDLE_CORES} cores or more were idle. ` +
-      `First laps of the tabs: ${result.firstLapMs.map(ms).join(', ')} ms. Medians of stages need not add up to the lap's.\n\n`,
+  return (
+    `${formatTable([head, ...rows])}\n\nMedians of laps of one row and ${DIMS.topK} experts, ${TABS} tabs taking turns, ` +
+    `${cpus().length} cores, load ${loadAverage.toFixed(2)}: ` +
+    `${idle?.laps ?? 0} of ${all.laps} while ${IDLE_CORES} cores or more were idle. ` +
+    `First laps of the tabs: ${firstLapMs.map(ms).join(', ')} ms. Medians of stages need not add up to the lap's.`
   );
-  process.stdout.write(`${mergingTable(result.merging)}\n\n`);
 }
 
+/** One lap at a time, tabs taking turns. */
 export async function measureLaps(): Promise<LapOverhead> {
   const tabs = await LapTabs.launch(['--enable-webgpu-developer-features']);
   try {

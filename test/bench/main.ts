@@ -1,7 +1,6 @@
 import { benchEngine, ENGINE_QUANTS } from './engine.ts';
 import { benchHead } from './head.ts';
 import { benchKernels } from './kernels.ts';
-import { benchGarbage } from './lap-garbage.ts';
 import { benchLaps } from './lap-overhead.ts';
 import { benchLoad } from './load/load.ts';
 import { LOAD_HELP, LoadUsageError, parseLoadOptions } from './load/options.ts';
@@ -70,10 +69,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (suites.includes('swarm')) await benchSwarm({ json });
   if (suites.includes('kernels')) await benchKernels({ repeats, json });
   if (suites.includes('engine')) await benchEngine({ repeats, json, quant });
-  if (suites.includes('laps')) {
-    await benchLaps({ json });
-    await benchGarbage({ json });
-  }
+  if (suites.includes('laps')) await benchLaps({ json });
   if (suites.includes('stripes')) await benchStripes({ json });
   if (suites.includes('quants')) await benchQuants({ repeats, json });
   if (suites.includes('head')) await benchHead({ repeats, json });

@@ -23,7 +23,7 @@ export interface SpanFigures {
   cores: number;
   tabs: TabShare[];
   roundTrip: MeasuredRoundTrip;
-  /** Bytes at the channels (frames, fragment headers, heartbeats), and what the distinct peers of each row imply. */
+  /** Bytes at the channels (frames, message headers, heartbeats), and what the distinct peers of each row imply. */
   wireBytes: number;
   floorBytes: number;
   /** Medians and 95th percentiles of this span's laps. */

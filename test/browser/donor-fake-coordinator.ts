@@ -249,7 +249,7 @@ export class FakeDonor {
     await this.#link!.send(encodeDispatch({ lapId, epoch: 1, hiddenSize: SHAPE.hiddenSize, ...lap }));
     const frame = await answer;
     if (peekFrame(frame).type === 'refuse') return { nmse: undefined, refusal: decodeRefuse(frame).reason };
-    const combine = decodeCombine(frame, { layer, numRows, hiddenSize: SHAPE.hiddenSize });
+    const combine = decodeCombine(frame, { numRows, hiddenSize: SHAPE.hiddenSize });
     this.#rows += numRows;
     return { nmse: nmse(decodeF16(combine.partial), (await this.#reference.run(lap)).partial), refusal: undefined };
   }

@@ -1,6 +1,13 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { CONNECT_TIMEOUT_MS, MAX_FRAME_BYTES } from '@shoal/protocol';
-import { HIGH_WATER_BYTES, type DataChannelLike, type FramedChannel, type LinkCloseReason } from '@shoal/transport';
+import { CONNECT_TIMEOUT_MS, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES } from '@shoal/protocol';
+import {
+  fragmentCount,
+  HIGH_WATER_BYTES,
+  type DataChannelLike,
+  type FramedChannel,
+  type LinkCloseReason,
+  writeFragment,
+} from '@shoal/transport';
 
 /** Two connected links and what the suite must reach beneath one of them. */
 export interface TransportPair {
@@ -32,6 +39,26 @@ export function describeTransport(name: string, makePair: () => Promise<Transpor
       await pair.a.send(frame);
       const [answer] = await answers;
       expect(sameBytes(answer!, frame)).toBe(true);
+    });
+
+    it.each([1024, 1150, 3333, 16_376])('puts together a frame cut into pieces of %s B', async (payloadBytes) => {
+      const frame = patterned(20_000, 3);
+      const received = collect(pair.b, 1);
+      const count = fragmentCount(frame.byteLength, payloadBytes);
+      for (let index = count - 1; index >= 0; index--) {
+        pair.aChannel.send(writeFragment(new Uint8Array(MAX_MESSAGE_BYTES), frame, 1, index, payloadBytes));
+      }
+      expect(sameBytes((await received)[0]!, frame)).toBe(true);
+    });
+
+    it.each([
+      ['largest frame that is one message', 16_380, 16_384],
+      ['smallest that is two', 16_381, 16_397],
+    ])('sends the %s as such', async (_, frameBytes, wireBytes) => {
+      const received = collect(pair.b, 1);
+      await pair.a.send(patterned(frameBytes, 1));
+      expect(sameBytes((await received)[0]!, patterned(frameBytes, 1))).toBe(true);
+      expect(pair.b.stats().bytesReceived).toBe(wireBytes);
     });
 
     it('delivers frames whose arrays can be viewed without a copy', async () => {
@@ -131,24 +158,34 @@ export function describeTransport(name: string, makePair: () => Promise<Transpor
 }
 
 function hostileMessages(): [string, Uint8Array<ArrayBuffer>[]][] {
-  const full = (...header: number[]): Uint8Array<ArrayBuffer> => {
-    const bytes = new Uint8Array(16 * 1024);
-    bytes.set(header);
+  /** Fragment `index` of `count` of frame 5. */
+  const fragment = (index: number, count: number, payloadBytes: number): Uint8Array<ArrayBuffer> => {
+    const bytes = new Uint8Array(8 + payloadBytes);
+    bytes.set([2, 5, 0, 0, index & 255, index >> 8, count & 255, count >> 8]);
     return bytes;
   };
+  const wholeFrame5 = Uint8Array.of(1, 5, 0, 0, 42);
   return [
     ['a message too short for any header', [Uint8Array.of(1, 0, 0)]],
     ['an unknown kind', [Uint8Array.of(9, 0, 0, 0)]],
-    ['a fragment without its second word', [Uint8Array.of(1, 0, 0, 0, 0, 0)]],
-    ['a count of 0', [Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 1)]],
-    ['an index beyond its count', [Uint8Array.of(1, 0, 0, 0, 2, 0, 2, 0, 1)]],
-    ['a count beyond the largest frame', [full(1, 0, 0, 0, 0, 0, 255, 255)]],
-    ['a short fragment that is not the last', [Uint8Array.of(1, 0, 0, 0, 0, 0, 2, 0, 1, 2, 3)]],
-    ['a last fragment that is empty', [Uint8Array.of(1, 0, 0, 0, 1, 0, 2, 0)]],
-    ['two fragments that disagree on the count', [full(1, 5, 0, 0, 0, 0, 3, 0), full(1, 5, 0, 0, 1, 0, 4, 0)]],
-    ['a message longer than a fragment', [new Uint8Array(16 * 1024 + 1).fill(1, 0, 1)]],
-    ['a ping with something behind it', [Uint8Array.of(2, 0, 0, 0, 0)]],
-    ['a goodbye with an id', [Uint8Array.of(4, 1, 0, 0)]],
+    ['a fragment without its second word', [Uint8Array.of(2, 0, 0, 0, 0, 0)]],
+    ['a count of 0', [fragment(0, 0, 1)]],
+    ['a fragment that is a whole frame', [fragment(0, 1, 1)]],
+    ['an index beyond its count', [fragment(2, 2, 1)]],
+    ['a count beyond the largest frame', [fragment(0, 65_535, 1024)]],
+    ['a count beyond the largest frame of such fragments', [fragment(0, 514, 16_376)]],
+    ['a last fragment beyond the largest frame', [fragment(8191, 8192, 1025)]],
+    ['a fragment of less than the least that is not the last', [fragment(0, 2, 1023)]],
+    ['a last fragment that is empty', [fragment(1, 2, 0)]],
+    ['two fragments that disagree on the count', [fragment(0, 3, 16_376), fragment(1, 4, 16_376)]],
+    ['two fragments that disagree on their size', [fragment(0, 3, 2048), fragment(1, 3, 2049)]],
+    ['a repeated last fragment of another size', [fragment(2, 3, 10), fragment(2, 3, 11)]],
+    ['a last fragment longer than another', [fragment(0, 3, 2048), fragment(2, 3, 2049)]],
+    ['a fragment shorter than the last', [fragment(2, 3, 2049), fragment(0, 3, 2048)]],
+    ['a whole frame of which there is a fragment', [fragment(0, 2, 1024), wholeFrame5]],
+    ['a message longer than messages may be', [new Uint8Array(16 * 1024 + 1).fill(1, 0, 1)]],
+    ['a ping with something behind it', [Uint8Array.of(3, 0, 0, 0, 0)]],
+    ['a goodbye with an id', [Uint8Array.of(5, 1, 0, 0)]],
   ];
 }
 

@@ -18,13 +18,13 @@ const HIDDEN = 192;
 const HOSTILE_FRAMES: ((n: number) => Uint8Array)[] = [
   () => new Uint8Array(0),
   (n) => randomBytes(1 + (n % 2000)),
-  (n) => honestCombine(n).subarray(0, 7 + (n % 30)),
-  (n) => mutated(honestCombine(n), 0, 0xff), // magic
-  (n) => mutated(honestCombine(n), 2, 77), // version
-  (n) => mutated(honestCombine(n), 3, 9), // type
+  (n) => honestCombine(n).subarray(0, 3 + (n % 30)),
+  (n) => mutated(honestCombine(n), 0, 0xf1), // a version that is not spoken
+  (n) => mutated(honestCombine(n), 0, 0x29), // a format that combines have not
+  (n) => mutated(honestCombine(n), 0, 0x23), // a cancel
   (n) => honestCombine(n), // a lap that was never asked for
   (n) => encodeRefuse({ lapId: n, reason: 'busy' }),
-  (n) => mutated(honestCombine(n), 10, 0xff), // rows that are not there
+  (n) => mutated(honestCombine(n), 0, 0x25), // rows in int8
   (n) => new Uint8Array(Buffer.concat([honestCombine(n), Buffer.alloc(5000)])),
   (n) =>
     encodeDispatch({
@@ -42,7 +42,7 @@ const HOSTILE_FRAMES: ((n: number) => Uint8Array)[] = [
 
 function honestCombine(lapId: number): Uint8Array {
   const partial = new Uint16Array(HIDDEN);
-  return encodeCombine({ lapId, layer: 1, numRows: 1, hiddenSize: HIDDEN, queueUs: 0, computeUs: 0, partial });
+  return encodeCombine({ lapId, numRows: 1, hiddenSize: HIDDEN, queueUs: 0, computeUs: 0, partial });
 }
 
 function mutated(bytes: Uint8Array, at: number, value: number): Uint8Array {
@@ -110,11 +110,11 @@ describe('hostile tabs', () => {
   });
 
   it.each([
-    ['NaN', (frame: Uint8Array) => mutated(mutated(frame, 24, 0x00), 25, 0x7e)],
-    ['∞', (frame: Uint8Array) => mutated(mutated(frame, 24, 0x00), 25, 0x7c)],
+    ['NaN', (frame: Uint8Array) => mutated(mutated(frame, 8, 0x00), 9, 0x7e)],
+    ['∞', (frame: Uint8Array) => mutated(mutated(frame, 8, 0x00), 9, 0x7c)],
     ['a row too few', (frame: Uint8Array) => frame.subarray(0, frame.length - 2 * HIDDEN)],
-    ['another layer', (frame: Uint8Array) => mutated(frame, 8, 77)],
-    ['another lap', (frame: Uint8Array) => mutated(frame, 7, frame[7]! ^ 0x40)],
+    ['the rows of another format', (frame: Uint8Array) => mutated(frame, 0, frame[0]! | 4)],
+    ['another lap', (frame: Uint8Array) => mutated(frame, 3, frame[3]! ^ 0x40)],
   ])('that answer a lap with %s are dropped, and the answer is the right one', async (_, lie) => {
     let lying = false;
     const liar = await VirtualDonor.join(core, { tamper: (frame) => (lying ? lie(frame) : frame) });
@@ -197,7 +197,11 @@ describe('hostile signalling', () => {
     const reply: unknown = await socket
       .timeout(5_000)
       .emitWithAck('hello', { ...hello('v'.repeat(32), 2 ** 26), protocolVersions: [99] });
-    expect(reply).toMatchObject({ ok: false, code: 'version', message: expect.stringContaining('1') });
+    expect(reply).toMatchObject({
+      ok: false,
+      code: 'version',
+      message: expect.stringContaining('this coordinator 2.'),
+    });
   });
 
   it('a flood of messages closes the socket', async () => {

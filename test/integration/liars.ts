@@ -196,13 +196,13 @@ async function serve(
 
 /** What the frame's own checks leave of an answer; they throw a FrameError. What the encoder would not write is forced in. */
 function overTheWire(request: LapRequest, said: Float32Array, rowFormat: RowFormat): Uint16Array {
-  const { layer, numRows } = request;
-  const header = { lapId: 1, layer, numRows, hiddenSize: HIDDEN, rowFormat, queueUs: 0, computeUs: 0 };
+  const { numRows } = request;
+  const header = { lapId: 1, numRows, hiddenSize: HIDDEN, rowFormat, queueUs: 0, computeUs: 0 };
   const isFinite = said.every(Number.isFinite);
   const frame = encodeSums(header, isFinite ? said : new Float32Array(said.length));
   // NaN as f16, and as a scale.
   if (!isFinite) frame.fill(0xff, combineLayouts[rowFormat].headerBytes);
-  return decodeCombine(frame, { hiddenSize: HIDDEN, numRows, layer, rowFormat }).partial;
+  return decodeCombine(frame, { hiddenSize: HIDDEN, numRows, rowFormat }).partial;
 }
 
 const someLayer = (rng: Rng): number => LAYERS[Math.floor(rng() * LAYERS.length)]!;

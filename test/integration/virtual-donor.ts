@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { MemoryShardCache, PeerHost } from '@shoal/peer';
-import { type Dismissed, HEARTBEAT_MS, type Hello, type Standing } from '@shoal/protocol';
+import { type Dismissed, HEARTBEAT_MS, type Hello, PROTOCOL_VERSION, type Standing } from '@shoal/protocol';
 import { type MemoryChannelPair, type MemoryWireOptions, memoryLinkPair } from '@shoal/transport';
 import type { Core } from '../../coordinator/src/index.ts';
 import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
@@ -97,7 +97,7 @@ export class VirtualDonor {
 
 export function hello(donorToken: string, pledgeBytes: number, tab?: number): Hello {
   return {
-    protocolVersions: [1],
+    protocolVersions: [PROTOCOL_VERSION],
     donorToken,
     ...(tab !== undefined && { tab }),
     pledgeBytes,

@@ -44,7 +44,7 @@ export function measureStill(model: SimModel, plan: PlacementPlan, options: Stil
           uncovered += part.assignments;
           continue;
         }
-        const frames = lapFrameBytes(model.hiddenSize, part.rows, part.assignments);
+        const frames = lapFrameBytes(model, part.rows, part.assignments);
         rowParts += part.rows;
         bytes += frames.dispatchBytes + frames.combineBytes;
       }

@@ -1,6 +1,6 @@
 import type { ExpertIndex } from '@shoal/placement';
 import { ExpertRunner } from '@shoal/peer';
-import type { Assign, Dismissed } from '@shoal/protocol';
+import { type Assign, type Dismissed, PROTOCOL_VERSION } from '@shoal/protocol';
 import type { DonorControl, PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
 import type { Timer } from '../../coordinator/src/dispatch/clock.ts';
 import type { SimDonor } from './donors.ts';
@@ -160,7 +160,7 @@ export class VirtualTab implements DonorControl {
 
 function helloOf({ donorToken, pledgeBytes }: SimDonor) {
   return {
-    protocolVersions: [1],
+    protocolVersions: [PROTOCOL_VERSION],
     donorToken,
     pledgeBytes,
     adapter: {

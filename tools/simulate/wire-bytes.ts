@@ -1,9 +1,18 @@
 import { combineLayouts, dispatchLayouts } from '@shoal/protocol';
 
-/** Bytes of the frames of one peer and lap, as our own layouts make them. */
-export function lapFrameBytes(hiddenSize: number, numRows: number, numAssignments: number) {
+interface LapModel {
+  hiddenSize: number;
+  expertsPerLayer: number;
+}
+
+/**
+ * Bytes of the frames of one peer and lap, as our own layouts make them. Of more than 256 experts a lap whose own are all among
+ * the first 256 takes a byte less for each, which is not taken off here.
+ */
+export function lapFrameBytes({ hiddenSize, expertsPerLayer }: LapModel, numRows: number, numAssignments: number) {
+  const expertBytes = expertsPerLayer > 256 ? 2 : 1;
   return {
-    dispatchBytes: dispatchLayouts.f16.arrays({ numRows, numAssignments, hiddenSize }).totalBytes,
+    dispatchBytes: dispatchLayouts.f16.arrays({ numRows, numAssignments, hiddenSize, expertBytes }).totalBytes,
     combineBytes: combineLayouts.f16.arrays({ numRows, hiddenSize }).totalBytes,
   };
 }

@@ -146,7 +146,7 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
 function registerWire(registry: Registry, { swarm }: MetricSources): void {
   const wire = new Counter({
     name: 'shoal_wire_bytes_total',
-    help: 'Bytes on lap channels as the links count them: frames, fragment headers, heartbeats; without SCTP and below.',
+    help: 'Bytes on lap channels as the links count them: frames, message headers, heartbeats; without SCTP and below.',
     labelNames: ['direction'] as const,
     registers: [registry],
     collect() {

@@ -46,7 +46,7 @@ class UnreliableLink implements Link {
       seen.cancels++;
       return;
     }
-    const { layer, numRows, ...lap } = decodeDispatch(bytes, { hiddenSize: HIDDEN });
+    const { numRows, ...lap } = decodeDispatch(bytes, { hiddenSize: HIDDEN });
     const fate = this.#rng();
     if (fate < 0.06) {
       seen.lost++;
@@ -57,7 +57,7 @@ class UnreliableLink implements Link {
       return this.#arrive(encodeRefuse({ lapId, reason: fate < 0.08 ? 'busy' : 'failed' }));
     }
     const partial = encodeF16(compute({ ...lap, numRows }));
-    const frame = encodeCombine({ lapId, layer, numRows, hiddenSize: HIDDEN, queueUs: 0, computeUs: 0, partial });
+    const frame = encodeCombine({ lapId, numRows, hiddenSize: HIDDEN, queueUs: 0, computeUs: 0, partial });
     if (fate < 0.2) seen.late++;
     this.#arrive(frame, fate < 0.2 ? 400 + this.#rng() * 20_000 : 1 + this.#rng() * 20);
     while (this.#rng() < 0.2) {

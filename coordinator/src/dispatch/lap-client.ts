@@ -7,6 +7,7 @@ import {
   FrameError,
   type FrameErrorReason,
   type LapRefusal,
+  MAX_LAP_ID,
   peekFrame,
   type RowFormat,
 } from '@shoal/protocol';
@@ -119,7 +120,7 @@ export class LapClient {
   readonly #history = new SecondMedians(HISTORY_S);
   readonly #standing: PeerStanding;
   #computeMs = 0;
-  #nextLapId = randomInt(2 ** 31);
+  #nextLapId = randomInt(MAX_LAP_ID + 1);
   #lapsSent = 0;
   #closed: string | undefined;
 
@@ -192,7 +193,7 @@ export class LapClient {
 
   #newLapId(): number {
     const lapId = this.#nextLapId;
-    this.#nextLapId = (this.#nextLapId + 1) >>> 0;
+    this.#nextLapId = lapId === MAX_LAP_ID ? 0 : lapId + 1;
     this.#lapsSent++;
     return lapId;
   }
@@ -314,9 +315,9 @@ export class LapClient {
   }
 
   #answered(lapId: number, pending: PendingLap, bytes: Uint8Array): void {
-    const { layer, numRows, assignments } = pending.request;
+    const { numRows, assignments } = pending.request;
     const { hiddenSize } = this.#options;
-    const frame = decodeCombine(bytes, { hiddenSize, numRows, layer, rowFormat: this.#rowFormat });
+    const frame = decodeCombine(bytes, { hiddenSize, numRows, rowFormat: this.#rowFormat });
     const lapMs = this.#clock.now() - pending.sentMs;
     // A tab's clock is its own word: what it claims beyond the lap itself is not believed.
     const computeMs = Math.min(frame.computeUs / 1000, lapMs);

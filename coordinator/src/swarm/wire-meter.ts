@@ -1,7 +1,7 @@
 import type { Link } from '@shoal/transport';
 
 /**
- * Bytes on lap channels, as the links count them: all that was handed to them and came out of them, with fragment headers,
+ * Bytes on lap channels, as the links count them: all that was handed to them and came out of them, with message headers,
  * heartbeats and repeated laps. What SCTP, DTLS, UDP and IP add is not in it.
  */
 export interface WireBytes {

@@ -126,6 +126,11 @@ describe('refusals', () => {
     expect((await asker.ask(makeLap(1, [0, 9]), 5)).refusal).toBe('unknown-expert');
     expect((await asker.ask(makeLap(7, [0]), 6)).refusal).toBe('unknown-expert');
     expect((await asker.ask(makeLap(1, [0, 9]), 4)).refusal).toBe('stale-epoch');
+    // A frame says only the lowest 16 bits, whatever came to pass between.
+    runner.epoch = 0x3_0002;
+    expect((await asker.ask(makeLap(1, [0, 9]), 0x2_ffff)).refusal).toBe('stale-epoch');
+    expect((await asker.ask(makeLap(1, [0, 9]), 0x3_0002)).refusal).toBe('unknown-expert');
+    expect((await asker.ask(makeLap(1, [0, 9]), 0x3_0003)).refusal).toBe('unknown-expert');
     // An old lap for experts that are still here does no harm.
     expect((await asker.ask(makeLap(1, [0]), 4)).combine).toBeDefined();
   });
@@ -244,7 +249,7 @@ describe('laps that wait together', () => {
     await links.a.send(frame);
     const rows = roundRows('int8', decodeF16(lap.rows), SHAPE.hiddenSize);
     const { partial } = await reference.run({ ...lap, rows });
-    const expected = { layer: 1, numRows: 2, hiddenSize: SHAPE.hiddenSize, rowFormat: 'int8' } as const;
+    const expected = { numRows: 2, hiddenSize: SHAPE.hiddenSize, rowFormat: 'int8' } as const;
     expect(decodeCombine(await answer, expected).partial).toEqual(roundRows('int8', partial, SHAPE.hiddenSize));
   });
 });

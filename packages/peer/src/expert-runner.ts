@@ -5,6 +5,7 @@ import {
   encodeRefuse,
   encodeSums,
   FrameError,
+  isOlderEpoch,
   peekFrame,
   type DispatchFrame,
   type LapRefusal,
@@ -183,7 +184,7 @@ export class ExpertRunner {
     if (this.#paused) return 'paused';
     const { layer, experts } = dispatch;
     if (experts.every((expert) => this.#options.holds(layer, expert))) return undefined;
-    return dispatch.epoch < this.epoch ? 'stale-epoch' : 'unknown-expert';
+    return isOlderEpoch(dispatch.epoch, this.epoch) ? 'stale-epoch' : 'unknown-expert';
   }
 
   #startNext(): void {
@@ -248,12 +249,12 @@ export class ExpertRunner {
 
   /** Resolves when the answer is on the wire; never rejects. */
   async #answer({ link, dispatch, queueUs }: QueuedLap, sums: Float32Array, computeUs: number): Promise<void> {
-    const { lapId, layer, numRows, hiddenSize, rowFormat } = dispatch;
+    const { lapId, numRows, hiddenSize, rowFormat } = dispatch;
     if (this.#cancelled.delete(lapId)) {
       this.counters.cancelled++;
       return;
     }
-    const fields = { lapId, layer, numRows, hiddenSize, rowFormat, queueUs, computeUs };
+    const fields = { lapId, numRows, hiddenSize, rowFormat, queueUs, computeUs };
     let frame: Uint8Array<ArrayBuffer>;
     try {
       frame = encodeSums(fields, sums, (bytes) => this.#frames.take(bytes));

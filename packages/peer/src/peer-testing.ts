@@ -95,8 +95,8 @@ export class LapAsker {
     const { lap, resolve } = this.#waiting.get(lapId)!;
     this.#waiting.delete(lapId);
     if (type === 'refuse') return resolve({ refusal: decodeRefuse(frame).reason });
-    const { layer, numRows } = lap;
-    resolve({ combine: decodeCombine(frame, { layer, numRows, hiddenSize: SHAPE.hiddenSize }) });
+    const { numRows } = lap;
+    resolve({ combine: decodeCombine(frame, { numRows, hiddenSize: SHAPE.hiddenSize }) });
   }
 }
 

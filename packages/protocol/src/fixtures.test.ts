@@ -4,7 +4,7 @@ import { cancelLayout } from './frames/cancel.ts';
 import { combineLayouts } from './frames/combine.ts';
 import { dispatchLayouts } from './frames/dispatch.ts';
 import { refuseLayout } from './frames/refuse.ts';
-import { decodeDispatch, peekFrame } from './frames/index.ts';
+import { decodeDispatch, encodeCombine, encodeDispatch, peekFrame } from './frames/index.ts';
 
 describe('frame fixtures', () => {
   it('decode to their fields, and encode to their bytes', () => {
@@ -20,12 +20,36 @@ describe('frame fixtures', () => {
       refuseLayout,
       cancelLayout,
     ];
-    expect(layouts.map((layout) => layout.headerBytes)).toEqual([24, 24, 24, 24, 12, 12]);
+    expect(layouts.map((layout) => layout.headerBytes)).toEqual([12, 12, 8, 8, 5, 4]);
   });
 
-  it('tell type and lap from eight bytes', () => {
-    expect(peekFrame(fixtureBytes(fixtures.dispatch).subarray(0, 8))).toEqual({ type: 'dispatch', lapId: 7 });
-    expect(peekFrame(fixtureBytes(fixtures.combine))).toEqual({ type: 'combine', lapId: 0xffff_ffff });
+  it.each([
+    [1, 192, 4, 418, 392],
+    [2, 192, 8, 12 + 768 + 44, 8 + 768],
+    [1, 2048, 6, 4140, 4104],
+  ])(
+    'of a lap of %s rows of %s values and %s assignments have %s B and %s B',
+    (numRows, hiddenSize, pairs, out, back) => {
+      const rows = new Uint16Array(numRows * hiddenSize);
+      const dispatch = encodeDispatch({
+        lapId: 1,
+        epoch: 1,
+        layer: 1,
+        numRows,
+        hiddenSize,
+        rows,
+        weights: new Float32Array(pairs),
+        rowEnd: Uint16Array.from({ length: numRows }, (_, row) => ((row + 1) * pairs) / numRows),
+        experts: new Uint16Array(pairs).fill(255),
+      });
+      const answer = { lapId: 1, numRows, hiddenSize, queueUs: 1, computeUs: 1e6, partial: rows };
+      expect([dispatch.byteLength, encodeCombine(answer).byteLength]).toEqual([out, back]);
+    },
+  );
+
+  it('tell type and lap from four bytes', () => {
+    expect(peekFrame(fixtureBytes(fixtures.dispatch).subarray(0, 4))).toEqual({ type: 'dispatch', lapId: 7 });
+    expect(peekFrame(fixtureBytes(fixtures.combine))).toEqual({ type: 'combine', lapId: 0xff_ffff });
     expect(peekFrame(fixtureBytes(fixtures.refuse))).toEqual({ type: 'refuse', lapId: 258 });
     expect(peekFrame(fixtureBytes(fixtures.cancel))).toEqual({ type: 'cancel', lapId: 258 });
   });
@@ -33,7 +57,9 @@ describe('frame fixtures', () => {
   it('are viewed in place where aligned, and copied once where not', () => {
     const bytes = fixtureBytes(fixtures.dispatch);
     const aligned = decodeDispatch(bytes, { hiddenSize: 3 });
-    for (const array of [aligned.rows, aligned.weights, aligned.rowEnd, aligned.experts]) {
+    const { experts } = decodeDispatch(fixtureBytes(fixtures['dispatch-wide']), { hiddenSize: 2 });
+    expect(experts.buffer.byteLength).toBe(fixtureBytes(fixtures['dispatch-wide']).byteLength);
+    for (const array of [aligned.rows, aligned.weights, aligned.rowEnd]) {
       expect(array.buffer).toBe(bytes.buffer);
     }
     for (const shift of [1, 2, 3]) {

@@ -2,6 +2,7 @@ import cancel from '../fixtures/cancel.json' with { type: 'json' };
 import combineInt8 from '../fixtures/combine-int8.json' with { type: 'json' };
 import combine from '../fixtures/combine.json' with { type: 'json' };
 import dispatchInt8 from '../fixtures/dispatch-int8.json' with { type: 'json' };
+import dispatchWide from '../fixtures/dispatch-wide.json' with { type: 'json' };
 import dispatch from '../fixtures/dispatch.json' with { type: 'json' };
 import refuse from '../fixtures/refuse.json' with { type: 'json' };
 import {
@@ -22,10 +23,12 @@ export interface FrameFixture {
   fields: Record<string, number | string | number[]>;
 }
 
-export type FixtureName = 'dispatch' | 'dispatch-int8' | 'combine' | 'combine-int8' | 'refuse' | 'cancel';
+export type FixtureName =
+  'dispatch' | 'dispatch-int8' | 'dispatch-wide' | 'combine' | 'combine-int8' | 'refuse' | 'cancel';
 export const fixtures: Record<FixtureName, FrameFixture> = {
   dispatch,
   'dispatch-int8': dispatchInt8,
+  'dispatch-wide': dispatchWide,
   combine,
   'combine-int8': combineInt8,
   refuse,
@@ -44,7 +47,7 @@ export function fixtureBytes(fixture: FrameFixture): Uint8Array<ArrayBuffer> {
  */
 export function checkFixtures(): string[] {
   const problems: string[] = [];
-  for (const name of ['dispatch', 'dispatch-int8'] as const) {
+  for (const name of ['dispatch', 'dispatch-int8', 'dispatch-wide'] as const) {
     check(problems, name, (bytes, { hiddenSize }) => {
       const frame = decodeDispatch(bytes, { hiddenSize: Number(hiddenSize) });
       return [frame, encodeDispatch(frame)];
@@ -54,8 +57,8 @@ export function checkFixtures(): string[] {
     ['combine', 'f16'],
     ['combine-int8', 'int8'],
   ] as const) {
-    check(problems, name, (bytes, { hiddenSize, numRows, layer }) => {
-      const expect = { hiddenSize: Number(hiddenSize), numRows: Number(numRows), layer: Number(layer), rowFormat };
+    check(problems, name, (bytes, { hiddenSize, numRows }) => {
+      const expect = { hiddenSize: Number(hiddenSize), numRows: Number(numRows), rowFormat };
       const frame = decodeCombine(bytes, expect);
       return [frame, encodeCombine(frame)];
     });

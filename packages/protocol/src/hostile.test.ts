@@ -11,7 +11,9 @@ import {
   encodeCombine,
   encodeDispatch,
   encodeRefuse,
+  isOlderEpoch,
   lapRefusals,
+  MAX_LAP_ID,
   peekFrame,
   ROW_FORMATS,
   roundRows,
@@ -19,14 +21,15 @@ import {
   type FrameErrorReason,
   type LapRefusal,
 } from './frames/index.ts';
-import { MAX_FRAME_BYTES, MAX_ROWS_PER_LAP } from './limits.ts';
+import { MAX_ASSIGNMENTS_PER_LAP, MAX_FRAME_BYTES, MAX_ROWS_PER_LAP } from './limits.ts';
 
 const decoders: Record<string, (bytes: Uint8Array) => unknown> = {
   peek: peekFrame,
   dispatch: (bytes) => decodeDispatch(bytes, { hiddenSize: 3 }),
   'dispatch-int8': (bytes) => decodeDispatch(bytes, { hiddenSize: 3 }),
-  combine: (bytes) => decodeCombine(bytes, { hiddenSize: 3, numRows: 1, layer: 1 }),
-  'combine-int8': (bytes) => decodeCombine(bytes, { hiddenSize: 3, numRows: 1, layer: 1, rowFormat: 'int8' }),
+  'dispatch-wide': (bytes) => decodeDispatch(bytes, { hiddenSize: 2 }),
+  combine: (bytes) => decodeCombine(bytes, { hiddenSize: 3, numRows: 1 }),
+  'combine-int8': (bytes) => decodeCombine(bytes, { hiddenSize: 3, numRows: 1, rowFormat: 'int8' }),
   refuse: decodeRefuse,
   cancel: decodeCancel,
 };
@@ -55,10 +58,11 @@ const u16 =
   (at: number, value: number): Edit =>
   (_, view) =>
     view.setUint16(at, value, true);
-const u32 =
-  (at: number, value: number): Edit =>
-  (_, view) =>
-    view.setUint32(at, value, true);
+/** The frame's first byte. */
+const kind =
+  (value: number): Edit =>
+  (bytes) =>
+    void (bytes[0] = value);
 const f32 =
   (at: number, value: number): Edit =>
   (_, view) =>
@@ -67,35 +71,42 @@ const append: Edit = (bytes) => Uint8Array.of(...bytes, 0);
 
 describe('a hostile dispatch', () => {
   it.each<[string, FrameErrorReason, Edit]>([
-    ['wrong magic', 'bad-magic', u16(0, 0x4854)],
-    ['version 0', 'bad-version', (bytes) => void (bytes[2] = 0)],
-    ['version 2', 'bad-version', (bytes) => void (bytes[2] = 2)],
-    ['the type of a combine', 'bad-type', (bytes) => void (bytes[3] = 2)],
-    ['an unknown type', 'bad-type', (bytes) => void (bytes[3] = 200)],
-    ['no rows', 'bad-count', u16(14, 0)],
-    ['more rows than a lap may have', 'bad-count', u16(14, MAX_ROWS_PER_LAP + 1)],
-    ['as many rows as fit the field', 'bad-count', u16(14, 0xffff)],
-    ['rows that are not there', 'truncated', u16(14, 3)],
-    ['fewer rows than there are', 'oversized', u16(14, 1)],
-    ['no assignments', 'bad-count', u32(16, 0)],
-    ['assignments that are not there', 'truncated', u32(16, 4)],
-    ['four billion assignments', 'bad-count', u32(16, 0xffff_ffff)],
-    ['another hidden size', 'mismatch', u16(20, 4)],
-    ['a hidden size of 0', 'bad-count', u16(20, 0)],
-    ['a hidden size beyond the limit', 'bad-count', u16(20, 0xffff)],
-    ['an unknown format of rows', 'bad-code', u16(22, 2)],
-    ['the format of rows that these are not', 'oversized', u16(22, 1)],
-    ['a row that is NaN', 'not-finite', u16(24, 0x7e00)],
-    ['a row that is ∞', 'not-finite', u16(24, 0x7c00)],
-    ['a row that is −∞', 'not-finite', u16(34, 0xfc00)],
-    ['a weight that is NaN', 'not-finite', f32(36, Number.NaN)],
-    ['a weight that is −∞', 'not-finite', f32(44, Number.NEGATIVE_INFINITY)],
-    ['rowEnd descending', 'bad-order', u16(48, 4)],
-    ['rowEnd short of the assignments', 'bad-order', u16(50, 2)],
-    ['rowEnd beyond the assignments', 'bad-order', u16(50, 9)],
+    ['version 0', 'bad-version', kind(0x00)],
+    ['version 1, whose frames begin with SH', 'bad-version', u16(0, 0x4853)],
+    ['version 3', 'bad-version', kind(0x30)],
+    ['the type of a combine', 'bad-type', kind(0x21)],
+    ['the type of a cancel', 'bad-type', kind(0x23)],
+    ['no rows', 'bad-count', u16(8, 0)],
+    ['more rows than a lap may have', 'bad-count', u16(8, MAX_ROWS_PER_LAP + 1)],
+    ['as many rows as fit the field', 'bad-count', u16(8, 0xffff)],
+    ['rows that are not there', 'truncated', u16(8, 3)],
+    ['fewer rows than there are', 'oversized', u16(8, 1)],
+    ['no assignments', 'bad-count', u16(10, 0)],
+    ['more assignments than a lap may have', 'bad-count', u16(10, MAX_ASSIGNMENTS_PER_LAP + 1)],
+    ['assignments that are not there', 'truncated', u16(10, 4)],
+    ['fewer assignments than there are', 'oversized', u16(10, 2)],
+    ['the format of rows that these are not', 'oversized', kind(0x24)],
+    ['the width of experts that these have not', 'truncated', kind(0x28)],
+    ['a row that is NaN', 'not-finite', u16(12, 0x7e00)],
+    ['a row that is ∞', 'not-finite', u16(12, 0x7c00)],
+    ['a row that is −∞', 'not-finite', u16(22, 0xfc00)],
+    ['a weight that is NaN', 'not-finite', f32(24, Number.NaN)],
+    ['a weight that is −∞', 'not-finite', f32(32, Number.NEGATIVE_INFINITY)],
+    ['rowEnd descending', 'bad-order', u16(36, 4)],
+    ['rowEnd short of the assignments', 'bad-order', u16(38, 2)],
+    ['rowEnd beyond the assignments', 'bad-order', u16(38, 9)],
     ['a byte behind it', 'oversized', append],
   ])('with %s is %s', (_, reason, edit) => {
     expect(hostile('dispatch', edit)).toBe(reason);
+  });
+
+  it.each([
+    [2, 'truncated'],
+    [4, 'oversized'],
+  ])('of a hidden size other than the model’s 3, %s, is %s', (hiddenSize, reason) => {
+    const rows = new Uint16Array(2 * hiddenSize);
+    const bytes = encodeDispatch({ ...someDispatch(), hiddenSize, rows });
+    expect(outcome(() => decoders.dispatch!(bytes))).toBe(reason);
   });
 
   it('with padding that is not 0 is bad-padding', () => {
@@ -106,23 +117,33 @@ describe('a hostile dispatch', () => {
       rowEnd: Uint16Array.of(3),
     };
     const bytes = encodeDispatch(frame);
-    bytes[24 + 6] = 1;
+    bytes[12 + 6] = 1;
     expect(outcome(() => decoders.dispatch!(bytes))).toBe('bad-padding');
+  });
+});
+
+describe('a hostile dispatch with experts in two bytes', () => {
+  it.each<[string, FrameErrorReason, Edit]>([
+    ['the width of experts that these have not', 'oversized', kind(0x20)],
+    ['assignments that are not there', 'truncated', u16(10, 3)],
+    ['half an expert', 'truncated', (bytes) => bytes.slice(0, -1)],
+    ['a byte behind it', 'oversized', append],
+  ])('with %s is %s', (_, reason, edit) => {
+    expect(hostile('dispatch-wide', edit)).toBe(reason);
   });
 });
 
 describe('a hostile combine', () => {
   it.each<[string, FrameErrorReason, Edit]>([
-    ['another layer than the lap', 'mismatch', u16(8, 2)],
-    ['more rows than the lap', 'mismatch', u16(10, 2)],
-    ['no rows', 'bad-count', u16(10, 0)],
-    ['another hidden size', 'mismatch', u16(12, 2)],
-    ['a hidden size beyond the limit', 'bad-count', u16(12, 0xffff)],
-    ['an unknown format of rows', 'bad-code', u16(14, 9)],
-    ['a format that the lap did not ask for', 'mismatch', u16(14, 1)],
-    ['a sum that is NaN', 'not-finite', u16(26, 0x7fff)],
-    ['a sum that is ∞', 'not-finite', u16(28, 0x7c00)],
-    ['the type of a dispatch', 'bad-type', (bytes) => void (bytes[3] = 1)],
+    ['a row more than the lap', 'oversized', (bytes) => Uint8Array.of(...bytes, ...bytes.slice(8))],
+    ['no rows', 'truncated', (bytes) => bytes.slice(0, 8)],
+    ['a hidden size less', 'truncated', (bytes) => bytes.slice(0, -2)],
+    ['a format that the lap did not ask for', 'mismatch', kind(0x25)],
+    ['a format that combines have not', 'bad-code', kind(0x29)],
+    ['a sum that is NaN', 'not-finite', u16(10, 0x7fff)],
+    ['a sum that is ∞', 'not-finite', u16(12, 0x7c00)],
+    ['the type of a dispatch', 'bad-type', kind(0x20)],
+    ['version 1', 'bad-version', kind(0x11)],
     ['a byte behind it', 'oversized', append],
   ])('with %s is %s', (_, reason, edit) => {
     expect(hostile('combine', edit)).toBe(reason);
@@ -131,16 +152,16 @@ describe('a hostile combine', () => {
 
 describe('a hostile dispatch in int8', () => {
   it.each<[string, FrameErrorReason, Edit]>([
-    ['the format of rows that these are not', 'truncated', u16(22, 0)],
-    ['rows that are not there', 'truncated', u16(14, 4)],
-    ['fewer rows than there are', 'oversized', u16(14, 1)],
-    ['another hidden size', 'mismatch', u16(20, 4)],
-    ['the code -128', 'bad-code', (bytes) => void (bytes[24] = 0x80)],
-    ['a scale of ∞', 'not-finite', (bytes) => void (bytes[30] = 0xf8)],
-    ['a scale that is NaN', 'not-finite', (bytes) => void (bytes[31] = 0xff)],
-    ['a value beyond f16', 'not-finite', (bytes) => void (bytes[31] = 0xc2)],
-    ['a weight that is NaN', 'not-finite', f32(32, Number.NaN)],
-    ['rowEnd descending', 'bad-order', u16(44, 4)],
+    ['the format of rows that these are not', 'truncated', kind(0x20)],
+    ['rows that are not there', 'truncated', u16(8, 4)],
+    ['fewer rows than there are', 'oversized', u16(8, 1)],
+    ['assignments that are not there', 'truncated', u16(10, 4)],
+    ['the code -128', 'bad-code', (bytes) => void (bytes[12] = 0x80)],
+    ['a scale of ∞', 'not-finite', (bytes) => void (bytes[18] = 0xf8)],
+    ['a scale that is NaN', 'not-finite', (bytes) => void (bytes[19] = 0xff)],
+    ['a value beyond f16', 'not-finite', (bytes) => void (bytes[19] = 0xc2)],
+    ['a weight that is NaN', 'not-finite', f32(20, Number.NaN)],
+    ['rowEnd descending', 'bad-order', u16(32, 4)],
     ['a byte behind it', 'oversized', append],
   ])('with %s is %s', (_, reason, edit) => {
     expect(hostile('dispatch-int8', edit)).toBe(reason);
@@ -149,13 +170,11 @@ describe('a hostile dispatch in int8', () => {
 
 describe('a hostile combine in int8', () => {
   it.each<[string, FrameErrorReason, Edit]>([
-    ['a format that the lap did not ask for', 'mismatch', u16(14, 0)],
-    ['an unknown format of rows', 'bad-code', u16(14, 7)],
-    ['another layer than the lap', 'mismatch', u16(8, 2)],
-    ['more rows than the lap', 'mismatch', u16(10, 2)],
-    ['the code -128', 'bad-code', (bytes) => void (bytes[25] = 0x80)],
-    ['a scale of ∞', 'not-finite', (bytes) => void (bytes[27] = 0xf8)],
-    ['a value beyond f16', 'not-finite', (bytes) => void (bytes[27] = 0xf7)],
+    ['a format that the lap did not ask for', 'mismatch', kind(0x21)],
+    ['a row more than the lap', 'oversized', (bytes) => Uint8Array.of(...bytes, ...bytes.slice(8))],
+    ['the code -128', 'bad-code', (bytes) => void (bytes[9] = 0x80)],
+    ['a scale of ∞', 'not-finite', (bytes) => void (bytes[11] = 0xf8)],
+    ['a value beyond f16', 'not-finite', (bytes) => void (bytes[11] = 0xf7)],
     ['a byte behind it', 'oversized', append],
   ])('with %s is %s', (_, reason, edit) => {
     expect(hostile('combine-int8', edit)).toBe(reason);
@@ -164,9 +183,9 @@ describe('a hostile combine in int8', () => {
 
 describe('a hostile refuse', () => {
   it.each<[string, FrameErrorReason, Edit]>([
-    ['code 0', 'bad-code', u16(8, 0)],
-    ['an unknown code', 'bad-code', u16(8, 999)],
-    ['a reserved field that is not 0', 'bad-padding', u16(10, 1)],
+    ['code 0', 'bad-code', (bytes) => void (bytes[4] = 0)],
+    ['an unknown code', 'bad-code', (bytes) => void (bytes[4] = 99)],
+    ['a format', 'bad-code', kind(0x26)],
     ['a byte behind it', 'oversized', append],
   ])('with %s is %s', (_, reason, edit) => {
     expect(hostile('refuse', edit)).toBe(reason);
@@ -175,7 +194,7 @@ describe('a hostile refuse', () => {
 
 describe('a hostile cancel', () => {
   it.each<[string, FrameErrorReason, Edit]>([
-    ['a reserved field that is not 0', 'bad-padding', u32(8, 1)],
+    ['a format', 'bad-code', kind(0x2f)],
     ['a byte behind it', 'oversized', append],
   ])('with %s is %s', (_, reason, edit) => {
     expect(hostile('cancel', edit)).toBe(reason);
@@ -225,11 +244,11 @@ describe('every decoder', () => {
   });
 
   it('allocates nothing for a count that lies', () => {
-    // A header that promises a full lap of rows as wide as they may be, a million times: 8 TB if it were believed.
+    // A header that promises a full lap, ten thousand times: 1.2 GB if it were believed.
     const bytes = fixtureBytes(fixtures.dispatch);
     const view = new DataView(bytes.buffer);
-    view.setUint16(14, MAX_ROWS_PER_LAP, true);
-    view.setUint32(16, 16_384, true);
+    view.setUint16(8, MAX_ROWS_PER_LAP, true);
+    view.setUint16(10, MAX_ASSIGNMENTS_PER_LAP, true);
     const before = process.memoryUsage().arrayBuffers;
     for (let i = 0; i < 10_000; i++) outcome(() => decodeDispatch(bytes, { hiddenSize: 3 }));
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1024 * 1024);
@@ -240,21 +259,20 @@ describe('honest frames', () => {
   it('decode to what was encoded, whatever the shape', () => {
     fc.assert(
       fc.property(arbitraryDispatch, (frame) => {
-        const { lapId, layer, numRows, hiddenSize, rowFormat } = frame;
+        const { lapId, numRows, hiddenSize, rowFormat } = frame;
         const decoded = decodeDispatch(encodeDispatch(frame), { hiddenSize });
         const partial = roundRows(rowFormat, decodeF16(frame.rows), hiddenSize);
         expect(decoded).toEqual({ ...frame, rows: rowFormat === 'f16' ? frame.rows : partial });
         const combine = {
           lapId,
-          layer,
           numRows,
           hiddenSize,
           rowFormat,
-          queueUs: lapId,
+          queueUs: frame.epoch % 8192,
           computeUs: 0,
           partial: frame.rows,
         };
-        const expected = { layer, numRows, hiddenSize, rowFormat };
+        const expected = { numRows, hiddenSize, rowFormat };
         expect(decodeCombine(encodeCombine(combine), expected)).toEqual({ ...combine, partial: decoded.rows });
       }),
     );
@@ -265,10 +283,66 @@ describe('honest frames', () => {
   });
 });
 
+describe('encoders', () => {
+  it('say of an epoch its lowest 16 bits', () => {
+    const bytes = encodeDispatch({ ...someDispatch(), epoch: 0x7_1234 });
+    expect(decodeDispatch(bytes, { hiddenSize: 3 }).epoch).toBe(0x1234);
+  });
+
+  it('give experts a byte each while that is enough', () => {
+    const bytesFor = (expert: number) => encodeDispatch({ ...someDispatch(), experts: Uint16Array.of(0, 1, expert) });
+    expect(bytesFor(256).byteLength - bytesFor(255).byteLength).toBe(3);
+  });
+});
+
+describe('times in a combine', () => {
+  const sent = (us: number) => {
+    const frame = { lapId: 1, numRows: 1, hiddenSize: 1, queueUs: us, computeUs: 0, partial: Uint16Array.of(0) };
+    return decodeCombine(encodeCombine(frame), { numRows: 1, hiddenSize: 1 }).queueUs;
+  };
+
+  it('are whole microseconds up to 8.191 ms, and end at 134 s', () => {
+    for (let us = 0; us < 8192; us++) expect(sent(us)).toBe(us);
+    expect(sent(134_201_344)).toBe(134_201_344);
+    expect(sent(134_201_345)).toBe(134_201_344);
+    expect(sent(Number.POSITIVE_INFINITY)).toBe(134_201_344);
+  });
+
+  it('are else within 1 in 8,192, and keep their order', () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 0, max: 134e6, noNaN: true }),
+        fc.double({ min: 0, max: 134e6, noNaN: true }),
+        (a, b) => {
+          expect(Math.abs(sent(a) - a)).toBeLessThanOrEqual(Math.max(0.5, a / 8192));
+          expect(sent(sent(a))).toBe(sent(a));
+          if (a <= b) expect(sent(a)).toBeLessThanOrEqual(sent(b));
+        },
+      ),
+      { numRuns: 5000 },
+    );
+  });
+
+  it.each([-1, Number.NaN])('of %s are refused', (us) => expect(outcome(() => sent(us))).toBe('bad-count'));
+});
+
+describe('epochs in frames', () => {
+  it.each([
+    [4, 5, true],
+    [5, 5, false],
+    [6, 5, false],
+    [0xffff, 0x3_0002, true],
+    [2, 0x3_0002, false],
+    [3, 0x2_ffff, false],
+    [0x8001, 0x3_0002, false],
+    [0x8002, 0x3_0002, true],
+  ])('%s is from before %s: %s', (fromFrame, current, older) => expect(isOlderEpoch(fromFrame, current)).toBe(older));
+});
+
 describe('encoders refuse what a decoder would', () => {
   it.each<[string, FrameErrorReason, Partial<DispatchFrame>]>([
     ['an array of another length', 'bad-count', { rows: new Uint16Array(5) }],
-    ['a lap id beyond 32 bits', 'bad-count', { lapId: 2 ** 32 }],
+    ['a lap id beyond 24 bits', 'bad-count', { lapId: 2 ** 24 }],
     ['a negative layer', 'bad-count', { layer: -1 }],
     ['a row that is not finite', 'not-finite', { rows: new Uint16Array(6).fill(0x7c00) }],
     ['rowEnd descending', 'bad-order', { rowEnd: Uint16Array.of(3, 1) }],
@@ -299,15 +373,18 @@ const arbitraryDispatch: fc.Arbitrary<DispatchFrame> = fc
   .tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 30 }))
   .chain(([numRows, hiddenSize, numAssignments]) =>
     fc.record({
-      lapId: fc.integer({ min: 0, max: 0xffff_ffff }),
-      epoch: fc.integer({ min: 0, max: 0xffff_ffff }),
+      lapId: fc.integer({ min: 0, max: MAX_LAP_ID }),
+      epoch: fc.integer({ min: 0, max: 0xffff }),
       layer: fc.integer({ min: 0, max: 0xffff }),
       numRows: fc.constant(numRows),
       hiddenSize: fc.constant(hiddenSize),
       rowFormat: fc.constantFrom(...ROW_FORMATS),
       rows: arrayOf(finiteF16, numRows * hiddenSize).map((values) => Uint16Array.from(values)),
       weights: arrayOf(finiteF32, numAssignments).map((values) => Float32Array.from(values)),
-      experts: arrayOf(fc.integer({ min: 0, max: 0xffff }), numAssignments).map((values) => Uint16Array.from(values)),
+      experts: fc
+        .constantFrom(0xff, 0xffff)
+        .chain((max) => arrayOf(fc.integer({ min: 0, max }), numAssignments))
+        .map((values) => Uint16Array.from(values)),
       rowEnd: arrayOf(fc.integer({ min: 0, max: numAssignments }), numRows - 1).map((values) =>
         Uint16Array.from([...values.sort((a, b) => a - b), numAssignments]),
       ),

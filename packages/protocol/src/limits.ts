@@ -19,7 +19,13 @@ export const MAX_FRAME_BYTES = 8 * 1024 * 1024;
  * One message on a data channel. 16 KiB is what every WebRTC implementation takes, and SCTP does not interleave messages:
  * a longer one would hold up the small laps behind it.
  */
-export const MAX_FRAGMENT_BYTES = 16 * 1024;
+export const MAX_MESSAGE_BYTES = 16 * 1024;
+
+/**
+ * Of a frame that takes several messages, what each of them but the last carries at least: about one packet, below which cutting
+ * saves nobody any waiting. It bounds how many pieces a receiver must keep for the bytes that it allows.
+ */
+export const MIN_FRAGMENT_PAYLOAD_BYTES = 1024;
 
 /** An SDP for data channels alone is about 1 KB; one with many candidates inside stays below 10 KB. */
 export const MAX_SDP_CHARS = 64 * 1024;

@@ -21,7 +21,7 @@ const fromStrangers = [
 ];
 
 const hello = {
-  protocolVersions: [1],
+  protocolVersions: [PROTOCOL_VERSION],
   donorToken: 'a'.repeat(22),
   adapter: {
     vendor: 'google',
@@ -111,6 +111,6 @@ describe('negotiateVersion', () => {
   });
   it('finds none where there is none', () => {
     expect(negotiateVersion([])).toBeUndefined();
-    expect(negotiateVersion([0, 2, 65_535])).toBeUndefined();
+    expect(negotiateVersion([0, 1, 65_535])).toBeUndefined();
   });
 });

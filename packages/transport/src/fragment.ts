@@ -1,85 +1,128 @@
-import { MAX_FRAGMENT_BYTES, MAX_FRAME_BYTES } from '@shoal/protocol';
+import { MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, MIN_FRAGMENT_PAYLOAD_BYTES } from '@shoal/protocol';
 
 /**
  * What one message on the lap channel is. First word (u32, little-endian): kind in the low byte, and above it 24 bits that are
  * the frame's id, or the ping's. Second word, in fragments only: index (u16) and count (u16). PROTOCOL.md has it in hex.
  */
-export const messageKinds = { fragment: 1, ping: 2, pong: 3, goodbye: 4 } as const;
+export const messageKinds = { frame: 1, fragment: 2, ping: 3, pong: 4, goodbye: 5 } as const;
 
-/** Eight, so that a frame behind it still lies on an 8-byte boundary and its arrays are viewed without a copy. */
+/** Of whole frames and signals. Four, so that a frame behind it still lies on a boundary of 4 and is viewed without a copy. */
+export const MESSAGE_HEADER_BYTES = 4;
 export const FRAGMENT_HEADER_BYTES = 8;
-export const SIGNAL_MESSAGE_BYTES = 4;
-export const FRAGMENT_PAYLOAD_BYTES = MAX_FRAGMENT_BYTES - FRAGMENT_HEADER_BYTES;
-export const MAX_FRAGMENTS_PER_FRAME = Math.ceil(MAX_FRAME_BYTES / FRAGMENT_PAYLOAD_BYTES);
+/** The largest frame that is one message. */
+export const MAX_WHOLE_FRAME_BYTES = MAX_MESSAGE_BYTES - MESSAGE_HEADER_BYTES;
+export const MAX_FRAGMENT_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - FRAGMENT_HEADER_BYTES;
+export const MAX_FRAGMENTS_PER_FRAME = Math.ceil(MAX_FRAME_BYTES / MIN_FRAGMENT_PAYLOAD_BYTES);
 /** Ids wrap around after 16 million frames: long after anything of the earlier one is gone. */
 export const ID_MASK = 0xff_ffff;
 
+/** A frame in one message. The payload is a view. */
+export interface WholeFrame {
+  kind: 'frame';
+  frameId: number;
+  payload: Uint8Array;
+}
+
+/** A piece of a frame that takes several messages; all but the last are of one length, which the sender has chosen. */
 export interface Fragment {
   kind: 'fragment';
   frameId: number;
   index: number;
+  /** At least two. */
   count: number;
   payload: Uint8Array;
 }
-export type LapMessage = Fragment | { kind: 'ping' | 'pong'; id: number } | { kind: 'goodbye' };
+export type FrameMessage = WholeFrame | Fragment;
+export type LapMessage = FrameMessage | { kind: 'ping' | 'pong'; id: number } | { kind: 'goodbye' };
 
-/** How many messages a frame of that size takes; an empty one takes one as well. */
-export function fragmentCount(frameBytes: number): number {
-  return Math.max(1, Math.ceil(frameBytes / FRAGMENT_PAYLOAD_BYTES));
+/** How many fragments of that size a frame is cut into. For frames that are cut: of more than one fragment's bytes. */
+export function fragmentCount(frameBytes: number, payloadBytes: number): number {
+  return Math.ceil(frameBytes / payloadBytes);
 }
 
-/** Writes fragment `index` of `frame` into `target` (MAX_FRAGMENT_BYTES) and returns the part to send. */
+/** Writes a frame of at most MAX_WHOLE_FRAME_BYTES into `target` (MAX_MESSAGE_BYTES) and returns the part to send. */
+export function writeFrame(
+  target: Uint8Array<ArrayBuffer>,
+  frame: Uint8Array,
+  frameId: number,
+): Uint8Array<ArrayBuffer> {
+  writeFirstWord(target, 'frame', frameId);
+  target.set(frame, MESSAGE_HEADER_BYTES);
+  return target.subarray(0, MESSAGE_HEADER_BYTES + frame.byteLength);
+}
+
+/**
+ * Writes fragment `index` of a frame cut into pieces of `payloadBytes` (MIN_FRAGMENT_PAYLOAD_BYTES to
+ * MAX_FRAGMENT_PAYLOAD_BYTES, and fewer than the frame has) into `target` (MAX_MESSAGE_BYTES); returns the part to send.
+ */
 export function writeFragment(
   target: Uint8Array<ArrayBuffer>,
   frame: Uint8Array,
   frameId: number,
   index: number,
+  payloadBytes: number,
 ): Uint8Array<ArrayBuffer> {
-  const start = index * FRAGMENT_PAYLOAD_BYTES;
-  const payload = frame.subarray(start, start + FRAGMENT_PAYLOAD_BYTES);
-  const view = new DataView(target.buffer, target.byteOffset);
-  view.setUint32(0, ((frameId & ID_MASK) << 8) | messageKinds.fragment, true);
+  const start = index * payloadBytes;
+  const payload = frame.subarray(start, start + payloadBytes);
+  const view = writeFirstWord(target, 'fragment', frameId);
   view.setUint16(4, index, true);
-  view.setUint16(6, fragmentCount(frame.byteLength), true);
+  view.setUint16(6, fragmentCount(frame.byteLength, payloadBytes), true);
   target.set(payload, FRAGMENT_HEADER_BYTES);
   return target.subarray(0, FRAGMENT_HEADER_BYTES + payload.byteLength);
 }
 
 export function writeSignal(kind: 'ping' | 'pong' | 'goodbye', id = 0): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(SIGNAL_MESSAGE_BYTES);
-  new DataView(bytes.buffer).setUint32(0, ((id & ID_MASK) << 8) | messageKinds[kind], true);
+  const bytes = new Uint8Array(MESSAGE_HEADER_BYTES);
+  writeFirstWord(bytes, kind, id);
   return bytes;
 }
 
-/**
- * Reads what a stranger sent: undefined unless it is a well-formed message. Every fragment but the last must be full, so that
- * a count says how large the frame is to within one fragment. The payload is a view.
- */
+function writeFirstWord(target: Uint8Array<ArrayBuffer>, kind: keyof typeof messageKinds, id: number): DataView {
+  const view = new DataView(target.buffer, target.byteOffset);
+  view.setUint32(0, ((id & ID_MASK) << 8) | messageKinds[kind], true);
+  return view;
+}
+
+/** Reads what a stranger sent: undefined unless it is a well-formed message. The payload is a view. */
 export function readMessage(data: unknown): LapMessage | undefined {
   const bytes = bytesOf(data);
-  if (bytes === undefined || bytes.byteLength < SIGNAL_MESSAGE_BYTES || bytes.byteLength > MAX_FRAGMENT_BYTES) return;
+  if (bytes === undefined || bytes.byteLength < MESSAGE_HEADER_BYTES || bytes.byteLength > MAX_MESSAGE_BYTES) return;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const word = view.getUint32(0, true);
   const kind = word & 0xff;
   const id = word >>> 8;
+  if (kind === messageKinds.frame) return { kind: 'frame', frameId: id, payload: bytes.subarray(MESSAGE_HEADER_BYTES) };
   if (kind === messageKinds.fragment) return readFragment(bytes, view, id);
-  if (bytes.byteLength !== SIGNAL_MESSAGE_BYTES) return;
+  if (bytes.byteLength !== MESSAGE_HEADER_BYTES) return;
   if (kind === messageKinds.ping) return { kind: 'ping', id };
   if (kind === messageKinds.pong) return { kind: 'pong', id };
   return kind === messageKinds.goodbye && id === 0 ? { kind: 'goodbye' } : undefined;
 }
 
 function readFragment(bytes: Uint8Array, view: DataView, frameId: number): Fragment | undefined {
-  if (bytes.byteLength < FRAGMENT_HEADER_BYTES) return;
+  if (bytes.byteLength <= FRAGMENT_HEADER_BYTES) return;
   const index = view.getUint16(4, true);
   const count = view.getUint16(6, true);
-  const payload = bytes.subarray(FRAGMENT_HEADER_BYTES);
-  if (count < 1 || count > MAX_FRAGMENTS_PER_FRAME || index >= count) return;
-  const isLast = index === count - 1;
-  if (!isLast && payload.byteLength !== FRAGMENT_PAYLOAD_BYTES) return;
-  if (isLast && count > 1 && payload.byteLength === 0) return;
-  if (isLast && index * FRAGMENT_PAYLOAD_BYTES + payload.byteLength > MAX_FRAME_BYTES) return;
-  return { kind: 'fragment', frameId, index, count, payload };
+  if (count < 2 || count > MAX_FRAGMENTS_PER_FRAME || index >= count) return;
+  const fragment: Fragment = {
+    kind: 'fragment',
+    frameId,
+    index,
+    count,
+    payload: bytes.subarray(FRAGMENT_HEADER_BYTES),
+  };
+  return isLast(fragment) || fragment.payload.byteLength >= MIN_FRAGMENT_PAYLOAD_BYTES ? fragment : undefined;
+}
+
+export function isLast({ index, count }: Fragment): boolean {
+  return index === count - 1;
+}
+
+/** Of the smallest frame that this fragment may be a part of: the last one says only that the others are no shorter. */
+export function leastFrameBytes(fragment: Fragment): number {
+  const { count, payload } = fragment;
+  if (!isLast(fragment)) return (count - 1) * payload.byteLength + 1;
+  return (count - 1) * Math.max(payload.byteLength, MIN_FRAGMENT_PAYLOAD_BYTES) + payload.byteLength;
 }
 
 function bytesOf(data: unknown): Uint8Array | undefined {

@@ -1,11 +1,11 @@
-import { FrameError, MAX_FRAGMENT_BYTES, MAX_FRAME_BYTES } from '@shoal/protocol';
+import { FrameError, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES } from '@shoal/protocol';
 import type { DataChannelLike } from './channel.ts';
 import { TransportError } from './errors.ts';
-import { fragmentCount, ID_MASK, readMessage, writeFragment, writeSignal, type LapMessage } from './fragment.ts';
+import { ID_MASK, readMessage, writeFragment, writeFrame, writeSignal, type LapMessage } from './fragment.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { Link, LinkCloseReason, LinkStats } from './link.ts';
 import { Reassembly } from './reassembly.ts';
-import { SendQueue } from './send-queue.ts';
+import { type Outgoing, SendQueue } from './send-queue.ts';
 
 /**
  * What may lie in the channel's own buffer, where nothing can overtake it: enough to keep the wire busy until
@@ -37,7 +37,7 @@ export interface FramedChannelOptions {
 }
 
 /**
- * A Link over one data channel: frames cut into messages of 16 KiB, put together again in bounded memory whatever their order,
+ * A Link over one data channel: frames in messages of at most 16 KiB, put together again in bounded memory whatever their order,
  * with backpressure and heartbeats. Frames sent while the channel is still connecting wait in the queue. A message that is not
  * ours closes the link with `protocol`, and so does a FrameError thrown by `onFrame`; other errors of a listener are bugs and
  * pass through. `onClose` is called once, also after a local `close`.
@@ -52,11 +52,10 @@ export class FramedChannel implements Link {
   #state: 'open' | 'closed' = 'open';
   #queue = new SendQueue();
   #reassembly: Reassembly;
-  #maxFragments: number;
   #heartbeat = new Heartbeat();
   #heartbeatTimer: ReturnType<typeof setInterval> | undefined;
   #pollTimer: ReturnType<typeof setTimeout> | undefined;
-  #scratch = new Uint8Array(MAX_FRAGMENT_BYTES);
+  #scratch = new Uint8Array(MAX_MESSAGE_BYTES);
   #hasLowEvent: boolean;
   #highWaterBytes: number;
   #nextFrameId = 0;
@@ -70,7 +69,6 @@ export class FramedChannel implements Link {
     this.#now = options.now ?? (() => performance.now());
     this.#afterClose = options.afterClose;
     this.#reassembly = new Reassembly(options.maxFrameBytes);
-    this.#maxFragments = fragmentCount(options.maxFrameBytes ?? MAX_FRAME_BYTES);
     this.#hasLowEvent = typeof channel.bufferedAmountLowThreshold === 'number';
     this.#highWaterBytes = this.#hasLowEvent ? HIGH_WATER_BYTES : POLLED_HIGH_WATER_BYTES;
     channel.binaryType = 'arraybuffer';
@@ -127,7 +125,7 @@ export class FramedChannel implements Link {
   #pump = (): void => {
     while (this.#canSend() && !this.#queue.isEmpty) {
       try {
-        if (this.#queue.sendNext(this.#sendFragment)) this.#framesSent++;
+        if (this.#queue.sendNext(this.#sendMessage)) this.#framesSent++;
       } catch {
         // The channel refuses what it accepted a moment ago: it is dying, and its close event may never come.
         this.#finish('failed');
@@ -143,8 +141,11 @@ export class FramedChannel implements Link {
     );
   }
 
-  #sendFragment = (frame: Uint8Array, frameId: number, index: number): void => {
-    const message = writeFragment(this.#scratch, frame, frameId, index);
+  #sendMessage = ({ frame, frameId, count, payloadBytes }: Outgoing, index: number): void => {
+    const message =
+      count === 1
+        ? writeFrame(this.#scratch, frame, frameId)
+        : writeFragment(this.#scratch, frame, frameId, index, payloadBytes);
     this.channel.send(message);
     this.#bytesSent += message.byteLength;
   };
@@ -173,11 +174,8 @@ export class FramedChannel implements Link {
 
   #handle(message: LapMessage): void {
     switch (message.kind) {
+      case 'frame':
       case 'fragment': {
-        if (message.count > this.#maxFragments) {
-          this.#finish('protocol');
-          return;
-        }
         const nowMs = this.#now();
         this.#reassembly.expire(nowMs);
         const frame = this.#reassembly.add(message, nowMs);

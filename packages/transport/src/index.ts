@@ -2,6 +2,7 @@ export * from './link.ts';
 export * from './errors.ts';
 export * from './channel.ts';
 export * from './framed-channel.ts';
+export { fragmentCount, writeFragment } from './fragment.ts';
 export * from './memory.ts';
 export { carry, perfectWire, seededRandom, type WireFaults } from './wire-faults.ts';
 export * from './donor.ts';

@@ -15,7 +15,7 @@ export interface Link {
 
 export type LinkCloseReason = 'closed' | 'remote-closed' | 'heartbeat' | 'protocol' | 'failed' | 'goodbye';
 
-/** Counted at the channel: fragment headers and heartbeats included. */
+/** Counted at the channel: message headers and heartbeats included. */
 export interface LinkStats {
   bytesSent: number;
   bytesReceived: number;

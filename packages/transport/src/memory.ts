@@ -1,4 +1,4 @@
-import { MAX_FRAGMENT_BYTES } from '@shoal/protocol';
+import { MAX_MESSAGE_BYTES } from '@shoal/protocol';
 import type { DataChannelLike } from './channel.ts';
 import { FramedChannel, type FramedChannelOptions } from './framed-channel.ts';
 import { after, carry, perfectWire, seededRandom, type WireFaults } from './wire-faults.ts';
@@ -153,5 +153,5 @@ export class MemoryChannel implements DataChannelLike {
   }
 }
 
-/** WebRTC in Node refuses messages over 256 KiB; ours never exceed MAX_FRAGMENT_BYTES, but strangers' may. */
-const MAX_MEMORY_MESSAGE_BYTES = 16 * MAX_FRAGMENT_BYTES;
+/** WebRTC in Node refuses messages over 256 KiB; ours never exceed MAX_MESSAGE_BYTES, but strangers' may. */
+const MAX_MEMORY_MESSAGE_BYTES = 16 * MAX_MESSAGE_BYTES;

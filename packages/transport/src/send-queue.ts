@@ -1,5 +1,5 @@
 import { MAX_FRAME_BYTES } from '@shoal/protocol';
-import { fragmentCount } from './fragment.ts';
+import { fragmentCount, MAX_FRAGMENT_PAYLOAD_BYTES, MAX_WHOLE_FRAME_BYTES } from './fragment.ts';
 import { TransportError } from './errors.ts';
 
 /** Four of the largest frames. Whoever awaits `send` never comes near it; whoever does not is told, instead of filling memory. */
@@ -12,16 +12,23 @@ export const MAX_QUEUED_FRAMES = 4096;
 export const MAX_FRAMES_IN_TURN = 8;
 export const MAX_BYTES_IN_TURN = MAX_FRAME_BYTES + 1024 * 1024;
 
-interface Queued {
-  frame: Uint8Array;
-  frameId: number;
+/** A frame on its way. */
+export interface Outgoing {
+  readonly frame: Uint8Array;
+  readonly frameId: number;
+  /** Messages that it takes; one is a whole frame. */
+  readonly count: number;
+  /** Of each of its fragments but the last. */
+  readonly payloadBytes: number;
+}
+
+interface Queued extends Outgoing {
   next: number;
-  count: number;
   resolve: () => void;
   reject: (error: TransportError) => void;
 }
 
-/** Frames waiting for the wire, cut into fragments in turns. */
+/** Frames waiting for the wire, cut into messages in turns. */
 export class SendQueue {
   #waiting: Queued[] = [];
   #bytes = 0;
@@ -31,7 +38,7 @@ export class SendQueue {
     return this.#waiting.length === 0;
   }
 
-  /** Resolves when the last fragment has been taken and sent. */
+  /** Resolves when the last message has been taken and sent. */
   add(frame: Uint8Array, frameId: number): Promise<void> {
     if (this.#waiting.length >= MAX_QUEUED_FRAMES || this.#bytes + frame.byteLength > MAX_QUEUED_BYTES) {
       const message = `${this.#waiting.length} frames (${this.#bytes} B) are waiting already: await send() before the next.`;
@@ -39,15 +46,18 @@ export class SendQueue {
     }
     this.#bytes += frame.byteLength;
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ frame, frameId, next: 0, count: fragmentCount(frame.byteLength), resolve, reject });
+      const payloadBytes = MAX_FRAGMENT_PAYLOAD_BYTES;
+      const isWhole = frame.byteLength <= MAX_WHOLE_FRAME_BYTES;
+      const count = isWhole ? 1 : fragmentCount(frame.byteLength, payloadBytes);
+      this.#waiting.push({ frame, frameId, count, payloadBytes, next: 0, resolve, reject });
     });
   }
 
-  /** Hands the next fragment to `send`. A frame leaves the queue with its last one; returns whether that happened. */
-  sendNext(send: (frame: Uint8Array, frameId: number, index: number) => void): boolean {
+  /** Hands the next message to `send`. A frame leaves the queue with its last one; returns whether that happened. */
+  sendNext(send: (outgoing: Outgoing, index: number) => void): boolean {
     this.#turn %= this.#framesInTurn();
     const queued = this.#waiting[this.#turn]!;
-    send(queued.frame, queued.frameId, queued.next);
+    send(queued, queued.next);
     queued.next++;
     if (queued.next < queued.count) {
       this.#turn++;

@@ -56,7 +56,7 @@ async function handle(command: TabCommand): Promise<TabAnswer> {
 
 async function start({ channel, ...command }: TabCommand & { type: 'start' }): Promise<void> {
   channel!.addEventListener('message', ({ data }) => {
-    // Heartbeats are no laps.
+    // Heartbeats and cancels are no laps.
     if (!isWatched || (data as ArrayBuffer).byteLength <= 8) return;
     current = {};
     mark('arrived');
@@ -109,6 +109,8 @@ function countArrays(): void {
 function watchBrowser(): void {
   const { submit } = GPUQueue.prototype;
   GPUQueue.prototype.submit = function (buffers) {
+    // Nothing is submitted to be told sooner what has finished.
+    if ([...buffers].length === 0) return submit.call(this, buffers);
     mark('submit');
     submit.call(this, buffers);
     mark('submitted');

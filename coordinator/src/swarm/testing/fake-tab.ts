@@ -8,6 +8,7 @@ import {
   type Hello,
   type LapRefusal,
   peekFrame,
+  PROTOCOL_VERSION,
   type Standing,
 } from '@shoal/protocol';
 import { memoryLinkPair } from '@shoal/transport';
@@ -87,19 +88,19 @@ export class FakeTab {
     }
     this.laps++;
     const lap = decodeDispatch(bytes, { hiddenSize: HIDDEN });
-    const { lapId, layer, numRows } = lap;
+    const { lapId, numRows } = lap;
     await this.mayAnswer;
     if (this.mode === 'silent') return;
     if (this.mode !== 'honest') return send(encodeRefuse({ lapId, reason: this.mode }));
     const partial = encodeF16(await this.#local.compute(lap));
-    send(encodeCombine({ lapId, layer, numRows, hiddenSize: HIDDEN, queueUs: 0, computeUs: 0, partial }));
+    send(encodeCombine({ lapId, numRows, hiddenSize: HIDDEN, queueUs: 0, computeUs: 0, partial }));
   }
 }
 
 /** A pledge with room for so many experts. */
 export function helloOf(donorToken: string, experts: number): Hello {
   return {
-    protocolVersions: [1],
+    protocolVersions: [PROTOCOL_VERSION],
     donorToken,
     pledgeBytes: Math.ceil((experts * SHARD_BYTES) / 0.85),
     adapter: {

@@ -1,5 +1,6 @@
 import { KernelError } from '../backend.ts';
 import { allocate, USAGE } from './allocate.ts';
+import { Nudge } from './nudge.ts';
 
 /** Idle buffers kept for the next laps: as many as laps commonly overlap. */
 const MAX_IDLE = 8;
@@ -14,6 +15,7 @@ export interface Readback {
 /** Buffers that the CPU can map. Each serves one lap at a time. */
 export class ReadbackPool {
   readonly #device: GPUDevice;
+  readonly #nudge: Nudge;
   #idle: GPUBuffer[] = [];
   /** Of all buffers, idle or not. */
   #allocatedBytes = 0;
@@ -21,6 +23,7 @@ export class ReadbackPool {
 
   constructor(device: GPUDevice) {
     this.#device = device;
+    this.#nudge = new Nudge(device.queue);
   }
 
   get allocatedBytes(): number {
@@ -48,7 +51,7 @@ export class ReadbackPool {
     }
     const bytes = values * Float32Array.BYTES_PER_ELEMENT;
     try {
-      await buffer.mapAsync(USAGE.MAP_READ, 0, bytes);
+      await this.#nudge.during(buffer.mapAsync(USAGE.MAP_READ, 0, bytes));
     } catch (cause) {
       this.#drop(buffer);
       throw new KernelError('device-lost', 'the GPU device was lost while a lap was being computed', { cause });
@@ -63,6 +66,7 @@ export class ReadbackPool {
   }
 
   destroy(): void {
+    this.#nudge.stop();
     for (const buffer of this.#idle) buffer.destroy();
     this.#idle = [];
     // The device goes with us, and with it what is still out.

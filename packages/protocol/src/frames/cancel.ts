@@ -1,11 +1,7 @@
 import { frameLayout } from './layout.ts';
-import { frameTypes } from './types.ts';
 
-/** Coordinator → peer: nobody waits for this lap any more. */
-export const cancelLayout = frameLayout('cancel', frameTypes.cancel, {
-  header: { reserved: 'u32' },
-  arrays: {},
-});
+/** Coordinator → peer: nobody waits for this lap any more. The prefix is all of it. */
+export const cancelLayout = frameLayout('cancel', { header: {}, known: [], formats: 0, arrays: {} });
 
 export interface CancelFrame {
   lapId: number;
@@ -17,5 +13,5 @@ export function encodeCancel({ lapId }: CancelFrame): Uint8Array<ArrayBuffer> {
 
 /** Throws a FrameError unless `bytes` is one whole cancel. */
 export function decodeCancel(bytes: Uint8Array): CancelFrame {
-  return cancelLayout.decode(bytes);
+  return cancelLayout.decode(bytes, cancelLayout.decodeHeader(bytes));
 }

@@ -1,28 +1,28 @@
 import { decodeF16, encodeF16 } from '@shoal/model';
 import { MAX_HIDDEN_SIZE, MAX_ROWS_PER_LAP } from '../limits.ts';
+import { durationCode, durationUs } from './duration.ts';
 import { FrameError } from './error.ts';
 import { requireFiniteF16 } from './finite.ts';
 import { frameLayout } from './layout.ts';
-import { decodeInt8Rows, encodeInt8Rows, type RowFormat, rowFormatOf, rowFormats } from './row-format.ts';
-import { frameTypes } from './types.ts';
+import { decodeInt8Rows, encodeInt8Rows, type RowFormat } from './row-format.ts';
+import { formatBits } from './types.ts';
 
-const header = {
-  layer: 'u16',
-  numRows: 'u16',
-  hiddenSize: 'u16',
-  rowFormat: 'u16',
-  queueUs: 'u32',
-  computeUs: 'u32',
-} as const;
+/** Times as `durationCode` gives them. */
+const header = { queue: 'u16', compute: 'u16' } as const;
+const known = ['numRows', 'hiddenSize'] as const;
 
-/** Peer → coordinator: one row back for each row of the dispatch, whatever the number of experts. By the header's rowFormat. */
+/** Peer → coordinator: one row back for each row of the dispatch, whatever the number of experts. By the format of its rows. */
 export const combineLayouts = {
-  f16: frameLayout('combine', frameTypes.combine, {
+  f16: frameLayout('combine', {
     header,
+    known,
+    formats: formatBits.int8Rows,
     arrays: { partial: { element: 'f16', dims: ['numRows', 'hiddenSize'] } },
   }),
-  int8: frameLayout('combine', frameTypes.combine, {
+  int8: frameLayout('combine', {
     header,
+    known,
+    formats: formatBits.int8Rows,
     arrays: {
       codes: { element: 'i8', dims: ['numRows', 'hiddenSize'] },
       scales: { element: 'u8', dims: ['numRows', 'hiddenSize/32'] },
@@ -32,14 +32,14 @@ export const combineLayouts = {
 
 export interface CombineHeader {
   lapId: number;
-  layer: number;
+  /** Of the lap; the frame doesn't say it again. */
   numRows: number;
   hiddenSize: number;
   /** As the dispatch asked; f16 where it is left out. */
   rowFormat?: RowFormat;
-  /** From the dispatch's arrival to its submission, in microseconds, as the peer tells it. */
+  /** From the dispatch's arrival to its submission, in microseconds, as the peer tells it; rounded by the frame (`durationCode`). */
   queueUs: number;
-  /** From submission to result, in microseconds, as the peer tells it. */
+  /** From submission to result, likewise. */
   computeUs: number;
 }
 
@@ -50,7 +50,6 @@ export interface CombineFrame extends CombineHeader {
 
 /** What the coordinator knows of the lap that it awaits an answer to. */
 export interface CombineExpectation {
-  layer: number;
   numRows: number;
   hiddenSize: number;
   /** f16 where it is left out. */
@@ -60,8 +59,7 @@ export interface CombineExpectation {
 /** Throws a FrameError for anything that `decodeCombine` would refuse; `not-finite` is a sum that f16 cannot hold. */
 export function encodeCombine({ partial, ...fields }: CombineFrame): Uint8Array<ArrayBuffer> {
   if (fields.rowFormat === 'int8') return encodeSums(fields, decodeF16(partial));
-  checkCounts(fields.numRows, fields.hiddenSize);
-  const bytes = combineLayouts.f16.encode({ ...fields, rowFormat: rowFormats.f16, partial });
+  const bytes = combineLayouts.f16.encode({ ...numbersOf(fields), partial });
   requireFiniteF16('combine.partial', partial);
   return bytes;
 }
@@ -75,13 +73,12 @@ export function encodeSums(
   sums: Float32Array,
   space?: (bytes: number) => Uint8Array<ArrayBuffer>,
 ): Uint8Array<ArrayBuffer> {
-  const { numRows, hiddenSize, rowFormat = 'f16' } = fields;
-  checkCounts(numRows, hiddenSize);
+  const numbers = numbersOf(fields);
+  const { numRows, hiddenSize } = fields;
   if (sums.length !== numRows * hiddenSize) {
-    throw new FrameError('bad-count', `combine: ${sums.length} sums where its header makes ${numRows * hiddenSize}.`);
+    throw new FrameError('bad-count', `combine: ${sums.length} sums where its lap makes ${numRows * hiddenSize}.`);
   }
-  const numbers = { ...fields, rowFormat: rowFormats[rowFormat] };
-  if (rowFormat === 'int8') {
+  if (fields.rowFormat === 'int8') {
     const { bytes, arrays } = combineLayouts.int8.begin(numbers, space);
     encodeInt8Rows(sums, hiddenSize, arrays.codes, arrays.scales);
     return bytes;
@@ -92,35 +89,50 @@ export function encodeSums(
   return bytes;
 }
 
-/** Throws a FrameError unless `bytes` is one whole combine of just that shape, layer and format, all of it finite. */
+/** Throws a FrameError unless `bytes` is one whole combine of just that shape and format, all of it finite. */
 export function decodeCombine(bytes: Uint8Array, expect: CombineExpectation): CombineFrame {
+  const { numRows, hiddenSize } = expect;
   // The header is the same in all formats.
   const values = combineLayouts.f16.decodeHeader(bytes);
-  checkCounts(values.numRows!, values.hiddenSize!);
-  for (const name of ['layer', 'numRows', 'hiddenSize'] as const) {
-    if (values[name] !== expect[name]) {
-      throw new FrameError('mismatch', `combine.${name} is ${values[name]}, the lap's is ${expect[name]}.`);
-    }
-  }
-  const rowFormat = rowFormatOf('combine', values.rowFormat!);
+  const rowFormat = (values.format! & formatBits.int8Rows) === 0 ? 'f16' : 'int8';
   const { rowFormat: expected = 'f16' } = expect;
   if (rowFormat !== expected) {
-    throw new FrameError('mismatch', `combine.rowFormat is ${rowFormat}, the lap's is ${expected}.`);
+    throw new FrameError('mismatch', `combine: rows in ${rowFormat}, the lap's are in ${expected}.`);
   }
+  const numbers = { ...values, numRows, hiddenSize };
+  const { lapId, queue, compute } = values as Record<'lapId' | 'queue' | 'compute', number>;
+  const fields = {
+    lapId,
+    numRows,
+    hiddenSize,
+    rowFormat,
+    queueUs: durationUs(queue),
+    computeUs: durationUs(compute),
+  } as const;
   if (rowFormat === 'int8') {
-    const { codes, scales, ...fields } = combineLayouts.int8.decode(bytes, values);
-    return { ...fields, rowFormat, partial: decodeInt8Rows('combine.partial', codes, scales, expect.hiddenSize) };
+    const { codes, scales } = combineLayouts.int8.decode(bytes, numbers);
+    return { ...fields, partial: decodeInt8Rows('combine.partial', codes, scales, hiddenSize) };
   }
-  const frame = combineLayouts.f16.decode(bytes, values);
-  requireFiniteF16('combine.partial', frame.partial);
-  return { ...frame, rowFormat };
+  const { partial } = combineLayouts.f16.decode(bytes, numbers);
+  requireFiniteF16('combine.partial', partial);
+  return { ...fields, partial };
 }
 
-function checkCounts(numRows: number, hiddenSize: number): void {
-  if (!(numRows >= 1 && numRows <= MAX_ROWS_PER_LAP)) {
-    throw new FrameError('bad-count', `combine.numRows must be from 1 to ${MAX_ROWS_PER_LAP}, got ${numRows}.`);
-  }
-  if (!(hiddenSize >= 1 && hiddenSize <= MAX_HIDDEN_SIZE)) {
-    throw new FrameError('bad-count', `combine.hiddenSize must be from 1 to ${MAX_HIDDEN_SIZE}, got ${hiddenSize}.`);
+function numbersOf({ lapId, numRows, hiddenSize, rowFormat, queueUs, computeUs }: CombineHeader) {
+  requireCount('numRows', numRows, MAX_ROWS_PER_LAP);
+  requireCount('hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
+  return {
+    lapId,
+    numRows,
+    hiddenSize,
+    format: rowFormat === 'int8' ? formatBits.int8Rows : 0,
+    queue: durationCode('combine.queueUs', queueUs),
+    compute: durationCode('combine.computeUs', computeUs),
+  };
+}
+
+function requireCount(name: string, count: number, max: number): void {
+  if (!(count >= 1 && count <= max)) {
+    throw new FrameError('bad-count', `combine.${name} must be from 1 to ${max}, got ${count}.`);
   }
 }

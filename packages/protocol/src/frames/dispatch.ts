@@ -1,33 +1,32 @@
 import { decodeF16 } from '@shoal/model';
 import { MAX_ASSIGNMENTS_PER_LAP, MAX_HIDDEN_SIZE, MAX_ROWS_PER_LAP } from '../limits.ts';
 import { FrameError } from './error.ts';
-import { frameLayout } from './layout.ts';
 import { requireFiniteF16, requireFiniteF32 } from './finite.ts';
-import { decodeInt8Rows, encodeInt8Rows, type RowFormat, rowFormatOf, rowFormats } from './row-format.ts';
-import { frameTypes } from './types.ts';
+import { frameLayout } from './layout.ts';
+import { decodeInt8Rows, encodeInt8Rows, type RowFormat } from './row-format.ts';
+import { formatBits } from './types.ts';
 
-const header = {
-  epoch: 'u32',
-  layer: 'u16',
-  numRows: 'u16',
-  numAssignments: 'u32',
-  hiddenSize: 'u16',
-  rowFormat: 'u16',
-} as const;
+const header = { epoch: 'u16', layer: 'u16', numRows: 'u16', numAssignments: 'u16' } as const;
+/** `expertBytes`: 1 or 2, of each expert's number, little-endian. */
+const known = ['hiddenSize', 'expertBytes'] as const;
 const assignments = {
   weights: { element: 'f32', dims: ['numAssignments'] },
   rowEnd: { element: 'u16', dims: ['numRows'] },
-  experts: { element: 'u16', dims: ['numAssignments'] },
+  experts: { element: 'u8', dims: ['numAssignments', 'expertBytes'] },
 } as const;
 
-/** Coordinator → peer: the rows of one lap with, for each, the peer's experts and the gate's weights. By the header's rowFormat. */
+/** Coordinator → peer: the rows of one lap with, for each, the peer's experts and the gate's weights. By the format of its rows. */
 export const dispatchLayouts = {
-  f16: frameLayout('dispatch', frameTypes.dispatch, {
+  f16: frameLayout('dispatch', {
     header,
+    known,
+    formats: formatBits.int8Rows | formatBits.wideExperts,
     arrays: { rows: { element: 'f16', dims: ['numRows', 'hiddenSize'] }, ...assignments },
   }),
-  int8: frameLayout('dispatch', frameTypes.dispatch, {
+  int8: frameLayout('dispatch', {
     header,
+    known,
+    formats: formatBits.int8Rows | formatBits.wideExperts,
     arrays: {
       codes: { element: 'i8', dims: ['numRows', 'hiddenSize'] },
       scales: { element: 'u8', dims: ['numRows', 'hiddenSize/32'] },
@@ -40,7 +39,10 @@ export const dispatchLayouts = {
 export interface DispatchFrame {
   /** Chosen by the coordinator, unique among its laps in flight; a re-dispatch gets a new one. */
   lapId: number;
-  /** Placement that the coordinator had in mind; a peer refuses a lap of an older one if its experts have gone. */
+  /**
+   * Placement that the coordinator had in mind; a peer refuses a lap of an older one if its experts have gone. The frame carries
+   * its lowest 16 bits, which is what a decoder returns (`isOlderEpoch`).
+   */
   epoch: number;
   layer: number;
   numRows: number;
@@ -60,34 +62,37 @@ export interface DispatchFrame {
 /** As DispatchFrame; f16 where the format is left out. */
 export type DispatchFields = Omit<DispatchFrame, 'rowFormat'> & { rowFormat?: RowFormat };
 
+/** Whether an epoch that a frame carried is of an earlier placement than `current`, at most 32,768 before it. */
+export function isOlderEpoch(fromFrame: number, current: number): boolean {
+  return ((fromFrame - current) & EPOCH_MASK) > EPOCH_MASK >> 1;
+}
+
+const EPOCH_MASK = 0xffff;
+const MAX_NARROW_EXPERT = 0xff;
+
 /** Throws a FrameError for anything that `decodeDispatch` would refuse. */
 export function encodeDispatch(frame: DispatchFields): Uint8Array<ArrayBuffer> {
   const { hiddenSize, rows, rowFormat = 'f16' } = frame;
   const numAssignments = frame.experts.length;
-  checkCounts(frame.numRows, numAssignments, hiddenSize);
-  const fields = { ...frame, numAssignments, rowFormat: rowFormats[rowFormat] };
+  checkCounts(frame.numRows, numAssignments);
+  requireCount('hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
+  const expertBytes = frame.experts.some((expert) => expert > MAX_NARROW_EXPERT) ? 2 : 1;
+  const experts = expertBytes === 1 ? new Uint8Array(frame.experts) : bytesOf(frame.experts);
+  const epoch = frame.epoch & EPOCH_MASK;
+  const format = (rowFormat === 'int8' ? formatBits.int8Rows : 0) | (expertBytes === 2 ? formatBits.wideExperts : 0);
+  const fields = { ...frame, epoch, numAssignments, expertBytes, experts, format };
   if (rowFormat === 'f16') {
     const bytes = dispatchLayouts.f16.encode(fields);
     checkContents(frame);
     requireFiniteF16('dispatch.rows', rows);
     return bytes;
   }
-  if (rows.length !== frame.numRows * hiddenSize) {
-    throw new FrameError(
-      'bad-count',
-      `dispatch.rows must have ${frame.numRows * hiddenSize} elements, got ${rows.length}.`,
-    );
-  }
+  requireLength('rows', rows, frame.numRows * hiddenSize);
   const { bytes, arrays } = dispatchLayouts.int8.begin(fields);
   encodeInt8Rows(decodeF16(rows), hiddenSize, arrays.codes, arrays.scales);
   for (const name of ['weights', 'rowEnd', 'experts'] as const) {
-    if (frame[name].length !== arrays[name].length) {
-      throw new FrameError(
-        'bad-count',
-        `dispatch.${name} must have ${arrays[name].length} elements, got ${frame[name].length}.`,
-      );
-    }
-    arrays[name].set(frame[name]);
+    requireLength(name, fields[name], arrays[name].length);
+    arrays[name].set(fields[name]);
   }
   checkContents(frame);
   return bytes;
@@ -96,42 +101,51 @@ export function encodeDispatch(frame: DispatchFields): Uint8Array<ArrayBuffer> {
 /**
  * Throws a FrameError unless `bytes` is one whole dispatch for a model of that hidden size: counts within the limits and
  * the length, rowEnd ascending to the number of assignments, rows and weights finite. Arrays are views where aligned, except
- * rows that came as int8.
+ * rows that came as int8 and experts in a byte each.
  */
-export function decodeDispatch(bytes: Uint8Array, expect: { hiddenSize: number }): DispatchFrame {
+export function decodeDispatch(bytes: Uint8Array, { hiddenSize }: { hiddenSize: number }): DispatchFrame {
   // The header is the same in all formats.
   const values = dispatchLayouts.f16.decodeHeader(bytes);
-  checkCounts(values.numRows!, values.numAssignments!, values.hiddenSize!);
-  if (values.hiddenSize !== expect.hiddenSize) {
-    throw new FrameError(
-      'mismatch',
-      `dispatch: rows of ${values.hiddenSize} where the model has a hidden size of ${expect.hiddenSize}.`,
-    );
-  }
-  const rowFormat = rowFormatOf('dispatch', values.rowFormat!);
-  if (rowFormat === 'f16') {
-    const { numAssignments: _, ...fields } = dispatchLayouts.f16.decode(bytes, values);
-    const frame = { ...fields, rowFormat };
+  checkCounts(values.numRows!, values.numAssignments!);
+  const expertBytes = (values.format! & formatBits.wideExperts) !== 0 ? 2 : 1;
+  const numbers = { ...values, hiddenSize, expertBytes };
+  if ((values.format! & formatBits.int8Rows) === 0) {
+    const { numAssignments: _, expertBytes: __, ...fields } = dispatchLayouts.f16.decode(bytes, numbers);
+    const frame = { ...fields, rowFormat: 'f16' as const, experts: expertsOf(fields.experts, expertBytes) };
     checkContents(frame);
     requireFiniteF16('dispatch.rows', frame.rows);
     return frame;
   }
-  const { numAssignments: _, codes, scales, ...fields } = dispatchLayouts.int8.decode(bytes, values);
-  const frame = { ...fields, rowFormat };
-  checkContents(frame);
-  return { ...frame, rows: decodeInt8Rows('dispatch.rows', codes, scales, expect.hiddenSize) };
+  const { numAssignments: _, expertBytes: __, codes, scales, ...fields } = dispatchLayouts.int8.decode(bytes, numbers);
+  checkContents(fields);
+  const rows = decodeInt8Rows('dispatch.rows', codes, scales, hiddenSize);
+  return { ...fields, rowFormat: 'int8', rows, experts: expertsOf(fields.experts, expertBytes) };
 }
 
-function checkCounts(numRows: number, numAssignments: number, hiddenSize: number): void {
+function checkCounts(numRows: number, numAssignments: number): void {
   requireCount('numRows', numRows, MAX_ROWS_PER_LAP);
   requireCount('numAssignments', numAssignments, MAX_ASSIGNMENTS_PER_LAP);
-  requireCount('hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
 }
 
 function requireCount(name: string, count: number, max: number): void {
   if (!(count >= 1 && count <= max)) {
     throw new FrameError('bad-count', `dispatch.${name} must be from 1 to ${max}, got ${count}.`);
   }
+}
+
+function requireLength(name: string, { length }: { length: number }, expected: number): void {
+  if (length !== expected) {
+    throw new FrameError('bad-count', `dispatch.${name} must have ${expected} elements, got ${length}.`);
+  }
+}
+
+/** They lie behind rowEnd, so on a boundary of two. */
+function expertsOf(bytes: Uint8Array, expertBytes: number): Uint16Array {
+  return expertBytes === 1 ? new Uint16Array(bytes) : new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
+}
+
+function bytesOf(experts: Uint16Array): Uint8Array {
+  return new Uint8Array(experts.buffer, experts.byteOffset, experts.byteLength);
 }
 
 function checkContents({ rowEnd, weights }: Pick<DispatchFrame, 'rowEnd' | 'weights'>): void {

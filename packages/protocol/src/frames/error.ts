@@ -1,7 +1,6 @@
 export type FrameErrorReason =
   | 'truncated'
   | 'oversized'
-  | 'bad-magic'
   | 'bad-version'
   | 'bad-type'
   | 'bad-count'

@@ -1,11 +1,9 @@
 import { MAX_FRAME_BYTES } from '../limits.ts';
-import { PROTOCOL_VERSION, SUPPORTED_VERSIONS } from '../version.ts';
+import { PROTOCOL_VERSION } from '../version.ts';
 import { FrameError } from './error.ts';
+import { frameTypes, type FrameType } from './types.ts';
 
-/** `SH` in the order of the bytes. */
-export const FRAME_MAGIC = 0x4853;
-
-const scalarBytes = { u8: 1, u16: 2, u32: 4 } as const;
+const scalarBytes = { u8: 1, u16: 2, u24: 3 } as const;
 const elementBytes = { i8: 1, u8: 1, u16: 2, f16: 2, f32: 4 } as const;
 /** Of dimensions that are counted in blocks. */
 export const BLOCK = 32;
@@ -26,14 +24,14 @@ type AnyArray = Float32Array | Uint16Array | Int8Array | Uint8Array;
 type ScalarTable = Readonly<Record<string, Scalar>>;
 interface ArraySpec<Name extends string> {
   readonly element: Element;
-  /** Header fields whose product is the number of elements; `/32`: of whole or begun blocks of 32. */
+  /** Header fields and known counts whose product is the number of elements; `/32`: of whole or begun blocks of 32. */
   readonly dims: readonly (Name | `${Name}/32`)[];
 }
 type ArrayTable<Name extends string> = Readonly<Record<string, ArraySpec<Name>>>;
 
-/** What every frame begins with. */
-const prefix = { magic: 'u16', version: 'u8', type: 'u8', lapId: 'u32' } as const;
-export const FRAME_PREFIX_BYTES = 8;
+/** What every frame begins with. The kind's upper half is the version, its lower half format (2 bits) and type (2 bits). */
+const prefix = { kind: 'u8', lapId: 'u24' } as const;
+export const FRAME_PREFIX_BYTES = 4;
 
 interface Placed<T> {
   name: string;
@@ -48,33 +46,33 @@ export interface PlacedArray {
   length: number;
 }
 
-/** The numbers of a frame's header as a program holds them. */
-export type HeaderOf<H extends ScalarTable> = { lapId: number } & {
-  [K in keyof H as K extends `reserved${string}` ? never : K]: number;
-};
+/** The numbers of a frame's header, and those that its reader knows without it. */
+export type NumbersOf<H extends ScalarTable, K extends string> = { lapId: number } & Record<keyof H | K, number>;
 export type ArraysOf<A extends ArrayTable<string>> = { [K in keyof A]: ElementArray<A[K]['element']> };
 
-export interface FrameLayout<Header, Arrays> {
-  readonly type: number;
+export interface FrameLayout<Numbers, Arrays> {
   readonly headerBytes: number;
-  /** Header fields in order, prefix included, with their byte offsets. */
-  readonly header: readonly Placed<Scalar>[];
-  /** Where the arrays lie, and the frame's size, for given header fields. */
-  arrays(header: Readonly<Record<string, number>>): { arrays: PlacedArray[]; totalBytes: number };
+  /** Where the arrays lie, and the frame's size, for given header fields and known counts. */
+  arrays(numbers: Readonly<Record<string, number>>): { arrays: PlacedArray[]; totalBytes: number };
   /** Writes a frame. Throws a FrameError if a number doesn't fit its field or an array its dimensions. */
-  encode(fields: Header & Arrays): Uint8Array<ArrayBuffer>;
+  encode(fields: Numbers & Arrays & Format): Uint8Array<ArrayBuffer>;
   /**
    * A frame with its header written and its arrays to be filled in place. `space` gives that many bytes, on a boundary of
    * four; what lies in them before is of no matter. Throws a FrameError if a number doesn't fit its field.
    */
-  begin(header: Header, space?: (bytes: number) => Uint8Array<ArrayBuffer>): Begun<Arrays>;
-  /** The header alone, after its length, magic, version, type and reserved fields have been checked. */
+  begin(numbers: Numbers & Format, space?: (bytes: number) => Uint8Array<ArrayBuffer>): Begun<Arrays>;
+  /** The header alone, after its length, version, type and format have been checked. */
   decodeHeader(bytes: Uint8Array): Record<string, number>;
   /**
    * Reads a frame. Its arrays are views into `bytes` where that is aligned to 4 bytes, into one copy of it otherwise.
-   * `header` saves reading it again.
+   * `numbers` are its header's, with the counts that the reader knows.
    */
-  decode(bytes: Uint8Array, header?: Record<string, number>): Header & Arrays;
+  decode(bytes: Uint8Array, numbers: Readonly<Record<string, number>>): Numbers & Arrays;
+}
+
+interface Format {
+  /** Of `formatBits`; none where it is left out. */
+  format?: number;
 }
 
 export interface Begun<Arrays> {
@@ -88,32 +86,35 @@ const littleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
 /**
  * One table gives a frame's offsets, sizes, encoder, decoder and TypeScript type. Little-endian. Each array begins at the
- * next multiple of its element's size; bytes skipped for that are 0. A field named `reserved…` is written as 0 and must be 0.
+ * next multiple of its element's size; bytes skipped for that are 0. `known` are counts that both sides have without the frame's
+ * saying them, `formats` the bits that its format may have.
  */
-export function frameLayout<const H extends ScalarTable, const A extends ArrayTable<keyof H & string>>(
-  name: string,
-  type: number,
-  table: { header: H; arrays: A },
-): FrameLayout<HeaderOf<H>, ArraysOf<A>> {
+export function frameLayout<
+  const H extends ScalarTable,
+  const K extends string,
+  const A extends ArrayTable<(keyof H & string) | K>,
+>(
+  type: FrameType,
+  table: { header: H; known: readonly K[]; formats: number; arrays: A },
+): FrameLayout<NumbersOf<H, K>, ArraysOf<A>> {
   const header = placeScalars({ ...prefix, ...table.header });
   const last = header.at(-1)!;
   const headerBytes = last.offset + scalarBytes[last.kind];
-  const ownFields = header.map((field) => field.name).filter((own) => !(own in prefix) && !own.startsWith('reserved'));
-  const arrays = (values: Readonly<Record<string, number>>) => placeArrays(table.arrays, headerBytes, values);
+  const fieldNames = ['lapId', ...Object.keys(table.header), ...table.known];
+  const arrays = (numbers: Readonly<Record<string, number>>) => placeArrays(table.arrays, headerBytes, numbers);
 
   function begin(
-    fields: HeaderOf<H>,
+    numbers: NumbersOf<H, K> & Format,
     space: (bytes: number) => Uint8Array<ArrayBuffer> = (bytes) => new Uint8Array(bytes),
   ): Begun<ArraysOf<A>> {
     requireLittleEndian();
-    const given: Readonly<Record<string, unknown>> = fields;
-    const values: Record<string, number> = {};
-    for (const field of header) values[field.name] = headerValue(name, field, given[field.name], type);
-    const placed = arrays(values);
-    if (placed.totalBytes > MAX_FRAME_BYTES) throw oversized(name, placed.totalBytes);
+    const given: Readonly<Record<string, number>> = { ...numbers, kind: kindOf(type, numbers.format ?? 0) };
+    for (const field of header) requireFits(type, field, given[field.name]);
+    const placed = arrays(given);
+    if (placed.totalBytes > MAX_FRAME_BYTES) throw oversized(type, placed.totalBytes);
     const bytes = space(placed.totalBytes);
     const view = new DataView(bytes.buffer, bytes.byteOffset);
-    for (const field of header) writeScalar(view, field, values[field.name]!);
+    for (const field of header) writeScalar(view, field, given[field.name]!);
     const views: Record<string, AnyArray> = {};
     let end = headerBytes;
     for (const array of placed.arrays) {
@@ -124,72 +125,66 @@ export function frameLayout<const H extends ScalarTable, const A extends ArrayTa
     return { bytes, arrays: views as ArraysOf<A> };
   }
 
-  function encode(fields: HeaderOf<H> & ArraysOf<A>): Uint8Array<ArrayBuffer> {
+  function encode(fields: NumbersOf<H, K> & ArraysOf<A> & Format): Uint8Array<ArrayBuffer> {
     const begun = begin(fields);
     const given: Readonly<Record<string, unknown>> = fields;
     for (const [array, target] of Object.entries<AnyArray>(begun.arrays))
-      fill(`${name}.${array}`, target, given[array]);
+      fill(`${type}.${array}`, target, given[array]);
     return begun.bytes;
   }
 
   function decodeHeader(bytes: Uint8Array): Record<string, number> {
-    const view = checkPrefix(bytes);
-    if (view.getUint8(3) !== type) {
-      throw new FrameError('bad-type', `Expected a ${name} frame (type ${type}), got type ${view.getUint8(3)}.`);
-    }
-    if (bytes.byteLength < headerBytes) throw truncated(name, bytes.byteLength, headerBytes);
-    const values: Record<string, number> = {};
-    for (const field of header) {
-      values[field.name] = readScalar(view, field);
-      if (field.name.startsWith('reserved') && values[field.name] !== 0) {
-        throw new FrameError('bad-padding', `${name}: the field at byte ${field.offset} is reserved and must be 0.`);
-      }
-    }
-    return values;
+    const { view, type: found, format } = readPrefix(bytes);
+    if (found !== type) throw new FrameError('bad-type', `Expected a ${type} frame, got a ${found}.`);
+    if ((format & ~table.formats) !== 0) throw new FrameError('bad-code', `${type}: format ${format} is none of its.`);
+    if (bytes.byteLength < headerBytes) throw truncated(type, bytes.byteLength, headerBytes);
+    const numbers: Record<string, number> = { format };
+    for (const field of header) numbers[field.name] = readScalar(view, field);
+    return numbers;
   }
 
-  function decode(bytes: Uint8Array, values = decodeHeader(bytes)): HeaderOf<H> & ArraysOf<A> {
+  function decode(bytes: Uint8Array, numbers: Readonly<Record<string, number>>): NumbersOf<H, K> & ArraysOf<A> {
     requireLittleEndian();
-    const placed = arrays(values);
-    if (bytes.byteLength < placed.totalBytes) throw truncated(name, bytes.byteLength, placed.totalBytes);
+    const placed = arrays(numbers);
+    if (bytes.byteLength < placed.totalBytes) throw truncated(type, bytes.byteLength, placed.totalBytes);
     if (bytes.byteLength > placed.totalBytes) {
       throw new FrameError(
         'oversized',
-        `${name}: ${bytes.byteLength} B where its counts make ${placed.totalBytes} B; nothing may follow.`,
+        `${type}: ${bytes.byteLength} B where its counts make ${placed.totalBytes} B; nothing may follow.`,
       );
     }
     const aligned = bytes.byteOffset % FRAME_ALIGNMENT === 0 ? bytes : new Uint8Array(bytes);
-    const fields: Record<string, number | AnyArray> = { lapId: values.lapId! };
-    for (const field of ownFields) fields[field] = values[field]!;
+    const fields: Record<string, number | AnyArray> = {};
+    for (const name of fieldNames) fields[name] = numbers[name]!;
     let end = headerBytes;
     for (const array of placed.arrays) {
-      requireZeros(name, aligned, end, array.offset);
+      requireZeros(type, aligned, end, array.offset);
       fields[array.name] = viewArray(aligned, array);
       end = array.offset + array.length * elementBytes[array.element];
     }
-    return fields as HeaderOf<H> & ArraysOf<A>;
+    return fields as NumbersOf<H, K> & ArraysOf<A>;
   }
 
-  return { type, headerBytes, header, arrays, encode, begin, decodeHeader, decode };
+  return { headerBytes, arrays, encode, begin, decodeHeader, decode };
+}
+
+const typeOfBits = Object.keys(frameTypes) as readonly FrameType[];
+
+function kindOf(type: FrameType, format: number): number {
+  return (PROTOCOL_VERSION << 4) | (format << 2) | frameTypes[type];
 }
 
 /** Checks what all frames have in common; the view is over the frame's bytes. */
-export function checkPrefix(bytes: Uint8Array): DataView {
+export function readPrefix(bytes: Uint8Array): { view: DataView; type: FrameType; format: number; lapId: number } {
   if (bytes.byteLength < FRAME_PREFIX_BYTES) throw truncated('frame', bytes.byteLength, FRAME_PREFIX_BYTES);
   if (bytes.byteLength > MAX_FRAME_BYTES) throw oversized('frame', bytes.byteLength);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const magic = view.getUint16(0, true);
-  if (magic !== FRAME_MAGIC) {
-    throw new FrameError('bad-magic', `A frame begins with 0x${hex(FRAME_MAGIC)}, this one with 0x${hex(magic)}.`);
+  const word = view.getUint32(0, true);
+  const version = (word >> 4) & 0xf;
+  if (version !== PROTOCOL_VERSION) {
+    throw new FrameError('bad-version', `Version ${version} of frames where ${PROTOCOL_VERSION} is spoken.`);
   }
-  const version = view.getUint8(2);
-  if (!SUPPORTED_VERSIONS.includes(version)) {
-    throw new FrameError(
-      'bad-version',
-      `Frame version ${version} is not among ${SUPPORTED_VERSIONS.join(', ')}: update the older side.`,
-    );
-  }
-  return view;
+  return { view, type: typeOfBits[word & 3]!, format: (word >> 2) & 3, lapId: word >>> 8 };
 }
 
 function placeScalars(table: ScalarTable): Placed<Scalar>[] {
@@ -201,27 +196,23 @@ function placeScalars(table: ScalarTable): Placed<Scalar>[] {
   });
 }
 
-function placeArrays(table: ArrayTable<string>, headerBytes: number, values: Readonly<Record<string, number>>) {
+function placeArrays(table: ArrayTable<string>, headerBytes: number, numbers: Readonly<Record<string, number>>) {
   let end = headerBytes;
   const arrays = Object.entries(table).map(([name, { element, dims }]): PlacedArray => {
     const bytes = elementBytes[element];
     const offset = Math.ceil(end / bytes) * bytes;
-    const length = dims.reduce((product, dim) => product * sizeOf(dim, values), 1);
+    const length = dims.reduce((product, dim) => product * sizeOf(dim, numbers), 1);
     end = offset + length * bytes;
     return { name, element, offset, length };
   });
   return { arrays, totalBytes: end };
 }
 
-function sizeOf(dim: string, values: Readonly<Record<string, number>>): number {
-  return dim.endsWith('/32') ? Math.ceil(values[dim.slice(0, -3)]! / BLOCK) : values[dim]!;
+function sizeOf(dim: string, numbers: Readonly<Record<string, number>>): number {
+  return dim.endsWith('/32') ? Math.ceil(numbers[dim.slice(0, -3)]! / BLOCK) : numbers[dim]!;
 }
 
-function headerValue(frame: string, field: Placed<Scalar>, given: unknown, type: number): number {
-  if (field.name === 'magic') return FRAME_MAGIC;
-  if (field.name === 'version') return PROTOCOL_VERSION;
-  if (field.name === 'type') return type;
-  if (field.name.startsWith('reserved')) return 0;
+function requireFits(frame: string, field: Placed<Scalar>, given: unknown): void {
   const max = 2 ** (8 * scalarBytes[field.kind]) - 1;
   if (typeof given !== 'number' || !Number.isInteger(given) || given < 0 || given > max) {
     throw new FrameError(
@@ -229,18 +220,18 @@ function headerValue(frame: string, field: Placed<Scalar>, given: unknown, type:
       `${frame}.${field.name} must be an integer from 0 to ${max}, got ${String(given)}.`,
     );
   }
-  return given;
 }
 
 function writeScalar(view: DataView, { kind, offset }: Placed<Scalar>, value: number): void {
-  if (kind === 'u8') view.setUint8(offset, value);
-  else if (kind === 'u16') view.setUint16(offset, value, true);
-  else view.setUint32(offset, value, true);
+  if (kind === 'u8') return view.setUint8(offset, value);
+  view.setUint16(offset, value, true);
+  if (kind === 'u24') view.setUint8(offset + 2, value >> 16);
 }
 
 function readScalar(view: DataView, { kind, offset }: Placed<Scalar>): number {
   if (kind === 'u8') return view.getUint8(offset);
-  return kind === 'u16' ? view.getUint16(offset, true) : view.getUint32(offset, true);
+  const low = view.getUint16(offset, true);
+  return kind === 'u16' ? low : low | (view.getUint8(offset + 2) << 16);
 }
 
 function fill(name: string, target: AnyArray, given: unknown): void {
@@ -282,8 +273,4 @@ function truncated(frame: string, gotBytes: number, neededBytes: number): FrameE
 
 function oversized(frame: string, bytes: number): FrameError {
   return new FrameError('oversized', `${frame}: ${bytes} B are more than the limit of ${MAX_FRAME_BYTES} B.`);
-}
-
-function hex(value: number): string {
-  return value.toString(16).padStart(4, '0');
 }

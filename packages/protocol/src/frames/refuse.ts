@@ -1,12 +1,8 @@
 import { FrameError } from './error.ts';
 import { frameLayout } from './layout.ts';
-import { frameTypes } from './types.ts';
 
 /** Peer → coordinator, instead of a combine. */
-export const refuseLayout = frameLayout('refuse', frameTypes.refuse, {
-  header: { code: 'u16', reserved: 'u16' },
-  arrays: {},
-});
+export const refuseLayout = frameLayout('refuse', { header: { code: 'u8' }, known: [], formats: 0, arrays: {} });
 
 /**
  * Why a peer will not compute a lap. A code once used never gets another meaning. After any of them the coordinator sends the
@@ -40,7 +36,7 @@ export function encodeRefuse({ lapId, reason }: RefuseFrame): Uint8Array<ArrayBu
 
 /** Throws a FrameError unless `bytes` is one whole refuse with a known code. */
 export function decodeRefuse(bytes: Uint8Array): RefuseFrame {
-  const { lapId, code } = refuseLayout.decode(bytes);
+  const { lapId, code } = refuseLayout.decode(bytes, refuseLayout.decodeHeader(bytes));
   const reason = refusalOfCode.get(code);
   if (reason === undefined) throw new FrameError('bad-code', `refuse.code ${code} is not a known reason.`);
   return { lapId, reason };

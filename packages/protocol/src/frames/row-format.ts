@@ -4,11 +4,10 @@ import { BLOCK as ROW_BLOCK } from './layout.ts';
 
 /**
  * How rows of hidden values lie in a frame: as f16, or as int8 with a scale for each 32 of a row (its last block may be
- * shorter). A code once used never gets another meaning.
+ * shorter).
  */
-export const rowFormats = { f16: 0, int8: 1 } as const;
-export type RowFormat = keyof typeof rowFormats;
-export const ROW_FORMATS = Object.keys(rowFormats) as readonly RowFormat[];
+export const ROW_FORMATS = ['f16', 'int8'] as const;
+export type RowFormat = (typeof ROW_FORMATS)[number];
 
 const MAX_CODE = 127;
 const MAX_F16 = 65_504;
@@ -106,13 +105,4 @@ function codeOf(value: number, scale: number): number {
   if (scale === 0) return 0;
   const limit = Math.min(MAX_CODE, Math.floor(MAX_F16 / scale));
   return Math.sign(value) * Math.min(limit, Math.round(Math.abs(value) / scale));
-}
-
-const formatOfCode = new Map(ROW_FORMATS.map((format) => [rowFormats[format] as number, format]));
-
-/** Throws a FrameError (`bad-code`) for a number that names none. */
-export function rowFormatOf(frame: string, code: number): RowFormat {
-  const format = formatOfCode.get(code);
-  if (format === undefined) throw new FrameError('bad-code', `${frame}.rowFormat ${code} is not a known format.`);
-  return format;
 }
