@@ -58,6 +58,7 @@ interface LoopFigure {
 
 export async function benchHead({ repeats, json }: { repeats: number; json: boolean }): Promise<void> {
   const threads = availableParallelism();
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
   const passes: PassFigure[] = [];
   const loops: LoopFigure[] = [];
   for (const shape of Object.keys(SHAPES) as Shape[]) {
@@ -68,16 +69,17 @@ export async function benchHead({ repeats, json }: { repeats: number; json: bool
           const threadsMs = await passMs(engine, DRAWS[draw], rows, repeats * 3);
           const mainThreadMs = await passMs(onMainThread(engine), DRAWS[draw], rows, repeats);
           passes.push({ shape, draw, rows, threadsMs, mainThreadMs });
+          say(`${shape}, ${draw}, ${rows} rows: ${threadsMs.toFixed(1)} and ${mainThreadMs.toFixed(1)} ms a pass`);
         }
       }
-      // Only one of them may have the pages.
-      const [ours, before] = [engine, await openHead(shape, threads)];
       for (const draw of Object.keys(DRAWS) as DrawName[]) {
-        const of = { shape, draw };
-        loops.push({ ...of, where: 'threads', ...(await streams(ours, DRAWS[draw], 24)) });
-        loops.push({ ...of, where: 'main thread', ...(await streams(onMainThread(before), DRAWS[draw], 6)) });
+        for (const where of ['threads', 'main thread'] as const) {
+          const isOurs = where === 'threads';
+          const figure = await streams(isOurs ? engine : onMainThread(engine), DRAWS[draw], isOurs ? 24 : 4);
+          loops.push({ shape, draw, where, ...figure });
+          say(`${shape}, ${draw}, drawn on the ${where}: p99 of the event loop's delay ${figure.p99Ms.toFixed(1)} ms`);
+        }
       }
-      await before.close();
     } finally {
       await engine.close();
     }
@@ -174,7 +176,7 @@ async function streams(
 ): Promise<Omit<LoopFigure, 'shape' | 'draw' | 'where'>> {
   const engine = new Engine({
     modelId: 'head',
-    // Its pages were lent to the engine before this one.
+    // Its pages can be lent only once: each sequence takes its own.
     forward: new Proxy(forward, {
       get: (target, key) => {
         if (key === 'lendPages') return () => undefined;
@@ -186,9 +188,9 @@ async function streams(
     limits: { maxBatch: STREAMS },
     speculation: { mode: 'off' },
   });
-  const { signal } = new AbortController();
   let tokens = 0;
   const one = async (stream: number): Promise<void> => {
+    const { signal } = new AbortController();
     const promptIds = [1 + stream, 2 + stream, 3 + stream];
     const request = { id: `${stream}`, promptIds, maxTokens, temperature, topP, seed: stream, signal };
     for await (const event of engine.submit(request)) if (event.type === 'token') tokens++;
