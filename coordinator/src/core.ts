@@ -55,6 +55,7 @@ export type CoreOptions = Pick<
   | 'cpuDonors'
   | 'maxBatch'
   | 'maxQueue'
+  | 'promptLaps'
   | 'speculate'
   | 'maxDrafts'
   | 'halfBatches'
@@ -258,6 +259,7 @@ function makeEngine(
       ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
       ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
       ...(options.maxQueue !== undefined && { maxQueue: options.maxQueue }),
+      ...(options.promptLaps !== undefined && { promptLaps: options.promptLaps }),
       lanes: LANES[options.halfBatches ?? 'auto'],
     },
     onRequest: (kind, request, error) => {

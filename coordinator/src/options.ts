@@ -55,6 +55,8 @@ export interface CoordinatorOptions {
   cpuDonors?: boolean;
   maxBatch?: number;
   maxQueue?: number;
+  /** By how many laps' time prompts may hold up running streams; 1 by default. */
+  promptLaps?: number;
   /** Who drafts tokens ahead, so that a pass verifies several; auto unless said otherwise. */
   speculate?: SpeculationMode;
   /** Of one answer in a pass, at most. */
@@ -198,6 +200,13 @@ const OPTIONS = {
     fallback: String(DEFAULT_MAX_DRAFTS),
   },
   maxQueue: { flag: 'max-queue', env: 'SHOAL_MAX_QUEUE', value: 'N', text: 'requests that may wait', fallback: '64' },
+  promptLaps: {
+    flag: 'prompt-laps',
+    env: 'SHOAL_PROMPT_LAPS',
+    value: 'N',
+    text: "the most laps' time by which prompts hold up each token of running answers; more: sooner first tokens",
+    fallback: '1',
+  },
   halfBatches: {
     flag: 'half-batches',
     env: 'SHOAL_HALF_BATCHES',
@@ -362,6 +371,7 @@ function readOptions(text: (name: OptionName) => string | undefined): Coordinato
     cpuDonors: !isOn('noCpuDonors'),
     maxBatch: integer('maxBatch', 1, 256),
     maxQueue: integer('maxQueue', 0, 10_000),
+    promptLaps: integer('promptLaps', 1, 1000),
     speculate: oneOf('speculate', SPECULATION_MODES),
     maxDrafts: integer('maxDrafts', 1, MAX_DRAFTS_LIMIT),
     halfBatches: oneOf('halfBatches', HALF_BATCHES),

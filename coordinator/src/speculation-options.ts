@@ -20,6 +20,7 @@ export function speculationOptions(
   }
   return {
     hasMtpExperts,
+    lapsPerDraft: plan.mtp === 'tabs' ? 1 : 0,
     ...(speculate !== undefined && { mode: speculate }),
     ...(maxDrafts !== undefined && { maxDrafts }),
     onReading: (reading, { tallies }) =>

@@ -6,6 +6,7 @@ import { benchLoad } from './load/load.ts';
 import { LOAD_HELP, LoadUsageError, parseLoadOptions } from './load/options.ts';
 import { benchNetwork } from './network/network.ts';
 import { NETWORK_HELP, NetworkUsageError, parseNetworkOptions } from './network/options.ts';
+import { benchPromptLaps } from './prompt-laps.ts';
 import { benchQuants } from './quants.ts';
 import { benchStripes } from './stripes.ts';
 import { benchSwarm } from './swarm.ts';
@@ -15,6 +16,7 @@ const HELP = `npm run bench -- [suite] [options]
 
   network          time per token and streams over 0 to 50 ms beside their floors; its own options: bench network --help (default)
   load             what comes in at a stated rate, over a network of a stated length; its own options: bench load --help
+  prompt-laps      first tokens and gaps between tokens by how far prompts may hold streams up (--prompt-laps), in virtual time
   swarm            placement beside its baselines, planning times, eight real tabs beside the simulator, two minutes of crashes
   laps             what a lap costs besides its kernel, stage by stage, with four real tabs and no delay; what 10,000 leave behind
   stripes          large frames in stripes over several PeerConnections, on a link of 20 ms
@@ -30,7 +32,7 @@ const HELP = `npm run bench -- [suite] [options]
   --help           print this
 `;
 
-const SUITES = ['laps', 'stripes', 'swarm', 'quants', 'wasm', 'head', 'engine', 'kernels'];
+const SUITES = ['prompt-laps', 'laps', 'stripes', 'swarm', 'quants', 'wasm', 'head', 'engine', 'kernels'];
 
 const WITH_VALUE = new Set(['--repeats', '--quant']);
 
@@ -66,6 +68,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return 2;
   }
   const json = flags.includes('--json');
+  if (suites.includes('prompt-laps')) await benchPromptLaps({ json });
   if (suites.includes('swarm')) await benchSwarm({ json });
   if (suites.includes('kernels')) await benchKernels({ repeats, json });
   if (suites.includes('engine')) await benchEngine({ repeats, json, quant });

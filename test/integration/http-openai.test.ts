@@ -65,7 +65,7 @@ describe('completions', () => {
   });
 
   it('tells what drafts did for all choices together, and leaves them out where that is asked', async () => {
-    const speculation = { drafted: 7, accepted: 5, passes: 3, lapsPerPass: 4 };
+    const speculation = { drafted: 7, accepted: 5, passes: 3, laps: 12 };
     const client = await start((request) => ({
       ids: [65, 66, 67, 68, 69, 70, 71, 72],
       ...(request.speculate !== false && { speculation }),
@@ -488,15 +488,14 @@ describe('hang-ups', () => {
 
   it('takes back the choices already submitted when a later one is refused', async () => {
     const client = await start(endless);
-    const fill = new AbortController();
-    const running = Array.from({ length: 39 }, () =>
-      failure(client.completions.create({ ...ask, n: 8 }, { signal: fill.signal })),
-    );
+    // Each its own: the client leaves a listener on the signal that it is given until the answer is there.
+    const fill = Array.from({ length: 39 }, () => new AbortController());
+    const running = fill.map(({ signal }) => failure(client.completions.create({ ...ask, n: 8 }, { signal })));
     await until(() => server.engine.live === 312);
     const refused = await failure(client.completions.create({ ...ask, prompt: ['a', 'b'], n: 8 }));
     expect(refused).toBeInstanceOf(RateLimitError);
     expect(server.engine.live).toBe(312);
-    fill.abort();
+    for (const abort of fill) abort.abort();
     await Promise.all(running);
     await until(() => server.engine.live === 0);
   });

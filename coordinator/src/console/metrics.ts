@@ -105,6 +105,11 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   now('shoal_requests_running', 'Requests being decoded.', () => engine.running.length);
   now('shoal_requests_queued', 'Requests waiting for a place in the batch.', () => engine.queued.length);
   now('shoal_kv_bytes', 'KV cache allocated.', () => engine.kvBytesInUse);
+  now(
+    'shoal_kv_kept_bytes',
+    'KV cache of ended requests, kept in case that another begins alike; it grows until --kv-memory is full.',
+    () => engine.kvBytesKept,
+  );
   now('shoal_kv_bytes_per_token', 'KV cache of one more token of one answer.', () => engine.kvBytesPerToken);
   now(
     'shoal_kv_bytes_per_token_drafter',

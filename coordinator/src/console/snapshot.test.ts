@@ -64,6 +64,7 @@ beforeEach(() => {
   };
   const engine = {
     modelId: 'm',
+    now: () => 0,
     running: [],
     queued: [],
     passes: 0,
@@ -159,7 +160,10 @@ describe('waits', () => {
   it('are medians and 95th percentiles, of what there was', () => {
     expect(snapshots.build().waits.firstToken).toEqual({ p50: null, p95: null });
     const { signal } = new AbortController();
-    const sequence = new Sequence({ id: 'a', promptIds: [1], maxTokens: 9, temperature: 0, topP: 1, seed: 1, signal });
+    const sequence = new Sequence(
+      { id: 'a', promptIds: [1], maxTokens: 9, temperature: 0, topP: 1, seed: 1, signal },
+      0,
+    );
     latency.admitted(sequence, sequence.createdMs + 5);
     latency.tokens(sequence, sequence.createdMs + 40, undefined);
     for (let gap = 1; gap <= 100; gap++) latency.tokens(sequence, 1000 + gap, 1000);

@@ -87,7 +87,7 @@ export class SnapshotBuilder {
         maxTokens: sequence.request.maxTokens,
         drafted: sequence.speculation?.usage.drafted ?? 0,
         accepted: sequence.speculation?.usage.accepted ?? 0,
-        ageMs: Math.round(performance.now() - sequence.createdMs),
+        ageMs: Math.round(engine.now() - sequence.createdMs),
       })),
       queuedRequests: engine.queued.length,
       waits: {

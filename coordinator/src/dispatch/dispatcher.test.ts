@@ -2,7 +2,8 @@ import { decodeF16, encodeF16, type MoeCall, type SwigluWeights } from '@shoal/m
 import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { LapTrace } from '../engine/contract.ts';
-import { Dispatcher, type LapPeer, type RedispatchEvent } from './dispatcher.ts';
+import { Dispatcher, type RedispatchEvent } from './dispatcher.ts';
+import type { LapPeer } from './lap-planner.ts';
 import { SampleWindow } from './lap-stats.ts';
 import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
 import type { AskOptions, LapClient } from './lap-client.ts';

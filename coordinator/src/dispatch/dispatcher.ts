@@ -1,30 +1,15 @@
 import type { ExpertDispatch, MoeCall } from '@shoal/model';
-import { coverRows, type LimitedChoice, limitDevices } from '@shoal/placement';
-import { FrameError, MAX_ROWS_PER_LAP, type RowFormat, roundRows } from '@shoal/protocol';
+import { FrameError, type RowFormat, roundRows } from '@shoal/protocol';
 import type { LapTrace } from '../engine/contract.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { DispatchFigures } from './dispatch-figures.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
 import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
-import type { LapClient } from './lap-client.ts';
+import { inFrames, type LapPeer, LapPlanner, type Part } from './lap-planner.ts';
 import type { LapTiming } from './lap-stats.ts';
 import type { LapEvent, PassName, Timeline } from '../timeline/timeline.ts';
 import type { LocalWork } from './local-work.ts';
 import { asSent, type RowParts, sumParts } from './row-sums.ts';
-
-/** A peer as the dispatcher sees it. */
-export interface LapPeer {
-  readonly peerId: string;
-  readonly laps: LapClient;
-  /** Whether it takes work and has an admitted replica of the expert. */
-  serves(layer: number, expert: number): boolean;
-  /** Told of tokens that it has just worked for, each once per pass. */
-  helped(tokens: number): void;
-  /** Whether its answer (f16 bits, [numRows, hiddenSize]) may enter a sum, for all that can be told without computing it. */
-  accepts(request: LapRequest, partial: Uint16Array): boolean;
-  /** Whether it has not been found out giving wrong results. */
-  readonly believed: boolean;
-}
 
 export interface DispatcherOptions {
   hiddenSize: number;
@@ -64,13 +49,6 @@ interface NamedCall extends MoeCall {
   by?: PassName | undefined;
 }
 
-/** What one peer (or, with null, the coordinator) is to do of one call. */
-interface Part {
-  peer: LapPeer | null;
-  /** [numAssignments of the part] indices into the call's [numRows × topK] assignments, ascending. */
-  assignments: number[];
-}
-
 interface PartResult extends RowParts {
   peer: LapPeer | null;
   assignments: number[];
@@ -108,8 +86,7 @@ export class Dispatcher extends DispatchFigures {
   readonly #options: DispatcherOptions;
   readonly #clock: Clock;
   readonly #rowFormat: RowFormat;
-  /** By layer, so that the turns of one are not bound to the number of the others. */
-  readonly #turns = new Map<number, number>();
+  readonly #planner: LapPlanner;
   readonly #hedging = new HedgeBudget();
 
   constructor(options: DispatcherOptions) {
@@ -117,6 +94,7 @@ export class Dispatcher extends DispatchFigures {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#rowFormat = options.rowFormat ?? 'f16';
+    this.#planner = new LapPlanner(options.peers);
   }
 
   /** Parts of laps that one tab each was asked for, hedges not counted. */
@@ -140,24 +118,19 @@ export class Dispatcher extends DispatchFigures {
       choose: (layer, row, scores, allowed) => {
         const limit = maxPeers(row);
         if (limit === undefined || this.#isResident(layer)) return undefined;
-        const { topkIdx, changed } = this.#limited(layer, limit, scores, allowed);
+        const { numExpertsPerTok } = this.#options;
+        const { topkIdx, changed } = this.#planner.limited(
+          layer,
+          { maxPeers: limit, numExpertsPerTok },
+          scores,
+          allowed,
+        );
         this.limitedChoices++;
         if (changed) this.changedChoices++;
         onLimited?.(row, changed);
         return topkIdx;
       },
     };
-  }
-
-  /** DeepSeek-V2's device-limited routing over the tabs that serve the layer now. */
-  #limited(layer: number, maxPeers: number, scores: Float32Array, allowed: readonly number[]): LimitedChoice {
-    const { holders } = this.#candidates(layer, new Set(allowed), new Set());
-    const within = new Set(allowed);
-    return limitDevices(scores, this.#options.numExpertsPerTok, {
-      maxPeers,
-      holders: (expert) => holders.get(expert) ?? [],
-      allowed: (expert) => within.has(expert),
-    });
   }
 
   #dispatch(call: NamedCall, pass: Pass): { combine(): Promise<Float32Array> } {
@@ -168,7 +141,7 @@ export class Dispatcher extends DispatchFigures {
     this.countLoad(call, this.#options.nRoutedExperts);
     if (!this.#isResident(call.layer)) this.#options.onDispatch?.(call, rows);
     const all = [...call.topkIdx.keys()];
-    const parts = this.#plan(call, all, new Set()).flatMap((part) => this.#split(call, part));
+    const parts = this.#plan(call, all, new Set()).flatMap((part) => inFrames(call, part));
     const work = Promise.all(parts.map((part) => this.#serve(call, rows, part, new Set())));
     // combine() reports the failure; without this, one before it is called would count as unhandled.
     work.catch(() => undefined);
@@ -195,68 +168,10 @@ export class Dispatcher extends DispatchFigures {
     return this.#withoutLies(call, rows, [...rest, ...(await Promise.all(again)).flat()]);
   }
 
-  /** Who does which of these assignments, asking few peers. */
+  /** Who does which of these assignments; of a resident layer the coordinator does all. */
   #plan(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
     if (this.#isResident(call.layer)) return [{ peer: null, assignments: [...assignments] }];
-    const topK = call.topkIdx.length / call.numRows;
-    const experts = new Uint16Array(assignments.length);
-    const rows = new Uint32Array(assignments.length);
-    for (const [i, a] of assignments.entries()) {
-      experts[i] = call.topkIdx[a]!;
-      rows[i] = Math.floor(a / topK);
-    }
-    const { peers, holders } = this.#candidates(call.layer, new Set(experts), tried);
-    const turn = (this.#turns.get(call.layer) ?? 0) + 1;
-    this.#turns.set(call.layer, turn);
-    const usualMs = peers.map((peer) => peer.laps.lapMs.quantile(0.5) ?? 0);
-    const expected = peers.map((peer) => peer.laps.expected);
-    const chosen = coverRows(experts, rows, {
-      holders: (expert) => holders.get(expert)!,
-      usualMs: (i) => usualMs[i]!,
-      expected: (i) => expected[i]!,
-      // The next in turn, so that the figures of all stay fresh.
-      preference: (i) => (i + turn) % peers.length,
-    });
-    const parts = new Map<number, Part>();
-    for (const [i, candidate] of chosen.entries()) {
-      const part = parts.get(candidate);
-      if (part) part.assignments.push(assignments[i]!);
-      else parts.set(candidate, { peer: peers[candidate] ?? null, assignments: [assignments[i]!] });
-    }
-    // Placement's order, not arrival's: the sum must not depend on who answers first.
-    return [...parts.entries()].sort(([a], [b]) => a - b).map(([, part]) => part);
-  }
-
-  /** Peers that serve some of these experts, and for each expert the positions of those that do. */
-  #candidates(layer: number, experts: ReadonlySet<number>, tried: ReadonlySet<LapPeer>) {
-    const peers: LapPeer[] = [];
-    const holders = new Map<number, number[]>([...experts].map((expert) => [expert, []]));
-    for (const peer of this.#options.peers()) {
-      if (tried.has(peer)) continue;
-      const served = [...experts].filter((expert) => peer.serves(layer, expert));
-      for (const expert of served) holders.get(expert)!.push(peers.length);
-      if (served.length > 0) peers.push(peer);
-    }
-    return { peers, holders };
-  }
-
-  /** Cut a part into pieces whose rows fit one frame. */
-  #split(call: MoeCall, part: Part): Part[] {
-    const topK = call.topkIdx.length / call.numRows;
-    const pieces: Part[] = [];
-    let rowsHere = 0;
-    let lastRow = -1;
-    for (const a of part.assignments) {
-      const row = Math.floor(a / topK);
-      if (row !== lastRow) rowsHere++;
-      lastRow = row;
-      if (pieces.length === 0 || rowsHere > MAX_ROWS_PER_LAP) {
-        pieces.push({ peer: part.peer, assignments: [] });
-        rowsHere = 1;
-      }
-      pieces.at(-1)!.assignments.push(a);
-    }
-    return pieces;
+    return this.#planner.plan(call, assignments, tried);
   }
 
   async #serve(call: NamedCall, rows: Uint16Array, part: Part, tried: Set<LapPeer>): Promise<PartResult[]> {

@@ -2,7 +2,8 @@ import { createRng, decodeF16, encodeF16, type MoeCall, type Rng } from '@shoal/
 import { decodeDispatch, encodeCombine, encodeRefuse, peekFrame } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { Dispatcher, type LapPeer } from './dispatcher.ts';
+import { Dispatcher } from './dispatcher.ts';
+import type { LapPeer } from './lap-planner.ts';
 import type { LapRequest } from './lap.ts';
 import { LapClient } from './lap-client.ts';
 import type { LocalWork } from './local-work.ts';

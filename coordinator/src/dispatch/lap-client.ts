@@ -105,7 +105,7 @@ export class LapClient {
   lapsAnswered = 0;
   lapsFailed = 0;
   lateAnswers = 0;
-  /** Rows answered, and rows × experts. */
+  /** Rows answered for prompts, answers and drafts that were wrong alike, and rows × experts; rows of tests and in shadow are in neither. */
   rows = 0;
   assignments = 0;
   /** Laps in a row that missed their deadline, or that the peer could not do. */

@@ -33,7 +33,7 @@ function request(id: string, positions: number, client = 'one'): Sequence {
   const { signal } = new AbortController();
   const options = { temperature: 0, topP: 1, seed: 1, signal };
   // Prompts that begin differently, so that none shares pages.
-  return new Sequence({ id, client, promptIds: [Number(id)], maxTokens: positions - 1, ...options });
+  return new Sequence({ id, client, promptIds: [Number(id)], maxTokens: positions - 1, ...options }, 0);
 }
 
 function submit(queue: Admission, sequence: Sequence): void {

@@ -65,6 +65,11 @@ export class Admission {
     return this.running.reduce((sum, sequence) => sum + allocatedBytes(sequence), 0);
   }
 
+  /** Of requests that have ended, kept in case that another begins alike; with what is in use at most what there is. */
+  get kvBytesKept(): number {
+    return (this.#pages?.idlePages ?? 0) * this.#bytesPerPage;
+  }
+
   /** Prompt positions since start, and those of them that were not computed again because another request began alike. */
   get prefix(): { positions: number; reused: number } {
     return { positions: this.#pages?.openedPositions ?? 0, reused: this.#pages?.reusedPositions ?? 0 };

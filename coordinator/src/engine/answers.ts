@@ -40,7 +40,7 @@ export class Answers {
       if (isWhole) sequence.emit({ type: 'finish', reason: 'length', ...sequence.details() });
     } else {
       this.tokenPasses++;
-      countPass(entry);
+      sequence.speculation?.countPass(drafts.length);
       accepted = verifyDrafts(drafts, (i) => this.#take(entry, known - 1 + i, i, answers));
     }
     sequence.cache!.truncate(startLength + known + accepted);
@@ -106,11 +106,4 @@ function settle({ sequence, notes }: BatchEntry, row: number): void {
   if (!deviceLimit) return;
   deviceLimit.tokenLayers += notes[row]!.limitedLayers;
   deviceLimit.changed += notes[row]!.changedLayers;
-}
-
-function countPass({ sequence, drafts }: BatchEntry): void {
-  const usage = sequence.speculation?.usage;
-  if (!usage) return;
-  usage.passes++;
-  usage.drafted += drafts.length;
 }

@@ -62,9 +62,10 @@ export interface SpeculationUsage {
   /** Tokens that were drafted, and those of them that the model chose as well. */
   drafted: number;
   accepted: number;
-  /** Passes that gave the answer tokens, and the laps of each. */
+  /** Passes that gave the answer tokens. */
   passes: number;
-  lapsPerPass: number;
+  /** Of those passes and of the calls that drafted for it, each that tabs took part in by the plan once. */
+  laps: number;
 }
 
 export type GenerationEvent =

@@ -339,6 +339,7 @@ describe('on a paged KV cache', () => {
     expect(rows).toEqual([13, 2]);
     expect(shoal.prefix).toEqual({ positions: 27, reused: 12 });
     await vi.waitFor(() => expect(shoal.kvBytesInUse).toBe(0));
+    expect(shoal.kvBytesKept).toBeGreaterThan(0);
     shoal.forgetPrefixes();
     await collect(shoal.submit(request('third', { promptIds: long, maxTokens: 1 })));
     await collect(shoal.submit(request('other', { promptIds: long, maxTokens: 1, cacheScope: 'key b' })));

@@ -45,7 +45,7 @@ export interface EngineOptions {
 
 export type EngineSpeculationOptions = Pick<
   SpeculationOptions,
-  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'onReading' | 'onFailure'
+  'mode' | 'maxDrafts' | 'hasMtpExperts' | 'lapsPerDraft' | 'onReading' | 'onFailure'
 >;
 
 export interface EngineLimits {
@@ -53,8 +53,10 @@ export interface EngineLimits {
   maxBatch: number;
   /** Requests that may wait; beyond it they get `queue-full` and a time to come back. */
   maxQueue: number;
-  /** Prompt rows of one pass at most; beside running streams as many as hold them up by no more than one lap. */
+  /** Prompt rows of one pass at most. */
   prefillRows: number;
+  /** Beside running streams, as many as hold them up by no more than so many laps' time. */
+  promptLaps: number;
   /** Passes in flight at a time, each of about an equal part of all rows; `auto`: two where that is seen to pay. */
   lanes: 1 | 2 | 'auto';
   /** From submission to the last token. */
@@ -67,6 +69,7 @@ const DEFAULT_LIMITS: EngineLimits = {
   maxBatch: 64,
   maxQueue: 64,
   prefillRows: 256,
+  promptLaps: 1,
   lanes: 'auto',
   requestTimeoutMs: 10 * 60_000,
 };
@@ -87,12 +90,14 @@ export class Engine implements TextEngine {
   readonly modelId: string;
   readonly maxContext: number;
   readonly limits: EngineLimits;
-  /** Wall time of a pass, and of that its own work: without waiting for laps or for another pass's work. In milliseconds. */
+  /** Wall time of a pass, and the engine's own work for it and for the drafts of the next one, without waiting. In milliseconds. */
   readonly passMs = new SampleWindow(256);
   readonly engineMs = new SampleWindow(256);
   readonly latency = new Latency();
   readonly occupancy: Occupancy;
   readonly speculation: Speculation;
+  /** Milliseconds of the clock that all times here and of its sequences are on. */
+  readonly now: () => number;
   /** Rows passed through the model, prompt rows included. */
   rows = 0;
   passes = 0;
@@ -122,21 +127,23 @@ export class Engine implements TextEngine {
     this.maxContext = options.forward.config.maxPositionEmbeddings;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     const { forward, experts, eosTokenIds = forward.config.eosTokenIds } = options;
-    const { maxBatch, maxQueue, prefillRows } = this.limits;
+    const { maxBatch, maxQueue, prefillRows, promptLaps } = this.limits;
     const { maxContext } = this;
     const { now = () => performance.now(), lapsPerPass = moeLayers(forward.config).length } = options;
-    const drafting = { forward, experts, maxContext, eosTokenIds, now, lapsPerPass };
+    this.now = now;
+    this.#prefillBudget = new PrefillBudget({ maxRows: prefillRows, lapsPerPass });
+    const promptRowsBeside = (rows: number): number => this.#prefillBudget.rowsBeside(rows, promptLaps);
+    const drafting = { forward, experts, maxContext, eosTokenIds, now, lapsPerPass, promptRowsBeside };
     this.speculation = new Speculation({ ...drafting, ...options.speculation });
     const drafterBytesPerToken = this.speculation.kvBytesPerToken;
     this.#admission = new Admission({ forward, maxContext, maxBatch, maxQueue, drafterBytesPerToken });
     this.#admission.onAdmitted = (sequence) => {
-      sequence.admittedMs = performance.now();
+      sequence.admittedMs = now();
       this.latency.admitted(sequence, sequence.admittedMs);
     };
     this.#waits = new Waits({ admission: this.#admission, pace: this.#pace });
     this.#answers = new Answers({ maxContext, eosTokenIds });
-    this.#prefillBudget = new PrefillBudget({ maxRows: prefillRows, lapsPerPass });
-    this.#shares = new Shares(this.#prefillBudget);
+    this.#shares = new Shares(promptRowsBeside);
     this.occupancy = new Occupancy(now);
     this.#lanes = this.#openLanes(now);
   }
@@ -175,6 +182,11 @@ export class Engine implements TextEngine {
     return this.#admission.kvBytesInUse;
   }
 
+  /** Of requests that have ended, kept in case that another begins alike; it makes room when it is needed. */
+  get kvBytesKept(): number {
+    return this.#admission.kvBytesKept;
+  }
+
   /** Prompt positions since start, and those of them that were not computed again because another request began alike. */
   get prefix(): { positions: number; reused: number } {
     return this.#admission.prefix;
@@ -201,10 +213,10 @@ export class Engine implements TextEngine {
     const { client = '' } = request;
     const refusal = this.#admission.refusal(client);
     if (refusal) {
-      const retryMs = this.#waits.retryAfterMs(client, performance.now());
+      const retryMs = this.#waits.retryAfterMs(client, this.now());
       throw this.#refuse(refusal, `${this.queued.length} requests are waiting already.`, retryMs);
     }
-    const sequence = new Sequence(request, this.limits.deviceLimit);
+    const sequence = new Sequence(request, this.now(), this.limits.deviceLimit);
     sequence.speculation = this.speculation.begin(sequence);
     this.#admission.add(sequence);
     this.#admission.update();
@@ -316,7 +328,7 @@ export class Engine implements TextEngine {
   }
 
   #handedOver(sequence: Sequence, count: number): void {
-    const nowMs = performance.now();
+    const nowMs = this.now();
     const { admittedMs, lastTokensMs, reusedPositions } = sequence;
     this.latency.tokens(sequence, nowMs, lastTokensMs);
     if (lastTokensMs !== undefined) this.#pace.tokens(count, nowMs - lastTokensMs);
@@ -332,7 +344,6 @@ export class Engine implements TextEngine {
 
   #countPass(times: PassTimes): void {
     this.#choice.add(times);
-    this.speculation.notePass(times.rows, times.passMs);
     this.#prefillBudget.add(times);
     this.passMs.add(times.passMs);
     this.engineMs.add(times.engineMs);

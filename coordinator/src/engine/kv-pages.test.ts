@@ -1,5 +1,6 @@
 import { createRng } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
+import { collector } from '../../../test/collect.ts';
 import { KvPages, type PagedSequence } from './kv-pages.ts';
 
 const ids = (length: number, seed = 0): number[] => Array.from({ length }, (_, i) => (i * 7 + seed * 1000) % 70_000);
@@ -75,6 +76,32 @@ describe('pages of the KV cache', () => {
     }
     // Two pages of each would be known, and the third of the second took the older one's last.
     expect(pages.open(ids(5, 1), 5)!.length).toBe(2);
+  });
+
+  it('that are known take little memory besides, however many there have been', () => {
+    const numPages = 10_000;
+    const pages = new KvPages({ numPages, pagePositions: 16 });
+    const collect = collector();
+    const rng = createRng(3);
+    const fill = (count: number): number => {
+      for (let filled = 0; filled < count; filled += 6) {
+        const tokens = Array.from({ length: 100 }, () => Math.floor(rng() * 100_000));
+        const sequence = pages.open(tokens, 100, 'a scope of some length')!;
+        sequence.append(100);
+        sequence.commit(tokens);
+        sequence.close();
+      }
+      collect();
+      return process.memoryUsage().heapUsed;
+    };
+    collect();
+    const empty = process.memoryUsage().heapUsed;
+    // Collections have room for what was deleted; how much, has settled when all has been replaced some times.
+    const settled = fill(4 * numPages);
+    expect(pages.idlePages).toBeGreaterThan(numPages - 10);
+    // A key of 34 code units, its node, and a place in two collections: 324 B; 472 with a map in every node.
+    expect((settled - empty) / numPages).toBeLessThan(400);
+    expect((fill(4 * numPages) - settled) / numPages).toBeLessThan(30);
   });
 
   it('do not go back into what others may share', () => {

@@ -5,15 +5,14 @@ export interface KvPagesOptions {
   pagePositions: number;
 }
 
-/** A full page of known tokens, after the pages of those before them. */
+/** A full page of known tokens, after the pages of those before them. One for each page of the budget: kept small. */
 interface PrefixNode {
   parent: PrefixNode | undefined;
-  /** In its parent, as `keyOf` makes it. */
+  /** As `keyOf` makes it. */
   key: string;
   page: number;
   /** Sequences that have it, directly or by a page after it. */
   users: number;
-  children: Map<string, PrefixNode>;
 }
 
 /**
@@ -28,9 +27,8 @@ export class KvPages {
   readonly pagePositions: number;
   readonly numPages: number;
   readonly #free: number[];
-  /** By scope. */
-  readonly #roots = new Map<string, Map<string, PrefixNode>>();
-  readonly #scopeOf = new WeakMap<PrefixNode, string>();
+  /** By key: a tree without lists of children. */
+  readonly #known = new Map<string, PrefixNode>();
   /** Nodes that no sequence has, in order of last use; every node comes after its descendants. */
   readonly #idle = new Set<PrefixNode>();
   /** Pages set aside for sequences that have not taken them yet. */
@@ -109,18 +107,16 @@ export class KvPages {
    * `page` is free again. For PagedSequence.
    */
   learn(parent: PrefixNode | undefined, scope: string, ids: readonly number[], page: number): PrefixNode {
-    const siblings = this.#children(parent, scope);
-    const key = keyOf(ids);
-    const known = siblings.get(key);
+    const key = keyOf(parent, scope, ids);
+    const known = this.#known.get(key);
     if (known) {
       if (known.users === 0) this.#idle.delete(known);
       known.users++;
       this.#free.push(page);
       return known;
     }
-    const node: PrefixNode = { parent, key, page, users: 1, children: new Map() };
-    siblings.set(key, node);
-    this.#scopeOf.set(node, scope);
+    const node: PrefixNode = { parent, key, page, users: 1 };
+    this.#known.set(key, node);
     return node;
   }
 
@@ -136,22 +132,13 @@ export class KvPages {
     return Math.ceil(positions / this.pagePositions);
   }
 
-  #children(parent: PrefixNode | undefined, scope: string): Map<string, PrefixNode> {
-    if (parent) return parent.children;
-    let root = this.#roots.get(scope);
-    if (!root) this.#roots.set(scope, (root = new Map()));
-    return root;
-  }
-
   /** The known pages that these ids begin with. */
   #find(ids: readonly number[], scope: string): PrefixNode[] {
     const found: PrefixNode[] = [];
-    let siblings = this.#roots.get(scope);
     for (let start = 0; start + this.pagePositions <= ids.length; start += this.pagePositions) {
-      const node = siblings?.get(keyOf(ids.slice(start, start + this.pagePositions)));
+      const node = this.#known.get(keyOf(found.at(-1), scope, ids.slice(start, start + this.pagePositions)));
       if (!node) break;
       found.push(node);
-      siblings = node.children;
     }
     return found;
   }
@@ -163,10 +150,7 @@ export class KvPages {
 
   #forget(node: PrefixNode): void {
     this.#idle.delete(node);
-    const scope = this.#scopeOf.get(node)!;
-    const siblings = this.#children(node.parent, scope);
-    siblings.delete(node.key);
-    if (!node.parent && siblings.size === 0) this.#roots.delete(scope);
+    this.#known.delete(node.key);
     this.#free.push(node.page);
   }
 }
@@ -246,7 +230,15 @@ export class PagedSequence {
   }
 }
 
-/** Token ids are at most 22 bits; two UTF-16 units each. */
-function keyOf(ids: readonly number[]): string {
-  return String.fromCharCode(...ids.flatMap((id) => [id & 0xffff, id >>> 16]));
+/** In the place of a first page's parent; no page has this number. */
+const NO_PAGE = 0xffff_ffff;
+
+/**
+ * A page of known tokens: the page before it, which lives as long as it does, or the scope where there is none, and its own
+ * tokens. Numbers are of 32 bits at most; two UTF-16 units each.
+ */
+function keyOf(parent: PrefixNode | undefined, scope: string, ids: readonly number[]): string {
+  const numbers = [parent?.page ?? NO_PAGE, ...ids];
+  const key = String.fromCharCode(...numbers.flatMap((number) => [number & 0xffff, number >>> 16]));
+  return parent ? key : key + scope;
 }

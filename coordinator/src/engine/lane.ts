@@ -18,7 +18,7 @@ export interface LaneOptions {
   occupancy: Occupancy;
   timeline: Timeline | undefined;
   now: () => number;
-  /** A pass that succeeded. */
+  /** A pass that succeeded, and whose drafts are made. */
   onPass: (times: PassTimes) => void;
   /** So many tokens of a sequence were handed to its reader. */
   onTokens: (sequence: Sequence, count: number) => void;
@@ -50,11 +50,13 @@ export class Lane {
     try {
       const dispatch = experts.batch({ ...batchOptions(entries), pass: name });
       const result = await forward.forward(rows, dispatch, watch.observer);
-      const promptRows = [...share.promptRows.values()].reduce((sum, count) => sum + count, 0);
-      const { passMs, engineMs, waitedMs } = watch;
-      onPass({ rows: rows.length, promptRows, passMs, engineMs, waitedMs });
+      const passMs = watch.elapsedMs;
+      speculation.notePass(rows.length, passMs);
       for (const entry of entries) this.#advance(entry, result.answers);
       await speculation.prepare(entries, result, { pass: name, observe: watch.observer });
+      const promptRows = [...share.promptRows.values()].reduce((sum, count) => sum + count, 0);
+      const { elapsedMs, engineMs, waitedMs } = watch;
+      onPass({ rows: rows.length, promptRows, passMs, turnMs: elapsedMs, engineMs, waitedMs });
     } catch (error) {
       for (const { sequence } of entries) abandon(sequence, error);
     } finally {
@@ -118,13 +120,13 @@ class PassWatch {
     };
   }
 
-  get passMs(): number {
+  get elapsedMs(): number {
     return this.#now() - this.#startedMs;
   }
 
-  /** Own work of the pass, on the threads and on this one. */
+  /** Own work so far, on the threads and on this one. */
   get engineMs(): number {
-    return Math.max(0, this.passMs - this.waitedMs - this.#queuedMs);
+    return Math.max(0, this.elapsedMs - this.waitedMs - this.#queuedMs);
   }
 
   end(): { startedMs: number; endedMs: number } {

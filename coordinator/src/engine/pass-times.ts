@@ -3,10 +3,12 @@ export interface PassTimes {
   /** Of all its sequences, and of those the prompt rows. */
   rows: number;
   promptRows: number;
-  /** From its beginning to its end. */
+  /** From its beginning until its rows were computed. */
   passMs: number;
-  /** Of that its own work, without waiting for laps or for the threads. */
+  /** And until its sequences may go on: the drafts for their next pass are made. */
+  turnMs: number;
+  /** Of that own work, without waiting for laps or for the threads. */
   engineMs: number;
-  /** With nothing to do but wait for its laps. */
+  /** With nothing to do but wait for laps. */
   waitedMs: number;
 }

@@ -19,19 +19,25 @@ interface Model {
 function drive(
   budget: PrefillBudget,
   model: Model,
-  options: { passes?: number; seed?: number; rows?: (pass: number) => number } = {},
+  options: {
+    passes?: number;
+    seed?: number;
+    rows?: (pass: number) => number;
+    draftMs?: (promptRows: number) => number;
+  } = {},
 ) {
-  const { passes = 400, seed = 1, rows = () => 4 } = options;
+  const { passes = 400, seed = 1, rows = () => 4, draftMs = () => 0 } = options;
   const rng = createRng(seed);
   const trace: { promptRows: number; stallMs: number; lapMs: number }[] = [];
   for (let i = 0; i < passes; i++) {
     const decodeRows = rows(i);
-    const promptRows = budget.rowsBeside(decodeRows);
+    const promptRows = budget.rowsBeside(decodeRows, 1);
     const alone = model.pass + model.row * decodeRows;
     const stallMs = model.promptRow * promptRows;
     const noisy = (alone + stallMs) * (1 + (rng() * 2 - 1) * (model.noise ?? 0));
     const isOutlier = model.outliers !== undefined && rng() < 1 / model.outliers;
-    budget.add({ rows: decodeRows + promptRows, promptRows, passMs: isOutlier ? 10 * noisy : noisy });
+    const passMs = isOutlier ? 10 * noisy : noisy;
+    budget.add({ rows: decodeRows + promptRows, promptRows, passMs, turnMs: passMs + draftMs(promptRows) });
     trace.push({ promptRows, stallMs, lapMs: alone / LAPS });
   }
   return trace;
@@ -41,7 +47,7 @@ const newBudget = (maxRows = 256): PrefillBudget => new PrefillBudget({ maxRows,
 
 describe('prompt rows beside running streams', () => {
   it('take the whole chunk where nobody waits for a token', () => {
-    expect(newBudget().rowsBeside(0)).toBe(256);
+    expect(newBudget().rowsBeside(0, 1)).toBe(256);
   });
 
   it('lengthen a pass by one lap’s time and no more, once their cost is known', () => {
@@ -79,7 +85,7 @@ describe('prompt rows beside running streams', () => {
     expect(settledAt({ pass: 400, row: 0, promptRow: 0.8 })).toBe(100);
   });
 
-  it('are some in any case, and never more than the chunk', () => {
+  it('are one in any case, which costs no more than one stream more, and never more than the chunk', () => {
     const dear = drive(newBudget(), { pass: 10, row: 1, promptRow: 5 }).slice(50);
     expect(new Set(dear.map(({ promptRows }) => promptRows))).toEqual(new Set([0, MIN_PREFILL_ROWS]));
     const free = drive(newBudget(100), { pass: 100, row: 1, promptRow: 0 }).slice(50);
@@ -89,21 +95,27 @@ describe('prompt rows beside running streams', () => {
   it('grow by a quarter at a time, since what was not tried is not known', () => {
     const trace = drive(newBudget(100), { pass: 1000, row: 1, promptRow: 0.01 }, { passes: 80 });
     const steps = [...new Set(trace.map(({ promptRows }) => promptRows))];
-    expect(steps).toEqual([32, 0, 40, 50, 63, 79, 99, 100]);
+    expect(steps).toEqual([8, 0, 10, 13, 17, 22, 28, 35, 44, 55, 69, 87, 100]);
   });
 
   it('are more where streams may be held up by more laps', () => {
     const budget = newBudget();
     drive(budget, { pass: 100, row: 0, promptRow: 0.4 }, { passes: 100 });
-    expect(budget.rowsBeside(4)).toBe(50);
+    expect(budget.rowsBeside(4, 1)).toBe(50);
     expect(budget.rowsBeside(4, 1.2)).toBe(60);
+  });
+
+  it('are fewer where drafts are made of them, whose time is theirs and no part of a lap', () => {
+    const budget = newBudget();
+    drive(budget, { pass: 100, row: 0, promptRow: 0.4 }, { draftMs: (promptRows) => 50 + 0.1 * promptRows });
+    expect(budget.rowsBeside(4, 1)).toBe(40);
   });
 
   it('take as long as a pass at most where passes make no laps, or one', () => {
     const [none, one] = [0, 1].map((lapsPerPass) => {
       const budget = new PrefillBudget({ maxRows: 256, lapsPerPass });
       drive(budget, { pass: 100, row: 0, promptRow: 1 });
-      return budget.rowsBeside(4);
+      return budget.rowsBeside(4, 1);
     });
     expect([none, one]).toEqual([100, 100]);
   });

@@ -1,6 +1,6 @@
 import type { PassTimes } from './pass-times.ts';
 
-type PassCost = Pick<PassTimes, 'rows' | 'promptRows' | 'passMs'>;
+type PassCost = Pick<PassTimes, 'rows' | 'promptRows' | 'passMs' | 'turnMs'>;
 
 export interface PrefillBudgetOptions {
   /** Prompt rows of a pass beside which nobody waits for a token, and the most there ever are. */
@@ -9,10 +9,10 @@ export interface PrefillBudgetOptions {
   lapsPerPass: number;
 }
 
-/** Prompts always come forward by so many rows a pass, whatever they cost. */
-export const MIN_PREFILL_ROWS = 8;
+/** Prompts always come forward by so many rows a pass, whatever they cost: together they then cost no more than one stream more. */
+export const MIN_PREFILL_ROWS = 1;
 /** Until costs are known. */
-export const FIRST_PREFILL_ROWS = 32;
+export const FIRST_PREFILL_ROWS = 8;
 /** Passes of either kind that are looked back on: a changed network is known after half as many. */
 const WINDOW = 16;
 /** As many of a kind tell something. */
@@ -27,14 +27,15 @@ const GROWTH = 1.25;
  * lengthen it by no more than the time of one lap, a pass without them divided by its laps. What a pass takes without
  * prompt rows, a + b·rows, and what each prompt row adds are measured: the slope that is the median of those between pairs of
  * passes (Theil 1950, Sen 1968) and a median over passes, both weighted by how much each tells, which a few passes that were
- * held up by something else do not move.
+ * held up by something else do not move. What prompt rows add to the time of making drafts is part of their cost, and no part
+ * of a lap.
  */
 export class PrefillBudget {
   readonly #options: PrefillBudgetOptions;
   readonly #decodeOnly: PassCost[] = [];
   readonly #mixed: PassCost[] = [];
   #mixedInARow = 0;
-  #costs: { passMs: number; rowMs: number; promptRowMs: number } | undefined;
+  #costs: { pass: Line; promptRowMs: number } | undefined;
 
   constructor(options: PrefillBudgetOptions) {
     this.#options = options;
@@ -50,8 +51,11 @@ export class PrefillBudget {
     this.#costs = undefined;
   }
 
-  /** Prompt rows of the next pass beside so many of decoding sequences, which they may hold up by so many laps' time. */
-  rowsBeside(decodeRows: number, laps = 1): number {
+  /**
+   * Prompt rows of the next pass beside so many of decoding sequences, which they may hold up by so many laps' time: they are
+   * expected to lengthen it by no more, but that one is taken whatever it costs.
+   */
+  rowsBeside(decodeRows: number, laps: number): number {
     const { maxRows } = this.#options;
     if (decodeRows === 0) return maxRows;
     if (this.#mixedInARow >= this.#mixedBeforeBaseline) return 0;
@@ -67,8 +71,7 @@ export class PrefillBudget {
   lapMs(decodeRows: number): number | undefined {
     if (this.#decodeOnly.length < LEAST_PASSES) return undefined;
     this.#costs ??= fit(this.#decodeOnly, this.#mixed);
-    const { passMs, rowMs } = this.#costs;
-    return Math.max(0, passMs + rowMs * decodeRows) / Math.max(1, this.#options.lapsPerPass);
+    return Math.max(0, at(this.#costs.pass, decodeRows)) / Math.max(1, this.#options.lapsPerPass);
   }
 
   get #mixedBeforeBaseline(): number {
@@ -80,21 +83,37 @@ function decodeRows({ rows, promptRows }: PassCost): number {
   return rows - promptRows;
 }
 
-function fit(decodeOnly: readonly PassCost[], mixed: readonly PassCost[]) {
+/** baseMs + rowMs × rows. */
+interface Line {
+  baseMs: number;
+  rowMs: number;
+}
+
+function at({ baseMs, rowMs }: Line, rows: number): number {
+  return baseMs + rowMs * rows;
+}
+
+function fit(decodeOnly: readonly PassCost[], mixed: readonly PassCost[]): { pass: Line; promptRowMs: number } {
+  const turn = lineOf(decodeOnly.map(({ rows, turnMs }) => ({ rows, ms: turnMs })));
+  const added = mixed.map((one) => ({
+    value: (one.turnMs - at(turn, decodeRows(one))) / one.promptRows,
+    weight: one.promptRows,
+  }));
+  const pass = lineOf(decodeOnly.map(({ rows, passMs }) => ({ rows, ms: passMs })));
+  return { pass, promptRowMs: weightedMedian(added) ?? 0 };
+}
+
+/** Of at least one sample. */
+function lineOf(samples: readonly { rows: number; ms: number }[]): Line {
   const slopes: Weighted[] = [];
-  for (const [i, a] of decodeOnly.entries()) {
-    for (const b of decodeOnly.slice(i + 1)) {
+  for (const [i, a] of samples.entries()) {
+    for (const b of samples.slice(i + 1)) {
       const rows = a.rows - b.rows;
-      if (rows !== 0) slopes.push({ value: (a.passMs - b.passMs) / rows, weight: Math.abs(rows) });
+      if (rows !== 0) slopes.push({ value: (a.ms - b.ms) / rows, weight: Math.abs(rows) });
     }
   }
   const rowMs = Math.max(0, weightedMedian(slopes) ?? 0);
-  const passMs = weightedMedian(decodeOnly.map((one) => ({ value: one.passMs - rowMs * one.rows, weight: 1 })))!;
-  const added = mixed.map((one) => ({
-    value: (one.passMs - passMs - rowMs * decodeRows(one)) / one.promptRows,
-    weight: one.promptRows,
-  }));
-  return { passMs, rowMs, promptRowMs: weightedMedian(added) ?? 0 };
+  return { baseMs: weightedMedian(samples.map(({ rows, ms }) => ({ value: ms - rowMs * rows, weight: 1 })))!, rowMs };
 }
 
 interface Weighted {

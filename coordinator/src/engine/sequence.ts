@@ -13,7 +13,8 @@ import type { StreamSpeculation } from './speculation/stream.ts';
 /** One request on its way: its tokens, its KV cache, and the events that its reader has not taken yet. */
 export class Sequence {
   readonly request: GenerationRequest;
-  readonly createdMs = performance.now();
+  /** On the engine's clock, as its other times. */
+  readonly createdMs: number;
   /** Prompt, then what was generated. */
   readonly ids: number[];
   /** The random numbers that its tokens are drawn with. */
@@ -46,8 +47,9 @@ export class Sequence {
   #error: EngineError | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(request: GenerationRequest, serverDeviceLimit?: number) {
+  constructor(request: GenerationRequest, createdMs: number, serverDeviceLimit?: number) {
     this.request = request;
+    this.createdMs = createdMs;
     this.ids = [...request.promptIds];
     this.draws = new Draws(createRng(request.seed));
     const maxPeers = request.deviceLimit ?? serverDeviceLimit ?? 0;

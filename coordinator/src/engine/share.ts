@@ -1,9 +1,5 @@
-import type { PrefillBudget } from './prefill-budget.ts';
 import { PromptShare } from './prompt-share.ts';
 import type { Sequence } from './sequence.ts';
-
-/** Whoever waits for a first token weighs as much as so many who wait for their next. */
-const FIRST_TOKEN_WEIGHT = 2;
 
 /** What one pass takes of the running sequences. */
 export interface Share {
@@ -17,11 +13,12 @@ const SLACK = 4 / 3;
 
 /** Divides the rows of the running sequences among the lanes' passes. */
 export class Shares {
-  readonly #budget: Pick<PrefillBudget, 'rowsBeside'>;
+  readonly #promptRowsBeside: (decodeRows: number) => number;
   readonly #prompts = new PromptShare();
 
-  constructor(budget: Pick<PrefillBudget, 'rowsBeside'>) {
-    this.#budget = budget;
+  /** `promptRowsBeside`: prompt rows of a pass at most, beside so many of decoding sequences. */
+  constructor(promptRowsBeside: (decodeRows: number) => number) {
+    this.#promptRowsBeside = promptRowsBeside;
   }
 
   /**
@@ -62,19 +59,14 @@ export class Shares {
     return decode + Math.min(prefill, lanes * most);
   }
 
-  /**
-   * Prompt rows of one lane's pass at most. Streams are held up by one lap, or where more than half as many wait for their
-   * first token, by as many times more: or prompts that come in faster than that would pile up.
-   */
+  /** Prompt rows of one lane's pass at most. */
   #promptRows(running: readonly Sequence[], lanes: number): number {
-    let [rows, streams, prompts] = [0, 0, 0];
+    let rows = 0;
     for (const sequence of running) {
-      if (sequence.state === 'prefill') prompts++;
-      else streams++;
       // In another pass all its rows are known by then, and nothing is ahead: but it waits for its next token all the same.
       if (sequence.state === 'decode') rows += Math.max(1, sequence.rowsAhead);
     }
-    return this.#budget.rowsBeside(Math.ceil(rows / lanes), Math.max(1, (FIRST_TOKEN_WEIGHT * prompts) / streams));
+    return this.#promptRowsBeside(Math.ceil(rows / lanes));
   }
 
   #divide(prompts: readonly Sequence[], most: number, room: number): ReadonlyMap<Sequence, number> {

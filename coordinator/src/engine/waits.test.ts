@@ -46,7 +46,7 @@ class VirtualEngine {
     if (this.admission.refusal(client)) return false;
     const size = (mean: number): number => 1 + Math.floor(-Math.log(1 - this.#rng()) * mean);
     const maxTokens = size(100);
-    const sequence = new Sequence({
+    const request = {
       id: String(this.#numbers++),
       client,
       promptIds: Array.from({ length: size(100) }, () => 1),
@@ -55,7 +55,8 @@ class VirtualEngine {
       topP: 1,
       seed: 1,
       signal: new AbortController().signal,
-    });
+    };
+    const sequence = new Sequence(request, 0);
     this.#lengths.set(sequence, this.#rng() < 0.25 ? maxTokens : Math.ceil(this.#rng() * maxTokens));
     this.admission.add(sequence);
     this.admission.update();
@@ -153,6 +154,25 @@ describe('the time that a refused request is told', () => {
     // Whoever came back is not expected once more.
     engine.waits.returned('polite');
     expect(engine.waits.retryAfterMs('polite', engine.nowMs)).toBe(polite);
+  });
+
+  it('costs a flood of refusals one look at the queue for all of a moment, and a bounded memory', () => {
+    const engine = busy(3);
+    let looks = 0;
+    const { admission } = engine;
+    const inOrder = (limit: number): Sequence[] => {
+      looks++;
+      return admission.inOrder(limit);
+    };
+    const waits = new Waits({ admission: { running: admission.running, inOrder }, pace: engine.pace });
+    for (let i = 0; i < 5000; i++) waits.retryAfterMs(`client ${i % 2000}`, engine.nowMs);
+    expect(looks).toBe(1);
+    expect(waits.told).toBe(1024);
+    // Within the moment times are told from what was seen; after it the queue is looked at again.
+    const waitMs = waits.retryAfterMs('late', engine.nowMs)!;
+    expect(waits.retryAfterMs('later', engine.nowMs + 10)).toBeCloseTo(waitMs - 10);
+    waits.retryAfterMs('last', engine.nowMs + 20);
+    expect(looks).toBe(2);
   });
 
   it('is not made up where nothing was measured', () => {

@@ -4,9 +4,11 @@ import type { Sequence } from './sequence.ts';
 
 /** Of the queue, in the order of turns, as far as it is looked at. */
 const MAX_LOOK_AHEAD = 256;
-/** Times told to one client, and clients that were told one, that are remembered. */
+/** Times told to one client, and to all, that are remembered: every refusal looks through them. */
 const MAX_TOLD_PER_CLIENT = 64;
-const MAX_CLIENTS_TOLD = 1024;
+const MAX_TOLD = 1024;
+/** Refusals of so short a time go by the queue as the first of them saw it: a flood of them costs the others' answers little. */
+const REUSE_MS = 20;
 
 export interface WaitsOptions {
   admission: Pick<Admission, 'running' | 'inOrder'>;
@@ -21,6 +23,8 @@ export class Waits {
   readonly #options: WaitsOptions;
   /** By client: when those that were refused were told to come back. */
   readonly #told = new Map<string, number[]>();
+  /** When places of the queue come free, as expected at a time. */
+  #seen: { atMs: number; turns: readonly number[] } | undefined;
 
   constructor(options: WaitsOptions) {
     this.#options = options;
@@ -47,13 +51,29 @@ export class Waits {
     const own = told.length + 1;
     let place = own;
     for (const [other, times] of this.#told) if (other !== client) place += Math.min(times.length, own);
-    const turns = this.#turns(this.#options.admission.inOrder(MAX_LOOK_AHEAD), Math.min(place, MAX_LOOK_AHEAD));
-    const waitMs = turns?.at(-1);
-    if (waitMs === undefined) return null;
-    if (told.length < MAX_TOLD_PER_CLIENT && (told.length > 0 || this.#told.size < MAX_CLIENTS_TOLD)) {
-      this.#told.set(client, [...told, nowMs + waitMs]);
-    }
+    const turnMs = this.#placeFreeMs(place, nowMs);
+    if (turnMs === undefined) return null;
+    const waitMs = Math.max(0, turnMs - nowMs);
+    if (told.length < MAX_TOLD_PER_CLIENT && this.told < MAX_TOLD) this.#told.set(client, [...told, turnMs]);
     return waitMs;
+  }
+
+  /** Times that were told to those who were refused, and are still to come. */
+  get told(): number {
+    let all = 0;
+    for (const times of this.#told.values()) all += times.length;
+    return all;
+  }
+
+  /** When the queue's place of this number, from 1, comes free; of those beyond 256 the last. Undefined where nothing was measured. */
+  #placeFreeMs(place: number, nowMs: number): number | undefined {
+    if (!this.#seen || nowMs - this.#seen.atMs >= REUSE_MS) {
+      const turns = this.#turns(this.#options.admission.inOrder(MAX_LOOK_AHEAD), MAX_LOOK_AHEAD);
+      this.#seen = turns && { atMs: nowMs, turns };
+    }
+    const { atMs, turns } = this.#seen ?? { atMs: nowMs, turns: [] };
+    const waitMs = turns[Math.min(place, turns.length) - 1];
+    return waitMs === undefined ? undefined : atMs + waitMs;
   }
 
   /** A client has come: it is expected back once less. */

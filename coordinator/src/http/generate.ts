@@ -212,7 +212,7 @@ function detailsOf(
   const sum = <T>(of: readonly T[], read: (one: T) => number): number => of.reduce((all, one) => all + read(one), 0);
   const accepted = sum(drafted, (one) => one.accepted);
   const all = sum(drafted, (one) => one.drafted);
-  const laps = sum(drafted, (one) => one.passes * one.lapsPerPass);
+  const laps = sum(drafted, (one) => one.laps);
   return {
     ...(drafted.length > 0 && {
       completion_tokens_details: { accepted_prediction_tokens: accepted, rejected_prediction_tokens: all - accepted },

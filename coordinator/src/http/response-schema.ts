@@ -21,7 +21,8 @@ const usageSchema = z.object({
       drafted: z.number().int().optional().meta({ description: 'Tokens drafted ahead, right or wrong.' }),
       passes: z.number().int().optional().meta({ description: 'Passes through the model that gave tokens.' }),
       laps_per_token: z.number().optional().meta({
-        description: 'Laps of those passes for each token: without drafts, one for each MoE layer that tabs serve.',
+        description:
+          'Laps of those passes, and of calls of an MTP module that tabs serve, for each token: without drafts, one for each MoE layer that tabs serve.',
       }),
     })
     .optional()

@@ -26,6 +26,8 @@ export class EventStream {
   readonly #raw: ServerResponse;
   readonly #stallMs: number;
   readonly #keepAlive: NodeJS.Timeout;
+  /** What all senders wait for while the buffer is full: every choice of a request is one. */
+  #draining: Promise<void> | undefined;
 
   constructor(raw: ServerResponse, options: EventStreamOptions) {
     this.#raw = raw;
@@ -73,6 +75,11 @@ export class EventStream {
   }
 
   #drained(): Promise<void> {
+    this.#draining ??= this.#nextDrain().finally(() => (this.#draining = undefined));
+    return this.#draining;
+  }
+
+  #nextDrain(): Promise<void> {
     const raw = this.#raw;
     if (raw.destroyed) return Promise.reject(new ReaderGoneError('closed'));
     return new Promise((resolve, reject) => {

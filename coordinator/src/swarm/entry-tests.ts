@@ -5,7 +5,6 @@ import type { Judge } from '../trust/judge.ts';
 import type { Trust } from '../trust/trust.ts';
 import { type ExpertRef, selfTest } from './admission.ts';
 import type { PeerSession } from './peer-session.ts';
-import { linkBytes } from './wire-meter.ts';
 
 export interface EntryTestsOptions {
   hiddenSize: number;
@@ -62,8 +61,8 @@ export class EntryTests {
   /** `test`: as it stands in the peer's tests. Whoever computes wrongly or doesn't answer is sent away. */
   async #test(peer: PeerSession, fresh: readonly ExpertIndex[], test: Set<ExpertIndex>): Promise<Outcome> {
     const refs = fresh.map((expert) => this.#options.ref(expert));
-    const bytesBefore = linkBytes(peer.link);
     const isEntry = peer.live.size === 0;
+    if (isEntry) peer.beginEntryTest();
     const counts = (): boolean => peer.tests.has(test) && peer.state !== 'gone';
     try {
       const answerKnown = this.#options.selfTest ?? selfTest;
@@ -96,7 +95,7 @@ export class EntryTests {
       const message = `The self-test was not answered: ${error.message}`;
       this.#options.dismiss(peer, { code: 'timeout', message, retry: true });
     } finally {
-      if (isEntry) peer.testBytes += linkBytes(peer.link) - bytesBefore;
+      if (isEntry) peer.endEntryTest();
     }
     return 'failed';
   }

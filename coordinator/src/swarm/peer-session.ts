@@ -4,10 +4,11 @@ import type { Link } from '@shoal/transport';
 import { type Clock, systemClock } from '../dispatch/clock.ts';
 import type { LapRequest } from '../dispatch/lap.ts';
 import type { LapClient } from '../dispatch/lap-client.ts';
-import type { LapPeer } from '../dispatch/dispatcher.ts';
+import type { LapPeer } from '../dispatch/lap-planner.ts';
 import type { DonorHistory } from './donor-records.ts';
 import { believed, type PeerTrust } from '../trust/peer-trust.ts';
 import type { Trust } from '../trust/trust.ts';
+import { linkBytes } from './wire-meter.ts';
 
 /** Of no assignment: they count from 1. */
 export const NO_EPOCH = -1;
@@ -71,11 +72,11 @@ export class PeerSession implements LapPeer {
   tokensHelped = 0;
   rowsPerSecond = 0;
   note: string | undefined;
-  /** That passed its link while it was tested and did not serve yet. */
-  testBytes = 0;
   link: Link | undefined;
   #laps: LapClient | undefined;
   #rowsAtTick = 0;
+  /** Tests under way before it serves, what had passed its link when the first of them began, and what passed in earlier ones. */
+  readonly #entryTests = { underWay: 0, bytesBefore: 0, bytes: 0 };
   #tickedMs: number;
   readonly #clock: Clock;
   readonly #options: PeerSessionOptions;
@@ -110,6 +111,22 @@ export class PeerSession implements LapPeer {
   attach(link: Link, laps: LapClient): void {
     this.link = link;
     this.#laps = laps;
+  }
+
+  /** A test of it begins before it serves anything; to be ended by `endEntryTest`. */
+  beginEntryTest(): void {
+    if (this.#entryTests.underWay++ === 0) this.#entryTests.bytesBefore = linkBytes(this.link);
+  }
+
+  endEntryTest(): void {
+    const passed = this.testBytes;
+    if (--this.#entryTests.underWay === 0) this.#entryTests.bytes = passed;
+  }
+
+  /** That passed its link while it was tested and did not serve yet; of a test under way, until now. */
+  get testBytes(): number {
+    const { underWay, bytesBefore, bytes } = this.#entryTests;
+    return bytes + (underWay > 0 ? linkBytes(this.link) - bytesBefore : 0);
   }
 
   /** Whether it may be given laps at all. A draining peer serves until others have taken over. */

@@ -67,6 +67,16 @@ describe('a tab that joins', () => {
     expect(tab.laps).toBe(LAYERS.length);
   });
 
+  it('and leaves in its test leaves bytes of a test behind, and none of work', async () => {
+    const tab = join({ mode: 'silent' });
+    await until(() => tab.laps > 0);
+    swarm.leave(tab.session, 'went away');
+    await new Promise(setImmediate);
+    const { sent, received, tests } = swarm.wireBytes;
+    expect(tests).toBeGreaterThan(0);
+    expect(tests).toBe(sent + received);
+  });
+
   it('is refused for a reason that it can act on', () => {
     expect(() => join({ experts: 0.5 })).toThrow(expect.objectContaining({ code: 'too-small' }));
     swarm = makeSwarm({ cpuDonors: false });

@@ -108,12 +108,12 @@ export class Swarm {
     return this.#rollout.uncoveredByMoves;
   }
 
-  /** All peers, in the order in which they came. */
   /** What has passed all lap channels since start. */
   get wireBytes(): WireBytes {
     return this.#wire.read(this.#peers.values());
   }
 
+  /** All peers, in the order in which they came. */
   get peers(): readonly PeerSession[] {
     return [...this.#peers.values()];
   }

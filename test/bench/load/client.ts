@@ -18,7 +18,7 @@ export interface Outcome {
   lateMs: number;
   promptTokens: number;
   tokens: number;
-  /** Of the first piece of text, and between pieces. */
+  /** Of the first piece of text, and between pieces: those that come together count as one. */
   ttftMs?: number;
   gapsMs: number[];
   totalMs: number;
@@ -63,6 +63,9 @@ export async function askOnce(
   return outcome;
 }
 
+/** Pieces that come so soon after one another are of one pass, whose tokens drafts have made several. */
+const TOGETHER_MS = 1;
+
 interface Chunk {
   choices?: { delta?: { content?: string | null } }[];
   usage?: { prompt_tokens: number; completion_tokens: number } | null;
@@ -86,7 +89,8 @@ async function readAnswer(body: ReadableStream<Uint8Array>, outcome: Outcome, si
     if (!chunk.choices?.[0]?.delta?.content) continue;
     const nowMs = since();
     if (lastMs === undefined) outcome.ttftMs = nowMs;
-    else outcome.gapsMs.push(nowMs - lastMs);
+    else if (nowMs - lastMs > TOGETHER_MS) outcome.gapsMs.push(nowMs - lastMs);
+    else continue;
     lastMs = nowMs;
   }
   if (!done) outcome.broken = 'the stream ended without [DONE]';

@@ -28,11 +28,15 @@ export interface LoadResult {
 
 /** A coordinator under a stated load, beside what the network and its own work leave possible. */
 export async function benchLoad(options: LoadOptions): Promise<void> {
-  const { maxBatch, maxQueue } = options;
+  const { maxBatch, maxQueue, promptLaps } = options;
   const rig = await Rig.start({
     tabs: options.tabs,
     paces: options.paces,
-    coordinator: { ...(maxBatch !== undefined && { maxBatch }), ...(maxQueue !== undefined && { maxQueue }) },
+    coordinator: {
+      ...(maxBatch !== undefined && { maxBatch }),
+      ...(maxQueue !== undefined && { maxQueue }),
+      promptLaps,
+    },
   });
   const clients = await Clients.open();
   try {
@@ -71,7 +75,8 @@ async function runLoad(rig: Rig, clients: Clients, options: LoadOptions): Promis
     outcomes,
     span: figures,
     floors: {
-      lapsPerToken: moeLayers(coordinator.config).length,
+      lapsPerPass: moeLayers(coordinator.config).length,
+      tokensPerPass: figures.tokens / figures.streamPasses,
       roundTripMs: figures.roundTrip.p50,
       ownMs: quantileOf(
         alone.flatMap(({ gapsMs }) => gapsMs),

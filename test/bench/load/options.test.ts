@@ -16,7 +16,7 @@ describe('options of the load generator', () => {
       if (flag === 'help' || flag === 'json') continue;
       expect(() => parseLoadOptions([`--${flag}`, 'much'])).toThrow(`--${flag} takes a`);
     }
-    expect(flags).toHaveLength(18);
+    expect(flags).toHaveLength(19);
   });
 
   it('take streams in place of a rate, and a pace for each tab', () => {

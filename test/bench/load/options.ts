@@ -11,6 +11,7 @@ export interface LoadOptions {
   paces: Pace[];
   maxBatch: number | undefined;
   maxQueue: number | undefined;
+  promptLaps: number;
   temperature: number;
   seed: number;
   json: boolean;
@@ -37,6 +38,7 @@ of their own over WebRTC, behind lines of a stated length. Everything random is 
   --lap-overhead MS   of each lap in a tab, as submission and reading back take on a GPU (0)
   --max-batch N       answers written at a time (the server's default)
   --max-queue N       requests that may wait (the server's default)
+  --prompt-laps N     by how many laps' time prompts may hold up streams (1)
   --seed N            (1)
   --json              one JSON document on stdout instead of the table
   --help              print this
@@ -59,6 +61,7 @@ const FLAGS = {
   'lap-overhead': TEXT,
   'max-batch': TEXT,
   'max-queue': TEXT,
+  'prompt-laps': TEXT,
   seed: TEXT,
   json: { type: 'boolean' },
 } as const;
@@ -104,6 +107,7 @@ export function parseLoadOptions(argv: readonly string[]): LoadOptions {
     tabs: number('tabs', 2, WHOLE(1, 16)),
     paces: pacesOf(values.pairs, lapOverheadMs),
     maxBatch: optional('max-batch', WHOLE(1, 256)),
+    promptLaps: number('prompt-laps', 1, WHOLE(1, 1000)),
     maxQueue: optional('max-queue', WHOLE(0, 10_000)),
     temperature: number('temperature', 0.8, [0, 2]),
     seed: number('seed', 1, WHOLE(1, Number.MAX_SAFE_INTEGER)),

@@ -16,8 +16,8 @@ export function printLoad(result: LoadResult): string {
   return (
     `\n${describe(options)}\n\n${formatTable(rows)}\n\n` +
     `Tokens/s and answers under way: while requests came; the last answer ended after ${span.seconds.toFixed(1)} s. The floor of a gap: laps × the round trip as it was, and the time of a ` +
-    `token of one stream without one (${result.floors.ownMs.toFixed(1)} ms, same run). Gaps are between pieces of text, of which ` +
-    `one may hold several tokens. Utilisation is of the time: engine and kernels alone, the main thread, cores of whole ` +
+    `pass of one stream without one (${result.floors.ownMs.toFixed(1)} ms, same run). Gaps are between tokens, those that come ` +
+    `together, of one pass, being one; ms per token, over a whole answer. Utilisation is of the time: engine and kernels alone, the main thread, cores of whole ` +
     `processes. The load generator's own lateness, p99: ${late.toFixed(1)} ms.\n`
   );
 }
@@ -72,12 +72,22 @@ function answerRows({ options, outcomes, span, floors }: LoadResult): string[][]
     ['TTFT ms, p50 p95 p99', three(ttft), floorTtftMs(floors, promptTokens).toFixed(0)],
     ['gap ms, p50 p95 p99', three(gaps), floorGapMs(floors).toFixed(0)],
     [
+      'ms per token of an answer, p50 p95 p99',
+      three(quantilesOf(answered.flatMap(perTokenMs))),
+      `${(floorGapMs(floors) / floors.tokensPerPass).toFixed(0)} at the mean tokens a pass`,
+    ],
+    [
       'laps per token of a stream',
-      ((span.streamPasses * floors.lapsPerToken) / span.tokens).toFixed(2),
-      String(floors.lapsPerToken),
+      (floors.lapsPerPass / floors.tokensPerPass).toFixed(2),
+      `${floors.lapsPerPass} without drafts`,
     ],
     ['laps per token, shared', (span.laps / span.tokens).toFixed(3), ''],
   ];
+}
+
+/** From its first token to its last. */
+function perTokenMs({ gapsMs, tokens }: Outcome): number[] {
+  return tokens > 1 && gapsMs.length > 0 ? [gapsMs.reduce((sum, ms) => sum + ms, 0) / (tokens - 1)] : [];
 }
 
 function resourceRows({ span, floors, options }: LoadResult): string[][] {

@@ -64,15 +64,15 @@ describe('lengths', () => {
 });
 
 describe('floors', () => {
-  const inputs = { lapsPerToken: 5, roundTripMs: 20, ownMs: 10, prefillRows: 64 };
+  const inputs = { lapsPerPass: 5, roundTripMs: 20, ownMs: 10, prefillRows: 64, tokensPerPass: 2 };
 
   it('are the laps’ round trips and the coordinator’s own time, once for each chunk of a prompt', () => {
     expect(floorGapMs(inputs)).toBe(110);
     expect([1, 64, 65, 200].map((tokens) => floorTtftMs(inputs, tokens))).toEqual([110, 110, 220, 440]);
   });
 
-  it('leave a closed loop a token of each stream in that time, and an open one what it was asked for', () => {
-    expect(ceilingTokensPerS({ ...WORKLOAD, arrivals: { streams: 11 } }, inputs, 0)).toBeCloseTo(100);
+  it('leave a closed loop a pass’s tokens of each stream in that time, and an open one what it was asked for', () => {
+    expect(ceilingTokensPerS({ ...WORKLOAD, arrivals: { streams: 11 } }, inputs, 0)).toBeCloseTo(200);
     expect(ceilingTokensPerS(WORKLOAD, inputs, 3000)).toBe(100);
   });
 });

@@ -60,17 +60,19 @@ export function planRequests(rng: Rng, workload: Workload): PlannedRequest[][] {
 
 /** What the network and the coordinator's own work leave possible at the least. */
 export interface FloorInputs {
-  lapsPerToken: number;
+  lapsPerPass: number;
   roundTripMs: number;
-  /** Of one token of one stream with no round trip, in the same run: engine, HTTP, the tabs' kernels. */
+  /** Of one pass of one stream with no round trip, in the same run: engine, HTTP, the tabs' kernels. */
   ownMs: number;
+  /** That a pass gives a stream: more than one where drafts were right. */
+  tokensPerPass: number;
   /** Prompt rows that a pass takes. */
   prefillRows: number;
 }
 
-/** Between two tokens of a stream. */
-export function floorGapMs({ lapsPerToken, roundTripMs, ownMs }: FloorInputs): number {
-  return lapsPerToken * roundTripMs + ownMs;
+/** Between a stream's tokens of one pass and those of the next. */
+export function floorGapMs({ lapsPerPass, roundTripMs, ownMs }: Omit<FloorInputs, 'tokensPerPass'>): number {
+  return lapsPerPass * roundTripMs + ownMs;
 }
 
 /** From a request to its first token: a pass for each chunk of the prompt. */
@@ -79,13 +81,13 @@ export function floorTtftMs(inputs: FloorInputs, promptTokens: number): number {
 }
 
 /**
- * Tokens a second that cannot be exceeded: an open loop gives no more than it is asked for, a closed one a token of each
- * stream in the time of one.
+ * Tokens a second that cannot be exceeded: an open loop gives no more than it is asked for, a closed one those of a pass for
+ * each stream in the time of one.
  */
 export function ceilingTokensPerS(workload: Workload, inputs: FloorInputs, answeredTokens: number): number {
   const { arrivals, durationS } = workload;
   if ('ratePerS' in arrivals) return answeredTokens / durationS;
-  return (1000 * arrivals.streams) / floorGapMs(inputs);
+  return (1000 * arrivals.streams * inputs.tokensPerPass) / floorGapMs(inputs);
 }
 
 /** When an answer's text came. */

@@ -29,7 +29,7 @@ export async function benchNetwork(options: NetworkOptions): Promise<void> {
     overlap: () => overlapRows(repeats),
     'many-streams': () => manyStreamsRows(rig, watch, repeats),
     loop: () => loopRows({ rig, watch, clients }),
-    soak: () => soakRows({ rig, watch, clients }, soakMinutes),
+    soak: () => soakRows({ tabs: TABS, clients }, soakMinutes),
   };
   try {
     for (const part of options.parts) {

@@ -4,6 +4,10 @@ import { DecayedLine } from '../../dispatch/decayed-line.ts';
 const DECAY = 0.97;
 /** Rows² that the slope so far counts as: where all passes have about as many rows, it stays what it was. */
 const SLOPE_INERTIA = 16;
+/** The same of a slope that is a guess: the first pass is cold, and a short prompt's rows look a hundred times too dear. */
+const GUESS_INERTIA = 0.5;
+/** A guess until rows have varied by so much: two passes with a draft among others without. */
+const KNOWN_ROWS2 = 1;
 /** A pass that took longer than this many times what was expected was held up by something else. */
 const OUTLIER = 3;
 
@@ -12,6 +16,8 @@ export class PassCost {
   readonly #line = new DecayedLine(DECAY);
   #base = 0;
   #msPerRow: number | undefined;
+  /** Rows² by which passes differed since start. */
+  #varied = 0;
 
   add(rows: number, ms: number): void {
     if (this.#msPerRow === undefined) {
@@ -21,9 +27,16 @@ export class PassCost {
       return;
     }
     this.#line.add(rows, Math.min(ms, OUTLIER * this.ms(rows)));
-    const { base, slope } = this.#line.fit(this.#msPerRow, SLOPE_INERTIA / this.#line.weight);
+    this.#varied += (rows - this.#line.meanX) ** 2;
+    const inertia = Math.min(SLOPE_INERTIA, GUESS_INERTIA + this.#varied);
+    const { base, slope } = this.#line.fit(this.#msPerRow, inertia / this.#line.weight);
     this.#base = base;
     this.#msPerRow = slope;
+  }
+
+  /** Whether passes have had too much the same rows to tell what one more costs. */
+  get isGuess(): boolean {
+    return this.#varied < KNOWN_ROWS2;
   }
 
   /** 0 while nothing is known. */
@@ -44,10 +57,13 @@ const FASTER_DECAY = 0.5;
 /** Mean time of a kind of call, old ones fading. */
 export class CallCost {
   #ms: number | undefined;
+  #calls = 0;
 
   add(ms: number): void {
-    if (this.#ms === undefined) {
-      this.#ms = ms;
+    this.#calls++;
+    // The first is cold: of two the faster one.
+    if (this.#ms === undefined || this.#calls === 2) {
+      this.#ms = Math.min(ms, this.#ms ?? ms);
       return;
     }
     const decay = ms < this.#ms ? FASTER_DECAY : CALL_DECAY;

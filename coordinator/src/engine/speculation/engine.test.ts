@@ -14,12 +14,21 @@ afterEach(() => void vi.useRealTimers());
 interface Setting extends HashEngineOptions {
   mode?: SpeculationMode;
   maxDrafts?: number;
+  lapsPerDraft?: number;
   limits?: Partial<EngineLimits>;
   lap?: () => Promise<void> | void;
   eosTokenIds?: readonly number[];
 }
 
-function open({ mode = 'auto', maxDrafts = 4, limits, lap = () => {}, eosTokenIds, ...options }: Setting = {}) {
+function open({
+  mode = 'auto',
+  maxDrafts = 4,
+  lapsPerDraft = 0,
+  limits,
+  lap = () => {},
+  eosTokenIds,
+  ...options
+}: Setting = {}) {
   const forward = new HashEngine(options);
   const batch = ({ trace, maxPeers, onLimited }: BatchOptions = {}): ExpertDispatch => ({
     dispatch: ({ layer, x, numRows }) => ({
@@ -43,7 +52,7 @@ function open({ mode = 'auto', maxDrafts = 4, limits, lap = () => {}, eosTokenId
     eosTokenIds,
     experts: { batch },
     ...(limits && { limits }),
-    speculation: { mode, maxDrafts, onFailure: (error) => failures.push(error) },
+    speculation: { mode, maxDrafts, lapsPerDraft, onFailure: (error) => failures.push(error) },
   });
   return { engine, forward, failures };
 }
@@ -56,7 +65,7 @@ function request(id: string, more: Partial<GenerationRequest> = {}): GenerationR
 /** Events without what drafting adds to them, and that apart. */
 async function collect(stream: AsyncIterable<GenerationEvent>) {
   const events: object[] = [];
-  let usage = { drafted: 0, accepted: 0, passes: 0, lapsPerPass: 0 };
+  let usage = { drafted: 0, accepted: 0, passes: 0, laps: 0 };
   for await (const event of stream) {
     const carrier = event.type === 'token' ? event.token : event;
     if ('speculation' in carrier && carrier.speculation) {
@@ -140,11 +149,19 @@ describe('an answer with drafts', () => {
     expect(usage.accepted).toBe(24 - usage.passes);
     // Of two who know the same, who draw with the same numbers draw the same, however far ahead.
     expect(usage.drafted).toBe(usage.accepted);
-    expect(usage.lapsPerPass).toBe(1);
+    expect(usage.laps).toBe(usage.passes);
     const { drafted, accepted } = engine.speculation.counts.mtp;
     expect(drafted.reduce((a, b) => a + b)).toBe(usage.drafted);
     expect(accepted.reduce((a, b) => a + b)).toBe(usage.accepted);
     expect(engine.tokens).toBe(24);
+  });
+
+  it('tells of the laps of its drafts too, where tabs hold the module’s experts', async () => {
+    const { engine, forward } = open({ rightInTen: 10, maxDrafts: 3, lapsPerDraft: 1 });
+    const { usage } = await collect(engine.submit(request('one', { maxTokens: 24, temperature: 1 })));
+    // Every call of the module gave a draft, which was right.
+    expect(usage.drafted).toBeGreaterThan(10);
+    expect(usage.laps).toBe(forward.passes.length + usage.drafted);
   });
 
   it('whose drafts fail soon has few of them', async () => {

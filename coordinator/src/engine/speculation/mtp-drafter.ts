@@ -130,6 +130,7 @@ export class MtpDrafter {
         wish: depth > 0 && i === stream.pending.length - 1 ? nextDraft(drafting) : undefined,
       }));
     });
+    countCall(all.filter(({ depth }) => depth > 0));
     const result = await this.#call(rows, within);
     for (const { stream } of all) {
       stream.failures = result ? 0 : stream.failures + 1;
@@ -147,6 +148,7 @@ export class MtpDrafter {
 
   /** One draft more: the module on its own hidden state, with the draft before as the next token. */
   async #deeper(going: readonly Drafting[], within: DraftsWithin): Promise<Drafting[]> {
+    countCall(going);
     const result = await this.#call(
       going.map((drafting) => {
         const { last, stream } = drafting;
@@ -203,6 +205,10 @@ function nextDraft({ sequence, drafts }: Drafting): TokenWish {
   const { temperature, topP, topK } = sequence.request;
   const uniform = temperature > 0 ? sequence.draws.peek(drafts.length) : 0;
   return { token: { temperature, topP, topK, uniform } };
+}
+
+function countCall(drafting: readonly Drafting[]): void {
+  for (const { sequence } of drafting) sequence.speculation?.countDraftCall();
 }
 
 /** [numRows, hiddenSize], as the stream's module reads them. */

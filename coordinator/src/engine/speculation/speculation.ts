@@ -30,6 +30,10 @@ export interface SpeculationOptions {
   eosTokenIds: readonly number[];
   /** Laps that a pass makes. */
   lapsPerPass: number;
+  /** Laps that a call of the MTP module makes: 1 where tabs hold its experts; 0 by default. */
+  lapsPerDraft?: number;
+  /** Prompt rows of the next pass at most, beside so many of decoding sequences. */
+  promptRowsBeside: (decodeRows: number) => number;
   /** Milliseconds of a clock. */
   now: () => number;
   /** It was found out which hidden state the MTP module reads. */
@@ -49,8 +53,6 @@ const ALL_STREAMS_DECAY = 0.998;
 /** Before there is any: DeepSeek-V3's own module is right in 85 to 90 % (paper §5.4.3); others are tried, and soon given up. */
 const MTP_FIRST_PRIOR = 0.85;
 const PRIOR = 0.5;
-/** Prompt rows of the next pass, where a sequence has more than these left. */
-const MAX_PREFILL_ROWS = 64;
 
 /** A sequence that will be in the next pass, and where its drafts may come from. */
 interface Candidate {
@@ -125,6 +127,7 @@ export class Speculation {
     return new StreamSpeculation({
       ids,
       lapsPerPass: this.#options.lapsPerPass,
+      lapsPerDraft: this.#options.lapsPerDraft ?? 0,
       prior: (source) => (depth) => this.#experienceOf(source).rate(depth),
       mtp,
     });
@@ -198,7 +201,8 @@ export class Speculation {
     const candidates = live.flatMap((sequence) => this.#candidate(sequence) ?? []);
     const prompts = live.filter(({ state }) => state === 'prefill');
     const promptRows = prompts.reduce((sum, { cache, ids }) => sum + ids.length - cache!.length, 0);
-    const baseRows = live.length - prompts.length + Math.min(MAX_PREFILL_ROWS, promptRows);
+    const decodeRows = live.length - prompts.length;
+    const baseRows = decodeRows + Math.min(this.#options.promptRowsBeside(decodeRows), promptRows);
     const mtp = candidates.some(({ found }) => !found) ? this.#mtp : undefined;
     const depths = chooseDepths(
       candidates.map(({ state, source, maxDrafts }) => ({
@@ -213,7 +217,7 @@ export class Speculation {
     );
     return new Map(
       candidates.map((candidate, i) => {
-        const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts);
+        const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, this.#passCost.isGuess);
         return [candidate.sequence, { candidate, depth }];
       }),
     );

@@ -1,0 +1,117 @@
+import type { MoeCall } from '@shoal/model';
+import { coverRows, type LimitedChoice, limitDevices } from '@shoal/placement';
+import { MAX_ROWS_PER_LAP } from '@shoal/protocol';
+import type { LapRequest } from './lap.ts';
+import type { LapClient } from './lap-client.ts';
+
+/** A peer as the dispatcher sees it. */
+export interface LapPeer {
+  readonly peerId: string;
+  readonly laps: LapClient;
+  /** Whether it takes work and has an admitted replica of the expert. */
+  serves(layer: number, expert: number): boolean;
+  /** Told of tokens that it has just worked for, each once per pass. */
+  helped(tokens: number): void;
+  /** Whether its answer (f16 bits, [numRows, hiddenSize]) may enter a sum, for all that can be told without computing it. */
+  accepts(request: LapRequest, partial: Uint16Array): boolean;
+  /** Whether it has not been found out giving wrong results. */
+  readonly believed: boolean;
+}
+
+/** What one peer (or, with null, the coordinator) is to do of one call. */
+export interface Part {
+  peer: LapPeer | null;
+  /** [numAssignments of the part] indices into the call's [numRows × topK] assignments, ascending. */
+  assignments: number[];
+}
+
+/** Chooses the tabs that a lap asks, among those that serve its experts now. */
+export class LapPlanner {
+  readonly #peers: () => Iterable<LapPeer>;
+  /** By layer, so that the turns of one are not bound to the number of the others. */
+  readonly #turns = new Map<number, number>();
+
+  /** `peers`: those that may be asked now, in a stable order. */
+  constructor(peers: () => Iterable<LapPeer>) {
+    this.#peers = peers;
+  }
+
+  /** Who does which of these assignments, asking few peers. */
+  plan(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
+    const topK = call.topkIdx.length / call.numRows;
+    const experts = new Uint16Array(assignments.length);
+    const rows = new Uint32Array(assignments.length);
+    for (const [i, a] of assignments.entries()) {
+      experts[i] = call.topkIdx[a]!;
+      rows[i] = Math.floor(a / topK);
+    }
+    const { peers, holders } = this.#candidates(call.layer, new Set(experts), tried);
+    const turn = (this.#turns.get(call.layer) ?? 0) + 1;
+    this.#turns.set(call.layer, turn);
+    const usualMs = peers.map((peer) => peer.laps.lapMs.quantile(0.5) ?? 0);
+    const expected = peers.map((peer) => peer.laps.expected);
+    const chosen = coverRows(experts, rows, {
+      holders: (expert) => holders.get(expert)!,
+      usualMs: (i) => usualMs[i]!,
+      expected: (i) => expected[i]!,
+      // The next in turn, so that the figures of all stay fresh.
+      preference: (i) => (i + turn) % peers.length,
+    });
+    const parts = new Map<number, Part>();
+    for (const [i, candidate] of chosen.entries()) {
+      const part = parts.get(candidate);
+      if (part) part.assignments.push(assignments[i]!);
+      else parts.set(candidate, { peer: peers[candidate] ?? null, assignments: [assignments[i]!] });
+    }
+    // Placement's order, not arrival's: the sum must not depend on who answers first.
+    return [...parts.entries()].sort(([a], [b]) => a - b).map(([, part]) => part);
+  }
+
+  /** The experts that DeepSeek-V2's device-limited routing takes over the tabs that serve the layer now. */
+  limited(
+    layer: number,
+    { maxPeers, numExpertsPerTok }: { maxPeers: number; numExpertsPerTok: number },
+    scores: Float32Array,
+    allowed: readonly number[],
+  ): LimitedChoice {
+    const within = new Set(allowed);
+    const { holders } = this.#candidates(layer, within, new Set());
+    return limitDevices(scores, numExpertsPerTok, {
+      maxPeers,
+      holders: (expert) => holders.get(expert) ?? [],
+      allowed: (expert) => within.has(expert),
+    });
+  }
+
+  /** Peers that serve some of these experts, and for each expert the positions of those that do. */
+  #candidates(layer: number, experts: ReadonlySet<number>, tried: ReadonlySet<LapPeer>) {
+    const peers: LapPeer[] = [];
+    const holders = new Map<number, number[]>([...experts].map((expert) => [expert, []]));
+    for (const peer of this.#peers()) {
+      if (tried.has(peer)) continue;
+      const served = [...experts].filter((expert) => peer.serves(layer, expert));
+      for (const expert of served) holders.get(expert)!.push(peers.length);
+      if (served.length > 0) peers.push(peer);
+    }
+    return { peers, holders };
+  }
+}
+
+/** Cut a part into pieces whose rows fit one frame. */
+export function inFrames(call: MoeCall, part: Part): Part[] {
+  const topK = call.topkIdx.length / call.numRows;
+  const pieces: Part[] = [];
+  let rowsHere = 0;
+  let lastRow = -1;
+  for (const a of part.assignments) {
+    const row = Math.floor(a / topK);
+    if (row !== lastRow) rowsHere++;
+    lastRow = row;
+    if (pieces.length === 0 || rowsHere > MAX_ROWS_PER_LAP) {
+      pieces.push({ peer: part.peer, assignments: [] });
+      rowsHere = 1;
+    }
+    pieces.at(-1)!.assignments.push(a);
+  }
+  return pieces;
+}

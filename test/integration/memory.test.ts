@@ -1,0 +1,69 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createRng } from '@shoal/model';
+import { afterEach, expect, it } from 'vitest';
+import { type Core, createCore } from '../../coordinator/src/index.ts';
+import { collector } from '../collect.ts';
+import { answer } from './answers.ts';
+import { CACHE_DIR, TINY_STORIES } from './golden.ts';
+import { covered, until, VirtualDonor } from './virtual-donor.ts';
+
+/** A hundred pages and some, soon full of what past requests began with. */
+const KV_BYTES = 2 * 2 ** 20;
+const STREAMS = 4;
+const PROMPT_TOKENS = 20;
+const ANSWER_TOKENS = 24;
+/** Code is compiled then, and windows of samples are full. */
+const WARM_UP_LAPS = 3_000;
+const LAPS = 3_000;
+/** A frame of one row, kept, would be 400 and more; measured were 43, most of it laps that are remembered (4,096 of each tab). */
+const KEPT_BYTES_PER_LAP = 100;
+
+let core: Core;
+let donors: VirtualDonor[] = [];
+
+afterEach(async () => {
+  await core.close();
+  await Promise.all(donors.map((donor) => donor.close()));
+  donors = [];
+});
+
+it('a coordinator and its tabs keep nothing of their laps once the KV cache is full', async () => {
+  core = await createCore({
+    modelDir: TINY_STORIES,
+    quant: 'f16',
+    cacheDir: CACHE_DIR,
+    replicas: 2,
+    kvMemoryBytes: KV_BYTES,
+    speculate: 'off',
+  });
+  donors = await Promise.all([VirtualDonor.join(core), VirtualDonor.join(core)]);
+  await until('all experts to be served', () => covered(core));
+  const rng = createRng(5);
+  const tokenId = (): number => 4 + Math.floor(rng() * (core.config.vocabSize - 8));
+  const answerUntil = async (laps: number): Promise<void> => {
+    const stream = async (): Promise<void> => {
+      while (core.dispatcher.laps < laps) {
+        const promptIds = Array.from({ length: PROMPT_TOKENS }, tokenId);
+        await answer(core, promptIds, { maxTokens: ANSWER_TOKENS, temperature: 0.8 });
+      }
+    };
+    await Promise.all(Array.from({ length: STREAMS }, stream));
+  };
+  const collect = collector();
+  const kept = async (): Promise<number> => {
+    // Twice: what is finalized in the first lets go of more.
+    for (let i = 0; i < 2; i++) {
+      await sleep(50);
+      collect();
+    }
+    const { heapUsed, external } = process.memoryUsage();
+    return heapUsed + external;
+  };
+  await answerUntil(WARM_UP_LAPS);
+  const [before, lapsBefore, kvBefore] = [await kept(), core.dispatcher.laps, core.engine.kvBytesKept];
+  expect(kvBefore).toBeGreaterThan(0.9 * KV_BYTES);
+  await answerUntil(lapsBefore + LAPS);
+  const grown = (await kept()) - before;
+  expect(grown / (core.dispatcher.laps - lapsBefore)).toBeLessThan(KEPT_BYTES_PER_LAP);
+  expect(core.engine.kvBytesKept).toBeLessThanOrEqual(KV_BYTES);
+});
