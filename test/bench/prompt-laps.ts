@@ -101,7 +101,7 @@ function timedForward(takes: (rows: number) => void): ForwardEngine {
     forward: async (rows: readonly EngineRow[]) => {
       takes(rows.length);
       for (const { cache } of rows) (cache as { length: number }).length++;
-      return { logits: rows.map(() => Float32Array.of(0, 1)), hidden: new Float32Array(0) };
+      return { answers: rows.map(() => ({ tokenId: 1 })), hidden: new Float32Array(0) };
     },
   } as unknown as ForwardEngine;
 }

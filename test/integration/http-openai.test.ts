@@ -53,6 +53,17 @@ describe('completions', () => {
     expect(server.engine.live).toBe(0);
   });
 
+  it('takes top_k as other servers have it', async () => {
+    const client = await start('x');
+    for (const top_k of [40, 0, -1, null]) {
+      const asked = { model, prompt: 'A', top_k };
+      await client.completions.create(asked);
+      const chat = { model, messages: [{ role: 'user' as const, content: 'A' }], top_k };
+      await client.chat.completions.create(chat);
+    }
+    expect(server.engine.submitted.map(({ topK }) => topK)).toEqual([40, 40, 0, 0, 0, 0, 0, 0]);
+  });
+
   it('tells what drafts did for all choices together, and leaves them out where that is asked', async () => {
     const speculation = { drafted: 7, accepted: 5, passes: 3, laps: 12 };
     const client = await start((request) => ({
@@ -297,6 +308,8 @@ describe('errors', () => {
     const refused: [object, string][] = [
       [{ ...base, temperature: 'hot' }, 'temperature'],
       [{ ...base, temperature: 3 }, 'temperature'],
+      [{ ...base, top_k: 1.5 }, 'top_k'],
+      [{ ...base, top_k: -2 }, 'top_k'],
       [{ ...base, max_tokens: 1.5 }, 'max_tokens'],
       [{ ...base, n: 9 }, 'n'],
       [{ ...base, stop: ['a', 'b', 'c', 'd', 'e'] }, 'stop'],
@@ -305,7 +318,7 @@ describe('errors', () => {
       [{ ...base, logit_bias: { 5: 1 } }, 'logit_bias'],
       [{ ...base, best_of: 3 }, 'best_of'],
       [{ ...base, suffix: 'end' }, 'suffix'],
-      [{ ...base, top_k: 4 }, 'top_k'],
+      [{ ...base, top_n: 4 }, 'top_n'],
       [{ ...base, stream_options: { include_usage: true } }, 'stream_options'],
       [{ ...base, shoal: { trance: true } }, 'shoal.trance'],
       [{ model }, 'prompt'],

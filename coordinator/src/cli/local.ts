@@ -1,8 +1,9 @@
 import { open } from 'node:fs/promises';
 import {
+  answerOf,
   createRng,
-  sample,
   scorePerplexity,
+  type EngineRow,
   type ExpertDispatch,
   type ForwardEngine,
   type ForwardResult,
@@ -119,17 +120,17 @@ async function promptIds({ engine, tokenizer }: Local, prompt: PromptSource, roo
   return ids;
 }
 
-/** Read `ids` in chunks, with logits where `wantLogits` says; calls `onChunk` with each result. */
+/** Read `ids` in chunks, each row wanting what `wanted` says of its position; calls `onChunk` with each result. */
 async function readPrompt(
   { engine, experts }: Local,
   ids: readonly number[],
   cache: SequenceCache,
-  wantLogits: (position: number) => boolean,
+  wanted: (position: number) => Pick<EngineRow, 'wantLogits' | 'wish'>,
   onChunk: (result: ForwardResult, positionsDone: number) => void | Promise<void>,
 ): Promise<void> {
   for (let start = 0; start < ids.length; start += CHUNK_ROWS) {
     const rows = ids.slice(start, start + CHUNK_ROWS).map((tokenId, i) => {
-      return { tokenId, position: start + i, cache, wantLogits: wantLogits(start + i) };
+      return { tokenId, position: start + i, cache, ...wanted(start + i) };
     });
     await onChunk(await engine.forward(rows, experts), start + rows.length);
   }
@@ -155,27 +156,29 @@ interface Answer {
 
 async function continueText(local: Local, ids: number[], options: LocalOptions, io: LocalIo): Promise<Answer> {
   const { engine, experts } = local;
-  const sampling = { temperature: options.temperature, topP: options.topP, rng: createRng(options.seed) };
+  const { temperature, topP, seed } = options;
+  const rng = createRng(seed);
+  const next = () => ({ wish: { token: { temperature, topP, uniform: temperature > 0 ? rng() : 0 } } });
   const maxTokens = Math.min(options.maxTokens, engine.config.maxPositionEmbeddings - ids.length);
   const cache = engine.newSequence();
-  let logits: Float32Array | undefined;
-  const isLast = (position: number) => position === ids.length - 1;
-  await readPrompt(local, ids, cache, isLast, (result, done) => {
-    logits = result.logits.at(-1);
+  let answers: ForwardResult['answers'] = [];
+  const wanted = (position: number) => (position === ids.length - 1 ? next() : {});
+  await readPrompt(local, ids, cache, wanted, (result, done) => {
+    answers = result.answers.slice(-1);
     io.stderr.write(`prompt: ${done} of ${ids.length} tokens\n`);
   });
   const answer: Answer = { ids: [], text: '', finish_reason: 'length' };
   const detokenizer = local.tokenizer.detokenizer();
   for (;;) {
-    const tokenId = sample(logits!, sampling);
+    const { tokenId } = answerOf(answers, 0);
     if (local.eosTokenIds.includes(tokenId)) return { ...answer, finish_reason: 'stop' };
     answer.ids.push(tokenId);
     const piece = detokenizer.push(tokenId);
     answer.text += piece;
     if (!options.json) io.stdout.write(piece);
     if (answer.ids.length === maxTokens) return answer;
-    const row = { tokenId, position: cache.length, cache, wantLogits: true };
-    logits = (await engine.forward([row], experts)).logits[0];
+    const row = { tokenId, position: cache.length, cache, ...next() };
+    ({ answers } = await engine.forward([row], experts));
   }
 }
 
@@ -222,7 +225,7 @@ async function runLogits(local: Local, options: LocalOptions, io: LocalIo): Prom
       local,
       ids,
       local.engine.newSequence(),
-      () => true,
+      () => ({ wantLogits: true }),
       async ({ logits }, done) => {
         for (const row of logits) await file.writeFile(littleEndian(row!));
         io.stderr.write(`${done} of ${ids.length} positions\n`);

@@ -1,6 +1,5 @@
-import { logSoftmaxAt, sample, topLogprobs } from '@shoal/model';
+import { answerOf, type RowAnswer } from '@shoal/model';
 import type { BatchEntry } from './batch.ts';
-import type { TokenLogprob } from './contract.ts';
 import { verifyDrafts } from './speculation/verify.ts';
 
 export interface AnswersOptions {
@@ -9,7 +8,7 @@ export interface AnswersOptions {
   eosTokenIds: readonly number[];
 }
 
-/** Turns logits into tokens, and tells each sequence's reader. */
+/** Hands the tokens of passes to each sequence's reader. */
 export class Answers {
   readonly #options: AnswersOptions;
   /** Generated since start. */
@@ -23,17 +22,17 @@ export class Answers {
   }
 
   /**
-   * A pass has computed the entry's rows: what follows from their logits. Returns how many of its drafts were right; its cache
-   * then ends with the last of them. Throws where logits are damaged.
+   * A pass has computed the entry's rows: what follows from the answers to their wishes. Returns how many of its drafts were
+   * right; its cache then ends with the last of them. Throws where logits were damaged.
    */
-  advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): number {
+  advance(entry: BatchEntry, answers: readonly (RowAnswer | undefined)[]): number {
     const { sequence, numRows, startLength, drafts } = entry;
     if (sequence.finished) return 0;
     const known = numRows - drafts.length;
     const isWhole = startLength + known === sequence.ids.length;
     for (let i = 0; i < known - 1; i++) settle(entry, i);
     if (sequence.request.promptLogprobs && startLength < sequence.request.promptIds.length) {
-      this.#collectPrompt(entry, logits);
+      this.#collectPrompt(entry, answers);
     }
     let accepted = 0;
     if (!isWhole || sequence.request.maxTokens === 0) {
@@ -42,7 +41,7 @@ export class Answers {
     } else {
       this.tokenPasses++;
       sequence.speculation?.countPass(drafts.length);
-      accepted = verifyDrafts(drafts, (i) => this.#take(entry, known - 1 + i, i, logits));
+      accepted = verifyDrafts(drafts, (i) => this.#take(entry, known - 1 + i, i, answers));
     }
     sequence.cache!.truncate(startLength + known + accepted);
     sequence.pages?.commit(sequence.ids);
@@ -50,23 +49,23 @@ export class Answers {
   }
 
   /**
-   * Choose the token after one of the entry's rows, `accepted` drafts being right so far, and tell the reader. undefined: the
+   * Take the token after one of the entry's rows, `accepted` drafts being right so far, and tell the reader. undefined: the
    * answer has ended.
    */
   #take(
     entry: BatchEntry,
     row: number,
     accepted: number,
-    allLogits: readonly (Float32Array | undefined)[],
+    answers: readonly (RowAnswer | undefined)[],
   ): number | undefined {
     const { sequence, firstRow } = entry;
     const { request, speculation } = sequence;
-    const logits = allLogits[firstRow + row]!;
     settle(entry, row);
     if (speculation && accepted > 0) speculation.usage.accepted++;
-    const rng = (): number => sequence.draws.next();
     this.chosen++;
-    const tokenId = sample(logits, { temperature: request.temperature, topP: request.topP, rng });
+    const answer = answerOf(answers, firstRow + row);
+    const { tokenId } = answer;
+    if (request.temperature > 0) sequence.draws.next();
     if (this.#options.eosTokenIds.includes(tokenId)) {
       sequence.emit({ type: 'finish', reason: 'stop', ...sequence.details() });
       return undefined;
@@ -76,8 +75,7 @@ export class Answers {
     sequence.emit({
       type: 'token',
       token: {
-        tokenId,
-        ...(request.topLogprobs !== undefined && describeLogprobs(logits, tokenId, request.topLogprobs)),
+        ...answer,
         ...(request.trace && { trace: entry.notes[row]!.traces }),
         ...sequence.details(),
       },
@@ -88,15 +86,15 @@ export class Answers {
   }
 
   /** A prompt token's logprob comes from the row before it; the first token has none. */
-  #collectPrompt(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
+  #collectPrompt(entry: BatchEntry, answers: readonly (RowAnswer | undefined)[]): void {
     const { sequence, firstRow, numRows, startLength } = entry;
-    const { promptIds, topLogprobs: top = 0 } = sequence.request;
+    const { promptIds } = sequence.request;
     const collected = sequence.promptLogprobs;
     if (startLength === 0) collected.push({ tokenId: promptIds[0]!, logprob: null, topLogprobs: [] });
     for (let i = 0; i < numRows; i++) {
-      const next = promptIds[startLength + i + 1];
-      if (next === undefined) break;
-      collected.push({ tokenId: next, ...describeLogprobs(logits[firstRow + i]!, next, top) });
+      if (startLength + i + 1 >= promptIds.length) break;
+      const { tokenId, logprob, topLogprobs } = answerOf(answers, firstRow + i);
+      collected.push({ tokenId, logprob: logprob!, topLogprobs: topLogprobs! });
     }
     if (startLength + numRows >= promptIds.length) sequence.emit({ type: 'prompt-logprobs', tokens: collected });
   }
@@ -108,12 +106,4 @@ function settle({ sequence, notes }: BatchEntry, row: number): void {
   if (!deviceLimit) return;
   deviceLimit.tokenLayers += notes[row]!.limitedLayers;
   deviceLimit.changed += notes[row]!.changedLayers;
-}
-
-function describeLogprobs(
-  logits: Float32Array,
-  tokenId: number,
-  top: number,
-): { logprob: number; topLogprobs: TokenLogprob[] } {
-  return { logprob: logSoftmaxAt(logits, tokenId), topLogprobs: topLogprobs(logits, top) };
 }

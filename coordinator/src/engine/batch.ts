@@ -1,4 +1,4 @@
-import type { EngineRow } from '@shoal/model';
+import type { EngineRow, TokenWish } from '@shoal/model';
 import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import type { LapTrace } from './contract.ts';
 import type { Sequence } from './sequence.ts';
@@ -41,13 +41,29 @@ export function assembleBatch(
     if (numRows === 0) continue;
     const notes = wantsNotes(sequence) ? Array.from({ length: numRows }, newNotes) : [];
     entries.push({ sequence, firstRow: rows.length, numRows, startLength: start, drafts, notes });
-    const { ids, request } = sequence;
+    const { ids } = sequence;
     for (let position = start; position < start + numRows; position++) {
-      const wantLogits = position >= ids.length - 1 || request.promptLogprobs === true;
-      rows.push({ tokenId: ids[position] ?? drafts[position - ids.length]!, position, cache, wantLogits });
+      const tokenId = ids[position] ?? drafts[position - ids.length]!;
+      rows.push({ tokenId, position, cache, wish: wishAt(sequence, position) });
     }
   }
   return { rows, entries };
+}
+
+/**
+ * What the row at a position is to give: the next token, drawn with the number that will be its own if the drafts before it are
+ * right; or, of a prompt's next token, its probability.
+ */
+function wishAt({ ids, request, draws }: Sequence, position: number): TokenWish | undefined {
+  const { temperature, topP, topK, topLogprobs, promptIds, promptLogprobs, maxTokens } = request;
+  const ahead = position - (ids.length - 1);
+  if (ahead < 0) {
+    const next = promptLogprobs ? promptIds[position + 1] : undefined;
+    return next === undefined ? undefined : { token: next, topLogprobs: topLogprobs ?? 0 };
+  }
+  if (maxTokens === 0) return undefined;
+  const uniform = temperature > 0 ? draws.peek(ahead) : 0;
+  return { token: { temperature, topP, topK, uniform }, topLogprobs };
 }
 
 /** Notes what is asked for of each row, and limits the rows of limited sequences. */

@@ -7,6 +7,8 @@ export interface GenerationRequest {
   /** 0 is greedy. */
   temperature: number;
   topP: number;
+  /** Of so many of the most likely tokens alone; 0 or undefined: of all. */
+  topK?: number;
   /** Any integer; the same seed and request give the same tokens. */
   seed: number;
   /** How many alternatives to report a position (0 to 20); undefined: no logprobs at all. */

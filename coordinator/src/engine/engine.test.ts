@@ -317,10 +317,10 @@ describe('on a paged KV cache', () => {
         forward: async (batch, dispatch) => {
           rows.push(batch.length);
           for (const { cache } of batch) (cache as ReturnType<typeof sequenceOn>).append(1);
-          const { tokenId } = batch.at(-1)!;
-          const row = { tokenId, position: 0, cache: forward.newSequence(), wantLogits: true };
-          const { logits, ...hidden } = await forward.forward([row], dispatch);
-          return { logits: batch.map(() => logits[0]), ...hidden };
+          const { tokenId, wish } = batch.at(-1)!;
+          const row = { tokenId, position: 0, cache: forward.newSequence(), wish };
+          const { answers, ...rest } = await forward.forward([row], dispatch);
+          return { ...rest, answers: batch.map(() => answers[0]) };
         },
       },
       experts,

@@ -23,7 +23,7 @@ it('a turn is a pass and the making of drafts after it, with the laps of both; w
   const forward = {
     forward: async (_rows: unknown, _experts: unknown, observe: Parameters<ForwardEngine['forward']>[2]) => {
       works(PASS, observe);
-      return { logits: [] } as unknown as ForwardResult;
+      return { answers: [] } as unknown as ForwardResult;
     },
   } as unknown as ForwardEngine;
   const speculation = {

@@ -1,4 +1,4 @@
-import type { ExpertDispatch, ForwardEngine, ForwardObserver } from '@shoal/model';
+import type { ExpertDispatch, ForwardEngine, ForwardObserver, RowAnswer } from '@shoal/model';
 import type { BatchOptions } from '../dispatch/dispatcher.ts';
 import type { Answers } from './answers.ts';
 import { assembleBatch, type BatchEntry, batchOptions } from './batch.ts';
@@ -52,7 +52,7 @@ export class Lane {
       const result = await forward.forward(rows, dispatch, watch.observer);
       const passMs = watch.elapsedMs;
       speculation.notePass(rows.length, passMs);
-      for (const entry of entries) this.#advance(entry, result.logits);
+      for (const entry of entries) this.#advance(entry, result.answers);
       await speculation.prepare(entries, result, { pass: name, observe: watch.observer });
       const promptRows = [...share.promptRows.values()].reduce((sum, count) => sum + count, 0);
       const { elapsedMs, engineMs, waitedMs } = watch;
@@ -68,11 +68,11 @@ export class Lane {
   }
 
   /** A row whose logits are damaged ends its own sequence and no other. */
-  #advance(entry: BatchEntry, logits: readonly (Float32Array | undefined)[]): void {
+  #advance(entry: BatchEntry, rowAnswers: readonly (RowAnswer | undefined)[]): void {
     const { answers, speculation, onTokens } = this.#options;
     const before = entry.sequence.completionTokens;
     try {
-      const accepted = answers.advance(entry, logits);
+      const accepted = answers.advance(entry, rowAnswers);
       speculation.judge(entry, accepted);
       const count = entry.sequence.completionTokens - before;
       if (count > 0) onTokens(entry.sequence, count);

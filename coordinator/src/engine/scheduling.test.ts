@@ -23,7 +23,7 @@ function engine(limits: Partial<EngineLimits> = {}): Engine {
       passes.push(rows.length);
       vi.advanceTimersByTime(PASS_MS + ROW_MS * rows.length);
       for (const { cache } of rows) (cache as { length: number }).length++;
-      return { logits: rows.map(() => Float32Array.of(0, 1)), hidden: new Float32Array(0) };
+      return { answers: rows.map(() => ({ tokenId: 1 })), hidden: new Float32Array(0) };
     },
   } as unknown as ForwardEngine;
   return new Engine({

@@ -168,13 +168,15 @@ class Run {
   #submit(prompt: PromptPlan, index: number, choice: number, promptLogprobs: boolean): AsyncIterable<GenerationEvent> {
     // With nothing to generate and nothing to score, there is no work for the engine.
     if (prompt.maxTokens === 0 && !promptLogprobs) return nothing();
-    const { seed, temperature, topP, topLogprobs, trace, deviceLimit, speculate, client, cacheScope } = this.#plan;
+    const { seed, temperature, topP, topK, topLogprobs, trace, deviceLimit, speculate, client, cacheScope } =
+      this.#plan;
     return this.deps.engine.submit({
       id: `${this.#head.id}-${index}`,
       promptIds: prompt.ids,
       maxTokens: prompt.maxTokens,
       temperature,
       topP,
+      topK,
       seed: choiceSeed(seed, choice),
       ...(topLogprobs === undefined ? {} : { topLogprobs }),
       promptLogprobs,

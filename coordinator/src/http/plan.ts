@@ -22,6 +22,8 @@ export interface Plan {
   n: number;
   temperature: number;
   topP: number;
+  /** 0: all tokens. */
+  topK: number;
   seed: number;
   stop: string[];
   /** Undefined: no logprobs. */
@@ -95,6 +97,7 @@ function planSampling(body: CompletionRequest | ChatRequest, deps: PlanDeps) {
   return {
     n: body.n ?? 1,
     ...resolveSampling(body.temperature, body.top_p, deps.defaults),
+    topK: Math.max(0, body.top_k ?? 0),
     seed: body.seed ?? randomInt(MAX_DRAWN_SEED),
     stop: body.stop == null ? [] : typeof body.stop === 'string' ? [body.stop] : body.stop,
     trace: body.shoal?.trace ?? false,

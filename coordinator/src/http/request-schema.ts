@@ -37,6 +37,9 @@ const emptyArrayOnly = neutralOnly(
 );
 const falseOnly = neutralOnly((value) => value === false, 'leave it out or send false');
 
+/** More than any vocabulary has. */
+const MAX_TOP_K = 2 ** 31 - 1;
+
 const stopString = z.string().min(1).max(MAX_STOP_CHARS);
 
 const shoalExtension = z
@@ -58,6 +61,10 @@ const sampling = {
   model: z.string().min(1).max(MAX_LABEL_CHARS),
   temperature: z.number().min(0).max(2).nullish().meta({ description: '0 is greedy. Default: the model’s own.' }),
   top_p: z.number().min(0).max(1).nullish().meta({ description: 'Default: the model’s own.' }),
+  top_k: z.number().int().min(-1).max(MAX_TOP_K).nullish().meta({
+    description:
+      'Only so many of the most likely tokens are drawn from. 0, -1 and the default: all. Not part of the OpenAI API.',
+  }),
   seed: z.number().int().nullish().meta({ description: 'The same seed and request give the same tokens.' }),
   n: z.number().int().min(1).max(MAX_N).nullish(),
   stop: z

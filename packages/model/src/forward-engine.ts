@@ -4,6 +4,7 @@ import { KvCache } from './kv-cache.ts';
 import type { ForwardObserver } from './layer.ts';
 import type { ModelConfig } from './model-config.ts';
 import { forwardMtp, NO_MTP } from './mtp.ts';
+import type { TokenWish } from './wish.ts';
 
 /** What attention remembers of one sequence. Belongs to the engine that made it. */
 export interface SequenceCache {
@@ -42,7 +43,9 @@ export interface EngineRow {
   /** From 0; the first row of a sequence continues at its cache's length, the next one follows. */
   position: number;
   cache: SequenceCache;
-  wantLogits: boolean;
+  wish?: TokenWish | undefined;
+  /** All of its logits, for whoever cannot say what for. */
+  wantLogits?: boolean | undefined;
 }
 
 /** One position of one sequence, as the MTP module sees it. */
@@ -54,7 +57,9 @@ export interface EngineMtpRow {
   position: number;
   /** From `newMtpSequence` or `mtpSequenceOn`. */
   cache: SequenceCache;
-  wantLogits: boolean;
+  wish?: TokenWish | undefined;
+  /** All of its logits, for whoever cannot say what for. */
+  wantLogits?: boolean | undefined;
 }
 
 /**
@@ -87,7 +92,7 @@ export interface ForwardEngine {
   newSequence(): SequenceCache;
   /** Throws a RangeError where the model has no MTP module. */
   newMtpSequence(): SequenceCache;
-  /** As `forward`: throws a RangeError for a token outside the vocabulary or a position out of place. */
+  /** As `forward`, errors included. */
   forward(rows: readonly EngineRow[], experts: ExpertDispatch, observe?: ForwardObserver): Promise<ForwardResult>;
   /** As `forwardMtp`: throws a RangeError where the model has no MTP module. */
   forwardMtp(rows: readonly EngineMtpRow[], experts: ExpertDispatch, observe?: ForwardObserver): Promise<ForwardResult>;

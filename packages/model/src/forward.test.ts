@@ -146,6 +146,7 @@ describe('forward', () => {
   it('takes an empty batch', async () => {
     expect(await forward(model, [], noExperts)).toEqual({
       logits: [],
+      answers: [],
       hidden: new Float32Array(0),
       preNormHidden: new Float32Array(0),
     });

@@ -1,8 +1,9 @@
 import type { ExpertDispatch } from './dispatch.ts';
-import { embed, headLogits, type ForwardResult, type Model } from './forward.ts';
+import { embed, type ForwardResult, head, type Model } from './forward.ts';
 import type { KvCache } from './kv-cache.ts';
 import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
+import { checkWish, type TokenWish } from './wish.ts';
 
 export const NO_MTP = 'this model has no MTP module: num_nextn_predict_layers is 0';
 
@@ -15,7 +16,9 @@ export interface MtpRow {
   position: number;
   /** Of one layer, the module's own: `new KvCache(config, 1)`. */
   cache: KvCache;
-  wantLogits: boolean;
+  wish?: TokenWish | undefined;
+  /** All of its logits, for whoever cannot say what for. */
+  wantLogits?: boolean | undefined;
 }
 
 /**
@@ -33,7 +36,8 @@ export async function forwardMtp(
   const { config, weights } = model;
   const { mtp } = weights;
   if (!mtp) throw new RangeError(NO_MTP);
-  const { hiddenSize, rmsNormEps } = config;
+  const { hiddenSize, rmsNormEps, vocabSize } = config;
+  for (const { wish } of rows) if (wish) checkWish(wish, vocabSize);
   const embedding = embed(
     model,
     rows.map((row) => ({ tokenId: row.nextTokenId })),
@@ -59,5 +63,5 @@ export async function forwardMtp(
   }
   batch.claim.release();
   const hidden = rmsNorm(x, mtp.sharedHeadNorm, rows.length, rmsNormEps);
-  return { logits: headLogits(model, rows, hidden), hidden, preNormHidden: x };
+  return { ...head(model, rows, hidden), hidden, preNormHidden: x };
 }

@@ -1,8 +1,8 @@
 import type { ExpertDispatch } from './dispatch.ts';
 import type { ForwardEngine } from './forward-engine.ts';
 import type { ModelConfig } from './model-config.ts';
-import { logSoftmaxAt } from './sampler.ts';
 import type { Tokenizer } from './tokenizer.ts';
+import { answerOf } from './wish.ts';
 
 export interface Perplexity {
   /** exp(nll / tokens) */
@@ -45,9 +45,12 @@ export async function scorePerplexity(
     const cache = engine.newSequence();
     for (let start = 0; start < window.length - 1; start += chunkRows) {
       const inputs = window.slice(start, Math.min(start + chunkRows, window.length - 1));
-      const rows = inputs.map((tokenId, i) => ({ tokenId, position: start + i, cache, wantLogits: true }));
-      const { logits } = await engine.forward(rows, experts);
-      for (const [i, rowLogits] of logits.entries()) nll -= logSoftmaxAt(rowLogits!, window[start + i + 1]!);
+      const rows = inputs.map((tokenId, i) => {
+        const wish = { token: window[start + i + 1]!, topLogprobs: 0 };
+        return { tokenId, position: start + i, cache, wish };
+      });
+      const { answers } = await engine.forward(rows, experts);
+      for (const r of rows.keys()) nll -= answerOf(answers, r).logprob!;
       tokens += rows.length;
       onProgress?.(tokens, total);
     }

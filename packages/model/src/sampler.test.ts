@@ -72,6 +72,21 @@ describe('sample', () => {
     expect(frequencies(logits, 1, 0.95, 5_000).every((f) => f > 0)).toBe(true);
   });
 
+  it('keeps the most probable top_k, of which top_p is then a share', () => {
+    const logits = logitsOf(0.1, 0.4, 0.2, 0.3);
+    const kept = (topK: number, topP: number) => {
+      const rng = createRng(3);
+      const seen = new Set(Array.from({ length: 400 }, () => sample(logits, { temperature: 1, topP, topK, rng })));
+      return [...seen].sort();
+    };
+    expect(kept(1, 1)).toEqual([1]);
+    expect(kept(2, 1)).toEqual([1, 3]);
+    for (const topK of [0, 4, 9]) expect(kept(topK, 1)).toEqual([0, 1, 2, 3]);
+    // 0.4 is 0.57 of 0.4 and 0.3, but 0.4 of all.
+    expect([kept(2, 0.5), kept(2, 0.6), kept(0, 0.5)]).toEqual([[1], [1, 3], [1, 3]]);
+    expect(kept(3, 0.77)).toEqual([1, 3]);
+  });
+
   it('cuts a tie at the lower index', () => {
     const logits = new Float32Array(10);
     for (const u of [0, 0.3, 0.999_999])

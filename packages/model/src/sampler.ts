@@ -2,19 +2,27 @@ import { ModelError } from './errors.ts';
 import type { Rng } from './rng.ts';
 import { byWeight } from './weight-order.ts';
 
-export interface SamplingOptions {
-  /** 0: the largest logit, the lower index on a tie; `rng` is then not used. */
+/** Which tokens may be drawn, and how likely each. */
+export interface TokenRange {
+  /** 0: the largest logit, the lower index on a tie. */
   temperature: number;
   /** Sample from the smallest set of most probable tokens that holds at least this much probability; 1: from all of them. */
   topP: number;
+  /** Of so many of the most probable tokens alone, `topP` then a share of what these hold; 0 or undefined: of all. */
+  topK?: number | undefined;
+}
+
+export interface SamplingOptions extends TokenRange {
+  /** Not used at temperature 0. */
   rng: Rng;
 }
 
 /**
- * Choose the next token. logits [vocabSize] are not changed.
+ * Choose the next token: where the range is cut, by the inverse distribution function of the tokens left in falling order
+ * (equal ones by index), else of all in order of the index. logits [vocabSize] are not changed.
  * Throws a ModelError `bad-value` when they hold NaN or +∞, or nothing but −∞: something before has gone wrong.
  */
-export function sample(logits: Float32Array, { temperature, topP, rng }: SamplingOptions): number {
+export function sample(logits: Float32Array, { temperature, topP, topK = 0, rng }: SamplingOptions): number {
   const best = argmax(logits);
   if (temperature === 0) return best;
   const weights = new Float64Array(logits.length);
@@ -23,22 +31,29 @@ export function sample(logits: Float32Array, { temperature, topP, rng }: Samplin
     weights[i] = Math.exp((logits[i]! - logits[best]!) / temperature);
     total += weights[i]!;
   }
-  if (topP >= 1) return draw(weights, undefined, total, rng);
-  const { tokens, mass } = nucleus(weights, total, topP);
+  const most = topK > 0 ? Math.min(topK, logits.length) : logits.length;
+  if (topP >= 1 && most === logits.length) return draw(weights, undefined, total, rng);
+  const { tokens, mass } = nucleus(weights, total, topP, most);
   return draw(weights, tokens, mass, rng);
 }
 
-/** The most probable tokens, best first, until they hold `topP` of `total`; at least one. */
-function nucleus(weights: Float64Array, total: number, topP: number): { tokens: Uint32Array; mass: number } {
+/** The most probable tokens, best first, until they hold `topP` of what the first `most` hold; at least one. */
+function nucleus(
+  weights: Float64Array,
+  total: number,
+  topP: number,
+  most: number,
+): { tokens: Uint32Array; mass: number } {
   // Tokens below this share could all be dropped and topP would remain, so that none of them needs sorting.
-  const floor = (total * (1 - topP)) / weights.length;
+  const floor = most === weights.length ? (total * (1 - topP)) / weights.length : 0;
   const candidates = new Uint32Array(weights.length);
   let numCandidates = 0;
   for (let i = 0; i < weights.length; i++) if (weights[i]! >= floor) candidates[numCandidates++] = i;
-  const sorted = byWeight(candidates.subarray(0, numCandidates), weights);
+  const sorted = byWeight(candidates.subarray(0, numCandidates), weights).subarray(0, most);
+  const held = most === weights.length ? total : sorted.reduce((sum, token) => sum + weights[token]!, 0);
   let mass = 0;
   let count = 0;
-  while (count < sorted.length && (count === 0 || mass < topP * total)) mass += weights[sorted[count++]!]!;
+  while (count < sorted.length && (count === 0 || mass < topP * held)) mass += weights[sorted[count++]!]!;
   return { tokens: sorted.subarray(0, count), mass };
 }
 
@@ -63,19 +78,19 @@ export function argmax(logits: Float32Array): number {
   let best = 0;
   for (let i = 0; i < logits.length; i++) {
     const value = logits[i]!;
-    if (Number.isNaN(value) || value === Number.POSITIVE_INFINITY) {
-      throw new ModelError(
-        'bad-value',
-        'logits',
-        `logits hold ${value} at token ${i}: a weight or an expert's result is damaged`,
-      );
-    }
+    if (Number.isNaN(value) || value === Number.POSITIVE_INFINITY) throw logitsError({ tokenId: i, logit: value });
     if (value > logits[best]!) best = i;
   }
-  if (logits.length === 0 || logits[best] === Number.NEGATIVE_INFINITY) {
-    throw new ModelError('bad-value', 'logits', 'logits hold no token that could be chosen');
-  }
+  if (logits.length === 0 || logits[best] === Number.NEGATIVE_INFINITY) throw logitsError(undefined);
   return best;
+}
+
+/** Of logits of which none can be chosen; `damaged` is the first that is NaN or +∞, if any is. */
+export function logitsError(damaged: { tokenId: number; logit: number } | undefined): ModelError {
+  const what = damaged
+    ? `logits hold ${damaged.logit} at token ${damaged.tokenId}: a weight or an expert's result is damaged`
+    : 'logits hold no token that could be chosen';
+  return new ModelError('bad-value', 'logits', what);
 }
 
 /** Natural logarithm of a token's probability under the logits as they are (temperature 1, all tokens). */

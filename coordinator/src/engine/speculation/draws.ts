@@ -1,8 +1,8 @@
 import type { Rng } from '@shoal/model';
 
 /**
- * The random numbers of one answer, one for each sampled token. A drafter looks at those that the next tokens will be drawn
- * with, and takes none of them: whether anybody drafts changes no token.
+ * The random numbers of one answer, one for each sampled token. A pass is given those of all its rows, and a drafter looks at
+ * those to come, but none is used up before its token is taken: whether anybody drafts changes no token.
  */
 export class Draws {
   readonly #rng: Rng;

@@ -1,10 +1,11 @@
 import {
+  answerOf,
   type EngineMtpRow,
   type ExpertDispatch,
   type ForwardEngine,
   type ForwardObserver,
   type ForwardResult,
-  sample,
+  type TokenWish,
 } from '@shoal/model';
 import type { BatchOptions } from '../../dispatch/dispatcher.ts';
 import type { PassName } from '../../timeline/timeline.ts';
@@ -121,13 +122,14 @@ export class MtpDrafter {
   }
 
   async #seePending(all: readonly Drafting[], within: DraftsWithin): Promise<Drafting[]> {
-    const rows = all.flatMap(({ stream, depth }) =>
-      stream.pending.map((position, i) => ({
+    const rows = all.flatMap((drafting) => {
+      const { stream, depth } = drafting;
+      return stream.pending.map((position, i) => ({
         ...position,
         cache: stream.cache!,
-        wantLogits: depth > 0 && i === stream.pending.length - 1,
-      })),
-    );
+        wish: depth > 0 && i === stream.pending.length - 1 ? nextDraft(drafting) : undefined,
+      }));
+    });
     countCall(all.filter(({ depth }) => depth > 0));
     const result = await this.#call(rows, within);
     for (const { stream } of all) {
@@ -148,7 +150,10 @@ export class MtpDrafter {
   async #deeper(going: readonly Drafting[], within: DraftsWithin): Promise<Drafting[]> {
     countCall(going);
     const result = await this.#call(
-      going.map(({ last, stream }) => ({ ...last, cache: stream.cache!, wantLogits: true })),
+      going.map((drafting) => {
+        const { last, stream } = drafting;
+        return { ...last, cache: stream.cache!, wish: nextDraft(drafting) };
+      }),
       within,
     );
     return result ? going.filter((drafting, r) => this.#take(drafting, result, r)) : [];
@@ -166,14 +171,11 @@ export class MtpDrafter {
 
   /** Its next draft, from the result's row `r`; whether there is one. */
   #take(drafting: Drafting, result: ForwardResult, r: number): boolean {
-    const { sequence, stream, drafts, last } = drafting;
+    const { stream, drafts, last } = drafting;
     const { eosTokenIds, forward, onFailure } = this.#options;
     const { hiddenSize } = forward.config;
-    const { temperature, topP } = sequence.request;
     try {
-      // With the number that the model's own token will be drawn with: alike distributions then mostly give the same token.
-      const rng = (): number => sequence.draws.peek(drafts.length);
-      const tokenId = sample(result.logits[r]!, { temperature, topP, rng });
+      const { tokenId } = answerOf(result.answers, r);
       if (eosTokenIds.includes(tokenId)) return false;
       drafts.push(tokenId);
       const hidden = statesOf(result, stream).subarray(r * hiddenSize, (r + 1) * hiddenSize);
@@ -196,6 +198,13 @@ export class MtpDrafter {
     cost?.add(now() - startedMs);
     return result;
   }
+}
+
+/** Drawn with the number that the model's own token will be drawn with: alike distributions then mostly give the same token. */
+function nextDraft({ sequence, drafts }: Drafting): TokenWish {
+  const { temperature, topP, topK } = sequence.request;
+  const uniform = temperature > 0 ? sequence.draws.peek(drafts.length) : 0;
+  return { token: { temperature, topP, topK, uniform } };
 }
 
 function countCall(drafting: readonly Drafting[]): void {

@@ -1,7 +1,7 @@
 /**
- * The drafts of one sequence against the model's own choice. `choose(i)` draws the token after draft i − 1 (after the last known
- * token, for 0) from the model's logits, exactly as it would without drafts, and gives it to the reader; undefined where the
- * answer ends with it. While the choice is what was drafted, the next row was computed from the right token, and counts.
+ * The drafts of one sequence against the model's own choice. `choose(i)` gives the token after draft i − 1 (after the last known
+ * token, for 0), drawn from the model's logits exactly as it would be without drafts, to the reader as well; undefined where
+ * the answer ends with it. While the choice is what was drafted, the next row was computed from the right token, and counts.
  * Returns how many drafts were right.
  *
  * This is speculative sampling (Leviathan et al. 2023, algorithm 1; Chen et al. 2023) for a draft that is certain of its token

@@ -1,4 +1,5 @@
 import {
+  answerWish,
   claimPositions,
   type EngineMtpRow,
   type EngineRow,
@@ -198,11 +199,12 @@ function stateAt(cache: HashCache, position: number): number {
   return state;
 }
 
-function resultOf(rows: readonly { wantLogits: boolean }[], states: readonly number[]): ForwardResult {
+function resultOf(rows: readonly Pick<EngineRow, 'wantLogits' | 'wish'>[], states: readonly number[]): ForwardResult {
   const hidden = new Float32Array(rows.length * config.hiddenSize);
   for (const [r, state] of states.entries()) hidden[r * config.hiddenSize] = state;
   return {
     logits: rows.map(({ wantLogits }, r) => (wantLogits ? logitsOf(states[r]!) : undefined)),
+    answers: rows.map(({ wish }, r) => wish && answerWish(logitsOf(states[r]!), wish)),
     hidden,
     preNormHidden: hidden.map((value) => -value),
   };

@@ -1,4 +1,5 @@
 import {
+  answerWish,
   type EngineRow,
   type ExpertDispatch,
   type ForwardEngine,
@@ -74,11 +75,12 @@ export function lappingForward(work?: LayerWork): ForwardEngine {
       } finally {
         release();
       }
-      const logits = rows.map(({ tokenId, position, wantLogits }) => {
+      const answers = rows.map(({ tokenId, position, wish }) => {
         const chosen = next(tokenId, position);
-        return wantLogits ? new Float32Array(VOCAB).fill(1, chosen, chosen + 1) : undefined;
+        return wish && answerWish(new Float32Array(VOCAB).fill(1, chosen, chosen + 1), wish);
       });
-      return { logits, hidden: new Float32Array(rows.length), preNormHidden: new Float32Array(rows.length) };
+      const [hidden, preNormHidden] = [new Float32Array(rows.length), new Float32Array(rows.length)];
+      return { logits: rows.map(() => undefined), answers, hidden, preNormHidden };
     },
     forwardMtp: () => Promise.reject(new Error('no MTP module')),
     close: async () => {},

@@ -1,4 +1,5 @@
 import {
+  type EngineRow,
   isMoeLayer,
   selectExperts,
   type ExpertChooser,
@@ -6,13 +7,20 @@ import {
   type ForwardObserver,
   type ForwardResult,
   type ForwardSegment,
+  type RowAnswer,
+  type TokenWish,
 } from '@shoal/model';
+import type { Bank } from './bank.ts';
 import type { DenseMemory } from './dense-memory.ts';
 import type { LayerProgram } from './layer-program.ts';
 import { writeTables, type PassRow, type PassTables } from './pass.ts';
 import { ProgramWriter, type Matrix, type Rows } from './program.ts';
 import type { Runner } from './runner.ts';
+import { readAnswer, writeWish } from './wishes.ts';
 import { HEAD_ROWS, type Workspace } from './workspace.ts';
+
+/** What is wanted of a row's logits. */
+type HeadRow = Pick<EngineRow, 'wish' | 'wantLogits'>;
 
 export interface PassOptions {
   memory: DenseMemory;
@@ -135,8 +143,8 @@ export class ForwardPass {
     await this.#routedExperts(prefix, layer);
   }
 
-  /** x + pending, and its norm: [numRows, hiddenSize]; and logits of the rows that want them. */
-  async finish(norm: string, wanted: readonly boolean[]): Promise<ForwardResult> {
+  /** x + pending, and its norm: [numRows, hiddenSize]; and of each row's logits what is wanted of them. */
+  async finish(norm: string, wanted: readonly HeadRow[]): Promise<ForwardResult> {
     const { memory } = this.#options;
     const { hiddenSize, rmsNormEps } = memory.config;
     const { workspace } = this.tables;
@@ -152,18 +160,21 @@ export class ForwardPass {
     });
     this.#program.barrier();
     await this.enterWithHidden('head');
-    const numbers = wanted.flatMap((want, r) => (want ? [r] : []));
-    const logits: (Float32Array | undefined)[] = wanted.map(() => undefined);
+    const logits: ForwardResult['logits'] = wanted.map(() => undefined);
+    const answers: ForwardResult['answers'] = wanted.map(() => undefined);
+    const numbers = wanted.flatMap(({ wantLogits, wish }, r) => (wantLogits || wish ? [r] : []));
     for (let start = 0; start < numbers.length; start += HEAD_ROWS) {
       const chunk = numbers.slice(start, start + HEAD_ROWS);
-      await this.#head(chunk);
-      for (const [i, r] of chunk.entries())
-        logits[r] = this.#readRow(this.tables.workspace.logits, i, memory.config.vocabSize);
+      const wishes = chunk.flatMap((r, row) => (wanted[r]!.wish ? [{ r, row, wish: wanted[r]!.wish }] : []));
+      await this.#head(chunk, wishes);
+      for (const [row, r] of chunk.entries()) if (wanted[r]!.wantLogits) logits[r] = this.#readLogits(row);
+      for (const [i, { r }] of wishes.entries()) answers[r] = this.#readAnswer(i);
     }
     await this.#run('head');
     // The head has left x as the norm did, in the bank where that was.
     return {
       logits,
+      answers,
       hidden: this.#readRows(this.tables.workspace.h, hiddenSize),
       preNormHidden: this.#readRows(workspace.x, hiddenSize, normBank),
     };
@@ -180,7 +191,8 @@ export class ForwardPass {
     this.#writeRows(this.tables.workspace.h, hidden);
   }
 
-  async #head(rows: readonly number[]): Promise<void> {
+  /** Logits of some rows, HEAD_ROWS at most, and what is wished of them; `row` counts these rows. */
+  async #head(rows: readonly number[], wishes: readonly { row: number; wish: TokenWish }[]): Promise<void> {
     const { memory } = this.#options;
     const { workspace } = this.tables;
     const head = memory.matrix(memory.has('lmHead') ? 'lmHead' : 'embedTokens');
@@ -196,6 +208,11 @@ export class ForwardPass {
     this.#program.barrier();
     this.#program.gemm(head, prepared, rows.length, workspace.logits);
     this.#program.barrier();
+    for (const [i, { row, wish }] of wishes.entries()) writeWish(this.#memoryBank, this.#wishAt(i), row, wish);
+    if (wishes.length > 0) {
+      this.#program.answer(workspace.wishes, wishes.length, workspace.logits, memory.config.vocabSize);
+      this.#program.barrier();
+    }
     await this.#run('head');
   }
 
@@ -237,6 +254,10 @@ export class ForwardPass {
     return routed;
   }
 
+  get #memoryBank(): Bank {
+    return this.#options.memory.banks[this.#bank]!;
+  }
+
   get #views() {
     return this.#viewsOf(this.#bank);
   }
@@ -250,11 +271,22 @@ export class ForwardPass {
     return new ProgramWriter(memory.banks[bank]!, this.#tables.get(bank)!.workspace.program, runner.threads);
   }
 
-  #readRow({ address, strideBytes }: Rows, row: number, dim: number): Float32Array {
+  #readLogits(row: number): Float32Array {
+    const { address, strideBytes } = this.tables.workspace.logits;
+    const { vocabSize } = this.#options.memory.config;
     const from = (address + row * strideBytes) / 4;
-    const out = new Float32Array(dim);
-    out.set(this.#views.f32.subarray(from, from + dim));
+    const out = new Float32Array(vocabSize);
+    out.set(this.#views.f32.subarray(from, from + vocabSize));
     return out;
+  }
+
+  #wishAt(i: number): number {
+    const { address, strideBytes } = this.tables.workspace.wishes;
+    return address + i * strideBytes;
+  }
+
+  #readAnswer(i: number): RowAnswer {
+    return readAnswer(this.#memoryBank, this.#wishAt(i), this.#options.memory.config.vocabSize);
   }
 
   #readRows({ address, strideBytes }: Rows, dim: number, bank = this.#bank): Float32Array {

@@ -13,6 +13,7 @@ const LATENT = 5;
 const LATENT_ATTENTION = 6;
 const KEY_VALUE = 7;
 const GROUPED_ATTENTION = 8;
+const WISH = 9;
 
 const OP_WORDS = 32;
 /** Longest program: V3 has three dense layers before its first lap, of some 15 operations each. */
@@ -163,6 +164,12 @@ export class ProgramWriter {
 
   groupedAttention(numTasks: number, args: readonly number[]): void {
     this.#push(GROUPED_ATTENTION, numTasks, args);
+  }
+
+  /** Wishes about rows of logits [vocabSize]. */
+  answer(wishes: Rows, numWishes: number, logits: Rows, vocabSize: number): void {
+    const args = [wishes.address, wishes.strideBytes, logits.address, logits.strideBytes, vocabSize];
+    this.#push(WISH, numWishes, args);
   }
 
   #at(op: number): number {

@@ -1,4 +1,5 @@
 import {
+  checkWish,
   claimPositions,
   type EngineMtpRow,
   type EngineRow,
@@ -97,6 +98,7 @@ export class WasmEngine implements ForwardEngine {
   ): Promise<ForwardResult> {
     const ids = rows.map(({ tokenId }) => tokenId);
     this.#checkTokens(ids);
+    for (const { wish } of rows) if (wish) checkWish(wish, this.config.vocabSize);
     const own = rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, this.memory.pool) }));
     return this.#pass({ rows: own, experts, observe, mtp: false }, async (pass) => {
       pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
@@ -105,10 +107,7 @@ export class WasmEngine implements ForwardEngine {
         await pass.decoderLayer(`layers.${layer}`, layer);
       }
       await pass.enter('head');
-      return pass.finish(
-        'norm',
-        rows.map(({ wantLogits }) => wantLogits),
-      );
+      return pass.finish('norm', rows);
     });
   }
 
@@ -120,16 +119,14 @@ export class WasmEngine implements ForwardEngine {
     const pool = this.#mtpPool();
     const ids = rows.map(({ nextTokenId }) => nextTokenId);
     this.#checkTokens(ids);
+    for (const { wish } of rows) if (wish) checkWish(wish, this.config.vocabSize);
     const own = rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, pool) }));
     return this.#pass({ rows: own, experts, observe, mtp: true }, async (pass) => {
       pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
       await pass.enter('mtp');
       pass.joinHidden(rows.map(({ hidden }) => hidden));
       await pass.decoderLayer('mtp.layer', this.config.numHiddenLayers);
-      return pass.finish(
-        'mtp.sharedHeadNorm',
-        rows.map(({ wantLogits }) => wantLogits),
-      );
+      return pass.finish('mtp.sharedHeadNorm', rows);
     });
   }
 

@@ -6,6 +6,8 @@ export { clipRow, rmsNormRow, ropeRow, siluMulRow } from './engine/rows';
 export { decodeHalves, encodeHalves } from './engine/cache';
 export { attendBlock, closeState, openState } from './engine/attention';
 export { runProgram } from './engine/program';
+export { answerWish } from './engine/sampling';
+export { expOf } from './engine/exp';
 export { runLap } from './expert-ffn';
 export { repack, sumOfSquares } from './expert-load';
 export { CONTROL_BYTES, runLapTogether, serveLaps, stopThreads } from './expert-threads';
