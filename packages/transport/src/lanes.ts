@@ -45,8 +45,9 @@ export class Lanes {
   }
 
   /**
-   * For a fragment: the main lane while less than `spreadAboveBytes` waits in its buffer, then the one in whose buffer least waits, and of equal ones the next in turn. One on which the other side has not
-   * answered for a while may have lost its path, and is left out.
+   * For a fragment: the main lane while less than `spreadAboveBytes` waits in its buffer, then the one in whose buffer least waits,
+   * and of equal ones the next in turn. One on which the other side has not answered for a while may have lost its path, and is
+   * left out.
    */
   forFragment(): Lane | undefined {
     if (this.main.hasRoom && this.main.bufferedBytes < this.#spreadAboveBytes) return this.main;
