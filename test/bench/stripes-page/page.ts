@@ -1,5 +1,6 @@
 import type { Signal } from '@shoal/protocol';
-import { connectDonor, type DonorConnection } from '@shoal/transport';
+import type { DonorConnection } from '@shoal/transport';
+import { linkInWorker } from '../../tabs/link-in-worker.ts';
 
 declare global {
   interface Window {
@@ -10,14 +11,7 @@ declare global {
   }
 }
 
-/** As the donor's page does it: each lap channel goes to the worker in the task that made it. */
 window.openLink = (lapConnections) => {
   const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
-  window.connection = connectDonor({
-    iceServers: [],
-    lapConnections,
-    onSignal: (signal) => window.toCoordinator(signal),
-    onLapChannel: (channel, isFurther) =>
-      worker.postMessage({ channel, isFurther }, [channel as unknown as Transferable]),
-  });
+  window.connection = linkInWorker(worker, lapConnections, (signal) => window.toCoordinator(signal));
 };

@@ -1,5 +1,6 @@
-import { connectDonor, type DonorConnection } from '@shoal/transport';
 import { checkFixtures, type Signal } from '@shoal/protocol';
+import type { DonorConnection } from '@shoal/transport';
+import { linkInWorker } from '../../tabs/link-in-worker.ts';
 
 declare global {
   interface Window {
@@ -12,16 +13,9 @@ declare global {
   }
 }
 
-/** What a donor's page does with each lap channel: off to a worker, in the task that made it. */
 window.connect = (lapConnections = 1) => {
   const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
   worker.onmessage = ({ data }: MessageEvent<{ closed: string }>) => window.linkClosed(data.closed);
-  window.connection = connectDonor({
-    iceServers: [],
-    lapConnections,
-    onSignal: (signal) => window.toCoordinator(signal),
-    onLapChannel: (channel, isFurther) =>
-      worker.postMessage({ channel, isFurther }, [channel as unknown as Transferable]),
-  });
+  window.connection = linkInWorker(worker, lapConnections, (signal) => window.toCoordinator(signal));
 };
 window.checkFixtures = checkFixtures;
