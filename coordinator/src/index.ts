@@ -1,4 +1,4 @@
 export * from './coordinator.ts';
 export * from './core.ts';
-export * from './options.ts';
-export * from './engine/contract.ts';
+export * from './config.ts';
+export * from './scheduler/generation.ts';

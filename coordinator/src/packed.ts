@@ -1,6 +1,6 @@
 import { ensurePacked, isPackedDir, openPacked, type PackedModel, type PackProgress } from '@shoal/weights/node';
-import type { CoordinatorOptions } from './options.ts';
-import { UsageError } from './options.ts';
+import type { CoordinatorOptions } from './config.ts';
+import { UsageError } from './config.ts';
 
 export type PackedOptions = Pick<CoordinatorOptions, 'modelDir' | 'quant' | 'denseQuant' | 'cacheDir'> & {
   onPackProgress?: (progress: PackProgress) => void;

@@ -1,9 +1,9 @@
 import type { ModelConfig } from '@shoal/model';
-import type { ResidentPlan } from './dispatch/resident-plan.ts';
-import type { EngineSpeculationOptions } from './engine/engine.ts';
-import type { HiddenReading, ReadingTally } from './engine/speculation/reading.ts';
-import { type CoordinatorOptions, UsageError } from './options.ts';
-import type { EventLog } from './swarm/event-log.ts';
+import type { ResidentPlan } from './local-experts/choose-layers.ts';
+import type { EngineSpeculationOptions } from './scheduler/scheduler.ts';
+import type { HiddenReading, ReadingTally } from './scheduler/speculation/reading.ts';
+import { type CoordinatorOptions, UsageError } from './config.ts';
+import type { EventLog } from './base/event-log.ts';
 
 /** Who drafts, and what is told of it. Throws a UsageError where the model, or `--mtp-experts`, is not up to what is asked. */
 export function speculationOptions(

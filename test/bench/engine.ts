@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { expertTensors, listDenseTensors, type ModelConfig, moeLayers, type TensorSpec } from '@shoal/model';
 import { exportGguf, packModel } from '@shoal/weights/node';
-import { DEFAULT_EXPERT_MEMORY_BYTES } from '../../coordinator/src/dispatch/resident-plan.ts';
+import { DEFAULT_EXPERT_MEMORY_BYTES } from '../../coordinator/src/local-experts/choose-layers.ts';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { writeRandomCheckpoint } from '../../tools/random-checkpoint/write.ts';
 import { answer } from '../integration/answers.ts';

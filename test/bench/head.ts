@@ -14,7 +14,7 @@ import {
   type TensorReader,
 } from '@shoal/model';
 import { smallConfigJson } from '@shoal/model/testing';
-import { Engine } from '../../coordinator/src/engine/engine.ts';
+import { Engine } from '../../coordinator/src/scheduler/scheduler.ts';
 import { formatTable, median } from './table.ts';
 
 /** Qwen2's and Qwen3's. */

@@ -6,8 +6,8 @@ import { loadTokenizer } from '@shoal/model/node';
 import { ROW_FORMATS, type RowFormat, roundRows } from '@shoal/protocol';
 import type { Quant } from '@shoal/weights';
 import { exportGguf, type GgufType, openModel, packModel } from '@shoal/weights/node';
-import { openExperts } from '../../coordinator/src/cli/local-experts.ts';
-import { openEngine } from '../../coordinator/src/engine/open-engine.ts';
+import { openExperts } from '../../coordinator/src/cli/in-process-experts.ts';
+import { openEngine } from '../../coordinator/src/dense-engine.ts';
 import { TINY_STORIES } from '../integration/golden.ts';
 import { openLlamaCpp } from '../llama/llama-cpp.ts';
 

@@ -1,5 +1,5 @@
 import { createRng, type EngineRow, type ForwardEngine, type ModelConfig } from '@shoal/model';
-import { Engine } from '../../coordinator/src/engine/engine.ts';
+import { Engine } from '../../coordinator/src/scheduler/scheduler.ts';
 import { planRequests, type Workload } from './load/workload.ts';
 import { quantilesOf } from './statistics.ts';
 import { formatTable } from './table.ts';

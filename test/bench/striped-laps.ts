@@ -1,5 +1,5 @@
 import { createRng, encodeF16, normalDraw } from '@shoal/model';
-import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
+import type { LapRequest } from '../../coordinator/src/laps/lap.ts';
 import { LapTabs, type LapTab } from './lap-tabs.ts';
 import { RELAYED_FLAGS } from './relayed-peer.ts';
 import { median } from './table.ts';

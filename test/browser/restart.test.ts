@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
-import { ROOT_DIR } from '../../coordinator/src/options.ts';
+import { ROOT_DIR } from '../../coordinator/src/config.ts';
 import { DonorBrowser } from '../../tools/browser/donor-tabs.ts';
 import { CACHE_DIR } from '../integration/golden.ts';
 

@@ -1,5 +1,5 @@
 import { createRng } from '@shoal/model';
-import { SampleWindow } from '../../coordinator/src/dispatch/lap-stats.ts';
+import { SampleWindow } from '../../coordinator/src/base/sample-window.ts';
 import { GOLDEN } from '../integration/golden.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
 import { Crowd } from './crowd.ts';

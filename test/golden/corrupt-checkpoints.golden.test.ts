@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CheckpointError, createRng, ModelError } from '@shoal/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runLocalCommand } from '../../coordinator/src/cli/local.ts';
+import { runLocalCommand } from '../../coordinator/src/cli/in-process.ts';
 import {
   configMutation,
   copyFixture,

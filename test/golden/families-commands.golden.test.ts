@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadGenerationConfig, loadTokenizer, openCheckpoint } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runLocalCommand, type LocalCommand } from '../../coordinator/src/cli/local.ts';
+import { runLocalCommand, type LocalCommand } from '../../coordinator/src/cli/in-process.ts';
 import { familyFixtures, fixtureDir, openFamily } from './families.ts';
 import { nmse } from './tiny-stories.ts';
 

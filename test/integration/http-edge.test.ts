@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { EngineError } from '../../coordinator/src/engine/contract.ts';
+import { EngineError } from '../../coordinator/src/scheduler/generation.ts';
 import type { HttpDeps } from '../../coordinator/src/http/index.ts';
 import { startServer, until, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { GenerationRequest } from '../../coordinator/src/engine/contract.ts';
+import type { GenerationRequest } from '../../coordinator/src/scheduler/generation.ts';
 import { startServer, until, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
 
 const HOSTILE_REQUESTS = 200;

@@ -7,8 +7,8 @@ import OpenAI, {
   RateLimitError,
 } from 'openai';
 import { afterEach, describe, expect, it } from 'vitest';
-import { EngineError, type GenerationRequest } from '../../coordinator/src/engine/contract.ts';
-import type { FakeScript } from '../../coordinator/src/http/testing/fake-engine.ts';
+import { EngineError, type GenerationRequest } from '../../coordinator/src/scheduler/generation.ts';
+import type { FakeScript } from '../../coordinator/src/http/testing/fake-generation.ts';
 import { startServer, until, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
 
 const model = 'fake-model';

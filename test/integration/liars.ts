@@ -1,8 +1,8 @@
 import { createRng, decodeF16, normalDraw, type Rng, type SwigluWeights } from '@shoal/model';
 import { combineLayouts, decodeCombine, encodeSums, FrameError, type RowFormat, roundRows } from '@shoal/protocol';
-import type { LapAnswer, LapRequest } from '../../coordinator/src/dispatch/lap.ts';
-import { ReferenceWork } from '../../coordinator/src/dispatch/testing/reference-work.ts';
-import { selfTest } from '../../coordinator/src/swarm/admission.ts';
+import type { LapAnswer, LapRequest } from '../../coordinator/src/laps/lap.ts';
+import { ReferenceWork } from '../../coordinator/src/laps/testing/reference-work.ts';
+import { selfTest } from '../../coordinator/src/swarm/known-answer-test.ts';
 import { MIN_AUDIT_SHARE, PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
 import { Auditor } from '../../coordinator/src/trust/auditor.ts';
 import { type Bounds, compareRow } from '../../coordinator/src/trust/compare.ts';
@@ -10,7 +10,7 @@ import { Judge } from '../../coordinator/src/trust/judge.ts';
 import { NormLimits } from '../../coordinator/src/trust/norm-limits.ts';
 import { PeerTrust } from '../../coordinator/src/trust/peer-trust.ts';
 import { serveInShadow } from '../../coordinator/src/trust/probation.ts';
-import { ShadowRows } from '../../coordinator/src/trust/shadow-rows.ts';
+import { ShadowRows } from '../../coordinator/src/trust/probation-rows.ts';
 
 /** Small enough for thousands of runs; the decisions are those of the coordinator, over real frames. */
 const [HIDDEN, WIDTH, EXPERTS, TOP_K] = [16, 8, 8, 2];

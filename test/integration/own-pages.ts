@@ -1,6 +1,6 @@
 import type { SequenceCache } from '@shoal/model';
 import type { Core } from '../../coordinator/src/index.ts';
-import { KvPages, type PagedSequence } from '../../coordinator/src/engine/kv-pages.ts';
+import { KvPages, type PagedSequence } from '../../coordinator/src/scheduler/kv/kv-pages.ts';
 
 const PAGE_POSITIONS = 16;
 

@@ -1,7 +1,7 @@
 import { argmax } from '@shoal/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
-import type { GenerationEvent, GenerationRequest, SpeculationUsage } from '../../coordinator/src/engine/contract.ts';
+import type { GenerationEvent, GenerationRequest, SpeculationUsage } from '../../coordinator/src/scheduler/generation.ts';
 import { heldOutText } from '../golden/tiny-stories.ts';
 import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
 import { newMtpCache, newPages } from './own-pages.ts';

@@ -12,7 +12,7 @@ import { QUANTS, shardLayout } from '@shoal/weights';
 import { format, resolveConfig } from 'prettier';
 import { runnerImport } from 'vite';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
-import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
+import type { LapRequest } from '../../coordinator/src/laps/lap.ts';
 import { type Bounds, compareRow } from '../../coordinator/src/trust/compare.ts';
 import { dawnAdapter } from '../contract/dawn.ts';
 import { answer } from './answers.ts';

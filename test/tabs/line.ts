@@ -1,5 +1,5 @@
 import type { DataChannelLike } from '@shoal/transport';
-import { SampleWindow } from '../../coordinator/src/dispatch/lap-stats.ts';
+import { SampleWindow } from '../../coordinator/src/base/sample-window.ts';
 import type { Alarm } from './alarm.ts';
 import { CarriedChannel } from './carried-channel.ts';
 

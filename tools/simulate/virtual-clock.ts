@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../../coordinator/src/dispatch/clock.ts';
+import type { Clock, Timer } from '../../coordinator/src/base/clock.ts';
 import { Events } from './events.ts';
 
 /** Events after which the process's own event loop gets a turn, so that it can be watched and stopped. */

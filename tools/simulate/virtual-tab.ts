@@ -2,7 +2,7 @@ import type { ExpertIndex } from '@shoal/placement';
 import { ExpertRunner } from '@shoal/peer';
 import { type Assign, type Dismissed, PROTOCOL_VERSION } from '@shoal/protocol';
 import type { DonorControl, PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
-import type { Timer } from '../../coordinator/src/dispatch/clock.ts';
+import type { Timer } from '../../coordinator/src/base/clock.ts';
 import type { SimDonor } from './donors.ts';
 import { VirtualBackend } from './virtual-backend.ts';
 import { type VirtualLink, virtualLinkPair } from './virtual-link.ts';

@@ -1,9 +1,9 @@
 import type { Rng } from '@shoal/model';
 import type { PlacementModel } from '@shoal/placement';
-import { expertCounters } from '../../coordinator/src/dispatch/dispatch-figures.ts';
-import { Dispatcher, type DispatcherOptions } from '../../coordinator/src/dispatch/dispatcher.ts';
-import type { LapRequest } from '../../coordinator/src/dispatch/lap.ts';
-import { EventLog } from '../../coordinator/src/swarm/event-log.ts';
+import { expertCounters } from '../../coordinator/src/laps/lap-figures.ts';
+import { Dispatcher, type DispatcherOptions } from '../../coordinator/src/laps/dispatcher.ts';
+import type { LapRequest } from '../../coordinator/src/laps/lap.ts';
+import { EventLog } from '../../coordinator/src/base/event-log.ts';
 import type { Planner } from '../../coordinator/src/swarm/rollout.ts';
 import { Swarm } from '../../coordinator/src/swarm/swarm.ts';
 import { LoadMeter } from '@shoal/placement';

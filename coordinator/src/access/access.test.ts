@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Access } from './access.ts';
-import { addressKey, clientAddress } from './address.ts';
+import { addressKey, clientAddress } from '../base/address.ts';
 import { ApiKeys, formatReset, KeyUse, RateLimitError } from './api-keys.ts';
 import { DonorDoor, DoorError } from './donor-door.ts';
 import { SignInGuard, UNAUTHORIZED } from './sign-in.ts';

@@ -1,6 +1,6 @@
 import { unwatchFile, watchFile } from 'node:fs';
 import type { IncomingHttpHeaders } from 'node:http';
-import { clientAddress, type AddressedRequest } from './address.ts';
+import { clientAddress, type AddressedRequest } from '../base/address.ts';
 import { type AccessPolicy, type Admin, type Invite, OPEN_POLICY, readAccessFile } from './access-file.ts';
 import { digestOf, findByToken } from './token.ts';
 

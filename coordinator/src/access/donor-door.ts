@@ -1,7 +1,7 @@
 import type { RefusalCode } from '@shoal/protocol';
 import type { Access } from './access.ts';
 import type { Invite } from './access-file.ts';
-import { addressKey } from './address.ts';
+import { addressKey } from '../base/address.ts';
 import { digestOf } from './token.ts';
 import { type Clock, KeyedBuckets } from './token-bucket.ts';
 

@@ -1,6 +1,6 @@
 import type { Access } from './access.ts';
 import type { Admin } from './access-file.ts';
-import { addressKey } from './address.ts';
+import { addressKey } from '../base/address.ts';
 import { type Clock, KeyedBuckets } from './token-bucket.ts';
 
 /** Nobody mistypes a token this often; with an admin token of eight letters, guessing at this rate takes ages. */

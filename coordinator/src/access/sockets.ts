@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Server } from 'socket.io';
 import type { Access } from './access.ts';
-import { addressKey } from './address.ts';
+import { addressKey } from '../base/address.ts';
 import { type Clock, KeyedBuckets } from './token-bucket.ts';
 
 const MINUTE_MS = 60_000;

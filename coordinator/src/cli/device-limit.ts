@@ -1,7 +1,7 @@
 import type { ExpertDispatch, ModelConfig } from '@shoal/model';
 import { limitDevices } from '@shoal/placement';
 import { z } from 'zod';
-import { readText, UsageError } from './local-options.ts';
+import { readText, UsageError } from './in-process-options.ts';
 
 /** `--placement FILE`: which experts each tab holds, by MoE layer. */
 const placementSchema = z.strictObject({

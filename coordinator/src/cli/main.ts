@@ -1,4 +1,4 @@
-import { UsageError } from '../options.ts';
+import { UsageError } from '../config.ts';
 
 const HELP = `shoal COMMAND [options]
 
@@ -30,7 +30,7 @@ async function run(argv: readonly string[]): Promise<number> {
     case 'generate':
     case 'perplexity':
     case 'logits':
-      return (await import('./local.ts')).runLocalCommand(command, rest, process);
+      return (await import('./in-process.ts')).runLocalCommand(command, rest, process);
     case undefined:
     case 'help':
     case '--help':

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openPacked } from '@shoal/weights/node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ROOT_DIR } from '../options.ts';
+import { ROOT_DIR } from '../config.ts';
 import { runPack } from './pack.ts';
 
 const MODEL = join(import.meta.dirname, '../../../models/tiny-stories');

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { DENSE_FORMATS, type DenseFormat, type Manifest, QUANTS, type Quant } from '@shoal/weights';
 import { openPacked, packModel, type PackedModel } from '@shoal/weights/node';
-import { MAX_THREADS } from '../options.ts';
+import { MAX_THREADS } from '../config.ts';
 import { type CommandIo, formatBytes, progressLine } from './progress.ts';
 
 const HELP = `shoal pack --model DIR --out DIR --quant KIND [options]

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FORMAT_VERSION, type Manifest, shardBytes } from '@shoal/weights';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ROOT_DIR } from '../options.ts';
+import { ROOT_DIR } from '../config.ts';
 import { runPlan } from './plan.ts';
-import type { ServingPlan } from './planning.ts';
+import type { ServingPlan } from './capacity.ts';
 
 const V3 = join(ROOT_DIR, 'packages/model/src/testing/published-configs/DeepSeek-V3.json');
 const TINY = join(ROOT_DIR, 'models/tiny-stories');

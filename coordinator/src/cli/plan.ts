@@ -6,8 +6,8 @@ import { readJson } from '@shoal/model/node';
 import { PLEDGE_FILL } from '@shoal/placement';
 import { DENSE_FORMATS, type DenseFormat, parseManifest, QUANTS, type Quant } from '@shoal/weights';
 import { isPackedDir } from '@shoal/weights/node';
-import { parseBytes } from '../options.ts';
-import { measureBandwidth, planServing, type ServingPlan } from './planning.ts';
+import { parseBytes } from '../config.ts';
+import { measureBandwidth, planServing, type ServingPlan } from './capacity.ts';
 import { type CommandIo, formatBytes } from './progress.ts';
 
 const HELP = `shoal plan --model DIR --tab-memory SIZE [options]

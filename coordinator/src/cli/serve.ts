@@ -1,9 +1,9 @@
 import type { ModelConfig } from '@shoal/model';
 import type { PackProgress } from '@shoal/weights/node';
 import { type Coordinator, startCoordinator } from '../coordinator.ts';
-import type { LoadProgress } from '../dispatch/expert-worker.ts';
-import { lapsPerPass, type ResidentPlan } from '../dispatch/resident-plan.ts';
-import { optionsHelp, parseCoordinatorOptions } from '../options.ts';
+import type { LoadProgress } from '../local-experts/worker.ts';
+import { lapsPerPass, type ResidentPlan } from '../local-experts/choose-layers.ts';
+import { optionsHelp, parseCoordinatorOptions } from '../config.ts';
 import { formatBytes, progressLine } from './progress.ts';
 
 export const SERVE_HELP = `shoal serve [options]

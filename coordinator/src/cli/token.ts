@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { digestOf, newToken } from '../access/token.ts';
-import { UsageError } from '../options.ts';
+import { UsageError } from '../config.ts';
 
 const TOKEN_HELP = `shoal token [--name NAME]
 

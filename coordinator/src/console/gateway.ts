@@ -3,7 +3,7 @@ import type { Namespace, Socket } from 'socket.io';
 import type { Access } from '../access/access.ts';
 import type { Admin } from '../access/access-file.ts';
 import { SignInGuard } from '../access/sign-in.ts';
-import type { EventLog } from '../swarm/event-log.ts';
+import type { EventLog } from '../base/event-log.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import type { SnapshotBuilder } from './snapshot.ts';
 

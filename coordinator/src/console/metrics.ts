@@ -1,9 +1,9 @@
 import type { ModelConfig } from '@shoal/model';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { Dispatcher } from '../dispatch/dispatcher.ts';
-import type { ResidentPlan } from '../dispatch/resident-plan.ts';
-import type { Engine } from '../engine/engine.ts';
-import { type Wait, WAITS } from '../engine/latency.ts';
+import type { Dispatcher } from '../laps/dispatcher.ts';
+import type { ResidentPlan } from '../local-experts/choose-layers.ts';
+import type { Engine } from '../scheduler/scheduler.ts';
+import { type Wait, WAITS } from '../scheduler/latency.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import type { Trust } from '../trust/trust.ts';
 import { mhaBytesPerToken } from './kv-figures.ts';

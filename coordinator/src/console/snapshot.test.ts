@@ -1,9 +1,9 @@
 import type { ModelConfig } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { Latency } from '../engine/latency.ts';
-import { Sequence } from '../engine/sequence.ts';
-import { EventLog } from '../swarm/event-log.ts';
-import type { ResidentPlan } from '../dispatch/resident-plan.ts';
+import { Latency } from '../scheduler/latency.ts';
+import { Sequence } from '../scheduler/sequence.ts';
+import { EventLog } from '../base/event-log.ts';
+import type { ResidentPlan } from '../local-experts/choose-layers.ts';
 import { Swarm } from '../swarm/swarm.ts';
 import { FakeTab, HIDDEN, localWork, SHARD_BYTES } from '../swarm/testing/fake-tab.ts';
 import { Quarantine } from '../trust/quarantine.ts';

@@ -1,9 +1,9 @@
 import type { ModelConfig } from '@shoal/model';
 import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView, WaitView } from '@shoal/protocol';
-import type { Dispatcher } from '../dispatch/dispatcher.ts';
-import type { SampleWindow } from '../dispatch/lap-stats.ts';
-import { lapsPerPass, type ResidentPlan } from '../dispatch/resident-plan.ts';
-import type { Engine } from '../engine/engine.ts';
+import type { Dispatcher } from '../laps/dispatcher.ts';
+import type { SampleWindow } from '../base/sample-window.ts';
+import { lapsPerPass, type ResidentPlan } from '../local-experts/choose-layers.ts';
+import type { Engine } from '../scheduler/scheduler.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import { backendOf } from '../trust/bounds.ts';

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Counter, type Registry } from 'prom-client';
 import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../access/api-keys.ts';
 import { ApiError } from './errors.ts';
-import type { Plan } from './plan.ts';
+import type { Plan } from './parsed-request.ts';
 
 /** Who may ask for answers, weights and metrics, and how much. Without one, everybody may. */
 export interface HttpAccess {

@@ -5,7 +5,7 @@ import type {
   LapTrace,
   SpeculationUsage,
   TokenLogprob,
-} from '../engine/contract.ts';
+} from '../scheduler/generation.ts';
 import type { StreamDetokenizer, TextCodec } from './codec.ts';
 import { StopMatcher } from './stop.ts';
 

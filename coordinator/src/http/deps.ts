@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import type { TextEngine } from '../engine/contract.ts';
+import type { TextEngine } from '../scheduler/generation.ts';
 import type { HttpAccess } from './api-access.ts';
 import type { TextCodec } from './codec.ts';
 

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { EngineError } from '../engine/contract.ts';
+import { EngineError } from '../scheduler/generation.ts';
 
 export type ApiErrorType = 'invalid_request_error' | 'rate_limit_error' | 'server_error';
 

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { GenerationEvent } from '../engine/contract.ts';
+import type { GenerationEvent } from '../scheduler/generation.ts';
 import { runChoice, type ChoiceDelta, type ChoiceDetails } from './choice.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
 import { toApiError } from './errors.ts';
 import { describeFailure } from './log.ts';
 import type { HttpMetrics } from './metrics.ts';
-import { choiceSeed, type Plan, type PromptPlan } from './plan.ts';
+import { choiceSeed, type Plan, type PromptPlan } from './parsed-request.ts';
 import type { Usage } from './response-schema.ts';
 import { HangUpError, RequestScope } from './scope.ts';
 import type { AnswerShape } from './shape.ts';

@@ -1,4 +1,4 @@
-import { EngineError } from '../engine/contract.ts';
+import { EngineError } from '../scheduler/generation.ts';
 import { ApiError } from './errors.ts';
 
 /**

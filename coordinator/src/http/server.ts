@@ -14,7 +14,7 @@ import { registerHealth } from './health.ts';
 import { registerHttpMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { registerPages } from './pages.ts';
-import { planChat, planCompletion, type Plan, type PlanDeps } from './plan.ts';
+import { planChat, planCompletion, type Plan, type PlanDeps } from './parsed-request.ts';
 import { chatRequestSchema, completionRequestSchema } from './request-schema.ts';
 import { type AnswerShape, chatShape, completionShape } from './shape.ts';
 import { registerShards } from './shards.ts';

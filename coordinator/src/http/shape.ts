@@ -1,7 +1,7 @@
-import type { TokenLogprob } from '../engine/contract.ts';
+import type { TokenLogprob } from '../scheduler/generation.ts';
 import type { ChoiceDelta, OutputToken } from './choice.ts';
 import { tokenName, type TextCodec } from './codec.ts';
-import type { Plan } from './plan.ts';
+import type { Plan } from './parsed-request.ts';
 import type {
   ChatChoice,
   ChatChunkChoice,

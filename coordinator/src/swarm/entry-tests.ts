@@ -1,9 +1,9 @@
 import type { ExpertIndex } from '@shoal/placement';
 import type { Dismissed } from '@shoal/protocol';
-import { LapError } from '../dispatch/lap.ts';
+import { LapError } from '../laps/lap.ts';
 import type { Judge } from '../trust/judge.ts';
 import type { Trust } from '../trust/trust.ts';
-import { type ExpertRef, selfTest } from './admission.ts';
+import { type ExpertRef, selfTest } from './known-answer-test.ts';
 import type { PeerSession } from './peer-session.ts';
 
 export interface EntryTestsOptions {

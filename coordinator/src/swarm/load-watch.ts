@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../dispatch/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
 import type { PeerSession } from './peer-session.ts';
 
 /** Deadlines of peers that are loading: each sign of progress begins the time anew. */

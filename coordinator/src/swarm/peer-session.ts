@@ -1,10 +1,10 @@
 import type { ExpertIndex, PlacementPeer } from '@shoal/placement';
 import type { Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
-import { type Clock, systemClock } from '../dispatch/clock.ts';
-import type { LapRequest } from '../dispatch/lap.ts';
-import type { LapClient } from '../dispatch/lap-client.ts';
-import type { LapPeer } from '../dispatch/lap-planner.ts';
+import { type Clock, systemClock } from '../base/clock.ts';
+import type { LapRequest } from '../laps/lap.ts';
+import type { LapClient } from '../laps/lap-client.ts';
+import type { LapPeer } from '../laps/lap-splitter.ts';
 import type { DonorHistory } from './donor-records.ts';
 import { believed, type PeerTrust } from '../trust/peer-trust.ts';
 import type { Trust } from '../trust/trust.ts';

@@ -1,6 +1,6 @@
 import { keptName } from '@shoal/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { Clock } from '../dispatch/clock.ts';
+import type { Clock } from '../base/clock.ts';
 import type { PeerSession } from './peer-session.ts';
 import { ReturningDonors } from './returning-donors.ts';
 

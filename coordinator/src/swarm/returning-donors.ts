@@ -1,6 +1,6 @@
 import type { ExpertIndex, PlacementModel } from '@shoal/placement';
 import { keptName } from '@shoal/protocol';
-import type { Clock } from '../dispatch/clock.ts';
+import type { Clock } from '../base/clock.ts';
 import type { PeerSession } from './peer-session.ts';
 
 export interface ReturningDonorsOptions {

@@ -8,9 +8,9 @@ import {
   type PlacementResult,
   planPlacement,
 } from '@shoal/placement';
-import { type Clock, systemClock } from '../dispatch/clock.ts';
-import type { ExpertRef } from './admission.ts';
-import type { EventLog } from './event-log.ts';
+import { type Clock, systemClock } from '../base/clock.ts';
+import type { ExpertRef } from './known-answer-test.ts';
+import type { EventLog } from '../base/event-log.ts';
 import { migrate } from './migration.ts';
 import type { PeerSession } from './peer-session.ts';
 

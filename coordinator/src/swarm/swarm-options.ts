@@ -1,10 +1,10 @@
 import type { PlacementModel } from '@shoal/placement';
 import type { RowFormat } from '@shoal/protocol';
-import type { Clock } from '../dispatch/clock.ts';
-import type { LocalWork } from '../dispatch/local-work.ts';
+import type { Clock } from '../base/clock.ts';
+import type { LocalWork } from '../local-experts/compute.ts';
 import type { Trust } from '../trust/trust.ts';
-import type { selfTest } from './admission.ts';
-import type { EventLog } from './event-log.ts';
+import type { selfTest } from './known-answer-test.ts';
+import type { EventLog } from '../base/event-log.ts';
 import type { Planner } from './rollout.ts';
 
 export interface SwarmOptions {

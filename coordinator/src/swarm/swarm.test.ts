@@ -1,6 +1,6 @@
 import { dismissedSchema } from '@shoal/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { EventLog } from './event-log.ts';
+import { EventLog } from '../base/event-log.ts';
 import { HelloRefused } from './hello-refused.ts';
 import type { SwarmOptions } from './swarm-options.ts';
 import { Swarm } from './swarm.ts';

@@ -1,5 +1,5 @@
 import { decodeF16 } from '@shoal/model';
-import type { LapRequest } from '../dispatch/lap.ts';
+import type { LapRequest } from '../laps/lap.ts';
 import { type Judge, singleRow } from './judge.ts';
 import type { PeerTrust } from './peer-trust.ts';
 

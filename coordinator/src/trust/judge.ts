@@ -1,4 +1,4 @@
-import type { LapRequest } from '../dispatch/lap.ts';
+import type { LapRequest } from '../laps/lap.ts';
 import { type Bounds, compareRow } from './compare.ts';
 
 /** Σ weight × expert(row) for each row of a request, [numRows, hiddenSize], by the coordinator itself. */

@@ -1,5 +1,5 @@
 import { f16ToF32, type SwigluWeights } from '@shoal/model';
-import type { LapRequest } from '../dispatch/lap.ts';
+import type { LapRequest } from '../laps/lap.ts';
 
 /** For the rounding of the norms themselves and of the answer. */
 const SLACK = 1.01;

@@ -1,11 +1,11 @@
 import { decodeF16, type Rng } from '@shoal/model';
 import { type RowFormat, roundRows } from '@shoal/protocol';
-import type { LapRequest } from '../dispatch/lap.ts';
-import type { LapClient } from '../dispatch/lap-client.ts';
+import type { LapRequest } from '../laps/lap.ts';
+import type { LapClient } from '../laps/lap-client.ts';
 import { PROBATION_ROWS } from './adaptive-replication.ts';
 import type { Judge } from './judge.ts';
 import type { PeerTrust } from './peer-trust.ts';
-import type { ShadowRow, ShadowRows } from './shadow-rows.ts';
+import type { ShadowRow, ShadowRows } from './probation-rows.ts';
 
 /** Laps of probation have up to so many rows: what a batch of decoding sequences sends to one tab. */
 const MAX_SHADOW_ROWS_PER_LAP = 8;

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { addressKey } from '../access/address.ts';
+import { addressKey } from '../base/address.ts';
 
 /**
  * Who is kept out after wrong results, and until when. Each failure keeps its donor out for a base time, four times as long

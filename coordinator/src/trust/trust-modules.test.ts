@@ -1,7 +1,7 @@
 import { createRng, decodeF16, encodeF16, normalDraw, swigluExpert } from '@shoal/model';
 import { roundRows } from '@shoal/protocol';
 import { describe, expect, it } from 'vitest';
-import type { LapRequest } from '../dispatch/lap.ts';
+import type { LapRequest } from '../laps/lap.ts';
 import { auditShare, MIN_AUDIT_SHARE, PROBATION_ROWS, RowDraw } from './adaptive-replication.ts';
 import { type AuditedPeer, Auditor } from './auditor.ts';
 import { backendOf, boundsFor, calibration, MARGIN, uncalibrated } from './bounds.ts';
@@ -11,7 +11,7 @@ import { Judge } from './judge.ts';
 import { NormLimits } from './norm-limits.ts';
 import { PeerTrust } from './peer-trust.ts';
 import { ADDRESS_BASE_MS, DONOR_BASE_MS, FAILURE_FADES_MS, Quarantine } from './quarantine.ts';
-import { ShadowRows } from './shadow-rows.ts';
+import { ShadowRows } from './probation-rows.ts';
 
 const HIDDEN = 16;
 const WIDTH = 8;

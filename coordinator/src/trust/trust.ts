@@ -1,9 +1,9 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { createRng } from '@shoal/model';
 import type { AdapterInfo, RowFormat } from '@shoal/protocol';
-import type { LapRequest } from '../dispatch/lap.ts';
-import type { LapClient } from '../dispatch/lap-client.ts';
-import type { LocalWork } from '../dispatch/local-work.ts';
+import type { LapRequest } from '../laps/lap.ts';
+import type { LapClient } from '../laps/lap-client.ts';
+import type { LocalWork } from '../local-experts/compute.ts';
 import { type AuditedPeer, Auditor } from './auditor.ts';
 import { backendOf, boundsFor } from './bounds.ts';
 import { Judge } from './judge.ts';
@@ -11,7 +11,7 @@ import type { NormLimits } from './norm-limits.ts';
 import { type DonorRecord, PeerTrust } from './peer-trust.ts';
 import { serveInShadow } from './probation.ts';
 import { Quarantine, type Suspect } from './quarantine.ts';
-import { ShadowRows } from './shadow-rows.ts';
+import { ShadowRows } from './probation-rows.ts';
 
 /** Donors whose record is kept, at about 100 B each. */
 const MAX_DONORS = 20_000;

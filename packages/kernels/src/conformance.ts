@@ -1,7 +1,7 @@
 import { f32ToF16, f16ToF32 } from '@shoal/model';
 import { packExpert, QUANTS, shardBytes, unpackExpert, type ExpertShape, type ExpertWeights } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertLap, type KernelErrorReason } from './backend.ts';
-import { rowStart } from './lap.ts';
+import { rowStart } from './check-work-item.ts';
 
 /**
  * What every ExpertBackend must do, as cases that need no test framework: a Node test runs them one by one, a browser page

@@ -5,8 +5,8 @@ import type { WebGpuBackend } from './webgpu/create.ts';
 import type { ExpertBackend } from './backend.ts';
 
 export * from './backend.ts';
-export * from './engine/index.ts';
-export { MAX_ASSIGNMENTS_PER_ROW } from './lap.ts';
+export * from './dense/index.ts';
+export { MAX_ASSIGNMENTS_PER_ROW } from './check-work-item.ts';
 export { createReferenceBackend } from './reference.ts';
 export { bestVariant, hasWasmSimd, runnableVariants, variantFile, type WasmVariant } from './wasm/features.ts';
 export type { WebGpuAdapterInfo, WebGpuBackend } from './webgpu/create.ts';

@@ -1,7 +1,7 @@
 import { f16ToF32 } from '@shoal/model';
 import { shardBytes, unpackExpert, WeightsError, type ExpertShape, type ExpertWeights } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput } from './backend.ts';
-import { checkLap, rowStart } from './lap.ts';
+import { checkLap, rowStart } from './check-work-item.ts';
 
 /**
  * The expert FFN in plain TypeScript, on the weights that a shard stands for (4 bytes each in memory). What every other

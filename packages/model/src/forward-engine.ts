@@ -4,7 +4,7 @@ import { KvCache } from './kv-cache.ts';
 import type { ForwardObserver } from './layer.ts';
 import type { ModelConfig } from './model-config.ts';
 import { forwardMtp, NO_MTP } from './mtp.ts';
-import type { TokenWish } from './wish.ts';
+import type { TokenWish } from './token-query.ts';
 
 /** What attention remembers of one sequence. Belongs to the engine that made it. */
 export interface SequenceCache {

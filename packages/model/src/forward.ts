@@ -4,7 +4,7 @@ import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 import type { ModelConfig } from './model-config.ts';
 import type { DenseWeights } from './weights.ts';
-import { answerWish, checkWish, type RowAnswer, type TokenWish } from './wish.ts';
+import { answerWish, checkWish, type RowAnswer, type TokenWish } from './token-query.ts';
 
 export interface Model {
   config: ModelConfig;

@@ -25,4 +25,4 @@ export * from './sampler.ts';
 export * from './tensors.ts';
 export * from './tokenizer.ts';
 export * from './weights.ts';
-export * from './wish.ts';
+export * from './token-query.ts';

@@ -3,7 +3,7 @@ import { embed, type ForwardResult, head, type Model } from './forward.ts';
 import type { KvCache } from './kv-cache.ts';
 import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
-import { checkWish, type TokenWish } from './wish.ts';
+import { checkWish, type TokenWish } from './token-query.ts';
 
 export const NO_MTP = 'this model has no MTP module: num_nextn_predict_layers is 0';
 

@@ -2,7 +2,7 @@ import type { ExpertDispatch } from './dispatch.ts';
 import type { ForwardEngine } from './forward-engine.ts';
 import type { ModelConfig } from './model-config.ts';
 import type { Tokenizer } from './tokenizer.ts';
-import { answerOf } from './wish.ts';
+import { answerOf } from './token-query.ts';
 
 export interface Perplexity {
   /** exp(nll / tokens) */

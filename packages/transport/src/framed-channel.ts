@@ -2,8 +2,8 @@ import { FrameError, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES } from '@shoal/protocol'
 import type { DataChannelLike } from './channel.ts';
 import { TransportError } from './errors.ts';
 import { ID_MASK, readMessage, writeFragment, writeFrame, writeSignal, type LapMessage } from './fragment.ts';
-import type { Lane, LaneListeners } from './lane.ts';
-import { Lanes } from './lanes.ts';
+import type { Lane, LaneListeners } from './data-channel.ts';
+import { Lanes } from './data-channels.ts';
 import type { Link, LinkCloseReason, LinkStats } from './link.ts';
 import { Reassembly } from './reassembly.ts';
 import { type Outgoing, SendQueue } from './send-queue.ts';

@@ -4,7 +4,7 @@ import { Registry } from 'prom-client';
 import type { HttpDeps } from '../deps.ts';
 import { buildHttpServer } from '../server.ts';
 import { byteCodec } from './byte-codec.ts';
-import { FakeEngine, type FakeEngineOptions } from './fake-engine.ts';
+import { FakeEngine, type FakeEngineOptions } from './fake-generation.ts';
 
 /** A listening server on a free port over a scripted engine, with all that it logged. */
 export async function startServer(options: FakeEngineOptions, deps: Partial<HttpDeps> = {}) {

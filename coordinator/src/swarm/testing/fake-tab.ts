@@ -12,7 +12,7 @@ import {
   type Standing,
 } from '@shoal/protocol';
 import { memoryLinkPair } from '@shoal/transport';
-import { ReferenceWork } from '../../dispatch/testing/reference-work.ts';
+import { ReferenceWork } from '../../laps/testing/reference-work.ts';
 import type { PeerSession } from '../peer-session.ts';
 import type { Swarm } from '../swarm.ts';
 

@@ -1,8 +1,8 @@
 import { PANEL_COLS, shardBytes, type ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput } from '../backend.ts';
-import { checkLap } from '../lap.ts';
+import { checkLap } from '../check-work-item.ts';
 import type { WasmVariant } from './features.ts';
-import { LapWork } from './lap-work.ts';
+import { LapWork } from './work-layout.ts';
 import { ShardMemory } from './memory.ts';
 import { normProductOf, panelLayout, repackShard } from './panel-layout.ts';
 import { ThreadTeam, type StartThread } from './threads.ts';

@@ -1,7 +1,7 @@
 import { f16ToF32 } from '@shoal/model';
 import { shardBytes, type ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput, type TakeSums } from '../backend.ts';
-import { checkLap, MAX_ASSIGNMENTS_PER_ROW } from '../lap.ts';
+import { checkLap, MAX_ASSIGNMENTS_PER_ROW } from '../check-work-item.ts';
 import type { ExpertFfn, FfnBindings } from '../wgsl/expert-ffn/expert-ffn.ts';
 import { lapItems, maxItemsBytes, type ExpertPlace, type LapItems } from '../wgsl/expert-ffn/lap-items.ts';
 import { batchOf, type Batch } from './batch.ts';

@@ -1,5 +1,5 @@
 import type { ExpertLap } from '../backend.ts';
-import { rowStart } from '../lap.ts';
+import { rowStart } from '../check-work-item.ts';
 import type { RowWork } from './chunks.ts';
 
 /** Laps one after the other, as one piece of work. */

@@ -1,4 +1,4 @@
-import { rowStart } from '../lap.ts';
+import { rowStart } from '../check-work-item.ts';
 
 /** Rows with their assignments: of a lap, or of several one after the other. */
 export interface RowWork {

@@ -1,10 +1,10 @@
 // The work of a lap, y = Σ_e w_e · W_down,e (silu(W_gate,e x) ⊙ W_up,e x), cut into items that any thread may do: an item
 // writes what no other does, and reads only what earlier phases wrote, so results do not depend on who did it. The products
 // are the dense engine's (engine/gemm.ts).
-import { gemm } from './engine/gemm';
-import { prepareRow } from './engine/prepare';
-import { loadHalves, madd } from './engine/primitives';
-import { siluMulRow } from './engine/rows';
+import { gemm } from './dense/gemm';
+import { prepareRow } from './dense/prepare';
+import { loadHalves, madd } from './dense/primitives';
+import { siluMulRow } from './dense/rows';
 
 /** Phases of a lap, in order; a phase's items are in any order. */
 export const NUM_PHASES: i32 = 5;

@@ -1,8 +1,8 @@
 // A shard (packages/weights/src/layout.ts: column-block-major, as WebGPU reads it) into panels of four rows (engine/panels.ts),
 // once when an expert is loaded: the same weights in another order.
-import { decodeRow, panelBytes } from './engine/gemm';
-import { BLOCK_BYTES_F16, BLOCK_BYTES_Q4, BLOCK_BYTES_Q8 } from './engine/panels';
-import { F16, Q8 } from './engine/prepare';
+import { decodeRow, panelBytes } from './dense/gemm';
+import { BLOCK_BYTES_F16, BLOCK_BYTES_Q4, BLOCK_BYTES_Q8 } from './dense/panels';
+import { F16, Q8 } from './dense/prepare';
 
 /** One matrix of a shard, `values` and `scales` as in MatrixLayout, → `out`, panelBytes() long. Rows are filled up with zeros. */
 export function repack(format: i32, values: usize, scales: usize, rows: i32, cols: i32, out: usize): void {

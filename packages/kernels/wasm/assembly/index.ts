@@ -1,13 +1,13 @@
 // What the module exports: one file per operation. Built by packages/kernels/wasm/build.mjs into packages/kernels/dist.
 export * from './memory';
-export { gemm, decodeRow } from './engine/gemm';
-export { prepareRow } from './engine/prepare';
-export { clipRow, rmsNormRow, ropeRow, siluMulRow } from './engine/rows';
-export { decodeHalves, encodeHalves } from './engine/cache';
-export { attendBlock, closeState, openState } from './engine/attention';
-export { runProgram } from './engine/program';
-export { answerWish } from './engine/sampling';
-export { expOf } from './engine/exp';
+export { gemm, decodeRow } from './dense/gemm';
+export { prepareRow } from './dense/prepare';
+export { clipRow, rmsNormRow, ropeRow, siluMulRow } from './dense/rows';
+export { decodeHalves, encodeHalves } from './dense/cache';
+export { attendBlock, closeState, openState } from './dense/attention';
+export { runProgram } from './dense/program';
+export { answerWish } from './dense/sampling';
+export { expOf } from './dense/exp';
 export { runLap } from './expert-ffn';
 export { repack, sumOfSquares } from './expert-load';
 export { CONTROL_BYTES, runLapTogether, serveLaps, stopThreads } from './expert-threads';

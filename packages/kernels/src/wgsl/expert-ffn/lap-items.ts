@@ -1,4 +1,4 @@
-import { rowStart } from '../../lap.ts';
+import { rowStart } from '../../check-work-item.ts';
 import type { Chunk, RowWork } from '../../webgpu/chunks.ts';
 import { stepsOf } from './variants.ts';
 

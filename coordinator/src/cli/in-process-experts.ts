@@ -1,0 +1,56 @@
+import { availableParallelism } from 'node:os';
+import { createWasmBackend } from '@shoal/kernels/node';
+import { encodeF16, type ExpertDispatch, loadExpert, LocalExperts, type MoeCall } from '@shoal/model';
+import { type ExpertShape, packExpert, shardBytes } from '@shoal/weights';
+import type { OpenModel } from '@shoal/weights/node';
+import { KeptExperts } from '../local-experts/expert-cache.ts';
+import type { EngineName } from '../dense-engine.ts';
+
+/** Routed experts kept between tokens: all of a small model, a working set of a large one. */
+const EXPERT_CACHE_BYTES = 1024 * 1024 * 1024;
+
+export interface OpenExperts {
+  experts: ExpertDispatch;
+  close(): void;
+}
+
+/**
+ * A model's routed experts in this process. `reference`: in plain TypeScript on float32, what other implementations are held
+ * against. `wasm`: with the kernels that serve, from a packed model's shards or, for a checkpoint, from f16 ones made on the way.
+ */
+export async function openExperts(
+  { config, reader, packed }: OpenModel,
+  engine: EngineName,
+  threads = availableParallelism(),
+): Promise<OpenExperts> {
+  if (engine === 'reference') {
+    const load = (layer: number, expert: number) => loadExpert(config, reader, layer, expert);
+    return { experts: new LocalExperts(config, load, { maxBytes: EXPERT_CACHE_BYTES }), close: () => {} };
+  }
+  const { hiddenSize, moeIntermediateSize } = config;
+  const shape: ExpertShape = packed?.manifest.shape ?? { hiddenSize, moeIntermediateSize, quant: 'f16' };
+  const backend = await createWasmBackend({ shape, threads });
+  const kept = new KeptExperts({
+    backend,
+    maxExperts: Math.floor(EXPERT_CACHE_BYTES / shardBytes(shape)),
+    read: async (layer, expert) =>
+      packed ? packed.readShard(layer, expert) : packExpert(shape, await loadExpert(config, reader, layer, expert)),
+  });
+  return {
+    experts: { dispatch: (call) => ({ combine: () => kept.run(requestOf(call)) }) },
+    close: () => backend.destroy(),
+  };
+}
+
+/** All of a call as one request, its rows in f16 as tabs get them. */
+function requestOf({ layer, numRows, x, topkIdx, topkWeights }: MoeCall) {
+  const topK = topkIdx.length / numRows;
+  return {
+    layer,
+    numRows,
+    rows: encodeF16(x),
+    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * topK),
+    experts: topkIdx,
+    weights: topkWeights,
+  };
+}

@@ -1,0 +1,90 @@
+import { describe, expect, it } from 'vitest';
+import { optionsHelp, parseCoordinatorOptions, ROOT_DIR, UsageError } from './config.ts';
+
+const parse = (argv: string[] = [], env: Record<string, string> = {}) => parseCoordinatorOptions(argv, env).options;
+
+describe('options', () => {
+  it('have defaults that start the default model', () => {
+    expect(parse()).toMatchObject({
+      host: '127.0.0.1',
+      port: 8787,
+      replicas: 2,
+      iceServers: [],
+      drainTimeoutMs: 15_000,
+      logLevel: 'warn',
+    });
+    expect(parse().modelDir.startsWith(ROOT_DIR)).toBe(true);
+    expect(parse().adminToken).toBeUndefined();
+    // Said by the packed directory, if it is one.
+    expect(parse().quant).toBeUndefined();
+  });
+
+  it('are flags first, then environment; an empty variable is none', () => {
+    const env = { SHOAL_PORT: '1000', SHOAL_HOST: '', SHOAL_QUANT: 'q8' };
+    expect(parse(['--port', '2000'], env)).toMatchObject({ port: 2000, host: '127.0.0.1', quant: 'q8' });
+  });
+
+  it('have switches that are off unless given, as a flag or as 1', () => {
+    expect(parse()).toMatchObject({ trustProxy: false });
+    expect(parse().accessFile).toBeUndefined();
+    expect(parse(['--trust-proxy', '--access', 'access.json']).trustProxy).toBe(true);
+    expect(parse(['--access', '/etc/shoal/access.json']).accessFile).toBe('/etc/shoal/access.json');
+    expect(parse([], { SHOAL_TRUST_PROXY: '1' }).trustProxy).toBe(true);
+    expect(parse([], { SHOAL_TRUST_PROXY: '0' }).trustProxy).toBe(false);
+    expect(parse().cpuDonors).toBe(true);
+    expect(parse(['--no-cpu-donors']).cpuDonors).toBe(false);
+    expect(parse([], { SHOAL_NO_CPU_DONORS: '1' }).cpuDonors).toBe(false);
+    expect(optionsHelp()).toMatch(/--trust-proxy {2,}\S/);
+  });
+
+  it('have half-batches where they pay, unless told otherwise', () => {
+    expect(parse().halfBatches).toBe('auto');
+    expect(parse(['--half-batches', 'off'], { SHOAL_HALF_BATCHES: 'on' }).halfBatches).toBe('off');
+    expect(() => parse(['--half-batches', '3'])).toThrow(/--half-batches .*takes auto, on, off, not "3"/);
+  });
+
+  it('hold no layers of experts unless told how much', () => {
+    expect(parse()).toMatchObject({ localExpertBytes: 0, mtpExperts: 'auto' });
+    const given = parse(['--local-experts', '8GiB'], { SHOAL_MTP_EXPERTS: 'tabs' });
+    expect(given).toMatchObject({ localExpertBytes: 8 * 2 ** 30, mtpExperts: 'tabs' });
+  });
+
+  it('take the extra flags of the command at hand', () => {
+    const { values } = parseCoordinatorOptions(['--tabs', '3'], {}, { tabs: { type: 'string' } });
+    expect(values.tabs).toBe('3');
+  });
+
+  it.each<[string, string[], Record<string, string>]>([
+    ['--port (SHOAL_PORT)', ['--port', '65536'], {}],
+    ['--port (SHOAL_PORT)', [], { SHOAL_PORT: '80x' }],
+    ['--quant (SHOAL_QUANT)', ['--quant', 'q2'], {}],
+    ['--replicas (SHOAL_REPLICAS)', ['--replicas', '0'], {}],
+    ['--model (SHOAL_MODEL)', ['--model', '/nowhere'], {}],
+    ['--admin-token (SHOAL_ADMIN_TOKEN)', ['--admin-token', 'short'], {}],
+    ['--trust-proxy (SHOAL_TRUST_PROXY)', [], { SHOAL_TRUST_PROXY: 'maybe' }],
+    ['--local-experts (SHOAL_LOCAL_EXPERTS)', ['--local-experts', '8'], {}],
+    ['--mtp-experts (SHOAL_MTP_EXPERTS)', [], { SHOAL_MTP_EXPERTS: 'gpu' }],
+    ['--prot', ['--prot', '1'], {}],
+  ])('that are wrong are refused by name: %s', (name, argv, env) => {
+    expect(() => parse(argv, env)).toThrow(UsageError);
+    expect(() => parse(argv, env)).toThrow(name);
+  });
+
+  it('take ICE servers as browsers do, and refuse what WebRTC could not use', () => {
+    const servers = [{ urls: ['stun:a.example:3478', 'turns:b.example'], username: 'u', credential: 'secret' }];
+    expect(parse(['--ice-servers', JSON.stringify(servers)]).iceServers).toEqual(servers);
+    for (const text of ['nonsense', '{}', '[{"urls":"http://a.example"}]', '[{"urls":"stun:"}]']) {
+      expect(() => parse(['--ice-servers', text])).toThrow('--ice-servers');
+    }
+    // A credential stays out of terminals and logs.
+    const broken = JSON.stringify(servers).slice(0, -1);
+    expect(() => parse(['--ice-servers', broken])).toThrow(
+      expect.objectContaining({ message: expect.not.stringContaining('secret') }),
+    );
+  });
+
+  it('are all in the help, with their variables', () => {
+    for (const name of ['--port N', 'SHOAL_ICE_SERVERS', 'models', '(8787)']) expect(optionsHelp()).toContain(name);
+    expect(optionsHelp()).not.toContain(ROOT_DIR);
+  });
+});

@@ -1,0 +1,135 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  EngineError,
+  type GeneratedToken,
+  type GenerationEvent,
+  type GenerationRequest,
+  type SpeculationUsage,
+  type TextEngine,
+} from '../../scheduler/generation.ts';
+
+export interface FakeScript {
+  /** The answer's token ids, cut at maxTokens. */
+  ids: readonly number[];
+  /** Waited before every token. */
+  tokenDelayMs?: number;
+  /** Of the whole answer, told with every event. */
+  speculation?: SpeculationUsage;
+  /** Thrown instead of the token with this index. */
+  failAt?: { index: number; error: Error };
+}
+
+export interface FakeEngineOptions {
+  script: (request: GenerationRequest) => FakeScript;
+  maxContext?: number;
+  /** Generations at a time; the others wait. */
+  slots?: number;
+  queueLimit?: number;
+}
+
+/** An engine that follows a script, keeps the contract, and counts what it is holding. */
+export class FakeEngine implements TextEngine {
+  readonly modelId = 'fake-model';
+  readonly maxContext: number;
+  readonly submitted: GenerationRequest[] = [];
+  /** Submitted and neither finished nor cancelled. */
+  live = 0;
+  cancelled = 0;
+  /** Set to refuse all new work. */
+  refusal: EngineError | undefined;
+  readonly #options: FakeEngineOptions;
+  readonly #waiting: (() => void)[] = [];
+  #running = 0;
+
+  constructor(options: FakeEngineOptions) {
+    this.#options = options;
+    this.maxContext = options.maxContext ?? 4096;
+  }
+
+  submit(request: GenerationRequest): AsyncIterable<GenerationEvent> {
+    if (this.refusal) throw this.refusal;
+    const { slots = 64, queueLimit = 256 } = this.#options;
+    if (this.live >= slots + queueLimit) throw new EngineError('queue-full', 'the queue is full', 2.4);
+    this.submitted.push(request);
+    this.live++;
+    let freed = false;
+    const free = () => {
+      if (freed) return false;
+      freed = true;
+      this.live--;
+      return true;
+    };
+    const onAbort = () => {
+      if (free()) this.cancelled++;
+    };
+    if (request.signal.aborted) onAbort();
+    else request.signal.addEventListener('abort', onAbort, { once: true });
+    return this.#generate(request, free, slots);
+  }
+
+  async *#generate(request: GenerationRequest, free: () => boolean, slots: number): AsyncGenerator<GenerationEvent> {
+    try {
+      await this.#acquire(slots, request.signal);
+      try {
+        yield* this.#follow(request);
+      } finally {
+        this.#running--;
+        this.#waiting.shift()?.();
+      }
+    } finally {
+      free();
+    }
+  }
+
+  async *#follow(request: GenerationRequest): AsyncGenerator<GenerationEvent> {
+    const { ids, tokenDelayMs = 0, failAt, speculation } = this.#options.script(request);
+    if (request.promptLogprobs) {
+      const tokens = request.promptIds.map((tokenId, index) => ({
+        tokenId,
+        logprob: index === 0 ? null : -index / 100,
+        topLogprobs: index === 0 ? [] : topOf(tokenId, request.topLogprobs ?? 0),
+      }));
+      yield { type: 'prompt-logprobs', tokens };
+    }
+    for (const [index, tokenId] of ids.slice(0, request.maxTokens).entries()) {
+      if (tokenDelayMs > 0) await delay(tokenDelayMs, undefined, { signal: request.signal }).catch(() => {});
+      if (request.signal.aborted) throw new EngineError('cancelled', 'cancelled');
+      if (failAt?.index === index) throw failAt.error;
+      yield { type: 'token', token: { ...token(tokenId, index, request), ...(speculation && { speculation }) } };
+    }
+    const reason = ids.length < request.maxTokens ? 'stop' : 'length';
+    yield { type: 'finish', reason, ...(speculation && { speculation }) };
+  }
+
+  async #acquire(slots: number, signal: AbortSignal): Promise<void> {
+    while (this.#running >= slots) {
+      await new Promise<void>((resolve) => {
+        this.#waiting.push(resolve);
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      });
+      if (signal.aborted) throw new EngineError('cancelled', 'cancelled');
+    }
+    this.#running++;
+  }
+}
+
+function token(tokenId: number, index: number, request: GenerationRequest): GeneratedToken {
+  return {
+    tokenId,
+    ...(request.topLogprobs === undefined
+      ? {}
+      : { logprob: -0.5 - index, topLogprobs: topOf(tokenId, request.topLogprobs) }),
+    ...(request.trace
+      ? {
+          trace: [
+            { layer: 1, lapMs: 2.5, experts: [{ expert: index % 4, weight: 1, peerId: index % 2 ? 'peer-a' : null }] },
+          ],
+        }
+      : {}),
+  };
+}
+
+/** The chosen token first, then its successors. */
+function topOf(tokenId: number, count: number): { tokenId: number; logprob: number }[] {
+  return Array.from({ length: count }, (_, rank) => ({ tokenId: (tokenId + rank) % 256, logprob: -0.5 - rank }));
+}

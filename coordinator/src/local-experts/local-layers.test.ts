@@ -1,0 +1,63 @@
+import { expect, it } from 'vitest';
+import type { ExpertWorker } from './worker.ts';
+import type { LapRequest } from '../laps/lap.ts';
+import { ResidentExperts } from './local-layers.ts';
+
+const request: LapRequest = {
+  layer: 3,
+  numRows: 1,
+  rows: new Uint16Array(4),
+  rowEnd: Uint16Array.of(1),
+  experts: Uint16Array.of(0),
+  weights: Float32Array.of(1),
+};
+
+it('computes from memory, from the fallback while it is not there, and from memory again', async () => {
+  const troubles: string[] = [];
+  const pins: (readonly number[])[] = [];
+  let failure: Error | undefined;
+  let held: readonly number[] = [];
+  const worker = {
+    closed: false,
+    holds: (layer: number) => held.includes(layer),
+    pin: async (layers: readonly number[]) => {
+      pins.push(layers);
+      if (failure) throw failure;
+      held = layers;
+    },
+    laps: {
+      compute: async () => {
+        if (failure) throw failure;
+        return Float32Array.of(1);
+      },
+    },
+  };
+  const resident = new ResidentExperts({
+    layers: [3, 4],
+    worker: worker as unknown as ExpertWorker,
+    fallback: { compute: async () => Float32Array.of(2) },
+    onTrouble: ({ message }) => troubles.push(message),
+  });
+  const by = async (): Promise<number> => (await resident.compute(request))[0]!;
+
+  await resident.load();
+  expect(await by()).toBe(1);
+  failure = new Error('a request that went wrong');
+  expect(await by()).toBe(2);
+  expect(troubles).toEqual(['a request that went wrong']);
+  failure = undefined;
+  expect(await by()).toBe(1);
+  // The thread ends while nothing runs on it. It asks for them to be loaded again, and doesn't wait.
+  held = [];
+  expect(await by()).toBe(2);
+  expect(troubles.at(-1)).toContain('loaded again');
+  expect(await by()).toBe(1);
+  expect(pins).toEqual([
+    [3, 4],
+    [3, 4],
+  ]);
+  worker.closed = true;
+  failure = new Error('shutting down');
+  await expect(by()).rejects.toThrow('shutting down');
+  expect(troubles).toHaveLength(2);
+});

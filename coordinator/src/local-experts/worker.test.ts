@@ -1,0 +1,156 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createReferenceBackend } from '@shoal/kernels';
+import { createRng, encodeF16 } from '@shoal/model';
+import { ensurePacked, type PackedModel } from '@shoal/weights/node';
+import { unpackExpert } from '@shoal/weights';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { ROOT_DIR } from '../config.ts';
+import { compareRow } from '../trust/compare.ts';
+import { NormLimits } from '../trust/norm-limits.ts';
+import { ExpertWorker } from './worker.ts';
+import type { LapRequest } from '../laps/lap.ts';
+
+let cacheDir: string;
+let packed: PackedModel;
+let worker: ExpertWorker;
+const loaded = new Map<string, number>();
+
+beforeAll(async () => {
+  cacheDir = await mkdtemp(join(tmpdir(), 'shoal-worker-'));
+  packed = await ensurePacked({ modelDir: join(ROOT_DIR, 'models/tiny-stories'), quant: 'q8', cacheDir });
+});
+afterAll(() => rm(cacheDir, { recursive: true }));
+afterEach(() => worker.close());
+
+function start(options: { maxBytes?: number; timeoutMs?: number } = {}): void {
+  loaded.clear();
+  worker = new ExpertWorker({
+    packedDir: packed.dir,
+    maxBytes: 2 ** 30,
+    onLoaded: (layer, expert, product) => void loaded.set(`${layer}/${expert}`, product),
+    ...options,
+  });
+}
+
+function requestOf(numRows: number, perRow = 4, seed = 5): LapRequest {
+  const rng = createRng(seed);
+  const { shape, expertsPerLayer, expertLayers } = packed.manifest;
+  return {
+    layer: expertLayers[1]!,
+    numRows,
+    rows: encodeF16(Float32Array.from({ length: numRows * shape.hiddenSize }, () => (rng() + rng() - 1) * 2)),
+    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * perRow),
+    experts: Uint16Array.from({ length: numRows * perRow }, () => Math.floor(rng() * expertsPerLayer)),
+    weights: Float32Array.from({ length: numRows * perRow }, () => rng()),
+  };
+}
+
+async function reference(request: LapRequest): Promise<Float32Array> {
+  const backend = createReferenceBackend(packed.manifest.shape);
+  for (const expert of new Set(request.experts)) {
+    await backend.load(request.layer, expert, await packed.readShard(request.layer, expert));
+  }
+  return (await backend.run(request)).partial;
+}
+
+describe('the expert worker', () => {
+  it('computes what the reference does, and tells the norms of what it loaded', async () => {
+    start();
+    const request = requestOf(40);
+    const expected = await reference(request);
+    const meter = { busyMs: 0 };
+    const answers = [
+      await worker.laps.compute(request, meter),
+      await worker.audits.compute(request),
+      await worker.rechecks.compute(request),
+    ];
+    expect(meter.busyMs).toBeGreaterThan(0);
+    const D = packed.manifest.shape.hiddenSize;
+    for (const answer of answers) {
+      for (let row = 0; row < request.numRows; row++) {
+        const [a, b] = [answer, expected].map((of) => of.subarray(row * D, (row + 1) * D));
+        expect(compareRow(a!, b!, { maxRelativeL2: 1e-4, maxNormDeviation: 1e-4, rowFormat: 'f16' }).verdict).toBe(
+          'match',
+        );
+      }
+    }
+    const norms = new NormLimits();
+    for (const expert of new Set(request.experts)) {
+      const weights = unpackExpert(packed.manifest.shape, await packed.readShard(request.layer, expert));
+      norms.learn(request.layer, expert, weights);
+      const product = Object.values(weights)
+        .map((matrix: Float32Array) => Math.sqrt(matrix.reduce((sum, value) => sum + value * value, 0)))
+        .reduce((a, b) => a * b);
+      expect(loaded.get(`${request.layer}/${expert}`)! / product).toBeCloseTo(1, 5);
+    }
+  });
+
+  it('gives the same bits within little memory, in pieces, as with all of it', async () => {
+    start();
+    const request = requestOf(30, 3);
+    const whole = await worker.laps.compute(request);
+    await worker.close();
+    start({ maxBytes: 4 * packed.manifest.shardBytes });
+    expect(await worker.laps.compute(request)).toEqual(whole);
+  });
+
+  it('reads weights anew for a recheck: a spoilt file is found, named, and spoils nothing that is kept', async () => {
+    start();
+    const request = requestOf(1, 1);
+    const before = await worker.audits.compute(request);
+    const { shards } = packed.manifest;
+    const path = packed.shardPath(shards[request.layer]![request.experts[0]!]!)!;
+    const bytes = await readFile(path);
+    await writeFile(
+      path,
+      bytes.map((byte, i) => (i === 100 ? byte ^ 0x55 : byte)),
+    );
+    await expect(worker.rechecks.compute(request)).rejects.toThrow(path);
+    expect(await worker.audits.compute(request)).toEqual(before);
+    await writeFile(path, bytes);
+    expect(await worker.rechecks.compute(request)).toEqual(before);
+    expect((await readdir(join(packed.dir))).length).toBeGreaterThan(0);
+  });
+
+  it('keeps pinned layers for as long as its thread lives', async () => {
+    start({ maxBytes: 0, timeoutMs: 10_000 });
+    const request = requestOf(4);
+    const expected = await worker.laps.compute(request);
+    const progress: number[] = [];
+    await worker.pin([request.layer], ({ doneBytes }) => progress.push(doneBytes));
+    const { shardBytes, expertsPerLayer } = packed.manifest;
+    expect(progress).toEqual(Array.from({ length: expertsPerLayer + 1 }, (_, i) => i * shardBytes));
+    expect([worker.holds(request.layer), worker.holds(request.layer + 1)]).toEqual([true, false]);
+    expect(await worker.laps.compute(request)).toEqual(expected);
+    await expect(worker.pin([77])).rejects.toThrow(/layer 77/);
+    await worker.close();
+    expect(worker.holds(request.layer)).toBe(false);
+  });
+
+  it('fails a request that hangs, and answers the next one with a new thread', async () => {
+    start({ timeoutMs: 1 });
+    await expect(worker.laps.compute(requestOf(300))).rejects.toThrow(/gave no answer within/);
+    await worker.close();
+    start();
+    await expect(worker.laps.compute({ ...requestOf(1), layer: 77 })).rejects.toThrow(/layer 77/);
+    expect(await worker.laps.compute(requestOf(1))).toHaveLength(packed.manifest.shape.hiddenSize);
+  });
+
+  it('takes laps before audits, and on closing rejects what waits', async () => {
+    start();
+    await worker.laps.compute(requestOf(1));
+    const order: string[] = [];
+    const running = worker.audits.compute(requestOf(64)).then(() => order.push('first audit'));
+    const audit = worker.audits.compute(requestOf(1)).then(() => order.push('audit'));
+    const lap = worker.laps.compute(requestOf(1)).then(() => order.push('lap'));
+    await Promise.all([running, audit, lap]);
+    expect(order).toEqual(['first audit', 'lap', 'audit']);
+    const waiting = [worker.laps.compute(requestOf(64)), worker.audits.compute(requestOf(1))];
+    const outcomes = Promise.allSettled(waiting);
+    await worker.close();
+    expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    await expect(worker.laps.compute(requestOf(1))).rejects.toThrow(/shutting down/);
+  });
+});

@@ -1,0 +1,109 @@
+import { answerOf, type RowAnswer } from '@shoal/model';
+import type { BatchEntry } from './batch.ts';
+import { verifyDrafts } from '../speculation/verify.ts';
+
+export interface AnswersOptions {
+  maxContext: number;
+  /** What ends an answer. */
+  eosTokenIds: readonly number[];
+}
+
+/** Hands the tokens of passes to each sequence's reader. */
+export class Answers {
+  readonly #options: AnswersOptions;
+  /** Generated since start. */
+  tokens = 0;
+  /** Passes × sequences that they gave tokens, and those tokens, ends of text included. */
+  tokenPasses = 0;
+  chosen = 0;
+
+  constructor(options: AnswersOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * A pass has computed the entry's rows: what follows from the answers to their wishes. Returns how many of its drafts were
+   * right; its cache then ends with the last of them. Throws where logits were damaged.
+   */
+  advance(entry: BatchEntry, answers: readonly (RowAnswer | undefined)[]): number {
+    const { sequence, numRows, startLength, drafts } = entry;
+    if (sequence.finished) return 0;
+    const known = numRows - drafts.length;
+    const isWhole = startLength + known === sequence.ids.length;
+    for (let i = 0; i < known - 1; i++) settle(entry, i);
+    if (sequence.request.promptLogprobs && startLength < sequence.request.promptIds.length) {
+      this.#collectPrompt(entry, answers);
+    }
+    let accepted = 0;
+    if (!isWhole || sequence.request.maxTokens === 0) {
+      settle(entry, known - 1);
+      if (isWhole) sequence.emit({ type: 'finish', reason: 'length', ...sequence.details() });
+    } else {
+      this.tokenPasses++;
+      sequence.speculation?.countPass(drafts.length);
+      accepted = verifyDrafts(drafts, (i) => this.#take(entry, known - 1 + i, i, answers));
+    }
+    sequence.cache!.truncate(startLength + known + accepted);
+    sequence.pages?.commit(sequence.ids);
+    return accepted;
+  }
+
+  /**
+   * Take the token after one of the entry's rows, `accepted` drafts being right so far, and tell the reader. undefined: the
+   * answer has ended.
+   */
+  #take(
+    entry: BatchEntry,
+    row: number,
+    accepted: number,
+    answers: readonly (RowAnswer | undefined)[],
+  ): number | undefined {
+    const { sequence, firstRow } = entry;
+    const { request, speculation } = sequence;
+    settle(entry, row);
+    if (speculation && accepted > 0) speculation.usage.accepted++;
+    this.chosen++;
+    const answer = answerOf(answers, firstRow + row);
+    const { tokenId } = answer;
+    if (request.temperature > 0) sequence.draws.next();
+    if (this.#options.eosTokenIds.includes(tokenId)) {
+      sequence.emit({ type: 'finish', reason: 'stop', ...sequence.details() });
+      return undefined;
+    }
+    sequence.ids.push(tokenId);
+    this.tokens++;
+    sequence.emit({
+      type: 'token',
+      token: {
+        ...answer,
+        ...(request.trace && { trace: entry.notes[row]!.traces }),
+        ...sequence.details(),
+      },
+    });
+    const full = sequence.ids.length >= this.#options.maxContext || sequence.completionTokens >= request.maxTokens;
+    if (full) sequence.emit({ type: 'finish', reason: 'length', ...sequence.details() });
+    return sequence.finished ? undefined : tokenId;
+  }
+
+  /** A prompt token's logprob comes from the row before it; the first token has none. */
+  #collectPrompt(entry: BatchEntry, answers: readonly (RowAnswer | undefined)[]): void {
+    const { sequence, firstRow, numRows, startLength } = entry;
+    const { promptIds } = sequence.request;
+    const collected = sequence.promptLogprobs;
+    if (startLength === 0) collected.push({ tokenId: promptIds[0]!, logprob: null, topLogprobs: [] });
+    for (let i = 0; i < numRows; i++) {
+      if (startLength + i + 1 >= promptIds.length) break;
+      const { tokenId, logprob, topLogprobs } = answerOf(answers, firstRow + i);
+      collected.push({ tokenId, logprob: logprob!, topLogprobs: topLogprobs! });
+    }
+    if (startLength + numRows >= promptIds.length) sequence.emit({ type: 'prompt-logprobs', tokens: collected });
+  }
+}
+
+/** The row's token is the sequence's: what was noted of it counts. */
+function settle({ sequence, notes }: BatchEntry, row: number): void {
+  const { deviceLimit } = sequence;
+  if (!deviceLimit) return;
+  deviceLimit.tokenLayers += notes[row]!.limitedLayers;
+  deviceLimit.changed += notes[row]!.changedLayers;
+}

@@ -1,0 +1,96 @@
+import type { EngineRow, TokenWish } from '@shoal/model';
+import type { BatchOptions } from '../../laps/dispatcher.ts';
+import type { LapTrace } from '../generation.ts';
+import type { Sequence } from '../sequence.ts';
+
+/** What a pass computes of one sequence. */
+export interface BatchEntry {
+  sequence: Sequence;
+  /** Index of its first row in the batch, and how many rows. */
+  firstRow: number;
+  numRows: number;
+  /** Cache length before the pass. */
+  startLength: number;
+  /** Tokens of its last rows that are guessed, and not its own before the pass has shown them right. */
+  drafts: readonly number[];
+  /** By row; where nobody asks, there are none. */
+  notes: readonly RowNotes[];
+}
+
+/** What is told of a row if its token turns out to be the sequence's. */
+export interface RowNotes {
+  traces: LapTrace[];
+  /** Layers in which its experts were chosen under a device limit, and those where that changed the choice. */
+  limitedLayers: number;
+  changedLayers: number;
+}
+
+/** The last token of every decoding sequence and the drafts after it, and of the others as many prompt rows as `promptRows` says. */
+export function assembleBatch(
+  sequences: readonly Sequence[],
+  promptRows: ReadonlyMap<Sequence, number>,
+): { rows: EngineRow[]; entries: BatchEntry[] } {
+  const rows: EngineRow[] = [];
+  const entries: BatchEntry[] = [];
+  for (const sequence of sequences) {
+    const cache = sequence.cache!;
+    const start = cache.length;
+    const prefilling = sequence.state === 'prefill';
+    const drafts = prefilling ? [] : (sequence.speculation?.drafts ?? []);
+    const numRows = prefilling ? (promptRows.get(sequence) ?? 0) : 1 + drafts.length;
+    if (numRows === 0) continue;
+    const notes = wantsNotes(sequence) ? Array.from({ length: numRows }, newNotes) : [];
+    entries.push({ sequence, firstRow: rows.length, numRows, startLength: start, drafts, notes });
+    const { ids } = sequence;
+    for (let position = start; position < start + numRows; position++) {
+      const tokenId = ids[position] ?? drafts[position - ids.length]!;
+      rows.push({ tokenId, position, cache, wish: wishAt(sequence, position) });
+    }
+  }
+  return { rows, entries };
+}
+
+/**
+ * What the row at a position is to give: the next token, drawn with the number that will be its own if the drafts before it are
+ * right; or, of a prompt's next token, its probability.
+ */
+function wishAt({ ids, request, draws }: Sequence, position: number): TokenWish | undefined {
+  const { temperature, topP, topK, topLogprobs, promptIds, promptLogprobs, maxTokens } = request;
+  const ahead = position - (ids.length - 1);
+  if (ahead < 0) {
+    const next = promptLogprobs ? promptIds[position + 1] : undefined;
+    return next === undefined ? undefined : { token: next, topLogprobs: topLogprobs ?? 0 };
+  }
+  if (maxTokens === 0) return undefined;
+  const uniform = temperature > 0 ? draws.peek(ahead) : 0;
+  return { token: { temperature, topP, topK, uniform }, topLogprobs };
+}
+
+/** Notes what is asked for of each row, and limits the rows of limited sequences. */
+export function batchOptions(entries: readonly BatchEntry[]): BatchOptions {
+  const noted = new Map<number, { notes: RowNotes; sequence: Sequence }>();
+  for (const { sequence, firstRow, notes } of entries) {
+    for (const [i, each] of notes.entries()) noted.set(firstRow + i, { notes: each, sequence });
+  }
+  const isTraced = entries.some(({ sequence }) => sequence.request.trace);
+  const isLimited = entries.some(({ sequence }) => sequence.deviceLimit);
+  return {
+    ...(isTraced && { trace: (row, trace) => noted.get(row)?.notes.traces.push(trace) }),
+    ...(isLimited && {
+      maxPeers: (row) => noted.get(row)?.sequence.deviceLimit?.maxPeers,
+      onLimited: (row, changed) => {
+        const { notes } = noted.get(row)!;
+        notes.limitedLayers++;
+        if (changed) notes.changedLayers++;
+      },
+    }),
+  };
+}
+
+function wantsNotes({ request, deviceLimit }: Sequence): boolean {
+  return request.trace === true || deviceLimit !== undefined;
+}
+
+function newNotes(): RowNotes {
+  return { traces: [], limitedLayers: 0, changedLayers: 0 };
+}

@@ -1,0 +1,56 @@
+import type { ForwardEngine, ForwardResult, SequenceCache } from '@shoal/model';
+import { expect, it } from 'vitest';
+import type { Answers } from './answers.ts';
+import { Lane } from './pass-runner.ts';
+import { Occupancy } from './occupancy.ts';
+import type { PassTimes } from './pass-times.ts';
+import { Sequence } from '../sequence.ts';
+import type { Speculation } from '../speculation/speculation.ts';
+
+/** [milliseconds] of a pass's own work and lap, and of those of making its drafts. */
+const PASS = { ownMs: 7, lapMs: 20 };
+const DRAFTS = { ownMs: 3, lapMs: 11 };
+
+it('a turn is a pass and the making of drafts after it, with the laps of both; what a pass costs a draft is the pass alone', async () => {
+  let nowMs = 1000;
+  const works = (costs: typeof PASS, observe: Parameters<ForwardEngine['forward']>[2]): void => {
+    nowMs += costs.ownMs;
+    observe?.waits?.(1);
+    nowMs += costs.lapMs;
+    observe?.resumes?.(1);
+  };
+  const noted: [rows: number, passMs: number][] = [];
+  const forward = {
+    forward: async (_rows: unknown, _experts: unknown, observe: Parameters<ForwardEngine['forward']>[2]) => {
+      works(PASS, observe);
+      return { answers: [] } as unknown as ForwardResult;
+    },
+  } as unknown as ForwardEngine;
+  const speculation = {
+    notePass: (rows: number, passMs: number) => noted.push([rows, passMs]),
+    judge: () => {},
+    prepare: async (...[, , within]: Parameters<Speculation['prepare']>) => works(DRAFTS, within?.observe),
+  } as unknown as Speculation;
+  const times: PassTimes[] = [];
+  const now = (): number => nowMs;
+  const lane = new Lane(1, {
+    forward,
+    experts: { batch: () => ({ dispatch: () => expect.unreachable() }) },
+    answers: { advance: () => 0 } as unknown as Answers,
+    speculation,
+    occupancy: new Occupancy(now),
+    timeline: undefined,
+    now,
+    onPass: (each) => times.push(each),
+    onTokens: () => {},
+  });
+  const { signal } = new AbortController();
+  const sequence = new Sequence(
+    { id: '', promptIds: [1, 2, 3, 4], maxTokens: 8, temperature: 0, topP: 1, seed: 1, signal },
+    nowMs,
+  );
+  sequence.cache = { length: 0 } as SequenceCache;
+  await lane.pass({ sequences: [sequence], promptRows: new Map([[sequence, 3]]) }, 1);
+  expect(noted).toEqual([[3, 27]]);
+  expect(times).toEqual([{ rows: 3, promptRows: 3, passMs: 27, turnMs: 41, engineMs: 10, waitedMs: 31 }]);
+});

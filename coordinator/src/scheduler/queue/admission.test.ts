@@ -1,0 +1,133 @@
+import type { ForwardEngine, SequencePages } from '@shoal/model';
+import { describe, expect, it } from 'vitest';
+import { Admission } from './admission.ts';
+import { EngineError } from '../generation.ts';
+import { Sequence } from '../sequence.ts';
+
+/** So many pages of one position each: only the counting is under test. */
+function admission({
+  numPages,
+  maxBatch = 64,
+  maxQueue = 64,
+}: {
+  numPages: number;
+  maxBatch?: number;
+  maxQueue?: number;
+}) {
+  const forward = {
+    lendPages: () => ({ numPages, pagePositions: 1, bytesPerPage: 1 }),
+    sequenceOn: (pages: SequencePages) => ({
+      get length() {
+        return pages.length;
+      },
+      allocatedBytes: 0,
+      truncate: (length: number) => pages.truncate(length),
+      free: () => pages.close(),
+    }),
+  } as unknown as ForwardEngine;
+  return new Admission({ forward, maxContext: 1_000_000, maxBatch, maxQueue });
+}
+
+/** A request that may come to hold so many positions. */
+function request(id: string, positions: number, client = 'one'): Sequence {
+  const { signal } = new AbortController();
+  const options = { temperature: 0, topP: 1, seed: 1, signal };
+  // Prompts that begin differently, so that none shares pages.
+  return new Sequence({ id, client, promptIds: [Number(id)], maxTokens: positions - 1, ...options }, 0);
+}
+
+function submit(queue: Admission, sequence: Sequence): void {
+  queue.add(sequence);
+  queue.update();
+}
+
+function end(sequence: Sequence): void {
+  sequence.fail(new EngineError('cancelled', 'over'));
+}
+
+const idsOf = (sequences: readonly Sequence[]): number[] => sequences.map(({ request: { id } }) => Number(id));
+
+describe('room in the KV cache', () => {
+  it('lets small requests pass a large one that has none yet, until they have had as much as it needs', () => {
+    const queue = admission({ numPages: 100 });
+    submit(queue, request('1', 60));
+    const large = request('2', 90);
+    submit(queue, large);
+    for (let id = 3; id <= 8; id++) submit(queue, request(String(id), 20));
+    // 60 + 20 + 20 positions are taken; the others find no room either.
+    expect(idsOf(queue.running)).toEqual([1, 3, 4]);
+    for (let i = 0; i < 3; i++) {
+      end(queue.running[1]!);
+      queue.update();
+    }
+    // 3, 4, 5, 6 and 7 went before it, 100 positions: now all wait, though 8 would fit.
+    expect(idsOf(queue.running)).toEqual([1, 6, 7]);
+    end(queue.running[1]!);
+    end(queue.running[2]!);
+    queue.update();
+    expect(idsOf(queue.running)).toEqual([1]);
+    end(queue.running[0]!);
+    queue.update();
+    expect(idsOf(queue.running)).toEqual([2]);
+    end(large);
+    queue.update();
+    expect(idsOf(queue.running)).toEqual([8]);
+  });
+
+  it('keeps no large request out for ever, however many small ones keep coming from others', () => {
+    const queue = admission({ numPages: 100 });
+    for (let id = 1; id <= 5; id++) submit(queue, request(String(id), 20));
+    const large = request('6', 100);
+    submit(queue, large);
+    let nextId = 7;
+    let turns = 0;
+    while (!queue.running.includes(large)) {
+      expect(turns++).toBeLessThan(30);
+      // One of the small ones ends, and two more come, each time of clients that were never seen before.
+      if (queue.running.length > 0) end(queue.running[0]!);
+      for (let i = 0; i < 2 && queue.waiting.length < 60; i++) {
+        submit(queue, request(String(nextId), 20, `client ${nextId}`));
+        nextId++;
+      }
+      queue.update();
+    }
+    expect(turns).toBeGreaterThan(5);
+  });
+
+  it('is given back by whoever ends, so that the pages all come free', () => {
+    const queue = admission({ numPages: 50, maxBatch: 4 });
+    for (let id = 1; id <= 30; id++) submit(queue, request(String(id), 1 + ((id * 7) % 40), `client ${id % 3}`));
+    let ended = 0;
+    while (queue.running.length > 0) {
+      expect(queue.running.length).toBeLessThanOrEqual(4);
+      end(queue.running[0]!);
+      ended++;
+      queue.update();
+    }
+    expect(ended).toBe(30);
+    expect(queue.kvBytesInUse).toBe(0);
+  });
+});
+
+describe('the queue', () => {
+  it('says whose places are all taken', () => {
+    const queue = admission({ numPages: 1000, maxBatch: 1, maxQueue: 8 });
+    expect(queue.refusal('greedy')).toBeUndefined();
+    let id = 1;
+    while (queue.refusal('greedy') === undefined) submit(queue, request(String(id++), 1, 'greedy'));
+    expect(queue.refusal('greedy')).toBe('share-full');
+    expect(queue.waiting).toHaveLength(6);
+    for (const client of ['b', 'c']) {
+      expect(queue.refusal(client)).toBeUndefined();
+      submit(queue, request(String(id++), 1, client));
+    }
+    expect(queue.refusal('d')).toBe('queue-full');
+    const turns = Array.from({ length: 4 }, () => {
+      end(queue.running[0]!);
+      queue.update();
+      return queue.running[0]!.request.client;
+    });
+    // They came as even with the greedy one, whose first in the queue was there before them.
+    expect(turns).toEqual(['greedy', 'b', 'c', 'greedy']);
+  });
+});

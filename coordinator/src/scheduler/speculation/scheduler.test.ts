@@ -1,0 +1,304 @@
+import { createRng, type ExpertDispatch } from '@shoal/model';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { BatchOptions } from '../../laps/dispatcher.ts';
+import type { EngineError, GenerationEvent, GenerationRequest } from '../generation.ts';
+import { Engine, type EngineLimits } from '../scheduler.ts';
+import { HashEngine, type HashEngineOptions, VOCAB } from '../testing/hash-engine.ts';
+import type { SpeculationMode } from './speculation.ts';
+
+/** Time passes with laps alone, so that how many drafts pay is the same whenever this runs. */
+const [LAP_MS, MTP_MS] = [20, 1];
+beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
+afterEach(() => void vi.useRealTimers());
+
+interface Setting extends HashEngineOptions {
+  mode?: SpeculationMode;
+  maxDrafts?: number;
+  lapsPerDraft?: number;
+  limits?: Partial<EngineLimits>;
+  lap?: () => Promise<void> | void;
+  eosTokenIds?: readonly number[];
+}
+
+function open({
+  mode = 'auto',
+  maxDrafts = 4,
+  lapsPerDraft = 0,
+  limits,
+  lap = () => {},
+  eosTokenIds,
+  ...options
+}: Setting = {}) {
+  const forward = new HashEngine(options);
+  const batch = ({ trace, maxPeers, onLimited }: BatchOptions = {}): ExpertDispatch => ({
+    dispatch: ({ layer, x, numRows }) => ({
+      combine: async () => {
+        for (let row = 0; row < numRows; row++) {
+          // Of a row's position and token, so that a mistaken row shows.
+          const mark = 100 * x[4 * row]! + x[4 * row + 1]!;
+          trace?.(row, { layer, lapMs: mark, experts: [] });
+          if (maxPeers?.(row) !== undefined) onLimited?.(row, mark % 3 === 0);
+        }
+        await lap();
+        vi.advanceTimersByTime(layer === forward.config.numHiddenLayers ? MTP_MS : LAP_MS);
+        return x;
+      },
+    }),
+  });
+  const failures: unknown[] = [];
+  const engine = new Engine({
+    modelId: 'hash',
+    forward,
+    eosTokenIds,
+    experts: { batch },
+    ...(limits && { limits }),
+    speculation: { mode, maxDrafts, lapsPerDraft, onFailure: (error) => failures.push(error) },
+  });
+  return { engine, forward, failures };
+}
+
+function request(id: string, more: Partial<GenerationRequest> = {}): GenerationRequest {
+  const { signal } = new AbortController();
+  return { id, promptIds: [1, 2, 3], maxTokens: 20, temperature: 0, topP: 1, seed: 1, signal, ...more };
+}
+
+/** Events without what drafting adds to them, and that apart. */
+async function collect(stream: AsyncIterable<GenerationEvent>) {
+  const events: object[] = [];
+  let usage = { drafted: 0, accepted: 0, passes: 0, laps: 0 };
+  for await (const event of stream) {
+    const carrier = event.type === 'token' ? event.token : event;
+    if ('speculation' in carrier && carrier.speculation) {
+      usage = carrier.speculation;
+      delete carrier.speculation;
+    }
+    events.push(event);
+  }
+  return { events, usage };
+}
+
+/** The same without drafts, alone. */
+const plain = async (each: GenerationRequest, eosTokenIds?: readonly number[]) =>
+  (await collect(open({ mode: 'off', ...(eosTokenIds && { eosTokenIds }) }).engine.submit(each))).events;
+
+const SYSTEM_PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5];
+
+/** Prompts that repeat themselves, as answers about them do. */
+function promptOf(rng: () => number): number[] {
+  const phrase = Array.from({ length: 2 + Math.floor(rng() * 4) }, () => Math.floor(rng() * (VOCAB - 1)));
+  const length = 1 + Math.floor(rng() * 20);
+  const own = Array.from({ length }, (_, i) =>
+    rng() < 0.85 ? phrase[i % phrase.length]! : Math.floor(rng() * (VOCAB - 1)),
+  );
+  return rng() < 0.5 ? [...SYSTEM_PROMPT, ...own] : own;
+}
+
+function anyRequest(i: number, rng: () => number): GenerationRequest {
+  return request(`request ${i}`, {
+    promptIds: promptOf(rng),
+    maxTokens: Math.floor(rng() * 40),
+    temperature: rng() < 0.4 ? 0 : 0.3 + rng(),
+    topP: rng() < 0.5 ? 1 : 0.5 + rng() / 2,
+    seed: i,
+    ...(rng() < 0.3 && { topLogprobs: 2 }),
+    ...(rng() < 0.2 && { promptLogprobs: true }),
+    ...(rng() < 0.2 && { trace: true }),
+    ...(rng() < 0.2 && { deviceLimit: 2 }),
+    ...(rng() < 0.1 && { speculate: false }),
+  });
+}
+
+describe('an answer with drafts', () => {
+  it.each<[string, Setting, Partial<GenerationRequest>]>([
+    ['greedy', {}, {}],
+    ['sampled', {}, { temperature: 1, seed: 5 }],
+    ['from the nucleus', {}, { temperature: 1.3, topP: 0.7, seed: 6 }],
+    ['with logprobs of its own and of its prompt', {}, { temperature: 1, topLogprobs: 3, promptLogprobs: true }],
+    ['traced', { rightInTen: 9 }, { temperature: 1, trace: true }],
+    ['within a device limit', { rightInTen: 9 }, { temperature: 1, deviceLimit: 2 }],
+    ['as long as the context', {}, { maxTokens: 1000, temperature: 1 }],
+    ['of a length that no pass ends with', { rightInTen: 10 }, { maxTokens: 17 }],
+    ['of two tokens', {}, { maxTokens: 2 }],
+    ['whose drafts are always right', { rightInTen: 10 }, { temperature: 1 }],
+    ['whose drafts are never right', { rightInTen: 0 }, { temperature: 1 }],
+    ['drafted from its own text', { mode: 'lookup' }, { promptIds: [1, 2, 3, 4, 1, 2, 3, 4, 1, 2], temperature: 0.4 }],
+  ])('is what it would be without: %s', async (_, setting, more) => {
+    const asked = request('one', more);
+    const { engine } = open(setting);
+    expect((await collect(engine.submit(asked))).events).toEqual(await plain(asked));
+  });
+
+  it('ends at an end of text among right drafts, and says no more', async () => {
+    const asked = request('one', { temperature: 1, maxTokens: 50, seed: 3 });
+    const whole = await plain(asked, []);
+    const ids = whole.flatMap((event) => ('token' in event ? [(event.token as { tokenId: number }).tokenId] : []));
+    for (const end of new Set(ids.slice(4))) {
+      const { engine } = open({ rightInTen: 10, eosTokenIds: [end] });
+      const { events } = await collect(engine.submit(asked));
+      expect(events).toEqual(await plain(asked, [end]));
+      expect(events).toHaveLength(ids.indexOf(end) + 1);
+    }
+  });
+
+  it('needs fewer passes, and tells how many drafts and passes there were', async () => {
+    const { engine, forward } = open({ rightInTen: 10, maxDrafts: 3 });
+    const { events, usage } = await collect(engine.submit(request('one', { maxTokens: 24, temperature: 1 })));
+    expect(events).toHaveLength(25);
+    expect(usage.passes).toBe(forward.passes.length);
+    expect(usage.passes).toBeLessThan(24 / 1.8);
+    expect(usage.accepted).toBe(24 - usage.passes);
+    // Of two who know the same, who draw with the same numbers draw the same, however far ahead.
+    expect(usage.drafted).toBe(usage.accepted);
+    expect(usage.laps).toBe(usage.passes);
+    const { drafted, accepted } = engine.speculation.counts.mtp;
+    expect(drafted.reduce((a, b) => a + b)).toBe(usage.drafted);
+    expect(accepted.reduce((a, b) => a + b)).toBe(usage.accepted);
+    expect(engine.tokens).toBe(24);
+  });
+
+  it('tells of the laps of its drafts too, where tabs hold the module’s experts', async () => {
+    const { engine, forward } = open({ rightInTen: 10, maxDrafts: 3, lapsPerDraft: 1 });
+    const { usage } = await collect(engine.submit(request('one', { maxTokens: 24, temperature: 1 })));
+    // Every call of the module gave a draft, which was right.
+    expect(usage.drafted).toBeGreaterThan(10);
+    expect(usage.laps).toBe(forward.passes.length + usage.drafted);
+  });
+
+  it('whose drafts fail soon has few of them', async () => {
+    const { engine } = open({ rightInTen: 0 });
+    const { usage } = await collect(engine.submit(request('one', { maxTokens: 50, temperature: 1 })));
+    expect(usage.accepted).toBeLessThan(usage.drafted / 2);
+    expect(usage.drafted).toBeLessThan(60);
+  });
+
+  it('that wants none has none', async () => {
+    const { engine, forward } = open();
+    const asked = request('one', { speculate: false });
+    expect(await collect(engine.submit(asked))).toMatchObject({ usage: { drafted: 0 }, events: await plain(asked) });
+    expect([forward.mtpPasses.length, forward.passes.length]).toEqual([0, 20]);
+  });
+});
+
+describe('drafting', () => {
+  it('finds out which hidden state the module reads, and keeps to it', async () => {
+    for (const readsBeforeNorm of [false, true]) {
+      const { engine } = open({ readsBeforeNorm, rightInTen: 9 });
+      for (let i = 0; i < 8; i++)
+        await collect(engine.submit(request('one', { maxTokens: 40, seed: i, temperature: 1 })));
+      expect(engine.speculation.readings.chosen).toBe(readsBeforeNorm ? 'before-norm' : 'after-norm');
+    }
+  });
+
+  it('that fails loses no request: the text’s own drafts take over', async () => {
+    const { engine, forward, failures } = open();
+    forward.beforeMtp = () => Promise.reject(new Error('no experts'));
+    const asked = request('one', { maxTokens: 40, promptIds: [1, 2, 1, 2, 1, 2] });
+    expect((await collect(engine.submit(asked))).events).toEqual(await plain(asked));
+    expect(forward.mtpPasses).toHaveLength(3);
+    expect(failures).toHaveLength(1);
+    expect(engine.speculation.failures).toBe(3);
+    expect(engine.speculation.counts.lookup.drafted[0]).toBeGreaterThan(0);
+  });
+
+  it('goes on when it fails now and then', async () => {
+    const { engine, forward } = open({ rightInTen: 10 });
+    let calls = 0;
+    forward.beforeMtp = () => (calls++ % 3 === 1 ? Promise.reject(new Error('hiccup')) : undefined);
+    const asked = request('one', { maxTokens: 40, temperature: 1 });
+    const { events, usage } = await collect(engine.submit(asked));
+    expect(events).toEqual(await plain(asked));
+    expect(usage.accepted).toBeGreaterThan(10);
+    expect(forward.staleReads).toBe(0);
+  });
+
+  it('refuses a mode that the model is not up to', () => {
+    const mtp = { mode: 'mtp' as const, hasMtpExperts: false };
+    const { forward } = open();
+    const experts = { batch: (): never => expect.fail() };
+    expect(() => new Engine({ modelId: 'hash', forward, experts, speculation: mtp })).toThrow(/--speculate mtp/);
+  });
+});
+
+describe('drafts in batches', () => {
+  it.each([1, 2] as const)('of %i lanes change no answer, cancelled or not, and lose no page', async (lanes) => {
+    const rng = createRng(lanes);
+    const limits = { maxBatch: 5, maxQueue: 100, prefillRows: 7, lanes };
+    const { engine, forward } = open({
+      numPages: 70,
+      rightInTen: 9,
+      limits,
+      lap: async () => {
+        for (let turns = Math.floor(rng() * 4); turns > 0; turns--) await new Promise(setImmediate);
+      },
+    });
+    forward.beforeMtp = () => (rng() < 0.05 ? Promise.reject(new Error('hiccup')) : undefined);
+    // Before the others begin, whose time their laps would be.
+    const asked = Array.from({ length: 40 }, (_, i) => anyRequest(i, rng));
+    const alone: object[][] = [];
+    for (const each of asked) alone.push(await plain(each));
+    const work = asked.map(async (each, i) => {
+      const expected = alone[i]!;
+      const givenUpAfter = rng() < 0.25 ? Math.floor(rng() * 10) : Number.POSITIVE_INFINITY;
+      const events: object[] = [];
+      for await (const event of engine.submit(each)) {
+        if (event.type === 'token') delete event.token.speculation;
+        if (event.type === 'finish') delete event.speculation;
+        if (events.push(event) > givenUpAfter) break;
+      }
+      expect(events).toEqual(expected.slice(0, events.length));
+      if (givenUpAfter === Number.POSITIVE_INFINITY) expect(events).toHaveLength(expected.length);
+    });
+    await Promise.all(work);
+    expect(engine.prefix.reused).toBeGreaterThan(0);
+    expect(engine.speculation.counts.mtp.accepted[1]).toBeGreaterThan(0);
+    await vi.waitFor(() => expect(engine.kvBytesInUse).toBe(0));
+    // All pages at once are to be had again.
+    const whole = Array.from({ length: 4 }, (_, i) => request(`whole ${i}`, { maxTokens: 57, promptIds: [i, 5, 5] }));
+    const answers = await Promise.all(whole.map((each) => collect(engine.submit(each))));
+    for (const [i, { events }] of answers.entries()) expect(events).toEqual(await plain(whole[i]!));
+  });
+
+  it.each([1, 2] as const)('of %i lanes whose laps fail end with their own pass, and lose no page', async (lanes) => {
+    const rng = createRng(10 + lanes);
+    const { engine } = open({
+      numPages: 70,
+      rightInTen: 9,
+      limits: { maxBatch: 5, maxQueue: 100, prefillRows: 7, lanes },
+      lap: async () => {
+        for (let turns = Math.floor(rng() * 4); turns > 0; turns--) await new Promise(setImmediate);
+        if (rng() < 0.04) throw new Error('no shard');
+      },
+    });
+    const asked = Array.from({ length: 40 }, (_, i) => anyRequest(i, rng));
+    const alone: object[][] = [];
+    for (const each of asked) alone.push(await plain(each));
+    const ends: Record<string, number> = {};
+    const work = asked.map(async (each, i) => {
+      const aborted = new AbortController();
+      const events: object[] = [];
+      let end = 'whole';
+      try {
+        for await (const event of engine.submit({ ...each, signal: aborted.signal })) {
+          if (event.type === 'token') delete event.token.speculation;
+          if (event.type === 'finish') delete event.speculation;
+          events.push(event);
+          if (i % 8 === 7 && events.length === 3) setImmediate(() => aborted.abort());
+        }
+      } catch (error) {
+        end = (error as EngineError).reason;
+      }
+      ends[end] = (ends[end] ?? 0) + 1;
+      expect(events).toEqual(alone[i]!.slice(0, end === 'whole' ? undefined : events.length));
+    });
+    await Promise.all(work);
+    for (const end of ['whole', 'internal', 'cancelled']) expect(ends[end], end).toBeGreaterThan(0);
+    await vi.waitFor(() => expect([engine.kvBytesInUse, engine.running.length]).toEqual([0, 0]));
+    // Ended by a drain that waits for nothing, while a pass still writes.
+    const cut = [0, 1].map((i) => collect(engine.submit(request(`cut ${i}`, { promptIds: [i, 5, 5] }))));
+    const outcomes = Promise.allSettled(cut);
+    await new Promise(setImmediate);
+    await engine.drain(0);
+    for (const outcome of await outcomes) expect(outcome).toMatchObject({ reason: { reason: expect.any(String) } });
+    await vi.waitFor(() => expect([engine.kvBytesInUse, engine.running.length]).toEqual([0, 0]));
+  });
+});

@@ -1,0 +1,316 @@
+import {
+  type EngineRow,
+  isMoeLayer,
+  selectExperts,
+  type ExpertChooser,
+  type ExpertDispatch,
+  type ForwardObserver,
+  type ForwardResult,
+  type ForwardSegment,
+  type RowAnswer,
+  type TokenWish,
+} from '@shoal/model';
+import type { Bank } from './bank.ts';
+import type { DenseMemory } from './dense-memory.ts';
+import type { LayerProgram } from './layer-program.ts';
+import { writeTables, type PassRow, type PassTables } from './pass.ts';
+import { ProgramWriter, type Matrix, type Rows } from './program.ts';
+import type { Runner } from './runner.ts';
+import { readAnswer, writeWish } from './token-queries.ts';
+import { HEAD_ROWS, type Workspace } from './workspace.ts';
+
+/** What is wanted of a row's logits. */
+type HeadRow = Pick<EngineRow, 'wish' | 'wantLogits'>;
+
+export interface PassOptions {
+  memory: DenseMemory;
+  layers: LayerProgram;
+  runner: Runner;
+  /** By bank, this pass's alone until it has ended. */
+  workspaces: readonly Workspace[];
+  rows: readonly PassRow[];
+  experts: ExpertDispatch;
+  observe: ForwardObserver;
+  /** Whether the rows' caches are the MTP module's. */
+  mtp: boolean;
+}
+
+/**
+ * One pass of a batch through the banks. Operations are collected and run together; the caller's thread only waits, chooses
+ * experts from the router's logits, and hands rows to and from `experts`. Passes may overlap: all they share is the runner.
+ */
+export class ForwardPass {
+  readonly #options: PassOptions;
+  readonly #tables = new Map<number, PassTables>();
+  readonly #numRows: number;
+  #bank: number;
+  #layer = 0;
+  #program: ProgramWriter;
+  /** What the next norm adds to x first. */
+  #pending: ('routed' | 'shared')[] = [];
+
+  constructor(options: PassOptions, firstBank: number) {
+    this.#options = options;
+    this.#numRows = options.rows.length;
+    this.#bank = firstBank;
+    // In all banks now: a sequence may be given up, and its pages with it, while the pass goes on.
+    const { memory, workspaces, rows, runner, mtp } = options;
+    for (const [bank, workspace] of workspaces.entries()) {
+      this.#tables.set(bank, writeTables(memory, bank, workspace, rows, { mtp, threads: runner.threads }));
+    }
+    this.#program = this.#open(firstBank);
+  }
+
+  get tables(): PassTables {
+    return this.#tables.get(this.#bank)!;
+  }
+
+  get program(): ProgramWriter {
+    return this.#program;
+  }
+
+  /** Go on in a segment's bank, and take x and what is to be added to it along. */
+  async enter(segment: string): Promise<void> {
+    const bank = this.#options.memory.bankOf(segment);
+    if (bank === this.#bank) return;
+    await this.#run('move');
+    const from = this.tables.workspace;
+    const before = this.#options.memory.banks[this.#bank]!;
+    this.#program = this.#open(bank);
+    this.#bank = bank;
+    const to = this.tables.workspace;
+    const after = this.#options.memory.banks[bank]!;
+    for (const name of ['x', ...this.#pending] as const) {
+      const { address, strideBytes } = from[name];
+      const bytes = before.views.u8.subarray(address, address + strideBytes * this.#numRows);
+      after.views.u8.set(bytes, to[name].address);
+    }
+  }
+
+  /** Run what was collected. */
+  async #run(kind: ForwardSegment['kind']): Promise<void> {
+    if (this.#program.isEmpty) return;
+    const { control, threadScratch, threadScratchBytes } = this.tables.workspace;
+    const program = this.#program.finish();
+    const job = { bank: this.#bank, program, control, scratch: threadScratch, scratchBytes: threadScratchBytes };
+    const queuedMs = performance.now();
+    const times = await this.#options.runner.run(job);
+    this.#options.observe.segment?.({ kind, layer: this.#layer, numRows: this.#numRows, queuedMs, ...times });
+  }
+
+  embed(matrix: Matrix, ids: readonly number[], out: Rows): void {
+    const { workspace } = this.tables;
+    this.#views.i32.set(ids, workspace.ids / 4);
+    this.#program.embed(matrix, workspace.ids, out, ids.length);
+    this.#program.barrier();
+  }
+
+  /** MTP's input from x, the embeddings: x = eh_proj([enorm(x) ; hnorm(hidden)]) (DeepSeek-V3 paper §2.2). */
+  joinHidden(hidden: readonly Float32Array[]): void {
+    const { memory } = this.#options;
+    const { hiddenSize: dim, rmsNormEps: eps } = memory.config;
+    const { workspace } = this.tables;
+    const numRows = this.#numRows;
+    for (const [r, row] of hidden.entries()) {
+      this.#views.f32.set(row, (workspace.h.address + r * workspace.h.strideBytes) / 4);
+    }
+    const ehProj = memory.matrix('mtp.ehProj');
+    const both = workspace.ffnGate;
+    const second = { address: both.address + dim * 4, strideBytes: both.strideBytes };
+    // One after the other: an output row is padded behind its end, where the second begins.
+    this.#program.norm({ x: workspace.x, dim, numRows, weight: memory.vector('mtp.enorm'), eps, out: both });
+    this.#program.barrier();
+    this.#program.norm({ x: workspace.h, dim, numRows, weight: memory.vector('mtp.hnorm'), eps, out: second });
+    this.#program.barrier();
+    const prepared = workspace.prepared(ehProj.format, ehProj.inDim);
+    this.#program.norm({ x: both, dim: 2 * dim, numRows, prepared: [prepared] });
+    this.#program.barrier();
+    this.#program.gemm(ehProj, prepared, numRows, workspace.x);
+    this.#program.barrier();
+  }
+
+  /** `layer` names the layer to the experts, `prefix` its weights. */
+  async decoderLayer(prefix: string, layer: number): Promise<void> {
+    const { layers, memory } = this.#options;
+    const { workspace } = this.tables;
+    this.#layer = layer;
+    const add = this.#pending.map((name) => workspace[name]);
+    this.#pending = [];
+    layers.attention(this.#program, this.tables, prefix, layer, add);
+    layers.ffnOrGate(this.#program, this.tables, prefix, layer);
+    if (!isMoeLayer(memory.config, layer)) return;
+    await this.#run('gate');
+    await this.#routedExperts(prefix, layer);
+  }
+
+  /** x + pending, and its norm: [numRows, hiddenSize]; and of each row's logits what is wanted of them. */
+  async finish(norm: string, wanted: readonly HeadRow[]): Promise<ForwardResult> {
+    const { memory } = this.#options;
+    const { hiddenSize, rmsNormEps } = memory.config;
+    const { workspace } = this.tables;
+    const normBank = this.#bank;
+    this.#program.norm({
+      x: workspace.x,
+      dim: hiddenSize,
+      numRows: this.#numRows,
+      weight: memory.vector(norm),
+      eps: rmsNormEps,
+      out: workspace.h,
+      add: this.#pending.map((name) => workspace[name]),
+    });
+    this.#program.barrier();
+    await this.enterWithHidden('head');
+    const logits: ForwardResult['logits'] = wanted.map(() => undefined);
+    const answers: ForwardResult['answers'] = wanted.map(() => undefined);
+    const numbers = wanted.flatMap(({ wantLogits, wish }, r) => (wantLogits || wish ? [r] : []));
+    for (let start = 0; start < numbers.length; start += HEAD_ROWS) {
+      const chunk = numbers.slice(start, start + HEAD_ROWS);
+      const wishes = chunk.flatMap((r, row) => (wanted[r]!.wish ? [{ r, row, wish: wanted[r]!.wish }] : []));
+      await this.#head(chunk, wishes);
+      for (const [row, r] of chunk.entries()) if (wanted[r]!.wantLogits) logits[r] = this.#readLogits(row);
+      for (const [i, { r }] of wishes.entries()) answers[r] = this.#readAnswer(i);
+    }
+    await this.#run('head');
+    // The head has left x as the norm did, in the bank where that was.
+    return {
+      logits,
+      answers,
+      hidden: this.#readRows(this.tables.workspace.h, hiddenSize),
+      preNormHidden: this.#readRows(workspace.x, hiddenSize, normBank),
+    };
+  }
+
+  /** As `enter`, for the normed rows h alone. */
+  async enterWithHidden(segment: string): Promise<void> {
+    const bank = this.#options.memory.bankOf(segment);
+    if (bank === this.#bank) return;
+    await this.#run('move');
+    const hidden = this.#readRows(this.tables.workspace.h, this.#options.memory.config.hiddenSize);
+    this.#program = this.#open(bank);
+    this.#bank = bank;
+    this.#writeRows(this.tables.workspace.h, hidden);
+  }
+
+  /** Logits of some rows, HEAD_ROWS at most, and what is wished of them; `row` counts these rows. */
+  async #head(rows: readonly number[], wishes: readonly { row: number; wish: TokenWish }[]): Promise<void> {
+    const { memory } = this.#options;
+    const { workspace } = this.tables;
+    const head = memory.matrix(memory.has('lmHead') ? 'lmHead' : 'embedTokens');
+    const prepared = workspace.prepared(head.format, head.inDim);
+    this.#views.i32.set(rows, workspace.rowNumbers / 4);
+    this.#program.norm({
+      x: workspace.h,
+      dim: head.inDim,
+      numRows: rows.length,
+      prepared: [prepared],
+      rowNumbers: workspace.rowNumbers,
+    });
+    this.#program.barrier();
+    this.#program.gemm(head, prepared, rows.length, workspace.logits);
+    this.#program.barrier();
+    for (const [i, { row, wish }] of wishes.entries()) writeWish(this.#memoryBank, this.#wishAt(i), row, wish);
+    if (wishes.length > 0) {
+      this.#program.answer(workspace.wishes, wishes.length, workspace.logits, memory.config.vocabSize);
+      this.#program.barrier();
+    }
+    await this.#run('head');
+  }
+
+  /** Choose experts and let them work; the shared expert is computed while the lap is out. */
+  async #routedExperts(prefix: string, layer: number): Promise<void> {
+    const { memory, layers, experts, observe } = this.#options;
+    const { config } = memory;
+    const { workspace } = this.tables;
+    const numRows = this.#numRows;
+    const logits = this.#readRows(workspace.gateLogits, config.nRoutedExperts);
+    const bias = config.gate.hasBias ? memory.vectorValues(`${prefix}.ffn.gate.bias`) : null;
+    const choose: ExpertChooser | undefined =
+      experts.choose && ((row, scores, allowed) => experts.choose!(layer, row, scores, allowed));
+    const { topkIdx, topkWeights } = selectExperts(config, logits, bias, numRows, choose);
+    observe.gate?.(layer, topkIdx, topkWeights);
+    const x = this.#readRows(workspace.h, config.hiddenSize);
+    const handle = experts.dispatch({ layer, numRows, x, topkIdx, topkWeights });
+    const hasShared = layers.hasSharedExpert(prefix);
+    if (hasShared) layers.sharedExpert(this.#program, this.tables, prefix);
+    const routed = await this.#lap(layer, handle);
+    if (routed.length !== x.length) {
+      throw new RangeError(
+        `layer ${layer}: combine() returned ${routed.length} values for ${numRows} rows of ${config.hiddenSize}`,
+      );
+    }
+    this.#writeRows(workspace.routed, routed);
+    this.#pending = hasShared ? ['shared', 'routed'] : ['routed'];
+  }
+
+  /** The lap's sum; own work goes on meanwhile. */
+  async #lap(layer: number, handle: { combine(): Promise<Float32Array> }): Promise<Float32Array> {
+    const { observe } = this.#options;
+    let isBack = false;
+    const lap = handle.combine().finally(() => (isBack = true));
+    const own = this.#run('shared-expert').then(() => {
+      if (!isBack) observe.waits?.(layer);
+    });
+    const [routed] = await settled(lap, own).finally(() => observe.resumes?.(layer));
+    return routed;
+  }
+
+  get #memoryBank(): Bank {
+    return this.#options.memory.banks[this.#bank]!;
+  }
+
+  get #views() {
+    return this.#viewsOf(this.#bank);
+  }
+
+  #viewsOf(bank: number) {
+    return this.#options.memory.banks[bank]!.views;
+  }
+
+  #open(bank: number): ProgramWriter {
+    const { memory, runner } = this.#options;
+    return new ProgramWriter(memory.banks[bank]!, this.#tables.get(bank)!.workspace.program, runner.threads);
+  }
+
+  #readLogits(row: number): Float32Array {
+    const { address, strideBytes } = this.tables.workspace.logits;
+    const { vocabSize } = this.#options.memory.config;
+    const from = (address + row * strideBytes) / 4;
+    const out = new Float32Array(vocabSize);
+    out.set(this.#views.f32.subarray(from, from + vocabSize));
+    return out;
+  }
+
+  #wishAt(i: number): number {
+    const { address, strideBytes } = this.tables.workspace.wishes;
+    return address + i * strideBytes;
+  }
+
+  #readAnswer(i: number): RowAnswer {
+    return readAnswer(this.#memoryBank, this.#wishAt(i), this.#options.memory.config.vocabSize);
+  }
+
+  #readRows({ address, strideBytes }: Rows, dim: number, bank = this.#bank): Float32Array {
+    const out = new Float32Array(this.#numRows * dim);
+    const { f32 } = this.#viewsOf(bank);
+    for (let r = 0; r < this.#numRows; r++) {
+      const from = (address + r * strideBytes) / 4;
+      out.set(f32.subarray(from, from + dim), r * dim);
+    }
+    return out;
+  }
+
+  #writeRows({ address, strideBytes }: Rows, values: Float32Array): void {
+    const dim = values.length / this.#numRows;
+    for (let r = 0; r < this.#numRows; r++) {
+      this.#views.f32.set(values.subarray(r * dim, (r + 1) * dim), (address + r * strideBytes) / 4);
+    }
+  }
+}
+
+/** Both, or the first error: but only when both have ended, since threads must not go on in memory that is given back. */
+async function settled<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  const [first, second] = await Promise.allSettled([a, b]);
+  if (first.status === 'rejected') throw first.reason;
+  if (second.status === 'rejected') throw second.reason;
+  return [first.value, second.value];
+}

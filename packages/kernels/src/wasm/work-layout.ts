@@ -1,0 +1,200 @@
+import { PANEL_BLOCK_BYTES, PANEL_COLS, PANEL_ROWS, type ExpertShape } from '@shoal/weights';
+import type { ExpertLap } from '../backend.ts';
+import { rowStart } from '../check-work-item.ts';
+import { FORMATS, panelLayout, type PanelLayout } from './panel-layout.ts';
+import type { ShardMemory } from './memory.ts';
+
+/** Intermediate results of a lap, beyond which it is computed in pieces of whole rows. */
+const PIECE_BYTES = 4 * 2 ** 20;
+/** Panels of a work item: few enough that threads end together, enough that memory is read in long runs. */
+const ITEM_PANELS = 32;
+
+/** Rows [firstRow, endRow) of a lap. */
+interface Piece {
+  firstRow: number;
+  endRow: number;
+}
+
+/** Some panels of one expert for its slots; the fields of PanelItem in expert-ffn.ts. */
+type Item = readonly [expert: number, firstSlot: number, numSlots: number, firstPanel: number, endPanel: number];
+
+/** Bytes of a row of floats, in whole vectors. */
+const floatBytes = (cols: number): number => 4 * Math.ceil(cols / 4) * 4;
+const align = (bytes: number): number => Math.ceil(bytes / 64) * 64;
+const blocksOf = (cols: number): number => Math.ceil(cols / PANEL_COLS);
+/** Bytes of a row as the kernels multiply it (prepareRow): f32, or int16 and a scale for each block. */
+const preparedBytes = (quant: ExpertShape['quant'], cols: number): number =>
+  align(blocksOf(cols) * (quant === 'f16' ? 4 * PANEL_COLS : 2 * PANEL_COLS + 4));
+/** Of a thread that multiplies rows of so many columns: gemm's `scratch`, one panel as f32 and a vector. */
+const threadScratchBytes = (cols: number): number => align(blocksOf(cols) * PANEL_BLOCK_BYTES.f32 + 16);
+
+/** Lays laps of one shape out in an instance's memory, in the form that assembly/expert-ffn.ts reads. */
+export class LapWork {
+  readonly #shape: ExpertShape;
+  readonly #layout: PanelLayout;
+  readonly #threads: number;
+  readonly #inputBytes: number;
+  readonly #hiddenBytes: number;
+  readonly #scratchBytes: number;
+
+  constructor(shape: ExpertShape, threads: number) {
+    const { hiddenSize: D, moeIntermediateSize: F } = shape;
+    this.#shape = shape;
+    this.#layout = panelLayout(shape);
+    this.#threads = threads;
+    this.#inputBytes = preparedBytes(shape.quant, D);
+    this.#hiddenBytes = preparedBytes(shape.quant, F);
+    this.#scratchBytes = threadScratchBytes(Math.max(D, F));
+  }
+
+  /** The lap cut so that intermediate results stay within a few MiB, or a single row's. */
+  pieces(lap: ExpertLap): Piece[] {
+    const pieces: Piece[] = [];
+    let firstRow = 0;
+    let bytes = 0;
+    for (let row = 0; row < lap.numRows; row++) {
+      const rowBytes = this.#rowBytes + (lap.rowEnd[row]! - rowStart(lap, row)) * this.#slotBytes;
+      if (row > firstRow && bytes + rowBytes > PIECE_BYTES) {
+        pieces.push({ firstRow, endRow: row });
+        firstRow = row;
+        bytes = 0;
+      }
+      bytes += rowBytes;
+    }
+    if (firstRow < lap.numRows) pieces.push({ firstRow, endRow: lap.numRows });
+    return pieces;
+  }
+
+  /** Write a piece; `run` it by its address; copy its sums to `partial`, [numRows, hiddenSize] of the whole lap. */
+  compute(
+    memory: ShardMemory,
+    lap: ExpertLap,
+    piece: Piece,
+    addressOf: (expert: number) => number,
+    run: (address: number) => void,
+    partial: Float32Array,
+  ): void {
+    const D = this.#shape.hiddenSize;
+    const { firstRow, endRow } = piece;
+    const { address, output } = this.#write(memory, lap, piece, addressOf);
+    run(address);
+    const stride = floatBytes(D) / 4;
+    const sums = new Float32Array(memory.memory.buffer, output, (endRow - firstRow) * stride);
+    for (let row = firstRow; row < endRow; row++) {
+      const from = (row - firstRow) * stride;
+      partial.set(sums.subarray(from, from + D), row * D);
+    }
+  }
+
+  get #rowBytes(): number {
+    return 2 * this.#shape.hiddenSize + floatBytes(this.#shape.hiddenSize) + 4;
+  }
+
+  get #slotBytes(): number {
+    const { hiddenSize, moeIntermediateSize } = this.#shape;
+    return 2 * floatBytes(moeIntermediateSize) + this.#inputBytes + this.#hiddenBytes + floatBytes(hiddenSize) + 12;
+  }
+
+  #write(memory: ShardMemory, lap: ExpertLap, { firstRow, endRow }: Piece, addressOf: (expert: number) => number) {
+    const { hiddenSize: D, moeIntermediateSize: F, quant } = this.#shape;
+    const numRows = endRow - firstRow;
+    const [from, to] = [rowStart(lap, firstRow), numRows === 0 ? 0 : lap.rowEnd[endRow - 1]!];
+    const { slotOf, slotRow, groups } = group(lap, firstRow, endRow);
+    const itemsOf = (rows: number): Item[] =>
+      groups.flatMap(({ expert, firstSlot, numSlots }) =>
+        cuts(rows).map(([first, end]) => [addressOf(expert), firstSlot, numSlots, first, end] as const),
+      );
+    const [gateUpItems, downItems] = [itemsOf(F), itemsOf(D)];
+    const numSlots = to - from;
+    const cursor = new Cursor();
+    const at = {
+      lap: cursor.take(4 * 32),
+      rows: cursor.take(2 * numRows * D),
+      inputs: cursor.take(numSlots * this.#inputBytes),
+      output: cursor.take(numRows * floatBytes(D)),
+      slotRow: cursor.take(4 * numSlots),
+      gate: cursor.take(numSlots * floatBytes(F)),
+      up: cursor.take(numSlots * floatBytes(F)),
+      hidden: cursor.take(numSlots * this.#hiddenBytes),
+      down: cursor.take(numSlots * floatBytes(D)),
+      rowEnd: cursor.take(4 * numRows),
+      slotOf: cursor.take(4 * numSlots),
+      weights: cursor.take(4 * numSlots),
+      gateUpItems: cursor.take(4 * 5 * gateUpItems.length),
+      downItems: cursor.take(4 * 5 * downItems.length),
+      scratch: cursor.take(this.#threads * this.#scratchBytes),
+    };
+    const base = memory.work(Math.max(cursor.bytes, PIECE_BYTES / 4));
+    const { buffer } = memory.memory;
+    const words = (offset: number, values: ArrayLike<number>): void =>
+      new Int32Array(buffer, base + offset, values.length).set(values);
+    new Uint16Array(buffer, base + at.rows, numRows * D).set(lap.rows.subarray(firstRow * D, endRow * D));
+    words(at.slotRow, slotRow);
+    words(at.slotOf, slotOf);
+    words(
+      at.rowEnd,
+      Int32Array.from(lap.rowEnd.subarray(firstRow, endRow), (end) => end - from),
+    );
+    new Float32Array(buffer, base + at.weights, numSlots).set(lap.weights.subarray(from, to));
+    words(at.gateUpItems, gateUpItems.flat());
+    words(at.downItems, downItems.flat());
+    const { gateOffset, upOffset, downOffset } = this.#layout;
+    // The fields of Lap in expert-ffn.ts, in their order.
+    const prepared = [base + at.inputs, this.#inputBytes, base + at.output, base + at.slotRow];
+    const activations = [base + at.gate, base + at.up, base + at.hidden, this.#hiddenBytes, base + at.down];
+    const sums = [base + at.rowEnd, base + at.slotOf, base + at.weights];
+    const items = [base + at.gateUpItems, gateUpItems.length, base + at.downItems, downItems.length];
+    const rest = [gateOffset, upOffset, downOffset, base + at.scratch, this.#scratchBytes];
+    words(
+      at.lap,
+      [FORMATS[quant], D, F, numRows, numSlots, base + at.rows].concat(prepared, activations, sums, items, rest),
+    );
+    return { address: base + at.lap, output: base + at.output };
+  }
+}
+
+/** Offsets of what lies one after the other, each in cache lines of its own. */
+class Cursor {
+  bytes = 0;
+  take(bytes: number): number {
+    const offset = this.bytes;
+    this.bytes += align(bytes);
+    return offset;
+  }
+}
+
+/** The assignments of some rows, grouped by expert: slots are numbered group after group. */
+function group(lap: ExpertLap, firstRow: number, endRow: number) {
+  const from = rowStart(lap, firstRow);
+  const numSlots = endRow === firstRow ? 0 : lap.rowEnd[endRow - 1]! - from;
+  const experts = lap.experts.subarray(from, from + numSlots);
+  const counts = new Map<number, number>();
+  for (const expert of experts) counts.set(expert, (counts.get(expert) ?? 0) + 1);
+  const next = new Map<number, number>();
+  const groups: { expert: number; firstSlot: number; numSlots: number }[] = [];
+  let slot = 0;
+  for (const [expert, count] of counts) {
+    groups.push({ expert, firstSlot: slot, numSlots: count });
+    next.set(expert, slot);
+    slot += count;
+  }
+  const slotOf = new Int32Array(numSlots);
+  const slotRow = new Int32Array(numSlots);
+  for (let row = firstRow; row < endRow; row++) {
+    for (let a = rowStart(lap, row) - from; a < lap.rowEnd[row]! - from; a++) {
+      const mine = next.get(experts[a]!)!;
+      next.set(experts[a]!, mine + 1);
+      slotOf[a] = mine;
+      slotRow[mine] = row;
+    }
+  }
+  for (let i = 0; i < numSlots; i++) slotRow[i]! -= firstRow;
+  return { slotOf, slotRow, groups };
+}
+
+/** Panels of so many weight rows, cut into work items. */
+function cuts(rows: number): [number, number][] {
+  const panels = Math.ceil(rows / PANEL_ROWS);
+  const count = Math.ceil(panels / ITEM_PANELS);
+  return Array.from({ length: count }, (_, i) => [i * ITEM_PANELS, Math.min(panels, (i + 1) * ITEM_PANELS)]);
+}
