@@ -59,7 +59,7 @@ try {
     .getByRole('button', { name: /^(write|continue|run|start|go|send)/i })
     .first()
     .click();
-  await until('the playground to finish', () => coordinator.engine.running.length === 0, 60_000);
+  await until('the playground to finish', () => coordinator.scheduler.running.length === 0, 60_000);
   await new Promise((resolve) => setTimeout(resolve, 2500));
   await playground.screenshot({ path: join(OUT_DIR, 'playground.png'), fullPage: true });
   process.stderr.write(`Pictures are in ${OUT_DIR}\n`);

@@ -6,7 +6,7 @@ import { iceServerSchema, ROW_FORMATS, type RowFormat } from '@shoal/protocol';
 import { DENSE_FORMATS, type DenseFormat, QUANTS, type Quant } from '@shoal/weights';
 import { z } from 'zod';
 import { MTP_PLACES, type MtpPlace } from './local-experts/choose-layers.ts';
-import type { EngineName } from './dense-engine.ts';
+import type { DenseEngineName } from './dense-engine.ts';
 import { LAP_CONNECTIONS, type LapConnections } from './swarm/lap-connections.ts';
 import {
   DEFAULT_MAX_DRAFTS,
@@ -43,7 +43,7 @@ export interface CoordinatorOptions {
   drainTimeoutMs: number;
   logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug';
   /** Who does the coordinator's own part of the forward; wasm by default. */
-  engine?: EngineName;
+  engine?: DenseEngineName;
   /** Of the wasm engine; as many as cores by default. */
   threads?: number;
   /** For the KV cache of the wasm engine. */

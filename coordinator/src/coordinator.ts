@@ -71,7 +71,7 @@ async function serve(
   options: CoordinatorOptions,
   { access, adminToken, rtc }: { access: Access; adminToken: string | undefined; rtc: RtcImplementation },
 ): Promise<Coordinator> {
-  const { config, engine, swarm, events, packed } = core;
+  const { config, scheduler, swarm, events, packed } = core;
   const log = pino({ level: options.logLevel }, pino.destination({ dest: 2, sync: false }));
   const registry = new Registry();
   registerMetrics(registry, core);
@@ -80,7 +80,7 @@ async function serve(
   core.lapMs.observe = (lapMs) => histogram.observe(lapMs / 1000);
   let draining = false;
   const http = await buildHttpServer({
-    engine,
+    generation: scheduler,
     codec: tokenizerCodec(core.tokenizer),
     log,
     registry,
@@ -91,7 +91,7 @@ async function serve(
     },
     readiness: () => ({
       ready: !draining,
-      detail: { model: engine.modelId, tabs: [...swarm.serving()].length, uncoveredExperts: swarm.uncovered() },
+      detail: { model: scheduler.modelId, tabs: [...swarm.serving()].length, uncoveredExperts: swarm.uncovered() },
     }),
     staticRoots: builtPages(),
     access: httpAccess(access),
@@ -112,7 +112,7 @@ async function serve(
     heartbeatMs: HEARTBEAT_MS,
     lapConnections: lapConnectionsOf(options.lapConnections, config.hiddenSize, options.rowFormat),
     model: {
-      id: engine.modelId,
+      id: scheduler.modelId,
       hiddenSize: config.hiddenSize,
       moeIntermediateSize: config.moeIntermediateSize,
       quant: packed.manifest.shape.quant,
@@ -134,7 +134,7 @@ async function serve(
     throw error;
   }
   const { port } = http.server.address() as AddressInfo;
-  events.add({ level: 'info', kind: 'server', text: `Serving ${engine.modelId} on port ${port}` });
+  events.add({ level: 'info', kind: 'server', text: `Serving ${scheduler.modelId} on port ${port}` });
   const stopWatching = watchAccess(access, events, log);
 
   let closing: Promise<void> | undefined;
@@ -142,7 +142,7 @@ async function serve(
     draining = true;
     stopWatching();
     events.add({ level: 'warning', kind: 'server', text: 'Shutting down' });
-    await engine.drain(options.drainTimeoutMs);
+    await scheduler.drain(options.drainTimeoutMs);
     swarm.close();
     console.close();
     // A moment for farewells to leave.

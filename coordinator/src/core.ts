@@ -7,11 +7,11 @@ import { expertCounters } from './laps/lap-figures.ts';
 import { Dispatcher, type RedispatchEvent } from './laps/dispatcher.ts';
 import type { ExpertWorker, LoadProgress } from './local-experts/worker.ts';
 import type { LapErrorReason } from './laps/lap.ts';
-import { lapsPerPass, type ResidentPlan } from './local-experts/choose-layers.ts';
-import { Engine, type EngineLimits } from './scheduler/scheduler.ts';
-import { openEngine } from './dense-engine.ts';
+import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
+import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
+import { openDenseEngine } from './dense-engine.ts';
 import type { CoordinatorOptions, HalfBatches } from './config.ts';
-import { type OwnExperts, residentPlanOf, startOwnExperts } from './local-experts/local-experts.ts';
+import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
 import { packedModel } from './packed.ts';
 import { speculationOptions } from './speculation-options.ts';
 import { EventLog } from './base/event-log.ts';
@@ -21,13 +21,13 @@ import type { Timeline } from './timeline/timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
 import { Trust } from './trust/trust.ts';
 
-const LANES: Readonly<Record<HalfBatches, EngineLimits['lanes']>> = { auto: 'auto', on: 2, off: 1 };
+const MICRO_BATCHES: Readonly<Record<HalfBatches, SchedulerLimits['microBatches']>> = { auto: 'auto', on: 2, off: 1 };
 
 export interface Core {
   config: ModelConfig;
   /** Ended by `close`; whoever has made a core without a coordinator closes it. */
   forward: ForwardEngine;
-  engine: Engine;
+  scheduler: Scheduler;
   dispatcher: Dispatcher;
   swarm: Swarm;
   trust: Trust;
@@ -38,7 +38,7 @@ export interface Core {
   /** The coordinator's own experts: for audits and for what no tab serves. */
   work: ExpertWorker;
   /** What it holds for good, and where the experts of the MTP module are. */
-  resident: ResidentPlan;
+  localLayers: LocalLayerChoice;
   /** Send the tabs away and end the coordinator's own threads. */
   close(): Promise<void>;
 }
@@ -96,10 +96,10 @@ interface Base {
   packed: PackedModel;
   events: EventLog;
   timeline: Timeline | undefined;
-  plan: ResidentPlan;
+  plan: LocalLayerChoice;
   /** The MTP module's layer, where it has experts. */
   mtpLayer: number | undefined;
-  own: OwnExperts;
+  own: LocalExpertThreads;
   norms: NormLimits;
 }
 
@@ -120,7 +120,7 @@ async function assembleCore(
   onClose(() => forward.close());
   const norms = new NormLimits();
   const mtpLayer = isMoeLayer(config, config.numHiddenLayers) ? config.numHiddenLayers : undefined;
-  const own = startOwnExperts(packed, { options, plan, mtpLayer, norms, events });
+  const own = startLocalExperts(packed, { options, plan, mtpLayer, norms, events });
   onClose(() => own.close());
   await own.load(options.onLoadProgress);
   const { timeline } = trace;
@@ -130,19 +130,19 @@ async function assembleCore(
   // They ask each other later: who serves now, and what each expert was asked for.
   const swarm = makeSwarm(base, trust, (layers) => expertCounters(dispatcher, layers, config.nRoutedExperts));
   const dispatcher = makeDispatcher(base, trust, swarm, (ms) => lapMs.observe(ms));
-  const engine = makeEngine(base, dispatcher, eosTokenIds);
+  const scheduler = makeScheduler(base, dispatcher, eosTokenIds);
   onClose(async () => swarm.close());
   const foundOut = trust.onWrong;
   trust.onWrong = (peerId, wrong) => {
     // What it computed may be in what other requests would start from.
-    engine.forgetPrefixes();
+    scheduler.forgetPrefixes();
     foundOut(peerId, wrong);
   };
   const { work } = own;
   return {
     config,
     forward,
-    engine,
+    scheduler,
     dispatcher,
     swarm,
     trust,
@@ -151,7 +151,7 @@ async function assembleCore(
     tokenizer,
     lapMs,
     work,
-    resident: plan,
+    localLayers: plan,
     close,
   };
 }
@@ -161,8 +161,8 @@ async function openForward(options: CoreOptions, packed: PackedModel) {
   const opened = await openPackedModel(packed);
   try {
     const { config, reader } = opened;
-    const plan = residentPlanOf(options, config, packed.manifest);
-    const forward = await openEngine({
+    const plan = localLayersOf(options, config, packed.manifest);
+    const forward = await openDenseEngine({
       config,
       engine: options.engine ?? 'wasm',
       reader,
@@ -190,12 +190,12 @@ function makeTrust({ own: { work }, norms, packed, config, forward, events }: Ba
 
 /** `counters`: [layers.length × nRoutedExperts], rows that each expert was asked for since start. */
 function makeSwarm(
-  { options, config, packed: { manifest }, events, plan, mtpLayer, own: { work, resident } }: Base,
+  { options, config, packed: { manifest }, events, plan, mtpLayer, own: { work, localLayers } }: Base,
   trust: Trust,
   counters: (layers: readonly number[]) => Float64Array,
 ): Swarm {
   const { nRoutedExperts, hiddenSize } = config;
-  const layers = moeLayers(config).filter((layer) => !resident.layers.has(layer));
+  const layers = moeLayers(config).filter((layer) => !localLayers.layers.has(layer));
   if (plan.mtp === 'tabs') layers.push(mtpLayer!);
   const meter = new LoadMeter(layers.length * nRoutedExperts);
   return new Swarm({
@@ -218,7 +218,7 @@ function makeSwarm(
 }
 
 function makeDispatcher(
-  { options, config, events, timeline, mtpLayer, own: { work, resident } }: Base,
+  { options, config, events, timeline, mtpLayer, own: { work, localLayers } }: Base,
   trust: Trust,
   swarm: Swarm,
   onLap: (lapMs: number) => void,
@@ -230,7 +230,7 @@ function makeDispatcher(
     numExpertsPerTok,
     ...(options.rowFormat && { rowFormat: options.rowFormat }),
     local: work.laps,
-    resident,
+    localLayers,
     mtpLayer,
     peers: () => swarm.serving(),
     onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>
@@ -242,12 +242,12 @@ function makeDispatcher(
   });
 }
 
-function makeEngine(
+function makeScheduler(
   { options, config, forward, packed, events, timeline, plan }: Base,
   experts: Dispatcher,
   eosTokenIds: readonly number[] | undefined,
-): Engine {
-  return new Engine({
+): Scheduler {
+  return new Scheduler({
     modelId: packed.manifest.modelId,
     forward,
     eosTokenIds,
@@ -260,7 +260,7 @@ function makeEngine(
       ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
       ...(options.maxQueue !== undefined && { maxQueue: options.maxQueue }),
       ...(options.promptLaps !== undefined && { promptLaps: options.promptLaps }),
-      lanes: LANES[options.halfBatches ?? 'auto'],
+      microBatches: MICRO_BATCHES[options.halfBatches ?? 'auto'],
     },
     onRequest: (kind, request, error) => {
       if (kind !== 'failed') return;

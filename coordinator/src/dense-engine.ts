@@ -8,11 +8,11 @@ import {
 } from '@shoal/model';
 import type { DenseFormat } from '@shoal/weights';
 
-export type EngineName = 'wasm' | 'reference';
+export type DenseEngineName = 'wasm' | 'reference';
 
-export interface OpenEngineOptions {
+export interface OpenDenseEngineOptions {
   config: ModelConfig;
-  engine: EngineName;
+  engine: DenseEngineName;
   /** A checkpoint; the wasm engine packs it into its memory as `format`. */
   reader: TensorReader;
   /** A packed model's folder, taken instead of the checkpoint where it holds the dense weights. */
@@ -28,7 +28,7 @@ export interface OpenEngineOptions {
 const CHECKPOINT_FORMAT: DenseFormat = 'f16';
 
 /** The engine of that name, its weights loaded. */
-export async function openEngine(options: OpenEngineOptions): Promise<ForwardEngine> {
+export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<ForwardEngine> {
   const { config, reader, packedDir, format = CHECKPOINT_FORMAT } = options;
   if (options.engine === 'reference') {
     return createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) });

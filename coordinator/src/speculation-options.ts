@@ -1,6 +1,6 @@
 import type { ModelConfig } from '@shoal/model';
-import type { ResidentPlan } from './local-experts/choose-layers.ts';
-import type { EngineSpeculationOptions } from './scheduler/scheduler.ts';
+import type { LocalLayerChoice } from './local-experts/choose-layers.ts';
+import type { SchedulerSpeculationOptions } from './scheduler/scheduler.ts';
 import type { HiddenReading, ReadingTally } from './scheduler/speculation/reading.ts';
 import { type CoordinatorOptions, UsageError } from './config.ts';
 import type { EventLog } from './base/event-log.ts';
@@ -9,9 +9,9 @@ import type { EventLog } from './base/event-log.ts';
 export function speculationOptions(
   { speculate, maxDrafts }: Pick<CoordinatorOptions, 'speculate' | 'maxDrafts'>,
   config: ModelConfig,
-  plan: ResidentPlan,
+  plan: LocalLayerChoice,
   events: EventLog,
-): EngineSpeculationOptions {
+): SchedulerSpeculationOptions {
   const hasMtp = config.numNextnPredictLayers > 0;
   const hasMtpExperts = plan.mtp !== 'off';
   if (speculate === 'mtp' && !(hasMtp && hasMtpExperts)) {

@@ -42,12 +42,12 @@ export async function coordinatorMemory(options: MemoryOptions): Promise<Coordin
 
 async function measure({ modelDir, quant, expertMemoryBytes }: MemoryOptions): Promise<CoordinatorMemory> {
   const core = await createCore({ modelDir, quant, cacheDir: modelDir, replicas: 1, expertMemoryBytes });
-  const length = Math.min(PROMPT_TOKENS, core.engine.maxContext - DECODE_TOKENS);
+  const length = Math.min(PROMPT_TOKENS, core.scheduler.maxContext - DECODE_TOKENS);
   const prompt = Array.from({ length }, (_, i) => 4 + ((i * 7919) % (core.config.vocabSize - 8)));
   let kvBytes = 0;
   await answer(core, prompt, {
     maxTokens: DECODE_TOKENS,
-    onToken: () => void (kvBytes = Math.max(kvBytes, core.engine.kvBytesInUse)),
+    onToken: () => void (kvBytes = Math.max(kvBytes, core.scheduler.kvBytesInUse)),
   });
   await core.close();
   // Node.js counts maxRSS in KiB.

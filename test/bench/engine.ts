@@ -167,7 +167,7 @@ function prompt({ vocabSize }: ModelConfig, length: number, run: number): number
 }
 
 async function ourSpeed(core: Core, run: number, loop: LoopDelay): Promise<Speed> {
-  const long = prompt(core.config, Math.min(PREFILL_TOKENS, core.engine.maxContext - 1), run);
+  const long = prompt(core.config, Math.min(PREFILL_TOKENS, core.scheduler.maxContext - 1), run);
   loop.enable();
   const prefillMs = await timed(() => answer(core, long, { maxTokens: 0, promptLogprobs: false }));
   const atMs: number[] = [];

@@ -3,9 +3,9 @@ import { availableParallelism } from 'node:os';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { openWasmEngine } from '@shoal/kernels/node';
 import {
-  answerWish,
+  answerQuery,
   createRng,
-  type DrawOptions,
+  type SamplingParams,
   type EngineRow,
   type ExpertDispatch,
   type ForwardEngine,
@@ -14,7 +14,7 @@ import {
   type TensorReader,
 } from '@shoal/model';
 import { smallConfigJson } from '@shoal/model/testing';
-import { Engine } from '../../coordinator/src/scheduler/scheduler.ts';
+import { Scheduler } from '../../coordinator/src/scheduler/scheduler.ts';
 import { formatTable, median } from './table.ts';
 
 /** Qwen2's and Qwen3's. */
@@ -131,9 +131,9 @@ async function openHead(shape: Shape, threads: number) {
 /** As it was: whole rows of logits are copied, and the caller's thread draws. */
 function onMainThread(engine: ForwardEngine): ForwardEngine {
   const forward: ForwardEngine['forward'] = async (rows, dispatch, observe) => {
-    const wanted = rows.map(({ wish, ...row }) => ({ ...row, wantLogits: wish !== undefined }));
+    const wanted = rows.map(({ query, ...row }) => ({ ...row, wantLogits: query !== undefined }));
     const result = await engine.forward(wanted, dispatch, observe);
-    const answers = rows.map(({ wish }, r) => wish && answerWish(result.logits[r]!, wish));
+    const answers = rows.map(({ query }, r) => query && answerQuery(result.logits[r]!, query));
     return { ...result, answers };
   };
   return new Proxy(engine, {
@@ -147,7 +147,7 @@ function onMainThread(engine: ForwardEngine): ForwardEngine {
 
 async function passMs(
   engine: ForwardEngine,
-  draw: Omit<DrawOptions, 'uniform'>,
+  draw: Omit<SamplingParams, 'uniform'>,
   numRows: number,
   repeats: number,
 ): Promise<number> {
@@ -157,8 +157,8 @@ async function passMs(
   // The first only warms up.
   for (let run = 0; run <= repeats; run++) {
     const rows: EngineRow[] = caches.map((cache, r) => {
-      const wish = { token: { ...draw, uniform: rng() } };
-      return { tokenId: 1 + r + run * numRows, position: 0, cache, wish };
+      const query = { token: { ...draw, uniform: rng() } };
+      return { tokenId: 1 + r + run * numRows, position: 0, cache, query };
     });
     const startedMs = performance.now();
     await engine.forward(rows, experts);
@@ -171,10 +171,10 @@ async function passMs(
 
 async function streams(
   forward: ForwardEngine,
-  { temperature, topP }: Omit<DrawOptions, 'uniform'>,
+  { temperature, topP }: Omit<SamplingParams, 'uniform'>,
   maxTokens: number,
 ): Promise<Omit<LoopFigure, 'shape' | 'draw' | 'where'>> {
-  const engine = new Engine({
+  const engine = new Scheduler({
     modelId: 'head',
     // Its pages can be lent only once: each sequence takes its own.
     forward: new Proxy(forward, {

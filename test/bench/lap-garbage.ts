@@ -74,8 +74,8 @@ async function run({ laps }: LapTab, count: number): Promise<void> {
   const rng = createRng(9);
   const requests = Array.from({ length: 16 }, () => oneRowLap(rng, DIMS));
   let next = 0;
-  const lane = async (): Promise<void> => {
+  const microBatch = async (): Promise<void> => {
     while (next < count) await laps.ask(requests[next++ % requests.length]!);
   };
-  await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
+  await Promise.all(Array.from({ length: IN_FLIGHT }, microBatch));
 }

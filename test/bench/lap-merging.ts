@@ -26,10 +26,10 @@ export async function measureMerging(tab: LapTab, ask: () => Promise<unknown>): 
         await tab.ask({ type: 'watch' });
         const startedMs = performance.now();
         let left = LAPS;
-        const lane = async (): Promise<void> => {
+        const microBatch = async (): Promise<void> => {
           while (left-- > 0) await ask();
         };
-        await Promise.all(Array.from({ length: inFlight }, lane));
+        await Promise.all(Array.from({ length: inFlight }, microBatch));
         ms[how].push((performance.now() - startedMs) / LAPS);
         const seen = await tab.ask({ type: 'moments' });
         if (how === 'together' && seen.type === 'moments') pieces = seen.pieces;

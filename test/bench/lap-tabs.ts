@@ -7,7 +7,7 @@ import { encodeF16, normalDraw, type Rng } from '@shoal/model';
 import type { Signal } from '@shoal/protocol';
 import type { FramedChannel } from '@shoal/transport';
 import { acceptPeer, type AcceptedPeer, closeRtc, loadRtc } from '@shoal/transport/node';
-import type { LapRequest } from '../../coordinator/src/laps/lap.ts';
+import type { WorkItem } from '../../coordinator/src/laps/lap.ts';
 import { LapClient } from '../../coordinator/src/laps/lap-client.ts';
 import { launchChromium } from '../../tools/browser/chromium.ts';
 import type { TabAnswer, TabCommand } from './laps-page/messages.ts';
@@ -32,7 +32,7 @@ export interface LapDims {
 }
 
 /** One row of normal values and as many experts as a token has, one after the other from a random one on. */
-export function oneRowLap(rng: Rng, { hiddenSize, layers, experts, topK }: LapDims): LapRequest {
+export function oneRowLap(rng: Rng, { hiddenSize, layers, experts, topK }: LapDims): WorkItem {
   const first = Math.floor(rng() * experts);
   return {
     layer: Math.floor(rng() * layers),

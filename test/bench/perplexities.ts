@@ -7,7 +7,7 @@ import { ROW_FORMATS, type RowFormat, roundRows } from '@shoal/protocol';
 import type { Quant } from '@shoal/weights';
 import { exportGguf, type GgufType, openModel, packModel } from '@shoal/weights/node';
 import { openExperts } from '../../coordinator/src/cli/in-process-experts.ts';
-import { openEngine } from '../../coordinator/src/dense-engine.ts';
+import { openDenseEngine } from '../../coordinator/src/dense-engine.ts';
 import { TINY_STORIES } from '../integration/golden.ts';
 import { openLlamaCpp } from '../llama/llama-cpp.ts';
 
@@ -96,7 +96,7 @@ async function ourDistributions(
 ): Promise<Distributions> {
   const opened = await openModel(modelDir);
   const { config, reader, packed } = opened;
-  const engine = await openEngine({ config, engine: name, reader, packedDir: packed?.dir });
+  const engine = await openDenseEngine({ config, engine: name, reader, packedDir: packed?.dir });
   const { experts: here, close } = await openExperts(opened, name);
   const experts = rowFormat === undefined ? here : overTheWire(here, rowFormat, config.hiddenSize);
   try {

@@ -1,5 +1,5 @@
 import { createRng, type EngineRow, type ForwardEngine, type ModelConfig } from '@shoal/model';
-import { Engine } from '../../coordinator/src/scheduler/scheduler.ts';
+import { Scheduler } from '../../coordinator/src/scheduler/scheduler.ts';
 import { planRequests, type Workload } from './load/workload.ts';
 import { quantilesOf } from './statistics.ts';
 import { formatTable } from './table.ts';
@@ -53,11 +53,11 @@ export async function benchPromptLaps({ json }: { json: boolean }): Promise<void
 
 async function run(workload: Workload, promptLaps: number) {
   const clock = { nowMs: 0 };
-  const engine = new Engine({
+  const engine = new Scheduler({
     modelId: 'none',
     forward: timedForward((rows) => (clock.nowMs += PASS_MS + ROW_MS * rows)),
     experts: { batch: () => ({ dispatch: () => ({ combine: () => Promise.reject(new Error('there are no laps')) }) }) },
-    limits: { promptLaps, lanes: 1 },
+    limits: { promptLaps, microBatches: 1 },
     speculation: { mode: 'off' },
     now: () => clock.nowMs,
   });
@@ -82,7 +82,7 @@ async function run(workload: Workload, promptLaps: number) {
   return { firstToken: quantilesOf(firstToken), gap: quantilesOf(gap), refused };
 }
 
-function read(engine: Engine, promptTokens: number, maxTokens: number): Promise<void> {
+function read(engine: Scheduler, promptTokens: number, maxTokens: number): Promise<void> {
   const { signal } = new AbortController();
   const promptIds = Array.from({ length: promptTokens }, () => 1);
   const events = engine.submit({ id: '', promptIds, maxTokens, temperature: 0, topP: 1, seed: 1, signal });

@@ -61,7 +61,7 @@ interface Measured {
 interface MeasuredTab {
   wireMs: number;
   computeMs: number;
-  pairsPerLap: number;
+  assignmentsPerLap: number;
 }
 
 /** Answers to these prompts, so many at a time. */
@@ -96,7 +96,7 @@ async function measure(
       // The wire's part is the round trip of a lap, the tab's worker and both event loops included.
       wireMs: laps.wireMs.quantile(0.5)!,
       computeMs: laps.computeMs.quantile(0.5)!,
-      pairsPerLap: (laps.assignments - before[i]!.assignments) / (laps.lapsAnswered - before[i]!.answered),
+      assignmentsPerLap: (laps.assignments - before[i]!.assignments) / (laps.lapsAnswered - before[i]!.answered),
     })),
     tabRows: dispatcher.tabRows - tabRows,
     tabRowParts: dispatcher.tabRowParts - tabRowParts,
@@ -108,7 +108,7 @@ async function measure(
 function knownTabs({ swarm }: Coordinator, few: Measured, many: Measured): KnownTab[] {
   return swarm.peers.map(({ peerId }, i) => {
     const [small, large] = [few.tabs[i]!, many.tabs[i]!];
-    const compute = line([small.pairsPerLap, small.computeMs], [large.pairsPerLap, large.computeMs]);
+    const compute = line([small.assignmentsPerLap, small.computeMs], [large.assignmentsPerLap, large.computeMs]);
     return {
       rttMs: small.wireMs,
       lapOverheadMs: compute.fixed,

@@ -8,7 +8,7 @@ import { ProcessTab } from '../tabs/process-tab.ts';
 
 const JOIN_TIMEOUT_MS = 120_000;
 /** As fast as this machine is. */
-export const FULL_PACE: Pace = { lapOverheadMs: 0, pairsPerSecond: Number.POSITIVE_INFINITY };
+export const FULL_PACE: Pace = { lapOverheadMs: 0, assignmentsPerSecond: Number.POSITIVE_INFINITY };
 
 export interface RigOptions {
   tabs: number;

@@ -16,7 +16,7 @@ export interface SpanFigures {
   redispatches: number;
   /** (row, expert) pairs that no tab served. */
   localShare: number;
-  /** Shares of the time: the dense engine at work, the coordinator's main thread at work; and cores used by the whole process. */
+  /** MicroBatchBuilder of the time: the dense engine at work, the coordinator's main thread at work; and cores used by the whole process. */
   engineBusy: number;
   engineIdleMs: number;
   mainThread: number;
@@ -75,7 +75,7 @@ export class Span {
     const now = counters(this.#rig.coordinator);
     const since = (name: keyof typeof now): number => now[name] - this.#before[name];
     const reports = await this.#rig.reports();
-    const work = since('tabAssignments') + since('localAssignments');
+    const work = since('tabAssignments') + since('fallbackAssignments');
     return {
       seconds: elapsedMs / 1000,
       tokens: since('tokens'),
@@ -84,7 +84,7 @@ export class Span {
       laps: since('laps'),
       hedges: since('hedges'),
       redispatches: since('redispatches'),
-      localShare: work === 0 ? 0 : since('localAssignments') / work,
+      localShare: work === 0 ? 0 : since('fallbackAssignments') / work,
       engineBusy: busyMs / elapsedMs,
       engineIdleMs: elapsedMs - busyMs,
       mainThread: utilization,
@@ -104,10 +104,10 @@ export class Span {
   }
 }
 
-function counters({ engine, dispatcher, swarm }: Coordinator) {
-  const { laps, hedges, redispatches, tabAssignments, localAssignments, tabRowParts } = dispatcher;
+function counters({ scheduler, dispatcher, swarm }: Coordinator) {
+  const { laps, hedges, redispatches, tabAssignments, fallbackAssignments, tabRowParts } = dispatcher;
   const links = swarm.peers.flatMap(({ link }) => (link ? [link.stats()] : []));
   const wireBytes = links.reduce((sum, { bytesSent, bytesReceived }) => sum + bytesSent + bytesReceived, 0);
-  const { tokens, passes } = engine;
-  return { tokens, passes, laps, hedges, redispatches, tabAssignments, localAssignments, tabRowParts, wireBytes };
+  const { tokens, passes } = scheduler;
+  return { tokens, passes, laps, hedges, redispatches, tabAssignments, fallbackAssignments, tabRowParts, wireBytes };
 }

@@ -1,5 +1,5 @@
 import { createRng, encodeF16, normalDraw } from '@shoal/model';
-import type { LapRequest } from '../../coordinator/src/laps/lap.ts';
+import type { WorkItem } from '../../coordinator/src/laps/lap.ts';
 import { LapTabs, type LapTab } from './lap-tabs.ts';
 import { RELAYED_FLAGS } from './relayed-peer.ts';
 import { median } from './table.ts';
@@ -57,7 +57,7 @@ async function measure(tabs: readonly LapTab[], rows: number): Promise<number[]>
   return samples.map(median);
 }
 
-function lapOf(numRows: number): LapRequest {
+function lapOf(numRows: number): WorkItem {
   const rng = createRng(1);
   return {
     layer: 0,

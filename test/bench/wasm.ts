@@ -1,4 +1,4 @@
-import { createReferenceBackend, type ExpertBackend, type ExpertLap } from '@shoal/kernels';
+import { createReferenceBackend, type ExpertBackend, type WorkItem } from '@shoal/kernels';
 import { createWasmBackend, runnableVariants, variantFile } from '@shoal/kernels/node';
 import { encodeF16 } from '@shoal/model';
 import { packExpert, QUANTS, shardBytes, type ExpertShape } from '@shoal/weights';
@@ -71,7 +71,7 @@ async function figureOf(name: string, backend: ExpertBackend, runs: number, repe
   return { name, byRows: byRows as Figure['byRows'] };
 }
 
-function lapOf(numRows: number, expert: number): ExpertLap {
+function lapOf(numRows: number, expert: number): WorkItem {
   return {
     layer: 0,
     numRows,

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { extname, join, normalize } from 'node:path';
-import { createReferenceBackend, type ExpertBackend, type ExpertLap, type ExpertShape } from '@shoal/kernels';
+import { createReferenceBackend, type ExpertBackend, type WorkItem, type ExpertShape } from '@shoal/kernels';
 import { decodeF16, encodeF16 } from '@shoal/model';
 import {
   decodeCombine,
@@ -311,7 +311,7 @@ export class FakeDonor {
   }
 }
 
-function randomLap(layer: number, numRows: number, seed: number): ExpertLap {
+function randomLap(layer: number, numRows: number, seed: number): WorkItem {
   const random = seededNormal(seed);
   const rows = encodeF16(Float32Array.from({ length: numRows * SHAPE.hiddenSize }, random));
   const perRow = 2;

@@ -29,7 +29,7 @@ describe('two tabs hold the experts of', () => {
       }
       // By the tabs: nothing was left to the coordinator.
       expect(coordinator.dispatcher.tabAssignments).toBeGreaterThan(0);
-      expect(coordinator.dispatcher.localAssignments).toBe(0);
+      expect(coordinator.dispatcher.fallbackAssignments).toBe(0);
     },
   );
 });

@@ -36,7 +36,7 @@ async function perplexity(network: Network): Promise<number> {
   let sum = 0;
   let count = 0;
   for (const story of heldOut()) {
-    const ids = coordinator.tokenizer.encodePrompt(story).slice(0, coordinator.engine.maxContext);
+    const ids = coordinator.tokenizer.encodePrompt(story).slice(0, coordinator.scheduler.maxContext);
     for (const { logprob } of await choices(coordinator, ids)) {
       sum -= logprob;
       count++;
@@ -61,7 +61,7 @@ describe('four tabs, f16', () => {
         if (margins[i]! >= MIN_MARGIN) expect({ i, id: said[prompt.length - 1 + i]!.best }).toEqual({ i, id });
       }
     }
-    expect(network.coordinator.dispatcher.localAssignments).toBe(0);
+    expect(network.coordinator.dispatcher.fallbackAssignments).toBe(0);
   });
 
   it('write a story for the openai client, in a stream, all of its expert work done by tabs', async () => {
@@ -95,11 +95,11 @@ describe('four tabs, f16', () => {
     }));
     const alone: number[][] = [];
     for (const { prompt, options } of requests) alone.push((await answer(coordinator, prompt, options)).ids);
-    const passes = coordinator.engine.passes;
+    const passes = coordinator.scheduler.passes;
     const together = await Promise.all(requests.map(({ prompt, options }) => answer(coordinator, prompt, options)));
     expect(together.map(({ ids }) => ids)).toEqual(alone);
     // They did run together, in two half-batches at most: the longest alone sets the number of passes, not the sum.
-    expect(coordinator.engine.passes - passes).toBeLessThan(alone.reduce((sum, ids) => sum + ids.length, 0) / 2);
+    expect(coordinator.scheduler.passes - passes).toBeLessThan(alone.reduce((sum, ids) => sum + ids.length, 0) / 2);
   });
 
   it('has q8 tabs within 1 % of its perplexity', async () => {
@@ -108,7 +108,7 @@ describe('four tabs, f16', () => {
     try {
       await other.join(2);
       const q8 = await perplexity(other);
-      expect(other.coordinator.dispatcher.localAssignments).toBe(0);
+      expect(other.coordinator.dispatcher.fallbackAssignments).toBe(0);
       expect(Math.abs(q8 / f16 - 1)).toBeLessThan(0.01);
     } finally {
       await other.stop();
@@ -181,7 +181,7 @@ describe('tabs that come and go', () => {
     expect(await metric(coordinator.url, 'shoal_shard_downloads_total')).toBe(downloads);
     const { ids } = await answer(coordinator, GOLDEN[6]!.prompt_ids);
     expect(ids).toEqual(GOLDEN[6]!.greedy_ids);
-    expect(coordinator.dispatcher.localAssignments).toBe(0);
+    expect(coordinator.dispatcher.fallbackAssignments).toBe(0);
   });
 });
 

@@ -1,4 +1,4 @@
-import { createReferenceBackend, type ExpertBackend, type ExpertLap, type ExpertOutput } from '@shoal/kernels';
+import { createReferenceBackend, type ExpertBackend, type WorkItem, type ExpertOutput } from '@shoal/kernels';
 import { combineLayouts, peekFrame } from '@shoal/protocol';
 
 /** What a dishonest tab answers with (issue 3). `NaN` cannot be encoded by the peer's own code, so its frames are changed. */
@@ -31,7 +31,7 @@ export function lyingBackend(honest: ExpertBackend, lie: Lie, random: () => numb
   let lastShard: Uint8Array | undefined;
   let lastRow: Float32Array | undefined;
   const swap = new SwappedExpert();
-  const answers: Record<Lie, (lap: ExpertLap, right: Float32Array) => Float32Array | Promise<Float32Array>> = {
+  const answers: Record<Lie, (lap: WorkItem, right: Float32Array) => Float32Array | Promise<Float32Array>> = {
     'scaled by 1.01': (_, right) => right.map((value) => value * 1.01),
     'one expert swapped': async (lap) => (await honest.run(swap.of(lap))).partial,
     'noise of 1e-2': (lap, right) => noisy(right, lap.numRows, random),
@@ -52,7 +52,7 @@ export function lyingBackend(honest: ExpertBackend, lie: Lie, random: () => numb
         };
       }
       if (name === 'run') {
-        return async (lap: ExpertLap): Promise<ExpertOutput> => {
+        return async (lap: WorkItem): Promise<ExpertOutput> => {
           const output = await target.run(lap);
           const partial = isLying() ? await answers[lie](lap, output.partial) : output.partial;
           lastRow = output.partial.slice(-honest.shape.hiddenSize);
@@ -75,7 +75,7 @@ class SwappedExpert {
     if (pair.length < 2 && !pair.includes(expert)) pair.push(expert);
   }
 
-  of(lap: ExpertLap): ExpertLap {
+  of(lap: WorkItem): WorkItem {
     const [a, b] = this.#pairs.get(lap.layer) ?? [];
     if (b === undefined) return lap;
     return { ...lap, experts: lap.experts.map((expert) => (expert === a ? b : expert === b ? a! : expert)) };

@@ -37,7 +37,7 @@ function countersOf({ dispatcher, swarm }: Core) {
     redispatches: dispatcher.redispatches,
     hedges: dispatcher.hedges,
     laps: dispatcher.laps,
-    local: dispatcher.localAssignments,
+    local: dispatcher.fallbackAssignments,
     tabs: dispatcher.tabAssignments,
   };
 }

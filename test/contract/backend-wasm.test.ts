@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ExpertLap } from '@shoal/kernels';
+import type { WorkItem } from '@shoal/kernels';
 import { createWasmBackend, runnableVariants, variantFile } from '@shoal/kernels/node';
 import { createRng, encodeF16 } from '@shoal/model';
 import { packExpert, QUANTS, unpackExpert, type ExpertShape } from '@shoal/weights';
@@ -33,7 +33,7 @@ function shardOf(shape: ExpertShape, seed: number): Uint8Array {
   return packExpert(shape, { gate: matrix(), up: matrix(), down: matrix() });
 }
 
-function lapOf(shape: ExpertShape, numRows: number, perRow: number): ExpertLap {
+function lapOf(shape: ExpertShape, numRows: number, perRow: number): WorkItem {
   const rng = createRng(numRows);
   const count = numRows * perRow;
   return {

@@ -187,7 +187,7 @@ describe('the API with keys', () => {
       try {
         const ask = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'key-of-ann', maxRetries: 0 });
         await ask.completions.create({ model: 'fake-model', prompt: 'A', max_tokens: 1 });
-        seen.push(...server.engine.submitted.map(({ client: name }) => name));
+        seen.push(...server.generation.submitted.map(({ client: name }) => name));
       } finally {
         await server.app.close();
       }

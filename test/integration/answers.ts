@@ -17,7 +17,7 @@ export async function answer(core: Core, promptIds: readonly number[], options: 
   const { onToken, onEvent, ...request } = options;
   const events: GenerationEvent[] = [];
   const ids: number[] = [];
-  const stream = core.engine.submit({
+  const stream = core.scheduler.submit({
     id: randomUUID(),
     promptIds,
     maxTokens: 48,

@@ -24,7 +24,7 @@ describe('every family, packed and served by peers over the memory transport', (
       for (const { prompt_ids: prompt, ids } of reference.greedy) {
         expect((await answer(core, prompt, { maxTokens: ids.length })).ids).toEqual(ids);
       }
-      expect(core.dispatcher.localAssignments).toBe(0);
+      expect(core.dispatcher.fallbackAssignments).toBe(0);
       expect(core.dispatcher.tabAssignments).toBeGreaterThan(0);
     } finally {
       await core.close();

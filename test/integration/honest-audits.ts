@@ -3,7 +3,7 @@ import { createWasmBackend } from '@shoal/kernels/node';
 import { createRng, decodeF16, normalDraw, type Rng } from '@shoal/model';
 import { type RowFormat, roundRows } from '@shoal/protocol';
 import { packExpert, QUANTS, unpackExpert } from '@shoal/weights';
-import type { LapRequest } from '../../coordinator/src/laps/lap.ts';
+import type { WorkItem } from '../../coordinator/src/laps/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/laps/testing/reference-work.ts';
 import { boundsFor, calibration } from '../../coordinator/src/trust/bounds.ts';
 import { Judge } from '../../coordinator/src/trust/judge.ts';
@@ -38,7 +38,7 @@ function shardOf(shape: ExpertShape, rng: Rng): Uint8Array {
   return packExpert(shape, { gate: matrix(D), up: matrix(D), down: matrix(F) });
 }
 
-function lapOf(shape: ExpertShape, rowFormat: RowFormat, rng: Rng): LapRequest {
+function lapOf(shape: ExpertShape, rowFormat: RowFormat, rng: Rng): WorkItem {
   const experts = Array.from({ length: ROWS_PER_LAP }, () => {
     const first = Math.floor(rng() * EXPERTS);
     return [first, (first + 1 + Math.floor(rng() * (EXPERTS - 1))) % EXPERTS];
@@ -69,7 +69,7 @@ async function network(quant: ExpertShape['quant'], rng: Rng) {
     return weights;
   };
   const local = new ReferenceWork({ hiddenSize: shape.hiddenSize, maxBytes: 2 ** 20, read });
-  const compute = (lap: LapRequest): Promise<Float32Array> => local.compute(lap);
+  const compute = (lap: WorkItem): Promise<Float32Array> => local.compute(lap);
   const backends: ExpertBackend[] = [
     createReferenceBackend(shape),
     await createWasmBackend({ shape, threads: 1 }),

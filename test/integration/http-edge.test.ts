@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { EngineError } from '../../coordinator/src/scheduler/generation.ts';
+import { GenerationError } from '../../coordinator/src/scheduler/generation.ts';
 import type { HttpDeps } from '../../coordinator/src/http/index.ts';
 import { startServer, until, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
 
@@ -215,7 +215,7 @@ describe('slow things', () => {
   it('sends comments while a stream waits in the queue', async () => {
     await startSlow([97], 300, { limits: { sseKeepAliveMs: 20 } }, 1);
     const first = fetch(`${server.url}/v1/completions`, json({}));
-    await until(() => server.engine.live === 1);
+    await until(() => server.generation.live === 1);
     const queued = await (await fetch(`${server.url}/v1/completions`, json({ stream: true }))).text();
     expect(queued).toMatch(/^: keep-alive\n\n/);
     expect(queued).toMatch(/data: \[DONE\]\n\n$/);
@@ -231,8 +231,8 @@ describe('slow things', () => {
     const socket = rawPost(body({ stream: true, max_tokens: 900_000 }));
     await new Promise((resolve) => socket.once('data', resolve));
     socket.pause();
-    expect(server.engine.live).toBe(1);
-    await until(() => server.engine.live === 0);
+    expect(server.generation.live).toBe(1);
+    await until(() => server.generation.live === 0);
     expect(await server.registry.metrics()).toContain('shoal_http_stalled_readers_total 1');
     socket.destroy();
   });
@@ -250,7 +250,7 @@ describe('slow things', () => {
     const text = await stream.text();
     expect(text).toContain('"code":"timeout"');
     expect(text).not.toContain('[DONE]');
-    await until(() => server.engine.live === 0);
+    await until(() => server.generation.live === 0);
   });
 
   it('refuses headers that do not arrive in time', async () => {
@@ -268,7 +268,7 @@ describe('slow things', () => {
       script: () => ({
         ids: [97, 98],
         tokenDelayMs: 20,
-        failAt: { index: 1, error: new EngineError('draining', 'd') },
+        failAt: { index: 1, error: new GenerationError('draining', 'd') },
       }),
     });
     const stream = await fetch(`${server.url}/v1/completions`, json({ stream: true }));

@@ -231,7 +231,7 @@ describe('hostile HTTP', () => {
       expect(json.error, one.name).toMatchObject({ message: expect.any(String), type: expect.any(String) });
       expect(answer, one.name).not.toMatch(/root:|node_modules|\.ts:|    at /);
     }
-    await until(() => server.engine.live === 0);
+    await until(() => server.generation.live === 0);
   });
 
   it('survives 200 at once: good streams are as alone, nothing leaks, everything is freed', async () => {
@@ -245,7 +245,7 @@ describe('hostile HTTP', () => {
       const others = [...answer.matchAll(/marker-[gh]-\d+-/g)].filter(([marker]) => marker !== `marker-h-${i}-`);
       expect(others, name).toEqual([]);
     }
-    await until(() => server.engine.live === 0);
+    await until(() => server.generation.live === 0);
     expect(server.logged.join('')).not.toMatch(/marker-[gh]-/);
     expect((await fetch(`${server.url}/healthz`)).status).toBe(200);
   });
@@ -253,8 +253,8 @@ describe('hostile HTTP', () => {
   it('gives its memory back', async () => {
     const heapAfterStorm = async () => {
       await storm();
-      await until(() => server.engine.live === 0);
-      server.engine.submitted.length = 0;
+      await until(() => server.generation.live === 0);
+      server.generation.submitted.length = 0;
       server.logged.length = 0;
       collectGarbage();
       return process.memoryUsage().heapUsed;

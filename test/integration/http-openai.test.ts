@@ -7,7 +7,7 @@ import OpenAI, {
   RateLimitError,
 } from 'openai';
 import { afterEach, describe, expect, it } from 'vitest';
-import { EngineError, type GenerationRequest } from '../../coordinator/src/scheduler/generation.ts';
+import { GenerationError, type GenerationRequest } from '../../coordinator/src/scheduler/generation.ts';
 import type { FakeScript } from '../../coordinator/src/http/testing/fake-generation.ts';
 import { startServer, until, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
 
@@ -25,7 +25,7 @@ async function start(script: string | ((request: GenerationRequest) => FakeScrip
 
 /** The values by which a request differs from others in the engine. */
 function prompts() {
-  return server.engine.submitted.map((request) => Buffer.from(request.promptIds.slice(1)).toString());
+  return server.generation.submitted.map((request) => Buffer.from(request.promptIds.slice(1)).toString());
 }
 
 describe('models', () => {
@@ -49,8 +49,8 @@ describe('completions', () => {
     });
     expect(answer.id).toMatch(/^cmpl-/);
     expect(answer.system_fingerprint).toMatch(/^fp_/);
-    expect(server.engine.submitted[0]).toMatchObject({ seed: 7, temperature: 0.7, topP: 0.9, maxTokens: 100 });
-    expect(server.engine.live).toBe(0);
+    expect(server.generation.submitted[0]).toMatchObject({ seed: 7, temperature: 0.7, topP: 0.9, maxTokens: 100 });
+    expect(server.generation.live).toBe(0);
   });
 
   it('takes top_k as other servers have it', async () => {
@@ -61,7 +61,7 @@ describe('completions', () => {
       const chat = { model, messages: [{ role: 'user' as const, content: 'A' }], top_k };
       await client.chat.completions.create(chat);
     }
-    expect(server.engine.submitted.map(({ topK }) => topK)).toEqual([40, 40, 0, 0, 0, 0, 0, 0]);
+    expect(server.generation.submitted.map(({ topK }) => topK)).toEqual([40, 40, 0, 0, 0, 0, 0, 0]);
   });
 
   it('tells what drafts did for all choices together, and leaves them out where that is asked', async () => {
@@ -84,7 +84,7 @@ describe('completions', () => {
       completion_tokens: 16,
       total_tokens: 18,
     });
-    expect(server.engine.submitted.map(({ speculate }) => speculate)).toEqual([undefined, undefined, false, false]);
+    expect(server.generation.submitted.map(({ speculate }) => speculate)).toEqual([undefined, undefined, false, false]);
   });
 
   it('writes 16 tokens unless told otherwise', async () => {
@@ -111,7 +111,7 @@ describe('completions', () => {
   it('gives each choice its own seed, the first the one asked for, the same in every batch', async () => {
     const client = await start('a');
     await client.completions.create({ model, prompt: ['x', 'y'], n: 3, seed: 11 });
-    const seeds = server.engine.submitted.map((request) => request.seed);
+    const seeds = server.generation.submitted.map((request) => request.seed);
     expect(seeds[0]).toBe(11);
     expect(new Set(seeds.slice(0, 3)).size).toBe(3);
     expect(seeds.slice(3)).toEqual(seeds.slice(0, 3));
@@ -144,7 +144,7 @@ describe('completions', () => {
     const answer = await client.completions.create({ model, prompt: 'A', max_tokens: 50, stop: ['END', 'never'] });
     expect(answer.choices[0]).toMatchObject({ text: 'one ', finish_reason: 'stop' });
     expect(answer.usage?.completion_tokens).toBe(7);
-    expect(server.engine.live).toBe(0);
+    expect(server.generation.live).toBe(0);
     const streamed = await client.completions.create({ model, prompt: 'A', stop: 'END', stream: true });
     let text = '';
     for await (const chunk of streamed) text += chunk.choices[0]?.text ?? '';
@@ -184,7 +184,7 @@ describe('completions', () => {
     const client = await start('ing END');
     const answer = await client.completions.create({ model, prompt: 'END s', echo: true, stop: 'END' });
     expect(answer.choices[0]?.text).toBe('END sing ');
-    expect(server.engine.submitted[0]?.promptLogprobs).toBe(false);
+    expect(server.generation.submitted[0]?.promptLogprobs).toBe(false);
   });
 
   it('traces tokens on request', async () => {
@@ -244,7 +244,7 @@ describe('chat', () => {
     });
     expect(answer.id).toMatch(/^chatcmpl-/);
     expect(prompts()).toEqual(['system: Be brief.\nuser: Hi you\n']);
-    expect(server.engine.submitted[0]?.maxTokens).toBe(100 - 32);
+    expect(server.generation.submitted[0]?.maxTokens).toBe(100 - 32);
   });
 
   it('streams a role chunk, content, a finish chunk and usage', async () => {
@@ -271,7 +271,7 @@ describe('chat', () => {
     const final = await client.chat.completions.stream({ model, messages, n: 3, seed: 5 }).finalChatCompletion();
     const texts = final.choices.map((choice) => choice.message.content);
     expect(texts[0]).toBe('seed 5');
-    expect(texts).toEqual(server.engine.submitted.map((request) => `seed ${request.seed}`));
+    expect(texts).toEqual(server.generation.submitted.map((request) => `seed ${request.seed}`));
   });
 
   it('reports logprobs with bytes', async () => {
@@ -348,7 +348,7 @@ describe('errors', () => {
       expect(error, JSON.stringify(body)).toBeInstanceOf(BadRequestError);
       expect(error.param).toBe(param);
     }
-    expect(server.engine.submitted).toEqual([]);
+    expect(server.generation.submitted).toEqual([]);
   });
 
   it('accepts neutral values of what it does not implement', async () => {
@@ -389,30 +389,30 @@ describe('errors', () => {
     expect(unknown).toBeInstanceOf(NotFoundError);
     expect(unknown).toMatchObject({ code: 'model_not_found', param: 'model' });
 
-    server.engine.refusal = new EngineError('queue-full', 'full', 2.4);
+    server.generation.refusal = new GenerationError('queue-full', 'full', 2.4);
     const full = await ask();
     expect(full).toBeInstanceOf(RateLimitError);
     expect(full).toMatchObject({ status: 429, code: 'queue_full', type: 'rate_limit_error', param: null });
     expect([full.headers?.get('retry-after'), full.headers?.get('retry-after-ms')]).toEqual(['3', '2400']);
     expect(full.headers?.get('x-should-retry')).toBeNull();
 
-    server.engine.refusal = new EngineError('share-full', 'full', 0.001);
+    server.generation.refusal = new GenerationError('share-full', 'full', 0.001);
     const share = await ask();
     expect(share).toMatchObject({ status: 429, code: 'queue_share_full' });
     expect([share.headers?.get('retry-after'), share.headers?.get('retry-after-ms')]).toEqual(['1', '100']);
 
     // Longer than openai-python waits: it would come back at once.
-    server.engine.refusal = new EngineError('too-late', 'late', 90);
+    server.generation.refusal = new GenerationError('too-late', 'late', 90);
     const late = await ask();
     expect(late).toMatchObject({ status: 429, code: 'queue_too_long' });
     expect([late.headers?.get('retry-after'), late.headers?.get('x-should-retry')]).toEqual(['90', 'false']);
 
-    server.engine.refusal = new EngineError('draining', 'draining', 30);
+    server.generation.refusal = new GenerationError('draining', 'draining', 30);
     const draining = await ask();
     expect(draining).toBeInstanceOf(InternalServerError);
     expect([draining.status, draining.headers?.get('retry-after')]).toEqual([503, '30']);
 
-    server.engine.refusal = new EngineError('timeout', 'late');
+    server.generation.refusal = new GenerationError('timeout', 'late');
     expect((await ask()).status).toBe(504);
   });
 
@@ -438,7 +438,7 @@ describe('errors', () => {
   it('ends a stream that fails with an error event and without [DONE]', async () => {
     const client = await start(() => ({
       ids: says('abc'),
-      failAt: { index: 2, error: new EngineError('internal', 'x') },
+      failAt: { index: 2, error: new GenerationError('internal', 'x') },
     }));
     const texts: string[] = [];
     const error = await failure(
@@ -469,8 +469,8 @@ describe('hang-ups', () => {
     const client = await start(endless);
     const stream = await client.completions.create({ ...ask, n: 3, stream: true });
     for await (const _ of stream) break;
-    await until(() => server.engine.live === 0);
-    expect(server.engine.cancelled).toBe(3);
+    await until(() => server.generation.live === 0);
+    expect(server.generation.cancelled).toBe(3);
     await until(() => server.logged.some((line) => line.includes('answered')));
     expect(await server.registry.metrics()).toContain('shoal_http_hangups_total 1');
   });
@@ -479,11 +479,11 @@ describe('hang-ups', () => {
     const client = await start(endless);
     const aborts = Array.from({ length: 80 }, () => new AbortController());
     const answers = aborts.map((abort) => failure(client.completions.create(ask, { signal: abort.signal })));
-    await until(() => server.engine.live === 80);
+    await until(() => server.generation.live === 80);
     for (const abort of aborts) abort.abort();
     for (const error of await Promise.all(answers)) expect(error).toBeInstanceOf(APIUserAbortError);
-    await until(() => server.engine.live === 0);
-    expect(server.engine.cancelled).toBe(80);
+    await until(() => server.generation.live === 0);
+    expect(server.generation.cancelled).toBe(80);
   });
 
   it('takes back the choices already submitted when a later one is refused', async () => {
@@ -491,13 +491,13 @@ describe('hang-ups', () => {
     // Each its own: the client leaves a listener on the signal that it is given until the answer is there.
     const fill = Array.from({ length: 39 }, () => new AbortController());
     const running = fill.map(({ signal }) => failure(client.completions.create({ ...ask, n: 8 }, { signal })));
-    await until(() => server.engine.live === 312);
+    await until(() => server.generation.live === 312);
     const refused = await failure(client.completions.create({ ...ask, prompt: ['a', 'b'], n: 8 }));
     expect(refused).toBeInstanceOf(RateLimitError);
-    expect(server.engine.live).toBe(312);
+    expect(server.generation.live).toBe(312);
     for (const abort of fill) abort.abort();
     await Promise.all(running);
-    await until(() => server.engine.live === 0);
+    await until(() => server.generation.live === 0);
   });
 });
 

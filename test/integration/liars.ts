@@ -1,16 +1,16 @@
 import { createRng, decodeF16, normalDraw, type Rng, type SwigluWeights } from '@shoal/model';
 import { combineLayouts, decodeCombine, encodeSums, FrameError, type RowFormat, roundRows } from '@shoal/protocol';
-import type { LapAnswer, LapRequest } from '../../coordinator/src/laps/lap.ts';
+import type { LapAnswer, WorkItem } from '../../coordinator/src/laps/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/laps/testing/reference-work.ts';
-import { selfTest } from '../../coordinator/src/swarm/known-answer-test.ts';
+import { knownAnswerTest } from '../../coordinator/src/swarm/known-answer-test.ts';
 import { MIN_AUDIT_SHARE, PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
 import { Auditor } from '../../coordinator/src/trust/auditor.ts';
 import { type Bounds, compareRow } from '../../coordinator/src/trust/compare.ts';
 import { Judge } from '../../coordinator/src/trust/judge.ts';
 import { NormLimits } from '../../coordinator/src/trust/norm-limits.ts';
 import { PeerTrust } from '../../coordinator/src/trust/peer-trust.ts';
-import { serveInShadow } from '../../coordinator/src/trust/probation.ts';
-import { ShadowRows } from '../../coordinator/src/trust/probation-rows.ts';
+import { runProbation } from '../../coordinator/src/trust/probation.ts';
+import { ProbationRows } from '../../coordinator/src/trust/probation-rows.ts';
 
 /** Small enough for thousands of runs; the decisions are those of the coordinator, over real frames. */
 const [HIDDEN, WIDTH, EXPERTS, TOP_K] = [16, 8, 8, 2];
@@ -27,7 +27,7 @@ const WHOLE_PASTS = 5;
 const REMEMBERED_ROWS = 4_000;
 
 type Lie = (lap: {
-  request: LapRequest;
+  request: WorkItem;
   honest: Float32Array;
   last: Float32Array;
   rng: Rng;
@@ -106,7 +106,7 @@ export async function life(kind: string, begin: Begin, seed: number, rowFormat: 
   let last = random(HIDDEN, rng);
   let changedRows = 0;
   const laps = {
-    async ask(request: LapRequest): Promise<LapAnswer> {
+    async ask(request: WorkItem): Promise<LapAnswer> {
       const honest = await truth.work.compute(request);
       const said = lying ? await lie({ request, honest, last, rng }) : honest;
       last = honest.slice(-HIDDEN);
@@ -122,11 +122,11 @@ export async function life(kind: string, begin: Begin, seed: number, rowFormat: 
   const peer = { peerId: 'tab-1', trust };
   try {
     const refs = LAYERS.flatMap((layer) => Array.from({ length: EXPERTS }, (_, expert) => ({ layer, expert })));
-    const test = await selfTest(laps, judge, refs, HIDDEN, bounds);
+    const test = await knownAnswerTest(laps, judge, refs, HIDDEN, bounds);
     if (test.matched < test.tested) return { caughtBy: 'self-test', changedRows: 0, rows: trust.usedRows };
-    const rows = new ShadowRows({ normGain: () => new Float32Array(HIDDEN).fill(1), numExpertsPerTok: TOP_K, draw });
+    const rows = new ProbationRows({ normGain: () => new Float32Array(HIDDEN).fill(1), numExpertsPerTok: TOP_K, draw });
     const held = new Map(LAYERS.map((layer) => [layer, new Set(Array(EXPERTS).keys())]));
-    const passed = await serveInShadow(trust, { laps, judge, rows, held, rng });
+    const passed = await runProbation(trust, { laps, judge, rows, held, rng });
     if (!passed) return { caughtBy: 'probation', changedRows: 0, rows: 0 };
     if (begin === 'at the lowest share') honestPast(trust, seed <= WHOLE_PASTS, rng);
     lying = true;
@@ -168,7 +168,7 @@ function honestPast(trust: PeerTrust, whole: boolean, rng: Rng): void {
 /** Laps in earnest until it is caught; 'nobody' when it is over before. */
 async function serve(
   peer: { peerId: string; trust: PeerTrust },
-  laps: { ask(request: LapRequest): Promise<LapAnswer> },
+  laps: { ask(request: WorkItem): Promise<LapAnswer> },
   judge: Judge,
   norms: NormLimits,
   { rng, rowFormat, over }: { rng: Rng; rowFormat: RowFormat; over: () => boolean },
@@ -195,7 +195,7 @@ async function serve(
 }
 
 /** What the frame's own checks leave of an answer; they throw a FrameError. What the encoder would not write is forced in. */
-function overTheWire(request: LapRequest, said: Float32Array, rowFormat: RowFormat): Uint16Array {
+function overTheWire(request: WorkItem, said: Float32Array, rowFormat: RowFormat): Uint16Array {
   const { numRows } = request;
   const header = { lapId: 1, numRows, hiddenSize: HIDDEN, rowFormat, queueUs: 0, computeUs: 0 };
   const isFinite = said.every(Number.isFinite);
@@ -212,7 +212,7 @@ function someExperts(rng: Rng): number[] {
   return [first, (first + 1 + Math.floor(rng() * (EXPERTS - 1))) % EXPERTS];
 }
 
-function someLap(rng: Rng, rowFormat: RowFormat): LapRequest {
+function someLap(rng: Rng, rowFormat: RowFormat): WorkItem {
   const numRows = 1 + Math.floor(rng() * 8);
   const experts = Array.from({ length: numRows }, () => someExperts(rng)).flat();
   return {
@@ -238,7 +238,7 @@ export async function honestLife(
   const judge = new Judge({ compute: (lap) => truth.work.compute(lap), recompute: (lap) => truth.work.compute(lap) });
   const rng = createRng(seed);
   const laps = {
-    async ask(request: LapRequest): Promise<LapAnswer> {
+    async ask(request: WorkItem): Promise<LapAnswer> {
       const partial = overTheWire(request, await truth.work.compute(request), rowFormat);
       return { partial, timing: { lapMs: 1, queueMs: 0, computeMs: 0, rows: 1 } };
     },

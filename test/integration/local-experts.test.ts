@@ -32,11 +32,11 @@ async function expectFigures(): Promise<void> {
   const registry = new Registry();
   registerMetrics(registry, core);
   const metrics = await registry.metrics();
-  const { tabAssignments, residentAssignments } = core.dispatcher;
+  const { tabAssignments, localLayerAssignments } = core.dispatcher;
   for (const line of [
     `shoal_expert_rows_total{by="tab"} ${tabAssignments}`,
     'shoal_expert_rows_total{by="coordinator"} 0',
-    `shoal_expert_rows_total{by="resident"} ${residentAssignments}`,
+    `shoal_expert_rows_total{by="resident"} ${localLayerAssignments}`,
     'shoal_resident_layers 2',
     `shoal_resident_expert_bytes ${3 * LAYER_BYTES}`,
     // 16-bit latents of 64 + 16 values in six layers; plain attention has six heads of 32 + 32 instead.
@@ -48,10 +48,10 @@ async function expectFigures(): Promise<void> {
   const { flow, verdict } = snapshots.build();
   expect(flow).toMatchObject({ kvBytesPerToken: 960, mhaBytesPerToken: 4608, floorLapsPerToken: 3 });
   // Three laps a pass, and fewer passes than tokens where drafts were right.
-  expect(flow.lapsPerToken).toBeCloseTo(3 * core.engine.passesPerToken!);
+  expect(flow.lapsPerToken).toBeCloseTo(3 * core.scheduler.passesPerToken!);
   expect(flow.lapsPerToken).toBeLessThanOrEqual(3);
-  expect(flow).toMatchObject({ tabShare: 0.6, uncoveredWork: 0, resident: { layers: [1, 2], share: 0.4 } });
-  expect(flow.timeSplitMs.resident).toBeGreaterThan(0);
+  expect(flow).toMatchObject({ tabShare: 0.6, uncoveredWork: 0, localLayers: { layers: [1, 2], share: 0.4 } });
+  expect(flow.timeSplitMs.localLayers).toBeGreaterThan(0);
   expect(verdict.text).toContain('but for 2 layers that the coordinator holds');
 }
 
@@ -63,7 +63,7 @@ describe('layers in the coordinator’s memory', () => {
       { localExpertBytes: 3 * LAYER_BYTES + 1, onLoadProgress: ({ doneBytes }) => progress.push(doneBytes) },
       1,
     );
-    expect(core.resident).toMatchObject({ layers: [1, 2], mtp: 'local', bytes: 3 * LAYER_BYTES });
+    expect(core.localLayers).toMatchObject({ layers: [1, 2], mtp: 'local', bytes: 3 * LAYER_BYTES });
     expect(progress[0]).toBe(0);
     expect(progress.at(-1)).toBe(3 * LAYER_BYTES);
     expect(core.swarm.model.layers).toEqual([3, 4, 5]);
@@ -77,11 +77,11 @@ describe('layers in the coordinator’s memory', () => {
       expect(resident).toBe(layer <= 2 ? true : undefined);
       expect(experts.every(({ peerId }) => (peerId === null) === layer <= 2)).toBe(true);
     }
-    const { dispatcher, engine } = core;
-    expect(dispatcher.laps).toBe(3 * engine.passes);
-    expect(dispatcher.localAssignments).toBe(0);
-    expect(dispatcher.residentAssignments).toBe(engine.rows * 2 * core.config.numExpertsPerTok);
-    expect(dispatcher.tabAssignments).toBe(engine.rows * 3 * core.config.numExpertsPerTok);
+    const { dispatcher, scheduler } = core;
+    expect(dispatcher.laps).toBe(3 * scheduler.passes);
+    expect(dispatcher.fallbackAssignments).toBe(0);
+    expect(dispatcher.localLayerAssignments).toBe(scheduler.rows * 2 * core.config.numExpertsPerTok);
+    expect(dispatcher.tabAssignments).toBe(scheduler.rows * 3 * core.config.numExpertsPerTok);
     for (const donor of donors) expect(donor.session.liveLayers().every((layer) => layer > 2)).toBe(true);
     await expectFigures();
   });
@@ -93,7 +93,7 @@ describe('layers in the coordinator’s memory', () => {
     const golden = GOLDEN[3]!;
     const { ids } = await answer(core, golden.prompt_ids, { maxTokens: 16 });
     expect(ids).toEqual(golden.greedy_ids.slice(0, 16));
-    expect(core.dispatcher).toMatchObject({ laps: 0, tabAssignments: 0, localAssignments: 0 });
+    expect(core.dispatcher).toMatchObject({ laps: 0, tabAssignments: 0, fallbackAssignments: 0 });
     expect(core.swarm.uncovered()).toBe(0);
   });
 
@@ -126,7 +126,7 @@ describe('the MTP module’s experts on tabs', () => {
     );
     await tiny.checkpoint.close();
     for (const [i, row] of logits.entries()) expect(nmse(row!, expected.logits[i]!)).toBeLessThan(1e-5);
-    expect(core.dispatcher).toMatchObject({ laps: 1, draftAssignments: 0, localAssignments: 0 });
+    expect(core.dispatcher).toMatchObject({ laps: 1, draftAssignments: 0, fallbackAssignments: 0 });
     expect(core.dispatcher.tabAssignments).toBe(rows.length * core.config.numExpertsPerTok);
   });
 });

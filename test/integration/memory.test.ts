@@ -60,10 +60,10 @@ it('a coordinator and its tabs keep nothing of their laps once the KV cache is f
     return heapUsed + external;
   };
   await answerUntil(WARM_UP_LAPS);
-  const [before, lapsBefore, kvBefore] = [await kept(), core.dispatcher.laps, core.engine.kvBytesKept];
+  const [before, lapsBefore, kvBefore] = [await kept(), core.dispatcher.laps, core.scheduler.kvBytesKept];
   expect(kvBefore).toBeGreaterThan(0.9 * KV_BYTES);
   await answerUntil(lapsBefore + LAPS);
   const grown = (await kept()) - before;
   expect(grown / (core.dispatcher.laps - lapsBefore)).toBeLessThan(KEPT_BYTES_PER_LAP);
-  expect(core.engine.kvBytesKept).toBeLessThanOrEqual(KV_BYTES);
+  expect(core.scheduler.kvBytesKept).toBeLessThanOrEqual(KV_BYTES);
 });

@@ -16,7 +16,15 @@ interface Span {
   /** Microseconds. */
   from: number;
   to: number;
-  args: { lane?: number; pass?: number; layer?: number; rows?: number; lap?: number; peer?: string; bytes?: number };
+  args: {
+    microBatch?: number;
+    pass?: number;
+    layer?: number;
+    rows?: number;
+    lap?: number;
+    peer?: string;
+    bytes?: number;
+  };
 }
 
 interface TraceLine {
@@ -90,9 +98,9 @@ it('give every stream the bits that it has alone, and the timeline shows each ha
   await open('on');
   const alone: number[][] = [];
   for (const { promptIds, options } of requests) alone.push((await answer(core, promptIds, options)).ids);
-  const aloneMs = core.engine.occupancy.overlappedMs;
+  const aloneMs = core.scheduler.occupancy.overlappedMs;
   expect(await answers()).toEqual(alone);
-  const { passes, occupancy } = core.engine;
+  const { passes, occupancy } = core.scheduler;
   const { frameBytes, hedges, redispatches, laps } = core.dispatcher;
   expect(occupancy.overlappedMs).toBeGreaterThan(aloneMs);
   await core.close();
@@ -104,10 +112,12 @@ it('give every stream the bits that it has alone, and the timeline shows each ha
   const waits = spans.filter((span) => span.name.startsWith('waits') && makesLap(span));
   expect(waits.length).toBeLessThanOrEqual(laps);
   expect(waits.length).toBeGreaterThan(0.5 * laps);
-  for (const lane of [1, 2]) {
+  for (const microBatch of [1, 2]) {
     // More than a pass's worth, on both sides: it is the rule and no accident.
-    const others = lapsOf(spans).filter(({ args }) => args.lane !== lane);
-    const meanwhile = engine.filter((span) => span.args.lane === lane && others.some((lap) => overlap(span, lap)));
+    const others = lapsOf(spans).filter(({ args }) => args.microBatch !== microBatch);
+    const meanwhile = engine.filter(
+      (span) => span.args.microBatch === microBatch && others.some((lap) => overlap(span, lap)),
+    );
     expect(meanwhile.length).toBeGreaterThan(LAYERS);
   }
 
@@ -181,7 +191,7 @@ function checkLaps(
 it('are off where they were forbidden: nothing is computed while a lap is out but its own shared expert', async () => {
   await open('off');
   await answers();
-  expect(core.engine.occupancy.overlappedMs).toBe(0);
+  expect(core.scheduler.occupancy.overlappedMs).toBe(0);
   await core.close();
   const spans = await readTrace(join(dir, 'off.json'));
   const laps = lapsOf(spans);
@@ -189,7 +199,7 @@ it('are off where they were forbidden: nothing is computed while a lap is out bu
     expect(laps.some((lap) => lap.args.pass !== span.args.pass && overlap(span, lap))).toBe(false);
   }
   const passes = spans.filter(({ name }) => name === 'pass');
-  expect(passes.every(({ row }) => row === 'lane 1')).toBe(true);
+  expect(passes.every(({ row }) => row === 'micro-batch 1')).toBe(true);
   for (const [i, pass] of passes.entries()) if (i > 0) expect(pass.from).toBeGreaterThanOrEqual(passes[i - 1]!.to - 1);
   // The shared expert begins when its own lap has gone out, and before that is back.
   const shared = spans.filter((span) => span.name.startsWith('shared-expert') && makesLap(span));

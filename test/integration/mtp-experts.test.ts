@@ -65,7 +65,7 @@ describe('the MTP module, its experts the coordinator’s', () => {
     cache.free();
     expect(layers).toEqual([core.config.numHiddenLayers]);
     expect(core.dispatcher.draftAssignments - before.draftAssignments).toBe(2 * core.config.numExpertsPerTok);
-    const { laps, tabAssignments, localAssignments, residentAssignments } = before;
-    expect(core.dispatcher).toMatchObject({ laps, tabAssignments, localAssignments, residentAssignments });
+    const { laps, tabAssignments, fallbackAssignments, localLayerAssignments } = before;
+    expect(core.dispatcher).toMatchObject({ laps, tabAssignments, fallbackAssignments, localLayerAssignments });
   });
 });

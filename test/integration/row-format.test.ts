@@ -49,7 +49,7 @@ it('int8 halves the bytes, passes every audit, and says what the coordinator alo
   const { hiddenSize } = served.config;
   // Two rows of a byte a value and a scale for each 32 of them; headers, weights and experts beside.
   expect(bytes).toBeLessThan(2 * hiddenSize * (33 / 32) + 100);
-  expect(served.dispatcher.localAssignments).toBe(0);
+  expect(served.dispatcher.fallbackAssignments).toBe(0);
   expect(served.trust.counts).toMatchObject({ wrong: 0, retracted: 0 });
   expect(served.trust.counts.right).toBeGreaterThanOrEqual(128);
   for (const donor of donors) donor.kill();

@@ -1,7 +1,11 @@
 import { argmax } from '@shoal/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
-import type { GenerationEvent, GenerationRequest, SpeculationUsage } from '../../coordinator/src/scheduler/generation.ts';
+import type {
+  GenerationEvent,
+  GenerationRequest,
+  SpeculationUsage,
+} from '../../coordinator/src/scheduler/generation.ts';
 import { heldOutText } from '../golden/tiny-stories.ts';
 import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
 import { newMtpCache, newPages } from './own-pages.ts';
@@ -47,7 +51,7 @@ async function generate(promptIds: readonly number[], more: Partial<GenerationRe
   const asked = { temperature: 0, topP: 1, seed: 1, maxTokens: 48, ...more };
   const tokens: object[] = [];
   let usage: SpeculationUsage | undefined;
-  const events: AsyncIterable<GenerationEvent> = core.engine.submit({
+  const events: AsyncIterable<GenerationEvent> = core.scheduler.submit({
     id: `request ${requests++}`,
     promptIds,
     signal,
@@ -82,7 +86,7 @@ describe('answers of the default model', () => {
     ['greedy', 0],
     ['sampled', 1],
   ])('to held-out text take 1.8 times fewer laps, as 85 %% of first drafts are right: %s', async (_, temperature) => {
-    const before = structuredClone(core.engine.speculation.counts.mtp);
+    const before = structuredClone(core.scheduler.speculation.counts.mtp);
     let [tokens, laps] = [0, 0];
     for (const [i, ids] of heldOut.slice(0, 6).entries()) {
       const answer = await generate(ids.slice(0, 32), { temperature, seed: i });
@@ -91,7 +95,7 @@ describe('answers of the default model', () => {
     }
     expect(tokens).toBeGreaterThan(200);
     expect(laps / tokens).toBeLessThan(5 / 1.8);
-    const { drafted, accepted } = core.engine.speculation.counts.mtp;
+    const { drafted, accepted } = core.scheduler.speculation.counts.mtp;
     const since = (counts: readonly number[], then: readonly number[]): number => counts[0]! - (then[0] ?? 0);
     expect(since(accepted, before.accepted) / since(drafted, before.drafted)).toBeGreaterThan(0.85);
   });

@@ -34,7 +34,7 @@ describe('a swarm over the memory transport', () => {
       const promised = promisedLength(golden);
       expect(ids.slice(0, promised)).toEqual(golden.greedy_ids.slice(0, promised));
     }
-    expect(core.dispatcher.localAssignments).toBe(0);
+    expect(core.dispatcher.fallbackAssignments).toBe(0);
     expect(core.dispatcher.tabAssignments).toBeGreaterThan(0);
     // Whole layers on each peer: one tab per row and lap.
     expect(core.dispatcher.tabRowParts).toBe(core.dispatcher.tabRows);
@@ -59,7 +59,7 @@ describe('a swarm over the memory transport', () => {
       },
     });
     expect(ids).toEqual(golden.greedy_ids);
-    expect(core.dispatcher.localAssignments).toBeGreaterThan(0);
+    expect(core.dispatcher.fallbackAssignments).toBeGreaterThan(0);
     expect(core.swarm.departed).toBe(4);
     expect(core.swarm.joined).toBe(6);
     expect(
@@ -79,7 +79,7 @@ describe('a swarm over the memory transport', () => {
     expect(ids).toEqual(golden.greedy_ids);
     // A replica may have been asked before the deadline.
     expect(core.dispatcher.redispatches + core.dispatcher.hedges).toBeGreaterThan(0);
-    expect(core.dispatcher.localAssignments).toBe(0);
+    expect(core.dispatcher.fallbackAssignments).toBe(0);
   });
 
   it('gives the same answers over wires that lose, repeat, reorder and corrupt', async () => {
@@ -153,7 +153,7 @@ describe('a swarm over the memory transport', () => {
     expect(ids).toEqual(golden.greedy_ids);
     await until('the farewell', () => tabs[0]!.dismissed !== undefined);
     expect(tabs[0]!.dismissed?.code).toBe('finished');
-    expect(core.dispatcher.localAssignments).toBe(0);
+    expect(core.dispatcher.fallbackAssignments).toBe(0);
     expect(core.dispatcher.redispatches).toBe(0);
   });
 
@@ -165,7 +165,7 @@ describe('a swarm over the memory transport', () => {
     );
     const { ids } = await answer(core, GOLDEN[6]!.prompt_ids);
     expect(ids).toEqual(GOLDEN[6]!.greedy_ids);
-    expect(core.dispatcher.localAssignments).toBe(0);
+    expect(core.dispatcher.fallbackAssignments).toBe(0);
   });
 
   it('gives a paused tab no laps, and takes it back', async () => {

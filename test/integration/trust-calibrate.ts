@@ -12,7 +12,7 @@ import { QUANTS, shardLayout } from '@shoal/weights';
 import { format, resolveConfig } from 'prettier';
 import { runnerImport } from 'vite';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
-import type { LapRequest } from '../../coordinator/src/laps/lap.ts';
+import type { WorkItem } from '../../coordinator/src/laps/lap.ts';
 import { type Bounds, compareRow } from '../../coordinator/src/trust/compare.ts';
 import { dawnAdapter } from '../contract/dawn.ts';
 import { answer } from './answers.ts';
@@ -95,8 +95,8 @@ async function load(core: Core, backend: ExpertBackend): Promise<void> {
 }
 
 /** Rows as the gate sent them, of the golden prompts and the model's answers to them. */
-async function realLaps(core: Core, rng: Rng): Promise<LapRequest[]> {
-  const seen = new Map<number, LapRequest[]>();
+async function realLaps(core: Core, rng: Rng): Promise<WorkItem[]> {
+  const seen = new Map<number, WorkItem[]>();
   const batch = core.dispatcher.batch.bind(core.dispatcher);
   core.dispatcher.batch = (...args) => {
     const inner = batch(...args);
@@ -113,7 +113,7 @@ async function realLaps(core: Core, rng: Rng): Promise<LapRequest[]> {
   return [...seen.values()].flatMap((rows) => joined(shuffled(rows, rng).slice(0, REAL_ROWS_PER_LAYER), rng));
 }
 
-function rowsOf({ layer, numRows, x, topkIdx, topkWeights }: MoeCall): LapRequest[] {
+function rowsOf({ layer, numRows, x, topkIdx, topkWeights }: MoeCall): WorkItem[] {
   const [D, topK] = [x.length / numRows, topkIdx.length / numRows];
   return Array.from({ length: numRows }, (_, row) => ({
     layer,
@@ -126,10 +126,10 @@ function rowsOf({ layer, numRows, x, topkIdx, topkWeights }: MoeCall): LapReques
 }
 
 /** Rows of unit variance, of one to four random experts with random weights: what self-tests and probation send. */
-function randomLaps(core: Core, rng: Rng): LapRequest[] {
+function randomLaps(core: Core, rng: Rng): WorkItem[] {
   const { expertLayers, expertsPerLayer, shape } = core.packed.manifest;
   return expertLayers.flatMap((layer) => {
-    const rows = Array.from({ length: RANDOM_ROWS_PER_LAYER }, (): LapRequest => {
+    const rows = Array.from({ length: RANDOM_ROWS_PER_LAYER }, (): WorkItem => {
       const count = 1 + Math.floor(rng() * 4);
       const all = shuffled([...Array(expertsPerLayer).keys()], rng);
       return {
@@ -146,8 +146,8 @@ function randomLaps(core: Core, rng: Rng): LapRequest[] {
 }
 
 /** Laps of several rows, each with all or, as on a tab that holds a part of the layer, some of its experts. */
-function joined(rows: readonly LapRequest[], rng: Rng): LapRequest[] {
-  const laps: LapRequest[] = [];
+function joined(rows: readonly WorkItem[], rng: Rng): WorkItem[] {
+  const laps: WorkItem[] = [];
   for (let from = 0; from < rows.length; from += ROWS_PER_LAP) {
     const group = rows.slice(from, from + ROWS_PER_LAP).map((row) => {
       const kept = Math.max(1, Math.ceil(rng() * row.experts.length));
@@ -169,7 +169,7 @@ function joined(rows: readonly LapRequest[], rng: Rng): LapRequest[] {
 async function measure(
   core: Core,
   backend: ExpertBackend,
-  laps: readonly LapRequest[],
+  laps: readonly WorkItem[],
   bounds: Bounds = NO_BOUNDS,
 ): Promise<Measured[]> {
   const D = core.config.hiddenSize;

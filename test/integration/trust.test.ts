@@ -1,4 +1,4 @@
-import { type ExpertBackend, type ExpertLap, type ExpertOutput } from '@shoal/kernels';
+import { type ExpertBackend, type WorkItem, type ExpertOutput } from '@shoal/kernels';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { registerMetrics } from '../../coordinator/src/console/metrics.ts';
@@ -31,17 +31,17 @@ async function join(options?: Parameters<typeof VirtualDonor.join>[1]): Promise<
   return donor;
 }
 
-type Lie = (output: ExpertOutput, lap: ExpertLap) => ExpertOutput;
+type Lie = (output: ExpertOutput, lap: WorkItem) => ExpertOutput;
 const scaled: Lie = (output) => ({ ...output, partial: output.partial.map((value) => value * 1.01) });
 
 /** A tab that is honest until `lies` says otherwise. */
-function twoFaced(lies: (lap: ExpertLap) => boolean, lie: Lie = scaled) {
+function twoFaced(lies: (lap: WorkItem) => boolean, lie: Lie = scaled) {
   return {
     wrapBackend: (backend: ExpertBackend): ExpertBackend =>
       new Proxy(backend, {
         get(target, key) {
           if (key === 'run') {
-            return async (lap: ExpertLap) => {
+            return async (lap: WorkItem) => {
               const output = await target.run(lap);
               return lies(lap) ? lie(output, lap) : output;
             };
@@ -54,7 +54,7 @@ function twoFaced(lies: (lap: ExpertLap) => boolean, lie: Lie = scaled) {
 }
 
 /** Lies after so many rows. */
-function after(rows: number): (lap: ExpertLap) => boolean {
+function after(rows: number): (lap: WorkItem) => boolean {
   let seen = 0;
   return (lap) => {
     seen += lap.numRows;
@@ -79,7 +79,7 @@ describe('a new tab', () => {
     expect(core.dispatcher.tabAssignments).toBe(0);
     const { ids } = await answer(core, GOLDEN[6]!.prompt_ids);
     expect(ids).toEqual(GOLDEN[6]!.greedy_ids);
-    expect(core.dispatcher.localAssignments).toBe(0);
+    expect(core.dispatcher.fallbackAssignments).toBe(0);
     expect(trust.usedRows).toBe(laps.rows);
     await until('an audit', () => trust.auditedRows > PROBATION_ROWS);
     expect(trust.failures).toBe(0);
@@ -170,7 +170,7 @@ describe('a tab that turns', () => {
     }
     expect(liar.dismissed).toMatchObject({ code: 'wrong-results' });
     expect(errors().join()).toMatch(/gave a result of absurd size/);
-    expect(core.dispatcher.localAssignments).toBe(0);
+    expect(core.dispatcher.fallbackAssignments).toBe(0);
   });
 
   it('is kept out even if it leaves before its audit', async () => {

@@ -79,7 +79,7 @@ export class VirtualDonor {
     const donor = new VirtualDonor(core, options);
     const { manifest } = core.packed;
     await donor.#host.configure(
-      { id: core.engine.modelId, ...manifest.shape, shardBytes: manifest.shardBytes },
+      { id: core.scheduler.modelId, ...manifest.shape, shardBytes: manifest.shardBytes },
       donor.session.hello.pledgeBytes,
     );
     return donor;

@@ -1,4 +1,4 @@
-import type { ExpertBackend, ExpertLap } from '@shoal/kernels';
+import type { ExpertBackend, WorkItem } from '@shoal/kernels';
 import type { DataChannelLike } from '@shoal/transport';
 import { expect, test } from 'vitest';
 import { Line, LineChannel, RETRANSMISSION_MS } from './line.ts';
@@ -73,9 +73,9 @@ test('a paced backend answers as a slower one would, one lap after another, with
   const backend = { name: 'wasm', run: async () => ({ partial, computeUs: 40 }) } as unknown as ExpertBackend;
   const alarm = fakeAlarm();
   const meter = { busyMs: 0, laps: 0, rows: 0 };
-  let pace: Pace = { lapOverheadMs: 2, pairsPerSecond: 1000 };
+  let pace: Pace = { lapOverheadMs: 2, assignmentsPerSecond: 1000 };
   const paced = pacedBackend(backend, alarm, () => pace, meter);
-  const lap = { numRows: 2, experts: new Uint16Array(8) } as unknown as ExpertLap;
+  const lap = { numRows: 2, experts: new Uint16Array(8) } as unknown as WorkItem;
   const outputs = [await paced.run(lap), await paced.run(lap)];
   // 2 ms and 8 pairs at 1 ms; the second waits for the first.
   const [first, second] = alarm.setForMs;
@@ -83,7 +83,7 @@ test('a paced backend answers as a slower one would, one lap after another, with
   expect(second! - first!).toBeGreaterThan(8);
   expect(outputs.map((output) => output.partial)).toEqual([partial, partial]);
   expect(meter).toEqual({ busyMs: 0.08, laps: 2, rows: 4 });
-  pace = { lapOverheadMs: 0, pairsPerSecond: Number.POSITIVE_INFINITY };
+  pace = { lapOverheadMs: 0, assignmentsPerSecond: Number.POSITIVE_INFINITY };
   expect((await paced.run(lap)).computeUs).toBe(40);
   expect(paced.name).toBe('wasm');
 });

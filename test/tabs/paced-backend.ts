@@ -6,11 +6,11 @@ export interface Pace {
   /** Of every lap, whatever its size: submission and reading back, ms. */
   lapOverheadMs: number;
   /** (row, expert) pairs a second; Infinity: as fast as this machine is. */
-  pairsPerSecond: number;
+  assignmentsPerSecond: number;
 }
 
 /** Time that a backend has worked, as the machine took and not as the pace has it. */
-export interface WorkMeter {
+export interface ComputeMeter {
   busyMs: number;
   laps: number;
   rows: number;
@@ -21,7 +21,7 @@ export function pacedBackend(
   backend: ExpertBackend,
   alarm: Pick<Alarm, 'at'>,
   pace: () => Pace,
-  meter: WorkMeter,
+  meter: ComputeMeter,
 ): ExpertBackend {
   let freeMs = 0;
   const run: ExpertBackend['run'] = async (lap) => {
@@ -30,9 +30,9 @@ export function pacedBackend(
     meter.busyMs += output.computeUs / 1000;
     meter.laps++;
     meter.rows += lap.numRows;
-    const { lapOverheadMs, pairsPerSecond } = pace();
-    if (lapOverheadMs === 0 && pairsPerSecond === Number.POSITIVE_INFINITY) return output;
-    freeMs = Math.max(startedMs, freeMs) + lapOverheadMs + (1000 * lap.experts.length) / pairsPerSecond;
+    const { lapOverheadMs, assignmentsPerSecond } = pace();
+    if (lapOverheadMs === 0 && assignmentsPerSecond === Number.POSITIVE_INFINITY) return output;
+    freeMs = Math.max(startedMs, freeMs) + lapOverheadMs + (1000 * lap.experts.length) / assignmentsPerSecond;
     await new Promise<void>((resolve) => alarm.at(freeMs, resolve));
     return { ...output, computeUs: 1000 * (performance.now() - startedMs) };
   };

@@ -159,7 +159,7 @@ function stages({ swarm }: Coordinator): string {
 async function write(coordinator: Coordinator, demo: DemoOptions, signal: AbortSignal): Promise<Report> {
   const out = demo.json ? process.stderr : process.stdout;
   out.write(`\n${demo.prompt}`);
-  const story = await streamStory(coordinator.url, { ...demo, model: coordinator.engine.modelId, signal }, (text) =>
+  const story = await streamStory(coordinator.url, { ...demo, model: coordinator.scheduler.modelId, signal }, (text) =>
     out.write(text),
   );
   out.write('\n\n');
@@ -170,7 +170,7 @@ async function write(coordinator: Coordinator, demo: DemoOptions, signal: AbortS
 function verdict(result: Report, demo: DemoOptions): string | undefined {
   if (result.tokens === 0) return 'The model ended the story before its first token. Try another --prompt or --seed.';
   // Of what is theirs to do: not of layers that the coordinator holds by plan.
-  const due = 1 - (result.residentShare ?? 0);
+  const due = 1 - (result.localLayerShare ?? 0);
   const share = due > 0 ? (result.tabShare ?? 0) / due : 1;
   if (demo.tabs > 0 && share < 1 - 1e-9) {
     return `Tabs did ${(share * 100).toFixed(2)} % of the expert work; with healthy tabs it is 100 %.`;

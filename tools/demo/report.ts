@@ -13,7 +13,7 @@ export interface Report {
   /** Share of row × expert work done by tabs, 0 to 1; null if there was none. */
   tabShare: number | null;
   /** The same of layers that the coordinator holds by plan (--local-experts); what is left, no tab did. */
-  residentShare: number | null;
+  localLayerShare: number | null;
   lapsPerToken: number | null;
   /** Lap frames both ways for one token's row through all its laps; and laps × 2 × hidden × 2 B. */
   bytesPerToken: number | null;
@@ -42,7 +42,7 @@ export function report(coordinator: Coordinator, story: Story, demo: { prompt: s
     firstTokenMs: Math.round(story.firstTokenMs),
     tokensPerSecond: round(story.tokens / (story.totalMs / 1000), 1),
     tabShare: flow.tabShare,
-    residentShare: flow.resident.share,
+    localLayerShare: flow.localLayers.share,
     lapsPerToken: flow.lapsPerToken,
     bytesPerToken: flow.bytesPerToken === null ? null : Math.round(flow.bytesPerToken),
     floorBytesPerToken: flow.floorBytesPerToken,
@@ -95,8 +95,8 @@ export function printTable(result: Report, out: { write(text: string): unknown }
     ],
     ['bytes per token', `${bytesText(result)} (floor: laps × 2 × hidden × 2 B)`],
     ['expert work by tabs', result.tabShare === null ? '–' : percent(result.tabShare)],
-    ...(result.residentShare
-      ? [['in layers of its own', percent(result.residentShare)] satisfies [string, string]]
+    ...(result.localLayerShare
+      ? [['in layers of its own', percent(result.localLayerShare)] satisfies [string, string]]
       : []),
   ];
   out.write('\n');

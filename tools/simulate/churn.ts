@@ -95,9 +95,19 @@ interface Samples {
 
 function counters({ dispatcher, counted }: World, visits: Visits, record: PlanRecord) {
   const { laps, asks, hedges, redispatches, frameBytes, tabRows, tabRowParts } = dispatcher;
-  const { tabAssignments, localAssignments } = dispatcher;
+  const { tabAssignments, fallbackAssignments } = dispatcher;
   const { joins, leaves, dismissals } = visits;
-  const work = { laps, asks, hedges, redispatches, frameBytes, tabRows, tabRowParts, tabAssignments, localAssignments };
+  const work = {
+    laps,
+    asks,
+    hedges,
+    redispatches,
+    frameBytes,
+    tabRows,
+    tabRowParts,
+    tabAssignments,
+    fallbackAssignments,
+  };
   const { movedBytes, planMs } = record;
   return { ...work, joins, leaves, dismissals, movedBytes, plans: planMs.length, ...counted };
 }
@@ -115,7 +125,7 @@ function summary(
   { samples, counted, record }: { samples: Samples; counted: Counters; record: PlanRecord },
 ): ChurnResult {
   const { passMs, lapMs, online } = samples;
-  const { tabRows, tabRowParts, frameBytes, tabAssignments, localAssignments, ...rest } = counted;
+  const { tabRows, tabRowParts, frameBytes, tabAssignments, fallbackAssignments, ...rest } = counted;
   const tokens = (counted.laps * streams) / model.numLayers;
   const planMs = record.planMs.slice(record.planMs.length - counted.plans).sort((a, b) => a - b);
   return {
@@ -126,7 +136,7 @@ function summary(
     distinctPeers: tabRowParts / tabRows,
     bytesPerToken: frameBytes / tokens,
     impliedBytesPerToken: impliedBytes(model.hiddenSize, tabRowParts) / tokens,
-    uncoveredShare: localAssignments / (localAssignments + tabAssignments),
+    uncoveredShare: fallbackAssignments / (fallbackAssignments + tabAssignments),
     meanOnline: sum(online) / online.length,
     planMs: { p50: quantile(planMs, 0.5), max: planMs.at(-1) ?? 0 },
   };

@@ -1,4 +1,4 @@
-import type { ExpertLap, ExpertOutput } from '@shoal/kernels';
+import type { WorkItem, ExpertOutput } from '@shoal/kernels';
 import type { LapBackend } from '@shoal/peer';
 import type { VirtualClock } from './virtual-clock.ts';
 
@@ -22,7 +22,7 @@ export class VirtualBackend implements LapBackend {
     this.shape = shape;
   }
 
-  async run({ numRows, experts }: ExpertLap): Promise<ExpertOutput> {
+  async run({ numRows, experts }: WorkItem): Promise<ExpertOutput> {
     const submittedMs = this.#clock.now();
     const { rowsPerSecond, lapOverheadMs } = this.#gpu;
     this.#freeAtMs = Math.max(submittedMs, this.#freeAtMs) + lapOverheadMs + (1000 * experts.length) / rowsPerSecond;

@@ -2,7 +2,7 @@ import type { Rng } from '@shoal/model';
 import type { PlacementModel } from '@shoal/placement';
 import { expertCounters } from '../../coordinator/src/laps/lap-figures.ts';
 import { Dispatcher, type DispatcherOptions } from '../../coordinator/src/laps/dispatcher.ts';
-import type { LapRequest } from '../../coordinator/src/laps/lap.ts';
+import type { WorkItem } from '../../coordinator/src/laps/lap.ts';
 import { EventLog } from '../../coordinator/src/base/event-log.ts';
 import type { Planner } from '../../coordinator/src/swarm/rollout.ts';
 import { Swarm } from '../../coordinator/src/swarm/swarm.ts';
@@ -49,7 +49,7 @@ export class World {
     this.shardBytes = placement.shardBytes;
     const { clock } = this;
     const meter = new LoadMeter(model.numLayers * model.expertsPerLayer);
-    const local = { compute: (request: LapRequest) => this.#computeLocally(request) };
+    const local = { compute: (request: WorkItem) => this.#computeLocally(request) };
     const hashes = shardNames(placement);
     this.swarm = new Swarm({
       model: { ...placement, hiddenSize: model.hiddenSize },
@@ -61,7 +61,7 @@ export class World {
       maxPeers: options.maxPeers,
       clock,
       planner: options.planner,
-      selfTest: async (_laps, _judge, experts) => ({ tested: experts.length, matched: experts.length }),
+      knownAnswerTest: async (_laps, _judge, experts) => ({ tested: experts.length, matched: experts.length }),
     });
     this.dispatcher = new Dispatcher({
       hiddenSize: model.hiddenSize,
@@ -82,7 +82,7 @@ export class World {
     return Math.max(this.#uplinkFreeMs - nowMs, bytes / downloadBytesPerMs);
   }
 
-  async #computeLocally({ experts, numRows }: LapRequest): Promise<Float32Array> {
+  async #computeLocally({ experts, numRows }: WorkItem): Promise<Float32Array> {
     const nowMs = this.clock.now();
     const readMs = (new Set(experts).size * this.shardBytes) / LOCAL_BYTES_PER_MS;
     this.#localFreeMs = Math.max(this.#localFreeMs, nowMs) + readMs;

@@ -5,8 +5,8 @@ import {
   DEFAULT_EXPERT_MEMORY_BYTES,
   lapsPerPass,
   type MtpPlace,
-  planResident,
-  type ResidentPlan,
+  chooseLocalLayers,
+  type LocalLayerChoice,
 } from '../local-experts/choose-layers.ts';
 
 export interface PlanInput {
@@ -99,7 +99,7 @@ export function planServing(input: PlanInput): ServingPlan {
   const expertBytes = shardBytes({ hiddenSize, moeIntermediateSize, quant });
   const kvBytesPerToken = config.numHiddenLayers * kvWidth(config.attention) * HALF_BYTES;
   const rowBytes = hiddenSize * HALF_BYTES;
-  const { mtp } = residentOf(config, expertBytes, 0);
+  const { mtp } = localLayersFor(config, expertBytes, 0);
   const onTabs = (layers + (mtp === 'tabs' ? 1 : 0)) * nRoutedExperts;
   return {
     moeLayers: layers,
@@ -139,22 +139,22 @@ function localExperts(input: PlanInput, expertBytes: number): LocalExpertsStep[]
 }
 
 /** With the options' defaults but for `--local-experts`. */
-function residentOf(config: ModelConfig, shardBytes: number, localBytes: number): ResidentPlan {
+function localLayersFor(config: ModelConfig, shardBytes: number, localBytes: number): LocalLayerChoice {
   const expertMemoryBytes = DEFAULT_EXPERT_MEMORY_BYTES;
-  return planResident({ config, shardBytes, localBytes, expertMemoryBytes, mtp: 'auto' });
+  return chooseLocalLayers({ config, shardBytes, localBytes, expertMemoryBytes, mtp: 'auto' });
 }
 
 function localExpertsStep(input: PlanInput, expertBytes: number, localBytes: number): LocalExpertsStep {
   const { config, tabBytes, replicas, bandwidthBytesPerS, rttMs } = input;
-  const resident = residentOf(config, expertBytes, localBytes);
-  const laps = lapsPerPass(config, resident);
-  const onTabs = laps + (resident.mtp === 'tabs' ? 1 : 0);
+  const localLayers = localLayersFor(config, expertBytes, localBytes);
+  const laps = lapsPerPass(config, localLayers);
+  const onTabs = laps + (localLayers.mtp === 'tabs' ? 1 : 0);
   const readPerLayer = config.numExpertsPerTok * expertBytes;
-  const weightsReadPerToken = ceilings(input, laps).weightsReadPerToken + resident.layers.length * readPerLayer;
+  const weightsReadPerToken = ceilings(input, laps).weightsReadPerToken + localLayers.layers.length * readPerLayer;
   return {
     localBytes,
-    layers: resident.layers.length,
-    mtp: resident.mtp,
+    layers: localLayers.layers.length,
+    mtp: localLayers.mtp,
     lapsPerToken: laps,
     tabs: onTabs === 0 ? 0 : planTabs(onTabs * config.nRoutedExperts, expertBytes, tabBytes, replicas).count,
     weightsReadPerToken,

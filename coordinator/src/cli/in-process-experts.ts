@@ -3,8 +3,8 @@ import { createWasmBackend } from '@shoal/kernels/node';
 import { encodeF16, type ExpertDispatch, loadExpert, LocalExperts, type MoeCall } from '@shoal/model';
 import { type ExpertShape, packExpert, shardBytes } from '@shoal/weights';
 import type { OpenModel } from '@shoal/weights/node';
-import { KeptExperts } from '../local-experts/expert-cache.ts';
-import type { EngineName } from '../dense-engine.ts';
+import { ExpertCache } from '../local-experts/expert-cache.ts';
+import type { DenseEngineName } from '../dense-engine.ts';
 
 /** Routed experts kept between tokens: all of a small model, a working set of a large one. */
 const EXPERT_CACHE_BYTES = 1024 * 1024 * 1024;
@@ -20,7 +20,7 @@ export interface OpenExperts {
  */
 export async function openExperts(
   { config, reader, packed }: OpenModel,
-  engine: EngineName,
+  engine: DenseEngineName,
   threads = availableParallelism(),
 ): Promise<OpenExperts> {
   if (engine === 'reference') {
@@ -30,7 +30,7 @@ export async function openExperts(
   const { hiddenSize, moeIntermediateSize } = config;
   const shape: ExpertShape = packed?.manifest.shape ?? { hiddenSize, moeIntermediateSize, quant: 'f16' };
   const backend = await createWasmBackend({ shape, threads });
-  const kept = new KeptExperts({
+  const kept = new ExpertCache({
     backend,
     maxExperts: Math.floor(EXPERT_CACHE_BYTES / shardBytes(shape)),
     read: async (layer, expert) =>

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
-import type { EngineName } from '../dense-engine.ts';
+import type { DenseEngineName } from '../dense-engine.ts';
 import { MAX_THREADS } from '../config.ts';
 
 export type LocalCommand = 'generate' | 'perplexity' | 'logits';
@@ -18,7 +18,7 @@ export interface LocalOptions {
   help: boolean;
   model: string;
   json: boolean;
-  engine: EngineName;
+  engine: DenseEngineName;
   /** Of the wasm engine; as many as cores by default. */
   threads: number | undefined;
   prompt: PromptSource | undefined;
@@ -104,7 +104,7 @@ With --ids the ids are taken exactly as they are; text gets the begin-of-text to
 ${ENGINE_HELP}`,
 };
 
-function engineName(given: string): EngineName {
+function engineName(given: string): DenseEngineName {
   if (given === 'wasm' || given === 'reference') return given;
   throw new UsageError(`--engine takes wasm or reference, not "${given}"`);
 }

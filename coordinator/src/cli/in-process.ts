@@ -12,7 +12,7 @@ import {
 } from '@shoal/model';
 import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
 import { openModel } from '@shoal/weights/node';
-import { openEngine } from '../dense-engine.ts';
+import { openDenseEngine } from '../dense-engine.ts';
 import { limitExperts, readPlacement } from './device-limit.ts';
 import { openExperts } from './in-process-experts.ts';
 import {
@@ -87,7 +87,7 @@ async function openLocal({ model: dir, engine: name, threads }: LocalOptions, io
     const tokenizer = await loadTokenizer(dir);
     const { eosTokenIds } = await loadGenerationConfig(dir);
     io.stderr.write(`reading ${dir}\n`);
-    const engine = await openEngine({ config, engine: name, reader, packedDir: packed?.dir, threads });
+    const engine = await openDenseEngine({ config, engine: name, reader, packedDir: packed?.dir, threads });
     const { experts, close: closeExperts } = await openExperts(opened, name, threads);
     const close = async (): Promise<void> => {
       closeExperts();
@@ -125,7 +125,7 @@ async function readPrompt(
   { engine, experts }: Local,
   ids: readonly number[],
   cache: SequenceCache,
-  wanted: (position: number) => Pick<EngineRow, 'wantLogits' | 'wish'>,
+  wanted: (position: number) => Pick<EngineRow, 'wantLogits' | 'query'>,
   onChunk: (result: ForwardResult, positionsDone: number) => void | Promise<void>,
 ): Promise<void> {
   for (let start = 0; start < ids.length; start += CHUNK_ROWS) {
@@ -158,7 +158,7 @@ async function continueText(local: Local, ids: number[], options: LocalOptions, 
   const { engine, experts } = local;
   const { temperature, topP, seed } = options;
   const rng = createRng(seed);
-  const next = () => ({ wish: { token: { temperature, topP, uniform: temperature > 0 ? rng() : 0 } } });
+  const next = () => ({ query: { token: { temperature, topP, uniform: temperature > 0 ? rng() : 0 } } });
   const maxTokens = Math.min(options.maxTokens, engine.config.maxPositionEmbeddings - ids.length);
   const cache = engine.newSequence();
   let answers: ForwardResult['answers'] = [];

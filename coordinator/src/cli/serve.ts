@@ -2,7 +2,7 @@ import type { ModelConfig } from '@shoal/model';
 import type { PackProgress } from '@shoal/weights/node';
 import { type Coordinator, startCoordinator } from '../coordinator.ts';
 import type { LoadProgress } from '../local-experts/worker.ts';
-import { lapsPerPass, type ResidentPlan } from '../local-experts/choose-layers.ts';
+import { lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import { optionsHelp, parseCoordinatorOptions } from '../config.ts';
 import { formatBytes, progressLine } from './progress.ts';
 
@@ -45,11 +45,14 @@ export async function runServe(argv: readonly string[]): Promise<number> {
 }
 
 /** Where each of the three kinds of people goes. */
-export function addresses({ url, adminToken, engine, resident, config }: Coordinator, generated: boolean): string {
+export function addresses(
+  { url, adminToken, scheduler, localLayers, config }: Coordinator,
+  generated: boolean,
+): string {
   // One that the operator chose they know; where the access file names the admins there is none.
   const showToken = generated && adminToken !== undefined;
   return `
-Shoal serves ${engine.modelId}.${residentText(resident, config)}
+Shoal serves ${scheduler.modelId}.${localLayersText(localLayers, config)}
 
   lend a GPU    ${url}/
   playground    ${url}/playground
@@ -63,10 +66,10 @@ Ctrl-C to stop.
 }
 
 /** What is in the memory of --local-experts. */
-function residentText(resident: ResidentPlan, config: ModelConfig): string {
-  const { layers, bytes, mtp } = resident;
+function localLayersText(localLayers: LocalLayerChoice, config: ModelConfig): string {
+  const { layers, bytes, mtp } = localLayers;
   if (bytes === 0) return '';
-  const laps = lapsPerPass(config, resident);
+  const laps = lapsPerPass(config, localLayers);
   const drafter = mtp === 'local' ? ', with those of the MTP module' : '';
   return `
 Experts of ${layers.length} of ${layers.length + laps} layers are its own (${formatBytes(bytes)}${drafter}): ${laps} laps a token.`;

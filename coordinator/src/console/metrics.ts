@@ -1,8 +1,8 @@
 import type { ModelConfig } from '@shoal/model';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Dispatcher } from '../laps/dispatcher.ts';
-import type { ResidentPlan } from '../local-experts/choose-layers.ts';
-import type { Engine } from '../scheduler/scheduler.ts';
+import type { LocalLayerChoice } from '../local-experts/choose-layers.ts';
+import type { Scheduler } from '../scheduler/scheduler.ts';
 import { type Wait, WAITS } from '../scheduler/latency.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import type { Trust } from '../trust/trust.ts';
@@ -10,16 +10,16 @@ import { mhaBytesPerToken } from './kv-figures.ts';
 
 export interface MetricSources {
   config: ModelConfig;
-  engine: Engine;
+  scheduler: Scheduler;
   dispatcher: Dispatcher;
   swarm: Swarm;
-  resident: ResidentPlan;
+  localLayers: LocalLayerChoice;
   trust: Trust;
 }
 
-/** Prometheus metrics of engine, dispatch and swarm: counters read where they are kept, at scrape time. */
+/** Prometheus metrics of scheduler, dispatch and swarm: counters read where they are kept, at scrape time. */
 export function registerMetrics(registry: Registry, sources: MetricSources): void {
-  const { config, engine, dispatcher, swarm, resident, trust } = sources;
+  const { config, scheduler, dispatcher, swarm, localLayers, trust } = sources;
   collectDefaultMetrics({ register: registry });
   const total: Register = (name, help, read) => {
     const counter = new Counter({
@@ -42,26 +42,26 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
       },
     });
   };
-  total('shoal_tokens_generated_total', 'Tokens generated.', () => engine.tokens);
-  total('shoal_rows_total', 'Rows (prompt and generated tokens) passed through the model.', () => engine.rows);
-  total('shoal_passes_total', 'Forward passes over a batch.', () => engine.passes);
+  total('shoal_tokens_generated_total', 'Tokens generated.', () => scheduler.tokens);
+  total('shoal_rows_total', 'Rows (prompt and generated tokens) passed through the model.', () => scheduler.rows);
+  total('shoal_passes_total', 'Forward passes over a batch.', () => scheduler.passes);
   total(
     'shoal_engine_busy_seconds_total',
-    'Time in which a pass had the engine.',
-    () => engine.occupancy.busyMs / 1000,
+    'Time in which a pass had the scheduler.',
+    () => scheduler.occupancy.busyMs / 1000,
   );
   total(
     'shoal_engine_waiting_seconds_total',
     'Time in which all passes in flight waited for their experts: laps, or own ones.',
-    () => engine.occupancy.waitingMs / 1000,
+    () => scheduler.occupancy.waitingMs / 1000,
   );
   total(
     'shoal_engine_overlapped_seconds_total',
-    'Time in which one pass had the engine while the laps of another were out.',
-    () => engine.occupancy.overlappedMs / 1000,
+    'Time in which one pass had the scheduler while the laps of another were out.',
+    () => scheduler.occupancy.overlappedMs / 1000,
   );
-  now('shoal_lanes', 'Passes that there may be at a time: 1, or 2 half-batches.', () => engine.lanes);
-  now('shoal_passes_in_flight', 'Passes at this moment.', () => engine.occupancy.passes);
+  now('shoal_lanes', 'Passes that there may be at a time: 1, or 2 half-batches.', () => scheduler.microBatches);
+  now('shoal_passes_in_flight', 'Passes at this moment.', () => scheduler.occupancy.passes);
   total('shoal_laps_total', 'Laps: dispatch and combine of one MoE layer and batch.', () => dispatcher.laps);
   total(
     'shoal_lap_redispatches_total',
@@ -102,38 +102,38 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
     'Rows due for an audit for which there was no processor time: later rows took their turn.',
     () => trust.counts.putOff,
   );
-  now('shoal_requests_running', 'Requests being decoded.', () => engine.running.length);
-  now('shoal_requests_queued', 'Requests waiting for a place in the batch.', () => engine.queued.length);
-  now('shoal_kv_bytes', 'KV cache allocated.', () => engine.kvBytesInUse);
+  now('shoal_requests_running', 'Requests being decoded.', () => scheduler.running.length);
+  now('shoal_requests_queued', 'Requests waiting for a place in the batch.', () => scheduler.queued.length);
+  now('shoal_kv_bytes', 'KV cache allocated.', () => scheduler.kvBytesInUse);
   now(
     'shoal_kv_kept_bytes',
     'KV cache of ended requests, kept in case that another begins alike; it grows until --kv-memory is full.',
-    () => engine.kvBytesKept,
+    () => scheduler.kvBytesKept,
   );
-  now('shoal_kv_bytes_per_token', 'KV cache of one more token of one answer.', () => engine.kvBytesPerToken);
+  now('shoal_kv_bytes_per_token', 'KV cache of one more token of one answer.', () => scheduler.kvBytesPerToken);
   now(
     'shoal_kv_bytes_per_token_drafter',
     "The MTP module's own KV cache of one more token of one answer, on top; 0 where it drafts nothing.",
-    () => engine.speculation.kvBytesPerToken,
+    () => scheduler.speculation.kvBytesPerToken,
   );
   now('shoal_kv_bytes_per_token_mha', 'What plain multi-head attention would keep per token instead.', () =>
-    mhaBytesPerToken(config, engine.kvBytesPerToken),
+    mhaBytesPerToken(config, scheduler.kvBytesPerToken),
   );
   now(
     'shoal_resident_layers',
     'Layers whose experts the coordinator holds itself (--local-experts): they make no lap.',
-    () => resident.layers.length,
+    () => localLayers.layers.length,
   );
   now(
     'shoal_resident_expert_bytes',
     'Experts in the memory of --local-experts, those of the MTP module included.',
-    () => resident.bytes,
+    () => localLayers.bytes,
   );
-  total('shoal_prompt_positions_total', 'Positions of prompts that were begun.', () => engine.prefix.positions);
+  total('shoal_prompt_positions_total', 'Positions of prompts that were begun.', () => scheduler.prefix.positions);
   total(
     'shoal_prompt_positions_reused_total',
     'Those of them that were not computed again, since another prompt began alike.',
-    () => engine.prefix.reused,
+    () => scheduler.prefix.reused,
   );
   total(
     'shoal_experts_uncovered_by_moves_total',
@@ -144,8 +144,8 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   now('shoal_placement_epoch', 'Number of the placement in force.', () => swarm.plan.epoch);
   registerWire(registry, sources);
   registerByLabel(registry, sources);
-  registerDrafts(registry, engine, total, now);
-  registerWaits(registry, engine);
+  registerDrafts(registry, scheduler, total, now);
+  registerWaits(registry, scheduler);
 }
 
 function registerWire(registry: Registry, { swarm }: MetricSources): void {
@@ -182,15 +182,15 @@ const WAIT_HISTOGRAMS: Record<Wait, { name: string; help: string; buckets: numbe
   },
 };
 
-function registerWaits(registry: Registry, engine: Engine): void {
+function registerWaits(registry: Registry, scheduler: Scheduler): void {
   const entries = WAITS.map(
     (wait) => [wait, new Histogram({ ...WAIT_HISTOGRAMS[wait], registers: [registry] })] as const,
   );
   const histograms = new Map(entries);
-  engine.latency.onWait = (wait, ms) => histograms.get(wait)!.observe(ms / 1000);
+  scheduler.latency.onWait = (wait, ms) => histograms.get(wait)!.observe(ms / 1000);
 }
 
-function registerByLabel(registry: Registry, { engine, dispatcher, swarm, trust }: MetricSources): void {
+function registerByLabel(registry: Registry, { scheduler, dispatcher, swarm, trust }: MetricSources): void {
   const refusals = new Counter({
     name: 'shoal_requests_refused_total',
     help: 'Requests that were refused for want of a place in the queue, by reason.',
@@ -198,7 +198,7 @@ function registerByLabel(registry: Registry, { engine, dispatcher, swarm, trust 
     registers: [registry],
     collect() {
       refusals.reset();
-      for (const [reason, count] of Object.entries(engine.refusals)) refusals.inc({ reason }, count);
+      for (const [reason, count] of Object.entries(scheduler.refusals)) refusals.inc({ reason }, count);
     },
   });
   const audits = new Counter({
@@ -221,8 +221,8 @@ function registerByLabel(registry: Registry, { engine, dispatcher, swarm, trust 
     collect() {
       work.reset();
       work.inc({ by: 'tab' }, dispatcher.tabAssignments);
-      work.inc({ by: 'coordinator' }, dispatcher.localAssignments);
-      work.inc({ by: 'resident' }, dispatcher.residentAssignments);
+      work.inc({ by: 'coordinator' }, dispatcher.fallbackAssignments);
+      work.inc({ by: 'resident' }, dispatcher.localLayerAssignments);
       work.inc({ by: 'drafter' }, dispatcher.draftAssignments);
     },
   });
@@ -241,8 +241,8 @@ function registerByLabel(registry: Registry, { engine, dispatcher, swarm, trust 
 /** A figure read at scrape time. */
 type Register = (name: string, help: string, read: () => number) => void;
 
-function registerDrafts(registry: Registry, engine: Engine, total: Register, now: Register): void {
-  const { speculation } = engine;
+function registerDrafts(registry: Registry, scheduler: Scheduler, total: Register, now: Register): void {
+  const { speculation } = scheduler;
   total(
     'shoal_draft_failures_total',
     'Drafting calls that failed: their drafts were done without.',
@@ -251,7 +251,7 @@ function registerDrafts(registry: Registry, engine: Engine, total: Register, now
   now(
     'shoal_passes_per_token',
     'Passes that an answer needed for each of its tokens since start: below 1 by drafts that were right.',
-    () => engine.passesPerToken ?? Number.NaN,
+    () => scheduler.passesPerToken ?? Number.NaN,
   );
   const drafts = new Counter({
     name: 'shoal_drafts_total',

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Latency } from '../scheduler/latency.ts';
 import { Sequence } from '../scheduler/sequence.ts';
 import { EventLog } from '../base/event-log.ts';
-import type { ResidentPlan } from '../local-experts/choose-layers.ts';
+import type { LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import { Swarm } from '../swarm/swarm.ts';
 import { FakeTab, HIDDEN, localWork, SHARD_BYTES } from '../swarm/testing/fake-tab.ts';
 import { Quarantine } from '../trust/quarantine.ts';
@@ -12,8 +12,8 @@ import { SnapshotBuilder, type SnapshotSources } from './snapshot.ts';
 const NOTHING = {
   tokens: 0,
   tabAssignments: 0,
-  localAssignments: 0,
-  residentAssignments: 0,
+  fallbackAssignments: 0,
+  localLayerAssignments: 0,
   draftAssignments: 0,
   tabRows: 0,
 };
@@ -22,7 +22,7 @@ const expertRows = new Map([[1, new Float64Array(4)]]);
 const latency = new Latency();
 const noTimings = { quantile: () => null };
 
-const resident: ResidentPlan = { layers: [], mtp: undefined, bytes: 0 };
+const localLayers: LocalLayerChoice = { layers: [], mtp: undefined, bytes: 0 };
 let swarm: Swarm;
 let snapshots: SnapshotBuilder;
 
@@ -45,15 +45,15 @@ beforeEach(() => {
     queueMs: noTimings,
     wireMs: noTimings,
     computeMs: noTimings,
-    residentMs: noTimings,
+    localLayerMs: noTimings,
     get tabAssignments() {
       return counters.tabAssignments;
     },
-    get localAssignments() {
-      return counters.localAssignments;
+    get fallbackAssignments() {
+      return counters.fallbackAssignments;
     },
-    get residentAssignments() {
-      return counters.residentAssignments;
+    get localLayerAssignments() {
+      return counters.localLayerAssignments;
     },
     get draftAssignments() {
       return counters.draftAssignments;
@@ -62,7 +62,7 @@ beforeEach(() => {
       return counters.tabRows;
     },
   };
-  const engine = {
+  const scheduler = {
     modelId: 'm',
     now: () => 0,
     running: [],
@@ -95,10 +95,10 @@ beforeEach(() => {
     version: '0',
     quant: 'f16',
     config: config as unknown as ModelConfig,
-    engine: engine as unknown as SnapshotSources['engine'],
+    scheduler: scheduler as unknown as SnapshotSources['scheduler'],
     dispatcher: dispatcher as unknown as SnapshotSources['dispatcher'],
     swarm,
-    resident,
+    localLayers,
     trust: {
       counts: { right: 0, wrong: 0, incomparable: 0, retracted: 0, pending: 0, putOff: 0, unchecked: 0 },
       quarantine: new Quarantine(),
@@ -133,7 +133,7 @@ describe('shares and bytes', () => {
   });
 
   it('set bytes against their floor, and the latent cache against plain attention', () => {
-    Object.assign(counters, { tabAssignments: 3, localAssignments: 1, tabRows: 10 });
+    Object.assign(counters, { tabAssignments: 3, fallbackAssignments: 1, tabRows: 10 });
     vi.spyOn(swarm, 'wireBytes', 'get').mockReturnValue({ sent: 800, received: 400, tests: 200 });
     expect(snapshots.build().flow).toMatchObject({
       tabShare: 0.75,
@@ -147,11 +147,16 @@ describe('shares and bytes', () => {
   });
 
   it('count layers that the coordinator holds, and drafts, apart from what it does for want of a tab', () => {
-    Object.assign(counters, { tabAssignments: 5, localAssignments: 1, residentAssignments: 4, draftAssignments: 90 });
+    Object.assign(counters, {
+      tabAssignments: 5,
+      fallbackAssignments: 1,
+      localLayerAssignments: 4,
+      draftAssignments: 90,
+    });
     expect(snapshots.build().flow).toMatchObject({
       tabShare: 0.5,
       uncoveredWork: 1,
-      resident: { share: 0.4, draftWork: 90 },
+      localLayers: { share: 0.4, draftWork: 90 },
     });
   });
 });

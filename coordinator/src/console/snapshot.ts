@@ -2,8 +2,8 @@ import type { ModelConfig } from '@shoal/model';
 import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView, WaitView } from '@shoal/protocol';
 import type { Dispatcher } from '../laps/dispatcher.ts';
 import type { SampleWindow } from '../base/sample-window.ts';
-import { lapsPerPass, type ResidentPlan } from '../local-experts/choose-layers.ts';
-import type { Engine } from '../scheduler/scheduler.ts';
+import { lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
+import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import { backendOf } from '../trust/bounds.ts';
@@ -14,11 +14,11 @@ export interface SnapshotSources {
   version: string;
   quant: string;
   config: ModelConfig;
-  engine: Engine;
+  scheduler: Scheduler;
   dispatcher: Dispatcher;
   swarm: Swarm;
   /** What the coordinator holds for good. */
-  resident: ResidentPlan;
+  localLayers: LocalLayerChoice;
   trust: Pick<Trust, 'counts' | 'quarantine'>;
   isDraining: () => boolean;
 }
@@ -46,14 +46,14 @@ export class SnapshotBuilder {
 
   /** Once a second. */
   tick(): void {
-    const { engine, dispatcher } = this.#sources;
+    const { scheduler, dispatcher } = this.#sources;
     const nowMs = performance.now();
     // Measured, since a process that computes attention ticks late.
     const elapsedS = Math.max(1, nowMs - this.#tickedMs) / 1000;
     this.#tickedMs = nowMs;
-    this.#tokenHistory.push((engine.tokens - this.#tokensAtTick) / elapsedS);
+    this.#tokenHistory.push((scheduler.tokens - this.#tokensAtTick) / elapsedS);
     if (this.#tokenHistory.length > HISTORY_S) this.#tokenHistory.shift();
-    this.#tokensAtTick = engine.tokens;
+    this.#tokensAtTick = scheduler.tokens;
     for (const [layer, rows] of dispatcher.expertRows) {
       const before = this.#rowsAtTick.get(layer) ?? new Float64Array(rows.length);
       const load = this.#load.get(layer) ?? new Float64Array(rows.length);
@@ -66,11 +66,11 @@ export class SnapshotBuilder {
   }
 
   build(): ConsoleSnapshot {
-    const { engine, swarm, version, quant } = this.#sources;
+    const { scheduler, swarm, version, quant } = this.#sources;
     const nowMs = Date.now();
     const flow = this.#flow();
     return {
-      modelId: engine.modelId,
+      modelId: scheduler.modelId,
       quant,
       version,
       startedMs: this.#startedMs,
@@ -79,7 +79,7 @@ export class SnapshotBuilder {
       peers: swarm.peers.map((peer) => this.#peer(peer)),
       placement: this.#placement(),
       flow,
-      requests: [...engine.running, ...engine.queued].map((sequence) => ({
+      requests: [...scheduler.running, ...scheduler.queued].map((sequence) => ({
         id: sequence.request.id,
         state: sequence.state,
         promptTokens: sequence.request.promptIds.length,
@@ -87,19 +87,19 @@ export class SnapshotBuilder {
         maxTokens: sequence.request.maxTokens,
         drafted: sequence.speculation?.usage.drafted ?? 0,
         accepted: sequence.speculation?.usage.accepted ?? 0,
-        ageMs: Math.round(engine.now() - sequence.createdMs),
+        ageMs: Math.round(scheduler.now() - sequence.createdMs),
       })),
-      queuedRequests: engine.queued.length,
+      queuedRequests: scheduler.queued.length,
       waits: {
-        queue: waitOf(engine.latency.recentMs.queue),
-        firstToken: waitOf(engine.latency.recentMs.firstToken),
-        betweenTokens: waitOf(engine.latency.recentMs.betweenTokens),
+        queue: waitOf(scheduler.latency.recentMs.queue),
+        firstToken: waitOf(scheduler.latency.recentMs.firstToken),
+        betweenTokens: waitOf(scheduler.latency.recentMs.betweenTokens),
       },
     };
   }
 
   #verdict(flow: FlowView): ConsoleSnapshot['verdict'] {
-    const { swarm, resident } = this.#sources;
+    const { swarm, localLayers } = this.#sources;
     const tabs = [...swarm.serving()].length;
     const troubled = swarm.peers.find((peer) => peer.note !== undefined);
     if (this.#sources.isDraining()) {
@@ -118,7 +118,7 @@ export class SnapshotBuilder {
       return { state: 'uncovered', text, attention: { text: 'Experts without a tab', href: '#map' } };
     }
     const attention = troubled && { text: `${troubled.peerId}: ${troubled.note}`, href: '#peers' };
-    const held = resident.layers.length;
+    const held = localLayers.layers.length;
     const but = held === 0 ? '' : `, but for ${held} ${held === 1 ? 'layer' : 'layers'} that the coordinator holds`;
     return {
       state: 'serving',
@@ -186,30 +186,31 @@ export class SnapshotBuilder {
   }
 
   #flow(): FlowView {
-    const { config, engine, dispatcher, swarm, resident, trust } = this.#sources;
-    const floorLaps = lapsPerPass(config, resident);
+    const { config, scheduler, dispatcher, swarm, localLayers, trust } = this.#sources;
+    const floorLaps = lapsPerPass(config, localLayers);
     const wire = swarm.wireBytes;
     const workBytes = wire.sent + wire.received - wire.tests;
     const work = answerWork(dispatcher);
-    const perToken = engine.passesPerToken;
+    const perToken = scheduler.passesPerToken;
     const recent = this.#tokenHistory.slice(-RATE_WINDOW_S);
     const perPass = (perLapMs: number | null, laps = floorLaps): number | null =>
       perLapMs === null ? null : perLapMs * laps;
     return {
       tokensPerSecond: recent.length === 0 ? 0 : recent.reduce((sum, n) => sum + n, 0) / recent.length,
-      tokensTotal: engine.tokens,
-      lapsPerToken: perToken === null ? null : (perToken * (dispatcher.laps + dispatcher.redispatches)) / engine.passes,
-      drafts: engine.speculation.totals,
+      tokensTotal: scheduler.tokens,
+      lapsPerToken:
+        perToken === null ? null : (perToken * (dispatcher.laps + dispatcher.redispatches)) / scheduler.passes,
+      drafts: scheduler.speculation.totals,
       bytesPerToken: dispatcher.tabRows === 0 ? null : (workBytes / dispatcher.tabRows) * floorLaps,
       floorBytesPerToken: floorLaps * 2 * config.hiddenSize * 2,
       floorLapsPerToken: floorLaps,
       tabShare: work === 0 ? null : dispatcher.tabAssignments / work,
       uncoveredExperts: swarm.uncovered(),
-      uncoveredWork: dispatcher.localAssignments,
-      resident: {
-        layers: [...resident.layers],
-        bytes: resident.bytes,
-        share: work === 0 ? null : dispatcher.residentAssignments / work,
+      uncoveredWork: dispatcher.fallbackAssignments,
+      localLayers: {
+        layers: [...localLayers.layers],
+        bytes: localLayers.bytes,
+        share: work === 0 ? null : dispatcher.localLayerAssignments / work,
         draftWork: dispatcher.draftAssignments,
       },
       audits: {
@@ -219,15 +220,15 @@ export class SnapshotBuilder {
         keptOut: trust.quarantine.size,
       },
       timeSplitMs: {
-        engine: engine.engineMs.quantile(0.5),
+        engine: scheduler.engineMs.quantile(0.5),
         queue: perPass(dispatcher.queueMs.quantile(0.5)),
         wire: perPass(dispatcher.wireMs.quantile(0.5)),
         compute: perPass(dispatcher.computeMs.quantile(0.5)),
-        resident: perPass(dispatcher.residentMs.quantile(0.5), resident.layers.length),
+        localLayers: perPass(dispatcher.localLayerMs.quantile(0.5), localLayers.layers.length),
       },
-      kvBytesInUse: engine.kvBytesInUse,
-      kvBytesPerToken: engine.kvBytesPerToken,
-      mhaBytesPerToken: mhaBytesPerToken(config, engine.kvBytesPerToken),
+      kvBytesInUse: scheduler.kvBytesInUse,
+      kvBytesPerToken: scheduler.kvBytesPerToken,
+      mhaBytesPerToken: mhaBytesPerToken(config, scheduler.kvBytesPerToken),
       tokensPerSecondHistory: [...this.#tokenHistory],
     };
   }
@@ -238,8 +239,8 @@ function waitOf(recentMs: SampleWindow): WaitView {
 }
 
 /** Rows × experts of answers, whoever computed them. */
-function answerWork({ tabAssignments, localAssignments, residentAssignments }: Dispatcher): number {
-  return tabAssignments + localAssignments + residentAssignments;
+function answerWork({ tabAssignments, fallbackAssignments, localLayerAssignments }: Dispatcher): number {
+  return tabAssignments + fallbackAssignments + localLayerAssignments;
 }
 
 function whyAlone(peers: readonly PeerSession[]): string {

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Counter, type Registry } from 'prom-client';
 import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../access/api-keys.ts';
 import { ApiError } from './errors.ts';
-import type { Plan } from './parsed-request.ts';
+import type { ParsedRequest } from './parsed-request.ts';
 
 /** Who may ask for answers, weights and metrics, and how much. Without one, everybody may. */
 export interface HttpAccess {
@@ -52,15 +52,15 @@ export function registerApiAccess(app: FastifyInstance, access: HttpAccess, regi
   });
 }
 
-/** A place for a plan's answers; throws an ApiError where the key has none left. To be released when they are over. */
+/** A place for a request's answers; throws an ApiError where the key has none left. To be released when they are over. */
 export function holdAnswers(
   request: FastifyRequest,
-  plan: Plan,
+  parsed: ParsedRequest,
 ): { hold: AnswerHold; headers: Record<string, string> } {
   const use = uses.get(request);
   if (!use) return { hold: FREE, headers: {} };
-  const promptTokens = plan.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
-  const hold = limited(() => use.startAnswers(plan.prompts.length * plan.n, promptTokens));
+  const promptTokens = parsed.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
+  const hold = limited(() => use.startAnswers(parsed.prompts.length * parsed.n, promptTokens));
   return { hold, headers: use.headers() };
 }
 

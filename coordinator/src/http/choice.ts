@@ -36,7 +36,7 @@ export interface ChoiceDetails {
 export interface ChoiceOptions {
   codec: TextCodec;
   stop: readonly string[];
-  /** The prompt to repeat before the answer; with `promptLogprobs` its tokens' logprobs come from the engine. */
+  /** The prompt to repeat before the answer; with `promptLogprobs` its tokens' logprobs come from the scheduler. */
   echoIds?: readonly number[];
   promptLogprobs: boolean;
   onToken(): void;

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import type { TextEngine } from '../scheduler/generation.ts';
+import type { GenerationService } from '../scheduler/generation.ts';
 import type { HttpAccess } from './api-access.ts';
 import type { TextCodec } from './codec.ts';
 
@@ -53,7 +53,7 @@ export interface SamplingDefaults {
 }
 
 export interface HttpDeps {
-  engine: TextEngine;
+  generation: GenerationService;
   codec: TextCodec;
   log: Logger;
   registry: Registry;

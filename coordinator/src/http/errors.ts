@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { EngineError } from '../scheduler/generation.ts';
+import { GenerationError } from '../scheduler/generation.ts';
 
 export type ApiErrorType = 'invalid_request_error' | 'rate_limit_error' | 'server_error';
 
@@ -124,11 +124,11 @@ export class ApiError extends Error {
 /** Any thrown value as the answer that the client sees. What is not understood becomes a 500 that says nothing of the inside. */
 export function toApiError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
-  if (thrown instanceof EngineError) return fromEngine(thrown);
+  if (thrown instanceof GenerationError) return fromGeneration(thrown);
   return fromFramework(thrown) ?? ApiError.internal();
 }
 
-function fromEngine(error: EngineError): ApiError {
+function fromGeneration(error: GenerationError): ApiError {
   switch (error.reason) {
     case 'queue-full':
       return busy('queue_full', 'Too many requests are waiting.', error.retryAfterS);

@@ -6,24 +6,24 @@ import type { HttpDeps, HttpLimits } from './deps.ts';
 import { toApiError } from './errors.ts';
 import { describeFailure } from './log.ts';
 import type { HttpMetrics } from './metrics.ts';
-import { choiceSeed, type Plan, type PromptPlan } from './parsed-request.ts';
+import { choiceSeed, type ParsedRequest, type ParsedPrompt } from './parsed-request.ts';
 import type { Usage } from './response-schema.ts';
 import { HangUpError, RequestScope } from './scope.ts';
 import type { AnswerShape } from './shape.ts';
 import { EventStream, ReaderGoneError } from './sse.ts';
 
-export interface GenerateDeps extends Pick<HttpDeps, 'engine' | 'codec' | 'access'> {
+export interface GenerateDeps extends Pick<HttpDeps, 'generation' | 'codec' | 'access'> {
   limits: HttpLimits;
   metrics: HttpMetrics;
   systemFingerprint: string;
 }
 
 /**
- * Submits a plan's choices, and answers with one document or a stream. Whatever happens, every generation is freed.
+ * Submits a request's choices, and answers with one document or a stream. Whatever happens, every generation is freed.
  * `onToken` is called for each token generated.
  */
 export async function answer(
-  plan: Plan,
+  parsed: ParsedRequest,
   shape: AnswerShape,
   request: FastifyRequest,
   reply: FastifyReply,
@@ -33,8 +33,8 @@ export async function answer(
   const scope = new RequestScope(request.raw.socket, deps.limits.answerDeadlineMs);
   try {
     scope.signal.throwIfAborted();
-    const run = new Run(plan, shape, scope, deps, onToken);
-    if (plan.stream) await streamAnswer(run, request, reply, deps.limits);
+    const run = new Run(parsed, shape, scope, deps, onToken);
+    if (parsed.stream) await streamAnswer(run, request, reply, deps.limits);
     else await reply.send(await run.whole());
   } catch (thrown) {
     if (!scope.hungUp) throw scope.cause(thrown);
@@ -79,7 +79,7 @@ interface ChoiceRun {
 class Run {
   readonly scope: RequestScope;
   readonly deps: GenerateDeps;
-  readonly #plan: Plan;
+  readonly #parsed: ParsedRequest;
   readonly #shape: AnswerShape;
   readonly #choices: ChoiceRun[];
   readonly #head: { id: string; created: number; model: string; system_fingerprint: string };
@@ -88,20 +88,20 @@ class Run {
   /** By choice, the latest. */
   readonly #details = new Map<number, ChoiceDetails>();
 
-  constructor(plan: Plan, shape: AnswerShape, scope: RequestScope, deps: GenerateDeps, onToken: () => void) {
+  constructor(parsed: ParsedRequest, shape: AnswerShape, scope: RequestScope, deps: GenerateDeps, onToken: () => void) {
     this.scope = scope;
     this.deps = deps;
-    this.#plan = plan;
+    this.#parsed = parsed;
     this.#shape = shape;
     this.#onToken = onToken;
     this.#head = {
       id: `${shape.idPrefix}-${randomUUID().replaceAll('-', '')}`,
       created: Math.floor(Date.now() / 1000),
-      model: deps.engine.modelId,
+      model: deps.generation.modelId,
       system_fingerprint: deps.systemFingerprint,
     };
-    this.#choices = plan.prompts.flatMap((prompt, promptIndex) =>
-      Array.from({ length: plan.n }, (_, choice) => this.#start(prompt, promptIndex * plan.n + choice, choice)),
+    this.#choices = parsed.prompts.flatMap((prompt, promptIndex) =>
+      Array.from({ length: parsed.n }, (_, choice) => this.#start(prompt, promptIndex * parsed.n + choice, choice)),
     );
   }
 
@@ -109,14 +109,14 @@ class Run {
     const choices = await this.#all(async ({ index, deltas }) => {
       const collected: ChoiceDelta[] = [];
       for await (const delta of deltas) collected.push(delta);
-      return this.#shape.whole(index, collected, this.#plan, this.deps.codec);
+      return this.#shape.whole(index, collected, this.#parsed, this.deps.codec);
     });
     return { ...this.#head, object: this.#shape.object, choices, usage: this.#usage() };
   }
 
   async stream(send: (chunk: object) => Promise<void>): Promise<void> {
     // With include_usage, OpenAI's chunks before the last say `usage: null`.
-    const usage = this.#plan.includeUsage ? { usage: null } : {};
+    const usage = this.#parsed.includeUsage ? { usage: null } : {};
     const chunk = (choices: object[]) => ({ ...this.#head, object: this.#shape.chunkObject, choices, ...usage });
     for (const { index } of this.#choices) {
       const first = this.#shape.firstChunk(index);
@@ -124,10 +124,10 @@ class Run {
     }
     await this.#all(async ({ index, deltas }) => {
       for await (const delta of deltas) {
-        await send(chunk([this.#shape.chunk(index, delta, this.#plan, this.deps.codec)]));
+        await send(chunk([this.#shape.chunk(index, delta, this.#parsed, this.deps.codec)]));
       }
     });
-    if (this.#plan.includeUsage) await send({ ...chunk([]), usage: this.#usage() });
+    if (this.#parsed.includeUsage) await send({ ...chunk([]), usage: this.#usage() });
   }
 
   /** The first failure aborts the others, and is the one that counts. */
@@ -145,10 +145,10 @@ class Run {
     return Promise.all(guarded);
   }
 
-  #start(prompt: PromptPlan, index: number, choice: number): ChoiceRun {
+  #start(prompt: ParsedPrompt, index: number, choice: number): ChoiceRun {
     const { codec } = this.deps;
-    const { stop, echo } = this.#plan;
-    const promptLogprobs = echo && this.#plan.topLogprobs !== undefined;
+    const { stop, echo } = this.#parsed;
+    const promptLogprobs = echo && this.#parsed.topLogprobs !== undefined;
     const events = this.#submit(prompt, index, choice, promptLogprobs);
     const deltas = runChoice(events, {
       codec,
@@ -165,12 +165,17 @@ class Run {
     return { index, deltas };
   }
 
-  #submit(prompt: PromptPlan, index: number, choice: number, promptLogprobs: boolean): AsyncIterable<GenerationEvent> {
-    // With nothing to generate and nothing to score, there is no work for the engine.
+  #submit(
+    prompt: ParsedPrompt,
+    index: number,
+    choice: number,
+    promptLogprobs: boolean,
+  ): AsyncIterable<GenerationEvent> {
+    // With nothing to generate and nothing to score, there is no work for the generation.
     if (prompt.maxTokens === 0 && !promptLogprobs) return nothing();
     const { seed, temperature, topP, topK, topLogprobs, trace, deviceLimit, speculate, client, cacheScope } =
-      this.#plan;
-    return this.deps.engine.submit({
+      this.#parsed;
+    return this.deps.generation.submit({
       id: `${this.#head.id}-${index}`,
       promptIds: prompt.ids,
       maxTokens: prompt.maxTokens,
@@ -191,7 +196,7 @@ class Run {
 
   #usage(): Usage {
     // OpenAI counts a prompt once, however many choices it has.
-    const promptTokens = this.#plan.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
+    const promptTokens = this.#parsed.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
     return {
       prompt_tokens: promptTokens,
       completion_tokens: this.#completionTokens,

@@ -11,14 +11,14 @@ const MAX_DRAWN_SEED = 2 ** 31;
 /** 2³² / golden ratio, odd: spreads the seeds of a request's choices over the whole range. */
 const SEED_STRIDE = 0x9e3779b1;
 
-export interface PromptPlan {
+export interface ParsedPrompt {
   ids: number[];
   maxTokens: number;
 }
 
 /** A validated request, in token ids and resolved numbers. */
-export interface Plan {
-  prompts: PromptPlan[];
+export interface ParsedRequest {
+  prompts: ParsedPrompt[];
   n: number;
   temperature: number;
   topP: number;
@@ -41,11 +41,11 @@ export interface Plan {
   includeUsage: boolean;
 }
 
-export type PlanDeps = Pick<HttpDeps, 'engine' | 'codec' | 'defaults'> & { limits: HttpLimits };
+export type ParseDeps = Pick<HttpDeps, 'generation' | 'codec' | 'defaults'> & { limits: HttpLimits };
 
 /** Throws an ApiError that names the parameter. */
-export function planCompletion(body: CompletionRequest, deps: PlanDeps): Plan {
-  const sampling = planSampling(body, deps);
+export function parseCompletion(body: CompletionRequest, deps: ParseDeps): ParsedRequest {
+  const sampling = parseSampling(body, deps);
   if (body.best_of != null && body.best_of !== sampling.n) {
     throw ApiError.invalid('best_of', "Invalid 'best_of': this is not supported; leave it out or send the value of n.");
   }
@@ -65,8 +65,8 @@ export function planCompletion(body: CompletionRequest, deps: PlanDeps): Plan {
 }
 
 /** Throws an ApiError that names the parameter. */
-export function planChat(body: ChatRequest, deps: PlanDeps): Plan {
-  const sampling = planSampling(body, deps);
+export function parseChat(body: ChatRequest, deps: ParseDeps): ParsedRequest {
+  const sampling = parseSampling(body, deps);
   if (body.top_logprobs != null && body.logprobs !== true) {
     throw ApiError.invalid('top_logprobs', "Invalid 'top_logprobs': it wants logprobs: true beside it.");
   }
@@ -88,8 +88,8 @@ export function choiceSeed(seed: number, choice: number): number {
   return choice === 0 ? seed : ((seed % MAX_DRAWN_SEED) + choice * SEED_STRIDE) % Number.MAX_SAFE_INTEGER;
 }
 
-function planSampling(body: CompletionRequest | ChatRequest, deps: PlanDeps) {
-  if (body.model !== deps.engine.modelId) throw ApiError.unknownModel(deps.engine.modelId);
+function parseSampling(body: CompletionRequest | ChatRequest, deps: ParseDeps) {
+  if (body.model !== deps.generation.modelId) throw ApiError.unknownModel(deps.generation.modelId);
   const stream = body.stream ?? false;
   if (body.stream_options != null && !stream) {
     throw ApiError.invalid('stream_options', "Invalid 'stream_options': it wants stream: true beside it.");
@@ -118,7 +118,7 @@ function resolveSampling(
   return { temperature: temperature ?? defaults.temperature, topP: topP ?? defaults.topP };
 }
 
-function completionPrompts(prompt: CompletionRequest['prompt'], deps: PlanDeps): number[][] {
+function completionPrompts(prompt: CompletionRequest['prompt'], deps: ParseDeps): number[][] {
   if (typeof prompt === 'string') return [encodeBounded(prompt, 'prompt', deps)];
   // Counted before any tokenizing: what would be refused afterwards costs nothing.
   if (typeof prompt[0] !== 'number' && prompt.length > deps.limits.choicesPerRequest) {
@@ -143,13 +143,13 @@ function checkIds(ids: number[], param: string, codec: TextCodec): number[] {
 }
 
 /** Tokenizing is synchronous, so a text that cannot fit whatever its tokens are is refused by its bytes alone. */
-function encodeBounded(text: string, param: string, deps: PlanDeps): number[] {
-  const { engine, codec } = deps;
+function encodeBounded(text: string, param: string, deps: ParseDeps): number[] {
+  const { generation, codec } = deps;
   const bytes = Buffer.byteLength(text);
-  if (bytes > engine.maxContext * codec.maxTokenBytes) {
+  if (bytes > generation.maxContext * codec.maxTokenBytes) {
     throw ApiError.contextLength(
       param,
-      `This model's maximum context length is ${engine.maxContext} tokens; ${bytes} bytes of text cannot fit. Shorten it.`,
+      `This model's maximum context length is ${generation.maxContext} tokens; ${bytes} bytes of text cannot fit. Shorten it.`,
     );
   }
   return codec.encodePrompt(text);
@@ -160,14 +160,14 @@ function fitContext(
   asked: number | null | undefined,
   fallback: number,
   param: string,
-  deps: PlanDeps,
-): PromptPlan {
-  const room = deps.engine.maxContext - ids.length;
+  deps: ParseDeps,
+): ParsedPrompt {
+  const room = deps.generation.maxContext - ids.length;
   const wanted = asked ?? Math.min(fallback, Math.max(room, 1));
   if (wanted > room) {
     throw ApiError.contextLength(
       param,
-      `This model's maximum context length is ${deps.engine.maxContext} tokens. You asked for ${ids.length + wanted}: ` +
+      `This model's maximum context length is ${deps.generation.maxContext} tokens. You asked for ${ids.length + wanted}: ` +
         `${ids.length} in the prompt and ${wanted} for the answer. Shorten one of them.`,
     );
   }

@@ -14,7 +14,7 @@ import { registerHealth } from './health.ts';
 import { registerHttpMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { registerPages } from './pages.ts';
-import { planChat, planCompletion, type Plan, type PlanDeps } from './parsed-request.ts';
+import { parseChat, parseCompletion, type ParsedRequest, type ParseDeps } from './parsed-request.ts';
 import { chatRequestSchema, completionRequestSchema } from './request-schema.ts';
 import { type AnswerShape, chatShape, completionShape } from './shape.ts';
 import { registerShards } from './shards.ts';
@@ -24,7 +24,7 @@ const MAX_CONNECTION_CHECK_MS = 5_000;
 /** As many hex digits as OpenAI's fingerprints have. */
 const FINGERPRINT_DIGITS = 10;
 
-/** The HTTP edge, ready to `listen`. It owns no engine: drain that first, then `close` waits for answers on their way. */
+/** The HTTP edge, ready to `listen`. It owns no scheduler: drain that first, then `close` waits for answers on their way. */
 export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> {
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...deps.limits };
   const metrics = registerHttpMetrics(deps.registry);
@@ -35,11 +35,11 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   registerJsonBody(app);
   registerEdge(app, { log: deps.log, limits, metrics, corsOrigins: deps.corsOrigins ?? '*' });
   if (deps.access) registerApiAccess(app, deps.access, deps.registry);
-  registerModels(app, deps.engine.modelId);
+  registerModels(app, deps.generation.modelId);
   registerGeneration(
     app,
     { ...deps, limits },
-    { ...deps, limits, metrics, systemFingerprint: deps.systemFingerprint ?? fingerprint(deps.engine.modelId) },
+    { ...deps, limits, metrics, systemFingerprint: deps.systemFingerprint ?? fingerprint(deps.generation.modelId) },
   );
   registerShards(app, deps, metrics);
   registerHealth(app, deps);
@@ -83,30 +83,35 @@ function registerModels(app: FastifyInstance, modelId: string): void {
   });
 }
 
-function registerGeneration(app: FastifyInstance, planDeps: PlanDeps, deps: GenerateDeps): void {
-  const answerWithin = async (plan: Plan, shape: AnswerShape, request: FastifyRequest, reply: FastifyReply) => {
-    plan.client = clientOf(request, deps.access);
-    plan.cacheScope = keyNameOf(request);
-    const { hold, headers } = holdAnswers(request, plan);
+function registerGeneration(app: FastifyInstance, parseDeps: ParseDeps, deps: GenerateDeps): void {
+  const answerWithin = async (
+    parsed: ParsedRequest,
+    shape: AnswerShape,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ) => {
+    parsed.client = clientOf(request, deps.access);
+    parsed.cacheScope = keyNameOf(request);
+    const { hold, headers } = holdAnswers(request, parsed);
     reply.headers(headers);
     try {
-      await answer(plan, shape, request, reply, deps, hold.onToken);
+      await answer(parsed, shape, request, reply, deps, hold.onToken);
     } finally {
       hold.release();
     }
   };
   app.post('/v1/completions', async (request, reply) => {
-    const plan = planCompletion(parseBody(completionRequestSchema, request.body), planDeps);
-    await answerWithin(plan, completionShape, request, reply);
+    const parsed = parseCompletion(parseBody(completionRequestSchema, request.body), parseDeps);
+    await answerWithin(parsed, completionShape, request, reply);
   });
   app.post('/v1/chat/completions', async (request, reply) => {
-    const plan = planChat(parseBody(chatRequestSchema, request.body), planDeps);
-    await answerWithin(plan, chatShape, request, reply);
+    const parsed = parseChat(parseBody(chatRequestSchema, request.body), parseDeps);
+    await answerWithin(parsed, chatShape, request, reply);
   });
 }
 
 async function registerDocs(app: FastifyInstance, deps: HttpDeps, limits: HttpLimits): Promise<void> {
-  const { modelId, maxContext } = deps.engine;
+  const { modelId, maxContext } = deps.generation;
   const document = openApiDocument({ version: manifest.version, modelId, maxContext, bodyBytes: limits.bodyBytes });
   app.get('/openapi.json', () => document);
   await app.register(fastifySwagger, {

@@ -1,7 +1,7 @@
 import type { TokenLogprob } from '../scheduler/generation.ts';
 import type { ChoiceDelta, OutputToken } from './choice.ts';
 import { tokenName, type TextCodec } from './codec.ts';
-import type { Plan } from './parsed-request.ts';
+import type { ParsedRequest } from './parsed-request.ts';
 import type {
   ChatChoice,
   ChatChunkChoice,
@@ -11,7 +11,7 @@ import type {
   ShoalTokens,
 } from './response-schema.ts';
 
-export type ShapePlan = Pick<Plan, 'topLogprobs' | 'trace'>;
+export type ShapeOptions = Pick<ParsedRequest, 'topLogprobs' | 'trace'>;
 
 /** How one endpoint writes choices; the flow around them (`generate.ts`) is the same for both. */
 export interface AnswerShape {
@@ -20,8 +20,8 @@ export interface AnswerShape {
   chunkObject: 'text_completion' | 'chat.completion.chunk';
   /** Sent once per choice before anything else of it. */
   firstChunk(index: number): object | undefined;
-  chunk(index: number, delta: ChoiceDelta, plan: ShapePlan, codec: TextCodec): object;
-  whole(index: number, deltas: readonly ChoiceDelta[], plan: ShapePlan, codec: TextCodec): object;
+  chunk(index: number, delta: ChoiceDelta, parsed: ShapeOptions, codec: TextCodec): object;
+  whole(index: number, deltas: readonly ChoiceDelta[], parsed: ShapeOptions, codec: TextCodec): object;
 }
 
 export const completionShape: AnswerShape = {
@@ -29,11 +29,11 @@ export const completionShape: AnswerShape = {
   object: 'text_completion',
   chunkObject: 'text_completion',
   firstChunk: () => undefined,
-  chunk: (index, delta, plan, codec): CompletionChoice =>
+  chunk: (index, delta, parsed, codec): CompletionChoice =>
     delta.finishReason === null
-      ? completionChoice(index, delta, plan, codec)
+      ? completionChoice(index, delta, parsed, codec)
       : { text: '', index, logprobs: null, finish_reason: delta.finishReason },
-  whole: (index, deltas, plan, codec) => completionChoice(index, joinDeltas(deltas), plan, codec),
+  whole: (index, deltas, parsed, codec) => completionChoice(index, joinDeltas(deltas), parsed, codec),
 };
 
 export const chatShape: AnswerShape = {
@@ -46,24 +46,24 @@ export const chatShape: AnswerShape = {
     logprobs: null,
     finish_reason: null,
   }),
-  chunk: (index, delta, plan, codec): ChatChunkChoice =>
+  chunk: (index, delta, parsed, codec): ChatChunkChoice =>
     delta.finishReason === null
       ? {
           index,
           delta: { content: delta.text },
-          logprobs: chatLogprobs(delta, plan, codec),
+          logprobs: chatLogprobs(delta, parsed, codec),
           finish_reason: null,
-          ...shoalField(delta, plan),
+          ...shoalField(delta, parsed),
         }
       : { index, delta: {}, logprobs: null, finish_reason: delta.finishReason },
-  whole: (index, deltas, plan, codec): ChatChoice => {
+  whole: (index, deltas, parsed, codec): ChatChoice => {
     const delta = joinDeltas(deltas);
     return {
       index,
       message: { role: 'assistant', content: delta.text, refusal: null },
-      logprobs: chatLogprobs(delta, plan, codec),
+      logprobs: chatLogprobs(delta, parsed, codec),
       finish_reason: delta.finishReason,
-      ...shoalField(delta, plan),
+      ...shoalField(delta, parsed),
     };
   },
 };
@@ -76,18 +76,18 @@ function joinDeltas(deltas: readonly ChoiceDelta[]): ChoiceDelta {
   };
 }
 
-function completionChoice(index: number, delta: ChoiceDelta, plan: ShapePlan, codec: TextCodec): CompletionChoice {
+function completionChoice(index: number, delta: ChoiceDelta, parsed: ShapeOptions, codec: TextCodec): CompletionChoice {
   return {
     text: delta.text,
     index,
-    logprobs: completionLogprobs(delta, plan, codec),
+    logprobs: completionLogprobs(delta, parsed, codec),
     finish_reason: delta.finishReason,
-    ...shoalField(delta, plan),
+    ...shoalField(delta, parsed),
   };
 }
 
-function completionLogprobs(delta: ChoiceDelta, plan: ShapePlan, codec: TextCodec): CompletionLogprobs | null {
-  if (plan.topLogprobs === undefined) return null;
+function completionLogprobs(delta: ChoiceDelta, parsed: ShapeOptions, codec: TextCodec): CompletionLogprobs | null {
+  if (parsed.topLogprobs === undefined) return null;
   return {
     tokens: delta.tokens.map((token) => tokenName(codec, token.id)),
     token_logprobs: delta.tokens.map((token) => (token.logprob === null ? null : finite(token.logprob))),
@@ -104,8 +104,8 @@ function topByName(token: OutputToken, codec: TextCodec): Record<string, number>
   return Object.fromEntries(listed.map((entry) => [tokenName(codec, entry.tokenId), finite(entry.logprob)]));
 }
 
-function chatLogprobs(delta: ChoiceDelta, plan: ShapePlan, codec: TextCodec): ChatLogprobs | null {
-  if (plan.topLogprobs === undefined) return null;
+function chatLogprobs(delta: ChoiceDelta, parsed: ShapeOptions, codec: TextCodec): ChatLogprobs | null {
+  if (parsed.topLogprobs === undefined) return null;
   const named = ({ tokenId, logprob }: TokenLogprob) => ({
     token: tokenName(codec, tokenId),
     logprob: finite(logprob),
@@ -130,7 +130,7 @@ function finite(logprob: number): number {
   return Math.max(logprob, -9999);
 }
 
-function shoalField(delta: ChoiceDelta, plan: ShapePlan): { shoal?: ShoalTokens } {
-  if (!plan.trace) return {};
+function shoalField(delta: ChoiceDelta, parsed: ShapeOptions): { shoal?: ShoalTokens } {
+  if (!parsed.trace) return {};
   return { shoal: { tokens: delta.tokens.map(({ id, text, laps }) => ({ id, text, laps })) } };
 }

@@ -5,7 +5,7 @@ import type { LapTrace } from '../scheduler/generation.ts';
 import { Dispatcher, type RedispatchEvent } from './dispatcher.ts';
 import type { LapPeer } from './lap-splitter.ts';
 import { SampleWindow } from '../base/sample-window.ts';
-import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
+import { type LapAnswer, LapError, type WorkItem } from './lap.ts';
 import type { AskOptions, LapClient } from './lap-client.ts';
 import { ReferenceWork } from './testing/reference-work.ts';
 
@@ -22,10 +22,10 @@ const ones: SwigluWeights = {
 
 class FakePeer implements LapPeer {
   readonly peerId: string;
-  readonly asked: LapRequest[] = [];
+  readonly asked: WorkItem[] = [];
   helpedTokens = 0;
   expectedLapMs = 1;
-  perPairMs = 0;
+  perAssignmentMs = 0;
   failure: Error | undefined;
   delay: Promise<void> = Promise.resolve();
   readonly #serves: (layer: number, expert: number) => boolean;
@@ -48,20 +48,20 @@ class FakePeer implements LapPeer {
   }
 
   get laps(): LapClient {
-    const ask = (request: LapRequest, options?: AskOptions): Promise<LapAnswer> => this.#ask(request, options);
+    const ask = (request: WorkItem, options?: AskOptions): Promise<LapAnswer> => this.#ask(request, options);
     const lapMs = new SampleWindow(1);
     if (this.expectedLapMs > 0) lapMs.add(this.expectedLapMs);
-    const attempt = (request: LapRequest, options?: AskOptions) => ({
+    const attempt = (request: WorkItem, options?: AskOptions) => ({
       result: ask(request, options),
       cancel: () => {},
     });
     const hedgeAfterMs = (): number => Number.POSITIVE_INFINITY;
     const standing = this.expectedLapMs === 0 ? 'try' : 'known';
-    const expected = { standing, fixedMs: this.expectedLapMs, perPairMs: this.perPairMs };
+    const expected = { standing, fixedMs: this.expectedLapMs, perAssignmentMs: this.perAssignmentMs };
     return { ask, attempt, hedgeAfterMs, expected, lapMs } as unknown as LapClient;
   }
 
-  async #ask(request: LapRequest, options: AskOptions = {}): Promise<LapAnswer> {
+  async #ask(request: WorkItem, options: AskOptions = {}): Promise<LapAnswer> {
     this.asked.push(request);
     if (options.meter) options.meter.frameBytes += 100;
     await this.delay;
@@ -137,7 +137,13 @@ describe('a lap', () => {
     expect(peers[0]!.asked[0]).toMatchObject({ layer: 1, numRows: 2, rowEnd: Uint16Array.of(1, 3) });
     expect([...peers[0]!.asked[0]!.experts]).toEqual([0, 2, 1]);
     expect([...peers[1]!.asked[0]!.experts]).toEqual([5, 7, 4]);
-    expect(dispatcher).toMatchObject({ laps: 1, tabAssignments: 6, localAssignments: 0, tabRows: 3, tabRowParts: 4 });
+    expect(dispatcher).toMatchObject({
+      laps: 1,
+      tabAssignments: 6,
+      fallbackAssignments: 0,
+      tabRows: 3,
+      tabRowParts: 4,
+    });
     expect(dispatcher.frameBytes).toBe(200);
     expect([...dispatcher.expertRows.get(1)!]).toEqual([1, 1, 1, 0, 1, 1, 0, 1]);
   });
@@ -150,7 +156,7 @@ describe('a lap', () => {
     while (liar.asked.length === 0) await lap(call([[3, 3]]));
     expect(redispatches.every(({ error, peerId }) => error.reason === 'wrong' && peerId === 'liar')).toBe(true);
     expect(redispatches.length).toBe(liar.asked.length);
-    expect(dispatcher.localAssignments).toBe(0);
+    expect(dispatcher.fallbackAssignments).toBe(0);
   });
 
   it('has the part of a peer that is found out before the sum done again', async () => {
@@ -161,7 +167,7 @@ describe('a lap', () => {
     expect(dispatcher.tabAssignments).toBe(2);
     liar.believed = false;
     expect(perRow(await handle.combine())).toEqual([3]);
-    expect(dispatcher).toMatchObject({ tabAssignments: 0, localAssignments: 2, tabRows: 0 });
+    expect(dispatcher).toMatchObject({ tabAssignments: 0, fallbackAssignments: 2, tabRows: 0 });
   });
 
   it('adds up in an order that does not depend on who answers first', async () => {
@@ -181,7 +187,7 @@ describe('a lap', () => {
 
   it('of no tab is done by the coordinator', async () => {
     expect(perRow(await lap(call([[0, 1]])))).toEqual([3]);
-    expect(dispatcher).toMatchObject({ laps: 1, tabAssignments: 0, localAssignments: 2, tabRows: 0, frameBytes: 0 });
+    expect(dispatcher).toMatchObject({ laps: 1, tabAssignments: 0, fallbackAssignments: 2, tabRows: 0, frameBytes: 0 });
     expect(dispatcher.lapMs.length).toBe(0);
   });
 
@@ -191,7 +197,7 @@ describe('a lap', () => {
     failing.expectedLapMs = 0;
     peers = [failing, new FakePeer('replica', only(0))];
     expect(perRow(await lap(call([[0, 1]])))).toEqual([3]);
-    expect(dispatcher).toMatchObject({ redispatches: 1, tabAssignments: 1, localAssignments: 1, laps: 1 });
+    expect(dispatcher).toMatchObject({ redispatches: 1, tabAssignments: 1, fallbackAssignments: 1, laps: 1 });
     expect(redispatches).toMatchObject([{ peerId: 'failing', layer: 1, rows: 1, to: [null, 'replica'] }]);
   });
 
@@ -200,7 +206,7 @@ describe('a lap', () => {
     for (const peer of peers) peer.failure = new LapError('closed', 'gone');
     expect(perRow(await lap(call([[0, 1]])))).toEqual([3]);
     expect(peers.map(({ asked }) => asked.length)).toEqual([1, 1, 1]);
-    expect(dispatcher).toMatchObject({ redispatches: 3, tabAssignments: 0, localAssignments: 2 });
+    expect(dispatcher).toMatchObject({ redispatches: 3, tabAssignments: 0, fallbackAssignments: 2 });
   });
 
   it('with more rows than a frame holds goes in several', async () => {
@@ -275,7 +281,7 @@ describe('a layer that the coordinator holds', () => {
       hiddenSize: HIDDEN,
       nRoutedExperts: EXPERTS,
       local: { compute: () => Promise.reject(new Error('not for want of a tab')) },
-      resident: { layers: new Set([1, 3]), work: local },
+      localLayers: { layers: new Set([1, 3]), work: local },
       mtpLayer: 3,
       peers: () => peers,
       onDispatch: ({ layer }) => begun.push(layer),
@@ -288,9 +294,9 @@ describe('a layer that the coordinator holds', () => {
     for (const layer of [1, 2, 3, 3]) expect(perRow(await lap(call([[0, 5]], { layer })))).toEqual([3]);
     expect(peers[0]!.asked.map(({ layer }) => layer)).toEqual([2]);
     expect(begun).toEqual([2]);
-    expect(dispatcher).toMatchObject({ laps: 1, tabAssignments: 2, localAssignments: 0, tabRows: 1 });
-    expect(dispatcher).toMatchObject({ residentAssignments: 2, draftAssignments: 4 });
-    expect(dispatcher.residentMs.length).toBe(1);
+    expect(dispatcher).toMatchObject({ laps: 1, tabAssignments: 2, fallbackAssignments: 0, tabRows: 1 });
+    expect(dispatcher).toMatchObject({ localLayerAssignments: 2, draftAssignments: 4 });
+    expect(dispatcher.localLayerMs.length).toBe(1);
     expect(dispatcher.lapMs.length).toBe(1);
   });
 
@@ -343,7 +349,7 @@ describe('replicas of about the same speed', () => {
     peers = [new FakePeer('only', every)];
     const alone = await lap(call(topk));
     peers = ['a', 'b'].map((id) => new FakePeer(id, every));
-    for (const peer of peers) peer.perPairMs = 1;
+    for (const peer of peers) peer.perAssignmentMs = 1;
     expect(await lap(call(topk))).toEqual(alone);
     expect(peers.map(({ asked }) => asked.map(({ numRows }) => numRows))).toEqual([[16], [16]]);
   });

@@ -2,13 +2,13 @@ import type { ExpertDispatch, MoeCall } from '@shoal/model';
 import { FrameError, type RowFormat, roundRows } from '@shoal/protocol';
 import type { LapTrace } from '../scheduler/generation.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
-import { DispatchFigures } from './lap-figures.ts';
+import { LapFigures } from './lap-figures.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
-import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
-import { inFrames, type LapPeer, LapPlanner, type Part } from './lap-splitter.ts';
+import { type LapAnswer, LapError, type WorkItem } from './lap.ts';
+import { inFrames, type LapPeer, LapSplitter, type Part } from './lap-splitter.ts';
 import type { LapTiming } from '../base/sample-window.ts';
 import type { LapEvent, PassName, Timeline } from '../timeline/timeline.ts';
-import type { LocalWork } from '../local-experts/compute.ts';
+import type { LocalCompute } from '../local-experts/compute.ts';
 import { asSent, type RowParts, sumParts } from './row-sums.ts';
 
 export interface DispatcherOptions {
@@ -17,9 +17,9 @@ export interface DispatcherOptions {
   numExpertsPerTok: number;
   /** What rows and sums are rounded to, whoever computes; f16 by default. */
   rowFormat?: RowFormat;
-  local: LocalWork;
+  local: LocalCompute;
   /** Layers whose experts are all the coordinator's own, and who computes them: no tab is asked, and no lap is made. */
-  resident?: { layers: ReadonlySet<number>; work: LocalWork };
+  localLayers?: { layers: ReadonlySet<number>; work: LocalCompute };
   /** The layer of the model's MTP module, whose rows draft tokens and enter no answer. */
   mtpLayer?: number | undefined;
   /** The peers that may be asked now, in a stable order. */
@@ -82,11 +82,11 @@ export type TraceSink = (row: number, trace: LapTrace) => void;
  * Sends each MoE layer's rows to the peers that hold their experts and adds up what comes back: one frame per peer and
  * lap, one partial sum per row. What a peer fails to answer goes to a replica, and what no peer holds to the coordinator.
  */
-export class Dispatcher extends DispatchFigures {
+export class Dispatcher extends LapFigures {
   readonly #options: DispatcherOptions;
   readonly #clock: Clock;
   readonly #rowFormat: RowFormat;
-  readonly #planner: LapPlanner;
+  readonly #planner: LapSplitter;
   readonly #hedging = new HedgeBudget();
 
   constructor(options: DispatcherOptions) {
@@ -94,7 +94,7 @@ export class Dispatcher extends DispatchFigures {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#rowFormat = options.rowFormat ?? 'f16';
-    this.#planner = new LapPlanner(options.peers);
+    this.#planner = new LapSplitter(options.peers);
   }
 
   /** Parts of laps that one tab each was asked for, hedges not counted. */
@@ -117,7 +117,7 @@ export class Dispatcher extends DispatchFigures {
       dispatch,
       choose: (layer, row, scores, allowed) => {
         const limit = maxPeers(row);
-        if (limit === undefined || this.#isResident(layer)) return undefined;
+        if (limit === undefined || this.#isLocal(layer)) return undefined;
         const { numExpertsPerTok } = this.#options;
         const { topkIdx, changed } = this.#planner.limited(
           layer,
@@ -139,7 +139,7 @@ export class Dispatcher extends DispatchFigures {
     const x = call.x.subarray(0, call.numRows * hiddenSize);
     const rows = roundRows(this.#formatOf(call.layer), x, hiddenSize);
     this.countLoad(call, this.#options.nRoutedExperts);
-    if (!this.#isResident(call.layer)) this.#options.onDispatch?.(call, rows);
+    if (!this.#isLocal(call.layer)) this.#options.onDispatch?.(call, rows);
     const all = [...call.topkIdx.keys()];
     const parts = this.#plan(call, all, new Set()).flatMap((part) => inFrames(call, part));
     const work = Promise.all(parts.map((part) => this.#serve(call, rows, part, new Set())));
@@ -170,7 +170,7 @@ export class Dispatcher extends DispatchFigures {
 
   /** Who does which of these assignments; of a resident layer the coordinator does all. */
   #plan(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
-    if (this.#isResident(call.layer)) return [{ peer: null, assignments: [...assignments] }];
+    if (this.#isLocal(call.layer)) return [{ peer: null, assignments: [...assignments] }];
     return this.#planner.plan(call, assignments, tried);
   }
 
@@ -178,13 +178,13 @@ export class Dispatcher extends DispatchFigures {
     const { request, callRows } = this.#request(call, rows, part);
     const { peer, assignments } = part;
     if (peer === null) {
-      const { local, resident } = this.#options;
-      const own = this.#isResident(call.layer) ? resident!.work : local;
+      const { local, localLayers } = this.#options;
+      const own = this.#isLocal(call.layer) ? localLayers!.work : local;
       const startedMs = this.#clock.now();
       const partial = asSent(await own.compute(request), this.#formatOf(call.layer), this.#options.hiddenSize);
       const times = { startedMs, endedMs: this.#clock.now() };
-      this.#options.timeline?.ownExperts({ layer: call.layer, rows: request.numRows, ...times }, call.by);
-      this.#countOwn(call.layer, assignments.length);
+      this.#options.timeline?.localExperts({ layer: call.layer, rows: request.numRows, ...times }, call.by);
+      this.#countLocal(call.layer, assignments.length);
       return [{ rows: callRows, partial, peer: null, assignments, timing: null }];
     }
     try {
@@ -202,7 +202,7 @@ export class Dispatcher extends DispatchFigures {
   /** One peer's answer, or that of a replica which was asked because the first was late. */
   async #askHedged(
     call: NamedCall,
-    request: LapRequest,
+    request: WorkItem,
     part: Part & { peer: LapPeer },
     tried: ReadonlySet<LapPeer>,
   ): Promise<{ answer: LapAnswer; by: LapPeer }> {
@@ -253,7 +253,7 @@ export class Dispatcher extends DispatchFigures {
   }
 
   /** Gather the part's rows (each once) and assignments into what a frame holds. */
-  #request(call: MoeCall, rows: Uint16Array, part: Part): { request: LapRequest; callRows: number[] } {
+  #request(call: MoeCall, rows: Uint16Array, part: Part): { request: WorkItem; callRows: number[] } {
     const D = this.#options.hiddenSize;
     const topK = call.topkIdx.length / call.numRows;
     const callRows: number[] = [];
@@ -279,8 +279,8 @@ export class Dispatcher extends DispatchFigures {
   }
 
   #finish(call: MoeCall, results: readonly PartResult[], lapMs: number, pass: Pass): void {
-    if (!this.#isResident(call.layer)) this.laps++;
-    else if (call.layer !== this.#options.mtpLayer) this.residentMs.add(lapMs);
+    if (!this.#isLocal(call.layer)) this.laps++;
+    else if (call.layer !== this.#options.mtpLayer) this.localLayerMs.add(lapMs);
     for (const { peer, rows } of results) if (peer) creditTokens(pass, peer, rows);
     const byTabs = results.filter((result) => result.peer !== null);
     this.tabRows += new Set(byTabs.flatMap((result) => result.rows)).size;
@@ -307,23 +307,23 @@ export class Dispatcher extends DispatchFigures {
         const a = row * topK + k;
         return { expert: call.topkIdx[a]!, weight: call.topkWeights[a]!, peerId: peerOf.get(a) ?? null };
       });
-      trace(row, { layer: call.layer, lapMs, experts, ...(this.#isResident(call.layer) && { resident: true }) });
+      trace(row, { layer: call.layer, lapMs, experts, ...(this.#isLocal(call.layer) && { resident: true }) });
     }
   }
 
   /** What never travels keeps what f16 keeps. */
   #formatOf(layer: number): RowFormat {
-    return this.#isResident(layer) ? 'f16' : this.#rowFormat;
+    return this.#isLocal(layer) ? 'f16' : this.#rowFormat;
   }
 
-  #isResident(layer: number): boolean {
-    return this.#options.resident?.layers.has(layer) ?? false;
+  #isLocal(layer: number): boolean {
+    return this.#options.localLayers?.layers.has(layer) ?? false;
   }
 
-  #countOwn(layer: number, assignments: number): void {
-    if (!this.#isResident(layer)) this.localAssignments += assignments;
+  #countLocal(layer: number, assignments: number): void {
+    if (!this.#isLocal(layer)) this.fallbackAssignments += assignments;
     else if (layer === this.#options.mtpLayer) this.draftAssignments += assignments;
-    else this.residentAssignments += assignments;
+    else this.localLayerAssignments += assignments;
   }
 }
 

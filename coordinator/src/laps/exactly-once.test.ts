@@ -4,9 +4,9 @@ import type { Link } from '@shoal/transport';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { Dispatcher } from './dispatcher.ts';
 import type { LapPeer } from './lap-splitter.ts';
-import type { LapRequest } from './lap.ts';
+import type { WorkItem } from './lap.ts';
 import { LapClient } from './lap-client.ts';
-import type { LocalWork } from '../local-experts/compute.ts';
+import type { LocalCompute } from '../local-experts/compute.ts';
 
 const [HIDDEN, EXPERTS, TOP_K, PEERS] = [2, 6, 3, 4];
 
@@ -14,7 +14,7 @@ const [HIDDEN, EXPERTS, TOP_K, PEERS] = [2, 6, 3, 4];
  * A row is its mark. Expert e makes (4^e, mark) of it, so that a sum tells how often each expert is in it, up to three times,
  * and that it worked on this very row. Exact in f16: three powers of four of these span eleven bits.
  */
-function compute({ numRows, rowEnd, experts, rows }: Omit<LapRequest, 'layer' | 'weights'>): Float32Array {
+function compute({ numRows, rowEnd, experts, rows }: Omit<WorkItem, 'layer' | 'weights'>): Float32Array {
   const marks = decodeF16(rows);
   const partial = new Float32Array(numRows * HIDDEN);
   for (let row = 0, a = 0; row < numRows; row++) {
@@ -138,7 +138,7 @@ it('has each expert of each row in the sum once, whatever comes late, twice or n
       hiddenSize: HIDDEN,
       nRoutedExperts: EXPERTS,
       numExpertsPerTok: TOP_K,
-      local: { compute: async (request: LapRequest) => compute(request) } as unknown as LocalWork,
+      local: { compute: async (request: WorkItem) => compute(request) } as unknown as LocalCompute,
       peers: () => peers,
     });
     const one = async (): Promise<void> => {
@@ -156,7 +156,7 @@ it('has each expert of each row in the sum once, whatever comes late, twice or n
     await vi.advanceTimersByTimeAsync(30_000);
     totals.redispatches += dispatcher.redispatches;
     totals.hedges += dispatcher.hedges;
-    totals.local += dispatcher.localAssignments;
+    totals.local += dispatcher.fallbackAssignments;
     totals.laps += dispatcher.laps;
     for (const { laps } of peers) totals.lateAnswers += laps.lateAnswers;
   }

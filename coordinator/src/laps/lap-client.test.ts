@@ -2,7 +2,7 @@ import { encodeCombine, encodeRefuse, type LapRefusal, MAX_LAP_ID, peekFrame } f
 import { type Link, TransportError } from '@shoal/transport';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../base/clock.ts';
-import { LapError, type LapRequest } from './lap.ts';
+import { LapError, type WorkItem } from './lap.ts';
 import { LapClient } from './lap-client.ts';
 
 const HIDDEN = 4;
@@ -53,7 +53,7 @@ beforeEach(() => {
   });
 });
 
-const request = (numRows = 2): LapRequest => ({
+const request = (numRows = 2): WorkItem => ({
   layer: 1,
   rows: new Uint16Array(numRows * HIDDEN),
   numRows,
@@ -252,14 +252,14 @@ describe('a lap', () => {
 
 describe('what is expected of a peer', () => {
   it('is a try at first, then what its laps took, more with what is in flight', async () => {
-    expect(laps.expected).toEqual({ standing: 'try', fixedMs: 0, perPairMs: 0 });
+    expect(laps.expected).toEqual({ standing: 'try', fixedMs: 0, perAssignmentMs: 0 });
     for (let i = 0; i < 40; i++) await lapOf(20);
-    const { standing, fixedMs, perPairMs } = laps.expected;
+    const { standing, fixedMs, perAssignmentMs } = laps.expected;
     expect(standing).toBe('known');
-    const pairs = request().experts.length;
-    expect(fixedMs + perPairMs * pairs).toBeCloseTo(20);
+    const assignments = request().experts.length;
+    expect(fixedMs + perAssignmentMs * assignments).toBeCloseTo(20);
     const pending = laps.ask(request(), { deadlineMs: 1_000 });
-    expect(laps.expected.fixedMs).toBeCloseTo(fixedMs + perPairMs * pairs);
+    expect(laps.expected.fixedMs).toBeCloseTo(fixedMs + perAssignmentMs * assignments);
     laps.receive(combine(link.lapId()));
     await pending;
     expect(laps.expected.fixedMs).toBeCloseTo(fixedMs);

@@ -14,7 +14,7 @@ import {
 import { type Link, TransportError } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
 import type { Attempt } from './hedge.ts';
-import { type LapAnswer, LapError, type LapRequest } from './lap.ts';
+import { type LapAnswer, LapError, type WorkItem } from './lap.ts';
 import { SampleWindow, SecondMedians } from '../base/sample-window.ts';
 import { type LapExpectation, PeerStanding } from './peer-standing.ts';
 import type { LapEvent } from '../timeline/timeline.ts';
@@ -140,8 +140,8 @@ export class LapClient {
     return this.#standing.expected;
   }
 
-  /** (row, expert) pairs a second that its backend was seen to compute while it had work; undefined while too little is known. */
-  get pairsPerSecond(): number | undefined {
+  /** (row, expert) assignments a second that its backend was seen to compute while it had work; undefined while too little is known. */
+  get assignmentsPerSecond(): number | undefined {
     if (this.lapsAnswered < MIN_LAPS_TO_RATE || this.#computeMs === 0) return undefined;
     return (this.assignments * 1000) / this.#computeMs;
   }
@@ -181,12 +181,12 @@ export class LapClient {
   }
 
   /** Send one lap; rejects with a LapError when it is not answered in time, refused, or the link goes. */
-  async ask(request: LapRequest, options: AskOptions = {}): Promise<LapAnswer> {
+  async ask(request: WorkItem, options: AskOptions = {}): Promise<LapAnswer> {
     return this.#ask(this.#newLapId(), request, options);
   }
 
   /** As `ask`, with a way to give it up: the tab is told, and the lap is no failure of the peer's. */
-  attempt(request: LapRequest, options: AskOptions = {}): Attempt<LapAnswer> {
+  attempt(request: WorkItem, options: AskOptions = {}): Attempt<LapAnswer> {
     const lapId = this.#newLapId();
     return { result: this.#ask(lapId, request, options), cancel: () => this.#cancel(lapId) };
   }
@@ -198,7 +198,7 @@ export class LapClient {
     return lapId;
   }
 
-  async #ask(lapId: number, request: LapRequest, options: AskOptions): Promise<LapAnswer> {
+  async #ask(lapId: number, request: WorkItem, options: AskOptions): Promise<LapAnswer> {
     if (this.#closed !== undefined) throw new LapError('closed', this.#closed);
     if (this.#pending.size >= MAX_LAPS_IN_FLIGHT)
       throw new LapError('busy', `${MAX_LAPS_IN_FLIGHT} laps are in flight`);
@@ -251,7 +251,7 @@ export class LapClient {
     }
   }
 
-  #await(lapId: number, request: LapRequest, sentBytes: number, options: AskOptions): Promise<LapAnswer> {
+  #await(lapId: number, request: WorkItem, sentBytes: number, options: AskOptions): Promise<LapAnswer> {
     const deadlineMs = options.deadlineMs ?? this.deadlineMs(request.numRows);
     return new Promise((resolve, reject) => {
       // Timers fire before sockets are read: an answer that came while this process was busy itself has not been seen yet.

@@ -2,50 +2,50 @@ import { createRng } from '@shoal/model';
 import { expect, test } from 'vitest';
 import { LapCost } from './lap-cost.ts';
 
-/** Laps of these sizes, 20 ms and `perPairMs` each, wavering by `noiseMs` either way. */
-function laps(sizes: readonly number[], perPairMs: number, { noiseMs = 0, computeMs = 1 } = {}): LapCost {
+/** Laps of these sizes, 20 ms and `perAssignmentMs` each, wavering by `noiseMs` either way. */
+function laps(sizes: readonly number[], perAssignmentMs: number, { noiseMs = 0, computeMs = 1 } = {}): LapCost {
   const cost = new LapCost();
   const rng = createRng(1);
   for (let i = 0; i < 200; i++) {
-    const pairs = sizes[i % sizes.length]!;
-    cost.add(pairs, 20 + perPairMs * pairs + noiseMs * (2 * rng() - 1), computeMs);
+    const assignments = sizes[i % sizes.length]!;
+    cost.add(assignments, 20 + perAssignmentMs * assignments + noiseMs * (2 * rng() - 1), computeMs);
   }
   return cost;
 }
 
 test('costs nothing that is known before the first lap', () => {
-  expect(new LapCost().line()).toEqual({ fixedMs: 0, perPairMs: 0 });
+  expect(new LapCost().line()).toEqual({ fixedMs: 0, perAssignmentMs: 0 });
 });
 
 test('tells the round trip from what each pair takes, when laps differ in size', () => {
-  const { fixedMs, perPairMs } = laps([4, 8, 64, 256], 0.1, { noiseMs: 2 }).line();
-  expect(perPairMs).toBeCloseTo(0.1, 1);
+  const { fixedMs, perAssignmentMs } = laps([4, 8, 64, 256], 0.1, { noiseMs: 2 }).line();
+  expect(perAssignmentMs).toBeCloseTo(0.1, 1);
   expect(fixedMs).toBeGreaterThan(18);
   expect(fixedMs).toBeLessThan(22);
 });
 
-test('takes the tab’s word for what pairs take as long as all laps are alike', () => {
+test('takes the tab’s word for what assignments take as long as all laps are alike', () => {
   const alike = laps([32], 0.5, { computeMs: 8 }).line();
-  expect(alike.perPairMs).toBeCloseTo(0.25);
+  expect(alike.perAssignmentMs).toBeCloseTo(0.25);
   expect(alike.fixedMs).toBeCloseTo(28);
   // Even where it claims more than its laps took.
   const boasted = laps([32], 0, { computeMs: 1e6 }).line();
-  expect(boasted.perPairMs).toBeCloseTo(20 / 32);
+  expect(boasted.perAssignmentMs).toBeCloseTo(20 / 32);
   expect(boasted.fixedMs).toBeCloseTo(0);
 });
 
 test('is not misled below nothing, by laps whose size had no part in their time', () => {
   const cost = new LapCost();
   for (let i = 0; i < 100; i++) cost.add(i % 2 ? 4 : 64, i % 2 ? 80 : 10, 0);
-  const { fixedMs, perPairMs } = cost.line();
-  expect(perPairMs).toBe(0);
+  const { fixedMs, perAssignmentMs } = cost.line();
+  expect(perAssignmentMs).toBe(0);
   expect(fixedMs).toBeCloseTo(45, 0);
 });
 
 test('forgets how it was', () => {
   const cost = laps([4, 64], 1);
   for (let i = 0; i < 300; i++) cost.add(i % 2 ? 4 : 64, 5, 0);
-  const { fixedMs, perPairMs } = cost.line();
-  expect(perPairMs).toBeLessThan(0.02);
+  const { fixedMs, perAssignmentMs } = cost.line();
+  expect(perAssignmentMs).toBeLessThan(0.02);
   expect(fixedMs).toBeLessThan(5.5);
 });

@@ -16,18 +16,18 @@ export class LapCost {
   /** Decayed as the line's samples are. */
   #computeMs = 0;
 
-  /** `computeMs`: what of it is surely a matter of its pairs, for want of better knowledge. */
-  add(pairs: number, lapMs: number, computeMs: number): void {
-    this.#line.add(pairs, lapMs);
+  /** `computeMs`: what of it is surely a matter of its assignments, for want of better knowledge. */
+  add(assignments: number, lapMs: number, computeMs: number): void {
+    this.#line.add(assignments, lapMs);
     this.#computeMs = this.#computeMs * KEPT + computeMs;
   }
 
-  /** Of a lap of so many pairs, and of each further one; both 0 before the first lap. Neither is ever below 0. */
-  line(): { fixedMs: number; perPairMs: number } {
+  /** Of a lap of so many assignments, and of each further one; both 0 before the first lap. Neither is ever below 0. */
+  line(): { fixedMs: number; perAssignmentMs: number } {
     const { weight, meanX } = this.#line;
-    if (weight === 0) return { fixedMs: 0, perPairMs: 0 };
+    if (weight === 0) return { fixedMs: 0, perAssignmentMs: 0 };
     const assumed = this.#computeMs / (weight * meanX);
     const { base, slope } = this.#line.fit(assumed, (TELLING_SPREAD * meanX) ** 2);
-    return { fixedMs: base, perPairMs: slope };
+    return { fixedMs: base, perAssignmentMs: slope };
   }
 }

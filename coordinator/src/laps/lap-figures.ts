@@ -2,14 +2,14 @@ import type { MoeCall } from '@shoal/model';
 import { SampleWindow } from '../base/sample-window.ts';
 
 /** What a dispatcher counts and measures, since start. */
-export class DispatchFigures {
+export class LapFigures {
   /** Laps (dispatch and combine of one layer and batch) since start. */
   laps = 0;
   /** Row × expert work since start: by tabs, and by the coordinator because no tab did it. */
   tabAssignments = 0;
-  localAssignments = 0;
+  fallbackAssignments = 0;
   /** The same of resident layers, those of the main model and the drafter's. */
-  residentAssignments = 0;
+  localLayerAssignments = 0;
   draftAssignments = 0;
   redispatches = 0;
   /** Rows × layers whose experts were chosen under a device limit, and those where it changed the choice. */
@@ -27,11 +27,11 @@ export class DispatchFigures {
   readonly computeMs = new SampleWindow(1024);
   readonly wireMs = new SampleWindow(1024);
   /** Of resident layers of the main model: from the call to its sum. */
-  readonly residentMs = new SampleWindow(1024);
+  readonly localLayerMs = new SampleWindow(1024);
 
   /** Begin the windows of lap times anew, so that a measurement has only its own. */
   forgetTimings(): void {
-    for (const window of [this.lapMs, this.queueMs, this.wireMs, this.computeMs, this.residentMs]) window.clear();
+    for (const window of [this.lapMs, this.queueMs, this.wireMs, this.computeMs, this.localLayerMs]) window.clear();
   }
 
   /** Which experts a call asks for. */
@@ -47,7 +47,7 @@ export class DispatchFigures {
 
 /** Rows of each expert since start: [layers × experts]. */
 export function expertCounters(
-  { expertRows }: Pick<DispatchFigures, 'expertRows'>,
+  { expertRows }: Pick<LapFigures, 'expertRows'>,
   layers: readonly number[],
   expertsPerLayer: number,
 ): Float64Array {

@@ -1,7 +1,7 @@
 import type { MoeCall } from '@shoal/model';
 import { coverRows, type LimitedChoice, limitDevices } from '@shoal/placement';
 import { MAX_ROWS_PER_LAP } from '@shoal/protocol';
-import type { LapRequest } from './lap.ts';
+import type { WorkItem } from './lap.ts';
 import type { LapClient } from './lap-client.ts';
 
 /** A peer as the dispatcher sees it. */
@@ -13,7 +13,7 @@ export interface LapPeer {
   /** Told of tokens that it has just worked for, each once per pass. */
   helped(tokens: number): void;
   /** Whether its answer (f16 bits, [numRows, hiddenSize]) may enter a sum, for all that can be told without computing it. */
-  accepts(request: LapRequest, partial: Uint16Array): boolean;
+  accepts(request: WorkItem, partial: Uint16Array): boolean;
   /** Whether it has not been found out giving wrong results. */
   readonly believed: boolean;
 }
@@ -26,7 +26,7 @@ export interface Part {
 }
 
 /** Chooses the tabs that a lap asks, among those that serve its experts now. */
-export class LapPlanner {
+export class LapSplitter {
   readonly #peers: () => Iterable<LapPeer>;
   /** By layer, so that the turns of one are not bound to the number of the others. */
   readonly #turns = new Map<number, number>();

@@ -2,7 +2,7 @@ import type { LapRefusal } from '@shoal/protocol';
 import type { LapTiming } from '../base/sample-window.ts';
 
 /** What a lap asks of one peer. Fields as in the dispatch frame. */
-export interface LapRequest {
+export interface WorkItem {
   layer: number;
   /** f16 bits, [numRows, hiddenSize] */
   rows: Uint16Array;

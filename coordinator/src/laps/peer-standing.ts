@@ -9,9 +9,9 @@ const SILENT_AFTER_MS = 10_000;
 /** What is expected of a peer's next lap, for choosing among replicas. */
 export interface LapExpectation {
   standing: 'known' | 'try' | 'avoid';
-  /** Of any lap, after those in flight, and of each of its (row, expert) pairs. */
+  /** Of any lap, after those in flight, and of each of its (row, expert) assignments. */
   fixedMs: number;
-  perPairMs: number;
+  perAssignmentMs: number;
 }
 
 /** How a peer has done lately, as far as it decides who is asked. */
@@ -19,7 +19,7 @@ export class PeerStanding {
   readonly #clock: Clock;
   readonly #bytesReceived: () => number;
   readonly #cost = new LapCost();
-  #pairsInFlight = 0;
+  #assignmentsInFlight = 0;
   #lapsInFlight = 0;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #failedAtMs = Number.NEGATIVE_INFINITY;
@@ -38,26 +38,26 @@ export class PeerStanding {
    */
   get expected(): LapExpectation {
     const nowMs = this.#clock.now();
-    const { fixedMs, perPairMs } = this.#cost.line();
+    const { fixedMs, perAssignmentMs } = this.#cost.line();
     const sinceFailureMs = nowMs - this.#failedAtMs;
     const isSilent = this.#bytesReceived() === this.#receivedAtSilence;
     if (sinceFailureMs < STALE_AFTER_MS || (sinceFailureMs < SILENT_AFTER_MS && isSilent)) {
-      return { standing: 'avoid', fixedMs, perPairMs };
+      return { standing: 'avoid', fixedMs, perAssignmentMs };
     }
     const isStale = nowMs - this.#answeredAtMs > STALE_AFTER_MS;
-    if (isStale && this.#lapsInFlight === 0) return { standing: 'try', fixedMs, perPairMs };
-    return { standing: 'known', fixedMs: fixedMs + perPairMs * this.#pairsInFlight, perPairMs };
+    if (isStale && this.#lapsInFlight === 0) return { standing: 'try', fixedMs, perAssignmentMs };
+    return { standing: 'known', fixedMs: fixedMs + perAssignmentMs * this.#assignmentsInFlight, perAssignmentMs };
   }
 
-  asked(pairs: number): void {
+  asked(assignments: number): void {
     this.#lapsInFlight++;
-    this.#pairsInFlight += pairs;
+    this.#assignmentsInFlight += assignments;
   }
 
   /** However it ended. */
-  settled(pairs: number): void {
+  settled(assignments: number): void {
     this.#lapsInFlight--;
-    this.#pairsInFlight -= pairs;
+    this.#assignmentsInFlight -= assignments;
   }
 
   /** A right answer came, of a test or of work. */
@@ -66,9 +66,9 @@ export class PeerStanding {
   }
 
   /** It worked. As LapCost.add. */
-  answered(pairs: number, lapMs: number, computeMs: number): void {
+  answered(assignments: number, lapMs: number, computeMs: number): void {
     this.#answeredAtMs = this.#clock.now();
-    this.#cost.add(pairs, lapMs, computeMs);
+    this.#cost.add(assignments, lapMs, computeMs);
   }
 
   failed(): void {

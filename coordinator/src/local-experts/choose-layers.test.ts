@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { lapsPerPass, planResident, refuseBeyondMemory, type ResidentInput } from './choose-layers.ts';
+import { lapsPerPass, chooseLocalLayers, refuseBeyondMemory, type LocalLayerInput } from './choose-layers.ts';
 
 /** Four MoE layers of 10 experts of 100 B after a dense one, and an MTP module. */
 const config = {
@@ -7,8 +7,8 @@ const config = {
   layerKinds: ['dense', 'moe', 'moe', 'moe', 'moe', 'moe'] as const,
   nRoutedExperts: 10,
 };
-const plan = (changes: Partial<ResidentInput> = {}) =>
-  planResident({ config, shardBytes: 100, localBytes: 0, expertMemoryBytes: 0, mtp: 'auto', ...changes });
+const plan = (changes: Partial<LocalLayerInput> = {}) =>
+  chooseLocalLayers({ config, shardBytes: 100, localBytes: 0, expertMemoryBytes: 0, mtp: 'auto', ...changes });
 
 describe('what the coordinator holds', () => {
   it('is the MTP module in half of the memory for audits', () => {
@@ -40,10 +40,10 @@ describe('what the coordinator holds', () => {
   it('is refused where it is less than a layer, or more than the machine has', () => {
     expect(() => plan({ localBytes: 999 })).toThrow(/one of this model takes 1000 bytes/);
     const MIB = 2 ** 20;
-    const needs = { denseBytes: 10 * MIB, kvBytes: 20 * MIB, expertMemoryBytes: 30 * MIB, residentBytes: 41 * MIB };
+    const needs = { denseBytes: 10 * MIB, kvBytes: 20 * MIB, expertMemoryBytes: 30 * MIB, localLayerBytes: 41 * MIB };
     expect(() => refuseBeyondMemory(needs, 100 * MIB)).toThrow(/41 MiB of experts.*give at most 40 MiB/);
     refuseBeyondMemory(needs, 101 * MIB);
     // Without it, nothing here has a say.
-    refuseBeyondMemory({ ...needs, residentBytes: 0 }, MIB);
+    refuseBeyondMemory({ ...needs, localLayerBytes: 0 }, MIB);
   });
 });

@@ -7,20 +7,20 @@ export const DEFAULT_EXPERT_MEMORY_BYTES = 512 * 2 ** 20;
 export const MTP_PLACES = ['local', 'tabs', 'off'] as const;
 export type MtpPlace = (typeof MTP_PLACES)[number];
 
-export interface ResidentInput {
+export interface LocalLayerInput {
   config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers' | 'nRoutedExperts'>;
   /** Of one expert. */
   shardBytes: number;
   /** For whole layers (`--local-experts`). */
   localBytes: number;
-  /** For experts kept for audits and for what no tab serves (`--expert-memory`). */
+  /** For experts cached for audits and for what no tab serves (`--expert-memory`). */
   expertMemoryBytes: number;
   /** auto: local where it fits, else on tabs. */
   mtp: MtpPlace | 'auto';
 }
 
 /** What the coordinator computes by plan. */
-export interface ResidentPlan {
+export interface LocalLayerChoice {
   /** The main model's layers that make no lap, ascending. */
   layers: number[];
   /** undefined: the model has no MTP module. */
@@ -37,7 +37,7 @@ const MTP_SHARE = 0.5;
  * from the first on. A small module shares the memory for audits, so that it needs no option.
  * Throws a RangeError that names the option.
  */
-export function planResident(input: ResidentInput): ResidentPlan {
+export function chooseLocalLayers(input: LocalLayerInput): LocalLayerChoice {
   const { config, shardBytes, localBytes } = input;
   const layerBytes = config.nRoutedExperts * shardBytes;
   const mtp = mtpPlace(input, layerBytes);
@@ -53,11 +53,14 @@ export function planResident(input: ResidentInput): ResidentPlan {
 }
 
 /** One for each of the main model's MoE layers that tabs serve. */
-export function lapsPerPass(config: ResidentInput['config'], { layers }: Pick<ResidentPlan, 'layers'>): number {
+export function lapsPerPass(config: LocalLayerInput['config'], { layers }: Pick<LocalLayerChoice, 'layers'>): number {
   return moeLayers(config).length - layers.length;
 }
 
-function mtpPlace({ config, localBytes, expertMemoryBytes, mtp }: ResidentInput, bytes: number): MtpPlace | undefined {
+function mtpPlace(
+  { config, localBytes, expertMemoryBytes, mtp }: LocalLayerInput,
+  bytes: number,
+): MtpPlace | undefined {
   if (!isMoeLayer(config, config.numHiddenLayers)) return undefined;
   const fits = bytes <= localBytes || bytes <= MTP_SHARE * expertMemoryBytes;
   if (mtp === 'local' && !fits) {
@@ -73,17 +76,17 @@ export interface MemoryNeeds {
   denseBytes: number;
   kvBytes: number;
   expertMemoryBytes: number;
-  residentBytes: number;
+  localLayerBytes: number;
 }
 
 /** Throws a RangeError, naming the options, where what is to be held is more than the machine (or its container) has. */
 export function refuseBeyondMemory(needs: MemoryNeeds, machineBytes: number): void {
-  const { denseBytes, kvBytes, expertMemoryBytes, residentBytes } = needs;
-  const neededBytes = denseBytes + kvBytes + expertMemoryBytes + residentBytes;
-  if (residentBytes === 0 || neededBytes <= machineBytes) return;
-  const leftBytes = Math.max(0, machineBytes - (neededBytes - residentBytes));
+  const { denseBytes, kvBytes, expertMemoryBytes, localLayerBytes } = needs;
+  const neededBytes = denseBytes + kvBytes + expertMemoryBytes + localLayerBytes;
+  if (localLayerBytes === 0 || neededBytes <= machineBytes) return;
+  const leftBytes = Math.max(0, machineBytes - (neededBytes - localLayerBytes));
   throw new RangeError(
-    `--local-experts would hold ${mebibytes(residentBytes)} of experts beside ${mebibytes(denseBytes)} of weights, ` +
+    `--local-experts would hold ${mebibytes(localLayerBytes)} of experts beside ${mebibytes(denseBytes)} of weights, ` +
       `${mebibytes(kvBytes)} for the KV cache and ${mebibytes(expertMemoryBytes)} of --expert-memory, ` +
       `on a machine with ${mebibytes(machineBytes)}: give at most ${mebibytes(leftBytes)}`,
   );

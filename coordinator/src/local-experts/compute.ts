@@ -1,7 +1,7 @@
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 
 /** Told how long work took, without what it waited. */
-export interface WorkMeter {
+export interface ComputeMeter {
   busyMs: number;
 }
 
@@ -9,10 +9,10 @@ export interface WorkMeter {
  * Routed experts computed by the coordinator itself, from the same packed weights and the same f16 rows that tabs get:
  * slower, never absent.
  */
-export interface LocalWork {
+export interface LocalCompute {
   /**
    * Σ weight × expert(row) for each row, [numRows, hiddenSize]; a row's sum does not depend on the others. Rejects only if
    * the packed weights cannot be read, or the machine is not up to it.
    */
-  compute(request: LapRequest, meter?: WorkMeter): Promise<Float32Array>;
+  compute(request: WorkItem, meter?: ComputeMeter): Promise<Float32Array>;
 }

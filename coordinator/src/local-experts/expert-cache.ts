@@ -1,21 +1,21 @@
 import type { WasmExpertBackend } from '@shoal/kernels/node';
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 
-export interface KeptExpertsOptions {
+export interface ExpertCacheOptions {
   backend: Pick<WasmExpertBackend, 'load' | 'unload' | 'run' | 'normProduct' | 'shape'>;
-  /** Experts kept between requests; one row's may come on top. */
+  /** Experts cached between requests; one row's may come on top. */
   maxExperts: number;
   read: (layer: number, expert: number) => Promise<Uint8Array>;
 }
 
-/** Experts that are loaded when first needed and kept, least recently used out first. One request at a time. */
-export class KeptExperts {
-  readonly #options: KeptExpertsOptions;
+/** Experts that are loaded when first needed and cached, least recently used out first. One request at a time. */
+export class ExpertCache {
+  readonly #options: ExpertCacheOptions;
   /** Keys in order of use, the most recent last. */
   readonly #held = new Map<string, { layer: number; expert: number }>();
   #normProducts: [number, number, number][] = [];
 
-  constructor(options: KeptExpertsOptions) {
+  constructor(options: ExpertCacheOptions) {
     this.#options = options;
   }
 
@@ -31,8 +31,8 @@ export class KeptExperts {
     return products;
   }
 
-  /** [numRows, hiddenSize]; in pieces of whole rows where all of a request's experts together are more than may be kept. */
-  async run(request: LapRequest): Promise<Float32Array> {
+  /** [numRows, hiddenSize]; in pieces of whole rows where all of a request's experts together are more than may be cached. */
+  async run(request: WorkItem): Promise<Float32Array> {
     const { backend } = this.#options;
     const D = backend.shape.hiddenSize;
     const pieces = this.#pieces(request);
@@ -44,7 +44,7 @@ export class KeptExperts {
     return partial;
   }
 
-  async #runPiece(request: LapRequest, experts: ReadonlySet<number>): Promise<Float32Array> {
+  async #runPiece(request: WorkItem, experts: ReadonlySet<number>): Promise<Float32Array> {
     for (const expert of experts) await this.#hold(request.layer, expert, experts);
     return (await this.#options.backend.run(request)).partial;
   }
@@ -67,7 +67,7 @@ export class KeptExperts {
     this.#held.set(key, { layer, expert });
   }
 
-  #pieces({ numRows, rowEnd, experts }: LapRequest): { from: number; to: number; experts: Set<number> }[] {
+  #pieces({ numRows, rowEnd, experts }: WorkItem): { from: number; to: number; experts: Set<number> }[] {
     const pieces = [{ from: 0, to: numRows, experts: new Set<number>() }];
     for (let row = 0; row < numRows; row++) {
       const mine = experts.subarray(row === 0 ? 0 : rowEnd[row - 1]!, rowEnd[row]!);
@@ -85,12 +85,7 @@ export class KeptExperts {
 }
 
 /** Rows [from, to) as a request of their own. */
-function rowsOf(
-  { layer, rows, rowEnd, experts, weights }: LapRequest,
-  from: number,
-  to: number,
-  D: number,
-): LapRequest {
+function rowsOf({ layer, rows, rowEnd, experts, weights }: WorkItem, from: number, to: number, D: number): WorkItem {
   const [first, end] = [from === 0 ? 0 : rowEnd[from - 1]!, rowEnd[to - 1]!];
   return {
     layer,

@@ -2,8 +2,8 @@ import { createReferenceBackend } from '@shoal/kernels';
 import { createRng, encodeF16 } from '@shoal/model';
 import { packExpert } from '@shoal/weights';
 import { expect, it } from 'vitest';
-import type { LapRequest } from '../laps/lap.ts';
-import { PinnedExperts } from './layer-store.ts';
+import type { WorkItem } from '../laps/lap.ts';
+import { LayerStore } from './layer-store.ts';
 
 const SHAPE = { hiddenSize: 32, moeIntermediateSize: 32, quant: 'f16' } as const;
 const EXPERTS = 6;
@@ -15,10 +15,10 @@ async function read(layer: number, expert: number): Promise<Uint8Array> {
 }
 
 /** Layers 1 to 3 in backends of so many experts; how many backends it took, and how often it told of an expert. */
-async function pinned(maxExpertsPerBackend: number) {
+async function stored(maxExpertsPerBackend: number) {
   let backends = 0;
   let told = 0;
-  const experts = new PinnedExperts({
+  const experts = new LayerStore({
     expertsPerLayer: EXPERTS,
     createBackend: async () => {
       backends++;
@@ -31,7 +31,7 @@ async function pinned(maxExpertsPerBackend: number) {
   return { experts, backends, told };
 }
 
-function request(layer: number): LapRequest {
+function request(layer: number): WorkItem {
   const rng = createRng(layer);
   const numRows = 5;
   return {
@@ -50,7 +50,7 @@ it.each([
   ['layers larger than a backend in several', 4, 5],
 ])('layers stay loaded: %s', async (_, perBackend, backends) => {
   const whole = createReferenceBackend(SHAPE);
-  const found = await pinned(perBackend);
+  const found = await stored(perBackend);
   expect(found).toMatchObject({ backends, told: 3 * EXPERTS });
   expect([0, 1, 2, 3, 4].map((layer) => found.experts.has(layer))).toEqual([false, true, true, true, false]);
   for (const layer of [1, 2, 3]) {
@@ -64,9 +64,9 @@ it.each([
   }
 });
 
-it('a layer whose weights cannot be read is not there, and can be pinned later', async () => {
+it('a layer whose weights cannot be read is not there, and can be stored later', async () => {
   let broken = true;
-  const experts = new PinnedExperts({
+  const experts = new LayerStore({
     expertsPerLayer: EXPERTS,
     createBackend: async () => createReferenceBackend(SHAPE),
     read: async (layer, expert) => {

@@ -1,9 +1,9 @@
 import type { WasmExpertBackend } from '@shoal/kernels/node';
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 
 type Backend = Pick<WasmExpertBackend, 'reserve' | 'load' | 'unload' | 'run' | 'has' | 'maxExpertsPerLayer'>;
 
-export interface PinnedExpertsOptions {
+export interface LayerStoreOptions {
   expertsPerLayer: number;
   createBackend: () => Promise<Backend>;
   read: (layer: number, expert: number) => Promise<Uint8Array>;
@@ -22,12 +22,12 @@ interface Home {
  * Whole layers that stay loaded, in as many backends as their memory takes: a WebAssembly memory ends at 4 GiB. A layer is in
  * one of them where it fits.
  */
-export class PinnedExperts {
-  readonly #options: PinnedExpertsOptions;
+export class LayerStore {
+  readonly #options: LayerStoreOptions;
   readonly #layers = new Map<number, Backend[]>();
   #newest: Home | undefined;
 
-  constructor(options: PinnedExpertsOptions) {
+  constructor(options: LayerStoreOptions) {
     this.#options = options;
   }
 
@@ -65,8 +65,8 @@ export class PinnedExperts {
     );
   }
 
-  /** Σ weight × expert(row), [numRows, hiddenSize], of a layer that is pinned. */
-  async run(request: LapRequest): Promise<Float32Array> {
+  /** Σ weight × expert(row), [numRows, hiddenSize], of a layer that is stored. */
+  async run(request: WorkItem): Promise<Float32Array> {
     const homes = this.#layers.get(request.layer) ?? [];
     if (homes.length === 1) return (await homes[0]!.run(request)).partial;
     const sum = new Float32Array(request.rows.length);
@@ -106,16 +106,17 @@ export class PinnedExperts {
 }
 
 /** The same rows with some of their experts. */
-function only(request: LapRequest, wanted: (expert: number) => boolean): LapRequest {
-  const kept: number[] = [];
+function only(request: WorkItem, wanted: (expert: number) => boolean): WorkItem {
+  const cached: number[] = [];
   const rowEnd = request.rowEnd.map((end, row) => {
-    for (let a = row === 0 ? 0 : request.rowEnd[row - 1]!; a < end; a++) if (wanted(request.experts[a]!)) kept.push(a);
-    return kept.length;
+    for (let a = row === 0 ? 0 : request.rowEnd[row - 1]!; a < end; a++)
+      if (wanted(request.experts[a]!)) cached.push(a);
+    return cached.length;
   });
   return {
     ...request,
     rowEnd,
-    experts: Uint16Array.from(kept, (a) => request.experts[a]!),
-    weights: Float32Array.from(kept, (a) => request.weights[a]!),
+    experts: Uint16Array.from(cached, (a) => request.experts[a]!),
+    weights: Float32Array.from(cached, (a) => request.weights[a]!),
   };
 }

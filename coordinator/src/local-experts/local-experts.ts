@@ -3,45 +3,45 @@ import type { ModelConfig } from '@shoal/model';
 import type { Manifest } from '@shoal/weights';
 import type { PackedModel } from '@shoal/weights/node';
 import { ExpertWorker, type LoadProgress } from './worker.ts';
-import type { LocalWork } from './compute.ts';
+import type { LocalCompute } from './compute.ts';
 import {
   DEFAULT_EXPERT_MEMORY_BYTES,
-  planResident,
+  chooseLocalLayers,
   refuseBeyondMemory,
-  type ResidentPlan,
+  type LocalLayerChoice,
 } from './choose-layers.ts';
-import { ResidentExperts } from './local-layers.ts';
+import { LocalLayers } from './local-layers.ts';
 import { type CoordinatorOptions, UsageError } from '../config.ts';
 import type { EventLog } from '../base/event-log.ts';
 import type { NormLimits } from '../trust/norm-limits.ts';
 
-/** Shards kept for self-tests, audits and what no tab serves lie in one WebAssembly memory of 4 GiB, with the work space. */
+/** Shards cached for self-tests, audits and what no tab serves lie in one WebAssembly memory of 4 GiB, with the work space. */
 const MAX_EXPERT_MEMORY_BYTES = 3 * 2 ** 30;
 
-export type OwnExpertsOptions = Pick<
+export type LocalExpertOptions = Pick<
   CoordinatorOptions,
   'expertMemoryBytes' | 'localExpertBytes' | 'mtpExperts' | 'kvMemoryBytes' | 'threads'
 >;
 
 /** The experts that the coordinator computes itself. */
-export interface OwnExperts {
+export interface LocalExpertThreads {
   /** For what no tab serves, self-tests and audits. */
   work: ExpertWorker;
   /** Layers that no tab is asked for, and who computes them. */
-  resident: { layers: ReadonlySet<number>; work: LocalWork };
+  localLayers: { layers: ReadonlySet<number>; work: LocalCompute };
   /** Load the layers of `--local-experts`. Rejects where they cannot be read, or memory does not suffice. */
   load(onProgress?: (progress: LoadProgress) => void): Promise<void>;
   close(): Promise<void>;
 }
 
 /** What the options say to hold. Throws a UsageError where it is less than a layer, or more than there is memory. */
-export function residentPlanOf(options: OwnExpertsOptions, config: ModelConfig, manifest: Manifest): ResidentPlan {
+export function localLayersOf(options: LocalExpertOptions, config: ModelConfig, manifest: Manifest): LocalLayerChoice {
   const { shardBytes, dense } = manifest;
   const { localExpertBytes: localBytes = 0, kvMemoryBytes: kvBytes = 0, mtpExperts: mtp = 'auto' } = options;
   const expertMemoryBytes = expertMemoryOf(options);
   try {
-    const plan = planResident({ config, shardBytes, localBytes, expertMemoryBytes, mtp });
-    const needs = { denseBytes: dense.bytes, kvBytes, expertMemoryBytes, residentBytes: plan.bytes };
+    const plan = chooseLocalLayers({ config, shardBytes, localBytes, expertMemoryBytes, mtp });
+    const needs = { denseBytes: dense.bytes, kvBytes, expertMemoryBytes, localLayerBytes: plan.bytes };
     refuseBeyondMemory(needs, machineBytes());
     return plan;
   } catch (error) {
@@ -49,13 +49,13 @@ export function residentPlanOf(options: OwnExpertsOptions, config: ModelConfig, 
   }
 }
 
-function expertMemoryOf({ expertMemoryBytes = DEFAULT_EXPERT_MEMORY_BYTES }: OwnExpertsOptions): number {
+function expertMemoryOf({ expertMemoryBytes = DEFAULT_EXPERT_MEMORY_BYTES }: LocalExpertOptions): number {
   return Math.min(expertMemoryBytes, MAX_EXPERT_MEMORY_BYTES);
 }
 
 export interface StartOptions {
-  options: OwnExpertsOptions;
-  plan: ResidentPlan;
+  options: LocalExpertOptions;
+  plan: LocalLayerChoice;
   /** The MTP module's layer, where the model has one. */
   mtpLayer: number | undefined;
   norms: NormLimits;
@@ -63,10 +63,10 @@ export interface StartOptions {
 }
 
 /** Start their threads. What is to be in memory before anybody asks is there after `load()`. */
-export function startOwnExperts(
+export function startLocalExperts(
   { dir }: PackedModel,
   { options, plan, mtpLayer, norms, events }: StartOptions,
-): OwnExperts {
+): LocalExpertThreads {
   const { threads } = options;
   const work = new ExpertWorker({
     packedDir: dir,
@@ -76,7 +76,7 @@ export function startOwnExperts(
   });
   const layers = new Set(plan.mtp === 'local' ? [mtpLayer!, ...plan.layers] : plan.layers);
   if (plan.bytes === 0) {
-    return { work, resident: { layers, work: work.laps }, load: async () => {}, close: () => work.close() };
+    return { work, localLayers: { layers, work: work.laps }, load: async () => {}, close: () => work.close() };
   }
   // In a thread of their own, answers and drafts wait for no audit. No tab serves these layers: their norms are of no use.
   const worker = new ExpertWorker({ packedDir: dir, maxBytes: 0, threads, onLoaded: () => {} });
@@ -84,11 +84,11 @@ export function startOwnExperts(
     const text = `The layers of --local-experts are not in memory, and slow for now: ${message}`;
     events.add({ level: 'error', kind: 'server', text });
   };
-  const resident = new ResidentExperts({ layers: [...layers], worker, fallback: work.laps, onTrouble });
+  const localLayers = new LocalLayers({ layers: [...layers], worker, fallback: work.laps, onTrouble });
   return {
     work,
-    resident: { layers, work: resident },
-    load: (onProgress) => resident.load(onProgress),
+    localLayers: { layers, work: localLayers },
+    load: (onProgress) => localLayers.load(onProgress),
     close: async () => {
       await worker.close();
       await work.close();

@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
 import type { ExpertWorker } from './worker.ts';
-import type { LapRequest } from '../laps/lap.ts';
-import { ResidentExperts } from './local-layers.ts';
+import type { WorkItem } from '../laps/lap.ts';
+import { LocalLayers } from './local-layers.ts';
 
-const request: LapRequest = {
+const request: WorkItem = {
   layer: 3,
   numRows: 1,
   rows: new Uint16Array(4),
@@ -32,15 +32,15 @@ it('computes from memory, from the fallback while it is not there, and from memo
       },
     },
   };
-  const resident = new ResidentExperts({
+  const localLayers = new LocalLayers({
     layers: [3, 4],
     worker: worker as unknown as ExpertWorker,
     fallback: { compute: async () => Float32Array.of(2) },
     onTrouble: ({ message }) => troubles.push(message),
   });
-  const by = async (): Promise<number> => (await resident.compute(request))[0]!;
+  const by = async (): Promise<number> => (await localLayers.compute(request))[0]!;
 
-  await resident.load();
+  await localLayers.load();
   expect(await by()).toBe(1);
   failure = new Error('a request that went wrong');
   expect(await by()).toBe(2);

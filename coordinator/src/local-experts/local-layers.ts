@@ -1,13 +1,13 @@
 import type { ExpertWorker, LoadProgress } from './worker.ts';
-import type { LapRequest } from '../laps/lap.ts';
-import type { LocalWork, WorkMeter } from './compute.ts';
+import type { WorkItem } from '../laps/lap.ts';
+import type { LocalCompute, ComputeMeter } from './compute.ts';
 
-export interface ResidentExpertsOptions {
+export interface LocalLayersOptions {
   layers: readonly number[];
   /** Holds them. */
   worker: ExpertWorker;
   /** Does the work while the layers are not in memory: slower, from the same weights. */
-  fallback: LocalWork;
+  fallback: LocalCompute;
   /** The layers were lost, or could not be loaded again. */
   onTrouble: (error: Error) => void;
 }
@@ -19,12 +19,12 @@ const RETRY_MS = 60_000;
  * Whole layers in the coordinator's memory. A thread that dies takes them along; until they are loaded again, the fallback
  * computes.
  */
-export class ResidentExperts implements LocalWork {
-  readonly #options: ResidentExpertsOptions;
+export class LocalLayers implements LocalCompute {
+  readonly #options: LocalLayersOptions;
   #loading = false;
   #retryAtMs = 0;
 
-  constructor(options: ResidentExpertsOptions) {
+  constructor(options: LocalLayersOptions) {
     this.#options = options;
   }
 
@@ -38,7 +38,7 @@ export class ResidentExperts implements LocalWork {
     }
   }
 
-  async compute(request: LapRequest, meter?: WorkMeter): Promise<Float32Array> {
+  async compute(request: WorkItem, meter?: ComputeMeter): Promise<Float32Array> {
     const { worker, fallback, onTrouble } = this.#options;
     if (!worker.holds(request.layer)) {
       this.#loadAgain();

@@ -5,13 +5,13 @@ import { createWasmBackend, type WasmExpertBackend } from '@shoal/kernels/node';
 import { shardHash } from '@shoal/weights';
 import { openPacked, type PackedModel } from '@shoal/weights/node';
 import type { ExpertWork, ExpertWorkerData, FromExpertWorker, ToExpertWorker } from './worker.ts';
-import { KeptExperts } from './expert-cache.ts';
-import type { LapRequest } from '../laps/lap.ts';
-import { PinnedExperts } from './layer-store.ts';
+import { ExpertCache } from './expert-cache.ts';
+import type { WorkItem } from '../laps/lap.ts';
+import { LayerStore } from './layer-store.ts';
 
 const { packedDir, maxBytes, threads } = workerData as ExpertWorkerData;
 
-/** Each memory of pinned experts has a team of its own, of which one at a time works. */
+/** Each memory of stored experts has a team of its own, of which one at a time works. */
 const MAX_TEAM_THREADS = 128;
 /** Of WebAssembly. */
 const MEMORY_BYTES = 4 * 2 ** 30;
@@ -19,8 +19,8 @@ let teamThreads = threads;
 
 interface Ready {
   packed: PackedModel;
-  kept: KeptExperts;
-  pinned: PinnedExperts;
+  cached: ExpertCache;
+  stored: LayerStore;
   /** Holds nothing between requests. */
   anew: WasmExpertBackend;
 }
@@ -29,22 +29,22 @@ async function prepare(): Promise<Ready> {
   const packed = await openPacked(packedDir);
   const { shape, shardBytes, expertsPerLayer } = packed.manifest;
   const backend = await createWasmBackend({ shape, threads });
-  const kept = new KeptExperts({
+  const cached = new ExpertCache({
     backend,
     // Never all out before one is in: the backend gives its memory up with its last expert, and another to the collector.
     maxExperts: Math.max(2, Math.floor(maxBytes / shardBytes)),
     read: (layer, expert) => packed.readShard(layer, expert),
   });
-  const pinned = new PinnedExperts({
+  const stored = new LayerStore({
     expertsPerLayer,
     createBackend: () => createWasmBackend({ shape, threads: teamThreads }),
     read: (layer, expert) => packed.readShard(layer, expert),
   });
-  return { packed, kept, pinned, anew: await createWasmBackend({ shape, threads: 1 }) };
+  return { packed, cached, stored, anew: await createWasmBackend({ shape, threads: 1 }) };
 }
 
 /** A fresh backend's weights, from files that are read and hashed for this request. */
-async function computeAnew({ packed, anew }: Ready, request: LapRequest): Promise<Float32Array> {
+async function computeAnew({ packed, anew }: Ready, request: WorkItem): Promise<Float32Array> {
   const experts = [...new Set(request.experts)];
   try {
     for (const expert of experts) {
@@ -67,7 +67,7 @@ const ready = prepare();
 ready.catch(() => {});
 
 /** Load layers for good, telling of each expert. */
-async function pin({ packed, pinned }: Ready, layers: readonly number[]): Promise<void> {
+async function pin({ packed, stored }: Ready, layers: readonly number[]): Promise<void> {
   const { shardBytes, expertsPerLayer } = packed.manifest;
   const totalBytes = layers.length * expertsPerLayer * shardBytes;
   teamThreads = Math.max(1, Math.min(threads, Math.floor((MAX_TEAM_THREADS * MEMORY_BYTES) / totalBytes)));
@@ -78,14 +78,14 @@ async function pin({ packed, pinned }: Ready, layers: readonly number[]): Promis
   };
   progress(0);
   for (const layer of layers) {
-    if (pinned.has(layer)) progress(expertsPerLayer * shardBytes);
-    else await pinned.pin(layer, () => progress(shardBytes));
+    if (stored.has(layer)) progress(expertsPerLayer * shardBytes);
+    else await stored.pin(layer, () => progress(shardBytes));
   }
 }
 
 function compute(machine: Ready, { request, anew }: ExpertWork): Promise<Float32Array> {
   if (anew) return computeAnew(machine, request);
-  return machine.pinned.has(request.layer) ? machine.pinned.run(request) : machine.kept.run(request);
+  return machine.stored.has(request.layer) ? machine.stored.run(request) : machine.cached.run(request);
 }
 
 async function answer(message: ToExpertWorker): Promise<FromExpertWorker> {
@@ -93,11 +93,11 @@ async function answer(message: ToExpertWorker): Promise<FromExpertWorker> {
     const machine = await ready;
     if ('pin' in message) {
       await pin(machine, message.pin);
-      return { pinned: message.pin };
+      return { stored: message.pin };
     }
     const startedMs = performance.now();
     const partial = await compute(machine, message);
-    return { partial, busyMs: performance.now() - startedMs, normProducts: machine.kept.takeNormProducts() };
+    return { partial, busyMs: performance.now() - startedMs, normProducts: machine.cached.takeNormProducts() };
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) };
   }

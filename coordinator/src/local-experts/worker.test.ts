@@ -10,7 +10,7 @@ import { ROOT_DIR } from '../config.ts';
 import { compareRow } from '../trust/compare.ts';
 import { NormLimits } from '../trust/norm-limits.ts';
 import { ExpertWorker } from './worker.ts';
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 
 let cacheDir: string;
 let packed: PackedModel;
@@ -34,7 +34,7 @@ function start(options: { maxBytes?: number; timeoutMs?: number } = {}): void {
   });
 }
 
-function requestOf(numRows: number, perRow = 4, seed = 5): LapRequest {
+function requestOf(numRows: number, perRow = 4, seed = 5): WorkItem {
   const rng = createRng(seed);
   const { shape, expertsPerLayer, expertLayers } = packed.manifest;
   return {
@@ -47,7 +47,7 @@ function requestOf(numRows: number, perRow = 4, seed = 5): LapRequest {
   };
 }
 
-async function reference(request: LapRequest): Promise<Float32Array> {
+async function reference(request: WorkItem): Promise<Float32Array> {
   const backend = createReferenceBackend(packed.manifest.shape);
   for (const expert of new Set(request.experts)) {
     await backend.load(request.layer, expert, await packed.readShard(request.layer, expert));
@@ -96,7 +96,7 @@ describe('the expert worker', () => {
     expect(await worker.laps.compute(request)).toEqual(whole);
   });
 
-  it('reads weights anew for a recheck: a spoilt file is found, named, and spoils nothing that is kept', async () => {
+  it('reads weights anew for a recheck: a spoilt file is found, named, and spoils nothing that is cached', async () => {
     start();
     const request = requestOf(1, 1);
     const before = await worker.audits.compute(request);
@@ -114,7 +114,7 @@ describe('the expert worker', () => {
     expect((await readdir(join(packed.dir))).length).toBeGreaterThan(0);
   });
 
-  it('keeps pinned layers for as long as its thread lives', async () => {
+  it('keeps stored layers for as long as its thread lives', async () => {
     start({ maxBytes: 0, timeoutMs: 10_000 });
     const request = requestOf(4);
     const expected = await worker.laps.compute(request);

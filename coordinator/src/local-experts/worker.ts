@@ -1,21 +1,21 @@
 import { availableParallelism } from 'node:os';
 import type { Worker } from 'node:worker_threads';
 import { startTypescriptThread } from '@shoal/weights/node';
-import type { LapRequest } from '../laps/lap.ts';
-import type { LocalWork, WorkMeter } from './compute.ts';
+import type { WorkItem } from '../laps/lap.ts';
+import type { LocalCompute, ComputeMeter } from './compute.ts';
 
 /** What the thread is started with. */
 export interface ExpertWorkerData {
   /** Folder of the packed model. */
   packedDir: string;
-  /** Of shards kept between requests; those of one row's experts come on top. */
+  /** Of shards cached between requests; those of one row's experts come on top. */
   maxBytes: number;
   /** Threads for one request. */
   threads: number;
 }
 
 export interface ExpertWork {
-  request: LapRequest;
+  request: WorkItem;
   /** From shards that are read from the disk, and checked, for this request alone. */
   anew: boolean;
 }
@@ -36,7 +36,7 @@ export type FromExpertWorker =
       normProducts: [number, number, number][];
     }
   | { progress: LoadProgress }
-  | { pinned: readonly number[] }
+  | { stored: readonly number[] }
   | { error: string };
 
 export interface ExpertWorkerOptions extends Omit<ExpertWorkerData, 'threads'> {
@@ -73,21 +73,21 @@ const TIMEOUT_MS = 120_000;
  */
 export class ExpertWorker {
   /** For laps that no tab answers. */
-  readonly laps: LocalWork;
+  readonly laps: LocalCompute;
   /** For self-tests, probation and audits. */
-  readonly audits: LocalWork;
+  readonly audits: LocalCompute;
   /** The same, from weights read anew each time. */
-  readonly rechecks: LocalWork;
+  readonly rechecks: LocalCompute;
   readonly #options: ExpertWorkerOptions;
   readonly #waiting: Record<Kind, Job[]> = { lap: [], audit: [], recheck: [] };
-  readonly #pinned = new Set<number>();
+  readonly #stored = new Set<number>();
   #thread: Worker | undefined;
   #running: { job: Job; timer: ReturnType<typeof setTimeout> } | undefined;
   #closed = false;
 
   constructor(options: ExpertWorkerOptions) {
     this.#options = options;
-    const work = (kind: Kind): LocalWork => ({
+    const work = (kind: Kind): LocalCompute => ({
       compute: (request, meter) => this.#compute(kind, request, meter),
     });
     this.laps = work('lap');
@@ -115,15 +115,15 @@ export class ExpertWorker {
   /** Load whole layers and keep them, whatever `maxBytes`, for as long as the thread lives. */
   async pin(layers: readonly number[], onProgress?: (progress: LoadProgress) => void): Promise<void> {
     await this.#ask('lap', { message: { pin: layers }, onProgress });
-    for (const layer of layers) this.#pinned.add(layer);
+    for (const layer of layers) this.#stored.add(layer);
   }
 
-  /** Whether the layer is pinned in the thread that there is now. */
+  /** Whether the layer is stored in the thread that there is now. */
   holds(layer: number): boolean {
-    return this.#pinned.has(layer);
+    return this.#stored.has(layer);
   }
 
-  async #compute(kind: Kind, request: LapRequest, meter: WorkMeter | undefined): Promise<Float32Array> {
+  async #compute(kind: Kind, request: WorkItem, meter: ComputeMeter | undefined): Promise<Float32Array> {
     const answer = await this.#ask(kind, { message: { request, anew: kind === 'recheck' } });
     if (!('partial' in answer)) throw new Error('the coordinator’s own experts gave another answer than was asked for');
     if (meter) meter.busyMs += answer.busyMs;
@@ -199,7 +199,7 @@ export class ExpertWorker {
   #drop(error: Error): void {
     const thread = this.#thread;
     this.#thread = undefined;
-    this.#pinned.clear();
+    this.#stored.clear();
     void thread?.terminate();
     if (this.#running) {
       clearTimeout(this.#running.timer);
@@ -213,7 +213,7 @@ export class ExpertWorker {
 const closedError = (): Error => new Error('the coordinator is shutting down');
 
 /** Copies, since a message carries the whole buffers that its arrays are views of. */
-function owned({ layer, rows, numRows, rowEnd, experts, weights }: LapRequest): LapRequest {
+function owned({ layer, rows, numRows, rowEnd, experts, weights }: WorkItem): WorkItem {
   return {
     layer,
     numRows,

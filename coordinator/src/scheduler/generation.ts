@@ -83,10 +83,10 @@ export interface DeviceLimitUsage {
 }
 
 /**
- * `submit` throws an EngineError at once when the request cannot be taken; iteration throws one when it ends early.
+ * `submit` throws an GenerationError at once when the request cannot be taken; iteration throws one when it ends early.
  * Ending the iteration (or aborting `signal`) cancels the request and frees its place.
  */
-export interface TextEngine {
+export interface GenerationService {
   readonly modelId: string;
   readonly maxContext: number;
   submit(request: GenerationRequest): AsyncIterable<GenerationEvent>;
@@ -98,15 +98,15 @@ export interface TextEngine {
  */
 export type Refusal = 'queue-full' | 'share-full' | 'too-late';
 
-export type EngineErrorReason = Refusal | 'context-length' | 'draining' | 'cancelled' | 'timeout' | 'internal';
+export type GenerationErrorReason = Refusal | 'context-length' | 'draining' | 'cancelled' | 'timeout' | 'internal';
 
-export class EngineError extends Error {
-  readonly reason: EngineErrorReason;
+export class GenerationError extends Error {
+  readonly reason: GenerationErrorReason;
   /** Seconds after which a retry makes sense; with a Refusal and with `draining`. */
   readonly retryAfterS: number | undefined;
-  constructor(reason: EngineErrorReason, message: string, retryAfterS?: number) {
+  constructor(reason: GenerationErrorReason, message: string, retryAfterS?: number) {
     super(message);
-    this.name = 'EngineError';
+    this.name = 'GenerationError';
     this.reason = reason;
     this.retryAfterS = retryAfterS;
   }

@@ -1,6 +1,6 @@
 import { createRng, type ExpertDispatch } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
-import { Engine, type EngineLimits } from './scheduler.ts';
+import { Scheduler, type SchedulerLimits } from './scheduler.ts';
 import { expected, lappingForward, type LayerWork, NUM_LAYERS, submit } from './testing/lapping-forward.ts';
 
 /** A clock that goes on when nothing has anything left to do. */
@@ -29,7 +29,7 @@ interface Costs {
   layerMs: number;
   rowMs: number;
   lapMs: number;
-  /** Share of a lap by which it may be shorter or longer. */
+  /** MicroBatch of a lap by which it may be shorter or longer. */
   jitter?: number;
 }
 
@@ -37,7 +37,7 @@ const STREAMS = 16;
 const TOKENS = 64;
 
 /** So many greedy streams on an engine and laps of known cost. Times of one pass of all rows, once it goes evenly. */
-async function measure(costs: Costs, lanes: EngineLimits['lanes']) {
+async function measure(costs: Costs, microBatches: SchedulerLimits['microBatches']) {
   const time = new VirtualTime();
   const rng = createRng(5);
   let engineFreeMs = 0;
@@ -58,22 +58,22 @@ async function measure(costs: Costs, lanes: EngineLimits['lanes']) {
       },
     }),
   };
-  const shoal = new Engine({
+  const shoal = new Scheduler({
     modelId: 'small',
     forward: lappingForward(work),
     experts,
-    limits: { lanes },
+    limits: { microBatches },
     now: () => time.nowMs,
   });
   const answers = Array.from({ length: STREAMS }, (_, i) => submit(shoal, [i], TOKENS));
   const rowsAt = (tokens: number) => time.runUntil(() => shoal.tokens >= tokens);
-  // The first tokens let lanes find their pace, and `auto` its choice.
+  // The first tokens let microBatches find their pace, and `auto` its choice.
   await rowsAt(STREAMS * 32);
   const before = { ms: time.nowMs, waited: shoal.occupancy.waitingMs, tokens: shoal.tokens };
   await rowsAt(STREAMS * 60);
   const rounds = (shoal.tokens - before.tokens) / STREAMS;
   const result = {
-    lanes: shoal.lanes,
+    microBatches: shoal.microBatches,
     ms: (time.nowMs - before.ms) / rounds,
     waitedMs: (shoal.occupancy.waitingMs - before.waited) / rounds,
   };
@@ -115,7 +115,7 @@ describe('in virtual time, 16 streams', () => {
 
   it('are split of themselves where that is faster, and only there', async () => {
     const long = { layerMs: 4, rowMs: 1, lapMs: 30 };
-    expect(await measure(long, 'auto')).toEqual({ ...(await measure(long, 2)), lanes: 2 });
+    expect(await measure(long, 'auto')).toEqual({ ...(await measure(long, 2)), microBatches: 2 });
     // Weights that take longer to read than the laps do.
     const heavy = { layerMs: 40, rowMs: 0.5, lapMs: 15 };
     const [auto, one, two] = [await measure(heavy, 'auto'), await measure(heavy, 1), await measure(heavy, 2)];

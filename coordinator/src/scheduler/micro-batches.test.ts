@@ -1,6 +1,6 @@
 import { createRng, type ExpertDispatch } from '@shoal/model';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { Engine, type EngineLimits } from './scheduler.ts';
+import { Scheduler, type SchedulerLimits } from './scheduler.ts';
 import { expected, lappingForward, submit } from './testing/lapping-forward.ts';
 
 interface Lap {
@@ -25,8 +25,8 @@ const experts = {
 
 beforeEach(() => (laps = []));
 
-const engine = (limits: Partial<EngineLimits>): Engine =>
-  new Engine({ modelId: 'small', forward: lappingForward(), experts, limits: { lanes: 2, ...limits } });
+const engine = (limits: Partial<SchedulerLimits>): Scheduler =>
+  new Scheduler({ modelId: 'small', forward: lappingForward(), experts, limits: { microBatches: 2, ...limits } });
 
 /** Everything that can go on without a lap has gone on. */
 const settle = async (): Promise<void> => {
@@ -40,14 +40,14 @@ async function answerAll(): Promise<void> {
   await settle();
 }
 
-describe('two lanes', () => {
+describe('two micro-batches', () => {
   it('have half of the rows each in flight, of different sequences', async () => {
     const shoal = engine({});
     const answers = Array.from({ length: 16 }, (_, i) => submit(shoal, [i], 3));
     await settle();
     // One row of each prompt.
     expect(rowsOut()).toEqual([8, 8]);
-    expect([shoal.lanes, shoal.occupancy.passes]).toEqual([2, 2]);
+    expect([shoal.microBatches, shoal.occupancy.passes]).toEqual([2, 2]);
     while (laps.length > 0) {
       expect(rowsOut()).toEqual([8, 8]);
       await answerAll();
@@ -58,7 +58,7 @@ describe('two lanes', () => {
   });
 
   it('are one where two were forbidden: a pass has all rows, and nothing else is in flight', async () => {
-    const shoal = engine({ lanes: 1 });
+    const shoal = engine({ microBatches: 1 });
     const answers = Array.from({ length: 16 }, (_, i) => submit(shoal, [i], 2));
     await settle();
     while (laps.length > 0) {
@@ -79,7 +79,7 @@ describe('two lanes', () => {
     expect([done.length, shoal.running.length]).toEqual([0, 2]);
     hangs!.answer();
     await settle();
-    // Its half goes on in two lanes now.
+    // Its half goes on in two micro-batches now.
     expect(laps.length).toBeGreaterThan(0);
     while (laps.length > 0) await answerAll();
     for (const [i, answer] of answers.entries()) expect(await answer).toEqual(expected([i], 5));
@@ -105,7 +105,7 @@ describe('two lanes', () => {
       await settle();
       await answerAll();
     }
-    // Three have ended, all of one lane's or not: those left are shared again.
+    // Three have ended, all of one microBatch's or not: those left are shared again.
     expect(rowsOut().sort()).toEqual([1, 2]);
     while (laps.length > 0) await answerAll();
     await Promise.all(answers);

@@ -9,8 +9,8 @@ import {
 } from '@shoal/model';
 import { smallWeights } from '@shoal/model/testing';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { EngineError, type GenerationEvent, type GenerationRequest } from './generation.ts';
-import { Engine, type EngineLimits } from './scheduler.ts';
+import { GenerationError, type GenerationEvent, type GenerationRequest } from './generation.ts';
+import { Scheduler, type SchedulerLimits } from './scheduler.ts';
 import { smallConfigJson } from './testing/small-config.ts';
 
 // eos_token_id is never the largest logit of these weights, so that answers have the length that they are asked for.
@@ -56,8 +56,8 @@ beforeEach(() => {
   outcomes = [];
 });
 
-function engine(limits: Partial<EngineLimits> = {}, eosTokenIds?: readonly number[]): Engine {
-  return new Engine({
+function engine(limits: Partial<SchedulerLimits> = {}, eosTokenIds?: readonly number[]): Scheduler {
+  return new Scheduler({
     modelId: 'small',
     forward: createReferenceEngine(model),
     experts,
@@ -89,7 +89,7 @@ async function idsOf(stream: AsyncIterable<GenerationEvent>): Promise<number[]> 
 const reasonOf = (stream: AsyncIterable<GenerationEvent>): Promise<string> =>
   collect(stream).then(
     () => 'finished',
-    (error: unknown) => (error instanceof EngineError ? error.reason : String(error)),
+    (error: unknown) => (error instanceof GenerationError ? error.reason : String(error)),
   );
 
 /** A promise and the call that settles it. */
@@ -296,7 +296,7 @@ describe('draining', () => {
 
 describe('on a paged KV cache', () => {
   /** Pages of 4 positions; a row's logits depend on its token alone, so that only the counting of pages is under test here. */
-  function paged(limits: Partial<EngineLimits> = {}, numPages = 8) {
+  function paged(limits: Partial<SchedulerLimits> = {}, numPages = 8) {
     const forward = createReferenceEngine(model);
     const rows: number[] = [];
     const sequenceOn = (pages: SequencePages) => ({
@@ -308,7 +308,7 @@ describe('on a paged KV cache', () => {
       truncate: (length: number) => pages.truncate(length),
       free: () => pages.close(),
     });
-    const shoal = new Engine({
+    const shoal = new Scheduler({
       modelId: 'small',
       forward: {
         ...forward,
@@ -317,8 +317,8 @@ describe('on a paged KV cache', () => {
         forward: async (batch, dispatch) => {
           rows.push(batch.length);
           for (const { cache } of batch) (cache as ReturnType<typeof sequenceOn>).append(1);
-          const { tokenId, wish } = batch.at(-1)!;
-          const row = { tokenId, position: 0, cache: forward.newSequence(), wish };
+          const { tokenId, query } = batch.at(-1)!;
+          const row = { tokenId, position: 0, cache: forward.newSequence(), query };
           const { answers, ...rest } = await forward.forward([row], dispatch);
           return { ...rest, answers: batch.map(() => answers[0]) };
         },

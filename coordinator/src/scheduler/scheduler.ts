@@ -4,51 +4,51 @@ import { SampleWindow } from '../base/sample-window.ts';
 import { Admission } from './queue/admission.ts';
 import { Answers } from './batch/answers.ts';
 import {
-  EngineError,
+  GenerationError,
   type GenerationEvent,
   type GenerationRequest,
   type Refusal,
-  type TextEngine,
+  type GenerationService,
 } from './generation.ts';
-import { LaneChoice } from './batch/micro-batch-count.ts';
-import { Lane } from './batch/pass-runner.ts';
+import { MicroBatchCount } from './batch/micro-batch-count.ts';
+import { PassRunner } from './batch/pass-runner.ts';
 import { Latency } from './latency.ts';
 import { Occupancy } from './batch/occupancy.ts';
 import { Pace } from './queue/pace.ts';
 import type { PassTimes } from './batch/pass-times.ts';
 import { PrefillBudget } from './batch/prefill-budget.ts';
 import { Sequence } from './sequence.ts';
-import { Shares } from './batch/micro-batch.ts';
+import { MicroBatchBuilder } from './batch/micro-batch.ts';
 import { Speculation, type SpeculationOptions } from './speculation/speculation.ts';
 import { Waits } from './queue/waits.ts';
 import type { Timeline } from '../timeline/timeline.ts';
 
-export interface EngineOptions {
+export interface SchedulerOptions {
   modelId: string;
   forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
-  limits?: Partial<EngineLimits>;
+  limits?: Partial<SchedulerLimits>;
   /** What ends an answer, where generation_config.json names other tokens than config.json. */
   eosTokenIds?: readonly number[] | undefined;
-  speculation?: Partial<EngineSpeculationOptions> | undefined;
+  speculation?: Partial<SchedulerSpeculationOptions> | undefined;
   /** Laps of a pass: one for each MoE layer, which is the default, but those that the coordinator holds. */
   lapsPerPass?: number;
   onRequest?: (
     event: 'submitted' | 'finished' | 'failed' | 'cancelled',
     request: GenerationRequest,
-    error?: EngineError,
+    error?: GenerationError,
   ) => void;
   timeline?: Timeline | undefined;
   /** Milliseconds of a clock; `performance.now()` by default. */
   now?: () => number;
 }
 
-export type EngineSpeculationOptions = Pick<
+export type SchedulerSpeculationOptions = Pick<
   SpeculationOptions,
   'mode' | 'maxDrafts' | 'hasMtpExperts' | 'lapsPerDraft' | 'onReading' | 'onFailure'
 >;
 
-export interface EngineLimits {
+export interface SchedulerLimits {
   /** Sequences decoded together. Each holds a KV cache, and each adds a row to every lap. */
   maxBatch: number;
   /** Requests that may wait; beyond it they get `queue-full` and a time to come back. */
@@ -58,23 +58,23 @@ export interface EngineLimits {
   /** Beside running streams, as many as hold them up by no more than so many laps' time. */
   promptLaps: number;
   /** Passes in flight at a time, each of about an equal part of all rows; `auto`: two where that is seen to pay. */
-  lanes: 1 | 2 | 'auto';
+  microBatches: 1 | 2 | 'auto';
   /** From submission to the last token. */
   requestTimeoutMs: number;
   /** Tabs that a token may use in a layer where its request doesn't say; undefined: no limit (exact routing). */
   deviceLimit?: number;
 }
 
-const DEFAULT_LIMITS: EngineLimits = {
+const DEFAULT_LIMITS: SchedulerLimits = {
   maxBatch: 64,
   maxQueue: 64,
   prefillRows: 256,
   promptLaps: 1,
-  lanes: 'auto',
+  microBatches: 'auto',
   requestTimeoutMs: 10 * 60_000,
 };
 /** Half-batches in flight. More would read the weights more often, to fill waits that two leave only where laps are far longer. */
-const MAX_LANES = 2;
+const MAX_MICRO_BATCHES = 2;
 /** A guess for Retry-After until requests have been measured. */
 const FIRST_RETRY_S = 2;
 /** A request is refused for want of time when half of the wait that is expected is too long already. */
@@ -86,10 +86,10 @@ const SURELY = 2;
  * passes of half the rows are in flight: while the laps of one are out, the engine computes the other (DeepSeek-V3 paper
  * §3.4.2, dual micro-batches, for a network in the place of an interconnect).
  */
-export class Engine implements TextEngine {
+export class Scheduler implements GenerationService {
   readonly modelId: string;
   readonly maxContext: number;
-  readonly limits: EngineLimits;
+  readonly limits: SchedulerLimits;
   /** Wall time of a pass, and the engine's own work for it and for the drafts of the next one, without waiting. In milliseconds. */
   readonly passMs = new SampleWindow(256);
   readonly engineMs = new SampleWindow(256);
@@ -104,24 +104,24 @@ export class Engine implements TextEngine {
   /** Requests that found no place, since start. */
   readonly refusals: Record<Refusal, number> = { 'queue-full': 0, 'share-full': 0, 'too-late': 0 };
 
-  readonly #options: EngineOptions;
+  readonly #options: SchedulerOptions;
   readonly #admission: Admission;
   readonly #answers: Answers;
-  readonly #shares: Shares;
+  readonly #shares: MicroBatchBuilder;
   readonly #prefillBudget: PrefillBudget;
   readonly #pace = new Pace();
   readonly #waits: Waits;
-  readonly #lanes: readonly Lane[];
-  readonly #choice = new LaneChoice();
-  #lanesNow: 1 | 2 = 1;
+  readonly #microBatches: readonly PassRunner[];
+  readonly #choice = new MicroBatchCount();
+  #microBatchesNow: 1 | 2 = 1;
   #draining = false;
   #isWaking = false;
   /** Passes, failed ones too. */
   #begun = 0;
-  /** Called when no lane has a pass any more. */
+  /** Called when no microBatch has a pass any more. */
   #onIdle: (() => void)[] = [];
 
-  constructor(options: EngineOptions) {
+  constructor(options: SchedulerOptions) {
     this.#options = options;
     this.modelId = options.modelId;
     this.maxContext = options.forward.config.maxPositionEmbeddings;
@@ -143,9 +143,9 @@ export class Engine implements TextEngine {
     };
     this.#waits = new Waits({ admission: this.#admission, pace: this.#pace });
     this.#answers = new Answers({ maxContext, eosTokenIds });
-    this.#shares = new Shares(promptRowsBeside);
+    this.#shares = new MicroBatchBuilder(promptRowsBeside);
     this.occupancy = new Occupancy(now);
-    this.#lanes = this.#openLanes(now);
+    this.#microBatches = this.#openRunners(now);
   }
 
   /** Of one more token in one sequence; the drafter's own cache comes on top. */
@@ -165,8 +165,8 @@ export class Engine implements TextEngine {
   }
 
   /** Passes that there may be at a time now: 1, or 2 half-batches. */
-  get lanes(): 1 | 2 {
-    return this.#lanesNow;
+  get microBatches(): 1 | 2 {
+    return this.#microBatchesNow;
   }
 
   get running(): readonly Sequence[] {
@@ -197,13 +197,13 @@ export class Engine implements TextEngine {
     this.#admission.forgetPrefixes();
   }
 
-  /** As TextEngine says. Takes its place in the queue at once, before the first event is read. */
+  /** As GenerationService says. Takes its place in the queue at once, before the first event is read. */
   submit(request: GenerationRequest): AsyncIterable<GenerationEvent> {
-    if (this.#draining) throw new EngineError('draining', 'The coordinator is shutting down.', FIRST_RETRY_S);
+    if (this.#draining) throw new GenerationError('draining', 'The coordinator is shutting down.', FIRST_RETRY_S);
     const { length } = request.promptIds;
-    if (length === 0) throw new EngineError('context-length', 'The prompt has no tokens.');
+    if (length === 0) throw new GenerationError('context-length', 'The prompt has no tokens.');
     if (length + Math.min(1, request.maxTokens) > this.maxContext) {
-      throw new EngineError(
+      throw new GenerationError(
         'context-length',
         `The prompt has ${length} tokens; with the answer's first it must fit the context of ${this.maxContext}.`,
       );
@@ -228,7 +228,7 @@ export class Engine implements TextEngine {
     return sequence.events();
   }
 
-  /** Throws an EngineError for a request that would surely spend all of its time in the queue, where it is now. */
+  /** Throws an GenerationError for a request that would surely spend all of its time in the queue, where it is now. */
   #refuseWithoutTime(sequence: Sequence): void {
     if (sequence.state !== 'queued') return;
     const waitMs = this.#waits.untilTurnMs(sequence);
@@ -251,13 +251,13 @@ export class Engine implements TextEngine {
     clearTimeout(timer);
     const message = 'The coordinator shut down before the answer was complete.';
     for (const sequence of [...this.queued, ...this.running]) {
-      sequence.fail(new EngineError('draining', message, FIRST_RETRY_S));
+      sequence.fail(new GenerationError('draining', message, FIRST_RETRY_S));
     }
   }
 
-  #openLanes(now: () => number): Lane[] {
+  #openRunners(now: () => number): PassRunner[] {
     const { forward, experts, timeline } = this.#options;
-    const lane = {
+    const microBatch = {
       forward,
       experts,
       answers: this.#answers,
@@ -268,16 +268,16 @@ export class Engine implements TextEngine {
       onPass: (times: PassTimes): void => this.#countPass(times),
       onTokens: (sequence: Sequence, count: number): void => this.#handedOver(sequence, count),
     };
-    return Array.from({ length: MAX_LANES }, (_, i) => new Lane(i + 1, lane));
+    return Array.from({ length: MAX_MICRO_BATCHES }, (_, i) => new PassRunner(i + 1, microBatch));
   }
 
   #watch(sequence: Sequence): void {
     const { signal } = sequence.request;
-    const cancel = (): void => sequence.fail(new EngineError('cancelled', 'The request was cancelled.'));
+    const cancel = (): void => sequence.fail(new GenerationError('cancelled', 'The request was cancelled.'));
     signal.addEventListener('abort', cancel, { once: true });
     const { requestTimeoutMs } = this.limits;
     const timer = setTimeout(
-      () => sequence.fail(new EngineError('timeout', `The answer took more than ${requestTimeoutMs / 1000} s.`)),
+      () => sequence.fail(new GenerationError('timeout', `The answer took more than ${requestTimeoutMs / 1000} s.`)),
       requestTimeoutMs,
     );
     sequence.onEnd = (error) => {
@@ -291,10 +291,10 @@ export class Engine implements TextEngine {
   }
 
   get #isIdle(): boolean {
-    return this.running.length === 0 && this.#lanes.every((lane) => lane.isFree);
+    return this.running.length === 0 && this.#microBatches.every((microBatch) => microBatch.isFree);
   }
 
-  /** Begin passes where lanes are free, once whoever submits in the same turn has done so too. */
+  /** Begin passes where microBatches are free, once whoever submits in the same turn has done so too. */
   #wake(): void {
     if (this.#isWaking) return;
     this.#isWaking = true;
@@ -306,20 +306,20 @@ export class Engine implements TextEngine {
 
   #beginPasses(): void {
     this.#admission.update();
-    const lanes = this.#chooseLanes();
-    for (const lane of this.#lanes) {
-      const inUse = this.#lanes.filter(({ isFree }) => !isFree).length;
-      if (!lane.isFree || inUse >= lanes) continue;
-      const share = this.#shares.take(this.running, lanes, lanes - inUse);
-      if (share.sequences.length > 0) void lane.pass(share, ++this.#begun).then(() => this.#afterPass());
+    const microBatches = this.#chooseMicroBatches();
+    for (const microBatch of this.#microBatches) {
+      const inUse = this.#microBatches.filter(({ isFree }) => !isFree).length;
+      if (!microBatch.isFree || inUse >= microBatches) continue;
+      const share = this.#shares.take(this.running, microBatches, microBatches - inUse);
+      if (share.sequences.length > 0) void microBatch.pass(share, ++this.#begun).then(() => this.#afterPass());
     }
     if (this.#isIdle) for (const resolve of this.#onIdle.splice(0)) resolve();
   }
 
-  #chooseLanes(): 1 | 2 {
-    const { lanes } = this.limits;
-    const rows = this.#shares.totalRows(this.running, MAX_LANES);
-    return (this.#lanesNow = lanes === 'auto' ? this.#choice.lanes(rows) : lanes);
+  #chooseMicroBatches(): 1 | 2 {
+    const { microBatches } = this.limits;
+    const rows = this.#shares.totalRows(this.running, MAX_MICRO_BATCHES);
+    return (this.#microBatchesNow = microBatches === 'auto' ? this.#choice.microBatches(rows) : microBatches);
   }
 
   /** After whatever the laps left no time for: sockets, timers, new requests. */
@@ -337,9 +337,9 @@ export class Engine implements TextEngine {
     this.#admission.charge(sequence, count);
   }
 
-  #refuse(reason: Refusal, message: string, retryMs: number | null): EngineError {
+  #refuse(reason: Refusal, message: string, retryMs: number | null): GenerationError {
     this.refusals[reason]++;
-    return new EngineError(reason, message, retryMs === null ? FIRST_RETRY_S : retryMs / 1000);
+    return new GenerationError(reason, message, retryMs === null ? FIRST_RETRY_S : retryMs / 1000);
   }
 
   #countPass(times: PassTimes): void {

@@ -1,7 +1,7 @@
 import type { EngineRow, ForwardEngine, ModelConfig } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { EngineError, type GenerationRequest } from './generation.ts';
-import { Engine, type EngineLimits } from './scheduler.ts';
+import { GenerationError, type GenerationRequest } from './generation.ts';
+import { Scheduler, type SchedulerLimits } from './scheduler.ts';
 
 const LAPS = 5;
 /** Passes in which the budget grows to what it may be. */
@@ -14,7 +14,7 @@ const ROW_MS = 0.5;
 let passes: number[];
 
 /** Passes take virtual time, and every token is the same: who is computed when is under test here, not what. */
-function engine(limits: Partial<EngineLimits> = {}): Engine {
+function engine(limits: Partial<SchedulerLimits> = {}): Scheduler {
   const forward = {
     config: { maxPositionEmbeddings: 4096, eosTokenIds: [], numHiddenLayers: LAPS, layerKinds: layerKinds() },
     lendPages: () => undefined,
@@ -26,7 +26,7 @@ function engine(limits: Partial<EngineLimits> = {}): Engine {
       return { answers: rows.map(() => ({ tokenId: 1 })), hidden: new Float32Array(0) };
     },
   } as unknown as ForwardEngine;
-  return new Engine({
+  return new Scheduler({
     modelId: 'none',
     forward,
     experts: { batch: () => ({ dispatch: () => expect.unreachable() }) },
@@ -43,7 +43,7 @@ function layerKinds(): ModelConfig['layerKinds'] {
 const ends: string[] = [];
 
 /** Reads the answer to its end; `started` and `ended` in virtual time. */
-async function ask(to: Engine, id: string, promptTokens: number, maxTokens: number, client?: string) {
+async function ask(to: Scheduler, id: string, promptTokens: number, maxTokens: number, client?: string) {
   const { signal } = new AbortController();
   const request: GenerationRequest = {
     id,
@@ -137,9 +137,9 @@ describe('one client’s many requests', () => {
 });
 
 describe('a refused request', () => {
-  async function refusalOf(shoal: Engine, maxTokens = 20): Promise<EngineError> {
+  async function refusalOf(shoal: Scheduler, maxTokens = 20): Promise<GenerationError> {
     const outcome = await ask(shoal, 'refused', 10, maxTokens).catch((error: unknown) => error);
-    if (outcome instanceof EngineError) return outcome;
+    if (outcome instanceof GenerationError) return outcome;
     return expect.unreachable('it was taken');
   }
 

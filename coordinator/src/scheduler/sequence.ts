@@ -1,7 +1,7 @@
 import { createRng, type SequenceCache } from '@shoal/model';
 import {
   type DeviceLimitUsage,
-  EngineError,
+  GenerationError,
   type GenerationEvent,
   type GenerationRequest,
   type SpeculationUsage,
@@ -40,11 +40,11 @@ export class Sequence {
   /** Of the pass that it is in; 0: it is in none. */
   rowsInPass = 0;
   /** Called once, when it ends; with the error if it did not end well. */
-  onEnd: ((error?: EngineError) => void) | undefined;
+  onEnd: ((error?: GenerationError) => void) | undefined;
 
   // At most maxTokens + 2 events, so bounded by the request itself.
   readonly #events: GenerationEvent[] = [];
-  #error: EngineError | undefined;
+  #error: GenerationError | undefined;
   #wake: (() => void) | undefined;
 
   constructor(request: GenerationRequest, createdMs: number, serverDeviceLimit?: number) {
@@ -90,7 +90,7 @@ export class Sequence {
     this.#wake?.();
   }
 
-  fail(error: EngineError): void {
+  fail(error: GenerationError): void {
     if (this.finished) return;
     this.#error = error;
     this.#end(error);
@@ -112,11 +112,11 @@ export class Sequence {
         }
       }
     } finally {
-      this.fail(new EngineError('cancelled', 'The reader stopped reading.'));
+      this.fail(new GenerationError('cancelled', 'The reader stopped reading.'));
     }
   }
 
-  #end(error?: EngineError): void {
+  #end(error?: GenerationError): void {
     this.finished = true;
     this.onEnd?.(error);
   }

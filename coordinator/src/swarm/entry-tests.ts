@@ -3,7 +3,7 @@ import type { Dismissed } from '@shoal/protocol';
 import { LapError } from '../laps/lap.ts';
 import type { Judge } from '../trust/judge.ts';
 import type { Trust } from '../trust/trust.ts';
-import { type ExpertRef, selfTest } from './known-answer-test.ts';
+import { type ExpertRef, knownAnswerTest } from './known-answer-test.ts';
 import type { PeerSession } from './peer-session.ts';
 
 export interface EntryTestsOptions {
@@ -13,7 +13,7 @@ export interface EntryTestsOptions {
   /** Without it nobody is on probation. */
   trust?: Trust | undefined;
   /** In place of the known-answer test. */
-  selfTest?: typeof selfTest | undefined;
+  knownAnswerTest?: typeof knownAnswerTest | undefined;
   dismiss: (peer: PeerSession, message: Dismissed) => void;
   /** A peer serves what it was to serve. */
   onServes: () => void;
@@ -65,7 +65,7 @@ export class EntryTests {
     if (isEntry) peer.beginEntryTest();
     const counts = (): boolean => peer.tests.has(test) && peer.state !== 'gone';
     try {
-      const answerKnown = this.#options.selfTest ?? selfTest;
+      const answerKnown = this.#options.knownAnswerTest ?? knownAnswerTest;
       const { tested, matched } = await answerKnown(
         peer.laps,
         this.#options.judge,

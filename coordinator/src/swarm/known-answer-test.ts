@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { createRng, decodeF16 } from '@shoal/model';
 import { type RowFormat, roundRows } from '@shoal/protocol';
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { Bounds } from '../trust/compare.ts';
 import type { Judge } from '../trust/judge.ts';
@@ -9,9 +9,9 @@ import type { Judge } from '../trust/judge.ts';
 /** Experts of one layer tested in one lap: one row each. */
 const EXPERTS_PER_LAP = 64;
 /** A first lap compiles nothing (pipelines are ready) but may wait for a busy GPU. */
-const SELF_TEST_LAP_DEADLINE_MS = 30_000;
+const TEST_LAP_DEADLINE_MS = 30_000;
 
-export interface SelfTestResult {
+export interface KnownAnswerResult {
   tested: number;
   matched: number;
 }
@@ -25,19 +25,19 @@ export interface ExpertRef {
  * The known-answer test: every expert that a peer has loaded is given a random row over the real lap path, and its answer
  * is compared with the coordinator's own from the same packed weights. Rejects with a LapError if the peer doesn't answer.
  */
-export async function selfTest(
+export async function knownAnswerTest(
   laps: Pick<LapClient, 'ask'>,
   judge: Judge,
   experts: readonly ExpertRef[],
   hiddenSize: number,
   bounds: Bounds,
-): Promise<SelfTestResult> {
+): Promise<KnownAnswerResult> {
   const result = { tested: 0, matched: 0 };
   // Unpredictable, so that answers cannot be prepared.
   const rng = createRng(randomBytes(4).readUInt32LE());
   for (const group of byLayer(experts)) {
     const request = testLap(group, hiddenSize, bounds.rowFormat, rng);
-    const answer = await laps.ask(request, { deadlineMs: SELF_TEST_LAP_DEADLINE_MS });
+    const answer = await laps.ask(request, { deadlineMs: TEST_LAP_DEADLINE_MS });
     const verdicts = await judge.rows(request, decodeF16(answer.partial), bounds);
     result.tested += verdicts.length;
     result.matched += verdicts.filter((verdict) => verdict !== 'wrong').length;
@@ -60,7 +60,7 @@ function byLayer(experts: readonly ExpertRef[]): ExpertRef[][] {
   return groups;
 }
 
-function testLap(group: readonly ExpertRef[], hiddenSize: number, rowFormat: RowFormat, rng: () => number): LapRequest {
+function testLap(group: readonly ExpertRef[], hiddenSize: number, rowFormat: RowFormat, rng: () => number): WorkItem {
   // Sums of uniforms are near enough to the unit-variance rows that RMSNorm makes.
   const x = Float32Array.from({ length: group.length * hiddenSize }, () => (rng() + rng() + rng() - 1.5) * 2);
   return {

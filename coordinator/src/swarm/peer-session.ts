@@ -2,7 +2,7 @@ import type { ExpertIndex, PlacementPeer } from '@shoal/placement';
 import type { Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { type Clock, systemClock } from '../base/clock.ts';
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { LapPeer } from '../laps/lap-splitter.ts';
 import type { DonorHistory } from './donor-records.ts';
@@ -145,7 +145,7 @@ export class PeerSession implements LapPeer {
     return this.live.has(layerIndex.get(layer)! * expertsPerLayer + expert);
   }
 
-  accepts(request: LapRequest, partial: Uint16Array): boolean {
+  accepts(request: WorkItem, partial: Uint16Array): boolean {
     return this.#options.trust?.accepts(this, request, partial) ?? true;
   }
 

@@ -189,11 +189,11 @@ function takesPart(peer: PeerSession): boolean {
  */
 function placementPeer(peer: PeerSession): PlacementPeer {
   const rttMs = peer.link?.stats().rttMs ?? undefined;
-  const pairsPerSecond = peer.connected ? peer.laps.pairsPerSecond : undefined;
+  const assignmentsPerSecond = peer.connected ? peer.laps.assignmentsPerSecond : undefined;
   return {
     ...peer.placementPeer(),
     ...(rttMs === undefined ? {} : { rttMs }),
-    ...(pairsPerSecond === undefined ? {} : { rowsPerSecond: 2 ** Math.round(Math.log2(pairsPerSecond)) }),
+    ...(assignmentsPerSecond === undefined ? {} : { rowsPerSecond: 2 ** Math.round(Math.log2(assignmentsPerSecond)) }),
     trust: Math.round((1 - peer.trust.auditShare) * TRUST_STEPS) / TRUST_STEPS,
   };
 }

@@ -1,9 +1,9 @@
 import type { PlacementModel } from '@shoal/placement';
 import type { RowFormat } from '@shoal/protocol';
 import type { Clock } from '../base/clock.ts';
-import type { LocalWork } from '../local-experts/compute.ts';
+import type { LocalCompute } from '../local-experts/compute.ts';
 import type { Trust } from '../trust/trust.ts';
-import type { selfTest } from './known-answer-test.ts';
+import type { knownAnswerTest } from './known-answer-test.ts';
 import type { EventLog } from '../base/event-log.ts';
 import type { Planner } from './rollout.ts';
 
@@ -11,7 +11,7 @@ export interface SwarmOptions {
   model: PlacementModel & { hiddenSize: number };
   /** SHA-256 of the expert's shard. */
   shardHash: (layer: number, expert: number) => string;
-  local: LocalWork;
+  local: LocalCompute;
   /** Probation, audits and quarantine; without it a peer that has passed its self-test is believed. */
   trust?: Trust;
   events: EventLog;
@@ -29,7 +29,7 @@ export interface SwarmOptions {
   /** In place of ours, for holding other placements against it. */
   planner?: Planner;
   /** In place of the known-answer test, where tabs compute nothing. */
-  selfTest?: typeof selfTest;
+  knownAnswerTest?: typeof knownAnswerTest;
 }
 
 export interface SwarmTimings {

@@ -3,7 +3,7 @@ import { capacityInExperts, type ExpertIndex, type PlacementPlan } from '@shoal/
 import type { Dismissed, FrameErrorReason, Hello, Intent, Progress, Ready, Trouble } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 import { LapClient } from '../laps/lap-client.ts';
 import { backendOf } from '../trust/bounds.ts';
 import { Judge } from '../trust/judge.ts';
@@ -82,13 +82,13 @@ export class Swarm {
       onAssigned: (peer) => this.#loading.start(peer),
     });
     const { local, trust } = options;
-    const compute = (request: LapRequest): Promise<Float32Array> => local.compute(request);
+    const compute = (request: WorkItem): Promise<Float32Array> => local.compute(request);
     this.#tests = new EntryTests({
       hiddenSize: this.model.hiddenSize,
       judge: trust?.judge ?? new Judge({ compute, recompute: compute }),
       ref: (expert) => this.#rollout.ref(expert),
       trust,
-      selfTest: options.selfTest,
+      knownAnswerTest: options.knownAnswerTest,
       dismiss: (peer, message) => this.dismiss(peer, message),
       onServes: () => this.#rollout.retire(),
       onWaiting: (peer) => this.#loading.start(peer),

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { ChromeTrace } from './chrome-trace.ts';
 import type { TraceEvent } from './trace-file.ts';
 
-const BY = { lane: 2, pass: 7 };
+const BY = { microBatch: 2, pass: 7 };
 const LAP = { layer: 3, rows: 4, sentBytes: 100, receivedBytes: 90, queueMs: 0, computeMs: 4 };
 
 /** [row, name, from, to] of the spans, in milliseconds; rows by their names. */
@@ -20,7 +20,7 @@ it('has a row for each resource, and places queue and compute within the lap', (
   trace.segment({ kind: 'gate', layer: 3, numRows: 4, queuedMs: 1000, startedMs: 1001, endedMs: 1003 }, BY);
   trace.lap({ ...LAP, lapId: 11, startedMs: 1003, endedMs: 1023, queueMs: 6 }, 'p1', BY);
   trace.wait({ ...BY, layer: 3, startedMs: 1004, endedMs: 1023 });
-  trace.ownExperts({ layer: 4, rows: 4, startedMs: 1023, endedMs: 1024 }, BY);
+  trace.localExperts({ layer: 4, rows: 4, startedMs: 1023, endedMs: 1024 }, BY);
   trace.pass({ ...BY, rows: 4, sequences: 4, startedMs: 1000, endedMs: 1025 });
   expect(spans(events)).toEqual([
     ['engine', 'gate 3', 1, 3],
@@ -28,9 +28,9 @@ it('has a row for each resource, and places queue and compute within the lap', (
     ['wire', 'back', 18, 23],
     ['p1', 'queue 3', 8, 14],
     ['p1', 'compute 3', 14, 18],
-    ['lane 2', 'waits for layer 3', 4, 23],
+    ['micro-batch 2', 'waits for layer 3', 4, 23],
     ['own experts', 'layer 4', 23, 24],
-    ['lane 2', 'pass', 0, 25],
+    ['micro-batch 2', 'pass', 0, 25],
   ]);
   expect(events.find(({ name }) => name === 'out')!.args).toEqual({
     lap: 11,

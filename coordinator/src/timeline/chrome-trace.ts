@@ -1,5 +1,5 @@
 import type { ForwardSegment } from '@shoal/model';
-import type { LapEvent, OwnExpertsEvent, PassEvent, PassName, Timeline, WaitEvent } from './timeline.ts';
+import type { LapEvent, LocalExpertsEvent, PassEvent, PassName, Timeline, WaitEvent } from './timeline.ts';
 import type { TraceEvent } from './trace-file.ts';
 
 /** Groups of rows, in the order in which they are shown. */
@@ -8,7 +8,7 @@ const PEERS = 2;
 const WIRE = 3;
 /** Rows of the coordinator. */
 const ENGINE_ROW = 1;
-const FIRST_LANE_ROW = 10;
+const FIRST_MICRO_BATCH_ROW = 10;
 const FIRST_OWN_EXPERTS_ROW = 100;
 /** Rows that one peer, or the wire, may take for what it does at the same time. */
 const MAX_ROWS_EACH = 64;
@@ -28,7 +28,7 @@ interface RowSet {
 }
 
 /**
- * Writes what happens as a Chrome trace with one row for each resource: the engine, each lane, the coordinator's own experts,
+ * Writes what happens as a Chrome trace with one row for each resource: the engine, each microBatch, the coordinator's own experts,
  * each peer, the wire. Of a lap only the whole, the tab's queue and its compute are known; out and back are taken to be equally
  * long.
  */
@@ -55,12 +55,12 @@ export class ChromeTrace implements Timeline {
     this.#name('thread_name', COORDINATOR, ENGINE_ROW, 'engine');
   }
 
-  pass({ startedMs, endedMs, lane, ...args }: PassEvent): void {
-    this.#span('pass', COORDINATOR, this.#laneRow(lane), startedMs, endedMs, args);
+  pass({ startedMs, endedMs, microBatch, ...args }: PassEvent): void {
+    this.#span('pass', COORDINATOR, this.#microBatchRow(microBatch), startedMs, endedMs, args);
   }
 
-  wait({ startedMs, endedMs, lane, ...args }: WaitEvent): void {
-    this.#span(`waits for layer ${args.layer}`, COORDINATOR, this.#laneRow(lane), startedMs, endedMs, args);
+  wait({ startedMs, endedMs, microBatch, ...args }: WaitEvent): void {
+    this.#span(`waits for layer ${args.layer}`, COORDINATOR, this.#microBatchRow(microBatch), startedMs, endedMs, args);
   }
 
   segment({ kind, layer, numRows, queuedMs, startedMs, endedMs }: ForwardSegment, by: PassName): void {
@@ -68,7 +68,7 @@ export class ChromeTrace implements Timeline {
     this.#span(`${kind} ${layer}`, COORDINATOR, ENGINE_ROW, startedMs, endedMs, args);
   }
 
-  ownExperts({ startedMs, endedMs, ...args }: OwnExpertsEvent, by: PassName | undefined): void {
+  localExperts({ startedMs, endedMs, ...args }: LocalExpertsEvent, by: PassName | undefined): void {
     const row = this.#freeRow(this.#own, startedMs, endedMs);
     this.#span(`layer ${args.layer}`, COORDINATOR, row, startedMs, endedMs, { ...by, ...args });
   }
@@ -92,9 +92,9 @@ export class ChromeTrace implements Timeline {
     this.#span(`compute ${layer}`, PEERS, row, begunMs, leftMs, args);
   }
 
-  #laneRow(lane: number): number {
-    const tid = FIRST_LANE_ROW + lane;
-    this.#name('thread_name', COORDINATOR, tid, `lane ${lane}`);
+  #microBatchRow(microBatch: number): number {
+    const tid = FIRST_MICRO_BATCH_ROW + microBatch;
+    this.#name('thread_name', COORDINATOR, tid, `micro-batch ${microBatch}`);
     return tid;
   }
 

@@ -1,9 +1,9 @@
 import type { ForwardSegment } from '@shoal/model';
 
-/** Which pass of which lane something belongs to. */
+/** Which pass of which microBatch something belongs to. */
 export interface PassName {
   /** Counted from 1. */
-  lane: number;
+  microBatch: number;
   /** Counted from 1 since start. */
   pass: number;
 }
@@ -40,7 +40,7 @@ export interface LapEvent {
 }
 
 /** Experts that the coordinator computed itself. */
-export interface OwnExpertsEvent {
+export interface LocalExpertsEvent {
   layer: number;
   rows: number;
   startedMs: number;
@@ -56,5 +56,5 @@ export interface Timeline {
   wait(event: WaitEvent): void;
   segment(segment: ForwardSegment, by: PassName): void;
   lap(event: LapEvent, peerId: string, by: PassName | undefined): void;
-  ownExperts(event: OwnExpertsEvent, by: PassName | undefined): void;
+  localExperts(event: LocalExpertsEvent, by: PassName | undefined): void;
 }

@@ -1,5 +1,5 @@
 import { decodeF16 } from '@shoal/model';
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 import { type Judge, singleRow } from './judge.ts';
 import type { PeerTrust } from './peer-trust.ts';
 
@@ -29,7 +29,7 @@ const MAX_PENDING = 1024;
 const AUDIT_CPU_SHARE = 0.1;
 
 interface PendingAudit {
-  request: LapRequest;
+  request: WorkItem;
   /** f16 bits, [hiddenSize] */
   answer: Uint16Array;
   usedRow: number;
@@ -62,7 +62,7 @@ export class Auditor<P extends AuditedPeer> {
   }
 
   /** A peer's answer (f16 bits, [numRows, hiddenSize]) has entered a lap: draw which of its rows to audit. */
-  observe(peer: P, request: LapRequest, partial: Uint16Array): void {
+  observe(peer: P, request: WorkItem, partial: Uint16Array): void {
     const D = request.rows.length / request.numRows;
     const { layer, rowEnd, experts, weights } = request;
     for (let row = 0; row < request.numRows; row++) {

@@ -1,8 +1,8 @@
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 import { type Bounds, compareRow } from './compare.ts';
 
 /** Σ weight × expert(row) for each row of a request, [numRows, hiddenSize], by the coordinator itself. */
-export type Compute = (request: LapRequest) => Promise<Float32Array>;
+export type Compute = (request: WorkItem) => Promise<Float32Array>;
 
 export type RowVerdict = 'right' | 'wrong' | 'incomparable';
 
@@ -26,7 +26,7 @@ export class Judge {
    * A verdict for each row of an answer, [numRows, hiddenSize]. Rejects only when the coordinator cannot compute the rows
    * itself, which says nothing about the peer.
    */
-  async rows(request: LapRequest, answer: Float32Array, bounds: Bounds): Promise<RowVerdict[]> {
+  async rows(request: WorkItem, answer: Float32Array, bounds: Bounds): Promise<RowVerdict[]> {
     const D = request.rows.length / request.numRows;
     const expected = await this.#options.compute(request);
     const verdicts: RowVerdict[] = [];
@@ -48,7 +48,7 @@ export class Judge {
 }
 
 /** A request with just one of the rows; its arrays are copies. */
-export function singleRow(request: LapRequest, row: number): LapRequest {
+export function singleRow(request: WorkItem, row: number): WorkItem {
   const D = request.rows.length / request.numRows;
   const [first, end] = [row === 0 ? 0 : request.rowEnd[row - 1]!, request.rowEnd[row]!];
   return {

@@ -1,5 +1,5 @@
 import { f16ToF32, type SwigluWeights } from '@shoal/model';
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 
 /** For the rounding of the norms themselves and of the answer. */
 const SLACK = 1.01;
@@ -24,7 +24,7 @@ export class NormLimits {
   }
 
   /** The first row of the answer (f16 bits, [numRows, hiddenSize]) that no honest computation can give; undefined if there is none. */
-  absurdRow(request: LapRequest, partial: Uint16Array): number | undefined {
+  absurdRow(request: WorkItem, partial: Uint16Array): number | undefined {
     const D = request.rows.length / request.numRows;
     for (let row = 0; row < request.numRows; row++) {
       const limit = this.#limit(request, row, squaredNorm(request.rows, row * D, D));
@@ -33,7 +33,7 @@ export class NormLimits {
     return undefined;
   }
 
-  #limit({ layer, rowEnd, experts, weights }: LapRequest, row: number, squaredX: number): number {
+  #limit({ layer, rowEnd, experts, weights }: WorkItem, row: number, squaredX: number): number {
     let gain = 0;
     for (let a = row === 0 ? 0 : rowEnd[row - 1]!; a < rowEnd[row]!; a++) {
       gain += Math.abs(weights[a]!) * (this.#gains.get(`${layer}/${experts[a]!}`) ?? Number.POSITIVE_INFINITY);

@@ -2,14 +2,14 @@ import { encodeF16, normalDraw, type Rng } from '@shoal/model';
 import type { Draw } from './adaptive-replication.ts';
 
 /** One row as a dispatch frame would carry it. */
-export interface ShadowRow {
+export interface ProbationRow {
   /** f16 bits, [hiddenSize] */
   row: Uint16Array;
   experts: number[];
   weights: number[];
 }
 
-interface NotedRow extends ShadowRow {
+interface NotedRow extends ProbationRow {
   atMs: number;
 }
 
@@ -18,7 +18,7 @@ const ROWS_KEPT_PER_LAYER = 16;
 /** A hidden state says something of its prompt: it is not kept for longer than it is likely to be of use. */
 const KEPT_FOR_MS = 60_000;
 
-export interface ShadowRowsOptions {
+export interface ProbationRowsOptions {
   /** The gain of the norm before a layer's experts, [hiddenSize]. */
   normGain: (layer: number) => Float32Array;
   numExpertsPerTok: number;
@@ -27,12 +27,12 @@ export interface ShadowRowsOptions {
 }
 
 /** Work for peers in probation: rows of the last minute's traffic, and where there are none, rows like them. */
-export class ShadowRows {
-  readonly #options: ShadowRowsOptions;
+export class ProbationRows {
+  readonly #options: ProbationRowsOptions;
   readonly #now: () => number;
   readonly #byLayer = new Map<number, NotedRow[]>();
 
-  constructor(options: ShadowRowsOptions) {
+  constructor(options: ProbationRowsOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
   }
@@ -63,7 +63,7 @@ export class ShadowRows {
   }
 
   /** A row for a peer that holds these experts of a layer; of recent traffic, or made if none of it went to them. */
-  next(layer: number, held: ReadonlySet<number>, rng: Rng): ShadowRow {
+  next(layer: number, held: ReadonlySet<number>, rng: Rng): ProbationRow {
     this.tick();
     const recent = (this.#byLayer.get(layer) ?? []).filter((row) => row.experts.some((expert) => held.has(expert)));
     if (recent.length === 0) return this.#made(layer, [...held], rng);
@@ -73,7 +73,7 @@ export class ShadowRows {
   }
 
   /** As RMSNorm leaves them: normally distributed, of unit mean square, times the norm's gain. */
-  #made(layer: number, held: number[], rng: Rng): ShadowRow {
+  #made(layer: number, held: number[], rng: Rng): ProbationRow {
     const gain = this.#options.normGain(layer);
     const x = Float32Array.from(gain, () => normalDraw(rng));
     const rms = Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / x.length);

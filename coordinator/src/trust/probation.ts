@@ -1,21 +1,21 @@
 import { decodeF16, type Rng } from '@shoal/model';
 import { type RowFormat, roundRows } from '@shoal/protocol';
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 import type { LapClient } from '../laps/lap-client.ts';
 import { PROBATION_ROWS } from './adaptive-replication.ts';
 import type { Judge } from './judge.ts';
 import type { PeerTrust } from './peer-trust.ts';
-import type { ShadowRow, ShadowRows } from './probation-rows.ts';
+import type { ProbationRow, ProbationRows } from './probation-rows.ts';
 
 /** Laps of probation have up to so many rows: what a batch of decoding sequences sends to one tab. */
-const MAX_SHADOW_ROWS_PER_LAP = 8;
+const MAX_PROBATION_ROWS_PER_LAP = 8;
 /** A tab that has just passed its self-test may still wait for a busy GPU. */
-const SHADOW_LAP_DEADLINE_MS = 30_000;
+const PROBATION_LAP_DEADLINE_MS = 30_000;
 
 export interface ProbationOptions {
   laps: Pick<LapClient, 'ask'>;
   judge: Judge;
-  rows: ShadowRows;
+  rows: ProbationRows;
   /** What the peer holds, tested: by layer. */
   held: ReadonlyMap<number, ReadonlySet<number>>;
   rng: Rng;
@@ -26,15 +26,15 @@ export interface ProbationOptions {
  * never used. Resolves to whether PROBATION_ROWS were right; the first wrong one ends it. Rejects with a LapError if the peer
  * doesn't answer, and with whatever keeps the coordinator from computing the rows itself.
  */
-export async function serveInShadow(trust: PeerTrust, options: ProbationOptions): Promise<boolean> {
+export async function runProbation(trust: PeerTrust, options: ProbationOptions): Promise<boolean> {
   const { laps, judge, held, rng } = options;
   const layers = [...held.keys()].filter((layer) => held.get(layer)!.size > 0);
   for (let passed = 0; passed < PROBATION_ROWS && layers.length > 0;) {
     const layer = layers[Math.floor(rng() * layers.length)]!;
-    const numRows = Math.min(PROBATION_ROWS - passed, 1 + Math.floor(rng() * MAX_SHADOW_ROWS_PER_LAP));
+    const numRows = Math.min(PROBATION_ROWS - passed, 1 + Math.floor(rng() * MAX_PROBATION_ROWS_PER_LAP));
     const rows = Array.from({ length: numRows }, () => options.rows.next(layer, held.get(layer)!, rng));
     const request = lapOf(layer, rows, trust.bounds.rowFormat);
-    const answer = await laps.ask(request, { deadlineMs: SHADOW_LAP_DEADLINE_MS });
+    const answer = await laps.ask(request, { deadlineMs: PROBATION_LAP_DEADLINE_MS });
     const verdicts = await judge.rows(request, decodeF16(answer.partial), trust.bounds);
     for (const verdict of verdicts) {
       if (verdict === 'wrong') {
@@ -50,7 +50,7 @@ export async function serveInShadow(trust: PeerTrust, options: ProbationOptions)
   return true;
 }
 
-function lapOf(layer: number, rows: readonly ShadowRow[], rowFormat: RowFormat): LapRequest {
+function lapOf(layer: number, rows: readonly ProbationRow[], rowFormat: RowFormat): WorkItem {
   const D = rows[0]!.row.length;
   const request = {
     layer,

@@ -1,7 +1,7 @@
 import { createRng, decodeF16, encodeF16, normalDraw, swigluExpert } from '@shoal/model';
 import { roundRows } from '@shoal/protocol';
 import { describe, expect, it } from 'vitest';
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 import { auditShare, MIN_AUDIT_SHARE, PROBATION_ROWS, RowDraw } from './adaptive-replication.ts';
 import { type AuditedPeer, Auditor } from './auditor.ts';
 import { backendOf, boundsFor, calibration, MARGIN, uncalibrated } from './bounds.ts';
@@ -11,7 +11,7 @@ import { Judge } from './judge.ts';
 import { NormLimits } from './norm-limits.ts';
 import { PeerTrust } from './peer-trust.ts';
 import { ADDRESS_BASE_MS, DONOR_BASE_MS, FAILURE_FADES_MS, Quarantine } from './quarantine.ts';
-import { ShadowRows } from './probation-rows.ts';
+import { ProbationRows } from './probation-rows.ts';
 
 const HIDDEN = 16;
 const WIDTH = 8;
@@ -313,7 +313,7 @@ describe('shadow rows', () => {
   it('come from recent traffic, cut to what the peer holds, and else are made like it', () => {
     let nowMs = 0;
     const gain = new Float32Array(HIDDEN).fill(3);
-    const rows = new ShadowRows({ normGain: () => gain, numExpertsPerTok: 2, draw: drawFrom(1), now: () => nowMs });
+    const rows = new ProbationRows({ normGain: () => gain, numExpertsPerTok: 2, draw: drawFrom(1), now: () => nowMs });
     const rng = createRng(2);
     const made = rows.next(1, new Set([4, 5, 6]), rng);
     expect(new Set(made.experts).size).toBe(2);
@@ -330,7 +330,7 @@ describe('shadow rows', () => {
 
 describe('the auditor', () => {
   const row = new Uint16Array(HIDDEN).fill(0x3c00);
-  const truth = async (request: LapRequest) => new Float32Array(request.numRows * HIDDEN).fill(2);
+  const truth = async (request: WorkItem) => new Float32Array(request.numRows * HIDDEN).fill(2);
   const right = encodeF16(new Float32Array(HIDDEN).fill(2));
   const wrong = encodeF16(new Float32Array(HIDDEN).fill(2.02));
 
@@ -397,7 +397,7 @@ describe('the auditor', () => {
   it('keeps its queue and its time within bounds, and gives every peer its turn', async () => {
     let busyMs = 0;
     const order: number[] = [];
-    const slow = async (request: LapRequest) => {
+    const slow = async (request: WorkItem) => {
       busyMs += 2;
       order.push(request.layer);
       return truth(request);
@@ -421,7 +421,7 @@ function trusted(): PeerTrust {
   return trust;
 }
 
-function lap(rows: Uint16Array, experts: number[], weights: number[]): LapRequest {
+function lap(rows: Uint16Array, experts: number[], weights: number[]): WorkItem {
   return {
     layer: 1,
     rows,

@@ -1,25 +1,25 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { createRng } from '@shoal/model';
 import type { AdapterInfo, RowFormat } from '@shoal/protocol';
-import type { LapRequest } from '../laps/lap.ts';
+import type { WorkItem } from '../laps/lap.ts';
 import type { LapClient } from '../laps/lap-client.ts';
-import type { LocalWork } from '../local-experts/compute.ts';
+import type { LocalCompute } from '../local-experts/compute.ts';
 import { type AuditedPeer, Auditor } from './auditor.ts';
 import { backendOf, boundsFor } from './bounds.ts';
 import { Judge } from './judge.ts';
 import type { NormLimits } from './norm-limits.ts';
 import { type DonorRecord, PeerTrust } from './peer-trust.ts';
-import { serveInShadow } from './probation.ts';
+import { runProbation } from './probation.ts';
 import { Quarantine, type Suspect } from './quarantine.ts';
-import { ShadowRows } from './probation-rows.ts';
+import { ProbationRows } from './probation-rows.ts';
 
 /** Donors whose record is kept, at about 100 B each. */
 const MAX_DONORS = 20_000;
 
 export interface TrustOptions {
-  local: LocalWork;
+  local: LocalCompute;
   /** Reads its weights anew each time. */
-  recheck: LocalWork;
+  recheck: LocalCompute;
   norms: NormLimits;
   /** Names the very experts (Manifest.modelDigest). */
   modelDigest: string;
@@ -55,12 +55,12 @@ export class Trust {
 
   readonly #options: TrustOptions;
   readonly #auditor: Auditor<TrustedPeer>;
-  readonly #rows: ShadowRows;
+  readonly #rows: ProbationRows;
   readonly #donors = new Map<string, DonorRecord>();
   /** Of the coordinator's own computing for audits. */
   readonly #meter = { busyMs: 0 };
   /** Rows compared in probation, and answers refused for their norm. */
-  readonly #counts = { shadowRight: 0, shadowWrong: 0, absurd: 0, unchecked: 0 };
+  readonly #counts = { probationRight: 0, probationWrong: 0, absurd: 0, unchecked: 0 };
 
   constructor(options: TrustOptions) {
     this.#options = options;
@@ -74,16 +74,16 @@ export class Trust {
       onWrong: (peer) => this.#wrong(peer, 'wrong results'),
       onError: (error) => options.onError?.(error),
     });
-    this.#rows = new ShadowRows({ ...options, draw: (below) => randomInt(below) });
+    this.#rows = new ProbationRows({ ...options, draw: (below) => randomInt(below) });
   }
 
   /** Rows compared since start, by what was found. `pending` wait to be audited. */
   get counts() {
     const { right, wrong, incomparable, putOff } = this.#auditor.counts;
-    const { shadowRight, shadowWrong, absurd, unchecked } = this.#counts;
+    const { probationRight, probationWrong, absurd, unchecked } = this.#counts;
     return {
-      right: right + shadowRight,
-      wrong: wrong + shadowWrong + absurd,
+      right: right + probationRight,
+      wrong: wrong + probationWrong + absurd,
       incomparable,
       retracted: this.judge.retracted,
       pending: this.#auditor.pending,
@@ -113,10 +113,10 @@ export class Trust {
     if (peer.trust.phase !== 'probation') return peer.trust.phase === 'trusted';
     const rng = createRng(randomBytes(6).readUIntLE(0, 6));
     const before = peer.trust.auditedRows;
-    const passed = await serveInShadow(peer.trust, { laps: peer.laps, judge: this.judge, rows: this.#rows, held, rng });
-    this.#counts.shadowRight += peer.trust.auditedRows - before - (passed ? 0 : 1);
+    const passed = await runProbation(peer.trust, { laps: peer.laps, judge: this.judge, rows: this.#rows, held, rng });
+    this.#counts.probationRight += peer.trust.auditedRows - before - (passed ? 0 : 1);
     if (passed) return true;
-    this.#counts.shadowWrong++;
+    this.#counts.probationWrong++;
     this.#wrong(peer, 'wrong results in probation');
     return false;
   }
@@ -127,7 +127,7 @@ export class Trust {
   }
 
   /** Whether an answer (f16 bits) may be used; an absurd one is a failure of its peer. What may be used is audited by chance. */
-  accepts(peer: TrustedPeer, request: LapRequest, partial: Uint16Array): boolean {
+  accepts(peer: TrustedPeer, request: WorkItem, partial: Uint16Array): boolean {
     if (peer.trust.phase !== 'trusted') return false;
     if (this.#options.norms.absurdRow(request, partial) !== undefined) {
       peer.trust.wrong();

@@ -3,7 +3,7 @@ import type { ExpertShape } from '@shoal/weights';
 export type { ExpertShape };
 
 /** The work that one lap asks of one peer: hidden rows, and for each the local experts with the gate's weights. */
-export interface ExpertLap {
+export interface WorkItem {
   layer: number;
   /** f16 bits, [numRows, hiddenSize] */
   rows: Uint16Array;
@@ -46,12 +46,12 @@ export interface ExpertBackend {
   load(layer: number, expert: number, shard: Uint8Array): Promise<void>;
   unload(layer: number, expert: number): void;
   has(layer: number, expert: number): boolean;
-  run(lap: ExpertLap): Promise<ExpertOutput>;
+  run(lap: WorkItem): Promise<ExpertOutput>;
   /**
    * Several laps, of whichever layers, as one piece of work, where that costs less than one after the other; absent where it
    * doesn't. `take` is told of each lap's sums, which are gone when it returns. Rejects as `run` does, for all of them.
    */
-  runTogether?(laps: readonly ExpertLap[], take: TakeSums): Promise<void>;
+  runTogether?(laps: readonly WorkItem[], take: TakeSums): Promise<void>;
   destroy(): void;
 }
 

@@ -1,4 +1,4 @@
-import { KernelError, type ExpertLap } from './backend.ts';
+import { KernelError, type WorkItem } from './backend.ts';
 import type { ExpertShape } from '@shoal/weights';
 
 /** Above any model's experts per token, even if one expert repeats; it bounds the scratch that one row can ask for. */
@@ -13,7 +13,11 @@ export function rowStart(lap: { rowEnd: ArrayLike<number> }, row: number): numbe
  * Refuse a lap whose arrays contradict each other (`bad-lap`) or that names an expert which isn't loaded (`not-loaded`),
  * before anything is computed.
  */
-export function checkLap(lap: ExpertLap, shape: ExpertShape, has: (layer: number, expert: number) => boolean): void {
+export function checkWorkItem(
+  lap: WorkItem,
+  shape: ExpertShape,
+  has: (layer: number, expert: number) => boolean,
+): void {
   const { numRows, rows, rowEnd, experts, weights } = lap;
   if (!Number.isInteger(numRows) || numRows < 0) throw badLap(`numRows is ${numRows}`);
   if (rows.length !== numRows * shape.hiddenSize) {

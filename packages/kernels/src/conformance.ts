@@ -1,6 +1,6 @@
 import { f32ToF16, f16ToF32 } from '@shoal/model';
 import { packExpert, QUANTS, shardBytes, unpackExpert, type ExpertShape, type ExpertWeights } from '@shoal/weights';
-import { KernelError, type ExpertBackend, type ExpertLap, type KernelErrorReason } from './backend.ts';
+import { KernelError, type ExpertBackend, type WorkItem, type KernelErrorReason } from './backend.ts';
 import { rowStart } from './check-work-item.ts';
 
 /**
@@ -207,7 +207,7 @@ async function checkRefusals(backend: ExpertBackend, bench: Bench): Promise<stri
   await bench.loadAll(1, [0, 1]);
   const lap = bench.lap(1, 3, [0, 1]);
   const one = lap.experts.length;
-  const wrong: [KernelErrorReason, ExpertLap][] = [
+  const wrong: [KernelErrorReason, WorkItem][] = [
     ['not-loaded', { ...lap, experts: Uint16Array.from(lap.experts, (expert, i) => (i === one - 1 ? 2 : expert)) }],
     ['not-loaded', { ...lap, layer: 2 }],
     ['bad-lap', { ...lap, numRows: 2 }],
@@ -274,7 +274,7 @@ class Bench {
   }
 
   /** Rows with none, one, several and repeated experts. */
-  lap(layer: number, numRows: number, experts: readonly number[]): ExpertLap {
+  lap(layer: number, numRows: number, experts: readonly number[]): WorkItem {
     const pick = (): number => experts[Math.floor(this.#random() * experts.length)]!;
     const assignments = Array.from({ length: numRows }, (_, row) => {
       if (row % 7 === 6) return [];
@@ -284,7 +284,7 @@ class Bench {
     return this.lapOf(layer, assignments);
   }
 
-  lapOf(layer: number, assignments: readonly (readonly number[])[]): ExpertLap {
+  lapOf(layer: number, assignments: readonly (readonly number[])[]): WorkItem {
     const D = this.#shape.hiddenSize;
     let end = 0;
     const rowEnd = Uint16Array.from(assignments, (experts) => (end += experts.length));
@@ -307,7 +307,7 @@ class Bench {
   }
 
   /** float64. [numRows, hiddenSize] */
-  reference(lap: ExpertLap, which: 'rounded' | 'original' = 'rounded'): Float64Array {
+  reference(lap: WorkItem, which: 'rounded' | 'original' = 'rounded'): Float64Array {
     const D = this.#shape.hiddenSize;
     const y = new Float64Array(lap.numRows * D);
     for (let row = 0; row < lap.numRows; row++) {
@@ -320,7 +320,7 @@ class Bench {
     return y;
   }
 
-  compare(lap: ExpertLap, partial: Float32Array): number {
+  compare(lap: WorkItem, partial: Float32Array): number {
     return this.compareWith(this.reference(lap), partial);
   }
 
@@ -375,7 +375,7 @@ function nmse(reference: Float64Array, values: Float32Array): number {
   return error === 0 ? 0 : error / norm;
 }
 
-function sliceRow(lap: ExpertLap, row: number, D: number): ExpertLap {
+function sliceRow(lap: WorkItem, row: number, D: number): WorkItem {
   const start = rowStart(lap, row);
   const end = lap.rowEnd[row]!;
   return {

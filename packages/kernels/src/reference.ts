@@ -1,7 +1,7 @@
 import { f16ToF32 } from '@shoal/model';
 import { shardBytes, unpackExpert, WeightsError, type ExpertShape, type ExpertWeights } from '@shoal/weights';
-import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput } from './backend.ts';
-import { checkLap, rowStart } from './check-work-item.ts';
+import { KernelError, type ExpertBackend, type WorkItem, type ExpertOutput } from './backend.ts';
+import { checkWorkItem, rowStart } from './check-work-item.ts';
 
 /**
  * The expert FFN in plain TypeScript, on the weights that a shard stands for (4 bytes each in memory). What every other
@@ -49,8 +49,8 @@ class ReferenceBackend implements ExpertBackend {
     return this.#layers.get(layer)?.has(expert) ?? false;
   }
 
-  async run(lap: ExpertLap): Promise<ExpertOutput> {
-    checkLap(lap, this.shape, (layer, expert) => this.has(layer, expert));
+  async run(lap: WorkItem): Promise<ExpertOutput> {
+    checkWorkItem(lap, this.shape, (layer, expert) => this.has(layer, expert));
     const startedMs = performance.now();
     const D = this.shape.hiddenSize;
     const partial = new Float32Array(lap.numRows * D);

@@ -4,7 +4,7 @@ import { KvCache } from './kv-cache.ts';
 import type { ForwardObserver } from './layer.ts';
 import type { ModelConfig } from './model-config.ts';
 import { forwardMtp, NO_MTP } from './mtp.ts';
-import type { TokenWish } from './token-query.ts';
+import type { TokenQuery } from './token-query.ts';
 
 /** What attention remembers of one sequence. Belongs to the engine that made it. */
 export interface SequenceCache {
@@ -43,7 +43,7 @@ export interface EngineRow {
   /** From 0; the first row of a sequence continues at its cache's length, the next one follows. */
   position: number;
   cache: SequenceCache;
-  wish?: TokenWish | undefined;
+  query?: TokenQuery | undefined;
   /** All of its logits, for whoever cannot say what for. */
   wantLogits?: boolean | undefined;
 }
@@ -57,7 +57,7 @@ export interface EngineMtpRow {
   position: number;
   /** From `newMtpSequence` or `mtpSequenceOn`. */
   cache: SequenceCache;
-  wish?: TokenWish | undefined;
+  query?: TokenQuery | undefined;
   /** All of its logits, for whoever cannot say what for. */
   wantLogits?: boolean | undefined;
 }

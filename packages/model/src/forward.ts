@@ -4,7 +4,7 @@ import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 import type { ModelConfig } from './model-config.ts';
 import type { DenseWeights } from './weights.ts';
-import { answerWish, checkWish, type RowAnswer, type TokenWish } from './token-query.ts';
+import { answerQuery, checkQuery, type RowAnswer, type TokenQuery } from './token-query.ts';
 
 export interface Model {
   config: ModelConfig;
@@ -17,7 +17,7 @@ export interface ForwardRow {
   /** From 0; the first row of a sequence continues at its cache's length, the next one follows. */
   position: number;
   cache: KvCache;
-  wish?: TokenWish | undefined;
+  query?: TokenQuery | undefined;
   /** All of its logits, for whoever cannot say what for. */
   wantLogits?: boolean | undefined;
 }
@@ -25,7 +25,7 @@ export interface ForwardRow {
 export interface ForwardResult {
   /** Per row: [vocabSize], or undefined where they were not wanted. */
   logits: (Float32Array | undefined)[];
-  /** Per row: undefined where there was no wish. */
+  /** Per row: undefined where there was no query. */
   answers: (RowAnswer | undefined)[];
   /** [numRows, hiddenSize], after the final norm: what the MTP module continues from, */
   hidden: Float32Array;
@@ -37,7 +37,7 @@ export interface ForwardResult {
  * The main model on a batch of rows of any number of sequences: prefill and decode alike. A row attends to the positions of
  * its own sequence up to its own, and its result is bit for bit independent of the other rows (provided `experts` is).
  * When `experts` fails, the error is passed on with every cache as it was before the call, so that the call can be repeated.
- * Throws a RangeError for a token outside the vocabulary, a wish that cannot be fulfilled or a position out of place.
+ * Throws a RangeError for a token outside the vocabulary, a query that cannot be fulfilled or a position out of place.
  */
 export async function forward(
   model: Model,
@@ -46,7 +46,7 @@ export async function forward(
   observe: ForwardObserver = {},
 ): Promise<ForwardResult> {
   const { config, weights } = model;
-  for (const { wish } of rows) if (wish) checkWish(wish, config.vocabSize);
+  for (const { query } of rows) if (query) checkQuery(query, config.vocabSize);
   const x = embed(model, rows);
   const batch = openBatch(config, rows, experts, observe);
   try {
@@ -76,11 +76,11 @@ export function embed({ config, weights }: Model, rows: readonly { tokenId: numb
 /** The output head for the rows that want something of it; hidden [numRows, hiddenSize]. */
 export function head(
   { config, weights }: Model,
-  rows: readonly Pick<ForwardRow, 'wish' | 'wantLogits'>[],
+  rows: readonly Pick<ForwardRow, 'query' | 'wantLogits'>[],
   hidden: Float32Array,
 ): Pick<ForwardResult, 'logits' | 'answers'> {
   const { hiddenSize, vocabSize } = config;
-  const wanted = rows.flatMap(({ wantLogits, wish }, r) => (wantLogits || wish ? [r] : []));
+  const wanted = rows.flatMap(({ wantLogits, query }, r) => (wantLogits || query ? [r] : []));
   const picked = new Float32Array(wanted.length * hiddenSize);
   for (const [i, r] of wanted.entries())
     picked.set(hidden.subarray(r * hiddenSize, (r + 1) * hiddenSize), i * hiddenSize);
@@ -89,10 +89,10 @@ export function head(
   const answers: (RowAnswer | undefined)[] = rows.map(() => undefined);
   for (const [i, r] of wanted.entries()) {
     const own = all.subarray(i * vocabSize, (i + 1) * vocabSize);
-    const { wantLogits, wish } = rows[r]!;
+    const { wantLogits, query } = rows[r]!;
     // A copy, so that keeping one row's logits doesn't keep the batch's.
     if (wantLogits) logits[r] = own.slice();
-    if (wish) answers[r] = answerWish(own, wish);
+    if (query) answers[r] = answerQuery(own, query);
   }
   return { logits, answers };
 }

@@ -3,7 +3,7 @@ import { embed, type ForwardResult, head, type Model } from './forward.ts';
 import type { KvCache } from './kv-cache.ts';
 import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
-import { checkWish, type TokenWish } from './token-query.ts';
+import { checkQuery, type TokenQuery } from './token-query.ts';
 
 export const NO_MTP = 'this model has no MTP module: num_nextn_predict_layers is 0';
 
@@ -16,7 +16,7 @@ export interface MtpRow {
   position: number;
   /** Of one layer, the module's own: `new KvCache(config, 1)`. */
   cache: KvCache;
-  wish?: TokenWish | undefined;
+  query?: TokenQuery | undefined;
   /** All of its logits, for whoever cannot say what for. */
   wantLogits?: boolean | undefined;
 }
@@ -37,7 +37,7 @@ export async function forwardMtp(
   const { mtp } = weights;
   if (!mtp) throw new RangeError(NO_MTP);
   const { hiddenSize, rmsNormEps, vocabSize } = config;
-  for (const { wish } of rows) if (wish) checkWish(wish, vocabSize);
+  for (const { query } of rows) if (query) checkQuery(query, vocabSize);
   const embedding = embed(
     model,
     rows.map((row) => ({ tokenId: row.nextTokenId })),

@@ -46,8 +46,8 @@ export async function scorePerplexity(
     for (let start = 0; start < window.length - 1; start += chunkRows) {
       const inputs = window.slice(start, Math.min(start + chunkRows, window.length - 1));
       const rows = inputs.map((tokenId, i) => {
-        const wish = { token: window[start + i + 1]!, topLogprobs: 0 };
-        return { tokenId, position: start + i, cache, wish };
+        const query = { token: window[start + i + 1]!, topLogprobs: 0 };
+        return { tokenId, position: start + i, cache, query };
       });
       const { answers } = await engine.forward(rows, experts);
       for (const r of rows.keys()) nll -= answerOf(answers, r).logprob!;

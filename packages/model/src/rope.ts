@@ -14,14 +14,14 @@ export interface RopeAngles {
 /** Angles position × inverse frequency (Su et al. 2021, eq. 15), in float64: at position 10⁵ float32 would be off by 10⁻² rad. */
 export function ropeAngles(positions: readonly number[], rope: RopeConfig): RopeAngles {
   const { inverseFrequencies, attentionFactor, dim, pairs } = rope;
-  const numPairs = dim / 2;
-  const cos = new Float64Array(positions.length * numPairs);
-  const sin = new Float64Array(positions.length * numPairs);
+  const numAssignments = dim / 2;
+  const cos = new Float64Array(positions.length * numAssignments);
+  const sin = new Float64Array(positions.length * numAssignments);
   for (const [row, position] of positions.entries()) {
-    for (let i = 0; i < numPairs; i++) {
+    for (let i = 0; i < numAssignments; i++) {
       const angle = position * inverseFrequencies[i]!;
-      cos[row * numPairs + i] = attentionFactor * Math.cos(angle);
-      sin[row * numPairs + i] = attentionFactor * Math.sin(angle);
+      cos[row * numAssignments + i] = attentionFactor * Math.cos(angle);
+      sin[row * numAssignments + i] = attentionFactor * Math.sin(angle);
     }
   }
   return { cos, sin, dim, pairs };
@@ -29,13 +29,13 @@ export function ropeAngles(positions: readonly number[], rope: RopeConfig): Rope
 
 /** Rotate the pairs of the `dim` values from `start`, in place, by the angles of `row`. */
 export function rotate(x: Float32Array, start: number, angles: RopeAngles, row: number): void {
-  const numPairs = angles.dim / 2;
+  const numAssignments = angles.dim / 2;
   const interleaved = angles.pairs === 'interleaved';
   /** From one pair to the next, and from a pair's first value to its second. */
-  const [step, apart] = interleaved ? [2, 1] : [1, numPairs];
-  for (let i = 0; i < numPairs; i++) {
-    const cos = angles.cos[row * numPairs + i]!;
-    const sin = angles.sin[row * numPairs + i]!;
+  const [step, apart] = interleaved ? [2, 1] : [1, numAssignments];
+  for (let i = 0; i < numAssignments; i++) {
+    const cos = angles.cos[row * numAssignments + i]!;
+    const sin = angles.sin[row * numAssignments + i]!;
     const first = start + i * step;
     const a = x[first]!;
     const b = x[first + apart]!;

@@ -1,4 +1,4 @@
-import { createReferenceBackend, KernelError, type ExpertBackend, type ExpertLap, type TakeSums } from '@shoal/kernels';
+import { createReferenceBackend, KernelError, type ExpertBackend, type WorkItem, type TakeSums } from '@shoal/kernels';
 import {
   decodeCombine,
   decodeF16,
@@ -43,7 +43,7 @@ function heldBackend(): { backend: ExpertBackend; started: number[]; release: ()
   const gates: (() => void)[] = [];
   const started: number[] = [];
   const held: ExpertBackend = Object.assign(Object.create(backend) as ExpertBackend, {
-    run: async (lap: ExpertLap) => {
+    run: async (lap: WorkItem) => {
       started.push(started.length);
       await new Promise<void>((resolve) => gates.push(resolve));
       return backend.run(lap);
@@ -184,7 +184,7 @@ describe('laps that wait together', () => {
     const gates: (() => void)[] = [];
     const together: ExpertBackend = Object.assign(Object.create(backend) as ExpertBackend, {
       shape: SHAPE,
-      runTogether: async (laps: readonly ExpertLap[], take: TakeSums) => {
+      runTogether: async (laps: readonly WorkItem[], take: TakeSums) => {
         pieces.push(laps.map(({ layer }) => layer));
         await new Promise<void>((resolve) => gates.push(resolve));
         const sums = await Promise.all(laps.map((lap) => backend.run(lap)));

@@ -1,4 +1,4 @@
-import { createReferenceBackend, type ExpertBackend, type ExpertLap, type ExpertShape } from '@shoal/kernels';
+import { createReferenceBackend, type ExpertBackend, type WorkItem, type ExpertShape } from '@shoal/kernels';
 import { decodeCombine, decodeF16, decodeRefuse, encodeDispatch, encodeF16, peekFrame } from '@shoal/protocol';
 import type { CombineFrame, LapRefusal, ShardRef } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
@@ -53,7 +53,7 @@ export class ShardServer {
   };
 }
 
-export function makeLap(layer: number, experts: readonly number[], numRows = 3): ExpertLap {
+export function makeLap(layer: number, experts: readonly number[], numRows = 3): WorkItem {
   const rows = Float32Array.from({ length: numRows * SHAPE.hiddenSize }, (_, i) => Math.cos(i * 0.3));
   return {
     layer,
@@ -70,7 +70,7 @@ export type LapAnswer = { combine: CombineFrame; refusal?: undefined } | { combi
 /** The coordinator's end: asks laps and takes their answers, in whatever order they come. */
 export class LapAsker {
   readonly #link: Link;
-  readonly #waiting = new Map<number, { lap: ExpertLap; resolve: (answer: LapAnswer) => void }>();
+  readonly #waiting = new Map<number, { lap: WorkItem; resolve: (answer: LapAnswer) => void }>();
   #nextLapId = 1;
 
   constructor(link: Link) {
@@ -78,13 +78,13 @@ export class LapAsker {
     link.onFrame = (frame) => this.#onFrame(frame);
   }
 
-  async ask(lap: ExpertLap, epoch = 1): Promise<LapAnswer> {
+  async ask(lap: WorkItem, epoch = 1): Promise<LapAnswer> {
     const lapId = this.#nextLapId++;
     return this.sendRaw(encodeDispatch({ lapId, epoch, hiddenSize: SHAPE.hiddenSize, ...lap }), lapId, lap);
   }
 
   /** Any bytes, with the lap id that an answer would have. */
-  async sendRaw(frame: Uint8Array, lapId: number, lap: ExpertLap = makeLap(0, [0])): Promise<LapAnswer> {
+  async sendRaw(frame: Uint8Array, lapId: number, lap: WorkItem = makeLap(0, [0])): Promise<LapAnswer> {
     const answer = new Promise<LapAnswer>((resolve) => this.#waiting.set(lapId, { lap, resolve }));
     await this.#link.send(frame);
     return answer;
@@ -101,7 +101,7 @@ export class LapAsker {
 }
 
 /** Of the answer against the reference's; f16 on the wire costs about 1e-7. */
-export async function nmseOf(answer: LapAnswer, lap: ExpertLap, reference: ExpertBackend): Promise<number> {
+export async function nmseOf(answer: LapAnswer, lap: WorkItem, reference: ExpertBackend): Promise<number> {
   if (!answer.combine) throw new Error(`The lap was refused: ${answer.refusal}`);
   const got = decodeF16(answer.combine.partial);
   const wanted = (await reference.run(lap)).partial;

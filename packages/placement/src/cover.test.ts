@@ -12,7 +12,11 @@ function candidates(held: readonly (readonly number[])[], more: Partial<CoverCan
   };
 }
 
-const known = (fixedMs: number, perPairMs: number): CandidateExpectation => ({ standing: 'known', fixedMs, perPairMs });
+const known = (fixedMs: number, perAssignmentMs: number): CandidateExpectation => ({
+  standing: 'known',
+  fixedMs,
+  perAssignmentMs,
+});
 
 const bits = (mask: number): number => mask.toString(2).replaceAll('0', '').length;
 
@@ -78,7 +82,7 @@ describe('coverRows', () => {
       const expectations = [known(20, 1), known(20, 0.5), known(40, 0.25)];
       const given = shares(64, expectations);
       expect(given.reduce((sum, rows) => sum + rows, 0)).toBe(64);
-      const doneMs = expectations.map(({ fixedMs, perPairMs }, i) => fixedMs + perPairMs * 2 * given[i]!);
+      const doneMs = expectations.map(({ fixedMs, perAssignmentMs }, i) => fixedMs + perAssignmentMs * 2 * given[i]!);
       expect(Math.max(...doneMs) - Math.min(...doneMs)).toBeLessThanOrEqual(2);
     });
 
@@ -87,13 +91,13 @@ describe('coverRows', () => {
     });
 
     it('shares it evenly between strangers, and tries one of them with no more than a row where others are known', () => {
-      const stranger: CandidateExpectation = { standing: 'try', fixedMs: 0, perPairMs: 0 };
+      const stranger: CandidateExpectation = { standing: 'try', fixedMs: 0, perAssignmentMs: 0 };
       expect(shares(9, [stranger, stranger, stranger])).toEqual([3, 3, 3]);
       expect(shares(9, [known(20, 0.1), stranger])).toEqual([8, 1]);
     });
 
     it('gives one that failed nothing, unless all have', () => {
-      const failed: CandidateExpectation = { standing: 'avoid', fixedMs: 5, perPairMs: 0 };
+      const failed: CandidateExpectation = { standing: 'avoid', fixedMs: 5, perAssignmentMs: 0 };
       expect(shares(9, [known(20, 0.1), failed])).toEqual([9, 0]);
       expect(shares(4, [failed, failed])).toEqual([4, 0]);
     });

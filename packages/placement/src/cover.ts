@@ -6,7 +6,7 @@ export interface CandidateExpectation {
   standing: 'known' | 'try' | 'avoid';
   /** Of any lap, and of each (row, expert) pair in it. */
   fixedMs: number;
-  perPairMs: number;
+  perAssignmentMs: number;
 }
 
 /** Who could serve a lap's experts. Candidates are numbers here, in the caller's own stable order. */
@@ -145,8 +145,8 @@ class BatchSharing {
     const turn = preference?.(candidate) ?? candidate;
     const known = expected?.(candidate);
     if (known === undefined) return { candidate, given, standing: 'known', doneMs: usualMs(candidate), turn };
-    const { standing, fixedMs, perPairMs } = known;
-    return { candidate, given, standing, doneMs: fixedMs + perPairMs * (given + pairs), turn };
+    const { standing, fixedMs, perAssignmentMs } = known;
+    return { candidate, given, standing, doneMs: fixedMs + perAssignmentMs * (given + pairs), turn };
   }
 }
 

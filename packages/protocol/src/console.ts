@@ -81,7 +81,7 @@ export interface FlowView {
   /** Rows × experts that the coordinator computed for want of a tab since start. */
   uncoveredWork: number;
   /** What the coordinator holds by plan, apart from what it computes for want of a tab. */
-  resident: {
+  localLayers: {
     /** Layers of the main model: they make no lap. */
     layers: number[];
     /** In the memory for them: experts of these layers, and of the MTP module. */
@@ -107,7 +107,7 @@ export interface FlowView {
     wire: number | null;
     compute: number | null;
     /** Layers that the coordinator holds. */
-    resident: number | null;
+    localLayers: number | null;
   };
   kvBytesInUse: number;
   kvBytesPerToken: number;

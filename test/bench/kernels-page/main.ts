@@ -1,4 +1,4 @@
-import type { ExpertLap } from '@shoal/kernels';
+import type { WorkItem } from '@shoal/kernels';
 import { createRng, decodeF16, encodeF16 } from '@shoal/model';
 import { packExpert, type ExpertShape } from '@shoal/weights';
 import * as ort from 'onnxruntime-web/webgpu';
@@ -59,7 +59,7 @@ async function benchKernel({ numRows, repeats, ...shape }: KernelBenchCase): Pro
 }
 
 /** An expert of normal weights, and a lap that sends it rows of unit variance. */
-function randomCase(shape: ExpertShape, numRows: number): { shard: Uint8Array; lap: ExpertLap } {
+function randomCase(shape: ExpertShape, numRows: number): { shard: Uint8Array; lap: WorkItem } {
   const random = createRng(7);
   const normal = (length: number, deviation: number): Float32Array =>
     Float32Array.from(
@@ -122,7 +122,7 @@ async function everyVariant(shape: ExpertShape, shard: Uint8Array) {
 async function ortExpert(
   shape: ExpertShape,
   shard: Uint8Array,
-  { rows, numRows }: ExpertLap,
+  { rows, numRows }: WorkItem,
   accuracyLevel: 0 | 4,
 ): Promise<{ run: () => Promise<Float32Array>; release: () => Promise<void> }> {
   const model = onnxExpert(shape, shard, numRows, accuracyLevel);

@@ -1,4 +1,4 @@
-import { createWebGpuBackend, type ExpertBackend, type ExpertLap } from '@shoal/kernels';
+import { createWebGpuBackend, type ExpertBackend, type WorkItem } from '@shoal/kernels';
 import { createRng, encodeF16, normalDraw } from '@shoal/model';
 import { BROWSER_SPREAD_ABOVE_BYTES, ExpertRunner, FramedChannel, type LapBackend } from '@shoal/peer';
 import { packExpert, type ExpertShape } from '@shoal/weights';
@@ -175,7 +175,7 @@ async function kernelTimes({ numRows, topK, runs }: TabCommand & { type: 'kernel
   return times;
 }
 
-function someLap(numRows: number, topK: number, i: number): ExpertLap {
+function someLap(numRows: number, topK: number, i: number): WorkItem {
   const rng = createRng(i);
   return {
     layer: i % held.layers,

@@ -56,7 +56,7 @@ async function runLoad(rig: Rig, clients: Clients, options: LoadOptions): Promis
   const run = (workload: Workload): Promise<Outcome[]> =>
     clients.ask({
       url: coordinator.url,
-      model: coordinator.engine.modelId,
+      model: coordinator.scheduler.modelId,
       chains: promptsOf(planRequests(rng, workload), coordinator.tokenizer),
       durationMs: workload.durationS * 1000,
       temperature: options.temperature,
@@ -82,7 +82,7 @@ async function runLoad(rig: Rig, clients: Clients, options: LoadOptions): Promis
         alone.flatMap(({ gapsMs }) => gapsMs),
         0.5,
       ),
-      prefillRows: coordinator.engine.limits.prefillRows,
+      prefillRows: coordinator.scheduler.limits.prefillRows,
     },
   };
 }

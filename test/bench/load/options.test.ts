@@ -7,7 +7,7 @@ describe('options of the load generator', () => {
     expect(workload).toMatchObject({ arrivals: { ratePerS: 2 }, durationS: 30 });
     expect([workload.promptTokens.median, workload.answerTokens.median]).toEqual([24, 48]);
     expect({ roundTripMs, loss, tabs, maxBatch }).toEqual({ roundTripMs: 20, loss: 0, tabs: 2, maxBatch: undefined });
-    expect(paces).toEqual([{ lapOverheadMs: 0, pairsPerSecond: Number.POSITIVE_INFINITY }]);
+    expect(paces).toEqual([{ lapOverheadMs: 0, assignmentsPerSecond: Number.POSITIVE_INFINITY }]);
   });
 
   it('are all in its help', () => {
@@ -23,8 +23,8 @@ describe('options of the load generator', () => {
     const { workload, paces } = parseLoadOptions(['--streams', '16', '--pairs', '20000,5000', '--lap-overhead', '2']);
     expect(workload.arrivals).toEqual({ streams: 16 });
     expect(paces).toEqual([
-      { lapOverheadMs: 2, pairsPerSecond: 20_000 },
-      { lapOverheadMs: 2, pairsPerSecond: 5_000 },
+      { lapOverheadMs: 2, assignmentsPerSecond: 20_000 },
+      { lapOverheadMs: 2, assignmentsPerSecond: 5_000 },
     ]);
   });
 

@@ -137,7 +137,7 @@ function numberOf(flag: string, given: string | undefined, fallback: number, [mi
 function pacesOf(given: string | undefined, lapOverheadMs: number): Pace[] {
   if (given === undefined) return [{ ...FULL_PACE, lapOverheadMs }];
   return given.split(',').map((part) => {
-    const pairsPerSecond = numberOf('--pairs', part, Number.POSITIVE_INFINITY, [1, 1e9]);
-    return { lapOverheadMs, pairsPerSecond };
+    const assignmentsPerSecond = numberOf('--pairs', part, Number.POSITIVE_INFINITY, [1, 1e9]);
+    return { lapOverheadMs, assignmentsPerSecond };
   });
 }

@@ -30,8 +30,9 @@ function describe({ workload, roundTripMs, loss, tabs, paces, temperature, seed 
       : `${arrivals.streams} streams, closed loop`;
   const length = ({ median, sigma, min, max }: typeof promptTokens): string =>
     `log-normal, median ${median}, σ ${sigma}, ${min} to ${max}`;
-  const pace = paces.map(({ lapOverheadMs, pairsPerSecond }) => {
-    const speed = pairsPerSecond === Number.POSITIVE_INFINITY ? 'as fast as this machine' : `${pairsPerSecond} pairs/s`;
+  const pace = paces.map(({ lapOverheadMs, assignmentsPerSecond }) => {
+    const speed =
+      assignmentsPerSecond === Number.POSITIVE_INFINITY ? 'as fast as this machine' : `${assignmentsPerSecond} pairs/s`;
     return lapOverheadMs > 0 ? `${speed} and ${lapOverheadMs} ms a lap` : speed;
   });
   return (

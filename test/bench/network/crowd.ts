@@ -78,17 +78,17 @@ export async function soakRows({ tabs, clients }: Soak, minutes: number): Promis
 
 /** Prompts that begin like no other, until one more of them leaves no more pages behind. */
 async function fillKv({ coordinator }: Rig): Promise<void> {
-  const { engine, config } = coordinator;
+  const { scheduler, config } = coordinator;
   const rng = createRng(2);
-  for (let kept = -1; engine.kvBytesKept > kept;) {
-    kept = engine.kvBytesKept;
+  for (let kept = -1; scheduler.kvBytesKept > kept;) {
+    kept = scheduler.kvBytesKept;
     const prompt = Array.from({ length: FILLING_TOKENS }, () => 4 + Math.floor(rng() * (config.vocabSize - 8)));
     await answer(coordinator, prompt, { maxTokens: 1 });
   }
 }
 
 async function soak(rig: Rig, clients: Clients, minutes: number): Promise<HeldRow[]> {
-  const { engine } = rig.coordinator;
+  const { scheduler } = rig.coordinator;
   const collect = collector();
   const samples: (Memory & { atH: number })[] = [];
   const startedMs = performance.now();
@@ -101,10 +101,10 @@ async function soak(rig: Rig, clients: Clients, minutes: number): Promise<HeldRo
     const { heapUsed, external, rss } = process.memoryUsage();
     samples.push({ heapUsed, external, rss, atH: elapsedMs / 3_600_000 });
   }, SAMPLE_MS);
-  const { tokens } = engine;
+  const { tokens } = scheduler;
   await ask({ rig, clients }, closedLoop(SOAK_STREAMS, minutes * 60));
   clearInterval(timer);
-  const generated = engine.tokens - tokens;
+  const generated = scheduler.tokens - tokens;
   return (['heapUsed', 'external', 'rss'] as const).map((name, i) =>
     memoryRow(name, samples, i === 0, { minutes, generated }),
   );
@@ -131,10 +131,10 @@ function signed(value: number): string {
 }
 
 async function ask({ rig, clients }: Pick<Crowd, 'rig' | 'clients'>, workload: Workload): Promise<void> {
-  const { url, engine, tokenizer } = rig.coordinator;
+  const { url, scheduler, tokenizer } = rig.coordinator;
   const chains = promptsOf(planRequests(createRng(1), workload), tokenizer);
   const durationMs = workload.durationS * 1000;
-  const outcomes = await clients.ask({ url, model: engine.modelId, chains, durationMs, temperature: 0.8 });
+  const outcomes = await clients.ask({ url, model: scheduler.modelId, chains, durationMs, temperature: 0.8 });
   const failed = outcomes.find(({ status, broken }) => status !== 200 || broken !== undefined);
   if (failed) throw new Error(`A stream failed: ${failed.broken ?? `HTTP ${failed.status}`}`);
 }

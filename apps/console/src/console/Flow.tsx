@@ -54,7 +54,7 @@ export function Flow({ flow }: { flow: FlowView }) {
             Uncovered work: {formatNumber(flow.uncoveredWork)} rows × experts, computed by the coordinator for want of a
             tab. {formatNumber(flow.uncoveredExperts)} experts are held by no tab.
           </p>
-          {residentText(flow.resident).map((text) => (
+          {localLayersText(flow.localLayers).map((text) => (
             <p class="muted">{text}</p>
           ))}
           <p class="muted">{auditsText(flow.audits)}</p>
@@ -79,7 +79,7 @@ function draftsText({ drafted, accepted }: FlowView['drafts']): string {
   return `${formatNumber(accepted)} of ${formatNumber(drafted)} drafted tokens were right, and saved a pass each.`;
 }
 
-function residentText({ layers, bytes, share, draftWork }: FlowView['resident']): string[] {
+function localLayersText({ layers, bytes, share, draftWork }: FlowView['localLayers']): string[] {
   const texts: string[] = [];
   if (layers.length > 0) {
     const which = `${layers.length === 1 ? 'layer' : 'layers'} ${formatRanges(layers)}`;
@@ -110,7 +110,7 @@ const parts = [
   { key: 'queue', name: 'queue', what: 'waiting before a lap is sent' },
   { key: 'wire', name: 'wire', what: 'on the way to tabs and back' },
   { key: 'compute', name: 'compute', what: 'experts on the tabs’ GPUs' },
-  { key: 'resident', name: 'own layers', what: 'experts of layers that the coordinator holds' },
+  { key: 'localLayers', name: 'local layers', what: 'experts of layers that the coordinator holds' },
 ] as const;
 
 function TimeSplit({ split }: { split: FlowView['timeSplitMs'] }) {

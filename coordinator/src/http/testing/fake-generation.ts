@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import {
-  EngineError,
+  GenerationError,
   type GeneratedToken,
   type GenerationEvent,
   type GenerationRequest,
   type SpeculationUsage,
-  type TextEngine,
+  type GenerationService,
 } from '../../scheduler/generation.ts';
 
 export interface FakeScript {
@@ -19,7 +19,7 @@ export interface FakeScript {
   failAt?: { index: number; error: Error };
 }
 
-export interface FakeEngineOptions {
+export interface FakeGenerationOptions {
   script: (request: GenerationRequest) => FakeScript;
   maxContext?: number;
   /** Generations at a time; the others wait. */
@@ -28,7 +28,7 @@ export interface FakeEngineOptions {
 }
 
 /** An engine that follows a script, keeps the contract, and counts what it is holding. */
-export class FakeEngine implements TextEngine {
+export class FakeGeneration implements GenerationService {
   readonly modelId = 'fake-model';
   readonly maxContext: number;
   readonly submitted: GenerationRequest[] = [];
@@ -36,12 +36,12 @@ export class FakeEngine implements TextEngine {
   live = 0;
   cancelled = 0;
   /** Set to refuse all new work. */
-  refusal: EngineError | undefined;
-  readonly #options: FakeEngineOptions;
+  refusal: GenerationError | undefined;
+  readonly #options: FakeGenerationOptions;
   readonly #waiting: (() => void)[] = [];
   #running = 0;
 
-  constructor(options: FakeEngineOptions) {
+  constructor(options: FakeGenerationOptions) {
     this.#options = options;
     this.maxContext = options.maxContext ?? 4096;
   }
@@ -49,7 +49,7 @@ export class FakeEngine implements TextEngine {
   submit(request: GenerationRequest): AsyncIterable<GenerationEvent> {
     if (this.refusal) throw this.refusal;
     const { slots = 64, queueLimit = 256 } = this.#options;
-    if (this.live >= slots + queueLimit) throw new EngineError('queue-full', 'the queue is full', 2.4);
+    if (this.live >= slots + queueLimit) throw new GenerationError('queue-full', 'the queue is full', 2.4);
     this.submitted.push(request);
     this.live++;
     let freed = false;
@@ -93,7 +93,7 @@ export class FakeEngine implements TextEngine {
     }
     for (const [index, tokenId] of ids.slice(0, request.maxTokens).entries()) {
       if (tokenDelayMs > 0) await delay(tokenDelayMs, undefined, { signal: request.signal }).catch(() => {});
-      if (request.signal.aborted) throw new EngineError('cancelled', 'cancelled');
+      if (request.signal.aborted) throw new GenerationError('cancelled', 'cancelled');
       if (failAt?.index === index) throw failAt.error;
       yield { type: 'token', token: { ...token(tokenId, index, request), ...(speculation && { speculation }) } };
     }
@@ -107,7 +107,7 @@ export class FakeEngine implements TextEngine {
         this.#waiting.push(resolve);
         signal.addEventListener('abort', () => resolve(), { once: true });
       });
-      if (signal.aborted) throw new EngineError('cancelled', 'cancelled');
+      if (signal.aborted) throw new GenerationError('cancelled', 'cancelled');
     }
     this.#running++;
   }

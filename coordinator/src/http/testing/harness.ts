@@ -4,16 +4,16 @@ import { Registry } from 'prom-client';
 import type { HttpDeps } from '../deps.ts';
 import { buildHttpServer } from '../server.ts';
 import { byteCodec } from './byte-codec.ts';
-import { FakeEngine, type FakeEngineOptions } from './fake-generation.ts';
+import { FakeGeneration, type FakeGenerationOptions } from './fake-generation.ts';
 
-/** A listening server on a free port over a scripted engine, with all that it logged. */
-export async function startServer(options: FakeEngineOptions, deps: Partial<HttpDeps> = {}) {
-  const engine = new FakeEngine(options);
+/** A listening server on a free port over a scripted generation service, with all that it logged. */
+export async function startServer(options: FakeGenerationOptions, deps: Partial<HttpDeps> = {}) {
+  const generation = new FakeGeneration(options);
   const registry = new Registry();
   const logged: string[] = [];
   const log = pino({ level: 'trace' }, { write: (line: string) => logged.push(line) });
   const app = await buildHttpServer({
-    engine,
+    generation,
     codec: byteCodec(),
     log,
     registry,
@@ -25,7 +25,7 @@ export async function startServer(options: FakeEngineOptions, deps: Partial<Http
   });
   await app.listen({ port: 0, host: '127.0.0.1' });
   const { port } = app.server.address() as AddressInfo;
-  return { app, engine, registry, logged, port, url: `http://127.0.0.1:${port}` };
+  return { app, generation, registry, logged, port, url: `http://127.0.0.1:${port}` };
 }
 
 export type TestServer = Awaited<ReturnType<typeof startServer>>;

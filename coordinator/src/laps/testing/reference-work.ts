@@ -1,6 +1,6 @@
 import { decodeF16, LocalExperts, type SwigluWeights } from '@shoal/model';
-import type { LapRequest } from '../lap.ts';
-import type { LocalWork, WorkMeter } from '../../local-experts/compute.ts';
+import type { WorkItem } from '../lap.ts';
+import type { LocalCompute, ComputeMeter } from '../../local-experts/compute.ts';
 
 export interface ReferenceWorkOptions {
   /** Reads one expert's packed weights and unpacks them to f32. */
@@ -10,11 +10,11 @@ export interface ReferenceWorkOptions {
   maxBytes: number;
 }
 
-/** (row, expert) pairs computed before sockets, timers and other requests get their turn. */
+/** (row, expert) assignments computed before sockets, timers and other requests get their turn. */
 const ASSIGNMENTS_PER_TURN = 16;
 
 /** Local work in plain TypeScript and f32, on any weights that a test makes up: what the expert worker is held against. */
-export class ReferenceWork implements LocalWork {
+export class ReferenceWork implements LocalCompute {
   readonly #experts: LocalExperts;
   readonly #hiddenSize: number;
 
@@ -27,7 +27,7 @@ export class ReferenceWork implements LocalWork {
    * Σ weight × expert(row) for each row, [numRows, hiddenSize]. Rejects only if the packed weights cannot be read.
    * `meter` is told of the time that it took without that in which others had their turn.
    */
-  async compute(request: LapRequest, meter?: WorkMeter): Promise<Float32Array> {
+  async compute(request: WorkItem, meter?: ComputeMeter): Promise<Float32Array> {
     const D = this.#hiddenSize;
     const rows = decodeF16(request.rows);
     const rowOf = rowOfAssignment(request.rowEnd);

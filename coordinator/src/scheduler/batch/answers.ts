@@ -22,7 +22,7 @@ export class Answers {
   }
 
   /**
-   * A pass has computed the entry's rows: what follows from the answers to their wishes. Returns how many of its drafts were
+   * A pass has computed the entry's rows: what follows from the answers to their queries. Returns how many of its drafts were
    * right; its cache then ends with the last of them. Throws where logits were damaged.
    */
   advance(entry: BatchEntry, answers: readonly (RowAnswer | undefined)[]): number {

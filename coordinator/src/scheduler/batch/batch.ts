@@ -1,4 +1,4 @@
-import type { EngineRow, TokenWish } from '@shoal/model';
+import type { EngineRow, TokenQuery } from '@shoal/model';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { LapTrace } from '../generation.ts';
 import type { Sequence } from '../sequence.ts';
@@ -44,7 +44,7 @@ export function assembleBatch(
     const { ids } = sequence;
     for (let position = start; position < start + numRows; position++) {
       const tokenId = ids[position] ?? drafts[position - ids.length]!;
-      rows.push({ tokenId, position, cache, wish: wishAt(sequence, position) });
+      rows.push({ tokenId, position, cache, query: queryAt(sequence, position) });
     }
   }
   return { rows, entries };
@@ -54,7 +54,7 @@ export function assembleBatch(
  * What the row at a position is to give: the next token, drawn with the number that will be its own if the drafts before it are
  * right; or, of a prompt's next token, its probability.
  */
-function wishAt({ ids, request, draws }: Sequence, position: number): TokenWish | undefined {
+function queryAt({ ids, request, draws }: Sequence, position: number): TokenQuery | undefined {
   const { temperature, topP, topK, topLogprobs, promptIds, promptLogprobs, maxTokens } = request;
   const ahead = position - (ids.length - 1);
   if (ahead < 0) {

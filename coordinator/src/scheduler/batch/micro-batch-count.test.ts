@@ -1,68 +1,68 @@
 import { describe, expect, it } from 'vitest';
-import { LaneChoice } from './micro-batch-count.ts';
+import { MicroBatchCount } from './micro-batch-count.ts';
 
 /** An engine of a known cost, seen through the passes that it makes: a + b per row, and laps. */
 function run(
-  choice: LaneChoice,
+  choice: MicroBatchCount,
   passes: number,
   rows: number,
   cost: { passMs: number; rowMs: number; waitMs: number },
 ) {
-  let lanes = choice.lanes(rows);
+  let microBatches = choice.microBatches(rows);
   for (let i = 0; i < passes; i++) {
-    const own = Math.ceil(rows / lanes);
+    const own = Math.ceil(rows / microBatches);
     choice.add({ rows: own, engineMs: cost.passMs + cost.rowMs * own, waitedMs: cost.waitMs });
-    lanes = choice.lanes(rows);
+    microBatches = choice.microBatches(rows);
   }
-  return lanes;
+  return microBatches;
 }
 
-describe('the choice of lanes', () => {
+describe('the choice of micro-batches', () => {
   it('is one at first, and for a single row whatever the laps take', () => {
-    const choice = new LaneChoice();
-    expect(choice.lanes(16)).toBe(1);
+    const choice = new MicroBatchCount();
+    expect(choice.microBatches(16)).toBe(1);
     expect(run(choice, 100, 1, { passMs: 1, rowMs: 0.1, waitMs: 100 })).toBe(1);
   });
 
   it('is two where laps take long, and one again where they do not', () => {
-    const choice = new LaneChoice();
+    const choice = new MicroBatchCount();
     expect(run(choice, 40, 16, { passMs: 2, rowMs: 0.2, waitMs: 100 })).toBe(2);
     expect(run(choice, 300, 16, { passMs: 2, rowMs: 0.2, waitMs: 0.2 })).toBe(1);
   });
 
   it('is one where reading the weights twice would take longer than the laps', () => {
     // Whole: 50 + 16 + 30 = 96 ms; in halves: 2 × 58 ms.
-    expect(run(new LaneChoice(), 300, 16, { passMs: 50, rowMs: 1, waitMs: 30 })).toBe(1);
+    expect(run(new MicroBatchCount(), 300, 16, { passMs: 50, rowMs: 1, waitMs: 30 })).toBe(1);
   });
 
   it('tries halves where they may pay, goes back where they wait for each other, and tries again much later', () => {
-    const choice = new LaneChoice();
+    const choice = new MicroBatchCount();
     let tries = 0;
-    let before = choice.lanes(16);
+    let before = choice.microBatches(16);
     for (let i = 0; i < 3000; i++) {
       const rows = before === 2 ? 8 : 16;
       // Experts of the same machine: a half's take nearly as long as the whole's, and wait for the other half's.
       choice.add({ rows, engineMs: 2 + 0.2 * rows, waitedMs: before === 2 ? 28 : 16 });
-      const lanes = choice.lanes(16);
-      if (lanes === 2 && before === 1) tries++;
-      before = lanes;
+      const microBatches = choice.microBatches(16);
+      if (microBatches === 2 && before === 1) tries++;
+      before = microBatches;
     }
     expect(before).toBe(1);
     expect(tries).toBe(3);
   });
 
   it('does not go back and forth at the edge', () => {
-    const choice = new LaneChoice();
+    const choice = new MicroBatchCount();
     const edge = { passMs: 10, rowMs: 0.5, waitMs: 18 };
     let changes = 0;
-    let before = choice.lanes(16);
+    let before = choice.microBatches(16);
     for (let i = 0; i < 400; i++) {
       const rows = before === 2 ? 8 : 16;
       const noise = i % 2 === 0 ? 1.3 : 0.7;
       choice.add({ rows, engineMs: edge.passMs + edge.rowMs * rows, waitedMs: edge.waitMs * noise });
-      const lanes = choice.lanes(16);
-      if (lanes !== before) changes++;
-      before = lanes;
+      const microBatches = choice.microBatches(16);
+      if (microBatches !== before) changes++;
+      before = microBatches;
     }
     expect(changes).toBeLessThanOrEqual(1);
   });

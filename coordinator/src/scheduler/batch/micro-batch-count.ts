@@ -22,33 +22,33 @@ const LEAVE_FACTOR = 1.02;
  * halves (W' = W), so that splitting costs nothing where W > a. Slow tabs, or the coordinator's own experts, make the halves
  * wait for each other: what W' is shows when it is tried, and is remembered for a while.
  */
-export class LaneChoice {
+export class MicroBatchCount {
   readonly #engine = new LineFit();
   readonly #waits = { 1: new LineFit(), 2: new LineFit() };
   #sinceChange = 0;
-  #lanes: 1 | 2 = 1;
+  #microBatches: 1 | 2 = 1;
 
   add({ rows, engineMs, waitedMs }: Pick<PassTimes, 'rows' | 'engineMs' | 'waitedMs'>): void {
     this.#engine.add(rows, engineMs);
     this.#sinceChange++;
-    if (this.#sinceChange > UNCLEAR_PASSES) this.#waits[this.#lanes].add(rows, waitedMs);
-    if (this.#sinceChange === FORGET_AFTER) this.#waits[this.#lanes === 1 ? 2 : 1].clear();
+    if (this.#sinceChange > UNCLEAR_PASSES) this.#waits[this.#microBatches].add(rows, waitedMs);
+    if (this.#sinceChange === FORGET_AFTER) this.#waits[this.#microBatches === 1 ? 2 : 1].clear();
   }
 
   /** For so many rows in all. */
-  lanes(rows: number): 1 | 2 {
+  microBatches(rows: number): 1 | 2 {
     if (rows < 2) return 1;
-    if (this.#sinceChange < LEAST_PASSES) return this.#lanes;
-    const lanes = this.#isBetterSplit(rows) ? 2 : 1;
-    if (lanes !== this.#lanes) {
+    if (this.#sinceChange < LEAST_PASSES) return this.#microBatches;
+    const microBatches = this.#isBetterSplit(rows) ? 2 : 1;
+    if (microBatches !== this.#microBatches) {
       this.#sinceChange = 0;
-      this.#waits[lanes].clear();
+      this.#waits[microBatches].clear();
     }
-    return (this.#lanes = lanes);
+    return (this.#microBatches = microBatches);
   }
 
   #isBetterSplit(rows: number): boolean {
-    const isSplit = this.#lanes === 2;
+    const isSplit = this.#microBatches === 2;
     const isTried = !this.#waits[2].isEmpty;
     const { wholeWaitMs, halfWaitMs } = this.#expectedWaits(rows);
     const wholeMs = this.#engine.at(rows) + wholeWaitMs;
@@ -66,7 +66,7 @@ export class LaneChoice {
     const halfWaitMs = halves.at(rows / 2);
     if (whole.isEmpty) return { wholeWaitMs: halfWaitMs, halfWaitMs };
     // What was measured before the split may be out of date; but whatever halves do, a whole takes no more than two of them.
-    const mostMs = this.#lanes === 2 ? 2 * halfWaitMs : Number.POSITIVE_INFINITY;
+    const mostMs = this.#microBatches === 2 ? 2 * halfWaitMs : Number.POSITIVE_INFINITY;
     return { wholeWaitMs: Math.min(whole.at(rows), mostMs), halfWaitMs };
   }
 }

@@ -2,7 +2,7 @@ import { createRng, type SequenceCache } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { PrefillBudget } from './prefill-budget.ts';
 import { Sequence } from '../sequence.ts';
-import { Shares } from './micro-batch.ts';
+import { MicroBatchBuilder } from './micro-batch.ts';
 
 /** A sequence with a prompt of so many tokens, of which so many rows are computed, and after all of them one token more. */
 function sequence(promptRows: number, computed: number): Sequence {
@@ -33,20 +33,20 @@ describe('a prompt', () => {
 
   it('has all that there may be where nobody decodes', () => {
     const prompt = sequence(1000, 0);
-    expect(new Shares(budget).take([prompt], 2, 2).promptRows.get(prompt)).toBe(256);
+    expect(new MicroBatchBuilder(budget).take([prompt], 2, 2).promptRows.get(prompt)).toBe(256);
   });
 
   it('holds up no more than a budget those who decode, whichever pass they are in', () => {
     const streams = [sequence(4, 4), sequence(4, 4)];
     const prompt = sequence(1000, 0);
     const running = [...streams, prompt];
-    expect(new Shares(budget).take(running, 1, 1).promptRows.get(prompt)).toBe(24);
+    expect(new MicroBatchBuilder(budget).take(running, 1, 1).promptRows.get(prompt)).toBe(24);
     for (const stream of streams) enter(stream, 1);
-    expect(new Shares(budget).take(running, 2, 1).promptRows.get(prompt)).toBe(24);
+    expect(new MicroBatchBuilder(budget).take(running, 2, 1).promptRows.get(prompt)).toBe(24);
     // The last rows of a prompt, of which its first token comes.
     const last = sequence(40, 30);
     enter(last, 10);
-    expect(new Shares(budget).take([last, prompt], 2, 1).promptRows.get(prompt)).toBe(24);
+    expect(new MicroBatchBuilder(budget).take([last, prompt], 2, 1).promptRows.get(prompt)).toBe(24);
   });
 });
 
@@ -57,7 +57,7 @@ describe('whatever passes cost and whoever waits', () => {
     rowMs: 10 ** (2 * rng() - 1),
     promptRowMs: 10 ** (3 * rng() - 1),
     laps: 1 + Math.floor(60 * rng()),
-    lanes: rng() < 0.5 ? 1 : 2,
+    microBatches: rng() < 0.5 ? 1 : 2,
     promptLaps: rng() < 0.5 ? 1 : 3,
   });
 
@@ -66,9 +66,9 @@ describe('whatever passes cost and whoever waits', () => {
     let bounded = 0;
     let leasts = 0;
     for (let model = 0; model < 40; model++) {
-      const { passMs, rowMs, promptRowMs, laps, lanes, promptLaps } = draw(rng);
+      const { passMs, rowMs, promptRowMs, laps, microBatches, promptLaps } = draw(rng);
       const budget = new PrefillBudget({ maxRows: 256, lapsPerPass: laps });
-      const shares = new Shares((rows) => budget.rowsBeside(rows, promptLaps));
+      const shares = new MicroBatchBuilder((rows) => budget.rowsBeside(rows, promptLaps));
       const passWith = (decodeRows: number, promptRows: number): void => {
         const ms = passMs + rowMs * decodeRows + promptRowMs * promptRows;
         budget.add({ rows: decodeRows + promptRows, promptRows, passMs: ms, turnMs: ms });
@@ -77,9 +77,9 @@ describe('whatever passes cost and whoever waits', () => {
       for (let pass = 0; pass < 40; pass++) {
         const streams = Array.from({ length: 1 + Math.floor(40 * rng()) }, () => sequence(4, 4));
         const prompts = Array.from({ length: Math.floor(40 * rng()) }, () => sequence(1 + Math.floor(300 * rng()), 0));
-        const share = shares.take([...streams, ...prompts], lanes, lanes);
+        const share = shares.take([...streams, ...prompts], microBatches, microBatches);
         const promptRows = [...share.promptRows.values()].reduce((sum, rows) => sum + rows, 0);
-        const lapMs = (passMs + rowMs * Math.ceil(streams.length / lanes)) / laps;
+        const lapMs = (passMs + rowMs * Math.ceil(streams.length / microBatches)) / laps;
         const extraMs = promptRows * promptRowMs;
         expect(extraMs).toBeLessThanOrEqual(Math.max(promptLaps * lapMs, promptRowMs) * 1.001);
         if (promptRows > 1) bounded++;
@@ -92,7 +92,7 @@ describe('whatever passes cost and whoever waits', () => {
   });
 
   it('where a row is dearer than a lap, prompts of all clients come forward in turn', () => {
-    const shares = new Shares((decodeRows) => (decodeRows === 0 ? 256 : 1));
+    const shares = new MicroBatchBuilder((decodeRows) => (decodeRows === 0 ? 256 : 1));
     const prompts = ['a', 'b', 'c'].map((client) => {
       const made = sequence(10, 0);
       (made.request as { client?: string }).client = client;

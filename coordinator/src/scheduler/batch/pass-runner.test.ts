@@ -1,7 +1,7 @@
 import type { ForwardEngine, ForwardResult, SequenceCache } from '@shoal/model';
 import { expect, it } from 'vitest';
 import type { Answers } from './answers.ts';
-import { Lane } from './pass-runner.ts';
+import { PassRunner } from './pass-runner.ts';
 import { Occupancy } from './occupancy.ts';
 import type { PassTimes } from './pass-times.ts';
 import { Sequence } from '../sequence.ts';
@@ -33,7 +33,7 @@ it('a turn is a pass and the making of drafts after it, with the laps of both; w
   } as unknown as Speculation;
   const times: PassTimes[] = [];
   const now = (): number => nowMs;
-  const lane = new Lane(1, {
+  const microBatch = new PassRunner(1, {
     forward,
     experts: { batch: () => ({ dispatch: () => expect.unreachable() }) },
     answers: { advance: () => 0 } as unknown as Answers,
@@ -50,7 +50,7 @@ it('a turn is a pass and the making of drafts after it, with the laps of both; w
     nowMs,
   );
   sequence.cache = { length: 0 } as SequenceCache;
-  await lane.pass({ sequences: [sequence], promptRows: new Map([[sequence, 3]]) }, 1);
+  await microBatch.pass({ sequences: [sequence], promptRows: new Map([[sequence, 3]]) }, 1);
   expect(noted).toEqual([[3, 27]]);
   expect(times).toEqual([{ rows: 3, promptRows: 3, passMs: 27, turnMs: 41, engineMs: 10, waitedMs: 31 }]);
 });

@@ -2,15 +2,15 @@ import type { ExpertDispatch, ForwardEngine, ForwardObserver, RowAnswer } from '
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { Answers } from './answers.ts';
 import { assembleBatch, type BatchEntry, batchOptions } from './batch.ts';
-import { EngineError } from '../generation.ts';
+import { GenerationError } from '../generation.ts';
 import type { Occupancy } from './occupancy.ts';
 import type { PassTimes } from './pass-times.ts';
 import type { Sequence } from '../sequence.ts';
-import type { Share } from './micro-batch.ts';
+import type { MicroBatch } from './micro-batch.ts';
 import type { Speculation } from '../speculation/speculation.ts';
 import type { PassName, Timeline } from '../../timeline/timeline.ts';
 
-export interface LaneOptions {
+export interface PassRunnerOptions {
   forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
   answers: Answers;
@@ -24,15 +24,15 @@ export interface LaneOptions {
   onTokens: (sequence: Sequence, count: number) => void;
 }
 
-/** One pass after another over some of the running sequences; several lanes may be in a pass at a time. */
-export class Lane {
-  readonly #options: LaneOptions;
-  readonly #lane: number;
+/** One pass after another over some of the running sequences; several microBatches may be in a pass at a time. */
+export class PassRunner {
+  readonly #options: PassRunnerOptions;
+  readonly #microBatch: number;
   isFree = true;
 
-  /** `lane` is counted from 1. */
-  constructor(lane: number, options: LaneOptions) {
-    this.#lane = lane;
+  /** `microBatch` is counted from 1. */
+  constructor(microBatch: number, options: PassRunnerOptions) {
+    this.#microBatch = microBatch;
     this.#options = options;
   }
 
@@ -40,12 +40,12 @@ export class Lane {
    * Pass the share's rows through the model, and let each sequence advance by what comes of it. `pass` is its number on the
    * timeline. Never throws.
    */
-  async pass(share: Share, pass: number): Promise<void> {
+  async pass(share: MicroBatch, pass: number): Promise<void> {
     const { forward, experts, speculation, onPass, timeline } = this.#options;
     const { rows, entries } = assembleBatch(share.sequences, share.promptRows);
     for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
     this.isFree = false;
-    const name = { lane: this.#lane, pass };
+    const name = { microBatch: this.#microBatch, pass };
     const watch = new PassWatch(name, this.#options);
     try {
       const dispatch = experts.batch({ ...batchOptions(entries), pass: name });
@@ -94,7 +94,7 @@ class PassWatch {
   /** For the threads, which ran another pass's operations; without what passed while a lap was out as well. */
   #queuedMs = 0;
 
-  constructor(name: PassName, { occupancy, timeline, now }: Pick<LaneOptions, 'occupancy' | 'timeline' | 'now'>) {
+  constructor(name: PassName, { occupancy, timeline, now }: Pick<PassRunnerOptions, 'occupancy' | 'timeline' | 'now'>) {
     this.#occupancy = occupancy;
     this.#now = now;
     this.#startedMs = now();
@@ -138,5 +138,5 @@ class PassWatch {
 /** It ends with an error; the other sequences and the process go on. */
 function abandon(sequence: Sequence, cause: unknown): void {
   const message = cause instanceof Error ? cause.message : String(cause);
-  sequence.fail(new EngineError('internal', `A forward pass failed: ${message}`));
+  sequence.fail(new GenerationError('internal', `A forward pass failed: ${message}`));
 }

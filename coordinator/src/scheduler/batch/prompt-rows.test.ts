@@ -1,13 +1,13 @@
 import { createRng } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
-import { PromptShare, type PromptWork } from './prompt-rows.ts';
+import { PromptRows, type PromptWork } from './prompt-rows.ts';
 
 const work = (client: string, ...remaining: number[]): PromptWork[] =>
   remaining.map((rows) => ({ client, remaining: rows }));
 
 describe('the rows of one pass', () => {
   it('go to the shortest prompt first, and a quarter to the eldest', () => {
-    const share = new PromptShare();
+    const share = new PromptRows();
     expect(share.of(work('a', 1000, 20, 300), 64)).toEqual([16, 20, 28]);
     expect(share.of(work('a', 20, 1000), 64)).toEqual([20, 44]);
     expect(share.of(work('a', 10, 20), 64)).toEqual([10, 20]);
@@ -16,7 +16,7 @@ describe('the rows of one pass', () => {
   });
 
   it('are shared equally by clients, not by prompts, and what one does not need is the others’', () => {
-    const share = new PromptShare();
+    const share = new PromptRows();
     const rows = share.of([...work('many', 100, 100, 100, 100, 100, 100), ...work('one', 1000)], 64);
     expect(rows.slice(0, 6).reduce((a, b) => a + b)).toBe(32);
     expect(rows[6]).toBe(32);
@@ -24,7 +24,7 @@ describe('the rows of one pass', () => {
   });
 
   it('are every client’s in turn where they are few', () => {
-    const share = new PromptShare();
+    const share = new PromptRows();
     const prompts = ['a', 'b', 'c', 'd'].flatMap((client) => work(client, 1000));
     const got = [0, 0, 0, 0];
     for (let pass = 0; pass < 8; pass++) share.of(prompts, 8).forEach((rows, i) => (got[i]! += rows));
@@ -36,7 +36,7 @@ describe('any load', () => {
   /** Passes over prompts that come at random, some long and most short, of clients of which one floods the others. */
   function run(seed: number, budget: number) {
     const rng = createRng(seed);
-    const share = new PromptShare();
+    const share = new PromptRows();
     const active: (PromptWork & { born: number; size: number; olderOfClient: number; clients: number })[] = [];
     const waits: { passes: number; bound: number; size: number }[] = [];
     for (let pass = 0; pass < 800; pass++) {
@@ -75,7 +75,7 @@ describe('any load', () => {
   });
 
   it('lets a long prompt end beside a new short one in every pass', () => {
-    const share = new PromptShare();
+    const share = new PromptRows();
     let remaining = 500;
     let passes = 0;
     while (remaining > 0 && passes < 1000) {

@@ -11,12 +11,12 @@ const TURN_ROWS = 8;
 const ELDEST_SHARE = 4;
 
 /**
- * Shares a pass's prompt rows out among the prompts that are being computed. Clients have equal parts, as far as each needs
+ * MicroBatchBuilder a pass's prompt rows out among the prompts that are being computed. Clients have equal parts, as far as each needs
  * its part (round robin, eight rows at a time, from pass to pass). Of a client's prompts the one with the least left goes
  * first, which makes the mean wait for a first token least (shortest remaining processing time, Schrage 1968); a quarter
  * is kept for the one that has waited longest, so that none waits for ever.
  */
-export class PromptShare {
+export class PromptRows {
   /** Whose turn was the last. */
   #last: string | undefined;
 

@@ -1,7 +1,7 @@
 import type { ForwardEngine, SequencePages } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { Admission } from './admission.ts';
-import { EngineError } from '../generation.ts';
+import { GenerationError } from '../generation.ts';
 import { Sequence } from '../sequence.ts';
 
 /** So many pages of one position each: only the counting is under test. */
@@ -42,7 +42,7 @@ function submit(queue: Admission, sequence: Sequence): void {
 }
 
 function end(sequence: Sequence): void {
-  sequence.fail(new EngineError('cancelled', 'over'));
+  sequence.fail(new GenerationError('cancelled', 'over'));
 }
 
 const idsOf = (sequences: readonly Sequence[]): number[] => sequences.map(({ request: { id } }) => Number(id));

@@ -1,5 +1,5 @@
 import type { ForwardEngine, SequenceCache } from '@shoal/model';
-import { EngineError, type GenerationRequest, type Refusal } from '../generation.ts';
+import { GenerationError, type GenerationRequest, type Refusal } from '../generation.ts';
 import { FairQueue, PROMPT_COST, TOKEN_COST } from './fair-queue.ts';
 import { KvPages } from '../kv/kv-pages.ts';
 import type { Sequence } from '../sequence.ts';
@@ -83,11 +83,11 @@ export class Admission {
     return this.#queue.hasItsShare(client) ? 'share-full' : undefined;
   }
 
-  /** Throws an EngineError for a request that the KV cache can never hold. */
+  /** Throws an GenerationError for a request that the KV cache can never hold. */
   refuseBeyondKv(request: GenerationRequest): void {
     const pages = this.#pages;
     if (!pages || pages.fits(this.#kvTokens(request))) return;
-    throw new EngineError(
+    throw new GenerationError(
       'context-length',
       `The prompt has ${request.promptIds.length} tokens and asks for ${request.maxTokens} more; this server's KV cache ` +
         `holds ${pages.numPages * pages.pagePositions}: ask for fewer.`,

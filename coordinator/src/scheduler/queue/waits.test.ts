@@ -1,7 +1,7 @@
 import { createRng, type ForwardEngine } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { Admission } from './admission.ts';
-import { EngineError } from '../generation.ts';
+import { GenerationError } from '../generation.ts';
 import { Pace, turnsMs } from './pace.ts';
 import { Sequence } from '../sequence.ts';
 import { Waits } from './waits.ts';
@@ -90,7 +90,7 @@ class VirtualEngine {
     this.admission.charge(sequence, 1);
     if (sequence.completionTokens < this.#lengths.get(sequence)!) return;
     this.pace.ended(sequence.completionTokens, request.maxTokens);
-    sequence.fail(new EngineError('cancelled', 'It has what it needs.'));
+    sequence.fail(new GenerationError('cancelled', 'It has what it needs.'));
   }
 }
 

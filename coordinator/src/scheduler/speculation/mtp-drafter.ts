@@ -5,7 +5,7 @@ import {
   type ForwardEngine,
   type ForwardObserver,
   type ForwardResult,
-  type TokenWish,
+  type TokenQuery,
 } from '@shoal/model';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { PassName } from '../../timeline/timeline.ts';
@@ -35,7 +35,7 @@ export interface MtpStream {
 }
 
 /** A sequence whose pending positions are to be computed, and how many drafts it wants then. */
-export interface MtpWish {
+export interface MtpRequest {
   sequence: Sequence;
   stream: MtpStream;
   depth: number;
@@ -47,8 +47,8 @@ export interface DraftsWithin {
   observe?: ForwardObserver;
 }
 
-/** A wish on its way: the drafts so far, and what the next one continues from. */
-interface Drafting extends MtpWish {
+/** A query on its way: the drafts so far, and what the next one continues from. */
+interface Drafting extends MtpRequest {
   drafts: number[];
   last: MtpPosition;
 }
@@ -107,8 +107,8 @@ export class MtpDrafter {
    * Computes what these sequences have pending, and as many drafts as each wants: fewer where an end of text is expected, or
    * the module fails. Never throws.
    */
-  async draft(wishes: readonly MtpWish[], within: DraftsWithin = {}): Promise<Map<Sequence, readonly number[]>> {
-    const all = wishes.map((wish): Drafting => ({ ...wish, drafts: [], last: wish.stream.pending.at(-1)! }));
+  async draft(requests: readonly MtpRequest[], within: DraftsWithin = {}): Promise<Map<Sequence, readonly number[]>> {
+    const all = requests.map((query): Drafting => ({ ...query, drafts: [], last: query.stream.pending.at(-1)! }));
     // Calls with a prompt in them say nothing of those without.
     const isUsual = all.every(({ stream, depth }) => depth > 0 && stream.pending.length < MIN_LAST_ROWS);
     let going = await this.#timed(isUsual ? this.firstMs : undefined, () => this.#seePending(all, within));
@@ -127,7 +127,7 @@ export class MtpDrafter {
       return stream.pending.map((position, i) => ({
         ...position,
         cache: stream.cache!,
-        wish: depth > 0 && i === stream.pending.length - 1 ? nextDraft(drafting) : undefined,
+        query: depth > 0 && i === stream.pending.length - 1 ? nextDraft(drafting) : undefined,
       }));
     });
     countCall(all.filter(({ depth }) => depth > 0));
@@ -152,7 +152,7 @@ export class MtpDrafter {
     const result = await this.#call(
       going.map((drafting) => {
         const { last, stream } = drafting;
-        return { ...last, cache: stream.cache!, wish: nextDraft(drafting) };
+        return { ...last, cache: stream.cache!, query: nextDraft(drafting) };
       }),
       within,
     );
@@ -201,7 +201,7 @@ export class MtpDrafter {
 }
 
 /** Drawn with the number that the model's own token will be drawn with: alike distributions then mostly give the same token. */
-function nextDraft({ sequence, drafts }: Drafting): TokenWish {
+function nextDraft({ sequence, drafts }: Drafting): TokenQuery {
   const { temperature, topP, topK } = sequence.request;
   const uniform = temperature > 0 ? sequence.draws.peek(drafts.length) : 0;
   return { token: { temperature, topP, topK, uniform } };

@@ -1,8 +1,8 @@
 import { createRng, type ExpertDispatch } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
-import type { EngineError, GenerationEvent, GenerationRequest } from '../generation.ts';
-import { Engine, type EngineLimits } from '../scheduler.ts';
+import type { GenerationError, GenerationEvent, GenerationRequest } from '../generation.ts';
+import { Scheduler, type SchedulerLimits } from '../scheduler.ts';
 import { HashEngine, type HashEngineOptions, VOCAB } from '../testing/hash-engine.ts';
 import type { SpeculationMode } from './speculation.ts';
 
@@ -15,7 +15,7 @@ interface Setting extends HashEngineOptions {
   mode?: SpeculationMode;
   maxDrafts?: number;
   lapsPerDraft?: number;
-  limits?: Partial<EngineLimits>;
+  limits?: Partial<SchedulerLimits>;
   lap?: () => Promise<void> | void;
   eosTokenIds?: readonly number[];
 }
@@ -46,7 +46,7 @@ function open({
     }),
   });
   const failures: unknown[] = [];
-  const engine = new Engine({
+  const engine = new Scheduler({
     modelId: 'hash',
     forward,
     eosTokenIds,
@@ -215,90 +215,96 @@ describe('drafting', () => {
     const mtp = { mode: 'mtp' as const, hasMtpExperts: false };
     const { forward } = open();
     const experts = { batch: (): never => expect.fail() };
-    expect(() => new Engine({ modelId: 'hash', forward, experts, speculation: mtp })).toThrow(/--speculate mtp/);
+    expect(() => new Scheduler({ modelId: 'hash', forward, experts, speculation: mtp })).toThrow(/--speculate mtp/);
   });
 });
 
 describe('drafts in batches', () => {
-  it.each([1, 2] as const)('of %i lanes change no answer, cancelled or not, and lose no page', async (lanes) => {
-    const rng = createRng(lanes);
-    const limits = { maxBatch: 5, maxQueue: 100, prefillRows: 7, lanes };
-    const { engine, forward } = open({
-      numPages: 70,
-      rightInTen: 9,
-      limits,
-      lap: async () => {
-        for (let turns = Math.floor(rng() * 4); turns > 0; turns--) await new Promise(setImmediate);
-      },
-    });
-    forward.beforeMtp = () => (rng() < 0.05 ? Promise.reject(new Error('hiccup')) : undefined);
-    // Before the others begin, whose time their laps would be.
-    const asked = Array.from({ length: 40 }, (_, i) => anyRequest(i, rng));
-    const alone: object[][] = [];
-    for (const each of asked) alone.push(await plain(each));
-    const work = asked.map(async (each, i) => {
-      const expected = alone[i]!;
-      const givenUpAfter = rng() < 0.25 ? Math.floor(rng() * 10) : Number.POSITIVE_INFINITY;
-      const events: object[] = [];
-      for await (const event of engine.submit(each)) {
-        if (event.type === 'token') delete event.token.speculation;
-        if (event.type === 'finish') delete event.speculation;
-        if (events.push(event) > givenUpAfter) break;
-      }
-      expect(events).toEqual(expected.slice(0, events.length));
-      if (givenUpAfter === Number.POSITIVE_INFINITY) expect(events).toHaveLength(expected.length);
-    });
-    await Promise.all(work);
-    expect(engine.prefix.reused).toBeGreaterThan(0);
-    expect(engine.speculation.counts.mtp.accepted[1]).toBeGreaterThan(0);
-    await vi.waitFor(() => expect(engine.kvBytesInUse).toBe(0));
-    // All pages at once are to be had again.
-    const whole = Array.from({ length: 4 }, (_, i) => request(`whole ${i}`, { maxTokens: 57, promptIds: [i, 5, 5] }));
-    const answers = await Promise.all(whole.map((each) => collect(engine.submit(each))));
-    for (const [i, { events }] of answers.entries()) expect(events).toEqual(await plain(whole[i]!));
-  });
-
-  it.each([1, 2] as const)('of %i lanes whose laps fail end with their own pass, and lose no page', async (lanes) => {
-    const rng = createRng(10 + lanes);
-    const { engine } = open({
-      numPages: 70,
-      rightInTen: 9,
-      limits: { maxBatch: 5, maxQueue: 100, prefillRows: 7, lanes },
-      lap: async () => {
-        for (let turns = Math.floor(rng() * 4); turns > 0; turns--) await new Promise(setImmediate);
-        if (rng() < 0.04) throw new Error('no shard');
-      },
-    });
-    const asked = Array.from({ length: 40 }, (_, i) => anyRequest(i, rng));
-    const alone: object[][] = [];
-    for (const each of asked) alone.push(await plain(each));
-    const ends: Record<string, number> = {};
-    const work = asked.map(async (each, i) => {
-      const aborted = new AbortController();
-      const events: object[] = [];
-      let end = 'whole';
-      try {
-        for await (const event of engine.submit({ ...each, signal: aborted.signal })) {
+  it.each([1, 2] as const)(
+    'of %i micro-batches change no answer, cancelled or not, and lose no page',
+    async (microBatches) => {
+      const rng = createRng(microBatches);
+      const limits = { maxBatch: 5, maxQueue: 100, prefillRows: 7, microBatches };
+      const { engine, forward } = open({
+        numPages: 70,
+        rightInTen: 9,
+        limits,
+        lap: async () => {
+          for (let turns = Math.floor(rng() * 4); turns > 0; turns--) await new Promise(setImmediate);
+        },
+      });
+      forward.beforeMtp = () => (rng() < 0.05 ? Promise.reject(new Error('hiccup')) : undefined);
+      // Before the others begin, whose time their laps would be.
+      const asked = Array.from({ length: 40 }, (_, i) => anyRequest(i, rng));
+      const alone: object[][] = [];
+      for (const each of asked) alone.push(await plain(each));
+      const work = asked.map(async (each, i) => {
+        const expected = alone[i]!;
+        const givenUpAfter = rng() < 0.25 ? Math.floor(rng() * 10) : Number.POSITIVE_INFINITY;
+        const events: object[] = [];
+        for await (const event of engine.submit(each)) {
           if (event.type === 'token') delete event.token.speculation;
           if (event.type === 'finish') delete event.speculation;
-          events.push(event);
-          if (i % 8 === 7 && events.length === 3) setImmediate(() => aborted.abort());
+          if (events.push(event) > givenUpAfter) break;
         }
-      } catch (error) {
-        end = (error as EngineError).reason;
-      }
-      ends[end] = (ends[end] ?? 0) + 1;
-      expect(events).toEqual(alone[i]!.slice(0, end === 'whole' ? undefined : events.length));
-    });
-    await Promise.all(work);
-    for (const end of ['whole', 'internal', 'cancelled']) expect(ends[end], end).toBeGreaterThan(0);
-    await vi.waitFor(() => expect([engine.kvBytesInUse, engine.running.length]).toEqual([0, 0]));
-    // Ended by a drain that waits for nothing, while a pass still writes.
-    const cut = [0, 1].map((i) => collect(engine.submit(request(`cut ${i}`, { promptIds: [i, 5, 5] }))));
-    const outcomes = Promise.allSettled(cut);
-    await new Promise(setImmediate);
-    await engine.drain(0);
-    for (const outcome of await outcomes) expect(outcome).toMatchObject({ reason: { reason: expect.any(String) } });
-    await vi.waitFor(() => expect([engine.kvBytesInUse, engine.running.length]).toEqual([0, 0]));
-  });
+        expect(events).toEqual(expected.slice(0, events.length));
+        if (givenUpAfter === Number.POSITIVE_INFINITY) expect(events).toHaveLength(expected.length);
+      });
+      await Promise.all(work);
+      expect(engine.prefix.reused).toBeGreaterThan(0);
+      expect(engine.speculation.counts.mtp.accepted[1]).toBeGreaterThan(0);
+      await vi.waitFor(() => expect(engine.kvBytesInUse).toBe(0));
+      // All pages at once are to be had again.
+      const whole = Array.from({ length: 4 }, (_, i) => request(`whole ${i}`, { maxTokens: 57, promptIds: [i, 5, 5] }));
+      const answers = await Promise.all(whole.map((each) => collect(engine.submit(each))));
+      for (const [i, { events }] of answers.entries()) expect(events).toEqual(await plain(whole[i]!));
+    },
+  );
+
+  it.each([1, 2] as const)(
+    'of %i micro-batches whose laps fail end with their own pass, and lose no page',
+    async (microBatches) => {
+      const rng = createRng(10 + microBatches);
+      const { engine } = open({
+        numPages: 70,
+        rightInTen: 9,
+        limits: { maxBatch: 5, maxQueue: 100, prefillRows: 7, microBatches },
+        lap: async () => {
+          for (let turns = Math.floor(rng() * 4); turns > 0; turns--) await new Promise(setImmediate);
+          if (rng() < 0.04) throw new Error('no shard');
+        },
+      });
+      const asked = Array.from({ length: 40 }, (_, i) => anyRequest(i, rng));
+      const alone: object[][] = [];
+      for (const each of asked) alone.push(await plain(each));
+      const ends: Record<string, number> = {};
+      const work = asked.map(async (each, i) => {
+        const aborted = new AbortController();
+        const events: object[] = [];
+        let end = 'whole';
+        try {
+          for await (const event of engine.submit({ ...each, signal: aborted.signal })) {
+            if (event.type === 'token') delete event.token.speculation;
+            if (event.type === 'finish') delete event.speculation;
+            events.push(event);
+            if (i % 8 === 7 && events.length === 3) setImmediate(() => aborted.abort());
+          }
+        } catch (error) {
+          end = (error as GenerationError).reason;
+        }
+        ends[end] = (ends[end] ?? 0) + 1;
+        expect(events).toEqual(alone[i]!.slice(0, end === 'whole' ? undefined : events.length));
+      });
+      await Promise.all(work);
+      for (const end of ['whole', 'internal', 'cancelled']) expect(ends[end], end).toBeGreaterThan(0);
+      await vi.waitFor(() => expect([engine.kvBytesInUse, engine.running.length]).toEqual([0, 0]));
+      // Ended by a drain that waits for nothing, while a pass still writes.
+      const cut = [0, 1].map((i) => collect(engine.submit(request(`cut ${i}`, { promptIds: [i, 5, 5] }))));
+      const outcomes = Promise.allSettled(cut);
+      await new Promise(setImmediate);
+      await engine.drain(0);
+      for (const outcome of await outcomes) expect(outcome).toMatchObject({ reason: { reason: expect.any(String) } });
+      await vi.waitFor(() => expect([engine.kvBytesInUse, engine.running.length]).toEqual([0, 0]));
+    },
+  );
 });

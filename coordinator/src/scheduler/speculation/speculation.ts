@@ -5,7 +5,7 @@ import type { Sequence } from '../sequence.ts';
 import { Acceptance } from './acceptance.ts';
 import { PassCost } from './cost.ts';
 import { chooseDepths } from './depth.ts';
-import { type DraftsWithin, MtpDrafter, type MtpStream, type MtpWish } from './mtp-drafter.ts';
+import { type DraftsWithin, MtpDrafter, type MtpStream, type MtpRequest } from './mtp-drafter.ts';
 import { type HiddenReading, HiddenReadings } from './reading.ts';
 import { type DraftKind, StreamSpeculation } from './stream.ts';
 
@@ -169,7 +169,7 @@ export class Speculation {
     }
     const sequences = entries.map(({ sequence }) => sequence);
     const depths = this.#depths(sequences);
-    const wishes: MtpWish[] = [];
+    const requests: MtpRequest[] = [];
     for (const sequence of sequences) {
       const { speculation: state } = sequence;
       if (!state) continue;
@@ -179,16 +179,16 @@ export class Speculation {
       state.source = candidate?.source ?? state.source;
       const wanted = state.mtp && !candidate?.found ? depth : 0;
       if (state.mtp && (wanted > 0 || this.#mtp!.isDue(sequence, state.mtp)))
-        wishes.push({ sequence, stream: state.mtp, depth: wanted });
+        requests.push({ sequence, stream: state.mtp, depth: wanted });
     }
-    if (wishes.length > 0) await this.#fulfil(wishes, within);
+    if (requests.length > 0) await this.#fulfil(requests, within);
   }
 
-  async #fulfil(wishes: readonly MtpWish[], within: DraftsWithin): Promise<void> {
+  async #fulfil(requests: readonly MtpRequest[], within: DraftsWithin): Promise<void> {
     const failuresBefore = this.failures;
-    const drafts = await this.#mtp!.draft(wishes, within);
+    const drafts = await this.#mtp!.draft(requests, within);
     if (this.failures === failuresBefore) this.#isFailing = false;
-    for (const { sequence, stream, depth } of wishes) {
+    for (const { sequence, stream, depth } of requests) {
       const state = sequence.speculation!;
       if (depth > 0) state.drafts = drafts.get(sequence)!;
       if (this.#mtp!.hasGivenUp(stream)) state.mtp = undefined;

@@ -1,5 +1,5 @@
 import {
-  answerWish,
+  answerQuery,
   claimPositions,
   type EngineMtpRow,
   type EngineRow,
@@ -199,12 +199,12 @@ function stateAt(cache: HashCache, position: number): number {
   return state;
 }
 
-function resultOf(rows: readonly Pick<EngineRow, 'wantLogits' | 'wish'>[], states: readonly number[]): ForwardResult {
+function resultOf(rows: readonly Pick<EngineRow, 'wantLogits' | 'query'>[], states: readonly number[]): ForwardResult {
   const hidden = new Float32Array(rows.length * config.hiddenSize);
   for (const [r, state] of states.entries()) hidden[r * config.hiddenSize] = state;
   return {
     logits: rows.map(({ wantLogits }, r) => (wantLogits ? logitsOf(states[r]!) : undefined)),
-    answers: rows.map(({ wish }, r) => wish && answerWish(logitsOf(states[r]!), wish)),
+    answers: rows.map(({ query }, r) => query && answerQuery(logitsOf(states[r]!), query)),
     hidden,
     preNormHidden: hidden.map((value) => -value),
   };

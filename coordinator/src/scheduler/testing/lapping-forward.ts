@@ -1,5 +1,5 @@
 import {
-  answerWish,
+  answerQuery,
   type EngineRow,
   type ExpertDispatch,
   type ForwardEngine,
@@ -8,7 +8,7 @@ import {
   parseModelConfig,
 } from '@shoal/model';
 import type { GenerationRequest } from '../generation.ts';
-import type { Engine } from '../scheduler.ts';
+import type { Scheduler } from '../scheduler.ts';
 import { smallConfigJson } from './small-config.ts';
 
 const VOCAB = 31;
@@ -75,9 +75,9 @@ export function lappingForward(work?: LayerWork): ForwardEngine {
       } finally {
         release();
       }
-      const answers = rows.map(({ tokenId, position, wish }) => {
+      const answers = rows.map(({ tokenId, position, query }) => {
         const chosen = next(tokenId, position);
-        return wish && answerWish(new Float32Array(VOCAB).fill(1, chosen, chosen + 1), wish);
+        return query && answerQuery(new Float32Array(VOCAB).fill(1, chosen, chosen + 1), query);
       });
       const [hidden, preNormHidden] = [new Float32Array(rows.length), new Float32Array(rows.length)];
       return { logits: rows.map(() => undefined), answers, hidden, preNormHidden };
@@ -111,7 +111,7 @@ async function lap(layer: number, numRows: number, experts: ExpertDispatch, obse
 }
 
 /** The ids of one greedy answer. */
-export function submit(shoal: Engine, promptIds: readonly number[], maxTokens: number): Promise<number[]> {
+export function submit(shoal: Scheduler, promptIds: readonly number[], maxTokens: number): Promise<number[]> {
   const { signal } = new AbortController();
   const base: GenerationRequest = { id: '', promptIds, maxTokens, temperature: 0, topP: 1, seed: 1, signal };
   const stream = shoal.submit(base);

@@ -8,7 +8,7 @@ import {
   type ForwardResult,
   type ForwardSegment,
   type RowAnswer,
-  type TokenWish,
+  type TokenQuery,
 } from '@shoal/model';
 import type { Bank } from './bank.ts';
 import type { DenseMemory } from './dense-memory.ts';
@@ -16,11 +16,11 @@ import type { LayerProgram } from './layer-program.ts';
 import { writeTables, type PassRow, type PassTables } from './pass.ts';
 import { ProgramWriter, type Matrix, type Rows } from './program.ts';
 import type { Runner } from './runner.ts';
-import { readAnswer, writeWish } from './token-queries.ts';
+import { readAnswer, writeQuery } from './token-queries.ts';
 import { HEAD_ROWS, type Workspace } from './workspace.ts';
 
 /** What is wanted of a row's logits. */
-type HeadRow = Pick<EngineRow, 'wish' | 'wantLogits'>;
+type HeadRow = Pick<EngineRow, 'query' | 'wantLogits'>;
 
 export interface PassOptions {
   memory: DenseMemory;
@@ -162,13 +162,13 @@ export class ForwardPass {
     await this.enterWithHidden('head');
     const logits: ForwardResult['logits'] = wanted.map(() => undefined);
     const answers: ForwardResult['answers'] = wanted.map(() => undefined);
-    const numbers = wanted.flatMap(({ wantLogits, wish }, r) => (wantLogits || wish ? [r] : []));
+    const numbers = wanted.flatMap(({ wantLogits, query }, r) => (wantLogits || query ? [r] : []));
     for (let start = 0; start < numbers.length; start += HEAD_ROWS) {
       const chunk = numbers.slice(start, start + HEAD_ROWS);
-      const wishes = chunk.flatMap((r, row) => (wanted[r]!.wish ? [{ r, row, wish: wanted[r]!.wish }] : []));
-      await this.#head(chunk, wishes);
+      const queries = chunk.flatMap((r, row) => (wanted[r]!.query ? [{ r, row, query: wanted[r]!.query }] : []));
+      await this.#head(chunk, queries);
       for (const [row, r] of chunk.entries()) if (wanted[r]!.wantLogits) logits[r] = this.#readLogits(row);
-      for (const [i, { r }] of wishes.entries()) answers[r] = this.#readAnswer(i);
+      for (const [i, { r }] of queries.entries()) answers[r] = this.#readAnswer(i);
     }
     await this.#run('head');
     // The head has left x as the norm did, in the bank where that was.
@@ -191,8 +191,8 @@ export class ForwardPass {
     this.#writeRows(this.tables.workspace.h, hidden);
   }
 
-  /** Logits of some rows, HEAD_ROWS at most, and what is wished of them; `row` counts these rows. */
-  async #head(rows: readonly number[], wishes: readonly { row: number; wish: TokenWish }[]): Promise<void> {
+  /** Logits of some rows, HEAD_ROWS at most, and what is queried of them; `row` counts these rows. */
+  async #head(rows: readonly number[], queries: readonly { row: number; query: TokenQuery }[]): Promise<void> {
     const { memory } = this.#options;
     const { workspace } = this.tables;
     const head = memory.matrix(memory.has('lmHead') ? 'lmHead' : 'embedTokens');
@@ -208,9 +208,9 @@ export class ForwardPass {
     this.#program.barrier();
     this.#program.gemm(head, prepared, rows.length, workspace.logits);
     this.#program.barrier();
-    for (const [i, { row, wish }] of wishes.entries()) writeWish(this.#memoryBank, this.#wishAt(i), row, wish);
-    if (wishes.length > 0) {
-      this.#program.answer(workspace.wishes, wishes.length, workspace.logits, memory.config.vocabSize);
+    for (const [i, { row, query }] of queries.entries()) writeQuery(this.#memoryBank, this.#queryAt(i), row, query);
+    if (queries.length > 0) {
+      this.#program.answer(workspace.queries, queries.length, workspace.logits, memory.config.vocabSize);
       this.#program.barrier();
     }
     await this.#run('head');
@@ -280,13 +280,13 @@ export class ForwardPass {
     return out;
   }
 
-  #wishAt(i: number): number {
-    const { address, strideBytes } = this.tables.workspace.wishes;
+  #queryAt(i: number): number {
+    const { address, strideBytes } = this.tables.workspace.queries;
     return address + i * strideBytes;
   }
 
   #readAnswer(i: number): RowAnswer {
-    return readAnswer(this.#memoryBank, this.#wishAt(i), this.#options.memory.config.vocabSize);
+    return readAnswer(this.#memoryBank, this.#queryAt(i), this.#options.memory.config.vocabSize);
   }
 
   #readRows({ address, strideBytes }: Rows, dim: number, bank = this.#bank): Float32Array {

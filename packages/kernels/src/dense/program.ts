@@ -13,7 +13,7 @@ const LATENT = 5;
 const LATENT_ATTENTION = 6;
 const KEY_VALUE = 7;
 const GROUPED_ATTENTION = 8;
-const WISH = 9;
+const QUERY = 9;
 
 const OP_WORDS = 32;
 /** Longest program: V3 has three dense layers before its first lap, of some 15 operations each. */
@@ -166,10 +166,10 @@ export class ProgramWriter {
     this.#push(GROUPED_ATTENTION, numTasks, args);
   }
 
-  /** Wishes about rows of logits [vocabSize]. */
-  answer(wishes: Rows, numWishes: number, logits: Rows, vocabSize: number): void {
-    const args = [wishes.address, wishes.strideBytes, logits.address, logits.strideBytes, vocabSize];
-    this.#push(WISH, numWishes, args);
+  /** Queries about rows of logits [vocabSize]. */
+  answer(queries: Rows, numQueries: number, logits: Rows, vocabSize: number): void {
+    const args = [queries.address, queries.strideBytes, logits.address, logits.strideBytes, vocabSize];
+    this.#push(QUERY, numQueries, args);
   }
 
   #at(op: number): number {

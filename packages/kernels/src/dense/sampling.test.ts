@@ -1,35 +1,35 @@
-import { answerWish, createRng, type DrawOptions, ModelError, type RowAnswer, type TokenWish } from '@shoal/model';
+import { answerQuery, createRng, type SamplingParams, ModelError, type RowAnswer, type TokenQuery } from '@shoal/model';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { KernelBench, normal } from './testing/kernels.ts';
-import { readAnswer, WISH_BYTES, wishScratchBytes, writeWish } from './token-queries.ts';
+import { readAnswer, QUERY_BYTES, queryScratchBytes, writeQuery } from './token-queries.ts';
 
 /** Sums of the kernel and of the reference agree to this share: the exponential's relative error is below 1e-12. */
 const ROUNDING = 1e-11;
 
-/** A row of logits in memory, to wish of. */
+/** A row of logits in memory, to query of. */
 class Row {
   readonly #bench = new KernelBench();
   readonly #vocab: number;
-  readonly #wish: number;
+  readonly #query: number;
   readonly #logits: number;
   readonly #scratch: number;
 
   constructor(logits: Float32Array) {
     this.#vocab = logits.length;
     this.#bench.memory.grow(Math.ceil((4 * logits.byteLength + 200_000) / 65_536));
-    this.#wish = this.#bench.room(WISH_BYTES);
+    this.#query = this.#bench.room(QUERY_BYTES);
     this.#logits = this.#bench.put(logits);
-    this.#scratch = this.#bench.room(wishScratchBytes(logits.length));
+    this.#scratch = this.#bench.room(queryScratchBytes(logits.length));
   }
 
-  answer(wish: TokenWish): RowAnswer {
-    writeWish(this.#bench, this.#wish, 0, wish);
-    this.#bench.exports.answerWish(this.#wish, this.#logits, this.#vocab, this.#scratch);
-    return readAnswer(this.#bench, this.#wish, this.#vocab);
+  answer(query: TokenQuery): RowAnswer {
+    writeQuery(this.#bench, this.#query, 0, query);
+    this.#bench.exports.answerQuery(this.#query, this.#logits, this.#vocab, this.#scratch);
+    return readAnswer(this.#bench, this.#query, this.#vocab);
   }
 
-  draw(token: DrawOptions): number {
+  draw(token: SamplingParams): number {
     const answer = this.answer({ token });
     if (answer instanceof ModelError) throw answer;
     return answer.tokenId;
@@ -45,8 +45,8 @@ class Row {
   }
 }
 
-const expected = (logits: Float32Array, token: DrawOptions): number => {
-  const answer = answerWish(logits, { token });
+const expected = (logits: Float32Array, token: SamplingParams): number => {
+  const answer = answerQuery(logits, { token });
   if (answer instanceof ModelError) throw answer;
   return answer.tokenId;
 };
@@ -55,7 +55,7 @@ const expected = (logits: Float32Array, token: DrawOptions): number => {
  * Whether the reference would have drawn `other` with a number a hair away, or its logit weighs the same in float64: those the
  * kernel orders by logit, the reference by index.
  */
-function isAsGood(logits: Float32Array, token: DrawOptions, other: number): boolean {
+function isAsGood(logits: Float32Array, token: SamplingParams, other: number): boolean {
   const near = [-ROUNDING, ROUNDING].map((by) => {
     const uniform = Math.min(1 - 2 ** -53, Math.max(0, token.uniform + by));
     return expected(logits, { ...token, uniform });
@@ -182,7 +182,7 @@ describe('log-probabilities', () => {
           { temperature: 0, topP: 1, uniform: 0 },
         ]) {
           const got = row.answer({ token, topLogprobs });
-          const want = answerWish(logits, { token, topLogprobs });
+          const want = answerQuery(logits, { token, topLogprobs });
           if (got instanceof ModelError || want instanceof ModelError) throw new Error('damaged');
           expect(got.tokenId).toBe(want.tokenId);
           expect(got.logprob).toBeCloseTo(want.logprob!, 10);
@@ -222,8 +222,8 @@ describe('damaged logits', () => {
     const row = new Row(logits);
     for (const temperature of [0, 1]) {
       for (const topP of [0.5, 1]) {
-        const wish = { token: { temperature, topP, uniform: 0.5 }, topLogprobs: 1 };
-        const [got, want] = [row.answer(wish), answerWish(logits, wish)];
+        const query = { token: { temperature, topP, uniform: 0.5 }, topLogprobs: 1 };
+        const [got, want] = [row.answer(query), answerQuery(logits, query)];
         expect(got).toBeInstanceOf(ModelError);
         expect((got as ModelError).message).toBe((want as ModelError).message);
       }

@@ -1,7 +1,7 @@
-import { logitsError, MAX_TOP_LOGPROBS, type RowAnswer, type TokenWish } from '@shoal/model';
+import { logitsError, MAX_TOP_LOGPROBS, type RowAnswer, type TokenQuery } from '@shoal/model';
 import { aligned, type Bank } from './bank.ts';
 
-// As packages/kernels/wasm/assembly/engine/sampling.ts lays a wish and its answer out.
+// As packages/kernels/wasm/assembly/engine/sampling.ts lays a query and its answer out.
 const TEMPERATURE = 0;
 const TOP_P = 8;
 const UNIFORM = 16;
@@ -21,25 +21,25 @@ const NO_LOGPROBS = -1;
 const STATUS_CHOSEN = 0;
 const STATUS_DAMAGED = 1;
 
-/** Of a wish with its answer. */
-export const WISH_BYTES = aligned(TOP + MAX_TOP_LOGPROBS * 8);
+/** Of a query with its answer. */
+export const QUERY_BYTES = aligned(TOP + MAX_TOP_LOGPROBS * 8);
 
 const BUCKETS = 2048;
 const BUCKET_BYTES = 16;
 
-/** Scratch of a thread that answers a wish: two histograms, and a word for each token (assembly/engine/nucleus.ts). */
-export function wishScratchBytes(vocabSize: number): number {
+/** Scratch of a thread that answers a query: two histograms, and a word for each token (assembly/engine/nucleus.ts). */
+export function queryScratchBytes(vocabSize: number): number {
   return 2 * BUCKETS * BUCKET_BYTES + vocabSize * 4;
 }
 
-/** A wish about a row of logits, for the threads. */
-export function writeWish(
+/** A query about a row of logits, for the threads. */
+export function writeQuery(
   { memory }: Pick<Bank, 'memory'>,
   address: number,
   row: number,
-  { token, topLogprobs }: TokenWish,
+  { token, topLogprobs }: TokenQuery,
 ): void {
-  const view = new DataView(memory.buffer, address, WISH_BYTES);
+  const view = new DataView(memory.buffer, address, QUERY_BYTES);
   const draw = typeof token === 'number' ? undefined : token;
   view.setFloat64(TEMPERATURE, draw?.temperature ?? 0, true);
   view.setFloat64(TOP_P, draw?.topP ?? 1, true);
@@ -52,7 +52,7 @@ export function writeWish(
 
 /** What the threads have made of it. */
 export function readAnswer({ memory }: Pick<Bank, 'memory'>, address: number, vocabSize: number): RowAnswer {
-  const view = new DataView(memory.buffer, address, WISH_BYTES);
+  const view = new DataView(memory.buffer, address, QUERY_BYTES);
   const tokenId = view.getInt32(TOKEN, true);
   const logit = view.getFloat32(LOGIT, true);
   const status = view.getInt32(STATUS, true);

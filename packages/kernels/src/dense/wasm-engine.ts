@@ -1,5 +1,5 @@
 import {
-  checkWish,
+  checkQuery,
   claimPositions,
   type EngineMtpRow,
   type EngineRow,
@@ -98,7 +98,7 @@ export class WasmEngine implements ForwardEngine {
   ): Promise<ForwardResult> {
     const ids = rows.map(({ tokenId }) => tokenId);
     this.#checkTokens(ids);
-    for (const { wish } of rows) if (wish) checkWish(wish, this.config.vocabSize);
+    for (const { query } of rows) if (query) checkQuery(query, this.config.vocabSize);
     const own = rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, this.memory.pool) }));
     return this.#pass({ rows: own, experts, observe, mtp: false }, async (pass) => {
       pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
@@ -119,7 +119,7 @@ export class WasmEngine implements ForwardEngine {
     const pool = this.#mtpPool();
     const ids = rows.map(({ nextTokenId }) => nextTokenId);
     this.#checkTokens(ids);
-    for (const { wish } of rows) if (wish) checkWish(wish, this.config.vocabSize);
+    for (const { query } of rows) if (query) checkQuery(query, this.config.vocabSize);
     const own = rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, pool) }));
     return this.#pass({ rows: own, experts, observe, mtp: true }, async (pass) => {
       pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);

@@ -2,7 +2,7 @@ import { kvWidth, type ModelConfig } from '@shoal/model';
 import type { DenseFormat } from '@shoal/weights';
 import { aligned, type Bank } from './bank.ts';
 import { PROGRAM_BYTES, type PreparedRows, type Rows } from './program.ts';
-import { WISH_BYTES, wishScratchBytes } from './token-queries.ts';
+import { QUERY_BYTES, queryScratchBytes } from './token-queries.ts';
 
 /** Rows whose logits are computed at a time: they bound the memory that a large vocabulary takes. */
 export const HEAD_ROWS = 16;
@@ -71,7 +71,7 @@ export function threadScratchBytes(config: ModelConfig, dims: WorkDims): number 
   const queries = attention.kind === 'mla' ? TILE_QUERIES : Math.max(TILE_QUERIES, groupSize(config));
   const inner = attention.kind === 'mla' ? padded(Math.max(attention.qkNopeHeadDim, attention.kvLoraRank)) : 0;
   const attend = 64 + queries * (key + value + 4) * 4 + 16 * key * 4 + TILE_ROWS * inner * 4 + inner * 16 + 64;
-  return Math.ceil(Math.max(product, attend, widest * 4, wishScratchBytes(dims.vocab)) / 64) * 64 + 64;
+  return Math.ceil(Math.max(product, attend, widest * 4, queryScratchBytes(dims.vocab)) / 64) * 64 + 64;
 }
 
 /** Query heads that share a key head. */
@@ -113,7 +113,7 @@ export class Workspace {
   readonly routed: Rows;
   readonly logits: Rows;
   /** About these logits. */
-  readonly wishes: Rows;
+  readonly queries: Rows;
 
   constructor(address: number, config: ModelConfig, threads: number, rows: number, tableWords: number) {
     const dims = workDims(config);
@@ -160,7 +160,7 @@ export class Workspace {
     this.shared = rowsOf(dims.hidden);
     this.routed = rowsOf(dims.hidden);
     this.logits = rowsOf(dims.vocab, HEAD_ROWS);
-    this.wishes = { address: reserve(WISH_BYTES * HEAD_ROWS), strideBytes: WISH_BYTES };
+    this.queries = { address: reserve(QUERY_BYTES * HEAD_ROWS), strideBytes: QUERY_BYTES };
     this.bytes = end - address;
   }
 

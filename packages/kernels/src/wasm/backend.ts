@@ -1,6 +1,6 @@
 import { PANEL_COLS, shardBytes, type ExpertShape } from '@shoal/weights';
-import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput } from '../backend.ts';
-import { checkLap } from '../check-work-item.ts';
+import { KernelError, type ExpertBackend, type WorkItem, type ExpertOutput } from '../backend.ts';
+import { checkWorkItem } from '../check-work-item.ts';
 import type { WasmVariant } from './features.ts';
 import { LapWork } from './work-layout.ts';
 import { ShardMemory } from './memory.ts';
@@ -98,9 +98,9 @@ export class WasmExpertBackend implements ExpertBackend {
     return this.#layers.get(layer)?.has(expert) ?? false;
   }
 
-  async run(lap: ExpertLap): Promise<ExpertOutput> {
+  async run(lap: WorkItem): Promise<ExpertOutput> {
     this.#checkAlive();
-    checkLap(lap, this.shape, (layer, expert) => this.has(layer, expert));
+    checkWorkItem(lap, this.shape, (layer, expert) => this.has(layer, expert));
     const startedMs = performance.now();
     const partial = new Float32Array(lap.numRows * this.shape.hiddenSize);
     const machine = this.#machine;

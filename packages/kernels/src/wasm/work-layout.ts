@@ -1,5 +1,5 @@
 import { PANEL_BLOCK_BYTES, PANEL_COLS, PANEL_ROWS, type ExpertShape } from '@shoal/weights';
-import type { ExpertLap } from '../backend.ts';
+import type { WorkItem } from '../backend.ts';
 import { rowStart } from '../check-work-item.ts';
 import { FORMATS, panelLayout, type PanelLayout } from './panel-layout.ts';
 import type { ShardMemory } from './memory.ts';
@@ -48,7 +48,7 @@ export class LapWork {
   }
 
   /** The lap cut so that intermediate results stay within a few MiB, or a single row's. */
-  pieces(lap: ExpertLap): Piece[] {
+  pieces(lap: WorkItem): Piece[] {
     const pieces: Piece[] = [];
     let firstRow = 0;
     let bytes = 0;
@@ -68,7 +68,7 @@ export class LapWork {
   /** Write a piece; `run` it by its address; copy its sums to `partial`, [numRows, hiddenSize] of the whole lap. */
   compute(
     memory: ShardMemory,
-    lap: ExpertLap,
+    lap: WorkItem,
     piece: Piece,
     addressOf: (expert: number) => number,
     run: (address: number) => void,
@@ -95,7 +95,7 @@ export class LapWork {
     return 2 * floatBytes(moeIntermediateSize) + this.#inputBytes + this.#hiddenBytes + floatBytes(hiddenSize) + 12;
   }
 
-  #write(memory: ShardMemory, lap: ExpertLap, { firstRow, endRow }: Piece, addressOf: (expert: number) => number) {
+  #write(memory: ShardMemory, lap: WorkItem, { firstRow, endRow }: Piece, addressOf: (expert: number) => number) {
     const { hiddenSize: D, moeIntermediateSize: F, quant } = this.#shape;
     const numRows = endRow - firstRow;
     const [from, to] = [rowStart(lap, firstRow), numRows === 0 ? 0 : lap.rowEnd[endRow - 1]!];
@@ -164,7 +164,7 @@ class Cursor {
 }
 
 /** The assignments of some rows, grouped by expert: slots are numbered group after group. */
-function group(lap: ExpertLap, firstRow: number, endRow: number) {
+function group(lap: WorkItem, firstRow: number, endRow: number) {
   const from = rowStart(lap, firstRow);
   const numSlots = endRow === firstRow ? 0 : lap.rowEnd[endRow - 1]! - from;
   const experts = lap.experts.subarray(from, from + numSlots);

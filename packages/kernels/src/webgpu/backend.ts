@@ -1,7 +1,7 @@
 import { f16ToF32 } from '@shoal/model';
 import { shardBytes, type ExpertShape } from '@shoal/weights';
-import { KernelError, type ExpertBackend, type ExpertLap, type ExpertOutput, type TakeSums } from '../backend.ts';
-import { checkLap, MAX_ASSIGNMENTS_PER_ROW } from '../check-work-item.ts';
+import { KernelError, type ExpertBackend, type WorkItem, type ExpertOutput, type TakeSums } from '../backend.ts';
+import { checkWorkItem, MAX_ASSIGNMENTS_PER_ROW } from '../check-work-item.ts';
 import type { ExpertFfn, FfnBindings } from '../wgsl/expert-ffn/expert-ffn.ts';
 import { lapItems, maxItemsBytes, type ExpertPlace, type LapItems } from '../wgsl/expert-ffn/lap-items.ts';
 import { batchOf, type Batch } from './batch.ts';
@@ -102,16 +102,16 @@ export class WebGpuExpertBackend implements ExpertBackend {
     return this.#slabs.place(layer, expert) !== undefined;
   }
 
-  async run(lap: ExpertLap): Promise<ExpertOutput> {
+  async run(lap: WorkItem): Promise<ExpertOutput> {
     let output: ExpertOutput | undefined;
     // The sums are seen only while they are mapped.
     await this.runTogether([lap], (_, sums, computeUs) => (output = { partial: sums.slice(), computeUs }));
     return output!;
   }
 
-  async runTogether(laps: readonly ExpertLap[], take: TakeSums): Promise<void> {
+  async runTogether(laps: readonly WorkItem[], take: TakeSums): Promise<void> {
     this.#refuseIfGone();
-    for (const lap of laps) checkLap(lap, this.shape, (layer, expert) => this.has(layer, expert));
+    for (const lap of laps) checkWorkItem(lap, this.shape, (layer, expert) => this.has(layer, expert));
     if (this.#lapsInFlight + laps.length > MAX_LAPS_IN_FLIGHT) {
       throw new KernelError('limits', `${MAX_LAPS_IN_FLIGHT} laps are in flight already; wait for one of them`);
     }

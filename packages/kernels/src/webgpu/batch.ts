@@ -1,10 +1,10 @@
-import type { ExpertLap } from '../backend.ts';
+import type { WorkItem } from '../backend.ts';
 import { rowStart } from '../check-work-item.ts';
 import type { RowWork } from './chunks.ts';
 
 /** Laps one after the other, as one piece of work. */
 export interface Batch {
-  laps: readonly ExpertLap[];
+  laps: readonly WorkItem[];
   /** [laps.length], each lap's first row within the batch. */
   firstRow: readonly number[];
   /** Distinct layers. */
@@ -18,7 +18,7 @@ export interface Batch {
 /** Layer and expert are 16 bits each. */
 const LAYER = 2 ** 16;
 
-export function batchOf(laps: readonly ExpertLap[]): Batch {
+export function batchOf(laps: readonly WorkItem[]): Batch {
   const [only, ...more] = laps;
   if (only !== undefined && more.length === 0) {
     return { laps, firstRow: [0], layers: 1, work: only, placeKey: (expert) => [only.layer, expert] };

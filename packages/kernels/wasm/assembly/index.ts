@@ -6,7 +6,7 @@ export { clipRow, rmsNormRow, ropeRow, siluMulRow } from './dense/rows';
 export { decodeHalves, encodeHalves } from './dense/cache';
 export { attendBlock, closeState, openState } from './dense/attention';
 export { runProgram } from './dense/program';
-export { answerWish } from './dense/sampling';
+export { answerQuery } from './dense/sampling';
 export { expOf } from './dense/exp';
 export { runLap } from './expert-ffn';
 export { repack, sumOfSquares } from './expert-load';

@@ -35,7 +35,7 @@ export const dispatchLayouts = {
   }),
 };
 
-/** A dispatch is an `ExpertLap` of `@shoal/kernels` with its lap id and epoch: a peer can run it as it is. */
+/** A dispatch is an `WorkItem` of `@shoal/kernels` with its lap id and epoch: a peer can run it as it is. */
 export interface DispatchFrame {
   /** Chosen by the coordinator, unique among its laps in flight; a re-dispatch gets a new one. */
   lapId: number;

@@ -1,4 +1,4 @@
-import { answerWish, type EngineRow, ModelError, type TokenWish } from '@shoal/model';
+import { answerQuery, type EngineRow, ModelError, type TokenQuery } from '@shoal/model';
 import { afterEach, describe, expect, it } from 'vitest';
 import { config, experts, reader } from '../testing/small-model.ts';
 import type { WasmEngine } from '../wasm-engine.ts';
@@ -17,8 +17,8 @@ async function engineWith(
   return engine;
 }
 
-/** Every kind of wish, and rows without one; more than the head computes at a time. */
-const WISHES: (TokenWish | undefined)[] = Array.from({ length: 41 }, (_, i) => {
+/** Every kind of query, and rows without one; more than the head computes at a time. */
+const QUERYES: (TokenQuery | undefined)[] = Array.from({ length: 41 }, (_, i) => {
   if (i % 8 === 5) return undefined;
   if (i % 8 === 6) return { token: i, topLogprobs: i % 3 };
   const token = { temperature: [0, 1, 0.6][i % 3]!, topP: i % 4 === 0 ? 0.8 : 1, topK: i % 5 === 0 ? 7 : 0 };
@@ -29,15 +29,15 @@ const SEVERAL_BANKS = { threads: 2, bankBytes: 4_000_000, kvBytes: 3_000_000 };
 
 const rowsOf = (engine: WasmEngine, wantLogits = false): EngineRow[] => {
   const cache = engine.newSequence();
-  return WISHES.map((wish, position) => ({ tokenId: (position * 7 + 1) % 53, position, cache, wantLogits, wish }));
+  return QUERYES.map((query, position) => ({ tokenId: (position * 7 + 1) % 53, position, cache, wantLogits, query }));
 };
 
 describe('the head of the wasm engine', () => {
-  it('answers each wish from the row’s own logits, which need not come along', async () => {
+  it('answers each query from the row’s own logits, which need not come along', async () => {
     const engine = await engineWith();
     const { logits, answers } = await engine.forward(rowsOf(engine, true), experts);
-    for (const [r, wish] of WISHES.entries()) {
-      const want = wish && answerWish(logits[r]!, wish);
+    for (const [r, query] of QUERYES.entries()) {
+      const want = query && answerQuery(logits[r]!, query);
       const got = answers[r];
       if (!want || want instanceof ModelError) expect(got).toBe(want);
       else {
@@ -72,9 +72,9 @@ describe('the head of the wasm engine', () => {
 
   it('refuses a row whose logits are damaged, and no other', async () => {
     const engine = await engineWith({ threads: 2 });
-    const wish: TokenWish = { token: { temperature: 1, topP: 1, uniform: 0.5 }, topLogprobs: 2 };
+    const query: TokenQuery = { token: { temperature: 1, topP: 1, uniform: 0.5 }, topLogprobs: 2 };
     const rows = Array.from({ length: 20 }, (_, i) => {
-      return { tokenId: i, position: 0, cache: engine.newSequence(), wish };
+      return { tokenId: i, position: 0, cache: engine.newSequence(), query };
     });
     const damaging = {
       dispatch: ({ layer, x }: { layer: number; x: Float32Array }) => ({
@@ -95,10 +95,10 @@ describe('the head of the wasm engine', () => {
 
   it.each([[{ token: 53 }], [{ token: -1 }], [{ token: 1, topLogprobs: 21 }]])(
     'refuses %j before anything changes',
-    async (wish) => {
+    async (query) => {
       const engine = await engineWith({ threads: 0 });
       const cache = engine.newSequence();
-      const row = { tokenId: 1, position: 0, cache, wish };
+      const row = { tokenId: 1, position: 0, cache, query };
       await expect(engine.forward([row], experts)).rejects.toThrow(RangeError);
       expect(cache.length).toBe(0);
     },

@@ -45,7 +45,7 @@ interface KernelExports {
     ]
   ): void;
   closeState(state: number, valueDim: number): void;
-  answerWish(wish: number, logits: number, vocab: number, scratch: number): void;
+  answerQuery(query: number, logits: number, vocab: number, scratch: number): void;
   expOf(x: number): number;
 }
 

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, it } from 'vitest';
-import type { ExpertLap } from '../../backend.ts';
+import type { WorkItem } from '../../backend.ts';
 import { lapItems, maxItemsBytes, partOffset, WIDE_TILE_ROWS } from './lap-items.ts';
 
 const SHAPE = { hiddenSize: 40, moeIntermediateSize: 24 };
@@ -13,7 +13,7 @@ const rowsOfExperts = fc.array(fc.array(fc.integer({ min: 0, max: 8 }), { maxLen
   maxLength: 30,
 });
 
-function lapOf(assignments: readonly (readonly number[])[]): ExpertLap {
+function lapOf(assignments: readonly (readonly number[])[]): WorkItem {
   const experts = Uint16Array.from(assignments.flat());
   let end = 0;
   return {

@@ -5,7 +5,7 @@ import { decodeHalves, encodeHalves, POSITIONS, positionAt } from './cache';
 import { decodeRow, gemm, panelBytes } from './gemm';
 import { prepareRow, Q8 } from './prepare';
 import { addRow, clipRow, rmsNormRow, ropeRow, siluMulRow } from './rows';
-import { answerWish, rowOfWish } from './sampling';
+import { answerQuery, rowOfQuery } from './sampling';
 
 @inline
 function word(op: usize, i: i32): i32 {
@@ -339,8 +339,8 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
   }
 }
 
-/** 4 wishes, 5 stride, 6 logits, 7 stride, 8 vocab. A task is a wish. */
-export function wishTask(op: usize, task: i32, scratch: usize): void {
-  const wish = at(op, 4) + <usize>task * at(op, 5);
-  answerWish(wish, at(op, 6) + <usize>rowOfWish(wish) * at(op, 7), word(op, 8), scratch);
+/** 4 queries, 5 stride, 6 logits, 7 stride, 8 vocab. A task is a query. */
+export function queryTask(op: usize, task: i32, scratch: usize): void {
+  const query = at(op, 4) + <usize>task * at(op, 5);
+  answerQuery(query, at(op, 6) + <usize>rowOfQuery(query) * at(op, 7), word(op, 8), scratch);
 }

@@ -11,7 +11,7 @@ import {
   latentTask,
   normTask,
   siluTask,
-  wishTask,
+  queryTask,
 } from './operations';
 
 const END: i32 = 0;
@@ -23,7 +23,7 @@ const LATENT: i32 = 5;
 const LATENT_ATTENTION: i32 = 6;
 const KEY_VALUE: i32 = 7;
 const GROUPED_ATTENTION: i32 = 8;
-const WISH: i32 = 9;
+const QUERY: i32 = 9;
 
 const OP_BYTES: usize = 128;
 /** Polls before a thread sleeps at a barrier: tens of microseconds, longer than a task that is about to end. */
@@ -60,8 +60,8 @@ function runTask(kind: i32, op: usize, task: i32, scratch: usize): void {
       return keyValueTask(op, task);
     case GROUPED_ATTENTION:
       return groupedAttentionTask(op, task, scratch);
-    case WISH:
-      return wishTask(op, task, scratch);
+    case QUERY:
+      return queryTask(op, task, scratch);
     case EMBED:
       return embedTask(op, task);
     default:

@@ -3,7 +3,7 @@
 import { exp2Lanes, expOf } from './exp';
 import { COUNT, find, foundMass, foundToken, MASS, weighTokens } from './nucleus';
 
-// A wish, as packages/kernels/src/engine/wishes.ts writes it.
+// A query, as packages/kernels/src/engine/queries.ts writes it.
 const TEMPERATURE: usize = 0;
 const TOP_P: usize = 8;
 const UNIFORM: usize = 16;
@@ -34,31 +34,31 @@ const NOTHING: i32 = 2;
 /** Tokens whose weights are summed before they are looked through one by one. */
 const BLOCK: i32 = 1024;
 
-/** Which row a wish is about. */
+/** Which row a query is about. */
 @inline
-export function rowOfWish(wish: usize): i32 {
-  return load<i32>(wish, ROW);
+export function rowOfQuery(query: usize): i32 {
+  return load<i32>(query, ROW);
 }
 
-/** Answers a wish about logits [vocab], behind which up to three more words may be written. `scratch`: see `weighTokens`. */
-export function answerWish(wish: usize, logits: usize, vocab: i32, scratch: usize): void {
+/** Answers a query about logits [vocab], behind which up to three more words may be written. `scratch`: see `weighTokens`. */
+export function answerQuery(query: usize, logits: usize, vocab: i32, scratch: usize): void {
   for (let i = vocab; i < ((vocab + 3) & ~3); i++) store<f32>(logits + ((<usize>i) << 2), -Infinity);
   const largest = largestOf(logits, vocab);
-  if (!(largest < Infinity) || largest == -Infinity) return refuse(wish, logits, vocab);
-  const known = load<i32>(wish, KNOWN);
-  const temperature = load<f64>(wish, TEMPERATURE);
-  const numTop = load<i32>(wish, NUM_TOP);
+  if (!(largest < Infinity) || largest == -Infinity) return refuse(query, logits, vocab);
+  const known = load<i32>(query, KNOWN);
+  const temperature = load<f64>(query, TEMPERATURE);
+  const numTop = load<i32>(query, NUM_TOP);
   // 1 / T of a subnormal T would be infinite, and NaN for the best token.
   const inverse = min<f64>(1 / temperature, f64.MAX_VALUE);
   let token = known;
-  if (known < 0) token = temperature == 0 ? indexOf(logits, largest) : draw(wish, logits, vocab, largest, inverse, scratch);
-  store<i32>(wish, CHOSEN, STATUS);
-  store<i32>(wish, token, TOKEN);
-  store<f32>(wish, load<f32>(logits + ((<usize>token) << 2)), LOGIT);
+  if (known < 0) token = temperature == 0 ? indexOf(logits, largest) : draw(query, logits, vocab, largest, inverse, scratch);
+  store<i32>(query, CHOSEN, STATUS);
+  store<i32>(query, token, TOKEN);
+  store<f32>(query, load<f32>(logits + ((<usize>token) << 2)), LOGIT);
   if (numTop < 0) return;
-  store<f32>(wish, largest, LARGEST);
-  store<f64>(wish, sumBlocks(logits, vocab, largest, 1, scratch), SUM);
-  listTop(logits, vocab, numTop, wish + TOP);
+  store<f32>(query, largest, LARGEST);
+  store<f64>(query, sumBlocks(logits, vocab, largest, 1, scratch), SUM);
+  listTop(logits, vocab, numTop, query + TOP);
 }
 
 /** NaN where there is one. */
@@ -87,23 +87,23 @@ function indexOf(logits: usize, value: f32): i32 {
   return i;
 }
 
-function refuse(wish: usize, logits: usize, vocab: i32): void {
-  store<i32>(wish, NOTHING, STATUS);
+function refuse(query: usize, logits: usize, vocab: i32): void {
+  store<i32>(query, NOTHING, STATUS);
   for (let i = 0; i < vocab; i++) {
     const value = load<f32>(logits + ((<usize>i) << 2));
     if (value < Infinity) continue;
-    store<i32>(wish, DAMAGED, STATUS);
-    store<i32>(wish, i, TOKEN);
-    store<f32>(wish, value, LOGIT);
+    store<i32>(query, DAMAGED, STATUS);
+    store<i32>(query, i, TOKEN);
+    store<f32>(query, value, LOGIT);
     return;
   }
 }
 
-/** A token with the wish's own random number. */
-function draw(wish: usize, logits: usize, vocab: i32, largest: f32, inverse: f64, scratch: usize): i32 {
-  const topK = load<i32>(wish, TOP_K);
-  const topP = load<f64>(wish, TOP_P);
-  const uniform = load<f64>(wish, UNIFORM);
+/** A token with the query's own random number. */
+function draw(query: usize, logits: usize, vocab: i32, largest: f32, inverse: f64, scratch: usize): i32 {
+  const topK = load<i32>(query, TOP_K);
+  const topP = load<f64>(query, TOP_P);
+  const uniform = load<f64>(query, UNIFORM);
   const isCut = topK > 0 && topK < vocab;
   if (!isCut && topP >= 1) return drawFromAll(logits, vocab, largest, inverse, uniform, scratch);
   let mass = weighTokens(logits, vocab, largest, inverse, scratch);
