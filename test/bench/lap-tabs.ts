@@ -3,11 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright';
 import { build, preview, type PreviewServer } from 'vite';
-import { encodeF16, normalDraw, type Rng } from '@shoal/model';
+import { encodeF16, normalDraw, type Rng, type WorkItem, uniformWorkItem } from '@shoal/model';
 import type { Signal } from '@shoal/protocol';
 import type { FramedChannel } from '@shoal/transport';
 import { acceptPeer, type AcceptedPeer, closeRtc, loadRtc } from '@shoal/transport/node';
-import type { WorkItem } from '../../coordinator/src/laps/lap.ts';
 import { LapClient } from '../../coordinator/src/laps/lap-client.ts';
 import { launchChromium } from '../../tools/browser/chromium.ts';
 import type { TabAnswer, TabCommand } from './laps-page/messages.ts';
@@ -34,14 +33,13 @@ export interface LapDims {
 /** One row of normal values and as many experts as a token has, one after the other from a random one on. */
 export function oneRowLap(rng: Rng, { hiddenSize, layers, experts, topK }: LapDims): WorkItem {
   const first = Math.floor(rng() * experts);
-  return {
+  return uniformWorkItem({
     layer: Math.floor(rng() * layers),
     rows: encodeF16(Float32Array.from({ length: hiddenSize }, () => normalDraw(rng))),
     numRows: 1,
-    rowEnd: Uint16Array.of(topK),
     experts: Uint16Array.from({ length: topK }, (_, k) => (first + k) % experts),
     weights: new Float32Array(topK).fill(0.25),
-  };
+  });
 }
 
 type LapTabStart = Omit<TabCommand & { type: 'start' }, 'type' | 'channel'>;

@@ -1,5 +1,4 @@
-import { createRng, encodeF16, normalDraw } from '@shoal/model';
-import type { WorkItem } from '../../coordinator/src/laps/lap.ts';
+import { createRng, encodeF16, normalDraw, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { LapTabs, type LapTab } from './lap-tabs.ts';
 import { RELAYED_FLAGS } from './relayed-peer.ts';
 import { median } from './table.ts';
@@ -59,12 +58,11 @@ async function measure(tabs: readonly LapTab[], rows: number): Promise<number[]>
 
 function lapOf(numRows: number): WorkItem {
   const rng = createRng(1);
-  return {
+  return uniformWorkItem({
     layer: 0,
     rows: encodeF16(Float32Array.from({ length: numRows * SHAPE.hiddenSize }, () => normalDraw(rng))),
     numRows,
-    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => row + 1),
     experts: Uint16Array.from({ length: numRows }, (_, row) => row % EXPERTS),
     weights: new Float32Array(numRows).fill(0.25),
-  };
+  });
 }

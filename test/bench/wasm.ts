@@ -1,6 +1,6 @@
-import { createReferenceBackend, type ExpertBackend, type WorkItem } from '@shoal/kernels';
+import { createReferenceBackend, type ExpertBackend } from '@shoal/kernels';
 import { createWasmBackend, runnableVariants, variantFile } from '@shoal/kernels/node';
-import { encodeF16 } from '@shoal/model';
+import { encodeF16, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { packExpert, QUANTS, shardBytes, type ExpertShape } from '@shoal/weights';
 import { readLoopGBps } from './read-loop.ts';
 import { formatTable, median } from './table.ts';
@@ -72,14 +72,13 @@ async function figureOf(name: string, backend: ExpertBackend, runs: number, repe
 }
 
 function lapOf(numRows: number, expert: number): WorkItem {
-  return {
+  return uniformWorkItem({
     layer: 0,
     numRows,
     rows: encodeF16(Float32Array.from({ length: numRows * HIDDEN }, (_, i) => Math.sin(i * 12.9898))),
-    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => row + 1),
     experts: new Uint16Array(numRows).fill(expert),
     weights: new Float32Array(numRows).fill(0.5),
-  };
+  });
 }
 
 function normalExpert() {

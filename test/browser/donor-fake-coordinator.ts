@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { extname, join, normalize } from 'node:path';
-import { createReferenceBackend, type ExpertBackend, type WorkItem, type ExpertShape } from '@shoal/kernels';
-import { decodeF16, encodeF16 } from '@shoal/model';
+import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
+import { decodeF16, encodeF16, type WorkItem, uniformWorkItem } from '@shoal/model';
 import {
   decodeCombine,
   decodeRefuse,
@@ -315,14 +315,13 @@ function randomLap(layer: number, numRows: number, seed: number): WorkItem {
   const random = seededNormal(seed);
   const rows = encodeF16(Float32Array.from({ length: numRows * SHAPE.hiddenSize }, random));
   const perRow = 2;
-  return {
+  return uniformWorkItem({
     layer,
     numRows,
     rows,
-    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * perRow),
     experts: Uint16Array.from({ length: numRows * perRow }, (_, i) => (i * 3) % EXPERTS_PER_LAYER),
     weights: Float32Array.from({ length: numRows * perRow }, () => Math.abs(random())),
-  };
+  });
 }
 
 /** Σ (a − b)² / Σ b² */

@@ -1,4 +1,5 @@
-import { createReferenceBackend, type ExpertBackend, type WorkItem, type ExpertOutput } from '@shoal/kernels';
+import { createReferenceBackend, type ExpertBackend, type ExpertOutput } from '@shoal/kernels';
+import type { WorkItem } from '@shoal/model';
 import { combineLayouts, peekFrame } from '@shoal/protocol';
 
 /** What a dishonest tab answers with (issue 3). `NaN` cannot be encoded by the peer's own code, so its frames are changed. */

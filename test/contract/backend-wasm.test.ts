@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { WorkItem } from '@shoal/kernels';
 import { createWasmBackend, runnableVariants, variantFile } from '@shoal/kernels/node';
-import { createRng, encodeF16 } from '@shoal/model';
+import { createRng, encodeF16, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { packExpert, QUANTS, unpackExpert, type ExpertShape } from '@shoal/weights';
 import { describe, expect, it } from 'vitest';
 import { describeExpertBackend } from './backend-suite.ts';
@@ -36,14 +35,13 @@ function shardOf(shape: ExpertShape, seed: number): Uint8Array {
 function lapOf(shape: ExpertShape, numRows: number, perRow: number): WorkItem {
   const rng = createRng(numRows);
   const count = numRows * perRow;
-  return {
+  return uniformWorkItem({
     layer: 0,
     numRows,
     rows: encodeF16(Float32Array.from({ length: numRows * shape.hiddenSize }, () => rng() * 4 - 2)),
-    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * perRow),
     experts: Uint16Array.from({ length: count }, () => Math.floor(rng() * EXPERTS)),
     weights: Float32Array.from({ length: count }, () => rng()),
-  };
+  });
 }
 
 const bytesOf = ({ buffer }: Float32Array): Uint8Array => new Uint8Array(buffer);

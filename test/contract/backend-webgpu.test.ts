@@ -1,3 +1,4 @@
+import { uniformWorkItem } from '@shoal/model';
 import { createWebGpuBackend, KernelError } from '@shoal/kernels';
 import { packExpert, QUANTS, shardBytes, type ExpertShape, type Quant } from '@shoal/weights';
 import { describe, expect, it } from 'vitest';
@@ -34,14 +35,13 @@ function someExpert(seed: number): Uint8Array {
 }
 
 function someLap(numRows: number, perRow: number): Parameters<Awaited<ReturnType<typeof twoExperts>>['run']>[0] {
-  return {
+  return uniformWorkItem({
     layer: 0,
     numRows,
     rows: Uint16Array.from({ length: numRows * shape.hiddenSize }, (_, i) => 0x3000 + (i % 0x0fff)),
-    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * perRow),
     experts: Uint16Array.from({ length: numRows * perRow }, (_, i) => i % 2),
     weights: Float32Array.from({ length: numRows * perRow }, (_, i) => 0.1 + (i % 5)),
-  };
+  });
 }
 
 async function twoExperts(maxScratchBytes?: number) {

@@ -1,9 +1,8 @@
 import { createReferenceBackend, createWebGpuBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { createWasmBackend } from '@shoal/kernels/node';
-import { createRng, decodeF16, normalDraw, type Rng } from '@shoal/model';
+import { createRng, decodeF16, normalDraw, type Rng, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { type RowFormat, roundRows } from '@shoal/protocol';
 import { packExpert, QUANTS, unpackExpert } from '@shoal/weights';
-import type { WorkItem } from '../../coordinator/src/laps/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/laps/testing/reference-work.ts';
 import { boundsFor, calibration } from '../../coordinator/src/trust/bounds.ts';
 import { Judge } from '../../coordinator/src/trust/judge.ts';
@@ -18,7 +17,6 @@ const HIDDEN_SIZE = 12;
  */
 const INTERMEDIATE_SIZE = 16;
 const EXPERTS = 8;
-const TOP_K = 2;
 const ROWS_PER_LAP = 500;
 /** Over all formats of experts; in whole laps. */
 const AUDITS: Record<RowFormat, number> = { f16: 1_000_000, int8: 500_000 };
@@ -48,14 +46,13 @@ function lapOf(shape: ExpertShape, rowFormat: RowFormat, rng: Rng): WorkItem {
     const size = 10 ** (4 * rng() - 2);
     return Array.from({ length: shape.hiddenSize }, () => size * normalDraw(rng));
   }).flat();
-  return {
+  return uniformWorkItem({
     layer: 1,
     rows: roundRows(rowFormat, Float32Array.from(rows), shape.hiddenSize),
     numRows: ROWS_PER_LAP,
-    rowEnd: Uint16Array.from({ length: ROWS_PER_LAP }, (_, row) => (row + 1) * TOP_K),
     experts: Uint16Array.from(experts),
     weights: Float32Array.from(experts, () => 0.01 + rng()),
-  };
+  });
 }
 
 /** The coordinator, and the honest tabs of every backend that there is here, with the same experts. */

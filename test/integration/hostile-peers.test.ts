@@ -1,3 +1,4 @@
+import { uniformWorkItem } from '@shoal/model';
 import { randomBytes } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -30,13 +31,14 @@ const HOSTILE_FRAMES: ((n: number) => Uint8Array)[] = [
     encodeDispatch({
       lapId: n,
       epoch: 1,
-      layer: 1,
       hiddenSize: HIDDEN,
-      numRows: 1,
-      rows: new Uint16Array(HIDDEN),
-      rowEnd: Uint16Array.of(1),
-      experts: Uint16Array.of(0),
-      weights: Float32Array.of(1),
+      ...uniformWorkItem({
+        layer: 1,
+        numRows: 1,
+        rows: new Uint16Array(HIDDEN),
+        experts: Uint16Array.of(0),
+        weights: Float32Array.of(1),
+      }),
     }),
 ];
 

@@ -1,6 +1,14 @@
-import { createRng, decodeF16, normalDraw, type Rng, type SwigluWeights } from '@shoal/model';
+import {
+  createRng,
+  decodeF16,
+  normalDraw,
+  type Rng,
+  type SwigluWeights,
+  type WorkItem,
+  uniformWorkItem,
+} from '@shoal/model';
 import { combineLayouts, decodeCombine, encodeSums, FrameError, type RowFormat, roundRows } from '@shoal/protocol';
-import type { LapAnswer, WorkItem } from '../../coordinator/src/laps/lap.ts';
+import type { LapAnswer } from '../../coordinator/src/laps/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/laps/testing/reference-work.ts';
 import { knownAnswerTest } from '../../coordinator/src/swarm/known-answer-test.ts';
 import { MIN_AUDIT_SHARE, PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
@@ -215,7 +223,7 @@ function someExperts(rng: Rng): number[] {
 function someLap(rng: Rng, rowFormat: RowFormat): WorkItem {
   const numRows = 1 + Math.floor(rng() * 8);
   const experts = Array.from({ length: numRows }, () => someExperts(rng)).flat();
-  return {
+  return uniformWorkItem({
     layer: someLayer(rng),
     rows: roundRows(
       rowFormat,
@@ -223,10 +231,9 @@ function someLap(rng: Rng, rowFormat: RowFormat): WorkItem {
       HIDDEN,
     ),
     numRows,
-    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * TOP_K),
     experts: Uint16Array.from(experts),
     weights: Float32Array.from(experts, () => 0.1 + rng()),
-  };
+  });
 }
 
 /** An honest tab's, through as many rows: who took it for a liar, and how many of its rows. */

@@ -6,13 +6,23 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { createWasmBackend } from '@shoal/kernels/node';
-import { createRng, decodeF16, encodeF16, type MoeCall, type Rng } from '@shoal/model';
+import {
+  createRng,
+  decodeF16,
+  encodeF16,
+  type MoeCall,
+  type Rng,
+  type WorkItem,
+  uniformWorkItem,
+  sliceRows,
+  copyWorkItem,
+  workItemOfRows,
+} from '@shoal/model';
 import { roundRows } from '@shoal/protocol';
 import { QUANTS, shardLayout } from '@shoal/weights';
 import { format, resolveConfig } from 'prettier';
 import { runnerImport } from 'vite';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
-import type { WorkItem } from '../../coordinator/src/laps/lap.ts';
 import { type Bounds, compareRow } from '../../coordinator/src/trust/compare.ts';
 import { dawnAdapter } from '../contract/dawn.ts';
 import { answer } from './answers.ts';
@@ -113,16 +123,9 @@ async function realLaps(core: Core, rng: Rng): Promise<WorkItem[]> {
   return [...seen.values()].flatMap((rows) => joined(shuffled(rows, rng).slice(0, REAL_ROWS_PER_LAYER), rng));
 }
 
-function rowsOf({ layer, numRows, x, topkIdx, topkWeights }: MoeCall): WorkItem[] {
-  const [D, topK] = [x.length / numRows, topkIdx.length / numRows];
-  return Array.from({ length: numRows }, (_, row) => ({
-    layer,
-    rows: encodeF16(x.slice(row * D, (row + 1) * D)),
-    numRows: 1,
-    rowEnd: Uint16Array.of(topK),
-    experts: topkIdx.slice(row * topK, (row + 1) * topK),
-    weights: topkWeights.slice(row * topK, (row + 1) * topK),
-  }));
+function rowsOf({ layer, numRows, x, topkIdx: experts, topkWeights: weights }: MoeCall): WorkItem[] {
+  const all = uniformWorkItem({ layer, numRows, rows: encodeF16(x), experts, weights });
+  return Array.from({ length: numRows }, (_, row) => copyWorkItem(sliceRows(all, row)));
 }
 
 /** Rows of unit variance, of one to four random experts with random weights: what self-tests and probation send. */
@@ -132,14 +135,13 @@ function randomLaps(core: Core, rng: Rng): WorkItem[] {
     const rows = Array.from({ length: RANDOM_ROWS_PER_LAYER }, (): WorkItem => {
       const count = 1 + Math.floor(rng() * 4);
       const all = shuffled([...Array(expertsPerLayer).keys()], rng);
-      return {
+      return uniformWorkItem({
         layer,
         rows: encodeF16(Float32Array.from({ length: shape.hiddenSize }, () => (rng() + rng() + rng() - 1.5) * 2)),
         numRows: 1,
-        rowEnd: Uint16Array.of(count),
         experts: Uint16Array.from(all.slice(0, count)),
         weights: Float32Array.from({ length: count }, () => 0.05 + rng()),
-      };
+      });
     });
     return joined(rows, rng);
   });
@@ -151,17 +153,9 @@ function joined(rows: readonly WorkItem[], rng: Rng): WorkItem[] {
   for (let from = 0; from < rows.length; from += ROWS_PER_LAP) {
     const group = rows.slice(from, from + ROWS_PER_LAP).map((row) => {
       const kept = Math.max(1, Math.ceil(rng() * row.experts.length));
-      return { ...row, experts: row.experts.slice(0, kept), weights: row.weights.slice(0, kept) };
+      return { row: row.rows, experts: row.experts.slice(0, kept), weights: row.weights.slice(0, kept) };
     });
-    let end = 0;
-    laps.push({
-      layer: group[0]!.layer,
-      rows: Uint16Array.from(group.flatMap((row) => [...row.rows])),
-      numRows: group.length,
-      rowEnd: Uint16Array.from(group, (row) => (end += row.experts.length)),
-      experts: Uint16Array.from(group.flatMap((row) => [...row.experts])),
-      weights: Float32Array.from(group.flatMap((row) => [...row.weights])),
-    });
+    laps.push(workItemOfRows(rows[from]!.layer, group));
   }
   return laps;
 }

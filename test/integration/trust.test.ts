@@ -1,4 +1,5 @@
-import { type ExpertBackend, type WorkItem, type ExpertOutput } from '@shoal/kernels';
+import { type ExpertBackend, type ExpertOutput } from '@shoal/kernels';
+import type { WorkItem } from '@shoal/model';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { registerMetrics } from '../../coordinator/src/console/metrics.ts';

@@ -1,4 +1,5 @@
-import type { ExpertBackend, WorkItem } from '@shoal/kernels';
+import type { ExpertBackend } from '@shoal/kernels';
+import type { WorkItem } from '@shoal/model';
 import type { DataChannelLike } from '@shoal/transport';
 import { expect, test } from 'vitest';
 import { Line, LineChannel, RETRANSMISSION_MS } from './line.ts';

@@ -1,4 +1,5 @@
-import type { WorkItem, ExpertOutput } from '@shoal/kernels';
+import type { ExpertOutput } from '@shoal/kernels';
+import type { WorkItem } from '@shoal/model';
 import type { LapBackend } from '@shoal/peer';
 import type { VirtualClock } from './virtual-clock.ts';
 

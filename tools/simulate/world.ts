@@ -1,8 +1,7 @@
-import type { Rng } from '@shoal/model';
+import type { Rng, WorkItem } from '@shoal/model';
 import type { PlacementModel } from '@shoal/placement';
 import { expertCounters } from '../../coordinator/src/laps/lap-figures.ts';
 import { Dispatcher, type DispatcherOptions } from '../../coordinator/src/laps/dispatcher.ts';
-import type { WorkItem } from '../../coordinator/src/laps/lap.ts';
 import { EventLog } from '../../coordinator/src/base/event-log.ts';
 import type { Planner } from '../../coordinator/src/swarm/rollout.ts';
 import { Swarm } from '../../coordinator/src/swarm/swarm.ts';

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { createWasmBackend } from '@shoal/kernels/node';
-import { encodeF16, type ExpertDispatch, loadExpert, LocalExperts, type MoeCall } from '@shoal/model';
+import { encodeF16, type ExpertDispatch, loadExpert, LocalExperts, type MoeCall, uniformWorkItem } from '@shoal/model';
 import { type ExpertShape, packExpert, shardBytes } from '@shoal/weights';
 import type { OpenModel } from '@shoal/weights/node';
 import { ExpertCache } from '../local-experts/expert-cache.ts';
@@ -44,13 +44,11 @@ export async function openExperts(
 
 /** All of a call as one request, its rows in f16 as tabs get them. */
 function requestOf({ layer, numRows, x, topkIdx, topkWeights }: MoeCall) {
-  const topK = topkIdx.length / numRows;
-  return {
+  return uniformWorkItem({
     layer,
     numRows,
     rows: encodeF16(x),
-    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * topK),
     experts: topkIdx,
     weights: topkWeights,
-  };
+  });
 }

@@ -1,11 +1,19 @@
-import { decodeF16, encodeF16, type MoeCall, type SwigluWeights } from '@shoal/model';
+import {
+  decodeF16,
+  encodeF16,
+  type MoeCall,
+  type SwigluWeights,
+  type WorkItem,
+  uniformWorkItem,
+  sliceRows,
+} from '@shoal/model';
 import { FrameError, MAX_ROWS_PER_LAP } from '@shoal/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { LapTrace } from '../scheduler/generation.ts';
 import { Dispatcher, type RedispatchEvent } from './dispatcher.ts';
 import type { LapPeer } from './lap-splitter.ts';
 import { SampleWindow } from '../base/sample-window.ts';
-import { type LapAnswer, LapError, type WorkItem } from './lap.ts';
+import { type LapAnswer, LapError } from './lap.ts';
 import type { AskOptions, LapClient } from './lap-client.ts';
 import { ReferenceWork } from './testing/reference-work.ts';
 
@@ -381,17 +389,10 @@ describe('the coordinator’s own work', () => {
     const rows = encodeF16(Float32Array.from({ length: numRows * HIDDEN }, (_, i) => Math.cos(i)));
     const experts = Uint16Array.from({ length: numRows * TOP_K }, (_, i) => (i * 3) % EXPERTS);
     const weights = Float32Array.from(experts, (_, i) => 1 / (i + 1));
-    const rowEnd = Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * TOP_K);
-    const together = await work.compute({ layer: 1, rows, numRows, rowEnd, experts, weights });
+    const item = uniformWorkItem({ layer: 1, rows, numRows, experts, weights });
+    const together = await work.compute(item);
     for (let row = 0; row < numRows; row++) {
-      const alone = await work.compute({
-        layer: 1,
-        rows: rows.slice(row * HIDDEN, (row + 1) * HIDDEN),
-        numRows: 1,
-        rowEnd: Uint16Array.of(TOP_K),
-        experts: experts.slice(row * TOP_K, (row + 1) * TOP_K),
-        weights: weights.slice(row * TOP_K, (row + 1) * TOP_K),
-      });
+      const alone = await work.compute(sliceRows(item, row));
       expect(together.slice(row * HIDDEN, (row + 1) * HIDDEN)).toEqual(alone);
     }
     expect(decodeF16(rows)).toHaveLength(numRows * HIDDEN);

@@ -1,10 +1,10 @@
-import type { ExpertDispatch, MoeCall } from '@shoal/model';
+import { type ExpertDispatch, type MoeCall, pickAssignments, uniformRowEnd, type WorkItem } from '@shoal/model';
 import { FrameError, type RowFormat, roundRows } from '@shoal/protocol';
 import type { LapTrace } from '../scheduler/generation.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { LapFigures } from './lap-figures.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
-import { type LapAnswer, LapError, type WorkItem } from './lap.ts';
+import { type LapAnswer, LapError } from './lap.ts';
 import { inFrames, type LapPeer, LapSplitter, type Part } from './lap-splitter.ts';
 import type { LapTiming } from '../base/sample-window.ts';
 import type { LapEvent, PassName, Timeline } from '../timeline/timeline.ts';
@@ -175,8 +175,8 @@ export class Dispatcher extends LapFigures {
   }
 
   async #serve(call: NamedCall, rows: Uint16Array, part: Part, tried: Set<LapPeer>): Promise<PartResult[]> {
-    const { request, callRows } = this.#request(call, rows, part);
     const { peer, assignments } = part;
+    const { item: request, picked: callRows } = pickAssignments(workOf(call, rows), assignments);
     if (peer === null) {
       const { local, localLayers } = this.#options;
       const own = this.#isLocal(call.layer) ? localLayers!.work : local;
@@ -252,32 +252,6 @@ export class Dispatcher extends LapFigures {
     return results;
   }
 
-  /** Gather the part's rows (each once) and assignments into what a frame holds. */
-  #request(call: MoeCall, rows: Uint16Array, part: Part): { request: WorkItem; callRows: number[] } {
-    const D = this.#options.hiddenSize;
-    const topK = call.topkIdx.length / call.numRows;
-    const callRows: number[] = [];
-    const ends: number[] = [];
-    const experts = new Uint16Array(part.assignments.length);
-    const weights = new Float32Array(part.assignments.length);
-    for (const [i, a] of part.assignments.entries()) {
-      experts[i] = call.topkIdx[a]!;
-      weights[i] = call.topkWeights[a]!;
-      const row = Math.floor(a / topK);
-      if (callRows.at(-1) !== row) {
-        callRows.push(row);
-        ends.push(0);
-      }
-      ends[ends.length - 1] = i + 1;
-    }
-    const rowEnd = Uint16Array.from(ends);
-    const numRows = callRows.length;
-    return {
-      callRows,
-      request: { layer: call.layer, rows: gather(rows, callRows, D), numRows, rowEnd, experts, weights },
-    };
-  }
-
   #finish(call: MoeCall, results: readonly PartResult[], lapMs: number, pass: Pass): void {
     if (!this.#isLocal(call.layer)) this.laps++;
     else if (call.layer !== this.#options.mtpLayer) this.localLayerMs.add(lapMs);
@@ -327,14 +301,9 @@ export class Dispatcher extends LapFigures {
   }
 }
 
-/** Rows of [numRows, hiddenSize] in this order; not copied where they are all of them. */
-function gather(rows: Uint16Array, which: readonly number[], hiddenSize: number): Uint16Array {
-  // They ascend.
-  if (which.length * hiddenSize === rows.length) return rows;
-  const gathered = new Uint16Array(which.length * hiddenSize);
-  for (const [i, row] of which.entries())
-    gathered.set(rows.subarray(row * hiddenSize, (row + 1) * hiddenSize), i * hiddenSize);
-  return gathered;
+/** All of a call, its rows as f16 bits. */
+function workOf({ layer, numRows, topkIdx: experts, topkWeights: weights }: MoeCall, rows: Uint16Array) {
+  return { layer, numRows, rows, rowEnd: uniformRowEnd(numRows, experts.length / numRows), experts, weights };
 }
 
 function creditTokens(pass: Pass, peer: LapPeer, rows: readonly number[]): void {

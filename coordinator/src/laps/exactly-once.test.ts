@@ -1,10 +1,9 @@
-import { createRng, decodeF16, encodeF16, type MoeCall, type Rng } from '@shoal/model';
+import { createRng, decodeF16, encodeF16, type MoeCall, type Rng, type WorkItem } from '@shoal/model';
 import { decodeDispatch, encodeCombine, encodeRefuse, peekFrame } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { Dispatcher } from './dispatcher.ts';
 import type { LapPeer } from './lap-splitter.ts';
-import type { WorkItem } from './lap.ts';
 import { LapClient } from './lap-client.ts';
 import type { LocalCompute } from '../local-experts/compute.ts';
 

@@ -2,7 +2,8 @@ import { encodeCombine, encodeRefuse, type LapRefusal, MAX_LAP_ID, peekFrame } f
 import { type Link, TransportError } from '@shoal/transport';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../base/clock.ts';
-import { LapError, type WorkItem } from './lap.ts';
+import { LapError } from './lap.ts';
+import { type WorkItem, uniformWorkItem } from '@shoal/model';
 import { LapClient } from './lap-client.ts';
 
 const HIDDEN = 4;
@@ -53,14 +54,14 @@ beforeEach(() => {
   });
 });
 
-const request = (numRows = 2): WorkItem => ({
-  layer: 1,
-  rows: new Uint16Array(numRows * HIDDEN),
-  numRows,
-  rowEnd: Uint16Array.from({ length: numRows }, (_, i) => i + 1),
-  experts: new Uint16Array(numRows),
-  weights: new Float32Array(numRows).fill(1),
-});
+const request = (numRows = 2): WorkItem =>
+  uniformWorkItem({
+    layer: 1,
+    rows: new Uint16Array(numRows * HIDDEN),
+    numRows,
+    experts: new Uint16Array(numRows),
+    weights: new Float32Array(numRows).fill(1),
+  });
 
 function combine(lapId: number, more: { numRows?: number; computeUs?: number; queueUs?: number } = {}) {
   const { numRows = 2, computeUs = 2_000, queueUs = 1_000 } = more;

@@ -14,7 +14,8 @@ import {
 import { type Link, TransportError } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
 import type { Attempt } from './hedge.ts';
-import { type LapAnswer, LapError, type WorkItem } from './lap.ts';
+import { type LapAnswer, LapError } from './lap.ts';
+import type { WorkItem } from '@shoal/model';
 import { SampleWindow, SecondMedians } from '../base/sample-window.ts';
 import { type LapExpectation, PeerStanding } from './peer-standing.ts';
 import type { LapEvent } from '../timeline/timeline.ts';

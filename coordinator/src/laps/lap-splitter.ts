@@ -1,7 +1,6 @@
-import type { MoeCall } from '@shoal/model';
+import type { MoeCall, WorkItem } from '@shoal/model';
 import { coverRows, type LimitedChoice, limitDevices } from '@shoal/placement';
 import { MAX_ROWS_PER_LAP } from '@shoal/protocol';
-import type { WorkItem } from './lap.ts';
 import type { LapClient } from './lap-client.ts';
 
 /** A peer as the dispatcher sees it. */

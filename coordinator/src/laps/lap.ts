@@ -1,17 +1,6 @@
 import type { LapRefusal } from '@shoal/protocol';
 import type { LapTiming } from '../base/sample-window.ts';
 
-/** What a lap asks of one peer. Fields as in the dispatch frame. */
-export interface WorkItem {
-  layer: number;
-  /** f16 bits, [numRows, hiddenSize] */
-  rows: Uint16Array;
-  numRows: number;
-  rowEnd: Uint16Array;
-  experts: Uint16Array;
-  weights: Float32Array;
-}
-
 export interface LapAnswer {
   /** f16 bits, [numRows, hiddenSize], finite */
   partial: Uint16Array;

@@ -1,4 +1,4 @@
-import type { WorkItem } from '../laps/lap.ts';
+import type { WorkItem } from '@shoal/model';
 
 /** Told how long work took, without what it waited. */
 export interface ComputeMeter {

@@ -1,5 +1,5 @@
 import type { WasmExpertBackend } from '@shoal/kernels/node';
-import type { WorkItem } from '../laps/lap.ts';
+import { type WorkItem, sliceRows, rowRange } from '@shoal/model';
 
 export interface ExpertCacheOptions {
   backend: Pick<WasmExpertBackend, 'load' | 'unload' | 'run' | 'normProduct' | 'shape'>;
@@ -39,7 +39,7 @@ export class ExpertCache {
     if (pieces.length === 1) return this.#runPiece(request, pieces[0]!.experts);
     const partial = new Float32Array(request.numRows * D);
     for (const { from, to, experts } of pieces) {
-      partial.set(await this.#runPiece(rowsOf(request, from, to, D), experts), from * D);
+      partial.set(await this.#runPiece(sliceRows(request, from, to), experts), from * D);
     }
     return partial;
   }
@@ -67,10 +67,11 @@ export class ExpertCache {
     this.#held.set(key, { layer, expert });
   }
 
-  #pieces({ numRows, rowEnd, experts }: WorkItem): { from: number; to: number; experts: Set<number> }[] {
+  #pieces(item: WorkItem): { from: number; to: number; experts: Set<number> }[] {
+    const { numRows, experts } = item;
     const pieces = [{ from: 0, to: numRows, experts: new Set<number>() }];
     for (let row = 0; row < numRows; row++) {
-      const mine = experts.subarray(row === 0 ? 0 : rowEnd[row - 1]!, rowEnd[row]!);
+      const mine = experts.subarray(...rowRange(item, row));
       const piece = pieces.at(-1)!;
       const union = new Set([...piece.experts, ...mine]);
       if (union.size > this.#options.maxExperts && row > piece.from) {
@@ -82,17 +83,4 @@ export class ExpertCache {
     }
     return pieces;
   }
-}
-
-/** Rows [from, to) as a request of their own. */
-function rowsOf({ layer, rows, rowEnd, experts, weights }: WorkItem, from: number, to: number, D: number): WorkItem {
-  const [first, end] = [from === 0 ? 0 : rowEnd[from - 1]!, rowEnd[to - 1]!];
-  return {
-    layer,
-    numRows: to - from,
-    rows: rows.subarray(from * D, to * D),
-    rowEnd: rowEnd.subarray(from, to).map((value) => value - first),
-    experts: experts.subarray(first, end),
-    weights: weights.subarray(first, end),
-  };
 }

@@ -1,8 +1,7 @@
 import { createReferenceBackend } from '@shoal/kernels';
-import { createRng, encodeF16 } from '@shoal/model';
+import { createRng, encodeF16, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { packExpert } from '@shoal/weights';
 import { expect, it } from 'vitest';
-import type { WorkItem } from '../laps/lap.ts';
 import { LayerStore } from './layer-store.ts';
 
 const SHAPE = { hiddenSize: 32, moeIntermediateSize: 32, quant: 'f16' } as const;
@@ -34,14 +33,13 @@ async function stored(maxExpertsPerBackend: number) {
 function request(layer: number): WorkItem {
   const rng = createRng(layer);
   const numRows = 5;
-  return {
+  return uniformWorkItem({
     layer,
     numRows,
     rows: encodeF16(Float32Array.from({ length: numRows * SHAPE.hiddenSize }, () => rng() - 0.5)),
-    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => 2 * (row + 1)),
     experts: Uint16Array.from({ length: 2 * numRows }, (_, a) => (a * 5 + layer) % EXPERTS),
     weights: Float32Array.from({ length: 2 * numRows }, () => rng()),
-  };
+  });
 }
 
 it.each([

@@ -1,5 +1,5 @@
 import type { WasmExpertBackend } from '@shoal/kernels/node';
-import type { WorkItem } from '../laps/lap.ts';
+import { type WorkItem, pickAssignments } from '@shoal/model';
 
 type Backend = Pick<WasmExpertBackend, 'reserve' | 'load' | 'unload' | 'run' | 'has' | 'maxExpertsPerLayer'>;
 
@@ -71,8 +71,13 @@ export class LayerStore {
     if (homes.length === 1) return (await homes[0]!.run(request)).partial;
     const sum = new Float32Array(request.rows.length);
     for (const home of homes) {
-      const { partial } = await home.run(only(request, (expert) => home.has(request.layer, expert)));
-      for (let i = 0; i < sum.length; i++) sum[i]! += partial[i]!;
+      const held = [...request.experts.keys()].filter((a) => home.has(request.layer, request.experts[a]!));
+      const { item, picked } = pickAssignments(request, held);
+      const { partial } = await home.run(item);
+      const D = partial.length / item.numRows;
+      for (const [i, row] of picked.entries()) {
+        for (let d = 0; d < D; d++) sum[row * D + d]! += partial[i * D + d]!;
+      }
     }
     return sum;
   }
@@ -103,20 +108,4 @@ export class LayerStore {
       onLoaded();
     }
   }
-}
-
-/** The same rows with some of their experts. */
-function only(request: WorkItem, wanted: (expert: number) => boolean): WorkItem {
-  const cached: number[] = [];
-  const rowEnd = request.rowEnd.map((end, row) => {
-    for (let a = row === 0 ? 0 : request.rowEnd[row - 1]!; a < end; a++)
-      if (wanted(request.experts[a]!)) cached.push(a);
-    return cached.length;
-  });
-  return {
-    ...request,
-    rowEnd,
-    experts: Uint16Array.from(cached, (a) => request.experts[a]!),
-    weights: Float32Array.from(cached, (a) => request.weights[a]!),
-  };
 }

@@ -1,16 +1,15 @@
 import { expect, it } from 'vitest';
 import type { ExpertWorker } from './worker.ts';
-import type { WorkItem } from '../laps/lap.ts';
+import { type WorkItem, uniformWorkItem } from '@shoal/model';
 import { LocalLayers } from './local-layers.ts';
 
-const request: WorkItem = {
+const request: WorkItem = uniformWorkItem({
   layer: 3,
   numRows: 1,
   rows: new Uint16Array(4),
-  rowEnd: Uint16Array.of(1),
   experts: Uint16Array.of(0),
   weights: Float32Array.of(1),
-};
+});
 
 it('computes from memory, from the fallback while it is not there, and from memory again', async () => {
   const troubles: string[] = [];

@@ -1,5 +1,5 @@
 import type { ExpertWorker, LoadProgress } from './worker.ts';
-import type { WorkItem } from '../laps/lap.ts';
+import type { WorkItem } from '@shoal/model';
 import type { LocalCompute, ComputeMeter } from './compute.ts';
 
 export interface LocalLayersOptions {

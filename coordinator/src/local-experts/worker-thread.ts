@@ -6,7 +6,7 @@ import { shardHash } from '@shoal/weights';
 import { openPacked, type PackedModel } from '@shoal/weights/node';
 import type { ExpertWork, ExpertWorkerData, FromExpertWorker, ToExpertWorker } from './worker.ts';
 import { ExpertCache } from './expert-cache.ts';
-import type { WorkItem } from '../laps/lap.ts';
+import type { WorkItem } from '@shoal/model';
 import { LayerStore } from './layer-store.ts';
 
 const { packedDir, maxBytes, threads } = workerData as ExpertWorkerData;

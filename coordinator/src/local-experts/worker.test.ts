@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createReferenceBackend } from '@shoal/kernels';
-import { createRng, encodeF16 } from '@shoal/model';
+import { createRng, encodeF16, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { ensurePacked, type PackedModel } from '@shoal/weights/node';
 import { unpackExpert } from '@shoal/weights';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -10,7 +10,6 @@ import { ROOT_DIR } from '../config.ts';
 import { compareRow } from '../trust/compare.ts';
 import { NormLimits } from '../trust/norm-limits.ts';
 import { ExpertWorker } from './worker.ts';
-import type { WorkItem } from '../laps/lap.ts';
 
 let cacheDir: string;
 let packed: PackedModel;
@@ -37,14 +36,13 @@ function start(options: { maxBytes?: number; timeoutMs?: number } = {}): void {
 function requestOf(numRows: number, perRow = 4, seed = 5): WorkItem {
   const rng = createRng(seed);
   const { shape, expertsPerLayer, expertLayers } = packed.manifest;
-  return {
+  return uniformWorkItem({
     layer: expertLayers[1]!,
     numRows,
     rows: encodeF16(Float32Array.from({ length: numRows * shape.hiddenSize }, () => (rng() + rng() - 1) * 2)),
-    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * perRow),
     experts: Uint16Array.from({ length: numRows * perRow }, () => Math.floor(rng() * expertsPerLayer)),
     weights: Float32Array.from({ length: numRows * perRow }, () => rng()),
-  };
+  });
 }
 
 async function reference(request: WorkItem): Promise<Float32Array> {

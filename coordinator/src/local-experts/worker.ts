@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { Worker } from 'node:worker_threads';
 import { startTypescriptThread } from '@shoal/weights/node';
-import type { WorkItem } from '../laps/lap.ts';
+import { type WorkItem, copyWorkItem } from '@shoal/model';
 import type { LocalCompute, ComputeMeter } from './compute.ts';
 
 /** What the thread is started with. */
@@ -155,7 +155,8 @@ export class ExpertWorker {
     // It keeps the process alive while it works, and only then.
     this.#thread.ref();
     const { message } = job;
-    this.#thread.postMessage('request' in message ? { ...message, request: owned(message.request) } : message);
+    // A message carries the whole buffers that its arrays are views of.
+    this.#thread.postMessage('request' in message ? { ...message, request: copyWorkItem(message.request) } : message);
   }
 
   #start(): Worker {
@@ -211,15 +212,3 @@ export class ExpertWorker {
 }
 
 const closedError = (): Error => new Error('the coordinator is shutting down');
-
-/** Copies, since a message carries the whole buffers that its arrays are views of. */
-function owned({ layer, rows, numRows, rowEnd, experts, weights }: WorkItem): WorkItem {
-  return {
-    layer,
-    numRows,
-    rows: rows.slice(),
-    rowEnd: rowEnd.slice(),
-    experts: experts.slice(),
-    weights: weights.slice(),
-  };
-}

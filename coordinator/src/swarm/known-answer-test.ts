@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { createRng, decodeF16 } from '@shoal/model';
+import { createRng, decodeF16, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { type RowFormat, roundRows } from '@shoal/protocol';
-import type { WorkItem } from '../laps/lap.ts';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { Bounds } from '../trust/compare.ts';
 import type { Judge } from '../trust/judge.ts';
@@ -63,12 +62,11 @@ function byLayer(experts: readonly ExpertRef[]): ExpertRef[][] {
 function testLap(group: readonly ExpertRef[], hiddenSize: number, rowFormat: RowFormat, rng: () => number): WorkItem {
   // Sums of uniforms are near enough to the unit-variance rows that RMSNorm makes.
   const x = Float32Array.from({ length: group.length * hiddenSize }, () => (rng() + rng() + rng() - 1.5) * 2);
-  return {
+  return uniformWorkItem({
     layer: group[0]!.layer,
     rows: roundRows(rowFormat, x, hiddenSize),
     numRows: group.length,
-    rowEnd: Uint16Array.from(group, (_, i) => i + 1),
     experts: Uint16Array.from(group, (ref) => ref.expert),
     weights: new Float32Array(group.length).fill(1),
-  };
+  });
 }

@@ -2,7 +2,7 @@ import type { ExpertIndex, PlacementPeer } from '@shoal/placement';
 import type { Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { type Clock, systemClock } from '../base/clock.ts';
-import type { WorkItem } from '../laps/lap.ts';
+import type { WorkItem } from '@shoal/model';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { LapPeer } from '../laps/lap-splitter.ts';
 import type { DonorHistory } from './donor-records.ts';

@@ -1,3 +1,4 @@
+import { uniformWorkItem } from '@shoal/model';
 import { dismissedSchema } from '@shoal/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { EventLog } from '../base/event-log.ts';
@@ -38,14 +39,14 @@ const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expe
 const serves = (tab: FakeTab): boolean => tab.session.settled && tab.session.live.size > 0;
 const texts = (): string[] => events.all().map(({ text }) => text);
 
-const someLap = () => ({
-  layer: 1,
-  rows: new Uint16Array(HIDDEN),
-  numRows: 1,
-  rowEnd: Uint16Array.of(1),
-  experts: Uint16Array.of(0),
-  weights: Float32Array.of(1),
-});
+const someLap = () =>
+  uniformWorkItem({
+    layer: 1,
+    rows: new Uint16Array(HIDDEN),
+    numRows: 1,
+    experts: Uint16Array.of(0),
+    weights: Float32Array.of(1),
+  });
 
 describe('a tab that joins', () => {
   it('is given experts, tested over its own lap channel, and serves', async () => {

@@ -3,7 +3,7 @@ import { capacityInExperts, type ExpertIndex, type PlacementPlan } from '@shoal/
 import type { Dismissed, FrameErrorReason, Hello, Intent, Progress, Ready, Trouble } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
-import type { WorkItem } from '../laps/lap.ts';
+import type { WorkItem } from '@shoal/model';
 import { LapClient } from '../laps/lap-client.ts';
 import { backendOf } from '../trust/bounds.ts';
 import { Judge } from '../trust/judge.ts';

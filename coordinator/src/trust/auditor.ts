@@ -1,6 +1,5 @@
-import { decodeF16 } from '@shoal/model';
-import type { WorkItem } from '../laps/lap.ts';
-import { type Judge, singleRow } from './judge.ts';
+import { decodeF16, type WorkItem, sliceRows, copyWorkItem } from '@shoal/model';
+import type { Judge } from './judge.ts';
 import type { PeerTrust } from './peer-trust.ts';
 
 /** A peer as audits see it. */
@@ -64,18 +63,16 @@ export class Auditor<P extends AuditedPeer> {
   /** A peer's answer (f16 bits, [numRows, hiddenSize]) has entered a lap: draw which of its rows to audit. */
   observe(peer: P, request: WorkItem, partial: Uint16Array): void {
     const D = request.rows.length / request.numRows;
-    const { layer, rowEnd, experts, weights } = request;
     for (let row = 0; row < request.numRows; row++) {
       const queue = this.#pending.get(peer);
       const room = (queue?.length ?? 0) < MAX_PENDING_PER_PEER && this.#size < MAX_PENDING && !this.#closed;
-      const [from, to] = [row === 0 ? 0 : rowEnd[row - 1]!, rowEnd[row]!];
       const putOffBefore = peer.trust.putOff;
-      const used = { layer, experts: experts.subarray(from, to), weights: weights.subarray(from, to) };
+      const used = sliceRows(request, row);
       const chosen = peer.trust.use(used, room);
       this.counts.putOff += peer.trust.putOff - putOffBefore;
       if (!chosen) continue;
       const answer = partial.slice(row * D, (row + 1) * D);
-      const audit = { request: singleRow(request, row), answer, usedRow: peer.trust.usedRows };
+      const audit = { request: copyWorkItem(used), answer, usedRow: peer.trust.usedRows };
       if (queue) queue.push(audit);
       else this.#pending.set(peer, [audit]);
       this.#size++;

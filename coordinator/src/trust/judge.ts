@@ -1,4 +1,4 @@
-import type { WorkItem } from '../laps/lap.ts';
+import { type WorkItem, sliceRows } from '@shoal/model';
 import { type Bounds, compareRow } from './compare.ts';
 
 /** Σ weight × expert(row) for each row of a request, [numRows, hiddenSize], by the coordinator itself. */
@@ -38,25 +38,11 @@ export class Judge {
         verdicts.push(verdict === 'match' ? 'right' : 'incomparable');
         continue;
       }
-      const again = await this.#options.recompute(singleRow(request, row));
+      const again = await this.#options.recompute(sliceRows(request, row));
       const confirmed = compareRow(answered, again, bounds).verdict === 'mismatch';
       if (!confirmed) this.retracted++;
       verdicts.push(confirmed ? 'wrong' : 'right');
     }
     return verdicts;
   }
-}
-
-/** A request with just one of the rows; its arrays are copies. */
-export function singleRow(request: WorkItem, row: number): WorkItem {
-  const D = request.rows.length / request.numRows;
-  const [first, end] = [row === 0 ? 0 : request.rowEnd[row - 1]!, request.rowEnd[row]!];
-  return {
-    layer: request.layer,
-    rows: request.rows.slice(row * D, (row + 1) * D),
-    numRows: 1,
-    rowEnd: Uint16Array.of(end - first),
-    experts: request.experts.slice(first, end),
-    weights: request.weights.slice(first, end),
-  };
 }

@@ -1,5 +1,4 @@
-import { f16ToF32, type SwigluWeights } from '@shoal/model';
-import type { WorkItem } from '../laps/lap.ts';
+import { f16ToF32, type SwigluWeights, type WorkItem, rowRange } from '@shoal/model';
 
 /** For the rounding of the norms themselves and of the answer. */
 const SLACK = 1.01;
@@ -33,10 +32,12 @@ export class NormLimits {
     return undefined;
   }
 
-  #limit({ layer, rowEnd, experts, weights }: WorkItem, row: number, squaredX: number): number {
+  #limit(item: WorkItem, row: number, squaredX: number): number {
+    const [from, to] = rowRange(item, row);
     let gain = 0;
-    for (let a = row === 0 ? 0 : rowEnd[row - 1]!; a < rowEnd[row]!; a++) {
-      gain += Math.abs(weights[a]!) * (this.#gains.get(`${layer}/${experts[a]!}`) ?? Number.POSITIVE_INFINITY);
+    for (let a = from; a < to; a++) {
+      gain +=
+        Math.abs(item.weights[a]!) * (this.#gains.get(`${item.layer}/${item.experts[a]!}`) ?? Number.POSITIVE_INFINITY);
     }
     // 0 × ∞ would be NaN, which nothing exceeds.
     return squaredX === 0 ? 0 : gain * squaredX;

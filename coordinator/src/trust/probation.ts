@@ -1,6 +1,5 @@
-import { decodeF16, type Rng } from '@shoal/model';
+import { decodeF16, type Rng, type WorkItem, workItemOfRows } from '@shoal/model';
 import { type RowFormat, roundRows } from '@shoal/protocol';
-import type { WorkItem } from '../laps/lap.ts';
 import type { LapClient } from '../laps/lap-client.ts';
 import { PROBATION_ROWS } from './adaptive-replication.ts';
 import type { Judge } from './judge.ts';
@@ -51,21 +50,9 @@ export async function runProbation(trust: PeerTrust, options: ProbationOptions):
 }
 
 function lapOf(layer: number, rows: readonly ProbationRow[], rowFormat: RowFormat): WorkItem {
-  const D = rows[0]!.row.length;
-  const request = {
-    layer,
-    rows: new Uint16Array(rows.length * D),
-    numRows: rows.length,
-    rowEnd: new Uint16Array(rows.length),
-    experts: Uint16Array.from(rows.flatMap((row) => row.experts)),
-    weights: Float32Array.from(rows.flatMap((row) => row.weights)),
-  };
-  let end = 0;
-  for (const [i, { row, experts }] of rows.entries()) {
-    request.rows.set(row, i * D);
-    end += experts.length;
-    request.rowEnd[i] = end;
-  }
+  const request = workItemOfRows(layer, rows);
   // What the tab will compute with, so that it can be compared; in f16 the rows are that already.
-  return rowFormat === 'f16' ? request : { ...request, rows: roundRows(rowFormat, decodeF16(request.rows), D) };
+  return rowFormat === 'f16'
+    ? request
+    : { ...request, rows: roundRows(rowFormat, decodeF16(request.rows), rows[0]!.row.length) };
 }

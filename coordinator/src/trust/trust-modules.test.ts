@@ -1,7 +1,14 @@
-import { createRng, decodeF16, encodeF16, normalDraw, swigluExpert } from '@shoal/model';
+import {
+  createRng,
+  decodeF16,
+  encodeF16,
+  normalDraw,
+  swigluExpert,
+  type WorkItem,
+  uniformWorkItem,
+} from '@shoal/model';
 import { roundRows } from '@shoal/protocol';
 import { describe, expect, it } from 'vitest';
-import type { WorkItem } from '../laps/lap.ts';
 import { auditShare, MIN_AUDIT_SHARE, PROBATION_ROWS, RowDraw } from './adaptive-replication.ts';
 import { type AuditedPeer, Auditor } from './auditor.ts';
 import { backendOf, boundsFor, calibration, MARGIN, uncalibrated } from './bounds.ts';
@@ -422,12 +429,11 @@ function trusted(): PeerTrust {
 }
 
 function lap(rows: Uint16Array, experts: number[], weights: number[]): WorkItem {
-  return {
+  return uniformWorkItem({
     layer: 1,
     rows,
     numRows: 1,
-    rowEnd: Uint16Array.of(experts.length),
     experts: Uint16Array.from(experts),
     weights: Float32Array.from(weights),
-  };
+  });
 }

@@ -1,7 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto';
-import { createRng } from '@shoal/model';
+import { createRng, type WorkItem } from '@shoal/model';
 import type { AdapterInfo, RowFormat } from '@shoal/protocol';
-import type { WorkItem } from '../laps/lap.ts';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { LocalCompute } from '../local-experts/compute.ts';
 import { type AuditedPeer, Auditor } from './auditor.ts';

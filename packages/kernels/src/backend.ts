@@ -1,20 +1,7 @@
+import type { WorkItem } from '@shoal/model';
 import type { ExpertShape } from '@shoal/weights';
 
 export type { ExpertShape };
-
-/** The work that one lap asks of one peer: hidden rows, and for each the local experts with the gate's weights. */
-export interface WorkItem {
-  layer: number;
-  /** f16 bits, [numRows, hiddenSize] */
-  rows: Uint16Array;
-  numRows: number;
-  /** [numRows]; the assignments of row r are rowEnd[r-1] (0 for the first) up to rowEnd[r], so they ascend. */
-  rowEnd: Uint16Array;
-  /** [numAssignments], expert index within the layer. */
-  experts: Uint16Array;
-  /** [numAssignments], the gate's weights. */
-  weights: Float32Array;
-}
 
 /** What a lap computed. */
 export interface ExpertOutput {

@@ -1,13 +1,9 @@
-import { KernelError, type WorkItem } from './backend.ts';
+import { rowRange, rowStart, type WorkItem } from '@shoal/model';
+import { KernelError } from './backend.ts';
 import type { ExpertShape } from '@shoal/weights';
 
 /** Above any model's experts per token, even if one expert repeats; it bounds the scratch that one row can ask for. */
 export const MAX_ASSIGNMENTS_PER_ROW = 1_024;
-
-/** First assignment of a row; the one after its last is `lap.rowEnd[row]`. */
-export function rowStart(lap: { rowEnd: ArrayLike<number> }, row: number): number {
-  return row === 0 ? 0 : lap.rowEnd[row - 1]!;
-}
 
 /**
  * Refuse a lap whose arrays contradict each other (`bad-lap`) or that names an expert which isn't loaded (`not-loaded`),
@@ -28,13 +24,14 @@ export function checkWorkItem(
   if (rowEnd.length !== numRows) throw badLap(`rowEnd has ${rowEnd.length} entries for ${numRows} rows`);
   if (weights.length !== experts.length) throw badLap(`${weights.length} weights for ${experts.length} experts`);
   for (let row = 0; row < numRows; row++) {
-    const count = rowEnd[row]! - rowStart(lap, row);
+    const [from, to] = rowRange(lap, row);
+    const count = to - from;
     if (count < 0) throw badLap(`rowEnd falls at row ${row}`);
     if (count > MAX_ASSIGNMENTS_PER_ROW) {
       throw badLap(`row ${row} names ${count} experts, more than the ${MAX_ASSIGNMENTS_PER_ROW} allowed`);
     }
   }
-  const assigned = numRows === 0 ? 0 : rowEnd[numRows - 1]!;
+  const assigned = rowStart(lap, numRows);
   if (assigned !== experts.length) throw badLap(`rowEnd ends at ${assigned}, but there are ${experts.length} experts`);
   for (const expert of experts) {
     if (!has(lap.layer, expert)) {

@@ -1,7 +1,6 @@
-import { f32ToF16, f16ToF32 } from '@shoal/model';
+import { f32ToF16, f16ToF32, rowRange, sliceRows, type WorkItem, workItemOfRows } from '@shoal/model';
 import { packExpert, QUANTS, shardBytes, unpackExpert, type ExpertShape, type ExpertWeights } from '@shoal/weights';
-import { KernelError, type ExpertBackend, type WorkItem, type KernelErrorReason } from './backend.ts';
-import { rowStart } from './check-work-item.ts';
+import { KernelError, type ExpertBackend, type KernelErrorReason } from './backend.ts';
 
 /**
  * What every ExpertBackend must do, as cases that need no test framework: a Node test runs them one by one, a browser page
@@ -120,7 +119,7 @@ async function checkIndependence(backend: ExpertBackend, bench: Bench): Promise<
   const together = (await backend.run(lap)).partial;
   const D = backend.shape.hiddenSize;
   for (let row = 0; row < lap.numRows; row++) {
-    const alone = (await backend.run(sliceRow(lap, row, D))).partial;
+    const alone = (await backend.run(sliceRows(lap, row))).partial;
     requireSame(together.subarray(row * D, (row + 1) * D), alone, `row ${row}`);
   }
   return `${lap.numRows} rows, bit for bit`;
@@ -286,16 +285,11 @@ class Bench {
 
   lapOf(layer: number, assignments: readonly (readonly number[])[]): WorkItem {
     const D = this.#shape.hiddenSize;
-    let end = 0;
-    const rowEnd = Uint16Array.from(assignments, (experts) => (end += experts.length));
-    return {
+    const rows = assignments.map(() => Uint16Array.from(this.#normal(D, 1), f32ToF16));
+    return workItemOfRows(
       layer,
-      numRows: assignments.length,
-      rows: Uint16Array.from(this.#normal(assignments.length * D, 1), f32ToF16),
-      rowEnd,
-      experts: Uint16Array.from(assignments.flat()),
-      weights: this.#normal(end, 1),
-    };
+      assignments.map((experts, i) => ({ row: rows[i]!, experts, weights: this.#normal(experts.length, 1) })),
+    );
   }
 
   /** Leave NaN in every buffer that the backend may use again, so that what it doesn't write shows. */
@@ -312,7 +306,8 @@ class Bench {
     const y = new Float64Array(lap.numRows * D);
     for (let row = 0; row < lap.numRows; row++) {
       const x = Float64Array.from(lap.rows.subarray(row * D, (row + 1) * D), f16ToF32);
-      for (let a = rowStart(lap, row); a < lap.rowEnd[row]!; a++) {
+      const [from, to] = rowRange(lap, row);
+      for (let a = from; a < to; a++) {
         const expert = this.#experts.get(`${lap.layer}/${lap.experts[a]!}`)![which];
         addExpert64(expert, x, lap.weights[a]!, y.subarray(row * D, (row + 1) * D));
       }
@@ -373,19 +368,6 @@ function nmse(reference: Float64Array, values: Float32Array): number {
     norm += value ** 2;
   }
   return error === 0 ? 0 : error / norm;
-}
-
-function sliceRow(lap: WorkItem, row: number, D: number): WorkItem {
-  const start = rowStart(lap, row);
-  const end = lap.rowEnd[row]!;
-  return {
-    layer: lap.layer,
-    numRows: 1,
-    rows: lap.rows.slice(row * D, (row + 1) * D),
-    rowEnd: Uint16Array.of(end - start),
-    experts: lap.experts.slice(start, end),
-    weights: lap.weights.slice(start, end),
-  };
 }
 
 function require(condition: boolean, message: string): void {

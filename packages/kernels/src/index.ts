@@ -5,6 +5,7 @@ import type { WebGpuBackend } from './webgpu/create.ts';
 import type { ExpertBackend } from './backend.ts';
 
 export * from './backend.ts';
+export { uniformWorkItem, type WorkItem } from '@shoal/model';
 export * from './dense/index.ts';
 export { MAX_ASSIGNMENTS_PER_ROW } from './check-work-item.ts';
 export { createReferenceBackend } from './reference.ts';

@@ -1,7 +1,7 @@
-import { f16ToF32 } from '@shoal/model';
+import { f16ToF32, rowRange, type WorkItem } from '@shoal/model';
 import { shardBytes, unpackExpert, WeightsError, type ExpertShape, type ExpertWeights } from '@shoal/weights';
-import { KernelError, type ExpertBackend, type WorkItem, type ExpertOutput } from './backend.ts';
-import { checkWorkItem, rowStart } from './check-work-item.ts';
+import { KernelError, type ExpertBackend, type ExpertOutput } from './backend.ts';
+import { checkWorkItem } from './check-work-item.ts';
 
 /**
  * The expert FFN in plain TypeScript, on the weights that a shard stands for (4 bytes each in memory). What every other
@@ -59,7 +59,8 @@ class ReferenceBackend implements ExpertBackend {
     for (let row = 0; row < lap.numRows; row++) {
       for (let d = 0; d < D; d++) x[d] = f16ToF32(lap.rows[row * D + d]!);
       const y = partial.subarray(row * D, (row + 1) * D);
-      for (let a = rowStart(lap, row); a < lap.rowEnd[row]!; a++) {
+      const [from, to] = rowRange(lap, row);
+      for (let a = from; a < to; a++) {
         addExpert(experts!.get(lap.experts[a]!)!, x, lap.weights[a]!, y);
       }
     }

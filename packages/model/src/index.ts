@@ -25,4 +25,17 @@ export * from './sampler.ts';
 export * from './tensors.ts';
 export * from './tokenizer.ts';
 export * from './weights.ts';
+export {
+  type AssignedRow,
+  copyWorkItem,
+  pickAssignments,
+  rowRange,
+  rowStart,
+  type RowWork,
+  sliceRows,
+  uniformRowEnd,
+  uniformWorkItem,
+  type WorkItem,
+  workItemOfRows,
+} from './work-item.ts';
 export * from './token-query.ts';

@@ -1,4 +1,10 @@
-import { createReferenceBackend, type ExpertBackend, type WorkItem, type ExpertShape } from '@shoal/kernels';
+import {
+  createReferenceBackend,
+  type ExpertBackend,
+  type ExpertShape,
+  uniformWorkItem,
+  type WorkItem,
+} from '@shoal/kernels';
 import { decodeCombine, decodeF16, decodeRefuse, encodeDispatch, encodeF16, peekFrame } from '@shoal/protocol';
 import type { CombineFrame, LapRefusal, ShardRef } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
@@ -55,14 +61,13 @@ export class ShardServer {
 
 export function makeLap(layer: number, experts: readonly number[], numRows = 3): WorkItem {
   const rows = Float32Array.from({ length: numRows * SHAPE.hiddenSize }, (_, i) => Math.cos(i * 0.3));
-  return {
+  return uniformWorkItem({
     layer,
     numRows,
     rows: encodeF16(rows),
-    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * experts.length),
     experts: Uint16Array.from(Array.from({ length: numRows }, () => experts).flat()),
     weights: Float32Array.from({ length: numRows * experts.length }, (_, i) => 0.1 + (i % 5) / 10),
-  };
+  });
 }
 
 export type LapAnswer = { combine: CombineFrame; refusal?: undefined } | { combine?: undefined; refusal: LapRefusal };

@@ -1,3 +1,4 @@
+import { uniformRowEnd } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { checkFixtures, fixtureBytes, fixtures } from './fixtures.ts';
 import { cancelLayout } from './frames/cancel.ts';
@@ -39,7 +40,7 @@ describe('frame fixtures', () => {
         hiddenSize,
         rows,
         weights: new Float32Array(pairs),
-        rowEnd: Uint16Array.from({ length: numRows }, (_, row) => ((row + 1) * pairs) / numRows),
+        rowEnd: Uint16Array.from(uniformRowEnd(numRows, pairs / numRows)),
         experts: new Uint16Array(pairs).fill(255),
       });
       const answer = { lapId: 1, numRows, hiddenSize, queueUs: 1, computeUs: 1e6, partial: rows };

@@ -1,5 +1,4 @@
-import type { WorkItem } from '@shoal/kernels';
-import { createRng, decodeF16, encodeF16 } from '@shoal/model';
+import { createRng, decodeF16, encodeF16, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { packExpert, type ExpertShape } from '@shoal/weights';
 import * as ort from 'onnxruntime-web/webgpu';
 import { createWebGpuBackend } from '../../../packages/kernels/src/webgpu/create.ts';
@@ -72,14 +71,13 @@ function randomCase(shape: ExpertShape, numRows: number): { shard: Uint8Array; l
     up: normal(F * D, 1 / Math.sqrt(D)),
     down: normal(D * F, 1 / Math.sqrt(F)),
   });
-  const lap = {
+  const lap = uniformWorkItem({
     layer: 0,
     rows: encodeF16(normal(numRows * D, 1)),
     numRows,
-    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => row + 1),
     experts: new Uint16Array(numRows),
     weights: new Float32Array(numRows).fill(1),
-  };
+  });
   return { shard, lap };
 }
 

@@ -1,5 +1,5 @@
-import { createWebGpuBackend, type ExpertBackend, type WorkItem } from '@shoal/kernels';
-import { createRng, encodeF16, normalDraw } from '@shoal/model';
+import { createWebGpuBackend, type ExpertBackend } from '@shoal/kernels';
+import { createRng, encodeF16, normalDraw, type WorkItem, uniformWorkItem } from '@shoal/model';
 import { BROWSER_SPREAD_ABOVE_BYTES, ExpertRunner, FramedChannel, type LapBackend } from '@shoal/peer';
 import { packExpert, type ExpertShape } from '@shoal/weights';
 import type { LapMoments, TabAnswer, TabCommand } from './messages.ts';
@@ -177,14 +177,13 @@ async function kernelTimes({ numRows, topK, runs }: TabCommand & { type: 'kernel
 
 function someLap(numRows: number, topK: number, i: number): WorkItem {
   const rng = createRng(i);
-  return {
+  return uniformWorkItem({
     layer: i % held.layers,
     rows: encodeF16(Float32Array.from({ length: numRows * shape.hiddenSize }, () => normalDraw(rng))),
     numRows,
-    rowEnd: Uint16Array.from({ length: numRows }, (_, row) => (row + 1) * topK),
     experts: Uint16Array.from({ length: numRows * topK }, (_, a) => (a * 5 + i) % held.experts),
     weights: new Float32Array(numRows * topK).fill(0.25),
-  };
+  });
 }
 
 function randomShard(): Uint8Array {

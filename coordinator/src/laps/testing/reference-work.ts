@@ -1,5 +1,4 @@
-import { decodeF16, LocalExperts, type SwigluWeights } from '@shoal/model';
-import type { WorkItem } from '../lap.ts';
+import { decodeF16, LocalExperts, type SwigluWeights, type WorkItem } from '@shoal/model';
 import type { LocalCompute, ComputeMeter } from '../../local-experts/compute.ts';
 
 export interface ReferenceWorkOptions {

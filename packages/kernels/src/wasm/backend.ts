@@ -1,5 +1,6 @@
+import type { WorkItem } from '@shoal/model';
 import { PANEL_COLS, shardBytes, type ExpertShape } from '@shoal/weights';
-import { KernelError, type ExpertBackend, type WorkItem, type ExpertOutput } from '../backend.ts';
+import { KernelError, type ExpertBackend, type ExpertOutput } from '../backend.ts';
 import { checkWorkItem } from '../check-work-item.ts';
 import type { WasmVariant } from './features.ts';
 import { LapWork } from './work-layout.ts';

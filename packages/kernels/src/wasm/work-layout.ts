@@ -1,6 +1,5 @@
+import { rowRange, type WorkItem } from '@shoal/model';
 import { PANEL_BLOCK_BYTES, PANEL_COLS, PANEL_ROWS, type ExpertShape } from '@shoal/weights';
-import type { WorkItem } from '../backend.ts';
-import { rowStart } from '../check-work-item.ts';
 import { FORMATS, panelLayout, type PanelLayout } from './panel-layout.ts';
 import type { ShardMemory } from './memory.ts';
 
@@ -53,7 +52,8 @@ export class LapWork {
     let firstRow = 0;
     let bytes = 0;
     for (let row = 0; row < lap.numRows; row++) {
-      const rowBytes = this.#rowBytes + (lap.rowEnd[row]! - rowStart(lap, row)) * this.#slotBytes;
+      const [from, to] = rowRange(lap, row);
+      const rowBytes = this.#rowBytes + (to - from) * this.#slotBytes;
       if (row > firstRow && bytes + rowBytes > PIECE_BYTES) {
         pieces.push({ firstRow, endRow: row });
         firstRow = row;
@@ -98,7 +98,7 @@ export class LapWork {
   #write(memory: ShardMemory, lap: WorkItem, { firstRow, endRow }: Piece, addressOf: (expert: number) => number) {
     const { hiddenSize: D, moeIntermediateSize: F, quant } = this.#shape;
     const numRows = endRow - firstRow;
-    const [from, to] = [rowStart(lap, firstRow), numRows === 0 ? 0 : lap.rowEnd[endRow - 1]!];
+    const [from, to] = rowRange(lap, firstRow, endRow);
     const { slotOf, slotRow, groups } = group(lap, firstRow, endRow);
     const itemsOf = (rows: number): Item[] =>
       groups.flatMap(({ expert, firstSlot, numSlots }) =>
@@ -165,8 +165,8 @@ class Cursor {
 
 /** The assignments of some rows, grouped by expert: slots are numbered group after group. */
 function group(lap: WorkItem, firstRow: number, endRow: number) {
-  const from = rowStart(lap, firstRow);
-  const numSlots = endRow === firstRow ? 0 : lap.rowEnd[endRow - 1]! - from;
+  const [from, to] = rowRange(lap, firstRow, endRow);
+  const numSlots = to - from;
   const experts = lap.experts.subarray(from, from + numSlots);
   const counts = new Map<number, number>();
   for (const expert of experts) counts.set(expert, (counts.get(expert) ?? 0) + 1);
@@ -181,7 +181,8 @@ function group(lap: WorkItem, firstRow: number, endRow: number) {
   const slotOf = new Int32Array(numSlots);
   const slotRow = new Int32Array(numSlots);
   for (let row = firstRow; row < endRow; row++) {
-    for (let a = rowStart(lap, row) - from; a < lap.rowEnd[row]! - from; a++) {
+    const [start, end] = rowRange(lap, row);
+    for (let a = start - from; a < end - from; a++) {
       const mine = next.get(experts[a]!)!;
       next.set(experts[a]!, mine + 1);
       slotOf[a] = mine;

@@ -1,6 +1,6 @@
-import { f16ToF32 } from '@shoal/model';
+import { f16ToF32, type WorkItem } from '@shoal/model';
 import { shardBytes, type ExpertShape } from '@shoal/weights';
-import { KernelError, type ExpertBackend, type WorkItem, type ExpertOutput, type TakeSums } from '../backend.ts';
+import { KernelError, type ExpertBackend, type ExpertOutput, type TakeSums } from '../backend.ts';
 import { checkWorkItem, MAX_ASSIGNMENTS_PER_ROW } from '../check-work-item.ts';
 import type { ExpertFfn, FfnBindings } from '../wgsl/expert-ffn/expert-ffn.ts';
 import { lapItems, maxItemsBytes, type ExpertPlace, type LapItems } from '../wgsl/expert-ffn/lap-items.ts';

@@ -1,6 +1,4 @@
-import type { WorkItem } from '../backend.ts';
-import { rowStart } from '../check-work-item.ts';
-import type { RowWork } from './chunks.ts';
+import { rowStart, type RowWork, type WorkItem } from '@shoal/model';
 
 /** Laps one after the other, as one piece of work. */
 export interface Batch {

@@ -1,5 +1,5 @@
+import { type RowWork, uniformRowEnd } from '@shoal/model';
 import { shardBytes, type ExpertShape } from '@shoal/weights';
-import type { RowWork } from './chunks.ts';
 import { ExpertFfn } from '../wgsl/expert-ffn/expert-ffn.ts';
 import { lapItems } from '../wgsl/expert-ffn/lap-items.ts';
 import { variantsFor, type FfnVariant } from '../wgsl/expert-ffn/variants.ts';
@@ -88,7 +88,7 @@ async function trialOf(device: GPUDevice, ffn: ExpertFfn): Promise<number> {
 function trialLap(): RowWork {
   return {
     numRows: TRIAL_ROWS,
-    rowEnd: Uint16Array.from({ length: TRIAL_ROWS }, (_, row) => row + 1),
+    rowEnd: uniformRowEnd(TRIAL_ROWS, 1),
     experts: new Uint16Array(TRIAL_ROWS),
     weights: new Float32Array(TRIAL_ROWS).fill(1),
   };

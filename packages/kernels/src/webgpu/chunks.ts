@@ -1,15 +1,4 @@
-import { rowStart } from '../check-work-item.ts';
-
-/** Rows with their assignments: of a lap, or of several one after the other. */
-export interface RowWork {
-  numRows: number;
-  /** [numRows], ascending; the assignments of row r are rowEnd[r-1] (0 for the first) up to rowEnd[r]. */
-  rowEnd: ArrayLike<number>;
-  /** [numAssignments], numbers that stand for experts. */
-  experts: ArrayLike<number>;
-  /** [numAssignments], the gate's weights. */
-  weights: ArrayLike<number>;
-}
+import { rowRange, rowStart, type RowWork } from '@shoal/model';
 
 /** Rows [firstRow, endRow) of a lap, computed together. */
 export interface Chunk {
@@ -35,5 +24,6 @@ export function chunkRows(lap: RowWork, maxRows: number, maxAssignments: number)
 }
 
 function chunkOf(lap: RowWork, firstRow: number, endRow: number): Chunk {
-  return { firstRow, endRow, firstAssignment: rowStart(lap, firstRow), endAssignment: lap.rowEnd[endRow - 1]! };
+  const [firstAssignment, endAssignment] = rowRange(lap, firstRow, endRow);
+  return { firstRow, endRow, firstAssignment, endAssignment };
 }

@@ -1,4 +1,4 @@
-import { decodeF16 } from '@shoal/model';
+import { decodeF16, type WorkItem } from '@shoal/model';
 import { MAX_ASSIGNMENTS_PER_LAP, MAX_HIDDEN_SIZE, MAX_ROWS_PER_LAP } from '../limits.ts';
 import { FrameError } from './error.ts';
 import { requireFiniteF16, requireFiniteF32 } from './finite.ts';
@@ -35,8 +35,8 @@ export const dispatchLayouts = {
   }),
 };
 
-/** A dispatch is an `WorkItem` of `@shoal/kernels` with its lap id and epoch: a peer can run it as it is. */
-export interface DispatchFrame {
+/** A work item with its lap id, epoch and row format: a peer can run it as it is. In int8 its rows are those that codes and scales stand for (`roundRows`). */
+export interface DispatchFrame extends WorkItem {
   /** Chosen by the coordinator, unique among its laps in flight; a re-dispatch gets a new one. */
   lapId: number;
   /**
@@ -44,19 +44,9 @@ export interface DispatchFrame {
    * its lowest 16 bits, which is what a decoder returns (`isOlderEpoch`).
    */
   epoch: number;
-  layer: number;
-  numRows: number;
   hiddenSize: number;
   /** How the rows travel, and how the answer is to. */
   rowFormat: RowFormat;
-  /** f16 bits, [numRows, hiddenSize]. In int8 those that codes and scales stand for (`roundRows`). */
-  rows: Uint16Array;
-  /** [numRows], ascending; the assignments of row r are rowEnd[r-1] (0 for the first) up to rowEnd[r]. */
-  rowEnd: Uint16Array;
-  /** [numAssignments], the gate's weights. */
-  weights: Float32Array;
-  /** [numAssignments], expert index within the layer. */
-  experts: Uint16Array;
 }
 
 /** As DispatchFrame; f16 where the format is left out. */

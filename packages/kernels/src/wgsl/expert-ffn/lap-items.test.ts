@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
+import { rowStart, type WorkItem, workItemOfRows } from '@shoal/model';
 import { expect, it } from 'vitest';
-import type { WorkItem } from '../../backend.ts';
 import { lapItems, maxItemsBytes, partOffset, WIDE_TILE_ROWS } from './lap-items.ts';
 
 const SHAPE = { hiddenSize: 40, moeIntermediateSize: 24 };
@@ -14,16 +14,12 @@ const rowsOfExperts = fc.array(fc.array(fc.integer({ min: 0, max: 8 }), { maxLen
 });
 
 function lapOf(assignments: readonly (readonly number[])[]): WorkItem {
-  const experts = Uint16Array.from(assignments.flat());
-  let end = 0;
-  return {
-    layer: 0,
-    rows: new Uint16Array(0),
-    numRows: assignments.length,
-    rowEnd: Uint16Array.from(assignments, (row) => (end += row.length)),
-    experts,
-    weights: Float32Array.from(experts, (_, i) => i + 0.5),
-  };
+  const row = new Uint16Array(0);
+  let next = 0;
+  return workItemOfRows(
+    0,
+    assignments.map((experts) => ({ row, experts, weights: experts.map(() => next++ + 0.5) })),
+  );
 }
 
 it('puts each assignment in one tile of its expert and slab, and leads each row to its places in its own order', () => {
@@ -32,7 +28,7 @@ it('puts each assignment in one tile of its expert and slab, and leads each row 
       const lap = lapOf(assignments);
       // Any run of rows, as a lap that is cut into pieces gives it.
       const firstRow = cut % lap.numRows;
-      const firstAssignment = firstRow === 0 ? 0 : lap.rowEnd[firstRow - 1]!;
+      const firstAssignment = rowStart(lap, firstRow);
       const chunk = { firstRow, endRow: lap.numRows, firstAssignment, endAssignment: lap.experts.length };
       const numAssignments = chunk.endAssignment - firstAssignment;
       const numRows = lap.numRows - firstRow;

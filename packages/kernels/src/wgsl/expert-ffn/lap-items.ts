@@ -1,5 +1,5 @@
-import { rowStart } from '../../check-work-item.ts';
-import type { Chunk, RowWork } from '../../webgpu/chunks.ts';
+import { rowRange, type RowWork } from '@shoal/model';
+import type { Chunk } from '../../webgpu/chunks.ts';
 import { stepsOf } from './variants.ts';
 
 /** Places of one expert that share a load of its weights, in the wide passes. */
@@ -153,7 +153,7 @@ function writeAssignments(lap: RowWork, chunk: Chunk, sorted: Uint32Array, words
   const floats = new Float32Array(words.buffer, words.byteOffset, words.length);
   const rowOf = new Uint32Array(sorted.length);
   for (let row = firstRow; row < endRow; row++) {
-    const [start, end] = [rowStart(lap, row), lap.rowEnd[row]!];
+    const [start, end] = rowRange(lap, row);
     rowOf.fill(row - firstRow, start - firstAssignment, end - firstAssignment);
     const word = (sorted.length + row - firstRow) * ITEM_WORDS;
     words[word] = start - firstAssignment;
