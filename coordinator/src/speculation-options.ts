@@ -1,7 +1,6 @@
 import type { ModelConfig } from '@shoal/model';
 import type { LocalLayerChoice } from './local-experts/choose-layers.ts';
 import type { SchedulerSpeculationOptions } from './scheduler/scheduler.ts';
-import type { HiddenReading, ReadingTally } from './scheduler/speculation/reading.ts';
 import { type CoordinatorOptions, UsageError } from './config.ts';
 import type { EventLog } from './base/event-log.ts';
 
@@ -23,17 +22,7 @@ export function speculationOptions(
     lapsPerDraft: plan.mtp === 'tabs' ? 1 : 0,
     ...(speculate !== undefined && { mode: speculate }),
     ...(maxDrafts !== undefined && { maxDrafts }),
-    onReading: (reading, { tallies }) =>
-      events.add({ level: 'info', kind: 'server', text: readingText(reading, tallies) }),
     onFailure: (error) =>
       events.add({ level: 'warning', kind: 'server', text: `Drafting fails, and is done without: ${error}` }),
   };
-}
-
-function readingText(reading: HiddenReading, tallies: Readonly<Record<HiddenReading, ReadingTally>>): string {
-  const right = ({ judged, accepted }: ReadingTally): string => `${accepted} of ${judged}`;
-  return (
-    `The MTP module is given the hidden state ${reading === 'after-norm' ? 'after' : 'before'} the final norm from now on: ` +
-    `${right(tallies['after-norm'])} first drafts were right after it, ${right(tallies['before-norm'])} before it`
-  );
 }

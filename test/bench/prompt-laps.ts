@@ -63,10 +63,10 @@ async function run(workload: Workload, promptLaps: number) {
   });
   const firstToken: number[] = [];
   const gap: number[] = [];
-  engine.latency.onWait = (wait, ms) => {
+  engine.latency.events.on('wait', (wait, ms) => {
     if (wait === 'firstToken') firstToken.push(ms);
     else if (wait === 'betweenTokens') gap.push(ms);
-  };
+  });
   const asked: Promise<void>[] = [];
   let refused = 0;
   for (const { atMs, promptTokens, answerTokens } of planRequests(createRng(1), workload).flat()) {

@@ -102,10 +102,9 @@ describe('answers of the default model', () => {
 });
 
 describe('the MTP module of the default model', () => {
-  it('is right more often given the hidden state after the final norm, with which it was trained', async () => {
+  it('is right in over 90 % of first drafts', async () => {
     const { config, dispatcher, forward } = core;
-    const right = { hidden: 0, preNormHidden: 0 };
-    let judged = 0;
+    let [right, judged] = [0, 0];
     for (const text of heldOut.slice(0, 6)) {
       const ids = text.slice(0, 200);
       const cache = forward.sequenceOn(newPages(core));
@@ -113,17 +112,14 @@ describe('the MTP module of the default model', () => {
       const result = await forward.forward(rows, dispatcher.batch());
       const choices = result.logits.map((logits) => argmax(logits!));
       judged += ids.length - 1;
-      for (const reading of ['hidden', 'preNormHidden'] as const) {
-        const mtpCache = newMtpCache(core);
-        const mtpRows = ids.slice(1).map((nextTokenId, position) => {
-          const hidden = result[reading].slice(position * config.hiddenSize, (position + 1) * config.hiddenSize);
-          return { hidden, nextTokenId, position, cache: mtpCache, wantLogits: true };
-        });
-        const { logits } = await forward.forwardMtp(mtpRows, dispatcher.batch());
-        for (const [i, row] of logits.entries()) if (argmax(row!) === choices[i + 1]) right[reading]++;
-      }
+      const mtpCache = newMtpCache(core);
+      const mtpRows = ids.slice(1).map((nextTokenId, position) => {
+        const hidden = result.hidden.slice(position * config.hiddenSize, (position + 1) * config.hiddenSize);
+        return { hidden, nextTokenId, position, cache: mtpCache, wantLogits: true };
+      });
+      const { logits } = await forward.forwardMtp(mtpRows, dispatcher.batch());
+      for (const [i, row] of logits.entries()) if (argmax(row!) === choices[i + 1]) right++;
     }
-    expect(right.hidden).toBeGreaterThan(right.preNormHidden);
-    expect(right.hidden / judged).toBeGreaterThan(0.9);
+    expect(right / judged).toBeGreaterThan(0.9);
   });
 });

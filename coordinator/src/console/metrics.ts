@@ -187,7 +187,7 @@ function registerWaits(registry: Registry, scheduler: Scheduler): void {
     (wait) => [wait, new Histogram({ ...WAIT_HISTOGRAMS[wait], registers: [registry] })] as const,
   );
   const histograms = new Map(entries);
-  scheduler.latency.onWait = (wait, ms) => histograms.get(wait)!.observe(ms / 1000);
+  scheduler.latency.events.on('wait', (wait, ms) => histograms.get(wait)!.observe(ms / 1000));
 }
 
 function registerByLabel(registry: Registry, { scheduler, dispatcher, swarm, trust }: MetricSources): void {
@@ -266,19 +266,6 @@ function registerDrafts(registry: Registry, scheduler: Scheduler, total: Registe
           drafts.inc({ kind, depth, result: 'accepted' }, accepted[i]!);
           drafts.inc({ kind, depth, result: 'rejected' }, count - accepted[i]!);
         }
-      }
-    },
-  });
-  const readings = new Counter({
-    name: 'shoal_mtp_first_drafts_total',
-    help: 'First drafts of the MTP module, by the hidden state that it was given (after or before the final norm).',
-    labelNames: ['reading', 'result'] as const,
-    registers: [registry],
-    collect() {
-      readings.reset();
-      for (const [reading, { judged, accepted }] of Object.entries(speculation.readings.tallies)) {
-        readings.inc({ reading, result: 'accepted' }, accepted);
-        readings.inc({ reading, result: 'rejected' }, judged - accepted);
       }
     },
   });

@@ -1,4 +1,4 @@
-/** What the HTTP edge asks of the engine, in token ids: text, stop strings and JSON stay on its side. */
+/** A request to the scheduler, in token ids: text, stop strings and JSON are the HTTP edge's. */
 export interface GenerationRequest {
   /** For logs, the console and traces. */
   id: string;
@@ -7,26 +7,26 @@ export interface GenerationRequest {
   /** 0 is greedy. */
   temperature: number;
   topP: number;
-  /** Of so many of the most likely tokens alone; 0 or undefined: of all. */
+  /** Sample from this many of the most likely tokens; 0 or undefined: from all. */
   topK?: number;
   /** Any integer; the same seed and request give the same tokens. */
   seed: number;
-  /** How many alternatives to report a position (0 to 20); undefined: no logprobs at all. */
+  /** Alternatives to report at each position (0 to 20); undefined: no log-probabilities at all. */
   topLogprobs?: number;
-  /** Also report the prompt's own logprobs (OpenAI's `echo` with `logprobs`). */
+  /** Also report the log-probabilities of the prompt (OpenAI's `echo` with `logprobs`). */
   promptLogprobs?: boolean;
   /** Report which experts and peers served each token. */
   trace?: boolean;
   /**
-   * Tabs that a token may use in a layer (device-limited routing, DeepSeek-V2 §2.2.2); 0 lifts the server's own limit.
-   * Undefined: the server's, which by default is none.
+   * Peers that a token may use in a layer (device-limited routing, DeepSeek-V2 §2.2.2); 0 lifts the server's own limit, and
+   * undefined keeps it.
    */
   deviceLimit?: number;
-  /** Whose request it is: clients share the engine fairly. Requests without one are one client's. */
+  /** Clients share the scheduler fairly; requests without a client count as one client's. */
   client?: string;
-  /** Requests of the same scope may start from what others of it have computed of the same beginning. */
+  /** Only requests with the same scope share computed prefixes. */
   cacheScope?: string;
-  /** false: one token a pass, whatever the server does. Answers are the same either way. */
+  /** false: no drafts for this answer, which is the same either way. */
   speculate?: boolean;
   signal: AbortSignal;
 }
@@ -36,13 +36,13 @@ export interface TokenLogprob {
   logprob: number;
 }
 
-/** Who served one token in one MoE layer. */
+/** The peers that served one token in one MoE layer. Its fields are part of the HTTP API. */
 export interface LapTrace {
   layer: number;
   lapMs: number;
-  /** A layer that the coordinator holds itself: this was no lap. */
+  /** true: a local layer, which makes no lap. */
   resident?: boolean;
-  /** peerId is null where the coordinator computed the expert itself. */
+  /** `peerId` is null if the coordinator computed the expert. */
   experts: { expert: number; weight: number; peerId: string | null }[];
 }
 
@@ -51,40 +51,40 @@ export interface GeneratedToken {
   logprob?: number;
   topLogprobs?: TokenLogprob[];
   trace?: LapTrace[];
-  /** So far in this answer; with a device limit. */
+  /** So far in this answer; present under a device limit. */
   deviceLimit?: DeviceLimitUsage;
-  /** So far in this answer, where tokens were drafted for it. */
+  /** So far in this answer; present if tokens may be drafted for it. */
   speculation?: SpeculationUsage;
 }
 
 /** What drafts did for one answer. */
 export interface SpeculationUsage {
-  /** Tokens that were drafted, and those of them that the model chose as well. */
+  /** Tokens that were drafted, and those that the model chose too. */
   drafted: number;
   accepted: number;
   /** Passes that gave the answer tokens. */
   passes: number;
-  /** Of those passes and of the calls that drafted for it, each that tabs took part in by the plan once. */
+  /** Laps of those passes, and of drafting calls whose experts are on tabs. */
   laps: number;
 }
 
 export type GenerationEvent =
   | { type: 'prompt-logprobs'; tokens: { tokenId: number; logprob: number | null; topLogprobs: TokenLogprob[] }[] }
   | { type: 'token'; token: GeneratedToken }
-  /** Always the last event. `stop`: an end-of-text token (not itself reported as a token). */
+  /** Always the last event. `stop`: an end-of-text token, which is not itself reported as a token. */
   | { type: 'finish'; reason: 'stop' | 'length'; deviceLimit?: DeviceLimitUsage; speculation?: SpeculationUsage };
 
 /** What a device limit did to one answer. */
 export interface DeviceLimitUsage {
   maxPeers: number;
-  /** Tokens (of prompt and answer) × MoE layers that were routed under the limit, and those whose experts it changed. */
+  /** Tokens (of prompt and answer) × MoE layers routed under the limit, and those in which it changed the experts. */
   tokenLayers: number;
   changed: number;
 }
 
 /**
- * `submit` throws an GenerationError at once when the request cannot be taken; iteration throws one when it ends early.
- * Ending the iteration (or aborting `signal`) cancels the request and frees its place.
+ * `submit` throws a GenerationError if the request cannot be taken; iteration throws one if the answer ends early. Ending the
+ * iteration, or aborting `signal`, cancels the request and frees its place.
  */
 export interface GenerationService {
   readonly modelId: string;
@@ -93,8 +93,8 @@ export interface GenerationService {
 }
 
 /**
- * No place now: `share-full`, the client has as many waiting as one may; `too-late`, it would wait for longer than a request
- * may take.
+ * Why a request is rejected: the queue is full, the client has its share of the queue, or the wait would be longer than a
+ * request may take.
  */
 export type Refusal = 'queue-full' | 'share-full' | 'too-late';
 
@@ -102,7 +102,7 @@ export type GenerationErrorReason = Refusal | 'context-length' | 'draining' | 'c
 
 export class GenerationError extends Error {
   readonly reason: GenerationErrorReason;
-  /** Seconds after which a retry makes sense; with a Refusal and with `draining`. */
+  /** Seconds after which a retry makes sense; present with a Refusal and with `draining`. */
   readonly retryAfterS: number | undefined;
   constructor(reason: GenerationErrorReason, message: string, retryAfterS?: number) {
     super(message);

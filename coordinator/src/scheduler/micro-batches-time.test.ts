@@ -29,7 +29,7 @@ interface Costs {
   layerMs: number;
   rowMs: number;
   lapMs: number;
-  /** MicroBatch of a lap by which it may be shorter or longer. */
+  /** Share of a lap by which it may be shorter or longer. */
   jitter?: number;
 }
 

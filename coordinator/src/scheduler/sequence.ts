@@ -10,42 +10,39 @@ import type { PagedSequence } from './kv/kv-pages.ts';
 import { Draws } from './speculation/draws.ts';
 import type { StreamSpeculation } from './speculation/stream.ts';
 
-/** One request on its way: its tokens, its KV cache, and the events that its reader has not taken yet. */
+/** One request in progress: its tokens, its KV cache, and the events that its reader has not taken yet. */
 export class Sequence {
   readonly request: GenerationRequest;
-  /** On the engine's clock, as its other times. */
+  /** On the scheduler's clock, like its other times. */
   readonly createdMs: number;
-  /** Prompt, then what was generated. */
+  /** [tokens] Prompt, then answer. */
   readonly ids: number[];
-  /** The random numbers that its tokens are drawn with. */
+  /** Random numbers for sampling its tokens. */
   readonly draws: Draws;
-  /** Present when its rows are routed under a device limit. */
+  /** Present if its rows are routed under a device limit. */
   readonly deviceLimit: DeviceLimitUsage | undefined;
   /** Present while it has a place in the batch. */
   cache: SequenceCache | undefined;
-  /** Its pages, where the KV cache is paged. */
+  /** Its pages, if the KV cache is paged. */
   pages: PagedSequence | undefined;
-  /** Present where tokens are drafted for it. */
+  /** Present if tokens are drafted for it. */
   speculation: StreamSpeculation | undefined;
-  /** Logprobs of the prompt's positions so far, if asked for. */
+  /** Log-probabilities of the prompt's tokens so far, if requested. */
   promptLogprobs: Extract<GenerationEvent, { type: 'prompt-logprobs' }>['tokens'] = [];
-  /** When it got its place in the batch, and when its last tokens were handed over. */
+  /** When it was admitted, and when its last tokens were handed over. */
   admittedMs: number | undefined;
   lastTokensMs: number | undefined;
-  /** Positions of its prompt that were computed before, for another. */
-  reusedPositions = 0;
-  /** KV positions of requests that were admitted before it though it was their senior, while it had no room. */
+  /** KV positions of requests that were admitted ahead of it while there was no room for it. */
   passedByPositions = 0;
   finished = false;
-  /** Of the pass that it is in; 0: it is in none. */
+  /** Its rows in the pass that it is in; 0 if it is in none. */
   rowsInPass = 0;
-  /** Called once, when it ends; with the error if it did not end well. */
-  onEnd: ((error?: GenerationError) => void) | undefined;
 
-  // At most maxTokens + 2 events, so bounded by the request itself.
+  // At most maxTokens + 2, so the request itself bounds them.
   readonly #events: GenerationEvent[] = [];
   #error: GenerationError | undefined;
   #wake: (() => void) | undefined;
+  readonly #onEnd: ((error?: GenerationError) => void)[] = [];
 
   constructor(request: GenerationRequest, createdMs: number, serverDeviceLimit?: number) {
     this.request = request;
@@ -65,17 +62,17 @@ export class Sequence {
     return this.cache.length < this.request.promptIds.length ? 'prefill' : 'decode';
   }
 
-  /** Whether a pass computes rows of it now. */
+  /** Whether a pass is computing rows of it now. */
   get inPass(): boolean {
     return this.rowsInPass > 0;
   }
 
-  /** Rows that are to be computed before its next token can be chosen, and those of drafts, which go with them. */
+  /** Rows to compute before its next token can be chosen, drafts included. */
   get rowsAhead(): number {
     return this.ids.length - (this.cache?.length ?? 0) + (this.speculation?.drafts.length ?? 0);
   }
 
-  /** What its reader is told of it so far, beside tokens. */
+  /** Usage so far, sent along with tokens. */
   details(): { deviceLimit?: DeviceLimitUsage; speculation?: SpeculationUsage } {
     return {
       ...(this.deviceLimit && { deviceLimit: { ...this.deviceLimit } }),
@@ -97,7 +94,12 @@ export class Sequence {
     this.#wake?.();
   }
 
-  /** The events in order; throws the error that ended the sequence, after what came before it. */
+  /** Calls `listener` once when the sequence ends, with the error if it failed. */
+  whenEnded(listener: (error?: GenerationError) => void): void {
+    this.#onEnd.push(listener);
+  }
+
+  /** The events in order; throws the error that ended the sequence after the events before it. */
   async *events(): AsyncGenerator<GenerationEvent, void> {
     try {
       for (;;) {
@@ -118,6 +120,6 @@ export class Sequence {
 
   #end(error?: GenerationError): void {
     this.finished = true;
-    this.onEnd?.(error);
+    for (const listener of this.#onEnd.splice(0)) listener(error);
   }
 }

@@ -148,7 +148,6 @@ describe('forward', () => {
       logits: [],
       answers: [],
       hidden: new Float32Array(0),
-      preNormHidden: new Float32Array(0),
     });
   });
 });

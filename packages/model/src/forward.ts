@@ -27,10 +27,8 @@ export interface ForwardResult {
   logits: (Float32Array | undefined)[];
   /** Per row: undefined where there was no query. */
   answers: (RowAnswer | undefined)[];
-  /** [numRows, hiddenSize], after the final norm: what the MTP module continues from, */
+  /** [numRows, hiddenSize], the hidden states that the MTP module continues from, as `config.mtpHidden` says. */
   hidden: Float32Array;
-  /** or, in models trained so, before it. */
-  preNormHidden: Float32Array;
 }
 
 /**
@@ -56,8 +54,8 @@ export async function forward(
     throw error;
   }
   batch.claim.release();
-  const hidden = rmsNorm(x, weights.norm, rows.length, config.rmsNormEps);
-  return { ...head(model, rows, hidden), hidden, preNormHidden: x };
+  const normed = rmsNorm(x, weights.norm, rows.length, config.rmsNormEps);
+  return { ...head(model, rows, normed), hidden: config.mtpHidden === 'after-norm' ? normed : x };
 }
 
 /** → [numRows, hiddenSize] */

@@ -88,6 +88,8 @@ export interface ModelConfig {
   tieWordEmbeddings: boolean;
   /** MTP modules in the checkpoint: 0 or 1. */
   numNextnPredictLayers: number;
+  /** Which hidden state of the main model its MTP module reads: after the final norm, or before it. No published key says. */
+  mtpHidden: 'after-norm' | 'before-norm';
   /** null: the model knows no begin-of-text token. */
   bosTokenId: number | null;
   /** Any of these ends a text; at least one. */

@@ -9,7 +9,7 @@ export const NO_MTP = 'this model has no MTP module: num_nextn_predict_layers is
 
 /** One position of one sequence, as the MTP module sees it. */
 export interface MtpRow {
-  /** [hiddenSize], the main model's hidden state at `position`, after its final norm or before it: see `forwardMtp`. */
+  /** [hiddenSize], the main model's hidden state at `position`, as `ForwardResult.hidden` has it. */
   hidden: Float32Array;
   /** The token at `position` + 1. */
   nextTokenId: number;
@@ -24,7 +24,6 @@ export interface MtpRow {
 /**
  * The multi-token-prediction module (DeepSeek-V3 paper §2.2): from h_i and token i + 1, logits for token i + 2.
  * Rows and failures as in `forward`; its layer's index, for the experts, is `numHiddenLayers`.
- * Public sources disagree on whether h_i is taken before or after the final norm; the default model was trained after it.
  * Given its own hidden state and its own choice of token i + 2, the module goes one token further.
  */
 export async function forwardMtp(
@@ -62,6 +61,6 @@ export async function forwardMtp(
     throw error;
   }
   batch.claim.release();
-  const hidden = rmsNorm(x, mtp.sharedHeadNorm, rows.length, rmsNormEps);
-  return { ...head(model, rows, hidden), hidden, preNormHidden: x };
+  const normed = rmsNorm(x, mtp.sharedHeadNorm, rows.length, rmsNormEps);
+  return { ...head(model, rows, normed), hidden: config.mtpHidden === 'after-norm' ? normed : x };
 }

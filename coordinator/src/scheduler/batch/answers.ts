@@ -4,16 +4,16 @@ import { verifyDrafts } from '../speculation/verify.ts';
 
 export interface AnswersOptions {
   maxContext: number;
-  /** What ends an answer. */
+  /** Tokens that end an answer. */
   eosTokenIds: readonly number[];
 }
 
-/** Hands the tokens of passes to each sequence's reader. */
+/** Hands the tokens of a pass to the readers of its sequences. */
 export class Answers {
   readonly #options: AnswersOptions;
-  /** Generated since start. */
+  /** Tokens generated since start. */
   tokens = 0;
-  /** Passes × sequences that they gave tokens, and those tokens, ends of text included. */
+  /** Passes × sequences that got tokens from them, and those tokens, end-of-text tokens included. */
   tokenPasses = 0;
   chosen = 0;
 
@@ -22,8 +22,8 @@ export class Answers {
   }
 
   /**
-   * A pass has computed the entry's rows: what follows from the answers to their queries. Returns how many of its drafts were
-   * right; its cache then ends with the last of them. Throws where logits were damaged.
+   * Advances a sequence after a pass has computed its rows. Returns how many of its drafts were right; its cache then ends with
+   * the last right one. Throws if logits are damaged.
    */
   advance(entry: BatchEntry, answers: readonly (RowAnswer | undefined)[]): number {
     const { sequence, numRows, startLength, drafts } = entry;
@@ -49,8 +49,8 @@ export class Answers {
   }
 
   /**
-   * Take the token after one of the entry's rows, `accepted` drafts being right so far, and tell the reader. undefined: the
-   * answer has ended.
+   * Takes the token after one of the entry's rows, with `accepted` drafts right so far, and hands it to the reader. Returns
+   * undefined if the answer has ended.
    */
   #take(
     entry: BatchEntry,
@@ -85,7 +85,7 @@ export class Answers {
     return sequence.finished ? undefined : tokenId;
   }
 
-  /** A prompt token's logprob comes from the row before it; the first token has none. */
+  /** Collects log-probabilities of prompt tokens: each comes from the row before it, so the first token has none. */
   #collectPrompt(entry: BatchEntry, answers: readonly (RowAnswer | undefined)[]): void {
     const { sequence, firstRow, numRows, startLength } = entry;
     const { promptIds } = sequence.request;
@@ -100,7 +100,7 @@ export class Answers {
   }
 }
 
-/** The row's token is the sequence's: what was noted of it counts. */
+/** Counts what was noted for a row, now that its token is certain. */
 function settle({ sequence, notes }: BatchEntry, row: number): void {
   const { deviceLimit } = sequence;
   if (!deviceLimit) return;

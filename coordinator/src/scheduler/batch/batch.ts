@@ -3,29 +3,29 @@ import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { LapTrace } from '../generation.ts';
 import type { Sequence } from '../sequence.ts';
 
-/** What a pass computes of one sequence. */
+/** The rows of one sequence in a pass. */
 export interface BatchEntry {
   sequence: Sequence;
-  /** Index of its first row in the batch, and how many rows. */
+  /** Index of its first row in the batch, and the number of its rows. */
   firstRow: number;
   numRows: number;
   /** Cache length before the pass. */
   startLength: number;
-  /** Tokens of its last rows that are guessed, and not its own before the pass has shown them right. */
+  /** The guessed tokens of its last rows. */
   drafts: readonly number[];
-  /** By row; where nobody asks, there are none. */
+  /** By row; empty if no notes are needed. */
   notes: readonly RowNotes[];
 }
 
-/** What is told of a row if its token turns out to be the sequence's. */
+/** What is reported for a row if its token turns out to be right. */
 export interface RowNotes {
   traces: LapTrace[];
-  /** Layers in which its experts were chosen under a device limit, and those where that changed the choice. */
+  /** Layers routed under a device limit, and those in which the limit changed the experts. */
   limitedLayers: number;
   changedLayers: number;
 }
 
-/** The last token of every decoding sequence and the drafts after it, and of the others as many prompt rows as `promptRows` says. */
+/** Takes the last token of every decoding sequence with its drafts, and of the others the prompt rows that `promptRows` gives. */
 export function assembleBatch(
   sequences: readonly Sequence[],
   promptRows: ReadonlyMap<Sequence, number>,
@@ -51,8 +51,8 @@ export function assembleBatch(
 }
 
 /**
- * What the row at a position is to give: the next token, drawn with the number that will be its own if the drafts before it are
- * right; or, of a prompt's next token, its probability.
+ * What the row at a position is asked for: the next token, drawn with the random number that it will have if the drafts before
+ * it are right, or the probability of the prompt's next token.
  */
 function queryAt({ ids, request, draws }: Sequence, position: number): TokenQuery | undefined {
   const { temperature, topP, topK, topLogprobs, promptIds, promptLogprobs, maxTokens } = request;
@@ -66,7 +66,7 @@ function queryAt({ ids, request, draws }: Sequence, position: number): TokenQuer
   return { token: { temperature, topP, topK, uniform }, topLogprobs };
 }
 
-/** Notes what is asked for of each row, and limits the rows of limited sequences. */
+/** Collects what was requested for each row, and limits the rows of sequences with a device limit. */
 export function batchOptions(entries: readonly BatchEntry[]): BatchOptions {
   const noted = new Map<number, { notes: RowNotes; sequence: Sequence }>();
   for (const { sequence, firstRow, notes } of entries) {

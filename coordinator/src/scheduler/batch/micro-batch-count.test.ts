@@ -1,49 +1,62 @@
 import { describe, expect, it } from 'vitest';
 import { MicroBatchCount } from './micro-batch-count.ts';
+import { PassCosts } from './pass-costs.ts';
 
-/** An engine of a known cost, seen through the passes that it makes: a + b per row, and laps. */
-function run(
-  choice: MicroBatchCount,
-  passes: number,
-  rows: number,
-  cost: { passMs: number; rowMs: number; waitMs: number },
-) {
-  let microBatches = choice.microBatches(rows);
+/** The choice with the costs that it asks. */
+class Chooser {
+  readonly #costs = new PassCosts();
+  readonly #count = new MicroBatchCount(this.#costs);
+
+  add({ rows, engineMs, waitedMs }: { rows: number; engineMs: number; waitedMs: number }): void {
+    const passMs = engineMs + waitedMs;
+    const pass = { rows, promptRows: 0, passMs, turnMs: passMs, engineMs, waitedMs };
+    this.#costs.add(pass);
+    this.#count.add(pass);
+  }
+
+  choose(rows: number): 1 | 2 {
+    return this.#count.choose(rows);
+  }
+}
+
+/** A dense engine of a known cost, seen through the passes that it makes: a + b per row, and laps. */
+function run(choice: Chooser, passes: number, rows: number, cost: { passMs: number; rowMs: number; waitMs: number }) {
+  let microBatches = choice.choose(rows);
   for (let i = 0; i < passes; i++) {
     const own = Math.ceil(rows / microBatches);
     choice.add({ rows: own, engineMs: cost.passMs + cost.rowMs * own, waitedMs: cost.waitMs });
-    microBatches = choice.microBatches(rows);
+    microBatches = choice.choose(rows);
   }
   return microBatches;
 }
 
-describe('the choice of micro-batches', () => {
+describe('MicroBatchCount', () => {
   it('is one at first, and for a single row whatever the laps take', () => {
-    const choice = new MicroBatchCount();
-    expect(choice.microBatches(16)).toBe(1);
+    const choice = new Chooser();
+    expect(choice.choose(16)).toBe(1);
     expect(run(choice, 100, 1, { passMs: 1, rowMs: 0.1, waitMs: 100 })).toBe(1);
   });
 
   it('is two where laps take long, and one again where they do not', () => {
-    const choice = new MicroBatchCount();
+    const choice = new Chooser();
     expect(run(choice, 40, 16, { passMs: 2, rowMs: 0.2, waitMs: 100 })).toBe(2);
     expect(run(choice, 300, 16, { passMs: 2, rowMs: 0.2, waitMs: 0.2 })).toBe(1);
   });
 
   it('is one where reading the weights twice would take longer than the laps', () => {
     // Whole: 50 + 16 + 30 = 96 ms; in halves: 2 × 58 ms.
-    expect(run(new MicroBatchCount(), 300, 16, { passMs: 50, rowMs: 1, waitMs: 30 })).toBe(1);
+    expect(run(new Chooser(), 300, 16, { passMs: 50, rowMs: 1, waitMs: 30 })).toBe(1);
   });
 
   it('tries halves where they may pay, goes back where they wait for each other, and tries again much later', () => {
-    const choice = new MicroBatchCount();
+    const choice = new Chooser();
     let tries = 0;
-    let before = choice.microBatches(16);
+    let before = choice.choose(16);
     for (let i = 0; i < 3000; i++) {
       const rows = before === 2 ? 8 : 16;
       // Experts of the same machine: a half's take nearly as long as the whole's, and wait for the other half's.
       choice.add({ rows, engineMs: 2 + 0.2 * rows, waitedMs: before === 2 ? 28 : 16 });
-      const microBatches = choice.microBatches(16);
+      const microBatches = choice.choose(16);
       if (microBatches === 2 && before === 1) tries++;
       before = microBatches;
     }
@@ -52,15 +65,15 @@ describe('the choice of micro-batches', () => {
   });
 
   it('does not go back and forth at the edge', () => {
-    const choice = new MicroBatchCount();
+    const choice = new Chooser();
     const edge = { passMs: 10, rowMs: 0.5, waitMs: 18 };
     let changes = 0;
-    let before = choice.microBatches(16);
+    let before = choice.choose(16);
     for (let i = 0; i < 400; i++) {
       const rows = before === 2 ? 8 : 16;
       const noise = i % 2 === 0 ? 1.3 : 0.7;
       choice.add({ rows, engineMs: edge.passMs + edge.rowMs * rows, waitedMs: edge.waitMs * noise });
-      const microBatches = choice.microBatches(16);
+      const microBatches = choice.choose(16);
       if (microBatches !== before) changes++;
       before = microBatches;
     }

@@ -1,5 +1,6 @@
 import { createRng, type SequenceCache } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
+import { PassCosts } from './pass-costs.ts';
 import { PrefillBudget } from './prefill-budget.ts';
 import { Sequence } from '../sequence.ts';
 import { MicroBatchBuilder } from './micro-batch.ts';
@@ -33,20 +34,20 @@ describe('a prompt', () => {
 
   it('has all that there may be where nobody decodes', () => {
     const prompt = sequence(1000, 0);
-    expect(new MicroBatchBuilder(budget).take([prompt], 2, 2).promptRows.get(prompt)).toBe(256);
+    expect(new MicroBatchBuilder(budget).next([prompt], 2, 2).promptRows.get(prompt)).toBe(256);
   });
 
   it('holds up no more than a budget those who decode, whichever pass they are in', () => {
     const streams = [sequence(4, 4), sequence(4, 4)];
     const prompt = sequence(1000, 0);
     const running = [...streams, prompt];
-    expect(new MicroBatchBuilder(budget).take(running, 1, 1).promptRows.get(prompt)).toBe(24);
+    expect(new MicroBatchBuilder(budget).next(running, 1, 1).promptRows.get(prompt)).toBe(24);
     for (const stream of streams) enter(stream, 1);
-    expect(new MicroBatchBuilder(budget).take(running, 2, 1).promptRows.get(prompt)).toBe(24);
+    expect(new MicroBatchBuilder(budget).next(running, 2, 1).promptRows.get(prompt)).toBe(24);
     // The last rows of a prompt, of which its first token comes.
     const last = sequence(40, 30);
     enter(last, 10);
-    expect(new MicroBatchBuilder(budget).take([last, prompt], 2, 1).promptRows.get(prompt)).toBe(24);
+    expect(new MicroBatchBuilder(budget).next([last, prompt], 2, 1).promptRows.get(prompt)).toBe(24);
   });
 });
 
@@ -67,17 +68,18 @@ describe('whatever passes cost and whoever waits', () => {
     let leasts = 0;
     for (let model = 0; model < 40; model++) {
       const { passMs, rowMs, promptRowMs, laps, microBatches, promptLaps } = draw(rng);
-      const budget = new PrefillBudget({ maxRows: 256, lapsPerPass: laps });
-      const shares = new MicroBatchBuilder((rows) => budget.rowsBeside(rows, promptLaps));
+      const costs = new PassCosts();
+      const budget = new PrefillBudget({ costs, maxRows: 256, lapsPerPass: laps });
+      const builder = new MicroBatchBuilder((rows) => budget.rowsBeside(rows, promptLaps));
       const passWith = (decodeRows: number, promptRows: number): void => {
         const ms = passMs + rowMs * decodeRows + promptRowMs * promptRows;
-        budget.add({ rows: decodeRows + promptRows, promptRows, passMs: ms, turnMs: ms });
+        costs.add({ rows: decodeRows + promptRows, promptRows, passMs: ms, turnMs: ms, engineMs: ms, waitedMs: 0 });
       };
       for (let i = 0; i < 16; i++) passWith(1 + i, i % 2);
       for (let pass = 0; pass < 40; pass++) {
         const streams = Array.from({ length: 1 + Math.floor(40 * rng()) }, () => sequence(4, 4));
         const prompts = Array.from({ length: Math.floor(40 * rng()) }, () => sequence(1 + Math.floor(300 * rng()), 0));
-        const share = shares.take([...streams, ...prompts], microBatches, microBatches);
+        const share = builder.next([...streams, ...prompts], microBatches, microBatches);
         const promptRows = [...share.promptRows.values()].reduce((sum, rows) => sum + rows, 0);
         const lapMs = (passMs + rowMs * Math.ceil(streams.length / microBatches)) / laps;
         const extraMs = promptRows * promptRowMs;
@@ -92,7 +94,7 @@ describe('whatever passes cost and whoever waits', () => {
   });
 
   it('where a row is dearer than a lap, prompts of all clients come forward in turn', () => {
-    const shares = new MicroBatchBuilder((decodeRows) => (decodeRows === 0 ? 256 : 1));
+    const builder = new MicroBatchBuilder((decodeRows) => (decodeRows === 0 ? 256 : 1));
     const prompts = ['a', 'b', 'c'].map((client) => {
       const made = sequence(10, 0);
       (made.request as { client?: string }).client = client;
@@ -100,7 +102,11 @@ describe('whatever passes cost and whoever waits', () => {
     });
     const first = new Map<Sequence, number>();
     for (let pass = 1; pass <= 30; pass++) {
-      const { promptRows } = shares.take([sequence(4, 4), ...prompts.filter(({ state }) => state === 'prefill')], 1, 1);
+      const { promptRows } = builder.next(
+        [sequence(4, 4), ...prompts.filter(({ state }) => state === 'prefill')],
+        1,
+        1,
+      );
       expect([...promptRows.values()]).toEqual([1]);
       for (const [prompt] of promptRows) {
         prompt.cache = { length: prompt.cache!.length + 1 } as SequenceCache;

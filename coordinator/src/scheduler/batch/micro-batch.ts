@@ -1,33 +1,33 @@
 import { PromptRows } from './prompt-rows.ts';
 import type { Sequence } from '../sequence.ts';
 
-/** What one pass takes of the running sequences. */
+/** What one pass computes of the running sequences. */
 export interface MicroBatch {
   sequences: Sequence[];
-  /** Of those whose prompts are being computed, the rows of each, 1 at least. */
+  /** The prompt rows (1 at least) of each sequence in prefill. */
   promptRows: ReadonlyMap<Sequence, number>;
 }
 
-/** A share may be so much larger rather than cut a prompt's last rows off, which would cost their sequence whole laps. */
+/** A micro-batch may be larger than its share by this factor to take a whole prompt: its last rows would cost extra laps. */
 const SLACK = 4 / 3;
 
-/** Divides the rows of the running sequences among the microBatches' passes. */
+/** Divides the rows of the running sequences into micro-batches. */
 export class MicroBatchBuilder {
   readonly #promptRowsBeside: (decodeRows: number) => number;
   readonly #prompts = new PromptRows();
 
-  /** `promptRowsBeside`: prompt rows of a pass at most, beside so many of decoding sequences. */
+  /** `promptRowsBeside` gives the most prompt rows of a pass beside that many decoding rows. */
   constructor(promptRowsBeside: (decodeRows: number) => number) {
     this.#promptRowsBeside = promptRowsBeside;
   }
 
   /**
-   * The next pass of one of `microBatches` micro-batches, of which so many are free: about its part of all rows, of sequences that no other
-   * pass has. Decoding sequences come first, in their order, then prompt rows, as many as the budget allows and the share has
-   * room for. Where that is less than half of the shortest prompt's piece, prompts are left to another micro-batch, since each piece
-   * costs its sequence whole laps.
+   * The next of `microBatches` micro-batches, `freeRunners` of which are not in a pass: about an equal part of all rows, from
+   * sequences that are in no other pass. Decoding sequences come first, then as many prompt rows as the budget and the share
+   * allow. If that is less than half of what the shortest prompt could take, prompts are left to another micro-batch, because
+   * every piece of a prompt costs its sequence a lap for each layer.
    */
-  take(running: readonly Sequence[], microBatches: number, freeRunners: number): MicroBatch {
+  next(running: readonly Sequence[], microBatches: number, freeRunners: number): MicroBatch {
     const share = Math.ceil(this.totalRows(running, microBatches) / microBatches);
     const ready = running.filter((sequence) => !sequence.inPass);
     const sequences: Sequence[] = [];
@@ -38,7 +38,7 @@ export class MicroBatchBuilder {
       sequences.push(sequence);
       rows += sequence.rowsAhead;
     }
-    // The other free microBatches have their part of the prompts: a prompt can be in one pass at a time.
+    // The other free runners get their part of the prompts: a prompt can be in one pass at a time.
     const prompts = ready.filter(({ state }) => state === 'prefill').filter((_, i) => i % freeRunners === 0);
     const most = this.#promptRows(running, microBatches);
     const isAlone = rows === 0 && prompts.length === 1;
@@ -46,12 +46,12 @@ export class MicroBatchBuilder {
     return { sequences: [...sequences, ...promptRows.keys()], promptRows };
   }
 
-  /** Rows that the next passes of all microBatches have together, where each takes its share. */
+  /** Rows of the next passes of all micro-batches together. */
   totalRows(running: readonly Sequence[], microBatches: number): number {
     const most = this.#promptRows(running, microBatches);
     let [decode, prefill] = [0, 0];
     for (const sequence of running) {
-      // As many again, for all that is known before it has ended.
+      // Its next pass is assumed to be as large as the current one.
       if (sequence.inPass) decode += sequence.rowsInPass;
       else if (sequence.state === 'prefill') prefill += Math.min(sequence.rowsAhead, most);
       else decode += sequence.rowsAhead;
@@ -59,11 +59,11 @@ export class MicroBatchBuilder {
     return decode + Math.min(prefill, microBatches * most);
   }
 
-  /** Prompt rows of one microBatch's pass at most. */
+  /** The most prompt rows of one micro-batch. */
   #promptRows(running: readonly Sequence[], microBatches: number): number {
     let rows = 0;
     for (const sequence of running) {
-      // In another pass all its rows are known by then, and nothing is ahead: but it waits for its next token all the same.
+      // In another pass nothing is ahead of it, but it still waits for its next token.
       if (sequence.state === 'decode') rows += Math.max(1, sequence.rowsAhead);
     }
     return this.#promptRowsBeside(Math.ceil(rows / microBatches));

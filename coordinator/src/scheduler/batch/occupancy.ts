@@ -1,7 +1,7 @@
-/** What a pass does at a moment. */
+/** What a pass is doing at a moment. */
 type PassState = 'computing' | 'waiting';
 
-/** How the engine's time is spent, from its passes' beginnings, ends and waits. Times in milliseconds. */
+/** How time is spent, from the beginnings, ends and waits of passes, in milliseconds. */
 export class Occupancy {
   readonly #now: () => number;
   readonly #passes = new Map<object, PassState>();
@@ -15,30 +15,30 @@ export class Occupancy {
     this.#sinceMs = now();
   }
 
-  /** In which at least one pass had the engine or was about to. */
+  /** Time in which at least one pass computed or was queued to compute. */
   get busyMs(): number {
     this.#settle();
     return this.#busyMs;
   }
 
-  /** In which all passes that there were waited for laps. */
+  /** Time in which all passes in flight waited for laps. */
   get waitingMs(): number {
     this.#settle();
     return this.#waitingMs;
   }
 
-  /** Of `busyMs`, in which another pass waited for a lap: what waiting was made use of. */
+  /** The part of `busyMs` in which another pass waited for a lap. */
   get overlappedMs(): number {
     this.#settle();
     return this.#overlappedMs;
   }
 
-  /** Passes at this moment. */
+  /** Passes in flight now. */
   get passes(): number {
     return this.#passes.size;
   }
 
-  /** A pass begins, or goes on, or has nothing to do but wait. */
+  /** Records that a pass begins, goes on, or can only wait. */
   set(pass: object, state: PassState): void {
     this.#settle();
     this.#passes.set(pass, state);

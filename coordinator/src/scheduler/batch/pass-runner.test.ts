@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import type { Answers } from './answers.ts';
 import { PassRunner } from './pass-runner.ts';
 import { Occupancy } from './occupancy.ts';
-import type { PassTimes } from './pass-times.ts';
+import { PassCosts, type PassTimes } from './pass-costs.ts';
 import { Sequence } from '../sequence.ts';
 import type { Speculation } from '../speculation/speculation.ts';
 
@@ -11,7 +11,7 @@ import type { Speculation } from '../speculation/speculation.ts';
 const PASS = { ownMs: 7, lapMs: 20 };
 const DRAFTS = { ownMs: 3, lapMs: 11 };
 
-it('a turn is a pass and the making of drafts after it, with the laps of both; what a pass costs a draft is the pass alone', async () => {
+it('PassRunner times a turn as the pass and the drafting after it, laps included, and a row of a pass without the drafting', async () => {
   let nowMs = 1000;
   const works = (costs: typeof PASS, observe: Parameters<ForwardEngine['forward']>[2]): void => {
     nowMs += costs.ownMs;
@@ -19,7 +19,7 @@ it('a turn is a pass and the making of drafts after it, with the laps of both; w
     nowMs += costs.lapMs;
     observe?.resumes?.(1);
   };
-  const noted: [rows: number, passMs: number][] = [];
+  const costs = new PassCosts();
   const forward = {
     forward: async (_rows: unknown, _experts: unknown, observe: Parameters<ForwardEngine['forward']>[2]) => {
       works(PASS, observe);
@@ -27,17 +27,17 @@ it('a turn is a pass and the making of drafts after it, with the laps of both; w
     },
   } as unknown as ForwardEngine;
   const speculation = {
-    notePass: (rows: number, passMs: number) => noted.push([rows, passMs]),
     judge: () => {},
     prepare: async (...[, , within]: Parameters<Speculation['prepare']>) => works(DRAFTS, within?.observe),
   } as unknown as Speculation;
   const times: PassTimes[] = [];
   const now = (): number => nowMs;
-  const microBatch = new PassRunner(1, {
+  const runner = new PassRunner(1, {
     forward,
     experts: { batch: () => ({ dispatch: () => expect.unreachable() }) },
     answers: { advance: () => 0 } as unknown as Answers,
     speculation,
+    costs,
     occupancy: new Occupancy(now),
     timeline: undefined,
     now,
@@ -50,7 +50,7 @@ it('a turn is a pass and the making of drafts after it, with the laps of both; w
     nowMs,
   );
   sequence.cache = { length: 0 } as SequenceCache;
-  await microBatch.pass({ sequences: [sequence], promptRows: new Map([[sequence, 3]]) }, 1);
-  expect(noted).toEqual([[3, 27]]);
+  await runner.pass({ sequences: [sequence], promptRows: new Map([[sequence, 3]]) }, 1);
+  expect(costs.rowMs).toBe(27 / 3);
   expect(times).toEqual([{ rows: 3, promptRows: 3, passMs: 27, turnMs: 41, engineMs: 10, waitedMs: 31 }]);
 });

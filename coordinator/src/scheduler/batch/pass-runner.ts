@@ -1,48 +1,49 @@
 import type { ExpertDispatch, ForwardEngine, ForwardObserver, RowAnswer } from '@shoal/model';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
+import type { PassName, Timeline } from '../../timeline/timeline.ts';
+import { GenerationError } from '../generation.ts';
+import type { Sequence } from '../sequence.ts';
+import type { Speculation } from '../speculation/speculation.ts';
 import type { Answers } from './answers.ts';
 import { assembleBatch, type BatchEntry, batchOptions } from './batch.ts';
-import { GenerationError } from '../generation.ts';
-import type { Occupancy } from './occupancy.ts';
-import type { PassTimes } from './pass-times.ts';
-import type { Sequence } from '../sequence.ts';
 import type { MicroBatch } from './micro-batch.ts';
-import type { Speculation } from '../speculation/speculation.ts';
-import type { PassName, Timeline } from '../../timeline/timeline.ts';
+import type { Occupancy } from './occupancy.ts';
+import type { PassCosts, PassTimes } from './pass-costs.ts';
 
 export interface PassRunnerOptions {
   forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
   answers: Answers;
   speculation: Speculation;
+  costs: PassCosts;
   occupancy: Occupancy;
   timeline: Timeline | undefined;
   now: () => number;
-  /** A pass that succeeded, and whose drafts are made. */
+  /** Called after a pass that succeeded, once the drafts for the next one are made. */
   onPass: (times: PassTimes) => void;
-  /** So many tokens of a sequence were handed to its reader. */
+  /** Called when `count` tokens of a sequence have been handed to its reader. */
   onTokens: (sequence: Sequence, count: number) => void;
 }
 
-/** One pass after another over some of the running sequences; several microBatches may be in a pass at a time. */
+/** Runs one pass after another, each over one micro-batch; several runners may be in a pass at a time. */
 export class PassRunner {
   readonly #options: PassRunnerOptions;
   readonly #microBatch: number;
   isFree = true;
 
-  /** `microBatch` is counted from 1. */
+  /** `microBatch` is the number of this runner's micro-batches on the timeline, from 1. */
   constructor(microBatch: number, options: PassRunnerOptions) {
     this.#microBatch = microBatch;
     this.#options = options;
   }
 
   /**
-   * Pass the share's rows through the model, and let each sequence advance by what comes of it. `pass` is its number on the
+   * Passes the rows of a micro-batch through the model and lets each sequence advance. `pass` is the pass's number on the
    * timeline. Never throws.
    */
-  async pass(share: MicroBatch, pass: number): Promise<void> {
-    const { forward, experts, speculation, onPass, timeline } = this.#options;
-    const { rows, entries } = assembleBatch(share.sequences, share.promptRows);
+  async pass(microBatch: MicroBatch, pass: number): Promise<void> {
+    const { forward, experts, speculation, costs, onPass, timeline } = this.#options;
+    const { rows, entries } = assembleBatch(microBatch.sequences, microBatch.promptRows);
     for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
     this.isFree = false;
     const name = { microBatch: this.#microBatch, pass };
@@ -50,13 +51,13 @@ export class PassRunner {
     try {
       const dispatch = experts.batch({ ...batchOptions(entries), pass: name });
       const result = await forward.forward(rows, dispatch, watch.observer);
-      const passMs = watch.elapsedMs;
-      speculation.notePass(rows.length, passMs);
+      const promptRows = [...microBatch.promptRows.values()].reduce((sum, count) => sum + count, 0);
+      const times = { rows: rows.length, promptRows, passMs: watch.elapsedMs, ...watch.times };
+      // Before drafting, which asks what passes cost.
+      costs.add(times);
       for (const entry of entries) this.#advance(entry, result.answers);
       await speculation.prepare(entries, result, { pass: name, observe: watch.observer });
-      const promptRows = [...share.promptRows.values()].reduce((sum, count) => sum + count, 0);
-      const { elapsedMs, engineMs, waitedMs } = watch;
-      onPass({ rows: rows.length, promptRows, passMs, turnMs: elapsedMs, engineMs, waitedMs });
+      onPass(Object.assign(times, watch.times));
     } catch (error) {
       for (const { sequence } of entries) abandon(sequence, error);
     } finally {
@@ -67,7 +68,7 @@ export class PassRunner {
     }
   }
 
-  /** A row whose logits are damaged ends its own sequence and no other. */
+  /** A row whose logits are damaged ends its own sequence only. */
   #advance(entry: BatchEntry, rowAnswers: readonly (RowAnswer | undefined)[]): void {
     const { answers, speculation, onTokens } = this.#options;
     const before = entry.sequence.completionTokens;
@@ -82,16 +83,15 @@ export class PassRunner {
   }
 }
 
-/** Where the time of one pass goes. */
+/** Measures where the time of one pass goes. */
 class PassWatch {
   readonly observer: ForwardObserver;
   readonly #occupancy: Occupancy;
   readonly #now: () => number;
   readonly #startedMs: number;
   #waitsSinceMs: number | undefined;
-  /** For nothing but laps, so far. */
-  waitedMs = 0;
-  /** For the threads, which ran another pass's operations; without what passed while a lap was out as well. */
+  #waitedMs = 0;
+  /** Waiting for the threads while they ran another pass, except while a lap was out as well. */
   #queuedMs = 0;
 
   constructor(name: PassName, { occupancy, timeline, now }: Pick<PassRunnerOptions, 'occupancy' | 'timeline' | 'now'>) {
@@ -108,7 +108,7 @@ class PassWatch {
         const startedMs = this.#waitsSinceMs;
         if (startedMs === undefined) return;
         const endedMs = now();
-        this.waitedMs += endedMs - startedMs;
+        this.#waitedMs += endedMs - startedMs;
         this.#waitsSinceMs = undefined;
         occupancy.set(this, 'computing');
         timeline?.wait({ ...name, layer, startedMs, endedMs });
@@ -124,9 +124,11 @@ class PassWatch {
     return this.#now() - this.#startedMs;
   }
 
-  /** Own work so far, on the threads and on this one. */
-  get engineMs(): number {
-    return Math.max(0, this.elapsedMs - this.waitedMs - this.#queuedMs);
+  /** Times so far, as `PassTimes` has them. */
+  get times(): Pick<PassTimes, 'turnMs' | 'engineMs' | 'waitedMs'> {
+    const turnMs = this.elapsedMs;
+    const waitedMs = this.#waitedMs;
+    return { turnMs, waitedMs, engineMs: Math.max(0, turnMs - waitedMs - this.#queuedMs) };
   }
 
   end(): { startedMs: number; endedMs: number } {
@@ -135,7 +137,7 @@ class PassWatch {
   }
 }
 
-/** It ends with an error; the other sequences and the process go on. */
+/** Ends a sequence with an error; the other sequences and the process go on. */
 function abandon(sequence: Sequence, cause: unknown): void {
   const message = cause instanceof Error ? cause.message : String(cause);
   sequence.fail(new GenerationError('internal', `A forward pass failed: ${message}`));

@@ -1,5 +1,6 @@
 import { createRng } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
+import { PassCosts } from './pass-costs.ts';
 import { FIRST_PREFILL_ROWS, MIN_PREFILL_ROWS, PrefillBudget } from './prefill-budget.ts';
 
 const LAPS = 5;
@@ -17,7 +18,7 @@ interface Model {
 
 /** Passes of which all have decoding sequences and a prompt that never ends; what each was longer by than it would have been. */
 function drive(
-  budget: PrefillBudget,
+  { costs, budget }: Budgeted,
   model: Model,
   options: {
     passes?: number;
@@ -37,17 +38,26 @@ function drive(
     const noisy = (alone + stallMs) * (1 + (rng() * 2 - 1) * (model.noise ?? 0));
     const isOutlier = model.outliers !== undefined && rng() < 1 / model.outliers;
     const passMs = isOutlier ? 10 * noisy : noisy;
-    budget.add({ rows: decodeRows + promptRows, promptRows, passMs, turnMs: passMs + draftMs(promptRows) });
+    const turnMs = passMs + draftMs(promptRows);
+    costs.add({ rows: decodeRows + promptRows, promptRows, passMs, turnMs, engineMs: turnMs, waitedMs: 0 });
     trace.push({ promptRows, stallMs, lapMs: alone / LAPS });
   }
   return trace;
 }
 
-const newBudget = (maxRows = 256): PrefillBudget => new PrefillBudget({ maxRows, lapsPerPass: LAPS });
+interface Budgeted {
+  costs: PassCosts;
+  budget: PrefillBudget;
+}
+
+function newBudget(maxRows = 256, lapsPerPass = LAPS): Budgeted {
+  const costs = new PassCosts();
+  return { costs, budget: new PrefillBudget({ costs, maxRows, lapsPerPass }) };
+}
 
 describe('prompt rows beside running streams', () => {
   it('take the whole chunk where nobody waits for a token', () => {
-    expect(newBudget().rowsBeside(0, 1)).toBe(256);
+    expect(newBudget().budget.rowsBeside(0, 1)).toBe(256);
   });
 
   it('lengthen a pass by one lap’s time and no more, once their cost is known', () => {
@@ -101,21 +111,21 @@ describe('prompt rows beside running streams', () => {
   it('are more where streams may be held up by more laps', () => {
     const budget = newBudget();
     drive(budget, { pass: 100, row: 0, promptRow: 0.4 }, { passes: 100 });
-    expect(budget.rowsBeside(4, 1)).toBe(50);
-    expect(budget.rowsBeside(4, 1.2)).toBe(60);
+    expect(budget.budget.rowsBeside(4, 1)).toBe(50);
+    expect(budget.budget.rowsBeside(4, 1.2)).toBe(60);
   });
 
   it('are fewer where drafts are made of them, whose time is theirs and no part of a lap', () => {
     const budget = newBudget();
     drive(budget, { pass: 100, row: 0, promptRow: 0.4 }, { draftMs: (promptRows) => 50 + 0.1 * promptRows });
-    expect(budget.rowsBeside(4, 1)).toBe(40);
+    expect(budget.budget.rowsBeside(4, 1)).toBe(40);
   });
 
   it('take as long as a pass at most where passes make no laps, or one', () => {
     const [none, one] = [0, 1].map((lapsPerPass) => {
-      const budget = new PrefillBudget({ maxRows: 256, lapsPerPass });
+      const budget = newBudget(256, lapsPerPass);
       drive(budget, { pass: 100, row: 0, promptRow: 1 });
-      return budget.rowsBeside(4, 1);
+      return budget.budget.rowsBeside(4, 1);
     });
     expect([none, one]).toEqual([100, 100]);
   });

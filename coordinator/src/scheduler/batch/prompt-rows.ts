@@ -11,16 +11,16 @@ const TURN_ROWS = 8;
 const ELDEST_SHARE = 4;
 
 /**
- * MicroBatchBuilder a pass's prompt rows out among the prompts that are being computed. Clients have equal parts, as far as each needs
- * its part (round robin, eight rows at a time, from pass to pass). Of a client's prompts the one with the least left goes
- * first, which makes the mean wait for a first token least (shortest remaining processing time, Schrage 1968); a quarter
- * is kept for the one that has waited longest, so that none waits for ever.
+ * Divides the prompt rows of a pass among the prompts in prefill. Clients get equal parts, up to what each needs (round robin,
+ * eight rows at a time, continued from pass to pass). Within a client, the prompt with the least left goes first, which
+ * minimises the mean time to first token (shortest remaining processing time, Schrage 1968); a quarter is kept for the one that
+ * has waited longest, so that none starves.
  */
 export class PromptRows {
-  /** Whose turn was the last. */
+  /** The client that had the last turn. */
   #last: string | undefined;
 
-  /** Rows for each of the prompts, which are in the order in which they were begun. They add up to `budget` where so many are left. */
+  /** Rows for each of the prompts, which are in the order in which they began; `budget` in all, if that many are left. */
   of(prompts: readonly PromptWork[], budget: number): number[] {
     const byClient = new Map<string, number[]>();
     for (const [i, { client }] of prompts.entries()) {
@@ -64,7 +64,7 @@ export class PromptRows {
   }
 }
 
-/** Among one client's prompts, given by index. */
+/** Divides `part` rows among one client's prompts, given by index. */
 function shortestFirst(own: readonly number[], prompts: readonly PromptWork[], part: number, rows: number[]): void {
   const remaining = (i: number): number => prompts[i]!.remaining;
   const [eldest] = own;

@@ -1,39 +1,39 @@
 export interface KvPagesOptions {
-  /** Pages that there are: the budget ÷ the bytes of a page, which the storage knows. */
+  /** Pages in all: the memory budget divided by the bytes of a page. */
   numPages: number;
-  /** Positions of a page. */
+  /** Positions per page. */
   pagePositions: number;
 }
 
-/** A full page of known tokens, after the pages of those before them. One for each page of the budget: kept small. */
+/** A full page of known tokens. There may be one for each page of the budget, so it is kept small. */
 interface PrefixNode {
   parent: PrefixNode | undefined;
   /** As `keyOf` makes it. */
   key: string;
   page: number;
-  /** Sequences that have it, directly or by a page after it. */
+  /** Sequences that use it, directly or through a later page. */
   users: number;
 }
 
 /**
- * Who has which page of the KV cache. A page holds `pagePositions` positions of all layers. Pages that are full of known
- * tokens are shared by all sequences that begin alike, without copying (paged attention and prefix caching: Kwon et al.
- * 2023; Zheng et al. 2024, RadixAttention); they outlive their sequences until their room is needed, the least recently used
- * first. What a sequence may grow to is set aside when it begins, so that none runs out of room halfway.
+ * Allocates the pages of the KV cache. A page holds `pagePositions` positions of all layers. Full pages of known tokens are
+ * shared, without copying, by all sequences with the same beginning (paged attention and prefix caching: Kwon et al. 2023; Zheng
+ * et al. 2024, RadixAttention). They outlive their sequences until their room is needed, the least recently used first. All that
+ * a sequence may grow to is reserved when it begins, so that none runs out of room halfway.
  *
- * It keeps numbers only: the values lie wherever the engine has its memory.
+ * It handles page numbers only; the values lie in the dense engine's memory.
  */
 export class KvPages {
   readonly pagePositions: number;
   readonly numPages: number;
   readonly #free: number[];
-  /** By key: a tree without lists of children. */
+  /** Key → node: a tree without lists of children. */
   readonly #known = new Map<string, PrefixNode>();
-  /** Nodes that no sequence has, in order of last use; every node comes after its descendants. */
+  /** Nodes without users in order of last use; every node comes after its descendants. */
   readonly #idle = new Set<PrefixNode>();
-  /** Pages set aside for sequences that have not taken them yet. */
+  /** Pages reserved by sequences that have not taken them yet. */
   #reserved = 0;
-  /** Positions that sequences found computed already, and those that they asked for, since start. */
+  /** Positions reused, and positions opened in all, since start. */
   reusedPositions = 0;
   openedPositions = 0;
 
@@ -43,30 +43,30 @@ export class KvPages {
     this.#free = Array.from({ length: numPages }, (_, i) => numPages - 1 - i);
   }
 
-  /** Pages that sequences have or that are set aside for them. */
+  /** Pages that sequences hold or have reserved. */
   get usedPages(): number {
     return this.heldPages + this.#reserved;
   }
 
-  /** Pages with values that a sequence needs now. */
+  /** Pages that sequences hold. */
   get heldPages(): number {
     return this.numPages - this.#free.length - this.#idle.size;
   }
 
-  /** Pages that are kept in case that another request begins alike. */
+  /** Pages without users, kept for prefix reuse. */
   get idlePages(): number {
     return this.#idle.size;
   }
 
-  /** Whether a sequence of so many positions can ever be held. */
+  /** Whether a sequence of that length fits at all. */
   fits(positions: number): boolean {
     return this.#pagesFor(positions) <= this.numPages;
   }
 
   /**
-   * Begin a sequence that starts with `ids` and grows to at most `maxLength` positions; undefined while there is no room for
-   * that. It starts with what is known of its beginning, `ids.length − 1` positions at most, so that there is a last one to
-   * compute. Only sequences of the same `scope` share pages.
+   * Opens a sequence that starts with `ids` and grows to at most `maxLength` positions; undefined while there is no room. It
+   * starts with the known pages of its beginning, at most `ids.length − 1` positions, so that one is left to compute. Only
+   * sequences of the same `scope` share pages.
    */
   open(ids: readonly number[], maxLength: number, scope = ''): PagedSequence | undefined {
     const known = this.#find(ids.slice(0, ids.length - 1), scope);
@@ -80,7 +80,7 @@ export class KvPages {
     return new PagedSequence(this, known.at(-1), scope, this.#pagesFor(maxLength));
   }
 
-  /** Take a page that was set aside. For PagedSequence. */
+  /** Takes a reserved page. For PagedSequence. */
   take(): number {
     this.#reserved--;
     const free = this.#free.pop();
@@ -91,20 +91,20 @@ export class KvPages {
     return this.#free.pop()!;
   }
 
-  /** Give a page back that nobody else knows of. For PagedSequence; `again`: it stays set aside for its sequence. */
+  /** Returns a page that is not shared; `again` keeps it reserved for its sequence. For PagedSequence. */
   give(page: number, again: boolean): void {
     this.#free.push(page);
     if (again) this.#reserved++;
   }
 
-  /** Let go of what was set aside and not taken. For PagedSequence. */
+  /** Cancels the reservation of pages that were not taken. For PagedSequence. */
   unreserve(pages: number): void {
     this.#reserved -= pages;
   }
 
   /**
-   * `page` holds `ids` after `parent`'s: known from now on. Where somebody else has computed the same, theirs is taken and
-   * `page` is free again. For PagedSequence.
+   * Makes known that `page` holds `ids` after the pages of `parent`. If another sequence has computed the same, its page is used
+   * and `page` becomes free. For PagedSequence.
    */
   learn(parent: PrefixNode | undefined, scope: string, ids: readonly number[], page: number): PrefixNode {
     const key = keyOf(parent, scope, ids);
@@ -120,7 +120,7 @@ export class KvPages {
     return node;
   }
 
-  /** A sequence ends: the node and those before it have one user less. For PagedSequence. */
+  /** Removes one user from the node and all nodes before it. For PagedSequence. */
   leave(node: PrefixNode | undefined): void {
     for (let at = node; at !== undefined; at = at.parent) {
       at.users--;
@@ -132,7 +132,7 @@ export class KvPages {
     return Math.ceil(positions / this.pagePositions);
   }
 
-  /** The known pages that these ids begin with. */
+  /** The known pages at the beginning of `ids`. */
   #find(ids: readonly number[], scope: string): PrefixNode[] {
     const found: PrefixNode[] = [];
     for (let start = 0; start + this.pagePositions <= ids.length; start += this.pagePositions) {
@@ -155,19 +155,19 @@ export class KvPages {
   }
 }
 
-/** The pages of one sequence, in order: position p lies in `pages[p / pagePositions]`. */
+/** The pages of one sequence in order: position p lies in `pages[⌊p / pagePositions⌋]`. */
 export class PagedSequence {
   readonly pages: number[] = [];
   readonly #pool: KvPages;
   readonly #scope: string;
   readonly #maxPages: number;
-  /** The last page whose tokens are known; those before it are known too. */
+  /** The last page of known tokens; all pages before it are known too. */
   #node: PrefixNode | undefined;
   #knownPages = 0;
   #length: number;
   #closed = false;
 
-  /** By KvPages.open. */
+  /** Called by KvPages.open. */
   constructor(pool: KvPages, node: PrefixNode | undefined, scope: string, maxPages: number) {
     this.#pool = pool;
     this.#node = node;
@@ -178,18 +178,18 @@ export class PagedSequence {
     this.#length = this.pages.length * pool.pagePositions;
   }
 
-  /** Positions held; when it begins, those that were computed before. */
+  /** Positions held; at the beginning, those that were reused. */
   get length(): number {
     return this.#length;
   }
 
-  /** Make room for `count` more positions. Throws a RangeError beyond what it was opened for. */
+  /** Makes room for `count` more positions. Throws a RangeError beyond the length that it was opened for. */
   append(count: number): void {
     this.reach(this.#length + count);
     this.#length += count;
   }
 
-  /** Have pages for `length` positions, of which none counts as held yet. Throws as `append` does. */
+  /** Takes pages for `length` positions without counting them as held. Throws as `append` does. */
   reach(length: number): void {
     const pages = Math.ceil(length / this.#pool.pagePositions);
     if (pages > this.#maxPages) {
@@ -198,7 +198,7 @@ export class PagedSequence {
     while (this.pages.length < pages) this.pages.push(this.#pool.take());
   }
 
-  /** Forget the positions from `length` on. Throws a RangeError for positions whose tokens others may share. */
+  /** Drops the positions from `length` on. Throws a RangeError for positions on pages that may be shared. */
   truncate(length: number): void {
     if (length > this.#length || length < this.#knownPages * this.#pool.pagePositions) {
       throw new RangeError(`KV pages: cannot go back from ${this.#length} positions to ${length}`);
@@ -208,7 +208,7 @@ export class PagedSequence {
     while (this.pages.length > pages) this.#pool.give(this.pages.pop()!, true);
   }
 
-  /** Its positions hold these ids for good: full pages are shared with whoever begins alike. */
+  /** Declares `ids` final: full pages become shareable. */
   commit(ids: readonly number[]): void {
     const { pagePositions } = this.#pool;
     while ((this.#knownPages + 1) * pagePositions <= Math.min(this.#length, ids.length)) {
@@ -220,7 +220,7 @@ export class PagedSequence {
     }
   }
 
-  /** Its own pages are free again; those of known tokens stay as long as there is room. */
+  /** Frees its own pages; pages of known tokens stay while there is room. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -230,12 +230,12 @@ export class PagedSequence {
   }
 }
 
-/** In the place of a first page's parent; no page has this number. */
+/** Stands for the parent of a first page; no page has this number. */
 const NO_PAGE = 0xffff_ffff;
 
 /**
- * A page of known tokens: the page before it, which lives as long as it does, or the scope where there is none, and its own
- * tokens. Numbers are of 32 bits at most; two UTF-16 units each.
+ * Key of a page of known tokens: the number of the page before it (or the scope, for a first page) and its own tokens, each as
+ * 32 bits in two UTF-16 units. The page before lives at least as long as this one.
  */
 function keyOf(parent: PrefixNode | undefined, scope: string, ids: readonly number[]): string {
   const numbers = [parent?.page ?? NO_PAGE, ...ids];

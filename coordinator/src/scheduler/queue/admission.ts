@@ -11,25 +11,25 @@ export interface AdmissionOptions {
   maxBatch: number;
   /** Requests that may wait. */
   maxQueue: number;
-  /** Of the drafter's KV cache, which lies in the same pages; 0 by default. */
+  /** The drafter's KV cache, which lies in the same pages; 0 by default. */
   drafterBytesPerToken?: number;
+  /** Called when a request gets its place in the batch. */
+  onAdmitted?: (sequence: Sequence) => void;
 }
 
-/** Requests without room in the KV cache that are passed over in one look at the queue. */
+/** Requests without room in the KV cache that are skipped in one look at the queue. */
 const MAX_PASSED_OVER = 8;
 
-/** Who waits, who is decoded, and who has which part of the KV cache. */
+/** Admits waiting requests to the batch, and gives each its pages of the KV cache. */
 export class Admission {
   readonly running: Sequence[] = [];
-  /** Called when a request gets its place in the batch. */
-  onAdmitted: (sequence: Sequence) => void = () => {};
   readonly #queue: FairQueue<Sequence>;
   readonly #options: AdmissionOptions;
-  /** Caches of sequences that have ended. */
+  /** Caches of sequences that have ended, until no pass writes to them. */
   readonly #retired: { sequence: Sequence; cache: SequenceCache }[] = [];
-  /** Who has which page of the KV cache; undefined where it is not paged. */
+  /** Undefined if the KV cache is not paged. */
   readonly #pages: KvPages | undefined;
-  /** What drafting needs beside them included. */
+  /** Including the drafter's cache. */
   readonly #bytesPerPage: number;
   #prefixEpoch = 0;
 
@@ -47,35 +47,35 @@ export class Admission {
     this.#bytesPerPage = budget ? budget.bytesPerPage + budget.pagePositions * drafterBytesPerToken : 0;
   }
 
-  /** In order of arrival. */
+  /** Waiting sequences in order of arrival. */
   get waiting(): Sequence[] {
     return this.#queue.items;
   }
 
-  /** At most so many of them, in the order of their turns. */
+  /** The first `limit` waiting sequences in the order of their turns. */
   inOrder(limit: number): Sequence[] {
     const first: Sequence[] = [];
     for (const sequence of this.#queue.order()) if (first.push(sequence) >= limit) break;
     return first;
   }
 
-  /** As allocated, of all running sequences; a page that several share counts once. */
+  /** KV cache of all running sequences, as allocated; a shared page counts once. */
   get kvBytesInUse(): number {
     if (this.#pages) return this.#pages.heldPages * this.#bytesPerPage;
     return this.running.reduce((sum, sequence) => sum + allocatedBytes(sequence), 0);
   }
 
-  /** Of requests that have ended, kept in case that another begins alike; with what is in use at most what there is. */
+  /** KV cache of finished requests, kept for prefix reuse. */
   get kvBytesKept(): number {
     return (this.#pages?.idlePages ?? 0) * this.#bytesPerPage;
   }
 
-  /** Prompt positions since start, and those of them that were not computed again because another request began alike. */
+  /** Prompt positions since start, and those reused from another request with the same beginning. */
   get prefix(): { positions: number; reused: number } {
     return { positions: this.#pages?.openedPositions ?? 0, reused: this.#pages?.reusedPositions ?? 0 };
   }
 
-  /** Why one more of the client's may not wait, for a place in the batch or for room in the KV cache alike; undefined if it may. */
+  /** Why the client may not queue one more request; undefined if it may. */
   refusal(client: string): Exclude<Refusal, 'too-late'> | undefined {
     const mustWait = this.running.length >= this.#options.maxBatch || this.#queue.length > 0;
     if (!mustWait) return undefined;
@@ -94,22 +94,22 @@ export class Admission {
     );
   }
 
-  /** It waits, until `update` at least. */
+  /** Adds a sequence to the queue; `update` may admit it. */
   add(sequence: Sequence): void {
     this.#queue.add(sequence);
   }
 
-  /** It doesn't wait any more. */
+  /** Removes a sequence from the queue. */
   withdraw(sequence: Sequence): void {
     this.#queue.drop((waiting) => waiting === sequence);
   }
 
-  /** Tokens were generated for it. */
+  /** Charges the sequence's client for generated tokens. */
   charge(sequence: Sequence, tokens: number): void {
     this.#queue.charge(clientOf(sequence), tokens * TOKEN_COST);
   }
 
-  /** Let go of who has ended, and take from those who wait as many as there is room for. */
+  /** Releases sequences that have ended, and admits waiting ones while there is room. */
   update(): void {
     for (const sequence of this.running) {
       if (!sequence.finished) continue;
@@ -120,14 +120,14 @@ export class Admission {
     this.#queue.drop((sequence) => sequence.finished);
     this.#freeRetired();
     while (this.running.length < this.#options.maxBatch && this.#admitNext()) {
-      // One after the other: whose turn it is changes with each.
+      // One at a time: each admission changes whose turn is next.
     }
   }
 
   /**
-   * The first in fair order for whom the KV cache has room. One without room is passed over, until those who went before it
-   * have taken as much as it needs: then all wait for it, and room comes as what runs ends. So neither do small requests wait
-   * for all that a large one waits for, nor do they keep it out for ever.
+   * Admits the first request in fair order that the KV cache has room for. A request without room is skipped until those
+   * admitted ahead of it have taken as many positions as it needs; then all wait for it. So small requests need not wait for a
+   * large one, and cannot starve it either.
    */
   #admitNext(): boolean {
     const passedOver: Sequence[] = [];
@@ -137,9 +137,8 @@ export class Admission {
         const positions = this.#kvTokens(sequence.request);
         for (const earlier of passedOver) earlier.passedByPositions += positions;
         this.#queue.take(sequence, (sequence.request.promptIds.length - sequence.cache.length) * PROMPT_COST);
-        sequence.reusedPositions = sequence.cache.length;
         this.running.push(sequence);
-        this.onAdmitted(sequence);
+        this.#options.onAdmitted?.(sequence);
         return true;
       }
       const mayPass = sequence.passedByPositions < this.#kvTokens(sequence.request);
@@ -148,12 +147,12 @@ export class Admission {
     return false;
   }
 
-  /** No later request starts from what was computed until now: it may be wrong. */
+  /** Lets no later request start from what has been computed so far, because it may be wrong. */
   forgetPrefixes(): void {
     this.#prefixEpoch++;
   }
 
-  /** A pass may still be writing to the caches of its sequences: they are freed when it has ended. */
+  /** Frees caches of ended sequences that no pass is still writing to. */
   #freeRetired(): void {
     remove(this.#retired, ({ sequence, cache }) => {
       if (!sequence.inPass) cache.free();
@@ -161,21 +160,21 @@ export class Admission {
     });
   }
 
-  /** Positions that a request may come to hold in the KV cache. */
+  /** The most positions that a request may hold in the KV cache. */
   #kvTokens({ promptIds, maxTokens }: GenerationRequest): number {
     return Math.min(promptIds.length + maxTokens, this.#options.maxContext);
   }
 
-  /** Its place in the KV cache, as long as it may get; undefined while there is no room for that. */
+  /** Reserves room in the KV cache for all that the sequence may grow to; undefined while there is not enough. */
   #openCache(sequence: Sequence): SequenceCache | undefined {
     const { forward } = this.#options;
     if (!this.#pages) return forward.newSequence();
     const { request, deviceLimit } = sequence;
-    // A limit changes what is computed, by the tabs of the moment: nobody else's beginning is this one's.
+    // Under a device limit results depend on the peers of the moment, so no prefix is shared.
     const scope = deviceLimit ? `request ${request.id}` : (request.cacheScope ?? '');
-    // A page's part of the MTP module's cache is there only if its first user drafts, and reads the same hidden states.
+    // A page holds the MTP module's cache only if its first user drafts.
     const drafter = sequence.speculation?.cacheScope ?? '';
-    // Where the prompt's logprobs are wanted, all of its positions are to be computed.
+    // Prompt log-probabilities need every position computed.
     const known = request.promptLogprobs ? [] : request.promptIds;
     sequence.pages = this.#pages.open(known, this.#kvTokens(request), `${this.#prefixEpoch} ${drafter} ${scope}`);
     return sequence.pages && forward.sequenceOn(sequence.pages);

@@ -1,15 +1,15 @@
-/** What a prompt position and a generated token count, as in Sheng et al. 2024, §3.1: about as they are priced. */
+/** Cost of a prompt position and of a generated token (Sheng et al. 2024, §3.1): roughly as they are priced. */
 export const PROMPT_COST = 1;
 export const TOKEN_COST = 2;
 
-/** A client may wait in at most so many times as many places as are free. */
+/** A client may hold at most this many times as many places as are free. */
 const FREE_PLACES_FACTOR = 3;
-/** Clients without a request that are remembered; at most some 100 B each. */
+/** Clients without a request that are remembered, at about 100 B each. */
 const MAX_IDLE_CLIENTS = 4096;
 
 interface Account<T> {
   client: string;
-  /** The virtual token counter: what it has used since it was last even with the others. */
+  /** The virtual token counter: cost charged since it was last level with the others. */
   used: number;
   waiting: Entry<T>[];
   running: number;
@@ -24,24 +24,24 @@ export interface FairQueueOptions<T> {
   /** Items that may wait. */
   maxQueue: number;
   clientOf: (item: T) => string;
-  /** What taking the item is expected to cost its client, for looking ahead in the order. */
+  /** Expected cost of the item to its client, for looking ahead in the order. */
   costOf: (item: T) => number;
-  /** What a client that comes back may have used more than others have: as much as one request costs at most. */
+  /** The most that a returning client may be charged beyond the others: the cost of the largest request. */
   maxLead: number;
 }
 
 /**
- * Who waits, and whose turn it is: the client that has used least, and of its requests the first. Virtual token counters
- * (Sheng et al. 2024, "Fairness in Serving Large Language Models", algorithm 2): a client's counter grows with what is
- * computed for it; one that had nothing waiting is lifted to the least of those who have, so that idleness earns no credit,
- * and where nobody has, to where the last turn began (Goyal et al. 1997, start-time fair queueing). For clients that always
- * have something waiting, what they get then differs by a bound that no time adds to (theorem 4.4). Beyond the paper, one
- * that comes back is let off most of what it used while others wanted little: `maxLead` of it counts.
+ * A queue that is fair between clients: the next turn goes to the client that has used least, and within a client to its first
+ * request. Virtual token counters (Sheng et al. 2024, "Fairness in Serving Large Language Models", algorithm 2): a client's
+ * counter grows with what is computed for it. The counter of a client that had nothing waiting is lifted to the lowest of those
+ * that have, so that idleness earns no credit, or to where the last turn began if there are none (Goyal et al. 1997, start-time
+ * fair queueing). The service of clients that always have requests waiting then differs by a constant bound (theorem 4.4).
+ * Beyond the paper, a returning client is charged at most `maxLead` of what it used while the others wanted little.
  */
 export class FairQueue<T> {
   readonly #options: FairQueueOptions<T>;
   readonly #accounts = new Map<string, Account<T>>();
-  /** Virtual time: the greatest counter with which a turn began. */
+  /** Virtual time: the highest counter at which a turn began. */
   #begun = 0;
   #arrivals = 0;
   #length = 0;
@@ -54,7 +54,7 @@ export class FairQueue<T> {
     return this.#length;
   }
 
-  /** All that wait, in order of arrival. */
+  /** All waiting items, in order of arrival. */
   get items(): T[] {
     const entries = [...this.#accounts.values()].flatMap(({ waiting }) => waiting);
     return entries.sort((a, b) => a.arrival - b.arrival).map(({ item }) => item);
@@ -65,15 +65,15 @@ export class FairQueue<T> {
   }
 
   /**
-   * Whether the client has as many waiting as it may: three times what is free (dynamic thresholds, Choudhury and Hahne
-   * 1998), so that one alone has three quarters of the queue, and whoever comes next always finds a place.
+   * Whether the client has its share of the queue: three times what is free (dynamic thresholds, Choudhury and Hahne 1998). A
+   * single client gets three quarters of the queue, and the next client always finds a place.
    */
   hasItsShare(client: string): boolean {
     const waiting = this.#accounts.get(client)?.waiting.length ?? 0;
     return waiting > 0 && waiting >= FREE_PLACES_FACTOR * (this.#options.maxQueue - this.#length);
   }
 
-  /** It waits from now on, whether or not there is a place. */
+  /** Adds an item, even if the queue is full. */
   add(item: T): void {
     const account = this.#account(this.#options.clientOf(item));
     if (account.waiting.length === 0) {
@@ -84,7 +84,7 @@ export class FairQueue<T> {
     this.#length++;
   }
 
-  /** Its turn has come; it costs `cost` at once, and is to be ended by `end`. */
+  /** Takes an item out because its turn has come, and charges `cost`; `end` must follow. */
   take(item: T, cost: number): void {
     const account = this.#account(this.#options.clientOf(item));
     this.#leave(account, (entry) => entry.item === item);
@@ -93,26 +93,26 @@ export class FairQueue<T> {
     account.running++;
   }
 
-  /** What was taken is over. */
+  /** Ends an item that was taken. */
   end(item: T): void {
     const account = this.#account(this.#options.clientOf(item));
     account.running--;
     this.#forget(account);
   }
 
-  /** Let go of those that wait no longer. */
+  /** Removes waiting items that are gone. */
   drop(gone: (item: T) => boolean): void {
     const left = [...this.#accounts.values()].filter((account) => this.#leave(account, (entry) => gone(entry.item)));
     for (const account of left) this.#forget(account);
   }
 
-  /** Something was computed for the client. */
+  /** Charges a client for something that was computed for it. */
   charge(client: string, cost: number): void {
     const account = this.#accounts.get(client);
     if (account) account.used += cost;
   }
 
-  /** In the order in which they would be taken if nobody came and nothing else was charged. The queue must not change meanwhile. */
+  /** The waiting items in the order in which they would be taken if nothing changed. The queue must not change meanwhile. */
   *order(): Generator<T, void> {
     const heads = [...this.#accounts.values()]
       .filter(({ waiting }) => waiting.length > 0)
@@ -134,14 +134,14 @@ export class FairQueue<T> {
     return account;
   }
 
-  /** What a client that has nothing waiting is lifted to. */
+  /** The counter that a client with nothing waiting is lifted to. */
   #level(): number {
     let least = Number.POSITIVE_INFINITY;
     for (const { used, waiting } of this.#accounts.values()) if (waiting.length > 0) least = Math.min(least, used);
     return Number.isFinite(least) ? least : this.#begun;
   }
 
-  /** Whether any of the client's have left. */
+  /** Removes items from an account; returns whether there were any. */
   #leave(account: Account<T>, gone: (entry: Entry<T>) => boolean): boolean {
     const stay = account.waiting.filter((entry) => !gone(entry));
     const left = account.waiting.length - stay.length;
@@ -151,7 +151,7 @@ export class FairQueue<T> {
     return true;
   }
 
-  /** An account that would begin at its own level again need not be kept, and none where nobody is served. */
+  /** Drops an account that would start at its present level again, and all accounts when no client is served. */
   #forget(account: Account<T>): void {
     if (!isIdle(account)) return;
     if (account.used <= this.#level()) this.#accounts.delete(account.client);

@@ -1,21 +1,21 @@
-/** A stream's own experience outweighs what others had after so many drafts. */
+/** A sequence's own experience outweighs the prior after this many drafts. */
 const PRIOR_WEIGHT = 4;
 
-/** How often drafts of each depth are right, the drafts before them being right. Old experience fades. */
+/** How often a draft of each depth is right, given that those before it were. Old experience fades. */
 export class Acceptance {
   readonly #prior: (depth: number) => number;
   readonly #decay: number;
-  /** By depth − 1, decayed. */
+  /** Decayed counts, by depth − 1. */
   readonly #judged: number[] = [];
   readonly #right: number[] = [];
 
-  /** `prior`: what to expect of a depth (from 1) before there is experience. `decay`: what a draft still counts after the next. */
+  /** `prior` gives the expected rate of a depth (from 1) without experience; `decay` is a draft's weight after the next one. */
   constructor(prior: (depth: number) => number, decay: number) {
     this.#prior = prior;
     this.#decay = decay;
   }
 
-  /** Of `drafted` drafts one after the other the first `accepted` were right; the one after them was wrong, the rest unjudged. */
+  /** Records that the first `accepted` of `drafted` drafts were right; the next one was wrong, and the rest were not judged. */
   judge(drafted: number, accepted: number): void {
     for (let depth = 1; depth <= Math.min(drafted, accepted + 1); depth++) {
       this.#judged[depth - 1] = (this.#judged[depth - 1] ?? 0) * this.#decay + 1;
@@ -23,7 +23,7 @@ export class Acceptance {
     }
   }
 
-  /** Probability that the draft of this depth (from 1) is right if those before it are. */
+  /** Probability that the draft of this depth (from 1) is right, given that those before it are. */
   rate(depth: number): number {
     const judged = this.#judged[depth - 1] ?? 0;
     const right = this.#right[depth - 1] ?? 0;

@@ -1,26 +1,26 @@
-/** A stream that will have a row in the next pass. */
+/** A sequence that will have a row in the next pass. */
 export interface DepthStream {
-  /** Most drafts that are of use to it, or that there are. */
+  /** The most drafts that it can use, or that exist. */
   maxDrafts: number;
   /** Probability that its drafts up to this depth (from 1) are all right. */
   reach(depth: number): number;
 }
 
-/** Times are uncertain: drafts that promise less than this much more are not worth theirs. */
+/** Drafting must promise a gain of at least this factor, because times are uncertain. */
 const LEAST_GAIN = 1.05;
 
 export interface DepthCost {
-  /** Time of the next pass with no draft in it, and of one more row. */
+  /** Time of the next pass without drafts, and of one more row. */
   passMs: number;
   msPerRow: number;
-  /** Time to make drafts of this depth, beside those before it, for all streams together. */
+  /** Time to make the drafts of this depth, given those before it, for all sequences together. */
   draftMs(depth: number): number;
 }
 
 /**
- * How many drafts each stream's next pass is to verify, so that the most tokens a second are expected: Σ (1 + Σ reach) over the
- * time of pass and drafting. A draft's row is worth its time while its probability is more than what the same time yields
- * elsewhere; so a stream whose drafts fail gets none, and where rows cost as much as passes (many streams), nobody does.
+ * Chooses the number of drafts for each sequence that maximises the expected tokens per second: Σ (1 + Σ reach) over the time of
+ * pass and drafting. A draft's row is worth its time while its probability exceeds what the same time yields elsewhere; so a
+ * sequence whose drafts fail gets none, and nor does any sequence once rows cost as much as passes (many sequences).
  */
 export function chooseDepths(streams: readonly DepthStream[], cost: DepthCost): number[] {
   const deepest = streams.reduce((most, { maxDrafts }) => Math.max(most, maxDrafts), 0);
@@ -29,13 +29,13 @@ export function chooseDepths(streams: readonly DepthStream[], cost: DepthCost): 
   for (let depth = 1; depth <= deepest; depth++) {
     draftMs += cost.draftMs(depth);
     const plan = upTo(streams, depth, cost.passMs + draftMs, cost.msPerRow);
-    // On equal rates the deeper one: before there are times, drafts are tried.
+    // Of equal rates the deeper one: before times are known, drafts are tried.
     if (plan.rate >= best.rate) best = plan;
   }
   return best.depths;
 }
 
-/** The best depths when none is deeper than `maxDepth`: rows by falling probability, while they raise the rate. */
+/** The best depths up to `maxDepth`: rows by falling probability, while they raise the rate. */
 function upTo(
   streams: readonly DepthStream[],
   maxDepth: number,
@@ -45,7 +45,7 @@ function upTo(
   const rows = streams.flatMap((stream, s) =>
     Array.from({ length: Math.min(maxDepth, stream.maxDrafts) }, (_, i) => ({ s, reach: stream.reach(i + 1) })),
   );
-  // Stable, and a stream's rows fall in probability, so that none is taken before those that it builds on.
+  // Stable, and a sequence's rows fall in probability: none is taken before those that it builds on.
   rows.sort((a, b) => b.reach - a.reach);
   const depths = streams.map(() => 0);
   let tokens = streams.length;

@@ -1,8 +1,8 @@
 import type { Rng } from '@shoal/model';
 
 /**
- * The random numbers of one answer, one for each sampled token. A pass is given those of all its rows, and a drafter looks at
- * those to come, but none is used up before its token is taken: whether anybody drafts changes no token.
+ * The random numbers of one answer, one for each sampled token. Passes and drafters look ahead, but a number is consumed only
+ * when its token is taken, so drafting changes no token.
  */
 export class Draws {
   readonly #rng: Rng;
@@ -16,7 +16,7 @@ export class Draws {
     return this.#ahead.shift() ?? this.#rng();
   }
 
-  /** What the call of `next` after `skipped` others will return. */
+  /** What `next` will return after `skipped` other calls. */
   peek(skipped: number): number {
     while (this.#ahead.length <= skipped) this.#ahead.push(this.#rng());
     return this.#ahead[skipped]!;

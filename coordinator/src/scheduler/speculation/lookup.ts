@@ -1,34 +1,34 @@
-/** Shortest repetition that is believed, in tokens. */
+/** Shortest repetition that counts, in tokens. */
 const MIN_MATCH = 2;
-/** A longer one isn't believed more. */
+/** A longer repetition counts no more than this. */
 const MAX_MATCH = 32;
-/** Earlier places that are compared, the most recent first. */
+/** Earlier places to compare, the most recent first. */
 const MAX_CANDIDATES = 32;
 
 export interface LookupMatch {
-  /** Tokens that the text's end has in common with the place that was found. */
+  /** Tokens that the end of the text has in common with the place found. */
   length: number;
   drafts: number[];
 }
 
 /**
- * Prompt-lookup drafting (Saxena 2023): where the text's last tokens were seen before, in prompt or answer, what followed them
- * then is the draft. The longest repetition counts, and of several the most recent. Places are chained by their last two
- * tokens, as LZ77 compressors chain them, so that a token costs a step and memory grows by two numbers.
+ * Prompt-lookup drafting (Saxena 2023): if the last tokens occurred before, in prompt or answer, what followed them then is the
+ * draft. The longest repetition counts, and of equal ones the most recent. Places are chained by their last two tokens, as in
+ * LZ77, so a token costs one step and two numbers of memory.
  */
 export class PromptLookup {
-  /** The text, not changed; it may grow. */
+  /** The text; it may grow. */
   readonly #ids: readonly number[];
-  /** Of the last two tokens: index of the second, at their latest place. */
+  /** Key of two tokens → index of the second at their latest place. */
   readonly #latest = new Map<number, number>();
-  /** By index: the place before it with the same two tokens, or −1. */
+  /** By index: the previous place with the same two tokens, or −1. */
   readonly #earlier: number[] = [-1];
 
   constructor(ids: readonly number[]) {
     this.#ids = ids;
   }
 
-  /** At most `count` tokens that may come next; undefined where the text's end is new. */
+  /** At most `count` tokens that may come next; undefined if the end of the text is new. */
   find(count: number): LookupMatch | undefined {
     this.#index();
     const end = this.#ids.length - 1;
@@ -41,7 +41,7 @@ export class PromptLookup {
     }
     if (best.at < 0 || count < 1) return undefined;
     const drafts: number[] = [];
-    // Past the text's end the drafts themselves go on: a repetition may be shorter than what is asked for.
+    // Past the end of the text the drafts continue with themselves: the repetition may be shorter than `count`.
     for (let i = 0; i < count; i++) drafts.push(this.#ids[best.at + 1 + i] ?? drafts[best.at + i - end]!);
     return { length: best.length, drafts };
   }
@@ -54,7 +54,7 @@ export class PromptLookup {
     }
   }
 
-  /** Tokens before and at `at` that are those before and at `end`. */
+  /** Length of the common suffix of the text up to `at` and up to `end`. */
   #common(at: number, end: number): number {
     let length = 0;
     while (length < MAX_MATCH && length <= at && this.#ids[at - length] === this.#ids[end - length]) length++;

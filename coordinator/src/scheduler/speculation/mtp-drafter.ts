@@ -10,44 +10,31 @@ import {
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { PassName } from '../../timeline/timeline.ts';
 import type { BatchEntry } from '../batch/batch.ts';
+import type { PassCosts } from '../batch/pass-costs.ts';
 import type { Sequence } from '../sequence.ts';
-import { CallCost } from './cost.ts';
-import type { HiddenReading } from './reading.ts';
+import type { MtpPosition, MtpStream } from './stream.ts';
 
-/** Rows that wait for a draft to be wanted are computed when there are so many: the module attends to all positions. */
+/** Pending rows without a wanted draft are computed once there are this many: the module attends to all positions. */
 const MAX_PENDING_ROWS = 64;
-/** Of an answer that has ended, so many are worth computing for whoever begins alike: a page. */
+/** Pending rows of a finished sequence that are still worth computing, for requests that begin alike: one page. */
 const MIN_LAST_ROWS = 16;
-/** After so many failed calls one after the other a stream's drafts come from elsewhere. */
+/** After this many failed calls in a row, a sequence's drafts come from the text instead. */
 const MAX_FAILURES = 3;
 
-/** A position whose hidden state and next token are known. */
-type MtpPosition = Pick<EngineMtpRow, 'hidden' | 'nextTokenId' | 'position'>;
-
-/** What the MTP module knows of one answer. */
-export interface MtpStream {
-  readonly reading: HiddenReading;
-  /** Its KV cache, from the first pass on. */
-  cache: EngineMtpRow['cache'] | undefined;
-  /** Positions that the module has not seen. */
-  pending: MtpPosition[];
-  failures: number;
-}
-
-/** A sequence whose pending positions are to be computed, and how many drafts it wants then. */
+/** A sequence whose pending positions are to be computed, and the number of drafts that it wants then. */
 export interface MtpRequest {
   sequence: Sequence;
   stream: MtpStream;
   depth: number;
 }
 
-/** The pass whose drafts they are, for whoever watches it. */
+/** The pass that the drafts are made for, and its observer. */
 export interface DraftsWithin {
   pass?: PassName;
   observe?: ForwardObserver;
 }
 
-/** A query on its way: the drafts so far, and what the next one continues from. */
+/** A request in progress: the drafts so far, and what the next one continues from. */
 interface Drafting extends MtpRequest {
   drafts: number[];
   last: MtpPosition;
@@ -56,45 +43,43 @@ interface Drafting extends MtpRequest {
 export interface MtpDrafterOptions {
   forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
-  /** Tokens that end an answer: nothing comes after them, so they are no drafts. */
+  /** Told what calls cost. */
+  costs: PassCosts;
+  /** Tokens that end an answer. Nothing comes after them, so they are never drafts. */
   eosTokenIds: readonly number[];
-  /** Milliseconds of a clock. */
+  /** A clock in milliseconds. */
   now: () => number;
-  /** A call failed, and its drafts are done without. */
+  /** Called when a call has failed; its drafts are left out. */
   onFailure: (error: unknown) => void;
 }
 
 /**
  * Drafts by the model's multi-token-prediction module (DeepSeek-V3 paper §2.2): one call for all sequences of a pass gives each
- * its first draft; the module applied to its own hidden state and draft gives the next.
+ * its first draft, and the module applied to its own hidden state and draft gives the next.
  */
 export class MtpDrafter {
   readonly #options: MtpDrafterOptions;
-  /** Of a call for the first drafts of decoding sequences, and of one for each further depth. */
-  readonly firstMs = new CallCost();
-  readonly deeperMs = new CallCost();
 
   constructor(options: MtpDrafterOptions) {
     this.#options = options;
   }
 
-  /** A pass has computed the entry's rows, and its sequence has taken what was right of them: the module may see those. */
-  note({ sequence, firstRow, startLength }: BatchEntry, result: ForwardResult, stream: MtpStream): void {
+  /** Queues the entry's accepted rows for the module. Called when a pass has computed them and the sequence has advanced. */
+  note({ sequence, firstRow, startLength }: BatchEntry, { hidden }: ForwardResult, stream: MtpStream): void {
     const { forward } = this.#options;
     const { hiddenSize } = forward.config;
     const { pages, cache, ids } = sequence;
     stream.cache ??= pages ? forward.mtpSequenceOn(pages, startLength) : forward.newMtpSequence();
-    const states = statesOf(result, stream);
-    // Of an answer that has ended, the last token's next one is not known.
+    // The last token of a finished sequence has no known next token.
     const end = Math.min(cache!.length, ids.length - 1);
     for (let position = startLength; position < end; position++) {
       const at = (firstRow + position - startLength) * hiddenSize;
-      // A copy, so that a row that waits doesn't keep the batch.
-      stream.pending.push({ hidden: states.slice(at, at + hiddenSize), nextTokenId: ids[position + 1]!, position });
+      // A copy, so that a pending row does not keep the whole batch alive.
+      stream.pending.push({ hidden: hidden.slice(at, at + hiddenSize), nextTokenId: ids[position + 1]!, position });
     }
   }
 
-  /** Whether its positions should be computed although no draft is wanted. */
+  /** Whether the pending positions should be computed although no draft is wanted. */
   isDue({ finished }: Sequence, { pending }: MtpStream): boolean {
     return pending.length >= (finished ? MIN_LAST_ROWS : MAX_PENDING_ROWS);
   }
@@ -104,24 +89,24 @@ export class MtpDrafter {
   }
 
   /**
-   * Computes what these sequences have pending, and as many drafts as each wants: fewer where an end of text is expected, or
-   * the module fails. Never throws.
+   * Computes the pending positions of these sequences, and as many drafts as each wants; fewer where an end of text is expected
+   * or the module fails. Never throws.
    */
   async draft(requests: readonly MtpRequest[], within: DraftsWithin = {}): Promise<Map<Sequence, readonly number[]>> {
-    const all = requests.map((query): Drafting => ({ ...query, drafts: [], last: query.stream.pending.at(-1)! }));
-    // Calls with a prompt in them say nothing of those without.
+    const all = requests.map((request): Drafting => ({ ...request, drafts: [], last: request.stream.pending.at(-1)! }));
+    // Calls with a prompt in them say nothing about those without.
     const isUsual = all.every(({ stream, depth }) => depth > 0 && stream.pending.length < MIN_LAST_ROWS);
-    let going = await this.#timed(isUsual ? this.firstMs : undefined, () => this.#seePending(all, within));
+    let going = await this.#timed(isUsual ? 'first' : undefined, () => this.#computePending(all, within));
     const lengths = going.map(({ stream }) => stream.cache!.length);
     const seen = going;
-    while ((going = going.filter((drafting) => this.#goesOn(drafting))).length > 0) {
-      going = await this.#timed(this.deeperMs, () => this.#deeper(going, within));
+    while ((going = going.filter(wantsMore)).length > 0) {
+      going = await this.#timed('deeper', () => this.#deeper(going, within));
     }
     for (const [i, { stream }] of seen.entries()) stream.cache!.truncate(lengths[i]!);
     return new Map(all.map(({ sequence, drafts }) => [sequence, drafts]));
   }
 
-  async #seePending(all: readonly Drafting[], within: DraftsWithin): Promise<Drafting[]> {
+  async #computePending(all: readonly Drafting[], within: DraftsWithin): Promise<Drafting[]> {
     const rows = all.flatMap((drafting) => {
       const { stream, depth } = drafting;
       return stream.pending.map((position, i) => ({
@@ -138,24 +123,20 @@ export class MtpDrafter {
     }
     if (!result) return [];
     let end = 0;
-    const taken = all.filter((drafting) => {
+    return all.filter((drafting) => {
       end += drafting.stream.pending.length;
       drafting.stream.pending = [];
       return drafting.depth > 0 && this.#take(drafting, result, end - 1);
     });
-    return taken;
   }
 
-  /** One draft more: the module on its own hidden state, with the draft before as the next token. */
+  /** One more draft each: the module on its own hidden state, with the previous draft as the next token. */
   async #deeper(going: readonly Drafting[], within: DraftsWithin): Promise<Drafting[]> {
     countCall(going);
-    const result = await this.#call(
-      going.map((drafting) => {
-        const { last, stream } = drafting;
-        return { ...last, cache: stream.cache!, query: nextDraft(drafting) };
-      }),
-      within,
-    );
+    const rows = going.map((drafting) => {
+      return { ...drafting.last, cache: drafting.stream.cache!, query: nextDraft(drafting) };
+    });
+    const result = await this.#call(rows, within);
     return result ? going.filter((drafting, r) => this.#take(drafting, result, r)) : [];
   }
 
@@ -169,17 +150,16 @@ export class MtpDrafter {
     }
   }
 
-  /** Its next draft, from the result's row `r`; whether there is one. */
+  /** Takes the next draft from row `r` of the result; returns whether there is one. */
   #take(drafting: Drafting, result: ForwardResult, r: number): boolean {
-    const { stream, drafts, last } = drafting;
     const { eosTokenIds, forward, onFailure } = this.#options;
     const { hiddenSize } = forward.config;
     try {
       const { tokenId } = answerOf(result.answers, r);
       if (eosTokenIds.includes(tokenId)) return false;
-      drafts.push(tokenId);
-      const hidden = statesOf(result, stream).subarray(r * hiddenSize, (r + 1) * hiddenSize);
-      drafting.last = { hidden, nextTokenId: tokenId, position: last.position + 1 };
+      drafting.drafts.push(tokenId);
+      const hidden = result.hidden.subarray(r * hiddenSize, (r + 1) * hiddenSize);
+      drafting.last = { hidden, nextTokenId: tokenId, position: drafting.last.position + 1 };
       return true;
     } catch (error) {
       onFailure(error);
@@ -187,20 +167,20 @@ export class MtpDrafter {
     }
   }
 
-  #goesOn({ sequence, drafts, depth }: Drafting): boolean {
-    return !sequence.finished && drafts.length < depth;
-  }
-
-  async #timed<T>(cost: CallCost | undefined, call: () => Promise<T>): Promise<T> {
-    const { now } = this.#options;
+  async #timed<T>(depth: 'first' | 'deeper' | undefined, call: () => Promise<T>): Promise<T> {
+    const { now, costs } = this.#options;
     const startedMs = now();
     const result = await call();
-    cost?.add(now() - startedMs);
+    if (depth) costs.addDraftCall(depth, now() - startedMs);
     return result;
   }
 }
 
-/** Drawn with the number that the model's own token will be drawn with: alike distributions then mostly give the same token. */
+function wantsMore({ sequence, drafts, depth }: Drafting): boolean {
+  return !sequence.finished && drafts.length < depth;
+}
+
+/** Drawn with the random number that the model's own token will be drawn with: similar distributions then mostly agree. */
 function nextDraft({ sequence, drafts }: Drafting): TokenQuery {
   const { temperature, topP, topK } = sequence.request;
   const uniform = temperature > 0 ? sequence.draws.peek(drafts.length) : 0;
@@ -209,9 +189,4 @@ function nextDraft({ sequence, drafts }: Drafting): TokenQuery {
 
 function countCall(drafting: readonly Drafting[]): void {
   for (const { sequence } of drafting) sequence.speculation?.countDraftCall();
-}
-
-/** [numRows, hiddenSize], as the stream's module reads them. */
-function statesOf({ hidden, preNormHidden }: ForwardResult, { reading }: MtpStream): Float32Array {
-  return reading === 'after-norm' ? hidden : preNormHidden;
 }

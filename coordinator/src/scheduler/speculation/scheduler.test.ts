@@ -180,15 +180,6 @@ describe('an answer with drafts', () => {
 });
 
 describe('drafting', () => {
-  it('finds out which hidden state the module reads, and keeps to it', async () => {
-    for (const readsBeforeNorm of [false, true]) {
-      const { engine } = open({ readsBeforeNorm, rightInTen: 9 });
-      for (let i = 0; i < 8; i++)
-        await collect(engine.submit(request('one', { maxTokens: 40, seed: i, temperature: 1 })));
-      expect(engine.speculation.readings.chosen).toBe(readsBeforeNorm ? 'before-norm' : 'after-norm');
-    }
-  });
-
   it('that fails loses no request: the text’s own drafts take over', async () => {
     const { engine, forward, failures } = open();
     forward.beforeMtp = () => Promise.reject(new Error('no experts'));

@@ -1,15 +1,29 @@
+import type { EngineMtpRow } from '@shoal/model';
 import type { SpeculationUsage } from '../generation.ts';
 import { Acceptance } from './acceptance.ts';
 import { PromptLookup } from './lookup.ts';
-import type { MtpStream } from './mtp-drafter.ts';
 
-/** Who makes drafts: the model's own MTP module, or whoever finds the text's end further up in it. */
+/** What drafts tokens: the model's own MTP module, or a repetition of the text's end further up in it. */
 export type DraftKind = 'mtp' | 'lookup';
 
-/** A stream's own experience fades to half in 14 drafts: texts change. */
+/** A position whose hidden state and next token are known. */
+export type MtpPosition = Pick<EngineMtpRow, 'hidden' | 'nextTokenId' | 'position'>;
+
+/** What the MTP module holds for one sequence. */
+export interface MtpStream {
+  /** Its KV cache; absent before the first pass. */
+  cache: EngineMtpRow['cache'] | undefined;
+  /** Positions that the module has not computed yet. */
+  pending: MtpPosition[];
+  /** Calls that have failed in a row. */
+  failures: number;
+}
+
+/** Half-life of a sequence's own acceptance: 14 drafts, since texts change. */
 const STREAM_DECAY = 0.95;
-/** Passes after which a draft more than what pays is tried; doubled whenever that failed. */
+/** Passes before one draft more than pays is tried; doubled after each failure. */
 const FIRST_PROBE = 8;
+/** The same while the price of a row is a guess. */
 const GUESS_PROBE = 2;
 const LAST_PROBE = 512;
 
@@ -19,22 +33,22 @@ export interface StreamOptions {
   /** Laps of a pass, and of one call of the MTP module. */
   lapsPerPass: number;
   lapsPerDraft: number;
-  /** What to expect of a source of drafts, by depth. */
+  /** Expected acceptance of a source of drafts, by depth. */
   prior: (source: string) => (depth: number) => number;
   mtp: MtpStream | undefined;
 }
 
-/** One answer's drafts and what is known of their luck. */
+/** One sequence's drafts, and how many of them were right. */
 export class StreamSpeculation {
   readonly usage: SpeculationUsage = { drafted: 0, accepted: 0, passes: 0, laps: 0 };
-  /** To be verified in the next pass, after the last known token. */
+  /** Verified in the next pass, after the last known token. */
   drafts: readonly number[] = [];
-  /** Who made them, and where their luck is counted. */
+  /** What made `drafts`, and the key under which their acceptance is counted. */
   kind: DraftKind = 'lookup';
   source = '';
-  /** Present where the model's MTP module drafts for it. */
+  /** Present while the MTP module drafts for the sequence. */
   mtp: MtpStream | undefined;
-  /** Requests that may share what was computed of a common beginning have it in common. */
+  /** Only requests with the same scope share computed prefixes: a page holds the module's cache only if its first user drafts. */
   readonly cacheScope: string;
   readonly #laps: Pick<StreamOptions, 'lapsPerPass' | 'lapsPerDraft'>;
   readonly #lookup: PromptLookup;
@@ -49,41 +63,38 @@ export class StreamSpeculation {
     this.#lookup = new PromptLookup(ids);
     this.#prior = prior;
     this.mtp = mtp;
-    this.cacheScope = mtp ? `mtp ${mtp.reading}` : '';
+    this.cacheScope = mtp ? 'mtp' : '';
   }
 
-  /** A pass gives the answer tokens, with so many drafts in it. */
+  /** Counts a pass that gives the sequence tokens, with `drafts` drafts in it. */
   countPass(drafts: number): void {
     this.usage.passes++;
     this.usage.laps += this.#laps.lapsPerPass;
     this.usage.drafted += drafts;
   }
 
-  /** The MTP module is called for a draft of it. */
+  /** Counts a call of the MTP module for a draft of this sequence. */
   countDraftCall(): void {
     this.usage.laps += this.#laps.lapsPerDraft;
   }
 
-  /** Of drafts of the same origin. */
+  /** The sequence's own acceptance of drafts from `source`. */
   acceptance(source: string): Acceptance {
     let found = this.#acceptance.get(source);
-    if (!found) {
-      found = new Acceptance(this.#prior(source), STREAM_DECAY);
-      this.#acceptance.set(source, found);
-    }
+    if (!found) this.#acceptance.set(source, (found = new Acceptance(this.#prior(source), STREAM_DECAY)));
     return found;
   }
 
-  /** What the text itself suggests, and where its acceptance is counted. */
+  /** At most `count` drafts from repetitions in the text, and the key of their acceptance; undefined if the end is new. */
   findInText(count: number): { drafts: readonly number[]; source: string } | undefined {
     const match = this.#lookup.find(count);
-    // The longer the repetition, the likelier that it goes on.
+    // The longer the repetition, the more likely it is to go on.
     return match && { drafts: match.drafts, source: `lookup ${Math.min(4, Math.floor(Math.log2(match.length)))}` };
   }
 
   /**
-   * The depth to be tried in the next pass where `depth` is expected to pay best: now and then one more, and soon while what
-   * that costs is `isGuess`.
+   * The depth to try in the next pass where `depth` is expected to pay best: now and then one more (at most `most`), and soon
+   * while the price of a row is a guess (`isGuess`).
    */
   probed(depth: number, most: number, isGuess: boolean): number {
     if (depth > this.#lastDepth) {

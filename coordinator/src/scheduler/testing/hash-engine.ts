@@ -94,8 +94,6 @@ export interface HashEngineOptions {
   numPages?: number;
   /** Of ten positions, so many whose draft is as good as the model itself. */
   rightInTen?: number;
-  /** Whether the MTP module reads the hidden state before the norm. */
-  readsBeforeNorm?: boolean;
 }
 
 /**
@@ -117,8 +115,8 @@ export class HashEngine implements ForwardEngine {
   readonly #memory = new Map<number, number[]>();
   readonly #mtpMemory = new Map<number, number[]>();
 
-  constructor({ numPages = 64, rightInTen = 7, readsBeforeNorm = false }: HashEngineOptions = {}) {
-    this.#options = { numPages, rightInTen, readsBeforeNorm };
+  constructor({ numPages = 64, rightInTen = 7 }: HashEngineOptions = {}) {
+    this.#options = { numPages, rightInTen };
   }
 
   lendPages() {
@@ -169,11 +167,9 @@ export class HashEngine implements ForwardEngine {
   async close(): Promise<void> {}
 
   #mtpState({ hidden, nextTokenId, position, cache }: EngineMtpRow): number {
-    // The state before the norm is told by its sign.
-    const isBefore = hidden[0]! < 0;
-    const known = hash(Math.abs(hidden[0]!), nextTokenId);
+    const known = hash(hidden[0]!, nextTokenId);
     for (let i = 0; i < position; i++) if ((cache as HashCache).read(i) === undefined) this.staleReads++;
-    const isRight = isBefore === this.#options.readsBeforeNorm && hash(known, 5) % 10 < this.#options.rightInTen;
+    const isRight = hash(known, 5) % 10 < this.#options.rightInTen;
     return isRight ? known : hash(known, 7);
   }
 
@@ -206,7 +202,6 @@ function resultOf(rows: readonly Pick<EngineRow, 'wantLogits' | 'query'>[], stat
     logits: rows.map(({ wantLogits }, r) => (wantLogits ? logitsOf(states[r]!) : undefined)),
     answers: rows.map(({ query }, r) => query && answerQuery(logitsOf(states[r]!), query)),
     hidden,
-    preNormHidden: hidden.map((value) => -value),
   };
 }
 

@@ -79,8 +79,7 @@ export function lappingForward(work?: LayerWork): ForwardEngine {
         const chosen = next(tokenId, position);
         return query && answerQuery(new Float32Array(VOCAB).fill(1, chosen, chosen + 1), query);
       });
-      const [hidden, preNormHidden] = [new Float32Array(rows.length), new Float32Array(rows.length)];
-      return { logits: rows.map(() => undefined), answers, hidden, preNormHidden };
+      return { logits: rows.map(() => undefined), answers, hidden: new Float32Array(rows.length) };
     },
     forwardMtp: () => Promise.reject(new Error('no MTP module')),
     close: async () => {},

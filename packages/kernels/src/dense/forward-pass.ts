@@ -175,8 +175,10 @@ export class ForwardPass {
     return {
       logits,
       answers,
-      hidden: this.#readRows(this.tables.workspace.h, hiddenSize),
-      preNormHidden: this.#readRows(workspace.x, hiddenSize, normBank),
+      hidden:
+        memory.config.mtpHidden === 'after-norm'
+          ? this.#readRows(this.tables.workspace.h, hiddenSize)
+          : this.#readRows(workspace.x, hiddenSize, normBank),
     };
   }
 

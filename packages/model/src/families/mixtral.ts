@@ -53,6 +53,7 @@ export const mixtral: Family<typeof schema> = {
       // A softmax over the chosen logits, which is the same as normalising the chosen probabilities.
       gate: softmaxGate(true),
       numNextnPredictLayers: 0,
+      mtpHidden: 'after-norm',
       fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
     };
   },

@@ -34,6 +34,7 @@ export const olmoe: Family<typeof schema> = {
       rope: ropeConfig(readRopeKeys(raw, where), attention.headDim, 'halves'),
       gate: softmaxGate(raw.norm_topk_prob),
       numNextnPredictLayers: 0,
+      mtpHidden: 'after-norm',
       fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
     };
   },

@@ -7,6 +7,7 @@ import {
   loadDenseWeights,
   type ExpertDispatch,
   type ForwardEngine,
+  type ModelConfig,
   type SequencePages,
 } from '@shoal/model';
 import { DENSE_FILE, denseFile, packDenseEntry, type DenseFormat } from '@shoal/weights';
@@ -37,16 +38,22 @@ afterEach(async () => {
 });
 
 async function engineWith(
-  options: { threads?: number; bankBytes?: number; kvBytes?: number; format?: DenseFormat } = {},
+  options: {
+    threads?: number;
+    bankBytes?: number;
+    kvBytes?: number;
+    format?: DenseFormat;
+    mtpHidden?: ModelConfig['mtpHidden'];
+  } = {},
 ): Promise<WasmEngine> {
-  const { format = 'f32', ...rest } = options;
-  const engine = await openWasmEngine({ config, weights: { reader, format }, ...rest });
+  const { format = 'f32', mtpHidden = config.mtpHidden, ...rest } = options;
+  const engine = await openWasmEngine({ config: { ...config, mtpHidden }, weights: { reader, format }, ...rest });
   open.push(engine);
   return engine;
 }
 
-async function reference(): Promise<ForwardEngine> {
-  return createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) });
+async function reference(override: Partial<ModelConfig> = {}): Promise<ForwardEngine> {
+  return createReferenceEngine({ config: { ...config, ...override }, weights: await loadDenseWeights(config, reader) });
 }
 
 const tokens = (count: number, seed = 1): number[] => Array.from({ length: count }, (_, i) => (i * 7 + seed) % 53);
@@ -71,8 +78,17 @@ describe('the wasm engine', () => {
     const got = await read(await engineWith({ threads: 2 }), ids);
     expect(nmse(got.logits, expected.logits)).toBeLessThan(1e-6);
     expect(nmse(got.hidden, expected.hidden)).toBeLessThan(1e-6);
-    expect(nmse(got.preNormHidden, expected.preNormHidden)).toBeLessThan(1e-6);
   });
+
+  it.each(['after-norm', 'before-norm'] as const)(
+    'hands on the hidden state %s where the MTP module reads that',
+    async (mtpHidden) => {
+      const ids = tokens(20);
+      const expected = await read(await reference({ mtpHidden }), ids);
+      const got = await read(await engineWith({ mtpHidden }), ids);
+      expect(nmse(got.hidden, expected.hidden)).toBeLessThan(1e-6);
+    },
+  );
 
   it('gives the same bits on the calling thread, on one and on three', async () => {
     const ids = tokens(45);

@@ -1,0 +1,32 @@
+import { describe, expect, it } from 'vitest';
+import { chooseDepths } from './depth.ts';
+
+describe('chooseDepths', () => {
+  const stream = (rates: readonly number[], maxDrafts = rates.length) => ({
+    maxDrafts,
+    reach: (depth: number) => rates.slice(0, depth).reduce((a, b) => a * b, 1),
+  });
+
+  it('grows with acceptance and with the time of a pass, and stays within what is of use', () => {
+    const cost = { msPerRow: 1, draftMs: () => 1 };
+    expect(chooseDepths([stream([0.9, 0.5, 0.5, 0.5])], { ...cost, passMs: 2 })).toEqual([0]);
+    expect(chooseDepths([stream([0.9, 0.5, 0.5, 0.5])], { ...cost, passMs: 6 })).toEqual([1]);
+    expect(chooseDepths([stream([0.9, 0.5, 0.5, 0.5])], { ...cost, passMs: 200 })).toEqual([4]);
+    expect(chooseDepths([stream([0.9, 0.9, 0.9], 1)], { ...cost, passMs: 200 })).toEqual([1]);
+    expect(chooseDepths([], { ...cost, passMs: 200 })).toEqual([]);
+  });
+
+  it('gives rows to those streams whose drafts are right', () => {
+    const streams = [stream([0.95, 0.9]), stream([0.1, 0.1]), stream([0.6, 0.5])];
+    expect(chooseDepths(streams, { passMs: 6, msPerRow: 1.2, draftMs: () => 0 })).toEqual([2, 0, 0]);
+  });
+
+  it('falls as streams fill the engine', () => {
+    const many = (count: number) =>
+      chooseDepths(
+        Array.from({ length: count }, () => stream([0.94, 0.5, 0.3, 0.3])),
+        { passMs: 100 + count, msPerRow: 1, draftMs: () => 2 },
+      )[0];
+    expect([1, 16, 64, 4000].map(many)).toEqual([3, 2, 1, 0]);
+  });
+});
