@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { createServer as createHttpServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, relative, sep } from 'node:path';
@@ -206,6 +206,8 @@ class RestartingCoordinator {
   }
 
   async #compileKernels(): Promise<boolean> {
+    // tools/run.mjs must not take what comes out for the output of the sources that it built last.
+    await rm(join(ROOT, 'packages/kernels/dist/.sources'), { force: true });
     this.#compiler = this.#spawn(['packages/kernels/wasm/build.mjs']);
     const [code] = await once(this.#compiler, 'exit');
     return code === 0;
