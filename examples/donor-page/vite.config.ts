@@ -1,6 +1,6 @@
 import { defineConfig } from 'vite';
 
-/** The coordinator answers signalling and shards to pages of its own origin, so both come through this page's server. */
+/** Signalling and shards come through this page's own server, so that for the browser the coordinator has the same origin. */
 const target = process.env.SHOAL_URL ?? 'http://127.0.0.1:8787';
 const proxy = { '/socket.io': { target, ws: true }, '/shards': { target } };
 
