@@ -1,6 +1,8 @@
 // What openai-client.ts does, with `fetch` alone: node --import tsx examples/plain-fetch.ts [http://127.0.0.1:8787]
-const url = process.argv[2] ?? 'http://127.0.0.1:8787';
-const authorization = `Bearer ${process.env.SHOAL_API_KEY ?? 'none'}`;
+import { argv, env, stdout } from 'node:process';
+
+const url = argv[2] ?? 'http://127.0.0.1:8787';
+const authorization = `Bearer ${env.SHOAL_API_KEY ?? 'none'}`;
 
 function post(path: string, body: object): Promise<Response> {
   return fetch(`${url}/v1/${path}`, {
@@ -45,9 +47,9 @@ const stream = await post('chat/completions', {
   stream: true,
   stream_options: { include_usage: true },
 });
-process.stdout.write('chat: ');
+stdout.write('chat: ');
 for await (const chunk of chunks(stream)) {
-  process.stdout.write(chunk.choices[0]?.delta.content ?? '');
+  stdout.write(chunk.choices[0]?.delta.content ?? '');
   if (chunk.usage) console.log(`\ntokens: ${chunk.usage.completion_tokens}`);
 }
 
@@ -71,6 +73,3 @@ async function* chunks(answer: Response): AsyncGenerator<ChatChunk> {
     }
   }
 }
-
-// With neither imports nor exports TypeScript would not take it for a module.
-export {};
