@@ -10,9 +10,13 @@ import { fileURLToPath } from 'node:url';
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const MIN_NODE = [20, 19];
 
-/** Each command: what must be there first, and what is then run, with the command line's own arguments appended. */
+/**
+ * Each command: what must be there first, and what is then run, with the command line's own arguments appended.
+ * `endsWithParent`: stop it when the process that started this one is gone.
+ */
 const COMMANDS = {
   serve: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('coordinator/src/cli/main.ts', 'serve') },
+  dev: { needs: ['dependencies', 'kernels'], run: tsx('tools/dev.ts'), endsWithParent: true },
   demo: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('tools/demo/main.ts') },
   chaos: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('test/chaos/main.ts') },
   bench: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('test/bench/main.ts') },
@@ -36,7 +40,7 @@ function main([name, ...args]) {
   if (!command) fail(`There is no command "${name ?? ''}". Known: ${Object.keys(COMMANDS).join(', ')}.`, 2);
   checkNode();
   for (const need of command.needs) ENSURE[need]();
-  if (command.run) handOver([...command.run, ...args]);
+  if (command.run) handOver([...command.run, ...args], command.endsWithParent);
 }
 
 function checkNode() {
@@ -128,10 +132,13 @@ function hashTree(paths) {
  * The command takes our place: its exit code is ours. Ctrl-C reaches it from the terminal, and what is sent to us alone (by
  * `docker stop`, by a service manager) is passed on, so that it drains and nothing stays behind.
  */
-function handOver([command, ...args]) {
+function handOver([command, ...args], endsWithParent = false) {
   const child = spawn(command, args, { cwd: ROOT, stdio: 'inherit' });
   process.on('SIGINT', () => {});
   for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  // A signal sent to npm reaches only the shell between npm and this process, which then ends without passing it on.
+  const parent = process.ppid;
+  if (endsWithParent) setInterval(() => process.ppid !== parent && child.kill('SIGTERM'), 500);
   child.on('error', (error) => fail(`${command} could not be started: ${error.message}`));
   child.on('exit', (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 0)));
 }

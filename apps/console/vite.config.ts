@@ -1,8 +1,5 @@
 import { defineConfig } from 'vite';
 
-/** In development the pages come from Vite and everything else from a coordinator on its default port. */
-const coordinator = 'http://127.0.0.1:8787';
-
 export default defineConfig({
   root: import.meta.dirname,
   base: '/',
@@ -15,5 +12,4 @@ export default defineConfig({
     target: 'es2022',
     modulePreload: { polyfill: false },
   },
-  server: { proxy: { '/v1': coordinator, '/socket.io': { target: coordinator, ws: true } } },
 });
