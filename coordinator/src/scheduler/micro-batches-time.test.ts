@@ -36,12 +36,12 @@ interface Costs {
 const STREAMS = 16;
 const TOKENS = 64;
 
-/** So many greedy streams on an engine and laps of known cost. Times of one pass of all rows, once it goes evenly. */
+/** Runs greedy streams with work and laps of known cost. Times of one pass of all rows, once the pace is steady. */
 async function measure(costs: Costs, microBatches: SchedulerLimits['microBatches']) {
   const time = new VirtualTime();
   const rng = createRng(5);
   let engineFreeMs = 0;
-  // One program after another, as on the engine's threads.
+  // One program after another, as on the dense engine’s threads.
   const work: LayerWork = async (rows) => {
     const queuedMs = time.nowMs;
     const startedMs = Math.max(queuedMs, engineFreeMs);
@@ -86,7 +86,7 @@ const half = ({ layerMs, rowMs }: Costs): number => layerMs + (rowMs * STREAMS) 
 const whole = ({ layerMs, rowMs }: Costs): number => layerMs + rowMs * STREAMS;
 
 describe('in virtual time, 16 streams', () => {
-  it('wait for what laps take beyond the other half’s work, as two customers of one engine must', async () => {
+  it('wait for what laps take beyond the other half’s work, as two customers of one dense engine must', async () => {
     const costs = { layerMs: 4, rowMs: 0.5, lapMs: 20 };
     const one = await measure(costs, 1);
     const two = await measure(costs, 2);

@@ -25,8 +25,14 @@ const experts = {
 
 beforeEach(() => (laps = []));
 
-const engine = (limits: Partial<SchedulerLimits>): Scheduler =>
-  new Scheduler({ modelId: 'small', forward: lappingForward(), experts, limits: { microBatches: 2, ...limits } });
+const newScheduler = (limits: Partial<SchedulerLimits>): Scheduler =>
+  new Scheduler({
+    modelId: 'small',
+    forward: lappingForward(),
+    experts,
+    limits: { microBatches: 2, ...limits },
+    now: () => 0,
+  });
 
 /** Everything that can go on without a lap has gone on. */
 const settle = async (): Promise<void> => {
@@ -42,7 +48,7 @@ async function answerAll(): Promise<void> {
 
 describe('two micro-batches', () => {
   it('have half of the rows each in flight, of different sequences', async () => {
-    const shoal = engine({});
+    const shoal = newScheduler({});
     const answers = Array.from({ length: 16 }, (_, i) => submit(shoal, [i], 3));
     await settle();
     // One row of each prompt.
@@ -58,7 +64,7 @@ describe('two micro-batches', () => {
   });
 
   it('are one where two were forbidden: a pass has all rows, and nothing else is in flight', async () => {
-    const shoal = engine({ microBatches: 1 });
+    const shoal = newScheduler({ microBatches: 1 });
     const answers = Array.from({ length: 16 }, (_, i) => submit(shoal, [i], 2));
     await settle();
     while (laps.length > 0) {
@@ -70,7 +76,7 @@ describe('two micro-batches', () => {
   });
 
   it('go at their own pace: a lap that hangs holds up its own half only', async () => {
-    const shoal = engine({});
+    const shoal = newScheduler({});
     const answers = Array.from({ length: 4 }, (_, i) => submit(shoal, [i], 5));
     await settle();
     const [hangs] = laps.splice(0, 1);
@@ -86,7 +92,7 @@ describe('two micro-batches', () => {
   });
 
   it('let a new prompt begin while the laps of others are out', async () => {
-    const shoal = engine({});
+    const shoal = newScheduler({});
     const first = submit(shoal, [1, 2, 3], 2);
     await settle();
     expect(rowsOut()).toEqual([3]);
@@ -99,7 +105,7 @@ describe('two micro-batches', () => {
   });
 
   it('come together again from any imbalance', async () => {
-    const shoal = engine({});
+    const shoal = newScheduler({});
     const answers = Array.from({ length: 6 }, (_, i) => submit(shoal, [i], i < 3 ? 1 : 12));
     for (let round = 0; round < 8; round++) {
       await settle();
@@ -112,7 +118,7 @@ describe('two micro-batches', () => {
   });
 
   it('fail apart', async () => {
-    const shoal = engine({});
+    const shoal = newScheduler({});
     const answers = Array.from({ length: 4 }, (_, i) => submit(shoal, [i], 3).catch((error: Error) => error.message));
     await settle();
     laps.shift()!.fail(new Error('no shard'));
@@ -123,7 +129,7 @@ describe('two micro-batches', () => {
   });
 
   it('mix prompt rows with decoding ones, in bounded pieces, and none is left behind', async () => {
-    const shoal = engine({ prefillRows: 16 });
+    const shoal = newScheduler({ prefillRows: 16 });
     const decoding = Array.from({ length: 4 }, (_, i) => submit(shoal, [i], 40));
     for (let round = 0; round < 4; round++) {
       await settle();
@@ -148,7 +154,7 @@ describe('two micro-batches', () => {
     for (const seed of [1, 2, 3]) {
       const rng = createRng(seed);
       const below = (limit: number): number => Math.floor(rng() * limit);
-      const shoal = engine({ maxBatch: 6, prefillRows: 7 });
+      const shoal = newScheduler({ maxBatch: 6, prefillRows: 7 });
       const answers: Promise<void>[] = [];
       let left = 40;
       for (let step = 0; left > 0 || laps.length > 0 || shoal.running.length > 0; step++) {
@@ -170,7 +176,7 @@ describe('two micro-batches', () => {
   });
 
   it('drain when both have ended', async () => {
-    const shoal = engine({});
+    const shoal = newScheduler({});
     const answers = [1, 2].map((id) => submit(shoal, [id], 1));
     await settle();
     let isDrained = false;

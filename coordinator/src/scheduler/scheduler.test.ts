@@ -56,7 +56,7 @@ beforeEach(() => {
   outcomes = [];
 });
 
-function engine(limits: Partial<SchedulerLimits> = {}, eosTokenIds?: readonly number[]): Scheduler {
+function newScheduler(limits: Partial<SchedulerLimits> = {}, eosTokenIds?: readonly number[]): Scheduler {
   return new Scheduler({
     modelId: 'small',
     forward: createReferenceEngine(model),
@@ -101,10 +101,10 @@ function gate(): { opened: Promise<void>; open: () => void } {
 
 describe('the end of an answer', () => {
   it('is at any of the given tokens, in place of config.json’s', async () => {
-    const ids = await idsOf(engine().submit(request('whole')));
+    const ids = await idsOf(newScheduler().submit(request('whole')));
     const at = ids.findIndex((id, i) => i > 0 && ids.indexOf(id) === i);
     expect(at).toBeGreaterThan(0);
-    const events = await collect(engine({}, [16, ids[at]!]).submit(request('ended')));
+    const events = await collect(newScheduler({}, [16, ids[at]!]).submit(request('ended')));
     expect(events.flatMap((event) => (event.type === 'token' ? [event.token.tokenId] : []))).toEqual(ids.slice(0, at));
     expect(events.at(-1)).toMatchObject({ type: 'finish', reason: 'stop' });
   });
@@ -119,9 +119,9 @@ describe('a batch', () => {
       request('d', { promptIds: [5], temperature: 1.2, seed: 9, maxTokens: 12 }),
     ];
     const alone: number[][] = [];
-    for (const each of requests) alone.push(await idsOf(engine().submit(each)));
+    for (const each of requests) alone.push(await idsOf(newScheduler().submit(each)));
     expect(alone.map((ids) => ids.length)).toEqual([9, 6, 3, 12]);
-    const together = engine({ maxBatch: 3, prefillRows: 5 });
+    const together = newScheduler({ maxBatch: 3, prefillRows: 5 });
     expect(await Promise.all(requests.map((each) => idsOf(together.submit(each))))).toEqual(alone);
     expect(together.tokens).toBe(30);
     await together.drain(60_000);
@@ -130,7 +130,7 @@ describe('a batch', () => {
   });
 
   it('takes a long prompt in bounded pieces, and goes on decoding meanwhile', async () => {
-    const both = engine({ prefillRows: 8 });
+    const both = newScheduler({ prefillRows: 8 });
     const short = idsOf(both.submit(request('short', { maxTokens: 8 })));
     const long = idsOf(both.submit(request('long', { promptIds: Array.from({ length: 30 }, (_, i) => i % 16) })));
     await Promise.all([short, long]);
@@ -139,22 +139,22 @@ describe('a batch', () => {
   });
 
   it('ends at the context with "length", and at maxTokens 0 without a token', async () => {
-    const events = await collect(engine().submit(request('full', { maxTokens: 1000 })));
+    const events = await collect(newScheduler().submit(request('full', { maxTokens: 1000 })));
     expect(events).toHaveLength(37 + 1);
     expect(events.at(-1)).toEqual({ type: 'finish', reason: 'length' });
-    expect(await collect(engine().submit(request('none', { maxTokens: 0 })))).toEqual([
+    expect(await collect(newScheduler().submit(request('none', { maxTokens: 0 })))).toEqual([
       { type: 'finish', reason: 'length' },
     ]);
   });
 
   it("scores a prompt alike in one piece and in several, as the answer's own logprobs are", async () => {
-    const greedy = await collect(engine().submit(request('answer', { topLogprobs: 2 })));
+    const greedy = await collect(newScheduler().submit(request('answer', { topLogprobs: 2 })));
     const tokens = greedy.flatMap((event) => (event.type === 'token' ? [event.token] : []));
     const promptIds = [1, 2, 3, ...tokens.map(({ tokenId }) => tokenId)];
     const scored: GenerationEvent[] = [];
     for (const prefillRows of [64, 2]) {
       const events = await collect(
-        engine({ prefillRows }).submit(
+        newScheduler({ prefillRows }).submit(
           request('score', { promptIds, maxTokens: 0, promptLogprobs: true, topLogprobs: 2 }),
         ),
       );
@@ -170,8 +170,8 @@ describe('a batch', () => {
   });
 
   it('ends a sequence whose logits are damaged, and no other', async () => {
-    const alone = await idsOf(engine().submit(request('good')));
-    const both = engine();
+    const alone = await idsOf(newScheduler().submit(request('good')));
+    const both = newScheduler();
     experts.after = (sum, lap) => {
       // The second sequence's row, once both decode.
       if (lap > experts.laps.length - 1 || sum.length !== 2 * config.hiddenSize) return;
@@ -185,7 +185,7 @@ describe('a batch', () => {
   });
 
   it('whose laps fail ends with an error, and the next request is answered', async () => {
-    const shoal = engine();
+    const shoal = newScheduler();
     experts.beforeCombine = () => Promise.reject(new Error('no shard'));
     await expect(collect(shoal.submit(request('unlucky')))).rejects.toMatchObject({
       reason: 'internal',
@@ -198,7 +198,7 @@ describe('a batch', () => {
 
 describe('a request', () => {
   it('is refused when nothing of it can be answered', () => {
-    const shoal = engine();
+    const shoal = newScheduler();
     expect(() => shoal.submit(request('empty', { promptIds: [] }))).toThrow(/no tokens/);
     const promptIds = Array.from({ length: 40 }, () => 1);
     expect(() => shoal.submit(request('long', { promptIds }))).toThrow(/context of 40/);
@@ -206,7 +206,7 @@ describe('a request', () => {
   });
 
   it('waits while the batch is full, and is told when to come back when the queue is', async () => {
-    const shoal = engine({ maxBatch: 2, maxQueue: 1 });
+    const shoal = newScheduler({ maxBatch: 2, maxQueue: 1 });
     const accepted = ['a', 'b', 'c'].map((id) => idsOf(shoal.submit(request(id))));
     expect([shoal.running.length, shoal.queued.length]).toEqual([2, 1]);
     expect(() => shoal.submit(request('d'))).toThrow(
@@ -217,14 +217,14 @@ describe('a request', () => {
   });
 
   it('needs no queue where the batch has a place', async () => {
-    const shoal = engine({ maxBatch: 2, maxQueue: 0 });
+    const shoal = newScheduler({ maxBatch: 2, maxQueue: 0 });
     const accepted = ['a', 'b'].map((id) => idsOf(shoal.submit(request(id))));
     expect(() => shoal.submit(request('c'))).toThrow(expect.objectContaining({ reason: 'queue-full' }));
     expect((await Promise.all(accepted)).map((ids) => ids.length)).toEqual([6, 6]);
   });
 
   it('that was given up leaves its place to the next at once', async () => {
-    const shoal = engine({ maxBatch: 1, maxQueue: 1 });
+    const shoal = newScheduler({ maxBatch: 1, maxQueue: 1 });
     const lap = gate();
     experts.beforeCombine = () => lap.opened;
     const running = idsOf(shoal.submit(request('running')));
@@ -239,7 +239,7 @@ describe('a request', () => {
   });
 
   it('aborted before it came is cancelled, and holds up nobody', async () => {
-    const shoal = engine();
+    const shoal = newScheduler();
     const late = reasonOf(shoal.submit(request('late', { signal: AbortSignal.abort() })));
     const next = idsOf(shoal.submit(request('next')));
     expect(await late).toBe('cancelled');
@@ -248,7 +248,7 @@ describe('a request', () => {
   });
 
   it('whose reader stops reading is cancelled', async () => {
-    const shoal = engine();
+    const shoal = newScheduler();
     for await (const event of shoal.submit(request('left', { maxTokens: 30 }))) if (event.type === 'token') break;
     await shoal.drain(10_000);
     expect(outcomes).toEqual(['left cancelled']);
@@ -256,7 +256,7 @@ describe('a request', () => {
   });
 
   it('that takes too long ends with "timeout", after what it has had', async () => {
-    const shoal = engine({ requestTimeoutMs: 50 });
+    const shoal = newScheduler({ requestTimeoutMs: 50 });
     const hung = gate();
     experts.beforeCombine = (lap) => (lap < 2 ? undefined : hung.opened);
     const events: GenerationEvent[] = [];
@@ -271,7 +271,7 @@ describe('a request', () => {
 
 describe('draining', () => {
   it('lets accepted requests end, the waiting ones too, and takes no more', async () => {
-    const shoal = engine({ maxBatch: 1 });
+    const shoal = newScheduler({ maxBatch: 1 });
     const accepted = ['a', 'b'].map((id) => idsOf(shoal.submit(request(id))));
     const drained = shoal.drain(60_000);
     expect(() => shoal.submit(request('c'))).toThrow(expect.objectContaining({ reason: 'draining' }));
@@ -280,7 +280,7 @@ describe('draining', () => {
   });
 
   it('ends in time with an error for each, even while a lap hangs', async () => {
-    const shoal = engine({ maxBatch: 1 });
+    const shoal = newScheduler({ maxBatch: 1 });
     const hung = gate();
     experts.beforeCombine = () => hung.opened;
     const ends = ['running', 'waiting'].map((id) => reasonOf(shoal.submit(request(id))));
@@ -289,8 +289,8 @@ describe('draining', () => {
     hung.open();
   });
 
-  it('of an idle engine is over at once', async () => {
-    await engine().drain(60_000);
+  it('of an idle scheduler is over at once', async () => {
+    await newScheduler().drain(60_000);
   });
 });
 

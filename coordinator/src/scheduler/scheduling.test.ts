@@ -14,7 +14,7 @@ const ROW_MS = 0.5;
 let passes: number[];
 
 /** Passes take virtual time, and every token is the same: who is computed when is under test here, not what. */
-function engine(limits: Partial<SchedulerLimits> = {}): Scheduler {
+function newScheduler(limits: Partial<SchedulerLimits> = {}): Scheduler {
   const forward = {
     config: { maxPositionEmbeddings: 4096, eosTokenIds: [], numHiddenLayers: LAPS, layerKinds: layerKinds() },
     lendPages: () => undefined,
@@ -78,7 +78,7 @@ afterEach(() => vi.useRealTimers());
 
 describe('running streams', () => {
   it.each([1, 3])('are held up by a long prompt for %i laps’ time a token at most', async (promptLaps) => {
-    const shoal = engine({ promptLaps });
+    const shoal = newScheduler({ promptLaps });
     const gaps: number[] = [];
     const streams = Array.from({ length: 4 }, (_, i) => ask(shoal, `stream ${i}`, 10, 300));
     // Costs are measured on prompts that come by.
@@ -97,14 +97,14 @@ describe('running streams', () => {
   });
 
   it('leave a prompt the whole chunk where there are none', async () => {
-    await ask(engine(), 'long', 1000, 2);
+    await ask(newScheduler(), 'long', 1000, 2);
     expect(passes).toEqual([256, 256, 256, 232, 1]);
   });
 });
 
 describe('a short prompt', () => {
   it('has its first token long before a long one that came first', async () => {
-    const shoal = engine();
+    const shoal = newScheduler();
     const long = ask(shoal, 'long', 4000, 1);
     await forPasses(2);
     const short = await ask(shoal, 'short', 20, 1);
@@ -116,7 +116,7 @@ describe('a short prompt', () => {
 
 describe('one client’s many requests', () => {
   it('do not hold up another’s single one', async () => {
-    const shoal = engine({ maxBatch: 4, maxQueue: 100 });
+    const shoal = newScheduler({ maxBatch: 4, maxQueue: 100 });
     const many = Array.from({ length: 60 }, (_, i) => ask(shoal, `many ${i}`, 10, 10, 'many'));
     await forPasses(3);
     const one = ask(shoal, 'one', 10, 10, 'one');
@@ -126,7 +126,7 @@ describe('one client’s many requests', () => {
   });
 
   it('do not fill the queue', async () => {
-    const shoal = engine({ maxBatch: 1, maxQueue: 16 });
+    const shoal = newScheduler({ maxBatch: 1, maxQueue: 16 });
     const asked = Array.from({ length: 13 }, (_, i) => ask(shoal, `many ${i}`, 10, 2, 'many'));
     const refused = await ask(shoal, 'more', 10, 2, 'many').catch((error: unknown) => error);
     expect(refused).toMatchObject({ reason: 'share-full', retryAfterS: expect.any(Number) });
@@ -144,7 +144,7 @@ describe('a refused request', () => {
   }
 
   it('is told when its place comes free, within a factor of two', async () => {
-    const shoal = engine({ maxBatch: 4, maxQueue: 4 });
+    const shoal = newScheduler({ maxBatch: 4, maxQueue: 4 });
     await ask(shoal, 'before', 10, 20);
     const asked = Array.from({ length: 8 }, (_, i) => ask(shoal, `a ${i}`, 10, 20 + i, `client ${i % 2}`));
     await forPasses(10);
@@ -164,7 +164,7 @@ describe('a refused request', () => {
   });
 
   it('is one that would surely wait for longer than it may take', async () => {
-    const shoal = engine({ maxBatch: 1, maxQueue: 64, requestTimeoutMs: 60_000 });
+    const shoal = newScheduler({ maxBatch: 1, maxQueue: 64, requestTimeoutMs: 60_000 });
     await ask(shoal, 'before', 10, 20);
     // About 50 s each: the fourth would wait for 150 s, of which half is too long already.
     const asked = Array.from({ length: 4 }, (_, i) => ask(shoal, `a ${i}`, 10, 500).catch((error: unknown) => error));
@@ -179,7 +179,7 @@ describe('a refused request', () => {
 
 describe('latency', () => {
   it('is from the submission to the first token, then from token to token', async () => {
-    const shoal = engine({ maxBatch: 1 });
+    const shoal = newScheduler({ maxBatch: 1 });
     const waits: Record<string, number[]> = { queue: [], firstToken: [], betweenTokens: [] };
     shoal.latency.events.on('wait', (wait, ms) => void waits[wait]!.push(ms));
     const [first, second] = await Promise.all([ask(shoal, 'first', 10, 3), ask(shoal, 'second', 10, 2)]);

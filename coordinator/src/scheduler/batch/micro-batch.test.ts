@@ -22,7 +22,7 @@ function sequence(promptRows: number, computed: number): Sequence {
   return made;
 }
 
-/** A pass has it: the engine has made room for its rows. */
+/** A pass has it: the dense engine has made room for its rows. */
 function enter(entered: Sequence, rows: number): void {
   entered.rowsInPass = rows;
   entered.cache = { length: entered.cache!.length + rows } as SequenceCache;

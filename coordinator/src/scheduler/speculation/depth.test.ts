@@ -21,7 +21,7 @@ describe('chooseDepths', () => {
     expect(chooseDepths(streams, { passMs: 6, msPerRow: 1.2, draftMs: () => 0 })).toEqual([2, 0, 0]);
   });
 
-  it('falls as streams fill the engine', () => {
+  it('falls as streams fill the scheduler', () => {
     const many = (count: number) =>
       chooseDepths(
         Array.from({ length: count }, () => stream([0.94, 0.5, 0.3, 0.3])),

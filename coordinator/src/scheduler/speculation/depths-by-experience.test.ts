@@ -96,7 +96,7 @@ describe('depths chosen by experience', () => {
   });
 });
 
-describe('the first answer of a cold engine', () => {
+describe('the first answer of a cold scheduler', () => {
   it.each([5, 40])('is drafted within ten passes where laps take long, of a prompt of %i', (promptRows) => {
     const world = {
       streams: 1,

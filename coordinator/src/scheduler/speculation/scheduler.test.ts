@@ -46,7 +46,7 @@ function open({
     }),
   });
   const failures: unknown[] = [];
-  const engine = new Scheduler({
+  const scheduler = new Scheduler({
     modelId: 'hash',
     forward,
     eosTokenIds,
@@ -54,7 +54,7 @@ function open({
     ...(limits && { limits }),
     speculation: { mode, maxDrafts, lapsPerDraft, onFailure: (error) => failures.push(error) },
   });
-  return { engine, forward, failures };
+  return { scheduler, forward, failures };
 }
 
 function request(id: string, more: Partial<GenerationRequest> = {}): GenerationRequest {
@@ -79,7 +79,7 @@ async function collect(stream: AsyncIterable<GenerationEvent>) {
 
 /** The same without drafts, alone. */
 const plain = async (each: GenerationRequest, eosTokenIds?: readonly number[]) =>
-  (await collect(open({ mode: 'off', ...(eosTokenIds && { eosTokenIds }) }).engine.submit(each))).events;
+  (await collect(open({ mode: 'off', ...(eosTokenIds && { eosTokenIds }) }).scheduler.submit(each))).events;
 
 const SYSTEM_PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5];
 
@@ -124,8 +124,8 @@ describe('an answer with drafts', () => {
     ['drafted from its own text', { mode: 'lookup' }, { promptIds: [1, 2, 3, 4, 1, 2, 3, 4, 1, 2], temperature: 0.4 }],
   ])('is what it would be without: %s', async (_, setting, more) => {
     const asked = request('one', more);
-    const { engine } = open(setting);
-    expect((await collect(engine.submit(asked))).events).toEqual(await plain(asked));
+    const { scheduler } = open(setting);
+    expect((await collect(scheduler.submit(asked))).events).toEqual(await plain(asked));
   });
 
   it('ends at an end of text among right drafts, and says no more', async () => {
@@ -133,16 +133,16 @@ describe('an answer with drafts', () => {
     const whole = await plain(asked, []);
     const ids = whole.flatMap((event) => ('token' in event ? [(event.token as { tokenId: number }).tokenId] : []));
     for (const end of new Set(ids.slice(4))) {
-      const { engine } = open({ rightInTen: 10, eosTokenIds: [end] });
-      const { events } = await collect(engine.submit(asked));
+      const { scheduler } = open({ rightInTen: 10, eosTokenIds: [end] });
+      const { events } = await collect(scheduler.submit(asked));
       expect(events).toEqual(await plain(asked, [end]));
       expect(events).toHaveLength(ids.indexOf(end) + 1);
     }
   });
 
   it('needs fewer passes, and tells how many drafts and passes there were', async () => {
-    const { engine, forward } = open({ rightInTen: 10, maxDrafts: 3 });
-    const { events, usage } = await collect(engine.submit(request('one', { maxTokens: 24, temperature: 1 })));
+    const { scheduler, forward } = open({ rightInTen: 10, maxDrafts: 3 });
+    const { events, usage } = await collect(scheduler.submit(request('one', { maxTokens: 24, temperature: 1 })));
     expect(events).toHaveLength(25);
     expect(usage.passes).toBe(forward.passes.length);
     expect(usage.passes).toBeLessThan(24 / 1.8);
@@ -150,53 +150,53 @@ describe('an answer with drafts', () => {
     // Of two who know the same, who draw with the same numbers draw the same, however far ahead.
     expect(usage.drafted).toBe(usage.accepted);
     expect(usage.laps).toBe(usage.passes);
-    const { drafted, accepted } = engine.speculation.counts.mtp;
+    const { drafted, accepted } = scheduler.speculation.counts.mtp;
     expect(drafted.reduce((a, b) => a + b)).toBe(usage.drafted);
     expect(accepted.reduce((a, b) => a + b)).toBe(usage.accepted);
-    expect(engine.tokens).toBe(24);
+    expect(scheduler.tokens).toBe(24);
   });
 
   it('tells of the laps of its drafts too, where tabs hold the module’s experts', async () => {
-    const { engine, forward } = open({ rightInTen: 10, maxDrafts: 3, lapsPerDraft: 1 });
-    const { usage } = await collect(engine.submit(request('one', { maxTokens: 24, temperature: 1 })));
+    const { scheduler, forward } = open({ rightInTen: 10, maxDrafts: 3, lapsPerDraft: 1 });
+    const { usage } = await collect(scheduler.submit(request('one', { maxTokens: 24, temperature: 1 })));
     // Every call of the module gave a draft, which was right.
     expect(usage.drafted).toBeGreaterThan(10);
     expect(usage.laps).toBe(forward.passes.length + usage.drafted);
   });
 
   it('whose drafts fail soon has few of them', async () => {
-    const { engine } = open({ rightInTen: 0 });
-    const { usage } = await collect(engine.submit(request('one', { maxTokens: 50, temperature: 1 })));
+    const { scheduler } = open({ rightInTen: 0 });
+    const { usage } = await collect(scheduler.submit(request('one', { maxTokens: 50, temperature: 1 })));
     expect(usage.accepted).toBeLessThan(usage.drafted / 2);
     expect(usage.drafted).toBeLessThan(60);
   });
 
   it('that wants none has none', async () => {
-    const { engine, forward } = open();
+    const { scheduler, forward } = open();
     const asked = request('one', { speculate: false });
-    expect(await collect(engine.submit(asked))).toMatchObject({ usage: { drafted: 0 }, events: await plain(asked) });
+    expect(await collect(scheduler.submit(asked))).toMatchObject({ usage: { drafted: 0 }, events: await plain(asked) });
     expect([forward.mtpPasses.length, forward.passes.length]).toEqual([0, 20]);
   });
 });
 
 describe('drafting', () => {
   it('that fails loses no request: the text’s own drafts take over', async () => {
-    const { engine, forward, failures } = open();
+    const { scheduler, forward, failures } = open();
     forward.beforeMtp = () => Promise.reject(new Error('no experts'));
     const asked = request('one', { maxTokens: 40, promptIds: [1, 2, 1, 2, 1, 2] });
-    expect((await collect(engine.submit(asked))).events).toEqual(await plain(asked));
+    expect((await collect(scheduler.submit(asked))).events).toEqual(await plain(asked));
     expect(forward.mtpPasses).toHaveLength(3);
     expect(failures).toHaveLength(1);
-    expect(engine.speculation.failures).toBe(3);
-    expect(engine.speculation.counts.lookup.drafted[0]).toBeGreaterThan(0);
+    expect(scheduler.speculation.failures).toBe(3);
+    expect(scheduler.speculation.counts.lookup.drafted[0]).toBeGreaterThan(0);
   });
 
   it('goes on when it fails now and then', async () => {
-    const { engine, forward } = open({ rightInTen: 10 });
+    const { scheduler, forward } = open({ rightInTen: 10 });
     let calls = 0;
     forward.beforeMtp = () => (calls++ % 3 === 1 ? Promise.reject(new Error('hiccup')) : undefined);
     const asked = request('one', { maxTokens: 40, temperature: 1 });
-    const { events, usage } = await collect(engine.submit(asked));
+    const { events, usage } = await collect(scheduler.submit(asked));
     expect(events).toEqual(await plain(asked));
     expect(usage.accepted).toBeGreaterThan(10);
     expect(forward.staleReads).toBe(0);
@@ -216,7 +216,7 @@ describe('drafts in batches', () => {
     async (microBatches) => {
       const rng = createRng(microBatches);
       const limits = { maxBatch: 5, maxQueue: 100, prefillRows: 7, microBatches };
-      const { engine, forward } = open({
+      const { scheduler, forward } = open({
         numPages: 70,
         rightInTen: 9,
         limits,
@@ -233,7 +233,7 @@ describe('drafts in batches', () => {
         const expected = alone[i]!;
         const givenUpAfter = rng() < 0.25 ? Math.floor(rng() * 10) : Number.POSITIVE_INFINITY;
         const events: object[] = [];
-        for await (const event of engine.submit(each)) {
+        for await (const event of scheduler.submit(each)) {
           if (event.type === 'token') delete event.token.speculation;
           if (event.type === 'finish') delete event.speculation;
           if (events.push(event) > givenUpAfter) break;
@@ -242,12 +242,12 @@ describe('drafts in batches', () => {
         if (givenUpAfter === Number.POSITIVE_INFINITY) expect(events).toHaveLength(expected.length);
       });
       await Promise.all(work);
-      expect(engine.prefix.reused).toBeGreaterThan(0);
-      expect(engine.speculation.counts.mtp.accepted[1]).toBeGreaterThan(0);
-      await vi.waitFor(() => expect(engine.kvBytesInUse).toBe(0));
+      expect(scheduler.prefix.reused).toBeGreaterThan(0);
+      expect(scheduler.speculation.counts.mtp.accepted[1]).toBeGreaterThan(0);
+      await vi.waitFor(() => expect(scheduler.kvBytesInUse).toBe(0));
       // All pages at once are to be had again.
       const whole = Array.from({ length: 4 }, (_, i) => request(`whole ${i}`, { maxTokens: 57, promptIds: [i, 5, 5] }));
-      const answers = await Promise.all(whole.map((each) => collect(engine.submit(each))));
+      const answers = await Promise.all(whole.map((each) => collect(scheduler.submit(each))));
       for (const [i, { events }] of answers.entries()) expect(events).toEqual(await plain(whole[i]!));
     },
   );
@@ -256,7 +256,7 @@ describe('drafts in batches', () => {
     'of %i micro-batches whose laps fail end with their own pass, and lose no page',
     async (microBatches) => {
       const rng = createRng(10 + microBatches);
-      const { engine } = open({
+      const { scheduler } = open({
         numPages: 70,
         rightInTen: 9,
         limits: { maxBatch: 5, maxQueue: 100, prefillRows: 7, microBatches },
@@ -274,7 +274,7 @@ describe('drafts in batches', () => {
         const events: object[] = [];
         let end = 'whole';
         try {
-          for await (const event of engine.submit({ ...each, signal: aborted.signal })) {
+          for await (const event of scheduler.submit({ ...each, signal: aborted.signal })) {
             if (event.type === 'token') delete event.token.speculation;
             if (event.type === 'finish') delete event.speculation;
             events.push(event);
@@ -288,14 +288,14 @@ describe('drafts in batches', () => {
       });
       await Promise.all(work);
       for (const end of ['whole', 'internal', 'cancelled']) expect(ends[end], end).toBeGreaterThan(0);
-      await vi.waitFor(() => expect([engine.kvBytesInUse, engine.running.length]).toEqual([0, 0]));
+      await vi.waitFor(() => expect([scheduler.kvBytesInUse, scheduler.running.length]).toEqual([0, 0]));
       // Ended by a drain that waits for nothing, while a pass still writes.
-      const cut = [0, 1].map((i) => collect(engine.submit(request(`cut ${i}`, { promptIds: [i, 5, 5] }))));
+      const cut = [0, 1].map((i) => collect(scheduler.submit(request(`cut ${i}`, { promptIds: [i, 5, 5] }))));
       const outcomes = Promise.allSettled(cut);
       await new Promise(setImmediate);
-      await engine.drain(0);
+      await scheduler.drain(0);
       for (const outcome of await outcomes) expect(outcome).toMatchObject({ reason: { reason: expect.any(String) } });
-      await vi.waitFor(() => expect([engine.kvBytesInUse, engine.running.length]).toEqual([0, 0]));
+      await vi.waitFor(() => expect([scheduler.kvBytesInUse, scheduler.running.length]).toEqual([0, 0]));
     },
   );
 });

@@ -46,7 +46,7 @@ export function expected(promptIds: readonly number[], count: number): number[] 
   return ids.slice(promptIds.length);
 }
 
-/** An engine's own work on the rows of one layer, and when it was done. */
+/** The dense engine’s own work on the rows of one layer, and when it was done. */
 export type LayerWork = (rows: number) => Promise<Pick<ForwardSegment, 'queuedMs' | 'startedMs' | 'endedMs'>>;
 
 /**
