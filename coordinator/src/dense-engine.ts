@@ -7,12 +7,11 @@ import {
   type TensorReader,
 } from '@shoal/model';
 import type { DenseFormat } from '@shoal/weights';
-
-export type DenseEngineName = 'wasm' | 'reference';
+import type { Config } from './config.ts';
 
 export interface OpenDenseEngineOptions {
   config: ModelConfig;
-  engine: DenseEngineName;
+  engine: Config['engine'];
   /** A checkpoint; the wasm engine packs it into its memory as `format`. */
   reader: TensorReader;
   /** A packed model's folder, taken instead of the checkpoint where it holds the dense weights. */

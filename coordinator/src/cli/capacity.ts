@@ -1,13 +1,8 @@
 import { denseTensors, expertLayers, kvWidth, listTensorSpecs, type ModelConfig, moeLayers } from '@shoal/model';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
 import { denseLayout, type DenseFormat, type Quant, shardBytes } from '@shoal/weights';
-import {
-  DEFAULT_EXPERT_MEMORY_BYTES,
-  lapsPerPass,
-  type MtpPlace,
-  chooseLocalLayers,
-  type LocalLayerChoice,
-} from '../local-experts/choose-layers.ts';
+import { defaultConfig, type MtpPlace } from '../config.ts';
+import { chooseLocalLayers, lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
 
 export interface PlanInput {
   config: ModelConfig;
@@ -138,10 +133,10 @@ function localExperts(input: PlanInput, expertBytes: number): LocalExpertsStep[]
   return steps;
 }
 
-/** With the options' defaults but for `--local-experts`. */
+/** The choice with all options but `--local-experts` at their defaults. */
 function localLayersFor(config: ModelConfig, shardBytes: number, localBytes: number): LocalLayerChoice {
-  const expertMemoryBytes = DEFAULT_EXPERT_MEMORY_BYTES;
-  return chooseLocalLayers({ config, shardBytes, localBytes, expertMemoryBytes, mtp: 'auto' });
+  const { expertMemoryBytes, mtpExperts: mtp } = defaultConfig();
+  return chooseLocalLayers({ config, shardBytes, localBytes, expertMemoryBytes, mtp });
 }
 
 function localExpertsStep(input: PlanInput, expertBytes: number, localBytes: number): LocalExpertsStep {

@@ -1,7 +1,8 @@
 import type { ExpertDispatch, ModelConfig } from '@shoal/model';
 import { limitDevices } from '@shoal/placement';
 import { z } from 'zod';
-import { readText, UsageError } from './in-process-options.ts';
+import { UsageError } from '../base/usage-error.ts';
+import { readText } from './in-process-options.ts';
 
 /** `--placement FILE`: which experts each tab holds, by MoE layer. */
 const placementSchema = z.strictObject({
@@ -11,7 +12,7 @@ const placementSchema = z.strictObject({
 /** Holders of each expert, by layer: indices of tabs. */
 export type PlacementFile = ReadonlyMap<number, ReadonlyMap<number, readonly number[]>>;
 
-/** Throws a UsageError that names the file, and the tab and layer where something is off. */
+/** Throws a UsageError that names the file, and the tab and layer that are wrong. */
 export async function readPlacement(path: string, config: ModelConfig): Promise<PlacementFile> {
   let json: unknown;
   try {

@@ -4,7 +4,7 @@ import { encodeF16, type ExpertDispatch, loadExpert, LocalExperts, type MoeCall,
 import { type ExpertShape, packExpert, shardBytes } from '@shoal/weights';
 import type { OpenModel } from '@shoal/weights/node';
 import { ExpertCache } from '../local-experts/expert-cache.ts';
-import type { DenseEngineName } from '../dense-engine.ts';
+import type { Config } from '../config.ts';
 
 /** Routed experts kept between tokens: all of a small model, a working set of a large one. */
 const EXPERT_CACHE_BYTES = 1024 * 1024 * 1024;
@@ -20,7 +20,7 @@ export interface OpenExperts {
  */
 export async function openExperts(
   { config, reader, packed }: OpenModel,
-  engine: DenseEngineName,
+  engine: Config['engine'],
   threads = availableParallelism(),
 ): Promise<OpenExperts> {
   if (engine === 'reference') {
