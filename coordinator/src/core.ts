@@ -21,7 +21,6 @@ import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layer
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
 import type { ExpertWorker, LoadProgress } from './local-experts/worker.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
-import type { HiddenReading, HiddenReadings, ReadingTally } from './scheduler/speculation/reading.ts';
 import { Swarm } from './swarm/swarm.ts';
 import { openTimeline } from './timeline/open-timeline.ts';
 import type { Timeline } from './timeline/timeline.ts';
@@ -267,8 +266,6 @@ function speculationOptions({ config, localLayers, events }: Loaded) {
     maxDrafts: config.maxDrafts,
     hasMtpExperts: localLayers.mtp !== 'off',
     lapsPerDraft: localLayers.mtp === 'tabs' ? 1 : 0,
-    onReading: (reading: HiddenReading, { tallies }: HiddenReadings) =>
-      events.add({ level: 'info', kind: 'server', text: readingText(reading, tallies) }),
     onFailure: (error: unknown) =>
       events.add({ level: 'warning', kind: 'server', text: `Drafting failed; passes run without drafts: ${error}` }),
   };
@@ -289,12 +286,4 @@ function redispatchText({ peerId, layer, rows, error, to, tookMs }: RedispatchEv
   const heirs = to.map((heir) => heir ?? 'the coordinator').join(' and ');
   const what = FAILURES[error.reason] ?? error.reason;
   return `${peerId} ${what} during layer ${layer}; ${rows} ${rows === 1 ? 'row' : 'rows'} went to ${heirs} in ${Math.round(tookMs)} ms`;
-}
-
-function readingText(reading: HiddenReading, tallies: Readonly<Record<HiddenReading, ReadingTally>>): string {
-  const right = ({ judged, accepted }: ReadingTally): string => `${accepted} of ${judged}`;
-  return (
-    `The MTP module now reads the hidden state ${reading === 'after-norm' ? 'after' : 'before'} the final norm: ` +
-    `${right(tallies['after-norm'])} first drafts were right after it, ${right(tallies['before-norm'])} before it`
-  );
 }

@@ -31,19 +31,19 @@ const text = (description: string, type = 'text/plain') => ({
 });
 const failure = (description: string) => ({ description, content: json(ref('Error')) });
 
-const unauthorized = failure('`invalid_api_key`: the coordinator asks for keys, and none that it knows was sent.');
+const unauthorized = failure(
+  '`invalid_api_key`: the coordinator requires an API key, and none or an unknown one was sent.',
+);
 
 const generationFailures = {
-  '400': failure(
-    'Not valid JSON, an invalid or unsupported parameter (named in `param`), or `context_length_exceeded`.',
-  ),
+  '400': failure('Invalid JSON, an invalid or unsupported parameter (named in `param`), or `context_length_exceeded`.'),
   '401': unauthorized,
   '404': failure('`model_not_found`.'),
   '413': failure('The body is too large.'),
   '415': failure('The body is not application/json.'),
-  '429': failure('The queue is full, or the API key is over a limit of its own; `Retry-After` says how long to wait.'),
-  '503': failure('The coordinator is shutting down; `Retry-After` says how long to wait.'),
-  '504': failure('The answer was not finished in time.'),
+  '429': failure('The queue is full, or the API key is over its limit. `Retry-After` has the time to wait.'),
+  '503': failure('The coordinator is shutting down. `Retry-After` has the time to wait.'),
+  '504': failure('The answer took too long.'),
 };
 
 function generation(summary: string, names: { request: string; response: string; chunk: string }, examples: object) {
@@ -72,17 +72,20 @@ function apiPaths(modelId: string) {
   return {
     '/v1/models': {
       get: {
-        summary: 'The model that is served',
+        summary: 'List the served model',
         tags: ['OpenAI-compatible'],
         responses: {
-          '200': { description: 'A list of one.', content: json(ref('ModelList'), { object: 'list', data: [model] }) },
+          '200': {
+            description: 'A list with one model.',
+            content: json(ref('ModelList'), { object: 'list', data: [model] }),
+          },
           '401': unauthorized,
         },
       },
     },
     '/v1/models/{model}': {
       get: {
-        summary: 'One model',
+        summary: 'Get the served model',
         tags: ['OpenAI-compatible'],
         parameters: [{ name: 'model', in: 'path', required: true, schema: { type: 'string' }, example: modelId }],
         responses: {
@@ -103,7 +106,7 @@ function apiPaths(modelId: string) {
       },
     ),
     '/v1/chat/completions': generation(
-      'Answer a conversation, through the model’s chat template',
+      'Answer a conversation, with the model’s chat template',
       { request: 'ChatRequest', response: 'ChatCompletion', chunk: 'ChatCompletionChunk' },
       {
         plain: { value: { model: modelId, messages, max_completion_tokens: 64, seed: 1 } },
@@ -125,12 +128,12 @@ function otherPaths() {
         ],
         responses: {
           '200': {
-            description: 'The bytes. They never change; caches may keep them for ever.',
+            description: 'The bytes. They never change, so caches may keep them for ever.',
             content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
           },
-          '304': { description: 'The bytes named in If-None-Match are still these.' },
+          '304': { description: 'The client already has these bytes (If-None-Match).' },
           '404': failure('No shard of the served model has this hash.'),
-          '429': failure('The address has had its share of bytes; `Retry-After` says how long to wait.'),
+          '429': failure('The client’s address has used its allowance of bytes. `Retry-After` has the time to wait.'),
         },
       },
     },
@@ -143,7 +146,7 @@ function otherPaths() {
     },
     '/readyz': {
       get: {
-        summary: 'Can it answer? The body tells of tabs and uncovered experts.',
+        summary: 'Can it answer? The body counts tabs and uncovered experts.',
         tags: ['Operation'],
         responses: {
           '200': { description: 'Yes.', content: json({ type: 'object' }) },
@@ -155,9 +158,9 @@ function otherPaths() {
       get: {
         summary: 'Prometheus metrics',
         description:
-          'Where the access file names admins (and does not say `"metrics": "open"`), a viewer’s or operator’s token is wanted as `Authorization: Bearer …`.',
+          'If the access file names admins (and does not set `"metrics": "open"`), this requires a viewer’s or operator’s token as `Authorization: Bearer …`.',
         tags: ['Operation'],
-        responses: { '200': text('All metrics.'), '401': failure('No admin’s token was sent.') },
+        responses: { '200': text('All metrics.'), '401': failure('No valid admin token was sent.') },
       },
     },
     '/openapi.json': {
@@ -170,7 +173,7 @@ function otherPaths() {
   };
 }
 
-/** An OpenAPI 3.1 document, whose schemas are those that requests are checked by. */
+/** The OpenAPI 3.1 document. Its schemas are those that requests are validated with. */
 export function openApiDocument({ version, modelId, maxContext, bodyBytes }: OpenApiInfo) {
   return {
     openapi: '3.1.0',
@@ -178,13 +181,13 @@ export function openApiDocument({ version, modelId, maxContext, bodyBytes }: Ope
       title: 'Shoal coordinator',
       version,
       description:
-        `Serves \`${modelId}\` with a context of ${maxContext} tokens. Bodies of up to ${bodyBytes} bytes. ` +
+        `Serves \`${modelId}\` with a context of ${maxContext} tokens. Request bodies may have up to ${bodyBytes} bytes. ` +
         'Parameters that would change an answer and are not implemented are refused by name.',
     },
-    // Relative: the page calls the coordinator that served it.
+    // Relative, so that the page calls the coordinator that served it.
     servers: [{ url: '/' }],
     paths: { ...apiPaths(modelId), ...otherPaths() },
-    // Empty: a coordinator without keys asks for none.
+    // The empty entry is for a coordinator without keys.
     security: [{}, { apiKey: [] }],
     components: {
       securitySchemes: { apiKey: { type: 'http', scheme: 'bearer' } },
