@@ -2,9 +2,7 @@ import { parseArgs } from 'node:util';
 import type { ValueKind } from './option-values.ts';
 import { UsageError } from './usage-error.ts';
 
-/** One option of a command. */
-export interface Option<T = unknown> extends ValueKind<T> {
-  flag: string;
+interface OptionTexts {
   /** The value without the option, written as on the command line. */
   default?: string;
   /** For help and docs in place of `default`: how the default reads, or what happens without the option. */
@@ -13,6 +11,19 @@ export interface Option<T = unknown> extends ValueKind<T> {
   help: string;
   /** Sentences for the docs alone, in Markdown. */
   more?: string;
+}
+
+/** One option of a command. */
+export interface Option<T = unknown> extends ValueKind<T>, OptionTexts {
+  flag: string;
+}
+
+export function option<Kind extends ValueKind<unknown>, const Texts extends OptionTexts>(
+  flag: string,
+  kind: Kind,
+  texts: Texts,
+): { flag: string } & Kind & Texts {
+  return { flag, ...kind, ...texts };
 }
 
 export type OptionTable = Readonly<Record<string, Option>>;

@@ -1,5 +1,6 @@
 import { exportGguf } from '@shoal/weights/node';
 import { choice, text } from '../base/option-values.ts';
+import { option } from '../base/options.ts';
 import { command, untilInterrupted } from './command.ts';
 import { withProgress } from './progress.ts';
 
@@ -10,14 +11,12 @@ export const runExportGguf = command({
 Writes a deepseek_v2 or deepseek_v3 checkpoint as a GGUF file (architecture deepseek2) that llama.cpp loads, so that its
 numbers can be compared with ours. The MTP module is left out.`,
   options: {
-    modelDir: { flag: 'model', ...text('DIR'), required: true, help: 'Hugging Face model directory' },
-    out: { flag: 'out', ...text('FILE'), required: true, help: 'the file to write; it appears when it is complete' },
-    type: {
-      flag: 'type',
-      ...choice('f32', 'f16', 'q8_0', 'q4_0'),
+    modelDir: option('model', text('DIR'), { required: true, help: 'Hugging Face model directory' }),
+    out: option('out', text('FILE'), { required: true, help: 'the file to write; it appears when it is complete' }),
+    type: option('type', choice('f32', 'f16', 'q8_0', 'q4_0'), {
       default: 'f32',
       help: "format of matrices, by llama.cpp's rules; norms, gates and biases stay f32",
-    },
+    }),
   },
   run: (options, io) =>
     untilInterrupted(async (signal) => {

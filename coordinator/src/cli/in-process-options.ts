@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { decimal, integer, SWITCH, text } from '../base/option-values.ts';
-import type { OptionValues } from '../base/options.ts';
+import { option, type OptionValues } from '../base/options.ts';
 import { UsageError } from '../base/usage-error.ts';
 import { CONFIG_OPTIONS } from '../config.ts';
 
@@ -8,77 +8,58 @@ import { CONFIG_OPTIONS } from '../config.ts';
 const MAX_TEXT_BYTES = 64 * 1024 * 1024;
 
 const COMMON = {
-  model: { flag: 'model', ...text('DIR'), required: true, help: 'directory with config, tokenizer and weights' },
+  model: option('model', text('DIR'), { required: true, help: 'directory with config, tokenizer and weights' }),
   engine: {
     ...CONFIG_OPTIONS.engine,
     help: 'WebAssembly on threads with f16 weights and KV cache, or the slow float32',
   },
   threads: { ...CONFIG_OPTIONS.threads, help: 'threads of the wasm engine' },
-  json: { flag: 'json', ...SWITCH, help: 'print one JSON document' },
-} as const;
+  json: option('json', SWITCH, { help: 'print one JSON document' }),
+};
 
 const PROMPT = {
-  prompt: {
-    flag: 'prompt',
-    ...text('TEXT'),
-    help: 'text; the begin-of-text token is added where the model wants one',
-  },
-  ids: { flag: 'ids', value: '1,2,3', parse: parseIds, help: 'token ids instead, used exactly as given' },
-  promptFile: { flag: 'prompt-file', ...text('FILE'), help: 'a UTF-8 file instead' },
-} as const;
+  prompt: option('prompt', text('TEXT'), { help: 'text; the begin-of-text token is added where the model wants one' }),
+  ids: option('ids', { value: '1,2,3', parse: parseIds }, { help: 'token ids instead, used exactly as given' }),
+  promptFile: option('prompt-file', text('FILE'), { help: 'a UTF-8 file instead' }),
+};
 
 export const GENERATE_OPTIONS = {
   ...COMMON,
   ...PROMPT,
-  maxTokens: {
-    flag: 'max-tokens',
-    ...integer(1),
+  maxTokens: option('max-tokens', integer(1), {
     default: '128',
     help: 'tokens to generate at most, within what the context holds',
-  },
-  temperature: {
-    flag: 'temperature',
-    ...decimal('T', 0, 100),
+  }),
+  temperature: option('temperature', decimal('T', 0, 100), {
     default: '0',
     help: '0 always takes the most probable token',
-  },
-  topP: {
-    flag: 'top-p',
-    ...decimal('P', 0, 1),
+  }),
+  topP: option('top-p', decimal('P', 0, 1), {
     default: '1',
     help: 'sample from the most probable tokens that together have this probability',
-  },
-  seed: {
-    flag: 'seed',
-    ...integer(Number.MIN_SAFE_INTEGER),
+  }),
+  seed: option('seed', integer(Number.MIN_SAFE_INTEGER), {
     default: '0',
     help: 'any integer; the same seed gives the same text',
-  },
-} as const;
+  }),
+};
 
 export const PERPLEXITY_OPTIONS = {
   ...COMMON,
-  file: { flag: 'file', ...text('TEXTFILE'), required: true, help: 'the text to score' },
-  deviceLimit: {
-    flag: 'device-limit',
-    value: 'M',
-    parse: integer(1).parse,
-    help: 'also score with at most M tabs per token and layer (device-limited routing, DeepSeek-V2)',
-  },
-  placement: {
-    flag: 'placement',
-    ...text('FILE'),
-    help:
-      'where the experts are, as JSON: {"tabs": {"name": {"1": [0, 1, 2, …], "2": […]}}}; an expert on no tab is the ' +
-      "coordinator's and not limited",
-  },
-} as const;
+  file: option('file', text('TEXTFILE'), { required: true, help: 'the text to score' }),
+  deviceLimit: option('device-limit', integer(1), {
+    help: 'also score with at most N tabs per token and layer (device-limited routing, DeepSeek-V2)',
+  }),
+  placement: option('placement', text('FILE'), {
+    help: 'where the experts are, as JSON: {"tabs": {"name": {"1": [0, 1, 2, …]}}}; experts on no tab are the coordinator\'s',
+  }),
+};
 
 export const LOGITS_OPTIONS = {
   ...COMMON,
   ...PROMPT,
-  out: { flag: 'out', ...text('FILE'), required: true, help: 'the file to write' },
-} as const;
+  out: option('out', text('FILE'), { required: true, help: 'the file to write' }),
+};
 
 export type PromptOptions = OptionValues<typeof PROMPT>;
 

@@ -45,7 +45,7 @@ const runGenerate = command({
 
 const runPerplexity = command({
   name: 'perplexity',
-  usage: ['--model DIR --file TEXTFILE [--device-limit M --placement FILE] [options]'],
+  usage: ['--model DIR --file TEXTFILE [--device-limit N --placement FILE] [options]'],
   about: `
 Prints how well the model predicts a text: exp of the mean negative log-likelihood per token. Documents are separated by the
 model's end-of-text token as text, trimmed, and scored as <bos> document <eos>, counting every token but <bos>. A document

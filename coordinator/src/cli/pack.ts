@@ -1,39 +1,31 @@
 import { type Manifest, QUANTS } from '@shoal/weights';
 import { openPacked, packModel } from '@shoal/weights/node';
 import { choice, integer, SWITCH, text } from '../base/option-values.ts';
-import type { OptionValues } from '../base/options.ts';
+import { option, type OptionValues } from '../base/options.ts';
 import { UsageError } from '../base/usage-error.ts';
 import { CONFIG_OPTIONS, MAX_THREADS } from '../config.ts';
 import { command, type CommandIo, untilInterrupted } from './command.ts';
 import { formatBytes, withProgress } from './progress.ts';
 
 const OPTIONS = {
-  model: { flag: 'model', ...text('DIR'), help: 'Hugging Face model directory (config.json and *.safetensors)' },
-  out: { flag: 'out', ...text('DIR'), help: 'directory for the packed model' },
-  quant: {
-    flag: 'quant',
-    ...choice(...QUANTS),
+  model: option('model', text('DIR'), { help: 'Hugging Face model directory (config.json and *.safetensors)' }),
+  out: option('out', text('DIR'), { help: 'directory for the packed model' }),
+  quant: option('quant', choice(...QUANTS), {
     help: 'format of the experts; q8 and q4 are blocks of 32 values with an f16 scale',
-  },
+  }),
   denseQuant: { ...CONFIG_OPTIONS.denseQuant, defaultText: 'f16' },
-  threads: {
-    flag: 'threads',
-    ...integer(0, MAX_THREADS),
+  threads: option('threads', integer(0, MAX_THREADS), {
     defaultText: 'one per core, within 1 GiB of memory',
     help: 'threads that pack, 0 to pack on the main thread',
-  },
-  report: {
-    flag: 'report',
-    ...SWITCH,
+  }),
+  report: option('report', SWITCH, {
     help: 'measure and print what packing changes in each kind of tensor; takes about half as long again',
-  },
-  verify: {
-    flag: 'verify',
-    ...SWITCH,
+  }),
+  verify: option('verify', SWITCH, {
     help: 'read everything back afterwards and check every hash; without --model, of a model packed before',
-  },
-  json: { flag: 'json', ...SWITCH, help: 'print one JSON document on stdout at the end' },
-} as const;
+  }),
+  json: option('json', SWITCH, { help: 'print one JSON document on stdout at the end' }),
+};
 
 type PackOptions = OptionValues<typeof OPTIONS>;
 

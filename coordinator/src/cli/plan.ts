@@ -6,7 +6,7 @@ import { PLEDGE_FILL } from '@shoal/placement';
 import { type DenseFormat, parseManifest, type Quant } from '@shoal/weights';
 import { isPackedDir } from '@shoal/weights/node';
 import { integer, SIZE, SWITCH, text, TIME } from '../base/option-values.ts';
-import type { OptionValues } from '../base/options.ts';
+import { option, type OptionValues } from '../base/options.ts';
 import { CONFIG_OPTIONS } from '../config.ts';
 import { measureBandwidth, planServing, type ServingPlan } from './capacity.ts';
 import { command } from './command.ts';
@@ -15,36 +15,28 @@ import { formatBytes } from './progress.ts';
 const DEFAULT_CONTEXT = 4096;
 
 const OPTIONS = {
-  model: {
-    flag: 'model',
-    ...text('DIR'),
+  model: option('model', text('DIR'), {
     required: true,
     help: 'Hugging Face model directory, one made by shoal pack, or a config.json',
-  },
-  tabBytes: {
-    flag: 'tab-memory',
-    ...SIZE,
+  }),
+  tabBytes: option('tab-memory', SIZE, {
     required: true,
     help: `what each tab lends, as 1GiB; ${100 * PLEDGE_FILL} % of it holds experts`,
-  },
+  }),
   quant: { ...CONFIG_OPTIONS.quant, defaultText: "q4, or a packed directory's own" },
   denseQuant: { ...CONFIG_OPTIONS.denseQuant, defaultText: "q8, or a packed directory's own" },
-  replicas: { flag: 'replicas', ...integer(1), default: '1', help: 'copies of each expert, in different tabs' },
-  rttMs: { flag: 'rtt', ...TIME, default: '20ms', help: 'round trip between coordinator and tabs' },
-  context: {
-    flag: 'context',
-    ...integer(1),
+  replicas: option('replicas', integer(1), { default: '1', help: 'copies of each expert, in different tabs' }),
+  rttMs: option('rtt', TIME, { default: '20ms', help: 'round trip between coordinator and tabs' }),
+  context: option('context', integer(1), {
     defaultText: `${DEFAULT_CONTEXT}, or the model's own limit where that is less`,
     help: 'tokens of one sequence, for its KV cache',
-  },
-  bandwidth: {
-    flag: 'bandwidth',
-    ...SIZE,
+  }),
+  bandwidth: option('bandwidth', SIZE, {
     defaultText: 'measured here, one thread',
     help: 'bytes that the coordinator reads from its memory per second, as 20GB',
-  },
-  json: { flag: 'json', ...SWITCH, help: 'print one JSON document' },
-} as const;
+  }),
+  json: option('json', SWITCH, { help: 'print one JSON document' }),
+};
 
 type PlanOptions = OptionValues<typeof OPTIONS>;
 

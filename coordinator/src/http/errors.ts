@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { GenerationError } from '../scheduler/generation.ts';
+import { GenerationError, type Refusal } from '../scheduler/generation.ts';
 
 export type ApiErrorType = 'invalid_request_error' | 'rate_limit_error' | 'server_error';
 
@@ -128,26 +128,29 @@ export function toApiError(thrown: unknown): ApiError {
   return fromFramework(thrown) ?? ApiError.internal();
 }
 
-function fromGeneration(error: GenerationError): ApiError {
-  switch (error.reason) {
+/** Codes and messages for requests that the queue does not take. */
+const REFUSALS: Readonly<Record<Refusal, readonly [code: string, message: string]>> = {
+  'queue-full': ['queue_full', 'Too many requests are waiting.'],
+  'share-full': [
+    'queue_share_full',
+    'Too many of your requests are waiting. The rest of the queue is reserved for other clients.',
+  ],
+  'too-late': ['queue_too_long', 'The queue is too long: the request would time out before its turn.'],
+};
+
+function fromGeneration({ reason, retryAfterS }: GenerationError): ApiError {
+  switch (reason) {
     case 'queue-full':
-      return busy('queue_full', 'Too many requests are waiting.', error.retryAfterS);
     case 'share-full':
-      return busy(
-        'queue_share_full',
-        'Too many of your requests are waiting. The rest of the queue is reserved for other clients.',
-        error.retryAfterS,
-      );
-    case 'too-late':
-      return busy(
-        'queue_too_long',
-        'The queue is too long: the request would time out before its turn.',
-        error.retryAfterS,
-      );
+    case 'too-late': {
+      const [code, message] = REFUSALS[reason];
+      const headers = retryAfter(retryAfterS);
+      return new ApiError(429, `${message} Retry after the time in the Retry-After header.`, { code, headers });
+    }
     case 'context-length':
       return ApiError.contextLength('prompt', 'The prompt and max_tokens together exceed the context length.');
     case 'draining':
-      return ApiError.draining(error.retryAfterS);
+      return ApiError.draining(retryAfterS);
     case 'cancelled':
       return new ApiError(503, 'The request was cancelled by the operator. Retry it.', { code: 'cancelled' });
     case 'timeout':
@@ -155,13 +158,8 @@ function fromGeneration(error: GenerationError): ApiError {
     case 'internal':
       return ApiError.internal();
     default:
-      return error.reason satisfies never;
+      return reason satisfies never;
   }
-}
-
-function busy(code: string, why: string, retryAfterS: number | undefined): ApiError {
-  const headers = retryAfter(retryAfterS);
-  return new ApiError(429, `${why} Retry after the time in the Retry-After header.`, { code, headers });
 }
 
 function retryAfter(seconds: number | undefined): Record<string, string> {
@@ -174,37 +172,29 @@ function retryAfter(seconds: number | undefined): Record<string, string> {
   };
 }
 
-/** Maps Fastify's own errors by their codes. Its messages can quote the body, so they are not passed on. */
+/** Responses to Fastify's own errors, by code. */
+const FRAMEWORK_ERRORS: Readonly<Record<string, readonly [status: number, code: string, message: string]>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: [413, 'body_too_large', 'The request body is too large. GET /docs states the limit.'],
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: [415, 'unsupported_media_type', 'Send the body as Content-Type: application/json.'],
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: [
+    400,
+    'invalid_content_length',
+    'The body does not have the length in Content-Length.',
+  ],
+  FST_ERR_BAD_URL: [400, 'invalid_url', 'The URL is not valid.'],
+  FST_ERR_ASYNC_CONSTRAINT: [400, 'invalid_url', 'The URL is not valid.'],
+  FST_ERR_MAX_PARAM_LENGTH: [404, 'unknown_url', 'A part of the URL is too long to name anything here.'],
+};
+
+/** Fastify's messages can quote the body, so they are not passed on. */
 function fromFramework(thrown: unknown): ApiError | undefined {
   if (!(thrown instanceof Error)) return undefined;
-  const code = 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : '';
-  switch (code) {
-    case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return new ApiError(413, 'The request body is too large. GET /docs states the limit.', {
-        code: 'body_too_large',
-      });
-    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-      return new ApiError(415, 'Send the body as Content-Type: application/json.', { code: 'unsupported_media_type' });
-    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
-      return ApiError.invalid(null, 'The body does not have the length in Content-Length.', 'invalid_content_length');
-    case 'FST_ERR_BAD_URL':
-    case 'FST_ERR_ASYNC_CONSTRAINT':
-      return ApiError.invalid(null, 'The URL is not valid.', 'invalid_url');
-    case 'FST_ERR_MAX_PARAM_LENGTH':
-      return new ApiError(404, 'A part of the URL is too long to name anything here.', { code: 'unknown_url' });
-    default:
-      break;
-  }
-  switch ('statusCode' in thrown ? thrown.statusCode : undefined) {
-    case 400:
-      return ApiError.invalid(null, 'The request is not valid.', 'invalid_request');
-    // From the file server, for a path outside the folder of the pages.
-    case 403:
-    case 404:
-      return ApiError.unknownRoute();
-    default:
-      return undefined;
-  }
+  const { code = '', statusCode } = thrown as Error & { code?: unknown; statusCode?: unknown };
+  const known = FRAMEWORK_ERRORS[String(code)];
+  if (known) return new ApiError(known[0], known[2], { code: known[1] });
+  if (statusCode === 400) return ApiError.invalid(null, 'The request is not valid.', 'invalid_request');
+  // From the file server, for a path outside the folder of the pages.
+  return statusCode === 403 || statusCode === 404 ? ApiError.unknownRoute() : undefined;
 }
 
 function formatPath(path: readonly PropertyKey[]): string {

@@ -25,10 +25,6 @@ const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` });
 const json = (schema: object, example?: object) => ({
   'application/json': { schema, ...(example === undefined ? {} : { example }) },
 });
-const text = (description: string, type = 'text/plain') => ({
-  description,
-  content: { [type]: { schema: { type: 'string' } } },
-});
 const failure = (description: string) => ({ description, content: json(ref('Error')) });
 
 const unauthorized = failure(
@@ -66,35 +62,31 @@ function generation(summary: string, names: { request: string; response: string;
   };
 }
 
+function get(tag: 'OpenAI-compatible' | 'Donors' | 'Operation', summary: string, responses: object, more: object = {}) {
+  return { get: { summary, tags: [tag], ...more, responses } };
+}
+
+const ok = (description: string, schema: object = { type: 'object' }, example?: object) => ({
+  description,
+  content: json(schema, example),
+});
+
+const pathParameter = (name: string, more: object) => ({ parameters: [{ name, in: 'path', required: true, ...more }] });
+
 function apiPaths(modelId: string) {
   const model = { id: modelId, object: 'model', created: 1760000000, owned_by: 'shoal' };
   const messages = [{ role: 'user', content: 'Once upon a time' }];
   return {
-    '/v1/models': {
-      get: {
-        summary: 'List the served model',
-        tags: ['OpenAI-compatible'],
-        responses: {
-          '200': {
-            description: 'A list with one model.',
-            content: json(ref('ModelList'), { object: 'list', data: [model] }),
-          },
-          '401': unauthorized,
-        },
-      },
-    },
-    '/v1/models/{model}': {
-      get: {
-        summary: 'Get the served model',
-        tags: ['OpenAI-compatible'],
-        parameters: [{ name: 'model', in: 'path', required: true, schema: { type: 'string' }, example: modelId }],
-        responses: {
-          '200': { description: 'The model.', content: json(ref('Model'), model) },
-          '401': unauthorized,
-          '404': failure('`model_not_found`.'),
-        },
-      },
-    },
+    '/v1/models': get('OpenAI-compatible', 'List the served model', {
+      '200': ok('A list with one model.', ref('ModelList'), { object: 'list', data: [model] }),
+      '401': unauthorized,
+    }),
+    '/v1/models/{model}': get(
+      'OpenAI-compatible',
+      'Get the served model',
+      { '200': ok('The model.', ref('Model'), model), '401': unauthorized, '404': failure('`model_not_found`.') },
+      pathParameter('model', { schema: { type: 'string' }, example: modelId }),
+    ),
     '/v1/completions': generation(
       `Continue a text, a batch of texts, or token ids (up to ${MAX_N} choices each, up to ${MAX_STOPS} stop strings)`,
       { request: 'CompletionRequest', response: 'Completion', chunk: 'Completion' },
@@ -119,57 +111,38 @@ function apiPaths(modelId: string) {
 
 function otherPaths() {
   return {
-    '/shards/{sha256}': {
-      get: {
-        summary: 'The packed weights of one expert, named by their SHA-256',
-        tags: ['Donors'],
-        parameters: [
-          { name: 'sha256', in: 'path', required: true, schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } },
-        ],
-        responses: {
-          '200': {
-            description: 'The bytes. They never change, so caches may keep them for ever.',
-            content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
-          },
-          '304': { description: 'The client already has these bytes (If-None-Match).' },
-          '404': failure('No shard of the served model has this hash.'),
-          '429': failure('The client’s address has used its allowance of bytes. `Retry-After` has the time to wait.'),
+    '/shards/{sha256}': get(
+      'Donors',
+      'The packed weights of one expert, named by their SHA-256',
+      {
+        '200': {
+          description: 'The bytes. They never change, so caches may keep them for ever.',
+          content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
         },
+        '304': { description: 'The client already has these bytes (If-None-Match).' },
+        '404': failure('No shard of the served model has this hash.'),
+        '429': failure('The client’s address has used its allowance of bytes. `Retry-After` has the time to wait.'),
       },
-    },
-    '/healthz': {
-      get: {
-        summary: 'Is the process up?',
-        tags: ['Operation'],
-        responses: { '200': { description: 'Yes.', content: json({ type: 'object' }) } },
+      pathParameter('sha256', { schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } }),
+    ),
+    '/healthz': get('Operation', 'Is the process up?', { '200': ok('Yes.') }),
+    '/readyz': get('Operation', 'Can it answer? The body counts tabs and uncovered experts.', {
+      '200': ok('Yes.'),
+      '503': ok('No.'),
+    }),
+    '/metrics': get(
+      'Operation',
+      'Prometheus metrics',
+      {
+        '200': { description: 'All metrics.', content: { 'text/plain': { schema: { type: 'string' } } } },
+        '401': failure('No valid admin token was sent.'),
       },
-    },
-    '/readyz': {
-      get: {
-        summary: 'Can it answer? The body counts tabs and uncovered experts.',
-        tags: ['Operation'],
-        responses: {
-          '200': { description: 'Yes.', content: json({ type: 'object' }) },
-          '503': { description: 'No.', content: json({ type: 'object' }) },
-        },
-      },
-    },
-    '/metrics': {
-      get: {
-        summary: 'Prometheus metrics',
+      {
         description:
           'If the access file names admins (and does not set `"metrics": "open"`), this requires a viewer’s or operator’s token as `Authorization: Bearer …`.',
-        tags: ['Operation'],
-        responses: { '200': text('All metrics.'), '401': failure('No valid admin token was sent.') },
       },
-    },
-    '/openapi.json': {
-      get: {
-        summary: 'This document',
-        tags: ['Operation'],
-        responses: { '200': { description: 'OpenAPI 3.1.', content: json({ type: 'object' }) } },
-      },
-    },
+    ),
+    '/openapi.json': get('Operation', 'This document', { '200': ok('OpenAPI 3.1.') }),
   };
 }
 
