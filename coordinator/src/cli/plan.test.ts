@@ -145,7 +145,7 @@ describe('what shoal plan prints', () => {
     const { stdout } = await run(...ENOUGH, '--rtt', '50ms');
     for (const line of [/^Coordinator +17\.6 GiB/m, /^Drafts .* on tabs/m, /^Tabs +420 that lend/m, /^Speed +at most/m])
       expect(stdout).toMatch(line);
-    expect(stdout).toMatch(/^Own experts .* whole layers of 5\.9 GiB/m);
+    expect(stdout).toMatch(/^Local experts .* whole layers of 5\.9 GiB/m);
     expect(stdout).toMatch(
       /^ +16\.0 GiB +holds the MTP module's and 1 layer: 57 laps, 406 tabs, at most 0\.\d+ tokens/m,
     );

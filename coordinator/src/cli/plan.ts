@@ -97,11 +97,11 @@ function describe(plan: ServingPlan, options: PlanOptions): string[] {
   const whole =
     tabs.count === tabs.countByBytes
       ? ''
-      : ` (${tabs.countByBytes} if experts could be divided: ${tabs.expertsPerTab} whole ones fit where ${(tabs.usableBytesPerTab / plan.expertBytes).toFixed(1)} would)`;
+      : ` (${tabs.countByBytes} by bytes alone: ${(tabs.usableBytesPerTab / plan.expertBytes).toFixed(1)} experts would fit into each, and ${tabs.expertsPerTab} whole ones do)`;
   return [
-    `Experts       ${plan.moeLayers} layers of ${plan.expertsPerLayer}, ${plan.expertsPerToken} for a token; ${formatBytes(plan.expertBytes)} each, ${formatBytes(plan.allExpertsBytes)} in all`,
+    `Experts       ${plan.moeLayers} layers of ${plan.expertsPerLayer}, ${plan.expertsPerToken} per token; ${formatBytes(plan.expertBytes)} each, ${formatBytes(plan.allExpertsBytes)} in total`,
     `Coordinator   ${formatBytes(coordinator.weightsBytes)} of weights (${(coordinator.parameters / 1e9).toPrecision(3)} B parameters), ` +
-      `${coordinator.kvBytesPerToken} B of KV cache a token: ${formatBytes(coordinator.kvBytesAtContext)} for a sequence of ${coordinator.contextTokens}`,
+      `${coordinator.kvBytesPerToken} B of KV cache per token: ${formatBytes(coordinator.kvBytesAtContext)} for a sequence of ${coordinator.contextTokens}`,
     ...(plan.mtpExperts === undefined
       ? []
       : [
@@ -110,7 +110,7 @@ function describe(plan: ServingPlan, options: PlanOptions): string[] {
         ]),
     `Tabs          ${tabs.count} that lend ${formatBytes(options.tabBytes)}${whole}, copies of each expert: ${options.replicas}`,
     `Download      ${formatBytes(tabs.downloadBytesPerTab)} for each tab (${tabs.expertsPerTab} experts), once`,
-    `A token       ${plan.lapsPerToken} laps; at least ${(plan.floorBytesPerToken / 1e6).toFixed(2)} MB both ways (rows of ${plan.rowBytes} B, one tab in each lap)`,
+    `Each token    ${plan.lapsPerToken} laps; at least ${(plan.floorBytesPerToken / 1e6).toFixed(2)} MB both ways (rows of ${plan.rowBytes} B, one tab in each lap)`,
     `Speed         at most ${rate(ceilings.both)} for one stream: ${rate(ceilings.roundTrip)} by round trips of ${options.rttMs} ms, ` +
       `${rate(ceilings.bandwidth)} by reading ${formatBytes(ceilings.weightsReadPerToken)} of weights; streams share laps`,
     ...describeLocalExperts(plan),
@@ -128,8 +128,8 @@ function describeLocalExperts({ localExperts, expertsPerToken, expertBytes, ceil
     );
   });
   return [
-    `Own experts   with --local-experts the coordinator takes whole layers of ${formatBytes(layerBytes)}: no lap for them, but ` +
-      `${formatBytes(expertsPerToken * expertBytes)} more to read for a token in each`,
+    `Local experts --local-experts takes whole layers of ${formatBytes(layerBytes)}: they make no lap, but each token reads ` +
+      `${formatBytes(expertsPerToken * expertBytes)} more in each`,
     ...lines,
   ];
 }
