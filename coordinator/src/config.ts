@@ -108,7 +108,7 @@ const SECTIONS = {
     localExpertBytes: option('local-experts', SIZE_OR_ZERO, {
       default: '0',
       help: 'memory for whole layers of experts that the coordinator computes without a lap, 0 for none',
-      more: 'See [below](#layers-of-its-own).',
+      more: 'See [below](#local-layers).',
     }),
     mtpExperts: option('mtp-experts', choice('auto', 'local', 'tabs', 'off'), {
       default: 'auto',
