@@ -197,7 +197,7 @@ const SECTIONS = {
     host: option('host', text('ADDRESS'), { default: '127.0.0.1', help: 'address to listen on' }),
     port: option('port', integer(0, 65_535), { default: '8787', help: 'port to listen on, 0 for a free one' }),
     accessFile: option('access', path('FILE'), {
-      defaultText: 'none: everybody may lend and ask',
+      defaultText: 'none: anyone may lend and ask',
       help: 'JSON file with invitations, API keys, admins and limits',
       more: 'See [below](#who-may-do-what).',
     }),

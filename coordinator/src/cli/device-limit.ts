@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { UsageError } from '../base/usage-error.ts';
 import { readText } from './in-process-options.ts';
 
-/** `--placement FILE`: which experts each tab holds, by MoE layer. */
+/** The file of `--placement`: the experts that each tab holds, by MoE layer. */
 const placementSchema = z.strictObject({
   tabs: z.record(z.string().min(1), z.record(z.string().regex(/^\d{1,5}$/), z.array(z.int().min(0).max(65_535)))),
 });
@@ -18,7 +18,7 @@ export async function readPlacement(path: string, config: ModelConfig): Promise<
   try {
     json = JSON.parse(await readText(path));
   } catch (error) {
-    throw new UsageError(`--placement: ${path} cannot be read as JSON: ${(error as Error).message}`);
+    throw new UsageError(`--placement: ${path} is not JSON that can be read: ${(error as Error).message}`);
   }
   const parsed = placementSchema.safeParse(json);
   if (!parsed.success) {
@@ -49,7 +49,7 @@ export interface LimitedExperts extends ExpertDispatch {
   readonly usage: { tokenLayers: number; changed: number };
 }
 
-/** The same experts under DeepSeek-V2's device-limited routing (§2.2.2), as if they lay where the placement says. */
+/** The same experts under DeepSeek-V2's device-limited routing (§2.2.2), as if they were placed as in the file. */
 export function limitExperts(
   experts: ExpertDispatch,
   placement: PlacementFile,
