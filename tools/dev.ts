@@ -6,7 +6,7 @@ import { createServer as createHttpServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, relative, sep } from 'node:path';
 import { createLogger, createServer as createViteServer, type Logger, type ViteDevServer } from 'vite';
-import { parseCoordinatorOptions, urlOf, UsageError } from '../coordinator/src/index.ts';
+import { parseConfig, urlOf, UsageError } from '../coordinator/src/index.ts';
 import { SECURITY_HEADERS } from '../coordinator/src/http/headers.ts';
 
 const HELP = `npm run dev -- [options]
@@ -37,13 +37,13 @@ const say = (line: string): void => void process.stderr.write(`dev: ${line}\n`);
 
 async function main(argv: readonly string[]): Promise<void> {
   if (argv.includes('--help') || argv.includes('-h')) return void process.stdout.write(HELP);
-  const { options } = parseCoordinatorOptions(argv, process.env);
+  const config = parseConfig(argv, process.env);
   // The same for all restarts, so that an open console stays signed in. An access file may name its own admins.
-  const needsToken = options.adminToken === undefined && options.accessFile === undefined;
+  const needsToken = config.adminToken === undefined && config.accessFile === undefined;
   const adminToken = needsToken ? randomBytes(16).toString('base64url') : undefined;
   const http = createHttpServer();
-  await listen(http, options.port, options.host);
-  const url = urlOf(options.host, (http.address() as AddressInfo).port);
+  await listen(http, config.port, config.host);
+  const url = urlOf(config.host, (http.address() as AddressInfo).port);
   const port = await freePort();
   const stopped = interrupted();
   if (adminToken !== undefined) process.env.SHOAL_ADMIN_TOKEN = adminToken;

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { optionsHelp, parseCoordinatorOptions, ROOT_DIR, UsageError } from './config.ts';
+import { MAX_LAP_CONNECTIONS } from '@shoal/protocol';
+import { UsageError } from './base/usage-error.ts';
+import { configHelp, configMarkdown, defaultConfig, parseConfig, ROOT_DIR } from './config.ts';
 
-const parse = (argv: string[] = [], env: Record<string, string> = {}) => parseCoordinatorOptions(argv, env).options;
+const parse = (argv: string[] = [], env: Record<string, string> = {}) => parseConfig(argv, env);
 
-describe('options', () => {
-  it('have defaults that start the default model', () => {
+describe('parseConfig', () => {
+  it('has defaults that start the default model', () => {
     expect(parse()).toMatchObject({
       host: '127.0.0.1',
       port: 8787,
@@ -19,12 +21,12 @@ describe('options', () => {
     expect(parse().quant).toBeUndefined();
   });
 
-  it('are flags first, then environment; an empty variable is none', () => {
+  it('reads flags first, then the environment, where an empty variable is unset', () => {
     const env = { SHOAL_PORT: '1000', SHOAL_HOST: '', SHOAL_QUANT: 'q8' };
     expect(parse(['--port', '2000'], env)).toMatchObject({ port: 2000, host: '127.0.0.1', quant: 'q8' });
   });
 
-  it('have switches that are off unless given, as a flag or as 1', () => {
+  it('has switches that are off unless given, as a flag or as 1', () => {
     expect(parse()).toMatchObject({ trustProxy: false });
     expect(parse().accessFile).toBeUndefined();
     expect(parse(['--trust-proxy', '--access', 'access.json']).trustProxy).toBe(true);
@@ -34,24 +36,24 @@ describe('options', () => {
     expect(parse().cpuDonors).toBe(true);
     expect(parse(['--no-cpu-donors']).cpuDonors).toBe(false);
     expect(parse([], { SHOAL_NO_CPU_DONORS: '1' }).cpuDonors).toBe(false);
-    expect(optionsHelp()).toMatch(/--trust-proxy {2,}\S/);
+    expect(configHelp()).toMatch(/--trust-proxy {2,}\S/);
   });
 
-  it('have half-batches where they pay, unless told otherwise', () => {
+  it('has half-batches set to auto by default', () => {
     expect(parse().halfBatches).toBe('auto');
     expect(parse(['--half-batches', 'off'], { SHOAL_HALF_BATCHES: 'on' }).halfBatches).toBe('off');
     expect(() => parse(['--half-batches', '3'])).toThrow(/--half-batches .*takes auto, on, off, not "3"/);
   });
 
-  it('hold no layers of experts unless told how much', () => {
+  it('holds no layers of experts by default', () => {
     expect(parse()).toMatchObject({ localExpertBytes: 0, mtpExperts: 'auto' });
     const given = parse(['--local-experts', '8GiB'], { SHOAL_MTP_EXPERTS: 'tabs' });
     expect(given).toMatchObject({ localExpertBytes: 8 * 2 ** 30, mtpExperts: 'tabs' });
   });
 
-  it('take the extra flags of the command at hand', () => {
-    const { values } = parseCoordinatorOptions(['--tabs', '3'], {}, { tabs: { type: 'string' } });
-    expect(values.tabs).toBe('3');
+  it('takes all connections per tab that the protocol has', () => {
+    expect(parse(['--lap-connections', String(MAX_LAP_CONNECTIONS)]).lapConnections).toBe(String(MAX_LAP_CONNECTIONS));
+    expect(() => parse(['--lap-connections', String(MAX_LAP_CONNECTIONS + 1)])).toThrow(UsageError);
   });
 
   it.each<[string, string[], Record<string, string>]>([
@@ -65,12 +67,12 @@ describe('options', () => {
     ['--local-experts (SHOAL_LOCAL_EXPERTS)', ['--local-experts', '8'], {}],
     ['--mtp-experts (SHOAL_MTP_EXPERTS)', [], { SHOAL_MTP_EXPERTS: 'gpu' }],
     ['--prot', ['--prot', '1'], {}],
-  ])('that are wrong are refused by name: %s', (name, argv, env) => {
+  ])('refuses a wrong option by name: %s', (name, argv, env) => {
     expect(() => parse(argv, env)).toThrow(UsageError);
     expect(() => parse(argv, env)).toThrow(name);
   });
 
-  it('take ICE servers as browsers do, and refuse what WebRTC could not use', () => {
+  it('takes ICE servers as browsers do, and refuses what WebRTC could not use', () => {
     const servers = [{ urls: ['stun:a.example:3478', 'turns:b.example'], username: 'u', credential: 'secret' }];
     expect(parse(['--ice-servers', JSON.stringify(servers)]).iceServers).toEqual(servers);
     for (const text of ['nonsense', '{}', '[{"urls":"http://a.example"}]', '[{"urls":"stun:"}]']) {
@@ -83,8 +85,29 @@ describe('options', () => {
     );
   });
 
-  it('are all in the help, with their variables', () => {
-    for (const name of ['--port N', 'SHOAL_ICE_SERVERS', 'models', '(8787)']) expect(optionsHelp()).toContain(name);
-    expect(optionsHelp()).not.toContain(ROOT_DIR);
+  it('has no value that the admin token or a TURN credential could be read from in its errors', () => {
+    expect(() => parse(['--admin-token', 'short'])).toThrow(
+      expect.objectContaining({ message: expect.not.stringContaining('short') }),
+    );
+  });
+});
+
+describe('defaultConfig', () => {
+  it('is what no flag and no variable give, with the overrides', () => {
+    expect(defaultConfig()).toEqual(parse());
+    expect(defaultConfig({ port: 0, quant: 'q8' })).toEqual({ ...parse(), port: 0, quant: 'q8' });
+  });
+
+  it('has every field', () => {
+    expect(Object.keys(defaultConfig())).toContain('traceFile');
+  });
+});
+
+describe('configHelp and configMarkdown', () => {
+  it('have all options, with their variables and defaults', () => {
+    for (const name of ['--port N', 'SHOAL_ICE_SERVERS', 'models', '(8787)']) expect(configHelp()).toContain(name);
+    for (const name of ['`--port N`', '`SHOAL_ICE_SERVERS`', 'models/tiny-stories', '`8787`'])
+      expect(configMarkdown()).toContain(name);
+    expect(configHelp() + configMarkdown()).not.toContain(ROOT_DIR);
   });
 });

@@ -1,429 +1,265 @@
 import { existsSync } from 'node:fs';
-import { join, relative, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
-import type { IceServer } from '@shoal/protocol';
-import { iceServerSchema, ROW_FORMATS, type RowFormat } from '@shoal/protocol';
-import { DENSE_FORMATS, type DenseFormat, QUANTS, type Quant } from '@shoal/weights';
+import { join, resolve } from 'node:path';
+import { type IceServer, iceServerSchema, ROW_FORMATS } from '@shoal/protocol';
+import { DENSE_FORMATS, QUANTS } from '@shoal/weights';
 import { z } from 'zod';
-import { MTP_PLACES, type MtpPlace } from './local-experts/choose-layers.ts';
-import type { DenseEngineName } from './dense-engine.ts';
-import { LAP_CONNECTIONS, type LapConnections } from './swarm/lap-connections.ts';
-import {
-  DEFAULT_MAX_DRAFTS,
-  MAX_DRAFTS_LIMIT,
-  SPECULATION_MODES,
-  type SpeculationMode,
-} from './scheduler/speculation/speculation.ts';
+import { choice, integer, path, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
+import { HELP_LINE, option, optionsHelp, optionsMarkdown, type OptionValues, readOptions } from './base/options.ts';
+import { UsageError } from './base/usage-error.ts';
 
-/** How a coordinator is run. Every field has a flag and an environment variable of the same meaning. */
-export interface CoordinatorOptions {
-  modelDir: string;
-  host: string;
-  port: number;
-  /** Of the tabs' experts; f16 by default, or what a packed directory has. */
-  quant?: Quant;
-  /** Of the coordinator's own weights, likewise. */
-  denseQuant?: DenseFormat;
-  cacheDir: string;
-  replicas: number;
-  /** How rows travel between coordinator and tabs; f16 by default. */
-  rowFormat?: RowFormat;
-  /** WebRTC connections that each tab opens; `auto` by default: several where the model's rows are wide. */
-  lapConnections?: LapConnections;
-  /** Tabs that a token may use in a layer, where its request doesn't say; 0: no limit. */
-  deviceLimit?: number;
-  /** Generated when absent, unless the access file has admins. */
-  adminToken?: string;
-  /** Invitations, API keys, admins and limits; see docs/OPERATIONS.md. Without it everybody may lend and ask. */
-  accessFile?: string;
-  /** Believe the last hop of X-Forwarded-For. */
-  trustProxy?: boolean;
-  iceServers: IceServer[];
-  /** How long running answers may go on after Ctrl-C. */
-  drainTimeoutMs: number;
-  logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug';
-  /** Who does the coordinator's own part of the forward; wasm by default. */
-  engine?: DenseEngineName;
-  /** Of the wasm engine; as many as cores by default. */
-  threads?: number;
-  /** For the KV cache of the wasm engine. */
-  kvMemoryBytes?: number;
-  /** For experts that the coordinator keeps loaded for its own work. */
-  expertMemoryBytes?: number;
-  /** For whole layers of experts that the coordinator computes instead of tabs; none by default. */
-  localExpertBytes?: number;
-  /** Where the experts of the model's MTP module are; auto: with the coordinator where they fit, else on tabs. */
-  mtpExperts?: MtpPlace | 'auto';
-  /** Let browsers without WebGPU lend their processor; on unless said otherwise. */
-  cpuDonors?: boolean;
-  maxBatch?: number;
-  maxQueue?: number;
-  /** By how many laps' time prompts may hold up running streams; 1 by default. */
-  promptLaps?: number;
-  /** Who drafts tokens ahead, so that a pass verifies several; auto unless said otherwise. */
-  speculate?: SpeculationMode;
-  /** Of one answer in a pass, at most. */
-  maxDrafts?: number;
-  /** Two half-batches in flight; `auto` by default: where that is seen to pay. */
-  halfBatches?: HalfBatches;
-  /** Where a timeline of engine, tabs and wire is written, as a Chrome trace. */
-  traceFile?: string;
-}
-
-export const HALF_BATCHES = ['auto', 'on', 'off'] as const;
-export type HalfBatches = (typeof HALF_BATCHES)[number];
-
-/** More only take turns. */
-export const MAX_THREADS = 256;
-
-export class UsageError extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = 'UsageError';
-  }
-}
-
-/** The repository's folder: models and caches are found relative to it, not to where the command was typed. */
+/** The repository's folder. Default paths are relative to it, not to the working directory. */
 export const ROOT_DIR = resolve(import.meta.dirname, '../..');
 
-interface OptionSpec {
-  flag: string;
-  env: string;
-  /** Left out for a switch, which is off unless given. */
-  value?: string;
-  text: string;
-  fallback?: string;
-}
+/** The engine accepts more threads, but they would only take turns. */
+export const MAX_THREADS = 256;
 
-const OPTIONS = {
-  model: {
-    flag: 'model',
-    env: 'SHOAL_MODEL',
-    value: 'DIR',
-    text: 'Hugging Face model directory, or one made by shoal pack',
-    fallback: join(ROOT_DIR, 'models/tiny-stories'),
-  },
-  host: { flag: 'host', env: 'SHOAL_HOST', value: 'ADDRESS', text: 'address to listen on', fallback: '127.0.0.1' },
-  port: { flag: 'port', env: 'SHOAL_PORT', value: 'N', text: 'port to listen on, 0 for a free one', fallback: '8787' },
-  quant: {
-    flag: 'quant',
-    env: 'SHOAL_QUANT',
-    value: QUANTS.join('|'),
-    text: "format of the tabs' experts (f16, or a packed directory's own)",
-  },
-  denseQuant: {
-    flag: 'dense-quant',
-    env: 'SHOAL_DENSE_QUANT',
-    value: DENSE_FORMATS.join('|'),
-    text: "format of the coordinator's own weights (f16, or a packed directory's own)",
-  },
-  cache: {
-    flag: 'cache',
-    env: 'SHOAL_CACHE',
-    value: 'DIR',
-    text: 'where packed models are kept',
-    fallback: join(ROOT_DIR, '.cache/packed'),
-  },
-  deviceLimit: {
-    flag: 'device-limit',
-    env: 'SHOAL_DEVICE_LIMIT',
-    value: 'M',
-    text: "tabs that a token may use in a layer, 0 for no limit; a limit may change a model's answers",
-    fallback: '0',
-  },
-  rowFormat: {
-    flag: 'row-format',
-    env: 'SHOAL_ROW_FORMAT',
-    value: ROW_FORMATS.join('|'),
-    text: 'how rows travel to tabs and back: int8 halves the bytes, and costs some accuracy',
-    fallback: 'f16',
-  },
-  lapConnections: {
-    flag: 'lap-connections',
-    env: 'SHOAL_LAP_CONNECTIONS',
-    value: LAP_CONNECTIONS.join('|'),
-    text: 'WebRTC connections of a tab; auto: 4 where two rows of the model are over 11.5 KB, else 1',
-    fallback: 'auto',
-  },
-  replicas: {
-    flag: 'replicas',
-    env: 'SHOAL_REPLICAS',
-    value: 'N',
-    text: 'copies of each expert on distinct donors, where memory allows',
-    fallback: '2',
-  },
-  adminToken: {
-    flag: 'admin-token',
-    env: 'SHOAL_ADMIN_TOKEN',
-    value: 'TOKEN',
-    text: "the console's password (default: a new one, printed)",
-  },
-  access: {
-    flag: 'access',
-    env: 'SHOAL_ACCESS',
-    value: 'FILE',
-    text: 'invitations, API keys, admins and limits (default: everybody may lend and ask)',
-  },
-  trustProxy: {
-    flag: 'trust-proxy',
-    env: 'SHOAL_TRUST_PROXY',
-    text: 'addresses are those that the proxy in front names (last of X-Forwarded-For)',
-  },
-  noCpuDonors: {
-    flag: 'no-cpu-donors',
-    env: 'SHOAL_NO_CPU_DONORS',
-    text: 'refuse browsers that would lend their processor for want of WebGPU',
-  },
-  iceServers: {
-    flag: 'ice-servers',
-    env: 'SHOAL_ICE_SERVERS',
-    value: 'JSON',
-    text: 'STUN and TURN servers, as RTCIceServer[] (default: none, enough on one network)',
-    fallback: '[]',
-  },
-  drainTimeout: {
-    flag: 'drain-timeout',
-    env: 'SHOAL_DRAIN_TIMEOUT',
-    value: 'SECONDS',
-    text: 'how long running answers may go on after Ctrl-C',
-    fallback: '15',
-  },
-  maxBatch: {
-    flag: 'max-batch',
-    env: 'SHOAL_MAX_BATCH',
-    value: 'N',
-    text: 'answers written at a time',
-    fallback: '64',
-  },
-  speculate: {
-    flag: 'speculate',
-    env: 'SHOAL_SPECULATE',
-    value: SPECULATION_MODES.join('|'),
-    text: "who drafts tokens ahead: the model's MTP module, the text's repetitions, whichever there is, or nobody",
-    fallback: 'auto',
-  },
-  maxDrafts: {
-    flag: 'max-drafts',
-    env: 'SHOAL_MAX_DRAFTS',
-    value: 'N',
-    text: 'tokens drafted ahead of one answer at most; fewer where they do not pay',
-    fallback: String(DEFAULT_MAX_DRAFTS),
-  },
-  maxQueue: { flag: 'max-queue', env: 'SHOAL_MAX_QUEUE', value: 'N', text: 'requests that may wait', fallback: '64' },
-  promptLaps: {
-    flag: 'prompt-laps',
-    env: 'SHOAL_PROMPT_LAPS',
-    value: 'N',
-    text: "the most laps' time by which prompts hold up each token of running answers; more: sooner first tokens",
-    fallback: '1',
-  },
-  halfBatches: {
-    flag: 'half-batches',
-    env: 'SHOAL_HALF_BATCHES',
-    value: HALF_BATCHES.join('|'),
-    text: 'compute half of the rows while the laps of the other half are out; auto: where that is seen to pay',
-    fallback: 'auto',
-  },
-  engine: {
-    flag: 'engine',
-    env: 'SHOAL_ENGINE',
-    value: 'wasm|reference',
-    text: "who computes the coordinator's own part: WebAssembly on threads, or the slow reference",
-    fallback: 'wasm',
-  },
-  threads: {
-    flag: 'threads',
-    env: 'SHOAL_THREADS',
-    value: 'N',
-    text: 'threads of the wasm engine, and of the coordinator’s own experts (default: as many as cores)',
-  },
-  kvMemory: {
-    flag: 'kv-memory',
-    env: 'SHOAL_KV_MEMORY',
-    value: 'SIZE',
-    text: 'memory for the KV cache, as 512MiB or 4GiB',
-    fallback: '512MiB',
-  },
-  expertMemory: {
-    flag: 'expert-memory',
-    env: 'SHOAL_EXPERT_MEMORY',
-    value: 'SIZE',
-    text: 'experts kept loaded for audits and for what no tab serves (at most 3GiB)',
-    fallback: '512MiB',
-  },
-  localExperts: {
-    flag: 'local-experts',
-    env: 'SHOAL_LOCAL_EXPERTS',
-    value: 'SIZE',
-    text: 'memory for whole layers of experts that make no lap, as 8GiB; 0 for none',
-    fallback: '0',
-  },
-  mtpExperts: {
-    flag: 'mtp-experts',
-    env: 'SHOAL_MTP_EXPERTS',
-    value: ['auto', ...MTP_PLACES].join('|'),
-    text: "where the MTP module's experts are: with the coordinator, on tabs, or nowhere (no drafts by it)",
-    fallback: 'auto',
-  },
-  trace: {
-    flag: 'trace',
-    env: 'SHOAL_TRACE',
-    value: 'FILE',
-    text: 'write a timeline of engine, tabs and wire for ui.perfetto.dev (Chrome trace, at most 512 MiB)',
-  },
-  logLevel: {
-    flag: 'log-level',
-    env: 'SHOAL_LOG_LEVEL',
-    value: 'LEVEL',
-    text: 'silent, error, warn, info or debug',
-    fallback: 'warn',
-  },
-} satisfies Record<string, OptionSpec>;
-
-type OptionName = keyof typeof OPTIONS;
-
-/** A line per option, for --help. */
-export function optionsHelp(): string {
-  return Object.values(OPTIONS)
-    .map((option: OptionSpec) => {
-      const left = `  --${option.flag}${option.value === undefined ? '' : ` ${option.value}`}`;
-      const isPath = option.fallback?.startsWith(ROOT_DIR);
-      const shown = isPath ? relative(ROOT_DIR, option.fallback!) : option.fallback;
-      return `${left.padEnd(26)} ${option.text}${shown ? ` (${shown})` : ''}  [${option.env}]`;
-    })
-    .join('\n');
-}
-
-/**
- * Flags first, then environment, then defaults. `extra` are further flags of the command at hand.
- * Throws a UsageError that names the flag.
- */
-export function parseCoordinatorOptions(
-  argv: readonly string[],
-  env: Readonly<Record<string, string | undefined>>,
-  extra: Record<string, { type: 'string' | 'boolean' }> = {},
-): { options: CoordinatorOptions; values: Record<string, string | boolean | undefined> } {
-  const flags = Object.fromEntries(
-    Object.values(OPTIONS).map(({ flag, value }: OptionSpec) => [
-      flag,
-      { type: value === undefined ? ('boolean' as const) : ('string' as const) },
-    ]),
-  );
-  let values: Record<string, string | boolean | undefined>;
-  try {
-    const parsed = parseArgs({
-      args: [...argv],
-      options: { ...flags, ...extra, help: { type: 'boolean', short: 'h' } },
-    });
-    values = parsed.values as typeof values;
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
-  const text = (name: OptionName): string | undefined => {
-    const spec: OptionSpec = OPTIONS[name];
-    const flag = values[spec.flag];
-    if (flag === true && spec.value === undefined) return '1';
-    return (typeof flag === 'string' ? flag : undefined) ?? (env[spec.env] || undefined) ?? spec.fallback;
-  };
-  return { options: readOptions(text), values };
-}
-
-function readOptions(text: (name: OptionName) => string | undefined): CoordinatorOptions {
-  const integer = (name: OptionName, min: number, max: number): number => {
-    const given = text(name)!;
-    const value = Number(given);
-    if (/^\d+$/.test(given) && value >= min && value <= max) return value;
-    throw new UsageError(`${spelled(name)} takes a whole number from ${min} to ${max}, not "${given}"`);
-  };
-  const oneOf = <const T extends string>(name: OptionName, allowed: readonly T[]): T => {
-    const given = text(name)!;
-    const found = allowed.find((value) => value === given);
-    if (found === undefined) throw new UsageError(`${spelled(name)} takes ${allowed.join(', ')}, not "${given}"`);
-    return found;
-  };
-  const bytes = (name: OptionName): number => {
-    const given = text(name)!;
-    const value = parseBytes(given);
-    if (value === undefined) throw new UsageError(`${spelled(name)} takes a size as 512MiB or 4GiB, not "${given}"`);
-    return value;
-  };
-  const isOn = (name: OptionName): boolean => {
-    const given = text(name) ?? '0';
-    if (given === '1' || given === 'true') return true;
-    if (given === '0' || given === 'false') return false;
-    throw new UsageError(`${spelled(name)} takes 1 or 0, not "${given}"`);
-  };
-  const modelDir = resolve(text('model')!);
-  if (!existsSync(join(modelDir, 'config.json'))) {
+const MODEL_DIR: ValueKind<string> = {
+  value: 'DIR',
+  parse: (given) => {
+    const dir = resolve(given);
+    if (existsSync(join(dir, 'config.json'))) return dir;
     throw new UsageError(
-      `${spelled('model')}: ${modelDir} has no config.json; name a Hugging Face model directory, or one made by shoal pack`,
+      `needs a directory with a config.json, and ${dir} has none; give a Hugging Face model directory, or one made by shoal pack`,
     );
-  }
-  const adminToken = text('adminToken');
-  if (adminToken !== undefined && adminToken.length < 8)
-    throw new UsageError(`${spelled('adminToken')}: take 8 characters or more`);
-  const accessFile = text('access');
-  return {
-    modelDir,
-    host: text('host')!,
-    port: integer('port', 0, 65_535),
-    ...(text('quant') !== undefined && { quant: oneOf('quant', QUANTS) }),
-    ...(text('denseQuant') !== undefined && { denseQuant: oneOf('denseQuant', DENSE_FORMATS) }),
-    cacheDir: resolve(text('cache')!),
-    replicas: integer('replicas', 1, 16),
-    rowFormat: oneOf('rowFormat', ROW_FORMATS),
-    lapConnections: oneOf('lapConnections', LAP_CONNECTIONS),
-    deviceLimit: integer('deviceLimit', 0, 64),
-    ...(adminToken !== undefined && { adminToken }),
-    ...(accessFile !== undefined && { accessFile: resolve(accessFile) }),
-    trustProxy: isOn('trustProxy'),
-    iceServers: parseIceServers(text('iceServers')!),
-    drainTimeoutMs: integer('drainTimeout', 0, 3600) * 1000,
-    cpuDonors: !isOn('noCpuDonors'),
-    maxBatch: integer('maxBatch', 1, 256),
-    maxQueue: integer('maxQueue', 0, 10_000),
-    promptLaps: integer('promptLaps', 1, 1000),
-    speculate: oneOf('speculate', SPECULATION_MODES),
-    maxDrafts: integer('maxDrafts', 1, MAX_DRAFTS_LIMIT),
-    halfBatches: oneOf('halfBatches', HALF_BATCHES),
-    engine: oneOf('engine', ['wasm', 'reference']),
-    ...(text('threads') !== undefined && { threads: integer('threads', 1, MAX_THREADS) }),
-    kvMemoryBytes: bytes('kvMemory'),
-    expertMemoryBytes: bytes('expertMemory'),
-    localExpertBytes: text('localExperts') === '0' ? 0 : bytes('localExperts'),
-    mtpExperts: oneOf('mtpExperts', ['auto', ...MTP_PLACES]),
-    ...(text('trace') !== undefined && { traceFile: resolve(text('trace')!) }),
-    logLevel: oneOf('logLevel', ['silent', 'error', 'warn', 'info', 'debug']),
-  };
-}
+  },
+};
 
-const UNIT_BYTES: Readonly<Record<string, number>> = { MiB: 2 ** 20, GiB: 2 ** 30, MB: 1e6, GB: 1e9 };
+const SIZE_OR_ZERO: ValueKind<number> = {
+  value: 'SIZE',
+  parse: (given) => (given === '0' ? 0 : SIZE.parse(given)),
+};
 
-/** "512MiB" → bytes; undefined for what is no such size. */
-export function parseBytes(text: string): number | undefined {
-  const parts = /^(\d+(?:\.\d+)?) ?([MG]i?B)$/.exec(text.trim());
-  const bytes = parts ? Math.floor(Number(parts[1]) * UNIT_BYTES[parts[2]!]!) : 0;
-  return bytes > 0 && Number.isSafeInteger(bytes) ? bytes : undefined;
-}
+/** In milliseconds. */
+const SECONDS: ValueKind<number> = { value: 'SECONDS', parse: (given) => 1000 * integer(0, 3600).parse(given) };
 
-/** Both ways in which it may have been given. */
-function spelled(name: OptionName): string {
-  return `--${OPTIONS[name].flag} (${OPTIONS[name].env})`;
-}
+const ADMIN_TOKEN: ValueKind<string> = {
+  value: 'TOKEN',
+  parse: (given) => {
+    if (given.length >= 8) return given;
+    throw new UsageError('takes 8 characters or more');
+  },
+};
 
-/** WebRTC would refuse others only when the first donor comes. */
+/** WebRTC would refuse any other URL only when the first donor joins. */
 const ICE_URL = /^(stuns?|turns?):[^\s]+$/;
 
-/** The text itself stays out of the message: it may hold a TURN server's credential. */
-function parseIceServers(text: string): IceServer[] {
-  let servers: IceServer[];
-  try {
-    servers = z.array(iceServerSchema).max(8).parse(JSON.parse(text));
-  } catch {
-    throw new UsageError(`${spelled('iceServers')} takes JSON like [{"urls":"stun:turn.example.org:3478"}]`);
-  }
-  const bad = servers.flatMap(({ urls }) => urls).find((url) => !ICE_URL.test(url));
-  if (bad !== undefined)
-    throw new UsageError(`${spelled('iceServers')}: "${bad}" does not begin with stun:, stuns:, turn: or turns:`);
-  return servers;
+const ICE_SERVERS: ValueKind<IceServer[]> = {
+  value: 'JSON',
+  parse: (given) => {
+    let servers: IceServer[];
+    try {
+      servers = z.array(iceServerSchema).max(8).parse(JSON.parse(given));
+    } catch {
+      // The text is not quoted: it may hold a TURN server's credential.
+      throw new UsageError('takes JSON like [{"urls":"stun:turn.example.org:3478"}]');
+    }
+    const bad = servers.flatMap(({ urls }) => urls).find((url) => !ICE_URL.test(url));
+    if (bad === undefined) return servers;
+    throw new UsageError(`takes URLs that begin with stun:, stuns:, turn: or turns:, not "${bad}"`);
+  },
+};
+
+/** The options by section of help and docs. */
+const SECTIONS = {
+  Model: {
+    modelDir: option('model', MODEL_DIR, {
+      default: join(ROOT_DIR, 'models/tiny-stories'),
+      defaultText: 'models/tiny-stories',
+      help: 'Hugging Face model directory, or one made by shoal pack',
+      more: 'Model types: `deepseek_v2`, `deepseek_v3`, `qwen3_moe`, `olmoe`, `mixtral`.',
+    }),
+    quant: option('quant', choice(...QUANTS), {
+      defaultText: "f16, or a packed directory's own",
+      help: 'format of the experts on tabs',
+    }),
+    denseQuant: option('dense-quant', choice(...DENSE_FORMATS), {
+      defaultText: "f16, or a packed directory's own",
+      help: "format of the coordinator's own weights",
+    }),
+    cacheDir: option('cache', path('DIR'), {
+      default: join(ROOT_DIR, '.cache/packed'),
+      defaultText: '.cache/packed',
+      help: 'directory for packed models',
+    }),
+  },
+
+  "The coordinator's own computing": {
+    engine: option('engine', choice('wasm', 'reference'), {
+      default: 'wasm',
+      help: "dense engine for the coordinator's part of the model: WebAssembly on threads, or the slow reference",
+    }),
+    threads: option('threads', integer(1, MAX_THREADS), {
+      defaultText: 'one per core',
+      help: 'threads of the wasm engine, and as many again for local experts',
+      more: 'The two take turns, and each sleeps while it waits.',
+    }),
+    kvMemoryBytes: option('kv-memory', SIZE, {
+      default: '512MiB',
+      help: 'memory for the KV cache',
+      more:
+        'It stays resident once it has been used, up to the size of 256 full contexts. A request that can never fit gets 400. ' +
+        'One that does not fit yet waits, and others may pass it for a while; when the queue is full, requests get 429.',
+    }),
+    expertMemoryBytes: option('expert-memory', SIZE, {
+      default: '512MiB',
+      help: 'memory for experts that the coordinator keeps loaded for audits and for what no tab serves, at most 3GiB',
+      more: "Where all of a model's experts fit, computing without tabs reads nothing from disk.",
+    }),
+    localExpertBytes: option('local-experts', SIZE_OR_ZERO, {
+      default: '0',
+      help: 'memory for whole layers of experts that the coordinator computes without a lap, 0 for none',
+      more: 'See [below](#local-layers).',
+    }),
+    mtpExperts: option('mtp-experts', choice('auto', 'local', 'tabs', 'off'), {
+      default: 'auto',
+      help: "where the experts of the model's MTP module are: at the coordinator, on tabs, or nowhere (no drafts by it)",
+      more:
+        'On tabs they are one more layer. `auto` keeps them at the coordinator where they fit into `--local-experts` or half of ' +
+        '`--expert-memory`, and else puts them on tabs.',
+    }),
+  },
+
+  Swarm: {
+    replicas: option('replicas', integer(1, 16), {
+      default: '2',
+      help: 'copies of each expert on distinct donors, where memory allows',
+    }),
+    rowFormat: option('row-format', choice(...ROW_FORMATS), {
+      default: 'f16',
+      help: 'how rows travel to tabs and back: int8 halves the bytes and costs some accuracy',
+      more: 'See docs/adr/0017.',
+    }),
+    lapConnections: option('lap-connections', choice('auto', '1', '2', '3', '4'), {
+      default: 'auto',
+      help: 'WebRTC connections per tab; auto: 4 where two rows of the model are over 11.5 KB, else 1',
+      more:
+        'Large frames are spread over them (docs/adr/0017). 11.5 KB is what one connection sends at once; two rows exceed it ' +
+        'above a hidden size of 2,875 in f16 and 5,576 in int8. Each connection takes a socket, a handshake and, through TURN, ' +
+        'an allocation.',
+    }),
+    deviceLimit: option('device-limit', integer(0, 64), {
+      default: '0',
+      help: "tabs that a token may use in a layer, 0 for no limit; a limit may change a model's answers",
+      more: '`shoal perplexity --device-limit` measures by how much.',
+    }),
+    cpuDonors: option(
+      'no-cpu-donors',
+      { parse: (given: string) => !SWITCH.parse(given) },
+      {
+        default: '0',
+        help: 'refuse browsers without WebGPU, which would lend their processor',
+        more: 'Such tabs hold experts like others and are much slower. With this switch the donor page asks for a GPU.',
+      },
+    ),
+    iceServers: option('ice-servers', ICE_SERVERS, {
+      default: '[]',
+      defaultText: 'none, which is enough on one network',
+      help: 'STUN and TURN servers, as RTCIceServer[]',
+    }),
+  },
+
+  Scheduling: {
+    maxBatch: option('max-batch', integer(1, 256), {
+      default: '64',
+      help: 'sequences decoded at a time',
+      more: 'The KV cache may hold fewer.',
+    }),
+    maxQueue: option('max-queue', integer(0, 10_000), {
+      default: '64',
+      help: 'requests that may wait',
+      more: 'One client may have three quarters of the places. Requests beyond that get 429.',
+    }),
+    promptLaps: option('prompt-laps', integer(1, 1000), {
+      default: '1',
+      help: 'how long prompts may hold up each token of running answers, in laps',
+      more: 'With more, first tokens come sooner when many clients ask at once, and gaps between tokens are longer.',
+    }),
+    halfBatches: option('half-batches', choice('auto', 'on', 'off'), {
+      default: 'auto',
+      help: 'compute half of the rows while the laps of the other half are out; auto: where it is measured to be no slower',
+      more: 'It changes no answer.',
+    }),
+    speculate: option('speculate', choice('auto', 'mtp', 'lookup', 'off'), {
+      default: 'auto',
+      help: "what drafts tokens ahead: the model's MTP module, repetitions in the text, whichever there is, or nothing",
+      more:
+        'A pass verifies drafted tokens together, so answers are the same and come sooner. `auto` takes the MTP module where ' +
+        'the model has one, and else the text.',
+    }),
+    // More are hardly ever all accepted.
+    maxDrafts: option('max-drafts', integer(1, 16), {
+      default: '4',
+      help: 'tokens drafted ahead per sequence at most; fewer where more do not pay',
+    }),
+  },
+
+  'Server and access': {
+    host: option('host', text('ADDRESS'), { default: '127.0.0.1', help: 'address to listen on' }),
+    port: option('port', integer(0, 65_535), { default: '8787', help: 'port to listen on, 0 for a free one' }),
+    accessFile: option('access', path('FILE'), {
+      defaultText: 'none: anyone may lend and ask',
+      help: 'JSON file with invitations, API keys, admins and limits',
+      more: 'See [below](#who-may-do-what).',
+    }),
+    adminToken: option('admin-token', ADMIN_TOKEN, {
+      defaultText: 'a new one, printed, unless the access file has admins',
+      help: "the console's password",
+    }),
+    trustProxy: option('trust-proxy', SWITCH, {
+      help: 'take client addresses from the proxy in front (the last of X-Forwarded-For)',
+    }),
+    drainTimeoutMs: option('drain-timeout', SECONDS, {
+      default: '15',
+      help: 'how long running answers may continue after Ctrl-C',
+    }),
+    traceFile: option('trace', path('FILE'), {
+      defaultText: 'none',
+      help: 'write a timeline of engine, tabs and wire for ui.perfetto.dev (Chrome trace, at most 512 MiB)',
+      more: 'See [below](#a-timeline).',
+    }),
+    logLevel: option('log-level', choice('silent', 'error', 'warn', 'info', 'debug'), {
+      default: 'warn',
+      help: 'lowest severity to log, as JSON lines on stderr',
+    }),
+  },
+};
+
+/** All options of `shoal serve`, by the fields of `Config`. */
+export const CONFIG_OPTIONS = {
+  ...SECTIONS.Model,
+  ...SECTIONS["The coordinator's own computing"],
+  ...SECTIONS.Swarm,
+  ...SECTIONS.Scheduling,
+  ...SECTIONS['Server and access'],
+};
+
+/** How a coordinator is run. */
+export interface Config extends OptionValues<typeof CONFIG_OPTIONS> {}
+
+/** Where the experts of a model's MTP module are: at the coordinator, on tabs as one more layer, or nowhere. */
+export type MtpPlace = Exclude<Config['mtpExperts'], 'auto'>;
+
+/** Throws a UsageError that names the option. */
+export function parseConfig(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Config {
+  return readOptions(CONFIG_OPTIONS, argv, env);
+}
+
+/** The configuration without any flag or variable, except for `overrides`. */
+export function defaultConfig(overrides: Partial<Config> = {}): Config {
+  return { ...parseConfig([], {}), ...overrides };
+}
+
+/** The options of `shoal serve`, for its --help. */
+export function configHelp(): string {
+  const sections = Object.entries(SECTIONS).map(([title, table]) => {
+    return `${title}:\n${optionsHelp(table, { variables: true })}\n`;
+  });
+  return `${sections.join('')}${HELP_LINE}`;
+}
+
+/** The same options for docs/OPERATIONS.md. */
+export function configMarkdown(): string {
+  return Object.entries(SECTIONS)
+    .map(([title, table]) => `**${title}**\n\n${optionsMarkdown(table)}`)
+    .join('\n');
 }

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, Server as HttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { loadGenerationConfig } from '@shoal/model/node';
 import { HEARTBEAT_MS, MAX_SIGNALLING_FROM_DONOR_BYTES } from '@shoal/protocol';
 import { loadRtc, type RtcImplementation } from '@shoal/transport/node';
@@ -17,48 +18,50 @@ import { SignInGuard } from './access/sign-in.ts';
 import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
 import { KeyedBuckets } from './access/token-bucket.ts';
-import { type Core, type CoreOptions, createCore } from './core.ts';
+import { type Core, type CoreHooks, createCore } from './core.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
-import { type CoordinatorOptions, ROOT_DIR } from './config.ts';
+import { type Config, ROOT_DIR } from './config.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
 import { lapConnectionsOf } from './swarm/lap-connections.ts';
 
 const HOUR_MS = 3_600_000;
 
-/** Viewers are admins too: metrics tell less than the console. */
+/** A viewer's token is enough, since metrics show less than the console. */
 const METRICS_NEED_ADMIN =
   'The metrics are for admins. Send a viewer’s or operator’s token as Authorization: Bearer TOKEN (Prometheus: authorization.credentials_file).';
 
+/** Time for farewells to leave. */
+const FAREWELL_MS = 250;
 /** From the end of draining until connections that are still open are cut. */
 const CLOSE_TIMEOUT_MS = 2_000;
 
 export interface Coordinator extends Core {
   /** e.g. `http://127.0.0.1:8787` */
   url: string;
-  /** Undefined where only those sign in whom the access file names. */
+  /** Undefined where only the access file's admins can sign in. */
   adminToken: string | undefined;
-  /** The rules of who may do what, and the way to read them again. */
+  /** The access rules, which can be reloaded. */
   access: Access;
   snapshots: SnapshotBuilder;
-  /** Let running answers finish (or end with an error after the drain timeout), send the tabs away, close. */
+  /** Lets running answers finish (or end with an error after the drain timeout), sends the tabs away and closes. */
   close(): Promise<void>;
 }
 
-/** A coordinator that listens. Rejects, with nothing left running, when it cannot. */
-export async function startCoordinator(
-  options: CoordinatorOptions & Pick<CoreOptions, 'onPackProgress' | 'onLoadProgress' | 'signal'>,
-): Promise<Coordinator> {
-  // First of all: to find that the file cannot be used costs nothing.
-  const { access, adminToken } = openAccess(options);
+/** Starts a coordinator that listens. Rejects, with nothing left running, when it cannot. */
+export async function startCoordinator(config: Config, hooks: Omit<CoreHooks, 'onLap'> = {}): Promise<Coordinator> {
+  // First, since a bad access file is found at no cost.
+  const entry = openAccess(config);
   const rtc = await loadRtc();
   let core: Core | undefined;
   try {
-    core = await createCore(options);
-    return await serve(core, options, { access, adminToken, rtc });
+    const registry = new Registry();
+    const laps = lapHistogram(registry);
+    core = await createCore(config, { ...hooks, onLap: (lapMs) => laps.observe(lapMs / 1000) });
+    return await serve({ core, config, rtc, registry, ...entry });
   } catch (error) {
     await core?.close();
     rtc.close();
@@ -66,68 +69,30 @@ export async function startCoordinator(
   }
 }
 
-async function serve(
-  core: Core,
-  options: CoordinatorOptions,
-  { access, adminToken, rtc }: { access: Access; adminToken: string | undefined; rtc: RtcImplementation },
-): Promise<Coordinator> {
-  const { config, scheduler, swarm, events, packed } = core;
-  const log = pino({ level: options.logLevel }, pino.destination({ dest: 2, sync: false }));
-  const registry = new Registry();
+interface Serving {
+  core: Core;
+  config: Config;
+  access: Access;
+  adminToken: string | undefined;
+  rtc: RtcImplementation;
+  registry: Registry;
+}
+
+async function serve(serving: Serving): Promise<Coordinator> {
+  const { core, config, access, adminToken, rtc, registry } = serving;
+  const { scheduler, swarm, events, packed } = core;
+  const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
   registerMetrics(registry, core);
   registerAccessMetrics(registry, access);
-  const histogram = lapHistogram(registry);
-  core.lapMs.observe = (lapMs) => histogram.observe(lapMs / 1000);
   let draining = false;
-  const http = await buildHttpServer({
-    generation: scheduler,
-    codec: tokenizerCodec(core.tokenizer),
-    log,
-    registry,
-    defaults: await samplingDefaults(packed.dir),
-    shard: (sha256) => {
-      const path = packed.shardPath(sha256);
-      return path === undefined ? undefined : { path, bytes: packed.manifest.shardBytes };
-    },
-    readiness: () => ({
-      ready: !draining,
-      detail: { model: scheduler.modelId, tabs: [...swarm.serving()].length, uncoveredExperts: swarm.uncovered() },
-    }),
-    staticRoots: builtPages(),
-    access: httpAccess(access),
-  });
-  const guard = new SocketGuard(access);
-  const sockets = new Server(http.server, {
-    maxHttpBufferSize: MAX_SIGNALLING_FROM_DONOR_BYTES,
-    serveClient: false,
-    allowRequest: guard.allowRequest,
-  });
-  guard.watch(sockets);
-  serveDonors(sockets.of('/donor'), {
-    swarm,
-    access,
-    rtc,
-    log,
-    iceServers: options.iceServers as RTCIceServer[],
-    heartbeatMs: HEARTBEAT_MS,
-    lapConnections: lapConnectionsOf(options.lapConnections, config.hiddenSize, options.rowFormat),
-    model: {
-      id: scheduler.modelId,
-      hiddenSize: config.hiddenSize,
-      moeIntermediateSize: config.moeIntermediateSize,
-      quant: packed.manifest.shape.quant,
-      shardBytes: packed.manifest.shardBytes,
-    },
-  });
-  const snapshots = new SnapshotBuilder({
-    ...core,
-    version: packageJson.version,
-    quant: packed.manifest.shape.quant,
-    isDraining: () => draining,
-  });
+  const isDraining = (): boolean => draining;
+  const http = await openHttp(serving, log, isDraining);
+  const sockets = openSockets(serving, log, http.server);
+  const { version } = packageJson;
+  const snapshots = new SnapshotBuilder({ ...core, version, quant: packed.manifest.shape.quant, isDraining });
   const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm });
   try {
-    await http.listen({ host: options.host, port: options.port });
+    await http.listen({ host: config.host, port: config.port });
   } catch (error) {
     console.close();
     await sockets.close();
@@ -142,38 +107,91 @@ async function serve(
     draining = true;
     stopWatching();
     events.add({ level: 'warning', kind: 'server', text: 'Shutting down' });
-    await scheduler.drain(options.drainTimeoutMs);
+    await scheduler.drain(config.drainTimeoutMs);
     swarm.close();
     console.close();
-    // A moment for farewells to leave.
-    await new Promise((resolve) => setTimeout(resolve, 250));
-    // Answers have ended; only a reader that doesn't read can still hold its connection.
-    const impatience = setTimeout(() => http.server.closeAllConnections(), CLOSE_TIMEOUT_MS);
-    // Together: the sockets' server waits for all connections, and it is the HTTP edge that ends the idle ones.
-    await Promise.all([sockets.close(), http.close()]);
-    clearTimeout(impatience);
+    await closeNetwork(http, sockets);
     await core.close();
     rtc.close();
   };
-  const url = urlOf(options.host, port);
+  const url = urlOf(config.host, port);
   return { ...core, url, adminToken, access, snapshots, close: () => (closing ??= close()) };
 }
 
-/** An address that a browser on this machine can open, and takes for a secure context (WebGPU needs one). */
+async function openHttp({ core, access, registry }: Serving, log: Logger, isDraining: () => boolean) {
+  const { scheduler, swarm, packed } = core;
+  return buildHttpServer({
+    generation: scheduler,
+    codec: tokenizerCodec(core.tokenizer),
+    log,
+    registry,
+    defaults: await samplingDefaults(packed.dir),
+    shard: (sha256) => {
+      const path = packed.shardPath(sha256);
+      return path === undefined ? undefined : { path, bytes: packed.manifest.shardBytes };
+    },
+    readiness: () => ({
+      ready: !isDraining(),
+      detail: { model: scheduler.modelId, tabs: [...swarm.serving()].length, uncoveredExperts: swarm.uncovered() },
+    }),
+    staticRoots: builtPages(),
+    access: httpAccess(access),
+  });
+}
+
+/** The socket.io server on the HTTP port, with the donors' namespace. */
+function openSockets({ core, config, access, rtc }: Serving, log: Logger, server: HttpServer): Server {
+  const { scheduler, swarm, packed, config: model } = core;
+  const guard = new SocketGuard(access);
+  const sockets = new Server(server, {
+    maxHttpBufferSize: MAX_SIGNALLING_FROM_DONOR_BYTES,
+    serveClient: false,
+    allowRequest: guard.allowRequest,
+  });
+  guard.watch(sockets);
+  serveDonors(sockets.of('/donor'), {
+    swarm,
+    access,
+    rtc,
+    log,
+    iceServers: config.iceServers as RTCIceServer[],
+    heartbeatMs: HEARTBEAT_MS,
+    lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
+    model: {
+      id: scheduler.modelId,
+      hiddenSize: model.hiddenSize,
+      moeIntermediateSize: model.moeIntermediateSize,
+      quant: packed.manifest.shape.quant,
+      shardBytes: packed.manifest.shardBytes,
+    },
+  });
+  return sockets;
+}
+
+async function closeNetwork(http: Awaited<ReturnType<typeof buildHttpServer>>, sockets: Server): Promise<void> {
+  await delay(FAREWELL_MS);
+  // All answers have ended. Only a client that does not read can still hold its connection.
+  const timeout = setTimeout(() => http.server.closeAllConnections(), CLOSE_TIMEOUT_MS);
+  // Closed together: socket.io waits for all connections, and the HTTP server ends the idle ones.
+  await Promise.all([sockets.close(), http.close()]);
+  clearTimeout(timeout);
+}
+
+/** An address that a browser on this machine can open as a secure context, which WebGPU needs. */
 export function urlOf(host: string, port: number): string {
   const isEverywhere = host === '0.0.0.0' || host === '::';
   const name = isEverywhere ? 'localhost' : host.includes(':') ? `[${host}]` : host;
   return `http://${name}:${port}`;
 }
 
-function openAccess({ accessFile: file, adminToken, trustProxy }: CoordinatorOptions) {
+function openAccess({ accessFile: file, adminToken, trustProxy }: Config) {
   const given = new Access({ file, adminToken, trustProxy });
   if (adminToken !== undefined || given.policy.admins.length > 0) return { access: given, adminToken };
   const generated = newToken();
   return { access: new Access({ file, adminToken: generated, trustProxy }), adminToken: generated };
 }
 
-/** The rules as the HTTP edge asks for them. */
+/** The access rules as the HTTP server uses them. */
 function httpAccess(access: Access): HttpAccess {
   const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
   const allowances = new KeyedBuckets(limit(), HOUR_MS);
@@ -197,7 +215,7 @@ function httpAccess(access: Access): HttpAccess {
   };
 }
 
-/** Reload on every change of the file, and say so in the log and the console. Returns the call that ends it. */
+/** Reloads the access file whenever it changes, and reports that in the log and the console. Returns the call that stops. */
 function watchAccess(access: Access, events: EventLog, log: Logger): () => void {
   access.report = (level, text) => {
     events.add({ level, kind: 'server', text });

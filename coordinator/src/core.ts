@@ -2,30 +2,35 @@ import { type ForwardEngine, isMoeLayer, type ModelConfig, moeLayers, type Token
 import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
 import { LoadMeter } from '@shoal/placement';
 import { shardHash } from '@shoal/weights';
-import { openPackedModel, type PackedModel, type PackProgress } from '@shoal/weights/node';
-import { expertCounters } from './laps/lap-figures.ts';
+import {
+  ensurePacked,
+  isPackedDir,
+  openPacked,
+  openPackedModel,
+  type PackedModel,
+  type PackProgress,
+} from '@shoal/weights/node';
+import { EventLog } from './base/event-log.ts';
+import { UsageError } from './base/usage-error.ts';
+import type { Config } from './config.ts';
+import { openDenseEngine } from './dense-engine.ts';
 import { Dispatcher, type RedispatchEvent } from './laps/dispatcher.ts';
-import type { ExpertWorker, LoadProgress } from './local-experts/worker.ts';
+import { expertCounters } from './laps/lap-figures.ts';
 import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
-import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
-import { openDenseEngine } from './dense-engine.ts';
-import type { CoordinatorOptions, HalfBatches } from './config.ts';
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
-import { packedModel } from './packed.ts';
-import { speculationOptions } from './speculation-options.ts';
-import { EventLog } from './base/event-log.ts';
+import type { ExpertWorker, LoadProgress } from './local-experts/worker.ts';
+import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { Swarm } from './swarm/swarm.ts';
 import { openTimeline } from './timeline/open-timeline.ts';
 import type { Timeline } from './timeline/timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
 import { Trust } from './trust/trust.ts';
 
-const MICRO_BATCHES: Readonly<Record<HalfBatches, SchedulerLimits['microBatches']>> = { auto: 'auto', on: 2, off: 1 };
-
+/** Everything of a coordinator but the network. */
 export interface Core {
+  /** Of the model. */
   config: ModelConfig;
-  /** Ended by `close`; whoever has made a core without a coordinator closes it. */
   forward: ForwardEngine;
   scheduler: Scheduler;
   dispatcher: Dispatcher;
@@ -34,204 +39,192 @@ export interface Core {
   events: EventLog;
   packed: PackedModel;
   tokenizer: Tokenizer;
-  lapMs: { observe: (lapMs: number) => void };
-  /** The coordinator's own experts: for audits and for what no tab serves. */
+  /** Computes experts for audits and for what no tab serves. */
   work: ExpertWorker;
-  /** What it holds for good, and where the experts of the MTP module are. */
+  /** The layers that the coordinator holds by plan, and where the experts of the MTP module are. */
   localLayers: LocalLayerChoice;
-  /** Send the tabs away and end the coordinator's own threads. */
+  /** Sends the tabs away and ends the coordinator's threads. */
   close(): Promise<void>;
 }
 
-export type CoreOptions = Pick<
-  CoordinatorOptions,
-  | 'modelDir'
-  | 'quant'
-  | 'denseQuant'
-  | 'cacheDir'
-  | 'replicas'
-  | 'rowFormat'
-  | 'deviceLimit'
-  | 'cpuDonors'
-  | 'maxBatch'
-  | 'maxQueue'
-  | 'promptLaps'
-  | 'speculate'
-  | 'maxDrafts'
-  | 'halfBatches'
-  | 'engine'
-  | 'threads'
-  | 'kvMemoryBytes'
-  | 'expertMemoryBytes'
-  | 'localExpertBytes'
-  | 'mtpExperts'
-  | 'traceFile'
-> & {
-  /** Layers of `localExpertBytes` are loaded. */
-  onLoadProgress?: (progress: LoadProgress) => void;
+export interface CoreHooks {
   onPackProgress?: (progress: PackProgress) => void;
+  /** Called while the layers of `--local-experts` are loaded. */
+  onLoadProgress?: (progress: LoadProgress) => void;
+  onLap?: (lapMs: number) => void;
+  /** Ends the packing of a model. */
   signal?: AbortSignal;
-};
+}
 
-/** Everything but the network: model, engine, dispatcher and an empty swarm. */
-export async function createCore(options: CoreOptions): Promise<Core> {
-  /** What has been opened, in that order. */
-  const opened: (() => Promise<void>)[] = [];
+/** Opens the model and starts a scheduler over an empty swarm. Rejects, with nothing left running, when it cannot. */
+export async function createCore(config: Config, hooks: CoreHooks = {}): Promise<Core> {
+  const opened: Closable[] = [];
   const close = async (): Promise<void> => {
-    for (const closeOne of opened.splice(0).toReversed()) await closeOne();
+    for (const part of opened.splice(0).toReversed()) await part.close();
+  };
+  const closeLater = <Part extends Closable>(part: Part): Part => {
+    opened.push(part);
+    return part;
   };
   try {
-    return await assembleCore(options, (closeOne) => opened.push(closeOne), close);
+    return { ...(await assemble(config, hooks, closeLater)), close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
-/** What the parts of a core are made of. */
-interface Base {
-  options: CoreOptions;
-  config: ModelConfig;
-  forward: ForwardEngine;
-  packed: PackedModel;
-  events: EventLog;
-  timeline: Timeline | undefined;
-  plan: LocalLayerChoice;
-  /** The MTP module's layer, where it has experts. */
-  mtpLayer: number | undefined;
-  own: LocalExpertThreads;
-  norms: NormLimits;
+interface Closable {
+  close(): void | Promise<void>;
 }
 
-async function assembleCore(
-  options: CoreOptions,
-  onClose: (closeOne: () => Promise<void>) => void,
-  close: () => Promise<void>,
-): Promise<Core> {
-  const packed = await packedModel(options);
+async function assemble(
+  config: Config,
+  hooks: CoreHooks,
+  closeLater: <Part extends Closable>(part: Part) => Part,
+): Promise<Omit<Core, 'close'>> {
+  const events = new EventLog();
+  const onTraceError = ({ message }: Error): void => logError(events, `The trace has ended: ${message}`);
+  const packed = await packedModel(config, hooks);
   const tokenizer = await loadTokenizer(packed.dir);
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
-  const events = new EventLog();
-  const trace = await openTimeline(options.traceFile, (error) =>
-    events.add({ level: 'error', kind: 'server', text: `The trace has ended: ${error.message}` }),
-  );
-  onClose(() => trace.close());
-  const { config, forward, plan } = await openForward(options, packed);
-  onClose(() => forward.close());
+  const { timeline } = closeLater(await openTimeline(config.traceFile, onTraceError));
+  const { model, forward, localLayers } = await openDense(config, packed);
+  closeLater(forward);
   const norms = new NormLimits();
-  const mtpLayer = isMoeLayer(config, config.numHiddenLayers) ? config.numHiddenLayers : undefined;
-  const own = startLocalExperts(packed, { options, plan, mtpLayer, norms, events });
-  onClose(() => own.close());
-  await own.load(options.onLoadProgress);
-  const { timeline } = trace;
-  const base: Base = { options, config, forward, packed, events, timeline, plan, mtpLayer, own, norms };
-  const trust = makeTrust(base);
-  const lapMs: Core['lapMs'] = { observe: () => {} };
-  // They ask each other later: who serves now, and what each expert was asked for.
-  const swarm = makeSwarm(base, trust, (layers) => expertCounters(dispatcher, layers, config.nRoutedExperts));
-  const dispatcher = makeDispatcher(base, trust, swarm, (ms) => lapMs.observe(ms));
-  const scheduler = makeScheduler(base, dispatcher, eosTokenIds);
-  onClose(async () => swarm.close());
-  const foundOut = trust.onWrong;
-  trust.onWrong = (peerId, wrong) => {
-    // What it computed may be in what other requests would start from.
+  const plan = { options: config, plan: localLayers, mtpLayer: mtpLayerOf(model), norms, events };
+  const localExperts = closeLater(startLocalExperts(packed, plan));
+  await localExperts.load(hooks.onLoadProgress);
+
+  const loaded = { config, packed, model, forward, localLayers, localExperts, events, timeline };
+  const trust = newTrust(loaded, norms);
+  const swarm = closeLater(
+    newSwarm(loaded, trust, (layers) => expertCounters(dispatcher, layers, model.nRoutedExperts)),
+  );
+  const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
+  const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
+  const wrong = trust.onWrong;
+  trust.onWrong = (peerId, what) => {
+    // What the peer computed may be in the cached beginnings of other requests.
     scheduler.forgetPrefixes();
-    foundOut(peerId, wrong);
+    wrong(peerId, what);
   };
-  const { work } = own;
-  return {
-    config,
-    forward,
-    scheduler,
-    dispatcher,
-    swarm,
-    trust,
-    events,
-    packed,
-    tokenizer,
-    lapMs,
-    work,
-    localLayers: plan,
-    close,
-  };
+  const { work } = localExperts;
+  return { config: model, forward, scheduler, dispatcher, swarm, trust, events, packed, tokenizer, work, localLayers };
 }
 
-/** The engine, and what the coordinator is to hold of the experts, which is judged before anything large is loaded. */
-async function openForward(options: CoreOptions, packed: PackedModel) {
+/**
+ * The model to serve, packed: `modelDir` itself where it is a packed directory, else its copy in the cache, packed first
+ * where it is absent or out of date. Throws a UsageError for a format that a packed directory does not have.
+ */
+async function packedModel(config: Config, { onPackProgress, signal }: CoreHooks): Promise<PackedModel> {
+  const { modelDir, cacheDir, quant, denseQuant } = config;
+  if (!(await isPackedDir(modelDir))) {
+    return ensurePacked({
+      modelDir,
+      cacheDir,
+      quant: quant ?? 'f16',
+      ...(denseQuant && { denseQuant }),
+      ...(onPackProgress && { onProgress: onPackProgress }),
+      ...(signal && { signal }),
+    });
+  }
+  const packed = await openPacked(modelDir);
+  const { shape, dense } = packed.manifest;
+  refuseOther('--quant', quant, shape.quant, modelDir);
+  refuseOther('--dense-quant', denseQuant, dense.format, modelDir);
+  return packed;
+}
+
+function refuseOther(flag: string, wanted: string | undefined, packed: string, dir: string): void {
+  if (wanted === undefined || wanted === packed) return;
+  throw new UsageError(
+    `${dir} is packed as ${packed}: leave ${flag} ${wanted} out, or give --model the checkpoint that it was packed from`,
+  );
+}
+
+/** The dense engine, and the layers to hold locally, which are decided before anything large is loaded. */
+async function openDense(config: Config, packed: PackedModel) {
   const opened = await openPackedModel(packed);
   try {
-    const { config, reader } = opened;
-    const plan = localLayersOf(options, config, packed.manifest);
-    const forward = await openDenseEngine({
-      config,
-      engine: options.engine ?? 'wasm',
-      reader,
-      packedDir: packed.dir,
-      threads: options.threads,
-      kvBytes: options.kvMemoryBytes,
-    });
-    return { config, forward, plan };
+    const { config: model, reader } = opened;
+    const localLayers = localLayersOf(config, model, packed.manifest);
+    const { engine, threads, kvMemoryBytes: kvBytes } = config;
+    const forward = await openDenseEngine({ config: model, engine, reader, packedDir: packed.dir, threads, kvBytes });
+    return { model, forward, localLayers };
   } finally {
     await opened.close();
   }
 }
 
-function makeTrust({ own: { work }, norms, packed, config, forward, events }: Base): Trust {
+/** The layer of the MTP module, where the model has one with experts. */
+function mtpLayerOf(model: ModelConfig): number | undefined {
+  return isMoeLayer(model, model.numHiddenLayers) ? model.numHiddenLayers : undefined;
+}
+
+/** What is loaded before any part of the swarm starts. */
+interface Loaded {
+  config: Config;
+  packed: PackedModel;
+  model: ModelConfig;
+  forward: ForwardEngine;
+  localLayers: LocalLayerChoice;
+  localExperts: LocalExpertThreads;
+  events: EventLog;
+  timeline: Timeline | undefined;
+}
+
+function newTrust({ packed, model, forward, localExperts: { work }, events }: Loaded, norms: NormLimits): Trust {
   return new Trust({
     local: work.audits,
     recheck: work.rechecks,
     norms,
     modelDigest: packed.manifest.modelDigest,
-    numExpertsPerTok: config.numExpertsPerTok,
+    numExpertsPerTok: model.numExpertsPerTok,
     normGain: (layer) => forward.expertNormGain(layer),
-    onError: (error) => events.add({ level: 'error', kind: 'server', text: `An audit was not possible: ${error}` }),
+    onError: (error) => logError(events, `An audit was not possible: ${error}`),
   });
 }
 
 /** `counters`: [layers.length × nRoutedExperts], rows that each expert was asked for since start. */
-function makeSwarm(
-  { options, config, packed: { manifest }, events, plan, mtpLayer, own: { work, localLayers } }: Base,
+function newSwarm(
+  { config, packed: { manifest }, model, localLayers, localExperts, events }: Loaded,
   trust: Trust,
   counters: (layers: readonly number[]) => Float64Array,
 ): Swarm {
-  const { nRoutedExperts, hiddenSize } = config;
-  const layers = moeLayers(config).filter((layer) => !localLayers.layers.has(layer));
-  if (plan.mtp === 'tabs') layers.push(mtpLayer!);
-  const meter = new LoadMeter(layers.length * nRoutedExperts);
+  const { nRoutedExperts: expertsPerLayer, hiddenSize, gate } = model;
+  const layers = moeLayers(model).filter((layer) => !localExperts.localLayers.layers.has(layer));
+  if (localLayers.mtp === 'tabs') layers.push(mtpLayerOf(model)!);
+  const meter = new LoadMeter(layers.length * expertsPerLayer);
+  const { shardBytes } = manifest;
   return new Swarm({
-    model: {
-      layers,
-      expertsPerLayer: nRoutedExperts,
-      groupsPerLayer: config.gate.nGroup,
-      shardBytes: manifest.shardBytes,
-      hiddenSize,
-    },
+    model: { layers, expertsPerLayer, groupsPerLayer: gate.nGroup, shardBytes, hiddenSize },
     shardHash: (layer, expert) => shardHash(manifest, layer, expert)!,
-    local: work.audits,
+    local: localExperts.work.audits,
     trust,
     events,
-    replicas: options.replicas,
-    ...(options.rowFormat && { rowFormat: options.rowFormat }),
-    cpuDonors: options.cpuDonors ?? true,
+    replicas: config.replicas,
+    rowFormat: config.rowFormat,
+    cpuDonors: config.cpuDonors,
     load: () => meter.read(counters(layers), performance.now()),
   });
 }
 
-function makeDispatcher(
-  { options, config, events, timeline, mtpLayer, own: { work, localLayers } }: Base,
+function newDispatcher(
+  { config, model, localExperts: { work, localLayers }, events, timeline }: Loaded,
   trust: Trust,
   swarm: Swarm,
-  onLap: (lapMs: number) => void,
+  onLap: CoreHooks['onLap'] = () => {},
 ): Dispatcher {
-  const { hiddenSize, nRoutedExperts, numExpertsPerTok } = config;
+  const { hiddenSize, nRoutedExperts, numExpertsPerTok } = model;
   return new Dispatcher({
     hiddenSize,
     nRoutedExperts,
     numExpertsPerTok,
-    ...(options.rowFormat && { rowFormat: options.rowFormat }),
+    rowFormat: config.rowFormat,
     local: work.laps,
     localLayers,
-    mtpLayer,
+    mtpLayer: mtpLayerOf(model),
     peers: () => swarm.serving(),
     onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>
       trust.note(layer, rows, numRows, topkIdx, topkWeights),
@@ -242,26 +235,24 @@ function makeDispatcher(
   });
 }
 
-function makeScheduler(
-  { options, config, forward, packed, events, timeline, plan }: Base,
-  experts: Dispatcher,
-  eosTokenIds: readonly number[] | undefined,
-): Scheduler {
+const MICRO_BATCHES: Readonly<Record<Config['halfBatches'], SchedulerLimits['microBatches']>> = {
+  auto: 'auto',
+  on: 2,
+  off: 1,
+};
+
+function newScheduler(loaded: Loaded, experts: Dispatcher, eosTokenIds: readonly number[] | undefined): Scheduler {
+  const { config, packed, model, forward, localLayers, events, timeline } = loaded;
+  const { maxBatch, maxQueue, promptLaps, deviceLimit, halfBatches } = config;
   return new Scheduler({
     modelId: packed.manifest.modelId,
     forward,
     eosTokenIds,
     experts,
-    speculation: speculationOptions(options, config, plan, events),
-    lapsPerPass: lapsPerPass(config, plan),
+    speculation: speculationOptions(loaded),
+    lapsPerPass: lapsPerPass(model, localLayers),
     timeline,
-    limits: {
-      ...(options.deviceLimit !== undefined && { deviceLimit: options.deviceLimit }),
-      ...(options.maxBatch !== undefined && { maxBatch: options.maxBatch }),
-      ...(options.maxQueue !== undefined && { maxQueue: options.maxQueue }),
-      ...(options.promptLaps !== undefined && { promptLaps: options.promptLaps }),
-      microBatches: MICRO_BATCHES[options.halfBatches ?? 'auto'],
-    },
+    limits: { maxBatch, maxQueue, promptLaps, deviceLimit, microBatches: MICRO_BATCHES[halfBatches] },
     onRequest: (kind, request, error) => {
       if (kind !== 'failed') return;
       events.add({ level: 'error', kind: 'request', text: `Request ${request.id} failed: ${error?.message}` });
@@ -269,8 +260,23 @@ function makeScheduler(
   });
 }
 
-/** How the event log says it; other reasons stand for themselves. */
-const FAILED_BY: Partial<Record<LapErrorReason, string>> = {
+function speculationOptions({ config, localLayers, events }: Loaded) {
+  return {
+    mode: config.speculate,
+    maxDrafts: config.maxDrafts,
+    hasMtpExperts: localLayers.mtp !== 'off',
+    lapsPerDraft: localLayers.mtp === 'tabs' ? 1 : 0,
+    onFailure: (error: unknown) =>
+      events.add({ level: 'warning', kind: 'server', text: `Drafting failed; passes run without drafts: ${error}` }),
+  };
+}
+
+function logError(events: EventLog, text: string): void {
+  events.add({ level: 'error', kind: 'server', text });
+}
+
+/** The event log's words for why a lap failed. Other reasons are used as they are. */
+const FAILURES: Partial<Record<LapErrorReason, string>> = {
   closed: 'vanished',
   deadline: 'was late',
   wrong: 'gave a wrong result',
@@ -278,6 +284,6 @@ const FAILED_BY: Partial<Record<LapErrorReason, string>> = {
 
 function redispatchText({ peerId, layer, rows, error, to, tookMs }: RedispatchEvent): string {
   const heirs = to.map((heir) => heir ?? 'the coordinator').join(' and ');
-  const what = FAILED_BY[error.reason] ?? error.reason;
+  const what = FAILURES[error.reason] ?? error.reason;
   return `${peerId} ${what} during layer ${layer}; ${rows} ${rows === 1 ? 'row' : 'rows'} went to ${heirs} in ${Math.round(tookMs)} ms`;
 }

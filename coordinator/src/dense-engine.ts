@@ -7,27 +7,26 @@ import {
   type TensorReader,
 } from '@shoal/model';
 import type { DenseFormat } from '@shoal/weights';
-
-export type DenseEngineName = 'wasm' | 'reference';
+import type { Config } from './config.ts';
 
 export interface OpenDenseEngineOptions {
   config: ModelConfig;
-  engine: DenseEngineName;
-  /** A checkpoint; the wasm engine packs it into its memory as `format`. */
+  engine: Config['engine'];
+  /** A checkpoint, which the wasm engine packs into its memory as `format`. */
   reader: TensorReader;
-  /** A packed model's folder, taken instead of the checkpoint where it holds the dense weights. */
+  /** A packed model's folder, used instead of the checkpoint. */
   packedDir?: string | undefined;
   format?: DenseFormat | undefined;
-  /** Threads that compute; as many as cores by default. wasm only. */
+  /** One per core by default; wasm only. */
   threads?: number | undefined;
-  /** For the KV cache. wasm only. */
+  /** For the KV cache; wasm only. */
   kvBytes?: number | undefined;
 }
 
-/** Of a checkpoint's weights in the wasm engine's memory: what checkpoints come in, as good as exact. */
+/** For a checkpoint in the wasm engine's memory: nearly exact, since checkpoints are bf16 or f16. */
 const CHECKPOINT_FORMAT: DenseFormat = 'f16';
 
-/** The engine of that name, its weights loaded. */
+/** Opens the dense engine of that name with its weights loaded. */
 export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<ForwardEngine> {
   const { config, reader, packedDir, format = CHECKPOINT_FORMAT } = options;
   if (options.engine === 'reference') {

@@ -1,4 +1,5 @@
-export * from './coordinator.ts';
-export * from './core.ts';
-export * from './config.ts';
-export * from './scheduler/generation.ts';
+export { UsageError } from './base/usage-error.ts';
+export { type Config, defaultConfig, parseConfig, ROOT_DIR } from './config.ts';
+export { type Coordinator, startCoordinator, urlOf } from './coordinator.ts';
+export { type Core, type CoreHooks, createCore } from './core.ts';
+export type { GenerationEvent, GenerationRequest } from './scheduler/generation.ts';

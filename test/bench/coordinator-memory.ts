@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expertLayers } from '@shoal/model';
 import type { Quant } from '@shoal/weights';
-import { createCore } from '../../coordinator/src/index.ts';
+import { createCore, defaultConfig } from '../../coordinator/src/index.ts';
 import { answer } from '../integration/answers.ts';
 
 export interface CoordinatorMemory {
@@ -41,7 +41,7 @@ export async function coordinatorMemory(options: MemoryOptions): Promise<Coordin
 }
 
 async function measure({ modelDir, quant, expertMemoryBytes }: MemoryOptions): Promise<CoordinatorMemory> {
-  const core = await createCore({ modelDir, quant, cacheDir: modelDir, replicas: 1, expertMemoryBytes });
+  const core = await createCore(defaultConfig({ modelDir, quant, cacheDir: modelDir, replicas: 1, expertMemoryBytes }));
   const length = Math.min(PROMPT_TOKENS, core.scheduler.maxContext - DECODE_TOKENS);
   const prompt = Array.from({ length }, (_, i) => 4 + ((i * 7919) % (core.config.vocabSize - 8)));
   let kvBytes = 0;

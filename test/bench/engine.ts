@@ -5,8 +5,7 @@ import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { expertTensors, listDenseTensors, type ModelConfig, moeLayers, type TensorSpec } from '@shoal/model';
 import { exportGguf, packModel } from '@shoal/weights/node';
-import { DEFAULT_EXPERT_MEMORY_BYTES } from '../../coordinator/src/local-experts/choose-layers.ts';
-import { type Core, createCore } from '../../coordinator/src/index.ts';
+import { type Core, createCore, defaultConfig } from '../../coordinator/src/index.ts';
 import { writeRandomCheckpoint } from '../../tools/random-checkpoint/write.ts';
 import { answer } from '../integration/answers.ts';
 import { TINY_STORIES } from '../integration/golden.ts';
@@ -116,16 +115,22 @@ async function compare(
   say(`${model}, ${quant}: packing`);
   await packModel({ modelDir, outDir: base, quant, denseQuant: quant });
   if (!existsSync(`${base}.gguf`)) await exportGguf({ modelDir, out: `${base}.gguf`, type: gguf });
-  const memory = await coordinatorMemory({ modelDir: base, quant, expertMemoryBytes: DEFAULT_EXPERT_MEMORY_BYTES });
-  const core = await createCore({
+  const memory = await coordinatorMemory({
     modelDir: base,
     quant,
-    cacheDir: CACHE,
-    replicas: 1,
-    expertMemoryBytes: EXPERT_MEMORY_BYTES,
-    // Theirs has no drafts either.
-    speculate: 'off',
+    expertMemoryBytes: defaultConfig().expertMemoryBytes,
   });
+  const core = await createCore(
+    defaultConfig({
+      modelDir: base,
+      quant,
+      cacheDir: CACHE,
+      replicas: 1,
+      expertMemoryBytes: EXPERT_MEMORY_BYTES,
+      // Theirs has no drafts either.
+      speculate: 'off',
+    }),
+  );
   const llama = await openLlamaCpp(`${base}.gguf`, { contextSize: 2 * PREFILL_TOKENS, threads });
   const [ours, theirs]: [Speed[], Speed[]] = [[], []];
   const loop = monitorEventLoopDelay({ resolution: 1 });

@@ -1,4 +1,4 @@
-import { type Coordinator, type CoordinatorOptions } from '../../coordinator/src/index.ts';
+import { type Config, type Coordinator } from '../../coordinator/src/index.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
 import { type LineOptions, SHORTEST_LINE } from '../tabs/line.ts';
@@ -15,7 +15,7 @@ export interface RigOptions {
   /** By tab; the last one's is that of all further. */
   paces?: readonly Pace[];
   pledgeBytes?: number;
-  coordinator?: Partial<CoordinatorOptions>;
+  coordinator?: Partial<Config>;
 }
 
 /** What the tabs did between two moments. */

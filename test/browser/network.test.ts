@@ -12,7 +12,7 @@ import { ADMIN_TOKEN, Network } from './network.ts';
 async function choices(core: Core, ids: readonly number[]): Promise<{ best: number; logprob: number }[]> {
   const { events } = await answer(core, ids, { maxTokens: 0, promptLogprobs: true, topLogprobs: 1 });
   const prompt = events.find((event) => event.type === 'prompt-logprobs');
-  return prompt!.tokens.slice(1).map((token) => ({ best: token.topLogprobs[0]!.tokenId, logprob: token.logprob! }));
+  return prompt!.tokens.slice(1).map((token) => ({ best: token.topLogprobs![0]!.tokenId, logprob: token.logprob! }));
 }
 
 async function metric(url: string, line: string): Promise<number> {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CheckpointError, createRng, ModelError } from '@shoal/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runLocalCommand } from '../../coordinator/src/cli/in-process.ts';
+import { inProcess } from '../../coordinator/src/cli/in-process.ts';
 import {
   configMutation,
   copyFixture,
@@ -81,7 +81,7 @@ describe('a damaged model directory', () => {
     // All the experts' weights are read by a text this long, if not by its first tokens.
     const text = 'the rain in the tin can ran and ran';
     const argv = ['--model', dir, '--engine', 'reference', '--prompt', text, '--max-tokens', '8'];
-    expect(await runLocalCommand('generate', argv, io)).toBe(1);
+    expect(await inProcess.generate(argv, io)).toBe(1);
     expect(stdout).toBe('');
     expect(mutation.names.some((name) => stderr.includes(name))).toBe(true);
   });

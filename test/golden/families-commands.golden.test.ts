@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadGenerationConfig, loadTokenizer, openCheckpoint } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runLocalCommand, type LocalCommand } from '../../coordinator/src/cli/in-process.ts';
+import { inProcess } from '../../coordinator/src/cli/in-process.ts';
 import { familyFixtures, fixtureDir, openFamily } from './families.ts';
 import { nmse } from './tiny-stories.ts';
 
@@ -14,18 +14,18 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 /** What a command printed to stdout, as JSON. */
-async function shoal(command: LocalCommand, name: string, ...argv: string[]): Promise<Record<string, unknown>> {
+async function shoal(
+  command: keyof typeof inProcess,
+  name: string,
+  ...argv: string[]
+): Promise<Record<string, unknown>> {
   let stdout = '';
   let stderr = '';
   const io = {
     stdout: { write: (text: string) => (stdout += text) },
     stderr: { write: (text: string) => (stderr += text) },
   };
-  const code = await runLocalCommand(
-    command,
-    ['--model', fixtureDir(name), '--engine', 'reference', '--json', ...argv],
-    io,
-  );
+  const code = await inProcess[command](['--model', fixtureDir(name), '--engine', 'reference', '--json', ...argv], io);
   expect(code, stderr).toBe(0);
   return JSON.parse(stdout) as Record<string, unknown>;
 }

@@ -5,14 +5,14 @@ import { runChaos } from '../chaos/run.ts';
 import { HAPPENINGS } from '../chaos/schedule.ts';
 import { coreStage } from '../chaos/stage.ts';
 import { virtualTabs } from '../chaos/victims.ts';
-import { CACHE_DIR, TINY_STORIES } from './golden.ts';
+import { tinyConfig } from './tiny-coordinator.ts';
 
 let core: Core;
 
 afterEach(() => core.close());
 
 async function chaos(kinds: (typeof HAPPENINGS)[number][], durationMs: number, everyMs: number) {
-  core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 2, maxBatch: 16 });
+  core = await createCore(tinyConfig({ replicas: 2, maxBatch: 16 }));
   const tabs = [{ maker: virtualTabs(() => core), count: 8 }];
   return runChaos(coreStage(core), { seed: 1, tabs, kinds, streams: 12, durationMs, everyMs });
 }

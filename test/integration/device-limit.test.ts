@@ -1,16 +1,16 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { answer } from './answers.ts';
-import { CACHE_DIR, GOLDEN, promisedLength, TINY_STORIES } from './golden.ts';
+import { GOLDEN, promisedLength } from './golden.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
-import { startTinyCoordinator } from './tiny-coordinator.ts';
+import { startTinyCoordinator, tinyConfig } from './tiny-coordinator.ts';
 
 let core: Core;
 let donors: VirtualDonor[] = [];
 
 /** Ten tabs of which none can hold a whole layer: half a layer each, so that a token's experts lie on two. */
 beforeEach(async () => {
-  core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 1 });
+  core = await createCore(tinyConfig({ replicas: 1 }));
   const pledgeBytes = Math.ceil((16 * core.packed.manifest.shardBytes) / 0.85);
   donors = await Promise.all(Array.from({ length: 10 }, () => VirtualDonor.join(core, { pledgeBytes })));
   await until('all experts to be served', () => covered(core));

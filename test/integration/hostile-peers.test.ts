@@ -9,9 +9,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Coordinator, type Core, createCore } from '../../coordinator/src/index.ts';
 import { UNAUTHORIZED } from '../../coordinator/src/console/gateway.ts';
 import { answer } from './answers.ts';
-import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
+import { GOLDEN } from './golden.ts';
 import { countAsSlow, covered, hello, until, VirtualDonor } from './virtual-donor.ts';
-import { startTinyCoordinator } from './tiny-coordinator.ts';
+import { startTinyCoordinator, tinyConfig } from './tiny-coordinator.ts';
 
 const HIDDEN = 192;
 
@@ -59,7 +59,7 @@ describe('hostile tabs', () => {
 
   beforeAll(async () => {
     // One more than honest tabs, so that whoever joins beside them is given every expert.
-    core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 3 });
+    core = await createCore(tinyConfig({ replicas: 3 }));
     honest = await Promise.all([VirtualDonor.join(core), VirtualDonor.join(core)]);
     await until('the honest tabs to serve', () => covered(core));
   });

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { io, type Socket } from 'socket.io-client';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Coordinator, ROOT_DIR, startCoordinator } from '../../coordinator/src/index.ts';
+import { type Config, type Coordinator, ROOT_DIR } from '../../coordinator/src/index.ts';
 import { urlOf } from '../../coordinator/src/coordinator.ts';
 import { CACHE_DIR, GOLDEN } from './golden.ts';
 import { hello } from './virtual-donor.ts';
@@ -19,9 +19,7 @@ afterEach(async () => {
   coordinator = undefined;
 });
 
-type Options = Parameters<typeof startCoordinator>[0];
-
-async function start(options: Partial<Options> = {}): Promise<Coordinator> {
+async function start(options: Partial<Config> = {}): Promise<Coordinator> {
   coordinator = await startTinyCoordinator({
     replicas: 1,
     ...options,

@@ -3,12 +3,13 @@ import { Registry } from 'prom-client';
 import { afterEach, describe, expect, it } from 'vitest';
 import { registerMetrics } from '../../coordinator/src/console/metrics.ts';
 import { SnapshotBuilder } from '../../coordinator/src/console/snapshot.ts';
-import { type Core, type CoreOptions, createCore } from '../../coordinator/src/index.ts';
+import { type Config, type Core, type CoreHooks, createCore } from '../../coordinator/src/index.ts';
 import { nmse, openTinyStories, prefill } from '../golden/tiny-stories.ts';
 import { answer } from './answers.ts';
-import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
+import { GOLDEN } from './golden.ts';
 import { newMtpCache } from './own-pages.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
+import { tinyConfig } from './tiny-coordinator.ts';
 
 /** Of the default model at f16: 32 experts of 73,728 B. */
 const LAYER_BYTES = 32 * 73_728;
@@ -16,8 +17,8 @@ const LAYER_BYTES = 32 * 73_728;
 let core: Core;
 let donors: VirtualDonor[] = [];
 
-async function start(options: Partial<CoreOptions>, tabs: number): Promise<void> {
-  core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 1, ...options });
+async function start(options: Partial<Config>, tabs: number, hooks?: CoreHooks): Promise<void> {
+  core = await createCore(tinyConfig({ replicas: 1, ...options }), hooks);
   donors = await Promise.all(Array.from({ length: tabs }, () => VirtualDonor.join(core)));
   if (tabs > 0) await until('all experts to be served', () => covered(core));
 }
@@ -59,10 +60,9 @@ describe('layers in the coordinator’s memory', () => {
   it('make no lap, are on no tab, count apart, and answer as tabs do', async () => {
     const progress: number[] = [];
     // The MTP module takes the first of three.
-    await start(
-      { localExpertBytes: 3 * LAYER_BYTES + 1, onLoadProgress: ({ doneBytes }) => progress.push(doneBytes) },
-      1,
-    );
+    await start({ localExpertBytes: 3 * LAYER_BYTES + 1 }, 1, {
+      onLoadProgress: ({ doneBytes }) => progress.push(doneBytes),
+    });
     expect(core.localLayers).toMatchObject({ layers: [1, 2], mtp: 'local', bytes: 3 * LAYER_BYTES });
     expect(progress[0]).toBe(0);
     expect(progress.at(-1)).toBe(3 * LAYER_BYTES);

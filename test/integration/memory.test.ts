@@ -4,8 +4,8 @@ import { afterEach, expect, it } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { collector } from '../collect.ts';
 import { answer } from './answers.ts';
-import { CACHE_DIR, TINY_STORIES } from './golden.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
+import { tinyConfig } from './tiny-coordinator.ts';
 
 /** A hundred pages and some, soon full of what past requests began with. */
 const KV_BYTES = 2 * 2 ** 20;
@@ -28,14 +28,13 @@ afterEach(async () => {
 });
 
 it('a coordinator and its tabs keep nothing of their laps once the KV cache is full', async () => {
-  core = await createCore({
-    modelDir: TINY_STORIES,
-    quant: 'f16',
-    cacheDir: CACHE_DIR,
-    replicas: 2,
-    kvMemoryBytes: KV_BYTES,
-    speculate: 'off',
-  });
+  core = await createCore(
+    tinyConfig({
+      replicas: 2,
+      kvMemoryBytes: KV_BYTES,
+      speculate: 'off',
+    }),
+  );
   donors = await Promise.all([VirtualDonor.join(core), VirtualDonor.join(core)]);
   await until('all experts to be served', () => covered(core));
   const rng = createRng(5);

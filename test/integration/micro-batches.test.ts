@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { answer } from './answers.ts';
-import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
+import { GOLDEN } from './golden.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
+import { tinyConfig } from './tiny-coordinator.ts';
 
 const ONE_WAY_MS = 5;
 const LAYERS = 5;
@@ -53,14 +54,13 @@ afterEach(async () => {
 /** Two tabs that share the experts, each some way off. */
 async function open(halfBatches: 'on' | 'off'): Promise<void> {
   const traceFile = join(dir, `${halfBatches}.json`);
-  core = await createCore({
-    modelDir: TINY_STORIES,
-    quant: 'f16',
-    cacheDir: CACHE_DIR,
-    replicas: 1,
-    halfBatches,
-    traceFile,
-  });
+  core = await createCore(
+    tinyConfig({
+      replicas: 1,
+      halfBatches,
+      traceFile,
+    }),
+  );
   const wire = { aToB: { delayMs: ONE_WAY_MS }, bToA: { delayMs: ONE_WAY_MS } };
   for (let i = 0; i < 2; i++) donors.push(await VirtualDonor.join(core, { wire }));
   await until('all experts to be served', () => covered(core));

@@ -2,14 +2,14 @@ import { argmax, type EngineMtpRow, type ExpertDispatch, forwardMtp, KvCache } f
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { goldenCases, nmse, openTinyStories, prefill, type TinyStories } from '../golden/tiny-stories.ts';
-import { CACHE_DIR, TINY_STORIES } from './golden.ts';
 import { newMtpCache } from './own-pages.ts';
+import { tinyConfig } from './tiny-coordinator.ts';
 
 let core: Core;
 let tiny: TinyStories;
 
 beforeAll(async () => {
-  core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 1 });
+  core = await createCore(tinyConfig({ replicas: 1 }));
   tiny = await openTinyStories();
 });
 afterAll(async () => {

@@ -1,8 +1,9 @@
 import { afterEach, expect, it } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { answer } from './answers.ts';
-import { CACHE_DIR, GOLDEN, promisedLength, TINY_STORIES } from './golden.ts';
+import { GOLDEN, promisedLength } from './golden.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
+import { tinyConfig } from './tiny-coordinator.ts';
 
 let core: Core | undefined;
 let donors: VirtualDonor[] = [];
@@ -14,7 +15,7 @@ afterEach(async () => {
 });
 
 async function start(rowFormat: 'f16' | 'int8', ...tabs: { rowFormats?: string[]; scaleBy?: number }[]): Promise<Core> {
-  core = await createCore({ modelDir: TINY_STORIES, quant: 'q8', cacheDir: CACHE_DIR, replicas: 2, rowFormat });
+  core = await createCore(tinyConfig({ quant: 'q8', replicas: 2, rowFormat }));
   for (const { rowFormats, scaleBy } of tabs) {
     const donor = await VirtualDonor.join(core, {
       ...(rowFormats && { rowFormats }),

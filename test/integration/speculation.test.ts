@@ -7,8 +7,9 @@ import type {
   SpeculationUsage,
 } from '../../coordinator/src/scheduler/generation.ts';
 import { heldOutText } from '../golden/tiny-stories.ts';
-import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
+import { GOLDEN } from './golden.ts';
 import { newMtpCache, newPages } from './own-pages.ts';
+import { tinyConfig } from './tiny-coordinator.ts';
 
 const LAP_MS = 20;
 let core: Core;
@@ -16,7 +17,7 @@ let core: Core;
 let heldOut: number[][];
 
 beforeAll(async () => {
-  core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 1 });
+  core = await createCore(tinyConfig({ replicas: 1 }));
   const { dispatcher, config, tokenizer } = core;
   const texts = heldOutText.split('<|endoftext|>').filter((text) => text.trim() !== '');
   heldOut = texts.map((text) => [config.eosTokenIds[0]!, ...tokenizer.encode(text.trim())]);

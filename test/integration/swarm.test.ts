@@ -1,14 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { answer } from './answers.ts';
-import { CACHE_DIR, GOLDEN, promisedLength, TINY_STORIES } from './golden.ts';
+import { GOLDEN, promisedLength } from './golden.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
+import { tinyConfig } from './tiny-coordinator.ts';
 
 let core: Core;
 let donors: VirtualDonor[] = [];
 
 beforeEach(async () => {
-  core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 2 });
+  core = await createCore(tinyConfig({ replicas: 2 }));
 });
 
 afterEach(async () => {

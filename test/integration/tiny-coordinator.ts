@@ -1,18 +1,12 @@
-import { type Coordinator, type CoordinatorOptions, startCoordinator } from '../../coordinator/src/index.ts';
+import { type Config, type Coordinator, defaultConfig, startCoordinator } from '../../coordinator/src/index.ts';
 import { CACHE_DIR, TINY_STORIES } from './golden.ts';
 
-/** A real, quiet coordinator of the default model on a free loopback port; the defaults here are of tests, benchmarks and tools. */
-export function startTinyCoordinator(options: Partial<CoordinatorOptions> = {}): Promise<Coordinator> {
-  return startCoordinator({
-    modelDir: TINY_STORIES,
-    host: '127.0.0.1',
-    port: 0,
-    quant: 'f16',
-    cacheDir: CACHE_DIR,
-    replicas: 2,
-    iceServers: [],
-    drainTimeoutMs: 1000,
-    logLevel: 'silent',
-    ...options,
-  });
+/** The configuration of the default model, packed as f16, for tests, benchmarks and tools. */
+export function tinyConfig(overrides: Partial<Config> = {}): Config {
+  return defaultConfig({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, ...overrides });
+}
+
+/** Starts a real, quiet coordinator of the default model on a free loopback port. */
+export function startTinyCoordinator(overrides: Partial<Config> = {}): Promise<Coordinator> {
+  return startCoordinator(tinyConfig({ port: 0, drainTimeoutMs: 1000, logLevel: 'silent', ...overrides }));
 }

@@ -26,7 +26,8 @@ import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { type Bounds, compareRow } from '../../coordinator/src/trust/compare.ts';
 import { dawnAdapter } from '../contract/dawn.ts';
 import { answer } from './answers.ts';
-import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
+import { GOLDEN } from './golden.ts';
+import { tinyConfig } from './tiny-coordinator.ts';
 
 type CreateWebGpu = typeof import('../../packages/kernels/src/webgpu/create.ts');
 
@@ -54,7 +55,7 @@ async function main(): Promise<void> {
   );
   const models = [];
   for (const quant of QUANTS) {
-    const core = await createCore({ modelDir: TINY_STORIES, quant, cacheDir: CACHE_DIR, replicas: 1 });
+    const core = await createCore(tinyConfig({ quant, replicas: 1 }));
     const rng = createRng(SEED);
     const laps = [...(await realLaps(core, rng)), ...randomLaps(core, rng)];
     const { shape } = core.packed.manifest;

@@ -8,8 +8,9 @@ import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { HelloRefused } from '../../coordinator/src/swarm/hello-refused.ts';
 import { PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
 import { answer } from './answers.ts';
-import { CACHE_DIR, GOLDEN, TINY_STORIES } from './golden.ts';
+import { GOLDEN } from './golden.ts';
 import { countAsSlow, covered, until, VirtualDonor } from './virtual-donor.ts';
+import { tinyConfig } from './tiny-coordinator.ts';
 
 /** 5 layers of 32 experts, each tested with one row. */
 const SELF_TEST_ROWS = 160;
@@ -18,7 +19,7 @@ let core: Core;
 let donors: VirtualDonor[];
 
 beforeEach(async () => {
-  core = await createCore({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, replicas: 2 });
+  core = await createCore(tinyConfig({ replicas: 2 }));
   donors = [];
 });
 afterEach(async () => {

@@ -1,11 +1,7 @@
 import { parseArgs } from 'node:util';
-import { interrupted, addresses, packProgressPrinter } from '../../coordinator/src/cli/serve.ts';
-import {
-  type Coordinator,
-  parseCoordinatorOptions,
-  startCoordinator,
-  UsageError,
-} from '../../coordinator/src/index.ts';
+import { progressLine } from '../../coordinator/src/cli/progress.ts';
+import { addresses, interrupted } from '../../coordinator/src/cli/serve.ts';
+import { type Coordinator, parseConfig, startCoordinator, UsageError } from '../../coordinator/src/index.ts';
 import { DonorBrowser, type DonorTab } from '../browser/donor-tabs.ts';
 import { printTable, type Report, report } from './report.ts';
 import { streamStory } from './story.ts';
@@ -48,8 +44,10 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const { options } = parseCoordinatorOptions(['--port', '0', ...coordinatorArgs], process.env);
-  const coordinator = await startCoordinator({ ...options, onPackProgress: packProgressPrinter() });
+  const config = parseConfig(['--port', '0', ...coordinatorArgs], process.env);
+  const coordinator = await startCoordinator(config, {
+    onPackProgress: progressLine(process, 'packing experts').update,
+  });
   let browser: DonorBrowser | undefined;
   const stop = new AbortController();
   const interrupt = interrupted().then(() => stop.abort(new Error('Interrupted.')));
@@ -64,7 +62,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const failure = verdict(result, demo);
     if (failure !== undefined) throw new Error(failure);
     if (demo.keep) {
-      say(addresses(coordinator, options.adminToken === undefined));
+      say(addresses(coordinator, config.adminToken === undefined));
       await interrupt;
     }
     return 0;

@@ -1,13 +1,8 @@
 import { denseTensors, expertLayers, kvWidth, listTensorSpecs, type ModelConfig, moeLayers } from '@shoal/model';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
 import { denseLayout, type DenseFormat, type Quant, shardBytes } from '@shoal/weights';
-import {
-  DEFAULT_EXPERT_MEMORY_BYTES,
-  lapsPerPass,
-  type MtpPlace,
-  chooseLocalLayers,
-  type LocalLayerChoice,
-} from '../local-experts/choose-layers.ts';
+import { defaultConfig } from '../config.ts';
+import { chooseLocalLayers, lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
 
 export interface PlanInput {
   config: ModelConfig;
@@ -20,79 +15,18 @@ export interface PlanInput {
   rttMs: number;
   /** Positions of one sequence. */
   contextTokens: number;
-  /** What the coordinator's processor reads from its memory. */
+  /** How fast the coordinator reads from its memory. */
   bandwidthBytesPerS: number;
 }
 
-/** What memory for whole layers of experts at the coordinator (`--local-experts`) buys. */
-export interface LocalExpertsStep {
-  localBytes: number;
-  /** Layers of the main model in it, and where the MTP module's experts are. */
-  layers: number;
-  mtp: MtpPlace | undefined;
-  lapsPerToken: number;
-  tabs: number;
-  /** Of the coordinator's, the chosen experts of its layers included. */
-  weightsReadPerToken: number;
-  /** As `ceilings.both`: for one stream. */
-  tokensPerSecond: number;
-}
-
-/** What it takes to serve a model, from its config alone. Sizes in bytes, rates in tokens per second of one stream. */
-export interface ServingPlan {
-  moeLayers: number;
-  hiddenSize: number;
-  expertWidth: number;
-  expertsPerLayer: number;
-  expertsPerToken: number;
-  expertBytes: number;
-  allExpertsBytes: number;
-  coordinator: {
-    parameters: number;
-    weightsBytes: number;
-    kvBytesPerToken: number;
-    /** Of one sequence of `contextTokens`. */
-    kvBytesAtContext: number;
-    contextTokens: number;
-  };
-  /** Where those of the MTP module are without `--local-experts`; undefined: the model has none. */
-  mtpExperts: MtpPlace | undefined;
-  tabs: {
-    count: number;
-    /** Were experts divisible: what their bytes alone would fill. */
-    countByBytes: number;
-    expertsPerTab: number;
-    downloadBytesPerTab: number;
-    usableBytesPerTab: number;
-  };
-  lapsPerToken: number;
-  rowBytes: number;
-  /** With one tab in each lap, both ways. */
-  floorBytesPerToken: number;
-  ceilings: {
-    /** 1 / (laps × round trip) */
-    roundTrip: number;
-    /** Bandwidth / the coordinator's weights that a token reads. */
-    bandwidth: number;
-    /** Of both together, experts' time not counted. */
-    both: number;
-    weightsReadPerToken: number;
-  };
-  localExperts: {
-    layerBytes: number;
-    /** For twice the memory each, from the first that holds a layer to the first that holds all. */
-    steps: LocalExpertsStep[];
-  };
-}
+/** What it takes to serve a model. Sizes in bytes, rates in tokens per second of one stream. */
+export type ServingPlan = ReturnType<typeof planServing>;
 
 /** Bytes of one value on the wire and in the KV cache. */
 const HALF_BYTES = 2;
 
-/**
- * The plan, as the planning table of the design computes it, with what it leaves out: that a tab holds whole experts.
- * Throws a RangeError where a tab holds none.
- */
-export function planServing(input: PlanInput): ServingPlan {
+/** Plans from a model's config alone. Tabs hold whole experts. Throws a RangeError where a tab is too small for one. */
+export function planServing(input: PlanInput) {
   const { config, quant, tabBytes, replicas, contextTokens } = input;
   const { hiddenSize, moeIntermediateSize, nRoutedExperts, numExpertsPerTok } = config;
   const layers = moeLayers(config).length;
@@ -113,38 +47,42 @@ export function planServing(input: PlanInput): ServingPlan {
       parameters: countParameters(config),
       weightsBytes: denseLayout(config, input.denseQuant).totalBytes,
       kvBytesPerToken,
+      /** Of one sequence of `contextTokens`. */
       kvBytesAtContext: contextTokens * kvBytesPerToken,
       contextTokens,
     },
+    /** Where the experts of the MTP module are without `--local-experts`; undefined: the model has none. */
     mtpExperts: mtp,
     tabs: planTabs(onTabs, expertBytes, tabBytes, replicas),
     lapsPerToken: layers,
     rowBytes,
+    /** Both ways, with one tab in each lap. */
     floorBytesPerToken: layers * 2 * rowBytes,
     ceilings: ceilings(input, layers),
+    /** What `--local-experts` buys, for twice the memory each, from the first that holds a layer to the first that holds all. */
     localExperts: { layerBytes: nRoutedExperts * expertBytes, steps: localExperts(input, expertBytes) },
   };
 }
 
 const GIB = 2 ** 30;
 
-function localExperts(input: PlanInput, expertBytes: number): LocalExpertsStep[] {
+function localExperts(input: PlanInput, expertBytes: number) {
   const { config } = input;
   const all = expertLayers(config).length * config.nRoutedExperts * expertBytes;
-  const steps: LocalExpertsStep[] = [];
+  const steps: ReturnType<typeof localExpertsStep>[] = [];
   for (let localBytes = GIB; steps.length === 0 || localBytes < 2 * all; localBytes *= 2) {
     if (localBytes >= config.nRoutedExperts * expertBytes) steps.push(localExpertsStep(input, expertBytes, localBytes));
   }
   return steps;
 }
 
-/** With the options' defaults but for `--local-experts`. */
+/** The choice with all options but `--local-experts` at their defaults. */
 function localLayersFor(config: ModelConfig, shardBytes: number, localBytes: number): LocalLayerChoice {
-  const expertMemoryBytes = DEFAULT_EXPERT_MEMORY_BYTES;
-  return chooseLocalLayers({ config, shardBytes, localBytes, expertMemoryBytes, mtp: 'auto' });
+  const { expertMemoryBytes, mtpExperts: mtp } = defaultConfig();
+  return chooseLocalLayers({ config, shardBytes, localBytes, expertMemoryBytes, mtp });
 }
 
-function localExpertsStep(input: PlanInput, expertBytes: number, localBytes: number): LocalExpertsStep {
+function localExpertsStep(input: PlanInput, expertBytes: number, localBytes: number) {
   const { config, tabBytes, replicas, bandwidthBytesPerS, rttMs } = input;
   const localLayers = localLayersFor(config, expertBytes, localBytes);
   const laps = lapsPerPass(config, localLayers);
@@ -153,11 +91,14 @@ function localExpertsStep(input: PlanInput, expertBytes: number, localBytes: num
   const weightsReadPerToken = ceilings(input, laps).weightsReadPerToken + localLayers.layers.length * readPerLayer;
   return {
     localBytes,
+    /** Of the main model. */
     layers: localLayers.layers.length,
     mtp: localLayers.mtp,
     lapsPerToken: laps,
     tabs: onTabs === 0 ? 0 : planTabs(onTabs * config.nRoutedExperts, expertBytes, tabBytes, replicas).count,
+    /** By the coordinator, with the chosen experts of its layers. */
     weightsReadPerToken,
+    /** As `ceilings.both`. */
     tokensPerSecond: 1 / ((laps * rttMs) / 1000 + weightsReadPerToken / bandwidthBytesPerS),
   };
 }
@@ -166,7 +107,7 @@ function countParameters(config: ModelConfig): number {
   return listTensorSpecs(denseTensors(config)).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 }
 
-function planTabs(experts: number, expertBytes: number, tabBytes: number, replicas: number): ServingPlan['tabs'] {
+function planTabs(experts: number, expertBytes: number, tabBytes: number, replicas: number) {
   const expertsPerTab = Math.min(experts, capacityInExperts(tabBytes, expertBytes));
   if (expertsPerTab < 1) {
     const needed = Math.ceil(expertBytes / PLEDGE_FILL);
@@ -176,8 +117,9 @@ function planTabs(experts: number, expertBytes: number, tabBytes: number, replic
   }
   const usableBytesPerTab = tabBytes * PLEDGE_FILL;
   return {
-    // Copies of an expert are in different tabs.
+    // Copies of an expert are on different tabs.
     count: Math.max(replicas, Math.ceil((experts * replicas) / expertsPerTab)),
+    /** The count if experts were divisible. */
     countByBytes: Math.max(replicas, Math.ceil((experts * replicas * expertBytes) / usableBytesPerTab)),
     expertsPerTab,
     downloadBytesPerTab: expertsPerTab * expertBytes,
@@ -185,8 +127,11 @@ function planTabs(experts: number, expertBytes: number, tabBytes: number, replic
   };
 }
 
-/** A token reads all of the coordinator's weights once, but of an embedding that is no head one row. */
-function ceilings({ config, denseQuant, rttMs, bandwidthBytesPerS }: PlanInput, laps: number): ServingPlan['ceilings'] {
+/**
+ * Limits from laps × round trip, from memory bandwidth, and from both, without the time of experts. A token reads all of the
+ * coordinator's weights once, except for an embedding that is not also the head, of which it reads a row.
+ */
+function ceilings({ config, denseQuant, rttMs, bandwidthBytesPerS }: PlanInput, laps: number) {
   const { segments } = denseLayout(config, denseQuant);
   const weightsReadPerToken = segments
     .filter(({ name }) => name !== 'mtp' && (name !== 'embed' || config.tieWordEmbeddings))
@@ -196,11 +141,11 @@ function ceilings({ config, denseQuant, rttMs, bandwidthBytesPerS }: PlanInput, 
   return { roundTrip: 1 / lapsS, bandwidth: 1 / readS, both: 1 / (lapsS + readS), weightsReadPerToken };
 }
 
-/** Values read at a time: far beyond any cache. */
+/** More values than any cache holds. */
 const MEASURED_VALUES = 16 * 1024 * 1024;
 const REPEATS = 5;
 
-/** Bytes per second that a plain loop in one thread reads from memory here: the best of a few tries, in a tenth of a second each. */
+/** Bytes per second that a loop in one thread reads from memory here: the best of a few tries of a tenth of a second. */
 export function measureBandwidth(): number {
   const values = new Float64Array(MEASURED_VALUES).fill(1);
   let best = 0;
@@ -208,7 +153,7 @@ export function measureBandwidth(): number {
     const startedMs = performance.now();
     const sum = sumOf(values);
     const seconds = (performance.now() - startedMs) / 1000;
-    // The sum is used, so that no compiler leaves the loop out.
+    // The sum is used so that the compiler keeps the loop.
     if (sum > 0) best = Math.max(best, values.byteLength / seconds);
   }
   return best;

@@ -1,9 +1,10 @@
 import type { ExpertDispatch, ModelConfig } from '@shoal/model';
 import { limitDevices } from '@shoal/placement';
 import { z } from 'zod';
-import { readText, UsageError } from './in-process-options.ts';
+import { UsageError } from '../base/usage-error.ts';
+import { readText } from './in-process-options.ts';
 
-/** `--placement FILE`: which experts each tab holds, by MoE layer. */
+/** The file of `--placement`: the experts that each tab holds, by MoE layer. */
 const placementSchema = z.strictObject({
   tabs: z.record(z.string().min(1), z.record(z.string().regex(/^\d{1,5}$/), z.array(z.int().min(0).max(65_535)))),
 });
@@ -11,13 +12,13 @@ const placementSchema = z.strictObject({
 /** Holders of each expert, by layer: indices of tabs. */
 export type PlacementFile = ReadonlyMap<number, ReadonlyMap<number, readonly number[]>>;
 
-/** Throws a UsageError that names the file, and the tab and layer where something is off. */
+/** Throws a UsageError that names the file, and the tab and layer that are wrong. */
 export async function readPlacement(path: string, config: ModelConfig): Promise<PlacementFile> {
   let json: unknown;
   try {
     json = JSON.parse(await readText(path));
   } catch (error) {
-    throw new UsageError(`--placement: ${path} cannot be read as JSON: ${(error as Error).message}`);
+    throw new UsageError(`--placement: ${path} is not JSON that can be read: ${(error as Error).message}`);
   }
   const parsed = placementSchema.safeParse(json);
   if (!parsed.success) {
@@ -48,7 +49,7 @@ export interface LimitedExperts extends ExpertDispatch {
   readonly usage: { tokenLayers: number; changed: number };
 }
 
-/** The same experts under DeepSeek-V2's device-limited routing (§2.2.2), as if they lay where the placement says. */
+/** The same experts under DeepSeek-V2's device-limited routing (§2.2.2), as if they were placed as in the file. */
 export function limitExperts(
   experts: ExpertDispatch,
   placement: PlacementFile,

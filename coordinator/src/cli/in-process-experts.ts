@@ -4,9 +4,9 @@ import { encodeF16, type ExpertDispatch, loadExpert, LocalExperts, type MoeCall,
 import { type ExpertShape, packExpert, shardBytes } from '@shoal/weights';
 import type { OpenModel } from '@shoal/weights/node';
 import { ExpertCache } from '../local-experts/expert-cache.ts';
-import type { DenseEngineName } from '../dense-engine.ts';
+import type { Config } from '../config.ts';
 
-/** Routed experts kept between tokens: all of a small model, a working set of a large one. */
+/** For routed experts kept between tokens: all of a small model, a working set of a large one. */
 const EXPERT_CACHE_BYTES = 1024 * 1024 * 1024;
 
 export interface OpenExperts {
@@ -15,12 +15,12 @@ export interface OpenExperts {
 }
 
 /**
- * A model's routed experts in this process. `reference`: in plain TypeScript on float32, what other implementations are held
- * against. `wasm`: with the kernels that serve, from a packed model's shards or, for a checkpoint, from f16 ones made on the way.
+ * A model's routed experts in this process. `reference` computes them in plain TypeScript on float32, to compare with other
+ * implementations. `wasm` uses the kernels that serve, on a packed model's shards, or on f16 shards made from a checkpoint.
  */
 export async function openExperts(
   { config, reader, packed }: OpenModel,
-  engine: DenseEngineName,
+  engine: Config['engine'],
   threads = availableParallelism(),
 ): Promise<OpenExperts> {
   if (engine === 'reference') {

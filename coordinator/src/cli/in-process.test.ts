@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runLocalCommand, type LocalCommand } from './in-process.ts';
+import { inProcess } from './in-process.ts';
 
 const root = join(import.meta.dirname, '../../..');
 const model = join(root, 'models/tiny-stories');
@@ -24,10 +24,12 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dir, { recursive: true }));
 
-async function run(command: LocalCommand, ...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+type Command = keyof typeof inProcess;
+
+async function run(command: Command, ...argv: string[]): Promise<{ code: number; out: string; err: string }> {
   let out = '';
   let err = '';
-  const code = await runLocalCommand(command, argv, {
+  const code = await inProcess[command](argv, {
     stdout: { write: (text) => (out += text) },
     stderr: { write: (text) => (err += text) },
   });
@@ -173,7 +175,7 @@ describe('shoal perplexity', () => {
 });
 
 describe('wrong usage', () => {
-  it.each<[LocalCommand, string[], string]>([
+  it.each<[Command, string[], string]>([
     ['generate', ['--prompt', 'x'], '--model'],
     ['generate', ['--model', model], '--prompt'],
     ['generate', ['--model', model, '--prompt', 'x', '--ids', '1'], 'exclude'],
@@ -215,12 +217,9 @@ describe('wrong usage', () => {
     expect(result.err).toContain('512 tokens');
   });
 
-  it.each<LocalCommand>(['generate', 'perplexity', 'logits'])(
-    '%s --help prints its usage on stdout',
-    async (command) => {
-      const result = await run(command, '--help');
-      expect(result).toMatchObject({ code: 0, err: '' });
-      expect(result.out).toContain(`usage: shoal ${command}`);
-    },
-  );
+  it.each<Command>(['generate', 'perplexity', 'logits'])('%s --help prints its usage on stdout', async (command) => {
+    const result = await run(command, '--help');
+    expect(result).toMatchObject({ code: 0, err: '' });
+    expect(result.out).toContain(`usage: shoal ${command}`);
+  });
 });

@@ -12,101 +12,106 @@ import {
 } from '@shoal/model';
 import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
 import { openModel } from '@shoal/weights/node';
+import { UsageError } from '../base/usage-error.ts';
+import type { Config } from '../config.ts';
 import { openDenseEngine } from '../dense-engine.ts';
+import type { OptionValues } from '../base/options.ts';
+import { command, type CommandIo } from './command.ts';
 import { limitExperts, readPlacement } from './device-limit.ts';
 import { openExperts } from './in-process-experts.ts';
 import {
-  help,
-  parseLocalOptions,
+  GENERATE_OPTIONS,
+  LOGITS_OPTIONS,
+  PERPLEXITY_OPTIONS,
+  type PromptOptions,
   readText,
-  UsageError,
-  type LocalCommand,
-  type LocalOptions,
-  type PromptSource,
 } from './in-process-options.ts';
-
-export type { LocalCommand } from './in-process-options.ts';
-
-export interface LocalIo {
-  stdout: { write(text: string): unknown };
-  stderr: { write(text: string): unknown };
-}
-
-const EXIT_OK = 0;
-const EXIT_FAILED = 1;
-const EXIT_USAGE = 2;
 
 /** Rows per forward pass while a prompt is read: enough to share each weight, little enough to show progress. */
 const CHUNK_ROWS = 64;
 
-/**
- * `shoal generate | perplexity | logits`: the forward in this process, so that anyone can hold our numbers against
- * another implementation. `argv` is what follows the command. Results go to `io.stdout`, progress and errors to `io.stderr`.
- * Resolves to the exit code: 0, 1 when it failed, 2 when the command line is wrong; never rejects.
- */
-export async function runLocalCommand(command: LocalCommand, argv: string[], io: LocalIo): Promise<number> {
-  try {
-    const options = parseLocalOptions(command, argv);
-    if (options.help) {
-      io.stdout.write(help[command]);
-      return EXIT_OK;
-    }
-    const local = await openLocal(options, io);
-    try {
-      await commands[command](local, options, io);
-    } finally {
-      await local.close();
-    }
-    return EXIT_OK;
-  } catch (error) {
-    const usage = error instanceof UsageError;
-    io.stderr.write(`shoal ${command}: ${error instanceof Error ? error.message : String(error)}\n`);
-    if (usage) io.stderr.write(`Try: shoal ${command} --help\n`);
-    return usage ? EXIT_USAGE : EXIT_FAILED;
-  }
-}
+const PROMPT_USAGE = '(--prompt TEXT | --ids 1,2,3 | --prompt-file FILE)';
 
-const commands: Record<LocalCommand, (local: Local, options: LocalOptions, io: LocalIo) => Promise<void>> = {
-  generate: runGenerate,
-  perplexity: runPerplexity,
-  logits: runLogits,
-};
+const runGenerate = command({
+  name: 'generate',
+  usage: [`--model DIR ${PROMPT_USAGE} [options]`],
+  about: 'Continues a text in this process, without any tab.',
+  options: GENERATE_OPTIONS,
+  run: async (options, io) => {
+    requirePrompt(options);
+    await withLocal(options, io, (local) => generate(local, options, io));
+  },
+});
+
+const runPerplexity = command({
+  name: 'perplexity',
+  usage: ['--model DIR --file TEXTFILE [--device-limit N --placement FILE] [options]'],
+  about: `
+Prints how well the model predicts a text: exp of the mean negative log-likelihood per token. Documents are separated by the
+model's end-of-text token as text, trimmed, and scored as <bos> document <eos>, counting every token but <bos>. A document
+longer than the context is scored in windows, each from a fresh <bos>.`,
+  options: PERPLEXITY_OPTIONS,
+  run: async (options, io) => {
+    if ((options.deviceLimit === undefined) !== (options.placement === undefined)) {
+      throw new UsageError('--device-limit and --placement go together: the limit is on the tabs of a placement');
+    }
+    await withLocal(options, io, (local) => perplexity(local, options, io));
+  },
+});
+
+const runLogits = command({
+  name: 'logits',
+  usage: [`--model DIR ${PROMPT_USAGE} --out FILE [options]`],
+  about: 'Writes the logits of every position as raw little-endian float32, [positions, vocab], row-major.',
+  options: LOGITS_OPTIONS,
+  run: async (options, io) => {
+    requirePrompt(options);
+    await withLocal(options, io, (local) => logits(local, options, io));
+  },
+});
+
+/** The commands that run the model in this process, so that its numbers can be compared with other implementations'. */
+export const inProcess = { generate: runGenerate, perplexity: runPerplexity, logits: runLogits };
+
+function requirePrompt({ prompt, ids, promptFile }: PromptOptions): void {
+  const given = [prompt, ids, promptFile].filter((source) => source !== undefined).length;
+  if (given === 0) throw new UsageError('one of --prompt, --ids or --prompt-file is missing');
+  if (given > 1) throw new UsageError('--prompt, --ids and --prompt-file exclude each other');
+}
 
 interface Local {
   engine: ForwardEngine;
   tokenizer: Tokenizer;
   experts: ExpertDispatch;
-  close(): Promise<void>;
   eosTokenIds: readonly number[];
 }
 
-async function openLocal({ model: dir, engine: name, threads }: LocalOptions, io: LocalIo): Promise<Local> {
+async function withLocal(
+  { model: dir, engine: name, threads }: Pick<Config, 'engine' | 'threads'> & { model: string },
+  io: CommandIo,
+  work: (local: Local) => Promise<void>,
+): Promise<void> {
   const opened = await openModel(dir);
+  const closing = [() => opened.close()];
   try {
     const { config, reader, packed } = opened;
     const tokenizer = await loadTokenizer(dir);
-    const { eosTokenIds } = await loadGenerationConfig(dir);
+    const { eosTokenIds = config.eosTokenIds } = await loadGenerationConfig(dir);
     io.stderr.write(`reading ${dir}\n`);
     const engine = await openDenseEngine({ config, engine: name, reader, packedDir: packed?.dir, threads });
-    const { experts, close: closeExperts } = await openExperts(opened, name, threads);
-    const close = async (): Promise<void> => {
-      closeExperts();
-      await Promise.all([opened.close(), engine.close()]);
-    };
-    return { engine, tokenizer, experts, eosTokenIds: eosTokenIds ?? config.eosTokenIds, close };
-  } catch (error) {
-    await opened.close();
-    throw error;
+    closing.push(() => engine.close());
+    const { experts, close } = await openExperts(opened, name, threads);
+    closing.push(async () => close());
+    await work({ engine, tokenizer, experts, eosTokenIds });
+  } finally {
+    for (const closeOne of closing.toReversed()) await closeOne();
   }
 }
 
 /** Token ids of the prompt, checked against vocabulary and context. */
-async function promptIds({ engine, tokenizer }: Local, prompt: PromptSource, room: number): Promise<number[]> {
+async function promptIds({ engine, tokenizer }: Local, options: PromptOptions, room: number): Promise<number[]> {
   const { vocabSize, maxPositionEmbeddings } = engine.config;
-  const ids =
-    prompt.kind === 'ids'
-      ? prompt.ids
-      : tokenizer.encodePrompt(prompt.kind === 'text' ? prompt.text : await readText(prompt.path));
+  const ids = options.ids ?? tokenizer.encodePrompt(options.prompt ?? (await readText(options.promptFile!)));
   const outside = ids.find((id) => id >= vocabSize);
   if (outside !== undefined)
     throw new UsageError(`--ids: ${outside} is outside the vocabulary (0 to ${vocabSize - 1})`);
@@ -120,7 +125,7 @@ async function promptIds({ engine, tokenizer }: Local, prompt: PromptSource, roo
   return ids;
 }
 
-/** Read `ids` in chunks, each row wanting what `wanted` says of its position; calls `onChunk` with each result. */
+/** Computes the rows of `ids` in chunks, with the query that `wanted` gives for a position. */
 async function readPrompt(
   { engine, experts }: Local,
   ids: readonly number[],
@@ -136,8 +141,10 @@ async function readPrompt(
   }
 }
 
-async function runGenerate(local: Local, options: LocalOptions, io: LocalIo): Promise<void> {
-  const ids = await promptIds(local, options.prompt!, 1);
+type GenerateOptions = OptionValues<typeof GENERATE_OPTIONS>;
+
+async function generate(local: Local, options: GenerateOptions, io: CommandIo): Promise<void> {
+  const ids = await promptIds(local, options, 1);
   const started = performance.now();
   const answer = await continueText(local, ids, options, io);
   const seconds = (performance.now() - started) / 1000;
@@ -154,7 +161,7 @@ interface Answer {
   finish_reason: 'stop' | 'length';
 }
 
-async function continueText(local: Local, ids: number[], options: LocalOptions, io: LocalIo): Promise<Answer> {
+async function continueText(local: Local, ids: number[], options: GenerateOptions, io: CommandIo): Promise<Answer> {
   const { engine, experts } = local;
   const { temperature, topP, seed } = options;
   const rng = createRng(seed);
@@ -182,39 +189,46 @@ async function continueText(local: Local, ids: number[], options: LocalOptions, 
   }
 }
 
-async function runPerplexity(local: Local, options: LocalOptions, io: LocalIo): Promise<void> {
+async function perplexity(
+  local: Local,
+  options: OptionValues<typeof PERPLEXITY_OPTIONS>,
+  io: CommandIo,
+): Promise<void> {
   const { engine, tokenizer, experts } = local;
-  const text = await readText(options.file!);
+  const text = await readText(options.file);
   const score = (scored: ExpertDispatch) =>
     scorePerplexity(engine, tokenizer, text, scored, {
       onProgress: (done, total) => io.stderr.write(`${done} of ${total} tokens\n`),
     });
   const exact = await score(experts);
   const size = `${exact.tokens} tokens in ${exact.documents} documents`;
-  if (options.deviceLimit === undefined) {
+  const { deviceLimit: maxPeers, placement } = options;
+  if (maxPeers === undefined || placement === undefined) {
     if (options.json) writeJson(io, exact);
     else io.stdout.write(`perplexity ${exact.perplexity.toFixed(4)} (${size})\n`);
     return;
   }
-  const { maxPeers, placement } = options.deviceLimit;
   const limited = limitExperts(experts, await readPlacement(placement, engine.config), maxPeers, engine.config);
-  const { perplexity } = await score(limited);
-  const costPercent = 100 * (perplexity / exact.perplexity - 1);
+  const { perplexity: limitedPerplexity } = await score(limited);
+  const costPercent = 100 * (limitedPerplexity / exact.perplexity - 1);
   const { tokenLayers, changed } = limited.usage;
   if (options.json) {
-    writeJson(io, { ...exact, deviceLimit: { maxPeers, perplexity, costPercent, tokenLayers, changed } });
+    writeJson(io, {
+      ...exact,
+      deviceLimit: { maxPeers, perplexity: limitedPerplexity, costPercent, tokenLayers, changed },
+    });
   } else {
     io.stdout.write(
-      `perplexity ${exact.perplexity.toFixed(4)} exact, ${perplexity.toFixed(4)} with at most ${maxPeers} tabs per token and ` +
+      `perplexity ${exact.perplexity.toFixed(4)} exact, ${limitedPerplexity.toFixed(4)} with at most ${maxPeers} tabs per token and ` +
         `layer (${costPercent.toFixed(2)} %, ${size}); the limit changed ${changed} of ${tokenLayers} token-layers\n`,
     );
   }
 }
 
-async function runLogits(local: Local, options: LocalOptions, io: LocalIo): Promise<void> {
+async function logits(local: Local, options: OptionValues<typeof LOGITS_OPTIONS>, io: CommandIo): Promise<void> {
   const { vocabSize } = local.engine.config;
-  const path = options.out!;
-  const ids = await promptIds(local, options.prompt!, 0);
+  const { out: path } = options;
+  const ids = await promptIds(local, options, 0);
   const file = await open(path, 'w').catch((cause: unknown) => {
     throw new Error(`${path}: cannot be written (${cause instanceof Error ? cause.message : String(cause)})`, {
       cause,
@@ -226,8 +240,8 @@ async function runLogits(local: Local, options: LocalOptions, io: LocalIo): Prom
       ids,
       local.engine.newSequence(),
       () => ({ wantLogits: true }),
-      async ({ logits }, done) => {
-        for (const row of logits) await file.writeFile(littleEndian(row!));
+      async ({ logits: rows }, done) => {
+        for (const row of rows) await file.writeFile(littleEndian(row!));
         io.stderr.write(`${done} of ${ids.length} positions\n`);
       },
     );
@@ -245,6 +259,6 @@ function littleEndian(values: Float32Array): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
-function writeJson(io: LocalIo, value: unknown): void {
+function writeJson(io: CommandIo, value: unknown): void {
   io.stdout.write(`${JSON.stringify(value)}\n`);
 }

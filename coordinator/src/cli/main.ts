@@ -1,46 +1,60 @@
-import { UsageError } from '../config.ts';
+import { UsageError } from '../base/usage-error.ts';
 
-const HELP = `shoal COMMAND [options]
+interface CommandEntry {
+  about: string;
+  run: (argv: readonly string[]) => Promise<number>;
+}
 
-  serve         start the coordinator
-  pack          pack a checkpoint for serving, or check a packed one
-  plan          what it takes to serve a model: memory, tabs, traffic, speed
-  export-gguf   write a checkpoint as a GGUF file for llama.cpp
-  token         make a token for an invitation, an API key or an admin
-  generate      continue a text, on this machine alone
-  perplexity    measure a model on a text, on this machine alone
-  logits        write a text's logits to a file, on this machine alone
+/** Each command loads its own code only. */
+const COMMANDS: Readonly<Record<string, CommandEntry>> = {
+  serve: { about: 'start the coordinator', run: async (argv) => (await import('./serve.ts')).runServe(argv) },
+  pack: {
+    about: 'pack a checkpoint for serving, or check a packed one',
+    run: async (argv) => (await import('./pack.ts')).runPack(argv, process),
+  },
+  plan: {
+    about: 'what it takes to serve a model: memory, tabs, traffic, speed',
+    run: async (argv) => (await import('./plan.ts')).runPlan(argv, process),
+  },
+  'export-gguf': {
+    about: 'write a checkpoint as a GGUF file for llama.cpp',
+    run: async (argv) => (await import('./export-gguf.ts')).runExportGguf(argv, process),
+  },
+  token: {
+    about: 'make a token for an invitation, an API key or an admin',
+    run: async (argv) => (await import('./token.ts')).runToken(argv, process),
+  },
+  generate: {
+    about: 'continue a text, on this machine alone',
+    run: async (argv) => (await import('./in-process.ts')).inProcess.generate(argv, process),
+  },
+  perplexity: {
+    about: 'measure a model on a text, on this machine alone',
+    run: async (argv) => (await import('./in-process.ts')).inProcess.perplexity(argv, process),
+  },
+  logits: {
+    about: "write a text's logits to a file, on this machine alone",
+    run: async (argv) => (await import('./in-process.ts')).inProcess.logits(argv, process),
+  },
+};
 
-shoal COMMAND --help tells the options of a command.
+const HELP = `usage: shoal COMMAND [options]
+
+${Object.entries(COMMANDS)
+  .map(([name, { about }]) => `  ${name.padEnd(13)} ${about}\n`)
+  .join('')}
+shoal COMMAND --help lists the options of a command.
 `;
 
-async function run(argv: readonly string[]): Promise<number> {
-  const [command, ...rest] = argv;
-  switch (command) {
-    case 'serve':
-      return (await import('./serve.ts')).runServe(rest);
-    case 'pack':
-      return (await import('./pack.ts')).runPack(rest, process);
-    case 'plan':
-      return (await import('./plan.ts')).runPlan(rest, process);
-    case 'export-gguf':
-      return (await import('./export-gguf.ts')).runExportGguf(rest, process);
-    case 'token':
-      return (await import('./token.ts')).runToken(rest, process);
-    case 'generate':
-    case 'perplexity':
-    case 'logits':
-      return (await import('./in-process.ts')).runLocalCommand(command, rest, process);
-    case undefined:
-    case 'help':
-    case '--help':
-    case '-h':
-      process.stdout.write(HELP);
-      return command === undefined ? 2 : 0;
-    default:
-      process.stderr.write(`shoal: there is no command "${command}"\n\n${HELP}`);
-      return 2;
+async function run([name, ...argv]: readonly string[]): Promise<number> {
+  if (name === undefined || ['help', '--help', '-h'].includes(name)) {
+    process.stdout.write(HELP);
+    return name === undefined ? 2 : 0;
   }
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (command) return command.run(argv);
+  process.stderr.write(`shoal: there is no command "${name}"\n\n${HELP}`);
+  return 2;
 }
 
 try {
@@ -50,16 +64,14 @@ try {
   process.exitCode = error instanceof UsageError ? 2 : 1;
 }
 
-/** What went wrong, for a person; the stack only where it is our own fault. */
+/** What went wrong, for the operator. Only an error that may be a bug has its stack. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') {
-    return `${error.message}. Another program has this port: choose one with --port.`;
-  }
-  const { syscall } = error as NodeJS.ErrnoException;
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (code === 'EADDRINUSE') return `${error.message}. Another program uses this port: choose one with --port.`;
   if (syscall === 'listen' || syscall === 'bind' || syscall === 'getaddrinfo') {
     return `${error.message}. Choose another address with --host or --port.`;
   }
-  const expected = error.name !== 'Error' && !/^(Type|Range|Reference|Syntax)Error$/.test(error.name);
-  return expected ? error.message : (error.stack ?? error.message);
+  const isExpected = error.name !== 'Error' && !/^(Type|Range|Reference|Syntax)Error$/.test(error.name);
+  return isExpected ? error.message : (error.stack ?? error.message);
 }

@@ -36,7 +36,7 @@ describe('the arguments of shoal plan', () => {
   it.each<[string[], string]>([
     [[], '--model DIR is missing'],
     [['--model', V3], '--tab-memory SIZE is missing'],
-    [['--model', V3, '--tab-memory', '1'], '--tab-memory takes a size as 512MiB or 4GiB, not "1"'],
+    [['--model', V3, '--tab-memory', '1'], '--tab-memory takes a size such as 512MiB or 4GiB, not "1"'],
     [[...ENOUGH, '--tab-memory', '0GiB'], '--tab-memory takes a size'],
     [[...ENOUGH, '--bandwidth', 'fast'], '--bandwidth takes a size'],
     [[...ENOUGH, '--quant', 'q2'], '--quant takes f16, q8, q4, not "q2"'],
@@ -45,7 +45,7 @@ describe('the arguments of shoal plan', () => {
     [[...ENOUGH, '--replicas', '1.5'], '--replicas takes a whole number'],
     [[...ENOUGH, '--context', '-1'], '--context'],
     [[...ENOUGH, '--context', '4k'], '--context takes a whole number'],
-    [[...ENOUGH, '--rtt', '20'], '--rtt takes a time as 20ms or 0.1s, not "20"'],
+    [[...ENOUGH, '--rtt', '20'], '--rtt takes a time such as 20ms or 0.1s, not "20"'],
     [[...ENOUGH, '--rtt', '0ms'], '--rtt takes a time'],
     [[...ENOUGH, '--nonsense'], '--nonsense'],
     [[...ENOUGH, 'stray'], 'stray'],
@@ -145,7 +145,7 @@ describe('what shoal plan prints', () => {
     const { stdout } = await run(...ENOUGH, '--rtt', '50ms');
     for (const line of [/^Coordinator +17\.6 GiB/m, /^Drafts .* on tabs/m, /^Tabs +420 that lend/m, /^Speed +at most/m])
       expect(stdout).toMatch(line);
-    expect(stdout).toMatch(/^Own experts .* whole layers of 5\.9 GiB/m);
+    expect(stdout).toMatch(/^Local experts .* whole layers of 5\.9 GiB/m);
     expect(stdout).toMatch(
       /^ +16\.0 GiB +holds the MTP module's and 1 layer: 57 laps, 406 tabs, at most 0\.\d+ tokens/m,
     );

@@ -1,39 +1,65 @@
-import type { PackProgress } from '@shoal/weights/node';
+import type { CommandIo } from './command.ts';
 
-/** Where a command writes. */
-export interface CommandIo {
-  stdout: { write(text: string): unknown };
-  stderr: { write(text: string): unknown; isTTY?: boolean };
+export interface Progress {
+  doneBytes: number;
+  totalBytes: number;
+  /** Measured since the first report where it is not given. */
+  bytesPerSecond?: number;
+  etaS?: number;
 }
 
-/** Progress lines that people read: more often only flickers, and fills a log. */
+export interface ProgressLine {
+  update: (progress: Progress) => void;
+  /** Ends the line where it stops before everything is done. */
+  end: () => void;
+}
+
 const TTY_INTERVAL_MS = 100;
 const LOG_INTERVAL_MS = 5_000;
 
-/** One line rewritten in place on a terminal, a line now and then in a log. */
-export function progressLine(
-  io: CommandIo,
-  verb: string,
-): { update: (progress: PackProgress) => void; end: () => void } {
+/** One line rewritten in place on a terminal, a line every few seconds in a log. */
+export function progressLine(io: Pick<CommandIo, 'stderr'>, verb: string): ProgressLine {
   const isTty = io.stderr.isTTY === true;
   const intervalMs = isTty ? TTY_INTERVAL_MS : LOG_INTERVAL_MS;
   let lastMs = Number.NEGATIVE_INFINITY;
-  let shown = false;
+  let isOpen = false;
+  let first: { bytes: number; ms: number } | undefined;
   return {
     update: (progress) => {
-      const isLast = progress.doneBytes === progress.totalBytes;
-      if (!isLast && performance.now() - lastMs < intervalMs) return;
-      lastMs = performance.now();
-      shown = true;
-      io.stderr.write(`${isTty ? '\r\u001B[K' : ''}${formatProgress(verb, progress)}${isTty ? '' : '\n'}`);
+      const { doneBytes, totalBytes } = progress;
+      const nowMs = performance.now();
+      first ??= { bytes: doneBytes, ms: nowMs };
+      const isLast = doneBytes === totalBytes;
+      if (!isLast && nowMs - lastMs < intervalMs) return;
+      lastMs = nowMs;
+      const bytesPerSecond = (1000 * (doneBytes - first.bytes)) / Math.max(1, nowMs - first.ms);
+      const etaS = (totalBytes - doneBytes) / bytesPerSecond;
+      const line = formatProgress(verb, { bytesPerSecond, etaS, ...progress });
+      isOpen = isTty && !isLast;
+      io.stderr.write(`${isTty ? '\r\u001B[K' : ''}${line}${isOpen ? '' : '\n'}`);
     },
     end: () => {
-      if (shown && isTty) io.stderr.write('\n');
+      if (isOpen) io.stderr.write('\n');
+      isOpen = false;
     },
   };
 }
 
-function formatProgress(verb: string, { doneBytes, totalBytes, bytesPerSecond, etaS }: PackProgress): string {
+/** Runs `work` with a progress line. */
+export async function withProgress<T>(
+  io: Pick<CommandIo, 'stderr'>,
+  verb: string,
+  work: (update: ProgressLine['update']) => Promise<T>,
+): Promise<T> {
+  const line = progressLine(io, verb);
+  try {
+    return await work(line.update);
+  } finally {
+    line.end();
+  }
+}
+
+function formatProgress(verb: string, { doneBytes, totalBytes, bytesPerSecond, etaS }: Required<Progress>): string {
   const left = Number.isFinite(etaS) ? `, ${formatDuration(etaS)} left` : '';
   const rate = bytesPerSecond > 0 ? `, ${formatBytes(bytesPerSecond)}/s` : '';
   const share = Math.floor((100 * doneBytes) / totalBytes);

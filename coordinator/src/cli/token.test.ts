@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { inviteTokenSchema } from '@shoal/protocol';
 import { expect, it } from 'vitest';
 import { Access } from '../access/access.ts';
-import { UsageError } from '../config.ts';
+import { UsageError } from '../base/usage-error.ts';
 import { runToken } from './token.ts';
 
 function run(...argv: string[]): string {

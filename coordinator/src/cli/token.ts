@@ -1,33 +1,40 @@
-import { parseArgs } from 'node:util';
 import { digestOf, newToken } from '../access/token.ts';
-import { UsageError } from '../config.ts';
+import { readOptions, wantsHelp } from '../base/options.ts';
+import { UsageError } from '../base/usage-error.ts';
+import { type CommandIo, commandHelp } from './command.ts';
 
-const TOKEN_HELP = `shoal token [--name NAME]
-
-Makes a random token, for an invitation, an API key or an admin, and the entry of the access file that goes with it
-(see serve --access). The token itself is stored nowhere: hand it to its owner.
-`;
-/** As the access file takes it. */
+/** A name that the access file accepts. */
 const NAME = /^[\w.-]{1,40}$/;
 
-export function runToken(argv: readonly string[], io: { stdout: { write(text: string): unknown } }): number {
-  let values: { name?: string | undefined; help?: boolean | undefined };
-  try {
-    ({ values } = parseArgs({
-      args: [...argv],
-      options: { name: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
-    }));
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
-  if (values.help) {
-    io.stdout.write(TOKEN_HELP);
+const OPTIONS = {
+  name: {
+    flag: 'name',
+    value: 'NAME',
+    default: 'unnamed',
+    help: 'name of the entry',
+    parse: (given: string) => {
+      if (NAME.test(given)) return given;
+      throw new UsageError(`takes 1 to 40 letters, digits, ".", "_" or "-", not "${given}"`);
+    },
+  },
+};
+
+const HELP = commandHelp({
+  name: 'token',
+  usage: ['[--name NAME]'],
+  about: `
+Makes a random token for an invitation, an API key or an admin, and prints it with its entry for the access file (see
+serve --access). The token itself is not stored anywhere: give it to its owner.`,
+  options: OPTIONS,
+});
+
+/** `shoal token`. Throws a UsageError that names the option. */
+export function runToken(argv: readonly string[], io: Pick<CommandIo, 'stdout'>): number {
+  if (wantsHelp(argv)) {
+    io.stdout.write(HELP);
     return 0;
   }
-  const { name = 'unnamed' } = values;
-  if (!NAME.test(name)) {
-    throw new UsageError(`--name takes 1 to 40 letters, digits, ".", "_" or "-", not "${name}"`);
-  }
+  const { name } = readOptions(OPTIONS, argv);
   const token = newToken();
   const entry = JSON.stringify({ name, sha256: digestOf(token).toString('hex') });
   io.stdout.write(`token  ${token}\nentry  ${entry}\n`);

@@ -1,37 +1,26 @@
-import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Counter, type Registry } from 'prom-client';
 import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../access/api-keys.ts';
+import type { HttpAccess } from './deps.ts';
 import { ApiError } from './errors.ts';
 import type { ParsedRequest } from './parsed-request.ts';
-
-/** Who may ask for answers, weights and metrics, and how much. Without one, everybody may. */
-export interface HttpAccess {
-  keys: ApiKeys;
-  /** Takes a shard's bytes from the requester's allowance and returns 0, or the milliseconds until there is enough. */
-  takeShardBytes(request: IncomingMessage, bytes: number): number;
-  /** Why whoever sends this token may not read the metrics; undefined if they may. */
-  refuseMetrics(request: IncomingMessage, token: string | undefined): string | undefined;
-  /** The address that a request is counted by: an IPv4 address or an IPv6 network. */
-  addressOf(request: IncomingMessage): string;
-}
 
 const uses = new WeakMap<FastifyRequest, KeyUse>();
 const FREE: AnswerHold = { onToken: () => {}, release: () => {} };
 
-/** The name of the key that a request was made with, for logs. */
+/** The name of the API key that a request was made with, for logs. */
 export function keyNameOf(request: FastifyRequest): string | undefined {
   return uses.get(request)?.key.name;
 }
 
-/** Who shares the engine with others as one: whoever has the key, or where none are asked for, whoever has the address. */
+/** The client whose share of the scheduler a request uses: its API key, or its address where no keys are required. */
 export function clientOf(request: FastifyRequest, access: HttpAccess | undefined): string | undefined {
   const key = keyNameOf(request);
   if (key !== undefined) return `key ${key}`;
   return access && `address ${access.addressOf(request.raw)}`;
 }
 
-/** Asks for a key under /v1 if there are any, before a body is read; and for an admin's token at /metrics where that is wanted. */
+/** Checks API keys under /v1 and admin tokens at /metrics, where they are required, before a body is read. */
 export function registerApiAccess(app: FastifyInstance, access: HttpAccess, registry: Registry): void {
   registerKeyMetrics(access.keys, registry);
   app.addHook('onRequest', async (request, reply) => {
@@ -40,7 +29,7 @@ export function registerApiAccess(app: FastifyInstance, access: HttpAccess, regi
       const refusal = access.refuseMetrics(request.raw, bearerToken(headers.authorization));
       if (refusal !== undefined) throw ApiError.unauthorized(refusal);
     }
-    // The route and not the URL, which spells the same path in many ways.
+    // Not by URL, which can spell the same path in many ways.
     if (!access.keys.required || !request.routeOptions.url?.startsWith('/v1/')) return;
     const use = authorize(access.keys, headers.authorization);
     uses.set(request, use);
@@ -52,7 +41,7 @@ export function registerApiAccess(app: FastifyInstance, access: HttpAccess, regi
   });
 }
 
-/** A place for a request's answers; throws an ApiError where the key has none left. To be released when they are over. */
+/** Takes a place for a request's answers, to be released when they end. Throws an ApiError where the key has none left. */
 export function holdAnswers(
   request: FastifyRequest,
   parsed: ParsedRequest,
@@ -74,8 +63,8 @@ function authorize(keys: ApiKeys, header: string | undefined): KeyUse {
   if (use) return use;
   const message =
     token === undefined
-      ? 'This coordinator asks for an API key. Send it as Authorization: Bearer KEY; its operator hands them out.'
-      : 'The API key is not, or no longer, known here. Ask the operator of this coordinator for one.';
+      ? 'This coordinator requires an API key. Send it as Authorization: Bearer KEY. The operator gives them out.'
+      : 'This API key is unknown or was revoked. Ask the operator of this coordinator for one.';
   throw ApiError.unauthorized(message);
 }
 
@@ -88,32 +77,38 @@ function limited<T>(work: () => T): T {
   }
 }
 
-/** Labelled by the keys' names, whose number the access file bounds; a key that is taken out of it leaves the metrics. */
+/** Registers counters labelled by key name. The access file bounds their number, and a removed key leaves the metrics. */
 function registerKeyMetrics(keys: ApiKeys, registry: Registry): void {
-  const requests = new Counter({
-    name: 'shoal_api_requests_total',
-    help: 'Requests for answers that were let through or refused by a limit, by API key.',
-    labelNames: ['key', 'outcome'] as const,
-    registers: [registry],
-    collect() {
-      requests.reset();
-      for (const use of keys.uses) {
-        requests.inc({ key: use.key.name, outcome: 'accepted' }, use.requests);
-        requests.inc({ key: use.key.name, outcome: 'limited' }, use.refusals);
-      }
-    },
-  });
-  const tokens = new Counter({
-    name: 'shoal_api_tokens_total',
-    help: 'Tokens of prompts and answers, by API key.',
-    labelNames: ['key', 'kind'] as const,
-    registers: [registry],
-    collect() {
-      tokens.reset();
-      for (const use of keys.uses) {
-        tokens.inc({ key: use.key.name, kind: 'prompt' }, use.promptTokens);
-        tokens.inc({ key: use.key.name, kind: 'completion' }, use.completionTokens);
-      }
-    },
-  });
+  const register = (
+    name: string,
+    help: string,
+    label: string,
+    counts: (use: KeyUse) => Record<string, number>,
+  ): void => {
+    const counter = new Counter({
+      name,
+      help,
+      labelNames: ['key', label],
+      registers: [registry],
+      collect() {
+        counter.reset();
+        for (const use of keys.uses) {
+          for (const [value, count] of Object.entries(counts(use)))
+            counter.inc({ key: use.key.name, [label]: value }, count);
+        }
+      },
+    });
+  };
+  register(
+    'shoal_api_requests_total',
+    'Requests for answers that were accepted or refused by a limit, by API key.',
+    'outcome',
+    ({ requests, refusals }) => ({ accepted: requests, limited: refusals }),
+  );
+  register(
+    'shoal_api_tokens_total',
+    'Tokens of prompts and answers, by API key.',
+    'kind',
+    ({ promptTokens, completionTokens }) => ({ prompt: promptTokens, completion: completionTokens }),
+  );
 }

@@ -1,23 +1,14 @@
-import type {
-  DeviceLimitUsage,
-  GeneratedToken,
-  GenerationEvent,
-  LapTrace,
-  SpeculationUsage,
-  TokenLogprob,
-} from '../scheduler/generation.ts';
+import type { TokenAnswer } from '@shoal/model';
+import type { GeneratedToken, GenerationEvent, LapTrace } from '../scheduler/generation.ts';
 import type { StreamDetokenizer, TextCodec } from './codec.ts';
 import { StopMatcher } from './stop.ts';
 
-/** A token of the answer (or of the echoed prompt) with the text that it completed. */
-export interface OutputToken {
-  id: number;
-  /** Empty while its bytes do not yet end a character; the token that ends it carries the whole. */
+/** A token of the answer or of the echoed prompt, with the text that it completes. */
+export interface OutputToken extends TokenAnswer {
+  /** Empty while the token's bytes do not end a character. The token that ends it carries the whole character. */
   text: string;
   /** Unicode code points of the choice's text before this token, as OpenAI counts them. */
   offset: number;
-  logprob: number | null;
-  topLogprobs: TokenLogprob[];
   laps: LapTrace[];
 }
 
@@ -28,25 +19,22 @@ export interface ChoiceDelta {
   finishReason: 'stop' | 'length' | null;
 }
 
-export interface ChoiceDetails {
-  deviceLimit?: DeviceLimitUsage;
-  speculation?: SpeculationUsage;
-}
+/** What a device limit and drafts have done for a choice so far. */
+export type ChoiceDetails = Pick<GeneratedToken, 'deviceLimit' | 'speculation'>;
 
 export interface ChoiceOptions {
   codec: TextCodec;
   stop: readonly string[];
-  /** The prompt to repeat before the answer; with `promptLogprobs` its tokens' logprobs come from the scheduler. */
-  echoIds?: readonly number[];
+  /** The prompt to repeat before the answer. With `promptLogprobs` its tokens come from the scheduler. */
+  echoIds: readonly number[] | undefined;
   promptLogprobs: boolean;
   onToken(): void;
-  /** Told what a device limit and drafts have done so far, whenever that is known. */
-  onDetails?(details: ChoiceDetails): void;
+  onDetails(details: ChoiceDetails): void;
 }
 
 /**
- * One choice's engine events as text: whole characters only, stop strings taken out, prompt echoed.
- * Ending the iteration ends the engine's, which frees the request's place.
+ * Turns the generation events of one choice into text: whole characters only, without stop strings, with the prompt echoed.
+ * Ending the iteration ends that of `events`, which frees the request's place.
  */
 export async function* runChoice(
   events: AsyncIterable<GenerationEvent>,
@@ -54,7 +42,11 @@ export async function* runChoice(
 ): AsyncGenerator<ChoiceDelta> {
   const { codec, echoIds } = options;
   const text = new ChoiceText(codec.newDetokenizer(), options.stop);
-  if (echoIds && !options.promptLogprobs) yield text.echo(codec, echoIds.map(plainToken));
+  if (echoIds && !options.promptLogprobs)
+    yield text.echo(
+      codec,
+      echoIds.map((tokenId) => ({ tokenId })),
+    );
   for await (const event of events) {
     switch (event.type) {
       case 'prompt-logprobs':
@@ -62,7 +54,7 @@ export async function* runChoice(
         break;
       case 'token': {
         options.onToken();
-        options.onDetails?.(event.token);
+        options.onDetails(event.token);
         const delta = text.push(event.token);
         if (delta.text !== '' || delta.tokens.length > 0) yield delta;
         if (text.stopped) {
@@ -72,7 +64,7 @@ export async function* runChoice(
         break;
       }
       case 'finish': {
-        options.onDetails?.(event);
+        options.onDetails(event);
         const rest = text.finish();
         if (rest.text !== '' || rest.tokens.length > 0) yield rest;
         yield { text: '', tokens: [], finishReason: text.stopped ? 'stop' : event.reason };
@@ -82,20 +74,17 @@ export async function* runChoice(
         event satisfies never;
     }
   }
-  throw new Error('the engine ended a generation without a finish event');
+  throw new Error('the generation ended without a finish event');
 }
 
-function plainToken(tokenId: number) {
-  return { tokenId, logprob: null, topLogprobs: [] };
-}
-
-interface PendingToken extends OutputToken {
+interface PendingToken {
+  token: OutputToken;
   /** UTF-16 units of generated text before and after the token. */
   start: number;
   end: number;
 }
 
-/** Keeps text and tokens in step: a token leaves with the last of its text, or not at all where a stop string swallowed it. */
+/** Keeps text and tokens in step: a token is released with the last of its text, or dropped with a stop string. */
 class ChoiceText {
   readonly #detokenizer: StreamDetokenizer;
   readonly #matcher: StopMatcher;
@@ -110,17 +99,14 @@ class ChoiceText {
     this.#matcher = new StopMatcher(stop);
   }
 
-  /** The prompt has a detokenizer of its own: its last bytes and the answer's first never make a character together. */
-  echo(
-    codec: TextCodec,
-    tokens: readonly { tokenId: number; logprob: number | null; topLogprobs: TokenLogprob[] }[],
-  ): ChoiceDelta {
+  /** Has a detokenizer of its own, so that the last bytes of the prompt and the first of the answer are never joined. */
+  echo(codec: TextCodec, tokens: readonly TokenAnswer[]): ChoiceDelta {
     const detokenizer = codec.newDetokenizer();
     let text = '';
     const output: OutputToken[] = [];
-    for (const { tokenId, logprob, topLogprobs } of tokens) {
-      const piece = detokenizer.push(tokenId);
-      output.push({ id: tokenId, text: piece, offset: this.#codePoints, logprob, topLogprobs, laps: [] });
+    for (const token of tokens) {
+      const piece = detokenizer.push(token.tokenId);
+      output.push({ ...token, text: piece, offset: this.#codePoints, laps: [] });
       this.#codePoints += countCodePoints(piece);
       text += piece;
     }
@@ -142,7 +128,7 @@ class ChoiceText {
     const tail = this.#detokenizer.flush();
     const last = this.#pending.at(-1);
     if (last) {
-      last.text += tail;
+      last.token.text += tail;
       last.end += tail.length;
     }
     this.#generatedChars += tail.length;
@@ -153,36 +139,32 @@ class ChoiceText {
     return { text, tokens: this.#release(true), finishReason: null };
   }
 
-  /** Tokens whose text is out. At the end (`last`), also those cut by a stop string, but none that begins inside one. */
+  /** Takes the tokens whose text is out; at the end (`last`) also one that a stop string cuts, but none that begins inside it. */
   #release(last: boolean): OutputToken[] {
     const cut = this.#emittedChars;
     let count = 0;
-    this.#pending.forEach((token, index) => {
-      // An empty piece is the first half of a character: it leaves with the second, or is swallowed with it.
-      if (token.end <= cut && token.text !== '') count = index + 1;
+    this.#pending.forEach(({ token, end }, index) => {
+      // An empty piece is the first part of a character, and is released or dropped with the last part.
+      if (end <= cut && token.text !== '') count = index + 1;
     });
-    const released = this.#pending.splice(0, count);
+    const released = this.#pending.splice(0, count).map(({ token }) => token);
     if (last) {
       const rest = this.#pending.splice(0);
-      const kept = this.stopped ? rest.filter((token) => token.start < cut) : rest;
-      released.push(...kept.map((token) => ({ ...token, text: token.text.slice(0, cut - token.start) })));
+      const kept = this.stopped ? rest.filter(({ start }) => start < cut) : rest;
+      released.push(...kept.map(({ token, start }) => ({ ...token, text: token.text.slice(0, cut - start) })));
     }
-    return released.map(({ start: _start, end: _end, ...token }) => token);
+    return released;
   }
 
-  #append(token: GeneratedToken, piece: string): void {
-    this.#pending.push({
-      id: token.tokenId,
-      text: piece,
-      offset: this.#codePoints,
-      logprob: token.logprob ?? null,
-      topLogprobs: token.topLogprobs ?? [],
-      laps: token.trace ?? [],
-      start: this.#generatedChars,
-      end: this.#generatedChars + piece.length,
-    });
-    this.#generatedChars += piece.length;
-    this.#codePoints += countCodePoints(piece);
+  #append(
+    { trace: laps = [], deviceLimit: _limit, speculation: _drafts, ...answer }: GeneratedToken,
+    text: string,
+  ): void {
+    const start = this.#generatedChars;
+    this.#generatedChars += text.length;
+    const token = { ...answer, text, offset: this.#codePoints, laps };
+    this.#pending.push({ token, start, end: this.#generatedChars });
+    this.#codePoints += countCodePoints(text);
   }
 }
 

@@ -1,34 +1,34 @@
 import { ModelError, type Tokenizer } from '@shoal/model';
 
-/** Chat messages as the template sees them; content parts are joined before. */
+/** A chat message as the template takes it, with its content parts joined. */
 export interface ChatMessage {
   role: 'system' | 'user' | 'assistant';
   content: string;
   name?: string;
 }
 
-/** Turns ids into text one by one; holds back bytes that do not yet make a whole character. */
+/** Turns ids into text one by one, and holds back the bytes of incomplete characters. */
 export interface StreamDetokenizer {
   push(id: number): string;
   flush(): string;
 }
 
-/** What the HTTP edge needs of a tokenizer. */
+/** A tokenizer as the HTTP server uses it. */
 export interface TextCodec {
   /** Ids 0 to vocabSize − 1 are valid in a prompt given as tokens. */
   readonly vocabSize: number;
-  /** UTF-8 bytes of the longest token: a text of more than maxContext × this many bytes cannot fit, and is not tokenized. */
+  /** UTF-8 bytes of the longest token. A text of more than maxContext × this is too long and is not tokenized. */
   readonly maxTokenBytes: number;
   /** With the model's begin-of-text token where it has one. */
   encodePrompt(text: string): number[];
-  /** The token's own bytes; a special token gives its name. */
+  /** A token's bytes, or its name for a special token. */
   tokenBytes(id: number): Uint8Array;
   newDetokenizer(): StreamDetokenizer;
   /** Throws a ChatTemplateError where the model has no template or its template refuses these messages. */
   renderChat(messages: readonly ChatMessage[]): string;
 }
 
-/** The conversation cannot be written down for this model. Its message is for the client who sent the conversation. */
+/** The model's template cannot render a conversation. The message is for the client that sent it. */
 export class ChatTemplateError extends Error {
   constructor(message: string) {
     super(message);
@@ -36,7 +36,6 @@ export class ChatTemplateError extends Error {
   }
 }
 
-/** The model's tokenizer as the HTTP edge uses it. */
 export function tokenizerCodec(tokenizer: Tokenizer): TextCodec {
   let maxTokenBytes = 1;
   for (let id = 0; id < tokenizer.vocabSize; id++) {
@@ -64,8 +63,8 @@ function renderChat(tokenizer: Tokenizer, messages: readonly ChatMessage[]): str
 }
 
 /**
- * A token as OpenAI's logprobs print it: its text, or `bytes:\xf0\x9f` where its bytes alone are not whole characters.
- * So two tokens never share a name by both becoming U+FFFD.
+ * A token's name in OpenAI's logprobs: its text, or `bytes:\xf0\x9f` where its bytes are not whole characters, so that
+ * tokens do not share the name U+FFFD.
  */
 export function tokenName(codec: TextCodec, id: number): string {
   const bytes = codec.tokenBytes(id);

@@ -2,8 +2,8 @@ import type { Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /**
- * Knows which connections have an answer on its way. Node closes idle connections at shutdown, but not those that never
- * sent a request nor those that become idle later, and would wait out their timeouts.
+ * Tracks which connections have answers under way. At shutdown Node closes idle connections, but waits for the timeouts of
+ * those that never sent a request and of those that become idle later.
  */
 export class Connections {
   readonly #answers = new Map<Socket, Set<ServerResponse>>();
@@ -20,13 +20,13 @@ export class Connections {
     return this.#closing;
   }
 
-  /** True from an answer's first byte to its last: nothing else may then be written to the connection. */
+  /** True from an answer's first byte to its last, while nothing else may be written to the connection. */
   isAnswering(socket: Socket): boolean {
     return [...(this.#answers.get(socket) ?? [])].some((response) => response.headersSent);
   }
 
   begin(socket: Socket, response: ServerResponse): void {
-    // Requests that were injected have no connection and are not counted.
+    // Injected requests have no connection and are not counted.
     this.#answers.get(socket)?.add(response);
   }
 
@@ -36,7 +36,7 @@ export class Connections {
     if (this.#closing && answers?.size === 0) socket.destroySoon();
   }
 
-  /** Answers that are on their way are finished, then their connections closed too. */
+  /** Closes connections without an answer now, and the others after their answers. */
   close(): void {
     this.#closing = true;
     for (const [socket, answers] of this.#answers) {

@@ -1,10 +1,11 @@
+import type { IncomingMessage } from 'node:http';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
+import type { ApiKeys } from '../access/api-keys.ts';
 import type { GenerationService } from '../scheduler/generation.ts';
-import type { HttpAccess } from './api-access.ts';
 import type { TextCodec } from './codec.ts';
 
-/** Everything that a stranger can make large or slow. Each default is a constant below, with its reason. */
+/** Bounds on everything that a client can make large or slow. The defaults below have their reasons. */
 export interface HttpLimits {
   bodyBytes: number;
   headerBytes: number;
@@ -29,7 +30,7 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   headerBytes: 16 << 10,
   // A SHA-256 has 64 digits; a model id of the form `owner/name` at most about 200 characters.
   paramChars: 256,
-  // Headers come in one packet from any honest client; ten seconds allow for a lost packet on a bad line, not for slow-loris.
+  // An honest client's headers come in one packet. Ten seconds allow for a lost one on a bad line, but not for slow-loris.
   headersTimeoutMs: 10_000,
   // 1 MiB at 0.5 Mbit/s takes 17 s.
   requestTimeoutMs: 30_000,
@@ -37,9 +38,9 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   keepAliveTimeoutMs: 20_000,
   // Donors' signalling sockets are on the same port; common limits for open files are 65,536.
   connections: 20_000,
-  // The openai clients give up after ten minutes by default, so nobody is left to read a later answer.
+  // The openai clients give up after ten minutes by default, so a later answer would have no reader.
   answerDeadlineMs: 600_000,
-  // A phone that changes from Wi-Fi to mobile is silent for some 10 s; after 30 s a full buffer is only held memory.
+  // A phone that changes from Wi-Fi to mobile is silent for about 10 s. After 30 s a full buffer only holds memory.
   stallMs: 30_000,
   // Common proxies cut a response that has been silent for 30 to 60 s.
   sseKeepAliveMs: 15_000,
@@ -52,23 +53,34 @@ export interface SamplingDefaults {
   topP: number;
 }
 
+/** Limits access to answers, weights and metrics. */
+export interface HttpAccess {
+  keys: ApiKeys;
+  /** Takes a shard's bytes from the client's allowance and returns 0, or the milliseconds until there is enough. */
+  takeShardBytes(request: IncomingMessage, bytes: number): number;
+  /** Why a client with this token may not read the metrics; undefined if it may. */
+  refuseMetrics(request: IncomingMessage, token: string | undefined): string | undefined;
+  /** The address that a request is counted by: an IPv4 address or an IPv6 network. */
+  addressOf(request: IncomingMessage): string;
+}
+
 export interface HttpDeps {
   generation: GenerationService;
   codec: TextCodec;
   log: Logger;
   registry: Registry;
-  /** From the model's generation_config.json; used where a request leaves them out. */
+  /** From the model's generation_config.json, for requests that do not set them. */
   defaults: SamplingDefaults;
   /** A shard's file by its SHA-256 (64 lower-case hex digits). */
   shard(sha256: string): { path: string; bytes: number } | undefined;
   readiness(): { ready: boolean; detail: object };
-  /** Built pages. A root that is left out is not served. */
+  /** Folders of the built pages. A missing one is not served. */
   staticRoots: { donor?: string; console?: string };
   limits?: Partial<HttpLimits>;
-  /** Left out: no keys, and shards for everybody. */
+  /** Without it, no keys are required and shards are unlimited. */
   access?: HttpAccess;
-  /** Origins whose pages may call /v1; default `*`. See `cors.ts` for why that is safe. */
+  /** Origins whose pages may call /v1; default `*`. `corsHeaders` explains why that is safe. */
   corsOrigins?: '*' | readonly string[];
-  /** Changes when the answers to a seeded request may change; default: derived from the model's id and the versions. */
+  /** Changes when the answers to a seeded request may change. Derived from the model's id and the versions by default. */
   systemFingerprint?: string;
 }

@@ -4,12 +4,11 @@ import type { Logger } from 'pino';
 import { keyNameOf } from './api-access.ts';
 import { Connections } from './connections.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
-import { ApiError, toApiError } from './errors.ts';
+import { ApiError, describeFailure, toApiError } from './errors.ts';
 import { corsHeaders, SECURITY_HEADERS } from './headers.ts';
-import { describeFailure } from './log.ts';
 import type { HttpMetrics } from './metrics.ts';
 
-/** What each API path answers; everything else under it is 405. HEAD comes with GET. */
+/** The methods of each API path. Others get 405. GET includes HEAD. */
 const ALLOWED_METHODS: readonly [RegExp, string][] = [
   [/^\/v1\/(chat\/)?completions$/, 'POST'],
   [/^\/v1\/models(\/.+)?$/, 'GET'],
@@ -24,7 +23,7 @@ export interface EdgeDeps {
   corsOrigins: NonNullable<HttpDeps['corsOrigins']>;
 }
 
-/** What every request goes through: headers, CORS, 404 and 405, errors in one shape, one log line and one observation. */
+/** What applies to every request: headers, CORS, 404 and 405, one shape of errors, one log line and one observation. */
 export function registerEdge(app: FastifyInstance, deps: EdgeDeps): void {
   const connections = new Connections(app.server);
   app.server.on('clientError', (error, socket) => answerClientError(error, socket as Socket, connections));
@@ -42,17 +41,17 @@ export function registerEdge(app: FastifyInstance, deps: EdgeDeps): void {
       reply.header('connection', 'close');
       throw ApiError.draining();
     }
-    // Node would refuse this without a body.
+    // Node would answer this without a body.
     if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
-      throw ApiError.invalid(null, 'HTTP/1.1 requests name their Host.', 'invalid_http');
+      throw ApiError.invalid(null, 'An HTTP/1.1 request needs a Host header.', 'invalid_http');
     }
     if (request.method === 'OPTIONS' && /^\/(v1|shards)\//.test(path)) return reply.code(204).send();
-    // Decided before any body is read.
+    // Before any body is read.
     if (isUnmatched(request)) throw unmatched(request.method, path);
     return undefined;
   });
 
-  // Covers readers that take neither the rest of a document nor the connection's end; streams have their own deadline.
+  // Ends connections whose client stops reading a document. Streams have a deadline of their own.
   app.addHook('onSend', async (_request, reply) => {
     reply.raw.setTimeout(deps.limits.stallMs);
   });
@@ -63,7 +62,7 @@ export function registerEdge(app: FastifyInstance, deps: EdgeDeps): void {
   );
 }
 
-/** One observation and one log line. At `close` and not at `finish`, which an answer that was broken off never reaches. */
+/** Observes and logs a request at `close`, not at `finish`, which an aborted answer never reaches. */
 function observeEnd(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -75,7 +74,7 @@ function observeEnd(
   const startedMs = performance.now();
   reply.raw.once('close', () => {
     connections.end(socket, reply.raw);
-    // The route's pattern and not the URL: a query string may hold anything, a prompt included.
+    // The route's pattern, since a URL's query string may hold anything, even a prompt.
     const route = routeOf(request);
     const method = request.is404 ? 'other' : request.method;
     const status = reply.raw.writableFinished ? String(reply.raw.statusCode) : 'broken-off';
@@ -87,7 +86,7 @@ function observeEnd(
   });
 }
 
-/** Also Fastify's `frameworkErrors`: those pass no hook, so the headers are set here. */
+/** Sends an error. Fastify's `frameworkErrors` skip all hooks, so the headers are set here. */
 export function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const error = toApiError(thrown);
   if (error.status === 500) request.log.error(describeFailure(thrown), 'request failed');
@@ -98,7 +97,7 @@ export function sendError(thrown: unknown, request: FastifyRequest, reply: Fasti
     .send(JSON.stringify(error.body));
 }
 
-/** Bytes that are no HTTP request. Nothing is written where an answer to an earlier request is still on its way. */
+/** Answers bytes that are not an HTTP request, unless an earlier answer is still being written to the connection. */
 function answerClientError(error: Error & { code?: string }, socket: Socket, connections: Connections): void {
   if (error.code === 'ECONNRESET' || !socket.writable || connections.isAnswering(socket)) {
     socket.destroy();

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { GenerationError } from '../scheduler/generation.ts';
+import { GenerationError, type Refusal } from '../scheduler/generation.ts';
 
 export type ApiErrorType = 'invalid_request_error' | 'rate_limit_error' | 'server_error';
 
@@ -7,16 +7,16 @@ export interface ErrorBody {
   error: { message: string; type: ApiErrorType; param: string | null; code: string | null };
 }
 
-/** Used where the engine gives no measured time. */
+/** Used where the scheduler gives no measured time. */
 const DEFAULT_RETRY_AFTER_S = 1;
-/** Whoever comes back sooner than this only costs work. */
+/** Retrying sooner than this only adds load. */
 const MIN_RETRY_AFTER_MS = 100;
-/** The longest Retry-After that all of OpenAI's clients wait for by themselves (openai-python does not go beyond it). */
+/** The longest Retry-After that all OpenAI clients obey; openai-python ignores longer ones. */
 const MAX_OBEYED_RETRY_MS = 60_000;
-/** Names that a client made up are echoed back no longer than this. */
+/** Longest parameter name of a client that is echoed. */
 const MAX_ECHOED_NAME_CHARS = 64;
 
-/** An answer other than 200, in OpenAI's shape. Its message is written by us and never quotes a prompt. */
+/** An error response in OpenAI's shape. Its message never quotes a prompt. */
 export class ApiError extends Error {
   readonly status: number;
   readonly type: ApiErrorType;
@@ -51,7 +51,7 @@ export class ApiError extends Error {
   }
 
   static unknownModel(served: string): ApiError {
-    return new ApiError(404, `The model does not exist here. This coordinator serves "${served}".`, {
+    return new ApiError(404, `Unknown model. This coordinator serves "${served}".`, {
       param: 'model',
       code: 'model_not_found',
     });
@@ -62,22 +62,22 @@ export class ApiError extends Error {
   }
 
   static wrongMethod(allow: string): ApiError {
-    return new ApiError(405, `This URL answers ${allow} only.`, {
+    return new ApiError(405, `This URL allows only ${allow}.`, {
       code: 'method_not_allowed',
       headers: { allow },
     });
   }
 
-  /** No key, or none that is known. Says nothing of the key itself. */
+  /** For a missing or unknown key. The message must not contain the key. */
   static unauthorized(message: string): ApiError {
     return new ApiError(401, message, { code: 'invalid_api_key', headers: { 'www-authenticate': 'Bearer' } });
   }
 
-  /** Over a limit of the requester's own. Without a time, waiting does not help. */
+  /** For a limit of the client's own. Without a time, waiting does not help. */
   static rateLimited(message: string, retryAfterS: number | undefined): ApiError {
     return new ApiError(429, message, {
       code: 'rate_limit_exceeded',
-      // The openai clients try a 429 again by themselves unless told not to.
+      // The openai clients retry a 429 unless told not to.
       headers: retryAfterS === undefined ? { 'x-should-retry': 'false' } : retryAfter(retryAfterS),
     });
   }
@@ -90,18 +90,18 @@ export class ApiError extends Error {
   }
 
   static timeout(): ApiError {
-    return new ApiError(504, 'The answer was not finished in time. Ask for fewer tokens, or retry later.', {
+    return new ApiError(504, 'The answer took too long. Ask for fewer tokens, or retry later.', {
       code: 'timeout',
     });
   }
 
   static internal(): ApiError {
-    return new ApiError(500, 'The coordinator failed to answer. The failure is in its log under this request id.', {
+    return new ApiError(500, 'The coordinator failed to answer. Its log has the details under this request id.', {
       code: 'internal_error',
     });
   }
 
-  /** The first thing wrong with a body, named by its path. */
+  /** The first issue of a body, named by its path. */
   static fromZod(error: z.ZodError): ApiError {
     const issue = error.issues[0];
     if (!issue) return ApiError.invalid(null, 'The request body is not valid.');
@@ -121,33 +121,36 @@ export class ApiError extends Error {
   }
 }
 
-/** Any thrown value as the answer that the client sees. What is not understood becomes a 500 that says nothing of the inside. */
+/** Maps any thrown value to the response for the client. An unknown one becomes a 500 without details. */
 export function toApiError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
   if (thrown instanceof GenerationError) return fromGeneration(thrown);
   return fromFramework(thrown) ?? ApiError.internal();
 }
 
-function fromGeneration(error: GenerationError): ApiError {
-  switch (error.reason) {
+/** Codes and messages for requests that the queue does not take. */
+const REFUSALS: Readonly<Record<Refusal, readonly [code: string, message: string]>> = {
+  'queue-full': ['queue_full', 'Too many requests are waiting.'],
+  'share-full': [
+    'queue_share_full',
+    'Too many of your requests are waiting. The rest of the queue is reserved for other clients.',
+  ],
+  'too-late': ['queue_too_long', 'The queue is too long: the request would time out before its turn.'],
+};
+
+function fromGeneration({ reason, retryAfterS }: GenerationError): ApiError {
+  switch (reason) {
     case 'queue-full':
-      return busy('queue_full', 'Too many requests are waiting.', error.retryAfterS);
     case 'share-full':
-      return busy(
-        'queue_share_full',
-        'As many of your requests are waiting as one client may have; the rest of the queue is for others.',
-        error.retryAfterS,
-      );
-    case 'too-late':
-      return busy(
-        'queue_too_long',
-        'The request would have to wait for longer than the time in which it must be answered.',
-        error.retryAfterS,
-      );
+    case 'too-late': {
+      const [code, message] = REFUSALS[reason];
+      const headers = retryAfter(retryAfterS);
+      return new ApiError(429, `${message} Retry after the time in the Retry-After header.`, { code, headers });
+    }
     case 'context-length':
       return ApiError.contextLength('prompt', 'The prompt and max_tokens together exceed the context length.');
     case 'draining':
-      return ApiError.draining(error.retryAfterS);
+      return ApiError.draining(retryAfterS);
     case 'cancelled':
       return new ApiError(503, 'The request was cancelled by the operator. Retry it.', { code: 'cancelled' });
     case 'timeout':
@@ -155,13 +158,8 @@ function fromGeneration(error: GenerationError): ApiError {
     case 'internal':
       return ApiError.internal();
     default:
-      return error.reason satisfies never;
+      return reason satisfies never;
   }
-}
-
-function busy(code: string, why: string, retryAfterS: number | undefined): ApiError {
-  const headers = retryAfter(retryAfterS);
-  return new ApiError(429, `${why} Retry after the time in the Retry-After header.`, { code, headers });
 }
 
 function retryAfter(seconds: number | undefined): Record<string, string> {
@@ -169,42 +167,34 @@ function retryAfter(seconds: number | undefined): Record<string, string> {
   return {
     'retry-after': String(Math.ceil(waitMs / 1000)),
     'retry-after-ms': String(waitMs),
-    // Beyond it some of OpenAI's clients come back at once instead.
+    // Some OpenAI clients retry at once after longer times.
     ...(waitMs > MAX_OBEYED_RETRY_MS && { 'x-should-retry': 'false' }),
   };
 }
 
-/** Fastify's own refusals, told by their codes; its messages can quote the body, so they are not passed on. */
+/** Responses to Fastify's own errors, by code. */
+const FRAMEWORK_ERRORS: Readonly<Record<string, readonly [status: number, code: string, message: string]>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: [413, 'body_too_large', 'The request body is too large. GET /docs states the limit.'],
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: [415, 'unsupported_media_type', 'Send the body as Content-Type: application/json.'],
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: [
+    400,
+    'invalid_content_length',
+    'The body does not have the length in Content-Length.',
+  ],
+  FST_ERR_BAD_URL: [400, 'invalid_url', 'The URL is not valid.'],
+  FST_ERR_ASYNC_CONSTRAINT: [400, 'invalid_url', 'The URL is not valid.'],
+  FST_ERR_MAX_PARAM_LENGTH: [404, 'unknown_url', 'A part of the URL is too long to name anything here.'],
+};
+
+/** Fastify's messages can quote the body, so they are not passed on. */
 function fromFramework(thrown: unknown): ApiError | undefined {
   if (!(thrown instanceof Error)) return undefined;
-  const code = 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : '';
-  switch (code) {
-    case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return new ApiError(413, 'The request body is too large. GET /docs states the limit.', {
-        code: 'body_too_large',
-      });
-    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-      return new ApiError(415, 'Send the body as Content-Type: application/json.', { code: 'unsupported_media_type' });
-    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
-      return ApiError.invalid(null, 'The body is not as long as Content-Length says.', 'invalid_content_length');
-    case 'FST_ERR_BAD_URL':
-    case 'FST_ERR_ASYNC_CONSTRAINT':
-      return ApiError.invalid(null, 'The URL is not valid.', 'invalid_url');
-    case 'FST_ERR_MAX_PARAM_LENGTH':
-      return new ApiError(404, 'A part of the URL is too long to name anything here.', { code: 'unknown_url' });
-    default:
-      break;
-  }
-  switch ('statusCode' in thrown ? thrown.statusCode : undefined) {
-    case 400:
-      return ApiError.invalid(null, 'The request is not valid.', 'invalid_request');
-    // The file server's: a path that leaves the pages' folder names nothing here.
-    case 403:
-    case 404:
-      return ApiError.unknownRoute();
-    default:
-      return undefined;
-  }
+  const { code = '', statusCode } = thrown as Error & { code?: unknown; statusCode?: unknown };
+  const known = FRAMEWORK_ERRORS[String(code)];
+  if (known) return new ApiError(known[0], known[2], { code: known[1] });
+  if (statusCode === 400) return ApiError.invalid(null, 'The request is not valid.', 'invalid_request');
+  // From the file server, for a path outside the folder of the pages.
+  return statusCode === 403 || statusCode === 404 ? ApiError.unknownRoute() : undefined;
 }
 
 function formatPath(path: readonly PropertyKey[]): string {
@@ -212,4 +202,19 @@ function formatPath(path: readonly PropertyKey[]): string {
     .map((part, index) => (typeof part === 'number' ? `[${part}]` : index > 0 ? `.${String(part)}` : String(part)))
     .join('')
     .slice(0, 2 * MAX_ECHOED_NAME_CHARS);
+}
+
+/**
+ * A thrown value for the log, without any text that a client may have sent. Messages of libraries quote their input, so only
+ * those of this repository (GenerationError, ApiError) are kept, and of others the class and the stack's frames.
+ */
+export function describeFailure(thrown: unknown): Record<string, unknown> {
+  if (!(thrown instanceof Error)) return { errorName: typeof thrown };
+  return {
+    errorName: thrown.name,
+    ...(thrown instanceof GenerationError && { reason: thrown.reason, errorMessage: thrown.message }),
+    ...(thrown instanceof ApiError && { code: thrown.code, errorMessage: thrown.message }),
+    frames: (thrown.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line)),
+    ...(thrown.cause !== undefined && { cause: describeFailure(thrown.cause) }),
+  };
 }

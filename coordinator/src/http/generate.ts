@@ -3,8 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { GenerationEvent } from '../scheduler/generation.ts';
 import { runChoice, type ChoiceDelta, type ChoiceDetails } from './choice.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
-import { toApiError } from './errors.ts';
-import { describeFailure } from './log.ts';
+import { describeFailure, toApiError } from './errors.ts';
 import type { HttpMetrics } from './metrics.ts';
 import { choiceSeed, type ParsedRequest, type ParsedPrompt } from './parsed-request.ts';
 import type { Usage } from './response-schema.ts';
@@ -18,10 +17,7 @@ export interface GenerateDeps extends Pick<HttpDeps, 'generation' | 'codec' | 'a
   systemFingerprint: string;
 }
 
-/**
- * Submits a request's choices, and answers with one document or a stream. Whatever happens, every generation is freed.
- * `onToken` is called for each token generated.
- */
+/** Submits a request's choices and answers with one document or a stream. Every generation is freed in the end. */
 export async function answer(
   parsed: ParsedRequest,
   shape: AnswerShape,
@@ -38,7 +34,7 @@ export async function answer(
     else await reply.send(await run.whole());
   } catch (thrown) {
     if (!scope.hungUp) throw scope.cause(thrown);
-    // Nobody is left to read an answer.
+    // The client is gone, so there is no answer to send.
     if (!reply.sent) reply.hijack();
     reply.raw.destroy();
   } finally {
@@ -75,7 +71,7 @@ interface ChoiceRun {
   deltas: AsyncGenerator<ChoiceDelta>;
 }
 
-/** All choices of one request. Construction submits them all or throws; a refused one takes those before it back. */
+/** All choices of one request. The constructor submits them all, or throws and the scope cancels those before. */
 class Run {
   readonly scope: RequestScope;
   readonly deps: GenerateDeps;
@@ -85,7 +81,7 @@ class Run {
   readonly #head: { id: string; created: number; model: string; system_fingerprint: string };
   readonly #onToken: () => void;
   #completionTokens = 0;
-  /** By choice, the latest. */
+  /** The latest of each choice. */
   readonly #details = new Map<number, ChoiceDetails>();
 
   constructor(parsed: ParsedRequest, shape: AnswerShape, scope: RequestScope, deps: GenerateDeps, onToken: () => void) {
@@ -109,7 +105,7 @@ class Run {
     const choices = await this.#all(async ({ index, deltas }) => {
       const collected: ChoiceDelta[] = [];
       for await (const delta of deltas) collected.push(delta);
-      return this.#shape.whole(index, collected, this.#parsed, this.deps.codec);
+      return this.#shape.whole(index, collected, this.#parsed.generation, this.deps.codec);
     });
     return { ...this.#head, object: this.#shape.object, choices, usage: this.#usage() };
   }
@@ -124,13 +120,13 @@ class Run {
     }
     await this.#all(async ({ index, deltas }) => {
       for await (const delta of deltas) {
-        await send(chunk([this.#shape.chunk(index, delta, this.#parsed, this.deps.codec)]));
+        await send(chunk([this.#shape.chunk(index, delta, this.#parsed.generation, this.deps.codec)]));
       }
     });
     if (this.#parsed.includeUsage) await send({ ...chunk([]), usage: this.#usage() });
   }
 
-  /** The first failure aborts the others, and is the one that counts. */
+  /** Runs `work` for all choices. The first failure aborts the others and is the one reported. */
   #all<T>(work: (choice: ChoiceRun) => Promise<T>): Promise<T[]> {
     let first: { thrown: unknown } | undefined;
     const guarded = this.#choices.map(async (choice) => {
@@ -148,15 +144,14 @@ class Run {
   #start(prompt: ParsedPrompt, index: number, choice: number): ChoiceRun {
     const { codec } = this.deps;
     const { stop, echo } = this.#parsed;
-    const promptLogprobs = echo && this.#parsed.topLogprobs !== undefined;
+    const promptLogprobs = echo && this.#parsed.generation.topLogprobs !== undefined;
     const events = this.#submit(prompt, index, choice, promptLogprobs);
     const deltas = runChoice(events, {
       codec,
       stop,
-      ...(echo ? { echoIds: prompt.ids } : {}),
+      echoIds: echo ? prompt.ids : undefined,
       promptLogprobs,
-      onDetails: ({ deviceLimit, speculation }) =>
-        this.#details.set(index, { ...(deviceLimit && { deviceLimit }), ...(speculation && { speculation }) }),
+      onDetails: (details) => this.#details.set(index, details),
       onToken: () => {
         this.#completionTokens++;
         this.#onToken();
@@ -171,25 +166,16 @@ class Run {
     choice: number,
     promptLogprobs: boolean,
   ): AsyncIterable<GenerationEvent> {
-    // With nothing to generate and nothing to score, there is no work for the generation.
+    // With nothing to generate and nothing to score there is nothing to submit.
     if (prompt.maxTokens === 0 && !promptLogprobs) return nothing();
-    const { seed, temperature, topP, topK, topLogprobs, trace, deviceLimit, speculate, client, cacheScope } =
-      this.#parsed;
+    const { seed, generation } = this.#parsed;
     return this.deps.generation.submit({
+      ...generation,
       id: `${this.#head.id}-${index}`,
       promptIds: prompt.ids,
       maxTokens: prompt.maxTokens,
-      temperature,
-      topP,
-      topK,
       seed: choiceSeed(seed, choice),
-      ...(topLogprobs === undefined ? {} : { topLogprobs }),
       promptLogprobs,
-      trace,
-      ...(deviceLimit === undefined ? {} : { deviceLimit }),
-      ...(speculate === undefined ? {} : { speculate }),
-      ...(client === undefined ? {} : { client }),
-      ...(cacheScope === undefined ? {} : { cacheScope }),
       signal: this.scope.signal,
     });
   }
@@ -206,7 +192,7 @@ class Run {
   }
 }
 
-/** What is told of all choices together, beside how many tokens there were. */
+/** The details of all choices together, for `usage`. */
 function detailsOf(
   choices: readonly ChoiceDetails[],
   completionTokens: number,

@@ -1,4 +1,4 @@
-/** Swagger UI needs nothing beyond this either: its scripts are files of ours, its images `data:` URIs. */
+/** Enough for Swagger UI too: its scripts are served from here, and its images are `data:` URIs. */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'self'",
   // A tab without WebGPU computes in WebAssembly.
@@ -13,7 +13,7 @@ const CONTENT_SECURITY_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** On every answer. COOP and COEP isolate the pages, so that WASM threads (SharedArrayBuffer) may be used. */
+/** Headers of every response. COOP and COEP isolate the pages, which WebAssembly threads (SharedArrayBuffer) need. */
 export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   'content-security-policy': CONTENT_SECURITY_POLICY,
   'x-content-type-options': 'nosniff',
@@ -24,10 +24,10 @@ export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   'permissions-policy': 'camera=(), microphone=(), geolocation=(), payment=(), usb=(), serial=(), midi=()',
 };
 
-/** A preflight's answer may be kept this long; Chromium caps it at two hours. */
+/** Chromium's limit for caching the answer to a preflight. */
 const PREFLIGHT_MAX_AGE_S = 7200;
 
-/** Beside those that any page may read. */
+/** Headers that pages of other origins may read, besides the always readable ones. */
 const EXPOSED_HEADERS = [
   'retry-after',
   'retry-after-ms',
@@ -38,13 +38,13 @@ const EXPOSED_HEADERS = [
   ),
 ].join(', ');
 
-/** Paths that pages of other origins may read. */
+/** Paths that pages of other origins may call. */
 const CROSS_ORIGIN_PREFIXES = ['/v1/', '/shards/'];
 
 /**
- * CORS headers for one request, or none. Any origin is allowed by default: the API knows no cookies or other ambient
- * credentials, so a foreign page can do no more than a program with the same address could. Answers never say
- * Allow-Credentials. An operator whose coordinator listens only inside a private network narrows this with `corsOrigins`.
+ * CORS headers for one request, or none. Any origin is allowed by default: the API has no cookies or other ambient
+ * credentials, so a page can do no more than any program with the same address. Allow-Credentials is never sent.
+ * `corsOrigins` restricts the origins for a coordinator inside a private network.
  */
 export function corsHeaders(
   path: string,

@@ -1,6 +1,6 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
 
-/** Streams last as long as their answer, pages a few milliseconds: the buckets span both. */
+/** From pages, which take a few milliseconds, to streams, which last as long as their answer. */
 const SECONDS_BUCKETS = [0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600];
 
 export interface HttpMetrics {
@@ -30,7 +30,7 @@ export function registerHttpMetrics(registry: Registry): HttpMetrics {
     }),
     stalledReaders: new Counter({
       name: 'shoal_http_stalled_readers_total',
-      help: 'Streams cut because their reader left a full buffer unread.',
+      help: 'Streams ended because their reader left a full buffer unread.',
       registers,
     }),
   };

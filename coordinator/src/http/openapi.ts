@@ -25,25 +25,21 @@ const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` });
 const json = (schema: object, example?: object) => ({
   'application/json': { schema, ...(example === undefined ? {} : { example }) },
 });
-const text = (description: string, type = 'text/plain') => ({
-  description,
-  content: { [type]: { schema: { type: 'string' } } },
-});
 const failure = (description: string) => ({ description, content: json(ref('Error')) });
 
-const unauthorized = failure('`invalid_api_key`: the coordinator asks for keys, and none that it knows was sent.');
+const unauthorized = failure(
+  '`invalid_api_key`: the coordinator requires an API key, and none or an unknown one was sent.',
+);
 
 const generationFailures = {
-  '400': failure(
-    'Not valid JSON, an invalid or unsupported parameter (named in `param`), or `context_length_exceeded`.',
-  ),
+  '400': failure('Invalid JSON, an invalid or unsupported parameter (named in `param`), or `context_length_exceeded`.'),
   '401': unauthorized,
   '404': failure('`model_not_found`.'),
   '413': failure('The body is too large.'),
   '415': failure('The body is not application/json.'),
-  '429': failure('The queue is full, or the API key is over a limit of its own; `Retry-After` says how long to wait.'),
-  '503': failure('The coordinator is shutting down; `Retry-After` says how long to wait.'),
-  '504': failure('The answer was not finished in time.'),
+  '429': failure('The queue is full, or the API key is over its limit. `Retry-After` has the time to wait.'),
+  '503': failure('The coordinator is shutting down. `Retry-After` has the time to wait.'),
+  '504': failure('The answer took too long.'),
 };
 
 function generation(summary: string, names: { request: string; response: string; chunk: string }, examples: object) {
@@ -66,32 +62,31 @@ function generation(summary: string, names: { request: string; response: string;
   };
 }
 
+function get(tag: 'OpenAI-compatible' | 'Donors' | 'Operation', summary: string, responses: object, more: object = {}) {
+  return { get: { summary, tags: [tag], ...more, responses } };
+}
+
+const ok = (description: string, schema: object = { type: 'object' }, example?: object) => ({
+  description,
+  content: json(schema, example),
+});
+
+const pathParameter = (name: string, more: object) => ({ parameters: [{ name, in: 'path', required: true, ...more }] });
+
 function apiPaths(modelId: string) {
   const model = { id: modelId, object: 'model', created: 1760000000, owned_by: 'shoal' };
   const messages = [{ role: 'user', content: 'Once upon a time' }];
   return {
-    '/v1/models': {
-      get: {
-        summary: 'The model that is served',
-        tags: ['OpenAI-compatible'],
-        responses: {
-          '200': { description: 'A list of one.', content: json(ref('ModelList'), { object: 'list', data: [model] }) },
-          '401': unauthorized,
-        },
-      },
-    },
-    '/v1/models/{model}': {
-      get: {
-        summary: 'One model',
-        tags: ['OpenAI-compatible'],
-        parameters: [{ name: 'model', in: 'path', required: true, schema: { type: 'string' }, example: modelId }],
-        responses: {
-          '200': { description: 'The model.', content: json(ref('Model'), model) },
-          '401': unauthorized,
-          '404': failure('`model_not_found`.'),
-        },
-      },
-    },
+    '/v1/models': get('OpenAI-compatible', 'List the served model', {
+      '200': ok('A list with one model.', ref('ModelList'), { object: 'list', data: [model] }),
+      '401': unauthorized,
+    }),
+    '/v1/models/{model}': get(
+      'OpenAI-compatible',
+      'Get the served model',
+      { '200': ok('The model.', ref('Model'), model), '401': unauthorized, '404': failure('`model_not_found`.') },
+      pathParameter('model', { schema: { type: 'string' }, example: modelId }),
+    ),
     '/v1/completions': generation(
       `Continue a text, a batch of texts, or token ids (up to ${MAX_N} choices each, up to ${MAX_STOPS} stop strings)`,
       { request: 'CompletionRequest', response: 'Completion', chunk: 'Completion' },
@@ -103,7 +98,7 @@ function apiPaths(modelId: string) {
       },
     ),
     '/v1/chat/completions': generation(
-      'Answer a conversation, through the model’s chat template',
+      'Answer a conversation, with the model’s chat template',
       { request: 'ChatRequest', response: 'ChatCompletion', chunk: 'ChatCompletionChunk' },
       {
         plain: { value: { model: modelId, messages, max_completion_tokens: 64, seed: 1 } },
@@ -116,61 +111,42 @@ function apiPaths(modelId: string) {
 
 function otherPaths() {
   return {
-    '/shards/{sha256}': {
-      get: {
-        summary: 'The packed weights of one expert, named by their SHA-256',
-        tags: ['Donors'],
-        parameters: [
-          { name: 'sha256', in: 'path', required: true, schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } },
-        ],
-        responses: {
-          '200': {
-            description: 'The bytes. They never change; caches may keep them for ever.',
-            content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
-          },
-          '304': { description: 'The bytes named in If-None-Match are still these.' },
-          '404': failure('No shard of the served model has this hash.'),
-          '429': failure('The address has had its share of bytes; `Retry-After` says how long to wait.'),
+    '/shards/{sha256}': get(
+      'Donors',
+      'The packed weights of one expert, named by their SHA-256',
+      {
+        '200': {
+          description: 'The bytes. They never change, so caches may keep them for ever.',
+          content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
         },
+        '304': { description: 'The client already has these bytes (If-None-Match).' },
+        '404': failure('No shard of the served model has this hash.'),
+        '429': failure('The client’s address has used its allowance of bytes. `Retry-After` has the time to wait.'),
       },
-    },
-    '/healthz': {
-      get: {
-        summary: 'Is the process up?',
-        tags: ['Operation'],
-        responses: { '200': { description: 'Yes.', content: json({ type: 'object' }) } },
+      pathParameter('sha256', { schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } }),
+    ),
+    '/healthz': get('Operation', 'Is the process up?', { '200': ok('Yes.') }),
+    '/readyz': get('Operation', 'Can it answer? The body counts tabs and uncovered experts.', {
+      '200': ok('Yes.'),
+      '503': ok('No.'),
+    }),
+    '/metrics': get(
+      'Operation',
+      'Prometheus metrics',
+      {
+        '200': { description: 'All metrics.', content: { 'text/plain': { schema: { type: 'string' } } } },
+        '401': failure('No valid admin token was sent.'),
       },
-    },
-    '/readyz': {
-      get: {
-        summary: 'Can it answer? The body tells of tabs and uncovered experts.',
-        tags: ['Operation'],
-        responses: {
-          '200': { description: 'Yes.', content: json({ type: 'object' }) },
-          '503': { description: 'No.', content: json({ type: 'object' }) },
-        },
-      },
-    },
-    '/metrics': {
-      get: {
-        summary: 'Prometheus metrics',
+      {
         description:
-          'Where the access file names admins (and does not say `"metrics": "open"`), a viewer’s or operator’s token is wanted as `Authorization: Bearer …`.',
-        tags: ['Operation'],
-        responses: { '200': text('All metrics.'), '401': failure('No admin’s token was sent.') },
+          'If the access file names admins (and does not set `"metrics": "open"`), this requires a viewer’s or operator’s token as `Authorization: Bearer …`.',
       },
-    },
-    '/openapi.json': {
-      get: {
-        summary: 'This document',
-        tags: ['Operation'],
-        responses: { '200': { description: 'OpenAPI 3.1.', content: json({ type: 'object' }) } },
-      },
-    },
+    ),
+    '/openapi.json': get('Operation', 'This document', { '200': ok('OpenAPI 3.1.') }),
   };
 }
 
-/** An OpenAPI 3.1 document, whose schemas are those that requests are checked by. */
+/** The OpenAPI 3.1 document. Its schemas are those that requests are validated with. */
 export function openApiDocument({ version, modelId, maxContext, bodyBytes }: OpenApiInfo) {
   return {
     openapi: '3.1.0',
@@ -178,13 +154,13 @@ export function openApiDocument({ version, modelId, maxContext, bodyBytes }: Ope
       title: 'Shoal coordinator',
       version,
       description:
-        `Serves \`${modelId}\` with a context of ${maxContext} tokens. Bodies of up to ${bodyBytes} bytes. ` +
+        `Serves \`${modelId}\` with a context of ${maxContext} tokens. Request bodies may have up to ${bodyBytes} bytes. ` +
         'Parameters that would change an answer and are not implemented are refused by name.',
     },
-    // Relative: the page calls the coordinator that served it.
+    // Relative, so that the page calls the coordinator that served it.
     servers: [{ url: '/' }],
     paths: { ...apiPaths(modelId), ...otherPaths() },
-    // Empty: a coordinator without keys asks for none.
+    // The empty entry is for a coordinator without keys.
     security: [{}, { apiKey: [] }],
     components: {
       securitySchemes: { apiKey: { type: 'http', scheme: 'bearer' } },

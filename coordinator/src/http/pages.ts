@@ -4,13 +4,13 @@ import fastifyStatic from '@fastify/static';
 import type { FastifyInstance } from 'fastify';
 import type { HttpDeps } from './deps.ts';
 
-/** Vite names built files by their content. */
+/** Files that Vite names by their content. */
 const HASHED_ASSET = /[/\\](?:[\w]+-)?assets[/\\]/;
 const ASSET_MAX_AGE_S = 31_536_000;
 
 /**
- * The donor page at `/`, the console's single page at `/console` and `/playground`. Both builds refer to their files from
- * `/` (in folders of different names), so files are looked for in the donor's build first, then in the console's.
+ * Serves the donor page at `/` and the console at `/console` and `/playground`. Both builds refer to their files from `/`, in
+ * folders of different names, so files are looked for in both.
  */
 export async function registerPages(app: FastifyInstance, roots: HttpDeps['staticRoots']): Promise<void> {
   const built = [roots.donor, roots.console].filter(

@@ -1,12 +1,13 @@
 import { randomInt } from 'node:crypto';
 import { ChatTemplateError, type ChatMessage, type TextCodec } from './codec.ts';
-import type { HttpDeps, HttpLimits, SamplingDefaults } from './deps.ts';
+import type { GenerationRequest } from '../scheduler/generation.ts';
+import type { HttpDeps, HttpLimits } from './deps.ts';
 import { ApiError } from './errors.ts';
 import type { ChatRequest, CompletionRequest } from './request-schema.ts';
 
-/** OpenAI's default for completions; chat takes what the context leaves. */
+/** OpenAI's default for completions. Chat answers may fill the context. */
 const DEFAULT_COMPLETION_TOKENS = 16;
-/** Seeds that we draw for requests without one. */
+/** Bound of the seeds that are drawn for requests without one. */
 const MAX_DRAWN_SEED = 2 ** 31;
 /** 2³² / golden ratio, odd: spreads the seeds of a request's choices over the whole range. */
 const SEED_STRIDE = 0x9e3779b1;
@@ -20,107 +21,87 @@ export interface ParsedPrompt {
 export interface ParsedRequest {
   prompts: ParsedPrompt[];
   n: number;
-  temperature: number;
-  topP: number;
-  /** 0: all tokens. */
-  topK: number;
   seed: number;
   stop: string[];
-  /** Undefined: no logprobs. */
-  topLogprobs: number | undefined;
   echo: boolean;
-  trace: boolean;
-  /** Undefined: the server's own. */
-  deviceLimit: number | undefined;
-  speculate: boolean | undefined;
-  /** Who shares the engine with others as one: a key, or an address where no keys are asked for. */
-  client?: string | undefined;
-  /** Who may share what was computed of a prompt's beginning: the requests of one key. */
-  cacheScope?: string | undefined;
   stream: boolean;
   includeUsage: boolean;
+  /** What all choices ask of the scheduler. */
+  generation: Omit<GenerationRequest, 'id' | 'promptIds' | 'maxTokens' | 'seed' | 'promptLogprobs' | 'signal'>;
 }
 
 export type ParseDeps = Pick<HttpDeps, 'generation' | 'codec' | 'defaults'> & { limits: HttpLimits };
 
 /** Throws an ApiError that names the parameter. */
 export function parseCompletion(body: CompletionRequest, deps: ParseDeps): ParsedRequest {
-  const sampling = parseSampling(body, deps);
-  if (body.best_of != null && body.best_of !== sampling.n) {
+  const common = parseCommon(body, body.logprobs ?? undefined, deps);
+  if (body.best_of != null && body.best_of !== common.n) {
     throw ApiError.invalid('best_of', "Invalid 'best_of': this is not supported; leave it out or send the value of n.");
   }
   const prompts = completionPrompts(body.prompt, deps);
-  if (prompts.length * sampling.n > deps.limits.choicesPerRequest) {
+  if (prompts.length * common.n > deps.limits.choicesPerRequest) {
     throw ApiError.invalid(
       'prompt',
-      `Prompts × n is ${prompts.length * sampling.n}; at most ${deps.limits.choicesPerRequest} are answered in one request. Split it.`,
+      `Prompts × n is ${prompts.length * common.n}; at most ${deps.limits.choicesPerRequest} are answered in one request. Split it.`,
     );
   }
   return {
-    ...sampling,
+    ...common,
     prompts: prompts.map((ids) => fitContext(ids, body.max_tokens, DEFAULT_COMPLETION_TOKENS, 'prompt', deps)),
-    topLogprobs: body.logprobs ?? undefined,
     echo: body.echo ?? false,
   };
 }
 
 /** Throws an ApiError that names the parameter. */
 export function parseChat(body: ChatRequest, deps: ParseDeps): ParsedRequest {
-  const sampling = parseSampling(body, deps);
+  const common = parseCommon(body, body.logprobs === true ? (body.top_logprobs ?? 0) : undefined, deps);
   if (body.top_logprobs != null && body.logprobs !== true) {
-    throw ApiError.invalid('top_logprobs', "Invalid 'top_logprobs': it wants logprobs: true beside it.");
+    throw ApiError.invalid('top_logprobs', "Invalid 'top_logprobs': it requires logprobs: true.");
   }
   if (body.max_tokens != null && body.max_completion_tokens != null && body.max_tokens !== body.max_completion_tokens) {
-    throw ApiError.invalid('max_tokens', "Send either 'max_tokens' or 'max_completion_tokens', not two values.");
+    throw ApiError.invalid('max_tokens', "'max_tokens' and 'max_completion_tokens' differ. Send one of them.");
   }
   const ids = encodeBounded(renderMessages(body, deps.codec), 'messages', deps);
   const asked = body.max_completion_tokens ?? body.max_tokens;
-  return {
-    ...sampling,
-    prompts: [fitContext(ids, asked, Number.POSITIVE_INFINITY, 'messages', deps)],
-    topLogprobs: body.logprobs === true ? (body.top_logprobs ?? 0) : undefined,
-    echo: false,
-  };
+  const prompt = fitContext(ids, asked, Number.POSITIVE_INFINITY, 'messages', deps);
+  return { ...common, prompts: [prompt], echo: false };
 }
 
-/** The seed of one choice: the request's own for the first, so that n does not change it, and the same for every prompt of a batch. */
+/** The seed of a choice. The first has the request's own, so that n does not change it, and every prompt has the same. */
 export function choiceSeed(seed: number, choice: number): number {
   return choice === 0 ? seed : ((seed % MAX_DRAWN_SEED) + choice * SEED_STRIDE) % Number.MAX_SAFE_INTEGER;
 }
 
-function parseSampling(body: CompletionRequest | ChatRequest, deps: ParseDeps) {
+/** What both endpoints have. */
+function parseCommon(body: CompletionRequest | ChatRequest, topLogprobs: number | undefined, deps: ParseDeps) {
   if (body.model !== deps.generation.modelId) throw ApiError.unknownModel(deps.generation.modelId);
   const stream = body.stream ?? false;
   if (body.stream_options != null && !stream) {
-    throw ApiError.invalid('stream_options', "Invalid 'stream_options': it wants stream: true beside it.");
+    throw ApiError.invalid('stream_options', "Invalid 'stream_options': it requires stream: true.");
   }
+  const temperature = body.temperature ?? deps.defaults.temperature;
+  const topP = body.top_p ?? deps.defaults.topP;
   return {
     n: body.n ?? 1,
-    ...resolveSampling(body.temperature, body.top_p, deps.defaults),
-    topK: Math.max(0, body.top_k ?? 0),
     seed: body.seed ?? randomInt(MAX_DRAWN_SEED),
     stop: body.stop == null ? [] : typeof body.stop === 'string' ? [body.stop] : body.stop,
-    trace: body.shoal?.trace ?? false,
-    deviceLimit: body.shoal?.device_limit,
-    speculate: body.shoal?.speculate,
     stream,
     includeUsage: body.stream_options?.include_usage ?? false,
+    generation: {
+      // A nucleus without mass holds only the most likely token, which is greedy decoding.
+      ...(topP === 0 ? { temperature: 0, topP: 1 } : { temperature, topP }),
+      topK: Math.max(0, body.top_k ?? 0),
+      topLogprobs,
+      trace: body.shoal?.trace ?? false,
+      deviceLimit: body.shoal?.device_limit,
+      speculate: body.shoal?.speculate,
+    },
   };
-}
-
-function resolveSampling(
-  temperature: number | null | undefined,
-  topP: number | null | undefined,
-  defaults: SamplingDefaults,
-) {
-  // A nucleus of no mass holds only the most likely token, which is what greedy means.
-  if (topP === 0) return { temperature: 0, topP: 1 };
-  return { temperature: temperature ?? defaults.temperature, topP: topP ?? defaults.topP };
 }
 
 function completionPrompts(prompt: CompletionRequest['prompt'], deps: ParseDeps): number[][] {
   if (typeof prompt === 'string') return [encodeBounded(prompt, 'prompt', deps)];
-  // Counted before any tokenizing: what would be refused afterwards costs nothing.
+  // Counted before tokenizing, so that a refusal costs nothing.
   if (typeof prompt[0] !== 'number' && prompt.length > deps.limits.choicesPerRequest) {
     throw ApiError.invalid(
       'prompt',
@@ -142,7 +123,7 @@ function checkIds(ids: number[], param: string, codec: TextCodec): number[] {
   return ids;
 }
 
-/** Tokenizing is synchronous, so a text that cannot fit whatever its tokens are is refused by its bytes alone. */
+/** Tokenizes a text. One that cannot fit whatever its tokens are is refused by its bytes, since tokenizing blocks. */
 function encodeBounded(text: string, param: string, deps: ParseDeps): number[] {
   const { generation, codec } = deps;
   const bytes = Buffer.byteLength(text);
@@ -158,12 +139,12 @@ function encodeBounded(text: string, param: string, deps: ParseDeps): number[] {
 function fitContext(
   ids: number[],
   asked: number | null | undefined,
-  fallback: number,
+  byDefault: number,
   param: string,
   deps: ParseDeps,
 ): ParsedPrompt {
   const room = deps.generation.maxContext - ids.length;
-  const wanted = asked ?? Math.min(fallback, Math.max(room, 1));
+  const wanted = asked ?? Math.min(byDefault, Math.max(room, 1));
   if (wanted > room) {
     throw ApiError.contextLength(
       param,

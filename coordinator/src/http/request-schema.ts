@@ -1,21 +1,21 @@
 import { z } from 'zod';
 
-/** OpenAI's own bound on `n` is 128; each choice takes a place in the running batch here, so eight. */
+/** OpenAI's limit for `n` is 128. It is lower here because each choice takes a place in the batch. */
 export const MAX_N = 8;
-/** Wider than any gate's choice: a limit beyond it would limit nothing. */
+/** More than any gate chooses, so that a higher limit would have no effect. */
 const MAX_DEVICE_LIMIT = 64;
-/** OpenAI's bound. */
+/** OpenAI's limit. */
 export const MAX_STOPS = 4;
-/** Matching is linear in this for every new piece of text; the longest stop strings in use are chat-template headers. */
+/** Matching takes time in proportion for each piece of text. The longest stop strings in use are chat-template headers. */
 export const MAX_STOP_CHARS = 256;
-/** The engine's bound on reported alternatives, and OpenAI's for chat. */
+/** The scheduler's limit, and OpenAI's for chat. */
 export const MAX_TOP_LOGPROBS = 20;
 /** Opaque labels such as `user`. */
 const MAX_LABEL_CHARS = 512;
 
 const tokenArray = z.array(z.number().int().min(0)).min(1);
 
-/** A parameter that is not implemented: values that cannot change the answer pass, all others are refused by name. */
+/** A parameter that is not implemented. Values that cannot change the answer pass, and all others are refused by name. */
 function neutralOnly(isNeutral: (value: unknown) => boolean, remedy: string) {
   return z
     .unknown()
@@ -44,14 +44,13 @@ const stopString = z.string().min(1).max(MAX_STOP_CHARS);
 
 const shoalExtension = z
   .strictObject({
-    trace: z.boolean().optional().meta({ description: 'Report for each token which experts and peers served it.' }),
+    trace: z.boolean().optional().meta({ description: 'Report the experts and peers that served each token.' }),
     device_limit: z.number().int().min(0).max(MAX_DEVICE_LIMIT).optional().meta({
       description:
-        'Tabs that a token may use in a layer (device-limited routing); may change the answer, and usage says how often it did. 0: no limit, whatever the server’s default.',
+        'Tabs that a token may use in a layer (device-limited routing). It may change the answer; usage reports how often experts changed. 0: no limit, whatever the server’s default.',
     }),
     speculate: z.boolean().optional().meta({
-      description:
-        'false: no tokens are drafted ahead for this answer. The answer is the same either way, and usually later without.',
+      description: 'false: draft no tokens ahead for this answer. The answer is the same, and usually slower.',
     }),
   })
   .nullish()
@@ -63,7 +62,7 @@ const sampling = {
   top_p: z.number().min(0).max(1).nullish().meta({ description: 'Default: the model’s own.' }),
   top_k: z.number().int().min(-1).max(MAX_TOP_K).nullish().meta({
     description:
-      'Only so many of the most likely tokens are drawn from. 0, -1 and the default: all. Not part of the OpenAI API.',
+      'Draw from this many of the most likely tokens. 0, -1 and the default: all. Not part of the OpenAI API.',
   }),
   seed: z.number().int().nullish().meta({ description: 'The same seed and request give the same tokens.' }),
   n: z.number().int().min(1).max(MAX_N).nullish(),
@@ -93,8 +92,13 @@ export const completionRequestSchema = z.strictObject(
       .union([z.string(), z.array(z.string()).min(1), tokenArray, z.array(tokenArray).min(1)], {
         error: 'expected a string, an array of strings, an array of token ids, or an array of arrays of token ids',
       })
-      .meta({ description: 'Text or token ids; an array of either asks for one completion set each.' }),
-    max_tokens: z.number().int().min(0).nullish().meta({ description: 'Default 16. 0 is of use with echo.' }),
+      .meta({ description: 'Text or token ids, or an array of either, which gives the choices of each in turn.' }),
+    max_tokens: z
+      .number()
+      .int()
+      .min(0)
+      .nullish()
+      .meta({ description: 'Default 16. Use 0 with echo to score a prompt.' }),
     echo: z.boolean().nullish(),
     logprobs: z.number().int().min(0).max(MAX_TOP_LOGPROBS).nullish(),
     best_of: z.number().int().nullish().meta({ description: 'Only the value of n is supported.' }),
@@ -135,14 +139,14 @@ export const chatRequestSchema = z.strictObject(
       .min(0)
       .max(MAX_TOP_LOGPROBS)
       .nullish()
-      .meta({ description: 'Wants logprobs: true.' }),
+      .meta({ description: 'Requires logprobs: true.' }),
     response_format: neutralOnly(
       (value) => typeof value === 'object' && value !== null && 'type' in value && value.type === 'text',
       'leave it out or send {"type": "text"}',
     ),
     tools: emptyArrayOnly,
     tool_choice: neutralOnly((value) => value === 'none' || value === 'auto', 'leave it out or send "none"'),
-    parallel_tool_calls: z.boolean().nullish().meta({ description: 'Accepted; without tools it changes nothing.' }),
+    parallel_tool_calls: z.boolean().nullish().meta({ description: 'Accepted; without tools it has no effect.' }),
     functions: emptyArrayOnly,
     function_call: neutralOnly((value) => value === 'none' || value === 'auto', 'leave it out or send "none"'),
     modalities: neutralOnly(
@@ -167,7 +171,7 @@ export const chatRequestSchema = z.strictObject(
 );
 export type ChatRequest = z.infer<typeof chatRequestSchema>;
 
-/** Says that the body itself is missing or no object; every other issue keeps its own message. */
+/** The message for a body that is missing or not an object. Other issues keep their own messages. */
 function bodyError(issue: { code?: string | undefined }): string | undefined {
   return issue.code === 'invalid_type' ? 'The request body must be a JSON object.' : undefined;
 }

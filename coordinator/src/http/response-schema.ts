@@ -8,25 +8,25 @@ const usageSchema = z.object({
     .object({
       accepted_prediction_tokens: z.number().int().meta({ description: 'Drafted tokens that are in the answer.' }),
       rejected_prediction_tokens: z.number().int().meta({
-        description: 'Drafted tokens that are not. They are in no other count.',
+        description: 'Drafted tokens that are not in it. No other count includes them.',
       }),
     })
     .optional()
-    .meta({ description: 'Present where tokens may have been drafted ahead.' }),
+    .meta({ description: 'Present if tokens may have been drafted ahead.' }),
   shoal: z
     .object({
-      device_limit: z.number().int().optional().meta({ description: 'Present where one was in force.' }),
+      device_limit: z.number().int().optional().meta({ description: 'Present if there was a limit.' }),
       token_layers: z.number().int().optional().meta({ description: 'Tokens × MoE layers routed under the limit.' }),
-      changed: z.number().int().optional().meta({ description: 'Of those, where the limit changed the experts.' }),
+      changed: z.number().int().optional().meta({ description: 'Those where the limit changed the experts.' }),
       drafted: z.number().int().optional().meta({ description: 'Tokens drafted ahead, right or wrong.' }),
-      passes: z.number().int().optional().meta({ description: 'Passes through the model that gave tokens.' }),
+      passes: z.number().int().optional().meta({ description: 'Passes that produced tokens.' }),
       laps_per_token: z.number().optional().meta({
         description:
-          'Laps of those passes, and of calls of an MTP module that tabs serve, for each token: without drafts, one for each MoE layer that tabs serve.',
+          'Laps per token, of those passes and of calls to an MTP module on tabs. Without drafts this is the number of MoE layers that tabs serve.',
       }),
     })
     .optional()
-    .meta({ description: 'Present where a device limit was in force, or tokens may have been drafted ahead.' }),
+    .meta({ description: 'Present with a device limit, or if tokens may have been drafted ahead.' }),
 });
 export type Usage = z.infer<typeof usageSchema>;
 
@@ -43,13 +43,16 @@ const shoalTokensSchema = z
             z.object({
               layer: z.number().int(),
               lapMs: z.number(),
-              resident: z.boolean().optional().meta({ description: 'The coordinator holds this layer: no lap.' }),
+              resident: z
+                .boolean()
+                .optional()
+                .meta({ description: 'True for a local layer of the coordinator, which makes no lap.' }),
               experts: z.array(
                 z.object({ expert: z.number().int(), weight: z.number(), peerId: z.string().nullable() }),
               ),
             }),
           )
-          .meta({ description: 'One lap per MoE layer; peerId is null where the coordinator computed the expert.' }),
+          .meta({ description: 'One lap per MoE layer. peerId is null for an expert that the coordinator computed.' }),
       }),
     ),
   })

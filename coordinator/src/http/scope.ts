@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 import { ApiError } from './errors.ts';
 
-/** The client closed its connection before its answer was complete. */
+/** The client closed its connection before the answer was complete. */
 export class HangUpError extends Error {
   constructor() {
     super('the client hung up');
@@ -10,10 +10,10 @@ export class HangUpError extends Error {
   }
 }
 
-/** Pipelined requests share a socket, so each socket has one listener and a set of scopes. */
+/** By socket, since pipelined requests share one. */
 const scopesOfSocket = new WeakMap<Socket, Set<RequestScope>>();
 
-/** The life of one request: its signal is aborted when the client hangs up, the deadline passes, or the request ends. */
+/** The lifetime of a request. Its signal is aborted when the client hangs up, the deadline passes or the request ends. */
 export class RequestScope {
   readonly #controller = new AbortController();
   readonly #deadline: NodeJS.Timeout;
@@ -21,7 +21,7 @@ export class RequestScope {
 
   constructor(socket: Socket, deadlineMs: number) {
     this.#socket = socket;
-    // Every choice of the request listens, some more than once; their number is bounded where they are planned.
+    // Every choice listens, some more than once. HttpLimits bounds their number.
     setMaxListeners(0, this.#controller.signal);
     this.#deadline = setTimeout(() => this.abort(ApiError.timeout()), deadlineMs);
     if (socket.destroyed) this.abort(new HangUpError());
@@ -40,12 +40,12 @@ export class RequestScope {
     this.#controller.abort(reason);
   }
 
-  /** What ended the request: the abort's reason where it was aborted, whatever the engine then threw. */
+  /** What ended the request: the reason of the abort, if there was one, and not what the scheduler threw after it. */
   cause(thrown: unknown): unknown {
     return this.signal.aborted ? this.signal.reason : thrown;
   }
 
-  /** Frees whatever is still running. */
+  /** Ends generations that still run. */
   close(): void {
     clearTimeout(this.#deadline);
     scopesOfSocket.get(this.#socket)?.delete(this);

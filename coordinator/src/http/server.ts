@@ -21,10 +21,10 @@ import { registerShards } from './shards.ts';
 
 /** How often Node looks for connections past their header or request timeout. */
 const MAX_CONNECTION_CHECK_MS = 5_000;
-/** As many hex digits as OpenAI's fingerprints have. */
+/** The length of OpenAI's fingerprints. */
 const FINGERPRINT_DIGITS = 10;
 
-/** The HTTP edge, ready to `listen`. It owns no scheduler: drain that first, then `close` waits for answers on their way. */
+/** The HTTP server, ready to `listen`. Drain the scheduler before closing it: `close` waits for answers under way. */
 export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> {
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...deps.limits };
   const metrics = registerHttpMetrics(deps.registry);
@@ -68,7 +68,7 @@ function createApp(deps: HttpDeps, limits: HttpLimits): FastifyInstance {
       connectionsCheckingInterval: Math.min(MAX_CONNECTION_CHECK_MS, limits.headersTimeoutMs),
     },
     frameworkErrors: (error, request, reply) => sendError(error, request, reply),
-    // `edge.ts` listens for these itself, knowing the connections.
+    // `edge.ts` handles these itself, since it knows the connections.
     clientErrorHandler: () => {},
   }) as unknown as FastifyInstance;
 }
@@ -90,12 +90,12 @@ function registerGeneration(app: FastifyInstance, parseDeps: ParseDeps, deps: Ge
     request: FastifyRequest,
     reply: FastifyReply,
   ) => {
-    parsed.client = clientOf(request, deps.access);
-    parsed.cacheScope = keyNameOf(request);
+    const sharing = { client: clientOf(request, deps.access), cacheScope: keyNameOf(request) };
     const { hold, headers } = holdAnswers(request, parsed);
     reply.headers(headers);
     try {
-      await answer(parsed, shape, request, reply, deps, hold.onToken);
+      const shared = { ...parsed, generation: { ...parsed.generation, ...sharing } };
+      await answer(shared, shape, request, reply, deps, hold.onToken);
     } finally {
       hold.release();
     }
@@ -116,7 +116,7 @@ async function registerDocs(app: FastifyInstance, deps: HttpDeps, limits: HttpLi
   app.get('/openapi.json', () => document);
   await app.register(fastifySwagger, {
     mode: 'static',
-    // The plugin's static mode passes the document on; its types know no 3.1.
+    // In static mode the plugin passes the document on. Its types do not have OpenAPI 3.1.
     specification: { document: document as unknown as OpenAPIV3.Document },
   });
   await app.register(fastifySwaggerUi, {

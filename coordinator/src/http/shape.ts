@@ -1,5 +1,5 @@
-import type { TokenLogprob } from '../scheduler/generation.ts';
-import type { ChoiceDelta, OutputToken } from './choice.ts';
+import type { TokenAnswer } from '@shoal/model';
+import type { ChoiceDelta } from './choice.ts';
 import { tokenName, type TextCodec } from './codec.ts';
 import type { ParsedRequest } from './parsed-request.ts';
 import type {
@@ -11,17 +11,17 @@ import type {
   ShoalTokens,
 } from './response-schema.ts';
 
-export type ShapeOptions = Pick<ParsedRequest, 'topLogprobs' | 'trace'>;
+export type ShapeOptions = ParsedRequest['generation'];
 
-/** How one endpoint writes choices; the flow around them (`generate.ts`) is the same for both. */
+/** How an endpoint writes choices. `generate.ts` is the same for both endpoints. */
 export interface AnswerShape {
   idPrefix: 'cmpl' | 'chatcmpl';
   object: 'text_completion' | 'chat.completion';
   chunkObject: 'text_completion' | 'chat.completion.chunk';
-  /** Sent once per choice before anything else of it. */
+  /** Sent once per choice, first. */
   firstChunk(index: number): object | undefined;
-  chunk(index: number, delta: ChoiceDelta, parsed: ShapeOptions, codec: TextCodec): object;
-  whole(index: number, deltas: readonly ChoiceDelta[], parsed: ShapeOptions, codec: TextCodec): object;
+  chunk(index: number, delta: ChoiceDelta, asked: ShapeOptions, codec: TextCodec): object;
+  whole(index: number, deltas: readonly ChoiceDelta[], asked: ShapeOptions, codec: TextCodec): object;
 }
 
 export const completionShape: AnswerShape = {
@@ -29,11 +29,11 @@ export const completionShape: AnswerShape = {
   object: 'text_completion',
   chunkObject: 'text_completion',
   firstChunk: () => undefined,
-  chunk: (index, delta, parsed, codec): CompletionChoice =>
+  chunk: (index, delta, asked, codec): CompletionChoice =>
     delta.finishReason === null
-      ? completionChoice(index, delta, parsed, codec)
+      ? completionChoice(index, delta, asked, codec)
       : { text: '', index, logprobs: null, finish_reason: delta.finishReason },
-  whole: (index, deltas, parsed, codec) => completionChoice(index, joinDeltas(deltas), parsed, codec),
+  whole: (index, deltas, asked, codec) => completionChoice(index, joinDeltas(deltas), asked, codec),
 };
 
 export const chatShape: AnswerShape = {
@@ -46,24 +46,24 @@ export const chatShape: AnswerShape = {
     logprobs: null,
     finish_reason: null,
   }),
-  chunk: (index, delta, parsed, codec): ChatChunkChoice =>
+  chunk: (index, delta, asked, codec): ChatChunkChoice =>
     delta.finishReason === null
       ? {
           index,
           delta: { content: delta.text },
-          logprobs: chatLogprobs(delta, parsed, codec),
+          logprobs: chatLogprobs(delta, asked, codec),
           finish_reason: null,
-          ...shoalField(delta, parsed),
+          ...shoalField(delta, asked),
         }
       : { index, delta: {}, logprobs: null, finish_reason: delta.finishReason },
-  whole: (index, deltas, parsed, codec): ChatChoice => {
+  whole: (index, deltas, asked, codec): ChatChoice => {
     const delta = joinDeltas(deltas);
     return {
       index,
       message: { role: 'assistant', content: delta.text, refusal: null },
-      logprobs: chatLogprobs(delta, parsed, codec),
+      logprobs: chatLogprobs(delta, asked, codec),
       finish_reason: delta.finishReason,
-      ...shoalField(delta, parsed),
+      ...shoalField(delta, asked),
     };
   },
 };
@@ -76,61 +76,61 @@ function joinDeltas(deltas: readonly ChoiceDelta[]): ChoiceDelta {
   };
 }
 
-function completionChoice(index: number, delta: ChoiceDelta, parsed: ShapeOptions, codec: TextCodec): CompletionChoice {
+function completionChoice(index: number, delta: ChoiceDelta, asked: ShapeOptions, codec: TextCodec): CompletionChoice {
   return {
     text: delta.text,
     index,
-    logprobs: completionLogprobs(delta, parsed, codec),
+    logprobs: completionLogprobs(delta, asked, codec),
     finish_reason: delta.finishReason,
-    ...shoalField(delta, parsed),
+    ...shoalField(delta, asked),
   };
 }
 
-function completionLogprobs(delta: ChoiceDelta, parsed: ShapeOptions, codec: TextCodec): CompletionLogprobs | null {
-  if (parsed.topLogprobs === undefined) return null;
+function completionLogprobs(delta: ChoiceDelta, asked: ShapeOptions, codec: TextCodec): CompletionLogprobs | null {
+  if (asked.topLogprobs === undefined) return null;
   return {
-    tokens: delta.tokens.map((token) => tokenName(codec, token.id)),
-    token_logprobs: delta.tokens.map((token) => (token.logprob === null ? null : finite(token.logprob))),
+    tokens: delta.tokens.map((token) => tokenName(codec, token.tokenId)),
+    token_logprobs: delta.tokens.map(({ logprob }) => (logprob === undefined ? null : finite(logprob))),
     top_logprobs: delta.tokens.map((token) => topByName(token, codec)),
     text_offset: delta.tokens.map((token) => token.offset),
   };
 }
 
-/** OpenAI's completions list the chosen token too, even where it is none of the best. The first prompt token has none. */
-function topByName(token: OutputToken, codec: TextCodec): Record<string, number> | null {
-  if (token.logprob === null) return null;
-  const listed = [...token.topLogprobs, { tokenId: token.id, logprob: token.logprob }];
-  // A token may be called `__proto__`, so entries are defined, never assigned.
+/** Like OpenAI's, the list has the chosen token even where it is not among the best. The first prompt token has no list. */
+function topByName(token: TokenAnswer, codec: TextCodec): Record<string, number> | null {
+  const { tokenId, logprob, topLogprobs = [] } = token;
+  if (logprob === undefined) return null;
+  const listed = [...topLogprobs, { tokenId, logprob }];
+  // Not assigned one by one, since a token may be called `__proto__`.
   return Object.fromEntries(listed.map((entry) => [tokenName(codec, entry.tokenId), finite(entry.logprob)]));
 }
 
-function chatLogprobs(delta: ChoiceDelta, parsed: ShapeOptions, codec: TextCodec): ChatLogprobs | null {
-  if (parsed.topLogprobs === undefined) return null;
-  const named = ({ tokenId, logprob }: TokenLogprob) => ({
+function chatLogprobs(delta: ChoiceDelta, asked: ShapeOptions, codec: TextCodec): ChatLogprobs | null {
+  if (asked.topLogprobs === undefined) return null;
+  const named = ({ tokenId, logprob = unreported() }: TokenAnswer) => ({
     token: tokenName(codec, tokenId),
     logprob: finite(logprob),
     bytes: Array.from(codec.tokenBytes(tokenId)),
   });
   return {
     content: delta.tokens.map((token) => ({
-      ...named({ tokenId: token.id, logprob: reported(token) }),
-      top_logprobs: token.topLogprobs.map(named),
+      ...named(token),
+      top_logprobs: (token.topLogprobs ?? []).map(named),
     })),
     refusal: null,
   };
 }
 
-function reported(token: OutputToken): number {
-  if (token.logprob === null) throw new Error('the engine reported no logprob for a generated token');
-  return token.logprob;
+function unreported(): never {
+  throw new Error('a generated token has no logprob');
 }
 
-/** JSON has no −∞; OpenAI writes −9999 for what is next to impossible. */
+/** JSON has no −∞. OpenAI writes −9999 for the least likely tokens. */
 function finite(logprob: number): number {
   return Math.max(logprob, -9999);
 }
 
-function shoalField(delta: ChoiceDelta, parsed: ShapeOptions): { shoal?: ShoalTokens } {
-  if (!parsed.trace) return {};
-  return { shoal: { tokens: delta.tokens.map(({ id, text, laps }) => ({ id, text, laps })) } };
+function shoalField(delta: ChoiceDelta, asked: ShapeOptions): { shoal?: ShoalTokens } {
+  if (!asked.trace) return {};
+  return { shoal: { tokens: delta.tokens.map(({ tokenId: id, text, laps }) => ({ id, text, laps })) } };
 }

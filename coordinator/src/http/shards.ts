@@ -8,7 +8,7 @@ import type { HttpMetrics } from './metrics.ts';
 
 const SHA256_HEX = /^[0-9a-f]{64}$/;
 
-/** Shards are named by their content, so they never change and any cache may keep them. The file's path comes from the manifest, never from the URL. */
+/** Serves shards by SHA-256, so any cache may keep them. The file's path comes from the manifest, never from the URL. */
 export function registerShards(
   app: FastifyInstance,
   { shard, access }: Pick<HttpDeps, 'shard' | 'access'>,
@@ -29,13 +29,12 @@ export function registerShards(
       .type('application/octet-stream');
     if (request.headers['if-none-match']?.includes(`"${sha256}"`)) return reply.code(304).send();
     reply.header('content-length', entry.bytes);
-    // An empty stream, so that Fastify does not replace the length by that of an empty body.
+    // An empty stream, so that Fastify keeps the length above.
     if (request.method === 'HEAD') return reply.send(Readable.from([]));
 
     const waitMs = access?.takeShardBytes(request.raw, entry.bytes) ?? 0;
     if (waitMs > 0) {
-      const message =
-        'Your network address has fetched its share of weights for now. Retry after the time in Retry-After.';
+      const message = 'Your network address has used its allowance of weights. Retry after the time in Retry-After.';
       throw ApiError.rateLimited(message, Math.ceil(waitMs / 1000));
     }
     const file = await open(entry.path, 'r');

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 
-/** The reader left a full buffer unread for too long, or is gone. */
+/** The reader left a full buffer unread for too long, or closed the connection. */
 export class ReaderGoneError extends Error {
   readonly reason: 'stalled' | 'closed';
   constructor(reason: 'stalled' | 'closed') {
@@ -12,21 +12,21 @@ export class ReaderGoneError extends Error {
 
 export interface EventStreamOptions {
   headers: Record<string, number | string | string[] | undefined>;
-  /** A comment is sent after this much silence. */
+  /** Silence after which a comment is sent. */
   keepAliveMs: number;
-  /** The connection is cut when a full buffer stays unread for this long. */
+  /** How long a full buffer may stay unread before the connection is ended. */
   stallMs: number;
 }
 
 /**
- * Server-sent events over a raw response. `send` resolves once the buffer has room again, so what a slow reader holds is
- * bounded by the buffer and one event per concurrent sender.
+ * Server-sent events over a raw response. `send` resolves once the buffer has room again, so a slow reader holds at most the
+ * buffer and one event per concurrent sender.
  */
 export class EventStream {
   readonly #raw: ServerResponse;
   readonly #stallMs: number;
   readonly #keepAlive: NodeJS.Timeout;
-  /** What all senders wait for while the buffer is full: every choice of a request is one. */
+  /** What all senders, one per choice, wait for while the buffer is full. */
   #draining: Promise<void> | undefined;
 
   constructor(raw: ServerResponse, options: EventStreamOptions) {
@@ -36,7 +36,7 @@ export class EventStream {
       ...options.headers,
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-store',
-      // Tells nginx not to collect the stream into blocks.
+      // Keeps nginx from buffering the stream.
       'x-accel-buffering': 'no',
     });
     raw.flushHeaders();
@@ -51,12 +51,12 @@ export class EventStream {
     if (!this.#raw.write(`data: ${JSON.stringify(data)}\n\n`)) await this.#drained();
   }
 
-  /** The end of a whole answer. */
+  /** Ends a complete answer. */
   done(): void {
     this.#close('data: [DONE]\n\n');
   }
 
-  /** The end of a broken one: clients see the error event and no [DONE]. */
+  /** Ends a failed answer: clients get an error event and no [DONE]. */
   fail(body: unknown): void {
     this.#close(`data: ${JSON.stringify(body)}\n\n`);
   }
@@ -65,7 +65,7 @@ export class EventStream {
     clearInterval(this.#keepAlive);
     if (this.#raw.destroyed) return;
     this.#raw.end(last);
-    // What the kernel does not take within the stall time is given up.
+    // Data that is not sent within the stall time is dropped.
     this.#raw.setTimeout(this.#stallMs, () => this.#raw.destroy());
   }
 

@@ -1,7 +1,6 @@
 /**
- * Finds stop strings in text that arrives in pieces, and holds back only what may still become one.
- * The stop string that completes first wins (of those that complete together the longest), so the outcome does not
- * depend on how the text was cut into tokens.
+ * Finds stop strings in text that arrives in pieces, and holds back only text that may become one. The stop string that
+ * completes first wins, and the longest of those that complete together, so the result does not depend on tokenization.
  */
 export class StopMatcher {
   readonly #stops: readonly string[];
@@ -13,7 +12,7 @@ export class StopMatcher {
     this.#longest = Math.max(0, ...stops.map((stop) => stop.length));
   }
 
-  /** Text that is certainly no part of a stop string; `stopped` once one was found, and nothing may be pushed after it. */
+  /** Returns text that is not part of a stop string. `stopped` is set once one is found; nothing may be pushed after it. */
   push(text: string): { text: string; stopped: boolean } {
     if (this.#stops.length === 0) return { text, stopped: false };
     const pending = this.#held + text;
@@ -27,7 +26,7 @@ export class StopMatcher {
     return { text: pending.slice(0, keep), stopped: false };
   }
 
-  /** What was held back, once it is sure that nothing follows. */
+  /** Returns the text that was held back, at the end of the text. */
   flush(): string {
     const held = this.#held;
     this.#held = '';
@@ -45,7 +44,7 @@ export class StopMatcher {
     return best?.start;
   }
 
-  /** Index of the longest tail that is a proper prefix of a stop string. */
+  /** The start of the longest tail that is a proper prefix of a stop string. */
   #possibleStart(pending: string): number {
     for (let start = Math.max(0, pending.length - this.#longest + 1); start < pending.length; start++) {
       const tail = pending.slice(start);

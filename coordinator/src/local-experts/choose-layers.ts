@@ -1,11 +1,5 @@
 import { isMoeLayer, type ModelConfig, moeLayers } from '@shoal/model';
-
-/** Unless `--expert-memory` says otherwise. */
-export const DEFAULT_EXPERT_MEMORY_BYTES = 512 * 2 ** 20;
-
-/** Where the experts of a model's MTP module are: with the coordinator, on tabs as one more layer, or nowhere. */
-export const MTP_PLACES = ['local', 'tabs', 'off'] as const;
-export type MtpPlace = (typeof MTP_PLACES)[number];
+import type { MtpPlace } from '../config.ts';
 
 export interface LocalLayerInput {
   config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers' | 'nRoutedExperts'>;

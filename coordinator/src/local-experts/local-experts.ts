@@ -4,24 +4,15 @@ import type { Manifest } from '@shoal/weights';
 import type { PackedModel } from '@shoal/weights/node';
 import { ExpertWorker, type LoadProgress } from './worker.ts';
 import type { LocalCompute } from './compute.ts';
-import {
-  DEFAULT_EXPERT_MEMORY_BYTES,
-  chooseLocalLayers,
-  refuseBeyondMemory,
-  type LocalLayerChoice,
-} from './choose-layers.ts';
+import { chooseLocalLayers, refuseBeyondMemory, type LocalLayerChoice } from './choose-layers.ts';
 import { LocalLayers } from './local-layers.ts';
-import { type CoordinatorOptions, UsageError } from '../config.ts';
+import type { Config } from '../config.ts';
+import { UsageError } from '../base/usage-error.ts';
 import type { EventLog } from '../base/event-log.ts';
 import type { NormLimits } from '../trust/norm-limits.ts';
 
 /** Shards cached for self-tests, audits and what no tab serves lie in one WebAssembly memory of 4 GiB, with the work space. */
 const MAX_EXPERT_MEMORY_BYTES = 3 * 2 ** 30;
-
-export type LocalExpertOptions = Pick<
-  CoordinatorOptions,
-  'expertMemoryBytes' | 'localExpertBytes' | 'mtpExperts' | 'kvMemoryBytes' | 'threads'
->;
 
 /** The experts that the coordinator computes itself. */
 export interface LocalExpertThreads {
@@ -35,9 +26,9 @@ export interface LocalExpertThreads {
 }
 
 /** What the options say to hold. Throws a UsageError where it is less than a layer, or more than there is memory. */
-export function localLayersOf(options: LocalExpertOptions, config: ModelConfig, manifest: Manifest): LocalLayerChoice {
+export function localLayersOf(options: Config, config: ModelConfig, manifest: Manifest): LocalLayerChoice {
   const { shardBytes, dense } = manifest;
-  const { localExpertBytes: localBytes = 0, kvMemoryBytes: kvBytes = 0, mtpExperts: mtp = 'auto' } = options;
+  const { localExpertBytes: localBytes, kvMemoryBytes: kvBytes, mtpExperts: mtp } = options;
   const expertMemoryBytes = expertMemoryOf(options);
   try {
     const plan = chooseLocalLayers({ config, shardBytes, localBytes, expertMemoryBytes, mtp });
@@ -49,12 +40,12 @@ export function localLayersOf(options: LocalExpertOptions, config: ModelConfig, 
   }
 }
 
-function expertMemoryOf({ expertMemoryBytes = DEFAULT_EXPERT_MEMORY_BYTES }: LocalExpertOptions): number {
+function expertMemoryOf({ expertMemoryBytes }: Config): number {
   return Math.min(expertMemoryBytes, MAX_EXPERT_MEMORY_BYTES);
 }
 
 export interface StartOptions {
-  options: LocalExpertOptions;
+  options: Config;
   plan: LocalLayerChoice;
   /** The MTP module's layer, where the model has one. */
   mtpLayer: number | undefined;

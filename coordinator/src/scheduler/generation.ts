@@ -1,3 +1,5 @@
+import type { TokenAnswer } from '@shoal/model';
+
 /** A request to the scheduler, in token ids: text, stop strings and JSON are the HTTP edge's. */
 export interface GenerationRequest {
   /** For logs, the console and traces. */
@@ -12,7 +14,7 @@ export interface GenerationRequest {
   /** Any integer; the same seed and request give the same tokens. */
   seed: number;
   /** Alternatives to report at each position (0 to 20); undefined: no log-probabilities at all. */
-  topLogprobs?: number;
+  topLogprobs?: number | undefined;
   /** Also report the log-probabilities of the prompt (OpenAI's `echo` with `logprobs`). */
   promptLogprobs?: boolean;
   /** Report which experts and peers served each token. */
@@ -21,19 +23,14 @@ export interface GenerationRequest {
    * Peers that a token may use in a layer (device-limited routing, DeepSeek-V2 §2.2.2); 0 lifts the server's own limit, and
    * undefined keeps it.
    */
-  deviceLimit?: number;
+  deviceLimit?: number | undefined;
   /** Clients share the scheduler fairly; requests without a client count as one client's. */
-  client?: string;
+  client?: string | undefined;
   /** Only requests with the same scope share computed prefixes. */
-  cacheScope?: string;
+  cacheScope?: string | undefined;
   /** false: no drafts for this answer, which is the same either way. */
-  speculate?: boolean;
+  speculate?: boolean | undefined;
   signal: AbortSignal;
-}
-
-export interface TokenLogprob {
-  tokenId: number;
-  logprob: number;
 }
 
 /** The peers that served one token in one MoE layer. Its fields are part of the HTTP API. */
@@ -46,10 +43,8 @@ export interface LapTrace {
   experts: { expert: number; weight: number; peerId: string | null }[];
 }
 
-export interface GeneratedToken {
-  tokenId: number;
-  logprob?: number;
-  topLogprobs?: TokenLogprob[];
+/** The model's answer with what the scheduler adds to it. */
+export interface GeneratedToken extends TokenAnswer {
   trace?: LapTrace[];
   /** So far in this answer; present under a device limit. */
   deviceLimit?: DeviceLimitUsage;
@@ -69,7 +64,8 @@ export interface SpeculationUsage {
 }
 
 export type GenerationEvent =
-  | { type: 'prompt-logprobs'; tokens: { tokenId: number; logprob: number | null; topLogprobs: TokenLogprob[] }[] }
+  /** The first token has no logprob. */
+  | { type: 'prompt-logprobs'; tokens: TokenAnswer[] }
   | { type: 'token'; token: GeneratedToken }
   /** Always the last event. `stop`: an end-of-text token, which is not itself reported as a token. */
   | { type: 'finish'; reason: 'stop' | 'length'; deviceLimit?: DeviceLimitUsage; speculation?: SpeculationUsage };

@@ -163,7 +163,7 @@ describe('a batch', () => {
     }
     expect(scored[1]).toEqual(scored[0]);
     const prompt = scored[0]!.type === 'prompt-logprobs' ? scored[0]!.tokens : [];
-    expect(prompt[0]).toEqual({ tokenId: 1, logprob: null, topLogprobs: [] });
+    expect(prompt[0]).toEqual({ tokenId: 1 });
     expect(prompt.slice(3)).toEqual(
       tokens.map(({ tokenId, logprob, topLogprobs }) => ({ tokenId, logprob, topLogprobs })),
     );

@@ -1,8 +1,5 @@
 import { MAX_LAP_CONNECTIONS, type RowFormat } from '@shoal/protocol';
-
-/** How many WebRTC connections each tab is to open. */
-export const LAP_CONNECTIONS = ['auto', '1', '2', '3', '4'] as const;
-export type LapConnections = (typeof LAP_CONNECTIONS)[number];
+import type { Config } from '../config.ts';
 
 /**
  * libdatachannel sends ten packets of 1,150 B of a connection's data at once, and the rest a round trip later, when these are
@@ -15,11 +12,7 @@ const ORDINARY_ROWS = 2;
 const VALUE_BYTES: Readonly<Record<RowFormat, number>> = { f16: 2, int8: 1 + 1 / 32 };
 
 /** `auto`: all that there may be where an ordinary lap's rows are over one connection's burst; else one. */
-export function lapConnectionsOf(
-  chosen: LapConnections = 'auto',
-  hiddenSize: number,
-  rowFormat: RowFormat = 'f16',
-): number {
+export function lapConnectionsOf(chosen: Config['lapConnections'], hiddenSize: number, rowFormat: RowFormat): number {
   if (chosen !== 'auto') return Number(chosen);
   return ORDINARY_ROWS * hiddenSize * VALUE_BYTES[rowFormat] > BURST_BYTES ? MAX_LAP_CONNECTIONS : 1;
 }

@@ -1,5 +1,5 @@
 import { moeLayers } from '@shoal/model';
-import type { CoordinatorOptions } from '../../../coordinator/src/index.ts';
+import type { Config } from '../../../coordinator/src/index.ts';
 import { EngineWatch } from '../engine-watch.ts';
 import { Rig } from '../rig.ts';
 import { type HeldRow, median } from '../table.ts';
@@ -32,7 +32,7 @@ export async function overlapRows(repeats: number): Promise<HeldRow[]> {
 
 async function compare(
   name: string,
-  options: Partial<CoordinatorOptions>,
+  options: Partial<Config>,
   { repeats, tokens }: { repeats: number; tokens: number },
 ): Promise<HeldRow[]> {
   const whole = await side({ ...options, halfBatches: 'off' });
@@ -50,7 +50,7 @@ async function compare(
   }
 }
 
-async function side(coordinator: Partial<CoordinatorOptions>): Promise<Side> {
+async function side(coordinator: Partial<Config>): Promise<Side> {
   const rig = await Rig.start({ tabs: TABS, coordinator });
   return { rig, watch: new EngineWatch(rig.coordinator.forward), samples: [] };
 }

@@ -86,8 +86,7 @@ export class FakeGeneration implements GenerationService {
     if (request.promptLogprobs) {
       const tokens = request.promptIds.map((tokenId, index) => ({
         tokenId,
-        logprob: index === 0 ? null : -index / 100,
-        topLogprobs: index === 0 ? [] : topOf(tokenId, request.topLogprobs ?? 0),
+        ...(index > 0 && { logprob: -index / 100, topLogprobs: topOf(tokenId, request.topLogprobs ?? 0) }),
       }));
       yield { type: 'prompt-logprobs', tokens };
     }

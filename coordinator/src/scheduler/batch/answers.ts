@@ -90,11 +90,10 @@ export class Answers {
     const { sequence, firstRow, numRows, startLength } = entry;
     const { promptIds } = sequence.request;
     const collected = sequence.promptLogprobs;
-    if (startLength === 0) collected.push({ tokenId: promptIds[0]!, logprob: null, topLogprobs: [] });
+    if (startLength === 0) collected.push({ tokenId: promptIds[0]! });
     for (let i = 0; i < numRows; i++) {
       if (startLength + i + 1 >= promptIds.length) break;
-      const { tokenId, logprob, topLogprobs } = answerOf(answers, firstRow + i);
-      collected.push({ tokenId, logprob: logprob!, topLogprobs: topLogprobs! });
+      collected.push(answerOf(answers, firstRow + i));
     }
     if (startLength + numRows >= promptIds.length) sequence.emit({ type: 'prompt-logprobs', tokens: collected });
   }

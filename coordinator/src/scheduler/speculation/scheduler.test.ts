@@ -4,7 +4,7 @@ import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { GenerationError, GenerationEvent, GenerationRequest } from '../generation.ts';
 import { Scheduler, type SchedulerLimits } from '../scheduler.ts';
 import { HashEngine, type HashEngineOptions, VOCAB } from '../testing/hash-engine.ts';
-import type { SpeculationMode } from './speculation.ts';
+import type { Config } from '../../config.ts';
 
 /** Time passes with laps alone, so that how many drafts pay is the same whenever this runs. */
 const [LAP_MS, MTP_MS] = [20, 1];
@@ -12,7 +12,7 @@ beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
 afterEach(() => void vi.useRealTimers());
 
 interface Setting extends HashEngineOptions {
-  mode?: SpeculationMode;
+  mode?: Config['speculate'];
   maxDrafts?: number;
   lapsPerDraft?: number;
   limits?: Partial<SchedulerLimits>;

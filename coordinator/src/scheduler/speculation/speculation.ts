@@ -1,5 +1,7 @@
 import type { ExpertDispatch, ForwardEngine, ForwardResult } from '@shoal/model';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
+import { UsageError } from '../../base/usage-error.ts';
+import type { Config } from '../../config.ts';
 import type { BatchEntry } from '../batch/batch.ts';
 import type { PassCosts } from '../batch/pass-costs.ts';
 import type { Sequence } from '../sequence.ts';
@@ -8,20 +10,14 @@ import { chooseDepths } from './depth.ts';
 import { type DraftsWithin, MtpDrafter, type MtpRequest } from './mtp-drafter.ts';
 import { type DraftKind, StreamSpeculation } from './stream.ts';
 
-export const SPECULATION_MODES = ['auto', 'mtp', 'lookup', 'off'] as const;
-/** `auto`: drafts of the MTP module if the model has one, else of the text itself. */
-export type SpeculationMode = (typeof SPECULATION_MODES)[number];
-
-export const DEFAULT_MAX_DRAFTS = 4;
-/** More are hardly ever all right. */
-export const MAX_DRAFTS_LIMIT = 16;
+const DEFAULT_MAX_DRAFTS = 4;
 
 export interface SpeculationOptions {
   forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
   costs: PassCosts;
   /** auto by default. */
-  mode?: SpeculationMode;
+  mode?: Config['speculate'];
   /** Drafts of one sequence in a pass at most; DEFAULT_MAX_DRAFTS by default. */
   maxDrafts?: number;
   /** Whether the MTP module's experts are held anywhere; true by default. */
@@ -88,8 +84,8 @@ export class Speculation {
     if (forward.config.numNextnPredictLayers > 0 && hasMtpExperts) {
       this.#mtp = new MtpDrafter({ ...options, onFailure: (error) => this.#failed(error) });
     } else if (mode === 'mtp') {
-      const lacks = hasMtpExperts ? 'the model has no MTP module' : "the MTP module's experts are not held anywhere";
-      throw new RangeError(`--speculate mtp: ${lacks}; use auto, lookup or off`);
+      const lacks = hasMtpExperts ? 'the model has no MTP module' : '--mtp-experts off leaves it without experts';
+      throw new UsageError(`--speculate mtp: ${lacks}; use auto, lookup or off`);
     }
   }
 

@@ -1,0 +1,74 @@
+import {
+  HELP_LINE,
+  optionsHelp,
+  type OptionTable,
+  type OptionValues,
+  readOptions,
+  wantsHelp,
+} from '../base/options.ts';
+import { UsageError } from '../base/usage-error.ts';
+
+/** Where a command writes: results to `stdout`, progress and errors to `stderr`. */
+export interface CommandIo {
+  stdout: { write(text: string): unknown };
+  stderr: { write(text: string): unknown; isTTY?: boolean };
+}
+
+export interface CommandSpec<Table extends OptionTable> {
+  name: string;
+  /** The command lines that the help shows, after `shoal NAME`. */
+  usage: readonly string[];
+  about: string;
+  options: Table;
+  run: (options: OptionValues<Table>, io: CommandIo) => Promise<void>;
+}
+
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+/** What a shell reports for a command that SIGINT ended. */
+const EXIT_INTERRUPTED = 130;
+
+/**
+ * A command as a function of its arguments that never rejects. Its exit codes: 0 done, 1 failed, 2 wrong usage,
+ * 130 interrupted.
+ */
+export function command<Table extends OptionTable>(
+  spec: CommandSpec<Table>,
+): (argv: readonly string[], io: CommandIo) => Promise<number> {
+  const { name, options, run } = spec;
+  return async (argv, io) => {
+    try {
+      if (wantsHelp(argv)) io.stdout.write(commandHelp(spec));
+      else await run(readOptions(options, argv), io);
+      return 0;
+    } catch (error) {
+      io.stderr.write(`shoal ${name}: ${error instanceof Error ? error.message : String(error)}\n`);
+      if (error instanceof InterruptedError) return EXIT_INTERRUPTED;
+      if (!(error instanceof UsageError)) return EXIT_FAILED;
+      io.stderr.write(`See: shoal ${name} --help\n`);
+      return EXIT_USAGE;
+    }
+  };
+}
+
+export function commandHelp({ name, usage, about, options }: Omit<CommandSpec<OptionTable>, 'run'>): string {
+  const lines = usage.map((line, i) => `${i === 0 ? 'usage:' : '      '} shoal ${name} ${line}\n`);
+  return `${lines.join('')}\n${about.trim()}\n\n${optionsHelp(options)}${HELP_LINE}`;
+}
+
+class InterruptedError extends Error {}
+
+/** Runs `work` with a signal that Ctrl-C aborts. */
+export async function untilInterrupted(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const abort = new AbortController();
+  const onInterrupt = (): void => abort.abort();
+  process.once('SIGINT', onInterrupt);
+  try {
+    await work(abort.signal);
+  } catch (error) {
+    if (!abort.signal.aborted) throw error;
+    throw new InterruptedError(error instanceof Error ? error.message : String(error), { cause: error });
+  } finally {
+    process.removeListener('SIGINT', onInterrupt);
+  }
+}
