@@ -10,10 +10,9 @@ import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Server } from 'socket.io';
 import packageJson from '../package.json' with { type: 'json' };
-import { Access } from './access/access.ts';
+import { Access, type ReportLevel } from './access/access.ts';
 import { addressKey } from './base/address.ts';
 import { ApiKeys } from './access/api-keys.ts';
-import { registerAccessMetrics } from './access/metrics.ts';
 import { SignInGuard } from './access/sign-in.ts';
 import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
@@ -82,8 +81,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const { core, config, access, adminToken, rtc, registry } = serving;
   const { scheduler, swarm, events, packed } = core;
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
-  registerMetrics(registry, core);
-  registerAccessMetrics(registry, access);
+  registerMetrics(registry, { ...core, access });
   let draining = false;
   const isDraining = (): boolean => draining;
   const http = await openHttp(serving, log, isDraining);
@@ -154,15 +152,17 @@ function openSockets({ core, config, access, rtc }: Serving, log: Logger, server
     access,
     rtc,
     log,
-    iceServers: config.iceServers as RTCIceServer[],
-    heartbeatMs: HEARTBEAT_MS,
-    lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
-    model: {
-      id: scheduler.modelId,
-      hiddenSize: model.hiddenSize,
-      moeIntermediateSize: model.moeIntermediateSize,
-      quant: packed.manifest.shape.quant,
-      shardBytes: packed.manifest.shardBytes,
+    terms: {
+      iceServers: config.iceServers,
+      heartbeatMs: HEARTBEAT_MS,
+      lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
+      model: {
+        id: scheduler.modelId,
+        hiddenSize: model.hiddenSize,
+        moeIntermediateSize: model.moeIntermediateSize,
+        quant: packed.manifest.shape.quant,
+        shardBytes: packed.manifest.shardBytes,
+      },
     },
   });
   return sockets;
@@ -217,11 +217,12 @@ function httpAccess(access: Access): HttpAccess {
 
 /** Reloads the access file whenever it changes, and reports that in the log and the console. Returns the call that stops. */
 function watchAccess(access: Access, events: EventLog, log: Logger): () => void {
-  access.report = (level, text) => {
+  const report = (level: ReportLevel, text: string): void => {
     events.add({ level, kind: 'server', text });
     log[level === 'warning' ? 'warn' : level](text);
   };
-  for (const warning of access.warnings) access.report('warning', warning);
+  access.events.on('report', report);
+  for (const warning of access.warnings) report('warning', warning);
   return access.watch();
 }
 

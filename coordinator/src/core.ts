@@ -103,12 +103,8 @@ async function assemble(
   );
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
-  const wrong = trust.onWrong;
-  trust.onWrong = (peerId, what) => {
-    // What the peer computed may be in the cached beginnings of other requests.
-    scheduler.forgetPrefixes();
-    wrong(peerId, what);
-  };
+  // The KV cache of kept prefixes may contain wrong results.
+  trust.events.on('wrong', () => scheduler.forgetPrefixes());
   const { work } = localExperts;
   return { config: model, forward, scheduler, dispatcher, swarm, trust, events, packed, tokenizer, work, localLayers };
 }

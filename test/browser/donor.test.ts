@@ -346,7 +346,7 @@ describe('what can go wrong, in the donor’s terms', () => {
     coordinator.refusal = {
       ok: false,
       code: 'no-cpu',
-      message: 'Whoever runs this coordinator takes tabs with WebGPU only.',
+      message: 'This coordinator accepts only tabs that compute with WebGPU.',
     };
     await page.goto(coordinator.address);
     await page.getByRole('radio', { name: /CPU/ }).check();
@@ -407,7 +407,11 @@ describe('what can go wrong, in the donor’s terms', () => {
   });
 
   it('a version that the coordinator refuses', async () => {
-    coordinator.refusal = { ok: false, code: 'version', message: 'This coordinator speaks version 2.' };
+    coordinator.refusal = {
+      ok: false,
+      code: 'version',
+      message: 'The page speaks protocol version 1, this coordinator 2. Reload the page.',
+    };
     await page.goto(coordinator.address);
     await lend();
     await expectProblem('This page is out of date', 'version');
@@ -415,7 +419,11 @@ describe('what can go wrong, in the donor’s terms', () => {
   });
 
   it('no invitation: one is pasted, another comes as a link, and both are kept out of sight', async () => {
-    coordinator.refusal = { ok: false, code: 'invite', message: 'This swarm takes invited donors only.' };
+    coordinator.refusal = {
+      ok: false,
+      code: 'invite',
+      message: 'This swarm is open to invited donors only. Ask its operator for an invitation.',
+    };
     await page.goto(coordinator.address);
     await lend();
     await expectProblem('This swarm is for invited donors', 'invite');

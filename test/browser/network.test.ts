@@ -191,7 +191,7 @@ async function expectConsoleTells(network: Network, word: string): Promise<void>
   await page.goto(`${network.coordinator.url}/console#token=${ADMIN_TOKEN}`);
   await page.getByText(word).first().waitFor();
   await page
-    .getByText(/every expert has a place on 2 tabs/)
+    .getByText(/2 tabs hold every expert/)
     .first()
     .waitFor();
   await context.close();

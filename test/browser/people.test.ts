@@ -59,7 +59,7 @@ describe('donor, operator and developer', () => {
 
   it('an operator drains one tab and removes another, and the verdict follows', async () => {
     const page = await open(`/console#token=${ADMIN_TOKEN}`);
-    await eventually(() => page.locator('body').textContent()).toContain('every expert has a place on 2 tabs');
+    await eventually(() => page.locator('body').textContent()).toContain('2 tabs hold every expert');
     const [first, second] = network.coordinator.swarm.peers.map((peer) => peer.peerId);
     await page.getByRole('button', { name: first! }).click();
     await page.getByRole('button', { name: 'Drain' }).click();

@@ -7,7 +7,7 @@ import { memoryLinkPair } from '@shoal/transport';
 import { io, type Socket } from 'socket.io-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Coordinator, type Core, createCore } from '../../coordinator/src/index.ts';
-import { UNAUTHORIZED } from '../../coordinator/src/console/gateway.ts';
+import { UNAUTHORIZED } from '../../coordinator/src/access/sign-in.ts';
 import { answer } from './answers.ts';
 import { GOLDEN } from './golden.ts';
 import { countAsSlow, covered, hello, until, VirtualDonor } from './virtual-donor.ts';

@@ -1,6 +1,7 @@
 import { type EngineMtpRow, forwardMtp, KvCache } from '@shoal/model';
 import { Registry } from 'prom-client';
 import { afterEach, describe, expect, it } from 'vitest';
+import { Access } from '../../coordinator/src/access/access.ts';
 import { registerMetrics } from '../../coordinator/src/console/metrics.ts';
 import { SnapshotBuilder } from '../../coordinator/src/console/snapshot.ts';
 import { type Config, type Core, type CoreHooks, createCore } from '../../coordinator/src/index.ts';
@@ -31,7 +32,7 @@ afterEach(async () => {
 /** As /metrics and the console show them. */
 async function expectFigures(): Promise<void> {
   const registry = new Registry();
-  registerMetrics(registry, core);
+  registerMetrics(registry, { ...core, access: new Access({}) });
   const metrics = await registry.metrics();
   const { tabAssignments, localLayerAssignments } = core.dispatcher;
   for (const line of [
@@ -53,7 +54,7 @@ async function expectFigures(): Promise<void> {
   expect(flow.lapsPerToken).toBeLessThanOrEqual(3);
   expect(flow).toMatchObject({ tabShare: 0.6, uncoveredWork: 0, localLayers: { layers: [1, 2], share: 0.4 } });
   expect(flow.timeSplitMs.localLayers).toBeGreaterThan(0);
-  expect(verdict.text).toContain('but for 2 layers that the coordinator holds');
+  expect(verdict.text).toContain('except those of 2 layers that the coordinator holds');
 }
 
 describe('layers in the coordinator’s memory', () => {

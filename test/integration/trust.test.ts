@@ -2,10 +2,11 @@ import { type ExpertBackend, type ExpertOutput } from '@shoal/kernels';
 import type { WorkItem } from '@shoal/model';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Access } from '../../coordinator/src/access/access.ts';
 import { registerMetrics } from '../../coordinator/src/console/metrics.ts';
 import { SnapshotBuilder } from '../../coordinator/src/console/snapshot.ts';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
-import { HelloRefused } from '../../coordinator/src/swarm/hello-refused.ts';
+import { JoinRefused } from '../../coordinator/src/access/join-refused.ts';
 import { PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
 import { answer } from './answers.ts';
 import { GOLDEN } from './golden.ts';
@@ -105,7 +106,7 @@ describe('a new tab', () => {
     expect(liar.session).toMatchObject({ tokensHelped: 0, trust: { phase: 'quarantined', usedRows: 0 } });
     expect(liar.session.live.size).toBe(0);
     expect(honest.session.trust.failures).toBe(0);
-    expect(errors().join()).toMatch(/gave wrong results in probation, before any was used/);
+    expect(errors().join()).toMatch(/gave wrong results on probation, before any was used/);
   });
 });
 
@@ -129,7 +130,7 @@ describe('a tab that turns', () => {
     await expectRefused(liar.donorToken);
 
     const metrics = new Registry();
-    registerMetrics(metrics, core);
+    registerMetrics(metrics, { ...core, access: new Access({}) });
     const text = await metrics.metrics();
     expect(text).toMatch(/^shoal_audits_total\{result="wrong"\} 1$/m);
     expect(text).toMatch(/^shoal_quarantined_peers_total 1$/m);
@@ -151,7 +152,7 @@ describe('a tab that turns', () => {
     expect(sibling.dismissed).toMatchObject({ code: 'wrong-results', retry: false });
     expect(sibling.session).toMatchObject({ believed: false, trust: { failures: 0, phase: 'quarantined' } });
     expect(stranger.dismissed).toBeUndefined();
-    expect(errors().join()).toContain(`${sibling.session.peerId} is of the same donor and is kept out with it`);
+    expect(errors().join()).toContain(`${sibling.session.peerId} belongs to the same donor and is quarantined with it`);
     const { trust } = sibling.session;
     expect(core.trust.counts.unchecked).toBe(trust.uncheckedRows + liar.session.trust.uncheckedRows);
     await expectRefused(liar.donorToken);
@@ -233,7 +234,7 @@ describe('an honest tab', () => {
 
 async function expectRefused(donorToken: string): Promise<void> {
   const refusal = await VirtualDonor.join(core, { donorToken }).catch((error: unknown) => error);
-  expect(refusal).toBeInstanceOf(HelloRefused);
+  expect(refusal).toBeInstanceOf(JoinRefused);
   expect(refusal).toMatchObject({
     code: 'banned',
     message: expect.stringMatching(/after \d{4}-\d\d-\d\d \d\d:\d\d UTC/),

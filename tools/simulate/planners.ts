@@ -1,5 +1,5 @@
 import { hashPlacement, type PlacementPlan, planPlacement, roundRobinPlacement } from '@shoal/placement';
-import type { Planner } from '../../coordinator/src/swarm/rollout.ts';
+import type { Planner } from '../../coordinator/src/swarm/swarm-options.ts';
 
 export type PlannerName = 'shoal' | 'hash' | 'round-robin';
 

@@ -40,7 +40,7 @@ export class VirtualTab implements DonorControl {
   #loading: Loading | undefined;
   #gone = false;
 
-  /** Throws HelloRefused. */
+  /** Throws JoinRefused. */
   constructor(world: World, donor: SimDonor, cached: Set<ExpertIndex>) {
     this.#world = world;
     this.#donor = donor;

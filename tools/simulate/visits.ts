@@ -1,7 +1,7 @@
 import type { ExpertIndex } from '@shoal/placement';
 import { HEARTBEAT_MS } from '@shoal/protocol';
 import { MAX_MISSED_HEARTBEATS } from '@shoal/transport';
-import { HelloRefused } from '../../coordinator/src/swarm/hello-refused.ts';
+import { JoinRefused } from '../../coordinator/src/access/join-refused.ts';
 import { availability, DISTRIBUTIONS, drawAbsenceMs, drawRestOfVisitMs, drawVisitMs, type SimDonor } from './donors.ts';
 import { VirtualTab } from './virtual-tab.ts';
 import type { World } from './world.ts';
@@ -62,7 +62,7 @@ export class Visits {
     try {
       visit.tab = new VirtualTab(this.#world, donor, cached);
     } catch (error) {
-      if (!(error instanceof HelloRefused)) throw error;
+      if (!(error instanceof JoinRefused)) throw error;
       return again();
     }
     visit.tab.onDismissed = ({ retry }) => {

@@ -3,7 +3,7 @@ import type { PlacementModel } from '@shoal/placement';
 import { expertCounters } from '../../coordinator/src/laps/lap-figures.ts';
 import { Dispatcher, type DispatcherOptions } from '../../coordinator/src/laps/dispatcher.ts';
 import { EventLog } from '../../coordinator/src/base/event-log.ts';
-import type { Planner } from '../../coordinator/src/swarm/rollout.ts';
+import type { Planner } from '../../coordinator/src/swarm/swarm-options.ts';
 import { Swarm } from '../../coordinator/src/swarm/swarm.ts';
 import { LoadMeter } from '@shoal/placement';
 import { placementModel, type SimModel } from './models.ts';

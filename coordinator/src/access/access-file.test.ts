@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type AccessFileError, DEFAULT_ADDRESS_LIMITS, readAccessFile } from './access-file.ts';
+import { type AccessFileError, OPEN_POLICY, readAccessFile } from './access-file.ts';
 import { digestOf } from './token.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'shoal-access-'));
@@ -24,8 +24,8 @@ function complaint(contents: unknown): AccessFileError {
   return expect.unreachable('the file should have been refused');
 }
 
-describe('the access file', () => {
-  it('is read with its defaults', () => {
+describe('readAccessFile', () => {
+  it('fills in the defaults', () => {
     const { policy, warnings } = readAccessFile(
       file({
         invites: [{ name: 'class-3b', sha256, expires: '2030-01-31T12:00:00Z', maxPeers: 20 }],
@@ -41,7 +41,12 @@ describe('the access file', () => {
       apiKeys: [{ name: 'ann', digest: digestOf('a token'), requestsPerMinute: 60 }],
       admins: [{ name: 'bob', digest: digestOf('a token'), role: 'viewer' }],
       metricsNeedAdmin: true,
-      limits: { ...DEFAULT_ADDRESS_LIMITS, peersPerAddress: 3 },
+      limits: {
+        peersPerAddress: 3,
+        tabsPerDonor: 8,
+        joinsPerMinutePerAddress: 128,
+        shardBytesPerHourPerAddress: 64 * 2 ** 30,
+      },
     });
   });
 
@@ -49,27 +54,33 @@ describe('the access file', () => {
     [{}, false],
     [{ metrics: 'admins' }, true],
     [{ admins: [{ name: 'bob', sha256, role: 'viewer' }], metrics: 'open' }, false],
-  ])('of %j', (content, metricsNeedAdmin) => {
+  ])('decides who may read the metrics of %j', (content, metricsNeedAdmin) => {
     expect(readAccessFile(file(content)).policy).toMatchObject({ metricsNeedAdmin });
   });
 
-  it('that says nothing opens everything', () => {
+  it('opens everything for an empty file', () => {
     const { policy } = readAccessFile(file({}));
-    expect(policy).toMatchObject({ inviteOnly: false, apiKeys: undefined, admins: [], limits: DEFAULT_ADDRESS_LIMITS });
+    expect(policy).toEqual(OPEN_POLICY);
+    expect(policy).toMatchObject({
+      inviteOnly: false,
+      apiKeys: undefined,
+      admins: [],
+      limits: { peersPerAddress: 64 },
+    });
   });
 
   it.each([
-    ['{', 'not-json', 'is not JSON'],
+    ['{', 'not-json', 'is not valid JSON'],
     ['[]', 'invalid', 'the file'],
     [{ apikeys: [] }, 'invalid', 'unknown key "apikeys"'],
     [{ apiKeys: [{ name: 'a', sha256, perMinute: 1 }] }, 'invalid', 'apiKeys[0] has an unknown key "perMinute"'],
     [{ apiKeys: [{ name: 'a' }] }, 'invalid', 'apiKeys[0].sha256 is missing'],
     [{ apiKeys: [{ name: 'a', sha256: 'secret' }] }, 'invalid', 'npx shoal token'],
     [{ apiKeys: [{ name: 'a b', sha256 }] }, 'invalid', 'apiKeys[0].name'],
-    [{ apiKeys: [{ name: 'a', sha256, maxConcurrent: 0 }] }, 'invalid', 'apiKeys[0].maxConcurrent takes 1 or more'],
-    [{ admins: [{ name: 'a', sha256, role: 'root' }] }, 'invalid', 'admins[0].role takes viewer or operator'],
-    [{ invites: [{ name: 'a', sha256, expires: 'tomorrow' }] }, 'invalid', 'invites[0].expires takes a time like'],
-    [{ limits: { peersPerAddress: 1.5 } }, 'invalid', 'limits.peersPerAddress takes a whole number'],
+    [{ apiKeys: [{ name: 'a', sha256, maxConcurrent: 0 }] }, 'invalid', 'apiKeys[0].maxConcurrent must be 1 or more'],
+    [{ admins: [{ name: 'a', sha256, role: 'root' }] }, 'invalid', 'admins[0].role must be viewer or operator'],
+    [{ invites: [{ name: 'a', sha256, expires: 'tomorrow' }] }, 'invalid', 'invites[0].expires must be a time like'],
+    [{ limits: { peersPerAddress: 1.5 } }, 'invalid', 'limits.peersPerAddress must be a whole number'],
     [
       {
         invites: [
@@ -78,7 +89,7 @@ describe('the access file', () => {
         ],
       },
       'invalid',
-      'invites[1].name is that of another',
+      'invites[1].name is used by another',
     ],
     [
       {
@@ -90,23 +101,23 @@ describe('the access file', () => {
       'invalid',
       'admins[1].sha256',
     ],
-  ] as const)('%j is refused as %s, with a remedy', (contents, reason, words) => {
+  ] as const)('refuses %j as %s, with a remedy', (contents, reason, words) => {
     const error = complaint(contents);
     expect(error).toMatchObject({ name: 'AccessFileError', reason });
     expect(error.message).toContain(words);
     expect(error.message).toContain('access.json');
   });
 
-  it('that is not there, or too large, is refused', () => {
+  it('refuses a missing or too large file', () => {
     expect(() => readAccessFile(join(folder, 'none.json'))).toThrow(/none\.json cannot be read \(ENOENT\)/);
     expect(complaint(' '.repeat(2 ** 20 + 1)).reason).toBe('too-large');
   });
 
-  it('warns of what is probably not meant', () => {
+  it('warns of what is probably a mistake', () => {
     const warnings = (contents: unknown): string => readAccessFile(file(contents)).warnings.join();
-    expect(warnings({ invites: [{ name: 'a', sha256 }], inviteOnly: false })).toContain('everybody may join');
+    expect(warnings({ invites: [{ name: 'a', sha256 }], inviteOnly: false })).toContain('anyone may join');
     expect(warnings({ inviteOnly: true })).toContain('no tab can join');
-    expect(warnings({ apiKeys: [] })).toContain('nobody can use the API');
+    expect(warnings({ apiKeys: [] })).toContain('every API request is refused');
     const path = file({});
     chmodSync(path, 0o644);
     expect(readAccessFile(path).warnings.join()).toContain('chmod 600');

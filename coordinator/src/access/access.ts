@@ -1,56 +1,52 @@
+import { EventEmitter } from 'node:events';
 import { unwatchFile, watchFile } from 'node:fs';
 import type { IncomingHttpHeaders } from 'node:http';
 import { clientAddress, type AddressedRequest } from '../base/address.ts';
-import { type AccessPolicy, type Admin, type Invite, OPEN_POLICY, readAccessFile } from './access-file.ts';
+import { type AccessPolicy, type Admin, fingerprint, type Invite, OPEN_POLICY, readAccessFile } from './access-file.ts';
 import { digestOf, findByToken } from './token.ts';
 
-/** How soon a changed file is noticed. Asking for its date costs next to nothing. */
+/** How soon a changed file is noticed. Polling its date costs next to nothing. */
 const WATCH_INTERVAL_MS = 1_000;
 
 export interface AccessOptions {
-  /** Without it everybody may lend and ask. */
+  /** Without a file, anyone may lend and use the API. */
   file?: string | undefined;
-  /** Of the operator whom no file names. */
+  /** The token of an operator who is not in the file. */
   adminToken?: string | undefined;
-  /** Believe the last hop of X-Forwarded-For. */
+  /** Trust the last hop of X-Forwarded-For. */
   trustProxy?: boolean | undefined;
 }
 
 /**
- * What is counted of those who were turned away: socket.io connections, wrong console tokens (and sign-ins while an address
- * waits), donors without an invitation that holds or over a limit of their address, requests without a key that is known,
- * and shards over an address's bytes.
+ * What refusals are counted by: socket.io connections, wrong console tokens (and sign-ins while an address has to wait),
+ * donors without a valid invitation or over a limit of their address, requests without a known key, and shards beyond an
+ * address's bytes.
  */
 export const REFUSALS = ['connection', 'sign-in', 'invite', 'limit', 'api-key', 'shard'] as const;
 export type Refusal = (typeof REFUSALS)[number];
 
-export type AccessReport = (level: 'info' | 'warning' | 'error', text: string) => void;
+export type ReportLevel = 'info' | 'warning' | 'error';
 
-/** The rules in force: as they were read when the coordinator started, or last reloaded. */
+/** The access rules in force, as read at startup or by the last reload. */
 export class Access {
-  /** What is doubtful about the file as it was read first. */
+  /** Problems found in the file at startup. */
   readonly warnings: readonly string[];
-  /** Told of every later reading: what it changed, what is doubtful, or why it failed. */
-  report: AccessReport = () => {};
-  /** Since the coordinator started. */
-  readonly refusals: Record<Refusal, number> = {
-    connection: 0,
-    'sign-in': 0,
-    invite: 0,
-    limit: 0,
-    'api-key': 0,
-    shard: 0,
-  };
+  /**
+   * `report`: the outcome of a reload: what changed, a warning, or why it failed.
+   * `change`: a reload has replaced the rules.
+   */
+  readonly events = new EventEmitter<{ report: [level: ReportLevel, text: string]; change: [] }>();
+  /** Refusals since startup. */
+  readonly refusals = Object.fromEntries(REFUSALS.map((what) => [what, 0])) as Record<Refusal, number>;
   readonly #options: AccessOptions;
-  readonly #listeners = new Set<() => void>();
-  readonly #ownAdmin: readonly Admin[];
+  readonly #commandLineAdmin: readonly Admin[];
   #policy: AccessPolicy;
 
-  /** Throws an AccessFileError when the file cannot be used. */
+  /** Throws an AccessFileError if the file cannot be used. */
   constructor(options: AccessOptions) {
     this.#options = options;
     const { adminToken, file } = options;
-    this.#ownAdmin =
+    this.#commandLineAdmin =
       adminToken === undefined ? [] : [{ name: 'admin', digest: digestOf(adminToken), role: 'operator' }];
     const { policy, warnings } = file === undefined ? { policy: OPEN_POLICY, warnings: [] } : readAccessFile(file);
     this.#policy = policy;
@@ -61,39 +57,35 @@ export class Access {
     return this.#policy;
   }
 
+  get #admins(): readonly Admin[] {
+    return [...this.#policy.admins, ...this.#commandLineAdmin];
+  }
+
   addressOf(request: AddressedRequest): string {
     return clientAddress(request, this.#options.trustProxy ?? false);
   }
 
-  /** Who opened a socket.io connection, as it was at its handshake: later the request's own socket may be gone. */
+  /** The address that opened a socket.io connection, from its handshake: the request's own socket may be gone by now. */
   addressOfSocket({ handshake }: { handshake: { address: string; headers: IncomingHttpHeaders } }): string {
     return this.addressOf({ headers: handshake.headers, socket: { remoteAddress: handshake.address } });
   }
 
-  /** Whose console token this is. */
+  /** The admin with this console token. */
   admin(token: string): Admin | undefined {
-    return findByToken([...this.#policy.admins, ...this.#ownAdmin], token);
+    return findByToken(this.#admins, token);
   }
 
-  /** The entry as it is now, of an admin who signed in earlier; undefined once it was taken away or given another token. */
+  /** The present entry of an admin who signed in earlier; undefined if it was removed or has another token. */
   adminNow(before: Admin): Admin | undefined {
-    return [...this.#policy.admins, ...this.#ownAdmin].find(
-      (admin) => admin.name === before.name && admin.digest.equals(before.digest),
-    );
+    return this.#admins.find(({ name, digest }) => name === before.name && digest.equals(before.digest));
   }
 
-  /** Whose invitation this is, expired or not. */
+  /** The invitation with this token, expired or not. */
   invite(token: string): Invite | undefined {
     return findByToken(this.#policy.invites, token);
   }
 
-  /** Called after a reload has changed the rules. Returns the call that ends it. */
-  onChange(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  /** Read the file again. One that cannot be used changes nothing, and says so. */
+  /** Reads the file again. A file that cannot be used changes nothing and is reported. */
   reload(): void {
     const { file } = this.#options;
     if (file === undefined) return;
@@ -101,16 +93,16 @@ export class Access {
       const before = this.#policy;
       const { policy, warnings } = readAccessFile(file);
       this.#policy = policy;
-      this.report('info', `${file} was read again: ${describeChange(before, policy)}`);
-      for (const warning of warnings) this.report('warning', warning);
+      this.events.emit('report', 'info', `${file} was reloaded: ${describeChange(before, policy)}`);
+      for (const warning of warnings) this.events.emit('report', 'warning', warning);
     } catch (error) {
-      this.report('error', `The access rules stay as they were: ${(error as Error).message}`);
+      this.events.emit('report', 'error', `The access rules are unchanged: ${(error as Error).message}`);
       return;
     }
-    for (const listener of this.#listeners) listener();
+    this.events.emit('change');
   }
 
-  /** Reload whenever the file changes. Returns the call that ends it. */
+  /** Reloads whenever the file changes. Returns a function that stops watching. */
   watch(): () => void {
     const { file } = this.#options;
     if (file === undefined) return () => {};
@@ -122,11 +114,10 @@ export class Access {
   }
 }
 
-/** In names and numbers alone: digests are nobody's business. */
+/** What a reload changed, by names and numbers; digests stay out of logs. */
 function describeChange(before: AccessPolicy, after: AccessPolicy): string {
   const parts: string[] = [];
-  const lists = ['invites', 'apiKeys', 'admins'] as const;
-  for (const list of lists) {
+  for (const list of ['invites', 'apiKeys', 'admins'] as const) {
     const old = byName(before[list] ?? []);
     const now = byName(after[list] ?? []);
     const added = [...now.keys()].filter((name) => !old.has(name));
@@ -136,13 +127,13 @@ function describeChange(before: AccessPolicy, after: AccessPolicy): string {
     if (gone.length > 0) parts.push(`${list} − ${gone.join(', ')}`);
     if (changed.length > 0) parts.push(`${list} changed: ${changed.join(', ')}`);
   }
-  if (before.inviteOnly !== after.inviteOnly) parts.push(after.inviteOnly ? 'invitations needed' : 'open to everybody');
-  if ((before.apiKeys === undefined) !== (after.apiKeys === undefined)) {
-    parts.push(after.apiKeys === undefined ? 'the API asks for no key' : 'the API asks for a key');
-  }
-  if (before.metricsNeedAdmin !== after.metricsNeedAdmin) {
-    parts.push(after.metricsNeedAdmin ? '/metrics asks for an admin’s token' : '/metrics is open');
-  }
+  const tell = (was: boolean, is: boolean, yes: string, no: string): void => {
+    if (was !== is) parts.push(is ? yes : no);
+  };
+  tell(before.inviteOnly, after.inviteOnly, 'an invitation is required', 'anyone may join');
+  const needsKey = ({ apiKeys }: AccessPolicy): boolean => apiKeys !== undefined;
+  tell(needsKey(before), needsKey(after), 'the API requires a key', 'the API requires no key');
+  tell(before.metricsNeedAdmin, after.metricsNeedAdmin, '/metrics requires an admin token', '/metrics is open');
   for (const [limit, value] of Object.entries(after.limits)) {
     if (before.limits[limit as keyof typeof before.limits] !== value) parts.push(`${limit} ${value}`);
   }
@@ -150,7 +141,5 @@ function describeChange(before: AccessPolicy, after: AccessPolicy): string {
 }
 
 function byName(entries: readonly { name: string; digest: Buffer }[]): Map<string, string> {
-  return new Map(
-    entries.map(({ digest, ...entry }) => [entry.name, `${digest.toString('hex')} ${JSON.stringify(entry)}`]),
-  );
+  return new Map(entries.map((entry) => [entry.name, fingerprint(entry)]));
 }

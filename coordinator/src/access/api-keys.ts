@@ -1,15 +1,15 @@
 import type { Access } from './access.ts';
-import type { ApiKey } from './access-file.ts';
+import { type ApiKey, fingerprint } from './access-file.ts';
 import { findByToken } from './token.ts';
 import { type Clock, TokenBucket } from './token-bucket.ts';
 
 const MINUTE_MS = 60_000;
-/** When an answer that is being written will end is not known. */
+/** When a running answer will end is not known. */
 const CONCURRENCY_RETRY_MS = 1_000;
 
 export type RateLimitReason = 'requests' | 'tokens' | 'concurrency';
 
-/** A key is over one of its limits. The message is for the developer; `retryAfterS` is undefined where waiting does not help. */
+/** A key is over one of its limits. The message is for the developer; `retryAfterS` is undefined if waiting does not help. */
 export class RateLimitError extends Error {
   readonly reason: RateLimitReason;
   readonly retryAfterS: number | undefined;
@@ -21,15 +21,15 @@ export class RateLimitError extends Error {
   }
 }
 
-/** The answers of one request, as long as they are being written. */
+/** The answers of one request while they are being generated. */
 export interface AnswerHold {
-  /** One more token was generated. */
+  /** Counts one generated token. */
   onToken(): void;
   /** May be called twice. */
   release(): void;
 }
 
-/** What one key has used: of its limits, and in all since the coordinator started. */
+/** What one key has used of its limits, and in total since the coordinator started. */
 export class KeyUse {
   readonly key: ApiKey;
   readonly #requests: TokenBucket | undefined;
@@ -47,33 +47,30 @@ export class KeyUse {
     if (tokensPerMinute !== undefined) this.#tokens = new TokenBucket(tokensPerMinute, MINUTE_MS, clock);
   }
 
-  /** Counts a request for answers. Throws a RateLimitError, also while tokens used before are not made up for. */
+  /** Counts a request. Throws a RateLimitError, also while earlier requests have overdrawn the token limit. */
   startRequest(): void {
     const waitMs = this.#requests?.take() ?? 0;
-    if (waitMs > 0) throw this.#refuse('requests', `${this.key.requestsPerMinute} requests a minute`, waitMs);
+    if (waitMs > 0) throw this.#refuse('requests', `${this.key.requestsPerMinute} requests per minute`, waitMs);
     const tokensMs = this.#tokens?.msUntil(1) ?? 0;
-    if (tokensMs > 0) throw this.#refuse('tokens', `${this.key.tokensPerMinute} tokens a minute`, tokensMs);
+    if (tokensMs > 0) throw this.#refuse('tokens', `${this.key.tokensPerMinute} tokens per minute`, tokensMs);
     this.requests++;
   }
 
   /**
-   * Takes the prompt's tokens from the limit, and a place for each answer. Generated tokens are taken as they come; what
-   * goes beyond the limit, the next request waits for. Throws a RateLimitError.
+   * Takes the prompt's tokens from the limit, and a place for each answer. Generated tokens are taken as they come and may
+   * overdraw the limit, which later requests wait for. Throws a RateLimitError.
    */
   startAnswers(answers: number, promptTokens: number): AnswerHold {
     const { maxConcurrent = Number.POSITIVE_INFINITY, tokensPerMinute } = this.key;
     if (answers > maxConcurrent) {
       this.refusals++;
-      throw new RateLimitError(
-        'concurrency',
-        `This key has ${maxConcurrent} answers at a time; ask for fewer in one request.`,
-      );
+      const message = `This key allows ${maxConcurrent} concurrent answers; ask for fewer in one request.`;
+      throw new RateLimitError('concurrency', message);
     }
-    if (this.#answers + answers > maxConcurrent) {
-      throw this.#refuse('concurrency', `${maxConcurrent} answers at a time`, CONCURRENCY_RETRY_MS);
-    }
+    if (this.#answers + answers > maxConcurrent)
+      throw this.#refuse('concurrency', `${maxConcurrent} concurrent answers`, CONCURRENCY_RETRY_MS);
     const waitMs = this.#tokens?.msUntil(promptTokens) ?? 0;
-    if (waitMs > 0) throw this.#refuse('tokens', `${tokensPerMinute} tokens a minute`, waitMs);
+    if (waitMs > 0) throw this.#refuse('tokens', `${tokensPerMinute} tokens per minute`, waitMs);
     this.#tokens?.debit(promptTokens);
     this.promptTokens += promptTokens;
     this.#answers += answers;
@@ -90,7 +87,7 @@ export class KeyUse {
     };
   }
 
-  /** OpenAI's `x-ratelimit-*`, of those limits that the key has. */
+  /** OpenAI's `x-ratelimit-*` headers, for the limits that the key has. */
   headers(): Record<string, string> {
     return { ...describe('requests', this.#requests), ...describe('tokens', this.#tokens) };
   }
@@ -98,11 +95,11 @@ export class KeyUse {
   #refuse(reason: RateLimitReason, limit: string, waitMs: number): RateLimitError {
     this.refusals++;
     const again = Math.max(1, Math.ceil(waitMs / 1000));
-    return new RateLimitError(reason, `Rate limit reached: this key has ${limit}. Try again in ${again} s.`, waitMs);
+    return new RateLimitError(reason, `Rate limit reached: this key allows ${limit}. Try again in ${again} s.`, waitMs);
   }
 }
 
-/** The API's keys, and what each has used. */
+/** The API keys and what each has used. */
 export class ApiKeys {
   readonly #access: Access;
   readonly #clock: Clock | undefined;
@@ -112,10 +109,10 @@ export class ApiKeys {
     this.#access = access;
     this.#clock = clock;
     this.#refresh();
-    access.onChange(() => this.#refresh());
+    access.events.on('change', () => this.#refresh());
   }
 
-  /** Whether the API asks for a key at all. */
+  /** Whether the API requires a key at all. */
   get required(): boolean {
     return this.#access.policy.apiKeys !== undefined;
   }
@@ -124,35 +121,21 @@ export class ApiKeys {
     return this.#uses;
   }
 
-  /** Whose key this is; one that is not known, or missing, is counted. */
+  /** The key with this token. A missing or unknown one is counted as a refusal. */
   find(token: string | undefined): KeyUse | undefined {
-    const use = token === undefined ? undefined : this.#find(token);
+    const key = token === undefined ? undefined : findByToken(this.#access.policy.apiKeys ?? [], token);
+    const use = key && this.#uses.find((other) => other.key.name === key.name);
     if (!use) this.#access.refusals['api-key']++;
     return use;
   }
 
-  #find(token: string): KeyUse | undefined {
-    const key = findByToken(this.#access.policy.apiKeys ?? [], token);
-    return key && this.#uses.find((use) => use.key.name === key.name);
-  }
-
-  /** A key that stays as it was keeps what it has used; one with other limits or another token begins anew. */
+  /** An unchanged key keeps its usage; a key with other limits or another token starts anew. */
   #refresh(): void {
     const before = this.#uses;
     this.#uses = (this.#access.policy.apiKeys ?? []).map((key) => {
-      return before.find((use) => sameKey(use.key, key)) ?? new KeyUse(key, this.#clock);
+      return before.find((use) => fingerprint(use.key) === fingerprint(key)) ?? new KeyUse(key, this.#clock);
     });
   }
-}
-
-function sameKey(a: ApiKey, b: ApiKey): boolean {
-  return (
-    a.name === b.name &&
-    a.digest.equals(b.digest) &&
-    a.requestsPerMinute === b.requestsPerMinute &&
-    a.tokensPerMinute === b.tokensPerMinute &&
-    a.maxConcurrent === b.maxConcurrent
-  );
 }
 
 function describe(what: 'requests' | 'tokens', bucket: TokenBucket | undefined): Record<string, string> {
@@ -164,7 +147,7 @@ function describe(what: 'requests' | 'tokens', bucket: TokenBucket | undefined):
   };
 }
 
-/** As OpenAI writes it: `17ms`, `1.5s`, `6m0s`. */
+/** OpenAI's format: `17ms`, `1.5s`, `6m0s`. */
 export function formatReset(ms: number): string {
   const rounded = Math.ceil(ms);
   if (rounded < 1000) return `${rounded}ms`;

@@ -1,18 +1,19 @@
+import { addressKey } from '../base/address.ts';
 import type { Access } from './access.ts';
 import type { Admin } from './access-file.ts';
-import { addressKey } from '../base/address.ts';
 import { type Clock, KeyedBuckets } from './token-bucket.ts';
 
-/** Nobody mistypes a token this often; with an admin token of eight letters, guessing at this rate takes ages. */
+/** More often than anyone mistypes a token, and too slow to guess even one of eight letters. */
 const FAILURES_PER_MINUTE = 10;
 const MINUTE_MS = 60_000;
 
-/** Shown at the console's sign-in as it is. */
-export const UNAUTHORIZED = 'That is not an admin token. The coordinator printed one when it started, if none was set.';
+/** Shown on the console's sign-in form. */
+export const UNAUTHORIZED =
+  'That is not an admin token. If none was configured, the coordinator printed one when it started.';
 
 export type SignIn = { ok: true; admin: Admin } | { ok: false; message: string };
 
-/** The console's door. After too many wrong tokens an address waits, whatever it says next: else guessing would go on. */
+/** Checks console tokens. After too many wrong ones an address has to wait, even with a right one: otherwise guessing would go on. */
 export class SignInGuard {
   readonly #access: Access;
   readonly #failures: KeyedBuckets;
@@ -33,7 +34,7 @@ export class SignInGuard {
     const waitMs = failures.msUntil(1);
     if (waitMs > 0) {
       const seconds = Math.ceil(waitMs / 1000);
-      return { ok: false, message: `Too many wrong tokens came from your address. Try again in ${seconds} s.` };
+      return { ok: false, message: `Too many wrong tokens from your address. Try again in ${seconds} s.` };
     }
     const admin = typeof token === 'string' ? this.#access.admin(token) : undefined;
     if (admin) return { ok: true, admin };

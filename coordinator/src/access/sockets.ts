@@ -1,26 +1,26 @@
 import type { IncomingMessage } from 'node:http';
 import type { Server } from 'socket.io';
-import type { Access } from './access.ts';
 import { addressKey } from '../base/address.ts';
+import type { Access } from './access.ts';
 import { type Clock, KeyedBuckets } from './token-bucket.ts';
 
 const MINUTE_MS = 60_000;
-/** Beside one for each tab: consoles, and sockets of visits that have just ended. */
+/** Beyond one per tab: for consoles, and for the sockets of visits that have just ended. */
 const SPARE_SOCKETS = 64;
-/** A join opens one connection, and a second by polling where websockets are blocked. */
+/** A join opens one connection, and a second for polling where websockets are blocked. */
 const HANDSHAKES_PER_JOIN = 2;
-/** Beside those of joins: consoles that reconnect. */
+/** Beyond those of joins: for consoles that reconnect. */
 const SPARE_HANDSHAKES = 64;
 
-/** The part of engine.io that is used; it has the request of a connection, which socket.io's types hide. */
+/** The part of an engine.io connection that is used; socket.io's types hide its request. */
 interface EngineConnection {
   request: IncomingMessage;
   once(event: 'close', listener: () => void): unknown;
 }
 
 /**
- * The cap on one address's socket.io connections, of all namespaces together, and on how fast it opens them. Decided
- * before a session exists: who is over gets 403, and costs no more than the request's headers.
+ * Limits the socket.io connections of one address, over all namespaces, and how fast it opens them. Decided before a session
+ * exists: a refused connection gets 403 and costs no more than parsing its headers.
  */
 export class SocketGuard {
   readonly #access: Access;
@@ -32,7 +32,7 @@ export class SocketGuard {
     this.#handshakes = new KeyedBuckets(this.#handshakesPerMinute(), MINUTE_MS, clock && { clock });
   }
 
-  /** socket.io's `allowRequest`: asked once for each new session. */
+  /** socket.io's `allowRequest`, called once for each new session. */
   readonly allowRequest = (
     request: IncomingMessage,
     answer: (error: string | null | undefined, success: boolean) => void,
@@ -42,7 +42,7 @@ export class SocketGuard {
     answer(refusal, refusal === undefined);
   };
 
-  /** Counts the connections of a server, from their opening to their end. */
+  /** Counts the open connections of a server. */
   watch(server: Pick<Server, 'engine'>): void {
     server.engine.on('connection', (connection: EngineConnection) => {
       const key = addressKey(this.#access.addressOf(connection.request));
@@ -55,13 +55,13 @@ export class SocketGuard {
     });
   }
 
-  /** Why a further connection of this address is refused; undefined if it is not. */
+  /** Why another connection from this address is refused; undefined if it is allowed. */
   refusal(address: string): string | undefined {
     const key = addressKey(address);
     this.#handshakes.setCapacity(this.#handshakesPerMinute());
-    if (this.#handshakes.of(key).take() > 0) return 'Too many connections within a minute from this address.';
+    if (this.#handshakes.of(key).take() > 0) return 'Too many new connections from this address. Wait a minute.';
     const most = this.#access.policy.limits.peersPerAddress + SPARE_SOCKETS;
-    if ((this.#open.get(key) ?? 0) >= most) return 'Too many connections at a time from this address.';
+    if ((this.#open.get(key) ?? 0) >= most) return 'Too many open connections from this address. Close some tabs.';
     return undefined;
   }
 

@@ -1,9 +1,10 @@
+import { setNewest } from '../base/newest.ts';
+
 export type Clock = () => number;
 
-/** Milliseconds that never go back, whatever happens to the machine's date. */
 const monotonicMs: Clock = () => performance.now();
 
-/** `capacity` at once, and as much again in every `periodMs`, as a steady flow. */
+/** A token bucket: holds up to `capacity`, and refills by as much every `periodMs` at a steady rate. */
 export class TokenBucket {
   readonly capacity: number;
   readonly #perMs: number;
@@ -19,7 +20,7 @@ export class TokenBucket {
     this.#atMs = clock();
   }
 
-  /** What is in it now; below zero after a debit that it did not cover. */
+  /** The present level; negative after a debit that it did not cover. */
   get level(): number {
     const nowMs = this.#clock();
     this.#level = Math.min(this.capacity, this.#level + (nowMs - this.#atMs) * this.#perMs);
@@ -27,22 +28,22 @@ export class TokenBucket {
     return this.#level;
   }
 
-  /** Takes `cost` and returns 0, or takes nothing and returns the milliseconds until it would. What exceeds the capacity needs a full bucket. */
+  /** Takes `cost` and returns 0, or takes nothing and returns the milliseconds to wait. A cost above the capacity needs a full bucket. */
   take(cost = 1): number {
     const waitMs = this.msUntil(cost);
     if (waitMs === 0) this.debit(cost);
     return waitMs;
   }
 
-  /** Takes `cost` whether it is there or not: later takers wait for the debt too. */
+  /** Takes `cost` even if the level goes below zero; later takers wait for the debt too. */
   debit(cost: number): void {
     this.#level = this.level - cost;
   }
 
-  /** Milliseconds until `take(cost)` would succeed; 0 now. */
+  /** Milliseconds until `take(cost)` would succeed; 0 if it would now. */
   msUntil(cost: number): number {
     const missing = Math.min(cost, this.capacity) - this.level;
-    // A hair's breadth of rounding is no reason to wait.
+    // Tolerates rounding errors.
     return missing <= 1e-9 * this.capacity ? 0 : missing / this.#perMs;
   }
 
@@ -51,10 +52,10 @@ export class TokenBucket {
   }
 }
 
-/** Addresses with a bucket at a time, about 10 MB; beyond it the one that has been idle longest starts anew. */
+/** Buckets kept, about 10 MB. Beyond this, the key that has been idle longest starts anew. */
 const MAX_KEYS = 50_000;
 
-/** One bucket for each address (or other key), made when it is first asked for. */
+/** One bucket per address or other key, created on first use. */
 export class KeyedBuckets {
   readonly #periodMs: number;
   readonly #clock: Clock;
@@ -69,7 +70,7 @@ export class KeyedBuckets {
     this.#maxKeys = maxKeys;
   }
 
-  /** Another limit holds for everybody from now on, with full buckets; the same one changes nothing. */
+  /** A new capacity starts every key with a full bucket; the same one changes nothing. */
   setCapacity(capacity: number): void {
     if (capacity === this.#capacity) return;
     this.#capacity = capacity;
@@ -78,12 +79,6 @@ export class KeyedBuckets {
 
   of(key: string): TokenBucket {
     const bucket = this.#buckets.get(key) ?? new TokenBucket(this.#capacity, this.#periodMs, this.#clock);
-    this.#buckets.delete(key);
-    this.#buckets.set(key, bucket);
-    if (this.#buckets.size > this.#maxKeys) {
-      const [oldest] = this.#buckets.keys();
-      this.#buckets.delete(oldest!);
-    }
-    return bucket;
+    return setNewest(this.#buckets, key, bucket, this.#maxKeys);
   }
 }

@@ -1,19 +1,19 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 
-/** 192 bits: beyond guessing, and still short enough for a link. */
+/** 192 bits: cannot be guessed, and still short enough for a link. */
 const TOKEN_BYTES = 24;
 
-/** A new secret in characters that links and headers carry as they are. */
+/** A new secret, in characters that need no escaping in links and headers. */
 export function newToken(): string {
   return randomBytes(TOKEN_BYTES).toString('base64url');
 }
 
-/** What is stored of a token. Without salt or stretching, which a random token needs no more than a key does. */
+/** The stored form of a token. A random token needs neither salt nor stretching. */
 export function digestOf(token: string): Buffer {
   return createHash('sha256').update(token).digest();
 }
 
-/** The entry whose token this is. Compares digests, all of them, so that the time taken says nothing about any. */
+/** The entry with this token. Compares all digests in constant time, so that timing reveals nothing. */
 export function findByToken<T extends { digest: Buffer }>(entries: readonly T[], token: string): T | undefined {
   const digest = digestOf(token);
   let found: T | undefined;

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import type { ConsoleEvent } from '@shoal/protocol';
 
 /** Events kept for a console that connects later. */
@@ -5,26 +6,21 @@ const MAX_EVENTS = 1000;
 
 export type NewEvent = Omit<ConsoleEvent, 'seq' | 'timeMs'>;
 
-/** What happened, in sentences, newest last; bounded. */
+/** The event log that the console shows: sentences, newest last, bounded. */
 export class EventLog {
-  readonly #events: ConsoleEvent[] = [];
-  readonly #listeners = new Set<(event: ConsoleEvent) => void>();
+  /** `added`: an event has been added to the log. */
+  readonly events = new EventEmitter<{ added: [event: ConsoleEvent] }>();
+  readonly #log: ConsoleEvent[] = [];
   #seq = 0;
 
   add(event: NewEvent): void {
     const full = { seq: ++this.#seq, timeMs: Date.now(), ...event };
-    this.#events.push(full);
-    if (this.#events.length > MAX_EVENTS) this.#events.shift();
-    for (const listener of this.#listeners) listener(full);
+    this.#log.push(full);
+    if (this.#log.length > MAX_EVENTS) this.#log.shift();
+    this.events.emit('added', full);
   }
 
   all(): readonly ConsoleEvent[] {
-    return this.#events;
-  }
-
-  /** Returns the call that ends it. */
-  listen(listener: (event: ConsoleEvent) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#log;
   }
 }

@@ -1,4 +1,4 @@
-import { type CommandReply, commandSchema, type ConsoleRole } from '@shoal/protocol';
+import { type CommandReply, commandSchema, type ConsoleEvent, type ConsoleRole } from '@shoal/protocol';
 import type { Namespace, Socket } from 'socket.io';
 import type { Access } from '../access/access.ts';
 import type { Admin } from '../access/access-file.ts';
@@ -7,8 +7,6 @@ import type { EventLog } from '../base/event-log.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import type { SnapshotBuilder } from './snapshot.ts';
 
-export { UNAUTHORIZED } from '../access/sign-in.ts';
-
 export interface ConsoleGatewayOptions {
   access: Access;
   snapshots: SnapshotBuilder;
@@ -16,9 +14,9 @@ export interface ConsoleGatewayOptions {
   swarm: Swarm;
 }
 
-/** The operator's live view: snapshots once a second, events as they come, commands back; all behind a token. */
+/** Serves the operator's console behind a token: snapshots once a second, events as they happen, and commands. */
 export function serveConsole(namespace: Namespace, options: ConsoleGatewayOptions): { close(): void } {
-  const { access, events, snapshots } = options;
+  const { access, events: log, snapshots } = options;
   const guard = new SignInGuard(access);
   const signedIn = new Map<Socket, Admin>();
   namespace.use((socket, next) => {
@@ -29,7 +27,7 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
   });
   namespace.on('connection', (socket) => {
     socket.emit('role', roleOf(signedIn.get(socket)!));
-    socket.emit('events', events.all());
+    socket.emit('events', log.all());
     socket.emit('snapshot', snapshots.build());
     socket.on('command', (message: unknown, reply: unknown) => {
       const admin = signedIn.get(socket);
@@ -38,8 +36,10 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
     });
     socket.once('disconnect', () => signedIn.delete(socket));
   });
-  const stopAccess = access.onChange(() => recheck(signedIn, access));
-  const stopEvents = events.listen((event) => namespace.emit('events', [event]));
+  const onChange = (): void => recheck(signedIn, access);
+  const onEvent = (event: ConsoleEvent): unknown => namespace.emit('events', [event]);
+  access.events.on('change', onChange);
+  log.events.on('added', onEvent);
   const timer = setInterval(() => {
     snapshots.tick();
     if (namespace.sockets.size > 0) namespace.emit('snapshot', snapshots.build());
@@ -48,15 +48,16 @@ export function serveConsole(namespace: Namespace, options: ConsoleGatewayOption
   return {
     close() {
       clearInterval(timer);
-      stopAccess();
-      stopEvents();
+      access.events.off('change', onChange);
+      log.events.off('added', onEvent);
     },
   };
 }
 
+const UNKNOWN = 'The console sent a command that this coordinator does not know. Reload the page.';
 const SIGNED_OUT: CommandReply = { ok: false, message: 'You are signed out.' };
 
-/** The rules have changed: consoles learn their new role, or are closed. */
+/** Applies new access rules: consoles are told their new role, or are disconnected. */
 function recheck(signedIn: Map<Socket, Admin>, access: Access): void {
   for (const [socket, before] of signedIn) {
     const admin = access.adminNow(before);
@@ -77,11 +78,12 @@ function roleOf({ name, role }: Admin): ConsoleRole {
 function runCommand(message: unknown, options: ConsoleGatewayOptions, socket: Socket, admin: Admin): CommandReply {
   const { access, swarm, events } = options;
   const parsed = commandSchema.safeParse(message);
-  if (!parsed.success) return { ok: false, message: 'The console sent a command that this coordinator does not know.' };
+  if (!parsed.success) return { ok: false, message: UNKNOWN };
   const { command, peerId } = parsed.data;
-  if (admin.role !== 'operator') return { ok: false, message: `${admin.name} may look, but not ${command} a tab.` };
+  if (admin.role !== 'operator')
+    return { ok: false, message: `${admin.name} is a viewer; only an operator can ${command} a tab.` };
   const peer = swarm.peers.find((candidate) => candidate.peerId === peerId);
-  if (!peer) return { ok: false, message: `${peerId} is not in the swarm any more.` };
+  if (!peer) return { ok: false, message: `${peerId} is no longer in the swarm.` };
   const who = `The operator (${admin.name}, ${access.addressOfSocket(socket)})`;
   events.add({ level: 'info', kind: 'server', text: `${who} asked to ${command} ${peerId}`, peerId });
   if (command === 'drain') {

@@ -1,9 +1,10 @@
 import type { ModelConfig } from '@shoal/model';
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { Access } from '../access/access.ts';
 import type { Dispatcher } from '../laps/dispatcher.ts';
 import type { LocalLayerChoice } from '../local-experts/choose-layers.ts';
-import type { Scheduler } from '../scheduler/scheduler.ts';
 import { type Wait, WAITS } from '../scheduler/latency.ts';
+import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import type { Trust } from '../trust/trust.ts';
 import { mhaBytesPerToken } from './kv-figures.ts';
@@ -15,152 +16,154 @@ export interface MetricSources {
   swarm: Swarm;
   localLayers: LocalLayerChoice;
   trust: Trust;
+  access: Access;
 }
 
-/** Prometheus metrics of scheduler, dispatch and swarm: counters read where they are kept, at scrape time. */
-export function registerMetrics(registry: Registry, sources: MetricSources): void {
-  const { config, scheduler, dispatcher, swarm, localLayers, trust } = sources;
-  collectDefaultMetrics({ register: registry });
-  const total: Register = (name, help, read) => {
-    const counter = new Counter({
-      name,
-      help,
-      registers: [registry],
-      collect() {
-        counter.reset();
-        counter.inc(read());
-      },
-    });
-  };
-  const now: Register = (name, help, read) => {
-    const gauge: Gauge = new Gauge({
-      name,
-      help,
-      registers: [registry],
-      collect() {
-        gauge.set(read());
-      },
-    });
-  };
-  total('shoal_tokens_generated_total', 'Tokens generated.', () => scheduler.tokens);
-  total('shoal_rows_total', 'Rows (prompt and generated tokens) passed through the model.', () => scheduler.rows);
-  total('shoal_passes_total', 'Forward passes over a batch.', () => scheduler.passes);
-  total(
-    'shoal_engine_busy_seconds_total',
-    'Time in which a pass had the scheduler.',
-    () => scheduler.occupancy.busyMs / 1000,
-  );
-  total(
-    'shoal_engine_waiting_seconds_total',
-    'Time in which all passes in flight waited for their experts: laps, or own ones.',
-    () => scheduler.occupancy.waitingMs / 1000,
-  );
-  total(
-    'shoal_engine_overlapped_seconds_total',
-    'Time in which one pass had the scheduler while the laps of another were out.',
-    () => scheduler.occupancy.overlappedMs / 1000,
-  );
-  now('shoal_lanes', 'Passes that there may be at a time: 1, or 2 half-batches.', () => scheduler.microBatches);
-  now('shoal_passes_in_flight', 'Passes at this moment.', () => scheduler.occupancy.passes);
-  total('shoal_laps_total', 'Laps: dispatch and combine of one MoE layer and batch.', () => dispatcher.laps);
-  total(
-    'shoal_lap_redispatches_total',
-    'Laps that one peer failed and another or the coordinator did.',
-    () => dispatcher.redispatches,
-  );
-  total(
-    'shoal_lap_hedges_total',
-    'Laps that a replica was asked for as well, the first tab being late.',
-    () => dispatcher.hedges,
-  );
-  total(
-    'shoal_device_limited_choices_total',
-    'Tokens × MoE layers routed under a device limit.',
-    () => dispatcher.limitedChoices,
-  );
-  total(
-    'shoal_device_limit_changes_total',
-    'Of those, where the limit changed the experts.',
-    () => dispatcher.changedChoices,
-  );
-  total('shoal_lap_frame_bytes_total', 'Bytes of lap frames, both ways.', () => dispatcher.frameBytes);
-  total(
-    'shoal_wire_test_bytes_total',
-    'Bytes on lap channels, both ways, that passed while tabs were tested before they served.',
-    () => swarm.wireBytes.tests,
-  );
-  total('shoal_peers_joined_total', 'Tabs that joined.', () => swarm.joined);
-  total('shoal_peers_departed_total', 'Tabs that left, for whatever reason.', () => swarm.departed);
-  total('shoal_quarantined_peers_total', 'Tabs kept out for wrong results.', () => trust.quarantine.total);
-  total(
-    'shoal_unchecked_rows_total',
-    'Rows of tabs found out later that entered answers since their last good audit.',
-    () => trust.counts.unchecked,
-  );
-  total(
-    'shoal_audits_put_off_total',
-    'Rows due for an audit for which there was no processor time: later rows took their turn.',
-    () => trust.counts.putOff,
-  );
-  now('shoal_requests_running', 'Requests being decoded.', () => scheduler.running.length);
-  now('shoal_requests_queued', 'Requests waiting for a place in the batch.', () => scheduler.queued.length);
-  now('shoal_kv_bytes', 'KV cache allocated.', () => scheduler.kvBytesInUse);
-  now(
-    'shoal_kv_kept_bytes',
-    'KV cache of ended requests, kept in case that another begins alike; it grows until --kv-memory is full.',
-    () => scheduler.kvBytesKept,
-  );
-  now('shoal_kv_bytes_per_token', 'KV cache of one more token of one answer.', () => scheduler.kvBytesPerToken);
-  now(
-    'shoal_kv_bytes_per_token_drafter',
-    "The MTP module's own KV cache of one more token of one answer, on top; 0 where it drafts nothing.",
-    () => scheduler.speculation.kvBytesPerToken,
-  );
-  now('shoal_kv_bytes_per_token_mha', 'What plain multi-head attention would keep per token instead.', () =>
-    mhaBytesPerToken(config, scheduler.kvBytesPerToken),
-  );
-  now(
-    'shoal_resident_layers',
-    'Layers whose experts the coordinator holds itself (--local-experts): they make no lap.',
-    () => localLayers.layers.length,
-  );
-  now(
-    'shoal_resident_expert_bytes',
-    'Experts in the memory of --local-experts, those of the MTP module included.',
-    () => localLayers.bytes,
-  );
-  total('shoal_prompt_positions_total', 'Positions of prompts that were begun.', () => scheduler.prefix.positions);
-  total(
-    'shoal_prompt_positions_reused_total',
-    'Those of them that were not computed again, since another prompt began alike.',
-    () => scheduler.prefix.reused,
-  );
-  total(
-    'shoal_experts_uncovered_by_moves_total',
-    'Experts that were without a replica for a while because full tabs had to exchange them.',
-    () => swarm.uncoveredByMoves,
-  );
-  now('shoal_experts_uncovered', 'Experts that no serving tab holds.', () => swarm.uncovered());
-  now('shoal_placement_epoch', 'Number of the placement in force.', () => swarm.plan.epoch);
-  registerWire(registry, sources);
-  registerByLabel(registry, sources);
-  registerDrafts(registry, scheduler, total, now);
-  registerWaits(registry, scheduler);
-}
+/** Metrics of one source: name → help and value. By Prometheus's convention, names in `_total` are counters, others gauges. */
+type Metrics<S> = Readonly<Record<string, readonly [help: string, read: (source: S) => number]>>;
 
-function registerWire(registry: Registry, { swarm }: MetricSources): void {
-  const wire = new Counter({
-    name: 'shoal_wire_bytes_total',
-    help: 'Bytes on lap channels as the links count them: frames, message headers, heartbeats; without SCTP and below.',
-    labelNames: ['direction'] as const,
-    registers: [registry],
-    collect() {
-      wire.reset();
-      const { sent, received } = swarm.wireBytes;
-      wire.inc({ direction: 'sent' }, sent);
-      wire.inc({ direction: 'received' }, received);
-    },
-  });
+const SCHEDULER: Metrics<Scheduler> = {
+  shoal_tokens_generated_total: ['Tokens generated.', (s) => s.tokens],
+  shoal_rows_total: ['Rows (prompt and generated tokens) computed by passes.', (s) => s.rows],
+  shoal_passes_total: ['Passes.', (s) => s.passes],
+  shoal_engine_busy_seconds_total: ['Time that passes spent in the dense engine.', (s) => s.occupancy.busyMs / 1000],
+  shoal_engine_waiting_seconds_total: [
+    'Time in which every pass in flight waited for its experts, on tabs or local.',
+    (s) => s.occupancy.waitingMs / 1000,
+  ],
+  shoal_engine_overlapped_seconds_total: [
+    'Time in which the dense engine computed one pass while laps of another were out.',
+    (s) => s.occupancy.overlappedMs / 1000,
+  ],
+  shoal_lanes: ['Micro-batches that may be in flight: 1 or 2.', (s) => s.microBatches],
+  shoal_passes_in_flight: ['Passes in flight.', (s) => s.occupancy.passes],
+  shoal_requests_running: ['Requests in the batch.', (s) => s.running.length],
+  shoal_requests_queued: ['Requests waiting for a place in the batch.', (s) => s.queued.length],
+  shoal_kv_bytes: ['KV cache allocated.', (s) => s.kvBytesInUse],
+  shoal_kv_kept_bytes: [
+    'KV cache of finished requests, kept for requests with the same prefix. It grows until --kv-memory is full.',
+    (s) => s.kvBytesKept,
+  ],
+  shoal_kv_bytes_per_token: ['KV cache per token of one answer.', (s) => s.kvBytesPerToken],
+  shoal_kv_bytes_per_token_drafter: [
+    "The MTP module's KV cache per token of one answer, in addition; 0 if it drafts nothing.",
+    (s) => s.speculation.kvBytesPerToken,
+  ],
+  shoal_prompt_positions_total: ['Positions of prompts that were started.', (s) => s.prefix.positions],
+  shoal_prompt_positions_reused_total: [
+    'Positions of prompts that were taken from the KV cache of another prompt with the same prefix.',
+    (s) => s.prefix.reused,
+  ],
+  shoal_draft_failures_total: [
+    'Drafting calls that failed; passes go on without drafts.',
+    (s) => s.speculation.failures,
+  ],
+  shoal_passes_per_token: [
+    'Passes per generated token since startup; below 1 if drafts were accepted.',
+    (s) => s.passesPerToken ?? Number.NaN,
+  ],
+};
+
+const DISPATCHER: Metrics<Dispatcher> = {
+  shoal_laps_total: ['Laps: dispatch and combine of one MoE layer and micro-batch.', (d) => d.laps],
+  shoal_lap_redispatches_total: ['Laps that one tab failed and another or the coordinator did.', (d) => d.redispatches],
+  shoal_lap_hedges_total: ['Laps also sent to a replica because the first tab was late.', (d) => d.hedges],
+  shoal_device_limited_choices_total: ['Tokens × MoE layers routed under a device limit.', (d) => d.limitedChoices],
+  shoal_device_limit_changes_total: ['Tokens × MoE layers where that changed the experts.', (d) => d.changedChoices],
+  shoal_lap_frame_bytes_total: ['Bytes of lap frames in both directions.', (d) => d.frameBytes],
+};
+
+const SWARM: Metrics<Swarm> = {
+  shoal_wire_test_bytes_total: [
+    'Bytes on lap channels, in both directions, while tabs were tested before they served.',
+    (s) => s.wireBytes.tests,
+  ],
+  shoal_peers_joined_total: ['Tabs that joined.', (s) => s.joined],
+  shoal_peers_departed_total: ['Tabs that left, for any reason.', (s) => s.departed],
+  shoal_experts_uncovered_by_moves_total: [
+    'Experts that were temporarily without a replica because full tabs had to exchange them.',
+    (s) => s.uncoveredByMoves,
+  ],
+  shoal_experts_uncovered: ['Experts that no serving tab holds.', (s) => s.uncovered()],
+  shoal_placement_epoch: ['Epoch of the current placement.', (s) => s.plan.epoch],
+};
+
+const TRUST: Metrics<Trust> = {
+  shoal_quarantined_peers_total: ['Donors quarantined for wrong results.', (t) => t.quarantine.total],
+  shoal_unchecked_rows_total: [
+    'Rows of quarantined tabs that entered answers after the last good audit and were not audited.',
+    (t) => t.counts.unchecked,
+  ],
+  shoal_audits_put_off_total: [
+    'Rows due for an audit that were skipped for lack of CPU time; later rows were audited instead.',
+    (t) => t.counts.putOff,
+  ],
+};
+
+const OTHER: Metrics<MetricSources> = {
+  shoal_kv_bytes_per_token_mha: [
+    'KV cache per token that plain multi-head attention would need instead.',
+    ({ config, scheduler }) => mhaBytesPerToken(config, scheduler.kvBytesPerToken),
+  ],
+  shoal_resident_layers: [
+    'Layers whose experts are local by plan (--local-experts) and need no laps.',
+    ({ localLayers }) => localLayers.layers.length,
+  ],
+  shoal_resident_expert_bytes: [
+    'Bytes of experts that are local by plan, including those of the MTP module.',
+    ({ localLayers }) => localLayers.bytes,
+  ],
+};
+
+type Labels = Record<string, string>;
+
+/** Metrics with one label: name → help, label, and the value for each value of the label. */
+const BY_LABEL: Record<string, [help: string, label: string, read: (s: MetricSources) => Record<string, number>]> = {
+  shoal_wire_bytes_total: [
+    'Bytes on lap channels: frames, message headers and heartbeats, without SCTP and the layers below.',
+    'direction',
+    ({ swarm: { wireBytes } }) => ({ sent: wireBytes.sent, received: wireBytes.received }),
+  ],
+  shoal_requests_refused_total: [
+    'Requests refused because the queue was full, by reason.',
+    'reason',
+    ({ scheduler }) => ({ ...scheduler.refusals }),
+  ],
+  shoal_audits_total: [
+    "Rows of tabs compared with the coordinator's own computation, on probation or in audits, by result.",
+    'result',
+    ({
+      trust: {
+        counts: { right, wrong, incomparable, retracted },
+      },
+    }) => ({ right, wrong, incomparable, retracted }),
+  ],
+  shoal_expert_rows_total: [
+    'Row × expert products, by where: on tabs, on the coordinator as fallback, in its local layers, and for drafts.',
+    'by',
+    ({ dispatcher }) => ({
+      tab: dispatcher.tabAssignments,
+      coordinator: dispatcher.fallbackAssignments,
+      resident: dispatcher.localLayerAssignments,
+      drafter: dispatcher.draftAssignments,
+    }),
+  ],
+  shoal_peers: ['Tabs, by state.', 'state', ({ swarm }) => countBy(swarm.peers.map(({ state }) => state))],
+  shoal_access_refusals_total: [
+    'Connections, sign-ins, donors, requests and shards refused by an access rule.',
+    'what',
+    ({ access }) => access.refusals,
+  ],
+};
+
+function* readDrafts({ scheduler: { speculation } }: MetricSources): Iterable<[Labels, number]> {
+  for (const [kind, { drafted, accepted }] of Object.entries(speculation.counts)) {
+    for (const [i, count] of drafted.entries()) {
+      const depth = String(i + 1);
+      yield [{ kind, depth, result: 'accepted' }, accepted[i]!];
+      yield [{ kind, depth, result: 'rejected' }, count - accepted[i]!];
+    }
+  }
 }
 
 /** Buckets in seconds: from a pass without laps to the time in which a request must be answered. */
@@ -172,7 +175,7 @@ const WAIT_HISTOGRAMS: Record<Wait, { name: string; help: string; buckets: numbe
   },
   firstToken: {
     name: 'shoal_time_to_first_token_seconds',
-    help: 'Time from a request to its first token, the queue included.',
+    help: 'Time from a request to its first token, including the queue.',
     buckets: [0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 120, 300, 600],
   },
   betweenTokens: {
@@ -182,96 +185,54 @@ const WAIT_HISTOGRAMS: Record<Wait, { name: string; help: string; buckets: numbe
   },
 };
 
-function registerWaits(registry: Registry, scheduler: Scheduler): void {
-  const entries = WAITS.map(
-    (wait) => [wait, new Histogram({ ...WAIT_HISTOGRAMS[wait], registers: [registry] })] as const,
+/** Registers the metrics of scheduler, laps, swarm and access. They are read at scrape time from where they are kept. */
+export function registerMetrics(registry: Registry, sources: MetricSources): void {
+  collectDefaultMetrics({ register: registry });
+  const { scheduler, dispatcher, swarm, trust } = sources;
+  registerAll(registry, SCHEDULER, scheduler);
+  registerAll(registry, DISPATCHER, dispatcher);
+  registerAll(registry, SWARM, swarm);
+  registerAll(registry, TRUST, trust);
+  registerAll(registry, OTHER, sources);
+  for (const [name, [help, label, read]] of Object.entries(BY_LABEL))
+    register(registry, name, help, [label], () =>
+      Object.entries(read(sources)).map(([value, count]) => [{ [label]: value }, count]),
+    );
+  const draftsHelp = 'Drafted tokens, by drafter, distance (from 1), and whether the model chose the same token.';
+  register(registry, 'shoal_drafts_total', draftsHelp, ['kind', 'depth', 'result'], () => readDrafts(sources));
+  const histograms = new Map(
+    WAITS.map((wait) => [wait, new Histogram({ ...WAIT_HISTOGRAMS[wait], registers: [registry] })]),
   );
-  const histograms = new Map(entries);
   scheduler.latency.events.on('wait', (wait, ms) => histograms.get(wait)!.observe(ms / 1000));
 }
 
-function registerByLabel(registry: Registry, { scheduler, dispatcher, swarm, trust }: MetricSources): void {
-  const refusals = new Counter({
-    name: 'shoal_requests_refused_total',
-    help: 'Requests that were refused for want of a place in the queue, by reason.',
-    labelNames: ['reason'] as const,
-    registers: [registry],
-    collect() {
-      refusals.reset();
-      for (const [reason, count] of Object.entries(scheduler.refusals)) refusals.inc({ reason }, count);
-    },
-  });
-  const audits = new Counter({
-    name: 'shoal_audits_total',
-    help: 'Rows of tabs compared with the own computation, in shadow or after use, by what was found.',
-    labelNames: ['result'] as const,
-    registers: [registry],
-    collect() {
-      audits.reset();
-      const { right, wrong, incomparable, retracted } = trust.counts;
-      for (const [result, rows] of Object.entries({ right, wrong, incomparable, retracted }))
-        audits.inc({ result }, rows);
-    },
-  });
-  const work = new Counter({
-    name: 'shoal_expert_rows_total',
-    help: 'Row × expert work: of tabs, of the coordinator for want of one, of the layers that it holds by plan, and of its drafts.',
-    labelNames: ['by'] as const,
-    registers: [registry],
-    collect() {
-      work.reset();
-      work.inc({ by: 'tab' }, dispatcher.tabAssignments);
-      work.inc({ by: 'coordinator' }, dispatcher.fallbackAssignments);
-      work.inc({ by: 'resident' }, dispatcher.localLayerAssignments);
-      work.inc({ by: 'drafter' }, dispatcher.draftAssignments);
-    },
-  });
-  const peers = new Gauge({
-    name: 'shoal_peers',
-    help: 'Tabs, by state.',
-    labelNames: ['state'] as const,
-    registers: [registry],
-    collect() {
-      peers.reset();
-      for (const peer of swarm.peers) peers.inc({ state: peer.state });
-    },
-  });
+function registerAll<S>(registry: Registry, metrics: Metrics<S>, source: S): void {
+  for (const [name, [help, read]] of Object.entries(metrics))
+    register(registry, name, help, [], () => [[{}, read(source)]]);
 }
 
-/** A figure read at scrape time. */
-type Register = (name: string, help: string, read: () => number) => void;
-
-function registerDrafts(registry: Registry, scheduler: Scheduler, total: Register, now: Register): void {
-  const { speculation } = scheduler;
-  total(
-    'shoal_draft_failures_total',
-    'Drafting calls that failed: their drafts were done without.',
-    () => speculation.failures,
-  );
-  now(
-    'shoal_passes_per_token',
-    'Passes that an answer needed for each of its tokens since start: below 1 by drafts that were right.',
-    () => scheduler.passesPerToken ?? Number.NaN,
-  );
-  const drafts = new Counter({
-    name: 'shoal_drafts_total',
-    help: 'Drafted tokens, by who drafted them, how far ahead (from 1), and whether the model chose them too.',
-    labelNames: ['kind', 'depth', 'result'] as const,
-    registers: [registry],
-    collect() {
-      drafts.reset();
-      for (const [kind, { drafted, accepted }] of Object.entries(speculation.counts)) {
-        for (const [i, count] of drafted.entries()) {
-          const depth = String(i + 1);
-          drafts.inc({ kind, depth, result: 'accepted' }, accepted[i]!);
-          drafts.inc({ kind, depth, result: 'rejected' }, count - accepted[i]!);
-        }
-      }
-    },
-  });
+function register(
+  registry: Registry,
+  name: string,
+  help: string,
+  labelNames: string[],
+  read: () => Iterable<[Labels, number]>,
+): void {
+  const collect = (): void => {
+    metric.reset();
+    for (const [labels, value] of read()) metric.inc(labels, value);
+  };
+  const options = { name, help, labelNames, registers: [registry], collect };
+  const metric = name.endsWith('_total') ? new Counter(options) : new Gauge(options);
 }
 
-/** Buckets in seconds, from a kernel on loopback to a swarm across oceans. */
+function countBy(values: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const value of values) counts[value] = (counts[value] ?? 0) + 1;
+  return counts;
+}
+
+/** Buckets in seconds, from loopback to a swarm across oceans. */
 export function lapHistogram(registry: Registry): Histogram {
   return new Histogram({
     name: 'shoal_lap_seconds',

@@ -111,8 +111,8 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-describe('rates', () => {
-  it('are by the time that has passed, though the tick comes late', () => {
+describe('SnapshotBuilder: rates', () => {
+  it('are per measured second, even if a tick is late', () => {
     for (const elapsedMs of [1000, 4000]) {
       vi.advanceTimersByTime(elapsedMs);
       counters.tokens += 20;
@@ -127,12 +127,12 @@ describe('rates', () => {
   });
 });
 
-describe('shares and bytes', () => {
-  it('are null before there is anything to share', () => {
+describe('SnapshotBuilder: shares and bytes', () => {
+  it('are null before there is any work', () => {
     expect(snapshots.build().flow).toMatchObject({ tabShare: null, bytesPerToken: null, lapsPerToken: null });
   });
 
-  it('set bytes against their floor, and the latent cache against plain attention', () => {
+  it('compare bytes with their floor, and the latent cache with plain attention', () => {
     Object.assign(counters, { tabAssignments: 3, fallbackAssignments: 1, tabRows: 10 });
     vi.spyOn(swarm, 'wireBytes', 'get').mockReturnValue({ sent: 800, received: 400, tests: 200 });
     expect(snapshots.build().flow).toMatchObject({
@@ -146,7 +146,7 @@ describe('shares and bytes', () => {
     });
   });
 
-  it('count layers that the coordinator holds, and drafts, apart from what it does for want of a tab', () => {
+  it('count local layers and drafts apart from the fallback', () => {
     Object.assign(counters, {
       tabAssignments: 5,
       fallbackAssignments: 1,
@@ -161,8 +161,8 @@ describe('shares and bytes', () => {
   });
 });
 
-describe('waits', () => {
-  it('are medians and 95th percentiles, of what there was', () => {
+describe('SnapshotBuilder: waits', () => {
+  it('are medians and 95th percentiles', () => {
     expect(snapshots.build().waits.firstToken).toEqual({ p50: null, p95: null });
     const { signal } = new AbortController();
     const sequence = new Sequence(
@@ -180,12 +180,12 @@ describe('waits', () => {
   });
 });
 
-describe('the verdict', () => {
-  it('says why the coordinator is alone, and nothing that is not so', () => {
+describe('SnapshotBuilder: the verdict', () => {
+  it('says why no tab serves', () => {
     const attention = (): string | undefined => snapshots.build().verdict.attention?.text;
     expect(attention()).toContain('No tab has joined');
     const tab = FakeTab.join(swarm);
-    expect(attention()).toBe('1 tab is on the way in');
+    expect(attention()).toBe('1 tab is joining');
     swarm.intent(tab.session, { intent: 'pause' });
     expect(attention()).toBe('1 tab is paused');
   });

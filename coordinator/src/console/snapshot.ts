@@ -1,7 +1,7 @@
 import type { ModelConfig } from '@shoal/model';
 import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView, WaitView } from '@shoal/protocol';
-import type { Dispatcher } from '../laps/dispatcher.ts';
 import type { SampleWindow } from '../base/sample-window.ts';
+import type { Dispatcher } from '../laps/dispatcher.ts';
 import { lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
@@ -17,25 +17,26 @@ export interface SnapshotSources {
   scheduler: Scheduler;
   dispatcher: Dispatcher;
   swarm: Swarm;
-  /** What the coordinator holds for good. */
+  /** The layers and experts that are local by plan. */
   localLayers: LocalLayerChoice;
   trust: Pick<Trust, 'counts' | 'quarantine'>;
   isDraining: () => boolean;
 }
 
 const HISTORY_S = 120;
-/** Tokens a second are shown as the mean of so many seconds: a single one jumps with every request. */
+/** Seconds that the token rate is averaged over: that of one second jumps with every request. */
 const RATE_WINDOW_S = 5;
-/** Load decays to half in about 10 s. */
+/** Per second: the load halves in about 10 s. */
 const LOAD_DECAY = 0.93;
 
-/** Keeps the figures that need a memory (rates, histories) and draws the console's picture from everything else. */
+/** Builds the console's snapshots. Keeps the figures that need history; everything else is read from its source. */
 export class SnapshotBuilder {
   readonly #sources: SnapshotSources;
   readonly #startedMs = Date.now();
   readonly #tokenHistory: number[] = [];
-  /** By MoE layer: [nRoutedExperts] rows a second, decayed; and the counters at the last tick. */
+  /** By MoE layer: [nRoutedExperts] rows a second, with decay. */
   readonly #load = new Map<number, Float64Array>();
+  /** By MoE layer: [nRoutedExperts] row counters at the last tick. */
   readonly #rowsAtTick = new Map<number, Float64Array>();
   #tokensAtTick = 0;
   #tickedMs = performance.now();
@@ -44,11 +45,11 @@ export class SnapshotBuilder {
     this.#sources = sources;
   }
 
-  /** Once a second. */
+  /** Called once a second. */
   tick(): void {
     const { scheduler, dispatcher } = this.#sources;
     const nowMs = performance.now();
-    // Measured, since a process that computes attention ticks late.
+    // The time is measured, since ticks are late in a busy process.
     const elapsedS = Math.max(1, nowMs - this.#tickedMs) / 1000;
     this.#tickedMs = nowMs;
     this.#tokenHistory.push((scheduler.tokens - this.#tokensAtTick) / elapsedS);
@@ -67,6 +68,7 @@ export class SnapshotBuilder {
 
   build(): ConsoleSnapshot {
     const { scheduler, swarm, version, quant } = this.#sources;
+    const { queue, firstToken, betweenTokens } = scheduler.latency.recentMs;
     const nowMs = Date.now();
     const flow = this.#flow();
     return {
@@ -79,22 +81,20 @@ export class SnapshotBuilder {
       peers: swarm.peers.map((peer) => this.#peer(peer)),
       placement: this.#placement(),
       flow,
-      requests: [...scheduler.running, ...scheduler.queued].map((sequence) => ({
-        id: sequence.request.id,
-        state: sequence.state,
-        promptTokens: sequence.request.promptIds.length,
-        completionTokens: sequence.completionTokens,
-        maxTokens: sequence.request.maxTokens,
-        drafted: sequence.speculation?.usage.drafted ?? 0,
-        accepted: sequence.speculation?.usage.accepted ?? 0,
-        ageMs: Math.round(scheduler.now() - sequence.createdMs),
-      })),
+      requests: [...scheduler.running, ...scheduler.queued].map(
+        ({ request, state, completionTokens, speculation, createdMs }) => ({
+          id: request.id,
+          state,
+          promptTokens: request.promptIds.length,
+          completionTokens,
+          maxTokens: request.maxTokens,
+          drafted: speculation?.usage.drafted ?? 0,
+          accepted: speculation?.usage.accepted ?? 0,
+          ageMs: Math.round(scheduler.now() - createdMs),
+        }),
+      ),
       queuedRequests: scheduler.queued.length,
-      waits: {
-        queue: waitOf(scheduler.latency.recentMs.queue),
-        firstToken: waitOf(scheduler.latency.recentMs.firstToken),
-        betweenTokens: waitOf(scheduler.latency.recentMs.betweenTokens),
-      },
+      waits: { queue: waitOf(queue), firstToken: waitOf(firstToken), betweenTokens: waitOf(betweenTokens) },
     };
   }
 
@@ -103,7 +103,7 @@ export class SnapshotBuilder {
     const tabs = [...swarm.serving()].length;
     const troubled = swarm.peers.find((peer) => peer.note !== undefined);
     if (this.#sources.isDraining()) {
-      return { state: 'draining', text: 'Shutting down: running answers finish, no new ones are taken.' };
+      return { state: 'draining', text: 'Shutting down: running answers finish, new requests are refused.' };
     }
     if (swarm.model.layers.length === 0) {
       return { state: 'serving', text: 'Serving: the coordinator holds every expert itself (--local-experts).' };
@@ -112,24 +112,21 @@ export class SnapshotBuilder {
       const text = 'Serving alone: the coordinator computes every expert itself.';
       return { state: 'alone', text, attention: { text: whyAlone(swarm.peers), href: '#peers' } };
     }
-    const on = `on ${tabs} ${tabs === 1 ? 'tab' : 'tabs'}`;
     if (flow.uncoveredExperts > 0) {
-      const text = `Serving ${on}; ${flow.uncoveredExperts} experts are computed by the coordinator.`;
-      return { state: 'uncovered', text, attention: { text: 'Experts without a tab', href: '#map' } };
+      const text = `Serving on ${counted(tabs, 'tab')}; the coordinator computes ${counted(flow.uncoveredExperts, 'expert')} itself.`;
+      return { state: 'uncovered', text, attention: { text: 'Some experts are on no tab', href: '#map' } };
     }
     const attention = troubled && { text: `${troubled.peerId}: ${troubled.note}`, href: '#peers' };
-    const held = localLayers.layers.length;
-    const but = held === 0 ? '' : `, but for ${held} ${held === 1 ? 'layer' : 'layers'} that the coordinator holds`;
-    return {
-      state: 'serving',
-      text: `Serving: every expert has a place ${on}${but}.`,
-      ...(attention && { attention }),
-    };
+    const local = localLayers.layers.length;
+    const but = local === 0 ? '' : `, except those of ${counted(local, 'layer')} that the coordinator holds itself`;
+    const text = `Serving: ${counted(tabs, 'tab')} ${tabs === 1 ? 'holds' : 'hold'} every expert${but}.`;
+    return { state: 'serving', text, ...(attention && { attention }) };
   }
 
   #peer(peer: PeerSession): PeerView {
     const { dispatcher } = this.#sources;
     const { adapter } = peer.hello;
+    const { phase, auditShare, auditedRows, failures, record } = peer.trust;
     const laps = peer.connected ? peer.laps : undefined;
     const stats = peer.link?.stats();
     const work = answerWork(dispatcher);
@@ -155,13 +152,7 @@ export class SnapshotBuilder {
       loadedShare: peer.loadedShare,
       sinceMs: peer.sinceMs,
       ...(peer.note !== undefined && { note: peer.note }),
-      trust: {
-        phase: peer.trust.phase,
-        auditShare: peer.trust.auditShare,
-        auditedRows: peer.trust.auditedRows,
-        failures: peer.trust.failures,
-        verifiedRows: peer.trust.record.verifiedRows,
-      },
+      trust: { phase, auditShare, auditedRows, failures, verifiedRows: record.verifiedRows },
       lapHistoryMs: laps?.historyMs() ?? [],
     };
   }
@@ -238,24 +229,28 @@ function waitOf(recentMs: SampleWindow): WaitView {
   return { p50: recentMs.quantile(0.5), p95: recentMs.quantile(0.95) };
 }
 
-/** Rows × experts of answers, whoever computed them. */
+/** Row × expert products of answers, on tabs and on the coordinator. */
 function answerWork({ tabAssignments, fallbackAssignments, localLayerAssignments }: Dispatcher): number {
   return tabAssignments + fallbackAssignments + localLayerAssignments;
 }
 
+function counted(count: number, noun: string): string {
+  return `${count} ${count === 1 ? noun : `${noun}s`}`;
+}
+
 function whyAlone(peers: readonly PeerSession[]): string {
-  const count = (n: number, what: string): string => `${n} ${n === 1 ? 'tab is' : 'tabs are'} ${what}`;
-  const comers = peers.filter(({ state }) => state === 'connecting' || state === 'loading' || state === 'testing');
-  if (comers.length > 0) return count(comers.length, 'on the way in');
+  const tell = (tabs: number, what: string): string => `${counted(tabs, 'tab')} ${tabs === 1 ? 'is' : 'are'} ${what}`;
+  const joining = peers.filter(({ state }) => state === 'connecting' || state === 'loading' || state === 'testing');
+  if (joining.length > 0) return tell(joining.length, 'joining');
   const paused = peers.filter(({ state }) => state === 'paused').length;
-  if (paused > 0) return count(paused, 'paused');
+  if (paused > 0) return tell(paused, 'paused');
   return peers.length > 0
-    ? count(peers.length, 'here, without experts')
-    : 'No tab has joined: open the donor page somewhere';
+    ? tell(peers.length, 'connected without experts')
+    : 'No tab has joined: open the donor page in a browser';
 }
 
 function adapterText(adapter: AdapterInfo): string {
-  // A processor says how many threads it lends where a GPU has its model.
+  // A CPU's description says how many threads it lends.
   if (backendOf(adapter) === 'wasm') return `CPU, ${adapter.description}`;
   return [adapter.vendor, adapter.architecture, adapter.isFallbackAdapter ? '(software)' : '']
     .filter(Boolean)

@@ -22,27 +22,27 @@ import type { Logger } from 'pino';
 import type { Namespace, Socket } from 'socket.io';
 import type { z } from 'zod';
 import type { Access } from '../access/access.ts';
-import { DonorDoor, DoorError, type Place } from '../access/donor-door.ts';
-import { HelloRefused } from './hello-refused.ts';
-import type { Swarm } from './swarm.ts';
+import { DonorDoor, type Place } from '../access/donor-door.ts';
+import { JoinRefused } from '../access/join-refused.ts';
+import { TokenBucket } from '../access/token-bucket.ts';
 import type { PeerSession } from './peer-session.ts';
+import type { Swarm } from './swarm.ts';
+
+type Welcome = Extract<HelloReply, { ok: true }>;
 
 export interface DonorGatewayOptions {
   swarm: Swarm;
   access: Access;
   rtc: RtcImplementation;
-  iceServers: RTCIceServer[];
-  heartbeatMs: number;
-  /** WebRTC connections that a tab is to open. */
-  lapConnections: number;
-  model: Extract<HelloReply, { ok: true }>['model'];
   log: Logger;
+  /** What every tab is told when it joins. */
+  terms: Pick<Welcome, 'model' | 'iceServers' | 'heartbeatMs'> & { lapConnections: number };
 }
 
-/** For a message handed to the socket to leave before the socket is closed. */
-const LAST_WORDS_MS = 200;
+/** Time for a message handed to the socket to be sent before the socket is closed. */
+const FLUSH_MS = 200;
 
-/** The donors' side of signalling: socket.io messages in and out, each parsed once, with a deadline for the first. */
+/** Serves signalling to donors over socket.io. Every message is parsed once; the first has a deadline. */
 export function serveDonors(namespace: Namespace, options: DonorGatewayOptions): void {
   const door = new DonorDoor(options.access);
   const sockets = new Set<DonorSocket>();
@@ -51,7 +51,7 @@ export function serveDonors(namespace: Namespace, options: DonorGatewayOptions):
     sockets.add(donor);
     socket.once('disconnect', () => sockets.delete(donor));
   });
-  options.access.onChange(() => sockets.forEach((donor) => donor.recheck()));
+  options.access.events.on('change', () => sockets.forEach((donor) => donor.recheck()));
 }
 
 class DonorSocket {
@@ -63,10 +63,13 @@ class DonorSocket {
   #peer: PeerSession | undefined;
   #place: Place | undefined;
   #connection: AcceptedPeer | undefined;
-  /** What comes after that is not read. */
+  /** Further messages are ignored. */
   #over = false;
-  #allowance = SIGNALLING_BURST_MESSAGES;
-  #allowedAtMs = Date.now();
+  /** Honest pages stay far below it. */
+  readonly #messages = new TokenBucket(
+    SIGNALLING_BURST_MESSAGES,
+    (1000 * SIGNALLING_BURST_MESSAGES) / MAX_SIGNALLING_MESSAGES_PER_SECOND,
+  );
 
   constructor(socket: Socket, options: DonorGatewayOptions, door: DonorDoor) {
     this.#socket = socket;
@@ -76,7 +79,7 @@ class DonorSocket {
     this.#helloTimer = setTimeout(() => socket.disconnect(true), HELLO_TIMEOUT_MS);
     socket.use((_, next) => {
       if (this.#over) return;
-      if (this.#spend()) next();
+      if (this.#messages.take() === 0) next();
       else this.#drop('more messages than the protocol allows');
     });
     socket.on('hello', (message: unknown, reply: unknown) => this.#hello(message, reply));
@@ -86,17 +89,17 @@ class DonorSocket {
     this.#on('trouble', troubleSchema, (peer, message) => options.swarm.trouble(peer, message));
     this.#on('intent', intentSchema, (peer, message) => {
       options.swarm.intent(peer, message);
-      // The same donor may come back, with another amount of memory, before this socket is closed.
+      // The donor may rejoin, with another amount of memory, before this socket is closed.
       if (peer.state === 'gone') this.#place?.leave();
     });
     socket.on('disconnect', () => this.#end('vanished'));
   }
 
-  /** The rules have changed: whoever would not be let in any more is sent away. */
+  /** Dismisses the tab if the new access rules would not let it in. */
   recheck(): void {
     const peer = this.#peer;
     if (!peer || peer.state === 'gone' || !this.#place || this.#place.allowed()) return;
-    const message = 'Your invitation was withdrawn, or invitations are needed from now on. Ask the operator for one.';
+    const message = 'Your invitation was withdrawn, or one is required now. Ask the operator for a new one.';
     this.#options.swarm.dismiss(peer, { code: 'removed', message, retry: false });
   }
 
@@ -109,32 +112,31 @@ class DonorSocket {
   }
 
   #hello(message: unknown, reply: unknown): void {
-    if (typeof reply !== 'function' || this.#peer) return this.#drop('hello without a reply, or twice');
+    if (typeof reply !== 'function' || this.#peer) return this.#drop('a second hello, or one without a callback');
     const parsed = helloSchema.safeParse(message);
     if (!parsed.success) {
-      reply(refusal('invalid', `The hello is malformed: ${parsed.error.issues[0]?.path.join('.')}. Reload the page.`));
+      const field = parsed.error.issues[0]?.path.join('.');
+      reply(refusal('invalid', `The page sent a malformed hello (${field}). Reload the page.`));
       return this.#drop('a malformed hello');
     }
     clearTimeout(this.#helloTimer);
-    reply(this.#admit(parsed.data));
+    reply(this.#join(parsed.data));
     if (this.#peer) this.#connect(this.#peer);
     else this.#closeSoon();
   }
 
   #signal(signal: Signal): void {
-    if ((signal.connection ?? 0) >= this.#options.lapConnections)
-      return this.#drop('signals for a connection too many');
+    if ((signal.connection ?? 0) >= this.#options.terms.lapConnections)
+      return this.#drop('a signal for a connection beyond the number allowed');
     this.#connection?.signal(signal);
   }
 
-  #admit(hello: Hello): HelloReply {
+  #join(hello: Hello): HelloReply {
     const version = negotiateVersion(hello.protocolVersions);
     if (version === undefined) {
-      const ours = SUPPORTED_VERSIONS.join(', ');
-      return refusal(
-        'version',
-        `The page speaks version ${hello.protocolVersions.join(', ')}, this coordinator ${ours}. Reload the page.`,
-      );
+      const [theirs, ours] = [hello.protocolVersions.join(', '), SUPPORTED_VERSIONS.join(', ')];
+      const message = `The page speaks protocol version ${theirs}, this coordinator ${ours}. Reload the page.`;
+      return refusal('version', message);
     }
     const socket = this.#socket;
     const { donorToken, tab, inviteToken } = hello;
@@ -151,27 +153,21 @@ class DonorSocket {
       });
     } catch (error) {
       this.#place?.leave();
-      if (error instanceof DoorError) return this.#refuse(error.reason, error.message);
-      if (error instanceof HelloRefused) return refusal(error.code, error.message);
-      throw error;
+      if (!(error instanceof JoinRefused)) throw error;
+      return this.#refuse(error);
     }
-    const { iceServers, heartbeatMs, lapConnections, model, log } = this.#options;
+    const { terms, log } = this.#options;
     const { peerId } = this.#peer;
-    log.info({ peerId, address: this.#address, invite: this.#place?.invite }, 'let a donor in');
-    return {
-      ok: true,
-      protocolVersion: version,
-      peerId,
-      model,
-      iceServers: iceServers as Extract<HelloReply, { ok: true }>['iceServers'],
-      heartbeatMs,
-      lapConnections,
-    };
+    log.info({ peerId, address: this.#address, invite: this.#place.invite }, 'a donor joined');
+    return { ok: true, protocolVersion: version, peerId, ...terms };
   }
 
-  #refuse(code: DoorError['reason'], message: string): HelloReply {
-    this.#options.access.refusals[code]++;
-    this.#options.log.info({ address: this.#address, code }, 'turned a donor away');
+  #refuse({ code, message }: JoinRefused): HelloReply {
+    // Only refusals by the access rules are counted.
+    if (code === 'invite' || code === 'limit') {
+      this.#options.access.refusals[code]++;
+      this.#options.log.info({ address: this.#address, code }, 'refused a donor');
+    }
     return refusal(code, message);
   }
 
@@ -180,62 +176,54 @@ class DonorSocket {
     try {
       this.#connection = this.#accept();
     } catch (error) {
-      // WebRTC itself refused: ICE servers that it cannot read, or no memory. The other donors have nothing to do with it.
-      this.#options.log.error({ err: error, peerId: peer.peerId }, 'no WebRTC connection could be made');
-      const message = 'The coordinator could not open a WebRTC connection. Its operator finds the cause in its log.';
+      // WebRTC itself failed, for example on malformed ICE servers or for lack of memory. Other donors are not affected.
+      this.#options.log.error({ err: error, peerId: peer.peerId }, 'could not create a WebRTC connection');
+      const message = 'The coordinator could not open a WebRTC connection. Its log tells the operator why.';
       return swarm.dismiss(peer, { code: 'timeout', message, retry: true });
     }
     this.#connection.link.then(
       (link) => swarm.attach(peer, link),
       (error: unknown) => {
         if (!(error instanceof TransportError)) throw error;
-        const message = `No WebRTC connection came about (${error.message}). A firewall may block it.`;
+        const message = `The WebRTC connection failed (${error.message}). A firewall may be blocking it.`;
         swarm.dismiss(peer, { code: 'timeout', message, retry: true });
       },
     );
   }
 
   #accept(): AcceptedPeer {
-    const { rtc, iceServers, heartbeatMs, lapConnections, model, log } = this.#options;
+    const { rtc, terms, log } = this.#options;
+    const { iceServers, heartbeatMs, lapConnections, model } = terms;
     return acceptPeer({
       rtc,
-      iceServers,
+      iceServers: iceServers as RTCIceServer[],
       heartbeatMs,
       lapConnections,
       onFurtherLost: (number, why) => {
-        // Said when the visit ends, too, it would be noise.
+        // Not logged when the whole visit ends.
         if (this.#peer?.state !== 'gone')
-          log.info({ peerId: this.#peer?.peerId, number, why }, 'goes on without a further connection');
+          log.info({ peerId: this.#peer?.peerId, number, why }, 'lost an additional connection, continuing without it');
       },
       maxFrameBytes: combineLayouts.f16.headerBytes + MAX_ROWS_PER_LAP * model.hiddenSize * 2,
       onSignal: (signal: Signal) => void this.#socket.emit('signal', signal),
     });
   }
 
-  /** A token bucket: honest pages stay far below it. */
-  #spend(): boolean {
-    const nowMs = Date.now();
-    const earned = ((nowMs - this.#allowedAtMs) / 1000) * MAX_SIGNALLING_MESSAGES_PER_SECOND;
-    this.#allowance = Math.min(SIGNALLING_BURST_MESSAGES, this.#allowance + earned) - 1;
-    this.#allowedAtMs = nowMs;
-    return this.#allowance >= 0;
-  }
-
   #drop(what: string): void {
     if (this.#over) return;
-    this.#options.log.warn({ address: this.#address, peerId: this.#peer?.peerId }, `dropped a donor: ${what}`);
+    this.#options.log.warn({ address: this.#address, peerId: this.#peer?.peerId }, `dropped a donor that sent ${what}`);
     if (this.#peer) {
-      const message = `The page sent ${what}. Reload it.`;
+      const message = `The page sent ${what}. Reload the page.`;
       this.#options.swarm.dismiss(this.#peer, { code: 'protocol', message, retry: false });
     }
     this.#closeSoon();
   }
 
-  /** After a moment for the last message to leave. */
+  /** Closes the socket once the last message has had time to be sent. */
   #closeSoon(): void {
     if (this.#over) return;
     this.#over = true;
-    setTimeout(() => this.#socket.disconnect(true), LAST_WORDS_MS).unref();
+    setTimeout(() => this.#socket.disconnect(true), FLUSH_MS).unref();
   }
 
   #end(why: string): void {

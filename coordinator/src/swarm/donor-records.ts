@@ -1,33 +1,39 @@
 import type { ExpertIndex } from '@shoal/placement';
-import type { PeerSession } from './peer-session.ts';
 
-/** Donors remembered for their totals and what they held. */
+/** Donors whose totals and experts are remembered. */
 const MAX_DONORS = 10_000;
-/** Experts remembered of all donors together: a donor of a V3 swarm may hold thousands. 8 bytes each make 16 MB. */
+/** Experts remembered for all donors together, 16 MB at 8 bytes each: one donor of a V3 swarm may hold thousands. */
 const MAX_EXPERTS = 2_000_000;
 
-/** What is known of one donor: one browser's profile, however many of its tabs are in. */
+/** The record of one donor (one browser profile), over all of its tabs and visits. */
 export interface DonorHistory {
-  /** By all its tabs, of all visits. */
   tokensHelped: number;
-  /** By number of the tab, what it held when it was last seen: its browser has kept those weights. */
+  /** What each tab held when it left, by tab number: its browser still has those weights. */
   readonly held: Map<number, readonly ExpertIndex[]>;
 }
 
-/** Donors by the hash of their token; bounded, those who came or left longest ago go first. */
+/** The part of a peer that is remembered when it leaves. */
+interface EndedVisit {
+  readonly donorId: string;
+  readonly donor: DonorHistory;
+  readonly tab: number;
+  readonly assigned: ReadonlySet<ExpertIndex>;
+}
+
+/** Donor histories by the hash of the donor's token. Bounded: the donor that joined or left longest ago is forgotten first. */
 export class DonorRecords {
   readonly #records = new Map<string, DonorHistory>();
   #experts = 0;
 
-  /** A donor's record, made if there is none. Those who are in keep theirs, even if it is forgotten here. */
+  /** A donor's history, created if needed. Peers keep theirs even if it is forgotten here. */
   of(donorId: string): DonorHistory {
     const record = this.#records.get(donorId) ?? { tokensHelped: 0, held: new Map<number, readonly ExpertIndex[]>() };
     this.#seen(donorId, record);
     return record;
   }
 
-  /** A tab leaves. */
-  remember({ donorId, donor, tab, assigned }: PeerSession): void {
+  /** Records what a tab held when it leaves. */
+  remember({ donorId, donor, tab, assigned }: EndedVisit): void {
     const known = this.#records.get(donorId);
     if (known) this.#experts -= countHeld(known);
     if (assigned.size > 0) donor.held.set(tab, [...assigned]);

@@ -13,7 +13,7 @@ describe('lapConnectionsOf', () => {
     expect(lapConnectionsOf('auto', hiddenSize, rowFormat)).toBe(expected);
   });
 
-  it('is the number given', () => {
+  it('uses a given number', () => {
     const chosen = ['1', '2', '3', '4'] as const;
     expect(chosen.map((count) => lapConnectionsOf(count, 192, 'f16'))).toEqual([1, 2, 3, 4]);
   });

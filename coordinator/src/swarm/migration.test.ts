@@ -25,7 +25,7 @@ function tab(name: string, holds: number[], target: number[], maxExperts: number
   };
 }
 
-/** Steps until nothing moves any more, tabs loading in a random order; `look` at every moment between. */
+/** Steps until nothing moves, with tabs loading in a random order; calls `look` after every step. */
 function play(
   tabs: Tab[],
   options: { rng: Rng; load?: (expert: number) => number; look?: (uncovered: number[]) => void },
@@ -68,7 +68,7 @@ function play(
 
 const isLoading = ({ assigned, live }: Tab): boolean => live.size < assigned.size;
 
-/** By layer. */
+/** Number of experts by layer. */
 function perLayer(experts: Iterable<number>): number[] {
   const counts = Array.from({ length: 8 }, () => 0);
   for (const expert of experts) counts[Math.floor(expert / EXPERTS_PER_LAYER)]!++;
@@ -79,7 +79,7 @@ const served = (tabs: readonly Tab[]): Set<number> => new Set(tabs.flatMap(({ li
 const settled = ({ assigned, live, target }: Tab): boolean =>
   assigned.size === target.size && live.size === target.size && [...target].every((expert) => live.has(expert));
 
-/** Experts dealt out at random, each to one of the tabs with room; some of them to a second one too. */
+/** Deals out experts at random, each to one of the tabs with room, and some to a second one. */
 function deal(rng: Rng, experts: number, rooms: readonly number[], maxPerLayer: number): number[][] {
   const hands: number[][] = rooms.map(() => []);
   const place = (expert: number): void => {
@@ -94,8 +94,8 @@ function deal(rng: Rng, experts: number, rooms: readonly number[], maxPerLayer: 
   return hands;
 }
 
-describe('on the way from one placement to any other', () => {
-  it('what is served stays served, but for what a circle costs and the step says; it ends, and fetches nothing twice', () => {
+describe('migrate, from one placement to any other', () => {
+  it('keeps served experts served except those that a circle costs and the step reports, terminates, and fetches nothing twice', () => {
     let [circles, freeRuns] = [0, 0];
     for (let seed = 1; seed <= 300; seed++) {
       const rng = createRng(seed);
@@ -121,17 +121,17 @@ describe('on the way from one placement to any other', () => {
       expect(tabs.every(settled), `seed ${seed} converges`).toBe(true);
       expect(result.fetched, `seed ${seed}`).toBe(lacking);
       expect(result.steps).toBeLessThanOrEqual(lacking + surplus);
-      // Nobody gives up its only replica twice for one circle.
+      // No expert is uncovered twice.
       expect(new Set(result.uncovered).size).toBe(result.uncovered.length);
       if (result.uncovered.length > 0) circles++;
       else freeRuns++;
     }
-    // Both happen, or this would say little.
+    // Both cases have to occur.
     expect(circles).toBeGreaterThan(20);
     expect(freeRuns).toBeGreaterThan(20);
   });
 
-  it('costs nothing where one place is free', () => {
+  it('uncovers nothing if one place is free', () => {
     for (let seed = 1; seed <= 50; seed++) {
       const tabs = [tab('a', [0, 1, 2], [3, 4, 5], 3), tab('b', [3, 4, 5], [0, 1, 2], 4)];
       const before = served(tabs);
@@ -142,8 +142,8 @@ describe('on the way from one placement to any other', () => {
   });
 });
 
-describe('a circle of full tabs', () => {
-  it('is broken by the idlest expert, and at most one is without a replica at a time', () => {
+describe('migrate, for a circle of full tabs', () => {
+  it('breaks it with the idlest expert, and leaves at most one without a replica at a time', () => {
     const tabs = [tab('a', [0, 1], [2, 3], 2), tab('b', [2, 3], [0, 1], 2)];
     const load = (expert: number): number => [5, 9, 7, 6][expert]!;
     const missing: number[] = [];
@@ -154,7 +154,7 @@ describe('a circle of full tabs', () => {
     expect(tabs.every(settled)).toBe(true);
   });
 
-  it('is broken by an expert that is served elsewhere too, if there is one, however busy', () => {
+  it('breaks it with an expert that is served elsewhere too, however busy, if there is one', () => {
     const tabs = [tab('a', [0, 1], [2, 3], 2), tab('b', [2, 3], [0, 1], 2), tab('c', [1], [1], 1)];
     const load = (expert: number): number => (expert === 1 ? 100 : 1);
     const before = served(tabs);
@@ -165,7 +165,7 @@ describe('a circle of full tabs', () => {
     expect(tabs.every(settled)).toBe(true);
   });
 
-  it('is not broken while somebody in it is on the way', () => {
+  it('does not break it while one of its tabs is loading', () => {
     const [a, b] = [tab('a', [0, 1], [2, 3], 2), tab('b', [2, 3], [0, 4], 3)];
     b.assigned.add(0);
     const options = { expertsPerLayer: EXPERTS_PER_LAYER, load: () => 1, planned: () => true, replanned: false };
@@ -173,23 +173,23 @@ describe('a circle of full tabs', () => {
     expect([next.size, uncovered]).toEqual([0, []]);
   });
 
-  it('is left alone while another plan is on its way', () => {
+  it('does not break it while another plan is due', () => {
     const tabs = [tab('a', [0, 1], [2, 3], 2), tab('b', [2, 3], [0, 1], 2)];
     const options = { expertsPerLayer: EXPERTS_PER_LAYER, load: () => 1, planned: () => true, replanned: true };
     expect(migrate({ ...options, migrants: tabs, mayBreak: false }).next.size).toBe(0);
   });
 });
 
-it('an heir that is gone takes nobody’s place: what it was to serve stays where it is', () => {
-  // The plan gave expert 1 to a tab that has left before it served it.
+it('migrate keeps an expert whose heir has left', () => {
+  // The plan gave expert 1 to a tab that left before serving it.
   const a = tab('a', [0, 1], [0], 2);
   const options = { expertsPerLayer: EXPERTS_PER_LAYER, load: () => 1, replanned: false, mayBreak: false };
   expect(migrate({ ...options, migrants: [a], planned: () => true }).next.size).toBe(0);
-  // What the plan has room for nowhere may go.
+  // An expert that the plan has no room for may be dropped.
   expect([...migrate({ ...options, migrants: [a], planned: (e) => e === 0 }).next.get(a)!]).toEqual([0]);
 });
 
-it('what a tab was only about to load, and is not to any more, is dropped at once', () => {
+it('migrate drops experts at once that were assigned but not loaded', () => {
   const a = tab('a', [0], [0, 2], 4);
   a.assigned = new Set([0, 1]);
   const options = { expertsPerLayer: EXPERTS_PER_LAYER, load: () => 1, planned: () => true, mayBreak: true };

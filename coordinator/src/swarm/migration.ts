@@ -1,45 +1,47 @@
 import type { ExpertIndex } from '@shoal/placement';
 
-/** A peer on its way from what it holds to what the plan wants of it. */
+/** A peer on its way from what it holds to what the plan gives it. */
 export interface Migrant {
-  /** What it was told to hold last. */
+  /** The experts of its newest assignment. */
   readonly assigned: ReadonlySet<ExpertIndex>;
-  /** What of it serves. */
+  /** Those of `assigned` that serve. */
   readonly live: ReadonlySet<ExpertIndex>;
   readonly target: ReadonlySet<ExpertIndex>;
+  /** Experts that fit in the memory it lends. */
   readonly maxExperts: number;
-  /** What its GPU can bind of one layer. */
+  /** Experts of one layer that its GPU can bind. */
   readonly maxExpertsPerLayer: number;
 }
 
 export interface MigrationOptions<M extends Migrant> {
   migrants: readonly M[];
   expertsPerLayer: number;
-  /** How busy an expert is: among equals, busy ones are fetched first and idle ones given up first. */
+  /** Load of an expert: among equals, busy ones are fetched first and idle ones given up first. */
   load: (expert: ExpertIndex) => number;
-  /** Whether the plan gives the expert to anybody; what it gives to nobody has no heir to wait for. */
+  /** Whether the plan gives the expert to any peer. If not, there is no heir to wait for. */
   planned: (expert: ExpertIndex) => boolean;
-  /** The plan has just changed: peers that are still loading are looked at too. */
+  /** Whether the plan has just changed, so that peers which are still loading take part too. */
   replanned: boolean;
-  /** Whether replicas may go before their heirs serve if nothing moves otherwise. */
+  /** Whether replicas may be dropped before their heirs serve if nothing can move otherwise. */
   mayBreak: boolean;
 }
 
 export interface MigrationStep<M extends Migrant> {
-  /** What peers are to hold next; those for whom nothing changes are not in it. */
+  /** Next assignment of each peer whose assignment changes. */
   next: Map<M, Set<ExpertIndex>>;
-  /** Experts whose only live replica had to go before its heir serves, since nothing would move otherwise. */
+  /** Experts whose only live replica had to be dropped before its heir serves, because nothing could move otherwise. */
   uncovered: ExpertIndex[];
 }
 
 /**
- * One step of all peers towards the plan. Peers grow as far as their memory allows, and give up what their heirs serve: with
- * room for both, when they have grown; with none, as much as growing needs. So an expert that is served stays served.
+ * One step of all peers towards the plan. A peer loads what its memory allows, and gives up experts that their heirs serve:
+ * with room for both, after it has loaded everything; otherwise only as many as it needs room for. So a served expert stays
+ * served.
  *
- * Where full peers wait for each other in a circle no such step exists. Then one of them gives up one expert that is served
- * elsewhere too, or else the idlest: its room lets the next one move, and so on round the circle.
+ * If full peers wait for each other in a circle, there is no such step. Then one of them gives up one expert that is served
+ * elsewhere too, or else the idlest one: its room lets the next peer move, and so on round the circle.
  *
- * Every step either fetches what the plan wants or gives up what it doesn't, so that repeated steps come to an end.
+ * Every step either fetches what the plan wants or gives up what it doesn't, so repeated steps terminate.
  */
 export function migrate<M extends Migrant>(options: MigrationOptions<M>): MigrationStep<M> {
   const scene = new Scene(options);
@@ -60,14 +62,17 @@ export function migrate<M extends Migrant>(options: MigrationOptions<M>): Migrat
 }
 
 const isLoading = ({ assigned, live }: Migrant): boolean => live.size < assigned.size;
+const lackingOf = ({ assigned, target }: Migrant): ExpertIndex[] =>
+  [...target].filter((expert) => !assigned.has(expert));
 
-/** Who serves what and who is to, kept true while a step is made. */
+/** Which experts are served and by which peers they are to be served, kept up to date during a step. */
 class Scene<M extends Migrant> {
   readonly options: MigrationOptions<M>;
-  /** Live replicas of an expert, and of these the ones that the plan keeps. */
+  /** Live replicas of each expert. */
   readonly #live = new Map<ExpertIndex, number>();
+  /** Live replicas of each expert that the plan keeps. */
   readonly #kept = new Map<ExpertIndex, number>();
-  /** Who is to serve an expert and doesn't yet. */
+  /** The peers that are to serve each expert and don't yet. */
   readonly heirs = new Map<ExpertIndex, Set<M>>();
 
   constructor(options: MigrationOptions<M>) {
@@ -89,19 +94,19 @@ class Scene<M extends Migrant> {
     return (this.#live.get(expert) ?? 0) > 0;
   }
 
-  /** Whether all that are to serve the expert do, so that what the plan has no use for may go. */
+  /** Whether all peers that are to serve the expert do, so that surplus replicas may be dropped. */
   isTaken(expert: ExpertIndex): boolean {
     if (this.heirs.has(expert)) return false;
     return (this.#kept.get(expert) ?? 0) > 0 || !this.options.planned(expert);
   }
 
-  /** What it costs to give up a replica now: 0, another is kept; 1, another is left for the time being; 2, none is left. */
+  /** The cost of giving up a replica now: 0 if another is kept, 1 if another is left for the time being, 2 if none is left. */
   cost(expert: ExpertIndex): number {
     if ((this.#kept.get(expert) ?? 0) > 0) return 0;
     return (this.#live.get(expert) ?? 0) > 1 ? 1 : 2;
   }
 
-  /** A surplus replica is given up. */
+  /** Records that a surplus replica is given up. */
   released(migrant: M, expert: ExpertIndex): void {
     if (migrant.live.has(expert)) add(this.#live, expert, -1);
   }
@@ -111,18 +116,15 @@ function add(counts: Map<ExpertIndex, number>, expert: ExpertIndex, by: number):
   counts.set(expert, (counts.get(expert) ?? 0) + by);
 }
 
-/** What a peer is to hold next; undefined if it is to stay as it is. */
+/** A peer's next assignment; undefined if nothing changes. */
 function advance<M extends Migrant>(migrant: M, scene: Scene<M>): Set<ExpertIndex> | undefined {
   const { assigned, live, target } = migrant;
   const holds = new Set(assigned);
   const surplus = [...assigned].filter((expert) => !target.has(expert));
-  // What it was only about to load, nobody relies on.
+  // Experts that it has not loaded yet can be dropped at once.
   for (const expert of surplus) if (!live.has(expert)) holds.delete(expert);
   const serving = surplus.filter((expert) => live.has(expert));
-  const lacking = byUrgency(
-    [...target].filter((expert) => !assigned.has(expert)),
-    scene,
-  );
+  const lacking = byUrgency(lackingOf(migrant), scene);
   if (lacking.length === 0) {
     const grown = [...target].every((expert) => live.has(expert));
     if (grown && serving.every((expert) => scene.isTaken(expert))) giveUp(migrant, serving, holds, scene);
@@ -134,8 +136,8 @@ function advance<M extends Migrant>(migrant: M, scene: Scene<M>): Set<ExpertInde
 }
 
 /**
- * What nobody serves first; then what is only served where it is to go from, since its coming frees a place there; then what
- * is busiest; of equals, layer by layer.
+ * Experts that are not served first; then those whose only replicas are surplus, since loading them frees room there; within
+ * a rank the busiest first, then layer by layer.
  */
 function byUrgency<M extends Migrant>(experts: ExpertIndex[], scene: Scene<M>): ExpertIndex[] {
   const { load } = scene.options;
@@ -143,7 +145,7 @@ function byUrgency<M extends Migrant>(experts: ExpertIndex[], scene: Scene<M>): 
   return experts.sort((a, b) => rank(a) - rank(b) || load(b) - load(a) || a - b);
 }
 
-/** Take in as much as there is room for, giving up of `taken` no more than that needs. */
+/** Adds to `holds` as much of `lacking` as there is room for, giving up no more of `taken` than that needs. */
 function grow<M extends Migrant>(
   migrant: M,
   lacking: readonly ExpertIndex[],
@@ -178,7 +180,7 @@ function giveUp<M extends Migrant>(
   }
 }
 
-/** What a peer can still take beside what it holds. */
+/** Room that a peer has beside what it holds. */
 class Room {
   readonly #migrant: Migrant;
   readonly #expertsPerLayer: number;
@@ -195,7 +197,7 @@ class Room {
     return this.#size < this.#migrant.maxExperts && this.#of(expert) < this.#migrant.maxExpertsPerLayer;
   }
 
-  /** Whether there is room for `expert` once `other` has gone. */
+  /** Whether there is room for `expert` once `other` is given up. */
   wouldHave(expert: ExpertIndex, other: ExpertIndex): boolean {
     const { maxExperts, maxExpertsPerLayer } = this.#migrant;
     const same = this.#layerOf(expert) === this.#layerOf(other);
@@ -221,7 +223,7 @@ class Room {
   }
 }
 
-/** Of all peers that wait for each other, the one whose replica is given up at the least cost, if there are any. */
+/** The cheapest replica to give up among peers that wait for each other; undefined if none do. */
 function breakCircle<M extends Migrant>(
   scene: Scene<M>,
   moving: ReadonlyMap<M, unknown>,
@@ -229,7 +231,7 @@ function breakCircle<M extends Migrant>(
   const { expertsPerLayer, load } = scene.options;
   let best: { migrant: M; out: ExpertIndex; cost: number } | undefined;
   for (const migrant of stuck(scene, moving)) {
-    const lacking = [...migrant.target].filter((expert) => !migrant.assigned.has(expert));
+    const lacking = lackingOf(migrant);
     const room = new Room(migrant, migrant.assigned, expertsPerLayer);
     for (const out of migrant.assigned) {
       if (migrant.target.has(out) || !lacking.some((expert) => room.wouldHave(expert, out))) continue;
@@ -241,22 +243,15 @@ function breakCircle<M extends Migrant>(
   if (best === undefined) return undefined;
   const { migrant, out, cost } = best;
   const holds = new Set(migrant.assigned);
-  const lacking = byUrgency(
-    [...migrant.target].filter((expert) => !migrant.assigned.has(expert)),
-    scene,
-  );
-  grow(migrant, lacking, [out], holds, scene);
+  grow(migrant, byUrgency(lackingOf(migrant), scene), [out], holds, scene);
   return { migrant, holds, uncovers: cost === 2 ? out : undefined };
 }
 
-/** Peers that lack something, have no room, and wait for nobody who is on the way. */
+/** Peers that lack an expert, have no room, and don't wait for a peer that is moving. */
 function stuck<M extends Migrant>(scene: Scene<M>, moving: ReadonlyMap<M, unknown>): M[] {
   const waiting = new Set(
     scene.options.migrants.filter(
-      (migrant) =>
-        !moving.has(migrant) &&
-        !isLoading(migrant) &&
-        [...migrant.target].some((expert) => !migrant.assigned.has(expert)),
+      (migrant) => !moving.has(migrant) && !isLoading(migrant) && lackingOf(migrant).length > 0,
     ),
   );
   const heirsOf = (migrant: M): M[] =>
@@ -274,6 +269,6 @@ function stuck<M extends Migrant>(scene: Scene<M>, moving: ReadonlyMap<M, unknow
   return [...waiting];
 }
 
-function sameExperts(a: ReadonlySet<ExpertIndex>, b: ReadonlySet<ExpertIndex>): boolean {
+export function sameExperts(a: ReadonlySet<ExpertIndex>, b: ReadonlySet<ExpertIndex>): boolean {
   return a.size === b.size && [...a].every((expert) => b.has(expert));
 }

@@ -1,19 +1,21 @@
-import type { ExpertIndex, PlacementPeer } from '@shoal/placement';
+import { capacityInExperts, type ExpertIndex } from '@shoal/placement';
 import type { Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { WorkItem } from '@shoal/model';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { LapPeer } from '../laps/lap-splitter.ts';
-import type { DonorHistory } from './donor-records.ts';
 import { believed, type PeerTrust } from '../trust/peer-trust.ts';
 import type { Trust } from '../trust/trust.ts';
+import type { DonorHistory } from './donor-records.ts';
+import type { Migrant } from './migration.ts';
+import { PEER_TRANSITIONS, type PeerEvent, READY_STATES } from './peer-state.ts';
 import { linkBytes } from './wire-meter.ts';
 
-/** Of no assignment: they count from 1. */
+/** No assignment: epochs count from 1. */
 export const NO_EPOCH = -1;
 
-/** What the coordinator says to a donor's page; a socket in earnest, an object in tests. */
+/** What the coordinator sends to a donor's page. */
 export interface DonorControl {
   assign(message: Assign): void;
   standing(message: Standing): void;
@@ -23,7 +25,7 @@ export interface DonorControl {
 
 export interface PeerSessionOptions {
   peerId: string;
-  /** A hash of the donor's token: who lends, without the secret. */
+  /** Hash of the donor's token. */
   donorId: string;
   donor: DonorHistory;
   hello: Hello;
@@ -32,51 +34,54 @@ export interface PeerSessionOptions {
   shardBytes: number;
   expertsPerLayer: number;
   layerIndex: ReadonlyMap<number, number>;
-  /** How frames carry rows, if the tab knows the format; else, and by default, f16. */
+  /** Row format of frames if the tab supports it; otherwise, and by default, f16. */
   rowFormat?: RowFormat | undefined;
-  /** Decides what of its work is believed; without it all of it is, once the self-test is passed. */
+  /** Without it, everything is believed after the known-answer test. */
   trust?: Trust | undefined;
   clock?: Clock;
 }
 
-/** One admitted tab, from hello to goodbye: what it is to hold, what it does hold, and how it has done. */
-export class PeerSession implements LapPeer {
+/** One admitted tab, from hello to goodbye: what it is to hold, what it holds, and how it performs. */
+export class PeerSession implements LapPeer, Migrant {
   readonly peerId: string;
   readonly donorId: string;
-  /** What all tabs of its donor have done, and held. */
+  /** The history of its donor, shared with the donor's other tabs. */
   readonly donor: DonorHistory;
-  /** Which of its donor's tabs it is. */
+  /** Its number among the donor's tabs. */
   readonly tab: number;
   readonly address: string;
   readonly hello: Hello;
   readonly control: DonorControl;
   readonly sinceMs = Date.now();
   readonly trust: PeerTrust;
-  /** How rows travel to it and back. */
   readonly rowFormat: RowFormat;
-  state: PeerState = 'connecting';
-  /** The assignment sent last: its epoch, and the experts in it. */
+  readonly maxExperts: number;
+  readonly maxExpertsPerLayer: number;
+  #state: PeerState = 'connecting';
+  /** Epoch of the assignment sent last. */
   epoch = 0;
+  /** The experts of the assignment sent last. */
   assigned = new Set<ExpertIndex>();
-  /** Tested and serving: a subset of `assigned`. */
+  /** Experts that are tested and serve: a subset of `assigned`. */
   live = new Set<ExpertIndex>();
-  /** Self-tests under way, each with the experts that serve when it is passed. One that is taken out of here counts for nothing. */
+  /** Tests under way, each with the experts that serve once it is passed. A test removed from here has no effect. */
   readonly tests = new Set<Set<ExpertIndex>>();
-  /** The epoch of the assignment that it has wholly loaded. */
+  /** Epoch of the assignment that is completely loaded. */
   readyEpoch = NO_EPOCH;
-  /** What the newest plan wants it to hold in the end; differs from `assigned` while replicas move. */
+  /** The experts that the newest plan gives it; differs from `assigned` while replicas move. */
   target = new Set<ExpertIndex>();
   allocatedBytes = 0;
   loadedShare = 0;
   verifiedShare: number | null = null;
   tokensHelped = 0;
   rowsPerSecond = 0;
+  /** What is wrong with it at the moment, for the console. */
   note: string | undefined;
   link: Link | undefined;
   #laps: LapClient | undefined;
   #rowsAtTick = 0;
-  /** Tests under way before it serves, what had passed its link when the first of them began, and what passed in earlier ones. */
-  readonly #entryTests = { underWay: 0, bytesBefore: 0, bytes: 0 };
+  /** Tests under way before it serves, link bytes when the first of them began, and bytes of earlier ones. */
+  readonly #testMeter = { underWay: 0, bytesBefore: 0, bytes: 0 };
   #tickedMs: number;
   readonly #clock: Clock;
   readonly #options: PeerSessionOptions;
@@ -92,13 +97,29 @@ export class PeerSession implements LapPeer {
     this.address = options.address;
     this.hello = options.hello;
     this.control = options.control;
+    const { adapter, pledgeBytes } = options.hello;
+    this.maxExperts = capacityInExperts(pledgeBytes, options.shardBytes);
+    const bindable = Math.min(adapter.maxBufferBytes, adapter.maxStorageBindingBytes);
+    // A layer may span several buffers, but an expert has to fit in one.
+    this.maxExpertsPerLayer = bindable < options.shardBytes ? 0 : Number.MAX_SAFE_INTEGER;
     const { rowFormat = 'f16' } = options;
     this.rowFormat = options.hello.rowFormats?.includes(rowFormat) ? rowFormat : 'f16';
-    this.trust =
-      options.trust?.visit(options.donorId, options.hello.adapter, this.rowFormat) ?? believed(this.rowFormat);
+    this.trust = options.trust?.visit(options.donorId, adapter, this.rowFormat) ?? believed(this.rowFormat);
   }
 
-  /** Its laps; there are none before the link is open. */
+  get state(): PeerState {
+    return this.#state;
+  }
+
+  /** Moves to the state that PEER_TRANSITIONS gives for the event. Returns false if it gives none; nothing changes then. */
+  apply(event: PeerEvent): boolean {
+    const next = PEER_TRANSITIONS[this.#state][event];
+    if (next === undefined) return false;
+    this.#state = next;
+    return true;
+  }
+
+  /** Throws before the link is open. */
   get laps(): LapClient {
     if (this.#laps === undefined) throw new Error(`Peer ${this.peerId} has no link yet.`);
     return this.#laps;
@@ -113,31 +134,31 @@ export class PeerSession implements LapPeer {
     this.#laps = laps;
   }
 
-  /** A test of it begins before it serves anything; to be ended by `endEntryTest`. */
-  beginEntryTest(): void {
-    if (this.#entryTests.underWay++ === 0) this.#entryTests.bytesBefore = linkBytes(this.link);
+  /** Starts counting link bytes as test traffic. Every call needs one of `stopTestMeter`. */
+  startTestMeter(): void {
+    if (this.#testMeter.underWay++ === 0) this.#testMeter.bytesBefore = linkBytes(this.link);
   }
 
-  endEntryTest(): void {
+  stopTestMeter(): void {
     const passed = this.testBytes;
-    if (--this.#entryTests.underWay === 0) this.#entryTests.bytes = passed;
+    if (--this.#testMeter.underWay === 0) this.#testMeter.bytes = passed;
   }
 
-  /** That passed its link while it was tested and did not serve yet; of a test under way, until now. */
+  /** Link bytes of tests that were made before the peer served anything, including those under way. */
   get testBytes(): number {
-    const { underWay, bytesBefore, bytes } = this.#entryTests;
+    const { underWay, bytesBefore, bytes } = this.#testMeter;
     return bytes + (underWay > 0 ? linkBytes(this.link) - bytesBefore : 0);
   }
 
-  /** Whether it may be given laps at all. A draining peer serves until others have taken over. */
+  /** Whether it may be given laps. */
   get serving(): boolean {
-    return (this.state === 'working' || this.state === 'waiting' || this.state === 'draining') && this.live.size > 0;
+    return READY_STATES.has(this.state) && this.live.size > 0;
   }
 
-  /** Whether it serves just what the newest plan wants of it (nothing, in a swarm with tabs to spare), with nothing left to load or to give up. */
+  /** Whether it serves exactly what the newest plan gives it (possibly nothing), with nothing left to load or to give up. */
   get settled(): boolean {
-    const ready = this.state === 'working' || this.state === 'waiting' || this.state === 'draining';
-    return ready && this.live.size === this.target.size && this.assigned.size === this.target.size;
+    const { target, live, assigned } = this;
+    return READY_STATES.has(this.state) && live.size === target.size && assigned.size === target.size;
   }
 
   serves(layer: number, expert: number): boolean {
@@ -158,47 +179,31 @@ export class PeerSession implements LapPeer {
     this.donor.tokensHelped += tokens;
   }
 
-  placementPeer(): PlacementPeer {
-    const { adapter, pledgeBytes } = this.hello;
-    const bindable = Math.min(adapter.maxBufferBytes, adapter.maxStorageBindingBytes);
-    return {
-      peerId: this.peerId,
-      donorId: this.donorId,
-      pledgeBytes,
-      // A layer may take several buffers; an expert must fit in one.
-      maxExpertsPerLayer: bindable < this.#options.shardBytes ? 0 : Number.MAX_SAFE_INTEGER,
-    };
-  }
-
   /** Layers of which it serves at least one expert, ascending. */
   liveLayers(): number[] {
     const { layerIndex, expertsPerLayer } = this.#options;
     const indices = new Set<number>();
     for (const expert of this.live) indices.add(Math.floor(expert / expertsPerLayer));
-    const layers: number[] = [];
-    for (const [layer, index] of layerIndex) if (indices.has(index)) layers.push(layer);
-    return layers;
+    return [...layerIndex].filter(([, index]) => indices.has(index)).map(([layer]) => layer);
   }
 
-  /** Once a second: refresh what is shown per second. */
+  /** Updates the rates. Called once a second. */
   tick(): void {
     const rows = this.#laps?.rows ?? 0;
     const nowMs = this.#clock.now();
-    // Measured, since a busy process ticks late.
+    // The time is measured, since ticks are late in a busy process.
     const rate = (1000 * (rows - this.#rowsAtTick)) / Math.max(1, nowMs - this.#tickedMs);
     this.#tickedMs = nowMs;
-    // A second is short for a slow swarm: half of the old value smooths it.
+    // Averaged with the old value: a slow swarm has few rows a second.
     this.rowsPerSecond = (this.rowsPerSecond + rate) / 2;
     if (this.rowsPerSecond < 0.05) this.rowsPerSecond = 0;
     this.#rowsAtTick = rows;
-    if (this.state === 'working' && this.rowsPerSecond === 0) this.state = 'waiting';
-    else if (this.state === 'waiting' && this.rowsPerSecond > 0) this.state = 'working';
+    this.apply(this.rowsPerSecond > 0 ? 'busy' : 'idle');
   }
 
   standing(): Standing {
-    const phase = this.state === 'gone' ? 'draining' : this.state;
     return {
-      phase,
+      phase: this.state === 'gone' ? 'draining' : this.state,
       epoch: this.epoch,
       layers: this.liveLayers(),
       experts: this.live.size,

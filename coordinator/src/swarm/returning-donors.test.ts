@@ -35,16 +35,16 @@ beforeEach(() => {
 });
 
 const tab = (kept?: string[]): PeerSession => ({ hello: { kept } }) as unknown as PeerSession;
-/** As a tab says it: the latest last. */
+/** Most recent last, as in a hello. */
 const keeps = (...refs: [layer: number, expert: number][]): PeerSession =>
   tab(refs.map(([layer, expert]) => keptName(shardHash(layer, expert))));
 
-describe('what a tab says that it has kept', () => {
-  it('is told in the numbers of the model’s experts, the latest first, each once', () => {
+describe('ReturningDonors.held', () => {
+  it('gives the kept experts of the model, most recent first, each once', () => {
     expect(donors.held(keeps([3, 1], [5, 0], [3, 1], [5, 3]))).toEqual([7, 4, 1]);
   });
 
-  it('counts for nothing where it is of other models, and for the rest where some is', () => {
+  it('ignores shards of other models', () => {
     const stranger = keptName('f'.repeat(64));
     expect(donors.held(tab([stranger]))).toBeUndefined();
     expect(donors.held(tab([]))).toBeUndefined();
@@ -53,8 +53,8 @@ describe('what a tab says that it has kept', () => {
   });
 });
 
-describe('a coordinator that has just started', () => {
-  it('waits for others when the first tab brings experts, once, and says when it is over', () => {
+describe('ReturningDonors.arrived', () => {
+  it('waits for other tabs once, if the first tab brings experts, and reports the end of the wait', () => {
     donors.arrived(keeps([3, 1]));
     expect(donors.expected).toBe(true);
     donors.arrived(keeps([5, 1]));
@@ -65,7 +65,7 @@ describe('a coordinator that has just started', () => {
     expect([donors.expected, waiting.length]).toEqual([false, 1]);
   });
 
-  it('waits for nobody when the first tab brings none, whoever comes later', () => {
+  it('does not wait if the first tab brings none', () => {
     donors.arrived(tab());
     donors.arrived(keeps([3, 1]));
     expect([donors.expected, waiting.length, over]).toEqual([false, 0, 0]);

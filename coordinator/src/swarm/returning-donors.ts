@@ -2,34 +2,33 @@ import type { ExpertIndex, PlacementModel } from '@shoal/placement';
 import { keptName } from '@shoal/protocol';
 import type { Clock } from '../base/clock.ts';
 import type { PeerSession } from './peer-session.ts';
+import type { SwarmOptions } from './swarm-options.ts';
 
-export interface ReturningDonorsOptions {
+export interface ReturningDonorsOptions extends Pick<SwarmOptions, 'shardHash'> {
   model: PlacementModel;
-  /** SHA-256 of the expert's shard. */
-  shardHash: (layer: number, expert: number) => string;
   clock: Clock;
   returnDelayMs: number;
-  /** Nobody else is waited for. */
+  /** The wait is over. */
   onOver: () => void;
 }
 
 /**
- * Tabs come back by themselves after a restart of the coordinator, which knows nothing of them, at times of their own within
- * seconds. What they have kept they say; until all may be back, nobody is to download what another one brings.
+ * After a restart of the coordinator, which remembers nothing of its tabs, they rejoin within seconds and say what they have
+ * kept. Until all may be back, no tab should download what another one brings.
  */
 export class ReturningDonors {
   readonly #options: ReturningDonorsOptions;
-  /** By name (keptName), made when the first tab asks for it. */
+  /** By name (keptName); built for the first tab that needs it. */
   #indices: ReadonlyMap<string, ExpertIndex> | undefined;
-  #anyoneCame = false;
-  /** Whether others may still be on their way. */
+  #hasArrival = false;
+  /** Whether more tabs may be about to return. */
   expected = false;
 
   constructor(options: ReturningDonorsOptions) {
     this.#options = options;
   }
 
-  /** The experts that a tab has kept, the latest first; undefined if it says nothing of this model's. */
+  /** The experts of this model that a tab has kept, most recent first; undefined if there are none. */
   held(peer: PeerSession): readonly ExpertIndex[] | undefined {
     const { kept } = peer.hello;
     if (kept === undefined) return undefined;
@@ -38,10 +37,10 @@ export class ReturningDonors {
     return experts.size === 0 ? undefined : [...experts].toReversed();
   }
 
-  /** Only the first tab of a coordinator's life decides: a swarm that works is never held up. */
+  /** Only the coordinator's first tab decides whether to wait, so that a working swarm is never held up. */
   arrived(peer: PeerSession): void {
-    if (this.#anyoneCame) return;
-    this.#anyoneCame = true;
+    if (this.#hasArrival) return;
+    this.#hasArrival = true;
     if (this.held(peer) === undefined) return;
     this.expected = true;
     const { clock, returnDelayMs, onOver } = this.#options;

@@ -17,7 +17,7 @@ let peers: PeerSession[];
 let rollout: Rollout;
 let assigned: Map<string, Assign[]>;
 
-/** [experts] rows of late. */
+/** [experts] recent rows. */
 let loads: number[];
 
 beforeEach(() => begin(1));
@@ -53,25 +53,26 @@ function join(peerId: string, experts: number): PeerSession {
   });
   const { a } = memoryLinkPair();
   peer.attach(a, new LapClient({ link: a, hiddenSize: HIDDEN, epoch: () => peer.epoch, onHostile: () => {} }));
-  peer.state = 'loading';
+  peer.apply('connect');
   peers.push(peer);
   return peer;
 }
 
-/** As after `ready` and a passed test. */
+/** What happens after `ready` and a passed test. */
 function serve(peer: PeerSession): void {
   for (const expert of peer.assigned) peer.live.add(expert);
-  peer.state = 'waiting';
-  rollout.retire();
+  peer.apply('test');
+  peer.apply('pass');
+  rollout.advance();
 }
 
 const sorted = (experts: ReadonlySet<number>): number[] => [...experts].sort((a, b) => a - b);
-/** [experts] by how many peers serve it. */
+/** [experts] Number of peers that serve each. */
 const copies = (): number[] =>
   [...FIRST, ...SECOND].map((expert) => peers.filter((peer) => peer.serving && peer.live.has(expert)).length);
 
-describe('a rollout', () => {
-  it('names layers and experts as the model does, in order, each assignment with a higher epoch', () => {
+describe('Rollout', () => {
+  it('assigns experts in order, under the model’s layer and expert numbers, each time with a higher epoch', () => {
     join('a', 8);
     rollout.replan();
     const [first] = assigned.get('a')!;
@@ -84,7 +85,7 @@ describe('a rollout', () => {
     expect(new Set(epochs).size).toBe(epochs.length);
   });
 
-  it('lets a peer keep what it gives up until its heir serves it', () => {
+  it('lets a peer keep an expert until its heir serves it', () => {
     const a = join('a', 8);
     rollout.replan();
     serve(a);
@@ -101,7 +102,7 @@ describe('a rollout', () => {
     expect(a.settled && b.settled).toBe(true);
   });
 
-  it('takes from a peer’s tests what it takes from the peer', () => {
+  it('removes experts from a peer’s tests as well as from the peer', () => {
     const a = join('a', 8);
     rollout.replan();
     serve(a);
@@ -113,20 +114,20 @@ describe('a rollout', () => {
     expect(sorted(test)).toEqual(sorted(a.target));
   });
 
-  it('sends nothing to those for whom nothing changes, nor to the paused and draining', () => {
+  it('sends nothing to peers whose assignment does not change, or that are paused or draining', () => {
     const a = join('a', 8);
     const b = join('b', 8);
-    b.state = 'paused';
+    b.apply('pause');
     rollout.replan();
     serve(a);
     rollout.replan();
     expect([assigned.get('a')!.length, assigned.get('b')!.length]).toEqual([1, 0]);
-    b.state = 'draining';
+    b.apply('drain');
     rollout.replan();
     expect(assigned.get('b')).toEqual([]);
   });
 
-  it('lets a tab that is not needed wait, and go when it is', () => {
+  it('lets a spare tab wait until it is needed', () => {
     const [a, b, c] = [join('a', 4), join('b', 4), join('c', 4)];
     rollout.replan();
     const spare = peers.find((peer) => peer.target.size === 0)!;
@@ -136,12 +137,12 @@ describe('a rollout', () => {
     expect([spare.state, spare.target.size]).toEqual(['loading', 4]);
   });
 
-  it('replaces a draining peer when all that are to follow it serve', () => {
+  it('has replaced a draining peer when all of its heirs serve', () => {
     const a = join('a', 8);
     rollout.replan();
     serve(a);
     const heirs = [join('b', 4), join('c', 4)];
-    a.state = 'draining';
+    a.apply('drain');
     rollout.replan();
     expect(rollout.replaceable(a)).toBe(false);
     serve(heirs[0]!);
@@ -151,8 +152,8 @@ describe('a rollout', () => {
   });
 });
 
-describe('a swarm that comes and goes, in tight memory', () => {
-  it('keeps serving what it served, unless the tab that held it leaves, and comes to rest', () => {
+describe('Rollout with tight memory, while tabs come and go', () => {
+  it('keeps experts served unless the tab that held them leaves, and settles', () => {
     let [moved, tight] = [0, 0];
     for (let seed = 1; seed <= 40; seed++) {
       const rng = createRng(seed);
@@ -166,7 +167,7 @@ describe('a swarm that comes and goes, in tight memory', () => {
         act();
         const now = covered();
         for (const expert of before) {
-          // What memory is too small for, the plan gives to nobody: idle experts make room for busy ones.
+          // If memory is too small, the plan leaves out idle experts.
           const planned = [...rollout.plan.held.values()].some((held) => held.includes(expert));
           if (!now.has(expert) && !lost.has(expert) && planned) throw new Error(`seed ${seed} lost ${expert}`);
         }

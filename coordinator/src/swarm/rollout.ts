@@ -1,5 +1,4 @@
 import {
-  capacityInExperts,
   type ExpertIndex,
   MoveAllowance,
   type PlacementModel,
@@ -8,44 +7,33 @@ import {
   type PlacementResult,
   planPlacement,
 } from '@shoal/placement';
-import { type Clock, systemClock } from '../base/clock.ts';
+import { systemClock } from '../base/clock.ts';
 import type { ExpertRef } from './known-answer-test.ts';
-import type { EventLog } from '../base/event-log.ts';
-import { migrate } from './migration.ts';
+import { migrate, sameExperts } from './migration.ts';
 import type { PeerSession } from './peer-session.ts';
+import type { SwarmOptions } from './swarm-options.ts';
 
-export interface RolloutOptions {
+export interface RolloutOptions extends Pick<
+  SwarmOptions,
+  'shardHash' | 'replicas' | 'events' | 'load' | 'clock' | 'planner'
+> {
   model: PlacementModel;
-  /** SHA-256 of the expert's shard. */
-  shardHash: (layer: number, expert: number) => string;
-  replicas: number;
-  events: EventLog;
-  /** [layers × experts] rows of late, for which experts get replicas first; without it all count as equally busy. */
-  load?: () => ArrayLike<number>;
   peers: () => readonly PeerSession[];
-  /** What a peer's donor held when it was last seen. */
+  /** What the peer's tab held when it was last seen. */
   heldBefore: (peer: PeerSession) => readonly ExpertIndex[];
-  /** An assignment was sent: the peer should report progress soon. */
+  /** An assignment was sent; the peer has to report progress from now on. */
   onAssigned: (peer: PeerSession) => void;
-  clock?: Clock;
-  /** How a plan is made: for holding other placements against ours. */
-  planner?: Planner;
 }
 
-export type Planner = typeof planPlacement;
-
-/** New, half known, known: trust grows with verified work as the audited share falls. */
+/** Steps of trust as the audited share falls: new, half known, known. */
 const TRUST_STEPS = 2;
 
-/**
- * The way from one placement to the next without a gap: peers grow into the new plan as far as their memory allows, and give
- * up what it takes from them when its new holders serve it (migration.ts).
- */
+/** Moves the swarm from one placement to the next without a gap in service (migration.ts). */
 export class Rollout {
   plan: PlacementPlan = { epoch: 0, held: new Map() };
-  /** A better place is known for some experts, but their bytes were not granted yet: planning again later goes on with it. */
+  /** Whether the plan put off moves to stay within the byte budget; a later plan takes them up. */
   deferred = false;
-  /** Experts that went without a replica for a while since start, because full peers had to exchange them. */
+  /** Experts that were temporarily without a replica because full peers had to exchange them, since startup. */
   uncoveredByMoves = 0;
   readonly #options: RolloutOptions;
   readonly #allowance = new MoveAllowance();
@@ -55,7 +43,7 @@ export class Rollout {
     this.#options = options;
   }
 
-  /** Plan anew for the peers that are there, and set out for it; `mayFetch`: beyond what they have kept. */
+  /** Makes a new plan and starts moving towards it. `mayFetch`: whether peers may download what they have not kept. */
   replan(mayFetch: () => boolean = () => true): void {
     const { model, events } = this.#options;
     const able = this.#options.peers().filter(takesPart);
@@ -65,9 +53,9 @@ export class Rollout {
     this.plan = plan;
     this.deferred = plan.deferred;
     for (const peer of able) peer.target = new Set(this.plan.held.get(peer.peerId));
-    this.#advance(true);
-    // A swarm may have more tabs than work.
-    for (const peer of able) if (peer.assigned.size === 0 && peer.state === 'loading') peer.state = 'waiting';
+    this.advance(true);
+    // A swarm may have more tabs than it needs.
+    for (const peer of able) if (peer.assigned.size === 0) peer.apply('spare');
     const covered = new Set([...this.plan.held.values()].flat()).size;
     const all = model.layers.length * model.expertsPerLayer;
     events.add({
@@ -78,23 +66,20 @@ export class Rollout {
   }
 
   #planFor(able: readonly PeerSession[], keepOnly: boolean): PlacementResult {
-    const { model, replicas, load, clock = systemClock, planner = planPlacement } = this.#options;
-    const held = new Map(able.map((peer) => [peer.peerId, this.#before(peer)]));
+    const { model, replicas, load, heldBefore, clock = systemClock, planner = planPlacement } = this.#options;
+    const before = (peer: PeerSession): readonly ExpertIndex[] =>
+      peer.assigned.size > 0 ? [...peer.assigned] : heldBefore(peer);
+    const held = new Map(able.map((peer) => [peer.peerId, before(peer)]));
     return planner(model, able.map(placementPeer), {
       replicas,
       previous: { epoch: this.plan.epoch, held },
       maxMoveBytes: this.#allowance.at(clock.now()),
-      ...(load ? { load: load() } : {}),
+      ...(load && { load: load() }),
       ...(keepOnly && { keepOnly }),
     });
   }
 
-  /** Peers have begun to serve: others may give up what these have taken over, and take in what they now have room for. */
-  retire(): void {
-    this.#advance(false);
-  }
-
-  /** Whether everything that a peer serves is served by all others that are to. */
+  /** Whether every expert that a peer serves is served by all peers that the plan gives it to. */
   replaceable(peer: PeerSession): boolean {
     const heirs = this.#options.peers().filter((other) => other !== peer && takesPart(other));
     const planned = this.#planned();
@@ -110,38 +95,28 @@ export class Rollout {
     return { layer: layers[Math.floor(expert / expertsPerLayer)]!, expert: expert % expertsPerLayer };
   }
 
-  #before(peer: PeerSession): readonly ExpertIndex[] {
-    return peer.assigned.size > 0 ? [...peer.assigned] : this.#options.heldBefore(peer);
-  }
-
-  /** One step of everybody towards the plan. */
-  #advance(replanned: boolean): void {
+  /** Moves all peers one step towards the plan. When peers begin to serve, others may give up what these have taken over. */
+  advance(replanned = false): void {
     const { model, peers, load } = this.#options;
     const able = peers().filter(takesPart);
-    // Most tabs that begin to serve change nothing for the others, and a large swarm has many of them.
-    if (!able.some(isUnderWay)) return;
+    // Usually a tab that begins to serve changes nothing for the others; a large swarm has many tabs.
+    if (able.every(({ assigned, target }) => sameExperts(assigned, target))) return;
     const planned = this.#planned();
     const rows = load?.();
     const { next, uncovered } = migrate({
-      migrants: able.map((peer) => this.#migrant(peer)),
+      migrants: able,
       expertsPerLayer: model.expertsPerLayer,
       load: (expert) => rows?.[expert] ?? 0,
       planned: (expert) => planned.has(expert),
       replanned,
-      // Once a holder has left, the next plan is under way and may need no sacrifice.
+      // If a planned holder has left, the next plan is due and may not need to take any expert out of service.
       mayBreak: able.filter((peer) => this.plan.held.has(peer.peerId)).length === this.plan.held.size,
     });
-    for (const [{ peer }, experts] of next) this.#assign(peer, experts);
+    for (const [peer, experts] of next) this.#assign(peer, experts);
     if (uncovered.length > 0) this.#reportUncovered(uncovered);
   }
 
-  #migrant(peer: PeerSession) {
-    const { pledgeBytes, maxExpertsPerLayer } = peer.placementPeer();
-    const maxExperts = capacityInExperts(pledgeBytes, this.#options.model.shardBytes);
-    return { peer, assigned: peer.assigned, live: peer.live, target: peer.target, maxExperts, maxExpertsPerLayer };
-  }
-
-  /** What the plan gives to anybody, whether or not they are still there. */
+  /** Experts that the plan gives to any peer, including peers that have left. */
   #planned(): Set<ExpertIndex> {
     return new Set([...this.plan.held.values()].flat());
   }
@@ -153,14 +128,14 @@ export class Rollout {
     this.#options.events.add({
       level: 'warning',
       kind: 'placement',
-      text: `Placement ${this.plan.epoch}: tabs without room for old and new have to exchange; the coordinator computes ${which} meanwhile`,
+      text: `Placement ${this.plan.epoch}: full tabs have to exchange experts; the coordinator computes ${which} meanwhile`,
     });
   }
 
   #assign(peer: PeerSession, experts: Set<ExpertIndex>): void {
     peer.assigned = experts;
-    if (peer.state === 'waiting' && peer.live.size === 0 && experts.size > 0) peer.state = 'loading';
-    // Before the peer hears of it, so that no lap asks for what it is about to unload.
+    if (peer.live.size === 0 && experts.size > 0) peer.apply('assign');
+    // Before the assignment is sent, so that no lap asks for an expert that the peer is about to unload.
     for (const held of [peer.live, ...peer.tests]) {
       for (const expert of held) if (!experts.has(expert)) held.delete(expert);
     }
@@ -174,26 +149,23 @@ export class Rollout {
   }
 }
 
-/** Whether it holds, or was told to hold, anything but what the plan wants of it in the end. */
-function isUnderWay({ assigned, target }: PeerSession): boolean {
-  return assigned.size !== target.size || [...target].some((expert) => !assigned.has(expert));
-}
-
-/** Paused and draining peers keep what they have, and nobody counts on them. */
+/** Paused and draining peers keep what they have, but the plan does not count on them. */
 function takesPart(peer: PeerSession): boolean {
   return peer.connected && peer.state !== 'paused' && peer.state !== 'draining' && peer.state !== 'gone';
 }
 
-/**
- * With what was measured of it. Speed and trust go in coarse steps: a plan must not change because a figure trembles.
- */
+/** With measurements. Speed and trust are rounded to coarse steps, so that small fluctuations don't change the plan. */
 function placementPeer(peer: PeerSession): PlacementPeer {
+  const { peerId, donorId, hello, maxExpertsPerLayer } = peer;
   const rttMs = peer.link?.stats().rttMs ?? undefined;
   const assignmentsPerSecond = peer.connected ? peer.laps.assignmentsPerSecond : undefined;
   return {
-    ...peer.placementPeer(),
-    ...(rttMs === undefined ? {} : { rttMs }),
-    ...(assignmentsPerSecond === undefined ? {} : { rowsPerSecond: 2 ** Math.round(Math.log2(assignmentsPerSecond)) }),
+    peerId,
+    donorId,
+    pledgeBytes: hello.pledgeBytes,
+    maxExpertsPerLayer,
+    ...(rttMs !== undefined && { rttMs }),
+    ...(assignmentsPerSecond !== undefined && { rowsPerSecond: 2 ** Math.round(Math.log2(assignmentsPerSecond)) }),
     trust: Math.round((1 - peer.trust.auditShare) * TRUST_STEPS) / TRUST_STEPS,
   };
 }

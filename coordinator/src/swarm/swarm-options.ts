@@ -1,50 +1,48 @@
-import type { PlacementModel } from '@shoal/placement';
+import type { PlacementModel, planPlacement } from '@shoal/placement';
 import type { RowFormat } from '@shoal/protocol';
 import type { Clock } from '../base/clock.ts';
+import type { EventLog } from '../base/event-log.ts';
 import type { LocalCompute } from '../local-experts/compute.ts';
 import type { Trust } from '../trust/trust.ts';
 import type { knownAnswerTest } from './known-answer-test.ts';
-import type { EventLog } from '../base/event-log.ts';
-import type { Planner } from './rollout.ts';
+
+export type Planner = typeof planPlacement;
 
 export interface SwarmOptions {
   model: PlacementModel & { hiddenSize: number };
   /** SHA-256 of the expert's shard. */
   shardHash: (layer: number, expert: number) => string;
   local: LocalCompute;
-  /** Probation, audits and quarantine; without it a peer that has passed its self-test is believed. */
+  /** Probation, audits and quarantine. Without it, a peer that has passed the known-answer test is believed. */
   trust?: Trust;
   events: EventLog;
-  /** How frames carry rows, to and from tabs that know the format; f16 by default. */
+  /** Row format of frames to and from tabs that support it; f16 by default. */
   rowFormat?: RowFormat;
-  /** Copies of each expert on distinct donors, where memory allows. */
+  /** Replicas of each expert, on distinct donors, as far as memory allows. */
   replicas: number;
-  /** Load of each expert of late, for spare copies: [layers × experts per layer]. */
+  /** Recent rows of each expert, [layers × expertsPerLayer]: busy experts get further replicas first. */
   load?: () => ArrayLike<number>;
-  /** Whether tabs that compute on their processor, without WebGPU, are taken; they are unless said otherwise. */
+  /** Whether tabs without WebGPU, which compute on their CPU, are let in. True by default. */
   cpuDonors?: boolean;
   maxPeers?: number;
   timings?: Partial<SwarmTimings>;
   clock?: Clock;
-  /** In place of ours, for holding other placements against it. */
+  /** Replaces planPlacement, to compare other placements with it. */
   planner?: Planner;
-  /** In place of the known-answer test, where tabs compute nothing. */
+  /** Replaces the known-answer test, in simulations whose tabs compute nothing. */
   knownAnswerTest?: typeof knownAnswerTest;
 }
 
 export interface SwarmTimings {
-  /** After a join: others that come with it are planned together. */
+  /** From a join to the next plan, so that tabs which join together are planned together. */
   joinDelayMs: number;
-  /**
-   * After the first tab that comes back to a coordinator which has just started: others that were there come as well, and until
-   * then nobody downloads what they bring.
-   */
+  /** From the first tab that returns to a restarted coordinator until experts that returning tabs may hold are downloaded. */
   returnDelayMs: number;
-  /** After a departure: a tab that only reloads is back by then. */
+  /** From a departure to the next plan. A tab that only reloads is back by then. */
   leaveDelayMs: number;
-  /** From an assignment to `ready`, without any progress. */
+  /** Longest time between signs of progress from an assignment to `ready`. */
   loadTimeoutMs: number;
-  /** How long a draining peer serves while others take over. */
+  /** Longest time that a draining peer serves while others take over. */
   drainTimeoutMs: number;
 }
 

@@ -1,8 +1,8 @@
 import { uniformWorkItem } from '@shoal/model';
 import { dismissedSchema } from '@shoal/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { JoinRefused } from '../access/join-refused.ts';
 import { EventLog } from '../base/event-log.ts';
-import { HelloRefused } from './hello-refused.ts';
 import type { SwarmOptions } from './swarm-options.ts';
 import { Swarm } from './swarm.ts';
 import { FakeTab, helloOf, HIDDEN, localWork, SHARD_BYTES } from './testing/fake-tab.ts';
@@ -48,7 +48,7 @@ const someLap = () =>
     weights: Float32Array.of(1),
   });
 
-describe('a tab that joins', () => {
+describe('Swarm: a tab that joins', () => {
   it('is given experts, tested over its own lap channel, and serves', async () => {
     const tab = join();
     await until(() => serves(tab));
@@ -56,11 +56,11 @@ describe('a tab that joins', () => {
     expect(tab.session.verifiedShare).toBe(1);
     expect(tab.laps).toBe(LAYERS.length);
     expect(tab.standings.map(({ phase }) => phase)).toEqual(['testing', 'waiting']);
-    // Tests are no work.
+    // Tests do not count as work.
     expect(tab.session.laps).toMatchObject({ rows: 0, lapsAsked: 0 });
   });
 
-  it('is tested once, however often it says that it is ready', async () => {
+  it('is tested once, however often it reports ready', async () => {
     const tab = join({ loads: false });
     await until(() => tab.assigned.length === 1);
     for (let i = 0; i < 50; i++) tab.ready(swarm);
@@ -68,7 +68,7 @@ describe('a tab that joins', () => {
     expect(tab.laps).toBe(LAYERS.length);
   });
 
-  it('and leaves in its test leaves bytes of a test behind, and none of work', async () => {
+  it('and leaves during its test has its bytes counted as those of tests', async () => {
     const tab = join({ mode: 'silent' });
     await until(() => tab.laps > 0);
     swarm.leave(tab.session, 'went away');
@@ -89,7 +89,7 @@ describe('a tab that joins', () => {
     expect(lend).not.toThrow();
     swarm = makeSwarm({ maxPeers: 1 });
     join({ donorToken: 'a' });
-    expect(() => join({ donorToken: 'b' })).toThrow(HelloRefused);
+    expect(() => join({ donorToken: 'b' })).toThrow(JoinRefused);
     // The same donor's new tab takes the old one's place.
     expect(() => join({ donorToken: 'a' })).not.toThrow();
     expect(swarm.peers).toHaveLength(1);
@@ -97,7 +97,7 @@ describe('a tab that joins', () => {
     expect(() => join({ donorToken: 'c' })).toThrow(expect.objectContaining({ code: 'draining' }));
   });
 
-  it('and is not needed waits without experts, until another goes', async () => {
+  it('and is not needed waits without experts until another tab leaves', async () => {
     const tabs = [join({ experts: 4 }), join({ experts: 4 }), join({ experts: 4 })];
     await until(() => swarm.uncovered() === 0 && tabs.every((tab) => tab.session.settled));
     const spare = tabs.find((tab) => tab.session.live.size === 0)!;
@@ -107,7 +107,7 @@ describe('a tab that joins', () => {
     expect(spare.standings.map(({ phase }) => phase)).toContain('testing');
   });
 
-  it('is not given up while it serves because of a last word about its download', async () => {
+  it('is not dismissed for a late progress message once it serves', async () => {
     swarm = makeSwarm({ timings: { joinDelayMs: 1, loadTimeoutMs: 100 } });
     const tab = join();
     await until(() => serves(tab));
@@ -118,7 +118,7 @@ describe('a tab that joins', () => {
     expect(tab.session.loadedShare).toBe(1);
   });
 
-  it('is sent away when nothing is loaded for too long', async () => {
+  it('is dismissed if it makes no progress loading', async () => {
     swarm = makeSwarm({ timings: { joinDelayMs: 1, loadTimeoutMs: 50 } });
     const tab = join({ loads: false });
     await until(() => tab.dismissed !== undefined);
@@ -126,8 +126,8 @@ describe('a tab that joins', () => {
   });
 });
 
-describe('a self-test', () => {
-  it('that meets a pause is made when the donor resumes', async () => {
+describe('Swarm: a known-answer test', () => {
+  it('of a paused tab is made when the donor resumes', async () => {
     const tab = join({ mode: 'paused', loads: false });
     await until(() => tab.assigned.length === 1);
     swarm.intent(tab.session, { intent: 'pause' });
@@ -139,7 +139,7 @@ describe('a self-test', () => {
     await until(() => serves(tab));
   });
 
-  it('that the tab refuses before its pause is heard of is made when the donor resumes', async () => {
+  it('that the tab refuses just before it reports its pause is made when the donor resumes', async () => {
     const tab = join({ mode: 'paused' });
     await until(() => tab.laps > 0 && tab.session.tests.size === 0);
     swarm.intent(tab.session, { intent: 'pause' });
@@ -149,7 +149,7 @@ describe('a self-test', () => {
     expect(tab.dismissed).toBeUndefined();
   });
 
-  it('of a tab that joins paused waits for the click', async () => {
+  it('of a tab that joins paused waits until the donor resumes', async () => {
     const tab = FakeTab.join(swarm);
     swarm.intent(tab.session, { intent: 'pause' });
     tab.connect(swarm);
@@ -159,7 +159,7 @@ describe('a self-test', () => {
     await until(() => serves(tab));
   });
 
-  it('that a newer assignment overtakes costs nobody the visit', async () => {
+  it('that a newer assignment overtakes does not end the visit', async () => {
     const tab = join();
     let release = (): void => {};
     tab.mayAnswer = new Promise((resolve) => (release = resolve));
@@ -177,7 +177,7 @@ describe('a self-test', () => {
     expect(session.serving).toBe(true);
   });
 
-  it('that is refused after the tab was ready with a newer assignment is made again at once', async () => {
+  it('that is refused after the tab was ready with a newer assignment is repeated at once', async () => {
     const tab = join();
     let release = (): void => {};
     const held = (): void => void (tab.mayAnswer = new Promise((resolve) => (release = resolve)));
@@ -207,7 +207,7 @@ describe('a self-test', () => {
     expect(refusing.dismissed).toMatchObject({ code: 'timeout', retry: true });
   });
 
-  it('that the coordinator cannot make is told, and crashes nothing', async () => {
+  it('that the coordinator cannot make is reported, and dismisses the tab', async () => {
     const local = localWork();
     local.compute = () => Promise.reject(new Error('shard missing'));
     swarm = makeSwarm({ local });
@@ -218,8 +218,8 @@ describe('a self-test', () => {
   });
 });
 
-describe('a tab at work', () => {
-  it('whose GPU is lost serves again after it has been tested anew', async () => {
+describe('Swarm: a tab that serves', () => {
+  it('and loses its GPU serves again after another test', async () => {
     const tab = join();
     await until(() => serves(tab));
     const laps = tab.laps;
@@ -231,7 +231,7 @@ describe('a tab at work', () => {
     expect(tab.session.note).toBeUndefined();
   });
 
-  it('that cannot hold its experts is told so in a message that its page can read', async () => {
+  it('and cannot hold its experts is dismissed with a message that its page can parse', async () => {
     const tab = join();
     await until(() => serves(tab));
     swarm.trouble(tab.session, { epoch: 1, code: 'out-of-memory', message: 'x'.repeat(1000) });
@@ -239,7 +239,7 @@ describe('a tab at work', () => {
     expect(tab.dismissed).toMatchObject({ code: 'removed', retry: false });
   });
 
-  it('that refuses one lap after another is sent away', async () => {
+  it('and refuses one lap after another is dismissed', async () => {
     const tab = join();
     await until(() => serves(tab));
     tab.mode = 'failed';
@@ -248,7 +248,7 @@ describe('a tab at work', () => {
     expect(tab.dismissed).toMatchObject({ code: 'timeout', retry: true });
   });
 
-  it('that misses two deadlines in a row is drained, not hammered, and may come back', async () => {
+  it('and misses two deadlines in a row is drained, and may rejoin', async () => {
     const [tab, heir] = [join({ donorToken: 'a' }), join({ donorToken: 'b' })];
     await until(() => serves(tab) && serves(heir));
     tab.mode = 'silent';
@@ -267,7 +267,7 @@ describe('a tab at work', () => {
     expect(again.session.laps.consecutiveFailures).toBe(0);
   });
 
-  it('keeps its donor’s total when the donor opens another', async () => {
+  it('is replaced when its donor joins again, and the donor keeps its total', async () => {
     const first = join({ donorToken: 'donor' });
     await until(() => serves(first));
     first.session.helped(70);
@@ -279,7 +279,7 @@ describe('a tab at work', () => {
     expect(join({ donorToken: 'donor' }).session.standing().tokensHelpedTotal).toBe(75);
   });
 
-  it('stays when its donor opens a second beside it, and both count for the donor', async () => {
+  it('stays when its donor opens a second tab, and both count for the donor', async () => {
     const first = join({ donorToken: 'donor', tab: 0 });
     const second = join({ donorToken: 'donor', tab: 1 });
     await until(() => swarm.uncovered() === 0 && [first, second].every((tab) => tab.session.settled));
@@ -293,7 +293,7 @@ describe('a tab at work', () => {
     expect(again.session.standing()).toMatchObject({ tokensHelped: 0, tokensHelpedTotal: 75 });
   });
 
-  it('is given back what it held itself, and not what its donor’s other tab held', async () => {
+  it('gets back what it held itself, not what its donor’s other tab held', async () => {
     swarm.close();
     swarm = makeSwarm({ timings: { joinDelayMs: 1, leaveDelayMs: 60_000 } });
     const tabs = [0, 1].map((tab) => join({ donorToken: 'donor', tab, experts: 4 }));
@@ -319,7 +319,7 @@ describe('a tab at work', () => {
     expect(other.session.live.size).toBe(LAYERS.length * EXPERTS);
   });
 
-  it('is drained when others serve what it served, and only then', async () => {
+  it('is drained only when others serve its experts', async () => {
     const leaving = join();
     await until(() => serves(leaving));
     const heir = join({ loads: false });
@@ -335,7 +335,7 @@ describe('a tab at work', () => {
     expect(swarm.uncovered()).toBe(0);
   });
 
-  it('is drained in time, even if nobody can take over', async () => {
+  it('is drained after a time limit even if no tab can take over', async () => {
     swarm = makeSwarm({ timings: { joinDelayMs: 1, leaveDelayMs: 5, drainTimeoutMs: 100 } });
     const leaving = join();
     await until(() => serves(leaving));
@@ -345,7 +345,7 @@ describe('a tab at work', () => {
     await until(() => leaving.dismissed !== undefined);
   });
 
-  it('pauses once, however often it says so', async () => {
+  it('is paused once, however often its donor asks', async () => {
     const tab = join();
     await until(() => serves(tab));
     for (let i = 0; i < 10; i++) swarm.intent(tab.session, { intent: 'pause' });
@@ -353,7 +353,7 @@ describe('a tab at work', () => {
   });
 });
 
-describe('many tabs that come and go', () => {
+describe('Swarm: many tabs that come and go', () => {
   it('leave nothing behind but their totals', async () => {
     const stays = join();
     await until(() => serves(stays));
@@ -367,21 +367,5 @@ describe('many tabs that come and go', () => {
     expect(swarm.departed).toBe(300);
     await until(() => swarm.uncovered() === 0 && stays.session.settled);
     expect(events.all().length).toBeLessThanOrEqual(1000);
-  });
-});
-
-describe('the event log', () => {
-  it('keeps the newest thousand, in order, and tells its listeners until they leave', () => {
-    const log = new EventLog();
-    const heard: number[] = [];
-    const leave = log.listen(({ seq }) => heard.push(seq));
-    for (let i = 0; i < 1500; i++) {
-      if (i === 10) leave();
-      log.add({ level: 'info', kind: 'server', text: `event ${i}` });
-    }
-    expect(heard).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-    expect(log.all()).toHaveLength(1000);
-    expect(log.all()[0]).toMatchObject({ seq: 501, text: 'event 500' });
-    expect(log.all().at(-1)?.seq).toBe(1500);
   });
 });

@@ -1,44 +1,42 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { capacityInExperts, type ExpertIndex, type PlacementPlan } from '@shoal/placement';
+import type { ExpertIndex, PlacementPlan } from '@shoal/placement';
 import type { Dismissed, FrameErrorReason, Hello, Intent, Progress, Ready, Trouble } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
+import { JoinRefused } from '../access/join-refused.ts';
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
 import type { WorkItem } from '@shoal/model';
 import { LapClient } from '../laps/lap-client.ts';
 import { backendOf } from '../trust/bounds.ts';
 import { Judge } from '../trust/judge.ts';
 import type { Wrong } from '../trust/trust.ts';
-import { bannedText, expelledText, foundOutText } from '../trust/words.ts';
 import { DonorRecords } from './donor-records.ts';
-import { EntryTests } from './entry-tests.ts';
-import { HelloRefused } from './hello-refused.ts';
+import { LoadDeadlines } from './load-deadlines.ts';
+import { expelledText, foundOutText, LINK_ENDS, mebibytes, quarantinedText } from './messages.ts';
 import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
-import { LoadWatch } from './load-watch.ts';
 import { ReturningDonors } from './returning-donors.ts';
 import { Rollout } from './rollout.ts';
 import { DEFAULT_TIMINGS, type SwarmOptions, type SwarmTimings } from './swarm-options.ts';
-import { describeClose, mebibytes } from './wording.ts';
+import { Vetting } from './vetting.ts';
 import { type WireBytes, WireMeter } from './wire-meter.ts';
 
-/** A bound on strangers' tabs, well above what the coordinator's own attention could feed. */
+/** Well above the number of tabs that the coordinator's attention can keep busy. */
 const DEFAULT_MAX_PEERS = 512;
-/** Laps in a row that a peer missed or could not do, after which others are given its experts; hammering does not help. */
+/** Laps failed or missed in a row after which a peer's experts go to others: more requests would not help it. */
 const FAILURES_TO_DRAIN = 2;
-/** The same, after which it is sent away at once. Either way it may come back. */
+/** Laps failed or missed in a row after which a peer is dismissed at once. It may rejoin in either case. */
 const FAILURES_TO_DISMISS = 3;
 
-/** As the signalling schema has it. */
+/** The signalling schema's limit. */
 const MAX_FAREWELL_CHARS = 1000;
 
-/** When moves were put off for their bytes: the allowance has grown by then. */
+/** From a plan that deferred moves to stay within its byte budget until the next one. */
 const DEFERRED_PLAN_MS = 10_000;
-/** How often a draining peer is looked at. */
 const DRAIN_CHECK_MS = 50;
 
-/** The peers: who is in, in which state, and what follows when one joins, fails or leaves. */
+/** All peers, their states, and what happens when one joins, fails or leaves. */
 export class Swarm {
   readonly model: SwarmOptions['model'];
-  /** Peers that came and went since start. */
+  /** Peers that joined and left since startup. */
   joined = 0;
   departed = 0;
   readonly #wire = new WireMeter();
@@ -48,9 +46,9 @@ export class Swarm {
   readonly #peers = new Map<string, PeerSession>();
   readonly #donors = new DonorRecords();
   readonly #layerIndex: ReadonlyMap<number, number>;
-  readonly #loading: LoadWatch;
+  readonly #loading: LoadDeadlines;
   readonly #rollout: Rollout;
-  readonly #tests: EntryTests;
+  readonly #vetting: Vetting;
   readonly #returning: ReturningDonors;
   readonly #clock: Clock;
   readonly #ticker: Timer;
@@ -65,8 +63,8 @@ export class Swarm {
     this.#timings = { ...DEFAULT_TIMINGS, ...options.timings };
     this.#layerIndex = new Map(options.model.layers.map((layer, index) => [layer, index]));
     const { loadTimeoutMs } = this.#timings;
-    this.#loading = new LoadWatch(this.#clock, loadTimeoutMs, (peer) => {
-      const message = `No experts were loaded for ${loadTimeoutMs / 1000} s.`;
+    this.#loading = new LoadDeadlines(this.#clock, loadTimeoutMs, (peer) => {
+      const message = `The tab made no progress loading its experts for ${loadTimeoutMs / 1000} s.`;
       this.dismiss(peer, { code: 'timeout', message, retry: true });
     });
     this.#returning = new ReturningDonors({
@@ -83,18 +81,17 @@ export class Swarm {
     });
     const { local, trust } = options;
     const compute = (request: WorkItem): Promise<Float32Array> => local.compute(request);
-    this.#tests = new EntryTests({
+    this.#vetting = new Vetting({
+      ...options,
       hiddenSize: this.model.hiddenSize,
       judge: trust?.judge ?? new Judge({ compute, recompute: compute }),
       ref: (expert) => this.#rollout.ref(expert),
-      trust,
-      knownAnswerTest: options.knownAnswerTest,
       dismiss: (peer, message) => this.dismiss(peer, message),
-      onServes: () => this.#rollout.retire(),
+      onServes: () => this.#rollout.advance(),
       onWaiting: (peer) => this.#loading.start(peer),
       onEvent: (level, text, peer) => this.#event(level, text, peer),
     });
-    if (trust) trust.onWrong = (peerId, wrong) => this.#foundOut(peerId, wrong);
+    trust?.events.on('wrong', (peerId, wrong) => this.#foundOut(peerId, wrong));
     this.#ticker = this.#clock.setInterval(() => this.#tick(), 1000);
     this.#ticker.unref();
   }
@@ -103,17 +100,17 @@ export class Swarm {
     return this.#rollout.plan;
   }
 
-  /** Experts without a replica for a while, since start, because full peers had to exchange them. */
+  /** Experts that were temporarily without a replica because full peers had to exchange them, since startup. */
   get uncoveredByMoves(): number {
     return this.#rollout.uncoveredByMoves;
   }
 
-  /** What has passed all lap channels since start. */
+  /** Bytes on all lap channels since startup. */
   get wireBytes(): WireBytes {
     return this.#wire.read(this.#peers.values());
   }
 
-  /** All peers, in the order in which they came. */
+  /** All peers, in the order in which they joined. */
   get peers(): readonly PeerSession[] {
     return [...this.#peers.values()];
   }
@@ -123,38 +120,39 @@ export class Swarm {
     for (const peer of this.#peers.values()) if (peer.serving) yield peer;
   }
 
-  /** Experts without a live replica that may be asked. */
+  /** Number of experts that no peer serves. */
   uncovered(): number {
     const covered = new Set<ExpertIndex>();
     for (const peer of this.serving()) for (const expert of peer.live) covered.add(expert);
     return this.model.layers.length * this.model.expertsPerLayer - covered.size;
   }
 
-  /** Admit a donor's tab. Throws HelloRefused. */
+  /** Lets a donor's tab in. Throws JoinRefused. */
   join(hello: Hello, address: string, control: DonorControl): PeerSession {
-    const capacity = capacityInExperts(hello.pledgeBytes, this.model.shardBytes);
     const session = this.#session(hello, address, control);
     const old = this.peers.find((peer) => peer.donorId === session.donorId && peer.tab === session.tab);
-    if (this.#draining) throw new HelloRefused('draining', 'The coordinator is shutting down. Come back in a minute.');
-    if (this.#options.cpuDonors === false && backendOf(hello.adapter) === 'wasm') {
-      throw new HelloRefused('no-cpu', 'Whoever runs this coordinator takes tabs with WebGPU only.');
-    }
-    if (!old && this.#peers.size >= (this.#options.maxPeers ?? DEFAULT_MAX_PEERS)) {
-      throw new HelloRefused('full', `The swarm has its ${this.#peers.size} tabs already. Come back later.`);
-    }
-    if (capacity < 1 || session.placementPeer().maxExpertsPerLayer < 1) {
-      throw new HelloRefused(
-        'too-small',
-        `One expert of this model takes ${mebibytes(this.model.shardBytes)}; lend more memory than that.`,
-      );
-    }
-    const bannedUntilMs = this.#options.trust?.quarantine.until(session);
-    if (bannedUntilMs !== undefined) throw new HelloRefused('banned', bannedText(bannedUntilMs));
-    if (old)
-      this.dismiss(old, { code: 'replaced', message: 'This tab has joined again from elsewhere.', retry: false });
+    const refusal = this.#refusal(session, old);
+    if (refusal) throw refusal;
+    if (old) this.dismiss(old, { code: 'replaced', message: 'This tab has joined again elsewhere.', retry: false });
     this.#peers.set(session.peerId, session);
     this.joined++;
     return session;
+  }
+
+  #refusal(session: PeerSession, old: PeerSession | undefined): JoinRefused | undefined {
+    const { cpuDonors, maxPeers = DEFAULT_MAX_PEERS, trust } = this.#options;
+    if (this.#draining) return new JoinRefused('draining', 'The coordinator is shutting down. Try again in a minute.');
+    if (cpuDonors === false && backendOf(session.hello.adapter) === 'wasm')
+      return new JoinRefused('no-cpu', 'This coordinator accepts only tabs that compute with WebGPU.');
+    if (!old && this.#peers.size >= maxPeers)
+      return new JoinRefused('full', `The swarm is full, with ${this.#peers.size} tabs. Try again later.`);
+    const { shardBytes } = this.model;
+    if (session.maxExperts < 1 || session.maxExpertsPerLayer < 1) {
+      const message = `One expert of this model takes ${mebibytes(shardBytes)}. Lend more memory than that.`;
+      return new JoinRefused('too-small', message);
+    }
+    const untilMs = trust?.quarantine.until(session);
+    return untilMs === undefined ? undefined : new JoinRefused('banned', quarantinedText(untilMs));
   }
 
   /** The peer's lap channel is open: it can be given experts. */
@@ -169,15 +167,12 @@ export class Swarm {
       onHostile: (message, reason) => this.#hostile(peer, message, reason),
     });
     link.onFrame = (frame) => laps.receive(frame);
-    link.onClose = (reason) => this.leave(peer, describeClose(reason));
+    link.onClose = (reason) => this.leave(peer, LINK_ENDS[reason]);
     peer.attach(link, laps);
-    // A donor may have paused before the connection was there.
-    if (peer.state === 'connecting') peer.state = 'loading';
-    this.#event(
-      'info',
-      `${peer.peerId} joined from ${peer.address} and lends ${mebibytes(peer.hello.pledgeBytes)}`,
-      peer,
-    );
+    // Ignored if the donor has paused before the connection was there.
+    peer.apply('connect');
+    const { peerId, address } = peer;
+    this.#event('info', `${peerId} joined from ${address} and lends ${mebibytes(peer.hello.pledgeBytes)}`, peer);
     this.#returning.arrived(peer);
     this.#planSoon(this.#timings.joinDelayMs);
   }
@@ -188,48 +183,48 @@ export class Swarm {
     this.#loading.start(peer);
   }
 
-  /** The assignment's experts are loaded: test the new ones, then let them serve. */
+  /** The assignment's experts are loaded: tests the new ones, then lets them serve. */
   async ready(peer: PeerSession, message: Ready): Promise<void> {
     if (message.epoch !== peer.epoch || peer.state === 'gone') return;
     this.#loading.stop(peer);
     peer.readyEpoch = message.epoch;
     peer.allocatedBytes = message.allocatedBytes;
     peer.loadedShare = 1;
-    await this.#tests.testNew(peer);
+    await this.#vetting.testNew(peer);
   }
 
   trouble(peer: PeerSession, { code, message }: Trouble): void {
-    this.#event('warning', `${peer.peerId} is in trouble (${code}): ${message}`, peer);
+    this.#event('warning', `${peer.peerId} reported a problem (${code}): ${message}`, peer);
     if (code === 'device-lost') {
-      // The tab rebuilds its device and loads the same experts again; then it says `ready`, and is tested anew.
+      // The tab gets a new device, loads the same experts again and reports `ready`. Then it is tested again.
       peer.live.clear();
       peer.tests.clear();
       peer.readyEpoch = NO_EPOCH;
-      if (peer.state === 'waiting' || peer.state === 'working' || peer.state === 'testing') peer.state = 'loading';
-      peer.note = 'lost its GPU and is rebuilding';
+      peer.apply('lose-device');
+      peer.note = 'lost its GPU and is loading its experts again';
       this.#loading.start(peer);
       return;
     }
     const retry = code === 'download' || code === 'hash';
-    const told = `The tab could not hold its experts: ${message}`.slice(0, MAX_FAREWELL_CHARS);
-    this.dismiss(peer, { code: 'removed', message: told, retry });
+    const farewell = `The tab could not load its experts: ${message}`.slice(0, MAX_FAREWELL_CHARS);
+    this.dismiss(peer, { code: 'removed', message: farewell, retry });
   }
 
   intent(peer: PeerSession, { intent }: Intent): void {
     switch (intent) {
       case 'pause':
-        if (peer.state === 'gone' || peer.state === 'draining' || peer.state === 'paused') return;
-        peer.state = 'paused';
+        if (!peer.apply('pause')) return;
         peer.tests.clear();
         if (peer.readyEpoch === peer.epoch) this.#loading.stop(peer);
         this.#event('info', `${peer.peerId} was paused by its donor`, peer);
         return this.#planSoon(this.#timings.leaveDelayMs);
-      case 'resume':
-        if (peer.state !== 'paused') return;
-        peer.state = !peer.connected ? 'connecting' : peer.live.size > 0 ? 'waiting' : 'loading';
+      case 'resume': {
+        const event = peer.live.size > 0 ? 'resume-serving' : 'resume-empty';
+        if (!peer.apply(peer.connected ? event : 'resume-unconnected')) return;
         this.#event('info', `${peer.peerId} was resumed by its donor`, peer);
-        void this.#tests.testNew(peer);
+        void this.#vetting.testNew(peer);
         return this.#planSoon(this.#timings.joinDelayMs);
+      }
       case 'finish':
         return this.drain(peer, { code: 'finished', message: 'All done. Thank you.', retry: false });
       case 'leave':
@@ -239,11 +234,10 @@ export class Swarm {
     }
   }
 
-  /** Give its experts to others, then send it away. */
+  /** Dismisses a peer once others serve its experts, or after the drain timeout. */
   drain(peer: PeerSession, farewell: Dismissed): void {
-    if (peer.state === 'gone' || peer.state === 'draining') return;
     const serves = peer.serving;
-    peer.state = 'draining';
+    if (!peer.apply('drain')) return;
     peer.target = new Set();
     this.#event('info', `${peer.peerId} is being drained`, peer);
     peer.control.standing(peer.standing());
@@ -253,7 +247,7 @@ export class Swarm {
     const timer = this.#clock.setInterval(() => {
       if (peer.state === 'gone') return this.#clock.clear(timer);
       const late = this.#clock.now() - startedMs > this.#timings.drainTimeoutMs;
-      // Once others serve all of it, it gets no new laps; those in flight it may still answer.
+      // Once others serve all of its experts it gets no new laps, but may still answer those in flight.
       if (!this.#planTimer && this.#rollout.replaceable(peer)) peer.live.clear();
       if (!late && (peer.live.size > 0 || peer.laps.inFlight > 0)) return;
       this.#clock.clear(timer);
@@ -261,32 +255,31 @@ export class Swarm {
     }, DRAIN_CHECK_MS);
   }
 
-  /** Send a peer away now. */
+  /** Ends a peer's visit now. */
   dismiss(peer: PeerSession, message: Dismissed): void {
     if (peer.state === 'gone') return;
     peer.control.dismiss(message);
-    this.leave(peer, `was sent away: ${message.message}`);
+    this.leave(peer, `was dismissed: ${message.message}`);
   }
 
-  /** A peer is gone, for whatever reason; its laps go elsewhere at once. */
+  /** Removes a peer, for whatever reason `why` names; its laps go elsewhere at once. */
   leave(peer: PeerSession, why: string): void {
-    if (peer.state === 'gone') return;
+    if (!peer.apply('leave')) return;
     const lost = peer.live.size;
-    peer.state = 'gone';
     this.#loading.stop(peer);
     this.#donors.remember(peer);
     this.#peers.delete(peer.peerId);
     this.departed++;
-    const rows = peer.connected ? peer.laps.inFlight : 0;
+    const laps = peer.connected ? peer.laps.inFlight : 0;
     if (peer.connected) peer.laps.close(`${peer.peerId} ${why}`);
     peer.link?.close('closed');
     this.#wire.end(peer);
-    const inFlight = rows > 0 ? ` with ${rows} laps in flight` : '';
+    const inFlight = laps > 0 ? ` with ${laps} ${laps === 1 ? 'lap' : 'laps'} in flight` : '';
     this.#event(lost > 0 ? 'warning' : 'info', `${peer.peerId} ${why}${inFlight}`, peer);
     this.#planSoon(this.#timings.leaveDelayMs);
   }
 
-  /** Send everyone away and stop. */
+  /** Dismisses every peer and stops. */
   close(): void {
     this.#draining = true;
     for (const peer of this.peers) {
@@ -321,25 +314,24 @@ export class Swarm {
     const atMs = this.#clock.now() + delayMs;
     if (this.#planTimer && this.#planTimer.atMs <= atMs) return;
     this.#clock.clear(this.#planTimer?.timer);
-    this.#planTimer = { atMs, timer: this.#clock.setTimeout(() => this.#replan(), delayMs) };
+    const replan = (): void => {
+      this.#planTimer = undefined;
+      this.#rollout.replan(() => !this.#returning.expected);
+    };
+    this.#planTimer = { atMs, timer: this.#clock.setTimeout(replan, delayMs) };
   }
 
-  #replan(): void {
-    this.#planTimer = undefined;
-    this.#rollout.replan(() => !this.#returning.expected);
-  }
-
-  /** A result of a peer is wrong beyond doubt. It may have gone meanwhile; its donor is kept out all the same. */
+  /** A result of a peer is confirmed wrong. The peer may have left by now; its donor is quarantined all the same. */
   #foundOut(peerId: string, wrong: Wrong): void {
     const peer = this.#peers.get(peerId);
     const text = foundOutText(peerId, wrong);
     this.#options.events.add({ level: 'error', kind: 'peer', text, peerId });
-    const farewell: Dismissed = { code: 'wrong-results', message: bannedText(wrong.untilMs), retry: false };
+    const farewell: Dismissed = { code: 'wrong-results', message: quarantinedText(wrong.untilMs), retry: false };
     if (peer) this.dismiss(peer, farewell);
     this.#expelDonor(wrong.donorId, farewell);
   }
 
-  /** It is the donor who is kept out: the same browser and GPU are behind its other tabs. */
+  /** Dismisses all tabs of a donor, since the same browser and GPU are behind them. */
   #expelDonor(donorId: string, farewell: Dismissed): void {
     for (const other of this.peers) {
       if (other.donorId !== donorId) continue;
@@ -350,17 +342,17 @@ export class Swarm {
   }
 
   #hostile(peer: PeerSession, message: string, reason: FrameErrorReason): void {
-    this.#event('error', `${peer.peerId} broke the protocol and was dropped: ${message}`, peer);
-    // No page of ours sends such a number: it is a result that is wrong, and not a misunderstanding.
-    const farewell: Dismissed = { code: 'protocol', message: `The tab sent what it may not: ${message}`, retry: false };
+    this.#event('error', `${peer.peerId} broke the protocol: ${message}`, peer);
+    const farewell: Dismissed = { code: 'protocol', message: `The tab broke the protocol: ${message}`, retry: false };
     this.dismiss(peer, farewell);
+    // Our own page never sends NaN or ∞, so a number that is not finite is a wrong result rather than a misunderstanding.
     if (reason !== 'not-finite' || !this.#options.trust) return;
     this.#options.trust.exclude(peer);
     this.#expelDonor(peer.donorId, farewell);
   }
 
   #tick(): void {
-    // A plan that put moves off to stay within its budget is taken up again.
+    // Takes up the moves that the last plan deferred to stay within its byte budget.
     if (this.#rollout.deferred && !this.#planTimer) this.#planSoon(DEFERRED_PLAN_MS);
     this.#options.trust?.tick();
     for (const peer of this.peers) {
@@ -370,7 +362,7 @@ export class Swarm {
     }
   }
 
-  /** Send away, in stages, whom laps fail on. */
+  /** Drains a peer whose laps fail, and dismisses it if they go on failing. Returns whether it did either. */
   #relieve(peer: PeerSession): boolean {
     const failures = peer.laps.consecutiveFailures;
     if (failures < FAILURES_TO_DRAIN) return false;

@@ -2,7 +2,7 @@ import { memoryLinkPair } from '@shoal/transport';
 import { expect, it } from 'vitest';
 import { linkBytes, WireMeter } from './wire-meter.ts';
 
-it('counts what passed the links, headers and signals included, of those that are gone as well', async () => {
+it('WireMeter counts the bytes of links, including message headers, and those of links that have ended', async () => {
   const meter = new WireMeter();
   const { a, b } = memoryLinkPair();
   const arrived = new Promise((resolve) => (b.onFrame = resolve));

@@ -1,27 +1,23 @@
 import type { Link } from '@shoal/transport';
 
-/**
- * Bytes on lap channels, as the links count them: all that was handed to them and came out of them, with message headers,
- * heartbeats and repeated laps. What SCTP, DTLS, UDP and IP add is not in it.
- */
+/** Bytes on lap channels, including message headers, heartbeats and repeated laps, without SCTP, DTLS, UDP and IP. */
 export interface WireBytes {
   sent: number;
   received: number;
-  /** Of both together, what passed while tabs were tested that did not serve yet. */
+  /** The part of both that passed while tabs were tested before they served. */
   tests: number;
 }
 
 interface MeteredPeer {
   readonly link: Pick<Link, 'stats'> | undefined;
-  /** As WireBytes.tests. */
   readonly testBytes: number;
 }
 
-/** Of all links since start, those that are gone included. */
+/** Sums the bytes of all links since startup, including links that have ended. */
 export class WireMeter {
   readonly #gone: WireBytes = { sent: 0, received: 0, tests: 0 };
 
-  /** The peer's link has ended: to be called once. */
+  /** Keeps the bytes of a link that has ended. Called once per peer. */
   end(peer: MeteredPeer): void {
     add(this.#gone, peer);
   }
@@ -33,7 +29,7 @@ export class WireMeter {
   }
 }
 
-/** Both ways, of one link. */
+/** Bytes of one link in both directions. */
 export function linkBytes(link: Pick<Link, 'stats'> | undefined): number {
   const stats = link?.stats();
   return stats === undefined ? 0 : stats.bytesSent + stats.bytesReceived;

@@ -1,8 +1,7 @@
-import { decodeF16, type WorkItem, sliceRows, copyWorkItem } from '@shoal/model';
+import { copyWorkItem, decodeF16, sliceRows, type WorkItem } from '@shoal/model';
 import type { Judge } from './judge.ts';
 import type { PeerTrust } from './peer-trust.ts';
 
-/** A peer as audits see it. */
 export interface AuditedPeer {
   readonly peerId: string;
   readonly trust: PeerTrust;
@@ -10,69 +9,65 @@ export interface AuditedPeer {
 
 export interface AuditorOptions<P extends AuditedPeer> {
   judge: Judge;
-  /** Milliseconds of the coordinator's own computing for audits so far. */
+  /** Milliseconds that the coordinator has spent computing audits. */
   busyMs: () => number;
-  /** A row is wrong beyond doubt; the peer's trust says so already. */
+  /** A row is confirmed wrong. The peer's trust is updated already. */
   onWrong: (peer: P) => void;
-  /** The coordinator could not compute a row itself. */
+  /** The coordinator could not compute a row. */
   onError: (error: unknown) => void;
-  /** Resolves after so many milliseconds. */
   pause?: (ms: number) => Promise<void>;
 }
 
-/** Rows of one peer that wait to be audited. Beyond it the peer's next rows wait their turn (PeerTrust.use). */
+/** Rows of one peer waiting for their audit. Beyond this, a later row of the peer is audited instead (PeerTrust.use). */
 const MAX_PENDING_PER_PEER = 16;
-/** Of all peers; at V3's width a row and its answer take 28 KB. */
+/** Rows of all peers waiting for their audit; at V3's width, a row and its answer take 28 KB. */
 const MAX_PENDING = 1024;
-/** Share of one processor that audits may take. The engine computes on the same thread. */
+/** Share of one CPU core that audits may take. */
 const AUDIT_CPU_SHARE = 0.1;
 
 interface PendingAudit {
-  request: WorkItem;
+  item: WorkItem;
   /** f16 bits, [hiddenSize] */
   answer: Uint16Array;
   usedRow: number;
 }
 
 /**
- * Recomputes a random share of the rows that peers have answered, after their answers went on: one at a time, peers taking
- * turns, within a budget of the processor's time.
+ * Recomputes a random share of the rows that peers have answered, after their answers were used: one at a time, with peers
+ * taking turns, within a budget of CPU time.
  */
 export class Auditor<P extends AuditedPeer> {
   readonly #options: AuditorOptions<P>;
-  /** In order of turns. */
+  /** In the order of the peers' turns. */
   readonly #pending = new Map<P, PendingAudit[]>();
   #size = 0;
   #running = false;
   #closed = false;
-  /**
-   * Rows of answers that were found right or wrong, or that could not be compared; and rows that were to be audited and found
-   * no room, so that later ones took their turn.
-   */
+  /** Audited rows by verdict; `putOff`: rows drawn for an audit when the queue was full, so that a later row was audited instead. */
   readonly counts = { right: 0, wrong: 0, incomparable: 0, putOff: 0 };
 
   constructor(options: AuditorOptions<P>) {
     this.#options = options;
   }
 
-  /** Rows that wait. */
+  /** Rows waiting for their audit. */
   get pending(): number {
     return this.#size;
   }
 
-  /** A peer's answer (f16 bits, [numRows, hiddenSize]) has entered a lap: draw which of its rows to audit. */
-  observe(peer: P, request: WorkItem, partial: Uint16Array): void {
-    const D = request.rows.length / request.numRows;
-    for (let row = 0; row < request.numRows; row++) {
+  /** A peer's answer (f16 bits, [numRows, hiddenSize]) was used: draws the rows to audit. */
+  observe(peer: P, item: WorkItem, partial: Uint16Array): void {
+    const hiddenSize = item.rows.length / item.numRows;
+    for (let row = 0; row < item.numRows; row++) {
       const queue = this.#pending.get(peer);
       const room = (queue?.length ?? 0) < MAX_PENDING_PER_PEER && this.#size < MAX_PENDING && !this.#closed;
       const putOffBefore = peer.trust.putOff;
-      const used = sliceRows(request, row);
+      const used = sliceRows(item, row);
       const chosen = peer.trust.use(used, room);
       this.counts.putOff += peer.trust.putOff - putOffBefore;
       if (!chosen) continue;
-      const answer = partial.slice(row * D, (row + 1) * D);
-      const audit = { request: copyWorkItem(used), answer, usedRow: peer.trust.usedRows };
+      const answer = partial.slice(row * hiddenSize, (row + 1) * hiddenSize);
+      const audit = { item: copyWorkItem(used), answer, usedRow: peer.trust.usedRows };
       if (queue) queue.push(audit);
       else this.#pending.set(peer, [audit]);
       this.#size++;
@@ -80,7 +75,7 @@ export class Auditor<P extends AuditedPeer> {
     if (this.#size > 0 && !this.#running) void this.#run();
   }
 
-  /** What waits is dropped. */
+  /** Drops all waiting audits. */
   close(): void {
     this.#closed = true;
     this.#pending.clear();
@@ -89,7 +84,7 @@ export class Auditor<P extends AuditedPeer> {
 
   async #run(): Promise<void> {
     this.#running = true;
-    // Off the lap's own path.
+    // Lets the lap finish first.
     await this.#pause(0);
     for (let next = this.#take(); next !== undefined; next = this.#take()) {
       const before = this.#options.busyMs();
@@ -99,7 +94,7 @@ export class Auditor<P extends AuditedPeer> {
     this.#running = false;
   }
 
-  /** The oldest row of the peer whose turn it is. */
+  /** The oldest waiting row of the peer whose turn it is. */
   #take(): { peer: P; audit: PendingAudit } | undefined {
     const turn = this.#pending.entries().next();
     if (turn.done) return undefined;
@@ -111,11 +106,11 @@ export class Auditor<P extends AuditedPeer> {
     return { peer, audit };
   }
 
-  async #audit(peer: P, { request, answer, usedRow }: PendingAudit): Promise<void> {
+  async #audit(peer: P, { item, answer, usedRow }: PendingAudit): Promise<void> {
     const { trust } = peer;
     if (trust.phase === 'quarantined') return;
     try {
-      const [verdict] = await this.#options.judge.rows(request, decodeF16(answer), trust.bounds);
+      const [verdict] = await this.#options.judge.rows(item, decodeF16(answer), trust.bounds);
       this.counts[verdict!]++;
       if (verdict === 'right') trust.right(usedRow);
       if (verdict !== 'wrong') return;
@@ -133,9 +128,6 @@ export class Auditor<P extends AuditedPeer> {
   }
 
   #pause(ms: number): Promise<void> {
-    if (this.#options.pause) return this.#options.pause(ms);
-    return new Promise((resolve) => {
-      setTimeout(resolve, ms).unref();
-    });
+    return this.#options.pause?.(ms) ?? new Promise((resolve) => void setTimeout(resolve, ms).unref());
   }
 }

@@ -1,33 +1,30 @@
+import type { WorkItem } from '@shoal/model';
 import type { Draw } from './adaptive-replication.ts';
 
 /**
- * No expert of a peer goes unchecked for longer than this many of its uses, whatever the draw of rows does. At 2 % of all
- * rows an expert waits 50 of its uses on average, but one that is asked for rarely can wait long: the tail is cut here.
+ * An expert of a peer is audited after this many uses at the latest, whatever rows are drawn. At 2 % of all rows an expert
+ * waits for 50 uses on average; this bounds the tail.
  */
 export const MAX_UNAUDITED_USES = 500;
 /**
- * And not before half of it: most experts are audited by then through the draw of rows (all but e⁻⁵ of them at 2 %), so that
- * the cap adds about one audit to 6,000 uses of experts. Drawn between the two, so that nobody can foresee it.
+ * The deadline is drawn between this and MAX_UNAUDITED_USES, so that peers cannot predict it. By half of the maximum all but
+ * e⁻⁵ of the experts were in a drawn row (at 2 %), so that the deadline adds about one audit to 6,000 uses.
  */
 const MIN_DUE_USES = MAX_UNAUDITED_USES / 2;
-/** An expert with a smaller part of a row's weight hardly shows in its answer: such a row is neither its use nor its audit. */
+/** A row with a smaller share of weight for an expert counts as neither its use nor its audit: it hardly shows in the answer. */
 export const MIN_WEIGHT_SHARE = 1 / 16;
 
 interface Watch {
   /** Uses since its last audit. */
   uses: number;
-  /** The use that is audited at the latest. */
+  /** The use that has to be audited. */
   due: number;
 }
 
-/** The row of a lap as audits are drawn: who computed it, by which weights. Both arrays have one entry per expert. */
-export interface UsedRow {
-  layer: number;
-  experts: Uint16Array;
-  weights: Float32Array;
-}
+/** One row's experts and weights. */
+export type UsedRow = Pick<WorkItem, 'layer' | 'experts' | 'weights'>;
 
-/** For one peer: how many uses ago each of its experts was last in an audited row, and when it has to be in one. */
+/** Counts, for one peer, the uses of each expert since its last audit. */
 export class ExpertCoverage {
   readonly #draw: Draw;
   readonly #watches = new Map<number, Watch>();
@@ -36,7 +33,7 @@ export class ExpertCoverage {
     this.#draw = draw;
   }
 
-  /** Count a row for its experts; whether one of them is due. It stays due until `audited`. */
+  /** Counts a row for its experts. Returns whether one of them is due; it stays due until `audited`. */
   use(row: UsedRow): boolean {
     let due = false;
     for (const expert of shownExperts(row)) {
@@ -46,7 +43,7 @@ export class ExpertCoverage {
     return due;
   }
 
-  /** The row is audited, for all its experts. */
+  /** Counts the row as an audit of all its experts. */
   audited(row: UsedRow): void {
     for (const expert of shownExperts(row)) {
       const watch = this.#watch(row.layer, expert);
@@ -55,14 +52,11 @@ export class ExpertCoverage {
     }
   }
 
-  /** The first audit may come at any use: a tab that comes and goes must not begin with uses that are sure to be unchecked. */
+  /** The first deadline may be any use, so that a tab which keeps rejoining never has uses that are certain to go unaudited. */
   #watch(layer: number, expert: number): Watch {
     const key = layer * 65_536 + expert;
-    let watch = this.#watches.get(key);
-    if (watch === undefined) {
-      watch = { uses: 0, due: 1 + this.#draw(MAX_UNAUDITED_USES) };
-      this.#watches.set(key, watch);
-    }
+    const watch = this.#watches.get(key) ?? { uses: 0, due: 1 + this.#draw(MAX_UNAUDITED_USES) };
+    this.#watches.set(key, watch);
     return watch;
   }
 }

@@ -1,21 +1,21 @@
-import { type WorkItem, sliceRows } from '@shoal/model';
+import { sliceRows, type WorkItem } from '@shoal/model';
 import { type Bounds, compareRow } from './compare.ts';
 
-/** Σ weight × expert(row) for each row of a request, [numRows, hiddenSize], by the coordinator itself. */
-export type Compute = (request: WorkItem) => Promise<Float32Array>;
+/** Computes Σ weight × expert(row) for each row, [numRows, hiddenSize], on the coordinator. */
+export type Compute = (item: WorkItem) => Promise<Float32Array>;
 
 export type RowVerdict = 'right' | 'wrong' | 'incomparable';
 
 export interface JudgeOptions {
   compute: Compute;
-  /** The same from weights that are read anew, so that a spoilt cache of the coordinator's condemns nobody. */
+  /** The same with weights read from disk again, so that a corrupted cache on the coordinator condemns no peer. */
   recompute: Compute;
 }
 
-/** Compares answers with the coordinator's own computation. Only what it has computed twice counts as wrong. */
+/** Compares answers with the coordinator's own computation. A row counts as wrong only after a second computation. */
 export class Judge {
   readonly #options: JudgeOptions;
-  /** Rows that seemed wrong and were right at the second look: the coordinator's own mistakes. */
+  /** Rows that seemed wrong but matched the second computation: the coordinator's own errors. */
   retracted = 0;
 
   constructor(options: JudgeOptions) {
@@ -23,22 +23,22 @@ export class Judge {
   }
 
   /**
-   * A verdict for each row of an answer, [numRows, hiddenSize]. Rejects only when the coordinator cannot compute the rows
-   * itself, which says nothing about the peer.
+   * A verdict for each row of an answer, [numRows, hiddenSize]. Rejects only if the coordinator cannot compute the rows, which
+   * says nothing about the peer.
    */
-  async rows(request: WorkItem, answer: Float32Array, bounds: Bounds): Promise<RowVerdict[]> {
-    const D = request.rows.length / request.numRows;
-    const expected = await this.#options.compute(request);
+  async rows(item: WorkItem, answer: Float32Array, bounds: Bounds): Promise<RowVerdict[]> {
+    const hiddenSize = item.rows.length / item.numRows;
+    const expected = await this.#options.compute(item);
     const verdicts: RowVerdict[] = [];
-    for (let row = 0; row < request.numRows; row++) {
-      const [from, to] = [row * D, (row + 1) * D];
+    for (let row = 0; row < item.numRows; row++) {
+      const [from, to] = [row * hiddenSize, (row + 1) * hiddenSize];
       const answered = answer.subarray(from, to);
       const { verdict } = compareRow(answered, expected.subarray(from, to), bounds);
       if (verdict !== 'mismatch') {
         verdicts.push(verdict === 'match' ? 'right' : 'incomparable');
         continue;
       }
-      const again = await this.#options.recompute(sliceRows(request, row));
+      const again = await this.#options.recompute(sliceRows(item, row));
       const confirmed = compareRow(answered, again, bounds).verdict === 'mismatch';
       if (!confirmed) this.retracted++;
       verdicts.push(confirmed ? 'wrong' : 'right');

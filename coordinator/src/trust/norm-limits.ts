@@ -1,32 +1,32 @@
-import { f16ToF32, type SwigluWeights, type WorkItem, rowRange } from '@shoal/model';
+import { f16ToF32, rowRange, type SwigluWeights, type WorkItem } from '@shoal/model';
 
-/** For the rounding of the norms themselves and of the answer. */
+/** Allows for rounding of the norms and of the answer. */
 const SLACK = 1.01;
 
 /**
- * The largest norm that an answer can have, whatever the row: ‖W_down (silu(g) ⊙ u)‖ ≤ ‖W_down‖ ‖g‖ ‖u‖ ≤
- * ‖W_down‖ ‖W_gate‖ ‖W_up‖ ‖x‖² with Frobenius norms, since |silu(g)| ≤ |g| and ‖g ⊙ u‖ ≤ ‖g‖ ‖u‖. It is a theorem, so no
- * honest tab can exceed it, and loose: it is there to refuse the absurd before it is used, not to find small lies.
+ * An upper bound of an answer's norm: ‖W_down (silu(g) ⊙ u)‖ ≤ ‖W_down‖ ‖g‖ ‖u‖ ≤ ‖W_down‖ ‖W_gate‖ ‖W_up‖ ‖x‖² with
+ * Frobenius norms, since |silu(g)| ≤ |g| and ‖g ⊙ u‖ ≤ ‖g‖ ‖u‖. It is proven, so no honest tab can exceed it, and loose: it
+ * rejects absurd answers before they are used, but finds no small lies.
  */
 export class NormLimits {
   readonly #gains = new Map<string, number>();
 
-  /** Called with every expert that the coordinator has loaded: all that serve are among them, since it has tested them. */
+  /** Called for every expert that the coordinator loads. Every expert that serves was loaded for its known-answer test. */
   learn(layer: number, expert: number, { gate, up, down }: SwigluWeights): void {
     this.learnProduct(layer, expert, frobenius(gate) * frobenius(up) * frobenius(down));
   }
 
-  /** As learn, from the product of the three norms. */
+  /** Like `learn`, with the product of the three norms. */
   learnProduct(layer: number, expert: number, product: number): void {
     const key = `${layer}/${expert}`;
     if (!this.#gains.has(key)) this.#gains.set(key, product);
   }
 
-  /** The first row of the answer (f16 bits, [numRows, hiddenSize]) that no honest computation can give; undefined if there is none. */
-  absurdRow(request: WorkItem, partial: Uint16Array): number | undefined {
-    const D = request.rows.length / request.numRows;
-    for (let row = 0; row < request.numRows; row++) {
-      const limit = this.#limit(request, row, squaredNorm(request.rows, row * D, D));
+  /** The first row of an answer (f16 bits, [numRows, hiddenSize]) beyond its limit; undefined if there is none. */
+  absurdRow(item: WorkItem, partial: Uint16Array): number | undefined {
+    const D = item.rows.length / item.numRows;
+    for (let row = 0; row < item.numRows; row++) {
+      const limit = this.#limit(item, row, squaredNorm(item.rows, row * D, D));
       if (Math.sqrt(squaredNorm(partial, row * D, D)) > limit * SLACK + Math.sqrt(D) * 2 ** -24) return row;
     }
     return undefined;
@@ -36,10 +36,10 @@ export class NormLimits {
     const [from, to] = rowRange(item, row);
     let gain = 0;
     for (let a = from; a < to; a++) {
-      gain +=
-        Math.abs(item.weights[a]!) * (this.#gains.get(`${item.layer}/${item.experts[a]!}`) ?? Number.POSITIVE_INFINITY);
+      const norms = this.#gains.get(`${item.layer}/${item.experts[a]!}`) ?? Number.POSITIVE_INFINITY;
+      gain += Math.abs(item.weights[a]!) * norms;
     }
-    // 0 × ∞ would be NaN, which nothing exceeds.
+    // 0 × ∞ is NaN, and every comparison with NaN is false.
     return squaredX === 0 ? 0 : gain * squaredX;
   }
 }

@@ -1,42 +1,42 @@
 import { randomInt } from 'node:crypto';
 import type { RowFormat } from '@shoal/protocol';
+import { auditShare, type Draw, RowDraw } from './adaptive-replication.ts';
 import { uncalibrated } from './bounds.ts';
 import type { Bounds } from './compare.ts';
-import { auditShare, type Draw, RowDraw } from './adaptive-replication.ts';
 import { ExpertCoverage, type UsedRow } from './expert-coverage.ts';
 
-/** What is known of a donor's work over all its visits since the coordinator started. */
-export interface DonorRecord {
-  /** Rows found right since the last failure: what the audited share follows. */
+/** A donor's audited work over all its visits since startup. */
+export interface TrustRecord {
+  /** Correct rows since the last failure; determines the audited share. */
   consecutiveRight: number;
-  /** Rows found right in all: the donor's credit. */
+  /** All correct rows: the donor's credit. */
   verifiedRows: number;
 }
 
 export type TrustPhase = 'probation' | 'trusted' | 'quarantined';
 
-/** One visit of a donor: how far it is trusted, and how much of its work was looked at. */
+/** How far a peer is trusted during one visit, and how much of its work was audited. */
 export class PeerTrust {
   phase: TrustPhase = 'probation';
-  /** Rows of this visit that were compared: shadow rows and audits. */
+  /** Rows of this visit that were compared, on probation or in audits. */
   auditedRows = 0;
-  /** Of those, rows that were wrong. */
+  /** Those of `auditedRows` that were wrong. */
   failures = 0;
-  /** Rows that entered answers; the n-th has the number n. */
+  /** Rows that entered answers, numbered from 1. */
   usedRows = 0;
-  /** Number of the last used row that was found right; 0 before any. */
+  /** Number of the last used row that was audited and right; 0 if there is none. */
   lastGoodRow = 0;
-  /** Rows that entered answers since the last one found right, and that nobody has checked; set when a failure shows. */
+  /** Used rows since `lastGoodRow` that were not audited; set when the peer is quarantined. */
   uncheckedRows = 0;
-  readonly record: DonorRecord;
+  readonly record: TrustRecord;
   readonly bounds: Bounds;
-  /** Rows that were to be audited and found no room: their turn passed to a later row. */
+  /** Rows due for an audit for which there was no room, so that a later row was audited instead. */
   putOff = 0;
   readonly #draw: RowDraw;
   readonly #coverage: ExpertCoverage;
   #owed = false;
 
-  constructor(record: DonorRecord, bounds: Bounds, draw: Draw) {
+  constructor(record: TrustRecord, bounds: Bounds, draw: Draw) {
     this.record = record;
     this.bounds = bounds;
     this.#draw = new RowDraw(draw);
@@ -48,9 +48,9 @@ export class PeerTrust {
   }
 
   /**
-   * Count a row that enters an answer; whether it is to be audited: because it was drawn, or because one of its experts has
-   * waited long enough. With no `room` for it, the next row (of that expert) takes its place. A drawn debt is one row at most,
-   * so that a busy spell is not paid for in bulk.
+   * Counts a row that enters an answer. Returns whether to audit it, because it was drawn or because one of its experts is due.
+   * Without `room`, the next row (of that expert) is audited instead. At most one drawn row is owed, so that a busy period
+   * causes no backlog.
    */
   use(row: UsedRow, room: boolean): boolean {
     this.usedRows++;
@@ -66,7 +66,7 @@ export class PeerTrust {
     return true;
   }
 
-  /** A row was compared and is right; `usedRow` is its number among the used ones, if it was. */
+  /** Counts a correct row; `usedRow` is its number if it was used. */
   right(usedRow?: number): void {
     this.auditedRows++;
     this.record.consecutiveRight++;
@@ -74,13 +74,13 @@ export class PeerTrust {
     if (usedRow !== undefined) this.lastGoodRow = Math.max(this.lastGoodRow, usedRow);
   }
 
-  /** Another tab of its donor was found out: what this one has done since its last good row is in doubt as well. */
+  /** Quarantines the peer because another tab of its donor was wrong: its own rows since the last good one are in doubt too. */
   expel(): void {
     this.uncheckedRows = this.usedRows - this.lastGoodRow;
     this.phase = 'quarantined';
   }
 
-  /** A row is wrong beyond doubt. Whoever was used before has to be taken for wrong since the last good row. */
+  /** Counts a wrong row and quarantines the peer. All rows used since the last good one may be wrong too. */
   wrong(usedRow?: number): void {
     this.uncheckedRows = this.usedRows - this.lastGoodRow - (usedRow === undefined ? 0 : 1);
     this.auditedRows++;
@@ -90,7 +90,7 @@ export class PeerTrust {
   }
 }
 
-/** Of a peer that nobody checks beyond its self-test. */
+/** The trust of a peer that is not checked beyond its known-answer test. */
 export function believed(rowFormat: RowFormat): PeerTrust {
   const bounds = uncalibrated(rowFormat);
   const trust = new PeerTrust({ consecutiveRight: 0, verifiedRows: 0 }, bounds, (below) => randomInt(below));

@@ -1,21 +1,14 @@
-import { encodeF16, normalDraw, type Rng } from '@shoal/model';
+import { type AssignedRow, encodeF16, normalDraw, type Rng } from '@shoal/model';
 import type { Draw } from './adaptive-replication.ts';
 
-/** One row as a dispatch frame would carry it. */
-export interface ProbationRow {
-  /** f16 bits, [hiddenSize] */
-  row: Uint16Array;
-  experts: number[];
-  weights: number[];
-}
-
-interface NotedRow extends ProbationRow {
+interface RecentRow extends AssignedRow {
+  experts: Uint16Array;
   atMs: number;
 }
 
-/** Of each layer. V3's 58 layers keep 13 MB of rows so. */
+/** For V3's 58 layers, 13 MB. */
 const ROWS_KEPT_PER_LAYER = 16;
-/** A hidden state says something of its prompt: it is not kept for longer than it is likely to be of use. */
+/** Kept briefly, since a hidden state reveals something of its prompt. */
 const KEPT_FOR_MS = 60_000;
 
 export interface ProbationRowsOptions {
@@ -26,18 +19,18 @@ export interface ProbationRowsOptions {
   now?: () => number;
 }
 
-/** Work for peers in probation: rows of the last minute's traffic, and where there are none, rows like them. */
+/** Rows for peers on probation: from the last minute's traffic or, if it has none, random rows like them. */
 export class ProbationRows {
   readonly #options: ProbationRowsOptions;
   readonly #now: () => number;
-  readonly #byLayer = new Map<number, NotedRow[]>();
+  readonly #byLayer = new Map<number, RecentRow[]>();
 
   constructor(options: ProbationRowsOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
   }
 
-  /** Keep one row of a lap. rows: f16 bits [numRows, hiddenSize]; topkIdx, topkWeights: [numRows, numExpertsPerTok]. */
+  /** Keeps one row of a dispatch. rows: f16 bits [numRows, hiddenSize]; topkIdx, topkWeights: [numRows, numExpertsPerTok]. */
   note(layer: number, rows: Uint16Array, numRows: number, topkIdx: Uint16Array, topkWeights: Float32Array): void {
     if (numRows === 0) return;
     const [D, topK] = [rows.length / numRows, topkIdx.length / numRows];
@@ -46,14 +39,14 @@ export class ProbationRows {
     this.#byLayer.set(layer, kept);
     kept.push({
       row: rows.slice(row * D, (row + 1) * D),
-      experts: [...topkIdx.subarray(row * topK, (row + 1) * topK)],
-      weights: [...topkWeights.subarray(row * topK, (row + 1) * topK)],
+      experts: topkIdx.slice(row * topK, (row + 1) * topK),
+      weights: topkWeights.slice(row * topK, (row + 1) * topK),
       atMs: this.#now(),
     });
     if (kept.length > ROWS_KEPT_PER_LAYER) kept.shift();
   }
 
-  /** Forget what is older than a minute. */
+  /** Drops expired rows. */
   tick(): void {
     for (const [layer, kept] of this.#byLayer) {
       const fresh = kept.filter((row) => this.#now() - row.atMs <= KEPT_FOR_MS);
@@ -62,18 +55,18 @@ export class ProbationRows {
     }
   }
 
-  /** A row for a peer that holds these experts of a layer; of recent traffic, or made if none of it went to them. */
-  next(layer: number, held: ReadonlySet<number>, rng: Rng): ProbationRow {
+  /** A row for a peer that holds these experts of a layer: a recent row for one of them, or else a random one. */
+  next(layer: number, held: ReadonlySet<number>, rng: Rng): AssignedRow {
     this.tick();
     const recent = (this.#byLayer.get(layer) ?? []).filter((row) => row.experts.some((expert) => held.has(expert)));
-    if (recent.length === 0) return this.#made(layer, [...held], rng);
+    if (recent.length === 0) return this.#random(layer, [...held], rng);
     const { row, experts, weights } = recent[Math.floor(rng() * recent.length)]!;
     const mine = [...experts.keys()].filter((i) => held.has(experts[i]!));
     return { row, experts: mine.map((i) => experts[i]!), weights: mine.map((i) => weights[i]!) };
   }
 
-  /** As RMSNorm leaves them: normally distributed, of unit mean square, times the norm's gain. */
-  #made(layer: number, held: number[], rng: Rng): ProbationRow {
+  /** A random row like those that RMSNorm makes: normally distributed, scaled to unit mean square, times the norm's gain. */
+  #random(layer: number, held: number[], rng: Rng): AssignedRow {
     const gain = this.#options.normGain(layer);
     const x = Float32Array.from(gain, () => normalDraw(rng));
     const rms = Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / x.length);

@@ -34,7 +34,7 @@ function weightsOf(seed: number): SwigluWeights {
   return { gate: matrix(1), up: matrix(2), down: matrix(3) };
 }
 
-/** A tab whose honesty and speed the test decides: it loads at once, and answers laps as `mode` says. */
+/** A tab that loads at once and answers laps according to `mode`. */
 export class FakeTab {
   session!: PeerSession;
   readonly assigned: Assign[] = [];
@@ -97,7 +97,7 @@ export class FakeTab {
   }
 }
 
-/** A pledge with room for so many experts. */
+/** A hello that lends memory for `experts` experts. */
 export function helloOf(donorToken: string, experts: number): Hello {
   return {
     protocolVersions: [PROTOCOL_VERSION],

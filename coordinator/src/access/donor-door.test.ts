@@ -1,0 +1,93 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { Access } from './access.ts';
+import { DonorDoor } from './donor-door.ts';
+import { JoinRefused } from './join-refused.ts';
+import { accessFixture, entry } from './testing/fixtures.ts';
+
+const { open, write } = accessFixture();
+let nowMs = 0;
+const clock = (): number => nowMs;
+beforeEach(() => (nowMs = 0));
+
+describe('DonorDoor', () => {
+  const caller = (donor: string, more: object = {}) => ({ address: '10.0.0.1', donorToken: donor, ...more });
+  const refusal = (work: () => unknown): JoinRefused => {
+    try {
+      work();
+    } catch (error) {
+      if (error instanceof JoinRefused) return error;
+      throw error;
+    }
+    return expect.unreachable('should have been turned away');
+  };
+
+  it('lets anyone in without a file', () => {
+    const door = new DonorDoor(new Access({}), { clock });
+    for (let tab = 0; tab < 16; tab++) expect(door.enter(caller(`tab-${tab}`)).invite).toBeUndefined();
+  });
+
+  it('requires an invitation that is known, has room and has not expired', () => {
+    const invites = [
+      entry('class', 'for-class', { maxPeers: 2 }),
+      entry('old', 'for-old', { expires: '2020-01-01T00:00:00Z' }),
+    ];
+    const door = new DonorDoor(open({ invites }), { clock, dateMs: () => Date.UTC(2026, 0) });
+    expect(refusal(() => door.enter(caller('a')))).toMatchObject({ code: 'invite' });
+    expect(refusal(() => door.enter(caller('a', { inviteToken: 'guess-guess' }))).message).toContain('unknown');
+    expect(refusal(() => door.enter(caller('a', { inviteToken: 'for-old' }))).message).toContain('expired');
+    const first = door.enter(caller('a', { inviteToken: 'for-class' }));
+    expect(first.invite).toBe('class');
+    door.enter(caller('b', { inviteToken: 'for-class' }));
+    expect(refusal(() => door.enter(caller('c', { inviteToken: 'for-class' }))).message).toContain('2 tabs at a time');
+    // The same donor takes no further place when it rejoins before its old socket is closed.
+    const again = door.enter(caller('a', { inviteToken: 'for-class' }));
+    first.leave();
+    first.leave();
+    expect(refusal(() => door.enter(caller('c', { inviteToken: 'for-class' }))).code).toBe('invite');
+    again.leave();
+    door.enter(caller('c', { inviteToken: 'for-class' }));
+  });
+
+  it('limits the tabs of one donor, and lets each of them rejoin', () => {
+    const door = new DonorDoor(open({ limits: { tabsPerDonor: 2, peersPerAddress: 3 } }), { clock });
+    const first = door.enter(caller('a', { tab: 0 }));
+    door.enter(caller('a', { tab: 1 }));
+    expect(refusal(() => door.enter(caller('a', { tab: 2 })))).toMatchObject({
+      code: 'limit',
+      message: 'Your browser already has 2 tabs in the swarm, which is the limit.',
+    });
+    // A reload, before the old socket is closed.
+    door.enter(caller('a', { tab: 0 }));
+    door.enter(caller('b'));
+    expect(refusal(() => door.enter(caller('c'))).message).toContain('Your network address already has 3 tabs');
+    first.leave();
+    // It was in twice, so one place is still taken.
+    expect(refusal(() => door.enter(caller('a', { tab: 2 }))).code).toBe('limit');
+  });
+
+  it('limits the tabs and joins of one address without affecting others', () => {
+    const door = new DonorDoor(open({ limits: { peersPerAddress: 2, joinsPerMinutePerAddress: 4 } }), { clock });
+    const places = [door.enter(caller('a')), door.enter(caller('b'))];
+    expect(refusal(() => door.enter(caller('c')))).toMatchObject({ code: 'limit' });
+    door.enter(caller('c', { address: '10.0.0.2' }));
+    for (const place of places) place.leave();
+    door.enter(caller('c'));
+    expect(refusal(() => door.enter(caller('d'))).message).toContain('Too many joins');
+    nowMs = 15_000;
+    door.enter(caller('d'));
+  });
+
+  it('tells which tabs the changed rules would not let in', () => {
+    const invites = [entry('a', 'token-of-a'), entry('b', 'token-of-b', { expires: '2020-01-01T00:00:00Z' })];
+    const access = open({ invites });
+    const door = new DonorDoor(access, { clock, dateMs: () => Date.UTC(2019, 0) });
+    const a = door.enter(caller('a', { inviteToken: 'token-of-a' }));
+    const b = door.enter(caller('b', { inviteToken: 'token-of-b' }));
+    write({ invites: invites.slice(1) });
+    access.reload();
+    expect([a.allowed(), b.allowed()]).toEqual([false, true]);
+    write({});
+    access.reload();
+    expect([a.allowed(), b.allowed()]).toEqual([true, true]);
+  });
+});

@@ -1,0 +1,179 @@
+import { moeLayers } from '@shoal/model';
+import { shardHash } from '@shoal/weights';
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Access } from '../../coordinator/src/access/access.ts';
+import { ApiKeys } from '../../coordinator/src/access/api-keys.ts';
+import { startServer } from '../../coordinator/src/http/testing/harness.ts';
+import type { Coordinator } from '../../coordinator/src/index.ts';
+import { type Guarded, startGuarded } from './access-rules.ts';
+import { until } from './virtual-donor.ts';
+
+let guarded: Guarded;
+let coordinator: Coordinator;
+
+beforeAll(async () => {
+  guarded = await startGuarded();
+  ({ coordinator } = guarded);
+});
+afterAll(() => coordinator?.close());
+
+const client = (apiKey: string) => new OpenAI({ baseURL: `${coordinator.url}/v1`, apiKey, maxRetries: 0 });
+const story = { model: 'tiny-stories', prompt: 'Once upon a time', max_tokens: 4, seed: 1 };
+
+/** `outcome` and what openai's client throws; the promise is expected to fail. */
+const thrown = (work: Promise<unknown>): Promise<InstanceType<typeof OpenAI.APIError>> =>
+  work.then(
+    () => expect.unreachable('should have been refused'),
+    (error: InstanceType<typeof OpenAI.APIError>) => error,
+  );
+
+describe('the API with keys', () => {
+  it('answers those who have one, and names the limit that they have left', async () => {
+    const { data, response } = await client('key-of-bob').completions.create(story).withResponse();
+    expect(data.usage?.completion_tokens).toBe(4);
+    expect(response.headers.get('x-ratelimit-limit-requests')).toBe('2');
+    expect(response.headers.get('x-ratelimit-remaining-requests')).toBe('1');
+    expect((await client('key-of-ann').models.list()).data[0]?.id).toBe('tiny-stories');
+  });
+
+  it.each(['none', 'key-of-Ann', 'invite-for-class', 'token-of-otto'])('refuses the key %s', async (key) => {
+    const error = await thrown(client(key).completions.create(story));
+    expect(error).toBeInstanceOf(OpenAI.AuthenticationError);
+    expect(error).toMatchObject({ status: 401, code: 'invalid_api_key', type: 'invalid_request_error', param: null });
+    expect(error.message).not.toContain(key);
+  });
+
+  it('asks on every path that leads there, in whatever spelling', async () => {
+    for (const spelling of ['/v1/models', '/v1/models/tiny-stories', '/%76%31/models', '/v1/models?x=/docs']) {
+      const response = await fetch(coordinator.url + spelling);
+      expect(response.status, spelling).not.toBe(200);
+      expect(await response.text(), spelling).not.toContain('owned_by');
+    }
+    for (const headers of [
+      {},
+      { authorization: 'Basic a2V5' },
+      { authorization: 'Bearer ' },
+      { authorization: 'key-of-ann' },
+    ]) {
+      const response = await fetch(`${coordinator.url}/v1/models`, { headers });
+      expect(response.status).toBe(401);
+      expect(response.headers.get('www-authenticate')).toBe('Bearer');
+    }
+    expect((await fetch(`${coordinator.url}/healthz`)).status).toBe(200);
+  });
+
+  it('limits requests a minute: 429 with Retry-After', async () => {
+    const error = await thrown(
+      (async () => {
+        for (let request = 0; request < 3; request++) await client('key-of-bob').completions.create(story);
+      })(),
+    );
+    expect(error).toMatchObject({ status: 429, code: 'rate_limit_exceeded', type: 'rate_limit_error' });
+    expect(Number(error.headers?.get('retry-after'))).toBeGreaterThan(0);
+    expect(error.headers?.get('x-ratelimit-remaining-requests')).toBe('0');
+  });
+
+  it('limits tokens a minute, those of streams too', async () => {
+    const stream = await client('key-of-dora').completions.create({ ...story, max_tokens: 60, stream: true });
+    for await (const _ of stream);
+    const error = await thrown(client('key-of-dora').completions.create(story));
+    expect(error).toMatchObject({ status: 429, code: 'rate_limit_exceeded' });
+    expect(error.message).toContain('40 tokens per minute');
+    expect(error.headers?.get('x-ratelimit-limit-tokens')).toBe('40');
+  });
+
+  it('limits answers at a time, and has the place back when one is broken off', async () => {
+    const cleo = client('key-of-cleo');
+    const first = await cleo.completions.create({ ...story, max_tokens: 400, stream: true });
+    expect(await thrown(cleo.completions.create(story))).toMatchObject({ status: 429 });
+    const tooMany = await thrown(cleo.completions.create({ ...story, n: 2 }));
+    expect(tooMany.headers?.get('x-should-retry')).toBe('false');
+    first.controller.abort();
+    await expect
+      .poll(
+        () =>
+          cleo.completions.create(story).then(
+            (answer) => answer.choices.length,
+            () => 0,
+          ),
+        { timeout: 20_000 },
+      )
+      .toBe(1);
+  });
+
+  it('counts by the keys’ names, and never says a key', async () => {
+    const metrics = await guarded.metricsText();
+    expect(metrics).toMatch(/shoal_api_requests_total\{key="bob",outcome="limited"\} [1-9]/);
+    expect(metrics).toMatch(/shoal_api_tokens_total\{key="dora",kind="completion"\} [1-9]/);
+    expect(metrics).not.toContain('key-of-');
+    for (const wait of ['queue_wait', 'time_to_first_token', 'inter_token'])
+      expect(metrics).toMatch(new RegExp(`shoal_${wait}_seconds_count [1-9]`));
+    expect(metrics).toContain('shoal_requests_refused_total{reason="queue-full"} 0');
+  });
+
+  const fakeServer = (access: Access) =>
+    startServer(
+      { script: () => ({ ids: [97] }) },
+      {
+        access: {
+          keys: new ApiKeys(access),
+          takeShardBytes: () => 0,
+          refuseMetrics: () => undefined,
+          addressOf: () => '203.0.113.7',
+        },
+      },
+    );
+
+  it('is shared fairly by keys, or by addresses where no keys are asked for', async () => {
+    const seen: (string | undefined)[] = [];
+    for (const access of [new Access({ file: guarded.path }), new Access({})]) {
+      const server = await fakeServer(access);
+      try {
+        const ask = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'key-of-ann', maxRetries: 0 });
+        await ask.completions.create({ model: 'fake-model', prompt: 'A', max_tokens: 1 });
+        seen.push(...server.generation.submitted.map(({ client: name }) => name));
+      } finally {
+        await server.app.close();
+      }
+    }
+    expect(seen).toEqual(['key ann', 'address 203.0.113.7']);
+  });
+
+  it('logs the name alone', async () => {
+    const server = await fakeServer(new Access({ file: guarded.path }));
+    try {
+      const headers = { authorization: 'Bearer key-of-ann' };
+      await (await fetch(`${server.url}/v1/models`, { headers })).text();
+      await until('the line of the log', () => server.logged.some((line) => line.includes('answered')));
+      expect(server.logged.join('')).toContain('"apiKey":"ann"');
+      expect(server.logged.join('')).not.toContain('key-of-ann');
+    } finally {
+      await server.app.close();
+    }
+  });
+});
+
+it('sends an address so many bytes of weights an hour, and then tells it to wait', async () => {
+  const [layer] = moeLayers(coordinator.config);
+  const fetchShard = (expert: number, from: string) =>
+    fetch(`${coordinator.url}/shards/${shardHash(coordinator.packed.manifest, layer!, expert)}`, {
+      headers: { 'x-forwarded-for': from },
+    });
+  for (const expert of [0, 1]) {
+    const shard = await fetchShard(expert, '10.1.0.1');
+    expect((await shard.arrayBuffer()).byteLength).toBe(guarded.shardBytes);
+  }
+  const refused = await fetchShard(2, '10.1.0.1');
+  expect(refused.status).toBe(429);
+  // Two an hour, so the next in half an hour.
+  expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(1700);
+  expect((await refused.json()) as object).toMatchObject({ error: { code: 'rate_limit_exceeded' } });
+  expect((await fetchShard(2, '10.1.0.2')).status).toBe(200);
+});
+
+it('counts refused keys and shards', async () => {
+  const metrics = await guarded.metricsText();
+  for (const what of ['api-key', 'shard'])
+    expect(metrics).toMatch(new RegExp(`shoal_access_refusals_total\\{what="${what}"\\} [1-9]`));
+});
