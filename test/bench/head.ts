@@ -15,6 +15,7 @@ import {
 } from '@shoal/model';
 import { smallConfigJson } from '@shoal/model/testing';
 import { Scheduler } from '../../coordinator/src/scheduler/scheduler.ts';
+import { lapsOf, NO_DRAFTS, testLimits } from '../../coordinator/src/scheduler/testing/options.ts';
 import { formatTable, median } from './table.ts';
 
 /** Qwen2's and Qwen3's. */
@@ -185,8 +186,9 @@ async function streams(
       },
     }),
     experts: { batch: () => experts },
-    limits: { maxBatch: STREAMS },
-    speculation: { mode: 'off' },
+    limits: testLimits({ maxBatch: STREAMS }),
+    lapsPerPass: lapsOf(forward),
+    speculation: NO_DRAFTS,
   });
   let tokens = 0;
   const one = async (stream: number): Promise<void> => {

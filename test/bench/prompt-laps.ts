@@ -1,5 +1,6 @@
 import { createRng, type EngineRow, type ForwardEngine, type ModelConfig } from '@shoal/model';
 import { Scheduler } from '../../coordinator/src/scheduler/scheduler.ts';
+import { NO_DRAFTS, testLimits } from '../../coordinator/src/scheduler/testing/options.ts';
 import { planRequests, type Workload } from './load/workload.ts';
 import { quantilesOf } from './statistics.ts';
 import { formatTable } from './table.ts';
@@ -57,8 +58,9 @@ async function run(workload: Workload, promptLaps: number) {
     modelId: 'none',
     forward: timedForward((rows) => (clock.nowMs += PASS_MS + ROW_MS * rows)),
     experts: { batch: () => ({ dispatch: () => ({ combine: () => Promise.reject(new Error('there are no laps')) }) }) },
-    limits: { promptLaps, microBatches: 1 },
-    speculation: { mode: 'off' },
+    limits: testLimits({ promptLaps, microBatches: 1 }),
+    lapsPerPass: LAPS,
+    speculation: NO_DRAFTS,
     now: () => clock.nowMs,
   });
   const firstToken: number[] = [];

@@ -1,6 +1,7 @@
 import { createRng, type ExpertDispatch } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { Scheduler, type SchedulerLimits } from './scheduler.ts';
+import { testLimits, testSpeculation } from './testing/options.ts';
 import { expected, lappingForward, type LayerWork, NUM_LAYERS, submit } from './testing/lapping-forward.ts';
 
 /** A clock that goes on when nothing has anything left to do. */
@@ -62,7 +63,9 @@ async function measure(costs: Costs, microBatches: SchedulerLimits['microBatches
     modelId: 'small',
     forward: lappingForward(work),
     experts,
-    limits: { microBatches },
+    limits: testLimits({ microBatches }),
+    lapsPerPass: NUM_LAYERS,
+    speculation: testSpeculation(),
     now: () => time.nowMs,
   });
   const answers = Array.from({ length: STREAMS }, (_, i) => submit(shoal, [i], TOKENS));

@@ -1,7 +1,8 @@
 import { createRng, type ExpertDispatch } from '@shoal/model';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Scheduler, type SchedulerLimits } from './scheduler.ts';
-import { expected, lappingForward, submit } from './testing/lapping-forward.ts';
+import { testLimits, testSpeculation } from './testing/options.ts';
+import { expected, lappingForward, NUM_LAYERS, submit } from './testing/lapping-forward.ts';
 
 interface Lap {
   layer: number;
@@ -30,7 +31,9 @@ const newScheduler = (limits: Partial<SchedulerLimits>): Scheduler =>
     modelId: 'small',
     forward: lappingForward(),
     experts,
-    limits: { microBatches: 2, ...limits },
+    limits: testLimits({ microBatches: 2, ...limits }),
+    lapsPerPass: NUM_LAYERS,
+    speculation: testSpeculation(),
     now: () => 0,
   });
 

@@ -11,6 +11,7 @@ import { smallWeights } from '@shoal/model/testing';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { GenerationError, type GenerationEvent, type GenerationRequest } from './generation.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler.ts';
+import { lapsOf, NO_DRAFTS, testLimits } from './testing/options.ts';
 import { smallConfigJson } from './testing/small-config.ts';
 
 // eos_token_id is never the largest logit of these weights, so that answers have the length that they are asked for.
@@ -57,14 +58,15 @@ beforeEach(() => {
 });
 
 function newScheduler(limits: Partial<SchedulerLimits> = {}, eosTokenIds?: readonly number[]): Scheduler {
+  const forward = createReferenceEngine(model);
   return new Scheduler({
     modelId: 'small',
-    forward: createReferenceEngine(model),
+    forward,
     experts,
-    limits,
+    limits: testLimits(limits),
     eosTokenIds,
-    // One token a pass, so that passes can be counted: drafts have tests of their own.
-    speculation: { mode: 'off' },
+    lapsPerPass: lapsOf(forward),
+    speculation: NO_DRAFTS,
     onRequest: (event, request) => {
       if (event !== 'submitted') outcomes.push(`${request.id} ${event}`);
     },
@@ -324,8 +326,9 @@ describe('on a paged KV cache', () => {
         },
       },
       experts,
-      limits,
-      speculation: { mode: 'off' },
+      limits: testLimits(limits),
+      lapsPerPass: lapsOf(forward),
+      speculation: NO_DRAFTS,
     });
     return { shoal, rows };
   }

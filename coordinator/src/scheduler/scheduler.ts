@@ -1,4 +1,4 @@
-import { type ExpertDispatch, type ForwardEngine, moeLayers } from '@shoal/model';
+import type { ExpertDispatch, ForwardEngine } from '@shoal/model';
 import { SampleWindow } from '../base/sample-window.ts';
 import type { BatchOptions } from '../laps/dispatcher.ts';
 import type { Timeline } from '../timeline/timeline.ts';
@@ -26,12 +26,12 @@ export interface SchedulerOptions {
   modelId: string;
   forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
-  limits?: Partial<SchedulerLimits>;
+  limits: SchedulerLimits;
   /** Tokens that end an answer, if generation_config.json names others than config.json. */
   eosTokenIds?: readonly number[] | undefined;
-  speculation?: Partial<SchedulerSpeculationOptions> | undefined;
-  /** Laps of a pass; one for each MoE layer by default, fewer if some layers are local. */
-  lapsPerPass?: number;
+  speculation: SchedulerSpeculationOptions;
+  /** Laps of a pass: one for each MoE layer that is not local. */
+  lapsPerPass: number;
   onRequest?: (
     event: 'submitted' | 'finished' | 'failed' | 'cancelled',
     request: GenerationRequest,
@@ -52,26 +52,20 @@ export interface SchedulerLimits {
   maxBatch: number;
   /** Requests that may wait; further ones are rejected with `queue-full`. */
   maxQueue: number;
-  /** Prompt rows of one pass at most. */
-  prefillRows: number;
   /** Prompt rows may delay running sequences by the time of this many laps. */
   promptLaps: number;
   /** Micro-batches in flight; `auto`: two where that is measured to be faster. */
   microBatches: 1 | 2 | 'auto';
-  /** From submission to the last token. */
-  requestTimeoutMs: number;
-  /** Peers that a token may use in a layer if its request doesn't say; undefined: no limit (exact routing). */
-  deviceLimit?: number;
+  /** Peers that a token may use in a layer if its request doesn't say; 0: no limit (exact routing). */
+  deviceLimit: number;
+  /** Prompt rows of one pass at most; PREFILL_ROWS by default. */
+  prefillRows?: number;
+  /** From submission to the last token; REQUEST_TIMEOUT_MS by default. */
+  requestTimeoutMs?: number;
 }
 
-const DEFAULT_LIMITS: SchedulerLimits = {
-  maxBatch: 64,
-  maxQueue: 64,
-  prefillRows: 256,
-  promptLaps: 1,
-  microBatches: 'auto',
-  requestTimeoutMs: 10 * 60_000,
-};
+const PREFILL_ROWS = 256;
+const REQUEST_TIMEOUT_MS = 10 * 60_000;
 /** More would read the weights more often, and fill waits that two leave only where laps are far longer than their work. */
 const MAX_MICRO_BATCHES = 2;
 /** `Retry-After` while nothing has been measured. */
@@ -89,7 +83,7 @@ const MAX_LOOK_AHEAD = 256;
 export class Scheduler implements GenerationService {
   readonly modelId: string;
   readonly maxContext: number;
-  readonly limits: SchedulerLimits;
+  readonly limits: Required<SchedulerLimits>;
   /** Wall time of a pass, and the dense engine's own work for it and the drafts after it, in milliseconds. */
   readonly passMs = new SampleWindow(256);
   readonly engineMs = new SampleWindow(256);
@@ -122,10 +116,10 @@ export class Scheduler implements GenerationService {
   constructor(options: SchedulerOptions) {
     this.#options = options;
     this.modelId = options.modelId;
-    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.limits = { prefillRows: PREFILL_ROWS, requestTimeoutMs: REQUEST_TIMEOUT_MS, ...options.limits };
     const { forward, experts, eosTokenIds = forward.config.eosTokenIds } = options;
     const { maxBatch, maxQueue, prefillRows, promptLaps } = this.limits;
-    const { now = () => performance.now(), lapsPerPass = moeLayers(forward.config).length } = options;
+    const { now = () => performance.now(), lapsPerPass } = options;
     const maxContext = (this.maxContext = forward.config.maxPositionEmbeddings);
     const costs = this.#costs;
     this.now = now;

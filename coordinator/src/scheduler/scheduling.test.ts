@@ -2,6 +2,7 @@ import type { EngineRow, ForwardEngine, ModelConfig } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { GenerationError, type GenerationRequest } from './generation.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler.ts';
+import { lapsOf, NO_DRAFTS, testLimits } from './testing/options.ts';
 
 const LAPS = 5;
 /** Passes in which the budget grows to what it may be. */
@@ -30,9 +31,9 @@ function newScheduler(limits: Partial<SchedulerLimits> = {}): Scheduler {
     modelId: 'none',
     forward,
     experts: { batch: () => ({ dispatch: () => expect.unreachable() }) },
-    limits,
-    // Of one token after the other the next is easily guessed.
-    speculation: { mode: 'off' },
+    limits: testLimits(limits),
+    lapsPerPass: lapsOf(forward),
+    speculation: NO_DRAFTS,
   });
 }
 

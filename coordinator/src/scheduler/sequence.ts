@@ -44,12 +44,12 @@ export class Sequence {
   #wake: (() => void) | undefined;
   readonly #onEnd: ((error?: GenerationError) => void)[] = [];
 
-  constructor(request: GenerationRequest, createdMs: number, serverDeviceLimit?: number) {
+  constructor(request: GenerationRequest, createdMs: number, serverDeviceLimit = 0) {
     this.request = request;
     this.createdMs = createdMs;
     this.ids = [...request.promptIds];
     this.draws = new Draws(createRng(request.seed));
-    const maxPeers = request.deviceLimit ?? serverDeviceLimit ?? 0;
+    const maxPeers = request.deviceLimit ?? serverDeviceLimit;
     this.deviceLimit = maxPeers > 0 ? { maxPeers, tokenLayers: 0, changed: 0 } : undefined;
   }
 

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { GenerationError, GenerationEvent, GenerationRequest } from '../generation.ts';
 import { Scheduler, type SchedulerLimits } from '../scheduler.ts';
+import { lapsOf, testLimits, testSpeculation } from '../testing/options.ts';
 import { HashEngine, type HashEngineOptions, VOCAB } from '../testing/hash-engine.ts';
 import type { Config } from '../../config.ts';
 
@@ -51,8 +52,9 @@ function open({
     forward,
     eosTokenIds,
     experts: { batch },
-    ...(limits && { limits }),
-    speculation: { mode, maxDrafts, lapsPerDraft, onFailure: (error) => failures.push(error) },
+    limits: testLimits(limits),
+    lapsPerPass: lapsOf(forward),
+    speculation: testSpeculation({ mode, maxDrafts, lapsPerDraft, onFailure: (error) => failures.push(error) }),
   });
   return { scheduler, forward, failures };
 }
@@ -203,10 +205,11 @@ describe('drafting', () => {
   });
 
   it('refuses a mode that the model is not up to', () => {
-    const mtp = { mode: 'mtp' as const, hasMtpExperts: false };
+    const speculation = testSpeculation({ mode: 'mtp', hasMtpExperts: false });
     const { forward } = open();
     const experts = { batch: (): never => expect.fail() };
-    expect(() => new Scheduler({ modelId: 'hash', forward, experts, speculation: mtp })).toThrow(/--speculate mtp/);
+    const options = { modelId: 'hash', forward, experts, limits: testLimits(), lapsPerPass: 1, speculation };
+    expect(() => new Scheduler(options)).toThrow(/--speculate mtp/);
   });
 });
 

@@ -10,24 +10,21 @@ import { chooseDepths } from './depth.ts';
 import { type DraftsWithin, MtpDrafter, type MtpRequest } from './mtp-drafter.ts';
 import { type DraftKind, StreamSpeculation } from './stream.ts';
 
-const DEFAULT_MAX_DRAFTS = 4;
-
 export interface SpeculationOptions {
   forward: ForwardEngine;
   experts: { batch(options?: BatchOptions): ExpertDispatch };
   costs: PassCosts;
-  /** auto by default. */
-  mode?: Config['speculate'];
-  /** Drafts of one sequence in a pass at most; DEFAULT_MAX_DRAFTS by default. */
-  maxDrafts?: number;
-  /** Whether the MTP module's experts are held anywhere; true by default. */
-  hasMtpExperts?: boolean;
+  mode: Config['speculate'];
+  /** Drafts of one sequence in a pass at most. */
+  maxDrafts: number;
+  /** Whether the MTP module's experts are held anywhere. */
+  hasMtpExperts: boolean;
   maxContext: number;
   eosTokenIds: readonly number[];
   /** Laps of a pass. */
   lapsPerPass: number;
-  /** Laps of a call of the MTP module: 1 if tabs hold its experts; 0 by default. */
-  lapsPerDraft?: number;
+  /** Laps of a call of the MTP module: 1 if tabs hold its experts, else 0. */
+  lapsPerDraft: number;
   /** Prompt rows that the next pass takes at most beside that many decoding rows. */
   promptRowsBeside: (decodeRows: number) => number;
   /** A clock in milliseconds. */
@@ -71,15 +68,13 @@ export class Speculation {
   /** Drafting calls that failed. */
   failures = 0;
   readonly #options: SpeculationOptions;
-  readonly #maxDrafts: number;
   readonly #mtp: MtpDrafter | undefined;
   readonly #experience = new Map<string, Acceptance>();
   #isFailing = false;
 
   constructor(options: SpeculationOptions) {
     this.#options = options;
-    const { forward, mode = 'auto', hasMtpExperts = true } = options;
-    this.#maxDrafts = options.maxDrafts ?? DEFAULT_MAX_DRAFTS;
+    const { forward, mode, hasMtpExperts } = options;
     if (mode !== 'auto' && mode !== 'mtp') return;
     if (forward.config.numNextnPredictLayers > 0 && hasMtpExperts) {
       this.#mtp = new MtpDrafter({ ...options, onFailure: (error) => this.#failed(error) });
@@ -103,7 +98,7 @@ export class Speculation {
 
   /** The speculation of a new sequence; undefined if nothing is to be drafted for it. */
   begin({ ids, request }: Sequence): StreamSpeculation | undefined {
-    const { mode, lapsPerPass, lapsPerDraft = 0 } = this.#options;
+    const { mode, lapsPerPass, lapsPerDraft } = this.#options;
     if (mode === 'off' || request.speculate === false) return undefined;
     return new StreamSpeculation({
       ids,
@@ -202,10 +197,10 @@ export class Speculation {
   #candidate(sequence: Sequence): Candidate | undefined {
     const { speculation: state, request, ids } = sequence;
     if (!state || sequence.state !== 'decode') return undefined;
-    const { maxContext, eosTokenIds } = this.#options;
+    const { maxContext, maxDrafts, eosTokenIds } = this.#options;
     // The last token that may come needs no draft: it is drawn from the row before it.
     const end = Math.min(request.promptIds.length + request.maxTokens, maxContext);
-    const most = Math.min(this.#maxDrafts, end - ids.length - 1);
+    const most = Math.min(maxDrafts, end - ids.length - 1);
     if (most <= 0) return undefined;
     if (state.mtp) return { sequence, state, source: 'mtp', maxDrafts: most, found: undefined };
     const match = state.findInText(most);
