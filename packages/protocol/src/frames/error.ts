@@ -10,7 +10,7 @@ export type FrameErrorReason =
   | 'not-finite'
   | 'mismatch';
 
-/** Bytes that are not the frame they should be. The only error that a decoder throws, whatever it is given. */
+/** The bytes are not a valid frame. The only error that a decoder throws, for any input. */
 export class FrameError extends Error {
   readonly reason: FrameErrorReason;
   constructor(reason: FrameErrorReason, message: string) {

@@ -2,8 +2,8 @@ import { readPrefix } from './layout.ts';
 import type { FrameType } from './types.ts';
 
 /**
- * Which frame this is and of which lap, from its first four bytes, so that a late answer can be dropped before it is decoded.
- * Throws a FrameError for what cannot be a frame of ours.
+ * Reads a frame's type and lap id from its first four bytes, so that a late answer can be dropped before it is decoded. Throws a
+ * FrameError if it cannot be one of our frames.
  */
 export function peekFrame(bytes: Uint8Array): { type: FrameType; lapId: number } {
   const { type, lapId } = readPrefix(bytes);

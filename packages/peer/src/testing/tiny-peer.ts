@@ -9,7 +9,7 @@ import { decodeCombine, decodeF16, decodeRefuse, encodeDispatch, encodeF16, peek
 import type { CombineFrame, LapRefusal, ShardRef } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { packExpert, shardBytes } from '@shoal/weights';
-import { sha256Hex } from './shard-store.ts';
+import { sha256Hex } from '../shard-store.ts';
 
 /** What the tests of this package have in common: a tiny model, a server of its shards, and a coordinator's end of a link. */
 

@@ -1,6 +1,11 @@
 import { rebalanceExperts } from './eplb.ts';
-import { peerCapacity } from './ledger.ts';
-import type { ExpertIndex, PlacementModel, PlacementPeer, PlacementPlan } from './types.ts';
+import {
+  type ExpertIndex,
+  peerCapacity,
+  type PlacementModel,
+  type PlacementPeer,
+  type PlacementPlan,
+} from '@shoal/placement';
 
 /** Placements that others use, to hold ours against. They know nothing of donors, speeds or what was held before. */
 
