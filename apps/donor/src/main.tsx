@@ -38,7 +38,7 @@ addEventListener('pagehide', () => session.leave());
 addEventListener('pageshow', ({ persisted }) => {
   if (persisted) session.comeBack();
 });
-// A link opened over the page changes the address alone.
+// Opening an invitation link over the page only changes the fragment.
 addEventListener('hashchange', () => {
   if (takeInvite({ storage: localStorage, location, history })) session.useInvite();
 });

@@ -16,14 +16,14 @@ export function FinishedView({ session }: { session: DonorSession }) {
             <dt>Tokens helped</dt>
             <dd>
               <strong>{formatCount(visit.tokensHelped)}</strong>
-              <span>{standing && `${formatCount(standing.tokensHelpedTotal)} in all`}</span>
+              <span>{standing && `${formatCount(standing.tokensHelpedTotal)} in total`}</span>
             </dd>
           </div>
           <div>
             <dt>Rows computed</dt>
             <dd>
               <strong>{formatCount(visit.rows)}</strong>
-              <span>one for each token and layer</span>
+              <span>one per token and layer</span>
             </dd>
           </div>
           <div>
@@ -49,7 +49,9 @@ export function FinishedView({ session }: { session: DonorSession }) {
           >
             Lend again
           </button>
-          {keptBytes ? <span class="hint">The weights are still here, so it starts without a download.</span> : null}
+          {keptBytes ? (
+            <span class="hint">The weights are still cached, so nothing needs to be downloaded.</span>
+          ) : null}
         </div>
       </section>
       <KeptWeights session={session} />
