@@ -2,7 +2,7 @@ import { render } from 'preact';
 import 'uplot/dist/uPlot.min.css';
 import './styles.css';
 
-// One document serves both pages; each loads only its own code.
+// Both pages share this document; each loads only its own code.
 const root = document.getElementById('root');
 if (!root) throw new Error('index.html has no element #root');
 

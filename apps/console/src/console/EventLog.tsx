@@ -9,7 +9,7 @@ const levels: EventFilter['level'][] = ['all', 'info', 'warning', 'error'];
 const kinds: EventFilter['kind'][] = ['all', 'peer', 'placement', 'lap', 'request', 'server'];
 const levelTones: Record<ConsoleEvent['level'], Tone> = { info: 'working', warning: 'waiting', error: 'trouble' };
 
-/** More rows than this make the page slow and nobody reads them; the export has them all. */
+/** More rows would only make the page slow; the export has them all. */
 const ROWS_SHOWN = 300;
 
 export function EventLog({ events }: { events: ConsoleEvent[] }) {
@@ -45,7 +45,7 @@ export function EventLog({ events }: { events: ConsoleEvent[] }) {
           </select>
         </label>
         <label>
-          Words{' '}
+          Search{' '}
           <input
             type="search"
             value={filter.value.text}
@@ -74,13 +74,13 @@ export function EventLog({ events }: { events: ConsoleEvent[] }) {
         </button>
       </div>
       {found.length === 0 ? (
-        <p class="muted empty">{events.length === 0 ? 'Nothing has happened yet.' : 'No event fits this filter.'}</p>
+        <p class="muted empty">{events.length === 0 ? 'No events yet.' : 'No events match this filter.'}</p>
       ) : (
         <div class="log" role="group" aria-labelledby="events-title" tabIndex={0}>
           <EventRows events={found.slice(-ROWS_SHOWN)} />
           {found.length > ROWS_SHOWN && (
             <p class="muted">
-              The newest {ROWS_SHOWN} are shown; the export has all {found.length}.
+              Showing the newest {ROWS_SHOWN}; the export has all {found.length}.
             </p>
           )}
         </div>
@@ -89,7 +89,7 @@ export function EventLog({ events }: { events: ConsoleEvent[] }) {
   );
 }
 
-/** Newest first: what just happened is what an operator came for. */
+/** Newest first, since that is what an operator looks for. */
 export function EventRows({ events }: { events: ConsoleEvent[] }) {
   return (
     <ol class="events" reversed>

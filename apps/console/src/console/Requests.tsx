@@ -8,7 +8,7 @@ const tones: Record<RequestView['state'], Tone> = { queued: 'waiting', prefill: 
 const WAITS = [
   { key: 'queue', label: 'in the queue' },
   { key: 'firstToken', label: 'to the first token' },
-  { key: 'betweenTokens', label: 'from token to token' },
+  { key: 'betweenTokens', label: 'between tokens' },
 ] as const;
 
 interface RequestsProps {
@@ -43,10 +43,10 @@ export function Requests({ requests, queued, waits }: RequestsProps) {
                   Prompt tokens
                 </th>
                 <th scope="col" class="numeric">
-                  Written, of at most
+                  Written, of maximum
                 </th>
                 <th scope="col" class="numeric">
-                  Drafts right, of all
+                  Drafts right, of total
                 </th>
                 <th scope="col" class="numeric">
                   Age
