@@ -8,8 +8,7 @@ export { decodeDispatch, dispatchLayouts, encodeDispatch, isOlderEpoch } from '.
 export type { DispatchFrame } from './frames/dispatch.ts';
 export { FrameError, type FrameErrorReason } from './frames/error.ts';
 export { firstNotFiniteF16 } from './frames/finite.ts';
-export { BLOCK as ROW_BLOCK } from './frames/layout.ts';
-export { peekFrame } from './frames/peek.ts';
+export { BLOCK as ROW_BLOCK, peekFrame } from './frames/layout.ts';
 export { decodeRefuse, encodeRefuse, type LapRefusal } from './frames/refuse.ts';
 export { ROW_FORMATS, roundRows, rowScale, rowScaleByte, SMALLEST_ROW_SCALE } from './frames/row-format.ts';
 export type { RowFormat } from './frames/row-format.ts';

@@ -43,14 +43,14 @@ const FLUSH_MS = 250;
 export function acceptPeer(options: AcceptOptions): AcceptedPeer {
   const { rtc, iceServers, onSignal, initiator = false, lapConnections = 1 } = options;
   const { heartbeatMs = HEARTBEAT_MS, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
-  const connection = new Connection(SimplePeer, { iceServers, onSignal, initiator }, rtc.classes);
+  const connect = (onSignal: (signal: Signal) => void): Connection =>
+    new Connection(SimplePeer, { iceServers, onSignal, initiator }, rtc.classes);
+  const connection = connect(onSignal);
   const further = new FurtherConnections({
     count: lapConnections - 1,
     connectTimeoutMs,
-    make: (number) => {
-      const numbered = (signal: Signal): void => onSignal({ ...signal, connection: number });
-      return new Connection(SimplePeer, { iceServers, onSignal: numbered, initiator }, rtc.classes);
-    },
+    connect,
+    onSignal,
     onChannel: (channel) => link.addChannel(channel as DataChannelLike),
     onLost: options.onFurtherLost,
     onMisuse: () => link.close('protocol'),

@@ -29,14 +29,14 @@ export interface DonorConnection {
 /** Connects a donor's page to the coordinator over one or more WebRTC connections; the visit lasts as long as the first. */
 export function connectDonor(options: DonorConnectionOptions): DonorConnection {
   const { iceServers, onSignal, onLapChannel, initiator = true, lapConnections = 1 } = options;
-  const connection = new Connection(SimplePeer, { iceServers, onSignal, initiator });
+  const connect = (onSignal: (signal: Signal) => void): Connection =>
+    new Connection(SimplePeer, { iceServers, onSignal, initiator });
+  const connection = connect(onSignal);
   const further = new FurtherConnections({
     count: lapConnections - 1,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
-    make: (number) => {
-      const numbered = (signal: Signal): void => onSignal({ ...signal, connection: number });
-      return new Connection(SimplePeer, { iceServers, onSignal: numbered, initiator });
-    },
+    connect,
+    onSignal,
     onChannel: (channel) => onLapChannel(channel, true),
     onMisuse: () => connection.close(),
   });

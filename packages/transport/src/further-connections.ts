@@ -4,8 +4,9 @@ import type { Connection, ConnectionEnd } from './connection.ts';
 export interface FurtherOptions {
   /** How many may be opened. */
   count: number;
-  /** Makes a connection whose signals carry `number`. */
-  make: (number: number) => Connection;
+  connect: (onSignal: (signal: Signal) => void) => Connection;
+  /** Receives the connections' signals, each with the connection's number. */
+  onSignal: (signal: Signal) => void;
   /** Called in the task that made the channel. */
   onChannel: (channel: RTCDataChannel) => void;
   /** From the first signal until the channel is open. */
@@ -53,11 +54,11 @@ export class FurtherConnections {
   }
 
   #open(number: number): void {
-    const { count, make, onChannel } = this.#options;
+    const { count, connect, onSignal, onChannel } = this.#options;
     if (this.#closed || number < 1 || number > count || this.#connections.has(number)) return;
     let connection: Connection;
     try {
-      connection = make(number);
+      connection = connect((signal) => onSignal({ ...signal, connection: number }));
     } catch (error) {
       // WebRTC is out of connections or memory; the link makes do with those that it has.
       this.#connections.set(number, undefined);

@@ -11,6 +11,8 @@ const WAITS = [
   { key: 'betweenTokens', label: 'between tokens' },
 ] as const;
 
+const NUMERIC_COLUMNS = ['Prompt tokens', 'Written, of maximum', 'Drafts right, of total', 'Age'];
+
 interface RequestsProps {
   requests: RequestView[];
   queued: number;
@@ -39,18 +41,11 @@ export function Requests({ requests, queued, waits }: RequestsProps) {
               <tr>
                 <th scope="col">Request</th>
                 <th scope="col">State</th>
-                <th scope="col" class="numeric">
-                  Prompt tokens
-                </th>
-                <th scope="col" class="numeric">
-                  Written, of maximum
-                </th>
-                <th scope="col" class="numeric">
-                  Drafts right, of total
-                </th>
-                <th scope="col" class="numeric">
-                  Age
-                </th>
+                {NUMERIC_COLUMNS.map((name) => (
+                  <th scope="col" class="numeric">
+                    {name}
+                  </th>
+                ))}
               </tr>
             </thead>
             <tbody>

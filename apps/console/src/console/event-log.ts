@@ -33,15 +33,8 @@ const columns = ['seq', 'time', 'level', 'kind', 'peerId', 'text'] as const;
 
 /** CSV as in RFC 4180: CRLF line ends, a header line, quotes doubled. */
 export function eventsToCsv(events: readonly ConsoleEvent[]): string {
-  const rows = events.map((event) =>
-    [
-      String(event.seq),
-      new Date(event.timeMs).toISOString(),
-      event.level,
-      event.kind,
-      event.peerId ?? '',
-      event.text,
-    ].map(csvCell),
+  const rows = events.map(({ seq, timeMs, level, kind, peerId = '', text }) =>
+    [String(seq), new Date(timeMs).toISOString(), level, kind, peerId, text].map(csvCell),
   );
   return [columns.join(','), ...rows.map((row) => row.join(','))].join('\r\n') + '\r\n';
 }

@@ -1,9 +1,9 @@
 import { useState } from 'preact/hooks';
-import type { ComponentChildren } from 'preact';
 import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import type { DonorState } from '../donor-state.ts';
 import { formatBytes, formatCount, formatLayers, formatMemory, formatMs, formatPlural } from '../format.ts';
+import { Figure } from './figure.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 import { MemorySlider } from './memory-slider.tsx';
 import { RowsChart } from './rows-chart.tsx';
@@ -88,18 +88,6 @@ function trafficText({ startedMs, wireBytes, downloadedBytes }: DonorState['visi
   const downloaded = `${formatBytes(downloadedBytes)} of weights downloaded`;
   // An hourly rate from less than a minute means nothing.
   return hours < 1 / 60 ? downloaded : `about ${formatBytes(wireBytes / hours)} per hour; ${downloaded}`;
-}
-
-function Figure({ name, value, children }: { name: string; value: string; children?: ComponentChildren }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>
-        <strong>{value}</strong>
-        <span>{children}</span>
-      </dd>
-    </div>
-  );
 }
 
 function Notes({ state: { standing, download, relayed, stats } }: { state: DonorState }) {

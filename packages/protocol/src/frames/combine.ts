@@ -1,7 +1,7 @@
 import { decodeF16, encodeF16 } from '@shoal/model';
 import { MAX_HIDDEN_SIZE, MAX_ROWS_PER_LAP } from '../limits.ts';
 import { durationCode, durationUs } from './duration.ts';
-import { FrameError } from './error.ts';
+import { FrameError, requireCount } from './error.ts';
 import { requireFiniteF16 } from './finite.ts';
 import { frameLayout } from './layout.ts';
 import { decodeInt8Rows, encodeInt8Rows, type RowFormat } from './row-format.ts';
@@ -98,14 +98,8 @@ export function decodeCombine(bytes: Uint8Array, expect: CombineExpectation): Co
   }
   const numbers = { ...values, numRows, hiddenSize };
   const { lapId, queue, compute } = values as Record<'lapId' | 'queue' | 'compute', number>;
-  const fields = {
-    lapId,
-    numRows,
-    hiddenSize,
-    rowFormat,
-    queueUs: durationUs(queue),
-    computeUs: durationUs(compute),
-  } as const;
+  const times = { queueUs: durationUs(queue), computeUs: durationUs(compute) };
+  const fields = { lapId, numRows, hiddenSize, rowFormat, ...times } as const;
   if (rowFormat === 'int8') {
     const { codes, scales } = combineLayouts.int8.decode(bytes, numbers);
     return { ...fields, partial: decodeInt8Rows('combine.partial', codes, scales, hiddenSize) };
@@ -116,8 +110,8 @@ export function decodeCombine(bytes: Uint8Array, expect: CombineExpectation): Co
 }
 
 function numbersOf({ lapId, numRows, hiddenSize, rowFormat, queueUs, computeUs }: CombineHeader) {
-  requireCount('numRows', numRows, MAX_ROWS_PER_LAP);
-  requireCount('hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
+  requireCount('combine.numRows', numRows, MAX_ROWS_PER_LAP);
+  requireCount('combine.hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
   return {
     lapId,
     numRows,
@@ -126,10 +120,4 @@ function numbersOf({ lapId, numRows, hiddenSize, rowFormat, queueUs, computeUs }
     queue: durationCode('combine.queueUs', queueUs),
     compute: durationCode('combine.computeUs', computeUs),
   };
-}
-
-function requireCount(name: string, count: number, max: number): void {
-  if (!(count >= 1 && count <= max)) {
-    throw new FrameError('bad-count', `combine.${name} must be from 1 to ${max}, got ${count}.`);
-  }
 }

@@ -1,6 +1,6 @@
 import { decodeF16, type WorkItem } from '@shoal/model';
 import { MAX_ASSIGNMENTS_PER_LAP, MAX_HIDDEN_SIZE, MAX_ROWS_PER_LAP } from '../limits.ts';
-import { FrameError } from './error.ts';
+import { FrameError, requireCount } from './error.ts';
 import { requireFiniteF16, requireFiniteF32 } from './finite.ts';
 import { frameLayout } from './layout.ts';
 import { decodeInt8Rows, encodeInt8Rows, type RowFormat } from './row-format.ts';
@@ -65,9 +65,10 @@ export function encodeDispatch(frame: DispatchFields): Uint8Array<ArrayBuffer> {
   const { hiddenSize, rows, rowFormat = 'f16' } = frame;
   const numAssignments = frame.experts.length;
   checkCounts(frame.numRows, numAssignments);
-  requireCount('hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
+  requireCount('dispatch.hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
   const expertBytes = frame.experts.some((expert) => expert > MAX_NARROW_EXPERT) ? 2 : 1;
-  const experts = expertBytes === 1 ? new Uint8Array(frame.experts) : bytesOf(frame.experts);
+  const { buffer, byteOffset, byteLength } = frame.experts;
+  const experts = expertBytes === 1 ? new Uint8Array(frame.experts) : new Uint8Array(buffer, byteOffset, byteLength);
   const epoch = frame.epoch & EPOCH_MASK;
   const format = (rowFormat === 'int8' ? formatBits.int8Rows : 0) | (expertBytes === 2 ? formatBits.wideExperts : 0);
   const fields = { ...frame, epoch, numAssignments, expertBytes, experts, format };
@@ -113,14 +114,8 @@ export function decodeDispatch(bytes: Uint8Array, { hiddenSize }: { hiddenSize: 
 }
 
 function checkCounts(numRows: number, numAssignments: number): void {
-  requireCount('numRows', numRows, MAX_ROWS_PER_LAP);
-  requireCount('numAssignments', numAssignments, MAX_ASSIGNMENTS_PER_LAP);
-}
-
-function requireCount(name: string, count: number, max: number): void {
-  if (!(count >= 1 && count <= max)) {
-    throw new FrameError('bad-count', `dispatch.${name} must be from 1 to ${max}, got ${count}.`);
-  }
+  requireCount('dispatch.numRows', numRows, MAX_ROWS_PER_LAP);
+  requireCount('dispatch.numAssignments', numAssignments, MAX_ASSIGNMENTS_PER_LAP);
 }
 
 function requireLength(name: string, { length }: { length: number }, expected: number): void {
@@ -132,10 +127,6 @@ function requireLength(name: string, { length }: { length: number }, expected: n
 /** Experts follow rowEnd, so two-byte ones are aligned. */
 function expertsOf(bytes: Uint8Array, expertBytes: number): Uint16Array {
   return expertBytes === 1 ? new Uint16Array(bytes) : new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
-}
-
-function bytesOf(experts: Uint16Array): Uint8Array {
-  return new Uint8Array(experts.buffer, experts.byteOffset, experts.byteLength);
 }
 
 function checkContents({ rowEnd, weights }: Pick<DispatchFrame, 'rowEnd' | 'weights'>): void {

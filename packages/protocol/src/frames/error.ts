@@ -19,3 +19,10 @@ export class FrameError extends Error {
     this.reason = reason;
   }
 }
+
+/** Throws a FrameError unless `count` is from 1 to `max`. */
+export function requireCount(name: string, count: number, max: number): void {
+  if (!(count >= 1 && count <= max)) {
+    throw new FrameError('bad-count', `${name} must be from 1 to ${max}, got ${count}.`);
+  }
+}

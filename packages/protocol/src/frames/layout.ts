@@ -31,7 +31,7 @@ type ArrayTable<Name extends string> = Readonly<Record<string, ArraySpec<Name>>>
 
 /** First fields of every frame. The kind's upper half is the version, its lower half the format (2 bits) and type (2 bits). */
 const prefix = { kind: 'u8', lapId: 'u24' } as const;
-export const FRAME_PREFIX_BYTES = 4;
+const FRAME_PREFIX_BYTES = 4;
 
 interface Placed<T> {
   name: string;
@@ -172,8 +172,17 @@ function kindOf(type: FrameType, format: number): number {
   return (PROTOCOL_VERSION << 4) | (format << 2) | frameTypes[type];
 }
 
+/**
+ * Reads a frame's type and lap id from its first four bytes, so that a late answer can be dropped before it is decoded. Throws a
+ * FrameError if it cannot be one of our frames.
+ */
+export function peekFrame(bytes: Uint8Array): { type: FrameType; lapId: number } {
+  const { type, lapId } = readPrefix(bytes);
+  return { type, lapId };
+}
+
 /** Reads and checks the prefix that all frames share; the view covers the frame's bytes. */
-export function readPrefix(bytes: Uint8Array): { view: DataView; type: FrameType; format: number; lapId: number } {
+function readPrefix(bytes: Uint8Array): { view: DataView; type: FrameType; format: number; lapId: number } {
   if (bytes.byteLength < FRAME_PREFIX_BYTES) throw truncated('frame', bytes.byteLength, FRAME_PREFIX_BYTES);
   if (bytes.byteLength > MAX_FRAME_BYTES) throw oversized('frame', bytes.byteLength);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
