@@ -86,13 +86,6 @@ describe('what can go wrong, in the donor’s terms', () => {
     await check('quota');
   });
 
-  it('a version that the coordinator refuses', async () => {
-    coordinator.refusal = { ok: false, code: 'version', message: 'This coordinator speaks version 2.' };
-    await lend();
-    await expectProblem('This page is out of date', 'version');
-    await page.getByRole('button', { name: 'Reload the page' }).waitFor();
-  });
-
   it('no invitation: one is pasted, another comes as a link, and both are kept out of sight', async () => {
     coordinator.refusal = { ok: false, code: 'invite', message: 'This swarm takes invited donors only.' };
     await lend();
@@ -116,9 +109,12 @@ describe('what can go wrong, in the donor’s terms', () => {
     expect(coordinator.requests.join()).not.toContain('invitation');
   });
 
-  it('no room, and then room', async () => {
-    coordinator.refusal = { ok: false, code: 'full', message: 'All places are taken.' };
+  it('a refused version, then no room, and then room', async () => {
+    coordinator.refusal = { ok: false, code: 'version', message: 'This coordinator speaks version 2.' };
     await lend();
+    await expectProblem('This page is out of date', 'version');
+    coordinator.refusal = { ok: false, code: 'full', message: 'All places are taken.' };
+    await page.getByRole('button', { name: 'Reload the page' }).click();
     await expectProblem('No room right now', 'full');
     coordinator.refusal = undefined;
     await waitForPhase(page, 'waiting');

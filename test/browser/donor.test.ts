@@ -114,18 +114,7 @@ describe('the donor’s page', () => {
     expect(complaints).toEqual([]);
   });
 
-  it('deletes what it kept, and then downloads again', async () => {
-    await lend();
-    await waitForPhase(page, 'waiting');
-    await page.getByText('Limits and cached weights').click();
-    await page.getByRole('button', { name: /Delete cached weights \(.*MB\)/ }).click();
-    await page.getByText('No weights are cached in this browser.').waitFor();
-    await page.reload();
-    await waitForPhase(page, 'waiting');
-    expect(coordinator.shardRequests).toBe(2 * coordinator.numExperts);
-  });
-
-  it('throws away a kept shard that has been damaged, and fetches that one again', async () => {
+  it('fetches a damaged shard again, and everything after its cached weights were deleted', async () => {
     await lend();
     await waitForPhase(page, 'waiting');
     await page.evaluate(async () => {
@@ -140,13 +129,12 @@ describe('the donor’s page', () => {
     await waitForPhase(page, 'waiting');
     expect(coordinator.shardRequests).toBe(coordinator.numExperts + 1);
     expect((await (await coordinator.donor()).lap()).nmse).toBeLessThan(MAX_NMSE);
-  });
-
-  it('says goodbye when its page goes away', async () => {
-    await lend();
+    await page.getByText('Limits and cached weights').click();
+    await page.getByRole('button', { name: /Delete cached weights \(.*MB\)/ }).click();
+    await page.getByText('No weights are cached in this browser.').waitFor();
+    await page.reload();
     await waitForPhase(page, 'waiting');
-    await page.close({ runBeforeUnload: false });
-    await eventually(() => coordinator.intents).toContain('leave');
+    expect(coordinator.shardRequests).toBe(2 * coordinator.numExperts + 1);
   });
 
   it('wants its own click in a fresh visit and in another tab', async () => {
@@ -162,7 +150,7 @@ describe('the donor’s page', () => {
     expect(coordinator.hellos.length).toBe(1);
   });
 
-  it('says of two tabs of one browser that they are one donor’s, and which is which', async () => {
+  it('numbers two tabs of one donor, and says goodbye when a page is closed', async () => {
     const other = await context.newPage();
     for (const tab of [page, other]) {
       await tab.goto(coordinator.address);
@@ -171,6 +159,8 @@ describe('the donor’s page', () => {
     }
     expect(new Set(coordinator.hellos.map((hello) => hello.donorToken)).size).toBe(1);
     expect(coordinator.hellos.map((hello) => hello.tab)).toEqual([0, 1]);
+    await other.close({ runBeforeUnload: false });
+    await eventually(() => coordinator.intents).toContain('leave');
   });
 
   it('comes back by itself when the coordinator does, with what it had loaded', async () => {
