@@ -11,7 +11,7 @@ darkQuery.addEventListener('change', (event) => {
   scheme.value = event.matches ? 'dark' : 'light';
 });
 
-/** Value of a colour token of styles.css, for canvases. */
+/** Value of a colour token of styles/base.css, for canvases. */
 export function token(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }

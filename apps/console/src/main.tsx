@@ -1,6 +1,10 @@
 import { render } from 'preact';
 import 'uplot/dist/uPlot.min.css';
-import './styles.css';
+import './styles/base.css';
+import './styles/tables.css';
+import './styles/board.css';
+import './styles/playground.css';
+import './styles/narrow.css';
 
 // Both pages share this document; each loads only its own code.
 const root = document.getElementById('root');

@@ -12,6 +12,7 @@ import { initialPledgeBytes } from './pledge.ts';
 import { showInTab } from './tab-sign.ts';
 import './theme.css';
 import './page.css';
+import './views.css';
 
 takeInvite({ storage: localStorage, location, history });
 

@@ -2,7 +2,7 @@ import type { PlacementView } from '@shoal/protocol';
 import { token } from '../environment.ts';
 import { type Cell, cellAt, labelEvery, type MapColour, type MapLayout, shadeOf } from './map-layout.ts';
 
-/** Distinguishable shades of one hue: --ramp-1 to --ramp-5 in styles.css; --ramp-0 is none. */
+/** Distinguishable shades of one hue: --ramp-1 to --ramp-5 in styles/base.css; --ramp-0 is none. */
 export const RAMP_STEPS = 5;
 
 export function drawMap(
