@@ -35,7 +35,7 @@ describe('what can go wrong, in the donor’s terms', () => {
     coordinator.refusal = {
       ok: false,
       code: 'no-cpu',
-      message: 'Whoever runs this coordinator takes tabs with WebGPU only.',
+      message: 'This coordinator accepts only tabs that compute with WebGPU.',
     };
     await page.goto(coordinator.address);
     await page.getByRole('radio', { name: /CPU/ }).check();
@@ -87,7 +87,11 @@ describe('what can go wrong, in the donor’s terms', () => {
   });
 
   it('no invitation: one is pasted, another comes as a link, and both are kept out of sight', async () => {
-    coordinator.refusal = { ok: false, code: 'invite', message: 'This swarm takes invited donors only.' };
+    coordinator.refusal = {
+      ok: false,
+      code: 'invite',
+      message: 'This swarm is open to invited donors only. Ask its operator for an invitation.',
+    };
     await lend();
     await expectProblem('This swarm is invite-only', 'invite');
     expect(coordinator.hellos[0]!.inviteToken).toBeUndefined();
@@ -110,7 +114,11 @@ describe('what can go wrong, in the donor’s terms', () => {
   });
 
   it('a refused version, then no room, and then room', async () => {
-    coordinator.refusal = { ok: false, code: 'version', message: 'This coordinator speaks version 2.' };
+    coordinator.refusal = {
+      ok: false,
+      code: 'version',
+      message: 'The page speaks protocol version 1, this coordinator 2. Reload the page.',
+    };
     await lend();
     await expectProblem('This page is out of date', 'version');
     coordinator.refusal = { ok: false, code: 'full', message: 'All places are taken.' };

@@ -18,11 +18,8 @@ import {
   type DonorToCoordinator,
   type HelloReply,
   type Intent,
-  type Progress,
-  type Ready,
   type RefusalCode,
   type Standing,
-  type Trouble,
 } from '@shoal/protocol';
 import { io, type Socket } from 'socket.io-client';
 
@@ -92,16 +89,8 @@ export class CoordinatorConnection {
     this.#listen('dismissed', dismissedSchema, (dismissed) => this.#end({ kind: 'dismissed', dismissed }));
   }
 
-  progress(message: Progress): void {
-    this.#socket.emit('progress', message);
-  }
-
-  ready(message: Ready): void {
-    this.#socket.emit('ready', message);
-  }
-
-  trouble(message: Trouble): void {
-    this.#socket.emit('trouble', message);
+  send<E extends 'progress' | 'ready' | 'trouble'>(event: E, ...message: Parameters<DonorToCoordinator[E]>): void {
+    this.#socket.emit(event, ...message);
   }
 
   intend(intent: Intent['intent']): void {

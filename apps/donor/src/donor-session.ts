@@ -278,7 +278,7 @@ export class DonorSession {
       case 'progress':
         return this.#onProgress(message);
       case 'ready':
-        this.#connection?.ready(message.ready);
+        this.#connection?.send('ready', message.ready);
         if (!isLive(this.state.value.phase)) this.#set({ phase: 'testing' });
         return void this.#measureCache();
       case 'trouble':
@@ -303,7 +303,7 @@ export class DonorSession {
 
   #onProgress({ progress }: Extract<WorkerNews, { type: 'progress' }>): void {
     const { epoch, phase, doneBytes, totalBytes, cachedBytes } = progress;
-    this.#connection?.progress({ epoch, phase, doneBytes, totalBytes, cachedBytes });
+    this.#connection?.send('progress', { epoch, phase, doneBytes, totalBytes, cachedBytes });
     if (epoch !== this.#downloadEpoch) this.#tallies.downloadedBytes.restart();
     this.#downloadEpoch = epoch;
     this.#tallies.downloadedBytes.read(Math.max(0, doneBytes - cachedBytes));
@@ -313,7 +313,7 @@ export class DonorSession {
   }
 
   #onTrouble(trouble: Trouble): void {
-    this.#connection?.trouble(trouble);
+    this.#connection?.send('trouble', trouble);
     if (trouble.code === 'device-lost') {
       // The worker is creating a new device; `ready` or `backend-gone` follows.
       this.#tallies.rows.restart();

@@ -321,14 +321,10 @@ function shapeOf({ hiddenSize, moeIntermediateSize, quant }: PeerModel): ExpertS
   return { hiddenSize, moeIntermediateSize, quant };
 }
 
+const MODEL_FIELDS = ['id', 'hiddenSize', 'moeIntermediateSize', 'quant', 'shardBytes'] as const;
+
 function sameModel(a: PeerModel, b: PeerModel): boolean {
-  return (
-    a.id === b.id &&
-    a.hiddenSize === b.hiddenSize &&
-    a.moeIntermediateSize === b.moeIntermediateSize &&
-    a.quant === b.quant &&
-    a.shardBytes === b.shardBytes
-  );
+  return MODEL_FIELDS.every((field) => a[field] === b[field]);
 }
 
 async function withDeadline<T>(work: Promise<T>, timeoutMs: number, onTimeout: () => Error): Promise<T> {

@@ -17,16 +17,11 @@ const shortText = z.string().max(200);
 export const donorTokenSchema = z.string().regex(/^[A-Za-z0-9_-]{22,64}$/);
 /** The token in an invitation link; somewhat looser than what a coordinator makes. */
 export const inviteTokenSchema = z.string().regex(/^[\w-]{8,128}$/);
-const bytes = z
-  .number()
-  .int()
-  .nonnegative()
-  .max(2 ** 46);
-const count = z
-  .number()
-  .int()
-  .nonnegative()
-  .max(2 ** 40);
+const upTo = (max: number) => z.number().int().min(0).max(max);
+const bytes = upTo(2 ** 46);
+const count = upTo(2 ** 40);
+const u16 = upTo(65_535);
+const epoch = z.number().int().nonnegative();
 
 export const quantSchema = z.enum(['f16', 'q8', 'q4']);
 
@@ -43,15 +38,10 @@ export type AdapterInfo = z.infer<typeof adapterSchema>;
 
 /** Donor → coordinator, acknowledged with a HelloReply. Must be the first message. */
 export const helloSchema = z.object({
-  protocolVersions: z.array(z.number().int().min(0).max(65535)).min(1).max(16),
+  protocolVersions: z.array(u16).min(1).max(16),
   donorToken: donorTokenSchema,
   /** Number of this tab among the donor's, from 0 (the default). The same tab coming back uses the same number, and replaces the old one. */
-  tab: z
-    .number()
-    .int()
-    .min(0)
-    .max(MAX_TABS_PER_DONOR - 1)
-    .optional(),
+  tab: upTo(MAX_TABS_PER_DONOR - 1).optional(),
   adapter: adapterSchema,
   /** Memory that the donor lends. */
   pledgeBytes: bytes,
@@ -124,12 +114,7 @@ export const helloReplySchema = z.discriminatedUnion('ok', [
 export type HelloReply = z.infer<typeof helloReplySchema>;
 
 /** The tab's connection that a signal belongs to; 0, the main one, by default. */
-const connectionNumber = z
-  .number()
-  .int()
-  .min(0)
-  .max(MAX_LAP_CONNECTIONS - 1)
-  .optional();
+const connectionNumber = upTo(MAX_LAP_CONNECTIONS - 1).optional();
 
 /**
  * Both ways, event `signal`: WebRTC's own signalling. simple-peer's other kinds (media tracks, renegotiation) are not needed for
@@ -146,7 +131,7 @@ export const signalSchema = z.discriminatedUnion('type', [
     candidate: z.object({
       candidate: z.string().max(2048),
       sdpMid: z.string().max(64).nullable(),
-      sdpMLineIndex: z.number().int().min(0).max(65535).nullable(),
+      sdpMLineIndex: u16.nullable(),
     }),
     connection: connectionNumber,
   }),
@@ -154,8 +139,8 @@ export const signalSchema = z.discriminatedUnion('type', [
 export type Signal = z.infer<typeof signalSchema>;
 
 export const shardRefSchema = z.object({
-  layer: z.number().int().min(0).max(65535),
-  expert: z.number().int().min(0).max(65535),
+  layer: u16,
+  expert: u16,
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
 export type ShardRef = z.infer<typeof shardRefSchema>;
@@ -166,14 +151,14 @@ export type ShardRef = z.infer<typeof shardRefSchema>;
  * an earlier one, finished or not.
  */
 export const assignSchema = z.object({
-  epoch: z.number().int().nonnegative(),
+  epoch,
   shards: z.array(shardRefSchema).max(MAX_SHARDS_PER_ASSIGNMENT),
 });
 export type Assign = z.infer<typeof assignSchema>;
 
 /** Donor → coordinator, event `progress`: at most twice a second while loading. */
 export const progressSchema = z.object({
-  epoch: z.number().int().nonnegative(),
+  epoch,
   phase: z.enum(['downloading', 'uploading']),
   doneBytes: bytes,
   totalBytes: bytes,
@@ -183,12 +168,12 @@ export const progressSchema = z.object({
 export type Progress = z.infer<typeof progressSchema>;
 
 /** Donor → coordinator, event `ready`: all assigned experts are loaded, and the known-answer test may begin. */
-export const readySchema = z.object({ epoch: z.number().int().nonnegative(), allocatedBytes: bytes });
+export const readySchema = z.object({ epoch, allocatedBytes: bytes });
 export type Ready = z.infer<typeof readySchema>;
 
 /** Donor → coordinator, event `trouble`: the assignment cannot be loaded. */
 export const troubleSchema = z.object({
-  epoch: z.number().int().nonnegative(),
+  epoch,
   code: z.enum(['download', 'hash', 'out-of-memory', 'device-lost', 'limits', 'internal']),
   message: z.string().max(1000),
 });
@@ -204,7 +189,7 @@ export type Intent = z.infer<typeof intentSchema>;
 /** Coordinator → donor, event `standing`: at every change, and once a second while working. Figures are for this visit unless noted. */
 export const standingSchema = z.object({
   phase: z.enum(['connecting', 'loading', 'testing', 'waiting', 'working', 'paused', 'draining']),
-  epoch: z.number().int().nonnegative(),
+  epoch,
   layers: z.array(z.number().int()).max(1000),
   experts: count,
   rows: count,

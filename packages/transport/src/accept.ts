@@ -19,6 +19,7 @@ export interface AcceptOptions extends Omit<ConnectionOptions, 'initiator'> {
   maxFrameBytes?: number;
   /** Connections that the donor may open, including the main one; 1 by default. */
   lapConnections?: number;
+  onControl?: (message: ControlMessage) => void;
   /** Called once for each further connection that ended or never opened; the link goes on. */
   onFurtherLost?: (number: number, why: string) => void;
 }
@@ -27,7 +28,6 @@ export interface AcceptedPeer {
   signal(signal: Signal): void;
   /** Resolves when laps can be sent; rejects with a TransportError (`timeout`, `failed`, `closed`). */
   readonly link: Promise<Link>;
-  onControl: ((message: ControlMessage) => void) | undefined;
   sendControl(message: ControlMessage): boolean;
   /** Ends link and connections. */
   close(): void;
@@ -46,6 +46,7 @@ export function acceptPeer(options: AcceptOptions): AcceptedPeer {
   const connect = (onSignal: (signal: Signal) => void): Connection =>
     new Connection(SimplePeer, { iceServers, onSignal, initiator }, rtc.classes);
   const connection = connect(onSignal);
+  connection.onControl = options.onControl;
   const further = new FurtherConnections({
     count: lapConnections - 1,
     connectTimeoutMs,
@@ -73,12 +74,6 @@ export function acceptPeer(options: AcceptOptions): AcceptedPeer {
   return {
     signal: (signal) => (signal.connection ? further.signal(signal.connection, signal) : connection.signal(signal)),
     link: opened,
-    get onControl() {
-      return connection.onControl;
-    },
-    set onControl(listener) {
-      connection.onControl = listener;
-    },
     sendControl: (message) => connection.sendControl(message),
     close() {
       link.close();

@@ -52,10 +52,7 @@ export class FramedChannel implements Link {
   #pollTimer: ReturnType<typeof setTimeout> | undefined;
   #scratch = new Uint8Array(MAX_MESSAGE_BYTES);
   #nextFrameId = 0;
-  #bytesSent = 0;
-  #bytesReceived = 0;
-  #framesSent = 0;
-  #framesReceived = 0;
+  #counts = { bytesSent: 0, bytesReceived: 0, framesSent: 0, framesReceived: 0 };
 
   constructor(dataChannel: DataChannelLike, options: FramedChannelOptions = {}) {
     this.#options = options;
@@ -119,20 +116,13 @@ export class FramedChannel implements Link {
   }
 
   stats(): LinkStats {
-    return {
-      bytesSent: this.#bytesSent,
-      bytesReceived: this.#bytesReceived,
-      framesSent: this.#framesSent,
-      framesReceived: this.#framesReceived,
-      rttMs: this.#channels.main.heartbeat.rttMs,
-      lost: this.#reassembly.lost,
-    };
+    return { ...this.#counts, rttMs: this.#channels.main.heartbeat.rttMs, lost: this.#reassembly.lost };
   }
 
   #pump(): void {
     while (this.#state === 'open' && !this.#queue.isEmpty) {
       const outcome = this.#queue.sendNext(this.#sendMessage);
-      if (outcome === 'frame-sent') this.#framesSent++;
+      if (outcome === 'frame-sent') this.#counts.framesSent++;
       else if (outcome === 'blocked') break;
     }
     if (this.#state === 'open' && !this.#queue.isEmpty) this.#pollLater();
@@ -159,7 +149,7 @@ export class FramedChannel implements Link {
       this.#onChannelEnd(channel, 'failed');
       return false;
     }
-    this.#bytesSent += message.byteLength;
+    this.#counts.bytesSent += message.byteLength;
     return true;
   }
 
@@ -182,7 +172,7 @@ export class FramedChannel implements Link {
       return;
     }
     channel.heartbeat.alive();
-    this.#bytesReceived += (data as ArrayBuffer).byteLength;
+    this.#counts.bytesReceived += (data as ArrayBuffer).byteLength;
     this.#handle(channel, message);
   }
 
@@ -213,7 +203,7 @@ export class FramedChannel implements Link {
   }
 
   #deliver(frame: Uint8Array): void {
-    this.#framesReceived++;
+    this.#counts.framesReceived++;
     try {
       this.onFrame?.(frame);
     } catch (error) {
