@@ -1,8 +1,9 @@
 // A placement experiment over the simulator: node --import tsx examples/placement.ts [seed]
 // Three placements of one made-up model on the same made-up tabs: how many tabs a token needs, and what it sends.
 import { createRng } from '@shoal/model';
-import { hashPlacement, type PlacementPlan, planPlacement, roundRobinPlacement } from '@shoal/placement';
+import { type PlacementPlan, planPlacement } from '@shoal/placement';
 import { formatTable } from '../test/bench/table.ts';
+import { hashPlacement, roundRobinPlacement } from '../tools/simulate/baselines.ts';
 import { drawDonor, placementPeerOf } from '../tools/simulate/donors.ts';
 import { placementModel, type SimModel, weightsPerExpert } from '../tools/simulate/models.ts';
 import { measureStill } from '../tools/simulate/still.ts';

@@ -6,7 +6,7 @@ export default defineConfig({
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
   build: {
     outDir: 'dist',
-    // The donor page is served at `/` with its assets in `/assets/`; ours must not collide with them.
+    // Must not collide with the donor page, which is served at `/` with its assets in `/assets/`.
     assetsDir: 'console-assets',
     emptyOutDir: true,
     target: 'es2022',

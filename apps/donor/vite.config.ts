@@ -1,6 +1,6 @@
 import { defineConfig } from 'vite';
 
-// Every asset is the coordinator's own: it serves `dist` at `/`, with a policy that allows neither inline scripts nor other origins.
+// The coordinator serves `dist` at `/` with a content policy that allows neither inline scripts nor other origins.
 export default defineConfig({
   root: import.meta.dirname,
   base: './',
@@ -10,7 +10,7 @@ export default defineConfig({
     outDir: 'dist',
     emptyOutDir: true,
     target: 'es2023',
-    // Inlined, the polyfill is a script that the policy forbids; every browser with WebGPU preloads modules itself.
+    // The policy forbids the inlined polyfill, and every browser with WebGPU preloads modules itself.
     modulePreload: { polyfill: false },
   },
 });

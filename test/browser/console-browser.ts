@@ -1,16 +1,52 @@
-import axe from 'axe-core';
-import type { Browser, BrowserContextOptions, Page } from 'playwright';
-import { expect } from 'vitest';
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright';
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
+import { launchChromium } from '../../tools/browser/chromium.ts';
+import { buildPages, FakeCoordinator } from './console-fake.ts';
+import { makeSnapshot } from './console-fake-data.ts';
 
-/** A page that keeps what must never happen: errors of scripts, breaches of the content policy, requests to another origin. */
+const VIEWPORT = { width: 1280, height: 900 };
+const PAGE_TIMEOUT_MS = 20_000;
+
+// Of the present test, set by `useFakeCoordinator`.
+export let browser: Browser;
+export let fake: FakeCoordinator;
+export let page: Page;
+
+/** Builds the pages and opens one browser context for the file. Gives each test a fake coordinator and a tab of its own. */
+export function useFakeCoordinator(permissions: string[] = []): void {
+  let pages: string;
+  let context: BrowserContext;
+  let faults: string[];
+  beforeAll(async () => {
+    [pages, browser] = await Promise.all([buildPages(), launchChromium()]);
+    context = await browser.newContext({ viewport: VIEWPORT, permissions });
+  });
+  afterAll(() => browser?.close());
+  beforeEach(async () => {
+    fake = new FakeCoordinator(pages, makeSnapshot());
+    await fake.start();
+    ({ page, faults } = await openTab(context, fake.url));
+  });
+  afterEach(async () => {
+    await page.close();
+    await fake.stop();
+    expect(faults).toEqual([]);
+  });
+}
+
+/** Opens a page in a context of its own and records its faults. */
 export async function openPage(
   browser: Browser,
   origin: string,
   options: BrowserContextOptions = {},
 ): Promise<{ page: Page; faults: string[] }> {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  return openTab(await browser.newContext({ viewport: VIEWPORT, ...options }), origin);
+}
+
+/** Opens a tab and records what must never happen in it: script errors, violations of the content policy, foreign requests. */
+async function openTab(context: BrowserContext, origin: string): Promise<{ page: Page; faults: string[] }> {
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(PAGE_TIMEOUT_MS);
   const faults: string[] = [];
   page.on('pageerror', (error) => faults.push(error.message));
   page.on('console', (message) => {
@@ -23,22 +59,14 @@ export async function openPage(
   return { page, faults };
 }
 
-/** What axe-core finds wrong with the page as it stands, by WCAG 2.2 A and AA: rule, element, explanation. */
-export async function accessFaults(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
-  return page.evaluate(async () => {
-    const { axe } = window as unknown as { axe: typeof import('axe-core') };
-    const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
-    const { violations } = await axe.run(document, { runOnly: { type: 'tag', values: tags } });
-    return violations.flatMap(({ id, nodes }) =>
-      nodes.map((node) => `${id}: ${node.html.slice(0, 200)}: ${node.failureSummary ?? ''}`),
-    );
-  });
+/** Polls until the value matches; the deadline is generous because the machine may be busy. */
+export const eventually = <T>(ask: () => T | Promise<T>) => expect.poll(ask, { timeout: PAGE_TIMEOUT_MS });
+
+/** Widths from the narrowest telephone to a wide screen, in CSS pixels. */
+export const WIDTHS = [360, 1280, 2560];
+
+/** Resizes the window; resolves when nothing is wider than it. */
+export async function expectFits(page: Page, width: number): Promise<void> {
+  await page.setViewportSize({ width, height: 900 });
+  await eventually(() => page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
 }
-
-/** Asks again until it holds; the deadline is generous because the machine may be busy with other things. */
-export const eventually = <T>(ask: () => T | Promise<T>) => expect.poll(ask, { timeout: 20_000 });
-
-/** How far the page is wider than its window, in CSS pixels. */
-export const overflowPx = (page: Page): Promise<number> =>
-  page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);

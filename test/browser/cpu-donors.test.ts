@@ -38,7 +38,7 @@ describe('a browser without WebGPU', () => {
     await page.goto(network.coordinator.url);
     await page.getByRole('button', { name: 'Lend my GPU' }).click();
     await page.getByRole('heading', { name: 'No usable GPU found' }).waitFor();
-    await page.getByText(/of your processor’s \d+ (is|are) busy/).waitFor();
+    await page.getByText(/of your CPU’s \d+ threads (is|are) busy/).waitFor();
     await shoot(page, 'cpu-instead');
     expect(network.coordinator.swarm.peers).toEqual([]);
     await page.getByRole('button', { name: 'Lend my CPU instead' }).click();
@@ -60,12 +60,12 @@ describe('a browser without WebGPU', () => {
     const button = page.getByRole('button', { name: 'Lend my CPU' });
     await button.waitFor();
     expect(await page.getByRole('radio', { name: /GPU/ }).isDisabled()).toBe(true);
-    await page.getByText(/of your processor’s \d+ (is|are) busy/).waitFor();
+    await page.getByText(/of your CPU’s \d+ threads (is|are) busy/).waitFor();
     await shoot(page, 'cpu-consent');
     expect(await axeViolations(page)).toEqual([]);
     await button.click();
     await waitForPhase(page, 'failed');
-    await page.getByRole('heading', { name: 'This swarm takes GPUs only' }).waitFor();
+    await page.getByRole('heading', { name: 'This swarm only accepts GPUs' }).waitFor();
     await shoot(page, 'cpu-refused');
     expect(network.coordinator.swarm.peers).toEqual([]);
   });

@@ -29,7 +29,7 @@ const LAYERS = [3, 4, 5];
 const EXPERTS_PER_LAYER = 8;
 const SELF_TEST_MAX_NMSE = 1e-5;
 
-/** What the coordinator's own server is to send, so that the page is tested under it. */
+/** The content policy of the coordinator's own server. */
 const POLICY =
   "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ws: wss:; img-src 'self' data:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:";
 const TYPES: Record<string, string> = {
@@ -39,34 +39,62 @@ const TYPES: Record<string, string> = {
   '.wasm': 'application/wasm',
 };
 
-export type ShardFault = 'corrupt' | 'missing' | 'slow';
+export type ShardFault = 'corrupt' | 'missing';
 
 export interface LapOutcome {
-  /** Of the tab's partial sums against the reference's; undefined if the lap was refused. */
+  /** NMSE of the tab's partial sums; undefined if the lap was refused. */
   nmse: number | undefined;
   refusal: LapRefusal | undefined;
 }
 
-/** A coordinator as far as one donor can see it: the page, the shards, signalling, and laps with random rows. */
+interface FakeModel {
+  shards: Map<string, Uint8Array>;
+  refs: ShardRef[];
+  reference: ExpertBackend;
+}
+
+/** Shared by all coordinators of a test file, since it is the same for all. */
+let model: Promise<FakeModel> | undefined;
+
+async function makeModel(): Promise<FakeModel> {
+  const made: FakeModel = { shards: new Map(), refs: [], reference: createReferenceBackend(SHAPE) };
+  const random = seededNormal(7);
+  const { hiddenSize: D, moeIntermediateSize: F } = SHAPE;
+  const matrix = (length: number, scale: number) => Float32Array.from({ length }, () => random() * scale);
+  for (const layer of LAYERS) {
+    for (let expert = 0; expert < EXPERTS_PER_LAYER; expert++) {
+      const gate = matrix(F * D, D ** -0.5);
+      const up = matrix(F * D, D ** -0.5);
+      const down = matrix(D * F, F ** -0.5);
+      const bytes = packExpert(SHAPE, { gate, up, down });
+      const sha256 = createHash('sha256').update(bytes).digest('hex');
+      made.shards.set(sha256, bytes);
+      made.refs.push({ layer, expert, sha256 });
+      await made.reference.load(layer, expert, bytes);
+    }
+  }
+  return made;
+}
+
+/** The coordinator as a donor sees it: the page, the shards, signalling, and laps with random rows. */
 export class FakeCoordinator {
   readonly requests: string[] = [];
   readonly hellos: Hello[] = [];
   readonly intents: string[] = [];
   readonly troubles: string[] = [];
   shardFault: ShardFault | undefined;
+  /** Shards are served once this resolves. */
+  shardGate: Promise<void> = Promise.resolve();
   /** Answers a hello instead of a welcome. */
   refusal: Extract<HelloReply, { ok: false }> | undefined;
-  /** Put before the worker's script, to stand for a browser that lacks something. */
+  /** Put before the worker's script, to imitate a browser that lacks something. */
   workerPrelude = '';
   /** Connections that a tab is told to open. */
   lapConnections = 1;
-  heldExperts = LAYERS.length * EXPERTS_PER_LAYER;
   readonly #dist: string;
   readonly #http: HttpServer;
   #io: Server | undefined;
-  readonly #shards = new Map<string, Uint8Array>();
-  readonly #refs: ShardRef[] = [];
-  readonly #reference: ExpertBackend = createReferenceBackend(SHAPE);
+  #model!: FakeModel;
   #donor: FakeDonor | undefined;
   #donorWaiters: ((donor: FakeDonor) => void)[] = [];
 
@@ -76,7 +104,7 @@ export class FakeCoordinator {
   }
 
   async start(port = 0): Promise<void> {
-    if (this.#refs.length === 0) await this.#makeShards();
+    this.#model = await (model ??= makeModel());
     await new Promise<void>((resolve) => this.#http.listen(port, '127.0.0.1', resolve));
     this.#io = new Server(this.#http);
     this.#io.of('/donor').on('connection', (socket) => this.#welcome(socket));
@@ -95,43 +123,21 @@ export class FakeCoordinator {
   }
 
   get numExperts(): number {
-    return this.#refs.length;
+    return this.#model.refs.length;
   }
 
-  get shardBytesTotal(): number {
-    return [...this.#shards.values()].reduce((sum, shard) => sum + shard.byteLength, 0);
-  }
-
-  /** The donor that is connected, loaded and tested; the next one if there is none at the moment. */
+  /** The donor that is connected, loaded and tested, or the next one. */
   donor(): Promise<FakeDonor> {
     if (this.#donor) return Promise.resolve(this.#donor);
     return new Promise((resolve) => this.#donorWaiters.push(resolve));
   }
 
-  /** As a coordinator that stops: every connection breaks, and the port is closed. */
+  /** Stops like a coordinator: every connection breaks, and the port is closed. */
   async stop(): Promise<void> {
     this.#donor = undefined;
     await this.#io?.close();
     this.#http.closeAllConnections();
     if (this.#http.listening) await new Promise((resolve) => this.#http.close(resolve));
-  }
-
-  async #makeShards(): Promise<void> {
-    const random = seededNormal(7);
-    const { hiddenSize: D, moeIntermediateSize: F } = SHAPE;
-    const matrix = (length: number, scale: number) => Float32Array.from({ length }, () => random() * scale);
-    for (const layer of LAYERS) {
-      for (let expert = 0; expert < EXPERTS_PER_LAYER; expert++) {
-        const gate = matrix(F * D, D ** -0.5);
-        const up = matrix(F * D, D ** -0.5);
-        const down = matrix(D * F, F ** -0.5);
-        const bytes = packExpert(SHAPE, { gate, up, down });
-        const sha256 = createHash('sha256').update(bytes).digest('hex');
-        this.#shards.set(sha256, bytes);
-        this.#refs.push({ layer, expert, sha256 });
-        await this.#reference.load(layer, expert, bytes);
-      }
-    }
   }
 
   #welcome(socket: Socket): void {
@@ -140,8 +146,8 @@ export class FakeCoordinator {
       const hello = helloSchema.parse(message);
       this.hellos.push(hello);
       if (this.refusal) return reply(this.refusal);
-      const refs = this.#refs.slice(0, this.heldExperts);
-      donor = new FakeDonor(socket, refs, this.#reference, this.lapConnections, (tested) => {
+      const { refs, reference, shards } = this.#model;
+      donor = new FakeDonor(socket, refs, reference, this.lapConnections, (tested) => {
         this.#donor = tested;
         for (const resolve of this.#donorWaiters.splice(0)) resolve(tested);
       });
@@ -149,7 +155,7 @@ export class FakeCoordinator {
         ok: true,
         protocolVersion: 1,
         peerId: `peer-${this.hellos.length}`,
-        model: { id: 'fake', ...SHAPE, shardBytes: [...this.#shards.values()][0]!.byteLength },
+        model: { id: 'fake', ...SHAPE, shardBytes: [...shards.values()][0]!.byteLength },
         iceServers: [],
         heartbeatMs: 500,
         lapConnections: this.lapConnections,
@@ -172,9 +178,9 @@ export class FakeCoordinator {
   }
 
   async #serveShard(sha256: string, response: ServerResponse): Promise<void> {
-    const shard = this.#shards.get(sha256);
+    const shard = this.#model.shards.get(sha256);
     if (!shard || this.shardFault === 'missing') return void response.writeHead(404).end();
-    if (this.shardFault === 'slow') await new Promise((resolve) => setTimeout(resolve, 1500));
+    await this.shardGate;
     const body = Buffer.from(shard);
     if (this.shardFault === 'corrupt') body[100] = body[100]! ^ 1;
     response
@@ -195,7 +201,7 @@ export class FakeCoordinator {
   }
 }
 
-/** One connected tab, as the coordinator knows it. */
+/** One connected tab, as the coordinator sees it. */
 export class FakeDonor {
   readonly #socket: Socket;
   readonly #refs: ShardRef[];
@@ -252,7 +258,7 @@ export class FakeDonor {
     this.#socket.emit('dismissed', dismissed);
   }
 
-  /** Random rows through two experts each of a layer, held against the reference. */
+  /** Sends random rows through two experts each of a layer and compares the answer with the reference. */
   async lap(layer = LAYERS[0]!, numRows = 5): Promise<LapOutcome> {
     const lapId = this.#nextLapId++;
     const lap = randomLap(layer, numRows, lapId);
@@ -265,7 +271,7 @@ export class FakeDonor {
     return { nmse: nmse(decodeF16(combine.partial), (await this.#reference.run(lap)).partial), refusal: undefined };
   }
 
-  /** Of its link, those that are open. */
+  /** The open channels of its link. */
   channels(): DataChannelLike[] {
     return this.#link!.channels.filter(({ readyState }) => readyState === 'open');
   }

@@ -1,11 +1,11 @@
-import { mkdir, mkdtemp, readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import { mkdir, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page } from 'playwright';
 import { build } from 'vite';
+import { accessFaults } from './access-faults.ts';
 
-/** Builds the donor's page into a folder of its own, so that nobody's `dist` changes under them. */
+/** Builds the donor's page into a folder of its own, so that no other build is disturbed. */
 export async function buildDonorPage(): Promise<string> {
   const outDir = await mkdtemp(join(tmpdir(), 'shoal-donor-page-'));
   const configFile = join(import.meta.dirname, '../../apps/donor/vite.config.ts');
@@ -13,35 +13,10 @@ export async function buildDonorPage(): Promise<string> {
   return outDir;
 }
 
-export interface AxeViolation {
-  id: string;
-  nodes: string[];
-}
+/** WCAG A and AA, without axe-core's best practices. */
+export const axeViolations = (page: Page): Promise<string[]> => accessFaults(page, { bestPractice: false });
 
-/** WCAG A and AA, as axe-core tells them. */
-export async function axeViolations(page: Page): Promise<AxeViolation[]> {
-  const source = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-  // In a way that the page's content policy has no say in.
-  await page.evaluate(source);
-  return page.evaluate(async () => {
-    const { axe } = globalThis as unknown as {
-      axe: {
-        run: (
-          context: Document,
-          options: object,
-        ) => Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }>;
-      };
-    };
-    const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
-    const { violations } = await axe.run(document, { runOnly: { type: 'tag', values: tags } });
-    return violations.map(({ id, nodes }) => ({
-      id,
-      nodes: nodes.map((node) => `${node.html}: ${node.failureSummary}`),
-    }));
-  });
-}
-
-/** Pictures of a state for people to look at, if SHOAL_SCREENSHOTS names a folder. */
+/** Takes pictures of a state if SHOAL_SCREENSHOTS names a folder. */
 export async function shoot(page: Page, name: string): Promise<void> {
   const folder = process.env['SHOAL_SCREENSHOTS'];
   if (!folder) return;

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Page } from 'playwright';
 import { until } from '../integration/virtual-donor.ts';
-import { accessFaults, eventually, openPage } from './console-browser.ts';
+import { accessFaults } from './access-faults.ts';
+import { eventually, openPage } from './console-browser.ts';
 import { ADMIN_TOKEN, Network } from './network.ts';
 
 /** The three pages with a real coordinator behind them, as their people use them. */

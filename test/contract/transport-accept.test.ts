@@ -7,10 +7,13 @@ import type { FramedChannel } from '@shoal/transport';
 afterAll(closeRtc);
 
 /** Signals arrive in a later turn, as in transport.test.ts, where it says why. */
-async function pairOf(loaded?: RtcImplementation): Promise<[AcceptedPeer, AcceptedPeer]> {
+async function pairOf(
+  loaded?: RtcImplementation,
+  onControl: (message: ControlMessage) => void = () => {},
+): Promise<[AcceptedPeer, AcceptedPeer]> {
   const rtc = loaded ?? (await loadRtc());
   const later = (hand: (signal: Signal) => void) => (signal: Signal) => void setImmediate(hand, signal);
-  const b: AcceptedPeer = acceptPeer({ rtc, iceServers: [], onSignal: later((signal) => a.signal(signal)) });
+  const b: AcceptedPeer = acceptPeer({ rtc, iceServers: [], onSignal: later((signal) => a.signal(signal)), onControl });
   const a: AcceptedPeer = acceptPeer({
     rtc,
     iceServers: [],
@@ -61,9 +64,8 @@ describe('acceptPeer', () => {
   });
 
   it('hands on control messages, and takes a goodbye for one', async () => {
-    const [a, b] = await pairOf();
     const heard: ControlMessage[] = [];
-    b.onControl = (message) => heard.push(message);
+    const [a, b] = await pairOf(undefined, (message) => heard.push(message));
     const reason = closeReason((await b.link) as FramedChannel);
     await sayControl(a, { control: 'keep-alive' });
     await sayControl(a, { control: 'goodbye' });

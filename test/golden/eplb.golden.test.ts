@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type EplbOptions, EplbError, rebalanceExperts } from '@shoal/placement';
+import { type EplbOptions, EplbError, rebalanceExperts } from '../../tools/simulate/eplb.ts';
 import { describe, expect, it } from 'vitest';
 
 interface EplbCase {

@@ -1,4 +1,5 @@
-import { capacityInExperts, eplbPlacement, hashPlacement, planPlacement, roundRobinPlacement } from '@shoal/placement';
+import { capacityInExperts, planPlacement } from '@shoal/placement';
+import { eplbPlacement, hashPlacement, roundRobinPlacement } from './baselines.ts';
 import type { Popularity } from './gate-choices.ts';
 import { equalTabs, placementModel, type SimModel, TAB_BYTES } from './models.ts';
 import { measureStill, type StillResult } from './still.ts';

@@ -1,5 +1,6 @@
-import { hashPlacement, type PlacementPlan, planPlacement, roundRobinPlacement } from '@shoal/placement';
+import { type PlacementPlan, planPlacement } from '@shoal/placement';
 import type { Planner } from '../../coordinator/src/swarm/swarm-options.ts';
+import { hashPlacement, roundRobinPlacement } from './baselines.ts';
 
 export type PlannerName = 'shoal' | 'hash' | 'round-robin';
 

@@ -1,5 +1,6 @@
-import { hashPlacement, planPlacement } from '@shoal/placement';
+import { planPlacement } from '@shoal/placement';
 import { describe, expect, it } from 'vitest';
+import { hashPlacement } from './baselines.ts';
 import { equalTabs, placementModel, SIM_MODELS } from './models.ts';
 import { measureStill, type StillResult } from './still.ts';
 

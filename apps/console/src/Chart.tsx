@@ -4,16 +4,16 @@ import { scheme, token, useWidth } from './environment.ts';
 import { formatCount, formatFigure, formatNumber } from './format.ts';
 
 interface ChartProps {
-  /** Newest last, one a second; null where nothing was measured. */
+  /** One value per second, newest last; null if nothing was measured. */
   values: readonly (number | null)[];
-  /** What the axis counts, e.g. `tokens/s`. */
+  /** Unit of the axis, e.g. `tokens/s`. */
   unit: string;
-  /** For screen readers; the figures of the series are added. */
+  /** For screen readers; the series' figures are appended. */
   label: string;
   heightPx: number;
 }
 
-/** A small line chart of the last seconds, newest at the right. Gaps stay gaps. */
+/** A small line chart of the last seconds, newest on the right, with gaps for missing values. */
 export function Chart({ values, unit, label, heightPx }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
@@ -33,7 +33,7 @@ export function Chart({ values, unit, label, heightPx }: ChartProps) {
       plot.current = null;
       made.destroy();
     };
-    // The data follow through setData below: a new plot each second would be wasteful.
+    // Data changes go through setData below, since a new plot each second would be wasteful.
   }, [width, heightPx, colours]);
   useEffect(() => plot.current?.setData(data), [data]);
 
@@ -43,14 +43,14 @@ export function Chart({ values, unit, label, heightPx }: ChartProps) {
         {unit}
       </span>
       <div ref={box} style={{ height: `${heightPx}px` }} />
-      {nothing && <span class="chart-nothing">nothing measured in these {values.length} s</span>}
+      {nothing && <span class="chart-nothing">no data in the last {values.length} s</span>}
     </div>
   );
 }
 
 export function describeSeries(values: readonly (number | null)[], unit: string): string {
   const known = values.filter((value) => value !== null);
-  if (known.length === 0) return `Nothing measured in the last ${values.length} s.`;
+  if (known.length === 0) return `No data in the last ${values.length} s.`;
   const last = values.at(-1);
   const now = last === null || last === undefined ? 'none' : `${formatFigure(last)} ${unit}`;
   const least = formatFigure(Math.min(...known));

@@ -1,10 +1,10 @@
 import type { ComponentChildren } from 'preact';
 import { NOTHING } from './format.ts';
 
-/** A value as text, or a dash that says why there is none. */
+/** A value as text, or a dash that explains why there is none. */
 export function Figure(props: { value: number | null; format: (value: number) => string; why?: string }) {
   if (props.value !== null) return <>{props.format(props.value)}</>;
-  const why = props.why ?? 'Nothing measured yet';
+  const why = props.why ?? 'Not measured yet';
   return (
     <span class="nothing" title={why}>
       <span aria-hidden="true">{NOTHING}</span>
@@ -22,7 +22,7 @@ export function Tile(props: { label: string; children: ComponentChildren }) {
   );
 }
 
-/** A measured amount against its floor (or its plain alternative): two bars on one scale, with numbers. */
+/** Compares a measured amount with its floor or alternative: two bars on one scale, with figures. */
 export function Against(props: {
   rows: { name: string; value: number | null; text: string; kind: 'ours' | 'reference' }[];
 }) {

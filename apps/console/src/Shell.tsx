@@ -16,7 +16,7 @@ export function Shell(props: { current: string; aside?: ComponentChildren; child
   return (
     <>
       <a class="skip" href="#content">
-        Skip to the content
+        Skip to content
       </a>
       <header class="top">
         <span class="brand">

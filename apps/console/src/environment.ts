@@ -5,18 +5,18 @@ import type { Scheme } from './palette.ts';
 
 const darkQuery = matchMedia('(prefers-color-scheme: dark)');
 
-/** What the person's system asks for; canvases read their colours again when it changes. */
+/** The system's colour scheme; canvases are redrawn when it changes. */
 export const scheme = signal<Scheme>(darkQuery.matches ? 'dark' : 'light');
 darkQuery.addEventListener('change', (event) => {
   scheme.value = event.matches ? 'dark' : 'light';
 });
 
-/** The value of a colour token of styles.css, for canvases. */
+/** Value of a colour token of styles/base.css, for canvases. */
 export function token(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-/** An element's content width in CSS pixels, 0 until it is known. */
+/** An element's content width in CSS pixels; 0 until it is known. */
 export function useWidth(ref: RefObject<HTMLElement | null>): number {
   const [width, setWidth] = useState(0);
   useLayoutEffect(() => {
@@ -33,7 +33,7 @@ export function useWidth(ref: RefObject<HTMLElement | null>): number {
   return width;
 }
 
-/** Sizes a canvas for the screen's pixels and hands out a context that draws in CSS pixels, cleared. */
+/** Sizes and clears a canvas for the screen's resolution; returns a context that draws in CSS pixels. */
 export function prepareCanvas(
   canvas: HTMLCanvasElement,
   width: number,
@@ -49,7 +49,7 @@ export function prepareCanvas(
   return context;
 }
 
-/** Puts text on the clipboard; false where the browser refuses (an origin that is neither https nor localhost). */
+/** Copies text to the clipboard; returns false if the browser refuses, as it does outside HTTPS and localhost. */
 export async function copyText(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
@@ -65,6 +65,6 @@ export function download(name: string, type: string, text: string): void {
   link.href = url;
   link.download = name;
   link.click();
-  // The download has taken its own reference by the next task.
+  // By the next task, the download holds its own reference.
   setTimeout(() => URL.revokeObjectURL(url), 0);
 }

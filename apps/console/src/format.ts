@@ -1,10 +1,9 @@
-/** Figures as people read them: always a unit, a stated number of digits, and an en dash where there is nothing to say. */
-
+/** Stands for a missing figure. */
 export const NOTHING = '–';
 
 const formats = new Map<number, Intl.NumberFormat>();
 
-/** What is counted, or an average of it: `5` → `5`, `5.25` → `5.25`. */
+/** A count, or an average of counts: `5` → `5`, `5.25` → `5.25`. */
 export function formatCount(value: number): string {
   return Number.isInteger(value) ? formatNumber(value) : formatFigure(value);
 }
@@ -19,7 +18,7 @@ export function formatNumber(value: number, digits = 0): string {
   return format.format(value);
 }
 
-/** Three significant digits at most below a thousand, so that a column of figures stays narrow. */
+/** At most three significant digits below a thousand, so that columns stay narrow. */
 export function formatFigure(value: number): string {
   const size = Math.abs(value);
   if (size === 0 || size >= 100) return formatNumber(value);
@@ -46,12 +45,12 @@ export function formatMemory(bytes: number): string {
   return scaled(bytes, 1024, ['B', 'KiB', 'MiB', 'GiB', 'TiB']);
 }
 
-/** `4.236` → `4.24 ms`; from ten seconds on in seconds. */
+/** `4.236` → `4.24 ms`; in seconds from 10 s. */
 export function formatMs(ms: number): string {
   return ms >= 10_000 ? `${formatFigure(ms / 1000)} s` : `${formatFigure(ms)} ms`;
 }
 
-/** A share from 0 to 1 as per cent; nearly nothing and nearly everything are not rounded to nothing and everything. */
+/** A share from 0 to 1 in per cent, never rounded to 0 % or 100 %. */
 export function formatShare(share: number): string {
   const percent = share * 100;
   if (percent > 0 && percent < 0.1) return '< 0.1 %';
@@ -59,12 +58,12 @@ export function formatShare(share: number): string {
   return `${percent === 0 || percent === 100 ? formatNumber(percent) : formatNumber(percent, 1)} %`;
 }
 
-/** `3725000` → `1 h 2 min`: the two largest parts. */
+/** `3725000` → `1 h 2 min`: the two largest units. */
 export function formatDuration(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   if (seconds < 60) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);
-  // Seconds that tick on a figure of many minutes only draw the eye.
+  // Beyond ten minutes, ticking seconds would only distract.
   if (minutes < 10) return `${minutes} min ${seconds % 60} s`;
   if (minutes < 60) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);

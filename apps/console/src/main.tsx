@@ -1,8 +1,12 @@
 import { render } from 'preact';
 import 'uplot/dist/uPlot.min.css';
-import './styles.css';
+import './styles/base.css';
+import './styles/tables.css';
+import './styles/board.css';
+import './styles/playground.css';
+import './styles/narrow.css';
 
-// One document serves both pages; each loads only its own code.
+// Both pages share this document; each loads only its own code.
 const root = document.getElementById('root');
 if (!root) throw new Error('index.html has no element #root');
 

@@ -1,7 +1,7 @@
 const FIRST_DELAY_MS = 1_000;
 const MAX_DELAY_MS = 30_000;
 
-/** Doubling, and half of it at random: when a coordinator comes back, its tabs shouldn't all knock at once. */
+/** Exponential backoff, half of it random, so that tabs don't all return at once after a coordinator's restart. */
 export class Backoff {
   #failures = 0;
 

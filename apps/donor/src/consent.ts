@@ -6,24 +6,24 @@ const LOCAL_HOSTS = new Set(['localhost', '127.0.0.1', '[::1]']);
 export interface Consent {
   device: Device;
   pledgeBytes: number;
-  /** A donor who paused and reloads has not asked for work to begin. */
+  /** Kept over a reload, so that a paused tab stays paused. */
   paused: boolean;
 }
 
 interface ConsentEnvironment {
   storage: Storage;
   location: Location;
-  /** Set by browsers that a program drives, never by a person's. */
+  /** `navigator.webdriver`: whether a program drives the browser. */
   webdriver: boolean;
   navigationType: string | undefined;
 }
 
 /**
- * Whether the button counts as pressed when the page opens. A page never starts by itself, with two exceptions:
- * - a *reload* of a tab that was lending goes on lending: the click was for this tab. A duplicated tab or a fresh visit,
- *   which may inherit the same storage, wants its own click;
- * - `?auto=1&pledge=<MiB>&device=<gpu|cpu>` on this very machine, in a browser that is driven by a program. The demo and the tests open
- *   their own tabs so. Neither a link that somebody sends nor a page that somebody visits can meet both conditions.
+ * Returns the consent that holds without a click when the page opens. There are only two cases:
+ * - a *reload* of a tab that was lending, since the click was for this tab. A duplicated tab or a fresh visit, which may inherit
+ *   the same storage, needs its own click;
+ * - `?auto=1&pledge=<MiB>&device=<gpu|cpu>` on this machine in a browser driven by a program, for the demo and the tests. No link
+ *   or website can meet both conditions.
  */
 export function standingConsent(environment: ConsentEnvironment): Consent | undefined {
   const { storage, location, webdriver, navigationType } = environment;

@@ -18,37 +18,34 @@ import {
   type DonorToCoordinator,
   type HelloReply,
   type Intent,
-  type Progress,
-  type Ready,
   type RefusalCode,
   type Standing,
-  type Trouble,
 } from '@shoal/protocol';
 import { io, type Socket } from 'socket.io-client';
 
 export type Welcome = Extract<HelloReply, { ok: true }>;
 
 export type ConnectionEnd =
-  /** The socket didn't open, closed, or said what the protocol doesn't know. */
+  /** The socket didn't open, was closed, or sent an invalid message. */
   | { kind: 'gone' }
   | { kind: 'no-channel' }
   | { kind: 'refused'; code: RefusalCode; message: string }
   | { kind: 'dismissed'; dismissed: Dismissed };
 
 export interface ConnectionHandlers {
-  /** The lap channel is opened once this resolves; if it rejects, whoever rejected deals with it. */
+  /** The lap channel is opened once this resolves. If it rejects, the handler has dealt with the failure. */
   onWelcome: (welcome: Welcome) => Promise<void>;
-  /** In the task that made the channel, the only one in which it can be transferred. The first is the link; further ones add to it. */
+  /** Called in the task that made the channel, when it can still be transferred. Further channels join the first one's link. */
   onLapChannel: (channel: RTCDataChannel, isFurther: boolean) => void;
   onAssign: (assignment: Assign) => void;
   onStanding: (standing: Standing) => void;
-  /** Once, and never after `leave`. */
+  /** Called once, and never after `leave`. */
   onEnd: (end: ConnectionEnd) => void;
 }
 
 export interface Introduction {
   donorToken: string;
-  /** Which of the donor's tabs this is. */
+  /** Number of this tab among the donor's. */
   tab: number;
   inviteToken?: string;
   adapter: AdapterInfo;
@@ -57,13 +54,13 @@ export interface Introduction {
   kept: () => Promise<string[]>;
 }
 
-/** For a message handed to the socket to leave before the socket is closed. */
+/** Time for the last message to be sent before the socket is closed. */
 const LAST_WORDS_MS = 250;
 
 type DonorSocket = Socket<CoordinatorToDonor, DonorToCoordinator>;
 type LapConnection = ReturnType<typeof connectDonor>;
 
-/** One visit to the coordinator, from the socket's opening to its end. For another attempt make another. */
+/** One connection to the coordinator, from the socket's opening to its end. Every attempt makes a new one. */
 export class CoordinatorConnection {
   readonly #handlers: ConnectionHandlers;
   readonly #socket: DonorSocket;
@@ -74,8 +71,8 @@ export class CoordinatorConnection {
 
   constructor(introduction: Introduction, handlers: ConnectionHandlers) {
     this.#handlers = handlers;
-    // When to come back is decided in one place, the session; socket.io would do so on its own.
-    // WebSocket first: what is said to it as the page goes away still leaves, which a request of long polling does not.
+    // No reconnection by socket.io, since the session decides when to retry. WebSocket first: unlike a long-polling request,
+    // it still sends the last message while the page is being closed.
     this.#socket = io('/donor', {
       reconnection: false,
       forceNew: true,
@@ -92,23 +89,15 @@ export class CoordinatorConnection {
     this.#listen('dismissed', dismissedSchema, (dismissed) => this.#end({ kind: 'dismissed', dismissed }));
   }
 
-  progress(message: Progress): void {
-    this.#socket.emit('progress', message);
-  }
-
-  ready(message: Ready): void {
-    this.#socket.emit('ready', message);
-  }
-
-  trouble(message: Trouble): void {
-    this.#socket.emit('trouble', message);
+  send<E extends 'progress' | 'ready' | 'trouble'>(event: E, ...message: Parameters<DonorToCoordinator[E]>): void {
+    this.#socket.emit(event, ...message);
   }
 
   intend(intent: Intent['intent']): void {
     this.#socket.emit('intent', { intent });
   }
 
-  /** Says goodbye on both ways and closes; as quick as a page that is going away needs it. */
+  /** Says goodbye on both channels and closes, fast enough for a page that is being closed. */
   leave(): void {
     if (this.#over) return;
     this.intend('leave');
@@ -118,7 +107,7 @@ export class CoordinatorConnection {
 
   async #introduce({ kept, ...introduction }: Introduction): Promise<void> {
     try {
-      // Without storage there is nothing to tell.
+      // Without storage, nothing is kept.
       const names = await kept().catch(() => []);
       if (this.#over) return;
       const answer: unknown = await this.#socket.timeout(HELLO_TIMEOUT_MS).emitWithAck('hello', {
@@ -147,12 +136,12 @@ export class CoordinatorConnection {
       lapConnections,
       onSignal: (signal) => this.#socket.emit('signal', signal),
       onLapChannel: (channel, isFurther) => this.#handlers.onLapChannel(channel, isFurther),
-      // A connection that has worked ends with its coordinator; one that never did was blocked.
+      // If the connection has worked, the coordinator is gone; if it never did, it was blocked.
       onEnd: () => this.#end({ kind: this.#channelOpened ? 'gone' : 'no-channel' }),
     });
   }
 
-  /** The lap channel is open: its deadline is met. */
+  /** Call when the lap channel is open, which ends its deadline. */
   channelOpened(): void {
     this.#channelOpened = true;
     clearTimeout(this.#channelTimer);
@@ -181,7 +170,7 @@ export class CoordinatorConnection {
     this.#over = true;
     clearTimeout(this.#channelTimer);
     this.#lap?.close();
-    // The last words are still on their way out; a page that goes away closes the socket without us.
+    // Delayed for the last message. If the page is closing, the browser closes the socket.
     setTimeout(() => this.#socket.disconnect(), LAST_WORDS_MS);
   }
 }

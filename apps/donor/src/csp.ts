@@ -1,3 +1,3 @@
-// zod compiles its parsers with `new Function` where it may. Our policy forbids that, and the browser would report the
-// attempt as a violation though zod catches it: say beforehand that it needn't try. Import this before anything else.
+// zod tries `new Function`, which our content policy forbids: the browser would report a violation even though zod catches the
+// error. This turns the attempt off, and must be imported first.
 Object.assign(globalThis, { __zod_globalConfig: { jitless: true } });

@@ -1,12 +1,12 @@
-/** What a donor lends. A GPU is reached through WebGPU; a CPU computes the same in WebAssembly, much slower. */
+/** What a donor lends: a GPU through WebGPU, or a CPU, which computes the same in WebAssembly but much slower. */
 export type Device = 'gpu' | 'cpu';
 
 export const DEVICE_WORD: Readonly<Record<Device, string>> = { gpu: 'GPU', cpu: 'CPU' };
 
-/** A tab is a guest: a large machine should hardly notice it. */
+/** A tab is a guest, so a large machine should hardly notice it. */
 const MAX_LENT_THREADS = 4;
 
-/** Threads that a CPU donor lends: half of its processor's, one where the page may not share memory between threads. */
+/** Threads that a CPU donor lends: half of the CPU's, or one if the page can't share memory between threads. */
 export function lentThreads(cores = navigator.hardwareConcurrency, mayShare = crossOriginIsolated): number {
   return mayShare ? Math.max(1, Math.min(MAX_LENT_THREADS, Math.floor(cores / 2))) : 1;
 }
@@ -16,13 +16,10 @@ export function threadsInWords(threads: number): string {
   return threads === 1 ? 'one thread' : `${threads} threads`;
 }
 
-/** What WebAssembly can address. */
+/** WebAssembly's address space. */
 export const MAX_CPU_PLEDGE_BYTES = 4 * 2 ** 30;
 
-/**
- * Whether this browser knows WebGPU, without asking it for anything. On an address that is not secure no browser shows it;
- * there the address is what has to change.
- */
+/** Whether the browser may have WebGPU, without asking it for a GPU. Over plain HTTP browsers hide it, so we can't tell. */
 export function mayHaveWebGpu(): boolean {
   return 'gpu' in navigator || !isSecureContext;
 }

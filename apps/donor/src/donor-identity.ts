@@ -3,29 +3,29 @@ import { donorTokenSchema, MAX_TABS_PER_DONOR } from '@shoal/protocol';
 const TOKEN_KEY = 'shoal.donor-token';
 const TAB_KEY = 'shoal.tab';
 
-/** Who lends: one browser's profile, and which of its tabs. */
+/** Identifies a donor (one browser profile) and the tab. */
 export interface DonorIdentity {
   donorToken: string;
   tab: number;
 }
 
 export interface IdentityPlaces {
-  /** All tabs of the browser see it. */
+  /** Shared by all tabs of the browser. */
   browserStorage: Storage;
-  /** It outlives a reload, and no other tab sees it. */
+  /** Survives a reload and belongs to this tab alone. */
   tabStorage: Storage;
-  /** Undefined where the page is no secure context. */
+  /** Undefined outside a secure context. */
   locks: LockManager | undefined;
 }
 
 /**
- * The browser's token, made on its first visit, and a number that no other of its open tabs has: each holds a lock on its own
- * for as long as it lives. A reload asks for its old number first, so that the coordinator knows what it held. Tabs beyond the
- * protocol's number share the last one: the coordinator lets the newest of them in.
+ * Returns the browser's token, made on its first visit, and a number that no other open tab has: each tab holds a lock on its
+ * number while it is open. A reload tries its old number first, so that the coordinator recognises it. Tabs beyond the protocol's
+ * maximum share the last number, and the coordinator admits the newest of them.
  */
 export async function claimIdentity({ browserStorage, tabStorage, locks }: IdentityPlaces): Promise<DonorIdentity> {
   if (!locks) return { donorToken: browserToken(browserStorage), tab: 0 };
-  // Two tabs that are opened together must not make two tokens.
+  // The lock keeps two tabs that open together from making two tokens.
   const donorToken = await locks.request('shoal-donor-token', () => browserToken(browserStorage));
   const before = tabBefore(tabStorage);
   const numbers = [...(before === undefined ? [] : [before]), ...Array(MAX_TABS_PER_DONOR).keys()];
@@ -47,14 +47,14 @@ function browserToken(storage: Storage): string {
   return token;
 }
 
-/** The number that this tab had before it was reloaded. */
+/** The tab's number before the reload. */
 function tabBefore(storage: Storage): number | undefined {
   const kept = storage.getItem(TAB_KEY);
   if (kept === null || !/^\d{1,2}$/.test(kept) || Number(kept) >= MAX_TABS_PER_DONOR) return undefined;
   return Number(kept);
 }
 
-/** Held until the page goes away: the lock's callback never resolves. */
+/** Takes a lock until the page is closed, since the callback never resolves; returns whether it was free. */
 function holdLock(locks: LockManager, name: string): Promise<boolean> {
   return new Promise((resolve) => {
     void locks.request(name, { ifAvailable: true }, (lock) => {

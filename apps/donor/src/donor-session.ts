@@ -1,32 +1,22 @@
-import { relayChannel, type PeerHostStats, type ShardCache } from '@shoal/peer';
+import type { PeerHostStats, ShardCache } from '@shoal/peer';
 import type { AdapterInfo, Standing, Trouble } from '@shoal/protocol';
 import { signal } from '@preact/signals';
 import { Backoff } from './backoff.ts';
 import { rememberConsent, withdrawConsent, type Consent } from './consent.ts';
-import { DEVICE_WORD, MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
+import { MAX_CPU_PLEDGE_BYTES, type Device } from './device.ts';
+import { DeviceWorker, type WorkerNews } from './device-worker.ts';
 import { CoordinatorConnection, type ConnectionEnd, type Welcome } from './coordinator-connection.ts';
-import { HISTORY_SECONDS, initialState, isLive, type DonorPhase, type DonorState } from './donor-state.ts';
+import { HISTORY_SECONDS, initialState, isLive, livePhase, type DonorState } from './donor-state.ts';
 import { rememberedInvite, rememberInvite } from './invite.ts';
 import type { DonorIdentity } from './donor-identity.ts';
-import type { FromWorker, ToWorker } from './messages.ts';
 import { rememberPledge } from './pledge.ts';
-import {
-  configureProblem,
-  dismissalProblem,
-  goneProblem,
-  noChannelProblem,
-  onDevice,
-  probeProblem,
-  refusalProblem,
-  troubleProblem,
-  type Problem,
-} from './problems.ts';
-import { Tally } from './tally.ts';
+import { configureProblem, endProblem, onDevice, probeProblem, troubleProblem, type Problem } from './problems.ts';
+import { VisitTallies } from './tally.ts';
 
-/** After `finish` the coordinator has this long to re-plan and say goodbye; then the tab goes without. */
+/** Time for the coordinator to make a new placement and say goodbye after `finish`; then the tab leaves anyway. */
 const FINISH_TIMEOUT_MS = 30_000;
-/** A device takes at most seconds; a driver that hangs must not leave the donor before a bar that stands still. */
-const CONFIGURE_TIMEOUT_MS = 60_000;
+/** Problems after which a reload must not start work again either. */
+const FINAL_CODES = new Set(['removed', 'banned', 'replaced']);
 
 export interface DonorSessionOptions {
   createWorker: () => Worker;
@@ -35,39 +25,42 @@ export interface DonorSessionOptions {
   tabStorage: Storage;
   browserStorage: Storage;
   initialPledgeBytes: number;
-  /** What is offered first. */
   initialDevice: Device;
 }
 
-/** The page's one actor: carries out what the donor asks, and keeps `state` true. Views only read it. */
+/** Carries out what the donor asks for and keeps `state` up to date; views only read it. */
 export class DonorSession {
   readonly state = signal<DonorState>(initialState(0));
   readonly #options: DonorSessionOptions;
   readonly #backoff = new Backoff();
-  #worker: Worker | undefined;
+  readonly #worker: DeviceWorker;
   #connection: CoordinatorConnection | undefined;
   #identity: DonorIdentity | undefined;
   #paused = false;
   #finishing = false;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #finishTimer: ReturnType<typeof setTimeout> | undefined;
-  #configured: { resolve: () => void; reject: (problem: Problem) => void } | undefined;
   #downloadEpoch = -1;
-  #tallies = newTallies();
+  #tallies = new VisitTallies();
 
   constructor(options: DonorSessionOptions) {
     this.#options = options;
+    this.#worker = new DeviceWorker({
+      createWorker: options.createWorker,
+      onMessage: (message) => this.#fromWorker(message),
+      onFailure: (problem) => this.#failLocally(problem),
+    });
     this.state.value = initialState(options.initialPledgeBytes, options.initialDevice);
     void this.#measureCache();
   }
 
-  /** The donor has agreed: from here on the page does things. */
+  /** Starts lending, once the donor has agreed. Until then the page does nothing. */
   async lend({ device, pledgeBytes: wantedBytes, paused }: Consent): Promise<void> {
     const pledgeBytes = device === 'cpu' ? Math.min(wantedBytes, MAX_CPU_PLEDGE_BYTES) : wantedBytes;
     this.#paused = paused;
     this.#finishing = false;
     this.#backoff.reset();
-    this.#tallies = newTallies();
+    this.#tallies = new VisitTallies();
     this.#set({ device });
     this.#consent(pledgeBytes);
     const { visit } = initialState(pledgeBytes);
@@ -76,18 +69,18 @@ export class DonorSession {
     this.#begin();
   }
 
-  /** Try again after a problem, at once. */
+  /** Retries at once after a problem. */
   retry(): void {
     this.#consent(this.state.value.pledgeBytes);
     this.#begin();
   }
 
-  /** Nothing changes but what is offered. */
+  /** Selects the device on the consent form. */
   choose(device: Device): void {
     this.#set({ device });
   }
 
-  /** After the GPU was not to be had: the donor has agreed to this too. */
+  /** Lends the CPU after a GPU problem, once the donor has agreed to that. */
   lendCpu(): void {
     void this.lend({ device: 'cpu', pledgeBytes: this.state.value.pledgeBytes, paused: this.#paused });
   }
@@ -102,7 +95,7 @@ export class DonorSession {
     this.#set({ phase: livePhase(this.state.value.standing) });
   }
 
-  /** Take no new work; what is under way is answered, then the tab goes. */
+  /** Takes no new work, and leaves once the work in progress is done. */
   finish(): void {
     this.#finishing = true;
     if (!this.#connection) return this.#ended();
@@ -112,13 +105,13 @@ export class DonorSession {
     this.#finishTimer = setTimeout(() => this.stop(), FINISH_TIMEOUT_MS);
   }
 
-  /** Go now. */
+  /** Leaves at once. */
   stop(): void {
     this.#disconnect();
     this.#ended();
   }
 
-  /** While lending, this means joining again with the new limit; what is loaded and still wanted stays. */
+  /** Changes the limit. While lending, the tab rejoins with it; experts that are still needed stay loaded. */
   changePledge(pledgeBytes: number): void {
     rememberPledge(this.#options.browserStorage, pledgeBytes);
     this.#set({ pledgeBytes });
@@ -128,7 +121,7 @@ export class DonorSession {
     this.#connect();
   }
 
-  /** An invitation has come while the page was open; without one given, it is remembered already. */
+  /** Uses a new invitation: the given one, or one that was already stored. */
   useInvite(token?: string): void {
     if (token !== undefined) rememberInvite(this.#options.browserStorage, token);
     if (this.state.value.problem?.code === 'invite') this.retry();
@@ -139,12 +132,12 @@ export class DonorSession {
     await this.#measureCache();
   }
 
-  /** The page is going away, or into the browser's back-forward cache. */
+  /** The page is being closed or put into the back-forward cache. */
   leave(): void {
     this.#disconnect();
   }
 
-  /** The page was taken out of the back-forward cache, or the network is back. */
+  /** The page came back from the back-forward cache, or the network is back. */
   comeBack(): void {
     const { phase } = this.state.value;
     if (phase === 'consent' || phase === 'finished' || phase === 'failed' || this.#connection) return;
@@ -154,9 +147,9 @@ export class DonorSession {
   #begin(): void {
     clearTimeout(this.#retryTimer);
     this.#set({ problem: undefined, interrupted: undefined, retryAtMs: undefined });
-    if (this.state.value.adapter && this.#worker) return this.#connect();
+    if (this.state.value.adapter && this.#worker.isRunning) return this.#connect();
     this.#set({ phase: 'checking' });
-    this.#toWorker({ type: 'probe', device: this.state.value.device });
+    this.#worker.post({ type: 'probe', device: this.state.value.device });
   }
 
   #connect(): void {
@@ -175,9 +168,11 @@ export class DonorSession {
       },
       {
         onWelcome: (welcome) => this.#onWelcome(welcome),
-        onLapChannel: (channel, isFurther) => this.#handOver(channel, isFurther),
+        onLapChannel: (channel, isFurther) => {
+          if (this.#worker.handOver(channel, isFurther)) this.#set({ relayed: true });
+        },
         onAssign: (assignment) => {
-          this.#toWorker({ type: 'assign', assignment });
+          this.#worker.post({ type: 'assign', assignment });
           if (!isLive(this.state.value.phase)) this.#set({ phase: 'downloading' });
         },
         onStanding: (standing) => this.#onStanding(standing),
@@ -188,39 +183,15 @@ export class DonorSession {
 
   async #onWelcome({ model, heartbeatMs }: Welcome): Promise<void> {
     this.#set({ model });
-    const { pledgeBytes } = this.state.value;
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    const { device, pledgeBytes } = this.state.value;
     try {
-      await new Promise<void>((resolve, reject) => {
-        const hung = () =>
-          reject(configureProblem('device-lost', `The ${DEVICE_WORD[this.state.value.device]} did not answer`));
-        timer = setTimeout(hung, CONFIGURE_TIMEOUT_MS);
-        this.#configured = { resolve, reject };
-        this.#toWorker({ type: 'configure', model, pledgeBytes, heartbeatMs });
-      });
+      await this.#worker.configure(device, model, pledgeBytes, heartbeatMs);
     } catch (problem) {
       this.#disconnect();
       this.#recover(problem as Problem);
       throw problem;
-    } finally {
-      clearTimeout(timer);
-      this.#configured = undefined;
     }
     if (this.#paused) this.#setPaused(true);
-  }
-
-  #handOver(channel: RTCDataChannel, isFurther: boolean): void {
-    const worker = this.#worker!;
-    try {
-      const message: ToWorker = { type: 'channel', channel, isFurther };
-      worker.postMessage(message, [channel as unknown as Transferable]);
-    } catch {
-      const { port1, port2 } = new MessageChannel();
-      relayChannel(channel, port1);
-      const message: ToWorker = { type: 'relay', port: port2, isFurther };
-      worker.postMessage(message, [port2]);
-      this.#set({ relayed: true });
-    }
   }
 
   #onStanding(standing: Standing): void {
@@ -241,9 +212,9 @@ export class DonorSession {
 
   #onEnd(end: ConnectionEnd): void {
     this.#connection = undefined;
-    this.#toWorker({ type: 'detach' });
+    this.#worker.post({ type: 'detach' });
     if (this.#finishing || (end.kind === 'dismissed' && end.dismissed.code === 'finished')) return this.#ended();
-    this.#recover(problemOf(end));
+    this.#recover(endProblem(end));
   }
 
   #recover(known: Problem): void {
@@ -266,9 +237,7 @@ export class DonorSession {
     withdrawConsent(this.#options.tabStorage);
     const { visit, phase } = this.state.value;
     const hasHelped = visit.rows > 0 || isLive(phase);
-    // Ending the worker gives the GPU its memory back; the weights stay in the browser's storage.
-    this.#worker?.terminate();
-    this.#worker = undefined;
+    this.#worker.terminate();
     this.#finishing = false;
     this.#set({
       phase: hasHelped ? 'finished' : 'consent',
@@ -283,15 +252,15 @@ export class DonorSession {
     clearTimeout(this.#retryTimer);
     this.#connection?.leave();
     this.#connection = undefined;
-    if (this.#worker) this.#toWorker({ type: 'detach' });
+    if (this.#worker.isRunning) this.#worker.post({ type: 'detach' });
   }
 
   #setPaused(paused: boolean): void {
     this.#paused = paused;
     const { device, pledgeBytes } = this.state.value;
     rememberConsent(this.#options.tabStorage, { device, pledgeBytes, paused });
-    // The worker first: it refuses at once, whether or not the coordinator has heard.
-    this.#toWorker({ type: 'pause', paused });
+    // The worker first, since it refuses laps at once, before the coordinator knows.
+    this.#worker.post({ type: 'pause', paused });
     this.#connection?.intend(paused ? 'pause' : 'resume');
   }
 
@@ -300,31 +269,16 @@ export class DonorSession {
     rememberConsent(this.#options.tabStorage, { device: this.state.value.device, pledgeBytes, paused: this.#paused });
   }
 
-  #toWorker(message: ToWorker): void {
-    if (!this.#worker) {
-      this.#worker = this.#options.createWorker();
-      this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#fromWorker(data);
-      this.#worker.onerror = ({ message: text }) => {
-        this.#failLocally(troubleProblem({ code: 'internal', message: text || 'The page’s worker did not start' }));
-      };
-    }
-    this.#worker.postMessage(message);
-  }
-
-  #fromWorker(message: FromWorker): void {
+  #fromWorker(message: WorkerNews): void {
     switch (message.type) {
       case 'probed':
         return this.#onProbed(message.adapter);
       case 'probe-failed':
         return this.#recover(probeProblem(message.reason));
-      case 'configured':
-        return this.#configured?.resolve();
-      case 'configure-failed':
-        return this.#configured?.reject(configureProblem(message.reason, message.message));
       case 'progress':
         return this.#onProgress(message);
       case 'ready':
-        this.#connection?.ready(message.ready);
+        this.#connection?.send('ready', message.ready);
         if (!isLive(this.state.value.phase)) this.#set({ phase: 'testing' });
         return void this.#measureCache();
       case 'trouble':
@@ -347,9 +301,9 @@ export class DonorSession {
     if (this.state.value.phase === 'checking') this.#connect();
   }
 
-  #onProgress({ progress }: Extract<FromWorker, { type: 'progress' }>): void {
+  #onProgress({ progress }: Extract<WorkerNews, { type: 'progress' }>): void {
     const { epoch, phase, doneBytes, totalBytes, cachedBytes } = progress;
-    this.#connection?.progress({ epoch, phase, doneBytes, totalBytes, cachedBytes });
+    this.#connection?.send('progress', { epoch, phase, doneBytes, totalBytes, cachedBytes });
     if (epoch !== this.#downloadEpoch) this.#tallies.downloadedBytes.restart();
     this.#downloadEpoch = epoch;
     this.#tallies.downloadedBytes.read(Math.max(0, doneBytes - cachedBytes));
@@ -359,9 +313,9 @@ export class DonorSession {
   }
 
   #onTrouble(trouble: Trouble): void {
-    this.#connection?.trouble(trouble);
+    this.#connection?.send('trouble', trouble);
     if (trouble.code === 'device-lost') {
-      // The worker is getting itself a new device; `ready` or `backend-gone` follows.
+      // The worker is creating a new device; `ready` or `backend-gone` follows.
       this.#tallies.rows.restart();
       return this.#set({ phase: 'downloading', download: undefined });
     }
@@ -379,22 +333,12 @@ export class DonorSession {
 
   #failLocally(problem: Problem): void {
     this.#disconnect();
-    this.#worker?.terminate();
-    this.#worker = undefined;
+    this.#worker.terminate();
     this.#recover(problem);
   }
 
   #updateVisit(): void {
-    const { tokensHelped, rows, wireBytes, downloadedBytes } = this.#tallies;
-    this.#set({
-      visit: {
-        ...this.state.value.visit,
-        tokensHelped: tokensHelped.total,
-        rows: rows.total,
-        wireBytes: wireBytes.total,
-        downloadedBytes: downloadedBytes.total,
-      },
-    });
+    this.#set({ visit: { ...this.state.value.visit, ...this.#tallies.totals } });
   }
 
   async #measureCache(): Promise<void> {
@@ -408,32 +352,4 @@ export class DonorSession {
   #set(change: Partial<DonorState>): void {
     this.state.value = { ...this.state.value, ...change };
   }
-}
-
-/** After these a reload must not start work again either. */
-const FINAL_CODES = new Set(['removed', 'banned', 'replaced']);
-
-function newTallies() {
-  return { tokensHelped: new Tally(), rows: new Tally(), wireBytes: new Tally(), downloadedBytes: new Tally() };
-}
-
-function livePhase(standing: Standing | undefined): DonorPhase {
-  if (standing?.phase === 'draining') return 'finishing';
-  return standing?.phase === 'working' ? 'working' : 'waiting';
-}
-
-function problemOf(end: ConnectionEnd): Problem {
-  switch (end.kind) {
-    case 'gone':
-      return goneProblem;
-    case 'no-channel':
-      return noChannelProblem;
-    case 'refused':
-      return refusalProblem(end.code, end.message);
-    case 'dismissed': {
-      const { code, message, retry } = end.dismissed;
-      return code === 'finished' ? goneProblem : dismissalProblem({ code, message, retry });
-    }
-  }
-  return end satisfies never;
 }

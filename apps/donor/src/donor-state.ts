@@ -4,10 +4,7 @@ import type { Device } from './device.ts';
 import type { DownloadFigures } from './messages.ts';
 import type { Problem } from './problems.ts';
 
-/**
- * Where a visit stands. `away`: it comes back by itself; `failed`: only the donor can do something about it.
- * Shown as `data-phase` on the document's root.
- */
+/** State of a visit. `away`: the tab retries by itself; `failed`: the donor must act. Also the root element's `data-phase`. */
 export type DonorPhase =
   | 'consent'
   | 'checking'
@@ -26,44 +23,44 @@ export type Model = Extract<HelloReply, { ok: true }>['model'];
 
 export interface DonorState {
   phase: DonorPhase;
-  /** What is lent, or would be. */
+  /** The device that is lent, or offered. */
   device: Device;
   pledgeBytes: number;
-  /** Weights in the browser's storage; undefined before they were counted. */
+  /** Weights in the browser's storage; undefined until they have been counted. */
   keptBytes: number | undefined;
   adapter: AdapterInfo | undefined;
   model: Model | undefined;
   download: DownloadFigures | undefined;
   standing: Standing | undefined;
   stats: PeerHostStats | undefined;
-  /** Rows computed in each of the last seconds, oldest first. */
+  /** Rows computed in each of the last HISTORY_SECONDS, oldest first. */
   rowsHistory: readonly number[];
   problem: Problem | undefined;
   /** The phase that a problem interrupted. */
   interrupted: DonorPhase | undefined;
-  /** When the next attempt comes, as Date.now() counts. */
+  /** Time of the next attempt, as from Date.now(). */
   retryAtMs: number | undefined;
-  /** The browser doesn't keep what is downloaded. */
+  /** Why the browser doesn't keep downloaded weights. */
   cacheFailure: 'quota' | 'unavailable' | undefined;
-  /** Laps pass through the page, since this browser can't hand the channel to the worker. */
+  /** Laps pass through the page because this browser can't transfer the channel to the worker. */
   relayed: boolean;
   visit: Visit;
 }
 
-/** Figures of this visit over all its connections: the coordinator counts each connection anew. */
+/** Figures of this visit over all of its connections. */
 export interface Visit {
-  /** As Date.now() counts. */
+  /** As from Date.now(). */
   startedMs: number | undefined;
   endedMs: number | undefined;
   tokensHelped: number;
   rows: number;
-  /** Over the lap channel, both ways. */
+  /** Bytes on the lap channels, both ways. */
   wireBytes: number;
-  /** Weights downloaded, not counting what was kept from before. */
+  /** Weights downloaded, without those from the cache. */
   downloadedBytes: number;
 }
 
-/** Long enough to see a trend, short enough to be about now. */
+/** Long enough to show a trend, short enough to be current. */
 export const HISTORY_SECONDS = 120;
 
 export function initialState(pledgeBytes: number, device: Device = 'gpu'): DonorState {
@@ -93,4 +90,10 @@ export function isLive(phase: DonorPhase): boolean {
 
 export function isJoining(phase: DonorPhase): boolean {
   return phase === 'checking' || phase === 'connecting' || phase === 'downloading' || phase === 'testing';
+}
+
+/** The phase of a tab that holds experts and is not paused. */
+export function livePhase(standing: Standing | undefined): DonorPhase {
+  if (standing?.phase === 'draining') return 'finishing';
+  return standing?.phase === 'working' ? 'working' : 'waiting';
 }

@@ -5,12 +5,12 @@ export function formatCount(value: number): string {
   return count.format(value);
 }
 
-/** A rate or a time with as many digits as one can read off: `0.4`, `12`, `1,204`. */
+/** A rate or a time, with a decimal only below ten: `0.4`, `12`, `1,204`. */
 export function formatFigure(value: number): string {
   return value < 10 && value > 0 ? value.toFixed(1) : formatCount(value);
 }
 
-/** What travels or is stored, in decimal units: `212 MB`. */
+/** Traffic and storage, in decimal units: `212 MB`. */
 export function formatBytes(bytes: number): string {
   if (bytes < 1_000) return `${formatCount(bytes)} B`;
   if (bytes < 1_000_000) return `${formatFigure(bytes / 1e3)} kB`;
@@ -34,12 +34,12 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Milliseconds with a digit after the point where that tells something: `0.4 ms`, `23 ms`. */
+/** `0.4 ms`, `23 ms` */
 export function formatMs(ms: number): string {
   return `${formatFigure(ms)} ms`;
 }
 
-/** A line may not break at the dash of a range. */
+/** Keeps a line from breaking at the dash of a range. */
 const WORD_JOINER = '\u2060';
 
 /** `layer 3`, `layers 3–5`, `layers 3–5, 9` */

@@ -1,5 +1,5 @@
 const STORAGE_KEY = 'shoal.invite';
-/** What a coordinator takes for an invitation at all. */
+/** Form of an invitation, as in `inviteTokenSchema`. */
 const TOKEN_PATTERN = /^[\w-]{8,128}$/;
 
 interface InviteEnvironment {
@@ -9,8 +9,8 @@ interface InviteEnvironment {
 }
 
 /**
- * Takes an invitation out of the address (`/#invite=…`), where it would be seen, kept in the history and copied along,
- * and remembers it for the next visits. A fragment is never sent to any server. True if there was a usable one.
+ * Moves an invitation from the address (`/#invite=…`), where it would be visible, kept in the history and copied along, to the
+ * storage. A fragment is never sent to a server. Returns whether there was a usable one.
  */
 export function takeInvite({ storage, location, history }: InviteEnvironment): boolean {
   if (!location.hash.startsWith('#invite=')) return false;
@@ -21,7 +21,7 @@ export function takeInvite({ storage, location, history }: InviteEnvironment): b
   return true;
 }
 
-/** The invitation in what somebody pasted: a link that ends in one, or the bare token. */
+/** Returns the invitation in a pasted text: a link that ends in one, or the bare token. */
 export function readInvite(text: string): string | undefined {
   const token = text.trim().split('#invite=').at(-1)!;
   return TOKEN_PATTERN.test(token) ? token : undefined;

@@ -12,6 +12,7 @@ import { initialPledgeBytes } from './pledge.ts';
 import { showInTab } from './tab-sign.ts';
 import './theme.css';
 import './page.css';
+import './views.css';
 
 takeInvite({ storage: localStorage, location, history });
 
@@ -38,7 +39,7 @@ addEventListener('pagehide', () => session.leave());
 addEventListener('pageshow', ({ persisted }) => {
   if (persisted) session.comeBack();
 });
-// A link opened over the page changes the address alone.
+// Opening an invitation link over the page only changes the fragment.
 addEventListener('hashchange', () => {
   if (takeInvite({ storage: localStorage, location, history })) session.useInvite();
 });

@@ -2,15 +2,12 @@ import type { PeerHostStats, PeerModel } from '@shoal/peer';
 import type { AdapterInfo, Assign, Progress, Ready, Trouble } from '@shoal/protocol';
 import type { Device } from './device.ts';
 
-/** Between the page, which alone may open connections to people's networks, and its worker, which does everything else. */
+/** Messages to the worker, which does everything except WebRTC connections: only the page can open those. */
 export type ToWorker =
-  /** Look for the device that is lent, and use it from then on. */
+  /** Selects the device to lend and looks for it. */
   | { type: 'probe'; device: Device }
   | { type: 'configure'; model: PeerModel; pledgeBytes: number; heartbeatMs: number }
-  /**
-   * The lap channel itself, or where a browser cannot transfer one, a port that the page relays it to. A further one adds to the
-   * link that the one before began.
-   */
+  /** A lap channel, or a port to which the page relays one that can't be transferred. Further channels join the first one's link. */
   | { type: 'channel'; channel: RTCDataChannel; isFurther: boolean }
   | { type: 'relay'; port: MessagePort; isFurther: boolean }
   | { type: 'detach' }
@@ -19,7 +16,7 @@ export type ToWorker =
 
 export type ProbeFailure = 'insecure' | 'no-webgpu' | 'no-adapter' | 'no-wasm';
 
-/** The loading figures beside what the coordinator is told. */
+/** The coordinator's progress figures, and those for the page alone. */
 export interface DownloadFigures extends Progress {
   bytesPerSecond: number | undefined;
   secondsLeft: number | undefined;

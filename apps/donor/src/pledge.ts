@@ -6,14 +6,14 @@ export const PLEDGE_STOPS_BYTES: readonly number[] = [
 ].map((mib) => mib * MIB);
 
 const STORAGE_KEY = 'shoal.pledge-mib';
-/** Of the computer's memory; on many machines the GPU shares it. */
+/** Share of the computer's memory, which many GPUs use too. */
 const DEFAULT_SHARE = 1 / 8;
-/** More than this nobody should find themselves lending without having said so. */
+/** Nobody should lend more than this without having chosen to. */
 const MAX_DEFAULT_BYTES = 1024 * MIB;
 
 /**
- * What the slider starts at: the donor's last choice, else an eighth of the computer's memory and at most 1 GiB.
- * Browsers tell their memory in powers of two up to 8 GiB, without asking the GPU anything.
+ * The slider's initial value: the donor's last choice, else an eighth of the computer's memory, at most 1 GiB. Browsers report
+ * the memory in powers of two, up to 8 GiB.
  */
 export function initialPledgeBytes(storage: Storage, deviceMemoryGib: number | undefined): number {
   const remembered = Number(storage.getItem(STORAGE_KEY)) * MIB;
@@ -26,7 +26,7 @@ export function rememberPledge(storage: Storage, pledgeBytes: number): void {
   storage.setItem(STORAGE_KEY, String(pledgeBytes / MIB));
 }
 
-/** The largest stop that isn't above `bytes`, or the smallest of all. */
+/** The largest stop not above `bytes`, else the smallest stop. */
 export function nearestStop(bytes: number): number {
   return PLEDGE_STOPS_BYTES.findLast((stop) => stop <= bytes) ?? PLEDGE_STOPS_BYTES[0]!;
 }

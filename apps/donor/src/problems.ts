@@ -1,48 +1,51 @@
 import type { Dismissed, RefusalCode, Trouble } from '@shoal/protocol';
+import type { ConnectionEnd } from './coordinator-connection.ts';
 import type { Device } from './device.ts';
 import type { ProbeFailure } from './messages.ts';
 
-/** What went wrong in the donor's terms, and what comes of it. */
+/** A problem in the donor's terms, and what follows from it. */
 export interface Problem {
   code: string;
   title: string;
   happened: string;
   todo: string;
-  /**
-   * `auto`: the tab comes back by itself. `manual`: only the donor can do something. `reload`: a newer page is needed.
-   */
+  /** `auto`: the tab retries by itself. `manual`: the donor must act. `reload`: a newer page is needed. */
   recovery: 'auto' | 'manual' | 'reload';
-  /** The coordinator's own words, where it sent some. */
+  /** The coordinator's own message, if it sent one. */
   detail?: string;
 }
 
 type ProblemText = Omit<Problem, 'code' | 'detail'>;
 
 const KEPT = 'Everything downloaded so far is kept.';
+const RETRIES = 'You don’t need to do anything: this tab tries again automatically.';
+const UPDATE_DRIVER =
+  'Update the graphics driver or the browser, or lend less memory: an overloaded GPU can return wrong results.';
+const UPDATE_BROWSER = 'Update the browser, or lend from another computer: this one may be faulty.';
 
 const PROBE: Record<ProbeFailure, ProblemText> = {
   insecure: {
     title: 'This address is not secure',
-    happened: 'Browsers let a page use the GPU only over https, or on localhost.',
-    todo: 'Open the same page with https:// in front, or ask whoever runs it for a secure address.',
+    happened: 'Browsers let a page use your hardware only over HTTPS or on localhost.',
+    todo: 'Open the same page with https:// at the start of its address, or ask the operator for a secure address.',
     recovery: 'manual',
   },
   'no-webgpu': {
-    title: 'This browser has no WebGPU',
-    happened: 'A GPU is lent through WebGPU, and this browser doesn’t offer it.',
-    todo: 'Use a current Chrome, Edge, Firefox or Safari, or lend your processor instead, which is much slower. If yours is current, WebGPU may be switched off in its settings.',
+    title: 'This browser doesn’t support WebGPU',
+    happened: 'Lending a GPU needs WebGPU, which this browser doesn’t offer.',
+    todo: 'Use a current version of Chrome, Edge, Firefox or Safari. If yours is up to date, WebGPU may be turned off in its settings. You can also lend your CPU instead, which is much slower.',
     recovery: 'manual',
   },
   'no-adapter': {
     title: 'No usable GPU found',
-    happened: 'The browser knows WebGPU, but offers no GPU for it at the moment.',
-    todo: 'Switch on hardware acceleration in the browser’s settings, update the graphics driver, then try again. Or lend your processor instead, which is much slower.',
+    happened: 'The browser supports WebGPU but has no GPU available for it right now.',
+    todo: 'Turn on hardware acceleration in the browser’s settings, update the graphics driver, then try again. You can also lend your CPU instead, which is much slower.',
     recovery: 'manual',
   },
   'no-wasm': {
     title: 'This browser is too old',
-    happened: 'A processor is lent through WebAssembly with SIMD, and this browser doesn’t offer it.',
-    todo: 'Use a current Chrome, Edge, Firefox or Safari.',
+    happened: 'Lending a CPU needs WebAssembly with SIMD, which this browser doesn’t support.',
+    todo: 'Use a current version of Chrome, Edge, Firefox or Safari.',
     recovery: 'manual',
   },
 };
@@ -50,56 +53,56 @@ const PROBE: Record<ProbeFailure, ProblemText> = {
 const REFUSED: Record<RefusalCode, ProblemText> = {
   version: {
     title: 'This page is out of date',
-    happened: 'The coordinator speaks a newer version than this copy of the page.',
-    todo: `Reload the page to get the current one. ${KEPT}`,
+    happened: 'The coordinator uses a newer protocol than this copy of the page.',
+    todo: `Reload the page to get the current version. ${KEPT}`,
     recovery: 'reload',
   },
   full: {
-    title: 'No room at the moment',
-    happened: 'The coordinator has as many tabs as it can take.',
-    todo: 'Nothing to do: the tab asks again by itself.',
+    title: 'No room right now',
+    happened: 'The coordinator already has as many tabs as it can handle.',
+    todo: RETRIES,
     recovery: 'auto',
   },
   draining: {
-    title: 'The coordinator is closing',
-    happened: 'It takes no new tabs because it is about to stop or restart.',
-    todo: 'Nothing to do: the tab asks again by itself.',
+    title: 'The coordinator is shutting down',
+    happened: 'It accepts no new tabs because it is about to stop or restart.',
+    todo: RETRIES,
     recovery: 'auto',
   },
   'too-small': {
-    title: 'Too little memory lent',
-    happened: 'Not even one part of this model fits into the memory that you lend.',
+    title: 'Too little memory',
+    happened: 'The memory that you lend can’t hold even one expert of this model.',
     todo: 'Lend more memory and try again.',
     recovery: 'manual',
   },
   banned: {
-    title: 'This tab was turned away',
+    title: 'This browser has been blocked',
     happened: 'The coordinator no longer accepts work from this browser.',
-    todo: 'If you think that this is a mistake, ask whoever runs it.',
+    todo: 'If you think this is a mistake, please contact the operator.',
     recovery: 'manual',
   },
   invite: {
-    title: 'This swarm is for invited donors',
-    happened: 'The coordinator takes tabs with a valid invitation only.',
-    todo: 'Open the invitation link that you were sent, or paste it here. Whoever runs the swarm hands them out.',
+    title: 'This swarm is invite-only',
+    happened: 'The coordinator only accepts tabs with a valid invitation.',
+    todo: 'Open your invitation link or paste it here. Invitations come from the operator of the swarm.',
     recovery: 'manual',
   },
   limit: {
-    title: 'Your network has its share of tabs',
-    happened: 'The coordinator takes only so many tabs, and so many attempts a minute, from one network address.',
-    todo: 'Nothing to do: the tab asks again by itself. Closing another tab of yours makes room.',
+    title: 'Too many tabs from your network',
+    happened: 'The coordinator limits how many tabs can join from one network address, and how often.',
+    todo: `${RETRIES} Closing one of your other tabs makes room.`,
     recovery: 'auto',
   },
   'no-cpu': {
-    title: 'This swarm takes GPUs only',
-    happened: 'Whoever runs the coordinator has chosen not to use processors, which are slower.',
-    todo: 'Open the page in a browser with WebGPU, on a computer with a GPU.',
+    title: 'This swarm only accepts GPUs',
+    happened: 'The operator has chosen not to use CPUs, which are slower.',
+    todo: 'Open this page in a browser with WebGPU, on a computer with a GPU.',
     recovery: 'manual',
   },
   invalid: {
-    title: 'The coordinator did not understand this page',
-    happened: 'It refused what this page says about itself.',
-    todo: 'Reload the page. If that doesn’t help, tell whoever runs it.',
+    title: 'The coordinator rejected this page',
+    happened: 'It didn’t understand what this page told it about itself.',
+    todo: 'Reload the page. If that doesn’t help, please tell the operator.',
     recovery: 'reload',
   },
 };
@@ -107,137 +110,125 @@ const REFUSED: Record<RefusalCode, ProblemText> = {
 const DISMISSED: Record<Exclude<Dismissed['code'], 'finished'>, ProblemText> = {
   removed: {
     title: 'Removed by the operator',
-    happened: 'Whoever runs the coordinator has taken this tab out of the swarm.',
-    todo: 'Ask them if you would like to know why. Your tab does nothing more.',
+    happened: 'The operator has removed this tab from the swarm.',
+    todo: 'This tab won’t do any more work. If you’d like to know why, please ask the operator.',
     recovery: 'manual',
   },
   'self-test': {
     title: 'The self-test failed',
-    happened: 'Your GPU’s answers differ from the known right ones, so none of them was used.',
-    todo: 'Update the graphics driver or the browser, or lend less memory: an overfull GPU can compute nonsense.',
+    happened: 'Your GPU’s answers differ from the known correct ones, so none of them were used.',
+    todo: UPDATE_DRIVER,
     recovery: 'manual',
   },
   'wrong-results': {
-    title: 'Results of this tab were wrong',
-    happened: 'The coordinator computed some of your GPU’s work again and found another result, twice.',
-    todo: 'Update the graphics driver or the browser, or lend less memory: an overfull GPU can compute nonsense.',
+    title: 'This tab returned wrong results',
+    happened: 'The coordinator recomputed some of your GPU’s work and twice got a different result.',
+    todo: UPDATE_DRIVER,
     recovery: 'manual',
   },
   protocol: {
     title: 'The coordinator closed the connection',
-    happened: 'It received something from this tab that it did not understand.',
+    happened: 'It received a message from this tab that it didn’t understand.',
     todo: 'Reload the page to get the current version.',
     recovery: 'reload',
   },
   draining: REFUSED.draining,
   timeout: {
-    title: 'The connection went quiet',
-    happened: 'The coordinator waited for this tab and heard nothing.',
-    todo: `Nothing to do: the tab comes back by itself. ${KEPT}`,
+    title: 'The connection timed out',
+    happened: 'The coordinator stopped hearing from this tab.',
+    todo: `${RETRIES} ${KEPT}`,
     recovery: 'auto',
   },
   replaced: {
     title: 'Another tab took over',
-    happened: 'This browser has joined with this tab’s number from elsewhere.',
-    todo: 'Go on in the other tab, or lend from this one instead.',
+    happened: 'Another page of this browser has joined in place of this tab.',
+    todo: 'Continue in the other tab, or lend from this one instead.',
     recovery: 'manual',
   },
 };
 
 const TROUBLE: Record<Trouble['code'], ProblemText> = {
   download: {
-    title: 'The download broke off',
-    happened: 'The weights could not be fetched, though it was tried several times.',
-    todo: `Check the network connection. ${KEPT} The tab tries again by itself.`,
+    title: 'Download failed',
+    happened: 'The weights couldn’t be downloaded, even after several attempts.',
+    todo: `Check your network connection. ${KEPT} This tab tries again automatically.`,
     recovery: 'auto',
   },
   hash: {
     title: 'Damaged weights',
-    happened: 'What arrived is not what was announced, twice in a row, so it was thrown away.',
-    todo: 'Something between you and the coordinator alters downloads, or its files are damaged: tell whoever runs it.',
+    happened: 'The downloaded weights were damaged twice in a row, so they were discarded.',
+    todo: 'Something between you and the coordinator may be altering downloads, or its files are damaged. Please tell the operator.',
     recovery: 'manual',
   },
   'out-of-memory': {
-    title: 'The GPU’s memory is full',
-    happened: 'Your GPU could not hold as much as you lend.',
+    title: 'The GPU is out of memory',
+    happened: 'Your GPU doesn’t have enough free memory for the amount that you lend.',
     todo: `Lend less, or close other programs that use the GPU, then try again. ${KEPT}`,
     recovery: 'manual',
   },
   'device-lost': {
-    title: 'The GPU went away',
-    happened: 'The browser lost the GPU, as happens with a driver update, a sleeping laptop or an overload.',
-    todo: `The tab starts again by itself. ${KEPT}`,
+    title: 'The GPU is no longer available',
+    happened:
+      'The browser lost the GPU, which can happen after a driver update, when a laptop sleeps, or under heavy load.',
+    todo: `This tab starts again automatically. ${KEPT}`,
     recovery: 'auto',
   },
   limits: {
-    title: 'This does not fit your GPU',
-    happened: 'The coordinator asked for more than you lend, or than your GPU can hold in one piece.',
-    todo: 'Nothing was loaded beyond your limit. Try again, or tell whoever runs the coordinator.',
+    title: 'This doesn’t fit on your GPU',
+    happened: 'The coordinator asked for more than you lend, or more than your GPU can hold in one piece.',
+    todo: 'Nothing was loaded beyond your limit. Try again, or tell the operator.',
     recovery: 'manual',
   },
   internal: {
-    title: 'Something failed on this page',
-    happened: 'That is a mistake in Shoal, not in your computer.',
-    todo: 'Reload the page. If it comes back, tell whoever runs the coordinator what it says below.',
+    title: 'Something went wrong on this page',
+    happened: 'This is a bug in Shoal, not a problem with your computer.',
+    todo: 'Reload the page. If it happens again, please send the operator the message below.',
     recovery: 'reload',
   },
 };
 
 const GONE: ProblemText = {
-  title: 'The coordinator can’t be reached',
-  happened: 'The connection is gone: it may be restarting, or your network may be away.',
-  todo: `Nothing to do: the tab comes back by itself. ${KEPT}`,
+  title: 'Can’t reach the coordinator',
+  happened: 'The connection was lost. The coordinator may be restarting, or your network may be down.',
+  todo: `${RETRIES} ${KEPT}`,
   recovery: 'auto',
 };
 
 const NO_CHANNEL: ProblemText = {
   title: 'No direct connection',
-  happened: 'The coordinator answers, but the channel for the work (WebRTC) did not open.',
-  todo: 'A firewall or a VPN may block it. The tab goes on trying; another network may work at once.',
+  happened: 'The coordinator responds, but the channel for the work (WebRTC) couldn’t be opened.',
+  todo: 'A firewall or VPN may be blocking it. This tab keeps trying; another network may work right away.',
   recovery: 'auto',
 };
 
-const UPDATE_BROWSER = 'Update the browser, or lend from another computer: this one may have a fault.';
-
-/** Where a processor's problem is another than a GPU's. */
+/** Texts that differ if the device is a CPU. */
 const ON_CPU: Partial<Record<string, Partial<ProblemText>>> = {
   'self-test': {
-    happened: 'Your processor’s answers differ from the known right ones, so none of them was used.',
+    happened: 'Your CPU’s answers differ from the known correct ones, so none of them were used.',
     todo: UPDATE_BROWSER,
   },
   'wrong-results': {
-    happened: 'The coordinator computed some of your processor’s work again and found another result, twice.',
+    happened: 'The coordinator recomputed some of your CPU’s work and twice got a different result.',
     todo: UPDATE_BROWSER,
   },
   'out-of-memory': {
-    title: 'The memory is full',
-    happened: 'The browser could not hold as much as you lend.',
+    title: 'Out of memory',
+    happened: 'The browser couldn’t get as much memory as you lend.',
     todo: `Lend less, or close other tabs and programs, then try again. ${KEPT}`,
   },
   limits: {
-    title: 'This does not fit',
-    happened: 'The coordinator asked for more than you lend, or than a browser can hold.',
+    title: 'This doesn’t fit',
+    happened: 'The coordinator asked for more than you lend, or more than a browser can hold.',
   },
 };
 
-/** The problem as it is told to a donor who lends this device. */
+/** Adapts a problem's text to the device that is lent. */
 export function onDevice(problem: Problem, device: Device): Problem {
   return device === 'cpu' ? { ...problem, ...ON_CPU[problem.code] } : problem;
 }
 
 export function probeProblem(reason: ProbeFailure): Problem {
   return { code: reason, ...PROBE[reason] };
-}
-
-export function refusalProblem(code: RefusalCode, detail: string): Problem {
-  return { code, ...REFUSED[code], detail };
-}
-
-/** Where the coordinator says that coming back makes sense, the tab does so whatever the code. */
-export function dismissalProblem({ code, message, retry }: Dismissed & { code: keyof typeof DISMISSED }): Problem {
-  const text = DISMISSED[code];
-  const recovery = retry ? 'auto' : text.recovery === 'auto' ? 'manual' : text.recovery;
-  return { code, ...text, recovery, detail: message };
 }
 
 export function troubleProblem({ code, message }: Pick<Trouble, 'code' | 'message'>): Problem {
@@ -250,5 +241,25 @@ export function configureProblem(reason: string, detail: string): Problem {
   return troubleProblem({ code: known, message: detail });
 }
 
-export const goneProblem: Problem = { code: 'gone', ...GONE };
-export const noChannelProblem: Problem = { code: 'no-channel', ...NO_CHANNEL };
+/** The problem with which a connection ended, other than by `finish`. */
+export function endProblem(end: ConnectionEnd): Problem {
+  switch (end.kind) {
+    case 'gone':
+      return { code: 'gone', ...GONE };
+    case 'no-channel':
+      return { code: 'no-channel', ...NO_CHANNEL };
+    case 'refused':
+      return { code: end.code, ...REFUSED[end.code], detail: end.message };
+    case 'dismissed':
+      return dismissalProblem(end.dismissed);
+  }
+  return end satisfies never;
+}
+
+/** If the coordinator asks the tab to come back, it retries whatever the code. */
+function dismissalProblem({ code, message, retry }: Dismissed): Problem {
+  if (code === 'finished') return { code: 'gone', ...GONE };
+  const text = DISMISSED[code];
+  const recovery = retry ? 'auto' : text.recovery === 'auto' ? 'manual' : text.recovery;
+  return { code, ...text, recovery, detail: message };
+}

@@ -3,7 +3,7 @@ import type { DonorPhase, DonorState } from './donor-state.ts';
 
 export type Sign = 'working' | 'waiting' | 'trouble' | 'away';
 
-/** Which of the four states a phase is; each has a colour and a shape of its own. */
+/** Maps a phase to one of the four states, each with its own colour and shape. */
 export const SIGN_OF_PHASE: Record<DonorPhase, Sign> = {
   consent: 'away',
   checking: 'waiting',
@@ -21,7 +21,7 @@ export const SIGN_OF_PHASE: Record<DonorPhase, Sign> = {
 
 export const PHASE_WORD: Record<DonorPhase, string> = {
   consent: 'Not lending',
-  checking: 'Checking the GPU',
+  checking: 'Checking your device',
   connecting: 'Connecting',
   downloading: 'Downloading',
   testing: 'Self-test',
@@ -42,7 +42,7 @@ export const SIGN_PATH: Record<Sign, string> = {
   away: 'M3 2h4v12H3zM9 2h4v12H9z',
 };
 
-// A tab strip may be light or dark whatever the page is: these read on both.
+// These are legible on light and dark tab strips, which need not match the page.
 const ICON_COLOUR: Record<Sign, string> = {
   working: '#27a163',
   waiting: '#c98a00',
@@ -52,7 +52,7 @@ const ICON_COLOUR: Record<Sign, string> = {
 
 let shownSign: Sign | undefined;
 
-/** State in the tab's own strip and on the document's root, for a page in the background and for tests. */
+/** Shows the state in the tab's title and icon, for a page in the background, and on the root element, for tests. */
 export function showInTab({ phase, standing }: DonorState): void {
   document.documentElement.dataset.phase = phase;
   const rate = phase === 'working' && standing ? ` · ${formatFigure(standing.rowsPerSecond)} rows/s` : '';

@@ -1,4 +1,6 @@
-/** Adds up a counter that starts again at nought whenever what it counts is made anew (a link, a connection). */
+import type { Visit } from './donor-state.ts';
+
+/** Sums a counter that restarts at 0 whenever its source (a link, a connection) is replaced. */
 export class Tally {
   #total = 0;
   #last = 0;
@@ -7,7 +9,7 @@ export class Tally {
     return this.#total;
   }
 
-  /** Returns what has come since the last reading. */
+  /** Returns the increase since the last reading. */
   read(value: number): number {
     const added = value >= this.#last ? value - this.#last : value;
     this.#last = value;
@@ -15,8 +17,26 @@ export class Tally {
     return added;
   }
 
-  /** The counter is known to start again, even if its next reading should be higher than the last. */
+  /** Call when the counter restarts, since its next reading may be higher than the last. */
   restart(): void {
     this.#last = 0;
+  }
+}
+
+/** The figures of one visit over all of its connections. */
+export class VisitTallies {
+  readonly tokensHelped = new Tally();
+  readonly rows = new Tally();
+  readonly wireBytes = new Tally();
+  readonly downloadedBytes = new Tally();
+
+  get totals(): Pick<Visit, 'tokensHelped' | 'rows' | 'wireBytes' | 'downloadedBytes'> {
+    const { tokensHelped, rows, wireBytes, downloadedBytes } = this;
+    return {
+      tokensHelped: tokensHelped.total,
+      rows: rows.total,
+      wireBytes: wireBytes.total,
+      downloadedBytes: downloadedBytes.total,
+    };
   }
 }

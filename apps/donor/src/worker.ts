@@ -18,7 +18,7 @@ import { lentThreads, MAX_CPU_PLEDGE_BYTES, threadsInWords, type Device } from '
 import type { FromWorker, ProbeFailure, ToWorker } from './messages.ts';
 
 const STATS_INTERVAL_MS = 1_000;
-/** The coordinator takes two progress messages a second; the bar needs no more either. */
+/** The coordinator accepts two progress messages per second, which is also enough for the progress bar. */
 const PROGRESS_INTERVAL_MS = 500;
 
 function post(message: FromWorker): void {
@@ -57,8 +57,8 @@ const host = new PeerHost({
   },
 });
 
-/** The processor as an adapter: `wasm` is what the coordinator knows it by. */
-function processor(): AdapterInfo {
+/** Describes the CPU as an adapter; the coordinator recognises it by `wasm`. */
+function cpuAdapter(): AdapterInfo {
   return {
     vendor: 'cpu',
     architecture: 'wasm',
@@ -69,10 +69,10 @@ function processor(): AdapterInfo {
   };
 }
 
-/** What can be known of the device before the model is. The device itself is asked for when its shape is known. */
+/** Describes the device before the model is known. The device itself is requested once the model's shape is. */
 async function probe(): Promise<AdapterInfo | ProbeFailure> {
   if (!self.isSecureContext) return 'insecure';
-  if (device === 'cpu') return hasWasmSimd() ? processor() : 'no-wasm';
+  if (device === 'cpu') return hasWasmSimd() ? cpuAdapter() : 'no-wasm';
   if (!('gpu' in navigator)) return 'no-webgpu';
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
   if (!adapter) return 'no-adapter';
@@ -86,7 +86,7 @@ async function probe(): Promise<AdapterInfo | ProbeFailure> {
     maxStorageBindingBytes: adapter.limits.maxStorageBufferBindingSize,
   };
 }
-/** As the signalling schema has it. */
+/** Limit of the signalling schema. */
 const MAX_TEXT_CHARS = 200;
 
 async function handle(message: ToWorker): Promise<void> {
@@ -125,7 +125,7 @@ function attach(channel: DataChannelLike, isFurther: boolean): void {
   host.attach(link);
 }
 
-// One after the other, in the order sent: an assignment that comes while the GPU is being set up waits for it.
+// Handled strictly in order: an assignment that comes while the GPU is being set up must wait.
 let handled: Promise<void> = Promise.resolve();
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   handled = handled.then(() => handle(data)).catch((error: unknown) => explain(data, error));
@@ -138,7 +138,7 @@ function explain(message: ToWorker, error: unknown): void {
   } else if (message.type === 'probe') {
     post({ type: 'probe-failed', reason: 'no-adapter' });
   } else {
-    // A fault of ours: let it reach the page's error event, which says so.
+    // A bug of ours, which the page's error event reports.
     self.reportError(error);
   }
 }

@@ -1,13 +1,13 @@
 export type ShardErrorReason = 'network' | 'http' | 'stalled' | 'size' | 'hash' | 'cancelled';
 
-/** A shard could not be had. `reason` says why, the message names the shard and the remedy. */
+/** A shard could not be fetched. `reason` says why; the message names the shard. */
 export class ShardError extends Error {
   readonly reason: ShardErrorReason;
-  /** Whether asking again may help; a shard that the coordinator doesn't have, for example, will not appear. */
+  /** Whether a retry may help. It won't if, for example, the coordinator doesn't have the shard. */
   readonly retryable: boolean;
-  /** What the server asked us to wait before asking again, if it said. */
+  /** The server's `Retry-After`, if it sent one. */
   readonly retryAfterMs: number | undefined;
-  /** The server has nothing against the request but how many there are: it is no failure, and waiting cures it. */
+  /** The request hit a rate limit: not a failure, and waiting cures it. */
   readonly overLimit: boolean;
 
   constructor(
@@ -26,7 +26,7 @@ export class ShardError extends Error {
 
 export type ShardCacheErrorReason = 'quota' | 'unavailable';
 
-/** The browser's own storage could not keep a shard. Never fatal: the weights stay on the GPU for this visit. */
+/** The browser's storage could not keep a shard. Never fatal, since the weights stay on the GPU for this visit. */
 export class ShardCacheError extends Error {
   readonly reason: ShardCacheErrorReason;
   constructor(reason: ShardCacheErrorReason, message: string, options?: ErrorOptions) {

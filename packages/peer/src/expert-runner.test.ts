@@ -12,7 +12,7 @@ import { memoryLinkPair } from '@shoal/transport';
 import { assert, asyncProperty, nat, tuple } from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ExpertRunner, MAX_LAPS_QUEUED, MAX_LAPS_RUNNING } from './expert-runner.ts';
-import { LapAsker, makeLap, makeShards, nmseOf, SHAPE } from './peer-testing.ts';
+import { LapAsker, makeLap, makeShards, nmseOf, SHAPE } from './testing/tiny-peer.ts';
 
 let reference: ExpertBackend;
 let backend: ExpertBackend;

@@ -13,19 +13,16 @@ import {
 import type { Link, LinkCloseReason } from '@shoal/transport';
 import { FramePool } from './frame-pool.ts';
 
-/** Submitted at once, one by one: enough that the backend never waits for the next lap, few enough that pausing is felt at once. */
+/** Laps submitted at once, one by one: enough to keep the backend busy, few enough that a pause takes effect at once. */
 export const MAX_LAPS_RUNNING = 4;
-/**
- * Where a backend takes laps together: one that computes and one that waits behind it. What comes meanwhile waits here, and goes
- * together when one of them is done.
- */
+/** Batches in flight if the backend takes laps together: one computing, one queued behind it. Later laps form the next batch. */
 export const MAX_BATCHES_RUNNING = 2;
-/** Of a batch: a chunk of prefill. One lap by itself may have more. */
+/** Rows of a batch: a chunk of prefill. A single lap may have more. */
 const MAX_BATCH_ROWS = 64;
-/** Waiting behind those. A coordinator has two half-batches of a handful of layers in flight; more than this is a fault of its own. */
+/** Laps waiting behind those. A coordinator has two micro-batches of a few layers in flight, so more than this is a fault of its own. */
 export const MAX_LAPS_QUEUED = 32;
 
-/** What this peer has done since it was made. */
+/** Counters since the peer was created. */
 export interface RunnerCounters {
   laps: number;
   rows: number;
@@ -34,9 +31,9 @@ export interface RunnerCounters {
   /** Sum over laps of the time from arrival to submission, in microseconds. */
   queueUs: number;
   refused: number;
-  /** Given up because the coordinator needed no answer any more. */
+  /** Given up because the coordinator no longer needed the answer. */
   cancelled: number;
-  /** Frames that were no dispatch of this model at all. */
+  /** Frames that were not a valid dispatch for this model. */
   malformed: number;
 }
 
@@ -48,21 +45,21 @@ interface QueuedLap {
 }
 
 export interface ExpertRunnerOptions {
-  /** Whether an expert is held and not about to be unloaded. */
+  /** Whether an expert is loaded and not about to be unloaded. */
   holds: (layer: number, expert: number) => boolean;
   onLinkClosed: (reason: LinkCloseReason) => void;
-  /** Milliseconds of a clock that never goes back. */
+  /** Monotonic clock, in milliseconds. */
   now?: () => number;
 }
 
-/** What a runner needs of a backend. */
+/** The part of a backend that a runner needs. */
 export interface LapBackend extends Pick<ExpertBackend, 'run' | 'runTogether'> {
   readonly shape: Pick<ExpertBackend['shape'], 'hiddenSize'>;
 }
 
-/** Answers the laps of one link with one backend: dispatch in, combine or refuse out. Both can be exchanged while it runs. */
+/** Answers the laps of a link with a backend: dispatch in, combine or refuse out. Link and backend can be replaced at any time. */
 export class ExpertRunner {
-  /** Placement that this peer has last been given; a lap of an older one may name experts that have gone. */
+  /** Epoch of the latest assignment; a lap of an older one may name experts that were unloaded. */
   epoch = 0;
   readonly counters: RunnerCounters = {
     laps: 0,
@@ -81,7 +78,7 @@ export class ExpertRunner {
   #link: Link | undefined;
   #queue: QueuedLap[] = [];
   readonly #running = new Set<Promise<void>>();
-  /** Laps on the GPU whose answer nobody waits for. */
+  /** Laps on the GPU whose answer is no longer needed. */
   readonly #cancelled = new Set<number>();
   readonly #runningIds = new Set<number>();
   readonly #frames = new FramePool();
@@ -91,7 +88,7 @@ export class ExpertRunner {
     this.#now = options.now ?? (() => performance.now());
   }
 
-  /** Take laps from this link from now on; an earlier one is closed. */
+  /** Takes laps from this link, and closes an earlier one. */
   attach(link: Link): void {
     this.detach('closed');
     this.#link = link;
@@ -116,13 +113,13 @@ export class ExpertRunner {
     return this.#link;
   }
 
-  /** Undefined while there is none; `deviceLost` then says why laps are refused. */
+  /** Sets or removes the backend; `deviceLost` tells why laps are refused without one. */
   setBackend(backend: LapBackend | undefined, deviceLost = false): void {
     this.#backend = backend;
     this.#deviceLost = deviceLost;
   }
 
-  /** Laps on the GPU finish; those that wait, and those that come, are refused so that others can take them at once. */
+  /** Lets laps on the GPU finish, and refuses queued and new ones so that other peers can take them at once. */
   setPaused(paused: boolean): void {
     this.#paused = paused;
     if (!paused) return;
@@ -131,7 +128,7 @@ export class ExpertRunner {
     for (const { link, dispatch } of waiting) this.#refuse(link, dispatch.lapId, 'paused');
   }
 
-  /** Resolves when the laps that are on the GPU at this moment have finished. */
+  /** Resolves when the laps that are on the GPU now have finished. */
   async drained(): Promise<void> {
     await Promise.all(this.#running);
   }
@@ -156,7 +153,7 @@ export class ExpertRunner {
         return undefined;
       }
       lapId = peeked.lapId;
-      // Before there is a model there is no telling whether the frame fits one.
+      // Without a model, a dispatch cannot be decoded.
       if (!this.#backend) {
         this.#refuse(link, lapId, this.#deviceLost ? 'device-lost' : 'unknown-layer');
         return undefined;
@@ -200,13 +197,13 @@ export class ExpertRunner {
     }
   }
 
-  /** The first lap that waits, and as many more as have up to `maxRows` rows with it. */
+  /** Takes the first queued lap and further ones up to `maxRows` rows in all. */
   #takeWaiting(maxRows: number): QueuedLap[] {
     const laps: QueuedLap[] = [];
     let rows = 0;
     while (this.#queue.length > 0) {
       const lap = this.#queue[0]!;
-      // Between arrival and now the experts may have been given up, or the device lost.
+      // Since the lap arrived, its experts may have been unloaded or the device lost.
       const refusal = this.#backend ? this.#refusalFor(lap.dispatch) : 'device-lost';
       rows += refusal ? 0 : lap.dispatch.numRows;
       if (laps.length > 0 && rows > maxRows) break;
@@ -217,7 +214,7 @@ export class ExpertRunner {
     return laps;
   }
 
-  /** Never rejects. Resolves when the answers have been handed over, so that a slow wire is felt. */
+  /** Never rejects. Resolves when the answers have been sent, so that a slow wire slows the runner down. */
   async #run(laps: readonly QueuedLap[], backend: LapBackend): Promise<void> {
     const nowMs = this.#now();
     for (const lap of laps) {
@@ -229,14 +226,11 @@ export class ExpertRunner {
       sent[i] = this.#answer(laps[i]!, sums, Math.round(computeUs));
     };
     try {
-      await compute(
-        backend,
-        laps.map(({ dispatch }) => dispatch),
-        take,
-      );
+      const dispatches = laps.map(({ dispatch }) => dispatch);
+      await compute(backend, dispatches, take);
     } catch (error) {
       const unanswered = laps.filter((_, i) => sent[i] === undefined);
-      // One that contradicts itself must not take the others with it.
+      // An invalid lap must not fail the others of its batch.
       if (laps.length > 1 && isOfOneLap(error)) await Promise.all(unanswered.map((lap) => this.#run([lap], backend)));
       else for (const { link, dispatch } of unanswered) this.#refuse(link, dispatch.lapId, refusalOf(error));
     }
@@ -247,7 +241,7 @@ export class ExpertRunner {
     }
   }
 
-  /** Resolves when the answer is on the wire; never rejects. */
+  /** Resolves when the answer has been sent; never rejects. */
   async #answer({ link, dispatch, queueUs }: QueuedLap, sums: Float32Array, computeUs: number): Promise<void> {
     const { lapId, numRows, hiddenSize, rowFormat } = dispatch;
     if (this.#cancelled.delete(lapId)) {
@@ -265,7 +259,7 @@ export class ExpertRunner {
     this.counters.rows += numRows;
     this.counters.computeUs += computeUs;
     this.counters.queueUs += queueUs;
-    // A link that closed meanwhile takes its lap with it: the coordinator has long asked someone else.
+    // If the link has closed, the coordinator has already asked another peer.
     await link.send(frame).catch(() => {});
     this.#frames.give(frame);
   }

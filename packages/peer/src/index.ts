@@ -1,10 +1,7 @@
-export * from './errors.ts';
-export * from './shard-cache.ts';
-export * from './shard-store.ts';
-export * from './shard-load.ts';
-export * from './expert-runner.ts';
-export * from './peer-host.ts';
-export * from './relayed-channel.ts';
-// A page imports this package alone: what it needs of the connection and the kernels comes through here.
-export { BROWSER_SPREAD_ABOVE_BYTES, connectDonor, type DataChannelLike, FramedChannel } from '@shoal/transport';
+export { ExpertRunner, type LapBackend } from './expert-runner.ts';
+export { KEPT_PLEDGES, PeerHost, type PeerHostStats, type PeerModel } from './peer-host.ts';
+export { RelayedChannel, relayChannel } from './relayed-channel.ts';
+export { CacheStorageShardCache, MemoryShardCache, type ShardCache } from './shard-cache.ts';
+// A page imports only this package, so what it needs of the connection and the kernels is re-exported here.
 export { createWasmBackend, createWebGpuBackend, hasWasmSimd, KernelError } from '@shoal/kernels';
+export { BROWSER_SPREAD_ABOVE_BYTES, connectDonor, type DataChannelLike, FramedChannel } from '@shoal/transport';

@@ -3,7 +3,7 @@ import type { Ready, ShardRef, Trouble } from '@shoal/protocol';
 import { memoryLinkPair } from '@shoal/transport';
 import { beforeEach, expect, it } from 'vitest';
 import { KEPT_PLEDGES, PeerHost, type PeerHostOptions } from './peer-host.ts';
-import { LapAsker, makeLap, makeShards, MODEL, nmseOf, SHAPE, ShardServer, urlOf } from './peer-testing.ts';
+import { LapAsker, makeLap, makeShards, MODEL, nmseOf, SHAPE, ShardServer, urlOf } from './testing/tiny-peer.ts';
 import { MemoryShardCache } from './shard-cache.ts';
 
 const PLEDGE_BYTES = 100 * MODEL.shardBytes;

@@ -7,19 +7,16 @@ import type { ShardCache } from './shard-cache.ts';
 import { loadShards, type LoadProgress } from './shard-load.ts';
 import { ShardStore } from './shard-store.ts';
 
-/** After a lost device the driver needs a moment; after the last of these the tab gives up and says so. */
+/** Delays before each attempt to replace a lost device, since the driver needs a moment. After the last one the tab gives up. */
 const REBUILD_DELAYS_MS = [500, 3_000, 10_000] as const;
-/** Laps that are still on the GPU when experts have to go. A GPU that takes longer than this for one has hung. */
+/** Time for laps on the GPU to finish before experts are unloaded. A GPU that takes longer has hung. */
 const DRAIN_TIMEOUT_MS = 10_000;
-/**
- * The browser's storage holds at most this many times what is lent: room for what another assignment, or another tab of the
- * same browser, may want again, and an end to it.
- */
+/** Limit on kept weights in the browser's storage, in pledges: leaves room for another assignment's or another tab's shards. */
 export const KEPT_PLEDGES = 2;
 
 export interface PeerModel extends ExpertShape {
   id: string;
-  /** Bytes of one shard; all have the same size. */
+  /** Size of every shard. */
   shardBytes: number;
 }
 
@@ -37,10 +34,10 @@ export interface PeerHostEvents {
   onProgress(progress: Progress & LoadProgress): void;
   onReady(ready: Ready): void;
   onTrouble(trouble: Trouble): void;
-  /** Shards can't be kept for the next visit; the present one goes on. */
+  /** Shards can't be kept for the next visit; this one goes on. */
   onCacheFailure(error: ShardCacheError): void;
   onLinkClosed(reason: LinkCloseReason): void;
-  /** A lost device could not be brought back. */
+  /** A lost device could not be replaced. */
   onBackendGone(error: KernelError): void;
 }
 
@@ -53,8 +50,8 @@ export interface PeerHostStats extends RunnerCounters {
 }
 
 /**
- * What a donor's tab does, wherever it runs: holds the experts that it is assigned, and answers laps for them.
- * Assignments replace each other; a link may come and go without the weights being touched.
+ * The work of a donor's tab: holds the assigned experts and answers laps for them. Each assignment replaces the one before; links
+ * may come and go without affecting the weights.
  */
 export class PeerHost {
   readonly #options: PeerHostOptions;
@@ -78,7 +75,7 @@ export class PeerHost {
     });
   }
 
-  /** Get a backend for the coordinator's model. What is loaded stays if the model is the same. Rejects with a KernelError. */
+  /** Creates a backend for the coordinator's model, or keeps the present one if the model is the same. Rejects with a KernelError. */
   async configure(model: PeerModel, pledgeBytes: number): Promise<void> {
     this.#pledgeBytes = pledgeBytes;
     if (this.#backend && this.#model && sameModel(this.#model, model)) return;
@@ -95,7 +92,6 @@ export class PeerHost {
     this.#useBackend(await this.#options.createBackend(shapeOf(model)));
   }
 
-  /** Answer laps of this link from now on. */
   attach(link: Link): void {
     this.#runner.attach(link);
   }
@@ -104,7 +100,7 @@ export class PeerHost {
     this.#runner.detach(reason);
   }
 
-  /** Hold these experts and no others. `onReady` or `onTrouble` follows, unless a later assignment comes first. */
+  /** Loads these experts and no others. `onReady` or `onTrouble` follows, unless a later assignment comes first. */
   assign(assignment: Assign): void {
     this.#assignment = assignment;
     this.#runner.epoch = assignment.epoch;
@@ -132,7 +128,7 @@ export class PeerHost {
     };
   }
 
-  /** Resolves when nothing of the present assignment is being loaded any more. */
+  /** Resolves when the current assignment has been loaded or has failed. */
   async settled(): Promise<void> {
     await this.#applied;
   }
@@ -150,7 +146,7 @@ export class PeerHost {
     await this.#applied;
   }
 
-  /** A download that an earlier assignment began and this one wants too must not be broken off in between. */
+  /** Joins running downloads that this assignment needs too, so that aborting the earlier one doesn't cancel them. */
   #keepDownloading(assignment: Assign, signal: AbortSignal): void {
     const store = this.#store;
     for (const { sha256 } of assignment.shards) {
@@ -158,7 +154,7 @@ export class PeerHost {
     }
   }
 
-  /** Never rejects: what goes wrong is told as trouble, and what was loaded stays loaded. */
+  /** Never rejects: errors are reported as trouble, and what was loaded stays loaded. */
   async #apply(assignment: Assign, signal: AbortSignal): Promise<void> {
     const { epoch } = assignment;
     try {
@@ -180,22 +176,18 @@ export class PeerHost {
   #checkLimits({ shards }: Assign, backend: ExpertBackend): void {
     const neededBytes = shards.length * this.#model!.shardBytes;
     if (neededBytes > this.#pledgeBytes) {
-      throw new KernelError(
-        'limits',
-        `${shards.length} experts need ${neededBytes} bytes, and ${this.#pledgeBytes} were lent`,
-      );
+      const message = `${shards.length} experts need ${neededBytes} bytes, but only ${this.#pledgeBytes} are lent`;
+      throw new KernelError('limits', message);
     }
-    for (const [layer, experts] of expertsByLayer(shards)) {
-      if (experts.length > backend.maxExpertsPerLayer) {
-        throw new KernelError(
-          'limits',
-          `${experts.length} experts of layer ${layer}, and this GPU holds ${backend.maxExpertsPerLayer} of one layer`,
-        );
-      }
+    const { maxExpertsPerLayer } = backend;
+    for (const [layer, { length }] of expertsByLayer(shards)) {
+      if (length <= maxExpertsPerLayer) continue;
+      const message = `${length} experts of layer ${layer} were assigned, but this GPU holds only ${maxExpertsPerLayer} per layer`;
+      throw new KernelError('limits', message);
     }
   }
 
-  /** First, because the room is needed. Laps that come for these experts from now on are refused. */
+  /** Unloads first, to make room. Laps for these experts are refused from now on. */
   async #unloadAllBut(shards: readonly ShardRef[], backend: ExpertBackend): Promise<void> {
     const wanted = new Map(shards.map((shard) => [keyOf(shard.layer, shard.expert), shard.sha256]));
     const goners = [...this.#loaded].filter(([key, sha256]) => wanted.get(key) !== sha256).map(([key]) => key);
@@ -225,14 +217,14 @@ export class PeerHost {
       onProgress: (progress) => this.#options.events.onProgress({ epoch, ...progress }),
       deliver: async ({ layer, expert, sha256 }, bytes) => {
         await backend.load(layer, expert, bytes);
-        // A backend that was exchanged while it loaded holds nothing that counts.
+        // If the backend was replaced meanwhile, the load doesn't count.
         if (this.#backend === backend) this.#loaded.set(keyOf(layer, expert), sha256);
       },
     });
   }
 
   #requireBackend(): ExpertBackend {
-    if (!this.#backend) throw new KernelError('device-lost', 'There is no GPU device at the moment');
+    if (!this.#backend) throw new KernelError('device-lost', 'The GPU device is not available at the moment');
     return this.#backend;
   }
 
@@ -253,7 +245,7 @@ export class PeerHost {
     backend?.destroy();
   }
 
-  /** The coordinator hears of it at once; the shards come back from the browser's cache. */
+  /** Reports the loss at once, then creates a new backend and reloads the shards from the browser's cache. */
   async #rebuild(reason: string): Promise<void> {
     const model = this.#model!;
     const epoch = this.#assignment?.epoch ?? this.#runner.epoch;
@@ -279,7 +271,7 @@ export class PeerHost {
   }
 }
 
-/** As the signalling schema has it. */
+/** Limit of the signalling schema. */
 const MAX_MESSAGE_CHARS = 1000;
 
 function troubleOf(error: unknown): Pick<Trouble, 'code' | 'message'> {
@@ -329,14 +321,10 @@ function shapeOf({ hiddenSize, moeIntermediateSize, quant }: PeerModel): ExpertS
   return { hiddenSize, moeIntermediateSize, quant };
 }
 
+const MODEL_FIELDS = ['id', 'hiddenSize', 'moeIntermediateSize', 'quant', 'shardBytes'] as const;
+
 function sameModel(a: PeerModel, b: PeerModel): boolean {
-  return (
-    a.id === b.id &&
-    a.hiddenSize === b.hiddenSize &&
-    a.moeIntermediateSize === b.moeIntermediateSize &&
-    a.quant === b.quant &&
-    a.shardBytes === b.shardBytes
-  );
+  return MODEL_FIELDS.every((field) => a[field] === b[field]);
 }
 
 async function withDeadline<T>(work: Promise<T>, timeoutMs: number, onTimeout: () => Error): Promise<T> {

@@ -10,8 +10,8 @@ type FromPage =
 type FromWorker = { type: 'send'; data: ArrayBuffer } | { type: 'close' } | { type: 'threshold'; bytes: number };
 
 /**
- * For browsers that cannot transfer a data channel to a worker: the page keeps the channel and passes its messages on to
- * `port`, whose other end becomes a RelayedChannel in the worker.
+ * Relays a channel for browsers that cannot transfer it to a worker: the page keeps it and passes messages on to `port`, whose
+ * other end becomes a RelayedChannel in the worker.
  */
 export function relayChannel(channel: RTCDataChannel, port: MessagePort): void {
   channel.binaryType = 'arraybuffer';
@@ -38,7 +38,7 @@ export function relayChannel(channel: RTCDataChannel, port: MessagePort): void {
 
 type Listener = (event: never) => void;
 
-/** The worker's end of `relayChannel`. What is on its way to the page counts as buffered. */
+/** The worker's end of `relayChannel`. Bytes on their way to the page count as buffered. */
 export class RelayedChannel implements DataChannelLike {
   binaryType = 'arraybuffer';
   readonly #port: MessagePort;
@@ -102,7 +102,7 @@ export class RelayedChannel implements DataChannelLike {
       case 'sent':
         this.#onTheWayBytes -= message.bytes;
         this.#pageBufferedBytes = message.bufferedAmount;
-        // The page's own event comes only if its buffer had risen above the threshold.
+        // The page's own event only fires if its buffer had risen above the threshold.
         if (this.bufferedAmount <= this.#lowThresholdBytes) this.#emit('bufferedamountlow', {});
         return;
       case 'low':

@@ -1,21 +1,21 @@
 import { ShardCacheError } from './errors.ts';
 
-/** Where a donor's browser keeps shards between visits. Content is named by its SHA-256 and checked again when it comes out. */
+/** Keeps shards between visits, named by their SHA-256. Readers verify the contents. */
 export interface ShardCache {
   get(sha256: string): Promise<Uint8Array | undefined>;
-  /** SHA-256 of each, in the order in which they were put. Throws ShardCacheError (`unavailable`). */
+  /** SHA-256 of each shard, oldest first. Throws ShardCacheError (`unavailable`). */
   names(): Promise<string[]>;
   /** Throws ShardCacheError (`quota`, `unavailable`). */
   put(sha256: string, bytes: Uint8Array): Promise<void>;
   delete(sha256: string): Promise<void>;
-  /** Deletes what isn't in `keep`, oldest first, until at most `limitBytes` are left. What is in `keep` stays whatever its size. */
+  /** Deletes shards that aren't in `keep`, oldest first, until at most `limitBytes` are left. */
   prune(keep: ReadonlySet<string>, limitBytes: number): Promise<void>;
-  /** Resolves with the bytes that were freed. */
+  /** Resolves with the number of bytes freed. */
   deleteAll(): Promise<number>;
   sizeBytes(): Promise<number>;
 }
 
-/** For tests, and for browsers that lend a page no storage (private windows): lasts as long as the tab. */
+/** A cache that lasts as long as the tab, for tests and for browsers without storage (private windows). */
 export class MemoryShardCache implements ShardCache {
   readonly entries = new Map<string, Uint8Array>();
   readonly #limitBytes: number;
@@ -36,7 +36,7 @@ export class MemoryShardCache implements ShardCache {
     if ((await this.sizeBytes()) + bytes.byteLength > this.#limitBytes) {
       throw new ShardCacheError(
         'quota',
-        `No room for another ${bytes.byteLength} bytes in a cache of ${this.#limitBytes}`,
+        `No room for ${bytes.byteLength} more bytes in a cache of ${this.#limitBytes}`,
       );
     }
     this.entries.set(sha256, bytes.slice());
@@ -69,12 +69,12 @@ export class MemoryShardCache implements ShardCache {
   }
 }
 
-/** Changes when the meaning of an entry does, so that an old one is never read as a new one. */
+/** To be changed with the format of entries, so that old ones are never misread. */
 const CACHE_NAME = 'shoal-shards-v1';
-/** Our own header: `content-length` of a constructed Response is not kept by every browser. */
+/** A header of our own, since not every browser keeps `content-length` of a constructed Response. */
 const BYTES_HEADER = 'x-shoal-bytes';
 
-/** Cache Storage: of a browser's stores the fastest to write whole shards to, and readable from a worker. */
+/** Keeps shards in Cache Storage, the browser's fastest store for whole shards, which is also available to workers. */
 export class CacheStorageShardCache implements ShardCache {
   readonly #storage: CacheStorage;
 
@@ -89,7 +89,7 @@ export class CacheStorageShardCache implements ShardCache {
 
   async names(): Promise<string[]> {
     if (!(await this.#storage.has(CACHE_NAME))) return [];
-    // Cache Storage lists its entries in the order in which they were put.
+    // Cache Storage lists its entries in insertion order.
     return (await (await this.#open()).keys()).map(nameOf);
   }
 
@@ -99,12 +99,10 @@ export class CacheStorageShardCache implements ShardCache {
     try {
       await cache.put(keyOf(sha256), new Response(bytes as Uint8Array<ArrayBuffer>, { headers }));
     } catch (cause) {
-      const quota = cause instanceof Error && cause.name === 'QuotaExceededError';
-      throw new ShardCacheError(
-        quota ? 'quota' : 'unavailable',
-        quota ? 'The browser has no more room for this page’s data' : 'The browser’s storage did not take the weights',
-        { cause },
-      );
+      const isQuota = cause instanceof Error && cause.name === 'QuotaExceededError';
+      throw isQuota
+        ? new ShardCacheError('quota', 'The browser’s storage quota for this page is used up', { cause })
+        : new ShardCacheError('unavailable', 'The browser could not store the weights', { cause });
     }
   }
 
@@ -142,7 +140,7 @@ export class CacheStorageShardCache implements ShardCache {
     try {
       return await this.#storage.open(CACHE_NAME);
     } catch (cause) {
-      throw new ShardCacheError('unavailable', 'This browser lends the page no storage', { cause });
+      throw new ShardCacheError('unavailable', 'The browser does not give this page any storage', { cause });
     }
   }
 }
@@ -151,7 +149,7 @@ function nameOf({ url }: Request): string {
   return url.slice(url.lastIndexOf('/') + 1);
 }
 
-/** Never fetched: a Cache Storage key has to look like an address. */
+/** Cache Storage keys must look like URLs; this one is never fetched. */
 function keyOf(sha256: string): string {
   return `/shards/${sha256}`;
 }

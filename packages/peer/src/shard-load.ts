@@ -3,13 +3,13 @@ import { MAX_PARALLEL_DOWNLOADS, type ShardStore } from './shard-store.ts';
 import { TransferRate } from './transfer-rate.ts';
 
 export interface LoadProgress {
-  /** `downloading` until the last byte has come, then `uploading` to the GPU. */
+  /** `downloading` until the last byte has arrived, then `uploading` to the GPU. */
   phase: 'downloading' | 'uploading';
   doneBytes: number;
   totalBytes: number;
-  /** Of doneBytes, how much came out of the browser's own cache. */
+  /** Part of doneBytes that came from the browser's cache. */
   cachedBytes: number;
-  /** Over the last seconds; undefined until there is enough to tell. */
+  /** Average over the last seconds; undefined until there is enough data. */
   bytesPerSecond: number | undefined;
   secondsLeft: number | undefined;
 }
@@ -24,14 +24,14 @@ export interface ShardLoadOptions {
   store: ShardStore;
   shards: readonly WantedShard[];
   shardBytes: number;
-  /** Hands a verified shard on, one at a time. */
+  /** Receives each verified shard, one at a time. */
   deliver: (shard: WantedShard, bytes: Uint8Array) => Promise<void>;
   onProgress: (progress: LoadProgress) => void;
   signal: AbortSignal;
   nowMs?: () => number;
 }
 
-/** Bring all the shards, several downloads at once, each delivered as soon as it is there. Rejects with the first failure. */
+/** Loads all shards with several downloads in parallel, delivering each as soon as it arrives. Rejects with the first failure. */
 export async function loadShards(options: ShardLoadOptions): Promise<void> {
   await new ShardLoad(options).run();
 }
@@ -52,27 +52,27 @@ class ShardLoad {
     this.#rate = new TransferRate(options.nowMs ?? (() => performance.now()));
     this.#signal = AbortSignal.any([options.signal, this.#failed.signal]);
     this.#totalBytes = options.shards.length * options.shardBytes;
-    // What an earlier assignment has begun to download comes first, so that its download is joined and not repeated.
+    // Downloads that an earlier assignment started come first, so that they are joined and not repeated.
     const isDownloading = (shard: WantedShard) => Number(options.store.isDownloading(shard.sha256));
     this.#queue = [...options.shards].sort((a, b) => isDownloading(b) - isDownloading(a));
   }
 
   async run(): Promise<void> {
     this.#report();
-    const lanes = Math.min(MAX_PARALLEL_DOWNLOADS, this.#queue.length);
-    const results = await Promise.allSettled(Array.from({ length: lanes }, () => this.#lane()));
+    const inParallel = Math.min(MAX_PARALLEL_DOWNLOADS, this.#queue.length);
+    const results = await Promise.allSettled(Array.from({ length: inParallel }, () => this.#downloadQueue()));
     const failures = results.filter((result) => result.status === 'rejected').map((result) => result.reason as unknown);
-    // The other lanes were cancelled because of the first real failure: that is the one to tell.
+    // The first real failure cancelled the other downloads, so that is the one to report.
     const first =
       failures.find((error) => !(error instanceof ShardError && error.reason === 'cancelled')) ?? failures[0];
     if (first !== undefined) throw first;
   }
 
-  async #lane(): Promise<void> {
+  /** Takes shards from the queue until it is empty; several of these run in parallel. */
+  async #downloadQueue(): Promise<void> {
     try {
       for (let shard = this.#queue.shift(); shard; shard = this.#queue.shift()) {
-        const bytes = await this.#fetch(shard);
-        await this.#deliver(shard, bytes);
+        await this.#deliver(shard, await this.#fetch(shard));
       }
     } catch (error) {
       this.#failed.abort();
@@ -82,7 +82,7 @@ class ShardLoad {
 
   async #fetch(shard: WantedShard): Promise<Uint8Array> {
     const { store, shardBytes } = this.#options;
-    // A download already running was not found in the cache a moment ago.
+    // If a download is running, the shard was not in the cache a moment ago.
     const kept = store.isDownloading(shard.sha256) ? undefined : await store.fromCache(shard.sha256);
     this.#stopIfCancelled(shard);
     if (kept) {
@@ -97,7 +97,7 @@ class ShardLoad {
     return store.download(shard.sha256, { onBytes }, this.#signal);
   }
 
-  /** One after the other: a GPU takes uploads one at a time anyway, and errors can then be laid at one shard's door. */
+  /** Delivers one at a time: a GPU takes uploads one by one anyway, and an error then belongs to one shard. */
   async #deliver(shard: WantedShard, bytes: Uint8Array): Promise<void> {
     const mine = this.#delivered.then(async () => {
       this.#stopIfCancelled(shard);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { ShardCacheError, type ShardError } from './errors.ts';
-import { makeShards, MODEL, ShardServer, urlOf } from './peer-testing.ts';
+import { makeShards, MODEL, ShardServer, urlOf } from './testing/tiny-peer.ts';
 import { MemoryShardCache } from './shard-cache.ts';
 import { ShardStore } from './shard-store.ts';
 

@@ -1,35 +1,35 @@
 import { ShardCacheError, ShardError } from './errors.ts';
 import type { ShardCache } from './shard-cache.ts';
 
-/** Enough to hide the coordinator's round trip; more would only share the same line. */
+/** Enough to hide the round trip to the coordinator; more would only share the same line. */
 export const MAX_PARALLEL_DOWNLOADS = 4;
-/** A download that brings nothing for this long is given up and asked for again. */
+/** A download that receives nothing for this long is aborted and retried. */
 const STALL_TIMEOUT_MS = 20_000;
-/** With the pauses below this bridges about half a minute of a coordinator that restarts. */
+/** With the pauses below, this bridges about half a minute while a coordinator restarts. */
 const MAX_ATTEMPTS = 6;
-/** Wrong bytes once may be an accident of the line; twice the same is what the server has. */
+/** Wrong bytes once can be a transmission error; twice means that the server has wrong bytes. */
 const MAX_WRONG_CONTENTS = 2;
 const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 15_000;
-/** A coordinator that shares out its bandwidth by address is asked again when it says, at least once a minute … */
+/** If the coordinator limits this address's bandwidth, retries follow its `Retry-After`, but at least once a minute. */
 const MAX_LIMIT_PAUSE_MS = 60_000;
-/** … and for so long; then the tab leaves its place to another. */
+/** Total time spent waiting for such limits before the download fails. */
 const MAX_LIMIT_WAIT_MS = 600_000;
 
 export interface ShardStoreOptions {
   cache: ShardCache;
-  /** Where a shard is; the default page serves them at `/shards/<sha256>`. */
+  /** URL of a shard; `/shards/<sha256>` on the donor page. */
   urlOf: (sha256: string) => string;
-  /** All shards of a model have this size; one of another size is refused before it is hashed. */
+  /** Size of every shard of the model; others are rejected before hashing. */
   shardBytes: number;
   fetch: typeof fetch;
-  /** The browser's storage has stopped taking shards; said once. Work goes on. */
+  /** Called once when the browser's storage stops taking shards. Work goes on. */
   onCacheFailure: (error: ShardCacheError) => void;
   sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
 export interface ShardDownloadObserver {
-  /** Bytes that arrived (negative when an attempt failed and what it had brought is thrown away). */
+  /** Bytes that arrived; negative when an attempt failed and its bytes are discarded. */
   onBytes: (bytes: number) => void;
 }
 
@@ -37,16 +37,13 @@ interface Download {
   sha256: string;
   controller: AbortController;
   observers: Set<ShardDownloadObserver>;
-  /** What the present attempt has brought, told to an observer who joins late. */
+  /** Bytes of the current attempt, for observers that join late. */
   receivedBytes: number;
 }
 
 type InFlight = Download & { bytes: Promise<Uint8Array> };
 
-/**
- * Shards by content hash: out of the cache if they are there and right, else from the coordinator. Verified either way.
- * Two callers wanting the same shard share one download.
- */
+/** Provides verified shards by content hash from the cache or the coordinator. Callers that want the same shard share one download. */
 export class ShardStore {
   readonly #options: Required<ShardStoreOptions>;
   readonly #inFlight = new Map<string, InFlight>();
@@ -60,7 +57,7 @@ export class ShardStore {
     return this.#inFlight.has(sha256);
   }
 
-  /** Undefined if it isn't kept; what is kept but damaged is deleted. */
+  /** Returns a kept shard, or undefined. Deletes a damaged one. */
   async fromCache(sha256: string): Promise<Uint8Array | undefined> {
     const { cache } = this.#options;
     try {
@@ -74,7 +71,7 @@ export class ShardStore {
     return undefined;
   }
 
-  /** Lets go of shards that nobody wants now, once more than `limitBytes` are kept. */
+  /** Deletes kept shards that aren't in `keep`, once there are more than `limitBytes`. */
   async prune(keep: ReadonlySet<string>, limitBytes: number): Promise<void> {
     try {
       await this.#options.cache.prune(keep, limitBytes);
@@ -83,10 +80,10 @@ export class ShardStore {
     }
   }
 
-  /** Download, verify and keep one shard. Throws a ShardError once retries are used up, or `cancelled` on abort. */
+  /** Downloads, verifies and keeps one shard. Throws a ShardError once retries are used up, or `cancelled` on abort. */
   async download(sha256: string, observer: ShardDownloadObserver, signal: AbortSignal): Promise<Uint8Array> {
     const flight = this.#inFlight.get(sha256) ?? this.#launch(sha256);
-    // An object of its own for each call, since two callers may pass the same.
+    // A separate object for each call, since two callers may pass the same observer.
     const member = { onBytes: (bytes: number) => observer.onBytes(bytes) };
     flight.observers.add(member);
     if (flight.receivedBytes > 0) observer.onBytes(flight.receivedBytes);
@@ -158,7 +155,7 @@ export class ShardStore {
     };
     rearm();
     try {
-      // no-store: Cache Storage keeps the shard; the HTTP cache would keep it a second time.
+      // no-store, since Cache Storage already keeps the shard.
       const response = await this.#options.fetch(this.#options.urlOf(sha256), {
         cache: 'no-store',
         credentials: 'omit',
@@ -168,14 +165,13 @@ export class ShardStore {
       if (!response.ok) throw httpError(sha256, response);
       const bytes = await this.#readBody(flight, response, rearm);
       if ((await sha256Hex(bytes)) !== sha256) {
-        throw new ShardError('hash', `Shard ${short(sha256)} arrived, but its contents do not have that SHA-256`);
+        throw new ShardError('hash', `Shard ${short(sha256)}: the downloaded contents have a different SHA-256`);
       }
       return bytes;
     } catch (error) {
       if (stalled.signal.aborted && !signal.aborted) {
-        throw new ShardError('stalled', `Shard ${short(sha256)}: nothing arrived for ${STALL_TIMEOUT_MS / 1000} s`, {
-          cause: error,
-        });
+        const message = `Shard ${short(sha256)}: nothing arrived for ${STALL_TIMEOUT_MS / 1000} s`;
+        throw new ShardError('stalled', message, { cause: error });
       }
       throw error;
     } finally {
@@ -218,13 +214,11 @@ export class ShardStore {
 
   #reportCache(error: unknown): void {
     if (!this.#cacheWorks) return;
-    // One refusal means that the next shards, of the same size, would be refused too.
+    // All shards have the same size, so the next ones would fail too.
     this.#cacheWorks = false;
-    this.#options.onCacheFailure(
-      error instanceof ShardCacheError
-        ? error
-        : new ShardCacheError('unavailable', 'The browser’s storage could not be read', { cause: error }),
-    );
+    const isKnown = error instanceof ShardCacheError;
+    const unreadable = 'The browser’s storage could not be read';
+    this.#options.onCacheFailure(isKnown ? error : new ShardCacheError('unavailable', unreadable, { cause: error }));
   }
 }
 
@@ -239,13 +233,13 @@ export async function sha256Hex(bytes: Uint8Array): Promise<string> {
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** Doubling, with up to half of it at random so that many tabs don't come back at the same moment. */
+/** Exponential backoff, half of it random so that many tabs don't retry at the same moment. */
 function retryDelayMs(attempt: number, failure: ShardError): number {
   const backoffMs = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** (attempt - 1));
   return Math.max(Math.min(failure.retryAfterMs ?? 0, MAX_RETRY_MS), backoffMs * (0.5 + Math.random() / 2));
 }
 
-/** As long as was asked, and up to half as much more at random, since the other downloads were told the same. */
+/** The requested pause plus up to half at random, since the other downloads were given the same one. */
 function limitPauseMs({ retryAfterMs = FIRST_RETRY_MS }: ShardError): number {
   const asked = Math.min(MAX_LIMIT_PAUSE_MS, Math.max(FIRST_RETRY_MS, retryAfterMs));
   return asked * (1 + Math.random() / 2);
@@ -288,7 +282,7 @@ function sizeError(sha256: string, gotBytes: number, wantedBytes: number): Shard
 }
 
 function networkError(sha256: string, cause: unknown): ShardError {
-  return new ShardError('network', `Shard ${short(sha256)}: the download broke off`, { cause });
+  return new ShardError('network', `Shard ${short(sha256)}: the download was interrupted`, { cause });
 }
 
 function cancelled(sha256: string, cause?: unknown): ShardError {

@@ -1,12 +1,12 @@
-/** Long enough to smooth over one slow shard, short enough to notice that the line changed. */
+/** Long enough to smooth over one slow shard, short enough to follow changes of the line. */
 const WINDOW_MS = 5_000;
-/** A rate from less time than this is noise. */
+/** Over a shorter time, the rate is noise. */
 const MIN_SPAN_MS = 250;
 
-/** Bytes a second over the last few seconds. */
+/** Bytes per second over the last few seconds. */
 export class TransferRate {
   readonly #nowMs: () => number;
-  /** Totals at moments, oldest first; one a millisecond at most, and none older than the window. */
+  /** Totals over time, oldest first; at most one per millisecond, none older than the window. */
   #samples: { atMs: number; totalBytes: number }[] = [];
   #totalBytes = 0;
 
@@ -22,7 +22,7 @@ export class TransferRate {
     this.#forget(atMs);
   }
 
-  /** Undefined until there is enough to tell. */
+  /** Undefined until there is enough data. */
   bytesPerSecond(): number | undefined {
     const nowMs = this.#nowMs();
     this.#forget(nowMs);

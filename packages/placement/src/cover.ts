@@ -1,41 +1,41 @@
 import { coverMasks } from './mask-cover.ts';
 
-/** What is known of a candidate's laps. */
+/** What to expect of a candidate's laps. */
 export interface CandidateExpectation {
-  /** `try`: it should be asked, to know it; `avoid`: only if nobody else can. */
+  /** `try`: ask it, to measure it; `avoid`: ask it only if no other candidate can serve. */
   standing: 'known' | 'try' | 'avoid';
-  /** Of any lap, and of each (row, expert) pair in it. */
+  /** Time of any lap, and of each assignment in it. */
   fixedMs: number;
   perAssignmentMs: number;
 }
 
-/** Who could serve a lap's experts. Candidates are numbers here, in the caller's own stable order. */
+/** The peers that could serve a lap's experts, as numbers in the caller's own stable order. */
 export interface CoverCandidates {
-  /** Candidates that hold a live replica of the expert. */
+  /** Candidates with a live replica of the expert. */
   holders: (expert: number) => readonly number[];
-  /** Usual lap time of the candidate, which changes slowly; 0 where nothing is known. Decides between groupings with as few peers. */
+  /** The candidate's usual lap time, which changes slowly; 0 if unknown. Decides between groupings with equally few peers. */
   usualMs: (candidate: number) => number;
-  /** What is to be expected now. Decides between peers for the same part. */
+  /** What to expect now. Decides between peers for the same part. */
   expected?: (candidate: number) => CandidateExpectation;
-  /** Among candidates about as fast, the lowest is asked; without it the one with the lowest number. */
+  /** Of about equally fast candidates, the one with the lowest value is asked; the candidate's number by default. */
   preference?: (candidate: number) => number;
 }
 
-/** A further peer is asked only if its answer would be there earlier by so much: it costs a frame, and the slowest decides. */
+/** Asking another peer costs a frame, so its answer must come earlier by at least this much. */
 const MIN_GAIN_MS = 1;
 const MIN_GAIN_SHARE = 0.1;
 
 /**
- * For each token the fewest, then the fastest peers that cover its experts.
+ * Chooses for each row the fewest, then the fastest peers that cover its experts.
  *
- * How a row's experts are grouped into partial sums decides its rounding, so the grouping depends on the row's own experts,
- * on who holds them, and on the order of magnitude of the peers' lap times, but never on the rest of the batch or on whose
- * turn it is. Among peers that hold the same of a row's experts, one that the batch asks anyway is taken, so that few frames
- * go out, until what it has been given would keep it longer than another would need: each row goes where it is done first.
+ * How a row's experts are grouped into partial sums decides its rounding. So the grouping depends on the row's own experts, their
+ * holders, and the order of magnitude of the peers' lap times, but never on the rest of the batch or on whose turn it is. Of the
+ * peers that hold the same experts of a row, one that the batch already asks is preferred, to save frames, until another would
+ * finish sooner.
  *
- * @param experts [numAssignments] expert of each (row, expert) pair
- * @param rows [numAssignments] the pair's row; equal ones are neighbours
- * @returns [numAssignments] candidate, or −1 where nobody holds the expert
+ * @param experts [numAssignments] expert of each assignment
+ * @param rows [numAssignments] row of each assignment; equal ones are adjacent
+ * @returns [numAssignments] candidate, or −1 if no peer holds the expert
  */
 export function coverRows(
   experts: ArrayLike<number>,
@@ -53,7 +53,7 @@ export function coverRows(
     const key = own.join();
     let cover = known.get(key);
     if (cover === undefined) known.set(key, (cover = coverRow(own, candidates)));
-    const peers = cover.parts.map(({ members, pairs }) => sharing.give(members, pairs));
+    const peers = cover.parts.map(({ members, assignments }) => sharing.give(members, assignments));
     for (let a = from; a < to; a++) {
       const part = cover.partOf.get(experts[a]!);
       if (part !== undefined) chosen[a] = peers[part]!;
@@ -65,8 +65,8 @@ export function coverRows(
 
 /** A row's experts in parts, each for one peer. */
 interface RowCover {
-  /** The candidates that could serve each, equally good ones, and its number of experts. */
-  parts: { members: number[]; pairs: number }[];
+  /** For each part, the equally good candidates for it and its number of assignments. */
+  parts: { members: number[]; assignments: number }[];
   partOf: ReadonlyMap<number, number>;
 }
 
@@ -89,49 +89,49 @@ function coverRow(experts: readonly number[], { holders, usualMs }: CoverCandida
   const masks = [...classes.keys()].sort((a, b) => b - a);
   const cover = coverMasks(masks.map((mask) => ({ mask, cost: classes.get(mask)!.cost })));
   const partOf = new Map<number, number>();
-  const parts = cover.map(({ mask }) => ({ members: classes.get(mask)!.members, pairs: 0 }));
+  const parts = cover.map(({ mask }) => ({ members: classes.get(mask)!.members, assignments: 0 }));
   for (const [part, { mask }] of cover.entries()) {
     for (const [i, expert] of experts.entries()) {
       if (!(mask & (1 << i)) || partOf.has(expert)) continue;
       partOf.set(expert, part);
-      parts[part]!.pairs++;
+      parts[part]!.assignments++;
     }
   }
   return { parts, partOf };
 }
 
 /**
- * Lap times count by powers of two: they waver from lap to lap, and the choice of peers should not. Below 4 ms they say
- * nothing about the peer any more; above 16 s it has failed.
+ * Rounds a lap time to a power of two, so that the choice of peers stays stable while lap times vary. Below 4 ms a lap time says
+ * nothing about the peer, and above 16 s the peer has failed.
  */
 function speedTier(lapMs: number): number {
   return Math.round(Math.log2(Math.min(16_384, Math.max(4, lapMs))));
 }
 
-/** Who has been given how much of one batch. */
+/** Tracks how much of one batch each candidate has been given. */
 class BatchSharing {
   readonly #candidates: CoverCandidates;
-  /** (row, expert) pairs by candidate. */
+  /** Assignments by candidate. */
   readonly #given = new Map<number, number>();
 
   constructor(candidates: CoverCandidates) {
     this.#candidates = candidates;
   }
 
-  /** One of the members, which is given so many pairs more. */
-  give(members: readonly number[], pairs: number): number {
-    const chosen = this.#choose(members, pairs);
-    this.#given.set(chosen, (this.#given.get(chosen) ?? 0) + pairs);
+  /** Gives the assignments to one of the members, and returns it. */
+  give(members: readonly number[], assignments: number): number {
+    const chosen = this.#choose(members, assignments);
+    this.#given.set(chosen, (this.#given.get(chosen) ?? 0) + assignments);
     return chosen;
   }
 
-  #choose(members: readonly number[], pairs: number): number {
+  #choose(members: readonly number[], assignments: number): number {
     if (members.length === 1) return members[0]!;
     let asked: Choice | undefined;
     let further: Choice | undefined;
     for (const candidate of members) {
       const given = this.#given.get(candidate);
-      const choice = this.#choice(candidate, given ?? 0, pairs);
+      const choice = this.#choice(candidate, given ?? 0, assignments);
       if (given === undefined) {
         if (further === undefined || isNext(choice, further)) further = choice;
       } else if (asked === undefined || isDoneBefore(choice, asked)) asked = choice;
@@ -140,32 +140,32 @@ class BatchSharing {
     return isWorthAFrame(asked, further) ? further.candidate : asked.candidate;
   }
 
-  #choice(candidate: number, given: number, pairs: number): Choice {
+  #choice(candidate: number, given: number, assignments: number): Choice {
     const { usualMs, expected, preference } = this.#candidates;
     const turn = preference?.(candidate) ?? candidate;
     const known = expected?.(candidate);
     if (known === undefined) return { candidate, given, standing: 'known', doneMs: usualMs(candidate), turn };
     const { standing, fixedMs, perAssignmentMs } = known;
-    return { candidate, given, standing, doneMs: fixedMs + perAssignmentMs * (given + pairs), turn };
+    return { candidate, given, standing, doneMs: fixedMs + perAssignmentMs * (given + assignments), turn };
   }
 }
 
 interface Choice {
   candidate: number;
-  /** Pairs that it has of this batch already. */
+  /** Assignments of this batch that it already has. */
   given: number;
   standing: CandidateExpectation['standing'];
-  /** When it would have done these as well. */
+  /** When it would finish these as well. */
   doneMs: number;
   turn: number;
 }
 
-/** For the first part of a batch. */
+/** Order of preference for a first part of the batch. */
 const FIRST: Record<Choice['standing'], number> = { try: 0, known: 1, avoid: 2 };
-/** For more. Of strangers nobody knows how much is too much. */
+/** Order of preference for another part. How much an unmeasured peer can take is unknown. */
 const MORE: Record<Choice['standing'], number> = { known: 0, try: 1, avoid: 2 };
 
-/** Of those about as fast the next in turn, so that the figures of all stay fresh. */
+/** Prefers the next in turn among about equally fast candidates, so that all of their figures stay fresh. */
 function isNext(a: Choice, b: Choice): boolean {
   const tier = ({ standing, doneMs }: Choice): number => (standing === 'try' ? 0 : speedTier(doneMs));
   return (FIRST[a.standing] - FIRST[b.standing] || tier(a) - tier(b) || a.turn - b.turn) < 0;

@@ -1,31 +1,30 @@
-/** Which peers hold what, for the device limit; peers are numbers in the caller's stable order. */
+/** Holders of experts, for the device limit. Peers are numbers in the caller's stable order. */
 export interface DeviceLimit {
   /** Peers that a token may use in a layer (M). */
   maxPeers: number;
-  /** Live holders of an expert of the layer. One that nobody holds is computed by the coordinator and takes no peer. */
+  /** Live holders of an expert of the layer. An expert without any is computed by the coordinator and needs no peer. */
   holders: (expert: number) => readonly number[];
-  /** Experts that the gate's own group limit leaves; all where it has none. */
+  /** Experts that the gate's own group limit allows; all if it has none. */
   allowed?: (expert: number) => boolean;
 }
 
 export interface LimitedChoice {
-  /** [topK], best first; equal scores: the lower index first. */
+  /** [topK], best first, ties by lower index. */
   topkIdx: Uint16Array;
-  /** Peers kept, best affinity first: at most `maxPeers`, but for more that it took to find topK experts at all. */
+  /** Peers kept, best affinity first: at most `maxPeers`, unless topK experts need more. */
   peers: number[];
-  /** Whether these are other experts than the gate would have chosen without the limit. */
+  /** Whether the gate would have chosen other experts without the limit. */
   changed: boolean;
 }
 
 /**
- * Device-limited routing (DeepSeek-V2 paper §2.2.2) of one token in one layer: a peer's affinity is that of the best expert
- * on it; the best `maxPeers` are kept, and the top k chosen among their experts.
+ * Device-limited routing (DeepSeek-V2 paper §2.2.2) of one token in one layer: a peer's affinity is that of its best expert; the
+ * best `maxPeers` are kept, and the top k are chosen among their experts.
  *
- * With replicas, a peer whose best expert is on a kept peer already is not kept for that one: peers are taken in the order
- * of the best expert that is on none yet, and of that expert's holders the one with the best next expert. Without replicas
- * this is the paper's rule.
+ * With replicas, a peer is not kept for an expert that a kept peer already holds: peers are added by the best expert that none of
+ * them holds yet, choosing the holder with the best further experts. Without replicas this is the paper's rule.
  *
- * @param scores [nRoutedExperts] what the gate selects by (V3: with the bias); weights are the gate's own business
+ * @param scores [nRoutedExperts] the gate's selection scores (V3: with the bias), not its weights
  */
 export function limitDevices(scores: ArrayLike<number>, topK: number, limit: DeviceLimit): LimitedChoice {
   const order = Array.from({ length: scores.length }, (_, e) => e)
@@ -42,7 +41,7 @@ export function limitDevices(scores: ArrayLike<number>, topK: number, limit: Dev
     if (!within(expert)) kept.add(bestHolder(order, rank, limit));
   }
   let chosen = order.filter(within).slice(0, topK);
-  // Too few experts on so few peers: a gate has to choose topK.
+  // The kept peers hold fewer than topK experts, but a gate must choose topK: add peers.
   for (const [rank, expert] of order.entries()) {
     if (chosen.length >= Math.min(topK, order.length)) break;
     if (within(expert)) continue;
@@ -56,7 +55,7 @@ export function limitDevices(scores: ArrayLike<number>, topK: number, limit: Dev
   };
 }
 
-/** Of the holders of the expert at this rank, the one that holds the best further experts: compared one by one down the order. */
+/** Returns the holder of the expert at `rank` that also holds the best further experts, compared one by one down the order. */
 function bestHolder(order: readonly number[], rank: number, { holders }: DeviceLimit): number {
   let left = [...holders(order[rank]!)];
   for (let next = rank + 1; next < order.length && left.length > 1; next++) {

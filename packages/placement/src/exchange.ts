@@ -1,14 +1,14 @@
 import type { Ledger } from './ledger.ts';
 import type { ExpertIndex } from './types.ts';
 
-/** Pairs of peer and expert looked at in all: in a large swarm room is rarely where it cannot be used, and plans must be quick. */
+/** Limit on (peer, expert) combinations examined: in a large swarm room is rarely stuck, and plans must be quick. */
 const MAX_LOOKS = 200_000;
 
 /**
- * Room may be left only on donors that hold the very experts that still lack a replica. Then another expert moves there, and
- * the one that lacks a replica takes its place. Returns whether any did.
+ * Makes room by swaps: if the only room left is on donors that already hold the experts lacking a replica, moves another expert
+ * there and puts the lacking one in its place. Returns whether any replica was added.
  *
- * @param counts [numExperts] replicas that each is to have
+ * @param counts [numExperts] wanted replicas
  */
 export function exchange(ledger: Ledger, counts: Int32Array): boolean {
   const lacking: ExpertIndex[] = [];
@@ -45,7 +45,7 @@ function findSwap(
     if (ledger.free[receiver]! <= 0) continue;
     for (const [from, experts] of held.entries()) {
       if (from === receiver || !ledger.mayHold(from, expert)) continue;
-      // The smallest part of a layer: it is a fragment already, or the layer is whole elsewhere too.
+      // Takes it from the smallest part of a layer, which is a fragment already or whole elsewhere too.
       let best: ExpertIndex | undefined;
       for (const moved of experts) {
         if (enough()) return undefined;

@@ -10,10 +10,10 @@ interface Piece {
 }
 
 /**
- * Place what is missing up to `counts` replicas each: every expert once before any twice; what is missing of a layer in one
- * place if one has room, else by routing groups, else in as few fragments as the rooms allow.
+ * Places missing replicas, every expert once before any twice. What a layer is missing goes to one bin if one has room, else is
+ * split by routing groups, else into as few fragments as possible.
  *
- * @param counts [numExperts]
+ * @param counts [numExperts] wanted replicas
  */
 export function fill(ledger: Ledger, counts: Int32Array): void {
   const rounds = counts.reduce((most, count) => Math.max(most, count), 0);
@@ -28,8 +28,8 @@ export function fill(ledger: Ledger, counts: Int32Array): void {
 }
 
 /**
- * What is missing, in pieces of a layer's `parts`. All first parts, then all second ones: where room runs out, many layers
- * lack one group, whose experts find room beside the layer's other groups, instead of a few layers lacking everything.
+ * Splits each layer into `parts` and returns the missing experts of each: all first parts, then all second ones. When room runs
+ * out, many layers then lack one group, which fits beside the layer's other groups, instead of a few lacking everything.
  */
 function piecesOf(ledger: Ledger, parts: number, missing: (expert: ExpertIndex) => boolean): Piece[] {
   const { expertsPerLayer } = ledger.model;
@@ -46,7 +46,7 @@ function piecesOf(ledger: Ledger, parts: number, missing: (expert: ExpertIndex) 
   return pieces;
 }
 
-/** Place each piece in one bin, the largest first; returns those for which no bin has room. */
+/** Places each piece in one bin, largest first; returns the pieces that fit in none. */
 function placeWhole(ledger: Ledger, pieces: readonly Piece[]): Piece[] {
   const bySize = [...pieces].sort((a, b) => b.experts.length - a.experts.length);
   const left: Piece[] = [];
@@ -64,14 +64,14 @@ function placeWhole(ledger: Ledger, pieces: readonly Piece[]): Piece[] {
   return left;
 }
 
-/** Bins by score that can take so many experts. A score only grows while pieces are placed, so a stale one shows when it is popped. */
+/** Bins with room for `size` experts, by score. Placing only raises scores, so a stale one is noticed when popped. */
 function binsWithRoom(ledger: Ledger, size: number): MinHeap {
   const heap = new MinHeap();
   for (let bin = 0; bin < ledger.numBins; bin++) if (ledger.widest(bin) >= size) heap.push(bin, ledger.score(bin));
   return heap;
 }
 
-/** The bin that holds most of the layer already and takes the whole piece too: it adds no peer to the layer. */
+/** The bin with room for the piece that already holds most of the layer, so that no peer is added to the layer. */
 function besideOthers(ledger: Ledger, { layer, experts }: Piece): number | undefined {
   let best: number | undefined;
   for (const bin of ledger.layerBins[layer]!) {
@@ -86,7 +86,7 @@ function placeInBest(ledger: Ledger, heap: MinHeap, { layer, experts }: Piece): 
   let found = false;
   for (let top = heap.pop(); top !== undefined && !found; top = found ? undefined : heap.pop()) {
     const { value: bin, key } = top;
-    // Too full by now: it will not take another piece of this size either.
+    // Too full by now for any piece of this size.
     if (ledger.widest(bin) < experts.length) continue;
     const score = ledger.score(bin);
     if (score > key) {
@@ -105,11 +105,11 @@ function fits(ledger: Ledger, bin: number, layer: number, experts: readonly Expe
   return ledger.room(bin, layer) >= experts.length && experts.every((expert) => ledger.mayHold(bin, expert));
 }
 
-/** Break pieces up: what fits beside the layer's other experts first, then as few and as large fragments as there is room for. */
+/** Breaks pieces up: first beside the layer's other experts, then into as few and as large fragments as there is room for. */
 function placeFragments(ledger: Ledger, pieces: readonly Piece[]): void {
   const rooms = new RoomIndex(ledger);
   for (const { layer, experts } of pieces) {
-    // The hottest together, so that few tokens need the smaller fragments.
+    // The busiest experts stay together, so that few tokens need the smaller fragments.
     let left = [...experts].sort((a, b) => ledger.share(b) - ledger.share(a) || a - b);
     for (const bin of besideByRoom(ledger, layer)) left = placeSome(ledger, rooms, bin, layer, left);
     while (left.length > 0) {
@@ -126,7 +126,7 @@ function besideByRoom(ledger: Ledger, layer: number): number[] {
   );
 }
 
-/** Put as many as the bin can take; returns the others. */
+/** Places as many experts as the bin can take; returns the others. */
 function placeSome(
   ledger: Ledger,
   rooms: RoomIndex,

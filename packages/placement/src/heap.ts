@@ -1,11 +1,7 @@
-/** A binary min-heap of numbers under a key; the key of an entry is read once, when it is pushed. Equal keys: lower value first. */
+/** A binary min-heap of numbers by key; ties go to the lower value. */
 export class MinHeap {
   readonly #values: number[] = [];
   readonly #keys: number[] = [];
-
-  get size(): number {
-    return this.#values.length;
-  }
 
   push(value: number, key: number): void {
     let i = this.#values.length;

@@ -2,16 +2,16 @@ import type { Ledger } from './ledger.ts';
 import type { ExpertIndex } from './types.ts';
 
 /**
- * A layer's experts move to another peer only if it is still this much less wanted for where they are: measured loads and
- * round trips waver, and every move is a download.
+ * Experts move only if their present peer's score is worse by this factor: measured loads and round trips vary, and every move
+ * costs a download.
  */
 const BALANCE_MARGIN = 1.25;
-/** Receivers looked at for each part that might move: the best ones, beyond which the gain is smaller anyway. */
+/** Receivers examined for each part that might move; further ones would gain less. */
 const MAX_RECEIVERS = 16;
-/** Passes over all peers; each is a finite number of improving moves, and further ones can wait for the next plan. */
+/** Passes over all peers; further moves can wait for the next plan. */
 const MAX_PASSES = 8;
 
-/** Experts that may still be moved, and whether some were left where they are for want of it. */
+/** Experts that may still be moved, those that were, and whether the budget held some back. */
 export interface MoveBudget {
   experts: number;
   moved: number;
@@ -19,9 +19,9 @@ export interface MoveBudget {
 }
 
 /**
- * Moves of what is placed already: fragments of a layer or group are gathered where a room for all of it has opened, and
- * layers go from the busiest peers to the idlest. Each strictly improves, so that a plan that was improved stays as it is.
- * Returns whether anything moved.
+ * Improves what is already placed: gathers fragments of a layer or group where room for all of it has opened, and moves layers
+ * from the busiest peers to the idlest. Every move is a strict improvement, so an improved plan is stable. Returns whether
+ * anything moved.
  */
 export function improve(ledger: Ledger, budget: MoveBudget): boolean {
   const movedBefore = budget.moved;
@@ -50,7 +50,7 @@ function gatherAll(ledger: Ledger, budget: MoveBudget): boolean {
   for (const size of new Set([expertsPerLayer, expertsPerLayer / groupsPerLayer])) {
     let roomy: readonly number[] | undefined;
     for (let first = 0; first < ledger.numExperts; first += size) {
-      // Most are whole: the bins with room are looked for when the first that is not needs one.
+      // Most are whole already, so bins with room are only looked up when needed.
       if (!gather(ledger, first, size, () => (roomy ??= binsWithRoom(ledger, size)), budget)) continue;
       gathered = true;
       roomy = undefined;
@@ -59,7 +59,7 @@ function gatherAll(ledger: Ledger, budget: MoveBudget): boolean {
   return gathered;
 }
 
-/** Bins that could take so many experts, the most wanted first. */
+/** Bins with room for `size` experts, best first. */
 function binsWithRoom(ledger: Ledger, size: number): readonly number[] {
   const bins: number[] = [];
   const scores = new Float64Array(ledger.numBins);
@@ -71,7 +71,7 @@ function binsWithRoom(ledger: Ledger, size: number): readonly number[] {
   return bins.sort((a, b) => scores[a]! - scores[b]! || a - b);
 }
 
-/** One more whole copy of a layer or group out of its fragments, if some bin can take all of it. */
+/** Gathers fragments into one more whole copy of a layer or group, if a bin can take all of it. */
 function gather(
   ledger: Ledger,
   first: number,
@@ -95,11 +95,11 @@ function gather(
 
 interface Receiver {
   bin: number;
-  /** The bin from which each expert that it lacks would come. */
+  /** Where each expert that it lacks would come from. */
   sources: Map<ExpertIndex, number>;
 }
 
-/** Of the bins with some of the experts already, that which lacks the fewest. */
+/** Of the bins that hold some of the experts, the one that lacks the fewest. */
 function bestFragment(
   ledger: Ledger,
   first: number,
@@ -120,7 +120,7 @@ function bestFragment(
   return best;
 }
 
-/** Of the bins with none of the experts, the most wanted. */
+/** The best bin that holds none of the experts. */
 function bestEmpty(
   ledger: Ledger,
   first: number,
@@ -128,7 +128,7 @@ function bestEmpty(
   inBin: ReadonlyMap<number, number>,
   roomy: () => readonly number[],
 ): Receiver | undefined {
-  // Where all copies of an expert are in whole sets, no bin helps.
+  // If all copies of an expert are in whole sets, there is no fragment to take it from.
   for (let expert = first; expert < first + size; expert++) {
     if (ledger.holders[expert]!.every((holder) => inBin.get(holder)! >= size)) return undefined;
   }
@@ -141,10 +141,7 @@ function bestEmpty(
   return undefined;
 }
 
-/**
- * Whether there are as many bins with all of these experts as the rarest of them has copies. Bins with all of them hold the
- * first, so that nobody else needs to be looked at.
- */
+/** Whether the bins with all of these experts are as many as the rarest expert's copies. Such bins hold the first expert too. */
 function isWhole(ledger: Ledger, first: number, size: number): boolean {
   let copies = Number.POSITIVE_INFINITY;
   for (let expert = first; expert < first + size; expert++) copies = Math.min(copies, ledger.holders[expert]!.length);
@@ -159,7 +156,7 @@ function holdsAll(ledger: Ledger, bin: number, first: number, size: number): boo
   return true;
 }
 
-/** For each expert that the bin lacks, the smallest fragment to take it from; undefined where there is none for some. */
+/** Finds for each expert that the bin lacks the smallest fragment to take it from; undefined if one has none. */
 function fragmentSources(
   ledger: Ledger,
   bin: number,
@@ -182,14 +179,14 @@ function fragmentSources(
   return sources;
 }
 
-/** From the least wanted bins on, give all that one holds of a layer to a better bin. Whether anything moved. */
+/** Moves a bin's part of a layer to a better bin, starting with the worst bins. Returns whether anything moved. */
 function balance(ledger: Ledger, budget: MoveBudget): boolean {
   const { scores, receivers, givers } = candidates(ledger);
   if (givers.length === 0) return false;
   const held = ledger.held();
   let moved = false;
   for (const giver of givers) {
-    // Not even with nothing more to do would the best receiver be clearly better off.
+    // The best receiver is not clearly better even without the part.
     if (scores[giver]! <= BALANCE_MARGIN * ledger.score(receivers[0]!)) break;
     for (const { layer, experts } of partsOf(ledger, held[giver]!)) {
       const receiver = receiverFor(ledger, receivers, giver, layer, experts);
@@ -206,8 +203,8 @@ function balance(ledger: Ledger, budget: MoveBudget): boolean {
 }
 
 /**
- * Bins with room, the most wanted first, and bins that hold something, the least wanted first; without those that are too
- * near the other end for a move to pay. Of thousands of bins few are left, and only those are put in order.
+ * Finds receivers (bins with room, best first) and givers (bins that hold something, worst first), without those whose scores are
+ * too close for a move to pay. Of thousands of bins few remain to be sorted.
  */
 function candidates(ledger: Ledger): { scores: Float64Array; receivers: number[]; givers: number[] } {
   const scores = new Float64Array(ledger.numBins);
@@ -242,7 +239,7 @@ function partsOf(ledger: Ledger, held: readonly ExpertIndex[]): { layer: number;
   return parts.sort((a, b) => b.experts.length - a.experts.length || a.layer - b.layer);
 }
 
-/** The best bin that can take the part and is then still clearly better off than the giver is now. */
+/** The best bin that can take the part and is still clearly better afterwards than the giver is now. */
 function receiverFor(
   ledger: Ledger,
   receivers: readonly number[],
@@ -267,7 +264,7 @@ function receiverFor(
   return best;
 }
 
-/** Back into order after its score has grown. */
+/** Moves a bin whose score has grown back to its place in the order. */
 function resort(ledger: Ledger, receivers: number[], bin: number): void {
   let i = receivers.indexOf(bin);
   if (i === -1) return;

@@ -1,9 +1,7 @@
-export * from './types.ts';
-export { capacityInExperts, PLEDGE_FILL } from './ledger.ts';
-export * from './placement.ts';
-export * from './load.ts';
-export * from './move-allowance.ts';
-export * from './cover.ts';
-export * from './device-limit.ts';
-export * from './eplb.ts';
-export * from './baselines.ts';
+export type { ExpertIndex, PlacementModel, PlacementPeer, PlacementPlan, PlacementResult } from './types.ts';
+export { coverRows } from './cover.ts';
+export { type LimitedChoice, limitDevices } from './device-limit.ts';
+export { capacityInExperts, peerCapacity, PLEDGE_FILL } from './ledger.ts';
+export { LoadMeter } from './load.ts';
+export { MoveAllowance } from './move-allowance.ts';
+export { planPlacement } from './placement.ts';

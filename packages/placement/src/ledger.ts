@@ -1,30 +1,27 @@
 import type { ExpertIndex, PlacementModel, PlacementPeer } from './types.ts';
 
-/**
- * Share of a pledge that weights may fill: the rest is for activations, staging and the driver's own slack
- * (planning table in docs/ARCHITECTURE.md).
- */
+/** Share of a pledge that weights may fill; the rest is for activations, staging and the driver's own needs. */
 export const PLEDGE_FILL = 0.85;
 
-/** How many experts fit a pledge. */
+/** Number of experts that fit a pledge. */
 export function capacityInExperts(pledgeBytes: number, shardBytes: number): number {
   return Math.floor((pledgeBytes * PLEDGE_FILL) / shardBytes);
 }
 
 /**
- * What a round trip counts against load, both relative to the swarm: a peer at twice the median round trip is chosen as if
- * it had half of a fair share to do already. Load weighs more, since a token's laps wait for its busiest peer too.
+ * Weight of round trip against load, both relative to the swarm: a peer with twice the median round trip counts as if it already
+ * had half a fair share of work. Load weighs more, since a token's laps also wait for its busiest peer.
  */
 const RTT_WEIGHT = 0.5;
-/** A peer of which nothing was verified is chosen as if it had a whole fair share to do already. */
+/** A peer with nothing verified counts as if it already had a whole fair share of work. */
 const DISTRUST_WEIGHT = 1;
-/** No measured round trip or speed counts for more than this many times the median: one bad sample must not empty a peer. */
+/** Round trips and speeds are clamped to this factor of the median, so that one bad sample doesn't empty a peer. */
 const MAX_RELATIVE = 8;
 
-/** Shorter round trips are lost in what a lap takes anyway: peers on one machine or in one house are all near. */
+/** Shorter round trips don't matter beside a lap's own time: peers on one machine or in one house are equally near. */
 const MIN_RTT_MS = 10;
 
-/** Who holds what while a plan is made. Peers are numbers here, in the order given: "bins". */
+/** Tracks which peer holds which experts while a plan is made. Peers are numbers ("bins") in the order given. */
 export class Ledger {
   readonly model: PlacementModel;
   readonly numBins: number;
@@ -32,9 +29,9 @@ export class Ledger {
   readonly numExperts: number;
   /** [numBins] experts that still fit */
   readonly free: Int32Array;
-  /** [numBins] who lends it */
+  /** [numBins] donor's number */
   readonly donor: Int32Array;
-  /** Placed so far, over all experts. */
+  /** Replicas placed so far, over all experts. */
   numReplicas = 0;
   /** [numExperts] bins that hold the expert */
   readonly holders: readonly number[][];
@@ -92,22 +89,22 @@ export class Ledger {
     return this.#numHeld[bin]! > 0;
   }
 
-  /** How many more experts of the layer the bin can take. */
+  /** Further experts of the layer that the bin can take. */
   room(bin: number, layer: number): number {
     return Math.min(this.free[bin]!, this.#maxPerLayer[bin]! - this.heldOf(bin, layer));
   }
 
-  /** Whether its GPU can bind one more expert of the layer, memory aside. */
+  /** Whether the bin's GPU can bind one more expert of the layer, apart from memory. */
   bindable(bin: number, layer: number): boolean {
     return this.heldOf(bin, layer) < this.#maxPerLayer[bin]!;
   }
 
-  /** How many experts of some layer that it holds nothing of the bin could take. */
+  /** Experts that the bin could take of a layer of which it holds nothing. */
   widest(bin: number): number {
     return Math.min(this.free[bin]!, this.#maxPerLayer[bin]!);
   }
 
-  /** Whether no replica of the expert is on the bin's donor, not counting that on bin `except`. */
+  /** Whether the bin's donor has no replica of the expert yet, ignoring the one on bin `except`. */
   mayHold(bin: number, expert: ExpertIndex, except = -1): boolean {
     for (const holder of this.holders[expert]!) {
       if (holder !== except && this.donor[holder] === this.donor[bin]) return false;
@@ -119,10 +116,7 @@ export class Ledger {
     return this.#share[expert]!;
   }
 
-  /**
-   * How little the bin is wanted, lower is better: its load relative to a fair share by speed, with what it would be given
-   * beside, and its round trip and trust.
-   */
+  /** Cost of placing on the bin, lower is better: its load with `moreLoad` relative to a fair share by speed, its round trip and trust. */
   score(bin: number, moreLoad = 0): number {
     return (this.#busy[bin]! + moreLoad) / this.#speed[bin]! / this.#meanBusy + this.#penalty[bin]!;
   }
@@ -157,12 +151,12 @@ export class Ledger {
   }
 }
 
-/** Who there is, before anything is placed. */
+/** The peers and donors, before anything is placed. */
 export interface Roster {
   peers: readonly PlacementPeer[];
   /** [peers] experts that each can hold */
   capacity: Int32Array;
-  /** [peers] who lends each, counted from 0 */
+  /** [peers] donor's number, from 0 */
   donor: Int32Array;
   numDonors: number;
 }
@@ -181,7 +175,7 @@ export function rosterOf(model: PlacementModel, peers: readonly PlacementPeer[])
   return { peers, capacity, donor, numDonors: donors.size };
 }
 
-/** Experts of the model that a peer can hold, by its memory and by what its GPU can bind. */
+/** Experts of the model that a peer can hold, limited by its memory and by what its GPU can bind. */
 export function peerCapacity(model: PlacementModel, peer: PlacementPeer): number {
   return Math.min(
     capacityInExperts(peer.pledgeBytes, model.shardBytes),
@@ -195,7 +189,7 @@ function drop(list: number[], value: number): void {
   list.pop();
 }
 
-/** [peers] each value over the median of those known; the unknown count as the median. */
+/** [peers] each value relative to the median of the known ones; unknown values count as the median. */
 function relativeToMedian(
   peers: readonly PlacementPeer[],
   valueOf: (peer: PlacementPeer) => number | undefined,
@@ -217,7 +211,7 @@ function relativeToMedian(
   return values;
 }
 
-/** The value that would be at `n` if they were sorted (Hoare's quickselect); the values are put in another order. */
+/** Returns the n-th smallest value (Hoare's quickselect); reorders `values`. */
 function nthSmallest(values: Float64Array, n: number): number {
   let low = 0;
   let high = values.length - 1;

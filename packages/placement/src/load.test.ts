@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { rebalanceExperts } from './eplb.ts';
 import { LoadMeter } from './load.ts';
 import { effectiveLoad, replicaCounts } from './replica-counts.ts';
 
@@ -22,13 +21,6 @@ describe('LoadMeter', () => {
 describe('replicaCounts', () => {
   const none = new Int32Array(12);
   const load = Float64Array.of(90, 132, 40, 61, 104, 165, 39, 4, 73, 56, 183, 86);
-
-  it('gives spare slots to the highest load per replica, as EPLB does on equal devices', () => {
-    for (const slots of [12, 14, 16, 24, 36]) {
-      const eplb = rebalanceExperts([[...load]], { numReplicas: slots, numGroups: 1, numNodes: 1, numDevices: 1 });
-      expect([...replicaCounts(load, none, { slots, replicas: 1, maxReplicas: 12 })]).toEqual(eplb.replicas[0]);
-    }
-  });
 
   it('gives every expert one before any two, and the hottest first where memory is short', () => {
     expect([...replicaCounts(load, none, { slots: 3, replicas: 2, maxReplicas: 2 })]).toEqual(

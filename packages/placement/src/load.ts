@@ -1,7 +1,7 @@
-/** Load of a quarter of an hour ago counts half: long enough to see past one conversation, short enough to follow a day. */
+/** Load from 15 minutes ago counts half: long enough to see past one conversation, short enough to follow a day. */
 export const LOAD_HALF_LIFE_MS = 15 * 60_000;
 
-/** Rows per expert of late, from counters that only grow: what was counted a half-life ago counts half. */
+/** Recent rows per expert, decaying with a half-life, computed from cumulative counters. */
 export class LoadMeter {
   /** [numExperts] */
   readonly load: Float64Array;
@@ -15,7 +15,7 @@ export class LoadMeter {
     this.#halfLifeMs = halfLifeMs;
   }
 
-  /** Read the counters, [numExperts] rows since start. A counter that fell was started anew. */
+  /** Reads the counters, [numExperts] rows since start. A counter that fell has been reset. */
   read(counters: ArrayLike<number>, nowMs: number): Float64Array {
     const decay = 0.5 ** (Math.max(0, nowMs - (this.#atMs ?? nowMs)) / this.#halfLifeMs);
     this.#atMs = nowMs;

@@ -1,16 +1,16 @@
 export interface CoverSet {
-  /** Bits of the elements in it; at most 31. */
+  /** One bit per element; at most 31. */
   mask: number;
   cost: number;
 }
 
-/** Up to so many elements every cover is considered (2^12 states at most); beyond, a greedy one is improved. */
+/** Up to this many elements every cover is considered (at most 2^12 states); beyond, a greedy one is improved. */
 const MAX_EXACT_ELEMENTS = 12;
 
 /**
- * The fewest sets that cover all that the sets together can, of these the lowest sum of costs, of these the first in the
- * order given. Exact for up to 12 elements (dynamic programming over what is left uncovered); greedy (Chvátal 1979) with
- * sets dropped and merged again beyond that. In the order in which elements are covered, lowest first.
+ * Returns the fewest sets that cover every element that the sets contain, ties by lowest sum of costs, then by the order given.
+ * Exact for up to 12 elements (dynamic programming over what is left uncovered); beyond, greedy (Chvátal 1979), then sets are
+ * dropped and merged. The result is in the order in which elements are covered, lowest first.
  */
 export function coverMasks<S extends CoverSet>(sets: readonly S[]): S[] {
   const all = sets.reduce((union, { mask }) => union | mask, 0);
@@ -74,7 +74,7 @@ function greedyCover<S extends CoverSet>(sets: readonly S[], all: number): S[] {
   return mergePairs(sets, withoutNeedless(cover, all), all);
 }
 
-/** What later sets have made needless. */
+/** Drops sets that later ones have made redundant. */
 function withoutNeedless<S extends CoverSet>(cover: readonly S[], all: number): S[] {
   let kept = [...cover];
   for (const set of cover) {
@@ -84,7 +84,7 @@ function withoutNeedless<S extends CoverSet>(cover: readonly S[], all: number): 
   return kept;
 }
 
-/** Two sets for one wherever one covers what only these two did. */
+/** Replaces two sets by one that covers all that only those two covered, as often as possible. */
 function mergePairs<S extends CoverSet>(sets: readonly S[], cover: S[], all: number): S[] {
   for (const a of cover) {
     for (const b of cover) {

@@ -1,13 +1,13 @@
 /**
- * Moves for fewer peers or better balance go over the coordinator's own line, beside laps and missing replicas. 1 GiB a
- * minute is a seventh of 1 Gbit/s: a newcomer with 1 GiB has its share after a minute, a swarm of strangers that come and
- * go does not spend the line on evening out what leaves again.
+ * Limits moves that only reduce peers or improve balance, since they share the coordinator's line with laps and missing replicas.
+ * 1 GiB per minute is a seventh of 1 Gbit/s: a new 1-GiB tab is filled after a minute, but a swarm that comes and goes does not
+ * use up the line on balancing what soon leaves again.
  */
 export const MOVE_BYTES_PER_MINUTE = 2 ** 30;
-/** What may be saved up: a quiet hour must not be followed by a flood. */
+/** Unused allowance that may be saved up, so that a quiet hour isn't followed by a flood. */
 export const MAX_SAVED_MINUTES = 4;
 
-/** How many bytes the next plan may move; full at the start. */
+/** Token bucket for the bytes that plans may move; full at the start. */
 export class MoveAllowance {
   readonly #bytesPerMinute: number;
   #bytes: number;

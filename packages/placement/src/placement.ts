@@ -8,12 +8,11 @@ import type { ExpertIndex, PlacementModel, PlacementOptions, PlacementPeer, Plac
 const NOTHING: readonly ExpertIndex[] = [];
 
 /**
- * Map experts to peers: every expert once before any twice, whole layers first, then whole routing groups, then single
- * experts, so that a token's experts of one layer sit on as few peers as possible; among peers with room the less loaded,
- * nearer and better trusted.
+ * Maps experts to peers: every expert once before any twice; whole layers first, then whole routing groups, then single experts,
+ * so that a token's experts of one layer are on few peers. Among peers with room, prefers the less loaded, nearer and more trusted.
  *
- * What peers held in `previous` stays there: only what is missing is added, what is too much is given up, and a bounded
- * number of bytes moves where that saves peers or evens out load. With nothing changed the plan stays the same.
+ * What peers held in `previous` stays where possible: only missing replicas are added, surplus ones are dropped, and a bounded
+ * number of bytes moves to save peers or even out load. If nothing has changed, the plan stays the same.
  *
  * Pure: the same arguments give the same plan. Time grows with peers × log peers and with experts, not with their product.
  */
@@ -44,7 +43,7 @@ export function planPlacement(
   };
   if (!options.keepOnly) {
     placeMissing(ledger, counts);
-    // A move can make the very room that a missing replica has wanted.
+    // A move can free the room that a missing replica needs.
     while (improve(ledger, budget) && placeMissing(ledger, counts));
   }
   const after = ledger.held();
@@ -59,7 +58,7 @@ export function planPlacement(
   };
 }
 
-/** Whether anything that was missing has found a place. */
+/** Places missing replicas; returns whether any found room. */
 function placeMissing(ledger: Ledger, counts: Int32Array): boolean {
   const before = ledger.numReplicas;
   fill(ledger, counts);
@@ -68,7 +67,7 @@ function placeMissing(ledger: Ledger, counts: Int32Array): boolean {
   return ledger.numReplicas > before;
 }
 
-/** [numExperts] how many replicas each is to have, given the memory and the donors that there are. */
+/** [numExperts] wanted replicas of each expert, given the available memory and donors. */
 function wantedCounts(
   { capacity, numDonors }: Roster,
   before: readonly (readonly ExpertIndex[])[],
@@ -84,7 +83,7 @@ function wantedCounts(
   });
 }
 
-/** Everyone keeps what it held, as far as it still fits. */
+/** Lets each peer keep what it held, as far as it still fits. */
 function retain(ledger: Ledger, before: readonly (readonly ExpertIndex[])[]): void {
   for (let bin = 0; bin < before.length; bin++) {
     for (const expert of before[bin]!) {
@@ -94,7 +93,7 @@ function retain(ledger: Ledger, before: readonly (readonly ExpertIndex[])[]): vo
   }
 }
 
-/** Give up replicas beyond what is wanted: the smallest part of the layer first, and of equal ones the busiest peer's. */
+/** Drops surplus replicas, first from the smallest part of the layer, ties from the busiest peer. */
 function trim(ledger: Ledger, counts: Int32Array): void {
   const scores = new Float64Array(ledger.numBins);
   for (let bin = 0; bin < ledger.numBins; bin++) scores[bin] = ledger.score(bin);
@@ -111,7 +110,7 @@ function trim(ledger: Ledger, counts: Int32Array): void {
   }
 }
 
-/** Experts that peers hold and did not hold before. */
+/** Number of experts that peers hold now and did not hold before. */
 function fetchedExperts(
   after: readonly (readonly ExpertIndex[])[],
   before: readonly (readonly ExpertIndex[])[],

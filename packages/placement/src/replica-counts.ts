@@ -1,15 +1,12 @@
 import { MinHeap } from './heap.ts';
 
-/**
- * A replica that exists counts as this many times as busy as it is when memory is short, so that two experts about equally
- * busy do not take turns in being fetched.
- */
+/** When memory is short, an existing replica counts as this much busier, so that two about equally busy experts don't alternate. */
 const KEEP_FACTOR = 2;
 
-/** No expert counts as idle: the mean load × this is added to each, so that what was not asked lately is still placed in order. */
+/** Share of the mean load added to each expert, so that experts without recent load are still ranked. */
 const LOAD_PRIOR = 0.05;
 
-/** [numExperts] load with its prior; 1 each where there is none yet. */
+/** [numExperts] load with its prior; 1 each if there is no load yet. */
 export function effectiveLoad(numExperts: number, load: ArrayLike<number> | undefined): Float64Array {
   const even = new Float64Array(numExperts).fill(1);
   if (load === undefined) return even;
@@ -21,13 +18,13 @@ export function effectiveLoad(numExperts: number, load: ArrayLike<number> | unde
 }
 
 /**
- * How many replicas each expert is to have in `slots` places: one each, then up to `replicas`, then up to `maxReplicas`, and
- * within each of these three always one more for the expert with the highest load per replica, as EPLB does
- * (deepseek-ai/EPLB, `replicate_experts`). Equal loads: the lower index, so that whole layers are served first.
+ * Distributes `slots` over experts: one each, then up to `replicas`, then up to `maxReplicas`. Within each of these steps the next
+ * replica goes to the expert with the highest load per replica, as in EPLB (deepseek-ai/EPLB, `replicate_experts`), ties to the
+ * lower index, so that whole layers are served first.
  *
  * @param load [numExperts]
- * @param now [numExperts] replicas that exist
- * @returns [numExperts]
+ * @param now [numExperts] existing replicas
+ * @returns [numExperts] wanted replicas
  */
 export function replicaCounts(
   load: Float64Array,

@@ -1,10 +1,10 @@
 import type { Ledger } from './ledger.ts';
 import type { ExpertIndex } from './types.ts';
 
-/** Bins by the number of experts that they can still take. */
+/** Index of bins by the number of experts that they can still take. */
 export class RoomIndex {
   readonly #ledger: Ledger;
-  /** [free] bins that had so much room when they were entered, in order of score; those that have not are passed over. */
+  /** [free] bins that had this much room when entered, by score; stale entries are skipped. */
   readonly #bins: number[][] = [];
 
   constructor(ledger: Ledger) {
@@ -14,7 +14,7 @@ export class RoomIndex {
     for (const bin of order) this.update(bin);
   }
 
-  /** The bin's room has changed. */
+  /** Call after the bin's room has changed. */
   update(bin: number): void {
     const free = this.#ledger.widest(bin);
     if (free <= 0) return;
@@ -22,9 +22,10 @@ export class RoomIndex {
     this.#bins[free]!.push(bin);
   }
 
-  /** The smallest room that takes all of these experts, else the largest that takes any. */
+  /** Returns the bin with the smallest room that takes all of these experts, else with the largest that takes any. */
   bestFor(layer: number, experts: readonly ExpertIndex[]): number | undefined {
-    const { room, mayHold } = this.#ask(layer);
+    const room = (bin: number): number => this.#ledger.room(bin, layer);
+    const mayHold = (bin: number, expert: ExpertIndex): boolean => this.#ledger.mayHold(bin, expert);
     for (let free = experts.length; free < this.#bins.length; free++) {
       const bin = this.#first(free, (bin) => room(bin) >= experts.length && experts.every((e) => mayHold(bin, e)));
       if (bin !== undefined) return bin;
@@ -34,13 +35,6 @@ export class RoomIndex {
       if (bin !== undefined) return bin;
     }
     return undefined;
-  }
-
-  #ask(layer: number) {
-    return {
-      room: (bin: number) => this.#ledger.room(bin, layer),
-      mayHold: (bin: number, expert: ExpertIndex) => this.#ledger.mayHold(bin, expert),
-    };
   }
 
   #first(free: number, suits: (bin: number) => boolean): number | undefined {

@@ -1,61 +1,61 @@
-/** An expert of the whole model as one number: index of its MoE layer × experts per layer + expert. */
+/** An expert of the whole model as one number: MoE layer's index × experts per layer + expert. */
 export type ExpertIndex = number;
 
-/** What placement has to know of a model. */
+/** What placement needs to know about a model. */
 export interface PlacementModel {
   /** Model layer numbers of the MoE layers, ascending. */
   layers: readonly number[];
   expertsPerLayer: number;
-  /** Routing groups per layer (`n_group`); 1 where the gate has none. Experts of a group are contiguous. */
+  /** Routing groups per layer (`n_group`); 1 if the gate has none. Experts of a group are contiguous. */
   groupsPerLayer: number;
-  /** Bytes of one expert's shard; all have the same size. */
+  /** Size of every expert's shard. */
   shardBytes: number;
 }
 
-/** What placement has to know of a peer. What was never measured is left out, and counts as the median of the others. */
+/** What placement needs to know about a peer. Unmeasured values are left out and count as the median of the others. */
 export interface PlacementPeer {
   peerId: string;
-  /** Who lends it; two replicas of an expert are never on one donor. */
+  /** Two replicas of an expert are never on the same donor. */
   donorId: string;
   pledgeBytes: number;
-  /** How many experts of one layer its GPU can bind at once. */
+  /** Experts of one layer that its GPU can bind at once. */
   maxExpertsPerLayer: number;
-  /** (row, expert) pairs a second that it was seen to compute. */
+  /** Measured assignments per second. */
   rowsPerSecond?: number;
   rttMs?: number;
-  /** From 0, nothing that it did was verified yet, to 1. */
+  /** 0 (nothing verified yet) to 1. */
   trust?: number;
 }
 
 export interface PlacementPlan {
   epoch: number;
-  /** What each peer is to hold, ascending. Every peer that was asked about has an entry. */
+  /** Experts that each peer is to hold, ascending. Every given peer has an entry. */
   held: ReadonlyMap<string, readonly ExpertIndex[]>;
 }
 
 export interface PlacementOptions {
-  /** Copies of each expert on distinct donors, where memory and donors allow: every expert once before any twice. */
+  /** Replicas of each expert on distinct donors, if memory and donors suffice: every expert once before any twice. */
   replicas: number;
-  /** Where more memory is left than `replicas` takes, the experts with the highest load per replica get up to this many. */
+  /** If memory is left after `replicas`, the experts with the highest load per replica get up to this many. */
   maxReplicas?: number;
   previous?: PlacementPlan;
-  /** [layers × expertsPerLayer] rows of late (`LoadMeter`); without it all experts count as equally busy. */
+  /** [layers × expertsPerLayer] recent rows (`LoadMeter`); without it all experts count as equally busy. */
   load?: ArrayLike<number>;
   /**
-   * Bytes that may be moved for fewer peers or better balance. Copies that are missing are always planned, whatever they
-   * take: a replica too few is a risk, a replica in a poor place is not.
+   * Bytes that may move to save peers or improve balance. Missing replicas are always planned, at any cost: a missing replica is a
+   * risk, one in a poor place is not.
    */
   maxMoveBytes?: number;
-  /** Plan with what peers hold already and nothing else: no copy that is missing, no move. */
+  /** Plan only with what peers already hold: add no missing replica, move nothing. */
   keepOnly?: boolean;
 }
 
-/** A plan, and what it takes to get there. */
+/** A plan and its cost. */
 export interface PlacementResult extends PlacementPlan {
-  /** Bytes of experts that peers are to fetch for it. */
+  /** Bytes that peers must fetch. */
   fetchedBytes: number;
-  /** Of these, for fewer peers or better balance only: at most `maxMoveBytes`. */
+  /** Part of these that only saves peers or improves balance; at most `maxMoveBytes`. */
   movedBytes: number;
-  /** A better place is known for some experts, but the bytes did not suffice: planning again goes on with it. */
+  /** Some experts have a better place, but the bytes did not suffice; the next plan continues. */
   deferred: boolean;
 }

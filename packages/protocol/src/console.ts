@@ -1,9 +1,9 @@
 import { z } from 'zod';
 
 /**
- * What the operator's console receives over socket.io (namespace `/console`, `auth: { token }`): event `snapshot` once a
- * second (a ConsoleSnapshot), event `events` (ConsoleEvent[], oldest first; the backlog on connecting, then new ones).
- * It is the coordinator's own data, so these are plain types; what the console *sends* is parsed by schema.
+ * Messages to the operator's console over socket.io (namespace `/console`, `auth: { token }`): event `snapshot` once a second (a
+ * ConsoleSnapshot), event `events` (ConsoleEvent[], oldest first; the backlog on connecting, then new ones). The coordinator is
+ * trusted, so these are plain types; what the console *sends* is parsed by schema.
  */
 export type PeerState = 'connecting' | 'loading' | 'testing' | 'waiting' | 'working' | 'paused' | 'draining' | 'gone';
 
@@ -12,7 +12,7 @@ export interface PeerView {
   state: PeerState;
   /** e.g. `google swiftshader (software)` */
   adapter: string;
-  /** Tabs of one donor have the same: the beginning of a hash of the donor's token. */
+  /** Start of a hash of the donor's token, the same for all of its tabs. */
   donor: string;
   address: string;
   pledgeBytes: number;
@@ -21,43 +21,43 @@ export interface PeerView {
   layers: number[];
   rows: number;
   rowsPerSecond: number;
-  /** Share of all rows × experts computed since start, 0 to 1. */
+  /** Share of all assignments computed since start, 0 to 1. */
   workShare: number;
   lapMsP50: number | null;
   lapMsP95: number | null;
   rttMs: number | null;
-  /** Laps that missed their deadline or failed ÷ laps asked, 0 to 1. */
+  /** Share of laps that missed their deadline or failed, 0 to 1. */
   lossShare: number;
   bytesSent: number;
   bytesReceived: number;
   /** Download progress while loading, 0 to 1. */
   loadedShare: number;
   sinceMs: number;
-  /** Present when something is wrong, in words. */
+  /** What is wrong, as text. */
   note?: string;
-  /** How far its results are believed (docs/adr/0007-audits.md). */
+  /** How far its results are trusted (docs/adr/0007-audits.md). */
   trust: {
     phase: 'probation' | 'trusted' | 'quarantined';
-    /** Share of its rows that are computed again, 0 to 1. */
+    /** Share of its rows that are audited, 0 to 1. */
     auditShare: number;
-    /** Rows of this visit that were compared, and of those the wrong ones. */
+    /** Rows of this visit that were compared, and how many of them were wrong (`failures`). */
     auditedRows: number;
     failures: number;
-    /** Rows found right of all tabs of its donor since the coordinator started: the donor's credit. */
+    /** Rows found right over all tabs of its donor since the coordinator started. */
     verifiedRows: number;
   };
-  /** Last 60 s of median lap times, one a second, null where no lap. */
+  /** Median lap time of each of the last 60 seconds; null without a lap. */
   lapHistoryMs: (number | null)[];
 }
 
 export interface PlacementView {
   epoch: number;
-  /** Model layer numbers, one row of the map each. */
+  /** Model layer number of each row of the map. */
   layers: number[];
   expertsPerLayer: number;
   /** [layers][experts]: live replicas. */
   replicas: number[][];
-  /** [layers][experts]: rows a second, decayed. */
+  /** [layers][experts]: rows per second, decayed. */
   load: number[][];
   /** [layers][experts]: indices into `peerIds`. */
   holders: number[][][];
@@ -67,53 +67,53 @@ export interface PlacementView {
 export interface FlowView {
   tokensPerSecond: number;
   tokensTotal: number;
-  /** Laps that an answer needed for each token since start: fewer than the floor of one token a pass where drafts were right. */
+  /** Laps per answered token since start; below the floor of one token per pass if drafts were right. */
   lapsPerToken: number | null;
-  /** Tokens drafted ahead since start, and those that were right. */
+  /** Tokens drafted since start, and how many of them were right. */
   drafts: { drafted: number; accepted: number };
-  /** Bytes on the wire (both ways) for one token's row through all its laps, and the floor laps × 2 × hidden × 2 B. */
+  /** Bytes on the wire, both ways, for one token's row in all laps; the floor is laps × 2 × hidden × 2 B. */
   bytesPerToken: number | null;
   floorBytesPerToken: number;
   floorLapsPerToken: number;
-  /** Share of answers' expert work done by tabs since start, 0 to 1; null before any. */
+  /** Share of expert work for answers done by tabs since start, 0 to 1; null before any. */
   tabShare: number | null;
   uncoveredExperts: number;
-  /** Rows × experts that the coordinator computed for want of a tab since start. */
+  /** Assignments that the coordinator computed since start because no tab could. */
   uncoveredWork: number;
-  /** What the coordinator holds by plan, apart from what it computes for want of a tab. */
+  /** Layers that the coordinator computes by plan; fallback work is not included. */
   localLayers: {
-    /** Layers of the main model: they make no lap. */
+    /** Local layers of the main model, which need no lap. */
     layers: number[];
-    /** In the memory for them: experts of these layers, and of the MTP module. */
+    /** Memory for the experts of these layers and of the MTP module. */
     bytes: number;
     /** Share of expert work done in these layers since start, 0 to 1; null before any. */
     share: number | null;
-    /** Rows × experts of drafts, which are in no share: they enter no answer. */
+    /** Assignments of drafts, which count towards no share since they enter no answer. */
     draftWork: number;
   };
   audits: {
-    /** Rows of tabs compared since start, in shadow or after use, and of those the wrong ones. */
+    /** Rows of tabs compared since start, in probation or after use, and how many of them were wrong. */
     comparedRows: number;
     wrongRows: number;
-    /** Rows in answers of tabs that were found out later, since their last good audits. */
+    /** Rows in answers from tabs that were later caught, since their last good audits. */
     uncheckedRows: number;
-    /** Donors and addresses that are kept out now. */
+    /** Donors and addresses in quarantine now. */
     keptOut: number;
   };
-  /** Milliseconds of one forward pass, recent medians summed over its laps; what is not measured is null. */
+  /** Milliseconds of one forward pass, as recent medians summed over its laps; null if not measured. */
   timeSplitMs: {
     engine: number | null;
     queue: number | null;
     wire: number | null;
     compute: number | null;
-    /** Layers that the coordinator holds. */
+    /** Experts of local layers. */
     localLayers: number | null;
   };
   kvBytesInUse: number;
   kvBytesPerToken: number;
   /** What plain multi-head attention would keep per token at the same element size. */
   mhaBytesPerToken: number;
-  /** Last 120 s, one a second. */
+  /** One value for each of the last 120 seconds. */
   tokensPerSecondHistory: number[];
 }
 
@@ -123,13 +123,13 @@ export interface RequestView {
   promptTokens: number;
   completionTokens: number;
   maxTokens: number;
-  /** Tokens drafted ahead of it, and those that were right. */
+  /** Tokens drafted for it, and how many of them were right. */
   drafted: number;
   accepted: number;
   ageMs: number;
 }
 
-/** Median and 95th percentile of the last 512, in milliseconds; null before there was any. */
+/** Median and 95th percentile of the last 512 values, in milliseconds; null before the first. */
 export interface WaitView {
   p50: number | null;
   p95: number | null;
@@ -140,7 +140,7 @@ export interface ConsoleEvent {
   timeMs: number;
   level: 'info' | 'warning' | 'error';
   kind: 'peer' | 'placement' | 'lap' | 'request' | 'server';
-  /** A sentence that a person can read. */
+  /** A sentence for people. */
   text: string;
   peerId?: string;
 }
@@ -154,7 +154,7 @@ export interface ConsoleSnapshot {
   verdict: {
     state: 'serving' | 'uncovered' | 'alone' | 'draining';
     text: string;
-    /** The one thing that most needs attention, and where to look (`#peers`, `#map`, `#flow`, `#requests`, `#events`). */
+    /** The most urgent thing, and where to look (`#peers`, `#map`, `#flow`, `#requests`, `#events`). */
     attention?: { text: string; href: string };
   };
   peers: PeerView[];
@@ -162,11 +162,11 @@ export interface ConsoleSnapshot {
   flow: FlowView;
   requests: RequestView[];
   queuedRequests: number;
-  /** How long requests wait for a place, for their first token (from their submission), and from one token to the next. */
+  /** How long requests wait in the queue, for their first token (from submission), and from one token to the next. */
   waits: { queue: WaitView; firstToken: WaitView; betweenTokens: WaitView };
 }
 
-/** Coordinator → console, event `role`: who has signed in. Sent first, and again when it changes. A viewer's commands are refused. */
+/** Coordinator → console, event `role`: the signed-in user. Sent first and at every change. A viewer's commands are refused. */
 export interface ConsoleRole {
   name: string;
   role: 'viewer' | 'operator';

@@ -1,11 +1,11 @@
 import { uniformRowEnd } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
-import { checkFixtures, fixtureBytes, fixtures } from './fixtures.ts';
+import { checkFixtures, fixtureBytes, fixtures } from './testing/fixtures.ts';
 import { cancelLayout } from './frames/cancel.ts';
 import { combineLayouts } from './frames/combine.ts';
 import { dispatchLayouts } from './frames/dispatch.ts';
 import { refuseLayout } from './frames/refuse.ts';
-import { decodeDispatch, encodeCombine, encodeDispatch, peekFrame } from './frames/index.ts';
+import { decodeDispatch, encodeCombine, encodeDispatch, peekFrame } from './index.ts';
 
 describe('frame fixtures', () => {
   it('decode to their fields, and encode to their bytes', () => {

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeF16 } from '@shoal/model';
-import { type FixtureName, fixtureBytes, fixtures } from './fixtures.ts';
+import { type FixtureName, fixtureBytes, fixtures } from './testing/fixtures.ts';
 import {
   FrameError,
   decodeCancel,
@@ -12,7 +12,6 @@ import {
   encodeDispatch,
   encodeRefuse,
   isOlderEpoch,
-  lapRefusals,
   MAX_LAP_ID,
   peekFrame,
   ROW_FORMATS,
@@ -20,7 +19,8 @@ import {
   type DispatchFrame,
   type FrameErrorReason,
   type LapRefusal,
-} from './frames/index.ts';
+} from './index.ts';
+import { lapRefusals } from './frames/refuse.ts';
 import { MAX_ASSIGNMENTS_PER_LAP, MAX_FRAME_BYTES, MAX_ROWS_PER_LAP } from './limits.ts';
 
 const decoders: Record<string, (bytes: Uint8Array) => unknown> = {

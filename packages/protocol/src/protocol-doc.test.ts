@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { fixtures } from './fixtures.ts';
+import { fixtures } from './testing/fixtures.ts';
 import * as limits from './limits.ts';
 
 const doc = readFileSync(new URL('../../../docs/PROTOCOL.md', import.meta.url), 'utf8');

@@ -8,29 +8,24 @@ import {
 } from './limits.ts';
 
 /**
- * What a donor's page and the coordinator say to each other over socket.io (namespace `/donor`), before and beside the
- * lap channel. JSON, parsed once with these schemas at the boundary, on both sides. PROTOCOL.md tells the order.
+ * Messages between a donor's page and the coordinator over socket.io (namespace `/donor`), before and beside the lap channel:
+ * JSON, parsed once at the boundary on both sides. PROTOCOL.md shows their order.
  */
 
 const shortText = z.string().max(200);
-/** 128 random bits, base64url or hex: who a donor (one browser's profile) is across visits. A secret of theirs, never shown. */
+/** 128 random bits, base64url or hex, that identify a donor (one browser profile) across visits. Secret; never displayed. */
 export const donorTokenSchema = z.string().regex(/^[A-Za-z0-9_-]{22,64}$/);
-/** What an invitation link carries. Some more than any that a coordinator makes. */
+/** The token in an invitation link; somewhat looser than what a coordinator makes. */
 export const inviteTokenSchema = z.string().regex(/^[\w-]{8,128}$/);
-const bytes = z
-  .number()
-  .int()
-  .nonnegative()
-  .max(2 ** 46);
-const count = z
-  .number()
-  .int()
-  .nonnegative()
-  .max(2 ** 40);
+const upTo = (max: number) => z.number().int().min(0).max(max);
+const bytes = upTo(2 ** 46);
+const count = upTo(2 ** 40);
+const u16 = upTo(65_535);
+const epoch = z.number().int().nonnegative();
 
 export const quantSchema = z.enum(['f16', 'q8', 'q4']);
 
-/** What computes in a tab: a GPU as WebGPU tells of it, or the processor with architecture `wasm` and its threads as description. */
+/** What computes in a tab: a GPU as WebGPU describes it, or the CPU with architecture `wasm` and its threads as description. */
 export const adapterSchema = z.object({
   vendor: shortText,
   architecture: shortText,
@@ -41,46 +36,38 @@ export const adapterSchema = z.object({
 });
 export type AdapterInfo = z.infer<typeof adapterSchema>;
 
-/** Donor → coordinator, acknowledged with a HelloReply. The first message; nothing else is answered before it. */
+/** Donor → coordinator, acknowledged with a HelloReply. Must be the first message. */
 export const helloSchema = z.object({
-  protocolVersions: z.array(z.number().int().min(0).max(65535)).min(1).max(16),
+  protocolVersions: z.array(u16).min(1).max(16),
   donorToken: donorTokenSchema,
-  /**
-   * Which of the donor's tabs this is, from 0, as far as they know; without it 0. The same number from the same donor is the
-   * same tab come back: it takes the old one's place.
-   */
-  tab: z
-    .number()
-    .int()
-    .min(0)
-    .max(MAX_TABS_PER_DONOR - 1)
-    .optional(),
+  /** Number of this tab among the donor's, from 0 (the default). The same tab coming back uses the same number, and replaces the old one. */
+  tab: upTo(MAX_TABS_PER_DONOR - 1).optional(),
   adapter: adapterSchema,
-  /** Memory that the donor lends, in bytes. */
+  /** Memory that the donor lends. */
   pledgeBytes: bytes,
   /**
-   * Shards that the donor's browser has kept from earlier visits, the latest last: the first 16 digits of their SHA-256. A
-   * coordinator that has just started knows nothing of its donors, and gives back to each what it has.
+   * Shards that the donor's browser kept from earlier visits, newest last: the first 16 digits of their SHA-256. A coordinator
+   * that has just restarted assigns each donor what it already has.
    */
   kept: z
     .array(z.string().regex(/^[0-9a-f]{16}$/))
     .max(MAX_KEPT_SHARDS)
     .optional(),
-  /** How its frames may carry rows; f16 always. A name that the coordinator does not know is of no matter. */
+  /** Row formats that its frames may use; f16 always works. Unknown names are ignored. */
   rowFormats: z.array(z.string().max(20)).max(16).optional(),
-  /** Where the swarm takes invited donors only. */
+  /** Needed if the swarm takes invited donors only. */
   inviteToken: inviteTokenSchema.optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 
-/** How `hello.kept` names a shard. */
+/** Returns the name of a shard in `hello.kept`. */
 export function keptName(sha256: string): string {
   return sha256.slice(0, 16);
 }
 
 /**
- * `invite`: an invitation is wanted, or the one that was sent does not hold. `limit`: the donor's network address has as
- * many tabs, or joins as often, as one may. `no-cpu`: tabs without WebGPU are not taken.
+ * `invite`: an invitation is required, or the one sent is not valid. `limit`: the donor's network address has too many tabs or
+ * joins too often. `no-cpu`: tabs without WebGPU are not accepted.
  */
 export const refusalCodeSchema = z.enum([
   'version',
@@ -114,29 +101,24 @@ export const helloReplySchema = z.discriminatedUnion('ok', [
       hiddenSize: z.number().int().positive(),
       moeIntermediateSize: z.number().int().positive(),
       quant: quantSchema,
-      /** Bytes of one shard; all have the same size. */
+      /** Size of every shard. */
       shardBytes: bytes,
     }),
     iceServers: z.array(iceServerSchema).max(8),
     heartbeatMs: z.number().int().positive(),
-    /** Connections that the tab is to open in all, for its laps' frames to be spread over; without it one. */
+    /** Total number of connections for the tab to open and spread its frames over; 1 by default. */
     lapConnections: z.number().int().min(1).max(MAX_LAP_CONNECTIONS).optional(),
   }),
   z.object({ ok: z.literal(false), code: refusalCodeSchema, message: z.string().max(1000) }),
 ]);
 export type HelloReply = z.infer<typeof helloReplySchema>;
 
-/** Which of the tab's connections it is about; without it 0, the main one. */
-const connectionNumber = z
-  .number()
-  .int()
-  .min(0)
-  .max(MAX_LAP_CONNECTIONS - 1)
-  .optional();
+/** The tab's connection that a signal belongs to; 0, the main one, by default. */
+const connectionNumber = upTo(MAX_LAP_CONNECTIONS - 1).optional();
 
 /**
- * Both ways, event `signal`: what WebRTC asks to be passed on. simple-peer's other kinds ask for media tracks or for
- * renegotiation; a connection with data alone needs neither, so a stranger may not say them.
+ * Both ways, event `signal`: WebRTC's own signalling. simple-peer's other kinds (media tracks, renegotiation) are not needed for
+ * data and not accepted.
  */
 export const signalSchema = z.discriminatedUnion('type', [
   z.object({
@@ -149,7 +131,7 @@ export const signalSchema = z.discriminatedUnion('type', [
     candidate: z.object({
       candidate: z.string().max(2048),
       sdpMid: z.string().max(64).nullable(),
-      sdpMLineIndex: z.number().int().min(0).max(65535).nullable(),
+      sdpMLineIndex: u16.nullable(),
     }),
     connection: connectionNumber,
   }),
@@ -157,75 +139,75 @@ export const signalSchema = z.discriminatedUnion('type', [
 export type Signal = z.infer<typeof signalSchema>;
 
 export const shardRefSchema = z.object({
-  layer: z.number().int().min(0).max(65535),
-  expert: z.number().int().min(0).max(65535),
+  layer: u16,
+  expert: u16,
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
 export type ShardRef = z.infer<typeof shardRefSchema>;
 
 /**
- * Coordinator → donor, event `assign`: the complete list of experts that the peer is to hold from now on. The peer fetches
- * what it lacks from `GET /shards/<sha256>`, unloads what is not listed (after the laps in flight), then says `ready`.
- * A later assignment replaces an earlier one, finished or not.
+ * Coordinator → donor, event `assign`: the complete list of experts that the peer is to hold. The peer unloads what is not listed
+ * (after the laps in flight), fetches what it lacks from `GET /shards/<sha256>`, then sends `ready`. A later assignment replaces
+ * an earlier one, finished or not.
  */
 export const assignSchema = z.object({
-  epoch: z.number().int().nonnegative(),
+  epoch,
   shards: z.array(shardRefSchema).max(MAX_SHARDS_PER_ASSIGNMENT),
 });
 export type Assign = z.infer<typeof assignSchema>;
 
-/** Donor → coordinator, event `progress`: at most 2 a second while loading. */
+/** Donor → coordinator, event `progress`: at most twice a second while loading. */
 export const progressSchema = z.object({
-  epoch: z.number().int().nonnegative(),
+  epoch,
   phase: z.enum(['downloading', 'uploading']),
   doneBytes: bytes,
   totalBytes: bytes,
-  /** Of doneBytes, how much came out of the donor's own cache. */
+  /** Part of doneBytes that came from the donor's own cache. */
   cachedBytes: bytes,
 });
 export type Progress = z.infer<typeof progressSchema>;
 
-/** Donor → coordinator, event `ready`: all of an assignment's experts are on the GPU; the self-test may begin. */
-export const readySchema = z.object({ epoch: z.number().int().nonnegative(), allocatedBytes: bytes });
+/** Donor → coordinator, event `ready`: all assigned experts are loaded, and the known-answer test may begin. */
+export const readySchema = z.object({ epoch, allocatedBytes: bytes });
 export type Ready = z.infer<typeof readySchema>;
 
-/** Donor → coordinator, event `trouble`: an assignment cannot be held. */
+/** Donor → coordinator, event `trouble`: the assignment cannot be loaded. */
 export const troubleSchema = z.object({
-  epoch: z.number().int().nonnegative(),
+  epoch,
   code: z.enum(['download', 'hash', 'out-of-memory', 'device-lost', 'limits', 'internal']),
   message: z.string().max(1000),
 });
 export type Trouble = z.infer<typeof troubleSchema>;
 
 /**
- * Donor → coordinator, event `intent`. `pause`: no new laps until `resume`, weights stay. `finish`: no new work; the
- * coordinator says `dismissed` once the laps in flight and the re-plan are done. `leave`: gone now (also sent on pagehide).
+ * Donor → coordinator, event `intent`. `pause`: no laps until `resume`, weights stay. `finish`: no new work; the coordinator
+ * sends `dismissed` once the laps in flight and the new placement are done. `leave`: leaving now (also sent on pagehide).
  */
 export const intentSchema = z.object({ intent: z.enum(['pause', 'resume', 'finish', 'leave']) });
 export type Intent = z.infer<typeof intentSchema>;
 
-/** Coordinator → donor, event `standing`: at every change and once a second while working. All figures are of this visit unless said. */
+/** Coordinator → donor, event `standing`: at every change, and once a second while working. Figures are for this visit unless noted. */
 export const standingSchema = z.object({
   phase: z.enum(['connecting', 'loading', 'testing', 'waiting', 'working', 'paused', 'draining']),
-  epoch: z.number().int().nonnegative(),
+  epoch,
   layers: z.array(z.number().int()).max(1000),
   experts: count,
   rows: count,
   rowsPerSecond: z.number().nonnegative(),
   /** Tokens that passed through at least one of this donor's experts. */
   tokensHelped: count,
-  /** The same, of all tabs of this donor added up, since the coordinator first saw it. */
+  /** The same over all tabs of this donor, since the coordinator first saw it. */
   tokensHelpedTotal: count,
   rttMs: z.number().nonnegative().nullable(),
   lapMs: z.number().nonnegative().nullable(),
-  /** Share of the self-test's experts that matched, 0 to 1; null before the test. */
+  /** Share of experts that passed the known-answer test, 0 to 1; null before it. */
   verifiedShare: z.number().min(0).max(1).nullable(),
-  /** Rows that the coordinator computed again and found right, of all tabs of this donor since it first saw it. */
+  /** Rows that the coordinator recomputed and found right, over all tabs of this donor since it first saw it. */
   verifiedRows: count,
 });
 export type Standing = z.infer<typeof standingSchema>;
 
-/** Coordinator → donor, event `dismissed`: the peer has no more work here. `retry`: whether coming back by itself makes sense. */
+/** Coordinator → donor, event `dismissed`: the visit is over. `retry`: whether the tab should come back by itself. */
 export const dismissedSchema = z.object({
   code: z.enum(['finished', 'removed', 'self-test', 'wrong-results', 'protocol', 'draining', 'timeout', 'replaced']),
   message: z.string().max(1000),

@@ -1,14 +1,14 @@
 import { z } from 'zod';
 
 /**
- * What a choice of a completion carries beside OpenAI's fields when the request asked `shoal: { trace: true }`: for each token
- * of it, which experts of which layers answered, on which tabs, and how long each lap took.
+ * What a completion's choice carries beside OpenAI's fields if the request has `shoal: { trace: true }`: for each token, the
+ * experts that answered in each layer, their tabs, and the time of each lap.
  */
 export const lapTraceSchema = z.object({
   /** The model's own layer number. */
   layer: z.number().int().min(0).max(65535),
   lapMs: z.number().nonnegative(),
-  /** A layer that the coordinator holds by plan: this was no lap. */
+  /** True for a local layer, which the coordinator computes without a lap. */
   resident: z.boolean().optional(),
   experts: z
     .array(
@@ -16,7 +16,7 @@ export const lapTraceSchema = z.object({
         expert: z.number().int().min(0).max(65535),
         /** The gate's weight. */
         weight: z.number(),
-        /** null: the coordinator computed this expert itself. */
+        /** null if the coordinator computed this expert itself. */
         peerId: z.string().max(64).nullable(),
       }),
     )
@@ -25,7 +25,7 @@ export const lapTraceSchema = z.object({
 
 export const tokenTraceSchema = z.object({
   id: z.number().int().nonnegative(),
-  /** The token's text; empty where it is part of a character that a later token completes. */
+  /** The token's text; empty if a later token completes its character. */
   text: z.string().max(1000),
   laps: z.array(lapTraceSchema).max(1024),
 });

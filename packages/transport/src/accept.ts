@@ -10,16 +10,17 @@ import type { RtcImplementation } from './rtc.ts';
 
 export interface AcceptOptions extends Omit<ConnectionOptions, 'initiator'> {
   rtc: RtcImplementation;
-  /** False by default: the donor begins, when it is ready to hear the answer. */
+  /** False by default: the donor starts, once it is ready for the answer. */
   initiator?: boolean;
-  /** 0: never ping. */
+  /** 0 turns pings off. */
   heartbeatMs?: number;
   connectTimeoutMs?: number;
-  /** Largest frame that the peer may send: a combine of the model's rows. See FramedChannelOptions. */
+  /** Largest frame to accept from the peer: a combine of the model's rows. See FramedChannelOptions. */
   maxFrameBytes?: number;
-  /** That the donor may open, the main one among them; 1 by default. */
+  /** Connections that the donor may open, including the main one; 1 by default. */
   lapConnections?: number;
-  /** Once for each further connection that has ended or never opened, while the link goes on. */
+  onControl?: (message: ControlMessage) => void;
+  /** Called once for each further connection that ended or never opened; the link goes on. */
   onFurtherLost?: (number: number, why: string) => void;
 }
 
@@ -27,30 +28,30 @@ export interface AcceptedPeer {
   signal(signal: Signal): void;
   /** Resolves when laps can be sent; rejects with a TransportError (`timeout`, `failed`, `closed`). */
   readonly link: Promise<Link>;
-  onControl: ((message: ControlMessage) => void) | undefined;
   sendControl(message: ControlMessage): boolean;
   /** Ends link and connections. */
   close(): void;
 }
 
-/** A goodbye, or a close that the other side should see as one, needs this long to leave before the connection is torn down. */
+/** Time for a goodbye or a clean close to go out before the connection is torn down. */
 const FLUSH_MS = 250;
 
 /**
- * The coordinator's side of one donor's connection. Whatever ends link or connection ends the other as well. Further connections,
- * which the donor opens when this one stands, carry fragments of the same link's frames.
+ * Accepts one donor's connection on the coordinator's side. Link and connection end together. Further connections, which the
+ * donor opens once this one is up, carry fragments of the same link's frames.
  */
 export function acceptPeer(options: AcceptOptions): AcceptedPeer {
   const { rtc, iceServers, onSignal, initiator = false, lapConnections = 1 } = options;
   const { heartbeatMs = HEARTBEAT_MS, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
-  const connection = new Connection(SimplePeer, { iceServers, onSignal, initiator }, rtc.classes);
+  const connect = (onSignal: (signal: Signal) => void): Connection =>
+    new Connection(SimplePeer, { iceServers, onSignal, initiator }, rtc.classes);
+  const connection = connect(onSignal);
+  connection.onControl = options.onControl;
   const further = new FurtherConnections({
     count: lapConnections - 1,
     connectTimeoutMs,
-    make: (number) => {
-      const numbered = (signal: Signal): void => onSignal({ ...signal, connection: number });
-      return new Connection(SimplePeer, { iceServers, onSignal: numbered, initiator }, rtc.classes);
-    },
+    connect,
+    onSignal,
     onChannel: (channel) => link.addChannel(channel as DataChannelLike),
     onLost: options.onFurtherLost,
     onMisuse: () => link.close('protocol'),
@@ -68,17 +69,11 @@ export function acceptPeer(options: AcceptOptions): AcceptedPeer {
   });
   if (initiator) connection.onOpen = () => further.openAll();
   const opened = openLink(connection, channel, link, connectTimeoutMs);
-  // A rejection that nobody awaits (the donor is gone, and so is whoever wanted the link) is not a crash.
+  // If the donor is gone, nothing may be awaiting this promise, and its rejection must not crash the process.
   opened.catch(() => {});
   return {
     signal: (signal) => (signal.connection ? further.signal(signal.connection, signal) : connection.signal(signal)),
     link: opened,
-    get onControl() {
-      return connection.onControl;
-    },
-    set onControl(listener) {
-      connection.onControl = listener;
-    },
     sendControl: (message) => connection.sendControl(message),
     close() {
       link.close();

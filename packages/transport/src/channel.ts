@@ -7,12 +7,12 @@ interface ChannelListeners {
 }
 
 /**
- * The part of RTCDataChannel that links use, so that a browser's channel (in a page or transferred to a worker),
- * node-datachannel's, @roamhq/wrtc's and the one in memory are all the same to them.
+ * The part of RTCDataChannel that links use. It is implemented by a browser's channel (in a page or transferred to a worker),
+ * by node-datachannel, by @roamhq/wrtc and by the in-memory channel.
  */
 export interface DataChannelLike {
   readonly readyState: 'connecting' | 'open' | 'closing' | 'closed';
-  /** Bytes given to `send` that have not left yet. */
+  /** Bytes passed to `send` that have not been sent yet. */
   readonly bufferedAmount: number;
   /** Absent in @roamhq/wrtc, which then never fires `bufferedamountlow` either. */
   bufferedAmountLowThreshold?: number | undefined;
@@ -25,13 +25,13 @@ export interface DataChannelLike {
 }
 
 /**
- * Both sides create the lap channel themselves under this id (`negotiated`): simple-peer takes every channel that the other
- * side announces for its own. Low, because Chrome allows 1,024 streams; not 0 or 1, which in-band channels would get.
+ * Both sides create the lap channel under this id (`negotiated`), since simple-peer mistakes every announced channel for its
+ * own. Low, because Chrome allows 1,024 streams; not 0 or 1, which in-band channels would get.
  */
 export const LAP_CHANNEL_ID = 2;
-/** simple-peer's own channel is negotiated as well, so that a stranger who announces channels replaces nothing. */
+/** simple-peer's own channel is negotiated as well, so that an announced channel cannot replace it. */
 export const CONTROL_CHANNEL_ID = 3;
 
 export const LAP_CHANNEL_LABEL = 'laps';
-/** Unordered: a lost packet then holds up its own frame only. Reliable, since losing a frame costs a lap's deadline. */
+/** Unordered, so that a lost packet holds up only its own frame. Reliable, since a lost frame costs a lap's deadline. */
 export const LAP_CHANNEL_INIT: RTCDataChannelInit = { negotiated: true, id: LAP_CHANNEL_ID, ordered: false };

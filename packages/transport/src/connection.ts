@@ -8,21 +8,21 @@ export type SimplePeerClass = new (options: SimplePeer.Options) => SimplePeer.In
 export interface ConnectionOptions {
   iceServers: readonly RTCIceServer[];
   initiator: boolean;
-  /** To be passed on to the other side's `signal`. */
+  /** Must deliver the signal to the other side's `signal`. */
   onSignal: (signal: Signal) => void;
 }
 
-/** How a connection as a whole ended. `protocol`: the other side said on the control channel what cannot be said there. */
+/** How a connection ended. `protocol`: the other side sent an invalid control message or announced a channel. */
 export type ConnectionEnd = { reason: 'goodbye' | 'closed' | 'failed' | 'protocol'; error?: Error };
 
 /**
- * simple-peer with a second channel for laps. Its own channel carries control messages. Both are negotiated: simple-peer takes
- * every announced channel for its own, so nothing is announced, and who announces something is sent away.
+ * simple-peer with a second channel for laps; its own channel carries control messages. Both are negotiated, since simple-peer
+ * mistakes every announced channel for its own: nothing is announced, and an announcement ends the connection.
  */
 export class Connection {
   readonly lapChannel: RTCDataChannel;
   onControl: ((message: ControlMessage) => void) | undefined;
-  /** The other side is reached. The lap channel opens at about that time. */
+  /** The connection is up. The lap channel opens at about the same time. */
   onOpen: (() => void) | undefined;
   onEnd: ((end: ConnectionEnd) => void) | undefined;
   #peer: SimplePeer.Instance;
@@ -31,19 +31,19 @@ export class Connection {
   constructor(SimplePeer: SimplePeerClass, options: ConnectionOptions, wrtc?: RtcClasses) {
     this.#peer = new SimplePeer({
       initiator: options.initiator,
-      // Text stays text; as a byte stream it would be cut and joined at will.
+      // Keeps message boundaries; a byte stream would be split and joined at will.
       objectMode: true,
       channelName: 'control',
       channelConfig: { negotiated: true, id: CONTROL_CHANNEL_ID },
       config: { iceServers: [...options.iceServers] },
       ...(wrtc && { wrtc }),
     });
-    // First: where no RTCPeerConnection can be made, simple-peer says so a moment later, to whoever listens.
+    // Registered first: if no RTCPeerConnection can be made, simple-peer emits its error a moment later.
     this.#peer.on('error', (error) => this.#end({ reason: 'failed', error }));
     this.#peer.on('close', () => this.#end({ reason: 'closed' }));
     const pc = peerConnectionOf(this.#peer);
     this.lapChannel = pc.createDataChannel(LAP_CHANNEL_LABEL, LAP_CHANNEL_INIT);
-    // A channel that the other side announces is not ours, and would take memory for as long as it stays.
+    // An announced channel is never legitimate here, and would take memory for as long as it stays open.
     pc.addEventListener('datachannel', () => this.#end({ reason: 'protocol' }));
     this.#peer.on('signal', (data) => {
       const signal = toSignal(data);
@@ -53,7 +53,7 @@ export class Connection {
     this.#peer.on('data', (data: unknown) => this.#receive(data));
   }
 
-  /** Hands on what the other side signalled. What simple-peer cannot take ends the connection; nothing is thrown. */
+  /** Takes a signal of the other side. One that simple-peer rejects ends the connection. Never throws. */
   signal(signal: Signal): void {
     if (this.#ended) return;
     try {
@@ -63,7 +63,7 @@ export class Connection {
     }
   }
 
-  /** False if the control channel is not open (yet or any more): such a message is not queued. */
+  /** Returns false, without queueing the message, if the control channel is not open. */
   sendControl(message: ControlMessage): boolean {
     if (!this.#peer.connected) return false;
     try {
@@ -97,15 +97,15 @@ export class Connection {
   }
 }
 
-/** simple-peer has no method for further channels; `_pc` is where it has kept its RTCPeerConnection since its first version. */
+/** simple-peer cannot create further channels itself; `_pc` has held its RTCPeerConnection since the first version. */
 function peerConnectionOf(peer: SimplePeer.Instance): RTCPeerConnection {
   const { _pc: pc } = peer as unknown as { _pc: RTCPeerConnection | null };
   if (!pc)
-    throw new Error('No RTCPeerConnection could be made: check the ICE servers, and that WebRTC is not blocked.');
+    throw new Error('Could not create an RTCPeerConnection: check the ICE servers, and that WebRTC is not blocked.');
   return pc;
 }
 
-/** simple-peer also asks for tracks and renegotiation, of which a connection with data alone has no need. */
+/** Drops simple-peer's other signals (tracks, renegotiation), which a data-only connection does not need. */
 function toSignal(data: SimplePeer.SignalData): Signal | undefined {
   if (data.type === 'candidate') {
     const { candidate, sdpMid, sdpMLineIndex } = data.candidate;

@@ -4,39 +4,39 @@ import { Connection, type ConnectionEnd, type ConnectionOptions } from './connec
 import { FurtherConnections } from './further-connections.ts';
 
 export interface DonorConnectionOptions extends Omit<ConnectionOptions, 'initiator'> {
-  /** The donor begins by default, as `acceptPeer` expects. */
+  /** True by default, as `acceptPeer` expects. */
   initiator?: boolean;
-  /** How many connections the coordinator wants in all; 1 by default. */
+  /** Total number of connections that the coordinator asked for; 1 by default. */
   lapConnections?: number;
   /**
-   * Gets each lap channel in the same task that made it, still connecting: the only time at which a browser lets it be transferred
-   * to a worker. There, `new FramedChannel(channel)` makes the first one a link, and `link.addChannel(channel)` adds a further one.
-   * Those come when the first connection stands.
+   * Receives each lap channel, still connecting, in the task that made it: the only time when a browser can transfer it to a
+   * worker. There, `new FramedChannel(channel)` makes a link of the first one, and `link.addChannel(channel)` adds the further
+   * ones, which come once the first connection is up.
    */
   onLapChannel: (channel: RTCDataChannel, isFurther: boolean) => void;
   onControl?: (message: ControlMessage) => void;
-  /** Once, when the connection is over, also after `close`. The link in the worker closes by itself. */
+  /** Called once when the connection is over, also after `close`. The link in the worker closes by itself. */
   onEnd?: (end: ConnectionEnd) => void;
 }
 
 export interface DonorConnection {
   signal(signal: Signal): void;
-  /** False if it could not be sent. On `pagehide`, `{ control: 'goodbye' }` is all there is time for. */
+  /** Returns false if the message could not be sent. On `pagehide` there is only time for `{ control: 'goodbye' }`. */
   sendControl(message: ControlMessage): boolean;
   close(): void;
 }
 
-/** The donor's page: one WebRTC connection to the coordinator, or several of which the first is the one that counts. */
+/** Connects a donor's page to the coordinator over one or more WebRTC connections; the visit lasts as long as the first. */
 export function connectDonor(options: DonorConnectionOptions): DonorConnection {
   const { iceServers, onSignal, onLapChannel, initiator = true, lapConnections = 1 } = options;
-  const connection = new Connection(SimplePeer, { iceServers, onSignal, initiator });
+  const connect = (onSignal: (signal: Signal) => void): Connection =>
+    new Connection(SimplePeer, { iceServers, onSignal, initiator });
+  const connection = connect(onSignal);
   const further = new FurtherConnections({
     count: lapConnections - 1,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
-    make: (number) => {
-      const numbered = (signal: Signal): void => onSignal({ ...signal, connection: number });
-      return new Connection(SimplePeer, { iceServers, onSignal: numbered, initiator });
-    },
+    connect,
+    onSignal,
     onChannel: (channel) => onLapChannel(channel, true),
     onMisuse: () => connection.close(),
   });

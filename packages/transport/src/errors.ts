@@ -1,6 +1,6 @@
 export type TransportErrorReason = 'closed' | 'too-large' | 'queue-full' | 'timeout' | 'unavailable' | 'failed';
 
-/** A frame that was not sent, or a connection that did not come about. */
+/** A frame was not sent, or a connection could not be made. */
 export class TransportError extends Error {
   readonly reason: TransportErrorReason;
   constructor(reason: TransportErrorReason, message: string, options?: ErrorOptions) {

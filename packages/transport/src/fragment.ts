@@ -1,19 +1,19 @@
 import { MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, MIN_FRAGMENT_PAYLOAD_BYTES } from '@shoal/protocol';
 
 /**
- * What one message on the lap channel is. First word (u32, little-endian): kind in the low byte, and above it 24 bits that are
- * the frame's id, or the ping's. Second word, in fragments only: index (u16) and count (u16). PROTOCOL.md has it in hex.
+ * Kinds of messages on the lap channel. First word (u32, little-endian): the kind in the low byte, the id of the frame or ping in
+ * the other 24 bits. Second word, in fragments only: index (u16) and count (u16). PROTOCOL.md has examples in hex.
  */
 export const messageKinds = { frame: 1, fragment: 2, ping: 3, pong: 4, goodbye: 5 } as const;
 
-/** Of whole frames and signals. Four, so that a frame behind it still lies on a boundary of 4 and is viewed without a copy. */
+/** Header of whole frames and signals: 4 bytes, so that the frame after it stays aligned to 4 and is viewed without a copy. */
 export const MESSAGE_HEADER_BYTES = 4;
 export const FRAGMENT_HEADER_BYTES = 8;
 /** The largest frame that is one message. */
 export const MAX_WHOLE_FRAME_BYTES = MAX_MESSAGE_BYTES - MESSAGE_HEADER_BYTES;
 export const MAX_FRAGMENT_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - FRAGMENT_HEADER_BYTES;
 export const MAX_FRAGMENTS_PER_FRAME = Math.ceil(MAX_FRAME_BYTES / MIN_FRAGMENT_PAYLOAD_BYTES);
-/** Ids wrap around after 16 million frames: long after anything of the earlier one is gone. */
+/** Ids wrap around after 16 million frames, long after the earlier frame is forgotten. */
 export const ID_MASK = 0xff_ffff;
 
 /** A frame in one message. The payload is a view. */
@@ -23,24 +23,24 @@ export interface WholeFrame {
   payload: Uint8Array;
 }
 
-/** A piece of a frame that takes several messages; all but the last are of one length, which the sender has chosen. */
+/** A piece of a frame that takes several messages. All but the last have the same length, chosen by the sender. */
 export interface Fragment {
   kind: 'fragment';
   frameId: number;
   index: number;
-  /** At least two. */
+  /** At least 2. */
   count: number;
   payload: Uint8Array;
 }
 export type FrameMessage = WholeFrame | Fragment;
 export type LapMessage = FrameMessage | { kind: 'ping' | 'pong'; id: number } | { kind: 'goodbye' };
 
-/** How many fragments of that size a frame is cut into. For frames that are cut: of more than one fragment's bytes. */
+/** Number of fragments of `payloadBytes` in a frame that is longer than one fragment. */
 export function fragmentCount(frameBytes: number, payloadBytes: number): number {
   return Math.ceil(frameBytes / payloadBytes);
 }
 
-/** Writes a frame of at most MAX_WHOLE_FRAME_BYTES into `target` (MAX_MESSAGE_BYTES) and returns the part to send. */
+/** Writes a frame of at most MAX_WHOLE_FRAME_BYTES into `target` (MAX_MESSAGE_BYTES) and returns the view to send. */
 export function writeFrame(
   target: Uint8Array<ArrayBuffer>,
   frame: Uint8Array,
@@ -53,7 +53,7 @@ export function writeFrame(
 
 /**
  * Writes fragment `index` of a frame cut into pieces of `payloadBytes` (MIN_FRAGMENT_PAYLOAD_BYTES to
- * MAX_FRAGMENT_PAYLOAD_BYTES, and fewer than the frame has) into `target` (MAX_MESSAGE_BYTES); returns the part to send.
+ * MAX_FRAGMENT_PAYLOAD_BYTES, less than the frame's length) into `target` (MAX_MESSAGE_BYTES) and returns the view to send.
  */
 export function writeFragment(
   target: Uint8Array<ArrayBuffer>,
@@ -83,7 +83,7 @@ function writeFirstWord(target: Uint8Array<ArrayBuffer>, kind: keyof typeof mess
   return view;
 }
 
-/** Reads what a stranger sent: undefined unless it is a well-formed message. The payload is a view. */
+/** Parses an untrusted message; undefined unless it is well-formed. The payload is a view. */
 export function readMessage(data: unknown): LapMessage | undefined {
   const bytes = bytesOf(data);
   if (bytes === undefined || bytes.byteLength < MESSAGE_HEADER_BYTES || bytes.byteLength > MAX_MESSAGE_BYTES) return;
@@ -118,7 +118,7 @@ export function isLast({ index, count }: Fragment): boolean {
   return index === count - 1;
 }
 
-/** Of the smallest frame that this fragment may be a part of: the last one says only that the others are no shorter. */
+/** Length of the smallest frame that can contain this fragment. From the last fragment we know only that the others are no shorter. */
 export function leastFrameBytes(fragment: Fragment): number {
   const { count, payload } = fragment;
   if (!isLast(fragment)) return (count - 1) * payload.byteLength + 1;

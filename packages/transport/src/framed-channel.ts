@@ -2,42 +2,42 @@ import { FrameError, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES } from '@shoal/protocol'
 import type { DataChannelLike } from './channel.ts';
 import { TransportError } from './errors.ts';
 import { ID_MASK, readMessage, writeFragment, writeFrame, writeSignal, type LapMessage } from './fragment.ts';
-import type { Lane, LaneListeners } from './data-channel.ts';
-import { Lanes } from './data-channels.ts';
+import type { LinkChannel, LinkChannelListeners } from './link-channel.ts';
+import { LinkChannels } from './link-channels.ts';
 import type { Link, LinkCloseReason, LinkStats } from './link.ts';
 import { Reassembly } from './reassembly.ts';
 import { type Outgoing, SendQueue } from './send-queue.ts';
 
 const POLL_MS = 2;
-/** Where the event exists the poll is only a safeguard against one that went missing. */
+/** Where the low-water event exists, the poll only guards against a missed one. */
 const SAFEGUARD_POLL_MS = 250;
 
-/** Closing an unordered channel overtakes what was sent before it: a goodbye gets this long to arrive, then it is closed anyway. */
+/** Closing an unordered channel overtakes what was sent before, so a goodbye gets this long to arrive. */
 const GOODBYE_FLUSH_MS = 150;
 
 export interface FramedChannelOptions {
-  /** How often to ping. Without it this side only answers, which needs no timer and so works in a throttled tab. */
+  /** How often to ping. Without it this side only answers pings, which needs no timer and so works in a throttled tab. */
   heartbeatMs?: number;
   /**
-   * Largest frame that may arrive; a longer one closes the link with `protocol`. Whoever knows the model knows it (rows × hidden
-   * size × 2 B), and bounds with it what a stranger can make it hold: about five such frames. MAX_FRAME_BYTES by default.
+   * Largest frame to accept; a longer one closes the link with `protocol`. It follows from the model (rows × hidden size × 2 B)
+   * and bounds what a stranger can make this side hold: about five such frames. MAX_FRAME_BYTES by default.
    */
   maxFrameBytes?: number;
-  /** For the owner of the connection beneath: called once when the link has closed, just before `onClose`. */
+  /** For the owner of the underlying connection: called once when the link has closed, just before `onClose`. */
   afterClose?: (reason: LinkCloseReason) => void;
-  /** While less waits in the main channel's buffer, added ones are not used. 0 by default: fragments are spread from the first on. */
+  /** Added channels are used only above this many bytes in the main channel's buffer. 0 by default: fragments always spread. */
   spreadAboveBytes?: number;
-  /** An added channel has ended, is silent, or was refused for the link is closed; the link goes on without it. */
+  /** An added channel has ended, went silent, or came after the link was closed. */
   onChannelLost?: (channel: DataChannelLike) => void;
-  /** Milliseconds that only go forward. */
+  /** Monotonic clock, in milliseconds. */
   now?: () => number;
 }
 
 /**
- * A Link over one data channel or several: frames in messages of at most 16 KiB, put together again in bounded memory whatever
- * their order, with backpressure and heartbeats for each channel. Frames sent while the channel is still connecting wait in the
- * queue. A message that is not ours closes the link with `protocol`, and so does a FrameError thrown by `onFrame`; other errors of
- * a listener are bugs and pass through. `onClose` is called once, also after a local `close`.
+ * A Link over one or more data channels: sends frames in messages of at most 16 KiB and reassembles them from any order in
+ * bounded memory, with backpressure and a heartbeat per channel. Frames sent while the channel is connecting are queued. A
+ * malformed message or a FrameError thrown by `onFrame` closes the link with `protocol`; a listener's other errors are bugs and
+ * pass through. `onClose` is called once, also after a local `close`.
  */
 export class FramedChannel implements Link {
   onFrame: ((frame: Uint8Array) => void) | undefined;
@@ -47,49 +47,46 @@ export class FramedChannel implements Link {
   #state: 'open' | 'closed' = 'open';
   #queue = new SendQueue();
   #reassembly: Reassembly;
-  #lanes: Lanes;
+  #channels: LinkChannels;
   #heartbeatTimer: ReturnType<typeof setInterval> | undefined;
   #pollTimer: ReturnType<typeof setTimeout> | undefined;
   #scratch = new Uint8Array(MAX_MESSAGE_BYTES);
   #nextFrameId = 0;
-  #bytesSent = 0;
-  #bytesReceived = 0;
-  #framesSent = 0;
-  #framesReceived = 0;
+  #counts = { bytesSent: 0, bytesReceived: 0, framesSent: 0, framesReceived: 0 };
 
-  constructor(channel: DataChannelLike, options: FramedChannelOptions = {}) {
+  constructor(dataChannel: DataChannelLike, options: FramedChannelOptions = {}) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#reassembly = new Reassembly(options.maxFrameBytes);
-    const listeners: LaneListeners = {
-      onMessage: (lane, data) => this.#onMessage(lane, data),
+    const listeners: LinkChannelListeners = {
+      onMessage: (channel, data) => this.#onMessage(channel, data),
       onRoom: () => this.#pump(),
-      onEnd: (lane, reason) => {
-        this.#onLaneEnd(lane, reason);
+      onEnd: (channel, reason) => {
+        this.#onChannelEnd(channel, reason);
         this.#pump();
       },
     };
-    this.#lanes = new Lanes(channel, listeners, options.spreadAboveBytes ?? 0);
+    this.#channels = new LinkChannels(dataChannel, listeners, options.spreadAboveBytes ?? 0);
     if (options.heartbeatMs !== undefined) {
       this.#heartbeatTimer = setInterval(() => this.#tick(), options.heartbeatMs);
     }
   }
 
-  /** The main channel; whoever sends on it directly speaks the fragment layer. */
+  /** The main channel. What is sent on it directly must follow the fragment layer. */
   get channel(): DataChannelLike {
-    return this.#lanes.main.channel;
+    return this.#channels.main.dataChannel;
   }
 
-  /** Channels of the link, open or still connecting: the main one first. */
+  /** Channels that are open or still connecting, the main one first. */
   get channels(): readonly DataChannelLike[] {
-    return this.#lanes.all.map(({ channel }) => channel);
+    return this.#channels.all.map(({ dataChannel }) => dataChannel);
   }
 
-  /** A further channel to the same peer, of a connection of its own. It is used as soon as it is open, for as long as it is. */
-  addChannel(channel: DataChannelLike): void {
-    if (this.#state === 'open') return this.#lanes.add(channel);
-    channel.close();
-    this.#options.onChannelLost?.(channel);
+  /** Adds a channel to the same peer over a connection of its own; it is used for as long as it is open. */
+  addChannel(dataChannel: DataChannelLike): void {
+    if (this.#state === 'open') return this.#channels.add(dataChannel);
+    dataChannel.close();
+    this.#options.onChannelLost?.(dataChannel);
   }
 
   get state(): 'open' | 'closed' {
@@ -114,25 +111,18 @@ export class FramedChannel implements Link {
       this.#finish(reason);
       return;
     }
-    if (this.#lanes.main.isOpen) this.#sendOn(this.#lanes.main, writeSignal('goodbye'));
+    if (this.#channels.main.isOpen) this.#sendOn(this.#channels.main, writeSignal('goodbye'));
     this.#finish(reason, GOODBYE_FLUSH_MS);
   }
 
   stats(): LinkStats {
-    return {
-      bytesSent: this.#bytesSent,
-      bytesReceived: this.#bytesReceived,
-      framesSent: this.#framesSent,
-      framesReceived: this.#framesReceived,
-      rttMs: this.#lanes.main.heartbeat.rttMs,
-      lost: this.#reassembly.lost,
-    };
+    return { ...this.#counts, rttMs: this.#channels.main.heartbeat.rttMs, lost: this.#reassembly.lost };
   }
 
   #pump(): void {
     while (this.#state === 'open' && !this.#queue.isEmpty) {
       const outcome = this.#queue.sendNext(this.#sendMessage);
-      if (outcome === 'frame-sent') this.#framesSent++;
+      if (outcome === 'frame-sent') this.#counts.framesSent++;
       else if (outcome === 'blocked') break;
     }
     if (this.#state === 'open' && !this.#queue.isEmpty) this.#pollLater();
@@ -141,30 +131,30 @@ export class FramedChannel implements Link {
   #sendMessage = ({ frame, frameId, count, payloadBytes }: Outgoing, index: number): boolean => {
     const isWhole = count === 1;
     for (;;) {
-      const lane = isWhole ? this.#lanes.forWhole() : this.#lanes.forFragment();
-      if (lane === undefined) return false;
+      const channel = isWhole ? this.#channels.forWhole() : this.#channels.forFragment();
+      if (channel === undefined) return false;
       const message = isWhole
         ? writeFrame(this.#scratch, frame, frameId)
         : writeFragment(this.#scratch, frame, frameId, index, payloadBytes);
-      if (this.#sendOn(lane, message)) return true;
+      if (this.#sendOn(channel, message)) return true;
       if (this.#state !== 'open') return false;
     }
   };
 
-  #sendOn(lane: Lane, message: Uint8Array<ArrayBuffer>): boolean {
+  #sendOn(channel: LinkChannel, message: Uint8Array<ArrayBuffer>): boolean {
     try {
-      lane.channel.send(message);
+      channel.dataChannel.send(message);
     } catch {
-      // The channel refuses what it accepted a moment ago: it is dying, and its close event may never come.
-      this.#onLaneEnd(lane, 'failed');
+      // A channel that suddenly refuses is dying, and its close event may never come.
+      this.#onChannelEnd(channel, 'failed');
       return false;
     }
-    this.#bytesSent += message.byteLength;
+    this.#counts.bytesSent += message.byteLength;
     return true;
   }
 
   #pollLater(): void {
-    const { hasLowEvent } = this.#lanes.main;
+    const { hasLowEvent } = this.#channels.main;
     this.#pollTimer ??= setTimeout(
       () => {
         this.#pollTimer = undefined;
@@ -174,19 +164,19 @@ export class FramedChannel implements Link {
     );
   }
 
-  #onMessage(lane: Lane, data: unknown): void {
+  #onMessage(channel: LinkChannel, data: unknown): void {
     if (this.#state === 'closed') return;
     const message = readMessage(data);
     if (message === undefined) {
       this.#finish('protocol');
       return;
     }
-    lane.heartbeat.alive();
-    this.#bytesReceived += (data as ArrayBuffer).byteLength;
-    this.#handle(lane, message);
+    channel.heartbeat.alive();
+    this.#counts.bytesReceived += (data as ArrayBuffer).byteLength;
+    this.#handle(channel, message);
   }
 
-  #handle(lane: Lane, message: LapMessage): void {
+  #handle(channel: LinkChannel, message: LapMessage): void {
     switch (message.kind) {
       case 'frame':
       case 'fragment': {
@@ -198,11 +188,11 @@ export class FramedChannel implements Link {
         break;
       }
       case 'ping':
-        // A flood of pings must not fill our buffer with answers.
-        if (lane.hasRoom) this.#sendOn(lane, writeSignal('pong', message.id));
+        // A flood of pings must not fill our buffer with pongs.
+        if (channel.hasRoom) this.#sendOn(channel, writeSignal('pong', message.id));
         break;
       case 'pong':
-        lane.heartbeat.pong(message.id, this.#now());
+        channel.heartbeat.pong(message.id, this.#now());
         break;
       case 'goodbye':
         this.#finish('goodbye');
@@ -213,7 +203,7 @@ export class FramedChannel implements Link {
   }
 
   #deliver(frame: Uint8Array): void {
-    this.#framesReceived++;
+    this.#counts.framesReceived++;
     try {
       this.onFrame?.(frame);
     } catch (error) {
@@ -226,19 +216,19 @@ export class FramedChannel implements Link {
     if (this.#state === 'closed') return;
     const nowMs = this.#now();
     this.#reassembly.expire(nowMs);
-    for (const lane of this.#lanes.all) {
-      if (!lane.isOpen) continue;
-      const ping = lane.heartbeat.tick(nowMs);
-      if (ping === 'dead') this.#onLaneEnd(lane, 'heartbeat');
-      else this.#sendOn(lane, writeSignal('ping', ping));
+    for (const channel of this.#channels.all) {
+      if (!channel.isOpen) continue;
+      const ping = channel.heartbeat.tick(nowMs);
+      if (ping === 'dead') this.#onChannelEnd(channel, 'heartbeat');
+      else this.#sendOn(channel, writeSignal('ping', ping));
     }
   }
 
-  #onLaneEnd(lane: Lane, reason: LinkCloseReason): void {
-    if (this.#state === 'closed' || !this.#lanes.all.includes(lane)) return;
-    if (lane === this.#lanes.main) return this.#finish(reason);
-    this.#lanes.drop(lane);
-    this.#options.onChannelLost?.(lane.channel);
+  #onChannelEnd(channel: LinkChannel, reason: LinkCloseReason): void {
+    if (this.#state === 'closed' || !this.#channels.all.includes(channel)) return;
+    if (channel === this.#channels.main) return this.#finish(reason);
+    this.#channels.drop(channel);
+    this.#options.onChannelLost?.(channel.dataChannel);
   }
 
   #finish(reason: LinkCloseReason, channelCloseDelayMs = 0): void {
@@ -248,7 +238,7 @@ export class FramedChannel implements Link {
     clearTimeout(this.#pollTimer);
     this.#queue.rejectAll(new TransportError('closed', `The link was closed (${reason}).`));
     this.#reassembly.clear();
-    for (const lane of this.#lanes.all) lane.close(channelCloseDelayMs);
+    for (const channel of this.#channels.all) channel.close(channelCloseDelayMs);
     this.#options.afterClose?.(reason);
     this.onClose?.(reason);
   }

@@ -2,27 +2,28 @@ import type { Signal } from '@shoal/protocol';
 import type { Connection, ConnectionEnd } from './connection.ts';
 
 export interface FurtherOptions {
-  /** How many there may be. */
+  /** How many may be opened. */
   count: number;
-  /** A new connection; its signals are to carry `number`. */
-  make: (number: number) => Connection;
-  /** In the task that made the channel. */
+  connect: (onSignal: (signal: Signal) => void) => Connection;
+  /** Receives the connections' signals, each with the connection's number. */
+  onSignal: (signal: Signal) => void;
+  /** Called in the task that made the channel. */
   onChannel: (channel: RTCDataChannel) => void;
-  /** From the first signal until it is open. */
+  /** From the first signal until the channel is open. */
   connectTimeoutMs: number;
-  /** Once for each that ended by itself, in words. */
+  /** Called once for each connection that ended by itself, with the reason as text. */
   onLost?: ((number: number, why: string) => void) | undefined;
-  /** The other side did on one of them what ends a visit. */
+  /** The other side violated the protocol on one of the connections, which ends the visit. */
   onMisuse: () => void;
 }
 
 /**
- * Connections beside the one that a link began with, numbered from 1. Each carries a lap channel more and is done without when it
- * fails, closes or never opens. A number is used once, so that a stranger has no more of them than were granted.
+ * Connections beside a link's first one, numbered from 1. Each adds a lap channel, and the link goes on without it if it fails,
+ * closes or never opens. A number is used only once, so that a stranger cannot open more than were granted.
  */
 export class FurtherConnections {
   readonly #options: FurtherOptions;
-  /** Undefined: over. */
+  /** Undefined once a connection is over. */
   readonly #connections = new Map<number, Connection | undefined>();
   readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   #closed = false;
@@ -35,13 +36,13 @@ export class FurtherConnections {
     for (let number = 1; number <= this.#options.count; number++) this.#open(number);
   }
 
-  /** What the other side signalled; its first one, an offer, opens. Of a connection that is over or was not granted it means nothing. */
+  /** Passes on a signal of the other side, whose first one, an offer, opens the connection. Ignores unknown and ended ones. */
   signal(number: number, signal: Signal): void {
     if (signal.type === 'offer') this.#open(number);
     this.#connections.get(number)?.signal(signal);
   }
 
-  /** The link has lost, or closed, this channel. */
+  /** Closes the connection of a channel that the link has lost or closed. */
   lost(channel: unknown): void {
     for (const connection of this.#connections.values()) if (connection?.lapChannel === channel) connection!.close();
   }
@@ -53,13 +54,13 @@ export class FurtherConnections {
   }
 
   #open(number: number): void {
-    const { count, make, onChannel } = this.#options;
+    const { count, connect, onSignal, onChannel } = this.#options;
     if (this.#closed || number < 1 || number > count || this.#connections.has(number)) return;
     let connection: Connection;
     try {
-      connection = make(number);
+      connection = connect((signal) => onSignal({ ...signal, connection: number }));
     } catch (error) {
-      // WebRTC has no more of them, or no memory: the link has what it has.
+      // WebRTC is out of connections or memory; the link makes do with those that it has.
       this.#connections.set(number, undefined);
       this.#options.onLost?.(number, (error as Error).message);
       return;
@@ -74,7 +75,7 @@ export class FurtherConnections {
     onChannel(connection.lapChannel);
   }
 
-  /** Returns the call that ends the deadline. */
+  /** Starts the deadline for opening; returns the function that cancels it. */
   #expectOpen(number: number, connection: Connection): () => void {
     const { connectTimeoutMs } = this.#options;
     const timer = setTimeout(() => {

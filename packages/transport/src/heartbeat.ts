@@ -1,24 +1,22 @@
-/** Ticks in a row without a sign of life after which the other side counts as gone. Two may be a burst of loss on a bad link. */
+/** Ticks in a row without a sign of life before the other side counts as gone. Two can be a burst of loss on a bad link. */
 export const MAX_MISSED_HEARTBEATS = 3;
-/** As TCP smooths its round-trip time (RFC 6298). */
+/** TCP's smoothing of the round-trip time (RFC 6298). */
 const RTT_GAIN = 1 / 8;
 
-/**
- * Counts ticks, not time: a process that was itself asleep gets one late tick, and reads what arrived meanwhile before the next.
- */
+/** Counts ticks, not time: a process that was asleep gets one late tick, and reads what arrived meanwhile before the next one. */
 export class Heartbeat {
   rttMs: number | undefined;
   #missed = 0;
   #nextId = 0;
-  /** Pings not answered yet and when they were sent; at most MAX_MISSED_HEARTBEATS + 1. */
+  /** Send times of unanswered pings; at most MAX_MISSED_HEARTBEATS + 1. */
   #sentMs = new Map<number, number>();
 
-  /** A ping of a whole interval ago is not answered, nor has anything else arrived since. */
+  /** Whether a ping has gone unanswered for a whole interval and nothing else has arrived since. */
   get isSilent(): boolean {
     return this.#missed > 1;
   }
 
-  /** The id of the ping to send now, or `dead`. */
+  /** Returns the id of the ping to send now, or `dead`. */
   tick(nowMs: number): number | 'dead' {
     if (this.#missed >= MAX_MISSED_HEARTBEATS) return 'dead';
     this.#missed++;
@@ -31,12 +29,12 @@ export class Heartbeat {
     return id;
   }
 
-  /** Anything at all arrived. */
+  /** Call when anything at all has arrived. */
   alive(): void {
     this.#missed = 0;
   }
 
-  /** An answer. One to no ping of ours is ignored: it may be late. */
+  /** Takes the answer to a ping; ignores one that is unknown or too late. */
   pong(id: number, nowMs: number): void {
     const sentMs = this.#sentMs.get(id);
     if (sentMs === undefined) return;

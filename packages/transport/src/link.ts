@@ -1,12 +1,12 @@
-/** A connection between the coordinator and one peer, whatever carries it. Frames arrive whole or not at all. */
+/** A connection between the coordinator and one peer over any transport. Frames arrive whole or not at all. */
 export interface Link {
   readonly state: 'open' | 'closed';
   /**
-   * Send one frame (unordered with respect to other frames). Resolves when handed to the wire's buffer, so that awaiting
-   * it is backpressure; the frame's bytes are then the caller's again. Rejects with a TransportError (`closed`, `too-large`, `queue-full`).
+   * Sends one frame, unordered with respect to other frames. Resolves when it is in the wire's buffer: awaiting it is
+   * backpressure, and the caller may reuse the bytes afterwards. Rejects with a TransportError (`closed`, `too-large`, `queue-full`).
    */
   send(frame: Uint8Array): Promise<void>;
-  /** One listener each; set before anything can arrive. Frames are delivered in arrival order, without a copy where possible. */
+  /** One listener, set before anything can arrive. Frames come in order of arrival, without a copy where possible. */
   onFrame: ((frame: Uint8Array) => void) | undefined;
   onClose: ((reason: LinkCloseReason) => void) | undefined;
   close(reason?: LinkCloseReason): void;
@@ -15,14 +15,14 @@ export interface Link {
 
 export type LinkCloseReason = 'closed' | 'remote-closed' | 'heartbeat' | 'protocol' | 'failed' | 'goodbye';
 
-/** Counted at the channel: message headers and heartbeats included. */
+/** Counted at the channel, including message headers and heartbeats. */
 export interface LinkStats {
   bytesSent: number;
   bytesReceived: number;
   framesSent: number;
   framesReceived: number;
-  /** Round trip measured by heartbeats, smoothed, in milliseconds; undefined until the first answer. */
+  /** Smoothed round-trip time of heartbeats, in milliseconds; undefined until the first answer. */
   rttMs: number | undefined;
-  /** Incomplete messages given up. */
+  /** Incomplete frames given up. */
   lost: number;
 }

@@ -5,20 +5,20 @@ import { after, carry, perfectWire, seededRandom, type WireFaults } from './wire
 
 /**
  * `abrupt`: both ends see an error and then a close, as after a crash that the network noticed. `black-hole`: everything is
- * swallowed from now on and nobody is told. `polite`: the `a` end closes.
+ * silently dropped from now on. `polite`: end `a` closes.
  */
 export type MemoryDeath = 'abrupt' | 'black-hole' | 'polite';
 
 export interface MemoryWireOptions {
-  /** The same seed and the same order of sends give the same faults. */
+  /** The same seed and order of sends give the same faults. */
   seed?: number;
   aToB?: Partial<WireFaults>;
   bToA?: Partial<WireFaults>;
-  /** False: without the low-water event, as @roamhq/wrtc is. */
+  /** False leaves out the low-water event, as @roamhq/wrtc does. */
   hasLowEvent?: boolean;
 }
 
-/** Two connected channels in one process, with faults that can be set from outside. */
+/** Two connected channels in one process, with faults that a test can set. */
 export interface MemoryChannelPair {
   a: MemoryChannel;
   b: MemoryChannel;
@@ -45,11 +45,11 @@ export function memoryChannelPair(options: MemoryWireOptions = {}): MemoryChanne
 export interface MemoryLinkOptions extends MemoryWireOptions {
   aLink?: FramedChannelOptions;
   bLink?: FramedChannelOptions;
-  /** Of the link, 1 by default; each has a wire of its own with the same faults. */
+  /** Channels of the link, 1 by default; each has its own wire with the same faults. */
   channels?: number;
 }
 
-/** The same with a FramedChannel on both ends: the code that runs over WebRTC, without WebRTC. `wire` is the first of `wires`. */
+/** Channel pairs with a FramedChannel on both ends: the code that runs over WebRTC, without WebRTC. `wire` is `wires[0]`. */
 export function memoryLinkPair(options: MemoryLinkOptions = {}): {
   a: FramedChannel;
   b: FramedChannel;
@@ -68,7 +68,7 @@ export function memoryLinkPair(options: MemoryLinkOptions = {}): {
   return { a, b, wire: wire!, wires };
 }
 
-/** One end. Like RTCDataChannel it is unordered where the wire reorders, and tells nobody what was lost. */
+/** One end of a pair. As with RTCDataChannel, messages may arrive in another order, and a lost one is not reported. */
 export class MemoryChannel implements DataChannelLike {
   binaryType = 'arraybuffer';
   bufferedAmountLowThreshold?: number | undefined;
@@ -79,7 +79,7 @@ export class MemoryChannel implements DataChannelLike {
   #random: () => number;
   #other: MemoryChannel | undefined;
   #isBlackHole = false;
-  /** When the last message will have left, for wires of a limited rate. */
+  /** When the last message will have been sent, on a wire with a limited rate. */
   #busyUntilMs = 0;
 
   constructor(wire: WireFaults, random: () => number, hasLowEvent: boolean) {
@@ -118,7 +118,7 @@ export class MemoryChannel implements DataChannelLike {
     after(this.#busyUntilMs - nowMs, () => this.#transmit(message));
   }
 
-  /** Buffered messages still leave, as RTCDataChannel's do; then the other end is told. */
+  /** Sends what is buffered, as RTCDataChannel does, before the other end sees the close. */
   close(): void {
     if (this.#readyState !== 'open') return;
     this.#readyState = 'closing';
@@ -170,5 +170,5 @@ export class MemoryChannel implements DataChannelLike {
   }
 }
 
-/** WebRTC in Node refuses messages over 256 KiB; ours never exceed MAX_MESSAGE_BYTES, but strangers' may. */
+/** WebRTC in Node rejects messages over 256 KiB; ours never exceed MAX_MESSAGE_BYTES, but a stranger's may. */
 const MAX_MEMORY_MESSAGE_BYTES = 16 * MAX_MESSAGE_BYTES;

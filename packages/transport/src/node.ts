@@ -1,2 +1,2 @@
-export * from './rtc.ts';
-export * from './accept.ts';
+export { type AcceptedPeer, type AcceptOptions, acceptPeer } from './accept.ts';
+export { closeRtc, loadRtc, type RtcImplementation, type RtcName } from './rtc.ts';

@@ -2,36 +2,36 @@ import { MAX_FRAME_BYTES } from '@shoal/protocol';
 import { type Fragment, type FrameMessage, isLast, leastFrameBytes } from './fragment.ts';
 
 /**
- * A sender has at most MAX_FRAMES_IN_TURN unfinished frames under way. But while one channel of several waits for a
- * retransmission, every frame that has a fragment on it stays open, as long as the others deliver.
+ * A sender has at most MAX_FRAMES_IN_TURN unfinished frames in flight. But while one of several channels waits for a
+ * retransmission, every frame with a fragment on it stays incomplete as the others go on delivering.
  */
 export const MAX_PARTIAL_FRAMES = 1024;
 /**
- * Largest frames' worth of unfinished bytes. One lost packet holds up its own frame for a retransmission timeout (0.4 s and
- * more), while unordered frames behind it go on arriving: as much as a sender's whole queue (MAX_QUEUED_BYTES) and one frame.
+ * Bound on incomplete bytes, in largest frames. A lost packet holds up its frame for a retransmission timeout (0.4 s or more)
+ * while the frames after it keep arriving: up to a sender's whole queue (MAX_QUEUED_BYTES) and one frame.
  */
 const PARTIAL_FRAMES_OF_LARGEST_SIZE = 5;
-/** Where frames are small many are under way at once. */
+/** With small frames, many are in flight at once. */
 const MIN_PARTIAL_BYTES = 4 * 1024 * 1024;
-/** Without a fragment for that long, nobody awaits the frame any more: far beyond a lap's deadline. */
+/** A frame that gets no fragment for this long, far beyond a lap's deadline, is given up. */
 export const MAX_PARTIAL_IDLE_MS = 10_000;
-/** Ids remembered so that a fragment of a frame already delivered or given up does not begin it anew. */
+/** Ids remembered so that a late fragment of a delivered or abandoned frame does not start it again. */
 const MAX_REMEMBERED_IDS = 1024;
 
 interface Partial {
   count: number;
-  /** Of every fragment but the last; 0 until one of them is there. */
+  /** Length of every fragment but the last; 0 until one of them has arrived. */
   payloadBytes: number;
-  /** 0 until the last is there. */
+  /** Length of the last fragment; 0 until it has arrived. */
   lastBytes: number;
   received: Map<number, Uint8Array>;
   bytes: number;
   touchedMs: number;
 }
 
-/** Puts frames together from messages in any order, in bounded memory. */
+/** Reassembles frames from messages in any order, in bounded memory. */
 export class Reassembly {
-  /** Frames given up: idle too long, or pushed out by the bounds. */
+  /** Frames given up because they were idle too long or exceeded the bounds. */
   lost = 0;
   #partials = new Map<number, Partial>();
   #bytes = 0;
@@ -39,7 +39,6 @@ export class Reassembly {
   #maxFrameBytes: number;
   #maxBytes: number;
 
-  /** Frames may be of `maxFrameBytes`, and not of a byte more. */
   constructor(maxFrameBytes = MAX_FRAME_BYTES) {
     this.#maxFrameBytes = maxFrameBytes;
     this.#maxBytes = Math.max(MIN_PARTIAL_BYTES, PARTIAL_FRAMES_OF_LARGEST_SIZE * maxFrameBytes);
@@ -54,8 +53,8 @@ export class Reassembly {
   }
 
   /**
-   * The whole frame once its last message is there; `invalid` if the message contradicts an earlier one of its frame, or belongs
-   * to a frame over the limit. A repetition is dropped.
+   * Returns the whole frame once its last message is here, or `invalid` if the message contradicts an earlier one or its frame
+   * exceeds the limit. Duplicates are dropped.
    */
   add(message: FrameMessage, nowMs: number): Uint8Array | 'invalid' | undefined {
     const { frameId, payload } = message;
@@ -75,7 +74,7 @@ export class Reassembly {
     }
     if (!fits(partial, fragment, this.#maxFrameBytes)) return 'invalid';
     if (partial.received.has(index)) return undefined;
-    // Set anew, so that the map's order is that of the last fragment.
+    // Re-inserted, so that the map is ordered by each frame's latest fragment.
     this.#partials.delete(frameId);
     this.#partials.set(frameId, partial);
     if (isLast(fragment)) partial.lastBytes = payload.byteLength;
@@ -92,7 +91,7 @@ export class Reassembly {
     return undefined;
   }
 
-  /** Gives up what has waited too long. */
+  /** Gives up frames that have been idle too long. */
   expire(nowMs: number): void {
     for (const [frameId, partial] of this.#partials) {
       if (nowMs - partial.touchedMs < MAX_PARTIAL_IDLE_MS) return;
@@ -129,7 +128,7 @@ export class Reassembly {
   }
 }
 
-/** Whether the fragment can be of the same frame as those before it, and the frame within its limit. */
+/** Whether the fragment agrees with the earlier ones of its frame, and the frame is within the limit. */
 function fits(partial: Partial, fragment: Fragment, maxFrameBytes: number): boolean {
   const { count, payload } = fragment;
   if (count !== partial.count) return false;

@@ -9,16 +9,16 @@ export type RtcName = 'node-datachannel' | 'wrtc';
 export interface RtcImplementation {
   readonly name: RtcName;
   readonly classes: RtcClasses;
-  /** Its caller makes no more use of it. When nobody does, its threads end, so that the process can exit. */
+  /** Releases the implementation. When the last user has, its threads end so that the process can exit. */
   close(): void;
 }
 
-/** What there is once in a process, whoever has loaded it. */
+/** A loaded library, shared by the whole process. */
 interface Library {
   classes: RtcClasses;
-  /** Connections are unusable afterwards. */
+  /** Ends the library; its connections are unusable afterwards. */
   end(): void;
-  /** Callers of `loadRtc` that have not closed it. */
+  /** Callers of `loadRtc` that have not closed it yet. */
   users: number;
 }
 
@@ -30,8 +30,8 @@ const loaders: Record<RtcName, () => Promise<Library>> = {
 const loaded = new Map<RtcName, Promise<Library>>();
 
 /**
- * The first of `order` that loads here, each loaded once, to be closed by whoever has asked. node-datachannel comes first: it is several times faster and tells
- * when its buffer has drained. Throws a TransportError (`unavailable`) naming what failed and what to do.
+ * Loads the first of `order` that works here; the caller must close it. node-datachannel comes first because it is several times
+ * faster and reports when its buffer has drained. Throws a TransportError (`unavailable`) that names the failures and the remedy.
  */
 export async function loadRtc(order: readonly RtcName[] = ['node-datachannel', 'wrtc']): Promise<RtcImplementation> {
   const failures: unknown[] = [];
@@ -67,7 +67,7 @@ function lend(name: RtcName, library: Library): RtcImplementation {
   return { name, classes: library.classes, close };
 }
 
-/** Ends whatever `loadRtc` has loaded, whoever uses it. */
+/** Ends every library that `loadRtc` has loaded, even while it is in use. */
 export async function closeRtc(): Promise<void> {
   const all = [...loaded.values()];
   loaded.clear();
@@ -79,17 +79,17 @@ export async function closeRtc(): Promise<void> {
 async function loadNodeDataChannel(): Promise<Library> {
   const library = await import('node-datachannel');
   const polyfill = await import('node-datachannel/polyfill');
-  // usrsctp holds acknowledgements back for 20 ms by default: a row that needs two round trips would wait for it.
-  // It takes effect only before the first connection.
+  // usrsctp delays acknowledgements by 20 ms by default, which a row that needs two round trips would wait for.
+  // The setting only takes effect before the first connection.
   library.setSctpSettings({ delayedSackTime: 0 });
 
-  /** The polyfill, bent to what simple-peer expects of a browser. */
+  /** The polyfill, adapted to what simple-peer expects of a browser. */
   class RTCPeerConnection extends polyfill.RTCPeerConnection {
     #native: NativePeerConnection;
 
     constructor(config: RTCConfiguration = {}) {
-      // By itself libdatachannel makes an offer as soon as there is a channel, also on the side that is to answer; the two
-      // offers then race. Here a description is made when simple-peer asks for one.
+      // By default libdatachannel makes an offer as soon as there is a channel, even on the answering side, and the two offers
+      // race. Here a description is made only when simple-peer asks for one.
       const native = new library.PeerConnection('shoal', {
         iceServers: iceServerUrls(config.iceServers ?? []),
         disableAutoNegotiation: true,
@@ -98,7 +98,7 @@ async function loadNodeDataChannel(): Promise<Library> {
       this.#native = native;
     }
 
-    // simple-peer assigns to `sdp`, for which the polyfill's description has no setter.
+    // simple-peer assigns to `sdp`, which has no setter on the polyfill's description.
     override async createOffer(): Promise<RTCSessionDescriptionInit> {
       this.#native.setLocalDescription('offer');
       return plainDescription(await super.createOffer());
@@ -109,10 +109,10 @@ async function loadNodeDataChannel(): Promise<Library> {
       return plainDescription(await super.createAnswer());
     }
 
-    /** In libdatachannel a description is set in being made. */
+    /** libdatachannel sets a description when it makes it. */
     override async setLocalDescription(): Promise<void> {}
 
-    // The side that does not initiate passes null for the name, which a browser makes 'null' of.
+    // The side that does not initiate passes null as the label, which a browser converts to 'null'.
     override createDataChannel(label: string | null, init?: RTCDataChannelInit) {
       return super.createDataChannel(String(label), init);
     }
@@ -123,7 +123,7 @@ async function loadNodeDataChannel(): Promise<Library> {
   return { classes, end: () => library.cleanup(), users: 0 };
 }
 
-/** libdatachannel takes credentials within the URL, percent-encoded. */
+/** libdatachannel takes credentials inside the URL, percent-encoded. */
 function iceServerUrls(servers: readonly RTCIceServer[]): string[] {
   return servers.flatMap(({ urls, username, credential }) =>
     [urls].flat().map((url) => {
@@ -140,7 +140,7 @@ function plainDescription({ type, sdp }: RTCSessionDescriptionInit): RTCSessionD
 }
 
 async function loadWrtc(): Promise<Library> {
-  // CommonJS with native code, optional, and without types of the shape that we need: required by name.
+  // Optional CommonJS with native code and without suitable types, so it is required by name.
   const classes = createRequire(import.meta.url)('@roamhq/wrtc') as RtcClasses;
   return { classes, end: () => {}, users: 0 };
 }

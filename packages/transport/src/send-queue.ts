@@ -2,17 +2,17 @@ import { MAX_FRAME_BYTES } from '@shoal/protocol';
 import { type Cut, cutOf } from './cut.ts';
 import { TransportError } from './errors.ts';
 
-/** Four of the largest frames. Whoever awaits `send` never comes near it; whoever does not is told, instead of filling memory. */
+/** Four of the largest frames. A caller that awaits `send` never comes near it; one that does not gets an error. */
 export const MAX_QUEUED_BYTES = 4 * MAX_FRAME_BYTES;
 export const MAX_QUEUED_FRAMES = 4096;
 /**
- * Frames whose fragments take turns, so that a decode row does not wait behind a whole prefill chunk: the first few, as long as
- * together they are little more than one of the largest, since the receiver must hold them all until they are complete.
+ * Frames whose fragments take turns, so that a decode row does not wait behind a whole prefill chunk: the first few, up to little
+ * more than one of the largest in all, since the receiver must hold them until they are complete.
  */
 export const MAX_FRAMES_IN_TURN = 8;
 export const MAX_BYTES_IN_TURN = MAX_FRAME_BYTES + 1024 * 1024;
 
-/** A frame on its way. */
+/** A frame being sent. */
 export interface Outgoing extends Readonly<Cut> {
   readonly frame: Uint8Array;
   readonly frameId: number;
@@ -24,7 +24,7 @@ interface Queued extends Outgoing {
   reject: (error: TransportError) => void;
 }
 
-/** Frames waiting for the wire, cut into messages in turns. */
+/** Frames waiting to be sent, cut into messages that take turns. */
 export class SendQueue {
   #waiting: Queued[] = [];
   #bytes = 0;
@@ -34,10 +34,10 @@ export class SendQueue {
     return this.#waiting.length === 0;
   }
 
-  /** Resolves when the last message has been taken and sent. */
+  /** Queues a frame; resolves when its last message has been sent. */
   add(frame: Uint8Array, frameId: number): Promise<void> {
     if (this.#waiting.length >= MAX_QUEUED_FRAMES || this.#bytes + frame.byteLength > MAX_QUEUED_BYTES) {
-      const message = `${this.#waiting.length} frames (${this.#bytes} B) are waiting already: await send() before the next.`;
+      const message = `${this.#waiting.length} frames (${this.#bytes} B) are already queued: await send() before the next.`;
       return Promise.reject(new TransportError('queue-full', message));
     }
     this.#bytes += frame.byteLength;
@@ -46,7 +46,7 @@ export class SendQueue {
     });
   }
 
-  /** Hands the next message to `send`, which says whether it took it. A frame leaves the queue with its last one. */
+  /** Passes the next message to `send`, which returns whether it took it. A frame leaves the queue with its last message. */
   sendNext(send: (outgoing: Outgoing, index: number) => boolean): 'frame-sent' | 'message-sent' | 'blocked' {
     this.#turn %= this.#framesInTurn();
     const queued = this.#waiting[this.#turn]!;
@@ -66,7 +66,7 @@ export class SendQueue {
     let bytes = 0;
     const firsts = this.#waiting.slice(0, MAX_FRAMES_IN_TURN);
     const beyond = firsts.findIndex(({ frame }) => (bytes += frame.byteLength) > MAX_BYTES_IN_TURN);
-    // A frame in turn stays so until it has left: those before it only become fewer.
+    // The frames ahead of one only become fewer, so it keeps its turn until it has been sent.
     return beyond === -1 ? firsts.length : beyond;
   }
 

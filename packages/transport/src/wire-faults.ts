@@ -1,22 +1,22 @@
-/** What one direction of a wire does to messages. All of it can be changed while messages are under way. */
+/** Faults of one direction of a wire; all can be changed while messages are in flight. */
 export interface WireFaults {
   /** One way. */
   delayMs: number;
-  /** Up to this much more, drawn evenly for each message; alone it reorders already. */
+  /** Maximum extra delay, uniform per message; enough on its own to reorder messages. */
   jitterMs: number;
-  /** Share of messages that vanish, 0 to 1. */
+  /** Share of messages that are lost, 0 to 1. */
   loss: number;
   /** Share of messages with one byte changed. */
   corruption: number;
   /** Share of messages that arrive twice. */
   duplication: number;
-  /** Share of messages held back so that later ones overtake them. */
+  /** Share of messages held back by REORDER_MS so that later ones overtake them. */
   reordering: number;
-  /** Infinity: everything has left the sender's buffer after one turn of the event loop. */
+  /** Infinity empties the sender's buffer after one turn of the event loop. */
   bytesPerSecond: number;
 }
 
-/** How long a reordered message is held back, on top of its delay. */
+/** Extra delay of a reordered message. */
 const REORDER_MS = 5;
 
 export const perfectWire: WireFaults = {
@@ -29,7 +29,7 @@ export const perfectWire: WireFaults = {
   bytesPerSecond: Number.POSITIVE_INFINITY,
 };
 
-/** One message on its way over a wire with faults: `arrive` is called for each copy of it that comes out, if any. */
+/** Sends one message over a faulty wire; calls `arrive` for each copy that gets through. */
 export function carry(
   message: Uint8Array<ArrayBuffer>,
   wire: WireFaults,
@@ -52,13 +52,13 @@ function corrupt(message: Uint8Array, random: () => number): void {
   message[at] = message[at]! ^ (1 + Math.floor(random() * 255));
 }
 
-/** Zero is the next turn of the event loop: setTimeout would make it a millisecond in Node. */
+/** Runs after a delay; 0 is the next turn of the event loop, which setTimeout would round up to 1 ms in Node. */
 export function after(delayMs: number, run: () => void): void {
   if (delayMs <= 0 && typeof setImmediate === 'function') setImmediate(run);
   else setTimeout(run, Math.max(0, delayMs));
 }
 
-/** mulberry32: small, even, and the same everywhere. */
+/** mulberry32: a small generator with the same numbers on every platform. */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

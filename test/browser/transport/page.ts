@@ -1,4 +1,5 @@
-import { checkFixtures, type Signal } from '@shoal/protocol';
+import type { Signal } from '@shoal/protocol';
+import { checkFixtures } from '@shoal/protocol/testing';
 import type { DonorConnection } from '@shoal/transport';
 import { linkInWorker } from '../../tabs/link-in-worker.ts';
 

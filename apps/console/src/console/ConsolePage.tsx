@@ -33,7 +33,7 @@ export function ConsolePage() {
     return (
       <Shell current="/console" aside={<SignOut />}>
         <p class="card" role="status">
-          Connecting to the coordinator, {formatDuration(nowMs.value - sinceMs)} so far.
+          Connecting to the coordinator… ({formatDuration(nowMs.value - sinceMs)})
         </p>
       </Shell>
     );
@@ -72,10 +72,9 @@ function Board({ now }: { now: ConsoleSnapshot }) {
 function Lost({ sinceMs }: { sinceMs: number }) {
   return (
     <p class="banner" role="alert">
-      Lost the coordinator{' '}
-      {/* The seconds are not read out: an alert that changes each second would never stop talking. */}
-      <span aria-live="off">{formatDuration(nowMs.value - sinceMs)} ago</span>, retrying. The figures below are from
-      before.
+      Lost the connection to the coordinator {/* Not read out: an alert that changes each second would never stop. */}
+      <span aria-live="off">{formatDuration(nowMs.value - sinceMs)} ago</span>; reconnecting. The figures below are out
+      of date.
     </p>
   );
 }
@@ -86,7 +85,7 @@ function Aside({ now }: { now: ConsoleSnapshot }) {
       <span class="model">
         <b>{now.modelId}</b> {now.quant} · v{now.version} · up {formatDuration(now.nowMs - now.startedMs)}
       </span>
-      {role.value?.role === 'viewer' && <span class="model">{role.value.name}, viewing</span>}
+      {role.value?.role === 'viewer' && <span class="model">{role.value.name} (view only)</span>}
       <SignOut />
     </>
   );

@@ -9,7 +9,12 @@ const levels: EventFilter['level'][] = ['all', 'info', 'warning', 'error'];
 const kinds: EventFilter['kind'][] = ['all', 'peer', 'placement', 'lap', 'request', 'server'];
 const levelTones: Record<ConsoleEvent['level'], Tone> = { info: 'working', warning: 'waiting', error: 'trouble' };
 
-/** More rows than this make the page slow and nobody reads them; the export has them all. */
+const exports = [
+  { name: 'Export JSON', file: 'shoal-events.json', type: 'application/json', write: eventsToJson },
+  { name: 'Export CSV', file: 'shoal-events.csv', type: 'text/csv', write: eventsToCsv },
+];
+
+/** More rows would only make the page slow; the export has them all. */
 const ROWS_SHOWN = 300;
 
 export function EventLog({ events }: { events: ConsoleEvent[] }) {
@@ -22,30 +27,10 @@ export function EventLog({ events }: { events: ConsoleEvent[] }) {
     <section class="card" id="events" aria-labelledby="events-title" tabIndex={-1}>
       <h2 id="events-title">Events</h2>
       <div class="filters">
+        <Select name="Level" value={filter.value.level} options={levels} onChange={(level) => set({ level })} />
+        <Select name="Kind" value={filter.value.kind} options={kinds} onChange={(kind) => set({ kind })} />
         <label>
-          Level{' '}
-          <select
-            value={filter.value.level}
-            onChange={(e) => set({ level: e.currentTarget.value as EventFilter['level'] })}
-          >
-            {levels.map((level) => (
-              <option value={level}>{level}</option>
-            ))}
-          </select>
-        </label>
-        <label>
-          Kind{' '}
-          <select
-            value={filter.value.kind}
-            onChange={(e) => set({ kind: e.currentTarget.value as EventFilter['kind'] })}
-          >
-            {kinds.map((kind) => (
-              <option value={kind}>{kind}</option>
-            ))}
-          </select>
-        </label>
-        <label>
-          Words{' '}
+          Search{' '}
           <input
             type="search"
             value={filter.value.text}
@@ -58,29 +43,20 @@ export function EventLog({ events }: { events: ConsoleEvent[] }) {
             ? plural(events.length, 'event')
             : `${found.length} of ${events.length} events`}
         </span>
-        <button
-          type="button"
-          disabled={found.length === 0}
-          onClick={() => download('shoal-events.json', 'application/json', eventsToJson(found))}
-        >
-          Export JSON
-        </button>
-        <button
-          type="button"
-          disabled={found.length === 0}
-          onClick={() => download('shoal-events.csv', 'text/csv', eventsToCsv(found))}
-        >
-          Export CSV
-        </button>
+        {exports.map(({ name, file, type, write }) => (
+          <button type="button" disabled={found.length === 0} onClick={() => download(file, type, write(found))}>
+            {name}
+          </button>
+        ))}
       </div>
       {found.length === 0 ? (
-        <p class="muted empty">{events.length === 0 ? 'Nothing has happened yet.' : 'No event fits this filter.'}</p>
+        <p class="muted empty">{events.length === 0 ? 'No events yet.' : 'No events match this filter.'}</p>
       ) : (
         <div class="log" role="group" aria-labelledby="events-title" tabIndex={0}>
           <EventRows events={found.slice(-ROWS_SHOWN)} />
           {found.length > ROWS_SHOWN && (
             <p class="muted">
-              The newest {ROWS_SHOWN} are shown; the export has all {found.length}.
+              Showing the newest {ROWS_SHOWN}; the export has all {found.length}.
             </p>
           )}
         </div>
@@ -89,7 +65,27 @@ export function EventLog({ events }: { events: ConsoleEvent[] }) {
   );
 }
 
-/** Newest first: what just happened is what an operator came for. */
+interface SelectProps<T extends string> {
+  name: string;
+  value: T;
+  options: readonly T[];
+  onChange: (value: T) => void;
+}
+
+function Select<T extends string>({ name, value, options, onChange }: SelectProps<T>) {
+  return (
+    <label>
+      {name}{' '}
+      <select value={value} onChange={(e) => onChange(e.currentTarget.value as T)}>
+        {options.map((option) => (
+          <option value={option}>{option}</option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+/** Newest first, since that is what an operator looks for. */
 export function EventRows({ events }: { events: ConsoleEvent[] }) {
   return (
     <ol class="events" reversed>

@@ -10,6 +10,7 @@ import {
   formatNumber,
   formatRanges,
   formatShare,
+  plural,
 } from '../format.ts';
 
 export function Flow({ flow }: { flow: FlowView }) {
@@ -28,7 +29,7 @@ export function Flow({ flow }: { flow: FlowView }) {
           <Against
             rows={[
               reading('measured', flow.lapsPerToken, formatCount),
-              { ...reading('one token a pass', flow.floorLapsPerToken, formatCount), kind: 'reference' },
+              { ...reading('one token per pass', flow.floorLapsPerToken, formatCount), kind: 'reference' },
             ]}
           />
           <p class="muted">{draftsText(flow.drafts)}</p>
@@ -45,14 +46,14 @@ export function Flow({ flow }: { flow: FlowView }) {
         <div>
           <h3>Expert work done by tabs</h3>
           <p class="big">
-            <Figure value={flow.tabShare} format={formatShare} why="No expert work yet since the start" />
+            <Figure value={flow.tabShare} format={formatShare} why="No expert work since the coordinator started" />
           </p>
           <span class="track" aria-hidden="true">
             <span class="bar ours" style={{ width: `${(flow.tabShare ?? 0) * 100}%` }} />
           </span>
           <p class="muted">
-            Uncovered work: {formatNumber(flow.uncoveredWork)} rows × experts, computed by the coordinator for want of a
-            tab. {formatNumber(flow.uncoveredExperts)} experts are held by no tab.
+            Uncovered work: {formatNumber(flow.uncoveredWork)} assignments computed by the coordinator because no tab
+            could. {plural(flow.uncoveredExperts, 'expert')} on no tab.
           </p>
           {localLayersText(flow.localLayers).map((text) => (
             <p class="muted">{text}</p>
@@ -75,25 +76,26 @@ export function Flow({ flow }: { flow: FlowView }) {
 }
 
 function draftsText({ drafted, accepted }: FlowView['drafts']): string {
-  if (drafted === 0) return 'No tokens were drafted ahead.';
-  return `${formatNumber(accepted)} of ${formatNumber(drafted)} drafted tokens were right, and saved a pass each.`;
+  if (drafted === 0) return 'No tokens have been drafted.';
+  return `${formatNumber(accepted)} of ${formatNumber(drafted)} drafted tokens were right and saved a pass each.`;
 }
 
 function localLayersText({ layers, bytes, share, draftWork }: FlowView['localLayers']): string[] {
   const texts: string[] = [];
   if (layers.length > 0) {
     const which = `${layers.length === 1 ? 'layer' : 'layers'} ${formatRanges(layers)}`;
-    const did = share === null ? '' : ` and did ${formatShare(share)}`;
-    texts.push(`By plan the coordinator holds ${which} (${formatMemory(bytes)})${did}: they make no lap.`);
+    const work = share === null ? '' : `, ${formatShare(share)} of the expert work`;
+    texts.push(`Local ${which} (${formatMemory(bytes)})${work}: computed by the coordinator by plan, without laps.`);
   }
-  if (draftWork > 0) texts.push(`Drafts, in no share: ${formatNumber(draftWork)} rows × experts of the coordinator’s.`);
+  if (draftWork > 0)
+    texts.push(`Drafts: ${formatNumber(draftWork)} assignments on the coordinator, not in these shares.`);
   return texts;
 }
 
 function auditsText({ comparedRows, wrongRows, uncheckedRows, keptOut }: FlowView['audits']): string {
-  const compared = `${formatNumber(comparedRows)} rows of tabs compared with the coordinator’s own, ${formatNumber(wrongRows)} wrong.`;
+  const compared = `Audits: ${formatNumber(comparedRows)} rows from tabs compared, ${formatNumber(wrongRows)} wrong.`;
   if (wrongRows === 0 && keptOut === 0) return compared;
-  return `${compared} ${formatNumber(uncheckedRows)} unchecked rows of tabs found out are in answers; ${formatNumber(keptOut)} donors and addresses are kept out.`;
+  return `${compared} ${formatNumber(uncheckedRows)} unchecked rows from tabs that were later caught are in answers. In quarantine: ${plural(keptOut, 'donor or address', 'donors or addresses')}.`;
 }
 
 function reading(name: string, value: number | null, format: (value: number) => string) {
@@ -106,11 +108,11 @@ function times(value: number | null, reference: number, word?: string): string {
 }
 
 const parts = [
-  { key: 'engine', name: 'engine', what: 'attention, gate, head: the coordinator’s own work' },
-  { key: 'queue', name: 'queue', what: 'waiting before a lap is sent' },
+  { key: 'engine', name: 'engine', what: 'attention, gate and head, on the coordinator' },
+  { key: 'queue', name: 'queue', what: 'waiting before laps are sent' },
   { key: 'wire', name: 'wire', what: 'on the way to tabs and back' },
   { key: 'compute', name: 'compute', what: 'experts on the tabs’ GPUs' },
-  { key: 'localLayers', name: 'local layers', what: 'experts of layers that the coordinator holds' },
+  { key: 'localLayers', name: 'local layers', what: 'experts of local layers, on the coordinator' },
 ] as const;
 
 function TimeSplit({ split }: { split: FlowView['timeSplitMs'] }) {

@@ -10,10 +10,10 @@ export function Login(props: { refusal: string | undefined; onToken: (token: str
         if (token.value.trim() !== '') props.onToken(token.value.trim());
       }}
     >
-      <h1>Operator’s console</h1>
+      <h1>Operator console</h1>
       <p>
-        The coordinator printed an admin token when it started, or its operator gave you one of your own. It stays in
-        this tab and is forgotten when you close it.
+        Sign in with the admin token that the coordinator printed when it started, or with one that its operator gave
+        you. The token stays in this tab and is forgotten when you close it.
       </p>
       <label for="token">Admin token</label>
       <input
@@ -28,7 +28,7 @@ export function Login(props: { refusal: string | undefined; onToken: (token: str
       />
       {props.refusal !== undefined && (
         <p id="refusal" class="trouble" role="alert">
-          The coordinator refused: {props.refusal}
+          Sign-in failed: {props.refusal}
         </p>
       )}
       <button type="submit" class="primary">

@@ -6,7 +6,7 @@ import { formatBytes, formatNumber } from '../format.ts';
 import { command, role } from './connection.ts';
 import { EventRows } from './EventLog.tsx';
 
-/** A peer's own log is a glance; all of it is in the event log, filtered by its id. */
+/** Enough for a glance; the event log has all of them, filtered by the peer's id. */
 const EVENTS_SHOWN = 20;
 
 interface PanelProps {
@@ -25,7 +25,7 @@ export function PeerPanel({ peer, events, onResult }: PanelProps) {
     busy.value = true;
     const reply = await command({ command: name, peerId: peer.peerId });
     busy.value = false;
-    const done = name === 'drain' ? 'is draining: it gets no new work' : 'was removed';
+    const done = name === 'drain' ? 'is draining and gets no new work' : 'was removed';
     if (reply.ok) onResult(true, `${peer.peerId} ${done}.`);
     else onResult(false, `${peer.peerId}: ${reply.message}`);
   };
@@ -38,15 +38,17 @@ export function PeerPanel({ peer, events, onResult }: PanelProps) {
         <p class="muted">
           {formatNumber(peer.rows)} rows computed · {formatBytes(peer.bytesSent)} sent to it ·{' '}
           {formatBytes(peer.bytesReceived)} received · {formatNumber(peer.trust.auditedRows)} rows audited,{' '}
-          {formatNumber(peer.trust.failures)} of them wrong · {formatNumber(peer.trust.verifiedRows)} rows of donor{' '}
-          {peer.donor} verified in all
+          {formatNumber(peer.trust.failures)} wrong · {formatNumber(peer.trust.verifiedRows)} rows of donor {peer.donor}{' '}
+          verified in total
         </p>
       </div>
       <div>
-        <h3>Its events</h3>
+        <h3>Events of this tab</h3>
         {own.length === 0 ? <p class="muted">None yet.</p> : <EventRows events={own} />}
         {role.value?.role === 'viewer' ? (
-          <p class="muted">You are signed in as {role.value.name} and may look; an operator can drain or remove it.</p>
+          <p class="muted">
+            You are signed in as {role.value.name} with view-only access. An operator can drain or remove this tab.
+          </p>
         ) : (
           <p class="actions">
             <button
@@ -71,8 +73,8 @@ export function PeerPanel({ peer, events, onResult }: PanelProps) {
       <dialog ref={dialog} aria-labelledby={titleId}>
         <h3 id={titleId}>Remove {peer.peerId}?</h3>
         <p>
-          Its connection is closed at once and its {formatNumber(peer.experts)} experts go to other tabs or to the
-          coordinator. Running answers go on. <i>Drain</i> is the gentle way.
+          Its connection is closed at once, and its {formatNumber(peer.experts)} experts move to other tabs or to the
+          coordinator. Answers in progress continue. <i>Drain</i> is the gentler option.
         </p>
         <p class="actions">
           <button

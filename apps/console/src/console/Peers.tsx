@@ -13,16 +13,16 @@ const columns: { id: PeerColumn; name: string; numeric?: boolean; title?: string
   { id: 'state', name: 'State' },
   { id: 'adapter', name: 'Adapter' },
   { id: 'address', name: 'Address' },
-  { id: 'memory', name: 'Memory', numeric: true, title: 'In use, of what is lent' },
+  { id: 'memory', name: 'Memory', numeric: true, title: 'In use, out of what is lent' },
   { id: 'experts', name: 'Experts', numeric: true },
   { id: 'rowsPerSecond', name: 'Rows/s', numeric: true },
-  { id: 'lapMsP50', name: 'Lap p50', numeric: true, title: 'Half of the laps took no longer' },
-  { id: 'lapMsP95', name: 'Lap p95', numeric: true, title: '95 % of the laps took no longer' },
-  { id: 'rttMs', name: 'RTT', numeric: true, title: 'Round trip of a heartbeat' },
-  { id: 'lossShare', name: 'Loss', numeric: true, title: 'Laps that failed or came too late, of those asked' },
-  { id: 'workShare', name: 'Work', numeric: true, title: 'Share of all rows × experts since the coordinator started' },
-  { id: 'auditShare', name: 'Audited', numeric: true, title: 'Share of its rows that the coordinator computes again' },
-  { id: 'sinceMs', name: 'Here for', numeric: true },
+  { id: 'lapMsP50', name: 'Lap p50', numeric: true, title: 'Median lap time' },
+  { id: 'lapMsP95', name: 'Lap p95', numeric: true, title: '95 % of the laps were at least this fast' },
+  { id: 'rttMs', name: 'RTT', numeric: true, title: 'Round-trip time of heartbeats' },
+  { id: 'lossShare', name: 'Loss', numeric: true, title: 'Share of laps that failed or missed their deadline' },
+  { id: 'workShare', name: 'Work', numeric: true, title: 'Share of all expert work since the coordinator started' },
+  { id: 'auditShare', name: 'Audited', numeric: true, title: 'Share of its rows that the coordinator recomputes' },
+  { id: 'sinceMs', name: 'Connected', numeric: true },
 ];
 
 export function Peers(props: { now: ConsoleSnapshot; events: ConsoleEvent[]; cell: Signal<Cell | null> }) {
@@ -45,8 +45,8 @@ export function Peers(props: { now: ConsoleSnapshot; events: ConsoleEvent[]; cel
       <div role="status" class="status-line">
         {cell.value && (
           <p>
-            Showing {plural(shown.length, 'tab')} holding layer {now.placement.layers[cell.value.layer]}, expert{' '}
-            {cell.value.expert}.{' '}
+            Showing {plural(shown.length, 'tab')} with expert {cell.value.expert} of layer{' '}
+            {now.placement.layers[cell.value.layer]}.{' '}
             <button type="button" onClick={() => (cell.value = null)}>
               Show all {now.peers.length}
             </button>
@@ -57,8 +57,8 @@ export function Peers(props: { now: ConsoleSnapshot; events: ConsoleEvent[]; cel
       {shown.length === 0 ? (
         <p class="muted empty">
           {holders
-            ? 'No tab holds this expert: the coordinator computes it itself.'
-            : 'No tab is connected. The coordinator answers by itself, more slowly; open the donor page to lend it a GPU.'}
+            ? 'No tab holds this expert, so the coordinator computes it.'
+            : 'No tab is connected. The coordinator answers on its own, which is slower. Open the donor page to lend it a GPU.'}
         </p>
       ) : (
         <div class="table-scroll" role="group" aria-labelledby="peers-title" tabIndex={0}>
@@ -192,6 +192,6 @@ function PeerRows({ peer, nowMs, open, events, onToggle, onResult }: RowProps) {
   );
 }
 
-const trustWords = { probation: 'in probation', quarantined: 'wrong results' };
+const trustWords = { probation: 'on probation', quarantined: 'wrong results' };
 
 const fill = (part: number, whole: number): number => (whole > 0 ? Math.min(100, (part / whole) * 100) : 0);

@@ -65,7 +65,7 @@ export function PlacementMap({ placement, onPick }: { placement: PlacementView; 
           class="map-keys"
           role="application"
           tabIndex={0}
-          aria-label="Placement map: layers down, experts across. Arrow keys move, Enter lists the tabs of an expert."
+          aria-label="Placement map: one row per layer, one column per expert. Arrow keys move, Enter lists an expert’s tabs."
           aria-describedby="map-summary"
           onKeyDown={onKey}
           onFocus={() => (at.value ??= { layer: 0, expert: 0 })}
@@ -87,11 +87,11 @@ export function PlacementMap({ placement, onPick }: { placement: PlacementView; 
         {at.value ? (
           describeCell(placement, at.value)
         ) : (
-          <span class="muted">Point at a cell for its tabs; click it to list them above.</span>
+          <span class="muted">Point at a cell to see its tabs; click it to list them above.</span>
         )}
       </p>
       <details>
-        <summary>The same as a table, layer by layer</summary>
+        <summary>Show as a table</summary>
         <div class="table-scroll" role="group" aria-label="Placement by layer" tabIndex={0}>
           <table>
             <thead>
@@ -140,7 +140,7 @@ function describeCell(placement: PlacementView, { layer, expert }: Cell): string
   const load = placement.load[layer]?.[expert] ?? 0;
   const where =
     holders.length === 0
-      ? 'on no tab, the coordinator computes it'
+      ? 'on no tab; the coordinator computes it'
       : `${plural(placement.replicas[layer]?.[expert] ?? 0, 'replica')} on ${holders.join(', ')}`;
   return `Layer ${placement.layers[layer]}, expert ${expert}: ${where} · ${formatFigure(load)} rows/s`;
 }

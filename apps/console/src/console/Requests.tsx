@@ -8,8 +8,10 @@ const tones: Record<RequestView['state'], Tone> = { queued: 'waiting', prefill: 
 const WAITS = [
   { key: 'queue', label: 'in the queue' },
   { key: 'firstToken', label: 'to the first token' },
-  { key: 'betweenTokens', label: 'from token to token' },
+  { key: 'betweenTokens', label: 'between tokens' },
 ] as const;
+
+const NUMERIC_COLUMNS = ['Prompt tokens', 'Written, of maximum', 'Drafts right, of total', 'Age'];
 
 interface RequestsProps {
   requests: RequestView[];
@@ -39,18 +41,11 @@ export function Requests({ requests, queued, waits }: RequestsProps) {
               <tr>
                 <th scope="col">Request</th>
                 <th scope="col">State</th>
-                <th scope="col" class="numeric">
-                  Prompt tokens
-                </th>
-                <th scope="col" class="numeric">
-                  Written, of at most
-                </th>
-                <th scope="col" class="numeric">
-                  Drafts right, of all
-                </th>
-                <th scope="col" class="numeric">
-                  Age
-                </th>
+                {NUMERIC_COLUMNS.map((name) => (
+                  <th scope="col" class="numeric">
+                    {name}
+                  </th>
+                ))}
               </tr>
             </thead>
             <tbody>

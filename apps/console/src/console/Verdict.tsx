@@ -10,7 +10,7 @@ const tones: Record<ConsoleSnapshot['verdict']['state'], Tone> = {
   draining: 'away',
 };
 
-/** The operator's first question, answered: is it healthy, and if not, where to look. */
+/** Tells the operator whether the swarm is healthy, and if not, where to look. */
 export function Verdict({ now }: { now: ConsoleSnapshot }) {
   const { verdict } = now;
   const tone = tones[verdict.state];
@@ -25,7 +25,7 @@ export function Verdict({ now }: { now: ConsoleSnapshot }) {
         </p>
         {verdict.attention ? (
           <p>
-            Look at: <a href={verdict.attention.href}>{verdict.attention.text}</a>
+            Needs attention: <a href={verdict.attention.href}>{verdict.attention.text}</a>
           </p>
         ) : (
           <p class="muted">Nothing needs your attention.</p>

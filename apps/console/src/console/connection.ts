@@ -16,21 +16,21 @@ export type Link =
   | { state: 'signed-out'; refusal?: string }
   | { state: 'connecting'; sinceMs: number }
   | { state: 'live' }
-  /** Figures on the page are those of `sinceMs`. */
+  /** The page still shows the figures of `sinceMs`. */
   | { state: 'lost'; sinceMs: number };
 
-/** A command goes to the coordinator's own memory: an answer later than this is no answer. */
+/** The coordinator answers commands at once, so a later answer won't come. */
 const COMMAND_DEADLINE_MS = 5_000;
-/** Snapshots come once a second; after three missed ones the figures are called old. */
+/** Snapshots come once a second; after three missed ones the figures count as out of date. */
 const STALE_AFTER_MS = 3_500;
 const TOKEN_KEY = 'shoal-admin-token';
 
 export const link = signal<Link>({ state: 'signed-out' });
-/** Null before the coordinator has said. It refuses a viewer's commands in any case; the page only does not offer them. */
+/** Null until the coordinator has sent it. The page only hides commands from viewers; the coordinator refuses them. */
 export const role = signal<ConsoleRole | null>(null);
 export const snapshot = signal<ConsoleSnapshot | null>(null);
 export const events = signal<ConsoleEvent[]>([]);
-/** This browser's clock, once a second. */
+/** This browser's clock, updated once a second. */
 export const nowMs = signal(Date.now());
 
 let socket: Socket<FromCoordinator, ToCoordinator> | null = null;
@@ -43,7 +43,7 @@ setInterval(() => {
   }
 }, 1_000);
 
-/** Takes a token out of the address bar (`#token=…`), where it would be seen and kept in the history; else the session's. */
+/** Returns the session's token, or one from the address (`#token=…`), where it would be visible and kept in the history. */
 export function findToken(): string | null {
   const match = /^#token=(.+)$/.exec(location.hash);
   if (match?.[1]) {
@@ -77,14 +77,14 @@ export function signIn(token: string): void {
     if (!snapshot.value) link.value = { state: 'live' };
   });
   made.on('connect_error', (error) => {
-    // `active` is false only when the namespace itself said no: then trying again with the same token is no use.
+    // `active` is false only if the namespace itself refused, so a retry with the same token is useless.
     if (made.active) return;
     signOut(error.message || 'This token was not accepted.');
   });
   made.on('disconnect', (reason) => {
     if (reason === 'io client disconnect') return;
     link.value = { state: 'lost', sinceMs: snapshot.value ? snapshotAtMs : Date.now() };
-    // The coordinator closing the connection on its side stops socket.io's own retries.
+    // socket.io does not retry by itself after the server has disconnected it.
     if (reason === 'io server disconnect') made.connect();
   });
   made.on('role', (next) => {
@@ -110,7 +110,7 @@ export function signOut(refusal?: string): void {
   link.value = refusal === undefined ? { state: 'signed-out' } : { state: 'signed-out', refusal };
 }
 
-/** Sends a command and says in words what came of it; never throws. */
+/** Sends a command; returns the reply or an error as text, and never throws. */
 export async function command(message: Command): Promise<CommandReply> {
   if (!socket?.connected) return { ok: false, message: 'Not connected to the coordinator.' };
   try {
@@ -120,7 +120,7 @@ export async function command(message: Command): Promise<CommandReply> {
   }
 }
 
-// The tab's title tells how things stand when the console is in the background.
+// The tab's title shows the state while the console is in the background.
 effect(() => {
   const now = snapshot.value;
   if (link.value.state === 'lost') document.title = '○ Lost · Console · Shoal';

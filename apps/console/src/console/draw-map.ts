@@ -2,7 +2,7 @@ import type { PlacementView } from '@shoal/protocol';
 import { token } from '../environment.ts';
 import { type Cell, cellAt, labelEvery, type MapColour, type MapLayout, shadeOf } from './map-layout.ts';
 
-/** Shades of one hue that can be told apart side by side; styles.css has them as --ramp-1 to --ramp-5, none as --ramp-0. */
+/** Distinguishable shades of one hue: --ramp-1 to --ramp-5 in styles/base.css; --ramp-0 is none. */
 export const RAMP_STEPS = 5;
 
 export function drawMap(
@@ -41,7 +41,7 @@ export function drawMap(
   }
 }
 
-/** Hollow, so that an uncovered expert differs from a covered one in more than its colour. */
+/** Hollow, so that an uncovered expert differs in more than colour. */
 function outline(
   context: CanvasRenderingContext2D,
   x: number,

@@ -1,6 +1,6 @@
 import type { ConsoleEvent } from '@shoal/protocol';
 
-/** What a day of a busy swarm comes to; older ones are in the coordinator's log. */
+/** About a day of a busy swarm; the coordinator's log has older ones. */
 export const EVENTS_KEPT = 5_000;
 
 export interface EventFilter {
@@ -10,8 +10,8 @@ export interface EventFilter {
 }
 
 /**
- * Adds news to what is known, oldest first. A reconnection brings the backlog again, and a restarted coordinator counts
- * `seq` from the beginning: an event is known by its time and number together.
+ * Merges new events into the known ones, oldest first. Events are identified by time and `seq` together, since a reconnection
+ * sends the backlog again and a restarted coordinator restarts `seq`.
  */
 export function mergeEvents(known: readonly ConsoleEvent[], news: readonly ConsoleEvent[]): ConsoleEvent[] {
   const byKey = new Map(known.map((event) => [`${event.timeMs}:${event.seq}`, event]));
@@ -31,22 +31,15 @@ export function filterEvents(events: readonly ConsoleEvent[], filter: EventFilte
 
 const columns = ['seq', 'time', 'level', 'kind', 'peerId', 'text'] as const;
 
-/** RFC 4180: CRLF line ends, a header line, quotes doubled. */
+/** CSV as in RFC 4180: CRLF line ends, a header line, quotes doubled. */
 export function eventsToCsv(events: readonly ConsoleEvent[]): string {
-  const rows = events.map((event) =>
-    [
-      String(event.seq),
-      new Date(event.timeMs).toISOString(),
-      event.level,
-      event.kind,
-      event.peerId ?? '',
-      event.text,
-    ].map(csvCell),
+  const rows = events.map(({ seq, timeMs, level, kind, peerId = '', text }) =>
+    [String(seq), new Date(timeMs).toISOString(), level, kind, peerId, text].map(csvCell),
   );
   return [columns.join(','), ...rows.map((row) => row.join(','))].join('\r\n') + '\r\n';
 }
 
-/** A donor's browser chooses some of these words, and a spreadsheet runs a cell that begins like a formula. */
+/** Quotes a cell. A donor's browser chooses some of the text, and spreadsheets run cells that begin like a formula. */
 export function csvCell(text: string): string {
   const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;

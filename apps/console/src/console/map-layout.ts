@@ -1,4 +1,4 @@
-/** `layer` counts the map's rows; the model's own number is `placement.layers[layer]`. */
+/** `layer` is the map's row; the model's layer number is `placement.layers[layer]`. */
 export interface Cell {
   layer: number;
   expert: number;
@@ -6,8 +6,8 @@ export interface Cell {
 export type MapColour = 'replicas' | 'load';
 
 /**
- * Where each cell of the placement map is drawn. One row per layer, one column per expert; where the experts of a layer
- * do not fit side by side at a size that can be seen and hit, the row is folded into several.
+ * Positions of the placement map's cells: one row per layer, one column per expert. If a layer's experts don't fit side by side
+ * at a usable size, its row is folded into several.
  */
 export interface MapLayout {
   layerCount: number;
@@ -15,22 +15,22 @@ export interface MapLayout {
   /** Experts side by side; a layer takes `rowsPerLayer` such rows. */
   columns: number;
   rowsPerLayer: number;
-  /** From one cell to the next, in CSS pixels, the gap of `gapPx` included. */
+  /** Distance from one cell to the next in CSS pixels, including `gapPx`. */
   pitchX: number;
   pitchY: number;
   gapPx: number;
-  /** Room between two layers, beyond the gap. */
+  /** Extra space between two layers. */
   layerGapPx: number;
-  /** Layer numbers stand to the left of it, expert numbers above `topPx`. */
+  /** Layer numbers are to the left of this, expert numbers above `topPx`. */
   leftPx: number;
   topPx: number;
   widthPx: number;
   heightPx: number;
 }
 
-/** Below four pixels a cell with its gap is a blur. */
+/** Smaller cells would blur. */
 const MIN_PITCH_PX = 4;
-/** Beyond this, larger cells only push the rest of the page down. */
+/** Larger cells would only push the rest of the page down. */
 const MAX_PITCH_PX = 28;
 const MIN_PITCH_Y_PX = 7;
 const LEFT_PX = 36;
@@ -60,7 +60,7 @@ export function mapLayout(availablePx: number, layerCount: number, expertCount: 
   };
 }
 
-/** Top left corner of a cell; `layer` is the row's index, not the model's layer number. */
+/** Top left corner of a cell; `layer` is the map's row. */
 export function cellAt(layout: MapLayout, layer: number, expert: number): { x: number; y: number } {
   const { columns, pitchX, pitchY, rowsPerLayer, layerGapPx } = layout;
   return {
@@ -69,7 +69,7 @@ export function cellAt(layout: MapLayout, layer: number, expert: number): { x: n
   };
 }
 
-/** The cell under a point, or null beside the map and between folded layers. */
+/** The cell under a point; null outside the map and between folded layers. */
 export function cellUnder(layout: MapLayout, x: number, y: number): Cell | null {
   const { columns, pitchX, pitchY, rowsPerLayer, layerGapPx } = layout;
   const column = Math.floor((x - layout.leftPx) / pitchX);
@@ -81,12 +81,12 @@ export function cellUnder(layout: MapLayout, x: number, y: number): Cell | null 
   return row < rowsPerLayer && expert < layout.expertCount ? { layer, expert } : null;
 }
 
-/** Every how many layers there is room for a number of eleven pixels' height. */
+/** Number of layers per label, so that numbers of 11 px don't overlap. */
 export function labelEvery(layout: MapLayout): number {
   return Math.ceil(12 / (layout.rowsPerLayer * layout.pitchY + layout.layerGapPx));
 }
 
-/** 0 for none, else 1 to `steps`, in equal parts of the largest. */
+/** 0 for none, else 1 to `steps`, in equal steps up to `largest`. */
 export function shadeOf(value: number, largest: number, steps: number): number {
   if (value <= 0 || largest <= 0) return 0;
   return Math.min(steps, Math.max(1, Math.ceil((value / largest) * steps)));

@@ -27,7 +27,7 @@ describe('the map in words', () => {
   it('says so when all or none are covered', () => {
     expect(mapSummary(placement([[2, 2]]))).toContain('All 2 experts are on at least one tab; none has only one');
     expect(mapSummary(placement([[0, 0]]))).toContain('No expert is on any tab');
-    expect(mapSummary(placement([]))).toContain('the coordinator holds them all');
+    expect(mapSummary(placement([]))).toContain('the coordinator computes them all');
   });
   it('sums up each layer', () => {
     expect(layerSummaries(placement([[1, 0, 3]]))).toEqual([

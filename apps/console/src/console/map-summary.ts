@@ -1,9 +1,9 @@
 import type { PlacementView } from '@shoal/protocol';
 import { formatNumber, formatRanges, plural } from '../format.ts';
 
-/** The map in one or two sentences: for screen readers, and for whoever would rather read than look. */
+/** Describes the map in one or two sentences, for screen readers and everyone else. */
 export function mapSummary(placement: PlacementView): string {
-  if (placement.layers.length === 0) return 'No layer is on tabs: the coordinator holds them all.';
+  if (placement.layers.length === 0) return 'No layer is on tabs: the coordinator computes them all.';
   const counts = placement.replicas.flat();
   const size = `${plural(placement.layers.length, 'layer')} of ${placement.expertsPerLayer} experts (epoch ${placement.epoch})`;
   const uncovered = counts.filter((count) => count === 0).length;

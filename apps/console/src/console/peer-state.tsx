@@ -1,7 +1,7 @@
 import type { PeerState, PeerView } from '@shoal/protocol';
 import { formatShare } from '../format.ts';
 
-/** The four states that every page of Shoal shows in the same colours, each with a shape of its own. */
+/** The four states of all of Shoal's pages, each with its own colour and shape. */
 export type Tone = 'working' | 'waiting' | 'trouble' | 'away';
 
 const tones: Record<PeerState, Tone> = {

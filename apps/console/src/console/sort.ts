@@ -38,7 +38,7 @@ const keys: Record<PeerColumn, (peer: PeerView) => string | number | null> = {
   sinceMs: (peer) => peer.sinceMs,
 };
 
-/** A second press on the same column turns it round; figures begin with the largest, words with A. */
+/** Reverses the order if the column is already selected; otherwise figures start with the largest, words with A. */
 export function nextOrder(order: Order, column: PeerColumn): Order {
   if (order.column === column) {
     return { column, direction: order.direction === 'ascending' ? 'descending' : 'ascending' };
@@ -47,7 +47,7 @@ export function nextOrder(order: Order, column: PeerColumn): Order {
   return { column, direction: words.includes(column) ? 'ascending' : 'descending' };
 }
 
-/** What is not known stands last either way; equals stay in the order of their ids, so that rows do not dance each second. */
+/** Sorts unknown values last in either direction, and ties by id so that rows don't jump around each second. */
 export function sortPeers(peers: readonly PeerView[], order: Order): PeerView[] {
   const key = keys[order.column];
   const sign = order.direction === 'ascending' ? 1 : -1;

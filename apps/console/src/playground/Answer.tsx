@@ -10,7 +10,7 @@ const states: Record<Run['state'], { tone: Tone; word: string }> = {
   failed: { tone: 'trouble', word: 'ended with an error' },
 };
 
-const reasons: Record<string, string> = { stop: 'the text came to its end', length: 'the token limit was reached' };
+const reasons: Record<string, string> = { stop: 'the text is complete', length: 'the token limit was reached' };
 
 export function Answer({ run }: { run: Run }) {
   const { tone, word } = states[run.state];
@@ -29,7 +29,7 @@ export function Answer({ run }: { run: Run }) {
             <Figure value={firstTokenMs.value} format={formatMs} why="No token yet" />
           </Tile>
           <Tile label="tokens/s">
-            <Figure value={tokensPerSecond.value} format={formatFigure} why="Needs two tokens at different times" />
+            <Figure value={tokensPerSecond.value} format={formatFigure} why="Needs at least two tokens" />
           </Tile>
           <Tile label={written === 1 ? 'token' : 'tokens'}>{formatNumber(written)}</Tile>
         </dl>

@@ -32,8 +32,8 @@ export function PlaygroundPage() {
     try {
       model.value = { id: await fetchModelId(), error: null };
     } catch (error) {
-      const why = error instanceof TypeError ? 'it cannot be reached' : (error as Error).message;
-      model.value = { id: null, error: `The coordinator did not say which model it serves: ${why}` };
+      const why = error instanceof TypeError ? 'the coordinator cannot be reached.' : (error as Error).message;
+      model.value = { id: null, error: `Couldn’t find out which model is served: ${why}` };
     }
     return model.value.id;
   };
@@ -109,7 +109,7 @@ export function PlaygroundPage() {
               }}
             />
             <span class="muted" id="key-hint">
-              This coordinator asks for one. It stays in this tab and is forgotten when you close it.
+              This coordinator requires a key. It stays in this tab and is forgotten when you close it.
             </span>
           </div>
         )}
@@ -122,13 +122,13 @@ export function PlaygroundPage() {
             </div>
           ))}
           <div class="stop">
-            <label for="field-stop">Stop at, one a line</label>
+            <label for="field-stop">Stop at, one per line</label>
             <textarea rows={1} {...field('stop')} />
             {complaint('stop')}
           </div>
         </div>
         <p class="actions">
-          {/* Keys, because one reused element would turn into a submit button within the click that stops. */}
+          {/* Keys, since a reused element would become a submit button during the click that stops. */}
           {running ? (
             <button key="stop" type="button" class="primary" onClick={stop}>
               Stop
@@ -138,7 +138,7 @@ export function PlaygroundPage() {
               Write
             </button>
           )}
-          <span class="muted">or Ctrl + Enter in the prompt</span>
+          <span class="muted">or press Ctrl + Enter</span>
         </p>
         {model.value.error && (
           <p class="trouble" role="alert">
@@ -151,8 +151,8 @@ export function PlaygroundPage() {
         <section class="card" aria-labelledby="strip-title">
           <h2 id="strip-title">Who computed what</h2>
           <p class="muted">
-            Every word went through the layers from top to bottom; in each, the gate chose a few experts, and the
-            colours tell in whose browser tab they were computed. Drag along the words, or use the arrow keys.
+            Every token went through the layers from top to bottom. In each layer the gate chose a few experts; the
+            colours show which browser tabs computed them. Drag along the words or use the arrow keys.
           </p>
           <Strip tokens={now.tokens} />
         </section>

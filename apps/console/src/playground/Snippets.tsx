@@ -3,7 +3,7 @@ import { copyText } from '../environment.ts';
 import type { CompletionBody } from './parameters.ts';
 import { type Language, languages, snippet } from './snippets.ts';
 
-/** The request above, ready to paste elsewhere. */
+/** The request as code to copy. */
 export function Snippets({ body, withKey }: { body: CompletionBody; withKey: boolean }) {
   const shown = useSignal<Language | null>(null);
   const said = useSignal('');
@@ -12,7 +12,7 @@ export function Snippets({ body, withKey }: { body: CompletionBody; withKey: boo
     const copied = await copyText(snippet(language, location.origin, body, withKey));
     said.value = copied
       ? `Copied as ${language}.`
-      : 'This browser copies only from https or localhost: select the text below and copy it.';
+      : 'This browser only allows copying over HTTPS or on localhost: select the text below and copy it.';
   };
   return (
     <section class="card" aria-labelledby="snippets-title">

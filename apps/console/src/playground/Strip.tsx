@@ -34,11 +34,11 @@ function textWidth(text: string): number {
   return width;
 }
 
-/** Which tab computed what, for every token of an answer: drawn as a score, scrubbed by mouse, touch or arrow keys. */
+/** Shows which tab computed what for every token of an answer, like a musical score; scrubbed by mouse, touch or arrow keys. */
 export function Strip({ tokens }: { tokens: TokenTrace[] }) {
   const box = useRef<HTMLDivElement>(null);
   const width = useWidth(box);
-  /** What was chosen stays; what the mouse only passes over is shown while it is there. */
+  /** The selected token, and the one that the mouse is over. */
   const chosen = useSignal<number | null>(null);
   const passing = useSignal<number | null>(null);
   learnPeers(tokens);
@@ -128,7 +128,7 @@ interface LineProps {
   selected: number | null;
 }
 
-/** A canvas a line: a long answer in one canvas would pass the size that browsers allow, and only the last line grows. */
+/** One canvas per line, since a long answer would exceed a canvas's maximum size, and only the last line grows. */
 function Line({ tokens, layout, line, count, scale, width, selected }: LineProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const height = lineHeight(scale.layers.length);
@@ -153,7 +153,7 @@ function Legend({ tokens, fullMs }: { tokens: TokenTrace[]; fullMs: number }) {
           </span>
         </li>
       ))}
-      <li class="muted">layers top to bottom · bar: all laps of the token, full height {formatFigure(fullMs)} ms</li>
+      <li class="muted">layers from top to bottom · bar: total lap time, full height {formatFigure(fullMs)} ms</li>
     </ul>
   );
 }

@@ -5,7 +5,7 @@ import { contrast, peerColour } from '../palette.ts';
 import { letterOf, peerIndex } from './peer-names.ts';
 import { lapMsOf, lapsOf, visibleText } from './strip-layout.ts';
 
-/** The tab's letter on its colour, so that neither is needed alone; hatched for the coordinator. */
+/** The tab's letter on its colour; hatched for the coordinator. */
 export function PeerSwatch({ peerId }: { peerId: string | null }) {
   if (peerId === null) return <span class="peer-swatch hatched" aria-hidden="true" />;
   const colour = peerColour(peerIndex(peerId), scheme.value);
@@ -33,7 +33,7 @@ export function TokenDetail({ token, number, count }: { token: TokenTrace; numbe
           <thead>
             <tr>
               <th scope="col">Layer</th>
-              <th scope="col">Experts, with the gate’s weights</th>
+              <th scope="col">Experts with gate weights</th>
               <th scope="col" class="numeric">
                 Lap
               </th>
@@ -71,7 +71,7 @@ function LapExperts({ lap }: { lap: TokenLap }) {
         .sort(([a], [b]) => rank(a) - rank(b))
         .map(([peerId, experts]) => (
           <li
-            title={peerId ?? (lap.resident ? 'held by the coordinator, without a lap' : 'computed by the coordinator')}
+            title={peerId ?? (lap.resident ? 'local layer of the coordinator, no lap' : 'computed by the coordinator')}
           >
             <PeerSwatch peerId={peerId} />
             <span class="sr">{peerId === null ? 'the coordinator: ' : `${peerId}: `}</span>
@@ -86,5 +86,5 @@ function LapExperts({ lap }: { lap: TokenLap }) {
   );
 }
 
-/** Tabs in the order of their letters, the coordinator last. */
+/** Sorts tabs by letter, the coordinator last. */
 const rank = (peerId: string | null): number => (peerId === null ? Number.MAX_SAFE_INTEGER : peerIndex(peerId));

@@ -2,9 +2,9 @@ import { signal } from '@preact/signals';
 
 const KEY = 'shoal-api-key';
 
-/** Sent with every request once it is set; it stays in this tab, and is forgotten when that is closed. */
+/** Sent with every request once it is set. Kept only in this tab's session. */
 export const apiKey = signal(sessionStorage.getItem(KEY) ?? '');
-/** The coordinator has asked for a key, or refused the one that it got. */
+/** Whether the coordinator has required a key or refused the one it got. */
 export const keyWanted = signal(apiKey.value !== '');
 
 export function setApiKey(key: string): void {
@@ -16,7 +16,7 @@ export function authorization(): Record<string, string> {
   return apiKey.value === '' ? {} : { Authorization: `Bearer ${apiKey.value}` };
 }
 
-/** Call with every answer's status. */
+/** Call with the status of every response. */
 export function noteStatus(status: number): void {
   if (status === 401) keyWanted.value = true;
 }

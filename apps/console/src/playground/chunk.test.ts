@@ -50,7 +50,7 @@ describe('chunks of a completion', () => {
   });
   it('tells an error in the middle of a stream in words', () => {
     expect(parseChunk('{"error":{"message":"The deadline passed.","param":null}}').error).toBe('The deadline passed.');
-    expect(parseChunk('<html>').error).toContain('not JSON: <html>');
+    expect(parseChunk('<html>').error).toContain('invalid JSON: <html>');
   });
 });
 

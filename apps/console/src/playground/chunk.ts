@@ -1,6 +1,6 @@
 import type { TokenLap, TokenTrace } from '@shoal/protocol';
 
-/** One chunk of a streamed completion, as far as this page uses it. */
+/** The parts of a streamed completion's chunk that this page uses. */
 export interface Chunk {
   text: string;
   finishReason: string | null;
@@ -17,16 +17,13 @@ const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');
 const number = (value: unknown): number => (typeof value === 'number' && Number.isFinite(value) ? value : 0);
 
-/**
- * Parses an event's data. By hand rather than with protocol's schema: zod would be the larger half of this page.
- * Returns an error in words, not an exception, for what is not JSON.
- */
+/** Parses an event's data. By hand, since zod would double the page's size. Returns an error text for invalid JSON. */
 export function parseChunk(data: string): Chunk {
   let json: Fields;
   try {
     json = fields(JSON.parse(data));
   } catch {
-    return { ...empty, error: `The server sent something that is not JSON: ${data.slice(0, 80)}` };
+    return { ...empty, error: `The server sent invalid JSON: ${data.slice(0, 80)}` };
   }
   if (json['error'] !== undefined) return { ...empty, error: describeError(json) };
   const choice = fields(list(json['choices'])[0]);
@@ -64,7 +61,7 @@ function parseLap(value: unknown): TokenLap {
   return { layer: number(lap['layer']), lapMs: number(lap['lapMs']), experts };
 }
 
-/** OpenAI's error object in words: `{ error: { message, type, param, code } }`. */
+/** Text of OpenAI's error object: `{ error: { message, type, param, code } }`. */
 export function describeError(body: unknown): string {
   const error = fields(body)['error'];
   if (typeof error === 'string') return error;
@@ -73,7 +70,7 @@ export function describeError(body: unknown): string {
   return text(param) ? `${words} (parameter: ${text(param)})` : words;
 }
 
-/** A refused request: its status, OpenAI's message if there is one, and when to come back. */
+/** Text for a refused request: OpenAI's message if there is one, the status, and when to retry. */
 export function describeRefusal(status: number, body: string, retryAfter: string | null): string {
   let words: string;
   try {

@@ -5,9 +5,9 @@ import { describeRefusal, parseChunk } from './chunk.ts';
 import type { CompletionBody } from './parameters.ts';
 import { SseParser } from './sse.ts';
 
-/** A queued request may wait its turn; this long without a single byte, nobody is working on it. */
+/** A queued request may have to wait; after this long without a byte, it has been lost. */
 const SILENCE_DEADLINE_MS = 120_000;
-/** An answer's traces are kept for the picture; beyond this many tokens only the text goes on. */
+/** Traces kept for the picture; beyond this many tokens only the text continues. */
 export const TRACES_KEPT = 4_096;
 
 export interface Run {
@@ -26,13 +26,13 @@ export interface Run {
 export const run = signal<Run | null>(null);
 let abort: AbortController | null = null;
 
-/** Time to the first token; null before it. */
+/** Time to the first token; null until it arrives. */
 export const firstTokenMs = computed(() => {
   const now = run.value;
   return now && now.firstMs !== null ? now.firstMs - now.startedMs : null;
 });
 
-/** From the first token to the last, as the browser saw them; null before the second. */
+/** Rate from the first token to the last, as seen by the browser; null until the second. */
 export const tokensPerSecond = computed(() => {
   const now = run.value;
   if (!now || now.firstMs === null || now.lastMs === null || now.lastMs <= now.firstMs) return null;
@@ -40,7 +40,7 @@ export const tokensPerSecond = computed(() => {
   return count > 1 ? ((count - 1) * 1000) / (now.lastMs - now.firstMs) : null;
 });
 
-/** The first model that the coordinator serves; throws with words for a person. */
+/** Returns the first model that the coordinator serves; throws an error with a message for the user. */
 export async function fetchModelId(): Promise<string> {
   const response = await fetch('/v1/models', { headers: authorization(), signal: AbortSignal.timeout(10_000) });
   noteStatus(response.status);
@@ -56,7 +56,7 @@ export function stop(): void {
   abort?.abort();
 }
 
-/** Runs one completion into `run`; the outcome, also a bad one, is in there. */
+/** Runs one completion and keeps `run` up to date, including errors. */
 export async function complete(body: CompletionBody): Promise<void> {
   abort?.abort();
   const control = new AbortController();
@@ -66,13 +66,13 @@ export async function complete(body: CompletionBody): Promise<void> {
   const publish = (): void => {
     cancelAnimationFrame(frame);
     frame = 0;
-    // A run that was replaced by a newer one has nothing to say any more.
+    // Ignored if a newer run has replaced this one.
     if (abort === control) run.value = current;
   };
   const show = (change: Partial<Run>): void => {
     current = { ...current, ...change };
     if (current.state !== 'running' || run.value?.state !== 'running') publish();
-    // However fast tokens come, the page is drawn once a frame.
+    // The page is drawn at most once per frame, however fast tokens come.
     else if (frame === 0) frame = requestAnimationFrame(publish);
   };
   show({});
@@ -88,14 +88,14 @@ export async function complete(body: CompletionBody): Promise<void> {
   try {
     heard();
     const finished = await stream(body, control.signal, heard, () => current, show);
-    if (!finished) show({ state: 'failed', error: 'The connection ended before the answer did.' });
+    if (!finished) show({ state: 'failed', error: 'The connection closed before the answer was complete.' });
   } catch (error) {
-    if (silent) show({ state: 'failed', error: `Nothing came for ${SILENCE_DEADLINE_MS / 1000} s, so I stopped.` });
+    if (silent) show({ state: 'failed', error: `Stopped: nothing arrived for ${SILENCE_DEADLINE_MS / 1000} s.` });
     else if (control.signal.aborted) show({ state: 'stopped' });
     else show({ state: 'failed', error: inWords(error) });
   } finally {
     clearTimeout(watch);
-    // An error or the last event may come before the server hangs up.
+    // The error or last event may come before the server closes the connection.
     control.abort();
   }
 }
@@ -113,7 +113,7 @@ const fresh: Run = {
   lastMs: null,
 };
 
-/** True once the answer has ended properly or with an error that the server told. */
+/** Returns true if the answer ended properly or with an error from the server. */
 async function stream(
   body: CompletionBody,
   signal: AbortSignal,
@@ -145,7 +145,7 @@ async function stream(
   }
 }
 
-/** What a batch of events changes in a run; one change per network read, so that the page draws once for all of them. */
+/** Applies the events of one network read to a run, so that the page draws once for all of them. */
 function takeEvents(events: readonly string[], before: Run): Partial<Run> {
   const change: Partial<Run> & { tokens: TokenTrace[]; text: string } = { text: before.text, tokens: before.tokens };
   const now = performance.now();
@@ -166,7 +166,8 @@ function takeEvents(events: readonly string[], before: Run): Partial<Run> {
 }
 
 function inWords(error: unknown): string {
-  // fetch says only "Failed to fetch" for a server that is not there.
-  if (error instanceof TypeError) return 'The coordinator cannot be reached, or the connection broke. Is it running?';
+  // fetch only says "Failed to fetch" if the server is down.
+  if (error instanceof TypeError)
+    return 'The coordinator cannot be reached, or the connection was lost. Is it running?';
   return error instanceof Error ? error.message : String(error);
 }

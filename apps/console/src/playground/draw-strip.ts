@@ -8,17 +8,17 @@ export const WORD_FONT = '15px system-ui, sans-serif';
 const LABEL_FONT = '11px system-ui, sans-serif';
 
 const COLUMN_GAP_PX = 2;
-/** Between layers; low rows can spare only one pixel. */
+/** Gap between layers; low rows can only spare one pixel. */
 const gapOf = (rowPx: number): number => (rowPx >= 12 ? 2 : 1);
 
 export interface StripScale {
   layers: readonly number[];
-  /** The tallest bar of lap times stands for this much. */
+  /** Lap time of a bar of full height. */
   fullMs: number;
   scheme: Scheme;
 }
 
-/** Draws one line of the strip; `selected` is the number of the selected token, if it is on this line. */
+/** Draws one line of the strip; `selected` is the selected token if it is on this line. */
 export function drawLine(
   context: CanvasRenderingContext2D,
   tokens: readonly TokenTrace[],
@@ -79,13 +79,13 @@ function drawWord(brush: Brush, text: string, x: number, width: number, selected
   context.fillStyle = selected || shown === text.trim() ? brush.text : brush.muted;
   context.textAlign = 'left';
   context.textBaseline = 'middle';
-  // A token that begins a word stands off from the one before it, as in print.
+  // A token that begins a word is set off from the one before, as in print.
   const indent = /^\s/.test(text) ? 4 : 1;
   context.fillText(shown, x + indent, WORD_PX / 2);
   context.restore();
 }
 
-/** Colours looked up once a drawing: each look-up makes the browser settle the page's styles. */
+/** Colours, looked up once per drawing because each lookup forces the browser to compute styles. */
 interface Brush {
   context: CanvasRenderingContext2D;
   scheme: Scheme;
@@ -108,7 +108,7 @@ function makeBrush(context: CanvasRenderingContext2D, scale: StripScale): Brush 
   };
 }
 
-/** Diagonal lines for what the coordinator did itself: seen as different without any colour. */
+/** Diagonal lines for the coordinator's own work, recognisable without colour. */
 function hatchPattern(context: CanvasRenderingContext2D): CanvasPattern | string {
   const tile = document.createElement('canvas');
   tile.width = tile.height = 5;
@@ -125,7 +125,7 @@ function hatchPattern(context: CanvasRenderingContext2D): CanvasPattern | string
   return context.createPattern(tile, 'repeat') ?? colour;
 }
 
-/** A cell is split among the tabs that shared the lap, by how many of its experts each computed. */
+/** Draws a cell, split among the lap's tabs by the number of experts that each computed. */
 function drawCell(brush: Brush, lap: TokenLap, x: number, y: number, width: number, height: number): void {
   const peers = lap.experts
     .map(({ peerId }) => peerId)

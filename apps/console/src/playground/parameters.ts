@@ -1,11 +1,11 @@
-/** What the form holds, as text, since that is what people type. */
+/** The form's fields, as text. */
 export interface Form {
   prompt: string;
   temperature: string;
   topP: string;
   maxTokens: string;
   seed: string;
-  /** One stop text a line, `\n` for a line break. */
+  /** One stop text per line, `\n` for a line break. */
   stop: string;
 }
 
@@ -21,10 +21,10 @@ export interface CompletionBody {
   stream_options: { include_usage: true };
 }
 
-/** OpenAI's own bound. */
+/** OpenAI's limit. */
 const MAX_STOPS = 4;
 
-/** The request, or what is wrong with the form by field; limits that only the server knows are left to it. */
+/** Returns the request, or the form's errors by field. Limits that only the server knows are left to it. */
 export function readForm(
   form: Form,
   model: string,
@@ -35,20 +35,17 @@ export function readForm(
     if (!good(value)) errors[field] = complaint;
     return value;
   };
-  const temperature = read(
-    'temperature',
-    (v) => v >= 0 && v <= 2,
-    'A number from 0 to 2; 0 always takes the likeliest.',
-  );
-  const topP = read('topP', (v) => v > 0 && v <= 1, 'A number above 0, at most 1.');
-  const maxTokens = read('maxTokens', (v) => Number.isInteger(v) && v >= 1, 'A whole number from 1.');
-  const seed = form.seed.trim() === '' ? undefined : read('seed', Number.isSafeInteger, 'A whole number, or nothing.');
+  const temperature = read('temperature', (v) => v >= 0 && v <= 2, 'Enter a number from 0 to 2. 0 is deterministic.');
+  const topP = read('topP', (v) => v > 0 && v <= 1, 'Enter a number above 0, up to 1.');
+  const maxTokens = read('maxTokens', (v) => Number.isInteger(v) && v >= 1, 'Enter a whole number, 1 or more.');
+  const hasSeed = form.seed.trim() !== '';
+  const seed = hasSeed ? read('seed', Number.isSafeInteger, 'Enter a whole number, or leave this empty.') : undefined;
   const stop = form.stop
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => line.replaceAll('\\n', '\n'));
-  if (stop.length > MAX_STOPS) errors.stop = `At most ${MAX_STOPS} lines.`;
-  if (form.prompt === '') errors.prompt = 'Write something to begin from.';
+  if (stop.length > MAX_STOPS) errors.stop = `Enter at most ${MAX_STOPS} lines.`;
+  if (form.prompt === '') errors.prompt = 'Enter a prompt.';
   if (Object.keys(errors).length > 0) return { ok: false, errors };
   const body: CompletionBody = {
     model,

@@ -3,7 +3,7 @@ import { peerLetter } from '../palette.ts';
 
 const order = new Map<string, number>();
 
-/** Gives each tab a number the first time it is seen; it keeps it, and so its colour and letter, while the page is open. */
+/** Numbers each tab when it is first seen. It keeps its number, and so its colour and letter, while the page is open. */
 export function learnPeers(tokens: readonly TokenTrace[]): void {
   for (const token of tokens) {
     for (const lap of token.laps) {

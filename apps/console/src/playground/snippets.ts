@@ -4,8 +4,8 @@ export type Language = 'curl' | 'Python' | 'TypeScript';
 export const languages: readonly Language[] = ['curl', 'Python', 'TypeScript'];
 
 /**
- * The same request for use elsewhere; `origin` is where this page came from. The official clients want some key; a real
- * one is taken from the environment, so that it is in no snippet that is passed on.
+ * Returns the request as code; `origin` is where this page came from. The official clients require some key. A real one is read
+ * from the environment, so that a shared snippet doesn't contain it.
  */
 export function snippet(language: Language, origin: string, body: CompletionBody, withKey = false): string {
   if (language === 'curl') return curl(origin, body, withKey);

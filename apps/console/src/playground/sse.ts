@@ -1,9 +1,4 @@
-/**
- * Server-sent events out of a byte stream (WHATWG HTML §9.2.6, the `data` field only): a parser that takes chunks split
- * anywhere, also within a character or between CR and LF.
- */
-
-/** A traced token of a 61-layer model is some 40 kB; a megabyte of one event is not an answer any more. */
+/** A traced token of a 61-layer model takes about 40 kB, so a megabyte is no valid event. */
 export const MAX_EVENT_CHARS = 1 << 20;
 
 export class SseError extends Error {
@@ -14,19 +9,20 @@ export class SseError extends Error {
   }
 }
 
+/** Parses the `data` of server-sent events (WHATWG HTML §9.2.6) from chunks split anywhere, even within a character or a CRLF. */
 export class SseParser {
   readonly #decoder = new TextDecoder();
   #rest = '';
   #data: string[] = [];
   #dataChars = 0;
 
-  /** The data of every event that `bytes` completes. */
+  /** Returns the data of every event that `bytes` completes. */
   push(bytes: Uint8Array): string[] {
     this.#rest += this.#decoder.decode(bytes, { stream: true });
     const events: string[] = [];
     for (;;) {
       const end = /\r\n|\n|\r/.exec(this.#rest);
-      // A CR at the very end may be the first half of a CRLF that has not come yet.
+      // A CR at the very end may be the first half of a CRLF.
       if (!end || (end[0] === '\r' && end.index === this.#rest.length - 1)) break;
       const line = this.#rest.slice(0, end.index);
       this.#rest = this.#rest.slice(end.index + end[0].length);

@@ -1,32 +1,29 @@
 import type { TokenTrace } from '@shoal/protocol';
 
-/**
- * The strip is set like a score: the answer's words on lines, and under each word a column with one cell per layer.
- * All sizes in CSS pixels.
- */
+/** A line of the strip: the answer's words, and under each a column with one cell per layer. Sizes are in CSS pixels. */
 export interface StripLine {
-  /** Tokens `start` to `end - 1` stand on this line. */
+  /** Tokens `start` to `end - 1` are on this line. */
   start: number;
   end: number;
 }
 
 export interface StripLayout {
   lines: StripLine[];
-  /** Left edge of each token's column on its line, and the column's width. */
+  /** Left edge and width of each token's column. */
   x: number[];
   columnPx: number[];
 }
 
-/** Room for the layer numbers to the left. */
+/** Space for the layer numbers on the left. */
 export const GUTTER_PX = 34;
 export const WORD_PX = 24;
-/** Lap times stand as bars under the cells. */
+/** Height of the lap-time bars under the cells. */
 export const TIME_PX = 22;
 export const LINE_GAP_PX = 14;
 const MIN_COLUMN_PX = 12;
 const WORD_MARGIN_PX = 6;
 
-/** Few layers are drawn tall enough to see stripes of experts, many low enough to see the whole model. */
+/** Few layers get rows tall enough to see the stripes of experts; many get low ones to show the whole model. */
 export function rowHeight(layerCount: number): number {
   if (layerCount <= 8) return 16;
   return layerCount <= 32 ? 7 : 3;
@@ -36,7 +33,7 @@ export function lineHeight(layerCount: number): number {
   return WORD_PX + layerCount * rowHeight(layerCount) + TIME_PX;
 }
 
-/** Breaks tokens of the given text widths into lines; a word too wide for a line has one for itself, cut off. */
+/** Breaks tokens of the given widths into lines; a word that is too wide gets a line of its own and is cut off. */
 export function stripLayout(textPx: readonly number[], availablePx: number): StripLayout {
   const roomPx = Math.max(MIN_COLUMN_PX, availablePx - GUTTER_PX);
   const layout: StripLayout = { lines: [], x: [], columnPx: [] };
@@ -55,7 +52,7 @@ export function stripLayout(textPx: readonly number[], availablePx: number): Str
   return layout;
 }
 
-/** The token under a point of a line; beside the line's ends, its first or last. */
+/** The token under a point of a line; beyond the ends, the first or last. */
 export function tokenAt(layout: StripLayout, line: number, x: number): number | null {
   const span = layout.lines[line];
   if (!span) return null;
@@ -65,7 +62,7 @@ export function tokenAt(layout: StripLayout, line: number, x: number): number | 
   return span.end - 1;
 }
 
-/** Where a key leads from a token: along the line, or to the token above or below; null for a key that means nothing here. */
+/** The token that a key moves to, along the line or to the one above or below; null for other keys. */
 export function stepFrom(layout: StripLayout, at: number, key: string): number | null {
   const last = layout.x.length - 1;
   if (last < 0) return null;
@@ -79,7 +76,7 @@ export function stepFrom(layout: StripLayout, at: number, key: string): number |
   return tokenAt(layout, target, (layout.x[at] ?? 0) + (layout.columnPx[at] ?? 0) / 2) ?? at;
 }
 
-/** How a token's text is shown: what would be invisible gets a sign. */
+/** A token's text with symbols for invisible characters. */
 export function visibleText(text: string): string {
   if (text === '') return '·';
   const shown = text.replaceAll('\n', '⏎').replaceAll('\t', '⇥').trim();
@@ -92,7 +89,7 @@ export interface PeerShare {
   share: number;
 }
 
-/** Who did how much: expert computations by tab, in the order in which the tabs first appear, the coordinator last. */
+/** Counts expert computations by tab, in order of first appearance, the coordinator last. */
 export function peerShares(tokens: readonly TokenTrace[]): PeerShare[] {
   const counts = new Map<string | null, number>();
   let total = 0;
@@ -111,10 +108,10 @@ export function peerShares(tokens: readonly TokenTrace[]): PeerShare[] {
 
 export const lapMsOf = (token: TokenTrace): number => token.laps.reduce((sum, lap) => sum + lap.lapMs, 0);
 
-/** Layers that the coordinator holds make none. */
+/** Number of laps; local layers need none. */
 export const lapsOf = (token: TokenTrace): number => token.laps.filter(({ resident }) => !resident).length;
 
-/** The next of 1, 2, 5, 10, … at or above a value, so that the scale of the bars seldom changes. */
+/** The next of 1, 2, 5, 10, … at or above a value, so that the bars' scale rarely changes. */
 export function niceCeiling(value: number): number {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));

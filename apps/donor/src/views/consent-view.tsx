@@ -8,7 +8,7 @@ import { cpuTerms, DeviceChoice } from './device-choice.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 import { MemorySlider } from './memory-slider.tsx';
 
-/** An example to hold one's own line against: three layers, 2,048 wide, in 16 bits, there and back. */
+/** An example for comparison: three layers, 2,048 wide, 16 bits, both ways. */
 const EXAMPLE_BYTES_PER_TOKEN = 3 * 2 * 2048 * 2;
 const EXAMPLE_TOKENS_PER_SECOND = 10;
 const EXAMPLE_BYTES_PER_HOUR = EXAMPLE_BYTES_PER_TOKEN * EXAMPLE_TOKENS_PER_SECOND * 3600;
@@ -20,7 +20,7 @@ export function ConsentView({ session }: { session: DonorSession }) {
   const keptBytes = session.state.value.keptBytes ?? 0;
   return (
     <>
-      <h1>Lend a part of your {word} to a language model that lives in many browser tabs.</h1>
+      <h1>Lend part of your {word} to a language model that lives in many browser tabs.</h1>
       <form
         class="card consent"
         onSubmit={(event) => {
@@ -34,37 +34,36 @@ export function ConsentView({ session }: { session: DonorSession }) {
           <button type="submit" class="primary">
             Lend my {word}
           </button>
-          <p class="hint">Nothing has been downloaded or connected yet. Close the tab, or press Pause, at any time.</p>
+          <p class="hint">Nothing has been downloaded or connected yet. You can pause or close the tab at any time.</p>
         </div>
         <dl class="terms">
           <Term name={`Your ${word}`}>
             {device === 'cpu' ? 'Your computer’s memory holds' : 'Holds'} some of the model’s weights, up to{' '}
-            {formatMemory(pledgeBytes)}, and {device === 'cpu' ? 'its processor computes' : 'computes'} with them while
-            this tab is open. The page has no way to your files or your other tabs.
+            {formatMemory(pledgeBytes)}, and {device === 'cpu' ? 'its CPU computes' : 'computes'} with them while this
+            tab is open. The page can’t access your files or other tabs.
           </Term>
           <Term name="Download">
             {keptBytes > 0
-              ? `${formatBytes(keptBytes)} are kept from before and need no download; the rest is at most ${formatMemory(pledgeBytes)}. `
-              : `At most ${formatMemory(pledgeBytes)} to begin with, and some of it anew when the work is handed out differently. `}
-            It is kept in this browser, at most {formatMemory(KEPT_PLEDGES * pledgeBytes)} of it, so that you can come
-            back without a download.
+              ? `${formatBytes(keptBytes)} are already cached here; the rest is at most ${formatMemory(pledgeBytes)}. `
+              : `At most ${formatMemory(pledgeBytes)} to start with, and a part of that again whenever the work is redistributed. `}
+            Up to {formatMemory(KEPT_PLEDGES * pledgeBytes)} stay cached in this browser, so that you can come back
+            without downloading again.
           </Term>
           <Term name="Traffic">
-            A few kilobytes for every token and layer that you hold. For example, three layers that are 2,048 wide, at
-            ten tokens a second, make about {formatBytes(EXAMPLE_BYTES_PER_HOUR)} an hour; with nothing to answer, next
-            to nothing. The real figure is shown while you lend.
+            A few kilobytes per token for each layer that you hold. For example, three layers of width 2,048 at ten
+            tokens per second make about {formatBytes(EXAMPLE_BYTES_PER_HOUR)} per hour; with no answers to compute,
+            there is almost no traffic. You see the actual figure while you lend.
           </Term>
           <Term name="Power">
             {device === 'cpu'
               ? cpuTerms()
-              : 'While answers are written your GPU works as in a demanding game: the fan may start, and a laptop’s ' +
-                'battery drains faster. Between answers it rests.'}
+              : 'While answers are being computed, your GPU works as hard as in a demanding game: the fan may start, ' +
+                'and a laptop’s battery drains faster. Between answers it is idle.'}
           </Term>
           <Term name="Who sees what">
-            The coordinator sees your IP address,{' '}
-            {device === 'cpu' ? 'how many threads of yours work' : 'your GPU’s name'} and what you lend. Other people’s
-            prompts pass through your tab as numbers, from which a prompt can largely be reconstructed; your own prompts
-            pass through other people’s tabs in the same way.
+            The coordinator sees your IP address, {device === 'cpu' ? 'how many threads you lend' : 'your GPU’s name'}{' '}
+            and how much memory you lend. Other people’s prompts pass through your tab as numbers from which most of a
+            prompt can be reconstructed; your own prompts pass through other people’s tabs in the same way.
           </Term>
         </dl>
       </form>

@@ -1,8 +1,8 @@
-import { lentThreads, threadsInWords, type Device } from '../device.ts';
+import { lentThreads, type Device } from '../device.ts';
 
 interface DeviceChoiceProps {
   device: Device;
-  /** Whether the browser knows WebGPU; whether there is a GPU shows only once it is asked for. */
+  /** Whether the browser supports WebGPU. Whether there is a GPU is only known once it is requested. */
   hasWebGpu: boolean;
   onChange: (device: Device) => void;
 }
@@ -21,7 +21,7 @@ export function DeviceChoice({ device, hasWebGpu, onChange }: DeviceChoiceProps)
           onChange={() => onChange('gpu')}
         />
         <span>
-          GPU <small>{hasWebGpu ? 'fast' : 'no WebGPU here'}</small>
+          GPU <small>{hasWebGpu ? 'fast' : 'needs WebGPU'}</small>
         </span>
       </label>
       <label>
@@ -34,12 +34,12 @@ export function DeviceChoice({ device, hasWebGpu, onChange }: DeviceChoiceProps)
   );
 }
 
-/** What lending a processor means, in words for the donor. */
+/** What lending a CPU means for the donor. */
 export function cpuTerms(): string {
   const threads = lentThreads();
-  const busy = `${threadsInWords(threads)} of your processor’s ${navigator.hardwareConcurrency} ${threads === 1 ? 'is' : 'are'} busy`;
+  const busy = `${threads} of your CPU’s ${navigator.hardwareConcurrency} threads ${threads === 1 ? 'is' : 'are'} busy`;
   return (
-    `While answers are written, ${busy}: other programs may feel it, the fan may start, and a laptop’s battery drains ` +
-    'faster. Between answers it rests.'
+    `While answers are being computed, ${busy}: other programs may slow down, the fan may start, and a laptop’s battery ` +
+    'drains faster. Between answers it is idle.'
   );
 }

@@ -1,44 +1,28 @@
 import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import { formatBytes, formatCount, formatDuration } from '../format.ts';
+import { Figure } from './figure.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 
 export function FinishedView({ session }: { session: DonorSession }) {
   const { visit, standing, pledgeBytes, keptBytes, device } = session.state.value;
-  const seconds =
-    visit.startedMs === undefined ? 0 : (visit.endedMs ?? visit.startedMs) / 1000 - visit.startedMs / 1000;
+  const { startedMs = 0, endedMs = startedMs } = visit;
+  const seconds = (endedMs - startedMs) / 1000;
   return (
     <>
       <h1>Thank you.</h1>
       <section class="card" aria-label="This visit">
         <dl class="figures">
-          <div>
-            <dt>Tokens helped</dt>
-            <dd>
-              <strong>{formatCount(visit.tokensHelped)}</strong>
-              <span>{standing && `${formatCount(standing.tokensHelpedTotal)} in all`}</span>
-            </dd>
-          </div>
-          <div>
-            <dt>Rows computed</dt>
-            <dd>
-              <strong>{formatCount(visit.rows)}</strong>
-              <span>one for each token and layer</span>
-            </dd>
-          </div>
-          <div>
-            <dt>Time</dt>
-            <dd>
-              <strong>{formatDuration(seconds)}</strong>
-            </dd>
-          </div>
-          <div>
-            <dt>Traffic</dt>
-            <dd>
-              <strong>{formatBytes(visit.wireBytes)}</strong>
-              <span>{formatBytes(visit.downloadedBytes)} of weights downloaded</span>
-            </dd>
-          </div>
+          <Figure name="Tokens helped" value={formatCount(visit.tokensHelped)}>
+            {standing && `${formatCount(standing.tokensHelpedTotal)} in total`}
+          </Figure>
+          <Figure name="Rows computed" value={formatCount(visit.rows)}>
+            one per token and layer
+          </Figure>
+          <Figure name="Time" value={formatDuration(seconds)} />
+          <Figure name="Traffic" value={formatBytes(visit.wireBytes)}>
+            {formatBytes(visit.downloadedBytes)} of weights downloaded
+          </Figure>
         </dl>
         <p>Your {DEVICE_WORD[device]} is free again, and the connection is closed.</p>
         <div class="actions">
@@ -49,7 +33,9 @@ export function FinishedView({ session }: { session: DonorSession }) {
           >
             Lend again
           </button>
-          {keptBytes ? <span class="hint">The weights are still here, so it starts without a download.</span> : null}
+          {keptBytes ? (
+            <span class="hint">The weights are still cached, so nothing needs to be downloaded.</span>
+          ) : null}
         </div>
       </section>
       <KeptWeights session={session} />

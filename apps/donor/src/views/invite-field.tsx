@@ -2,7 +2,7 @@ import { useState } from 'preact/hooks';
 import type { DonorSession } from '../donor-session.ts';
 import { readInvite } from '../invite.ts';
 
-/** For an invitation that came by other ways than a link to click. */
+/** Takes an invitation that can't be clicked as a link. */
 export function InviteField({ session }: { session: DonorSession }) {
   const [text, setText] = useState('');
   const [unreadable, setUnreadable] = useState(false);
@@ -35,7 +35,7 @@ export function InviteField({ session }: { session: DonorSession }) {
       </div>
       {unreadable && (
         <p class="hint" id="invite-complaint" role="alert">
-          That is no invitation: paste the whole link, from https:// to its end.
+          That isn’t an invitation. Paste the whole link, including https://.
         </p>
       )}
     </form>

@@ -13,8 +13,8 @@ export function JoiningView({ session }: { session: DonorSession }) {
         <JoiningSteps state={state} />
         {state.device === 'gpu' && state.adapter?.isFallbackAdapter && (
           <p class="note">
-            This browser computes WebGPU on the processor instead of a graphics card. That works, but is slow and keeps
-            the processor busy.
+            This browser runs WebGPU on the CPU instead of a graphics card. That works, but it is slow and keeps the CPU
+            busy.
           </p>
         )}
         <div class="actions">
@@ -36,7 +36,7 @@ const STEP_OF_PHASE: Partial<Record<DonorPhase, number>> = {
   working: 3,
 };
 
-/** The four phases of joining with their numbers; a problem is told at the one that it interrupted. */
+/** The four steps of joining with their figures; a problem is shown at the step that it interrupted. */
 export function JoiningSteps({ state }: { state: DonorState }) {
   const { phase, interrupted, problem, adapter, standing, device } = state;
   const current = STEP_OF_PHASE[interrupted ?? phase] ?? 0;
@@ -55,7 +55,7 @@ export function JoiningSteps({ state }: { state: DonorState }) {
         {testText(standing?.verifiedShare ?? null)}
       </Step>
       <Step name="Waiting for work" {...stepProps(3)}>
-        The first answers come when somebody asks
+        The first work arrives when someone sends a prompt
       </Step>
     </ol>
   );
@@ -83,16 +83,16 @@ function Step({ name, progress, children }: { name: string; progress: StepProgre
 
 function Download({ state: { phase, download, model, device } }: { state: DonorState }) {
   if (phase === 'connecting') return <>Connecting to the coordinator</>;
-  if (!download) return <>{model ? `${model.id}: asking which experts to hold` : 'The coordinator answers shortly'}</>;
+  if (!download) return <>{model ? `${model.id}: waiting for experts` : 'Waiting for the coordinator'}</>;
   const { doneBytes, totalBytes, cachedBytes, bytesPerSecond, secondsLeft } = download;
   const uploading = download.phase === 'uploading';
   const parts = [
     uploading
-      ? `${formatBytes(totalBytes)} here, loading ${device === 'cpu' ? 'into memory' : 'onto the GPU'}`
+      ? `${formatBytes(totalBytes)} downloaded, loading ${device === 'cpu' ? 'into memory' : 'onto the GPU'}`
       : `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`,
     !uploading && bytesPerSecond && bytesPerSecond > 0 && `${formatBytes(bytesPerSecond)}/s`,
     !uploading && secondsLeft !== undefined && secondsLeft >= 0 && `${formatDuration(secondsLeft)} left`,
-    cachedBytes > 0 && `${formatBytes(cachedBytes)} kept from before`,
+    cachedBytes > 0 && `${formatBytes(cachedBytes)} from the cache`,
   ].filter(Boolean);
   return (
     <>
@@ -103,12 +103,12 @@ function Download({ state: { phase, download, model, device } }: { state: DonorS
 }
 
 function testText(verifiedShare: number | null): string {
-  if (verifiedShare === null) return 'The coordinator sends work whose right answer it knows';
-  return `${Math.round(verifiedShare * 100)} % of the experts answered right`;
+  if (verifiedShare === null) return 'The coordinator sends work with known answers';
+  return `${Math.round(verifiedShare * 100)} % of the experts answered correctly`;
 }
 
 function adapterName(adapter: NonNullable<DonorState['adapter']>, device: DonorState['device']): string {
-  if (device === 'cpu') return `The processor, ${adapter.description}`;
+  if (device === 'cpu') return `CPU, ${adapter.description}`;
   const name = adapter.description || [adapter.vendor, adapter.architecture].filter(Boolean).join(' ') || 'A GPU';
-  return `${name} · up to ${formatMemory(adapter.maxBufferBytes)} in one piece`;
+  return `${name} · buffers up to ${formatMemory(adapter.maxBufferBytes)}`;
 }

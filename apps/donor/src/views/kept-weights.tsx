@@ -1,20 +1,20 @@
 import type { DonorSession } from '../donor-session.ts';
 import { formatBytes } from '../format.ts';
 
-/** What the browser keeps on disk for the next visit, and the way to be rid of it. */
+/** The weights in the browser's storage, with a button to delete them. */
 export function KeptWeights({ session }: { session: DonorSession }) {
   const { keptBytes, cacheFailure } = session.state.value;
   if (cacheFailure) {
     const reason =
       cacheFailure === 'quota'
         ? 'The browser’s storage for this page is full'
-        : 'This browser lends the page no storage';
-    return <p class="kept">{reason}: the next visit downloads again what could not be kept.</p>;
+        : 'This browser doesn’t give the page any storage';
+    return <p class="kept">{reason}, so weights will have to be downloaded again on your next visit.</p>;
   }
-  if (!keptBytes) return <p class="kept">No weights are kept in this browser.</p>;
+  if (!keptBytes) return <p class="kept">No weights are cached in this browser.</p>;
   return (
     <p class="kept">
-      <span>{formatBytes(keptBytes)} of weights are kept in this browser for the next visit.</span>
+      <span>{formatBytes(keptBytes)} of weights are cached in this browser for your next visit.</span>
       <button type="button" class="quiet" onClick={() => void session.deleteKeptWeights()}>
         Delete cached weights ({formatBytes(keptBytes)})
       </button>

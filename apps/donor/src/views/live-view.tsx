@@ -1,9 +1,9 @@
 import { useState } from 'preact/hooks';
-import type { ComponentChildren } from 'preact';
 import { DEVICE_WORD } from '../device.ts';
 import type { DonorSession } from '../donor-session.ts';
 import type { DonorState } from '../donor-state.ts';
 import { formatBytes, formatCount, formatLayers, formatMemory, formatMs, formatPlural } from '../format.ts';
+import { Figure } from './figure.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 import { MemorySlider } from './memory-slider.tsx';
 import { RowsChart } from './rows-chart.tsx';
@@ -49,9 +49,9 @@ function headline({ phase, standing, device }: DonorState): string {
     standing && standing.experts > 0
       ? `${formatLayers(standing.layers)} · ${formatPlural(standing.experts, 'expert')}`
       : undefined;
-  if (phase === 'paused') return `Paused: your ${DEVICE_WORD[device]} rests, and the weights stay where they are`;
-  if (phase === 'finishing') return 'Finishing what is under way';
-  if (!held) return 'Connected, and waiting to be given experts';
+  if (phase === 'paused') return `Paused: your ${DEVICE_WORD[device]} is idle, and the weights stay loaded`;
+  if (phase === 'finishing') return 'Finishing the work in progress';
+  if (!held) return 'Connected, waiting for experts';
   return phase === 'working' ? `Your tab is answering for ${held}` : `Ready to answer for ${held}`;
 }
 
@@ -59,24 +59,22 @@ function Figures({ state: { standing, stats, visit, adapter, pledgeBytes, device
   return (
     <dl class="figures">
       <Figure name="Tokens helped" value={formatCount(visit.tokensHelped)}>
-        {standing && `${formatCount(standing.tokensHelpedTotal)} in all`}
+        {standing && `${formatCount(standing.tokensHelpedTotal)} in total`}
       </Figure>
       <Figure
         name="Verified"
         value={standing?.verifiedShare == null ? '–' : `${Math.round(standing.verifiedShare * 100)} %`}
       >
-        of the experts answered right in the self-test
-        {standing &&
-          standing.verifiedRows > 0 &&
-          `; ${formatCount(standing.verifiedRows)} rows computed again and right`}
+        of the experts passed the self-test
+        {standing && standing.verifiedRows > 0 && `; ${formatCount(standing.verifiedRows)} rows checked and correct`}
       </Figure>
       <Figure name="Round trip" value={standing?.rttMs == null ? '–' : formatMs(standing.rttMs)}>
-        {standing?.lapMs != null && `${formatMs(standing.lapMs)} with the work`}
+        {standing?.lapMs != null && `${formatMs(standing.lapMs)} including the work`}
       </Figure>
       <Figure name="Memory in use" value={formatMemory(stats?.allocatedBytes ?? 0)}>
         of {formatMemory(pledgeBytes)} lent
-        {device === 'cpu' ? `, on the processor, ${adapter?.description}` : ''}
-        {device === 'gpu' && adapter?.isFallbackAdapter ? ', on the processor' : ''}
+        {device === 'cpu' ? `, on the CPU with ${adapter?.description}` : ''}
+        {device === 'gpu' && adapter?.isFallbackAdapter ? ', on the CPU' : ''}
       </Figure>
       <Figure name="Traffic" value={formatBytes(visit.wireBytes)}>
         {trafficText(visit)}
@@ -88,20 +86,8 @@ function Figures({ state: { standing, stats, visit, adapter, pledgeBytes, device
 function trafficText({ startedMs, wireBytes, downloadedBytes }: DonorState['visit']): string {
   const hours = startedMs === undefined ? 0 : (Date.now() - startedMs) / 3_600_000;
   const downloaded = `${formatBytes(downloadedBytes)} of weights downloaded`;
-  // From less than a minute an hour cannot be told.
-  return hours < 1 / 60 ? downloaded : `about ${formatBytes(wireBytes / hours)} an hour; ${downloaded}`;
-}
-
-function Figure({ name, value, children }: { name: string; value: string; children?: ComponentChildren }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>
-        <strong>{value}</strong>
-        <span>{children}</span>
-      </dd>
-    </div>
-  );
+  // An hourly rate from less than a minute means nothing.
+  return hours < 1 / 60 ? downloaded : `about ${formatBytes(wireBytes / hours)} per hour; ${downloaded}`;
 }
 
 function Notes({ state: { standing, download, relayed, stats } }: { state: DonorState }) {
@@ -110,14 +96,16 @@ function Notes({ state: { standing, download, relayed, stats } }: { state: Donor
     <>
       {loading && (
         <p class="note">
-          Taking on more: {formatBytes(download.doneBytes)} of {formatBytes(download.totalBytes)}.
+          Loading more experts: {formatBytes(download.doneBytes)} of {formatBytes(download.totalBytes)}.
         </p>
       )}
       {relayed && (
-        <p class="note">This browser can’t hand the connection to the worker, so the work passes through the page.</p>
+        <p class="note">
+          This browser can’t transfer the connection to the worker, so the work passes through the page.
+        </p>
       )}
       {stats && stats.malformed > 0 && (
-        <p class="note">{formatPlural(stats.malformed, 'message')} from the coordinator could not be read.</p>
+        <p class="note">{formatPlural(stats.malformed, 'message')} from the coordinator couldn’t be read.</p>
       )}
     </>
   );
@@ -128,13 +116,13 @@ function Limits({ session }: { session: DonorSession }) {
   const [wantedBytes, setWantedBytes] = useState(pledgeBytes);
   return (
     <details class="card limits">
-      <summary>Limits and stored weights</summary>
+      <summary>Limits and cached weights</summary>
       <MemorySlider device={device} pledgeBytes={wantedBytes} onChange={setWantedBytes} />
       <div class="actions">
         <button type="button" disabled={wantedBytes === pledgeBytes} onClick={() => session.changePledge(wantedBytes)}>
           Change to {formatMemory(wantedBytes)}
         </button>
-        <span class="hint">The tab joins again with the new limit; what it still needs stays loaded.</span>
+        <span class="hint">The tab rejoins with the new limit. Experts that it still needs stay loaded.</span>
       </div>
       <KeptWeights session={session} />
     </details>

@@ -1,4 +1,4 @@
-import { DEVICE_WORD, MAX_CPU_PLEDGE_BYTES, type Device } from '../device.ts';
+import { MAX_CPU_PLEDGE_BYTES, type Device } from '../device.ts';
 import { formatMemory } from '../format.ts';
 import { nearestStop, PLEDGE_STOPS_BYTES } from '../pledge.ts';
 
@@ -15,7 +15,7 @@ export function MemorySlider({ device, pledgeBytes: wantedBytes, onChange }: Mem
   const index = stops.indexOf(nearestStop(pledgeBytes));
   return (
     <div class="slider">
-      <label for="pledge">{device === 'cpu' ? 'Memory' : `${DEVICE_WORD[device]} memory`}, at most</label>
+      <label for="pledge">{device === 'cpu' ? 'Maximum memory' : 'Maximum GPU memory'}</label>
       <output for="pledge">{formatMemory(pledgeBytes)}</output>
       <input
         id="pledge"

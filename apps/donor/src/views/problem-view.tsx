@@ -8,9 +8,9 @@ import { JoiningSteps } from './joining-view.tsx';
 import { KeptWeights } from './kept-weights.tsx';
 import { MemorySlider } from './memory-slider.tsx';
 
-/** Problems of a GPU after which a processor may still do. */
+/** GPU problems after which the CPU can be offered instead. */
 const NO_GPU_CODES = new Set(['no-webgpu', 'no-adapter']);
-/** Problems that another amount of memory can cure. */
+/** Problems that a different amount of memory may solve. */
 const MEMORY_CODES = new Set(['out-of-memory', 'too-small', 'self-test', 'limits']);
 
 export function ProblemView({ session }: { session: DonorSession }) {

@@ -6,7 +6,7 @@ import { formatFigure } from '../format.ts';
 
 const CHART_HEIGHT_PX = 170;
 
-/** Rows computed in each of the last two minutes' seconds, as counted in this tab. */
+/** Rows per second over the last two minutes, as counted in this tab. */
 export function RowsChart({ history }: { history: readonly number[] }) {
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot>(undefined);
@@ -23,7 +23,7 @@ export function RowsChart({ history }: { history: readonly number[] }) {
       observer.disconnect();
       chart.current?.destroy();
     };
-    // Its colours are drawn, so another scheme means another chart.
+    // Colours are drawn into the chart, so a new scheme needs a new chart.
   }, [isDark]);
 
   useEffect(() => chart.current?.setData(dataOf(history)), [history]);
@@ -38,13 +38,13 @@ export function RowsChart({ history }: { history: readonly number[] }) {
       <div
         ref={place}
         role="img"
-        aria-label={`Rows computed a second: ${formatFigure(latest)} now, ${formatFigure(Math.max(0, ...history))} at most`}
+        aria-label={`Rows computed per second: ${formatFigure(latest)} now, ${formatFigure(Math.max(0, ...history))} at most`}
       />
     </figure>
   );
 }
 
-/** Seconds before now, and rows; where there is no history yet there is a gap. */
+/** Seconds relative to now, and rows; seconds without history are gaps. */
 function dataOf(history: readonly number[]): uPlot.AlignedData {
   const seconds = Array.from({ length: HISTORY_SECONDS }, (_, i) => i - HISTORY_SECONDS + 1);
   const missing = HISTORY_SECONDS - history.length;

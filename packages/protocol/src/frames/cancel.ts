@@ -1,6 +1,6 @@
 import { frameLayout } from './layout.ts';
 
-/** Coordinator → peer: nobody waits for this lap any more. The prefix is all of it. */
+/** Coordinator → peer: the lap's answer is no longer needed. Consists of the prefix alone. */
 export const cancelLayout = frameLayout('cancel', { header: {}, known: [], formats: 0, arrays: {} });
 
 export interface CancelFrame {

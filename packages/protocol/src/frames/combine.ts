@@ -1,17 +1,17 @@
 import { decodeF16, encodeF16 } from '@shoal/model';
 import { MAX_HIDDEN_SIZE, MAX_ROWS_PER_LAP } from '../limits.ts';
 import { durationCode, durationUs } from './duration.ts';
-import { FrameError } from './error.ts';
+import { FrameError, requireCount } from './error.ts';
 import { requireFiniteF16 } from './finite.ts';
 import { frameLayout } from './layout.ts';
 import { decodeInt8Rows, encodeInt8Rows, type RowFormat } from './row-format.ts';
 import { formatBits } from './types.ts';
 
-/** Times as `durationCode` gives them. */
+/** Times are encoded by `durationCode`. */
 const header = { queue: 'u16', compute: 'u16' } as const;
 const known = ['numRows', 'hiddenSize'] as const;
 
-/** Peer → coordinator: one row back for each row of the dispatch, whatever the number of experts. By the format of its rows. */
+/** Peer → coordinator: one row for each row of the dispatch, whatever its number of experts. One layout for each row format. */
 export const combineLayouts = {
   f16: frameLayout('combine', {
     header,
@@ -32,14 +32,14 @@ export const combineLayouts = {
 
 export interface CombineHeader {
   lapId: number;
-  /** Of the lap; the frame doesn't say it again. */
+  /** The lap's; not in the frame. */
   numRows: number;
   hiddenSize: number;
-  /** As the dispatch asked; f16 where it is left out. */
+  /** The dispatch's format; f16 by default. */
   rowFormat?: RowFormat;
-  /** From the dispatch's arrival to its submission, in microseconds, as the peer tells it; rounded by the frame (`durationCode`). */
+  /** From the dispatch's arrival to its submission, in microseconds, as reported by the peer; rounded by `durationCode`. */
   queueUs: number;
-  /** From submission to result, likewise. */
+  /** From submission to result, in the same way. */
   computeUs: number;
 }
 
@@ -48,15 +48,15 @@ export interface CombineFrame extends CombineHeader {
   partial: Uint16Array;
 }
 
-/** What the coordinator knows of the lap that it awaits an answer to. */
+/** What the coordinator knows about the lap whose answer it expects. */
 export interface CombineExpectation {
   numRows: number;
   hiddenSize: number;
-  /** f16 where it is left out. */
+  /** f16 by default. */
   rowFormat?: RowFormat;
 }
 
-/** Throws a FrameError for anything that `decodeCombine` would refuse; `not-finite` is a sum that f16 cannot hold. */
+/** Throws a FrameError for anything that `decodeCombine` would reject; `not-finite` if a sum exceeds f16. */
 export function encodeCombine({ partial, ...fields }: CombineFrame): Uint8Array<ArrayBuffer> {
   if (fields.rowFormat === 'int8') return encodeSums(fields, decodeF16(partial));
   const bytes = combineLayouts.f16.encode({ ...numbersOf(fields), partial });
@@ -64,10 +64,7 @@ export function encodeCombine({ partial, ...fields }: CombineFrame): Uint8Array<
   return bytes;
 }
 
-/**
- * A combine of sums in f32, [numRows, hiddenSize], rounded straight into the frame, whose bytes `space` gives. Errors as of
- * `encodeCombine`.
- */
+/** Rounds f32 sums, [numRows, hiddenSize], straight into a frame allocated by `space`. Throws as `encodeCombine` does. */
 export function encodeSums(
   fields: CombineHeader,
   sums: Float32Array,
@@ -76,7 +73,7 @@ export function encodeSums(
   const numbers = numbersOf(fields);
   const { numRows, hiddenSize } = fields;
   if (sums.length !== numRows * hiddenSize) {
-    throw new FrameError('bad-count', `combine: ${sums.length} sums where its lap makes ${numRows * hiddenSize}.`);
+    throw new FrameError('bad-count', `combine: ${sums.length} sums, but its lap has ${numRows * hiddenSize}.`);
   }
   if (fields.rowFormat === 'int8') {
     const { bytes, arrays } = combineLayouts.int8.begin(numbers, space);
@@ -89,7 +86,7 @@ export function encodeSums(
   return bytes;
 }
 
-/** Throws a FrameError unless `bytes` is one whole combine of just that shape and format, all of it finite. */
+/** Throws a FrameError unless `bytes` is one whole combine of the expected shape and format with only finite values. */
 export function decodeCombine(bytes: Uint8Array, expect: CombineExpectation): CombineFrame {
   const { numRows, hiddenSize } = expect;
   // The header is the same in all formats.
@@ -97,18 +94,12 @@ export function decodeCombine(bytes: Uint8Array, expect: CombineExpectation): Co
   const rowFormat = (values.format! & formatBits.int8Rows) === 0 ? 'f16' : 'int8';
   const { rowFormat: expected = 'f16' } = expect;
   if (rowFormat !== expected) {
-    throw new FrameError('mismatch', `combine: rows in ${rowFormat}, the lap's are in ${expected}.`);
+    throw new FrameError('mismatch', `combine: rows are ${rowFormat}, but the lap's are ${expected}.`);
   }
   const numbers = { ...values, numRows, hiddenSize };
   const { lapId, queue, compute } = values as Record<'lapId' | 'queue' | 'compute', number>;
-  const fields = {
-    lapId,
-    numRows,
-    hiddenSize,
-    rowFormat,
-    queueUs: durationUs(queue),
-    computeUs: durationUs(compute),
-  } as const;
+  const times = { queueUs: durationUs(queue), computeUs: durationUs(compute) };
+  const fields = { lapId, numRows, hiddenSize, rowFormat, ...times } as const;
   if (rowFormat === 'int8') {
     const { codes, scales } = combineLayouts.int8.decode(bytes, numbers);
     return { ...fields, partial: decodeInt8Rows('combine.partial', codes, scales, hiddenSize) };
@@ -119,8 +110,8 @@ export function decodeCombine(bytes: Uint8Array, expect: CombineExpectation): Co
 }
 
 function numbersOf({ lapId, numRows, hiddenSize, rowFormat, queueUs, computeUs }: CombineHeader) {
-  requireCount('numRows', numRows, MAX_ROWS_PER_LAP);
-  requireCount('hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
+  requireCount('combine.numRows', numRows, MAX_ROWS_PER_LAP);
+  requireCount('combine.hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
   return {
     lapId,
     numRows,
@@ -129,10 +120,4 @@ function numbersOf({ lapId, numRows, hiddenSize, rowFormat, queueUs, computeUs }
     queue: durationCode('combine.queueUs', queueUs),
     compute: durationCode('combine.computeUs', computeUs),
   };
-}
-
-function requireCount(name: string, count: number, max: number): void {
-  if (!(count >= 1 && count <= max)) {
-    throw new FrameError('bad-count', `combine.${name} must be from 1 to ${max}, got ${count}.`);
-  }
 }

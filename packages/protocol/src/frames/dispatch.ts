@@ -1,13 +1,13 @@
 import { decodeF16, type WorkItem } from '@shoal/model';
 import { MAX_ASSIGNMENTS_PER_LAP, MAX_HIDDEN_SIZE, MAX_ROWS_PER_LAP } from '../limits.ts';
-import { FrameError } from './error.ts';
+import { FrameError, requireCount } from './error.ts';
 import { requireFiniteF16, requireFiniteF32 } from './finite.ts';
 import { frameLayout } from './layout.ts';
 import { decodeInt8Rows, encodeInt8Rows, type RowFormat } from './row-format.ts';
 import { formatBits } from './types.ts';
 
 const header = { epoch: 'u16', layer: 'u16', numRows: 'u16', numAssignments: 'u16' } as const;
-/** `expertBytes`: 1 or 2, of each expert's number, little-endian. */
+/** `expertBytes`: bytes of each expert's number, 1 or 2, little-endian. */
 const known = ['hiddenSize', 'expertBytes'] as const;
 const assignments = {
   weights: { element: 'f32', dims: ['numAssignments'] },
@@ -15,7 +15,7 @@ const assignments = {
   experts: { element: 'u8', dims: ['numAssignments', 'expertBytes'] },
 } as const;
 
-/** Coordinator → peer: the rows of one lap with, for each, the peer's experts and the gate's weights. By the format of its rows. */
+/** Coordinator → peer: the rows of one lap, each with the peer's experts and the gate's weights. One layout for each row format. */
 export const dispatchLayouts = {
   f16: frameLayout('dispatch', {
     header,
@@ -35,24 +35,24 @@ export const dispatchLayouts = {
   }),
 };
 
-/** A work item with its lap id, epoch and row format: a peer can run it as it is. In int8 its rows are those that codes and scales stand for (`roundRows`). */
+/** A work item with its lap id, epoch and row format, which a peer can run as it is. For int8, its rows are as `roundRows` makes them. */
 export interface DispatchFrame extends WorkItem {
-  /** Chosen by the coordinator, unique among its laps in flight; a re-dispatch gets a new one. */
+  /** Chosen by the coordinator; unique among its laps in flight. A re-dispatch gets a new one. */
   lapId: number;
   /**
-   * Placement that the coordinator had in mind; a peer refuses a lap of an older one if its experts have gone. The frame carries
-   * its lowest 16 bits, which is what a decoder returns (`isOlderEpoch`).
+   * The placement's epoch; a peer refuses a lap of an older one whose experts it no longer holds. The frame carries, and the
+   * decoder returns, its lowest 16 bits (`isOlderEpoch`).
    */
   epoch: number;
   hiddenSize: number;
-  /** How the rows travel, and how the answer is to. */
+  /** Format of the rows, and of the answer's. */
   rowFormat: RowFormat;
 }
 
-/** As DispatchFrame; f16 where the format is left out. */
+/** A DispatchFrame whose format is f16 by default. */
 export type DispatchFields = Omit<DispatchFrame, 'rowFormat'> & { rowFormat?: RowFormat };
 
-/** Whether an epoch that a frame carried is of an earlier placement than `current`, at most 32,768 before it. */
+/** Whether a frame's epoch is earlier than `current`, by at most 32,768. */
 export function isOlderEpoch(fromFrame: number, current: number): boolean {
   return ((fromFrame - current) & EPOCH_MASK) > EPOCH_MASK >> 1;
 }
@@ -60,14 +60,15 @@ export function isOlderEpoch(fromFrame: number, current: number): boolean {
 const EPOCH_MASK = 0xffff;
 const MAX_NARROW_EXPERT = 0xff;
 
-/** Throws a FrameError for anything that `decodeDispatch` would refuse. */
+/** Throws a FrameError for anything that `decodeDispatch` would reject. */
 export function encodeDispatch(frame: DispatchFields): Uint8Array<ArrayBuffer> {
   const { hiddenSize, rows, rowFormat = 'f16' } = frame;
   const numAssignments = frame.experts.length;
   checkCounts(frame.numRows, numAssignments);
-  requireCount('hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
+  requireCount('dispatch.hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
   const expertBytes = frame.experts.some((expert) => expert > MAX_NARROW_EXPERT) ? 2 : 1;
-  const experts = expertBytes === 1 ? new Uint8Array(frame.experts) : bytesOf(frame.experts);
+  const { buffer, byteOffset, byteLength } = frame.experts;
+  const experts = expertBytes === 1 ? new Uint8Array(frame.experts) : new Uint8Array(buffer, byteOffset, byteLength);
   const epoch = frame.epoch & EPOCH_MASK;
   const format = (rowFormat === 'int8' ? formatBits.int8Rows : 0) | (expertBytes === 2 ? formatBits.wideExperts : 0);
   const fields = { ...frame, epoch, numAssignments, expertBytes, experts, format };
@@ -89,9 +90,9 @@ export function encodeDispatch(frame: DispatchFields): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Throws a FrameError unless `bytes` is one whole dispatch for a model of that hidden size: counts within the limits and
- * the length, rowEnd ascending to the number of assignments, rows and weights finite. Arrays are views where aligned, except
- * rows that came as int8 and experts in a byte each.
+ * Throws a FrameError unless `bytes` is one whole dispatch for the model's hidden size: counts within the limits and the length,
+ * rowEnd ascending to the number of assignments, rows and weights finite. Arrays are views if aligned, except int8 rows and
+ * one-byte experts.
  */
 export function decodeDispatch(bytes: Uint8Array, { hiddenSize }: { hiddenSize: number }): DispatchFrame {
   // The header is the same in all formats.
@@ -113,14 +114,8 @@ export function decodeDispatch(bytes: Uint8Array, { hiddenSize }: { hiddenSize: 
 }
 
 function checkCounts(numRows: number, numAssignments: number): void {
-  requireCount('numRows', numRows, MAX_ROWS_PER_LAP);
-  requireCount('numAssignments', numAssignments, MAX_ASSIGNMENTS_PER_LAP);
-}
-
-function requireCount(name: string, count: number, max: number): void {
-  if (!(count >= 1 && count <= max)) {
-    throw new FrameError('bad-count', `dispatch.${name} must be from 1 to ${max}, got ${count}.`);
-  }
+  requireCount('dispatch.numRows', numRows, MAX_ROWS_PER_LAP);
+  requireCount('dispatch.numAssignments', numAssignments, MAX_ASSIGNMENTS_PER_LAP);
 }
 
 function requireLength(name: string, { length }: { length: number }, expected: number): void {
@@ -129,13 +124,9 @@ function requireLength(name: string, { length }: { length: number }, expected: n
   }
 }
 
-/** They lie behind rowEnd, so on a boundary of two. */
+/** Experts follow rowEnd, so two-byte ones are aligned. */
 function expertsOf(bytes: Uint8Array, expertBytes: number): Uint16Array {
   return expertBytes === 1 ? new Uint16Array(bytes) : new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
-}
-
-function bytesOf(experts: Uint16Array): Uint8Array {
-  return new Uint8Array(experts.buffer, experts.byteOffset, experts.byteLength);
 }
 
 function checkContents({ rowEnd, weights }: Pick<DispatchFrame, 'rowEnd' | 'weights'>): void {

@@ -1,21 +1,21 @@
 import { FrameError } from './error.ts';
 
 /**
- * Times travel in 16 bits, as a small float: 4 bits of exponent e above 12 of mantissa m stand for m microseconds where e is 0, else
- * for (4096 + m) × 2^(e−1). So they are whole up to 8.191 ms, within 1 in 8,192 of the truth beyond, and end at 134 s.
+ * Times are sent as 16-bit floats: a 4-bit exponent e above a 12-bit mantissa m means m microseconds if e is 0, else
+ * (4096 + m) × 2^(e−1). They are exact up to 8.191 ms, within 1 in 8,192 beyond, and end at 134 s.
  */
 const MANTISSA_BITS = 12;
 const ONE = 2 ** MANTISSA_BITS;
 const MAX_CODE = 0xffff;
 const MAX_US = durationUs(MAX_CODE);
 
-/** The code nearest to a time in microseconds; the last one for all that is longer. Throws a FrameError (`bad-count`) for what is no time. */
+/** Returns the nearest code for a time in microseconds, clamped to the last one. Throws a FrameError (`bad-count`) if negative or NaN. */
 export function durationCode(name: string, us: number): number {
   if (!(us >= 0)) throw new FrameError('bad-count', `${name} must be a time in microseconds, got ${us}.`);
   if (us >= MAX_US) return MAX_CODE;
   if (us < ONE) return Math.round(us);
   const exponent = Math.floor(Math.log2(us)) - MANTISSA_BITS + 1;
-  // What is rounded up to the next power of two carries into the exponent, as it should.
+  // Rounding up to the next power of two carries into the exponent, as intended.
   return exponent * ONE + Math.round(us / 2 ** (exponent - 1)) - ONE;
 }
 

@@ -2,13 +2,13 @@ import { FrameError } from './error.ts';
 
 const F16_EXPONENT = 0x7c00;
 
-/** Index of the first ∞ or NaN among binary16 values, which have all exponent bits set; −1 if there is none. */
+/** Index of the first binary16 ∞ or NaN (all exponent bits set); −1 if there is none. */
 export function firstNotFiniteF16(bits: Uint16Array): number {
   for (let i = 0; i < bits.length; i++) if ((bits[i]! & F16_EXPONENT) === F16_EXPONENT) return i;
   return -1;
 }
 
-/** One value that is not finite would spoil every sum that it enters. */
+/** Throws a FrameError if a value is not finite, since it would spoil every sum that it enters. */
 export function requireFiniteF16(name: string, bits: Uint16Array): void {
   const i = firstNotFiniteF16(bits);
   if (i >= 0) throw new FrameError('not-finite', `${name}[${i}] is NaN or ∞.`);

@@ -5,9 +5,9 @@ import { frameTypes, type FrameType } from './types.ts';
 
 const scalarBytes = { u8: 1, u16: 2, u24: 3 } as const;
 const elementBytes = { i8: 1, u8: 1, u16: 2, f16: 2, f32: 4 } as const;
-/** Of dimensions that are counted in blocks. */
+/** Block size of dimensions that are counted in blocks. */
 export const BLOCK = 32;
-/** Arrays are viewed in place, so the frame itself must lie on the widest element's boundary. */
+/** Arrays are viewed in place, so the frame must be aligned to the widest element. */
 const FRAME_ALIGNMENT = 4;
 
 type Scalar = keyof typeof scalarBytes;
@@ -24,14 +24,14 @@ type AnyArray = Float32Array | Uint16Array | Int8Array | Uint8Array;
 type ScalarTable = Readonly<Record<string, Scalar>>;
 interface ArraySpec<Name extends string> {
   readonly element: Element;
-  /** Header fields and known counts whose product is the number of elements; `/32`: of whole or begun blocks of 32. */
+  /** Header fields and known counts whose product is the number of elements; `/32` counts blocks of 32, rounded up. */
   readonly dims: readonly (Name | `${Name}/32`)[];
 }
 type ArrayTable<Name extends string> = Readonly<Record<string, ArraySpec<Name>>>;
 
-/** What every frame begins with. The kind's upper half is the version, its lower half format (2 bits) and type (2 bits). */
+/** First fields of every frame. The kind's upper half is the version, its lower half the format (2 bits) and type (2 bits). */
 const prefix = { kind: 'u8', lapId: 'u24' } as const;
-export const FRAME_PREFIX_BYTES = 4;
+const FRAME_PREFIX_BYTES = 4;
 
 interface Placed<T> {
   name: string;
@@ -46,32 +46,32 @@ export interface PlacedArray {
   length: number;
 }
 
-/** The numbers of a frame's header, and those that its reader knows without it. */
+/** The numbers of a frame's header, and the counts that its reader already knows. */
 export type NumbersOf<H extends ScalarTable, K extends string> = { lapId: number } & Record<keyof H | K, number>;
 export type ArraysOf<A extends ArrayTable<string>> = { [K in keyof A]: ElementArray<A[K]['element']> };
 
 export interface FrameLayout<Numbers, Arrays> {
   readonly headerBytes: number;
-  /** Where the arrays lie, and the frame's size, for given header fields and known counts. */
+  /** Positions of the arrays and size of the frame, for given header fields and known counts. */
   arrays(numbers: Readonly<Record<string, number>>): { arrays: PlacedArray[]; totalBytes: number };
   /** Writes a frame. Throws a FrameError if a number doesn't fit its field or an array its dimensions. */
   encode(fields: Numbers & Arrays & Format): Uint8Array<ArrayBuffer>;
   /**
-   * A frame with its header written and its arrays to be filled in place. `space` gives that many bytes, on a boundary of
-   * four; what lies in them before is of no matter. Throws a FrameError if a number doesn't fit its field.
+   * Writes the header of a frame whose arrays are to be filled in place. `space` allocates its bytes, aligned to 4 and with any
+   * contents. Throws a FrameError if a number doesn't fit its field.
    */
   begin(numbers: Numbers & Format, space?: (bytes: number) => Uint8Array<ArrayBuffer>): Begun<Arrays>;
-  /** The header alone, after its length, version, type and format have been checked. */
+  /** Reads the header alone, after checking its length, version, type and format. */
   decodeHeader(bytes: Uint8Array): Record<string, number>;
   /**
-   * Reads a frame. Its arrays are views into `bytes` where that is aligned to 4 bytes, into one copy of it otherwise.
-   * `numbers` are its header's, with the counts that the reader knows.
+   * Reads a frame. Its arrays are views into `bytes` if that is aligned to 4 bytes, else into a copy of it. `numbers` are the
+   * header's, plus the counts that the reader knows.
    */
   decode(bytes: Uint8Array, numbers: Readonly<Record<string, number>>): Numbers & Arrays;
 }
 
 interface Format {
-  /** Of `formatBits`; none where it is left out. */
+  /** A set of `formatBits`; 0 by default. */
   format?: number;
 }
 
@@ -81,13 +81,13 @@ export interface Begun<Arrays> {
   arrays: Arrays;
 }
 
-// Typed arrays have the byte order of the machine, and the payload is viewed with them.
+// The payload is viewed with typed arrays, which have the machine's byte order.
 const littleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
 /**
- * One table gives a frame's offsets, sizes, encoder, decoder and TypeScript type. Little-endian. Each array begins at the
- * next multiple of its element's size; bytes skipped for that are 0. `known` are counts that both sides have without the frame's
- * saying them, `formats` the bits that its format may have.
+ * Derives a frame's offsets, sizes, encoder, decoder and TypeScript type from one table. Little-endian. Each array begins at the
+ * next multiple of its element's size, and the padding is 0. `known` are counts that both sides know without the frame, `formats`
+ * the bits that its format may have.
  */
 export function frameLayout<
   const H extends ScalarTable,
@@ -136,7 +136,7 @@ export function frameLayout<
   function decodeHeader(bytes: Uint8Array): Record<string, number> {
     const { view, type: found, format } = readPrefix(bytes);
     if (found !== type) throw new FrameError('bad-type', `Expected a ${type} frame, got a ${found}.`);
-    if ((format & ~table.formats) !== 0) throw new FrameError('bad-code', `${type}: format ${format} is none of its.`);
+    if ((format & ~table.formats) !== 0) throw new FrameError('bad-code', `${type}: unknown format ${format}.`);
     if (bytes.byteLength < headerBytes) throw truncated(type, bytes.byteLength, headerBytes);
     const numbers: Record<string, number> = { format };
     for (const field of header) numbers[field.name] = readScalar(view, field);
@@ -148,10 +148,8 @@ export function frameLayout<
     const placed = arrays(numbers);
     if (bytes.byteLength < placed.totalBytes) throw truncated(type, bytes.byteLength, placed.totalBytes);
     if (bytes.byteLength > placed.totalBytes) {
-      throw new FrameError(
-        'oversized',
-        `${type}: ${bytes.byteLength} B where its counts make ${placed.totalBytes} B; nothing may follow.`,
-      );
+      const message = `${type}: ${bytes.byteLength} B, but its counts make ${placed.totalBytes} B; nothing may follow.`;
+      throw new FrameError('oversized', message);
     }
     const aligned = bytes.byteOffset % FRAME_ALIGNMENT === 0 ? bytes : new Uint8Array(bytes);
     const fields: Record<string, number | AnyArray> = {};
@@ -174,15 +172,24 @@ function kindOf(type: FrameType, format: number): number {
   return (PROTOCOL_VERSION << 4) | (format << 2) | frameTypes[type];
 }
 
-/** Checks what all frames have in common; the view is over the frame's bytes. */
-export function readPrefix(bytes: Uint8Array): { view: DataView; type: FrameType; format: number; lapId: number } {
+/**
+ * Reads a frame's type and lap id from its first four bytes, so that a late answer can be dropped before it is decoded. Throws a
+ * FrameError if it cannot be one of our frames.
+ */
+export function peekFrame(bytes: Uint8Array): { type: FrameType; lapId: number } {
+  const { type, lapId } = readPrefix(bytes);
+  return { type, lapId };
+}
+
+/** Reads and checks the prefix that all frames share; the view covers the frame's bytes. */
+function readPrefix(bytes: Uint8Array): { view: DataView; type: FrameType; format: number; lapId: number } {
   if (bytes.byteLength < FRAME_PREFIX_BYTES) throw truncated('frame', bytes.byteLength, FRAME_PREFIX_BYTES);
   if (bytes.byteLength > MAX_FRAME_BYTES) throw oversized('frame', bytes.byteLength);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const word = view.getUint32(0, true);
   const version = (word >> 4) & 0xf;
   if (version !== PROTOCOL_VERSION) {
-    throw new FrameError('bad-version', `Version ${version} of frames where ${PROTOCOL_VERSION} is spoken.`);
+    throw new FrameError('bad-version', `The frame has version ${version}; this side speaks ${PROTOCOL_VERSION}.`);
   }
   return { view, type: typeOfBits[word & 3]!, format: (word >> 2) & 3, lapId: word >>> 8 };
 }
@@ -261,16 +268,14 @@ function requireZeros(frame: string, bytes: Uint8Array, from: number, to: number
 
 function requireLittleEndian(): void {
   if (!littleEndian) {
-    throw new Error(
-      'Frames are little-endian and read in place: this machine is big-endian, which Shoal does not support.',
-    );
+    throw new Error('Shoal does not support big-endian machines: frames are little-endian and read in place.');
   }
 }
 
 function truncated(frame: string, gotBytes: number, neededBytes: number): FrameError {
-  return new FrameError('truncated', `${frame}: ${gotBytes} B where at least ${neededBytes} B are needed.`);
+  return new FrameError('truncated', `${frame}: ${gotBytes} B, but at least ${neededBytes} B are needed.`);
 }
 
 function oversized(frame: string, bytes: number): FrameError {
-  return new FrameError('oversized', `${frame}: ${bytes} B are more than the limit of ${MAX_FRAME_BYTES} B.`);
+  return new FrameError('oversized', `${frame}: ${bytes} B exceed the limit of ${MAX_FRAME_BYTES} B.`);
 }

@@ -5,8 +5,8 @@ import { frameLayout } from './layout.ts';
 export const refuseLayout = frameLayout('refuse', { header: { code: 'u8' }, known: [], formats: 0, arrays: {} });
 
 /**
- * Why a peer will not compute a lap. A code once used never gets another meaning. After any of them the coordinator sends the
- * lap elsewhere; `paused`, `busy` and `stale-epoch` say nothing against the peer, `device-lost` ends its work until it rejoins.
+ * Why a peer refuses a lap. A code never changes its meaning. After any of them the coordinator sends the lap elsewhere;
+ * `paused`, `busy` and `stale-epoch` don't count against the peer, and `device-lost` ends its work until it rejoins.
  */
 export const lapRefusals = {
   'unknown-layer': 1,
@@ -16,7 +16,7 @@ export const lapRefusals = {
   'bad-frame': 5,
   'device-lost': 6,
   busy: 7,
-  /** The backend failed, or a sum left the range of f16. */
+  /** The backend failed, or a sum exceeds f16. */
   failed: 8,
 } as const;
 export type LapRefusal = keyof typeof lapRefusals;

@@ -2,40 +2,37 @@ import { encodeF16, f16ToF32, f32ToF16 } from '@shoal/model';
 import { FrameError } from './error.ts';
 import { BLOCK as ROW_BLOCK } from './layout.ts';
 
-/**
- * How rows of hidden values lie in a frame: as f16, or as int8 with a scale for each 32 of a row (its last block may be
- * shorter).
- */
+/** Encodings of rows in a frame: f16, or int8 with a scale for each block of 32 values (a row's last block may be shorter). */
 export const ROW_FORMATS = ['f16', 'int8'] as const;
 export type RowFormat = (typeof ROW_FORMATS)[number];
 
 const MAX_CODE = 127;
 const MAX_F16 = 65_504;
-/** A scale's byte is the upper half of a non-negative f16: five bits of exponent, three of mantissa. From here on not finite. */
+/** A scale's byte holds 5 bits of exponent and 3 of mantissa of a non-negative f16. From this value on it is not finite. */
 const FIRST_BAD_SCALE = 0x7c00 >> 7;
 
-/** What a scale's byte stands for. */
+/** Returns the scale that a byte stands for. */
 export function rowScale(byte: number): number {
   return f16ToF32(byte << 7);
 }
 
-/** 2⁻¹⁷: a block whose largest magnitude is below half of it travels as zeros. */
+/** 2⁻¹⁷: a block whose largest magnitude is below half of this is sent as zeros. */
 export const SMALLEST_ROW_SCALE = rowScale(1);
 
 /**
- * The byte of the scale for a block whose largest magnitude is `max` (at most 65,504). Scales have four significant bits, so
- * scale × code is an f16 without rounding, and a block that was rounded once is not changed by being rounded again.
+ * Chooses the scale's byte for a block whose largest magnitude is `max` (at most 65,504). Scales have four significant bits, so
+ * scale × code is exact in f16, and rounding a block a second time does not change it.
  */
 export function rowScaleByte(max: number): number {
   let byte = f32ToF16(max / MAX_CODE) >> 7;
   while (rowScale(byte) * MAX_CODE < max) byte++;
   if (byte === 0) return 0;
-  // Rounding may take the largest to within reach of the finer scale, which it would then get the next time.
+  // Rounding can bring the largest value within reach of the finer scale, which a second rounding would then choose.
   const scale = rowScale(byte);
   return codeOf(max, scale) * scale <= MAX_CODE * rowScale(byte - 1) ? byte - 1 : byte;
 }
 
-/** As int8 frames round them: codes [numRows, hiddenSize], scales [numRows, ⌈hiddenSize / 32⌉]. Throws a FrameError (`not-finite`). */
+/** Rounds rows to int8: codes [numRows, hiddenSize], scales [numRows, ⌈hiddenSize / 32⌉]. Throws a FrameError (`not-finite`). */
 export function encodeInt8Rows(rows: Float32Array, hiddenSize: number, codes: Int8Array, scales: Uint8Array): void {
   let block = 0;
   for (let row = 0; row < rows.length; row += hiddenSize) {
@@ -44,7 +41,7 @@ export function encodeInt8Rows(rows: Float32Array, hiddenSize: number, codes: In
       let max = 0;
       for (let i = first; i < end; i++) {
         const magnitude = Math.abs(rows[i]!);
-        // Written so that NaN is refused as well.
+        // Written so that NaN is rejected as well.
         if (!(magnitude <= MAX_F16)) throw new FrameError('not-finite', `rows[${i}] is beyond the range of f16.`);
         if (magnitude > max) max = magnitude;
       }
@@ -57,8 +54,8 @@ export function encodeInt8Rows(rows: Float32Array, hiddenSize: number, codes: In
 }
 
 /**
- * The f16 bits that codes and scales stand for, [numRows, hiddenSize]. Throws a FrameError for what no encoder writes: a scale or
- * a value beyond f16 (`not-finite`), the code −128 (`bad-code`).
+ * Returns the f16 bits that codes and scales stand for, [numRows, hiddenSize]. Throws a FrameError for what no encoder writes: a
+ * scale or value beyond f16 (`not-finite`), or the code −128 (`bad-code`).
  */
 export function decodeInt8Rows(name: string, codes: Int8Array, scales: Uint8Array, hiddenSize: number): Uint16Array {
   const rows = new Uint16Array(codes.length);
@@ -83,8 +80,8 @@ export function decodeInt8Rows(name: string, codes: Int8Array, scales: Uint8Arra
 }
 
 /**
- * Rows as a frame of that format carries them, in f16 bits: what a peer computes with, and what others must compute with to be
- * compared. A row that no frame can hold comes back as f16 rounds it, with the ∞ or NaN for which encoders refuse it.
+ * Rounds rows as a frame of the given format does, to f16 bits: what a peer computes with, and so does anything that is compared
+ * with it. A row that no frame can hold is rounded to f16, with the ∞ or NaN for which encoders reject it.
  */
 export function roundRows(format: RowFormat, rows: Float32Array, hiddenSize: number): Uint16Array {
   const rounded = encodeF16(rows);
@@ -100,7 +97,7 @@ export function roundRows(format: RowFormat, rows: Float32Array, hiddenSize: num
   return rounded;
 }
 
-/** Halves go away from 0 on either side (Math.round takes −114.5 to −114): a scale is chosen by magnitudes, whatever the sign. */
+/** Rounds halves away from 0 (Math.round takes −114.5 to −114), since a scale is chosen by magnitude, whatever the sign. */
 function codeOf(value: number, scale: number): number {
   if (scale === 0) return 0;
   const limit = Math.min(MAX_CODE, Math.floor(MAX_F16 / scale));

@@ -1,10 +1,10 @@
-import cancel from '../fixtures/cancel.json' with { type: 'json' };
-import combineInt8 from '../fixtures/combine-int8.json' with { type: 'json' };
-import combine from '../fixtures/combine.json' with { type: 'json' };
-import dispatchInt8 from '../fixtures/dispatch-int8.json' with { type: 'json' };
-import dispatchWide from '../fixtures/dispatch-wide.json' with { type: 'json' };
-import dispatch from '../fixtures/dispatch.json' with { type: 'json' };
-import refuse from '../fixtures/refuse.json' with { type: 'json' };
+import cancel from '../../fixtures/cancel.json' with { type: 'json' };
+import combineInt8 from '../../fixtures/combine-int8.json' with { type: 'json' };
+import combine from '../../fixtures/combine.json' with { type: 'json' };
+import dispatchInt8 from '../../fixtures/dispatch-int8.json' with { type: 'json' };
+import dispatchWide from '../../fixtures/dispatch-wide.json' with { type: 'json' };
+import dispatch from '../../fixtures/dispatch.json' with { type: 'json' };
+import refuse from '../../fixtures/refuse.json' with { type: 'json' };
 import {
   decodeCancel,
   decodeCombine,
@@ -14,9 +14,9 @@ import {
   encodeCombine,
   encodeDispatch,
   encodeRefuse,
-} from './frames/index.ts';
+} from '../index.ts';
 
-/** One frame as bytes and as fields. `bytes` is a list of [hex, what it is]; spaces in the hex are for the reader. */
+/** One frame as bytes and as fields. `bytes` is a list of [hex, what it is]; spaces in the hex are ignored. */
 export interface FrameFixture {
   description: string;
   bytes: string[][];
@@ -35,15 +35,15 @@ export const fixtures: Record<FixtureName, FrameFixture> = {
   cancel,
 };
 
-/** The fixture's frame, put together from its annotated pieces. */
+/** Joins the fixture's annotated pieces into its frame. */
 export function fixtureBytes(fixture: FrameFixture): Uint8Array<ArrayBuffer> {
   const hex = fixture.bytes.map(([piece = '']) => piece.replaceAll(' ', '')).join('');
   return Uint8Array.from({ length: hex.length / 2 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
 }
 
 /**
- * Decodes every fixture, compares all fields, encodes them again and compares all bytes, with nothing but the language, so that
- * a browser page can run it as well as a test in Node. Returns what is wrong, in words: an empty list is a pass.
+ * Decodes every fixture and compares all fields, then encodes them and compares all bytes. Needs nothing but the language, so
+ * that it also runs in a browser page. Returns a list of problems, empty if all is well.
  */
 export function checkFixtures(): string[] {
   const problems: string[] = [];
@@ -88,7 +88,7 @@ function check(
       if (decoded !== plain(fields[key]))
         problems.push(`${name}.${key}: decoded ${decoded}, expected ${plain(fields[key])}`);
     }
-    if (plain(encoded) !== plain(bytes)) problems.push(`${name}: encoding its fields gives other bytes`);
+    if (plain(encoded) !== plain(bytes)) problems.push(`${name}: encoding its fields gives different bytes`);
   } catch (error) {
     problems.push(`${name}: ${String(error)}`);
   }

@@ -1,13 +1,15 @@
 import { rebalanceExperts } from './eplb.ts';
-import { peerCapacity } from './ledger.ts';
-import type { ExpertIndex, PlacementModel, PlacementPeer, PlacementPlan } from './types.ts';
+import {
+  type ExpertIndex,
+  peerCapacity,
+  type PlacementModel,
+  type PlacementPeer,
+  type PlacementPlan,
+} from '@shoal/placement';
 
-/** Placements that others use, to hold ours against. They know nothing of donors, speeds or what was held before. */
+// Placements that others use, for comparison with ours. They ignore donors, speeds and what was held before.
 
-/**
- * Each expert by its own hash: rendezvous hashing (Thaler & Ravishankar 1998) over the peers that have room, so that a join
- * or leave moves few experts.
- */
+/** Rendezvous hashing of each expert (Thaler & Ravishankar 1998) over the peers with room: a join or leave moves few experts. */
 export function hashPlacement(model: PlacementModel, peers: readonly PlacementPeer[], replicas = 1): PlacementPlan {
   const held = peers.map(() => new Set<ExpertIndex>());
   const capacity = peers.map((peer) => peerCapacity(model, peer));
@@ -28,7 +30,7 @@ export function hashPlacement(model: PlacementModel, peers: readonly PlacementPe
   return planOf(peers, held);
 }
 
-/** Expert i on peer i mod P; the next peer with room where that one is full. */
+/** Puts expert i on peer i mod P, or on the next peer with room. */
 export function roundRobinPlacement(
   model: PlacementModel,
   peers: readonly PlacementPeer[],
@@ -51,8 +53,8 @@ export function roundRobinPlacement(
 }
 
 /**
- * Plain EPLB, global, with as many replicas per layer as it needs to fill its devices evenly. Every device gets its share
- * of every layer, whether that fits its memory or not: `overfull` says by how much the fullest peer's pledge is exceeded.
+ * Plain EPLB, global, with enough replicas per layer to fill its devices evenly. Every device gets its share of every layer,
+ * whether it fits or not: `overfull` is the fullest peer's experts relative to its capacity.
  */
 export function eplbPlacement(
   model: PlacementModel,
@@ -83,7 +85,7 @@ function planOf(peers: readonly PlacementPeer[], held: readonly Set<ExpertIndex>
   };
 }
 
-/** A 32-bit finaliser (MurmurHash3's, Appleby): neighbouring experts land far apart. */
+/** MurmurHash3's 32-bit finaliser (Appleby), which sends neighbouring experts far apart. */
 function mix(key: number): number {
   let h = key | 0;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);

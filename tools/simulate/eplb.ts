@@ -1,12 +1,12 @@
 /**
- * DeepSeek's expert-parallelism load balancer (public description: deepseek-ai/EPLB, README; DeepSeek-V3 paper §3.4), as a
- * baseline and for the equal-capacity case that it is made for: devices of one size, all there, each with its share of every layer.
+ * Options of DeepSeek's expert-parallelism load balancer (deepseek-ai/EPLB, README; DeepSeek-V3 paper §3.4). It is made for
+ * devices of one size that are always present, each with its share of every layer.
  */
 export interface EplbOptions {
   /** Replicas per layer over all devices; a multiple of `numDevices`, at least the number of experts. */
   numReplicas: number;
   numGroups: number;
-  /** Devices within a node are near one another. Where groups divide evenly over nodes, a group stays on one node. */
+  /** Devices of a node are close to each other. If groups divide evenly over nodes, a group stays on one node. */
   numNodes: number;
   /** A multiple of `numNodes`. */
   numDevices: number;
@@ -19,7 +19,7 @@ export interface EplbPlan {
   replicas: number[][];
 }
 
-/** Options that EPLB is not defined for. */
+/** EPLB is not defined for these options. */
 export class EplbError extends Error {
   readonly reason = 'indivisible';
   constructor(message: string) {
@@ -29,8 +29,8 @@ export class EplbError extends Error {
 }
 
 /**
- * Hierarchical where groups divide over nodes: groups to nodes, then replicas within each node, then replicas to its
- * devices. Global otherwise: the same with all devices as one node and without groups. Throws an EplbError.
+ * Places groups on nodes, replicates experts within each node, then places the replicas on its devices. If groups don't divide
+ * over nodes, does the same globally, with all devices as one node and without groups. Throws an EplbError.
  *
  * @param load by layer: [numExperts]
  */
@@ -69,7 +69,7 @@ function rebalanceLayer(load: readonly number[], options: EplbOptions): { expert
   return { expertOfSlot, replicas };
 }
 
-/** One copy of each expert, then one more of whichever has the highest load per copy, up to `numCopies`; counts in `replicas`. */
+/** Makes one copy of each expert, then always one more of the expert with the highest load per copy; counts them in `replicas`. */
 function replicate(
   load: readonly number[],
   experts: readonly number[],
@@ -86,7 +86,7 @@ function replicate(
   return copies;
 }
 
-/** The heaviest item first into the lightest pack, all packs of the same size; an item a pack: item i into pack i. */
+/** Puts the heaviest item first into the lightest pack, with packs of equal size; with one item per pack, item i into pack i. */
 function packEvenly(weights: readonly number[], numPacks: number): number[][] {
   const size = weights.length / numPacks;
   const packs: number[][] = Array.from({ length: numPacks }, () => []);

@@ -9,14 +9,14 @@ import { decodeCombine, decodeF16, decodeRefuse, encodeDispatch, encodeF16, peek
 import type { CombineFrame, LapRefusal, ShardRef } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { packExpert, shardBytes } from '@shoal/weights';
-import { sha256Hex } from './shard-store.ts';
+import { sha256Hex } from '../shard-store.ts';
 
-/** What the tests of this package have in common: a tiny model, a server of its shards, and a coordinator's end of a link. */
+// Shared by this package's tests: a tiny model, a server of its shards, and a coordinator's end of a link.
 
 export const SHAPE: ExpertShape = { hiddenSize: 16, moeIntermediateSize: 8, quant: 'f16' };
 export const MODEL = { id: 'tiny', ...SHAPE, shardBytes: shardBytes(SHAPE) };
 
-/** Shards of `layers` × `experts`, different from each other, the same in every run. */
+/** Makes shards of `layers` × `experts`, all different and the same in every run. */
 export async function makeShards(layers: readonly number[], experts: number) {
   const refs: ShardRef[] = [];
   const bytesOf = new Map<string, Uint8Array<ArrayBuffer>>();
@@ -38,7 +38,7 @@ export async function makeShards(layers: readonly number[], experts: number) {
 
 export const urlOf = (sha256: string) => `/shards/${sha256}`;
 
-/** A server of shards in place of `fetch`; `answer` may stand in for the honest answer to a request. */
+/** Serves shards in place of `fetch`; `answer` may replace the honest answer to a request. */
 export class ShardServer {
   readonly requests: string[] = [];
   answer: (sha256: string, attempt: number, signal: AbortSignal | null) => Promise<Response> | Response | undefined =
@@ -72,7 +72,7 @@ export function makeLap(layer: number, experts: readonly number[], numRows = 3):
 
 export type LapAnswer = { combine: CombineFrame; refusal?: undefined } | { combine?: undefined; refusal: LapRefusal };
 
-/** The coordinator's end: asks laps and takes their answers, in whatever order they come. */
+/** The coordinator's end: sends laps and takes their answers in any order. */
 export class LapAsker {
   readonly #link: Link;
   readonly #waiting = new Map<number, { lap: WorkItem; resolve: (answer: LapAnswer) => void }>();
@@ -88,7 +88,7 @@ export class LapAsker {
     return this.sendRaw(encodeDispatch({ lapId, epoch, hiddenSize: SHAPE.hiddenSize, ...lap }), lapId, lap);
   }
 
-  /** Any bytes, with the lap id that an answer would have. */
+  /** Sends any bytes and waits for the answer with this lap id. */
   async sendRaw(frame: Uint8Array, lapId: number, lap: WorkItem = makeLap(0, [0])): Promise<LapAnswer> {
     const answer = new Promise<LapAnswer>((resolve) => this.#waiting.set(lapId, { lap, resolve }));
     await this.#link.send(frame);
@@ -105,7 +105,7 @@ export class LapAsker {
   }
 }
 
-/** Of the answer against the reference's; f16 on the wire costs about 1e-7. */
+/** NMSE of the answer against the reference; f16 on the wire costs about 1e-7. */
 export async function nmseOf(answer: LapAnswer, lap: WorkItem, reference: ExpertBackend): Promise<number> {
   if (!answer.combine) throw new Error(`The lap was refused: ${answer.refusal}`);
   const got = decodeF16(answer.combine.partial);

@@ -1,0 +1,77 @@
+import { rm } from 'node:fs/promises';
+import { closeRtc } from '@shoal/transport/node';
+import type { Browser, BrowserContext, Page } from 'playwright';
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
+import { launchChromium } from '../../tools/browser/chromium.ts';
+import { FakeCoordinator } from './donor-fake-coordinator.ts';
+import { axeViolations, buildDonorPage, shoot } from './donor-page.ts';
+
+/** f16 on the wire costs 4e-4 relative, i.e. about 2e-7 squared. */
+export const MAX_NMSE = 1e-6;
+/** Not a secure address for browsers, unlike 127.0.0.1. */
+export const INSECURE_HOST = 'shoal.test';
+
+// Of the present test, set by `useFakeCoordinator`.
+export let browser: Browser;
+export let coordinator: FakeCoordinator;
+export let context: BrowserContext;
+export let page: Page;
+/** Script errors and violations of the content policy. */
+export let complaints: string[];
+
+let dist: string;
+
+/** Builds the page and opens one browser for the file. Gives each test a fake coordinator and a browser context of its own. */
+export function useFakeCoordinator(): void {
+  beforeAll(async () => {
+    const extraFlags = [`--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`];
+    [dist, browser] = await Promise.all([buildDonorPage(), launchChromium({ extraFlags })]);
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await closeRtc();
+    await rm(dist, { recursive: true, force: true });
+  });
+  beforeEach(async () => {
+    await startCoordinator();
+    context = await browser.newContext();
+    page = await context.newPage();
+    complaints = [];
+    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('console', (message) => {
+      if (/Content Security Policy/i.test(message.text())) complaints.push(message.text());
+    });
+  });
+  afterEach(async () => {
+    await context.close();
+    await coordinator.stop();
+  });
+}
+
+/** Starts another coordinator in place of the present one. */
+export async function startCoordinator(port?: number): Promise<void> {
+  coordinator = new FakeCoordinator(dist);
+  await coordinator.start(port);
+}
+
+/** Polls until the value matches; the deadline is generous because the machine may be busy. */
+export const eventually = <T>(value: () => T | Promise<T>) => expect.poll(value, { timeout: 60_000 });
+
+export async function lend(): Promise<void> {
+  await page.goto(coordinator.address);
+  await page.getByRole('button', { name: 'Lend my GPU' }).click();
+}
+
+/** Checks that the page is accessible in both colour schemes and fits a telephone. */
+export async function check(name: string): Promise<void> {
+  await shoot(page, name);
+  for (const colorScheme of ['dark', 'light'] as const) {
+    await page.emulateMedia({ colorScheme });
+    expect(await axeViolations(page), `${name}, ${colorScheme}`).toEqual([]);
+  }
+  const wide = page.viewportSize()!;
+  await page.setViewportSize({ width: 360, height: 780 });
+  const overflowPx = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  expect(overflowPx, `${name} at 360 px`).toBeLessThanOrEqual(0);
+  await page.setViewportSize(wide);
+}
