@@ -3,7 +3,6 @@ import { defineConfig } from 'vitest/config';
 
 // Every core: vitest leaves one free, which is half of two.
 const allCores = { maxWorkers: availableParallelism() };
-const oneFileAtATime = { fileParallelism: false };
 
 /**
  * Projects with the same `groupOrder` share the workers; the groups run one after another. `npm test -- NAME` runs one
@@ -28,15 +27,15 @@ const projects = {
     include: ['test/integration/**/*.test.ts'],
     globalSetup: 'test/pack-default-model.ts',
   },
-  // Real tabs in Chromium, whose software WebGPU uses all cores by itself.
+  // Real tabs in a Chromium that all files share.
   browser: {
-    ...group(2, 240_000, oneFileAtATime),
+    ...group(2, 240_000, allCores),
     include: ['test/browser/**/*.test.ts'],
-    globalSetup: 'test/pack-default-model.ts',
+    globalSetup: ['test/pack-default-model.ts', 'test/browser/setup.ts'],
   },
 };
 
-function group(groupOrder: number, timeoutMs: number, workers: typeof allCores | typeof oneFileAtATime) {
+function group(groupOrder: number, timeoutMs: number, workers: { maxWorkers: number }) {
   return { testTimeout: timeoutMs, hookTimeout: timeoutMs, sequence: { groupOrder }, ...workers };
 }
 

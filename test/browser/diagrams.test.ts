@@ -2,9 +2,9 @@ import { join } from 'node:path';
 import type { Mermaid } from 'mermaid';
 import type { Browser, Page } from 'playwright';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { launchChromium } from '../../tools/browser/chromium.ts';
 import { mermaidBlocks } from '../../tools/lint/docs.ts';
 import { ROOT, sourceFiles } from '../../tools/lint/source-files.ts';
+import { connectChromium } from './shared-chromium.ts';
 
 declare const mermaid: Mermaid;
 
@@ -16,7 +16,7 @@ let browser: Browser;
 let page: Page;
 
 beforeAll(async () => {
-  browser = await launchChromium({ webGpu: false });
+  browser = await connectChromium();
   page = await browser.newPage();
   await page.addScriptTag({ path: join(ROOT, 'node_modules/mermaid/dist/mermaid.min.js') });
 });
