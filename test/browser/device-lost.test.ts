@@ -49,7 +49,7 @@ async function openTab(): Promise<{ page: Page; worker: Worker; shardRequests: (
 
 const loseDevice = (worker: Worker): Promise<unknown> => worker.evaluate('devices.at(-1).destroy()');
 
-it('a q4 tab whose GPU device is lost gets another, loads again from its cache, and serves the same answer', async () => {
+it('PeerHost: a q4 tab whose GPU device is lost gets another, loads again from its cache, and serves the same answer', async () => {
   network = await Network.start({ quant: 'q4', replicas: 1 });
   const { worker, shardRequests } = await openTab();
   const { coordinator } = network;
@@ -71,7 +71,7 @@ it('a q4 tab whose GPU device is lost gets another, loads again from its cache, 
   expect(coordinator.dispatcher.fallbackAssignments).toBe(local);
 });
 
-it('a tab that gets no other device leaves, says why, and answers go on without it', async () => {
+it('PeerHost: a tab that gets no other device leaves, says why, and answers go on without it', async () => {
   network = await Network.start({ replicas: 1 });
   const { page, worker } = await openTab();
   const { coordinator } = network;

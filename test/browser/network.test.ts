@@ -140,7 +140,7 @@ describe('four tabs, f16', () => {
   });
 });
 
-describe('a tab that reloads', () => {
+describe('ShardCache: a tab that reloads', () => {
   let network: Network;
 
   beforeAll(async () => {

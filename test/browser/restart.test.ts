@@ -71,7 +71,7 @@ async function metric(port: number, name: string): Promise<number> {
   return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
 }
 
-it('a coordinator that restarts in mid-answer ends the stream with an error, and its tabs come back with what they have', async () => {
+it('DonorSession: a coordinator that restarts in mid-answer ends the stream with an error, and its tabs come back with what they have', async () => {
   const port = await freePort();
   const first = await serve(port);
   browser = new DonorBrowser(await connectChromium());

@@ -70,7 +70,7 @@ const errors = (): string[] =>
     .filter(({ level }) => level === 'error')
     .map(({ text }) => text);
 
-describe('a new tab', () => {
+describe('probation: a new tab', () => {
   it('serves its first rows in shadow, and only then in earnest', async () => {
     const donor = await join();
     await until('the tab to serve', () => covered(core));
@@ -109,7 +109,7 @@ describe('a new tab', () => {
   });
 });
 
-describe('a tab that turns', () => {
+describe('audits and quarantine: a liar, a tab that turns after probation,', () => {
   it('is caught by audits, counted, shown and kept out', async () => {
     let lying = false;
     const liar = await join(twoFaced(() => lying));
@@ -187,7 +187,7 @@ describe('a tab that turns', () => {
   });
 });
 
-describe('an honest tab', () => {
+describe('trust: an honest tab', () => {
   it('is not blamed for silence, loss or departure', async () => {
     const tabs = await Promise.all([join(), join(), join()]);
     await until('all to serve', () => covered(core));
