@@ -13,7 +13,7 @@ import { countAsSlow, covered, until, VirtualDonor } from './virtual-donor.ts';
 import { tinyConfig } from './tiny-coordinator.ts';
 
 /** 5 layers of 32 experts, each tested with one row. */
-const SELF_TEST_ROWS = 160;
+const KNOWN_ANSWER_ROWS = 160;
 
 let core: Core;
 let donors: VirtualDonor[];
@@ -97,7 +97,7 @@ describe('probation: a new tab', () => {
         expect(ids).toEqual(GOLDEN[6]!.greedy_ids.slice(0, 12));
       }
     })();
-    const liar = await join(twoFaced(after(SELF_TEST_ROWS + 5)));
+    const liar = await join(twoFaced(after(KNOWN_ANSWER_ROWS + 5)));
     await until('the liar to be sent away', () => liar.dismissed !== undefined);
     answering.abort();
     await traffic;

@@ -17,7 +17,7 @@ interface BannedWord {
 export const BANNED: readonly BannedWord[] = [
   {
     words: /\blanes?\b/,
-    except: /^packages\/kernels\/|^test\/bench\/kernels/,
+    except: /^packages\/(kernels|weights\/src\/dense)\/|^test\/bench\/kernels/,
     use: 'lane is a SIMD or subgroup lane: write micro-batch, channel or thread',
   },
   {
