@@ -1,40 +1,47 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
-// Three projects, so that `vitest --project unit` stays quick: what runs in Node alone, what wants many peers, what wants a browser.
-export default defineConfig({
-  test: {
-    projects: [
-      {
-        test: {
-          name: 'unit',
-          include: [
-            'packages/**/*.test.ts',
-            'apps/**/*.test.{ts,tsx}',
-            'coordinator/**/*.test.ts',
-            'tools/**/*.test.ts',
-            'test/{contract,golden,bench,tabs}/**/*.test.ts',
-          ],
-          testTimeout: 60_000,
-        },
-      },
-      {
-        test: {
-          name: 'integration',
-          include: ['test/integration/**/*.test.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-        },
-      },
-      {
-        test: {
-          name: 'browser',
-          include: ['test/browser/**/*.test.ts'],
-          testTimeout: 240_000,
-          hookTimeout: 240_000,
-          // The machine has two cores, and every file starts a browser of its own.
-          fileParallelism: false,
-        },
-      },
+// Every core: vitest leaves one free, which is half of two.
+const allCores = { maxWorkers: availableParallelism() };
+
+/**
+ * Projects with the same `groupOrder` share the workers; the groups run one after another. `npm test -- NAME` runs one
+ * project, `npm test -- PATH` the files whose path contains PATH.
+ */
+const projects = {
+  // Node alone, bound by the CPU.
+  unit: {
+    ...group(0, 60_000, allCores),
+    include: [
+      '{packages,apps,coordinator}/**/*.test.{ts,tsx}',
+      'tools/{lint,random-checkpoint}/**/*.test.ts',
+      'test/{bench,tabs}/**/*.test.ts',
     ],
   },
+  contract: { ...group(0, 60_000, allCores), include: ['test/contract/**/*.test.ts'] },
+  golden: { ...group(0, 60_000, allCores), include: ['test/golden/**/*.test.ts'] },
+  simulate: { ...group(0, 60_000, allCores), include: ['tools/simulate/**/*.test.ts'] },
+  // A coordinator with many peers in Node: half of its time goes to timers and sockets.
+  integration: {
+    ...group(1, 120_000, allCores),
+    include: ['test/integration/**/*.test.ts'],
+    globalSetup: 'test/pack-default-model.ts',
+  },
+  // Real tabs in a Chromium that all files share.
+  browser: {
+    ...group(2, 240_000, allCores),
+    include: ['test/browser/**/*.test.ts'],
+    globalSetup: ['test/pack-default-model.ts', 'test/browser/setup.ts'],
+  },
+};
+
+function group(groupOrder: number, timeoutMs: number, workers: { maxWorkers: number }) {
+  return { testTimeout: timeoutMs, hookTimeout: timeoutMs, sequence: { groupOrder }, ...workers };
+}
+
+/** The names that `npm test -- NAME` takes. */
+export const PROJECTS: readonly string[] = Object.keys(projects);
+
+export default defineConfig({
+  test: { projects: Object.entries(projects).map(([name, options]) => ({ test: { name, ...options } })) },
 });

@@ -3,18 +3,16 @@ import { join } from 'node:path';
 
 /** What CI checks besides the tests; the first failure ends it. */
 const STEPS = [
-  ['types', 'typescript/bin/tsc', '--noEmit'],
-  ['lint', 'oxlint/bin/oxlint', '--deny-warnings'],
-  ['format', 'prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'],
+  ['types', 'node_modules/typescript/bin/tsc', '--noEmit'],
+  ['lint', '--import', 'tsx', 'tools/lint.ts'],
+  ['option tables', '--import', 'tsx', 'tools/options-doc.ts', '--check'],
+  ['format', 'node_modules/prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'],
 ] as const;
 
 const root = join(import.meta.dirname, '..');
-for (const [name, script, ...args] of STEPS) {
+for (const [name, ...args] of STEPS) {
   process.stderr.write(`check: ${name}\n`);
-  const { status } = spawnSync(process.execPath, [join(root, 'node_modules', script), ...args], {
-    cwd: root,
-    stdio: 'inherit',
-  });
+  const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
   if (status !== 0) {
     process.stderr.write(`check: ${name} failed\n`);
     process.exit(status ?? 1);

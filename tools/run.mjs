@@ -23,6 +23,7 @@ const COMMANDS = {
   simulate: { needs: ['dependencies', 'kernels'], run: tsx('tools/simulate/main.ts') },
   screenshots: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('tools/screenshots.ts') },
   test: { needs: ['dependencies', 'kernels', 'pages', 'browser'], run: tsx('tools/test.ts') },
+  lint: { needs: ['dependencies'], run: tsx('tools/lint.ts') },
   check: { needs: ['dependencies'], run: tsx('tools/check.ts') },
   build: { needs: ['dependencies', 'kernels', 'pages'] },
 };

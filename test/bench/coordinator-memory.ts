@@ -13,7 +13,7 @@ export interface CoordinatorMemory {
   denseBytes: number;
   kvBytes: number;
   /** Packed experts that it may keep: all, or as many as `--expert-memory` takes. */
-  keptExpertBytes: number;
+  localExpertBytes: number;
 }
 
 interface MemoryOptions {
@@ -29,8 +29,8 @@ const DECODE_TOKENS = 8;
 const TIMEOUT_MS = 10 * 60_000;
 
 /** 1.2 × (packed weights that it holds, the experts that the operator lets it keep among them, + KV in use) + 300 MB. */
-export function allowedBytes({ denseBytes, keptExpertBytes, kvBytes }: CoordinatorMemory): number {
-  return 1.2 * (denseBytes + keptExpertBytes + kvBytes) + 300e6;
+export function allowedBytes({ denseBytes, localExpertBytes, kvBytes }: CoordinatorMemory): number {
+  return 1.2 * (denseBytes + localExpertBytes + kvBytes) + 300e6;
 }
 
 /** A coordinator in a process of its own answers one request, all experts its own. */
@@ -54,8 +54,8 @@ async function measure({ modelDir, quant, expertMemoryBytes }: MemoryOptions): P
   const peakBytes = process.resourceUsage().maxRSS * 1024;
   const { dense, shardBytes } = core.packed.manifest;
   const numShards = expertLayers(core.config).length * core.config.nRoutedExperts;
-  const keptExpertBytes = Math.min(expertMemoryBytes, numShards * shardBytes);
-  return { peakBytes, denseBytes: dense.bytes, kvBytes, keptExpertBytes };
+  const localExpertBytes = Math.min(expertMemoryBytes, numShards * shardBytes);
+  return { peakBytes, denseBytes: dense.bytes, kvBytes, localExpertBytes };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -260,7 +260,7 @@ function printMemory(results: readonly Result[]): void {
     `${model}, ${format}`,
     mib(memory.denseBytes),
     mib(memory.kvBytes),
-    mib(memory.keptExpertBytes),
+    mib(memory.localExpertBytes),
     mib(memory.peakBytes),
     mib(allowedBytes(memory)),
     memory.peakBytes <= allowedBytes(memory) ? 'yes' : 'NO',

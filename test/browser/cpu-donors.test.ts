@@ -8,7 +8,7 @@ import { Network } from './network.ts';
 let network: Network;
 afterEach(() => network.stop());
 
-describe('a browser without WebGPU', () => {
+describe('CPU donor (WasmBackend): a browser without WebGPU', () => {
   it.each(['f16', 'q8', 'q4'] as const)('lends its CPU and serves %s experts', async (quant) => {
     network = await Network.start({ quant, webGpu: false });
     const { coordinator } = network;

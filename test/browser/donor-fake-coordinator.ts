@@ -27,7 +27,7 @@ import { Server, type Socket } from 'socket.io';
 export const SHAPE: ExpertShape = { hiddenSize: 192, moeIntermediateSize: 64, quant: 'f16' };
 const LAYERS = [3, 4, 5];
 const EXPERTS_PER_LAYER = 8;
-const SELF_TEST_MAX_NMSE = 1e-5;
+const KNOWN_ANSWER_MAX_NMSE = 1e-5;
 
 /** The content policy of the coordinator's own server. */
 const POLICY =
@@ -307,7 +307,7 @@ export class FakeDonor {
     const layers = [...new Set(this.#refs.map(({ layer }) => layer))];
     for (const layer of layers) {
       const { nmse: error } = await this.lap(layer);
-      if (error === undefined || !(error < SELF_TEST_MAX_NMSE)) {
+      if (error === undefined || !(error < KNOWN_ANSWER_MAX_NMSE)) {
         return this.dismiss({ code: 'self-test', message: `layer ${layer}: NMSE ${error}`, retry: false });
       }
     }

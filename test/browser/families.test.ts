@@ -14,7 +14,7 @@ afterEach(async () => {
   network = undefined;
 });
 
-describe('two tabs hold the experts of', () => {
+describe('model families: two tabs hold the experts of', () => {
   it.each(['deepseek-v2-lite', 'deepseek-v3-fp8', 'qwen3-moe', 'olmoe', 'mixtral'])(
     '%s, and the greedy ids are the reference’s',
     async (name) => {

@@ -5,8 +5,8 @@ import type { Browser } from 'playwright';
 import { build, preview, type PreviewServer } from 'vite';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { variantFile, WASM_VARIANTS } from '@shoal/kernels/node';
-import { launchChromium } from '../../tools/browser/chromium.ts';
 import { conformanceCases, type ConformanceResult } from '../../packages/kernels/src/conformance.ts';
+import { connectChromium } from './shared-chromium.ts';
 
 /** As the coordinator sends them: shared memory, and so WebAssembly threads, need them. */
 const ISOLATING_HEADERS = {
@@ -28,7 +28,7 @@ beforeAll(async () => {
     build: { outDir },
     preview: { host: '127.0.0.1', port: 0, headers: ISOLATING_HEADERS },
   });
-  browser = await launchChromium();
+  browser = await connectChromium();
 });
 
 afterAll(async () => {

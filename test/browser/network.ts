@@ -1,8 +1,10 @@
 import type { Quant } from '@shoal/weights';
 import { type Coordinator } from '../../coordinator/src/index.ts';
+import { launchChromium } from '../../tools/browser/chromium.ts';
 import { DonorBrowser, type DonorTab } from '../../tools/browser/donor-tabs.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
+import { connectChromium } from './shared-chromium.ts';
 
 export const ADMIN_TOKEN = 'test-admin-token';
 const PLEDGE_MIB = 64;
@@ -15,7 +17,7 @@ interface NetworkOptions {
   quant?: Quant;
   replicas?: number;
   cpuDonors?: boolean;
-  /** Of the browser. */
+  /** Without it, a browser of its own. */
   webGpu?: boolean;
 }
 
@@ -38,7 +40,8 @@ export class Network {
       adminToken: ADMIN_TOKEN,
       cpuDonors: options.cpuDonors ?? true,
     });
-    return new Network(coordinator, await DonorBrowser.launch(undefined, { webGpu: options.webGpu ?? true }));
+    const browser = options.webGpu === false ? await launchChromium({ webGpu: false }) : await connectChromium();
+    return new Network(coordinator, new DonorBrowser(browser));
   }
 
   /** Open tabs, and wait until they hold and serve what the plan wants of them. */

@@ -6,6 +6,7 @@ import { afterEach, expect, it } from 'vitest';
 import { ROOT_DIR } from '../../coordinator/src/config.ts';
 import { DonorBrowser } from '../../tools/browser/donor-tabs.ts';
 import { CACHE_DIR } from '../integration/golden.ts';
+import { connectChromium } from './shared-chromium.ts';
 
 const running: ChildProcess[] = [];
 let browser: DonorBrowser | undefined;
@@ -70,10 +71,10 @@ async function metric(port: number, name: string): Promise<number> {
   return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
 }
 
-it('a coordinator that restarts in mid-answer ends the stream with an error, and its tabs come back with what they have', async () => {
+it('DonorSession: a coordinator that restarts in mid-answer ends the stream with an error, and its tabs come back with what they have', async () => {
   const port = await freePort();
   const first = await serve(port);
-  browser = await DonorBrowser.launch();
+  browser = new DonorBrowser(await connectChromium());
   await browser.open(`http://127.0.0.1:${port}`, 64);
   await browser.open(`http://127.0.0.1:${port}`, 64);
   await served(port);

@@ -9,9 +9,10 @@ import { launchChromium } from '../../tools/browser/chromium.ts';
 import { acceptThrough, allOpen, RELAYED_FLAGS } from '../bench/relayed-peer.ts';
 import { SlowNetwork } from '../bench/udp-relay.ts';
 import { closeReason, collect, patterned, sameBytes } from '../contract/transport-suite.ts';
+import { connectChromium } from './shared-chromium.ts';
 
 // A donor's tab against the coordinator's side of the connection: the lap channel lives in the tab's worker.
-const heartbeatMs = 2000;
+const heartbeatMs = 1000;
 let server: ViteDevServer;
 let browser: Browser;
 /** Tells its addresses, so that a connection's packets can be led through a relay and cut off there. */
@@ -21,7 +22,7 @@ beforeAll(async () => {
   const root = fileURLToPath(new URL('./transport/', import.meta.url));
   server = await createServer({ root, configFile: false, logLevel: 'error', server: { port: 0, host: '127.0.0.1' } });
   await server.listen();
-  browser = await launchChromium();
+  browser = await connectChromium();
   relayed = await launchChromium({ extraFlags: RELAYED_FLAGS });
 });
 

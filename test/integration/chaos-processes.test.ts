@@ -11,7 +11,7 @@ const PLEDGE_BYTES = 64 * 2 ** 20;
 /** Processes compile and join on the cores that everything else runs on. */
 const JOIN_TIMEOUT_MS = 60_000;
 
-describe('a tab in a process of its own', () => {
+describe('PeerSession: a tab in a process of its own that dies, freezes or leaves', () => {
   let coordinator: Coordinator | undefined;
   let tabs: ProcessTab[] = [];
 
@@ -39,7 +39,7 @@ describe('a tab in a process of its own', () => {
 });
 
 /** The short form of `npm run chaos` for what tabs on the coordinator's own thread cannot outlive. */
-it('a coordinator that restarts in mid-answer: each stream ends with an error, is asked again, and its tabs download nothing', async () => {
+it('chaos: a coordinator that restarts in mid-answer: each stream ends with an error, is asked again, and its tabs download nothing', async () => {
   const stage = await serverStage((port) => startTinyCoordinator({ port, drainTimeoutMs: 0 }));
   const report = await runChaos(stage, {
     seed: 1,

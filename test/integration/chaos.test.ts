@@ -18,7 +18,7 @@ async function chaos(kinds: (typeof HAPPENINGS)[number][], durationMs: number, e
 }
 
 /** The short form of `npm run chaos`: speeds are for that, here is what must hold at any speed. */
-it('eight tabs that crash, freeze, leave, lag, lose and corrupt change no answer', async () => {
+it('chaos: eight tabs that crash, freeze, leave, lag, lose and corrupt change no answer', async () => {
   const kinds = HAPPENINGS.filter((kind) => kind !== 'restart' && kind !== 'liar');
   const report = await chaos(kinds, 3_600, 400);
   expect(report).toMatchObject({ failed: [], different: [], violations: [] });
@@ -30,7 +30,7 @@ it('eight tabs that crash, freeze, leave, lag, lose and corrupt change no answer
   expect(report.hedges).toBeLessThanOrEqual(report.laps * 0.05 + 4);
 });
 
-it('of eight liars none is believed for long, and nobody in probation or quarantine at all', async () => {
+it('chaos: of eight liars none is believed for long, and nobody in probation or quarantine at all', async () => {
   const report = await chaos(['liar', 'crash'], 4_600, 260);
   expect(report).toMatchObject({ failed: [], different: [], violations: [] });
   expect(report.liars.length).toBeGreaterThanOrEqual(8);

@@ -20,7 +20,7 @@ afterEach(async () => {
   await Promise.all(donors.map((donor) => donor.close()));
 });
 
-describe('a limit on the tabs of a token and layer', () => {
+describe('deviceLimit, a limit on the tabs of a token and layer,', () => {
   it('is off by default: the gate’s choice stands, over as many tabs as it takes', async () => {
     const golden = GOLDEN[3]!;
     const { ids, events } = await answer(core, golden.prompt_ids, { maxTokens: 24 });
@@ -62,7 +62,7 @@ describe('a limit on the tabs of a token and layer', () => {
   });
 });
 
-it('a client asks for it, and is told what it did', async () => {
+it('device_limit over HTTP: a client asks for a limit, and is told what it did', async () => {
   const coordinator = await startTinyCoordinator({
     replicas: 1,
     deviceLimit: 2,

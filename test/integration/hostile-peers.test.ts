@@ -53,7 +53,7 @@ function mutated(bytes: Uint8Array, at: number, value: number): Uint8Array {
   return copy;
 }
 
-describe('hostile tabs', () => {
+describe('LapClient: hostile tabs', () => {
   let core: Core;
   let honest: VirtualDonor[];
 
@@ -149,7 +149,7 @@ function heapAfterCollection(): number {
   return process.memoryUsage().heapUsed;
 }
 
-describe('hostile signalling', () => {
+describe('DonorGateway: hostile signalling', () => {
   let coordinator: Coordinator;
   const sockets: Socket[] = [];
 

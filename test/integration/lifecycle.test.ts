@@ -42,7 +42,7 @@ async function ends(work: Promise<unknown>, boundMs = 20_000): Promise<boolean> 
   return ended;
 }
 
-describe('closing', () => {
+describe('Coordinator.close', () => {
   it('waits for no connection that says nothing, nor for one that is kept alive', async () => {
     const { url, close } = await start();
     const silent = connect(Number(new URL(url).port), '127.0.0.1');
@@ -66,7 +66,7 @@ describe('closing', () => {
   });
 });
 
-describe('a donor', () => {
+describe('DonorGateway: a donor', () => {
   it('cannot bring the coordinator down by coming where WebRTC is set up wrongly', async () => {
     const { url, swarm } = await start({ iceServers: [{ urls: 'nonsense:host' }] });
     const socket = donor(url);
@@ -89,7 +89,7 @@ describe('a donor', () => {
   });
 });
 
-describe('the printed address', () => {
+describe('Coordinator.url, the printed address,', () => {
   it('is one that a browser on this machine can open', () => {
     expect(urlOf('0.0.0.0', 8787)).toBe('http://localhost:8787');
     expect(urlOf('::', 8787)).toBe('http://localhost:8787');

@@ -57,7 +57,7 @@ async function expectFigures(): Promise<void> {
   expect(verdict.text).toContain('except those of 2 layers that the coordinator holds');
 }
 
-describe('layers in the coordinator’s memory', () => {
+describe('--local-experts: local layers, in the coordinator’s memory,', () => {
   it('make no lap, are on no tab, count apart, and answer as tabs do', async () => {
     const progress: number[] = [];
     // The MTP module takes the first of three.
@@ -103,7 +103,7 @@ describe('layers in the coordinator’s memory', () => {
   });
 });
 
-describe('the MTP module’s experts on tabs', () => {
+describe('MTP drafter: the module’s experts on tabs', () => {
   it('are one more layer of theirs, and give the reference’s logits', async () => {
     await start({ mtpExperts: 'tabs' }, 1);
     expect(core.swarm.model.layers).toEqual([1, 2, 3, 4, 5, 6]);

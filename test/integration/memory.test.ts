@@ -27,7 +27,7 @@ afterEach(async () => {
   donors = [];
 });
 
-it('a coordinator and its tabs keep nothing of their laps once the KV cache is full', async () => {
+it('memory: a coordinator and its tabs keep nothing of their laps once the KV cache is full', async () => {
   core = await createCore(
     tinyConfig({
       replicas: 2,
@@ -39,9 +39,9 @@ it('a coordinator and its tabs keep nothing of their laps once the KV cache is f
   await until('all experts to be served', () => covered(core));
   const rng = createRng(5);
   const tokenId = (): number => 4 + Math.floor(rng() * (core.config.vocabSize - 8));
-  const answerUntil = async (laps: number): Promise<void> => {
+  const answerUntil = async (isEnough: () => boolean): Promise<void> => {
     const stream = async (): Promise<void> => {
-      while (core.dispatcher.laps < laps) {
+      while (!isEnough()) {
         const promptIds = Array.from({ length: PROMPT_TOKENS }, tokenId);
         await answer(core, promptIds, { maxTokens: ANSWER_TOKENS, temperature: 0.8 });
       }
@@ -58,11 +58,15 @@ it('a coordinator and its tabs keep nothing of their laps once the KV cache is f
     const { heapUsed, external } = process.memoryUsage();
     return heapUsed + external;
   };
-  await answerUntil(WARM_UP_LAPS);
-  const [before, lapsBefore, kvBefore] = [await kept(), core.dispatcher.laps, core.scheduler.kvBytesKept];
-  expect(kvBefore).toBeGreaterThan(0.9 * KV_BYTES);
-  await answerUntil(lapsBefore + LAPS);
-  const grown = (await kept()) - before;
-  expect(grown / (core.dispatcher.laps - lapsBefore)).toBeLessThan(KEPT_BYTES_PER_LAP);
+  // Answers take more laps on a busy machine, where two micro-batches are in flight: laps alone don't tell that the cache is full.
+  await answerUntil(() => core.dispatcher.laps >= WARM_UP_LAPS && core.scheduler.kvBytesKept > 0.9 * KV_BYTES);
+  let grownPerLap = Number.POSITIVE_INFINITY;
+  // A leak shows in every window; what the collector happens to leave (half a megabyte either way) hardly shows in three.
+  for (let window = 0; window < 3 && grownPerLap >= KEPT_BYTES_PER_LAP; window++) {
+    const [before, lapsBefore] = [await kept(), core.dispatcher.laps];
+    await answerUntil(() => core.dispatcher.laps >= lapsBefore + LAPS);
+    grownPerLap = ((await kept()) - before) / (core.dispatcher.laps - lapsBefore);
+  }
+  expect(grownPerLap).toBeLessThan(KEPT_BYTES_PER_LAP);
   expect(core.scheduler.kvBytesKept).toBeLessThanOrEqual(KV_BYTES);
 });

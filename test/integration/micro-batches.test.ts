@@ -94,7 +94,7 @@ async function readTrace(path: string): Promise<Span[]> {
 /** Times are written to a tenth of a microsecond. */
 const within = (inner: Span, outer: Span): boolean => inner.from >= outer.from - 1 && inner.to <= outer.to + 1;
 
-it('give every stream the bits that it has alone, and the timeline shows each half computed while the other’s laps are out', async () => {
+it('micro-batches give every stream the bits that it has alone, and the timeline shows each half computed while the other’s laps are out', async () => {
   await open('on');
   const alone: number[][] = [];
   for (const { promptIds, options } of requests) alone.push((await answer(core, promptIds, options)).ids);
@@ -188,7 +188,7 @@ function checkLaps(
   expect(bytes).toBe(counted.frameBytes);
 }
 
-it('are off where they were forbidden: nothing is computed while a lap is out but its own shared expert', async () => {
+it('micro-batches are off where they were forbidden: nothing is computed while a lap is out but its own shared expert', async () => {
   await open('off');
   await answers();
   expect(core.scheduler.occupancy.overlappedMs).toBe(0);

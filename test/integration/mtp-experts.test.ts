@@ -27,7 +27,7 @@ async function mtpRows(ids: readonly number[]): Promise<Omit<EngineMtpRow, 'cach
   });
 }
 
-describe('the MTP module, its experts the coordinator’s', () => {
+describe('MTP drafter: the module, its experts local,', () => {
   it.each(goldenCases)('gives the reference’s logits: $prompt', async ({ prompt_ids: ids, last_mtp_argmax: best }) => {
     const rows = await mtpRows(ids);
     const cache = new KvCache(core.config, 1);

@@ -43,7 +43,7 @@ async function ask(from: Core): Promise<{ bytes: number; ids: number[][] }> {
   return { bytes: from.dispatcher.frameBytes / from.dispatcher.tabRows, ids };
 }
 
-it('int8 halves the bytes, passes every audit, and says what the coordinator alone says', async () => {
+it('row format: int8 halves the bytes, passes every audit, and says what the coordinator alone says', async () => {
   const served = await start('int8', { rowFormats: ['int8', 'one of the future'] }, { rowFormats: ['f16', 'int8'] });
   await until('all experts to be served', () => covered(served));
   const { bytes, ids } = await ask(served);
@@ -62,7 +62,7 @@ it('int8 halves the bytes, passes every audit, and says what the coordinator alo
   }
 });
 
-it('a tab that does not know int8 is sent f16, beside others that do', async () => {
+it('row format: a tab that does not know int8 is sent f16, beside others that do', async () => {
   const served = await start('int8', {}, { rowFormats: ['int8'] });
   await until('both tabs to serve', () => covered(served) && served.swarm.peers.every((peer) => peer.serving));
   expect(served.swarm.peers.map((peer) => peer.rowFormat).sort()).toEqual(['f16', 'int8']);
@@ -72,7 +72,7 @@ it('a tab that does not know int8 is sent f16, beside others that do', async () 
   expect(served.swarm.peers).toHaveLength(2);
 });
 
-it('a tab that scales its results by 1.01 does not get in, though rounding moves a row by half as much', async () => {
+it('known-answer test, int8 rows: a liar that scales its results by 1.01 does not get in, though rounding moves a row by half as much', async () => {
   const served = await start('int8', { rowFormats: ['int8'], scaleBy: 1.01 });
   await until('it to be sent away', () => donors[0]!.dismissed !== undefined);
   expect(donors[0]!.dismissed!.code).toBe('self-test');

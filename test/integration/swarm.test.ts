@@ -27,7 +27,7 @@ async function join(count: number, options?: Parameters<typeof VirtualDonor.join
 
 const texts = (): string[] => core.events.all().map((event) => event.text);
 
-describe('a swarm over the memory transport', () => {
+describe('a swarm (Core, Swarm, Dispatcher) over the memory transport', () => {
   it('answers as the golden model does, with every expert in a tab', async () => {
     await join(4);
     for (const golden of GOLDEN) {
@@ -41,7 +41,7 @@ describe('a swarm over the memory transport', () => {
     expect(core.dispatcher.tabRowParts).toBe(core.dispatcher.tabRows);
   });
 
-  it('answers alone, and says so', async () => {
+  it('answers by local experts alone when no tab is there, and says so', async () => {
     const golden = GOLDEN[3]!;
     const { ids } = await answer(core, golden.prompt_ids);
     expect(ids).toEqual(golden.greedy_ids);
@@ -68,7 +68,7 @@ describe('a swarm over the memory transport', () => {
     ).not.toHaveLength(0);
   });
 
-  it('sends a lap elsewhere when its tab falls silent', async () => {
+  it('re-dispatches a lap to another tab when its deadline passes: the tab has fallen silent', async () => {
     const tabs = await join(2);
     const golden = GOLDEN[6]!;
     const { ids } = await answer(core, golden.prompt_ids, {
@@ -96,7 +96,7 @@ describe('a swarm over the memory transport', () => {
     expect(ids).toEqual(golden.greedy_ids.slice(0, 24));
   });
 
-  it('refuses a tab whose experts compute something else', async () => {
+  it('the known-answer test refuses a tab whose experts compute something else', async () => {
     donors.push(
       await VirtualDonor.join(core, {
         wrapBackend: (backend) => ({
@@ -158,7 +158,7 @@ describe('a swarm over the memory transport', () => {
     expect(core.dispatcher.redispatches).toBe(0);
   });
 
-  it('lets tabs that it does not need wait, and none of them holds the others up', async () => {
+  it('placement lets tabs that it does not need wait, and none of them holds the others up', async () => {
     // Five layers, two copies: the eleventh and twelfth have nothing to hold.
     const tabs = await join(12);
     expect(tabs.filter(({ session }) => session.live.size === 0).map(({ session }) => session.state)).not.toContain(

@@ -1,23 +1,38 @@
 import { createRng, decodeF16, encodeF16, normalDraw } from '@shoal/model';
-import { describe, expect, it } from 'vitest';
+import type { RowFormat } from '@shoal/protocol';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { boundsFor, calibration } from '../../coordinator/src/trust/bounds.ts';
 import { compareRow } from '../../coordinator/src/trust/compare.ts';
-import { auditHonestTabs, realAudits } from './honest-audits.ts';
+import { auditHonestTabs, type HonestAudits } from '../chaos/honest-audits.ts';
 
-/** They take a minute on two cores; a busy machine has several. */
+/**
+ * The short form of `npm run chaos -- --audits`, which makes a million audits of f16 rows and half a million of int8 rows.
+ * Without a blamed row among n, fewer than 3/n rows of honest tabs are blamed (95 % confidence): here fewer than one in
+ * 20,000 (f16) and in 10,000 (int8), there fewer than one in 330,000 and in 165,000. So this finds a bound that is too tight,
+ * or a backend or rounding that has changed, as soon as one row in some thousands shows it; a fault in the tail, of rows
+ * that occur once in 100,000, only the long form finds. The test below bounds the tail from what was measured.
+ */
+const AUDITS = process.env.SHOAL_FULL_AUDITS ? { f16: 1_000_000, int8: 500_000 } : { f16: 60_000, int8: 30_000 };
+/** The long form takes a minute on two cores; a busy machine has several. */
 const TIMEOUT_MS = 600_000;
 
 describe('an honest tab', () => {
+  let counts: Record<RowFormat, HonestAudits>;
+
+  beforeAll(async () => {
+    counts = await auditHonestTabs(AUDITS);
+  }, TIMEOUT_MS);
+
   it.each(['f16', 'int8'] as const)(
-    'is never found wrong in many audits of %s rows, on whichever backend',
-    async (rowFormat) => {
-      const { right, incomparable, ...bad } = await auditHonestTabs(rowFormat);
+    'is never found wrong by audits (judge, bounds) of %s rows, on whichever backend',
+    (rowFormat) => {
+      const { audits, right, incomparable, ...bad } = counts[rowFormat];
       expect(bad).toEqual({ wrong: 0, retracted: 0, absurd: 0 });
-      // Rows of a hundred times the usual size may exceed what f16 can carry; nobody is blamed for them.
-      expect(right + incomparable).toBe(realAudits(rowFormat));
-      expect(right).toBeGreaterThan(0.99 * realAudits(rowFormat));
+      expect(audits).toBeGreaterThanOrEqual(AUDITS[rowFormat]);
+      // Rows of a hundred times the usual size may exceed what f16 can carry: they are not judged.
+      expect(right + incomparable).toBe(audits);
+      expect(right).toBeGreaterThan(0.99 * audits);
     },
-    TIMEOUT_MS,
   );
 
   it('keeps the margin that its bounds were given, in a million draws from what was measured', () => {

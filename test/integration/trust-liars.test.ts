@@ -4,7 +4,7 @@ import { honestLife, LIAR_KINDS, life, MAX_ROWS, RUNS } from './liars.ts';
 /** Of every kind and beginning, where rows travel as int8: the same draws, other distances. */
 const INT8_RUNS = 25;
 
-describe(`in ${INT8_RUNS} seeded runs, with int8 on the wire`, () => {
+describe(`trust: a liar is caught, and an honest tab is not, in ${INT8_RUNS} seeded runs with int8 rows`, () => {
   it.each(LIAR_KINDS)('%s: caught from the start, after probation and after 80,000 honest rows', async (kind) => {
     for (let seed = 1; seed <= INT8_RUNS; seed++) {
       const early = await life(kind, 'from the start', seed, 'int8');
@@ -18,14 +18,14 @@ describe(`in ${INT8_RUNS} seeded runs, with int8 on the wire`, () => {
     }
   });
 
-  it('an honest tab goes through all of it', async () => {
+  it('an honest tab passes the known-answer test, probation and all audits', async () => {
     for (let seed = 1; seed <= INT8_RUNS; seed++) {
       expect({ seed, ...(await honestLife(seed, 'int8')) }).toEqual({ seed, caughtBy: 'nobody', failures: 0 });
     }
   });
 });
 
-describe(`in ${RUNS} seeded runs`, () => {
+describe(`trust: a liar is caught, and an honest tab is not, in ${RUNS} seeded runs`, () => {
   it.each(LIAR_KINDS)('%s: caught before it serves, if it lies from the start', async (kind) => {
     for (let seed = 1; seed <= RUNS; seed++) {
       const { caughtBy, rows } = await life(kind, 'from the start', seed);
@@ -44,17 +44,20 @@ describe(`in ${RUNS} seeded runs`, () => {
     },
   );
 
-  it.each(LIAR_KINDS)('%s: the same after 80,000 honest rows, when its share is lowest', async (kind) => {
-    for (let seed = 1; seed <= RUNS; seed++) {
-      const { caughtBy, changedRows, rows } = await life(kind, 'at the lowest share', seed);
-      expect({ seed, caughtBy }).toEqual({ seed, caughtBy: kind === 'NaN' ? 'frame' : 'audit' });
-      expect(changedRows).toBeLessThanOrEqual(MAX_ROWS);
-      // What is wrong in all its rows is found within two windows of audits; the last lap is counted whole.
-      if (kind !== 'one expert swapped') expect(rows).toBeLessThanOrEqual(99 + 8);
-    }
-  });
+  it.each(LIAR_KINDS)(
+    '%s: caught within 500 rows that it changed, after 80,000 honest rows, when its audit share is lowest',
+    async (kind) => {
+      for (let seed = 1; seed <= RUNS; seed++) {
+        const { caughtBy, changedRows, rows } = await life(kind, 'at the lowest share', seed);
+        expect({ seed, caughtBy }).toEqual({ seed, caughtBy: kind === 'NaN' ? 'frame' : 'audit' });
+        expect(changedRows).toBeLessThanOrEqual(MAX_ROWS);
+        // What is wrong in all its rows is found within two windows of audits; the last lap is counted whole.
+        if (kind !== 'one expert swapped') expect(rows).toBeLessThanOrEqual(99 + 8);
+      }
+    },
+  );
 
-  it('an honest tab goes through all of it', async () => {
+  it('an honest tab passes the known-answer test, probation and all audits', async () => {
     for (let seed = 1; seed <= RUNS; seed++) {
       expect({ seed, ...(await honestLife(seed)) }).toEqual({ seed, caughtBy: 'nobody', failures: 0 });
     }

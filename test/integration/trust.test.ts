@@ -14,7 +14,7 @@ import { countAsSlow, covered, until, VirtualDonor } from './virtual-donor.ts';
 import { tinyConfig } from './tiny-coordinator.ts';
 
 /** 5 layers of 32 experts, each tested with one row. */
-const SELF_TEST_ROWS = 160;
+const KNOWN_ANSWER_ROWS = 160;
 
 let core: Core;
 let donors: VirtualDonor[];
@@ -71,7 +71,7 @@ const errors = (): string[] =>
     .filter(({ level }) => level === 'error')
     .map(({ text }) => text);
 
-describe('a new tab', () => {
+describe('probation: a new tab', () => {
   it('serves its first rows in shadow, and only then in earnest', async () => {
     const donor = await join();
     await until('the tab to serve', () => covered(core));
@@ -98,7 +98,7 @@ describe('a new tab', () => {
         expect(ids).toEqual(GOLDEN[6]!.greedy_ids.slice(0, 12));
       }
     })();
-    const liar = await join(twoFaced(after(SELF_TEST_ROWS + 5)));
+    const liar = await join(twoFaced(after(KNOWN_ANSWER_ROWS + 5)));
     await until('the liar to be sent away', () => liar.dismissed !== undefined);
     answering.abort();
     await traffic;
@@ -110,7 +110,7 @@ describe('a new tab', () => {
   });
 });
 
-describe('a tab that turns', () => {
+describe('audits and quarantine: a liar, a tab that turns after probation,', () => {
   it('is caught by audits, counted, shown and kept out', async () => {
     let lying = false;
     const liar = await join(twoFaced(() => lying));
@@ -188,7 +188,7 @@ describe('a tab that turns', () => {
   });
 });
 
-describe('an honest tab', () => {
+describe('trust: an honest tab', () => {
   it('is not blamed for silence, loss or departure', async () => {
     const tabs = await Promise.all([join(), join(), join()]);
     await until('all to serve', () => covered(core));

@@ -7,6 +7,15 @@ import { type MemoryChannelPair, type MemoryWireOptions, memoryLinkPair } from '
 import type { Core } from '../../coordinator/src/index.ts';
 import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
 
+/** Files of shards that were read: every donor of every test in a file downloads the same ones. */
+const shards = new Map<string, Promise<Buffer<ArrayBuffer>>>();
+
+function shardAt(path: string): Promise<Buffer<ArrayBuffer>> {
+  const shard = shards.get(path) ?? (readFile(path) as Promise<Buffer<ArrayBuffer>>);
+  shards.set(path, shard);
+  return shard;
+}
+
 export interface VirtualDonorOptions {
   pledgeBytes?: number;
   wire?: MemoryWireOptions;
@@ -47,8 +56,7 @@ export class VirtualDonor {
       urlOf: (sha256) => `memory:/shards/${sha256}`,
       fetch: async (input) => {
         this.downloads++;
-        const path = core.packed.shardPath(String(input).split('/').at(-1)!)!;
-        return new Response(await readFile(path));
+        return new Response(await shardAt(core.packed.shardPath(String(input).split('/').at(-1)!)!));
       },
       events: {
         onProgress: (progress) => core.swarm.progress(this.session, progress),

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { type Browser, chromium } from 'playwright';
+import { type Browser, type BrowserServer, chromium } from 'playwright';
 
 /** Names under which a Chromium is found on PATH, the plainest first. */
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome', 'msedge'];
@@ -83,11 +83,19 @@ export interface LaunchOptions {
 
 /** A headless Chromium with WebGPU, installed if need be. */
 export function launchChromium(options: LaunchOptions = {}): Promise<Browser> {
+  const signals = options.ownSignals ? { handleSIGINT: false, handleSIGTERM: false, handleSIGHUP: false } : {};
+  return chromium.launch({ ...commandLine(options), ...signals });
+}
+
+/** One that many test files share: each connects, and what it opened is closed with its connection. */
+export function launchSharedChromium(options: LaunchOptions = {}): Promise<BrowserServer> {
+  return chromium.launchServer(commandLine(options));
+}
+
+function commandLine(options: LaunchOptions): { executablePath: string; args: string[] } {
   const executablePath = ensureChromium(options.say ?? (() => {}));
   const webGpu = options.webGpu === false ? [] : [WEBGPU_FLAG];
-  const args = [...CHROMIUM_FLAGS, ...webGpu, ...(options.extraFlags ?? [])];
-  const signals = options.ownSignals ? { handleSIGINT: false, handleSIGTERM: false, handleSIGHUP: false } : {};
-  return chromium.launch({ executablePath, args, ...signals });
+  return { executablePath, args: [...CHROMIUM_FLAGS, ...webGpu, ...(options.extraFlags ?? [])] };
 }
 
 function run(command: string, args: string[], env: NodeJS.ProcessEnv): boolean {

@@ -12,7 +12,8 @@ export interface DonorTab {
 export class DonorBrowser {
   readonly browser: Browser;
 
-  private constructor(browser: Browser) {
+  /** `close()` closes this browser; one that is connected to, not launched, only loses what was opened through it. */
+  constructor(browser: Browser) {
     this.browser = browser;
   }
 

@@ -2,14 +2,14 @@ import { createRng } from '@shoal/model';
 import { moeLayers } from '@shoal/model';
 import { EngineWatch } from '../engine-watch.ts';
 import { Rig } from '../rig.ts';
-import { Span, type SpanFigures } from '../span.ts';
+import { Span } from '../span.ts';
 import { quantileOf } from '../statistics.ts';
 import type { Outcome } from './client.ts';
 import { Clients } from './clients.ts';
 import { type LoadOptions } from './options.ts';
 import { promptsOf } from './prompts.ts';
-import { printLoad } from './report.ts';
-import { type FloorInputs, planRequests, type Workload } from './workload.ts';
+import { type LoadResult, printLoad } from './report.ts';
+import { planRequests, type Workload } from './workload.ts';
 
 /** Enough for a median of one stream's tokens with nothing in between, once caches are filled and code is compiled. */
 const CALIBRATION: Workload = {
@@ -18,13 +18,6 @@ const CALIBRATION: Workload = {
   promptTokens: { median: 16, sigma: 0, min: 1, max: 16 },
   answerTokens: { median: 48, sigma: 0, min: 1, max: 48 },
 };
-
-export interface LoadResult {
-  options: LoadOptions;
-  outcomes: Outcome[];
-  span: SpanFigures;
-  floors: FloorInputs;
-}
 
 /** A coordinator under a stated load, beside what the network and its own work leave possible. */
 export async function benchLoad(options: LoadOptions): Promise<void> {

@@ -1,9 +1,16 @@
 import { formatTable } from '../table.ts';
+import type { SpanFigures } from '../span.ts';
 import { type Quantiles, quantileOf, quantilesOf } from '../statistics.ts';
 import type { Outcome } from './client.ts';
-import type { LoadResult } from './load.ts';
 import type { LoadOptions } from './options.ts';
-import { ceilingTokensPerS, floorGapMs, floorTtftMs, within } from './workload.ts';
+import { type FloorInputs, ceilingTokensPerS, floorGapMs, floorTtftMs, within } from './workload.ts';
+
+export interface LoadResult {
+  options: LoadOptions;
+  outcomes: Outcome[];
+  span: SpanFigures;
+  floors: FloorInputs;
+}
 
 /** What came of a run, as a table with the floor of each figure beside it. */
 export function printLoad(result: LoadResult): string {

@@ -28,9 +28,9 @@ export function chooseDepths(streams: readonly DepthStream[], cost: DepthCost): 
   let draftMs = 0;
   for (let depth = 1; depth <= deepest; depth++) {
     draftMs += cost.draftMs(depth);
-    const plan = upTo(streams, depth, cost.passMs + draftMs, cost.msPerRow);
+    const candidate = upTo(streams, depth, cost.passMs + draftMs, cost.msPerRow);
     // Of equal rates the deeper one: before times are known, drafts are tried.
-    if (plan.rate >= best.rate) best = plan;
+    if (candidate.rate >= best.rate) best = candidate;
   }
   return best.depths;
 }

@@ -34,7 +34,7 @@ const TILE_VALUES = 1024 * 1024;
 const ROW_ALIGN = 4;
 
 /** Does jobs one after another in memory of its own. Two in one thread overlap reading and writing with computing. */
-export class PackLane {
+export class PackSlot {
   readonly #task: PackTask;
   readonly #checkpoint: Checkpoint;
   readonly #layout: ShardLayout;

@@ -25,9 +25,9 @@ import {
   expertKey,
   finishedJobs,
   openDensePart,
-  type PackPlan,
+  type PackWork,
   type PackProgress,
-  planPack,
+  workToPack,
   runJobs,
   sumOf,
 } from './pack-run.ts';
@@ -125,26 +125,26 @@ async function packInto(options: PackOptions, checkpoint: Checkpoint, fingerprin
     throw new WeightsError('bad-model', `${modelDir} has no layers with routed experts`);
   }
   const shape = { hiddenSize: config.hiddenSize, moeIntermediateSize: config.moeIntermediateSize, quant };
-  const plan = planPack(checkpoint, shape, dense);
+  const work = workToPack(checkpoint, shape, dense);
   // From here on the folder is not whole, and must not look so.
   await rm(join(outDir, MANIFEST_FILE), { force: true });
   const versions = { format: FORMAT_VERSION, packer: PACKER_VERSION };
   const journal = await openJournal(outDir, JSON.stringify({ fingerprint, shape, dense, ...versions }));
   try {
-    await openDensePart(outDir, plan, journal.finished.length > 0);
-    const finished = await finishedJobs(plan, { outDir, journal, measured: measure, signal });
-    const left = plan.jobs.filter(({ key }) => !finished.has(key));
+    await openDensePart(outDir, work, journal.finished.length > 0);
+    const finished = await finishedJobs(work, { outDir, journal, measured: measure, signal });
+    const left = work.jobs.filter(({ key }) => !finished.has(key));
     await refuseSmallDisk(options, sumOf(left, 'packedBytes'));
     const threads = options.threads ?? threadsFor(shape, sumOf(left, 'sourceBytes'));
     const pool = openPool({ modelDir, outDir, shape, dense, measure }, checkpoint, threads);
     try {
-      await runJobs(plan, finished, { outDir, pool, journal, signal, onProgress: options.onProgress });
+      await runJobs(work, finished, { outDir, pool, journal, signal, onProgress: options.onProgress });
     } finally {
       await pool.close();
     }
     await closeDensePart(outDir);
     const files = await copyModelFiles(modelDir, outDir);
-    const manifest = manifestOf(options, config, { plan, fingerprint, files, finished });
+    const manifest = manifestOf(options, config, { work, fingerprint, files, finished });
     await writeWhole(join(outDir, MANIFEST_FILE), `${JSON.stringify(manifest)}\n`);
     await sweep(outDir, manifest);
     return manifest;
@@ -165,33 +165,33 @@ async function refuseSmallDisk(options: PackOptions, missingBytes: number): Prom
 }
 
 interface Packed {
-  plan: PackPlan;
+  work: PackWork;
   fingerprint: string;
   files: Manifest['files'];
   finished: ReadonlyMap<string, JournalEntry>;
 }
 
 function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): Manifest {
-  const { plan, fingerprint, files, finished } = packed;
+  const { work, fingerprint, files, finished } = packed;
   const hashOf = (key: string): string => finished.get(key)!.sha256;
   const layers = expertLayers(config);
   const experts = Array.from({ length: config.nRoutedExperts }, (_, expert) => expert);
-  const dense = plan.layout.segments.flatMap(({ entries }) => entries);
+  const dense = work.layout.segments.flatMap(({ entries }) => entries);
   const sums = sumByKind([...finished.values()].flatMap(({ errors }) => errors ?? []));
   const body = {
     formatVersion: FORMAT_VERSION,
     packerVersion: PACKER_VERSION,
     modelId: options.modelId ?? basename(resolve(options.modelDir)),
-    shape: plan.shape,
-    shardBytes: shardBytes(plan.shape),
+    shape: work.shape,
+    shardBytes: shardBytes(work.shape),
     expertLayers: layers,
     expertsPerLayer: config.nRoutedExperts,
     shards: Object.fromEntries(
       layers.map((layer) => [`${layer}`, experts.map((expert) => hashOf(expertKey(layer, expert)))]),
     ),
     dense: {
-      format: plan.layout.format,
-      bytes: plan.layout.totalBytes,
+      format: work.layout.format,
+      bytes: work.layout.totalBytes,
       entries: Object.fromEntries(dense.map(({ name }) => [name, hashOf(`dense/${name}`)])),
     },
     numNextnPredictLayers: config.numNextnPredictLayers,

@@ -21,15 +21,15 @@ export interface PackProgress {
 }
 
 /** A job with what it reads and writes. */
-export interface PlannedJob {
+export interface KeyedJob {
   key: string;
   job: PackJob;
   sourceBytes: number;
   packedBytes: number;
 }
 
-export interface PackPlan {
-  jobs: readonly PlannedJob[];
+export interface PackWork {
+  jobs: readonly KeyedJob[];
   sourceBytes: number;
   shape: ExpertShape;
   layout: DenseLayout;
@@ -37,7 +37,7 @@ export interface PackPlan {
 }
 
 /** Everything that is to be packed: the dense tensors first, since the largest are, then the experts in the order of layers. */
-export function planPack(checkpoint: Checkpoint, shape: ExpertShape, format: DenseFormat): PackPlan {
+export function workToPack(checkpoint: Checkpoint, shape: ExpertShape, format: DenseFormat): PackWork {
   const { config } = checkpoint;
   const { layout, header } = denseFile(config, format);
   const entries = layout.segments.flatMap((segment) => segment.entries);
@@ -45,7 +45,7 @@ export function planPack(checkpoint: Checkpoint, shape: ExpertShape, format: Den
   return { jobs, sourceBytes: sumOf(jobs, 'sourceBytes'), shape, layout, header };
 }
 
-function denseJob(checkpoint: Checkpoint, entry: DenseEntry): PlannedJob {
+function denseJob(checkpoint: Checkpoint, entry: DenseEntry): KeyedJob {
   const { name, shape } = entry.source.tensor;
   const values = shape.reduce((product, size) => product * size, 1);
   // `kv_b_proj` is two entries, each of its own rows.
@@ -59,10 +59,10 @@ function denseJob(checkpoint: Checkpoint, entry: DenseEntry): PlannedJob {
   };
 }
 
-function expertJobs(checkpoint: Checkpoint, config: ModelConfig, shape: ExpertShape): PlannedJob[] {
+function expertJobs(checkpoint: Checkpoint, config: ModelConfig, shape: ExpertShape): KeyedJob[] {
   const packedBytes = shardBytes(shape);
   return expertLayers(config).flatMap((layer) =>
-    Array.from({ length: config.nRoutedExperts }, (_, expert): PlannedJob => {
+    Array.from({ length: config.nRoutedExperts }, (_, expert): KeyedJob => {
       const specs = listTensorSpecs(expertTensors(config, layer, expert));
       const sourceBytes = specs.reduce((sum, { name }) => sum + checkpoint.info(name).bytes, 0);
       return { key: expertKey(layer, expert), job: { kind: 'expert', layer, expert }, sourceBytes, packedBytes };
@@ -72,11 +72,11 @@ function expertJobs(checkpoint: Checkpoint, config: ModelConfig, shape: ExpertSh
 
 export const expertKey = (layer: number, expert: number): string => `${layer}/${expert}`;
 
-export const sumOf = (jobs: readonly PlannedJob[], what: 'sourceBytes' | 'packedBytes'): number =>
+export const sumOf = (jobs: readonly KeyedJob[], what: 'sourceBytes' | 'packedBytes'): number =>
   jobs.reduce((sum, job) => sum + job[what], 0);
 
 /** Make room for the dense tensors, keeping what an earlier run of the same job has written. Throws WeightsError `disk-full`. */
-export async function openDensePart(outDir: string, { layout, header }: PackPlan, keep: boolean): Promise<void> {
+export async function openDensePart(outDir: string, { layout, header }: PackWork, keep: boolean): Promise<void> {
   const path = join(outDir, DENSE_PART_FILE);
   if (keep) await rename(join(outDir, DENSE_FILE), path).catch(ignoreMissing);
   else await rm(path, { force: true });
@@ -124,16 +124,16 @@ export interface FinishedOptions {
 }
 
 /** The journal's jobs whose bytes are on the disk and match their hash, by key. */
-export async function finishedJobs(plan: PackPlan, options: FinishedOptions): Promise<Map<string, JournalEntry>> {
+export async function finishedJobs(work: PackWork, options: FinishedOptions): Promise<Map<string, JournalEntry>> {
   const { outDir, journal, measured, signal } = options;
   const entries = new Map(
-    plan.layout.segments.flatMap((segment) => segment.entries.map((entry) => [entry.name, entry])),
+    work.layout.segments.flatMap((segment) => segment.entries.map((entry) => [entry.name, entry])),
   );
-  const planned = new Map(plan.jobs.map((job) => [job.key, job]));
+  const jobOf = new Map(work.jobs.map((job) => [job.key, job]));
   const finished = new Map<string, JournalEntry>();
   for (const entry of journal.finished) {
     throwIfAborted(signal, outDir);
-    const job = planned.get(entry.job);
+    const job = jobOf.get(entry.job);
     if (!job || (measured && !entry.errors)) continue;
     const matches =
       job.job.kind === 'expert'
@@ -153,12 +153,12 @@ export interface RunOptions {
 }
 
 /** Do all jobs that are not in `finished`, which grows. The first failure ends the run when the jobs under way have ended. */
-export async function runJobs(plan: PackPlan, finished: Map<string, JournalEntry>, options: RunOptions): Promise<void> {
+export async function runJobs(work: PackWork, finished: Map<string, JournalEntry>, options: RunOptions): Promise<void> {
   const { outDir, pool, journal, signal } = options;
-  const left = plan.jobs.filter(({ key }) => !finished.has(key));
-  const meter = progressMeter(plan.sourceBytes, plan.sourceBytes - sumOf(left, 'sourceBytes'), options.onProgress);
+  const left = work.jobs.filter(({ key }) => !finished.has(key));
+  const meter = progressMeter(work.sourceBytes, work.sourceBytes - sumOf(left, 'sourceBytes'), options.onProgress);
   let next = 0;
-  const lane = async (): Promise<void> => {
+  const fillSlot = async (): Promise<void> => {
     while (next < left.length) {
       throwIfAborted(signal, outDir);
       const { key, job, sourceBytes } = left[next++]!;
@@ -169,14 +169,14 @@ export async function runJobs(plan: PackPlan, finished: Map<string, JournalEntry
       meter(sourceBytes);
     }
   };
-  const lanes = Array.from({ length: pool.lanes }, () =>
-    lane().catch((error: unknown) => {
-      // No lane takes another.
+  const slots = Array.from({ length: pool.slots }, () =>
+    fillSlot().catch((error: unknown) => {
+      // No slot takes another.
       next = left.length;
       throw error;
     }),
   );
-  const outcomes = await Promise.allSettled(lanes);
+  const outcomes = await Promise.allSettled(slots);
   const failure = outcomes.find((outcome) => outcome.status === 'rejected');
   if (failure) throw failure.reason;
 }

@@ -11,7 +11,7 @@ import { fileMatches, hashRange, MANIFEST_FILE, SHARD_DIR, sha256 } from './file
 const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 
 /** Shards checked at a time. */
-const VERIFY_LANES = 4;
+const VERIFIED_AT_ONCE = 4;
 
 /** A packed model on disk. Only what the manifest names can be reached through it. */
 export interface PackedModel {
@@ -122,13 +122,13 @@ class PackedFolder implements PackedModel {
     done(await this.#verifyDense());
     const hashes = this.#hashes.values();
     // Several at a time: one is read while another's hash is computed, on threads of Node's own.
-    const lane = async (): Promise<void> => {
+    const verify = async (): Promise<void> => {
       for (const hash of hashes) {
         this.#checked.delete(hash);
         done((await this.#read(hash)).byteLength);
       }
     };
-    await Promise.all(Array.from({ length: VERIFY_LANES }, lane));
+    await Promise.all(Array.from({ length: VERIFIED_AT_ONCE }, verify));
   }
 
   /** The header and every entry. Resolves with the file's bytes. */

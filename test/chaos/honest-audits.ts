@@ -18,14 +18,6 @@ const HIDDEN_SIZE = 12;
 const INTERMEDIATE_SIZE = 16;
 const EXPERTS = 8;
 const ROWS_PER_LAP = 500;
-/** Over all formats of experts; in whole laps. */
-const AUDITS: Record<RowFormat, number> = { f16: 1_000_000, int8: 500_000 };
-
-/** What `auditHonestTabs` makes, which is no less. */
-export const realAudits = (rowFormat: RowFormat): number => auditsPerQuant(rowFormat) * QUANTS.length;
-const auditsPerQuant = (rowFormat: RowFormat): number =>
-  Math.ceil(AUDITS[rowFormat] / QUANTS.length / ROWS_PER_LAP) * ROWS_PER_LAP;
-
 const isFinite16 = (half: number): boolean => (half & 0x7c00) !== 0x7c00;
 
 /** An expert whose outputs have about the size of its inputs. */
@@ -75,10 +67,12 @@ async function network(quant: ExpertShape['quant'], rng: Rng) {
   for (const backend of backends) {
     for (const [expert, shard] of shards.entries()) await backend.load(1, expert, shard);
   }
-  return { shape, norms, backends, judge: new Judge({ compute, recompute: compute }) };
+  return { shape, norms, backends, compute };
 }
 
 export interface HonestAudits {
+  /** Rows audited: at least as many as were asked for, in whole laps. */
+  audits: number;
   right: number;
   wrong: number;
   incomparable: number;
@@ -88,30 +82,54 @@ export interface HonestAudits {
   absurd: number;
 }
 
-/** Audits of honest tabs of every backend and format of experts, against the tightest bounds that are in use. */
-export async function auditHonestTabs(rowFormat: RowFormat): Promise<HonestAudits> {
+/**
+ * Audits at least so many rows of honest tabs, spread over every backend and format of experts, against the tightest bounds
+ * that are in use. Formats of rows share the backends: to compile one takes longer than thousands of audits.
+ */
+export async function auditHonestTabs(audits: Record<RowFormat, number>): Promise<Record<RowFormat, HonestAudits>> {
   const rng = createRng(11);
+  const counts = { f16: noAudits(), int8: noAudits() };
+  for (const quant of QUANTS) {
+    const honest = await network(quant, rng);
+    for (const rowFormat of ['f16', 'int8'] as const) {
+      const laps = Math.ceil(audits[rowFormat] / QUANTS.length / ROWS_PER_LAP);
+      await auditLaps(honest, rowFormat, laps, rng, counts[rowFormat]);
+    }
+    for (const backend of honest.backends) backend.destroy();
+  }
+  return counts;
+}
+
+const noAudits = (): HonestAudits => ({ audits: 0, right: 0, wrong: 0, incomparable: 0, retracted: 0, absurd: 0 });
+
+async function auditLaps(
+  { shape, norms, backends, compute }: Awaited<ReturnType<typeof network>>,
+  rowFormat: RowFormat,
+  laps: number,
+  rng: Rng,
+  counts: HonestAudits,
+): Promise<void> {
+  const bounds = tightestBounds(rowFormat);
+  const judge = new Judge({ compute, recompute: compute });
+  for (let done = 0; done < laps; done++) {
+    const lap = lapOf(shape, rowFormat, rng);
+    // As frames carry them: what was rounded once is rounded again.
+    const rows = roundRows(rowFormat, decodeF16(lap.rows), shape.hiddenSize);
+    const { partial: sums } = await backends[done % backends.length]!.run({ ...lap, rows });
+    const partial = roundRows(rowFormat, sums, shape.hiddenSize);
+    for (const verdict of await judge.rows(lap, decodeF16(partial), bounds)) counts[verdict]++;
+    // What overflowed on its way to f16 would not have left the tab.
+    if (partial.every(isFinite16) && norms.absurdRow(lap, partial) !== undefined) counts.absurd++;
+    counts.audits += ROWS_PER_LAP;
+  }
+  counts.retracted += judge.retracted;
+}
+
+function tightestBounds(rowFormat: RowFormat) {
   const bounds = calibration.models.map(({ modelDigest }) => boundsFor(modelDigest, 'webgpu', rowFormat));
-  const tightest = {
+  return {
     maxRelativeL2: Math.min(...bounds.map((bound) => bound.maxRelativeL2)),
     maxNormDeviation: Math.min(...bounds.map((bound) => bound.maxNormDeviation)),
     rowFormat,
   };
-  const counts: HonestAudits = { right: 0, wrong: 0, incomparable: 0, retracted: 0, absurd: 0 };
-  for (const quant of QUANTS) {
-    const { shape, norms, backends, judge } = await network(quant, rng);
-    for (let done = 0; done < auditsPerQuant(rowFormat); done += ROWS_PER_LAP) {
-      const lap = lapOf(shape, rowFormat, rng);
-      const backend = backends[(done / ROWS_PER_LAP) % backends.length]!;
-      // As frames carry them: what was rounded once is rounded again.
-      const rows = roundRows(rowFormat, decodeF16(lap.rows), shape.hiddenSize);
-      const partial = roundRows(rowFormat, (await backend.run({ ...lap, rows })).partial, shape.hiddenSize);
-      for (const verdict of await judge.rows(lap, decodeF16(partial), tightest)) counts[verdict]++;
-      // What overflowed on its way to f16 would not have left the tab.
-      if (partial.every(isFinite16) && norms.absurdRow(lap, partial) !== undefined) counts.absurd++;
-    }
-    for (const backend of backends) backend.destroy();
-    counts.retracted += judge.retracted;
-  }
-  return counts;
 }

@@ -1,0 +1,213 @@
+import {
+  APIError,
+  APIUserAbortError,
+  BadRequestError,
+  InternalServerError,
+  NotFoundError,
+  RateLimitError,
+} from 'openai';
+import { describe, expect, it } from 'vitest';
+import { until } from '../../coordinator/src/http/testing/harness.ts';
+import { GenerationError } from '../../coordinator/src/scheduler/generation.ts';
+import { failure, model, says, server, start } from './openai-client.ts';
+
+describe('errors', () => {
+  it('names the parameter of a wrong or unsupported value', async () => {
+    const client = await start('x', 64);
+    const base = { model, prompt: 'A' };
+    const messages = [{ role: 'user', content: 'A' }];
+    const refused: [object, string][] = [
+      [{ ...base, temperature: 'hot' }, 'temperature'],
+      [{ ...base, temperature: 3 }, 'temperature'],
+      [{ ...base, top_k: 1.5 }, 'top_k'],
+      [{ ...base, top_k: -2 }, 'top_k'],
+      [{ ...base, max_tokens: 1.5 }, 'max_tokens'],
+      [{ ...base, n: 9 }, 'n'],
+      [{ ...base, stop: ['a', 'b', 'c', 'd', 'e'] }, 'stop'],
+      [{ ...base, stop: '' }, 'stop'],
+      [{ ...base, presence_penalty: 0.1 }, 'presence_penalty'],
+      [{ ...base, logit_bias: { 5: 1 } }, 'logit_bias'],
+      [{ ...base, best_of: 3 }, 'best_of'],
+      [{ ...base, suffix: 'end' }, 'suffix'],
+      [{ ...base, top_n: 4 }, 'top_n'],
+      [{ ...base, stream_options: { include_usage: true } }, 'stream_options'],
+      [{ ...base, shoal: { trance: true } }, 'shoal.trance'],
+      [{ model }, 'prompt'],
+      [{ ...base, prompt: [] }, 'prompt'],
+      [{ ...base, prompt: [999] }, 'prompt'],
+      [{ ...base, prompt: [[1], [999]] }, 'prompt[1]'],
+      [{ ...base, prompt: Array.from({ length: 33 }, () => 'a') }, 'prompt'],
+      [{ prompt: 'A' }, 'model'],
+    ];
+    for (const [body, param] of refused) {
+      const error = await failure(client.completions.create(body as never));
+      expect(error, JSON.stringify(body)).toBeInstanceOf(BadRequestError);
+      expect(error.param).toBe(param);
+      expect(error.type).toBe('invalid_request_error');
+    }
+    const refusedChats: [object, string][] = [
+      [{ messages, tools: [{ type: 'function', function: { name: 'f' } }] }, 'tools'],
+      [{ messages, response_format: { type: 'json_object' } }, 'response_format'],
+      [{ messages, top_logprobs: 2 }, 'top_logprobs'],
+      [{ messages, max_tokens: 3, max_completion_tokens: 4 }, 'max_tokens'],
+      [{ messages: [] }, 'messages'],
+      [{ messages: [{ role: 'tool', content: 'A' }] }, 'messages[0].role'],
+      [{ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: {} }] }] }, 'messages[0].content'],
+    ];
+    for (const [body, param] of refusedChats) {
+      const error = await failure(client.chat.completions.create({ model, ...body } as never));
+      expect(error, JSON.stringify(body)).toBeInstanceOf(BadRequestError);
+      expect(error.param).toBe(param);
+    }
+    expect(server.generation.submitted).toEqual([]);
+  });
+
+  it('accepts neutral values of what it does not implement', async () => {
+    const client = await start('ok');
+    const answer = await client.chat.completions.create({
+      model,
+      messages: [{ role: 'user', content: 'A' }],
+      presence_penalty: 0,
+      frequency_penalty: 0,
+      logit_bias: {},
+      tools: [],
+      tool_choice: 'none',
+      response_format: { type: 'text' },
+      user: 'someone',
+      store: false,
+      top_p: null,
+      stop: null,
+    });
+    expect(answer.choices[0]?.message.content).toBe('ok');
+  });
+
+  it('refuses what does not fit the context, before any tokenizing where that is certain', async () => {
+    const client = await start('x', 64);
+    for (const prompt of ['a'.repeat(64), 'a'.repeat(100_000)]) {
+      const error = await failure(client.completions.create({ model, prompt }));
+      expect(error).toBeInstanceOf(BadRequestError);
+      expect(error).toMatchObject({ code: 'context_length_exceeded', param: 'prompt' });
+    }
+    const error = await failure(client.completions.create({ model, prompt: 'a', max_tokens: 63 }));
+    expect(error.code).toBe('context_length_exceeded');
+    expect((await client.completions.create({ model, prompt: 'a', max_tokens: 62 })).choices[0]?.text).toBe('x');
+  });
+
+  it('maps the engine’s refusals to the client’s error classes', async () => {
+    const client = await start('x');
+    const ask = () => failure(client.completions.create({ model, prompt: 'A' }));
+    const unknown = await failure(client.completions.create({ model: 'gpt-9', prompt: 'A' }));
+    expect(unknown).toBeInstanceOf(NotFoundError);
+    expect(unknown).toMatchObject({ code: 'model_not_found', param: 'model' });
+
+    server.generation.refusal = new GenerationError('queue-full', 'full', 2.4);
+    const full = await ask();
+    expect(full).toBeInstanceOf(RateLimitError);
+    expect(full).toMatchObject({ status: 429, code: 'queue_full', type: 'rate_limit_error', param: null });
+    expect([full.headers?.get('retry-after'), full.headers?.get('retry-after-ms')]).toEqual(['3', '2400']);
+    expect(full.headers?.get('x-should-retry')).toBeNull();
+
+    server.generation.refusal = new GenerationError('share-full', 'full', 0.001);
+    const share = await ask();
+    expect(share).toMatchObject({ status: 429, code: 'queue_share_full' });
+    expect([share.headers?.get('retry-after'), share.headers?.get('retry-after-ms')]).toEqual(['1', '100']);
+
+    // Longer than openai-python waits: it would come back at once.
+    server.generation.refusal = new GenerationError('too-late', 'late', 90);
+    const late = await ask();
+    expect(late).toMatchObject({ status: 429, code: 'queue_too_long' });
+    expect([late.headers?.get('retry-after'), late.headers?.get('x-should-retry')]).toEqual(['90', 'false']);
+
+    server.generation.refusal = new GenerationError('draining', 'draining', 30);
+    const draining = await ask();
+    expect(draining).toBeInstanceOf(InternalServerError);
+    expect([draining.status, draining.headers?.get('retry-after')]).toEqual([503, '30']);
+
+    server.generation.refusal = new GenerationError('timeout', 'late');
+    expect((await ask()).status).toBe(504);
+  });
+
+  it('says nothing of the inside when the engine fails, and logs no prompt', async () => {
+    const secret = 'the-secret-prompt';
+    const client = await start((request) => ({
+      ids: [65],
+      failAt: { index: 0, error: new Error(`cannot ${Buffer.from(request.promptIds.slice(1)).toString()}`) },
+    }));
+    const error = await failure(client.completions.create({ model, prompt: secret }));
+    expect(error).toBeInstanceOf(InternalServerError);
+    expect(error.message).not.toContain(secret);
+    await fetch(`${server.url}/v1/completions?prompt=${secret}`);
+    await fetch(`${server.url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: `{"prompt": "${secret}" oops`,
+    });
+    expect(server.logged.some((line) => line.includes('request failed'))).toBe(true);
+    expect(server.logged.join('')).not.toContain(secret);
+  });
+
+  it('ends a stream that fails with an error event and without [DONE]', async () => {
+    const client = await start(() => ({
+      ids: says('abc'),
+      failAt: { index: 2, error: new GenerationError('internal', 'x') },
+    }));
+    const texts: string[] = [];
+    const error = await failure(
+      (async () => {
+        const stream = await client.completions.create({ model, prompt: 'A', stream: true });
+        for await (const chunk of stream) texts.push(chunk.choices[0]?.text ?? '');
+      })(),
+    );
+    expect(error).toBeInstanceOf(APIError);
+    expect(error.code).toBe('internal_error');
+    expect(texts.join('')).toBe('ab');
+    const raw = await fetch(`${server.url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model, prompt: 'A', stream: true }),
+    });
+    const body = await raw.text();
+    expect(body).toContain('data: {"error":');
+    expect(body).not.toContain('[DONE]');
+  });
+});
+
+describe('hang-ups', () => {
+  const endless = () => ({ ids: Array.from({ length: 4000 }, () => 97), tokenDelayMs: 5 });
+  const ask = { model, prompt: 'A', max_tokens: 3000 };
+
+  it('cancels a stream whose client breaks off', async () => {
+    const client = await start(endless);
+    const stream = await client.completions.create({ ...ask, n: 3, stream: true });
+    for await (const _ of stream) break;
+    await until(() => server.generation.live === 0);
+    expect(server.generation.cancelled).toBe(3);
+    await until(() => server.logged.some((line) => line.includes('answered')));
+    expect(await server.registry.metrics()).toContain('shoal_http_hangups_total 1');
+  });
+
+  it('cancels a document whose client breaks off, while running and while queued', async () => {
+    const client = await start(endless);
+    const aborts = Array.from({ length: 80 }, () => new AbortController());
+    const answers = aborts.map((abort) => failure(client.completions.create(ask, { signal: abort.signal })));
+    await until(() => server.generation.live === 80);
+    for (const abort of aborts) abort.abort();
+    for (const error of await Promise.all(answers)) expect(error).toBeInstanceOf(APIUserAbortError);
+    await until(() => server.generation.live === 0);
+    expect(server.generation.cancelled).toBe(80);
+  });
+
+  it('takes back the choices already submitted when a later one is refused', async () => {
+    const client = await start(endless);
+    // Each its own: the client leaves a listener on the signal that it is given until the answer is there.
+    const fill = Array.from({ length: 39 }, () => new AbortController());
+    const running = fill.map(({ signal }) => failure(client.completions.create({ ...ask, n: 8 }, { signal })));
+    await until(() => server.generation.live === 312);
+    const refused = await failure(client.completions.create({ ...ask, prompt: ['a', 'b'], n: 8 }));
+    expect(refused).toBeInstanceOf(RateLimitError);
+    expect(server.generation.live).toBe(312);
+    for (const abort of fill) abort.abort();
+    await Promise.all(running);
+    await until(() => server.generation.live === 0);
+  });
+});

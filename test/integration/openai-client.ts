@@ -1,0 +1,34 @@
+import OpenAI, { APIError } from 'openai';
+import { afterEach } from 'vitest';
+import type { FakeScript } from '../../coordinator/src/http/testing/fake-generation.ts';
+import { startServer, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
+import type { GenerationRequest } from '../../coordinator/src/scheduler/generation.ts';
+
+export const model = 'fake-model';
+export const says = (text: string) => [...Buffer.from(text)];
+
+/** The HTTP server of the test that is running, over a fake scheduler; closed after it. */
+export let server: TestServer;
+afterEach(() => server.app.close());
+
+/** Starts the server, and gives the official client of it. */
+export async function start(script: string | ((request: GenerationRequest) => FakeScript), maxContext = 4096) {
+  const follow = typeof script === 'string' ? () => ({ ids: says(script) }) : script;
+  server = await startServer({ script: follow, maxContext });
+  return new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'any', maxRetries: 0 });
+}
+
+/** The prompts that reached the scheduler, without the token that begins each. */
+export function prompts(): string[] {
+  return server.generation.submitted.map((request) => Buffer.from(request.promptIds.slice(1)).toString());
+}
+
+/** The error of a request that must be refused. */
+export async function failure(promise: Promise<unknown>): Promise<APIError> {
+  const outcome = await promise.then(
+    () => new Error('the request was answered'),
+    (error: unknown) => error,
+  );
+  if (!(outcome instanceof APIError)) throw outcome;
+  return outcome;
+}

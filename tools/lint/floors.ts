@@ -1,0 +1,42 @@
+/**
+ * Which part may import which, from the ground up: a part may import itself, the parts that its row names (all of them above
+ * it in the table) and packages from npm. ARCHITECTURE.md says why.
+ */
+
+/** `packages/*` and `apps/*`, and in them tests as well. A package is imported by its name, never by its path. */
+export const PACKAGE_FLOORS: FloorTable = {
+  'packages/model': [],
+  'packages/protocol': ['packages/model'],
+  'packages/weights': ['packages/model'],
+  'packages/placement': ['packages/model'],
+  'packages/kernels': ['packages/model', 'packages/weights'],
+  'packages/transport': ['packages/protocol'],
+  'packages/peer': ['packages/weights', 'packages/kernels', 'packages/protocol', 'packages/transport'],
+  'apps/donor': ['packages/protocol', 'packages/transport', 'packages/peer'],
+  'apps/console': ['packages/protocol', 'packages/transport'],
+  coordinator: [
+    'packages/model',
+    'packages/protocol',
+    'packages/weights',
+    'packages/placement',
+    'packages/kernels',
+    'packages/transport',
+  ],
+};
+
+/** Inside `coordinator/src`, apart from tests. Other files and folders there are the top floor: they may import all of these. */
+export const COORDINATOR_FLOORS: FloorTable = {
+  base: [],
+  timeline: ['base'],
+  access: ['base'],
+  'config.ts': ['base'],
+  'local-experts': ['base', 'config.ts'],
+  laps: ['base', 'timeline', 'local-experts'],
+  trust: ['base', 'laps', 'local-experts'],
+  swarm: ['base', 'access', 'config.ts', 'local-experts', 'laps', 'trust'],
+  scheduler: ['base', 'timeline', 'config.ts', 'laps'],
+  http: ['access', 'scheduler'],
+  console: ['base', 'access', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
+};
+
+export type FloorTable = Readonly<Record<string, readonly string[]>>;
