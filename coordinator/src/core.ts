@@ -15,7 +15,6 @@ import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
 import { openDenseEngine } from './dense-engine.ts';
 import { Dispatcher, type RedispatchEvent } from './laps/dispatcher.ts';
-import { expertCounters } from './laps/lap-figures.ts';
 import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
@@ -99,7 +98,7 @@ async function assemble(
   const loaded = { config, packed, model, forward, localLayers, localExperts, events, timeline };
   const trust = newTrust(loaded, norms);
   const swarm = closeLater(
-    newSwarm(loaded, trust, (layers) => expertCounters(dispatcher, layers, model.nRoutedExperts)),
+    newSwarm(loaded, trust, (layers) => dispatcher.figures.expertCounters(layers)),
   );
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);

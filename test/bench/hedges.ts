@@ -107,8 +107,8 @@ async function runLaps(
     }
   })();
   while (left > 0) await Promise.race([laps, clock.runUntil(clock.now() + 1000)]);
-  side.asks += dispatcher.asks;
-  side.hedges += dispatcher.hedges;
+  side.asks += dispatcher.figures.asks;
+  side.hedges += dispatcher.figures.hedges;
 }
 
 /** Never late enough for a hedge. */

@@ -61,7 +61,7 @@ describe('four tabs, f16', () => {
         if (margins[i]! >= MIN_MARGIN) expect({ i, id: said[prompt.length - 1 + i]!.best }).toEqual({ i, id });
       }
     }
-    expect(network.coordinator.dispatcher.fallbackAssignments).toBe(0);
+    expect(network.coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
   });
 
   it('write a story for the openai client, in a stream, all of its expert work done by tabs', async () => {
@@ -108,7 +108,7 @@ describe('four tabs, f16', () => {
     try {
       await other.join(2);
       const q8 = await perplexity(other);
-      expect(other.coordinator.dispatcher.fallbackAssignments).toBe(0);
+      expect(other.coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
       expect(Math.abs(q8 / f16 - 1)).toBeLessThan(0.01);
     } finally {
       await other.stop();
@@ -181,7 +181,7 @@ describe('tabs that come and go', () => {
     expect(await metric(coordinator.url, 'shoal_shard_downloads_total')).toBe(downloads);
     const { ids } = await answer(coordinator, GOLDEN[6]!.prompt_ids);
     expect(ids).toEqual(GOLDEN[6]!.greedy_ids);
-    expect(coordinator.dispatcher.fallbackAssignments).toBe(0);
+    expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
   });
 });
 

@@ -41,7 +41,7 @@ it('a coordinator and its tabs keep nothing of their laps once the KV cache is f
   const tokenId = (): number => 4 + Math.floor(rng() * (core.config.vocabSize - 8));
   const answerUntil = async (laps: number): Promise<void> => {
     const stream = async (): Promise<void> => {
-      while (core.dispatcher.laps < laps) {
+      while (core.dispatcher.figures.laps < laps) {
         const promptIds = Array.from({ length: PROMPT_TOKENS }, tokenId);
         await answer(core, promptIds, { maxTokens: ANSWER_TOKENS, temperature: 0.8 });
       }
@@ -59,10 +59,10 @@ it('a coordinator and its tabs keep nothing of their laps once the KV cache is f
     return heapUsed + external;
   };
   await answerUntil(WARM_UP_LAPS);
-  const [before, lapsBefore, kvBefore] = [await kept(), core.dispatcher.laps, core.scheduler.kvBytesKept];
+  const [before, lapsBefore, kvBefore] = [await kept(), core.dispatcher.figures.laps, core.scheduler.kvBytesKept];
   expect(kvBefore).toBeGreaterThan(0.9 * KV_BYTES);
   await answerUntil(lapsBefore + LAPS);
   const grown = (await kept()) - before;
-  expect(grown / (core.dispatcher.laps - lapsBefore)).toBeLessThan(KEPT_BYTES_PER_LAP);
+  expect(grown / (core.dispatcher.figures.laps - lapsBefore)).toBeLessThan(KEPT_BYTES_PER_LAP);
   expect(core.scheduler.kvBytesKept).toBeLessThanOrEqual(KV_BYTES);
 });

@@ -63,14 +63,3 @@ export class SecondMedians {
     });
   }
 }
-
-/** One lap of one peer, taken apart. */
-export interface LapTiming {
-  /** From hand-over to the link until the answer was decoded, in milliseconds. */
-  lapMs: number;
-  /** Waiting in the tab for earlier laps, as the tab says. */
-  queueMs: number;
-  /** In the tab's backend, as the tab says. */
-  computeMs: number;
-  rows: number;
-}

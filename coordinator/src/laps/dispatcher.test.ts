@@ -76,7 +76,7 @@ class FakePeer implements LapPeer {
     if (this.failure) throw this.failure;
     return {
       partial: encodeF16(await local.compute(request)),
-      timing: { lapMs: 9, queueMs: 2, computeMs: 3, rows: request.numRows },
+      timing: { lapMs: 9, queueMs: 2, computeMs: 3 },
     };
   }
 }
@@ -145,15 +145,15 @@ describe('a lap', () => {
     expect(peers[0]!.asked[0]).toMatchObject({ layer: 1, numRows: 2, rowEnd: Uint16Array.of(1, 3) });
     expect([...peers[0]!.asked[0]!.experts]).toEqual([0, 2, 1]);
     expect([...peers[1]!.asked[0]!.experts]).toEqual([5, 7, 4]);
-    expect(dispatcher).toMatchObject({
+    expect(dispatcher.figures).toMatchObject({
       laps: 1,
       tabAssignments: 6,
       fallbackAssignments: 0,
       tabRows: 3,
       tabRowParts: 4,
     });
-    expect(dispatcher.frameBytes).toBe(200);
-    expect([...dispatcher.expertRows.get(1)!]).toEqual([1, 1, 1, 0, 1, 1, 0, 1]);
+    expect(dispatcher.figures.frameBytes).toBe(200);
+    expect([...dispatcher.figures.expertRows.get(1)!]).toEqual([1, 1, 1, 0, 1, 1, 0, 1]);
   });
 
   it('uses no answer that its peer is not believed to have right', async () => {
@@ -164,7 +164,7 @@ describe('a lap', () => {
     while (liar.asked.length === 0) await lap(call([[3, 3]]));
     expect(redispatches.every(({ error, peerId }) => error.reason === 'wrong' && peerId === 'liar')).toBe(true);
     expect(redispatches.length).toBe(liar.asked.length);
-    expect(dispatcher.fallbackAssignments).toBe(0);
+    expect(dispatcher.figures.fallbackAssignments).toBe(0);
   });
 
   it('has the part of a peer that is found out before the sum done again', async () => {
@@ -172,10 +172,10 @@ describe('a lap', () => {
     peers = [liar];
     const handle = dispatcher.batch().dispatch(call([[3, 4]]));
     await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(dispatcher.tabAssignments).toBe(2);
+    expect(dispatcher.figures.tabAssignments).toBe(2);
     liar.believed = false;
     expect(perRow(await handle.combine())).toEqual([3]);
-    expect(dispatcher).toMatchObject({ tabAssignments: 0, fallbackAssignments: 2, tabRows: 0 });
+    expect(dispatcher.figures).toMatchObject({ tabAssignments: 0, fallbackAssignments: 2, tabRows: 0 });
   });
 
   it('adds up in an order that does not depend on who answers first', async () => {
@@ -195,8 +195,14 @@ describe('a lap', () => {
 
   it('of no tab is done by the coordinator', async () => {
     expect(perRow(await lap(call([[0, 1]])))).toEqual([3]);
-    expect(dispatcher).toMatchObject({ laps: 1, tabAssignments: 0, fallbackAssignments: 2, tabRows: 0, frameBytes: 0 });
-    expect(dispatcher.lapMs.length).toBe(0);
+    expect(dispatcher.figures).toMatchObject({
+      laps: 1,
+      tabAssignments: 0,
+      fallbackAssignments: 2,
+      tabRows: 0,
+      frameBytes: 0,
+    });
+    expect(dispatcher.figures.lapMs.length).toBe(0);
   });
 
   it('goes to a replica when its peer fails, and what no replica holds to the coordinator', async () => {
@@ -205,7 +211,7 @@ describe('a lap', () => {
     failing.expectedLapMs = 0;
     peers = [failing, new FakePeer('replica', only(0))];
     expect(perRow(await lap(call([[0, 1]])))).toEqual([3]);
-    expect(dispatcher).toMatchObject({ redispatches: 1, tabAssignments: 1, fallbackAssignments: 1, laps: 1 });
+    expect(dispatcher.figures).toMatchObject({ redispatches: 1, tabAssignments: 1, fallbackAssignments: 1, laps: 1 });
     expect(redispatches).toMatchObject([{ peerId: 'failing', layer: 1, rows: 1, to: [null, 'replica'] }]);
   });
 
@@ -214,7 +220,7 @@ describe('a lap', () => {
     for (const peer of peers) peer.failure = new LapError('closed', 'gone');
     expect(perRow(await lap(call([[0, 1]])))).toEqual([3]);
     expect(peers.map(({ asked }) => asked.length)).toEqual([1, 1, 1]);
-    expect(dispatcher).toMatchObject({ redispatches: 3, tabAssignments: 0, fallbackAssignments: 2 });
+    expect(dispatcher.figures).toMatchObject({ redispatches: 3, tabAssignments: 0, fallbackAssignments: 2 });
   });
 
   it('with more rows than a frame holds goes in several', async () => {
@@ -225,7 +231,7 @@ describe('a lap', () => {
     expect(peers[0]!.asked.map((request) => request.numRows)).toEqual([MAX_ROWS_PER_LAP, 10]);
     expect(peers[0]!.asked.map((request) => request.rowEnd.at(-1))).toEqual([TOP_K * MAX_ROWS_PER_LAP, TOP_K * 10]);
     expect(perRow(sum).every((value) => value === 1)).toBe(true);
-    expect(dispatcher).toMatchObject({ laps: 1, tabRows: numRows, tabRowParts: numRows });
+    expect(dispatcher.figures).toMatchObject({ laps: 1, tabRows: numRows, tabRowParts: numRows });
   });
 
   it('with a row that f16 cannot hold spoils no other row of the batch', async () => {
@@ -302,10 +308,10 @@ describe('a layer that the coordinator holds', () => {
     for (const layer of [1, 2, 3, 3]) expect(perRow(await lap(call([[0, 5]], { layer })))).toEqual([3]);
     expect(peers[0]!.asked.map(({ layer }) => layer)).toEqual([2]);
     expect(begun).toEqual([2]);
-    expect(dispatcher).toMatchObject({ laps: 1, tabAssignments: 2, fallbackAssignments: 0, tabRows: 1 });
-    expect(dispatcher).toMatchObject({ localLayerAssignments: 2, draftAssignments: 4 });
-    expect(dispatcher.localLayerMs.length).toBe(1);
-    expect(dispatcher.lapMs.length).toBe(1);
+    expect(dispatcher.figures).toMatchObject({ laps: 1, tabAssignments: 2, fallbackAssignments: 0, tabRows: 1 });
+    expect(dispatcher.figures).toMatchObject({ localLayerAssignments: 2, draftAssignments: 4 });
+    expect(dispatcher.figures.localLayerMs.length).toBe(1);
+    expect(dispatcher.figures.lapMs.length).toBe(1);
   });
 
   it('leaves the gate its choice under a device limit, and says so in traces', async () => {

@@ -13,7 +13,7 @@ describe('hedge', () => {
   it('starts nothing when the primary answers in time', async () => {
     const primary = attempt();
     primary.resolve('a');
-    expect(await hedge(primary, 10_000, () => expect.unreachable())).toEqual({ value: 'a', by: 'primary' });
+    expect(await hedge(primary, 10_000, () => expect.unreachable())).toBe('a');
     expect(primary.cancelled).toBe(false);
   });
 
@@ -27,12 +27,12 @@ describe('hedge', () => {
     const [primary, second] = [attempt(), attempt()];
     const outcome = hedge(primary, 0, () => second);
     setTimeout(() => second.resolve('b'), 5);
-    expect(await outcome).toEqual({ value: 'b', by: 'hedge' });
+    expect(await outcome).toBe('b');
     expect([primary.cancelled, second.cancelled]).toEqual([true, false]);
     const [slow, other] = [attempt(), attempt()];
     const late = hedge(slow, 0, () => other);
     setTimeout(() => slow.resolve('a'), 5);
-    expect(await late).toEqual({ value: 'a', by: 'primary' });
+    expect(await late).toBe('a');
     expect([slow.cancelled, other.cancelled]).toEqual([false, true]);
   });
 
@@ -40,7 +40,7 @@ describe('hedge', () => {
     const primary = attempt();
     const outcome = hedge(primary, 0, () => undefined);
     setTimeout(() => primary.resolve('a'), 5);
-    expect(await outcome).toEqual({ value: 'a', by: 'primary' });
+    expect(await outcome).toBe('a');
   });
 
   it('survives the failure of either, and of both with the primary’s error', async () => {
@@ -48,7 +48,7 @@ describe('hedge', () => {
     const outcome = hedge(primary, 0, () => second);
     setTimeout(() => primary.reject(new Error('first')), 2);
     setTimeout(() => second.resolve('b'), 6);
-    expect(await outcome).toEqual({ value: 'b', by: 'hedge' });
+    expect(await outcome).toBe('b');
     const [one, two] = [attempt(), attempt()];
     const both = hedge(one, 0, () => two);
     setTimeout(() => two.reject(new Error('second')), 2);
@@ -60,11 +60,12 @@ describe('hedge', () => {
 describe('HedgeBudget', () => {
   it('never lets more than its share and its burst through', () => {
     const budget = new HedgeBudget(0.05, 4);
+    let hedges = 0;
     for (let lap = 0; lap < 10_000; lap++) {
       budget.earn();
-      budget.take();
+      if (budget.take()) hedges++;
     }
-    expect(budget.hedges).toBeLessThanOrEqual(10_000 * 0.05 + 4);
-    expect(budget.hedges).toBeGreaterThan(10_000 * 0.05 - 1);
+    expect(hedges).toBeLessThanOrEqual(10_000 * 0.05 + 4);
+    expect(hedges).toBeGreaterThan(10_000 * 0.05 - 1);
   });
 });

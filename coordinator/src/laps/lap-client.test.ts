@@ -93,7 +93,7 @@ describe('a lap', () => {
     laps.receive(frame);
     const { partial, timing } = await answer;
     expect([...partial]).toEqual(Array.from({ length: 2 * HIDDEN }, () => 0x3c00));
-    expect(timing).toEqual({ lapMs: 10, queueMs: 1, computeMs: 2, rows: 2 });
+    expect(timing).toEqual({ lapMs: 10, queueMs: 1, computeMs: 2 });
     expect(meter.frameBytes).toBe(link.sent[0]!.length + frame.length);
     expect(laps).toMatchObject({ lapsAsked: 1, lapsAnswered: 1, lapsFailed: 0, lateAnswers: 1, rows: 2, inFlight: 0 });
     expect(laps.wireMs.quantile(0.5)).toBe(7);
@@ -104,7 +104,7 @@ describe('a lap', () => {
     const answer = laps.ask(request());
     nowMs += 5;
     laps.receive(combine(link.lapId(), { computeUs: 4_000_000_000, queueUs: 4_000_000_000 }));
-    expect((await answer).timing).toEqual({ lapMs: 5, queueMs: 0, computeMs: 5, rows: 2 });
+    expect((await answer).timing).toEqual({ lapMs: 5, queueMs: 0, computeMs: 5 });
   });
 
   it('is given up at its deadline; a late answer settles nothing, and only its bytes count', async () => {
@@ -180,7 +180,7 @@ describe('a lap', () => {
     port2.postMessage('the answer is here');
     const busyUntilMs = performance.now() + 40;
     while (performance.now() < busyUntilMs);
-    await expect(answer).resolves.toMatchObject({ timing: { rows: 2 } });
+    await expect(answer).resolves.toHaveProperty('timing');
     expect(laps.consecutiveFailures).toBe(0);
     port1.close();
   });

@@ -3,7 +3,7 @@ import type { ModelConfig } from '@shoal/model';
 import type { Manifest } from '@shoal/weights';
 import type { PackedModel } from '@shoal/weights/node';
 import { ExpertWorker, type LoadProgress } from './worker.ts';
-import type { LocalCompute } from './compute.ts';
+import type { LocalCompute } from './local-compute.ts';
 import { chooseLocalLayers, refuseBeyondMemory, type LocalLayerChoice } from './choose-layers.ts';
 import { LocalLayers } from './local-layers.ts';
 import type { Config } from '../config.ts';

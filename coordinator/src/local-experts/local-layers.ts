@@ -1,6 +1,6 @@
 import type { ExpertWorker, LoadProgress } from './worker.ts';
 import type { WorkItem } from '@shoal/model';
-import type { LocalCompute, ComputeMeter } from './compute.ts';
+import type { LocalCompute, ComputeMeter } from './local-compute.ts';
 
 export interface LocalLayersOptions {
   layers: readonly number[];

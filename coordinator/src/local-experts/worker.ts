@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { Worker } from 'node:worker_threads';
 import { startTypescriptThread } from '@shoal/weights/node';
 import { type WorkItem, copyWorkItem } from '@shoal/model';
-import type { LocalCompute, ComputeMeter } from './compute.ts';
+import type { LocalCompute, ComputeMeter } from './local-compute.ts';
 
 /** What the thread is started with. */
 export interface ExpertWorkerData {

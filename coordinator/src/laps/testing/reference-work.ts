@@ -1,5 +1,5 @@
 import { decodeF16, LocalExperts, type SwigluWeights, type WorkItem } from '@shoal/model';
-import type { LocalCompute, ComputeMeter } from '../../local-experts/compute.ts';
+import type { LocalCompute, ComputeMeter } from '../../local-experts/local-compute.ts';
 
 export interface ReferenceWorkOptions {
   /** Reads one expert's packed weights and unpacks them to f32. */
