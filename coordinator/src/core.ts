@@ -18,7 +18,7 @@ import { Dispatcher, type RedispatchEvent } from './laps/dispatcher.ts';
 import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
-import type { ExpertWorker, LoadProgress } from './local-experts/worker.ts';
+import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { Swarm } from './swarm/swarm.ts';
 import { openTimeline } from './timeline/open-timeline.ts';
@@ -39,7 +39,7 @@ export interface Core {
   packed: PackedModel;
   tokenizer: Tokenizer;
   /** Computes experts for audits and for what no tab serves. */
-  work: ExpertWorker;
+  work: ExpertThread;
   /** The layers that the coordinator holds by plan, and where the experts of the MTP module are. */
   localLayers: LocalLayerChoice;
   /** Sends the tabs away and ends the coordinator's threads. */
@@ -91,15 +91,14 @@ async function assemble(
   const { model, forward, localLayers } = await openDense(config, packed);
   closeLater(forward);
   const norms = new NormLimits();
-  const plan = { options: config, plan: localLayers, mtpLayer: mtpLayerOf(model), norms, events };
+  const onLoaded = norms.learnProduct.bind(norms);
+  const plan = { options: config, plan: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, events };
   const localExperts = closeLater(startLocalExperts(packed, plan));
   await localExperts.load(hooks.onLoadProgress);
 
   const loaded = { config, packed, model, forward, localLayers, localExperts, events, timeline };
   const trust = newTrust(loaded, norms);
-  const swarm = closeLater(
-    newSwarm(loaded, trust, (layers) => dispatcher.figures.expertCounters(layers)),
-  );
+  const swarm = closeLater(newSwarm(loaded, trust, (layers) => dispatcher.figures.expertCounters(layers)));
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
   // The KV cache of kept prefixes may contain wrong results.

@@ -98,15 +98,17 @@ async function runLaps(
     peers: () => peers,
     clock,
   });
-  let left = WARM_UP_LAPS + LAPS;
+  let done = false;
   const laps = (async () => {
-    for (; left > 0; left--) {
+    for (let lap = 0; lap < WARM_UP_LAPS + LAPS; lap++) {
       const startedMs = clock.now();
       await dispatcher.batch().dispatch(oneRow()).combine();
-      if (left <= LAPS) side.lapMs.push(clock.now() - startedMs);
+      if (lap >= WARM_UP_LAPS) side.lapMs.push(clock.now() - startedMs);
     }
+    done = true;
   })();
-  while (left > 0) await Promise.race([laps, clock.runUntil(clock.now() + 1000)]);
+  const isDone = (): boolean => done;
+  while (!isDone()) await Promise.race([laps, clock.runUntil(clock.now() + 1000)]);
   side.asks += dispatcher.figures.asks;
   side.hedges += dispatcher.figures.hedges;
 }

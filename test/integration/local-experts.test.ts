@@ -94,7 +94,7 @@ describe('layers in the coordinator’s memory', () => {
     const golden = GOLDEN[3]!;
     const { ids } = await answer(core, golden.prompt_ids, { maxTokens: 16 });
     expect(ids).toEqual(golden.greedy_ids.slice(0, 16));
-    expect(core.dispatcher).toMatchObject({ laps: 0, tabAssignments: 0, fallbackAssignments: 0 });
+    expect(core.dispatcher.figures).toMatchObject({ laps: 0, tabAssignments: 0, fallbackAssignments: 0 });
     expect(core.swarm.uncovered()).toBe(0);
   });
 
@@ -127,7 +127,7 @@ describe('the MTP module’s experts on tabs', () => {
     );
     await tiny.checkpoint.close();
     for (const [i, row] of logits.entries()) expect(nmse(row!, expected.logits[i]!)).toBeLessThan(1e-5);
-    expect(core.dispatcher).toMatchObject({ laps: 1, draftAssignments: 0, fallbackAssignments: 0 });
+    expect(core.dispatcher.figures).toMatchObject({ laps: 1, draftAssignments: 0, fallbackAssignments: 0 });
     expect(core.dispatcher.figures.tabAssignments).toBe(rows.length * core.config.numExpertsPerTok);
   });
 });

@@ -26,7 +26,7 @@ async function stored(maxExpertsPerBackend: number) {
     read,
     maxExpertsPerBackend,
   });
-  for (const layer of [1, 2, 3]) await experts.pin(layer, () => told++);
+  for (const layer of [1, 2, 3]) await experts.load(layer, () => told++);
   return { experts, backends, told };
 }
 
@@ -72,9 +72,9 @@ it('a layer whose weights cannot be read is not there, and can be stored later',
       return read(layer, expert);
     },
   });
-  await expect(experts.pin(1, () => {})).rejects.toThrow('expert 4 is unreadable');
+  await expect(experts.load(1, () => {})).rejects.toThrow('expert 4 is unreadable');
   expect(experts.has(1)).toBe(false);
   broken = false;
-  await experts.pin(1, () => {});
+  await experts.load(1, () => {});
   expect((await experts.run(request(1))).every(Number.isFinite)).toBe(true);
 });

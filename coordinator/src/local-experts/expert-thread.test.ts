@@ -9,11 +9,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ROOT_DIR } from '../config.ts';
 import { compareRow } from '../trust/compare.ts';
 import { NormLimits } from '../trust/norm-limits.ts';
-import { ExpertWorker } from './worker.ts';
+import { ExpertThread } from './expert-thread.ts';
 
 let cacheDir: string;
 let packed: PackedModel;
-let worker: ExpertWorker;
+let worker: ExpertThread;
 const loaded = new Map<string, number>();
 
 beforeAll(async () => {
@@ -25,7 +25,7 @@ afterEach(() => worker.close());
 
 function start(options: { maxBytes?: number; timeoutMs?: number } = {}): void {
   loaded.clear();
-  worker = new ExpertWorker({
+  worker = new ExpertThread({
     packedDir: packed.dir,
     maxBytes: 2 ** 30,
     onLoaded: (layer, expert, product) => void loaded.set(`${layer}/${expert}`, product),
@@ -117,14 +117,14 @@ describe('the expert worker', () => {
     const request = requestOf(4);
     const expected = await worker.laps.compute(request);
     const progress: number[] = [];
-    await worker.pin([request.layer], ({ doneBytes }) => progress.push(doneBytes));
+    await worker.load([request.layer], ({ doneBytes }) => progress.push(doneBytes));
     const { shardBytes, expertsPerLayer } = packed.manifest;
     expect(progress).toEqual(Array.from({ length: expertsPerLayer + 1 }, (_, i) => i * shardBytes));
-    expect([worker.holds(request.layer), worker.holds(request.layer + 1)]).toEqual([true, false]);
+    expect([worker.has(request.layer), worker.has(request.layer + 1)]).toEqual([true, false]);
     expect(await worker.laps.compute(request)).toEqual(expected);
-    await expect(worker.pin([77])).rejects.toThrow(/layer 77/);
+    await expect(worker.load([77])).rejects.toThrow(/layer 77/);
     await worker.close();
-    expect(worker.holds(request.layer)).toBe(false);
+    expect(worker.has(request.layer)).toBe(false);
   });
 
   it('fails a request that hangs, and answers the next one with a new thread', async () => {
