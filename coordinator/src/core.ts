@@ -21,7 +21,7 @@ import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './loc
 import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { Swarm } from './swarm/swarm.ts';
-import { openTimeline } from './timeline/open-timeline.ts';
+import { openTimeline } from './timeline/chrome-trace.ts';
 import type { Timeline } from './timeline/timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
 import { Trust } from './trust/trust.ts';

@@ -1,6 +1,6 @@
 /**
- * A line y = base + slope · x through recent samples, each of which counts `decay` times as much with every one after it.
- * Means and sums about them are kept up to date (West 1979), so that nothing is lost where all x are large and alike.
+ * A line y = base + slope · x through recent samples, whose weight falls by the factor `decay` with each new one. Means and
+ * central sums are updated (West 1979), so that no precision is lost where all x are large and similar.
  */
 export class DecayedLine {
   readonly #decay: number;
@@ -15,7 +15,7 @@ export class DecayedLine {
     this.#decay = decay;
   }
 
-  /** Samples, as they count now: 0 of none. */
+  /** The sum of the samples' weights. */
   get weight(): number {
     return this.#weight;
   }
@@ -28,7 +28,7 @@ export class DecayedLine {
     return this.#meanY;
   }
 
-  /** 0 of none. */
+  /** 0 without samples. */
   get varianceX(): number {
     return this.#weight === 0 ? 0 : this.#squares / this.#weight;
   }
@@ -48,8 +48,8 @@ export class DecayedLine {
   }
 
   /**
-   * By least squares, the slope drawn towards `assumed` as if the x of as many samples varied by `ridge` about it (ridge
-   * regression). Neither is negative: what is measured are times, which grow with x from no less than 0. At least one sample.
+   * Fits by least squares, with the slope drawn towards `assumed` as if the samples' x had an additional variance of `ridge`
+   * with that slope (ridge regression). Neither is negative: the samples are times, which grow with x. Needs a sample.
    */
   fit(assumed = 0, ridge = 0): { base: number; slope: number } {
     const raw = (this.#products / this.#weight + ridge * assumed) / (this.varianceX + ridge);

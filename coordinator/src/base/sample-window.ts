@@ -1,8 +1,8 @@
-/** A bounded window of recent samples with their quantiles. */
+/** A bounded window of the most recent samples, and their quantiles. */
 export class SampleWindow {
   readonly #samples: Float64Array;
   #count = 0;
-  /** What is in the window, ascending; made when first asked for. */
+  /** The window's samples, ascending; computed on demand. */
   #sorted: Float64Array | undefined;
 
   constructor(size: number) {
@@ -24,7 +24,7 @@ export class SampleWindow {
     return Math.min(this.#count, this.#samples.length);
   }
 
-  /** The q-quantile (nearest rank) of what is in the window, or null when it is empty. */
+  /** The q-quantile (nearest rank), or null of no samples. */
   quantile(q: number): number | null {
     const n = this.length;
     if (n === 0) return null;
@@ -33,7 +33,7 @@ export class SampleWindow {
   }
 }
 
-/** The medians of the last so many seconds, one for each second. */
+/** The median of each of the last `seconds` seconds. */
 export class SecondMedians {
   readonly #seconds: number;
   readonly #entries: { second: number; samples: number[] }[] = [];
@@ -53,7 +53,7 @@ export class SecondMedians {
     entry.samples.push(sample);
   }
 
-  /** [seconds], the last one that of `nowMs`; null where there was nothing. */
+  /** [seconds], the last one that of `nowMs`; null for seconds without samples. */
   until(nowMs: number): (number | null)[] {
     const current = Math.floor(nowMs / 1000);
     const bySecond = new Map(this.#entries.map((entry) => [entry.second, entry.samples]));

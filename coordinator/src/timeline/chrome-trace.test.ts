@@ -29,7 +29,7 @@ it('has a row for each resource, and places queue and compute within the lap', (
     ['p1', 'queue 3', 8, 14],
     ['p1', 'compute 3', 14, 18],
     ['micro-batch 2', 'waits for layer 3', 4, 23],
-    ['own experts', 'layer 4', 23, 24],
+    ['local experts', 'layer 4', 23, 24],
     ['micro-batch 2', 'pass', 0, 25],
   ]);
   expect(events.find(({ name }) => name === 'out')!.args).toEqual({
