@@ -15,7 +15,7 @@ function bySums(samples: readonly (readonly [number, number])[]) {
   return { meanX, meanY, variance, covariance };
 }
 
-it('is the weighted least squares line, drawn towards an assumed slope by a ridge', () => {
+it('DecayedLine is the weighted least squares line, drawn towards an assumed slope by a ridge', () => {
   const rng = createRng(3);
   const line = new DecayedLine(DECAY);
   const samples: [number, number][] = [];
@@ -34,7 +34,7 @@ it('is the weighted least squares line, drawn towards an assumed slope by a ridg
   expect([line.weight, line.varianceX]).toEqual([0, 0]);
 });
 
-it('has neither a falling slope nor a negative base', () => {
+it('DecayedLine has neither a falling slope nor a negative base', () => {
   const falling = new DecayedLine(DECAY);
   for (const x of [1, 2, 3]) falling.add(x, 10 - x);
   expect(falling.fit().slope).toBe(0);

@@ -36,7 +36,7 @@ export class SampleWindow {
 /** The median of each of the last `seconds` seconds. */
 export class SecondMedians {
   readonly #seconds: number;
-  readonly #entries: { second: number; samples: number[] }[] = [];
+  readonly #samples = new Map<number, number[]>();
 
   constructor(seconds: number) {
     this.#seconds = seconds;
@@ -44,21 +44,17 @@ export class SecondMedians {
 
   add(nowMs: number, sample: number): void {
     const second = Math.floor(nowMs / 1000);
-    let entry = this.#entries.at(-1);
-    if (entry?.second !== second) {
-      entry = { second, samples: [] };
-      this.#entries.push(entry);
-      if (this.#entries.length > this.#seconds) this.#entries.shift();
-    }
-    entry.samples.push(sample);
+    const samples = this.#samples.get(second);
+    if (samples) return void samples.push(sample);
+    this.#samples.set(second, [sample]);
+    if (this.#samples.size > this.#seconds) this.#samples.delete(this.#samples.keys().next().value!);
   }
 
   /** [seconds], the last one that of `nowMs`; null for seconds without samples. */
   until(nowMs: number): (number | null)[] {
-    const current = Math.floor(nowMs / 1000);
-    const bySecond = new Map(this.#entries.map((entry) => [entry.second, entry.samples]));
+    const first = Math.floor(nowMs / 1000) - this.#seconds + 1;
     return Array.from({ length: this.#seconds }, (_, i) => {
-      const samples = bySecond.get(current - this.#seconds + 1 + i);
+      const samples = this.#samples.get(first + i);
       return samples === undefined ? null : samples.sort((a, b) => a - b)[samples.length >> 1]!;
     });
   }

@@ -7,24 +7,19 @@ export interface Attempt<T> {
   cancel: () => void;
 }
 
+/** Hedges earned by each lap, and how many may be saved up. */
+const SHARE = 0.05;
+const BURST = 4;
+
 /**
  * Bounds hedged laps to a share of all laps (Dean & Barroso, "The Tail at Scale", 2013: hedging after the 95th percentile
- * costs about 5 % more work). Each lap earns `share` of a hedge, and up to `burst` are saved. What hedges win is measured in
- * docs/measurements/hedges.md.
+ * costs about 5 % more work). What hedges win is measured in docs/measurements/hedges.md.
  */
 export class HedgeBudget {
-  readonly #share: number;
-  readonly #burst: number;
-  #balance: number;
-
-  constructor(share = 0.05, burst = 4) {
-    this.#share = share;
-    this.#burst = burst;
-    this.#balance = burst;
-  }
+  #balance = BURST;
 
   earn(): void {
-    this.#balance = Math.min(this.#burst, this.#balance + this.#share);
+    this.#balance = Math.min(BURST, this.#balance + SHARE);
   }
 
   /** Pays for a hedge; false if the budget has none left. */

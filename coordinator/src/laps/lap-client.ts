@@ -245,28 +245,27 @@ export class LapClient {
     const pending = this.#pending.get(lapId);
     if (pending === undefined) return;
     this.consecutiveFailures++;
-    this.#standing.fellSilent();
-    this.#sendCancel(lapId, pending);
-    this.#fail(lapId, new LapError('deadline', `no answer within ${Math.round(deadlineMs)} ms`));
+    if (pending.meter) this.lapsFailed++;
+    this.#giveUp(lapId, pending, new LapError('deadline', `no answer within ${Math.round(deadlineMs)} ms`));
   }
 
   #cancel(lapId: number): void {
     const pending = this.#pending.get(lapId);
     if (pending === undefined) return;
-    this.#sendCancel(lapId, pending);
     // The lap would have taken at least this long.
     if (pending.meter) this.lapMs.add(this.#clock.now() - pending.sentMs);
-    // Not a failure, but replicas are preferred for a while, since the peer may have fallen silent.
-    this.#standing.fellSilent();
-    this.#settle(lapId, pending, { failure: 'cancelled' }, pending.meter);
-    pending.reject(new LapError('cancelled', 'a replica has answered the lap'));
+    this.#giveUp(lapId, pending, new LapError('cancelled', 'a replica has answered the lap'));
   }
 
-  /** Best effort: a peer that doesn't get it computes the lap for nothing. */
-  #sendCancel(lapId: number, { meter }: PendingLap): void {
+  /** Tells the peer, best effort, and prefers replicas for a while, since it may have fallen silent. */
+  #giveUp(lapId: number, pending: PendingLap, error: LapError): void {
+    const { meter } = pending;
     const frame = encodeCancel({ lapId });
     if (meter) meter.frameBytes += frame.length;
     this.#options.link.send(frame).catch(() => {});
+    this.#standing.fellSilent();
+    this.#settle(lapId, pending, { failure: error.reason }, meter);
+    pending.reject(error);
   }
 
   #late(lapId: number, bytes: Uint8Array): void {
@@ -311,9 +310,8 @@ export class LapClient {
   #fail(lapId: number, error: LapError): void {
     const pending = this.#pending.get(lapId);
     if (pending === undefined) return;
-    const mayComeLate = error.reason === 'deadline';
     if (pending.meter) this.lapsFailed++;
-    this.#settle(lapId, pending, { failure: error.reason }, mayComeLate ? pending.meter : undefined);
+    this.#settle(lapId, pending, { failure: error.reason });
     pending.reject(error);
   }
 

@@ -13,18 +13,18 @@ function laps(sizes: readonly number[], perAssignmentMs: number, { noiseMs = 0, 
   return cost;
 }
 
-test('costs nothing that is known before the first lap', () => {
+test('LapCost.line is 0 before the first lap', () => {
   expect(new LapCost().line()).toEqual({ fixedMs: 0, perAssignmentMs: 0 });
 });
 
-test('tells the round trip from what each pair takes, when laps differ in size', () => {
+test('LapCost.line separates the round trip from the time of each assignment, when laps differ in size', () => {
   const { fixedMs, perAssignmentMs } = laps([4, 8, 64, 256], 0.1, { noiseMs: 2 }).line();
   expect(perAssignmentMs).toBeCloseTo(0.1, 1);
   expect(fixedMs).toBeGreaterThan(18);
   expect(fixedMs).toBeLessThan(22);
 });
 
-test('takes the tab’s word for what assignments take as long as all laps are alike', () => {
+test('LapCost.line uses the peer’s compute time as long as all laps have the same size', () => {
   const alike = laps([32], 0.5, { computeMs: 8 }).line();
   expect(alike.perAssignmentMs).toBeCloseTo(0.25);
   expect(alike.fixedMs).toBeCloseTo(28);
@@ -34,7 +34,7 @@ test('takes the tab’s word for what assignments take as long as all laps are a
   expect(boasted.fixedMs).toBeCloseTo(0);
 });
 
-test('is not misled below nothing, by laps whose size had no part in their time', () => {
+test('LapCost.line is never negative, even for laps whose time does not depend on their size', () => {
   const cost = new LapCost();
   for (let i = 0; i < 100; i++) cost.add(i % 2 ? 4 : 64, i % 2 ? 80 : 10, 0);
   const { fixedMs, perAssignmentMs } = cost.line();
@@ -42,7 +42,7 @@ test('is not misled below nothing, by laps whose size had no part in their time'
   expect(fixedMs).toBeCloseTo(45, 0);
 });
 
-test('forgets how it was', () => {
+test('LapCost.line forgets old laps', () => {
   const cost = laps([4, 64], 1);
   for (let i = 0; i < 300; i++) cost.add(i % 2 ? 4 : 64, 5, 0);
   const { fixedMs, perAssignmentMs } = cost.line();

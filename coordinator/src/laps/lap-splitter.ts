@@ -68,14 +68,14 @@ export class LapSplitter {
   /** The experts that DeepSeek-V2's device-limited routing chooses, over the peers that serve the layer now. */
   limited(
     layer: number,
-    { maxPeers, numExpertsPerTok }: { maxPeers: number; numExpertsPerTok: number },
+    limits: { maxPeers: number; numExpertsPerTok: number },
     scores: Float32Array,
     allowed: readonly number[],
   ): LimitedChoice {
     const within = new Set(allowed);
     const { holders } = this.#candidates(layer, within, new Set());
-    return limitDevices(scores, numExpertsPerTok, {
-      maxPeers,
+    return limitDevices(scores, limits.numExpertsPerTok, {
+      maxPeers: limits.maxPeers,
       holders: (expert) => holders.get(expert) ?? [],
       allowed: (expert) => within.has(expert),
     });

@@ -1,5 +1,5 @@
 import type { WasmExpertBackend } from '@shoal/kernels/node';
-import { rowRange, sliceRows, type WorkItem } from '@shoal/model';
+import { sliceRows, type WorkItem } from '@shoal/model';
 
 export interface ExpertCacheOptions {
   backend: Pick<WasmExpertBackend, 'load' | 'unload' | 'run' | 'normProduct' | 'shape'>;
@@ -26,15 +26,18 @@ export class ExpertCache {
     return products;
   }
 
-  /** [numRows, hiddenSize]; in pieces of whole rows where the item has more experts than may be cached. */
+  /** [numRows, hiddenSize]; in halves where the item has more experts than may be cached. */
   async run(item: WorkItem): Promise<Float32Array> {
-    const { backend } = this.#options;
-    const sums = new Float32Array(item.rows.length);
-    for (const { firstRow, endRow, experts } of this.#pieces(item)) {
+    const { backend, maxExperts } = this.#options;
+    const experts = new Set(item.experts);
+    if (experts.size <= maxExperts || item.numRows === 1) {
       for (const expert of experts) await this.#load(item.layer, expert, experts);
-      const { partial } = await backend.run(sliceRows(item, firstRow, endRow));
-      sums.set(partial, firstRow * backend.shape.hiddenSize);
+      return (await backend.run(item)).partial;
     }
+    const half = item.numRows >> 1;
+    const sums = new Float32Array(item.rows.length);
+    sums.set(await this.run(sliceRows(item, 0, half)));
+    sums.set(await this.run(sliceRows(item, half, item.numRows)), half * backend.shape.hiddenSize);
     return sums;
   }
 
@@ -54,22 +57,5 @@ export class ExpertCache {
       this.#normProducts.push([layer, expert, backend.normProduct(layer, expert)]);
     }
     this.#cached.set(key, { layer, expert });
-  }
-
-  #pieces(item: WorkItem): { firstRow: number; endRow: number; experts: Set<number> }[] {
-    const { numRows } = item;
-    let piece = { firstRow: 0, endRow: numRows, experts: new Set<number>() };
-    const pieces = [piece];
-    for (let row = 0; row < numRows; row++) {
-      const ofRow = item.experts.subarray(...rowRange(item, row));
-      const union = new Set([...piece.experts, ...ofRow]);
-      if (union.size > this.#options.maxExperts && row > piece.firstRow) {
-        piece.endRow = row;
-        pieces.push((piece = { firstRow: row, endRow: numRows, experts: new Set(ofRow) }));
-      } else {
-        piece.experts = union;
-      }
-    }
-    return pieces;
   }
 }

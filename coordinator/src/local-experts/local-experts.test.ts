@@ -11,7 +11,7 @@ const item: WorkItem = uniformWorkItem({
   weights: Float32Array.of(1),
 });
 
-it('computes from memory, from the fallback while it is not there, and from memory again', async () => {
+it('LocalLayers computes from memory, by the fallback while the layers are not loaded, and from memory again', async () => {
   const troubles: string[] = [];
   const loads: (readonly number[])[] = [];
   let failure: Error | undefined;

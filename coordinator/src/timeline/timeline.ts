@@ -8,30 +8,29 @@ export interface PassName {
   pass: number;
 }
 
-export interface PassEvent extends PassName {
-  rows: number;
-  sequences: number;
+interface Span {
   startedMs: number;
   endedMs: number;
+}
+
+export interface PassEvent extends PassName, Span {
+  rows: number;
+  sequences: number;
 }
 
 /** A pass waited for the lap of a layer. */
-export interface WaitEvent extends PassName {
+export interface WaitEvent extends PassName, Span {
   layer: number;
-  startedMs: number;
-  endedMs: number;
 }
 
 /** One peer's part of a lap, answered or given up. */
-export interface LapEvent {
+export interface LapEvent extends Span {
   lapId: number;
   layer: number;
   rows: number;
   sentBytes: number;
   /** 0 where there was no answer. */
   receivedBytes: number;
-  startedMs: number;
-  endedMs: number;
   /** The peer's word, believed only within the lap; the rest of the lap is the wire's. */
   queueMs: number;
   computeMs: number;
@@ -40,11 +39,9 @@ export interface LapEvent {
 }
 
 /** A work item that the local experts computed. */
-export interface LocalExpertsEvent {
+export interface LocalExpertsEvent extends Span {
   layer: number;
   rows: number;
-  startedMs: number;
-  endedMs: number;
 }
 
 /**

@@ -15,7 +15,7 @@ afterEach(() => rm(dir, { recursive: true }));
 const event = (ts: number): TraceEvent => ({ name: 'layer 3', ph: 'X', ts, dur: 2, pid: 1, tid: 1 });
 const read = async (): Promise<TraceEvent[]> => JSON.parse(await readFile(path, 'utf8')) as TraceEvent[];
 
-describe('a trace file', () => {
+describe('TraceFile', () => {
   it('is valid JSON when it was closed, in the order of the events', async () => {
     const file = await TraceFile.open({ path });
     for (let ts = 0; ts < 5000; ts++) file.write(event(ts));

@@ -48,13 +48,14 @@ const ENDING_BYTES = 512;
  * the closing bracket to be missing, so the file of a killed process can be opened too.
  */
 export class TraceFile {
+  /** Events that were dropped because the disk was too slow. */
+  dropped = 0;
   readonly #stream: WriteStream;
   readonly #maxBytes: number;
   readonly #maxBufferedBytes: number;
   readonly #timer: NodeJS.Timeout;
   #lines = '';
   #bytes = 0;
-  #dropped = 0;
   #last = { ts: 0, pid: 1, tid: 1 };
   #isEnded = false;
 
@@ -79,16 +80,11 @@ export class TraceFile {
     return new TraceFile(file, options);
   }
 
-  /** Events that were dropped because the disk was too slow. */
-  get dropped(): number {
-    return this.#dropped;
-  }
-
   write(event: TraceEvent): void {
     if (this.#isEnded) return;
     const line = `${JSON.stringify(event)},\n`;
     if (this.#stream.writableLength + this.#lines.length + line.length > this.#maxBufferedBytes) {
-      this.#dropped++;
+      this.dropped++;
       return;
     }
     if (this.#bytes + line.length + ENDING_BYTES > this.#maxBytes) return this.#end(`full: ${this.#maxBytes} bytes`);
@@ -107,7 +103,7 @@ export class TraceFile {
 
   #end(reason: string): void {
     if (this.#isEnded) return;
-    const event = { name: `end of the trace (${reason})`, ph: 'i', ...this.#last, args: { dropped: this.#dropped } };
+    const event = { name: `end of the trace (${reason})`, ph: 'i', ...this.#last, args: { dropped: this.dropped } };
     this.#append(`${JSON.stringify(event)}\n]\n`);
     this.#flush();
     this.#stop();
