@@ -49,3 +49,32 @@ test('LapCost.line forgets old laps', () => {
   expect(perAssignmentMs).toBeLessThan(0.02);
   expect(fixedMs).toBeLessThan(5.5);
 });
+
+test('LapCost.line is the weighted least squares line, drawn towards the peer’s compute time by a ridge', () => {
+  const rng = createRng(3);
+  const cost = new LapCost();
+  const samples: [size: number, ms: number][] = [];
+  for (let i = 0; i < 60; i++) {
+    const size = 1000 + Math.floor(rng() * 8);
+    samples.push([size, 500 + 0.4 * size + rng()]);
+    cost.add(...samples.at(-1)!, 100);
+  }
+  // By sums over all samples, each with its weight.
+  const weights = samples.map((_, i) => 2 ** (-(samples.length - 1 - i) / 45));
+  const mean = (of: (size: number, ms: number) => number): number =>
+    samples.reduce((sum, sample, i) => sum + weights[i]! * of(...sample), 0) / weights.reduce((a, b) => a + b, 0);
+  const [meanSize, meanMs] = [mean((size) => size), mean((_, ms) => ms)];
+  const variance = mean((size) => (size - meanSize) ** 2);
+  const covariance = mean((size, ms) => (size - meanSize) * (ms - meanMs));
+  const ridge = (0.3 * meanSize) ** 2;
+  const slope = (covariance + ridge * (100 / meanSize)) / (variance + ridge);
+  const { fixedMs, perAssignmentMs } = cost.line();
+  expect(perAssignmentMs).toBeCloseTo(slope, 9);
+  expect(fixedMs + perAssignmentMs * meanSize).toBeCloseTo(meanMs, 9);
+});
+
+test('LapCost.line has no negative fixed part, however steep the times are', () => {
+  const cost = new LapCost();
+  for (let i = 0; i < 200; i++) cost.add(40 + (i % 3) * 60, 10 * (40 + (i % 3) * 60) - 300, 0);
+  expect(cost.line().fixedMs).toBeGreaterThanOrEqual(0);
+});

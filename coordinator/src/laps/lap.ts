@@ -31,12 +31,12 @@ export class LapError extends Error {
   }
 }
 
-/** Where one row's experts of one MoE layer were computed. */
+/** The peers that served one row in one MoE layer. Its fields are part of the HTTP API. */
 export interface LapTrace {
   layer: number;
   lapMs: number;
-  /** The coordinator holds the layer by plan, so this was no lap. */
+  /** true: a local layer, which makes no lap. */
   resident?: boolean;
-  /** peerId is null where the coordinator computed the expert. */
+  /** `peerId` is null if the coordinator computed the expert. */
   experts: { expert: number; weight: number; peerId: string | null }[];
 }
