@@ -81,7 +81,7 @@ describe('Dispatcher', () => {
     expect(dispatcher.figures).toMatchObject({ tabAssignments: 0, fallbackAssignments: 2, tabRows: 0 });
   });
 
-  it('adds up in an order that does not depend on who answers first', async () => {
+  it('adds up in an order that does not depend on the order of answers', async () => {
     let release = (): void => {};
     const [a, b] = [new FakePeer('a', only(0)), new FakePeer('b', only(1))];
     peers = [a, b];

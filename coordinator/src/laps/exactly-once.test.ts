@@ -137,7 +137,7 @@ it('has each expert of each row in the sum once, whatever comes late, twice or n
       hiddenSize: HIDDEN,
       nRoutedExperts: EXPERTS,
       numExpertsPerTok: TOP_K,
-      local: { compute: async (request: WorkItem) => compute(request) } as unknown as LocalCompute,
+      local: { compute: async (item: WorkItem) => compute(item) } as unknown as LocalCompute,
       peers: () => peers,
     });
     const one = async (): Promise<void> => {

@@ -144,7 +144,7 @@ describe('LapClient', () => {
     laps.close('gone');
     expect((await Promise.all(inFlight)).map(({ reason }) => reason)).toEqual(['closed', 'closed']);
     expect((await failureOf(laps.ask(someItem()))).reason).toBe('closed');
-    // What still arrives of a peer that was dropped is nobody's business.
+    // Frames that still arrive from a dropped peer are ignored.
     laps.receive(new Uint8Array(3));
     expect(rig.hostile).toEqual([]);
   });

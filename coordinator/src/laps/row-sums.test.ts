@@ -37,8 +37,8 @@ test('sumParts gives zeros for a row without parts, and never a negative zero', 
 });
 
 test('asSent rounds local sums as a peer’s, unless f16 cannot hold them', () => {
-  const own = Float32Array.of(1 / 3, -2e-8, 65_504);
-  expect(asSent(own, 'f16', own.length)).toEqual(encodeF16(own));
+  const sums = Float32Array.of(1 / 3, -2e-8, 65_504);
+  expect(asSent(sums, 'f16', sums.length)).toEqual(encodeF16(sums));
   const large = Float32Array.of(1, 70_000);
   expect(asSent(large, 'f16', large.length)).toBe(large);
   expect([...sumParts([{ rows: [0], partial: large }], 1, 2)]).toEqual([1, 70_000]);

@@ -23,7 +23,7 @@ export function sumParts(parts: readonly RowParts[], numRows: number, hiddenSize
     for (const [i, row] of rows.entries()) {
       const from = i * hiddenSize;
       if (count[row] === 1) {
-        addRow(partial, from, sums.subarray(row * hiddenSize, (row + 1) * hiddenSize));
+        copyRow(partial, from, sums.subarray(row * hiddenSize, (row + 1) * hiddenSize));
         continue;
       }
       let sum = exact.get(row);
@@ -44,8 +44,13 @@ export function asSent(partial: Float32Array, format: RowFormat, hiddenSize: num
   return firstNotFiniteF16(bits) < 0 ? bits : partial;
 }
 
-/** Adds the row at `from`. A sum that begins with + 0 is never − 0. */
-function addRow(partial: Uint16Array | Float32Array, from: number, sum: Float32Array | Float64Array): void {
+/** Copies the row at `from`; − 0 becomes + 0, as in a sum. */
+function copyRow(partial: Uint16Array | Float32Array, from: number, to: Float32Array): void {
+  if (partial instanceof Float32Array) for (let d = 0; d < to.length; d++) to[d] = partial[from + d]! + 0;
+  else for (let d = 0; d < to.length; d++) to[d] = f16ToF32(partial[from + d]!) + 0;
+}
+
+function addRow(partial: Uint16Array | Float32Array, from: number, sum: Float64Array): void {
   if (partial instanceof Float32Array) for (let d = 0; d < sum.length; d++) sum[d]! += partial[from + d]!;
   else for (let d = 0; d < sum.length; d++) sum[d]! += f16ToF32(partial[from + d]!);
 }
