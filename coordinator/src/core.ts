@@ -15,14 +15,13 @@ import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
 import { openDenseEngine } from './dense-engine.ts';
 import { Dispatcher, type RedispatchEvent } from './laps/dispatcher.ts';
-import { expertCounters } from './laps/lap-figures.ts';
 import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
-import type { ExpertWorker, LoadProgress } from './local-experts/worker.ts';
+import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { Swarm } from './swarm/swarm.ts';
-import { openTimeline } from './timeline/open-timeline.ts';
+import { openTimeline } from './timeline/chrome-trace.ts';
 import type { Timeline } from './timeline/timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
 import { Trust } from './trust/trust.ts';
@@ -40,7 +39,7 @@ export interface Core {
   packed: PackedModel;
   tokenizer: Tokenizer;
   /** Computes experts for audits and for what no tab serves. */
-  work: ExpertWorker;
+  work: ExpertThread;
   /** The layers that the coordinator holds by plan, and where the experts of the MTP module are. */
   localLayers: LocalLayerChoice;
   /** Sends the tabs away and ends the coordinator's threads. */
@@ -92,15 +91,14 @@ async function assemble(
   const { model, forward, localLayers } = await openDense(config, packed);
   closeLater(forward);
   const norms = new NormLimits();
-  const plan = { options: config, plan: localLayers, mtpLayer: mtpLayerOf(model), norms, events };
+  const onLoaded = norms.learnProduct.bind(norms);
+  const plan = { options: config, plan: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, events };
   const localExperts = closeLater(startLocalExperts(packed, plan));
   await localExperts.load(hooks.onLoadProgress);
 
   const loaded = { config, packed, model, forward, localLayers, localExperts, events, timeline };
   const trust = newTrust(loaded, norms);
-  const swarm = closeLater(
-    newSwarm(loaded, trust, (layers) => expertCounters(dispatcher, layers, model.nRoutedExperts)),
-  );
+  const swarm = closeLater(newSwarm(loaded, trust, (layers) => dispatcher.figures.expertCounters(layers)));
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
   // The KV cache of kept prefixes may contain wrong results.

@@ -73,8 +73,8 @@ async function measure(
   const { dispatcher, swarm } = coordinator;
   const before = swarm.peers.map(({ laps }) => ({ assignments: laps.assignments, answered: laps.lapsAnswered }));
   for (const { laps } of swarm.peers) for (const window of [laps.wireMs, laps.computeMs]) window.clear();
-  const { laps, tabRows, tabRowParts, frameBytes } = dispatcher;
-  dispatcher.forgetTimings();
+  const { laps, tabRows, tabRowParts, frameBytes } = dispatcher.figures;
+  dispatcher.figures.forgetTimings();
   let tokens = 0;
   const startedMs = performance.now();
   const queue = [...prompts];
@@ -87,20 +87,20 @@ async function measure(
   };
   await Promise.all(Array.from({ length: streams }, stream));
   const tookMs = performance.now() - startedMs;
-  const lapMs = dispatcher.lapMs.quantile(0.5)!;
+  const lapMs = dispatcher.figures.lapMs.quantile(0.5)!;
   return {
     lapMs,
     tokensPerSecond: (1000 * tokens) / tookMs,
-    coordinatorLayerMs: Math.max(0, tookMs / (dispatcher.laps - laps) - lapMs),
+    coordinatorLayerMs: Math.max(0, tookMs / (dispatcher.figures.laps - laps) - lapMs),
     tabs: swarm.peers.map(({ laps }, i) => ({
       // The wire's part is the round trip of a lap, the tab's worker and both event loops included.
       wireMs: laps.wireMs.quantile(0.5)!,
       computeMs: laps.computeMs.quantile(0.5)!,
       assignmentsPerLap: (laps.assignments - before[i]!.assignments) / (laps.lapsAnswered - before[i]!.answered),
     })),
-    tabRows: dispatcher.tabRows - tabRows,
-    tabRowParts: dispatcher.tabRowParts - tabRowParts,
-    frameBytes: dispatcher.frameBytes - frameBytes,
+    tabRows: dispatcher.figures.tabRows - tabRows,
+    tabRowParts: dispatcher.figures.tabRowParts - tabRowParts,
+    frameBytes: dispatcher.figures.frameBytes - frameBytes,
   };
 }
 

@@ -57,7 +57,7 @@ export class Span {
     this.#before = counters(rig.coordinator);
     this.#busyMs = watch.busyMs;
     this.#streamPasses = watch.streamPasses;
-    rig.coordinator.dispatcher.forgetTimings();
+    rig.coordinator.dispatcher.figures.forgetTimings();
     this.#loop.enable();
   }
 
@@ -93,11 +93,11 @@ export class Span {
       roundTrip: roundTripOf(reports),
       wireBytes: since('wireBytes'),
       floorBytes: since('tabRowParts') * 2 * config.hiddenSize * F16_BYTES,
-      lapMs: { p50: dispatcher.lapMs.quantile(0.5) ?? 0, p95: dispatcher.lapMs.quantile(0.95) ?? 0 },
+      lapMs: { p50: dispatcher.figures.lapMs.quantile(0.5) ?? 0, p95: dispatcher.figures.lapMs.quantile(0.95) ?? 0 },
       lapParts: {
-        queueMs: dispatcher.queueMs.quantile(0.5) ?? 0,
-        wireMs: dispatcher.wireMs.quantile(0.5) ?? 0,
-        computeMs: dispatcher.computeMs.quantile(0.5) ?? 0,
+        queueMs: dispatcher.figures.queueMs.quantile(0.5) ?? 0,
+        wireMs: dispatcher.figures.wireMs.quantile(0.5) ?? 0,
+        computeMs: dispatcher.figures.computeMs.quantile(0.5) ?? 0,
       },
       loopDelayP99Ms: Math.max(0, this.#loop.percentile(99) / 1e6 - LOOP_RESOLUTION_MS),
     };
@@ -105,7 +105,7 @@ export class Span {
 }
 
 function counters({ scheduler, dispatcher, swarm }: Coordinator) {
-  const { laps, hedges, redispatches, tabAssignments, fallbackAssignments, tabRowParts } = dispatcher;
+  const { laps, hedges, redispatches, tabAssignments, fallbackAssignments, tabRowParts } = dispatcher.figures;
   const links = swarm.peers.flatMap(({ link }) => (link ? [link.stats()] : []));
   const wireBytes = links.reduce((sum, { bytesSent, bytesReceived }) => sum + bytesSent + bytesReceived, 0);
   const { tokens, passes } = scheduler;

@@ -22,8 +22,8 @@ describe('CPU donor (WasmBackend): a browser without WebGPU', () => {
     const { ids } = await answer(coordinator, golden.prompt_ids);
     // The golden ids are those of f32 weights; a coarser format may say something else, and is as good as itself.
     if (quant === 'f16') expect(ids).toEqual(golden.greedy_ids);
-    expect(coordinator.dispatcher.fallbackAssignments).toBe(0);
-    expect(coordinator.dispatcher.tabAssignments).toBeGreaterThan(0);
+    expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
+    expect(coordinator.dispatcher.figures.tabAssignments).toBeGreaterThan(0);
     await until('audits', () => peer!.trust.auditedRows > 100);
     expect(peer!.trust.failures).toBe(0);
     const shown = coordinator.snapshots.build().peers[0]!.adapter;

@@ -55,7 +55,7 @@ it('PeerHost: a q4 tab whose GPU device is lost gets another, loads again from i
   const { coordinator } = network;
   const prompt = GOLDEN[3]!.prompt_ids;
   const before = await answer(coordinator, prompt, { maxTokens: 24 });
-  expect(coordinator.dispatcher.fallbackAssignments).toBe(0);
+  expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
   const downloaded = shardRequests();
   expect(downloaded).toBeGreaterThan(0);
 
@@ -65,10 +65,10 @@ it('PeerHost: a q4 tab whose GPU device is lost gets another, loads again from i
   expect(await worker.evaluate('devices.length')).toBeGreaterThan(1);
   expect(shardRequests()).toBe(downloaded);
 
-  const local = coordinator.dispatcher.fallbackAssignments;
+  const local = coordinator.dispatcher.figures.fallbackAssignments;
   const after = await answer(coordinator, prompt, { maxTokens: 24 });
   expect(after.ids).toEqual(before.ids);
-  expect(coordinator.dispatcher.fallbackAssignments).toBe(local);
+  expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(local);
 });
 
 it('PeerHost: a tab that gets no other device leaves, says why, and answers go on without it', async () => {

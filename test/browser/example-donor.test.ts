@@ -46,8 +46,8 @@ it('examples/donor-page lends a tab that serves every expert', async () => {
   const golden = GOLDEN[6]!;
   const { ids } = await answer(coordinator, golden.prompt_ids);
   expect(ids).toEqual(golden.greedy_ids);
-  expect(coordinator.dispatcher.tabAssignments).toBeGreaterThan(0);
-  expect(coordinator.dispatcher.fallbackAssignments).toBe(0);
+  expect(coordinator.dispatcher.figures.tabAssignments).toBeGreaterThan(0);
+  expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
   await page.getByText(/working: \d+ experts, \d{2,} rows/).waitFor();
   expect(errors).toEqual([]);
 });

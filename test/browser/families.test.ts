@@ -28,8 +28,8 @@ describe('model families: two tabs hold the experts of', () => {
         expect(said.ids).toEqual(ids);
       }
       // By the tabs: nothing was left to the coordinator.
-      expect(coordinator.dispatcher.tabAssignments).toBeGreaterThan(0);
-      expect(coordinator.dispatcher.fallbackAssignments).toBe(0);
+      expect(coordinator.dispatcher.figures.tabAssignments).toBeGreaterThan(0);
+      expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
     },
   );
 });

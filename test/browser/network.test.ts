@@ -55,7 +55,7 @@ describe('four tabs, f16', () => {
         if (margins[i]! >= MIN_MARGIN) expect({ i, id: said[prompt.length - 1 + i]!.best }).toEqual({ i, id });
       }
     }
-    expect(network.coordinator.dispatcher.fallbackAssignments).toBe(0);
+    expect(network.coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
   });
 
   it('write a story for the openai client, in a stream, all of its expert work done by tabs', async () => {
@@ -106,7 +106,7 @@ describe('four tabs, f16', () => {
       await other.join(2);
       const q8 = await nllOf(other, STORIES);
       expect(q8.tokens).toBe(heldOutPerplexity.tokens);
-      expect(other.coordinator.dispatcher.fallbackAssignments).toBe(0);
+      expect(other.coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
       const perplexity = Math.exp(q8.nll / q8.tokens);
       expect(Math.abs(perplexity / heldOutPerplexity.perplexity - 1)).toBeLessThan(0.01);
     } finally {
@@ -167,7 +167,7 @@ describe('ShardCache: a tab that reloads', () => {
     expect(await metric(coordinator.url, 'shoal_shard_downloads_total')).toBe(downloads);
     const { ids } = await answer(coordinator, GOLDEN[6]!.prompt_ids);
     expect(ids).toEqual(GOLDEN[6]!.greedy_ids);
-    expect(coordinator.dispatcher.fallbackAssignments).toBe(0);
+    expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
   });
 
   it('stays paused over it, and serves again when resumed', async () => {

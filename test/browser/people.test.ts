@@ -37,7 +37,7 @@ describe('donor, operator and developer', () => {
     expect(named.size).toBeGreaterThan(0);
     expect(swarm.peers.map((peer) => peer.peerId)).toEqual(expect.arrayContaining([...named]));
     expect(text).not.toContain('the coordinator itself');
-    expect(dispatcher.fallbackAssignments).toBe(0);
+    expect(dispatcher.figures.fallbackAssignments).toBe(0);
     expect(await accessFaults(page)).toEqual([]);
     expect(faults).toEqual([]);
     await page.context().close();

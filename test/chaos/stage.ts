@@ -34,11 +34,11 @@ export interface Stage {
 function countersOf({ dispatcher, swarm }: Core) {
   return {
     departed: swarm.departed,
-    redispatches: dispatcher.redispatches,
-    hedges: dispatcher.hedges,
-    laps: dispatcher.laps,
-    local: dispatcher.fallbackAssignments,
-    tabs: dispatcher.tabAssignments,
+    redispatches: dispatcher.figures.redispatches,
+    hedges: dispatcher.figures.hedges,
+    laps: dispatcher.figures.laps,
+    local: dispatcher.figures.fallbackAssignments,
+    tabs: dispatcher.figures.tabAssignments,
   };
 }
 

@@ -25,8 +25,8 @@ describe('deviceLimit, a limit on the tabs of a token and layer,', () => {
     const golden = GOLDEN[3]!;
     const { ids, events } = await answer(core, golden.prompt_ids, { maxTokens: 24 });
     expect(ids).toEqual(golden.greedy_ids.slice(0, Math.min(24, promisedLength(golden))));
-    expect(core.dispatcher.tabRowParts / core.dispatcher.tabRows).toBeGreaterThan(1.2);
-    expect(core.dispatcher.limitedChoices).toBe(0);
+    expect(core.dispatcher.figures.tabRowParts / core.dispatcher.figures.tabRows).toBeGreaterThan(1.2);
+    expect(core.dispatcher.figures.limitedChoices).toBe(0);
     expect(events.at(-1)).toMatchObject({ type: 'finish', reason: 'length' });
     expect(events.at(-1)).not.toHaveProperty('deviceLimit');
   });
@@ -34,13 +34,13 @@ describe('deviceLimit, a limit on the tabs of a token and layer,', () => {
   it('of one keeps every token of its request on one tab a layer, and says how often that changed the choice', async () => {
     const prompt = GOLDEN[3]!.prompt_ids;
     const { events } = await answer(core, prompt, { maxTokens: 24, deviceLimit: 1 });
-    expect(core.dispatcher.tabRowParts).toBe(core.dispatcher.tabRows);
+    expect(core.dispatcher.figures.tabRowParts).toBe(core.dispatcher.figures.tabRows);
     const tokenLayers = (prompt.length + 23) * 5;
     expect(events.at(-1)).toMatchObject({ type: 'finish', deviceLimit: { maxPeers: 1, tokenLayers } });
     const { deviceLimit } = events.at(-1) as { deviceLimit: { changed: number } };
     expect(deviceLimit.changed).toBeGreaterThan(0);
     // Rows of drafts that were wrong are none of the answer's.
-    const { limitedChoices, changedChoices } = core.dispatcher;
+    const { limitedChoices, changedChoices } = core.dispatcher.figures;
     expect(limitedChoices).toBeGreaterThanOrEqual(tokenLayers);
     expect(changedChoices - deviceLimit.changed).toBeLessThanOrEqual(limitedChoices - tokenLayers);
   });

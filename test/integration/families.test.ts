@@ -24,8 +24,8 @@ describe('every family, packed and served by peers over the memory transport', (
       for (const { prompt_ids: prompt, ids } of reference.greedy) {
         expect((await answer(core, prompt, { maxTokens: ids.length })).ids).toEqual(ids);
       }
-      expect(core.dispatcher.fallbackAssignments).toBe(0);
-      expect(core.dispatcher.tabAssignments).toBeGreaterThan(0);
+      expect(core.dispatcher.figures.fallbackAssignments).toBe(0);
+      expect(core.dispatcher.figures.tabAssignments).toBeGreaterThan(0);
     } finally {
       await core.close();
       await Promise.all(donors.map((donor) => donor.close()));

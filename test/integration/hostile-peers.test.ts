@@ -106,7 +106,7 @@ describe('LapClient: hostile tabs', () => {
         expect({ i, code }).toEqual({ i, code: 'protocol' });
     }
     expect(core.swarm.peers).toHaveLength(2);
-    expect(core.dispatcher.fallbackAssignments).toBe(0);
+    expect(core.dispatcher.figures.fallbackAssignments).toBe(0);
     // 1,000 donors are remembered by a hash and their totals, and the log is bounded: nothing else stays.
     expect(grown).toBeLessThan(8 * 2 ** 20);
   });
@@ -130,7 +130,7 @@ describe('LapClient: hostile tabs', () => {
       expect(ids).toEqual(golden.greedy_ids.slice(0, 24));
     }
     expect(liar.dismissed).toMatchObject({ code: 'protocol', retry: false });
-    expect(core.dispatcher.fallbackAssignments).toBe(0);
+    expect(core.dispatcher.figures.fallbackAssignments).toBe(0);
     await liar.close();
   });
 });

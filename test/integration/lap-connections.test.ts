@@ -51,7 +51,7 @@ describe('a tab with four connections to a coordinator', () => {
     open()[2]!.close();
     await until('three open channels', () => open().length === 3);
     expect((await answer(coordinator, golden.prompt_ids, { maxTokens })).ids).toEqual(expected);
-    expect(dispatcher.fallbackAssignments).toBe(0);
+    expect(dispatcher.figures.fallbackAssignments).toBe(0);
     expect(swarm.peers.length).toBe(1);
   });
 });

@@ -121,7 +121,7 @@ export async function life(kind: string, begin: Begin, seed: number, rowFormat: 
       changedRows += rowsApart(said, honest, bounds);
       return {
         partial: overTheWire(request, said, rowFormat),
-        timing: { lapMs: 1, queueMs: 0, computeMs: 0, rows: 1 },
+        timing: { lapMs: 1, queueMs: 0, computeMs: 0 },
       };
     },
   };
@@ -247,7 +247,7 @@ export async function honestLife(
   const laps = {
     async ask(request: WorkItem): Promise<LapAnswer> {
       const partial = overTheWire(request, await truth.work.compute(request), rowFormat);
-      return { partial, timing: { lapMs: 1, queueMs: 0, computeMs: 0, rows: 1 } };
+      return { partial, timing: { lapMs: 1, queueMs: 0, computeMs: 0 } };
     },
   };
   const record = { consecutiveRight: 0, verifiedRows: 0 };

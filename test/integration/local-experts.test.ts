@@ -34,7 +34,7 @@ async function expectFigures(): Promise<void> {
   const registry = new Registry();
   registerMetrics(registry, { ...core, access: new Access({}) });
   const metrics = await registry.metrics();
-  const { tabAssignments, localLayerAssignments } = core.dispatcher;
+  const { tabAssignments, localLayerAssignments } = core.dispatcher.figures;
   for (const line of [
     `shoal_expert_rows_total{by="tab"} ${tabAssignments}`,
     'shoal_expert_rows_total{by="coordinator"} 0',
@@ -79,10 +79,10 @@ describe('--local-experts: local layers, in the coordinator’s memory,', () => 
       expect(experts.every(({ peerId }) => (peerId === null) === layer <= 2)).toBe(true);
     }
     const { dispatcher, scheduler } = core;
-    expect(dispatcher.laps).toBe(3 * scheduler.passes);
-    expect(dispatcher.fallbackAssignments).toBe(0);
-    expect(dispatcher.localLayerAssignments).toBe(scheduler.rows * 2 * core.config.numExpertsPerTok);
-    expect(dispatcher.tabAssignments).toBe(scheduler.rows * 3 * core.config.numExpertsPerTok);
+    expect(dispatcher.figures.laps).toBe(3 * scheduler.passes);
+    expect(dispatcher.figures.fallbackAssignments).toBe(0);
+    expect(dispatcher.figures.localLayerAssignments).toBe(scheduler.rows * 2 * core.config.numExpertsPerTok);
+    expect(dispatcher.figures.tabAssignments).toBe(scheduler.rows * 3 * core.config.numExpertsPerTok);
     for (const donor of donors) expect(donor.session.liveLayers().every((layer) => layer > 2)).toBe(true);
     await expectFigures();
   });
@@ -94,7 +94,7 @@ describe('--local-experts: local layers, in the coordinator’s memory,', () => 
     const golden = GOLDEN[3]!;
     const { ids } = await answer(core, golden.prompt_ids, { maxTokens: 16 });
     expect(ids).toEqual(golden.greedy_ids.slice(0, 16));
-    expect(core.dispatcher).toMatchObject({ laps: 0, tabAssignments: 0, fallbackAssignments: 0 });
+    expect(core.dispatcher.figures).toMatchObject({ laps: 0, tabAssignments: 0, fallbackAssignments: 0 });
     expect(core.swarm.uncovered()).toBe(0);
   });
 
@@ -127,7 +127,7 @@ describe('MTP drafter: the module’s experts on tabs', () => {
     );
     await tiny.checkpoint.close();
     for (const [i, row] of logits.entries()) expect(nmse(row!, expected.logits[i]!)).toBeLessThan(1e-5);
-    expect(core.dispatcher).toMatchObject({ laps: 1, draftAssignments: 0, fallbackAssignments: 0 });
-    expect(core.dispatcher.tabAssignments).toBe(rows.length * core.config.numExpertsPerTok);
+    expect(core.dispatcher.figures).toMatchObject({ laps: 1, draftAssignments: 0, fallbackAssignments: 0 });
+    expect(core.dispatcher.figures.tabAssignments).toBe(rows.length * core.config.numExpertsPerTok);
   });
 });

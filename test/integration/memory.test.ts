@@ -59,13 +59,13 @@ it('memory: a coordinator and its tabs keep nothing of their laps once the KV ca
     return heapUsed + external;
   };
   // Answers take more laps on a busy machine, where two micro-batches are in flight: laps alone don't tell that the cache is full.
-  await answerUntil(() => core.dispatcher.laps >= WARM_UP_LAPS && core.scheduler.kvBytesKept > 0.9 * KV_BYTES);
+  await answerUntil(() => core.dispatcher.figures.laps >= WARM_UP_LAPS && core.scheduler.kvBytesKept > 0.9 * KV_BYTES);
   let grownPerLap = Number.POSITIVE_INFINITY;
   // A leak shows in every window; what the collector happens to leave (half a megabyte either way) hardly shows in three.
   for (let window = 0; window < 3 && grownPerLap >= KEPT_BYTES_PER_LAP; window++) {
-    const [before, lapsBefore] = [await kept(), core.dispatcher.laps];
-    await answerUntil(() => core.dispatcher.laps >= lapsBefore + LAPS);
-    grownPerLap = ((await kept()) - before) / (core.dispatcher.laps - lapsBefore);
+    const [before, lapsBefore] = [await kept(), core.dispatcher.figures.laps];
+    await answerUntil(() => core.dispatcher.figures.laps >= lapsBefore + LAPS);
+    grownPerLap = ((await kept()) - before) / (core.dispatcher.figures.laps - lapsBefore);
   }
   expect(grownPerLap).toBeLessThan(KEPT_BYTES_PER_LAP);
   expect(core.scheduler.kvBytesKept).toBeLessThanOrEqual(KV_BYTES);

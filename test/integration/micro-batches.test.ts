@@ -101,7 +101,7 @@ it('micro-batches give every stream the bits that it has alone, and the timeline
   const aloneMs = core.scheduler.occupancy.overlappedMs;
   expect(await answers()).toEqual(alone);
   const { passes, occupancy } = core.scheduler;
-  const { frameBytes, hedges, redispatches, laps } = core.dispatcher;
+  const { frameBytes, hedges, redispatches, laps } = core.dispatcher.figures;
   expect(occupancy.overlappedMs).toBeGreaterThan(aloneMs);
   await core.close();
   const spans = await readTrace(join(dir, 'on.json'));
@@ -209,5 +209,5 @@ it('micro-batches are off where they were forbidden: nothing is computed while a
     expect(span.from).toBeGreaterThanOrEqual(ofSameLap('out', span).from - 1);
     expect(span.from).toBeLessThan(ofSameLap('back', span).to);
   }
-  expect(shared.length).toBe(core.dispatcher.laps);
+  expect(shared.length).toBe(core.dispatcher.figures.laps);
 });

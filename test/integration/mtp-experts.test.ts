@@ -47,7 +47,7 @@ describe('MTP drafter: the module, its experts local,', () => {
   });
 
   it('makes no lap, and counts apart from what enters answers', async () => {
-    const before = { ...core.dispatcher };
+    const before = { ...core.dispatcher.figures };
     const rows = await mtpRows(goldenCases[0]!.prompt_ids.slice(0, 3));
     const cache = newMtpCache(core);
     const layers: number[] = [];
@@ -64,8 +64,8 @@ describe('MTP drafter: the module, its experts local,', () => {
     );
     cache.free();
     expect(layers).toEqual([core.config.numHiddenLayers]);
-    expect(core.dispatcher.draftAssignments - before.draftAssignments).toBe(2 * core.config.numExpertsPerTok);
+    expect(core.dispatcher.figures.draftAssignments - before.draftAssignments).toBe(2 * core.config.numExpertsPerTok);
     const { laps, tabAssignments, fallbackAssignments, localLayerAssignments } = before;
-    expect(core.dispatcher).toMatchObject({ laps, tabAssignments, fallbackAssignments, localLayerAssignments });
+    expect(core.dispatcher.figures).toMatchObject({ laps, tabAssignments, fallbackAssignments, localLayerAssignments });
   });
 });

@@ -40,7 +40,7 @@ async function ask(from: Core): Promise<{ bytes: number; ids: number[][] }> {
   const ids: number[][] = [];
   for (const { prompt_ids: prompt } of GOLDEN.slice(0, 2))
     ids.push((await answer(from, prompt, { maxTokens: 16 })).ids);
-  return { bytes: from.dispatcher.frameBytes / from.dispatcher.tabRows, ids };
+  return { bytes: from.dispatcher.figures.frameBytes / from.dispatcher.figures.tabRows, ids };
 }
 
 it('row format: int8 halves the bytes, passes every audit, and says what the coordinator alone says', async () => {
@@ -50,7 +50,7 @@ it('row format: int8 halves the bytes, passes every audit, and says what the coo
   const { hiddenSize } = served.config;
   // Two rows of a byte a value and a scale for each 32 of them; headers, weights and experts beside.
   expect(bytes).toBeLessThan(2 * hiddenSize * (33 / 32) + 100);
-  expect(served.dispatcher.fallbackAssignments).toBe(0);
+  expect(served.dispatcher.figures.fallbackAssignments).toBe(0);
   expect(served.trust.counts).toMatchObject({ wrong: 0, retracted: 0 });
   expect(served.trust.counts.right).toBeGreaterThanOrEqual(128);
   for (const donor of donors) donor.kill();
@@ -68,7 +68,7 @@ it('row format: a tab that does not know int8 is sent f16, beside others that do
   expect(served.swarm.peers.map((peer) => peer.rowFormat).sort()).toEqual(['f16', 'int8']);
   await ask(served);
   expect(served.trust.counts).toMatchObject({ wrong: 0, retracted: 0 });
-  expect(served.dispatcher.redispatches).toBe(0);
+  expect(served.dispatcher.figures.redispatches).toBe(0);
   expect(served.swarm.peers).toHaveLength(2);
 });
 

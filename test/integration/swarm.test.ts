@@ -35,17 +35,17 @@ describe('a swarm (Core, Swarm, Dispatcher) over the memory transport', () => {
       const promised = promisedLength(golden);
       expect(ids.slice(0, promised)).toEqual(golden.greedy_ids.slice(0, promised));
     }
-    expect(core.dispatcher.fallbackAssignments).toBe(0);
-    expect(core.dispatcher.tabAssignments).toBeGreaterThan(0);
+    expect(core.dispatcher.figures.fallbackAssignments).toBe(0);
+    expect(core.dispatcher.figures.tabAssignments).toBeGreaterThan(0);
     // Whole layers on each peer: one tab per row and lap.
-    expect(core.dispatcher.tabRowParts).toBe(core.dispatcher.tabRows);
+    expect(core.dispatcher.figures.tabRowParts).toBe(core.dispatcher.figures.tabRows);
   });
 
   it('answers by local experts alone when no tab is there, and says so', async () => {
     const golden = GOLDEN[3]!;
     const { ids } = await answer(core, golden.prompt_ids);
     expect(ids).toEqual(golden.greedy_ids);
-    expect(core.dispatcher.tabAssignments).toBe(0);
+    expect(core.dispatcher.figures.tabAssignments).toBe(0);
     expect(core.swarm.uncovered()).toBe(160);
   });
 
@@ -60,7 +60,7 @@ describe('a swarm (Core, Swarm, Dispatcher) over the memory transport', () => {
       },
     });
     expect(ids).toEqual(golden.greedy_ids);
-    expect(core.dispatcher.fallbackAssignments).toBeGreaterThan(0);
+    expect(core.dispatcher.figures.fallbackAssignments).toBeGreaterThan(0);
     expect(core.swarm.departed).toBe(4);
     expect(core.swarm.joined).toBe(6);
     expect(
@@ -79,8 +79,8 @@ describe('a swarm (Core, Swarm, Dispatcher) over the memory transport', () => {
     });
     expect(ids).toEqual(golden.greedy_ids);
     // A replica may have been asked before the deadline.
-    expect(core.dispatcher.redispatches + core.dispatcher.hedges).toBeGreaterThan(0);
-    expect(core.dispatcher.fallbackAssignments).toBe(0);
+    expect(core.dispatcher.figures.redispatches + core.dispatcher.figures.hedges).toBeGreaterThan(0);
+    expect(core.dispatcher.figures.fallbackAssignments).toBe(0);
   });
 
   it('gives the same answers over wires that lose, repeat, reorder and corrupt', async () => {
@@ -113,7 +113,7 @@ describe('a swarm (Core, Swarm, Dispatcher) over the memory transport', () => {
     expect(core.swarm.peers).toHaveLength(0);
     const { ids } = await answer(core, GOLDEN[6]!.prompt_ids);
     expect(ids).toEqual(GOLDEN[6]!.greedy_ids);
-    expect(core.dispatcher.tabAssignments).toBe(0);
+    expect(core.dispatcher.figures.tabAssignments).toBe(0);
   });
 
   it('lets eight streams share every lap, each as if it were alone', async () => {
@@ -124,12 +124,12 @@ describe('a swarm (Core, Swarm, Dispatcher) over the memory transport', () => {
     }));
     const alone: number[][] = [];
     for (const { promptIds, options } of requests) alone.push((await answer(core, promptIds, options)).ids);
-    const lapsBefore = core.dispatcher.laps;
+    const lapsBefore = core.dispatcher.figures.laps;
     const together = await Promise.all(requests.map(({ promptIds, options }) => answer(core, promptIds, options)));
     expect(together.map(({ ids }) => ids)).toEqual(alone);
     const tokens = together.reduce((sum, { ids }) => sum + ids.length, 0);
     // Shared laps, in two half-batches at most: far fewer than every stream going round by itself.
-    expect(core.dispatcher.laps - lapsBefore).toBeLessThan((tokens * 5) / 2);
+    expect(core.dispatcher.figures.laps - lapsBefore).toBeLessThan((tokens * 5) / 2);
   });
 
   it('does not download again what a returning donor has kept', async () => {
@@ -154,8 +154,8 @@ describe('a swarm (Core, Swarm, Dispatcher) over the memory transport', () => {
     expect(ids).toEqual(golden.greedy_ids);
     await until('the farewell', () => tabs[0]!.dismissed !== undefined);
     expect(tabs[0]!.dismissed?.code).toBe('finished');
-    expect(core.dispatcher.fallbackAssignments).toBe(0);
-    expect(core.dispatcher.redispatches).toBe(0);
+    expect(core.dispatcher.figures.fallbackAssignments).toBe(0);
+    expect(core.dispatcher.figures.redispatches).toBe(0);
   });
 
   it('placement lets tabs that it does not need wait, and none of them holds the others up', async () => {
@@ -166,7 +166,7 @@ describe('a swarm (Core, Swarm, Dispatcher) over the memory transport', () => {
     );
     const { ids } = await answer(core, GOLDEN[6]!.prompt_ids);
     expect(ids).toEqual(GOLDEN[6]!.greedy_ids);
-    expect(core.dispatcher.fallbackAssignments).toBe(0);
+    expect(core.dispatcher.figures.fallbackAssignments).toBe(0);
   });
 
   it('gives a paused tab no laps, and takes it back', async () => {

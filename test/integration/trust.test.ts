@@ -79,10 +79,10 @@ describe('probation: a new tab', () => {
     expect(trust).toMatchObject({ phase: 'trusted', auditedRows: PROBATION_ROWS, failures: 0, usedRows: 0 });
     // What it did in shadow is no work.
     expect(laps.rows).toBe(0);
-    expect(core.dispatcher.tabAssignments).toBe(0);
+    expect(core.dispatcher.figures.tabAssignments).toBe(0);
     const { ids } = await answer(core, GOLDEN[6]!.prompt_ids);
     expect(ids).toEqual(GOLDEN[6]!.greedy_ids);
-    expect(core.dispatcher.fallbackAssignments).toBe(0);
+    expect(core.dispatcher.figures.fallbackAssignments).toBe(0);
     expect(trust.usedRows).toBe(laps.rows);
     await until('an audit', () => trust.auditedRows > PROBATION_ROWS);
     expect(trust.failures).toBe(0);
@@ -173,7 +173,7 @@ describe('audits and quarantine: a liar, a tab that turns after probation,', () 
     }
     expect(liar.dismissed).toMatchObject({ code: 'wrong-results' });
     expect(errors().join()).toMatch(/gave a result of absurd size/);
-    expect(core.dispatcher.fallbackAssignments).toBe(0);
+    expect(core.dispatcher.figures.fallbackAssignments).toBe(0);
   });
 
   it('is kept out even if it leaves before its audit', async () => {

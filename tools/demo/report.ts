@@ -47,10 +47,10 @@ export function report(coordinator: Coordinator, story: Story, demo: { prompt: s
     bytesPerToken: flow.bytesPerToken === null ? null : Math.round(flow.bytesPerToken),
     floorBytesPerToken: flow.floorBytesPerToken,
     medianLapMs: {
-      lap: round(dispatcher.lapMs.quantile(0.5), 2),
-      queue: round(dispatcher.queueMs.quantile(0.5), 2),
-      wire: round(dispatcher.wireMs.quantile(0.5), 2),
-      compute: round(dispatcher.computeMs.quantile(0.5), 2),
+      lap: round(dispatcher.figures.lapMs.quantile(0.5), 2),
+      queue: round(dispatcher.figures.queueMs.quantile(0.5), 2),
+      wire: round(dispatcher.figures.wireMs.quantile(0.5), 2),
+      compute: round(dispatcher.figures.computeMs.quantile(0.5), 2),
     },
     tabs: peers.map((peer) => ({
       peerId: peer.peerId,

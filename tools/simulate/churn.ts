@@ -94,8 +94,8 @@ interface Samples {
 }
 
 function counters({ dispatcher, counted }: World, visits: Visits, record: PlanRecord) {
-  const { laps, asks, hedges, redispatches, frameBytes, tabRows, tabRowParts } = dispatcher;
-  const { tabAssignments, fallbackAssignments } = dispatcher;
+  const { laps, asks, hedges, redispatches, frameBytes, tabRows, tabRowParts } = dispatcher.figures;
+  const { tabAssignments, fallbackAssignments } = dispatcher.figures;
   const { joins, leaves, dismissals } = visits;
   const work = {
     laps,

@@ -1,6 +1,5 @@
 import type { Rng, WorkItem } from '@shoal/model';
 import type { PlacementModel } from '@shoal/placement';
-import { expertCounters } from '../../coordinator/src/laps/lap-figures.ts';
 import { Dispatcher, type DispatcherOptions } from '../../coordinator/src/laps/dispatcher.ts';
 import { EventLog } from '../../coordinator/src/base/event-log.ts';
 import type { Planner } from '../../coordinator/src/swarm/swarm-options.ts';
@@ -56,7 +55,7 @@ export class World {
       local,
       events: new EventLog(),
       replicas: options.replicas,
-      load: () => meter.read(expertCounters(this.dispatcher, placement.layers, model.expertsPerLayer), clock.now()),
+      load: () => meter.read(this.dispatcher.figures.expertCounters(placement.layers), clock.now()),
       maxPeers: options.maxPeers,
       clock,
       planner: options.planner,

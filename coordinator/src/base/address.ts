@@ -1,12 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import { isIP, isIPv6 } from 'node:net';
 
-/** As much of a request as tells where it came from. */
+/** The part of a request that says where it came from. */
 export type AddressedRequest = Pick<IncomingMessage, 'headers'> & { socket: { remoteAddress?: string | undefined } };
 
 /**
- * Who sent a request. Behind a trusted proxy that is the last hop of X-Forwarded-For, the one entry which the proxy wrote
- * itself; all before it are the client's own word. Without a proxy the whole header is, and is not read.
+ * The address that sent a request. Behind a trusted proxy that is the last hop of X-Forwarded-For, the only entry that the
+ * proxy wrote. The client may have written the others, and without a proxy all of them, so they are not read.
  */
 export function clientAddress(request: AddressedRequest, trustProxy: boolean): string {
   const direct = plainAddress(request.socket.remoteAddress ?? '') ?? 'unknown';
@@ -17,15 +17,15 @@ export function clientAddress(request: AddressedRequest, trustProxy: boolean): s
 }
 
 /**
- * What limits count by: an IPv4 address, or the /64 network of an IPv6 address, since whoever has one address of a /64
- * usually has all of them.
+ * The key that limits count by: an IPv4 address, or the /64 network of an IPv6 address, since a client with one address of a
+ * /64 usually has all of them.
  */
 export function addressKey(address: string): string {
   if (!isIPv6(address)) return address;
   return `${expandIPv6(address).slice(0, 4).join(':')}::/64`;
 }
 
-/** Without brackets, port, zone and the IPv6 form of IPv4; undefined if it is no address. */
+/** Removes brackets, port, zone and the IPv6 form of IPv4. Undefined if the text is not an address. */
 function plainAddress(text: string): string | undefined {
   const unbracketed = /^\[(.+)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text;
   const bare = unbracketed.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '');

@@ -1,21 +1,21 @@
-/** What `setTimeout` gave: so much of it as is needed. */
+/** A timeout or interval. */
 export interface Timer {
-  /** It does not keep the process alive by itself. */
+  /** Lets the process end while the timer is pending. */
   unref(): unknown;
 }
 
 /**
- * Time, for whatever has deadlines, hedges or delays. The simulator puts a virtual clock in its place, so that what it
- * drives is the code that serves.
+ * Time for everything with deadlines, hedges or delays. The simulator passes a virtual clock instead, so it drives the code
+ * that serves.
  */
 export interface Clock {
-  /** Milliseconds since a moment of the clock's own; never goes back. */
+  /** Milliseconds since an arbitrary moment; never goes back. */
   now(): number;
   setTimeout(run: () => void, delayMs: number): Timer;
   setInterval(run: () => void, periodMs: number): Timer;
-  /** Of either kind. */
+  /** Clears a timer of either kind. */
   clear(timer: Timer | undefined): void;
-  /** Once what has arrived by now was dealt with. */
+  /** Runs after everything that has already arrived was handled. */
   setImmediate(run: () => void): void;
 }
 

@@ -1,8 +1,8 @@
-/** A bounded window of recent samples with their quantiles. */
+/** A bounded window of the most recent samples, and their quantiles. */
 export class SampleWindow {
   readonly #samples: Float64Array;
   #count = 0;
-  /** What is in the window, ascending; made when first asked for. */
+  /** The window's samples, ascending; computed on demand. */
   #sorted: Float64Array | undefined;
 
   constructor(size: number) {
@@ -24,7 +24,7 @@ export class SampleWindow {
     return Math.min(this.#count, this.#samples.length);
   }
 
-  /** The q-quantile (nearest rank) of what is in the window, or null when it is empty. */
+  /** The q-quantile (nearest rank), or null of no samples. */
   quantile(q: number): number | null {
     const n = this.length;
     if (n === 0) return null;
@@ -33,10 +33,10 @@ export class SampleWindow {
   }
 }
 
-/** The medians of the last so many seconds, one for each second. */
+/** The median of each of the last `seconds` seconds. */
 export class SecondMedians {
   readonly #seconds: number;
-  readonly #entries: { second: number; samples: number[] }[] = [];
+  readonly #samples = new Map<number, number[]>();
 
   constructor(seconds: number) {
     this.#seconds = seconds;
@@ -44,33 +44,18 @@ export class SecondMedians {
 
   add(nowMs: number, sample: number): void {
     const second = Math.floor(nowMs / 1000);
-    let entry = this.#entries.at(-1);
-    if (entry?.second !== second) {
-      entry = { second, samples: [] };
-      this.#entries.push(entry);
-      if (this.#entries.length > this.#seconds) this.#entries.shift();
-    }
-    entry.samples.push(sample);
+    const samples = this.#samples.get(second);
+    if (samples) return void samples.push(sample);
+    this.#samples.set(second, [sample]);
+    if (this.#samples.size > this.#seconds) this.#samples.delete(this.#samples.keys().next().value!);
   }
 
-  /** [seconds], the last one that of `nowMs`; null where there was nothing. */
+  /** [seconds], the last one that of `nowMs`; null for seconds without samples. */
   until(nowMs: number): (number | null)[] {
-    const current = Math.floor(nowMs / 1000);
-    const bySecond = new Map(this.#entries.map((entry) => [entry.second, entry.samples]));
+    const first = Math.floor(nowMs / 1000) - this.#seconds + 1;
     return Array.from({ length: this.#seconds }, (_, i) => {
-      const samples = bySecond.get(current - this.#seconds + 1 + i);
+      const samples = this.#samples.get(first + i);
       return samples === undefined ? null : samples.sort((a, b) => a - b)[samples.length >> 1]!;
     });
   }
-}
-
-/** One lap of one peer, taken apart. */
-export interface LapTiming {
-  /** From hand-over to the link until the answer was decoded, in milliseconds. */
-  lapMs: number;
-  /** Waiting in the tab for earlier laps, as the tab says. */
-  queueMs: number;
-  /** In the tab's backend, as the tab says. */
-  computeMs: number;
-  rows: number;
 }

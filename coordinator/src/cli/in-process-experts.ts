@@ -6,7 +6,7 @@ import type { OpenModel } from '@shoal/weights/node';
 import { ExpertCache } from '../local-experts/expert-cache.ts';
 import type { Config } from '../config.ts';
 
-/** For routed experts kept between tokens: all of a small model, a working set of a large one. */
+/** For routed experts cached between tokens: all of a small model, a working set of a large one. */
 const EXPERT_CACHE_BYTES = 1024 * 1024 * 1024;
 
 export interface OpenExperts {
@@ -30,20 +30,20 @@ export async function openExperts(
   const { hiddenSize, moeIntermediateSize } = config;
   const shape: ExpertShape = packed?.manifest.shape ?? { hiddenSize, moeIntermediateSize, quant: 'f16' };
   const backend = await createWasmBackend({ shape, threads });
-  const kept = new ExpertCache({
+  const cache = new ExpertCache({
     backend,
     maxExperts: Math.floor(EXPERT_CACHE_BYTES / shardBytes(shape)),
     read: async (layer, expert) =>
       packed ? packed.readShard(layer, expert) : packExpert(shape, await loadExpert(config, reader, layer, expert)),
   });
   return {
-    experts: { dispatch: (call) => ({ combine: () => kept.run(requestOf(call)) }) },
+    experts: { dispatch: (call) => ({ combine: () => cache.run(itemOf(call)) }) },
     close: () => backend.destroy(),
   };
 }
 
-/** All of a call as one request, its rows in f16 as tabs get them. */
-function requestOf({ layer, numRows, x, topkIdx, topkWeights }: MoeCall) {
+/** All of a call, its rows in f16 as peers get them. */
+function itemOf({ layer, numRows, x, topkIdx, topkWeights }: MoeCall) {
   return uniformWorkItem({
     layer,
     numRows,

@@ -2,6 +2,7 @@ import type { ModelConfig } from '@shoal/model';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Access } from '../access/access.ts';
 import type { Dispatcher } from '../laps/dispatcher.ts';
+import type { LapFigures } from '../laps/lap-figures.ts';
 import type { LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import { type Wait, WAITS } from '../scheduler/latency.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
@@ -64,7 +65,7 @@ const SCHEDULER: Metrics<Scheduler> = {
   ],
 };
 
-const DISPATCHER: Metrics<Dispatcher> = {
+const LAPS: Metrics<LapFigures> = {
   shoal_laps_total: ['Laps: dispatch and combine of one MoE layer and micro-batch.', (d) => d.laps],
   shoal_lap_redispatches_total: ['Laps that one tab failed and another or the coordinator did.', (d) => d.redispatches],
   shoal_lap_hedges_total: ['Laps also sent to a replica because the first tab was late.', (d) => d.hedges],
@@ -142,10 +143,10 @@ const BY_LABEL: Record<string, [help: string, label: string, read: (s: MetricSou
     'Row × expert products, by where: on tabs, on the coordinator as fallback, in its local layers, and for drafts.',
     'by',
     ({ dispatcher }) => ({
-      tab: dispatcher.tabAssignments,
-      coordinator: dispatcher.fallbackAssignments,
-      resident: dispatcher.localLayerAssignments,
-      drafter: dispatcher.draftAssignments,
+      tab: dispatcher.figures.tabAssignments,
+      coordinator: dispatcher.figures.fallbackAssignments,
+      resident: dispatcher.figures.localLayerAssignments,
+      drafter: dispatcher.figures.draftAssignments,
     }),
   ],
   shoal_peers: ['Tabs, by state.', 'state', ({ swarm }) => countBy(swarm.peers.map(({ state }) => state))],
@@ -190,7 +191,7 @@ export function registerMetrics(registry: Registry, sources: MetricSources): voi
   collectDefaultMetrics({ register: registry });
   const { scheduler, dispatcher, swarm, trust } = sources;
   registerAll(registry, SCHEDULER, scheduler);
-  registerAll(registry, DISPATCHER, dispatcher);
+  registerAll(registry, LAPS, dispatcher.figures);
   registerAll(registry, SWARM, swarm);
   registerAll(registry, TRUST, trust);
   registerAll(registry, OTHER, sources);

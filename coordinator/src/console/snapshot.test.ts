@@ -37,7 +37,7 @@ beforeEach(() => {
     events: new EventLog(),
     replicas: 1,
   });
-  const dispatcher = {
+  const figures = {
     laps: 0,
     redispatches: 0,
     expertRows,
@@ -96,7 +96,7 @@ beforeEach(() => {
     quant: 'f16',
     config: config as unknown as ModelConfig,
     scheduler: scheduler as unknown as SnapshotSources['scheduler'],
-    dispatcher: dispatcher as unknown as SnapshotSources['dispatcher'],
+    dispatcher: { figures } as unknown as SnapshotSources['dispatcher'],
     swarm,
     localLayers,
     trust: {

@@ -2,6 +2,7 @@ import type { ModelConfig } from '@shoal/model';
 import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView, WaitView } from '@shoal/protocol';
 import type { SampleWindow } from '../base/sample-window.ts';
 import type { Dispatcher } from '../laps/dispatcher.ts';
+import type { LapFigures } from '../laps/lap-figures.ts';
 import { lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { PeerSession } from '../swarm/peer-session.ts';
@@ -55,7 +56,7 @@ export class SnapshotBuilder {
     this.#tokenHistory.push((scheduler.tokens - this.#tokensAtTick) / elapsedS);
     if (this.#tokenHistory.length > HISTORY_S) this.#tokenHistory.shift();
     this.#tokensAtTick = scheduler.tokens;
-    for (const [layer, rows] of dispatcher.expertRows) {
+    for (const [layer, rows] of dispatcher.figures.expertRows) {
       const before = this.#rowsAtTick.get(layer) ?? new Float64Array(rows.length);
       const load = this.#load.get(layer) ?? new Float64Array(rows.length);
       for (let e = 0; e < rows.length; e++) {
@@ -129,7 +130,7 @@ export class SnapshotBuilder {
     const { phase, auditShare, auditedRows, failures, record } = peer.trust;
     const laps = peer.connected ? peer.laps : undefined;
     const stats = peer.link?.stats();
-    const work = answerWork(dispatcher);
+    const work = answerWork(dispatcher.figures);
     return {
       peerId: peer.peerId,
       state: peer.state,
@@ -181,7 +182,7 @@ export class SnapshotBuilder {
     const floorLaps = lapsPerPass(config, localLayers);
     const wire = swarm.wireBytes;
     const workBytes = wire.sent + wire.received - wire.tests;
-    const work = answerWork(dispatcher);
+    const work = answerWork(dispatcher.figures);
     const perToken = scheduler.passesPerToken;
     const recent = this.#tokenHistory.slice(-RATE_WINDOW_S);
     const perPass = (perLapMs: number | null, laps = floorLaps): number | null =>
@@ -190,19 +191,21 @@ export class SnapshotBuilder {
       tokensPerSecond: recent.length === 0 ? 0 : recent.reduce((sum, n) => sum + n, 0) / recent.length,
       tokensTotal: scheduler.tokens,
       lapsPerToken:
-        perToken === null ? null : (perToken * (dispatcher.laps + dispatcher.redispatches)) / scheduler.passes,
+        perToken === null
+          ? null
+          : (perToken * (dispatcher.figures.laps + dispatcher.figures.redispatches)) / scheduler.passes,
       drafts: scheduler.speculation.totals,
-      bytesPerToken: dispatcher.tabRows === 0 ? null : (workBytes / dispatcher.tabRows) * floorLaps,
+      bytesPerToken: dispatcher.figures.tabRows === 0 ? null : (workBytes / dispatcher.figures.tabRows) * floorLaps,
       floorBytesPerToken: floorLaps * 2 * config.hiddenSize * 2,
       floorLapsPerToken: floorLaps,
-      tabShare: work === 0 ? null : dispatcher.tabAssignments / work,
+      tabShare: work === 0 ? null : dispatcher.figures.tabAssignments / work,
       uncoveredExperts: swarm.uncovered(),
-      uncoveredWork: dispatcher.fallbackAssignments,
+      uncoveredWork: dispatcher.figures.fallbackAssignments,
       localLayers: {
         layers: [...localLayers.layers],
         bytes: localLayers.bytes,
-        share: work === 0 ? null : dispatcher.localLayerAssignments / work,
-        draftWork: dispatcher.draftAssignments,
+        share: work === 0 ? null : dispatcher.figures.localLayerAssignments / work,
+        draftWork: dispatcher.figures.draftAssignments,
       },
       audits: {
         comparedRows: trust.counts.right + trust.counts.wrong,
@@ -212,10 +215,10 @@ export class SnapshotBuilder {
       },
       timeSplitMs: {
         engine: scheduler.engineMs.quantile(0.5),
-        queue: perPass(dispatcher.queueMs.quantile(0.5)),
-        wire: perPass(dispatcher.wireMs.quantile(0.5)),
-        compute: perPass(dispatcher.computeMs.quantile(0.5)),
-        localLayers: perPass(dispatcher.localLayerMs.quantile(0.5), localLayers.layers.length),
+        queue: perPass(dispatcher.figures.queueMs.quantile(0.5)),
+        wire: perPass(dispatcher.figures.wireMs.quantile(0.5)),
+        compute: perPass(dispatcher.figures.computeMs.quantile(0.5)),
+        localLayers: perPass(dispatcher.figures.localLayerMs.quantile(0.5), localLayers.layers.length),
       },
       kvBytesInUse: scheduler.kvBytesInUse,
       kvBytesPerToken: scheduler.kvBytesPerToken,
@@ -230,7 +233,7 @@ function waitOf(recentMs: SampleWindow): WaitView {
 }
 
 /** Row × expert products of answers, on tabs and on the coordinator. */
-function answerWork({ tabAssignments, fallbackAssignments, localLayerAssignments }: Dispatcher): number {
+function answerWork({ tabAssignments, fallbackAssignments, localLayerAssignments }: LapFigures): number {
   return tabAssignments + fallbackAssignments + localLayerAssignments;
 }
 

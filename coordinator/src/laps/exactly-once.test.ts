@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { Dispatcher } from './dispatcher.ts';
 import type { LapPeer } from './lap-splitter.ts';
 import { LapClient } from './lap-client.ts';
-import type { LocalCompute } from '../local-experts/compute.ts';
+import type { LocalCompute } from '../local-experts/local-compute.ts';
 
 const [HIDDEN, EXPERTS, TOP_K, PEERS] = [2, 6, 3, 4];
 
@@ -137,7 +137,7 @@ it('has each expert of each row in the sum once, whatever comes late, twice or n
       hiddenSize: HIDDEN,
       nRoutedExperts: EXPERTS,
       numExpertsPerTok: TOP_K,
-      local: { compute: async (request: WorkItem) => compute(request) } as unknown as LocalCompute,
+      local: { compute: async (item: WorkItem) => compute(item) } as unknown as LocalCompute,
       peers: () => peers,
     });
     const one = async (): Promise<void> => {
@@ -153,10 +153,10 @@ it('has each expert of each row in the sum once, whatever comes late, twice or n
     while (!progress.ended) await vi.advanceTimersByTimeAsync(50);
     await all;
     await vi.advanceTimersByTimeAsync(30_000);
-    totals.redispatches += dispatcher.redispatches;
-    totals.hedges += dispatcher.hedges;
-    totals.local += dispatcher.fallbackAssignments;
-    totals.laps += dispatcher.laps;
+    totals.redispatches += dispatcher.figures.redispatches;
+    totals.hedges += dispatcher.figures.hedges;
+    totals.local += dispatcher.figures.fallbackAssignments;
+    totals.laps += dispatcher.figures.laps;
     for (const { laps } of peers) totals.lateAnswers += laps.lateAnswers;
   }
   // All of it did happen.

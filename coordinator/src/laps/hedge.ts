@@ -3,68 +3,59 @@ import { systemClock, type Clock, type Timer } from '../base/clock.ts';
 /** One way to get an answer, which can be given up. */
 export interface Attempt<T> {
   result: Promise<T>;
-  /** Nobody waits for it any more. */
+  /** Gives it up: its answer is not needed any more. */
   cancel: () => void;
 }
 
+/** Hedges earned by each lap, and how many may be saved up. */
+const SHARE = 0.05;
+const BURST = 4;
+
 /**
  * Bounds hedged laps to a share of all laps (Dean & Barroso, "The Tail at Scale", 2013: hedging after the 95th percentile
- * costs about 5 % more work): each lap earns `share` of a hedge, and what is not used is kept up to `burst`.
+ * costs about 5 % more work). What hedges win is measured in docs/measurements/hedges.md.
  */
 export class HedgeBudget {
-  readonly #share: number;
-  readonly #burst: number;
-  #balance: number;
-  laps = 0;
-  hedges = 0;
-
-  constructor(share = 0.05, burst = 4) {
-    this.#share = share;
-    this.#burst = burst;
-    this.#balance = burst;
-  }
+  #balance = BURST;
 
   earn(): void {
-    this.laps++;
-    this.#balance = Math.min(this.#burst, this.#balance + this.#share);
+    this.#balance = Math.min(BURST, this.#balance + SHARE);
   }
 
-  /** Whether another hedge may be sent; if so it is paid for. */
+  /** Pays for a hedge; false if the budget has none left. */
   take(): boolean {
     if (this.#balance < 1) return false;
     this.#balance -= 1;
-    this.hedges++;
     return true;
   }
 }
 
 /**
- * The primary's answer, or, if it has none after `afterMs`, that of whichever of two is first. The loser is cancelled; an
- * attempt that fails leaves it to the other; if both fail the primary's error is thrown. `start` may decline (undefined).
+ * The first attempt's answer, or, where it has none after `afterMs`, the earlier of it and of a second attempt. The loser is
+ * cancelled. If one attempt fails the other decides; if both fail the first one's error is thrown. `start` may decline
+ * (undefined).
  */
 export async function hedge<T>(
-  primary: Attempt<T>,
+  first: Attempt<T>,
   afterMs: number,
   start: () => Attempt<T> | undefined,
   clock: Clock = systemClock,
-): Promise<{ value: T; by: 'primary' | 'hedge' }> {
-  const first = primary.result.then((value) => ({ value, by: 'primary' as const }));
+): Promise<T> {
+  const LATE = Symbol('late');
   let timer: Timer | undefined;
-  const late = new Promise<'late'>((resolve) => (timer = clock.setTimeout(() => resolve('late'), afterMs)));
+  const late = new Promise<typeof LATE>((resolve) => (timer = clock.setTimeout(() => resolve(LATE), afterMs)));
   try {
-    const outcome = await Promise.race([first, late]);
-    if (outcome !== 'late') return outcome;
+    const outcome = await Promise.race([first.result, late]);
+    if (outcome !== LATE) return outcome as T;
   } finally {
     clock.clear(timer);
   }
-  const secondary = start();
-  if (secondary === undefined) return first;
-  const second = secondary.result.then((value) => ({ value, by: 'hedge' as const }));
-  try {
-    const winner = await Promise.any([first, second]);
-    (winner.by === 'primary' ? secondary : primary).cancel();
-    return winner;
-  } catch {
-    return first;
-  }
+  const second = start();
+  if (second === undefined) return first.result;
+  const won = async (attempt: Attempt<T>, loser: Attempt<T>): Promise<T> => {
+    const value = await attempt.result;
+    loser.cancel();
+    return value;
+  };
+  return Promise.any([won(first, second), won(second, first)]).catch(() => first.result);
 }

@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import type { WorkItem } from '@shoal/model';
 import {
   decodeCombine,
   decodeRefuse,
@@ -13,89 +14,80 @@ import {
 } from '@shoal/protocol';
 import { type Link, TransportError } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
-import type { Attempt } from './hedge.ts';
-import { type LapAnswer, LapError } from './lap.ts';
-import type { WorkItem } from '@shoal/model';
 import { SampleWindow, SecondMedians } from '../base/sample-window.ts';
-import { type LapExpectation, PeerStanding } from './peer-standing.ts';
 import type { LapEvent } from '../timeline/timeline.ts';
+import type { Attempt } from './hedge.ts';
+import { type LapAnswer, LapError, type LapTiming } from './lap.ts';
+import { type LapExpectation, PeerStanding } from './peer-standing.ts';
 
-/** Refusals that say nothing against the peer (docs/PROTOCOL.md). */
+/** Refusals that don't count as failures of the peer (docs/PROTOCOL.md). */
 const INNOCENT_REFUSALS: ReadonlySet<LapRefusal> = new Set(['paused', 'busy', 'stale-epoch']);
 
-/** Laps in flight to one peer. Beyond it a tab only queues, and a replica or the coordinator is faster. */
+/** Laps in flight to one peer. With more the tab only queues, and a replica or the coordinator is faster. */
 const MAX_LAPS_IN_FLIGHT = 32;
-/** Ids of answered or given-up laps that are remembered, to tell a late or repeated answer from an invented one. */
+/** Ids of laps that have ended, remembered to tell a late or repeated answer from an invented one. */
 const MAX_REMEMBERED_LAPS = 4096;
-/** No round trip is judged faster than this while few laps are known: shaders warm up, code is compiled. */
+/** Shortest deadline while few laps are known: shaders warm up, code is compiled. */
 const MIN_DEADLINE_MS = 1_000;
-/** And with so many known as tell a 95th percentile: a tab's garbage collection and a busy machine's scheduling stay below it. */
+/** Shortest deadline once a 95th percentile is known; a tab's garbage collection and a busy machine's scheduling take less. */
 const MIN_KNOWN_DEADLINE_MS = 300;
 /** Before anything is measured: a first lap may wait for shader warm-up. */
 const FIRST_DEADLINE_MS = 10_000;
 const MAX_DEADLINE_MS = 15_000;
-/** A lap later than this many times its peer's 95th percentile is given up. */
+/** The deadline is this many times the peer's 95th percentile. */
 const DEADLINE_FACTOR = 6;
-/** Of so many laps the median is what is expected of the next: few enough to forget a bad moment. */
+/** Laps whose quantiles are used: few enough to forget a bad moment. */
 const LAP_WINDOW = 64;
-/** Fewer laps don't tell a 95th percentile. */
+/** Laps from which a 95th percentile is taken. */
 const MIN_SAMPLES = 20;
-/** Below this, lateness is the noise of timers and schedulers. */
+/** Less than this is the noise of timers and schedulers. */
 const MIN_HEDGE_MS = 10;
-/** Fewer laps tell a warm-up rather than a speed. */
+/** Laps from which a speed is taken. Fewer measure the warm-up. */
 const MIN_LAPS_TO_RATE = 64;
-/** A lap counts for no more than so many times the median. */
+/** For the expected cost, a lap counts as at most this many times the median. */
 const MAX_OUTLIER = 3;
-/** An answer that is later than the median by half of it will most often be there before a replica's. */
+/** An answer less late than this many times the median mostly arrives before a replica's would. */
 const WORTH_A_HEDGE = 1.5;
 const HISTORY_S = 60;
-
-interface PendingLap {
-  request: { layer: number; numRows: number; assignments: number };
-  sentMs: number;
-  resolve(answer: LapAnswer): void;
-  reject(error: LapError): void;
-  timer: Timer;
-  meter: Meter | undefined;
-  sentBytes: number;
-  onEnd: ((event: LapEvent) => void) | undefined;
-}
+/** Late or repeated answers allowed beyond one per lap. Each is as large as a real one, and a wire may repeat some. */
+const MAX_SPARE_ANSWERS = 256;
 
 interface Meter {
   frameBytes: number;
 }
 
-export interface AskOptions {
-  deadlineMs?: number;
-  /**
-   * Told of the bytes of the frames sent and received. A lap without one is a test: it counts neither as work nor towards
-   * what is expected of the peer.
-   */
-  meter?: Meter;
-  /** Told of the lap when it is answered or given up. */
-  onEnd?: ((event: LapEvent) => void) | undefined;
+interface PendingLap extends AskOptions {
+  item: WorkItem;
+  sentMs: number;
+  sentBytes: number;
+  resolve(answer: LapAnswer): void;
+  reject(error: LapError): void;
+  timer: Timer;
 }
 
-/**
- * Answers that resolve nothing, beyond one for each lap: a wire may deliver some twice. Who sends more makes work that nobody
- * asked for, and the frames are as large as real ones.
- */
-const MAX_SPARE_ANSWERS = 256;
+export interface AskOptions {
+  /** By default `LapClient.deadlineMs`. */
+  deadlineMs?: number;
+  /** Counts the bytes of the lap's frames. A lap without one is a test: it counts neither as work nor for what is expected. */
+  meter?: Meter;
+  /** Called when the lap is answered or given up. */
+  onEnd?: ((event: LapEvent) => void) | undefined;
+}
 
 export interface LapClientOptions {
   link: Link;
   hiddenSize: number;
-  /** How rows travel both ways; f16 by default. Rows that are asked with must be as it rounds them (`roundRows`). */
+  /** How rows travel to and from this peer; f16 by default. An item's rows must be rounded to it (`itemRows`). */
   rowFormat?: RowFormat;
   epoch: () => number;
-  /** The peer broke the protocol: drop it. Called at most once. */
+  /** Called at most once, when the peer broke the protocol and has to be dropped. */
   onHostile: (message: string, reason: FrameErrorReason) => void;
   clock?: Clock;
 }
 
 /**
- * The laps of one peer: sends dispatch frames, matches combine frames to them, gives each a deadline. Whatever arrives
- * late, twice or refused resolves nothing twice; what cannot be explained by our own requests is hostile.
+ * The laps of one peer: sends dispatch frames, matches combine frames to them, gives each a deadline. An answer that is late,
+ * repeated or a refusal never resolves a lap twice; one that no dispatch explains is hostile.
  */
 export class LapClient {
   readonly lapMs = new SampleWindow(LAP_WINDOW);
@@ -106,17 +98,17 @@ export class LapClient {
   lapsAnswered = 0;
   lapsFailed = 0;
   lateAnswers = 0;
-  /** Rows answered for prompts, answers and drafts that were wrong alike, and rows × experts; rows of tests and in shadow are in neither. */
+  /** Rows answered, and rows × experts, without tests and probation. Rows of drafts that were wrong are included. */
   rows = 0;
   assignments = 0;
-  /** Laps in a row that missed their deadline, or that the peer could not do. */
+  /** Laps in a row that missed their deadline or were refused for the peer's own fault. */
   consecutiveFailures = 0;
 
   readonly #options: LapClientOptions;
   readonly #clock: Clock;
   readonly #rowFormat: RowFormat;
   readonly #pending = new Map<number, PendingLap>();
-  /** With whom to count the bytes of an answer that comes late; the first only. */
+  /** Laps that have ended, each with the meter that counts the bytes of its first late answer. */
   readonly #remembered = new Map<number, Meter | undefined>();
   readonly #history = new SecondMedians(HISTORY_S);
   readonly #standing: PeerStanding;
@@ -141,13 +133,13 @@ export class LapClient {
     return this.#standing.expected;
   }
 
-  /** (row, expert) assignments a second that its backend was seen to compute while it had work; undefined while too little is known. */
+  /** (row, expert) assignments a second of its backend while it had work; undefined while too little is known. */
   get assignmentsPerSecond(): number | undefined {
     if (this.lapsAnswered < MIN_LAPS_TO_RATE || this.#computeMs === 0) return undefined;
     return (this.assignments * 1000) / this.#computeMs;
   }
 
-  /** Time that a lap of this many rows is given, from what this peer was seen to need. */
+  /** The time that a lap of this many rows is given, from what this peer's laps took. */
   deadlineMs(numRows: number): number {
     const p95 = this.lapMs.quantile(0.95);
     if (p95 === null) return FIRST_DEADLINE_MS;
@@ -157,9 +149,9 @@ export class LapClient {
   }
 
   /**
-   * When a lap of this many rows is late enough to ask a replica as well: the 95th percentile of what this peer needed, where
-   * that is far from what it usually needs: on a steady line one lap in twenty is a little later than others, and its answer
-   * comes before a replica's could. ∞ while too little is known.
+   * The time after which a lap of this many rows is late enough to ask a replica as well: this peer's 95th percentile, but at
+   * least 1.5 times its median. On a steady line one lap in twenty is a little later than the others, and its answer comes
+   * before a replica's could. ∞ while too little is known.
    */
   hedgeAfterMs(numRows: number): number {
     if (this.lapMs.length < MIN_SAMPLES) return Number.POSITIVE_INFINITY;
@@ -168,8 +160,8 @@ export class LapClient {
   }
 
   /**
-   * What takes so long for few rows, for this many. Compute grows with rows, the round trip doesn't: a row more takes what one
-   * took its backend on average, and at least a 64th of the lap, since its word is all that is known of its compute.
+   * A time that suits laps of few rows, for this many. Compute grows with rows, the round trip doesn't: each row adds the
+   * backend's average, but at least a 64th of the lap, since the compute time is only the peer's word.
    */
   #withRows(lapMs: number, numRows: number): number {
     const rowMs = this.rows === 0 ? 0 : this.#computeMs / this.rows;
@@ -181,66 +173,51 @@ export class LapClient {
     return this.#history.until(this.#clock.now());
   }
 
-  /** Send one lap; rejects with a LapError when it is not answered in time, refused, or the link goes. */
-  async ask(request: WorkItem, options: AskOptions = {}): Promise<LapAnswer> {
-    return this.#ask(this.#newLapId(), request, options);
+  /** Sends one lap. Rejects with a LapError when it is not answered in time or refused, or when the link ends. */
+  ask(item: WorkItem, options: AskOptions = {}): Promise<LapAnswer> {
+    return this.attempt(item, options).result;
   }
 
-  /** As `ask`, with a way to give it up: the tab is told, and the lap is no failure of the peer's. */
-  attempt(request: WorkItem, options: AskOptions = {}): Attempt<LapAnswer> {
-    const lapId = this.#newLapId();
-    return { result: this.#ask(lapId, request, options), cancel: () => this.#cancel(lapId) };
-  }
-
-  #newLapId(): number {
+  /** As `ask`, and can be given up: the peer is told, and the lap doesn't count as its failure. */
+  attempt(item: WorkItem, options: AskOptions = {}): Attempt<LapAnswer> {
     const lapId = this.#nextLapId;
     this.#nextLapId = lapId === MAX_LAP_ID ? 0 : lapId + 1;
     this.#lapsSent++;
-    return lapId;
+    return { result: this.#send(lapId, item, options), cancel: () => this.#cancel(lapId) };
   }
 
-  async #ask(lapId: number, request: WorkItem, options: AskOptions): Promise<LapAnswer> {
+  async #send(lapId: number, item: WorkItem, options: AskOptions): Promise<LapAnswer> {
     if (this.#closed !== undefined) throw new LapError('closed', this.#closed);
     if (this.#pending.size >= MAX_LAPS_IN_FLIGHT)
       throw new LapError('busy', `${MAX_LAPS_IN_FLIGHT} laps are in flight`);
-    const frame = encodeDispatch({
-      ...request,
-      lapId,
-      epoch: this.#options.epoch(),
-      hiddenSize: this.#options.hiddenSize,
-      rowFormat: this.#rowFormat,
-    });
+    const { hiddenSize, link, epoch } = this.#options;
+    const frame = encodeDispatch({ ...item, lapId, epoch: epoch(), hiddenSize, rowFormat: this.#rowFormat });
     if (options.meter) {
       this.lapsAsked++;
       options.meter.frameBytes += frame.length;
     }
-    const answer = this.#await(lapId, request, frame.length, options);
-    this.#options.link.send(frame).catch((error: unknown) => {
+    const answer = this.#answerOf(lapId, item, frame.length, options);
+    link.send(frame).catch((error: unknown) => {
       if (!(error instanceof TransportError)) throw error;
       this.#fail(lapId, new LapError(error.reason === 'closed' ? 'closed' : 'busy', error.message));
     });
     return answer;
   }
 
-  /** Give every lap in flight up, and take no more. */
+  /** Gives every lap in flight up, and takes no more. */
   close(reason: string): void {
     this.#closed ??= reason;
     for (const lapId of this.#pending.keys()) this.#fail(lapId, new LapError('closed', reason));
   }
 
-  /** A frame came from the peer. Never throws. */
+  /** Takes a frame from the peer. Never throws. */
   receive(bytes: Uint8Array): void {
     if (this.#closed !== undefined) return;
     try {
       const { type, lapId } = peekFrame(bytes);
       if (type !== 'combine' && type !== 'refuse') throw new FrameError('bad-type', `A peer sends no ${type}.`);
       const pending = this.#pending.get(lapId);
-      if (pending === undefined) {
-        if (!this.#remembered.has(lapId))
-          throw new FrameError('mismatch', `Lap ${lapId} was never asked of this peer.`);
-        this.#late(lapId, bytes);
-        return;
-      }
+      if (pending === undefined) return this.#late(lapId, bytes);
       // A refusal's bytes count as an answer's do.
       if (pending.meter) pending.meter.frameBytes += bytes.length;
       if (type === 'refuse') this.#refused(lapId, decodeRefuse(bytes).reason);
@@ -252,57 +229,47 @@ export class LapClient {
     }
   }
 
-  #await(lapId: number, request: WorkItem, sentBytes: number, options: AskOptions): Promise<LapAnswer> {
-    const deadlineMs = options.deadlineMs ?? this.deadlineMs(request.numRows);
+  /** The answer to a lap that is about to be sent, or its failure by the deadline. */
+  #answerOf(lapId: number, item: WorkItem, sentBytes: number, options: AskOptions): Promise<LapAnswer> {
+    const deadlineMs = options.deadlineMs ?? this.deadlineMs(item.numRows);
     return new Promise((resolve, reject) => {
-      // Timers fire before sockets are read: an answer that came while this process was busy itself has not been seen yet.
+      // Timers fire before sockets are read: an answer that came while this process was busy has not been seen yet.
       const missed = (): void => this.#missed(lapId, deadlineMs);
       const timer = this.#clock.setTimeout(() => this.#clock.setImmediate(missed), deadlineMs);
-      const { layer, numRows } = request;
-      const assignments = request.experts.length;
-      this.#standing.asked(assignments);
-      this.#pending.set(lapId, {
-        request: { layer, numRows, assignments },
-        sentMs: this.#clock.now(),
-        resolve,
-        reject,
-        timer,
-        meter: options.meter,
-        sentBytes,
-        onEnd: options.onEnd,
-      });
+      this.#standing.asked(item.experts.length);
+      this.#pending.set(lapId, { ...options, item, sentMs: this.#clock.now(), sentBytes, resolve, reject, timer });
     });
   }
 
   #missed(lapId: number, deadlineMs: number): void {
-    if (!this.#pending.has(lapId)) return;
+    const pending = this.#pending.get(lapId);
+    if (pending === undefined) return;
     this.consecutiveFailures++;
-    this.#standing.fellSilent();
-    this.#sendCancel(lapId, this.#pending.get(lapId)!.meter);
-    this.#fail(lapId, new LapError('deadline', `no answer within ${Math.round(deadlineMs)} ms`));
+    if (pending.meter) this.lapsFailed++;
+    this.#giveUp(lapId, pending, new LapError('deadline', `no answer within ${Math.round(deadlineMs)} ms`));
   }
 
   #cancel(lapId: number): void {
     const pending = this.#pending.get(lapId);
     if (pending === undefined) return;
-    this.#sendCancel(lapId, pending.meter);
-    // It would have taken at least this long, which belongs to what is expected of the peer.
+    // The lap would have taken at least this long.
     if (pending.meter) this.lapMs.add(this.#clock.now() - pending.sentMs);
-    // No failure of its own, but others are tried first for a while: it may have fallen silent.
-    this.#standing.fellSilent();
-    this.#settle(lapId, pending.meter);
-    this.#tell(lapId, pending, { failure: 'cancelled' });
-    pending.reject(new LapError('cancelled', 'someone else has answered the lap'));
+    this.#giveUp(lapId, pending, new LapError('cancelled', 'a replica has answered the lap'));
   }
 
-  /** Best effort: a tab that doesn't hear of it only works for nothing. */
-  #sendCancel(lapId: number, meter: Meter | undefined): void {
+  /** Tells the peer, best effort, and prefers replicas for a while, since it may have fallen silent. */
+  #giveUp(lapId: number, pending: PendingLap, error: LapError): void {
+    const { meter } = pending;
     const frame = encodeCancel({ lapId });
     if (meter) meter.frameBytes += frame.length;
     this.#options.link.send(frame).catch(() => {});
+    this.#standing.fellSilent();
+    this.#settle(lapId, pending, { failure: error.reason }, meter);
+    pending.reject(error);
   }
 
   #late(lapId: number, bytes: Uint8Array): void {
+    if (!this.#remembered.has(lapId)) throw new FrameError('mismatch', `Lap ${lapId} was never asked of this peer.`);
     this.lateAnswers++;
     if (this.lateAnswers > this.#lapsSent + MAX_SPARE_ANSWERS) {
       throw new FrameError(
@@ -316,27 +283,19 @@ export class LapClient {
   }
 
   #answered(lapId: number, pending: PendingLap, bytes: Uint8Array): void {
-    const { numRows, assignments } = pending.request;
+    const { numRows } = pending.item;
     const { hiddenSize } = this.#options;
     const frame = decodeCombine(bytes, { hiddenSize, numRows, rowFormat: this.#rowFormat });
     const lapMs = this.#clock.now() - pending.sentMs;
-    // A tab's clock is its own word: what it claims beyond the lap itself is not believed.
+    // The peer's own clock is only believed within the lap.
     const computeMs = Math.min(frame.computeUs / 1000, lapMs);
     const queueMs = Math.min(frame.queueUs / 1000, lapMs - computeMs);
-    this.#settle(lapId, undefined);
+    const timing = { lapMs, queueMs, computeMs };
+    this.#settle(lapId, pending, { receivedBytes: bytes.length, queueMs, computeMs });
     this.consecutiveFailures = 0;
     this.#standing.recovered();
-    if (pending.meter) {
-      this.#record(lapMs, queueMs, computeMs);
-      // One that was held up for long tells nothing of its size.
-      this.#standing.answered(assignments, Math.min(lapMs, MAX_OUTLIER * this.lapMs.quantile(0.5)!), computeMs);
-      this.lapsAnswered++;
-      this.rows += numRows;
-      this.assignments += assignments;
-      this.#computeMs += computeMs;
-    }
-    this.#tell(lapId, pending, { receivedBytes: bytes.length, queueMs, computeMs });
-    pending.resolve({ partial: frame.partial, timing: { lapMs, queueMs, computeMs, rows: numRows } });
+    if (pending.meter) this.#record(timing, pending.item);
+    pending.resolve({ partial: frame.partial, timing });
   }
 
   #refused(lapId: number, reason: LapRefusal): void {
@@ -351,38 +310,35 @@ export class LapClient {
   #fail(lapId: number, error: LapError): void {
     const pending = this.#pending.get(lapId);
     if (pending === undefined) return;
-    this.#settle(lapId, error.reason === 'deadline' ? pending.meter : undefined);
     if (pending.meter) this.lapsFailed++;
-    this.#tell(lapId, pending, { failure: error.reason });
+    this.#settle(lapId, pending, { failure: error.reason });
     pending.reject(error);
   }
 
-  #tell(
-    lapId: number,
-    { request: { layer, numRows }, sentMs, sentBytes, onEnd }: PendingLap,
-    how: Partial<LapEvent>,
-  ): void {
-    if (!onEnd) return;
-    const times = { startedMs: sentMs, endedMs: this.#clock.now(), queueMs: 0, computeMs: 0 };
-    onEnd({ lapId, layer, rows: numRows, sentBytes, receivedBytes: 0, ...times, ...how });
-  }
-
-  #settle(lapId: number, meterOfLateAnswer: Meter | undefined): void {
-    const { timer, request } = this.#pending.get(lapId)!;
+  /** Ends a lap. `lateMeter` counts the bytes of an answer that still comes. */
+  #settle(lapId: number, pending: PendingLap, outcome: Partial<LapEvent>, lateMeter?: Meter): void {
+    const { item, timer, sentMs, sentBytes, onEnd } = pending;
     this.#clock.clear(timer);
-    this.#standing.settled(request.assignments);
+    this.#standing.settled(item.experts.length);
     this.#pending.delete(lapId);
-    this.#remembered.set(lapId, meterOfLateAnswer);
-    if (this.#remembered.size <= MAX_REMEMBERED_LAPS) return;
-    const oldest = this.#remembered.keys().next();
-    if (!oldest.done) this.#remembered.delete(oldest.value);
+    this.#remembered.set(lapId, lateMeter);
+    if (this.#remembered.size > MAX_REMEMBERED_LAPS) this.#remembered.delete(this.#remembered.keys().next().value!);
+    const { layer, numRows: rows } = item;
+    const times = { startedMs: sentMs, endedMs: this.#clock.now(), queueMs: 0, computeMs: 0 };
+    onEnd?.({ lapId, layer, rows, sentBytes, receivedBytes: 0, ...times, ...outcome });
   }
 
-  #record(lapMs: number, queueMs: number, computeMs: number): void {
+  #record({ lapMs, queueMs, computeMs }: LapTiming, { numRows, experts }: WorkItem): void {
     this.lapMs.add(lapMs);
     this.queueMs.add(queueMs);
     this.computeMs.add(computeMs);
     this.wireMs.add(lapMs - queueMs - computeMs);
     this.#history.add(this.#clock.now(), lapMs);
+    // A lap that was held up for long says nothing of its size.
+    this.#standing.answered(experts.length, Math.min(lapMs, MAX_OUTLIER * this.lapMs.quantile(0.5)!), computeMs);
+    this.lapsAnswered++;
+    this.rows += numRows;
+    this.assignments += experts.length;
+    this.#computeMs += computeMs;
   }
 }

@@ -1,60 +1,70 @@
-import type { MoeCall } from '@shoal/model';
 import { SampleWindow } from '../base/sample-window.ts';
+import type { LapTiming } from './lap.ts';
 
 /** What a dispatcher counts and measures, since start. */
 export class LapFigures {
-  /** Laps (dispatch and combine of one layer and batch) since start. */
+  /** Dispatches and combines of one layer and micro-batch. */
   laps = 0;
-  /** Row × expert work since start: by tabs, and by the coordinator because no tab did it. */
+  /** Parts of laps that one peer each was asked for, hedges not counted. */
+  asks = 0;
+  /** Parts that a replica was asked for as well, because the first peer was late. */
+  hedges = 0;
+  redispatches = 0;
+  /** (row, expert) assignments that peers computed, and that the coordinator did because no peer could. */
   tabAssignments = 0;
   fallbackAssignments = 0;
-  /** The same of resident layers, those of the main model and the drafter's. */
+  /** Assignments in layers that the coordinator holds by plan: the main model's, and the drafter's. */
   localLayerAssignments = 0;
   draftAssignments = 0;
-  redispatches = 0;
   /** Rows × layers whose experts were chosen under a device limit, and those where it changed the choice. */
   limitedChoices = 0;
   changedChoices = 0;
-  /** Rows × layers that at least one tab worked for, and rows × layers × tabs: their ratio is the distinct tabs per lap of a row. */
+  /** Rows × layers that peers worked for, and rows × layers × peers: their ratio is the distinct peers of a row's lap. */
   tabRows = 0;
   tabRowParts = 0;
-  /** Bytes of lap frames both ways, of all peers, since start; self-tests and audits are not in it. */
+  /** Bytes of lap frames of all peers, both ways, without known-answer tests and audits. */
   frameBytes = 0;
-  /** By layer: [nRoutedExperts] rows since start. */
+  /** By layer: [nRoutedExperts] rows. */
   readonly expertRows = new Map<number, Float64Array>();
   readonly lapMs = new SampleWindow(1024);
   readonly queueMs = new SampleWindow(1024);
   readonly computeMs = new SampleWindow(1024);
   readonly wireMs = new SampleWindow(1024);
-  /** Of resident layers of the main model: from the call to its sum. */
+  /** From the call to its sum, in the main model's layers that the coordinator holds by plan. */
   readonly localLayerMs = new SampleWindow(1024);
+  readonly #nRoutedExperts: number;
 
-  /** Begin the windows of lap times anew, so that a measurement has only its own. */
+  constructor(nRoutedExperts: number) {
+    this.#nRoutedExperts = nRoutedExperts;
+  }
+
+  /** Rows of each expert, [layers × nRoutedExperts]. */
+  expertCounters(layers: readonly number[]): Float64Array {
+    const counters = new Float64Array(layers.length * this.#nRoutedExperts);
+    for (const [i, layer] of layers.entries()) {
+      const rows = this.expertRows.get(layer);
+      if (rows) counters.set(rows, i * this.#nRoutedExperts);
+    }
+    return counters;
+  }
+
+  /** Empties the windows of times, so that a measurement has only its own. */
   forgetTimings(): void {
     for (const window of [this.lapMs, this.queueMs, this.wireMs, this.computeMs, this.localLayerMs]) window.clear();
   }
 
-  /** Which experts a call asks for. */
-  protected countLoad({ layer, topkIdx }: MoeCall, nRoutedExperts: number): void {
+  /** Counts the experts that a call asks for. */
+  countExperts(layer: number, experts: Uint16Array): void {
     let counts = this.expertRows.get(layer);
-    if (counts === undefined) {
-      counts = new Float64Array(nRoutedExperts);
-      this.expertRows.set(layer, counts);
-    }
-    for (const expert of topkIdx) counts[expert]!++;
+    if (counts === undefined) this.expertRows.set(layer, (counts = new Float64Array(this.#nRoutedExperts)));
+    for (const expert of experts) counts[expert]!++;
   }
-}
 
-/** Rows of each expert since start: [layers × experts]. */
-export function expertCounters(
-  { expertRows }: Pick<LapFigures, 'expertRows'>,
-  layers: readonly number[],
-  expertsPerLayer: number,
-): Float64Array {
-  const counters = new Float64Array(layers.length * expertsPerLayer);
-  for (const [i, layer] of layers.entries()) {
-    const rows = expertRows.get(layer);
-    if (rows) counters.set(rows, i * expertsPerLayer);
+  /** Adds the time of a lap, and of its slowest part, with which it ended. */
+  addLap(lapMs: number, { lapMs: partMs, queueMs, computeMs }: LapTiming): void {
+    this.lapMs.add(lapMs);
+    this.queueMs.add(queueMs);
+    this.computeMs.add(computeMs);
+    this.wireMs.add(partMs - queueMs - computeMs);
   }
-  return counters;
 }

@@ -7,27 +7,31 @@ import type { LapClient } from './lap-client.ts';
 export interface LapPeer {
   readonly peerId: string;
   readonly laps: LapClient;
-  /** Whether it takes work and has an admitted replica of the expert. */
+  /** Whether it takes work and has a tested replica of the expert. */
   serves(layer: number, expert: number): boolean;
-  /** Told of tokens that it has just worked for, each once per pass. */
+  /** Credits tokens that it has just worked for, each once per pass. */
   helped(tokens: number): void;
-  /** Whether its answer (f16 bits, [numRows, hiddenSize]) may enter a sum, for all that can be told without computing it. */
-  accepts(request: WorkItem, partial: Uint16Array): boolean;
-  /** Whether it has not been found out giving wrong results. */
+  /** Whether its answer (f16 bits, [numRows, hiddenSize]) may enter a sum, as far as can be told without computing it. */
+  accepts(item: WorkItem, partial: Uint16Array): boolean;
+  /** False once it was found to give wrong results. */
   readonly believed: boolean;
 }
 
-/** What one peer (or, with null, the coordinator) is to do of one call. */
+/** What one peer (or, with null, the coordinator) computes of a call. */
 export interface Part {
   peer: LapPeer | null;
-  /** [numAssignments of the part] indices into the call's [numRows × topK] assignments, ascending. */
+  /** Indices into the call's [numRows × topK] assignments, ascending. */
   assignments: number[];
 }
 
-/** Chooses the tabs that a lap asks, among those that serve its experts now. */
+/** The row that one of the call's assignments belongs to. */
+const rowOf = ({ topkIdx, numRows }: MoeCall, assignment: number): number =>
+  Math.floor((assignment * numRows) / topkIdx.length);
+
+/** Splits calls among the peers that serve their experts now. */
 export class LapSplitter {
   readonly #peers: () => Iterable<LapPeer>;
-  /** By layer, so that the turns of one are not bound to the number of the others. */
+  /** By layer, so that a layer's turns don't depend on the number of layers. */
   readonly #turns = new Map<number, number>();
 
   /** `peers`: those that may be asked now, in a stable order. */
@@ -35,15 +39,10 @@ export class LapSplitter {
     this.#peers = peers;
   }
 
-  /** Who does which of these assignments, asking few peers. */
-  plan(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
-    const topK = call.topkIdx.length / call.numRows;
-    const experts = new Uint16Array(assignments.length);
-    const rows = new Uint32Array(assignments.length);
-    for (const [i, a] of assignments.entries()) {
-      experts[i] = call.topkIdx[a]!;
-      rows[i] = Math.floor(a / topK);
-    }
+  /** Splits these assignments over few peers, none of which is in `tried`. */
+  split(call: MoeCall, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Part[] {
+    const experts = Uint16Array.from(assignments, (a) => call.topkIdx[a]!);
+    const rows = Uint32Array.from(assignments, (a) => rowOf(call, a));
     const { peers, holders } = this.#candidates(call.layer, new Set(experts), tried);
     const turn = (this.#turns.get(call.layer) ?? 0) + 1;
     this.#turns.set(call.layer, turn);
@@ -53,7 +52,7 @@ export class LapSplitter {
       holders: (expert) => holders.get(expert)!,
       usualMs: (i) => usualMs[i]!,
       expected: (i) => expected[i]!,
-      // The next in turn, so that the figures of all stay fresh.
+      // In turns, so that the figures of all replicas stay fresh.
       preference: (i) => (i + turn) % peers.length,
     });
     const parts = new Map<number, Part>();
@@ -62,27 +61,27 @@ export class LapSplitter {
       if (part) part.assignments.push(assignments[i]!);
       else parts.set(candidate, { peer: peers[candidate] ?? null, assignments: [assignments[i]!] });
     }
-    // Placement's order, not arrival's: the sum must not depend on who answers first.
+    // In the placement's order: the sum must not depend on the order of answers.
     return [...parts.entries()].sort(([a], [b]) => a - b).map(([, part]) => part);
   }
 
-  /** The experts that DeepSeek-V2's device-limited routing takes over the tabs that serve the layer now. */
+  /** The experts that DeepSeek-V2's device-limited routing chooses, over the peers that serve the layer now. */
   limited(
     layer: number,
-    { maxPeers, numExpertsPerTok }: { maxPeers: number; numExpertsPerTok: number },
+    limits: { maxPeers: number; numExpertsPerTok: number },
     scores: Float32Array,
     allowed: readonly number[],
   ): LimitedChoice {
     const within = new Set(allowed);
     const { holders } = this.#candidates(layer, within, new Set());
-    return limitDevices(scores, numExpertsPerTok, {
-      maxPeers,
+    return limitDevices(scores, limits.numExpertsPerTok, {
+      maxPeers: limits.maxPeers,
       holders: (expert) => holders.get(expert) ?? [],
       allowed: (expert) => within.has(expert),
     });
   }
 
-  /** Peers that serve some of these experts, and for each expert the positions of those that do. */
+  /** The peers that serve some of these experts, and for each expert the positions of those that do. */
   #candidates(layer: number, experts: ReadonlySet<number>, tried: ReadonlySet<LapPeer>) {
     const peers: LapPeer[] = [];
     const holders = new Map<number, number[]>([...experts].map((expert) => [expert, []]));
@@ -96,14 +95,13 @@ export class LapSplitter {
   }
 }
 
-/** Cut a part into pieces whose rows fit one frame. */
+/** Cuts a part into pieces whose rows fit into one frame. */
 export function inFrames(call: MoeCall, part: Part): Part[] {
-  const topK = call.topkIdx.length / call.numRows;
   const pieces: Part[] = [];
   let rowsHere = 0;
   let lastRow = -1;
   for (const a of part.assignments) {
-    const row = Math.floor(a / topK);
+    const row = rowOf(call, a);
     if (row !== lastRow) rowsHere++;
     lastRow = row;
     if (pieces.length === 0 || rowsHere > MAX_ROWS_PER_LAP) {

@@ -1,5 +1,14 @@
 import type { LapRefusal } from '@shoal/protocol';
-import type { LapTiming } from '../base/sample-window.ts';
+
+/** One peer's lap, taken apart. Queue and compute are the peer's word, believed only within the lap. */
+export interface LapTiming {
+  /** From hand-over to the link until the answer was decoded, in milliseconds. */
+  lapMs: number;
+  /** Waiting in the tab for earlier laps. */
+  queueMs: number;
+  /** In the tab's backend. */
+  computeMs: number;
+}
 
 export interface LapAnswer {
   /** f16 bits, [numRows, hiddenSize], finite */
@@ -9,15 +18,25 @@ export interface LapAnswer {
 
 export type LapErrorReason = 'deadline' | 'refused' | 'closed' | 'busy' | 'cancelled' | 'wrong';
 
-/** A lap that this peer did not answer; someone else has to. */
+/** A lap that this peer did not answer. A replica or the coordinator has to. */
 export class LapError extends Error {
+  override readonly name = 'LapError';
   readonly reason: LapErrorReason;
-  /** With `refused`: why, in the peer's words. */
+  /** With `refused`: the peer's reason. */
   readonly refusal: LapRefusal | undefined;
   constructor(reason: LapErrorReason, message: string, refusal?: LapRefusal) {
     super(message);
-    this.name = 'LapError';
     this.reason = reason;
     this.refusal = refusal;
   }
+}
+
+/** The peers that served one row in one MoE layer. Its fields are part of the HTTP API. */
+export interface LapTrace {
+  layer: number;
+  lapMs: number;
+  /** true: a local layer, which makes no lap. */
+  resident?: boolean;
+  /** `peerId` is null if the coordinator computed the expert. */
+  experts: { expert: number; weight: number; peerId: string | null }[];
 }

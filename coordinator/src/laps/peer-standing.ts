@@ -1,9 +1,9 @@
 import type { Clock } from '../base/clock.ts';
 import { LapCost } from './lap-cost.ts';
 
-/** A replica that has not answered for this long, or has failed this long ago, is asked again. */
+/** After this long without an answer, or since a failure, a replica is tried again. */
 const STALE_AFTER_MS = 3_000;
-/** One that has sent nothing at all since, not even an answer to a heartbeat, is waited for this long: by then its link has ended. */
+/** A peer that has sent nothing since a failure, not even an answer to a heartbeat, is avoided for this long. By then its link has ended. */
 const SILENT_AFTER_MS = 10_000;
 
 /** What is expected of a peer's next lap, for choosing among replicas. */
@@ -14,7 +14,7 @@ export interface LapExpectation {
   perAssignmentMs: number;
 }
 
-/** How a peer has done lately, as far as it decides who is asked. */
+/** How a peer has done recently, as far as it decides which replica is asked. */
 export class PeerStanding {
   readonly #clock: Clock;
   readonly #bytesReceived: () => number;
@@ -32,9 +32,9 @@ export class PeerStanding {
   }
 
   /**
-   * `try` before the first answer and when the last one is old, so that one slow lap does not keep a peer idle for good;
-   * `avoid` for a while after a failure, so that others are tried first, and for longer while it gives no sign of life: each
-   * lap that a frozen peer is asked for costs a stream a deadline.
+   * `try` before the first answer and when the last one is old, so that one slow lap does not keep a peer idle for good.
+   * `avoid` for a while after a failure, and for longer while the peer gives no sign of life: each lap that is sent to a frozen
+   * peer costs a stream a deadline.
    */
   get expected(): LapExpectation {
     const nowMs = this.#clock.now();
@@ -54,18 +54,18 @@ export class PeerStanding {
     this.#assignmentsInFlight += assignments;
   }
 
-  /** However it ended. */
+  /** A lap ended, answered or not. */
   settled(assignments: number): void {
     this.#lapsInFlight--;
     this.#assignmentsInFlight -= assignments;
   }
 
-  /** A right answer came, of a test or of work. */
+  /** A valid answer came, to a test or a lap. */
   recovered(): void {
     this.#failedAtMs = Number.NEGATIVE_INFINITY;
   }
 
-  /** It worked. As LapCost.add. */
+  /** A lap was answered. Arguments as of LapCost.add. */
   answered(assignments: number, lapMs: number, computeMs: number): void {
     this.#answeredAtMs = this.#clock.now();
     this.#cost.add(assignments, lapMs, computeMs);
@@ -75,13 +75,13 @@ export class PeerStanding {
     this.#failedAtMs = this.#clock.now();
   }
 
-  /** It let a lap go unanswered, and has said nothing since. */
+  /** A lap went unanswered. */
   fellSilent(): void {
     this.failed();
     this.#receivedAtSilence = this.#bytesReceived();
   }
 
-  /** It refused a lap: it is there. */
+  /** A lap was refused, which is a sign of life. */
   spoke(): void {
     this.#receivedAtSilence = undefined;
   }

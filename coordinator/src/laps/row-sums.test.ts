@@ -10,7 +10,7 @@ function bits(count: number, seed: number): Uint16Array {
   return Uint16Array.from({ length: count }, () => (Math.floor(rng() * 0x7c00) | (rng() < 0.5 ? 0x8000 : 0)) & 0xffff);
 }
 
-test('adds a row’s parts exactly, in whatever order they come', () => {
+test('sumParts adds a row’s parts exactly, in any order', () => {
   const parts: RowParts[] = [
     { rows: [0, 1, 3], partial: bits(3 * HIDDEN, 1) },
     { rows: [1, 3], partial: bits(2 * HIDDEN, 2) },
@@ -31,14 +31,14 @@ test('adds a row’s parts exactly, in whatever order they come', () => {
   expect(sumParts(parts.toReversed(), 4, HIDDEN)).toEqual(sums);
 });
 
-test('gives zeros for a row without parts, and never a negative zero', () => {
+test('sumParts gives zeros for a row without parts, and never a negative zero', () => {
   const sums = sumParts([{ rows: [1], partial: new Uint16Array(HIDDEN).fill(0x8000) }], 2, HIDDEN);
   expect([...sums].every((sum) => Object.is(sum, 0))).toBe(true);
 });
 
-test('rounds the coordinator’s own part as a tab’s, unless f16 cannot hold it', () => {
-  const own = Float32Array.of(1 / 3, -2e-8, 65_504);
-  expect(asSent(own, 'f16', own.length)).toEqual(encodeF16(own));
+test('asSent rounds local sums as a peer’s, unless f16 cannot hold them', () => {
+  const sums = Float32Array.of(1 / 3, -2e-8, 65_504);
+  expect(asSent(sums, 'f16', sums.length)).toEqual(encodeF16(sums));
   const large = Float32Array.of(1, 70_000);
   expect(asSent(large, 'f16', large.length)).toBe(large);
   expect([...sumParts([{ rows: [0], partial: large }], 1, 2)]).toEqual([1, 70_000]);

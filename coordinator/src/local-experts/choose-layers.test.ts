@@ -10,13 +10,13 @@ const config = {
 const plan = (changes: Partial<LocalLayerInput> = {}) =>
   chooseLocalLayers({ config, shardBytes: 100, localBytes: 0, expertMemoryBytes: 0, mtp: 'auto', ...changes });
 
-describe('what the coordinator holds', () => {
-  it('is the MTP module in half of the memory for audits', () => {
+describe('chooseLocalLayers', () => {
+  it('puts the MTP module into half of the memory for audits', () => {
     expect(plan({ expertMemoryBytes: 2000 })).toEqual({ layers: [], mtp: 'local', bytes: 0 });
     expect(plan({ expertMemoryBytes: 1999 })).toEqual({ layers: [], mtp: 'tabs', bytes: 0 });
   });
 
-  it('is the module first and then whole layers in the memory for them', () => {
+  it('takes the module first and then whole layers', () => {
     const held = (localBytes: number) => plan({ localBytes, expertMemoryBytes: 2000 });
     expect(held(1000)).toEqual({ mtp: 'local', layers: [], bytes: 1000 });
     expect(held(3999)).toEqual({ mtp: 'local', layers: [1, 2], bytes: 3000 });
@@ -24,7 +24,7 @@ describe('what the coordinator holds', () => {
     expect([1000, 3999, 1e9].map((bytes) => lapsPerPass(config, held(bytes)))).toEqual([4, 2, 0]);
   });
 
-  it('leaves the module where it is told to be', () => {
+  it('leaves the module where the option says', () => {
     for (const mtp of ['tabs', 'off'] as const) {
       const memory = { localBytes: 1000, expertMemoryBytes: 2000 };
       expect(plan({ mtp, ...memory })).toEqual({ mtp, layers: [1], bytes: 1000 });
@@ -32,12 +32,12 @@ describe('what the coordinator holds', () => {
     expect(() => plan({ mtp: 'local', expertMemoryBytes: 1999 })).toThrow(/--local-experts at least that/);
   });
 
-  it('is no module where the model has none', () => {
+  it('chooses no place for a module that the model does not have', () => {
     const without = { ...config, layerKinds: config.layerKinds.slice(0, 5) };
     expect(plan({ config: without, localBytes: 1000 })).toMatchObject({ mtp: undefined, layers: [1], bytes: 1000 });
   });
 
-  it('is refused where it is less than a layer, or more than the machine has', () => {
+  it('and refuseBeyondMemory throw for less than a layer, or more than the machine has', () => {
     expect(() => plan({ localBytes: 999 })).toThrow(/one of this model takes 1000 bytes/);
     const MIB = 2 ** 20;
     const needs = { denseBytes: 10 * MIB, kvBytes: 20 * MIB, expertMemoryBytes: 30 * MIB, localLayerBytes: 41 * MIB };

@@ -1,35 +1,35 @@
 import { isMoeLayer, type ModelConfig, moeLayers } from '@shoal/model';
+import { UsageError } from '../base/usage-error.ts';
 import type { MtpPlace } from '../config.ts';
 
 export interface LocalLayerInput {
   config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers' | 'nRoutedExperts'>;
-  /** Of one expert. */
   shardBytes: number;
   /** For whole layers (`--local-experts`). */
   localBytes: number;
-  /** For experts cached for audits and for what no tab serves (`--expert-memory`). */
+  /** For the experts cached for audits and for what no tab serves (`--expert-memory`). */
   expertMemoryBytes: number;
   /** auto: local where it fits, else on tabs. */
   mtp: MtpPlace | 'auto';
 }
 
-/** What the coordinator computes by plan. */
+/** The layers that the coordinator computes by plan. */
 export interface LocalLayerChoice {
   /** The main model's layers that make no lap, ascending. */
   layers: number[];
-  /** undefined: the model has no MTP module. */
+  /** Undefined for a model without an MTP module. */
   mtp: MtpPlace | undefined;
-  /** Of `localBytes`, for these layers and the module; 0 where a small module shares the memory for audits. */
+  /** What they and the module take of `localBytes`; 0 where a small module shares the memory for audits. */
   bytes: number;
 }
 
-/** A module that shares the memory for audits may take so much of it: the experts of many rows have to fit beside it. */
+/** The largest share of the memory for audits that a module may take. The experts of many rows have to fit beside it. */
 const MTP_SHARE = 0.5;
 
 /**
- * Whole layers, since a part of one saves no lap: the MTP module's first, which each draft waits for, then the main model's
- * from the first on. A small module shares the memory for audits, so that it needs no option.
- * Throws a RangeError that names the option.
+ * Chooses whole layers, since a part of one saves no lap: the MTP module's, which each draft waits for, then the main model's
+ * from the first on. A small module shares the memory for audits, so it needs no option. Throws a UsageError that names the
+ * option.
  */
 export function chooseLocalLayers(input: LocalLayerInput): LocalLayerChoice {
   const { config, shardBytes, localBytes } = input;
@@ -39,14 +39,14 @@ export function chooseLocalLayers(input: LocalLayerInput): LocalLayerChoice {
   const drafters = mtp === 'local' && fits > 0 ? 1 : 0;
   const layers = moeLayers(config).slice(0, fits - drafters);
   if (localBytes > 0 && fits === 0) {
-    throw new RangeError(
+    throw new UsageError(
       `--local-experts holds whole layers, and one of this model takes ${layerBytes} bytes: give at least that, or leave it out`,
     );
   }
   return { layers, mtp, bytes: (layers.length + drafters) * layerBytes };
 }
 
-/** One for each of the main model's MoE layers that tabs serve. */
+/** The number of the main model's MoE layers that tabs serve. */
 export function lapsPerPass(config: LocalLayerInput['config'], { layers }: Pick<LocalLayerChoice, 'layers'>): number {
   return moeLayers(config).length - layers.length;
 }
@@ -58,7 +58,7 @@ function mtpPlace(
   if (!isMoeLayer(config, config.numHiddenLayers)) return undefined;
   const fits = bytes <= localBytes || bytes <= MTP_SHARE * expertMemoryBytes;
   if (mtp === 'local' && !fits) {
-    throw new RangeError(
+    throw new UsageError(
       `--mtp-experts local: the MTP module's experts take ${bytes} bytes; give --local-experts at least that, or put them on tabs`,
     );
   }
@@ -73,13 +73,13 @@ export interface MemoryNeeds {
   localLayerBytes: number;
 }
 
-/** Throws a RangeError, naming the options, where what is to be held is more than the machine (or its container) has. */
+/** Throws a UsageError that names the options if local layers would need more memory than the machine (or container) has. */
 export function refuseBeyondMemory(needs: MemoryNeeds, machineBytes: number): void {
   const { denseBytes, kvBytes, expertMemoryBytes, localLayerBytes } = needs;
   const neededBytes = denseBytes + kvBytes + expertMemoryBytes + localLayerBytes;
   if (localLayerBytes === 0 || neededBytes <= machineBytes) return;
   const leftBytes = Math.max(0, machineBytes - (neededBytes - localLayerBytes));
-  throw new RangeError(
+  throw new UsageError(
     `--local-experts would hold ${mebibytes(localLayerBytes)} of experts beside ${mebibytes(denseBytes)} of weights, ` +
       `${mebibytes(kvBytes)} for the KV cache and ${mebibytes(expertMemoryBytes)} of --expert-memory, ` +
       `on a machine with ${mebibytes(machineBytes)}: give at most ${mebibytes(leftBytes)}`,

@@ -26,11 +26,11 @@ async function stored(maxExpertsPerBackend: number) {
     read,
     maxExpertsPerBackend,
   });
-  for (const layer of [1, 2, 3]) await experts.pin(layer, () => told++);
+  for (const layer of [1, 2, 3]) await experts.load(layer, () => told++);
   return { experts, backends, told };
 }
 
-function request(layer: number): WorkItem {
+function itemOf(layer: number): WorkItem {
   const rng = createRng(layer);
   const numRows = 5;
   return uniformWorkItem({
@@ -46,14 +46,14 @@ it.each([
   ['all in one backend', 18, 1],
   ['whole layers in one each, though another layer’s would have filled its rest', 8, 3],
   ['layers larger than a backend in several', 4, 5],
-])('layers stay loaded: %s', async (_, perBackend, backends) => {
+])('LayerStore keeps layers loaded: %s', async (_, perBackend, backends) => {
   const whole = createReferenceBackend(SHAPE);
   const found = await stored(perBackend);
   expect(found).toMatchObject({ backends, told: 3 * EXPERTS });
   expect([0, 1, 2, 3, 4].map((layer) => found.experts.has(layer))).toEqual([false, true, true, true, false]);
   for (const layer of [1, 2, 3]) {
     for (let expert = 0; expert < EXPERTS; expert++) await whole.load(layer, expert, await read(layer, expert));
-    const lap = request(layer);
+    const lap = itemOf(layer);
     const { partial } = await whole.run(lap);
     const got = await found.experts.run(lap);
     // Two sums instead of one, in f32.
@@ -62,7 +62,7 @@ it.each([
   }
 });
 
-it('a layer whose weights cannot be read is not there, and can be stored later', async () => {
+it('LayerStore does not have a layer whose weights cannot be read, and can load it later', async () => {
   let broken = true;
   const experts = new LayerStore({
     expertsPerLayer: EXPERTS,
@@ -72,9 +72,9 @@ it('a layer whose weights cannot be read is not there, and can be stored later',
       return read(layer, expert);
     },
   });
-  await expect(experts.pin(1, () => {})).rejects.toThrow('expert 4 is unreadable');
+  await expect(experts.load(1, () => {})).rejects.toThrow('expert 4 is unreadable');
   expect(experts.has(1)).toBe(false);
   broken = false;
-  await experts.pin(1, () => {});
-  expect((await experts.run(request(1))).every(Number.isFinite)).toBe(true);
+  await experts.load(1, () => {});
+  expect((await experts.run(itemOf(1))).every(Number.isFinite)).toBe(true);
 });

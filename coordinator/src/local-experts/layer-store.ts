@@ -1,5 +1,5 @@
 import type { WasmExpertBackend } from '@shoal/kernels/node';
-import { type WorkItem, pickAssignments } from '@shoal/model';
+import { pickAssignments, type WorkItem } from '@shoal/model';
 
 type Backend = Pick<WasmExpertBackend, 'reserve' | 'load' | 'unload' | 'run' | 'has' | 'maxExpertsPerLayer'>;
 
@@ -7,20 +7,20 @@ export interface LayerStoreOptions {
   expertsPerLayer: number;
   createBackend: () => Promise<Backend>;
   read: (layer: number, expert: number) => Promise<Uint8Array>;
-  /** Of one backend; by default what its memory of 4 GiB holds. */
+  /** By default what a backend's memory of 4 GiB holds. */
   maxExpertsPerBackend?: number;
 }
 
 interface Home {
   backend: Backend;
-  /** Experts that it can hold, and those of them that it has room for yet. */
+  /** Experts that it can hold, and those of them that it still has room for. */
   size: number;
   free: number;
 }
 
 /**
- * Whole layers that stay loaded, in as many backends as their memory takes: a WebAssembly memory ends at 4 GiB. A layer is in
- * one of them where it fits.
+ * Whole layers that stay loaded, in as many backends as they need, since a WebAssembly memory ends at 4 GiB. A layer is in
+ * one backend where it fits.
  */
 export class LayerStore {
   readonly #options: LayerStoreOptions;
@@ -31,13 +31,13 @@ export class LayerStore {
     this.#options = options;
   }
 
-  /** Whether all of the layer is loaded. */
+  /** Whether the whole layer is loaded. */
   has(layer: number): boolean {
     return this.#layers.has(layer);
   }
 
-  /** Load a layer, telling of each expert. Throws the reader's error, or KernelError `out-of-memory`. */
-  async pin(layer: number, onLoaded: () => void): Promise<void> {
+  /** Loads a layer, calling `onLoaded` for each expert. Throws the reader's error, or KernelError `out-of-memory`. */
+  async load(layer: number, onLoaded: () => void): Promise<void> {
     const parts: { home: Home; experts: number[] }[] = [];
     const { expertsPerLayer } = this.#options;
     try {
@@ -47,9 +47,9 @@ export class LayerStore {
         const experts = Array.from({ length: end - expert }, (_, i) => expert + i);
         home.free -= experts.length;
         parts.push({ home, experts });
-        // At once, so that memory grows once.
+        // All at once, so that memory grows once.
         await home.backend.reserve(layer, experts);
-        await this.#load(home.backend, layer, experts, onLoaded);
+        await this.#loadInto(home.backend, layer, experts, onLoaded);
         expert = end;
       }
     } catch (error) {
@@ -59,41 +59,39 @@ export class LayerStore {
       }
       throw error;
     }
-    this.#layers.set(
-      layer,
-      parts.map(({ home }) => home.backend),
-    );
+    const backends = parts.map(({ home }) => home.backend);
+    this.#layers.set(layer, backends);
   }
 
-  /** Σ weight × expert(row), [numRows, hiddenSize], of a layer that is stored. */
-  async run(request: WorkItem): Promise<Float32Array> {
-    const homes = this.#layers.get(request.layer) ?? [];
-    if (homes.length === 1) return (await homes[0]!.run(request)).partial;
-    const sum = new Float32Array(request.rows.length);
-    for (const home of homes) {
-      const held = [...request.experts.keys()].filter((a) => home.has(request.layer, request.experts[a]!));
-      const { item, picked } = pickAssignments(request, held);
-      const { partial } = await home.run(item);
-      const D = partial.length / item.numRows;
-      for (const [i, row] of picked.entries()) {
-        for (let d = 0; d < D; d++) sum[row * D + d]! += partial[i * D + d]!;
-      }
+  /** Σ weight × expert(row), [numRows, hiddenSize], of a layer that is loaded. */
+  async run(item: WorkItem): Promise<Float32Array> {
+    const { layer, experts, numRows, rows } = item;
+    const backends = this.#layers.get(layer) ?? [];
+    if (backends.length === 1) return (await backends[0]!.run(item)).partial;
+    const sums = new Float32Array(rows.length);
+    const hiddenSize = rows.length / numRows;
+    for (const backend of backends) {
+      const held = [...experts.keys()].filter((a) => backend.has(layer, experts[a]!));
+      const part = pickAssignments(item, held);
+      const { partial } = await backend.run(part.item);
+      for (const [i, row] of part.picked.entries())
+        for (let d = 0; d < hiddenSize; d++) sums[row * hiddenSize + d]! += partial[i * hiddenSize + d]!;
     }
-    return sum;
+    return sums;
   }
 
-  /** A backend with room: for all of so many experts, if it is to be whole and one can hold them. */
-  async #roomFor(experts: number, whole: boolean): Promise<Home> {
+  /** A backend with room: for all the experts if they are a whole layer that one backend can hold. */
+  async #roomFor(experts: number, isWhole: boolean): Promise<Home> {
     const newest = this.#newest;
-    if (newest && newest.free > 0 && (!whole || newest.free >= experts || newest.size < experts)) return newest;
+    if (newest && newest.free > 0 && (!isWhole || newest.free >= experts || newest.size < experts)) return newest;
     const backend = await this.#options.createBackend();
-    // Room for one more, where a shard lies while it is put into panels.
+    // One less: a shard takes a place of its own while it is put into panels.
     const size = this.#options.maxExpertsPerBackend ?? Math.max(1, backend.maxExpertsPerLayer - 1);
     return (this.#newest = { backend, size, free: size });
   }
 
-  /** The next shard is read while one is loaded. */
-  async #load(backend: Backend, layer: number, experts: readonly number[], onLoaded: () => void): Promise<void> {
+  /** Reads each shard while the one before is loaded. */
+  async #loadInto(backend: Backend, layer: number, experts: readonly number[], onLoaded: () => void): Promise<void> {
     const { read } = this.#options;
     let next = read(layer, experts[0]!);
     for (const [i, expert] of experts.entries()) {

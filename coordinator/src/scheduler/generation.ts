@@ -1,4 +1,7 @@
 import type { TokenAnswer } from '@shoal/model';
+import type { LapTrace } from '../laps/lap.ts';
+
+export type { LapTrace };
 
 /** A request to the scheduler, in token ids: text, stop strings and JSON are the HTTP edge's. */
 export interface GenerationRequest {
@@ -31,16 +34,6 @@ export interface GenerationRequest {
   /** false: no drafts for this answer, which is the same either way. */
   speculate?: boolean | undefined;
   signal: AbortSignal;
-}
-
-/** The peers that served one token in one MoE layer. Its fields are part of the HTTP API. */
-export interface LapTrace {
-  layer: number;
-  lapMs: number;
-  /** true: a local layer, which makes no lap. */
-  resident?: boolean;
-  /** `peerId` is null if the coordinator computed the expert. */
-  experts: { expert: number; weight: number; peerId: string | null }[];
 }
 
 /** The model's answer with what the scheduler adds to it. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createRng, decodeF16, uniformWorkItem, type WorkItem } from '@shoal/model';
-import { type RowFormat, roundRows } from '@shoal/protocol';
+import { itemRows, type RowFormat } from '@shoal/protocol';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { Bounds } from '../trust/compare.ts';
 import type { Judge } from '../trust/judge.ts';
@@ -56,7 +56,7 @@ function testItem(group: readonly ExpertRef[], hiddenSize: number, rowFormat: Ro
   const x = Float32Array.from({ length: group.length * hiddenSize }, () => (rng() + rng() + rng() - 1.5) * 2);
   return uniformWorkItem({
     layer: group[0]!.layer,
-    rows: roundRows(rowFormat, x, hiddenSize),
+    ...itemRows(rowFormat, x, hiddenSize),
     numRows: group.length,
     experts: Uint16Array.from(group, (ref) => ref.expert),
     weights: new Float32Array(group.length).fill(1),

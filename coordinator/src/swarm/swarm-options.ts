@@ -2,7 +2,7 @@ import type { PlacementModel, planPlacement } from '@shoal/placement';
 import type { RowFormat } from '@shoal/protocol';
 import type { Clock } from '../base/clock.ts';
 import type { EventLog } from '../base/event-log.ts';
-import type { LocalCompute } from '../local-experts/compute.ts';
+import type { LocalCompute } from '../local-experts/local-compute.ts';
 import type { Trust } from '../trust/trust.ts';
 import type { knownAnswerTest } from './known-answer-test.ts';
 

@@ -14,7 +14,7 @@ function spans(events: readonly TraceEvent[]): [string, string, number, number][
     .map((event) => [rowName(event), event.name, event.ts / 1000, (event.ts + event.dur!) / 1000]);
 }
 
-it('has a row for each resource, and places queue and compute within the lap', () => {
+it('ChromeTrace has a row for each resource, and places queue and compute within the lap', () => {
   const events: TraceEvent[] = [];
   const trace = new ChromeTrace((event) => events.push(event), 1000);
   trace.segment({ kind: 'gate', layer: 3, numRows: 4, queuedMs: 1000, startedMs: 1001, endedMs: 1003 }, BY);
@@ -29,7 +29,7 @@ it('has a row for each resource, and places queue and compute within the lap', (
     ['p1', 'queue 3', 8, 14],
     ['p1', 'compute 3', 14, 18],
     ['micro-batch 2', 'waits for layer 3', 4, 23],
-    ['own experts', 'layer 4', 23, 24],
+    ['local experts', 'layer 4', 23, 24],
     ['micro-batch 2', 'pass', 0, 25],
   ]);
   expect(events.find(({ name }) => name === 'out')!.args).toEqual({
@@ -42,7 +42,7 @@ it('has a row for each resource, and places queue and compute within the lap', (
   });
 });
 
-it('puts what overlaps on rows of its own, and uses a row again when it is free', () => {
+it('ChromeTrace puts what overlaps on different rows, and uses a free row again', () => {
   const events: TraceEvent[] = [];
   const trace = new ChromeTrace((event) => events.push(event), 0);
   for (const [lapId, startedMs] of [0, 5, 21].entries()) {

@@ -1,36 +1,35 @@
 import type { ForwardSegment } from '@shoal/model';
 import type { LapEvent, LocalExpertsEvent, PassEvent, PassName, Timeline, WaitEvent } from './timeline.ts';
-import type { TraceEvent } from './trace-file.ts';
+import { type TraceEvent, TraceFile } from './trace-file.ts';
 
-/** Groups of rows, in the order in which they are shown. */
+/** Groups of rows, in the order of their display. */
 const COORDINATOR = 1;
 const PEERS = 2;
 const WIRE = 3;
 /** Rows of the coordinator. */
 const ENGINE_ROW = 1;
 const FIRST_MICRO_BATCH_ROW = 10;
-const FIRST_OWN_EXPERTS_ROW = 100;
-/** Rows that one peer, or the wire, may take for what it does at the same time. */
+const FIRST_LOCAL_EXPERTS_ROW = 100;
+/** Rows for what one peer, or the wire, does at the same time. */
 const MAX_ROWS_EACH = 64;
-/** Further tabs, of a swarm where many come and go, share rows. */
+/** Peers with rows of their own; in a swarm where many come and go, the others share rows. */
 const MAX_PEERS = 4096;
 const OTHER_PEERS = 'other tabs';
 
 type Args = Record<string, unknown>;
 
-/** Rows of one resource: what overlaps in time is on different ones, since a row shows one thing at a time. */
+/** The rows of one resource. A row shows one thing at a time, so what overlaps is on different rows. */
 interface RowSet {
   label: string;
   pid: number;
   newTid: () => number;
-  /** By row: its number, and the end of what is on it. */
+  /** `endMs`: the end of what is on the row. */
   rows: { tid: number; endMs: number }[];
 }
 
 /**
- * Writes what happens as a Chrome trace with one row for each resource: the engine, each microBatch, the coordinator's own experts,
- * each peer, the wire. Of a lap only the whole, the tab's queue and its compute are known; out and back are taken to be equally
- * long.
+ * Writes a Chrome trace with a row for each resource: the engine, each micro-batch, the local experts, each peer, the wire. Of
+ * a lap only the whole, the peer's queue and its compute are known; the ways out and back are drawn equally long.
  */
 export class ChromeTrace implements Timeline {
   readonly #write: (event: TraceEvent) => void;
@@ -38,10 +37,10 @@ export class ChromeTrace implements Timeline {
   readonly #named = new Set<string>();
   readonly #peers = new Map<string, RowSet>();
   readonly #wire: RowSet = { label: 'wire', pid: WIRE, newTid: counter(1), rows: [] };
-  readonly #own: RowSet = {
-    label: 'own experts',
+  readonly #localExperts: RowSet = {
+    label: 'local experts',
     pid: COORDINATOR,
-    newTid: counter(FIRST_OWN_EXPERTS_ROW),
+    newTid: counter(FIRST_LOCAL_EXPERTS_ROW),
     rows: [],
   };
   readonly #newPeerTid = counter(1);
@@ -69,7 +68,7 @@ export class ChromeTrace implements Timeline {
   }
 
   localExperts({ startedMs, endedMs, ...args }: LocalExpertsEvent, by: PassName | undefined): void {
-    const row = this.#freeRow(this.#own, startedMs, endedMs);
+    const row = this.#freeRow(this.#localExperts, startedMs, endedMs);
     this.#span(`layer ${args.layer}`, COORDINATOR, row, startedMs, endedMs, { ...by, ...args });
   }
 
@@ -101,10 +100,7 @@ export class ChromeTrace implements Timeline {
   #peer(peerId: string): RowSet {
     const label = this.#peers.has(peerId) || this.#peers.size < MAX_PEERS ? peerId : OTHER_PEERS;
     let rows = this.#peers.get(label);
-    if (!rows) {
-      rows = { label, pid: PEERS, newTid: this.#newPeerTid, rows: [] };
-      this.#peers.set(label, rows);
-    }
+    if (!rows) this.#peers.set(label, (rows = { label, pid: PEERS, newTid: this.#newPeerTid, rows: [] }));
     return rows;
   }
 
@@ -138,4 +134,17 @@ export class ChromeTrace implements Timeline {
 function counter(first: number): () => number {
   let next = first;
   return () => next++;
+}
+
+/**
+ * A timeline that is written to a file, or none without a path. Rejects with a TraceError where the file cannot be written.
+ * `onError` is called if the trace ends early.
+ */
+export async function openTimeline(
+  path: string | undefined,
+  onError: (error: Error) => void,
+): Promise<{ timeline: Timeline | undefined; close(): Promise<void> }> {
+  if (path === undefined) return { timeline: undefined, close: async () => {} };
+  const file = await TraceFile.open({ path, onError });
+  return { timeline: new ChromeTrace((event) => file.write(event)), close: () => file.close() };
 }

@@ -1,6 +1,6 @@
 import type { ForwardSegment } from '@shoal/model';
 
-/** Which pass of which microBatch something belongs to. */
+/** A pass, as things that belong to it name it. */
 export interface PassName {
   /** Counted from 1. */
   microBatch: number;
@@ -8,48 +8,45 @@ export interface PassName {
   pass: number;
 }
 
-export interface PassEvent extends PassName {
-  rows: number;
-  sequences: number;
+interface Span {
   startedMs: number;
   endedMs: number;
 }
 
-/** A pass had nothing to do but wait for the lap of a layer. */
-export interface WaitEvent extends PassName {
+export interface PassEvent extends PassName, Span {
+  rows: number;
+  sequences: number;
+}
+
+/** A pass waited for the lap of a layer. */
+export interface WaitEvent extends PassName, Span {
   layer: number;
-  startedMs: number;
-  endedMs: number;
 }
 
 /** One peer's part of a lap, answered or given up. */
-export interface LapEvent {
+export interface LapEvent extends Span {
   lapId: number;
   layer: number;
   rows: number;
   sentBytes: number;
   /** 0 where there was no answer. */
   receivedBytes: number;
-  startedMs: number;
-  endedMs: number;
-  /** The tab's word, believed within the lap only; the rest of the lap is the wire's. */
+  /** The peer's word, believed only within the lap; the rest of the lap is the wire's. */
   queueMs: number;
   computeMs: number;
   /** Why there was no answer. */
   failure?: string;
 }
 
-/** Experts that the coordinator computed itself. */
-export interface LocalExpertsEvent {
+/** A work item that the local experts computed. */
+export interface LocalExpertsEvent extends Span {
   layer: number;
   rows: number;
-  startedMs: number;
-  endedMs: number;
 }
 
 /**
- * Told of what each resource did, when it has ended. Times on the clock of `performance.now()`, in milliseconds. Nobody calls
- * it unless it is there: without a trace nothing is computed for one.
+ * Receives what each resource did, when it has ended. Times are milliseconds of `performance.now()`. Without a trace there is
+ * no timeline, and nothing is computed for one.
  */
 export interface Timeline {
   pass(event: PassEvent): void;

@@ -1,10 +1,10 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import type { WriteStream } from 'node:fs';
 
-/** An event as the Trace Event Format has it (chrome://tracing, Perfetto). Times in microseconds. */
+/** An event of the Trace Event Format (chrome://tracing, Perfetto). Times in microseconds. */
 export interface TraceEvent {
   name: string;
-  /** X: with a duration; i: a moment; M: says how a row is called. */
+  /** X: a span; i: a moment; M: the name of a row. */
   ph: 'X' | 'i' | 'M';
   ts: number;
   dur?: number;
@@ -15,15 +15,15 @@ export interface TraceEvent {
 
 export interface TraceFileOptions {
   path: string;
-  /** The file grows no further. */
+  /** Largest size of the file. */
   maxBytes?: number;
-  /** Events that the disk has not taken yet; beyond it they are dropped and counted. */
+  /** Events that wait for the disk. Those beyond it are dropped and counted. */
   maxBufferedBytes?: number;
-  /** The file cannot be written any more: the trace has ended. */
+  /** Called when the file cannot be written any more, which ends the trace. */
   onError?: (error: Error) => void;
 }
 
-/** The file cannot be opened. */
+/** The trace's file cannot be opened. */
 export class TraceError extends Error {
   constructor(path: string, cause: unknown) {
     const why = cause instanceof Error ? cause.message : String(cause);
@@ -37,24 +37,25 @@ export class TraceError extends Error {
 /** About two hours of a busy coordinator, and what Perfetto still opens with ease. */
 const MAX_BYTES = 512 * 2 ** 20;
 const MAX_BUFFERED_BYTES = 8 * 2 ** 20;
-/** One write takes so much, or what a second has brought: a killed process loses no more. */
+/** Bytes of a write, unless a second passes first; a killed process loses no more than one write. */
 const CHUNK_BYTES = 64 * 1024;
 const FLUSH_MS = 1000;
-/** Kept free for the last events, which say why there are no more. */
+/** Kept free for the last event, which says why the trace ends. */
 const ENDING_BYTES = 512;
 
 /**
- * A trace in the JSON array format, one event a line, streamed to disk. Whole lines are written at a time and the format allows
- * the closing bracket to be missing, so that what a killed process leaves opens too.
+ * A trace in the JSON array format, one event a line, streamed to disk. Only whole lines are written, and the format allows
+ * the closing bracket to be missing, so the file of a killed process can be opened too.
  */
 export class TraceFile {
+  /** Events that were dropped because the disk was too slow. */
+  dropped = 0;
   readonly #stream: WriteStream;
   readonly #maxBytes: number;
   readonly #maxBufferedBytes: number;
   readonly #timer: NodeJS.Timeout;
   #lines = '';
   #bytes = 0;
-  #dropped = 0;
   #last = { ts: 0, pid: 1, tid: 1 };
   #isEnded = false;
 
@@ -71,7 +72,7 @@ export class TraceFile {
     this.#append('[\n');
   }
 
-  /** Begins the file anew. Rejects with a TraceError where it cannot be written. */
+  /** Overwrites the file. Rejects with a TraceError where it cannot be written. */
   static async open(options: TraceFileOptions): Promise<TraceFile> {
     const file = await open(options.path, 'w').catch((cause: unknown) => {
       throw new TraceError(options.path, cause);
@@ -79,16 +80,11 @@ export class TraceFile {
     return new TraceFile(file, options);
   }
 
-  /** Events that were dropped because the disk was too slow. */
-  get dropped(): number {
-    return this.#dropped;
-  }
-
   write(event: TraceEvent): void {
     if (this.#isEnded) return;
     const line = `${JSON.stringify(event)},\n`;
     if (this.#stream.writableLength + this.#lines.length + line.length > this.#maxBufferedBytes) {
-      this.#dropped++;
+      this.dropped++;
       return;
     }
     if (this.#bytes + line.length + ENDING_BYTES > this.#maxBytes) return this.#end(`full: ${this.#maxBytes} bytes`);
@@ -98,7 +94,7 @@ export class TraceFile {
     if (this.#lines.length >= CHUNK_BYTES) this.#flush();
   }
 
-  /** Resolves when all is on disk. */
+  /** Resolves when everything is on disk. */
   async close(): Promise<void> {
     this.#end('closed');
     if (this.#stream.closed) return;
@@ -107,7 +103,7 @@ export class TraceFile {
 
   #end(reason: string): void {
     if (this.#isEnded) return;
-    const event = { name: `end of the trace (${reason})`, ph: 'i', ...this.#last, args: { dropped: this.#dropped } };
+    const event = { name: `end of the trace (${reason})`, ph: 'i', ...this.#last, args: { dropped: this.dropped } };
     this.#append(`${JSON.stringify(event)}\n]\n`);
     this.#flush();
     this.#stop();

@@ -1,5 +1,5 @@
 import { type AssignedRow, decodeF16, type Rng, type WorkItem, workItemOfRows } from '@shoal/model';
-import { type RowFormat, roundRows } from '@shoal/protocol';
+import { itemRows, type RowFormat } from '@shoal/protocol';
 import type { LapClient } from '../laps/lap-client.ts';
 import { PROBATION_ROWS } from './adaptive-replication.ts';
 import type { Judge } from './judge.ts';
@@ -53,5 +53,5 @@ export async function runProbation(trust: PeerTrust, options: ProbationOptions):
 function itemOf(layer: number, rows: readonly AssignedRow[], rowFormat: RowFormat): WorkItem {
   const item = workItemOfRows(layer, rows);
   if (rowFormat === 'f16') return item;
-  return { ...item, rows: roundRows(rowFormat, decodeF16(item.rows), rows[0]!.row.length) };
+  return { ...item, ...itemRows(rowFormat, decodeF16(item.rows), rows[0]!.row.length) };
 }

@@ -4,7 +4,7 @@ import { createRng, type WorkItem } from '@shoal/model';
 import type { AdapterInfo, RowFormat } from '@shoal/protocol';
 import { setNewest } from '../base/newest.ts';
 import type { LapClient } from '../laps/lap-client.ts';
-import type { LocalCompute } from '../local-experts/compute.ts';
+import type { LocalCompute } from '../local-experts/local-compute.ts';
 import { type AuditedPeer, Auditor } from './auditor.ts';
 import { backendOf, boundsFor } from './bounds.ts';
 import { Judge } from './judge.ts';

@@ -28,8 +28,10 @@ export * from './weights.ts';
 export {
   type AssignedRow,
   copyWorkItem,
+  type Int8Rows,
   pickAssignments,
   rowRange,
+  type RowSource,
   rowStart,
   type RowWork,
   sliceRows,

@@ -9,11 +9,21 @@ export interface RowWork {
   weights: ArrayLike<number>;
 }
 
+/** Rows as int8 with one scale for each block of a row (`@shoal/protocol`). */
+export interface Int8Rows {
+  /** [numRows, hiddenSize] */
+  codes: Int8Array;
+  /** [numRows, blocks of a row] */
+  scales: Uint8Array;
+}
+
 /** The rows of one MoE layer with their assignments: what a lap asks of one peer. */
 export interface WorkItem extends RowWork {
   layer: number;
   /** f16 bits, [numRows, hiddenSize] */
   rows: Uint16Array;
+  /** What `rows` was decoded from, where rows travel as int8; so that a frame need not round them again. */
+  int8?: Int8Rows | undefined;
   rowEnd: Uint16Array;
   experts: Uint16Array;
   weights: Float32Array;
@@ -64,14 +74,16 @@ export function workItemOfRows(layer: number, assigned: readonly AssignedRow[]):
   return item;
 }
 
+/** What work items are picked from: an item, or a whole call, which may have more assignments than `rowEnd` of an item counts. */
+export type RowSource = RowWork & Pick<WorkItem, 'layer' | 'rows' | 'int8'>;
+
 /** Rows [firstRow, endRow) as an item of their own; all but `rowEnd` are views. */
 export function sliceRows(item: WorkItem, firstRow: number, endRow = firstRow + 1): WorkItem {
-  const hiddenSize = item.rows.length / item.numRows;
   const [from, to] = rowRange(item, firstRow, endRow);
   return {
     layer: item.layer,
     numRows: endRow - firstRow,
-    rows: item.rows.subarray(firstRow * hiddenSize, endRow * hiddenSize),
+    ...mapRows(item, (values, width) => values.subarray(firstRow * width, endRow * width) as typeof values),
     rowEnd: item.rowEnd.subarray(firstRow, endRow).map((end) => end - from),
     experts: item.experts.subarray(from, to),
     weights: item.weights.subarray(from, to),
@@ -80,13 +92,9 @@ export function sliceRows(item: WorkItem, firstRow: number, endRow = firstRow + 
 
 /**
  * Some assignments (ascending) and the rows that have them, as an item of their own. `picked` are those rows within `work`.
- * `rows` is not copied where all of them are picked.
+ * Rows are not copied where all of them are picked.
  */
-export function pickAssignments(
-  work: RowWork & Pick<WorkItem, 'layer' | 'rows'>,
-  assignments: readonly number[],
-): { item: WorkItem; picked: number[] } {
-  const hiddenSize = work.rows.length / work.numRows;
+export function pickAssignments(work: RowSource, assignments: readonly number[]): { item: WorkItem; picked: number[] } {
   const picked: number[] = [];
   const ends: number[] = [];
   let row = 0;
@@ -98,16 +106,10 @@ export function pickAssignments(
     }
     ends[ends.length - 1] = i + 1;
   }
-  let { rows } = work;
-  if (picked.length < work.numRows) {
-    rows = new Uint16Array(picked.length * hiddenSize);
-    for (const [i, from] of picked.entries())
-      rows.set(work.rows.subarray(from * hiddenSize, (from + 1) * hiddenSize), i * hiddenSize);
-  }
   const item = {
     layer: work.layer,
     numRows: picked.length,
-    rows,
+    ...mapRows(work, (values, width) => (picked.length === work.numRows ? values : gather(values, width, picked))),
     rowEnd: Uint16Array.from(ends),
     experts: Uint16Array.from(assignments, (a) => work.experts[a]!),
     weights: Float32Array.from(assignments, (a) => work.weights[a]!),
@@ -115,7 +117,7 @@ export function pickAssignments(
   return { item, picked };
 }
 
-/** A copy that shares no buffer with the item, so that it can be kept or sent to a thread. */
+/** A copy that shares no buffer with the item, to be kept or sent to a thread and computed there: without `int8`. */
 export function copyWorkItem({ layer, numRows, rows, rowEnd, experts, weights }: WorkItem): WorkItem {
   return {
     layer,
@@ -125,4 +127,22 @@ export function copyWorkItem({ layer, numRows, rows, rowEnd, experts, weights }:
     experts: experts.slice(),
     weights: weights.slice(),
   };
+}
+
+type RowValues = Uint16Array | Int8Array | Uint8Array;
+
+/** The item's rows in each form that it has, mapped by `map`, which gets the number of values of a row. */
+function mapRows(
+  { rows, int8, numRows }: Pick<WorkItem, 'rows' | 'int8' | 'numRows'>,
+  map: <Values extends RowValues>(values: Values, width: number) => Values,
+): Pick<WorkItem, 'rows' | 'int8'> {
+  const mapped = <Values extends RowValues>(values: Values): Values => map(values, values.length / numRows);
+  return { rows: mapped(rows), ...(int8 && { int8: { codes: mapped(int8.codes), scales: mapped(int8.scales) } }) };
+}
+
+/** The picked rows, `width` values each, one after the other. */
+function gather<Values extends RowValues>(values: Values, width: number, picked: readonly number[]): Values {
+  const gathered = values.slice(0, picked.length * width) as Values;
+  for (const [i, row] of picked.entries()) gathered.set(values.subarray(row * width, (row + 1) * width), i * width);
+  return gathered;
 }

@@ -10,7 +10,7 @@ export { FrameError, type FrameErrorReason } from './frames/error.ts';
 export { firstNotFiniteF16 } from './frames/finite.ts';
 export { BLOCK as ROW_BLOCK, peekFrame } from './frames/layout.ts';
 export { decodeRefuse, encodeRefuse, type LapRefusal } from './frames/refuse.ts';
-export { ROW_FORMATS, roundRows, rowScale, rowScaleByte, SMALLEST_ROW_SCALE } from './frames/row-format.ts';
+export { itemRows, ROW_FORMATS, roundRows, rowScale, rowScaleByte, SMALLEST_ROW_SCALE } from './frames/row-format.ts';
 export type { RowFormat } from './frames/row-format.ts';
 export { MAX_LAP_ID } from './frames/types.ts';
 // Frames carry f16, and a peer may import this package but not the model's.

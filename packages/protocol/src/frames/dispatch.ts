@@ -3,7 +3,7 @@ import { MAX_ASSIGNMENTS_PER_LAP, MAX_HIDDEN_SIZE, MAX_ROWS_PER_LAP } from '../l
 import { FrameError, requireCount } from './error.ts';
 import { requireFiniteF16, requireFiniteF32 } from './finite.ts';
 import { frameLayout } from './layout.ts';
-import { decodeInt8Rows, encodeInt8Rows, type RowFormat } from './row-format.ts';
+import { decodeInt8Rows, itemRows, type RowFormat } from './row-format.ts';
 import { formatBits } from './types.ts';
 
 const header = { epoch: 'u16', layer: 'u16', numRows: 'u16', numAssignments: 'u16' } as const;
@@ -72,21 +72,12 @@ export function encodeDispatch(frame: DispatchFields): Uint8Array<ArrayBuffer> {
   const epoch = frame.epoch & EPOCH_MASK;
   const format = (rowFormat === 'int8' ? formatBits.int8Rows : 0) | (expertBytes === 2 ? formatBits.wideExperts : 0);
   const fields = { ...frame, epoch, numAssignments, expertBytes, experts, format };
-  if (rowFormat === 'f16') {
-    const bytes = dispatchLayouts.f16.encode(fields);
-    checkContents(frame);
-    requireFiniteF16('dispatch.rows', rows);
-    return bytes;
-  }
   requireLength('rows', rows, frame.numRows * hiddenSize);
-  const { bytes, arrays } = dispatchLayouts.int8.begin(fields);
-  encodeInt8Rows(decodeF16(rows), hiddenSize, arrays.codes, arrays.scales);
-  for (const name of ['weights', 'rowEnd', 'experts'] as const) {
-    requireLength(name, fields[name], arrays[name].length);
-    arrays[name].set(fields[name]);
-  }
+  requireFiniteF16('dispatch.rows', rows);
   checkContents(frame);
-  return bytes;
+  if (rowFormat === 'f16') return dispatchLayouts.f16.encode(fields);
+  const { codes, scales } = frame.int8 ?? itemRows('int8', decodeF16(rows), hiddenSize).int8!;
+  return dispatchLayouts.int8.encode({ ...fields, codes, scales });
 }
 
 /**

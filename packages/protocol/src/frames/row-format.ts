@@ -1,4 +1,4 @@
-import { encodeF16, f16ToF32, f32ToF16 } from '@shoal/model';
+import { encodeF16, f16ToF32, f32ToF16, type Int8Rows, type WorkItem } from '@shoal/model';
 import { FrameError } from './error.ts';
 import { BLOCK as ROW_BLOCK } from './layout.ts';
 
@@ -84,17 +84,30 @@ export function decodeInt8Rows(name: string, codes: Int8Array, scales: Uint8Arra
  * with it. A row that no frame can hold is rounded to f16, with the ∞ or NaN for which encoders reject it.
  */
 export function roundRows(format: RowFormat, rows: Float32Array, hiddenSize: number): Uint16Array {
-  const rounded = encodeF16(rows);
-  if (format === 'f16') return rounded;
-  const codes = new Int8Array(hiddenSize);
-  const scales = new Uint8Array(Math.ceil(hiddenSize / ROW_BLOCK));
-  for (let first = 0; first < rows.length; first += hiddenSize) {
-    const row = rows.subarray(first, first + hiddenSize);
-    if (!row.every((value) => Math.abs(value) <= MAX_F16)) continue;
-    encodeInt8Rows(row, hiddenSize, codes, scales);
-    rounded.set(decodeInt8Rows('rows', codes, scales, hiddenSize), first);
+  return itemRows(format, rows, hiddenSize).rows;
+}
+
+/** The rows of a work item, rounded as `roundRows` does, with the codes and scales that an int8 frame sends for them. */
+export function itemRows(
+  format: RowFormat,
+  rows: Float32Array,
+  hiddenSize: number,
+): Pick<WorkItem, 'rows'> & { int8?: Int8Rows } {
+  if (format === 'f16') return { rows: encodeF16(rows) };
+  const numRows = rows.length / hiddenSize;
+  const numBlocks = Math.ceil(hiddenSize / ROW_BLOCK);
+  const rounded = new Uint16Array(rows.length);
+  const int8 = { codes: new Int8Array(rows.length), scales: new Uint8Array(numRows * numBlocks) };
+  for (let row = 0; row < numRows; row++) {
+    const [first, end] = [row * hiddenSize, (row + 1) * hiddenSize];
+    const values = rows.subarray(first, end);
+    const codes = int8.codes.subarray(first, end);
+    const scales = int8.scales.subarray(row * numBlocks, (row + 1) * numBlocks);
+    const fits = values.every((value) => Math.abs(value) <= MAX_F16);
+    if (fits) encodeInt8Rows(values, hiddenSize, codes, scales);
+    rounded.set(fits ? decodeInt8Rows('rows', codes, scales, hiddenSize) : encodeF16(values), first);
   }
-  return rounded;
+  return { rows: rounded, int8 };
 }
 
 /** Rounds halves away from 0 (Math.round takes −114.5 to −114), since a scale is chosen by magnitude, whatever the sign. */

@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
-import type { ExpertWorker } from './worker.ts';
+import type { ExpertThread } from './expert-thread.ts';
 import { type WorkItem, uniformWorkItem } from '@shoal/model';
-import { LocalLayers } from './local-layers.ts';
+import { LocalLayers } from './local-experts.ts';
 
-const request: WorkItem = uniformWorkItem({
+const item: WorkItem = uniformWorkItem({
   layer: 3,
   numRows: 1,
   rows: new Uint16Array(4),
@@ -11,16 +11,16 @@ const request: WorkItem = uniformWorkItem({
   weights: Float32Array.of(1),
 });
 
-it('computes from memory, from the fallback while it is not there, and from memory again', async () => {
+it('LocalLayers computes from memory, by the fallback while the layers are not loaded, and from memory again', async () => {
   const troubles: string[] = [];
-  const pins: (readonly number[])[] = [];
+  const loads: (readonly number[])[] = [];
   let failure: Error | undefined;
   let held: readonly number[] = [];
-  const worker = {
+  const thread = {
     closed: false,
-    holds: (layer: number) => held.includes(layer),
-    pin: async (layers: readonly number[]) => {
-      pins.push(layers);
+    has: (layer: number) => held.includes(layer),
+    load: async (layers: readonly number[]) => {
+      loads.push(layers);
       if (failure) throw failure;
       held = layers;
     },
@@ -33,29 +33,29 @@ it('computes from memory, from the fallback while it is not there, and from memo
   };
   const localLayers = new LocalLayers({
     layers: [3, 4],
-    worker: worker as unknown as ExpertWorker,
+    thread: thread as unknown as ExpertThread,
     fallback: { compute: async () => Float32Array.of(2) },
     onTrouble: ({ message }) => troubles.push(message),
   });
-  const by = async (): Promise<number> => (await localLayers.compute(request))[0]!;
+  const by = async (): Promise<number> => (await localLayers.compute(item))[0]!;
 
   await localLayers.load();
   expect(await by()).toBe(1);
-  failure = new Error('a request that went wrong');
+  failure = new Error('an item that went wrong');
   expect(await by()).toBe(2);
-  expect(troubles).toEqual(['a request that went wrong']);
+  expect(troubles).toEqual(['an item that went wrong']);
   failure = undefined;
   expect(await by()).toBe(1);
-  // The thread ends while nothing runs on it. It asks for them to be loaded again, and doesn't wait.
+  // The thread ends while nothing runs on it. The layers are loaded again without being waited for.
   held = [];
   expect(await by()).toBe(2);
   expect(troubles.at(-1)).toContain('loaded again');
   expect(await by()).toBe(1);
-  expect(pins).toEqual([
+  expect(loads).toEqual([
     [3, 4],
     [3, 4],
   ]);
-  worker.closed = true;
+  thread.closed = true;
   failure = new Error('shutting down');
   await expect(by()).rejects.toThrow('shutting down');
   expect(troubles).toHaveLength(2);
