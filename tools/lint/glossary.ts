@@ -70,7 +70,8 @@ export function glossaryFaults(files: readonly SourceFile[]): Fault[] {
     const faults: Fault[] = named ? [{ file: path, fault: `the file name uses ${fileName}`, remedy: named }] : [];
     const seen = new Set<string>();
     for (const { 0: name, index } of withoutText(text).matchAll(/[A-Za-z_$][\w$]*/g)) {
-      if (seen.has(name)) continue;
+      // Metrics are public names.
+      if (seen.has(name) || name.startsWith('shoal_')) continue;
       seen.add(name);
       const remedy = faultOf(banned, name);
       if (remedy) faults.push({ file: path, line: lineAt(text, index), fault: `the name ${name}`, remedy });
