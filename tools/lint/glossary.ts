@@ -70,7 +70,7 @@ export function glossaryFaults(files: readonly SourceFile[]): Fault[] {
     const faults: Fault[] = named ? [{ file: path, fault: `the file name uses ${fileName}`, remedy: named }] : [];
     const seen = new Set<string>();
     for (const { 0: name, index } of withoutText(text).matchAll(/[A-Za-z_$][\w$]*/g)) {
-      // Metric names are public.
+      // Metrics are public names.
       if (seen.has(name) || name.startsWith('shoal_')) continue;
       seen.add(name);
       const remedy = faultOf(banned, name);
