@@ -1,7 +1,8 @@
 import { answerQuery, createRng, type SamplingParams, ModelError, type RowAnswer, type TokenQuery } from '@shoal/model';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { KernelBench, normal } from './testing/kernels.ts';
+import { normal } from '../testing/numbers.ts';
+import { KernelBench } from './testing/kernels.ts';
 import { readAnswer, QUERY_BYTES, queryScratchBytes, writeQuery } from './token-queries.ts';
 
 /** Sums of the kernel and of the reference agree to this share: the exponential's relative error is below 1e-12. */

@@ -11,7 +11,7 @@ import {
 } from '@shoal/model';
 import { DENSE_FILE, denseFile, packDenseEntry, type DenseFormat } from '@shoal/weights';
 import { afterEach, describe, expect, it } from 'vitest';
-import { nmse } from '../testing/kernels.ts';
+import { nmse } from '../../testing/numbers.ts';
 import { config, experts, reader } from '../testing/small-model.ts';
 import type { WasmEngine } from '../wasm-engine.ts';
 import { openWasmEngine } from './open.ts';
