@@ -8,9 +8,9 @@ import { readAnswer, QUERY_BYTES, queryScratchBytes, writeQuery } from './token-
 /** Sums of the kernel and of the reference agree to this share: the exponential's relative error is below 1e-12. */
 const ROUNDING = 1e-11;
 
-/** A row of logits in memory, to query of. */
+/** A row of logits in memory, and a token query about it. */
 class Row {
-  readonly #bench = new KernelBench();
+  readonly #bench: KernelBench;
   readonly #vocab: number;
   readonly #query: number;
   readonly #logits: number;
@@ -18,7 +18,8 @@ class Row {
 
   constructor(logits: Float32Array) {
     this.#vocab = logits.length;
-    this.#bench.memory.grow(Math.ceil((4 * logits.byteLength + 200_000) / 65_536));
+    // Thousands of rows are made, and poisoning more memory than each needs takes most of the time.
+    this.#bench = new KernelBench('shoal.wasm', Math.ceil((4 * logits.byteLength + 200_000) / 65_536));
     this.#query = this.#bench.room(QUERY_BYTES);
     this.#logits = this.#bench.put(logits);
     this.#scratch = this.#bench.room(queryScratchBytes(logits.length));

@@ -63,10 +63,11 @@ function compiled(file: string): WebAssembly.Module {
 /** The kernels on a poisoned memory of their own. */
 export class KernelBench {
   readonly exports: KernelExports;
-  readonly memory = new WebAssembly.Memory({ initial: 64, maximum: 65_536 });
+  readonly memory: WebAssembly.Memory;
   #end = 65_536;
 
-  constructor(file = 'shoal.wasm') {
+  constructor(file = 'shoal.wasm', pages = 64) {
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: 65_536 });
     const instance = new WebAssembly.Instance(compiled(file), { env: { memory: this.memory } });
     this.exports = instance.exports as unknown as KernelExports;
     new Uint32Array(this.memory.buffer).fill(POISON, this.#end / 4);
