@@ -1,8 +1,6 @@
 import type { WorkItem } from '@shoal/model';
 import type { ExpertShape } from '@shoal/weights';
 
-export type { ExpertShape };
-
 /** What a lap computed. */
 export interface ExpertOutput {
   /** [numRows, hiddenSize]: Σ over the row's assignments of weight × expert(row); zeros for a row without any. */

@@ -14,13 +14,11 @@ import {
 
 const HIDDEN = 2;
 const assignedRows = fc.array(
-  fc
-    .tuple(fc.nat(0xffff), fc.array(fc.nat(7), { maxLength: 4 }))
-    .map(([mark, experts]) => ({
-      row: Uint16Array.of(mark, 1),
-      experts,
-      weights: experts.map((expert) => expert / 2),
-    })),
+  fc.tuple(fc.nat(0xffff), fc.array(fc.nat(7), { maxLength: 4 })).map(([mark, experts]) => ({
+    row: Uint16Array.of(mark, 1),
+    experts,
+    weights: experts.map((expert) => expert / 2),
+  })),
   { minLength: 1, maxLength: 8 },
 );
 

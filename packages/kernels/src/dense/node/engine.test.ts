@@ -296,8 +296,8 @@ describe('the wasm engine', () => {
       }),
     };
     const row = { tokenId: 3, position: 4, cache, wantLogits: true };
-    await expect(engine.forward([row], dying)).rejects.toThrow(/thread of the engine has died/);
-    await expect(read(engine, [1])).rejects.toThrow(/thread of the engine has died/);
+    await expect(engine.forward([row], dying)).rejects.toThrow(/thread of the dense engine has died/);
+    await expect(read(engine, [1])).rejects.toThrow(/thread of the dense engine has died/);
   });
 
   it('reads a packed file, and refuses one that is cut, damaged or of another model', async () => {
