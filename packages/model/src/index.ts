@@ -1,7 +1,7 @@
 export { checkTensors } from './check-tensors.ts';
 export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
-export { CheckpointError, ModelError } from './errors.ts';
+export { CheckpointError, messageOf, ModelError } from './errors.ts';
 export { swigluExpert, type SwigluWeights } from './expert.ts';
 export { decodeF16, encodeF16, f16ToF32, f32ToF16 } from './f16.ts';
 export {

@@ -1,5 +1,5 @@
 export { DENSE_FILE, denseFile, readDenseHeader } from './dense/header.ts';
-export { alignUp, type DenseEntry, denseLayout, type DenseLayout, type DenseSegment } from './dense/layout.ts';
+export { alignUp, type DenseEntry, type DenseLayout, denseLayout, type DenseSegment } from './dense/layout.ts';
 export { packDenseEntry } from './dense/pack.ts';
 export {
   DENSE_FORMATS,

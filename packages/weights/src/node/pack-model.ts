@@ -2,7 +2,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { checkTensors, expertLayers, type ModelConfig, moeLayers } from '@shoal/model';
 import { openCheckpoint, type Checkpoint } from '@shoal/model/node';
-import type { DenseFormat } from '../dense/index.ts';
+import type { DenseFormat } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { type Quant, shardBytes } from '../layout.ts';
 import { digestText, FORMAT_VERSION, manifestSchema, PACKER_VERSION, type Manifest } from '../manifest.ts';
@@ -38,33 +38,33 @@ export interface PackOptions {
   /** A Hugging Face model directory. */
   modelDir: string;
   outDir: string;
-  /** Of the experts. */
+  /** Format of the experts. */
   quant: Quant;
-  /** Of the coordinator's own weights; f16 by default. */
+  /** Format of the dense engine's weights; f16 by default. */
   denseQuant?: DenseFormat;
-  /** Name in the manifest; the directory's own by default. */
+  /** Name in the manifest; the directory's name by default. */
   modelId?: string;
-  /** Compare what is packed with its source, for the manifest's `nmse`: takes about half as long again. */
+  /** Whether to measure the error of packing for the manifest's `nmse`, which takes about half as long again. */
   measure?: boolean;
   onProgress?: (progress: PackProgress) => void;
-  /** Aborting leaves what is finished for the next run; the promise rejects with WeightsError `aborted`. */
+  /** Aborting keeps finished jobs for the next run. The promise rejects with WeightsError `aborted`. */
   signal?: AbortSignal;
-  /** Threads that pack, 0 for the calling one; by default as many as cores, for models that are worth it. */
+  /** Threads that pack, 0 for the calling thread; see `threadsFor` for the default. */
   threads?: number;
-  /** Bytes that may still be written on the disk of a folder; statfs by default. */
+  /** Free bytes on the disk of a folder; statfs by default. */
   freeBytes?: (dir: string) => Promise<number>;
 }
 
-/** The manifest, the journal, the tokenizer and the lock, above the weights themselves. */
+/** Room for the manifest, the journal, the tokenizer and the lock. */
 const SPARE_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DENSE: DenseFormat = 'f16';
 
 /**
- * Pack a checkpoint as a model directory of its own: every routed expert in `shards/<sha256>`, the coordinator's own weights in
- * one file, config and tokenizer beside them. The manifest comes last, so a folder with one is whole. Runs again after a kill:
- * what was finished is checked by hash and kept. A folder already packed from the same checkpoint in the same formats is
- * returned as it is; anything else in it is replaced.
- * Throws WeightsError (`disk-full`, `busy`, `aborted`, `bad-weight`, `bad-model`, `bad-output`) or the checkpoint's own error.
+ * Packs a checkpoint into a self-contained folder: every routed expert in `shards/<sha256>`, the dense engine's weights in one
+ * file, config and tokenizer beside them. The manifest is written last, so a folder with one is complete. A run that was killed
+ * can be repeated: finished parts are checked by hash and kept. A folder packed from the same checkpoint in the same formats is
+ * left as it is; any other contents are replaced.
+ * Throws WeightsError (`disk-full`, `busy`, `aborted`, `bad-weight`, `bad-model`, `bad-output`) or the checkpoint's error.
  */
 export async function packModel(options: PackOptions): Promise<Manifest> {
   const { modelDir, outDir } = options;
@@ -88,11 +88,11 @@ export async function packModel(options: PackOptions): Promise<Manifest> {
 }
 
 export interface EnsurePackedOptions extends Omit<PackOptions, 'outDir'> {
-  /** Holds one folder per model and formats, `<modelId>-<quant>-<denseQuant>`. */
+  /** Parent of the packed models' folders, `<modelId>-<quant>-<denseQuant>`. */
   cacheDir: string;
 }
 
-/** The packed model in `cacheDir`, packing it first where it is absent, incomplete or made from another checkpoint. */
+/** Opens the packed model in `cacheDir`, after packing it if it is absent, incomplete or made from another checkpoint. */
 export async function ensurePacked(options: EnsurePackedOptions): Promise<PackedModel> {
   const modelId = options.modelId ?? basename(resolve(options.modelDir));
   const formats = `${options.quant}-${options.denseQuant ?? DEFAULT_DENSE}`;
@@ -126,7 +126,7 @@ async function packInto(options: PackOptions, checkpoint: Checkpoint, fingerprin
   }
   const shape = { hiddenSize: config.hiddenSize, moeIntermediateSize: config.moeIntermediateSize, quant };
   const plan = planPack(checkpoint, shape, dense);
-  // From here on the folder is not whole, and must not look so.
+  // From here on the folder is incomplete.
   await rm(join(outDir, MANIFEST_FILE), { force: true });
   const versions = { format: FORMAT_VERSION, packer: PACKER_VERSION };
   const journal = await openJournal(outDir, JSON.stringify({ fingerprint, shape, dense, ...versions }));
@@ -204,7 +204,7 @@ function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): 
   return manifestSchema.parse({ ...body, modelDigest: sha256(digestText(body)) });
 }
 
-/** Remove the journal, what killed packers left, and files of an earlier checkpoint. */
+/** Removes the journal, the remains of killed packers, and files of an earlier checkpoint. */
 async function sweep(outDir: string, manifest: Manifest): Promise<void> {
   await rm(join(outDir, JOURNAL_FILE), { force: true });
   const keep = new Set(Object.values(manifest.shards).flat());

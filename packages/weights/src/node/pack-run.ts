@@ -2,7 +2,9 @@ import { rm, open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expertLayers, expertTensors, listTensorSpecs, type ModelConfig } from '@shoal/model';
 import type { Checkpoint } from '@shoal/model/node';
-import { DENSE_FILE, type DenseEntry, denseFile, type DenseFormat, type DenseLayout } from '../dense/index.ts';
+import { DENSE_FILE, denseFile } from '../dense/header.ts';
+import type { DenseEntry, DenseLayout } from '../dense/layout.ts';
+import type { DenseFormat } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { type ExpertShape, shardBytes } from '../layout.ts';
 import { asDiskFull, DENSE_PART_FILE, fileMatches, rangeMatches, SHARD_DIR } from './files.ts';
@@ -14,13 +16,13 @@ export interface PackProgress {
   /** Bytes of the checkpoint finished, those of an earlier, interrupted run included. */
   doneBytes: number;
   totalBytes: number;
-  /** Of this run; 0 until the first job is done. */
+  /** Rate of this run; 0 until the first job is done. */
   bytesPerSecond: number;
-  /** Seconds left at that rate; Infinity while there is none. */
+  /** Seconds left at that rate; Infinity at rate 0. */
   etaS: number;
 }
 
-/** A job with what it reads and writes. */
+/** A job with the sizes of its input and output. */
 export interface PlannedJob {
   key: string;
   job: PackJob;
@@ -36,7 +38,7 @@ export interface PackPlan {
   header: Uint8Array;
 }
 
-/** Everything that is to be packed: the dense tensors first, since the largest are, then the experts in the order of layers. */
+/** Plans the jobs of a run: dense tensors first, since they are the largest, then the experts in the order of layers. */
 export function planPack(checkpoint: Checkpoint, shape: ExpertShape, format: DenseFormat): PackPlan {
   const { config } = checkpoint;
   const { layout, header } = denseFile(config, format);
@@ -48,7 +50,7 @@ export function planPack(checkpoint: Checkpoint, shape: ExpertShape, format: Den
 function denseJob(checkpoint: Checkpoint, entry: DenseEntry): PlannedJob {
   const { name, shape } = entry.source.tensor;
   const values = shape.reduce((product, size) => product * size, 1);
-  // `kv_b_proj` is two entries, each of its own rows.
+  // `kv_b_proj` has two entries, each with its own rows.
   const share = (entry.count * entry.rows * entry.cols) / values;
   const sourceBytes = Math.round(checkpoint.info(name).bytes * share);
   return {
@@ -75,17 +77,16 @@ export const expertKey = (layer: number, expert: number): string => `${layer}/${
 export const sumOf = (jobs: readonly PlannedJob[], what: 'sourceBytes' | 'packedBytes'): number =>
   jobs.reduce((sum, job) => sum + job[what], 0);
 
-/** Make room for the dense tensors, keeping what an earlier run of the same job has written. Throws WeightsError `disk-full`. */
+/** Reserves the file of the dense tensors, with `keep` preserving an earlier run's. Throws WeightsError `disk-full`. */
 export async function openDensePart(outDir: string, { layout, header }: PackPlan, keep: boolean): Promise<void> {
   const path = join(outDir, DENSE_PART_FILE);
   if (keep) await rename(join(outDir, DENSE_FILE), path).catch(ignoreMissing);
   else await rm(path, { force: true });
   await rm(join(outDir, DENSE_FILE), { force: true });
   try {
-    const file = await open(path, keep ? 'a+' : 'w+').then(async (handle) => {
-      await handle.close();
-      return open(path, 'r+');
-    });
+    // Creates the file, or only opens it, before it is opened for writing at any offset.
+    await (await open(path, keep ? 'a+' : 'w+')).close();
+    const file = await open(path, 'r+');
     try {
       await file.truncate(layout.totalBytes);
       await file.write(header, 0, header.byteLength, 0);
@@ -101,7 +102,7 @@ function ignoreMissing(error: NodeJS.ErrnoException): void {
   if (error.code !== 'ENOENT') throw error;
 }
 
-/** All dense tensors are there: on the disk, and under their name. */
+/** Syncs the complete file of the dense tensors and gives it its final name. */
 export async function closeDensePart(outDir: string): Promise<void> {
   const path = join(outDir, DENSE_PART_FILE);
   const file = await open(path, 'r+');
@@ -118,12 +119,12 @@ export async function closeDensePart(outDir: string): Promise<void> {
 export interface FinishedOptions {
   outDir: string;
   journal: Journal;
-  /** Whether entries without what was measured count as unfinished. */
+  /** Whether entries without measured errors count as unfinished. */
   measured: boolean;
   signal: AbortSignal | undefined;
 }
 
-/** The journal's jobs whose bytes are on the disk and match their hash, by key. */
+/** The journal's jobs, by key, whose bytes are on the disk and match their hash. */
 export async function finishedJobs(plan: PackPlan, options: FinishedOptions): Promise<Map<string, JournalEntry>> {
   const { outDir, journal, measured, signal } = options;
   const entries = new Map(
@@ -152,13 +153,13 @@ export interface RunOptions {
   onProgress: ((progress: PackProgress) => void) | undefined;
 }
 
-/** Do all jobs that are not in `finished`, which grows. The first failure ends the run when the jobs under way have ended. */
+/** Does all jobs that are not in `finished`, and adds them. After the first failure, the run ends with the jobs in progress. */
 export async function runJobs(plan: PackPlan, finished: Map<string, JournalEntry>, options: RunOptions): Promise<void> {
   const { outDir, pool, journal, signal } = options;
   const left = plan.jobs.filter(({ key }) => !finished.has(key));
   const meter = progressMeter(plan.sourceBytes, plan.sourceBytes - sumOf(left, 'sourceBytes'), options.onProgress);
   let next = 0;
-  const lane = async (): Promise<void> => {
+  const work = async (): Promise<void> => {
     while (next < left.length) {
       throwIfAborted(signal, outDir);
       const { key, job, sourceBytes } = left[next++]!;
@@ -169,14 +170,13 @@ export async function runJobs(plan: PackPlan, finished: Map<string, JournalEntry
       meter(sourceBytes);
     }
   };
-  const lanes = Array.from({ length: pool.lanes }, () =>
-    lane().catch((error: unknown) => {
-      // No lane takes another.
-      next = left.length;
+  const streams = Array.from({ length: pool.slots }, () =>
+    work().catch((error: unknown) => {
+      next = left.length; // Starts no further job.
       throw error;
     }),
   );
-  const outcomes = await Promise.allSettled(lanes);
+  const outcomes = await Promise.allSettled(streams);
   const failure = outcomes.find((outcome) => outcome.status === 'rejected');
   if (failure) throw failure.reason;
 }
@@ -203,6 +203,6 @@ function progressMeter(
 
 export function throwIfAborted(signal: AbortSignal | undefined, outDir: string): void {
   if (signal?.aborted) {
-    throw new WeightsError('aborted', `packing into ${outDir} was interrupted; run again to go on where it stopped`);
+    throw new WeightsError('aborted', `packing into ${outDir} was interrupted; run again to resume`);
   }
 }

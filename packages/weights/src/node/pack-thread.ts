@@ -1,27 +1,27 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { openCheckpoint } from '@shoal/model/node';
-import { PackLane, type PackJob, type PackTask } from './pack-job.ts';
+import { Packer, type PackJob, type PackTask } from './pack-job.ts';
 import type { Reply } from './pack-pool.ts';
 
-/** A thread of the packer: does the jobs that come for its lanes (see pack-pool.ts). */
-const { task, lanes } = workerData as { task: PackTask; lanes: number };
+/** A thread of the packer: does the jobs that come for its slots (see pack-pool.ts). */
+const { task } = workerData as { task: PackTask };
 const port = parentPort!;
 const opening = openCheckpoint(task.modelDir);
-// Said by the first job that waits for it.
+// An error is reported by the first job that awaits it.
 opening.catch(() => {});
-const laneOf: (PackLane | undefined)[] = Array.from({ length: lanes });
+const packers = new Map<number, Packer>();
 
-async function run(lane: number, job: PackJob): Promise<Reply> {
+async function run(slot: number, job: PackJob): Promise<Reply> {
   try {
-    const checkpoint = await opening;
-    const result = await (laneOf[lane] ??= new PackLane(task, checkpoint)).run(job);
-    return { lane, result };
+    const packer = packers.get(slot) ?? new Packer(task, await opening);
+    packers.set(slot, packer);
+    return { slot, result: await packer.run(job) };
   } catch (error) {
     const { name, message, reason } = error as Error & { reason?: string };
-    return { lane, failure: { name, message, ...(reason !== undefined && { reason }) } };
+    return { slot, failure: { name, message, ...(reason !== undefined && { reason }) } };
   }
 }
 
-port.on('message', ({ lane, job }: { lane: number; job: PackJob }) => {
-  void run(lane, job).then((reply) => port.postMessage(reply));
+port.on('message', ({ slot, job }: { slot: number; job: PackJob }) => {
+  void run(slot, job).then((reply) => port.postMessage(reply));
 });
