@@ -7,6 +7,9 @@ export interface ExpertShape {
   quant: Quant;
 }
 
+/** Far above any model (V3: 7168 × 2048), but low enough for products of sizes to be exact integers. */
+export const MAX_DIMENSION = 65_536;
+
 export const QUANTS = ['f16', 'q8', 'q4'] as const;
 export type Quant = (typeof QUANTS)[number];
 export type MatrixName = 'gate' | 'up' | 'down';
@@ -27,9 +30,6 @@ const BLOCK_BYTES: Readonly<Record<Quant, { values: number; scale: number }>> = 
 
 /** The kernels read `vec4<u32>`, so every section begins at a multiple of 16 bytes. */
 const SECTION_ALIGN_BYTES = 16;
-
-/** Far above any model (V3: 7168 × 2048), but low enough for products of sizes to be exact integers. */
-export const MAX_DIMENSION = 65_536;
 
 /** The place of one matrix in a shard; offsets and sizes in bytes. */
 export interface MatrixLayout {

@@ -1,6 +1,7 @@
 import { shardLayout, type ExpertShape } from '@shoal/weights';
 import arithmeticF32Wgsl from './arithmetic-f32.wgsl?raw';
 import arithmeticInt8Wgsl from './arithmetic-int8.wgsl?raw';
+import beginTileWgsl from './begin-tile.wgsl?raw';
 import bindingsWgsl from './bindings.wgsl?raw';
 import combineWgsl from './combine.wgsl?raw';
 import downWgsl from './down.wgsl?raw';
@@ -61,6 +62,7 @@ export function passSource(pass: PassName, { quant }: ExpertShape, variant: FfnV
     variant.arithmetic === 'f32' ? arithmeticF32Wgsl : arithmeticInt8Wgsl,
     WEIGHTS[variant.arithmetic][quant]!,
     repeatRows(pass === 'gate_up' ? gateUpWgsl : downWgsl, tileRows)
+      .replace('$begin_tile', beginTileWgsl)
       .replace('$lane', isShared ? ', @builtin(subgroup_invocation_id) subgroup_lane: u32' : '')
       .replace('$set_lane', isShared ? 'lane = subgroup_lane;' : ''),
   ].join('\n');
