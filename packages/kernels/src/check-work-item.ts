@@ -1,14 +1,23 @@
 import { rowRange, rowStart, type WorkItem } from '@shoal/model';
+import { shardBytes, type ExpertShape } from '@shoal/weights';
 import { KernelError } from './backend.ts';
-import type { ExpertShape } from '@shoal/weights';
 
-/** Above any model's experts per token, even if one expert repeats; it bounds the scratch that one row can ask for. */
+/** Above any model's experts per token, even with repeated experts. Bounds the scratch that one row may need. */
 export const MAX_ASSIGNMENTS_PER_ROW = 1_024;
 
-/**
- * Refuse a lap whose arrays contradict each other (`bad-lap`) or that names an expert which isn't loaded (`not-loaded`),
- * before anything is computed.
- */
+/** Throws KernelError `bad-shard` for a shard of the wrong length. */
+export function checkShard(shape: ExpertShape, layer: number, expert: number, shard: Uint8Array): void {
+  const expected = shardBytes(shape);
+  if (shard.byteLength === expected) return;
+  const problem = `a ${shape.quant} shard has ${expected} bytes, but this one has ${shard.byteLength}`;
+  throw new KernelError('bad-shard', `expert ${expert} of layer ${layer}: ${problem}`);
+}
+
+export function notLoaded(layer: number, expert: number): KernelError {
+  return new KernelError('not-loaded', `expert ${expert} of layer ${layer} is not loaded here`);
+}
+
+/** Throws KernelError `bad-lap` if a lap's arrays are inconsistent, `not-loaded` if it names an expert that isn't loaded. */
 export function checkWorkItem(
   lap: WorkItem,
   shape: ExpertShape,
@@ -16,10 +25,9 @@ export function checkWorkItem(
 ): void {
   const { numRows, rows, rowEnd, experts, weights } = lap;
   if (!Number.isInteger(numRows) || numRows < 0) throw badLap(`numRows is ${numRows}`);
-  if (rows.length !== numRows * shape.hiddenSize) {
-    throw badLap(
-      `rows has ${rows.length} values, [${numRows}, ${shape.hiddenSize}] needs ${numRows * shape.hiddenSize}`,
-    );
+  const values = numRows * shape.hiddenSize;
+  if (rows.length !== values) {
+    throw badLap(`rows has ${rows.length} values, but [${numRows}, ${shape.hiddenSize}] needs ${values}`);
   }
   if (rowEnd.length !== numRows) throw badLap(`rowEnd has ${rowEnd.length} entries for ${numRows} rows`);
   if (weights.length !== experts.length) throw badLap(`${weights.length} weights for ${experts.length} experts`);
@@ -33,13 +41,9 @@ export function checkWorkItem(
   }
   const assigned = rowStart(lap, numRows);
   if (assigned !== experts.length) throw badLap(`rowEnd ends at ${assigned}, but there are ${experts.length} experts`);
-  for (const expert of experts) {
-    if (!has(lap.layer, expert)) {
-      throw new KernelError('not-loaded', `expert ${expert} of layer ${lap.layer} is not loaded here`);
-    }
-  }
+  for (const expert of experts) if (!has(lap.layer, expert)) throw notLoaded(lap.layer, expert);
 }
 
 function badLap(what: string): KernelError {
-  return new KernelError('bad-lap', `the lap contradicts itself: ${what}`);
+  return new KernelError('bad-lap', `the lap is inconsistent: ${what}`);
 }

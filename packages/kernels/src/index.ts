@@ -1,34 +1,31 @@
 import type { ExpertShape } from '@shoal/weights';
+import type { ExpertBackend } from './backend.ts';
 import type { WasmVariant } from './wasm/features.ts';
 import type { WebGpuBackend } from './webgpu/create.ts';
 
-import type { ExpertBackend } from './backend.ts';
-
-export * from './backend.ts';
 export { uniformWorkItem, type WorkItem } from '@shoal/model';
-export * from './dense/index.ts';
-export { MAX_ASSIGNMENTS_PER_ROW } from './check-work-item.ts';
+export type { ExpertShape } from '@shoal/weights';
+export { type ExpertBackend, type ExpertOutput, KernelError, type TakeSums } from './backend.ts';
 export { createReferenceBackend } from './reference.ts';
-export { bestVariant, hasWasmSimd, runnableVariants, variantFile, type WasmVariant } from './wasm/features.ts';
-export type { WebGpuAdapterInfo, WebGpuBackend } from './webgpu/create.ts';
+export { hasWasmSimd, runnableVariants, variantFile } from './wasm/features.ts';
 
 /**
- * A backend on a WebGPU device of its own, its pipelines compiled. `gpu` is `navigator.gpu` or an adapter already chosen.
+ * Creates a backend with its own WebGPU device and compiled pipelines. `gpu` is `navigator.gpu` or an adapter.
  * Throws KernelError `no-adapter`, `limits`, `compile` or `out-of-memory`.
  */
 export async function createWebGpuBackend(options: {
   gpu: GPU | GPUAdapter;
   shape: ExpertShape;
 }): Promise<WebGpuBackend> {
-  // Imported when called: the shaders are `?raw` imports, which Vite understands and plain Node does not, and the
-  // coordinator loads this package in plain Node for its reference backend.
+  // Imported when called: the shaders are `?raw` imports, which Vite supports but plain Node does not, and the coordinator
+  // loads this package in plain Node for its reference backend.
   const webgpu = await import('./webgpu/create.ts');
   return webgpu.createWebGpuBackend(options);
 }
 
 /**
- * A backend on the processor, for a browser's worker; Node has its own in `@shoal/kernels/node`. `variant` is chosen where
- * it isn't given. Throws KernelError `no-adapter` or `compile`.
+ * Creates a backend on the CPU for a browser's worker; for Node see `@shoal/kernels/node`. `variant` is the best by default.
+ * Throws KernelError `no-adapter` or `compile`.
  */
 export async function createWasmBackend(options: {
   shape: ExpertShape;

@@ -1,4 +1,4 @@
-export { DEFAULT_KV_BYTES, openWasmEngine, type WasmEngineOptions } from './dense/node/open.ts';
-export { compileWasm, createWasmBackend } from './wasm/node.ts';
+export { openWasmEngine } from './dense/node/open.ts';
 export type { WasmExpertBackend } from './wasm/backend.ts';
-export { runnableVariants, variantFile, WASM_VARIANTS, type WasmVariant } from './wasm/features.ts';
+export { runnableVariants, variantFile, WASM_VARIANTS } from './wasm/features.ts';
+export { compileWasm, createWasmBackend } from './wasm/node.ts';

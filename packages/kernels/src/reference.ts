@@ -1,11 +1,11 @@
 import { f16ToF32, rowRange, type WorkItem } from '@shoal/model';
-import { shardBytes, unpackExpert, WeightsError, type ExpertShape, type ExpertWeights } from '@shoal/weights';
-import { KernelError, type ExpertBackend, type ExpertOutput } from './backend.ts';
-import { checkWorkItem } from './check-work-item.ts';
+import { shardBytes, unpackExpert, type ExpertShape, type ExpertWeights } from '@shoal/weights';
+import type { ExpertBackend, ExpertOutput } from './backend.ts';
+import { checkShard, checkWorkItem } from './check-work-item.ts';
 
 /**
- * The expert FFN in plain TypeScript, on the weights that a shard stands for (4 bytes each in memory). What every other
- * backend is held against, and how the coordinator computes an expert itself. `run` computes before it returns its promise.
+ * The expert FFN in plain TypeScript, on unpacked weights (4 bytes each in memory): the reference that other backends must match.
+ * `run` computes before it returns its promise.
  */
 export function createReferenceBackend(shape: ExpertShape): ExpertBackend {
   return new ReferenceBackend(shape);
@@ -20,7 +20,7 @@ class ReferenceBackend implements ExpertBackend {
   #count = 0;
 
   constructor(shape: ExpertShape) {
-    shardBytes(shape); // refuses impossible dimensions
+    shardBytes(shape); // throws for impossible dimensions
     this.shape = shape;
   }
 
@@ -31,7 +31,8 @@ class ReferenceBackend implements ExpertBackend {
   async reserve(): Promise<void> {}
 
   async load(layer: number, expert: number, shard: Uint8Array): Promise<void> {
-    const weights = unpackShard(this.shape, layer, expert, shard);
+    checkShard(this.shape, layer, expert, shard);
+    const weights = unpackExpert(this.shape, shard);
     const experts = this.#layers.get(layer) ?? new Map<number, ExpertWeights>();
     this.#layers.set(layer, experts);
     if (!experts.has(expert)) this.#count++;
@@ -85,7 +86,7 @@ function addExpert({ gate, up, down }: ExpertWeights, x: Float32Array, weight: n
   for (let d = 0; d < D; d++) y[d] = y[d]! + weight * dot(down, d * F, activations);
 }
 
-/** Σ matrix[first + i] · vector[i], in four independent sums, which a processor adds in parallel. */
+/** Σ matrix[first + i] · vector[i], in four independent sums that a CPU adds in parallel. */
 function dot(matrix: Float32Array, first: number, vector: Float32Array): number {
   let a = 0;
   let b = 0;
@@ -101,13 +102,4 @@ function dot(matrix: Float32Array, first: number, vector: Float32Array): number 
   }
   for (let i = whole; i < n; i++) a += matrix[first + i]! * vector[i]!;
   return a + b + (c + d);
-}
-
-function unpackShard(shape: ExpertShape, layer: number, expert: number, shard: Uint8Array): ExpertWeights {
-  try {
-    return unpackExpert(shape, shard);
-  } catch (cause) {
-    if (!(cause instanceof WeightsError)) throw cause;
-    throw new KernelError('bad-shard', `expert ${expert} of layer ${layer}: ${cause.message}`, { cause });
-  }
 }

@@ -1,6 +1,6 @@
 // Compiles the AssemblyScript kernels into packages/kernels/dist: one module for each kind of host, since a module that
-// imports shared memory cannot run without it, and one with relaxed SIMD does not validate where that is unknown.
-// Plain JavaScript: tools/run.mjs runs it before anything else is there but the dependencies.
+// imports shared memory cannot run without it, and one with relaxed SIMD does not validate without that feature.
+// Plain JavaScript, since tools/run.mjs runs it first, with nothing but the dependencies installed.
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,12 +8,12 @@ import asc from 'assemblyscript/asc';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const OUT = join(HERE, '..', 'dist');
-/** 4 GiB, all that 32-bit addresses reach. Reserved, not committed. */
+/** 4 GiB, the range of 32-bit addresses. Reserved, not committed. */
 const MAX_PAGES = 65_536;
 
 const COMMON = ['--optimizeLevel', '3', '--shrinkLevel', '0', '--converge', '--noAssert', '--runtime', 'stub'];
 const MEMORY = ['--importMemory', '--initialMemory', '1', '--maximumMemory', `${MAX_PAGES}`];
-/** File name → what the host must have, and whether kernels may use relaxed SIMD (the constant RELAXED in the sources). */
+/** By file name: the features that the host must have, and whether kernels use relaxed SIMD (RELAXED in the sources). */
 const VARIANTS = {
   'shoal.wasm': { enable: 'simd', shared: false, relaxed: false },
   'shoal-relaxed.wasm': { enable: 'simd,relaxed-simd', shared: false, relaxed: true },

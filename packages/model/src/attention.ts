@@ -1,7 +1,7 @@
 import type { KvCache } from './kv-cache.ts';
 import type { RopeAngles } from './rope.ts';
 
-/** Where a row of the batch stands: its position in its sequence's cache. */
+/** A row's position in its sequence, and that sequence's cache. */
 export interface RowPlace {
   position: number;
   cache: KvCache;
@@ -19,7 +19,7 @@ export interface AttentionInput {
 }
 
 /**
- * One kind of attention: → [numRows, hiddenSize]. Writes what it keeps of each row into the row's cache at (`cacheLayer`,
+ * One kind of attention; returns [numRows, hiddenSize]. Writes each row's keys and values into the row's cache at (`cacheLayer`,
  * position), then lets the row attend to all positions ≤ its own. A row's result is bit for bit independent of other sequences.
  */
 export type Attention<Config, Weights> = (config: Config, weights: Weights, input: AttentionInput) => Float32Array;

@@ -4,8 +4,8 @@ const SPACE = /\u2581/g;
 const utf8 = new TextEncoder();
 
 /**
- * The bytes that an entry of a SentencePiece vocabulary (Llama's, Mixtral's) stands for: its text with ▁ for spaces, or one byte
- * written "<0x0A>", which characters outside the vocabulary are made of.
+ * The bytes of an entry of a SentencePiece vocabulary (Llama's, Mixtral's): its text with ▁ for spaces, or a single byte written
+ * as "<0x0A>", from which characters outside the vocabulary are composed.
  */
 export function byteFallbackBytes(token: string): Uint8Array {
   const byte = BYTE.exec(token);

@@ -1,6 +1,6 @@
 /**
- * GPT-2's reversible map between the 256 bytes and printable characters, which byte-level BPE vocabularies are written in:
- * printable Latin-1 characters stand for themselves, the other bytes for U+0100 and on, in order.
+ * GPT-2's reversible map between the 256 bytes and printable characters, in which byte-level BPE vocabularies are written:
+ * printable Latin-1 characters stand for themselves, the other bytes are U+0100 and following, in order.
  */
 const byteOfChar: ReadonlyMap<string, number> = buildTable();
 
@@ -12,7 +12,7 @@ function buildTable(): Map<string, number> {
   return table;
 }
 
-/** The bytes that a vocabulary entry stands for, or undefined if it holds a character outside the map. */
+/** The bytes of a vocabulary entry, or undefined if it holds a character outside the map. */
 export function byteLevelBytes(token: string): Uint8Array | undefined {
   const bytes: number[] = [];
   for (const char of token) {

@@ -10,7 +10,7 @@ export interface StoredTensors {
   info(name: string): { shape: readonly number[] };
 }
 
-/** Stored by some checkpoints, and computed or shared by every implementation. */
+/** Tensors that some checkpoints store although every implementation computes or shares them. */
 const REDUNDANT = [
   /\.rotary_emb\.inv_freq$/,
   /^model\.layers\.\d+\.embed_tokens\.weight$/,
@@ -19,7 +19,7 @@ const REDUNDANT = [
 const SCALE_SUFFIX = '_scale_inv';
 
 /**
- * That a checkpoint holds every tensor of its config, each in its shape, and none that would be passed over: a bias that is not
+ * Checks that a checkpoint holds every tensor that its config implies, in the right shape, and no other: a bias that is not
  * added changes every answer. Reads no weights. Throws CheckpointError `missing-tensor`, `wrong-shape` or `unknown-tensor`.
  */
 export function checkTensors(config: ModelConfig, table: StoredTensors): void {
@@ -32,12 +32,8 @@ export function checkTensors(config: ModelConfig, table: StoredTensors): void {
     const owner = name.endsWith(SCALE_SUFFIX) ? name.slice(0, -SCALE_SUFFIX.length) : name;
     const tiedHead = name === 'lm_head.weight' && config.tieWordEmbeddings;
     if (known.has(owner) || tiedHead || REDUNDANT.some((pattern) => pattern.test(name))) continue;
-    throw new CheckpointError(
-      'unknown-tensor',
-      table.dir,
-      name,
-      'is no tensor that config.json asks for, and its effect would be lost: is this the config of another model?',
-    );
+    const detail = 'is not used by the model in config.json, so its effect would be lost: is this the right config?';
+    throw new CheckpointError('unknown-tensor', table.dir, name, detail);
   }
 }
 
@@ -52,14 +48,14 @@ function allTensors(config: ModelConfig): TensorSpec[] {
 
 function checkShape(table: StoredTensors, { name, shape }: TensorSpec): void {
   if (!table.has(name)) {
-    throw new CheckpointError('missing-tensor', table.dir, name, 'is not stored, and config.json asks for it');
+    throw new CheckpointError('missing-tensor', table.dir, name, 'is not stored, but config.json requires it');
   }
-  const stored = table.info(name).shape;
-  if (stored.length === shape.length && stored.every((size, i) => size === shape[i])) return;
-  throw new CheckpointError(
-    'wrong-shape',
-    table.dir,
-    name,
-    `shape is [${stored.join(', ')}], config.json asks for [${shape.join(', ')}]`,
-  );
+  requireShape(table.info(name).shape, shape, table.dir, name);
+}
+
+/** Throws CheckpointError `wrong-shape`. */
+export function requireShape(stored: readonly number[], expected: readonly number[], file: string, name: string): void {
+  if (stored.length === expected.length && stored.every((size, i) => size === expected[i])) return;
+  const detail = `shape is [${stored.join(', ')}], but config.json requires [${expected.join(', ')}]`;
+  throw new CheckpointError('wrong-shape', file, name, detail);
 }

@@ -1,9 +1,12 @@
 import { open, readFile, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { parseModelConfig, withoutMtp, type ModelConfig } from './config.ts';
-import { CheckpointError, ModelError } from './errors.ts';
+import { requireShape } from './check-tensors.ts';
+import { parseModelConfig } from './config.ts';
+import { CheckpointError, type CheckpointErrorReason, messageOf, ModelError } from './errors.ts';
 import { applyBlockScales } from './fp8.ts';
+import { withoutMtp, type ModelConfig } from './model-config.ts';
+import { readFully } from './read-fully.ts';
 import {
   dtypeBytes,
   parseHeader,
@@ -19,14 +22,14 @@ const MAX_JSON_BYTES = 64 * 1024 * 1024;
 /** DeepSeek-V3 has 163 files; each costs a file handle. */
 const MAX_FILES = 4096;
 
-/** Block scales kept between reads by rows: V3's largest takes 13 KB. */
+/** Block scales kept between reads of rows: V3's largest takes 13 KB. */
 const MAX_RECENT_SCALES = 16;
 
 const SINGLE_FILE = 'model.safetensors';
 const INDEX_FILE = 'model.safetensors.index.json';
 
 /**
- * A model's directory with its weights open for ranged reads: only what is asked for is in memory.
+ * A model's directory with its weights open for ranged reads, so that only the tensors being read are in memory.
  * Reads after `close()`, of unknown names or from a file that has shrunk throw a CheckpointError.
  */
 export interface Checkpoint {
@@ -37,13 +40,13 @@ export interface Checkpoint {
   has(name: string): boolean;
   info(name: string): { dtype: TensorDtype; shape: readonly number[]; bytes: number };
   /**
-   * A tensor as float32, row-major; FP8 with its blocks' scales applied. Throws `wrong-shape` unless its shape is
-   * `expectedShape`, where one is given, and `not-finite` where a value is NaN or ∞.
+   * A tensor as float32, row-major; FP8 with its blocks' scales applied. Throws `wrong-shape` if its shape is not
+   * `expectedShape`, and `not-finite` if a value is NaN or ∞.
    */
   read(name: string, expectedShape?: readonly number[]): Promise<Float32Array>;
   /**
-   * Some rows of a tensor (a vector's values are rows of one), as `read` gives them: [numRows, …]. With `scratch` the result
-   * lies in it and is good until its next use.
+   * Some rows of a tensor (a vector's values are rows of one), as `read` gives them: [numRows, …]. With `scratch` the result is
+   * in that memory and valid until its next use.
    */
   readRows(
     name: string,
@@ -57,7 +60,7 @@ export interface Checkpoint {
   close(): Promise<void>;
 }
 
-/** Memory that reads of rows share, one read at a time; grows to the largest. */
+/** Memory that reads of rows share, one read at a time. Grows to the largest. */
 export class RowScratch {
   #raw = new Uint8Array(0);
   #values = new Float32Array(0);
@@ -79,7 +82,7 @@ interface WeightFile {
   table: Map<string, TensorInfo>;
 }
 
-/** Open a Hugging Face model directory: `config.json` with `model.safetensors` or `model.safetensors.index.json`. */
+/** Opens a Hugging Face model directory: `config.json` with `model.safetensors` or `model.safetensors.index.json`. */
 export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const config = parseModelConfig(await readJson(join(dir, 'config.json')), join(dir, 'config.json'));
   const files: WeightFile[] = [];
@@ -93,8 +96,8 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
 }
 
 /**
- * Tools that rewrite a DeepSeek-V3 checkpoint drop its MTP module and leave `num_nextn_predict_layers` as it was. The module is
- * no part of the main model, so one that is not there at all is not missing; one that is there in parts is.
+ * Tools that rewrite a DeepSeek-V3 checkpoint drop its MTP module but leave `num_nextn_predict_layers` as it was. The module is
+ * not part of the main model, so it may be absent altogether, but not in part.
  */
 function withMtpAsStored(config: ModelConfig, where: ReadonlyMap<string, WeightFile>): ModelConfig {
   const prefix = `model.layers.${config.numHiddenLayers}.`;
@@ -102,7 +105,7 @@ function withMtpAsStored(config: ModelConfig, where: ReadonlyMap<string, WeightF
   return withoutMtp(config);
 }
 
-/** Open the weight files into `files` (so that the caller can close them on failure); returns which holds each tensor. */
+/** Opens the weight files into `files`, so that the caller can close them on failure. Returns the file of each tensor. */
 async function openFiles(dir: string, files: WeightFile[]): Promise<Map<string, WeightFile>> {
   const where = new Map<string, WeightFile>();
   if (!(await exists(join(dir, INDEX_FILE)))) {
@@ -118,12 +121,8 @@ async function openFiles(dir: string, files: WeightFile[]): Promise<Map<string, 
       const other = where.get(tensor);
       if (other) throw new CheckpointError('duplicate', file.name, tensor, `is also stored in ${other.name}`);
       if (weightMap.get(tensor) !== file.name) {
-        throw new CheckpointError(
-          'bad-index',
-          INDEX_FILE,
-          tensor,
-          `is stored in ${file.name}, which the index doesn't say`,
-        );
+        const detail = `is stored in ${file.name}, but the index does not say so`;
+        throw new CheckpointError('bad-index', INDEX_FILE, tensor, detail);
       }
       where.set(tensor, file);
     }
@@ -139,25 +138,18 @@ const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
 
 /** Tensor name → file name. */
 async function readIndex(path: string): Promise<Map<string, string>> {
+  const bad = (tensor: string | undefined, detail: string) => new CheckpointError('bad-index', path, tensor, detail);
   const parsed = indexSchema.safeParse(await readJson(path));
-  if (!parsed.success)
-    throw new CheckpointError('bad-index', path, undefined, 'has no weight_map of tensor names to file names');
+  if (!parsed.success) throw bad(undefined, 'has no weight_map of tensor names to file names');
   const map = new Map(Object.entries(parsed.data.weight_map));
   for (const [tensor, file] of map) {
     // The index comes with a download: it must not name files elsewhere.
-    if (!/^[\w.-]+\.safetensors$/.test(file)) {
-      throw new CheckpointError(
-        'bad-index',
-        path,
-        tensor,
-        `file name ${JSON.stringify(file)} is not a plain *.safetensors name`,
-      );
-    }
+    const isPlain = /^[\w.-]+\.safetensors$/.test(file);
+    if (!isPlain) throw bad(tensor, `file name ${JSON.stringify(file)} is not a plain *.safetensors name`);
   }
-  if (map.size === 0) throw new CheckpointError('bad-index', path, undefined, 'weight_map is empty');
+  if (map.size === 0) throw bad(undefined, 'weight_map is empty');
   const files = new Set(map.values()).size;
-  if (files > MAX_FILES)
-    throw new CheckpointError('bad-index', path, undefined, `names ${files} files (limit ${MAX_FILES})`);
+  if (files > MAX_FILES) throw bad(undefined, `names ${files} files (limit ${MAX_FILES})`);
   return map;
 }
 
@@ -167,7 +159,7 @@ async function openFile(dir: string, name: string, namedBy?: string): Promise<We
     handle = await open(join(dir, name), 'r');
   } catch (cause) {
     const why = namedBy ? `cannot be opened, though ${namedBy} names it` : 'cannot be opened';
-    throw new CheckpointError('not-found', join(dir, name), undefined, `${why} (${describe(cause)})`, { cause });
+    throw new CheckpointError('not-found', join(dir, name), undefined, `${why} (${messageOf(cause)})`, { cause });
   }
   try {
     const { size } = await handle.stat();
@@ -188,14 +180,8 @@ async function readRange(
   tensor?: string,
   buffer: Uint8Array = new Uint8Array(bytes),
 ): Promise<Uint8Array> {
-  let done = 0;
-  while (done < bytes) {
-    const { bytesRead } = await handle.read(buffer, done, bytes - done, offset + done);
-    if (bytesRead === 0)
-      throw new CheckpointError('changed', file, tensor, 'ended early: the file has shrunk since it was opened');
-    done += bytesRead;
-  }
-  return buffer;
+  if ((await readFully(handle, buffer, offset)) === bytes) return buffer;
+  throw new CheckpointError('changed', file, tensor, 'ended early: the file has shrunk since it was opened');
 }
 
 class FileCheckpoint implements Checkpoint {
@@ -235,8 +221,9 @@ class FileCheckpoint implements Checkpoint {
     numRows: number,
     scratch = new RowScratch(),
   ): Promise<Float32Array> {
-    const { file, info } = this.#findShaped(name, expectedShape);
+    const { file, info } = this.#find(name);
     const { shape, dtype } = info;
+    requireShape(shape, expectedShape, file.name, name);
     const rowBytes = info.bytes / (shape[0] ?? 1);
     const offset = info.offset + firstRow * rowBytes;
     const bytes = numRows * rowBytes;
@@ -245,17 +232,13 @@ class FileCheckpoint implements Checkpoint {
     const values = toFloat32(raw, dtype, scratch.values(bytes / dtypeBytes[dtype]));
     if (dtype === 'F8_E4M3') await this.#scale(name, file, shape, values, firstRow);
     const bad = firstNotFinite(values);
-    if (bad !== undefined)
-      throw new CheckpointError(
-        'not-finite',
-        file.name,
-        name,
-        `the value at ${placeOf(bad + (firstRow * values.length) / numRows, shape)} is ${values[bad]}: download it again`,
-      );
-    return values;
+    if (bad === undefined) return values;
+    const place = placeOf(bad + (firstRow * values.length) / numRows, shape);
+    const detail = `the value at ${place} is ${values[bad]}: download it again`;
+    throw new CheckpointError('not-finite', file.name, name, detail);
   }
 
-  /** Multiply FP8 weights by their blocks' scales, which stand beside them as `<name>_scale_inv`. */
+  /** Multiplies FP8 weights by their blocks' scales, which are stored beside them as `<name>_scale_inv`. */
   async #scale(
     name: string,
     file: WeightFile,
@@ -265,22 +248,19 @@ class FileCheckpoint implements Checkpoint {
   ): Promise<void> {
     const blockSize = this.config.fp8BlockSize;
     const [rows, columns] = shape;
+    const wrong = (reason: CheckpointErrorReason, detail: string) =>
+      new CheckpointError(reason, file.name, name, detail);
     if (!blockSize) {
-      throw new CheckpointError(
-        'wrong-dtype',
-        file.name,
-        name,
-        'is FP8, but config.json has no quantization_config with a weight_block_size',
-      );
+      throw wrong('wrong-dtype', 'is FP8, but config.json has no quantization_config with a weight_block_size');
     }
     if (rows === undefined || columns === undefined || shape.length !== 2) {
-      throw new CheckpointError('wrong-shape', file.name, name, `is FP8 [${shape.join(', ')}]; only matrices are read`);
+      throw wrong('wrong-shape', `is FP8 [${shape.join(', ')}]; only matrices are read`);
     }
     const scaleShape = [Math.ceil(rows / blockSize[0]), Math.ceil(columns / blockSize[1])];
     applyBlockScales(values, columns, await this.#scales(`${name}_scale_inv`, scaleShape), blockSize, firstRow);
   }
 
-  /** The scales of the tensors read last: those read by rows want theirs again and again. */
+  /** Keeps the scales of recently read tensors, since a tensor that is read by rows needs them for each read. */
   async #scales(name: string, shape: readonly number[]): Promise<Float32Array> {
     let scales = this.#recentScales.get(name);
     if (!scales) {
@@ -307,18 +287,6 @@ class FileCheckpoint implements Checkpoint {
     if (this.#closed) throw new CheckpointError('closed', file.name, name, 'cannot be read: the checkpoint was closed');
   }
 
-  #findShaped(name: string, expected: readonly number[]): { file: WeightFile; info: TensorInfo } {
-    const found = this.#find(name);
-    const { shape } = found.info;
-    if (shape.length === expected.length && shape.every((size, i) => size === expected[i])) return found;
-    throw new CheckpointError(
-      'wrong-shape',
-      found.file.name,
-      name,
-      `shape is [${shape.join(', ')}], config.json asks for [${expected.join(', ')}]`,
-    );
-  }
-
   #find(name: string): { file: WeightFile; info: TensorInfo } {
     const file = this.#where.get(name);
     const info = file?.table.get(name);
@@ -330,7 +298,7 @@ class FileCheckpoint implements Checkpoint {
   }
 }
 
-/** A JSON file of bounded size. Throws a ModelError naming the path. */
+/** Reads a JSON file of bounded size. Throws a ModelError naming the path. */
 export async function readJson(path: string): Promise<unknown> {
   let text: string;
   try {
@@ -340,16 +308,16 @@ export async function readJson(path: string): Promise<unknown> {
     text = await readFile(path, 'utf8');
   } catch (cause) {
     if (cause instanceof ModelError) throw cause;
-    throw new ModelError('not-found', undefined, `${path}: cannot be read (${describe(cause)})`, { cause });
+    throw new ModelError('not-found', undefined, `${path}: cannot be read (${messageOf(cause)})`, { cause });
   }
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new ModelError('bad-json', undefined, `${path}: not valid JSON (${describe(cause)})`, { cause });
+    throw new ModelError('bad-json', undefined, `${path}: not valid JSON (${messageOf(cause)})`, { cause });
   }
 }
 
-/** float32's exponent: all ones in NaN and ∞ only. */
+/** The exponent of a float32, which is all ones in NaN and ∞ only. */
 const EXPONENT_BITS = 0x7f80_0000;
 
 function firstNotFinite(values: Float32Array): number | undefined {
@@ -369,7 +337,7 @@ function placeOf(index: number, shape: readonly number[]): string {
   return `[${place.join(', ')}]`;
 }
 
-/** Whether a path names something; a directory entry that cannot be examined counts as there, so that opening it says why. */
+/** Whether a path exists. An entry that cannot be examined counts as existing, so that opening it reports the reason. */
 async function exists(path: string): Promise<boolean> {
   try {
     await stat(path);
@@ -377,8 +345,4 @@ async function exists(path: string): Promise<boolean> {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code !== 'ENOENT';
   }
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { moeLayers, parseModelConfig } from './config.ts';
+import { parseModelConfig } from './config.ts';
+import { moeLayers } from './model-config.ts';
 import { ModelError, type ModelErrorReason } from './errors.ts';
 
 const path = join(import.meta.dirname, '../../../models/tiny-stories/config.json');

@@ -4,11 +4,9 @@ import { bookkeepingKeys, type Family } from './families/family.ts';
 import { families } from './families/index.ts';
 import type { ModelConfig } from './model-config.ts';
 
-export * from './model-config.ts';
-
 /**
- * Read a parsed `config.json` (Hugging Face layout). `where` names the file in errors.
- * Throws a ModelError that names the key: nothing that would change the output is guessed or passed over.
+ * Reads a parsed `config.json` (Hugging Face layout). `where` names the file in errors.
+ * Throws a ModelError that names the key: nothing that would change the output is guessed or ignored.
  */
 export function parseModelConfig(json: unknown, where = 'config.json'): ModelConfig {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
@@ -19,11 +17,8 @@ export function parseModelConfig(json: unknown, where = 'config.json'): ModelCon
   for (const [key, value] of Object.entries(keys)) {
     if (key in family.schema.shape || family.ignoredKeys.includes(key) || bookkeepingKeys.includes(key)) continue;
     if (value === null || value === false) continue;
-    throw new ModelError(
-      'unknown-key',
-      key,
-      `${where}: ${key} is set to ${excerpt(value)}, and this version doesn't know what it changes: remove it if it has no effect on inference`,
-    );
+    const problem = `${key} is set to ${excerpt(value)}, which this version doesn't know`;
+    throw new ModelError('unknown-key', key, `${where}: ${problem}: remove it if it has no effect on inference`);
   }
   return family.toConfig(parseKeys(family.schema, keys, where), where);
 }
@@ -36,26 +31,19 @@ function findFamily(json: Record<string, unknown>, where: string): Family {
   }
   const family = typeof modelType === 'string' ? families.get(modelType) : undefined;
   if (!family) {
-    throw new ModelError(
-      'unknown-architecture',
-      'model_type',
-      `${where}: model_type ${excerpt(modelType)} is not supported; supported: ${supported}`,
-    );
+    const message = `${where}: model_type ${excerpt(modelType)} is not supported; supported: ${supported}`;
+    throw new ModelError('unknown-architecture', 'model_type', message);
   }
-  const architectures = json['architectures'];
+  const key = 'architectures';
+  const expected = `["${family.architecture}"]`;
+  const architectures = json[key];
   if (architectures === undefined || architectures === null) {
-    throw new ModelError(
-      'missing-key',
-      'architectures',
-      `${where}: architectures is missing; expected ["${family.architecture}"] for model_type ${String(modelType)}`,
-    );
+    const message = `${where}: ${key} is missing; expected ${expected} for model_type ${family.modelType}`;
+    throw new ModelError('missing-key', key, message);
   }
   if (!Array.isArray(architectures) || architectures.length !== 1 || architectures[0] !== family.architecture) {
-    throw new ModelError(
-      'unknown-architecture',
-      'architectures',
-      `${where}: architectures is ${excerpt(architectures)}; model_type ${String(modelType)} is supported as ["${family.architecture}"] only`,
-    );
+    const supportedAs = `model_type ${family.modelType} is supported as ${expected} only`;
+    throw new ModelError('unknown-architecture', key, `${where}: ${key} is ${excerpt(architectures)}; ${supportedAs}`);
   }
   return family;
 }
@@ -71,7 +59,7 @@ function parseKeys<S extends z.ZodObject>(schema: S, json: Record<string, unknow
   throw new ModelError('bad-value', key, `${where}: ${key} is ${excerpt(json[key])}: ${issue.message}`);
 }
 
-/** A value as JSON, cut to what fits a log line. */
+/** A value as JSON, cut to fit a log line. */
 function excerpt(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;

@@ -1,5 +1,10 @@
+/** The message of whatever was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 export type ModelErrorReason =
-  /** config.json or another JSON file is no JSON object. */
+  /** config.json or another JSON file is not a JSON object. */
   | 'bad-json'
   | 'unknown-architecture'
   | 'missing-key'
@@ -15,7 +20,7 @@ export type ModelErrorReason =
   | 'bad-token'
   | 'not-found';
 
-/** What is wrong with a model's description (config, tokenizer, chat template); `key` names the part of it. */
+/** An error in a model's description (config, tokenizer, chat template); `key` names the part of it. */
 export class ModelError extends Error {
   readonly reason: ModelErrorReason;
   readonly key: string | undefined;
@@ -47,7 +52,7 @@ export type CheckpointErrorReason =
   | 'changed'
   | 'closed';
 
-/** What is wrong with a checkpoint's weights, by file and, where there is one, tensor. */
+/** An error in a checkpoint's weights, with the file and, where one is concerned, the tensor. */
 export class CheckpointError extends Error {
   readonly reason: CheckpointErrorReason;
   readonly file: string;

@@ -10,7 +10,7 @@ export interface SwigluWeights {
   down: Float32Array;
 }
 
-/** y = W_down (silu(W_gate x) ⊙ W_up x) for every row: x [numRows, hiddenSize] → [numRows, hiddenSize]. */
+/** y = W_down (silu(W_gate x) ⊙ W_up x) for every row of x [numRows, hiddenSize]; returns [numRows, hiddenSize]. */
 export function swigluExpert(
   x: Float32Array,
   weights: SwigluWeights,

@@ -1,12 +1,12 @@
 /**
- * IEEE 754 binary16, which Node 20 has no typed array for. A value travels as its 16 bits in a Uint16Array.
- * Rounding is to nearest, ties to even; what overflows becomes ±∞; NaN stays NaN.
+ * IEEE 754 binary16, for which Node 20 has no typed array: values are kept as their 16 bits in a Uint16Array.
+ * Rounding is to nearest, ties to even; overflow gives ±∞; NaN stays NaN.
  */
 
 const bits = new Uint32Array(1);
 const value = new Float32Array(bits.buffer);
 
-/** All 65,536 binary16 values as float32, so that decoding is one look-up. */
+/** All 65,536 binary16 values as float32, so that decoding is a look-up. */
 const decoded = Float32Array.from({ length: 0x10000 }, (_, half) => decode(half));
 
 function decode(half: number): number {
@@ -18,7 +18,7 @@ function decode(half: number): number {
   return sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
 }
 
-/** The number that 16 bits stand for. */
+/** The value of 16 bits. */
 export function f16ToF32(half: number): number {
   return decoded[half]!;
 }
@@ -51,18 +51,18 @@ function halfOf(b: number): number {
   return sign | (rest > half || (rest === half && units & 1) ? units + 1 : units);
 }
 
-/** Encode `source` into `target` (or a new array) of the same length. */
+/** Encodes `source` into `target` (or a new array) of the same length. */
 export function encodeF16<T extends ArrayBufferLike = ArrayBuffer>(
   source: Float32Array,
   target = new Uint16Array(source.length) as Uint16Array<T>,
 ): Uint16Array<T> {
-  // Through another view of the same bytes: to store each value to look at its bits takes several times as long.
+  // Through another view of the same bytes: storing each value in order to read its bits takes several times as long.
   const sourceBits = new Uint32Array(source.buffer, source.byteOffset, source.length);
   for (let i = 0; i < source.length; i++) target[i] = halfOf(sourceBits[i]!);
   return target;
 }
 
-/** Decode `source` into `target` (or a new array) of the same length. */
+/** Decodes `source` into `target` (or a new array) of the same length. */
 export function decodeF16(source: Uint16Array, target = new Float32Array(source.length)): Float32Array {
   for (let i = 0; i < source.length; i++) target[i] = decoded[source[i]!]!;
   return target;

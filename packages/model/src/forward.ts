@@ -4,22 +4,26 @@ import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 import type { ModelConfig } from './model-config.ts';
 import type { DenseWeights } from './weights.ts';
-import { answerQuery, checkQuery, type RowAnswer, type TokenQuery } from './token-query.ts';
+import { answerQuery, checkQueries, type RowAnswer, type TokenQuery } from './token-query.ts';
 
 export interface Model {
   config: ModelConfig;
   weights: DenseWeights;
 }
 
+/** What a row's logits are needed for. */
+export interface HeadRow {
+  query?: TokenQuery | undefined;
+  /** Whether all of its logits are returned, for what a query cannot express. */
+  wantLogits?: boolean | undefined;
+}
+
 /** One token of one sequence. */
-export interface ForwardRow {
+export interface ForwardRow<Cache = KvCache> extends HeadRow {
   tokenId: number;
   /** From 0; the first row of a sequence continues at its cache's length, the next one follows. */
   position: number;
-  cache: KvCache;
-  query?: TokenQuery | undefined;
-  /** All of its logits, for whoever cannot say what for. */
-  wantLogits?: boolean | undefined;
+  cache: Cache;
 }
 
 export interface ForwardResult {
@@ -32,10 +36,10 @@ export interface ForwardResult {
 }
 
 /**
- * The main model on a batch of rows of any number of sequences: prefill and decode alike. A row attends to the positions of
- * its own sequence up to its own, and its result is bit for bit independent of the other rows (provided `experts` is).
- * When `experts` fails, the error is passed on with every cache as it was before the call, so that the call can be repeated.
- * Throws a RangeError for a token outside the vocabulary, a query that cannot be fulfilled or a position out of place.
+ * Runs the main model on a batch of rows of any number of sequences, prompt and decode rows together. A row attends to its own
+ * sequence up to its position, and its result is bit for bit independent of the other rows (provided `experts` is).
+ * When `experts` fails, its error is rethrown with every cache as it was before the call, so that the call can be repeated.
+ * Throws a RangeError for a token outside the vocabulary, an invalid query or a position that does not continue its sequence.
  */
 export async function forward(
   model: Model,
@@ -44,8 +48,9 @@ export async function forward(
   observe: ForwardObserver = {},
 ): Promise<ForwardResult> {
   const { config, weights } = model;
-  for (const { query } of rows) if (query) checkQuery(query, config.vocabSize);
-  const x = embed(model, rows);
+  checkQueries(rows, config.vocabSize);
+  const ids = rows.map(({ tokenId }) => tokenId);
+  const x = embed(model, ids);
   const batch = openBatch(config, rows, experts, observe);
   try {
     for (const [i, layer] of weights.layers.entries()) await decoderLayer(batch, layer, i, i, x);
@@ -58,23 +63,27 @@ export async function forward(
   return { ...head(model, rows, normed), hidden: config.mtpHidden === 'after-norm' ? normed : x };
 }
 
-/** → [numRows, hiddenSize] */
-export function embed({ config, weights }: Model, rows: readonly { tokenId: number }[]): Float32Array {
-  const { hiddenSize, vocabSize } = config;
-  const x = new Float32Array(rows.length * hiddenSize);
-  for (const [r, { tokenId }] of rows.entries()) {
-    if (!Number.isInteger(tokenId) || tokenId < 0 || tokenId >= vocabSize) {
-      throw new RangeError(`row ${r}: token ${tokenId} is outside the vocabulary of ${vocabSize}`);
-    }
-    x.set(weights.embedTokens.subarray(tokenId * hiddenSize, (tokenId + 1) * hiddenSize), r * hiddenSize);
+/** The tokens' embeddings, [numRows, hiddenSize]. */
+export function embed({ config, weights }: Model, tokenIds: readonly number[]): Float32Array {
+  checkTokens(tokenIds, config.vocabSize);
+  const { hiddenSize } = config;
+  const x = new Float32Array(tokenIds.length * hiddenSize);
+  for (const [r, id] of tokenIds.entries()) {
+    x.set(weights.embedTokens.subarray(id * hiddenSize, (id + 1) * hiddenSize), r * hiddenSize);
   }
   return x;
 }
 
-/** The output head for the rows that want something of it; hidden [numRows, hiddenSize]. */
+/** Throws a RangeError naming the first row whose token is outside the vocabulary. */
+export function checkTokens(tokenIds: readonly number[], vocabSize: number): void {
+  const r = tokenIds.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+  if (r >= 0) throw new RangeError(`row ${r}: token ${tokenIds[r]} is outside the vocabulary of ${vocabSize}`);
+}
+
+/** The output head, for the rows whose logits are needed; hidden [numRows, hiddenSize]. */
 export function head(
   { config, weights }: Model,
-  rows: readonly Pick<ForwardRow, 'query' | 'wantLogits'>[],
+  rows: readonly HeadRow[],
   hidden: Float32Array,
 ): Pick<ForwardResult, 'logits' | 'answers'> {
   const { hiddenSize, vocabSize } = config;
@@ -88,7 +97,7 @@ export function head(
   for (const [i, r] of wanted.entries()) {
     const own = all.subarray(i * vocabSize, (i + 1) * vocabSize);
     const { wantLogits, query } = rows[r]!;
-    // A copy, so that keeping one row's logits doesn't keep the batch's.
+    // A copy, so that a row's logits don't keep the whole batch's in memory.
     if (wantLogits) logits[r] = own.slice();
     if (query) answers[r] = answerQuery(own, query);
   }

@@ -1,6 +1,6 @@
 /**
- * What each of the 256 codes of float8_e4m3fn stands for (Micikevicius et al. 2022, "FP8 formats for deep learning"): sign,
- * 4 bits of exponent (bias 7), 3 of mantissa; no infinities, and NaN only where all other bits are set.
+ * The values of the 256 codes of float8_e4m3fn (Micikevicius et al. 2022, "FP8 formats for deep learning"): sign, 4 bits of
+ * exponent (bias 7), 3 of mantissa; no infinities, and NaN only where all other bits are set.
  */
 export const e4m3Values: Float32Array = Float32Array.from({ length: 256 }, (_, code) => {
   const exponent = (code >> 3) & 0xf;
@@ -11,9 +11,8 @@ export const e4m3Values: Float32Array = Float32Array.from({ length: 256 }, (_, c
 });
 
 /**
- * values [rows, columns] × its block's scale, in place: scales [⌈rows / blockRows⌉, ⌈columns / blockColumns⌉]
- * (DeepSeek-V3 paper §3.3.2). Blocks at the right and bottom edge may be smaller. `firstRow` is the matrix's row that `values`
- * begin with.
+ * Multiplies values [rows, columns] in place by their blocks' scales [⌈rows / blockRows⌉, ⌈columns / blockColumns⌉] (DeepSeek-V3
+ * paper §3.3.2). Blocks at the right and bottom edge may be smaller. `values` begin with row `firstRow` of the matrix.
  */
 export function applyBlockScales(
   values: Float32Array,

@@ -15,20 +15,20 @@ export interface GateChoice {
   topkWeights: Float32Array;
 }
 
-/** What a selection needs to know of a model. */
+/** The part of a model's config that a selection needs. */
 export type SelectionConfig = Pick<ModelConfig, 'nRoutedExperts' | 'numExpertsPerTok' | 'gate'>;
 
-/** Another choice for a row than the best k of `scores` among `allowed`; undefined: none. */
+/** Chooses a row's experts instead of the best k of `scores` among `allowed`; undefined keeps those. */
 export type ExpertChooser = (
   row: number,
   scores: Float32Array,
   allowed: readonly number[],
 ) => ArrayLike<number> | undefined;
 
-/** Keeps the division defined where every chosen score has underflowed to 0 (DeepSeek's own constant). */
+/** Keeps the division defined when every chosen score has underflowed to 0 (DeepSeek's constant). */
 const NORM_EPS = 1e-20;
 
-/** The gate of one MoE layer: x [numRows, hiddenSize] → experts and weights for every row. */
+/** The gate of one MoE layer: experts and weights for every row of x [numRows, hiddenSize]. */
 export function gate(
   config: SelectionConfig & Pick<ModelConfig, 'hiddenSize'>,
   weights: GateWeights,
@@ -41,11 +41,11 @@ export function gate(
 }
 
 /**
- * From a router's logits [numRows, nRoutedExperts] to each row's experts: s = softmax or sigmoid of the logits; c = s + bias;
- * the top k by c within the best `topkGroup` groups; weights from the unbiased s. This is `noaux_tc` (DeepSeek-V3 paper §2.1.2,
- * eq. 12–16), `group_limited_greedy` and `greedy` (DeepSeek-V2 paper §2.2) and plain softmax top-k (Mixtral, Qwen3, OLMoE),
- * as `config.gate` says. A row whose logits are NaN still gets valid, distinct experts (and NaN weights), so that it spoils no
- * other row.
+ * Selects each row's experts from the gate's logits [numRows, nRoutedExperts]: s = softmax or sigmoid of the logits;
+ * c = s + bias; the top k by c within the best `topkGroup` groups; weights from the unbiased s. Depending on `config.gate` this
+ * is `noaux_tc` (DeepSeek-V3 paper §2.1.2, eq. 12–16), `group_limited_greedy` or `greedy` (DeepSeek-V2 paper §2.2) or plain
+ * softmax top-k (Mixtral, Qwen3, OLMoE). A row of NaN logits still gets valid, distinct experts (and NaN weights), so that it
+ * affects no other row.
  */
 export function selectExperts(
   config: SelectionConfig,
@@ -70,7 +70,7 @@ export function selectExperts(
   return { topkIdx, topkWeights };
 }
 
-/** One row's logits → scores, both [nRoutedExperts]. */
+/** Writes one row's scores; both arrays are [nRoutedExperts]. */
 function scoreRow({ scoring }: GateConfig, logits: Float32Array, scores: Float32Array): void {
   if (scoring === 'sigmoid') {
     for (let e = 0; e < logits.length; e++) scores[e] = sigmoid(logits[e]!);
@@ -83,7 +83,7 @@ function scoreRow({ scoring }: GateConfig, logits: Float32Array, scores: Float32
   for (let e = 0; e < logits.length; e++) scores[e] = Math.exp(logits[e]! - max) / sum;
 }
 
-/** The experts of the best `topkGroup` groups. The rest are left out, not scored 0: a biased score may be negative. */
+/** The experts of the best `topkGroup` groups. The others are left out rather than scored 0, since a biased score may be negative. */
 function allowedExperts(config: SelectionConfig, choice: Float32Array): number[] {
   const { nGroup, topkGroup, groupScore } = config.gate;
   const size = config.nRoutedExperts / nGroup;
@@ -119,7 +119,7 @@ function sumOfBestTwo(values: Float32Array, start: number, length: number): numb
   return best + second;
 }
 
-/** The k candidates of the largest values, best first. `candidates` ascend, so that the lower index wins a tie. */
+/** The k candidates with the largest values, best first. `candidates` ascend, so that the lower index wins a tie. */
 function topIndices(values: Float32Array, candidates: readonly number[], k: number): number[] {
   const left = [...candidates];
   const chosen: number[] = [];

@@ -13,11 +13,11 @@ export interface GqaWeights {
   vProj: Float32Array;
   /** [hiddenSize, numHeads × headDim] */
   oProj: Float32Array;
-  /** [headDim] or the whole projection's width, as `qkNorm` says; null where there is none. */
+  /** [headDim] or the whole projection's width, depending on `qkNorm`; null without a norm. */
   qkNorms: { q: Float32Array; k: Float32Array } | null;
 }
 
-/** Grouped-query attention: [k | v] of each position in the cache, keys rotated. */
+/** Grouped-query attention, with [k | v] of each position in the cache, keys rotated. */
 export const gqa: Attention<GqaConfig, GqaWeights> = (config, weights, input) => {
   const { numAttentionHeads: heads, headDim } = config;
   const { x, rows, angles, cacheLayer, hiddenSize } = input;
@@ -52,7 +52,7 @@ function writeKeysAndValues(
   }
 }
 
-/** A projection [numRows, numHeads × headDim], normalised in pieces as long as the norm's weight, then clamped. */
+/** Normalises a projection [numRows, numHeads × headDim] in pieces as long as the norm's weight, then clamps it. */
 function normAndClip(
   { clipQkv }: GqaConfig,
   projected: Float32Array,
@@ -66,7 +66,7 @@ function normAndClip(
   return out;
 }
 
-/** One row's rotated queries [numHeads, headDim] → Σ_t p_t v_t for each head, [numHeads, headDim]. */
+/** Σ_t p_t v_t for each head of one row, [numHeads, headDim], from its rotated queries [numHeads, headDim]. */
 function attend(
   config: GqaConfig,
   query: Float32Array,

@@ -1,38 +1,68 @@
-export type { AttentionInput, RowPlace } from './attention.ts';
-export * from './chat-template.ts';
-export * from './config.ts';
-export * from './check-tensors.ts';
-export * from './dispatch.ts';
-export * from './errors.ts';
-export * from './expert.ts';
-export * from './f16.ts';
-export * from './forward.ts';
-export * from './forward-engine.ts';
-export * from './fp8.ts';
-export * from './gate.ts';
-export type { GqaWeights } from './gqa.ts';
-export * from './kv-cache.ts';
-export { type Claim, claimPositions, type ForwardObserver, type ForwardSegment } from './layer.ts';
-export * from './local-experts.ts';
-export * from './math.ts';
-export { splitKvB, type MlaWeights } from './mla.ts';
-export * from './mtp.ts';
-export * from './perplexity.ts';
-export * from './rng.ts';
-export * from './rope.ts';
-export * from './safetensors.ts';
-export * from './sampler.ts';
-export * from './tensors.ts';
-export * from './tokenizer.ts';
-export * from './weights.ts';
+export { checkTensors } from './check-tensors.ts';
+export { parseModelConfig } from './config.ts';
+export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
+export { CheckpointError, messageOf, ModelError } from './errors.ts';
+export { swigluExpert, type SwigluWeights } from './expert.ts';
+export { decodeF16, encodeF16, f16ToF32, f32ToF16 } from './f16.ts';
 export {
-  type AssignedRow,
+  createReferenceEngine,
+  type EngineMtpRow,
+  type EngineRow,
+  type ForwardEngine,
+  type KvPageBudget,
+  type SequenceCache,
+  type SequencePages,
+} from './forward-engine.ts';
+export { checkTokens, forward, type ForwardResult, type HeadRow, type Model } from './forward.ts';
+export { selectExperts } from './gate.ts';
+export { checkTruncate, KvCache, kvWidth, plainMhaWidth } from './kv-cache.ts';
+export { claimPositions, type ForwardObserver, type ForwardSegment } from './layer.ts';
+export { LocalExperts } from './local-experts.ts';
+export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
+export {
+  expertLayers,
+  type GqaConfig,
+  isMoeLayer,
+  type MlaConfig,
+  type ModelConfig,
+  moeLayers,
+  withoutMtp,
+} from './model-config.ts';
+export { forwardMtp, NO_MTP } from './mtp.ts';
+export { scoredWindows, scorePerplexity } from './perplexity.ts';
+export { createRng, normalDraw, type Rng } from './rng.ts';
+export { ropeAngles } from './rope.ts';
+export { parseHeader, PREFIX_BYTES, readHeaderLength, type TensorTable, toFloat32 } from './safetensors.ts';
+export { argmax, logitsError, sample } from './sampler.ts';
+export {
+  denseTensors,
+  expertTensorNames,
+  expertTensors,
+  layerTensors,
+  listDenseTensors,
+  listTensorSpecs,
+  TensorSpec,
+} from './tensors.ts';
+export {
+  answerOf,
+  answerQuery,
+  checkQueries,
+  MAX_TOP_LOGPROBS,
+  type RowAnswer,
+  type SamplingParams,
+  type TokenQuery,
+  type TokenAnswer,
+} from './token-query.ts';
+export { Tokenizer } from './tokenizer.ts';
+export { loadDenseWeights, loadExpert, type TensorReader } from './weights.ts';
+export {
   copyWorkItem,
   type Int8Rows,
   pickAssignments,
   rowRange,
   type RowSource,
   rowStart,
+  type AssignedRow,
   type RowWork,
   sliceRows,
   uniformRowEnd,
@@ -40,4 +70,3 @@ export {
   type WorkItem,
   workItemOfRows,
 } from './work-item.ts';
-export * from './token-query.ts';

@@ -6,7 +6,7 @@ import type { AttentionConfig, ModelConfig } from './model-config.ts';
  */
 const CHUNK_POSITIONS = 64;
 
-/** Values that attention keeps of one position in one layer. */
+/** Values that attention caches for one position in one layer. */
 export function kvWidth(attention: AttentionConfig): number {
   return attention.kind === 'mla'
     ? attention.kvLoraRank + attention.qkRopeHeadDim
@@ -14,13 +14,19 @@ export function kvWidth(attention: AttentionConfig): number {
 }
 
 /**
- * Values that plain multi-head attention of the same heads would keep of one position in one layer: a key and a value for
- * each. MLA's rotated part is not counted, being what it adds to a plain head (DeepSeek-V2 paper, table 1).
+ * Values that plain multi-head attention with the same heads would cache for one position in one layer: a key and a value for
+ * each head. MLA's rotated part is left out, since a plain head does not have it (DeepSeek-V2 paper, table 1).
  */
 export function plainMhaWidth(attention: AttentionConfig): number {
   return attention.kind === 'mla'
     ? attention.numAttentionHeads * (attention.qkNopeHeadDim + attention.vHeadDim)
     : 2 * attention.numAttentionHeads * attention.headDim;
+}
+
+/** Throws a RangeError unless a cache of `held` positions can be truncated to `length`. */
+export function checkTruncate(held: number, length: number): void {
+  if (Number.isInteger(length) && length >= 0 && length <= held) return;
+  throw new RangeError(`KV cache: cannot truncate ${held} positions to ${length}`);
 }
 
 /** Consecutive positions of one layer. */
@@ -33,9 +39,9 @@ export interface CacheSegment {
 }
 
 /**
- * What attention remembers of one sequence, per position and layer. MLA: [c | k_pe], the normalised compressed KV
- * (`kvLoraRank` values) and the rotated key shared by all heads (`qkRopeHeadDim`). GQA: [k | v], rotated keys and values of
- * every key-value head. Float32, so that a continued answer is bit for bit the one computed at once.
+ * The KV cache of one sequence. MLA keeps [c | k_pe] per position and layer, the normalised compressed KV (`kvLoraRank` values)
+ * and the rotated key shared by all heads (`qkRopeHeadDim`); GQA [k | v], rotated keys and values of every key-value head.
+ * Float32, so that an answer computed in several steps is bit for bit the one computed at once.
  */
 export class KvCache {
   readonly numLayers: number;
@@ -46,7 +52,7 @@ export class KvCache {
   readonly #chunks: Float32Array[] = [];
   #length = 0;
 
-  /** `numLayers` is the main model's number of layers unless given (the MTP module keeps a cache of one). */
+  /** `numLayers` is the main model's number of layers by default; the MTP module's cache has one. */
   constructor(config: Pick<ModelConfig, 'attention' | 'numHiddenLayers'>, numLayers = config.numHiddenLayers) {
     this.numLayers = numLayers;
     this.width = kvWidth(config.attention);
@@ -62,7 +68,7 @@ export class KvCache {
     return this.#chunks.length * CHUNK_POSITIONS * this.bytesPerToken;
   }
 
-  /** Make room for `count` more positions; they count as held from now on. */
+  /** Makes room for `count` more positions, which count as held from then on. */
   append(count: number): void {
     const length = this.#length + count;
     while (this.#chunks.length * CHUNK_POSITIONS < length) {
@@ -71,21 +77,18 @@ export class KvCache {
     this.#length = length;
   }
 
-  /** Forget all positions from `length` on, and give back the memory that held only them. */
+  /** Forgets all positions from `length` on, and frees the memory that held only them. */
   truncate(length: number): void {
-    if (!Number.isInteger(length) || length < 0 || length > this.#length) {
-      throw new RangeError(`KV cache: cannot truncate ${this.#length} positions to ${length}`);
-    }
+    checkTruncate(this.#length, length);
     this.#length = length;
     this.#chunks.length = Math.ceil(length / CHUNK_POSITIONS);
   }
 
-  /** Give all memory back. */
   free(): void {
     this.truncate(0);
   }
 
-  /** Write one position of one layer: `source[start …]`, [width]. */
+  /** Writes one position of one layer from `source[start …]`, [width]. */
   write(layer: number, position: number, source: Float32Array, start: number): void {
     if (layer >= this.numLayers || position >= this.#length) {
       throw new RangeError(

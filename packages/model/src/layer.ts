@@ -1,7 +1,7 @@
 import type { AttentionInput, RowPlace } from './attention.ts';
-import type { ExpertDispatch } from './dispatch.ts';
+import { checkCombined, chooserOf, type ExpertDispatch } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
-import { type ExpertChooser, gate } from './gate.ts';
+import { gate } from './gate.ts';
 import { gqa } from './gqa.ts';
 import { addInPlace, rmsNorm } from './math.ts';
 import { mla } from './mla.ts';
@@ -9,32 +9,32 @@ import type { ModelConfig } from './model-config.ts';
 import { ropeAngles, type RopeAngles } from './rope.ts';
 import type { AttentionWeights, FfnWeights, LayerWeights } from './weights.ts';
 
-/** What a caller may watch; arrays are the forward's own: read them at once, change nothing. */
+/** Callbacks that report a pass's progress. Arrays belong to the pass: read them at once and do not change them. */
 export interface ForwardObserver {
   /** topkIdx and topkWeights [numRows, numExpertsPerTok], before they are dispatched. */
   gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array): void;
-  /** From now on the pass has nothing to do but await the lap of this layer; not called for a lap that is back by then. */
+  /** The pass has nothing left to do but await this layer's lap. Not called if the lap is back by then. */
   waits?(layer: number): void;
-  /** The lap of this layer is back or has failed, and the pass goes on or ends. */
+  /** This layer's lap is back or has failed, and the pass continues or ends. */
   resumes?(layer: number): void;
-  /** A piece of the engine's own work has ended: where an engine does its work elsewhere than on the calling thread. */
+  /** Some operations have ended, in an engine that does not compute on the calling thread. */
   segment?(segment: ForwardSegment): void;
 }
 
-/** Operations that an engine's threads have run together. Times on the clock of `performance.now()`, in milliseconds. */
+/** Operations that an engine's threads have run together. Times are on the clock of `performance.now()`, in milliseconds. */
 export interface ForwardSegment {
-  /** What they led to. */
+  /** The operation that they end with. */
   kind: 'gate' | 'shared-expert' | 'head' | 'move';
   /** The last layer that they belong to; numHiddenLayers is the MTP module's. */
   layer: number;
   numRows: number;
-  /** When they were ready to run; until `startedMs` another pass's ran. */
+  /** When they were ready to run; from then to `startedMs` the threads ran another pass's operations. */
   queuedMs: number;
   startedMs: number;
   endedMs: number;
 }
 
-/** One pass over a batch: what all its layers need. */
+/** What all layers of one pass over a batch need. */
 export interface Batch {
   config: ModelConfig;
   rows: readonly RowPlace[];
@@ -44,27 +44,26 @@ export interface Batch {
   claim: Claim;
 }
 
-/** A pass's hold on the positions of its rows. */
+/** A pass's claim to the positions of its rows. */
 export interface Claim {
-  /** The pass has succeeded: its sequences may be in another. */
+  /** Ends a successful pass: its sequences may take part in another. */
   release(): void;
-  /** It has failed: forget what it has written into the caches, and release them. */
+  /** Ends a failed pass: removes its positions from the caches, and releases them. */
   rollback(): void;
 }
 
-/** A cache as a batch sees it. */
 interface GrowingCache {
   readonly length: number;
   append(count: number): void;
   truncate(length: number): void;
 }
 
-/** Caches of passes that have not ended, of whichever engine. */
+/** Caches of passes that have not ended, of all engines. */
 const inPass = new WeakSet<GrowingCache>();
 
 /**
- * Check that the rows of each sequence are contiguous and start at its cache's length, that no other pass has the sequence, and
- * make room for them. Throws a RangeError, before anything has changed, naming the row.
+ * Checks that the rows of each sequence are contiguous and start at its cache's length and that no other pass has the sequence,
+ * and makes room for them. Throws a RangeError naming the row, before anything has changed.
  */
 export function claimPositions<Cache extends GrowingCache>(
   { maxPositionEmbeddings }: Pick<ModelConfig, 'maxPositionEmbeddings'>,
@@ -84,7 +83,7 @@ export function claimPositions<Cache extends GrowingCache>(
     length.next++;
     lengths.set(cache, length);
   }
-  // A cache may have been given up meanwhile, or (out of memory) not have grown: none is left longer than it was.
+  // Meanwhile a cache may have been freed, or out of memory it may not have grown: none ends longer than it was.
   const release = (): void => lengths.forEach((_, cache) => inPass.delete(cache));
   const rollback = (): void => {
     lengths.forEach(({ before }, cache) => cache.truncate(Math.min(before, cache.length)));
@@ -102,7 +101,7 @@ export function claimPositions<Cache extends GrowingCache>(
   return { release, rollback };
 }
 
-/** Open a pass over a batch: positions claimed, angles computed. Throws as `claimPositions` does. */
+/** Opens a pass over a batch: claims its positions and computes its angles. Throws as `claimPositions` does. */
 export function openBatch(
   config: ModelConfig,
   rows: readonly RowPlace[],
@@ -115,8 +114,8 @@ export function openBatch(
 }
 
 /**
- * One decoder layer, in place: x += attention(norm(x)); x += ffn(norm(x)). x [numRows, hiddenSize].
- * `layer` names the layer to the experts, `cacheLayer` its place in the caches.
+ * Computes one decoder layer in place: x += attention(norm(x)); x += ffn(norm(x)). x [numRows, hiddenSize].
+ * `layer` is the layer's index for the experts, `cacheLayer` its index in the caches.
  */
 export async function decoderLayer(
   batch: Batch,
@@ -134,31 +133,26 @@ export async function decoderLayer(
   addInPlace(x, await ffn(batch, weights.ffn, layer, h));
 }
 
-/** The family's attention: [numRows, hiddenSize] → [numRows, hiddenSize]. */
+/** The family's attention; takes and returns [numRows, hiddenSize]. */
 function attention({ attention: config }: ModelConfig, weights: AttentionWeights, input: AttentionInput): Float32Array {
   if (config.kind === 'mla' && weights.kind === 'mla') return mla(config, weights, input);
   if (config.kind === 'gqa' && weights.kind === 'gqa') return gqa(config, weights, input);
   throw new TypeError(`weights of ${weights.kind} attention in a model of ${config.kind} attention`);
 }
 
-/** x [numRows, hiddenSize] → [numRows, hiddenSize]. The shared expert is computed while the lap is out. */
+/** Takes and returns [numRows, hiddenSize]. The shared expert is computed while the lap is in flight. */
 async function ffn(batch: Batch, weights: FfnWeights, layer: number, x: Float32Array): Promise<Float32Array> {
   const { config, experts } = batch;
   const numRows = batch.rows.length;
   if (weights.kind === 'dense') return swigluExpert(x, weights.mlp, numRows, config.hiddenSize);
-  const choose: ExpertChooser | undefined =
-    experts.choose && ((row, scores, allowed) => experts.choose!(layer, row, scores, allowed));
-  const { topkIdx, topkWeights } = gate(config, weights.gate, x, numRows, choose);
+  const { topkIdx, topkWeights } = gate(config, weights.gate, x, numRows, chooserOf(experts, layer));
   batch.observe.gate?.(layer, topkIdx, topkWeights);
-  const handle = experts.dispatch({ layer, numRows, x, topkIdx, topkWeights });
+  const call = { layer, numRows, x, topkIdx, topkWeights };
+  const handle = experts.dispatch(call);
   const y = weights.shared ? swigluExpert(x, weights.shared, numRows, config.hiddenSize) : new Float32Array(x.length);
   batch.observe.waits?.(layer);
   const routed = await handle.combine().finally(() => batch.observe.resumes?.(layer));
-  if (routed.length !== x.length) {
-    throw new RangeError(
-      `layer ${layer}: combine() returned ${routed.length} values for ${numRows} rows of ${config.hiddenSize}`,
-    );
-  }
+  checkCombined(routed, call);
   addInPlace(y, routed);
   return y;
 }

@@ -5,7 +5,7 @@ import { readJson } from './checkpoint.ts';
 import { ModelError } from './errors.ts';
 import { Tokenizer } from './tokenizer.ts';
 
-/** The tokenizer of a Hugging Face model directory. A `chat_template.jinja` beside it wins over the one in its config. */
+/** Loads the tokenizer of a Hugging Face model directory. A `chat_template.jinja` file overrides the template in its config. */
 export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   const tokenizer = await readJson(join(dir, 'tokenizer.json'));
   const config = await readJson(join(dir, 'tokenizer_config.json'));
@@ -14,12 +14,12 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   return new Tokenizer(tokenizer, { ...config, chat_template: template });
 }
 
-/** What a model's authors suggest for sampling; undefined where they say nothing. */
+/** The sampling parameters that a model's authors suggest; undefined where they suggest none. */
 export interface GenerationConfig {
   doSample: boolean;
   temperature: number | undefined;
   topP: number | undefined;
-  /** Where given, these end an answer rather than config.json's. */
+  /** Override config.json's. */
   eosTokenIds: number[] | undefined;
 }
 
@@ -30,7 +30,7 @@ const generationSchema = z.looseObject({
   eos_token_id: z.union([z.int().min(0), z.array(z.int().min(0)).min(1)]).optional(),
 });
 
-/** `generation_config.json` of a model directory; a directory without one suggests nothing. */
+/** Loads `generation_config.json` of a model directory, which may be absent. */
 export async function loadGenerationConfig(dir: string): Promise<GenerationConfig> {
   const path = join(dir, 'generation_config.json');
   const parsed = generationSchema.safeParse((await readIfPresent(path)) === undefined ? {} : await readJson(path));

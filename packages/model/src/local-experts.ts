@@ -8,7 +8,7 @@ export interface LocalExpertsOptions {
 }
 
 /**
- * Computes routed experts in this process, from weights that are loaded when first needed and kept, least recently used out first.
+ * Computes routed experts in this process. Weights are loaded when first needed and kept in an LRU cache.
  * A row's result doesn't depend on the other rows: its experts are summed in ascending order of their index.
  */
 export class LocalExperts implements ExpertDispatch {
@@ -30,12 +30,11 @@ export class LocalExperts implements ExpertDispatch {
     this.#maxBytes = maxBytes;
   }
 
-  /** Bytes of weights kept. */
   get keptBytes(): number {
     return this.#keptBytes;
   }
 
-  /** Nothing runs until `combine()`: there is no other processor that could work meanwhile. */
+  /** Starts nothing before `combine()`, since no other processor could work meanwhile. */
   dispatch(call: MoeCall): { combine(): Promise<Float32Array> } {
     return { combine: () => this.run(call) };
   }
@@ -96,7 +95,7 @@ function bytesOf({ gate, up, down }: SwigluWeights): number {
   return gate.byteLength + up.byteLength + down.byteLength;
 }
 
-/** Expert → the places in topkIdx that name it, experts ascending. */
+/** The experts in ascending order, each with the indices in topkIdx where it stands. */
 function slotsByExpert(topkIdx: Uint16Array): [number, number[]][] {
   const slots = new Map<number, number[]>();
   for (const [slot, expert] of topkIdx.entries()) {

@@ -1,10 +1,10 @@
 /**
  * The primitives of the forward pass. Matrices are row-major Float32Arrays, weights [outDim, inDim] as checkpoints store them.
  * Every output element is one sum in ascending index order, accumulated in float64 and rounded once to float32, so that a row's
- * result is the same bits whatever else is in the batch and however the loops are tiled.
+ * result has the same bits whatever the batch and the tiling of the loops.
  */
 
-/** y[r] = W x[r] for every row: x [numRows, inDim], w [outDim, inDim] → [numRows, outDim]. */
+/** y[r] = W x[r] for every row of x [numRows, inDim], with w [outDim, inDim]; returns [numRows, outDim]. */
 export function linear(
   x: Float32Array,
   w: Float32Array,
@@ -19,7 +19,7 @@ export function linear(
   return out;
 }
 
-/** Four outputs at a time: four independent sums keep the adder busy, and x is read once for all of them. */
+/** Computes four outputs at a time: four independent sums keep the adder busy, and x is read once for all of them. */
 function linearOneRow(
   x: Float32Array,
   w: Float32Array,
@@ -55,7 +55,7 @@ function linearOneRow(
   for (; o < outDim; o++) out[y0 + o] = dot(x, x0, w, o * inDim, inDim);
 }
 
-/** Two outputs of four rows at a time: each weight is read once for four rows. */
+/** Computes two outputs of four rows at a time: each weight is read once for four rows. */
 function linearFourRows(
   x: Float32Array,
   w: Float32Array,
@@ -116,7 +116,7 @@ export function dot(a: Float32Array, aStart: number, b: Float32Array, bStart: nu
   return sum;
 }
 
-/** x[r] / √(mean(x[r]²) + eps) ⊙ weight for every row: x [numRows, dim], weight [dim] → [numRows, dim]. */
+/** x[r] / √(mean(x[r]²) + eps) ⊙ weight for every row of x [numRows, dim], with weight [dim]; returns [numRows, dim]. */
 export function rmsNorm(x: Float32Array, weight: Float32Array, numRows: number, eps: number): Float32Array {
   const dim = weight.length;
   const out = new Float32Array(numRows * dim);
@@ -142,8 +142,8 @@ export function softmax(x: Float64Array): void {
 }
 
 /**
- * sum += Σ_t p_t × the `sum.length` values from column `start` of row t: values [numPositions, width], p [≥ numPositions].
- * In order of t.
+ * sum += Σ_t p_t × the `sum.length` values from column `start` of row t, in order of t. values [numPositions, width],
+ * p [≥ numPositions].
  */
 export function addWeighted(
   sum: Float64Array,

@@ -5,7 +5,7 @@ import { rotate } from './rope.ts';
 
 export interface MlaWeights {
   kind: 'mla';
-  /** How queries are made: through a latent, or by one projection where `qLoraRank` is null. */
+  /** Queries come from a latent, or from one projection if `qLoraRank` is null. */
   q: { aProj: Float32Array; /** [qLoraRank] */ aLayernorm: Float32Array; bProj: Float32Array } | { proj: Float32Array };
   /** [kvLoraRank + qkRopeHeadDim, hiddenSize] */
   kvAProjWithMqa: Float32Array;
@@ -19,11 +19,11 @@ export interface MlaWeights {
   oProj: Float32Array;
 }
 
-/** The norms of the query and KV latents use this whatever `rms_norm_eps` says (as Hugging Face's modelling code). */
-const LATENT_NORM_EPS = 1e-6;
+/** The norms of the query and KV latents use this epsilon instead of `rms_norm_eps`, as Hugging Face's modelling code does. */
+export const LATENT_NORM_EPS = 1e-6;
 
 /**
- * Split kv_b_proj [numHeads × (nope + v), kvLoraRank] into its parts: per head first `qkNopeHeadDim` rows of W_UK, then
+ * Splits kv_b_proj [numHeads × (nope + v), kvLoraRank] into its parts: per head first `qkNopeHeadDim` rows of W_UK, then
  * `vHeadDim` rows of W_UV.
  */
 export function splitKvB(config: MlaConfig, kvBProj: Float32Array): Pick<MlaWeights, 'wUkT' | 'wUv'> {
@@ -42,8 +42,8 @@ export function splitKvB(config: MlaConfig, kvBProj: Float32Array): Pick<MlaWeig
 }
 
 /**
- * Multi-head latent attention in its absorbed form (DeepSeek-V2 paper §2.1.2): x [numRows, hiddenSize] → [numRows, hiddenSize].
- * Writes each row's [c | k_pe] into its cache at (`cacheLayer`, position), then lets it attend to all positions ≤ its own.
+ * Multi-head latent attention in its absorbed form (DeepSeek-V2 paper §2.1.2). Writes each row's [c | k_pe] into its cache at
+ * (`cacheLayer`, position), then lets it attend to all positions ≤ its own.
  */
 export const mla: Attention<MlaConfig, MlaWeights> = (config, weights, input) => {
   const { numAttentionHeads: heads, qkNopeHeadDim: nope, qkRopeHeadDim: rope, vHeadDim, kvLoraRank } = config;
@@ -64,7 +64,7 @@ export const mla: Attention<MlaConfig, MlaWeights> = (config, weights, input) =>
   return linear(out, weights.oProj, rows.length, heads * vHeadDim, hiddenSize);
 };
 
-/** Compress each row to [c | k_pe] and store it. */
+/** Compresses each row to [c | k_pe] and stores it. */
 function writeLatents(
   config: MlaConfig,
   weights: MlaWeights,
@@ -81,7 +81,7 @@ function writeLatents(
   }
 }
 
-/** → [numRows, numHeads, nope + rope], not yet rotated. */
+/** [numRows, numHeads, nope + rope], not yet rotated. */
 function queries(config: MlaConfig, { q }: MlaWeights, { x, rows, hiddenSize }: AttentionInput): Float32Array {
   const numRows = rows.length;
   const outDim = config.numAttentionHeads * (config.qkNopeHeadDim + config.qkRopeHeadDim);
@@ -92,8 +92,8 @@ function queries(config: MlaConfig, { q }: MlaWeights, { x, rows, hiddenSize }: 
 }
 
 /**
- * One row's queries [numHeads, nope + rope] → [numHeads, kvLoraRank + rope]: W_UKᵀ q_nope beside q_pe, so that one product with
- * [c | k_pe] is the whole score.
+ * One row's queries [numHeads, nope + rope] as [numHeads, kvLoraRank + rope]: W_UKᵀ q_nope beside q_pe, so that one product
+ * with [c | k_pe] is the whole score.
  */
 function absorb(config: MlaConfig, weights: MlaWeights, query: Float32Array): Float32Array {
   const { numAttentionHeads: heads, qkNopeHeadDim: nope, qkRopeHeadDim: rope, kvLoraRank } = config;
@@ -107,7 +107,7 @@ function absorb(config: MlaConfig, weights: MlaWeights, query: Float32Array): Fl
   return out;
 }
 
-/** One row's absorbed queries → Σ_t p_t c_t for each head, [numHeads, kvLoraRank]. */
+/** Σ_t p_t c_t for each head of one row, [numHeads, kvLoraRank], from its absorbed queries. */
 function attend(
   config: MlaConfig,
   absorbed: Float32Array,

@@ -5,13 +5,13 @@ export type ModelType = 'deepseek_v2' | 'deepseek_v3' | 'qwen3_moe' | 'olmoe' | 
 export interface MlaConfig {
   kind: 'mla';
   numAttentionHeads: number;
-  /** null: queries come from one projection, without a latent. */
+  /** null if queries come from one projection, without a latent. */
   qLoraRank: number | null;
   kvLoraRank: number;
   qkNopeHeadDim: number;
   qkRopeHeadDim: number;
   vHeadDim: number;
-  /** Scores are multiplied by it: (nope + rope)^-½, and YaRN's m² where it is configured. */
+  /** Factor of the scores: (nope + rope)^-½, times YaRN's m² where that is configured. */
   softmaxScale: number;
 }
 
@@ -24,9 +24,9 @@ export interface GqaConfig {
   headDim: number;
   /** RMSNorm of queries and keys before RoPE: over each head, over the whole projection, or none. */
   qkNorm: 'none' | 'per-head' | 'whole';
-  /** Queries, keys and values are clamped to ± this (after the norm) where it is set. */
+  /** Limit to whose ± queries, keys and values are clamped (after the norm); null without a limit. */
   clipQkv: number | null;
-  /** Scores are multiplied by it. */
+  /** Factor of the scores. */
   softmaxScale: number;
 }
 
@@ -34,36 +34,36 @@ export type AttentionConfig = MlaConfig | GqaConfig;
 
 /** Rotary position embedding (Su et al. 2021) of the last `dim` values of a head. */
 export interface RopeConfig {
-  /** Which values are rotated together: (x0, x1), (x2, x3), … or (x0, x[dim/2]), (x1, x[dim/2 + 1]), … */
+  /** The values that are rotated together: (x0, x1), (x2, x3), … or (x0, x[dim/2]), (x1, x[dim/2 + 1]), … */
   pairs: 'interleaved' | 'halves';
   dim: number;
   /** [dim / 2], radians per position; YaRN's blend applied. */
   inverseFrequencies: Float64Array;
-  /** Cosines and sines are multiplied by it; 1 without YaRN. */
+  /** Factor of cosines and sines; 1 without YaRN. */
   attentionFactor: number;
 }
 
-/** How a router's logits become experts and weights. */
+/** How a gate's logits become experts and weights. */
 export interface GateConfig {
   /** Over all routed experts, in float32. */
   scoring: 'softmax' | 'sigmoid';
-  /** Whether `e_score_correction_bias` is added for the selection; the weights never see it. */
+  /** Whether `e_score_correction_bias` is added for the selection; it never affects the weights. */
   hasBias: boolean;
   nGroup: number;
-  /** Experts are chosen within the best `topkGroup` of `nGroup` groups; equal to `nGroup` where there is no such limit. */
+  /** Experts are chosen within the best `topkGroup` of `nGroup` groups; equal to `nGroup` without such a limit. */
   topkGroup: number;
-  /** What a group is worth: its best expert, or its best two. */
+  /** A group's score: that of its best expert, or of its best two. */
   groupScore: 'max' | 'sum-of-best-two';
   /** Whether the chosen experts' scores are divided by their sum. */
   normTopkProb: boolean;
-  /** Whether normalised weights are multiplied by `routedScalingFactor` too; the others always are. */
+  /** Whether normalised weights are multiplied by `routedScalingFactor` too, as other weights always are. */
   scaleWhenNormalised: boolean;
   routedScalingFactor: number;
 }
 
 export type LayerKind = 'dense' | 'moe';
 
-/** A model's dimensions and choices, in the checkpoint's own terms. Every field has been checked by `parseModelConfig`. */
+/** A model's dimensions and options, under the checkpoint's names, as checked by `parseModelConfig`. */
 export interface ModelConfig {
   modelType: ModelType;
   vocabSize: number;
@@ -72,9 +72,9 @@ export interface ModelConfig {
   intermediateSize: number;
   /** Width of one routed expert. */
   moeIntermediateSize: number;
-  /** Width of the shared expert's FFN (several shared experts are stored as one); 0: there is none. */
+  /** Width of the shared expert's FFN (several shared experts are stored as one); 0 without one. */
   sharedIntermediateSize: number;
-  /** Layers of the main model; an MTP module follows at this index. */
+  /** Layers of the main model; an MTP module has this index. */
   numHiddenLayers: number;
   /** [numHiddenLayers + numNextnPredictLayers] */
   layerKinds: readonly LayerKind[];
@@ -90,11 +90,11 @@ export interface ModelConfig {
   numNextnPredictLayers: number;
   /** Which hidden state of the main model its MTP module reads: after the final norm, or before it. No published key says. */
   mtpHidden: 'after-norm' | 'before-norm';
-  /** null: the model knows no begin-of-text token. */
+  /** null if the model has no begin-of-text token. */
   bosTokenId: number | null;
   /** Any of these ends a text; at least one. */
   eosTokenIds: readonly number[];
-  /** Rows and columns that share one scale in an FP8 checkpoint; null: its weights are BF16, F16 or F32. */
+  /** Rows and columns that share one scale in an FP8 checkpoint; null if its weights are BF16, F16 or F32. */
   fp8BlockSize: readonly [rows: number, columns: number] | null;
 }
 
@@ -103,11 +103,9 @@ export function isMoeLayer(config: Pick<ModelConfig, 'layerKinds'>, layer: numbe
   return config.layerKinds[layer] === 'moe';
 }
 
-/** The main model's layers that have routed experts, ascending; each is one lap per token. */
+/** The main model's layers that have routed experts, ascending. Each takes one lap per pass. */
 export function moeLayers(config: Pick<ModelConfig, 'layerKinds' | 'numHiddenLayers'>): number[] {
-  return Array.from({ length: config.numHiddenLayers }, (_, layer) => layer).filter((layer) =>
-    isMoeLayer(config, layer),
-  );
+  return expertLayers(config).filter((layer) => layer < config.numHiddenLayers);
 }
 
 /** All layers that have routed experts, ascending: the main model's, then the MTP module's. */
@@ -115,7 +113,7 @@ export function expertLayers({ layerKinds }: Pick<ModelConfig, 'layerKinds'>): n
   return [...layerKinds.keys()].filter((layer) => isMoeLayer({ layerKinds }, layer));
 }
 
-/** The main model alone, as of a checkpoint that was stored without its MTP module. */
+/** The config of a checkpoint that was stored without its MTP module. */
 export function withoutMtp(config: ModelConfig): ModelConfig {
   return { ...config, numNextnPredictLayers: 0, layerKinds: config.layerKinds.slice(0, config.numHiddenLayers) };
 }

@@ -1,30 +1,27 @@
 import type { ExpertDispatch } from './dispatch.ts';
-import { embed, type ForwardResult, head, type Model } from './forward.ts';
+import { embed, type ForwardResult, head, type HeadRow, type Model } from './forward.ts';
 import type { KvCache } from './kv-cache.ts';
 import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
-import { checkQuery, type TokenQuery } from './token-query.ts';
+import { checkQueries } from './token-query.ts';
 
 export const NO_MTP = 'this model has no MTP module: num_nextn_predict_layers is 0';
 
-/** One position of one sequence, as the MTP module sees it. */
-export interface MtpRow {
+/** One position of one sequence for the MTP module. */
+export interface MtpRow<Cache = KvCache> extends HeadRow {
   /** [hiddenSize], the main model's hidden state at `position`, as `ForwardResult.hidden` has it. */
   hidden: Float32Array;
   /** The token at `position` + 1. */
   nextTokenId: number;
   position: number;
-  /** Of one layer, the module's own: `new KvCache(config, 1)`. */
-  cache: KvCache;
-  query?: TokenQuery | undefined;
-  /** All of its logits, for whoever cannot say what for. */
-  wantLogits?: boolean | undefined;
+  /** A cache of the module's own layer: `new KvCache(config, 1)`. */
+  cache: Cache;
 }
 
 /**
  * The multi-token-prediction module (DeepSeek-V3 paper §2.2): from h_i and token i + 1, logits for token i + 2.
  * Rows and failures as in `forward`; its layer's index, for the experts, is `numHiddenLayers`.
- * Given its own hidden state and its own choice of token i + 2, the module goes one token further.
+ * Given its own hidden state and its own token i + 2, the module predicts one token further.
  */
 export async function forwardMtp(
   model: Model,
@@ -35,12 +32,10 @@ export async function forwardMtp(
   const { config, weights } = model;
   const { mtp } = weights;
   if (!mtp) throw new RangeError(NO_MTP);
-  const { hiddenSize, rmsNormEps, vocabSize } = config;
-  for (const { query } of rows) if (query) checkQuery(query, vocabSize);
-  const embedding = embed(
-    model,
-    rows.map((row) => ({ tokenId: row.nextTokenId })),
-  );
+  const { hiddenSize, rmsNormEps } = config;
+  checkQueries(rows, config.vocabSize);
+  const ids = rows.map(({ nextTokenId }) => nextTokenId);
+  const embedding = embed(model, ids);
   const before = new Float32Array(rows.length * hiddenSize);
   for (const [r, row] of rows.entries()) before.set(row.hidden, r * hiddenSize);
 

@@ -21,13 +21,13 @@ export interface PerplexityOptions {
   onProgress?: (tokensDone: number, tokensTotal: number) => void;
 }
 
-/** Rows per forward pass unless told: a matrix is read once for all of them, and a tab is not kept busy for long. */
+/** Enough rows per pass that reading the matrices costs little, but few enough that a tab is not kept busy for long. */
 const CHUNK_ROWS = 64;
 
 /**
- * How well the model predicts a text. Documents are separated by the text of the end-of-text token and trimmed; each is scored as
- * <bos> document <eos>, all tokens but <bos> counted (all but its first where the model has no <bos>). A document longer than
- * the context is scored in windows, each from a fresh <bos>. Throws a RangeError when the text holds no document.
+ * Computes the model's perplexity over a text. Documents are separated by the text of the end-of-text token and trimmed; each is
+ * scored as <bos> document <eos>, counting all tokens but <bos> (but the first, if the model has no <bos>). A document longer
+ * than the context is scored in windows, each from a fresh <bos>. Throws a RangeError if the text contains no document.
  */
 export async function scorePerplexity(
   engine: ForwardEngine,
@@ -38,7 +38,7 @@ export async function scorePerplexity(
 ): Promise<Perplexity> {
   const { documents, windows } = scoredWindows(engine.config, tokenizer, text);
   const total = windows.reduce((sum, window) => sum + window.length - 1, 0);
-  if (total === 0) throw new RangeError('the text holds no document: nothing to score');
+  if (total === 0) throw new RangeError('the text contains no document to score');
   let nll = 0;
   let tokens = 0;
   for (const window of windows) {
@@ -59,7 +59,7 @@ export async function scorePerplexity(
   return { perplexity: Math.exp(nll / tokens), nll, tokens, documents };
 }
 
-/** The texts' ids as they are scored: each window's tokens but the first are predicted. For other implementations, too. */
+/** The token ids in windows as they are scored: all tokens of a window but the first are predicted. */
 export function scoredWindows(
   config: ModelConfig,
   tokenizer: Tokenizer,
@@ -69,7 +69,7 @@ export function scoredWindows(
   return { documents: documents.length, windows: documents.flatMap((ids) => contextWindows(config, ids)) };
 }
 
-/** Each document's ids with its end. */
+/** Each document's ids, with the end-of-text token. */
 function splitDocuments(config: ModelConfig, tokenizer: Tokenizer, text: string): number[][] {
   const eos = config.eosTokenIds[0]!;
   const separator = new TextDecoder().decode(tokenizer.tokenBytes(eos));
@@ -80,8 +80,8 @@ function splitDocuments(config: ModelConfig, tokenizer: Tokenizer, text: string)
 }
 
 /**
- * <bos> and as many ids as fit, again and again: the last one of a window is predicted but not read. Where the model has no
- * <bos>, the last one of a window begins the next instead, and a document's first is never predicted.
+ * Cuts ids into windows that fill the context, each after a <bos>; a window's last id is predicted but not read. If the model
+ * has no <bos>, the last id of a window begins the next, and a document's first id is never predicted.
  */
 function contextWindows(config: ModelConfig, ids: readonly number[]): number[][] {
   const { bosTokenId, maxPositionEmbeddings } = config;

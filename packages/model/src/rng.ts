@@ -22,7 +22,7 @@ export function createRng(seed: number): Rng {
   return () => ((next() >>> 5) * 2 ** 26 + (next() >>> 6)) / 2 ** 53;
 }
 
-/** Four 32-bit words from two SplitMix64 outputs (Steele, Lea & Flood 2014); never all zero, which xoshiro could not leave. */
+/** Four 32-bit words from two SplitMix64 outputs (Steele, Lea & Flood 2014). They are never all zero, from which xoshiro cannot move. */
 function splitMixWords(seed: bigint): [number, number, number, number] {
   let state = BigInt.asUintN(64, seed);
   const words: number[] = [];
@@ -41,7 +41,7 @@ function rotateLeft(x: number, bits: number): number {
   return (x << bits) | (x >>> (32 - bits));
 }
 
-/** A draw from the standard normal distribution (Box and Muller 1958); takes two of the generator's. */
+/** A draw from the standard normal distribution (Box and Muller 1958); uses two numbers of the generator. */
 export function normalDraw(rng: Rng): number {
   return Math.sqrt(-2 * Math.log(1 - rng())) * Math.cos(2 * Math.PI * rng());
 }

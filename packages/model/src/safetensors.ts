@@ -1,8 +1,8 @@
-import { CheckpointError } from './errors.ts';
+import { CheckpointError, type CheckpointErrorReason } from './errors.ts';
 import { f16ToF32 } from './f16.ts';
 import { e4m3Values } from './fp8.ts';
 
-/** Element types that are read; each converts to float32 without loss. F8_E4M3 wants its blocks' scales on top (fp8.ts). */
+/** Supported element types; each converts to float32 without loss. F8_E4M3 is to be multiplied by its blocks' scales (fp8.ts). */
 export type TensorDtype = 'BF16' | 'F16' | 'F32' | 'F8_E4M3';
 
 /** Bytes of one element. */
@@ -10,7 +10,7 @@ export const dtypeBytes: Readonly<Record<TensorDtype, number>> = { BF16: 2, F16:
 
 /** The safetensors format's own limit on its JSON header. */
 export const MAX_HEADER_BYTES = 100_000_000;
-/** Far above DeepSeek-V3's 90,000 tensors over all its files; more is a header made to exhaust memory. */
+/** Far above DeepSeek-V3's 90,000 tensors over all its files; a header with more was made to exhaust memory. */
 export const MAX_TENSORS_PER_FILE = 1_000_000;
 /** Bytes before the header: its length, 64 bits little-endian. */
 export const PREFIX_BYTES = 8;
@@ -25,45 +25,33 @@ export interface TensorInfo {
   offset: number;
 }
 
-/** Where a tensor's elements lie as stored. */
+/** The tensors of a file by name. */
 export type TensorTable = Map<string, TensorInfo>;
 
 /**
- * Header length from a file's first 8 bytes.
- * Throws a CheckpointError when the file is too short for a header or for the one it announces.
+ * The header's length, from a file's first 8 bytes.
+ * Throws a CheckpointError if the file is too short for a header or for the one it announces.
  */
 export function readHeaderLength(prefix: Uint8Array, fileBytes: number, file: string): number {
+  const bad = (reason: CheckpointErrorReason, detail: string) => new CheckpointError(reason, file, undefined, detail);
   if (prefix.byteLength < PREFIX_BYTES || fileBytes < PREFIX_BYTES) {
-    throw new CheckpointError(
-      'truncated',
-      file,
-      undefined,
-      `is ${fileBytes} bytes, too short for a safetensors header`,
-    );
+    throw bad('truncated', `is ${fileBytes} bytes, too short for a safetensors header`);
   }
   const length = new DataView(prefix.buffer, prefix.byteOffset, PREFIX_BYTES).getBigUint64(0, true);
+  const announces = `announces a header of ${length} bytes`;
   if (length > BigInt(MAX_HEADER_BYTES)) {
-    throw new CheckpointError(
-      'header-too-large',
-      file,
-      undefined,
-      `announces a header of ${length} bytes (limit ${MAX_HEADER_BYTES}): not a safetensors file, or a damaged one`,
-    );
+    const remedy = 'not a safetensors file, or a damaged one';
+    throw bad('header-too-large', `${announces} (limit ${MAX_HEADER_BYTES}): ${remedy}`);
   }
   if (PREFIX_BYTES + Number(length) > fileBytes) {
-    throw new CheckpointError(
-      'truncated',
-      file,
-      undefined,
-      `announces a header of ${length} bytes but is only ${fileBytes} bytes long: download it again`,
-    );
+    throw bad('truncated', `${announces} but is only ${fileBytes} bytes long: download it again`);
   }
   return Number(length);
 }
 
 /**
- * Parse a safetensors header (without its length prefix). `fileBytes` is the whole file's size.
- * Every byte after the header must belong to exactly one tensor; anything else throws a CheckpointError naming the tensor.
+ * Parses a safetensors header (without its length prefix). `fileBytes` is the whole file's size.
+ * Throws a CheckpointError naming the tensor unless every byte after the header belongs to exactly one tensor.
  */
 export function parseHeader(header: Uint8Array, fileBytes: number, file: string): TensorTable {
   const text = decodeUtf8(header, file);
@@ -107,32 +95,24 @@ function parseJsonObject(text: string, file: string): Record<string, unknown> {
 }
 
 function parseEntry(entry: unknown, dataBytes: number, file: string, name: string): TensorInfo {
-  const bad = (detail: string) => new CheckpointError('bad-header', file, name, detail);
+  const bad = (detail: string, reason: CheckpointErrorReason = 'bad-header') =>
+    new CheckpointError(reason, file, name, detail);
   if (typeof entry !== 'object' || entry === null) throw bad('entry is not an object');
   const { dtype, shape, data_offsets: offsets } = entry as Record<string, unknown>;
   if (!isDtype(dtype)) {
-    const read = Object.keys(dtypeBytes).join(', ');
-    throw new CheckpointError('wrong-dtype', file, name, `dtype ${JSON.stringify(dtype)}; read are ${read}`);
+    const supported = Object.keys(dtypeBytes).join(', ');
+    throw bad(`dtype ${JSON.stringify(dtype)} is not supported; supported: ${supported}`, 'wrong-dtype');
   }
   if (!isSizes(shape) || shape.length > MAX_RANK) throw bad(`shape is not a list of at most ${MAX_RANK} sizes`);
   if (!isSizes(offsets) || offsets.length !== 2) throw bad('data_offsets is not a pair of offsets');
   const [begin, end] = offsets as [number, number];
   if (begin > end || end > dataBytes) {
-    throw new CheckpointError(
-      'out-of-range',
-      file,
-      name,
-      `data_offsets [${begin}, ${end}] lie outside the file's ${dataBytes} data bytes: it is truncated or damaged`,
-    );
+    const where = `outside the file's ${dataBytes} data bytes: it is truncated or damaged`;
+    throw bad(`data_offsets [${begin}, ${end}] lie ${where}`, 'out-of-range');
   }
   const bytes = shape.reduce((product, size) => product * size, dtypeBytes[dtype]);
   if (bytes !== end - begin) {
-    throw new CheckpointError(
-      'wrong-size',
-      file,
-      name,
-      `${dtype} [${shape}] takes ${bytes} bytes, stored are ${end - begin}`,
-    );
+    throw bad(`${dtype} [${shape}] takes ${bytes} bytes, but ${end - begin} are stored`, 'wrong-size');
   }
   return { dtype, shape, bytes, offset: begin };
 }
@@ -159,7 +139,7 @@ function refuseOverlapsAndGaps(table: TensorTable, dataStart: number, fileBytes:
 }
 
 /**
- * JSON.parse keeps the last of two equal keys silently; this walks the top level of text that has already parsed.
+ * Throws if a key occurs twice at the top level, of which JSON.parse silently keeps the last. `text` is known to be valid JSON.
  * Keys are compared after unescaping, so that "a" and "\u0061" are the same name.
  */
 function refuseDuplicates(text: string, file: string): void {
@@ -182,8 +162,8 @@ function refuseDuplicates(text: string, file: string): void {
 }
 
 /**
- * Convert little-endian elements to float32, into `out` (as long) or a new array. `raw` holds whole elements of `dtype`, at any
- * alignment.
+ * Converts little-endian elements to float32, into `out` (of the same length) or a new array. `raw` holds whole elements of
+ * `dtype`, at any alignment.
  */
 export function toFloat32(
   raw: Uint8Array,

@@ -2,13 +2,13 @@ import { ModelError } from './errors.ts';
 import type { Rng } from './rng.ts';
 import { byWeight } from './weight-order.ts';
 
-/** Which tokens may be drawn, and how likely each. */
+/** Which tokens may be drawn, and with what probability. */
 export interface TokenRange {
-  /** 0: the largest logit, the lower index on a tie. */
+  /** 0 takes the largest logit, the lower index on a tie. */
   temperature: number;
-  /** Sample from the smallest set of most probable tokens that holds at least this much probability; 1: from all of them. */
+  /** Tokens are drawn from the smallest set of most probable ones that holds at least this much probability; 1: from all. */
   topP: number;
-  /** Of so many of the most probable tokens alone, `topP` then a share of what these hold; 0 or undefined: of all. */
+  /** Number of most probable tokens to draw from, of whose probability `topP` is then a share; 0 or undefined: all tokens. */
   topK?: number | undefined;
 }
 
@@ -18,9 +18,9 @@ export interface SamplingOptions extends TokenRange {
 }
 
 /**
- * Choose the next token: where the range is cut, by the inverse distribution function of the tokens left in falling order
- * (equal ones by index), else of all in order of the index. logits [vocabSize] are not changed.
- * Throws a ModelError `bad-value` when they hold NaN or +∞, or nothing but −∞: something before has gone wrong.
+ * Chooses the next token by the inverse distribution function: over the tokens left in descending order (ties by index) if the
+ * range is cut, over all in order of the index otherwise. logits [vocabSize] are not changed.
+ * Throws a ModelError `bad-value` if they hold NaN or +∞, or only −∞, which means that an earlier computation has failed.
  */
 export function sample(logits: Float32Array, { temperature, topP, topK = 0, rng }: SamplingOptions): number {
   const best = argmax(logits);
@@ -37,14 +37,14 @@ export function sample(logits: Float32Array, { temperature, topP, topK = 0, rng 
   return draw(weights, tokens, mass, rng);
 }
 
-/** The most probable tokens, best first, until they hold `topP` of what the first `most` hold; at least one. */
+/** The most probable tokens, best first, that together hold `topP` of the first `most` tokens' probability; at least one. */
 function nucleus(
   weights: Float64Array,
   total: number,
   topP: number,
   most: number,
 ): { tokens: Uint32Array; mass: number } {
-  // Tokens below this share could all be dropped and topP would remain, so that none of them needs sorting.
+  // All tokens below this share could be dropped and topP would still be reached, so none of them needs sorting.
   const floor = most === weights.length ? (total * (1 - topP)) / weights.length : 0;
   const candidates = new Uint32Array(weights.length);
   let numCandidates = 0;
@@ -85,15 +85,15 @@ export function argmax(logits: Float32Array): number {
   return best;
 }
 
-/** Of logits of which none can be chosen; `damaged` is the first that is NaN or +∞, if any is. */
+/** The error for logits from which no token can be chosen; `damaged` is the first that is NaN or +∞, if any. */
 export function logitsError(damaged: { tokenId: number; logit: number } | undefined): ModelError {
   const what = damaged
     ? `logits hold ${damaged.logit} at token ${damaged.tokenId}: a weight or an expert's result is damaged`
-    : 'logits hold no token that could be chosen';
+    : 'logits are all -∞: no token can be chosen';
   return new ModelError('bad-value', 'logits', what);
 }
 
-/** Natural logarithm of a token's probability under the logits as they are (temperature 1, all tokens). */
+/** Natural logarithm of a token's probability at temperature 1 over all tokens. */
 export function logSoftmaxAt(logits: Float32Array, tokenId: number): number {
   return logits[tokenId]! - logSumExp(logits);
 }

@@ -1,7 +1,7 @@
 import { familyOf } from './families/index.ts';
 import { type GqaConfig, isMoeLayer, type MlaConfig, type ModelConfig } from './model-config.ts';
 
-/** A tensor that a checkpoint must hold: its Hugging Face name, and the shape that follows from the config. */
+/** A tensor that a checkpoint must contain: its Hugging Face name, and the shape that follows from the config. */
 export class TensorSpec {
   readonly name: string;
   readonly shape: readonly number[];
@@ -11,7 +11,7 @@ export class TensorSpec {
   }
 }
 
-/** The three matrices of one routed expert: gate and up [moeIntermediateSize, hiddenSize], down [hiddenSize, moeIntermediateSize]. */
+/** Names of a routed expert's matrices: gate and up [moeIntermediateSize, hiddenSize], down [hiddenSize, moeIntermediateSize]. */
 export function expertTensorNames(
   config: Pick<ModelConfig, 'modelType'>,
   layer: number,
@@ -35,7 +35,7 @@ export function expertTensors(config: ModelConfig, layer: number, expert: number
 
 /**
  * All tensors but the routed experts', in the structure of `DenseWeights` (with `kvBProj` whole, as stored).
- * `lmHead` is null where the embedding serves.
+ * `lmHead` is null if it is tied to the embedding.
  */
 export function denseTensors(config: ModelConfig) {
   const { vocabSize, hiddenSize, numHiddenLayers } = config;
@@ -48,7 +48,7 @@ export function denseTensors(config: ModelConfig) {
   };
 }
 
-/** Every tensor of `denseTensors`, in the order of the forward. */
+/** Every tensor of `denseTensors`, in the order of the forward pass. */
 export function listDenseTensors(config: ModelConfig): TensorSpec[] {
   return listTensorSpecs(denseTensors(config));
 }

@@ -1,35 +1,35 @@
 import { ModelError } from './errors.ts';
 import { logSoftmaxAt, sample, type TokenRange, topLogprobs } from './sampler.ts';
 
-/** As many alternatives to a token as can be asked for: OpenAI's limit. */
+/** Largest number of alternatives to a token that a query may ask for: OpenAI's limit. */
 export const MAX_TOP_LOGPROBS = 20;
 
 /** How a token is drawn. */
 export interface SamplingParams extends TokenRange {
-  /** The random number it is drawn with, in [0, 1); not looked at when the temperature is 0. */
+  /** The random number in [0, 1) that it is drawn with; not used at temperature 0. */
   uniform: number;
 }
 
-/** What a row's logits are wanted for, so that they need not leave the threads that compute them. */
+/** What a row's logits are needed for, so that they need not leave the threads that compute them. */
 export interface TokenQuery {
-  /** A token to be drawn; or one that is known already, and only to be told of. */
+  /** How to draw the row's token; or a token that is known, whose probability is asked for. */
   token: SamplingParams | number;
-  /** Log-probabilities of the token and of so many of the most probable ones (MAX_TOP_LOGPROBS at most); undefined: none. */
+  /** How many of the most probable tokens (MAX_TOP_LOGPROBS at most) to list with log-probabilities; undefined: no logprobs. */
   topLogprobs?: number | undefined;
 }
 
 export interface TokenAnswer {
   tokenId: number;
-  /** As `logSoftmaxAt`: whatever the token was drawn with. */
+  /** As `logSoftmaxAt` gives it, whatever the sampling parameters. */
   logprob?: number;
-  /** As `topLogprobs` has them. */
+  /** As `topLogprobs` gives them. */
   topLogprobs?: { tokenId: number; logprob: number }[];
 }
 
-/** A row's answer; where its logits are damaged, the error, which is no other row's. */
+/** A row's answer, or the error if its logits are damaged, which does not affect other rows. */
 export type RowAnswer = TokenAnswer | ModelError;
 
-/** logits [vocabSize]; the query is one that `checkQuery` lets pass. */
+/** Answers a query that `checkQueries` has accepted, from logits [vocabSize]. */
 export function answerQuery(logits: Float32Array, query: TokenQuery): RowAnswer {
   const { token, topLogprobs: top } = query;
   try {
@@ -42,20 +42,24 @@ export function answerQuery(logits: Float32Array, query: TokenQuery): RowAnswer 
   }
 }
 
-/** Throws a RangeError for a token outside the vocabulary, or too many alternatives. */
-export function checkQuery({ token, topLogprobs: top = 0 }: TokenQuery, vocabSize: number): void {
-  if (typeof token === 'number' && !(Number.isInteger(token) && token >= 0 && token < vocabSize)) {
-    throw new RangeError(`token ${token} is outside the vocabulary of ${vocabSize}`);
-  }
-  if (!(Number.isInteger(top) && top >= 0 && top <= MAX_TOP_LOGPROBS)) {
-    throw new RangeError(`${top} alternatives to a token: 0 to ${MAX_TOP_LOGPROBS} can be told`);
+/** Throws a RangeError if a query names a token outside the vocabulary or asks for too many alternatives. */
+export function checkQueries(rows: readonly { query?: TokenQuery | undefined }[], vocabSize: number): void {
+  for (const { query } of rows) {
+    if (!query) continue;
+    const { token, topLogprobs: top = 0 } = query;
+    if (typeof token === 'number' && !(Number.isInteger(token) && token >= 0 && token < vocabSize)) {
+      throw new RangeError(`token ${token} is outside the vocabulary of ${vocabSize}`);
+    }
+    if (!(Number.isInteger(top) && top >= 0 && top <= MAX_TOP_LOGPROBS)) {
+      throw new RangeError(`topLogprobs is ${top}; it must be an integer from 0 to ${MAX_TOP_LOGPROBS}`);
+    }
   }
 }
 
-/** The answer of a row that had a query. Throws a ModelError where its logits are damaged. */
+/** The answer of a row that had a query. Throws a ModelError if its logits are damaged. */
 export function answerOf(answers: readonly (RowAnswer | undefined)[], row: number): TokenAnswer {
   const answer = answers[row];
-  if (answer === undefined) throw new TypeError(`row ${row} queried for no token`);
+  if (answer === undefined) throw new TypeError(`row ${row} had no query`);
   if (answer instanceof ModelError) throw answer;
   return answer;
 }

@@ -3,9 +3,9 @@ import { z } from 'zod';
 import { byteFallbackBytes } from './byte-fallback.ts';
 import { byteLevelBytes } from './byte-level.ts';
 import { ChatTemplate } from './chat-template.ts';
-import { ModelError } from './errors.ts';
+import { messageOf, ModelError } from './errors.ts';
 
-/** Far above any published vocabulary; tables by id are this long. */
+/** Far above any published vocabulary; bounds the tables by id. */
 const MAX_TOKEN_ID = 1 << 22;
 const tokenId = z.int().min(0).max(MAX_TOKEN_ID);
 
@@ -37,30 +37,28 @@ const tokenizerSchema = z.looseObject({
 const NO_BYTES = new Uint8Array(0);
 
 /**
- * A BPE tokenizer in Hugging Face's files: byte-level (GPT-2's kind: DeepSeek, Qwen, OLMoE) or SentencePiece's with byte
- * fallback (Llama's kind: Mixtral), which puts a space before a text and takes it away again.
+ * A BPE tokenizer from Hugging Face's files: byte-level (as GPT-2's: DeepSeek, Qwen, OLMoE) or SentencePiece's with byte
+ * fallback (as Llama's: Mixtral), which adds a space before a text and removes it again.
  *
- * Text that spells a special token ("<|endoftext|>") is encoded as that token, as Hugging Face's tokenizers do by default: a
- * prompt can therefore hold an end-of-text, which is how several documents are put into one text. It can do no more than
- * that: ids carry no privilege in Shoal.
+ * Text that spells a special token ("<|endoftext|>") is encoded as that token, as Hugging Face's tokenizers do by default. A
+ * prompt can therefore contain an end-of-text, which separates documents in one text. Token ids carry no privilege in Shoal.
  */
 export class Tokenizer {
   /** Highest token id + 1. A model's `vocabSize` may be larger, for alignment. */
   readonly vocabSize: number;
-  /** Whether prompts begin with `bosTokenId` (`add_bos_token`). */
+  /** Whether prompts begin with `bosTokenId`. */
   readonly addBosToken: boolean;
   readonly bosTokenId: number | undefined;
   readonly eosTokenId: number | undefined;
   readonly specialTokenIds: ReadonlySet<number>;
-  /** undefined where the model has none. */
   readonly chatTemplate: ChatTemplate | undefined;
   readonly #hf: HfTokenizer;
-  /** Whether a whole text's first space is the tokenizer's own. */
+  /** Whether the tokenizer adds a space before a text. */
   readonly #dropsFirstSpace: boolean;
   /** By id. */
   readonly #bytes: Uint8Array[] = [];
 
-  /** From the parsed `tokenizer.json` and `tokenizer_config.json`. Throws a ModelError when they are not understood. */
+  /** Takes the parsed `tokenizer.json` and `tokenizer_config.json`. Throws a ModelError if they are not supported. */
   constructor(tokenizerJson: unknown, configJson: unknown) {
     const spec = parse(tokenizerSchema, tokenizerJson, 'tokenizer.json');
     const config = parse(configSchema, configJson, 'tokenizer_config.json');
@@ -69,12 +67,7 @@ export class Tokenizer {
     try {
       this.#hf = new HfTokenizer(tokenizerJson as object, configJson as object);
     } catch (cause) {
-      throw new ModelError(
-        'bad-tokenizer',
-        undefined,
-        `tokenizer.json: ${cause instanceof Error ? cause.message : String(cause)}`,
-        { cause },
-      );
+      throw new ModelError('bad-tokenizer', undefined, `tokenizer.json: ${messageOf(cause)}`, { cause });
     }
     this.#fillBytes(spec, bytesOf);
     this.vocabSize = this.#bytes.length;
@@ -83,11 +76,8 @@ export class Tokenizer {
     this.eosTokenId = this.#idOf(config.eos_token, 'eos_token');
     this.addBosToken = config.add_bos_token;
     if (this.addBosToken && this.bosTokenId === undefined) {
-      throw new ModelError(
-        'contradiction',
-        'add_bos_token',
-        'tokenizer_config.json: add_bos_token is true but bos_token is not set',
-      );
+      const message = 'tokenizer_config.json: add_bos_token is true but bos_token is not set';
+      throw new ModelError('contradiction', 'add_bos_token', message);
     }
     this.chatTemplate = chatTemplate(config);
   }
@@ -96,20 +86,17 @@ export class Tokenizer {
   encode(text: string): number[] {
     if (text === '') return [];
     const { ids } = this.#hf.encode(text, { add_special_tokens: false });
-    for (const id of ids) {
-      if (!Number.isInteger(id))
-        throw new ModelError('bad-tokenizer', 'vocab', 'tokenizer.json: the text has a piece without a token');
-    }
-    return ids;
+    if (ids.every((id) => Number.isInteger(id))) return ids;
+    throw new ModelError('bad-tokenizer', 'vocab', 'tokenizer.json: no token for a part of the text');
   }
 
-  /** Token ids of a prompt: begins with `bosTokenId` where the model wants one, and not twice if the text says so itself. */
+  /** Token ids of a prompt, after one `bosTokenId` if the model needs it and the text does not begin with it. */
   encodePrompt(text: string): number[] {
     const ids = this.encode(text);
     return this.addBosToken && ids[0] !== this.bosTokenId ? [this.bosTokenId!, ...ids] : ids;
   }
 
-  /** Text of token ids: special tokens left out, an incomplete character at the end too (as a streamed answer ends). */
+  /** Text of token ids, without special tokens and without an incomplete character at the end, as in a streamed answer. */
   decode(ids: Iterable<number>): string {
     const detokenizer = this.detokenizer();
     let text = '';
@@ -118,7 +105,7 @@ export class Tokenizer {
     return this.#dropsFirstSpace && text.startsWith(' ') ? text.slice(1) : text;
   }
 
-  /** A decoder for one answer's tokens as they come. */
+  /** A streaming decoder for one answer's tokens. */
   detokenizer(): Detokenizer {
     return new Detokenizer((id) => (this.specialTokenIds.has(id) ? NO_BYTES : this.tokenBytes(id)));
   }
@@ -134,11 +121,8 @@ export class Tokenizer {
     for (const [token, id] of Object.entries(spec.model.vocab)) {
       const bytes = added.get(id) ?? bytesOf(token);
       if (!bytes) {
-        throw new ModelError(
-          'bad-tokenizer',
-          'vocab',
-          `tokenizer.json: token ${id} ${JSON.stringify(token)} is not written in byte-level characters`,
-        );
+        const message = `tokenizer.json: token ${id} ${JSON.stringify(token)} is not written in byte-level characters`;
+        throw new ModelError('bad-tokenizer', 'vocab', message);
       }
       this.#bytes[id] = bytes;
     }
@@ -148,47 +132,40 @@ export class Tokenizer {
   #idOf(token: string | null | undefined, key: string): number | undefined {
     if (token === null || token === undefined) return undefined;
     const id = this.#hf.token_to_id(token);
-    if (id === undefined)
-      throw new ModelError(
-        'contradiction',
-        key,
-        `tokenizer_config.json: ${key} ${JSON.stringify(token)} is not in tokenizer.json`,
-      );
-    return id;
+    if (id !== undefined) return id;
+    const message = `tokenizer_config.json: ${key} ${JSON.stringify(token)} is not in tokenizer.json`;
+    throw new ModelError('contradiction', key, message);
   }
 }
 
-/** Turns tokens into text as they come: only whole characters leave it, so that nothing sent has to be taken back. */
+/** Turns tokens into text one by one. Returns only complete characters, so that no text has to be corrected afterwards. */
 export class Detokenizer {
   readonly #bytesOf: (id: number) => Uint8Array;
-  // A byte-order mark is text like any other here.
+  // A byte-order mark is ordinary text here.
   #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
   constructor(bytesOf: (id: number) => Uint8Array) {
     this.#bytesOf = bytesOf;
   }
 
-  /** The text that is complete with this token; the rest of a begun character waits for its other bytes. */
+  /** The text that this token completes. The bytes of an incomplete character are kept. */
   push(id: number): string {
     return this.#utf8.decode(this.#bytesOf(id), { stream: true });
   }
 
-  /** End of the answer: a character that never became complete is dropped. Always ''; the detokenizer can begin again. */
+  /** Ends the answer: drops an incomplete character, returns '', and makes the detokenizer ready for another answer. */
   flush(): string {
     this.#utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
     return '';
   }
 }
 
-/** What a vocabulary's entries stand for, by the decoder that turns them into text. */
+/** How a vocabulary's entries are turned into bytes, according to the tokenizer's decoder. */
 function vocabularyOf(decoder: Decoder): (token: string) => Uint8Array | undefined {
   if (someDecoder(decoder, 'ByteLevel')) return byteLevelBytes;
   if (someDecoder(decoder, 'ByteFallback')) return byteFallbackBytes;
-  throw new ModelError(
-    'unsupported',
-    'decoder',
-    `tokenizer.json: decoder ${decoder.type}; this version reads byte-level BPE and BPE with byte fallback`,
-  );
+  const supported = 'this version reads byte-level BPE and BPE with byte fallback';
+  throw new ModelError('unsupported', 'decoder', `tokenizer.json: decoder ${decoder.type}; ${supported}`);
 }
 
 function someDecoder(decoder: Decoder, type: string): boolean {
@@ -197,7 +174,7 @@ function someDecoder(decoder: Decoder, type: string): boolean {
 
 function chatTemplate(config: z.infer<typeof configSchema>): ChatTemplate | undefined {
   const { chat_template: given, bos_token: bos, eos_token: eos } = config;
-  // Where there are several (for tools, for retrieval), plain chat uses the one named "default".
+  // Of several templates (for tools, for retrieval), plain chat uses the one named "default".
   const source = typeof given === 'string' ? given : given?.find((entry) => entry.name === 'default')?.template;
   if (source === undefined) return undefined;
   return new ChatTemplate(source, { ...(bos ? { bos_token: bos } : {}), ...(eos ? { eos_token: eos } : {}) });

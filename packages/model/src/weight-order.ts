@@ -1,14 +1,14 @@
-/** Digits of a key of 32 bits, from its lowest. */
+/** A key of 32 bits is sorted by digits of this many bits. */
 const DIGIT_BITS = 11;
 const BUCKETS = 2 ** DIGIT_BITS;
 const DIGITS = Math.ceil(32 / DIGIT_BITS);
-/** Below so many a comparing sort is as fast. */
+/** Below this many tokens a comparison sort is as fast. */
 const FEW = 1024;
 
 /**
- * `tokens` by weight, the largest first, of equal ones the one that comes first in `tokens`. weights [vocabSize] are finite
- * and not negative. The upper halves of the doubles, which tell nearly all apart, are sorted by radix, least significant
- * digit first (Knuth, TAOCP 3, §5.2.5): a comparing sort of a whole vocabulary takes tens of milliseconds.
+ * Sorts `tokens` by weight, the largest first; ties keep their order in `tokens`. weights [vocabSize] are finite and not
+ * negative. The upper halves of the doubles, which nearly always differ, are radix-sorted, least significant digit first
+ * (Knuth, TAOCP 3, §5.2.5): a comparison sort of a whole vocabulary takes tens of milliseconds.
  */
 export function byWeight(tokens: Uint32Array, weights: Float64Array): Uint32Array {
   const picked = new Float64Array(tokens.length);
@@ -22,7 +22,7 @@ export function byWeight(tokens: Uint32Array, weights: Float64Array): Uint32Arra
   return order;
 }
 
-/** The bits of a double that is not negative ascend as it does. Sorts in place; stable. */
+/** A stable sort, in place. The bits of non-negative doubles are in the same order as their values. */
 function sortByUpperHalf(order: Uint32Array, weights: Float64Array): Uint32Array {
   const bits = new Uint32Array(weights.buffer);
   const counts = new Uint32Array(DIGITS * BUCKETS);
@@ -53,7 +53,7 @@ function digitOf(key: number, digit: number): number {
   return (key >>> (digit * DIGIT_BITS)) & (BUCKETS - 1);
 }
 
-/** Stretches whose upper halves are the same, where their lower ones are not. */
+/** Sorts runs of tokens whose upper halves are equal and whose lower halves are not. */
 function sortTies(order: Uint32Array, weights: Float64Array, compare: (a: number, b: number) => number): void {
   const bits = new Uint32Array(weights.buffer);
   for (let start = 0; start < order.length;) {

@@ -5,17 +5,17 @@ import { splitKvB, type MlaWeights } from './mla.ts';
 import type { ModelConfig } from './model-config.ts';
 import { denseTensors, expertTensors, layerTensors, TensorSpec } from './tensors.ts';
 
-/** Where weights come from: a Checkpoint, or a test's own. */
+/** A source of weights, as a Checkpoint. */
 export interface TensorReader {
   has(name: string): boolean;
   read(name: string, expectedShape?: readonly number[]): Promise<Float32Array>;
-  /** Some rows of a tensor (a vector's values are rows of one), where that is less to hold in memory than all of them. */
+  /** Reads some rows of a tensor (a vector's values are rows of one), if the source can do so without reading all of it. */
   readRows?(name: string, expectedShape: readonly number[], firstRow: number, numRows: number): Promise<Float32Array>;
 }
 
 export type AttentionWeights = MlaWeights | GqaWeights;
 
-/** What follows attention in a layer. The routed experts themselves are elsewhere, behind ExpertDispatch. */
+/** The FFN weights of a layer, without the routed experts, which are behind ExpertDispatch. */
 export type FfnWeights =
   { kind: 'dense'; mlp: SwigluWeights } | { kind: 'moe'; gate: GateWeights; shared: SwigluWeights | null };
 
@@ -41,20 +41,19 @@ export interface MtpWeights {
   sharedHeadNorm: Float32Array;
 }
 
-/** Everything that every token needs: all weights but the routed experts', as float32. */
+/** All weights but the routed experts', as float32. */
 export interface DenseWeights {
   /** [vocabSize, hiddenSize] */
   embedTokens: Float32Array;
   layers: LayerWeights[];
   /** [hiddenSize] */
   norm: Float32Array;
-  /** [vocabSize, hiddenSize]; the embedding itself where `tieWordEmbeddings`. */
+  /** [vocabSize, hiddenSize]; the embedding itself if `tieWordEmbeddings`. */
   lmHead: Float32Array;
-  /** Absent where the checkpoint has none. */
   mtp: MtpWeights | undefined;
 }
 
-/** Read all weights but the routed experts'. Throws the reader's error when one is missing or has another shape. */
+/** Reads all weights but the routed experts'. Throws the reader's error if one is missing or has another shape. */
 export async function loadDenseWeights(config: ModelConfig, reader: TensorReader): Promise<DenseWeights> {
   const specs = denseTensors(config);
   const { embedTokens } = await readAll(reader, { embedTokens: specs.embedTokens });
@@ -64,7 +63,7 @@ export async function loadDenseWeights(config: ModelConfig, reader: TensorReader
   return { embedTokens, layers, norm, lmHead: lmHead ?? embedTokens, mtp: await loadMtp(config, reader) };
 }
 
-/** One routed expert, as float32. */
+/** Reads one routed expert as float32. */
 export async function loadExpert(
   config: ModelConfig,
   reader: TensorReader,
@@ -83,7 +82,7 @@ async function loadLayer(
   return { ...rest, attention: attention.kind === 'mla' ? absorbable(config, attention) : attention };
 }
 
-/** MLA's weights with `kv_b_proj` split into what the absorbed form multiplies by. */
+/** MLA's weights with `kv_b_proj` split into the matrices of the absorbed form. */
 function absorbable(
   { attention }: ModelConfig,
   { kvBProj, ...weights }: Omit<MlaWeights, 'wUkT' | 'wUv'> & { kvBProj: Float32Array },
@@ -99,14 +98,14 @@ async function loadMtp(config: ModelConfig, reader: TensorReader): Promise<MtpWe
   return { ...(await readAll(reader, rest)), layer: await loadLayer(config, reader, layer) };
 }
 
-/** A structure of tensor specs with the tensors in their places. */
+/** A structure of tensor specs with each replaced by its tensor. */
 type Loaded<T> = T extends TensorSpec ? Float32Array : T extends object ? { [K in keyof T]: Loaded<T[K]> } : T;
 
 async function readAll<T>(reader: TensorReader, specs: T): Promise<Loaded<T>> {
   if (specs instanceof TensorSpec) return (await reader.read(specs.name, specs.shape)) as Loaded<T>;
   if (typeof specs !== 'object' || specs === null) return specs as Loaded<T>;
   const loaded: Record<string, unknown> = {};
-  // One after another: only what is asked for is in memory.
+  // One after another, so that only one tensor is being converted at a time.
   for (const [key, part] of Object.entries(specs)) loaded[key] = await readAll<unknown>(reader, part);
   return loaded as Loaded<T>;
 }

@@ -4,30 +4,30 @@ export interface Yarn {
   factor: number;
   /** Context before. */
   originalMaxPositionEmbeddings: number;
-  /** Pairs that turn more often than this over the original context keep their frequency. */
+  /** Pairs that rotate more often than this over the original context keep their frequency. */
   betaFast: number;
-  /** Pairs that turn less often than this are slowed by the whole factor. */
+  /** Pairs that rotate less often than this are slowed by the whole factor. */
   betaSlow: number;
   mscale: number;
-  /** DeepSeek's: 0 where it is not set. */
+  /** DeepSeek's; 0 if it is not set. */
   mscaleAllDim: number;
-  /** In place of what follows from `mscale` and `mscaleAllDim`. */
+  /** Overrides the value that follows from `mscale` and `mscaleAllDim`. */
   attentionFactor: number | undefined;
 }
 
-/** The attention temperature (YaRN §3.4, eq. 22) of a weight `mscale`: 0.1 · mscale · ln(factor) + 1. */
+/** The attention temperature (YaRN §3.4, eq. 22): 0.1 · mscale · ln(factor) + 1. */
 export function yarnMscale(factor: number, mscale: number): number {
   return factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
 }
 
 /**
- * θ^(-2i/dim) for every pair i; under YaRN blended with the same ÷ factor, by a linear ramp between the pairs that turn
- * `betaFast` and `betaSlow` times over the original context (§3.2 "NTK-by-parts"). → [dim / 2]
+ * θ^(-2i/dim) for every pair i, [dim / 2]; with YaRN blended with the same ÷ factor, by a linear ramp between the pairs that
+ * rotate `betaFast` and `betaSlow` times over the original context (§3.2 "NTK-by-parts").
  */
 export function inverseFrequencies(theta: number, dim: number, yarn?: Yarn): Float64Array {
   const frequencies = Float64Array.from({ length: dim / 2 }, (_, i) => theta ** ((-2 * i) / dim));
   if (!yarn) return frequencies;
-  /** The pair that turns r times over the original context. */
+  /** The pair that rotates r times over the original context. */
   const pairTurning = (r: number): number =>
     (dim * Math.log(yarn.originalMaxPositionEmbeddings / (2 * Math.PI * r))) / (2 * Math.log(theta));
   const low = Math.max(Math.floor(pairTurning(yarn.betaFast)), 0);

@@ -1,10 +1,10 @@
 import { WeightsError } from './errors.ts';
 import type { MatrixLayout } from './layout.ts';
 
-/** What a packer says of the weight at `index` of `source`, which are a matrix's rows from `startRow` on. */
+/** The error for the weight at `index` of `source`, which holds a matrix's rows from `startRow` on. */
 export function badWeight(matrix: MatrixLayout, source: Float32Array, index: number, startRow: number): WeightsError {
   const value = source[index]!;
-  const why = Number.isFinite(value) ? 'too large for the packed format' : 'not a finite number';
+  const why = Number.isFinite(value) ? 'too large for the packed format' : 'not finite';
   const [row, col] = [startRow + Math.floor(index / matrix.cols), index % matrix.cols];
   return new WeightsError('bad-weight', `${matrix.name}_proj[${row}, ${col}] is ${value}: ${why}`);
 }

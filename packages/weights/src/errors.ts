@@ -11,7 +11,7 @@ export type WeightsErrorReason =
   | 'busy'
   | 'aborted';
 
-/** What can go wrong with packed weights; the message names the file, tensor or expert, and what to do. */
+/** An error in packed weights. The message names the file, tensor or expert, and a remedy. */
 export class WeightsError extends Error {
   readonly reason: WeightsErrorReason;
   constructor(reason: WeightsErrorReason, message: string, options?: ErrorOptions) {

@@ -12,7 +12,7 @@ export interface ExpertWeights {
 }
 
 interface Format {
-  /** `source`: whole rows of the matrix from `startRow` on; `bytes`: the shard, in which only theirs are written. */
+  /** Writes the rows of `source`, which are the matrix's from `startRow` on, into the shard `bytes`. */
   pack: (matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array, startRow: number) => void;
   unpack: (matrix: MatrixLayout, bytes: Uint8Array, startRow: number, numRows: number) => Float32Array;
 }
@@ -24,8 +24,8 @@ const FORMATS: Readonly<Record<Quant, Format>> = {
 };
 
 /**
- * One expert as the bytes of its shard (see `shardLayout`, and format-*.ts for how each format rounds).
- * Throws WeightsError `bad-shape` (a matrix of the wrong length) or `bad-weight` (NaN, ∞, or too large for f16), by name.
+ * Packs one expert as its shard (see `shardLayout`, and format-*.ts for how each format rounds).
+ * Throws WeightsError `bad-shape` (a matrix of the wrong length) or `bad-weight` (NaN, ∞, or too large for f16).
  */
 export function packExpert(shape: ExpertShape, weights: ExpertWeights): Uint8Array<ArrayBuffer> {
   const layout = shardLayout(shape);
@@ -33,11 +33,10 @@ export function packExpert(shape: ExpertShape, weights: ExpertWeights): Uint8Arr
   for (const name of MATRIX_NAMES) {
     const matrix = layout[name];
     const source = weights[name];
-    if (source.length !== matrix.rows * matrix.cols) {
-      throw new WeightsError(
-        'bad-shape',
-        `${name} has ${source.length} weights; [${matrix.rows}, ${matrix.cols}] needs ${matrix.rows * matrix.cols}`,
-      );
+    const { rows, cols } = matrix;
+    if (source.length !== rows * cols) {
+      const problem = `${name} has ${source.length} weights, but [${rows}, ${cols}] needs ${rows * cols}`;
+      throw new WeightsError('bad-shape', problem);
     }
     FORMATS[shape.quant].pack(matrix, source, bytes, 0);
   }
@@ -45,19 +44,17 @@ export function packExpert(shape: ExpertShape, weights: ExpertWeights): Uint8Arr
 }
 
 /**
- * The weights that a shard stands for, dequantised to float32: what every backend computes with.
- * Throws WeightsError `bad-shard` when the length is wrong.
+ * Unpacks a shard: its weights dequantised to float32, with which every backend computes.
+ * Throws WeightsError `bad-shard` if its length is wrong.
  */
 export function unpackExpert(shape: ExpertShape, shard: Uint8Array): ExpertWeights {
   const layout = shardLayout(shape);
   if (shard.byteLength !== layout.totalBytes) {
-    throw new WeightsError(
-      'bad-shard',
-      `a ${shape.quant} shard of hiddenSize ${shape.hiddenSize} and moeIntermediateSize ${shape.moeIntermediateSize} ` +
-        `has ${layout.totalBytes} bytes, this one ${shard.byteLength}`,
-    );
+    const { quant, hiddenSize, moeIntermediateSize } = shape;
+    const expected = `a ${quant} shard of ${hiddenSize} × ${moeIntermediateSize} has ${layout.totalBytes} bytes`;
+    throw new WeightsError('bad-shard', `${expected}, but this one has ${shard.byteLength}`);
   }
-  // A Buffer may start anywhere in its pool; the views below want an even offset.
+  // A Buffer may start anywhere in its pool, but the views below need an even offset.
   const bytes = shard.byteOffset % 2 === 0 ? shard : shard.slice();
   const { unpack } = FORMATS[shape.quant];
   const whole = (matrix: MatrixLayout): Float32Array => unpack(matrix, bytes, 0, matrix.rows);
@@ -65,8 +62,8 @@ export function unpackExpert(shape: ExpertShape, shard: Uint8Array): ExpertWeigh
 }
 
 /**
- * Pack some rows of one matrix into a shard that is 0 where nothing was packed yet: `source` [n, cols], from `startRow` on.
- * Calls for all rows of all matrices make the shard of `packExpert`. Throws WeightsError `bad-weight`.
+ * Packs rows `source` [n, cols] of one matrix, from `startRow` on, into a shard that begins as zeros.
+ * Calls for all rows of all matrices give the shard of `packExpert`. Throws WeightsError `bad-weight`.
  */
 export function packExpertRows(
   quant: Quant,
@@ -78,7 +75,7 @@ export function packExpertRows(
   FORMATS[quant].pack(matrix, source, shard, startRow);
 }
 
-/** The weights that some rows of a matrix in a shard stand for: [numRows, cols]. */
+/** Unpacks some rows of a matrix in a shard, [numRows, cols]. */
 export function unpackExpertRows(
   quant: Quant,
   matrix: MatrixLayout,

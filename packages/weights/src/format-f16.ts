@@ -1,5 +1,6 @@
 import { f16ToF32, f32ToF16 } from '@shoal/model';
 import { badWeight } from './bad-weight.ts';
+import { ROW_TILE } from './format-blocks.ts';
 import { BLOCK_COLS, type MatrixLayout } from './layout.ts';
 
 /**
@@ -8,16 +9,14 @@ import { BLOCK_COLS, type MatrixLayout } from './layout.ts';
  */
 
 const BLOCK = BLOCK_COLS.f16;
-/** Rows packed together: four 16-byte vectors fill a cache line of the target, so each is written once. */
-const ROW_TILE = 4;
-/** Float32 magnitudes, as bits, that become normal halves: from 2^-14 to just below what rounds to ∞. */
+/** Float32 magnitudes, as bits, that become normal halves: from 2^-14 to just below the least that rounds to ∞. */
 const MIN_NORMAL_BITS = 0x38800000;
 const NORMAL_BITS = 0x477ff000 - MIN_NORMAL_BITS;
 
 const valuesOf = (matrix: MatrixLayout, bytes: Uint8Array): Uint16Array =>
   new Uint16Array(bytes.buffer, bytes.byteOffset + matrix.valuesOffset, matrix.valuesBytes / 2);
 
-/** Rounds to nearest even. Throws WeightsError `bad-weight` for NaN, ∞ and what overflows. */
+/** Rounds to nearest even. Throws WeightsError `bad-weight` for NaN, ∞ and overflow. */
 export function packF16(matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array, startRow: number): void {
   const { rows, cols, colBlocks } = matrix;
   const stopRow = startRow + source.length / cols;
@@ -34,7 +33,7 @@ export function packF16(matrix: MatrixLayout, source: Float32Array, bytes: Uint8
           const b = bits[from + i]!;
           const magnitude = b & 0x7fffffff;
           if ((magnitude - MIN_NORMAL_BITS) >>> 0 < NORMAL_BITS) {
-            // As f32ToF16 does it, without a call: nearly every weight comes this way.
+            // f32ToF16's rounding without a call, since nearly every weight takes this branch.
             const rounded = magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1);
             target[to + i] = ((b >>> 16) & 0x8000) | (rounded >>> 13);
           } else {

@@ -1,62 +1,41 @@
 import { f16ToF32, f32ToF16 } from '@shoal/model';
 import { badWeight } from './bad-weight.ts';
-import { BLOCK_COLS, type MatrixLayout } from './layout.ts';
+import { BLOCK, forEachBlock, HALF_BLOCK, sectionsOf } from './format-blocks.ts';
+import type { MatrixLayout } from './layout.ts';
 
 /**
- * q4 experts: w = scale × (n − 8), n in 0..15, a scale (of either sign) for 32 columns of a row: 4.5 bits a weight. Values
+ * q4 experts: w = scale × (n − 8), n in 0..15, one scale (of either sign) for 32 columns of a row: 4.5 bits per weight. Values
  * [colBlocks][rows][16 B]: byte j holds column j in its low nibble and column j + 16 in its high one, as GGUF's Q4_0 does,
  * so that `word & 0x0f0f0f0f` and `(word >> 4) & 0x0f0f0f0f` are four neighbouring columns each. Scales [colBlocks][rows]
- * halves. In the platform's byte order, which is little-endian wherever Node and WebGPU run.
+ * halves.
  */
 
-const BLOCK = BLOCK_COLS.q4;
-const HALF_BLOCK = BLOCK / 2;
-/** Rows packed together: four 16-byte vectors fill a cache line of the target, so each is written once. */
-const ROW_TILE = 4;
 /** Both nibbles 8: two zeros. */
 const ZERO_PAIR = 0x88;
 
 /**
- * Where the largest weight of a block may come to lie, in steps from zero, before its scale is refitted. GGUF's Q4_0 has
- * −8 alone; below it the whole block gets finer steps and the largest weight is clipped, above it coarser ones.
+ * The largest weight of a block in units of the scales that are tried, before each is refitted. GGUF's Q4_0 has only −8; at a
+ * larger magnitude the block gets finer steps and its largest weight is clipped, at a smaller one coarser steps.
  */
 const LARGEST_AT_STEPS = [-8, -7, -7.5, -8.4, -8.8, 7, 7.4];
 
-interface Sections {
-  values: Uint8Array;
-  scales: Uint16Array;
-}
-
-const sectionsOf = (matrix: MatrixLayout, bytes: Uint8Array): Sections => ({
-  values: new Uint8Array(bytes.buffer, bytes.byteOffset + matrix.valuesOffset, matrix.valuesBytes),
-  scales: new Uint16Array(bytes.buffer, bytes.byteOffset + matrix.scalesOffset, matrix.scalesBytes / 2),
-});
-
 /**
- * Per block: of some scales, each refitted to the codes that it leads to, the one with the least squared error, rounded to
- * f16; then the codes nearest under that rounded scale. Never worse than Q4_0's rule (scale = largest / −8).
+ * Per block: some scales are refitted to the codes that they give; the one with the least squared error is rounded to f16, and
+ * the codes are the nearest under that rounded scale. Never worse than Q4_0's rule (scale = largest / −8).
  * Throws WeightsError `bad-weight` for NaN, ∞ and a scale that overflows.
  */
 export function packQ4(matrix: MatrixLayout, source: Float32Array, bytes: Uint8Array, startRow: number): void {
-  const { rows, cols, colBlocks } = matrix;
-  const stopRow = startRow + source.length / cols;
+  const { rows, cols } = matrix;
   const { values, scales } = sectionsOf(matrix, bytes);
-  const block = new Float64Array(BLOCK);
-  for (let firstRow = startRow; firstRow < stopRow; firstRow += ROW_TILE) {
-    const endRow = Math.min(stopRow, firstRow + ROW_TILE);
-    for (let colBlock = 0; colBlock < colBlocks; colBlock++) {
-      const numCols = Math.min(BLOCK, cols - colBlock * BLOCK);
-      for (let row = firstRow; row < endRow; row++) {
-        const from = (row - startRow) * cols + colBlock * BLOCK;
-        for (let i = 0; i < numCols; i++) block[i] = source[from + i]!;
-        block.fill(0, numCols);
-        const scaleBits = q4ScaleBits(block);
-        if ((scaleBits & 0x7c00) === 0x7c00) throw badWeight(matrix, source, from + largestOf(block), startRow);
-        scales[colBlock * rows + row] = scaleBits;
-        writeCodes(block, f16ToF32(scaleBits), values, (colBlock * rows + row) * HALF_BLOCK);
-      }
-    }
-  }
+  const weights = new Float64Array(BLOCK);
+  forEachBlock(matrix, startRow, source.length / cols, (block, row, from, numCols) => {
+    for (let i = 0; i < numCols; i++) weights[i] = source[from + i]!;
+    weights.fill(0, numCols);
+    const scaleBits = q4ScaleBits(weights);
+    if ((scaleBits & 0x7c00) === 0x7c00) throw badWeight(matrix, source, from + largestOf(weights), startRow);
+    scales[block * rows + row] = scaleBits;
+    writeCodes(weights, f16ToF32(scaleBits), values, (block * rows + row) * HALF_BLOCK);
+  });
 }
 
 function writeCodes(block: Float64Array, scale: number, values: Uint8Array, at: number): void {
@@ -76,22 +55,20 @@ function codeOf(steps: number): number {
   return shifted < 0 ? 0 : shifted > 15 ? 15 : shifted | 0;
 }
 
-/** The f16 bits of the best scale for 32 weights; those of NaN or ∞ where there is none. */
-export function q4ScaleBits(block: Float64Array): number {
+/** The f16 bits of the best scale for 32 weights, or those of NaN or ∞ if there is none. */
+function q4ScaleBits(block: Float64Array): number {
   const largest = block[largestOf(block)]!;
   if (largest === 0) return 0;
-  // -(x) of NaN and ∞ stays so, and neither is searched.
   if (!Number.isFinite(largest)) return f32ToF16(largest);
   const plainBits = f32ToF16(largest / -8);
   const refitted = refittedScale(block, largest);
   const refittedBits = f32ToF16(refitted);
   if (refittedBits === plainBits || (refittedBits & 0x7c00) === 0x7c00) return plainBits;
-  return squaredError(block, f16ToF32(refittedBits)) < squaredError(block, f16ToF32(plainBits))
-    ? refittedBits
-    : plainBits;
+  const isBetter = squaredError(block, f16ToF32(refittedBits)) < squaredError(block, f16ToF32(plainBits));
+  return isBetter ? refittedBits : plainBits;
 }
 
-/** Index of the weight of the largest magnitude, or of the first NaN. */
+/** Index of the weight with the largest magnitude, or of the first NaN. */
 function largestOf(block: Float64Array): number {
   let absMax = 0;
   let largest = 0;
@@ -107,8 +84,8 @@ function largestOf(block: Float64Array): number {
 }
 
 /**
- * With codes m = n − 8 fixed, Σ (w − s·m)² is least at s = Σ w·m / Σ m², where it is Σ w² − (Σ w·m)² / Σ m²: so the best
- * codes are those with the largest (Σ w·m)² / Σ m².
+ * For given codes m = n − 8, Σ (w − s·m)² is least at s = Σ w·m / Σ m², where it is Σ w² − (Σ w·m)² / Σ m², so the best codes
+ * have the largest (Σ w·m)² / Σ m².
  */
 function refittedScale(block: Float64Array, largest: number): number {
   let bestScale = largest / -8;
@@ -144,23 +121,15 @@ function squaredError(block: Float64Array, scale: number): number {
 
 /** [numRows, cols], from `startRow` on. */
 export function unpackQ4(matrix: MatrixLayout, bytes: Uint8Array, startRow: number, numRows: number): Float32Array {
-  const { rows, cols, colBlocks } = matrix;
-  const stopRow = startRow + numRows;
+  const { rows, cols } = matrix;
   const { values, scales } = sectionsOf(matrix, bytes);
   const target = new Float32Array(numRows * cols);
-  for (let firstRow = startRow; firstRow < stopRow; firstRow += ROW_TILE) {
-    const endRow = Math.min(stopRow, firstRow + ROW_TILE);
-    for (let block = 0; block < colBlocks; block++) {
-      const numCols = Math.min(BLOCK, cols - block * BLOCK);
-      const lowCols = Math.min(HALF_BLOCK, numCols);
-      for (let row = firstRow; row < endRow; row++) {
-        const scale = f16ToF32(scales[block * rows + row]!);
-        const from = (block * rows + row) * HALF_BLOCK;
-        const to = (row - startRow) * cols + block * BLOCK;
-        for (let j = 0; j < lowCols; j++) target[to + j] = ((values[from + j]! & 15) - 8) * scale;
-        for (let j = HALF_BLOCK; j < numCols; j++) target[to + j] = ((values[from + j - HALF_BLOCK]! >> 4) - 8) * scale;
-      }
-    }
-  }
+  forEachBlock(matrix, startRow, numRows, (block, row, to, numCols) => {
+    const scale = f16ToF32(scales[block * rows + row]!);
+    const from = (block * rows + row) * HALF_BLOCK;
+    const lowCols = Math.min(HALF_BLOCK, numCols);
+    for (let j = 0; j < lowCols; j++) target[to + j] = ((values[from + j]! & 15) - 8) * scale;
+    for (let j = HALF_BLOCK; j < numCols; j++) target[to + j] = ((values[from + j - HALF_BLOCK]! >> 4) - 8) * scale;
+  });
   return target;
 }

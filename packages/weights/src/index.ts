@@ -1,5 +1,25 @@
-export * from './errors.ts';
-export * from './layout.ts';
-export * from './expert.ts';
-export * from './manifest.ts';
-export * from './dense/index.ts';
+export { DENSE_FILE, denseFile, readDenseHeader } from './dense/header.ts';
+export { alignUp, type DenseEntry, type DenseLayout, denseLayout, type DenseSegment } from './dense/layout.ts';
+export { packDenseEntry } from './dense/pack.ts';
+export {
+  DENSE_FORMATS,
+  type DenseFormat,
+  packPanels,
+  PANEL_BLOCK_BYTES,
+  PANEL_COLS,
+  PANEL_ROWS,
+  panelBytes,
+  unpackPanels,
+} from './dense/panels.ts';
+export { WeightsError } from './errors.ts';
+export { type ExpertWeights, packExpert, unpackExpert } from './expert.ts';
+export {
+  type ExpertShape,
+  type MatrixLayout,
+  type MatrixName,
+  type Quant,
+  QUANTS,
+  shardBytes,
+  shardLayout,
+} from './layout.ts';
+export { FORMAT_VERSION, type Manifest, parseManifest, shardHash } from './manifest.ts';

@@ -7,31 +7,31 @@ export interface ExpertShape {
   quant: Quant;
 }
 
+/** Far above any model (V3: 7168 × 2048), but low enough for products of sizes to be exact integers. */
+export const MAX_DIMENSION = 65_536;
+
 export const QUANTS = ['f16', 'q8', 'q4'] as const;
 export type Quant = (typeof QUANTS)[number];
 export type MatrixName = 'gate' | 'up' | 'down';
 export const MATRIX_NAMES: readonly MatrixName[] = ['gate', 'up', 'down'];
 
 /**
- * Columns that lie together in one row. f16: 8 values fill one 16-byte load. q8: 32 int8 (two such loads) share one f16
- * scale; q4: 32 nibbles (one load) do. 32 divides every expert width in use (V2-Lite's 1408 = 44 × 32), which 256 does not.
+ * Consecutive columns of a row that form a block. f16: 8 values fill one 16-byte load. q8: 32 int8 (two such loads) share one
+ * f16 scale, as do q4's 32 nibbles (one load). 32 divides every expert width in use (V2-Lite's 1408 = 44 × 32), 256 does not.
  */
 export const BLOCK_COLS: Readonly<Record<Quant, number>> = { f16: 8, q8: 32, q4: 32 };
 
-/** Bytes of a column block's values, and of its scale. */
+/** Bytes of a block's values and of its scale. */
 const BLOCK_BYTES: Readonly<Record<Quant, { values: number; scale: number }>> = {
   f16: { values: 16, scale: 0 },
   q8: { values: 32, scale: 2 },
   q4: { values: 16, scale: 2 },
 };
 
-/** The kernel reads `vec4<u32>`, so every section starts on 16 bytes. */
-export const SECTION_ALIGN_BYTES = 16;
+/** The kernels read `vec4<u32>`, so every section begins at a multiple of 16 bytes. */
+const SECTION_ALIGN_BYTES = 16;
 
-/** Far above any model (V3: 7168 × 2048), low enough for every product of sizes to stay an exact integer. */
-export const MAX_DIMENSION = 65_536;
-
-/** Where one matrix lies in a shard; all offsets and sizes in bytes. */
+/** The place of one matrix in a shard; offsets and sizes in bytes. */
 export interface MatrixLayout {
   name: MatrixName;
   /** Outputs. */
@@ -40,9 +40,9 @@ export interface MatrixLayout {
   cols: number;
   colBlocks: number;
   /**
-   * f16: [colBlocks][rows][8] halves. q8: [colBlocks][2][rows][16] int8, the halves of a block apart so that each is one load.
+   * f16: [colBlocks][rows][8] halves. q8: [colBlocks][2][rows][16] int8, each half of a block being one load.
    * q4: [colBlocks][rows][16] bytes, column j of a block in byte j's low nibble and column j + 16 in its high one.
-   * Column-block-major: neighbouring threads own neighbouring rows and read neighbouring 16 bytes.
+   * Column-block-major, since neighbouring threads compute neighbouring rows and thus read neighbouring 16 bytes.
    */
   valuesOffset: number;
   valuesBytes: number;
@@ -66,7 +66,7 @@ export function shardLayout(shape: ExpertShape): ShardLayout {
   const F = checkDimension('moeIntermediateSize', shape.moeIntermediateSize);
   const block = BLOCK_COLS[shape.quant];
   if (block === undefined) {
-    throw new WeightsError('bad-shape', `quant ${String(shape.quant)} is not known; use ${QUANTS.join(', ')}`);
+    throw new WeightsError('bad-shape', `unknown quant ${String(shape.quant)}; use ${QUANTS.join(', ')}`);
   }
   let end = 0;
   const section = (bytes: number): number => {

@@ -1,12 +1,7 @@
-export { packModel, ensurePacked } from './node/pack-model.ts';
-export type { PackOptions, EnsurePackedOptions } from './node/pack-model.ts';
-export type { PackProgress } from './node/pack-run.ts';
-export { openPacked } from './node/packed-model.ts';
-export type { PackedModel } from './node/packed-model.ts';
-export { sourceFingerprint } from './node/fingerprint.ts';
 export { exportGguf } from './node/gguf/export.ts';
-export type { ExportOptions } from './node/gguf/export.ts';
 export type { GgufType } from './node/gguf/format.ts';
-export { isPackedDir, openModel, openPackedModel } from './node/open-model.ts';
-export type { OpenModel } from './node/open-model.ts';
+export { isPackedDir, type OpenModel, openModel, openPackedModel } from './node/open-model.ts';
+export { ensurePacked, packModel } from './node/pack-model.ts';
+export type { PackProgress } from './node/pack-run.ts';
+export { openPacked, type PackedModel } from './node/packed-model.ts';
 export { startTypescriptThread } from './node/typescript-thread.ts';

@@ -1,17 +1,12 @@
-/** A WebAssembly page. */
-const PAGE_BYTES = 65_536;
-/** 4 GiB less a page, so that no address is 2^32. */
-export const MAX_BANK_BYTES = 65_535 * PAGE_BYTES;
-/** The module's own constants lie in the first page. */
-const FIRST_FREE_BYTE = PAGE_BYTES;
-const ALIGN_BYTES = 64;
+import { alignUp } from '@shoal/weights';
+import { FIRST_FREE_BYTE, MAX_PAGES, PAGE_BYTES } from '../wasm/exports.ts';
 
-/** Where the next of several areas may begin, a cache line apart from the one before. */
-export const aligned = (bytes: number): number => Math.ceil(bytes / ALIGN_BYTES) * ALIGN_BYTES;
+/** One page less than 4 GiB, so that no address is 2^32. */
+export const MAX_BANK_BYTES = (MAX_PAGES - 1) * PAGE_BYTES;
 
 /**
- * One memory of at most 4 GiB, all that 32-bit addresses reach: some layers' weights and KV cache, and room to work. What is
- * never written costs address space only.
+ * One memory of at most 4 GiB, the range of 32-bit addresses: some layers' weights and KV cache, and workspaces. Memory that is
+ * never written costs only address space.
  */
 export class Bank {
   readonly memory: WebAssembly.Memory;
@@ -31,24 +26,23 @@ export class Bank {
     return this.#end;
   }
 
-  /** The address of so many bytes more. Throws a RangeError beyond the limit. */
+  /** Reserves bytes and returns their address. Throws a RangeError beyond the limit. */
   reserve(bytes: number): number {
     const address = this.#end;
     this.reach(address + bytes);
-    this.#end = aligned(address + bytes);
+    this.#end = alignUp(address + bytes);
     return address;
   }
 
-  /** Have memory up to `end`, which may lie behind what is reserved. Throws a RangeError beyond the limit. */
+  /** Grows the memory to `end`, which may lie behind the reserved part. Throws a RangeError beyond the limit. */
   reach(end: number): void {
     const { byteLength } = this.memory.buffer;
     if (end <= byteLength) return;
-    if (end > this.limitBytes)
-      throw new RangeError(`${end} bytes of memory are needed in a bank of ${this.limitBytes}`);
+    if (end > this.limitBytes) throw new RangeError(`a bank of ${this.limitBytes} bytes cannot hold ${end} bytes`);
     this.memory.grow(Math.ceil((end - byteLength) / PAGE_BYTES));
   }
 
-  /** Views of the whole memory; not to be kept, since memory may grow. */
+  /** Views of the whole memory. They must not be kept, since the memory may grow. */
   get views(): { u8: Uint8Array; i32: Int32Array; f32: Float32Array } {
     const { buffer } = this.memory;
     if (this.#views?.buffer !== buffer) {

@@ -7,15 +7,15 @@ import { WorkspacePool } from './workspace-pool.ts';
 import type { Workspace } from './workspace.ts';
 
 export interface DenseMemoryOptions {
-  /** For the KV cache of the main model. */
+  /** Size of the main model's KV cache. */
   kvBytes: number;
   threads: number;
-  /** Of one bank; tests make it small. */
+  /** Limit of one bank, which tests lower. */
   bankBytes?: number | undefined;
   shared: boolean;
 }
 
-/** A bank keeps at least this much of its limit for workspaces: of large passes, and of several at a time. */
+/** A bank keeps at least this share of its limit for workspaces of large passes, and of several at a time. */
 const SPARE_SHARE = 0.1;
 
 interface Place {
@@ -24,15 +24,15 @@ interface Place {
 }
 
 /**
- * The memory that the kernels work on: one bank, or several where 4 GiB don't hold everything. A segment of weights (a layer)
- * is whole in one bank, and so is that layer's KV cache.
+ * The memory of the dense engine's kernels: one bank, or several if 4 GiB don't hold everything. A segment of weights (a layer)
+ * and that layer's KV cache are each in a single bank.
  */
 export class DenseMemory {
   readonly config: ModelConfig;
   readonly banks: Bank[] = [];
-  /** Of the main model; a page has a place in every bank. */
+  /** The main model's pages, each of which has a place in every bank. */
   readonly pool: PagePool;
-  /** Of the MTP module's one layer. */
+  /** Pages of the MTP module's one layer. */
   readonly mtpPool: PagePool | undefined;
   readonly segments: readonly DenseSegment[];
   readonly #segmentPlace = new Map<string, Place>();
@@ -66,7 +66,7 @@ export class DenseMemory {
     return this.#segmentPlace.get(segment)!.bank;
   }
 
-  /** Where a segment's bytes are to be read to. */
+  /** The memory of a segment's bytes. */
   bytesOf(segment: DenseSegment): Uint8Array {
     const { bank, address } = this.#segmentPlace.get(segment.name)!;
     return this.banks[bank]!.views.u8.subarray(address, address + segment.bytes);
@@ -76,7 +76,7 @@ export class DenseMemory {
     return this.#entries.has(name);
   }
 
-  /** Throws a RangeError where the model has none of that name. */
+  /** Throws a RangeError if the model has no matrix of that name. */
   matrix(name: string): Matrix {
     const { entry, place } = this.#entry(name);
     const { format, rows, cols, count, bytes } = entry;
@@ -100,19 +100,18 @@ export class DenseMemory {
     return this.banks[place.bank]!.views.f32.slice(place.address / 4, place.address / 4 + entry.cols);
   }
 
-  /** Where a page is in a bank. */
   pageAddress(bank: number, page: number, mtp: boolean): number {
     if (mtp) return this.#mtpBase + page * this.mtpPool!.bytesPerPage;
     const { base, pageBytes: bytes } = this.#kv[bank]!;
     return base + page * bytes;
   }
 
-  /** From a page's beginning to a layer's positions; 0 for the MTP module's layer. */
+  /** Offset in a page of a layer's positions; 0 for the MTP module's layer. */
   layerOffset(layer: number): number {
     return this.#layerOffset.get(layer) ?? 0;
   }
 
-  /** One workspace of each bank, with room for so many rows and words of page tables. Throws a RangeError, and then has lent none. */
+  /** Lends a workspace of each bank for some rows and words of page tables. Throws a RangeError without having lent any. */
   lendWorkspaces(rows: number, tableWords: number): Workspace[] {
     const lent: Workspace[] = [];
     try {
@@ -124,12 +123,12 @@ export class DenseMemory {
     return lent;
   }
 
-  /** By bank, as they were lent. */
+  /** Takes back the workspaces of a `lendWorkspaces` call. */
   giveBackWorkspaces(lent: readonly Workspace[]): void {
     for (const [bank, workspace] of lent.entries()) this.#workspaces[bank]!.giveBack(workspace);
   }
 
-  /** Those of a bank that there are, idle ones included. */
+  /** All workspaces of a bank, idle ones included. */
   workspacesOf(bank: number): readonly Workspace[] {
     return this.#workspaces[bank]!.workspaces;
   }
@@ -140,7 +139,7 @@ export class DenseMemory {
     return found;
   }
 
-  /** Embedding and head first, since a tied head is the embedding; then layer by layer, opening a bank where one is full. */
+  /** Places embedding and head first, since a tied head is the embedding, then layer by layer, opening a bank when one is full. */
   #place({ bankBytes = MAX_BANK_BYTES, shared }: DenseMemoryOptions): void {
     const width = kvWidth(this.config.attention);
     const kvLayerBytes = this.pool.numPages * pageBytes(1, width);
@@ -155,8 +154,9 @@ export class DenseMemory {
         groups.push([]);
         used = 0;
       }
-      if (needed > capacity)
-        throw new RangeError(`${segment.name} needs ${needed} bytes with its KV cache, more than a bank`);
+      if (needed > capacity) {
+        throw new RangeError(`${segment.name} needs ${needed} bytes with its KV cache, more than a bank holds`);
+      }
       groups.at(-1)!.push(segment);
       used += needed;
     }

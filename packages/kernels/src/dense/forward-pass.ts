@@ -1,32 +1,32 @@
 import {
-  type EngineRow,
-  isMoeLayer,
-  selectExperts,
-  type ExpertChooser,
+  checkCombined,
+  chooserOf,
   type ExpertDispatch,
   type ForwardObserver,
   type ForwardResult,
   type ForwardSegment,
-  type RowAnswer,
+  type HeadRow,
+  isMoeLayer,
+  type MoeCall,
+  selectExperts,
   type TokenQuery,
 } from '@shoal/model';
 import type { Bank } from './bank.ts';
 import type { DenseMemory } from './dense-memory.ts';
-import type { LayerProgram } from './layer-program.ts';
+import type { LayerProgram, LayerStep } from './layer-program.ts';
 import { writeTables, type PassRow, type PassTables } from './pass.ts';
 import { ProgramWriter, type Matrix, type Rows } from './program.ts';
 import type { Runner } from './runner.ts';
 import { readAnswer, writeQuery } from './token-queries.ts';
 import { HEAD_ROWS, type Workspace } from './workspace.ts';
 
-/** What is wanted of a row's logits. */
-type HeadRow = Pick<EngineRow, 'query' | 'wantLogits'>;
+type MovedRows = 'x' | 'h' | 'shared' | 'routed';
 
 export interface PassOptions {
   memory: DenseMemory;
   layers: LayerProgram;
   runner: Runner;
-  /** By bank, this pass's alone until it has ended. */
+  /** By bank; only this pass uses them until it has ended. */
   workspaces: readonly Workspace[];
   rows: readonly PassRow[];
   experts: ExpertDispatch;
@@ -36,8 +36,8 @@ export interface PassOptions {
 }
 
 /**
- * One pass of a batch through the banks. Operations are collected and run together; the caller's thread only waits, chooses
- * experts from the router's logits, and hands rows to and from `experts`. Passes may overlap: all they share is the runner.
+ * One pass of a batch through the banks. Operations are collected and run together; the calling thread only waits, chooses
+ * experts from the gate's logits, and moves rows to and from `experts`. Passes may overlap: they share only the runner.
  */
 export class ForwardPass {
   readonly #options: PassOptions;
@@ -46,14 +46,14 @@ export class ForwardPass {
   #bank: number;
   #layer = 0;
   #program: ProgramWriter;
-  /** What the next norm adds to x first. */
+  /** Sums that the next norm adds to x first. */
   #pending: ('routed' | 'shared')[] = [];
 
   constructor(options: PassOptions, firstBank: number) {
     this.#options = options;
     this.#numRows = options.rows.length;
     this.#bank = firstBank;
-    // In all banks now: a sequence may be given up, and its pages with it, while the pass goes on.
+    // In all banks now, since a sequence may be freed with its pages while the pass goes on.
     const { memory, workspaces, rows, runner, mtp } = options;
     for (const [bank, workspace] of workspaces.entries()) {
       this.#tables.set(bank, writeTables(memory, bank, workspace, rows, { mtp, threads: runner.threads }));
@@ -69,25 +69,24 @@ export class ForwardPass {
     return this.#program;
   }
 
-  /** Go on in a segment's bank, and take x and what is to be added to it along. */
-  async enter(segment: string): Promise<void> {
+  /** Continues in a segment's bank, and moves some rows there: x and the pending sums by default. */
+  async enter(segment: string, moved: readonly MovedRows[] = ['x', ...this.#pending]): Promise<void> {
     const bank = this.#options.memory.bankOf(segment);
     if (bank === this.#bank) return;
     await this.#run('move');
     const from = this.tables.workspace;
-    const before = this.#options.memory.banks[this.#bank]!;
+    const before = this.#memoryBank;
     this.#program = this.#open(bank);
     this.#bank = bank;
     const to = this.tables.workspace;
-    const after = this.#options.memory.banks[bank]!;
-    for (const name of ['x', ...this.#pending] as const) {
+    for (const name of moved) {
       const { address, strideBytes } = from[name];
       const bytes = before.views.u8.subarray(address, address + strideBytes * this.#numRows);
-      after.views.u8.set(bytes, to[name].address);
+      this.#memoryBank.views.u8.set(bytes, to[name].address);
     }
   }
 
-  /** Run what was collected. */
+  /** Runs the collected operations. */
   async #run(kind: ForwardSegment['kind']): Promise<void> {
     if (this.#program.isEmpty) return;
     const { control, threadScratch, threadScratchBytes } = this.tables.workspace;
@@ -129,21 +128,22 @@ export class ForwardPass {
     this.#program.barrier();
   }
 
-  /** `layer` names the layer to the experts, `prefix` its weights. */
+  /** Computes a layer; `layer` is its index for the experts, `prefix` that of its weights' names. */
   async decoderLayer(prefix: string, layer: number): Promise<void> {
     const { layers, memory } = this.#options;
     const { workspace } = this.tables;
     this.#layer = layer;
     const add = this.#pending.map((name) => workspace[name]);
     this.#pending = [];
-    layers.attention(this.#program, this.tables, prefix, layer, add);
-    layers.ffnOrGate(this.#program, this.tables, prefix, layer);
+    const step = { program: this.#program, tables: this.tables, prefix, layer };
+    layers.attention(step, add);
+    layers.ffnOrGate(step);
     if (!isMoeLayer(memory.config, layer)) return;
     await this.#run('gate');
-    await this.#routedExperts(prefix, layer);
+    await this.#routedExperts(step);
   }
 
-  /** x + pending, and its norm: [numRows, hiddenSize]; and of each row's logits what is wanted of them. */
+  /** Adds the pending sums to x, and computes its norm [numRows, hiddenSize] and what the rows need of their logits. */
   async finish(norm: string, wanted: readonly HeadRow[]): Promise<ForwardResult> {
     const { memory } = this.#options;
     const { hiddenSize, rmsNormEps } = memory.config;
@@ -159,7 +159,7 @@ export class ForwardPass {
       add: this.#pending.map((name) => workspace[name]),
     });
     this.#program.barrier();
-    await this.enterWithHidden('head');
+    await this.enter('head', ['h']);
     const logits: ForwardResult['logits'] = wanted.map(() => undefined);
     const answers: ForwardResult['answers'] = wanted.map(() => undefined);
     const numbers = wanted.flatMap(({ wantLogits, query }, r) => (wantLogits || query ? [r] : []));
@@ -168,10 +168,12 @@ export class ForwardPass {
       const queries = chunk.flatMap((r, row) => (wanted[r]!.query ? [{ r, row, query: wanted[r]!.query }] : []));
       await this.#head(chunk, queries);
       for (const [row, r] of chunk.entries()) if (wanted[r]!.wantLogits) logits[r] = this.#readLogits(row);
-      for (const [i, { r }] of queries.entries()) answers[r] = this.#readAnswer(i);
+      for (const [i, { r }] of queries.entries()) {
+        answers[r] = readAnswer(this.#memoryBank, this.#queryAt(i), memory.config.vocabSize);
+      }
     }
     await this.#run('head');
-    // The head has left x as the norm did, in the bank where that was.
+    // The head leaves x as the norm has written it, in the norm's bank.
     return {
       logits,
       answers,
@@ -182,18 +184,7 @@ export class ForwardPass {
     };
   }
 
-  /** As `enter`, for the normed rows h alone. */
-  async enterWithHidden(segment: string): Promise<void> {
-    const bank = this.#options.memory.bankOf(segment);
-    if (bank === this.#bank) return;
-    await this.#run('move');
-    const hidden = this.#readRows(this.tables.workspace.h, this.#options.memory.config.hiddenSize);
-    this.#program = this.#open(bank);
-    this.#bank = bank;
-    this.#writeRows(this.tables.workspace.h, hidden);
-  }
-
-  /** Logits of some rows, HEAD_ROWS at most, and what is queried of them; `row` counts these rows. */
+  /** Computes the logits of some rows, HEAD_ROWS at most, and answers queries about them, whose `row` counts these rows. */
   async #head(rows: readonly number[], queries: readonly { row: number; query: TokenQuery }[]): Promise<void> {
     const { memory } = this.#options;
     const { workspace } = this.tables;
@@ -218,33 +209,28 @@ export class ForwardPass {
     await this.#run('head');
   }
 
-  /** Choose experts and let them work; the shared expert is computed while the lap is out. */
-  async #routedExperts(prefix: string, layer: number): Promise<void> {
+  /** Chooses experts and dispatches the lap. The shared expert is computed while the lap is in flight. */
+  async #routedExperts(step: LayerStep): Promise<void> {
+    const { prefix, layer } = step;
     const { memory, layers, experts, observe } = this.#options;
     const { config } = memory;
     const { workspace } = this.tables;
     const numRows = this.#numRows;
     const logits = this.#readRows(workspace.gateLogits, config.nRoutedExperts);
     const bias = config.gate.hasBias ? memory.vectorValues(`${prefix}.ffn.gate.bias`) : null;
-    const choose: ExpertChooser | undefined =
-      experts.choose && ((row, scores, allowed) => experts.choose!(layer, row, scores, allowed));
-    const { topkIdx, topkWeights } = selectExperts(config, logits, bias, numRows, choose);
+    const { topkIdx, topkWeights } = selectExperts(config, logits, bias, numRows, chooserOf(experts, layer));
     observe.gate?.(layer, topkIdx, topkWeights);
-    const x = this.#readRows(workspace.h, config.hiddenSize);
-    const handle = experts.dispatch({ layer, numRows, x, topkIdx, topkWeights });
+    const call: MoeCall = { layer, numRows, x: this.#readRows(workspace.h, config.hiddenSize), topkIdx, topkWeights };
+    const handle = experts.dispatch(call);
     const hasShared = layers.hasSharedExpert(prefix);
-    if (hasShared) layers.sharedExpert(this.#program, this.tables, prefix);
+    if (hasShared) layers.sharedExpert(step);
     const routed = await this.#lap(layer, handle);
-    if (routed.length !== x.length) {
-      throw new RangeError(
-        `layer ${layer}: combine() returned ${routed.length} values for ${numRows} rows of ${config.hiddenSize}`,
-      );
-    }
+    checkCombined(routed, call);
     this.#writeRows(workspace.routed, routed);
     this.#pending = hasShared ? ['shared', 'routed'] : ['routed'];
   }
 
-  /** The lap's sum; own work goes on meanwhile. */
+  /** Awaits the lap's sum, and runs the collected operations meanwhile. */
   async #lap(layer: number, handle: { combine(): Promise<Float32Array> }): Promise<Float32Array> {
     const { observe } = this.#options;
     let isBack = false;
@@ -275,20 +261,13 @@ export class ForwardPass {
 
   #readLogits(row: number): Float32Array {
     const { address, strideBytes } = this.tables.workspace.logits;
-    const { vocabSize } = this.#options.memory.config;
     const from = (address + row * strideBytes) / 4;
-    const out = new Float32Array(vocabSize);
-    out.set(this.#views.f32.subarray(from, from + vocabSize));
-    return out;
+    return Float32Array.from(this.#views.f32.subarray(from, from + this.#options.memory.config.vocabSize));
   }
 
   #queryAt(i: number): number {
     const { address, strideBytes } = this.tables.workspace.queries;
     return address + i * strideBytes;
-  }
-
-  #readAnswer(i: number): RowAnswer {
-    return readAnswer(this.#memoryBank, this.#queryAt(i), this.#options.memory.config.vocabSize);
   }
 
   #readRows({ address, strideBytes }: Rows, dim: number, bank = this.#bank): Float32Array {
@@ -309,7 +288,7 @@ export class ForwardPass {
   }
 }
 
-/** Both, or the first error: but only when both have ended, since threads must not go on in memory that is given back. */
+/** Awaits both, and then throws the first error, since threads must not go on in memory that was given back. */
 async function settled<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
   const [first, second] = await Promise.allSettled([a, b]);
   if (first.status === 'rejected') throw first.reason;

@@ -2,7 +2,8 @@ import { f16ToF32, f32ToF16 } from '@shoal/model';
 import { packPanels, panelBytes, unpackPanels, type DenseFormat } from '@shoal/weights';
 import { describe, expect, it } from 'vitest';
 import { FORMAT_CODES } from './program.ts';
-import { KernelBench, nmse, normal } from './testing/kernels.ts';
+import { nmse, normal } from '../testing/numbers.ts';
+import { KernelBench } from './testing/kernels.ts';
 import { preparedBytes } from './workspace.ts';
 
 const FORMATS: DenseFormat[] = ['f32', 'f16', 'q8', 'q4'];

@@ -1,35 +1,31 @@
-import type { SequenceCache, SequencePages } from '@shoal/model';
+import { checkTruncate, type SequenceCache, type SequencePages } from '@shoal/model';
 
-/** Positions of a page, as packages/kernels/wasm/assembly/engine/cache.ts has it. */
+/** Positions of a page; the same as in packages/kernels/wasm/assembly/dense/cache.ts. */
 export const PAGE_POSITIONS = 16;
 const BYTES_PER_VALUE = 2;
 
-/** A sequence needs a page and none is left. */
+/** A sequence needs a page, and none is left. */
 export class KvMemoryError extends Error {
   constructor(budgetBytes: number) {
-    super(
-      `the KV cache's ${budgetBytes} bytes are all in use: fewer or shorter requests at a time, or more --kv-memory`,
-    );
+    const remedy = 'send fewer or shorter requests at a time, or raise --kv-memory';
+    super(`the KV cache's ${budgetBytes} bytes are all in use: ${remedy}`);
     this.name = 'KvMemoryError';
   }
 }
 
 export interface PageGeometry {
-  /** Layers that a page has positions of. */
+  /** Layers whose positions a page holds. */
   numLayers: number;
   /** Values per position and layer, in 16 bits each. */
   width: number;
 }
 
-/** Bytes of a page in a bank that holds so many of the layers. */
+/** Bytes of a page in a bank with `numLayers` layers. */
 export function pageBytes(numLayers: number, width: number): number {
   return numLayers * PAGE_POSITIONS * width * BYTES_PER_VALUE;
 }
 
-/**
- * The pages of the 16-bit KV cache: which are free, and how many sequences hold each. Every page has a place in every bank;
- * where that is, is for the banks to know.
- */
+/** The pages of the 16-bit KV cache: which are free, and how many sequences hold each. Every page has a place in every bank. */
 export class PagePool {
   readonly geometry: PageGeometry;
   readonly numPages: number;
@@ -56,7 +52,7 @@ export class PagePool {
     return this.numPages * this.bytesPerPage;
   }
 
-  /** Of pages that a sequence holds, each once. */
+  /** Bytes of pages that sequences hold, shared pages counted once. */
   get bytesInUse(): number {
     return (this.#fresh - this.#free.length) * this.bytesPerPage;
   }
@@ -71,7 +67,7 @@ export class PagePool {
 
   /** Throws a KvMemoryError. */
   take(): number {
-    // Pages used before come first: their memory is already there.
+    // Pages that were used before come first, since their memory is already allocated.
     const page = this.#free.pop() ?? (this.#fresh < this.numPages ? this.#fresh++ : undefined);
     if (page === undefined) throw new KvMemoryError(this.budgetBytes);
     this.#holders[page] = 1;
@@ -105,7 +101,7 @@ export class PagedCache implements SequenceCache {
     return this.pages.length * this.pool.bytesPerPage;
   }
 
-  /** Make room for `count` more positions. Throws a KvMemoryError, and then nothing has changed. */
+  /** Makes room for `count` more positions. Throws a KvMemoryError without having changed anything. */
   append(count: number): void {
     const before = this.pages.length;
     const length = this.#length + count;
@@ -120,9 +116,7 @@ export class PagedCache implements SequenceCache {
   }
 
   truncate(length: number): void {
-    if (!Number.isInteger(length) || length < 0 || length > this.#length) {
-      throw new RangeError(`KV cache: cannot truncate ${this.#length} positions to ${length}`);
-    }
+    checkTruncate(this.#length, length);
     this.#length = length;
     while (this.pages.length > Math.ceil(length / PAGE_POSITIONS)) this.pool.release(this.pages.pop()!);
   }
@@ -131,7 +125,7 @@ export class PagedCache implements SequenceCache {
     this.truncate(0);
   }
 
-  /** A new sequence with this one's first positions, of whole pages up to `length`; the pages are shared, not copied. */
+  /** A new sequence with the whole pages among this one's first `length` positions. The pages are shared, not copied. */
   fork(length: number): PagedCache {
     const shared = new PagedCache(this.pool);
     const pages = Math.floor(Math.min(length, this.#length) / PAGE_POSITIONS);
@@ -143,7 +137,7 @@ export class PagedCache implements SequenceCache {
     return shared;
   }
 
-  /** What others hold too must not be written to. */
+  /** Copies the last page before it is written to, if other sequences hold it too. */
   #ownLastPage(): void {
     if (this.#length % PAGE_POSITIONS === 0) return;
     const last = this.pages.length - 1;
@@ -156,82 +150,68 @@ export class PagedCache implements SequenceCache {
   }
 }
 
-/** A sequence on pages that somebody else gives out. */
+/** A sequence on pages that the caller has borrowed and shares out (`lendPages`). */
 export class LentCache implements SequenceCache {
   readonly pool: PagePool;
-  readonly #lent: SequencePages;
+  protected readonly lent: SequencePages;
 
   constructor(pool: PagePool, lent: SequencePages) {
     this.pool = pool;
-    this.#lent = lent;
+    this.lent = lent;
   }
 
   get pages(): readonly number[] {
-    return this.#lent.pages;
+    return this.lent.pages;
   }
 
   get length(): number {
-    return this.#lent.length;
+    return this.lent.length;
   }
 
-  /** Shared pages too. */
+  /** Shared pages included. */
   get allocatedBytes(): number {
     return this.pages.length * this.pool.bytesPerPage;
   }
 
   append(count: number): void {
-    this.#lent.append(count);
+    this.lent.append(count);
   }
 
   truncate(length: number): void {
-    this.#lent.truncate(length);
+    this.lent.truncate(length);
   }
 
   free(): void {
-    this.#lent.close();
+    this.lent.close();
   }
 }
 
-/** The MTP module's positions of a sequence on lent pages: they lie in the same pages, in memory of the module's own. */
-export class LentMtpCache implements SequenceCache {
-  readonly pool: PagePool;
-  readonly #lent: SequencePages;
+/** The MTP module's positions of a sequence on lent pages: the same pages, in the module's own memory. */
+export class LentMtpCache extends LentCache {
   #length: number;
 
-  /** `length` positions are there already. */
+  /** `length` positions have been computed before. */
   constructor(pool: PagePool, lent: SequencePages, length: number) {
-    this.pool = pool;
-    this.#lent = lent;
+    super(pool, lent);
     this.#length = length;
   }
 
-  get pages(): readonly number[] {
-    return this.#lent.pages;
-  }
-
-  get length(): number {
+  override get length(): number {
     return this.#length;
   }
 
-  /** Shared pages too. */
-  get allocatedBytes(): number {
-    return this.pages.length * this.pool.bytesPerPage;
-  }
-
-  append(count: number): void {
-    this.#lent.reach(this.#length + count);
+  override append(count: number): void {
+    this.lent.reach(this.#length + count);
     this.#length += count;
   }
 
-  truncate(length: number): void {
-    if (!Number.isInteger(length) || length < 0 || length > this.#length) {
-      throw new RangeError(`KV cache: cannot truncate ${this.#length} positions to ${length}`);
-    }
+  override truncate(length: number): void {
+    checkTruncate(this.#length, length);
     this.#length = length;
   }
 
-  /** The pages are the main model's to give back. */
-  free(): void {
+  /** Keeps the pages, which belong to the main model's sequence. */
+  override free(): void {
     this.#length = 0;
   }
 }

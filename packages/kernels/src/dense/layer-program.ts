@@ -1,12 +1,21 @@
-import { isMoeLayer, type GqaConfig, type MlaConfig, type ModelConfig } from '@shoal/model';
+import { isMoeLayer, LATENT_NORM_EPS, type GqaConfig, type MlaConfig, type ModelConfig } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
 import type { PassTables } from './pass.ts';
-import { FORMAT_CODES, realArg, type Matrix, type ProgramWriter, type Rows } from './program.ts';
+import { bitsOf, FORMAT_CODES, type Matrix, type PreparedRows, type ProgramWriter, type Rows } from './program.ts';
 
-/** The norms of the query and KV latents use this whatever `rms_norm_eps` says (as Hugging Face's modelling code). */
-const LATENT_NORM_EPS = 1e-6;
+/** The layer whose operations are written, and where to. */
+export interface LayerStep {
+  program: ProgramWriter;
+  tables: PassTables;
+  /** Prefix of the layer's weights. */
+  prefix: string;
+  /** The layer's index for the experts. */
+  layer: number;
+}
 
-/** Writes the operations of one decoder layer: packages/model/src/layer.ts says what they compute. */
+const addressOf = ({ address, strideBytes }: Rows): [number, number] => [address, strideBytes];
+
+/** Writes the operations of a decoder layer. packages/model/src/layer.ts computes the same. */
 export class LayerProgram {
   readonly #memory: DenseMemory;
   readonly #config: ModelConfig;
@@ -17,15 +26,17 @@ export class LayerProgram {
   }
 
   /** x += add; x += attention(norm(x)). */
-  attention(program: ProgramWriter, tables: PassTables, prefix: string, layer: number, add: readonly Rows[]): void {
+  attention(step: LayerStep, add: readonly Rows[]): void {
     const { attention } = this.#config;
-    if (attention.kind === 'mla') this.#mla(program, tables, prefix, layer, add, attention);
-    else this.#gqa(program, tables, prefix, layer, add, attention);
-    this.#project(program, tables, this.#memory.matrix(`${prefix}.attention.oProj`));
+    if (attention.kind === 'mla') this.#mla(step, add, attention);
+    else this.#gqa(step, add, attention);
+    this.#project(step, this.#memory.matrix(`${step.prefix}.attention.oProj`));
   }
 
-  /** The norm after attention, then either the whole dense FFN, added to x, or the router's logits. */
-  ffnOrGate(program: ProgramWriter, { workspace, numRows }: PassTables, prefix: string, layer: number): void {
+  /** The norm after attention, then either the whole dense FFN, added to x, or the gate's logits. */
+  ffnOrGate(step: LayerStep): void {
+    const { program, tables, prefix, layer } = step;
+    const { workspace, numRows } = tables;
     const { hiddenSize, rmsNormEps } = this.#config;
     const isMoe = isMoeLayer(this.#config, layer);
     const first = isMoe ? `${prefix}.ffn.shared.gate` : `${prefix}.ffn.mlp.gate`;
@@ -44,25 +55,20 @@ export class LayerProgram {
       const gate = this.#memory.matrix(`${prefix}.ffn.gate.weight`);
       program.gemm(gate, { ...workspace.h, format: 'f32' }, numRows, workspace.gateLogits);
       program.barrier();
-    } else this.#swiglu(program, { workspace, numRows }, `${prefix}.ffn.mlp`, workspace.x, true);
+    } else this.#swiglu(step, `${prefix}.ffn.mlp`, workspace.x, true);
   }
 
   hasSharedExpert(prefix: string): boolean {
     return this.#memory.has(`${prefix}.ffn.shared.gate`);
   }
 
-  sharedExpert(program: ProgramWriter, tables: Pick<PassTables, 'workspace' | 'numRows'>, prefix: string): void {
-    this.#swiglu(program, tables, `${prefix}.ffn.shared`, tables.workspace.shared, false);
+  sharedExpert(step: LayerStep): void {
+    this.#swiglu(step, `${step.prefix}.ffn.shared`, step.tables.workspace.shared, false);
   }
 
-  /** From the prepared rows: y (+)= W_down (silu(W_gate h) ⊙ W_up h). */
-  #swiglu(
-    program: ProgramWriter,
-    { workspace, numRows }: Pick<PassTables, 'workspace' | 'numRows'>,
-    name: string,
-    y: Rows,
-    accumulate: boolean,
-  ): void {
+  /** y (+)= W_down (silu(W_gate h) ⊙ W_up h), from the prepared rows h. */
+  #swiglu({ program, tables }: LayerStep, name: string, y: Rows, accumulate: boolean): void {
+    const { workspace, numRows } = tables;
     const [gate, up, down] = ['gate', 'up', 'down'].map((part) => this.#memory.matrix(`${name}.${part}`));
     const { ffnGate, ffnUp } = workspace;
     const h = workspace.prepared(gate!.format, gate!.inDim);
@@ -76,48 +82,42 @@ export class LayerProgram {
     program.barrier();
   }
 
-  /** x += add, then its norm, prepared for the attention's projections. */
-  #inputNorm(program: ProgramWriter, tables: PassTables, prefix: string, add: readonly Rows[], first: Matrix): void {
+  /** x += add, then its norm, prepared for the attention's projections, of which `first` is one. Returns the prepared rows. */
+  #inputNorm({ program, tables, prefix }: LayerStep, add: readonly Rows[], first: Matrix): PreparedRows {
     const { workspace, numRows } = tables;
     const { hiddenSize, rmsNormEps } = this.#config;
+    const prepared = workspace.prepared(first.format, hiddenSize);
     program.norm({
       x: workspace.x,
       dim: hiddenSize,
       numRows,
       weight: this.#memory.vector(`${prefix}.inputLayernorm`),
       eps: rmsNormEps,
-      prepared: [workspace.prepared(first.format, hiddenSize)],
+      prepared: [prepared],
       add,
     });
     program.barrier();
+    return prepared;
   }
 
-  #mla(
-    program: ProgramWriter,
-    tables: PassTables,
-    prefix: string,
-    layer: number,
-    add: readonly Rows[],
-    config: MlaConfig,
-  ): void {
+  #mla(step: LayerStep, add: readonly Rows[], config: MlaConfig): void {
+    const { program, tables } = step;
     const { workspace, numRows } = tables;
     const memory = this.#memory;
-    const at = `${prefix}.attention`;
+    const at = `${step.prefix}.attention`;
     const kvA = memory.matrix(`${at}.kvAProjWithMqa`);
-    this.#inputNorm(program, tables, prefix, add, kvA);
-    const h = workspace.prepared(kvA.format, kvA.inDim);
+    const h = this.#inputNorm(step, add, kvA);
     program.gemm(kvA, h, numRows, workspace.key);
     if (config.qLoraRank === null) program.gemm(memory.matrix(`${at}.q.proj`), h, numRows, workspace.query);
     else program.gemm(memory.matrix(`${at}.q.aProj`), h, numRows, workspace.latent);
     program.barrier();
     const interleaved = Number(this.#config.rope.pairs === 'interleaved');
-    const offset = memory.layerOffset(layer);
-    program.latent(numRows, [
+    const offset = memory.layerOffset(step.layer);
+    program.push('latent', numRows, [
       workspace.rowTable,
-      workspace.key.address,
-      workspace.key.strideBytes,
+      ...addressOf(workspace.key),
       memory.vector(`${at}.kvALayernorm`),
-      realArg(LATENT_NORM_EPS),
+      bitsOf(LATENT_NORM_EPS),
       config.kvLoraRank,
       config.qkRopeHeadDim,
       interleaved,
@@ -125,28 +125,21 @@ export class LayerProgram {
     ]);
     if (config.qLoraRank !== null) this.#queriesFromLatent(program, tables, at, config.qLoraRank);
     program.barrier();
-    const wUkT = memory.matrix(`${at}.wUkT`);
-    const wUv = memory.matrix(`${at}.wUv`);
-    program.latentAttention(tables.attentionTasks, [
+    const perHead = ({ address, format, strideBytes }: Matrix) => [address, FORMAT_CODES[format], strideBytes];
+    program.push('latentAttention', tables.attentionTasks, [
       workspace.rowTable,
       workspace.tasks,
-      workspace.query.address,
-      workspace.query.strideBytes,
+      ...addressOf(workspace.query),
       config.qkNopeHeadDim,
       config.qkRopeHeadDim,
       config.kvLoraRank,
       config.vHeadDim,
-      realArg(config.softmaxScale),
+      bitsOf(config.softmaxScale),
       interleaved,
       offset,
-      wUkT.address,
-      FORMAT_CODES[wUkT.format],
-      wUkT.strideBytes,
-      wUv.address,
-      FORMAT_CODES[wUv.format],
-      wUv.strideBytes,
-      workspace.mixed.address,
-      workspace.mixed.strideBytes,
+      ...perHead(memory.matrix(`${at}.wUkT`)),
+      ...perHead(memory.matrix(`${at}.wUv`)),
+      ...addressOf(workspace.mixed),
     ]);
     program.barrier();
   }
@@ -166,65 +159,52 @@ export class LayerProgram {
     program.gemm(bProj, prepared, numRows, workspace.query);
   }
 
-  #gqa(
-    program: ProgramWriter,
-    tables: PassTables,
-    prefix: string,
-    layer: number,
-    add: readonly Rows[],
-    config: GqaConfig,
-  ): void {
+  #gqa(step: LayerStep, add: readonly Rows[], config: GqaConfig): void {
+    const { program, tables } = step;
     const { workspace, numRows } = tables;
     const memory = this.#memory;
-    const at = `${prefix}.attention`;
+    const at = `${step.prefix}.attention`;
     const qProj = memory.matrix(`${at}.qProj`);
-    this.#inputNorm(program, tables, prefix, add, qProj);
-    const h = workspace.prepared(qProj.format, qProj.inDim);
+    const h = this.#inputNorm(step, add, qProj);
     const { query, key, value } = workspace;
     program.gemm(qProj, h, numRows, query);
     program.gemm(memory.matrix(`${at}.kProj`), h, numRows, key);
     program.gemm(memory.matrix(`${at}.vProj`), h, numRows, value);
     program.barrier();
     const normed = config.qkNorm !== 'none';
-    const offset = memory.layerOffset(layer);
-    program.keyValue(numRows, [
+    const offset = memory.layerOffset(step.layer);
+    program.push('keyValue', numRows, [
       workspace.rowTable,
-      query.address,
-      query.strideBytes,
-      key.address,
-      key.strideBytes,
-      value.address,
-      value.strideBytes,
+      ...[query, key, value].flatMap(addressOf),
       config.numAttentionHeads,
       config.numKeyValueHeads,
       config.headDim,
       ...(normed ? [memory.vector(`${at}.qkNorms.q`), memory.vector(`${at}.qkNorms.k`)] : [0, 0]),
       Number(config.qkNorm === 'whole'),
-      realArg(this.#config.rmsNormEps),
-      realArg(config.clipQkv ?? 0),
+      bitsOf(this.#config.rmsNormEps),
+      bitsOf(config.clipQkv ?? 0),
       this.#config.rope.dim,
       Number(this.#config.rope.pairs === 'interleaved'),
       offset,
     ]);
     program.barrier();
-    program.groupedAttention(tables.attentionTasks, [
+    program.push('groupedAttention', tables.attentionTasks, [
       workspace.rowTable,
       workspace.tasks,
-      query.address,
-      query.strideBytes,
+      ...addressOf(query),
       config.headDim,
       config.numKeyValueHeads,
       config.numAttentionHeads / config.numKeyValueHeads,
-      realArg(config.softmaxScale),
+      bitsOf(config.softmaxScale),
       offset,
-      workspace.mixed.address,
-      workspace.mixed.strideBytes,
+      ...addressOf(workspace.mixed),
     ]);
     program.barrier();
   }
 
   /** x += W_o mixed. */
-  #project(program: ProgramWriter, { workspace, numRows }: PassTables, oProj: Matrix): void {
+  #project({ program, tables }: LayerStep, oProj: Matrix): void {
+    const { workspace, numRows } = tables;
     const prepared = workspace.prepared(oProj.format, oProj.inDim);
     program.norm({ x: workspace.mixed, dim: oProj.inDim, numRows, prepared: [prepared] });
     program.barrier();

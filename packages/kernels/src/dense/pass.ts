@@ -1,9 +1,9 @@
 import { type ModelConfig, ropeAngles } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
-import type { LentCache, LentMtpCache, PagedCache } from './kv-pages.ts';
+import type { LentCache, PagedCache } from './kv-pages.ts';
 import { groupSize, TILE_QUERIES, TILE_ROWS, type Workspace } from './workspace.ts';
 
-export type PassCache = PagedCache | LentCache | LentMtpCache;
+export type PassCache = PagedCache | LentCache;
 
 export interface PassRow {
   position: number;
@@ -17,7 +17,7 @@ interface Run {
   numRows: number;
 }
 
-/** What all layers of a pass need to know of its rows: written once into every bank that takes part. */
+/** The tables about a pass's rows that all its layers read, written once into every bank. */
 export interface PassTables {
   numRows: number;
   attentionTasks: number;
@@ -34,14 +34,14 @@ function runsOf(rows: readonly PassRow[]): Run[] {
   return runs;
 }
 
-/** Words that the page tables of these rows' sequences take. */
+/** Words of the page tables of these rows' sequences. */
 export function tableWordsOf(rows: readonly PassRow[]): number {
   let words = 0;
   for (const cache of new Set(rows.map((row) => row.cache))) words += cache.pages.length;
   return words;
 }
 
-/** Lay the pass's tables out in its workspace of a bank: where each row stands, its angles and its pages; tasks of attention. */
+/** Writes the pass's tables into its workspace of a bank: each row's position, angles and pages, and the tasks of attention. */
 export function writeTables(
   memory: DenseMemory,
   bank: number,
@@ -90,18 +90,17 @@ function writeAngles(
 type Task = [firstRow: number, numRows: number, firstHead: number, numHeads: number];
 
 /**
- * Attention in pieces: some rows of one sequence and some heads, sharing each decoded block of the cache. How it is cut changes
- * no result, only who computes it and how much is shared.
+ * Cuts attention into tasks: some rows of one sequence and some heads, which share each decoded block of the cache. The cut
+ * affects no result, only which thread computes it and how much is shared.
  */
 function attentionTasks(config: ModelConfig, runs: readonly Run[], threads: number): Task[] {
   const { attention } = config;
   const heads = attention.numAttentionHeads;
   const group = groupSize(config);
   const tileRows = attention.kind === 'mla' ? TILE_ROWS : Math.max(1, Math.floor(TILE_QUERIES / group));
-  const tiles = runs.flatMap(({ firstRow, numRows, cache }) =>
+  const tiles = runs.flatMap(({ firstRow, numRows }) =>
     Array.from({ length: Math.ceil(numRows / tileRows) }, (_, i) => {
-      const count = Math.min(tileRows, numRows - i * tileRows);
-      return { first: firstRow + i * tileRows, count, cache };
+      return { first: firstRow + i * tileRows, count: Math.min(tileRows, numRows - i * tileRows) };
     }),
   );
   return tiles.flatMap(({ first, count }) => {

@@ -1,9 +1,9 @@
-/** A program and the memory that its threads work with; addresses in a bank. */
+/** A program and the memory that its threads use; addresses in a bank. */
 export interface Job {
   bank: number;
   program: number;
   control: number;
-  /** Each thread's own scratch follows the one before. */
+  /** The first thread's scratch; the others' follow. */
   scratch: number;
   scratchBytes: number;
 }
@@ -14,10 +14,10 @@ export interface RunTimes {
   endedMs: number;
 }
 
-/** Whoever runs programs on the banks of one engine: threads, or the caller itself where there can be none. */
+/** Runs programs on the banks of one dense engine, on threads or on the calling thread. */
 export interface Runner {
   readonly threads: number;
-  /** One at a time, in the order of the calls. Rejects when a thread has died; so do all later calls. */
+  /** Runs one job at a time, in the order of the calls. Rejects if a thread has died, as do all later calls. */
   run(job: Job): Promise<RunTimes>;
   close(): Promise<void>;
 }
@@ -26,7 +26,7 @@ interface EngineExports {
   runProgram(program: number, control: number, threads: number, scratch: number): void;
 }
 
-/** Runs programs on the calling thread, before `run` returns: where SharedArrayBuffer is missing. */
+/** Runs programs on the calling thread, before `run` returns, where there is no SharedArrayBuffer. */
 export function createInlineRunner(module: WebAssembly.Module, memories: readonly WebAssembly.Memory[]): Runner {
   const instances = memories.map(
     (memory) => new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as EngineExports,

@@ -1,15 +1,16 @@
 import { answerQuery, createRng, type SamplingParams, ModelError, type RowAnswer, type TokenQuery } from '@shoal/model';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { KernelBench, normal } from './testing/kernels.ts';
+import { normal } from '../testing/numbers.ts';
+import { KernelBench } from './testing/kernels.ts';
 import { readAnswer, QUERY_BYTES, queryScratchBytes, writeQuery } from './token-queries.ts';
 
 /** Sums of the kernel and of the reference agree to this share: the exponential's relative error is below 1e-12. */
 const ROUNDING = 1e-11;
 
-/** A row of logits in memory, to query of. */
+/** A row of logits in memory, and a token query about it. */
 class Row {
-  readonly #bench = new KernelBench();
+  readonly #bench: KernelBench;
   readonly #vocab: number;
   readonly #query: number;
   readonly #logits: number;
@@ -17,7 +18,8 @@ class Row {
 
   constructor(logits: Float32Array) {
     this.#vocab = logits.length;
-    this.#bench.memory.grow(Math.ceil((4 * logits.byteLength + 200_000) / 65_536));
+    // Thousands of rows are made, and poisoning more memory than each needs takes most of the time.
+    this.#bench = new KernelBench('shoal.wasm', Math.ceil((4 * logits.byteLength + 200_000) / 65_536));
     this.#query = this.#bench.room(QUERY_BYTES);
     this.#logits = this.#bench.put(logits);
     this.#scratch = this.#bench.room(queryScratchBytes(logits.length));

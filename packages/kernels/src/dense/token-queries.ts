@@ -1,7 +1,8 @@
 import { logitsError, MAX_TOP_LOGPROBS, type RowAnswer, type TokenQuery } from '@shoal/model';
-import { aligned, type Bank } from './bank.ts';
+import { alignUp } from '@shoal/weights';
+import type { Bank } from './bank.ts';
 
-// As packages/kernels/wasm/assembly/engine/sampling.ts lays a query and its answer out.
+// Byte offsets of a token query and its answer, as in packages/kernels/wasm/assembly/dense/sampling.ts.
 const TEMPERATURE = 0;
 const TOP_P = 8;
 const UNIFORM = 16;
@@ -21,18 +22,18 @@ const NO_LOGPROBS = -1;
 const STATUS_CHOSEN = 0;
 const STATUS_DAMAGED = 1;
 
-/** Of a query with its answer. */
-export const QUERY_BYTES = aligned(TOP + MAX_TOP_LOGPROBS * 8);
+/** Size of a token query with its answer. */
+export const QUERY_BYTES = alignUp(TOP + MAX_TOP_LOGPROBS * 8);
 
 const BUCKETS = 2048;
 const BUCKET_BYTES = 16;
 
-/** Scratch of a thread that answers a query: two histograms, and a word for each token (assembly/engine/nucleus.ts). */
+/** Scratch bytes of a thread that answers token queries: two histograms and a word for each token (assembly/dense/nucleus.ts). */
 export function queryScratchBytes(vocabSize: number): number {
   return 2 * BUCKETS * BUCKET_BYTES + vocabSize * 4;
 }
 
-/** A query about a row of logits, for the threads. */
+/** Writes a token query about a row of logits for the threads. */
 export function writeQuery(
   { memory }: Pick<Bank, 'memory'>,
   address: number,
@@ -50,7 +51,7 @@ export function writeQuery(
   view.setInt32(ROW, row, true);
 }
 
-/** What the threads have made of it. */
+/** Reads the threads' answer to a token query. */
 export function readAnswer({ memory }: Pick<Bank, 'memory'>, address: number, vocabSize: number): RowAnswer {
   const view = new DataView(memory.buffer, address, QUERY_BYTES);
   const tokenId = view.getInt32(TOKEN, true);

@@ -1,5 +1,6 @@
 import {
-  checkQuery,
+  checkQueries,
+  checkTokens,
   claimPositions,
   type EngineMtpRow,
   type EngineRow,
@@ -28,7 +29,7 @@ interface PassRequest {
   mtp: boolean;
 }
 
-/** The coordinator's dense work in WebAssembly, on threads of its own: the calling thread never computes and never blocks. */
+/** The dense engine in WebAssembly, on threads of its own: the calling thread neither computes nor blocks. */
 export class WasmEngine implements ForwardEngine {
   readonly name = 'wasm';
   readonly config: ModelConfig;
@@ -36,7 +37,7 @@ export class WasmEngine implements ForwardEngine {
   readonly #runner: Runner;
   readonly #layers: LayerProgram;
   #pagesLent = false;
-  /** Those that have workspaces. */
+  /** Passes in progress. */
   readonly #passes = new Set<Promise<unknown>>();
 
   constructor(memory: DenseMemory, runner: Runner) {
@@ -61,18 +62,18 @@ export class WasmEngine implements ForwardEngine {
   lendPages(): KvPageBudget {
     const { numPages, bytesPerPage, bytesInUse } = this.memory.pool;
     if (bytesInUse > 0)
-      throw new Error('pages of the KV cache are in use already: lend them before the first sequence');
+      throw new Error('pages of the KV cache are already in use: lend them before the first sequence');
     this.#pagesLent = true;
     return { numPages, pagePositions: PAGE_POSITIONS, bytesPerPage };
   }
 
   sequenceOn(pages: SequencePages): LentCache {
-    this.#needLent('sequenceOn()');
+    this.#requireLent('sequenceOn()');
     return new LentCache(this.memory.pool, pages);
   }
 
   mtpSequenceOn(pages: SequencePages, length: number): LentMtpCache {
-    this.#needLent('mtpSequenceOn()');
+    this.#requireLent('mtpSequenceOn()');
     return new LentMtpCache(this.#mtpPool(), pages, length);
   }
 
@@ -97,9 +98,7 @@ export class WasmEngine implements ForwardEngine {
     observe: ForwardObserver = {},
   ): Promise<ForwardResult> {
     const ids = rows.map(({ tokenId }) => tokenId);
-    this.#checkTokens(ids);
-    for (const { query } of rows) if (query) checkQuery(query, this.config.vocabSize);
-    const own = rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, this.memory.pool) }));
+    const own = this.#checkRows(rows, ids, this.memory.pool);
     return this.#pass({ rows: own, experts, observe, mtp: false }, async (pass) => {
       pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
       for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
@@ -118,9 +117,7 @@ export class WasmEngine implements ForwardEngine {
   ): Promise<ForwardResult> {
     const pool = this.#mtpPool();
     const ids = rows.map(({ nextTokenId }) => nextTokenId);
-    this.#checkTokens(ids);
-    for (const { query } of rows) if (query) checkQuery(query, this.config.vocabSize);
-    const own = rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, pool) }));
+    const own = this.#checkRows(rows, ids, pool);
     return this.#pass({ rows: own, experts, observe, mtp: true }, async (pass) => {
       pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
       await pass.enter('mtp');
@@ -135,7 +132,15 @@ export class WasmEngine implements ForwardEngine {
     await this.#runner.close();
   }
 
-  /** `compute` with the rows' positions claimed, and given back when it fails, and workspaces of its own. */
+  /** Throws a RangeError for a token or query out of range, a TypeError for a sequence of another engine. */
+  #checkRows(rows: readonly (EngineRow | EngineMtpRow)[], ids: readonly number[], pool: PagePool): PassRow[] {
+    const { vocabSize } = this.config;
+    checkTokens(ids, vocabSize);
+    checkQueries(rows, vocabSize);
+    return rows.map(({ position, cache }) => ({ position, cache: ownCache(cache, pool) }));
+  }
+
+  /** Runs `compute` with the rows' positions claimed, which are released if it fails, and with its own workspaces. */
   async #pass(asked: PassRequest, compute: (pass: ForwardPass) => Promise<ForwardResult>): Promise<ForwardResult> {
     const claim = claimPositions(this.config, asked.rows);
     try {
@@ -170,7 +175,7 @@ export class WasmEngine implements ForwardEngine {
     return pass;
   }
 
-  /** undefined where there is no room beside those of the passes that run: when one of these has ended there may be. */
+  /** Returns undefined if there is no room until a pass in progress has ended. */
   #lendWorkspaces(rows: readonly PassRow[]): readonly Workspace[] | undefined {
     try {
       return this.memory.lendWorkspaces(rows.length, tableWordsOf(rows));
@@ -180,16 +185,7 @@ export class WasmEngine implements ForwardEngine {
     }
   }
 
-  #checkTokens(ids: readonly number[]): void {
-    const { vocabSize } = this.config;
-    for (const [r, id] of ids.entries()) {
-      if (!Number.isInteger(id) || id < 0 || id >= vocabSize) {
-        throw new RangeError(`row ${r}: token ${id} is outside the vocabulary of ${vocabSize}`);
-      }
-    }
-  }
-
-  #needLent(call: string): void {
+  #requireLent(call: string): void {
     if (!this.#pagesLent) throw new TypeError(`${call} is for lent pages: call lendPages() first`);
   }
 
@@ -205,7 +201,6 @@ export class WasmEngine implements ForwardEngine {
 }
 
 function ownCache(cache: SequenceCache, pool: PagePool): PassCache {
-  const isOurs = cache instanceof PagedCache || cache instanceof LentCache || cache instanceof LentMtpCache;
-  if (isOurs && cache.pool === pool) return cache;
+  if ((cache instanceof PagedCache || cache instanceof LentCache) && cache.pool === pool) return cache;
   throw new TypeError("a sequence of another engine: use this engine's newSequence()");
 }

@@ -1,11 +1,11 @@
 import type { ModelConfig } from '@shoal/model';
 import type { Bank } from './bank.ts';
-import { Workspace } from './workspace.ts';
+import { layOutWorkspace, resetWorkspace, type Workspace } from './workspace.ts';
 
-/** Rows that a workspace has room for at least. */
+/** Smallest size of a workspace. */
 const LEAST_ROWS = 80;
 const LEAST_TABLE_WORDS = 1024;
-/** Made larger than asked, so that passes which grow slowly don't make a new one each time. */
+/** Workspaces are made larger than requested, so that passes which grow slowly don't make a new one each time. */
 const HEADROOM = 1.25;
 
 interface Lent {
@@ -14,8 +14,8 @@ interface Lent {
 }
 
 /**
- * The workspaces of one bank, one for each pass at a time, in the memory behind its weights and KV cache. One is made when no
- * idle one is large enough, in place of one that is too small, so that there are as many as passes have overlapped.
+ * The workspaces of one bank, in the memory behind its weights and KV cache. Each serves one pass at a time. A new one is made
+ * when no idle one is large enough, replacing an idle one, so that there are no more than passes have overlapped.
  */
 export class WorkspacePool {
   readonly #bank: Bank;
@@ -25,7 +25,7 @@ export class WorkspacePool {
   /** In order of address. */
   readonly #lent: Lent[] = [];
 
-  /** From the bank's used bytes on, all is the pool's. */
+  /** The pool owns the bank's memory behind its used bytes. */
   constructor(bank: Bank, config: ModelConfig, threads: number) {
     this.#bank = bank;
     this.#config = config;
@@ -38,7 +38,7 @@ export class WorkspacePool {
     return this.#lent.map(({ workspace }) => workspace);
   }
 
-  /** One with room for so many rows and words of page tables; nobody else has it until it is given back. Throws a RangeError. */
+  /** Lends a workspace with room for some rows and words of page tables. Throws a RangeError if the bank is full. */
   lend(rows: number, tableWords: number): Workspace {
     const idle = this.#lent.filter(({ isLent }) => !isLent);
     const fitting = idle.filter(({ workspace }) => workspace.rows >= rows && workspace.tableWords >= tableWords);
@@ -62,16 +62,16 @@ export class WorkspacePool {
   }
 
   #make(rows: number, tableWords: number): Workspace {
-    const { bytes } = new Workspace(0, this.#config, this.#threads, rows, tableWords);
-    const address = this.#roomFor(bytes);
-    const workspace = new Workspace(address, this.#config, this.#threads, rows, tableWords);
-    workspace.reset(this.#bank);
+    const layOut = (address: number): Workspace =>
+      layOutWorkspace(address, this.#config, this.#threads, rows, tableWords);
+    const workspace = layOut(this.#roomFor(layOut(0).bytes));
+    resetWorkspace(workspace, this.#bank);
     this.#lent.push({ workspace, isLent: true });
     this.#lent.sort((a, b) => a.workspace.address - b.workspace.address);
     return workspace;
   }
 
-  /** The first gap that is large enough; idle workspaces make way where there is none. */
+  /** The address of the first gap that is large enough. Drops idle workspaces if there is none. */
   #roomFor(bytes: number): number {
     for (;;) {
       let address = this.#startByte;

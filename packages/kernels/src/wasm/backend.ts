@@ -1,7 +1,7 @@
 import type { WorkItem } from '@shoal/model';
 import { PANEL_COLS, shardBytes, type ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertOutput } from '../backend.ts';
-import { checkWorkItem } from '../check-work-item.ts';
+import { checkShard, checkWorkItem, notLoaded } from '../check-work-item.ts';
 import type { WasmVariant } from './features.ts';
 import { LapWork } from './work-layout.ts';
 import { ShardMemory } from './memory.ts';
@@ -13,12 +13,12 @@ export interface WasmBackendOptions {
   module: WebAssembly.Module;
   variant: WasmVariant;
   shape: ExpertShape;
-  /** Threads for one lap, this one included; one where the variant has no shared memory. */
+  /** Threads for one lap, this one included; ignored if the variant has no shared memory. */
   threads: number;
   startThread: StartThread;
 }
 
-/** An instance with what belongs to its memory. */
+/** An instance's memory, and what uses it. */
 interface Machine {
   memory: ShardMemory;
   work: LapWork;
@@ -26,9 +26,9 @@ interface Machine {
 }
 
 /**
- * Experts on the processor, in WebAssembly SIMD, from shards that are put into panels of four rows when loaded. `run` computes before it returns its promise,
- * so it belongs in a worker. Numbers: f16 weights in f32; q8 and q4 weights against inputs rounded to 16 bits in blocks of
- * 32, exact integer sums in each block, f32 between blocks.
+ * Experts on the CPU, in WebAssembly SIMD, from shards that are converted to panels of four rows when loaded. `run` computes
+ * before it returns its promise, so it belongs in a worker. Arithmetic: f16 weights in f32; q8 and q4 weights with inputs rounded
+ * to 16 bits in blocks of 32, exact integer sums within a block, f32 between blocks.
  */
 export class WasmExpertBackend implements ExpertBackend {
   readonly name = 'wasm';
@@ -37,7 +37,6 @@ export class WasmExpertBackend implements ExpertBackend {
   readonly maxExpertsPerLayer: number;
   readonly lost = new Promise<string>(() => {});
   readonly #options: WasmBackendOptions;
-  readonly #shardBytes: number;
   readonly #slotBytes: number;
   /** Address of each expert, by layer. */
   readonly #layers = new Map<number, Map<number, number>>();
@@ -47,15 +46,15 @@ export class WasmExpertBackend implements ExpertBackend {
   #destroyed = false;
 
   constructor(options: WasmBackendOptions) {
+    shardBytes(options.shape); // throws for impossible dimensions
     this.#options = options;
     this.shape = options.shape;
     this.threads = options.variant.threads ? options.threads : 1;
-    this.#shardBytes = shardBytes(options.shape);
     this.#slotBytes = panelLayout(options.shape).totalBytes;
     this.maxExpertsPerLayer = ShardMemory.maxSlots(this.#slotBytes);
   }
 
-  /** All of the instance's memory: what it needs for work is in it. */
+  /** All of the instance's memory. */
   get allocatedBytes(): number {
     return this.#machine?.memory.memory.buffer.byteLength ?? 0;
   }
@@ -66,13 +65,7 @@ export class WasmExpertBackend implements ExpertBackend {
   }
 
   async load(layer: number, expert: number, shard: Uint8Array): Promise<void> {
-    if (shard.byteLength !== this.#shardBytes) {
-      const { quant } = this.shape;
-      throw new KernelError(
-        'bad-shard',
-        `expert ${expert} of layer ${layer}: a ${quant} shard has ${this.#shardBytes} bytes, this one ${shard.byteLength}`,
-      );
-    }
+    checkShard(this.shape, layer, expert, shard);
     const { memory } = await this.#start();
     const experts = this.#layers.get(layer) ?? new Map<number, number>();
     const known = experts.get(expert);
@@ -91,7 +84,7 @@ export class WasmExpertBackend implements ExpertBackend {
     experts!.delete(expert);
     if (experts!.size === 0) this.#layers.delete(layer);
     this.#machine!.memory.free(address);
-    // Memory never shrinks, so the last expert takes all of it along.
+    // Memory never shrinks, so it is dropped with the last expert.
     if (--this.#count === 0) this.#stop();
   }
 
@@ -122,8 +115,7 @@ export class WasmExpertBackend implements ExpertBackend {
   /** The product of the Frobenius norms of a loaded expert's three matrices. */
   normProduct(layer: number, expert: number): number {
     const address = this.#layers.get(layer)?.get(expert);
-    if (address === undefined)
-      throw new KernelError('not-loaded', `expert ${expert} of layer ${layer} is not loaded here`);
+    if (address === undefined) throw notLoaded(layer, expert);
     const { memory } = this.#machine!;
     const scratch = memory.work(4 * (Math.max(this.shape.hiddenSize, this.shape.moeIntermediateSize) + PANEL_COLS));
     return normProductOf(memory.exports, this.shape, address, scratch);

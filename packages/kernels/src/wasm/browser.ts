@@ -1,3 +1,4 @@
+import { messageOf } from '@shoal/model';
 import type { ExpertShape } from '@shoal/weights';
 import { KernelError } from '../backend.ts';
 import plainUrl from '../../dist/shoal.wasm?url';
@@ -8,7 +9,7 @@ import { WasmExpertBackend } from './backend.ts';
 import { bestVariant, type WasmVariant } from './features.ts';
 import { THREAD_BODY, type StartThread } from './threads.ts';
 
-/** A backend on the processor, for a browser's worker. Throws KernelError `no-adapter` or `compile`. */
+/** See `createWasmBackend` of the package. */
 export async function createWasmBackend(options: {
   shape: ExpertShape;
   variant?: WasmVariant;
@@ -29,16 +30,15 @@ async function compile(url: string): Promise<WebAssembly.Module> {
   try {
     const response = await fetch(url);
     if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
-    // Not compileStreaming: it wants a MIME type that not every server in front of a coordinator sends.
+    // Not compileStreaming, which requires a MIME type that not every proxy in front of a coordinator sends.
     return await WebAssembly.compile(await response.arrayBuffer());
   } catch (cause) {
-    const detail = cause instanceof Error ? cause.message : String(cause);
-    throw new KernelError('compile', `the WebAssembly kernels could not be had: ${detail}`, { cause });
+    throw new KernelError('compile', `the WebAssembly kernels could not be loaded: ${messageOf(cause)}`, { cause });
   }
 }
 
 const startThread: StartThread = (start) => {
-  // One line of code of our own; it inherits this page's policy.
+  // A blob inherits this page's content security policy.
   const source = `onmessage = ({ data }) => (${THREAD_BODY})(data);`;
   const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
   const worker = new Worker(url);

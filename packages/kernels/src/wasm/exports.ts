@@ -1,4 +1,4 @@
-/** What packages/kernels/wasm/assembly exports of use here. Addresses are byte offsets in the memory. */
+/** The exports of packages/kernels/wasm/assembly for experts. Addresses are byte offsets in the memory. */
 export interface ExpertExports {
   runLap(lap: number): void;
   runLapTogether(lap: number, control: number, maySleep: boolean): void;
@@ -9,12 +9,8 @@ export interface ExpertExports {
   CONTROL_BYTES: WebAssembly.Global;
 }
 
-/** An instance on a memory of its own. */
-export interface WasmMachine {
-  memory: WebAssembly.Memory;
-  exports: ExpertExports;
-}
-
 export const PAGE_BYTES = 65_536;
-/** 4 GiB, all that 32-bit addresses reach. */
+/** 4 GiB, the range of 32-bit addresses. */
 export const MAX_PAGES = 65_536;
+/** The module's own constants are in the first page. */
+export const FIRST_FREE_BYTE = PAGE_BYTES;

@@ -1,8 +1,8 @@
-/** One of the modules that packages/kernels/wasm/build.mjs makes. */
+/** One of the modules that packages/kernels/wasm/build.mjs builds. */
 export interface WasmVariant {
-  /** Shared memory, and with it several threads. */
+  /** Shared memory, which several threads need. */
   threads: boolean;
-  /** Relaxed SIMD: multiply-add in one rounding. */
+  /** Relaxed SIMD, with a multiply-add that rounds once. */
   relaxed: boolean;
 }
 
@@ -17,7 +17,7 @@ export function variantFile({ threads, relaxed }: WasmVariant): string {
   return `shoal${threads ? '-threads' : ''}${relaxed ? '-relaxed' : ''}.wasm`;
 }
 
-/** Header; a type `() -> v128`; a function of it. */
+/** A module's header, a type `() -> v128` and a function of that type. */
 const MODULE_START = [
   [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
   [0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b],
@@ -32,12 +32,12 @@ const SIMD_PROBE = moduleOf(...ZERO);
 /** f32x4.relaxed_madd */
 const RELAXED_PROBE = moduleOf(...ZERO, ...ZERO, ...ZERO, 0xfd, 0x85, 0x02);
 
-/** Whether WebAssembly with SIMD is there at all. */
+/** Whether the host has WebAssembly with SIMD. */
 export function hasWasmSimd(): boolean {
   return typeof WebAssembly === 'object' && WebAssembly.validate(SIMD_PROBE);
 }
 
-/** The variants that this host can run, the plainest first. Probed: Node 20 has relaxed SIMD behind a flag only. */
+/** The variants that this host can run, the simplest first. They are probed, since Node 20 has relaxed SIMD only behind a flag. */
 export function runnableVariants(): WasmVariant[] {
   if (!hasWasmSimd()) return [];
   const relaxed = WebAssembly.validate(RELAXED_PROBE);
@@ -45,7 +45,7 @@ export function runnableVariants(): WasmVariant[] {
   return WASM_VARIANTS.filter((variant) => (relaxed || !variant.relaxed) && (threads || !variant.threads));
 }
 
-/** The variant that makes the most of this host. */
+/** The fastest variant that this host can run. */
 export function bestVariant(): WasmVariant | undefined {
   return runnableVariants().at(-1);
 }

@@ -1,19 +1,11 @@
+import { alignUp } from '@shoal/weights';
 import { KernelError } from '../backend.ts';
-import { MAX_PAGES, PAGE_BYTES, type ExpertExports } from './exports.ts';
+import { FIRST_FREE_BYTE, MAX_PAGES, PAGE_BYTES, type ExpertExports } from './exports.ts';
 
-/** The module's own constants lie in the first page. */
-const FIRST_FREE_BYTE = PAGE_BYTES;
-/** Below this many pages of address space there is no use in trying. */
+/** Fewer pages of address space than this are of no use. */
 const MIN_MAX_PAGES = 4096;
 
-function align(bytes: number): number {
-  return Math.ceil(bytes / 64) * 64;
-}
-
-/**
- * The memory of one instance: slots of one expert each, and regions for work. It grows by what is asked for, and gives
- * nothing back but by being dropped whole.
- */
+/** The memory of one instance: slots of one expert each, and regions for laps. It grows as needed and never shrinks. */
 export class ShardMemory {
   readonly memory: WebAssembly.Memory;
   readonly exports: ExpertExports;
@@ -25,7 +17,7 @@ export class ShardMemory {
   private constructor(memory: WebAssembly.Memory, exports: ExpertExports, slotBytes: number) {
     this.memory = memory;
     this.exports = exports;
-    this.#slotBytes = align(slotBytes);
+    this.#slotBytes = alignUp(slotBytes);
   }
 
   /** Throws KernelError `out-of-memory`. */
@@ -35,9 +27,9 @@ export class ShardMemory {
     return new ShardMemory(memory, instance.exports as unknown as ExpertExports, slotBytes);
   }
 
-  /** Most slots that 32-bit addresses reach, with a little room for work. */
+  /** Largest number of slots within 32-bit addresses, less 64 MiB for laps. */
   static maxSlots(slotBytes: number): number {
-    return Math.floor((MAX_PAGES * PAGE_BYTES - 2 ** 26) / align(slotBytes));
+    return Math.floor((MAX_PAGES * PAGE_BYTES - 2 ** 26) / alignUp(slotBytes));
   }
 
   /** The address of a free slot. Throws KernelError `out-of-memory`. */
@@ -45,7 +37,7 @@ export class ShardMemory {
     return this.#free.pop() ?? this.region(this.#slotBytes);
   }
 
-  /** Bytes where intermediate results lie: the address, until the next lap. Throws KernelError `out-of-memory`. */
+  /** Copies bytes into the region for intermediate results, until the next lap. Throws KernelError `out-of-memory`. */
   stage(bytes: Uint8Array): number {
     const address = this.work(bytes.length);
     new Uint8Array(this.memory.buffer, address, bytes.length).set(bytes);
@@ -56,22 +48,22 @@ export class ShardMemory {
     this.#free.push(address);
   }
 
-  /** Grow so that so many more slots are there. Throws KernelError `out-of-memory`. */
+  /** Grows the memory for some more slots. Throws KernelError `out-of-memory`. */
   reserve(slots: number): void {
     this.#growTo(this.#end + Math.max(0, slots - this.#free.length) * this.#slotBytes);
   }
 
-  /** The address of so many bytes for intermediate results; the same ones each time. */
+  /** The address of the region for intermediate results, with room for `bytes`. */
   work(bytes: number): number {
     if (bytes > this.#work.bytes) this.#work = { address: this.region(bytes), bytes };
     return this.#work.address;
   }
 
-  /** A region, zero and never given back. */
+  /** Reserves a zeroed region for good and returns its address. */
   region(bytes: number): number {
     const address = this.#end;
-    this.#growTo(address + align(bytes));
-    this.#end = address + align(bytes);
+    this.#growTo(address + alignUp(bytes));
+    this.#end = address + alignUp(bytes);
     return address;
   }
 
@@ -79,29 +71,26 @@ export class ShardMemory {
     const missingPages = Math.ceil((neededBytes - this.memory.buffer.byteLength) / PAGE_BYTES);
     if (missingPages <= 0) return;
     if (neededBytes > MAX_PAGES * PAGE_BYTES) {
-      throw new KernelError('out-of-memory', `${neededBytes} bytes, and WebAssembly addresses 4 GiB; lend less`);
+      throw new KernelError('out-of-memory', `${neededBytes} bytes exceed WebAssembly's 4 GiB; lend less`);
     }
     try {
       this.memory.grow(missingPages);
     } catch (cause) {
-      throw new KernelError('out-of-memory', `there are no ${neededBytes} bytes of memory to be had; lend less`, {
-        cause,
-      });
+      throw new KernelError('out-of-memory', `the host has no ${neededBytes} bytes of memory; lend less`, { cause });
     }
   }
 }
 
 function newMemory(shared: boolean): WebAssembly.Memory {
-  let failure: unknown;
-  // Address space is set aside for the maximum, which phones and 32-bit browsers may not have.
+  let cause: unknown;
+  // The maximum reserves address space, of which phones and 32-bit browsers may not have enough.
   for (let maximum = MAX_PAGES; maximum >= MIN_MAX_PAGES; maximum /= 2) {
     try {
       return new WebAssembly.Memory({ initial: 1, maximum, shared });
     } catch (error) {
-      failure = error;
+      cause = error;
     }
   }
-  throw new KernelError('out-of-memory', 'the host has no memory for WebAssembly; close other tabs or programs', {
-    cause: failure,
-  });
+  const message = 'the host has no memory for WebAssembly; close other tabs or programs';
+  throw new KernelError('out-of-memory', message, { cause });
 }

@@ -9,20 +9,20 @@ import { THREAD_BODY, type StartThread } from './threads.ts';
 
 const DIST = join(import.meta.dirname, '../../dist');
 
-/** The module of a variant, compiled. Throws KernelError `compile`, naming the remedy. */
+/** Compiles the module of a variant. Throws KernelError `compile`, naming the remedy. */
 export async function compileWasm(variant: WasmVariant): Promise<WebAssembly.Module> {
   const file = join(DIST, variantFile(variant));
   let bytes: Uint8Array<ArrayBuffer>;
   try {
     bytes = await readFile(file);
   } catch (cause) {
-    throw new KernelError('compile', `${file} is not there: run "npm run build"`, { cause });
+    throw new KernelError('compile', `${file} is missing: run "npm run build"`, { cause });
   }
   return WebAssembly.compile(bytes);
 }
 
 /**
- * A backend on this machine's processors, for Node. `variant` and `threads` are chosen where they aren't given.
+ * Creates a backend on this machine's CPU, for Node. `variant` is the best by default, `threads` 1.
  * Throws KernelError `compile`.
  */
 export async function createWasmBackend(options: {
@@ -33,7 +33,7 @@ export async function createWasmBackend(options: {
   const variant = options.variant ?? bestVariant();
   if (!variant) throw new KernelError('compile', 'this Node.js has no WebAssembly SIMD');
   const module = await compileWasm(variant);
-  // Several only where a caller says so: see docs/adr/0014, Threads.
+  // Why one: docs/adr/0014, Threads.
   const threads = options.threads ?? 1;
   return new WasmExpertBackend({ module, variant, shape: options.shape, threads, startThread });
 }
@@ -41,7 +41,7 @@ export async function createWasmBackend(options: {
 const startThread: StartThread = (start) => {
   const source = `const { workerData } = require('node:worker_threads'); (${THREAD_BODY})(workerData);`;
   const worker = new Worker(source, { eval: true, workerData: start, execArgv: [] });
-  // It sleeps in WebAssembly and would keep the process alive. Without it laps are computed by those that are there.
+  // It sleeps in WebAssembly and would keep the process alive. If it fails, the other threads compute its share.
   worker.unref();
   worker.on('error', () => {});
   return { terminate: () => void worker.terminate() };

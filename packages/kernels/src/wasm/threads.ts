@@ -13,21 +13,21 @@ export type StartThread = (start: {
   thread: number;
 }) => WasmThread;
 
-/** What such a thread runs, in plain JavaScript, so that neither bundler nor loader has a part in it. */
+/** The code of such a thread, in plain JavaScript that needs neither bundler nor loader. */
 export const THREAD_BODY = `({ module, memory, control, thread }) =>
   new WebAssembly.Instance(module, { env: { memory } }).exports.serveLaps(control, thread)`;
 
 /** A page's own thread must not sleep; workers and Node may. */
 const MAY_SLEEP = typeof window === 'undefined';
 
-/** Lap sizes are told apart by powers of two of their (row, expert) pairs. */
+/** Lap sizes are classed by powers of two of their number of assignments. */
 const MAX_SIZES = 20;
-/** Each way is timed so often before the faster one is believed in. */
+/** Timings of either way before the faster one is used. */
 const TRIALS = 3;
-/** Among so many laps, one goes the other way, since the machine's load changes. */
+/** One lap in this many is computed the slower way, since the machine's load changes. */
 const RETRY_EVERY = 64;
 
-/** Several threads on one lap, where that has been seen to be faster than one. */
+/** Computes laps on several threads or on one, whichever was measured to be faster for a lap's size. */
 export class ThreadTeam {
   readonly #memory: ShardMemory;
   readonly #control: number;

@@ -1,11 +1,13 @@
 import { rowRange, type WorkItem } from '@shoal/model';
-import { PANEL_BLOCK_BYTES, PANEL_COLS, PANEL_ROWS, type ExpertShape } from '@shoal/weights';
-import { FORMATS, panelLayout, type PanelLayout } from './panel-layout.ts';
+import { alignUp, PANEL_BLOCK_BYTES, PANEL_COLS, PANEL_ROWS, type ExpertShape } from '@shoal/weights';
+import { FORMAT_CODES } from '../dense/program.ts';
+import { preparedBytes } from '../dense/workspace.ts';
+import { panelLayout, type PanelLayout } from './panel-layout.ts';
 import type { ShardMemory } from './memory.ts';
 
-/** Intermediate results of a lap, beyond which it is computed in pieces of whole rows. */
+/** A lap with more bytes of intermediate results is computed in pieces of whole rows. */
 const PIECE_BYTES = 4 * 2 ** 20;
-/** Panels of a work item: few enough that threads end together, enough that memory is read in long runs. */
+/** Panels of an item: few enough that threads end together, enough that memory is read in long runs. */
 const ITEM_PANELS = 32;
 
 /** Rows [firstRow, endRow) of a lap. */
@@ -14,20 +16,15 @@ interface Piece {
   endRow: number;
 }
 
-/** Some panels of one expert for its slots; the fields of PanelItem in expert-ffn.ts. */
+/** Some panels of one expert for its slots: the fields of PanelItem in expert-ffn.ts. */
 type Item = readonly [expert: number, firstSlot: number, numSlots: number, firstPanel: number, endPanel: number];
 
 /** Bytes of a row of floats, in whole vectors. */
-const floatBytes = (cols: number): number => 4 * Math.ceil(cols / 4) * 4;
-const align = (bytes: number): number => Math.ceil(bytes / 64) * 64;
-const blocksOf = (cols: number): number => Math.ceil(cols / PANEL_COLS);
-/** Bytes of a row as the kernels multiply it (prepareRow): f32, or int16 and a scale for each block. */
-const preparedBytes = (quant: ExpertShape['quant'], cols: number): number =>
-  align(blocksOf(cols) * (quant === 'f16' ? 4 * PANEL_COLS : 2 * PANEL_COLS + 4));
-/** Of a thread that multiplies rows of so many columns: gemm's `scratch`, one panel as f32 and a vector. */
-const threadScratchBytes = (cols: number): number => align(blocksOf(cols) * PANEL_BLOCK_BYTES.f32 + 16);
+const floatBytes = (cols: number): number => 4 * alignUp(cols, 4);
+/** Scratch of a thread that multiplies rows of `cols` columns (gemm's `scratch`): one panel as f32, and a vector. */
+const threadScratchBytes = (cols: number): number => alignUp(Math.ceil(cols / PANEL_COLS) * PANEL_BLOCK_BYTES.f32 + 16);
 
-/** Lays laps of one shape out in an instance's memory, in the form that assembly/expert-ffn.ts reads. */
+/** Lays out laps of one shape in an instance's memory, as assembly/expert-ffn.ts reads them. */
 export class LapWork {
   readonly #shape: ExpertShape;
   readonly #layout: PanelLayout;
@@ -41,12 +38,12 @@ export class LapWork {
     this.#shape = shape;
     this.#layout = panelLayout(shape);
     this.#threads = threads;
-    this.#inputBytes = preparedBytes(shape.quant, D);
-    this.#hiddenBytes = preparedBytes(shape.quant, F);
+    this.#inputBytes = alignUp(preparedBytes(D, shape.quant));
+    this.#hiddenBytes = alignUp(preparedBytes(F, shape.quant));
     this.#scratchBytes = threadScratchBytes(Math.max(D, F));
   }
 
-  /** The lap cut so that intermediate results stay within a few MiB, or a single row's. */
+  /** Cuts a lap so that each piece's intermediate results fit PIECE_BYTES, or are a single row's. */
   pieces(lap: WorkItem): Piece[] {
     const pieces: Piece[] = [];
     let firstRow = 0;
@@ -65,7 +62,7 @@ export class LapWork {
     return pieces;
   }
 
-  /** Write a piece; `run` it by its address; copy its sums to `partial`, [numRows, hiddenSize] of the whole lap. */
+  /** Writes a piece, calls `run` with its address, and copies its sums to `partial`, [numRows, hiddenSize] of the whole lap. */
   compute(
     memory: ShardMemory,
     lap: WorkItem,
@@ -147,23 +144,23 @@ export class LapWork {
     const rest = [gateOffset, upOffset, downOffset, base + at.scratch, this.#scratchBytes];
     words(
       at.lap,
-      [FORMATS[quant], D, F, numRows, numSlots, base + at.rows].concat(prepared, activations, sums, items, rest),
+      [FORMAT_CODES[quant], D, F, numRows, numSlots, base + at.rows].concat(prepared, activations, sums, items, rest),
     );
     return { address: base + at.lap, output: base + at.output };
   }
 }
 
-/** Offsets of what lies one after the other, each in cache lines of its own. */
+/** Hands out consecutive offsets, each in cache lines of its own. */
 class Cursor {
   bytes = 0;
   take(bytes: number): number {
     const offset = this.bytes;
-    this.bytes += align(bytes);
+    this.bytes += alignUp(bytes);
     return offset;
   }
 }
 
-/** The assignments of some rows, grouped by expert: slots are numbered group after group. */
+/** Groups the assignments of some rows by expert. Slots are numbered group after group. */
 function group(lap: WorkItem, firstRow: number, endRow: number) {
   const [from, to] = rowRange(lap, firstRow, endRow);
   const numSlots = to - from;
@@ -193,7 +190,7 @@ function group(lap: WorkItem, firstRow: number, endRow: number) {
   return { slotOf, slotRow, groups };
 }
 
-/** Panels of so many weight rows, cut into work items. */
+/** Cuts the panels of `rows` weight rows into items. */
 function cuts(rows: number): [number, number][] {
   const panels = Math.ceil(rows / PANEL_ROWS);
   const count = Math.ceil(panels / ITEM_PANELS);

@@ -1,9 +1,10 @@
 import { f16ToF32, type WorkItem } from '@shoal/model';
 import { shardBytes, type ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertOutput, type TakeSums } from '../backend.ts';
-import { checkWorkItem, MAX_ASSIGNMENTS_PER_ROW } from '../check-work-item.ts';
+import { checkShard, checkWorkItem, MAX_ASSIGNMENTS_PER_ROW } from '../check-work-item.ts';
 import type { ExpertFfn, FfnBindings } from '../wgsl/expert-ffn/expert-ffn.ts';
 import { lapItems, maxItemsBytes, type ExpertPlace, type LapItems } from '../wgsl/expert-ffn/lap-items.ts';
+import type { AllocationFailure } from './allocate.ts';
 import { batchOf, type Batch } from './batch.ts';
 import { chunkRows, type Chunk } from './chunks.ts';
 import { ReadbackPool } from './readback.ts';
@@ -11,18 +12,18 @@ import { Scratch, type ScratchBuffers } from './scratch.ts';
 import { Slabs } from './slabs.ts';
 
 /**
- * Largest scratch buffer: the products of 1,170 assignments of V3's width. A larger lap is computed in several submits, so
- * its memory stays bounded whatever a dispatch asks for.
+ * Largest scratch buffer: the products of 1,170 assignments of V3's width. A larger lap is computed in several submits, which
+ * bounds its memory.
  */
 export const MAX_SCRATCH_BYTES = 32 * 1024 * 1024;
-/** Laps in flight: a coordinator keeps two, plus hedges; a queue this long means that nobody waits for the answers. */
+/** Far above the two laps, and hedges, that a coordinator keeps in flight. */
 const MAX_LAPS_IN_FLIGHT = 64;
 
-/** Both are lowered by tests. */
+/** Limits that tests lower. */
 export interface BufferLimits {
-  /** Of one scratch buffer; a larger lap is cut into pieces. */
+  /** Limit of one scratch buffer; a larger lap is cut into pieces. */
   maxScratchBytes?: number;
-  /** Of one slab; a layer's experts may take several. The device's own limit where it is lower. */
+  /** Limit of one slab, if it is below the device's own; a layer's experts may take several slabs. */
   maxBindingBytes?: number;
 }
 
@@ -38,7 +39,7 @@ export class WebGpuExpertBackend implements ExpertBackend {
   readonly #readbacks: ReadbackPool;
   readonly #maxRows: number;
   readonly #maxAssignments: number;
-  /** By slab buffer; made again when the scratch buffers change. */
+  /** By slab buffer; renewed when the scratch buffers change. */
   readonly #bindings = new WeakMap<GPUBuffer, { version: number; bindings: FfnBindings }>();
   #rowStaging = new Float32Array(0);
   #itemStaging = new Uint32Array(0);
@@ -46,13 +47,9 @@ export class WebGpuExpertBackend implements ExpertBackend {
   #gone: string | undefined;
 
   constructor(device: GPUDevice, ffn: ExpertFfn, limits: BufferLimits = {}) {
-    const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
-    const bindingBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize, limits.maxBindingBytes ?? maxBufferSize);
-    const scratchLimit = Math.min(
-      limits.maxScratchBytes ?? MAX_SCRATCH_BYTES,
-      maxBufferSize,
-      maxStorageBufferBindingSize,
-    );
+    const deviceLimit = Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize);
+    const bindingBytes = Math.min(deviceLimit, limits.maxBindingBytes ?? deviceLimit);
+    const scratchLimit = Math.min(deviceLimit, limits.maxScratchBytes ?? MAX_SCRATCH_BYTES);
     const bytesPerShard = shardBytes(ffn.shape);
     const maxPerSlab = Math.floor(bindingBytes / bytesPerShard);
     this.shape = ffn.shape;
@@ -61,10 +58,8 @@ export class WebGpuExpertBackend implements ExpertBackend {
     this.#maxRows = Math.floor(scratchLimit / Math.max(...Object.values(perRow)));
     this.#maxAssignments = Math.floor(scratchLimit / Math.max(...Object.values(perAssignment)));
     if (maxPerSlab < 1 || this.#maxAssignments < MAX_ASSIGNMENTS_PER_ROW || this.#maxRows < 1) {
-      throw new KernelError(
-        'limits',
-        `this GPU binds ${bindingBytes} bytes at once; an expert has ${bytesPerShard}, and a row's scratch must fit in ${scratchLimit}`,
-      );
+      const needs = `an expert has ${bytesPerShard}, and a row's scratch must fit in ${scratchLimit}`;
+      throw new KernelError('limits', `this GPU binds at most ${bindingBytes} bytes; ${needs}`);
     }
     this.#device = device;
     this.#ffn = ffn;
@@ -84,13 +79,7 @@ export class WebGpuExpertBackend implements ExpertBackend {
 
   async load(layer: number, expert: number, shard: Uint8Array): Promise<void> {
     this.#refuseIfGone();
-    const expectedBytes = shardBytes(this.shape);
-    if (shard.byteLength !== expectedBytes) {
-      throw new KernelError(
-        'bad-shard',
-        `expert ${expert} of layer ${layer} has ${shard.byteLength} bytes; a shard of this model has ${expectedBytes}`,
-      );
-    }
+    checkShard(this.shape, layer, expert, shard);
     await this.#slabs.load(layer, expert, shard as Uint8Array<ArrayBuffer>);
   }
 
@@ -104,7 +93,7 @@ export class WebGpuExpertBackend implements ExpertBackend {
 
   async run(lap: WorkItem): Promise<ExpertOutput> {
     let output: ExpertOutput | undefined;
-    // The sums are seen only while they are mapped.
+    // The sums are valid only while they are mapped.
     await this.runTogether([lap], (_, sums, computeUs) => (output = { partial: sums.slice(), computeUs }));
     return output!;
   }
@@ -113,7 +102,7 @@ export class WebGpuExpertBackend implements ExpertBackend {
     this.#refuseIfGone();
     for (const lap of laps) checkWorkItem(lap, this.shape, (layer, expert) => this.has(layer, expert));
     if (this.#lapsInFlight + laps.length > MAX_LAPS_IN_FLIGHT) {
-      throw new KernelError('limits', `${MAX_LAPS_IN_FLIGHT} laps are in flight already; wait for one of them`);
+      throw new KernelError('limits', `${MAX_LAPS_IN_FLIGHT} laps are already in flight; wait for one of them`);
     }
     const startedMs = performance.now();
     this.#lapsInFlight += laps.length;
@@ -143,11 +132,11 @@ export class WebGpuExpertBackend implements ExpertBackend {
     this.#device.destroy();
   }
 
-  /** More than the scratch holds, or nothing at all: [numRows, hiddenSize] of the batch. */
+  /** Computes a batch that exceeds the scratch, or has no assignments. Returns [numRows, hiddenSize]. */
   async #runChunks(batch: Batch, chunks: readonly Chunk[]): Promise<Float32Array> {
     const D = this.shape.hiddenSize;
     const sums = new Float32Array(batch.work.numRows * D);
-    // Everything is submitted before the first wait: what happens to the slab from then on comes later in the queue.
+    // Everything is submitted before the first wait, so later changes to a slab come later in the queue.
     await Promise.all(
       chunks
         .filter((chunk) => chunk.endAssignment > chunk.firstAssignment)
@@ -156,7 +145,7 @@ export class WebGpuExpertBackend implements ExpertBackend {
     return sums;
   }
 
-  /** One submit, one mapAsync. `use` sees the chunk's sums while they are mapped. */
+  /** Computes a chunk with one submit and one mapAsync. Calls `use` with its sums while they are mapped. */
   async #runChunk(batch: Batch, chunk: Chunk, use: (sums: Float32Array) => void): Promise<void> {
     const device = this.#device;
     const size = {
@@ -168,8 +157,8 @@ export class WebGpuExpertBackend implements ExpertBackend {
     const { buffers, failure: scratchFailure } = this.#scratch.take(needed);
     const readback = this.#readbacks.take(needed.partial);
     const items = this.#items(batch, chunk);
-    // Work on a buffer that could not be had is refused; that concerns this lap, not the device. Asking costs a way to the GPU
-    // process and back, so nobody asks once all buffers are known to be there.
+    // Work on a buffer that could not be allocated is rejected, which fails this lap but not the device. The error scope costs a
+    // round trip to the GPU process, so there is none once all buffers are known to exist.
     const isUnsure = scratchFailure !== undefined || readback.failure !== undefined;
     if (isUnsure) device.pushErrorScope('validation');
     const staged = this.#stageRows(batch, chunk);
@@ -195,8 +184,8 @@ export class WebGpuExpertBackend implements ExpertBackend {
   }
 
   /**
-   * f32 [numRows, paddedHidden] into the staging array; the padding is zero. Returns its length. Halves become f32 here: no GPU
-   * can then take a subnormal one for zero.
+   * Writes f32 [numRows, paddedHidden], padded with zeros, into the staging array. Returns its length. Halves become f32 here, so
+   * that no GPU can flush a subnormal one to zero.
    */
   #stageRows({ laps, firstRow }: Batch, chunk: Chunk): number {
     const D = this.shape.hiddenSize;
@@ -225,11 +214,10 @@ export class WebGpuExpertBackend implements ExpertBackend {
   }
 
   #refuseIfGone(): void {
-    if (this.#gone !== undefined)
-      throw new KernelError('device-lost', `there is no GPU device any more: ${this.#gone}`);
+    if (this.#gone !== undefined) throw new KernelError('device-lost', `the GPU device is gone: ${this.#gone}`);
   }
 
-  /** Resolves when the device goes by itself, or fails in a way that makes its results worth nothing. */
+  /** Resolves if the device is lost, or fails in a way that invalidates its results. */
   #watchDevice(): Promise<string> {
     return new Promise((resolve) => {
       const lose = (reason: string): void => {
@@ -239,28 +227,28 @@ export class WebGpuExpertBackend implements ExpertBackend {
         resolve(reason);
       };
       void this.#device.lost.then((info) => lose(info.message || info.reason || 'the device was lost'));
-      // Every expected error has a scope of its own. After any other, what the queue computes cannot be trusted.
+      // Expected errors have error scopes. After any other, the queue's results cannot be trusted.
       this.#device.addEventListener('uncapturederror', (event) => lose(`GPU error: ${event.error.message}`));
     });
   }
 }
 
-/** Why a lap was not computed: the missing memory rather than the refusal that follows from it. Never rejects. */
+/** Why a lap was not computed: a failed allocation rather than the error that follows from it. Never rejects. */
 async function firstFailure(
-  allocations: readonly (Promise<KernelError | undefined> | undefined)[],
+  allocations: readonly (AllocationFailure | undefined)[],
   refusal: Promise<GPUError | null>,
 ): Promise<KernelError | undefined> {
   try {
     const [errors, refused] = await Promise.all([Promise.all(allocations), refusal]);
     const missing = errors.find((error) => error !== undefined);
     if (missing || !refused) return missing;
-    return new KernelError('device-lost', `the GPU refused a lap: ${refused.message}`);
+    return new KernelError('device-lost', `the GPU rejected a lap: ${refused.message}`);
   } catch (cause) {
     return new KernelError('device-lost', 'the GPU device was lost while a lap was being computed', { cause });
   }
 }
 
-/** What a promise failed with, or undefined. */
+/** The error of a promise, or undefined. */
 async function settle(promise: Promise<void>): Promise<unknown> {
   try {
     await promise;

@@ -1,15 +1,14 @@
 import { rowStart, type RowWork, type WorkItem } from '@shoal/model';
 
-/** Laps one after the other, as one piece of work. */
+/** Consecutive laps that are computed together. */
 export interface Batch {
   laps: readonly WorkItem[];
   /** [laps.length], each lap's first row within the batch. */
   firstRow: readonly number[];
-  /** Distinct layers. */
+  /** Number of distinct layers. */
   layers: number;
-  /** Its experts are keys. */
+  /** The rows of all laps. Its experts are keys, from which `placeKey` gives layer and expert. */
   work: RowWork;
-  /** Layer and expert of a key. */
   placeKey: (key: number) => [layer: number, expert: number];
 }
 

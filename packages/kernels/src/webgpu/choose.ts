@@ -6,16 +6,16 @@ import { variantsFor, type FfnVariant } from '../wgsl/expert-ffn/variants.ts';
 import { allocate, USAGE } from './allocate.ts';
 import { Scratch } from './scratch.ts';
 
-/** A wide tile and a single row: both kinds of pass. */
+/** A wide tile and a single row, so that both kinds of pass run. */
 const TRIAL_ROWS = 5;
-/** The first run of each also pays for what a driver compiles late. */
+/** The first run also takes the time of code that a driver compiles late. */
 const TRIAL_RUNS = 4;
 
 /**
- * The FFN in the variant named, or else in the fastest on this device: which of f32 and integer products wins differs between
- * GPUs by more than a factor of two, and no name of an adapter tells. One alone is tried as well: drivers compile some of it
- * only when it first runs, and no lap is to wait for that. Subgroups are used wherever they are: a shared load
- * costs a GPU nothing, and a software rasteriser a quarter.
+ * Compiles the FFN in the given variant, or by default in the fastest on this device: the speeds of f32 and integer products
+ * differ by more than a factor of two between GPUs, in a way that an adapter's name does not tell. A single variant is run as
+ * well, since drivers compile some code only when it first runs, for which no lap should wait. Subgroups are used wherever they
+ * are available: a shared load costs a GPU nothing, and a software rasteriser a quarter.
  */
 export async function chooseFfn(device: GPUDevice, shape: ExpertShape, variant?: FfnVariant): Promise<ExpertFfn> {
   if (variant) return ExpertFfn.compile(device, shape, variant);
@@ -28,13 +28,13 @@ export async function chooseFfn(device: GPUDevice, shape: ExpertShape, variant?:
   let best: { ffn: ExpertFfn; trialMs: number } | undefined;
   for (const ffn of ffns) {
     const trialMs = await trialOf(device, ffn);
-    // NaN, where there was no memory to try: the first, which needs least.
+    // If there was no memory for a trial (NaN), the first variant is kept, which needs the least.
     if (best === undefined || trialMs < best.trialMs) best = { ffn, trialMs };
   }
   return best!.ffn;
 }
 
-/** All of the first group that this device's compiler takes any of: a driver that chokes on one kind may do the others. */
+/** All variants that compile of the first group in which one does: a driver that fails on one kind may accept another. */
 async function firstThatCompile(
   device: GPUDevice,
   shape: ExpertShape,
@@ -50,7 +50,7 @@ async function firstThatCompile(
   throw failure;
 }
 
-/** Milliseconds that some rows take, of an expert whose weights are all zero. */
+/** Milliseconds that TRIAL_ROWS rows take, with an expert whose weights are all zero. */
 async function trialOf(device: GPUDevice, ffn: ExpertFfn): Promise<number> {
   const size = { numRows: TRIAL_ROWS, numAssignments: TRIAL_ROWS };
   const scratch = new Scratch(device);
@@ -101,7 +101,7 @@ const wholeOf = ({ numRows, numAssignments }: { numRows: number; numAssignments:
   endAssignment: numAssignments,
 });
 
-/** The language feature packed_4x8_integer_dot_product, asked of the compiler itself: an adapter by itself doesn't tell. */
+/** Whether the compiler has the language feature packed_4x8_integer_dot_product, which an adapter does not report. */
 export async function hasIntegerDot(device: GPUDevice): Promise<boolean> {
   device.pushErrorScope('validation');
   const code = 'fn probe(a: u32) -> i32 { return dot4I8Packed(a, pack4xI8(vec4(1))); }';

@@ -8,7 +8,7 @@ export interface Chunk {
   endAssignment: number;
 }
 
-/** Cut a lap into as few runs of rows as keep within both limits. A row by itself is always taken whole. */
+/** Cuts a lap into the fewest runs of rows within both limits. A single row is never cut. */
 export function chunkRows(lap: RowWork, maxRows: number, maxAssignments: number): Chunk[] {
   const chunks: Chunk[] = [];
   let firstRow = 0;

@@ -1,10 +1,11 @@
+import { messageOf } from '@shoal/model';
 import type { ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend } from '../backend.ts';
 import { variantName, type FfnVariant } from '../wgsl/expert-ffn/variants.ts';
 import { WebGpuExpertBackend, type BufferLimits } from './backend.ts';
 import { chooseFfn } from './choose.ts';
 
-/** What a donor tells of its GPU. Texts have at most 200 characters. */
+/** A GPU's properties, as a peer reports them. Texts have at most 200 characters. */
 export interface WebGpuAdapterInfo {
   vendor: string;
   architecture: string;
@@ -16,7 +17,7 @@ export interface WebGpuAdapterInfo {
 
 export interface WebGpuBackend {
   backend: ExpertBackend;
-  /** How it computes, for people to read. */
+  /** The kernels' variant, as text for people. */
   variant: string;
   adapterInfo: WebGpuAdapterInfo;
 }
@@ -26,7 +27,7 @@ const MAX_TEXT = 200;
 export interface WebGpuBackendOptions extends BufferLimits {
   gpu: GPU | GPUAdapter;
   shape: ExpertShape;
-  /** Of what the device can run, the fastest where none is named. */
+  /** By default the fastest that the device can run. */
   variant?: FfnVariant;
 }
 
@@ -48,23 +49,20 @@ async function adapterOf(gpu: GPU | GPUAdapter): Promise<GPUAdapter> {
   if (!('requestAdapter' in gpu)) return gpu;
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
   if (adapter) return adapter;
-  throw new KernelError(
-    'no-adapter',
-    'WebGPU is there but found no GPU: update the graphics driver, or switch on hardware acceleration in the browser',
-  );
+  const remedy = 'update the graphics driver, or turn on hardware acceleration in the browser';
+  throw new KernelError('no-adapter', `WebGPU is available but found no GPU: ${remedy}`);
 }
 
 async function deviceOf(adapter: GPUAdapter): Promise<GPUDevice> {
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
   try {
-    // The defaults would do for slabs of 128 MiB; the adapter's own limits make fewer and larger ones of them.
+    // The default limits suffice for slabs of 128 MiB; the adapter's own allow fewer and larger ones.
     return await adapter.requestDevice({
       requiredFeatures: adapter.features.has('subgroups') ? ['subgroups'] : [],
       requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
     });
   } catch (cause) {
-    const detail = cause instanceof Error ? cause.message : String(cause);
-    throw new KernelError('limits', `the GPU gave no device: ${detail}`, { cause });
+    throw new KernelError('limits', `the GPU provided no device: ${messageOf(cause)}`, { cause });
   }
 }
 

@@ -1,12 +1,11 @@
-/** First nudge after a submit; timers are no finer. */
+/** Time of the first nudge after a submit, the finest that timers allow. */
 const FIRST_MS = 1;
-/** Later ones come after so much of the time that has passed: what takes long is not asked after often. */
+/** Interval of later nudges as a share of the time that has passed, so that long work is polled rarely. */
 const GROWTH = 0.25;
 
 /**
- * Browsers learn that a GPU has finished by asking it, and between two questions a finished lap lies there: up to 2 ms in
- * Chromium, 100 ms in Firefox (bug 1870699). Whatever is submitted makes them ask at once, so nothing is submitted now and then
- * while somebody waits.
+ * Makes browsers notice sooner that a GPU has finished. They poll for it, so that a finished lap waits for up to 2 ms in Chromium
+ * and 100 ms in Firefox (bug 1870699); any submit makes them poll at once. While a result is awaited, empty submits do so.
  */
 export class Nudge {
   readonly #queue: Pick<GPUQueue, 'submit'>;
@@ -18,7 +17,7 @@ export class Nudge {
     this.#queue = queue;
   }
 
-  /** While `work`, which was just submitted, is waited for. */
+  /** Nudges the queue until `work`, which was just submitted, settles. */
   async during<T>(work: Promise<T>): Promise<T> {
     this.#waiting++;
     this.#sinceMs = performance.now();

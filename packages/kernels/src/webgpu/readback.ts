@@ -1,15 +1,15 @@
 import { KernelError } from '../backend.ts';
-import { allocate, USAGE } from './allocate.ts';
+import { allocate, type AllocationFailure, USAGE } from './allocate.ts';
 import { Nudge } from './nudge.ts';
 
-/** Idle buffers kept for the next laps: as many as laps commonly overlap. */
+/** Idle buffers kept for the next laps: about the number of laps that overlap. */
 const MAX_IDLE = 8;
 const MIN_BUFFER_BYTES = 16 * 1024;
 
 export interface Readback {
   buffer: GPUBuffer;
-  /** As in `allocate`; undefined for a buffer that has served before. */
-  failure: Promise<KernelError | undefined> | undefined;
+  /** undefined for a buffer that was used before. */
+  failure: AllocationFailure | undefined;
 }
 
 /** Buffers that the CPU can map. Each serves one lap at a time. */
@@ -17,7 +17,7 @@ export class ReadbackPool {
   readonly #device: GPUDevice;
   readonly #nudge: Nudge;
   #idle: GPUBuffer[] = [];
-  /** Of all buffers, idle or not. */
+  /** Includes idle buffers. */
   #allocatedBytes = 0;
   #destroyed = false;
 
@@ -41,9 +41,9 @@ export class ReadbackPool {
     return allocation;
   }
 
-  /** Wait for the copy, let `use` see so many values for as long as it runs, and put the buffer back. */
+  /** Waits for the copy, calls `use` with the values while they are mapped, and puts the buffer back. */
   async read({ buffer, failure }: Readback, values: number, use: (values: Float32Array) => void): Promise<void> {
-    // Mapping a buffer that does not exist would be an error of the whole device.
+    // Mapping a buffer that does not exist would raise an error on the whole device.
     const error = failure && (await failure);
     if (error) {
       this.#drop(buffer);
@@ -69,7 +69,7 @@ export class ReadbackPool {
     this.#nudge.stop();
     for (const buffer of this.#idle) buffer.destroy();
     this.#idle = [];
-    // The device goes with us, and with it what is still out.
+    // Buffers in use are destroyed with the device.
     this.#allocatedBytes = 0;
     this.#destroyed = true;
   }

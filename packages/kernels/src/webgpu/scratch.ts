@@ -1,20 +1,11 @@
 import type { KernelError } from '../backend.ts';
 import type { FfnBuffers } from '../wgsl/expert-ffn/expert-ffn.ts';
-import { allocate, USAGE } from './allocate.ts';
+import { allocate, type AllocationFailure, USAGE } from './allocate.ts';
 
-/** Room for a few rows of any model from the start, so that decoding never reallocates. */
+/** Room for a few rows of any model, so that decoding never reallocates. */
 const MIN_BUFFER_BYTES = 64 * 1024;
 
 type ScratchName = keyof FfnBuffers;
-const NAMES: readonly ScratchName[] = [
-  'rows',
-  'rowPlanes',
-  'items',
-  'activations',
-  'activationPlanes',
-  'products',
-  'partial',
-];
 
 export interface ScratchBuffers extends FfnBuffers {
   /** Changes whenever a buffer is replaced. */
@@ -22,37 +13,34 @@ export interface ScratchBuffers extends FfnBuffers {
 }
 
 /**
- * The intermediate buffers of a lap. One set serves all laps in flight: the queue runs them one after another, and uploads
- * to them keep their place in that order.
+ * The intermediate buffers of a lap. One set serves all laps in flight, since the queue runs them one after another and
+ * uploads keep their place in that order.
  */
 export class Scratch {
   readonly #device: GPUDevice;
   #buffers: Partial<FfnBuffers> = {};
-  /** As they were handed out last; made again when one is replaced. */
+  /** The set that was handed out last, renewed when a buffer is replaced. */
   #taken: ScratchBuffers | undefined;
   #version = 0;
-  /** Whether those that were made last exist is not known yet. */
-  #unsure: Promise<KernelError | undefined> | undefined;
+  /** Set until it is known whether the latest buffers exist. */
+  #unsure: AllocationFailure | undefined;
 
   constructor(device: GPUDevice) {
     this.#device = device;
   }
 
   get allocatedBytes(): number {
-    return NAMES.reduce((sum, name) => sum + (this.#buffers[name]?.size ?? 0), 0);
+    return Object.values(this.#buffers).reduce((sum, { size }) => sum + size, 0);
   }
 
-  /** Buffers of at least these sizes; `failure` as in `allocate`, undefined when all of them are known to be good. */
-  take(needed: Record<ScratchName, number>): {
-    buffers: ScratchBuffers;
-    failure: Promise<KernelError | undefined> | undefined;
-  } {
-    const failures: Promise<KernelError | undefined>[] = [];
-    for (const name of NAMES) {
+  /** Buffers of at least these sizes. `failure` is undefined if all of them are known to exist. */
+  take(needed: Record<ScratchName, number>): { buffers: ScratchBuffers; failure: AllocationFailure | undefined } {
+    const failures: AllocationFailure[] = [];
+    for (const [name, bytes] of Object.entries(needed) as [ScratchName, number][]) {
       const old = this.#buffers[name];
-      if (old && old.size >= needed[name]) continue;
-      // What a variant never reads must still be bound.
-      const size = needed[name] === 0 ? 16 : Math.max(MIN_BUFFER_BYTES, 2 ** Math.ceil(Math.log2(needed[name])));
+      if (old && old.size >= bytes) continue;
+      // A buffer that a variant never reads must still be bound.
+      const size = bytes === 0 ? 16 : Math.max(MIN_BUFFER_BYTES, 2 ** Math.ceil(Math.log2(bytes)));
       const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
       const { buffer, failure } = allocate(this.#device, { label: `scratch for ${name}`, size, usage });
       old?.destroy();
@@ -67,12 +55,12 @@ export class Scratch {
   }
 
   destroy(): void {
-    for (const name of NAMES) this.#buffers[name]?.destroy();
+    for (const buffer of Object.values(this.#buffers)) buffer.destroy();
     this.#buffers = {};
   }
 
-  /** Laps that follow at once use the same buffers, and have to know as well. */
-  #await(failures: readonly Promise<KernelError | undefined>[]): void {
+  /** Keeps the outcome for later laps that use the same buffers. */
+  #await(failures: readonly AllocationFailure[]): void {
     const all = Promise.all([this.#unsure, ...failures]).then((errors) => errors.find((error) => error !== undefined));
     this.#unsure = all;
     void all.then(() => {

@@ -2,30 +2,30 @@ import { KernelError } from '../backend.ts';
 import type { ExpertPlace } from '../wgsl/expert-ffn/lap-items.ts';
 import { allocate, USAGE } from './allocate.ts';
 
-/** Without a reservation a layer grows by half, so that loading n experts copies each a few times, not n. */
+/** Without a reservation a layer grows by half, so that loading n experts copies each a few times rather than n times. */
 const GROWTH = 1.5;
-/** Bytes handed to the queue before waiting for it: writeBuffer copies them, and a whole pledge of copies would not fit. */
+/** Bytes uploaded before waiting for the queue: writeBuffer copies them, and copies of all experts would not fit in memory. */
 const MAX_PENDING_UPLOAD_BYTES = 64 * 1024 * 1024;
 
 /** Some experts of one layer in one buffer, shard after shard. */
 interface Slab {
   buffer: GPUBuffer;
   capacity: number;
-  /** expert → slot */
+  /** By expert. */
   slots: Map<number, number>;
 }
 
 /**
- * The weights on the GPU: for each layer as few slabs as hold its experts, each no larger than the device binds at once. All
- * but a layer's last are as large as they can be. The queue runs in order, so a slab may be copied, replaced or written while
- * laps that were submitted earlier still read it.
+ * The weights on the GPU: for each layer the fewest slabs that hold its experts, each no larger than the device binds at once.
+ * All slabs of a layer but the last have the largest size. The queue runs in order, so a slab may be copied, replaced or written
+ * while laps that were submitted earlier still read it.
  */
 export class Slabs {
   readonly #device: GPUDevice;
   readonly #shardBytes: number;
   readonly #maxPerSlab: number;
   readonly #layers = new Map<number, Slab[]>();
-  /** The last allocation or load of each layer: they change its slabs one after another. */
+  /** The last allocation or load of each layer, after which the next one starts. */
   readonly #tails = new Map<number, Promise<void>>();
   #allocatedBytes = 0;
   #pendingUploadBytes = 0;
@@ -41,7 +41,7 @@ export class Slabs {
     return this.#allocatedBytes;
   }
 
-  /** Most slabs of any layer. */
+  /** Largest number of slabs of a layer. */
   get maxSlabs(): number {
     return Math.max(0, ...[...this.#layers.values()].map((slabs) => slabs.length));
   }
@@ -54,7 +54,7 @@ export class Slabs {
     return undefined;
   }
 
-  /** Make the layer's slabs exactly large enough for these experts and those it holds. */
+  /** Resizes the layer's slabs to exactly these experts and those they hold. */
   reserve(layer: number, experts: readonly number[]): Promise<void> {
     return this.#inTurn(layer, async () => {
       const slabs = this.#layers.get(layer) ?? [];
@@ -96,12 +96,12 @@ export class Slabs {
     if (slabs.some((slab) => slab.slots.has(expert) || hasRoom(slab))) return;
     const held = capacityOf(slabs);
     const grown = Math.ceil((held + 1) * (held === 0 ? 1 : GROWTH));
-    // A slab is filled before another is begun.
+    // A slab is filled before another is opened.
     const endOfSlab = Math.ceil((held + 1) / this.#maxPerSlab) * this.#maxPerSlab;
     await this.#resize(layer, Math.min(grown, endOfSlab));
   }
 
-  /** Replace the layer's last slabs so that all together hold `capacity`, keeping its experts and the slabs that are full-sized. */
+  /** Replaces the layer's smaller slabs so that all slabs together have room for `capacity` experts. */
   async #resize(layer: number, capacity: number): Promise<void> {
     const numWhole = Math.floor(capacity / this.#maxPerSlab);
     const before = this.#layers.get(layer) ?? [];
@@ -109,7 +109,7 @@ export class Slabs {
     const capacities = Array.from({ length: numWhole - numKept }, () => this.#maxPerSlab);
     if (capacity % this.#maxPerSlab > 0) capacities.push(capacity % this.#maxPerSlab);
     const made = await this.#allocateAll(layer, capacities);
-    // Read only now: experts may have been unloaded meanwhile, even the last one.
+    // Read after the wait, during which experts may have been unloaded, even the last one.
     const now = this.#layers.get(layer) ?? [];
     const kept = now.slice(0, numKept);
     const dropped = now.slice(numKept);
@@ -118,7 +118,7 @@ export class Slabs {
     this.#forget(dropped);
   }
 
-  /** All of them or none. */
+  /** Allocates all slabs or none. */
   async #allocateAll(layer: number, capacities: readonly number[]): Promise<Slab[]> {
     const made: Slab[] = [];
     const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
@@ -155,7 +155,7 @@ export class Slabs {
     this.#layers.delete(layer);
   }
 
-  /** A destroyed buffer stays alive until the work submitted on it is done. */
+  /** Destroys slabs. A destroyed buffer stays alive until the work submitted on it is done. */
   #forget(slabs: readonly Slab[]): void {
     for (const { buffer, capacity } of slabs) {
       buffer.destroy();

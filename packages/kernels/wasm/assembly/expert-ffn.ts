@@ -1,17 +1,17 @@
-// The work of a lap, y = Σ_e w_e · W_down,e (silu(W_gate,e x) ⊙ W_up,e x), cut into items that any thread may do: an item
-// writes what no other does, and reads only what earlier phases wrote, so results do not depend on who did it. The products
-// are the dense engine's (engine/gemm.ts).
+// The work of a lap, y = Σ_e w_e · W_down,e (silu(W_gate,e x) ⊙ W_up,e x), cut into items for any thread. Items write disjoint
+// memory and read only results of earlier phases, so results do not depend on the thread. The products are the dense engine's
+// (dense/gemm.ts).
 import { gemm } from './dense/gemm';
 import { prepareRow } from './dense/prepare';
 import { loadHalves, madd } from './dense/primitives';
 import { siluMulRow } from './dense/rows';
 
-/** Phases of a lap, in order; a phase's items are in any order. */
+/** Phases of a lap, in order. The items of a phase are done in any order. */
 export const NUM_PHASES: i32 = 5;
 
 /**
- * A lap as its caller lays it out; packages/kernels/src/wasm/lap-work.ts writes it. A slot is a (row, expert) pair; those of
- * one expert follow one another.
+ * A lap as packages/kernels/src/wasm/work-layout.ts writes it. A slot is an assignment's place; the slots of one expert are
+ * consecutive.
  */
 @unmanaged
 class Lap {
@@ -80,7 +80,7 @@ function floatBytes(cols: i32): i32 {
   return ((cols + 3) & -4) << 2;
 }
 
-/** How many items a phase has. */
+/** Number of items of a phase. */
 export function phaseItems(address: usize, phase: i32): i32 {
   const lap = changetype<Lap>(address);
   if (phase == 0 || phase == 2) return lap.numSlots;
@@ -89,7 +89,7 @@ export function phaseItems(address: usize, phase: i32): i32 {
   return lap.numRows;
 }
 
-/** Does one item of a phase on behalf of one thread. */
+/** Does one item of a phase, with the scratch of one thread. */
 export function runItem(address: usize, phase: i32, item: i32, thread: i32): void {
   const lap = changetype<Lap>(address);
   if (phase == 0) return readSlot(lap, item);
@@ -99,7 +99,7 @@ export function runItem(address: usize, phase: i32, item: i32, thread: i32): voi
   sumRow(lap, item);
 }
 
-/** All of a lap, on the calling thread. */
+/** Computes a lap on the calling thread. */
 export function runLap(address: usize): void {
   for (let phase = 0; phase < NUM_PHASES; phase++) {
     const items = phaseItems(address, phase);
@@ -115,7 +115,7 @@ function readSlot(lap: Lap, slot: i32): void {
   prepareRow(values, D, lap.inputs + <usize>slot * lap.inputBytes, lap.format);
 }
 
-/** halves [cols] → values [cols]; `cols` may be odd, and nothing after the last half is read. */
+/** Widens halves [cols] to values [cols]. `cols` may be odd, and nothing behind the last half is read. */
 function widen(halves: usize, cols: i32, values: usize): void {
   let col = 0;
   for (; col + 4 <= cols; col += 4) v128.store(values + (<usize>col << 2), loadHalves(halves + (<usize>col << 1)));
@@ -163,7 +163,7 @@ function multiply(
   );
 }
 
-/** In the order of the row's assignments. */
+/** Adds a row's products in the order of its assignments. */
 function sumRow(lap: Lap, row: i32): void {
   const bytes = <usize>floatBytes(lap.hiddenSize);
   const output = lap.output + <usize>row * bytes;

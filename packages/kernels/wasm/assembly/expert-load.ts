@@ -1,10 +1,10 @@
-// A shard (packages/weights/src/layout.ts: column-block-major, as WebGPU reads it) into panels of four rows (engine/panels.ts),
-// once when an expert is loaded: the same weights in another order.
+// Converts a shard (packages/weights/src/layout.ts: column-block-major, for WebGPU) to panels of four rows (dense/panels.ts) when
+// an expert is loaded: the same weights in another order.
 import { decodeRow, panelBytes } from './dense/gemm';
 import { BLOCK_BYTES_F16, BLOCK_BYTES_Q4, BLOCK_BYTES_Q8 } from './dense/panels';
 import { F16, Q8 } from './dense/prepare';
 
-/** One matrix of a shard, `values` and `scales` as in MatrixLayout, → `out`, panelBytes() long. Rows are filled up with zeros. */
+/** Converts one matrix of a shard, `values` and `scales` as in MatrixLayout. Missing rows of the last panel are zeros. */
 export function repack(format: i32, values: usize, scales: usize, rows: i32, cols: i32, out: usize): void {
   const blocks = (cols + 31) >> 5;
   const panels = (rows + 3) >> 2;
@@ -65,7 +65,7 @@ function repackQ4(values: usize, scales: usize, rows: i32, blocks: i32, row: i32
   }
 }
 
-/** Σ w² of a matrix in panels: what bounds the norm of an honest answer. `scratch` holds one row of floats, in whole blocks. */
+/** Σ w² of a matrix in panels, for a bound on the norm of a correct result. `scratch` has room for a row of floats in whole blocks. */
 export function sumOfSquares(w: usize, format: i32, rows: i32, blocks: i32, scratch: usize): f64 {
   let total: f64 = 0;
   const end = scratch + (<usize>blocks << 7);

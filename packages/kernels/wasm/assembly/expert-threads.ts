@@ -1,5 +1,5 @@
-// Several threads on one lap. The caller opens it; threads that are awake join, take items, and leave; the caller goes on
-// when all have left. A thread that sleeps through a lap holds nobody up: whoever is there does its items.
+// Several threads on one lap. The caller opens it; threads that are awake join, take items, and leave; the caller continues when
+// all have left. A thread that sleeps through a lap delays nothing, since the others do its items.
 import { awaitChange } from './await-change';
 import { NUM_PHASES, phaseItems, runItem, runLap } from './expert-ffn';
 
@@ -9,21 +9,21 @@ const OPEN: usize = 64;
 const JOINED: usize = 128;
 const STOPPED: usize = 192;
 const LAP: usize = 256;
-/** Beside LAP: whether the caller may sleep; a page's own thread may not. */
+/** Beside LAP: whether the caller may sleep, which a page's main thread may not. */
 const CALLER_MAY_SLEEP: usize = 260;
 const PHASES: usize = 320;
 const NEXT_ITEM: usize = 0;
 const DONE_ITEMS: usize = 64;
 const PHASE_BYTES: usize = 128;
 export const CONTROL_BYTES: i32 = 960;
-/** A lap mostly follows the last one within this; sleeping and waking cost about as much. Counted in looks. */
+/** Polls before sleeping between laps. The next lap usually comes within their time, which sleeping and waking would cost too. */
 const LOOKS_BEFORE_SLEEP: i32 = 20_000;
-/** While others finish their last items. A thread that has lost its processor takes far longer to come back. */
+/** Polls while others finish their last items. A thread that has lost its CPU takes far longer to return. */
 const LOOKS_AT_PHASE_END: i32 = 2_000;
-/** An end to a sleep whose waking was missed. */
+/** Ends a sleep whose wake-up was missed. */
 const SLEEP_NS: i64 = 1_000_000;
 
-/** All of a lap, with the threads that serve this control block. The caller is thread 0. */
+/** Computes a lap with the threads that serve this control block. The caller is thread 0. */
 export function runLapTogether(lap: usize, control: usize, maySleep: bool): void {
   if (!ASC_FEATURE_THREADS) return runLap(lap);
   for (let phase: usize = 0; phase < <usize>NUM_PHASES; phase++) {
@@ -42,7 +42,7 @@ export function runLapTogether(lap: usize, control: usize, maySleep: bool): void
   }
 }
 
-/** A thread's life; returns when stopped. */
+/** The main loop of a thread. Returns when stopped. */
 export function serveLaps(control: usize, thread: i32): void {
   if (!ASC_FEATURE_THREADS) return;
   let generation = 0;
@@ -52,7 +52,7 @@ export function serveLaps(control: usize, thread: i32): void {
     if (now == generation) continue;
     generation = now;
     atomic.add<i32>(control + JOINED, 1);
-    // Only now is it sure that the caller waits for us, if it is open still.
+    // Now the caller is sure to wait for this thread, if the lap is still open.
     if (atomic.load<i32>(control + OPEN) != 0) takeItems(atomic.load<usize>(control + LAP), control, thread);
     atomic.sub<i32>(control + JOINED, 1);
     atomic.notify(control + JOINED, -1);

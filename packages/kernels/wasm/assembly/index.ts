@@ -1,5 +1,5 @@
-// What the module exports: one file per operation. Built by packages/kernels/wasm/build.mjs into packages/kernels/dist.
-export * from './memory';
+// The module's exports. Built by packages/kernels/wasm/build.mjs into packages/kernels/dist.
+export { readBytes } from './memory';
 export { gemm, decodeRow } from './dense/gemm';
 export { prepareRow } from './dense/prepare';
 export { clipRow, rmsNormRow, ropeRow, siluMulRow } from './dense/rows';

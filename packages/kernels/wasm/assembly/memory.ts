@@ -1,6 +1,6 @@
-// Memory belongs to the caller, who lays out weights and activations; nothing here allocates.
+// The caller lays out all memory; the kernels allocate none.
 
-/** The sum of so many bytes read in 16-byte steps: what a plain read loop reaches, as the yardstick for kernels. `bytes` is a multiple of 64. */
+/** Sums memory in 16-byte steps: a plain read loop with whose speed kernels are compared. `bytes` is a multiple of 64. */
 export function readBytes(start: usize, bytes: usize): i32 {
   let a = i32x4.splat(0);
   let b = i32x4.splat(0);

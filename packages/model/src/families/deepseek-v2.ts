@@ -21,11 +21,8 @@ export const deepseekV2: Family<typeof schema> = {
   toConfig: (raw, where) => {
     const grouped = raw.topk_method === 'group_limited_greedy';
     if (!grouped && raw.topk_method !== 'greedy') {
-      throw unsupported(
-        where,
-        'topk_method',
-        `is "${raw.topk_method}"; this version computes "greedy" and "group_limited_greedy" in this family`,
-      );
+      const computed = 'this version computes "greedy" and "group_limited_greedy" in this family';
+      throw unsupported(where, 'topk_method', `is "${raw.topk_method}"; ${computed}`);
     }
     if (raw.scoring_func !== 'softmax') {
       throw unsupported(where, 'scoring_func', `is "${raw.scoring_func}"; this family's gate is "softmax"`);
@@ -36,7 +33,7 @@ export const deepseekV2: Family<typeof schema> = {
       nGroup: grouped ? (raw.n_group ?? 1) : 1,
       topkGroup: grouped ? (raw.topk_group ?? 1) : 1,
       groupScore: 'max',
-      // The published code normalises or scales, and never normalises a single weight.
+      // The published code either normalises or scales, and never normalises a single weight.
       normTopkProb: raw.norm_topk_prob && raw.num_experts_per_tok > 1,
       scaleWhenNormalised: false,
       routedScalingFactor: raw.routed_scaling_factor,

@@ -7,7 +7,7 @@ const schema = z.object({
   ...deepseekKeys,
   n_group: expertCount,
   topk_group: expertCount,
-  // This family has one gate, which the newest tools don't spell out.
+  // This family has only one gate, and the newest tools omit its name.
   topk_method: z.string().default('noaux_tc'),
   scoring_func: z.string().default('sigmoid'),
 });

@@ -16,7 +16,7 @@ import {
 import { readFp8BlockSize } from './fp8-keys.ts';
 import { readRopeKeys, ropeConfig, type RopeKeys } from './rope-keys.ts';
 
-/** What DeepSeek-V2 and -V3 share: MLA, shared experts, first dense layers, routing groups. */
+/** The keys that DeepSeek-V2 and -V3 share: MLA, shared experts, first dense layers, routing groups. */
 export const deepseekKeys = {
   ...commonKeys,
   moe_intermediate_size: dimension,
@@ -41,10 +41,10 @@ export const deepseekKeys = {
 
 export type DeepseekKeys = z.infer<z.ZodObject<typeof deepseekKeys>>;
 
-/** Training and bookkeeping. */
+/** Keys of training and bookkeeping. */
 export const deepseekIgnoredKeys = ['aux_loss_alpha', 'ep_size', 'seq_aux'] as const;
 
-/** Both families' configuration around `gate`, which is where they differ. */
+/** Both families' configuration. They differ in `gate`. */
 export function deepseekConfig(
   modelType: 'deepseek_v2' | 'deepseek_v3',
   raw: DeepseekKeys,
@@ -87,7 +87,7 @@ function mlaConfig(raw: DeepseekKeys, { yarn }: RopeKeys): MlaConfig {
   };
 }
 
-/** The MTP module, one index after the main model's layers, is a layer of the later kind. */
+/** The MTP module's layer follows the main model's and is of the same kind as their last ones. */
 function layerKinds(raw: DeepseekKeys): LayerKind[] {
   return Array.from({ length: raw.num_hidden_layers + raw.num_nextn_predict_layers }, (_, layer) =>
     layer >= raw.first_k_dense_replace && layer % raw.moe_layer_freq === 0 ? 'moe' : 'dense',
@@ -97,18 +97,12 @@ function layerKinds(raw: DeepseekKeys): LayerKind[] {
 function refuseUnsupported(raw: DeepseekKeys, where: string): void {
   refuseUnsupportedCommon(raw, where);
   if (raw.rope_interleave === false) {
-    throw unsupported(
-      where,
-      'rope_interleave',
-      'is false; DeepSeek checkpoints rotate interleaved pairs, and only that is computed',
-    );
+    const detail = 'is false; DeepSeek checkpoints rotate interleaved pairs, and only that is computed';
+    throw unsupported(where, 'rope_interleave', detail);
   }
-  if (raw.num_nextn_predict_layers > 1) {
-    throw unsupported(
-      where,
-      'num_nextn_predict_layers',
-      `is ${raw.num_nextn_predict_layers}; at most one MTP module is computed`,
-    );
+  const modules = raw.num_nextn_predict_layers;
+  if (modules > 1) {
+    throw unsupported(where, 'num_nextn_predict_layers', `is ${modules}; at most one MTP module is computed`);
   }
 }
 
@@ -146,7 +140,7 @@ function refuseContradictions(raw: DeepseekKeys, gate: GateConfig, where: string
   check(
     raw.num_nextn_predict_layers > 0 && raw.num_hidden_layers % raw.moe_layer_freq !== 0,
     'moe_layer_freq',
-    'the MTP module after num_hidden_layers layers would be no MoE layer',
+    'the layer of the MTP module, after num_hidden_layers layers, would not be an MoE layer',
   );
 }
 

@@ -10,21 +10,21 @@ export interface MoeNames {
   down: string;
 }
 
-/** One architecture: how its config.json is read and its experts are called. */
+/** One architecture: how its config.json is read and how its experts are named. */
 export interface Family<S extends z.ZodObject = z.ZodObject> {
   modelType: ModelType;
   /** The one entry of `architectures`. */
   architecture: string;
-  /** The keys that decide behaviour. What has a default here is absent from published configs. */
+  /** The keys that affect inference. Keys with a default may be absent from published configs. */
   schema: S;
-  /** Keys beyond `bookkeepingKeys` that say nothing about inference. Any other is refused, unless its value is null or false. */
+  /** Keys beyond `bookkeepingKeys` without effect on inference. Any other key is rejected unless its value is null or false. */
   ignoredKeys: readonly string[];
   moeNames: MoeNames;
-  /** Check the keys against each other and translate them. `where` names the file in errors. */
+  /** Checks the keys against each other and translates them. `where` names the file in errors. */
   toConfig(raw: z.infer<S>, where: string): ModelConfig;
 }
 
-/** Keys of every family that say nothing about inference: training, bookkeeping, how another program should run the model. */
+/** Keys of every family without effect on inference: training, bookkeeping, how another program should run the model. */
 export const bookkeepingKeys: readonly string[] = [
   'architectures',
   'model_type',
@@ -42,13 +42,10 @@ export const bookkeepingKeys: readonly string[] = [
   '_name_or_path',
 ];
 
-/**
- * Limits far above any published model, so that a hostile config cannot ask for an absurd allocation or lose exactness
- * in index arithmetic.
- */
+/** Limits far above any published model, so that a hostile config causes neither absurd allocations nor inexact indices. */
 const MAX_DIMENSION = 1 << 20;
 const MAX_LAYERS = 1024;
-/** topkIdx travels as 16 bits. */
+/** topkIdx holds 16 bits per expert. */
 const MAX_EXPERTS = 0xffff;
 
 export const dimension = z.int().min(1).max(MAX_DIMENSION);
@@ -90,13 +87,13 @@ export function unsupported(where: string, key: string, detail: string): ModelEr
   return new ModelError('unsupported', key, `${where}: ${key} ${detail}`);
 }
 
-/** Throws a `contradiction` naming `key` and its value where `wrong`. */
+/** Throws a `contradiction` naming `key` and its value if `wrong`. */
 export function refuse<Raw>(raw: Raw, where: string, wrong: boolean, key: keyof Raw & string, detail: string): void {
   if (wrong)
     throw new ModelError('contradiction', key, `${where}: ${key} is ${JSON.stringify(raw[key])} but ${detail}`);
 }
 
-/** What every family computes in one way only. */
+/** Throws `unsupported` for alternatives that no family computes. */
 export function refuseUnsupportedCommon(raw: CommonKeys, where: string): void {
   if (raw.hidden_act !== 'silu') {
     throw unsupported(where, 'hidden_act', `is "${raw.hidden_act}"; this version computes only "silu"`);
@@ -120,7 +117,7 @@ type CommonConfig = Pick<
   | 'eosTokenIds'
 >;
 
-/** The common keys, token ids checked against the vocabulary. */
+/** Translates the common keys and checks token ids against the vocabulary. */
 export function commonConfig(raw: CommonKeys, where: string): CommonConfig {
   const eosTokenIds = typeof raw.eos_token_id === 'number' ? [raw.eos_token_id] : raw.eos_token_id;
   const outside = (id: number): boolean => id >= raw.vocab_size;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { ModelError } from '../errors.ts';
 import { dimension, unsupported } from './family.ts';
 
-/** What does not change the weights' values is accepted and not used: how another program quantises activations. */
+/** Keys that do not change the weights' values, as how another program quantises activations, are accepted and not used. */
 const schema = z.strictObject({
   quant_method: z.literal('fp8'),
   fmt: z.literal('e4m3').optional(),
@@ -14,8 +14,8 @@ const schema = z.strictObject({
 });
 
 /**
- * `quantization_config` of an FP8 checkpoint (DeepSeek-V3's format) → rows and columns that share a scale; null where there
- * is none. Which tensors are FP8 is the checkpoint's to say, by their dtype.
+ * The rows and columns that share a scale, from the `quantization_config` of an FP8 checkpoint (DeepSeek-V3's format); null
+ * without one. Which tensors are FP8 follows from their dtype in the checkpoint.
  */
 export function readFp8BlockSize(value: unknown, where: string): readonly [rows: number, columns: number] | null {
   const key = 'quantization_config';

@@ -1,9 +1,41 @@
 import { ModelError } from '../errors.ts';
-import type { GateConfig, GqaConfig } from '../model-config.ts';
-import { type CommonKeys, expertCount, refuse } from './family.ts';
+import type { GateConfig, GqaConfig, LayerKind, ModelConfig, ModelType } from '../model-config.ts';
+import { commonConfig, type CommonKeys, expertCount, refuse } from './family.ts';
+import { readFp8BlockSize } from './fp8-keys.ts';
+import { readRopeKeys, ropeConfig } from './rope-keys.ts';
 
-/** Softmax over all experts, top k, weights normalised or not: the gate of the families without groups. */
-export function softmaxGate(normTopkProb: boolean): GateConfig {
+type GqaKeys = HeadKeys & { num_experts?: number | null | undefined; num_local_experts?: number | null | undefined };
+
+interface GqaChoices extends Pick<GqaConfig, 'qkNorm' | 'clipQkv'> {
+  moeIntermediateSize: number;
+  /** One for each layer; by default all layers have experts. */
+  layerKinds?: readonly LayerKind[];
+  normTopkProb: boolean;
+}
+
+/** The config of a family with grouped-query attention, RoPE over halves, no shared experts and no MTP module. */
+export function gqaModelConfig(modelType: ModelType, raw: GqaKeys, choices: GqaChoices, where: string): ModelConfig {
+  const { moeIntermediateSize, layerKinds, normTopkProb, ...attentionChoices } = choices;
+  const nRoutedExperts = readNumExperts(raw, where);
+  const attention = gqaConfig(raw, attentionChoices, where);
+  return {
+    modelType,
+    ...commonConfig(raw, where),
+    moeIntermediateSize,
+    sharedIntermediateSize: 0,
+    layerKinds: layerKinds ?? Array.from({ length: raw.num_hidden_layers }, () => 'moe'),
+    nRoutedExperts,
+    attention,
+    rope: ropeConfig(readRopeKeys(raw, where), attention.headDim, 'halves'),
+    gate: softmaxGate(normTopkProb),
+    numNextnPredictLayers: 0,
+    mtpHidden: 'after-norm',
+    fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
+  };
+}
+
+/** The gate of the families without groups: softmax over all experts, top k, weights normalised or not. */
+function softmaxGate(normTopkProb: boolean): GateConfig {
   return {
     scoring: 'softmax',
     hasBias: false,
@@ -18,8 +50,8 @@ export function softmaxGate(normTopkProb: boolean): GateConfig {
 
 type HeadKeys = CommonKeys & { num_key_value_heads: number; head_dim?: number | null | undefined };
 
-/** Heads checked against each other; `head_dim` defaults to hidden_size / num_attention_heads where it is absent. */
-export function gqaConfig(raw: HeadKeys, choices: Pick<GqaConfig, 'qkNorm' | 'clipQkv'>, where: string): GqaConfig {
+/** Checks the heads against each other. `head_dim` defaults to hidden_size / num_attention_heads. */
+function gqaConfig(raw: HeadKeys, choices: Pick<GqaConfig, 'qkNorm' | 'clipQkv'>, where: string): GqaConfig {
   const { hidden_size: hiddenSize, num_attention_heads: heads, num_key_value_heads: kvHeads } = raw;
   const headDim = raw.head_dim ?? hiddenSize / heads;
   const check = (wrong: boolean, key: keyof HeadKeys, detail: string): void => refuse(raw, where, wrong, key, detail);
@@ -40,23 +72,16 @@ export function gqaConfig(raw: HeadKeys, choices: Pick<GqaConfig, 'qkNorm' | 'cl
   };
 }
 
-/** Published under one name or the other; newer tools write Qwen3's under Mixtral's. */
+/** The number of experts is published under either name; newer tools write Qwen3's under Mixtral's. */
 export const numExpertsKeys = { num_experts: expertCount.nullish(), num_local_experts: expertCount.nullish() };
 
-/** Routed experts per MoE layer, at least as many as a token chooses. */
-export function readNumExperts(
-  raw: CommonKeys & { num_experts?: number | null | undefined; num_local_experts?: number | null | undefined },
-  where: string,
-): number {
+/** Routed experts per MoE layer; at least `num_experts_per_tok`. */
+function readNumExperts(raw: GqaKeys, where: string): number {
   const { num_experts: numExperts, num_local_experts: numLocalExperts } = raw;
   const count = numExperts ?? numLocalExperts;
   if (count === undefined || count === null) {
-    const key = 'num_experts';
-    throw new ModelError(
-      'missing-key',
-      key,
-      `${where}: ${key} (or num_local_experts) is missing: add it as in the published config`,
-    );
+    const message = `${where}: num_experts (or num_local_experts) is missing: add it as in the published config`;
+    throw new ModelError('missing-key', 'num_experts', message);
   }
   refuse(raw, where, (numLocalExperts ?? count) !== count, 'num_local_experts', `num_experts is ${count}`);
   refuse(raw, where, raw.num_experts_per_tok > count, 'num_experts_per_tok', `there are only ${count} experts`);

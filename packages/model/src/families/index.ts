@@ -6,7 +6,7 @@ import { mixtral } from './mixtral.ts';
 import { olmoe } from './olmoe.ts';
 import { qwen3Moe } from './qwen3-moe.ts';
 
-/** All families, by `model_type`. A new one is a new file and a new entry. */
+/** All families, by `model_type`. A new family is a new file and an entry here. */
 export const families: ReadonlyMap<string, Family> = new Map(
   ([deepseekV2, deepseekV3, qwen3Moe, olmoe, mixtral] as unknown as Family[]).map((family) => [
     family.modelType,
@@ -14,7 +14,7 @@ export const families: ReadonlyMap<string, Family> = new Map(
   ]),
 );
 
-/** Throws a RangeError for a type that no parsed config has. */
+/** Throws a RangeError for a type that no parsed config can have. */
 export function familyOf(modelType: ModelType): Family {
   const family = families.get(modelType);
   if (!family) throw new RangeError(`no family for model_type ${modelType}`);

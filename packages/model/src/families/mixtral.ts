@@ -1,16 +1,6 @@
 import { z } from 'zod';
-import {
-  commonConfig,
-  commonKeys,
-  dimension,
-  type Family,
-  headCount,
-  refuseUnsupportedCommon,
-  unsupported,
-} from './family.ts';
-import { readFp8BlockSize } from './fp8-keys.ts';
-import { gqaConfig, numExpertsKeys, readNumExperts, softmaxGate } from './gqa.ts';
-import { readRopeKeys, ropeConfig } from './rope-keys.ts';
+import { commonKeys, dimension, type Family, headCount, refuseUnsupportedCommon, unsupported } from './family.ts';
+import { gqaModelConfig, numExpertsKeys } from './gqa.ts';
 
 const schema = z.object({
   ...commonKeys,
@@ -32,29 +22,11 @@ export const mixtral: Family<typeof schema> = {
     refuseUnsupportedCommon(raw, where);
     const window = raw.sliding_window;
     if (window !== undefined && window !== null && window < raw.max_position_embeddings) {
-      throw unsupported(
-        where,
-        'sliding_window',
-        `is ${window}, less than max_position_embeddings ${raw.max_position_embeddings}; this version attends to the ` +
-          'whole context only',
-      );
+      const detail = `is ${window}, less than max_position_embeddings ${raw.max_position_embeddings}`;
+      throw unsupported(where, 'sliding_window', `${detail}; this version attends to the whole context only`);
     }
-    const nRoutedExperts = readNumExperts(raw, where);
-    const attention = gqaConfig(raw, { qkNorm: 'none', clipQkv: null }, where);
-    return {
-      modelType: 'mixtral',
-      ...commonConfig(raw, where),
-      moeIntermediateSize: raw.intermediate_size,
-      sharedIntermediateSize: 0,
-      layerKinds: Array.from({ length: raw.num_hidden_layers }, () => 'moe'),
-      nRoutedExperts,
-      attention,
-      rope: ropeConfig(readRopeKeys(raw, where), attention.headDim, 'halves'),
-      // A softmax over the chosen logits, which is the same as normalising the chosen probabilities.
-      gate: softmaxGate(true),
-      numNextnPredictLayers: 0,
-      mtpHidden: 'after-norm',
-      fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
-    };
+    // Mixtral takes a softmax over the chosen logits, which is the same as normalising the chosen probabilities.
+    const choices = { qkNorm: 'none', clipQkv: null, normTopkProb: true } as const;
+    return gqaModelConfig('mixtral', raw, { ...choices, moeIntermediateSize: raw.intermediate_size }, where);
   },
 };

@@ -1,8 +1,6 @@
 import { z } from 'zod';
-import { commonConfig, commonKeys, type Family, headCount, positive, refuseUnsupportedCommon } from './family.ts';
-import { readFp8BlockSize } from './fp8-keys.ts';
-import { gqaConfig, numExpertsKeys, readNumExperts, softmaxGate } from './gqa.ts';
-import { readRopeKeys, ropeConfig } from './rope-keys.ts';
+import { commonKeys, type Family, headCount, positive, refuseUnsupportedCommon } from './family.ts';
+import { gqaModelConfig, numExpertsKeys } from './gqa.ts';
 
 const schema = z.object({
   ...commonKeys,
@@ -21,21 +19,7 @@ export const olmoe: Family<typeof schema> = {
   moeNames: { block: 'mlp', gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
   toConfig: (raw, where) => {
     refuseUnsupportedCommon(raw, where);
-    const nRoutedExperts = readNumExperts(raw, where);
-    const attention = gqaConfig(raw, { qkNorm: 'whole', clipQkv: raw.clip_qkv ?? null }, where);
-    return {
-      modelType: 'olmoe',
-      ...commonConfig(raw, where),
-      moeIntermediateSize: raw.intermediate_size,
-      sharedIntermediateSize: 0,
-      layerKinds: Array.from({ length: raw.num_hidden_layers }, () => 'moe'),
-      nRoutedExperts,
-      attention,
-      rope: ropeConfig(readRopeKeys(raw, where), attention.headDim, 'halves'),
-      gate: softmaxGate(raw.norm_topk_prob),
-      numNextnPredictLayers: 0,
-      mtpHidden: 'after-norm',
-      fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
-    };
+    const { intermediate_size: moeIntermediateSize, norm_topk_prob: normTopkProb, clip_qkv: clipQkv = null } = raw;
+    return gqaModelConfig('olmoe', raw, { qkNorm: 'whole', clipQkv, moeIntermediateSize, normTopkProb }, where);
   },
 };

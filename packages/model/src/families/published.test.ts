@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { moeLayers, parseModelConfig } from '../config.ts';
+import { parseModelConfig } from '../config.ts';
+import { moeLayers } from '../model-config.ts';
 import { KvCache, plainMhaWidth } from '../kv-cache.ts';
 import { expertTensors, listDenseTensors } from '../tensors.ts';
 

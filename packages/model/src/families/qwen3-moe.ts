@@ -1,18 +1,8 @@
 import { z } from 'zod';
 import type { LayerKind } from '../model-config.ts';
-import {
-  commonConfig,
-  commonKeys,
-  dimension,
-  type Family,
-  headCount,
-  layerCount,
-  refuseUnsupportedCommon,
-  unsupported,
-} from './family.ts';
-import { readFp8BlockSize } from './fp8-keys.ts';
-import { gqaConfig, numExpertsKeys, readNumExperts, softmaxGate } from './gqa.ts';
-import { readRopeKeys, ropeConfig } from './rope-keys.ts';
+import type { Family } from './family.ts';
+import { commonKeys, dimension, headCount, layerCount, refuseUnsupportedCommon, unsupported } from './family.ts';
+import { gqaModelConfig, numExpertsKeys } from './gqa.ts';
 
 const schema = z.object({
   ...commonKeys,
@@ -28,7 +18,7 @@ const schema = z.object({
 
 type Raw = z.infer<typeof schema>;
 
-/** Qwen3-30B-A3B, Qwen3-235B-A22B and their kin (paper 2505.09388). */
+/** Qwen3-30B-A3B, Qwen3-235B-A22B and other Qwen3 MoE models (paper 2505.09388). */
 export const qwen3Moe: Family<typeof schema> = {
   modelType: 'qwen3_moe',
   architecture: 'Qwen3MoeForCausalLM',
@@ -41,26 +31,13 @@ export const qwen3Moe: Family<typeof schema> = {
     if (raw.use_sliding_window) {
       throw unsupported(where, 'use_sliding_window', 'is true; this version attends to the whole context only');
     }
-    const nRoutedExperts = readNumExperts(raw, where);
-    const attention = gqaConfig(raw, { qkNorm: 'per-head', clipQkv: null }, where);
-    return {
-      modelType: 'qwen3_moe',
-      ...commonConfig(raw, where),
-      moeIntermediateSize: raw.moe_intermediate_size,
-      sharedIntermediateSize: 0,
-      layerKinds: layerKinds(raw),
-      nRoutedExperts,
-      attention,
-      rope: ropeConfig(readRopeKeys(raw, where), attention.headDim, 'halves'),
-      gate: softmaxGate(raw.norm_topk_prob),
-      numNextnPredictLayers: 0,
-      mtpHidden: 'after-norm',
-      fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
-    };
+    const { moe_intermediate_size: moeIntermediateSize, norm_topk_prob: normTopkProb } = raw;
+    const choices = { qkNorm: 'per-head', clipQkv: null, moeIntermediateSize, normTopkProb } as const;
+    return gqaModelConfig('qwen3_moe', raw, { ...choices, layerKinds: layerKinds(raw) }, where);
   },
 };
 
-/** Every `decoder_sparse_step`-th layer has experts, counted from 1, unless `mlp_only_layers` names it. */
+/** Every `decoder_sparse_step`-th layer, counted from 1, has experts unless `mlp_only_layers` lists it. */
 function layerKinds(raw: Raw): LayerKind[] {
   const dense = new Set(raw.mlp_only_layers);
   return Array.from({ length: raw.num_hidden_layers }, (_, layer) =>

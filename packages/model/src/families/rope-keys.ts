@@ -27,8 +27,8 @@ export interface RopeKeys {
 }
 
 /**
- * RoPE as published checkpoints write it (`rope_theta` at the top, `rope_scaling`) or as newer tools do (`rope_parameters`
- * with everything in it). Throws a ModelError for a type other than default and yarn, and for keys that are not understood.
+ * Reads RoPE's keys as published checkpoints write them (`rope_theta` at the top, `rope_scaling`) or as newer tools do
+ * (everything in `rope_parameters`). Throws a ModelError for a type other than default and yarn, and for unknown keys.
  */
 export function readRopeKeys(raw: CommonKeys, where: string): RopeKeys {
   const scaling = readScaling('rope_scaling', raw.rope_scaling, where);
@@ -50,16 +50,13 @@ export function readRopeKeys(raw: CommonKeys, where: string): RopeKeys {
   );
   const theta = raw.rope_theta ?? nested;
   if (theta === undefined) {
-    throw new ModelError(
-      'missing-key',
-      'rope_theta',
-      `${where}: rope_theta is missing: add it as in the published config`,
-    );
+    const message = `${where}: rope_theta is missing: add it as in the published config`;
+    throw new ModelError('missing-key', 'rope_theta', message);
   }
   return { theta, yarn: parameters?.yarn ?? scaling?.yarn };
 }
 
-/** One of the two keys; undefined where it is absent. */
+/** Reads one of the two keys; undefined if it is absent. */
 function readScaling(
   key: 'rope_scaling' | 'rope_parameters',
   value: unknown,
@@ -76,11 +73,8 @@ function readScaling(
   const kind = ropeType ?? type ?? (key === 'rope_parameters' ? 'default' : undefined);
   if (kind === 'default') return { theta: parseObject(defaultSchema, key, value, where).rope_theta, yarn: undefined };
   if (kind !== 'yarn') {
-    throw unsupported(
-      where,
-      key,
-      `has the type ${JSON.stringify(kind)}; this version computes unscaled RoPE ("default") and "yarn"`,
-    );
+    const computed = 'this version computes unscaled RoPE ("default") and "yarn"';
+    throw unsupported(where, key, `has the type ${JSON.stringify(kind)}; ${computed}`);
   }
   const yarn = parseObject(yarnSchema, key, value, where);
   return {
@@ -106,7 +100,7 @@ function parseObject<S extends z.ZodType>(schema: S, key: string, value: object,
   throw new ModelError(reason, key, `${where}: ${path}: ${issue.message}`);
 }
 
-/** What the attention needs of the keys, for heads of which `dim` values are rotated. */
+/** The RoPE configuration for heads of which `dim` values are rotated. */
 export function ropeConfig({ theta, yarn }: RopeKeys, dim: number, pairs: RopeConfig['pairs']): RopeConfig {
   const attentionFactor = yarn
     ? (yarn.attentionFactor ?? yarnMscale(yarn.factor, yarn.mscale) / yarnMscale(yarn.factor, yarn.mscaleAllDim))

@@ -4,10 +4,10 @@ import { WeightsError } from '../errors.ts';
 import { alignUp, denseLayout, type DenseLayout } from './layout.ts';
 import type { DenseFormat } from './panels.ts';
 
-/** The file of the coordinator's own weights in a packed model's folder. */
+/** The file of the dense engine's weights in a packed model's folder. */
 export const DENSE_FILE = 'dense.shoal';
-/** Raised whenever the bytes of the file or their meaning change. */
-export const DENSE_VERSION = 1;
+/** To be raised when the bytes of the file or their meaning change. */
+const DENSE_VERSION = 1;
 
 const MAGIC = 'SHOALDNS';
 /** Magic, version (u32), bytes of the table of contents (u32). */
@@ -33,9 +33,9 @@ const tableSchema = z.object({
 });
 type Table = z.infer<typeof tableSchema>;
 
-/** The layout of the file that holds a model's weights, and the bytes before its first segment. */
+/** The layout of the file that holds a model's dense weights, and the bytes before its first segment. */
 export function denseFile(config: ModelConfig, format: DenseFormat): { layout: DenseLayout; header: Uint8Array } {
-  // Offsets are part of the table, whose length moves them: room for it is taken generously, and the rest stays 0.
+  // The table contains offsets, which depend on its length. It therefore gets ample room, of which the rest stays 0.
   const draft = JSON.stringify(tableOf(denseLayout(config, format)));
   const entries = denseLayout(config, format).segments.reduce((sum, segment) => sum + segment.entries.length, 0);
   const headerBytes = alignUp(PREFIX_BYTES + draft.length + 16 * (entries + 1));
@@ -60,8 +60,8 @@ function tableOf({ format, totalBytes, segments }: DenseLayout): Table {
 }
 
 /**
- * The layout of a file from its beginning. `read` gives bytes of it, `fileBytes` is its size, `where` its name.
- * Throws WeightsError `corrupt` when it is no such file, is not whole, or is not of this model.
+ * Reads a file's layout from its header. `read` returns bytes of the file, `fileBytes` is its size, `where` its name.
+ * Throws WeightsError `corrupt` if it is not such a file, is incomplete, or belongs to another model.
  */
 export async function readDenseHeader(
   config: ModelConfig,
@@ -74,7 +74,7 @@ export async function readDenseHeader(
   const prefix = await read(0, PREFIX_BYTES);
   const view = new DataView(prefix.buffer, prefix.byteOffset, PREFIX_BYTES);
   if (new TextDecoder().decode(prefix.subarray(0, 8)) !== MAGIC) throw wrong('does not hold packed weights');
-  if (view.getUint32(8, true) !== DENSE_VERSION) throw wrong(`is of version ${view.getUint32(8, true)}, not 1`);
+  if (view.getUint32(8, true) !== DENSE_VERSION) throw wrong(`has version ${view.getUint32(8, true)}, not 1`);
   const tableBytes = view.getUint32(12, true);
   if (tableBytes > Math.min(MAX_TABLE_BYTES, fileBytes)) throw wrong('has a damaged table of contents');
   const table = parseTable(await read(PREFIX_BYTES, tableBytes));
@@ -83,7 +83,7 @@ export async function readDenseHeader(
   const expected = tableOf(layout);
   const found = new Map(table.entries.map((entry) => [entry.name, JSON.stringify(entry)]));
   const other = expected.entries.find((entry) => found.get(entry.name) !== JSON.stringify(entry));
-  if (other) throw wrong(`does not hold ${other.name} as this model's config asks for it`);
+  if (other) throw wrong(`does not hold ${other.name} as this model's config requires it`);
   if (fileBytes !== layout.totalBytes) throw wrong(`has ${fileBytes} bytes instead of ${layout.totalBytes}`);
   return layout;
 }

@@ -1,17 +1,17 @@
 import { denseTensors, type ModelConfig, TensorSpec } from '@shoal/model';
 import { panelBytes, type DenseFormat } from './panels.ts';
 
-/** How much of a checkpoint's tensor an entry is: `kv_b_proj` becomes two, a matrix for each head. */
+/** The part of a checkpoint's tensor that an entry holds: `kv_b_proj` becomes two entries of one matrix per head. */
 export type DensePart = 'whole' | 'w-uk-t' | 'w-uv';
 
-/** One tensor of the coordinator's own weights, as packed. */
+/** One packed tensor of the dense engine's weights. */
 export interface DenseEntry {
   /** The path in `DenseWeights`, as `layers.3.attention.wUkT`. */
   name: string;
-  /** A vector is f32, `cols` long, in one row. */
+  /** A vector is one row of f32. */
   kind: 'vector' | 'matrix';
   format: DenseFormat;
-  /** Matrices of the same size, one behind the other: one for each head, or 1. */
+  /** Number of consecutive matrices of the same size: one, or one per head. */
   count: number;
   rows: number;
   cols: number;
@@ -21,7 +21,7 @@ export interface DenseEntry {
   source: { tensor: TensorSpec; part: DensePart };
 }
 
-/** Entries that are used together and lie together in the file: what goes into one bank of memory. */
+/** Consecutive entries of the file that go into the same bank of memory. */
 export interface DenseSegment {
   /** `embed`, `layers.0` …, `head`, `mtp`. */
   name: string;
@@ -33,19 +33,20 @@ export interface DenseSegment {
 export interface DenseLayout {
   format: DenseFormat;
   segments: DenseSegment[];
-  /** Where the first segment begins; the header is before it. */
+  /** Offset of the first segment. */
   headerBytes: number;
   totalBytes: number;
 }
 
-/** Cache lines, and any vector's alignment. */
+/** A cache line, which suits any vector. */
 const ALIGN_BYTES = 64;
 
+/** Rounds up to a multiple of `align`. */
 export const alignUp = (bytes: number, align = ALIGN_BYTES): number => Math.ceil(bytes / align) * align;
 
 /**
- * Where each of the coordinator's own weights lies, matrices in `format`; gates and vectors in f32.
- * `headerBytes` is what the file has before the first segment (0 for memory without a file).
+ * Lays out the dense engine's weights, with matrices in `format` and gates and vectors in f32.
+ * `headerBytes` is the size of the file's header, 0 for memory without a file.
  */
 export function denseLayout(config: ModelConfig, format: DenseFormat, headerBytes = 0): DenseLayout {
   const specs = denseTensors(config);

@@ -10,9 +10,8 @@ export type ReadRows = (start: number, count: number) => Promise<Float32Array>;
 const CHUNK_VALUES = 4 * 1024 * 1024;
 
 /**
- * Pack one entry from its tensor's rows, a piece at a time: `write` gets consecutive bytes of the entry, `entry.bytes` in all,
- * each array to be used before the call returns (or its promise resolves).
- * Throws WeightsError `bad-weight` naming the tensor.
+ * Packs one entry from its tensor's rows, a piece at a time. `write` receives the entry's bytes in order; each array is valid
+ * until the call returns (or its promise resolves). Throws WeightsError `bad-weight` naming the tensor.
  */
 export async function packDenseEntry(
   config: ModelConfig,

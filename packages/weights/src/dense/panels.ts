@@ -2,29 +2,29 @@ import { f16ToF32, f32ToF16 } from '@shoal/model';
 import { WeightsError } from '../errors.ts';
 
 export const DENSE_FORMATS = ['f32', 'f16', 'q8', 'q4'] as const;
-/** How a matrix of the coordinator's own weights is stored; vectors and gates are always f32. */
+/** How a matrix of the dense engine's weights is stored. Vectors and gates are always f32. */
 export type DenseFormat = (typeof DENSE_FORMATS)[number];
 
-/** Columns that share a scale; rows are padded with zeros to whole blocks. */
+/** Columns that share a scale. Rows are padded with zeros to whole blocks. */
 export const PANEL_COLS = 32;
-/** Outputs computed together by the kernels: their rows are interleaved, so that one product reads one stream. */
+/** Outputs that the kernels compute together. Their rows are interleaved, so that one product reads one stream. */
 export const PANEL_ROWS = 4;
 
 /**
- * Bytes of one block of a panel: 4 rows × 32 columns, as packages/kernels/wasm/assembly/engine/panels.ts reads them.
+ * Bytes of one block of a panel: 4 rows × 32 columns, as packages/kernels/wasm/assembly/dense/panels.ts reads them.
  * f32: [8 × 4 columns][4 rows][4]. f16: [4 × 8 columns][4 rows][8]. q8: 4 scales (f16), then [4 rows][32 int8].
- * q4: 4 scales (f16), then [4 rows][8 lanes] 16-bit words: nibble j of lane l is column 8j + l, two's complement.
+ * q4: 4 scales (f16), then [4 rows][8] 16-bit words: nibble j of word l is column 8j + l, two's complement.
  */
 export const PANEL_BLOCK_BYTES: Readonly<Record<DenseFormat, number>> = { f32: 512, f16: 256, q8: 136, q4: 72 };
 
-/** Bytes of a matrix [rows, cols]; both are rounded up to whole panels and blocks. */
+/** Bytes of a matrix [rows, cols], rounded up to whole panels and blocks. */
 export function panelBytes(format: DenseFormat, rows: number, cols: number): number {
   return Math.ceil(rows / PANEL_ROWS) * Math.ceil(cols / PANEL_COLS) * PANEL_BLOCK_BYTES[format];
 }
 
 /**
- * Pack a matrix, or some of its rows beginning at a multiple of 4: values [rows, cols], row-major → `out` from its beginning.
- * Throws WeightsError `bad-weight` for what is not finite or too large for the format's f16.
+ * Packs a matrix, or some of its rows from a multiple of 4 on: values [rows, cols], row-major, to the beginning of `out`.
+ * Throws WeightsError `bad-weight` for values that are not finite or too large for the format's f16.
  */
 export function packPanels(
   format: DenseFormat,
@@ -52,10 +52,10 @@ export function packPanels(
   }
 }
 
-/** The columns at hand, and their bits. */
+/** The columns being packed, and their bits. */
 const block = new Float32Array(PANEL_COLS);
 const bits = new Uint32Array(block.buffer);
-/** Float32 magnitudes, as bits, that become normal halves: from 2^-14 to just below what rounds to ∞. */
+/** Float32 magnitudes, as bits, that become normal halves: from 2^-14 to just below the least that rounds to ∞. */
 const MIN_NORMAL_BITS = 0x38800000;
 const NORMAL_BITS = 0x477ff000 - MIN_NORMAL_BITS;
 
@@ -73,7 +73,7 @@ function packF16(out: DataView, at: number, r: number): void {
   for (let i = 0; i < PANEL_COLS; i++) {
     const b = bits[i]!;
     const magnitude = b & 0x7fffffff;
-    // As f32ToF16 does it, without a call: nearly every weight comes this way.
+    // f32ToF16's rounding without a call, since nearly every weight takes this branch.
     const rounded =
       (magnitude - MIN_NORMAL_BITS) >>> 0 < NORMAL_BITS
         ? ((b >>> 16) & 0x8000) | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13)
@@ -96,13 +96,13 @@ function packQ8(out: DataView, at: number, r: number): void {
   }
 }
 
-/** The value of largest magnitude, over these, gives the scales that are tried. −8 is the only code of magnitude 8. */
+/** The value of largest magnitude is divided by each of these for the scales to try. −8 is the only code of magnitude 8. */
 const Q4_STEPS = [-8.7, -8, -7.4, 7.2];
 const codes = new Int8Array(PANEL_COLS);
 
 /**
- * Symmetric int4 (−8 … 7): of a few scales the one whose codes leave the least squared error, then that error's own best
- * scale for these codes, Σwq / Σq². A scale may be negative, so that −8 can stand for a positive extreme.
+ * Symmetric int4 (−8 … 7). Takes the codes of a few scales with the least squared error, and the best scale for these codes,
+ * Σwq / Σq². A scale may be negative, so that −8 can be a positive extreme.
  */
 function packQ4(out: DataView, at: number, r: number): void {
   let extreme = 0;
@@ -132,10 +132,10 @@ function writeQ4(best: number, out: DataView, at: number, r: number): void {
   const d = f16ToF32(scale);
   const inverse = d === 0 ? 0 : 1 / d;
   for (let i = 0; i < PANEL_COLS; i++) codes[i] = clampCode(Math.round(block[i]! * inverse));
-  for (let lane = 0; lane < 8; lane++) {
+  for (let l = 0; l < 8; l++) {
     let word = 0;
-    for (let j = 0; j < 4; j++) word |= (codes[8 * j + lane]! & 15) << (4 * j);
-    out.setUint16(at + 8 + r * 16 + lane * 2, word, true);
+    for (let j = 0; j < 4; j++) word |= (codes[8 * j + l]! & 15) << (4 * j);
+    out.setUint16(at + 8 + r * 16 + l * 2, word, true);
   }
 }
 
@@ -154,7 +154,7 @@ function half(value: number): number {
   throw new WeightsError('bad-weight', `${value} is too large for f16: pack this model's dense weights as f32`);
 }
 
-/** What a packed matrix stands for, [rows, cols]: for tests and for tools. */
+/** Unpacks a matrix, [rows, cols]. */
 export function unpackPanels(format: DenseFormat, bytes: Uint8Array, rows: number, cols: number): Float32Array {
   const blocks = Math.ceil(cols / PANEL_COLS);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -17,22 +17,22 @@ import { WeightsError } from '../errors.ts';
 
 export const MANIFEST_FILE = 'manifest.json';
 export const SHARD_DIR = 'shards';
-/** The coordinator's own weights until all of them are there; then it is renamed to DENSE_FILE. */
+/** Name of DENSE_FILE until it is complete. */
 export const DENSE_PART_FILE = 'dense.part';
-/** Names what is being written; never a complete file. */
+/** Prefix of incomplete files. */
 export const TEMP_PREFIX = '.tmp-';
 const LOCK_FILE = 'pack.lock';
-/** A packer touches its lock while it works. */
+/** Interval at which a packer touches its lock. */
 const LOCK_TOUCH_MS = 10_000;
 const LOCK_STALE_MS = 120_000;
-/** Of a file whose hash is asked for, at a time. */
+/** Bytes of a file that are read and hashed at a time. */
 const READ_BYTES = 4 * 1024 * 1024;
 
 export function sha256(bytes: Uint8Array | string): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-/** Write a whole file or none: to a temporary name, to the disk, then renamed. Throws WeightsError `disk-full`. */
+/** Writes a complete file or none: under a temporary name, synced, then renamed. Throws WeightsError `disk-full`. */
 export async function writeWhole(path: string, bytes: Uint8Array | string): Promise<void> {
   const temp = join(dirname(path), `${TEMP_PREFIX}${process.pid}-${randomBytes(6).toString('hex')}`);
   try {
@@ -50,24 +50,21 @@ export async function writeWhole(path: string, bytes: Uint8Array | string): Prom
   }
 }
 
-/** ENOSPC and EDQUOT as a WeightsError that says what to do; anything else unchanged. */
+/** Turns ENOSPC and EDQUOT into a WeightsError with a remedy; returns any other error unchanged. */
 export function asDiskFull(error: unknown, path: string): unknown {
   const code = (error as NodeJS.ErrnoException).code;
   if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
-  return new WeightsError(
-    'disk-full',
-    `the disk is full, writing ${path}; what is packed so far is kept: free some space (or choose another folder) and run again`,
-    { cause: error },
-  );
+  const remedy = 'free some space (or choose another folder) and run again: finished parts are kept';
+  return new WeightsError('disk-full', `the disk is full, writing ${path}; ${remedy}`, { cause: error });
 }
 
-/** Bytes that this user may still write on the disk of `dir`. */
+/** Bytes that this user may still write to the disk of `dir`. */
 export async function freeBytesOf(dir: string): Promise<number> {
   const { bavail, bsize } = await statfs(dir);
   return bavail * bsize;
 }
 
-/** Whether `path` holds exactly the bytes that `hash` names. */
+/** Whether `path` is a file with this hash. */
 export async function fileMatches(path: string, expectedBytes: number, hash: string): Promise<boolean> {
   try {
     if ((await stat(path)).size !== expectedBytes) return false;
@@ -78,7 +75,7 @@ export async function fileMatches(path: string, expectedBytes: number, hash: str
   }
 }
 
-/** Whether bytes of a file match a hash; read in pieces. */
+/** Whether a range of a file matches a hash. */
 export async function rangeMatches(
   path: string,
   range: { offset: number; bytes: number },
@@ -92,7 +89,7 @@ export async function rangeMatches(
   }
 }
 
-/** SHA-256 of some bytes of a file; of those that there are, where it ends before. */
+/** SHA-256 of a range of a file, which may end beyond the file. */
 export async function hashRange(
   file: FileHandle,
   { offset, bytes }: { offset: number; bytes: number },
@@ -109,15 +106,15 @@ export async function hashRange(
 }
 
 /**
- * A folder that a checkpoint may be packed into: not the checkpoint, nor within it, nor another one's.
- * Throws WeightsError `bad-output`.
+ * Throws WeightsError `bad-output` if a checkpoint must not be packed into a folder: its own, one inside it, or another
+ * checkpoint's.
  */
 export async function refuseOutput(modelDir: string, outDir: string): Promise<void> {
   const source = await realpath(modelDir).catch(() => resolve(modelDir));
   const target = await resolveExisting(outDir);
-  const choose = 'choose a folder of its own for the packed model';
+  const choose = 'choose a separate folder for the packed model';
   if (target === source || target.startsWith(`${source}${sep}`)) {
-    throw new WeightsError('bad-output', `${outDir} lies in the checkpoint ${modelDir} itself; ${choose}`);
+    throw new WeightsError('bad-output', `${outDir} is inside the checkpoint ${modelDir}; ${choose}`);
   }
   const names = await readdir(target).catch(() => []);
   if (names.some((name) => name.endsWith('.safetensors'))) {
@@ -125,7 +122,7 @@ export async function refuseOutput(modelDir: string, outDir: string): Promise<vo
   }
 }
 
-/** The path without links, as far as it exists. */
+/** The path with symbolic links resolved as far as it exists. */
 async function resolveExisting(path: string): Promise<string> {
   const full = resolve(path);
   try {
@@ -143,8 +140,8 @@ export interface PackLock {
 const heldHere = new Set<string>();
 
 /**
- * One packer per folder. A lock is stale when its process is gone, or has not touched it for two minutes (its process id
- * may mean nothing here: another machine or container). Throws WeightsError `busy`.
+ * Locks a folder for one packer. A lock is stale if its process has ended or has not touched it for two minutes (the process may
+ * run on another machine or in another container). Throws WeightsError `busy`.
  */
 export async function lockFolder(dir: string): Promise<PackLock> {
   const path = join(dir, LOCK_FILE);
@@ -165,7 +162,7 @@ export async function lockFolder(dir: string): Promise<PackLock> {
   }
   const timer = setInterval(() => {
     const now = new Date();
-    // Where it cannot be touched any more, the process id still stands in it.
+    // If it cannot be touched, the process id in it remains valid.
     utimes(path, now, now).catch(() => {});
   }, LOCK_TOUCH_MS).unref();
   return {
@@ -180,7 +177,7 @@ export async function lockFolder(dir: string): Promise<PackLock> {
 async function liveOwner(path: string): Promise<number | undefined> {
   const [text, { mtimeMs }] = await Promise.all([readFile(path, 'utf8'), stat(path)]);
   const owner = Number.parseInt(text, 10);
-  // Our own id in a lock that this process does not hold: left by an earlier process of the same id (a container's 1).
+  // A lock with this process's id that it does not hold was left by an earlier process with that id (1 in a container).
   if (!Number.isInteger(owner) || owner === process.pid || Date.now() - mtimeMs > LOCK_STALE_MS) return undefined;
   try {
     process.kill(owner, 0);
@@ -191,8 +188,6 @@ async function liveOwner(path: string): Promise<number | undefined> {
 }
 
 function busy(dir: string, owner: number): WeightsError {
-  return new WeightsError(
-    'busy',
-    `process ${owner} is already packing into ${dir}; wait for it, or choose another folder`,
-  );
+  const problem = `process ${owner} is already packing into ${dir}`;
+  return new WeightsError('busy', `${problem}; wait for it, or choose another folder`);
 }

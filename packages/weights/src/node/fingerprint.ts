@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { messageOf } from '@shoal/model';
 import { WeightsError } from '../errors.ts';
 import { isCopied } from './model-files.ts';
 
@@ -9,8 +10,8 @@ const MAX_HEADER_BYTES = 128 * 1024 * 1024;
 
 /**
  * Identifies a checkpoint without reading its weights: SHA-256 over config.json and the other files that are copied, and, for
- * each safetensors file in order of name, its name, size, modification time and header. A copy with new times counts as changed, which costs only time.
- * Throws WeightsError `bad-model`, naming the file that cannot be read.
+ * each safetensors file in order of name, its name, size, modification time and header. A copy with new times counts as changed,
+ * which only makes it be packed again. Throws WeightsError `bad-model`, naming the file that cannot be read.
  */
 export async function sourceFingerprint(modelDir: string): Promise<string> {
   const hash = createHash('sha256');
@@ -30,15 +31,13 @@ export async function sourceFingerprint(modelDir: string): Promise<string> {
       hash.update(await readHeader(path));
     }
   } catch (cause) {
-    const detail = cause instanceof Error ? cause.message : String(cause);
-    throw new WeightsError('bad-model', `not a readable model directory: ${path} cannot be read (${detail})`, {
-      cause,
-    });
+    const problem = `${path} cannot be read (${messageOf(cause)})`;
+    throw new WeightsError('bad-model', `not a readable model directory: ${problem}`, { cause });
   }
   return hash.digest('hex');
 }
 
-/** The first bytes of a safetensors file: a u64 length, then that many bytes of JSON. Checked in full where it is parsed. */
+/** The JSON header of a safetensors file, after its u64 length. It is validated where it is parsed. */
 async function readHeader(path: string): Promise<Uint8Array> {
   const file = await open(path, 'r');
   try {

@@ -7,7 +7,7 @@ import { asDiskFull } from './files.ts';
 export const JOURNAL_FILE = 'pack-journal.jsonl';
 
 const entrySchema = z.object({
-  /** `jobKey` of what is finished. */
+  /** Key of a finished job. */
   job: z.string().max(250),
   sha256: sha256Schema,
   errors: z
@@ -18,8 +18,8 @@ const entrySchema = z.object({
 export type JournalEntry = z.infer<typeof entrySchema>;
 
 /**
- * What a packer has finished, a line per job, so that a killed one goes on where it was. The first line names the job
- * (checkpoint, shape, versions): a journal of another job is worth nothing and is overwritten.
+ * The jobs that a packer has finished, one per line, so that it can resume after being killed. The first line identifies the
+ * run (checkpoint, shape, versions); the journal of another run is overwritten.
  */
 export interface Journal {
   readonly finished: readonly JournalEntry[];
@@ -27,14 +27,14 @@ export interface Journal {
   close(): Promise<void>;
 }
 
-export async function openJournal(dir: string, job: string): Promise<Journal> {
+export async function openJournal(dir: string, run: string): Promise<Journal> {
   const path = join(dir, JOURNAL_FILE);
-  const finished = await readJournal(path, job);
+  const finished = await readJournal(path, run);
   let file: FileHandle;
   try {
-    // Written anew, so that a line cut off by a kill does not swallow the next one.
+    // Rewritten, so that the next line does not continue one that was cut off.
     file = await open(path, 'w');
-    await file.appendFile(`${[job, ...finished.map((entry) => JSON.stringify(entry))].join('\n')}\n`);
+    await file.appendFile(`${[run, ...finished.map((entry) => JSON.stringify(entry))].join('\n')}\n`);
   } catch (error) {
     throw asDiskFull(error, path);
   }
@@ -51,7 +51,7 @@ export async function openJournal(dir: string, job: string): Promise<Journal> {
   };
 }
 
-async function readJournal(path: string, job: string): Promise<JournalEntry[]> {
+async function readJournal(path: string, run: string): Promise<JournalEntry[]> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
@@ -60,16 +60,11 @@ async function readJournal(path: string, job: string): Promise<JournalEntry[]> {
     throw error;
   }
   const [head, ...lines] = text.split('\n');
-  if (head !== job) return [];
-  const entries: JournalEntry[] = [];
-  for (const line of lines) {
-    const entry = parseEntry(line);
-    if (entry) entries.push(entry);
-  }
-  return entries;
+  if (head !== run) return [];
+  return lines.map(parseEntry).filter((entry) => entry !== undefined);
 }
 
-/** undefined for a line that a kill cut off: that job is done again. */
+/** Returns undefined for a line that was cut off, whose job is then repeated. */
 function parseEntry(line: string): JournalEntry | undefined {
   try {
     return entrySchema.parse(JSON.parse(line));

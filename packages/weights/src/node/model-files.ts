@@ -4,24 +4,24 @@ import { WeightsError } from '../errors.ts';
 import type { Manifest } from '../manifest.ts';
 import { sha256, writeWhole } from './files.ts';
 
-/** What makes weights a model, and what a copy has to carry; anything else in a checkpoint's folder stays there. */
+/** The files that are copied with a model's weights: those that are needed to run it, and its license. */
 const COPIED =
   /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json$|^chat_template\.jinja$|^(LICENSE|NOTICE)(\.\w+)?$/i;
-/** The largest published tokenizer has 20 MB. */
+/** Far above the largest published tokenizer, of 20 MB. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
 
 export function isCopied(name: string): boolean {
   return COPIED.test(name);
 }
 
-/** Copy a checkpoint's small files into a packed model's folder. Throws WeightsError `bad-model` or `disk-full`. */
+/** Copies a checkpoint's small files into a packed model's folder. Throws WeightsError `bad-model` or `disk-full`. */
 export async function copyModelFiles(modelDir: string, outDir: string): Promise<Manifest['files']> {
   const files: Manifest['files'] = [];
   for (const name of (await readdir(modelDir)).filter(isCopied).sort()) {
     const path = join(modelDir, name);
     const { size } = await stat(path);
     if (size > MAX_FILE_BYTES) {
-      throw new WeightsError('bad-model', `${path} has ${size} bytes, more than the ${MAX_FILE_BYTES} of such a file`);
+      throw new WeightsError('bad-model', `${path} has ${size} bytes, more than the limit of ${MAX_FILE_BYTES}`);
     }
     const bytes = await readFile(path);
     await writeWhole(join(outDir, name), bytes);

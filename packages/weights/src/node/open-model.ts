@@ -1,33 +1,35 @@
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { checkTensors, expertLayers, expertTensorNames, type ModelConfig, type TensorReader } from '@shoal/model';
-import { openCheckpoint } from '@shoal/model/node';
-import { DENSE_FILE, type DenseEntry, readDenseHeader, unpackPanels } from '../dense/index.ts';
+import { openCheckpoint, readFully } from '@shoal/model/node';
+import { DENSE_FILE, readDenseHeader } from '../dense/header.ts';
+import type { DenseEntry } from '../dense/layout.ts';
+import { unpackPanels } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { unpackExpert, type ExpertWeights } from '../expert.ts';
 import type { MatrixName } from '../layout.ts';
 import { MANIFEST_FILE } from './files.ts';
 import { openPacked, readPackedConfig, type PackedModel } from './packed-model.ts';
 
-/** A model directory of either kind, its weights open for reading tensor by tensor. */
+/** A checkpoint or a packed model, open for reading tensor by tensor. */
 export interface OpenModel {
   readonly dir: string;
   readonly modelId: string;
   readonly config: ModelConfig;
-  /** Every tensor as float32; of a packed model, what its formats left of them. */
+  /** Every tensor as float32; a packed model's as dequantised. */
   readonly reader: TensorReader;
   /** undefined for a Hugging Face directory. */
   readonly packed: PackedModel | undefined;
   close(): Promise<void>;
 }
 
-/** Whether a directory is a packed model's. */
+/** Whether a directory holds a packed model. */
 export async function isPackedDir(dir: string): Promise<boolean> {
   return (await stat(join(dir, MANIFEST_FILE)).catch(() => undefined)) !== undefined;
 }
 
 /**
- * Open a Hugging Face model directory or one that `packModel` made; the latter needs nothing of the former.
+ * Opens a Hugging Face model directory or a packed model, which does not need its checkpoint.
  * Throws the errors of `openCheckpoint` and `checkTensors`, or of `openPacked`.
  */
 export async function openModel(dir: string): Promise<OpenModel> {
@@ -71,12 +73,8 @@ type ReadBytes = (offset: number, bytes: number) => Promise<Uint8Array>;
 
 async function readAt(file: FileHandle, path: string, offset: number, bytes: number): Promise<Uint8Array> {
   const buffer = new Uint8Array(bytes);
-  for (let done = 0; done < bytes;) {
-    const { bytesRead } = await file.read(buffer, done, bytes - done, offset + done);
-    if (bytesRead === 0) throw new WeightsError('corrupt', `${path} ends too early; pack the model again`);
-    done += bytesRead;
-  }
-  return buffer;
+  if ((await readFully(file, buffer, offset)) === bytes) return buffer;
+  throw new WeightsError('corrupt', `${path} ends too early; pack the model again`);
 }
 
 interface ExpertTensor {
@@ -85,15 +83,15 @@ interface ExpertTensor {
   matrix: MatrixName;
 }
 
-/** A packed model's tensors under the names that its checkpoint had for them. */
+/** Reads a packed model's tensors under their names in the checkpoint. */
 class PackedReader implements TensorReader {
   readonly #config: ModelConfig;
   readonly #packed: PackedModel;
   readonly #read: ReadBytes;
-  /** By tensor; `kv_b_proj` is two entries. */
+  /** By tensor; `kv_b_proj` has two entries. */
   readonly #dense = new Map<string, DenseEntry[]>();
   readonly #experts = new Map<string, ExpertTensor>();
-  /** The expert read last, whose other matrices are asked for next. */
+  /** The expert that was read last, since its other matrices are usually read next. */
   #last: { key: string; weights: Promise<ExpertWeights> } | undefined;
 
   constructor(config: ModelConfig, packed: PackedModel, entries: readonly DenseEntry[], read: ReadBytes) {
@@ -156,7 +154,7 @@ class PackedReader implements TensorReader {
     return values;
   }
 
-  /** `kv_b_proj` of W_UKᵀ and W_UV: per head first the rows of W_UK, then those of W_UV. */
+  /** Joins W_UKᵀ and W_UV to `kv_b_proj`: per head first the rows of W_UK, then those of W_UV. */
   #joinKvB(entries: readonly DenseEntry[], parts: readonly Float32Array[]): Float32Array {
     const { attention } = this.#config;
     if (attention.kind !== 'mla') throw new TypeError(`kv_b_proj in a model of ${attention.kind} attention`);

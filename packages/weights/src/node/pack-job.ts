@@ -3,38 +3,41 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expertTensors, type TensorSpec } from '@shoal/model';
 import { type Checkpoint, RowScratch } from '@shoal/model/node';
-import { type DenseEntry, denseFile, type DenseFormat, packDenseEntry, unpackPanels } from '../dense/index.ts';
+import { denseFile } from '../dense/header.ts';
+import type { DenseEntry } from '../dense/layout.ts';
+import { packDenseEntry } from '../dense/pack.ts';
+import { type DenseFormat, unpackPanels } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { packExpertRows, unpackExpertRows } from '../expert.ts';
 import { type ExpertShape, MATRIX_NAMES, shardLayout, type ShardLayout } from '../layout.ts';
 import { asDiskFull, DENSE_PART_FILE, SHARD_DIR, sha256, writeWhole } from './files.ts';
 import { ErrorSums, kindOf, type SquaredError } from './squared-error.ts';
 
-/** What one call packs: an expert's shard, or one tensor of the coordinator's own weights. */
+/** A unit of packing: an expert's shard, or one tensor of the dense engine's weights. */
 export type PackJob = { kind: 'expert'; layer: number; expert: number } | { kind: 'dense'; name: string };
 
 export interface JobResult {
   sha256: string;
-  /** With `measure`: what packing changed, by tensor kind. */
+  /** With `measure`: the error of packing by tensor kind. */
   errors?: SquaredError[];
 }
 
-/** The same for all jobs of a run. */
+/** The settings that all jobs of a run share. */
 export interface PackTask {
   modelDir: string;
   outDir: string;
   shape: ExpertShape;
   dense: DenseFormat;
-  /** Compare what was packed with its source. */
+  /** Whether to compare packed weights with their source. */
   measure: boolean;
 }
 
-/** Weights read at a time: 4 MiB as float32, which stay in a core's cache until they are packed. */
+/** Weights read at a time: 4 MiB as float32, which stay in a core's cache while they are packed. */
 const TILE_VALUES = 1024 * 1024;
 const ROW_ALIGN = 4;
 
-/** Does jobs one after another in memory of its own. Two in one thread overlap reading and writing with computing. */
-export class PackSlot {
+/** Does jobs one after another in its own memory. Two packers in one thread overlap input and output with computing. */
+export class Packer {
   readonly #task: PackTask;
   readonly #checkpoint: Checkpoint;
   readonly #layout: ShardLayout;
@@ -119,7 +122,7 @@ export class PackSlot {
   }
 }
 
-/** Consecutive bytes of an entry as the source's values, in the source's order. */
+/** Consecutive bytes of an entry as values in the source's order. */
 function unpackedEntry(entry: DenseEntry, bytes: Uint8Array, numValues: number): Float32Array {
   const { kind, format, cols, source } = entry;
   if (kind === 'vector') return new Float32Array(bytes.buffer, bytes.byteOffset, numValues);

@@ -2,7 +2,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { checkTensors, expertLayers, type ModelConfig, moeLayers } from '@shoal/model';
 import { openCheckpoint, type Checkpoint } from '@shoal/model/node';
-import type { DenseFormat } from '../dense/index.ts';
+import type { DenseFormat } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { type Quant, shardBytes } from '../layout.ts';
 import { digestText, FORMAT_VERSION, manifestSchema, PACKER_VERSION, type Manifest } from '../manifest.ts';
@@ -25,9 +25,9 @@ import {
   expertKey,
   finishedJobs,
   openDensePart,
-  type PackWork,
+  type PackSchedule,
   type PackProgress,
-  workToPack,
+  schedulePack,
   runJobs,
   sumOf,
 } from './pack-run.ts';
@@ -38,33 +38,33 @@ export interface PackOptions {
   /** A Hugging Face model directory. */
   modelDir: string;
   outDir: string;
-  /** Of the experts. */
+  /** Format of the experts. */
   quant: Quant;
-  /** Of the coordinator's own weights; f16 by default. */
+  /** Format of the dense engine's weights; f16 by default. */
   denseQuant?: DenseFormat;
-  /** Name in the manifest; the directory's own by default. */
+  /** Name in the manifest; the directory's name by default. */
   modelId?: string;
-  /** Compare what is packed with its source, for the manifest's `nmse`: takes about half as long again. */
+  /** Whether to measure the error of packing for the manifest's `nmse`, which takes about half as long again. */
   measure?: boolean;
   onProgress?: (progress: PackProgress) => void;
-  /** Aborting leaves what is finished for the next run; the promise rejects with WeightsError `aborted`. */
+  /** Aborting keeps finished jobs for the next run. The promise rejects with WeightsError `aborted`. */
   signal?: AbortSignal;
-  /** Threads that pack, 0 for the calling one; by default as many as cores, for models that are worth it. */
+  /** Threads that pack, 0 for the calling thread; see `threadsFor` for the default. */
   threads?: number;
-  /** Bytes that may still be written on the disk of a folder; statfs by default. */
+  /** Free bytes on the disk of a folder; statfs by default. */
   freeBytes?: (dir: string) => Promise<number>;
 }
 
-/** The manifest, the journal, the tokenizer and the lock, above the weights themselves. */
+/** Room for the manifest, the journal, the tokenizer and the lock. */
 const SPARE_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DENSE: DenseFormat = 'f16';
 
 /**
- * Pack a checkpoint as a model directory of its own: every routed expert in `shards/<sha256>`, the coordinator's own weights in
- * one file, config and tokenizer beside them. The manifest comes last, so a folder with one is whole. Runs again after a kill:
- * what was finished is checked by hash and kept. A folder already packed from the same checkpoint in the same formats is
- * returned as it is; anything else in it is replaced.
- * Throws WeightsError (`disk-full`, `busy`, `aborted`, `bad-weight`, `bad-model`, `bad-output`) or the checkpoint's own error.
+ * Packs a checkpoint into a self-contained folder: every routed expert in `shards/<sha256>`, the dense engine's weights in one
+ * file, config and tokenizer beside them. The manifest is written last, so a folder with one is complete. A run that was killed
+ * can be repeated: finished parts are checked by hash and kept. A folder packed from the same checkpoint in the same formats is
+ * left as it is; any other contents are replaced.
+ * Throws WeightsError (`disk-full`, `busy`, `aborted`, `bad-weight`, `bad-model`, `bad-output`) or the checkpoint's error.
  */
 export async function packModel(options: PackOptions): Promise<Manifest> {
   const { modelDir, outDir } = options;
@@ -88,11 +88,11 @@ export async function packModel(options: PackOptions): Promise<Manifest> {
 }
 
 export interface EnsurePackedOptions extends Omit<PackOptions, 'outDir'> {
-  /** Holds one folder per model and formats, `<modelId>-<quant>-<denseQuant>`. */
+  /** Parent of the packed models' folders, `<modelId>-<quant>-<denseQuant>`. */
   cacheDir: string;
 }
 
-/** The packed model in `cacheDir`, packing it first where it is absent, incomplete or made from another checkpoint. */
+/** Opens the packed model in `cacheDir`, after packing it if it is absent, incomplete or made from another checkpoint. */
 export async function ensurePacked(options: EnsurePackedOptions): Promise<PackedModel> {
   const modelId = options.modelId ?? basename(resolve(options.modelDir));
   const formats = `${options.quant}-${options.denseQuant ?? DEFAULT_DENSE}`;
@@ -125,26 +125,26 @@ async function packInto(options: PackOptions, checkpoint: Checkpoint, fingerprin
     throw new WeightsError('bad-model', `${modelDir} has no layers with routed experts`);
   }
   const shape = { hiddenSize: config.hiddenSize, moeIntermediateSize: config.moeIntermediateSize, quant };
-  const work = workToPack(checkpoint, shape, dense);
-  // From here on the folder is not whole, and must not look so.
+  const schedule = schedulePack(checkpoint, shape, dense);
+  // From here on the folder is incomplete.
   await rm(join(outDir, MANIFEST_FILE), { force: true });
   const versions = { format: FORMAT_VERSION, packer: PACKER_VERSION };
   const journal = await openJournal(outDir, JSON.stringify({ fingerprint, shape, dense, ...versions }));
   try {
-    await openDensePart(outDir, work, journal.finished.length > 0);
-    const finished = await finishedJobs(work, { outDir, journal, measured: measure, signal });
-    const left = work.jobs.filter(({ key }) => !finished.has(key));
+    await openDensePart(outDir, schedule, journal.finished.length > 0);
+    const finished = await finishedJobs(schedule, { outDir, journal, measured: measure, signal });
+    const left = schedule.jobs.filter(({ key }) => !finished.has(key));
     await refuseSmallDisk(options, sumOf(left, 'packedBytes'));
     const threads = options.threads ?? threadsFor(shape, sumOf(left, 'sourceBytes'));
     const pool = openPool({ modelDir, outDir, shape, dense, measure }, checkpoint, threads);
     try {
-      await runJobs(work, finished, { outDir, pool, journal, signal, onProgress: options.onProgress });
+      await runJobs(schedule, finished, { outDir, pool, journal, signal, onProgress: options.onProgress });
     } finally {
       await pool.close();
     }
     await closeDensePart(outDir);
     const files = await copyModelFiles(modelDir, outDir);
-    const manifest = manifestOf(options, config, { work, fingerprint, files, finished });
+    const manifest = manifestOf(options, config, { schedule, fingerprint, files, finished });
     await writeWhole(join(outDir, MANIFEST_FILE), `${JSON.stringify(manifest)}\n`);
     await sweep(outDir, manifest);
     return manifest;
@@ -165,33 +165,33 @@ async function refuseSmallDisk(options: PackOptions, missingBytes: number): Prom
 }
 
 interface Packed {
-  work: PackWork;
+  schedule: PackSchedule;
   fingerprint: string;
   files: Manifest['files'];
   finished: ReadonlyMap<string, JournalEntry>;
 }
 
 function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): Manifest {
-  const { work, fingerprint, files, finished } = packed;
+  const { schedule, fingerprint, files, finished } = packed;
   const hashOf = (key: string): string => finished.get(key)!.sha256;
   const layers = expertLayers(config);
   const experts = Array.from({ length: config.nRoutedExperts }, (_, expert) => expert);
-  const dense = work.layout.segments.flatMap(({ entries }) => entries);
+  const dense = schedule.layout.segments.flatMap(({ entries }) => entries);
   const sums = sumByKind([...finished.values()].flatMap(({ errors }) => errors ?? []));
   const body = {
     formatVersion: FORMAT_VERSION,
     packerVersion: PACKER_VERSION,
     modelId: options.modelId ?? basename(resolve(options.modelDir)),
-    shape: work.shape,
-    shardBytes: shardBytes(work.shape),
+    shape: schedule.shape,
+    shardBytes: shardBytes(schedule.shape),
     expertLayers: layers,
     expertsPerLayer: config.nRoutedExperts,
     shards: Object.fromEntries(
       layers.map((layer) => [`${layer}`, experts.map((expert) => hashOf(expertKey(layer, expert)))]),
     ),
     dense: {
-      format: work.layout.format,
-      bytes: work.layout.totalBytes,
+      format: schedule.layout.format,
+      bytes: schedule.layout.totalBytes,
       entries: Object.fromEntries(dense.map(({ name }) => [name, hashOf(`dense/${name}`)])),
     },
     numNextnPredictLayers: config.numNextnPredictLayers,
@@ -204,7 +204,7 @@ function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): 
   return manifestSchema.parse({ ...body, modelDigest: sha256(digestText(body)) });
 }
 
-/** Remove the journal, what killed packers left, and files of an earlier checkpoint. */
+/** Removes the journal, the remains of killed packers, and files of an earlier checkpoint. */
 async function sweep(outDir: string, manifest: Manifest): Promise<void> {
   await rm(join(outDir, JOURNAL_FILE), { force: true });
   const keep = new Set(Object.values(manifest.shards).flat());

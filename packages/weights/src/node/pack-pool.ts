@@ -3,54 +3,41 @@ import type { Worker } from 'node:worker_threads';
 import { type Checkpoint } from '@shoal/model/node';
 import { WeightsError, type WeightsErrorReason } from '../errors.ts';
 import { type ExpertShape, shardBytes } from '../layout.ts';
-import { type JobResult, PackSlot, type PackJob, type PackTask } from './pack-job.ts';
+import { type JobResult, Packer, type PackJob, type PackTask } from './pack-job.ts';
 import { startTypescriptThread } from './typescript-thread.ts';
 
-/** Who does jobs: this thread, or threads of their own. */
+/** Does jobs on the calling thread or on its own threads. */
 export interface PackPool {
-  /** Jobs that may be under way at a time. */
+  /** Number of jobs that may run at a time. */
   readonly slots: number;
   run(job: PackJob): Promise<JobResult>;
   close(): Promise<void>;
 }
 
-/** A thread with the packer's modules loaded, beside its slots: measured. */
+/** Measured memory of a thread with the packer's modules loaded, without its packers. */
 const THREAD_BYTES = 56 * 2 ** 20;
-/** A slot beside its shard: tiles of experts, or pieces of a dense tensor and what is packed of them. */
-const SLOT_BYTES = 48 * 2 ** 20;
-/** What all threads together may take, below the 1 GiB that packing may add to a process. */
+/** Memory of a packer without its shard: tiles of experts, or pieces of a dense tensor with their packed bytes. */
+const PACKER_BYTES = 48 * 2 ** 20;
+/** Limit of all threads together, below the 1 GiB that packing may add to a process. */
 const POOL_BYTES = 896 * 2 ** 20;
 const SLOTS_PER_THREAD = 2;
-/** Below this a thread takes longer to start than the work does. */
+/** Packing less than this takes less time than starting a thread. */
 const MIN_SOURCE_BYTES = 256 * 2 ** 20;
 
-/** As many threads as cores, fewer where they would not fit the memory, none for small models. */
+/** One thread per core, fewer if they would exceed the memory limit, none for small models. */
 export function threadsFor(shape: ExpertShape, sourceBytes: number, cores = availableParallelism()): number {
   if (sourceBytes < MIN_SOURCE_BYTES) return 0;
-  const each = THREAD_BYTES + SLOTS_PER_THREAD * (SLOT_BYTES + shardBytes(shape));
+  const each = THREAD_BYTES + SLOTS_PER_THREAD * (PACKER_BYTES + shardBytes(shape));
   return Math.max(1, Math.min(cores, Math.floor(POOL_BYTES / each)));
 }
 
 export function openPool(task: PackTask, checkpoint: Checkpoint, threads: number): PackPool {
-  return threads === 0 ? new OwnThread(task, checkpoint) : new Threads(task, threads);
+  if (threads > 0) return new Threads(task, threads);
+  const packer = new Packer(task, checkpoint);
+  return { slots: 1, run: (job) => packer.run(job), close: async () => {} };
 }
 
-class OwnThread implements PackPool {
-  readonly slots = 1;
-  readonly #slot: PackSlot;
-
-  constructor(task: PackTask, checkpoint: Checkpoint) {
-    this.#slot = new PackSlot(task, checkpoint);
-  }
-
-  run(job: PackJob): Promise<JobResult> {
-    return this.#slot.run(job);
-  }
-
-  async close(): Promise<void> {}
-}
-
-/** What a thread answers to a job. */
+/** A thread's answer to a job. */
 export type Reply =
   { slot: number; result: JobResult } | { slot: number; failure: { name: string; message: string; reason?: string } };
 
@@ -70,8 +57,7 @@ class Threads implements PackPool {
     this.slots = threads * SLOTS_PER_THREAD;
     this.#free = Array.from({ length: this.slots }, (_, slot) => slot);
     this.#workers = Array.from({ length: threads }, () => {
-      const workerData = { task, slots: SLOTS_PER_THREAD };
-      const worker = startTypescriptThread(new URL('./pack-thread.ts', import.meta.url), workerData);
+      const worker = startTypescriptThread(new URL('./pack-thread.ts', import.meta.url), { task });
       worker.on('error', (error) => this.#broken(error));
       worker.on('exit', (code) => this.#broken(new Error(`it ended with code ${code}`)));
       return worker;
@@ -100,16 +86,14 @@ class Threads implements PackPool {
   #settle(slot: number, reply: Reply): void {
     const waiting = this.#waiting[slot];
     this.#waiting[slot] = undefined;
-    // Slots of different threads take turns, so that each thread has one job before any has two.
+    // Slots are used in turn, so that each thread has one job before any has two.
     this.#free.push(slot);
     if ('result' in reply) waiting?.resolve(reply.result);
     else waiting?.reject(asError(reply.failure));
   }
 
   #broken(cause: Error): void {
-    this.#dead ??= new Error(`a packing thread has died (${cause.message}); run again to go on where it stopped`, {
-      cause,
-    });
+    this.#dead ??= new Error(`a packing thread has died (${cause.message}); run again to resume`, { cause });
     for (const waiting of this.#waiting.splice(0)) waiting?.reject(this.#dead);
   }
 }

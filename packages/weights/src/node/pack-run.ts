@@ -2,7 +2,9 @@ import { rm, open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expertLayers, expertTensors, listTensorSpecs, type ModelConfig } from '@shoal/model';
 import type { Checkpoint } from '@shoal/model/node';
-import { DENSE_FILE, type DenseEntry, denseFile, type DenseFormat, type DenseLayout } from '../dense/index.ts';
+import { DENSE_FILE, denseFile } from '../dense/header.ts';
+import type { DenseEntry, DenseLayout } from '../dense/layout.ts';
+import type { DenseFormat } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { type ExpertShape, shardBytes } from '../layout.ts';
 import { asDiskFull, DENSE_PART_FILE, fileMatches, rangeMatches, SHARD_DIR } from './files.ts';
@@ -14,30 +16,30 @@ export interface PackProgress {
   /** Bytes of the checkpoint finished, those of an earlier, interrupted run included. */
   doneBytes: number;
   totalBytes: number;
-  /** Of this run; 0 until the first job is done. */
+  /** Rate of this run; 0 until the first job is done. */
   bytesPerSecond: number;
-  /** Seconds left at that rate; Infinity while there is none. */
+  /** Seconds left at that rate; Infinity at rate 0. */
   etaS: number;
 }
 
-/** A job with what it reads and writes. */
-export interface KeyedJob {
+/** A job with the sizes of its input and output. */
+export interface ScheduledJob {
   key: string;
   job: PackJob;
   sourceBytes: number;
   packedBytes: number;
 }
 
-export interface PackWork {
-  jobs: readonly KeyedJob[];
+export interface PackSchedule {
+  jobs: readonly ScheduledJob[];
   sourceBytes: number;
   shape: ExpertShape;
   layout: DenseLayout;
   header: Uint8Array;
 }
 
-/** Everything that is to be packed: the dense tensors first, since the largest are, then the experts in the order of layers. */
-export function workToPack(checkpoint: Checkpoint, shape: ExpertShape, format: DenseFormat): PackWork {
+/** Plans the jobs of a run: dense tensors first, since they are the largest, then the experts in the order of layers. */
+export function schedulePack(checkpoint: Checkpoint, shape: ExpertShape, format: DenseFormat): PackSchedule {
   const { config } = checkpoint;
   const { layout, header } = denseFile(config, format);
   const entries = layout.segments.flatMap((segment) => segment.entries);
@@ -45,10 +47,10 @@ export function workToPack(checkpoint: Checkpoint, shape: ExpertShape, format: D
   return { jobs, sourceBytes: sumOf(jobs, 'sourceBytes'), shape, layout, header };
 }
 
-function denseJob(checkpoint: Checkpoint, entry: DenseEntry): KeyedJob {
+function denseJob(checkpoint: Checkpoint, entry: DenseEntry): ScheduledJob {
   const { name, shape } = entry.source.tensor;
   const values = shape.reduce((product, size) => product * size, 1);
-  // `kv_b_proj` is two entries, each of its own rows.
+  // `kv_b_proj` has two entries, each with its own rows.
   const share = (entry.count * entry.rows * entry.cols) / values;
   const sourceBytes = Math.round(checkpoint.info(name).bytes * share);
   return {
@@ -59,10 +61,10 @@ function denseJob(checkpoint: Checkpoint, entry: DenseEntry): KeyedJob {
   };
 }
 
-function expertJobs(checkpoint: Checkpoint, config: ModelConfig, shape: ExpertShape): KeyedJob[] {
+function expertJobs(checkpoint: Checkpoint, config: ModelConfig, shape: ExpertShape): ScheduledJob[] {
   const packedBytes = shardBytes(shape);
   return expertLayers(config).flatMap((layer) =>
-    Array.from({ length: config.nRoutedExperts }, (_, expert): KeyedJob => {
+    Array.from({ length: config.nRoutedExperts }, (_, expert): ScheduledJob => {
       const specs = listTensorSpecs(expertTensors(config, layer, expert));
       const sourceBytes = specs.reduce((sum, { name }) => sum + checkpoint.info(name).bytes, 0);
       return { key: expertKey(layer, expert), job: { kind: 'expert', layer, expert }, sourceBytes, packedBytes };
@@ -72,20 +74,19 @@ function expertJobs(checkpoint: Checkpoint, config: ModelConfig, shape: ExpertSh
 
 export const expertKey = (layer: number, expert: number): string => `${layer}/${expert}`;
 
-export const sumOf = (jobs: readonly KeyedJob[], what: 'sourceBytes' | 'packedBytes'): number =>
+export const sumOf = (jobs: readonly ScheduledJob[], what: 'sourceBytes' | 'packedBytes'): number =>
   jobs.reduce((sum, job) => sum + job[what], 0);
 
-/** Make room for the dense tensors, keeping what an earlier run of the same job has written. Throws WeightsError `disk-full`. */
-export async function openDensePart(outDir: string, { layout, header }: PackWork, keep: boolean): Promise<void> {
+/** Reserves the file of the dense tensors, with `keep` preserving an earlier run's. Throws WeightsError `disk-full`. */
+export async function openDensePart(outDir: string, { layout, header }: PackSchedule, keep: boolean): Promise<void> {
   const path = join(outDir, DENSE_PART_FILE);
   if (keep) await rename(join(outDir, DENSE_FILE), path).catch(ignoreMissing);
   else await rm(path, { force: true });
   await rm(join(outDir, DENSE_FILE), { force: true });
   try {
-    const file = await open(path, keep ? 'a+' : 'w+').then(async (handle) => {
-      await handle.close();
-      return open(path, 'r+');
-    });
+    // Creates the file, or only opens it, before it is opened for writing at any offset.
+    await (await open(path, keep ? 'a+' : 'w+')).close();
+    const file = await open(path, 'r+');
     try {
       await file.truncate(layout.totalBytes);
       await file.write(header, 0, header.byteLength, 0);
@@ -101,7 +102,7 @@ function ignoreMissing(error: NodeJS.ErrnoException): void {
   if (error.code !== 'ENOENT') throw error;
 }
 
-/** All dense tensors are there: on the disk, and under their name. */
+/** Syncs the complete file of the dense tensors and gives it its final name. */
 export async function closeDensePart(outDir: string): Promise<void> {
   const path = join(outDir, DENSE_PART_FILE);
   const file = await open(path, 'r+');
@@ -118,22 +119,25 @@ export async function closeDensePart(outDir: string): Promise<void> {
 export interface FinishedOptions {
   outDir: string;
   journal: Journal;
-  /** Whether entries without what was measured count as unfinished. */
+  /** Whether entries without measured errors count as unfinished. */
   measured: boolean;
   signal: AbortSignal | undefined;
 }
 
-/** The journal's jobs whose bytes are on the disk and match their hash, by key. */
-export async function finishedJobs(work: PackWork, options: FinishedOptions): Promise<Map<string, JournalEntry>> {
+/** The journal's jobs, by key, whose bytes are on the disk and match their hash. */
+export async function finishedJobs(
+  schedule: PackSchedule,
+  options: FinishedOptions,
+): Promise<Map<string, JournalEntry>> {
   const { outDir, journal, measured, signal } = options;
   const entries = new Map(
-    work.layout.segments.flatMap((segment) => segment.entries.map((entry) => [entry.name, entry])),
+    schedule.layout.segments.flatMap((segment) => segment.entries.map((entry) => [entry.name, entry])),
   );
-  const jobOf = new Map(work.jobs.map((job) => [job.key, job]));
+  const scheduled = new Map(schedule.jobs.map((job) => [job.key, job]));
   const finished = new Map<string, JournalEntry>();
   for (const entry of journal.finished) {
     throwIfAborted(signal, outDir);
-    const job = jobOf.get(entry.job);
+    const job = scheduled.get(entry.job);
     if (!job || (measured && !entry.errors)) continue;
     const matches =
       job.job.kind === 'expert'
@@ -152,13 +156,21 @@ export interface RunOptions {
   onProgress: ((progress: PackProgress) => void) | undefined;
 }
 
-/** Do all jobs that are not in `finished`, which grows. The first failure ends the run when the jobs under way have ended. */
-export async function runJobs(work: PackWork, finished: Map<string, JournalEntry>, options: RunOptions): Promise<void> {
+/** Does all jobs that are not in `finished`, and adds them. After the first failure, the run ends with the jobs in progress. */
+export async function runJobs(
+  schedule: PackSchedule,
+  finished: Map<string, JournalEntry>,
+  options: RunOptions,
+): Promise<void> {
   const { outDir, pool, journal, signal } = options;
-  const left = work.jobs.filter(({ key }) => !finished.has(key));
-  const meter = progressMeter(work.sourceBytes, work.sourceBytes - sumOf(left, 'sourceBytes'), options.onProgress);
+  const left = schedule.jobs.filter(({ key }) => !finished.has(key));
+  const meter = progressMeter(
+    schedule.sourceBytes,
+    schedule.sourceBytes - sumOf(left, 'sourceBytes'),
+    options.onProgress,
+  );
   let next = 0;
-  const fillSlot = async (): Promise<void> => {
+  const work = async (): Promise<void> => {
     while (next < left.length) {
       throwIfAborted(signal, outDir);
       const { key, job, sourceBytes } = left[next++]!;
@@ -169,14 +181,13 @@ export async function runJobs(work: PackWork, finished: Map<string, JournalEntry
       meter(sourceBytes);
     }
   };
-  const slots = Array.from({ length: pool.slots }, () =>
-    fillSlot().catch((error: unknown) => {
-      // No slot takes another.
-      next = left.length;
+  const streams = Array.from({ length: pool.slots }, () =>
+    work().catch((error: unknown) => {
+      next = left.length; // Starts no further job.
       throw error;
     }),
   );
-  const outcomes = await Promise.allSettled(slots);
+  const outcomes = await Promise.allSettled(streams);
   const failure = outcomes.find((outcome) => outcome.status === 'rejected');
   if (failure) throw failure.reason;
 }
@@ -203,6 +214,6 @@ function progressMeter(
 
 export function throwIfAborted(signal: AbortSignal | undefined, outDir: string): void {
   if (signal?.aborted) {
-    throw new WeightsError('aborted', `packing into ${outDir} was interrupted; run again to go on where it stopped`);
+    throw new WeightsError('aborted', `packing into ${outDir} was interrupted; run again to resume`);
   }
 }

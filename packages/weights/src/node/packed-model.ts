@@ -1,8 +1,8 @@
 import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ModelConfig, parseModelConfig, withoutMtp } from '@shoal/model';
-import { readJson } from '@shoal/model/node';
-import { DENSE_FILE, readDenseHeader } from '../dense/index.ts';
+import { messageOf, type ModelConfig, parseModelConfig, withoutMtp } from '@shoal/model';
+import { readFully, readJson } from '@shoal/model/node';
+import { DENSE_FILE, readDenseHeader } from '../dense/header.ts';
 import { WeightsError } from '../errors.ts';
 import { digestText, parseManifest, shardHash, type Manifest } from '../manifest.ts';
 import { fileMatches, hashRange, MANIFEST_FILE, SHARD_DIR, sha256 } from './files.ts';
@@ -10,18 +10,18 @@ import { fileMatches, hashRange, MANIFEST_FILE, SHARD_DIR, sha256 } from './file
 /** Twenty times V3's manifest. */
 const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 
-/** Shards checked at a time. */
-const VERIFIED_AT_ONCE = 4;
+/** Shards verified at a time. */
+const VERIFY_STREAMS = 4;
 
-/** A packed model on disk. Only what the manifest names can be reached through it. */
+/** A packed model on disk. It gives access only to files that the manifest names. */
 export interface PackedModel {
   readonly dir: string;
   readonly manifest: Manifest;
-  /** The file of a shard, for serving it; undefined for a hash that the manifest doesn't name. */
+  /** The file of a shard, for serving it; undefined for a hash that is not in the manifest. */
   shardPath(sha256: string): string | undefined;
-  /** One expert's shard; its hash is checked when it is first read. Throws WeightsError `corrupt` naming the file. */
+  /** Reads one expert's shard, and checks its hash the first time. Throws WeightsError `corrupt` naming the file. */
   readShard(layer: number, expert: number): Promise<Uint8Array>;
-  /** Read and check every byte. Throws WeightsError `corrupt` at the first file that is wrong, `aborted` on the signal. */
+  /** Reads and checks every byte. Throws WeightsError `corrupt` at the first damaged file, `aborted` on the signal. */
   verify(
     onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void,
     signal?: AbortSignal,
@@ -29,8 +29,8 @@ export interface PackedModel {
 }
 
 /**
- * Open a folder that `packModel` finished. Throws WeightsError: `not-packed` (no manifest), `bad-manifest`, `corrupt`
- * (a file is missing or of another size, or the manifest contradicts its own digest).
+ * Opens a folder that `packModel` has finished. Throws WeightsError `not-packed` (no manifest), `bad-manifest` or `corrupt`
+ * (a file is missing or of another size, or the manifest does not match its own digest).
  */
 export async function openPacked(dir: string): Promise<PackedModel> {
   const manifest = await readManifest(dir);
@@ -54,21 +54,14 @@ async function readManifest(dir: string): Promise<Manifest> {
   try {
     const { size } = await stat(path);
     if (size > MAX_MANIFEST_BYTES) {
-      throw new WeightsError(
-        'bad-manifest',
-        `${path} has ${size} bytes, over ${MAX_MANIFEST_BYTES}; pack the model again`,
-      );
+      const problem = `${path} has ${size} bytes, more than ${MAX_MANIFEST_BYTES}`;
+      throw new WeightsError('bad-manifest', `${problem}; pack the model again`);
     }
     text = await readFile(path, 'utf8');
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
-    throw new WeightsError(
-      'not-packed',
-      `${dir} holds no finished packed model (no ${MANIFEST_FILE}); pack one with: shoal pack`,
-      {
-        cause,
-      },
-    );
+    const problem = `${dir} does not hold a complete packed model (it has no ${MANIFEST_FILE})`;
+    throw new WeightsError('not-packed', `${problem}; pack one with: shoal pack`, { cause });
   }
   const manifest = parseManifest(text, path);
   if (sha256(digestText(manifest)) !== manifest.modelDigest) throw corrupt(path, 'does not match its own modelDigest');
@@ -121,17 +114,17 @@ class PackedFolder implements PackedModel {
     }
     done(await this.#verifyDense());
     const hashes = this.#hashes.values();
-    // Several at a time: one is read while another's hash is computed, on threads of Node's own.
-    const verify = async (): Promise<void> => {
+    // Several at a time, so that one is read while another is hashed, on Node's own threads.
+    const verifyShards = async (): Promise<void> => {
       for (const hash of hashes) {
         this.#checked.delete(hash);
         done((await this.#read(hash)).byteLength);
       }
     };
-    await Promise.all(Array.from({ length: VERIFIED_AT_ONCE }, verify));
+    await Promise.all(Array.from({ length: VERIFY_STREAMS }, verifyShards));
   }
 
-  /** The header and every entry. Resolves with the file's bytes. */
+  /** Checks the header and every entry of the dense file. Returns its size. */
   async #verifyDense(): Promise<number> {
     const path = join(this.dir, DENSE_FILE);
     const { dense, numNextnPredictLayers } = this.manifest;
@@ -140,7 +133,7 @@ class PackedFolder implements PackedModel {
     try {
       const read = async (position: number, length: number): Promise<Uint8Array> => {
         const buffer = new Uint8Array(length);
-        await file.read(buffer, 0, length, position);
+        await readFully(file, buffer, position);
         return buffer;
       };
       const layout = await readDenseHeader(config, path, dense.bytes, read);
@@ -161,7 +154,7 @@ class PackedFolder implements PackedModel {
     try {
       bytes = await readFile(path);
     } catch (cause) {
-      throw corrupt(path, `cannot be read (${cause instanceof Error ? cause.message : String(cause)})`, cause);
+      throw corrupt(path, `cannot be read (${messageOf(cause)})`, cause);
     }
     if (bytes.byteLength !== this.manifest.shardBytes) {
       throw corrupt(path, `has ${bytes.byteLength} bytes instead of ${this.manifest.shardBytes}`);
@@ -175,7 +168,7 @@ class PackedFolder implements PackedModel {
   }
 }
 
-/** The config of a packed model, with the MTP module that was packed. Throws a ModelError. */
+/** The config of a packed model, without an MTP module if none was packed. Throws a ModelError. */
 export async function readPackedConfig(dir: string, numNextnPredictLayers: number): Promise<ModelConfig> {
   const path = join(dir, 'config.json');
   const config = parseModelConfig(await readJson(path), path);

@@ -1,4 +1,4 @@
-/** What packing changed in the tensors of one kind. */
+/** The error of packing the tensors of one kind. */
 export interface SquaredError {
   /** As `mlp.experts.gate_proj` or `self_attn.kv_b_proj`. */
   kind: string;
@@ -9,7 +9,7 @@ export interface SquaredError {
   values: number;
 }
 
-/** A tensor's name without what counts: layers, experts, `model.` and `.weight`. */
+/** A tensor's name without its layer and expert, `model.` and `.weight`. */
 export function kindOf(tensorName: string): string {
   return tensorName
     .replace(/^model\.(layers\.\d+\.)?/, '')
@@ -17,7 +17,7 @@ export function kindOf(tensorName: string): string {
     .replace(/\.weight$/, '');
 }
 
-/** Sums of one job. */
+/** Sums the errors of one job. */
 export class ErrorSums {
   readonly wanted: boolean;
   readonly #byKind = new Map<string, SquaredError>();
@@ -43,7 +43,7 @@ export class ErrorSums {
   }
 }
 
-/** One sum for each kind, in order of kind. */
+/** Sums errors by kind. */
 export function sumByKind(errors: Iterable<SquaredError>): SquaredError[] {
   const byKind = new Map<string, SquaredError>();
   for (const one of errors) addTo(byKind, one);

@@ -1,9 +1,9 @@
 import { Worker } from 'node:worker_threads';
 
 /**
- * A thread that runs a TypeScript module. tsx as the process's own `--import` registers itself in the main thread alone,
- * Node 20 ignores a loader in a worker's execArgv, and a test runner's loaders don't reach threads either, so the thread
- * registers tsx by itself, first. None of the parent's flags reach it.
+ * Starts a thread that runs a TypeScript module. tsx as the process's `--import` registers itself only in the main thread,
+ * Node 20 ignores a loader in a worker's execArgv, and a test runner's loaders don't reach threads either, so the thread first
+ * registers tsx itself. It gets none of the parent's flags.
  */
 export function startTypescriptThread(module: URL, workerData: unknown): Worker {
   const source = `

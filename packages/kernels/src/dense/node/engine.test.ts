@@ -12,7 +12,7 @@ import {
 } from '@shoal/model';
 import { DENSE_FILE, denseFile, packDenseEntry, type DenseFormat } from '@shoal/weights';
 import { afterEach, describe, expect, it } from 'vitest';
-import { nmse } from '../testing/kernels.ts';
+import { nmse } from '../../testing/numbers.ts';
 import { config, experts, reader } from '../testing/small-model.ts';
 import type { WasmEngine } from '../wasm-engine.ts';
 import { openWasmEngine } from './open.ts';
@@ -312,8 +312,8 @@ describe('the wasm engine', () => {
       }),
     };
     const row = { tokenId: 3, position: 4, cache, wantLogits: true };
-    await expect(engine.forward([row], dying)).rejects.toThrow(/thread of the engine has died/);
-    await expect(read(engine, [1])).rejects.toThrow(/thread of the engine has died/);
+    await expect(engine.forward([row], dying)).rejects.toThrow(/thread of the dense engine has died/);
+    await expect(read(engine, [1])).rejects.toThrow(/thread of the dense engine has died/);
   });
 
   it('reads a packed file, and refuses one that is cut, damaged or of another model', async () => {

@@ -1,8 +1,8 @@
-import { open as openFile, readFile, stat } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { kvWidth, type ModelConfig, type TensorReader } from '@shoal/model';
+import { readFully } from '@shoal/model/node';
 import {
   DENSE_FILE,
   denseLayout,
@@ -12,6 +12,7 @@ import {
   type DenseFormat,
   type DenseLayout,
 } from '@shoal/weights';
+import { compileWasm } from '../../wasm/node.ts';
 import { DenseMemory } from '../dense-memory.ts';
 import { createInlineRunner } from '../runner.ts';
 import { WasmEngine } from '../wasm-engine.ts';
@@ -21,29 +22,26 @@ export interface WasmEngineOptions {
   config: ModelConfig;
   /** A packed model's folder; or a checkpoint, packed into memory as it is read. */
   weights: { packedDir: string } | { reader: TensorReader; format: DenseFormat };
-  /** Threads that compute; as many as the machine has cores by default, 0: the calling thread itself. */
+  /** Threads that compute, by default one per core; 0 computes on the calling thread. */
   threads?: number | undefined;
-  /** For the KV cache; reserved, and used as sequences grow. */
+  /** Size of the KV cache, whose memory is reserved and then used as sequences grow. */
   kvBytes?: number | undefined;
-  /** Limit of one memory, below WebAssembly's own of 4 GiB: for tests. */
+  /** Limit of one memory, which tests set below WebAssembly's 4 GiB. */
   bankBytes?: number | undefined;
 }
 
-/** What a few hundred thousand positions of a small model take, and some thousands of V3's. */
-export const DEFAULT_KV_BYTES = 512 * 1024 * 1024;
-const DIST = fileURLToPath(new URL('../../../dist', import.meta.url));
-/** One read call at most: a file's bytes go straight to where the kernels read them. */
-const READ_BYTES = 64 * 1024 * 1024;
+/** A few hundred thousand positions of a small model, or some thousands of V3's. */
+const DEFAULT_KV_BYTES = 512 * 1024 * 1024;
 
 /**
- * The engine with its weights loaded and its threads started. Throws WeightsError where weights are missing or damaged, a
- * RangeError where they don't fit.
+ * Opens the dense engine, with its weights loaded and its threads started. Throws a WeightsError if weights are missing or
+ * damaged, a RangeError if they don't fit.
  */
 export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEngine> {
   const { config } = options;
   const shared = options.threads !== 0;
   const threads = Math.max(1, options.threads ?? availableParallelism());
-  const module = await compile(shared);
+  const module = await compileWasm({ threads: shared, relaxed: false });
   const packed = 'packedDir' in options.weights ? await openDenseFile(config, options.weights.packedDir) : undefined;
   try {
     const layout = packed?.layout ?? denseLayout(config, (options.weights as { format: DenseFormat }).format);
@@ -63,32 +61,22 @@ export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEn
   }
 }
 
-/** No more than 256 sequences of the whole context could use. */
+/** Limits the KV cache to what 256 sequences of the whole context could use. */
 function usefulKvBytes(config: ModelConfig, budgetBytes: number): number {
   const perToken = config.numHiddenLayers * kvWidth(config.attention) * 2;
   return Math.min(budgetBytes, 256 * (config.maxPositionEmbeddings + 16) * perToken);
 }
 
-async function compile(shared: boolean): Promise<WebAssembly.Module> {
-  const path = join(DIST, shared ? 'shoal-threads.wasm' : 'shoal.wasm');
-  const bytes = await readFile(path).catch((cause: unknown) => {
-    throw new Error(`${path} is missing: run node packages/kernels/wasm/build.mjs`, { cause });
-  });
-  return WebAssembly.compile(bytes);
-}
-
-type OpenFile = Awaited<ReturnType<typeof openFile>>;
-
 async function openDenseFile(
   config: ModelConfig,
   dir: string,
-): Promise<{ file: OpenFile; path: string; layout: DenseLayout }> {
+): Promise<{ file: FileHandle; path: string; layout: DenseLayout }> {
   const path = join(dir, DENSE_FILE);
-  const file = await openFile(path, 'r').catch((cause: unknown) => {
+  const file = await open(path, 'r').catch((cause: unknown) => {
     throw new WeightsError('not-packed', `${path} cannot be opened; pack the model again`, { cause });
   });
   try {
-    const { size } = await stat(path);
+    const { size } = await file.stat();
     const layout = await readDenseHeader(config, path, size, async (offset, bytes) => {
       const target = new Uint8Array(bytes);
       await readInto(file, path, target, offset);
@@ -101,21 +89,18 @@ async function openDenseFile(
   }
 }
 
-async function readSegments(file: OpenFile, path: string, memory: DenseMemory): Promise<void> {
+/** Reads straight into the memory that the kernels use. */
+async function readSegments(file: FileHandle, path: string, memory: DenseMemory): Promise<void> {
   for (const segment of memory.segments) await readInto(file, path, memory.bytesOf(segment), segment.offset);
 }
 
-async function readInto(file: OpenFile, path: string, target: Uint8Array, offset: number): Promise<void> {
-  for (let done = 0; done < target.byteLength;) {
-    const piece = target.subarray(done, Math.min(done + READ_BYTES, target.byteLength));
-    const { bytesRead } = await file.read(piece, 0, piece.byteLength, offset + done);
-    if (bytesRead === 0)
-      throw new WeightsError('corrupt', `${path} ends at byte ${offset + done}; pack the model again`);
-    done += bytesRead;
-  }
+async function readInto(file: FileHandle, path: string, target: Uint8Array, offset: number): Promise<void> {
+  const read = await readFully(file, target, offset);
+  if (read === target.byteLength) return;
+  throw new WeightsError('corrupt', `${path} ends at byte ${offset + read}; pack the model again`);
 }
 
-/** From a checkpoint: some rows at a time as float32 (one tensor, where its reader knows no rows). */
+/** Packs a checkpoint into memory, some rows at a time as float32, or whole tensors if its reader cannot read rows. */
 async function packSegments(config: ModelConfig, reader: TensorReader, memory: DenseMemory): Promise<void> {
   let held: { name: string; values: Float32Array } | undefined;
   for (const segment of memory.segments) {

@@ -1,17 +1,9 @@
-// One thread of the dense engine: waits for a job, runs its share of the program, tells when it was the last.
-// Plain JavaScript, so that it runs under tsx and under plain Node alike; ./threads.ts starts it and owns the words below.
+// One thread of the dense engine: waits for a job, runs its share of the program, and notifies the caller if it was the last.
+// Plain JavaScript, so that it runs without tsx. ./threads.ts starts it and defines the shared words.
 import { parentPort, workerData } from 'node:worker_threads';
 
-const { module, memories, signals, thread, threads } = workerData;
-const JOB = 0;
-const LEFT = 1;
-const DONE = 2;
-const BANK = 3;
-const PROGRAM = 4;
-const CONTROL = 5;
-const SCRATCH = 6;
-const SCRATCH_BYTES = 7;
-const SPINS = 8;
+const { module, memories, signals, thread, threads, WORD } = workerData;
+const { JOB, LEFT, DONE, BANK, PROGRAM, CONTROL, SCRATCH, SCRATCH_BYTES, SPINS } = WORD;
 
 const words = new Int32Array(signals);
 const instances = memories.map((memory) => new WebAssembly.Instance(module, { env: { memory } }).exports);

@@ -1,24 +1,27 @@
 import { Worker } from 'node:worker_threads';
 import type { Job, Runner, RunTimes } from '../runner.ts';
 
-/** Words shared with ./thread.mjs. */
-const JOB = 0;
-const LEFT = 1;
-const DONE = 2;
-const BANK = 3;
-const PROGRAM = 4;
-const CONTROL = 5;
-const SCRATCH = 6;
-const SCRATCH_BYTES = 7;
-const SPINS = 8;
+/** Indices of the words shared with ./thread.mjs, which receives this table. */
+const WORD = {
+  JOB: 0,
+  LEFT: 1,
+  DONE: 2,
+  BANK: 3,
+  PROGRAM: 4,
+  CONTROL: 5,
+  SCRATCH: 6,
+  SCRATCH_BYTES: 7,
+  SPINS: 8,
+} as const;
+const { JOB, LEFT, DONE, BANK, PROGRAM, CONTROL, SCRATCH, SCRATCH_BYTES, SPINS } = WORD;
 const WORDS = 16;
 
 /** Polls before a thread sleeps between jobs. */
 const IDLE_SPINS = 2000;
-/** Within this a thread has its instances, or something is wrong with the machine. */
+/** Far above the time that a thread takes to make its instances. */
 const START_TIMEOUT_MS = 30_000;
 
-/** What TypeScript's ES2023 lacks; Node has it since version 16. */
+/** Missing in TypeScript's ES2023; Node has it since version 16. */
 type WaitAsync = (
   words: Int32Array,
   index: number,
@@ -26,7 +29,7 @@ type WaitAsync = (
 ) => { async: false; value: string } | { async: true; value: Promise<string> };
 const { waitAsync } = Atomics as unknown as { waitAsync: WaitAsync };
 
-/** Threads that run programs together on shared memories. Throws when one cannot be started. */
+/** Starts threads that run programs together on shared memories. Throws if one cannot be started. */
 export async function startThreads(
   module: WebAssembly.Module,
   memories: readonly WebAssembly.Memory[],
@@ -57,8 +60,8 @@ class Threads implements Runner {
     this.threads = threads;
     this.#words[SPINS] = IDLE_SPINS;
     this.#workers = Array.from({ length: threads }, (_, thread) => {
-      const workerData = { module, memories, signals: this.#words.buffer, thread, threads };
-      // None of the parent's flags (tsx's loader among them): the thread is plain JavaScript.
+      const workerData = { module, memories, signals: this.#words.buffer, thread, threads, WORD };
+      // Without the parent's flags, such as tsx's loader: the thread is plain JavaScript.
       return new Worker(new URL('./thread.mjs', import.meta.url), { workerData, execArgv: [] });
     });
     for (const worker of this.#workers) {
@@ -84,7 +87,7 @@ class Threads implements Runner {
     return new Promise((resolve, reject) => {
       let waiting = this.#workers.length;
       const timer = setTimeout(
-        () => reject(new Error(`the engine's threads did not start within ${START_TIMEOUT_MS / 1000} s`)),
+        () => reject(new Error(`the dense engine's threads did not start within ${START_TIMEOUT_MS / 1000} s`)),
         START_TIMEOUT_MS,
       );
       this.#fail = (error) => {
@@ -93,7 +96,7 @@ class Threads implements Runner {
       };
       for (const worker of this.#workers) {
         worker.once('message', () => {
-          // From here on an idle engine keeps no process alive; a running job does (see #post).
+          // An idle engine does not keep the process alive; a running job does (see #post).
           worker.unref();
           if (--waiting > 0) return;
           clearTimeout(timer);
@@ -103,7 +106,7 @@ class Threads implements Runner {
     });
   }
 
-  /** Hand a job to all threads; resolves when the last one has done its share. */
+  /** Hands a job to all threads. Resolves when the last one has done its share. */
   async #post(job: Job): Promise<RunTimes> {
     if (this.#failure) throw this.#failure;
     const startedMs = performance.now();
@@ -136,11 +139,11 @@ class Threads implements Runner {
     return { startedMs, endedMs: performance.now() };
   }
 
-  /** One thread has gone, and the others would wait for it for ever. */
+  /** Fails all jobs after a thread has ended, for which the others would wait forever. */
   #broken(cause: Error): void {
     if (!this.#failure) {
-      const what = this.#closing ? 'The engine was closed.' : `A thread of the engine has died: ${cause.message}.`;
-      this.#failure = new Error(what, { cause });
+      const died = `a thread of the dense engine has died: ${cause.message}`;
+      this.#failure = new Error(this.#closing ? 'the dense engine was closed' : died, { cause });
       if (!this.#closing) for (const worker of this.#workers) void worker.terminate();
     }
     this.#fail?.(this.#failure);

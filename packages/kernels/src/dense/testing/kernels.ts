@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createRng } from '@shoal/model';
 
 /** packages/kernels/wasm/assembly/index.ts, as far as the dense engine goes. */
 interface KernelExports {
@@ -50,7 +49,7 @@ interface KernelExports {
 }
 
 const DIST = join(import.meta.dirname, '../../../dist');
-/** A NaN: what nobody wrote shows. */
+/** A NaN, so that a word which was never written shows. */
 const POISON = 0x7fc0dead;
 
 const modules = new Map<string, WebAssembly.Module>();
@@ -64,16 +63,17 @@ function compiled(file: string): WebAssembly.Module {
 /** The kernels on a poisoned memory of their own. */
 export class KernelBench {
   readonly exports: KernelExports;
-  readonly memory = new WebAssembly.Memory({ initial: 64, maximum: 65_536 });
+  readonly memory: WebAssembly.Memory;
   #end = 65_536;
 
-  constructor(file = 'shoal.wasm') {
+  constructor(file = 'shoal.wasm', pages = 64) {
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: 65_536 });
     const instance = new WebAssembly.Instance(compiled(file), { env: { memory: this.memory } });
     this.exports = instance.exports as unknown as KernelExports;
     new Uint32Array(this.memory.buffer).fill(POISON, this.#end / 4);
   }
 
-  /** The address of so many poisoned bytes, 16-byte aligned and apart from what comes next. */
+  /** Reserves poisoned bytes, 16-byte aligned and apart from what comes next. Returns their address. */
   room(bytes: number): number {
     const address = this.#end;
     this.#end += Math.ceil(bytes / 16) * 16 + 64;
@@ -94,28 +94,8 @@ export class KernelBench {
     return new Float32Array(this.memory.buffer, address, count);
   }
 
-  /** Whether so many words behind an address are as nobody has written them. */
+  /** Whether the words behind an address have never been written. */
   isUntouched(address: number, words: number): boolean {
     return new Uint32Array(this.memory.buffer, address, words).every((word) => word === POISON);
   }
-}
-
-/** Normally distributed values. */
-export function normal(count: number, seed: number, deviation = 1): Float32Array {
-  const rng = createRng(seed);
-  return Float32Array.from(
-    { length: count },
-    () => deviation * Math.sqrt(-2 * Math.log(rng() + 1e-12)) * Math.cos(2 * Math.PI * rng()),
-  );
-}
-
-/** Normalised mean squared error: Σ (x − reference)² / Σ reference². */
-export function nmse(x: ArrayLike<number>, reference: ArrayLike<number>): number {
-  let error = 0;
-  let norm = 0;
-  for (let i = 0; i < reference.length; i++) {
-    error += (x[i]! - reference[i]!) ** 2;
-    norm += reference[i]! ** 2;
-  }
-  return error / norm;
 }

@@ -1,5 +1,5 @@
-// Products of f32. fma throughout, in an order that depends on nothing but the column: a compiler that may contract what is
-// written apart could do so in one tile size and not in the other.
+// Products of f32, always by fma, in an order that depends only on the column. Otherwise a compiler could contract separate
+// operations in one tile size and not in the other.
 
 // A step of 32 inputs: 8 vectors.
 const INPUT_VECS = 8u;
@@ -9,7 +9,7 @@ struct Inputs {
   high: Four,
 }
 
-// 32 weights in columns' order, as multiples of their scale.
+// 32 weights in the order of columns, as multiples of their scale.
 struct Weights {
   a: vec4<f32>,
   b: vec4<f32>,

@@ -1,5 +1,5 @@
-// Integer dot products. Inputs are 16-bit, a scale for 32 of them, in two planes of int8 (value = 256 * high + low), so that
-// four products are two instructions, a step's sum is exact, and inputs lose no more than 2^-16 of the largest among 32.
+// Integer dot products. Inputs are 16-bit with one scale for 32 of them, in two planes of int8 (value = 256 * high + low), so
+// that four products take two instructions, a step's sum is exact, and inputs lose at most 2^-16 of the largest of the 32.
 
 // A step of 32 inputs: 32 high bytes, 32 low bytes, and (bits of the scale, 8 times the sum of the values, 0, 0).
 const INPUT_VECS = 5u;
@@ -10,7 +10,7 @@ struct Inputs {
   eight_sums: i32,
 }
 
-// 32 weights in columns' order, four to a word, as int8 multiples of their scale, plus 8 where CODE_OFFSET is 1.
+// 32 weights in the order of columns, four per word, as int8 multiples of their scale, plus 8 if CODE_OFFSET is 1.
 struct Weights {
   low: vec4<u32>,
   high: vec4<u32>,

@@ -1,8 +1,8 @@
-// What the passes of expert-ffn share: one set of bindings, and the sizes of the model as constants of the pipeline.
-// expert-ffn.ts sets the constants from the layout table of @shoal/weights; offsets are in 16-byte vectors within a shard.
-// Columns go in steps of 32: inputs are padded with zeros to whole steps.
+// Shared by all passes of expert-ffn: one set of bindings, and the sizes of the model as constants of the pipeline.
+// variants.ts sets the constants from the layout table of @shoal/weights; offsets are in 16-byte vectors within a shard.
+// Columns are processed in steps of 32, and inputs are padded with zeros to whole steps.
 //
-// In the passes a line with $r stands for itself once per row of the tile, r = 0, 1, ...
+// In the passes a line with $r is repeated for each row of the tile, r = 0, 1, ..., and $begin_tile is begin-tile.wgsl.
 
 override HIDDEN: u32;
 override INTERMEDIATE: u32;
@@ -13,17 +13,17 @@ override UP_VALUES: u32;
 override UP_SCALES: u32;
 override DOWN_VALUES: u32;
 override DOWN_SCALES: u32;
-// Column blocks of the format, of gate and up, and of down.
+// The format's column blocks of gate and up, and of down.
 override HIDDEN_BLOCKS: u32;
 override INTERMEDIATE_BLOCKS: u32;
 // Steps of 32 columns, likewise.
 override HIDDEN_STEPS: u32;
 override INTERMEDIATE_STEPS: u32;
-// Dispatch dimensions end at 65,535: what exceeds it goes on in z.
+// Largest dispatch dimension, 65,535. Further rows or tiles continue in z.
 override MAX_DISPATCH: u32;
 
 // By index i, counted from the start of the lap's items:
-//   tile i: a: slot of its expert in the slab, b: its first place, c: how many places it has.
+//   tile i: a: slot of its expert in the slab, b: its first place, c: number of places.
 //   assignment i: a: the row at place i, where places are assignments sorted by expert; b: the place of assignment i;
 //     c: the bits of its weight.
 //   row i: a: its first assignment, b: the one after its last.
@@ -34,8 +34,8 @@ struct Item {
   unused: u32,
 }
 
-// A dispatch's part of the lap: tiles [a, b) of tile passes; [a, b) of whatever else a pass counts. c: the index of the
-// first assignment among the items, d: that of the first row.
+// A dispatch's part of the lap: [a, b) of the tiles, or of whatever else a pass counts, and the indices among the items of
+// the first assignment and the first row.
 struct Part {
   a: u32,
   b: u32,
@@ -43,10 +43,10 @@ struct Part {
   rows: u32,
 }
 
-// The same buffer twice: values are read as 16-byte vectors, scales as halves.
+// The same buffer twice, for values as 16-byte vectors and for scales as halves.
 @group(0) @binding(0) var<storage, read> slab: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> slab_words: array<u32>;
-// Of vectors of f32, or what quantise.wgsl makes of them; combine's are [num_places, HIDDEN].
+// Vectors of f32, or of quantise.wgsl's output; in combine [num_places, HIDDEN].
 @group(0) @binding(2) var<storage, read> inputs: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> input_floats: array<f32>;
 @group(0) @binding(3) var<storage, read> lap: array<Item>;
@@ -62,7 +62,7 @@ struct Four {
   d: vec4<u32>,
 }
 
-// `scales` is the vector at which a section of scales begins.
+// `scales` is the index of a section's first vector.
 fn scale_at(scales: u32, index: u32) -> f32 {
   let pair = unpack2x16float(slab_words[scales * 4u + (index >> 1u)]);
   return select(pair.x, pair.y, (index & 1u) == 1u);

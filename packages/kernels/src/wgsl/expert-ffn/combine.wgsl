@@ -1,4 +1,4 @@
-// partial[row, d] = sum over the row's assignments of weight * product: one thread per row and hidden column, adding in the
+// partial[row, d] = sum over the row's assignments of weight * product: one thread per row and hidden column. It adds in the
 // order of the assignments, so that a row's result never depends on the other rows.
 
 @compute @workgroup_size(64)

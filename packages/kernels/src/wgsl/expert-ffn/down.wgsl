@@ -2,15 +2,8 @@
 
 @compute @workgroup_size(64)
 fn down(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>$lane) {
-  let index = parts[0].a + group.z * MAX_DISPATCH + group.y;
-  if (index >= parts[0].b) {
-    return;
-  }
-  $set_lane
-  let tile = lap[index];
+  $begin_tile
   let d = min(thread.x, HIDDEN - 1u);
-  let shard = tile.a * SHARD_VECS;
-  let last = tile.c - 1u;
   let x_$r = (tile.b + min($ru, last)) * INTERMEDIATE_STEPS * INPUT_VECS;
   var sum_$r = Sum();
   for (var step = 0u; step < INTERMEDIATE_STEPS; step++) {

@@ -1,6 +1,7 @@
+import { messageOf } from '@shoal/model';
 import type { ExpertShape } from '@shoal/weights';
 import { KernelError } from '../../backend.ts';
-import { partOffset, WIDE_TILE_ROWS, type LapItems } from './lap-items.ts';
+import { type FfnSize, partOffset, WIDE_TILE_ROWS, type LapItems } from './lap-items.ts';
 import {
   constantsOf,
   INT8_STEP_VECS,
@@ -13,28 +14,22 @@ import {
   type PassName,
 } from './variants.ts';
 
-/** Invocations of a workgroup; the shaders say the same. 64 is a whole number of subgroups on every GPU. */
+/** Invocations of a workgroup, the same as in the shaders. 64 is a whole number of subgroups on every GPU. */
 const WORKGROUP_SIZE = 64;
 const VEC_BYTES = 16;
 const F32_BYTES = Float32Array.BYTES_PER_ELEMENT;
-/** GPUShaderStage.COMPUTE: the global is missing where the GPU comes from a Node addon. */
+/** GPUShaderStage.COMPUTE, whose global is missing if the GPU comes from a Node addon. */
 const GPU_COMPUTE_STAGE = 0x4;
 /** Bindings of bindings.wgsl: slab twice, inputs, lap, parts (at an offset), outputs. */
 const PARTS_BINDING = 4;
 const OUTPUTS_BINDING = 5;
 const PART_BYTES = 16;
 
-/** What one submit computes: a whole lap, or as many of its rows as fit the scratch buffers. */
-export interface FfnSize {
-  numRows: number;
-  numAssignments: number;
-}
-
 /** The buffers of one submit besides the slabs. */
 export interface FfnBuffers {
   /** f32 [numRows, paddedHidden] */
   rows: GPUBuffer;
-  /** The same as arithmetic-int8.wgsl wants them; unused in f32. */
+  /** The same, quantised for arithmetic-int8.wgsl; unused in f32. */
   rowPlanes: GPUBuffer;
   /** LapItems */
   items: GPUBuffer;
@@ -102,7 +97,7 @@ export class ExpertFfn {
     });
   }
 
-  /** Bytes that each buffer of FfnBuffers needs, the items aside. */
+  /** Bytes of each buffer of FfnBuffers but the items. */
   bufferBytes({ numRows, numAssignments }: FfnSize): Record<Exclude<keyof FfnBuffers, 'items'>, number> {
     const { hiddenSize } = this.shape;
     const planeBytes = (columns: number): number =>
@@ -117,7 +112,7 @@ export class ExpertFfn {
     };
   }
 
-  /** Bind groups hold their buffers: make them again when one of the scratch buffers is replaced. */
+  /** Makes the bind groups, which hold their buffers and have to be renewed when a scratch buffer is replaced. */
   bind(slab: GPUBuffer, buffers: FfnBuffers): FfnBindings {
     const group = (inputs: GPUBuffer, outputs: GPUBuffer): GPUBindGroup =>
       this.#device.createBindGroup({
@@ -138,7 +133,7 @@ export class ExpertFfn {
     };
   }
 
-  /** Encode all dispatches of a lap. `bindingsOf` gives the bindings for a slab. */
+  /** Encodes all dispatches of a lap. `bindingsOf` gives the bindings for a slab. */
   encode(
     encoder: GPUCommandEncoder,
     items: LapItems,
@@ -206,7 +201,7 @@ function pipelineFactory(
   const constants = constantsOf(shape);
   return async (pass, tileRows) => {
     const label = `${pass} ${shape.quant} (${variantName(variant)}, ${tileRows} rows)`;
-    // What is wrong with it comes with the compilation's messages, and is no fault of the device.
+    // Errors are reported with the compilation's messages, and must not count as errors of the device.
     device.pushErrorScope('validation');
     const module = device.createShaderModule({ label, code: passSource(pass, shape, variant, tileRows) });
     await Promise.all([refuseErrors(module, label), device.popErrorScope()]);
@@ -214,8 +209,7 @@ function pipelineFactory(
       const compute = { module, entryPoint: pass, constants };
       return await device.createComputePipelineAsync({ label, layout: pipelineLayout, compute });
     } catch (cause) {
-      const detail = cause instanceof Error ? cause.message : String(cause);
-      throw new KernelError('compile', `pipeline ${label} was refused: ${detail}`, { cause });
+      throw new KernelError('compile', `pipeline ${label} was rejected: ${messageOf(cause)}`, { cause });
     }
   };
 }

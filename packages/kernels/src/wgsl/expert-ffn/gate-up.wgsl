@@ -1,18 +1,11 @@
 // activations[place, f] = silu(gate[f] . x) * (up[f] . x): one thread per tile and intermediate column. A tile is some places
-// of one expert, whose weights are loaded once for all of them.
+// of one expert, which share each load of its weights.
 
 @compute @workgroup_size(64)
 fn gate_up(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>$lane) {
-  let index = parts[0].a + group.z * MAX_DISPATCH + group.y;
-  if (index >= parts[0].b) {
-    return;
-  }
-  $set_lane
-  let tile = lap[index];
-  // Threads beyond the last column repeat it, since all of a subgroup must take part in its broadcasts.
+  $begin_tile
+  // Threads beyond the last column repeat it, since all threads of a subgroup must take part in its broadcasts.
   let f = min(thread.x, INTERMEDIATE - 1u);
-  let shard = tile.a * SHARD_VECS;
-  let last = tile.c - 1u;
   let places = parts[0].assignments + tile.b;
   let x_$r = lap[places + min($ru, last)].a * HIDDEN_STEPS * INPUT_VECS;
   var gate_$r = Sum();
@@ -25,12 +18,12 @@ fn gate_up(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_
   if (thread.x >= INTERMEDIATE) {
     return;
   }
-  // A row of activations is padded to whole steps. Nothing writes the padding, so it stays as WebGPU made it: zero.
+  // A row of activations is padded to whole steps. The padding is never written and stays zero, as WebGPU initialises it.
   let target_index = tile.b * INTERMEDIATE_STEPS * 32u + f;
   if ($ru <= last) { outputs[target_index + $ru * INTERMEDIATE_STEPS * 32u] = silu(total(gate_$r)) * total(up_$r); }
 }
 
-// exp(87) is the last that fits in f32, and WGSL leaves the result of an overflow open.
+// exp(87) is about the largest that fits in f32, and WGSL does not define the result of an overflow.
 fn silu(x: f32) -> f32 {
   return x / (1.0 + exp(min(-x, 87.0)));
 }

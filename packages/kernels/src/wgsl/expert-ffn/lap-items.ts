@@ -2,18 +2,13 @@ import { rowRange, type RowWork } from '@shoal/model';
 import type { Chunk } from '../../webgpu/chunks.ts';
 import { stepsOf } from './variants.ts';
 
-/** Places of one expert that share a load of its weights, in the wide passes. */
-export const WIDE_TILE_ROWS = 4;
-/** Fewer than this are taken one by one: a wide tile computes all its rows, wanted or not. */
-const MIN_WIDE_ROWS = 2;
-/** A storage buffer is bound at multiples of 256 bytes. */
-const PART_WORDS = 64;
-/** One Item of bindings.wgsl. */
-const ITEM_WORDS = 4;
-/** Parts of the passes that take everything; two for each slab follow. */
-const WHOLE_PARTS = 3;
+/** The rows of one submit: a whole lap, or those of its rows that fit the scratch buffers. */
+export interface FfnSize {
+  numRows: number;
+  numAssignments: number;
+}
 
-/** Where an expert lies: which of its layer's buffers, and which slot of it. */
+/** The slab and slot of an expert. */
 export interface ExpertPlace {
   slab: GPUBuffer;
   slot: number;
@@ -23,21 +18,31 @@ export interface ExpertPlace {
 export interface TileDispatch {
   slab: GPUBuffer;
   isWide: boolean;
-  /** Which Part describes it. */
+  /** The Part that describes it. */
   part: number;
   numTiles: number;
 }
 
-/** What the passes read of a lap besides its rows, and how they are to be dispatched. */
+/** A lap as the passes read it, without its rows, and how they are dispatched. */
 export interface LapItems {
   /** Parts, then tiles, assignments and rows; see bindings.wgsl. */
   words: Uint32Array<ArrayBuffer>;
   dispatches: readonly TileDispatch[];
-  /** Parts of the passes that take everything. */
   quantiseRowsPart: number;
   quantiseActivationsPart: number;
   combinePart: number;
 }
+
+/** Places of one expert that share a load of its weights, in the wide passes. */
+export const WIDE_TILE_ROWS = 4;
+/** Fewer places than this are computed one by one, since a wide tile computes all its rows, used or not. */
+const MIN_WIDE_ROWS = 2;
+/** A storage buffer is bound at multiples of 256 bytes. */
+const PART_WORDS = 64;
+/** One Item of bindings.wgsl. */
+const ITEM_WORDS = 4;
+/** Parts of the passes over all rows or assignments; two for each slab follow. */
+const WHOLE_PARTS = 3;
 
 interface Tile {
   place: ExpertPlace;
@@ -48,15 +53,15 @@ interface Tile {
 /** Byte offset of a Part in the items. */
 export const partOffset = (part: number): number => part * PART_WORDS * Uint32Array.BYTES_PER_ELEMENT;
 
-/** Bytes that the items of a chunk take at most: one tile per assignment, a slab for each two parts. */
-export function maxItemsBytes({ numRows, numAssignments }: { numRows: number; numAssignments: number }, slabs: number) {
+/** Largest size of a chunk's items in bytes, with one tile per assignment and two parts per slab. */
+export function maxItemsBytes({ numRows, numAssignments }: FfnSize, slabs: number): number {
   const parts = WHOLE_PARTS + 2 * slabs;
   return (parts * PART_WORDS + (2 * numAssignments + numRows) * ITEM_WORDS) * Uint32Array.BYTES_PER_ELEMENT;
 }
 
 /**
- * Assignments sorted by expert and cut into tiles: wide ones where an expert has several rows, and single rows. A row's result
- * is the same in either, so it doesn't matter who shares its tile. `space` gives the items room; what lies in it is of no matter.
+ * Sorts assignments by expert and cuts them into tiles: wide ones if an expert has several rows, and single rows. A row's result
+ * is the same in either, whatever other rows share its tile. `space` provides memory for the items, with any content.
  */
 export function lapItems(
   lap: RowWork,
@@ -90,7 +95,7 @@ export function lapItems(
   };
 }
 
-/** The tile Items from `firstTile` on, and a Part and a dispatch for each kind of tiles of each slab. */
+/** Writes the tile Items from `firstTile` on, and a Part and a dispatch for each kind of tile of each slab. */
 function writeTiles(
   bySlab: readonly SlabTiles[],
   firstTile: number,
@@ -112,7 +117,7 @@ function writeTiles(
   return dispatches;
 }
 
-/** Assignments of the chunk, counted within the lap, by expert; those of one expert in their own order. */
+/** The chunk's assignments, as indices in the lap, sorted by expert; those of one expert keep their order. */
 function sortedByExpert(lap: RowWork, { firstAssignment, endAssignment }: Chunk): Uint32Array {
   const sorted = Uint32Array.from({ length: endAssignment - firstAssignment }, (_, i) => firstAssignment + i);
   return sorted.sort((a, b) => lap.experts[a]! - lap.experts[b]! || a - b);
@@ -147,7 +152,7 @@ function tilesBySlab(
   return [...slabs.values()];
 }
 
-/** The assignment and row Items, from the start of `words`. */
+/** Writes the assignment and row Items from the start of `words`. */
 function writeAssignments(lap: RowWork, chunk: Chunk, sorted: Uint32Array, words: Uint32Array<ArrayBuffer>): void {
   const { firstRow, endRow, firstAssignment } = chunk;
   const floats = new Float32Array(words.buffer, words.byteOffset, words.length);

@@ -1,5 +1,5 @@
-// All threads of a subgroup meet the same inputs: each loads one vector of the four, and the first four tell theirs to all.
-// A subgroup has at least four threads; of those beyond, each repeats another's load.
+// All threads of a subgroup need the same inputs: each loads one of the four vectors, and the first four broadcast theirs.
+// A subgroup has at least four threads; each further one repeats another's load.
 var<private> lane: u32;
 
 fn load_four(first: u32) -> Four {

@@ -1,4 +1,4 @@
-// What arithmetic-int8.wgsl multiplies: one thread per step of 32 inputs, counted over all rows.
+// Quantises inputs for arithmetic-int8.wgsl: one thread per step of 32 inputs, counted over all rows.
 
 @compute @workgroup_size(64)
 fn quantise(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
@@ -7,7 +7,7 @@ fn quantise(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup
     return;
   }
   var largest = vec4(0.0);
-  // By their bits: a compiler may take it that there is no NaN.
+  // Tested by bits, since a compiler may assume that there is no NaN.
   var is_finite = true;
   for (var i = 0u; i < 8u; i++) {
     let bits = inputs[step * 8u + i];
@@ -15,7 +15,7 @@ fn quantise(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup
     is_finite = is_finite && all((bits & vec4(0x7f800000u)) != vec4(0x7f800000u));
   }
   let magnitude = max(max(largest.x, largest.y), max(largest.z, largest.w));
-  // Smaller ones would have a subnormal scale, which a GPU may take for zero.
+  // A smaller magnitude would have a subnormal scale, which a GPU may flush to zero.
   let is_zero = magnitude < 1e-30;
   let scale = select(magnitude / 32512.0, 0.0, is_zero);
   let inverse = select(32512.0 / magnitude, 0.0, is_zero);
@@ -34,7 +34,7 @@ fn quantise(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup
     output_vectors[step * 5u + 2u + half] = low;
   }
   let eight_sums = 8 * (sum.x + sum.y + sum.z + sum.w);
-  // NaN and infinity come out as NaN.
+  // NaN and infinity give NaN.
   let scale_bits = select(0x7fc00000u, bitcast<u32>(scale), is_finite);
   output_vectors[step * 5u + 4u] = vec4(scale_bits, bitcast<u32>(eight_sums), 0u, 0u);
 }

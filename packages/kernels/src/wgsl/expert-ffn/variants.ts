@@ -1,6 +1,7 @@
 import { shardLayout, type ExpertShape } from '@shoal/weights';
 import arithmeticF32Wgsl from './arithmetic-f32.wgsl?raw';
 import arithmeticInt8Wgsl from './arithmetic-int8.wgsl?raw';
+import beginTileWgsl from './begin-tile.wgsl?raw';
 import bindingsWgsl from './bindings.wgsl?raw';
 import combineWgsl from './combine.wgsl?raw';
 import downWgsl from './down.wgsl?raw';
@@ -14,7 +15,7 @@ import weightsQ4Int8Wgsl from './weights-q4-int8.wgsl?raw';
 import weightsQ8F32Wgsl from './weights-q8-f32.wgsl?raw';
 import weightsQ8Int8Wgsl from './weights-q8-int8.wgsl?raw';
 
-/** How the passes compute what they compute. Every variant gives the same numbers up to rounding. */
+/** How the passes compute. Every variant gives the same numbers up to rounding. */
 export interface FfnVariant {
   /** f32 products, or integer dot products of inputs as 16 bits (the language feature packed_4x8_integer_dot_product). */
   arithmetic: 'f32' | 'int8';
@@ -24,9 +25,9 @@ export interface FfnVariant {
 
 export const variantName = ({ arithmetic, loads }: FfnVariant): string => `${arithmetic}, ${loads} loads`;
 
-/** Columns that the passes take at a time; inputs are padded to a multiple. */
+/** Columns of a step of the passes. Inputs are padded to whole steps. */
 export const STEP_COLS = 32;
-/** Vectors of 16 bytes that 32 inputs take when quantised (arithmetic-int8.wgsl). */
+/** Vectors of 16 bytes of 32 quantised inputs (arithmetic-int8.wgsl). */
 export const INT8_STEP_VECS = 5;
 /** WebGPU's guaranteed maxComputeWorkgroupsPerDimension. */
 export const MAX_DISPATCH = 65_535;
@@ -37,7 +38,7 @@ const WEIGHTS = {
   int8: { f16: undefined, q8: weightsQ8Int8Wgsl, q4: weightsQ4Int8Wgsl },
 } as const;
 
-/** The variants that a device can run for a format, the plainest first: f16 has no integers to multiply. */
+/** The variants that a device can run for a format, the simplest first. f16 has no integers to multiply. */
 export function variantsFor(
   { quant }: ExpertShape,
   device: { hasSubgroups: boolean; hasIntegerDot: boolean },
@@ -61,12 +62,13 @@ export function passSource(pass: PassName, { quant }: ExpertShape, variant: FfnV
     variant.arithmetic === 'f32' ? arithmeticF32Wgsl : arithmeticInt8Wgsl,
     WEIGHTS[variant.arithmetic][quant]!,
     repeatRows(pass === 'gate_up' ? gateUpWgsl : downWgsl, tileRows)
+      .replace('$begin_tile', beginTileWgsl)
       .replace('$lane', isShared ? ', @builtin(subgroup_invocation_id) subgroup_lane: u32' : '')
       .replace('$set_lane', isShared ? 'lane = subgroup_lane;' : ''),
   ].join('\n');
 }
 
-/** Each line with `$r` once for every row of the tile. */
+/** Repeats each line with `$r` for every row of the tile. */
 function repeatRows(source: string, tileRows: number): string {
   const rows = [...Array(tileRows).keys()];
   return source

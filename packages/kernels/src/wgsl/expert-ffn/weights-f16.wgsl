@@ -1,10 +1,10 @@
-// f16 weights: one vector is 8 columns of one row; vectors lie [col_blocks][rows].
+// f16 weights: one vector is 8 columns of one row; vectors are [col_blocks][rows].
 
 fn load_weights(values: u32, scales: u32, rows: u32, row: u32, blocks: u32, step: u32) -> Weights {
   let first = step * 4u;
   let at = values + first * rows + row;
   let p = slab[at];
-  // The last step may have fewer blocks; what lies behind them belongs to others.
+  // The last step may have fewer blocks, behind which other data follow.
   var q = vec4(0u);
   var r = vec4(0u);
   var s = vec4(0u);

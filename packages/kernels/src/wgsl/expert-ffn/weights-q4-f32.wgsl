@@ -1,5 +1,5 @@
 // q4 weights: one vector is 32 codes of one row, weight = scale * (code - 8); columns 0-15 of a block lie in the low nibbles,
-// 16-31 in the high ones. Vectors lie [col_blocks][rows], f16 scales [col_blocks][rows].
+// 16-31 in the high ones. Vectors are [col_blocks][rows], f16 scales [col_blocks][rows].
 
 fn load_weights(values: u32, scales: u32, rows: u32, row: u32, blocks: u32, step: u32) -> Weights {
   let index = step * rows + row;

@@ -3,8 +3,7 @@
 import { POSITIONS } from './cache';
 import { exp1, exp4, maxLanes, sumLanes } from './primitives';
 
-
-/** What a query has seen so far: greatest score, Σ e^(score − greatest), then Σ of values so weighted [valueDim]. */
+/** A query's running state: greatest score, Σ e^(score − greatest), then the values' sum with these weights [valueDim]. */
 const STATE_HEADER: usize = 16;
 
 @inline
@@ -18,13 +17,13 @@ export function openState(state: usize, valueDim: i32): void {
   memory.fill(state + STATE_HEADER, 0, (<usize>valueDim) << 2);
 }
 
-/** The weighted values, to be read after `closeState`. */
+/** The weighted values, valid after `closeState`. */
 @inline
 export function stateValues(state: usize): usize {
   return state + STATE_HEADER;
 }
 
-/** Divide by the sum of weights. */
+/** Divides the values by the sum of weights. */
 export function closeState(state: usize, valueDim: i32): void {
   const inverse = f32x4.splat(1 / load<f32>(state, 4));
   for (let i = 0; i < valueDim; i += 4) {
@@ -34,8 +33,8 @@ export function closeState(state: usize, valueDim: i32): void {
 }
 
 /**
- * One query [keyDim] over the first `count` positions of a block. Dimensions are multiples of 4 (padded with zeros).
- * `scores` has room for POSITIONS values. Positions behind `count` may hold anything.
+ * Adds the first `count` positions of a block to the state of a query [keyDim]. Dimensions are multiples of 4 (padded with zeros).
+ * `scores` has room for POSITIONS values. Positions behind `count` may have any content.
  */
 export function attendBlock(
   q: usize,
@@ -101,7 +100,7 @@ function scoreFour(q: usize, dim: i32, k: usize, stride: usize, scale: f32, out:
   store<f32>(out, sumLanes(d) * scale, 12);
 }
 
-/** sum = sum × shrink + Σ_t p_t v_t, in order of t; 32 values at a time in registers. */
+/** sum = sum × shrink + Σ_t p_t v_t, in order of t, with 32 values at a time in registers. */
 @inline
 function addValues(sum: usize, dim: i32, values: usize, stride: usize, count: i32, shrink: f32, p: usize): void {
   const s = f32x4.splat(shrink);

@@ -2,17 +2,17 @@
 // [layer][position][width]; a page table lists the pages' addresses.
 import { loadHalves, storeLanes, loadLanes, toHalves } from './primitives';
 
-/** Positions of a page, and of a block of attention. */
+/** Positions of a page and of a block of attention. */
 export const POSITIONS: i32 = 16;
 
-/** Address of a position in a layer: `layerOffset` from the page's start, `width` f16 a position. */
+/** Address of a position in a layer at `layerOffset` in the page, with `width` f16 per position. */
 @inline
 export function positionAt(table: usize, layerOffset: usize, width: i32, position: i32): usize {
   const page = <usize>load<u32>(table + ((<usize>(position >> 4)) << 2));
   return page + layerOffset + ((<usize>((position & 15) * width)) << 1);
 }
 
-/** dim f32 → f16. */
+/** Encodes `dim` f32 as f16. */
 export function encodeHalves(x: usize, dim: i32, out: usize): void {
   for (let i = 0; i < dim; i += 4) {
     const left = dim - i;
@@ -25,7 +25,7 @@ export function encodeHalves(x: usize, dim: i32, out: usize): void {
   }
 }
 
-/** dim f16 → f32. Reads no byte behind the last value. */
+/** Decodes `dim` f16 to f32. Reads no byte behind the last value. */
 export function decodeHalves(h: usize, dim: i32, out: usize): void {
   let i = 0;
   for (; i + 3 < dim; i += 4) v128.store(out + ((<usize>i) << 2), loadHalves(h + ((<usize>i) << 1)));

@@ -1,8 +1,8 @@
-// e^x in float64, for sums over a whole vocabulary: attention's exp4 (primitives.ts) has float32's precision.
+// e^x in float64, for sums over a whole vocabulary. Attention's exp4 (primitives.ts) has only float32's precision.
 
-/** Below this a weight is 0: e^-708 is about the smallest normal float64. */
+/** Weights below this are 0; e^-708 is about the smallest normal float64. */
 const LEAST: f64 = -708;
-/** 1.5 × 2^52: a number added to it is rounded to an integer, which its lowest bits then hold. */
+/** 1.5 × 2^52. A number added to it is rounded to an integer in the sum's lowest bits. */
 const ROUNDING: f64 = 6755399441055744;
 
 /**
@@ -31,7 +31,7 @@ export function exp2Lanes(x: v128): v128 {
   return v128.and(f64x2.mul(p, power), f64x2.ge(x, f64x2.splat(LEAST)));
 }
 
-/** e^x, the same bits as in a lane. */
+/** e^x with the same bits as `exp2Lanes`. */
 @inline
 export function expOf(x: f64): f64 {
   return f64x2.extract_lane(exp2Lanes(f64x2.splat(x)), 0);

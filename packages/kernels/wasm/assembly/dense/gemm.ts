@@ -1,4 +1,4 @@
-// y = W x for prepared rows; weights in panels of four outputs (panels.ts).
+// y = W x for prepared rows, with weights in panels of four outputs (panels.ts).
 import { F16, F16_OUTPUT_SCALE, F32, Q8 } from './prepare';
 import {
   BLOCK_BYTES_F16,
@@ -18,7 +18,7 @@ import {
 } from './panels';
 import { loadLanes, loadScales, storeLanes, unscaledHalves } from './primitives';
 
-/** From so many rows on a panel is expanded once, instead of decoded for each row. */
+/** From this number of rows on, a panel is expanded once instead of decoded for each row. */
 const EXPAND_FROM_ROWS = 3;
 
 @inline
@@ -34,8 +34,8 @@ function put(y: usize, v: v128, count: i32, accumulate: i32): void {
 }
 
 /**
- * Panels `from` to `to` (not included) of y[r] = W x[r] (or y[r] += W x[r]): x prepared rows, y f32 with `outDim` values a row.
- * Strides in bytes. `scratch` holds one expanded panel (blocks × 512 bytes) and 16 bytes.
+ * Computes panels `from` to `to` (exclusive) of y[r] = W x[r] (or y[r] += W x[r]), with prepared rows x and `outDim` f32 in a
+ * row of y. Strides in bytes. `scratch` has room for one expanded panel (blocks × 512 bytes) and 16 bytes.
  */
 export function gemm(
   w: usize,
@@ -64,17 +64,8 @@ export function gemm(
 
 @inline
 function floatPanel(
-  panel: usize,
-  format: i32,
-  blocks: i32,
-  x: usize,
-  xStride: usize,
-  numRows: i32,
-  out: usize,
-  yStride: usize,
-  accumulate: i32,
-  count: i32,
-  scratch: usize,
+  panel: usize, format: i32, blocks: i32, x: usize, xStride: usize, numRows: i32,
+  out: usize, yStride: usize, accumulate: i32, count: i32, scratch: usize,
 ): void {
   const scale = f32x4.splat(format == F16 ? F16_OUTPUT_SCALE : 1);
   let expanded = panel;
@@ -105,17 +96,8 @@ function floatPanel(
 
 @inline
 function integerPanel(
-  panel: usize,
-  format: i32,
-  blocks: i32,
-  x: usize,
-  xStride: usize,
-  numRows: i32,
-  out: usize,
-  yStride: usize,
-  accumulate: i32,
-  count: i32,
-  scratch: usize,
+  panel: usize, format: i32, blocks: i32, x: usize, xStride: usize, numRows: i32,
+  out: usize, yStride: usize, accumulate: i32, count: i32, scratch: usize,
 ): void {
   if (numRows < EXPAND_FROM_ROWS) {
     for (let r = 0; r < numRows; r++) {
@@ -137,7 +119,7 @@ function integerPanel(
   if (r < numRows) put(out + <usize>r * yStride, dotI16(scratch, x + <usize>r * xStride, blocks), count, accumulate);
 }
 
-/** One row of a packed matrix as f32, blocks × 32 values: an embedding. */
+/** Decodes one row of a packed matrix, as an embedding, to blocks × 32 f32. */
 export function decodeRow(w: usize, format: i32, blocks: i32, row: i32, out: usize): void {
   const panel = w + <usize>(row >> 2) * panelBytes(format, blocks);
   const r = <usize>(row & 3);

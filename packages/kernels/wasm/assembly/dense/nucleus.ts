@@ -1,14 +1,14 @@
-// Tokens in falling order of their logits, equal ones by index, without sorting them: a cumulative sum over that order is
-// looked up by radix, with what each bucket of logits weighs. One pass over the row, two over those of one bucket: O(vocab).
+// Cumulative sums over tokens in descending order of their logits, ties by index, without sorting: the token at a sum is found by
+// radix, from the weight of each bucket of logits. One pass over the row and two over one bucket's tokens: O(vocab).
 import { exp2Lanes, expOf } from './exp';
 
-/** Digits of a logit's 32 bits, from the highest: 11, 11 and 10. */
+/** Buckets of a digit. A logit's 32 bits have digits of 11, 11 and 10 bits, from the highest. */
 const BUCKETS: i32 = 2048;
 const TOP_SHIFT: u32 = 21;
 const MIDDLE_SHIFT: u32 = 10;
 const MIDDLE_MASK: u32 = 0x7ff;
 const LOW_MASK: u32 = 0x3ff;
-/** A bucket: the sum of its weights and the count of its tokens, f64 both. */
+/** A bucket holds the sum of its weights and the count of its tokens, both f64. */
 const BUCKET_BYTES: usize = 16;
 export const HISTOGRAM_BYTES: usize = <usize>BUCKETS * BUCKET_BYTES;
 
@@ -16,17 +16,17 @@ export const HISTOGRAM_BYTES: usize = <usize>BUCKETS * BUCKET_BYTES;
 export const MASS: i32 = 0;
 export const COUNT: i32 = 1;
 
-/** The row that is worked on by this thread's instance. */
+/** The row that this thread's instance is processing. */
 let logits: usize = 0;
 let top: f64 = 0;
 let sharpness: f64 = 0;
-/** Of the row, by the highest digit; then one for the digits below, then room for a bucket's tokens [vocab]. */
+/** Histograms of the row by the highest digit and of the digits below, then room for a bucket's tokens [vocab]. */
 let buckets: usize = 0;
 let below: usize = 0;
 let members: usize = 0;
 let vocab: i32 = 0;
 
-/** What `find` found: the token, and mass and count of all up to it. */
+/** The result of `find`: the token, and mass and count of all tokens up to it. */
 let found: i32 = 0;
 let upTo: v128 = i64x2.splat(0);
 
@@ -40,7 +40,7 @@ export function foundMass(): f64 {
   return f64x2.extract_lane(upTo, 0);
 }
 
-/** Bits that ascend as the logit does; -0 is 0. */
+/** Bits in the same order as the logits; -0 counts as 0. */
 @inline
 function keyOf(token: i32): u32 {
   const bits = reinterpret<u32>(load<f32>(logits + ((<usize>token) << 2)) + 0);
@@ -59,8 +59,8 @@ function add(histogram: usize, bucket: u32, weight: f64): void {
 }
 
 /**
- * A row [count, padded to a multiple of 4 with -∞] whose largest logit is `largest`; a token weighs e^((logit − largest) ×
- * inverse temperature). `scratch`: two histograms and a word for each token. Returns the sum of weights.
+ * Prepares a row [count, padded to a multiple of 4 with -∞] with the largest logit `largest`. A token's weight is
+ * e^((logit − largest) × inverse temperature). `scratch`: two histograms and a word for each token. Returns the sum of weights.
  */
 export function weighTokens(row: usize, count: i32, largest: f32, inverse: f64, scratch: usize): f64 {
   logits = row;
@@ -91,14 +91,14 @@ export function weighTokens(row: usize, count: i32, largest: f32, inverse: f64, 
   return sum;
 }
 
-/** Whether a cumulative sum is enough: `need` reached, or where `beyond` is set, exceeded. */
+/** Whether a cumulative sum has reached `need`, or exceeded it if `beyond` is set. */
 @inline
 function isEnough(sums: v128, by: i32, need: f64, beyond: bool): bool {
   const sum = by == MASS ? f64x2.extract_lane(sums, 0) : f64x2.extract_lane(sums, 1);
   return beyond ? sum > need : sum >= need;
 }
 
-/** The bucket in which the cumulative sum is enough; `upTo` is then what those above it weigh. The last one with weight, if none. */
+/** The bucket in which the cumulative sum is enough, or else the last with a weight. `upTo` becomes the sum of those above it. */
 function bucketFor(histogram: usize, by: i32, need: f64, beyond: bool): i32 {
   let last = 0;
   let above = upTo;
@@ -111,12 +111,12 @@ function bucketFor(histogram: usize, by: i32, need: f64, beyond: bool): i32 {
     if (isEnough(sums, by, need, beyond)) return b;
     upTo = sums;
   }
-  // Rounding left the sum a hair short.
+  // Rounding left the sum slightly too small.
   upTo = above;
   return last;
 }
 
-/** The first token in falling order with which the cumulative mass (or count) is enough; `foundToken` and `foundMass` tell of it. */
+/** Finds the first token in descending order at which the cumulative mass (or count) is enough: `foundToken`, `foundMass`. */
 export function find(by: i32, need: f64, beyond: bool): void {
   upTo = i64x2.splat(0);
   let digit = <u32>bucketFor(buckets, by, need, beyond);
@@ -127,7 +127,7 @@ export function find(by: i32, need: f64, beyond: bool): void {
   }
   count = narrow(count, MIDDLE_SHIFT, MIDDLE_MASK, by, need, beyond);
   count = narrow(count, 0, LOW_MASK, by, need, beyond);
-  // All alike.
+  // The remaining tokens have equal logits.
   const weight = f64x2.replace_lane(f64x2.splat(1), 0, weightOf(load<i32>(members)));
   for (let i = 0; i < count; i++) {
     upTo = f64x2.add(upTo, weight);
@@ -136,7 +136,7 @@ export function find(by: i32, need: f64, beyond: bool): void {
   }
 }
 
-/** Of so many members keep those of the next digit's bucket; how many they are. */
+/** Keeps those of `count` members that are in the next digit's bucket, and returns their number. */
 function narrow(count: i32, shift: u32, mask: u32, by: i32, need: f64, beyond: bool): i32 {
   memory.fill(below, 0, HISTOGRAM_BYTES);
   for (let i = 0; i < count; i++) {

@@ -1,5 +1,5 @@
-// The operations of a program (program.ts): how each reads its arguments, and what one of its tasks does. Arguments are
-// 32-bit words; addresses and strides in bytes. packages/kernels/src/engine/program.ts writes them.
+// The operations of a program (program.ts): the arguments of each, and what one of its tasks does. Arguments are 32-bit words,
+// addresses and strides in bytes. packages/kernels/src/dense/program.ts writes them.
 import { attendBlock, closeState, openState, stateBytes, stateValues } from './attention';
 import { decodeHalves, encodeHalves, POSITIONS, positionAt } from './cache';
 import { decodeRow, gemm, panelBytes } from './gemm';
@@ -40,7 +40,7 @@ export function embedTask(op: usize, task: i32): void {
 }
 
 /**
- * x += a + b where given; then its norm (where a weight is given) to `out`, and prepared to one or two buffers.
+ * x += a + b, where given; writes its norm (if a weight is given) to `out`, and prepares it into one or two buffers.
  * 4 x, 5 stride, 6 dim, 7 weight, 8 eps, 9 out, 10 stride, 11 prepared, 12 stride, 13 format, 14 prepared, 15 stride,
  * 16 format, 17 a, 18 stride, 19 b, 20 stride, 21 numbers of the rows in x. A task is a row. `out` rows are padded with
  * zeros to blocks of 32.
@@ -100,14 +100,14 @@ export function siluTask(op: usize, task: i32): void {
   prepareRow(gate, word(op, 7), at(op, 8) + row * at(op, 9), word(op, 10));
 }
 
-/** Where row `r` stands: table of 16-byte entries position, page table, cosines, sines. */
+/** Field `i` of row `r` in the table of 16-byte entries: position, page table, cosines, sines. */
 @inline
 function place(rows: usize, r: i32, i: usize): usize {
   return <usize>load<u32>(rows + ((<usize>r) << 4) + (i << 2));
 }
 
 /**
- * Compressed KV [latent | key] of a row → normalised, rotated, into the cache.
+ * Writes a row's compressed KV [latent | key] into the cache, the latent normalised and the key rotated.
  * 4 rows, 5 a, 6 stride, 7 latent norm, 8 eps, 9 kvLoraRank, 10 ropeDim, 11 interleaved, 12 layer offset. A task is a row.
  */
 export function latentTask(op: usize, task: i32): void {
@@ -122,7 +122,7 @@ export function latentTask(op: usize, task: i32): void {
 }
 
 /**
- * Queries and keys of a row: norm, clip, rotation, each head; [k | v] into the cache.
+ * Normalises, clips and rotates each head of a row's queries and keys, and writes [k | v] into the cache.
  * 4 rows, 5 q, 6 stride, 7 k, 8 stride, 9 v, 10 stride, 11 heads, 12 kvHeads, 13 headDim, 14 q norm (0: none), 15 k norm,
  * 16 norm over the whole projection (else per head), 17 eps, 18 clip (0: none), 19 ropeDim, 20 interleaved, 21 layer offset.
  * A task is a row.
@@ -165,7 +165,7 @@ function normHeads(x: usize, heads: i32, headDim: i32, weight: usize, whole: i32
   }
 }
 
-/** A task of attention: [first row, rows, first head, heads], rows of one sequence, ascending. */
+/** A field of a task of attention: [first row, rows, first head, heads], with ascending rows of one sequence. */
 @inline
 function tile(tasks: usize, task: i32, i: usize): i32 {
   return load<i32>(tasks + ((<usize>task) << 4) + (i << 2));
@@ -200,7 +200,7 @@ export function latentAttentionTask(op: usize, task: i32, scratch: usize): void 
     absorb(op, firstRow, numRows, firstHead + h, queries + <usize>(h * numRows) * keyBytes, keyBytes, spare);
   }
   for (let i = 0; i < numQueries; i++) openState(states + <usize>i * state, latentDim);
-  // Keys and latents are padded apart, so that both are whole vectors.
+  // Keys and latents are padded separately, so that both are whole vectors.
   memory.fill(block, 0, <usize>POSITIONS * keyBytes);
   const last = <i32>place(rows, firstRow + numRows - 1, 0);
   const table = place(rows, firstRow, 1);
@@ -339,7 +339,7 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
   }
 }
 
-/** 4 queries, 5 stride, 6 logits, 7 stride, 8 vocab. A task is a query. */
+/** 4 token queries, 5 stride, 6 logits, 7 stride, 8 vocab. A task is a query. */
 export function queryTask(op: usize, task: i32, scratch: usize): void {
   const query = at(op, 4) + <usize>task * at(op, 5);
   answerQuery(query, at(op, 6) + <usize>rowOfQuery(query) * at(op, 7), word(op, 8), scratch);

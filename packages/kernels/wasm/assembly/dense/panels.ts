@@ -2,7 +2,7 @@
 //   f32  [8 × 4 columns][4 rows][4 f32]        512 B
 //   f16  [4 × 8 columns][4 rows][8 f16]        256 B
 //   q8   [4 f16 scales][4 rows][32 int8]       136 B
-//   q4   [4 f16 scales][4 rows][16 B]           72 B   nibble j of lane l is column 8j + l, two's complement
+//   q4   [4 f16 scales][4 rows][16 B]           72 B   nibble j of 16-bit lane l is column 8j + l, two's complement
 // For several rows a panel is expanded once: f32 and f16 to f32 (f16 still × 2^-112), q8 and q4 to int16 and f32 scales:
 //   i16  [4 f32 scales][4 rows][32 int16]      272 B
 import { joinSumsI32, loadScales, madd, sumHalvesI32, sumLanesF32, sumLanesI32, unscaledHalves } from './primitives';
@@ -100,7 +100,7 @@ export function expandF16(w: usize, blocks: i32, out: usize): void {
   }
 }
 
-/** Columns in a loop: V8 does the loads of a straight stretch first, which are more than there are registers. */
+/** Columns are in a loop, since V8 moves all loads of straight-line code to its front, which are more than there are registers. */
 export function dotQ8(w: usize, x: usize, blocks: i32): v128 {
   let acc = f32x4.splat(0);
   let scales = x + ((<usize>blocks) << 6);
@@ -148,7 +148,7 @@ function blockQ4(w: usize, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
   );
 }
 
-/** Half of a block's sums go through memory (16 B at `spare`), so that V8 has computed them before it loads the other rows. */
+/** Half of a block's sums go through memory (16 B at `spare`), so that V8 computes them before it loads the other rows. */
 export function dotQ4(w: usize, x: usize, blocks: i32, spare: usize): v128 {
   let acc = f32x4.splat(0);
   let scales = x + ((<usize>blocks) << 6);

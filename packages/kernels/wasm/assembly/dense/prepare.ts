@@ -1,4 +1,4 @@
-// Activations as the weight formats want them. A prepared row has its columns padded with zeros to whole blocks of 32.
+// Activations prepared for the weight formats. A prepared row is padded with zeros to whole blocks of 32 columns.
 import { loadLanes, maxLanes } from './primitives';
 
 /** Formats of weights; a row is prepared for one of them. */
@@ -7,13 +7,13 @@ export const F16: i32 = 1;
 export const Q8: i32 = 2;
 export const Q4: i32 = 3;
 
-/** f16 weights are multiplied as f32 × 2^-112: activations are scaled up and results back, exactly. */
+/** f16 weights are multiplied as f32 × 2^-112. Activations are scaled up and results back, both exactly. */
 const F16_INPUT_SCALE: f32 = 79228162514264337593543950336.0; // 2^96
 export const F16_OUTPUT_SCALE: f32 = 65536.0; // 2^16
 
 /**
- * One row x [dim] → `out`. f32: the values. f16: the values × 2^96. q8 and q4: int16 in blocks of 32, then a scale (f32) per
- * block: products with weights are exact in int32, and 16 bits cost no more than 8, since the dot product is of int16 anyway.
+ * Prepares one row x [dim]. f32: the values. f16: the values × 2^96. q8 and q4: int16 in blocks of 32, then an f32 scale per
+ * block; products with weights are exact in int32, and 16 bits cost no more than 8, since the dot product takes int16.
  */
 export function prepareRow(x: usize, dim: i32, out: usize, format: i32): void {
   const blocks = (dim + 31) >> 5;
@@ -33,7 +33,7 @@ export function prepareRow(x: usize, dim: i32, out: usize, format: i32): void {
   }
 }
 
-/** Up to 32 values → 32 int16 with one scale: q = round(x × 32767 / max|x|). NaN makes the scale NaN, and so the result. */
+/** Quantises up to 32 values to 32 int16 with one scale: q = round(x × 32767 / max|x|). NaN makes the scale and the result NaN. */
 @inline
 function quantizeBlock(x: usize, left: i32, out: usize, scaleAt: usize): void {
   let top = f32x4.splat(0);

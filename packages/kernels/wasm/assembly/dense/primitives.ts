@@ -1,6 +1,6 @@
-// What the dense kernels share. Every sum here has one order, whatever tile or thread it is computed in.
+// Functions that the dense kernels share. Every sum has one order, whatever tile or thread it is computed in.
 
-/** 2^112: an f16's exponent bits, shifted into an f32, stand for a number this much too small. */
+/** 2^112. An f16's bits, shifted into an f32, are a number that is too small by this factor. */
 const F16_REBIAS: f32 = 5192296858534827628530496329220096.0;
 
 /** Four f16 (sign-extended into i32 lanes) as f32 × 2^-112; exact, subnormals included. */
@@ -47,7 +47,7 @@ export function toHalves(x: v128): v128 {
   return v128.or(magnitude, i32x4.shr_u(sign, 16));
 }
 
-/** [a0 + a2, b0 + b2, a1 + a3, b1 + b3] of i32 lanes: half of two rows' sums, which `joinSumsI32` ends. */
+/** [a0 + a2, b0 + b2, a1 + a3, b1 + b3] of i32 lanes: two rows' sums in halves, which `joinSumsI32` adds. */
 @inline
 export function sumHalvesI32(a: v128, b: v128): v128 {
   return i32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));

@@ -1,6 +1,6 @@
 // A program is a list of operations of 32 words: [operation, barrier, next task, tasks, arguments …], ended by 0. Every thread
-// runs the whole program; an operation's tasks are taken one by one from its counter, and where `barrier` is set, nobody goes
-// on before all have arrived. A task's result is the same bits whichever thread computes it.
+// runs the whole program: it takes an operation's tasks one by one from a counter, and after an operation with `barrier` waits
+// for all threads. A task's result has the same bits whichever thread computes it.
 import { awaitChange } from '../await-change';
 import {
   embedTask,
@@ -26,10 +26,10 @@ const GROUPED_ATTENTION: i32 = 8;
 const QUERY: i32 = 9;
 
 const OP_BYTES: usize = 128;
-/** Polls before a thread sleeps at a barrier: tens of microseconds, longer than a task that is about to end. */
+/** Polls before a thread sleeps at a barrier. They take tens of microseconds, longer than the end of a task. */
 const SPINS: i32 = 4000;
 
-/** `control`: two words, arrivals and generation, both 0 at first. `scratch` is the thread's own. */
+/** `control` has two words, arrivals and generation, initially 0. Each thread has its own `scratch`. */
 export function runProgram(program: usize, control: usize, threads: i32, scratch: usize): void {
   for (let op = program; load<i32>(op) != END; op += OP_BYTES) {
     const kind = load<i32>(op);

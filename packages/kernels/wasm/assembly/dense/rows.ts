@@ -1,4 +1,4 @@
-// Row-wise work between the products.
+// Row-wise operations between the products.
 import { exp4, loadLanes, storeLanes, sumLanes } from './primitives';
 
 /** x += y, dim values. */
@@ -29,7 +29,7 @@ export function rmsNormRow(x: usize, weight: usize, dim: i32, eps: f32, out: usi
   }
 }
 
-/** Clamp to ± limit; NaN stays NaN. */
+/** Clamps to ± limit; NaN stays NaN. */
 export function clipRow(x: usize, dim: i32, limit: f32): void {
   const high = f32x4.splat(limit);
   const low = f32x4.splat(-limit);
@@ -49,7 +49,7 @@ export function siluMulRow(gate: usize, up: usize, dim: i32): void {
   }
 }
 
-/** Rotate pairs of `dim` values in place; cos and sin [dim / 2]. Interleaved: (x0, x1), (x2, x3), …; else halves. */
+/** Rotates pairs of `dim` values in place; cos and sin [dim / 2]. Interleaved: (x0, x1), (x2, x3), …; else halves. */
 export function ropeRow(x: usize, dim: i32, cos: usize, sin: usize, interleaved: i32): void {
   const pairs = dim >> 1;
   const step: usize = interleaved ? 8 : 4;

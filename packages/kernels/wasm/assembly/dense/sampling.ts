@@ -1,46 +1,46 @@
-// What is made of a row of logits: a token, and what a reader is told of its probability. One task is a row, so that nothing
-// depends on the rows beside it. packages/model/src/sampler.ts computes the same in plain TypeScript.
+// Answers token queries: draws a token from a row of logits, and computes log-probabilities. One task is a row, so that nothing
+// depends on other rows. packages/model/src/sampler.ts computes the same in plain TypeScript.
 import { exp2Lanes, expOf } from './exp';
 import { COUNT, find, foundMass, foundToken, MASS, weighTokens } from './nucleus';
 
-// A query, as packages/kernels/src/engine/queries.ts writes it.
+// A token query, as packages/kernels/src/dense/token-queries.ts writes it.
 const TEMPERATURE: usize = 0;
 const TOP_P: usize = 8;
 const UNIFORM: usize = 16;
 /** 0: all tokens. */
 const TOP_K: usize = 24;
-/** A token that is known already, or -1: it is to be drawn. */
+/** A known token, or -1 to draw one. */
 const KNOWN: usize = 28;
-/** -1: no logprobs. */
+/** Number of most probable tokens to list; -1: no logprobs. */
 const NUM_TOP: usize = 32;
 // Its answer.
 const STATUS: usize = 36;
 const TOKEN: usize = 40;
-/** Of the token, or of the damaged one. */
+/** Logit of the token, or of the damaged one. */
 const LOGIT: usize = 44;
 /** Σ e^(logit − largest). */
 const SUM: usize = 48;
 const LARGEST: usize = 56;
-/** The row among the logits that it is about. */
+/** The query's row of logits. */
 const ROW: usize = 60;
 /** [token, logit] of the most probable ones, best first. */
 const TOP: usize = 64;
 
 const CHOSEN: i32 = 0;
-/** NaN or +∞, or nothing but -∞. */
+/** A logit is NaN or +∞. */
 const DAMAGED: i32 = 1;
+/** All logits are -∞. */
 const NOTHING: i32 = 2;
 
-/** Tokens whose weights are summed before they are looked through one by one. */
+/** Tokens whose weights are summed together, so that only one block is searched token by token. */
 const BLOCK: i32 = 1024;
 
-/** Which row a query is about. */
 @inline
 export function rowOfQuery(query: usize): i32 {
   return load<i32>(query, ROW);
 }
 
-/** Answers a query about logits [vocab], behind which up to three more words may be written. `scratch`: see `weighTokens`. */
+/** Answers a token query about logits [vocab]; may write up to three words behind them. `scratch`: see `weighTokens`. */
 export function answerQuery(query: usize, logits: usize, vocab: i32, scratch: usize): void {
   for (let i = vocab; i < ((vocab + 3) & ~3); i++) store<f32>(logits + ((<usize>i) << 2), -Infinity);
   const largest = largestOf(logits, vocab);
@@ -48,7 +48,7 @@ export function answerQuery(query: usize, logits: usize, vocab: i32, scratch: us
   const known = load<i32>(query, KNOWN);
   const temperature = load<f64>(query, TEMPERATURE);
   const numTop = load<i32>(query, NUM_TOP);
-  // 1 / T of a subnormal T would be infinite, and NaN for the best token.
+  // For a subnormal T, 1 / T would be infinite, and the best token's weight NaN.
   const inverse = min<f64>(1 / temperature, f64.MAX_VALUE);
   let token = known;
   if (known < 0) token = temperature == 0 ? indexOf(logits, largest) : draw(query, logits, vocab, largest, inverse, scratch);
@@ -61,7 +61,7 @@ export function answerQuery(query: usize, logits: usize, vocab: i32, scratch: us
   listTop(logits, vocab, numTop, query + TOP);
 }
 
-/** NaN where there is one. */
+/** NaN if there is one. */
 function largestOf(logits: usize, vocab: i32): f32 {
   let a = f32x4.splat(-Infinity);
   let b = f32x4.splat(-Infinity);
@@ -78,7 +78,7 @@ function largestOf(logits: usize, vocab: i32): f32 {
   );
 }
 
-/** The first token of that logit. */
+/** The first token with that logit. */
 function indexOf(logits: usize, value: f32): i32 {
   const wanted = f32x4.splat(value);
   let i = 0;
@@ -99,7 +99,7 @@ function refuse(query: usize, logits: usize, vocab: i32): void {
   }
 }
 
-/** A token with the query's own random number. */
+/** Draws a token with the query's random number. */
 function draw(query: usize, logits: usize, vocab: i32, largest: f32, inverse: f64, scratch: usize): i32 {
   const topK = load<i32>(query, TOP_K);
   const topP = load<f64>(query, TOP_P);
@@ -130,7 +130,7 @@ function upperHalf(v: v128): v128 {
   return v128.shuffle<i32>(v, v, 2, 3, 2, 3);
 }
 
-/** Σ e^((logit − largest) × inverse); of each block of tokens to `sums`. */
+/** Σ e^((logit − largest) × inverse). Writes the sum of each block of tokens to `sums`. */
 function sumBlocks(logits: usize, vocab: i32, largest: f32, inverse: f64, sums: usize): f64 {
   const max = f64x2.splat(<f64>largest);
   const factor = f64x2.splat(inverse);
@@ -154,7 +154,7 @@ function sumBlocks(logits: usize, vocab: i32, largest: f32, inverse: f64, sums: 
   return total;
 }
 
-/** In order of the index: the block first, then the token in it. */
+/** Draws in order of the index: first the block, then the token in it. */
 function drawFromAll(logits: usize, vocab: i32, largest: f32, inverse: f64, uniform: f64, scratch: usize): i32 {
   const target = uniform * sumBlocks(logits, vocab, largest, inverse, scratch);
   let before: f64 = 0;
@@ -178,11 +178,11 @@ function drawFromAll(logits: usize, vocab: i32, largest: f32, inverse: f64, unif
     last = i;
     if (target < sum) return i;
   }
-  // Rounding left the sum a hair short.
+  // Rounding left the sum slightly too small.
   return last;
 }
 
-/** The `count` tokens of the largest logits to `out`, the lower index first on a tie. */
+/** Writes the `count` tokens with the largest logits to `out`, the lower index first on a tie. */
 function listTop(logits: usize, vocab: i32, count: i32, out: usize): void {
   if (count == 0) return;
   let held = 0;

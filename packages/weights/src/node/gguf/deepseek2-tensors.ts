@@ -10,14 +10,14 @@ import {
 import { GGUF_TYPES, type GgufType } from './format.ts';
 import type { GgufTensor } from './writer.ts';
 
-/** Values that are encoded and written at once. */
+/** Values encoded and written at a time. */
 const PIECE_VALUES = 1 << 22;
 
 type LayerTensors = ReturnType<typeof layerTensors>;
 type AttentionTensors = Extract<LayerTensors['attention'], { kind: 'mla' }>;
 type MoeTensors = Extract<LayerTensors['ffn'], { kind: 'moe' }>;
 
-/** The tensors of llama.cpp's `deepseek2`, in the order in which they are written. Norms, gates and biases stay f32. */
+/** The tensors of llama.cpp's `deepseek2` in file order. Norms, gates and biases are f32. */
 export function deepseek2Tensors(config: ModelConfig, reader: TensorReader, type: GgufType): GgufTensor[] {
   const make = new TensorMaker(reader, type);
   const { embedTokens, layers, norm, lmHead } = denseTensors(config);
@@ -94,7 +94,7 @@ function ofSwiglu(
   ];
 }
 
-/** Tensors of a GGUF from those of a checkpoint. */
+/** Makes tensors of a GGUF file from a checkpoint's. */
 class TensorMaker {
   readonly #reader: TensorReader;
   readonly #type: GgufType;
@@ -108,7 +108,7 @@ class TensorMaker {
     return this.#reader.read(name, shape);
   }
 
-  /** Kept in f32. */
+  /** A tensor in f32. */
   plain(name: string, source: TensorSpec): GgufTensor {
     const { shape } = source;
     return { name, shape, type: 'f32', read: () => pieces(() => this.read(source), shape) };
@@ -122,7 +122,7 @@ class TensorMaker {
     return { name, shape, type: this.#typeOf(shape), read: () => pieces(values, shape) };
   }
 
-  /** One matrix after another, each read when it is written. */
+  /** Consecutive matrices, each read when it is written. */
   stacked(name: string, sources: readonly TensorSpec[]): GgufTensor {
     const shape = [sources.length, ...sources[0]!.shape];
     const readOne = (source: TensorSpec) => pieces(() => this.read(source), source.shape);
@@ -132,13 +132,13 @@ class TensorMaker {
     return { name, shape, type: this.#typeOf(shape), read };
   }
 
-  /** f16 where a row is not whole blocks, as llama.cpp's own quantiser falls back. */
+  /** Falls back to f16 if a row does not have whole blocks, as llama.cpp's quantiser does. */
   #typeOf(shape: readonly number[]): GgufType {
     return shape.at(-1)! % GGUF_TYPES[this.#type].blockValues === 0 ? this.#type : 'f16';
   }
 }
 
-/** Whole rows at a time. */
+/** The values in pieces of whole rows. */
 async function* pieces(values: () => Promise<Float32Array>, shape: readonly number[]): AsyncGenerator<Float32Array> {
   const all = await values();
   const rowLength = shape.at(-1)!;

@@ -14,7 +14,7 @@ const yarnSchema = z.object({
   mscale_all_dim: z.number().default(0),
 });
 
-/** What ModelConfig has already turned into frequencies and a scale, and GGUF wants as it stands in config.json. */
+/** RoPE's keys, which GGUF stores as in config.json, while ModelConfig has only the frequencies and scale derived from them. */
 const ropeSchema = z.looseObject({
   rope_theta: z.number().optional(),
   rope_scaling: yarnSchema.nullish(),
@@ -29,10 +29,8 @@ const ropeSchema = z.looseObject({
 export function deepseek2Metadata(config: ModelConfig, configJson: unknown, name: string): Map<string, GgufValue> {
   const { attention, gate } = config;
   if (attention.kind !== 'mla') {
-    throw new WeightsError(
-      'bad-model',
-      `${config.modelType} has no latent attention; only deepseek_v2 and deepseek_v3 models can be exported, as deepseek2`,
-    );
+    const supported = 'only deepseek_v2 and deepseek_v3 models can be exported, as deepseek2';
+    throw new WeightsError('bad-model', `${config.modelType} has no latent attention; ${supported}`);
   }
   const { kvLoraRank, qkNopeHeadDim, qkRopeHeadDim, vHeadDim } = attention;
   const keys: Record<string, GgufValue> = {
@@ -75,7 +73,7 @@ function leadingDenseLayers({ layerKinds, numHiddenLayers }: ModelConfig): numbe
   const dense = layerKinds.indexOf('moe');
   const count = dense < 0 ? numHiddenLayers : dense;
   if (layerKinds.slice(count, numHiddenLayers).includes('dense')) {
-    throw new WeightsError('bad-model', 'GGUF can say that the first layers are dense, not that later ones are');
+    throw new WeightsError('bad-model', 'a dense layer follows an MoE layer, which GGUF cannot represent');
   }
   return count;
 }
@@ -83,7 +81,8 @@ function leadingDenseLayers({ layerKinds, numHiddenLayers }: ModelConfig): numbe
 function ropeKeys(configJson: unknown): Record<string, GgufValue> {
   const parsed = ropeSchema.safeParse(configJson);
   if (!parsed.success) {
-    throw new WeightsError('bad-model', `config.json: rope_scaling cannot be said in GGUF: ${parsed.error.message}`);
+    const problem = 'config.json: GGUF cannot represent this rope_scaling';
+    throw new WeightsError('bad-model', `${problem}: ${parsed.error.message}`);
   }
   const { rope_theta: theta, rope_scaling: yarn, rope_parameters: parameters } = parsed.data;
   const base = { 'rope.freq_base': f32(theta ?? parameters?.rope_theta ?? Number.NaN) };
@@ -93,7 +92,7 @@ function ropeKeys(configJson: unknown): Record<string, GgufValue> {
     'rope.scaling.type': { type: 'string', value: 'yarn' },
     'rope.scaling.factor': f32(yarn.factor),
     'rope.scaling.original_context_length': u32(yarn.original_max_position_embeddings),
-    // 0.1 is of YaRN's formula for the temperature (eq. 22); llama.cpp multiplies it by ln(factor).
+    // 0.1 comes from YaRN's formula for the temperature (eq. 22); llama.cpp multiplies it by ln(factor).
     'rope.scaling.yarn_log_multiplier': f32(0.1 * yarn.mscale_all_dim),
   };
 }

@@ -11,20 +11,20 @@ import { type GgufProgress, writeGguf } from './writer.ts';
 export interface ExportOptions {
   /** A Hugging Face model directory. */
   modelDir: string;
-  /** The file to write; replaced when it is whole. */
+  /** The file to write; replaced when the new one is complete. */
   out: string;
-  /** Of matrices; norms, gates and biases are f32. */
+  /** Type of matrices; norms, gates and biases are f32. */
   type: GgufType;
   onProgress?: (progress: GgufProgress) => void;
   signal?: AbortSignal;
 }
 
-/** The header with a vocabulary of 150,000 tokens. */
+/** Room for a header with a vocabulary of 150,000 tokens. */
 const SPARE_BYTES = 16 * 1024 * 1024;
 
 /**
- * Write a checkpoint as a GGUF file that llama.cpp loads as `deepseek2`. Throws WeightsError (`bad-model`, `disk-full`,
- * `aborted`, `bad-weight`, `bad-shape`) or the checkpoint's own error; nothing is left at `out` but a whole file.
+ * Writes a checkpoint as a GGUF file that llama.cpp loads as `deepseek2`. Throws WeightsError (`bad-model`, `disk-full`,
+ * `aborted`, `bad-weight`, `bad-shape`) or the checkpoint's error, and then leaves no incomplete file at `out`.
  */
 export async function exportGguf({ modelDir, out, type, onProgress, signal }: ExportOptions): Promise<void> {
   const checkpoint = await openCheckpoint(modelDir);
@@ -45,10 +45,8 @@ export async function exportGguf({ modelDir, out, type, onProgress, signal }: Ex
     const bytes = tensors.reduce((sum, tensor) => sum + encodedBytes(tensor.type, product(tensor.shape)), SPARE_BYTES);
     const free = await freeBytesOf(dirname(resolve(out)));
     if (free < bytes) {
-      throw new WeightsError(
-        'disk-full',
-        `${out} needs ${bytes} bytes and its disk has ${free} free; choose another place`,
-      );
+      const problem = `${out} needs ${bytes} bytes, but its disk has ${free} free`;
+      throw new WeightsError('disk-full', `${problem}; choose another place`);
     }
     await writeGguf(out, { metadata, tensors }, { ...(onProgress && { onProgress }), signal });
   } finally {

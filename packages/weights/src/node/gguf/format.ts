@@ -1,13 +1,12 @@
 import { f32ToF16 } from '@shoal/model';
 import { WeightsError } from '../../errors.ts';
 
-/** How a GGUF tensor stores its values; the names are llama.cpp's. */
+/** How a GGUF tensor stores its values, under llama.cpp's names. */
 export type GgufType = 'f32' | 'f16' | 'q8_0' | 'q4_0';
 
 interface TypeInfo {
   /** ggml's number of the type. */
   id: number;
-  /** Values that lie together, and the bytes that they take. */
   blockValues: number;
   blockBytes: number;
   encode: (values: Float32Array) => Uint8Array;
@@ -15,7 +14,7 @@ interface TypeInfo {
 
 const QUANT_BLOCK = 32;
 
-/** ggml.h's `ggml_type`, as far as we write it. */
+/** The supported types of ggml.h's `ggml_type`. */
 export const GGUF_TYPES: Readonly<Record<GgufType, TypeInfo>> = {
   f32: { id: 0, blockValues: 1, blockBytes: 4, encode: encodeF32 },
   f16: { id: 1, blockValues: 1, blockBytes: 2, encode: encodeF16 },
@@ -23,14 +22,14 @@ export const GGUF_TYPES: Readonly<Record<GgufType, TypeInfo>> = {
   q8_0: { id: 8, blockValues: QUANT_BLOCK, blockBytes: 34, encode: encodeQ8 },
 };
 
-/** Bytes of so many values, which must be whole blocks. */
+/** Bytes of `values` values, which must be whole blocks. */
 export function encodedBytes(type: GgufType, values: number): number {
   const { blockValues, blockBytes } = GGUF_TYPES[type];
   return (values / blockValues) * blockBytes;
 }
 
 function encodeF32(values: Float32Array): Uint8Array {
-  // Little-endian, as every machine that Node runs on.
+  // Little-endian, as on every machine that runs Node.
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
@@ -39,7 +38,7 @@ function encodeF16(values: Float32Array): Uint8Array {
   for (let i = 0; i < values.length; i++) {
     const half = f32ToF16(values[i]!);
     if ((half & 0x7c00) === 0x7c00) {
-      throw new WeightsError('bad-weight', `${values[i]} has no finite f16; export as f32`);
+      throw new WeightsError('bad-weight', `${values[i]} is too large for f16; export as f32`);
     }
     halves[i] = half;
   }
@@ -48,47 +47,48 @@ function encodeF16(values: Float32Array): Uint8Array {
 
 /** ggml's `quantize_row_q8_0_ref`: d = absmax / 127, codes round(x / d). */
 function encodeQ8(values: Float32Array): Uint8Array {
-  const { blockBytes } = GGUF_TYPES.q8_0;
-  const bytes = new Uint8Array((values.length / QUANT_BLOCK) * blockBytes);
-  const view = new DataView(bytes.buffer);
-  for (let block = 0; block * QUANT_BLOCK < values.length; block++) {
-    const first = block * QUANT_BLOCK;
-    let absMax = 0;
-    for (let i = 0; i < QUANT_BLOCK; i++) absMax = Math.max(absMax, Math.abs(values[first + i]!));
-    const d = Math.fround(absMax / 127);
+  return encodeBlocks('q8_0', values, (view, at, first, extreme) => {
+    const d = Math.fround(Math.abs(extreme) / 127);
     const inverse = d === 0 ? 0 : Math.fround(1 / d);
-    const at = block * blockBytes;
     view.setUint16(at, f32ToF16(d), true);
     for (let i = 0; i < QUANT_BLOCK; i++) {
       view.setInt8(at + 2 + i, roundAwayFromZero(Math.fround(values[first + i]! * inverse)));
     }
+  });
+}
+
+/** Calls `encode` for each block with its byte offset, its first value's index and its value of largest magnitude. */
+function encodeBlocks(
+  type: GgufType,
+  values: Float32Array,
+  encode: (view: DataView, at: number, first: number, extreme: number) => void,
+): Uint8Array {
+  const { blockBytes } = GGUF_TYPES[type];
+  const bytes = new Uint8Array((values.length / QUANT_BLOCK) * blockBytes);
+  const view = new DataView(bytes.buffer);
+  for (let first = 0, at = 0; first < values.length; first += QUANT_BLOCK, at += blockBytes) {
+    let extreme = 0;
+    for (let i = 0; i < QUANT_BLOCK; i++) {
+      if (Math.abs(values[first + i]!) > Math.abs(extreme)) extreme = values[first + i]!;
+    }
+    encode(view, at, first, extreme);
   }
   return bytes;
 }
 
-/** C's roundf: halves go away from zero. */
+/** C's roundf, which rounds halves away from zero. */
 function roundAwayFromZero(value: number): number {
   return Math.sign(value) * Math.floor(Math.abs(value) + 0.5);
 }
 
 /** ggml's `quantize_row_q4_0_ref`: d = the value of largest magnitude / −8, codes trunc(x / d + 8.5) from 0 to 15. */
 function encodeQ4(values: Float32Array): Uint8Array {
-  const { blockBytes } = GGUF_TYPES.q4_0;
-  const bytes = new Uint8Array((values.length / QUANT_BLOCK) * blockBytes);
-  const view = new DataView(bytes.buffer);
-  for (let block = 0; block * QUANT_BLOCK < values.length; block++) {
-    const first = block * QUANT_BLOCK;
-    let extreme = 0;
-    for (let i = 0; i < QUANT_BLOCK; i++) {
-      if (Math.abs(values[first + i]!) > Math.abs(extreme)) extreme = values[first + i]!;
-    }
+  return encodeBlocks('q4_0', values, (view, at, first, extreme) => {
     const d = Math.fround(extreme / -8);
     const inverse = d === 0 ? 0 : Math.fround(1 / d);
     const code = (i: number): number => Math.min(15, Math.trunc(Math.fround(values[first + i]! * inverse) + 8.5));
-    const at = block * blockBytes;
     view.setUint16(at, f32ToF16(d), true);
-    // Column i in the low half of byte i, column i + 16 in the high one.
-    for (let i = 0; i < QUANT_BLOCK / 2; i++) bytes[at + 2 + i] = code(i) | (code(i + QUANT_BLOCK / 2) << 4);
-  }
-  return bytes;
+    // Column i is in the low half of byte i, column i + 16 in the high half.
+    for (let i = 0; i < QUANT_BLOCK / 2; i++) view.setUint8(at + 2 + i, code(i) | (code(i + QUANT_BLOCK / 2) << 4));
+  });
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { WeightsError } from '../../errors.ts';
 import type { GgufValue } from './writer.ts';
 
-/** llama.cpp's `llama_token_type`, as far as a byte-level BPE vocabulary has them. */
+/** The types of llama.cpp's `llama_token_type` that a byte-level BPE vocabulary has. */
 const TOKEN_TYPES = { normal: 1, control: 3, userDefined: 4, unused: 5 } as const;
 
 const tokenizerSchema = z.looseObject({
@@ -23,20 +23,18 @@ export interface TokenizerIds {
 }
 
 /**
- * A byte-level BPE tokenizer.json as llama.cpp's `gpt2` tokenizer. `vocabSize` is the model's: ids that the tokenizer lacks
- * become unused tokens. Throws WeightsError `bad-model` for another kind, or for a way to split words that is not GPT-2's.
+ * Translates a byte-level BPE tokenizer.json to llama.cpp's `gpt2` tokenizer. `vocabSize` is the model's; ids that the tokenizer
+ * lacks become unused tokens. Throws WeightsError `bad-model` for another kind of tokenizer, or if it splits words unlike GPT-2.
  */
 export function tokenizerMetadata(tokenizerJson: unknown, ids: TokenizerIds): Map<string, GgufValue> {
   const parsed = tokenizerSchema.safeParse(tokenizerJson);
   if (!parsed.success) {
-    throw new WeightsError('bad-model', `tokenizer.json is no byte-level BPE: ${parsed.error.issues[0]!.message}`);
+    throw new WeightsError('bad-model', `tokenizer.json is not byte-level BPE: ${parsed.error.issues[0]!.message}`);
   }
   const { pre_tokenizer: pre, model, added_tokens: added } = parsed.data;
   if (pre?.type !== 'ByteLevel' || !pre.use_regex) {
-    throw new WeightsError(
-      'bad-model',
-      `tokenizer.json splits words by ${pre?.type ?? 'nothing'}, which this export cannot name for llama.cpp; only GPT-2's ByteLevel is known`,
-    );
+    const supported = "this export supports only GPT-2's ByteLevel";
+    throw new WeightsError('bad-model', `tokenizer.json splits words by ${pre?.type ?? 'nothing'}; ${supported}`);
   }
   const tokens = Array.from({ length: ids.vocabSize }, (_, id) => `[PAD${id}]`);
   const types: number[] = tokens.map(() => TOKEN_TYPES.unused);

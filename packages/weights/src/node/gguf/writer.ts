@@ -2,7 +2,7 @@ import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { WeightsError } from '../../errors.ts';
 import { encodedBytes, GGUF_TYPES, type GgufType } from './format.ts';
 
-/** A GGUF metadata value with the type that readers expect of its key. */
+/** A GGUF metadata value with its type. */
 export type GgufValue =
   | { type: 'u32'; value: number }
   | { type: 'f32'; value: number }
@@ -13,10 +13,10 @@ export type GgufValue =
 
 export interface GgufTensor {
   name: string;
-  /** Row-major, slowest first; GGUF itself writes them the other way round. */
+  /** Row-major, slowest dimension first; GGUF stores dimensions in the opposite order. */
   shape: readonly number[];
   type: GgufType;
-  /** The values in pieces of whole rows, row-major. */
+  /** Yields the values in pieces of whole rows, row-major. */
   read: () => AsyncIterable<Float32Array>;
 }
 
@@ -39,8 +39,8 @@ const VALUE_TYPES = { u32: 4, f32: 6, bool: 7, string: 8, strings: 9, i32s: 9 } 
 const ELEMENT_TYPES = { strings: 8, i32s: 5 } as const;
 
 /**
- * Write a GGUF file (ggml's docs/gguf.md, version 3), one piece of one tensor in memory at a time. It has another name until
- * it is whole. Throws WeightsError `aborted` on the signal and `bad-shape` where a tensor yields other than its shape.
+ * Writes a GGUF file (ggml's docs/gguf.md, version 3) with one piece of one tensor in memory at a time, under another name until
+ * it is complete. Throws WeightsError `aborted` on the signal, `bad-shape` if a tensor does not yield as much as its shape says.
  */
 export async function writeGguf(
   path: string,
@@ -74,7 +74,7 @@ async function writeInto(
   for (const tensor of file.tensors) {
     let written = 0;
     for await (const values of tensor.read()) {
-      if (signal?.aborted) throw new WeightsError('aborted', 'the export was interrupted; nothing of it was kept');
+      if (signal?.aborted) throw new WeightsError('aborted', 'the export was interrupted; no file was written');
       const bytes = GGUF_TYPES[tensor.type].encode(values);
       await handle.writeFile(bytes);
       written += bytes.byteLength;
@@ -93,15 +93,11 @@ const aligned = (bytes: number): number => Math.ceil(bytes / ALIGN_BYTES) * ALIG
 function tensorBytes({ name, shape, type }: GgufTensor): number {
   const { blockValues } = GGUF_TYPES[type];
   if (shape.at(-1)! % blockValues !== 0) {
-    throw new WeightsError(
-      'bad-shape',
-      `${name} has rows of ${shape.at(-1)} values; ${type} needs whole blocks of ${blockValues}`,
-    );
+    const problem = `${name} has rows of ${shape.at(-1)} values`;
+    throw new WeightsError('bad-shape', `${problem}, but ${type} needs whole blocks of ${blockValues}`);
   }
-  return encodedBytes(
-    type,
-    shape.reduce((a, b) => a * b, 1),
-  );
+  const values = shape.reduce((a, b) => a * b, 1);
+  return encodedBytes(type, values);
 }
 
 /** Everything before the first tensor's bytes, padded. */
@@ -153,7 +149,7 @@ function writeValue(out: Bytes, value: GgufValue): void {
   }
 }
 
-/** Little-endian bytes that grow. */
+/** A growing buffer of little-endian values. */
 class Bytes {
   #bytes = new Uint8Array(1 << 16);
   length = 0;

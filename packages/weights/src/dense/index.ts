@@ -1,4 +1,0 @@
-export * from './header.ts';
-export * from './layout.ts';
-export * from './pack.ts';
-export * from './panels.ts';
