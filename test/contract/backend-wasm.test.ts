@@ -13,7 +13,7 @@ for (const variant of runnableVariants()) {
   );
 }
 
-// Inlined into a function that goes on after it, it made threads read what others had not written: docs/adr/0014, Threads.
+// When it was inlined into a function with code behind it, threads read memory that others had not written yet: docs/adr/0014.
 it('sleeps in one function of the module only', async () => {
   const bytes = await readFile(join(import.meta.dirname, '../../packages/kernels/dist/shoal-threads.wasm'));
   // memory.atomic.wait32, aligned to four bytes
@@ -58,7 +58,7 @@ describe.each(QUANTS)('the WebAssembly backend, %s', (quant) => {
     }
     for (const lap of [lapOf(shape, 1, 4), lapOf(shape, 33, 3), lapOf(shape, 1, 1000), lapOf(shape, 1500, 2)]) {
       const expected = (await one.run(lap)).partial;
-      // Both ways are timed in turns, so that some laps run together and some alone.
+      // One thread and several are timed in turns, so both compute some of these laps.
       for (let i = 0; i < 8; i++) {
         const { partial } = await several.run(lap);
         expect(Buffer.compare(bytesOf(partial), bytesOf(expected))).toBe(0);

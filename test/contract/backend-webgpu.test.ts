@@ -78,7 +78,7 @@ async function someExperts(count: number, maxScratchBytes = MAX_SCRATCH_BYTES) {
 
 const twoExperts = (maxScratchBytes?: number) => someExperts(2, maxScratchBytes);
 
-/** A backend that nothing has happened to, for the sums that others must give. */
+/** An undisturbed backend, which computes the sums that others must give. */
 let whole: ReturnType<typeof someExperts> | undefined;
 const expectedSums = async (lap: WorkItem) => (await (await (whole ??= someExperts(8))).run(lap)).partial;
 afterAll(async () => (await whole)?.destroy());
@@ -130,7 +130,7 @@ describe('the WebGPU backend', () => {
     let full = false;
     const gpu = spyOnDevice(await dawnAdapter(), (device) =>
       spyOn(device, 'createBuffer', (create) => (descriptor: GPUBufferDescriptor) => {
-        // Larger than the device allows: the driver refuses it, as it would when memory is short.
+        // Larger than the device allows, so that the driver rejects it as when memory is short.
         const size = full && descriptor.label?.startsWith(label) ? 2 ** 50 : descriptor.size;
         return create({ ...descriptor, size });
       }),

@@ -17,8 +17,8 @@ const DLOPEN_FLAGS = 0x1101;
 let instance: GPU | undefined;
 
 /**
- * A new adapter of WebGPU in Node (Dawn): SwiftShader's, so that every machine computes the same, unless VK_ICD_FILENAMES
- * names another driver or there is no SwiftShader. Throws where there is none at all: a test without an adapter has shown nothing.
+ * A new WebGPU adapter in Node (Dawn): SwiftShader's, so that every machine computes the same, unless VK_ICD_FILENAMES names
+ * another driver or there is no SwiftShader. Throws if there is none, since a test without an adapter proves nothing.
  */
 export async function dawnAdapter(): Promise<GPUAdapter> {
   instance ??= await createInstance();
@@ -42,8 +42,8 @@ async function createInstance(): Promise<GPU> {
 }
 
 /**
- * Dawn opens libvulkan.so.1 by name, which a machine without graphics packages lacks; Chromium carries one. A library that
- * is loaded already answers to its name. Node unloads what is no addon of its own, hence NODELETE, and says so by throwing.
+ * Loads Chromium's libvulkan.so.1, which Dawn opens by name and a machine without graphics packages lacks. A library that is
+ * already loaded is found by its name. Node throws and unloads a library that is not an addon, hence NODELETE.
  */
 function preloadVulkan(path: string): void {
   if (process.platform !== 'linux' || !existsSync(path)) return;

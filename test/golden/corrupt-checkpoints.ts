@@ -219,7 +219,7 @@ export function dataMutation(rng: Rng, { file, table }: WeightsFile): Mutation {
   ])();
 }
 
-/** Names of every tensor that the fixture's config asks for. */
+/** Names of every tensor that the fixture's config requires. */
 export async function expectedTensors(name: string): Promise<string[]> {
   const checkpoint = await openCheckpoint(fixtureDir(name));
   await checkpoint.close();

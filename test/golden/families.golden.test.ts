@@ -13,7 +13,7 @@ import {
 } from './families.ts';
 import { nmse } from './tiny-stories.ts';
 
-/** Index of the first value that differs, −1 if none does: a diff of whole tensors would be longer than anyone reads. */
+/** Index of the first value that differs, or −1. A diff of whole tensors would be too long to read. */
 function firstDifference(a: Float32Array, b: Float32Array): number {
   expect(a).toHaveLength(b.length);
   return a.findIndex((value, i) => !Object.is(value, b[i]));
