@@ -27,4 +27,14 @@ describe('PassCosts', () => {
     for (let i = 0; i < 150; i++) addDecode(costs, 1 + (i % 3), 5 + (i % 3));
     expect(costs.passMs(2)).toBeLessThan(9);
   });
+
+  it('corrects a price that was too high after one pass of another size', () => {
+    const costs = new PassCosts();
+    // A cold start: passes with drafts happened to be slow.
+    for (let i = 0; i < 8; i++) addDecode(costs, 1 + (i % 2), i % 2 === 0 ? 10 : 60);
+    expect(costs.rowMs).toBe(50);
+    for (let i = 0; i < 15; i++) addDecode(costs, 1, 10);
+    addDecode(costs, 2, 12);
+    expect(costs.rowMs).toBe(2);
+  });
 });

@@ -19,6 +19,8 @@ const WINDOW = 16;
 const MIN_PASSES = 4;
 /** A row's price counts as known once Σ (rows − mean)² over the window reaches this: two passes with one draft, two without. */
 const MIN_SPREAD_ROWS2 = 1;
+/** A known price is estimated anew from this on: one pass with a draft (a probe) among fifteen without. */
+const MIN_PROBE_ROWS2 = 0.5;
 
 /**
  * What passes cost, estimated from the recent ones. The scheduler asks it how many prompt rows fit beside decoding sequences,
@@ -152,7 +154,7 @@ class RowLine {
   get rowMs(): number | undefined {
     const mean = this.#passes.reduce((sum, { rows }) => sum + rows, 0) / this.length;
     const spread = this.#passes.reduce((sum, { rows }) => sum + (rows - mean) ** 2, 0);
-    if (spread < MIN_SPREAD_ROWS2) return this.#rowMs;
+    if (spread < (this.#rowMs === undefined ? MIN_SPREAD_ROWS2 : MIN_PROBE_ROWS2)) return this.#rowMs;
     const slopes: Weighted[] = [];
     for (const [i, a] of this.#passes.entries()) {
       for (const b of this.#passes.slice(i + 1)) {
