@@ -176,7 +176,7 @@ const SECTIONS = {
     }),
     halfBatches: option('half-batches', choice('auto', 'on', 'off'), {
       default: 'auto',
-      help: 'compute half of the rows while the laps of the other half are out; auto: where it is measured to be no slower',
+      help: 'compute half of the rows while the laps of the other half are out; auto: where passes wait long for laps and that is no slower',
       more: 'It changes no answer.',
     }),
     speculate: option('speculate', choice('auto', 'mtp', 'lookup', 'off'), {

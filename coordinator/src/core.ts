@@ -40,7 +40,7 @@ export interface Core {
   tokenizer: Tokenizer;
   /** Computes experts for audits and for what no tab serves. */
   work: ExpertThread;
-  /** The layers that the coordinator holds by plan, and where the experts of the MTP module are. */
+  /** The layers that the coordinator holds itself (`--local-experts`), and where the experts of the MTP module are. */
   localLayers: LocalLayerChoice;
   /** Sends the tabs away and ends the coordinator's threads. */
   close(): Promise<void>;
@@ -92,8 +92,8 @@ async function assemble(
   closeLater(forward);
   const norms = new NormLimits();
   const onLoaded = norms.learnProduct.bind(norms);
-  const plan = { options: config, plan: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, events };
-  const localExperts = closeLater(startLocalExperts(packed, plan));
+  const start = { options: config, choice: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, events };
+  const localExperts = closeLater(startLocalExperts(packed, start));
   await localExperts.load(hooks.onLoadProgress);
 
   const loaded = { config, packed, model, forward, localLayers, localExperts, events, timeline };
@@ -272,6 +272,7 @@ function logError(events: EventLog, text: string): void {
 /** The event log's words for why a lap failed. Other reasons are used as they are. */
 const FAILURES: Partial<Record<LapErrorReason, string>> = {
   closed: 'vanished',
+  busy: 'was busy',
   deadline: 'was late',
   wrong: 'gave a wrong result',
 };

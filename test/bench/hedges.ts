@@ -141,7 +141,11 @@ function peerOn(
 }
 
 function spiking(clock: VirtualClock, { share, ms }: Condition['spikes'], rng: Rng): LapBackend {
-  const backend = new VirtualBackend(clock, { rowsPerSecond: 4_000, lapOverheadMs: 2 }, { hiddenSize: HIDDEN_SIZE });
+  const backend = new VirtualBackend(
+    clock,
+    { assignmentsPerSecond: 4_000, lapOverheadMs: 2 },
+    { hiddenSize: HIDDEN_SIZE },
+  );
   return {
     shape: backend.shape,
     run: async (item) => {

@@ -112,7 +112,7 @@ function knownTabs({ swarm }: Coordinator, few: Measured, many: Measured): Known
     return {
       rttMs: small.wireMs,
       lapOverheadMs: compute.fixed,
-      rowsPerSecond: 1000 / compute.perUnit,
+      assignmentsPerSecond: 1000 / compute.perUnit,
       held: swarm.plan.held.get(peerId)!,
     };
   });

@@ -11,7 +11,7 @@ import { combineLayouts, decodeCombine, encodeSums, FrameError, type RowFormat, 
 import type { LapAnswer } from '../../coordinator/src/laps/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/laps/testing/reference-work.ts';
 import { knownAnswerTest } from '../../coordinator/src/swarm/known-answer-test.ts';
-import { MIN_AUDIT_SHARE, PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
+import { MIN_AUDIT_SHARE, PROBATION_ROWS } from '../../coordinator/src/trust/audit-share.ts';
 import { Auditor } from '../../coordinator/src/trust/auditor.ts';
 import { type Bounds, compareRow } from '../../coordinator/src/trust/compare.ts';
 import { Judge } from '../../coordinator/src/trust/judge.ts';

@@ -7,7 +7,7 @@ import { registerMetrics } from '../../coordinator/src/console/metrics.ts';
 import { SnapshotBuilder } from '../../coordinator/src/console/snapshot.ts';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import { JoinRefused } from '../../coordinator/src/access/join-refused.ts';
-import { PROBATION_ROWS } from '../../coordinator/src/trust/adaptive-replication.ts';
+import { PROBATION_ROWS } from '../../coordinator/src/trust/audit-share.ts';
 import { answer } from './answers.ts';
 import { GOLDEN } from './golden.ts';
 import { countAsSlow, covered, until, VirtualDonor } from './virtual-donor.ts';

@@ -16,7 +16,7 @@ export const DISTRIBUTIONS = {
     [4, 0.2],
   ],
   /** (row, expert) pairs a second for an expert of 4.3 M weights (V2-Lite's 8.7 M: half): log-normal, median and σ of ln. */
-  rowsPerSecond: { median: 4_000, sigma: 0.8 },
+  assignmentsPerSecond: { median: 4_000, sigma: 0.8 },
   /** Of every lap, whatever its size: submission and reading back (1 to 3 ms were seen on real GPUs). */
   lapOverheadMs: 2,
   rttMs: { median: 40, sigma: 0.6 },
@@ -41,13 +41,14 @@ export interface SimDonor extends Line, Gpu {
 }
 
 export function drawDonor(index: number, rng: Rng, weightsPerExpert: number): SimDonor {
-  const { rowsPerSecond, rttMs, rttSigma, downloadMbitPerS, uploadMbitPerS, lossShare, lapOverheadMs } = DISTRIBUTIONS;
+  const { assignmentsPerSecond, rttMs, rttSigma, downloadMbitPerS, uploadMbitPerS, lossShare, lapOverheadMs } =
+    DISTRIBUTIONS;
   const REFERENCE_WEIGHTS = 4.3e6;
   const bytesPerMs = (mbitPerS: { median: number; sigma: number }): number => (logNormal(rng, mbitPerS) * 1e6) / 8000;
   return {
     donorToken: `donor-${index}`,
     pledgeBytes: drawPledgeGiB(rng) * 2 ** 30,
-    rowsPerSecond: (logNormal(rng, rowsPerSecond) * REFERENCE_WEIGHTS) / weightsPerExpert,
+    assignmentsPerSecond: (logNormal(rng, assignmentsPerSecond) * REFERENCE_WEIGHTS) / weightsPerExpert,
     lapOverheadMs,
     rttMs: logNormal(rng, rttMs),
     rttSigma,
@@ -58,9 +59,17 @@ export function drawDonor(index: number, rng: Rng, weightsPerExpert: number): Si
 }
 
 /** As placement would know it after a while. */
-export function placementPeerOf({ donorToken, pledgeBytes, rowsPerSecond, rttMs }: SimDonor): PlacementPeer {
+export function placementPeerOf({ donorToken, pledgeBytes, assignmentsPerSecond, rttMs }: SimDonor): PlacementPeer {
   const peerId = donorToken;
-  return { peerId, donorId: donorToken, pledgeBytes, maxExpertsPerLayer: 2 ** 30, rowsPerSecond, rttMs, trust: 1 };
+  return {
+    peerId,
+    donorId: donorToken,
+    pledgeBytes,
+    maxExpertsPerLayer: 2 ** 30,
+    assignmentsPerSecond,
+    rttMs,
+    trust: 1,
+  };
 }
 
 export function drawVisitMs(rng: Rng): number {

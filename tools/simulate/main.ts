@@ -209,13 +209,21 @@ function churnTable(model: SimModel, results: Record<string, ChurnResult>): stri
 }
 
 function assumptions(uplinkGbitPerS: number): string {
-  const { pledgeGiB, rttMs, rttSigma, rowsPerSecond, lapOverheadMs, downloadMbitPerS, uploadMbitPerS, lossShare } =
-    DISTRIBUTIONS;
+  const {
+    pledgeGiB,
+    rttMs,
+    rttSigma,
+    assignmentsPerSecond,
+    lapOverheadMs,
+    downloadMbitPerS,
+    uploadMbitPerS,
+    lossShare,
+  } = DISTRIBUTIONS;
   const { visitMinutes, absenceMinutes, silentShare } = DISTRIBUTIONS;
   const pledges = pledgeGiB.map(([gib, share]) => `${gib} GiB ${percent(share)}`).join(', ');
   return (
     `Assumed: pledges ${pledges}; round trip ${rttMs.median} ms, σ ${rttMs.sigma}, from frame to frame σ ${rttSigma}; ` +
-    `${rowsPerSecond.median} rows/s for 4.3 M weights, σ ${rowsPerSecond.sigma}, and ${lapOverheadMs} ms a lap; ` +
+    `${assignmentsPerSecond.median} rows/s for 4.3 M weights, σ ${assignmentsPerSecond.sigma}, and ${lapOverheadMs} ms a lap; ` +
     `Mbit/s down ${downloadMbitPerS.median}, up ${uploadMbitPerS.median}, σ ${downloadMbitPerS.sigma} (medians, σ of ln); ` +
     `${percent(lossShare)} of frames resent after ${RETRANSMISSION_MS} ms; visits of ${visitMinutes.mean} min ` +
     `(Weibull, shape ½), away ${absenceMinutes.mean} min; ${percent(silentShare)} leave without a goodbye; ` +

@@ -71,12 +71,12 @@ export async function predictLaps(
   };
 }
 
-function asDonor({ rttMs, lapOverheadMs, rowsPerSecond }: KnownTab, index: number): SimDonor {
+function asDonor({ rttMs, lapOverheadMs, assignmentsPerSecond }: KnownTab, index: number): SimDonor {
   return {
     donorToken: `tab-${index}`,
     pledgeBytes: 2 ** 40,
     lapOverheadMs,
-    rowsPerSecond,
+    assignmentsPerSecond,
     rttMs,
     rttSigma: 0,
     lossShare: 0,

@@ -5,7 +5,7 @@ import type { VirtualClock } from './virtual-clock.ts';
 
 export interface Gpu {
   /** (row, expert) pairs a second. */
-  rowsPerSecond: number;
+  assignmentsPerSecond: number;
   /** Of every lap: submission and reading the result back. */
   lapOverheadMs: number;
 }
@@ -25,8 +25,9 @@ export class VirtualBackend implements LapBackend {
 
   async run({ numRows, experts }: WorkItem): Promise<ExpertOutput> {
     const submittedMs = this.#clock.now();
-    const { rowsPerSecond, lapOverheadMs } = this.#gpu;
-    this.#freeAtMs = Math.max(submittedMs, this.#freeAtMs) + lapOverheadMs + (1000 * experts.length) / rowsPerSecond;
+    const { assignmentsPerSecond, lapOverheadMs } = this.#gpu;
+    this.#freeAtMs =
+      Math.max(submittedMs, this.#freeAtMs) + lapOverheadMs + (1000 * experts.length) / assignmentsPerSecond;
     await this.#clock.sleep(this.#freeAtMs - submittedMs);
     return {
       partial: new Float32Array(numRows * this.shape.hiddenSize),

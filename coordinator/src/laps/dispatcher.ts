@@ -167,7 +167,7 @@ export class Dispatcher {
     return (await Promise.all(parts.map((part) => this.#serve(lap, part, new Set(tried))))).flat();
   }
 
-  /** Replaces the parts of peers that were found wrong between their answer and the sum. */
+  /** Recomputes parts from peers that were quarantined after they answered. */
   async #withoutLies(lap: Lap, results: PartResult[]): Promise<PartResult[]> {
     const lies = results.filter(({ peer }) => peer !== null && !peer.believed);
     if (lies.length === 0) return results;
@@ -190,7 +190,7 @@ export class Dispatcher {
       this.figures.tabAssignments += assignments.length;
       return [{ rows, partial: answer.partial, peer: by, assignments, timing: answer.timing }];
     } catch (error) {
-      // f16 cannot hold a row: it cannot be sent, and ends only its own sequence.
+      // A row that overflows f16 can't be sent. It is computed here; at worst its own sequence ends.
       if (error instanceof FrameError) return this.#serve(lap, { peer: null, assignments }, tried);
       if (!(error instanceof LapError)) throw error;
       return this.#redispatch(lap, part, tried, error);

@@ -27,15 +27,17 @@ const INNOCENT_REFUSALS: ReadonlySet<LapRefusal> = new Set(['paused', 'busy', 's
 const MAX_LAPS_IN_FLIGHT = 32;
 /** Ids of laps that have ended, remembered to tell a late or repeated answer from an invented one. */
 const MAX_REMEMBERED_LAPS = 4096;
-/** Shortest deadline while few laps are known: shaders warm up, code is compiled. */
-const MIN_DEADLINE_MS = 1_000;
-/** Shortest deadline once a 95th percentile is known; a tab's garbage collection and a busy machine's scheduling take less. */
-const MIN_KNOWN_DEADLINE_MS = 300;
-/** Before anything is measured: a first lap may wait for shader warm-up. */
-const FIRST_DEADLINE_MS = 10_000;
-const MAX_DEADLINE_MS = 15_000;
-/** The deadline is this many times the peer's 95th percentile. */
-const DEADLINE_FACTOR = 6;
+const DEADLINE = {
+  /** Before anything is measured: a first lap may wait for shader warm-up. */
+  firstMs: 10_000,
+  /** The deadline is this many times the peer's 95th percentile. */
+  factor: 6,
+  /** The least while few laps are known: shaders warm up, code is compiled. */
+  minMs: 1_000,
+  /** The least once a 95th percentile is known: a tab's garbage collection and a busy machine's scheduling take less. */
+  minKnownMs: 300,
+  maxMs: 15_000,
+};
 /** Laps whose quantiles are used: few enough to forget a bad moment. */
 const LAP_WINDOW = 64;
 /** Laps from which a 95th percentile is taken. */
@@ -46,7 +48,7 @@ const MIN_HEDGE_MS = 10;
 const MIN_LAPS_TO_RATE = 64;
 /** For the expected cost, a lap counts as at most this many times the median. */
 const MAX_OUTLIER = 3;
-/** An answer less late than this many times the median mostly arrives before a replica's would. */
+/** Below this multiple of the median, the original answer usually arrives before a replica's. */
 const WORTH_A_HEDGE = 1.5;
 const HISTORY_S = 60;
 /** Late or repeated answers allowed beyond one per lap. Each is as large as a real one, and a wire may repeat some. */
@@ -142,10 +144,10 @@ export class LapClient {
   /** The time that a lap of this many rows is given, from what this peer's laps took. */
   deadlineMs(numRows: number): number {
     const p95 = this.lapMs.quantile(0.95);
-    if (p95 === null) return FIRST_DEADLINE_MS;
-    const scaled = this.#withRows(p95, numRows) * DEADLINE_FACTOR + (this.#options.link.stats().rttMs ?? 0);
-    const leastMs = this.lapMs.length < MIN_SAMPLES ? MIN_DEADLINE_MS : MIN_KNOWN_DEADLINE_MS;
-    return Math.min(MAX_DEADLINE_MS, Math.max(leastMs, scaled));
+    if (p95 === null) return DEADLINE.firstMs;
+    const scaled = this.#withRows(p95, numRows) * DEADLINE.factor + (this.#options.link.stats().rttMs ?? 0);
+    const leastMs = this.lapMs.length < MIN_SAMPLES ? DEADLINE.minMs : DEADLINE.minKnownMs;
+    return Math.min(DEADLINE.maxMs, Math.max(leastMs, scaled));
   }
 
   /**
@@ -204,7 +206,7 @@ export class LapClient {
     return answer;
   }
 
-  /** Gives every lap in flight up, and takes no more. */
+  /** Fails every lap in flight and accepts no new ones. */
   close(reason: string): void {
     this.#closed ??= reason;
     for (const lapId of this.#pending.keys()) this.#fail(lapId, new LapError('closed', reason));

@@ -36,7 +36,7 @@ function machineBytes(): number {
 
 export interface StartOptions {
   options: Config;
-  plan: LocalLayerChoice;
+  choice: LocalLayerChoice;
   /** The MTP module's layer, where the model has one. */
   mtpLayer: number | undefined;
   /** Called for each expert that is cached. */
@@ -48,7 +48,7 @@ export interface StartOptions {
 export interface LocalExpertThreads {
   /** For what no peer serves, known-answer tests and audits. */
   work: ExpertThread;
-  /** The layers that the coordinator holds by plan, and what computes them. */
+  /** The layers that the coordinator holds by choice, and what computes them. */
   localLayers: { layers: ReadonlySet<number>; work: LocalCompute };
   /** Loads the layers of `--local-experts`. Rejects where they cannot be read, or memory does not suffice. */
   load(onProgress?: (progress: LoadProgress) => void): Promise<void>;
@@ -58,12 +58,12 @@ export interface LocalExpertThreads {
 /** Starts the threads. Layers of `--local-experts` are in memory after `load()`. */
 export function startLocalExperts(
   { dir: packedDir }: PackedModel,
-  { options, plan, mtpLayer, onLoaded, events }: StartOptions,
+  { options, choice, mtpLayer, onLoaded, events }: StartOptions,
 ): LocalExpertThreads {
   const { threads } = options;
   const work = new ExpertThread({ packedDir, maxBytes: expertMemoryOf(options), threads, onLoaded });
-  const layers = new Set(plan.mtp === 'local' ? [mtpLayer!, ...plan.layers] : plan.layers);
-  if (plan.bytes === 0) {
+  const layers = new Set(choice.mtp === 'local' ? [mtpLayer!, ...choice.layers] : choice.layers);
+  if (choice.bytes === 0) {
     return { work, localLayers: { layers, work: work.laps }, load: async () => {}, close: () => work.close() };
   }
   // In a thread of their own, so that answers and drafts wait for no audit.

@@ -54,7 +54,7 @@ export interface SchedulerLimits {
   maxQueue: number;
   /** Prompt rows may delay running sequences by the time of this many laps. */
   promptLaps: number;
-  /** Micro-batches in flight; `auto`: two where that is measured to be faster. */
+  /** Micro-batches in flight; `auto`: two where passes wait a quarter of their time and two are estimated to be no slower. */
   microBatches: 1 | 2 | 'auto';
   /** Peers that a token may use in a layer if its request doesn't say; 0: no limit (exact routing). */
   deviceLimit: number;
@@ -66,7 +66,7 @@ export interface SchedulerLimits {
 
 const PREFILL_ROWS = 256;
 const REQUEST_TIMEOUT_MS = 10 * 60_000;
-/** More would read the weights more often, and fill waits that two leave only where laps are far longer than their work. */
+/** A third would read the weights once more per round, and helps only if laps take far longer than the dense engine's work. */
 const MAX_MICRO_BATCHES = 2;
 /** `Retry-After` while nothing has been measured. */
 const FIRST_RETRY_S = 2;

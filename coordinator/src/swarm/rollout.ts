@@ -165,7 +165,9 @@ function placementPeer(peer: PeerSession): PlacementPeer {
     pledgeBytes: hello.pledgeBytes,
     maxExpertsPerLayer,
     ...(rttMs !== undefined && { rttMs }),
-    ...(assignmentsPerSecond !== undefined && { rowsPerSecond: 2 ** Math.round(Math.log2(assignmentsPerSecond)) }),
+    ...(assignmentsPerSecond !== undefined && {
+      assignmentsPerSecond: 2 ** Math.round(Math.log2(assignmentsPerSecond)),
+    }),
     trust: Math.round((1 - peer.trust.auditShare) * TRUST_STEPS) / TRUST_STEPS,
   };
 }

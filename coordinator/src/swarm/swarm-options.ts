@@ -43,7 +43,7 @@ export interface SwarmTimings {
   /** Longest time between signs of progress from an assignment to `ready`. */
   loadTimeoutMs: number;
   /** Longest time that a draining peer serves while others take over. */
-  drainTimeoutMs: number;
+  peerDrainTimeoutMs: number;
 }
 
 export const DEFAULT_TIMINGS: SwarmTimings = {
@@ -51,5 +51,5 @@ export const DEFAULT_TIMINGS: SwarmTimings = {
   returnDelayMs: 6_000,
   leaveDelayMs: 2_500,
   loadTimeoutMs: 120_000,
-  drainTimeoutMs: 60_000,
+  peerDrainTimeoutMs: 60_000,
 };

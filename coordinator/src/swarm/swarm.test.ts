@@ -21,7 +21,7 @@ function makeSwarm(options: Partial<SwarmOptions> = {}): Swarm {
     local: localWork(),
     events,
     replicas: 1,
-    timings: { joinDelayMs: 1, leaveDelayMs: 5, drainTimeoutMs: 2_000 },
+    timings: { joinDelayMs: 1, leaveDelayMs: 5, peerDrainTimeoutMs: 2_000 },
     ...options,
   });
 }
@@ -336,7 +336,7 @@ describe('Swarm: a tab that serves', () => {
   });
 
   it('is drained after a time limit even if no tab can take over', async () => {
-    swarm = makeSwarm({ timings: { joinDelayMs: 1, leaveDelayMs: 5, drainTimeoutMs: 100 } });
+    swarm = makeSwarm({ timings: { joinDelayMs: 1, leaveDelayMs: 5, peerDrainTimeoutMs: 100 } });
     const leaving = join();
     await until(() => serves(leaving));
     const heir = join({ loads: false });

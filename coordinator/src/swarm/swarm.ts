@@ -21,7 +21,7 @@ import { type WireBytes, WireMeter } from './wire-meter.ts';
 
 /** Well above the number of tabs that the coordinator's attention can keep busy. */
 const DEFAULT_MAX_PEERS = 512;
-/** Laps failed or missed in a row after which a peer's experts go to others: more requests would not help it. */
+/** Laps failed or missed in a row after which a peer's experts go to others: sending it more laps would only make it worse. */
 const FAILURES_TO_DRAIN = 2;
 /** Laps failed or missed in a row after which a peer is dismissed at once. It may rejoin in either case. */
 const FAILURES_TO_DISMISS = 3;
@@ -246,7 +246,7 @@ export class Swarm {
     const startedMs = this.#clock.now();
     const timer = this.#clock.setInterval(() => {
       if (peer.state === 'gone') return this.#clock.clear(timer);
-      const late = this.#clock.now() - startedMs > this.#timings.drainTimeoutMs;
+      const late = this.#clock.now() - startedMs > this.#timings.peerDrainTimeoutMs;
       // Once others serve all of its experts it gets no new laps, but may still answer those in flight.
       if (!this.#planTimer && this.#rollout.replaceable(peer)) peer.live.clear();
       if (!late && (peer.live.size > 0 || peer.laps.inFlight > 0)) return;

@@ -1,5 +1,5 @@
 import type { WorkItem } from '@shoal/model';
-import type { Draw } from './adaptive-replication.ts';
+import type { Draw } from './audit-share.ts';
 
 /**
  * An expert of a peer is audited after this many uses at the latest, whatever rows are drawn. At 2 % of all rows an expert

@@ -1,6 +1,6 @@
 import { createRng } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
-import { MIN_AUDIT_SHARE } from './adaptive-replication.ts';
+import { MIN_AUDIT_SHARE } from './audit-share.ts';
 import { MAX_UNAUDITED_USES } from './expert-coverage.ts';
 import { trusted, usedRow } from './testing/fixtures.ts';
 

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
 import type { RowFormat } from '@shoal/protocol';
-import { auditShare, type Draw, RowDraw } from './adaptive-replication.ts';
+import { auditShare, type Draw, RowDraw } from './audit-share.ts';
 import { uncalibrated } from './bounds.ts';
 import type { Bounds } from './compare.ts';
 import { ExpertCoverage, type UsedRow } from './expert-coverage.ts';

@@ -1,5 +1,5 @@
 import { type AssignedRow, encodeF16, normalDraw, type Rng } from '@shoal/model';
-import type { Draw } from './adaptive-replication.ts';
+import type { Draw } from './audit-share.ts';
 
 interface RecentRow extends AssignedRow {
   experts: Uint16Array;

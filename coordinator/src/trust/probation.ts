@@ -1,7 +1,7 @@
 import { type AssignedRow, decodeF16, type Rng, type WorkItem, workItemOfRows } from '@shoal/model';
 import { itemRows, type RowFormat } from '@shoal/protocol';
 import type { LapClient } from '../laps/lap-client.ts';
-import { PROBATION_ROWS } from './adaptive-replication.ts';
+import { PROBATION_ROWS } from './audit-share.ts';
 import type { Judge } from './judge.ts';
 import type { PeerTrust } from './peer-trust.ts';
 import type { ProbationRows } from './probation-rows.ts';

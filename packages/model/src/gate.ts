@@ -72,10 +72,18 @@ export function selectExperts(
 
 /** Writes one row's scores; both arrays are [nRoutedExperts]. */
 function scoreRow({ scoring }: GateConfig, logits: Float32Array, scores: Float32Array): void {
-  if (scoring === 'sigmoid') {
-    for (let e = 0; e < logits.length; e++) scores[e] = sigmoid(logits[e]!);
-    return;
+  switch (scoring) {
+    case 'sigmoid':
+      for (let e = 0; e < logits.length; e++) scores[e] = sigmoid(logits[e]!);
+      return;
+    case 'softmax':
+      return softmaxRow(logits, scores);
+    default:
+      scoring satisfies never;
   }
+}
+
+function softmaxRow(logits: Float32Array, scores: Float32Array): void {
   let max = Number.NEGATIVE_INFINITY;
   for (let e = 0; e < logits.length; e++) if (logits[e]! > max) max = logits[e]!;
   let sum = 0;

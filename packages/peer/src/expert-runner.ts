@@ -19,7 +19,7 @@ export const MAX_LAPS_RUNNING = 4;
 export const MAX_BATCHES_RUNNING = 2;
 /** Rows of a batch: a chunk of prefill. A single lap may have more. */
 const MAX_BATCH_ROWS = 64;
-/** Laps waiting behind those. A coordinator has two micro-batches of a few layers in flight, so more than this is a fault of its own. */
+/** Laps waiting behind those. A coordinator has at most one layer of each of two micro-batches in flight, and as many laps to one peer (`LapClient`). */
 export const MAX_LAPS_QUEUED = 32;
 
 /** Counters since the peer was created. */

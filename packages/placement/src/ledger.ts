@@ -64,7 +64,7 @@ export class Ledger {
     this.#share = share;
     this.#numHeld = new Int32Array(this.numBins);
     this.#busy = new Float64Array(this.numBins);
-    this.#speed = relativeToMedian(peers, ({ rowsPerSecond }) => rowsPerSecond);
+    this.#speed = relativeToMedian(peers, ({ assignmentsPerSecond }) => assignmentsPerSecond);
     this.#penalty = relativeToMedian(peers, ({ rttMs }) => rttMs && Math.max(MIN_RTT_MS, rttMs));
     let speeds = 0;
     for (let bin = 0; bin < this.numBins; bin++) {

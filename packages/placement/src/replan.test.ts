@@ -32,7 +32,7 @@ const anyPeers = fc.array(
     room: fc.integer({ min: 0, max: 200 }),
     donor: fc.integer({ min: 0, max: 8 }),
     bind: fc.integer({ min: 1, max: 40 }),
-    rowsPerSecond: fc.integer({ min: 1, max: 1000 }),
+    assignmentsPerSecond: fc.integer({ min: 1, max: 1000 }),
     rttMs: fc.integer({ min: 1, max: 500 }),
     trust: fc.integer({ min: 0, max: 4 }),
   }),
@@ -46,11 +46,11 @@ describe('planning again', () => {
         anyPeers,
         fc.array(fc.integer({ min: 0, max: 1000 }), { minLength: 160, maxLength: 160 }),
         (specs, load) => {
-          const given = specs.map(({ room, donor, bind, rowsPerSecond, rttMs, trust }, i) =>
+          const given = specs.map(({ room, donor, bind, assignmentsPerSecond, rttMs, trust }, i) =>
             peer(`p${i}`, room, {
               donorId: `d${donor}`,
               maxExpertsPerLayer: bind,
-              rowsPerSecond,
+              assignmentsPerSecond,
               rttMs,
               trust: trust / 4,
             }),
@@ -178,7 +178,7 @@ describe('peers that differ', () => {
   it('gives more to the faster', () => {
     const plan = planPlacement(
       model,
-      [peer('fast', 160, { rowsPerSecond: 900 }), peer('slow', 160, { rowsPerSecond: 300 })],
+      [peer('fast', 160, { assignmentsPerSecond: 900 }), peer('slow', 160, { assignmentsPerSecond: 300 })],
       {
         replicas: 1,
       },
@@ -200,7 +200,7 @@ describe('peers that differ', () => {
   it('still uses the slow, far and new where the others have no room', () => {
     const plan = planPlacement(
       model,
-      [peer('good', 96), peer('bad', 64, { rowsPerSecond: 1, rttMs: 2_000, trust: 0 })],
+      [peer('good', 96), peer('bad', 64, { assignmentsPerSecond: 1, rttMs: 2_000, trust: 0 })],
       { replicas: 1 },
     );
     expect(copies(plan)).toEqual(Array.from({ length: 160 }, () => 1));

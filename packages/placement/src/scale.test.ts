@@ -19,7 +19,7 @@ function manyPeers(count: number): PlacementPeer[] {
     donorId: `d${i}`,
     pledgeBytes: 2 ** (28 + (i % 5)),
     maxExpertsPerLayer: i % 5 === 4 ? 20 : 1_000,
-    rowsPerSecond: 500 + 137 * (i % 23),
+    assignmentsPerSecond: 500 + 137 * (i % 23),
     rttMs: 12 + 11 * (i % 17),
   }));
 }

@@ -21,7 +21,7 @@ export interface PlacementPeer {
   /** Experts of one layer that its GPU can bind at once. */
   maxExpertsPerLayer: number;
   /** Measured assignments per second. */
-  rowsPerSecond?: number;
+  assignmentsPerSecond?: number;
   rttMs?: number;
   /** 0 (nothing verified yet) to 1. */
   trust?: number;

@@ -83,7 +83,7 @@ export class Admission {
     return this.#queue.hasItsShare(client) ? 'share-full' : undefined;
   }
 
-  /** Throws an GenerationError for a request that the KV cache can never hold. */
+  /** Throws a GenerationError for a request that the KV cache can never hold. */
   refuseBeyondKv(request: GenerationRequest): void {
     const pages = this.#pages;
     if (!pages || pages.fits(this.#kvTokens(request))) return;

@@ -14,16 +14,18 @@ import {
   queryTask,
 } from './operations';
 
-const END: i32 = 0;
-const EMBED: i32 = 1;
-const NORM: i32 = 2;
-const GEMM: i32 = 3;
-const SILU: i32 = 4;
-const LATENT: i32 = 5;
-const LATENT_ATTENTION: i32 = 6;
-const KEY_VALUE: i32 = 7;
-const GROUPED_ATTENTION: i32 = 8;
-const QUERY: i32 = 9;
+const enum Op {
+  END,
+  EMBED,
+  NORM,
+  GEMM,
+  SILU,
+  LATENT,
+  LATENT_ATTENTION,
+  KEY_VALUE,
+  GROUPED_ATTENTION,
+  QUERY,
+}
 
 const OP_BYTES: usize = 128;
 /** Polls before a thread sleeps at a barrier. They take tens of microseconds, longer than the end of a task. */
@@ -31,7 +33,7 @@ const SPINS: i32 = 4000;
 
 /** `control` has two words, arrivals and generation, initially 0. Each thread has its own `scratch`. */
 export function runProgram(program: usize, control: usize, threads: i32, scratch: usize): void {
-  for (let op = program; load<i32>(op) != END; op += OP_BYTES) {
+  for (let op = program; load<i32>(op) != Op.END; op += OP_BYTES) {
     const kind = load<i32>(op);
     const tasks = load<i32>(op, 12);
     for (;;) {
@@ -46,23 +48,23 @@ export function runProgram(program: usize, control: usize, threads: i32, scratch
 @inline
 function runTask(kind: i32, op: usize, task: i32, scratch: usize): void {
   switch (kind) {
-    case GEMM:
+    case Op.GEMM:
       return gemmTask(op, task, scratch);
-    case NORM:
+    case Op.NORM:
       return normTask(op, task, scratch);
-    case SILU:
+    case Op.SILU:
       return siluTask(op, task);
-    case LATENT:
+    case Op.LATENT:
       return latentTask(op, task);
-    case LATENT_ATTENTION:
+    case Op.LATENT_ATTENTION:
       return latentAttentionTask(op, task, scratch);
-    case KEY_VALUE:
+    case Op.KEY_VALUE:
       return keyValueTask(op, task);
-    case GROUPED_ATTENTION:
+    case Op.GROUPED_ATTENTION:
       return groupedAttentionTask(op, task, scratch);
-    case QUERY:
+    case Op.QUERY:
       return queryTask(op, task, scratch);
-    case EMBED:
+    case Op.EMBED:
       return embedTask(op, task);
     default:
       unreachable();

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { auditShare, MIN_AUDIT_SHARE, PROBATION_ROWS, RowDraw } from './adaptive-replication.ts';
+import { auditShare, MIN_AUDIT_SHARE, PROBATION_ROWS, RowDraw } from './audit-share.ts';
 import { drawFrom } from './testing/fixtures.ts';
 
 it('auditShare audits everything at first, then less and less, but never nothing', () => {
