@@ -19,7 +19,7 @@ export function withOptionTables(document: string): string {
 export function optionsDocProblem(): string | undefined {
   const document = readFileSync(FILE, 'utf8');
   if (document === withOptionTables(document)) return undefined;
-  return `The option tables in ${relative(ROOT_DIR, FILE)} differ from coordinator/src/config.ts. Run: npx tsx tools/options-doc.ts`;
+  return `The option tables in ${relative(ROOT_DIR, FILE)} differ from coordinator/src/config.ts. Run: node --import tsx tools/options-doc.ts`;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
