@@ -98,7 +98,7 @@ describe('what can go wrong, in the donor’s terms', () => {
     const field = page.getByLabel('Invitation link or code');
     await field.fill('https://elsewhere.example.org/');
     await page.getByRole('button', { name: 'Use this invitation' }).click();
-    await page.getByText('That isn’t an invitation').waitFor();
+    await page.getByText('That is neither an invitation link nor a code.').waitFor();
     await check('invite');
     await field.fill(`${coordinator.address}#invite=pasted-invitation`);
     await page.getByRole('button', { name: 'Use this invitation' }).click();
@@ -132,7 +132,7 @@ describe('what can go wrong, in the donor’s terms', () => {
     await lend();
     const donor = await coordinator.donor();
     donor.dismiss({ code: 'removed', message: 'The operator removed this tab.', retry: false });
-    await expectProblem('Removed by the operator', 'removed');
+    await expectProblem('Removed from the swarm', 'removed');
     await page.reload({ waitUntil: 'networkidle' });
     await waitForPhase(page, 'consent');
     expect(coordinator.hellos.length).toBe(1);

@@ -74,7 +74,7 @@ describe('the donor’s page', () => {
     for (const { nmse } of laps) expect(nmse).toBeLessThan(MAX_NMSE);
     donor.standing({ phase: 'working', rowsPerSecond: 412, rttMs: 23, lapMs: 31 });
     await waitForPhase(page, 'working');
-    await page.getByText(/Your tab is answering for layers 3\W+5 · 24 experts/).waitFor();
+    await page.getByText(/Your tab is computing layers 3\W+5 · 24 experts/).waitFor();
     await page.waitForFunction(() => document.title.startsWith('Working'));
     await page.getByText('Limits and cached weights').click();
     await check('working');

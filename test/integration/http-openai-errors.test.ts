@@ -123,6 +123,12 @@ describe('errors', () => {
     expect(draining).toBeInstanceOf(InternalServerError);
     expect([draining.status, draining.headers?.get('retry-after')]).toEqual([503, '30']);
 
+    server.generation.refusal = new GenerationError('context-length', 'The KV cache holds 32.');
+    const tooLong = await ask();
+    expect(tooLong).toBeInstanceOf(BadRequestError);
+    expect(tooLong).toMatchObject({ code: 'context_length_exceeded', param: 'prompt' });
+    expect(tooLong.message).toContain('The KV cache holds 32.');
+
     server.generation.refusal = new GenerationError('timeout', 'late');
     expect((await ask()).status).toBe(504);
   });

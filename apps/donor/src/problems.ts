@@ -76,8 +76,8 @@ const REFUSED: Record<RefusalCode, ProblemText> = {
     recovery: 'manual',
   },
   banned: {
-    title: 'This browser has been blocked',
-    happened: 'The coordinator no longer accepts work from this browser.',
+    title: 'This browser or network is paused',
+    happened: 'Results were wrong, so the coordinator accepts no work until the time below.',
     todo: 'If you think this is a mistake, please contact the operator.',
     recovery: 'manual',
   },
@@ -109,9 +109,9 @@ const REFUSED: Record<RefusalCode, ProblemText> = {
 
 const DISMISSED: Record<Exclude<Dismissed['code'], 'finished'>, ProblemText> = {
   removed: {
-    title: 'Removed by the operator',
-    happened: 'The operator has removed this tab from the swarm.',
-    todo: 'This tab won’t do any more work. If you’d like to know why, please ask the operator.',
+    title: 'Removed from the swarm',
+    happened: 'The coordinator has removed this tab from the swarm; its reason is below.',
+    todo: 'This tab won’t do any more work. If you’d like to know more, please ask the operator.',
     recovery: 'manual',
   },
   'self-test': {
@@ -121,8 +121,8 @@ const DISMISSED: Record<Exclude<Dismissed['code'], 'finished'>, ProblemText> = {
     recovery: 'manual',
   },
   'wrong-results': {
-    title: 'This tab returned wrong results',
-    happened: 'The coordinator recomputed some of your GPU’s work and twice got a different result.',
+    title: 'Wrong results',
+    happened: 'The coordinator found wrong results from this tab, or from another tab of this browser.',
     todo: UPDATE_DRIVER,
     recovery: 'manual',
   },
@@ -134,8 +134,8 @@ const DISMISSED: Record<Exclude<Dismissed['code'], 'finished'>, ProblemText> = {
   },
   draining: REFUSED.draining,
   timeout: {
-    title: 'The connection timed out',
-    happened: 'The coordinator stopped hearing from this tab.',
+    title: 'The connection has ended',
+    happened: 'The coordinator ended the connection; its reason is below.',
     todo: `${RETRIES} ${KEPT}`,
     recovery: 'auto',
   },
@@ -207,10 +207,7 @@ const ON_CPU: Partial<Record<string, Partial<ProblemText>>> = {
     happened: 'Your CPU’s answers differ from the known correct ones, so none of them were used.',
     todo: UPDATE_BROWSER,
   },
-  'wrong-results': {
-    happened: 'The coordinator recomputed some of your CPU’s work and twice got a different result.',
-    todo: UPDATE_BROWSER,
-  },
+  'wrong-results': { todo: UPDATE_BROWSER },
   'out-of-memory': {
     title: 'Out of memory',
     happened: 'The browser couldn’t get as much memory as you lend.',

@@ -30,7 +30,8 @@ if (!('caches' in self)) post({ type: 'cache-failed', reason: 'unavailable' });
 
 let device: Device = 'gpu';
 let heartbeatMs = 0;
-let lastProgressMs = 0;
+/** So the first report is always sent, even if the worker is younger than the interval. */
+let lastProgressMs = -PROGRESS_INTERVAL_MS;
 let statsTimer: ReturnType<typeof setInterval> | undefined;
 
 const host = new PeerHost({

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { GenerationError, type Refusal } from '../scheduler/generation.ts';
+import { DEFAULT_RETRY_S, GenerationError, type Refusal } from '../scheduler/generation.ts';
 
 export type ApiErrorType = 'invalid_request_error' | 'rate_limit_error' | 'server_error';
 
@@ -7,8 +7,6 @@ export interface ErrorBody {
   error: { message: string; type: ApiErrorType; param: string | null; code: string | null };
 }
 
-/** Used where the scheduler gives no measured time. */
-const DEFAULT_RETRY_AFTER_S = 1;
 /** Retrying sooner than this only adds load. */
 const MIN_RETRY_AFTER_MS = 100;
 /** The longest Retry-After that all OpenAI clients obey; openai-python ignores longer ones. */
@@ -138,7 +136,8 @@ const REFUSALS: Readonly<Record<Refusal, readonly [code: string, message: string
   'too-late': ['queue_too_long', 'The queue is too long: the request would time out before its turn.'],
 };
 
-function fromGeneration({ reason, retryAfterS }: GenerationError): ApiError {
+function fromGeneration(error: GenerationError): ApiError {
+  const { reason, retryAfterS } = error;
   switch (reason) {
     case 'queue-full':
     case 'share-full':
@@ -148,11 +147,12 @@ function fromGeneration({ reason, retryAfterS }: GenerationError): ApiError {
       return new ApiError(429, `${message} Retry after the time in the Retry-After header.`, { code, headers });
     }
     case 'context-length':
-      return ApiError.contextLength('prompt', 'The prompt and max_tokens together exceed the context length.');
+      // Quotes only numbers: of tokens, and of those that the context or the KV cache holds.
+      return ApiError.contextLength('prompt', error.message);
     case 'draining':
       return ApiError.draining(retryAfterS);
     case 'cancelled':
-      return new ApiError(503, 'The request was cancelled by the operator. Retry it.', { code: 'cancelled' });
+      return new ApiError(503, 'The request was cancelled.', { code: 'cancelled' });
     case 'timeout':
       return ApiError.timeout();
     case 'internal':
@@ -163,7 +163,7 @@ function fromGeneration({ reason, retryAfterS }: GenerationError): ApiError {
 }
 
 function retryAfter(seconds: number | undefined): Record<string, string> {
-  const waitMs = Math.max(MIN_RETRY_AFTER_MS, Math.ceil(1000 * (seconds ?? DEFAULT_RETRY_AFTER_S)));
+  const waitMs = Math.max(MIN_RETRY_AFTER_MS, Math.ceil(1000 * (seconds ?? DEFAULT_RETRY_S)));
   return {
     'retry-after': String(Math.ceil(waitMs / 1000)),
     'retry-after-ms': String(waitMs),

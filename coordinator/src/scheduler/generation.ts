@@ -89,6 +89,9 @@ export type Refusal = 'queue-full' | 'share-full' | 'too-late';
 
 export type GenerationErrorReason = Refusal | 'context-length' | 'draining' | 'cancelled' | 'timeout' | 'internal';
 
+/** `Retry-After` where no time has been measured, in seconds. */
+export const DEFAULT_RETRY_S = 2;
+
 export class GenerationError extends Error {
   readonly reason: GenerationErrorReason;
   /** Seconds after which a retry makes sense; present with a Refusal and with `draining`. */

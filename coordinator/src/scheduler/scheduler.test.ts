@@ -359,7 +359,7 @@ describe('on a paged KV cache', () => {
     const accepted = ['a', 'b'].map((id) => collect(shoal.submit(request(id, big))));
     expect([shoal.running.length, shoal.queued.length]).toEqual([1, 1]);
     expect(() => shoal.submit(request('c', big))).toThrow(expect.objectContaining({ reason: 'queue-full' }));
-    expect(() => shoal.submit(request('d', { promptIds: long, maxTokens: 27 }))).toThrow(/holds 32/);
+    expect(() => shoal.submit(request('d', { promptIds: long, maxTokens: 27 }))).toThrow(/holds only 32/);
     lap.open();
     await Promise.all(accepted);
     await vi.waitFor(() => expect(shoal.kvBytesInUse).toBe(0));

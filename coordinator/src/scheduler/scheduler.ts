@@ -10,6 +10,7 @@ import { PassCosts, type PassTimes } from './batch/pass-costs.ts';
 import { PassRunner } from './batch/pass-runner.ts';
 import { PrefillBudget } from './batch/prefill-budget.ts';
 import {
+  DEFAULT_RETRY_S,
   GenerationError,
   type GenerationEvent,
   type GenerationRequest,
@@ -68,8 +69,6 @@ const PREFILL_ROWS = 256;
 const REQUEST_TIMEOUT_MS = 10 * 60_000;
 /** A third would read the weights once more per round, and helps only if laps take far longer than the dense engine's work. */
 const MAX_MICRO_BATCHES = 2;
-/** `Retry-After` while nothing has been measured. */
-const FIRST_RETRY_S = 2;
 /** A request is rejected as too late only if its expected wait exceeds this many request timeouts: the estimate is rough. */
 const SURELY = 2;
 /** Waiting requests that are looked at to estimate a wait. */
@@ -190,7 +189,7 @@ export class Scheduler implements GenerationService {
 
   /** As GenerationService says. The request takes its place in the queue at once, before the first event is read. */
   submit(request: GenerationRequest): AsyncIterable<GenerationEvent> {
-    if (this.#draining) throw new GenerationError('draining', 'The coordinator is shutting down.', FIRST_RETRY_S);
+    if (this.#draining) throw new GenerationError('draining', 'The coordinator is shutting down.', DEFAULT_RETRY_S);
     const { length } = request.promptIds;
     if (length === 0) throw new GenerationError('context-length', 'The prompt has no tokens.');
     if (length + Math.min(1, request.maxTokens) > this.maxContext) {
@@ -241,7 +240,7 @@ export class Scheduler implements GenerationService {
     clearTimeout(timer);
     const message = 'The coordinator shut down before the answer was complete.';
     for (const sequence of [...this.queued, ...this.running]) {
-      sequence.fail(new GenerationError('draining', message, FIRST_RETRY_S));
+      sequence.fail(new GenerationError('draining', message, DEFAULT_RETRY_S));
     }
   }
 
@@ -331,7 +330,7 @@ export class Scheduler implements GenerationService {
     const intervalMs = this.#rate.intervalMs(this.running.length, this.#admission.inOrder(MAX_LOOK_AHEAD));
     const waitMs =
       retryMs ?? (intervalMs && this.#rate.retryAfterMs(intervalMs, this.now(), this.limits.maxQueue)) ?? null;
-    return new GenerationError(reason, message, waitMs === null ? FIRST_RETRY_S : waitMs / 1000);
+    return new GenerationError(reason, message, waitMs === null ? DEFAULT_RETRY_S : waitMs / 1000);
   }
 
   #countPass(times: PassTimes): void {

@@ -69,7 +69,7 @@ export class Vetting {
       peer.verifiedShare = matched / tested;
       if (matched === tested) return counts() && (await this.#probation(peer, refs)) && counts() ? 'passed' : 'failed';
       this.#options.trust?.exclude(peer, true);
-      const message = `The GPU computed ${tested - matched} of ${tested} experts wrongly. Its driver may be at fault: update it, or lend less memory.`;
+      const message = `The tab computed ${tested - matched} of ${tested} experts wrongly. If it uses the GPU, its driver may be at fault: update it, or lend less memory.`;
       this.#options.dismiss(peer, { code: 'self-test', message, retry: false });
     } catch (error) {
       if (!counts()) return 'failed';

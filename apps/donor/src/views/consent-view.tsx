@@ -34,7 +34,9 @@ export function ConsentView({ session }: { session: DonorSession }) {
           <button type="submit" class="primary">
             Lend my {word}
           </button>
-          <p class="hint">Nothing has been downloaded or connected yet. You can pause or close the tab at any time.</p>
+          <p class="hint">
+            Nothing is downloaded or connected until you press the button. You can pause or close the tab at any time.
+          </p>
         </div>
         <dl class="terms">
           <Term name={`Your ${word}`}>

@@ -13,8 +13,9 @@ export function FinishedView({ session }: { session: DonorSession }) {
       <h1>Thank you.</h1>
       <section class="card" aria-label="This visit">
         <dl class="figures">
-          <Figure name="Tokens helped" value={formatCount(visit.tokensHelped)}>
-            {standing && `${formatCount(standing.tokensHelpedTotal)} in total`}
+          <Figure name="Tokens" value={formatCount(visit.tokensHelped)}>
+            that you helped compute
+            {standing && `; ${formatCount(standing.tokensHelpedTotal)} in total`}
           </Figure>
           <Figure name="Rows computed" value={formatCount(visit.rows)}>
             one per token and layer

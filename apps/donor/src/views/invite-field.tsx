@@ -35,7 +35,7 @@ export function InviteField({ session }: { session: DonorSession }) {
       </div>
       {unreadable && (
         <p class="hint" id="invite-complaint" role="alert">
-          That isn’t an invitation. Paste the whole link, including https://.
+          That is neither an invitation link nor a code.
         </p>
       )}
     </form>

@@ -52,14 +52,15 @@ function headline({ phase, standing, device }: DonorState): string {
   if (phase === 'paused') return `Paused: your ${DEVICE_WORD[device]} is idle, and the weights stay loaded`;
   if (phase === 'finishing') return 'Finishing the work in progress';
   if (!held) return 'Connected, waiting for experts';
-  return phase === 'working' ? `Your tab is answering for ${held}` : `Ready to answer for ${held}`;
+  return phase === 'working' ? `Your tab is computing ${held}` : `Ready to compute ${held}`;
 }
 
 function Figures({ state: { standing, stats, visit, adapter, pledgeBytes, device } }: { state: DonorState }) {
   return (
     <dl class="figures">
-      <Figure name="Tokens helped" value={formatCount(visit.tokensHelped)}>
-        {standing && `${formatCount(standing.tokensHelpedTotal)} in total`}
+      <Figure name="Tokens" value={formatCount(visit.tokensHelped)}>
+        that you helped compute
+        {standing && `; ${formatCount(standing.tokensHelpedTotal)} in total`}
       </Figure>
       <Figure
         name="Verified"

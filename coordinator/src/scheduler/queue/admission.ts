@@ -89,8 +89,8 @@ export class Admission {
     if (!pages || pages.fits(this.#kvTokens(request))) return;
     throw new GenerationError(
       'context-length',
-      `The prompt has ${request.promptIds.length} tokens and asks for ${request.maxTokens} more; this server's KV cache ` +
-        `holds ${pages.numPages * pages.pagePositions}: ask for fewer.`,
+      `The prompt has ${request.promptIds.length} tokens and the answer may have ${request.maxTokens}, but the KV cache ` +
+        `holds only ${pages.numPages * pages.pagePositions}. Shorten one of them.`,
     );
   }
 
