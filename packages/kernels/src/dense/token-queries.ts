@@ -4,8 +4,19 @@ import type { Bank } from './bank.ts';
 
 /** Byte offsets of a token query and its answer, as in packages/kernels/wasm/assembly/dense/sampling.ts. */
 const AT = {
-  ...{ temperature: 0, topP: 8, uniform: 16, topK: 24, known: 28, numTop: 32 },
-  ...{ status: 36, token: 40, logit: 44, sum: 48, largest: 56, row: 60, top: 64 },
+  temperature: 0,
+  topP: 8,
+  uniform: 16,
+  topK: 24,
+  known: 28,
+  numTop: 32,
+  status: 36,
+  token: 40,
+  logit: 44,
+  sum: 48,
+  largest: 56,
+  row: 60,
+  top: 64,
 } as const;
 const DRAWN = -1;
 const NO_LOGPROBS = -1;
