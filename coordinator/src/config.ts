@@ -170,9 +170,11 @@ const SECTIONS = {
       more: 'One client may have three quarters of the places. Requests beyond that get 429.',
     }),
     promptLaps: option('prompt-laps', integer(1, 1000), {
-      default: '1',
+      default: '2',
       help: 'how long prompts may hold up each token of running answers, in laps',
-      more: 'With more, first tokens come sooner when many clients ask at once, and gaps between tokens are longer.',
+      more:
+        'With more, first tokens come sooner when many clients ask at once, and gaps between tokens are longer ' +
+        '([measurements](measurements/scheduling.md)).',
     }),
     halfBatches: option('half-batches', choice('auto', 'on', 'off'), {
       default: 'auto',

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { defaultConfig } from '../../../coordinator/src/config.ts';
 import type { Pace } from '../../tabs/paced-backend.ts';
 import { FULL_PACE } from '../rig.ts';
 import type { Workload } from './workload.ts';
@@ -38,7 +39,7 @@ of their own over WebRTC, behind lines of a stated length. Everything random is 
   --lap-overhead MS   of each lap in a tab, as submission and reading back take on a GPU (0)
   --max-batch N       answers written at a time (the server's default)
   --max-queue N       requests that may wait (the server's default)
-  --prompt-laps N     by how many laps' time prompts may hold up streams (1)
+  --prompt-laps N     by how many laps' time prompts may hold up streams (the server's default)
   --seed N            (1)
   --json              one JSON document on stdout instead of the table
   --help              print this
@@ -107,7 +108,7 @@ export function parseLoadOptions(argv: readonly string[]): LoadOptions {
     tabs: number('tabs', 2, WHOLE(1, 16)),
     paces: pacesOf(values.pairs, lapOverheadMs),
     maxBatch: optional('max-batch', WHOLE(1, 256)),
-    promptLaps: number('prompt-laps', 1, WHOLE(1, 1000)),
+    promptLaps: number('prompt-laps', defaultConfig().promptLaps, WHOLE(1, 1000)),
     maxQueue: optional('max-queue', WHOLE(0, 10_000)),
     temperature: number('temperature', 0.8, [0, 2]),
     seed: number('seed', 1, WHOLE(1, Number.MAX_SAFE_INTEGER)),
