@@ -11,7 +11,7 @@ import { measureStill } from '../tools/simulate/still.ts';
 const seed = Number(process.argv[2] ?? 1);
 const TABS = 12;
 
-/** A model that nobody has published: 40 MoE layers, of whose 64 experts each token uses 6. */
+/** A made-up model: 40 MoE layers, of whose 64 experts each token uses 6. */
 const model: SimModel = {
   name: 'made-up',
   numLayers: 40,

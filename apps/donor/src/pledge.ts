@@ -8,7 +8,7 @@ export const PLEDGE_STOPS_BYTES: readonly number[] = [
 const STORAGE_KEY = 'shoal.pledge-mib';
 /** Share of the computer's memory, which many GPUs use too. */
 const DEFAULT_SHARE = 1 / 8;
-/** Nobody should lend more than this without having chosen to. */
+/** The default never exceeds this: lending more is the donor's choice. */
 const MAX_DEFAULT_BYTES = 1024 * MIB;
 
 /**

@@ -69,7 +69,7 @@ export function startLocalExperts(
   // In a thread of their own, so that answers and drafts wait for no audit.
   const thread = new ExpertThread({ packedDir, maxBytes: 0, threads, onLoaded: () => {} });
   const onTrouble = ({ message }: Error): void => {
-    const text = `The layers of --local-experts are not in memory, and slow for now: ${message}`;
+    const text = `The layers of --local-experts are not in memory, so they are computed slowly until they are loaded again: ${message}`;
     events.add({ level: 'error', kind: 'server', text });
   };
   const localLayers = new LocalLayers({ layers: [...layers], thread, fallback: work.laps, onTrouble });

@@ -92,7 +92,7 @@ class HashCache implements SequenceCache {
 
 export interface HashEngineOptions {
   numPages?: number;
-  /** Of ten positions, so many whose draft is as good as the model itself. */
+  /** The number of positions in ten whose draft is right. */
   rightInTen?: number;
 }
 

@@ -29,7 +29,7 @@ export const reader: TensorReader = {
   },
 };
 
-/** Routed experts that add half of the row, whoever is chosen. */
+/** Routed experts that add half of the row, whichever are chosen. */
 export const experts: ExpertDispatch = {
   dispatch: (call) => ({ combine: async () => call.x.map((value) => value / 2) }),
 };
