@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
-/** What CI checks besides the tests; the first failure ends it. */
+/** CI's checks besides the tests; stops at the first failure. */
 const STEPS = [
   ['types', 'node_modules/typescript/bin/tsc', '--noEmit'],
   ['lint', '--import', 'tsx', 'tools/lint.ts'],

@@ -18,18 +18,18 @@ Options are those of npm start. --host and --port are of the address that you op
 `;
 
 const ROOT = join(import.meta.dirname, '..');
-/** The pages, by the paths under which the coordinator serves them (coordinator/src/http/pages.ts). */
+/** Pages by the paths at which the coordinator serves them (coordinator/src/http/pages.ts). */
 const PAGES: readonly (readonly [path: RegExp, app: string])[] = [
   [/^\/(index\.html)?$/, 'donor'],
   [/^\/(console|playground)(\/|$)/, 'console'],
 ];
-/** What Vite serves; every other path is the coordinator's. */
+/** Proxied to the coordinator; Vite serves the rest. */
 const NOT_VITE = '^/(?!@|apps/|packages/|node_modules/)';
 const COORDINATOR_SOURCE = /^(coordinator\/src|packages\/\w+\/src)\/(?!.*\.test\.)/;
 const KERNEL_SOURCE = /^packages\/kernels\/wasm\//;
 /** An editor, or git, writes several files at once. */
 const SETTLE_MS = 150;
-/** A coordinator that has not ended by then is killed: its drain timeout is a second, and then it closes connections. */
+/** Time after which the coordinator is killed: it drains for a second, then closes connections. */
 const KILL_AFTER_MS = 6_000;
 const POLL_MS = 100;
 
@@ -38,7 +38,7 @@ const say = (line: string): void => void process.stderr.write(`dev: ${line}\n`);
 async function main(argv: readonly string[]): Promise<void> {
   if (argv.includes('--help') || argv.includes('-h')) return void process.stdout.write(HELP);
   const config = parseConfig(argv, process.env);
-  // The same for all restarts, so that an open console stays signed in. An access file may name its own admins.
+  // Kept across restarts, so that an open console stays signed in. An access file may name its own admins.
   const needsToken = config.adminToken === undefined && config.accessFile === undefined;
   const adminToken = needsToken ? randomBytes(16).toString('base64url') : undefined;
   const http = createHttpServer();
@@ -67,7 +67,7 @@ Pages and coordinator follow the sources. Ctrl-C to stop.
   await Promise.all([coordinator.close(), vite.close()]);
 }
 
-/** Vite on a server of ours: on one of its own it would exit at SIGTERM without waiting for the coordinator. */
+/** Runs Vite on our own server: on its own, it would exit at SIGTERM without waiting for the coordinator. */
 async function servePages(http: Server, coordinatorUrl: string): Promise<ViteDevServer> {
   const vite = await createViteServer({
     configFile: false,
@@ -79,7 +79,7 @@ async function servePages(http: Server, coordinatorUrl: string): Promise<ViteDev
     optimizeDeps: { entries: ['apps/*/src/{main.tsx,worker.ts}'] },
     server: {
       middlewareMode: { server: http },
-      // Pages are isolated and under the same policy as in production.
+      // The same isolation and policy as in production.
       headers: SECURITY_HEADERS,
       // The coordinator answers preflights itself.
       cors: false,
@@ -105,7 +105,7 @@ async function servePages(http: Server, coordinatorUrl: string): Promise<ViteDev
   return vite;
 }
 
-/** Without the stack trace for each request that arrives while there is no coordinator; the request is answered with 502. */
+/** Omits the stack traces of requests that arrive without a coordinator; they are answered with 502. */
 function quietWhileRestarting(): Logger {
   const logger = createLogger('info', { allowClearScreen: false });
   const { error } = logger;
@@ -137,7 +137,7 @@ function watch(vite: ViteDevServer, coordinator: RestartingCoordinator): void {
   });
 }
 
-/** The coordinator's process, replaced by another on request. At most one runs, and none after `close`. */
+/** The coordinator's process, replaced on request. At most one runs, and none after `close`. */
 class RestartingCoordinator {
   readonly #port: number;
   readonly #args: readonly string[];
@@ -149,11 +149,11 @@ class RestartingCoordinator {
   constructor(port: number, args: readonly string[]) {
     this.#port = port;
     this.#args = args;
-    // If this process ends by an error of its own.
+    // In case this process crashes.
     process.on('exit', () => this.#child?.kill('SIGKILL'));
   }
 
-  /** With `compileKernels` the WebAssembly is built first; if that fails, the coordinator that runs stays. */
+  /** `compileKernels` builds the WebAssembly first; if that fails, the running coordinator stays. */
   restart(compileKernels = false): void {
     this.#work = this.#work.then(async () => {
       if (this.#closed) return;
@@ -184,7 +184,7 @@ class RestartingCoordinator {
     });
   }
 
-  /** False if `child` is gone before it listens. */
+  /** False if `child` exits before it listens. */
   async #listens(child: ChildProcess): Promise<boolean> {
     while (this.#child === child) {
       const answer = await fetch(`http://127.0.0.1:${this.#port}/healthz`).catch(() => undefined);
@@ -206,7 +206,7 @@ class RestartingCoordinator {
   }
 
   async #compileKernels(): Promise<boolean> {
-    // tools/run.mjs must not take what comes out for the output of the sources that it built last.
+    // tools/run.mjs must not mistake this output for that of its last build.
     await rm(join(ROOT, 'packages/kernels/dist/.sources'), { force: true });
     this.#compiler = this.#spawn(['packages/kernels/wasm/build.mjs']);
     const [code] = await once(this.#compiler, 'exit');
@@ -214,7 +214,7 @@ class RestartingCoordinator {
   }
 
   #spawn(args: readonly string[]): ChildProcess {
-    // Its addresses are not the one to open, so they are not shown; errors and progress are on stderr.
+    // stdout shows addresses that users shouldn't open; errors and progress go to stderr.
     return spawn(process.execPath, args, { cwd: ROOT, stdio: ['ignore', 'ignore', 'inherit'] });
   }
 }
@@ -224,7 +224,7 @@ async function listen(server: Server, port: number, host: string): Promise<void>
   await once(server, 'listening');
 }
 
-/** Free now; the coordinator takes it a moment later, and again at every restart. */
+/** Finds a free port, which the coordinator takes at every start. */
 async function freePort(): Promise<number> {
   const server = createHttpServer();
   await listen(server, 0, '127.0.0.1');
@@ -235,7 +235,7 @@ async function freePort(): Promise<number> {
 
 function interrupted(): Promise<void> {
   return new Promise((resolve) => {
-    // Not once: further ones must not end this process before the coordinator has ended.
+    // Not `once`: another signal must not end this process before the coordinator.
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => resolve());
   });
 }

@@ -6,7 +6,7 @@ import { glossaryFaults } from './lint/glossary.ts';
 import { floorFaults } from './lint/imports.ts';
 import { type Fault, ROOT, sourceFiles } from './lint/source-files.ts';
 
-// `npm run lint`: oxlint (circles of imports among its rules), then what no linter knows of.
+// `npm run lint`: oxlint (which also finds import cycles), then our own rules.
 const oxlint = join(ROOT, 'node_modules/oxlint/bin/oxlint');
 const { status } = spawnSync(process.execPath, [oxlint, '--deny-warnings', ...process.argv.slice(2)], {
   cwd: ROOT,

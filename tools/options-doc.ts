@@ -7,7 +7,7 @@ const FILE = join(ROOT_DIR, 'docs/OPERATIONS.md');
 const BEGIN = '<!-- options: written by tools/options-doc.ts -->';
 const END = '<!-- options: end -->';
 
-/** The document with the option tables of `shoal serve` between its markers. Throws where a marker is missing. */
+/** Puts the option tables of `shoal serve` between the document's markers. Throws if a marker is missing. */
 export function withOptionTables(document: string): string {
   const begin = document.indexOf(BEGIN);
   const end = document.indexOf(END);
@@ -15,7 +15,7 @@ export function withOptionTables(document: string): string {
   return `${document.slice(0, begin)}${BEGIN}\n\n${configMarkdown()}\n${document.slice(end)}`;
 }
 
-/** What is wrong with the option tables of docs/OPERATIONS.md, with the remedy; undefined where they are up to date. */
+/** Describes a fault in docs/OPERATIONS.md's option tables and its remedy; undefined if they are up to date. */
 export function optionsDocProblem(): string | undefined {
   const document = readFileSync(FILE, 'utf8');
   if (document === withOptionTables(document)) return undefined;

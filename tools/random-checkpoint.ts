@@ -64,7 +64,7 @@ function number(flag: string, text: string): number {
   return value;
 }
 
-/** A line for every tenth. */
+/** Prints every 10 %. */
 function progress(): (doneBytes: number, totalBytes: number) => void {
   let shown = 0;
   return (doneBytes, totalBytes) => {

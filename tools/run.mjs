@@ -1,5 +1,5 @@
-// What every npm command goes through: it needs nothing but Node, and installs and builds what is missing.
-// Plain JavaScript without dependencies, since it runs before there are any.
+// Entry point of every npm command: installs and builds what is missing, and needs only Node.
+// Plain JavaScript, since it runs before any dependency is installed.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -11,8 +11,8 @@ const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const MIN_NODE = [20, 19];
 
 /**
- * Each command: what must be there first, and what is then run, with the command line's own arguments appended.
- * `endsWithParent`: stop it when the process that started this one is gone.
+ * What each command needs first and what it then runs, with the command line's arguments appended.
+ * `endsWithParent` stops it when the process that started this one is gone.
  */
 const COMMANDS = {
   serve: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('coordinator/src/cli/main.ts', 'serve') },
@@ -28,7 +28,7 @@ const COMMANDS = {
   build: { needs: ['dependencies', 'kernels', 'pages'] },
 };
 
-/** Everything that the built pages are made of. */
+/** Sources of the built pages. */
 const PAGE_SOURCES = ['apps', 'packages', 'package-lock.json', 'tsconfig.json'];
 const PAGES = ['donor', 'console'];
 
@@ -55,17 +55,17 @@ const ENSURE = {
   dependencies() {
     if (dependenciesMatchLock()) return;
     say('Installing dependencies (npm ci)');
-    // npm is found as npm itself tells, so that another version on PATH is not mixed in.
+    // Uses the npm that started this process, not another version on PATH.
     const npm = process.env.npm_execpath;
     const command = npm ? [process.execPath, npm, 'ci'] : [process.platform === 'win32' ? 'npm.cmd' : 'npm', 'ci'];
-    // What is there to compare with llama.cpp (tests, benchmarks) takes its prebuilt binary from npm, and builds none.
+    // The comparisons with llama.cpp (tests, benchmarks) use its prebuilt binary from npm and build none.
     process.env.NODE_LLAMA_CPP_SKIP_DOWNLOAD = 'true';
-    // stdout belongs to the command itself (`--json` prints one document there).
+    // stdout is reserved for the command (`--json` prints a document).
     const code = run([...command, '--no-audit', '--no-fund', '--loglevel=error'], { stdout: 2 });
     if (code !== 0)
       fail('npm ci failed: see above. Shoal needs the npm registry once, to install what it is built on.');
   },
-  /** The WebAssembly kernels, compiled from AssemblyScript. */
+  /** Compiles the WebAssembly kernels from AssemblyScript. */
   kernels() {
     const stamp = join(ROOT, 'packages/kernels/dist/.sources');
     const hash = hashTree(['packages/kernels/wasm', 'package-lock.json']);
@@ -94,7 +94,7 @@ const ENSURE = {
   },
 };
 
-/** Whether node_modules has just what the lock file asks for on this platform. */
+/** Whether node_modules matches the lock file on this platform. */
 function dependenciesMatchLock() {
   const installed = readJson('node_modules/.package-lock.json');
   const wanted = readJson('package-lock.json');
@@ -130,25 +130,25 @@ function hashTree(paths) {
 }
 
 /**
- * The command takes our place: its exit code is ours. Ctrl-C reaches it from the terminal, and what is sent to us alone (by
- * `docker stop`, by a service manager) is passed on, so that it drains and nothing stays behind.
+ * Runs the command and exits with its code. Ctrl-C reaches it from the terminal; a signal sent only to this process (by
+ * `docker stop` or a service manager) is forwarded, so that the command can drain.
  */
 function handOver([command, ...args], endsWithParent = false) {
   const child = spawn(command, args, { cwd: ROOT, stdio: 'inherit' });
   process.on('SIGINT', () => {});
   for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
-  // A signal sent to npm reaches only the shell between npm and this process, which then ends without passing it on.
+  // A signal to npm reaches only the shell between npm and this process, which exits without forwarding it.
   const parent = process.ppid;
   if (endsWithParent) setInterval(() => process.ppid !== parent && child.kill('SIGTERM'), 500);
   child.on('error', (error) => fail(`${command} could not be started: ${error.message}`));
   child.on('exit', (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 0)));
 }
 
-/** Runs to its end and returns the exit code; Ctrl-C reaches the child, which ends in its own way. */
+/** Runs a command to its end and returns its exit code; the child handles Ctrl-C itself. */
 function run([command, ...args], { stdout = 'inherit' } = {}) {
   const ignore = () => {};
   process.on('SIGINT', ignore);
-  // Windows starts .cmd files through a shell only.
+  // Windows needs a shell to start .cmd files.
   const shell = command.endsWith('.cmd');
   const result = spawnSync(command, args, { cwd: ROOT, stdio: ['inherit', stdout, 'inherit'], shell });
   process.removeListener('SIGINT', ignore);

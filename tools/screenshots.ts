@@ -6,7 +6,7 @@ import { covered, until } from '../test/integration/virtual-donor.ts';
 import { DonorBrowser } from './browser/donor-tabs.ts';
 import { startTinyCoordinator } from '../test/integration/tiny-coordinator.ts';
 
-/** The README's pictures, taken from the running thing: four tabs, a few answers, and each page as its person sees it. */
+/** Takes the README's pictures from a running swarm: four tabs, a few answers, and every page. */
 const OUT_DIR = join(ROOT_DIR, 'docs/images');
 const SIZE = { width: 1280, height: 900 };
 const PLEDGE_MIB = 128;
@@ -34,7 +34,7 @@ async function open(path: string): Promise<Page> {
   return page;
 }
 
-/** The donor's page that shows the most rows per second: some replicas are hardly asked. */
+/** Donor page with the most rows per second: some replicas get hardly any. */
 async function busiest(pages: readonly Page[]): Promise<Page> {
   const rates = await Promise.all(pages.map((page) => page.locator('.chart strong').first().innerText()));
   const rows = rates.map((text) => Number.parseFloat(text.replaceAll(',', '')));
@@ -46,7 +46,7 @@ try {
   const tabs = await Promise.all(Array.from({ length: 4 }, () => browser.open(coordinator.url, PLEDGE_MIB)));
   await until('four tabs to serve', () => coordinator.swarm.peers.length === 4 && covered(coordinator), 180_000);
   const console = await open('/console#token=screenshots');
-  // Long enough for the charts to have something to say.
+  // Long enough to fill the charts.
   for (let round = 0; round < 4; round++) await Promise.all(PROMPTS.map((prompt, i) => story(prompt, 10 * round + i)));
   const running = Promise.all(PROMPTS.map((prompt, i) => story(prompt, 100 + i)));
   await new Promise((resolve) => setTimeout(resolve, 1500));

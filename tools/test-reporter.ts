@@ -1,12 +1,12 @@
 import { relative } from 'node:path';
 import type { Reporter, TestCase, TestModule, Vitest } from 'vitest/node';
 
-/** Milliseconds after which a file counts as slow: the slowest are listed at the end. */
+/** Time from which a file counts as slow; the slowest are listed at the end. */
 const SLOW_FILE_MS = 10_000;
 
 /**
  * Ends a run with each failure on one line (a long output is cut off at its start) and `N passed, N failed, N skipped`.
- * A skipped test fails the run unless `-t` chose some by name, and so does a project in which no test ran where everything was to run.
+ * A skipped test fails the run unless `-t` was given; in a full run, so does a project that ran no test.
  */
 export default class ClosingLine implements Reporter {
   #vitest: Vitest | undefined;
@@ -34,7 +34,7 @@ export default class ClosingLine implements Reporter {
       ...empty.map(({ name }) => `no test ran in the project ${name}`),
     ];
     if (faults.length > 0 || passed.length === 0) process.exitCode = 1;
-    // After the summary of vitest's own reporter, which prints it in this same event.
+    // Prints after vitest's own reporter, which uses the same event.
     setImmediate(() => {
       for (const line of slowest(modules)) process.stdout.write(`${line}\n`);
       for (const fault of faults) process.stdout.write(`failed: ${fault}\n`);

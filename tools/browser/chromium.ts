@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { type Browser, type BrowserServer, chromium } from 'playwright';
 
-/** Names under which a Chromium is found on PATH, the plainest first. */
+/** Names of Chromium browsers on PATH, in order of preference. */
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome', 'msedge'];
-/** Where installers put it on systems that don't use PATH for it. */
+/** Where installers put it on systems without it on PATH. */
 const PLACES = [
   '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
   '/Applications/Chromium.app/Contents/MacOS/Chromium',
@@ -14,8 +14,8 @@ const PLACES = [
 ];
 
 /**
- * WebGPU without a GPU needs the unsafe flag (SwiftShader counts as such); the rest keeps a test browser from talking to
- * anyone but us. `--no-sandbox` is for root, where Chromium refuses to start with one.
+ * WebGPU without a GPU (SwiftShader) needs the unsafe flag; the rest keeps a test browser from contacting others.
+ * `--no-sandbox` is for root, as which Chromium refuses to start with a sandbox.
  */
 export const CHROMIUM_FLAGS = [
   ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
@@ -28,7 +28,7 @@ export const CHROMIUM_FLAGS = [
 
 const WEBGPU_FLAG = '--enable-unsafe-webgpu';
 
-/** A Chromium that is on this machine already: SHOAL_CHROMIUM, PATH, the usual places, or Playwright's own download. */
+/** Finds an installed Chromium: SHOAL_CHROMIUM, PATH, the usual places, or Playwright's own download. */
 export function findChromium(): string | undefined {
   const named = process.env.SHOAL_CHROMIUM;
   if (named) {
@@ -42,7 +42,7 @@ export function findChromium(): string | undefined {
   return [...onPath, ...PLACES, chromium.executablePath()].find((path) => existsSync(path));
 }
 
-/** As findChromium, installing one where there is none: Debian's package as root, else Playwright's download. */
+/** Finds a Chromium or installs one: Debian's package as root, otherwise Playwright's download. */
 export function ensureChromium(say: (line: string) => void): string {
   const found = findChromium();
   if (found !== undefined) return found;
@@ -75,19 +75,19 @@ export function ensureChromium(say: (line: string) => void): string {
 export interface LaunchOptions {
   say?: (line: string) => void;
   extraFlags?: readonly string[];
-  /** When false, a machine without a GPU gives no adapter. */
+  /** If false, a machine without a GPU offers no adapter. */
   webGpu?: boolean;
-  /** The caller closes it on Ctrl-C; Playwright itself would end the whole process, with whatever else runs in it. */
+  /** The caller closes the browser on Ctrl-C; otherwise Playwright ends the whole process. */
   ownSignals?: boolean;
 }
 
-/** A headless Chromium with WebGPU, installed if need be. */
+/** Headless Chromium with WebGPU, installed if needed. */
 export function launchChromium(options: LaunchOptions = {}): Promise<Browser> {
   const signals = options.ownSignals ? { handleSIGINT: false, handleSIGTERM: false, handleSIGHUP: false } : {};
   return chromium.launch({ ...commandLine(options), ...signals });
 }
 
-/** One that many test files share: each connects, and what it opened is closed with its connection. */
+/** Launches a browser that many test files share; a closed connection closes what it opened. */
 export function launchSharedChromium(options: LaunchOptions = {}): Promise<BrowserServer> {
   return chromium.launchServer(commandLine(options));
 }
@@ -99,6 +99,6 @@ function commandLine(options: LaunchOptions): { executablePath: string; args: st
 }
 
 function run(command: string, args: string[], env: NodeJS.ProcessEnv): boolean {
-  // stdout may be promised to a JSON document, so everything that installers say goes to stderr.
+  // stdout may be reserved for a JSON document, so installers write to stderr.
   return spawnSync(command, args, { env, stdio: ['ignore', 2, 2], timeout: 15 * 60_000 }).status === 0;
 }

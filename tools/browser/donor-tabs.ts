@@ -4,15 +4,15 @@ import { launchChromium, type LaunchOptions } from './chromium.ts';
 export interface DonorTab {
   page: Page;
   context: BrowserContext;
-  /** What the page or its worker wrote to the console as an error. */
+  /** Console errors of the page and its worker. */
   errors: string[];
 }
 
-/** A headless Chromium with WebGPU, in which donors' tabs are opened. */
+/** A headless Chromium with WebGPU that opens donor tabs. */
 export class DonorBrowser {
   readonly browser: Browser;
 
-  /** `close()` closes this browser; one that is connected to, not launched, only loses what was opened through it. */
+  /** `close()` ends a launched browser; a browser that was connected to only loses what was opened through it. */
   constructor(browser: Browser) {
     this.browser = browser;
   }
@@ -25,8 +25,8 @@ export class DonorBrowser {
   }
 
   /**
-   * Open the donor page as a donor of its own (own storage, so own token and cache) and let it lend `pledgeMiB`.
-   * `auto` is honoured by the page only for a browser under automation on this machine.
+   * Opens the donor page as a new donor (with its own storage, token and cache) and lends `pledgeMiB`.
+   * The page accepts `auto` only from an automated browser on this machine.
    */
   async open(url: string, pledgeMiB: number, device: 'gpu' | 'cpu' = 'gpu'): Promise<DonorTab> {
     const context = await this.browser.newContext();

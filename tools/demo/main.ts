@@ -23,7 +23,7 @@ Starts a coordinator, opens donor tabs in a headless Chromium, and writes a stor
 
 /** Memory that each tab lends, well above the default model's 12 MB at f16. */
 const PLEDGE_MIB = 128;
-/** SwiftShader compiles shaders on the same two cores that everything else runs on. */
+/** SwiftShader compiles shaders on the same two cores as everything else. */
 const JOIN_TIMEOUT_MS = 180_000;
 
 interface DemoOptions {
@@ -121,7 +121,7 @@ async function openTabs(browser: DonorBrowser, url: string, count: number): Prom
   return Promise.all(Array.from({ length: count }, () => browser.open(url, PLEDGE_MIB)));
 }
 
-/** Until every tab serves and every expert has a tab, with a line a second of how far they are. */
+/** Waits until every tab serves and every expert has a tab; prints a progress line per second. */
 async function waitForTabs(coordinator: Coordinator, tabs: readonly DonorTab[], signal: AbortSignal): Promise<void> {
   const startedMs = Date.now();
   let shown = '';
@@ -164,10 +164,10 @@ async function write(coordinator: Coordinator, demo: DemoOptions, signal: AbortS
   return report(coordinator, story, demo);
 }
 
-/** What is wrong with a run that came to its end; undefined if nothing. */
+/** Describes what is wrong with a completed run; undefined if nothing. */
 function verdict(result: Report, demo: DemoOptions): string | undefined {
   if (result.tokens === 0) return 'The model ended the story before its first token. Try another --prompt or --seed.';
-  // Of what is theirs to do: not of layers that the coordinator holds by plan.
+  // Layers that the coordinator holds by plan are not the tabs' work.
   const due = 1 - (result.localLayerShare ?? 0);
   const share = due > 0 ? (result.tabShare ?? 0) / due : 1;
   if (demo.tabs > 0 && share < 1 - 1e-9) {

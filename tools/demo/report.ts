@@ -1,7 +1,7 @@
 import type { Coordinator } from '../../coordinator/src/index.ts';
 import type { Story } from './story.ts';
 
-/** What the demo measured; `--json` prints it as it is. */
+/** Results of the demo; `--json` prints them unchanged. */
 export interface Report {
   model: string;
   quant: string;
@@ -10,12 +10,12 @@ export interface Report {
   tokens: number;
   firstTokenMs: number;
   tokensPerSecond: number;
-  /** Share of row × expert work done by tabs, 0 to 1; null if there was none. */
+  /** Share of assignments computed by tabs, 0 to 1; null if there were none. */
   tabShare: number | null;
-  /** The same of layers that the coordinator holds by plan (--local-experts); what is left, no tab did. */
+  /** Share computed by plan in local layers (--local-experts); 1 − both shares was fallback. */
   localLayerShare: number | null;
   lapsPerToken: number | null;
-  /** Lap frames both ways for one token's row through all its laps; and laps × 2 × hidden × 2 B. */
+  /** Lap frames of a token's row, both ways, through all laps; minimum: laps × 2 × hidden × 2 B. */
   bytesPerToken: number | null;
   floorBytesPerToken: number;
   medianLapMs: { lap: number | null; queue: number | null; wire: number | null; compute: number | null };

@@ -14,7 +14,7 @@ export interface Story {
   totalMs: number;
 }
 
-/** One streamed completion through the public API, as any client would ask for it. */
+/** Requests one streamed completion through the public API. */
 export async function streamStory(url: string, request: StoryRequest, onText: (text: string) => void): Promise<Story> {
   const startedMs = performance.now();
   const response = await fetch(`${url}/v1/completions`, {

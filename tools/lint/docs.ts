@@ -4,7 +4,7 @@ import { type Fault, lineAt, ROOT, type SourceFile } from './source-files.ts';
 
 const LINK = /!?\[(?:[^\]\\]|\\.)*\]\(<?([^)\s>]+)>?(?:\s+"[^"]*")?\)|^\[[^\]]+\]:\s*(\S+)/gm;
 
-/** Relative links, to files and to headings, that lead nowhere. */
+/** Finds broken relative links to files and headings. */
 export function linkFaults(files: readonly SourceFile[]): Fault[] {
   return files.flatMap(({ path, text }) => {
     const prose = withoutCode(text);
@@ -18,7 +18,7 @@ export function linkFaults(files: readonly SourceFile[]): Fault[] {
   });
 }
 
-/** The ```mermaid blocks of a text, in their order. */
+/** The ```mermaid blocks of a text, in order. */
 export function mermaidBlocks(text: string): string[] {
   return [...text.matchAll(/^```mermaid\n([\s\S]*?)^```$/gm)].map((match) => match[1]!);
 }
@@ -33,7 +33,7 @@ function deadLink(path: string, link: string): string | undefined {
   return `links to ${link}, and ${target} has no such heading`;
 }
 
-/** The anchors that GitHub gives to headings: lower case, without punctuation, spaces as hyphens, repeats numbered. */
+/** GitHub's anchors of headings: lower case, without punctuation, spaces as hyphens, repeats numbered. */
 export function anchorsOf(text: string): Set<string> {
   const anchors = new Set<string>();
   for (const [, heading] of withoutCode(text).matchAll(/^#{1,6}\s+(.+?)\s*#*$/gm)) {
@@ -50,7 +50,7 @@ export function anchorsOf(text: string): Set<string> {
   return anchors;
 }
 
-/** Code blocks and code spans are no links or headings; every other character keeps its place. Headings keep their spans' words. */
+/** Blanks code blocks and code spans (except in headings); every other character keeps its place. */
 function withoutCode(text: string): string {
   return text
     .replace(/^(```|~~~)[\s\S]*?^\1/gm, blank)

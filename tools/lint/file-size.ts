@@ -2,7 +2,7 @@ import type { Fault, SourceFile } from './source-files.ts';
 
 const MAX_LINES = 400;
 
-/** TypeScript files that are too long to be read at a sitting: production, tests, tools and examples. */
+/** Finds TypeScript files that are too long: production, tests, tools and examples. */
 export function sizeFaults(files: readonly SourceFile[]): Fault[] {
   return files.flatMap(({ path, text }) => {
     const lines = text.split('\n').length - 1;

@@ -1,9 +1,9 @@
 /**
- * Which part may import which, from the ground up: a part may import itself, the parts that its row names (all of them above
- * it in the table) and packages from npm. ARCHITECTURE.md says why.
+ * What each part may import, from the lowest floor up: itself, the parts in its row (all earlier in the table) and npm
+ * packages. ARCHITECTURE.md says why.
  */
 
-/** `packages/*` and `apps/*`, and in them tests as well. A package is imported by its name, never by its path. */
+/** `packages/*` and `apps/*`, with their tests. Packages are imported by name, never by path. */
 export const PACKAGE_FLOORS: FloorTable = {
   'packages/model': [],
   'packages/protocol': ['packages/model'],
@@ -24,7 +24,7 @@ export const PACKAGE_FLOORS: FloorTable = {
   ],
 };
 
-/** Inside `coordinator/src`, apart from tests. Other files and folders there are the top floor: they may import all of these. */
+/** Inside `coordinator/src`, without tests. All other files there are the top floor and may import all of these. */
 export const COORDINATOR_FLOORS: FloorTable = {
   base: [],
   timeline: ['base'],

@@ -1,9 +1,9 @@
 import { withoutText, wordsOf } from './identifiers.ts';
 import { type Fault, lineAt, type SourceFile } from './source-files.ts';
 
-/** A second meaning that a word once had. The glossary in ARCHITECTURE.md says what each word means. */
+/** A former second meaning of a word. The glossary in ARCHITECTURE.md defines each word. */
 interface BannedWord {
-  /** Matches the words of a name in lower case: `numHalfBatches` is tried as "num half batches". */
+  /** Matches a name's words in lower case: `numHalfBatches` is tested as "num half batches". */
   words: RegExp;
   /** Where it is banned; everywhere if absent. */
   within?: RegExp;
@@ -59,10 +59,10 @@ export const BANNED: readonly BannedWord[] = [
   { words: /^(expert lap|lap request)$/, use: 'WorkItem' },
 ];
 
-/** Names of files and symbols that use a word in a meaning which the glossary gave to another word. */
+/** Finds names of files and symbols that use a word in a sense that the glossary gives to another. */
 export function glossaryFaults(files: readonly SourceFile[]): Fault[] {
   return files.flatMap(({ path, text }) => {
-    // The words themselves.
+    // They name the words.
     if (path.startsWith('tools/lint/')) return [];
     const banned = BANNED.filter(({ within, except }) => (within?.test(path) ?? true) && !except?.test(path));
     const fileName = path.split('/').at(-1)!.split('.')[0]!;

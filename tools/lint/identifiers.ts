@@ -1,4 +1,4 @@
-/** Code without comments and without what strings say; every other character keeps its place. */
+/** Blanks comments and the text of strings; every other character keeps its place. */
 export function withoutText(code: string): string {
   return code.replace(
     /\/\*[\s\S]*?\*\/|\/\/[^\n]*|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`/g,
@@ -8,7 +8,7 @@ export function withoutText(code: string): string {
 
 const blank = (text: string): string => text.replace(/[^\n]/g, ' ');
 
-/** What `${}` holds is code. */
+/** `${}` contains code. */
 function inTemplate(text: string): string {
   return text.replace(/\$\{[^{}]*\}|[^\n$]|\$/g, (part) => (part.startsWith('${') ? part : ' '));
 }

@@ -5,7 +5,7 @@ import { type Fault, isTest, lineAt, type SourceFile } from './source-files.ts';
 const IMPORT = /(?:^|[\s;}])(?:from|import)\s*\(?\s*'([^']+)'/g;
 const SEE = 'see tools/lint/floors.ts and ARCHITECTURE.md';
 
-/** Imports, type-only ones included, that a row of the floor tables does not allow. */
+/** Finds imports, including type-only ones, that the floor tables forbid. */
 export function floorFaults(files: readonly SourceFile[]): Fault[] {
   return [...tableFaults(PACKAGE_FLOORS), ...tableFaults(COORDINATOR_FLOORS), ...files.flatMap(importFaults)];
 }
@@ -65,7 +65,7 @@ function floorOf(path: string): string | undefined {
   return /^coordinator\/src\/([^/]+)/.exec(path)?.[1];
 }
 
-/** A table in which a row names a row below it would let a circle pass. */
+/** A row that names a later row would allow an import cycle. */
 function tableFaults(table: FloorTable): Fault[] {
   const rows = Object.keys(table);
   return rows.flatMap((row, i) =>

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 export const ROOT = join(import.meta.dirname, '../..');
 
-/** What is wrong in a file, and what to do about it. */
+/** A problem in a file, and its remedy. */
 export interface Fault {
   file: string;
   line?: number;
@@ -12,14 +12,14 @@ export interface Fault {
 }
 
 export interface SourceFile {
-  /** From the root of the repository, with `/`. */
+  /** Relative to the repository, with `/`. */
   path: string;
   text: string;
 }
 
 const SKIPPED = new Set(['node_modules', 'dist', 'fixtures', 'models', 'assembly']);
 
-/** All files of our own with such an ending: `.ts` and `.tsx` for code, `.md` for docs. */
+/** All our files with one of `endings`: `.ts` and `.tsx` for code, `.md` for docs. */
 export function sourceFiles(endings: readonly string[], folder = ''): SourceFile[] {
   return readdirSync(join(ROOT, folder), { withFileTypes: true }).flatMap((entry) => {
     const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
@@ -34,5 +34,5 @@ export function sourceFiles(endings: readonly string[], folder = ''): SourceFile
 
 export const isTest = (path: string): boolean => /\.test\.tsx?$|\/testing\//.test(path);
 
-/** Line number, from 1, of a place in a text. */
+/** Line number, from 1, of `index`. */
 export const lineAt = (text: string, index: number): number => text.slice(0, index).split('\n').length;

@@ -5,12 +5,12 @@ export interface TokenizerFiles {
   tokenizerConfigJson: unknown;
 }
 
-/** Longer tokens than this are not made of two others. */
+/** Maximum length of a merged token. */
 const MAX_TOKEN_CHARS = 12;
 
 /**
- * A valid byte-level BPE tokenizer of `vocabSize` tokens: the 256 bytes, then pairs of printable tokens chosen at random, so
- * that any text can be encoded. `specialIds` become special tokens, the first of them begin and the last end of text.
+ * Makes a valid byte-level BPE tokenizer of `vocabSize` tokens: the 256 bytes, so that any text can be encoded, then
+ * random pairs of printable tokens. The first of `specialIds` begins and the last ends a text.
  */
 export function randomTokenizer(vocabSize: number, specialIds: readonly number[], seed: number): TokenizerFiles {
   const rng = createRng(seed);
@@ -34,7 +34,7 @@ export function randomTokenizer(vocabSize: number, specialIds: readonly number[]
   while (known.size < free) {
     const [left, right] = [pick(), pick()];
     const token = left + right;
-    // A space begins a word and is never inside one, as in trained vocabularies.
+    // As in trained vocabularies, a space only begins a word.
     if (token.length > MAX_TOKEN_CHARS || right.includes('\u0120') || known.has(token)) continue;
     add(token);
     merges.push(`${left} ${right}`);

@@ -1,9 +1,9 @@
 import { createRng } from '@shoal/model';
 
-/** Samples that values are drawn from: 16 random bits choose one, which makes checkpoints of tens of gigabytes in minutes. */
+/** Size of the sample table: 16 random bits choose a value, which makes tens of gigabytes in minutes. */
 const NUM_SAMPLES = 65_536;
 
-/** Fills buffers with bfloat16 normal deviates from a seed, each tensor with its own mean and standard deviation. */
+/** Fills buffers with seeded bfloat16 normal deviates of a given mean and standard deviation. */
 export class RandomBf16 {
   readonly #normals: Float64Array;
   readonly #tables = new Map<string, Uint16Array>();
@@ -11,14 +11,14 @@ export class RandomBf16 {
 
   constructor(seed: number) {
     const rng = createRng(seed);
-    // Box and Muller 1958; 1 − u, since the logarithm wants more than 0.
+    // Box and Muller 1958; 1 − u, since log(0) is −∞.
     this.#normals = Float64Array.from({ length: NUM_SAMPLES }, () => {
       return Math.sqrt(-2 * Math.log(1 - rng())) * Math.cos(2 * Math.PI * rng());
     });
     this.#state = Math.floor(rng() * 0xffff_ffff) | 1;
   }
 
-  /** Fill `target` with values of mean + standardDeviation × N(0, 1). */
+  /** Fills `target` with mean + standardDeviation × N(0, 1). */
   fill(target: Uint16Array, mean: number, standardDeviation: number): void {
     const table = this.#table(mean, standardDeviation);
     // xorshift32 (Marsaglia 2003): two values from each word.

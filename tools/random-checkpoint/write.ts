@@ -14,27 +14,27 @@ import { RandomBf16 } from './values.ts';
 
 export interface RandomCheckpointOptions {
   outDir: string;
-  /** A config.json whose dimensions are taken. */
+  /** A config.json with the dimensions. */
   configPath: string;
-  /** Instead of the config's `num_hidden_layers`. */
+  /** Replaces the config's `num_hidden_layers`. */
   layers?: number;
   seed: number;
-  /** Tensors are divided over files of about this size, as published checkpoints are. */
+  /** Approximate size of each file; published checkpoints are split in the same way. */
   fileBytes: number;
-  /** Write only the first bytes of each tensor and leave holes for the rest: any size on any disk. */
+  /** Writes only the first bytes of each tensor, with holes for the rest: any size fits any disk. */
   sparse: boolean;
   onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
 const BF16_BYTES = 2;
 const BUFFER_VALUES = 4 * 1024 * 1024;
-/** Of each tensor of a sparse checkpoint: enough for every tensor to be different. */
+/** Values per tensor of a sparse checkpoint: enough to make all tensors differ. */
 const SPARSE_VALUES = 2048;
 
 /**
- * Write a checkpoint of random bfloat16 weights with the dimensions of a published config, as Hugging Face lays it out:
- * config.json, generation_config.json, a tokenizer that fits, model-*.safetensors with their index. The same options write
- * the same bytes. Weights have the variance that keeps activations' size (1 / inputs), norms lie about 1.
+ * Writes random bfloat16 weights with the dimensions of a published config, in Hugging Face's layout: config.json,
+ * generation_config.json, a matching tokenizer, model-*.safetensors and their index. The same options give the same
+ * bytes. The variance of weights (1 / inputs) preserves the size of activations; norms are around 1.
  */
 export async function writeRandomCheckpoint(options: RandomCheckpointOptions): Promise<{ totalBytes: number }> {
   const { outDir, seed } = options;
@@ -63,7 +63,7 @@ export async function writeRandomCheckpoint(options: RandomCheckpointOptions): P
 
 async function readConfig({ configPath, layers }: RandomCheckpointOptions): Promise<Record<string, unknown>> {
   const json = JSON.parse(await readFile(configPath, 'utf8')) as Record<string, unknown>;
-  // Weights are written as bfloat16, whatever the published ones were.
+  // Weights are always written as bfloat16.
   delete json['quantization_config'];
   return {
     ...json,
@@ -73,7 +73,7 @@ async function readConfig({ configPath, layers }: RandomCheckpointOptions): Prom
   };
 }
 
-/** All tensors, layer by layer, experts behind their layer's own. */
+/** All tensors by layer, with experts after the layer's others. */
 function tensorsOf(config: ModelConfig): TensorSpec[] {
   const { embedTokens, layers, norm, lmHead } = denseTensors(config);
   const experts = (layer: number) =>

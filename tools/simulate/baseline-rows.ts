@@ -8,11 +8,11 @@ export interface StillRow extends StillResult {
   planner: string;
   tabs: number;
   replicas: number;
-  /** How full the fullest tab is; above 1 the placement does not fit. */
+  /** Fill of the fullest tab; above 1 the placement does not fit. */
   fullest: number;
 }
 
-/** A model's placements side by side while nobody comes or goes. */
+/** Compares placements of a model in a swarm without churn. */
 export function stillRows(
   model: SimModel,
   tabs: number,
@@ -37,7 +37,7 @@ export function stillRows(
   ];
 }
 
-/** Just enough 1-GiB tabs, filled to 85 %, for one copy of every expert. */
+/** 1-GiB tabs, filled to 85 %, needed for one copy of every expert. */
 export function justEnoughTabs(model: SimModel): number {
   const { shardBytes } = placementModel(model);
   const perTab = capacityInExperts(TAB_BYTES, shardBytes);

@@ -7,9 +7,9 @@ import {
   type PlacementPlan,
 } from '@shoal/placement';
 
-// Placements that others use, for comparison with ours. They ignore donors, speeds and what was held before.
+// Common placements to compare ours with. They ignore donors, speeds and the previous placement.
 
-/** Rendezvous hashing of each expert (Thaler & Ravishankar 1998) over the peers with room: a join or leave moves few experts. */
+/** Rendezvous hashing (Thaler & Ravishankar 1998) of experts to peers with room; joins and leaves move few experts. */
 export function hashPlacement(model: PlacementModel, peers: readonly PlacementPeer[], replicas = 1): PlacementPlan {
   const held = peers.map(() => new Set<ExpertIndex>());
   const capacity = peers.map((peer) => peerCapacity(model, peer));
@@ -53,8 +53,8 @@ export function roundRobinPlacement(
 }
 
 /**
- * Plain EPLB, global, with enough replicas per layer to fill its devices evenly. Every device gets its share of every layer,
- * whether it fits or not: `overfull` is the fullest peer's experts relative to its capacity.
+ * Plain global EPLB, with enough replicas per layer to fill devices evenly. Every device gets its share of every
+ * layer, even if it doesn't fit: `overfull` is the fill of the fullest peer relative to its capacity.
  */
 export function eplbPlacement(
   model: PlacementModel,
@@ -85,7 +85,7 @@ function planOf(peers: readonly PlacementPeer[], held: readonly Set<ExpertIndex>
   };
 }
 
-/** MurmurHash3's 32-bit finaliser (Appleby), which sends neighbouring experts far apart. */
+/** MurmurHash3's 32-bit finaliser (Appleby), which scatters neighbouring experts. */
 function mix(key: number): number {
   let h = key | 0;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);

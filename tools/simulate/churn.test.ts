@@ -64,7 +64,7 @@ describe('what the simulation draws', () => {
       Array.from({ length: 200_000 }, draw).reduce((a, b) => a + b, 0) / 200_000;
     const visitMs = DISTRIBUTIONS.visitMinutes.mean * 60_000;
     expect(mean(() => drawVisitMs(rng)) / visitMs).toBeCloseTo(1, 1);
-    // The rest of a visit at a random moment: E[X²] / 2 E[X], and E[X²] = 4! scale² for this Weibull.
+    // The mean rest of a visit is E[X²] / 2 E[X], and E[X²] = 4! scale² for this Weibull.
     expect(mean(() => drawRestOfVisitMs(rng)) / visitMs).toBeCloseTo(24 / 4 / 2, 1);
     expect(availability()).toBeCloseTo(0.4);
   });

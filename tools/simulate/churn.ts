@@ -14,7 +14,7 @@ export interface ChurnOptions {
   replicas: number;
   planner: PlannerName;
   popularity: Popularity;
-  /** Streams that decode together: rows of every lap. */
+  /** Concurrent streams: the rows of each lap. */
   streams: number;
   minutes: number;
   uplinkGbitPerS: number;
@@ -29,17 +29,17 @@ interface Quantiles {
 
 export interface ChurnResult {
   tokensPerSecond: number;
-  /** Virtual time of one token of every stream. */
+  /** Virtual time of one token in all streams. */
   passMs: Quantiles;
-  /** Virtual time from a layer's dispatch to its sum. */
+  /** Virtual time from dispatch to combine. */
   lapMs: Quantiles;
   laps: number;
   distinctPeers: number;
   bytesPerToken: number;
   impliedBytesPerToken: number;
-  /** (row, expert) pairs that the coordinator computed, as a share. */
+  /** Share of assignments that the coordinator computed. */
   uncoveredShare: number;
-  /** Frames to one peer each. */
+  /** Frames, one per peer. */
   asks: number;
   hedges: number;
   redispatches: number;
@@ -55,14 +55,14 @@ export interface ChurnResult {
   fromCacheBytes: number;
 }
 
-/** Before anything is measured: the swarm begins with everything loaded, and has to get into the stride of its churn. */
+/** Time before measuring: the swarm starts fully loaded and has to reach the steady state of its churn. */
 const WARM_UP_MS = 2 * 60_000;
-/** By then the first plan is made and what it wants is loaded. */
+/** Time for the first plan to be made and loaded. */
 const PRELOAD_MS = 10_000;
-/** The coordinator's own layer (attention, gate, shared expert) on a GPU: an assumption, the same for all planners. */
+/** Dense part of a layer (attention, gate, shared expert) on a GPU: an assumption, the same for all planners. */
 const COORDINATOR_LAYER_MS = 1;
 
-/** Streams decode over a swarm that comes and goes; all times are virtual but those of planning. */
+/** Simulates streams on a swarm with churn; all times but those of planning are virtual. */
 export async function simulateChurn(model: SimModel, options: ChurnOptions): Promise<ChurnResult> {
   const { seed, donors, streams, popularity, minutes } = options;
   const rng = createRng(seed);

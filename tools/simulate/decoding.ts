@@ -2,16 +2,16 @@ import type { GateChoices } from './gate-choices.ts';
 import type { World } from './world.ts';
 
 export interface DecodingOptions {
-  /** Streams that decode together: rows of every lap. */
+  /** Concurrent streams: the rows of each lap. */
   streams: number;
   choices: GateChoices;
-  /** The coordinator's own layer: attention, gate, shared expert. */
+  /** Dense part of a layer: attention, gate, shared expert. */
   coordinatorLayerMs: number;
-  /** A token of every stream is done. */
+  /** After a token of each stream. */
   onPass: (passMs: number) => void;
 }
 
-/** Streams that decode for ever, a token of each in every pass, over the coordinator's dispatcher. */
+/** Decodes streams forever through the coordinator's dispatcher, one token of each per pass. */
 export async function decode(world: World, options: DecodingOptions): Promise<never> {
   const { clock, dispatcher, model } = world;
   const { streams, choices, coordinatorLayerMs, onPass } = options;

@@ -5,36 +5,36 @@ import type { Gpu } from './virtual-backend.ts';
 import type { Line } from './virtual-link.ts';
 
 /**
- * Who lends what, and when. Every distribution is an assumption, stated here and printed with the results; none was
- * measured on real donors.
+ * What donors lend, and when. Every distribution is an assumption that is printed with the results; none was measured
+ * on real donors.
  */
 export const DISTRIBUTIONS = {
-  /** GiB that a tab lends: share of donors. */
+  /** GiB that a tab lends, share of donors. */
   pledgeGiB: [
     [1, 0.5],
     [2, 0.3],
     [4, 0.2],
   ],
-  /** (row, expert) pairs a second for an expert of 4.3 M weights (V2-Lite's 8.7 M: half): log-normal, median and σ of ln. */
+  /** For an expert of 4.3 M weights (half as many for V2-Lite's 8.7 M): log-normal, median and σ of ln. */
   assignmentsPerSecond: { median: 4_000, sigma: 0.8 },
-  /** Of every lap, whatever its size: submission and reading back (1 to 3 ms were seen on real GPUs). */
+  /** Fixed cost of a lap: submission and readback (1 to 3 ms were seen on real GPUs). */
   lapOverheadMs: 2,
   rttMs: { median: 40, sigma: 0.6 },
-  /** How a donor's own round trip wavers from frame to frame: σ of ln. */
+  /** Jitter of a donor's round trip from frame to frame: σ of ln. */
   rttSigma: 0.1,
-  /** Frames that lose a packet. */
+  /** Share of frames with loss. */
   lossShare: 0.001,
   downloadMbitPerS: { median: 50, sigma: 0.8 },
   uploadMbitPerS: { median: 10, sigma: 0.8 },
-  /** Length of a visit: Weibull of shape ½, a falling rate of leaving: many go soon, and those who stay tend to stay. */
+  /** Length of a visit: Weibull of shape ½ (falling rate of leaving): many leave soon, long visits tend to go on. */
   visitMinutes: { mean: 40 },
-  /** Until the same donor is back: exponential. */
+  /** Time until a donor returns: exponential. */
   absenceMinutes: { mean: 60 },
-  /** Of departures, those without a goodbye: crash, sleep, a lost network. */
+  /** Share of departures without a goodbye: crash, sleep, lost network. */
   silentShare: 0.3,
 } as const;
 
-/** A donor's machine and line; the same over all visits. */
+/** A donor's machine and line, the same in all visits. */
 export interface SimDonor extends Line, Gpu {
   donorToken: string;
   pledgeBytes: number;
@@ -58,7 +58,7 @@ export function drawDonor(index: number, rng: Rng, weightsPerExpert: number): Si
   };
 }
 
-/** As placement would know it after a while. */
+/** As placement would measure it. */
 export function placementPeerOf({ donorToken, pledgeBytes, assignmentsPerSecond, rttMs }: SimDonor): PlacementPeer {
   const peerId = donorToken;
   return {
@@ -73,15 +73,15 @@ export function placementPeerOf({ donorToken, pledgeBytes, assignmentsPerSecond,
 }
 
 export function drawVisitMs(rng: Rng): number {
-  // Weibull of shape ½ has a mean of Γ(3) = 2 times its scale, and is the square of an exponential.
+  // A Weibull of shape ½ is the square of an exponential; its mean is Γ(3) = 2 times its scale.
   const scale = DISTRIBUTIONS.visitMinutes.mean / 2;
   return scale * Math.log(1 - rng()) ** 2 * 60_000;
 }
 
-/** What is left of the visit of a donor who is there at a random moment: long visits are met more often. */
+/** Rest of the visit of a donor who is present at a random moment: long visits are met more often. */
 export function drawRestOfVisitMs(rng: Rng): number {
   const scale = DISTRIBUTIONS.visitMinutes.mean / 2;
-  // Weighting a visit by its length makes the exponential's place that of a sum of three.
+  // Weighting visits by their length turns the exponential into a sum of three.
   const sum = -Math.log((1 - rng()) * (1 - rng()) * (1 - rng()));
   return rng() * scale * sum ** 2 * 60_000;
 }
@@ -90,7 +90,7 @@ export function drawAbsenceMs(rng: Rng): number {
   return -Math.log(1 - rng()) * DISTRIBUTIONS.absenceMinutes.mean * 60_000;
 }
 
-/** Share of donors that are there at any time, in the long run. */
+/** Long-run share of donors who are present. */
 export function availability(): number {
   const { visitMinutes, absenceMinutes } = DISTRIBUTIONS;
   return visitMinutes.mean / (visitMinutes.mean + absenceMinutes.mean);

@@ -1,19 +1,19 @@
 /**
- * Options of DeepSeek's expert-parallelism load balancer (deepseek-ai/EPLB, README; DeepSeek-V3 paper §3.4). It is made for
- * devices of one size that are always present, each with its share of every layer.
+ * Options of DeepSeek's expert-parallelism load balancer (deepseek-ai/EPLB, README; DeepSeek-V3 paper §3.4). It is
+ * meant for equal devices that are always present, each with its share of every layer.
  */
 export interface EplbOptions {
   /** Replicas per layer over all devices; a multiple of `numDevices`, at least the number of experts. */
   numReplicas: number;
   numGroups: number;
-  /** Devices of a node are close to each other. If groups divide evenly over nodes, a group stays on one node. */
+  /** The devices of a node are close together. If groups divide evenly over nodes, a group stays on one node. */
   numNodes: number;
   /** A multiple of `numNodes`. */
   numDevices: number;
 }
 
 export interface EplbPlan {
-  /** By layer: [numReplicas] the expert of each slot; device d has the slots from d × numReplicas / numDevices on. */
+  /** By layer: [numReplicas] expert of each slot; the slots of device d start at d × numReplicas / numDevices. */
   expertOfSlot: number[][];
   /** By layer: [numExperts] replicas of each expert. */
   replicas: number[][];
@@ -29,8 +29,8 @@ export class EplbError extends Error {
 }
 
 /**
- * Places groups on nodes, replicates experts within each node, then places the replicas on its devices. If groups don't divide
- * over nodes, does the same globally, with all devices as one node and without groups. Throws an EplbError.
+ * Places groups on nodes, replicates experts within each node, then places the replicas on its devices. If groups don't
+ * divide evenly over nodes, treats all devices as one node and all experts as one group. Throws an EplbError.
  *
  * @param load by layer: [numExperts]
  */
@@ -69,7 +69,7 @@ function rebalanceLayer(load: readonly number[], options: EplbOptions): { expert
   return { expertOfSlot, replicas };
 }
 
-/** Makes one copy of each expert, then always one more of the expert with the highest load per copy; counts them in `replicas`. */
+/** Copies each expert once, then repeatedly the one with the highest load per copy; counts copies in `replicas`. */
 function replicate(
   load: readonly number[],
   experts: readonly number[],
@@ -86,7 +86,7 @@ function replicate(
   return copies;
 }
 
-/** Puts the heaviest item first into the lightest pack, with packs of equal size; with one item per pack, item i into pack i. */
+/** Packs items, heaviest first, into the lightest of equal-sized packs; with one item per pack, item i into pack i. */
 function packEvenly(weights: readonly number[], numPacks: number): number[][] {
   const size = weights.length / numPacks;
   const packs: number[][] = Array.from({ length: numPacks }, () => []);

@@ -1,4 +1,4 @@
-/** What will happen, in order of virtual time; of the same time, in the order in which it was scheduled. */
+/** Queue of future events by virtual time; events of the same time keep their order of scheduling. */
 export class Events<E> {
   readonly #heap: { atMs: number; sequence: number; event: E }[] = [];
   #sequence = 0;
@@ -15,7 +15,7 @@ export class Events<E> {
     }
   }
 
-  /** The next event, if it is due by then. */
+  /** Next event due by `untilMs`, if any. */
   takeUntil(untilMs: number): { atMs: number; event: E } | undefined {
     const heap = this.#heap;
     const first = heap[0];

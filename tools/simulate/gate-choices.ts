@@ -4,15 +4,15 @@ import type { SimModel } from './models.ts';
 export type Popularity = 'uniform' | 'zipf';
 
 /**
- * Zipf's exponent: in an order of its own, expert i of a layer is chosen ∝ 1 / i^s. Of 64 experts the busiest is then asked
- * 8 times as often as the idlest. An assumption, not a measurement.
+ * Zipf's exponent: the expert of rank i in its layer is chosen with probability ∝ 1 / i^s. Of 64 experts, the busiest
+ * gets 8 times the rows of the idlest. An assumption, not a measurement.
  */
 const ZIPF_EXPONENT = 0.5;
 
 /**
- * Draws a token's experts in a layer, without a model: each expert with its popularity, independently of the layers
- * before, within `topkGroup` random groups where the gate has groups. Independence is the worst case for placement: in real
- * text, experts that are asked together are asked together again.
+ * Draws a token's experts in a layer without a model: by popularity, independently of earlier layers, and within
+ * `topkGroup` random groups if the gate has groups. Independence is the worst case for placement: in real text, experts
+ * that were asked together tend to be asked together again.
  */
 export class GateChoices {
   readonly #model: SimModel;
@@ -35,7 +35,7 @@ export class GateChoices {
     const size = expertsPerLayer / nGroup;
     const groups = new Set(this.#shuffled(nGroup).slice(0, topkGroup));
     const popularity = this.#popularity[layer]!;
-    // The k smallest of exponential times with these rates: sampling without replacement (Efraimidis & Spirakis 2006).
+    // Samples without replacement: the k smallest exponential times at these rates (Efraimidis & Spirakis 2006).
     const times: { expert: number; time: number }[] = [];
     for (let expert = 0; expert < expertsPerLayer; expert++) {
       if (!groups.has(Math.floor(expert / size))) continue;

@@ -10,7 +10,7 @@ import type { PlannerName } from './planners.ts';
 
 const PARTS = ['still', 'churn', 'planning'] as const;
 const PLANNERS: readonly PlannerName[] = ['shoal', 'hash', 'round-robin'];
-/** The others move much of what there is at every join, which a rollout over thousands of tabs takes minutes to work off. */
+/** Baselines move many experts at every join, which takes minutes to roll out over thousands of tabs. */
 const MAX_DONORS_FOR_BASELINES = 500;
 
 const HELP = `npm run simulate -- [options]

@@ -1,13 +1,13 @@
 import type { PlacementModel, PlacementPeer } from '@shoal/placement';
 
-/** The dimensions of a published model, from its config.json. */
+/** Dimensions of a published model, from its config.json. */
 export interface SimModel {
   name: string;
   /** MoE layers: laps per token. */
   numLayers: number;
   expertsPerLayer: number;
   topK: number;
-  /** `n_group` and `topk_group`; 1 and 1 where the gate has none. */
+  /** `n_group` and `topk_group`; both 1 if the gate has none. */
   nGroup: number;
   topkGroup: number;
   hiddenSize: number;
@@ -52,7 +52,7 @@ export function weightsPerExpert({ hiddenSize, moeIntermediateSize }: SimModel):
   return 3 * hiddenSize * moeIntermediateSize;
 }
 
-/** Tabs of one size, each of another donor. */
+/** Equal tabs, each of its own donor. */
 export function equalTabs(count: number, pledgeBytes = TAB_BYTES): PlacementPeer[] {
   return Array.from({ length: count }, (_, i) => ({
     peerId: `tab-${i}`,

@@ -4,14 +4,14 @@ import { hashPlacement, roundRobinPlacement } from './baselines.ts';
 
 export type PlannerName = 'shoal' | 'hash' | 'round-robin';
 
-/** What the plans of a run came to. */
+/** Totals of a run's plans. */
 export interface PlanRecord {
-  /** Wall-clock milliseconds of each plan on this machine. */
+  /** Wall-clock time of each plan on this machine. */
   planMs: number[];
   movedBytes: number;
 }
 
-/** One of the placements as the coordinator's rollout asks for it, with a record of what it planned. */
+/** Wraps a placement as a planner for the coordinator's rollout, with a record of its plans. */
 export function recordedPlanner(name: PlannerName): { planner: Planner; record: PlanRecord } {
   const record: PlanRecord = { planMs: [], movedBytes: 0 };
   const planner: Planner = (model, peers, options) => {
@@ -27,7 +27,7 @@ export function recordedPlanner(name: PlannerName): { planner: Planner; record: 
 const PLANNERS: Readonly<Record<PlannerName, Planner>> = {
   shoal: planPlacement,
   hash: (model, peers, options) => {
-    // By donor, whose name stays the same from visit to visit.
+    // Hashes donor IDs, which stay the same between visits.
     const donors = peers.map((peer) => ({ ...peer, peerId: peer.donorId }));
     const byDonor = hashPlacement(model, donors, options.replicas);
     const held = new Map(peers.map(({ peerId, donorId }) => [peerId, byDonor.held.get(donorId)!]));
@@ -37,7 +37,7 @@ const PLANNERS: Readonly<Record<PlannerName, Planner>> = {
     unmoved({ ...roundRobinPlacement(model, peers, options.replicas), epoch: (options.previous?.epoch ?? 0) + 1 }),
 };
 
-/** They move whatever their rule moves, and know no budget for it. */
+/** Baselines have no budget for moves and count none. */
 function unmoved(plan: PlacementPlan): ReturnType<Planner> {
   return { ...plan, fetchedBytes: 0, movedBytes: 0, deferred: false };
 }

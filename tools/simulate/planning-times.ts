@@ -13,7 +13,7 @@ export interface PlanningTimes {
   unchangedMs: number;
 }
 
-/** How long planning takes with so many peers: all alike, and all different. */
+/** Measures planning for `numPeers` peers, all equal and all different. */
 export function planningTimes(model: SimModel, numPeers: number, repeats: number): PlanningTimes[] {
   const rng = createRng(1);
   const unlike = Array.from({ length: numPeers }, (_, i) =>

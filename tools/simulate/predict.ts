@@ -9,7 +9,7 @@ import type { Gpu } from './virtual-backend.ts';
 import { VirtualTab } from './virtual-tab.ts';
 import { World } from './world.ts';
 
-/** A tab as it was measured, and what it holds. */
+/** A tab's measured speed and its experts. */
 export interface KnownTab extends Gpu {
   rttMs: number;
   held: readonly ExpertIndex[];
@@ -23,12 +23,12 @@ export interface LapPrediction {
 export interface PredictOptions {
   streams: number;
   passes: number;
-  /** The coordinator's own share of a layer. */
+  /** Dense part of a layer. */
   coordinatorLayerMs: number;
   seed: number;
 }
 
-/** Lap times and tokens a second of known tabs in a known placement, none of which comes or goes. */
+/** Predicts lap time and tokens per second for known tabs with a known placement and no churn. */
 export async function predictLaps(
   model: SimModel,
   tabs: readonly KnownTab[],
@@ -40,7 +40,7 @@ export async function predictLaps(
   const passMs: number[] = [];
   const world = new World(model, {
     replicas: 1,
-    // In the order in which they joined.
+    // Peers come in order of joining.
     planner: (_model, peers) => ({
       epoch: 1,
       held: new Map(peers.map(({ peerId }, i) => [peerId, tabs[i]!.held])),

@@ -1,6 +1,6 @@
 import type { Rng } from '@shoal/model';
 
-/** `sigma` is that of ln. */
+/** `sigma` is σ of ln. */
 export function logNormal(rng: Rng, { median, sigma }: { median: number; sigma: number }): number {
   if (sigma === 0) return median;
   const normal = Math.sqrt(-2 * Math.log(1 - rng())) * Math.cos(2 * Math.PI * rng());

@@ -10,7 +10,7 @@ const TOKENS_OF_LATE = 500;
 const LAPS = 40;
 const ROWS_PER_LAP = 8;
 
-/** [numLayers × expertsPerLayer] rows of late. */
+/** [numLayers × expertsPerLayer] recent rows. */
 function loadOf(model: SimModel, gate: GateChoices): Float64Array {
   const load = new Float64Array(model.numLayers * model.expertsPerLayer);
   for (let token = 0; token < TOKENS_OF_LATE; token++) {
@@ -21,7 +21,7 @@ function loadOf(model: SimModel, gate: GateChoices): Float64Array {
   return load;
 }
 
-/** Laps of eight rows, covered as the dispatcher does it, with peers of the same speed in random turns. */
+/** Covers laps of eight rows as the dispatcher does, with peers of equal speed in random order. */
 function lapsOver(model: SimModel, plan: PlacementPlan, gate: GateChoices) {
   const rng = createRng(7);
   const held = [...plan.held.values()].map((experts) => new Set(experts));
@@ -48,14 +48,14 @@ function lapsOver(model: SimModel, plan: PlacementPlan, gate: GateChoices) {
   return {
     copies: held.reduce((sum, experts) => sum + experts.size, 0),
     peersPerRow: rowParts / laps / ROWS_PER_LAP,
-    /** (row, expert) pairs of the peer that a lap waits for. */
+    /** Assignments of the peer that a lap waits for. */
     busiestPairs: busiest / laps,
   };
 }
 
 /**
- * Why the coordinator does not fill spare memory (docs/OPERATIONS.md): a row goes to as few tabs as there can be, and a single
- * expert's extra copy is on a tab without the rest of its layer. Should the cover ever make something of such copies, this says so.
+ * Shows why the coordinator leaves spare memory empty (docs/OPERATIONS.md): a row goes to the fewest possible tabs, and
+ * an extra copy lies on a tab without the rest of its layer. Fails if the cover ever benefits from such copies.
  */
 describe('a third copy of the hottest experts, where two of each leave a fifth of the memory free', () => {
   it.each(['v2-lite', 'qwen3', 'olmoe'])('is a large download that spares a lap of %s nothing', (name) => {

@@ -6,7 +6,7 @@ import { measureStill, type StillResult } from './still.ts';
 
 const TOKENS = 200;
 
-/** Just enough 1-GiB tabs at 4.5 bits a weight, filled to 85 %; the most peers that a token may need in a layer; with per-expert hashing. */
+/** 1-GiB tabs (4.5 bits per weight, filled to 85 %), most peers per token and layer, and peers with expert hashing. */
 const BOUNDS = [
   { key: 'v2-lite', tabs: 9, atMost: 1.2, hash: 4.6 },
   { key: 'qwen3', tabs: 18, atMost: 1.3, hash: 6.6 },

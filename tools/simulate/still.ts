@@ -5,12 +5,12 @@ import type { SimModel } from './models.ts';
 import { impliedBytes, lapFrameBytes } from './wire-bytes.ts';
 
 export interface StillResult {
-  /** Peers that a token needs in a layer, on average. */
+  /** Mean number of peers per token and layer. */
   distinctPeers: number;
   bytesPerToken: number;
-  /** What the distinct peers imply: a row out and a row back for each. */
+  /** Minimum for the distinct peers: a row out and back for each. */
   impliedBytesPerToken: number;
-  /** (row, expert) pairs that nobody holds, as a share. */
+  /** Share of assignments that no peer can take. */
   uncoveredShare: number;
 }
 
@@ -22,7 +22,7 @@ export interface StillOptions {
   batch?: number;
 }
 
-/** What a placement costs while nobody comes or goes: random tokens, each MoE layer covered as the dispatcher does it. */
+/** Measures a placement without churn: random tokens, with each MoE layer covered as the dispatcher does it. */
 export function measureStill(model: SimModel, plan: PlacementPlan, options: StillOptions): StillResult {
   const { tokens, seed, popularity = 'uniform', batch = 1 } = options;
   const choices = new GateChoices(model, popularity, createRng(seed));
@@ -58,7 +58,7 @@ export function measureStill(model: SimModel, plan: PlacementPlan, options: Stil
   };
 }
 
-/** By peer: its rows (each once) and assignments of a lap. */
+/** Distinct rows and assignments of a lap, by peer. */
 export function partsOf(
   chosen: Int32Array,
   rows: readonly number[],
@@ -74,7 +74,7 @@ export function partsOf(
   return parts;
 }
 
-/** [numLayers × expertsPerLayer] positions of the peers that hold the expert */
+/** [numLayers × expertsPerLayer] indices of the peers that hold each expert. */
 function holdersOf(model: SimModel, plan: PlacementPlan): number[][] {
   const holders: number[][] = Array.from({ length: model.numLayers * model.expertsPerLayer }, () => []);
   for (const [peer, held] of [...plan.held.values()].entries()) for (const expert of held) holders[expert]!.push(peer);

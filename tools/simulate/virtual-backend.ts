@@ -4,13 +4,12 @@ import type { LapBackend } from '@shoal/peer';
 import type { VirtualClock } from './virtual-clock.ts';
 
 export interface Gpu {
-  /** (row, expert) pairs a second. */
   assignmentsPerSecond: number;
-  /** Of every lap: submission and reading the result back. */
+  /** Fixed cost of a lap: submission and readback. */
   lapOverheadMs: number;
 }
 
-/** A GPU that takes its time, one lap after another, and computes nothing: all sums are zeros. */
+/** A GPU that spends virtual time on one lap after another and returns zeros. */
 export class VirtualBackend implements LapBackend {
   readonly shape: LapBackend['shape'];
   readonly #clock: VirtualClock;

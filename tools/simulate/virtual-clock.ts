@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../../coordinator/src/base/clock.ts';
 import { Events } from './events.ts';
 
-/** Events after which the process's own event loop gets a turn, so that it can be watched and stopped. */
+/** Events between turns of the process's own event loop, so that it can be watched and stopped. */
 const EVENTS_PER_TURN = 10_000;
 
 class VirtualTimer implements Timer {
@@ -14,11 +14,11 @@ class VirtualTimer implements Timer {
   }
 }
 
-/** Time that passes only by events: the next one is due as soon as nothing is left to do at the present moment. */
+/** Time that jumps to the next event as soon as nothing is left to do at the current time. */
 export class VirtualClock implements Clock {
   readonly #events = new Events<VirtualTimer>();
   #nowMs = 0;
-  /** Timers that went off since the start. */
+  /** Timers that have fired. */
   events = 0;
 
   now(): number {
@@ -52,7 +52,7 @@ export class VirtualClock implements Clock {
     return new Promise((resolve) => void this.setTimeout(resolve, delayMs));
   }
 
-  /** Let everything happen up to then, each event after all that the one before has set off. */
+  /** Runs all events up to `untilMs`, each after everything that the previous one started. */
   async runUntil(untilMs: number): Promise<void> {
     await settled();
     for (let next = this.#events.takeUntil(untilMs); next; next = this.#events.takeUntil(untilMs)) {
@@ -67,7 +67,7 @@ export class VirtualClock implements Clock {
   }
 }
 
-/** Node runs what `nextTick` was given once no promise has anything left to do, and much sooner than `setImmediate` would. */
+/** Waits for pending promises: Node runs `nextTick` callbacks after them, and much sooner than `setImmediate`. */
 function settled(): Promise<void> {
   return new Promise((resolve) => process.nextTick(resolve));
 }

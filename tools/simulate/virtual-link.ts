@@ -4,21 +4,21 @@ import type { VirtualClock } from './virtual-clock.ts';
 import { logNormal } from './random.ts';
 import { roundTrips } from './wire-bytes.ts';
 
-/** What the line between the coordinator and a tab does to a frame. */
+/** Properties of the line between the coordinator and a tab. */
 export interface Line {
   rttMs: number;
   /** σ of ln of a frame's round trip. */
   rttSigma: number;
   downloadBytesPerMs: number;
   uploadBytesPerMs: number;
-  /** Share of frames that lose a packet, each of which costs SCTP's shortest retransmission timeout. */
+  /** Share of frames that lose a packet; each costs SCTP's shortest retransmission timeout. */
   lossShare: number;
 }
 
-/** Chrome's SCTP resends no sooner, whatever the round trip. */
+/** Chrome's minimum SCTP retransmission timeout at any RTT. */
 export const RETRANSMISSION_MS = 400;
 
-/** Two ends of one line: `near` is the coordinator's. */
+/** Both ends of a line: `near` is the coordinator's. */
 export function virtualLinkPair(clock: VirtualClock, line: Line, rng: Rng): { near: VirtualLink; far: VirtualLink } {
   const near = new VirtualLink(clock, line, line.downloadBytesPerMs, rng);
   const far = new VirtualLink(clock, line, line.uploadBytesPerMs, rng);
@@ -27,13 +27,13 @@ export function virtualLinkPair(clock: VirtualClock, line: Line, rng: Rng): { ne
   return { near, far };
 }
 
-/** One end of a line on which frames take virtual time. They overtake one another, as on a lap channel. */
+/** One end of a line where frames take virtual time and may overtake each other, as on a lap channel. */
 export class VirtualLink implements Link {
   state: 'open' | 'closed' = 'open';
   onFrame: Link['onFrame'];
   onClose: Link['onClose'];
   other!: VirtualLink;
-  /** Nothing arrives or leaves any more, and nobody is told: a crash, a sleeping machine, a lost network. */
+  /** The link is dead without notice: a crash, a sleeping machine, a lost network. */
   vanished = false;
   #framesSent = 0;
   #bytesSent = 0;
@@ -55,13 +55,13 @@ export class VirtualLink implements Link {
     if (this.state === 'closed') return Promise.reject(new TransportError('closed', 'The link is closed.'));
     this.#framesSent++;
     this.#bytesSent += frame.length;
-    // The sender may use its bytes again at once.
+    // The sender may reuse its buffer at once.
     const copy = frame.slice();
     this.#clock.setTimeout(() => this.other.#receive(copy), this.#travelMs(copy.length));
     return Promise.resolve();
   }
 
-  /** The other end hears of it half a round trip later. */
+  /** Notifies the other end half a round trip later. */
   close(_reason?: LinkCloseReason): void {
     if (this.state === 'closed') return;
     this.state = 'closed';
@@ -92,7 +92,7 @@ export class VirtualLink implements Link {
     this.onFrame?.(frame);
   }
 
-  /** One way. */
+  /** One-way. */
   #travelMs(bytes: number): number {
     const { rttMs, rttSigma, lossShare } = this.#line;
     const jittered = rttMs * logNormal(this.#rng, { median: 1, sigma: rttSigma });

@@ -8,14 +8,14 @@ import { VirtualBackend } from './virtual-backend.ts';
 import { type VirtualLink, virtualLinkPair } from './virtual-link.ts';
 import type { World } from './world.ts';
 
-/** From hello to an open lap channel: signalling, ICE, DTLS and SCTP take about so many round trips. */
+/** Approximate round trips from hello to an open lap channel: signalling, ICE, DTLS and SCTP. */
 const CONNECT_ROUND_TRIPS = 6;
-/** Well within the coordinator's patience with a tab that loads. */
+/** Well below the coordinator's timeout for a loading tab. */
 const PROGRESS_MS = 30_000;
 
 interface Loading {
   epoch: number;
-  /** In the order in which they come. */
+  /** In order of arrival. */
   experts: ExpertIndex[];
   startMs: number;
   endMs: number;
@@ -23,15 +23,15 @@ interface Loading {
 }
 
 /**
- * One visit of a donor: a virtual tab as the swarm knows one, from hello to goodbye. Its laps are answered by the runner of
- * real tabs; loading takes the time of its downloads.
+ * One visit of a donor: a virtual tab as the swarm sees it, from hello to goodbye. The runner of real tabs answers its
+ * laps; loading takes as long as its downloads.
  */
 export class VirtualTab implements DonorControl {
   readonly session: PeerSession;
   onDismissed: ((message: Dismissed) => void) | undefined;
   readonly #world: World;
   readonly #donor: SimDonor;
-  /** What its browser keeps, from visit to visit. */
+  /** The browser's cache, kept between visits. */
   readonly #cached: Set<ExpertIndex>;
   readonly #near: VirtualLink;
   readonly #far: VirtualLink;
@@ -75,7 +75,7 @@ export class VirtualTab implements DonorControl {
     this.onDismissed?.(message);
   }
 
-  /** With a goodbye. */
+  /** Says goodbye. */
   leave(): void {
     if (this.#gone) return;
     const { clock, swarm } = this.#world;
@@ -83,7 +83,7 @@ export class VirtualTab implements DonorControl {
     clock.setTimeout(() => swarm.intent(this.session, { intent: 'leave' }), this.#donor.rttMs / 2);
   }
 
-  /** Without a word; returns the call by which the coordinator's heartbeat finds out. */
+  /** Leaves without a goodbye; returns what to call when the heartbeat fails. */
   vanish(): () => void {
     this.#end();
     this.#near.vanished = true;
@@ -144,7 +144,7 @@ export class VirtualTab implements DonorControl {
     });
   }
 
-  /** What has come by now stays; an assignment that is replaced stops loading. */
+  /** Stops the current loading and keeps the experts that have arrived. */
   #keepLoaded(): void {
     const loading = this.#loading;
     if (loading === undefined) return;
@@ -168,7 +168,7 @@ function helloOf({ donorToken, pledgeBytes }: SimDonor) {
       architecture: '',
       description: '',
       isFallbackAdapter: false,
-      // What a GPU can bind is no limit here.
+      // Large enough to limit nothing.
       maxBufferBytes: 2 ** 46,
       maxStorageBindingBytes: 2 ** 46,
     },

@@ -6,14 +6,14 @@ import { availability, DISTRIBUTIONS, drawAbsenceMs, drawRestOfVisitMs, drawVisi
 import { VirtualTab } from './virtual-tab.ts';
 import type { World } from './world.ts';
 
-/** As the donor's page waits before it knocks again, on average. */
+/** Mean time that the donor page waits before it retries. */
 const RETRY_MS = 3_000;
 
-/** Donors that come, stay a while, go, and come again. */
+/** Donors who come, stay, leave and return. */
 export class Visits {
   joins = 0;
   leaves = 0;
-  /** Sent away by the coordinator in mid-visit. */
+  /** Visits that the coordinator ended. */
   dismissals = 0;
   online = 0;
   readonly #world: World;
@@ -47,7 +47,7 @@ export class Visits {
     }, stayMs);
   }
 
-  /** A silent tab is found out by heartbeats, at the latest: the tick after so many that it left unanswered. */
+  /** A silent departure is noticed at the latest by the heartbeat after `MAX_MISSED_HEARTBEATS` misses. */
   #findOut(closed: () => void): void {
     this.#world.clock.setTimeout(closed, (MAX_MISSED_HEARTBEATS + this.#world.rng()) * HEARTBEAT_MS);
   }

@@ -6,8 +6,8 @@ interface LapModel {
 }
 
 /**
- * Bytes of the frames of one peer and lap, as our own layouts make them. Of more than 256 experts a lap whose own are all among
- * the first 256 takes a byte less for each, which is not taken off here.
+ * Size of one peer's frames in one lap, from the protocol's layouts. With more than 256 experts, a lap that uses only
+ * the first 256 saves a byte per assignment, which is ignored here.
  */
 export function lapFrameBytes({ hiddenSize, expertsPerLayer }: LapModel, numRows: number, numAssignments: number) {
   const expertBytes = expertsPerLayer > 256 ? 2 : 1;
@@ -17,13 +17,13 @@ export function lapFrameBytes({ hiddenSize, expertsPerLayer }: LapModel, numRows
   };
 }
 
-/** What so many row parts have to carry at the least: the hidden row out and the partial sum back, in f16. */
+/** Minimum bytes for `rowParts`: a hidden row out and a partial sum back for each, in f16. */
 export function impliedBytes(hiddenSize: number, rowParts: number): number {
   return rowParts * 2 * hiddenSize * 2;
 }
 
 /**
- * Round trips until all of a message has arrived: SCTP sends 4 packets at once and doubles from there, so that 4.5 KB take
+ * Round trips until a whole message has arrived: SCTP starts with 4 packets and doubles from there, so that 4.5 KB take
  * one, 14 KB three, 64 KB four (measured in Chrome).
  */
 export function roundTrips(bytes: number): number {

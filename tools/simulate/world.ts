@@ -11,19 +11,19 @@ import { VirtualClock } from './virtual-clock.ts';
 export interface WorldOptions {
   replicas: number;
   planner: Planner;
-  /** The coordinator's own line, over which all shards go. */
+  /** The coordinator's line, which carries all shards. */
   uplinkGbitPerS: number;
   rng: Rng;
   maxPeers: number;
   onLap?: DispatcherOptions['onLap'];
 }
 
-/** Weights that the coordinator reads for an expert it computes itself, in WASM SIMD on one thread: measured at 11 to 17 GB/s. */
+/** Weight bytes read for local experts, in WASM SIMD on one thread: measured at 11 to 17 GB/s. */
 const LOCAL_BYTES_PER_MS = 11e6;
 
 /**
- * The coordinator's own swarm and dispatcher on a virtual clock. Two things are put in: its own computation takes time and
- * gives zeros, and tabs are admitted without a known-answer test, probation or audits.
+ * The coordinator's own swarm and dispatcher on a virtual clock, with two changes: local experts take virtual time and
+ * return zeros, and tabs serve without a known-answer test, probation or audits.
  */
 export class World {
   readonly clock = new VirtualClock();
@@ -33,7 +33,7 @@ export class World {
   readonly dispatcher: Dispatcher;
   readonly rng: Rng;
   readonly counted = { fetchedBytes: 0, fromCacheBytes: 0 };
-  /** A swarm that has run for long begins with its weights where its first plan wants them. */
+  /** Until cleared, shards load at once, as in a swarm that has run for a long time. */
   preloaded = true;
   readonly #uplinkBytesPerMs: number;
   #uplinkFreeMs = 0;
@@ -72,7 +72,7 @@ export class World {
     });
   }
 
-  /** Shards are sent one peer after another. */
+  /** The uplink serves one peer at a time. */
   downloadMs(bytes: number, downloadBytesPerMs: number): number {
     if (this.preloaded || bytes === 0) return 0;
     const nowMs = this.clock.now();
