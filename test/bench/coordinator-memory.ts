@@ -7,33 +7,33 @@ import { createCore, defaultConfig } from '../../coordinator/src/index.ts';
 import { answer } from '../integration/answers.ts';
 
 export interface CoordinatorMemory {
-  /** Resident at its peak, of the whole process. */
+  /** Peak resident memory of the whole process. */
   peakBytes: number;
-  /** Its packed weights, and the KV cache in use when most was. */
+  /** Size of the packed dense weights, and the most KV cache in use at any time. */
   denseBytes: number;
   kvBytes: number;
-  /** Packed experts that it may keep: all, or as many as `--expert-memory` takes. */
+  /** Packed experts that it may keep: all, or what `--expert-memory` allows. */
   localExpertBytes: number;
 }
 
 interface MemoryOptions {
-  /** A packed model. */
+  /** Folder of a packed model. */
   modelDir: string;
   quant: Quant;
   expertMemoryBytes: number;
 }
 
-/** A pass of prompt rows, the most that a pass has, and some of decoding. */
+/** One full pass of prompt rows, and a few passes of decoding. */
 const PROMPT_TOKENS = 256;
 const DECODE_TOKENS = 8;
 const TIMEOUT_MS = 10 * 60_000;
 
-/** 1.2 × (packed weights that it holds, the experts that the operator lets it keep among them, + KV in use) + 300 MB. */
+/** 1.2 × (packed dense weights + local experts that the operator allows + KV cache in use) + 300 MB. */
 export function allowedBytes({ denseBytes, localExpertBytes, kvBytes }: CoordinatorMemory): number {
   return 1.2 * (denseBytes + localExpertBytes + kvBytes) + 300e6;
 }
 
-/** A coordinator in a process of its own answers one request, all experts its own. */
+/** Runs a coordinator in a separate process that answers one request with local experts only. */
 export async function coordinatorMemory(options: MemoryOptions): Promise<CoordinatorMemory> {
   const args = ['--import', 'tsx', fileURLToPath(import.meta.url), JSON.stringify(options)];
   const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: TIMEOUT_MS });

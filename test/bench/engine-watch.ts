@@ -1,10 +1,10 @@
 import type { EngineRow, ForwardEngine } from '@shoal/model';
 
-/** Adds up when the coordinator's dense engine computes, whoever asks it to. Programs run one at a time, so times never overlap. */
+/** Adds up the time that the dense engine computes, whatever calls it. Programs never overlap. */
 export class EngineWatch {
-  /** In programs since the watch began. */
+  /** Time in the engine's programs since the watch began. */
   busyMs = 0;
-  /** Passes of the main model since then, each once for every sequence in it: what a sequence waits for. */
+  /** Passes of the main model since the watch began, each counted once per sequence in it. */
   streamPasses = 0;
   readonly #sinceMs = performance.now();
 
@@ -12,7 +12,7 @@ export class EngineWatch {
     const pass = forward.forward.bind(forward);
     const counted: ForwardEngine['forward'] = async (rows, ...rest) => {
       const result = await pass(rows, ...rest);
-      // When its tokens are there, so that both are counted in the same span.
+      // Counted when its tokens are there, so that both fall in the same span.
       this.streamPasses += new Set(rows.map(({ cache }: EngineRow) => cache)).size;
       return result;
     };
@@ -31,7 +31,7 @@ export class EngineWatch {
     }
   }
 
-  /** Of all time since the watch began. */
+  /** The rest of the time since the watch began. */
   get idleMs(): number {
     return performance.now() - this.#sinceMs - this.busyMs;
   }

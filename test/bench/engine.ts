@@ -15,7 +15,7 @@ import { readLoopGBps } from './read-loop.ts';
 import { formatTable, median } from './table.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-/** Checkpoints of real dimensions and what is made of them: 12 GB. */
+/** Checkpoints with real dimensions and the files made from them: 12 GB. */
 const CACHE = join(ROOT, '.cache/bench');
 const V2_LITE = join(ROOT, 'packages/model/src/testing/published-configs/DeepSeek-V2-Lite.json');
 const V2_LITE_LAYERS = 5;
@@ -23,10 +23,10 @@ const V2_LITE_LAYERS = 5;
 const PREFILL_TOKENS = 512;
 const DECODE_PROMPT_TOKENS = 32;
 const DECODE_TOKENS = 32;
-/** All of V2-Lite's five layers at q8, so that no expert is read twice: llama.cpp holds them all too. */
+/** Room for all five V2-Lite layers at q8, so that no expert is read twice: llama.cpp holds them all too. */
 const EXPERT_MEMORY_BYTES = 3 * 2 ** 30;
 
-/** Ours, llama.cpp's name of the same, and bits of a weight in both. */
+/** Our name of the format, llama.cpp's name, and the bits per weight of both. */
 const FORMATS = [
   { quant: 'q8', gguf: 'q8_0', bits: 8.5 },
   { quant: 'q4', gguf: 'q4_0', bits: 4.5 },
@@ -37,7 +37,7 @@ export const ENGINE_QUANTS = FORMATS.map(({ quant }) => quant);
 export interface EngineBenchOptions {
   repeats: number;
   json: boolean;
-  /** One of ENGINE_QUANTS alone. */
+  /** Measures only this one of ENGINE_QUANTS. */
   quant: string | undefined;
 }
 
@@ -46,7 +46,7 @@ interface Speed {
   decodePerS: number;
 }
 
-/** How long the coordinator's event loop was held up while ours computed. */
+/** How long the coordinator's event loop was blocked while our engine computed. */
 type LoopDelay = ReturnType<typeof monitorEventLoopDelay>;
 
 interface Result {
@@ -54,16 +54,16 @@ interface Result {
   format: string;
   ours: Speed;
   theirs: Speed;
-  /** Weights that one decoded token needs, and at what rate ours reads them. */
+  /** Bytes of weights that one decoded token needs, and the rate at which our engine reads them. */
   tokenBytes: number;
   decodeGBps: number;
-  /** Of the event loop's delay while ours computed. */
+  /** 99th percentile of the event loop's delay while our engine computed. */
   loopP99Ms: number;
-  /** Of a coordinator in a process of its own. */
+  /** Memory of a coordinator in its own process. */
   memory: CoordinatorMemory;
 }
 
-/** The coordinator alone (dense engine and experts in WebAssembly) beside llama.cpp: same checkpoint, threads and run. */
+/** Compares the coordinator alone (WebAssembly) with llama.cpp on the same checkpoint, threads and run. */
 export async function benchEngine({ repeats, json, quant }: EngineBenchOptions): Promise<void> {
   const threads = availableParallelism();
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -127,7 +127,7 @@ async function compare(
       cacheDir: CACHE,
       replicas: 1,
       expertMemoryBytes: EXPERT_MEMORY_BYTES,
-      // Theirs has no drafts either.
+      // llama.cpp has no drafts here either.
       speculate: 'off',
     }),
   );
@@ -135,7 +135,7 @@ async function compare(
   const [ours, theirs]: [Speed[], Speed[]] = [[], []];
   const loop = monitorEventLoopDelay({ resolution: 1 });
   try {
-    // The first of each only warms up.
+    // The first run of each is only a warm-up.
     for (let run = 0; run <= repeats; run++) {
       const [one, other] = [await ourSpeed(core, run, loop), await theirSpeed(llama, core.config, run)];
       const which = run === 0 ? 'warming up' : `${run} of ${repeats}`;
@@ -166,7 +166,7 @@ function inWords({ decodePerS, prefillPerS }: Speed): string {
   return `${decodePerS.toFixed(1)} and ${prefillPerS.toFixed(0)} tokens/s`;
 }
 
-/** Ids that no run has had, so that nothing of a prompt is known already. */
+/** Ids that no earlier run has used, so that no part of the prompt is cached. */
 function prompt({ vocabSize }: ModelConfig, length: number, run: number): number[] {
   return Array.from({ length }, (_, i) => 4 + ((i * 7919 + run * 104_729) % (vocabSize - 8)));
 }
@@ -205,7 +205,7 @@ function middle(speeds: readonly Speed[]): Speed {
   };
 }
 
-/** Of every matrix that a decoded token meets: all dense ones but the embedding, and its experts. */
+/** Bytes of every matrix that one decoded token uses: its experts and all dense ones but the embedding. */
 function bytesPerToken(config: ModelConfig, bits: number): number {
   const values = ({ shape }: TensorSpec): number => shape.reduce((a, b) => a * b, 1);
   const mtp = `model.layers.${config.numHiddenLayers}.`;

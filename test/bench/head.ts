@@ -1,4 +1,4 @@
-// What it costs to draw tokens from a large vocabulary: on the engine's threads, and as it was, on the main thread.
+// The cost of drawing tokens from a large vocabulary: on the engine's threads, and on the main thread as before.
 import { availableParallelism } from 'node:os';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { openWasmEngine } from '@shoal/kernels/node';
@@ -18,13 +18,13 @@ import { Scheduler } from '../../coordinator/src/scheduler/scheduler.ts';
 import { lapsOf, NO_DRAFTS, testLimits } from '../../coordinator/src/scheduler/testing/options.ts';
 import { formatTable, median } from './table.ts';
 
-/** Qwen2's and Qwen3's. */
+/** The vocabulary size of Qwen2 and Qwen3. */
 const VOCAB = 151_936;
 const HIDDEN = 64;
 const STREAMS = 64;
 const SEED = 11;
 
-/** Deviation of the head's weights; a logit's is √HIDDEN times as large: 1, and 8, where a few tokens hold nearly all. */
+/** Deviation of the head's weights; a logit's is √HIDDEN times that: 1, or 8, where a few tokens hold nearly all. */
 const SHAPES = { flat: 0.125, peaked: 1 };
 type Shape = keyof typeof SHAPES;
 const DRAWS = {
@@ -104,7 +104,7 @@ function print(threads: number, passes: readonly PassFigure[], loops: readonly L
   process.stdout.write(`${formatTable([loopHead, ...loopRows])}\n`);
 }
 
-/** A model that is little more than a head. */
+/** Opens a model that is little more than a head. */
 async function openHead(shape: Shape, threads: number) {
   const config: ModelConfig = parseModelConfig({
     ...smallConfigJson,
@@ -112,7 +112,7 @@ async function openHead(shape: Shape, threads: number) {
     hidden_size: HIDDEN,
     num_nextn_predict_layers: 0,
     max_position_embeddings: 256,
-    // None that is likely to be drawn.
+    // A token that is unlikely to be drawn.
     eos_token_id: VOCAB - 1,
   });
   const reader: TensorReader = {
@@ -121,7 +121,7 @@ async function openHead(shape: Shape, threads: number) {
       const isNorm = name.includes('norm');
       const deviation = name.includes('lm_head') ? SHAPES[shape] : 0.125;
       const rng = createRng([...name].reduce((hash, char) => (hash * 31 + char.charCodeAt(0)) % 99_991, SEED));
-      // The sum of three uniform numbers, nearly normal, of deviation 1/2.
+      // The sum of three uniform numbers: nearly normal, with deviation 1/2.
       const next = (): number => (isNorm ? 1 : (rng() + rng() + rng() - 1.5) * 2 * deviation);
       return Float32Array.from({ length: tensorShape.reduce((a, b) => a * b, 1) }, next);
     },
@@ -129,7 +129,7 @@ async function openHead(shape: Shape, threads: number) {
   return openWasmEngine({ config, weights: { reader, format: 'f16' }, threads });
 }
 
-/** As it was: whole rows of logits are copied, and the caller's thread draws. */
+/** The old way: whole rows of logits are copied, and the caller's thread draws. */
 function onMainThread(engine: ForwardEngine): ForwardEngine {
   const forward: ForwardEngine['forward'] = async (rows, dispatch, observe) => {
     const wanted = rows.map(({ query, ...row }) => ({ ...row, wantLogits: query !== undefined }));
@@ -155,7 +155,7 @@ async function passMs(
   const rng = createRng(SEED);
   const caches = Array.from({ length: numRows }, () => engine.newSequence());
   const times: number[] = [];
-  // The first only warms up.
+  // The first run is only a warm-up.
   for (let run = 0; run <= repeats; run++) {
     const rows: EngineRow[] = caches.map((cache, r) => {
       const query = { token: { ...draw, uniform: rng() } };
@@ -177,7 +177,7 @@ async function streams(
 ): Promise<Omit<LoopFigure, 'shape' | 'draw' | 'where'>> {
   const engine = new Scheduler({
     modelId: 'head',
-    // Its pages can be lent only once: each sequence takes its own.
+    // Its pages can be lent only once, so each sequence takes its own.
     forward: new Proxy(forward, {
       get: (target, key) => {
         if (key === 'lendPages') return () => undefined;

@@ -12,18 +12,18 @@ import { formatTable } from './table.ts';
 const HIDDEN_SIZE = 2048;
 const TOP_K = 6;
 const REPLICAS = 2;
-/** Laps of each side of a round, of which the first are not measured: hedging begins when a peer has answered 20. */
+/** Laps per side and round; the first ones are not measured: hedging begins once a peer has answered 20. */
 const LAPS = 1_000;
 const WARM_UP_LAPS = 60;
 const ROUNDS = 20;
 
-/** A home line (tools/simulate/donors.ts), whose frames lose nothing. */
+/** A home line (tools/simulate/donors.ts) that loses no frames. */
 const LINE: Line = { rttMs: 40, rttSigma: 0.1, downloadBytesPerMs: 6_250, uploadBytesPerMs: 1_250, lossShare: 0 };
 
 interface Condition {
   name: string;
   line: Line;
-  /** Share of laps that the tab holds up, and for how long: garbage collection, another tab on its GPU. */
+  /** Share of laps that the tab delays, and for how long: garbage collection, or another tab on its GPU. */
   spikes: { share: number; ms: number };
 }
 
@@ -42,8 +42,8 @@ interface Side {
 }
 
 /**
- * Lap times with hedging and without, in virtual time: the dispatcher, lap clients and runners that serve, over lines and GPUs
- * that only take time. Both sides of a round draw the same numbers.
+ * Measures lap times with and without hedging in virtual time: the production dispatcher, lap clients and runners,
+ * over simulated lines and GPUs. Both sides of a round draw the same numbers.
  */
 export async function benchHedges({ json }: { json: boolean }): Promise<void> {
   const results = [];
@@ -93,7 +93,7 @@ async function runLaps(
     hiddenSize: HIDDEN_SIZE,
     nRoutedExperts: TOP_K,
     numExpertsPerTok: TOP_K,
-    // For what both replicas have missed.
+    // Computes what both replicas have missed.
     local: { compute: async ({ numRows }) => new Float32Array(numRows * HIDDEN_SIZE) },
     peers: () => peers,
     clock,
@@ -113,7 +113,7 @@ async function runLaps(
   side.hedges += dispatcher.figures.hedges;
 }
 
-/** Never late enough for a hedge. */
+/** A lap client that never hedges. */
 class UnhedgedClient extends LapClient {
   override hedgeAfterMs(): number {
     return Number.POSITIVE_INFINITY;
@@ -165,7 +165,7 @@ function oneRow(): MoeCall {
   };
 }
 
-/** What asking both replicas at once would give: of two laps, the faster. */
+/** What asking both replicas at once would give: the faster of each two laps. */
 function fasterOfTwo(lapMs: readonly number[]): number[] {
   return lapMs.map((ms, i) => Math.min(ms, lapMs[(i + 1) % lapMs.length]!));
 }

@@ -6,18 +6,18 @@ import { launchChromium } from '../../tools/browser/chromium.ts';
 import type { KernelBenchCase, KernelBenchResult } from './kernels-page/main.ts';
 import { formatTable, median } from './table.ts';
 
-/** An expert of V2-Lite, and one of the default model. */
+/** The shapes of a V2-Lite expert and of a default-model expert. */
 const WIDTHS = [
   { name: 'V2-Lite', hiddenSize: 2048, moeIntermediateSize: 1408 },
   { name: 'tiny-stories', hiddenSize: 192, moeIntermediateSize: 64 },
 ] as const;
-/** Both sides multiply the same codes in f32: they differ by the order of their sums. */
+/** Both sides multiply the same codes in f32; only the order of their sums differs. */
 const MAX_DISTANCE = 1e-4;
 const MIN_RUNS = 9;
 
 /**
- * Our expert FFN beside onnxruntime-web's MatMulNBits on the same adapter, in the same page: time from rows in memory to
- * results in memory. Throws where the results differ: then the times would compare different work.
+ * Compares our expert FFN with onnxruntime-web's MatMulNBits on the same adapter and page: time from rows in memory to
+ * results in memory. Throws if the results differ, because the times would then compare different work.
  */
 export async function benchKernels({ repeats, json }: { repeats: number; json: boolean }): Promise<void> {
   const cases = WIDTHS.flatMap((width) =>
@@ -76,7 +76,7 @@ async function inPage(cases: readonly NamedCase[]): Promise<NamedResult[]> {
   const root = join(import.meta.dirname, 'kernels-page');
   const outDir = await mkdtemp(join(tmpdir(), 'shoal-kernels-bench-'));
   const shared = { configFile: false, root, logLevel: 'warn' } as const;
-  // The runtime's wasm is one large asset; warning of its size tells nobody anything.
+  // The runtime's wasm is one large asset, so a warning about its size is no use.
   await build({ ...shared, build: { outDir, emptyOutDir: true, target: 'es2023', chunkSizeWarningLimit: 1e6 } });
   const server = await preview({ ...shared, build: { outDir }, preview: { host: '127.0.0.1', port: 0 } });
   const browser = await launchChromium();

@@ -3,7 +3,7 @@ import { type LapDims, LapTabs, type LapTab, oneRowLap } from './lap-tabs.ts';
 import { formatTable } from './table.ts';
 import { WorkerInspector } from './worker-inspector.ts';
 
-/** V2-Lite's width, so that an array of a row is told from everything else; and narrow experts, since nothing is timed. */
+/** V2-Lite's width, so that one row's array stands out; the experts are narrow because nothing is timed. */
 const SHAPE = { hiddenSize: 2048, moeIntermediateSize: 64, quant: 'q8' } as const;
 const DIMS: LapDims = { hiddenSize: SHAPE.hiddenSize, layers: 2, experts: 8, topK: 2 };
 const ROW_BYTES = 2 * SHAPE.hiddenSize;
@@ -11,11 +11,11 @@ const LAPS = 10_000;
 const WARM_UP_LAPS = 500;
 const IN_FLIGHT = 4;
 
-/** Per lap. One array of a row, in f16, would be above each of them. */
+/** Bounds per lap. A single f16 array of one row would exceed each of them. */
 export const GARBAGE_BOUNDS = {
-  /** Of typed arrays that our code makes. */
+  /** Bytes of typed arrays that our code makes. */
   arrays: ROW_BYTES / 2,
-  /** Still alive afterwards. */
+  /** Bytes still alive afterwards. */
   kept: 100,
 } as const;
 
@@ -27,7 +27,7 @@ export interface LapGarbage {
   kept: number;
 }
 
-/** As text. */
+/** Formats the measured garbage as a table. */
 export function garbageTable(garbage: LapGarbage): string {
   const rows = [
     ['bytes per lap', 'measured', 'at most'],
@@ -38,7 +38,7 @@ export function garbageTable(garbage: LapGarbage): string {
   return `${formatTable(rows)}\n\n${garbage.laps} laps of one row of ${ROW_BYTES} B, ${IN_FLIGHT} in flight, one tab.\n`;
 }
 
-/** Throws where there is more than the bounds. */
+/** Throws if the garbage exceeds the bounds. */
 export function requireLittle(garbage: LapGarbage): void {
   for (const key of ['arrays', 'kept'] as const) {
     if (garbage[key] <= GARBAGE_BOUNDS[key]) continue;
@@ -46,7 +46,7 @@ export function requireLittle(garbage: LapGarbage): void {
   }
 }
 
-/** What 10,000 laps leave behind in a real tab's worker. */
+/** Measures what 10,000 laps leave behind in a real tab's worker. */
 export async function measureGarbage(): Promise<LapGarbage> {
   const tabs = await LapTabs.launch();
   try {

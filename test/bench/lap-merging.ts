@@ -7,14 +7,14 @@ const ROUNDS = 5;
 
 export interface Merging {
   inFlight: number;
-  /** Milliseconds per lap, of as many laps as are answered in the same time: medians of rounds that alternate. */
+  /** Milliseconds per lap (wall time divided by laps): medians of rounds that alternate. */
   together: number;
   oneByOne: number;
-  /** Of a piece of work, where laps that wait go together. */
+  /** Laps per piece of work when waiting laps are merged. */
   lapsPerPiece: number;
 }
 
-/** What it brings that laps which wait in a tab go to the GPU together. `ask` sends one lap. */
+/** Measures the gain from merging the laps that wait in a tab into one GPU submission. `ask` sends one lap. */
 export async function measureMerging(tab: LapTab, ask: () => Promise<unknown>): Promise<Merging[]> {
   const results: Merging[] = [];
   for (const inFlight of IN_FLIGHT) {

@@ -9,12 +9,12 @@ import { formatTable, median } from './table.ts';
 
 const TABS = 4;
 const WARM_UP_LAPS = 100;
-/** Laps are asked in blocks, so that the machine's load can be told for each. */
+/** Laps are sent in blocks, so that the machine's load can be measured for each block. */
 const [BLOCKS, BLOCK_LAPS] = [40, 40];
-/** Of a block that had an idle core: the lap itself keeps about one busy, whoever has its turn. */
+/** A block counts as idle from this many idle cores on: the lap itself keeps about one busy. */
 const IDLE_CORES = 0.7;
 const KERNEL_RUNS = 100;
-/** The default model's. */
+/** The default model's expert shape. */
 const SHAPE = { hiddenSize: 192, moeIntermediateSize: 64, quant: 'f16' } as const;
 const DIMS: LapDims = { hiddenSize: SHAPE.hiddenSize, layers: 2, experts: 32, topK: 4 };
 
@@ -39,15 +39,15 @@ type Stages = Record<Stage, number>;
 
 export interface LapOverhead {
   loadAverage: number;
-  /** Of laps while the machine had an idle core, and of all; null where there were none. Medians in ms. */
+  /** Medians in ms, of laps while the machine had an idle core (null if there were none) and of all laps. */
   idle: { laps: number; stages: Stages; p5: Stages; p95: Stages } | null;
   all: { laps: number; stages: Stages; p5: Stages; p95: Stages };
-  /** Of each tab after loading. */
+  /** First lap of each tab after loading. */
   firstLapMs: number[];
   merging: Merging[];
 }
 
-/** What a lap of one row costs besides its kernel, with real tabs and no delay, and what 10,000 leave behind (throws where too much). */
+/** Measures a one-row lap's cost besides its kernel in real tabs, and its garbage (throws if there is too much). */
 export async function benchLaps({ json }: { json: boolean }): Promise<void> {
   const result = await measureLaps();
   if (!json) process.stdout.write(`${overheadTable(result)}\n\n${mergingTable(result.merging)}\n\n`);
@@ -76,7 +76,7 @@ function overheadTable({ idle, all, loadAverage, firstLapMs }: LapOverhead): str
   );
 }
 
-/** One lap at a time, tabs taking turns. */
+/** Runs one lap at a time, with the tabs taking turns. */
 export async function measureLaps(): Promise<LapOverhead> {
   const tabs = await LapTabs.launch(['--enable-webgpu-developer-features']);
   try {
@@ -123,7 +123,7 @@ interface Outside {
   sent: number;
   arrived: number;
   resolved: number;
-  /** While its block was measured. */
+  /** Idle cores while its block was measured. */
   idleCores: number;
 }
 
@@ -157,7 +157,7 @@ async function watchedLaps(tabs: readonly LapTab[], rng: () => number): Promise<
       current.resolved = performance.now();
       outside[tab]!.push(current);
       inBlock.push(current);
-      // What a forward pass does between laps takes about as long; without it every lap would meet a warm loop.
+      // A forward pass takes about this long between laps; without the pause every lap would meet a warm loop.
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     const idleCores = meter();
@@ -173,8 +173,8 @@ async function watchedLaps(tabs: readonly LapTab[], rng: () => number): Promise<
 }
 
 /**
- * Two clocks, which drift by milliseconds in as many seconds: their offset is taken anew for each block, so that its fastest way
- * out and its fastest way back took equally long. The sum of both ways is exact in any case.
+ * Joins times of two clocks, which drift apart by milliseconds every few seconds: each block gets its own offset, which
+ * makes its fastest way out as long as its fastest way back. The sum of both ways is exact in any case.
  */
 function joined(outside: readonly Outside[], inside: readonly LapMoments[]): Measured[] {
   if (outside.length !== inside.length)
@@ -209,7 +209,7 @@ function joinedBlock(outside: readonly Outside[], inside: readonly LapMoments[])
   });
 }
 
-/** Cores that were idle on average since it was made. */
+/** Returns a function that gives the average number of idle cores since the meter was made. */
 function idleMeter(): () => number {
   const read = (): { idle: number; all: number } => {
     const times = cpus().map((cpu) => cpu.times);

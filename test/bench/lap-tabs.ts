@@ -13,7 +13,7 @@ import type { TabAnswer, TabCommand } from './laps-page/messages.ts';
 import { acceptThrough, allOpen } from './relayed-peer.ts';
 import type { SlowNetwork } from './udp-relay.ts';
 
-/** A tab of a real Chromium, and the coordinator's end of its laps. */
+/** A tab in a real Chromium, and the coordinator's end of its laps. */
 export interface LapTab {
   page: Page;
   peer: AcceptedPeer;
@@ -22,7 +22,7 @@ export interface LapTab {
   ask(command: TabCommand): Promise<TabAnswer>;
 }
 
-/** Of the experts that a tab holds. */
+/** Dimensions of the experts that a tab holds. */
 export interface LapDims {
   hiddenSize: number;
   layers: number;
@@ -30,7 +30,7 @@ export interface LapDims {
   topK: number;
 }
 
-/** One row of normal values and as many experts as a token has, one after the other from a random one on. */
+/** One row of normal values with `topK` consecutive experts, starting from a random one. */
 export function oneRowLap(rng: Rng, { hiddenSize, layers, experts, topK }: LapDims): WorkItem {
   const first = Math.floor(rng() * experts);
   return uniformWorkItem({
@@ -48,7 +48,7 @@ interface LapTabWire {
   lapConnections?: number;
 }
 
-/** The coordinator's end for a page that is yet to be loaded. */
+/** The coordinator's end for a page that has not loaded yet. */
 async function accept(page: Page, lapConnections: number): Promise<AcceptedPeer> {
   const rtc = await loadRtc();
   const onSignal = (signal: Signal): void =>
@@ -58,7 +58,7 @@ async function accept(page: Page, lapConnections: number): Promise<AcceptedPeer>
   return peer;
 }
 
-/** Tabs that answer laps with the code that serves, without swarm and engine around them. */
+/** Tabs that answer laps with the production code, without a swarm or an engine around them. */
 export class LapTabs {
   readonly browser: Browser;
   readonly #server: PreviewServer;
@@ -76,13 +76,13 @@ export class LapTabs {
     const outDir = await mkdtemp(join(tmpdir(), 'shoal-laps-bench-'));
     const shared = { configFile: false, root, logLevel: 'warn' } as const;
     await build({ ...shared, worker: { format: 'es' }, build: { outDir, emptyOutDir: true, target: 'es2023' } });
-    // Isolated as the donor's page is: only then clocks tell microseconds.
+    // Isolated like the donor's page: otherwise clocks have no microsecond resolution.
     const headers = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
     const server = await preview({ ...shared, build: { outDir }, preview: { host: '127.0.0.1', port: 0, headers } });
     return new LapTabs(await launchChromium({ extraFlags }), server, outDir);
   }
 
-  /** A tab in a context, and so a process, of its own; on a slow network if one is given, with so many connections. */
+  /** Opens a tab in its own context, and so its own process, optionally on a slow network. */
   async open(start: LapTabStart, { network, lapConnections = 1 }: LapTabWire = {}): Promise<LapTab> {
     const context = await this.browser.newContext();
     const page = await context.newPage();

@@ -19,10 +19,10 @@ const PAIRS: readonly [Quant, GgufType][] = [
   ['q4', 'q4_0'],
 ];
 
-/** What one format makes of the model. */
+/** The accuracy of the model in one format. */
 export interface Score {
   perplexity: number;
-  /** Mean over all positions of Σ p ln(p / q), in nats: q the format's distribution, p the reference forward's in float32. */
+  /** Mean over all positions of Σ p ln(p / q), in nats; q: the format's distribution, p: the float32 reference's. */
   divergence: number;
 }
 
@@ -33,19 +33,19 @@ export interface Comparison {
   theirs: Score;
 }
 
-/** The same model with its rows travelling to tabs and back in one format. */
+/** The same model with its rows sent to tabs and back in one format. */
 export interface WireScore {
   format: Quant;
   rowFormat: RowFormat;
   score: Score;
 }
 
-/** [positions of all windows][vocabSize] probabilities of the next token. */
+/** Probabilities of the next token: [positions of all windows][vocabSize]. */
 type Distributions = Float32Array[];
 
 /**
- * The default model with all matrices in each of our formats, and in llama.cpp's of the same bits. Over a few thousand tokens a
- * format's perplexity may fall as well as rise by chance; its divergence from the exact distribution says more.
+ * Compares the default model in our formats with llama.cpp's formats of the same bits. Over a few thousand tokens a
+ * format's perplexity may rise or fall by chance; its divergence from the exact distribution is more telling.
  */
 export async function perplexities(): Promise<{ formats: Comparison[]; wire: WireScore[] }> {
   const dir = await mkdtemp(join(tmpdir(), 'shoal-perplexity-'));
@@ -81,7 +81,7 @@ function scoreOf(said: Distributions, exact: Distributions, windows: readonly nu
   for (const [i, q] of said.entries()) {
     nll -= Math.log(q[next[i]!]!);
     const p = exact[i]!;
-    // Below that neither float32 nor the sum knows a difference.
+    // Smaller values are lost in float32 and in the sum.
     for (let t = 0; t < p.length; t++)
       if (p[t]! > 1e-20) divergence += p[t]! * Math.log(p[t]! / Math.max(q[t]!, 1e-30));
   }
@@ -115,7 +115,7 @@ async function ourDistributions(
   }
 }
 
-/** As if tabs computed them: rows and sums are rounded as frames round them. */
+/** Rounds rows and sums as frames do, as if tabs computed them. */
 function overTheWire(experts: ExpertDispatch, rowFormat: RowFormat, hiddenSize: number): ExpertDispatch {
   const travel = (rows: Float32Array): Float32Array => decodeF16(roundRows(rowFormat, rows, hiddenSize));
   return {

@@ -5,11 +5,11 @@ import { planRequests, type Workload } from './load/workload.ts';
 import { quantilesOf } from './statistics.ts';
 import { formatTable } from './table.ts';
 
-/** Laps of a pass; what a pass takes in milliseconds, and each of its rows. */
+/** Laps per pass; then the milliseconds that a pass takes, and each of its rows. */
 const LAPS = 5;
 const PASS_MS = 106;
 const ROW_MS = 0.7;
-/** In tokens. */
+/** Lengths in tokens. */
 const ANSWERS = { median: 48, sigma: 0.3, min: 1, max: 256 };
 const DURATION_S = 300;
 const MAX_PROMPT_LAPS = [1, 2, 3, 4];
@@ -29,8 +29,8 @@ function load(ratePerS: number, promptTokens: Workload['promptTokens']): Workloa
 }
 
 /**
- * First tokens and gaps between tokens in virtual time, by the laps' time that prompts may hold up running streams
- * (docs/adr/0021): the engine's scheduling as it serves, over passes that only take time.
+ * Measures first tokens and gaps between tokens in virtual time, for different numbers of laps by which prompts may
+ * delay running streams (docs/adr/0021): the production scheduler over passes that only take time.
  */
 export async function benchPromptLaps({ json }: { json: boolean }): Promise<void> {
   const results = [];
@@ -93,7 +93,7 @@ function read(engine: Scheduler, promptTokens: number, maxTokens: number): Promi
   })();
 }
 
-/** Every token is the same; `takes` is told of each pass's rows. */
+/** An engine that always gives the same token; `takes` is called with each pass's rows. */
 function timedForward(takes: (rows: number) => void): ForwardEngine {
   const layerKinds = Array.from({ length: LAPS }, () => 'moe') as unknown as ModelConfig['layerKinds'];
   return {

@@ -5,19 +5,19 @@ import { packExpert, QUANTS, shardBytes, unpackExpert, type ExpertWeights } from
 import { perplexities, type Score } from './perplexities.ts';
 import { formatTable, median } from './table.ts';
 
-/** 32 weights → what they become. */
+/** Rounds 32 weights to the values that a format can hold. */
 type BlockRule = (block: Float32Array) => Float64Array;
 
 const MODEL_DIR = join(import.meta.dirname, '../../models/tiny-stories');
 const BLOCK = 32;
-/** V2-Lite's expert. */
+/** Dimensions of a V2-Lite expert. */
 const HIDDEN = 2048;
 const INTERMEDIATE = 1408;
 
 /**
- * What each format of the experts costs in accuracy, beside two rules that were not taken (GGUF's Q4_0 scale, and affine
- * 4-bit blocks of 5 bits a weight), the default model's perplexity in each beside llama.cpp's formats, and how fast experts are
- * packed and unpacked.
+ * Measures the accuracy of each expert format, beside two rejected rules (GGUF's Q4_0 scale, and affine 4-bit blocks of
+ * 5 bits a weight), the default model's perplexity in our formats and llama.cpp's, and how fast experts are packed and
+ * unpacked.
  */
 export async function benchQuants({ repeats, json }: { repeats: number; json: boolean }): Promise<void> {
   const sets = [
@@ -71,7 +71,7 @@ function errorsOf(set: string, experts: readonly ExpertWeights[]): { name: strin
   }));
 }
 
-/** Widths are whole blocks in both sets, so blocks of a matrix are blocks of its rows. */
+/** Widths are whole blocks in both sets, so a matrix's blocks never cross rows. */
 function blockwise({ gate, up, down }: ExpertWeights, rule: BlockRule): ExpertWeights {
   const apply = (source: Float32Array): Float32Array => {
     const target = new Float32Array(source.length);
@@ -86,14 +86,14 @@ function repacked(expert: ExpertWeights, quant: (typeof QUANTS)[number]): Expert
   return unpackExpert(shape, packExpert(shape, expert));
 }
 
-/** gate is [F, D] in both sets; D is three times F in the default model, and V2-Lite's in the other. */
+/** `gate` is [F, D] in both sets; D is 3 F in the default model, otherwise V2-Lite's. */
 function shapeOf({ gate }: ExpertWeights): { hiddenSize: number; moeIntermediateSize: number } {
   const isLarge = gate.length === HIDDEN * INTERMEDIATE;
   const hiddenSize = isLarge ? HIDDEN : Math.sqrt(gate.length * 3);
   return { hiddenSize, moeIntermediateSize: gate.length / hiddenSize };
 }
 
-/** GGUF's Q4_0: scale = largest / −8, as f16; codes rounded with the unrounded one. */
+/** GGUF's Q4_0: scale = largest / −8, as f16; codes are rounded with the unrounded scale. */
 const q4ZeroRule: BlockRule = (block) => {
   const largest = block.reduce((best, weight) => (Math.abs(weight) > Math.abs(best) ? weight : best), 0);
   const scale = largest / -8;
@@ -102,7 +102,7 @@ const q4ZeroRule: BlockRule = (block) => {
   return Float64Array.from(block, (weight) => (Math.min(15, Math.floor(weight * inverse + 8.5)) - 8) * rounded);
 };
 
-/** GGUF's Q4_1 (scale and minimum as f16), with both refitted to the codes by least squares where that is better. */
+/** GGUF's Q4_1 (f16 scale and minimum), with both refitted to the codes by least squares if that is better. */
 const affineRule: BlockRule = (block) => {
   const min = Math.min(...block);
   const scale = (Math.max(...block) - min) / 15;

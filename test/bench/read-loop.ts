@@ -9,7 +9,7 @@ const THREAD = `
   const { parentPort, workerData: { module, bytes, passes } } = require('node:worker_threads');
   const memory = new WebAssembly.Memory({ initial: 1 + bytes / 65536, maximum: 65536 });
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  // Pages that were never written are all the same one.
+  // Pages that were never written all share one physical page.
   new Uint8Array(memory.buffer).fill(1);
   exports.readBytes(0, bytes);
   parentPort.on('message', () => {
@@ -19,7 +19,7 @@ const THREAD = `
   });
   parentPort.postMessage(0);`;
 
-/** A plain WebAssembly read loop on so many threads at once, each over memory of its own: GB/s together, the median of `repeats`. */
+/** Speed of a plain WebAssembly read loop on `threads` threads with separate memories: total GB/s, median of runs. */
 export async function readLoopGBps(threads: number, repeats: number): Promise<number> {
   const module = await compileWasm(runnableVariants().find((variant) => !variant.threads)!);
   const workerData = { module, bytes: BYTES, passes: PASSES };

@@ -9,16 +9,16 @@ import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
 import { type Row } from './table.ts';
 
-/** Two MiB hold 24 of the default model's experts: eight tabs hold all of them once, none a whole layer. */
+/** 2 MiB hold 24 of the default model's experts: eight tabs hold all of them once, none a whole layer. */
 const SMALL_PLEDGE_MIB = 2;
 export const REAL_TABS = 8;
-/** What is fed in was measured with so many streams on some of the prompts; what is compared, with these and others on the rest. */
+/** Inputs are measured with these streams on the first prompts; predictions are compared on the others. */
 const CALIBRATION = { streams: [1, 4], prompts: 4 } as const;
 const COMPARED_STREAMS = [1, 2, 4] as const;
-/** Times on a machine that others use waver: this much either way counts as agreement. */
+/** Times vary on a shared machine: a factor up to this either way counts as agreement. */
 const AGREEMENT = 1.5;
 
-/** The simulator's word on a placement and on its laps, and what real tabs in that placement do. */
+/** Compares the simulator's prediction for a placement and its laps with real tabs in that placement. */
 export async function realRows(say: (line: string) => void): Promise<Row[]> {
   const coordinator = await startTinyCoordinator({ replicas: 1, maxBatch: 16 });
   const browser = await DonorBrowser.launch(say);
@@ -34,7 +34,7 @@ export async function realRows(say: (line: string) => void): Promise<Row[]> {
     const tabs = knownTabs(coordinator, few, many);
     for (const streams of COMPARED_STREAMS) {
       const measured = await measure(coordinator, GOLDEN.slice(CALIBRATION.prompts), streams);
-      // Attention, gate and audits are not what is predicted: their time is taken as it was.
+      // Attention, gate and audits are not predicted: their measured time is used.
       const { coordinatorLayerMs } = measured;
       const options = { streams, passes: 200, coordinatorLayerMs, seed: 1 };
       rows.push(...lapRows(streams, measured, await predictLaps(simModel(coordinator), tabs, options)));
@@ -49,7 +49,7 @@ export async function realRows(say: (line: string) => void): Promise<Row[]> {
 interface Measured {
   lapMs: number;
   tokensPerSecond: number;
-  /** Time between laps, for each of them. */
+  /** Time between laps, per lap. */
   coordinatorLayerMs: number;
   tabs: MeasuredTab[];
   tabRows: number;
@@ -57,14 +57,14 @@ interface Measured {
   frameBytes: number;
 }
 
-/** One tab's laps: medians, and (row, expert) pairs of one on average. */
+/** Medians of one tab's laps, and their average number of assignments. */
 interface MeasuredTab {
   wireMs: number;
   computeMs: number;
   assignmentsPerLap: number;
 }
 
-/** Answers to these prompts, so many at a time. */
+/** Measures answers to these prompts, `streams` at a time. */
 async function measure(
   coordinator: Coordinator,
   prompts: readonly { prompt_ids: number[] }[],
@@ -81,7 +81,7 @@ async function measure(
   const stream = async (): Promise<void> => {
     for (let next = queue.shift(); next; next = queue.shift()) {
       const { ids } = await answer(coordinator, next.prompt_ids);
-      // In a statement of its own: `tokens += await` would read the sum before other streams have added theirs.
+      // In a separate statement: `tokens += await` would read the sum before other streams have added theirs.
       tokens += ids.length;
     }
   };
@@ -93,7 +93,7 @@ async function measure(
     tokensPerSecond: (1000 * tokens) / tookMs,
     coordinatorLayerMs: Math.max(0, tookMs / (dispatcher.figures.laps - laps) - lapMs),
     tabs: swarm.peers.map(({ laps }, i) => ({
-      // The wire's part is the round trip of a lap, the tab's worker and both event loops included.
+      // The wire's share is a lap's round trip, including the tab's worker and both event loops.
       wireMs: laps.wireMs.quantile(0.5)!,
       computeMs: laps.computeMs.quantile(0.5)!,
       assignmentsPerLap: (laps.assignments - before[i]!.assignments) / (laps.lapsAnswered - before[i]!.answered),
@@ -104,7 +104,7 @@ async function measure(
   };
 }
 
-/** What a lap takes in any case, and for each (row, expert) pair, from laps of two sizes. */
+/** Derives a lap's fixed time and its time per assignment from laps of two sizes. */
 function knownTabs({ swarm }: Coordinator, few: Measured, many: Measured): KnownTab[] {
   return swarm.peers.map(({ peerId }, i) => {
     const [small, large] = [few.tabs[i]!, many.tabs[i]!];
@@ -118,7 +118,7 @@ function knownTabs({ swarm }: Coordinator, few: Measured, many: Measured): Known
   });
 }
 
-/** Through two points, but nowhere negative and never falling. */
+/** The line through two points, never negative and never falling. */
 function line([x0, y0]: [number, number], [x1, y1]: [number, number]): { fixed: number; perUnit: number } {
   const perUnit = x1 > x0 ? Math.min(y0 / x0, Math.max(0, (y1 - y0) / (x1 - x0))) : 0;
   return { fixed: y0 - perUnit * x0, perUnit };

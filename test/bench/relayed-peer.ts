@@ -4,11 +4,11 @@ import type { FramedChannel } from '@shoal/transport';
 import { acceptPeer, type AcceptedPeer, type AcceptOptions, loadRtc } from '@shoal/transport/node';
 import type { SlowNetwork } from './udp-relay.ts';
 
-/** Tells Chromium to name its addresses, which a relay must know. */
+/** Makes Chromium reveal its addresses, which a relay must know. */
 export const RELAYED_FLAGS = ['--disable-features=WebRtcHideLocalIpsWithMdns'];
 
 /**
- * The coordinator's end for a page that is yet to be loaded and has `connection` once it has begun, with a network between them.
+ * The coordinator's end for a page that has not loaded yet and then has `connection`, with a network in between.
  */
 export async function acceptThrough(
   network: SlowNetwork,

@@ -7,35 +7,35 @@ import type { Pace } from '../tabs/paced-backend.ts';
 import { ProcessTab } from '../tabs/process-tab.ts';
 
 const JOIN_TIMEOUT_MS = 120_000;
-/** As fast as this machine is. */
+/** No slower than this machine is. */
 export const FULL_PACE: Pace = { lapOverheadMs: 0, assignmentsPerSecond: Number.POSITIVE_INFINITY };
 
 export interface RigOptions {
   tabs: number;
-  /** By tab; the last one's is that of all further. */
+  /** Pace by tab; the last one applies to all further tabs. */
   paces?: readonly Pace[];
   pledgeBytes?: number;
   coordinator?: Partial<Config>;
 }
 
-/** What the tabs did between two moments. */
+/** What a tab did between two moments. */
 export interface TabShare {
-  /** Of one core: the whole process with its WebRTC, and its kernels alone. */
+  /** Share of one core: the whole process with its WebRTC, and only its kernels. */
   cpu: number;
   kernels: number;
   laps: number;
   rows: number;
 }
 
-/** What the wire added to each lap in earnest, both ways together: ms. */
+/** Milliseconds that the wire actually added to each lap, both ways together. */
 export interface MeasuredRoundTrip {
   p50: number;
   p95: number;
 }
 
 /**
- * A coordinator in this process and tabs that are processes of their own (the donor page's session over socket.io and WebRTC,
- * with the kernels of donors without a GPU), behind lines that can be made longer.
+ * A coordinator in this process and tabs in separate processes (the donor page's session over socket.io and WebRTC,
+ * with the kernels for donors without a GPU), behind lines with an adjustable delay.
  */
 export class Rig {
   readonly coordinator: Coordinator;
@@ -71,7 +71,7 @@ export class Rig {
     return rig;
   }
 
-  /** From now on. */
+  /** Applies from now on. */
   setLine(line: LineOptions): void {
     for (const [i, tab] of this.tabs.entries()) tab.place(this.#pace(i), line);
   }
@@ -91,7 +91,7 @@ export class Rig {
   }
 }
 
-/** Of each tab, between two reports. */
+/** Shares of each tab between two reports. */
 export function tabShares(before: readonly TabReport[], after: readonly TabReport[]): TabShare[] {
   return after.map((now, i) => {
     const then = before[i]!;
@@ -105,7 +105,7 @@ export function tabShares(before: readonly TabReport[], after: readonly TabRepor
   });
 }
 
-/** Medians and 95th percentiles of the two ways, added up; the tab that is farthest. */
+/** Medians and 95th percentiles of both ways, added up, for the tab with the longest. */
 export function roundTripOf(reports: readonly TabReport[]): MeasuredRoundTrip {
   const of = (q: 'p50' | 'p95'): number => Math.max(0, ...reports.map(({ heldMs }) => heldMs.in[q] + heldMs.out[q]));
   return { p50: of('p50'), p95: of('p95') };

@@ -9,27 +9,27 @@ export interface SpanFigures {
   seconds: number;
   tokens: number;
   passes: number;
-  /** Each once for every sequence in it. */
+  /** Passes, each counted once per sequence in it. */
   streamPasses: number;
   laps: number;
   hedges: number;
   redispatches: number;
-  /** (row, expert) pairs that no tab served. */
+  /** Share of assignments that no tab served. */
   localShare: number;
-  /** MicroBatchBuilder of the time: the dense engine at work, the coordinator's main thread at work; and cores used by the whole process. */
+  /** Shares of the time that the dense engine and the main thread worked, and cores used by the whole process. */
   engineBusy: number;
   engineIdleMs: number;
   mainThread: number;
   cores: number;
   tabs: TabShare[];
   roundTrip: MeasuredRoundTrip;
-  /** Bytes at the channels (frames, message headers, heartbeats), and what the distinct peers of each row imply. */
+  /** Bytes on the channels (frames, message headers, heartbeats), and those that each row's distinct peers imply. */
   wireBytes: number;
   floorBytes: number;
   /** Medians and 95th percentiles of this span's laps. */
   lapMs: { p50: number; p95: number };
   lapParts: { queueMs: number; wireMs: number; computeMs: number };
-  /** Of the event loop's delay beyond its timer's own period. */
+  /** The event loop's delay beyond its timer's own period. */
   loopDelayP99Ms: number;
 }
 
@@ -37,7 +37,7 @@ export interface SpanFigures {
 const LOOP_RESOLUTION_MS = 1;
 const F16_BYTES = 2;
 
-/** From its start to `end`. */
+/** Measures from `begin` to `end`. */
 export class Span {
   readonly #rig: Rig;
   readonly #watch: EngineWatch;

@@ -1,4 +1,4 @@
-/** Of so many samples; 0 of none. Ranks as in tools/simulate. */
+/** Quantiles of a number of samples; 0 if there are none. Ranks as in tools/simulate. */
 export interface Quantiles {
   p50: number;
   p95: number;
@@ -6,7 +6,7 @@ export interface Quantiles {
   count: number;
 }
 
-/** The q-quantile by nearest rank; 0 of nothing. */
+/** The q-quantile by nearest rank; 0 if there are no samples. */
 export function quantileOf(samples: readonly number[], q: number): number {
   const sorted = [...samples].sort((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)] ?? 0;
@@ -17,10 +17,10 @@ export function quantilesOf(samples: readonly number[]): Quantiles {
   return { p50: of(0.5), p95: of(0.95), p99: of(0.99), count: samples.length };
 }
 
-/** The least squares line through points. */
+/** The least-squares line through points. */
 export interface Trend {
   slope: number;
-  /** Standard error of the slope, residuals taken as independent; ∞ of fewer than three points. */
+  /** Standard error of the slope, for independent residuals; ∞ for fewer than three points. */
   slopeError: number;
 }
 

@@ -4,7 +4,7 @@ import { RELAYED_FLAGS } from './relayed-peer.ts';
 import { median } from './table.ts';
 import { SlowNetwork } from './udp-relay.ts';
 
-/** DeepSeek-V3's hidden size, whose row of f16 is 14 KiB; experts narrow enough for the wire to be most of a lap here. */
+/** DeepSeek-V3's hidden size, with 14 KiB per f16 row; experts narrow enough for the wire to dominate a lap here. */
 const SHAPE = { hiddenSize: 7168, moeIntermediateSize: 32, quant: 'q8' } as const;
 const EXPERTS = 2;
 const ROWS = [1, 4];
@@ -16,11 +16,11 @@ export interface StripedLaps {
   rows: number;
   roundTripMs: number;
   count: number;
-  /** By number of connections: median milliseconds of a lap. */
+  /** Median milliseconds per lap, by number of connections. */
   ms: number[];
 }
 
-/** Laps of the code that serves, from the coordinator's lap client to a tab's kernels and back, one at a time. */
+/** Measures laps of production code, from the coordinator's lap client to a tab's kernels and back, one by one. */
 export async function measureStripedLaps(connections: readonly number[]): Promise<StripedLaps[]> {
   const tabs = await LapTabs.launch(RELAYED_FLAGS);
   const networks: SlowNetwork[] = [];

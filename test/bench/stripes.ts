@@ -14,7 +14,7 @@ const CONNECTIONS = [1, 2, 4];
 const KIB = 1024;
 const FRAME_BYTES = [4, 8, 14, 28, 64, 256].map((kib) => kib * KIB);
 const REPEATS = 7;
-/** Shorter than the 0.2 s after which usrsctp takes an unacknowledged packet for lost: as laps come. */
+/** Below the 0.2 s after which usrsctp considers an unacknowledged packet lost, as between laps. */
 const PAUSE_MS = 40;
 const DIRECTIONS = ['to the tab', 'to the coordinator'] as const;
 
@@ -22,13 +22,13 @@ interface Transfer {
   roundTripMs: number;
   direction: (typeof DIRECTIONS)[number];
   frameBytes: number;
-  /** By number of connections: median milliseconds until frame and answer are there. */
+  /** Median milliseconds until the frame and its answer have arrived, by number of connections. */
   ms: number[];
 }
 
 /**
- * What further connections bring the product's own link: real Chromium, node-datachannel, a UDP relay that holds every packet for
- * half a round trip. A frame one way and 4 B the other; then laps of a wide row.
+ * Measures the gain from further connections with the production link: real Chromium, node-datachannel, and a UDP relay
+ * that holds every packet for half a round trip. First a frame one way and 4 B the other, then laps of a wide row.
  */
 export async function benchStripes({ json }: { json: boolean }): Promise<void> {
   const transfers = await measureTransfers();
@@ -89,7 +89,7 @@ async function measureTransfers(): Promise<Transfer[]> {
   return transfers;
 }
 
-/** Alternating, so that all meet the same disturbances; the first round widens the windows. */
+/** Alternates, so that disturbances hit all equally; the first round widens the windows. */
 async function measureFrame(tabs: readonly Tab[], direction: Transfer['direction'], bytes: number): Promise<number[]> {
   const samples = tabs.map(() => [] as number[]);
   for (let round = 0; round <= REPEATS; round++) {
@@ -102,7 +102,7 @@ async function measureFrame(tabs: readonly Tab[], direction: Transfer['direction
   return samples.map(median);
 }
 
-/** A tab and the coordinator's end of its link, with a network of its own in between. */
+/** A tab and the coordinator's end of its link, with a separate network in between. */
 class Tab {
   readonly #page: Page;
   readonly #peer: AcceptedPeer;
@@ -134,7 +134,7 @@ class Tab {
     return new Tab(page, peer, link, network);
   }
 
-  /** Milliseconds from a frame's hand-over until its answer is there. */
+  /** Milliseconds from handing over a frame to receiving its answer. */
   async exchange(bytes: number, answerBytes: number): Promise<number> {
     const frame = new Uint8Array(bytes);
     new DataView(frame.buffer).setUint32(0, answerBytes, true);

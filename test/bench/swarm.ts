@@ -11,7 +11,7 @@ import { type Begin, LIAR_KINDS, life, MAX_ROWS, RUNS } from '../integration/lia
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 
 const SIM = { tokens: 200, seed: 1, popularity: 'uniform', batch: 1 } as const;
-/** Issue 3's bounds on distinct peers per token and layer, one copy, just enough tabs; and with 15 % more. */
+/** Issue 3's bounds on distinct peers per token and layer, with one copy: just enough tabs, and 15 % more. */
 const BOUNDS: Readonly<Record<string, [number, number?]>> = {
   'v2-lite': [1.2],
   v3: [4.05, 3.65],
@@ -19,7 +19,7 @@ const BOUNDS: Readonly<Record<string, [number, number?]>> = {
   olmoe: [1.05],
 };
 const CHAOS_SECONDS = 120;
-/** Everything that a swarm is judged by, in one table. */
+/** Prints all figures by which a swarm is judged in one table. */
 export async function benchSwarm({ json }: { json: boolean }): Promise<void> {
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   const rows: Row[] = [];
@@ -80,7 +80,7 @@ function placementRows(key: string, model: SimModel): Row[] {
 
 const BEGINNINGS: readonly Begin[] = ['from the start', 'once it serves', 'at the lowest share'];
 
-/** Each kind of liar in RUNS runs, for each beginning: the rows that its lie had changed in answers when it was caught. */
+/** Runs each kind of liar RUNS times per beginning; counts rows of answers that it changed before it was caught. */
 async function liarRows(): Promise<Row[]> {
   const rows: Row[] = [];
   for (const begin of BEGINNINGS) {
@@ -101,7 +101,7 @@ async function liarRows(): Promise<Row[]> {
   return rows;
 }
 
-/** Issue 3's own case: one of eight tabs is killed every 2 s and replaced, 20 streams. Tabs are processes of their own. */
+/** Issue 3's own case: one of eight tabs is killed every 2 s and replaced, with 20 streams. Tabs are processes. */
 async function chaosRows(say: (line: string) => void): Promise<Row[]> {
   const streams = 20;
   const stage = await serverStage((port) => startTinyCoordinator({ port, maxBatch: streams }));

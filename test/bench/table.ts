@@ -1,17 +1,17 @@
-/** A figure, and what it is held against. */
+/** A figure and its reference value. */
 export interface Row {
   figure: string;
   measured: string;
   reference: string;
 }
 
-/** One with a target that it meets or misses. */
+/** A figure with a target that it meets or misses. */
 export interface HeldRow extends Row {
-  /** Undefined where there is nothing to meet. */
+  /** Undefined if there is no target. */
   met?: boolean;
 }
 
-/** Columns aligned, numbers to the right; the first column is a name. */
+/** Aligns columns, with numbers to the right; the first column is a name. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   return rows
@@ -24,7 +24,7 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-/** Under a heading of their columns. */
+/** Formats rows under column headings. */
 export function formatHeldRows(rows: readonly HeldRow[]): string {
   const cells = rows.map(({ figure, measured, reference, met }) => [
     figure,

@@ -7,8 +7,8 @@ interface Address {
 }
 
 /**
- * A network between one tab and the coordinator: what they signal is changed so that each connection's packets pass through a
- * relay here, which holds them for half a round trip. Chromium must tell its addresses (WebRtcHideLocalIpsWithMdns off).
+ * A network between one tab and the coordinator: rewrites their signals so that each connection's packets pass through
+ * a relay here, which holds them for half a round trip. Chromium must reveal its addresses (RELAYED_FLAGS).
  */
 export class SlowNetwork {
   readonly #roundTripMs: number;
@@ -18,7 +18,7 @@ export class SlowNetwork {
     this.#roundTripMs = roundTripMs;
   }
 
-  /** What the coordinator is to hear of the tab's signal: of candidates one alone, at which the relay is. */
+  /** Rewrites a tab's signal for the coordinator: only one candidate passes, with the relay's address. */
   async fromTab(signal: Signal): Promise<Signal | undefined> {
     if (signal.type !== 'candidate') return withoutCandidates(signal);
     const number = signal.connection ?? 0;
@@ -29,7 +29,7 @@ export class SlowNetwork {
     return atPort(signal, await relay.portForCoordinator);
   }
 
-  /** And the other way. The coordinator's candidates come after the tab's own. */
+  /** Rewrites the coordinator's signal for the tab. The coordinator's candidates come after the tab's own. */
   async fromCoordinator(signal: Signal): Promise<Signal | undefined> {
     if (signal.type !== 'candidate') return withoutCandidates(signal);
     const address = addressIn(signal.candidate.candidate);
@@ -39,7 +39,7 @@ export class SlowNetwork {
     return atPort(signal, await relay.portForTab);
   }
 
-  /** Nothing passes any more on that connection; nobody is told. */
+  /** Drops everything on that connection from now on, without notice. */
   cut(number: number): void {
     this.#relays.get(number)?.close();
   }
@@ -59,7 +59,7 @@ export class SlowNetwork {
   }
 }
 
-/** Two ports: the tab takes one for the coordinator, the coordinator the other for the tab. */
+/** Two ports: the tab sees one as the coordinator, and the coordinator sees the other as the tab. */
 class Relay {
   coordinator: Address | undefined;
   readonly portForTab: Promise<number>;
@@ -93,7 +93,7 @@ class Relay {
       const address = to();
       if (address && !this.#isClosed) through.send(packet, address.port, address.host);
     };
-    // Without a hold at once: a timer's millisecond would be most of a round trip on loopback.
+    // Without a hold, sends at once: a timer's millisecond would be most of a loopback round trip.
     from.on('message', (packet) => (holdMs > 0 ? void setTimeout(send, holdMs, packet) : send(packet)));
   }
 }

@@ -5,23 +5,23 @@ import { packExpert, QUANTS, shardBytes, type ExpertShape } from '@shoal/weights
 import { readLoopGBps } from './read-loop.ts';
 import { formatTable, median } from './table.ts';
 
-/** V2-Lite's expert. */
+/** Dimensions of a V2-Lite expert. */
 const HIDDEN = 2048;
 const INTERMEDIATE = 1408;
-/** Each row of a lap of one row goes to another expert than the last, so that weights come from memory and not from a cache. */
+/** Each one-row lap uses a different expert from the last, so that weights come from memory and not from a cache. */
 const EXPERTS = 8;
 const ROWS = [1, 32] as const;
-/** The TypeScript reference takes 10 to 100 ms an expert and row. */
+/** The TypeScript reference takes 10 to 100 ms per expert and row. */
 const REFERENCE_RUNS = 2;
 const RUNS = 24;
 
 interface Figure {
   name: string;
-  /** GB/s of packed weights by rows of one expert: bytes of the shard × runs / time. */
+  /** GB/s of packed weights, by rows per expert: shard bytes × runs / time. */
   byRows: Record<(typeof ROWS)[number], number>;
 }
 
-/** How fast experts of V2-Lite's size are read by the WebAssembly backend, beside a plain read loop and the reference. */
+/** Measures how fast the WebAssembly backend reads V2-Lite experts, beside a plain read loop and the reference. */
 export async function benchWasm({ repeats, json }: { repeats: number; json: boolean }): Promise<void> {
   const variants = runnableVariants();
   const reads = await readLoopGBps(1, repeats);
@@ -64,7 +64,7 @@ async function figureOf(name: string, backend: ExpertBackend, runs: number, repe
       for (let run = 0; run < count; run++) await backend.run(laps[run % EXPERTS]!);
       samples.push((shardBytes(shape) * count) / ((performance.now() - startedMs) * 1e6));
     }
-    // The first is for the compiler.
+    // The first run is for the compiler.
     byRows[numRows] = median(samples.slice(1));
   }
   backend.destroy();

@@ -6,7 +6,7 @@ interface Reply {
   error?: { message: string };
 }
 
-/** DevTools of a page's dedicated worker, whose heap is not the page's. */
+/** DevTools of a page's dedicated worker, whose heap is separate from the page's. */
 export class WorkerInspector {
   readonly #session: CDPSession;
   readonly #sessionId: string;
@@ -44,14 +44,14 @@ export class WorkerInspector {
     return result as T;
   }
 
-  /** What is alive, in bytes: objects, and the memory of array buffers. */
+  /** Live bytes: objects, and the memory of array buffers. */
   async liveBytes(): Promise<number> {
     for (let i = 0; i < 2; i++) await this.send('HeapProfiler.collectGarbage');
     const heap = await this.send<{ usedSize: number; backingStorageSize?: number }>('Runtime.getHeapUsage');
     return heap.usedSize + (heap.backingStorageSize ?? 0);
   }
 
-  /** Objects that `work` made, dead ones as well, in bytes; sampled every few KiB. */
+  /** Bytes of all objects that `work` made, including dead ones; sampled every few KiB. */
   async allocatedBytes(work: () => Promise<void>): Promise<number> {
     await this.send('HeapProfiler.startSampling', {
       samplingInterval: 4096,

@@ -1,26 +1,26 @@
 import { getLlama, type LlamaContextSequence, type LlamaModel, LlamaLogLevel, type Token } from 'node-llama-cpp';
 
-/** A GGUF file in llama.cpp (node-llama-cpp's prebuilt CPU binary): the other implementation that ours is held against. */
+/** A GGUF file in llama.cpp (node-llama-cpp's prebuilt CPU binary), the implementation that ours is compared with. */
 export interface LlamaCpp {
-  /** Probabilities of the next token after each of the ids, [ids.length][vocabSize]. */
+  /** Probabilities of the next token after each id: [ids.length][vocabSize]. */
   probabilities(ids: readonly number[]): Promise<Float32Array[]>;
-  /** Text to ids by llama.cpp's own tokenizer, special tokens in the text included. */
+  /** Converts text to ids with llama.cpp's own tokenizer, including special tokens in the text. */
   tokenize(text: string): number[];
-  /** Evaluate the ids as one prompt; milliseconds. */
+  /** Evaluates the ids as one prompt; returns milliseconds. */
   prefillMs(ids: readonly number[]): Promise<number>;
-  /** Append so many tokens one by one, the sampled one each time; milliseconds. */
+  /** Appends `count` tokens one by one, each time the sampled one; returns milliseconds. */
   decodeMs(promptIds: readonly number[], count: number): Promise<number>;
   close(): Promise<void>;
 }
 
 export interface LlamaCppOptions {
   contextSize: number;
-  /** 0: as many as there are cores. */
+  /** 0 means one thread per core. */
   threads: number;
 }
 
 export async function openLlamaCpp(path: string, { contextSize, threads }: LlamaCppOptions): Promise<LlamaCpp> {
-  // Never builds or downloads: where there is no prebuilt binary the comparison fails, and says so.
+  // Never builds or downloads: without a prebuilt binary the comparison fails with an error.
   const llama = await getLlama({
     gpu: false,
     build: 'never',

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 
-/** Words shared with ./alarm.ts: the time to ring at (process.hrtime, ns; 0: none), and a count of its changes. */
+/** Words shared with ./alarm.ts: the time to ring at (process.hrtime in ns; 0: none), and a count of its changes. */
 const dueNs = new BigInt64Array(workerData, 0, 1);
 const changes = new Int32Array(workerData, 8, 1);
 

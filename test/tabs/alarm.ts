@@ -6,15 +6,15 @@ interface Entry {
 }
 
 /**
- * Calls things at their time to about 0.1 ms, where setTimeout counts whole milliseconds and rounds up: a thread sleeps until
- * then in Atomics.wait and sends a message.
+ * Runs callbacks on time to about 0.1 ms, where setTimeout counts whole milliseconds and rounds up: a thread sleeps in
+ * Atomics.wait and then sends a message.
  */
 export class Alarm {
   readonly #shared = new SharedArrayBuffer(16);
   readonly #dueNs = new BigInt64Array(this.#shared, 0, 1);
   readonly #changes = new Int32Array(this.#shared, 8, 1);
   readonly #thread: Worker;
-  /** By time, the earliest first; those of one time in the order of the calls. */
+  /** Sorted by time, earliest first; entries with the same time in the order of the calls. */
   readonly #entries: Entry[] = [];
 
   constructor() {
@@ -26,7 +26,7 @@ export class Alarm {
     this.#thread.on('message', () => this.#ring());
   }
 
-  /** `dueMs` by performance.now(). */
+  /** Runs `run` at `dueMs`, as given by performance.now(). */
   at(dueMs: number, run: () => void): void {
     let i = this.#entries.length;
     while (i > 0 && this.#entries[i - 1]!.dueMs > dueMs) i--;
@@ -47,7 +47,7 @@ export class Alarm {
 
   #set(): void {
     const next = this.#entries[0];
-    // Threads share hrtime, and not performance.now().
+    // Threads share hrtime, but not performance.now().
     const leftNs = next && BigInt(Math.round(Math.max(0, next.dueMs - performance.now()) * 1e6));
     Atomics.store(this.#dueNs, 0, leftNs === undefined ? 0n : process.hrtime.bigint() + leftNs);
     Atomics.add(this.#changes, 0, 1);

@@ -2,7 +2,7 @@ import type { DataChannelLike } from '@shoal/transport';
 
 type Listener = Parameters<DataChannelLike['addEventListener']>[1];
 
-/** A data channel whose messages something carries, both ways: each arrives when, if and as that will have it. */
+/** A data channel whose messages pass through a carrier, which decides if, when and how each arrives. */
 export abstract class CarriedChannel implements DataChannelLike {
   readonly #channel: DataChannelLike;
   readonly #wrapped = new Map<Listener, Listener>();
@@ -11,10 +11,10 @@ export abstract class CarriedChannel implements DataChannelLike {
     this.#channel = channel;
   }
 
-  /** Then nothing is copied and nothing waits for another turn of the event loop. */
+  /** Whether messages pass at once, without a copy and without another turn of the event loop. */
   protected abstract isPerfect(way: 'in' | 'out'): boolean;
 
-  /** `message` is the carrier's own. */
+  /** `message` belongs to the carrier. */
   protected abstract carryOut(
     message: Uint8Array<ArrayBuffer>,
     arrive: (message: Uint8Array<ArrayBuffer>) => void,
@@ -46,9 +46,9 @@ export abstract class CarriedChannel implements DataChannelLike {
 
   send(data: Uint8Array<ArrayBuffer>): void {
     if (this.isPerfect('out')) return this.#channel.send(data);
-    // A copy: the caller may write to it again.
+    // A copy, because the caller may reuse its buffer.
     this.carryOut(data.slice(), (message) => {
-      // Under way while the channel closed: lost with it.
+      // A message under way when the channel closes is lost.
       if (this.#channel.readyState === 'open') this.#channel.send(message);
     });
   }

@@ -1,7 +1,7 @@
 import { carry, type DataChannelLike, perfectWire, type WireFaults } from '@shoal/transport';
 import { CarriedChannel } from './carried-channel.ts';
 
-/** A data channel behind a wire that can be made worse: what leaves and what arrives passes through its faults. */
+/** A data channel behind a wire with adjustable faults, which apply to messages both ways. */
 export class FaultyChannel extends CarriedChannel {
   readonly out: WireFaults = { ...perfectWire };
   readonly in: WireFaults = { ...perfectWire };

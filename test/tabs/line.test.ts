@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { Line, LineChannel, RETRANSMISSION_MS } from './line.ts';
 import { type Pace, pacedBackend } from './paced-backend.ts';
 
-/** Rings at once, and says when it would have. */
+/** Rings at once, and records when it would have. */
 function fakeAlarm() {
   const setForMs: number[] = [];
   const at = (dueMs: number, run: () => void): void => {
@@ -15,7 +15,7 @@ function fakeAlarm() {
   return { at, setForMs };
 }
 
-/** What a channel was given, and a way to let something arrive. */
+/** Records what a channel was given, and can let a message arrive. */
 function fakeChannel() {
   const sent: Uint8Array[] = [];
   let listener: ((event: { data: unknown }) => void) | undefined;
@@ -47,7 +47,7 @@ test('a line takes half its round trip each way', () => {
   expect(alarm.setForMs.map((ms) => Math.round(ms))).toEqual([15, 15]);
   expect(wire.sent).toEqual([Uint8Array.of(1, 2)]);
   expect(received).toEqual(['answer']);
-  // As it was, which here is at once.
+  // The actual time, which is near zero here.
   expect(line.held().out.p50).toBeLessThan(5);
 });
 
@@ -78,7 +78,7 @@ test('a paced backend answers as a slower one would, one lap after another, with
   const paced = pacedBackend(backend, alarm, () => pace, meter);
   const lap = { numRows: 2, experts: new Uint16Array(8) } as unknown as WorkItem;
   const outputs = [await paced.run(lap), await paced.run(lap)];
-  // 2 ms and 8 pairs at 1 ms; the second waits for the first.
+  // 2 ms plus 8 assignments at 1 ms; the second waits for the first.
   const [first, second] = alarm.setForMs;
   expect(first).toBeGreaterThan(9);
   expect(second! - first!).toBeGreaterThan(8);

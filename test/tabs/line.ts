@@ -3,27 +3,27 @@ import { SampleWindow } from '../../coordinator/src/base/sample-window.ts';
 import type { Alarm } from './alarm.ts';
 import { CarriedChannel } from './carried-channel.ts';
 
-/** What lies between a tab and the coordinator. */
+/** The network between a tab and the coordinator. */
 export interface LineOptions {
-  /** Added to what there is; half of it on each way. */
+  /** Added to the real round trip, half of it each way. */
   roundTripMs: number;
-  /** Share of messages of which a packet is lost: SCTP sends it again after its shortest timeout. */
+  /** Share of messages that lose a packet, which SCTP sends again after its shortest timeout. */
   loss: number;
 }
 
 export const SHORTEST_LINE: LineOptions = { roundTripMs: 0, loss: 0 };
 
-/** Chrome's SCTP resends no sooner, whatever the round trip (RFC 9260's RTO.Min, as its implementations set it). */
+/** Chrome's SCTP never resends sooner, whatever the round trip (RFC 9260's RTO.Min, as implementations set it). */
 export const RETRANSMISSION_MS = 400;
 const HELD_SAMPLES = 4096;
 
-/** How long messages were held on their ways, as it was and not as it was meant: ms. */
+/** Milliseconds that messages were actually held each way. */
 export interface HeldMs {
   in: { p50: number; p95: number };
   out: { p50: number; p95: number };
 }
 
-/** The time that messages of any number of channels take, to a tenth of a millisecond. Losses delay, as on a reliable channel. */
+/** Delays messages of any number of channels, to a tenth of a millisecond. Losses delay, as on a reliable channel. */
 export class Line {
   options: LineOptions = SHORTEST_LINE;
   readonly #alarm: Pick<Alarm, 'at'>;

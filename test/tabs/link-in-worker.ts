@@ -1,7 +1,7 @@
 import type { Signal } from '@shoal/protocol';
 import { connectDonor, type DonorConnection } from '@shoal/transport';
 
-/** What a donor's page does with each lap channel: off to the worker, in the task that made it. */
+/** Like a donor's page: passes each lap channel to the worker in the task that created it. */
 export function linkInWorker(
   worker: Worker,
   lapConnections: number,

@@ -1,22 +1,22 @@
 import type { ExpertBackend } from '@shoal/kernels';
 import type { Alarm } from './alarm.ts';
 
-/** How fast a tab's processor seems. */
+/** The simulated speed of a tab's processor. */
 export interface Pace {
-  /** Of every lap, whatever its size: submission and reading back, ms. */
+  /** Fixed time of every lap for submission and reading back, in ms. */
   lapOverheadMs: number;
-  /** (row, expert) pairs a second; Infinity: as fast as this machine is. */
+  /** Assignments a second; Infinity: as fast as this machine is. */
   assignmentsPerSecond: number;
 }
 
-/** Time that a backend has worked, as the machine took and not as the pace has it. */
+/** The actual time that a backend has worked, regardless of the pace. */
 export interface ComputeMeter {
   busyMs: number;
   laps: number;
   rows: number;
 }
 
-/** The backend's own results, not before a processor of this pace would have them: one lap after another. */
+/** Delays the backend's own results to match a processor of this pace that runs one lap after another. */
 export function pacedBackend(
   backend: ExpertBackend,
   alarm: Pick<Alarm, 'at'>,

@@ -27,16 +27,16 @@ export interface PageOptions {
   pledgeBytes: number;
   seed: number;
   liar?: Liar;
-  /** Computes with the kernels of donors without a GPU, at this pace, behind a line that can be made longer. */
+  /** Computes with the kernels for donors without a GPU, at this pace, behind an adjustable line. */
   measured?: Pace;
 }
 
-/** Of a measured tab. Time is its process's own. */
+/** Report of a measured tab. Times are those of its process. */
 export interface TabReport {
   nowMs: number;
-  /** Of all its threads since its start. */
+  /** CPU time of all its threads since its start. */
   cpuMs: number;
-  /** In its kernels. */
+  /** Time in its kernels. */
   busyMs: number;
   laps: number;
   rows: number;
@@ -47,8 +47,8 @@ export interface TabReport {
 const PROGRESS_INTERVAL_MS = 500;
 
 /**
- * What the donor page finds in a browser. libwebrtc, as Chrome has it: libdatachannel at both ends fails now and then when
- * one of them is answered before it has set the answer ("Got a remote candidate without ICE transport").
+ * Provides what the donor page needs from a browser. Uses libwebrtc, like Chrome: libdatachannel at both ends fails
+ * sometimes if one end gets an answer before it has set its own ("Got a remote candidate without ICE transport").
  */
 export async function beABrowser(): Promise<void> {
   const { classes } = await loadRtc(['wrtc']);
@@ -56,8 +56,8 @@ export async function beABrowser(): Promise<void> {
 }
 
 /**
- * The donor page's own session (its socket, its WebRTC, its way of coming back) without a document, and in place of its
- * worker the real PeerHost over the reference backend.
+ * The donor page's own session (its socket, WebRTC and reconnection) without a document, and with the real PeerHost
+ * over the reference backend in place of its worker.
  */
 export class PageInNode {
   readonly session: DonorSession;
@@ -66,7 +66,7 @@ export class PageInNode {
   downloads = 0;
   readonly #options: PageOptions;
   readonly #random: () => number;
-  /** Of the link that there is. */
+  /** Channels of the current link. */
   #channels: FaultyChannel[] = [];
   #faults: Partial<WireFaults> = {};
   #progressMs = 0;
@@ -99,7 +99,7 @@ export class PageInNode {
     return this.session.lend({ device: 'cpu', pledgeBytes: this.#options.pledgeBytes, paused: false });
   }
 
-  /** What the wire does from now on, both ways; also to a connection that is made later. */
+  /** Sets the wire's faults from now on, both ways; later connections get them too. */
   setFaults(faults: Partial<WireFaults>): void {
     this.#faults = faults;
     for (const channel of this.#channels) {
@@ -108,7 +108,7 @@ export class PageInNode {
     }
   }
 
-  /** Of a measured tab: what it is and where, from now on. */
+  /** Sets the pace and the line of a measured tab from now on. */
   place(pace: Pace, line: LineOptions): void {
     this.#pace = pace;
     this.#line?.set(line);
@@ -185,7 +185,7 @@ export class PageInNode {
   }
 }
 
-/** As the page sees its worker; it runs on the page's own thread, one message after the other as a worker does. */
+/** Replaces the page's worker; runs on the page's own thread, one message after another like a worker. */
 class WorkerInNode {
   onmessage: ((event: { data: FromWorker }) => void) | undefined;
   onerror: ((event: { message: string }) => void) | undefined;
@@ -253,10 +253,10 @@ const ADAPTER: AdapterInfo = {
   maxStorageBindingBytes: 2 ** 30,
 };
 
-/** As the page names a processor (apps/donor/src/worker.ts): answers are audited by its bounds. */
+/** The page's name for a processor (apps/donor/src/worker.ts), whose bounds apply when answers are audited. */
 const PROCESSOR: AdapterInfo = { ...ADAPTER, vendor: 'cpu', architecture: 'wasm', description: '1 thread' };
 
-/** localStorage and sessionStorage for as long as the process lives. */
+/** localStorage and sessionStorage for the lifetime of the process. */
 class MemoryStorage implements Storage {
   readonly #entries = new Map<string, string>();
   get length(): number {

@@ -14,22 +14,22 @@ const PROGRAM = join(import.meta.dirname, 'tab-process.ts');
 const OPEN_TIMEOUT_MS = 60_000;
 
 /**
- * A real tab starts on its donor's machine; here its second of compiling would be taken from the coordinator's and the other
- * tabs' processors. So it compiles when nobody else wants them. Only root may undo that, so only for root.
+ * A real tab starts on its donor's machine; here, a second of compiling would take processor time from the coordinator
+ * and the other tabs, so it compiles at low priority. Only root may raise it again, so this applies only to root.
  */
 function putBehind(child: ChildProcess, priority: number): void {
   if (process.getuid?.() !== 0 || child.pid === undefined) return;
   try {
     setPriority(child.pid, priority);
   } catch {
-    // It has ended already, which is told elsewhere.
+    // It has already ended, which is reported elsewhere.
   }
 }
 
-/** A tab that is a process of its own, reached as every donor is: socket.io, WebRTC, HTTP. What ends it is a signal. */
+/** A tab in its own process, reached like every donor: over socket.io, WebRTC and HTTP. It is ended by a signal. */
 export class ProcessTab {
   readonly donorToken = randomBytes(16).toString('hex');
-  /** As the page itself sees its visit. */
+  /** The page's own view of its visit. */
   phase = 'unopened';
   problem: string | undefined;
   downloads = 0;
@@ -44,11 +44,11 @@ export class ProcessTab {
     });
   }
 
-  /** Started and compiled, joined nowhere yet. */
+  /** Starts and compiles a tab that has not joined yet. */
   static async open(): Promise<ProcessTab> {
     const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      // As structured clones: JSON has no Infinity.
+      // As structured clones, because JSON has no Infinity.
       serialization: 'advanced',
     });
     putBehind(child, constants.priority.PRIORITY_LOW);
@@ -66,7 +66,7 @@ export class ProcessTab {
     return tab;
   }
 
-  /** As the coordinator names its donor (PeerSession.donorId). */
+  /** The coordinator's name for its donor (PeerSession.donorId). */
   get donorId(): string {
     return createHash('sha256').update(this.donorToken).digest('hex').slice(0, 16);
   }
@@ -83,7 +83,7 @@ export class ProcessTab {
     this.#tell({ type: 'wire', faults });
   }
 
-  /** Of a measured tab: what it is and where, from now on. */
+  /** Sets the pace and the line of a measured tab from now on. */
   place(pace: Pace, line: LineOptions): void {
     this.#tell({ type: 'place', pace, line });
   }
@@ -95,22 +95,22 @@ export class ProcessTab {
     });
   }
 
-  /** SIGKILL: it says nothing to anybody. */
+  /** SIGKILL: it ends without a goodbye. */
   crash(): void {
     this.#child.kill('SIGKILL');
   }
 
-  /** SIGSTOP: its sockets stay open, and it answers nothing. */
+  /** SIGSTOP: its sockets stay open, but it answers nothing. */
   freeze(): void {
     this.#child.kill('SIGSTOP');
   }
 
-  /** SIGTERM: the page says goodbye as it goes. */
+  /** SIGTERM: the page says goodbye before it ends. */
   leave(): void {
     this.#child.kill('SIGTERM');
   }
 
-  /** Also of a frozen one. */
+  /** Also works for a frozen tab. */
   async close(): Promise<void> {
     if (this.ended) return;
     const exited = once(this.#child, 'exit');
@@ -119,7 +119,7 @@ export class ProcessTab {
   }
 
   #tell(message: ToTab): void {
-    // One that has been killed meanwhile hears nothing.
+    // A tab that was killed in the meantime gets nothing.
     if (this.#child.connected) this.#child.send(message, () => {});
   }
 }

@@ -3,7 +3,7 @@ import type { LineOptions } from './line.ts';
 import { beABrowser, PageInNode, type PageOptions, type TabReport } from './page-in-node.ts';
 import type { Pace } from './paced-backend.ts';
 
-/** From the process that started this one. A channel that closes is its end: nothing stays behind. */
+/** Messages from the parent process. The tab ends when their channel closes, so that nothing is left behind. */
 export type ToTab =
   | { type: 'lend'; options: PageOptions }
   | { type: 'wire'; faults: Partial<WireFaults> }
@@ -14,7 +14,7 @@ export type FromTab =
   | { type: 'state'; phase: string; problem: string | undefined; downloads: number }
   | { type: 'report'; report: TabReport };
 
-/** For goodbyes to leave. */
+/** Time for goodbyes to be sent. */
 const LAST_WORDS_MS = 500;
 
 let page: PageInNode | undefined;
@@ -40,7 +40,7 @@ process.on('SIGTERM', () => {
 });
 process.on('disconnect', () => process.exit(0));
 
-// simple-peer warns of candidates that this WebRTC cannot read (names of mDNS); others remain.
+// simple-peer warns of candidates that this WebRTC cannot read (mDNS names); others remain.
 console.warn = () => {};
 await beABrowser();
 tell({ type: 'open' });

@@ -12,21 +12,21 @@ export interface KernelBenchCase extends ExpertShape {
 
 export interface KernelBenchResult {
   variant: string;
-  /** Likewise for each variant that the device can run, chosen or not. */
+  /** The same for each variant that the device can run, chosen or not. */
   variantMs: Record<string, number[]>;
-  /** Milliseconds from rows in memory to results in memory, one for each repeat. */
+  /** Milliseconds from rows in memory to results in memory, one value per repeat. */
   oursMs: number[];
-  /** MatMulNBits with f32 products (accuracy_level 0), and with inputs as int8 (4), which is less exact. */
+  /** MatMulNBits with f32 products (accuracy_level 0), and with int8 inputs (4), which is less exact. */
   ortMs: number[];
   ortInt8Ms: number[];
-  /** Relative L2 distance between our result and each of theirs. */
+  /** Relative L2 distance between our result and each of ONNX Runtime's. */
   distance: number;
   int8Distance: number;
 }
 
 const WARM_UP_RUNS = 3;
 
-/** One expert, the same codes and rows on both sides; runs alternate, so that all meet the same disturbances. */
+/** Measures one expert with the same codes and rows on both sides; runs alternate, so disturbances hit all equally. */
 async function benchKernel({ numRows, repeats, ...shape }: KernelBenchCase): Promise<KernelBenchResult> {
   const { shard, lap } = randomCase(shape, numRows);
   const chosen = await createWebGpuBackend({ gpu: navigator.gpu, shape });
@@ -57,7 +57,7 @@ async function benchKernel({ numRows, repeats, ...shape }: KernelBenchCase): Pro
   };
 }
 
-/** An expert of normal weights, and a lap that sends it rows of unit variance. */
+/** An expert with normally distributed weights, and a lap with rows of unit variance. */
 function randomCase(shape: ExpertShape, numRows: number): { shard: Uint8Array; lap: WorkItem } {
   const random = createRng(7);
   const normal = (length: number, deviation: number): Float32Array =>
@@ -81,7 +81,7 @@ function randomCase(shape: ExpertShape, numRows: number): { shard: Uint8Array; l
   return { shard, lap };
 }
 
-/** Milliseconds of each run in each round, and what each returned last in warming up. */
+/** Returns the milliseconds of each run in each round, and each run's last result of the warm-up. */
 async function alternate(
   repeats: number,
   runs: readonly (() => Promise<Float32Array>)[],
@@ -125,7 +125,7 @@ async function ortExpert(
 ): Promise<{ run: () => Promise<Float32Array>; release: () => Promise<void> }> {
   const model = onnxExpert(shape, shard, numRows, accuracyLevel);
   const session = await ort.InferenceSession.create(model, { executionProviders: ['webgpu'], logSeverityLevel: 3 });
-  // They take f32; what of ours widens halves is within our time, and not within theirs.
+  // ONNX Runtime takes f32: widening the halves counts in our time, but not in its time.
   const values = decodeF16(rows);
   return {
     run: async () => {

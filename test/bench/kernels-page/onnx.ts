@@ -8,8 +8,8 @@ const TENSOR_UINT8 = 2;
 const BLOCK = 32;
 
 /**
- * The expert that a q4 or q8 shard holds, as an ONNX model: three MatMulNBits over the very same codes and scales, with
- * SiLU and a product between. Input `x` [numRows, hiddenSize], output `y` likewise, both float32.
+ * Builds an ONNX model of the expert in a q4 or q8 shard: three MatMulNBits over the same codes and scales, with
+ * SiLU and a product in between. Input `x` and output `y` are float32 [numRows, hiddenSize].
  */
 export function onnxExpert(shape: ExpertShape, shard: Uint8Array, numRows: number, accuracyLevel: 0 | 4): Uint8Array {
   const layout = shardLayout(shape);
@@ -52,7 +52,7 @@ export function onnxExpert(shape: ExpertShape, shard: Uint8Array, numRows: numbe
   );
 }
 
-/** What MatMulNBits takes: codes [rows][colBlocks][BLOCK × bits / 8] above a zero of 8 or 128, scales [rows][colBlocks]. */
+/** MatMulNBits' inputs: codes [rows][colBlocks][BLOCK × bits / 8] with a zero of 8 or 128, scales [rows][colBlocks]. */
 function codesAndScales(
   { quant }: ExpertShape,
   { rows, colBlocks, valuesOffset, scalesOffset, scalesBytes }: MatrixLayout,
@@ -111,7 +111,7 @@ function valueInfo(name: string, dims: readonly number[]): Uint8Array {
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 
-/** A field of a protobuf message: a varint for a number, else length and bytes. */
+/** Encodes a field of a protobuf message: a varint for a number, otherwise a length and the bytes. */
 function field(number: number, value: number | Uint8Array): Uint8Array {
   if (typeof value === 'number') return Uint8Array.from([...varint(number << 3), ...varint(value)]);
   return message(Uint8Array.from([...varint((number << 3) | 2), ...varint(value.length)]), value);

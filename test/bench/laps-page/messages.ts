@@ -7,27 +7,27 @@ export type TabCommand =
       shape: ExpertShape;
       layers: number;
       experts: number;
-      /** Put in by the page. */
+      /** Filled in by the page. */
       channel?: RTCDataChannel;
     }
-  /** A further one for the link; not answered. */
+  /** A further channel for the link; gets no answer. */
   | { type: 'channel'; channel: RTCDataChannel }
-  /** Take down the moments of the laps from now on, forgetting earlier ones. */
+  /** Records the moments of the laps from now on and forgets earlier ones. */
   | { type: 'watch' }
-  /** Moments of the laps since `watch`, one after the other. */
+  /** Asks for the moments of the laps since `watch`, in order. */
   | { type: 'moments' }
-  /** Let laps that wait go together, as the backend offers, or one by one. */
+  /** Merges waiting laps, as the backend offers, or runs them one by one. */
   | { type: 'together'; on: boolean }
-  /** Count the bytes of typed arrays that are made in the tab's worker from now on; `counts` tells them. */
+  /** Counts the bytes of typed arrays made in the tab's worker from now on; `counts` reports them. */
   | { type: 'count-arrays' }
-  /** Take nothing down any more. */
+  /** Stops recording. */
   | { type: 'quiet' }
-  /** Measure the kernels themselves, by the GPU's own clock, for laps like the coordinator's. */
+  /** Measures only the kernels, by the GPU's own clock, for laps like the coordinator's. */
   | { type: 'kernel'; numRows: number; topK: number; runs: number };
 
 export type TabAnswer =
   | { type: 'done' }
-  /** `pieces`: laps of each piece of work that went to the GPU at once. */
+  /** `pieces`: the number of laps in each submission to the GPU. */
   | { type: 'moments'; moments: LapMoments[]; pieces: number[]; arrayBytes: number }
   | { type: 'kernel'; kernelMs: number[] };
 

@@ -4,7 +4,7 @@ import type { TabAnswer, TabCommand } from './messages.ts';
 
 declare global {
   interface Window {
-    /** Put there by the benchmark. */
+    /** Provided by the benchmark. */
     toCoordinator(signal: Signal): void;
     connection: DonorConnection;
     startTab(command: TabCommand & { type: 'start' }, lapConnections: number): Promise<TabAnswer>;
@@ -14,7 +14,7 @@ declare global {
 
 const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
 
-/** One question at a time. */
+/** Sends one command at a time. */
 function askTab(command: TabCommand, transfer: Transferable[] = []): Promise<TabAnswer> {
   return new Promise((resolve, reject) => {
     worker.onmessage = ({ data }: MessageEvent<TabAnswer>) => resolve(data);
@@ -23,7 +23,7 @@ function askTab(command: TabCommand, transfer: Transferable[] = []): Promise<Tab
   });
 }
 
-/** As the donor's page does it: the lap channel goes to the worker in the task that made it. */
+/** Like the donor's page: the lap channel goes to the worker in the task that created it. */
 window.startTab = (command, lapConnections) =>
   new Promise((resolve, reject) => {
     window.connection = connectDonor({

@@ -5,8 +5,8 @@ import { packExpert, type ExpertShape } from '@shoal/weights';
 import type { LapMoments, TabAnswer, TabCommand } from './messages.ts';
 
 /**
- * A tab's lap path as it serves (ExpertRunner, FramedChannel, the WebGPU backend), watched from outside: the browser's own
- * functions are wrapped, and nothing of ours is.
+ * A tab's production lap path (ExpertRunner, FramedChannel, the WebGPU backend), observed from outside: only the
+ * browser's own functions are wrapped.
  */
 let backend: ExpertBackend;
 let shape: ExpertShape;
@@ -58,7 +58,7 @@ async function handle(command: Exclude<TabCommand, { type: 'channel' }>): Promis
 
 async function start({ channel, ...command }: TabCommand & { type: 'start' }): Promise<void> {
   channel!.addEventListener('message', ({ data }) => {
-    // Heartbeats and cancels are no laps.
+    // Heartbeats and cancels are not laps.
     if (!isWatched || (data as ArrayBuffer).byteLength <= 8) return;
     current = {};
     mark('arrived');
@@ -88,7 +88,7 @@ const oneByOne = ({ shape: ofBackend }: ExpertBackend): LapBackend => ({
   run: (lap) => backend.run(lap),
 });
 
-/** Of arrays with memory of their own; views have none, and what the browser makes for a message is not made here. */
+/** Counts arrays that own their memory; views don't, and the browser makes its arrays for messages elsewhere. */
 function countArrays(): void {
   const scope = globalThis as unknown as Record<string, new (...args: unknown[]) => { byteLength: number }>;
   const { ArrayBuffer: Buffer } = globalThis;
@@ -103,7 +103,7 @@ function countArrays(): void {
         return made;
       },
     });
-    // For slice, map and their kind.
+    // For `slice`, `map` and similar methods.
     Object.defineProperty(original.prototype, 'constructor', { value: counted });
     scope[name] = counted;
   }
@@ -112,7 +112,7 @@ function countArrays(): void {
 function watchBrowser(): void {
   const { submit } = GPUQueue.prototype;
   GPUQueue.prototype.submit = function (buffers) {
-    // Nothing is submitted to be told sooner what has finished.
+    // Ignores empty submissions, which only serve to learn sooner what has finished.
     if ([...buffers].length === 0) return submit.call(this, buffers);
     mark('submit');
     submit.call(this, buffers);
@@ -131,7 +131,7 @@ function watchBrowser(): void {
   RTCDataChannel.prototype.send = function (data: never) {
     mark('send');
     send.call(this, data);
-    // A pong is no answer, and there is one answer to a lap.
+    // A pong is not an answer, and each lap has one answer.
     if (!isWatched || current.mapped === undefined || (data as ArrayBufferView).byteLength <= 8) return;
     moments.push(current as LapMoments);
     current = {};
@@ -145,7 +145,7 @@ function watchBrowser(): void {
 
 let timedDevice: GPUDevice;
 
-/** The compute pass of each of some laps, by timestamps that the GPU itself takes. */
+/** Times the compute pass of each of several laps with GPU timestamps. */
 async function kernelTimes({ numRows, topK, runs }: TabCommand & { type: 'kernel' }): Promise<number[]> {
   const device = timedDevice;
   const querySet = device.createQuerySet({ type: 'timestamp', count: 2 });

@@ -1,6 +1,6 @@
 import { askAll, type ClientRequest, type Outcome } from './client.ts';
 
-/** From the process that started this one. */
+/** Messages from the parent process. */
 export interface ToClients {
   url: string;
   model: string;

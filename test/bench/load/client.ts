@@ -1,32 +1,32 @@
 import { serverSentData } from '../../../tools/demo/story.ts';
 import type { PlannedRequest } from './workload.ts';
 
-/** A request as it is sent: a prompt's text in place of its length. */
+/** A request as it is sent, with a prompt's text instead of its length. */
 export interface ClientRequest extends PlannedRequest {
   prompt: string;
 }
 
-/** What became of one request. Times from its sending, in milliseconds. */
+/** The outcome of one request. Times are in milliseconds from when it was sent. */
 export interface Outcome {
-  /** HTTP status; 0: the connection failed. */
+  /** HTTP status; 0 if the connection failed. */
   status: number;
-  /** Of `Retry-After`, with 429 and 503. */
+  /** Value of `Retry-After`, with 429 and 503. */
   retryAfterS?: number;
-  /** When it was sent, from the run's beginning. */
+  /** When it was sent, from the start of the run. */
   sentMs: number;
-  /** By how much it was sent later than planned: the load generator's own lateness. */
+  /** How much later than planned it was sent: the load generator's own delay. */
   lateMs: number;
   promptTokens: number;
   tokens: number;
-  /** Of the first piece of text, and between pieces: those that come together count as one. */
+  /** Time to the first piece of text, and gaps between pieces; pieces that arrive together count as one. */
   ttftMs?: number;
   gapsMs: number[];
   totalMs: number;
-  /** Set when the stream ended without [DONE]. */
+  /** Set if the stream ended without [DONE]. */
   broken?: string;
 }
 
-/** One streamed chat completion over the public API, as any client would ask for it. */
+/** Sends one streamed chat completion over the public API, as any client would. */
 export async function askOnce(
   url: string,
   model: string,
@@ -63,7 +63,7 @@ export async function askOnce(
   return outcome;
 }
 
-/** Pieces that come so soon after one another are of one pass, whose tokens drafts have made several. */
+/** Pieces closer together than this come from one pass that drafts gave several tokens. */
 const TOGETHER_MS = 1;
 
 interface Chunk {
@@ -96,7 +96,7 @@ async function readAnswer(body: ReadableStream<Uint8Array>, outcome: Outcome, si
   if (!done) outcome.broken = 'the stream ended without [DONE]';
 }
 
-/** Each chain's requests one after the other, not before their time; none is begun after the end. */
+/** Sends each chain's requests in order, none before its time and none after the end. */
 export async function askAll(
   url: string,
   model: string,
@@ -116,7 +116,7 @@ export async function askAll(
         const lateMs = request.atMs > 0 ? Math.max(0, sentMs - request.atMs) : 0;
         const outcome = await askOnce(url, model, request, { temperature, sentMs, lateMs });
         outcomes.push(outcome);
-        // Who is turned away comes back when told, or a closed loop would hammer the door.
+        // A rejected client waits for its `Retry-After`; otherwise a closed loop would flood the server.
         if (outcome.status !== 200) await new Promise((resolve) => setTimeout(resolve, backOffMs(outcome)));
       }
     }),

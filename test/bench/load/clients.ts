@@ -6,7 +6,7 @@ import type { Outcome } from './client.ts';
 
 const PROGRAM = join(import.meta.dirname, 'client-process.ts');
 
-/** The load generator's clients, in a process of their own: what they do is not the coordinator's work. */
+/** The load generator's clients, in a separate process so that their work doesn't load the coordinator's. */
 export class Clients {
   readonly #child: ChildProcess;
 

@@ -11,7 +11,7 @@ import { promptsOf } from './prompts.ts';
 import { type LoadResult, printLoad } from './report.ts';
 import { planRequests, type Workload } from './workload.ts';
 
-/** Enough for a median of one stream's tokens with nothing in between, once caches are filled and code is compiled. */
+/** Enough for the median token time of a single stream, once caches are filled and code is compiled. */
 const CALIBRATION: Workload = {
   arrivals: { streams: 1 },
   durationS: 4,
@@ -19,7 +19,7 @@ const CALIBRATION: Workload = {
   answerTokens: { median: 48, sigma: 0, min: 1, max: 48 },
 };
 
-/** A coordinator under a stated load, beside what the network and its own work leave possible. */
+/** Measures a coordinator under a given load, beside the floors that the network and its own work set. */
 export async function benchLoad(options: LoadOptions): Promise<void> {
   const { maxBatch, maxQueue, promptLaps } = options;
   const rig = await Rig.start({
@@ -58,7 +58,7 @@ async function runLoad(rig: Rig, clients: Clients, options: LoadOptions): Promis
   await run(CALIBRATION);
   const alone = await run(CALIBRATION);
   rig.setLine(options);
-  // The dispatcher's figures are those of the line without its length; they are of the new one before anything counts.
+  // The dispatcher's figures are still those of the line without delay; this run renews them before anything counts.
   await run({ ...CALIBRATION, durationS: 2 });
   const span = await Span.begin(rig, watch);
   const outcomes = await run(options.workload);

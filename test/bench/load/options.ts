@@ -69,7 +69,7 @@ const FLAGS = {
 
 export class LoadUsageError extends Error {}
 
-/** The context of the default model is 512; a prompt and its answer share it. */
+/** The default model's context is 512 tokens, shared by a prompt and its answer. */
 const MAX_PROMPT_TOKENS = 200;
 const MAX_ANSWER_TOKENS = 256;
 

@@ -7,13 +7,13 @@ import type { PlannedRequest } from './workload.ts';
 const HELD_OUT = join(import.meta.dirname, '../../golden/fixtures/held-out.txt');
 const STORY_END = '<|endoftext|>';
 
-/** Stories that the default model has not seen. */
+/** Stories that were not in the default model's training data. */
 export function heldOutStories(): string[] {
   const stories = readFileSync(HELD_OUT, 'utf8').split(STORY_END);
   return stories.map((story) => story.trim()).filter((story) => story.length > 0);
 }
 
-/** Beginnings of held-out stories as long as planned, each time from another place. */
+/** Beginnings of held-out stories with the planned lengths, each starting at a different place. */
 export function promptsOf(
   chains: readonly (readonly PlannedRequest[])[],
   tokenizer: Pick<Tokenizer, 'encode' | 'decode'>,

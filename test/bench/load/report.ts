@@ -12,7 +12,7 @@ export interface LoadResult {
   floors: FloorInputs;
 }
 
-/** What came of a run, as a table with the floor of each figure beside it. */
+/** Formats the results of a run as a table with the floor beside each figure. */
 export function printLoad(result: LoadResult): string {
   const { options, outcomes, span } = result;
   const rows = [['figure', 'measured', 'floor or bound'], ...answerRows(result), ...resourceRows(result)];
@@ -93,7 +93,7 @@ function answerRows({ options, outcomes, span, floors }: LoadResult): string[][]
   ];
 }
 
-/** From its first token to its last. */
+/** Milliseconds per token, from an answer's first token to its last. */
 function perTokenMs({ gapsMs, tokens }: Outcome): number[] {
   return tokens > 1 && gapsMs.length > 0 ? [gapsMs.reduce((sum, ms) => sum + ms, 0) / (tokens - 1)] : [];
 }

@@ -32,10 +32,10 @@ describe('arrivals', () => {
     }
     const mean = counts.reduce((a, b) => a + b) / counts.length;
     const variance = counts.reduce((sum, n) => sum + (n - mean) ** 2, 0) / (counts.length - 1);
-    // Five standard errors of each: √50 / 20, and 50 √(2 / 400).
+    // Five standard errors each: √50 / 20, and 50 √(2 / 400).
     expect(Math.abs(mean - 50)).toBeLessThan(1.8);
     expect(Math.abs(variance - 50)).toBeLessThan(18);
-    // Of an exponential, e⁻¹ is above its mean of 200 ms (a little less, since arrivals beyond the end are not seen).
+    // In an exponential, e⁻¹ exceeds the mean of 200 ms (slightly less here, as arrivals beyond the end are not seen).
     expect(gaps.filter((gap) => gap > 200).length / gaps.length).toBeCloseTo(Math.exp(-1), 1);
     expect(Math.min(...gaps)).toBeGreaterThanOrEqual(0);
   });
@@ -80,7 +80,7 @@ describe('floors', () => {
 describe('what falls within a run', () => {
   it('counts pieces of text that came by then, and answers for as long as they were under way', () => {
     const answer = { ttftMs: 100, gapsMs: [100, 100, 100], totalMs: 500, tokens: 8 };
-    // Three of the first one's four pieces, one of the second's, none of the third's.
+    // Three of the first answer's four pieces, one of the second's, and none of the third's.
     const answers = [0, 200, 350].map((sentMs) => ({ ...answer, sentMs }));
     const { tokens, underWay } = within(answers, 301);
     expect(tokens).toBe(2 * (3 + 1));

@@ -1,7 +1,7 @@
 import type { Rng } from '@shoal/model';
 import { logNormal } from '../../../tools/simulate/random.ts';
 
-/** Lengths in tokens: log-normal, rounded, within bounds. `sigma` is that of ln. */
+/** Lengths in tokens: log-normal, rounded, within bounds. `sigma` is the deviation of their logarithm. */
 export interface LengthDistribution {
   median: number;
   sigma: number;
@@ -9,16 +9,16 @@ export interface LengthDistribution {
   max: number;
 }
 
-/** What comes, and how. */
+/** The requests of a run and how they arrive. */
 export interface Workload {
-  /** Requests a second that come whatever the server does (open loop), or streams each of which asks again when it is answered. */
+  /** Requests a second at a fixed rate (open loop), or streams that each ask again once answered. */
   arrivals: { ratePerS: number } | { streams: number };
   durationS: number;
   promptTokens: LengthDistribution;
   answerTokens: LengthDistribution;
 }
 
-/** One request, and in an open loop its moment. */
+/** A request and, in an open loop, the time it is sent. */
 export interface PlannedRequest {
   atMs: number;
   promptTokens: number;
@@ -31,7 +31,7 @@ export function drawLength(rng: Rng, distribution: LengthDistribution): number {
   return Math.min(max, Math.max(min, Math.round(logNormal(rng, distribution))));
 }
 
-/** Arrivals of a Poisson process within so many seconds, ascending: gaps are exponential. */
+/** Arrival times of a Poisson process within `durationS`, ascending: gaps are exponential. */
 export function poissonArrivalsMs(rng: Rng, ratePerS: number, durationS: number): number[] {
   const arrivals: number[] = [];
   const gapMs = (): number => (-Math.log(1 - rng()) / ratePerS) * 1000;
@@ -39,10 +39,10 @@ export function poissonArrivalsMs(rng: Rng, ratePerS: number, durationS: number)
   return arrivals;
 }
 
-/** Requests for one closed-loop stream: more than it could get through. */
+/** Requests for one closed-loop stream: more than it could ever send. */
 const MAX_REQUESTS_PER_STREAM_AND_S = 50;
 
-/** All requests of a run; in a closed loop by stream, asked one after the other until time is up. */
+/** All requests of a run; in a closed loop by stream, sent one after the other until time is up. */
 export function planRequests(rng: Rng, workload: Workload): PlannedRequest[][] {
   const { arrivals, durationS, promptTokens, answerTokens } = workload;
   const request = (atMs: number): PlannedRequest => ({
@@ -58,31 +58,31 @@ export function planRequests(rng: Rng, workload: Workload): PlannedRequest[][] {
   return Array.from({ length: arrivals.streams }, () => Array.from({ length: perStream }, () => request(0)));
 }
 
-/** What the network and the coordinator's own work leave possible at the least. */
+/** What determines the least times that the network and the coordinator's own work allow. */
 export interface FloorInputs {
   lapsPerPass: number;
   roundTripMs: number;
-  /** Of one pass of one stream with no round trip, in the same run: engine, HTTP, the tabs' kernels. */
+  /** One pass of a single stream with no round trip, in the same run: engine, HTTP, the tabs' kernels. */
   ownMs: number;
-  /** That a pass gives a stream: more than one where drafts were right. */
+  /** Tokens that a pass gives a stream: more than one if drafts were right. */
   tokensPerPass: number;
   /** Prompt rows that a pass takes. */
   prefillRows: number;
 }
 
-/** Between a stream's tokens of one pass and those of the next. */
+/** Least time between a stream's tokens of one pass and those of the next. */
 export function floorGapMs({ lapsPerPass, roundTripMs, ownMs }: Omit<FloorInputs, 'tokensPerPass'>): number {
   return lapsPerPass * roundTripMs + ownMs;
 }
 
-/** From a request to its first token: a pass for each chunk of the prompt. */
+/** Least time from a request to its first token: one pass for each chunk of the prompt. */
 export function floorTtftMs(inputs: FloorInputs, promptTokens: number): number {
   return Math.ceil(promptTokens / inputs.prefillRows) * floorGapMs(inputs);
 }
 
 /**
- * Tokens a second that cannot be exceeded: an open loop gives no more than it is asked for, a closed one those of a pass for
- * each stream in the time of one.
+ * The highest possible rate of tokens a second: an open loop gives no more than is asked for, a closed loop at most one
+ * pass's tokens for each stream in the time of one pass.
  */
 export function ceilingTokensPerS(workload: Workload, inputs: FloorInputs, answeredTokens: number): number {
   const { arrivals, durationS } = workload;
@@ -90,7 +90,7 @@ export function ceilingTokensPerS(workload: Workload, inputs: FloorInputs, answe
   return (1000 * arrivals.streams * inputs.tokensPerPass) / floorGapMs(inputs);
 }
 
-/** When an answer's text came. */
+/** When the pieces of an answer's text arrived. */
 export interface AnswerTimes {
   sentMs: number;
   ttftMs?: number;
@@ -99,7 +99,7 @@ export interface AnswerTimes {
   tokens: number;
 }
 
-/** What fell into the first `untilMs` of a run, so that its slow end, when fewer ask, doesn't count: tokens, and answers under way. */
+/** Counts tokens and open answers within the first `untilMs`, to leave out the slow end with fewer requests. */
 export function within(answers: readonly AnswerTimes[], untilMs: number): { tokens: number; underWay: number } {
   let tokens = 0;
   let underWayMs = 0;

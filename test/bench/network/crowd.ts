@@ -17,13 +17,13 @@ const LOOP_WITHIN_MS = 10;
 const LOOP_ROUND_TRIP_MS = 20;
 
 const SOAK_STREAMS = 16;
-/** Short, so that a minute has many laps. */
+/** Short, so that there are many laps in a minute. */
 const SOAK_ROUND_TRIP_MS = 5;
-/** Little more than what the streams may grow to, so that it is full from the start. */
+/** Slightly more than the streams may grow to, so that it is full from the start. */
 const SOAK_KV_BYTES = 8 * 2 ** 20;
 const FILLING_TOKENS = 256;
 const SAMPLE_MS = 2_000;
-/** Of a soak, while code is compiled and V8 finds the size of its heap. */
+/** Share of a soak during which code is compiled and V8 settles the size of its heap. */
 const WARM_UP_SHARE = 0.25;
 
 const closedLoop = (streams: number, durationS: number): Workload => ({
@@ -43,7 +43,7 @@ interface Soak extends Pick<Crowd, 'clients'> {
   tabs: number;
 }
 
-/** The event loop of a coordinator that 64 clients stream from. */
+/** Measures the event loop of a coordinator with 64 streaming clients. */
 export async function loopRows(crowd: Crowd): Promise<HeldRow[]> {
   await setRoundTrip(crowd.rig, LOOP_ROUND_TRIP_MS);
   const span = await Span.begin(crowd.rig, crowd.watch);
@@ -62,8 +62,8 @@ export async function loopRows(crowd: Crowd): Promise<HeldRow[]> {
 type Memory = Pick<NodeJS.MemoryUsage, 'heapUsed' | 'external' | 'rss'>;
 
 /**
- * Memory while 16 clients stream for so many minutes, each sample after a forced collection. Of a coordinator whose KV cache is
- * small and full: until it is, memory grows with what past requests began with, up to --kv-memory.
+ * Measures memory while 16 clients stream for some minutes, each sample after a forced collection. The coordinator's KV
+ * cache is small and full: until it is, memory grows with the cached prefixes of past requests, up to --kv-memory.
  */
 export async function soakRows({ tabs, clients }: Soak, minutes: number): Promise<HeldRow[]> {
   const rig = await Rig.start({ tabs, coordinator: { speculate: 'off', kvMemoryBytes: SOAK_KV_BYTES } });
@@ -76,7 +76,7 @@ export async function soakRows({ tabs, clients }: Soak, minutes: number): Promis
   }
 }
 
-/** Prompts that begin like no other, until one more of them leaves no more pages behind. */
+/** Sends prompts with unique beginnings until another one no longer adds cached pages. */
 async function fillKv({ coordinator }: Rig): Promise<void> {
   const { scheduler, config } = coordinator;
   const rng = createRng(2);
@@ -95,7 +95,7 @@ async function soak(rig: Rig, clients: Clients, minutes: number): Promise<HeldRo
   const durationMs = minutes * 60_000;
   const timer = setInterval(() => {
     const elapsedMs = performance.now() - startedMs;
-    // Towards the end streams run out, and their memory with them.
+    // Towards the end streams finish and free their memory.
     if (elapsedMs < WARM_UP_SHARE * durationMs || elapsedMs > durationMs) return;
     collect();
     const { heapUsed, external, rss } = process.memoryUsage();

@@ -6,8 +6,8 @@ import { writeRandomCheckpoint } from '../../../tools/random-checkpoint/write.ts
 const DIR = join(import.meta.dirname, '../../../.cache/bench/attention-52m');
 
 /**
- * Attention of 52 M weights a layer before small experts: at eight rows about as long on two cores as a lap of 20 ms, as the
- * attention of a large model is on a machine for it. The default model's takes a hundredth of a lap, and nothing can fill that.
+ * 52 M attention weights per layer before small experts: at eight rows on two cores about as long as a lap of 20 ms,
+ * like a large model's attention on its hardware. The default model's is a hundredth of a lap, too little to fill it.
  */
 const CONFIG = {
   architectures: ['DeepseekV3ForCausalLM'],

@@ -7,13 +7,13 @@ import { decodeStreams, setRoundTrip, type StreamsResult } from './streams.ts';
 const ROUND_TRIP_MS = 20;
 const STREAMS = [1, 16, 64] as const;
 const TOKENS = 48;
-/** Of one stream's tokens a second. */
+/** Required multiple of one stream's tokens a second, by number of streams. */
 const AT_LEAST: Readonly<Record<number, number>> = { 16: 10, 64: 25 };
-/** An engine that is busy for so much of the time has nothing left for more streams. */
+/** An engine that is busy for this share of the time has no room for more streams. */
 const ENGINE_BOUND = 0.9;
 const WIRE_BYTES_WITHIN = 1.08;
 
-/** 16 and 64 streams beside one, and what they put on the wire. */
+/** Measures 16 and 64 streams against one, and the bytes that they send. */
 export async function manyStreamsRows(rig: Rig, watch: EngineWatch, repeats: number): Promise<HeldRow[]> {
   const results = new Map<number, StreamsResult[]>(STREAMS.map((streams) => [streams, []]));
   await setRoundTrip(rig, ROUND_TRIP_MS);

@@ -13,7 +13,7 @@ import { speculationRows } from './speculation.ts';
 
 const TABS = 2;
 
-/** What issue 5 asks of the coordinator over a network, each figure with its target beside it; ratios within one run. */
+/** Measures issue 5's network figures, each with its target beside it; ratios are within one run. */
 export async function benchNetwork(options: NetworkOptions): Promise<void> {
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   const load = loadavg()[0]!;

@@ -7,7 +7,7 @@ export const ROUND_TRIPS_MS = [0, 5, 20, 50] as const;
 const TOKENS = 48;
 const WITHIN = 1.15;
 
-/** One greedy stream without speculation, at each round trip. */
+/** Measures one greedy stream without speculation at each round trip. */
 export async function oneStreamRows(rig: Rig, watch: EngineWatch, repeats: number, laps: number): Promise<HeldRow[]> {
   const results = new Map<number, StreamsResult[]>(ROUND_TRIPS_MS.map((roundTripMs) => [roundTripMs, []]));
   for (let repeat = 0; repeat < repeats; repeat++) {

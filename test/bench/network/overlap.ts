@@ -17,7 +17,7 @@ interface Side {
   samples: StreamsResult[];
 }
 
-/** The time that the engine waits with half-batches and without, for the default model and for one with a longer engine's part. */
+/** Measures the engine's wait with and without half-batches, for the default model and for one with more dense work. */
 export async function overlapRows(repeats: number): Promise<HeldRow[]> {
   const heavy = await heavyModelDir();
   return [
@@ -55,7 +55,7 @@ async function side(coordinator: Partial<Config>): Promise<Side> {
   return { rig, watch: new EngineWatch(rig.coordinator.forward), samples: [] };
 }
 
-/** Of a token of each stream. */
+/** Median of a figure per round, in which each stream gets one token. */
 function perRound(samples: readonly StreamsResult[], pick: (result: StreamsResult) => number): number {
   return median(samples.map((result) => (pick(result) * STREAMS) / result.span.tokens));
 }
@@ -66,7 +66,7 @@ function rowsOf(name: string, whole: Side, halves: Side, laps: number): HeldRow[
   const rate = ({ samples }: Side): number => median(samples.map(({ tokensPerS }) => tokensPerS));
   const roundTripMs = median(halves.samples.map(({ span }) => span.roundTrip.p50));
   const share = wait(halves) / wait(whole);
-  // A stream's next token needs its own half's work and all its laps; in that time the engine does both halves.
+  // A stream's next token needs its own half's work and all its laps; meanwhile the engine does both halves.
   const leastMs = Math.max(0, laps * roundTripMs - work(halves) / 2);
   const ms = (value: number): string => value.toFixed(1);
   return [

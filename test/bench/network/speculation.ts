@@ -10,7 +10,7 @@ const PROMPT_TOKENS = 24;
 const PROMPTS = 3;
 const TOKENS = 64;
 const ROUND_TRIPS_MS = [0, 5, 20, 50] as const;
-/** The targets' own; the others are measured once, with one text. */
+/** The round trip of the targets; the others are measured once, with one text. */
 const TARGET_ROUND_TRIP_MS = 20;
 const LAPS_FEWER = 1.8;
 const RATE_HIGHER = 1.6;
@@ -20,13 +20,13 @@ interface Side {
   watch: EngineWatch;
 }
 
-/** What one held-out text took, without drafts and with them. */
+/** Results of one held-out text without and with drafts. */
 interface Pair {
   without: StreamsResult;
   with: StreamsResult;
 }
 
-/** One greedy stream on held-out text with speculation, beside the same without, text by text. */
+/** Measures one greedy stream on held-out texts with and without speculation, text by text. */
 export async function speculationRows(repeats: number): Promise<HeldRow[]> {
   const off = await side('off');
   const on = await side('auto');

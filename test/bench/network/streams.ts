@@ -6,36 +6,36 @@ import { Span, type SpanFigures } from '../span.ts';
 
 export interface StreamsOptions {
   streams: number;
-  /** Of each answer. */
+  /** Tokens per answer. */
   tokens: number;
-  /** One for each stream, in turns. */
+  /** Prompts that the streams take in turn. */
   prompts?: readonly (readonly number[])[];
-  /** Greedy unless said otherwise. */
+  /** Greedy by default. */
   temperature?: number;
 }
 
 export interface StreamsResult {
-  /** While all streams decoded: from the last one's first token until the first one's last. */
+  /** While all streams decoded: from the last stream's first token to the first stream's last. */
   tokensPerS: number;
-  /** Of one stream. */
+  /** Time per token of one stream. */
   msPerToken: number;
-  /** By stream. */
+  /** Token ids by stream. */
   ids: number[][];
-  /** From about the same moment to the end of the first stream. */
+  /** Figures from about the same moment to the end of the first stream. */
   span: SpanFigures;
 }
 
 const GOLDEN_PROMPTS = GOLDEN.map(({ prompt_ids }) => prompt_ids);
-/** So that windows of lap times are those of the line as it is now, and code is compiled. */
+/** Enough for the windows of lap times to reflect the new line, and for code to be compiled. */
 const WARM_UP_TOKENS = 14;
 
-/** A line of this length, and figures that are of it. */
+/** Sets the line's round trip and renews the figures that depend on it. */
 export async function setRoundTrip(rig: Rig, roundTripMs: number): Promise<void> {
   rig.setLine({ roundTripMs, loss: 0 });
   await answer(rig.coordinator, GOLDEN_PROMPTS[0]!, { maxTokens: WARM_UP_TOKENS });
 }
 
-/** Streams that decode together, prompts already read. */
+/** Lets streams decode together, with their prompts already read. */
 export async function decodeStreams(rig: Rig, watch: EngineWatch, options: StreamsOptions): Promise<StreamsResult> {
   const { streams, tokens, prompts = GOLDEN_PROMPTS, temperature = 0 } = options;
   const arrivals: number[][] = Array.from({ length: streams }, () => []);

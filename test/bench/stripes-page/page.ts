@@ -4,7 +4,7 @@ import { linkInWorker } from '../../tabs/link-in-worker.ts';
 
 declare global {
   interface Window {
-    /** Put there by the benchmark. */
+    /** Provided by the benchmark. */
     toCoordinator(signal: Signal): void;
     connection: DonorConnection;
     openLink(lapConnections: number): void;
