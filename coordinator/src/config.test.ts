@@ -17,7 +17,7 @@ describe('parseConfig', () => {
     });
     expect(parse().modelDir.startsWith(ROOT_DIR)).toBe(true);
     expect(parse().adminToken).toBeUndefined();
-    // Said by the packed directory, if it is one.
+    // Given by a packed directory.
     expect(parse().quant).toBeUndefined();
   });
 

@@ -7,12 +7,12 @@ import { makeSnapshot } from './console-fake-data.ts';
 const VIEWPORT = { width: 1280, height: 900 };
 const PAGE_TIMEOUT_MS = 20_000;
 
-// Of the present test, set by `useFakeCoordinator`.
+// The current test's, set by `useFakeCoordinator`.
 export let browser: Browser;
 export let fake: FakeCoordinator;
 export let page: Page;
 
-/** Builds the pages and opens one browser context for the file. Gives each test a fake coordinator and a tab of its own. */
+/** Builds the pages and opens one browser context per file; each test gets its own fake coordinator and tab. */
 export function useFakeCoordinator(permissions: string[] = []): void {
   let pages: string;
   let context: BrowserContext;
@@ -43,7 +43,7 @@ export async function openPage(
   return openTab(await browser.newContext({ viewport: VIEWPORT, ...options }), origin);
 }
 
-/** Opens a tab and records what must never happen in it: script errors, violations of the content policy, foreign requests. */
+/** Opens a tab and records its faults: script errors, violations of the content policy, foreign requests. */
 async function openTab(context: BrowserContext, origin: string): Promise<{ page: Page; faults: string[] }> {
   const page = await context.newPage();
   page.setDefaultTimeout(PAGE_TIMEOUT_MS);

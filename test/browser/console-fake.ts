@@ -15,7 +15,7 @@ import { Server as SocketServer } from 'socket.io';
 import { build } from 'vite';
 import { storyTokens } from './console-fake-data.ts';
 
-/** The strictest policy that an operator's proxy may set; a page that breaks it logs an error, and the tests fail on those. */
+/** The strictest policy that a proxy may set; a page that breaks it logs an error, which fails the test. */
 const policy =
   "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
 
@@ -39,12 +39,12 @@ export class FakeCoordinator {
   story: Story = 'whole';
   layers: readonly number[] = [1, 2, 3, 4, 5];
   tokenDelayMs = 2;
-  /** An answer goes on after its third token once this is settled. */
+  /** An answer continues after its third token once this is settled. */
   afterThird: Promise<void> = Promise.resolve();
   onCommand: (command: Command) => CommandReply = () => ({ ok: true });
-  /** Told to consoles that sign in, if it is there. */
+  /** Sent to consoles that sign in, if set. */
   role: ConsoleRole | undefined;
-  /** Wanted by the API, if it is there. */
+  /** Required by the API, if set. */
   apiKey: string | undefined;
   events: ConsoleEvent[] = [];
   snapshot: ConsoleSnapshot;

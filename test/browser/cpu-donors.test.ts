@@ -15,12 +15,12 @@ describe('CPU donor (WasmBackend): a browser without WebGPU', () => {
     const [tab] = await network.join(1, 'cpu');
     const [peer] = coordinator.swarm.peers;
     expect(peer!.hello.adapter).toMatchObject({ vendor: 'cpu', architecture: 'wasm' });
-    // Shared memory, and with it threads, want an isolated page.
+    // Shared memory, and so threads, need an isolated page.
     expect(await tab!.page.evaluate(() => crossOriginIsolated)).toBe(true);
     expect(peer!.allocatedBytes).toBeGreaterThan(coordinator.packed.manifest.shardBytes);
     const golden = GOLDEN[6]!;
     const { ids } = await answer(coordinator, golden.prompt_ids);
-    // The golden ids are those of f32 weights; a coarser format may say something else, and is as good as itself.
+    // The golden ids are those of f32 weights; a coarser format may give others.
     if (quant === 'f16') expect(ids).toEqual(golden.greedy_ids);
     expect(coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
     expect(coordinator.dispatcher.figures.tabAssignments).toBeGreaterThan(0);
@@ -45,7 +45,7 @@ describe('CPU donor (WasmBackend): a browser without WebGPU', () => {
     await waitForPhase(page, 'waiting', 'working');
     expect(network.coordinator.swarm.peers[0]!.hello.adapter.architecture).toBe('wasm');
     expect(await axeViolations(page)).toEqual([]);
-    // A reload of the tab goes on with what was agreed to.
+    // A reloaded tab keeps the donor's consent.
     await page.reload();
     await waitForPhase(page, 'waiting', 'working');
     expect(network.coordinator.swarm.peers[0]!.hello.adapter.architecture).toBe('wasm');
@@ -54,7 +54,7 @@ describe('CPU donor (WasmBackend): a browser without WebGPU', () => {
   it('is asked for its CPU alone, and turned away where the operator wants GPUs only', async () => {
     network = await Network.start({ webGpu: false, cpuDonors: false });
     const page = await (await network.browser.browser.newContext()).newPage();
-    // Firefox and older browsers lack the very name.
+    // Firefox and older browsers lack the property.
     await page.addInitScript('delete Navigator.prototype.gpu');
     await page.goto(network.coordinator.url);
     const button = page.getByRole('button', { name: 'Lend my CPU' });

@@ -6,8 +6,8 @@ import { GOLDEN } from '../integration/golden.ts';
 import { Network } from './network.ts';
 
 /**
- * Put before the worker's own code: it keeps the devices, so that the test can take one away. When no more are given, timers run
- * twenty times as fast: the tab asks for a device three times in 13.5 s before it gives up (packages/peer, REBUILD_DELAYS_MS).
+ * Put before the worker's own code: keeps the devices, so that the test can destroy one. When no more are given, timers
+ * run twenty times faster: the tab requests a device three times in 13.5 s before it gives up (REBUILD_DELAYS_MS).
  */
 const KEEP_DEVICES = `{
   const timer = globalThis.setTimeout;

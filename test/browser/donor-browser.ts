@@ -11,7 +11,7 @@ export const MAX_NMSE = 1e-6;
 /** Not a secure address for browsers, unlike 127.0.0.1. */
 export const INSECURE_HOST = 'shoal.test';
 
-// Of the present test, set by `useFakeCoordinator`.
+// The current test's, set by `useFakeCoordinator`.
 export let browser: Browser;
 export let coordinator: FakeCoordinator;
 export let context: BrowserContext;
@@ -21,7 +21,7 @@ export let complaints: string[];
 
 let dist: string;
 
-/** Builds the page and opens one browser for the file. Gives each test a fake coordinator and a browser context of its own. */
+/** Builds the page and opens one browser per file; each test gets its own fake coordinator and browser context. */
 export function useFakeCoordinator(): void {
   beforeAll(async () => {
     const extraFlags = [`--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`];
@@ -48,7 +48,7 @@ export function useFakeCoordinator(): void {
   });
 }
 
-/** Starts another coordinator in place of the present one. */
+/** Replaces the coordinator by a new one. */
 export async function startCoordinator(port?: number): Promise<void> {
   coordinator = new FakeCoordinator(dist);
   await coordinator.start(port);

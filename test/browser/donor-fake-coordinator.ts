@@ -87,7 +87,7 @@ export class FakeCoordinator {
   shardGate: Promise<void> = Promise.resolve();
   /** Answers a hello instead of a welcome. */
   refusal: Extract<HelloReply, { ok: false }> | undefined;
-  /** Put before the worker's script, to imitate a browser that lacks something. */
+  /** Put before the worker's script, to imitate a browser without some feature. */
   workerPrelude = '';
   /** Connections that a tab is told to open. */
   lapConnections = 1;

@@ -7,7 +7,7 @@ import { GOLDEN, MIN_MARGIN } from '../integration/golden.ts';
 import { until } from '../integration/virtual-donor.ts';
 import { ADMIN_TOKEN, Network } from './network.ts';
 
-/** At each position of prompt and text, what the model would say next, by teacher forcing. */
+/** The model's next token at each position of prompt and text, by teacher forcing. */
 async function choices(core: Core, ids: readonly number[]): Promise<{ best: number; logprob: number }[]> {
   const { events } = await answer(core, ids, { maxTokens: 0, promptLogprobs: true, topLogprobs: 1 });
   const prompt = events.find((event) => event.type === 'prompt-logprobs');
@@ -92,7 +92,7 @@ describe('four tabs, f16', () => {
     const passes = coordinator.scheduler.passes;
     const together = await Promise.all(requests.map(({ prompt, options }) => answer(coordinator, prompt, options)));
     expect(together.map(({ ids }) => ids)).toEqual(alone);
-    // They did run together, in two half-batches at most: the longest alone sets the number of passes, not the sum.
+    // They ran together in at most two micro-batches: the longest one sets the number of passes, not the sum.
     expect(coordinator.scheduler.passes - passes).toBeLessThan(alone.reduce((sum, ids) => sum + ids.length, 0) / 2);
   });
 

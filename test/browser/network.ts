@@ -8,16 +8,16 @@ import { connectChromium } from './shared-chromium.ts';
 
 export const ADMIN_TOKEN = 'test-admin-token';
 const PLEDGE_MIB = 64;
-/** Software WebGPU compiles and tests on the cores that everything else runs on. */
+/** Software WebGPU compiles and tests on the same cores as everything else. */
 const JOIN_TIMEOUT_MS = 120_000;
 
 interface NetworkOptions {
-  /** The default model unless given. */
+  /** The default model if omitted. */
   modelDir?: string;
   quant?: Quant;
   replicas?: number;
   cpuDonors?: boolean;
-  /** Without it, a browser of its own. */
+  /** A new browser by default. */
   webGpu?: boolean;
 }
 

@@ -5,7 +5,7 @@ import { accessFaults } from './access-faults.ts';
 import { eventually, openPage } from './console-browser.ts';
 import { ADMIN_TOKEN, Network } from './network.ts';
 
-/** The three pages with a real coordinator behind them, as their people use them. */
+/** The three pages with a real coordinator behind them, as people use them. */
 describe('donor, operator and developer', () => {
   let network: Network;
   let faults: string[] = [];
@@ -30,7 +30,7 @@ describe('donor, operator and developer', () => {
     await page.getByRole('button', { name: 'Write' }).click();
     await eventually(() => page.locator('body').textContent()).toContain('the token limit was reached');
     const text = await page.locator('body').textContent();
-    // Only tabs computed: those that did (of three, one may have been asked for audits alone) are in the legend under their own names.
+    // Only tabs computed: those that did (one of three may only have been audited against) are in the legend by name.
     const { swarm, dispatcher } = network.coordinator;
     const legend = text!.matchAll(/tab-\d+-[0-9a-f]{4}/g);
     const named = new Set(Array.from(legend, ([name]) => name));
@@ -65,14 +65,14 @@ describe('donor, operator and developer', () => {
     await page.getByRole('button', { name: first! }).click();
     await page.getByRole('button', { name: 'Drain' }).click();
     await eventually(() => page.locator('body').textContent()).toContain('on 1 tab');
-    // It has no more work, and goes when what it had is done.
+    // It gets no more work and leaves when its laps are done.
     await eventually(() => page.getByRole('button', { name: first! }).count()).toBe(0);
     await page.getByRole('button', { name: second! }).click();
     await page.getByRole('button', { name: 'Remove…' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
     await eventually(() => page.locator('body').textContent()).toContain('Serving alone');
     expect(network.coordinator.swarm.peers).toHaveLength(0);
-    // Whom the operator has sent away does not come back by itself.
+    // A tab that the operator removed does not rejoin by itself.
     const donor = network.tabs[2]!.page;
     await eventually(() => donor.locator('body').textContent()).toMatch(/operator/);
     expect(faults).toEqual([]);

@@ -107,7 +107,7 @@ it('DonorSession: a coordinator that restarts in mid-answer ends the stream with
 
   await serve(port);
   await served(port);
-  // A new process counts from nothing: the weights came out of the browser's storage.
+  // A new process counts from 0: the weights came from the browser's storage.
   expect(await metric(port, 'shoal_shard_downloads_total')).toBe(0);
   expect(await metric(port, 'shoal_expert_rows_total{by="coordinator"}')).toBe(0);
 });

@@ -3,7 +3,7 @@ import { launchSharedChromium } from '../../tools/browser/chromium.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** Where the Chromium with WebGPU listens that all browser tests share. */
+    /** Endpoint of the Chromium with WebGPU that all browser tests share. */
     chromium: string;
   }
 }

@@ -48,7 +48,7 @@ describe('transport: a tab whose worker has the lap channel', () => {
     await page.exposeFunction('linkClosed', (reason: string) => tell(reason));
     await page.goto(server.resolvedUrls!.local[0]!);
     await page.waitForFunction(() => 'connect' in window);
-    // A page that is gone hears no more candidates.
+    // A closed page gets no more candidates.
     const onSignal = (signal: Signal) =>
       void page.evaluate((data) => window.connection.signal(data), signal).catch(() => {});
     peer = acceptPeer({ rtc, iceServers: [], heartbeatMs, onSignal });
@@ -137,7 +137,7 @@ describe('transport: a tab with four connections', () => {
     network.close();
   });
 
-  /** There and back. */
+  /** One round trip. */
   const echo = async (sizeBytes: number): Promise<boolean> => {
     const frame = patterned(sizeBytes, 3);
     const answers = collect(link, 1);
@@ -145,7 +145,7 @@ describe('transport: a tab with four connections', () => {
     return sameBytes((await answers)[0]!, frame);
   };
 
-  /** The tab has noticed as well: what it sent on a channel that was gone is lost, what it sends now is not. */
+  /** The tab has noticed too: frames sent on the lost channel are lost, new ones are not. */
   const echoedAgain = (): Promise<void> => {
     const late = (): Promise<unknown> => new Promise((resolve) => setTimeout(resolve, 500));
     return expect.poll(() => Promise.race([echo(256 * 1024), late()]), { timeout: 20_000 }).toBe(true);
@@ -163,7 +163,7 @@ describe('transport: a tab with four connections', () => {
     for (const [i, channel] of link.channels.entries()) {
       const send = channel.send.bind(channel);
       channel.send = (message) => {
-        // Heartbeats apart.
+        // No heartbeats.
         if (message.byteLength > 4) sent[i]!++;
         send(message);
       };

@@ -6,13 +6,13 @@ export interface KnownLiar extends Liar {
   victim: Victim;
 }
 
-/** Tabs kept at their number, whatever becomes of them; and the liars that join beside them. */
+/** Keeps the number of tabs constant, and adds the liars. */
 export class Crowd {
   readonly liars: KnownLiar[] = [];
   readonly #former: Victim[] = [];
   readonly #members = new Map<Victim, TabMaker>();
 
-  /** One of those that are not gone; `share` from 0 to 1 names it. */
+  /** One of the tabs that are still there, chosen by `share` from 0 to 1. */
   pick(share: number): Victim {
     const there = this.members;
     return there[Math.floor(share * there.length)]!;
@@ -29,7 +29,7 @@ export class Crowd {
     for (const { maker, victim } of await Promise.all(opened)) this.#members.set(victim, maker);
   }
 
-  /** In the place of one that has ended, or that has frozen, whose process stays as it is until the end. */
+  /** Replaces a tab that has ended or frozen; a frozen process is left alone until the end. */
   async replace(victim: Victim): Promise<void> {
     const maker = this.#members.get(victim)!;
     this.#members.delete(victim);
@@ -37,7 +37,7 @@ export class Crowd {
     this.#members.set(await maker.open(), maker);
   }
 
-  /** Whoever has gone by itself is replaced as well (a corrupted frame ends a tab's visit). */
+  /** Replaces tabs that left by themselves (a corrupted frame ends a tab's visit). */
   async replaceLost(): Promise<void> {
     for (const member of this.members) if (member.gone()) await this.replace(member);
   }

@@ -11,9 +11,9 @@ import { dawnAdapter } from '../contract/dawn.ts';
 
 const HIDDEN_SIZE = 12;
 /**
- * Small, for a million rows; not smaller, since where the gates of all of a row's activations are closed (far below 0, one in
- * 2¹² rows with 6 of them in each of two experts) rounding a large row to int16, as q8 and q4 do (docs/adr/0014), goes through
- * an exponential.
+ * Small, for a million rows, but no smaller: where the gates of all a row's activations are closed (far below 0, one in
+ * 2¹² rows with 6 of them in each of two experts), the error of rounding a large row to int16, as q8 and q4 do
+ * (docs/adr/0014), goes through an exponential.
  */
 const INTERMEDIATE_SIZE = 16;
 const EXPERTS = 8;
@@ -47,7 +47,7 @@ function lapOf(shape: ExpertShape, rowFormat: RowFormat, rng: Rng): WorkItem {
   });
 }
 
-/** The coordinator, and the honest tabs of every backend that there is here, with the same experts. */
+/** The coordinator and honest tabs of every available backend, with the same experts. */
 async function network(quant: ExpertShape['quant'], rng: Rng) {
   const shape: ExpertShape = { hiddenSize: HIDDEN_SIZE, moeIntermediateSize: INTERMEDIATE_SIZE, quant };
   const shards = Array.from({ length: EXPERTS }, () => shardOf(shape, rng));
@@ -71,20 +71,20 @@ async function network(quant: ExpertShape['quant'], rng: Rng) {
 }
 
 export interface HonestAudits {
-  /** Rows audited: at least as many as were asked for, in whole laps. */
+  /** Rows audited, in whole laps: at least the requested number. */
   audits: number;
   right: number;
   wrong: number;
   incomparable: number;
-  /** Rows that seemed wrong and were right at the second look. */
+  /** Rows that seemed wrong and proved right when recomputed. */
   retracted: number;
   /** Laps with a row that no honest computation should give. */
   absurd: number;
 }
 
 /**
- * Audits at least so many rows of honest tabs, spread over every backend and format of experts, against the tightest bounds
- * that are in use. Formats of rows share the backends: to compile one takes longer than thousands of audits.
+ * Audits at least this many rows of honest tabs over every backend and expert format with the tightest bounds in use.
+ * Row formats share the backends, because compiling one takes longer than thousands of audits.
  */
 export async function auditHonestTabs(audits: Record<RowFormat, number>): Promise<Record<RowFormat, HonestAudits>> {
   const rng = createRng(11);
@@ -113,12 +113,12 @@ async function auditLaps(
   const judge = new Judge({ compute, recompute: compute });
   for (let done = 0; done < laps; done++) {
     const lap = lapOf(shape, rowFormat, rng);
-    // As frames carry them: what was rounded once is rounded again.
+    // Rounded as in frames, after earlier rounding.
     const rows = roundRows(rowFormat, decodeF16(lap.rows), shape.hiddenSize);
     const { partial: sums } = await backends[done % backends.length]!.run({ ...lap, rows });
     const partial = roundRows(rowFormat, sums, shape.hiddenSize);
     for (const verdict of await judge.rows(lap, decodeF16(partial), bounds)) counts[verdict]++;
-    // What overflowed on its way to f16 would not have left the tab.
+    // A row that overflows f16 would not have left the tab.
     if (partial.every(isFinite16) && norms.absurdRow(lap, partial) !== undefined) counts.absurd++;
     counts.audits += ROWS_PER_LAP;
   }

@@ -2,7 +2,7 @@ import { createReferenceBackend, type ExpertBackend, type ExpertOutput } from '@
 import type { WorkItem } from '@shoal/model';
 import { combineLayouts, peekFrame } from '@shoal/protocol';
 
-/** What a dishonest tab answers with (issue 3). `NaN` cannot be encoded by the peer's own code, so its frames are changed. */
+/** A dishonest tab's answers (issue 3). The peer's own code cannot encode `NaN`, so its frames are changed. */
 export const LIES = [
   'scaled by 1.01',
   'one expert swapped',
@@ -20,7 +20,7 @@ export interface Liar {
   begins: 'from the start' | 'once it serves';
 }
 
-/** The n-th liar of a run: each kind from the start, and between them, right until trusted, each as well. */
+/** The n-th liar of a run: every kind, in turn from the start and once trusted. */
 export function nthLiar(n: number): Liar {
   const begins = n % 2 === 0 ? 'once it serves' : 'from the start';
   return { lie: LIES[Math.floor(n / 2) % LIES.length]!, begins };
@@ -66,7 +66,7 @@ export function lyingBackend(honest: ExpertBackend, lie: Lie, random: () => numb
   });
 }
 
-/** In each layer the first two experts that it has loaded change places. */
+/** Swaps the first two loaded experts of each layer. */
 class SwappedExpert {
   readonly #pairs = new Map<number, number[]>();
 
@@ -83,7 +83,7 @@ class SwappedExpert {
   }
 }
 
-/** Each row moved by 1 % of its norm. */
+/** Moves each row by 1 % of its norm. */
 function noisy(right: Float32Array, numRows: number, random: () => number): Float32Array {
   const hiddenSize = right.length / numRows;
   const out = right.slice();
@@ -99,7 +99,7 @@ const norm = (values: Float32Array): number => Math.sqrt(values.reduce((sum, val
 
 const F16_NAN = 0x7e00;
 
-/** For `NaN`: what the peer's own code would refuse to send. */
+/** For `NaN`, which the peer's own code would refuse to send. */
 export function tamperedFrame(frame: Uint8Array, lie: Lie): Uint8Array {
   if (lie !== 'NaN' || peekFrame(frame).type !== 'combine') return frame;
   const changed = frame.slice();

@@ -89,7 +89,7 @@ async function run(numbers: number[], counts: number[], kinds: readonly Happenin
   const [processes, virtual, real] = counts as [number, number, number];
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   const stage = await serverStage(
-    // In mid-answer: nobody is given the time to finish.
+    // Stops in mid-answer, without time to finish.
     (port) => startTinyCoordinator({ port, maxBatch: Math.max(16, streams), drainTimeoutMs: 0 }),
     { traced: kinds.includes('liar') || kinds.includes('corruption') },
   );

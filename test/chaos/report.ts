@@ -3,20 +3,20 @@ import type { LiarFate } from './watch.ts';
 export interface RestartFate {
   /** From the order to stop until it listens again. */
   downMs: number;
-  /** From then until every tab of before serves again; all came back by themselves. */
+  /** From then until every earlier tab serves again, having rejoined by itself. */
   rejoinedMs: number;
   /** Shards that these tabs downloaded again. */
   downloads: number;
 }
 
 export interface ChaosReport {
-  /** Complete ones. */
+  /** Complete answers. */
   answers: number;
-  /** Answers that ended otherwise than by a restart. */
+  /** Answers that failed without a restart. */
   failed: string[];
-  /** Answers that differ from the healthy run's, though nothing wrong can be in them: prompt, and the first character that differs. */
+  /** Answers that differ from the healthy run's without a suspect tab: prompt, and the first character that differs. */
   different: { prompt: string; at: number }[];
-  /** Answers with a row of a liar that had not been caught yet, or of a tab whose wire changed bytes; and how many differ. */
+  /** Answers with rows of an uncaught liar or of a tab whose wire changed bytes, and how many of them differ. */
   suspect: { answers: number; different: number };
   /** Streams that a restart ended with an error in OpenAI's shape; each was asked again until it was complete. */
   interrupted: number;
@@ -25,16 +25,16 @@ export interface ChaosReport {
   redispatches: number;
   hedges: number;
   laps: number;
-  /** Share of row × expert work done by the coordinator, without the times in which all tabs come back from its restart. */
+  /** Share of row × expert work done by the coordinator, without the times in which tabs rejoin after its restart. */
   uncoveredShare: number;
   gapMs: {
     healthyP99: number;
     p99: number;
     max: number;
-    /** The longest one after each kind of happening, until the next. */
+    /** The longest gap after each kind of event, until the next event. */
     after: Record<string, number>;
   };
-  /** From a blow that ends a tab until the coordinator has let it go. */
+  /** From the fault that ends a tab until the coordinator drops it. */
   goneMs: Record<string, { median: number; max: number }>;
   liars: LiarFate[];
   restarts: RestartFate[];
@@ -42,7 +42,7 @@ export interface ChaosReport {
   violations: string[];
 }
 
-/** Whether all holds that must hold whatever the machine's speed. */
+/** Whether everything holds that must hold at any machine speed. */
 export function holds(report: ChaosReport): boolean {
   const { failed, different, violations, liars, restarts } = report;
   const caught = liars.every(({ caughtBy, usedRows }) => caughtBy !== 'nobody' || usedRows < MAX_LIED_ROWS);
@@ -50,9 +50,9 @@ export function holds(report: ChaosReport): boolean {
   return failed.length + different.length + violations.length === 0 && caught && rejoined;
 }
 
-/** A liar is caught within so many of its rows (issue 3). */
+/** Rows within which a liar must be caught (issue 3). */
 export const MAX_LIED_ROWS = 500;
-/** Tabs are back so soon after the coordinator (issue 3). */
+/** Time for tabs to be back after the coordinator (issue 3). */
 export const MAX_REJOIN_MS = 10_000;
 
 export function describe(report: ChaosReport): string {

@@ -11,7 +11,7 @@ import { SumWatch, Suspects } from './watch.ts';
 
 export interface ChaosOptions {
   seed: number;
-  /** Who takes part, by kind; liars are of the first. */
+  /** Tabs by kind; liars are of the first kind. */
   tabs: readonly { maker: TabMaker; count: number }[];
   streams: number;
   durationMs: number;
@@ -19,21 +19,21 @@ export interface ChaosOptions {
   kinds: readonly Happening[];
   /** Answers that each stream writes in the healthy run. */
   healthyRounds?: number;
-  /** Measure the healthy gaps after the happenings as well, so that a machine that became slower is not taken for a stall. */
+  /** Measure the healthy gaps after the events as well, so that a slower machine is not taken for a stall. */
   healthyAfter?: boolean;
   say?: (line: string) => void;
 }
 
-/** Real tabs compile shaders on the cores that everything else runs on. */
+/** Real tabs compile shaders on the same cores as everything else. */
 const JOIN_TIMEOUT_MS = 180_000;
-/** Before a stream that a restart has ended asks again. */
+/** Pause before a stream asks again after a restart. */
 const RETRY_MS = 200;
-/** What was sent in a spell has arrived so long after it. */
+/** Time for everything sent during a spell to arrive. */
 const WIRE_MS = 500;
-/** A frozen tab's heartbeats take 8 s; beyond this it was never let go. */
+/** Heartbeats detect a frozen tab in 8 s; after this it counts as never dropped. */
 const GONE_TIMEOUT_MS = 30_000;
 
-/** Streams over tabs to which things happen, held against the same streams without any of it. */
+/** Runs streams over tabs under faults, and compares them with the same streams without faults. */
 export function runChaos(stage: Stage, options: ChaosOptions): Promise<ChaosReport> {
   return new ChaosRun(stage, options).run();
 }
@@ -45,14 +45,14 @@ class ChaosRun {
   readonly #crowd = new Crowd();
   readonly #sums = new SumWatch();
   readonly #gaps = new SampleWindow(1 << 17);
-  /** Before the first happening, and again after the last: a machine that others use as well may have become slower. */
+  /** From before the first event and after the last, since a shared machine may have become slower. */
   readonly #healthyGaps = new SampleWindow(1 << 17);
   readonly #gone = new Map<Blow, SampleWindow>();
   readonly #suspects = new Suspects();
   readonly #report: ChaosReport;
   #healthy: string[] = [];
   #last: Happening | 'nothing' = 'nothing';
-  /** What the coordinator counted in times that are not held against it. */
+  /** The coordinator's counts from periods that are excluded. */
   #excused: Counters | undefined;
 
   constructor(stage: Stage, options: ChaosOptions) {
@@ -126,7 +126,7 @@ class ChaosRun {
   }
 
   async #everyoneServes(timeoutMs = JOIN_TIMEOUT_MS): Promise<void> {
-    // A swarm with tabs to spare gives some of them nothing to do; they are settled all the same.
+    // Spare tabs of a large swarm may have nothing to do; they count as settled too.
     const back = (victim: Victim): boolean => (victim.session()?.state ?? 'waiting') !== 'gone';
     await until(
       'all tabs to be settled, and all experts to be served',
@@ -152,7 +152,7 @@ class ChaosRun {
     for (let prompt = 0; prompt < GOLDEN.length; prompt++) if (!this.#healthy[prompt]) await run(prompt);
   }
 
-  /** One answer, and whether a wrong row may be in it; rows of a prompt are traced only for its last token. */
+  /** One answer, and whether it may contain a wrong row; a prompt is traced only for its last token. */
   async #answer(prompt: number, onGap: (gapMs: number) => void): Promise<{ text: string; suspect: boolean }> {
     let lastMs: number | undefined;
     let suspect = false;
@@ -204,7 +204,7 @@ class ChaosRun {
   }
 
   async #unleash(events: readonly ScheduledEvent[]): Promise<void> {
-    // Moves on while the coordinator restarts: the schedule is of its tabs' time.
+    // Paused during restarts: the schedule is in the tabs' time.
     let startedMs = performance.now();
     for (const event of events) {
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, startedMs + event.atMs - performance.now())));
@@ -216,7 +216,7 @@ class ChaosRun {
     }
   }
 
-  /** Resolves to what happened, to whom. */
+  /** Resolves to what happened and to which tab. */
   async #happen({ happening, victim: share }: ScheduledEvent): Promise<string> {
     const happened = await this.#befall(happening, share);
     this.#report.events[happened.kind] = (this.#report.events[happened.kind] ?? 0) + 1;
@@ -239,7 +239,7 @@ class ChaosRun {
     this.#last = happening;
     const session = victim.session();
     const kind = await victim.befall(happening);
-    // A byte changed in a number is a wrong number: what it does to an answer cannot be told from a lie.
+    // A changed byte makes a wrong number: its effect on an answer looks the same as a lie's.
     if (kind === 'corruption') this.#suspects.add(victim, SPELL_MS + WIRE_MS);
     const ends = kind === 'crash' || kind === 'freeze' || kind === 'leave';
     if (ends) {
@@ -262,7 +262,7 @@ class ChaosRun {
   async #restart(): Promise<string> {
     const { restart } = this.#stage;
     if (!restart) throw new Error('A coordinator without a server cannot restart.');
-    // What is downloaded from then on is due to the restart.
+    // Later downloads are due to the restart.
     await this.#everyoneServes();
     const { members } = this.#crowd;
     const downloads = (): number => members.reduce((sum, victim) => sum + (victim.downloads() ?? 0), 0);

@@ -1,8 +1,8 @@
 import type { Rng } from '@shoal/model';
 
 /**
- * What can happen. `crash`, `freeze` and `leave` end a tab, and another joins in its place; `lag`, `loss`, `disorder` and
- * `corruption` are spells of a bad wire; with `liar` a dishonest tab joins beside the others; `restart` is the coordinator's.
+ * Kinds of events. `crash`, `freeze` and `leave` end a tab, and another replaces it; `lag`, `loss`, `disorder` and
+ * `corruption` are spells of a bad wire; `liar` adds a dishonest tab; `restart` restarts the coordinator.
  */
 export const HAPPENINGS = [
   'crash',
@@ -16,17 +16,17 @@ export const HAPPENINGS = [
   'restart',
 ] as const;
 export type Happening = (typeof HAPPENINGS)[number];
-/** Those that happen to a tab. */
+/** The kinds that happen to a tab. */
 export type Blow = Exclude<Happening, 'liar' | 'restart'>;
 
 export interface ScheduledEvent {
   atMs: number;
   happening: Happening;
-  /** Which of the tabs that are there then, as a share of their number. */
+  /** Position among the tabs present at the time, as a share of their number. */
   victim: number;
 }
 
-/** A seeded schedule: one happening every `everyMs`, each kind once before any comes again, each to a random tab. */
+/** A seeded schedule: one event every `everyMs` on a random tab; each kind occurs once before any repeats. */
 export function schedule(rng: Rng, durationMs: number, everyMs: number, kinds: readonly Happening[]): ScheduledEvent[] {
   const events: ScheduledEvent[] = [];
   let deck: Happening[] = [];

@@ -6,23 +6,23 @@ import { GOLDEN } from '../integration/golden.ts';
 /** Tokens of each answer. */
 export const TOKENS = 48;
 
-/** What an answer is told of as it is written. */
+/** Reported for each piece of an answer. */
 export interface Piece {
   /** Peers whose experts worked for it. */
   peers: readonly (string | null)[];
 }
 
-/** The coordinator stopped in mid-answer, and said so. */
+/** The coordinator reported that it stopped in mid-answer. */
 export class Interrupted extends Error {}
-/** Nobody took the request: the coordinator is stopping, or not there. */
+/** The request was not taken: the coordinator is stopping or absent. */
 export class Refused extends Error {}
 
 /** Figures that a coordinator counts from its start. */
 export type Counters = ReturnType<typeof countersOf>;
 
-/** A coordinator, those who ask it, and what it has counted over all its lives. */
+/** A coordinator with its clients, and its counters over all its restarts. */
 export interface Stage {
-  /** Another one after each restart. */
+  /** Changes with each restart. */
   core(): Core;
   /** One greedy answer; rejects with Interrupted or Refused while the coordinator restarts. */
   ask(prompt: number, onPiece: (piece: Piece) => void): Promise<string>;
@@ -48,7 +48,7 @@ export function combined(a: Counters, b: Counters, sign: 1 | -1): Counters {
   return Object.fromEntries(names.map((name) => [name, a[name] + sign * b[name]])) as Counters;
 }
 
-/** Asked through the engine itself: no network, no restart. */
+/** Asks the scheduler directly: no network, no restart. */
 export function coreStage(core: Core): Stage {
   return {
     core: () => core,
@@ -68,8 +68,8 @@ export function coreStage(core: Core): Stage {
 }
 
 /**
- * Asked as clients ask: HTTP, streamed. `start` takes the port that it is given. `traced` answers name the peers that worked
- * for them, which costs the coordinator's processor a share of its time.
+ * Asks as clients do, over streamed HTTP. `start` listens on the port that it is given. `traced` answers name the peers
+ * that worked for them, which costs the coordinator some CPU time.
  */
 export async function serverStage(start: (port: number) => Promise<Coordinator>, { traced = false } = {}) {
   let coordinator = await start(0);
@@ -110,7 +110,7 @@ async function askOverHttp(
   for await (const data of dataOf(response)) {
     if (data === '[DONE]') return text;
     const event = JSON.parse(data) as { choices: CompletionChoice[] } | object;
-    // In OpenAI's shape, or the parser says what it is instead.
+    // In OpenAI's shape, or the parser reports what it got.
     if (!('choices' in event)) throw new Interrupted(errorSchema.parse(event).error.message);
     for (const { text: piece, shoal } of event.choices) {
       text += piece;

@@ -10,18 +10,18 @@ import type { Blow } from './schedule.ts';
 /** A tab that something can happen to. */
 export interface Victim {
   name(): string;
-  /** As the coordinator of the moment sees it; undefined before it has joined, and of a real tab. */
+  /** Its session in the current coordinator; undefined before it has joined, and for a real tab. */
   session(): PeerSession | undefined;
   /** Whether it is gone for good, so that another may take its place. */
   gone(): boolean;
-  /** Shards that it has downloaded; undefined of a real tab. */
+  /** Shards that it has downloaded; undefined for a real tab. */
   downloads(): number | undefined;
-  /** Resolves to what did happen to it: a wire's faults cannot be had for a real tab, which crashes instead. */
+  /** Resolves to what was done: a real tab cannot have wire faults and crashes instead. */
   befall(blow: Blow): Promise<Blow>;
   close(): Promise<void>;
 }
 
-/** How tabs of a kind come about. */
+/** Opens tabs of one kind. */
 export interface TabMaker {
   open(liar?: Liar): Promise<Victim>;
   close(): Promise<void>;
@@ -82,10 +82,10 @@ function virtualVictim(donor: VirtualDonor): Victim {
   };
 }
 
-/** Processes that are started before they are wanted: a donor's machine doesn't compile on the coordinator's processors. */
+/** Processes started ahead of use, since a real donor doesn't compile on the coordinator's CPU. */
 const SPARES = 2;
 
-/** Each a process of its own, over socket.io, WebRTC and HTTP. A run in which none is lost needs no spares. */
+/** One process per tab, over socket.io, WebRTC and HTTP. A run that loses none needs no spares. */
 export function processTabs(core: () => Core, url: () => string, numSpares = SPARES): TabMaker {
   const spares: Promise<ProcessTab>[] = [];
   let seed = 1;

@@ -10,13 +10,13 @@ export interface LiarFate {
   caughtBy: 'self-test' | 'probation' | 'frame' | 'audit' | 'nobody';
   /** Rows whose answers were taken (a row of one layer each). */
   usedRows: number;
-  /** Of those, rows that are in a sum: an answer is done again if its tab is found out before. */
+  /** Of those, rows that are in a sum: if a tab is caught earlier, its answer is recomputed. */
   rowsInSums: number;
 }
 
 /**
- * Looks at every row of every layer at the moment of its sum: who took part, and how far it was trusted then. Exact, since
- * the dispatcher tells its trace in the same turn in which it adds up.
+ * Checks every row of every layer when it is summed: which peers took part and how far they were trusted. Exact, since
+ * the dispatcher emits its trace in the same turn in which it sums.
  */
 export class SumWatch {
   /** Parts of sums whose peer was in probation or quarantine at the time, as text; there must be none. */
@@ -64,11 +64,11 @@ function caughtBy(session: PeerSession | undefined): LiarFate['caughtBy'] {
 interface Suspect {
   victim: Victim;
   rowsBefore: number;
-  /** Set when it is suspect no more. */
+  /** Set when it is no longer suspect. */
   rowsAtEnd?: number;
 }
 
-/** Tabs whose results may be wrong: liars as long as they are in, and others for a while. */
+/** Tabs whose results may be wrong: liars during their visit, others for a while. */
 export class Suspects {
   readonly #entries: Suspect[] = [];
 
@@ -78,7 +78,7 @@ export class Suspects {
     if (forMs !== undefined) setTimeout(() => (entry.rowsAtEnd = usedRows(victim)), forMs).unref();
   }
 
-  /** Rows of theirs, while they were suspect, whose answers were taken so far. */
+  /** Rows accepted from these tabs so far while they were suspect. */
   get usedRows(): number {
     return this.#entries.reduce(
       (sum, { victim, rowsBefore, rowsAtEnd }) => sum + (rowsAtEnd ?? usedRows(victim)) - rowsBefore,

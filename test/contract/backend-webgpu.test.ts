@@ -11,10 +11,10 @@ import { describeExpertBackend } from './backend-suite.ts';
 import { dawnAdapter } from './dawn.ts';
 
 /**
- * All cases, which is all sizes and formats, run on one variant (undefined). The host's code, `combine` and the unpacking of
- * f16 are the same text in every variant, so the others need only what their own `gate_up`, `down` and `quantise` may get
- * wrong: how inputs are loaded, and how each format is unpacked and multiplied. That shows in one ragged shape (`kernelCase`).
- * With direct loads a layer's experts also lie in several buffers, three in each, which the storage cases of one format cover.
+ * All sizes and formats run on one variant (undefined). The host's code, `combine` and f16 unpacking are the same
+ * in every variant, so the others need only test their own `gate_up`, `down` and `quantise`: how inputs are loaded, and
+ * how each format is unpacked and multiplied. One ragged shape shows that (`kernelCase`).
+ * With direct loads a layer's experts lie in several buffers of three each, covered by the storage cases of one format.
  */
 const VARIANTS: readonly (FfnVariant & { cases: readonly ConformanceCase[] | undefined })[] = [
   { arithmetic: 'f32', loads: 'subgroup', cases: undefined },
@@ -218,7 +218,7 @@ describe('the WebGPU backend', () => {
     expect(sizes).toHaveLength(3);
     const lap = { ...someLap(40, 3), experts: Uint16Array.from({ length: 120 }, (_, i) => (i * 5) % 8) };
     expect((await backend.run(lap)).partial).toEqual(await expectedSums(lap));
-    // Shrunk to what is held after some were unloaded, and still the same.
+    // Shrunk after some were unloaded, with the same results.
     for (const expert of [1, 2, 4]) backend.unload(0, expert);
     await backend.reserve(0, []);
     expect(backend.allocatedBytes).toBeGreaterThanOrEqual(5 * bytes);

@@ -24,7 +24,7 @@ async function pairOf(
   return [a, b];
 }
 
-/** The control channel opens on its own time. */
+/** The control channel opens independently. */
 async function sayControl(peer: AcceptedPeer, message: ControlMessage): Promise<void> {
   await expect.poll(() => peer.sendControl(message), { timeout: 30_000 }).toBe(true);
 }
@@ -157,7 +157,7 @@ describe('further connections', () => {
     for (const connection of [1, 2, 3]) b.signal({ type: 'offer', sdp: 'nonsense', connection });
     await until(() => lost.mock.calls.length === 1);
     b.signal({ type: 'offer', sdp: 'nonsense', connection: 1 });
-    // Both have noticed: what is sent on a channel that is gone is lost.
+    // Both have noticed: frames sent on a lost channel are lost.
     await until(() => to.channels.length === 1 && from.channels.length === 1);
     expect(lost).toHaveBeenCalledTimes(1);
     expect(await carries(from, to)).toBe(true);

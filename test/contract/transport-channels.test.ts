@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { FramedChannel, memoryLinkPair, type DataChannelLike, type MemoryChannel } from '@shoal/transport';
 import { closeReason, collect, patterned, sameBytes, until } from './transport-suite.ts';
 
-// A link over several channels: what is spread, and that each but the first may fail.
+// A link over several channels: how frames are spread; any but the first may fail.
 
 const row = patterned(14_336, 1);
 
@@ -17,7 +17,7 @@ function spy(channel: DataChannelLike): number[] {
   return sizes;
 }
 
-/** Behaves as the memory channel does, once it is open. */
+/** Behaves like the memory channel once it is open. */
 function connecting(channel: MemoryChannel): { channel: DataChannelLike; open: () => void } {
   let isOpen = false;
   let told: (() => void) | undefined;

@@ -19,7 +19,7 @@ describe('a wire that loses messages', () => {
     expect(received.length).toBeGreaterThan(10);
     expect(received.length).toBeLessThan(numFrames);
     expect(received.every((frame) => frame.byteLength === largeBytes)).toBe(true);
-    // What is incomplete is given up with age, at the next message.
+    // Old incomplete frames are dropped at the next message.
     nowMs = 60_000;
     await a.send(Uint8Array.of(1));
     await until(() => b.stats().lost > 0 || b.stats().framesReceived > received.length);
@@ -39,7 +39,7 @@ describe('a wire that loses messages', () => {
     }
     await until(() => link.stats().bytesReceived === 3000 * 16 * 1024);
     expect(link.state).toBe('open');
-    // 1,024 may be unfinished at once; all others have been given up.
+    // 1,024 may be unfinished at once; all others were dropped.
     expect(link.stats().lost).toBe(3000 - 1024);
   });
 });

@@ -10,7 +10,7 @@ import {
   writeFrame,
 } from '@shoal/transport';
 
-/** Two connected links and what the suite must reach beneath one of them. */
+/** Two connected links, and the channel beneath one of them. */
 export interface TransportPair {
   a: FramedChannel;
   b: FramedChannel;

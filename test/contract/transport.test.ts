@@ -31,21 +31,21 @@ describe.each<RtcName>(['node-datachannel', 'wrtc'])('over WebRTC', (name) => {
 });
 
 describe('over WebRTC', () => {
-  // As coordinator and browser are. libdatachannel at both ends fails now and then, and here it is four times a case.
+  // As between coordinator and browser. libdatachannel at both ends fails now and then, and here a case has four.
   describeTransport('four connections, node-datachannel and libwebrtc', () => rtcPair('node-datachannel', 'wrtc', 4));
   afterAll(closeRtc);
 });
 
 /**
- * Both ends in this process, over loopback. Signals arrive in a later turn, as from a network: handed over within the call that
- * makes them, they meet libdatachannel in the middle of its own work (3 of 150 connections failed so on a busy machine, else 0).
+ * Both ends in this process, over loopback. Signals arrive in a later turn, as from a network: if passed on within the
+ * call that makes them, they interrupt libdatachannel's work (3 of 150 connections failed on a busy machine, else 0).
  */
 async function rtcPair(name: RtcName, other = name, lapConnections = 1): Promise<TransportPair> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await connectedPair(name, other, lapConnections);
     } catch (error) {
-      // libdatachannel at both ends, on a busy machine: what these tests are about is a pair that is connected.
+      // libdatachannel at both ends on a busy machine: these tests are about a connected pair.
       if (attempt === 3 || !String(error).includes('without ICE transport')) throw error;
     }
   }

@@ -78,7 +78,7 @@ describe('a damaged model directory', () => {
       stdout: { write: (text: string) => (stdout += text) },
       stderr: { write: (text: string) => (stderr += text) },
     };
-    // All the experts' weights are read by a text this long, if not by its first tokens.
+    // A text this long reads the weights of all experts.
     const text = 'the rain in the tin can ran and ran';
     const argv = ['--model', dir, '--engine', 'reference', '--prompt', text, '--max-tokens', '8'];
     expect(await inProcess.generate(argv, io)).toBe(1);

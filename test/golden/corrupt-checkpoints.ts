@@ -23,7 +23,7 @@ export interface Mutation {
   what: string;
   /** Damages the copy in `dir`. */
   apply(dir: string): Promise<void>;
-  /** Any of these is what the error must name beside the file: a key, a tensor, or the file alone where nothing else is left. */
+  /** The error must name one of these and the file: a key, a tensor, or just the file if nothing else is left. */
   names: string[];
   /** Files that the error may name: where the damage lies, or where it shows. */
   files: string[];
@@ -86,7 +86,7 @@ export function configMutation(rng: Rng, shards: readonly string[]): Mutation {
       mutation(dimension, `is off by ${by}`, (json) => (json[dimension] = (json[dimension] as number) + by), [
         'model.',
         'lm_head.',
-        // 47 and 49 are no multiple of the heads.
+        // 47 and 49 are not multiples of the heads.
         'num_attention_heads',
       ]),
     () => mutation('hidden_act', 'is another', (json) => (json['hidden_act'] = pick(rng, ['gelu', 'relu', 'swiglu']))),
@@ -181,7 +181,7 @@ export function headerMutation(rng: Rng, { file, header, table }: WeightsFile): 
   ])();
 }
 
-/** Damaged data: a value that is no number, or bytes missing or too many. */
+/** Damaged data: a NaN or infinity, or missing or extra bytes. */
 export function dataMutation(rng: Rng, { file, table }: WeightsFile): Mutation {
   const tensor = pick(rng, [...table.keys()]);
   const { offset, bytes } = table.get(tensor)!;

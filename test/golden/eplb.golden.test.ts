@@ -10,7 +10,7 @@ interface EplbCase {
   expertOfSlot: number[][];
 }
 
-/** The example that EPLB publishes, and cases that an independent implementation made after it had reproduced that one. */
+/** The example that EPLB publishes, and cases from an independent implementation that reproduces it. */
 const cases = JSON.parse(readFileSync(join(import.meta.dirname, 'fixtures/eplb.json'), 'utf8')) as EplbCase[];
 
 describe('EPLB', () => {

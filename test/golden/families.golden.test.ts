@@ -33,7 +33,7 @@ describe.each(familyFixtures)('%s', (name) => {
   it('has the reference’s logits at every position (NMSE ≤ 1e-8)', () => {
     const { vocabSize } = family.config;
     expect(nmse(prefilled.logits, family.logits)).toBeLessThanOrEqual(1e-8);
-    // Each position by itself too: a late one must not hide behind the others.
+    // Each position separately too, so that the others hide no late one.
     for (let at = 0; at < family.logits.length; at += vocabSize) {
       const row = (logits: Float32Array) => logits.subarray(at, at + vocabSize);
       expect(nmse(row(prefilled.logits), row(family.logits))).toBeLessThanOrEqual(1e-8);

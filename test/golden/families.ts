@@ -18,7 +18,7 @@ import { loadTokenizer, openCheckpoint } from '@shoal/model/node';
 
 const fixtures = join(import.meta.dirname, 'fixtures/families');
 
-/** Names of the fixtures: small random checkpoints with what transformers computes from them (make/families/README.md). */
+/** Names of the fixtures: small random checkpoints with transformers' results (make/families/README.md). */
 export const familyFixtures: readonly string[] = readdirSync(fixtures).sort();
 
 export const fixtureDir = (name: string): string => join(fixtures, name);
@@ -26,7 +26,7 @@ export const fixtureDir = (name: string): string => join(fixtures, name);
 /** fixtures/families/<name>/reference.json. */
 export interface FamilyReference {
   about: string;
-  /** Where transformers computes something else than was published, and the published one was put in its place. */
+  /** Where transformers deviates from the published model and was replaced by it. */
   departures: string[];
   /** Token ids. */
   sequences: number[][];
@@ -161,8 +161,8 @@ export function inChunks({ reference }: Family, chunkRows: number): Schedule {
 }
 
 /**
- * All sequences in one batch, each begun at another time and read at another pace (1, 5, 9, … tokens a pass), so that prefill
- * and decode rows of ragged lengths meet.
+ * All sequences in one batch, with different starts and paces (1, 5, 9, … tokens a pass), so that prefill and decode
+ * rows of ragged lengths meet.
  */
 export function ragged({ reference }: Family): Schedule {
   const schedule: Schedule = [];

@@ -44,7 +44,7 @@ function softmax(logits: Float32Array): Float64Array {
 /** Σ p ln(p / q), in nats: p from our logits, q theirs. */
 function divergence(ours: Float32Array, theirs: Float32Array): number {
   return softmax(ours).reduce((sum, value, i) => {
-    // Theirs are float32, which ends at 1e-45.
+    // Theirs are float32, at least 1e-45.
     return value < 1e-30 ? sum : sum + value * Math.log(value / theirs[i]!);
   }, 0);
 }
@@ -54,7 +54,7 @@ describe('the default model in llama.cpp', () => {
     const ids = [...golden.prompt_ids, ...golden.greedy_ids];
     const [ours, theirs] = [await ourLogits(ids), await llama.probabilities(ids)];
     const worst = Math.max(...ours.map((row, i) => divergence(row, theirs[i]!)));
-    // Its cache holds halves, ours float32: 1.1e-5 is the largest that was seen.
+    // Its cache holds f16, ours float32; the largest value seen is 1.1e-5.
     expect(worst).toBeLessThan(5e-5);
     for (const [i, margin] of golden.margin_to_second.entries()) {
       const at = golden.prompt_ids.length - 1 + i;

@@ -21,7 +21,7 @@ afterAll(() => coordinator?.close());
 const client = (apiKey: string) => new OpenAI({ baseURL: `${coordinator.url}/v1`, apiKey, maxRetries: 0 });
 const story = { model: 'tiny-stories', prompt: 'Once upon a time', max_tokens: 4, seed: 1 };
 
-/** `outcome` and what openai's client throws; the promise is expected to fail. */
+/** `outcome` and the error of openai's client; the promise must reject. */
 const thrown = (work: Promise<unknown>): Promise<InstanceType<typeof OpenAI.APIError>> =>
   work.then(
     () => expect.unreachable('should have been refused'),

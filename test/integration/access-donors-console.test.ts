@@ -100,7 +100,7 @@ describe('donors', () => {
     const farewell = dismissal(withdrawn.socket);
     guarded.write({ ...RULES, invites: RULES.invites.filter(({ name }) => name !== 'pair') });
     try {
-      // Without being told: the file is watched.
+      // The file is watched.
       expect(await farewell).toMatchObject({ code: 'removed', retry: false });
       expect(coordinator.swarm.peers.map((peer) => peer.address)).toEqual(['10.2.4.2']);
       expect(
@@ -220,7 +220,7 @@ it('an address has so many connections at a time, over all namespaces', async ()
   };
   const statuses: number[] = [];
   for (let connection = 0; connection < 70; connection++) statuses.push(await open('10.4.0.1'));
-  // One for each of the three tabs that it may have, and 64 beside.
+  // One for each of the three tabs that it may have, and 64 more.
   expect(statuses.filter((status) => status === 200)).toHaveLength(67);
   expect(statuses.at(-1)).toBe(403);
   expect(await open('10.4.0.2')).toBe(200);

@@ -24,7 +24,7 @@ export interface Guarded {
   metricsText(): Promise<string>;
 }
 
-/** A coordinator with RULES in its access file. The tests act as its proxy, so that they can come from many addresses. */
+/** A coordinator with RULES in its access file. The tests act as its proxy, so that they can use many addresses. */
 export async function startGuarded(): Promise<Guarded> {
   const { path, write } = accessFixture();
   let shardBytes = 2 ** 20;

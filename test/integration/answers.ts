@@ -12,7 +12,7 @@ export interface Answer {
   events: GenerationEvent[];
 }
 
-/** One answer to its end; greedy unless told otherwise. */
+/** One complete answer; greedy by default. */
 export async function answer(core: Core, promptIds: readonly number[], options: AnswerOptions = {}): Promise<Answer> {
   const { onToken, onEvent, ...request } = options;
   const events: GenerationEvent[] = [];

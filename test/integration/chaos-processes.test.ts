@@ -8,7 +8,7 @@ import { startTinyCoordinator } from './tiny-coordinator.ts';
 import { covered, until } from './virtual-donor.ts';
 
 const PLEDGE_BYTES = 64 * 2 ** 20;
-/** Processes compile and join on the cores that everything else runs on. */
+/** Processes compile and join on the same cores as everything else. */
 const JOIN_TIMEOUT_MS = 60_000;
 
 describe('PeerSession: a tab in a process of its own that dies, freezes or leaves', () => {
@@ -38,7 +38,7 @@ describe('PeerSession: a tab in a process of its own that dies, freezes or leave
   });
 });
 
-/** The short form of `npm run chaos` for what tabs on the coordinator's own thread cannot outlive. */
+/** The short form of `npm run chaos` for events that tabs on the coordinator's thread cannot survive. */
 it('chaos: a coordinator that restarts in mid-answer: each stream ends with an error, is asked again, and its tabs download nothing', async () => {
   const stage = await serverStage((port) => startTinyCoordinator({ port, drainTimeoutMs: 0 }));
   const report = await runChaos(stage, {

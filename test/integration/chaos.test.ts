@@ -17,7 +17,7 @@ async function chaos(kinds: (typeof HAPPENINGS)[number][], durationMs: number, e
   return runChaos(coreStage(core), { seed: 1, tabs, kinds, streams: 12, durationMs, everyMs });
 }
 
-/** The short form of `npm run chaos`: speeds are for that, here is what must hold at any speed. */
+/** The short form of `npm run chaos`: asserts only what must hold at any speed. */
 it('chaos: eight tabs that crash, freeze, leave, lag, lose and corrupt change no answer', async () => {
   const kinds = HAPPENINGS.filter((kind) => kind !== 'restart' && kind !== 'liar');
   const report = await chaos(kinds, 3_600, 400);
@@ -25,7 +25,7 @@ it('chaos: eight tabs that crash, freeze, leave, lag, lose and corrupt change no
   expect(Object.keys(report.events).toSorted()).toEqual(kinds.toSorted());
   expect(report.answers).toBeGreaterThanOrEqual(12);
   expect(report.tabsLost).toBeGreaterThan(0);
-  // Two replicas and one tab lost at a time: the coordinator hardly has to step in.
+  // Two replicas and one tab lost at a time, so fallback is rare.
   expect(report.uncoveredShare).toBeLessThan(0.05);
   expect(report.hedges).toBeLessThanOrEqual(report.laps * 0.05 + 4);
 });

@@ -33,7 +33,7 @@ it('npm run dev serves pages and API at one address, restarts the coordinator, a
       expect(script.headers.get('content-type')).toBe('text/javascript');
     }
     expect(await (await fetch(`${url}/readyz`)).json()).toMatchObject({ ready: true, model: 'tiny-stories' });
-    // The time alone: other tests read the file.
+    // Only the time changes: other tests read the file.
     await utimes(join(ROOT, 'coordinator/src/http/pages.ts'), new Date(), new Date());
     await until('the coordinator to restart', () => starts() === 2, 60_000);
     expect((await fetch(`${url}/healthz`)).status).toBe(200);
@@ -41,7 +41,7 @@ it('npm run dev serves pages and API at one address, restarts the coordinator, a
     dev.kill('SIGTERM');
     await exited;
   }
-  // It led a process group of its own, in which nothing is left.
+  // Its own process group must be empty.
   await until('all of its processes to end', () => !groupLives(dev.pid!), 5_000);
 });
 

@@ -8,7 +8,7 @@ import { startTinyCoordinator, tinyConfig } from './tiny-coordinator.ts';
 let core: Core;
 let donors: VirtualDonor[] = [];
 
-/** Ten tabs of which none can hold a whole layer: half a layer each, so that a token's experts lie on two. */
+/** Ten tabs that can hold half a layer each, so that a token's experts lie on two. */
 beforeEach(async () => {
   core = await createCore(tinyConfig({ replicas: 1 }));
   const pledgeBytes = Math.ceil((16 * core.packed.manifest.shardBytes) / 0.85);
@@ -39,7 +39,7 @@ describe('deviceLimit, a limit on the tabs of a token and layer,', () => {
     expect(events.at(-1)).toMatchObject({ type: 'finish', deviceLimit: { maxPeers: 1, tokenLayers } });
     const { deviceLimit } = events.at(-1) as { deviceLimit: { changed: number } };
     expect(deviceLimit.changed).toBeGreaterThan(0);
-    // Rows of drafts that were wrong are none of the answer's.
+    // Rows of rejected drafts do not count for the answer.
     const { limitedChoices, changedChoices } = core.dispatcher.figures;
     expect(limitedChoices).toBeGreaterThanOrEqual(tokenLayers);
     expect(changedChoices - deviceLimit.changed).toBeLessThanOrEqual(limitedChoices - tokenLayers);
@@ -86,7 +86,7 @@ it('device_limit over HTTP: a client asks for a limit, and is told what it did',
     expect((await ask({})).usage.shoal).toMatchObject({ device_limit: 2, token_layers: tokenLayers });
     expect((await ask({ device_limit: 0 })).usage.shoal).not.toHaveProperty('device_limit');
     expect((await ask({ device_limit: -1 })).error?.param).toContain('device_limit');
-    // An answer that a stop string ends counts what was done for it.
+    // An answer that ends at a stop string counts its work.
     expect((await ask({ device_limit: 1 }, { stop: 'e' })).usage.shoal).toMatchObject({ device_limit: 1 });
   } finally {
     await coordinator.close();

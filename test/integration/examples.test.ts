@@ -7,7 +7,7 @@ import { startTinyCoordinator } from './tiny-coordinator.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 
-/** What an example prints, run as its README says. */
+/** Output of an example, run as its README says. */
 async function run(example: string, ...args: readonly string[]): Promise<string> {
   const argv = ['--import', 'tsx', `examples/${example}`, ...args];
   const { stdout, stderr } = await promisify(execFile)(process.execPath, argv, { cwd: ROOT });

@@ -20,8 +20,8 @@ export const GOLDEN = JSON.parse(
 export const MIN_MARGIN = 0.02;
 
 /**
- * How many leading greedy ids have to be the golden ones: up to the first position whose margin is too small to promise
- * anything, after which the texts may differ.
+ * Number of leading greedy ids that must equal the golden ones: up to the first position whose margin is too small,
+ * after which the texts may differ.
  */
 export function promisedLength({ margin_to_second: margins, greedy_ids: ids }: GoldenCase): number {
   const unsure = margins.findIndex((margin) => margin < MIN_MARGIN);

@@ -20,8 +20,8 @@ const HOSTILE_FRAMES: ((n: number) => Uint8Array)[] = [
   () => new Uint8Array(0),
   (n) => randomBytes(1 + (n % 2000)),
   (n) => honestCombine(n).subarray(0, 3 + (n % 30)),
-  (n) => mutated(honestCombine(n), 0, 0xf1), // a version that is not spoken
-  (n) => mutated(honestCombine(n), 0, 0x29), // a format that combines have not
+  (n) => mutated(honestCombine(n), 0, 0xf1), // an unknown version
+  (n) => mutated(honestCombine(n), 0, 0x29), // a format that no combine has
   (n) => mutated(honestCombine(n), 0, 0x23), // a cancel
   (n) => honestCombine(n), // a lap that was never asked for
   (n) => encodeRefuse({ lapId: n, reason: 'busy' }),
@@ -58,7 +58,7 @@ describe('LapClient: hostile tabs', () => {
   let honest: VirtualDonor[];
 
   beforeAll(async () => {
-    // One more than honest tabs, so that whoever joins beside them is given every expert.
+    // One more than the honest tabs, so that a tab that joins is given every expert.
     core = await createCore(tinyConfig({ replicas: 3 }));
     honest = await Promise.all([VirtualDonor.join(core), VirtualDonor.join(core)]);
     await until('the honest tabs to serve', () => covered(core));
@@ -124,7 +124,7 @@ describe('LapClient: hostile tabs', () => {
     lying = true;
     countAsSlow(...honest);
     const golden = GOLDEN[3]!;
-    // Until the lap that it is asked for; then to the end without it.
+    // Until the liar is asked for a lap; the answer then ends without it.
     while (liar.session.state !== 'gone') {
       const { ids } = await answer(core, golden.prompt_ids, { maxTokens: 24 });
       expect(ids).toEqual(golden.greedy_ids.slice(0, 24));

@@ -10,7 +10,7 @@ import { startServer, until, type TestServer } from '../../coordinator/src/http/
 
 const HOSTILE_REQUESTS = 200;
 const GOOD_STREAMS = 8;
-/** How long a client to whom no answer is due listens before it hangs up. */
+/** How long a client that is due no answer listens before it hangs up. */
 const LISTEN_MS = 400;
 
 let server: TestServer;
@@ -182,7 +182,7 @@ function attacks(i: number): Attack[] {
   ];
 }
 
-/** Sends, and resolves with all that came back until either side closed. */
+/** Sends, and resolves with everything received until either side closed. */
 function attack({ bytes, hangUpAfterBytes, status }: Attack): Promise<string> {
   return new Promise((resolve) => {
     const received: Buffer[] = [];

@@ -112,7 +112,7 @@ describe('errors', () => {
     expect(share).toMatchObject({ status: 429, code: 'queue_share_full' });
     expect([share.headers?.get('retry-after'), share.headers?.get('retry-after-ms')]).toEqual(['1', '100']);
 
-    // Longer than openai-python waits: it would come back at once.
+    // Longer than openai-python waits: it would retry at once.
     server.generation.refusal = new GenerationError('too-late', 'late', 90);
     const late = await ask();
     expect(late).toMatchObject({ status: 429, code: 'queue_too_long' });
@@ -205,7 +205,7 @@ describe('hang-ups', () => {
 
   it('takes back the choices already submitted when a later one is refused', async () => {
     const client = await start(endless);
-    // Each its own: the client leaves a listener on the signal that it is given until the answer is there.
+    // One signal each: the client leaves a listener on its signal until it has the answer.
     const fill = Array.from({ length: 39 }, () => new AbortController());
     const running = fill.map(({ signal }) => failure(client.completions.create({ ...ask, n: 8 }, { signal })));
     await until(() => server.generation.live === 312);

@@ -7,7 +7,7 @@ import { GOLDEN, promisedLength } from './golden.ts';
 import { startTinyCoordinator } from './tiny-coordinator.ts';
 import { covered, until } from './virtual-donor.ts';
 
-/** Processes compile and join on the cores that everything else runs on. */
+/** Processes compile and join on the same cores as everything else. */
 const JOIN_TIMEOUT_MS = 60_000;
 const HIDDEN = 192;
 

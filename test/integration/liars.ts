@@ -25,11 +25,11 @@ const [HIDDEN, WIDTH, EXPERTS, TOP_K] = [16, 8, 8, 2];
 const LAYERS = [1, 2];
 const boundsOf = (rowFormat: RowFormat) => ({ maxRelativeL2: 1.3e-3, maxNormDeviation: 7e-4, rowFormat });
 export const RUNS = 100;
-/** Rows in answers that a lie has changed, by which it has to be found. */
+/** A liar must be caught before it has changed this many rows of answers. */
 export const MAX_ROWS = 500;
-/** By then the audited share has fallen to its floor. */
+/** After these the audited share is at its floor. */
 const HONEST_ROWS = 80_000;
-/** Runs that play all of them out. The others begin with the record that follows, and play what the draws remember. */
+/** Runs that play all these rows. The others start with the resulting record and play only what the draws remember. */
 const WHOLE_PASTS = 5;
 /** 500 uses of each of 16 experts, two in a row. */
 const REMEMBERED_ROWS = 4_000;
@@ -43,7 +43,7 @@ type Lie = (lap: {
 
 const random = (length: number, rng: Rng): Float32Array => Float32Array.from({ length }, () => (rng() - 0.5) * 2);
 
-/** Each with a model of its own: `expert` maps (layer, expert) to the weights that it really computes with. */
+/** A model of its own for each seed: `expert` maps (layer, expert) to the weights that are really used. */
 function model(seed: number, expert: (layer: number, expert: number) => [number, number] = (l, e) => [l, e]) {
   const weights = new Map<string, SwigluWeights>();
   for (const layer of LAYERS) {
@@ -71,7 +71,7 @@ const scaleBy =
   ({ honest }) =>
     honest.map((value) => value * factor);
 
-/** The kinds of issue 3 that lie from whenever they begin; the eighth, right until trusted, is a later beginning. */
+/** The kinds of lie of issue 3; the eighth, right until trusted, is another `Begin`. */
 function lies(seed: number): Record<string, Lie> {
   const swapped = model(seed, (layer, e) => [layer, layer === 1 && e < 2 ? 1 - e : e]).work;
   const another = model(seed + 7777).work;
@@ -95,7 +95,7 @@ export const LIAR_KINDS: readonly string[] = Object.keys(lies(0));
 
 export type Begin = 'from the start' | 'once it serves' | 'at the lowest share';
 
-/** Who caught it, and how many rows had entered answers by then: those that the lie had changed, and all since it began. */
+/** What caught it, and the rows used in answers by then: those that the lie changed, and all since it began. */
 export interface Caught {
   caughtBy: string;
   changedRows: number;
@@ -152,7 +152,7 @@ export async function life(kind: string, begin: Begin, seed: number, rowFormat: 
   }
 }
 
-/** Rows further from the truth than an audit lets pass: what the lie has done. [numRows, HIDDEN] both. */
+/** Number of rows further from the truth than an audit allows. Both arrays are [numRows, HIDDEN]. */
 function rowsApart(said: Float32Array, honest: Float32Array, bounds: Bounds): number {
   let apart = 0;
   for (let at = 0; at < honest.length; at += HIDDEN) {
@@ -162,7 +162,7 @@ function rowsApart(said: Float32Array, honest: Float32Array, bounds: Bounds): nu
   return apart;
 }
 
-/** Rows that were right, with the audits that they had, until the share is at its lowest. */
+/** Plays right rows with their audits until the audited share is at its lowest. */
 function honestPast(trust: PeerTrust, whole: boolean, rng: Rng): void {
   if (!whole) trust.record.consecutiveRight = PROBATION_ROWS / MIN_AUDIT_SHARE;
   for (let row = 0; row < (whole ? HONEST_ROWS : REMEMBERED_ROWS); row++) {
@@ -173,7 +173,7 @@ function honestPast(trust: PeerTrust, whole: boolean, rng: Rng): void {
   if (trust.auditShare > 1.02 * MIN_AUDIT_SHARE) throw new Error(`the audited share is still ${trust.auditShare}`);
 }
 
-/** Laps in earnest until it is caught; 'nobody' when it is over before. */
+/** Runs audited laps until the tab is caught; 'nobody' if it never is. */
 async function serve(
   peer: { peerId: string; trust: PeerTrust },
   laps: { ask(request: WorkItem): Promise<LapAnswer> },
@@ -202,7 +202,7 @@ async function serve(
   return 'nobody';
 }
 
-/** What the frame's own checks leave of an answer; they throw a FrameError. What the encoder would not write is forced in. */
+/** Encodes and decodes an answer; a bad frame throws a FrameError. What the encoder would refuse is forced in. */
 function overTheWire(request: WorkItem, said: Float32Array, rowFormat: RowFormat): Uint16Array {
   const { numRows } = request;
   const header = { lapId: 1, numRows, hiddenSize: HIDDEN, rowFormat, queueUs: 0, computeUs: 0 };
@@ -236,7 +236,7 @@ function someLap(rng: Rng, rowFormat: RowFormat): WorkItem {
   });
 }
 
-/** An honest tab's, through as many rows: who took it for a liar, and how many of its rows. */
+/** The same for an honest tab over MAX_ROWS: what blamed it, and for how many rows. */
 export async function honestLife(
   seed: number,
   rowFormat: RowFormat = 'f16',

@@ -99,7 +99,7 @@ describe('Coordinator.url, the printed address,', () => {
 });
 
 describe('npm start', () => {
-  // Windows has no signals to pass on.
+  // Windows has no signals to forward.
   it('passes SIGTERM on to the coordinator, which drains, and nothing stays behind', async () => {
     const args = ['tools/run.mjs', 'serve', '--port', '0', '--cache', CACHE_DIR];
     const child = spawn(process.execPath, args, { cwd: join(ROOT_DIR), stdio: ['ignore', 'pipe', 'inherit'] });

@@ -29,7 +29,7 @@ afterEach(async () => {
   await Promise.all(donors.map((donor) => donor.close()));
 });
 
-/** As /metrics and the console show them. */
+/** The figures of /metrics and the console. */
 async function expectFigures(): Promise<void> {
   const registry = new Registry();
   registerMetrics(registry, { ...core, access: new Access({}) });
@@ -49,7 +49,7 @@ async function expectFigures(): Promise<void> {
   const snapshots = new SnapshotBuilder({ ...core, version: '0', quant: 'f16', isDraining: () => false });
   const { flow, verdict } = snapshots.build();
   expect(flow).toMatchObject({ kvBytesPerToken: 960, mhaBytesPerToken: 4608, floorLapsPerToken: 3 });
-  // Three laps a pass, and fewer passes than tokens where drafts were right.
+  // Three laps a pass; accepted drafts make fewer passes than tokens.
   expect(flow.lapsPerToken).toBeCloseTo(3 * core.scheduler.passesPerToken!);
   expect(flow.lapsPerToken).toBeLessThanOrEqual(3);
   expect(flow).toMatchObject({ tabShare: 0.6, uncoveredWork: 0, localLayers: { layers: [1, 2], share: 0.4 } });

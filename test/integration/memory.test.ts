@@ -7,15 +7,15 @@ import { answer } from './answers.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
 import { tinyConfig } from './tiny-coordinator.ts';
 
-/** A hundred pages and some, soon full of what past requests began with. */
+/** A little over a hundred pages, soon full of prefixes of past requests. */
 const KV_BYTES = 2 * 2 ** 20;
 const STREAMS = 4;
 const PROMPT_TOKENS = 20;
 const ANSWER_TOKENS = 24;
-/** Code is compiled then, and windows of samples are full. */
+/** By then code is compiled, and sample windows are full. */
 const WARM_UP_LAPS = 3_000;
 const LAPS = 3_000;
-/** A frame of one row, kept, would be 400 and more; measured were 43, most of it laps that are remembered (4,096 of each tab). */
+/** A leaked one-row frame would be over 400; 43 were measured, most of it for remembered laps (4,096 per tab). */
 const KEPT_BYTES_PER_LAP = 100;
 
 let core: Core;
@@ -50,7 +50,7 @@ it('memory: a coordinator and its tabs keep nothing of their laps once the KV ca
   };
   const collect = collector();
   const kept = async (): Promise<number> => {
-    // Twice: what is finalized in the first lets go of more.
+    // Twice: finalizers of the first run release more.
     for (let i = 0; i < 2; i++) {
       await sleep(50);
       collect();
@@ -58,10 +58,10 @@ it('memory: a coordinator and its tabs keep nothing of their laps once the KV ca
     const { heapUsed, external } = process.memoryUsage();
     return heapUsed + external;
   };
-  // Answers take more laps on a busy machine, where two micro-batches are in flight: laps alone don't tell that the cache is full.
+  // On a busy machine two micro-batches take more laps for an answer, so laps alone don't show that the cache is full.
   await answerUntil(() => core.dispatcher.figures.laps >= WARM_UP_LAPS && core.scheduler.kvBytesKept > 0.9 * KV_BYTES);
   let grownPerLap = Number.POSITIVE_INFINITY;
-  // A leak shows in every window; what the collector happens to leave (half a megabyte either way) hardly shows in three.
+  // A leak shows in every window; the collector's own variation (half a megabyte either way) hardly shows in three.
   for (let window = 0; window < 3 && grownPerLap >= KEPT_BYTES_PER_LAP; window++) {
     const [before, lapsBefore] = [await kept(), core.dispatcher.figures.laps];
     await answerUntil(() => core.dispatcher.figures.laps >= lapsBefore + LAPS);

@@ -51,7 +51,7 @@ afterEach(async () => {
   await rm(dir, { recursive: true });
 });
 
-/** Two tabs that share the experts, each some way off. */
+/** Two tabs that share the experts, each with some latency. */
 async function open(halfBatches: 'on' | 'off'): Promise<void> {
   const traceFile = join(dir, `${halfBatches}.json`);
   core = await createCore(
@@ -113,7 +113,7 @@ it('micro-batches give every stream the bits that it has alone, and the timeline
   expect(waits.length).toBeLessThanOrEqual(laps);
   expect(waits.length).toBeGreaterThan(0.5 * laps);
   for (const microBatch of [1, 2]) {
-    // More than a pass's worth, on both sides: it is the rule and no accident.
+    // More than one pass's worth on both sides, so it is no accident.
     const others = lapsOf(spans).filter(({ args }) => args.microBatch !== microBatch);
     const meanwhile = engine.filter(
       (span) => span.args.microBatch === microBatch && others.some((lap) => overlap(span, lap)),
@@ -151,7 +151,7 @@ function lapsOf(spans: readonly Span[]): Span[] {
 
 const overlap = (a: Span, b: Span): boolean => a.from < b.to && b.from < a.to;
 
-/** On a row, what overlaps is one within the other: viewers show nothing else. */
+/** Spans of a row that overlap must be nested: viewers show nothing else. */
 function checkRows(spans: readonly Span[]): void {
   for (const row of new Set(spans.map((span) => span.row))) {
     const open: Span[] = [];
@@ -165,7 +165,7 @@ function checkRows(spans: readonly Span[]): void {
   }
 }
 
-/** Queue and compute lie within their lap, and bytes are the dispatcher's. */
+/** Queue and compute lie within their lap, and bytes equal the dispatcher's. */
 function checkLaps(
   spans: readonly Span[],
   counted: { frameBytes: number; hedges: number; redispatches: number },
@@ -179,7 +179,7 @@ function checkLaps(
     const compute = ofLap.find(({ name }) => name.startsWith('compute'))!;
     expect(within(compute, { ...out, to: back.to })).toBe(true);
     expect(compute.row.startsWith(out.args.peer!)).toBe(true);
-    // Both ways of the wire, whatever the tab took between them.
+    // Both directions of the wire, without the tab's own time.
     expect(out.to - out.from + back.to - back.from).toBeGreaterThanOrEqual(2 * ONE_WAY_MS * 1000 - 2000);
     bytes += out.args.bytes! + back.args.bytes!;
     seen++;
@@ -201,7 +201,7 @@ it('micro-batches are off where they were forbidden: nothing is computed while a
   const passes = spans.filter(({ name }) => name === 'pass');
   expect(passes.every(({ row }) => row === 'micro-batch 1')).toBe(true);
   for (const [i, pass] of passes.entries()) if (i > 0) expect(pass.from).toBeGreaterThanOrEqual(passes[i - 1]!.to - 1);
-  // The shared expert begins when its own lap has gone out, and before that is back.
+  // The shared expert begins after its own lap was sent and before that lap is back.
   const shared = spans.filter((span) => span.name.startsWith('shared-expert') && makesLap(span));
   const ofSameLap = (name: string, { args }: Span): Span =>
     spans.find((span) => span.name === name && span.args.pass === args.pass && span.args.layer === args.layer)!;

@@ -11,7 +11,7 @@ export const says = (text: string) => [...Buffer.from(text)];
 export let server: TestServer;
 afterEach(() => server.app.close());
 
-/** Starts the server, and gives the official client of it. */
+/** Starts the server and returns its official client. */
 export async function start(script: string | ((request: GenerationRequest) => FakeScript), maxContext = 4096) {
   const follow = typeof script === 'string' ? () => ({ ids: says(script) }) : script;
   server = await startServer({ script: follow, maxContext });
@@ -23,7 +23,7 @@ export function prompts(): string[] {
   return server.generation.submitted.map((request) => Buffer.from(request.promptIds.slice(1)).toString());
 }
 
-/** The error of a request that must be refused. */
+/** The error of a request that must be rejected. */
 export async function failure(promise: Promise<unknown>): Promise<APIError> {
   const outcome = await promise.then(
     () => new Error('the request was answered'),

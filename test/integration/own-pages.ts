@@ -4,7 +4,7 @@ import { KvPages, type PagedSequence } from '../../coordinator/src/scheduler/kv/
 
 const PAGE_POSITIONS = 16;
 
-/** Pages for a sequence of the test's own, in a core that answers nothing meanwhile: all are free. */
+/** Pages for the test's own sequence, in a core that is idle meanwhile: all are free. */
 export function newPages({ config }: Core): PagedSequence {
   const positions = config.maxPositionEmbeddings;
   const pages = new KvPages({ numPages: Math.ceil(positions / PAGE_POSITIONS), pagePositions: PAGE_POSITIONS });

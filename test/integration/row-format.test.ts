@@ -48,7 +48,7 @@ it('row format: int8 halves the bytes, passes every audit, and says what the coo
   await until('all experts to be served', () => covered(served));
   const { bytes, ids } = await ask(served);
   const { hiddenSize } = served.config;
-  // Two rows of a byte a value and a scale for each 32 of them; headers, weights and experts beside.
+  // Two rows with a byte per value and a scale per 32 values, plus headers, weights and experts.
   expect(bytes).toBeLessThan(2 * hiddenSize * (33 / 32) + 100);
   expect(served.dispatcher.figures.fallbackAssignments).toBe(0);
   expect(served.trust.counts).toMatchObject({ wrong: 0, retracted: 0 });

@@ -21,7 +21,7 @@ beforeAll(async () => {
   const { dispatcher, config, tokenizer } = core;
   const texts = heldOutText.split('<|endoftext|>').filter((text) => text.trim() !== '');
   heldOut = texts.map((text) => [config.eosTokenIds[0]!, ...tokenizer.encode(text.trim())]);
-  // Laps take 20 ms of a clock on which nothing else takes time: how many drafts pay doesn't depend on this machine.
+  // Laps take 20 ms of a clock on which nothing else takes time, so the useful depth doesn't depend on this machine.
   const batch = dispatcher.batch.bind(dispatcher);
   vi.spyOn(dispatcher, 'batch').mockImplementation((options) => {
     const experts = batch(options);
@@ -46,7 +46,7 @@ afterEach(() => void vi.useRealTimers());
 
 let requests = 0;
 
-/** What is generated, and what drafts did for it. */
+/** The generated ids, and the draft counts. */
 async function generate(promptIds: readonly number[], more: Partial<GenerationRequest> = {}) {
   const { signal } = new AbortController();
   const asked = { temperature: 0, topP: 1, seed: 1, maxTokens: 48, ...more };

@@ -73,7 +73,7 @@ describe('a swarm (Core, Swarm, Dispatcher) over the memory transport', () => {
     const golden = GOLDEN[6]!;
     const { ids } = await answer(core, golden.prompt_ids, {
       onToken: (_, index) => {
-        // The busier one, so that laps are on their way to it.
+        // The busier one, so that it has laps in flight.
         if (index === 4) tabs.sort((a, b) => b.session.laps.rows - a.session.laps.rows)[0]!.kill('black-hole');
       },
     });
@@ -85,7 +85,7 @@ describe('a swarm (Core, Swarm, Dispatcher) over the memory transport', () => {
 
   it('gives the same answers over wires that lose, repeat, reorder and corrupt', async () => {
     const faults = { loss: 0.02, duplication: 0.05, reordering: 0.1, jitterMs: 2 };
-    // Loss also meets self-tests, whose deadline is long: the wire turns bad once everyone serves.
+    // Loss would also hit known-answer tests with their long deadline, so it starts once all serve.
     const tabs = await join(3);
     for (const [i, { wire }] of tabs.entries()) {
       Object.assign(wire.aToB, faults);
@@ -128,7 +128,7 @@ describe('a swarm (Core, Swarm, Dispatcher) over the memory transport', () => {
     const together = await Promise.all(requests.map(({ promptIds, options }) => answer(core, promptIds, options)));
     expect(together.map(({ ids }) => ids)).toEqual(alone);
     const tokens = together.reduce((sum, { ids }) => sum + ids.length, 0);
-    // Shared laps, in two half-batches at most: far fewer than every stream going round by itself.
+    // Shared laps in at most two micro-batches: far fewer than one lap for each stream.
     expect(core.dispatcher.figures.laps - lapsBefore).toBeLessThan((tokens * 5) / 2);
   });
 

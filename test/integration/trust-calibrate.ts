@@ -1,6 +1,6 @@
 /**
- * Measures how far honest answers lie from the coordinator's own computation, and writes what audits' bounds are made of:
- * `node --import tsx test/integration/trust-calibrate.ts` → coordinator/src/trust/calibration.json. Reasoning: docs/adr/0007-audits.md.
+ * Measures how far honest answers lie from the coordinator's computation, and writes the basis of the audit bounds:
+ * `node --import tsx test/integration/trust-calibrate.ts` → coordinator/src/trust/calibration.json (docs/adr/0007).
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -33,14 +33,14 @@ type CreateWebGpu = typeof import('../../packages/kernels/src/webgpu/create.ts')
 
 const OUTPUT = join(import.meta.dirname, '../../coordinator/src/trust/calibration.json');
 const SEED = 3;
-/** Real hidden rows of each layer, drawn from all that the golden prompts and their answers pass through it. */
+/** Real hidden rows of each layer, drawn from those of the golden prompts and their answers. */
 const REAL_ROWS_PER_LAYER = 400;
 const RANDOM_ROWS_PER_LAYER = 400;
 const ROWS_PER_LAP = 16;
-/** Rows kept for resampling; the maxima are kept besides. */
+/** Rows kept for resampling, in addition to the maxima. */
 const SAMPLE = 500;
 const NO_BOUNDS = { maxRelativeL2: 2 ** 20, maxNormDeviation: 2 ** 20, rowFormat: 'f16' } as const;
-/** Of int8 only what rounding does not explain is told, with the reach that these bounds give it. */
+/** int8 reports only what rounding, with the range that these bounds allow, does not explain. */
 const INT8_BOUNDS = { maxRelativeL2: 1e-3, maxNormDeviation: 1e-3, rowFormat: 'int8' } as const;
 
 interface Measured {
@@ -59,7 +59,7 @@ async function main(): Promise<void> {
     const rng = createRng(SEED);
     const laps = [...(await realLaps(core, rng)), ...randomLaps(core, rng)];
     const { shape } = core.packed.manifest;
-    // Which products a tab multiplies is up to its GPU, and nothing says which it was: one bound holds for both.
+    // A tab's GPU decides its arithmetic and does not report it: one bound holds for both.
     const arithmetics = quant === 'f16' ? (['f32'] as const) : (['f32', 'int8'] as const);
     const onWebGpu = arithmetics.map(async (arithmetic) => {
       const variant = { arithmetic, loads: 'subgroup' } as const;
@@ -129,7 +129,7 @@ function rowsOf({ layer, numRows, x, topkIdx: experts, topkWeights: weights }: M
   return Array.from({ length: numRows }, (_, row) => copyWorkItem(sliceRows(all, row)));
 }
 
-/** Rows of unit variance, of one to four random experts with random weights: what self-tests and probation send. */
+/** Rows of unit variance, of one to four random experts with random weights, as in known-answer tests. */
 function randomLaps(core: Core, rng: Rng): WorkItem[] {
   const { expertLayers, expertsPerLayer, shape } = core.packed.manifest;
   return expertLayers.flatMap((layer) => {

@@ -6,11 +6,11 @@ import { compareRow } from '../../coordinator/src/trust/compare.ts';
 import { auditHonestTabs, type HonestAudits } from '../chaos/honest-audits.ts';
 
 /**
- * The short form of `npm run chaos -- --audits`, which makes a million audits of f16 rows and half a million of int8 rows.
+ * The short form of `npm run chaos -- --audits`, which audits a million f16 rows and half a million int8 rows.
  * Without a blamed row among n, fewer than 3/n rows of honest tabs are blamed (95 % confidence): here fewer than one in
- * 20,000 (f16) and in 10,000 (int8), there fewer than one in 330,000 and in 165,000. So this finds a bound that is too tight,
- * or a backend or rounding that has changed, as soon as one row in some thousands shows it; a fault in the tail, of rows
- * that occur once in 100,000, only the long form finds. The test below bounds the tail from what was measured.
+ * 20,000 (f16) and in 10,000 (int8), there fewer than one in 330,000 and in 165,000. So this finds too tight a bound,
+ * or a changed backend or rounding, as soon as one row in some thousands shows it. Only the long form finds a fault of
+ * rows that occur once in 100,000. The test below bounds this tail from the measurements.
  */
 const AUDITS = process.env.SHOAL_FULL_AUDITS ? { f16: 1_000_000, int8: 500_000 } : { f16: 60_000, int8: 30_000 };
 /** The long form takes a minute on two cores; a busy machine has several. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { honestLife, LIAR_KINDS, life, MAX_ROWS, RUNS } from './liars.ts';
 
-/** Of every kind and beginning, where rows travel as int8: the same draws, other distances. */
+/** Liars of every kind and beginning with int8 rows: the same draws, other distances. */
 const INT8_RUNS = 25;
 
 describe(`trust: a liar is caught, and an honest tab is not, in ${INT8_RUNS} seeded runs with int8 rows`, () => {
@@ -10,7 +10,7 @@ describe(`trust: a liar is caught, and an honest tab is not, in ${INT8_RUNS} see
       const early = await life(kind, 'from the start', seed, 'int8');
       expect({ seed, ...early }).toMatchObject({ seed, caughtBy: kind === 'NaN' ? 'frame' : 'self-test', rows: 0 });
       for (const begin of ['once it serves', 'at the lowest share'] as const) {
-        // The record of an honest past is worth as much in either format: it is not played out again.
+        // The record of an honest past is the same in either format and is not played again.
         const { caughtBy, changedRows } = await life(kind, begin, seed + RUNS, 'int8');
         expect({ seed, begin, caughtBy }).toEqual({ seed, begin, caughtBy: kind === 'NaN' ? 'frame' : 'audit' });
         expect(changedRows).toBeLessThanOrEqual(MAX_ROWS);
@@ -51,7 +51,7 @@ describe(`trust: a liar is caught, and an honest tab is not, in ${RUNS} seeded r
         const { caughtBy, changedRows, rows } = await life(kind, 'at the lowest share', seed);
         expect({ seed, caughtBy }).toEqual({ seed, caughtBy: kind === 'NaN' ? 'frame' : 'audit' });
         expect(changedRows).toBeLessThanOrEqual(MAX_ROWS);
-        // What is wrong in all its rows is found within two windows of audits; the last lap is counted whole.
+        // A fault in all its rows is found within two windows of audits; the last lap counts in full.
         if (kind !== 'one expert swapped') expect(rows).toBeLessThanOrEqual(99 + 8);
       }
     },

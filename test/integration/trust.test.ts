@@ -56,7 +56,7 @@ function twoFaced(lies: (lap: WorkItem) => boolean, lie: Lie = scaled) {
   };
 }
 
-/** Lies after so many rows. */
+/** Lies after `rows` rows. */
 function after(rows: number): (lap: WorkItem) => boolean {
   let seen = 0;
   return (lap) => {
@@ -77,7 +77,7 @@ describe('probation: a new tab', () => {
     await until('the tab to serve', () => covered(core));
     const { trust, laps } = donor.session;
     expect(trust).toMatchObject({ phase: 'trusted', auditedRows: PROBATION_ROWS, failures: 0, usedRows: 0 });
-    // What it did in shadow is no work.
+    // Probation rows do not count as work.
     expect(laps.rows).toBe(0);
     expect(core.dispatcher.figures.tabAssignments).toBe(0);
     const { ids } = await answer(core, GOLDEN[6]!.prompt_ids);
@@ -134,7 +134,7 @@ describe('audits and quarantine: a liar, a tab that turns after probation,', () 
     const text = await metrics.metrics();
     expect(text).toMatch(/^shoal_audits_total\{result="wrong"\} 1$/m);
     expect(text).toMatch(/^shoal_quarantined_peers_total 1$/m);
-    // Without it, all is well again.
+    // Without it, answers are right.
     const { ids } = await answer(core, GOLDEN[3]!.prompt_ids);
     expect(ids).toEqual(GOLDEN[3]!.greedy_ids);
   });
@@ -166,7 +166,7 @@ describe('audits and quarantine: a liar, a tab that turns after probation,', () 
     await until('both to serve', () => covered(core));
     countAsSlow(honest);
     const golden = GOLDEN[3]!;
-    // Until the lap that it is asked for; then to the end without it.
+    // Until the liar gets a lap; the answer then ends without it.
     while (liar.session.state !== 'gone') {
       const { ids } = await answer(core, golden.prompt_ids, { onToken: (_, index) => void (lying ||= index === 5) });
       expect(ids).toEqual(golden.greedy_ids);
@@ -206,7 +206,7 @@ describe('trust: an honest tab', () => {
     expect(core.trust.counts).toMatchObject({ wrong: 0, retracted: 0 });
     const back = await join({ donorToken: tabs[1]!.donorToken, cache: tabs[1]!.cache });
     await until('it to serve again', () => back.session.trust.phase === 'trusted');
-    // Its credit is its donor's, and outlives the visit.
+    // Credit belongs to the donor and outlives the visit.
     expect(back.session.trust.record).toBe(tabs[1]!.session.trust.record);
     expect(back.session.trust.record.verifiedRows).toBeGreaterThan(2 * PROBATION_ROWS);
   });

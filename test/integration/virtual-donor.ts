@@ -20,12 +20,12 @@ export interface VirtualDonorOptions {
   pledgeBytes?: number;
   wire?: MemoryWireOptions;
   donorToken?: string;
-  /** Which of its donor's tabs it is. */
+  /** Number of the tab among its donor's. */
   tab?: number;
   cache?: MemoryShardCache;
-  /** As its page would name them. */
+  /** As its page would report them. */
   rowFormats?: string[];
-  /** Stands between the peer and its experts: what a faulty or dishonest tab would do. */
+  /** Wraps the peer's experts, to imitate a faulty or dishonest tab. */
   wrapBackend?: (backend: ExpertBackend) => ExpertBackend;
   /** Changes the frames that it sends. */
   tamper?: (frame: Uint8Array) => Uint8Array;
@@ -93,7 +93,7 @@ export class VirtualDonor {
     return donor;
   }
 
-  /** The tab crashes: the wire dies, and nobody says goodbye. */
+  /** Crashes the tab: the wire dies without a goodbye. */
   kill(how: 'abrupt' | 'black-hole' = 'abrupt'): void {
     this.wire.die(how);
   }
@@ -120,7 +120,7 @@ export function hello(donorToken: string, pledgeBytes: number, tab?: number): He
   };
 }
 
-/** Until `condition` holds; fails with what was awaited. A bound for hanging tests, not a measure of speed. */
+/** Waits until `condition` holds, or fails naming `what`. The bound catches hanging tests and measures no speed. */
 export async function until(what: string, condition: () => boolean, timeoutMs = 30_000): Promise<void> {
   const deadlineMs = Date.now() + timeoutMs;
   while (!condition()) {
@@ -129,12 +129,12 @@ export async function until(what: string, condition: () => boolean, timeoutMs = 
   }
 }
 
-/** As many laps as a peer's window of lap times holds. */
+/** Size of a peer's window of lap times. */
 const SLOW_LAPS = 64;
 
 /**
- * Laps go to the tab that is expected to answer first: from now on these count as slow, so that another with the same experts
- * is asked, however the machine's load has favoured one of them.
+ * Makes these tabs count as slow. Laps go to the tab that is expected to answer first, so another with the same experts
+ * is asked from now on, whatever the machine's load was.
  */
 export function countAsSlow(...donors: readonly VirtualDonor[]): void {
   for (const { session } of donors) for (let lap = 0; lap < SLOW_LAPS; lap++) session.laps.lapMs.add(1_000);

@@ -39,7 +39,7 @@ describe('DonorDoor', () => {
     expect(first.invite).toBe('class');
     door.enter(caller('b', { inviteToken: 'for-class' }));
     expect(refusal(() => door.enter(caller('c', { inviteToken: 'for-class' }))).message).toContain('2 tabs at a time');
-    // The same donor takes no further place when it rejoins before its old socket is closed.
+    // A donor that rejoins before its old socket is closed takes no second place.
     const again = door.enter(caller('a', { inviteToken: 'for-class' }));
     first.leave();
     first.leave();

@@ -9,8 +9,8 @@ const CONFIGS = join(ROOT_DIR, 'packages/model/src/testing/published-configs');
 const GIB = 2 ** 30;
 
 /**
- * The planning table of the design (4.5 bits a weight at q4, 8.5 at q8, tabs filled to 85 %, one copy), and the tabs that whole
- * experts take: of V3's a tab of 1 GiB holds 36 and not 36.8, which makes 413 of the table's 404.
+ * The design's planning table (4.5 bits a weight at q4, 8.5 at q8, tabs filled to 85 %, one copy), and the tabs needed
+ * for whole experts: a tab of 1 GiB holds 36 of V3's, not 36.8, so the table's 404 tabs become 413.
  */
 const TABLE = [
   {
@@ -139,7 +139,7 @@ describe('planServing', () => {
     const [first] = localExperts.steps;
     const read = ceilings.weightsReadPerToken + 3 * 6 * expertBytes;
     expect(1 / first!.tokensPerSecond).toBeCloseTo(23 * 0.02 + read / 1e10, 9);
-    // Where the line is fast, reading a layer takes longer than asking for it.
+    // On a fast line, reading a layer takes longer than asking for it.
     const near = plan('DeepSeek-V2-Lite', { rttMs: 1, bandwidthBytesPerS: 1e9 });
     expect(near.localExperts.steps[0]!.tokensPerSecond).toBeLessThan(near.ceilings.both);
   });

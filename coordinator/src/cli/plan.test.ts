@@ -134,7 +134,7 @@ describe('the model of shoal plan', () => {
     const packed = await plan('--model', dir, ...options);
     const source = await plan('--model', TINY, ...options, '--quant', 'q8', '--dense-quant', 'q4');
     expect(packed.expertBytes).toBe(source.expertBytes);
-    // It was packed without the module that its config names.
+    // It was packed without the MTP module of its config.
     expect([packed.mtpExperts, source.mtpExperts]).toEqual([undefined, 'local']);
     expect(packed.coordinator.weightsBytes).toBeLessThan(source.coordinator.weightsBytes);
   });

@@ -13,7 +13,7 @@ let close: (() => void) | undefined;
 let raw: ServerResponse;
 let socket: Socket;
 
-/** A response whose reader reads nothing yet. */
+/** A response that is not being read yet. */
 beforeEach(async () => {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -10,8 +10,8 @@ import type { LocalCompute } from '../local-experts/local-compute.ts';
 const [HIDDEN, EXPERTS, TOP_K, PEERS] = [2, 6, 3, 4];
 
 /**
- * A row is its mark. Expert e makes (4^e, mark) of it, so that a sum tells how often each expert is in it, up to three times,
- * and that it worked on this very row. Exact in f16: three powers of four of these span eleven bits.
+ * A row is its mark. Expert e returns (4^e, mark), so that a sum shows how often each expert is in it, up to three
+ * times, and that it computed this row. Exact in f16: three powers of four of these span eleven bits.
  */
 function compute({ numRows, rowEnd, experts, rows }: Omit<WorkItem, 'layer' | 'weights'>): Float32Array {
   const marks = decodeF16(rows);
@@ -28,7 +28,7 @@ function compute({ numRows, rowEnd, experts, rows }: Omit<WorkItem, 'layer' | 'w
 /** What became of frames, over all seeds. */
 const seen = { lost: 0, late: 0, repeated: 0, refused: 0, cancels: 0 };
 
-/** The other end computes rightly; its frames are lost, late or repeated as the seed has it. */
+/** The other end computes correctly; its frames are lost, late or repeated depending on the seed. */
 class UnreliableLink implements Link {
   readonly state = 'open';
   onFrame: Link['onFrame'];
@@ -159,7 +159,7 @@ it('has each expert of each row in the sum once, whatever comes late, twice or n
     totals.laps += dispatcher.figures.laps;
     for (const { laps } of peers) totals.lateAnswers += laps.lateAnswers;
   }
-  // All of it did happen.
+  // All of it occurred.
   expect(totals.laps).toBe(30 * 75);
   for (const count of [...Object.values(totals), ...Object.values(seen)]) expect(count).toBeGreaterThan(30);
 });

@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { LapClient } from './lap-client.ts';
 import { combine, failureOf, HIDDEN, LapClientRig, someItem, type TestLink } from './testing/lap-client-rig.ts';
 
-// The first lap's id is random: here one that leads over the end within a few laps.
+// The first lap's id is random: this one wraps around within a few laps.
 vi.mock('node:crypto', async (original) => ({
   ...(await original<typeof import('node:crypto')>()),
   randomInt: (max: number) => max - 3,
@@ -52,7 +52,7 @@ describe('LapClient', () => {
     const frame = combine(link.lapId());
     for (let i = 0; i < 3; i++) laps.receive(frame);
     expect(laps).toMatchObject({ lapsAnswered: 0, rows: 0, lateAnswers: 3 });
-    // The peer is told that no answer is needed any more, and its late answer has crossed the wire all the same.
+    // The peer is told that no answer is needed any more, but its late answer was already on the wire.
     expect(link.sent.map((sent) => peekFrame(sent).type)).toEqual(['dispatch', 'cancel']);
     expect(meter.frameBytes).toBe(link.sent[0]!.length + link.sent[1]!.length + frame.length);
     expect(rig.hostile).toEqual([]);
@@ -98,7 +98,7 @@ describe('LapClient', () => {
     // Two rows took its backend 2 ms.
     expect(laps.hedgeAfterMs(64)).toBe(50 + 64);
     for (let i = 0; i < 20; i++) await lapOf(400);
-    // Its word is that it computes no longer than before; a 64th of a lap for each row is allowed all the same.
+    // It claims to compute no longer than before, yet a 64th of a lap is allowed for each row.
     expect(laps.hedgeAfterMs(64)).toBe(2 * 400);
   });
 
@@ -111,7 +111,7 @@ describe('LapClient', () => {
     const { port1, port2 } = new MessageChannel();
     port1.addEventListener('message', () => laps.receive(combine(link.lapId())));
     port1.start();
-    // From the phase of the event loop that comes after reading: timers are next.
+    // Starts in the event loop's phase after reading: timers are next.
     await new Promise(setImmediate);
     const answer = laps.ask(someItem(), { deadlineMs: 20 });
     port2.postMessage('the answer is here');

@@ -2,7 +2,7 @@ import { createRng } from '@shoal/model';
 import { expect, test } from 'vitest';
 import { LapCost } from './lap-cost.ts';
 
-/** Laps of these sizes, 20 ms and `perAssignmentMs` each, wavering by `noiseMs` either way. */
+/** Laps of these sizes: 20 ms plus `perAssignmentMs` per assignment, ± `noiseMs`. */
 function laps(sizes: readonly number[], perAssignmentMs: number, { noiseMs = 0, computeMs = 1 } = {}): LapCost {
   const cost = new LapCost();
   const rng = createRng(1);
@@ -59,7 +59,7 @@ test('LapCost.line is the weighted least squares line, drawn towards the peer’
     samples.push([size, 500 + 0.4 * size + rng()]);
     cost.add(...samples.at(-1)!, 100);
   }
-  // By sums over all samples, each with its weight.
+  // From weighted sums over all samples.
   const weights = samples.map((_, i) => 2 ** (-(samples.length - 1 - i) / 45));
   const mean = (of: (size: number, ms: number) => number): number =>
     samples.reduce((sum, sample, i) => sum + weights[i]! * of(...sample), 0) / weights.reduce((a, b) => a + b, 0);

@@ -56,7 +56,7 @@ describe('PeerStanding.expected', () => {
     await failureOf(result);
     rig.nowMs += 3_001;
     expect(laps.expected.standing).toBe('avoid');
-    // By then heartbeats would have ended it, if they could not be answered.
+    // By then unanswered heartbeats would have closed the link.
     rig.nowMs += 7_000;
     expect(laps.expected.standing).toBe('try');
   });

@@ -4,7 +4,7 @@ import { asSent, type RowParts, sumParts } from './row-sums.ts';
 
 const HIDDEN = 5;
 
-/** Random halves of every magnitude that f16 has. */
+/** Random f16 values of every magnitude. */
 function bits(count: number, seed: number): Uint16Array {
   const rng = createRng(seed);
   return Uint16Array.from({ length: count }, () => (Math.floor(rng() * 0x7c00) | (rng() < 0.5 ? 0x8000 : 0)) & 0xffff);

@@ -43,7 +43,7 @@ describe('chooseLocalLayers', () => {
     const needs = { denseBytes: 10 * MIB, kvBytes: 20 * MIB, expertMemoryBytes: 30 * MIB, localLayerBytes: 41 * MIB };
     expect(() => refuseBeyondMemory(needs, 100 * MIB)).toThrow(/41 MiB of experts.*give at most 40 MiB/);
     refuseBeyondMemory(needs, 101 * MIB);
-    // Without it, nothing here has a say.
+    // No check without local layers.
     refuseBeyondMemory({ ...needs, localLayerBytes: 0 }, MIB);
   });
 });

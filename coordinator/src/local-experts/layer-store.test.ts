@@ -13,7 +13,7 @@ async function read(layer: number, expert: number): Promise<Uint8Array> {
   return packExpert(SHAPE, { gate: matrix(), up: matrix(), down: matrix() });
 }
 
-/** Layers 1 to 3 in backends of so many experts; how many backends it took, and how often it told of an expert. */
+/** Loads layers 1 to 3; also returns the number of backends and of progress calls. */
 async function stored(maxExpertsPerBackend: number) {
   let backends = 0;
   let told = 0;

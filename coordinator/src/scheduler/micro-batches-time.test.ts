@@ -4,7 +4,7 @@ import { Scheduler, type SchedulerLimits } from './scheduler.ts';
 import { testLimits, testSpeculation } from './testing/options.ts';
 import { expected, lappingForward, type LayerWork, NUM_LAYERS, submit } from './testing/lapping-forward.ts';
 
-/** A clock that goes on when nothing has anything left to do. */
+/** A clock that advances when nothing is left to run. */
 class VirtualTime {
   nowMs = 0;
   readonly #due: { atMs: number; run: () => void }[] = [];
@@ -26,11 +26,11 @@ class VirtualTime {
 }
 
 interface Costs {
-  /** Of one layer's own work: what any pass takes, and each row of it. */
+  /** Cost of one layer's own work: for any pass, and for each row. */
   layerMs: number;
   rowMs: number;
   lapMs: number;
-  /** Share of a lap by which it may be shorter or longer. */
+  /** Largest relative change of a lap's time. */
   jitter?: number;
 }
 

@@ -11,7 +11,7 @@ interface Lap {
   fail: (error: Error) => void;
 }
 
-/** Laps that are out, oldest first; each comes back when told. */
+/** Laps in flight, oldest first; the test answers each. */
 let laps: Lap[];
 const experts = {
   batch: (): ExpertDispatch => ({
@@ -37,7 +37,7 @@ const newScheduler = (limits: Partial<SchedulerLimits>): Scheduler =>
     now: () => 0,
   });
 
-/** Everything that can go on without a lap has gone on. */
+/** Waits until everything that needs no lap has run. */
 const settle = async (): Promise<void> => {
   for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
 };
@@ -88,7 +88,7 @@ describe('two micro-batches', () => {
     expect([done.length, shoal.running.length]).toEqual([0, 2]);
     hangs!.answer();
     await settle();
-    // Its half goes on in two micro-batches now.
+    // Its rows now continue in two micro-batches.
     expect(laps.length).toBeGreaterThan(0);
     while (laps.length > 0) await answerAll();
     for (const [i, answer] of answers.entries()) expect(await answer).toEqual(expected([i], 5));
@@ -114,7 +114,7 @@ describe('two micro-batches', () => {
       await settle();
       await answerAll();
     }
-    // Three have ended, all of one microBatch's or not: those left are shared again.
+    // Three have ended, perhaps a whole micro-batch: the others are split again.
     expect(rowsOut().sort()).toEqual([1, 2]);
     while (laps.length > 0) await answerAll();
     await Promise.all(answers);

@@ -14,7 +14,7 @@ import { Scheduler, type SchedulerLimits } from './scheduler.ts';
 import { lapsOf, NO_DRAFTS, testLimits } from './testing/options.ts';
 import { smallConfigJson } from './testing/small-config.ts';
 
-// eos_token_id is never the largest logit of these weights, so that answers have the length that they are asked for.
+// eos_token_id is never the largest logit of these weights, so that answers have the requested length.
 const config = parseModelConfig({ ...smallConfigJson, hidden_size: 8 });
 const reader: TensorReader = {
   ...smallWeights,
@@ -25,7 +25,7 @@ const reader: TensorReader = {
 };
 const model: Model = { config, weights: await loadDenseWeights(config, reader) };
 
-/** Routed experts under the test's control: they add a little of the row itself, so that laps matter. */
+/** Routed experts under the test's control: they add a little of the row, so that laps matter. */
 class Experts {
   /** [laps] rows of each. */
   readonly laps: number[] = [];
@@ -297,7 +297,7 @@ describe('draining', () => {
 });
 
 describe('on a paged KV cache', () => {
-  /** Pages of 4 positions; a row's logits depend on its token alone, so that only the counting of pages is under test here. */
+  /** Pages of 4 positions; a row's logits depend on its token alone, so only the counting of pages is under test. */
   function paged(limits: Partial<SchedulerLimits> = {}, numPages = 8) {
     const forward = createReferenceEngine(model);
     const rows: number[] = [];

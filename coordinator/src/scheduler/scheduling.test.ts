@@ -5,16 +5,16 @@ import { Scheduler, type SchedulerLimits } from './scheduler.ts';
 import { lapsOf, NO_DRAFTS, testLimits } from './testing/options.ts';
 
 const LAPS = 5;
-/** Passes in which the budget grows to what it may be. */
+/** Passes until the budget has grown to its limit. */
 const GROWING = 6;
-/** Of a pass, and of each of its rows. */
+/** Cost of a pass, and of each of its rows. */
 const PASS_MS = 100;
 const ROW_MS = 0.5;
 
 /** [passes] rows of each. */
 let passes: number[];
 
-/** Passes take virtual time, and every token is the same: who is computed when is under test here, not what. */
+/** Passes take virtual time, and every token is the same: only the order of the work is under test. */
 function newScheduler(limits: Partial<SchedulerLimits> = {}): Scheduler {
   const forward = {
     config: { maxPositionEmbeddings: 4096, eosTokenIds: [], numHiddenLayers: LAPS, layerKinds: layerKinds() },
@@ -64,7 +64,7 @@ async function ask(to: Scheduler, id: string, promptTokens: number, maxTokens: n
   return { tokens, firstTokenMs: tokens[0]! };
 }
 
-/** Until so many passes more have begun. */
+/** Waits until `count` more passes have begun. */
 async function forPasses(count: number): Promise<void> {
   const until = passes.length + count;
   while (passes.length < until) await new Promise(setImmediate);
@@ -82,7 +82,7 @@ describe('running streams', () => {
     const shoal = newScheduler({ promptLaps });
     const gaps: number[] = [];
     const streams = Array.from({ length: 4 }, (_, i) => ask(shoal, `stream ${i}`, 10, 300));
-    // Costs are measured on prompts that come by.
+    // Costs are measured on arriving prompts.
     for (let i = 0; i < 12; i++) await forPasses(4).then(() => streams.push(ask(shoal, `prompt ${i}`, 40, 1)));
     await forPasses(6);
     shoal.latency.events.on('wait', (wait, ms) => void (wait === 'betweenTokens' && gaps.push(ms)));
@@ -90,7 +90,7 @@ describe('running streams', () => {
     const aloneMs = PASS_MS + 4 * ROW_MS;
     const lapMs = aloneMs / LAPS;
     expect(Math.max(...gaps)).toBeLessThanOrEqual((aloneMs + promptLaps * lapMs) * 1.001);
-    // And it got what there was: nearly that many laps' worth of rows in each pass.
+    // And it used the budget: nearly `promptLaps` laps' worth of rows in each pass.
     const passesOfIt = gaps.length / 4;
     expect(passesOfIt).toBeLessThan((2000 / ((promptLaps * lapMs) / ROW_MS)) * 1.2 + GROWING);
     expect(long.tokens).toHaveLength(1);
@@ -167,7 +167,7 @@ describe('a refused request', () => {
   it('is one that would surely wait for longer than it may take', async () => {
     const shoal = newScheduler({ maxBatch: 1, maxQueue: 64, requestTimeoutMs: 60_000 });
     await ask(shoal, 'before', 10, 20);
-    // About 50 s each: the fourth would wait for 150 s, of which half is too long already.
+    // About 50 s each: the fourth would wait for 150 s, and even half of that is too long.
     const asked = Array.from({ length: 4 }, (_, i) => ask(shoal, `a ${i}`, 10, 500).catch((error: unknown) => error));
     expect(shoal.queued).toHaveLength(2);
     await shoal.drain(0);

@@ -58,7 +58,7 @@ function join(peerId: string, experts: number): PeerSession {
   return peer;
 }
 
-/** What happens after `ready` and a passed test. */
+/** Events after `ready` and a passed test. */
 function serve(peer: PeerSession): void {
   for (const expert of peer.assigned) peer.live.add(expert);
   peer.apply('test');

@@ -300,7 +300,7 @@ describe('Swarm: a tab that serves', () => {
     await until(() => swarm.uncovered() === 0 && tabs.every(serves));
     const held = tabs.map(({ session }) => [...session.live].sort());
     for (const { session } of tabs) swarm.leave(session, 'vanished');
-    // In the other order.
+    // In reverse order.
     const back = [1, 0].map((tab) => join({ donorToken: 'donor', tab, experts: 4 })).reverse();
     await until(() => swarm.uncovered() === 0 && back.every(serves));
     expect(back.map(({ session }) => [...session.live].sort())).toEqual(held);

@@ -11,7 +11,7 @@ it('WireMeter counts the bytes of links, including message headers, and those of
   const answered = new Promise((resolve) => (a.onFrame = resolve));
   await b.send(new Uint8Array(100));
   await answered;
-  // Nine fragments of 8 B more each, and a whole frame of 4 B more.
+  // Nine fragments with 8 B extra each, a whole frame with 4 B.
   const peer = { link: a, testBytes: 50 };
   expect(meter.read([peer])).toEqual({ sent: 20_072, received: 104, tests: 50 });
   expect(linkBytes(a)).toBe(20_176);

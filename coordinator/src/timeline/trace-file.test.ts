@@ -32,7 +32,7 @@ describe('TraceFile', () => {
     const file = await TraceFile.open({ path });
     for (let ts = 0; ts < 5000; ts++) file.write(event(ts));
     let text = '';
-    // A read may come in the middle of a write, whose end follows.
+    // A read may happen in the middle of a write.
     while (text.length < 65_536 || !text.endsWith(',\n')) text = await readFile(path, 'utf8');
     const events = JSON.parse(`${text.slice(0, -2)}]`) as TraceEvent[];
     expect(events[100]).toEqual(event(100));

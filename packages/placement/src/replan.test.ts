@@ -57,7 +57,7 @@ describe('planning again', () => {
           );
           const options: PlacementOptions = { replicas: 2, maxReplicas: 3, load };
           let plan = planPlacement(model, given, options);
-          // A plan that says that it could go on may; it comes to an end.
+          // A plan with deferred changes is continued until it ends.
           for (let i = 0; plan.deferred && i < 8; i++)
             plan = planPlacement(model, given, { ...options, previous: plan });
           const again = planPlacement(model, given, { ...options, previous: plan });
@@ -161,7 +161,7 @@ describe('a plan with what is there and nothing else', () => {
 
 describe('room where it cannot be used', () => {
   it('is made use of by moving something else there', () => {
-    // Three donors with room for two thirds each: whatever goes first, the last replicas are refused by who has room.
+    // Three donors with room for two thirds each: in any order, the donor with room left cannot take the last replicas.
     fc.assert(
       fc.property(fc.shuffledSubarray(Array.from({ length: 160 }, (_, e) => e)), (hot) => {
         const load = Array.from({ length: 160 }, (_, e) => 100 + 10 * hot.indexOf(e));

@@ -12,7 +12,7 @@ const v3: PlacementModel = {
 };
 const EXPERTS = 14_848;
 
-/** Of many kinds, in a fixed pattern; every fifth can bind fewer experts of a layer than a routing group has. */
+/** Many kinds of peers in a fixed pattern; every fifth can bind fewer experts of a layer than a routing group. */
 function manyPeers(count: number): PlacementPeer[] {
   return Array.from({ length: count }, (_, i) => ({
     peerId: `p${i}`,
@@ -24,7 +24,7 @@ function manyPeers(count: number): PlacementPeer[] {
   }));
 }
 
-/** How often a plan asks what a peer's room, score or conflicts are: its work, whatever the machine. */
+/** How often a plan asks for a peer's room, score or conflicts: work on any machine. */
 let questions = 0;
 
 const COUNTED = ['score', 'room', 'mayHold', 'widest'] as const;

@@ -13,7 +13,7 @@ function variantNamed(name: string): FfnVariant {
 // What the test calls in the page. The factory fails where there is no adapter, and with it every case.
 Object.assign(globalThis, {
   runKernelConformance: () => {
-    // To choose means to compile every variant and try it: done for the first shape of each format, which the others follow.
+    // Choosing compiles and tries every variant, so the other shapes of a format reuse the first one's choice.
     const chosen = new Map<Quant, FfnVariant>();
     return runConformance(async (shape) => {
       if (!navigator.gpu) throw new KernelError('no-adapter', 'this browser has no WebGPU');

@@ -6,7 +6,7 @@ let link: FramedChannel;
 self.onmessage = ({ data }: MessageEvent<{ channel: RTCDataChannel; isFurther: boolean }>) => {
   if (data.isFurther) return link.addChannel(data.channel);
   link = new FramedChannel(data.channel, { heartbeatMs: 500, spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES });
-  // A send that fails means that the link is closing, which onClose tells.
+  // A failed send means that the link is closing, which onClose reports.
   link.onFrame = (frame) => void link.send(frame).catch(() => {});
   link.onClose = (reason) => self.postMessage({ closed: reason });
 };

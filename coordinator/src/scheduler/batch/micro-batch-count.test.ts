@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { MicroBatchCount } from './micro-batch-count.ts';
 import { PassCosts } from './pass-costs.ts';
 
-/** The choice with the costs that it asks. */
+/** The choice with its costs. */
 class Chooser {
   readonly #costs = new PassCosts();
   readonly #count = new MicroBatchCount(this.#costs);
@@ -19,7 +19,7 @@ class Chooser {
   }
 }
 
-/** A dense engine of a known cost, seen through the passes that it makes: a + b per row, and laps. */
+/** Passes of a dense engine with a known cost, a + b per row, and laps. */
 function run(choice: Chooser, passes: number, rows: number, cost: { passMs: number; rowMs: number; waitMs: number }) {
   let microBatches = choice.choose(rows);
   for (let i = 0; i < passes; i++) {
@@ -54,7 +54,7 @@ describe('MicroBatchCount', () => {
     let before = choice.choose(16);
     for (let i = 0; i < 3000; i++) {
       const rows = before === 2 ? 8 : 16;
-      // Experts of the same machine: a half's take nearly as long as the whole's, and wait for the other half's.
+      // Experts on the same machine: a half takes nearly as long as the whole and waits for the other half.
       choice.add({ rows, engineMs: 2 + 0.2 * rows, waitedMs: before === 2 ? 28 : 16 });
       const microBatches = choice.choose(16);
       if (microBatches === 2 && before === 1) tries++;

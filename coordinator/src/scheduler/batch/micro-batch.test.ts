@@ -5,7 +5,7 @@ import { PrefillBudget } from './prefill-budget.ts';
 import { Sequence } from '../sequence.ts';
 import { MicroBatchBuilder } from './micro-batch.ts';
 
-/** A sequence with a prompt of so many tokens, of which so many rows are computed, and after all of them one token more. */
+/** A sequence with `computed` rows of its prompt done; once all are, it has one more token. */
 function sequence(promptRows: number, computed: number): Sequence {
   const request = {
     id: '',
@@ -22,14 +22,14 @@ function sequence(promptRows: number, computed: number): Sequence {
   return made;
 }
 
-/** A pass has it: the dense engine has made room for its rows. */
+/** Puts it in a pass: the dense engine has made room for its rows. */
 function enter(entered: Sequence, rows: number): void {
   entered.rowsInPass = rows;
   entered.cache = { length: entered.cache!.length + rows } as SequenceCache;
 }
 
 describe('a prompt', () => {
-  /** As many rows as there may be, and few beside who waits for a token. */
+  /** All rows if no sequence decodes, else few. */
   const budget = (decodeRows: number): number => (decodeRows === 0 ? 256 : 24);
 
   it('has all that there may be where nobody decodes', () => {
@@ -44,7 +44,7 @@ describe('a prompt', () => {
     expect(new MicroBatchBuilder(budget).next(running, 1, 1).promptRows.get(prompt)).toBe(24);
     for (const stream of streams) enter(stream, 1);
     expect(new MicroBatchBuilder(budget).next(running, 2, 1).promptRows.get(prompt)).toBe(24);
-    // The last rows of a prompt, of which its first token comes.
+    // The last rows of a prompt, which give its first token.
     const last = sequence(40, 30);
     enter(last, 10);
     expect(new MicroBatchBuilder(budget).next([last, prompt], 2, 1).promptRows.get(prompt)).toBe(24);

@@ -7,7 +7,7 @@ import { PassCosts, type PassTimes } from './pass-costs.ts';
 import { Sequence } from '../sequence.ts';
 import type { Speculation } from '../speculation/speculation.ts';
 
-/** [milliseconds] of a pass's own work and lap, and of those of making its drafts. */
+/** Milliseconds of a pass's own work and lap, and of its drafts'. */
 const PASS = { ownMs: 7, lapMs: 20 };
 const DRAFTS = { ownMs: 3, lapMs: 11 };
 

@@ -10,13 +10,13 @@ interface Model {
   pass: number;
   row: number;
   promptRow: number;
-  /** Passes are up to so much longer or shorter. */
+  /** Largest relative change of a pass's time. */
   noise?: number;
-  /** One in so many takes ten times as long. */
+  /** One in `outliers` takes ten times as long. */
   outliers?: number;
 }
 
-/** Passes of which all have decoding sequences and a prompt that never ends; what each was longer by than it would have been. */
+/** Runs passes with decoding sequences and an endless prompt; returns how much longer the prompt made each. */
 function drive(
   { costs, budget }: Budgeted,
   model: Model,
@@ -69,7 +69,7 @@ describe('prompt rows beside running streams', () => {
       expect(stallMs).toBeLessThanOrEqual(lapMs * 1.001);
       expect(stallMs).toBeGreaterThan(lapMs * 0.95);
     }
-    // One pass in 17 is without them, to know what one takes.
+    // One pass in 17 is without them, to measure its cost.
     expect(settled.length).toBeGreaterThan(0.93 * (trace.length - 50));
   });
 

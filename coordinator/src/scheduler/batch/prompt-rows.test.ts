@@ -33,7 +33,7 @@ describe('the rows of one pass', () => {
 });
 
 describe('any load', () => {
-  /** Passes over prompts that come at random, some long and most short, of clients of which one floods the others. */
+  /** Passes over prompts that arrive at random, some long and most short; one client floods the others. */
   function run(seed: number, budget: number) {
     const rng = createRng(seed);
     const share = new PromptRows();
@@ -55,7 +55,7 @@ describe('any load', () => {
         expect.unreachable(`${given} of ${budget} rows were given where ${left} were left`);
       for (const done of active.filter(({ remaining }) => remaining === 0)) {
         active.splice(active.indexOf(done), 1);
-        // A client has its turn of 8 rows in any `clients` × 8 ÷ budget passes; a quarter is its eldest prompt's.
+        // A client gets 8 rows in any `clients` × 8 ÷ budget passes; a quarter goes to its oldest prompt.
         const rowsAPass = Math.min(budget / 4, 8 / Math.ceil((done.clients * 8) / budget)) / 4;
         const bound = Math.ceil((done.olderOfClient + done.size) / rowsAPass) + done.clients;
         waits.push({ passes: pass - done.born + 1, bound, size: done.size });

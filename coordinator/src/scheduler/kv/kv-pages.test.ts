@@ -74,7 +74,7 @@ describe('pages of the KV cache', () => {
       sequence.commit(ids(5, seed));
       sequence.close();
     }
-    // Two pages of each would be known, and the third of the second took the older one's last.
+    // Two pages of each would be known, but the second's third page took the first's last one.
     expect(pages.open(ids(5, 1), 5)!.length).toBe(2);
   });
 
@@ -96,7 +96,7 @@ describe('pages of the KV cache', () => {
     };
     collect();
     const empty = process.memoryUsage().heapUsed;
-    // Collections have room for what was deleted; how much, has settled when all has been replaced some times.
+    // Collections keep room for deleted entries; its size is stable once all have been replaced several times.
     const settled = fill(4 * numPages);
     expect(pages.idlePages).toBeGreaterThan(numPages - 10);
     // A key of 34 code units, its node, and a place in two collections: 324 B; 472 with a map in every node.
@@ -135,7 +135,7 @@ describe('pages of the KV cache', () => {
   });
 });
 
-/** Writes down what each page holds, as the storage would. */
+/** Records what each page holds, as the storage would. */
 class Storage {
   readonly #values = new Map<number, number[]>();
 
@@ -200,7 +200,7 @@ describe('many sequences that come, grow, go back and go', () => {
         }
       }
       for (const { sequence, ids: expected } of live) expect(storage.read(sequence, perPage)).toEqual(expected);
-      // What is set aside may lie in pages that are kept only in case.
+      // Reserved pages may include idle cached ones.
       expect(Math.max(pages.usedPages, pages.heldPages + pages.idlePages)).toBeLessThanOrEqual(numPages);
     }
     expect([refused, reused].every((count) => count > 20)).toBe(true);

@@ -4,7 +4,7 @@ import { Admission } from './admission.ts';
 import { GenerationError } from '../generation.ts';
 import { Sequence } from '../sequence.ts';
 
-/** So many pages of one position each: only the counting is under test. */
+/** Pages of one position each: only the counting is under test. */
 function admission({
   numPages,
   maxBatch = 64,
@@ -28,7 +28,7 @@ function admission({
   return new Admission({ forward, maxContext: 1_000_000, maxBatch, maxQueue });
 }
 
-/** A request that may come to hold so many positions. */
+/** A request that may use up to `positions`. */
 function request(id: string, positions: number, client = 'one'): Sequence {
   const { signal } = new AbortController();
   const options = { temperature: 0, topP: 1, seed: 1, signal };
@@ -83,7 +83,7 @@ describe('room in the KV cache', () => {
     let turns = 0;
     while (!queue.running.includes(large)) {
       expect(turns++).toBeLessThan(30);
-      // One of the small ones ends, and two more come, each time of clients that were never seen before.
+      // One of the small ones ends, and two more arrive, each from a new client.
       if (queue.running.length > 0) end(queue.running[0]!);
       for (let i = 0; i < 2 && queue.waiting.length < 60; i++) {
         submit(queue, request(String(nextId), 20, `client ${nextId}`));
@@ -127,7 +127,7 @@ describe('the queue', () => {
       queue.update();
       return queue.running[0]!.request.client;
     });
-    // They came as even with the greedy one, whose first in the queue was there before them.
+    // They start level with the greedy one, whose first request was queued before theirs.
     expect(turns).toEqual(['greedy', 'b', 'c', 'greedy']);
   });
 });

@@ -20,7 +20,7 @@ function queueOf(maxQueue = 64, maxLead = 1e9): FairQueue<Job> {
 
 const job = (client: string, prompt = 10, answer = 10): Job => ({ client, prompt, answer, left: answer });
 
-/** So many places, of which each gives one token a step; returns who was served, in order. */
+/** A server whose `places` each generate one token per step. */
 class Server {
   readonly queue: FairQueue<Job>;
   readonly places: number;
@@ -112,7 +112,7 @@ describe('turns', () => {
       crowd();
       before += server.step().filter(({ client }) => client === 'b').length;
     }
-    // At 10 to begin and 20 more to end.
+    // Each costs 10 to begin and 20 more to end.
     expect(before).toBeGreaterThanOrEqual(200 / 30);
     expect(before).toBeLessThanOrEqual(200 / 30 + 2 * server.places);
   });
@@ -144,7 +144,7 @@ describe('turns', () => {
       let longest = 0;
       for (let step = 0; step < 400; step++) {
         for (const client of clients) {
-          // Of one client sometimes 20, of another one at a time.
+          // 20 at a time from client "a", one from the others.
           while (queue.items.filter((waiting) => waiting.client === client).length < (client === 'a' ? 20 : 1)) {
             const size = (): number => 1 + Math.floor(rng() * 2 * mean.get(client)!);
             const made = job(client, size(), size());

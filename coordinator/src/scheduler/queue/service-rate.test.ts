@@ -39,13 +39,13 @@ class VirtualScheduler {
     this.admission = new Admission({ forward, maxContext: 1e6, maxBatch, maxQueue, onAdmitted });
   }
 
-  /** What a request that is rejected now is told. */
+  /** `Retry-After` of a request that is rejected now. */
   retryAfterMs(): number | undefined {
     const intervalMs = this.rate.intervalMs(this.admission.running.length, this.admission.waiting);
     return intervalMs && this.rate.retryAfterMs(intervalMs, this.nowMs, this.#maxQueue);
   }
 
-  /** Submits a request of a random length and returns whether it was taken. Three answers in four end before `maxTokens`. */
+  /** Submits a request of random length and returns whether it was taken; 3 in 4 answers end before `maxTokens`. */
   submit(client: string): boolean {
     this.admission.update();
     if (this.admission.refusal(client)) return false;

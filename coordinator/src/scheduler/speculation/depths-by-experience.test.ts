@@ -4,7 +4,7 @@ import { PassCosts } from '../batch/pass-costs.ts';
 import { chooseDepths } from './depth.ts';
 import { StreamSpeculation } from './stream.ts';
 
-/** Rows and drafts take what they take, give or take; streams accept as they do. What comes of choosing depths by experience? */
+/** Costs of rows and drafts, with noise, and the streams' acceptance rates: tests the learned choice of depths. */
 interface World {
   streams: number;
   passMs: number;
@@ -13,7 +13,7 @@ interface World {
   rates: readonly number[];
   /** How much longer the first pass and the first drafting call take: code is compiled, experts are read. */
   cold?: number;
-  /** Of each prompt; 40 by default. */
+  /** Rows of each prompt; 40 by default. */
   promptRows?: number;
 }
 

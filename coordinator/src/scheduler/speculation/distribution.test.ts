@@ -4,8 +4,8 @@ import { Draws } from './draws.ts';
 import { verifyDrafts } from './verify.ts';
 
 /**
- * A language of four tokens in which the next one depends on the last. `MODEL` has the logits that count, `DRAFTER` those of
- * somebody who is wrong about it, more or less by token.
+ * A language of four tokens in which the next one depends on the last. `MODEL` has the true logits, `DRAFTER` those of
+ * a drafter that is wrong, more or less by token.
  */
 const MODEL = [
   [1.2, 0.3, -0.5, 0],
@@ -21,8 +21,8 @@ const DRAFTER = [
 ].map((row) => Float32Array.from(row));
 
 /**
- * Transitions counted, and what χ² of so many (4 states × 3 degrees of freedom) exceeds once in 10,000 tests when nothing is
- * wrong. Against a wrong distribution with Σ (p′ − p)² / p = 0.00104, as when 0.0145 of probability is moved between two tokens
+ * Transitions counted, and the value that χ² (4 states × 3 degrees of freedom) exceeds once in 10,000 correct tests.
+ * Against a distribution with Σ (p′ − p)² / p = 0.00104, as when 0.0145 of probability moves between two tokens
  * of 0.4 each, the noncentrality is 62 and the power 0.99.
  */
 const N = 60_000;

@@ -7,7 +7,7 @@ import { lapsOf, testLimits, testSpeculation } from '../testing/options.ts';
 import { HashEngine, type HashEngineOptions, VOCAB } from '../testing/hash-engine.ts';
 import type { Config } from '../../config.ts';
 
-/** Time passes with laps alone, so that how many drafts pay is the same whenever this runs. */
+/** Only laps take time, so that the useful number of drafts is the same in every run. */
 const [LAP_MS, MTP_MS] = [20, 1];
 beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
 afterEach(() => void vi.useRealTimers());
@@ -64,7 +64,7 @@ function request(id: string, more: Partial<GenerationRequest> = {}): GenerationR
   return { id, promptIds: [1, 2, 3], maxTokens: 20, temperature: 0, topP: 1, seed: 1, signal, ...more };
 }
 
-/** Events without what drafting adds to them, and that apart. */
+/** The events without draft counts, and those separately. */
 async function collect(stream: AsyncIterable<GenerationEvent>) {
   const events: object[] = [];
   let usage = { drafted: 0, accepted: 0, passes: 0, laps: 0 };
@@ -149,7 +149,7 @@ describe('an answer with drafts', () => {
     expect(usage.passes).toBe(forward.passes.length);
     expect(usage.passes).toBeLessThan(24 / 1.8);
     expect(usage.accepted).toBe(24 - usage.passes);
-    // Of two who know the same, who draw with the same numbers draw the same, however far ahead.
+    // With the same logits and random numbers, both draw the same tokens at any depth.
     expect(usage.drafted).toBe(usage.accepted);
     expect(usage.laps).toBe(usage.passes);
     const { drafted, accepted } = scheduler.speculation.counts.mtp;
@@ -228,7 +228,7 @@ describe('drafts in batches', () => {
         },
       });
       forward.beforeMtp = () => (rng() < 0.05 ? Promise.reject(new Error('hiccup')) : undefined);
-      // Before the others begin, whose time their laps would be.
+      // First, since these laps would count as the others' time.
       const asked = Array.from({ length: 40 }, (_, i) => anyRequest(i, rng));
       const alone: object[][] = [];
       for (const each of asked) alone.push(await plain(each));
@@ -248,7 +248,7 @@ describe('drafts in batches', () => {
       expect(scheduler.prefix.reused).toBeGreaterThan(0);
       expect(scheduler.speculation.counts.mtp.accepted[1]).toBeGreaterThan(0);
       await vi.waitFor(() => expect(scheduler.kvBytesInUse).toBe(0));
-      // All pages at once are to be had again.
+      // All pages are free again.
       const whole = Array.from({ length: 4 }, (_, i) => request(`whole ${i}`, { maxTokens: 57, promptIds: [i, 5, 5] }));
       const answers = await Promise.all(whole.map((each) => collect(scheduler.submit(each))));
       for (const [i, { events }] of answers.entries()) expect(events).toEqual(await plain(whole[i]!));
