@@ -34,7 +34,7 @@ of their own over WebRTC, behind lines of a stated length. Everything random is 
   --rtt MS            round trip added to each lap, kept to a tenth of a millisecond (20)
   --loss SHARE        of messages that lose a packet and come 400 ms later, 0 to 0.5 (0)
   --tabs N            each holds all experts (2)
-  --pairs LIST        (row, expert) pairs a second of each tab, as 20000 or 20000,5000; the last is that of all further (as
+  --pairs LIST        assignments (row × expert) a second of each tab, as 20000 or 20000,5000; further tabs have the last (as
                       fast as this machine is)
   --lap-overhead MS   of each lap in a tab, as submission and reading back take on a GPU (0)
   --max-batch N       answers written at a time (the server's default)
