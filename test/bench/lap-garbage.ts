@@ -12,7 +12,7 @@ const WARM_UP_LAPS = 500;
 const IN_FLIGHT = 4;
 
 /** Bounds per lap. A single f16 array of one row would exceed each of them. */
-export const GARBAGE_BOUNDS = {
+const GARBAGE_BOUNDS = {
   /** Bytes of typed arrays that our code makes. */
   arrays: ROW_BYTES / 2,
   /** Bytes still alive afterwards. */

@@ -77,7 +77,7 @@ function overheadTable({ idle, all, loadAverage, firstLapMs }: LapOverhead): str
 }
 
 /** Runs one lap at a time, with the tabs taking turns. */
-export async function measureLaps(): Promise<LapOverhead> {
+async function measureLaps(): Promise<LapOverhead> {
   const tabs = await LapTabs.launch(['--enable-webgpu-developer-features']);
   try {
     for (let i = 0; i < TABS; i++) await tabs.open({ shape: SHAPE, layers: DIMS.layers, experts: DIMS.experts });

@@ -202,7 +202,7 @@ export class FakeCoordinator {
 }
 
 /** One connected tab, as the coordinator sees it. */
-export class FakeDonor {
+class FakeDonor {
   readonly #socket: Socket;
   readonly #refs: ShardRef[];
   readonly #reference: ExpertBackend;

@@ -3,7 +3,7 @@ import type { WorkItem } from '@shoal/model';
 import { combineLayouts, peekFrame } from '@shoal/protocol';
 
 /** A dishonest tab's answers (issue 3). The peer's own code cannot encode `NaN`, so its frames are changed. */
-export const LIES = [
+const LIES = [
   'scaled by 1.01',
   'one expert swapped',
   'noise of 1e-2',

@@ -53,7 +53,7 @@ export function holds(report: ChaosReport): boolean {
 /** Rows within which a liar must be caught (issue 3). */
 export const MAX_LIED_ROWS = 500;
 /** Time for tabs to be back after the coordinator (issue 3). */
-export const MAX_REJOIN_MS = 10_000;
+const MAX_REJOIN_MS = 10_000;
 
 export function describe(report: ChaosReport): string {
   const { gapMs, suspect } = report;

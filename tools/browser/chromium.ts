@@ -17,7 +17,7 @@ const PLACES = [
  * WebGPU without a GPU (SwiftShader) needs the unsafe flag; the rest keeps a test browser from contacting others.
  * `--no-sandbox` is for root, as which Chromium refuses to start with a sandbox.
  */
-export const CHROMIUM_FLAGS = [
+const CHROMIUM_FLAGS = [
   ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
   '--disable-quic',
   '--no-first-run',
@@ -29,7 +29,7 @@ export const CHROMIUM_FLAGS = [
 const WEBGPU_FLAG = '--enable-unsafe-webgpu';
 
 /** Finds an installed Chromium: SHOAL_CHROMIUM, PATH, the usual places, or Playwright's own download. */
-export function findChromium(): string | undefined {
+function findChromium(): string | undefined {
   const named = process.env.SHOAL_CHROMIUM;
   if (named) {
     if (existsSync(named)) return named;

@@ -14,7 +14,7 @@ interface BannedWord {
   use: string;
 }
 
-export const BANNED: readonly BannedWord[] = [
+const BANNED: readonly BannedWord[] = [
   {
     words: /\blanes?\b/,
     except: /^packages\/(kernels|weights\/src\/dense)\/|^test\/bench\/kernels/,

@@ -22,7 +22,7 @@ export const SIM_MODELS: Readonly<Record<string, SimModel>> = {
 };
 
 /** 4-bit weights with a 16-bit scale for each block of 32. */
-export const BITS_PER_WEIGHT = 4.5;
+const BITS_PER_WEIGHT = 4.5;
 export const TAB_BYTES = 2 ** 30;
 
 function model(

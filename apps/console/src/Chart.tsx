@@ -48,7 +48,7 @@ export function Chart({ values, unit, label, heightPx }: ChartProps) {
   );
 }
 
-export function describeSeries(values: readonly (number | null)[], unit: string): string {
+function describeSeries(values: readonly (number | null)[], unit: string): string {
   const known = values.filter((value) => value !== null);
   if (known.length === 0) return `No data in the last ${values.length} s.`;
   const last = values.at(-1);

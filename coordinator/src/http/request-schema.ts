@@ -7,7 +7,7 @@ const MAX_DEVICE_LIMIT = 64;
 /** OpenAI's limit. */
 export const MAX_STOPS = 4;
 /** Matching takes time in proportion for each piece of text. The longest stop strings in use are chat-template headers. */
-export const MAX_STOP_CHARS = 256;
+const MAX_STOP_CHARS = 256;
 /** The scheduler's limit, and OpenAI's for chat. */
 export const MAX_TOP_LOGPROBS = 20;
 /** Opaque labels such as `user`. */

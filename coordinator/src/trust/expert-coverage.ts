@@ -12,7 +12,7 @@ export const MAX_UNAUDITED_USES = 500;
  */
 const MIN_DUE_USES = MAX_UNAUDITED_USES / 2;
 /** A row with a smaller share of weight for an expert counts as neither its use nor its audit: it hardly shows in the answer. */
-export const MIN_WEIGHT_SHARE = 1 / 16;
+const MIN_WEIGHT_SHARE = 1 / 16;
 
 interface Watch {
   /** Uses since its last audit. */

@@ -32,5 +32,5 @@ export type TabAnswer =
   | { type: 'kernel'; kernelMs: number[] };
 
 /** In the order of a lap; milliseconds since the worker's time origin. */
-export const LAP_MOMENTS = ['arrived', 'run', 'submit', 'submitted', 'map', 'mapped', 'send'] as const;
+const LAP_MOMENTS = ['arrived', 'run', 'submit', 'submitted', 'map', 'mapped', 'send'] as const;
 export type LapMoments = Record<(typeof LAP_MOMENTS)[number], number>;

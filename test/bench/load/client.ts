@@ -27,7 +27,7 @@ export interface Outcome {
 }
 
 /** Sends one streamed chat completion over the public API, as any client would. */
-export async function askOnce(
+async function askOnce(
   url: string,
   model: string,
   request: ClientRequest,

@@ -62,7 +62,7 @@ function parseLap(value: unknown): TokenLap {
 }
 
 /** Text of OpenAI's error object: `{ error: { message, type, param, code } }`. */
-export function describeError(body: unknown): string {
+function describeError(body: unknown): string {
   const error = fields(body)['error'];
   if (typeof error === 'string') return error;
   const { message, param, type } = fields(error);

@@ -8,7 +8,7 @@ import { SseParser } from './sse.ts';
 /** A queued request may have to wait; after this long without a byte, it has been lost. */
 const SILENCE_DEADLINE_MS = 120_000;
 /** Traces kept for the picture; beyond this many tokens only the text continues. */
-export const TRACES_KEPT = 4_096;
+const TRACES_KEPT = 4_096;
 
 export interface Run {
   state: 'running' | 'finished' | 'stopped' | 'failed';

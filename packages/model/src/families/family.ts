@@ -50,7 +50,7 @@ const MAX_EXPERTS = 0xffff;
 
 export const dimension = z.int().min(1).max(MAX_DIMENSION);
 export const layerCount = z.int().min(0).max(MAX_LAYERS);
-export const atLeastOneLayer = z.int().min(1).max(MAX_LAYERS);
+const atLeastOneLayer = z.int().min(1).max(MAX_LAYERS);
 export const headCount = z.int().min(1).max(MAX_LAYERS);
 export const expertCount = z.int().min(1).max(MAX_EXPERTS);
 export const positive = z.number().positive().finite();
