@@ -1,6 +1,7 @@
 import { benchEngine, ENGINE_QUANTS } from './engine.ts';
 import { benchHead } from './head.ts';
 import { benchHedges } from './hedges.ts';
+import { benchHostile } from './hostile.ts';
 import { benchKernels } from './kernels.ts';
 import { benchLaps } from './lap-overhead.ts';
 import { benchLoad } from './load/load.ts';
@@ -22,6 +23,7 @@ const HELP = `npm run bench -- [suite] [options]
   laps             what a lap costs besides its kernel, stage by stage, with four real tabs and no delay; what 10,000 leave behind
   stripes          large frames in stripes over several PeerConnections, on a link of 20 ms
   hedges           lap times with and without hedging, on steady lines and lines with spikes, in virtual time
+  hostile          what one hostile donor of each kind does to 16 streams, beside the same streams without it (--only KIND)
   quants           error of each format of the experts beside rules not taken, and how fast experts are packed
   engine           the coordinator alone beside llama.cpp: decode and prefill, default model and V2-Lite's dimensions (12 GB of disk)
   head             drawing tokens from a vocabulary of 151,936: ms a pass, and the event loop under 64 streams
@@ -34,9 +36,21 @@ const HELP = `npm run bench -- [suite] [options]
   --help           print this
 `;
 
-const SUITES = ['prompt-laps', 'hedges', 'laps', 'stripes', 'swarm', 'quants', 'wasm', 'head', 'engine', 'kernels'];
+const SUITES = [
+  'prompt-laps',
+  'hedges',
+  'hostile',
+  'laps',
+  'stripes',
+  'swarm',
+  'quants',
+  'wasm',
+  'head',
+  'engine',
+  'kernels',
+];
 
-const WITH_VALUE = new Set(['--repeats', '--quant']);
+const WITH_VALUE = new Set(['--repeats', '--quant', '--only']);
 
 function valueOf(argv: readonly string[], flag: string): string | undefined {
   const at = argv.indexOf(flag);
@@ -72,6 +86,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const json = flags.includes('--json');
   if (suites.includes('prompt-laps')) await benchPromptLaps({ json });
   if (suites.includes('hedges')) await benchHedges({ json });
+  if (suites.includes('hostile')) await benchHostile({ json, only: valueOf(argv, '--only') });
   if (suites.includes('swarm')) await benchSwarm({ json });
   if (suites.includes('kernels')) await benchKernels({ repeats, json });
   if (suites.includes('engine')) await benchEngine({ repeats, json, quant });

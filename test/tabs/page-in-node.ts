@@ -1,7 +1,7 @@
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { createWasmBackend } from '@shoal/kernels/node';
 import { MemoryShardCache, PeerHost } from '@shoal/peer';
-import type { AdapterInfo } from '@shoal/protocol';
+import type { AdapterInfo, Ready } from '@shoal/protocol';
 import {
   BROWSER_SPREAD_ABOVE_BYTES,
   type DataChannelLike,
@@ -15,6 +15,7 @@ import { DonorSession } from '../../apps/donor/src/donor-session.ts';
 import { isLive } from '../../apps/donor/src/donor-state.ts';
 import type { FromWorker, ToWorker } from '../../apps/donor/src/messages.ts';
 import { FaultyChannel } from './faulty-channel.ts';
+import { type Adversary, adverseSend, flood, neverLoads } from '../chaos/adversaries.ts';
 import { type Liar, lyingBackend, tamperedFrame } from '../chaos/liars.ts';
 import { Alarm } from './alarm.ts';
 import { type HeldMs, Line, LineChannel, type LineOptions } from './line.ts';
@@ -27,6 +28,7 @@ export interface PageOptions {
   pledgeBytes: number;
   seed: number;
   liar?: Liar;
+  adversary?: Adversary;
   /** Computes with the kernels for donors without a GPU, at this pace, behind an adjustable line. */
   measured?: Pace;
 }
@@ -70,6 +72,7 @@ export class PageInNode {
   #channels: FaultyChannel[] = [];
   #faults: Partial<WireFaults> = {};
   #progressMs = 0;
+  #mischief: ReturnType<typeof setInterval> | undefined;
   readonly #meter = { busyMs: 0, laps: 0, rows: 0 };
   readonly #alarm: Alarm | undefined;
   readonly #line: Line | undefined;
@@ -134,7 +137,8 @@ export class PageInNode {
       cache: this.cache,
       createBackend: async (shape: ExpertShape) => {
         const honest = await this.#backend(shape);
-        return liar ? lyingBackend(honest, liar.lie, this.#random, () => this.#isLying(liar)) : honest;
+        if (liar) return lyingBackend(honest, liar.lie, this.#random, () => this.#isLying(liar));
+        return this.#options.adversary === 'never loads' ? neverLoads(honest) : honest;
       },
       urlOf: (sha256) => `${url}/shards/${sha256}`,
       fetch: (...request) => {
@@ -143,12 +147,16 @@ export class PageInNode {
       },
       events: {
         onProgress: (progress) => {
+          if (this.#options.adversary === 'never loads') return this.#pretendProgress(progress, post);
           const nowMs = performance.now();
           if (progress.doneBytes < progress.totalBytes && nowMs - this.#progressMs < PROGRESS_INTERVAL_MS) return;
           this.#progressMs = nowMs;
           post({ type: 'progress', progress });
         },
-        onReady: (ready) => post({ type: 'ready', ready }),
+        onReady: (ready) => {
+          post({ type: 'ready', ready });
+          if (this.#options.adversary === 'loses its device') this.#loseDevice(ready, post);
+        },
         onTrouble: (trouble) => post({ type: 'trouble', trouble }),
         onCacheFailure: ({ reason }) => post({ type: 'cache-failed', reason }),
         onLinkClosed: (reason) => post({ type: 'link-closed', reason }),
@@ -160,6 +168,34 @@ export class PageInNode {
   async #backend(shape: ExpertShape): Promise<ExpertBackend> {
     if (!this.#alarm) return createReferenceBackend(shape);
     return pacedBackend(await createWasmBackend({ shape }), this.#alarm, () => this.#pace!, this.#meter);
+  }
+
+  /** Nothing of one byte, again and again. */
+  #pretendProgress(
+    progress: Extract<FromWorker, { type: 'progress' }>['progress'],
+    post: (message: FromWorker) => void,
+  ): void {
+    clearInterval(this.#mischief);
+    const none = { ...progress, doneBytes: 0, totalBytes: 1, cachedBytes: 0 };
+    this.#mischief = setInterval(() => post({ type: 'progress', progress: none }), 5_000);
+  }
+
+  #loseDevice(ready: Ready, post: (message: FromWorker) => void): void {
+    clearInterval(this.#mischief);
+    this.#mischief = setInterval(() => {
+      post({ type: 'trouble', trouble: { epoch: ready.epoch, code: 'device-lost', message: 'gone' } });
+      post({ type: 'ready', ready });
+    }, 125);
+  }
+
+  #misbehave(link: FramedChannel): void {
+    const { adversary } = this.#options;
+    if (adversary !== 'toggles pause' && adversary !== 'floods pings' && adversary !== 'floods fragments') return;
+    clearInterval(this.#mischief);
+    let turn = 0;
+    const toggle = (): void => (turn++ % 2 === 0 ? this.session.pause() : this.session.resume());
+    if (adversary === 'toggles pause') this.#mischief = setInterval(toggle, 125);
+    else this.#mischief = setInterval(() => flood(adversary, link.channel), 5);
   }
 
   #isLying({ begins }: Liar): boolean {
@@ -176,11 +212,11 @@ export class PageInNode {
   #link(channel: DataChannelLike): FramedChannel {
     this.#channels = [];
     const link = new FramedChannel(this.#wire(channel), { spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES });
-    const { liar } = this.#options;
-    if (liar) {
-      const send = link.send.bind(link);
-      link.send = (frame) => send(this.#isLying(liar) ? tamperedFrame(frame, liar.lie) : frame);
-    }
+    const { liar, adversary } = this.#options;
+    const send = link.send.bind(link);
+    if (liar) link.send = (frame) => send(this.#isLying(liar) ? tamperedFrame(frame, liar.lie) : frame);
+    if (adversary) link.send = adverseSend(adversary, send, () => isLive(this.session.state.value.phase));
+    this.#misbehave(link);
     return link;
   }
 }
