@@ -16,7 +16,7 @@ import { ApiKeys } from './access/api-keys.ts';
 import { SignInGuard } from './access/sign-in.ts';
 import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
-import { KeyedBuckets } from './access/token-bucket.ts';
+import { NetworkBuckets } from './access/token-bucket.ts';
 import { type Core, type CoreHooks, createCore } from './core.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
@@ -194,7 +194,7 @@ function openAccess({ accessFile: file, adminToken, trustProxy }: Config) {
 /** The access rules as the HTTP server uses them. */
 function httpAccess(access: Access): HttpAccess {
   const limit = (): number => access.policy.limits.shardBytesPerHourPerAddress;
-  const allowances = new KeyedBuckets(limit(), HOUR_MS);
+  const allowances = new NetworkBuckets(limit(), HOUR_MS);
   const guard = new SignInGuard(access);
   const addressOf = (request: IncomingMessage): string => addressKey(access.addressOf(request));
   return {
@@ -202,7 +202,7 @@ function httpAccess(access: Access): HttpAccess {
     addressOf,
     takeShardBytes(request, bytes) {
       allowances.setCapacity(limit());
-      const waitMs = allowances.of(addressOf(request)).take(bytes);
+      const waitMs = allowances.take(access.addressOf(request), bytes);
       if (waitMs > 0) access.refusals.shard++;
       return waitMs;
     },

@@ -137,7 +137,8 @@ function peerOn(
   const options = { link: near, hiddenSize: HIDDEN_SIZE, epoch: () => 0, onHostile, clock };
   const laps = hedged ? new LapClient(options) : new UnhedgedClient(options);
   near.onFrame = (frame) => laps.receive(frame);
-  return { peerId, laps, serves: () => true, helped: () => {}, accepts: () => true, believed: true };
+  const rowsAhead = Number.POSITIVE_INFINITY;
+  return { peerId, laps, rowsAhead, serves: () => true, helped: () => {}, accepts: () => true, believed: true };
 }
 
 function spiking(clock: VirtualClock, { share, ms }: Condition['spikes'], rng: Rng): LapBackend {

@@ -1,11 +1,16 @@
-import { addressKey } from '../base/address.ts';
+import { networksOf } from '../base/address.ts';
 import type { Access } from './access.ts';
 import type { Invite } from './access-file.ts';
 import { JoinRefused } from './join-refused.ts';
 import { digestOf } from './token.ts';
-import { type Clock, KeyedBuckets } from './token-bucket.ts';
+import { type Clock, NetworkBuckets } from './token-bucket.ts';
 
 const MINUTE_MS = 60_000;
+/**
+ * Tabs of one address that have no WebRTC connection yet. A connection takes a second, so a school class is in after a few
+ * tries, while someone who only says hello holds no more places than these.
+ */
+const MAX_UNCONNECTED_PER_ADDRESS = 24;
 
 export interface Caller {
   address: string;
@@ -21,6 +26,8 @@ export interface Place {
   invite: string | undefined;
   /** Whether the rules in force would still let the tab in. */
   allowed(): boolean;
+  /** The tab has its WebRTC connection. */
+  connected(): void;
   /** Frees the place. May be called twice. */
   leave(): void;
 }
@@ -28,8 +35,10 @@ export interface Place {
 /** Checks a donor's invitation and the limits of its address, before anything costly is done for it. */
 export class DonorDoor {
   readonly #access: Access;
-  readonly #joins: KeyedBuckets;
-  readonly #byAddress = new Occupancy();
+  readonly #joins: NetworkBuckets;
+  readonly #byNetwork = new Occupancy();
+  /** Of those in `#byNetwork`, the tabs that are not connected yet. */
+  readonly #unconnected = new Occupancy();
   readonly #byDonor = new Occupancy();
   readonly #byInvite = new Occupancy();
   /** Wall clock, for invitations that expire. */
@@ -38,33 +47,49 @@ export class DonorDoor {
   constructor(access: Access, { clock, dateMs = Date.now }: { clock?: Clock; dateMs?: Clock } = {}) {
     this.#access = access;
     this.#dateMs = dateMs;
-    this.#joins = new KeyedBuckets(access.policy.limits.joinsPerMinutePerAddress, MINUTE_MS, clock && { clock });
+    this.#joins = new NetworkBuckets(access.policy.limits.joinsPerMinutePerAddress, MINUTE_MS, clock && { clock });
   }
 
   /** Throws JoinRefused with the code `invite` or `limit`. */
   enter(caller: Caller): Place {
     const { limits } = this.#access.policy;
-    const key = addressKey(caller.address);
+    const { address, tab: number = 0 } = caller;
     const donor = digestOf(caller.donorToken).toString('base64url');
     // Tabs are counted rather than sockets, since a tab that reconnects replaces itself.
-    const tab = `${donor}/${caller.tab ?? 0}`;
+    const tab = `${donor}/${number}`;
     this.#joins.setCapacity(limits.joinsPerMinutePerAddress);
-    const waitMs = this.#joins.of(key).take();
+    const waitMs = this.#joins.take(address);
     if (waitMs > 0) {
       const seconds = Math.ceil(waitMs / 1000);
       throw new JoinRefused('limit', `Too many joins from your network address. Try again in ${seconds} s.`);
     }
     const invite = this.#checkInvite(caller.inviteToken, tab);
-    if (this.#byAddress.others(key, tab) >= limits.peersPerAddress)
-      throw full('network address', limits.peersPerAddress);
-    if (this.#byDonor.others(donor, tab) >= limits.tabsPerDonor) throw full('browser', limits.tabsPerDonor);
-    const leaveAll = [this.#byAddress.enter(key, tab), this.#byDonor.enter(donor, tab)];
+    this.#checkRoom(address, donor, tab);
+    const networks = networksOf(address);
+    const connecting = networks.map(({ key }) => this.#unconnected.enter(key, tab));
+    const leaveAll = [...networks.map(({ key }) => this.#byNetwork.enter(key, tab)), this.#byDonor.enter(donor, tab)];
     if (invite) leaveAll.push(this.#byInvite.enter(invite.name, tab));
+    const connected = (): void => connecting.forEach((leave) => leave());
     return {
       invite: invite?.name,
       allowed: () => this.#stillInvited(invite),
-      leave: () => leaveAll.forEach((leave) => leave()),
+      connected,
+      leave: () => {
+        connected();
+        leaveAll.forEach((leave) => leave());
+      },
     };
+  }
+
+  #checkRoom(address: string, donor: string, tab: string): void {
+    const { peersPerAddress, tabsPerDonor } = this.#access.policy.limits;
+    for (const { key, share } of networksOf(address)) {
+      const most = peersPerAddress * share;
+      if (this.#byNetwork.others(key, tab) >= most) throw full(share === 1 ? 'network address' : 'network', most);
+      if (this.#unconnected.others(key, tab) >= MAX_UNCONNECTED_PER_ADDRESS * share)
+        throw new JoinRefused('limit', 'Many tabs of your network are still connecting. Try again in a few seconds.');
+    }
+    if (this.#byDonor.others(donor, tab) >= tabsPerDonor) throw full('browser', tabsPerDonor);
   }
 
   #checkInvite(token: string | undefined, tab: string): Invite | undefined {

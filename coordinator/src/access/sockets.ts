@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Server } from 'socket.io';
-import { addressKey } from '../base/address.ts';
+import { networksOf } from '../base/address.ts';
 import type { Access } from './access.ts';
-import { type Clock, KeyedBuckets } from './token-bucket.ts';
+import { type Clock, NetworkBuckets } from './token-bucket.ts';
 
 const MINUTE_MS = 60_000;
 /** Beyond one per tab: for consoles, and for the sockets of visits that have just ended. */
@@ -24,12 +24,12 @@ interface EngineConnection {
  */
 export class SocketGuard {
   readonly #access: Access;
-  readonly #handshakes: KeyedBuckets;
+  readonly #handshakes: NetworkBuckets;
   readonly #open = new Map<string, number>();
 
   constructor(access: Access, clock?: Clock) {
     this.#access = access;
-    this.#handshakes = new KeyedBuckets(this.#handshakesPerMinute(), MINUTE_MS, clock && { clock });
+    this.#handshakes = new NetworkBuckets(this.#handshakesPerMinute(), MINUTE_MS, clock && { clock });
   }
 
   /** socket.io's `allowRequest`, called once for each new session. */
@@ -45,24 +45,25 @@ export class SocketGuard {
   /** Counts the open connections of a server. */
   watch(server: Pick<Server, 'engine'>): void {
     server.engine.on('connection', (connection: EngineConnection) => {
-      const key = addressKey(this.#access.addressOf(connection.request));
-      this.#open.set(key, (this.#open.get(key) ?? 0) + 1);
+      const networks = networksOf(this.#access.addressOf(connection.request));
+      for (const { key } of networks) this.#open.set(key, (this.#open.get(key) ?? 0) + 1);
       connection.once('close', () => {
-        const left = this.#open.get(key)! - 1;
-        if (left > 0) this.#open.set(key, left);
-        else this.#open.delete(key);
+        for (const { key } of networks) {
+          const left = this.#open.get(key)! - 1;
+          if (left > 0) this.#open.set(key, left);
+          else this.#open.delete(key);
+        }
       });
     });
   }
 
   /** Why another connection from this address is refused; undefined if it is allowed. */
   refusal(address: string): string | undefined {
-    const key = addressKey(address);
     this.#handshakes.setCapacity(this.#handshakesPerMinute());
-    if (this.#handshakes.of(key).take() > 0) return 'Too many new connections from this address. Wait a minute.';
+    if (this.#handshakes.take(address) > 0) return 'Too many new connections from this address. Wait a minute.';
     const most = this.#access.policy.limits.peersPerAddress + SPARE_SOCKETS;
-    if ((this.#open.get(key) ?? 0) >= most) return 'Too many open connections from this address. Close some tabs.';
-    return undefined;
+    const isFull = networksOf(address).some(({ key, share }) => (this.#open.get(key) ?? 0) >= most * share);
+    return isFull ? 'Too many open connections from this address. Close some tabs.' : undefined;
   }
 
   #handshakesPerMinute(): number {

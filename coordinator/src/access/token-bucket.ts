@@ -1,3 +1,4 @@
+import { networksOf } from '../base/address.ts';
 import { setNewest } from '../base/newest.ts';
 
 export type Clock = () => number;
@@ -80,5 +81,43 @@ export class KeyedBuckets {
   of(key: string): TokenBucket {
     const bucket = this.#buckets.get(key) ?? new TokenBucket(this.#capacity, this.#periodMs, this.#clock);
     return setNewest(this.#buckets, key, bucket, this.#maxKeys);
+  }
+}
+
+/** Buckets of an address and of the wider networks that it belongs to: whatever is taken is taken from all of them. */
+export class NetworkBuckets {
+  readonly #periodMs: number;
+  readonly #options: { clock?: Clock };
+  /** By the share of the networks. */
+  readonly #levels = new Map<number, KeyedBuckets>();
+  #capacity: number;
+
+  constructor(capacity: number, periodMs: number, options: { clock?: Clock } = {}) {
+    this.#capacity = capacity;
+    this.#periodMs = periodMs;
+    this.#options = options;
+  }
+
+  /** A new capacity starts every network with full buckets; the same one changes nothing. */
+  setCapacity(capacity: number): void {
+    this.#capacity = capacity;
+    for (const [share, buckets] of this.#levels) buckets.setCapacity(capacity * share);
+  }
+
+  /** Takes `cost` and returns 0, or takes nothing and returns the milliseconds to wait. */
+  take(address: string, cost = 1): number {
+    const buckets = networksOf(address).map(({ key, share }) => this.#level(share).of(key));
+    const waitMs = Math.max(...buckets.map((bucket) => bucket.msUntil(cost)));
+    if (waitMs === 0) for (const bucket of buckets) bucket.debit(cost);
+    return waitMs;
+  }
+
+  #level(share: number): KeyedBuckets {
+    let level = this.#levels.get(share);
+    if (level === undefined) {
+      level = new KeyedBuckets(this.#capacity * share, this.#periodMs, this.#options);
+      this.#levels.set(share, level);
+    }
+    return level;
   }
 }

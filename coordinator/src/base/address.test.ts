@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { addressKey, clientAddress } from './address.ts';
+import { addressKey, clientAddress, networksOf } from './address.ts';
 
 describe('clientAddress', () => {
   const request = (remoteAddress: string, forwarded?: string) => ({
@@ -29,5 +29,22 @@ describe('addressKey', () => {
     expect(addressKey('::1')).toBe('0:0:0:0::/64');
     expect(addressKey('64:ff9b::1.2.3.4')).toBe('64:ff9b:0:0::/64');
     expect(addressKey('1.2.3.4')).toBe('1.2.3.4');
+  });
+});
+
+describe('networksOf', () => {
+  const keys = (address: string): string[] => networksOf(address).map(({ key, share }) => `${key} × ${share}`);
+
+  it('are the address itself, or the /64, the /56 and the /48 of an IPv6 address with larger shares', () => {
+    expect(keys('1.2.3.4')).toEqual(['1.2.3.4 × 1']);
+    expect(keys('2001:db8:1:2f3::9')).toEqual([
+      '2001:db8:1:2f3::/64 × 1',
+      '2001:db8:1:200::/56 × 2',
+      '2001:db8:1::/48 × 4',
+    ]);
+    expect(keys('2001:db8:1:2ff::9')[1]).toBe(keys('2001:db8:1:200::9')[1]);
+    expect(keys('2001:db8:1:300::9')[1]).not.toBe(keys('2001:db8:1:200::9')[1]);
+    expect(keys('2001:db8:1:300::9')[2]).toBe(keys('2001:db8:1:200::9')[2]);
+    expect(keys('2001:db8::9')[2]).toBe('2001:db8:0::/48 × 4');
   });
 });

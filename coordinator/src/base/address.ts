@@ -25,6 +25,28 @@ export function addressKey(address: string): string {
   return `${expandIPv6(address).slice(0, 4).join(':')}::/64`;
 }
 
+/** A network that limits count by. */
+export interface Network {
+  key: string;
+  /** How many times an address's share it is given. */
+  share: number;
+}
+
+/**
+ * The networks that an address belongs to, the narrowest first. Providers give a home a /56 or a /48 of IPv6, which are 256 or
+ * 65,536 networks of /64: without a limit on these, one home could take as many shares.
+ */
+export function networksOf(address: string): Network[] {
+  if (!isIPv6(address)) return [{ key: address, share: 1 }];
+  const [a, b, c, d = '0'] = expandIPv6(address);
+  const ofHome = (Number.parseInt(d, 16) >> 8).toString(16);
+  return [
+    { key: addressKey(address), share: 1 },
+    { key: `${a}:${b}:${c}:${ofHome}00::/56`, share: 2 },
+    { key: `${a}:${b}:${c}::/48`, share: 4 },
+  ];
+}
+
 /** Removes brackets, port, zone and the IPv6 form of IPv4. Undefined if the text is not an address. */
 function plainAddress(text: string): string | undefined {
   const unbracketed = /^\[(.+)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text;

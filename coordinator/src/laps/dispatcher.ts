@@ -84,6 +84,11 @@ interface Lap {
 
 type PeerPart = Part & { peer: LapPeer };
 
+interface PeerAnswer {
+  answer: LapAnswer;
+  by: LapPeer;
+}
+
 interface PartResult extends RowParts, Part {
   timing: LapTiming | null;
 }
@@ -185,10 +190,13 @@ export class Dispatcher {
       return [{ rows, partial: await this.#computeLocally(lap, item), peer, assignments, timing: null }];
     }
     const part = { peer, assignments };
-    try {
-      const { answer, by } = await this.#askHedged(lap, item, part, tried);
+    const asResult = ({ answer, by }: PeerAnswer): PartResult[] => {
       this.figures.tabAssignments += assignments.length;
       return [{ rows, partial: answer.partial, peer: by, assignments, timing: answer.timing }];
+    };
+    try {
+      if (peer.laps.trial !== undefined) return await this.#askOnTrial(lap, item, part, tried, asResult);
+      return asResult(await this.#askHedged(lap, item, part, tried));
     } catch (error) {
       // A row that overflows f16 can't be sent. It is computed here; at worst its own sequence ends.
       if (error instanceof FrameError) return this.#serve(lap, { peer: null, assignments }, tried);
@@ -216,10 +224,10 @@ export class Dispatcher {
     item: WorkItem,
     { peer, assignments }: PeerPart,
     tried: ReadonlySet<LapPeer>,
-  ): Promise<{ answer: LapAnswer; by: LapPeer }> {
+  ): Promise<PeerAnswer> {
     this.figures.asks++;
     this.#hedgeBudget.earn();
-    const replica = (): Attempt<{ answer: LapAnswer; by: LapPeer }> | undefined => {
+    const replica = (): Attempt<PeerAnswer> | undefined => {
       const [only, ...more] = this.#split(lap, assignments, new Set([...tried, peer]));
       const other = only?.peer ?? null;
       // Only another peer that can do all of it: a hedge saves waiting, and the coordinator's own work doesn't.
@@ -228,15 +236,46 @@ export class Dispatcher {
       return this.#ask(lap, item, other);
     };
     const afterMs = peer.laps.hedgeAfterMs(item.numRows);
-    const first = this.#ask(lap, item, peer);
-    return afterMs === Number.POSITIVE_INFINITY ? first.result : hedge(first, afterMs, replica, this.#clock);
+    return hedge(this.#ask(lap, item, peer), afterMs, replica, this.#clock);
   }
 
-  #ask({ pass }: Lap, item: WorkItem, peer: LapPeer): Attempt<{ answer: LapAnswer; by: LapPeer }> {
+  /**
+   * The answer of a peer on trial or, unless it comes soon, that of others or the coordinator's own: no stream waits for a peer
+   * that may never answer. The peer's lap is not given up for that, so that its answer, or its deadline, tells what it is worth.
+   */
+  #askOnTrial(
+    lap: Lap,
+    item: WorkItem,
+    { peer, assignments }: PeerPart,
+    tried: ReadonlySet<LapPeer>,
+    asResult: (answer: PeerAnswer) => PartResult[],
+  ): Promise<PartResult[]> {
+    const others = new Set([...tried, peer]);
+    const afterMs = this.#trialMs(item, peer, this.#split(lap, assignments, others));
+    let isServed = false;
+    const asked = this.#ask(lap, item, peer, () => !isServed);
+    const own = { result: asked.result.then(asResult), cancel: () => {} };
+    const replacement = (): Attempt<PartResult[]> => {
+      this.figures.trials++;
+      return { result: this.#serveAgain(lap, assignments, others), cancel: () => {} };
+    };
+    return hedge(own, afterMs, replacement, this.#clock).finally(() => (isServed = true));
+  }
+
+  /** How long to wait for a peer on trial: as long as it usually takes, but no longer than for those that would replace it. */
+  #trialMs({ numRows }: WorkItem, peer: LapPeer, replacements: readonly Part[]): number {
+    if (peer.laps.trial === 'untried') return 0;
+    const ownMs = peer.laps.hedgeAfterMs(numRows);
+    return Math.min(ownMs, Math.max(...replacements.map((part) => part.peer?.laps.hedgeAfterMs(numRows) ?? ownMs)));
+  }
+
+  /** `isWanted`: whether an answer that comes now would still be used. */
+  #ask({ pass }: Lap, item: WorkItem, peer: LapPeer, isWanted = (): boolean => true): Attempt<PeerAnswer> {
     const { timeline } = this.#options;
     const onEnd = timeline && ((event: LapEvent) => timeline.lap(event, peer.peerId, pass.name));
     const { result, cancel } = peer.laps.attempt(item, { meter: this.figures, onEnd });
     const accepted = result.then((answer) => {
+      if (!isWanted()) throw new LapError('cancelled', 'another peer has answered the lap');
       if (peer.accepts(item, answer.partial)) return { answer, by: peer };
       throw new LapError('wrong', 'the answer cannot be right');
     });

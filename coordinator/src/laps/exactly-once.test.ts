@@ -94,6 +94,7 @@ function unreliablePeer(peerId: string, rng: Rng): LapPeer {
     serves: (_, expert) => served.has(expert),
     helped: () => {},
     accepts: () => true,
+    rowsAhead: Number.POSITIVE_INFINITY,
     believed: true,
   };
 }

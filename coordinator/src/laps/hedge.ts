@@ -41,6 +41,7 @@ export async function hedge<T>(
   start: () => Attempt<T> | undefined,
   clock: Clock = systemClock,
 ): Promise<T> {
+  if (afterMs === Number.POSITIVE_INFINITY) return first.result;
   const LATE = Symbol('late');
   let timer: Timer | undefined;
   const late = new Promise<typeof LATE>((resolve) => (timer = clock.setTimeout(() => resolve(LATE), afterMs)));

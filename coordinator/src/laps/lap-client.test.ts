@@ -48,7 +48,8 @@ describe('LapClient', () => {
     const meter = { frameBytes: 0 };
     const error = await failureOf(laps.ask(someItem(), { deadlineMs: 5, meter }));
     expect(error.reason).toBe('deadline');
-    expect(laps).toMatchObject({ lapsFailed: 1, consecutiveFailures: 1, inFlight: 0 });
+    expect(laps).toMatchObject({ lapsFailed: 1, inFlight: 0 });
+    expect(laps.failures.inARow).toBe(1);
     const frame = combine(link.lapId());
     for (let i = 0; i < 3; i++) laps.receive(frame);
     expect(laps).toMatchObject({ lapsAnswered: 0, rows: 0, lateAnswers: 3 });
@@ -79,7 +80,8 @@ describe('LapClient', () => {
     cancel();
     cancel();
     expect((await failureOf(result)).reason).toBe('cancelled');
-    expect(laps).toMatchObject({ lapsFailed: 0, consecutiveFailures: 0, inFlight: 0 });
+    expect(laps).toMatchObject({ lapsFailed: 0, inFlight: 0 });
+    expect(laps.failures.inARow).toBe(0);
     // The lap would have taken at least this long.
     expect(laps.lapMs.quantile(0.5)).toBe(40);
     expect(link.sent.map((sent) => peekFrame(sent).type)).toEqual(['dispatch', 'cancel']);
@@ -89,17 +91,39 @@ describe('LapClient', () => {
     expect(rig.hostile).toEqual([]);
   });
 
-  it('hedgeAfterMs is the 95th percentile of enough laps, and ∞ before', async () => {
-    for (let i = 0; i < 17; i++) await lapOf(20);
-    for (let i = 0; i < 2; i++) await lapOf(50);
-    expect(laps.hedgeAfterMs(0)).toBe(Number.POSITIVE_INFINITY);
-    await lapOf(20);
+  it('hedgeAfterMs is the 95th percentile of enough laps, and at most a second before', async () => {
+    expect(laps.hedgeAfterMs(0)).toBe(10);
+    await lapOf(4_000);
+    expect(laps.hedgeAfterMs(0)).toBe(1_000);
+    for (let i = 0; i < 60; i++) await lapOf(20);
+    for (let i = 0; i < 4; i++) await lapOf(50);
     expect(laps.hedgeAfterMs(0)).toBe(50);
     // Two rows took its backend 2 ms.
     expect(laps.hedgeAfterMs(64)).toBe(50 + 64);
     for (let i = 0; i < 20; i++) await lapOf(400);
     // It claims to compute no longer than before, yet a 64th of a lap is allowed for each row.
     expect(laps.hedgeAfterMs(64)).toBe(2 * 400);
+  });
+
+  it('is on trial until enough of its laps are known, and whenever it has failed or been idle', async () => {
+    expect(laps.trial).toBe('untried');
+    const test = laps.ask(someItem());
+    laps.receive(combine(link.lapId()));
+    await test;
+    expect(laps.trial).toBe('untried');
+    for (let i = 0; i < 20; i++) {
+      if (i > 0) expect(laps.trial).toBe('doubtful');
+      await lapOf(20);
+    }
+    expect(laps.trial).toBeUndefined();
+    rig.nowMs += 3_001;
+    expect(laps.trial).toBe('doubtful');
+    await lapOf(20);
+    expect(laps.trial).toBeUndefined();
+    const refused = failureOf(laps.ask(someItem()));
+    laps.receive(encodeRefuse({ lapId: link.lapId(), reason: 'busy' }));
+    await refused;
+    expect(laps.trial).toBe('doubtful');
   });
 
   it('hedgeAfterMs of a steady peer is far beyond its median, not the latest lap of twenty', async () => {
@@ -118,23 +142,22 @@ describe('LapClient', () => {
     const busyUntilMs = performance.now() + 40;
     while (performance.now() < busyUntilMs);
     await expect(answer).resolves.toHaveProperty('timing');
-    expect(laps.consecutiveFailures).toBe(0);
+    expect(laps.failures.inARow).toBe(0);
     port1.close();
   });
 
-  it.each<[LapRefusal, number]>([
-    ['failed', 1],
-    ['device-lost', 1],
-    ['unknown-expert', 1],
-    ['paused', 0],
-    ['busy', 0],
-    ['stale-epoch', 0],
-  ])('refused as %s counts %i against the peer', async (reason, failures) => {
-    const answer = laps.ask(someItem(), { meter: { frameBytes: 0 } });
-    laps.receive(encodeRefuse({ lapId: link.lapId(), reason }));
-    expect(await failureOf(answer)).toMatchObject({ reason: 'refused', refusal: reason });
-    expect(laps.consecutiveFailures).toBe(failures);
-  });
+  it.each<LapRefusal>(['failed', 'device-lost', 'unknown-expert', 'paused', 'busy', 'stale-epoch'])(
+    'avoids a peer that refused a lap as %s',
+    async (reason) => {
+      for (let i = 0; i < 20; i++) await lapOf(20);
+      const answer = failureOf(laps.ask(someItem(), { meter: { frameBytes: 0 } }));
+      laps.receive(encodeRefuse({ lapId: link.lapId(), reason }));
+      expect(await answer).toMatchObject({ reason: 'refused', refusal: reason });
+      expect(laps.expected.standing).toBe('avoid');
+      expect(laps.failures.inARow).toBe(1);
+      expect(laps.failures.verdict).toBeUndefined();
+    },
+  );
 
   it('fails a lap at once when the link cannot take it or ends', async () => {
     link.failure = new TransportError('queue-full', 'full');
@@ -187,8 +210,13 @@ describe('LapClient', () => {
     expect(rig.hostile).toHaveLength(1);
   });
 
-  it('deadlineMs is generous at first, then follows the 95th percentile and the rows, within bounds', async () => {
-    expect(laps.deadlineMs(1)).toBe(10_000);
+  it('deadlineMs is a second at first, unless tests took long, then follows the 95th percentile and the rows, within bounds', async () => {
+    expect(laps.deadlineMs(0)).toBe(1_000);
+    const test = laps.ask(someItem());
+    rig.nowMs += 500;
+    laps.receive(combine(link.lapId()));
+    await test;
+    expect(laps.deadlineMs(0)).toBe(3_000);
     await lapOf(2);
     expect(laps.deadlineMs(1)).toBe(1_000);
     for (let i = 1; i < 20; i++) await lapOf(2);

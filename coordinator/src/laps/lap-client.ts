@@ -18,38 +18,20 @@ import { SampleWindow, SecondMedians } from '../base/sample-window.ts';
 import type { LapEvent } from '../timeline/timeline.ts';
 import type { Attempt } from './hedge.ts';
 import { type LapAnswer, LapError, type LapTiming } from './lap.ts';
+import { LapDeadlines } from './lap-deadlines.ts';
+import { LapFailures } from './lap-failures.ts';
 import { type LapExpectation, PeerStanding } from './peer-standing.ts';
-
-/** Refusals that don't count as failures of the peer (docs/PROTOCOL.md). */
-const INNOCENT_REFUSALS: ReadonlySet<LapRefusal> = new Set(['paused', 'busy', 'stale-epoch']);
 
 /** Laps in flight to one peer. With more the tab only queues, and a replica or the coordinator is faster. */
 const MAX_LAPS_IN_FLIGHT = 32;
 /** Ids of laps that have ended, remembered to tell a late or repeated answer from an invented one. */
 const MAX_REMEMBERED_LAPS = 4096;
-const DEADLINE = {
-  /** Before anything is measured: a first lap may wait for shader warm-up. */
-  firstMs: 10_000,
-  /** The deadline is this many times the peer's 95th percentile. */
-  factor: 6,
-  /** The least while few laps are known: shaders warm up, code is compiled. */
-  minMs: 1_000,
-  /** The least once a 95th percentile is known: a tab's garbage collection and a busy machine's scheduling take less. */
-  minKnownMs: 300,
-  maxMs: 15_000,
-};
-/** Laps whose quantiles are used: few enough to forget a bad moment. */
+/** Laps whose quantiles are shown: few enough to forget a bad moment. */
 const LAP_WINDOW = 64;
-/** Laps from which a 95th percentile is taken. */
-const MIN_SAMPLES = 20;
-/** Less than this is the noise of timers and schedulers. */
-const MIN_HEDGE_MS = 10;
 /** Laps from which a speed is taken. Fewer measure the warm-up. */
 const MIN_LAPS_TO_RATE = 64;
 /** For the expected cost, a lap counts as at most this many times the median. */
 const MAX_OUTLIER = 3;
-/** Below this multiple of the median, the original answer usually arrives before a replica's. */
-const WORTH_A_HEDGE = 1.5;
 const HISTORY_S = 60;
 /** Late or repeated answers allowed beyond one per lap. Each is as large as a real one, and a wire may repeat some. */
 const MAX_SPARE_ANSWERS = 256;
@@ -92,7 +74,6 @@ export interface LapClientOptions {
  * repeated or a refusal never resolves a lap twice; one that no dispatch explains is hostile.
  */
 export class LapClient {
-  readonly lapMs = new SampleWindow(LAP_WINDOW);
   readonly queueMs = new SampleWindow(LAP_WINDOW);
   readonly computeMs = new SampleWindow(LAP_WINDOW);
   readonly wireMs = new SampleWindow(LAP_WINDOW);
@@ -100,11 +81,12 @@ export class LapClient {
   lapsAnswered = 0;
   lapsFailed = 0;
   lateAnswers = 0;
+  /** Laps of tests and of probation. */
+  testsAnswered = 0;
   /** Rows answered, and rows × experts, without tests and probation. Rows of drafts that were wrong are included. */
   rows = 0;
   assignments = 0;
-  /** Laps in a row that missed their deadline or were refused for the peer's own fault. */
-  consecutiveFailures = 0;
+  readonly failures: LapFailures;
 
   readonly #options: LapClientOptions;
   readonly #clock: Clock;
@@ -114,6 +96,7 @@ export class LapClient {
   readonly #remembered = new Map<number, Meter | undefined>();
   readonly #history = new SecondMedians(HISTORY_S);
   readonly #standing: PeerStanding;
+  readonly #deadlines = new LapDeadlines(() => (this.rows === 0 ? 0 : this.#computeMs / this.rows));
   #computeMs = 0;
   #nextLapId = randomInt(MAX_LAP_ID + 1);
   #lapsSent = 0;
@@ -123,11 +106,38 @@ export class LapClient {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#rowFormat = options.rowFormat ?? 'f16';
+    this.failures = new LapFailures(this.#clock);
     this.#standing = new PeerStanding(this.#clock, () => options.link.stats().bytesReceived);
   }
 
   get inFlight(): number {
     return this.#pending.size;
+  }
+
+  /** Without those of tests. */
+  get rowsInFlight(): number {
+    let rows = 0;
+    for (const { item, meter } of this.#pending.values()) if (meter) rows += item.numRows;
+    return rows;
+  }
+
+  /** Times of its laps, for quantiles. */
+  get lapMs(): SampleWindow {
+    return this.#deadlines.lapMs;
+  }
+
+  /** Its usual time for a lap of few rows; that of its tests before its first lap, and 0 before these. */
+  get usualMs(): number {
+    return this.#deadlines.usualMs;
+  }
+
+  /**
+   * Whether nobody should have to wait for its next lap: it has failed, or has not answered lately, or its laps are not known
+   * yet. `untried` until its first answer.
+   */
+  get trial(): 'untried' | 'doubtful' | undefined {
+    if (this.lapsAnswered === 0) return 'untried';
+    return this.#standing.expected.standing === 'known' && this.#deadlines.areKnown ? undefined : 'doubtful';
   }
 
   /** What a further lap is expected to take, for choosing among replicas. */
@@ -143,31 +153,12 @@ export class LapClient {
 
   /** The time that a lap of this many rows is given, from what this peer's laps took. */
   deadlineMs(numRows: number): number {
-    const p95 = this.lapMs.quantile(0.95);
-    if (p95 === null) return DEADLINE.firstMs;
-    const scaled = this.#withRows(p95, numRows) * DEADLINE.factor + (this.#options.link.stats().rttMs ?? 0);
-    const leastMs = this.lapMs.length < MIN_SAMPLES ? DEADLINE.minMs : DEADLINE.minKnownMs;
-    return Math.min(DEADLINE.maxMs, Math.max(leastMs, scaled));
+    return this.#deadlines.deadlineMs(numRows, this.#options.link.stats().rttMs ?? 0);
   }
 
-  /**
-   * The time after which a lap of this many rows is late enough to ask a replica as well: this peer's 95th percentile, but at
-   * least 1.5 times its median. On a steady line one lap in twenty is a little later than the others, and its answer comes
-   * before a replica's could. ∞ while too little is known.
-   */
+  /** The time after which a lap of this many rows is late enough to ask a replica as well. */
   hedgeAfterMs(numRows: number): number {
-    if (this.lapMs.length < MIN_SAMPLES) return Number.POSITIVE_INFINITY;
-    const late = Math.max(this.lapMs.quantile(0.95)!, WORTH_A_HEDGE * this.lapMs.quantile(0.5)!);
-    return Math.max(MIN_HEDGE_MS, this.#withRows(late, numRows));
-  }
-
-  /**
-   * A time that suits laps of few rows, for this many. Compute grows with rows, the round trip doesn't: each row adds the
-   * backend's average, but at least a 64th of the lap, since the compute time is only the peer's word.
-   */
-  #withRows(lapMs: number, numRows: number): number {
-    const rowMs = this.rows === 0 ? 0 : this.#computeMs / this.rows;
-    return lapMs + numRows * Math.max(lapMs / 64, rowMs);
+    return this.#deadlines.lateAfterMs(numRows);
   }
 
   /** Median lap times of the last 60 s, one a second. */
@@ -222,7 +213,7 @@ export class LapClient {
       if (pending === undefined) return this.#late(lapId, bytes);
       // A refusal's bytes count as an answer's do.
       if (pending.meter) pending.meter.frameBytes += bytes.length;
-      if (type === 'refuse') this.#refused(lapId, decodeRefuse(bytes).reason);
+      if (type === 'refuse') this.#refused(lapId, pending, decodeRefuse(bytes).reason);
       else this.#answered(lapId, pending, bytes);
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
@@ -246,7 +237,7 @@ export class LapClient {
   #missed(lapId: number, deadlineMs: number): void {
     const pending = this.#pending.get(lapId);
     if (pending === undefined) return;
-    this.consecutiveFailures++;
+    this.failures.missed(pending.sentMs);
     if (pending.meter) this.lapsFailed++;
     this.#giveUp(lapId, pending, new LapError('deadline', `no answer within ${Math.round(deadlineMs)} ms`));
   }
@@ -294,18 +285,15 @@ export class LapClient {
     const queueMs = Math.min(frame.queueUs / 1000, lapMs - computeMs);
     const timing = { lapMs, queueMs, computeMs };
     this.#settle(lapId, pending, { receivedBytes: bytes.length, queueMs, computeMs });
-    this.consecutiveFailures = 0;
     this.#standing.recovered();
     if (pending.meter) this.#record(timing, pending.item);
+    else this.#recordTest(lapMs);
     pending.resolve({ partial: frame.partial, timing });
   }
 
-  #refused(lapId: number, reason: LapRefusal): void {
-    this.#standing.spoke();
-    if (!INNOCENT_REFUSALS.has(reason)) {
-      this.consecutiveFailures++;
-      this.#standing.failed();
-    }
+  #refused(lapId: number, pending: PendingLap, reason: LapRefusal): void {
+    this.#standing.refused();
+    this.failures.refused(pending.sentMs, reason);
     this.#fail(lapId, new LapError('refused', `the peer refused the lap: ${reason}`, reason));
   }
 
@@ -330,7 +318,13 @@ export class LapClient {
     onEnd?.({ lapId, layer, rows, sentBytes, receivedBytes: 0, ...times, ...outcome });
   }
 
+  #recordTest(lapMs: number): void {
+    this.testsAnswered++;
+    this.#deadlines.testMs.add(lapMs);
+  }
+
   #record({ lapMs, queueMs, computeMs }: LapTiming, { numRows, experts }: WorkItem): void {
+    this.failures.answered();
     this.lapMs.add(lapMs);
     this.queueMs.add(queueMs);
     this.computeMs.add(computeMs);

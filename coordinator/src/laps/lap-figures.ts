@@ -9,6 +9,8 @@ export class LapFigures {
   asks = 0;
   /** Parts that a replica was asked for as well, because the first peer was late. */
   hedges = 0;
+  /** Parts that others computed as well, because the peer that was asked may not answer (`LapClient.trial`). */
+  trials = 0;
   redispatches = 0;
   /** (row, expert) assignments that peers computed, and that the coordinator did because no peer could. */
   tabAssignments = 0;

@@ -13,6 +13,8 @@ export interface LapPeer {
   helped(tokens: number): void;
   /** Whether its answer (f16 bits, [numRows, hiddenSize]) may enter a sum, as far as can be told without computing it. */
   accepts(item: WorkItem, partial: Uint16Array): boolean;
+  /** Rows that it may be given now. Further ones would be used before anybody has looked at these. */
+  readonly rowsAhead: number;
   /** False once it was found to give wrong results. */
   readonly believed: boolean;
 }
@@ -27,6 +29,47 @@ export interface Part {
 /** The row that one of the call's assignments belongs to. */
 const rowOf = ({ topkIdx, numRows }: MoeCall, assignment: number): number =>
   Math.floor((assignment * numRows) / topkIdx.length);
+
+/** How many of these assignments belong to the first `most` rows among them, and how many rows that are. */
+function firstRows(call: MoeCall, assignments: readonly number[], most: number): { count: number; rows: number } {
+  let rows = 0;
+  let last = -1;
+  for (const [count, assignment] of assignments.entries()) {
+    const row = rowOf(call, assignment);
+    if (row !== last && rows >= most) return { count, rows };
+    if (row !== last) rows++;
+    last = row;
+  }
+  return { count: assignments.length, rows };
+}
+
+const servesAll = (peer: LapPeer, { layer, topkIdx }: MoeCall, assignments: readonly number[]): boolean =>
+  assignments.every((a) => peer.serves(layer, topkIdx[a]!));
+
+/**
+ * Gives the rows that a peer may not be given yet to others that serve all of its experts, and else to the coordinator. A row's
+ * experts stay together, since how they are grouped decides its rounding.
+ *
+ * @param ahead rows that each peer may be given; what is given is taken from it
+ */
+function withinTrust(call: MoeCall, { peer, assignments }: Part, ahead: Map<LapPeer, number>): Part[] {
+  const parts: Part[] = [];
+  let left = assignments;
+  const give = (to: LapPeer): void => {
+    const { count, rows } = firstRows(call, left, ahead.get(to)!);
+    if (count > 0) parts.push({ peer: to, assignments: left.slice(0, count) });
+    ahead.set(to, ahead.get(to)! - rows);
+    left = left.slice(count);
+  };
+  if (peer === null) return [{ peer, assignments }];
+  give(peer);
+  if (left.length === 0) return parts;
+  for (const other of ahead.keys()) {
+    if (other !== peer && servesAll(other, call, assignments)) give(other);
+    if (left.length === 0) return parts;
+  }
+  return [...parts, { peer: null, assignments: left }];
+}
 
 /** Splits calls among the peers that serve their experts now. */
 export class LapSplitter {
@@ -62,7 +105,9 @@ export class LapSplitter {
       else parts.set(candidate, { peer: peers[candidate] ?? null, assignments: [assignments[i]!] });
     }
     // In the placement's order: the sum must not depend on the order of answers.
-    return [...parts.entries()].sort(([a], [b]) => a - b).map(([, part]) => part);
+    const inOrder = [...parts.entries()].sort(([a], [b]) => a - b).map(([, part]) => part);
+    const ahead = new Map(peers.map((peer) => [peer, peer.rowsAhead]));
+    return inOrder.flatMap((part) => withinTrust(call, part, ahead));
   }
 
   /** The experts that DeepSeek-V2's device-limited routing chooses, over the peers that serve the layer now. */

@@ -32,9 +32,9 @@ export class PeerStanding {
   }
 
   /**
-   * `try` before the first answer and when the last one is old, so that one slow lap does not keep a peer idle for good.
-   * `avoid` for a while after a failure, and for longer while the peer gives no sign of life: each lap that is sent to a frozen
-   * peer costs a stream a deadline.
+   * `try` before the first answer and when the last one is old, so that one slow lap does not keep a peer idle for good: with
+   * one lap at a time, since it may not be answered. `avoid` meanwhile, for a while after a failure, and for longer while the
+   * peer gives no sign of life: each lap that is sent to a frozen peer costs a stream a hedge or a deadline.
    */
   get expected(): LapExpectation {
     const nowMs = this.#clock.now();
@@ -44,8 +44,9 @@ export class PeerStanding {
     if (sinceFailureMs < STALE_AFTER_MS || (sinceFailureMs < SILENT_AFTER_MS && isSilent)) {
       return { standing: 'avoid', fixedMs, perAssignmentMs };
     }
-    const isStale = nowMs - this.#answeredAtMs > STALE_AFTER_MS;
-    if (isStale && this.#lapsInFlight === 0) return { standing: 'try', fixedMs, perAssignmentMs };
+    if (nowMs - this.#answeredAtMs > STALE_AFTER_MS) {
+      return { standing: this.#lapsInFlight === 0 ? 'try' : 'avoid', fixedMs, perAssignmentMs };
+    }
     return { standing: 'known', fixedMs: fixedMs + perAssignmentMs * this.#assignmentsInFlight, perAssignmentMs };
   }
 
@@ -81,8 +82,9 @@ export class PeerStanding {
     this.#receivedAtSilence = this.#bytesReceived();
   }
 
-  /** A lap was refused, which is a sign of life. */
-  spoke(): void {
+  /** A lap was refused, for whatever reason: a failure, but a sign of life. */
+  refused(): void {
+    this.failed();
     this.#receivedAtSilence = undefined;
   }
 }

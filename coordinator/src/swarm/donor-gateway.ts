@@ -182,7 +182,10 @@ class DonorSocket {
       return swarm.dismiss(peer, { code: 'timeout', message, retry: true });
     }
     this.#connection.link.then(
-      (link) => swarm.attach(peer, link),
+      (link) => {
+        this.#place?.connected();
+        swarm.attach(peer, link);
+      },
       (error: unknown) => {
         if (!(error instanceof TransportError)) throw error;
         const message = `The WebRTC connection failed (${error.message}). A firewall may be blocking it.`;

@@ -1,12 +1,23 @@
 import type { Clock, Timer } from '../base/clock.ts';
 import type { PeerSession } from './peer-session.ts';
 
-/** Deadlines of peers that are loading experts. */
+/** A line that brings less than this, half a megabit a second, is too slow for experts. */
+const MIN_BYTES_PER_MS = 64;
+
+interface Load {
+  timer: Timer;
+  /** The most that was reported, which only counts as progress if it grows. */
+  doneBytes: number;
+  /** However much is reported, it has to be over by then. */
+  endMs: number;
+}
+
+/** Deadlines of peers that are loading experts: between two signs of progress, and for all of it. */
 export class LoadDeadlines {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   readonly #onExpired: (peer: PeerSession) => void;
-  readonly #timers = new Map<PeerSession, Timer>();
+  readonly #loads = new Map<PeerSession, Load>();
 
   constructor(clock: Clock, timeoutMs: number, onExpired: (peer: PeerSession) => void) {
     this.#clock = clock;
@@ -14,16 +25,30 @@ export class LoadDeadlines {
     this.#onExpired = onExpired;
   }
 
-  /** Starts the peer's deadline, or starts it again after progress. */
-  start(peer: PeerSession): void {
+  /** Starts the peer's deadlines. `bytes`: what it has to load, by the coordinator's own reckoning. */
+  start(peer: PeerSession, bytes: number): void {
     this.stop(peer);
-    const timer = this.#clock.setTimeout(() => this.#onExpired(peer), this.#timeoutMs);
-    timer.unref();
-    this.#timers.set(peer, timer);
+    const endMs = this.#clock.now() + this.#timeoutMs + bytes / MIN_BYTES_PER_MS;
+    this.#loads.set(peer, { timer: this.#expire(peer, endMs), doneBytes: 0, endMs });
+  }
+
+  /** The peer has loaded this much. Only more than before counts. */
+  progress(peer: PeerSession, doneBytes: number): void {
+    const load = this.#loads.get(peer);
+    if (load === undefined || doneBytes <= load.doneBytes) return;
+    this.#clock.clear(load.timer);
+    this.#loads.set(peer, { ...load, timer: this.#expire(peer, load.endMs), doneBytes });
   }
 
   stop(peer: PeerSession): void {
-    this.#clock.clear(this.#timers.get(peer));
-    this.#timers.delete(peer);
+    this.#clock.clear(this.#loads.get(peer)?.timer);
+    this.#loads.delete(peer);
+  }
+
+  #expire(peer: PeerSession, endMs: number): Timer {
+    const inMs = Math.max(0, Math.min(this.#timeoutMs, endMs - this.#clock.now()));
+    const timer = this.#clock.setTimeout(() => this.#onExpired(peer), inMs);
+    timer.unref();
+    return timer;
   }
 }

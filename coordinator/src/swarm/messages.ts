@@ -1,3 +1,4 @@
+import type { Dismissed } from '@shoal/protocol';
 import type { LinkCloseReason } from '@shoal/transport';
 import type { Wrong } from '../trust/trust.ts';
 
@@ -10,6 +11,30 @@ export const LINK_ENDS: Readonly<Record<LinkCloseReason, string>> = {
   closed: 'vanished',
   'remote-closed': 'vanished',
 };
+
+/** To a tab whose link ended for the reason `protocol`. */
+export const LINK_MISUSED =
+  'The tab sent data that breaks the protocol, or more than it was asked for. Reload the page.';
+export const SHUTTING_DOWN = 'The coordinator is shutting down. Try again in a minute.';
+export const MADE_ROOM = 'The swarm is full, and this tab made room for another. It comes back when there is room.';
+
+/** `removed`: the page does not come back by itself. */
+export const TOO_MANY_TESTS: Dismissed = {
+  code: 'removed',
+  message: 'The tab lost its GPU, or interrupted the test of its experts, too often within ten minutes.',
+  retry: false,
+};
+export const TOO_MANY_INTENTS: Dismissed = {
+  code: 'removed',
+  message: 'The tab was paused and resumed too often within a minute.',
+  retry: false,
+};
+
+/** Message to a donor whose last visits were of no use. */
+export function rejoinText(waitMs: number): string {
+  const wait = waitMs < 120_000 ? `${Math.ceil(waitMs / 1000)} s` : `${Math.ceil(waitMs / 60_000)} minutes`;
+  return `Earlier visits from this browser or network failed again and again. Try again in ${wait}.`;
+}
 
 export function mebibytes(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 0)} MiB`;

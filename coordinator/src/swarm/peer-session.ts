@@ -1,6 +1,7 @@
 import { capacityInExperts, type ExpertIndex } from '@shoal/placement';
 import type { Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
+import { TokenBucket } from '../access/token-bucket.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { WorkItem } from '@shoal/model';
 import type { LapClient } from '../laps/lap-client.ts';
@@ -11,6 +12,15 @@ import type { DonorHistory } from './donor-records.ts';
 import type { Migrant } from './migration.ts';
 import { PEER_TRANSITIONS, type PeerEvent, READY_STATES } from './peer-state.ts';
 import { linkBytes } from './wire-meter.ts';
+
+/** Tests that a visit may cause to be made again: by losing its GPU, or by pausing or refusing in the middle of one. */
+const REPEATED_TESTS = 6;
+const REPEATED_TESTS_PERIOD_MS = 600_000;
+/** More often than anyone pauses and resumes. */
+const INTENTS_PER_MINUTE = 20;
+const MINUTE_MS = 60_000;
+/** A tab that is loading is counted on as long as it shows progress, but no longer than this, since progress is its own word. */
+const COUNTED_ON_MS = { withoutProgress: 8_000, inAll: 60_000 };
 
 /** No assignment: epochs count from 1. */
 export const NO_EPOCH = -1;
@@ -53,6 +63,8 @@ export class PeerSession implements LapPeer, Migrant {
   readonly hello: Hello;
   readonly control: DonorControl;
   readonly sinceMs = Date.now();
+  /** As `sinceMs`, by the clock that never goes back. */
+  readonly joinedMs: number;
   readonly trust: PeerTrust;
   readonly rowFormat: RowFormat;
   readonly maxExperts: number;
@@ -66,12 +78,20 @@ export class PeerSession implements LapPeer, Migrant {
   live = new Set<ExpertIndex>();
   /** Tests under way, each with the experts that serve once it is passed. A test removed from here has no effect. */
   readonly tests = new Set<Set<ExpertIndex>>();
+  /** Whether any expert of it has served in this visit. */
+  hasServed = false;
+  /** While it lacks experts of its assignment: since when, how far it had come at the last tick, and since when no further. */
+  #lacking: { sinceMs: number; progress: number; progressMs: number } | undefined;
+  readonly #repeatedTests: TokenBucket;
+  readonly #intents: TokenBucket;
   /** Epoch of the assignment that is completely loaded. */
   readyEpoch = NO_EPOCH;
   /** The experts that the newest plan gives it; differs from `assigned` while replicas move. */
   target = new Set<ExpertIndex>();
   allocatedBytes = 0;
   loadedShare = 0;
+  /** Of the newest assignment, as the tab tells it. */
+  loadedBytes = 0;
   verifiedShare: number | null = null;
   tokensHelped = 0;
   rowsPerSecond = 0;
@@ -89,7 +109,11 @@ export class PeerSession implements LapPeer, Migrant {
   constructor(options: PeerSessionOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#tickedMs = this.#clock.now();
+    this.joinedMs = this.#clock.now();
+    this.#tickedMs = this.joinedMs;
+    const nowMs = (): number => this.#clock.now();
+    this.#repeatedTests = new TokenBucket(REPEATED_TESTS, REPEATED_TESTS_PERIOD_MS, nowMs);
+    this.#intents = new TokenBucket(INTENTS_PER_MINUTE, MINUTE_MS, nowMs);
     this.peerId = options.peerId;
     this.donorId = options.donorId;
     this.donor = options.donor;
@@ -150,6 +174,39 @@ export class PeerSession implements LapPeer, Migrant {
     return bytes + (underWay > 0 ? linkBytes(this.link) - bytesBefore : 0);
   }
 
+  /** Counts a test that has to be made again. False if there were too many. */
+  mayRepeatTest(): boolean {
+    return this.#repeatedTests.take() === 0;
+  }
+
+  /** Counts a wish of its donor. False if there were too many. */
+  mayIntend(): boolean {
+    return this.#intents.take() === 0;
+  }
+
+  /** Takes note of which of its experts serve. Called whenever that or its assignment has changed. */
+  noteLoaded(): void {
+    const nowMs = this.#clock.now();
+    this.hasServed ||= this.live.size > 0;
+    if (this.live.size === this.assigned.size) this.#lacking = undefined;
+    else this.#lacking ??= { sinceMs: nowMs, progress: 0, progressMs: nowMs };
+  }
+
+  /** Whether it has been loading for so long that others should load as well what nobody serves. */
+  get doubtful(): boolean {
+    if (this.#lacking === undefined) return false;
+    const nowMs = this.#clock.now();
+    const { sinceMs, progressMs } = this.#lacking;
+    return nowMs - progressMs > COUNTED_ON_MS.withoutProgress || nowMs - sinceMs > COUNTED_ON_MS.inAll;
+  }
+
+  #watchLoading(nowMs: number): void {
+    if (this.#lacking === undefined) return;
+    const progress = this.loadedBytes + (this.#laps?.testsAnswered ?? 0);
+    if (progress > this.#lacking.progress) this.#lacking.progressMs = nowMs;
+    this.#lacking.progress = progress;
+  }
+
   /** Whether it may be given laps. */
   get serving(): boolean {
     return READY_STATES.has(this.state) && this.live.size > 0;
@@ -168,6 +225,10 @@ export class PeerSession implements LapPeer, Migrant {
 
   accepts(request: WorkItem, partial: Uint16Array): boolean {
     return this.#options.trust?.accepts(this, request, partial) ?? true;
+  }
+
+  get rowsAhead(): number {
+    return this.trust.rowsAhead - (this.#laps?.rowsInFlight ?? 0);
   }
 
   get believed(): boolean {
@@ -191,6 +252,7 @@ export class PeerSession implements LapPeer, Migrant {
   tick(): void {
     const rows = this.#laps?.rows ?? 0;
     const nowMs = this.#clock.now();
+    this.#watchLoading(nowMs);
     // The time is measured, since ticks are late in a busy process.
     const rate = (1000 * (rows - this.#rowsAtTick)) / Math.max(1, nowMs - this.#tickedMs);
     this.#tickedMs = nowMs;

@@ -6,6 +6,7 @@ import {
   type PlacementPlan,
   type PlacementResult,
   planPlacement,
+  pledgeFor,
 } from '@shoal/placement';
 import { systemClock } from '../base/clock.ts';
 import type { ExpertRef } from './known-answer-test.ts';
@@ -45,14 +46,16 @@ export class Rollout {
 
   /** Makes a new plan and starts moving towards it. `mayFetch`: whether peers may download what they have not kept. */
   replan(mayFetch: () => boolean = () => true): void {
-    const { model, events } = this.#options;
-    const able = this.#options.peers().filter(takesPart);
-    let plan = this.#planFor(able, false);
-    if (plan.fetchedBytes > 0 && !mayFetch()) plan = this.#planFor(able, true);
+    const { model, events, peers } = this.#options;
+    const able = peers().filter(takesPart);
+    const mayOnlyKeep = (): boolean => !mayFetch();
+    const doubts = doubtsOf(able);
+    const plan = this.#planWithout(doubts, able, this.#planOnce(able, mayOnlyKeep), mayOnlyKeep);
     this.#allowance.spend(plan.movedBytes);
     this.plan = plan;
     this.deferred = plan.deferred;
-    for (const peer of able) peer.target = new Set(this.plan.held.get(peer.peerId));
+    for (const peer of able)
+      peer.target = new Set([...(plan.held.get(peer.peerId) ?? []), ...(doubts.get(peer) ?? [])]);
     this.advance(true);
     // A swarm may have more tabs than it needs.
     for (const peer of able) if (peer.assigned.size === 0) peer.apply('spare');
@@ -65,15 +68,57 @@ export class Rollout {
     });
   }
 
-  #planFor(able: readonly PeerSession[], keepOnly: boolean): PlacementResult {
-    const { model, replicas, load, heldBefore, clock = systemClock, planner = planPlacement } = this.#options;
-    const before = (peer: PeerSession): readonly ExpertIndex[] =>
-      peer.assigned.size > 0 ? [...peer.assigned] : heldBefore(peer);
-    const held = new Map(able.map((peer) => [peer.peerId, before(peer)]));
-    return planner(model, able.map(placementPeer), {
+  /** Changes whenever another plan is due because of doubtful holders. Empty while there are none. */
+  get doubt(): string {
+    const able = this.#options.peers().filter(takesPart);
+    if (doubtsOf(able).size === 0) return '';
+    return able.map((peer) => `${peer.peerId} ${peer.doubtful}`).join();
+  }
+
+  #planOnce(able: readonly PeerSession[], mayOnlyKeep: () => boolean): PlacementResult {
+    const { heldBefore } = this.#options;
+    const held = new Map(
+      able.map((peer) => [peer.peerId, peer.assigned.size > 0 ? [...peer.assigned] : heldBefore(peer)]),
+    );
+    const plan = this.#planFrom(held, able.map(placementPeer), false);
+    return plan.fetchedBytes > 0 && mayOnlyKeep() ? this.#planFrom(held, able.map(placementPeer), true) : plan;
+  }
+
+  /**
+   * The plan again, without counting on doubtful holders for what nobody serves: whoever has room left loads that too. They go
+   * on loading it meanwhile. A plan that counted on nobody new to begin with would give every tab the same experts.
+   */
+  #planWithout(
+    doubts: Doubts,
+    able: readonly PeerSession[],
+    plan: PlacementResult,
+    mayOnlyKeep: () => boolean,
+  ): PlacementResult {
+    if (doubts.size === 0) return plan;
+    const held = new Map(plan.held);
+    const peers = able.map((peer) => {
+      const doubted = doubts.get(peer);
+      if (doubted === undefined) return placementPeer(peer);
+      const rest = plan.held.get(peer.peerId)!.filter((expert) => !doubted.has(expert));
+      held.set(peer.peerId, rest);
+      // No room for more than what it is still counted on for.
+      return { ...placementPeer(peer), pledgeBytes: pledgeFor(rest.length, this.#options.model.shardBytes) };
+    });
+    const again = this.#planFrom(held, peers, mayOnlyKeep(), plan.movedBytes);
+    return { ...again, epoch: plan.epoch, movedBytes: plan.movedBytes + again.movedBytes };
+  }
+
+  #planFrom(
+    held: ReadonlyMap<string, readonly ExpertIndex[]>,
+    peers: readonly PlacementPeer[],
+    keepOnly: boolean,
+    movedBytes = 0,
+  ): PlacementResult {
+    const { model, replicas, load, clock = systemClock, planner = planPlacement } = this.#options;
+    return planner(model, peers, {
       replicas,
       previous: { epoch: this.plan.epoch, held },
-      maxMoveBytes: this.#allowance.at(clock.now()),
+      maxMoveBytes: this.#allowance.at(clock.now()) - movedBytes,
       ...(load && { load: load() }),
       ...(keepOnly && { keepOnly }),
     });
@@ -139,6 +184,7 @@ export class Rollout {
     for (const held of [peer.live, ...peer.tests]) {
       for (const expert of held) if (!experts.has(expert)) held.delete(expert);
     }
+    peer.noteLoaded();
     peer.epoch = ++this.#assignments;
     const shards = [...experts]
       .sort((a, b) => a - b)
@@ -147,6 +193,22 @@ export class Rollout {
     peer.control.assign({ epoch: peer.epoch, shards });
     this.#options.onAssigned(peer);
   }
+}
+
+/** By peer that has not loaded its experts in time, those that nobody serves. */
+type Doubts = ReadonlyMap<PeerSession, ReadonlySet<ExpertIndex>>;
+
+function doubtsOf(able: readonly PeerSession[]): Doubts {
+  const doubts = new Map<PeerSession, Set<ExpertIndex>>();
+  const doubtful = able.filter((peer) => peer.doubtful);
+  // Where all are still loading, there is nobody else to count on.
+  if (doubtful.length === 0 || doubtful.length === able.length) return doubts;
+  const served = new Set(able.flatMap((peer) => [...peer.live]));
+  for (const peer of doubtful) {
+    const unserved = new Set([...peer.assigned].filter((expert) => !served.has(expert)));
+    if (unserved.size > 0) doubts.set(peer, unserved);
+  }
+  return doubts;
 }
 
 /** Paused and draining peers keep what they have, but the plan does not count on them. */

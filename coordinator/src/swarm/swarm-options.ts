@@ -40,7 +40,7 @@ export interface SwarmTimings {
   returnDelayMs: number;
   /** From a departure to the next plan. A tab that only reloads is back by then. */
   leaveDelayMs: number;
-  /** Longest time between signs of progress from an assignment to `ready`. */
+  /** Longest time between signs of progress from an assignment to `ready`, and to a test that has to be made again. */
   loadTimeoutMs: number;
   /** Longest time that a draining peer serves while others take over. */
   peerDrainTimeoutMs: number;
@@ -50,6 +50,6 @@ export const DEFAULT_TIMINGS: SwarmTimings = {
   joinDelayMs: 150,
   returnDelayMs: 6_000,
   leaveDelayMs: 2_500,
-  loadTimeoutMs: 120_000,
+  loadTimeoutMs: 45_000,
   peerDrainTimeoutMs: 60_000,
 };

@@ -264,7 +264,7 @@ describe('Swarm: a tab that serves', () => {
     expect(tab.standings.map(({ phase }) => phase)).toContain('draining');
     const again = join({ donorToken: 'a' });
     await until(() => again.session.settled);
-    expect(again.session.laps.consecutiveFailures).toBe(0);
+    expect(again.session.laps.failures.inARow).toBe(0);
   });
 
   it('is replaced when its donor joins again, and the donor keeps its total', async () => {

@@ -1,4 +1,3 @@
-import { createHash, randomUUID } from 'node:crypto';
 import type { ExpertIndex, PlacementPlan } from '@shoal/placement';
 import type { Dismissed, FrameErrorReason, Hello, Intent, Progress, Ready, Trouble } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
@@ -6,25 +5,29 @@ import { JoinRefused } from '../access/join-refused.ts';
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
 import type { WorkItem } from '@shoal/model';
 import { LapClient } from '../laps/lap-client.ts';
-import { backendOf } from '../trust/bounds.ts';
 import { Judge } from '../trust/judge.ts';
 import type { Wrong } from '../trust/trust.ts';
 import { DonorRecords } from './donor-records.ts';
+import { Entrance } from './entrance.ts';
 import { LoadDeadlines } from './load-deadlines.ts';
-import { expelledText, foundOutText, LINK_ENDS, mebibytes, quarantinedText } from './messages.ts';
+import {
+  expelledText,
+  foundOutText,
+  LINK_ENDS,
+  LINK_MISUSED,
+  mebibytes,
+  quarantinedText,
+  SHUTTING_DOWN,
+  TOO_MANY_INTENTS,
+  TOO_MANY_TESTS,
+} from './messages.ts';
 import { type DonorControl, NO_EPOCH, PeerSession } from './peer-session.ts';
+import { RejoinDelays } from './rejoin-delays.ts';
 import { ReturningDonors } from './returning-donors.ts';
 import { Rollout } from './rollout.ts';
 import { DEFAULT_TIMINGS, type SwarmOptions, type SwarmTimings } from './swarm-options.ts';
 import { Vetting } from './vetting.ts';
 import { type WireBytes, WireMeter } from './wire-meter.ts';
-
-/** Well above the number of tabs that the coordinator's attention can keep busy. */
-const DEFAULT_MAX_PEERS = 512;
-/** Laps failed or missed in a row after which a peer's experts go to others: sending it more laps would only make it worse. */
-const FAILURES_TO_DRAIN = 2;
-/** Laps failed or missed in a row after which a peer is dismissed at once. It may rejoin in either case. */
-const FAILURES_TO_DISMISS = 3;
 
 /** The signalling schema's limit. */
 const MAX_FAREWELL_CHARS = 1000;
@@ -45,15 +48,17 @@ export class Swarm {
   readonly #timings: SwarmTimings;
   readonly #peers = new Map<string, PeerSession>();
   readonly #donors = new DonorRecords();
-  readonly #layerIndex: ReadonlyMap<number, number>;
   readonly #loading: LoadDeadlines;
+  readonly #rejoins: RejoinDelays;
+  readonly #entrance: Entrance;
   readonly #rollout: Rollout;
   readonly #vetting: Vetting;
   readonly #returning: ReturningDonors;
   readonly #clock: Clock;
   readonly #ticker: Timer;
   #planTimer: { atMs: number; timer: Timer } | undefined;
-  #nextPeer = 1;
+  /** What the last tick found (`Rollout.doubt`). */
+  #doubt = '';
   #draining = false;
 
   constructor(options: SwarmOptions) {
@@ -61,11 +66,19 @@ export class Swarm {
     this.model = options.model;
     this.#clock = options.clock ?? systemClock;
     this.#timings = { ...DEFAULT_TIMINGS, ...options.timings };
-    this.#layerIndex = new Map(options.model.layers.map((layer, index) => [layer, index]));
     const { loadTimeoutMs } = this.#timings;
     this.#loading = new LoadDeadlines(this.#clock, loadTimeoutMs, (peer) => {
       const message = `The tab made no progress loading its experts for ${loadTimeoutMs / 1000} s.`;
-      this.dismiss(peer, { code: 'timeout', message, retry: true });
+      this.#letGo(peer, { code: 'timeout', message, retry: true });
+    });
+    this.#rejoins = new RejoinDelays(() => this.#clock.now());
+    this.#entrance = new Entrance({
+      ...options,
+      clock: this.#clock,
+      donors: this.#donors,
+      rejoins: this.#rejoins,
+      peers: () => this.peers,
+      dismiss: (peer, message) => this.dismiss(peer, message),
     });
     this.#returning = new ReturningDonors({
       ...options,
@@ -77,7 +90,7 @@ export class Swarm {
       ...options,
       peers: () => this.peers,
       heldBefore: (peer) => this.#returning.held(peer) ?? peer.donor.held.get(peer.tab) ?? [],
-      onAssigned: (peer) => this.#loading.start(peer),
+      onAssigned: (peer) => this.#expectLoading(peer),
     });
     const { local, trust } = options;
     const compute = (request: WorkItem): Promise<Float32Array> => local.compute(request);
@@ -88,7 +101,8 @@ export class Swarm {
       ref: (expert) => this.#rollout.ref(expert),
       dismiss: (peer, message) => this.dismiss(peer, message),
       onServes: () => this.#rollout.advance(),
-      onWaiting: (peer) => this.#loading.start(peer),
+      onWaiting: (peer) => this.#expectLoading(peer),
+      letGo: (peer, message) => this.#letGo(peer, message),
       onEvent: (level, text, peer) => this.#event(level, text, peer),
     });
     trust?.events.on('wrong', (peerId, wrong) => this.#foundOut(peerId, wrong));
@@ -129,30 +143,11 @@ export class Swarm {
 
   /** Lets a donor's tab in. Throws JoinRefused. */
   join(hello: Hello, address: string, control: DonorControl): PeerSession {
-    const session = this.#session(hello, address, control);
-    const old = this.peers.find((peer) => peer.donorId === session.donorId && peer.tab === session.tab);
-    const refusal = this.#refusal(session, old);
-    if (refusal) throw refusal;
-    if (old) this.dismiss(old, { code: 'replaced', message: 'This tab has joined again elsewhere.', retry: false });
+    if (this.#draining) throw new JoinRefused('draining', SHUTTING_DOWN);
+    const session = this.#entrance.enter(hello, address, control);
     this.#peers.set(session.peerId, session);
     this.joined++;
     return session;
-  }
-
-  #refusal(session: PeerSession, old: PeerSession | undefined): JoinRefused | undefined {
-    const { cpuDonors, maxPeers = DEFAULT_MAX_PEERS, trust } = this.#options;
-    if (this.#draining) return new JoinRefused('draining', 'The coordinator is shutting down. Try again in a minute.');
-    if (cpuDonors === false && backendOf(session.hello.adapter) === 'wasm')
-      return new JoinRefused('no-cpu', 'This coordinator accepts only tabs that compute with WebGPU.');
-    if (!old && this.#peers.size >= maxPeers)
-      return new JoinRefused('full', `The swarm is full, with ${this.#peers.size} tabs. Try again later.`);
-    const { shardBytes } = this.model;
-    if (session.maxExperts < 1 || session.maxExpertsPerLayer < 1) {
-      const message = `One expert of this model takes ${mebibytes(shardBytes)}. Lend more memory than that.`;
-      return new JoinRefused('too-small', message);
-    }
-    const untilMs = trust?.quarantine.until(session);
-    return untilMs === undefined ? undefined : new JoinRefused('banned', quarantinedText(untilMs));
   }
 
   /** The peer's lap channel is open: it can be given experts. */
@@ -167,7 +162,10 @@ export class Swarm {
       onHostile: (message, reason) => this.#hostile(peer, message, reason),
     });
     link.onFrame = (frame) => laps.receive(frame);
-    link.onClose = (reason) => this.leave(peer, LINK_ENDS[reason]);
+    link.onClose = (reason) => {
+      if (reason === 'protocol') this.#letGo(peer, { code: 'protocol', message: LINK_MISUSED, retry: false });
+      else this.leave(peer, LINK_ENDS[reason]);
+    };
     peer.attach(link, laps);
     // Ignored if the donor has paused before the connection was there.
     peer.apply('connect');
@@ -180,7 +178,8 @@ export class Swarm {
   progress(peer: PeerSession, progress: Progress): void {
     if (progress.epoch !== peer.epoch || progress.epoch === peer.readyEpoch) return;
     peer.loadedShare = progress.totalBytes === 0 ? 1 : Math.min(1, progress.doneBytes / progress.totalBytes);
-    this.#loading.start(peer);
+    peer.loadedBytes = progress.doneBytes;
+    this.#loading.progress(peer, progress.doneBytes);
   }
 
   /** The assignment's experts are loaded: tests the new ones, then lets them serve. */
@@ -196,13 +195,15 @@ export class Swarm {
   trouble(peer: PeerSession, { code, message }: Trouble): void {
     this.#event('warning', `${peer.peerId} reported a problem (${code}): ${message}`, peer);
     if (code === 'device-lost') {
+      if (!peer.mayRepeatTest()) return this.#letGo(peer, TOO_MANY_TESTS);
       // The tab gets a new device, loads the same experts again and reports `ready`. Then it is tested again.
       peer.live.clear();
       peer.tests.clear();
+      peer.noteLoaded();
       peer.readyEpoch = NO_EPOCH;
       peer.apply('lose-device');
       peer.note = 'lost its GPU and is loading its experts again';
-      this.#loading.start(peer);
+      this.#expectLoading(peer);
       return;
     }
     const retry = code === 'download' || code === 'hash';
@@ -211,9 +212,11 @@ export class Swarm {
   }
 
   intent(peer: PeerSession, { intent }: Intent): void {
+    if (intent !== 'leave' && !peer.mayIntend()) return this.#letGo(peer, TOO_MANY_INTENTS);
     switch (intent) {
       case 'pause':
         if (!peer.apply('pause')) return;
+        if (peer.tests.size > 0 && !peer.mayRepeatTest()) return this.#letGo(peer, TOO_MANY_TESTS);
         peer.tests.clear();
         if (peer.readyEpoch === peer.epoch) this.#loading.stop(peer);
         this.#event('info', `${peer.peerId} was paused by its donor`, peer);
@@ -291,24 +294,6 @@ export class Swarm {
     this.#planTimer = undefined;
   }
 
-  #session(hello: Hello, address: string, control: DonorControl): PeerSession {
-    const donorId = createHash('sha256').update(hello.donorToken).digest('hex').slice(0, 16);
-    return new PeerSession({
-      peerId: `tab-${this.#nextPeer++}-${randomUUID().slice(0, 4)}`,
-      donorId,
-      donor: this.#donors.of(donorId),
-      hello,
-      address,
-      control,
-      shardBytes: this.model.shardBytes,
-      expertsPerLayer: this.model.expertsPerLayer,
-      layerIndex: this.#layerIndex,
-      rowFormat: this.#options.rowFormat,
-      trust: this.#options.trust,
-      clock: this.#clock,
-    });
-  }
-
   #planSoon(delayMs: number): void {
     if (this.#draining) return;
     const atMs = this.#clock.now() + delayMs;
@@ -344,7 +329,7 @@ export class Swarm {
   #hostile(peer: PeerSession, message: string, reason: FrameErrorReason): void {
     this.#event('error', `${peer.peerId} broke the protocol: ${message}`, peer);
     const farewell: Dismissed = { code: 'protocol', message: `The tab broke the protocol: ${message}`, retry: false };
-    this.dismiss(peer, farewell);
+    this.#letGo(peer, farewell);
     // Our own page never sends NaN or ∞, so a number that is not finite is a wrong result rather than a misunderstanding.
     if (reason !== 'not-finite' || !this.#options.trust) return;
     this.#options.trust.exclude(peer);
@@ -355,6 +340,7 @@ export class Swarm {
     // Takes up the moves that the last plan deferred to stay within its byte budget.
     if (this.#rollout.deferred && !this.#planTimer) this.#planSoon(DEFERRED_PLAN_MS);
     this.#options.trust?.tick();
+    this.#watchDoubt();
     for (const peer of this.peers) {
       peer.tick();
       if (!peer.connected) continue;
@@ -362,18 +348,40 @@ export class Swarm {
     }
   }
 
+  /** Plans again when what a tab has not loaded in time should be loaded by others. */
+  #watchDoubt(): void {
+    const { doubt } = this.#rollout;
+    if (doubt !== '' && doubt !== this.#doubt) this.#planSoon(0);
+    this.#doubt = doubt;
+  }
+
+  #expectLoading(peer: PeerSession): void {
+    peer.loadedBytes = 0;
+    this.#loading.start(peer, (peer.assigned.size - peer.live.size) * this.model.shardBytes);
+  }
+
+  /** Dismisses a peer that was of no use. Its donor may have to wait before it joins again. */
+  #letGo(peer: PeerSession, farewell: Dismissed): void {
+    if (peer.state === 'gone') return;
+    this.#rejoins.add(peer);
+    this.dismiss(peer, farewell);
+  }
+
   /** Drains a peer whose laps fail, and dismisses it if they go on failing. Returns whether it did either. */
   #relieve(peer: PeerSession): boolean {
-    const failures = peer.laps.consecutiveFailures;
-    if (failures < FAILURES_TO_DRAIN) return false;
-    const message = `${failures} laps in a row failed or were not answered in time.`;
+    const { verdict } = peer.laps.failures;
+    if (verdict === undefined) return false;
+    const message = 'Too many of its laps failed, were refused, or were not answered in time.';
     const farewell: Dismissed = { code: 'timeout', message, retry: true };
-    if (failures >= FAILURES_TO_DISMISS || !peer.serving) this.dismiss(peer, farewell);
-    else this.drain(peer, farewell);
+    if (verdict === 'dismiss' || !peer.serving) this.#letGo(peer, farewell);
+    else if (peer.state !== 'draining') {
+      this.#rejoins.add(peer);
+      this.drain(peer, farewell);
+    }
     return true;
   }
 
   #event(level: 'info' | 'warning' | 'error', text: string, peer: PeerSession): void {
-    this.#options.events.add({ level, kind: 'peer', text, peerId: peer.peerId });
+    this.#options.events.add({ level, kind: 'peer', text, peerId: peer.peerId }, peer.address);
   }
 }

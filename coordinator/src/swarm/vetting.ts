@@ -3,6 +3,7 @@ import type { Dismissed } from '@shoal/protocol';
 import { LapError } from '../laps/lap.ts';
 import type { Judge } from '../trust/judge.ts';
 import { type ExpertRef, knownAnswerTest } from './known-answer-test.ts';
+import { TOO_MANY_TESTS } from './messages.ts';
 import type { PeerSession } from './peer-session.ts';
 import type { SwarmOptions } from './swarm-options.ts';
 
@@ -15,6 +16,8 @@ export interface VettingOptions extends Pick<SwarmOptions, 'trust' | 'knownAnswe
   onServes: () => void;
   /** The peer has to report `ready` again: its time to load starts anew. */
   onWaiting: (peer: PeerSession) => void;
+  /** As `dismiss`, and the donor may have to wait before it joins again. */
+  letGo: (peer: PeerSession, message: Dismissed) => void;
   onEvent: (level: 'info' | 'error', text: string, peer: PeerSession) => void;
 }
 
@@ -45,6 +48,7 @@ export class Vetting {
       if (outcome === 'undone') return this.#repeat(peer, epoch);
       // A newer assignment has removed from `test` what it took away meanwhile.
       for (const expert of test) peer.live.add(expert);
+      peer.noteLoaded();
       const experts = `${test.size} more ${test.size === 1 ? 'expert' : 'experts'}`;
       const layers = peer.liveLayers();
       const where = `${layers.length === 1 ? 'layer' : 'layers'} ${layers.join(', ')}`;
@@ -78,7 +82,7 @@ export class Vetting {
         return 'undone';
       else {
         const message = `The tab did not answer the test of its experts: ${error.message}`;
-        this.#options.dismiss(peer, { code: 'timeout', message, retry: true });
+        this.#options.letGo(peer, { code: 'timeout', message, retry: true });
       }
     } finally {
       if (isFirst) peer.stopTestMeter();
@@ -99,7 +103,8 @@ export class Vetting {
     // The peer had already completed a newer assignment, which took experts from the test, when its refusal came. The rest of
     // the test would never be requested again.
     if (peer.epoch !== testedEpoch && peer.readyEpoch === peer.epoch) return this.testNew(peer);
-    this.#options.onWaiting(peer);
+    if (peer.mayRepeatTest()) this.#options.onWaiting(peer);
+    else this.#options.letGo(peer, TOO_MANY_TESTS);
   }
 
   /** Resolves to whether the peer has passed probation, now or before. */

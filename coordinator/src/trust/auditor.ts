@@ -60,7 +60,9 @@ export class Auditor<P extends AuditedPeer> {
     const hiddenSize = item.rows.length / item.numRows;
     for (let row = 0; row < item.numRows; row++) {
       const queue = this.#pending.get(peer);
-      const room = (queue?.length ?? 0) < MAX_PENDING_PER_PEER && this.#size < MAX_PENDING && !this.#closed;
+      const waiting = queue?.length ?? 0;
+      // One of each peer is always taken: without an audit it would soon be given no more rows (PeerTrust.rowsAhead).
+      const room = !this.#closed && (waiting === 0 || (waiting < MAX_PENDING_PER_PEER && this.#size < MAX_PENDING));
       const putOffBefore = peer.trust.putOff;
       const used = sliceRows(item, row);
       const chosen = peer.trust.use(used, room);
@@ -116,6 +118,9 @@ export class Auditor<P extends AuditedPeer> {
       if (verdict !== 'wrong') return;
     } catch (error) {
       return this.#options.onError(error);
+    } finally {
+      // Also when the coordinator could not compute it, which says nothing about the peer.
+      trust.audited(usedRow);
     }
     trust.wrong(usedRow);
     this.#forget(peer);

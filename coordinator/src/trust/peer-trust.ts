@@ -1,9 +1,12 @@
 import { randomInt } from 'node:crypto';
 import type { RowFormat } from '@shoal/protocol';
-import { auditShare, type Draw, RowDraw } from './audit-share.ts';
+import { auditShare, type Draw, PROBATION_ROWS, RowDraw } from './audit-share.ts';
 import { uncalibrated } from './bounds.ts';
 import type { Bounds } from './compare.ts';
 import { ExpertCoverage, type UsedRow } from './expert-coverage.ts';
+
+/** Most rows of a peer that may be used, or be on their way, beyond the last one that was audited: four laps of the largest size. */
+export const MAX_ROWS_AHEAD = 2048;
 
 /** A donor's audited work over all its visits since startup. */
 export interface TrustRecord {
@@ -26,6 +29,8 @@ export class PeerTrust {
   usedRows = 0;
   /** Number of the last used row that was audited and right; 0 if there is none. */
   lastGoodRow = 0;
+  /** Number of the last used row that was audited, or could not be. */
+  #lastAuditedRow = 0;
   /** Used rows since `lastGoodRow` that were not audited; set when the peer is quarantined. */
   uncheckedRows = 0;
   readonly record: TrustRecord;
@@ -45,6 +50,20 @@ export class PeerTrust {
 
   get auditShare(): number {
     return this.phase === 'trusted' ? auditShare(this.record.consecutiveRight) : 1;
+  }
+
+  /**
+   * Rows that may be used without another audit. An audit comes after the answer was passed on, so a single large lap of a new
+   * peer could spoil more rows than it has ever computed correctly: it may be ahead by as many as were right, and no more.
+   */
+  get rowsAhead(): number {
+    const most = Math.min(MAX_ROWS_AHEAD, Math.max(PROBATION_ROWS, this.record.consecutiveRight));
+    return Math.max(0, most - (this.usedRows - this.#lastAuditedRow));
+  }
+
+  /** The audit of a used row is over. */
+  audited(usedRow: number): void {
+    this.#lastAuditedRow = Math.max(this.#lastAuditedRow, usedRow);
   }
 
   /**
@@ -93,7 +112,13 @@ export class PeerTrust {
 /** The trust of a peer that is not checked beyond its known-answer test. */
 export function believed(rowFormat: RowFormat): PeerTrust {
   const bounds = uncalibrated(rowFormat);
-  const trust = new PeerTrust({ consecutiveRight: 0, verifiedRows: 0 }, bounds, (below) => randomInt(below));
+  const trust = new BelievedTrust({ consecutiveRight: 0, verifiedRows: 0 }, bounds, (below) => randomInt(below));
   trust.phase = 'trusted';
   return trust;
+}
+
+class BelievedTrust extends PeerTrust {
+  override get rowsAhead(): number {
+    return Number.POSITIVE_INFINITY;
+  }
 }

@@ -1,7 +1,7 @@
 export type { ExpertIndex, PlacementModel, PlacementPeer, PlacementPlan, PlacementResult } from './types.ts';
 export { coverRows } from './cover.ts';
 export { type LimitedChoice, limitDevices } from './device-limit.ts';
-export { capacityInExperts, peerCapacity, PLEDGE_FILL } from './ledger.ts';
+export { capacityInExperts, peerCapacity, PLEDGE_FILL, pledgeFor } from './ledger.ts';
 export { LoadMeter } from './load.ts';
 export { MoveAllowance } from './move-allowance.ts';
 export { planPlacement } from './placement.ts';

@@ -8,6 +8,11 @@ export function capacityInExperts(pledgeBytes: number, shardBytes: number): numb
   return Math.floor((pledgeBytes * PLEDGE_FILL) / shardBytes);
 }
 
+/** The least pledge that `experts` experts fit in. */
+export function pledgeFor(experts: number, shardBytes: number): number {
+  return Math.ceil((experts * shardBytes) / PLEDGE_FILL) + 1;
+}
+
 /**
  * Weight of round trip against load, both relative to the swarm: a peer with twice the median round trip counts as if it already
  * had half a fair share of work. Load weighs more, since a token's laps also wait for its busiest peer.

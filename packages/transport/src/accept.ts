@@ -62,6 +62,7 @@ export function acceptPeer(options: AcceptOptions): AcceptedPeer {
   };
   const channel = connection.lapChannel as DataChannelLike;
   const link = new FramedChannel(channel, {
+    onlyAnswers: true,
     ...(heartbeatMs > 0 && { heartbeatMs }),
     ...(options.maxFrameBytes !== undefined && { maxFrameBytes: options.maxFrameBytes }),
     afterClose: () => setTimeout(closeAll, FLUSH_MS),

@@ -5,6 +5,7 @@ import { ID_MASK, readMessage, writeFragment, writeFrame, writeSignal, type LapM
 import type { LinkChannel, LinkChannelListeners } from './link-channel.ts';
 import { LinkChannels } from './link-channels.ts';
 import type { Link, LinkCloseReason, LinkStats } from './link.ts';
+import { MessageAllowance } from './message-allowance.ts';
 import { Reassembly } from './reassembly.ts';
 import { type Outgoing, SendQueue } from './send-queue.ts';
 
@@ -23,6 +24,8 @@ export interface FramedChannelOptions {
    * and bounds what a stranger can make this side hold: about five such frames. MAX_FRAME_BYTES by default.
    */
   maxFrameBytes?: number;
+  /** Whether the other side only answers: more messages than its answers can take close the link with `protocol`. */
+  onlyAnswers?: boolean;
   /** For the owner of the underlying connection: called once when the link has closed, just before `onClose`. */
   afterClose?: (reason: LinkCloseReason) => void;
   /** Added channels are used only above this many bytes in the main channel's buffer. 0 by default: fragments always spread. */
@@ -48,6 +51,7 @@ export class FramedChannel implements Link {
   #queue = new SendQueue();
   #reassembly: Reassembly;
   #channels: LinkChannels;
+  #allowance: MessageAllowance | undefined;
   #heartbeatTimer: ReturnType<typeof setInterval> | undefined;
   #pollTimer: ReturnType<typeof setTimeout> | undefined;
   #scratch = new Uint8Array(MAX_MESSAGE_BYTES);
@@ -58,6 +62,9 @@ export class FramedChannel implements Link {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#reassembly = new Reassembly(options.maxFrameBytes);
+    if (options.onlyAnswers) {
+      this.#allowance = new MessageAllowance(options.maxFrameBytes ?? MAX_FRAME_BYTES, this.#now());
+    }
     const listeners: LinkChannelListeners = {
       onMessage: (channel, data) => this.#onMessage(channel, data),
       onRoom: () => this.#pump(),
@@ -99,6 +106,7 @@ export class FramedChannel implements Link {
       const message = `A frame of ${frame.byteLength} B is over the limit of ${MAX_FRAME_BYTES} B: send fewer rows in one lap.`;
       return Promise.reject(new TransportError('too-large', message));
     }
+    this.#allowance?.sent(frame.byteLength);
     const sent = this.#queue.add(frame, this.#nextFrameId);
     this.#nextFrameId = (this.#nextFrameId + 1) & ID_MASK;
     this.#pump();
@@ -167,7 +175,8 @@ export class FramedChannel implements Link {
   #onMessage(channel: LinkChannel, data: unknown): void {
     if (this.#state === 'closed') return;
     const message = readMessage(data);
-    if (message === undefined) {
+    const isTooMany = this.#allowance?.take(this.#now()) === false;
+    if (message === undefined || isTooMany) {
       this.#finish('protocol');
       return;
     }

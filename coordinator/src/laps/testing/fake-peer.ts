@@ -29,6 +29,8 @@ export class FakePeer implements LapPeer {
   perAssignmentMs = 0;
   failure: Error | undefined;
   delay: Promise<void> = Promise.resolve();
+  trial: LapClient['trial'];
+  hedgeAfterMs = Number.POSITIVE_INFINITY;
   readonly serves: (layer: number, expert: number) => boolean;
 
   constructor(peerId: string, serves: (layer: number, expert: number) => boolean) {
@@ -37,6 +39,7 @@ export class FakePeer implements LapPeer {
   }
 
   believed = true;
+  rowsAhead = Number.POSITIVE_INFINITY;
   accepting = true;
   readonly accepts = (): boolean => this.accepting;
 
@@ -52,10 +55,11 @@ export class FakePeer implements LapPeer {
       result: ask(item, options),
       cancel: () => {},
     });
-    const hedgeAfterMs = (): number => Number.POSITIVE_INFINITY;
+    const hedgeAfterMs = (): number => this.hedgeAfterMs;
+    const { trial } = this;
     const standing = this.expectedLapMs === 0 ? 'try' : 'known';
     const expected = { standing, fixedMs: this.expectedLapMs, perAssignmentMs: this.perAssignmentMs };
-    return { ask, attempt, hedgeAfterMs, expected, lapMs } as unknown as LapClient;
+    return { ask, attempt, hedgeAfterMs, trial, expected, lapMs } as unknown as LapClient;
   }
 
   async #ask(item: WorkItem, options: AskOptions = {}): Promise<LapAnswer> {

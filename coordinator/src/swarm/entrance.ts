@@ -1,0 +1,89 @@
+import { createHash, randomUUID } from 'node:crypto';
+import type { Dismissed, Hello } from '@shoal/protocol';
+import { JoinRefused } from '../access/join-refused.ts';
+import type { Clock } from '../base/clock.ts';
+import { backendOf } from '../trust/bounds.ts';
+import type { DonorRecords } from './donor-records.ts';
+import { tabToReplace } from './full-swarm.ts';
+import { MADE_ROOM, mebibytes, quarantinedText, rejoinText } from './messages.ts';
+import { type DonorControl, PeerSession } from './peer-session.ts';
+import type { RejoinDelays } from './rejoin-delays.ts';
+import type { SwarmOptions } from './swarm-options.ts';
+
+/** Well above the number of tabs that the coordinator's attention can keep busy. */
+const DEFAULT_MAX_PEERS = 512;
+
+export interface EntranceOptions extends Pick<
+  SwarmOptions,
+  'model' | 'rowFormat' | 'trust' | 'cpuDonors' | 'maxPeers'
+> {
+  clock: Clock;
+  donors: DonorRecords;
+  rejoins: RejoinDelays;
+  peers: () => readonly PeerSession[];
+  dismiss: (peer: PeerSession, message: Dismissed) => void;
+}
+
+/** Decides which tabs join the swarm. What it asks of them comes after the rules of access (`DonorDoor`). */
+export class Entrance {
+  readonly #options: EntranceOptions;
+  readonly #layerIndex: ReadonlyMap<number, number>;
+  #nextPeer = 1;
+
+  constructor(options: EntranceOptions) {
+    this.#options = options;
+    this.#layerIndex = new Map(options.model.layers.map((layer, index) => [layer, index]));
+  }
+
+  /** A session for a tab, for which an earlier one of the same tab or another tab may have been dismissed. Throws JoinRefused. */
+  enter(hello: Hello, address: string, control: DonorControl): PeerSession {
+    const session = this.#session(hello, address, control);
+    const { peers, dismiss } = this.#options;
+    const old = peers().find((peer) => peer.donorId === session.donorId && peer.tab === session.tab);
+    const refusal = this.#refusal(session, old);
+    if (refusal) throw refusal;
+    if (old) dismiss(old, { code: 'replaced', message: 'This tab has joined again elsewhere.', retry: false });
+    return session;
+  }
+
+  #refusal(session: PeerSession, old: PeerSession | undefined): JoinRefused | undefined {
+    const { cpuDonors, maxPeers = DEFAULT_MAX_PEERS, trust, rejoins, model, peers } = this.#options;
+    if (cpuDonors === false && backendOf(session.hello.adapter) === 'wasm')
+      return new JoinRefused('no-cpu', 'This coordinator accepts only tabs that compute with WebGPU.');
+    if (session.maxExperts < 1 || session.maxExpertsPerLayer < 1) {
+      const message = `One expert of this model takes ${mebibytes(model.shardBytes)}. Lend more memory than that.`;
+      return new JoinRefused('too-small', message);
+    }
+    const untilMs = trust?.quarantine.until(session);
+    if (untilMs !== undefined) return new JoinRefused('banned', quarantinedText(untilMs));
+    const waitMs = rejoins.waitMs(session);
+    if (waitMs > 0) return new JoinRefused('limit', rejoinText(waitMs));
+    if (old || peers().length < maxPeers || this.#makeRoom(session)) return undefined;
+    return new JoinRefused('full', `The swarm is full, with ${peers().length} tabs. Try again later.`);
+  }
+
+  #makeRoom({ address }: PeerSession): boolean {
+    const replaced = tabToReplace(this.#options.peers(), address, this.#options.clock.now());
+    if (replaced) this.#options.dismiss(replaced, { code: 'timeout', message: MADE_ROOM, retry: true });
+    return replaced !== undefined;
+  }
+
+  #session(hello: Hello, address: string, control: DonorControl): PeerSession {
+    const { model, rowFormat, trust, clock, donors } = this.#options;
+    const donorId = createHash('sha256').update(hello.donorToken).digest('hex').slice(0, 16);
+    return new PeerSession({
+      peerId: `tab-${this.#nextPeer++}-${randomUUID().slice(0, 4)}`,
+      donorId,
+      donor: donors.of(donorId),
+      hello,
+      address,
+      control,
+      shardBytes: model.shardBytes,
+      expertsPerLayer: model.expertsPerLayer,
+      layerIndex: this.#layerIndex,
+      rowFormat,
+      trust,
+      clock,
+    });
+  }
+}

@@ -1,0 +1,72 @@
+import { isIP } from 'node:net';
+import { networksOf } from '../base/address.ts';
+import { setNewest } from '../base/newest.ts';
+
+const MINUTE_MS = 60_000;
+/** After this long without another, what happened before is forgotten. */
+const FORGOTTEN_AFTER_MS = 30 * MINUTE_MS;
+const DONOR = {
+  /** A driver that was reset, or a laptop that slept, costs nothing. */
+  free: 1,
+  firstMs: MINUTE_MS,
+  growth: 4,
+  longestMs: 60 * MINUTE_MS,
+};
+/** A name is free, so an address counts too; but a household on a bad line has many tabs. */
+const NETWORK = { free: 8, firstMs: MINUTE_MS, growth: 2, longestMs: 10 * MINUTE_MS };
+/** Donors and networks remembered, at about 100 B each. */
+const MAX_ENTRIES = 20_000;
+
+interface Entry {
+  visits: number;
+  atMs: number;
+  untilMs: number;
+}
+
+export interface Visitor {
+  /** Hash of the donor's token. */
+  donorId: string;
+  address: string;
+}
+
+/**
+ * How long donors have to stay away whose visits ended because they were of no use: they failed laps, loaded nothing, or flooded
+ * the coordinator. Each such visit costs everyone a download, a test and some laps, so the same donor is let in again at once
+ * only the first time.
+ */
+export class RejoinDelays {
+  readonly #entries = new Map<string, Entry>();
+  readonly #now: () => number;
+
+  /** @param now monotonic, in milliseconds */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** Counts a visit that was of no use. */
+  add({ donorId, address }: Visitor): void {
+    this.#count(`donor ${donorId}`, DONOR, 1);
+    for (const { key, share } of foreignNetworks(address)) this.#count(`network ${key}`, NETWORK, share);
+  }
+
+  /** Milliseconds until this donor may join; 0 if it may now. */
+  waitMs({ donorId, address }: Visitor): number {
+    const keys = [`donor ${donorId}`, ...foreignNetworks(address).map(({ key }) => `network ${key}`)];
+    return Math.max(0, ...keys.map((key) => (this.#entries.get(key)?.untilMs ?? 0) - this.#now()));
+  }
+
+  #count(key: string, { free, firstMs, growth, longestMs }: typeof DONOR, share: number): void {
+    const nowMs = this.#now();
+    const before = this.#entries.get(key);
+    const isForgotten = before === undefined || nowMs - Math.max(before.atMs, before.untilMs) > FORGOTTEN_AFTER_MS;
+    const visits = isForgotten ? 1 : before.visits + 1;
+    const over = visits - free * share;
+    const waitMs = over > 0 ? Math.min(longestMs, firstMs * growth ** (over - 1)) : 0;
+    setNewest(this.#entries, key, { visits, atMs: nowMs, untilMs: nowMs + waitMs }, MAX_ENTRIES);
+  }
+}
+
+/** Behind a reverse proxy on the same machine, every donor has a loopback address. */
+function foreignNetworks(address: string): ReturnType<typeof networksOf> {
+  return isIP(address) === 0 || address === '::1' || address.startsWith('127.') ? [] : networksOf(address);
+}
