@@ -1,7 +1,8 @@
 import { readdirSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Adversary, ADVERSARIES, BOUNDLESS_PLEDGE_BYTES } from '../chaos/adversaries.ts';
+import { MAX_PLEDGE_BYTES } from '@shoal/protocol';
+import { type Adversary, ADVERSARIES } from '../chaos/adversaries.ts';
 import { answer } from '../integration/answers.ts';
 import { GOLDEN } from '../integration/golden.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
@@ -76,7 +77,7 @@ async function measure(adversary: Adversary): Promise<Fate> {
     const loop = monitorEventLoopDelay({ resolution: 1 });
     loop.enable();
     const startedMs = performance.now();
-    const pledgeBytes = adversary === 'never loads' ? BOUNDLESS_PLEDGE_BYTES : PLEDGE_BYTES;
+    const pledgeBytes = adversary === 'never loads' ? MAX_PLEDGE_BYTES : PLEDGE_BYTES;
     hostile.lend({ url, pledgeBytes, seed: 2, measured: FULL_PACE, adversary });
     const present = (): boolean => swarm.peers.some((peer) => peer.donorId === hostile.donorId);
     let lastSeenMs = Number.NaN;

@@ -19,19 +19,20 @@ export const ADVERSARIES = [
 ] as const;
 export type Adversary = (typeof ADVERSARIES)[number];
 
+/** The n-th adversary of a run, of those kinds. */
+export const nthAdversary = (n: number, kinds: readonly Adversary[]): Adversary => kinds[n % kinds.length]!;
+
 /** Kinds that behave until they serve. */
-const HOLDS_UP_LAPS: ReadonlySet<Adversary> = new Set([
+export const HOLD_UP_LAPS: readonly Adversary[] = [
   'refuses slowly',
   'stays silent',
   'answers slowly',
   'answers now and then',
-]);
+];
 /** Below the ten seconds that a first lap used to be given. */
 const HELD_MS = 7_500;
 /** `answers now and then` answers this many laps for each that it keeps. */
 const ANSWERS_PER_SILENCE = 10;
-/** 64 TiB: what the hello's schema once took. */
-export const BOUNDLESS_PLEDGE_BYTES = 2 ** 46;
 
 /** Sends a frame as the adversary would, or keeps it. Never waits, so that the tab goes on taking laps. */
 export function adverseSend(
@@ -39,7 +40,7 @@ export function adverseSend(
   send: (frame: Uint8Array) => Promise<void>,
   isServing: () => boolean,
 ): (frame: Uint8Array) => Promise<void> {
-  if (!HOLDS_UP_LAPS.has(kind)) return send;
+  if (!HOLD_UP_LAPS.includes(kind)) return send;
   let answers = 0;
   const later = (frame: Uint8Array): void => {
     setTimeout(() => void send(frame).catch(() => {}), HELD_MS).unref();

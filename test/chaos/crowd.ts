@@ -1,3 +1,4 @@
+import { type Adversary, nthAdversary } from './adversaries.ts';
 import { type Liar, nthLiar } from './liars.ts';
 import type { TabMaker, Victim } from './victims.ts';
 
@@ -6,9 +7,17 @@ export interface KnownLiar extends Liar {
   victim: Victim;
 }
 
-/** Keeps the number of tabs constant, and adds the liars. */
+/** A tab that does harm without a wrong result. */
+export interface KnownAdversary {
+  kind: Adversary;
+  victim: Victim;
+  sinceMs: number;
+}
+
+/** Keeps the number of tabs constant, and adds the liars and adversaries. */
 export class Crowd {
   readonly liars: KnownLiar[] = [];
+  readonly adversaries: KnownAdversary[] = [];
   readonly #former: Victim[] = [];
   readonly #members = new Map<Victim, TabMaker>();
 
@@ -44,13 +53,20 @@ export class Crowd {
 
   async addLiar(maker: TabMaker): Promise<KnownLiar> {
     const liar = nthLiar(this.liars.length);
-    const known = { ...liar, victim: await maker.open(liar) };
+    const known = { ...liar, victim: await maker.open({ liar }) };
     this.liars.push(known);
     return known;
   }
 
+  async addAdversary(maker: TabMaker): Promise<KnownAdversary> {
+    const kind = nthAdversary(this.adversaries.length, maker.adversaries);
+    const known = { kind, victim: await maker.open({ adversary: kind }), sinceMs: performance.now() };
+    this.adversaries.push(known);
+    return known;
+  }
+
   async close(): Promise<void> {
-    const all = [...this.members, ...this.#former, ...this.liars.map(({ victim }) => victim)];
+    const all = [...this.members, ...this.#former, ...[...this.liars, ...this.adversaries].map(({ victim }) => victim)];
     await Promise.all(all.map((victim) => victim.close()));
   }
 }

@@ -1,3 +1,4 @@
+import type { Adversary } from './adversaries.ts';
 import type { LiarFate } from './watch.ts';
 
 export interface RestartFate {
@@ -7,6 +8,13 @@ export interface RestartFate {
   rejoinedMs: number;
   /** Shards that these tabs downloaded again. */
   downloads: number;
+}
+
+export interface AdversaryFate {
+  kind: Adversary;
+  presentMs: number;
+  /** From its arrival until it was seen last; undefined if it is still there. */
+  goneMs: number | undefined;
 }
 
 export interface ChaosReport {
@@ -37,6 +45,7 @@ export interface ChaosReport {
   /** From the fault that ends a tab until the coordinator drops it. */
   goneMs: Record<string, { median: number; max: number }>;
   liars: LiarFate[];
+  adversaries: AdversaryFate[];
   restarts: RestartFate[];
   /** Results of peers in probation or quarantine that are in a sum; there must be none. */
   violations: string[];
@@ -44,14 +53,21 @@ export interface ChaosReport {
 
 /** Whether everything holds that must hold at any machine speed. */
 export function holds(report: ChaosReport): boolean {
-  const { failed, different, violations, liars, restarts } = report;
+  const { failed, different, violations, liars, adversaries, restarts } = report;
   const caught = liars.every(({ caughtBy, usedRows }) => caughtBy !== 'nobody' || usedRows < MAX_LIED_ROWS);
   const rejoined = restarts.every(({ rejoinedMs, downloads }) => rejoinedMs <= MAX_REJOIN_MS && downloads === 0);
-  return failed.length + different.length + violations.length === 0 && caught && rejoined;
+  const rid = adversaries.every(
+    ({ kind, presentMs, goneMs }) => kind === HARMLESS || presentMs < MAX_ADVERSE_MS || goneMs! <= MAX_ADVERSE_MS,
+  );
+  return failed.length + different.length + violations.length === 0 && caught && rid && rejoined;
 }
 
 /** Rows within which a liar must be caught (issue 3). */
 export const MAX_LIED_ROWS = 500;
+/** Time within which an adversary must be gone (issue 11). */
+const MAX_ADVERSE_MS = 60_000;
+/** It answers most laps, and what it keeps costs no more than any slow lap of an honest tab. */
+const HARMLESS: Adversary = 'answers now and then';
 /** Time for tabs to be back after the coordinator (issue 3). */
 const MAX_REJOIN_MS = 10_000;
 
@@ -82,6 +98,10 @@ export function describe(report: ChaosReport): string {
   if (suspect.answers > 0) {
     const what = 'answers have a row of a liar that was not caught yet, or of a tab whose wire changed bytes';
     rows.push(['suspect', `${suspect.answers} ${what}; ${suspect.different} of them differ`]);
+  }
+  for (const { kind, presentMs, goneMs } of report.adversaries) {
+    const fate = goneMs === undefined ? `still there after ${ms(presentMs)}` : `gone after ${ms(goneMs)}`;
+    rows.push(['adversary', `${kind}: ${fate}`]);
   }
   if (report.liars.length > 0) {
     rows.push(['untrusted in a sum', `${report.violations.length} (bound: 0)`]);

@@ -2,8 +2,8 @@ import { createRng } from '@shoal/model';
 import { SampleWindow } from '../../coordinator/src/base/sample-window.ts';
 import { GOLDEN } from '../integration/golden.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
-import { Crowd } from './crowd.ts';
-import type { ChaosReport } from './report.ts';
+import { Crowd, type KnownAdversary } from './crowd.ts';
+import type { AdversaryFate, ChaosReport } from './report.ts';
 import { type Blow, type Happening, schedule, type ScheduledEvent } from './schedule.ts';
 import { combined, type Counters, Interrupted, Refused, type Stage } from './stage.ts';
 import { SPELL_MS, type TabMaker, type Victim } from './victims.ts';
@@ -49,6 +49,8 @@ class ChaosRun {
   readonly #healthyGaps = new SampleWindow(1 << 17);
   readonly #gone = new Map<Blow, SampleWindow>();
   readonly #suspects = new Suspects();
+  readonly #lastSeenMs = new Map<KnownAdversary, number>();
+  #isOver = false;
   readonly #report: ChaosReport;
   #healthy: string[] = [];
   #last: Happening | 'nothing' = 'nothing';
@@ -74,6 +76,7 @@ class ChaosRun {
       gapMs: { healthyP99: 0, p99: 0, max: 0, after: {} },
       goneMs: {},
       liars: [],
+      adversaries: [],
       restarts: [],
       violations: this.#sums.violations,
     };
@@ -100,6 +103,7 @@ class ChaosRun {
       }
       this.#finish(counted);
     } finally {
+      this.#isOver = true;
       await this.#crowd.close();
       for (const { maker } of tabs) await maker.close();
     }
@@ -116,6 +120,7 @@ class ChaosRun {
       laps: counted.laps,
       uncoveredShare: held.local / (held.local + held.tabs),
       liars: this.#crowd.liars.map((liar) => this.#sums.fateOf(liar)),
+      adversaries: this.#crowd.adversaries.map((adversary) => this.#fateOf(adversary)),
     });
     report.gapMs.healthyP99 = this.#healthyGaps.quantile(0.99)!;
     report.gapMs.p99 = this.#gaps.quantile(0.99)!;
@@ -234,6 +239,12 @@ class ChaosRun {
       this.#last = happening;
       return { kind: happening, text: `a liar joins (${lie}, ${begins})` };
     }
+    if (happening === 'adversary') {
+      const adversary = await this.#crowd.addAdversary(this.#options.tabs[0]!.maker);
+      void this.#watchAdversary(adversary);
+      this.#last = happening;
+      return { kind: happening, text: `an adversary joins (${adversary.kind})` };
+    }
     const victim = this.#crowd.pick(share);
     const name = victim.name();
     this.#last = happening;
@@ -247,6 +258,23 @@ class ChaosRun {
       await this.#crowd.replace(victim);
     }
     return { kind, text: `${name}: ${kind}` };
+  }
+
+  /** Notes when it was seen last. */
+  async #watchAdversary(adversary: KnownAdversary): Promise<void> {
+    while (!this.#isOver) {
+      const session = adversary.victim.session();
+      if (session && session.state !== 'gone') this.#lastSeenMs.set(adversary, performance.now());
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  #fateOf(adversary: KnownAdversary): AdversaryFate {
+    const { kind, sinceMs } = adversary;
+    const nowMs = performance.now();
+    const seenMs = this.#lastSeenMs.get(adversary);
+    const goneMs = seenMs !== undefined && nowMs - seenMs > 1_000 ? seenMs - sinceMs : undefined;
+    return { kind, presentMs: nowMs - sinceMs, goneMs };
   }
 
   async #timeGone(blow: Blow, gone: () => boolean): Promise<void> {

@@ -2,7 +2,7 @@ import type { Rng } from '@shoal/model';
 
 /**
  * Kinds of events. `crash`, `freeze` and `leave` end a tab, and another replaces it; `lag`, `loss`, `disorder` and
- * `corruption` are spells of a bad wire; `liar` adds a dishonest tab; `restart` restarts the coordinator.
+ * `corruption` are spells of a bad wire; `liar` adds a dishonest tab, `adversary` one that computes nothing wrong; `restart` restarts the coordinator.
  */
 export const HAPPENINGS = [
   'crash',
@@ -13,11 +13,12 @@ export const HAPPENINGS = [
   'disorder',
   'corruption',
   'liar',
+  'adversary',
   'restart',
 ] as const;
 export type Happening = (typeof HAPPENINGS)[number];
 /** The kinds that happen to a tab. */
-export type Blow = Exclude<Happening, 'liar' | 'restart'>;
+export type Blow = Exclude<Happening, 'liar' | 'adversary' | 'restart'>;
 
 export interface ScheduledEvent {
   atMs: number;

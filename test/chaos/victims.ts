@@ -2,7 +2,8 @@ import type { WireFaults } from '@shoal/transport';
 import type { Core } from '../../coordinator/src/index.ts';
 import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
 import type { DonorTab } from '../../tools/browser/donor-tabs.ts';
-import { VirtualDonor } from '../integration/virtual-donor.ts';
+import { VirtualDonor, type VirtualDonorOptions } from '../integration/virtual-donor.ts';
+import { type Adversary, ADVERSARIES, adverseSend, HOLD_UP_LAPS, neverLoads } from './adversaries.ts';
 import { type Liar, lyingBackend, tamperedFrame } from './liars.ts';
 import { ProcessTab } from '../tabs/process-tab.ts';
 import type { Blow } from './schedule.ts';
@@ -21,9 +22,17 @@ export interface Victim {
   close(): Promise<void>;
 }
 
+/** What a tab does besides what an honest one does. */
+export interface Mischief {
+  liar?: Liar;
+  adversary?: Adversary;
+}
+
 /** Opens tabs of one kind. */
 export interface TabMaker {
-  open(liar?: Liar): Promise<Victim>;
+  open(mischief?: Mischief): Promise<Victim>;
+  /** Kinds of adversaries that it can open. */
+  readonly adversaries: readonly Adversary[];
   close(): Promise<void>;
 }
 
@@ -42,8 +51,22 @@ const SPELLS: Partial<Record<Blow, Partial<WireFaults>>> = {
 /** Over the memory transport, on the coordinator's own thread. */
 export function virtualTabs(core: () => Core): TabMaker {
   return {
-    open: async (liar) => virtualVictim(await VirtualDonor.join(core(), liar ? lyingOptions(core(), liar) : {})),
+    open: async (mischief) => virtualVictim(await VirtualDonor.join(core(), optionsFor(core(), mischief))),
+    adversaries: [...HOLD_UP_LAPS, 'never loads'],
     close: async () => {},
+  };
+}
+
+function optionsFor(core: Core, { liar, adversary }: Mischief = {}): VirtualDonorOptions {
+  if (liar) return lyingOptions(core, liar);
+  if (adversary === undefined) return {};
+  const donorToken = crypto.randomUUID().replaceAll('-', '');
+  const isServing = (): boolean =>
+    core.swarm.peers.some((peer) => peer.hello.donorToken === donorToken && peer.serving);
+  return {
+    donorToken,
+    wrapSend: (send) => adverseSend(adversary, send, isServing),
+    ...(adversary === 'never loads' && { wrapBackend: neverLoads }),
   };
 }
 
@@ -97,10 +120,17 @@ export function processTabs(core: () => Core, url: () => string, numSpares = SPA
     }
   };
   return {
-    async open(liar) {
+    adversaries: ADVERSARIES,
+    async open({ liar, adversary } = {}) {
       const tab = await (spares.shift() ?? ProcessTab.open());
       refill();
-      tab.lend({ url: url(), pledgeBytes: PLEDGE_BYTES, seed: seed++, ...(liar && { liar }) });
+      tab.lend({
+        url: url(),
+        pledgeBytes: PLEDGE_BYTES,
+        seed: seed++,
+        ...(liar && { liar }),
+        ...(adversary && { adversary }),
+      });
       return processVictim(tab, core);
     },
     close: async () => {
@@ -136,7 +166,7 @@ function processVictim(tab: ProcessTab, core: () => Core): Victim {
 
 /** Real tabs in a headless Chromium; they crash and leave. */
 export function realTabs(openTab: () => Promise<DonorTab>): TabMaker {
-  return { open: async () => realVictim(await openTab()), close: async () => {} };
+  return { open: async () => realVictim(await openTab()), adversaries: [], close: async () => {} };
 }
 
 function realVictim({ page, context }: DonorTab): Victim {

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { decodeRefuse, encodeRefuse, MAX_FRAME_BYTES } from '@shoal/protocol';
-import { FramedChannel, memoryChannelPair, memoryLinkPair, type MemoryDeath } from '@shoal/transport';
+import { FramedChannel, memoryChannelPair, memoryLinkPair, type MemoryDeath, writeFragment } from '@shoal/transport';
 import { closeReason, collect, patterned, sameBytes, until } from './transport-suite.ts';
 
 const largeBytes = 100_000;
@@ -141,6 +141,37 @@ describe('death', () => {
     await a.send(patterned(10, 3));
     expect(sameBytes((await third)[0]!, patterned(10, 3))).toBe(true);
     expect(b.stats().framesReceived).toBe(2);
+  });
+});
+
+describe('a link whose other side only answers', () => {
+  const floods: Record<string, (id: number) => Uint8Array<ArrayBuffer>> = {
+    pings: (id) => Uint8Array.of(3, id, id >> 8, 0),
+    pongs: (id) => Uint8Array.of(4, id, id >> 8, 0),
+    fragments: (id) => writeFragment(new Uint8Array(16 * 1024), new Uint8Array(1025), id, 0, 1024),
+  };
+
+  it.each(Object.entries(floods))('is closed by a flood of %s, after few of them', async (_, message) => {
+    const { a, wire } = memoryLinkPair({ aLink: { onlyAnswers: true } });
+    const reason = closeReason(a);
+    for (let id = 0; id < 20_000 && wire.b.readyState === 'open'; id++) {
+      wire.b.send(message(id));
+      if (id % 100 === 0) await new Promise(setImmediate);
+    }
+    expect(await reason).toBe('protocol');
+    expect(a.stats().bytesReceived).toBeLessThan(1_000 * 1_040);
+  });
+
+  it('takes answers of any number and size, and each message twice', async () => {
+    const bytes = 200_000;
+    const { a, b } = memoryLinkPair({ aLink: { onlyAnswers: true }, bToA: { duplication: 1 } });
+    b.onFrame = (frame) => void b.send(frame.slice());
+    for (let round = 0; round < 40; round++) {
+      const answers = collect(a, 4);
+      for (const size of [10, 5_000, bytes, 300]) await a.send(patterned(size, size));
+      expect((await answers).map((frame) => frame.length).toSorted((x, y) => x - y)).toEqual([10, 300, 5_000, bytes]);
+    }
+    expect(a.state).toBe('open');
   });
 });
 

@@ -106,7 +106,7 @@ describe('LapClient: hostile tabs', () => {
         expect({ i, code }).toEqual({ i, code: 'protocol' });
     }
     expect(core.swarm.peers).toHaveLength(2);
-    expect(core.dispatcher.figures.fallbackAssignments).toBe(0);
+    expectFewLocal(core);
     // 1,000 donors are remembered by a hash and their totals, and the log is bounded: nothing else stays.
     expect(grown).toBeLessThan(8 * 2 ** 20);
   });
@@ -130,10 +130,15 @@ describe('LapClient: hostile tabs', () => {
       expect(ids).toEqual(golden.greedy_ids.slice(0, 24));
     }
     expect(liar.dismissed).toMatchObject({ code: 'protocol', retry: false });
-    expect(core.dispatcher.figures.fallbackAssignments).toBe(0);
+    expectFewLocal(core);
     await liar.close();
   });
 });
+
+/** A tab whose first lap is late is not waited for; but the attackers themselves are no reason to compute here. */
+function expectFewLocal({ dispatcher: { figures } }: Core): void {
+  expect(figures.fallbackAssignments).toBeLessThan(0.02 * figures.tabAssignments);
+}
 
 async function attackMany(attack: (n: number) => Promise<string | undefined>, from: number, to: number) {
   const farewells: (string | undefined)[] = [];
@@ -212,6 +217,18 @@ describe('DonorGateway: hostile signalling', () => {
     for (let i = 0; i < 500; i++) socket.emit('progress', { epoch: i });
     await gone;
     expect(coordinator.swarm.peers).toHaveLength(0);
+  });
+
+  it.each([
+    ['for namespaces that do not exist', '0/nowhere,'],
+    ['that answer nothing', '3/donor,99[]'],
+    ['that are no socket.io packets', 'x'],
+  ])('a flood of packets %s closes the connection', async (_, packet) => {
+    const socket = connect();
+    await new Promise<void>((resolve) => socket.once('connect', () => resolve()));
+    const gone = disconnected(socket);
+    for (let i = 0; i < 2_000; i++) socket.io.engine.write(packet);
+    await gone;
   });
 
   it('a message over the limit closes the socket', async () => {

@@ -27,6 +27,8 @@ export interface VirtualDonorOptions {
   rowFormats?: string[];
   /** Wraps the peer's experts, to imitate a faulty or dishonest tab. */
   wrapBackend?: (backend: ExpertBackend) => ExpertBackend;
+  /** Delays, replaces or keeps the frames that it sends. */
+  wrapSend?: (send: (frame: Uint8Array) => Promise<void>) => (frame: Uint8Array) => Promise<void>;
   /** Changes the frames that it sends. */
   tamper?: (frame: Uint8Array) => Uint8Array;
 }
@@ -74,11 +76,10 @@ export class VirtualDonor {
       standing: (message) => (this.standing = message),
       dismiss: (message) => (this.dismissed = message),
     });
-    const { tamper } = options;
-    if (tamper) {
-      const send = b.send.bind(b);
-      b.send = (frame) => send(tamper(frame));
-    }
+    const { tamper, wrapSend } = options;
+    const send = b.send.bind(b);
+    if (tamper) b.send = (frame) => send(tamper(frame));
+    if (wrapSend) b.send = wrapSend(send);
     this.#host.attach(b);
     core.swarm.attach(this.session, a);
   }

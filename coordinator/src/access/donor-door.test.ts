@@ -77,6 +77,33 @@ describe('DonorDoor', () => {
     door.enter(caller('d'));
   });
 
+  it('holds few places for tabs of one address that are not connected yet', () => {
+    const door = new DonorDoor(new Access({}), { clock });
+    const places = Array.from({ length: 24 }, (_, i) => door.enter(caller(`tab-${i}`)));
+    expect(refusal(() => door.enter(caller('more')))).toMatchObject({
+      code: 'limit',
+      message: expect.stringContaining('still connecting'),
+    });
+    door.enter(caller('tab-3'));
+    door.enter(caller('more', { address: '10.0.0.2' }));
+    places[0]!.connected();
+    door.enter(caller('more'));
+    expect(refusal(() => door.enter(caller('another'))).code).toBe('limit');
+    places[1]!.leave();
+    door.enter(caller('another'));
+  });
+
+  it('counts a home’s IPv6 networks together', () => {
+    const door = new DonorDoor(open({ limits: { peersPerAddress: 2 } }), { clock });
+    const enter = (network: number): void =>
+      door.enter(caller(`tab-${network}`, { address: `2001:db8:1:${network.toString(16)}::1` })).connected();
+    for (const network of [0, 1, 2, 3]) enter(network);
+    expect(refusal(() => enter(4)).message).toBe('Your network already has 4 tabs in the swarm, which is the limit.');
+    for (const network of [0x100, 0x101, 0x102, 0x103]) enter(network);
+    expect(refusal(() => enter(0x200)).message).toContain('already has 8 tabs');
+    door.enter(caller('neighbour', { address: '2001:db8:2::1' }));
+  });
+
   it('tells which tabs the changed rules would not let in', () => {
     const invites = [entry('a', 'token-of-a'), entry('b', 'token-of-b', { expires: '2020-01-01T00:00:00Z' })];
     const access = open({ invites });

@@ -75,7 +75,7 @@ describe('Dispatcher', () => {
     peers = [liar];
     const handle = dispatcher.batch().dispatch(call([[3, 4]]));
     await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(dispatcher.figures.tabAssignments).toBe(2);
+    expect(liar.asked).toHaveLength(1);
     liar.believed = false;
     expect(perRow(await handle.combine())).toEqual([3]);
     expect(dispatcher.figures).toMatchObject({ tabAssignments: 0, fallbackAssignments: 2, tabRows: 0 });
@@ -236,5 +236,59 @@ describe('Dispatcher with local layers', () => {
       [1, true],
       [2, undefined],
     ]);
+  });
+});
+
+describe('Dispatcher with a peer on trial', () => {
+  const never = new Promise<void>(() => {});
+  const answered = (peer: FakePeer): number => peer.asked.length;
+
+  it('waits for no peer that has never answered: a replica is asked at once', async () => {
+    const [untried, replica] = [new FakePeer('untried', every), new FakePeer('replica', every)];
+    Object.assign(untried, { trial: 'untried', delay: never, expectedLapMs: 0 });
+    peers = [untried, replica];
+    expect(perRow(await lap(call([[0, 5]])))).toEqual([3]);
+    expect([answered(untried), answered(replica)]).toEqual([1, 1]);
+    expect(dispatcher.figures).toMatchObject({ trials: 1, hedges: 0, tabAssignments: 2, fallbackAssignments: 0 });
+  });
+
+  it('computes here what nobody else could, once it takes longer than its tests did', async () => {
+    const untried = new FakePeer('untried', every);
+    Object.assign(untried, { trial: 'untried', delay: never, hedgeAfterMs: 5 });
+    peers = [untried];
+    expect(perRow(await lap(call([[0, 5]])))).toEqual([3]);
+    expect(dispatcher.figures).toMatchObject({ trials: 1, tabAssignments: 0, fallbackAssignments: 2 });
+  });
+
+  it('waits for a doubtful one no longer than for its replica, whatever it usually takes', async () => {
+    const [doubtful, replica] = [new FakePeer('doubtful', every), new FakePeer('replica', every)];
+    Object.assign(doubtful, { trial: 'doubtful', delay: never, hedgeAfterMs: 1_000_000, expectedLapMs: 0 });
+    replica.hedgeAfterMs = 5;
+    peers = [doubtful, replica];
+    expect(perRow(await lap(call([[0, 5]])))).toEqual([3]);
+    expect(answered(replica)).toBe(1);
+  });
+
+  it('uses the answer of one that comes in time, and asks nobody else', async () => {
+    const [doubtful, replica] = [new FakePeer('doubtful', every), new FakePeer('replica', every)];
+    Object.assign(doubtful, { trial: 'doubtful', hedgeAfterMs: 1_000_000, expectedLapMs: 0 });
+    replica.hedgeAfterMs = 1_000_000;
+    peers = [doubtful, replica];
+    expect(perRow(await lap(call([[0, 5]])))).toEqual([3]);
+    expect([answered(doubtful), answered(replica)]).toEqual([1, 0]);
+    expect(dispatcher.figures.trials).toBe(0);
+  });
+
+  it('counts no answer that came too late as used', async () => {
+    const [untried, replica] = [new FakePeer('untried', every), new FakePeer('replica', every)];
+    let answer = (): void => {};
+    const accepted: string[] = [];
+    Object.assign(untried, { trial: 'untried', expectedLapMs: 0, delay: new Promise<void>((done) => (answer = done)) });
+    for (const peer of [untried, replica]) Object.assign(peer, { accepts: () => accepted.push(peer.peerId) > 0 });
+    peers = [untried, replica];
+    await lap(call([[0, 5]]));
+    answer();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(accepted).toEqual(['replica']);
   });
 });

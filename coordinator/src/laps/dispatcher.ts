@@ -64,6 +64,9 @@ export interface BatchOptions {
 
 export type TraceSink = (row: number, trace: LapTrace) => void;
 
+/** The coordinator's own work is worth more of a wait than a replica's: everybody waits for its processor. */
+const WORTH_OWN_WORK = 4;
+
 /** What is kept over the laps of one pass. */
 interface Pass {
   name: PassName | undefined;
@@ -176,10 +179,7 @@ export class Dispatcher {
   async #withoutLies(lap: Lap, results: PartResult[]): Promise<PartResult[]> {
     const lies = results.filter(({ peer }) => peer !== null && !peer.believed);
     if (lies.length === 0) return results;
-    const again = lies.map(({ peer, assignments }) => {
-      this.figures.tabAssignments -= assignments.length;
-      return this.#serveAgain(lap, assignments, new Set([peer!]));
-    });
+    const again = lies.map(({ peer, assignments }) => this.#serveAgain(lap, assignments, new Set([peer!])));
     const rest = results.filter((result) => !lies.includes(result));
     return this.#withoutLies(lap, [...rest, ...(await Promise.all(again)).flat()]);
   }
@@ -190,10 +190,9 @@ export class Dispatcher {
       return [{ rows, partial: await this.#computeLocally(lap, item), peer, assignments, timing: null }];
     }
     const part = { peer, assignments };
-    const asResult = ({ answer, by }: PeerAnswer): PartResult[] => {
-      this.figures.tabAssignments += assignments.length;
-      return [{ rows, partial: answer.partial, peer: by, assignments, timing: answer.timing }];
-    };
+    const asResult = ({ answer, by }: PeerAnswer): PartResult[] => [
+      { rows, partial: answer.partial, peer: by, assignments, timing: answer.timing },
+    ];
     try {
       if (peer.laps.trial !== undefined) return await this.#askOnTrial(lap, item, part, tried, asResult);
       return asResult(await this.#askHedged(lap, item, part, tried));
@@ -212,9 +211,8 @@ export class Dispatcher {
     const partial = asSent(sums, item.int8 ? 'int8' : 'f16', hiddenSize);
     const times = { startedMs, endedMs: this.#clock.now() };
     timeline?.localExperts({ layer: item.layer, rows: item.numRows, ...times }, pass.name);
-    if (!isLocal) this.figures.fallbackAssignments += item.experts.length;
-    else if (item.layer === mtpLayer) this.figures.draftAssignments += item.experts.length;
-    else this.figures.localLayerAssignments += item.experts.length;
+    if (isLocal && item.layer === mtpLayer) this.figures.draftAssignments += item.experts.length;
+    else if (isLocal) this.figures.localLayerAssignments += item.experts.length;
     return partial;
   }
 
@@ -262,11 +260,15 @@ export class Dispatcher {
     return hedge(own, afterMs, replacement, this.#clock).finally(() => (isServed = true));
   }
 
-  /** How long to wait for a peer on trial: as long as it usually takes, but no longer than for those that would replace it. */
-  #trialMs({ numRows }: WorkItem, peer: LapPeer, replacements: readonly Part[]): number {
-    if (peer.laps.trial === 'untried') return 0;
-    const ownMs = peer.laps.hedgeAfterMs(numRows);
-    return Math.min(ownMs, Math.max(...replacements.map((part) => part.peer?.laps.hedgeAfterMs(numRows) ?? ownMs)));
+  /**
+   * How long to wait for a peer on trial: as long as it usually takes, in its tests if in nothing else, but no longer than for
+   * the peers that would replace it; if it is untried, not at all.
+   */
+  #trialMs({ numRows }: WorkItem, { laps }: LapPeer, replacements: readonly Part[]): number {
+    const ownMs = laps.hedgeAfterMs(numRows);
+    if (replacements.some(({ peer }) => peer === null)) return WORTH_OWN_WORK * ownMs;
+    if (laps.trial === 'untried') return 0;
+    return Math.min(ownMs, Math.max(...replacements.map(({ peer }) => peer!.laps.hedgeAfterMs(numRows))));
   }
 
   /** `isWanted`: whether an answer that comes now would still be used. */
@@ -308,6 +310,11 @@ export class Dispatcher {
     if (!lap.isLocal) figures.laps++;
     else if (lap.call.layer !== this.#options.mtpLayer) figures.localLayerMs.add(lapMs);
     const byPeers = results.filter(({ peer }) => peer !== null);
+    // Counted once it is used: what was computed twice counts once.
+    for (const { peer, assignments } of lap.isLocal ? [] : results) {
+      if (peer === null) figures.fallbackAssignments += assignments.length;
+      else figures.tabAssignments += assignments.length;
+    }
     for (const { peer, rows } of byPeers) creditTokens(lap.pass, peer!, rows);
     figures.tabRows += distinctRows(byPeers);
     figures.tabRowParts += byPeers.reduce((sum, { rows }) => sum + rows.length, 0);

@@ -91,10 +91,10 @@ describe('LapClient', () => {
     expect(rig.hostile).toEqual([]);
   });
 
-  it('hedgeAfterMs is the 95th percentile of enough laps, and at most a second before', async () => {
+  it('hedgeAfterMs is the 95th percentile of enough laps, and at most a quarter of a second before', async () => {
     expect(laps.hedgeAfterMs(0)).toBe(10);
     await lapOf(4_000);
-    expect(laps.hedgeAfterMs(0)).toBe(1_000);
+    expect(laps.hedgeAfterMs(0)).toBe(250);
     for (let i = 0; i < 60; i++) await lapOf(20);
     for (let i = 0; i < 4; i++) await lapOf(50);
     expect(laps.hedgeAfterMs(0)).toBe(50);

@@ -16,7 +16,7 @@ const MIN_SAMPLES = 20;
 /** Less than this is the noise of timers and schedulers. */
 const MIN_HEDGE_MS = 10;
 /** While few laps are known, a peer that took its time in its tests gains no more than this by it. */
-const MAX_UNKNOWN_HEDGE_MS = 1_000;
+const MAX_UNKNOWN_HEDGE_MS = 250;
 /** Below this multiple of the median, the original answer usually arrives before a replica's. */
 const WORTH_A_HEDGE = 1.5;
 

@@ -63,3 +63,28 @@ describe('LapSplitter with replicas of about the same speed', () => {
     expect(peers[1]!.asked).toHaveLength(1);
   });
 });
+
+describe('LapSplitter with peers that may be given few rows', () => {
+  const rows = (count: number): MoeCall => call(Array.from({ length: count }, () => [0, 1]));
+  const rowsOf = (peer: FakePeer): number => peer.asked.reduce((sum, item) => sum + item.numRows, 0);
+
+  it('gives the rest to another that serves the same experts, and what nobody may have to the coordinator', async () => {
+    const [young, old] = [new FakePeer('young', every), new FakePeer('old', every)];
+    Object.assign(young, { rowsAhead: 3 });
+    Object.assign(old, { rowsAhead: 5, expectedLapMs: 1_000 });
+    peers = [young, old];
+    const sum = await lap(rows(10));
+    expect([...sum]).toEqual(Array.from({ length: 10 * HIDDEN }, (_, i) => 3 + 4 * Math.floor(i / HIDDEN)));
+    expect([rowsOf(young), rowsOf(old)]).toEqual([3, 5]);
+    expect(dispatcher.figures).toMatchObject({ tabAssignments: 16, fallbackAssignments: 4 });
+  });
+
+  it('keeps the experts of a row together', async () => {
+    const [young, half] = [new FakePeer('young', every), new FakePeer('half', (_, expert) => expert === 0)];
+    young.rowsAhead = 1;
+    peers = [young, half];
+    await lap(rows(2));
+    expect(rowsOf(half)).toBe(0);
+    expect(dispatcher.figures.fallbackAssignments).toBe(2);
+  });
+});

@@ -202,6 +202,7 @@ class DonorSocket {
       iceServers: iceServers as RTCIceServer[],
       heartbeatMs,
       lapConnections,
+      onlyAnswers: true,
       onFurtherLost: (number, why) => {
         // Not logged when the whole visit ends.
         if (this.#peer?.state !== 'gone')

@@ -6,7 +6,7 @@ describe('RejoinDelays', () => {
     const at = { ms: 0 };
     return { at, delays: new RejoinDelays(() => at.ms) };
   }
-  const local = (donorId: string) => ({ donorId, address: '127.0.0.1' });
+  const local = (donorId: string) => ({ donorId, address: '127.0.0.1', hasServed: true });
 
   it('let a donor in at once the first time, and later and later from the second on', () => {
     const { at, delays } = delaysAt();
@@ -24,11 +24,17 @@ describe('RejoinDelays', () => {
     expect(delays.waitMs(local('a'))).toBe(0);
   });
 
+  it('let no donor in at once that has never served', () => {
+    const { delays } = delaysAt();
+    delays.add({ ...local('a'), hasServed: false });
+    expect(delays.waitMs(local('a'))).toBe(60_000);
+  });
+
   it('hold an address back that sends one new name after the other, but never loopback', () => {
     const { delays } = delaysAt();
     for (let i = 0; i < 50; i++) delays.add(local(`donor-${i}`));
     expect(delays.waitMs(local('another'))).toBe(0);
-    const foreign = (i: number, address: string) => ({ donorId: `donor-${i}`, address });
+    const foreign = (i: number, address: string) => ({ donorId: `donor-${i}`, address, hasServed: true });
     for (let i = 0; i < 8; i++) delays.add(foreign(i, '10.0.0.1'));
     expect(delays.waitMs(foreign(99, '10.0.0.1'))).toBe(0);
     delays.add(foreign(8, '10.0.0.1'));

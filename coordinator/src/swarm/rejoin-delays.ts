@@ -32,7 +32,7 @@ export interface Visitor {
 /**
  * How long donors have to stay away whose visits ended because they were of no use: they failed laps, loaded nothing, or flooded
  * the coordinator. Each such visit costs everyone a download, a test and some laps, so the same donor is let in again at once
- * only the first time.
+ * only the first time, and only if it had served.
  */
 export class RejoinDelays {
   readonly #entries = new Map<string, Entry>();
@@ -43,10 +43,11 @@ export class RejoinDelays {
     this.#now = now;
   }
 
-  /** Counts a visit that was of no use. */
-  add({ donorId, address }: Visitor): void {
-    this.#count(`donor ${donorId}`, DONOR, 1);
-    for (const { key, share } of foreignNetworks(address)) this.#count(`network ${key}`, NETWORK, share);
+  /** Counts a visit that was of no use: twice if not one expert served in it. */
+  add({ donorId, address, hasServed }: Visitor & { hasServed: boolean }): void {
+    const visits = hasServed ? 1 : 2;
+    this.#count(`donor ${donorId}`, visits, DONOR, 1);
+    for (const { key, share } of foreignNetworks(address)) this.#count(`network ${key}`, visits, NETWORK, share);
   }
 
   /** Milliseconds until this donor may join; 0 if it may now. */
@@ -55,11 +56,11 @@ export class RejoinDelays {
     return Math.max(0, ...keys.map((key) => (this.#entries.get(key)?.untilMs ?? 0) - this.#now()));
   }
 
-  #count(key: string, { free, firstMs, growth, longestMs }: typeof DONOR, share: number): void {
+  #count(key: string, more: number, { free, firstMs, growth, longestMs }: typeof DONOR, share: number): void {
     const nowMs = this.#now();
     const before = this.#entries.get(key);
     const isForgotten = before === undefined || nowMs - Math.max(before.atMs, before.untilMs) > FORGOTTEN_AFTER_MS;
-    const visits = isForgotten ? 1 : before.visits + 1;
+    const visits = more + (isForgotten ? 0 : before.visits);
     const over = visits - free * share;
     const waitMs = over > 0 ? Math.min(longestMs, firstMs * growth ** (over - 1)) : 0;
     setNewest(this.#entries, key, { visits, atMs: nowMs, untilMs: nowMs + waitMs }, MAX_ENTRIES);

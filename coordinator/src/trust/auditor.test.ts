@@ -70,6 +70,23 @@ describe('Auditor', () => {
     });
   });
 
+  it('always has room for one row of a peer, which would be given no further rows without an audit', async () => {
+    const { auditor, settle } = auditing();
+    const peers = Array.from({ length: 80 }, (_, i) => ({ peerId: `tab-${i}`, trust: trusted() }));
+    for (const peer of peers) for (let i = 0; i < 256; i++) auditor.observe(peer, oneRow(row, [0], [1]), right);
+    expect(peers.map(({ trust }) => trust.rowsAhead)).toEqual(peers.map(() => 0));
+    await settle();
+    for (const { trust } of peers) expect(trust.rowsAhead).toBeGreaterThan(0);
+  });
+
+  it('counts a row that cannot be audited as no reason to give the peer fewer rows', async () => {
+    const { auditor, settle } = auditing(() => Promise.reject(new Error('disk')));
+    const peer = { peerId: 'tab-1', trust: trusted() };
+    for (let i = 0; i < 16; i++) auditor.observe(peer, oneRow(row, [0], [1]), right);
+    await settle();
+    expect(peer.trust.rowsAhead).toBe(256);
+  });
+
   it('bounds its queue and its CPU time, and serves peers in turn', async () => {
     let busyMs = 0;
     const order: number[] = [];

@@ -1,12 +1,16 @@
 import { randomInt } from 'node:crypto';
 import type { RowFormat } from '@shoal/protocol';
-import { auditShare, type Draw, PROBATION_ROWS, RowDraw } from './audit-share.ts';
+import { auditShare, type Draw, RowDraw } from './audit-share.ts';
 import { uncalibrated } from './bounds.ts';
 import type { Bounds } from './compare.ts';
 import { ExpertCoverage, type UsedRow } from './expert-coverage.ts';
 
-/** Most rows of a peer that may be used, or be on their way, beyond the last one that was audited: four laps of the largest size. */
-export const MAX_ROWS_AHEAD = 2048;
+/**
+ * Rows of a peer that may be used, or be on their way, beyond the last one that was audited: half of the largest lap for a new
+ * peer, and four of these for one that has long been right. With fewer for a new peer, the coordinator would compute a fifth of
+ * what a swarm of new tabs could, while their audits are in the queue.
+ */
+export const ROWS_AHEAD = { least: 256, most: 2048 };
 
 /** A donor's audited work over all its visits since startup. */
 export interface TrustRecord {
@@ -54,10 +58,10 @@ export class PeerTrust {
 
   /**
    * Rows that may be used without another audit. An audit comes after the answer was passed on, so a single large lap of a new
-   * peer could spoil more rows than it has ever computed correctly: it may be ahead by as many as were right, and no more.
+   * peer could spoil more rows than it has ever computed correctly: it may be ahead by about as many as were right.
    */
   get rowsAhead(): number {
-    const most = Math.min(MAX_ROWS_AHEAD, Math.max(PROBATION_ROWS, this.record.consecutiveRight));
+    const most = Math.min(ROWS_AHEAD.most, Math.max(ROWS_AHEAD.least, this.record.consecutiveRight));
     return Math.max(0, most - (this.usedRows - this.#lastAuditedRow));
   }
 

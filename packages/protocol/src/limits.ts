@@ -27,6 +27,9 @@ export const MIN_FRAGMENT_PAYLOAD_BYTES = 1024;
 /** An SDP for data channels alone takes about 1 KB, and one with many candidates less than 10 KB. */
 export const MAX_SDP_CHARS = 64 * 1024;
 
+/** Memory that one tab may lend: no GPU has more. The donor page offers 16 GiB at most. */
+export const MAX_PLEDGE_BYTES = 128 * 2 ** 30;
+
 /** V3 has 14,848 routed experts, and no single peer holds them all. */
 export const MAX_SHARDS_PER_ASSIGNMENT = 20_000;
 

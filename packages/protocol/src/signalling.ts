@@ -2,6 +2,7 @@ import { z } from 'zod';
 import {
   MAX_KEPT_SHARDS,
   MAX_LAP_CONNECTIONS,
+  MAX_PLEDGE_BYTES,
   MAX_SDP_CHARS,
   MAX_SHARDS_PER_ASSIGNMENT,
   MAX_TABS_PER_DONOR,
@@ -44,7 +45,7 @@ export const helloSchema = z.object({
   tab: upTo(MAX_TABS_PER_DONOR - 1).optional(),
   adapter: adapterSchema,
   /** Memory that the donor lends. */
-  pledgeBytes: bytes,
+  pledgeBytes: upTo(MAX_PLEDGE_BYTES),
   /**
    * Shards that the donor's browser kept from earlier visits, newest last: the first 16 digits of their SHA-256. A coordinator
    * that has just restarted assigns each donor what it already has.

@@ -17,6 +17,8 @@ export interface AcceptOptions extends Omit<ConnectionOptions, 'initiator'> {
   connectTimeoutMs?: number;
   /** Largest frame to accept from the peer: a combine of the model's rows. See FramedChannelOptions. */
   maxFrameBytes?: number;
+  /** See FramedChannelOptions. */
+  onlyAnswers?: boolean;
   /** Connections that the donor may open, including the main one; 1 by default. */
   lapConnections?: number;
   onControl?: (message: ControlMessage) => void;
@@ -62,7 +64,7 @@ export function acceptPeer(options: AcceptOptions): AcceptedPeer {
   };
   const channel = connection.lapChannel as DataChannelLike;
   const link = new FramedChannel(channel, {
-    onlyAnswers: true,
+    ...(options.onlyAnswers && { onlyAnswers: true }),
     ...(heartbeatMs > 0 && { heartbeatMs }),
     ...(options.maxFrameBytes !== undefined && { maxFrameBytes: options.maxFrameBytes }),
     afterClose: () => setTimeout(closeAll, FLUSH_MS),
