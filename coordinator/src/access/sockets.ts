@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Server } from 'socket.io';
 import { networksOf } from '../base/address.ts';
 import type { Access } from './access.ts';
-import { type Clock, NetworkBuckets, TokenBucket } from './token-bucket.ts';
+import { type Clock, NetworkBuckets } from './token-bucket.ts';
 
 const MINUTE_MS = 60_000;
 /** Beyond one per tab: for consoles, and for the sockets of visits that have just ended. */
@@ -12,24 +12,15 @@ const HANDSHAKES_PER_JOIN = 2;
 /** Beyond those of joins: for consoles that reconnect. */
 const SPARE_HANDSHAKES = 64;
 
-/**
- * What one connection may send, of any kind: socket.io answers or drops much of it (pings, unknown namespaces, acknowledgements)
- * before a donor's own budget of messages counts it. A donor's densest traffic, a page that connects, is a quarter of it.
- */
-const PACKETS = { burst: 512, perSecond: 64 };
-const BYTES = { burst: 1024 * 1024, perSecond: 64 * 1024 };
-
 /** The part of an engine.io connection that is used; socket.io's types hide its request. */
 interface EngineConnection {
   request: IncomingMessage;
   once(event: 'close', listener: () => void): unknown;
-  on(event: 'packet', listener: (packet: { data?: string | { length: number } }) => void): unknown;
-  close(discard: boolean): unknown;
 }
 
 /**
- * Limits the socket.io connections of one address, over all namespaces, how fast it opens them, and what each may send. The
- * first two are decided before a session exists: a refused connection gets 403 and costs no more than parsing its headers.
+ * Limits the socket.io connections of one address, over all namespaces, and how fast it opens them. Decided before a session
+ * exists: a refused connection gets 403 and costs no more than parsing its headers.
  */
 export class SocketGuard {
   readonly #access: Access;
@@ -51,10 +42,9 @@ export class SocketGuard {
     answer(refusal, refusal === undefined);
   };
 
-  /** Counts the open connections of a server, and closes those that send too much. */
+  /** Counts the open connections of a server. */
   watch(server: Pick<Server, 'engine'>): void {
     server.engine.on('connection', (connection: EngineConnection) => {
-      closeIfFlooded(connection);
       const networks = networksOf(this.#access.addressOf(connection.request));
       for (const { key } of networks) this.#open.set(key, (this.#open.get(key) ?? 0) + 1);
       connection.once('close', () => {
@@ -79,12 +69,4 @@ export class SocketGuard {
   #handshakesPerMinute(): number {
     return this.#access.policy.limits.joinsPerMinutePerAddress * HANDSHAKES_PER_JOIN + SPARE_HANDSHAKES;
   }
-}
-
-function closeIfFlooded(connection: EngineConnection): void {
-  const packets = new TokenBucket(PACKETS.burst, (1000 * PACKETS.burst) / PACKETS.perSecond);
-  const bytes = new TokenBucket(BYTES.burst, (1000 * BYTES.burst) / BYTES.perSecond);
-  connection.on('packet', ({ data }) => {
-    if (packets.take() > 0 || bytes.take(data?.length ?? 0) > 0) connection.close(true);
-  });
 }
