@@ -42,18 +42,18 @@ const falseOnly = neutralOnly((value) => value === false, 'leave it out or send 
 const MAX_TOP_K = 2 ** 31 - 1;
 
 /** OpenAI's limit. */
-const MAX_METADATA_PAIRS = 16;
+const MAX_METADATA_ENTRIES = 16;
 
-/** Not z.record, which looks at every pair of however many there are. */
+/** Not z.record, which looks at every entry of however many there are. */
 const metadata = z
   .unknown()
   .refine(
     (value) => {
       if (typeof value !== 'object' || Array.isArray(value)) return value === undefined;
-      const pairs = Object.entries(value ?? {});
-      return pairs.length <= MAX_METADATA_PAIRS && pairs.every((pair) => pair.every(isLabel));
+      const entries = Object.entries(value ?? {});
+      return entries.length <= MAX_METADATA_ENTRIES && entries.every((entry) => entry.every(isLabel));
     },
-    { error: `expected at most ${MAX_METADATA_PAIRS} pairs of strings of at most ${MAX_LABEL_CHARS} characters` },
+    { error: `expected at most ${MAX_METADATA_ENTRIES} entries of strings of at most ${MAX_LABEL_CHARS} characters` },
   )
   .optional()
   .meta({ type: ['object', 'null'], additionalProperties: { type: 'string' }, description: 'Accepted; not kept.' });
