@@ -4,7 +4,7 @@ import fastifySwaggerUi from '@fastify/swagger-ui';
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { OpenAPIV3 } from 'openapi-types';
 import manifest from '../../package.json' with { type: 'json' };
-import { clientOf, holdAnswers, keyNameOf, registerApiAccess } from './api-access.ts';
+import { cacheScopeOf, clientOf, holdAnswers, registerApiAccess } from './api-access.ts';
 import { parseBody, registerJsonBody } from './body.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpDeps, type HttpLimits } from './deps.ts';
 import { registerEdge, sendError } from './edge.ts';
@@ -97,7 +97,7 @@ function registerGeneration(app: FastifyInstance, parseDeps: ParseDeps, deps: Ge
     request: FastifyRequest,
     reply: FastifyReply,
   ) => {
-    const sharing = { client: clientOf(request, deps.access), cacheScope: keyNameOf(request) };
+    const sharing = { client: clientOf(request, deps.access), cacheScope: cacheScopeOf(request, deps.access) };
     const { hold, headers } = holdAnswers(request, parsed);
     reply.headers(headers);
     try {
