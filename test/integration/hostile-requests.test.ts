@@ -215,6 +215,20 @@ describe('with socket.io on the same port', () => {
     expect(statusesOf(flood).length).toBeLessThan(MAX_PIPELINED);
   });
 
+  it('ends a session that sends more than any tab, in packets that no namespace sees', async () => {
+    const url = `${coordinator.url}${polling}`;
+    const { sid } = JSON.parse((await (await fetch(url)).text()).slice(1));
+    const body = `40/console,{"token":${'['.repeat(50_000)}${']'.repeat(50_000)}}`;
+    const statuses: number[] = [];
+    for (let sent = 0; sent < 20; sent++) {
+      const response = await fetch(`${url}&sid=${sid}`, { method: 'POST', body });
+      statuses.push(response.status);
+      await response.arrayBuffer();
+    }
+    expect(statuses.slice(0, 4)).toEqual(Array(4).fill(200));
+    expect(statuses.at(-1)).toBe(400);
+  });
+
   it('upgrades a connection only with one host, to socket.io, and when no answer is under way', async () => {
     expect(await exchange(upgrade(websocket, 'host: a\r\nhost: b'), port)).toMatch(/^HTTP\/1\.1 400 /);
     const good = open(upgrade(websocket), port);
