@@ -147,6 +147,8 @@ function openSockets({ core, config, access, rtc }: Serving, log: Logger, server
     allowRequest: guard.allowRequest,
   });
   guard.watch(sockets);
+  // socket.io leaves the sockets of other upgrades open, without a timeout, if they have carried an answer before.
+  server.on('upgrade', ({ url }, socket) => url?.startsWith(sockets.path()) || socket.destroy());
   serveDonors(sockets.of('/donor'), {
     swarm,
     access,

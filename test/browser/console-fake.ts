@@ -16,8 +16,7 @@ import { build } from 'vite';
 import { storyTokens } from './console-fake-data.ts';
 
 /** The strictest policy that a proxy may set; a page that breaks it logs an error, which fails the test. */
-const policy =
-  "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
+const policy = "default-src 'self'; connect-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
 
 export type Story = 'whole' | 'error-inside' | 'endless' | 'queue-full' | 'hang-up';
 

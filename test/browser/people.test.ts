@@ -43,6 +43,24 @@ describe('donor, operator and developer', () => {
     await page.context().close();
   });
 
+  it('a page opens WebSockets to its own host, and to no other', async () => {
+    const page = await open('/');
+    /** `open`, or the directive of the content security policy that forbids it. */
+    const connect = (url: string): Promise<string> =>
+      page.evaluate(
+        (target) =>
+          new Promise((resolve) => {
+            addEventListener('securitypolicyviolation', (event) => resolve(event.effectiveDirective), { once: true });
+            new WebSocket(target).addEventListener('open', () => resolve('open'));
+          }),
+        url,
+      );
+    const { host, port } = new URL(network.coordinator.url);
+    expect(await connect(`ws://${host}/socket.io/?EIO=4&transport=websocket`)).toBe('open');
+    expect(await connect(`ws://localhost:${port}/socket.io/?EIO=4&transport=websocket`)).toBe('connect-src');
+    await page.context().close();
+  });
+
   it('a donor pauses, resumes, and finishes with thanks', async () => {
     const { page } = network.tabs[0]!;
     const phase = (): Promise<string | undefined> => page.evaluate(() => document.documentElement.dataset['phase']);

@@ -3,10 +3,11 @@ import { shardHash } from '@shoal/weights';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Access } from '../../coordinator/src/access/access.ts';
+import { entry } from '../../coordinator/src/access/testing/fixtures.ts';
 import { ApiKeys } from '../../coordinator/src/access/api-keys.ts';
 import { startServer } from '../../coordinator/src/http/testing/harness.ts';
 import type { Coordinator } from '../../coordinator/src/index.ts';
-import { type Guarded, startGuarded } from './access-rules.ts';
+import { type Guarded, RULES, startGuarded } from './access-rules.ts';
 import { until } from './virtual-donor.ts';
 
 let guarded: Guarded;
@@ -138,6 +139,44 @@ describe('the API with keys', () => {
       }
     }
     expect(seen).toEqual(['key ann', 'address 203.0.113.7']);
+  });
+
+  it('starts no answer from the prompt of another key, of a key of the same name, or of another address', async () => {
+    const prompt = 'Once upon a time there was a little girl who lived near a forest. '.repeat(4);
+    /** Positions of the prompt that were not computed again. */
+    const reusedBy = async (key: string, address: string, more = {}): Promise<number> => {
+      const before = coordinator.scheduler.prefix.reused;
+      const defaultHeaders = { 'x-forwarded-for': address };
+      const ask = new OpenAI({ baseURL: `${coordinator.url}/v1`, apiKey: key, defaultHeaders, maxRetries: 0 });
+      await ask.completions.create({ ...story, prompt, ...more });
+      return coordinator.scheduler.prefix.reused - before;
+    };
+    const reload = (rules: object): void => {
+      guarded.write(rules);
+      coordinator.access.reload();
+    };
+    const withToken = (token: string) => ({ ...RULES, apiKeys: [entry('ann', token), entry('eve', 'key-of-eve')] });
+    try {
+      reload(withToken('key-of-ann'));
+      expect(await reusedBy('key-of-ann', '203.0.113.1')).toBe(0);
+      const whole = await reusedBy('key-of-ann', '203.0.113.2');
+      expect(whole).toBeGreaterThan(0);
+      expect(await reusedBy('key-of-eve', '203.0.113.1')).toBe(0);
+      // Every choice of a request.
+      expect(await reusedBy('key-of-eve', '203.0.113.1', { n: 2 })).toBe(2 * whole);
+      reload(withToken('another-key'));
+      expect(await reusedBy('another-key', '203.0.113.1')).toBe(0);
+
+      reload({ ...RULES, apiKeys: undefined });
+      expect(await reusedBy('-', '203.0.113.1')).toBe(0);
+      expect(await reusedBy('-', '203.0.113.1')).toBe(whole);
+      expect(await reusedBy('-', '203.0.113.2')).toBe(0);
+      expect(await reusedBy('-', '2001:db8::1')).toBe(0);
+      expect(await reusedBy('-', '2001:db8::2')).toBe(whole);
+      expect(await reusedBy('-', '2001:db9::1')).toBe(0);
+    } finally {
+      reload(RULES);
+    }
   });
 
   it('logs the name alone', async () => {

@@ -61,6 +61,8 @@ describe('pages', () => {
       const { headers } = await get(path);
       expect(headers.get('content-security-policy'), path).toContain("frame-ancestors 'none'");
       expect(headers.get('content-security-policy'), path).not.toMatch(/(?<!wasm-)unsafe-eval/);
+      // No other host, not even by WebSocket.
+      expect(headers.get('content-security-policy'), path).toMatch(/connect-src 'self';/);
       expect(headers.get('x-content-type-options')).toBe('nosniff');
       expect(headers.get('cross-origin-opener-policy')).toBe('same-origin');
       expect(headers.get('cross-origin-embedder-policy')).toBe('require-corp');

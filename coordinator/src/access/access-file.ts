@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
+import { list } from '@shoal/protocol';
 import { z } from 'zod';
 
 /**
@@ -63,10 +64,10 @@ const limitsSchema = z.strictObject({
 });
 
 const fileSchema = z.strictObject({
-  invites: z.array(inviteSchema).max(MAX_ENTRIES).optional(),
+  invites: list(inviteSchema).max(MAX_ENTRIES).optional(),
   inviteOnly: z.boolean('must be true or false').optional(),
-  apiKeys: z.array(apiKeySchema).max(MAX_ENTRIES).optional(),
-  admins: z.array(adminSchema).max(MAX_ENTRIES).optional(),
+  apiKeys: list(apiKeySchema).max(MAX_ENTRIES).optional(),
+  admins: list(adminSchema).max(MAX_ENTRIES).optional(),
   /** Who may read /metrics. Default: admins if the file names any, otherwise anyone. */
   metrics: z.enum(['open', 'admins'], 'must be open or admins').optional(),
   limits: limitsSchema.prefault({}),

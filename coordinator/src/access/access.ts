@@ -18,7 +18,7 @@ export interface AccessOptions {
 }
 
 /**
- * What refusals are counted by: socket.io connections, wrong console tokens (and sign-ins while an address has to wait),
+ * What refusals are counted by: socket.io connections (not opened, or ended by the bytes sent), wrong console tokens (and sign-ins while an address has to wait),
  * donors without a valid invitation or over a limit of their address, requests without a known key, and shards beyond an
  * address's bytes.
  */

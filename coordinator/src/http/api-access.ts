@@ -20,6 +20,16 @@ export function clientOf(request: FastifyRequest, access: HttpAccess | undefined
   return access && `address ${access.addressOf(request.raw)}`;
 }
 
+/**
+ * Whose earlier prompts a request may start from: those of its API key, or of its address where no keys are required. Time and
+ * usage tell whether it did, and so whether somebody in the scope has asked the same. Not by the key's name, which the access
+ * file may give to somebody else.
+ */
+export function cacheScopeOf(request: FastifyRequest, access: HttpAccess | undefined): string | undefined {
+  const key = uses.get(request)?.key;
+  return key ? `key ${key.digest.toString('hex')}` : clientOf(request, access);
+}
+
 /** Checks API keys under /v1 and admin tokens at /metrics, where they are required, before a body is read. */
 export function registerApiAccess(app: FastifyInstance, access: HttpAccess, registry: Registry): void {
   registerKeyMetrics(access.keys, registry);

@@ -14,6 +14,8 @@ export interface HttpLimits {
   requestTimeoutMs: number;
   keepAliveTimeoutMs: number;
   connections: number;
+  /** Pipelined requests of one connection that wait for the answers before them. */
+  waitingPerConnection: number;
   /** From the request's arrival to the last byte of its answer. */
   answerDeadlineMs: number;
   /** How long a reader may leave a full buffer unread. */
@@ -38,6 +40,8 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   keepAliveTimeoutMs: 20_000,
   // Donors' signalling sockets are on the same port; common limits for open files are 65,536.
   connections: 20_000,
+  // No browser and no OpenAI client pipelines; scripts that do send a handful. Each may hold 16 KiB of headers.
+  waitingPerConnection: 32,
   // The openai clients give up after ten minutes by default, so a later answer would have no reader.
   answerDeadlineMs: 600_000,
   // A phone that changes from Wi-Fi to mobile is silent for about 10 s. After 30 s a full buffer only holds memory.

@@ -6,6 +6,7 @@ import { Connections } from './connections.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
 import { ApiError, describeFailure, toApiError } from './errors.ts';
 import { corsHeaders, SECURITY_HEADERS } from './headers.ts';
+import { HostHeaderError } from './host-header.ts';
 import type { HttpMetrics } from './metrics.ts';
 
 /** The methods of each API path. Others get 405. GET includes HEAD. */
@@ -40,10 +41,6 @@ export function registerEdge(app: FastifyInstance, deps: EdgeDeps): void {
     if (connections.closing) {
       reply.header('connection', 'close');
       throw ApiError.draining();
-    }
-    // Node would answer this without a body.
-    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
-      throw ApiError.invalid(null, 'An HTTP/1.1 request needs a Host header.', 'invalid_http');
     }
     if (request.method === 'OPTIONS' && /^\/(v1|shards)\//.test(path)) return reply.code(204).send();
     // Before any body is read.
@@ -103,7 +100,7 @@ function answerClientError(error: Error & { code?: string }, socket: Socket, con
     socket.destroy();
     return;
   }
-  const refusal = malformed(error.code);
+  const refusal = malformed(error);
   const body = JSON.stringify(refusal.body);
   const status = { 400: 'Bad Request', 408: 'Request Timeout', 431: 'Request Header Fields Too Large' }[refusal.status];
   socket.end(
@@ -113,8 +110,9 @@ function answerClientError(error: Error & { code?: string }, socket: Socket, con
   );
 }
 
-function malformed(code: string | undefined): ApiError {
-  switch (code) {
+function malformed(error: Error & { code?: string }): ApiError {
+  if (error instanceof HostHeaderError) return ApiError.invalid(null, error.message, 'invalid_http');
+  switch (error.code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new ApiError(408, 'The request did not arrive in time.', { code: 'request_timeout' });
     case 'HPE_HEADER_OVERFLOW':

@@ -1,5 +1,10 @@
 import type { FastifyInstance } from 'fastify';
+import type { Registry } from 'prom-client';
+import { TokenBucket } from '../access/token-bucket.ts';
 import type { HttpDeps } from './deps.ts';
+
+/** One takes 3 ms. A few scrapers may ask at once, and none asks more often than each second. */
+const MAX_RENDERS_PER_SECOND = 5;
 
 export function registerHealth(app: FastifyInstance, deps: Pick<HttpDeps, 'readiness' | 'registry'>): void {
   const startedMs = performance.now();
@@ -15,10 +20,21 @@ export function registerHealth(app: FastifyInstance, deps: Pick<HttpDeps, 'readi
       .header('cache-control', 'no-store')
       .send({ ready, ...detail });
   });
+  const metrics = sharedMetrics(deps.registry);
   app.get('/metrics', async (_request, reply) =>
     reply
       .type(deps.registry.contentType)
       .header('cache-control', 'no-store')
-      .send(await deps.registry.metrics()),
+      .send(await metrics()),
   );
+}
+
+/** Renders the metrics, or returns what was rendered last while there are more requests than MAX_RENDERS_PER_SECOND. */
+function sharedMetrics(registry: Registry): () => Promise<Buffer> {
+  const renders = new TokenBucket(MAX_RENDERS_PER_SECOND, 1000);
+  let latest: Promise<Buffer> | undefined;
+  return () => {
+    if (latest && renders.take() > 0) return latest;
+    return (latest = registry.metrics().then((text) => Buffer.from(text)));
+  };
 }

@@ -9,6 +9,7 @@ export interface HttpMetrics {
   shardBytes: Counter;
   hangUps: Counter;
   stalledReaders: Counter;
+  pipelineOverflows: Counter;
 }
 
 export function registerHttpMetrics(registry: Registry): HttpMetrics {
@@ -31,6 +32,11 @@ export function registerHttpMetrics(registry: Registry): HttpMetrics {
     stalledReaders: new Counter({
       name: 'shoal_http_stalled_readers_total',
       help: 'Streams ended because their reader left a full buffer unread.',
+      registers,
+    }),
+    pipelineOverflows: new Counter({
+      name: 'shoal_http_pipeline_overflows_total',
+      help: 'Connections closed because too many pipelined requests waited on them.',
       registers,
     }),
   };

@@ -1,3 +1,4 @@
+import { list } from '@shoal/protocol';
 import { z } from 'zod';
 
 /** OpenAI's limit for `n` is 128. It is lower here because each choice takes a place in the batch. */
@@ -13,7 +14,7 @@ export const MAX_TOP_LOGPROBS = 20;
 /** Opaque labels such as `user`. */
 const MAX_LABEL_CHARS = 512;
 
-const tokenArray = z.array(z.number().int().min(0)).min(1);
+const tokenArray = list(z.number().int().min(0)).min(1);
 
 /** A parameter that is not implemented. Values that cannot change the answer pass, and all others are refused by name. */
 function neutralOnly(isNeutral: (value: unknown) => boolean, remedy: string) {
@@ -39,6 +40,27 @@ const falseOnly = neutralOnly((value) => value === false, 'leave it out or send 
 
 /** More than any vocabulary has. */
 const MAX_TOP_K = 2 ** 31 - 1;
+
+/** OpenAI's limit. */
+const MAX_METADATA_ENTRIES = 16;
+
+/** Not z.record, which looks at every entry of however many there are. */
+const metadata = z
+  .unknown()
+  .refine(
+    (value) => {
+      if (typeof value !== 'object' || Array.isArray(value)) return value === undefined;
+      const entries = Object.entries(value ?? {});
+      return entries.length <= MAX_METADATA_ENTRIES && entries.every((entry) => entry.every(isLabel));
+    },
+    { error: `expected at most ${MAX_METADATA_ENTRIES} entries of strings of at most ${MAX_LABEL_CHARS} characters` },
+  )
+  .optional()
+  .meta({ type: ['object', 'null'], additionalProperties: { type: 'string' }, description: 'Accepted; not kept.' });
+
+function isLabel(value: unknown): boolean {
+  return typeof value === 'string' && value.length <= MAX_LABEL_CHARS;
+}
 
 const stopString = z.string().min(1).max(MAX_STOP_CHARS);
 
@@ -67,7 +89,7 @@ const sampling = {
   seed: z.number().int().nullish().meta({ description: 'The same seed and request give the same tokens.' }),
   n: z.number().int().min(1).max(MAX_N).nullish(),
   stop: z
-    .union([stopString, z.array(stopString).max(MAX_STOPS)], {
+    .union([stopString, list(stopString).max(MAX_STOPS)], {
       error: `expected a string of 1 to ${MAX_STOP_CHARS} characters, or an array of at most ${MAX_STOPS} of them`,
     })
     .nullish(),
@@ -89,7 +111,7 @@ export const completionRequestSchema = z.strictObject(
   {
     ...sampling,
     prompt: z
-      .union([z.string(), z.array(z.string()).min(1), tokenArray, z.array(tokenArray).min(1)], {
+      .union([z.string(), list(z.string()).min(1), tokenArray, list(tokenArray).min(1)], {
         error: 'expected a string, an array of strings, an array of token ids, or an array of arrays of token ids',
       })
       .meta({ description: 'Text or token ids, or an array of either, which gives the choices of each in turn.' }),
@@ -109,7 +131,7 @@ export const completionRequestSchema = z.strictObject(
 export type CompletionRequest = z.infer<typeof completionRequestSchema>;
 
 const messageContent = z.union(
-  [z.string(), z.array(z.strictObject({ type: z.literal('text'), text: z.string() })).min(1)],
+  [z.string(), list(z.strictObject({ type: z.literal('text'), text: z.string() })).min(1)],
   { error: 'expected a string or an array of {"type": "text", "text": …} parts; images and audio are not supported' },
 );
 
@@ -129,7 +151,7 @@ const messageSchema = z.strictObject({
 export const chatRequestSchema = z.strictObject(
   {
     ...sampling,
-    messages: z.array(messageSchema).min(1),
+    messages: list(messageSchema).min(1),
     max_tokens: z.number().int().min(1).nullish().meta({ description: 'Older name of max_completion_tokens.' }),
     max_completion_tokens: z.number().int().min(1).nullish().meta({ description: 'Default: what the context leaves.' }),
     logprobs: z.boolean().nullish(),
@@ -160,10 +182,7 @@ export const chatRequestSchema = z.strictObject(
     web_search_options: neutralOnly(() => false, 'leave it out or send null'),
     store: falseOnly,
     service_tier: neutralOnly((value) => value === 'auto' || value === 'default', 'leave it out or send "auto"'),
-    metadata: z
-      .record(z.string().max(MAX_LABEL_CHARS), z.string().max(MAX_LABEL_CHARS))
-      .nullish()
-      .meta({ description: 'Accepted; not kept.' }),
+    metadata,
     safety_identifier: z.string().max(MAX_LABEL_CHARS).nullish(),
     prompt_cache_key: z.string().max(MAX_LABEL_CHARS).nullish(),
   },

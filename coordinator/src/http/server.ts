@@ -4,15 +4,16 @@ import fastifySwaggerUi from '@fastify/swagger-ui';
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { OpenAPIV3 } from 'openapi-types';
 import manifest from '../../package.json' with { type: 'json' };
-import { clientOf, holdAnswers, keyNameOf, registerApiAccess } from './api-access.ts';
+import { cacheScopeOf, clientOf, holdAnswers, registerApiAccess } from './api-access.ts';
 import { parseBody, registerJsonBody } from './body.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpDeps, type HttpLimits } from './deps.ts';
 import { registerEdge, sendError } from './edge.ts';
 import { ApiError } from './errors.ts';
 import { answer, type GenerateDeps } from './generate.ts';
 import { registerHealth } from './health.ts';
-import { registerHttpMetrics } from './metrics.ts';
+import { type HttpMetrics, registerHttpMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
+import { OrderlyServer } from './orderly-server.ts';
 import { registerPages } from './pages.ts';
 import { parseChat, parseCompletion, type ParsedRequest, type ParseDeps } from './parsed-request.ts';
 import { chatRequestSchema, completionRequestSchema } from './request-schema.ts';
@@ -28,9 +29,7 @@ const FINGERPRINT_DIGITS = 10;
 export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> {
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...deps.limits };
   const metrics = registerHttpMetrics(deps.registry);
-  const app = createApp(deps, limits);
-  app.server.maxConnections = limits.connections;
-  app.server.headersTimeout = limits.headersTimeoutMs;
+  const app = createApp(deps, limits, metrics);
 
   registerJsonBody(app);
   registerEdge(app, { log: deps.log, limits, metrics, corsOrigins: deps.corsOrigins ?? '*' });
@@ -49,7 +48,7 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   return app;
 }
 
-function createApp(deps: HttpDeps, limits: HttpLimits): FastifyInstance {
+function createApp(deps: HttpDeps, limits: HttpLimits, metrics: HttpMetrics): FastifyInstance {
   return Fastify({
     loggerInstance: deps.log,
     // Fastify's own lines quote URLs; `edge.ts` writes one line per request instead.
@@ -57,20 +56,28 @@ function createApp(deps: HttpDeps, limits: HttpLimits): FastifyInstance {
     genReqId: () => randomUUID(),
     requestIdHeader: false,
     bodyLimit: limits.bodyBytes,
-    requestTimeout: limits.requestTimeoutMs,
-    keepAliveTimeout: limits.keepAliveTimeoutMs,
     routerOptions: { maxParamLength: limits.paramChars },
     return503OnClosing: false,
     forceCloseConnections: 'idle',
-    http: {
-      requireHostHeader: false,
-      maxHeaderSize: limits.headerBytes,
-      connectionsCheckingInterval: Math.min(MAX_CONNECTION_CHECK_MS, limits.headersTimeoutMs),
-    },
+    serverFactory: (handler) => createServer(limits, metrics).on('request', handler),
     frameworkErrors: (error, request, reply) => sendError(error, request, reply),
     // `edge.ts` handles these itself, since it knows the connections.
     clientErrorHandler: () => {},
   }) as unknown as FastifyInstance;
+}
+
+function createServer(limits: HttpLimits, metrics: HttpMetrics): OrderlyServer {
+  const server = new OrderlyServer({
+    waitingPerConnection: limits.waitingPerConnection,
+    onOverflow: () => metrics.pipelineOverflows.inc(),
+    maxHeaderSize: limits.headerBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    connectionsCheckingInterval: Math.min(MAX_CONNECTION_CHECK_MS, limits.headersTimeoutMs),
+  });
+  server.maxConnections = limits.connections;
+  return server;
 }
 
 function registerModels(app: FastifyInstance, modelId: string): void {
@@ -90,7 +97,7 @@ function registerGeneration(app: FastifyInstance, parseDeps: ParseDeps, deps: Ge
     request: FastifyRequest,
     reply: FastifyReply,
   ) => {
-    const sharing = { client: clientOf(request, deps.access), cacheScope: keyNameOf(request) };
+    const sharing = { client: clientOf(request, deps.access), cacheScope: cacheScopeOf(request, deps.access) };
     const { hold, headers } = holdAnswers(request, parsed);
     reply.headers(headers);
     try {

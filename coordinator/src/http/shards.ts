@@ -1,5 +1,4 @@
 import { createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { HttpDeps } from './deps.ts';
@@ -37,11 +36,11 @@ export function registerShards(
       const message = 'Your network address has used its allowance of weights. Retry after the time in Retry-After.';
       throw ApiError.rateLimited(message, Math.ceil(waitMs / 1000));
     }
-    const file = await open(entry.path, 'r');
     reply.raw.once('finish', () => {
       metrics.shardDownloads.inc();
       metrics.shardBytes.inc(entry.bytes);
     });
-    return reply.send(createReadStream(entry.path, { fd: file, end: entry.bytes - 1 }));
+    // Opens the file when it is first read, and closes it when the response closes, even while it is being opened.
+    return reply.send(createReadStream(entry.path, { end: entry.bytes - 1 }));
   });
 }

@@ -52,6 +52,13 @@ export const MAX_SIGNALLING_FROM_DONOR_BYTES = 160 * 1024;
 export const MAX_SIGNALLING_MESSAGES_PER_SECOND = 20;
 export const SIGNALLING_BURST_MESSAGES = 120;
 
+/**
+ * What one socket.io connection may send, averaged over SIGNALLING_BURST_BYTES; each packet counts 1 KiB more. A joining tab sends
+ * at most about 300 KiB: 80 KiB of hello, four SDPs and their candidates. A megabyte of JSON can take 40 ms to parse.
+ */
+export const MAX_SIGNALLING_BYTES_PER_SECOND = 64 * 1024;
+export const SIGNALLING_BURST_BYTES = 512 * 1024;
+
 /** JSON on a connection's control channel (goodbye, keep-alive); no honest message comes near it. */
 export const MAX_CONTROL_BYTES = 4 * 1024;
 

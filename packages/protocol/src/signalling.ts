@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { list } from './list.ts';
 import {
   MAX_KEPT_SHARDS,
   MAX_LAP_CONNECTIONS,
@@ -39,7 +40,7 @@ export type AdapterInfo = z.infer<typeof adapterSchema>;
 
 /** Donor → coordinator, acknowledged with a HelloReply. Must be the first message. */
 export const helloSchema = z.object({
-  protocolVersions: z.array(u16).min(1).max(16),
+  protocolVersions: list(u16).min(1).max(16),
   donorToken: donorTokenSchema,
   /** Number of this tab among the donor's, from 0 (the default). The same tab coming back uses the same number, and replaces the old one. */
   tab: upTo(MAX_TABS_PER_DONOR - 1).optional(),
@@ -50,12 +51,11 @@ export const helloSchema = z.object({
    * Shards that the donor's browser kept from earlier visits, newest last: the first 16 digits of their SHA-256. A coordinator
    * that has just restarted assigns each donor what it already has.
    */
-  kept: z
-    .array(z.string().regex(/^[0-9a-f]{16}$/))
+  kept: list(z.string().regex(/^[0-9a-f]{16}$/))
     .max(MAX_KEPT_SHARDS)
     .optional(),
   /** Row formats that its frames may use; f16 always works. Unknown names are ignored. */
-  rowFormats: z.array(z.string().max(20)).max(16).optional(),
+  rowFormats: list(z.string().max(20)).max(16).optional(),
   /** Needed if the swarm takes invited donors only. */
   inviteToken: inviteTokenSchema.optional(),
 });

@@ -1,0 +1,82 @@
+import { type IncomingMessage, Server, type ServerOptions, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { hostFault, type HostHeaderError } from './host-header.ts';
+
+export interface OrderlyServerOptions extends ServerOptions {
+  /** Requests of one connection that may wait for the answers before them. */
+  waitingPerConnection: number;
+  /** Called when a connection is destroyed because more were waiting. */
+  onOverflow(): void;
+}
+
+type Exchange = readonly [request: IncomingMessage, response: ServerResponse];
+
+/**
+ * An HTTP server that works on one request of a connection at a time, whoever listens for requests. Node reports all pipelined
+ * requests at once, and the response to one behind the first is not told when the connection closes: what it holds, such as an
+ * open file, would never be released. A request without exactly one valid Host is not reported but is a `clientError`.
+ *
+ * Too many waiting requests end the connection. Not reading on would be kinder, but would hide a client's leaving from the answer
+ * under way; and what the parser has read already, up to 64 KiB of requests, cannot be put back.
+ */
+export class OrderlyServer extends Server {
+  readonly #waiting = new WeakMap<Socket, Exchange[]>();
+  readonly #options: OrderlyServerOptions;
+
+  constructor(options: OrderlyServerOptions) {
+    super({ ...options, requireHostHeader: false });
+    this.#options = options;
+  }
+
+  /** Comes before all listeners, since socket.io answers its own requests without asking the others. */
+  override emit(event: string, ...args: unknown[]): boolean {
+    if (event === 'request') return this.#arrive(args as unknown as Exchange);
+    if (event === 'upgrade') {
+      const [request, socket] = args as [IncomingMessage, Socket];
+      return this.#mayUpgrade(request, socket) && super.emit(event, ...args);
+    }
+    return super.emit(event, ...args);
+  }
+
+  #arrive(exchange: Exchange): boolean {
+    const { socket } = exchange[0];
+    // The parser reports the rest of what it has read even then.
+    if (socket.destroyed) return false;
+    const line = this.#waiting.get(socket);
+    if (!line) {
+      this.#serve(socket, exchange, []);
+    } else if (line.push(exchange) > this.#options.waitingPerConnection) {
+      this.#options.onOverflow();
+      socket.destroy();
+    }
+    return true;
+  }
+
+  /** Hands a request to the listeners, and the next one when its answer is over. */
+  #serve(socket: Socket, [request, response]: Exchange, line: Exchange[]): void {
+    this.#waiting.set(socket, line);
+    response.once('close', () => {
+      if (line.length === 0) this.#waiting.delete(socket);
+      // In another turn of the event loop, so that one connection's many requests do not hold up other connections.
+      else setImmediate(() => socket.writable && this.#serve(socket, line.shift()!, line));
+    });
+    const fault = hostFault(request);
+    if (fault === undefined) super.emit('request', request, response);
+    else this.#refuse(fault, socket);
+  }
+
+  /** A socket that is upgraded leaves the server's timeouts behind, so nothing else may be under way on it. */
+  #mayUpgrade(request: IncomingMessage, socket: Socket): boolean {
+    const fault = hostFault(request);
+    if (!fault && !this.#waiting.has(socket)) return true;
+    // Node has removed its own listener.
+    socket.on('error', () => socket.destroy());
+    if (fault) this.#refuse(fault, socket);
+    else socket.destroy();
+    return false;
+  }
+
+  #refuse(fault: HostHeaderError, socket: Socket): void {
+    if (!super.emit('clientError', fault, socket)) socket.destroy();
+  }
+}

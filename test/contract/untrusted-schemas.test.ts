@@ -1,0 +1,78 @@
+import * as protocol from '@shoal/protocol';
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { chatRequestSchema, completionRequestSchema } from '../../coordinator/src/http/request-schema.ts';
+
+/** All schemas of what donors, developers and consoles send. */
+const SCHEMAS: Record<string, z.ZodType> = {
+  chat: chatRequestSchema,
+  completion: completionRequestSchema,
+  hello: protocol.helloSchema,
+  signal: protocol.signalSchema,
+  progress: protocol.progressSchema,
+  ready: protocol.readySchema,
+  trouble: protocol.troubleSchema,
+  intent: protocol.intentSchema,
+  command: protocol.commandSchema,
+};
+
+type Described = z.ZodType & { def: z.core.$ZodTypes['_zod']['def'] };
+
+/** Everything in a schema, by path. Fails for kinds of schemas that it does not know, which may hold others. */
+function* partsOf(schema: z.core.$ZodType, path: string): Iterable<[path: string, schema: Described]> {
+  const { def } = schema as Described;
+  yield [path, schema as Described];
+  switch (def.type) {
+    case 'object':
+      for (const [key, value] of Object.entries(def.shape)) yield* partsOf(value, `${path}.${key}`);
+      break;
+    case 'array':
+      yield* partsOf(def.element, `${path}[]`);
+      break;
+    case 'union':
+      for (const option of def.options) yield* partsOf(option, path);
+      break;
+    case 'optional':
+    case 'nullable':
+    case 'default':
+    case 'prefault':
+      yield* partsOf(def.innerType, path);
+      break;
+    case 'string':
+    case 'number':
+    case 'boolean':
+    case 'enum':
+    case 'literal':
+    case 'unknown':
+      break;
+    default:
+      throw new Error(`${path}: teach this test whether a stranger can make a z.${def.type} slow`);
+  }
+}
+
+describe('a schema of what strangers send', () => {
+  it.each(Object.entries(SCHEMAS))('describes few faults, however many there are (%s)', (name, schema) => {
+    const arrays = [...partsOf(schema, name)].filter(([, part]) => part.def.type === 'array');
+    // z.array describes the faults of all elements.
+    expect(arrays.filter(([, array]) => !protocol.isList(array)).map(([path]) => path)).toEqual([]);
+  });
+
+  it('has lists: the test above looks at them', () => {
+    const paths = Object.entries(SCHEMAS).flatMap(([name, schema]) => [...partsOf(schema, name)].map(([path]) => path));
+    expect(paths).toEqual(
+      expect.arrayContaining(['chat.messages[].content[].text', 'completion.prompt[][]', 'hello.kept[]']),
+    );
+  });
+
+  it('takes metadata of few entries, and looks at none of many', () => {
+    const parse = (metadata: unknown) =>
+      chatRequestSchema.safeParse({ model: 'm', messages: [{ role: 'user', content: 'a' }], metadata });
+    for (const good of [undefined, null, {}, { a: 'b' }]) expect(parse(good).success).toBe(true);
+    const many = Object.fromEntries(Array.from({ length: 16_000 }, (_, i) => [`k${i}`, 0]));
+    for (const bad of [many, { a: 1 }, { a: 'b'.repeat(513) }, ['a'], 'a', 0]) {
+      expect(parse(bad).error?.issues).toMatchObject([
+        { path: ['metadata'], message: expect.stringContaining('entries') },
+      ]);
+    }
+  });
+});
