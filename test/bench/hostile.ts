@@ -2,12 +2,16 @@ import { readdirSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MAX_PLEDGE_BYTES } from '@shoal/protocol';
+import type { Worker } from 'node:worker_threads';
+import { startTypescriptThread } from '@shoal/weights/node';
 import { type Adversary, ADVERSARIES } from '../chaos/adversaries.ts';
+import type { Coordinator, Core } from '../../coordinator/src/index.ts';
 import { answer } from '../integration/answers.ts';
 import { GOLDEN } from '../integration/golden.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
 import { ProcessTab } from '../tabs/process-tab.ts';
+import { HOSTILE_REQUESTS, type HostileRequest, type HostileRequestOptions } from './hostile-requests.ts';
 import { FULL_PACE } from './rig.ts';
 import { formatTable } from './table.ts';
 
@@ -22,7 +26,7 @@ const HEALTHY_MS = 8_000;
 const GONE_TIMEOUT_MS = 60_000;
 
 interface Fate {
-  adversary: Adversary;
+  hostile: Adversary | HostileRequest;
   /** Tokens a second without it, from its arrival to 10 s after, and from then on. */
   healthy: number;
   atFirst: number;
@@ -32,14 +36,23 @@ interface Fate {
   loopP99Ms: number;
   failed: number;
   fileHandles: number;
+  /** Grown by, in MiB, since before it arrived. */
+  memory: number;
 }
 
-/** Measures what one hostile donor beside one honest one does to 16 streams. */
+/** Somebody hostile: begins, and says whether it is still there. */
+interface Attack {
+  begin(coordinator: Coordinator): void;
+  isPresent(coordinator: Coordinator): boolean;
+  end(): Promise<void>;
+}
+
+/** Measures what one hostile donor beside one honest one, or one hostile client, does to 16 streams. */
 export async function benchHostile({ json, only }: { json: boolean; only?: string | undefined }): Promise<void> {
   const fates: Fate[] = [];
-  for (const adversary of ADVERSARIES) {
-    if (only !== undefined && !adversary.includes(only)) continue;
-    const fate = await measure(adversary);
+  for (const hostile of [...ADVERSARIES, ...HOSTILE_REQUESTS]) {
+    if (only !== undefined && !hostile.includes(only)) continue;
+    const fate = await measure(hostile);
     fates.push(fate);
     process.stderr.write(`${JSON.stringify(fate)}\n`);
   }
@@ -47,58 +60,101 @@ export async function benchHostile({ json, only }: { json: boolean; only?: strin
   else process.stdout.write(`${table(fates)}\n`);
 }
 
-async function measure(adversary: Adversary): Promise<Fate> {
-  const coordinator = await startTinyCoordinator({ replicas: 2, maxBatch: STREAMS });
-  const [honest, hostile] = await Promise.all([ProcessTab.open(), ProcessTab.open()]);
-  const { url, swarm } = coordinator;
-  let stop = false;
-  let tokens = 0;
-  let failed = 0;
-  const stream = async (i: number): Promise<void> => {
-    for (let round = i; !stop; round++) {
-      const onEvent = (event: { type: string }): void => void (event.type === 'token' && tokens++);
-      await answer(coordinator, GOLDEN[round % GOLDEN.length]!.prompt_ids, { maxTokens: 48, onEvent }).catch(
-        () => failed++,
-      );
-    }
+async function hostileDonor(adversary: Adversary): Promise<Attack> {
+  const tab = await ProcessTab.open();
+  const pledgeBytes = adversary === 'never loads' ? MAX_PLEDGE_BYTES : PLEDGE_BYTES;
+  return {
+    begin: ({ url }) => tab.lend({ url, pledgeBytes, seed: 2, measured: FULL_PACE, adversary }),
+    isPresent: ({ swarm }) => swarm.peers.some((peer) => peer.donorId === tab.donorId),
+    end: () => tab.close(),
   };
-  const rate = async (ms: number): Promise<number> => {
-    const [before, startedMs] = [tokens, performance.now()];
+}
+
+function hostileClient(kind: HostileRequest): Attack {
+  let thread: Worker | undefined;
+  return {
+    begin({ url, packed }) {
+      const workerData: HostileRequestOptions = { kind, url, shard: Object.values(packed.manifest.shards)[0]![0]! };
+      thread = startTypescriptThread(new URL('hostile-requests.ts', import.meta.url), workerData);
+    },
+    isPresent: () => thread !== undefined,
+    end: async () => void (await thread?.terminate()),
+  };
+}
+
+/** Answers, one after the other on each of 16 streams, and how many tokens they have had. */
+class Streams {
+  tokens = 0;
+  failed = 0;
+  #isOver = false;
+  readonly #streams: Promise<void>[];
+
+  constructor(core: Core) {
+    this.#streams = Array.from({ length: STREAMS }, (_, i) => this.#stream(core, i));
+  }
+
+  async rate(ms: number): Promise<number> {
+    const [before, startedMs] = [this.tokens, performance.now()];
     await delay(ms);
-    return ((tokens - before) * 1000) / (performance.now() - startedMs);
-  };
+    return ((this.tokens - before) * 1000) / (performance.now() - startedMs);
+  }
+
+  async end(): Promise<void> {
+    this.#isOver = true;
+    await Promise.race([Promise.all(this.#streams), delay(30_000)]);
+  }
+
+  async #stream(core: Core, i: number): Promise<void> {
+    const onEvent = ({ type }: { type: string }): void => void (type === 'token' && this.tokens++);
+    for (let round = i; !this.#isOver; round++) {
+      const { prompt_ids: prompt } = GOLDEN[round % GOLDEN.length]!;
+      await answer(core, prompt, { maxTokens: 48, onEvent }).catch(() => this.failed++);
+    }
+  }
+}
+
+async function measure(hostile: Fate['hostile']): Promise<Fate> {
+  const isDonor = (kind: Fate['hostile']): kind is Adversary => ADVERSARIES.some((known) => known === kind);
+  const coordinator = await startTinyCoordinator({ replicas: 2, maxBatch: STREAMS });
+  const honest = await ProcessTab.open();
+  const attack = isDonor(hostile) ? await hostileDonor(hostile) : hostileClient(hostile);
+  const { url, swarm } = coordinator;
   try {
     honest.lend({ url, pledgeBytes: PLEDGE_BYTES, seed: 1, measured: FULL_PACE });
     await until('the honest tab to serve', () => swarm.peers.length === 1 && covered(coordinator), JOIN_TIMEOUT_MS);
-    const streams = Array.from({ length: STREAMS }, (_, i) => stream(i));
-    await rate(HEALTHY_MS / 2);
-    const healthy = await rate(HEALTHY_MS);
-    const fileHandles = openFiles();
-    const loop = monitorEventLoopDelay({ resolution: 1 });
-    loop.enable();
-    const startedMs = performance.now();
-    const pledgeBytes = adversary === 'never loads' ? MAX_PLEDGE_BYTES : PLEDGE_BYTES;
-    hostile.lend({ url, pledgeBytes, seed: 2, measured: FULL_PACE, adversary });
-    const present = (): boolean => swarm.peers.some((peer) => peer.donorId === hostile.donorId);
-    let lastSeenMs = Number.NaN;
-    const watch = setInterval(() => present() && (lastSeenMs = performance.now()), 50);
-    const atFirst = await rate(SETTLE_MS);
-    const afterwards = await rate(MEASURED_MS);
-    const isGone = (): boolean => performance.now() - lastSeenMs > 5_000;
-    while (!isGone() && performance.now() - startedMs < GONE_TIMEOUT_MS) await delay(100);
-    loop.disable();
-    clearInterval(watch);
-    const goneMs = isGone() ? lastSeenMs - startedMs : undefined;
-    stop = true;
-    await hostile.close();
-    await Promise.race([Promise.all(streams), delay(30_000)]);
+    const streams = new Streams(coordinator);
+    await streams.rate(HEALTHY_MS / 2);
+    const healthy = await streams.rate(HEALTHY_MS);
+    const before = { files: openFiles(), bytes: process.memoryUsage().rss };
+    const during = await suffer(attack, coordinator, streams, isDonor(hostile));
+    await attack.end();
+    await streams.end();
     await delay(1_000);
-    const result = { adversary, healthy, atFirst, afterwards, goneMs, failed, loopP99Ms: loop.percentile(99) / 1e6 };
-    return { ...result, fileHandles: openFiles() - fileHandles };
+    const { failed } = streams;
+    const memory = (process.memoryUsage().rss - before.bytes) / 2 ** 20;
+    return { hostile, healthy, ...during, failed, fileHandles: openFiles() - before.files, memory };
   } finally {
-    await Promise.all([honest.close(), hostile.close()]);
+    await Promise.all([honest.close(), attack.end()]);
     await coordinator.close();
   }
+}
+
+/** The streams while the attack goes on: a donor's until it is gone. */
+async function suffer(attack: Attack, coordinator: Coordinator, streams: Streams, untilGone: boolean) {
+  const loop = monitorEventLoopDelay({ resolution: 1 });
+  loop.enable();
+  const startedMs = performance.now();
+  attack.begin(coordinator);
+  let lastSeenMs = Number.NaN;
+  const watch = setInterval(() => attack.isPresent(coordinator) && (lastSeenMs = performance.now()), 50);
+  const atFirst = await streams.rate(SETTLE_MS);
+  const afterwards = await streams.rate(MEASURED_MS);
+  const isGone = (): boolean => performance.now() - lastSeenMs > 5_000;
+  while (untilGone && !isGone() && performance.now() - startedMs < GONE_TIMEOUT_MS) await delay(100);
+  loop.disable();
+  clearInterval(watch);
+  const goneMs = isGone() ? lastSeenMs - startedMs : undefined;
+  return { atFirst, afterwards, goneMs, loopP99Ms: loop.percentile(99) / 1e6 };
 }
 
 const openFiles = (): number => readdirSync('/proc/self/fd').length;
@@ -116,7 +172,7 @@ function table(fates: readonly Fate[]): string {
     'file handles',
   ];
   const rows = fates.map((fate) => [
-    fate.adversary,
+    fate.hostile,
     fate.healthy.toFixed(0),
     fate.atFirst.toFixed(0),
     fate.afterwards.toFixed(0),
@@ -125,6 +181,7 @@ function table(fates: readonly Fate[]): string {
     `${fate.loopP99Ms.toFixed(0)} ms`,
     String(fate.failed),
     String(fate.fileHandles),
+    `${fate.memory.toFixed(0)} MiB`,
   ]);
   return formatTable([head, ...rows]);
 }

@@ -51,7 +51,8 @@ const SPELLS: Partial<Record<Blow, Partial<WireFaults>>> = {
 /** Over the memory transport, on the coordinator's own thread. */
 export function virtualTabs(core: () => Core): TabMaker {
   return {
-    open: async (mischief) => virtualVictim(await VirtualDonor.join(core(), optionsFor(core(), mischief))),
+    open: async (mischief) =>
+      virtualVictim(await VirtualDonor.join(core(), optionsFor(core(), mischief)), mischief?.adversary),
     adversaries: [...HOLD_UP_LAPS, 'never loads'],
     close: async () => {},
   };
@@ -82,7 +83,7 @@ function lyingOptions(core: Core, { lie, begins }: Liar) {
   };
 }
 
-function virtualVictim(donor: VirtualDonor): Victim {
+function virtualVictim(donor: VirtualDonor, adversary?: Adversary): Victim {
   const both = [donor.wire.aToB, donor.wire.bToA];
   const spell = (faults: Partial<WireFaults>): void => {
     const usual = both.map((wire) => ({ ...wire }));
@@ -101,7 +102,8 @@ function virtualVictim(donor: VirtualDonor): Victim {
       else spell(SPELLS[blow]!);
       return blow;
     },
-    close: () => donor.close(),
+    // A tab that never loads would never finish closing either.
+    close: async () => (adversary === 'never loads' ? donor.kill() : donor.close()),
   };
 }
 
