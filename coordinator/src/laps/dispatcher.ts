@@ -65,7 +65,7 @@ export interface BatchOptions {
 export type TraceSink = (row: number, trace: LapTrace) => void;
 
 /** The coordinator's own work is worth more of a wait than a replica's: everybody waits for its processor. */
-const WORTH_OWN_WORK = 4;
+const OWN_WORK = { factor: 4, leastMs: 250 };
 
 /** What is kept over the laps of one pass. */
 interface Pass {
@@ -266,7 +266,7 @@ export class Dispatcher {
    */
   #trialMs({ numRows }: WorkItem, { laps }: LapPeer, replacements: readonly Part[]): number {
     const ownMs = laps.hedgeAfterMs(numRows);
-    if (replacements.some(({ peer }) => peer === null)) return WORTH_OWN_WORK * ownMs;
+    if (replacements.some(({ peer }) => peer === null)) return Math.max(OWN_WORK.leastMs, OWN_WORK.factor * ownMs);
     if (laps.trial === 'untried') return 0;
     return Math.min(ownMs, Math.max(...replacements.map(({ peer }) => peer!.laps.hedgeAfterMs(numRows))));
   }
