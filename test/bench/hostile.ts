@@ -150,18 +150,22 @@ async function suffer(attack: Attack, coordinator: Coordinator, streams: Streams
   const atFirst = await streams.rate(SETTLE_MS);
   const afterwards = await streams.rate(MEASURED_MS);
   const isGone = (): boolean => performance.now() - lastSeenMs > 5_000;
-  while (untilGone && !isGone() && performance.now() - startedMs < GONE_TIMEOUT_MS) await delay(100);
+  if (untilGone) await goneOrTimeout(isGone, startedMs);
   loop.disable();
   clearInterval(watch);
   const goneMs = isGone() ? lastSeenMs - startedMs : undefined;
   return { atFirst, afterwards, goneMs, loopP99Ms: loop.percentile(99) / 1e6 };
 }
 
+async function goneOrTimeout(isGone: () => boolean, startedMs: number): Promise<void> {
+  while (!isGone() && performance.now() - startedMs < GONE_TIMEOUT_MS) await delay(100);
+}
+
 const openFiles = (): number => readdirSync('/proc/self/fd').length;
 
 function table(fates: readonly Fate[]): string {
   const head = [
-    'one hostile donor',
+    'hostile',
     'tokens/s without',
     'first 10 s',
     'then',
