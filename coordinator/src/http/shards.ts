@@ -37,6 +37,8 @@ export function registerShards(
       throw ApiError.rateLimited(message, Math.ceil(waitMs / 1000));
     }
     reply.raw.once('finish', () => {
+      // The file could not be read.
+      if (reply.raw.statusCode !== 200) return;
       metrics.shardDownloads.inc();
       metrics.shardBytes.inc(entry.bytes);
     });
