@@ -44,10 +44,11 @@ function open(bytes: string, port = server.port): Socket {
   return socket;
 }
 
-/** All that is received until the server closes the connection. */
+/** All that is received until the server closes the connection, or resets it. */
 async function exchange(bytes: string, port?: number): Promise<string> {
   const received: Buffer[] = [];
-  for await (const chunk of open(bytes, port)) received.push(chunk as Buffer);
+  const socket = open(bytes, port).on('data', (chunk) => received.push(chunk));
+  await new Promise((resolve) => socket.once('close', resolve));
   return Buffer.concat(received).toString();
 }
 
@@ -110,7 +111,15 @@ describe('pipelined requests', () => {
     expect(await metric('shoal_http_pipeline_overflows_total')).toBe(before + 1);
   });
 
-  it('of which one hangs up leave nothing running', async () => {
+  it('end their connection when a long body waits, which would hide that the client leaves', async () => {
+    const before = await metric('shoal_http_pipeline_overflows_total');
+    const answers = await exchange(generate('a') + generate('b'.repeat(100_000)));
+    expect(statusesOf(answers)).toEqual([]);
+    await until(() => server.generation.live === 0);
+    expect(await metric('shoal_http_pipeline_overflows_total')).toBe(before + 1);
+  });
+
+  it('whose client hangs up leave nothing running', async () => {
     const socket = open(generate('a').repeat(5));
     await until(() => server.generation.live > 0);
     socket.destroy();

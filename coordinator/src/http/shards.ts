@@ -42,7 +42,7 @@ export function registerShards(
       metrics.shardDownloads.inc();
       metrics.shardBytes.inc(entry.bytes);
     });
-    // Opens the file when it is first read, and closes it when the response closes, even while it is being opened.
+    // The file is closed when the response closes, even while it is being opened.
     return reply.send(createReadStream(entry.path, { end: entry.bytes - 1 }));
   });
 }
