@@ -107,6 +107,17 @@ describe('shards', () => {
   });
 });
 
+it('answers 500 for a shard whose file is gone, and counts nothing', async () => {
+  const sha256 = '0'.repeat(64);
+  const get = await start({ shard: () => ({ path: join(tmpdir(), 'shoal-no-such-shard'), bytes: 100_000 }) });
+  for (let turn = 0; turn < 2; turn++) {
+    const response = await get(`/shards/${sha256}`);
+    expect([response.status, response.headers.get('cache-control')]).toEqual([500, 'no-store']);
+    expect(await response.json()).toMatchObject({ error: { code: 'internal_error' } });
+  }
+  expect(await (await get('/metrics')).text()).toContain('shoal_shard_downloads_total 0');
+});
+
 describe('health and documents', () => {
   it('tells up from ready', async () => {
     let ready = true;

@@ -13,6 +13,8 @@ const MIN_RETRY_AFTER_MS = 100;
 const MAX_OBEYED_RETRY_MS = 60_000;
 /** Longest parameter name of a client that is echoed. */
 const MAX_ECHOED_NAME_CHARS = 64;
+/** No message of ours is longer; those of chat templates are not ours. */
+const MAX_MESSAGE_CHARS = 500;
 
 /** An error response in OpenAI's shape. Its message never quotes a prompt. */
 export class ApiError extends Error {
@@ -27,7 +29,7 @@ export class ApiError extends Error {
     message: string,
     detail: { param?: string | null; code?: string | null; headers?: Record<string, string> } = {},
   ) {
-    super(message);
+    super(message.slice(0, MAX_MESSAGE_CHARS));
     this.name = 'ApiError';
     this.status = status;
     this.type = status === 429 ? 'rate_limit_error' : status >= 500 ? 'server_error' : 'invalid_request_error';

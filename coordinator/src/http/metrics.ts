@@ -36,7 +36,7 @@ export function registerHttpMetrics(registry: Registry): HttpMetrics {
     }),
     pipelineOverflows: new Counter({
       name: 'shoal_http_pipeline_overflows_total',
-      help: 'Connections closed because too many pipelined requests waited on them.',
+      help: 'Connections closed because too many pipelined requests waited on them, or one with a long body.',
       registers,
     }),
   };

@@ -2,10 +2,13 @@ import { type IncomingMessage, Server, type ServerOptions, type ServerResponse }
 import type { Socket } from 'node:net';
 import { hostFault, type HostHeaderError } from './host-header.ts';
 
+/** Node reads on while it buffers no more of a body, and so notices that a client leaves. */
+const MAX_WAITING_BODY_BYTES = 8 << 10;
+
 export interface OrderlyServerOptions extends ServerOptions {
   /** Requests of one connection that may wait for the answers before them. */
   waitingPerConnection: number;
-  /** Called when a connection is destroyed because more were waiting. */
+  /** Called when a connection is destroyed because more were waiting, or one with a long body. */
   onOverflow(): void;
 }
 
@@ -16,7 +19,7 @@ type Exchange = readonly [request: IncomingMessage, response: ServerResponse];
  * requests at once, and the response to one behind the first is not told when the connection closes: what it holds, such as an
  * open file, would never be released. A request without exactly one valid Host is not reported but is a `clientError`.
  *
- * Too many waiting requests end the connection. Not reading on would be kinder, but would hide a client's leaving from the answer
+ * Too many waiting requests, or a waiting one with a long body, end the connection. Not reading on would be kinder, but would hide a client's leaving from the answer
  * under way; and what the parser has read already, up to 64 KiB of requests, cannot be put back.
  */
 export class OrderlyServer extends Server {
@@ -45,7 +48,7 @@ export class OrderlyServer extends Server {
     const line = this.#waiting.get(socket);
     if (!line) {
       this.#serve(socket, exchange, []);
-    } else if (line.push(exchange) > this.#options.waitingPerConnection) {
+    } else if (line.push(exchange) > this.#options.waitingPerConnection || hasLongBody(exchange[0])) {
       this.#options.onOverflow();
       socket.destroy();
     }
@@ -79,4 +82,8 @@ export class OrderlyServer extends Server {
   #refuse(fault: HostHeaderError, socket: Socket): void {
     if (!super.emit('clientError', fault, socket)) socket.destroy();
   }
+}
+
+function hasLongBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > MAX_WAITING_BODY_BYTES;
 }

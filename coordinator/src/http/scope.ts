@@ -10,7 +10,7 @@ export class HangUpError extends Error {
   }
 }
 
-/** By socket, since pipelined requests share one. */
+/** By socket, whose later requests add no listeners. */
 const scopesOfSocket = new WeakMap<Socket, Set<RequestScope>>();
 
 /** The lifetime of a request. Its signal is aborted when the client hangs up, the deadline passes or the request ends. */

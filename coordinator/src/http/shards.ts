@@ -37,10 +37,12 @@ export function registerShards(
       throw ApiError.rateLimited(message, Math.ceil(waitMs / 1000));
     }
     reply.raw.once('finish', () => {
+      // The file could not be read.
+      if (reply.raw.statusCode !== 200) return;
       metrics.shardDownloads.inc();
       metrics.shardBytes.inc(entry.bytes);
     });
-    // Opens the file when it is first read, and closes it when the response closes, even while it is being opened.
+    // The file is closed when the response closes, even while it is being opened.
     return reply.send(createReadStream(entry.path, { end: entry.bytes - 1 }));
   });
 }
