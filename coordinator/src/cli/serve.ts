@@ -18,9 +18,10 @@ export async function runServe(argv: readonly string[]): Promise<number> {
     return 0;
   }
   const config = parseConfig(argv, process.env);
+  const onNotice = (text: string): void => void process.stderr.write(`shoal: ${text}\n`);
   const coordinator = await withProgress(process, 'packing experts', (onPackProgress) =>
     withProgress(process, 'loading local experts', (onLoadProgress) =>
-      startCoordinator(config, { onPackProgress, onLoadProgress }),
+      startCoordinator(config, { onPackProgress, onLoadProgress, onNotice }),
     ),
   );
   const stop = interrupted();
