@@ -214,6 +214,11 @@ const SECTIONS = {
       default: '15',
       help: 'how long running answers may continue after Ctrl-C',
     }),
+    stateFile: option('state', path('FILE'), {
+      defaultText: 'quarantine.json in the directory of --cache',
+      help: 'file that keeps quarantines over a restart',
+      more: 'Each coordinator needs one of its own.',
+    }),
     traceFile: option('trace', path('FILE'), {
       defaultText: 'none',
       help: 'write a timeline of engine, tabs and wire for ui.perfetto.dev (Chrome trace, at most 512 MiB)',

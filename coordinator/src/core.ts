@@ -26,6 +26,8 @@ import { Swarm } from './swarm/swarm.ts';
 import { openTimeline } from './timeline/chrome-trace.ts';
 import type { Timeline } from './timeline/timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
+import { Quarantine } from './trust/quarantine.ts';
+import { keepQuarantines } from './trust/quarantine-file.ts';
 import { Trust } from './trust/trust.ts';
 
 /** Everything of a coordinator but the network. */
@@ -108,7 +110,9 @@ async function assemble(
   await localExperts.load(hooks.onLoadProgress);
 
   const loaded = { config, packed, health, model, forward, localLayers, localExperts, events, timeline };
-  const trust = newTrust(loaded, norms);
+  const quarantine = new Quarantine();
+  if (config.stateFile) closeLater(await keepQuarantines(config.stateFile, { quarantine, events }));
+  const trust = newTrust(loaded, norms, quarantine);
   const swarm = closeLater(newSwarm(loaded, trust, (layers) => dispatcher.figures.expertCounters(layers)));
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
@@ -188,8 +192,13 @@ interface Loaded {
   timeline: Timeline | undefined;
 }
 
-function newTrust({ packed, model, forward, localExperts: { work }, events }: Loaded, norms: NormLimits): Trust {
+function newTrust(
+  { packed, model, forward, localExperts: { work }, events }: Loaded,
+  norms: NormLimits,
+  quarantine: Quarantine,
+): Trust {
   return new Trust({
+    quarantine,
     local: work.audits,
     recheck: work.rechecks,
     norms,

@@ -23,10 +23,10 @@ export function sha256(bytes: Uint8Array | string): string {
 }
 
 /** Writes a complete file or none: under a temporary name, synced, then renamed. Throws WeightsError `disk-full` or `unwritable`. */
-export async function writeWhole(path: string, bytes: Uint8Array | string): Promise<void> {
+export async function writeWhole(path: string, bytes: Uint8Array | string, mode?: number): Promise<void> {
   const temp = join(dirname(path), `${TEMP_PREFIX}${process.pid}-${randomBytes(6).toString('hex')}`);
   try {
-    const file = await open(temp, 'wx');
+    const file = await open(temp, 'wx', mode);
     try {
       await file.writeFile(bytes);
       await file.sync();
