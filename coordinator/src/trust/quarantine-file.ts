@@ -1,7 +1,7 @@
-import { mkdir, readFile, rename, stat } from 'node:fs/promises';
+import { readFile, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { WeightsError } from '@shoal/weights';
-import { writeWhole } from '@shoal/weights/node';
+import { makeFolder, writeWhole } from '@shoal/weights/node';
 import { z } from 'zod';
 import type { EventLog } from '../base/event-log.ts';
 import { type KeptEntry, MAX_ENTRIES, type Quarantine } from './quarantine.ts';
@@ -107,7 +107,7 @@ class Writer {
   async #writeNow(): Promise<void> {
     const text = `${JSON.stringify({ version: FILE_VERSION, entries: this.#kept() })}\n`;
     try {
-      await mkdir(dirname(this.#path), { recursive: true });
+      await makeFolder(dirname(this.#path));
       // For its owner alone, since it holds addresses.
       await writeWhole(this.#path, text, 0o600);
       this.#failed = false;

@@ -59,6 +59,16 @@ describe('ensurePacked', () => {
     for (const packed of opened) await packed.verify();
   });
 
+  it('names a cache that cannot be written, and the option that chooses another', async () => {
+    await writeSmallModel(modelDir);
+    await writeFile(cacheDir, '');
+    await expect(ensurePacked({ modelDir, cacheDir, quant: 'q8' })).rejects.toMatchObject({
+      name: 'WeightsError',
+      reason: 'unwritable',
+      message: expect.stringMatching(new RegExp(`^${cacheDir}/.* cannot be written .*--cache DIR`)) as string,
+    });
+  });
+
   it('packs a shard again that is missing, and everything where the manifest is damaged', async () => {
     await writeSmallModel(modelDir);
     const options = { modelDir, cacheDir, quant: 'f16' as const };

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { type FileHandle, open, readdir, readFile, realpath, rename, rm, stat, statfs } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, readFile, realpath, rename, rm, stat, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { messageOf } from '@shoal/model';
 import { WeightsError } from '../errors.ts';
@@ -54,6 +55,19 @@ export function asWriteError(error: unknown, path: string): unknown {
   const remedy =
     'make it a folder that this user may write to, or choose another: --cache DIR for shoal serve, --out DIR for shoal pack';
   return new WeightsError('unwritable', `${path} cannot be written (${messageOf(error)}); ${remedy}`, { cause: error });
+}
+
+/** Makes a folder and those above it. Throws WeightsError `disk-full` or `unwritable`. */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    // On a read-only disk, Node 20 says only that a folder is missing (ENOENT).
+    let missing = path;
+    while (dirname(missing) !== missing && !existsSync(dirname(missing))) missing = dirname(missing);
+    const reason = await mkdir(missing).catch((real: unknown) => real);
+    throw asWriteError(reason ?? error, path);
+  }
 }
 
 /** Bytes that this user may still write to the disk of `dir`. */

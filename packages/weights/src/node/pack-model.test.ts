@@ -111,8 +111,6 @@ describe('packModel', () => {
       message: expect.stringContaining('1000') as string,
     });
     await expect(openPacked(options.outDir)).rejects.toMatchObject({ reason: 'not-packed' });
-    const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
-    expect(asWriteError(full, 'x')).toMatchObject({ reason: 'disk-full' });
     await packModel(options);
   });
 
@@ -223,6 +221,28 @@ describe('packModel', () => {
       reason: 'bad-model',
       message: expect.stringContaining(folder) as string,
     });
+  });
+});
+
+describe('asWriteError', () => {
+  it.each([
+    ['ENOSPC', 'disk-full', /free some space/],
+    ['EDQUOT', 'disk-full', /free some space/],
+    ['EROFS', 'unwritable', /\/x cannot be written .*--cache DIR for shoal serve, --out DIR for shoal pack/],
+    ['EACCES', 'unwritable', /this user may write to/],
+    ['ENOTDIR', 'unwritable', /make it a folder/],
+  ])('says what to do about %s', (code, reason, message) => {
+    const cause = Object.assign(new Error(`${code}: as the file system says it`), { code });
+    expect(asWriteError(cause, '/x')).toMatchObject({
+      reason,
+      cause,
+      message: expect.stringMatching(message) as string,
+    });
+  });
+
+  it('leaves other errors alone', () => {
+    const error = Object.assign(new Error('EMFILE'), { code: 'EMFILE' });
+    expect(asWriteError(error, '/x')).toBe(error);
   });
 });
 

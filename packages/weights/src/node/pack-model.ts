@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { checkTensors, expertLayers, messageOf, type ModelConfig, moeLayers } from '@shoal/model';
@@ -8,9 +8,9 @@ import { WeightsError, type WeightsErrorReason } from '../errors.ts';
 import { type Quant, shardBytes } from '../layout.ts';
 import { FORMAT_VERSION, PACKER_VERSION, type Manifest } from '../manifest.ts';
 import {
-  asWriteError,
   DENSE_PART_FILE,
   freeBytesOf,
+  makeFolder,
   MANIFEST_FILE,
   refuseOutput,
   SHARD_DIR,
@@ -85,10 +85,7 @@ export async function packModel(options: PackOptions): Promise<Manifest> {
 
 async function packAnew(options: PackOptions, fingerprint: string): Promise<Manifest> {
   const { modelDir, outDir } = options;
-  const shards = join(outDir, SHARD_DIR);
-  await mkdir(shards, { recursive: true }).catch((error: unknown) => {
-    throw asWriteError(error, shards);
-  });
+  await makeFolder(join(outDir, SHARD_DIR));
   const lock = await lockFolder(outDir);
   try {
     const checkpoint = await openCheckpoint(modelDir);

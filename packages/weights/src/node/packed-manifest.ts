@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { messageOf } from '@shoal/model';
 import { WeightsError } from '../errors.ts';
 import { digestText, type Manifest, manifestSchema, parseManifest } from '../manifest.ts';
 import { MANIFEST_FILE, sha256 } from './files.ts';
@@ -14,8 +15,8 @@ export function sealManifest(body: Omit<Manifest, 'modelDigest' | 'manifestDiges
 }
 
 /**
- * Reads and checks a folder's manifest. Throws WeightsError `not-packed` (there is none), `bad-manifest`, or `corrupt` if it does
- * not match one of its digests.
+ * Reads and checks a folder's manifest. Throws WeightsError `not-packed` (there is none), `unreadable`, `bad-manifest`, or `corrupt`
+ * if it does not match one of its digests.
  */
 export async function readManifest(dir: string): Promise<Manifest> {
   const path = join(dir, MANIFEST_FILE);
@@ -28,7 +29,11 @@ export async function readManifest(dir: string): Promise<Manifest> {
     }
     text = await readFile(path, 'utf8');
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
+    if (cause instanceof WeightsError) throw cause;
+    if (!['ENOENT', 'ENOTDIR'].includes((cause as NodeJS.ErrnoException).code ?? '')) {
+      const remedy = 'let this user read the folder, or choose another';
+      throw new WeightsError('unreadable', `${path} cannot be read (${messageOf(cause)}); ${remedy}`, { cause });
+    }
     const problem = `${dir} does not hold a complete packed model (it has no ${MANIFEST_FILE})`;
     throw new WeightsError('not-packed', `${problem}; pack one with: shoal pack`, { cause });
   }
