@@ -131,6 +131,26 @@ describe('WeightsHealth', () => {
     expect(checks.filter(([hash]) => hash === A)).toHaveLength(1 + 3);
   });
 
+  it('tries a shard again that could not be read for another reason, a minute later', async () => {
+    const errors = [new Error('EMFILE: too many open files')];
+    const checkShard = async (hash: string): Promise<void> => {
+      checks.push([hash, clock.nowMs]);
+      const error = errors.pop();
+      if (error) throw error;
+    };
+    health.start({ ...packed, checkShard });
+    await clock.pass(59_999);
+    expect(checks).toEqual([[A, 0]]);
+    expect(health.progress.checked).toBe(0);
+    await clock.pass(1e6);
+    expect(checks.map(([hash]) => hash)).toEqual([A, ...HASHES]);
+    expect(health.damaged).toBe(0);
+    expect(texts()).toEqual([
+      'warning: A shard could not be checked: Error: EMFILE: too many open files',
+      'info: All 4 shards on disk have been checked',
+    ]);
+  });
+
   it('checks nothing more once it is closed', async () => {
     health.start(packed);
     health.close();

@@ -108,7 +108,10 @@ export class WeightsHealth {
     if (hash === undefined) return;
     this.#running = true;
     const startedMs = this.#clock.now();
-    void this.#check(this.#packed, hash).then(() => {
+    void this.#check(this.#packed, hash).then((isDone) => {
+      this.#running = isDone;
+      // It is tried again when the timer fires.
+      if (!isDone) return;
       const tookMs = this.#clock.now() - startedMs;
       const next = (): void => {
         this.#running = false;
@@ -118,18 +121,23 @@ export class WeightsHealth {
     });
   }
 
-  async #check(packed: PackedModel, hash: string): Promise<void> {
+  /** Resolves to false if the shard could not be read for a reason that says nothing of it, such as too many open files. */
+  async #check(packed: PackedModel, hash: string): Promise<boolean> {
     try {
       await packed.checkShard(hash);
       if (this.#damaged.delete(hash)) this.#say('info', `${packed.shardPath(hash)} is whole again.`);
     } catch (error) {
       // Damage was reported by `onDamage`.
-      if (!this.#damaged.has(hash)) this.#say('warning', `A shard could not be checked: ${error}`);
+      if (!this.#damaged.has(hash)) {
+        this.#say('warning', `A shard could not be checked: ${error}`);
+        return false;
+      }
     }
     this.#suspects.delete(hash);
     if (this.#unchecked.delete(hash) && this.#unchecked.size === 0) {
       this.#say('info', `All ${this.#shards} shards on disk have been checked`);
     }
+    return true;
   }
 
   #say(level: 'info' | 'warning' | 'error', text: string): void {

@@ -121,33 +121,36 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
   const packing: PackOptions = { ...options, modelId, outDir: join(cacheDir, name) };
   const { outDir } = packing;
   await refuseOutput(modelDir, outDir);
-  const open = () => openCurrent(packing, fingerprint, { onDamage });
-  let opened = await open();
-  if (opened) return opened;
-  for (let waits = 0; !opened; waits++) {
+  for (let waits = 0; ; waits++) {
+    const opened = await openCurrent(packing, fingerprint, { onDamage });
+    if (opened) return opened;
     try {
       await packAnew(packing, fingerprint);
+      break;
     } catch (error) {
       if (!isReason(error, 'busy') || options.signal?.aborted) throw error;
       if (waits === 0) onNotice(`${messageOf(error).split(';')[0]}, and this one waits for it`);
       // Not for ever: the lock of a packer that does nothing becomes stale.
       await delay(BUSY_RETRY_MS);
     }
-    opened = await open();
   }
-  const others = (await readdir(cacheDir)).filter(
-    (other) => other !== name && other.startsWith(`${nameStem(modelId)}-`),
-  );
+  const others = (await readdir(cacheDir)).filter((other) => other !== name && isOfModel(other, modelId));
   if (others.length > 0) {
     onNotice(`${cacheDir} also holds ${others.join(', ')}: delete those that no coordinator serves from`);
   }
-  return opened;
+  return openPacked(outDir, { checkpointDir: modelDir, onDamage });
 }
 
 /** Names the checkpoint's content, the formats, and the versions that decide about the bytes. */
 function cacheName({ quant, denseQuant = DEFAULT_DENSE }: EnsurePackedOptions, modelId: string, fingerprint: string) {
   const digest = sha256(JSON.stringify([modelId, fingerprint, FORMAT_VERSION, PACKER_VERSION])).slice(0, DIGEST_CHARS);
   return `${nameStem(modelId)}-${quant}-${denseQuant}-${digest}`;
+}
+
+/** Whether a folder of the cache holds the same model in some format, packed by this version or an earlier one. */
+function isOfModel(folder: string, modelId: string): boolean {
+  const stem = nameStem(modelId);
+  return folder.startsWith(stem) && /^-(f16|q8|q4)-(f32|f16|q8|q4)(-[0-9a-f]{16})?$/.test(folder.slice(stem.length));
 }
 
 const nameStem = (modelId: string): string => modelId.replace(/[^\w.-]/g, '_');

@@ -9,6 +9,9 @@ import { asWriteError, hashRange, SHARD_DIR, sha256, writeWhole } from './files.
 import { type PackJob } from './pack-job.ts';
 import { openPool, threadsFor } from './pack-pool.ts';
 
+/** Larger shards are packed on a thread, since the calling one may be serving. */
+const INLINE_BYTES = 4 * 2 ** 20;
+
 /**
  * Packs damaged parts of a packed model again from its checkpoint. Other processes may serve from the folder meanwhile: shards
  * and files are replaced whole, and the bytes of dense tensors by those that the manifest names, which every reader checks.
@@ -81,11 +84,9 @@ export class Repacker {
     const task = { modelDir: this.#checkpointDir, outDir: this.#dir, shape, dense: dense.format, measure: false };
     const checkpoint = await openCheckpoint(this.#checkpointDir);
     try {
-      const pool = openPool(
-        { ...task, denseFile: DENSE_FILE },
-        checkpoint,
-        threadsFor(shape, jobs.length * shardBytes),
-      );
+      const few = shardBytes > INLINE_BYTES ? 1 : 0;
+      const threads = Math.max(few, threadsFor(shape, jobs.length * shardBytes));
+      const pool = openPool({ ...task, denseFile: DENSE_FILE }, checkpoint, threads);
       const next = jobs.values();
       const work = async (): Promise<void> => {
         for (const job of next) await this.#check(job, (await pool.run(job)).sha256);
