@@ -95,7 +95,8 @@ async function assemble(
   const health = closeLater(new WeightsHealth({ events }));
   const onDamage = (damage: Damage): void => {
     health.report(damage);
-    hooks.onNotice?.(damage.text);
+    // Later reports are in the log.
+    if (!health.started) hooks.onNotice?.(damage.text);
   };
   const packed = await packedModel(config, hooks, onDamage);
   const tokenizer = await loadTokenizer(packed.dir);
@@ -111,7 +112,8 @@ async function assemble(
 
   const loaded = { config, packed, health, model, forward, localLayers, localExperts, events, timeline };
   const quarantine = new Quarantine();
-  if (config.stateFile) closeLater(await keepQuarantines(config.stateFile, { quarantine, events }));
+  const warn = warnings(events, hooks);
+  if (config.stateFile) closeLater(await keepQuarantines(config.stateFile, { quarantine, warn }));
   const trust = newTrust(loaded, norms, quarantine);
   const swarm = closeLater(newSwarm(loaded, trust, (layers) => dispatcher.figures.expertCounters(layers)));
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
@@ -122,6 +124,14 @@ async function assemble(
   const { work } = localExperts;
   const parts = { forward, scheduler, dispatcher, swarm, trust, events, packed, health, tokenizer, work, localLayers };
   return { config: model, ...parts };
+}
+
+/** Warns in the event log, and whoever started the coordinator. */
+function warnings(events: EventLog, { onNotice = () => {} }: CoreHooks): (text: string) => void {
+  return (text) => {
+    events.add({ level: 'warning', kind: 'server', text });
+    onNotice(text);
+  };
 }
 
 /**

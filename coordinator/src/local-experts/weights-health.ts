@@ -42,6 +42,10 @@ export class WeightsHealth {
     this.#clock = clock;
   }
 
+  get started(): boolean {
+    return this.#packed !== undefined;
+  }
+
   /** Files that are damaged and could not be packed again. */
   get damaged(): number {
     return this.#damaged.size;

@@ -2,7 +2,6 @@ import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { EventLog } from '../base/event-log.ts';
 import { Quarantine } from './quarantine.ts';
 import { keepQuarantines } from './quarantine-file.ts';
 
@@ -10,24 +9,24 @@ const liar = { donorId: 'd1', address: '192.0.2.1' };
 
 let folder: string;
 let path: string;
-let events: EventLog;
+let warnings: string[];
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'shoal-quarantine-'));
   path = join(folder, 'state', 'quarantine.json');
-  events = new EventLog();
+  warnings = [];
 });
 afterEach(() => rm(folder, { recursive: true }));
 
 /** A run of a coordinator; `during` is what happens in it. */
 async function run(during: (quarantine: Quarantine) => void = () => {}, file = path): Promise<Quarantine> {
   const quarantine = new Quarantine();
-  const kept = await keepQuarantines(file, { quarantine, events });
+  const kept = await keepQuarantines(file, { quarantine, warn });
   during(quarantine);
   await kept.close();
   return quarantine;
 }
 
-const texts = (): string[] => events.all().map(({ level, text }) => `${level}: ${text}`);
+const warn = (text: string): void => void warnings.push(text);
 
 describe('keepQuarantines', () => {
   it('keeps a liar and its address out of the next run, in a file for its owner alone', async () => {
@@ -39,7 +38,7 @@ describe('keepQuarantines', () => {
     expect(after.until({ donorId: 'neighbour', address: liar.address })).toBeGreaterThan(Date.now());
     expect((await stat(path)).mode & 0o777).toBe(0o600);
     expect(await readdir(join(path, '..'))).toEqual(['quarantine.json']);
-    expect(texts()).toEqual([]);
+    expect(warnings).toEqual([]);
   });
 
   it('writes nothing while nobody is caught', async () => {
@@ -53,7 +52,7 @@ describe('keepQuarantines', () => {
         quarantine.add({ donorId: i.toString(16).padStart(64, '0'), address: '127.0.0.1' });
     });
     expect((await run()).size).toBe(20_000);
-    expect(texts()).toEqual([]);
+    expect(warnings).toEqual([]);
   });
 
   const entry = { key: 'donor d1', failures: 1, at: 1, until: 2 };
@@ -77,9 +76,7 @@ describe('keepQuarantines', () => {
     await writeFile(path, text);
     const quarantine = await run((next) => next.add({ ...liar, donorId: 'd2' }));
     expect(quarantine.until(liar)).toBeUndefined();
-    expect(texts()).toEqual([
-      expect.stringMatching(new RegExp(`^warning: ${path} keeps no .*${why}.* moved to ${path}.bad`)),
-    ]);
+    expect(warnings).toEqual([expect.stringMatching(new RegExp(`^${path} keeps no .*${why}.* moved to ${path}.bad`))]);
     expect(await readFile(`${path}.bad`, 'utf8')).toBe(text);
     expect((await run()).until({ ...liar, donorId: 'd2' })).toBeDefined();
   });
@@ -88,21 +85,22 @@ describe('keepQuarantines', () => {
     await run((quarantine) => quarantine.add(liar));
     await truncate(path, 8 * 1024 * 1024 + 1);
     expect((await run()).size).toBe(0);
-    expect(texts()).toEqual([expect.stringContaining('more than 8388608')]);
+    expect(warnings).toEqual([expect.stringContaining('more than 8388608')]);
   });
 
   it('works without a file that can be written, and says so once', async () => {
     await writeFile(join(folder, 'file'), '');
     const nowhere = join(folder, 'file', 'quarantine.json');
     const quarantine = new Quarantine();
-    const kept = await keepQuarantines(nowhere, { quarantine, events });
+    const kept = await keepQuarantines(nowhere, { quarantine, warn });
+    expect(warnings).toHaveLength(1);
     for (let time = 0; time < 2; time++) {
       quarantine.add(liar);
       await kept.close();
     }
     expect(quarantine.until(liar)).toBeDefined();
-    expect(texts()).toEqual([
-      expect.stringMatching(/^warning: Quarantines will not outlast a restart \(E[A-Z]+: .*\. Give .*--state FILE\.$/),
+    expect(warnings).toEqual([
+      expect.stringMatching(/^Quarantines will not outlast a restart \(E[A-Z]+: .*\. Give .*--state FILE\.$/),
     ]);
   });
 });

@@ -1,9 +1,8 @@
-import { readFile, rename, stat } from 'node:fs/promises';
+import { access, constants, readFile, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { WeightsError } from '@shoal/weights';
 import { makeFolder, writeWhole } from '@shoal/weights/node';
 import { z } from 'zod';
-import type { EventLog } from '../base/event-log.ts';
 import { type KeptEntry, MAX_ENTRIES, type Quarantine } from './quarantine.ts';
 
 /** To be raised when the meaning of the file changes. */
@@ -30,20 +29,18 @@ const fileSchema = z.object({
 
 interface Parts {
   quarantine: Quarantine;
-  events: EventLog;
+  /** Called with what cannot be read or written, and the remedy. */
+  warn: (text: string) => void;
 }
 
 /**
  * Takes up the quarantines that a file has kept, and keeps those to come in it. A file that cannot be used is moved aside, and
  * one that cannot be written is reported: neither keeps the coordinator from starting.
  */
-export async function keepQuarantines(
-  path: string,
-  { quarantine, events }: Parts,
-): Promise<{ close(): Promise<void> }> {
-  const warn = (text: string): void => events.add({ level: 'warning', kind: 'server', text });
+export async function keepQuarantines(path: string, { quarantine, warn }: Parts): Promise<{ close(): Promise<void> }> {
   quarantine.restore(await readKept(path, warn));
   const writer = new Writer(path, () => quarantine.kept(), warn);
+  await writer.checkFolder();
   quarantine.onChange = () => writer.writeSoon();
   return writer;
 }
@@ -88,6 +85,13 @@ class Writer {
     this.#warn = warn;
   }
 
+  /** Finds out at the start whether it can write, not when somebody is caught. */
+  checkFolder(): Promise<void> {
+    return this.#attempt(async (dir) => {
+      await access(dir, constants.W_OK);
+    });
+  }
+
   writeSoon(): void {
     this.#timer ??= setTimeout(() => this.#write(), WRITE_DELAY_MS).unref();
   }
@@ -104,12 +108,17 @@ class Writer {
     this.#writing = this.#writing.then(() => this.#writeNow());
   }
 
-  async #writeNow(): Promise<void> {
+  #writeNow(): Promise<void> {
     const text = `${JSON.stringify({ version: FILE_VERSION, entries: this.#kept() })}\n`;
+    // For its owner alone, since it holds addresses.
+    return this.#attempt(() => writeWhole(this.#path, text, 0o600));
+  }
+
+  async #attempt(work: (dir: string) => Promise<void>): Promise<void> {
     try {
-      await makeFolder(dirname(this.#path));
-      // For its owner alone, since it holds addresses.
-      await writeWhole(this.#path, text, 0o600);
+      const dir = dirname(this.#path);
+      await makeFolder(dir);
+      await work(dir);
       this.#failed = false;
     } catch (error) {
       // Once, until a write succeeds again.
