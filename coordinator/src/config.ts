@@ -79,7 +79,8 @@ const SECTIONS = {
     cacheDir: option('cache', path('DIR'), {
       default: join(ROOT_DIR, '.cache/packed'),
       defaultText: '.cache/packed',
-      help: 'directory for packed models',
+      help: 'directory for packed models, each in a folder named by its content',
+      more: 'Nothing in it is deleted by Shoal: see [below](#the-cache).',
     }),
   },
 
