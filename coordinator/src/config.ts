@@ -79,7 +79,8 @@ const SECTIONS = {
     cacheDir: option('cache', path('DIR'), {
       default: join(ROOT_DIR, '.cache/packed'),
       defaultText: '.cache/packed',
-      help: 'directory for packed models',
+      help: 'directory for packed models, each in a folder named by its content',
+      more: 'Nothing in it is deleted by Shoal: see [below](#the-cache).',
     }),
   },
 
@@ -213,6 +214,11 @@ const SECTIONS = {
     drainTimeoutMs: option('drain-timeout', SECONDS, {
       default: '15',
       help: 'how long running answers may continue after Ctrl-C',
+    }),
+    stateFile: option('state', path('FILE'), {
+      defaultText: 'quarantine.json in the directory of --cache',
+      help: 'file that keeps quarantines over a restart',
+      more: 'Each coordinator needs one of its own.',
     }),
     traceFile: option('trace', path('FILE'), {
       defaultText: 'none',

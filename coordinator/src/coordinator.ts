@@ -21,6 +21,7 @@ import { type Core, type CoreHooks, createCore } from './core.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
+import { ApiError } from './http/errors.ts';
 import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
@@ -99,6 +100,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const { port } = http.server.address() as AddressInfo;
   events.add({ level: 'info', kind: 'server', text: `Serving ${scheduler.modelId} on port ${port}` });
   const stopWatching = watchAccess(access, events, log);
+  core.health.reports.on('report', (level, text) => log[level === 'warning' ? 'warn' : level](text));
 
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
@@ -117,7 +119,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
 }
 
 async function openHttp({ core, access, registry }: Serving, log: Logger, isDraining: () => boolean) {
-  const { scheduler, swarm, packed } = core;
+  const { scheduler, packed, health } = core;
   return buildHttpServer({
     generation: scheduler,
     codec: tokenizerCodec(core.tokenizer),
@@ -126,15 +128,31 @@ async function openHttp({ core, access, registry }: Serving, log: Logger, isDrai
     defaults: await samplingDefaults(packed.dir),
     shard: (sha256) => {
       const path = packed.shardPath(sha256);
+      if (!health.mayServe(sha256)) throw damagedShard();
       return path === undefined ? undefined : { path, bytes: packed.manifest.shardBytes };
     },
-    readiness: () => ({
-      ready: !isDraining(),
-      detail: { model: scheduler.modelId, tabs: [...swarm.serving()].length, uncoveredExperts: swarm.uncovered() },
-    }),
+    readiness: () => readinessOf(core, isDraining()),
     staticRoots: builtPages(),
     access: httpAccess(access),
   });
+}
+
+/** Not 404, since the shard may be mended soon. */
+function damagedShard(): ApiError {
+  const headers = { 'retry-after': '60' };
+  return new ApiError(503, 'This shard is damaged on the coordinator’s disk.', { code: 'shard_damaged', headers });
+}
+
+/** Names no file, since anyone may ask. */
+function readinessOf({ scheduler, swarm, health }: Core, isDraining: boolean): { ready: boolean; detail: object } {
+  const damaged = `${health.damaged} ${health.damaged === 1 ? 'file' : 'files'} of the packed model`;
+  const problem =
+    health.damaged > 0 ? `${damaged} damaged beyond mending: see the log or the console's events` : undefined;
+  const reason = isDraining ? 'shutting down' : problem;
+  const { shards, checked: checkedShards } = health.progress;
+  const tabs = [...swarm.serving()].length;
+  const detail = { model: scheduler.modelId, tabs, uncoveredExperts: swarm.uncovered(), shards, checkedShards };
+  return { ready: reason === undefined, detail: { ...(reason !== undefined && { reason }), ...detail } };
 }
 
 /** The socket.io server on the HTTP port, with the donors' namespace. */

@@ -3,6 +3,7 @@ import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
 import { LoadMeter } from '@shoal/placement';
 import { shardHash } from '@shoal/weights';
 import {
+  type Damage,
   ensurePacked,
   isPackedDir,
   openPacked,
@@ -19,11 +20,14 @@ import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
 import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './local-experts/local-experts.ts';
 import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.ts';
+import { WeightsHealth } from './local-experts/weights-health.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { Swarm } from './swarm/swarm.ts';
 import { openTimeline } from './timeline/chrome-trace.ts';
 import type { Timeline } from './timeline/timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
+import { Quarantine } from './trust/quarantine.ts';
+import { keepQuarantines } from './trust/quarantine-file.ts';
 import { Trust } from './trust/trust.ts';
 
 /** Everything of a coordinator but the network. */
@@ -38,6 +42,8 @@ export interface Core {
   events: EventLog;
   packed: PackedModel;
   tokenizer: Tokenizer;
+  /** What is known of the packed model's files. */
+  health: WeightsHealth;
   /** Computes experts for audits and for what no tab serves. */
   work: ExpertThread;
   /** The layers that the coordinator holds itself (`--local-experts`), and where the experts of the MTP module are. */
@@ -48,6 +54,8 @@ export interface Core {
 
 export interface CoreHooks {
   onPackProgress?: (progress: PackProgress) => void;
+  /** Called with a sentence about the model on disk: what is waited for, was packed again, or lies beside it. */
+  onNotice?: (text: string) => void;
   /** Called while the layers of `--local-experts` are loaded. */
   onLoadProgress?: (progress: LoadProgress) => void;
   onLap?: (lapMs: number) => void;
@@ -84,7 +92,13 @@ async function assemble(
 ): Promise<Omit<Core, 'close'>> {
   const events = new EventLog();
   const onTraceError = ({ message }: Error): void => logError(events, `The trace has ended: ${message}`);
-  const packed = await packedModel(config, hooks);
+  const health = closeLater(new WeightsHealth({ events }));
+  const onDamage = (damage: Damage): void => {
+    health.report(damage);
+    // Later reports are in the log.
+    if (!health.started) hooks.onNotice?.(damage.text);
+  };
+  const packed = await packedModel(config, hooks, onDamage);
   const tokenizer = await loadTokenizer(packed.dir);
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
   const { timeline } = closeLater(await openTimeline(config.traceFile, onTraceError));
@@ -92,26 +106,43 @@ async function assemble(
   closeLater(forward);
   const norms = new NormLimits();
   const onLoaded = norms.learnProduct.bind(norms);
-  const start = { options: config, choice: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, events };
+  const start = { options: config, choice: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, onDamage, events };
   const localExperts = closeLater(startLocalExperts(packed, start));
   await localExperts.load(hooks.onLoadProgress);
 
-  const loaded = { config, packed, model, forward, localLayers, localExperts, events, timeline };
-  const trust = newTrust(loaded, norms);
+  const loaded = { config, packed, health, model, forward, localLayers, localExperts, events, timeline };
+  const quarantine = new Quarantine();
+  const warn = warnings(events, hooks);
+  if (config.stateFile) closeLater(await keepQuarantines(config.stateFile, { quarantine, warn }));
+  const trust = newTrust(loaded, norms, quarantine);
   const swarm = closeLater(newSwarm(loaded, trust, (layers) => dispatcher.figures.expertCounters(layers)));
   const dispatcher = newDispatcher(loaded, trust, swarm, hooks.onLap);
   const scheduler = newScheduler(loaded, dispatcher, eosTokenIds);
   // The KV cache of kept prefixes may contain wrong results.
   trust.events.on('wrong', () => scheduler.forgetPrefixes());
+  health.start(packed);
   const { work } = localExperts;
-  return { config: model, forward, scheduler, dispatcher, swarm, trust, events, packed, tokenizer, work, localLayers };
+  const parts = { forward, scheduler, dispatcher, swarm, trust, events, packed, health, tokenizer, work, localLayers };
+  return { config: model, ...parts };
+}
+
+/** Warns in the event log, and whoever started the coordinator. */
+function warnings(events: EventLog, { onNotice = () => {} }: CoreHooks): (text: string) => void {
+  return (text) => {
+    events.add({ level: 'warning', kind: 'server', text });
+    onNotice(text);
+  };
 }
 
 /**
  * The model to serve, packed: `modelDir` itself where it is a packed directory, else its copy in the cache, packed first
  * where it is absent or out of date. Throws a UsageError for a format that a packed directory does not have.
  */
-async function packedModel(config: Config, { onPackProgress, signal }: CoreHooks): Promise<PackedModel> {
+async function packedModel(
+  config: Config,
+  { onPackProgress, onNotice, signal }: CoreHooks,
+  onDamage: (damage: Damage) => void,
+): Promise<PackedModel> {
   const { modelDir, cacheDir, quant, denseQuant } = config;
   if (!(await isPackedDir(modelDir))) {
     return ensurePacked({
@@ -120,10 +151,12 @@ async function packedModel(config: Config, { onPackProgress, signal }: CoreHooks
       quant: quant ?? 'f16',
       ...(denseQuant && { denseQuant }),
       ...(onPackProgress && { onProgress: onPackProgress }),
+      ...(onNotice && { onNotice }),
       ...(signal && { signal }),
+      onDamage,
     });
   }
-  const packed = await openPacked(modelDir);
+  const packed = await openPacked(modelDir, { onDamage });
   const { shape, dense } = packed.manifest;
   refuseOther('--quant', quant, shape.quant, modelDir);
   refuseOther('--dense-quant', denseQuant, dense.format, modelDir);
@@ -141,10 +174,10 @@ function refuseOther(flag: string, wanted: string | undefined, packed: string, d
 async function openDense(config: Config, packed: PackedModel) {
   const opened = await openPackedModel(packed);
   try {
-    const { config: model, reader } = opened;
+    const { config: model, reader, dense } = opened;
     const localLayers = localLayersOf(config, model, packed.manifest);
     const { engine, threads, kvMemoryBytes: kvBytes } = config;
-    const forward = await openDenseEngine({ config: model, engine, reader, packedDir: packed.dir, threads, kvBytes });
+    const forward = await openDenseEngine({ config: model, engine, reader, packed: dense, threads, kvBytes });
     return { model, forward, localLayers };
   } finally {
     await opened.close();
@@ -160,6 +193,7 @@ function mtpLayerOf(model: ModelConfig): number | undefined {
 interface Loaded {
   config: Config;
   packed: PackedModel;
+  health: WeightsHealth;
   model: ModelConfig;
   forward: ForwardEngine;
   localLayers: LocalLayerChoice;
@@ -168,8 +202,13 @@ interface Loaded {
   timeline: Timeline | undefined;
 }
 
-function newTrust({ packed, model, forward, localExperts: { work }, events }: Loaded, norms: NormLimits): Trust {
+function newTrust(
+  { packed, model, forward, localExperts: { work }, events }: Loaded,
+  norms: NormLimits,
+  quarantine: Quarantine,
+): Trust {
   return new Trust({
+    quarantine,
     local: work.audits,
     recheck: work.rechecks,
     norms,
@@ -182,7 +221,7 @@ function newTrust({ packed, model, forward, localExperts: { work }, events }: Lo
 
 /** `counters`: [layers.length × nRoutedExperts], rows that each expert was asked for since start. */
 function newSwarm(
-  { config, packed: { manifest }, model, localLayers, localExperts, events }: Loaded,
+  { config, packed: { manifest }, health, model, localLayers, localExperts, events }: Loaded,
   trust: Trust,
   counters: (layers: readonly number[]) => Float64Array,
 ): Swarm {
@@ -197,6 +236,7 @@ function newSwarm(
     local: localExperts.work.audits,
     trust,
     events,
+    onBadShards: (hashes) => health.suspect(hashes),
     replicas: config.replicas,
     rowFormat: config.rowFormat,
     cpuDonors: config.cpuDonors,

@@ -6,7 +6,7 @@ import {
   type ModelConfig,
   type TensorReader,
 } from '@shoal/model';
-import type { DenseFormat } from '@shoal/weights';
+import type { DenseFormat, PackedDense } from '@shoal/weights';
 import type { Config } from './config.ts';
 
 export interface OpenDenseEngineOptions {
@@ -14,8 +14,8 @@ export interface OpenDenseEngineOptions {
   engine: Config['engine'];
   /** A checkpoint, which the wasm engine packs into its memory as `format`. */
   reader: TensorReader;
-  /** A packed model's folder, used instead of the checkpoint. */
-  packedDir?: string | undefined;
+  /** A packed model's dense weights, used instead of the checkpoint. */
+  packed?: PackedDense | undefined;
   format?: DenseFormat | undefined;
   /** One per core by default; wasm only. */
   threads?: number | undefined;
@@ -28,13 +28,13 @@ const CHECKPOINT_FORMAT: DenseFormat = 'f16';
 
 /** Opens the dense engine of that name with its weights loaded. */
 export async function openDenseEngine(options: OpenDenseEngineOptions): Promise<ForwardEngine> {
-  const { config, reader, packedDir, format = CHECKPOINT_FORMAT } = options;
+  const { config, reader, packed, format = CHECKPOINT_FORMAT } = options;
   if (options.engine === 'reference') {
     return createReferenceEngine({ config, weights: await loadDenseWeights(config, reader) });
   }
   return openWasmEngine({
     config,
-    weights: packedDir === undefined ? { reader, format } : { packedDir },
+    weights: packed ?? { reader, format },
     threads: options.threads,
     kvBytes: options.kvBytes,
   });

@@ -95,8 +95,8 @@ async function ourDistributions(
   rowFormat?: RowFormat,
 ): Promise<Distributions> {
   const opened = await openModel(modelDir);
-  const { config, reader, packed } = opened;
-  const engine = await openDenseEngine({ config, engine: name, reader, packedDir: packed?.dir });
+  const { config, reader, dense } = opened;
+  const engine = await openDenseEngine({ config, engine: name, reader, packed: dense });
   const { experts: here, close } = await openExperts(opened, name);
   const experts = rowFormat === undefined ? here : overTheWire(here, rowFormat, config.hiddenSize);
   try {

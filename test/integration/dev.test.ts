@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { utimes } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { SECURITY_HEADERS } from '../../coordinator/src/http/headers.ts';
@@ -9,7 +10,8 @@ import { until } from './virtual-donor.ts';
 const ROOT = join(import.meta.dirname, '../..');
 
 it('npm run dev serves pages and API at one address, restarts the coordinator, and leaves nothing behind', async () => {
-  const dev = spawn(process.execPath, ['tools/run.mjs', 'dev', '--port', '0'], { cwd: ROOT, detached: true });
+  const args = ['--port', '0', '--state', join(tmpdir(), `shoal-dev-${process.pid}.json`)];
+  const dev = spawn(process.execPath, ['tools/run.mjs', 'dev', ...args], { cwd: ROOT, detached: true });
   const exited = once(dev, 'exit');
   let output = '';
   dev.stdout.on('data', (text: Buffer) => (output += text));

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { io, type Socket } from 'socket.io-client';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -101,7 +102,8 @@ describe('Coordinator.url, the printed address,', () => {
 describe('npm start', () => {
   // Windows has no signals to forward.
   it('passes SIGTERM on to the coordinator, which drains, and nothing stays behind', async () => {
-    const args = ['tools/run.mjs', 'serve', '--port', '0', '--cache', CACHE_DIR];
+    const state = join(tmpdir(), `shoal-lifecycle-${process.pid}.json`);
+    const args = ['tools/run.mjs', 'serve', '--port', '0', '--cache', CACHE_DIR, '--state', state];
     const child = spawn(process.execPath, args, { cwd: join(ROOT_DIR), stdio: ['ignore', 'pipe', 'inherit'] });
     let said = '';
     let url: string | undefined;

@@ -76,7 +76,7 @@ function parseFlags(table: OptionTable, argv: readonly string[]): Record<string,
 }
 
 /** The environment variable of an option: `--max-batch` is SHOAL_MAX_BATCH. */
-function variableOf({ flag }: Option): string {
+export function variableOf({ flag }: Option): string {
   return `SHOAL_${flag.toUpperCase().replaceAll('-', '_')}`;
 }
 

@@ -94,11 +94,11 @@ async function withLocal(
   const opened = await openModel(dir);
   const closing = [() => opened.close()];
   try {
-    const { config, reader, packed } = opened;
+    const { config, reader, dense } = opened;
     const tokenizer = await loadTokenizer(dir);
     const { eosTokenIds = config.eosTokenIds } = await loadGenerationConfig(dir);
     io.stderr.write(`reading ${dir}\n`);
-    const engine = await openDenseEngine({ config, engine: name, reader, packedDir: packed?.dir, threads });
+    const engine = await openDenseEngine({ config, engine: name, reader, packed: dense, threads });
     closing.push(() => engine.close());
     const { experts, close } = await openExperts(opened, name, threads);
     closing.push(async () => close());

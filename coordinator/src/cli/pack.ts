@@ -35,7 +35,8 @@ export const runPack = command({
   about: `
 Packs a checkpoint as a model directory of its own: the routed experts as content-addressed shards, the coordinator's own
 weights in one file, config and tokenizer beside them. serve, generate, perplexity and logits take it as --model, without the
-checkpoint. After an interruption (Ctrl-C, a kill, a full disk) the same command resumes where it stopped.`,
+checkpoint. After an interruption (Ctrl-C, a kill, a full disk) the same command resumes where it stopped; of a folder that is
+complete it checks every byte, and packs again what is damaged.`,
   options: OPTIONS,
   run: (options, io) => untilInterrupted((signal) => pack(options, io, signal)),
 });

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { ModelConfig } from '@shoal/model';
 import { wantsHelp } from '../base/options.ts';
 import { configHelp, parseConfig } from '../config.ts';
@@ -17,10 +18,12 @@ export async function runServe(argv: readonly string[]): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const config = parseConfig(argv, process.env);
+  const given = parseConfig(argv, process.env);
+  const config = { ...given, stateFile: given.stateFile ?? join(given.cacheDir, 'quarantine.json') };
+  const onNotice = (text: string): void => void process.stderr.write(`shoal: ${text}\n`);
   const coordinator = await withProgress(process, 'packing experts', (onPackProgress) =>
     withProgress(process, 'loading local experts', (onLoadProgress) =>
-      startCoordinator(config, { onPackProgress, onLoadProgress }),
+      startCoordinator(config, { onPackProgress, onLoadProgress, onNotice }),
     ),
   );
   const stop = interrupted();

@@ -5,6 +5,7 @@ import type { Dispatcher } from '../laps/dispatcher.ts';
 import type { LapFigures } from '../laps/lap-figures.ts';
 import type { LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import { type Wait, WAITS } from '../scheduler/latency.ts';
+import type { WeightsHealth } from '../local-experts/weights-health.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { Swarm } from '../swarm/swarm.ts';
 import type { Trust } from '../trust/trust.ts';
@@ -18,6 +19,7 @@ export interface MetricSources {
   localLayers: LocalLayerChoice;
   trust: Trust;
   access: Access;
+  health: WeightsHealth;
 }
 
 /** Metrics of one source: name → help and value. By Prometheus's convention, names in `_total` are counters, others gauges. */
@@ -103,6 +105,14 @@ const TRUST: Metrics<Trust> = {
 };
 
 const OTHER: Metrics<MetricSources> = {
+  shoal_damaged_files: [
+    'Files of the packed model that are damaged and could not be packed again.',
+    ({ health }) => health.damaged,
+  ],
+  shoal_mended_files_total: [
+    'Damaged files of the packed model that were packed again.',
+    ({ health }) => health.mended,
+  ],
   shoal_kv_bytes_per_token_mha: [
     'KV cache per token that plain multi-head attention would need instead.',
     ({ config, scheduler }) => mhaBytesPerToken(config, scheduler.kvBytesPerToken),

@@ -1,16 +1,13 @@
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { createWasmBackend } from '@shoal/kernels/node';
 import type { WorkItem } from '@shoal/model';
-import { shardHash } from '@shoal/weights';
-import { openPacked } from '@shoal/weights/node';
+import { type Damage, openPacked } from '@shoal/weights/node';
 import { ExpertCache } from './expert-cache.ts';
 import type { ExpertThreadData, ThreadReply, ThreadTask } from './expert-thread.ts';
 import { LayerStore } from './layer-store.ts';
 
 /** What runs in the thread of `ExpertThread`, which sends one task at a time. */
-const { packedDir, maxBytes, threads } = workerData as ExpertThreadData;
+const { packedDir, checkpointDir, maxBytes, threads } = workerData as ExpertThreadData;
 const port = parentPort!;
 
 /** Each memory of loaded layers has a team of threads, of which one at a time works. */
@@ -20,7 +17,8 @@ const MEMORY_BYTES = 4 * 2 ** 30;
 let teamThreads = threads;
 
 async function open() {
-  const packed = await openPacked(packedDir);
+  const onDamage = (damage: Damage): void => port.postMessage({ damage } satisfies ThreadReply);
+  const packed = await openPacked(packedDir, { checkpointDir, onDamage, shardsOnly: true });
   const { shape, shardBytes, expertsPerLayer } = packed.manifest;
   const read = (layer: number, expert: number): Promise<Uint8Array> => packed.readShard(layer, expert);
   // At least two: a backend that gives its last expert up gives its memory to the garbage collector, and takes another.
@@ -35,18 +33,12 @@ async function open() {
 
 type Opened = Awaited<ReturnType<typeof open>>;
 
-/** Computes with weights that are read, and checked against their hash, for this item alone. */
+/** Computes with weights that are read, and so checked against their hash, for this item alone. */
 async function computeAnew({ packed, anew }: Opened, item: WorkItem): Promise<Float32Array> {
   const experts = [...new Set(item.experts)];
   try {
     for (const expert of experts) {
-      const hash = shardHash(packed.manifest, item.layer, expert);
-      const path = hash && packed.shardPath(hash);
-      if (!path) throw new Error(`there is no expert ${expert} in layer ${item.layer}`);
-      const bytes = await readFile(path);
-      if (createHash('sha256').update(bytes).digest('hex') !== hash)
-        throw new Error(`${path} is spoilt; pack the model again`);
-      await anew.load(item.layer, expert, bytes);
+      await anew.load(item.layer, expert, await packed.readShard(item.layer, expert));
     }
     return (await anew.run(item)).partial;
   } finally {

@@ -1,13 +1,15 @@
 import { availableParallelism } from 'node:os';
 import type { Worker } from 'node:worker_threads';
 import { copyWorkItem, type WorkItem } from '@shoal/model';
-import { startTypescriptThread } from '@shoal/weights/node';
+import { type Damage, startTypescriptThread } from '@shoal/weights/node';
 import type { ComputeMeter, LocalCompute } from './local-compute.ts';
 
 /** What the thread is started with. */
 export interface ExpertThreadData {
   /** The packed model's directory. */
   packedDir: string;
+  /** The checkpoint to pack damaged shards again from. */
+  checkpointDir?: string | undefined;
   /** For shards cached between items; those of one row's experts come on top. */
   maxBytes: number;
   /** Threads that compute one item. */
@@ -29,13 +31,16 @@ interface ComputeReply {
   normProducts: [number, number, number][];
 }
 
-export type ThreadReply = ComputeReply | { loaded: true } | { progress: LoadProgress } | { error: string };
+export type ThreadReply =
+  ComputeReply | { loaded: true } | { progress: LoadProgress } | { damage: Damage } | { error: string };
 
 export interface ExpertThreadOptions extends Omit<ExpertThreadData, 'threads'> {
   /** Threads that compute one item; by default one for each core. Rechecks have one. */
   threads?: number | undefined;
   /** Called for each expert that an item had loaded, before its sums are given. */
   onLoaded: (layer: number, expert: number, normProduct: number) => void;
+  /** Called when a shard was found damaged. */
+  onDamage?: ((damage: Damage) => void) | undefined;
   /** From handing a task to the thread, or its last progress, until it counts as hung. */
   timeoutMs?: number;
 }
@@ -143,8 +148,8 @@ export class ExpertThread {
   }
 
   #start(): Worker {
-    const { packedDir, maxBytes, threads = availableParallelism() } = this.#options;
-    const workerData: ExpertThreadData = { packedDir, maxBytes, threads };
+    const { packedDir, checkpointDir, maxBytes, threads = availableParallelism() } = this.#options;
+    const workerData: ExpertThreadData = { packedDir, checkpointDir, maxBytes, threads };
     const thread = startTypescriptThread(new URL('./expert-thread-main.ts', import.meta.url), workerData);
     thread.unref();
     const gone = (why: string): void => {
@@ -159,6 +164,7 @@ export class ExpertThread {
   }
 
   #settle(reply: ThreadReply): void {
+    if ('damage' in reply) return this.#options.onDamage?.(reply.damage);
     if (!this.#running) return;
     const { job, timer } = this.#running;
     if ('progress' in reply) {

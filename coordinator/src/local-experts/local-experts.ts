@@ -41,6 +41,7 @@ export interface StartOptions {
   mtpLayer: number | undefined;
   /** Called for each expert that is cached. */
   onLoaded: ExpertThreadOptions['onLoaded'];
+  onDamage: ExpertThreadOptions['onDamage'];
   events: EventLog;
 }
 
@@ -57,17 +58,17 @@ export interface LocalExpertThreads {
 
 /** Starts the threads. Layers of `--local-experts` are in memory after `load()`. */
 export function startLocalExperts(
-  { dir: packedDir }: PackedModel,
-  { options, choice, mtpLayer, onLoaded, events }: StartOptions,
+  { dir: packedDir, checkpointDir }: PackedModel,
+  { options, choice, mtpLayer, onLoaded, onDamage, events }: StartOptions,
 ): LocalExpertThreads {
-  const { threads } = options;
-  const work = new ExpertThread({ packedDir, maxBytes: expertMemoryOf(options), threads, onLoaded });
+  const shared = { packedDir, checkpointDir, threads: options.threads, onDamage };
+  const work = new ExpertThread({ ...shared, maxBytes: expertMemoryOf(options), onLoaded });
   const layers = new Set(choice.mtp === 'local' ? [mtpLayer!, ...choice.layers] : choice.layers);
   if (choice.bytes === 0) {
     return { work, localLayers: { layers, work: work.laps }, load: async () => {}, close: () => work.close() };
   }
   // In a thread of their own, so that answers and drafts wait for no audit.
-  const thread = new ExpertThread({ packedDir, maxBytes: 0, threads, onLoaded: () => {} });
+  const thread = new ExpertThread({ ...shared, maxBytes: 0, onLoaded: () => {} });
   const onTrouble = ({ message }: Error): void => {
     const text = `The layers of --local-experts are not in memory, so they are computed slowly until they are loaded again: ${message}`;
     events.add({ level: 'error', kind: 'server', text });

@@ -140,6 +140,11 @@ export class Rollout {
     return { layer: layers[Math.floor(expert / expertsPerLayer)]!, expert: expert % expertsPerLayer };
   }
 
+  shardHash(expert: ExpertIndex): string {
+    const { layer, expert: number } = this.ref(expert);
+    return this.#options.shardHash(layer, number);
+  }
+
   /** Moves all peers one step towards the plan. When peers begin to serve, others may give up what these have taken over. */
   advance(replanned = false): void {
     const { model, peers, load } = this.#options;

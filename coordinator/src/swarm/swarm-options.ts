@@ -16,6 +16,8 @@ export interface SwarmOptions {
   /** Probation, audits and quarantine. Without it, a peer that has passed the known-answer test is believed. */
   trust?: Trust;
   events: EventLog;
+  /** Called with the shards that a tab was to load when it could not get one, or got other contents. It may lie. */
+  onBadShards?: (hashes: readonly string[]) => void;
   /** Row format of frames to and from tabs that support it; f16 by default. */
   rowFormat?: RowFormat;
   /** Replicas of each expert, on distinct donors, as far as memory allows. */

@@ -207,6 +207,7 @@ export class Swarm {
       return;
     }
     const retry = code === 'download' || code === 'hash';
+    if (retry) this.#options.onBadShards?.([...peer.target].map((expert) => this.#rollout.shardHash(expert)));
     const farewell = `The tab could not load its experts: ${message}`.slice(0, MAX_FAREWELL_CHARS);
     this.dismiss(peer, { code: 'removed', message: farewell, retry });
   }

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { addressKey } from '../base/address.ts';
+import { systemClock } from '../base/clock.ts';
 import { setNewest } from '../base/newest.ts';
 
 /*
@@ -19,13 +20,26 @@ const LONGEST_MS = 7 * 24 * HOUR_MS;
 /** Weight of failures from which an address, or a donor that did no harm, is quarantined: the third within hours. */
 const TOLERANCE = 2.5;
 /** Donors and addresses remembered, at about 100 B each. */
-const MAX_ENTRIES = 20_000;
+export const MAX_ENTRIES = 20_000;
+/** Weight below which failures of a donor who is in no quarantine are forgotten: after three days. */
+const FORGOTTEN = 0.05;
 
+/** Times are the clock's, so that a computer clock that is set neither ends nor lengthens a quarantine. */
 interface Entry {
   /** Weight of the failures at `atMs`. */
   failures: number;
   atMs: number;
+  /** −Infinity if there is no quarantine. */
   untilMs: number;
+}
+
+/** An entry in epoch milliseconds, as it is kept over a restart. */
+export interface KeptEntry {
+  /** `donor HASH` or `address ADDRESS`. */
+  key: string;
+  failures: number;
+  at: number;
+  until: number | null;
 }
 
 export interface Suspect {
@@ -34,49 +48,88 @@ export interface Suspect {
   address: string;
 }
 
+export interface QuarantineClocks {
+  /** Milliseconds that never go back. */
+  now(): number;
+  /** Epoch milliseconds, for people and for what is kept over a restart. */
+  epochNow(): number;
+}
+
 export class Quarantine {
   readonly #entries = new Map<string, Entry>();
-  readonly #now: () => number;
+  readonly #clocks: QuarantineClocks;
   /** Donors quarantined since startup. */
   total = 0;
+  /** Called after each failure. */
+  onChange: () => void = () => {};
 
-  constructor(now: () => number = Date.now) {
-    this.#now = now;
+  constructor(clocks: QuarantineClocks = { now: systemClock.now, epochNow: Date.now }) {
+    this.#clocks = clocks;
   }
 
   /** When the quarantine of this donor or address ends, in epoch milliseconds; undefined if there is none. */
   until({ donorId, address }: Suspect): number | undefined {
     const entries = [`donor ${donorId}`, addressEntry(address)].flatMap((key) => this.#entries.get(key) ?? []);
     const untilMs = Math.max(...entries.map((entry) => entry.untilMs));
-    return untilMs > this.#now() ? untilMs : undefined;
+    return untilMs > this.#clocks.now() ? this.#toEpoch(untilMs) : undefined;
   }
 
   /** Donors and addresses in quarantine. */
   get size(): number {
-    return [...this.#entries.values()].filter((entry) => entry.untilMs > this.#now()).length;
+    const nowMs = this.#clocks.now();
+    return [...this.#entries.values()].filter((entry) => entry.untilMs > nowMs).length;
   }
 
   /**
-   * Counts a failure. Returns when the donor's quarantine ends, which is in the past if there is none. A `harmless` failure was
+   * Counts a failure. Returns when the donor's quarantine ends in epoch milliseconds, −Infinity if there is none. A `harmless` failure was
    * found before any work was used: the owner of an overfull GPU may try twice more with less memory.
    */
   add({ donorId, address }: Suspect, harmless = false): number {
     const donor = this.#fail(`donor ${donorId}`, DONOR_BASE_MS, harmless ? TOLERANCE : 1);
     if (isForeign(address)) this.#fail(addressEntry(address), ADDRESS_BASE_MS, TOLERANCE);
-    if (donor.untilMs > this.#now()) this.total++;
-    return donor.untilMs;
+    if (donor.untilMs > this.#clocks.now()) this.total++;
+    this.onChange();
+    return this.#toEpoch(donor.untilMs);
+  }
+
+  /** What is to be kept over a restart. */
+  kept(): KeptEntry[] {
+    const nowMs = this.#clocks.now();
+    const kept: KeptEntry[] = [];
+    for (const [key, { failures, atMs, untilMs }] of this.#entries) {
+      const isQuarantined = untilMs > nowMs;
+      if (!isQuarantined && fadedAt(nowMs, failures, atMs) < FORGOTTEN) continue;
+      kept.push({ key, failures, at: this.#toEpoch(atMs), until: isQuarantined ? this.#toEpoch(untilMs) : null });
+    }
+    return kept;
+  }
+
+  /** Takes up what was kept. A quarantine lasts no longer than any could, whatever the computer's clock said before. */
+  restore(kept: readonly KeptEntry[]): void {
+    const nowMs = this.#clocks.now();
+    const fromEpoch = (epochMs: number): number => epochMs - this.#clocks.epochNow() + nowMs;
+    for (const { key, failures, at, until } of kept) {
+      const untilMs = until === null ? Number.NEGATIVE_INFINITY : Math.min(fromEpoch(until), nowMs + LONGEST_MS);
+      setNewest(this.#entries, key, { failures, atMs: Math.min(fromEpoch(at), nowMs), untilMs }, MAX_ENTRIES);
+    }
+  }
+
+  #toEpoch(atMs: number): number {
+    return Math.round(this.#clocks.epochNow() + atMs - this.#clocks.now());
   }
 
   #fail(key: string, baseMs: number, tolerance: number): Entry {
-    const nowMs = this.#now();
+    const nowMs = this.#clocks.now();
     const before = this.#entries.get(key);
-    const faded = before ? before.failures * Math.exp((before.atMs - nowMs) / FAILURE_FADES_MS) : 0;
-    const failures = faded + 1;
+    const failures = (before ? fadedAt(nowMs, before.failures, before.atMs) : 0) + 1;
     const durationMs = Math.min(LONGEST_MS, baseMs * GROWTH ** (failures - tolerance));
     const untilMs = failures >= tolerance ? nowMs + durationMs : Number.NEGATIVE_INFINITY;
     return setNewest(this.#entries, key, { failures, atMs: nowMs, untilMs }, MAX_ENTRIES);
   }
 }
+
+const fadedAt = (nowMs: number, failures: number, atMs: number): number =>
+  failures * Math.exp((atMs - nowMs) / FAILURE_FADES_MS);
 
 const addressEntry = (address: string): string => `address ${addressKey(address)}`;
 

@@ -22,6 +22,8 @@ export interface TrustOptions {
   /** Reads its weights from disk each time. */
   recheck: LocalCompute;
   norms: NormLimits;
+  /** An empty one by default. */
+  quarantine?: Quarantine;
   /** Manifest.modelDigest. */
   modelDigest: string;
   numExpertsPerTok: number;
@@ -49,7 +51,7 @@ export interface TrustedPeer extends AuditedPeer, Suspect {}
 
 /** Probation before a peer serves, audits while it does, and quarantine after a wrong result. */
 export class Trust {
-  readonly quarantine = new Quarantine();
+  readonly quarantine: Quarantine;
   readonly judge: Judge;
   /** `wrong`: a peer's result is confirmed wrong; its trust is `quarantined` already. */
   readonly events = new EventEmitter<{ wrong: [peerId: string, wrong: Wrong] }>();
@@ -65,6 +67,7 @@ export class Trust {
 
   constructor(options: TrustOptions) {
     this.#options = options;
+    this.quarantine = options.quarantine ?? new Quarantine();
     this.judge = new Judge({
       compute: (item) => options.local.compute(item, this.#meter),
       recompute: (item) => options.recheck.compute(item, this.#meter),

@@ -7,7 +7,10 @@ export type WeightsErrorReason =
   | 'not-packed'
   | 'bad-output'
   | 'corrupt'
+  | 'unreadable'
+  | 'changed'
   | 'disk-full'
+  | 'unwritable'
   | 'busy'
   | 'aborted';
 

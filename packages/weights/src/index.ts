@@ -1,5 +1,12 @@
 export { DENSE_FILE, denseFile, readDenseHeader } from './dense/header.ts';
-export { alignUp, type DenseEntry, type DenseLayout, denseLayout, type DenseSegment } from './dense/layout.ts';
+export {
+  alignUp,
+  type DenseEntry,
+  type DenseLayout,
+  denseLayout,
+  type DenseSegment,
+  type PackedDense,
+} from './dense/layout.ts';
 export { packDenseEntry } from './dense/pack.ts';
 export {
   DENSE_FORMATS,

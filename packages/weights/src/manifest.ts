@@ -54,6 +54,8 @@ export const manifestSchema = z
     sourceFingerprint: sha256Schema,
     /** SHA-256 over the shape and the main model's shards: equal digests mean equal experts. */
     modelDigest: sha256Schema,
+    /** SHA-256 of the manifest without this key, as JSON without spaces. Absent where an earlier version packed. */
+    manifestDigest: sha256Schema.optional(),
   })
   .superRefine((manifest, context) => {
     const { shards, expertLayers, expertsPerLayer } = manifest;

@@ -38,6 +38,13 @@ export interface DenseLayout {
   totalBytes: number;
 }
 
+/** The dense weights of a packed model, checked as they are read. */
+export interface PackedDense {
+  readonly layout: DenseLayout;
+  /** Reads one entry into `target`, [entry.bytes]. Throws WeightsError `corrupt` if it is not what was packed. */
+  read(entry: DenseEntry, target: Uint8Array): Promise<void>;
+}
+
 /** A cache line, which suits any vector. */
 const ALIGN_BYTES = 64;
 

@@ -1,18 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
-import {
-  type FileHandle,
-  open,
-  readdir,
-  readFile,
-  realpath,
-  rename,
-  rm,
-  stat,
-  statfs,
-  utimes,
-  writeFile,
-} from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, readFile, realpath, rename, rm, stat, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
+import { messageOf } from '@shoal/model';
 import { WeightsError } from '../errors.ts';
 
 export const MANIFEST_FILE = 'manifest.json';
@@ -21,22 +11,23 @@ export const SHARD_DIR = 'shards';
 export const DENSE_PART_FILE = 'dense.part';
 /** Prefix of incomplete files. */
 export const TEMP_PREFIX = '.tmp-';
-const LOCK_FILE = 'pack.lock';
-/** Interval at which a packer touches its lock. */
-const LOCK_TOUCH_MS = 10_000;
-const LOCK_STALE_MS = 120_000;
+/** Bytes in memory that are hashed by one call, which takes less than 2 GiB. */
+const HASH_BYTES = 2 ** 30;
 /** Bytes of a file that are read and hashed at a time. */
 const READ_BYTES = 4 * 1024 * 1024;
 
 export function sha256(bytes: Uint8Array | string): string {
-  return createHash('sha256').update(bytes).digest('hex');
+  const hash = createHash('sha256');
+  if (typeof bytes === 'string') return hash.update(bytes).digest('hex');
+  for (let at = 0; at < bytes.byteLength; at += HASH_BYTES) hash.update(bytes.subarray(at, at + HASH_BYTES));
+  return hash.digest('hex');
 }
 
-/** Writes a complete file or none: under a temporary name, synced, then renamed. Throws WeightsError `disk-full`. */
-export async function writeWhole(path: string, bytes: Uint8Array | string): Promise<void> {
+/** Writes a complete file or none: under a temporary name, synced, then renamed. Throws WeightsError `disk-full` or `unwritable`. */
+export async function writeWhole(path: string, bytes: Uint8Array | string, mode?: number): Promise<void> {
   const temp = join(dirname(path), `${TEMP_PREFIX}${process.pid}-${randomBytes(6).toString('hex')}`);
   try {
-    const file = await open(temp, 'wx');
+    const file = await open(temp, 'wx', mode);
     try {
       await file.writeFile(bytes);
       await file.sync();
@@ -46,16 +37,37 @@ export async function writeWhole(path: string, bytes: Uint8Array | string): Prom
     await rename(temp, path);
   } catch (error) {
     await rm(temp, { force: true });
-    throw asDiskFull(error, path);
+    throw asWriteError(error, path);
   }
 }
 
-/** Turns ENOSPC and EDQUOT into a WeightsError with a remedy; returns any other error unchanged. */
-export function asDiskFull(error: unknown, path: string): unknown {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
-  const remedy = 'free some space (or choose another folder) and run again: finished parts are kept';
-  return new WeightsError('disk-full', `the disk is full, writing ${path}; ${remedy}`, { cause: error });
+/** Codes of file systems for a path that this process may not write to, or not in this way. */
+const UNWRITABLE = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'EISDIR']);
+
+/** Turns what a file system says about a failed write into a WeightsError with a remedy; returns any other error unchanged. */
+export function asWriteError(error: unknown, path: string): unknown {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    const remedy = 'free some space (or choose another folder) and run again: finished parts are kept';
+    return new WeightsError('disk-full', `the disk is full, writing ${path}; ${remedy}`, { cause: error });
+  }
+  if (!UNWRITABLE.has(code)) return error;
+  const remedy =
+    'make it a folder that this user may write to, or choose another: --cache DIR for shoal serve, --out DIR for shoal pack';
+  return new WeightsError('unwritable', `${path} cannot be written (${messageOf(error)}); ${remedy}`, { cause: error });
+}
+
+/** Makes a folder and those above it. Throws WeightsError `disk-full` or `unwritable`. */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    // On a read-only disk, Node 20 says only that a folder is missing (ENOENT).
+    let missing = path;
+    while (dirname(missing) !== missing && !existsSync(dirname(missing))) missing = dirname(missing);
+    const reason = await mkdir(missing).catch((real: unknown) => real);
+    throw asWriteError(reason ?? error, path);
+  }
 }
 
 /** Bytes that this user may still write to the disk of `dir`. */
@@ -131,63 +143,4 @@ async function resolveExisting(path: string): Promise<string> {
     const parent = dirname(full);
     return parent === full ? full : join(await resolveExisting(parent), basename(full));
   }
-}
-
-export interface PackLock {
-  release(): Promise<void>;
-}
-
-const heldHere = new Set<string>();
-
-/**
- * Locks a folder for one packer. A lock is stale if its process has ended or has not touched it for two minutes (the process may
- * run on another machine or in another container). Throws WeightsError `busy`.
- */
-export async function lockFolder(dir: string): Promise<PackLock> {
-  const path = join(dir, LOCK_FILE);
-  if (heldHere.has(path)) throw busy(dir, process.pid);
-  heldHere.add(path);
-  try {
-    try {
-      await writeFile(path, `${process.pid}`, { flag: 'wx' });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw asDiskFull(error, path);
-      const owner = await liveOwner(path);
-      if (owner !== undefined) throw busy(dir, owner);
-      await writeFile(path, `${process.pid}`);
-    }
-  } catch (error) {
-    heldHere.delete(path);
-    throw error;
-  }
-  const timer = setInterval(() => {
-    const now = new Date();
-    // If it cannot be touched, the process id in it remains valid.
-    utimes(path, now, now).catch(() => {});
-  }, LOCK_TOUCH_MS).unref();
-  return {
-    release: async () => {
-      clearInterval(timer);
-      heldHere.delete(path);
-      await rm(path, { force: true });
-    },
-  };
-}
-
-async function liveOwner(path: string): Promise<number | undefined> {
-  const [text, { mtimeMs }] = await Promise.all([readFile(path, 'utf8'), stat(path)]);
-  const owner = Number.parseInt(text, 10);
-  // A lock with this process's id that it does not hold was left by an earlier process with that id (1 in a container).
-  if (!Number.isInteger(owner) || owner === process.pid || Date.now() - mtimeMs > LOCK_STALE_MS) return undefined;
-  try {
-    process.kill(owner, 0);
-    return owner;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM' ? owner : undefined;
-  }
-}
-
-function busy(dir: string, owner: number): WeightsError {
-  const problem = `process ${owner} is already packing into ${dir}`;
-  return new WeightsError('busy', `${problem}; wait for it, or choose another folder`);
 }

@@ -2,7 +2,7 @@ import { open, readFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { sha256Schema } from '../manifest.ts';
-import { asDiskFull } from './files.ts';
+import { asWriteError } from './files.ts';
 
 export const JOURNAL_FILE = 'pack-journal.jsonl';
 
@@ -36,7 +36,7 @@ export async function openJournal(dir: string, run: string): Promise<Journal> {
     file = await open(path, 'w');
     await file.appendFile(`${[run, ...finished.map((entry) => JSON.stringify(entry))].join('\n')}\n`);
   } catch (error) {
-    throw asDiskFull(error, path);
+    throw asWriteError(error, path);
   }
   return {
     finished,
@@ -44,7 +44,7 @@ export async function openJournal(dir: string, run: string): Promise<Journal> {
       try {
         await file.appendFile(`${JSON.stringify(entry)}\n`);
       } catch (error) {
-        throw asDiskFull(error, path);
+        throw asWriteError(error, path);
       }
     },
     close: () => file.close(),

@@ -1,9 +1,8 @@
-import { open, stat, type FileHandle } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { checkTensors, expertLayers, expertTensorNames, type ModelConfig, type TensorReader } from '@shoal/model';
-import { openCheckpoint, readFully } from '@shoal/model/node';
-import { DENSE_FILE, readDenseHeader } from '../dense/header.ts';
-import type { DenseEntry } from '../dense/layout.ts';
+import { openCheckpoint } from '@shoal/model/node';
+import type { DenseEntry, PackedDense } from '../dense/layout.ts';
 import { unpackPanels } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { unpackExpert, type ExpertWeights } from '../expert.ts';
@@ -20,6 +19,8 @@ export interface OpenModel {
   readonly reader: TensorReader;
   /** undefined for a Hugging Face directory. */
   readonly packed: PackedModel | undefined;
+  /** A packed model's dense weights, open as long as the model is. */
+  readonly dense: PackedDense | undefined;
   close(): Promise<void>;
 }
 
@@ -48,6 +49,7 @@ export async function openModel(dir: string): Promise<OpenModel> {
     config,
     reader: checkpoint,
     packed: undefined,
+    dense: undefined,
     close: () => checkpoint.close(),
   };
 }
@@ -55,26 +57,9 @@ export async function openModel(dir: string): Promise<OpenModel> {
 export async function openPackedModel(packed: PackedModel): Promise<OpenModel> {
   const { dir, manifest } = packed;
   const config = await readPackedConfig(dir, manifest.numNextnPredictLayers);
-  const path = join(dir, DENSE_FILE);
-  const file = await open(path, 'r');
-  try {
-    const read = (offset: number, bytes: number) => readAt(file, path, offset, bytes);
-    const layout = await readDenseHeader(config, path, manifest.dense.bytes, read);
-    const entries = layout.segments.flatMap((segment) => segment.entries);
-    const reader = new PackedReader(config, packed, entries, read);
-    return { dir, modelId: manifest.modelId, config, reader, packed, close: () => file.close() };
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
-}
-
-type ReadBytes = (offset: number, bytes: number) => Promise<Uint8Array>;
-
-async function readAt(file: FileHandle, path: string, offset: number, bytes: number): Promise<Uint8Array> {
-  const buffer = new Uint8Array(bytes);
-  if ((await readFully(file, buffer, offset)) === bytes) return buffer;
-  throw new WeightsError('corrupt', `${path} ends too early; pack the model again`);
+  const dense = await packed.openDense(config);
+  const reader = new PackedReader(config, packed, dense);
+  return { dir, modelId: manifest.modelId, config, reader, packed, dense, close: () => dense.close() };
 }
 
 interface ExpertTensor {
@@ -87,18 +72,18 @@ interface ExpertTensor {
 class PackedReader implements TensorReader {
   readonly #config: ModelConfig;
   readonly #packed: PackedModel;
-  readonly #read: ReadBytes;
+  readonly #read: PackedDense['read'];
   /** By tensor; `kv_b_proj` has two entries. */
   readonly #dense = new Map<string, DenseEntry[]>();
   readonly #experts = new Map<string, ExpertTensor>();
   /** The expert that was read last, since its other matrices are usually read next. */
   #last: { key: string; weights: Promise<ExpertWeights> } | undefined;
 
-  constructor(config: ModelConfig, packed: PackedModel, entries: readonly DenseEntry[], read: ReadBytes) {
+  constructor(config: ModelConfig, packed: PackedModel, dense: PackedDense) {
     this.#config = config;
     this.#packed = packed;
-    this.#read = read;
-    for (const entry of entries) {
+    this.#read = dense.read.bind(dense);
+    for (const entry of dense.layout.segments.flatMap(({ entries }) => entries)) {
       const { name } = entry.source.tensor;
       this.#dense.set(name, [...(this.#dense.get(name) ?? []), entry]);
     }
@@ -143,8 +128,10 @@ class PackedReader implements TensorReader {
   }
 
   /** [count, rows, cols] */
-  async #entry({ kind, format, count, rows, cols, offset, bytes }: DenseEntry): Promise<Float32Array> {
-    const packed = await this.#read(offset, bytes);
+  async #entry(entry: DenseEntry): Promise<Float32Array> {
+    const { kind, format, count, rows, cols, bytes } = entry;
+    const packed = new Uint8Array(bytes);
+    await this.#read(entry, packed);
     if (kind === 'vector') return new Float32Array(packed.buffer, packed.byteOffset, cols);
     const values = new Float32Array(count * rows * cols);
     const step = bytes / count;

@@ -10,7 +10,7 @@ import { type DenseFormat, unpackPanels } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { packExpertRows, unpackExpertRows } from '../expert.ts';
 import { type ExpertShape, MATRIX_NAMES, shardLayout, type ShardLayout } from '../layout.ts';
-import { asDiskFull, DENSE_PART_FILE, SHARD_DIR, sha256, writeWhole } from './files.ts';
+import { asWriteError, SHARD_DIR, sha256, writeWhole } from './files.ts';
 import { ErrorSums, kindOf, type SquaredError } from './squared-error.ts';
 
 /** A unit of packing: an expert's shard, or one tensor of the dense engine's weights. */
@@ -30,6 +30,8 @@ export interface PackTask {
   dense: DenseFormat;
   /** Whether to compare packed weights with their source. */
   measure: boolean;
+  /** The file in `outDir` that dense tensors are written to, which has its full size already. */
+  denseFile: string;
 }
 
 /** Weights read at a time: 4 MiB as float32, which stay in a core's cache while they are packed. */
@@ -90,12 +92,12 @@ export class Packer {
   }
 
   async #packDense(entry: DenseEntry): Promise<JobResult> {
-    const path = join(this.#task.outDir, DENSE_PART_FILE);
+    const path = join(this.#task.outDir, this.#task.denseFile);
     const file = await open(path, 'r+');
     try {
       return await this.#packDenseInto(entry, file);
     } catch (error) {
-      throw asDiskFull(error, path);
+      throw asWriteError(error, path);
     } finally {
       await file.close();
     }

@@ -1,14 +1,16 @@
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { checkTensors, expertLayers, type ModelConfig, moeLayers } from '@shoal/model';
+import { setTimeout as delay } from 'node:timers/promises';
+import { checkTensors, expertLayers, messageOf, type ModelConfig, moeLayers } from '@shoal/model';
 import { openCheckpoint, type Checkpoint } from '@shoal/model/node';
 import type { DenseFormat } from '../dense/panels.ts';
-import { WeightsError } from '../errors.ts';
+import { WeightsError, type WeightsErrorReason } from '../errors.ts';
 import { type Quant, shardBytes } from '../layout.ts';
-import { digestText, FORMAT_VERSION, manifestSchema, PACKER_VERSION, type Manifest } from '../manifest.ts';
+import { FORMAT_VERSION, PACKER_VERSION, type Manifest } from '../manifest.ts';
 import {
+  DENSE_PART_FILE,
   freeBytesOf,
-  lockFolder,
+  makeFolder,
   MANIFEST_FILE,
   refuseOutput,
   SHARD_DIR,
@@ -18,6 +20,7 @@ import {
 } from './files.ts';
 import { sourceFingerprint } from './fingerprint.ts';
 import { JOURNAL_FILE, openJournal, type JournalEntry } from './journal.ts';
+import { lockFolder, type PackLock } from './lock.ts';
 import { copyModelFiles, isCopied } from './model-files.ts';
 import { openPool, threadsFor } from './pack-pool.ts';
 import {
@@ -27,11 +30,13 @@ import {
   openDensePart,
   type PackSchedule,
   type PackProgress,
+  progressMeter,
   schedulePack,
   runJobs,
   sumOf,
 } from './pack-run.ts';
-import { openPacked, type PackedModel } from './packed-model.ts';
+import { readManifest, sealManifest } from './packed-manifest.ts';
+import { openPacked, type OpenPackedOptions, type PackedModel } from './packed-model.ts';
 import { sumByKind } from './squared-error.ts';
 
 export interface PackOptions {
@@ -58,27 +63,35 @@ export interface PackOptions {
 /** Room for the manifest, the journal, the tokenizer and the lock. */
 const SPARE_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DENSE: DenseFormat = 'f16';
+/** Of the digest in the name of a folder in the cache: 64 bits. */
+const DIGEST_CHARS = 16;
+/** From finding another packer at work until it is looked at again. */
+const BUSY_RETRY_MS = 500;
 
 /**
  * Packs a checkpoint into a self-contained folder: every routed expert in `shards/<sha256>`, the dense engine's weights in one
  * file, config and tokenizer beside them. The manifest is written last, so a folder with one is complete. A run that was killed
  * can be repeated: finished parts are checked by hash and kept. A folder packed from the same checkpoint in the same formats is
- * left as it is; any other contents are replaced.
- * Throws WeightsError (`disk-full`, `busy`, `aborted`, `bad-weight`, `bad-model`, `bad-output`) or the checkpoint's error.
+ * checked, and what is damaged in it is packed again; any other contents are replaced.
+ * Throws WeightsError (`disk-full`, `unwritable`, `busy`, `aborted`, `bad-weight`, `bad-model`, `bad-output`) or the checkpoint's
+ * error.
  */
 export async function packModel(options: PackOptions): Promise<Manifest> {
   const { modelDir, outDir } = options;
   const fingerprint = await sourceFingerprint(modelDir);
   await refuseOutput(modelDir, outDir);
-  const current = await openIfCurrent(options, fingerprint);
-  if (current) return current.manifest;
-  await mkdir(join(outDir, SHARD_DIR), { recursive: true });
+  return (await checkCurrent(options, fingerprint)) ?? packAnew(options, fingerprint);
+}
+
+async function packAnew(options: PackOptions, fingerprint: string): Promise<Manifest> {
+  const { modelDir, outDir } = options;
+  await makeFolder(join(outDir, SHARD_DIR));
   const lock = await lockFolder(outDir);
   try {
     const checkpoint = await openCheckpoint(modelDir);
     try {
       checkTensors(checkpoint.config, checkpoint);
-      return await packInto(options, checkpoint, fingerprint);
+      return await packInto(options, checkpoint, { fingerprint, lock });
     } finally {
       await checkpoint.close();
     }
@@ -87,38 +100,112 @@ export async function packModel(options: PackOptions): Promise<Manifest> {
   }
 }
 
-export interface EnsurePackedOptions extends Omit<PackOptions, 'outDir'> {
-  /** Parent of the packed models' folders, `<modelId>-<quant>-<denseQuant>`. */
+export interface EnsurePackedOptions
+  extends Omit<PackOptions, 'outDir' | 'measure'>, Pick<OpenPackedOptions, 'onDamage'> {
+  /** Parent of the packed models' folders. */
   cacheDir: string;
+  /** Called with a sentence about what takes long or room: another packer's work that is waited for, older packed models. */
+  onNotice?: (text: string) => void;
 }
 
-/** Opens the packed model in `cacheDir`, after packing it if it is absent, incomplete or made from another checkpoint. */
+/**
+ * Opens the packed model in `cacheDir`, after packing it if it is absent or incomplete. Each content of a checkpoint has a folder
+ * of its own, `<modelId>-<quant>-<denseQuant>-<digest>`: a coordinator may be serving from any other. Where another process is
+ * packing the same one, waits for it.
+ */
 export async function ensurePacked(options: EnsurePackedOptions): Promise<PackedModel> {
-  const modelId = options.modelId ?? basename(resolve(options.modelDir));
-  const formats = `${options.quant}-${options.denseQuant ?? DEFAULT_DENSE}`;
-  const outDir = join(options.cacheDir, `${modelId.replace(/[^\w.-]/g, '_')}-${formats}`);
-  await packModel({ ...options, modelId, outDir });
-  return openPacked(outDir);
+  const { modelDir, cacheDir, onDamage, onNotice = () => {} } = options;
+  const modelId = options.modelId ?? basename(resolve(modelDir));
+  const fingerprint = await sourceFingerprint(modelDir);
+  const name = cacheName(options, modelId, fingerprint);
+  const packing: PackOptions = { ...options, modelId, outDir: join(cacheDir, name) };
+  const { outDir } = packing;
+  await refuseOutput(modelDir, outDir);
+  for (let waits = 0; ; waits++) {
+    const opened = await openCurrent(packing, fingerprint, { onDamage });
+    if (opened) return opened;
+    try {
+      await packAnew(packing, fingerprint);
+      break;
+    } catch (error) {
+      if (!isReason(error, 'busy') || options.signal?.aborted) throw error;
+      if (waits === 0) onNotice(`${messageOf(error).split(';')[0]}, and this one waits for it`);
+      // Not for ever: the lock of a packer that does nothing becomes stale.
+      await delay(BUSY_RETRY_MS);
+    }
+  }
+  const others = (await readdir(cacheDir)).filter((other) => other !== name && isOfModel(other, modelId));
+  if (others.length > 0) {
+    onNotice(`${cacheDir} also holds ${others.join(', ')}: delete those that no coordinator serves from`);
+  }
+  return openPacked(outDir, { checkpointDir: modelDir, onDamage });
 }
 
-async function openIfCurrent(options: PackOptions, fingerprint: string): Promise<PackedModel | undefined> {
+/** Names the checkpoint's content, the formats, and the versions that decide about the bytes. */
+function cacheName({ quant, denseQuant = DEFAULT_DENSE }: EnsurePackedOptions, modelId: string, fingerprint: string) {
+  const digest = sha256(JSON.stringify([modelId, fingerprint, FORMAT_VERSION, PACKER_VERSION])).slice(0, DIGEST_CHARS);
+  return `${nameStem(modelId)}-${quant}-${denseQuant}-${digest}`;
+}
+
+/** Whether a folder of the cache holds the same model in some format, packed by this version or an earlier one. */
+function isOfModel(folder: string, modelId: string): boolean {
+  const stem = nameStem(modelId);
+  return folder.startsWith(stem) && /^-(f16|q8|q4)-(f32|f16|q8|q4)(-[0-9a-f]{16})?$/.test(folder.slice(stem.length));
+}
+
+const nameStem = (modelId: string): string => modelId.replace(/[^\w.-]/g, '_');
+
+/** The manifest of a folder that was packed from this checkpoint in these formats, after everything in it was checked. */
+async function checkCurrent(options: PackOptions, fingerprint: string): Promise<Manifest | undefined> {
+  const { onProgress, signal } = options;
+  const packed = await openCurrent(options, fingerprint, {});
+  if (!packed) return undefined;
+  let meter: ((bytes: number) => void) | undefined;
+  let checkedBytes = 0;
   try {
-    const packed = await openPacked(options.outDir);
-    const { sourceFingerprint, packerVersion, shape, dense, nmse } = packed.manifest;
-    const current =
-      sourceFingerprint === fingerprint &&
-      packerVersion === PACKER_VERSION &&
-      shape.quant === options.quant &&
-      dense.format === (options.denseQuant ?? DEFAULT_DENSE) &&
-      (nmse !== undefined || !options.measure);
-    return current ? packed : undefined;
+    await packed.verify(({ doneBytes, totalBytes }) => {
+      meter ??= progressMeter(totalBytes, 0, onProgress);
+      meter(doneBytes - checkedBytes);
+      checkedBytes = doneBytes;
+    }, signal);
+    return packed.manifest;
   } catch (error) {
-    if (error instanceof WeightsError) return undefined;
+    if (isReason(error, 'corrupt')) return undefined;
     throw error;
   }
 }
 
-async function packInto(options: PackOptions, checkpoint: Checkpoint, fingerprint: string): Promise<Manifest> {
+/** Opens a folder that was packed from this checkpoint in these formats; undefined where there is none, or none to mend. */
+async function openCurrent(
+  options: PackOptions,
+  fingerprint: string,
+  { onDamage }: OpenPackedOptions,
+): Promise<PackedModel | undefined> {
+  const { modelDir, outDir, quant, denseQuant = DEFAULT_DENSE, measure } = options;
+  try {
+    const { sourceFingerprint, packerVersion, shape, dense, nmse } = await readManifest(outDir);
+    const isCurrent =
+      sourceFingerprint === fingerprint &&
+      packerVersion === PACKER_VERSION &&
+      shape.quant === quant &&
+      dense.format === denseQuant &&
+      (nmse !== undefined || !measure);
+    return isCurrent ? await openPacked(outDir, { checkpointDir: modelDir, onDamage }) : undefined;
+  } catch (error) {
+    if (isReason(error, 'corrupt', 'not-packed', 'bad-manifest')) return undefined;
+    throw error;
+  }
+}
+
+function isReason(error: unknown, ...reasons: WeightsErrorReason[]): boolean {
+  return error instanceof WeightsError && reasons.includes(error.reason);
+}
+
+async function packInto(
+  options: PackOptions,
+  checkpoint: Checkpoint,
+  { fingerprint, lock }: { fingerprint: string; lock: PackLock },
+): Promise<Manifest> {
   const { outDir, modelDir, quant, denseQuant: dense = DEFAULT_DENSE, measure = false, signal } = options;
   const { config } = checkpoint;
   if (moeLayers(config).length === 0) {
@@ -136,12 +223,13 @@ async function packInto(options: PackOptions, checkpoint: Checkpoint, fingerprin
     const left = schedule.jobs.filter(({ key }) => !finished.has(key));
     await refuseSmallDisk(options, sumOf(left, 'packedBytes'));
     const threads = options.threads ?? threadsFor(shape, sumOf(left, 'sourceBytes'));
-    const pool = openPool({ modelDir, outDir, shape, dense, measure }, checkpoint, threads);
+    const pool = openPool({ modelDir, outDir, shape, dense, measure, denseFile: DENSE_PART_FILE }, checkpoint, threads);
     try {
       await runJobs(schedule, finished, { outDir, pool, journal, signal, onProgress: options.onProgress });
     } finally {
       await pool.close();
     }
+    await lock.check();
     await closeDensePart(outDir);
     const files = await copyModelFiles(modelDir, outDir);
     const manifest = manifestOf(options, config, { schedule, fingerprint, files, finished });
@@ -178,7 +266,7 @@ function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): 
   const experts = Array.from({ length: config.nRoutedExperts }, (_, expert) => expert);
   const dense = schedule.layout.segments.flatMap(({ entries }) => entries);
   const sums = sumByKind([...finished.values()].flatMap(({ errors }) => errors ?? []));
-  const body = {
+  return sealManifest({
     formatVersion: FORMAT_VERSION,
     packerVersion: PACKER_VERSION,
     modelId: options.modelId ?? basename(resolve(options.modelDir)),
@@ -200,8 +288,7 @@ function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): 
       nmse: Object.fromEntries(sums.map(({ kind, error, norm }) => [kind, norm === 0 ? 0 : error / norm])),
     }),
     sourceFingerprint: fingerprint,
-  } satisfies Omit<Manifest, 'modelDigest'>;
-  return manifestSchema.parse({ ...body, modelDigest: sha256(digestText(body)) });
+  });
 }
 
 /** Removes the journal, the remains of killed packers, and files of an earlier checkpoint. */

@@ -7,7 +7,7 @@ import type { DenseEntry, DenseLayout } from '../dense/layout.ts';
 import type { DenseFormat } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { type ExpertShape, shardBytes } from '../layout.ts';
-import { asDiskFull, DENSE_PART_FILE, fileMatches, rangeMatches, SHARD_DIR } from './files.ts';
+import { asWriteError, DENSE_PART_FILE, fileMatches, rangeMatches, SHARD_DIR } from './files.ts';
 import type { Journal, JournalEntry } from './journal.ts';
 import type { PackJob } from './pack-job.ts';
 import type { PackPool } from './pack-pool.ts';
@@ -94,7 +94,7 @@ export async function openDensePart(outDir: string, { layout, header }: PackSche
       await file.close();
     }
   } catch (error) {
-    throw asDiskFull(error, path);
+    throw asWriteError(error, path);
   }
 }
 
@@ -109,7 +109,7 @@ export async function closeDensePart(outDir: string): Promise<void> {
   try {
     await file.sync();
   } catch (error) {
-    throw asDiskFull(error, path);
+    throw asWriteError(error, path);
   } finally {
     await file.close();
   }
@@ -192,7 +192,7 @@ export async function runJobs(
   if (failure) throw failure.reason;
 }
 
-function progressMeter(
+export function progressMeter(
   totalBytes: number,
   keptBytes: number,
   onProgress: RunOptions['onProgress'],

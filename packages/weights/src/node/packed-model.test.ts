@@ -1,9 +1,9 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expertTensorNames, loadDenseWeights } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DEFAULT_MODEL, writeSmallModel } from '../testing/small-model.ts';
+import { writeSmallModel } from '../testing/small-model.ts';
 import { openModel } from './open-model.ts';
 import { packModel } from './pack-model.ts';
 import { openPacked } from './packed-model.ts';
@@ -26,22 +26,6 @@ describe('openPacked', () => {
     }
     await expect(packed.readShard(0, 0)).rejects.toMatchObject({ reason: 'bad-shard' });
     await expect(packed.readShard(1, 4)).rejects.toMatchObject({ reason: 'bad-shard' });
-  });
-
-  it('names the shard that was tampered with', async () => {
-    await writeSmallModel(join(folder, 'model'));
-    const manifest = await packModel({ modelDir: join(folder, 'model'), outDir: join(folder, 'out'), quant: 'f16' });
-    const path = join(folder, 'out', 'shards', manifest.shards[1]![2]!);
-    const bytes = await readFile(path);
-    bytes[100]! ^= 1;
-    await writeFile(path, bytes);
-    const packed = await openPacked(join(folder, 'out'));
-    const corrupt = { reason: 'corrupt', message: expect.stringContaining(path) as string };
-    await expect(packed.readShard(1, 2)).rejects.toMatchObject(corrupt);
-    await expect(packed.verify()).rejects.toMatchObject(corrupt);
-    await packed.readShard(1, 3);
-    await writeFile(path, bytes.subarray(1));
-    await expect(packed.readShard(1, 2)).rejects.toMatchObject(corrupt);
   });
 
   it('refuses a manifest that lies', async () => {
@@ -93,25 +77,5 @@ describe('openModel', () => {
     } finally {
       await packed.close();
     }
-  });
-
-  it('names the dense tensor, or the file, that was tampered with', async () => {
-    const out = join(folder, 'out');
-    await packModel({ modelDir: DEFAULT_MODEL, outDir: out, quant: 'q4', denseQuant: 'q4' });
-    const path = join(out, 'dense.shoal');
-    const bytes = await readFile(path);
-    bytes[bytes.length - 200]! ^= 1;
-    await writeFile(path, bytes);
-    await expect((await openPacked(out)).verify()).rejects.toMatchObject({
-      reason: 'corrupt',
-      message: expect.stringMatching(/dense\.shoal has other bytes for \w+/) as string,
-    });
-    const tokenizer = join(out, 'tokenizer.json');
-    const json = await readFile(tokenizer);
-    json[50]! ^= 1;
-    await writeFile(tokenizer, json);
-    await expect((await openPacked(out)).verify()).rejects.toThrow(/tokenizer\.json is not what was packed/);
-    await writeFile(tokenizer, 'x');
-    await expect(openPacked(out)).rejects.toMatchObject({ reason: 'corrupt' });
   });
 });

@@ -1,27 +1,54 @@
-import { open, readFile, readdir, stat } from 'node:fs/promises';
+import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, type ModelConfig, parseModelConfig, withoutMtp } from '@shoal/model';
-import { readFully, readJson } from '@shoal/model/node';
-import { DENSE_FILE, readDenseHeader } from '../dense/header.ts';
+import { readJson } from '@shoal/model/node';
+import { DENSE_FILE } from '../dense/header.ts';
+import type { DenseEntry, PackedDense } from '../dense/layout.ts';
 import { WeightsError } from '../errors.ts';
-import { digestText, parseManifest, shardHash, type Manifest } from '../manifest.ts';
-import { fileMatches, hashRange, MANIFEST_FILE, SHARD_DIR, sha256 } from './files.ts';
-
-/** Twenty times V3's manifest. */
-const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
+import { type Manifest, shardHash } from '../manifest.ts';
+import { SHARD_DIR, sha256 } from './files.ts';
+import { DamageError, DenseReader } from './packed-dense.ts';
+import { readManifest } from './packed-manifest.ts';
+import { Repacker } from './repack.ts';
 
 /** Shards verified at a time. */
 const VERIFY_STREAMS = 4;
 
-/** A packed model on disk. It gives access only to files that the manifest names. */
+/** Codes of a file that is gone or damaged. With any other, as for too many open files, its contents may be well. */
+const DAMAGED = new Set(['ENOENT', 'EIO', 'EISDIR', 'ENOTDIR', 'EBADMSG', 'EUCLEAN']);
+
+/** A file of a packed model that was not what was packed. */
+export interface Damage {
+  path: string;
+  /** Whether it was packed again. */
+  mended: boolean;
+  /** What was wrong, and what was done about it or has to be done. */
+  text: string;
+}
+
+export interface OpenPackedOptions {
+  /** The checkpoint that the model was packed from. What is found damaged is packed again from it. */
+  checkpointDir?: string | undefined;
+  /** Called once for each file that is found damaged, after it was packed again or could not be. */
+  onDamage?: ((damage: Damage) => void) | undefined;
+  /** Leaves out the check of everything but the manifest, for a reader of shards beside one that has made it. */
+  shardsOnly?: boolean;
+}
+
+/** A packed model on disk. It gives access only to files that the manifest names, and every byte that it reads is checked. */
 export interface PackedModel {
   readonly dir: string;
   readonly manifest: Manifest;
+  readonly checkpointDir: string | undefined;
   /** The file of a shard, for serving it; undefined for a hash that is not in the manifest. */
   shardPath(sha256: string): string | undefined;
-  /** Reads one expert's shard, and checks its hash the first time. Throws WeightsError `corrupt` naming the file. */
+  /** Reads one expert's shard. Throws WeightsError `corrupt`, with file and remedy, if it is damaged and cannot be mended. */
   readShard(layer: number, expert: number): Promise<Uint8Array>;
-  /** Reads and checks every byte. Throws WeightsError `corrupt` at the first damaged file, `aborted` on the signal. */
+  /** Reads and checks a shard of the manifest by its hash. Throws as `readShard` does. */
+  checkShard(sha256: string): Promise<void>;
+  /** Opens the dense weights. Throws WeightsError `corrupt`, also from its `read`. */
+  openDense(config: ModelConfig): Promise<PackedDense & { close(): Promise<void> }>;
+  /** Reads and checks every byte. Throws WeightsError `corrupt` at the first damage not mended, `aborted` on the signal. */
   verify(
     onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void,
     signal?: AbortSignal,
@@ -29,55 +56,44 @@ export interface PackedModel {
 }
 
 /**
- * Opens a folder that `packModel` has finished. Throws WeightsError `not-packed` (no manifest), `bad-manifest` or `corrupt`
- * (a file is missing or of another size, or the manifest does not match its own digest).
+ * Opens a folder that `packModel` has finished, and checks its small files. Throws WeightsError `not-packed` (no manifest),
+ * `bad-manifest`, or `corrupt` (a file is damaged, missing or of another size, or the manifest does not match its own digest).
  */
-export async function openPacked(dir: string): Promise<PackedModel> {
-  const manifest = await readManifest(dir);
-  const hashes = new Set(manifest.expertLayers.flatMap((layer) => manifest.shards[layer]!));
-  const present = new Set(await readdir(join(dir, SHARD_DIR)).catch(() => []));
-  for (const hash of hashes) {
-    if (!present.has(hash)) throw corrupt(join(dir, SHARD_DIR, hash), 'is missing');
-  }
-  const files = [...manifest.files, { name: DENSE_FILE, bytes: manifest.dense.bytes }];
-  for (const { name, bytes } of files) {
-    const found = await stat(join(dir, name)).catch(() => undefined);
-    if (!found) throw corrupt(join(dir, name), 'is missing');
-    if (found.size !== bytes) throw corrupt(join(dir, name), `has ${found.size} bytes instead of ${bytes}`);
-  }
-  return new PackedFolder(dir, manifest, hashes);
-}
-
-async function readManifest(dir: string): Promise<Manifest> {
-  const path = join(dir, MANIFEST_FILE);
-  let text: string;
-  try {
-    const { size } = await stat(path);
-    if (size > MAX_MANIFEST_BYTES) {
-      const problem = `${path} has ${size} bytes, more than ${MAX_MANIFEST_BYTES}`;
-      throw new WeightsError('bad-manifest', `${problem}; pack the model again`);
-    }
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
-    const problem = `${dir} does not hold a complete packed model (it has no ${MANIFEST_FILE})`;
-    throw new WeightsError('not-packed', `${problem}; pack one with: shoal pack`, { cause });
-  }
-  const manifest = parseManifest(text, path);
-  if (sha256(digestText(manifest)) !== manifest.modelDigest) throw corrupt(path, 'does not match its own modelDigest');
-  return manifest;
+export async function openPacked(dir: string, options: OpenPackedOptions = {}): Promise<PackedModel> {
+  const packed = new PackedFolder(dir, await readManifest(dir), options);
+  if (!options.shardsOnly) await packed.checkFiles();
+  return packed;
 }
 
 class PackedFolder implements PackedModel {
   readonly dir: string;
   readonly manifest: Manifest;
+  readonly checkpointDir: string | undefined;
+  readonly #onDamage: (damage: Damage) => void;
   readonly #hashes: ReadonlySet<string>;
-  readonly #checked = new Set<string>();
+  /** By file: what is being packed again, and what could not be. */
+  readonly #mending = new Map<string, Promise<void>>();
+  readonly #lost = new Map<string, WeightsError>();
 
-  constructor(dir: string, manifest: Manifest, hashes: ReadonlySet<string>) {
+  constructor(dir: string, manifest: Manifest, { checkpointDir, onDamage = () => {} }: OpenPackedOptions) {
     this.dir = dir;
     this.manifest = manifest;
-    this.#hashes = hashes;
+    this.checkpointDir = checkpointDir;
+    this.#onDamage = onDamage;
+    this.#hashes = new Set(manifest.expertLayers.flatMap((layer) => manifest.shards[layer]!));
+  }
+
+  /** Checks that everything is there, and the contents of the small files. */
+  async checkFiles(): Promise<void> {
+    for (const file of this.manifest.files) await this.#checkFile(file);
+    await this.#checkDenseSize();
+    const present = new Set(await readdir(join(this.dir, SHARD_DIR)).catch(() => []));
+    const missing = [...this.#hashes].filter((hash) => !present.has(hash));
+    if (missing.length === 0) return;
+    // All at once, so that many are packed on all threads.
+    const first = join(this.dir, SHARD_DIR, missing[0]!);
+    const problem = missing.length === 1 ? 'is missing' : `and ${missing.length - 1} other shards are missing`;
+    await this.#mend(first, problem, (repacker) => repacker.shards(new Set(missing)));
   }
 
   shardPath(hash: string): string | undefined {
@@ -89,16 +105,34 @@ class PackedFolder implements PackedModel {
     if (hash === undefined) {
       throw new WeightsError('bad-shard', `${this.manifest.modelId} has no routed expert ${expert} in layer ${layer}`);
     }
-    return this.#read(hash);
+    return this.#shard(hash);
+  }
+
+  async checkShard(hash: string): Promise<void> {
+    await this.#shard(hash);
+  }
+
+  async openDense(config: ModelConfig): Promise<PackedDense & { close(): Promise<void> }> {
+    const path = join(this.dir, DENSE_FILE);
+    const mend = (repacker: Repacker): Promise<void> => repacker.dense();
+    const open = (): Promise<DenseReader> =>
+      DenseReader.open(this.dir, config, this.manifest).catch((error: unknown) => {
+        throw asDamage(error, path);
+      });
+    const dense = await this.#intact(path, open, mend);
+    return {
+      layout: dense.layout,
+      read: (entry: DenseEntry, target: Uint8Array) => this.#intact(path, () => dense.read(entry, target), mend),
+      close: () => dense.close(),
+    };
   }
 
   async verify(
     onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void,
     signal?: AbortSignal,
   ): Promise<void> {
-    const { shardBytes, dense, files } = this.manifest;
-    const filesBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
-    const totalBytes = this.#hashes.size * shardBytes + dense.bytes + filesBytes;
+    const { shardBytes, dense, files, numNextnPredictLayers } = this.manifest;
+    const totalBytes = this.#hashes.size * shardBytes + files.reduce((sum, { bytes }) => sum + bytes, dense.bytes);
     let doneBytes = 0;
     const done = (bytes: number): void => {
       if (signal?.aborted) throw new WeightsError('aborted', `checking ${this.dir} was interrupted`);
@@ -106,66 +140,142 @@ class PackedFolder implements PackedModel {
       onProgress?.({ doneBytes, totalBytes });
     };
     done(0);
-    for (const { name, bytes, sha256: hash } of files) {
-      if (!(await fileMatches(join(this.dir, name), bytes, hash))) {
-        throw corrupt(join(this.dir, name), 'is not what was packed');
-      }
-      done(bytes);
+    for (const file of files) {
+      await this.#checkFile(file);
+      done(file.bytes);
     }
-    done(await this.#verifyDense());
+    await this.#verifyDense(await readPackedConfig(this.dir, numNextnPredictLayers), done);
     const hashes = this.#hashes.values();
     // Several at a time, so that one is read while another is hashed, on Node's own threads.
     const verifyShards = async (): Promise<void> => {
-      for (const hash of hashes) {
-        this.#checked.delete(hash);
-        done((await this.#read(hash)).byteLength);
-      }
+      for (const hash of hashes) done((await this.#shard(hash)).byteLength);
     };
     await Promise.all(Array.from({ length: VERIFY_STREAMS }, verifyShards));
   }
 
-  /** Checks the header and every entry of the dense file. Returns its size. */
-  async #verifyDense(): Promise<number> {
-    const path = join(this.dir, DENSE_FILE);
-    const { dense, numNextnPredictLayers } = this.manifest;
-    const config = await readPackedConfig(this.dir, numNextnPredictLayers);
-    const file = await open(path, 'r');
+  async #verifyDense(config: ModelConfig, done: (bytes: number) => void): Promise<void> {
+    const dense = await this.openDense(config);
     try {
-      const read = async (position: number, length: number): Promise<Uint8Array> => {
-        const buffer = new Uint8Array(length);
-        await readFully(file, buffer, position);
-        return buffer;
-      };
-      const layout = await readDenseHeader(config, path, dense.bytes, read);
-      for (const entry of layout.segments.flatMap(({ entries }) => entries)) {
-        if ((await hashRange(file, entry)) !== dense.entries[entry.name]) {
-          throw corrupt(path, `has other bytes for ${entry.name} than were packed`);
-        }
+      const entries = dense.layout.segments.flatMap((segment) => segment.entries);
+      for (const entry of entries) {
+        await dense.read(entry, new Uint8Array(entry.bytes));
+        done(entry.bytes);
       }
+      // The header, and what aligns the entries.
+      done(this.manifest.dense.bytes - entries.reduce((sum, { bytes }) => sum + bytes, 0));
     } finally {
-      await file.close();
+      await dense.close();
     }
-    return dense.bytes;
   }
 
-  async #read(hash: string): Promise<Uint8Array> {
-    const path = join(this.dir, SHARD_DIR, hash);
-    let bytes: Uint8Array<ArrayBuffer>;
-    try {
-      bytes = await readFile(path);
-    } catch (cause) {
-      throw corrupt(path, `cannot be read (${messageOf(cause)})`, cause);
-    }
-    if (bytes.byteLength !== this.manifest.shardBytes) {
-      throw corrupt(path, `has ${bytes.byteLength} bytes instead of ${this.manifest.shardBytes}`);
-    }
-    if (!this.#checked.has(hash)) {
-      const digest = Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('hex');
-      if (digest !== hash) throw corrupt(path, 'does not have the SHA-256 that is its name');
-      this.#checked.add(hash);
-    }
-    return bytes;
+  #checkFile({ name, bytes, sha256: hash }: Manifest['files'][number]): Promise<void> {
+    const path = join(this.dir, name);
+    const check = async (): Promise<void> => {
+      const found = await readDamaged(path);
+      if (found.byteLength !== bytes) throw new DamageError(`has ${found.byteLength} bytes instead of ${bytes}`);
+      if (sha256(found) !== hash) throw new DamageError('is not what was packed');
+    };
+    return this.#intact(path, check, (repacker) => repacker.file(name, hash));
   }
+
+  #checkDenseSize(): Promise<void> {
+    const path = join(this.dir, DENSE_FILE);
+    const { bytes } = this.manifest.dense;
+    const check = async (): Promise<void> => {
+      const { size } = await stat(path).catch((error: unknown) => {
+        throw asDamage(error, path);
+      });
+      if (size !== bytes) throw new DamageError(`has ${size} bytes instead of ${bytes}`);
+    };
+    return this.#intact(path, check, (repacker) => repacker.dense());
+  }
+
+  #shard(hash: string): Promise<Uint8Array> {
+    const path = join(this.dir, SHARD_DIR, hash);
+    const read = async (): Promise<Uint8Array> => {
+      const bytes = await readDamaged(path);
+      const { shardBytes } = this.manifest;
+      if (bytes.byteLength !== shardBytes) {
+        throw new DamageError(`has ${bytes.byteLength} bytes instead of ${shardBytes}`);
+      }
+      // Each time, since a disk may give other bytes than before. On another thread.
+      const digest = Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('hex');
+      if (digest !== hash) throw new DamageError('does not have the SHA-256 that is its name');
+      return bytes;
+    };
+    return this.#intact(path, read, (repacker) => repacker.shards(new Set([hash])));
+  }
+
+  /** What `read` gives, after packing the file again if `read` throws a DamageError. Throws WeightsError `corrupt`. */
+  async #intact<T>(path: string, read: () => Promise<T>, repack: (repacker: Repacker) => Promise<void>): Promise<T> {
+    try {
+      const value = await read();
+      this.#lost.delete(path);
+      return value;
+    } catch (error) {
+      if (!(error instanceof DamageError)) throw error;
+      await this.#mend(path, error.message, repack);
+    }
+    try {
+      return await read();
+    } catch (error) {
+      if (!(error instanceof DamageError)) throw error;
+      throw this.#lose(path, `${error.message} again after it was packed anew, so the disk may be failing`, error);
+    }
+  }
+
+  /** Once for all that wait for the file, and never again after a failure. */
+  async #mend(path: string, problem: string, repack: (repacker: Repacker) => Promise<void>): Promise<void> {
+    const lost = this.#lost.get(path);
+    if (lost) throw lost;
+    const mending = this.#mending.get(path) ?? this.#repack(path, problem, repack);
+    this.#mending.set(path, mending);
+    try {
+      await mending;
+    } finally {
+      this.#mending.delete(path);
+    }
+  }
+
+  async #repack(path: string, problem: string, repack: (repacker: Repacker) => Promise<void>): Promise<void> {
+    const { checkpointDir } = this;
+    if (checkpointDir === undefined) throw this.#lose(path, problem);
+    try {
+      await repack(new Repacker(this.dir, this.manifest, checkpointDir));
+    } catch (cause) {
+      throw this.#lose(path, `${problem}, and could not be packed again (${messageOf(cause)})`, cause);
+    }
+    this.#onDamage({ path, mended: true, text: `${path} ${problem}. It was packed again from ${checkpointDir}.` });
+  }
+
+  #lose(path: string, problem: string, cause?: unknown): WeightsError {
+    const { shape, dense } = this.manifest;
+    const from = this.checkpointDir ?? 'CHECKPOINT';
+    const command = `shoal pack --model ${from} --out ${this.dir} --quant ${shape.quant} --dense-quant ${dense.format}`;
+    const text = `${path} ${problem}; mend it with: ${command}`;
+    const error = new WeightsError('corrupt', text, cause === undefined ? undefined : { cause });
+    this.#lost.set(path, error);
+    this.#onDamage({ path, mended: false, text });
+    return error;
+  }
+}
+
+/** Reads a whole file. Throws DamageError if it is gone or unreadable. */
+async function readDamaged(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw asDamage(error, path);
+  }
+}
+
+/** An error of reading a file, as DamageError if it tells of damage, and else with the file's name. */
+function asDamage(error: unknown, path: string): Error {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT') return new DamageError('is missing', { cause: error });
+  if (DAMAGED.has(code)) return new DamageError(`cannot be read (${messageOf(error)})`, { cause: error });
+  if (error instanceof WeightsError) return new DamageError(error.message.replace(`${path} `, ''), { cause: error });
+  return new WeightsError('unreadable', `${path} cannot be read (${messageOf(error)})`, { cause: error });
 }
 
 /** The config of a packed model, without an MTP module if none was packed. Throws a ModelError. */
@@ -173,9 +283,4 @@ export async function readPackedConfig(dir: string, numNextnPredictLayers: numbe
   const path = join(dir, 'config.json');
   const config = parseModelConfig(await readJson(path), path);
   return numNextnPredictLayers === 0 ? withoutMtp(config) : config;
-}
-
-function corrupt(path: string, what: string, cause?: unknown): WeightsError {
-  const message = `${path} ${what}; delete it and pack the model again`;
-  return new WeightsError('corrupt', message, cause === undefined ? undefined : { cause });
 }

@@ -1,17 +1,6 @@
-import { type FileHandle, open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
 import { kvWidth, type ModelConfig, type TensorReader } from '@shoal/model';
-import { readFully } from '@shoal/model/node';
-import {
-  DENSE_FILE,
-  denseLayout,
-  packDenseEntry,
-  readDenseHeader,
-  WeightsError,
-  type DenseFormat,
-  type DenseLayout,
-} from '@shoal/weights';
+import { denseLayout, packDenseEntry, type DenseFormat, type PackedDense } from '@shoal/weights';
 import { compileWasm } from '../../wasm/node.ts';
 import { DenseMemory } from '../dense-memory.ts';
 import { createInlineRunner } from '../runner.ts';
@@ -20,8 +9,8 @@ import { startThreads } from './threads.ts';
 
 export interface WasmEngineOptions {
   config: ModelConfig;
-  /** A packed model's folder; or a checkpoint, packed into memory as it is read. */
-  weights: { packedDir: string } | { reader: TensorReader; format: DenseFormat };
+  /** A packed model's dense weights; or a checkpoint, packed into memory as it is read. */
+  weights: PackedDense | { reader: TensorReader; format: DenseFormat };
   /** Threads that compute, by default one per core; 0 computes on the calling thread. */
   threads?: number | undefined;
   /** Size of the KV cache, whose memory is reserved and then used as sequences grow. */
@@ -42,23 +31,19 @@ export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEn
   const shared = options.threads !== 0;
   const threads = Math.max(1, options.threads ?? availableParallelism());
   const module = await compileWasm({ threads: shared, relaxed: false });
-  const packed = 'packedDir' in options.weights ? await openDenseFile(config, options.weights.packedDir) : undefined;
-  try {
-    const layout = packed?.layout ?? denseLayout(config, (options.weights as { format: DenseFormat }).format);
-    const memory = new DenseMemory(config, layout, {
-      kvBytes: usefulKvBytes(config, options.kvBytes ?? DEFAULT_KV_BYTES),
-      threads,
-      bankBytes: options.bankBytes,
-      shared,
-    });
-    if (packed) await readSegments(packed.file, packed.path, memory);
-    else await packSegments(config, (options.weights as { reader: TensorReader }).reader, memory);
-    const memories = memory.banks.map((bank) => bank.memory);
-    const runner = shared ? await startThreads(module, memories, threads) : createInlineRunner(module, memories);
-    return new WasmEngine(memory, runner);
-  } finally {
-    await packed?.file.close();
-  }
+  const { weights } = options;
+  const layout = 'reader' in weights ? denseLayout(config, weights.format) : weights.layout;
+  const memory = new DenseMemory(config, layout, {
+    kvBytes: usefulKvBytes(config, options.kvBytes ?? DEFAULT_KV_BYTES),
+    threads,
+    bankBytes: options.bankBytes,
+    shared,
+  });
+  if ('reader' in weights) await packSegments(config, weights.reader, memory);
+  else await readSegments(weights, memory);
+  const memories = memory.banks.map((bank) => bank.memory);
+  const runner = shared ? await startThreads(module, memories, threads) : createInlineRunner(module, memories);
+  return new WasmEngine(memory, runner);
 }
 
 /** Limits the KV cache to what 256 sequences of the whole context could use. */
@@ -67,37 +52,15 @@ function usefulKvBytes(config: ModelConfig, budgetBytes: number): number {
   return Math.min(budgetBytes, 256 * (config.maxPositionEmbeddings + 16) * perToken);
 }
 
-async function openDenseFile(
-  config: ModelConfig,
-  dir: string,
-): Promise<{ file: FileHandle; path: string; layout: DenseLayout }> {
-  const path = join(dir, DENSE_FILE);
-  const file = await open(path, 'r').catch((cause: unknown) => {
-    throw new WeightsError('not-packed', `${path} cannot be opened; pack the model again`, { cause });
-  });
-  try {
-    const { size } = await file.stat();
-    const layout = await readDenseHeader(config, path, size, async (offset, bytes) => {
-      const target = new Uint8Array(bytes);
-      await readInto(file, path, target, offset);
-      return target;
-    });
-    return { file, path, layout };
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
-}
-
 /** Reads straight into the memory that the kernels use. */
-async function readSegments(file: FileHandle, path: string, memory: DenseMemory): Promise<void> {
-  for (const segment of memory.segments) await readInto(file, path, memory.bytesOf(segment), segment.offset);
-}
-
-async function readInto(file: FileHandle, path: string, target: Uint8Array, offset: number): Promise<void> {
-  const read = await readFully(file, target, offset);
-  if (read === target.byteLength) return;
-  throw new WeightsError('corrupt', `${path} ends at byte ${offset + read}; pack the model again`);
+async function readSegments(weights: PackedDense, memory: DenseMemory): Promise<void> {
+  for (const segment of memory.segments) {
+    const target = memory.bytesOf(segment);
+    for (const entry of segment.entries) {
+      const start = entry.offset - segment.offset;
+      await weights.read(entry, target.subarray(start, start + entry.bytes));
+    }
+  }
 }
 
 /** Packs a checkpoint into memory, some rows at a time as float32, or whole tensors if its reader cannot read rows. */

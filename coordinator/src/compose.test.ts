@@ -1,0 +1,110 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { variableOf } from './base/options.ts';
+import { CONFIG_OPTIONS, parseConfig, ROOT_DIR } from './config.ts';
+
+interface Service {
+  network_mode: string;
+  environment?: Record<string, string>;
+  command?: string[];
+  cap_drop: string[];
+  cap_add?: string[];
+  security_opt: string[];
+  read_only: boolean;
+  tmpfs: string[];
+  volumes?: string[];
+  privileged?: boolean;
+}
+
+const file = readFileSync(join(ROOT_DIR, 'docker-compose.yml'), 'utf8');
+const { services } = parse(file) as { services: { coordinator: Service; coturn: Service } };
+
+/** In place of the image's. */
+const SHOAL_MODEL = join(ROOT_DIR, 'models/tiny-stories');
+/** What an operator has to set. */
+const GIVEN: Record<string, string> = {
+  SHOAL_ADMIN_TOKEN: 'a password of my own',
+  SHOAL_PUBLIC_HOST: 'shoal.example.org',
+  SHOAL_TURN_PASSWORD: 'another password',
+  SHOAL_HOST_ADDRESS: '203.0.113.7',
+};
+
+/** Puts values for variables, as docker compose does for `${NAME}`, `${NAME:-default}` and `${NAME:?error}`. */
+function filledIn(text: string, given: Record<string, string>): string {
+  return text.replace(/\$\{(\w+)(?::-([^}]*)|:\?([^}]*))?\}/g, (_, name: string, fallback?: string, error?: string) => {
+    const value = given[name] ?? fallback;
+    if (value === undefined) throw new Error(error ?? `${name} is not set`);
+    return value;
+  });
+}
+
+function environment(given: Record<string, string>): Record<string, string> {
+  const entries = Object.entries(services.coordinator.environment!);
+  return Object.fromEntries(entries.map(([name, value]) => [name, filledIn(`${value}`, given)]));
+}
+
+/** By flag, the values of coturn's arguments. */
+const turn = new Map<string, string[]>();
+for (const argument of services.coturn.command!) {
+  const [flag, value = ''] = argument.split(/=(.*)/s);
+  turn.set(flag!, [...(turn.get(flag!) ?? []), value]);
+}
+
+describe('docker-compose.yml', () => {
+  it.each(Object.entries(services))('gives %s no rights of root and no disk but its volumes', (name, service) => {
+    expect(service).toMatchObject({
+      cap_drop: ['ALL'],
+      security_opt: ['no-new-privileges:true'],
+      read_only: true,
+      tmpfs: ['/tmp'],
+    });
+    expect(service.privileged).toBeUndefined();
+    expect(service.cap_add).toEqual(name === 'coturn' ? ['NET_BIND_SERVICE'] : undefined);
+    expect(service.volumes).toEqual(name === 'coturn' ? undefined : ['models:/models', 'cache:/cache']);
+  });
+
+  it('listens on this machine only, unless the operator asks for more', () => {
+    expect(parseConfig([], environment({ ...GIVEN, SHOAL_MODEL })).host).toBe('127.0.0.1');
+    const open = { ...GIVEN, SHOAL_MODEL, SHOAL_HOST: '0.0.0.0' };
+    expect(parseConfig([], environment(open)).host).toBe('0.0.0.0');
+  });
+
+  it('sets options that exist, and refuses to start without a password, a name or an address', () => {
+    const known = new Set(Object.values(CONFIG_OPTIONS).map((option) => variableOf(option)));
+    expect(Object.keys(services.coordinator.environment!).filter((name) => !known.has(name))).toEqual([]);
+    const { iceServers } = parseConfig([], environment({ ...GIVEN, SHOAL_MODEL }));
+    const urls = ['stun:shoal.example.org:3478', 'turn:shoal.example.org:3478'];
+    expect(iceServers).toEqual([{ urls, username: 'shoal', credential: GIVEN['SHOAL_TURN_PASSWORD'] }]);
+    for (const name of Object.keys(GIVEN)) {
+      const { [name]: _, ...rest } = GIVEN;
+      expect(() => filledIn(file, rest)).toThrow(`set ${name}`);
+    }
+  });
+
+  // What these arguments do in coturn is measured by tools/turn-check.ts (docs/measurements/turn.md).
+  it('lets the relay lead to the coordinator by UDP, and nowhere else', () => {
+    expect(turn.get('--denied-peer-ip')).toEqual([
+      '0.0.0.0-255.255.255.255',
+      '::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff',
+    ]);
+    expect(turn.get('--allowed-peer-ip')).toEqual([expect.stringContaining('${SHOAL_HOST_ADDRESS:?')]);
+    for (const flag of ['--no-tcp-relay', '--no-multicast-peers', '--lt-cred-mech', '--no-cli'])
+      expect(turn.get(flag), flag).toEqual(['']);
+    for (const flag of ['--allow-loopback-peers', '--no-auth', '--no-udp-relay', '--web-admin', '--verbose'])
+      expect(turn.has(flag), flag).toBe(false);
+    expect(turn.get('--user')).toEqual([expect.stringMatching(/^shoal:\$\{SHOAL_TURN_PASSWORD:\?/)]);
+  });
+
+  it('bounds what the relay takes: allocations by its ports, and bandwidth by allocations', () => {
+    const number = (flag: string): number => Number(turn.get(flag)![0]);
+    const ports = number('--max-port') - number('--min-port') + 1;
+    expect(number('--total-quota')).toBeGreaterThan(0);
+    expect(number('--total-quota')).toBeLessThanOrEqual(ports);
+    expect(number('--user-quota')).toBeGreaterThan(0);
+    expect(number('--user-quota')).toBeLessThanOrEqual(number('--total-quota'));
+    // A session that no capacity is left for would get none, or no limit.
+    expect(number('--bps-capacity')).toBe(number('--max-bps') * number('--total-quota'));
+  });
+});

@@ -1,0 +1,105 @@
+import { randomBytes } from 'node:crypto';
+import { readlinkSync } from 'node:fs';
+import { readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { WeightsError } from '../errors.ts';
+import { asWriteError } from './files.ts';
+
+const LOCK_FILE = 'pack.lock';
+/** Interval at which a packer touches its lock. */
+const TOUCH_MS = 5_000;
+/** A lock that was not touched for so long is nobody's. */
+const STALE_MS = 30_000;
+/** From taking a stale lock until it is looked at again, since another process may take it at the same moment. */
+const SETTLE_MS = 200;
+
+export interface PackLock {
+  /** Throws WeightsError `busy` if another packer has taken the folder, which it may after this one stood still for long. */
+  check(): Promise<void>;
+  release(): Promise<void>;
+}
+
+const ownerSchema = z.object({ pid: z.number().int(), machine: z.string(), token: z.string() });
+type Owner = z.infer<typeof ownerSchema>;
+
+/** Where a process id means the same process: on one machine, in one container. */
+const MACHINE = `${hostname()} ${pidNamespace()}`;
+
+function pidNamespace(): string {
+  try {
+    return readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return '';
+  }
+}
+
+/**
+ * Locks a folder for one packer of any process, machine or container. A lock is stale if it was not touched for half a minute, or
+ * at once if its process ran here and has ended. Throws WeightsError `busy` or `unwritable`.
+ */
+export async function lockFolder(dir: string): Promise<PackLock> {
+  const path = join(dir, LOCK_FILE);
+  const own: Owner = { pid: process.pid, machine: MACHINE, token: randomBytes(8).toString('hex') };
+  const text = JSON.stringify(own);
+  try {
+    await writeFile(path, text, { flag: 'wx' });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw asWriteError(error, path);
+    await refuseLive(dir, path);
+    await writeFile(path, text);
+    await delay(SETTLE_MS);
+  }
+  const check = async (): Promise<void> => {
+    if ((await readFile(path, 'utf8').catch(() => '')) !== text) throw busy(dir, 'another process');
+  };
+  await check();
+  const timer = setInterval(() => {
+    const now = new Date();
+    // A lock that cannot be touched is taken over, and the next check finds out.
+    utimes(path, now, now).catch(() => {});
+  }, TOUCH_MS).unref();
+  const release = async (): Promise<void> => {
+    clearInterval(timer);
+    await check().then(
+      () => rm(path, { force: true }),
+      () => {},
+    );
+  };
+  return { check, release };
+}
+
+async function refuseLive(dir: string, path: string): Promise<void> {
+  const found = await Promise.all([readFile(path, 'utf8'), stat(path)]).catch(() => undefined);
+  // Released meanwhile.
+  if (!found) return;
+  const [text, { mtimeMs }] = found;
+  const owner = parseOwner(text);
+  if (Date.now() - mtimeMs > STALE_MS) return;
+  if (owner && owner.machine === MACHINE && owner.pid !== process.pid && !isRunning(owner.pid)) return;
+  throw busy(dir, owner ? `process ${owner.pid}` : 'another process');
+}
+
+/** Undefined for the lock of an earlier version, or one that is being written. */
+function parseOwner(text: string): Owner | undefined {
+  try {
+    return ownerSchema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+function busy(dir: string, who: string): WeightsError {
+  return new WeightsError('busy', `${who} is already packing into ${dir}; wait for it, or choose another folder`);
+}
