@@ -120,7 +120,7 @@ async function openHttp({ core, access, registry }: Serving, log: Logger, isDrai
   const { scheduler, swarm, packed } = core;
   return buildHttpServer({
     generation: scheduler,
-    codec: tokenizerCodec(core.tokenizer),
+    codec: tokenizerCodec(core.tokenizer, core.texts),
     log,
     registry,
     defaults: await samplingDefaults(packed.dir),

@@ -21,6 +21,7 @@ import { type LocalExpertThreads, localLayersOf, startLocalExperts } from './loc
 import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { Swarm } from './swarm/swarm.ts';
+import { TextEncoding } from './text/text-encoding.ts';
 import { openTimeline } from './timeline/chrome-trace.ts';
 import type { Timeline } from './timeline/timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
@@ -38,6 +39,8 @@ export interface Core {
   events: EventLog;
   packed: PackedModel;
   tokenizer: Tokenizer;
+  /** Tokenizes clients' texts, long ones in threads. */
+  texts: TextEncoding;
   /** Computes experts for audits and for what no tab serves. */
   work: ExpertThread;
   /** The layers that the coordinator holds itself (`--local-experts`), and where the experts of the MTP module are. */
@@ -86,6 +89,7 @@ async function assemble(
   const onTraceError = ({ message }: Error): void => logError(events, `The trace has ended: ${message}`);
   const packed = await packedModel(config, hooks);
   const tokenizer = await loadTokenizer(packed.dir);
+  const texts = closeLater(new TextEncoding(tokenizer, { modelDir: packed.dir }));
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
   const { timeline } = closeLater(await openTimeline(config.traceFile, onTraceError));
   const { model, forward, localLayers } = await openDense(config, packed);
@@ -104,7 +108,8 @@ async function assemble(
   // The KV cache of kept prefixes may contain wrong results.
   trust.events.on('wrong', () => scheduler.forgetPrefixes());
   const { work } = localExperts;
-  return { config: model, forward, scheduler, dispatcher, swarm, trust, events, packed, tokenizer, work, localLayers };
+  const parts = { forward, scheduler, dispatcher, swarm, trust, events, packed, tokenizer, texts, work, localLayers };
+  return { config: model, ...parts };
 }
 
 /**
