@@ -1,4 +1,5 @@
-import type { Clock, Timer } from '../base/clock.ts';
+import { startDeadline } from '@shoal/transport';
+import type { Clock } from '../base/clock.ts';
 import type { PeerSession } from './peer-session.ts';
 
 /** Deadlines of peers that are loading experts. */
@@ -6,7 +7,8 @@ export class LoadDeadlines {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   readonly #onExpired: (peer: PeerSession) => void;
-  readonly #timers = new Map<PeerSession, Timer>();
+  /** Each cancels a peer's deadline. */
+  readonly #deadlines = new Map<PeerSession, () => void>();
 
   constructor(clock: Clock, timeoutMs: number, onExpired: (peer: PeerSession) => void) {
     this.#clock = clock;
@@ -17,13 +19,14 @@ export class LoadDeadlines {
   /** Starts the peer's deadline, or starts it again after progress. */
   start(peer: PeerSession): void {
     this.stop(peer);
-    const timer = this.#clock.setTimeout(() => this.#onExpired(peer), this.#timeoutMs);
-    timer.unref();
-    this.#timers.set(peer, timer);
+    this.#deadlines.set(
+      peer,
+      startDeadline(() => this.#onExpired(peer), this.#timeoutMs, this.#clock),
+    );
   }
 
   stop(peer: PeerSession): void {
-    this.#clock.clear(this.#timers.get(peer));
-    this.#timers.delete(peer);
+    this.#deadlines.get(peer)?.();
+    this.#deadlines.delete(peer);
   }
 }

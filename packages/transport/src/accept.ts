@@ -2,6 +2,7 @@ import SimplePeer from 'simple-peer/simplepeer.min.js';
 import { CONNECT_TIMEOUT_MS, HEARTBEAT_MS, type ControlMessage, type Signal } from '@shoal/protocol';
 import { Connection, type ConnectionEnd, type ConnectionOptions } from './connection.ts';
 import type { DataChannelLike } from './channel.ts';
+import { startDeadline } from './deadline.ts';
 import { TransportError } from './errors.ts';
 import { FramedChannel } from './framed-channel.ts';
 import { FurtherConnections } from './further-connections.ts';
@@ -89,16 +90,16 @@ function openLink(
   connectTimeoutMs: number,
 ): Promise<Link> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
+    const cancelDeadline = startDeadline(() => {
       reject(new TransportError('timeout', `No connection to the peer within ${connectTimeoutMs} ms.`));
       link.close('failed');
     }, connectTimeoutMs);
     channel.addEventListener('open', () => {
-      clearTimeout(timer);
+      cancelDeadline();
       resolve(link);
     });
     connection.onEnd = (end) => {
-      clearTimeout(timer);
+      cancelDeadline();
       reject(endError(end));
       link.close(closeReasons[end.reason]);
     };
