@@ -1,7 +1,7 @@
 import { capacityInExperts, type ExpertIndex } from '@shoal/placement';
 import type { Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
-import { type Clock, systemClock } from '../base/clock.ts';
+import { type Clock, steadyUnixMs, systemClock } from '../base/clock.ts';
 import type { WorkItem } from '@shoal/model';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { LapPeer } from '../laps/lap-splitter.ts';
@@ -52,7 +52,7 @@ export class PeerSession implements LapPeer, Migrant {
   readonly address: string;
   readonly hello: Hello;
   readonly control: DonorControl;
-  readonly sinceMs = Date.now();
+  readonly sinceMs = steadyUnixMs();
   readonly trust: PeerTrust;
   readonly rowFormat: RowFormat;
   readonly maxExperts: number;
