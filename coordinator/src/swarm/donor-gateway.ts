@@ -25,6 +25,7 @@ import type { Access } from '../access/access.ts';
 import { DonorDoor, type Place } from '../access/donor-door.ts';
 import { JoinRefused } from '../access/join-refused.ts';
 import { TokenBucket } from '../access/token-bucket.ts';
+import { reachableFor } from '../base/networks.ts';
 import type { PeerSession } from './peer-session.ts';
 import type { Swarm } from './swarm.ts';
 
@@ -199,6 +200,7 @@ class DonorSocket {
       iceServers: iceServers as RTCIceServer[],
       heartbeatMs,
       lapConnections,
+      allowsTarget: reachableFor(this.#address),
       onFurtherLost: (number, why) => {
         // Not logged when the whole visit ends.
         if (this.#peer?.state !== 'gone')

@@ -16,7 +16,13 @@ export { MAX_LAP_ID } from './frames/types.ts';
 // Frames carry f16, and a peer may import this package but not the model's.
 export { decodeF16, encodeF16 } from '@shoal/model';
 export { CONNECT_TIMEOUT_MS, HEARTBEAT_MS, HELLO_TIMEOUT_MS, MAX_FRAME_BYTES, MAX_KEPT_SHARDS } from './limits.ts';
-export { MAX_LAP_CONNECTIONS, MAX_MESSAGE_BYTES, MAX_ROWS_PER_LAP, MAX_TABS_PER_DONOR } from './limits.ts';
+export {
+  MAX_CANDIDATES,
+  MAX_LAP_CONNECTIONS,
+  MAX_MESSAGE_BYTES,
+  MAX_ROWS_PER_LAP,
+  MAX_TABS_PER_DONOR,
+} from './limits.ts';
 export { MAX_SIGNALLING_FROM_DONOR_BYTES, MAX_SIGNALLING_MESSAGES_PER_SECOND } from './limits.ts';
 export { MIN_FRAGMENT_PAYLOAD_BYTES, SIGNALLING_BURST_MESSAGES } from './limits.ts';
 export type { AdapterInfo, Assign, CoordinatorToDonor, Dismissed, DonorToCoordinator, Hello } from './signalling.ts';

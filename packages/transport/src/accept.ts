@@ -8,6 +8,7 @@ import { FramedChannel } from './framed-channel.ts';
 import { FurtherConnections } from './further-connections.ts';
 import type { Link, LinkCloseReason } from './link.ts';
 import type { RtcImplementation } from './rtc.ts';
+import { SignalFilter } from './signal-filter.ts';
 
 export interface AcceptOptions extends Omit<ConnectionOptions, 'initiator'> {
   rtc: RtcImplementation;
@@ -20,6 +21,11 @@ export interface AcceptOptions extends Omit<ConnectionOptions, 'initiator'> {
   maxFrameBytes?: number;
   /** Connections that the donor may open, including the main one; 1 by default. */
   lapConnections?: number;
+  /**
+   * Whether packets may be sent to an address that the donor names; asked about IPv4 and IPv6 addresses. With it, only
+   * MAX_CANDIDATES of a connection's candidates are used, and no names. Without it, signals are taken as they are.
+   */
+  allowsTarget?: (address: string) => boolean;
   onControl?: (message: ControlMessage) => void;
   /** Called once for each further connection that ended or never opened; the link goes on. */
   onFurtherLost?: (number: number, why: string) => void;
@@ -42,7 +48,8 @@ const FLUSH_MS = 250;
  * donor opens once this one is up, carry fragments of the same link's frames.
  */
 export function acceptPeer(options: AcceptOptions): AcceptedPeer {
-  const { rtc, iceServers, onSignal, initiator = false, lapConnections = 1 } = options;
+  const { rtc, iceServers, onSignal, initiator = false, lapConnections = 1, allowsTarget } = options;
+  const filter = allowsTarget && new SignalFilter(allowsTarget);
   const { heartbeatMs = HEARTBEAT_MS, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
   const connect = (onSignal: (signal: Signal) => void): Connection =>
     new Connection(SimplePeer, { iceServers, onSignal, initiator }, rtc.classes);
@@ -73,7 +80,11 @@ export function acceptPeer(options: AcceptOptions): AcceptedPeer {
   // If the donor is gone, nothing may be awaiting this promise, and its rejection must not crash the process.
   opened.catch(() => {});
   return {
-    signal: (signal) => (signal.connection ? further.signal(signal.connection, signal) : connection.signal(signal)),
+    signal(given) {
+      const signal = filter ? filter.pass(given) : given;
+      if (signal?.connection) further.signal(signal.connection, signal);
+      else if (signal) connection.signal(signal);
+    },
     link: opened,
     sendControl: (message) => connection.sendControl(message),
     close() {
