@@ -20,6 +20,8 @@ export interface TextCodec {
   encode(task: EncodeTask, client: TextClient): Promise<EncodeOutcome>;
   /** A token's bytes, or its name for a special token. */
   tokenBytes(id: number): Uint8Array;
+  /** The same as text; undefined if the bytes are not whole characters. */
+  tokenText(id: number): string | undefined;
   newDetokenizer(): StreamDetokenizer;
 }
 
@@ -28,6 +30,7 @@ export function tokenizerCodec(tokenizer: Tokenizer, texts: TextEncoding): TextC
     vocabSize: tokenizer.vocabSize,
     encode: (task, client) => texts.encode(task, client),
     tokenBytes: (id) => tokenizer.tokenBytes(id),
+    tokenText: (id) => tokenizer.tokenText(id),
     newDetokenizer: () => tokenizer.detokenizer(),
   };
 }
@@ -37,10 +40,7 @@ export function tokenizerCodec(tokenizer: Tokenizer, texts: TextEncoding): TextC
  * tokens do not share the name U+FFFD.
  */
 export function tokenName(codec: TextCodec, id: number): string {
-  const bytes = codec.tokenBytes(id);
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return 'bytes:' + Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('');
-  }
+  const text = codec.tokenText(id);
+  if (text !== undefined) return text;
+  return 'bytes:' + Array.from(codec.tokenBytes(id), (byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('');
 }

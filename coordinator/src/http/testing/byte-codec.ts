@@ -15,6 +15,7 @@ export function byteCodec(): TextCodec {
       return { ids: Uint32Array.of(BEGIN_OF_TEXT, ...bytes) };
     },
     tokenBytes: (id) => (id === BEGIN_OF_TEXT ? Buffer.from(BEGIN_OF_TEXT_NAME) : Uint8Array.of(id)),
+    tokenText: (id) => (id === BEGIN_OF_TEXT ? BEGIN_OF_TEXT_NAME : id < 0x80 ? String.fromCharCode(id) : undefined),
     newDetokenizer: () => {
       const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
       return {
