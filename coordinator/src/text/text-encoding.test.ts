@@ -1,20 +1,20 @@
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadTokenizer } from '@shoal/model/node';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { EncodeTask } from './encode-task.ts';
+import { ENDLESS_CHAT, modelWithTemplate } from './testing/endless-model.ts';
 import { TextEncoding } from './text-encoding.ts';
 import { TextThread, type TextThreadOptions } from './text-thread.ts';
 
 const modelDir = join(import.meta.dirname, '../../../models/tiny-stories');
 const tokenizer = await loadTokenizer(modelDir);
+const endless = await modelWithTemplate();
+afterAll(() => endless.remove());
 
-/** One run of letters, which takes a thread the longest. */
+/** One run of letters. */
 const letters = (count: number): string => 'enth'.repeat(count / 4);
 const task = (text: string): EncodeTask => ({ text, maxTokens: 1e9 });
-/** Takes 10 s or more, unless its thread is ended. */
-const ENDLESS = task(letters(2e6));
+const ENDLESS: EncodeTask = { messages: ENDLESS_CHAT, maxTokens: 1e9 };
 
 const closing: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -22,7 +22,7 @@ afterEach(async () => {
 });
 
 function textThread(options: Partial<TextThreadOptions> = {}): TextThread {
-  const thread = new TextThread({ modelDir, ...options });
+  const thread = new TextThread({ modelDir: endless.dir, ...options });
   closing.push(() => thread.close());
   return thread;
 }
@@ -52,14 +52,11 @@ describe('TextEncoding', () => {
   });
 
   it.each([0, 10_000, 100_000])('hands on why there is no text to tokenize (%i bytes)', async (bytes) => {
-    const refusing = await mkdtemp(join(tmpdir(), 'shoal-text-'));
-    for (const file of ['tokenizer.json', 'tokenizer_config.json'])
-      await copyFile(join(modelDir, file), join(refusing, file));
-    await writeFile(join(refusing, 'chat_template.jinja'), "{{ raise_exception('no users today') }}");
-    const own = new TextEncoding(await loadTokenizer(refusing), { modelDir: refusing });
+    const refusing = await modelWithTemplate("{{ raise_exception('no users today') }}");
+    const own = new TextEncoding(await loadTokenizer(refusing.dir), { modelDir: refusing.dir });
     closing.push(async () => {
       await own.close();
-      await rm(refusing, { recursive: true });
+      await refusing.remove();
     });
     const messages = [{ role: 'user' as const, content: 'x'.repeat(bytes) }];
     expect(await own.encode({ messages, maxTokens: 9 }, {})).toEqual({
@@ -68,7 +65,7 @@ describe('TextEncoding', () => {
   });
 
   it('answers texts on the main thread and in the short thread while a long one takes its time', async () => {
-    const own = new TextEncoding(tokenizer, { modelDir });
+    const own = new TextEncoding(tokenizer, { modelDir: endless.dir });
     const done: string[] = [];
     const long = own.encode(ENDLESS, { client: 'one' }).catch(() => done.push('long'));
     await own.encode(task('hen'), { client: 'one' }).then(() => done.push('main'));

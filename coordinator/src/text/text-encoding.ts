@@ -7,7 +7,7 @@ import { type TextClient, TextThread, type TextThreadOptions } from './text-thre
  * spaces or emoji); usual text of this length takes 1 ms, and the way to a thread and back 0.2 ms.
  */
 const MAIN_BYTES = 2_048;
-/** Texts of up to this size take at most 1 s, and have a thread that never waits for longer ones. */
+/** Texts of up to this size take at most 0.5 s, and have a thread that never waits for longer ones. */
 const SHORT_BYTES = 65_536;
 
 /** Turns texts into tokens without ever blocking the process for long. */

@@ -37,7 +37,7 @@ export interface TextThreadOptions {
 /** A bad client gets no more of the queue than this, and the others the rest. Each holds a body of at most 1 MiB. */
 const MAX_WAITING = 128;
 const MAX_WAITING_OF_CLIENT = 16;
-/** A megabyte of the worst letters takes 34 s on a core of 2.5 GHz (DeepSeek's vocabulary), one of words 1.5 s. */
+/** A megabyte takes 1 to 8 s on a busy machine of 2.5 GHz (DeepSeek's and Qwen's vocabularies; one-digit words the longest). */
 const TIMEOUT_MS = 60_000;
 /** A new thread needs about as long to load a large vocabulary. */
 const ABANDONED_MS = 1_000;

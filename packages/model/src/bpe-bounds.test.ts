@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import * as fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { BpeBudget, TokenBound, TooManyTokensError, type WordCache } from './bpe-bounds.ts';
 import { Tokenizer } from './tokenizer.ts';
 
@@ -54,6 +54,8 @@ describe('BpeBudget', () => {
     const encoded: string[] = [];
     const model = {
       cache: undefined,
+      merges: [],
+      bpe: () => [],
       encode(words: string[]) {
         encoded.push(...words);
         return words.flatMap((word) => [...word]);
@@ -88,6 +90,24 @@ describe('TokenBound', () => {
     const normalizer = { type: 'Sequence', normalizers: [{ type: 'NFC' }, { type: 'Lowercase' }] };
     expect(new TokenBound({ tokens: bytes('a'), normalizer }).of('aaaa')).toBe(0);
     expect(new TokenBound({ tokens: bytes('a'), hasUnknown: true }).of('aaaa')).toBe(0);
+  });
+});
+
+describe('long words', () => {
+  it('are merged as the library merges them, and not by it', () => {
+    const words = ['enth', 'ing', 'Qz'].flatMap((part) => [part.repeat(40), part.repeat(1_500)]);
+    const path = 'models/tiny-stories';
+    const library = new HfTokenizer(readJson(path, 'tokenizer.json'), readJson(path, 'tokenizer_config.json'));
+    for (const word of words) {
+      const { ids } = library.encode(word, { add_special_tokens: false });
+      expect(tiny.encode(word)).toEqual(ids);
+    }
+    const queues = vi.spyOn(Object.getPrototypeOf(library.model) as { add_node(): void }, 'add_node');
+    tiny.encode('enth'.repeat(600));
+    expect(queues).not.toHaveBeenCalled();
+    tiny.encode('enth'.repeat(500));
+    expect(queues).toHaveBeenCalled();
+    queues.mockRestore();
   });
 });
 
