@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { calendarFaults } from './lint/calendar.ts';
 import { linkFaults } from './lint/docs.ts';
 import { sizeFaults } from './lint/file-size.ts';
 import { glossaryFaults } from './lint/glossary.ts';
@@ -17,6 +18,7 @@ const code = sourceFiles(['.ts', '.tsx']);
 const checks: Record<string, Fault[]> = {
   floors: floorFaults(code),
   glossary: glossaryFaults(code),
+  calendar: calendarFaults(code),
   'file size': sizeFaults(code),
   links: linkFaults(sourceFiles(['.md'])),
 };

@@ -34,6 +34,12 @@ const HOUR_MS = 3_600_000;
 const METRICS_NEED_ADMIN =
   'The metrics are for admins. Send a viewer’s or operator’s token as Authorization: Bearer TOKEN (Prometheus: authorization.credentials_file).';
 
+/**
+ * How long either end of a socket waits for the other's ping or pong, beyond the interval of 25 s. Of a tab's end its link tells
+ * much sooner, and a coordinator that was blocked for so long keeps its tabs.
+ */
+const SOCKET_PING_TIMEOUT_MS = 60_000;
+
 /** Time for farewells to leave. */
 const FAREWELL_MS = 250;
 /** From the end of draining until connections that are still open are cut. */
@@ -122,7 +128,7 @@ async function openHttp({ core, access, registry }: Serving, log: Logger, isDrai
   const { scheduler, packed, health } = core;
   return buildHttpServer({
     generation: scheduler,
-    codec: tokenizerCodec(core.tokenizer),
+    codec: tokenizerCodec(core.tokenizer, core.texts),
     log,
     registry,
     defaults: await samplingDefaults(packed.dir),
@@ -162,6 +168,7 @@ function openSockets({ core, config, access, rtc }: Serving, log: Logger, server
   const sockets = new Server(server, {
     maxHttpBufferSize: MAX_SIGNALLING_FROM_DONOR_BYTES,
     serveClient: false,
+    pingTimeout: SOCKET_PING_TIMEOUT_MS,
     allowRequest: guard.allowRequest,
   });
   guard.watch(sockets);

@@ -23,6 +23,7 @@ import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.t
 import { WeightsHealth } from './local-experts/weights-health.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { Swarm } from './swarm/swarm.ts';
+import { TextEncoding } from './text/text-encoding.ts';
 import { openTimeline } from './timeline/chrome-trace.ts';
 import type { Timeline } from './timeline/timeline.ts';
 import { NormLimits } from './trust/norm-limits.ts';
@@ -44,6 +45,8 @@ export interface Core {
   tokenizer: Tokenizer;
   /** What is known of the packed model's files. */
   health: WeightsHealth;
+  /** Tokenizes clients' texts, long ones in threads. */
+  texts: TextEncoding;
   /** Computes experts for audits and for what no tab serves. */
   work: ExpertThread;
   /** The layers that the coordinator holds itself (`--local-experts`), and where the experts of the MTP module are. */
@@ -100,6 +103,7 @@ async function assemble(
   };
   const packed = await packedModel(config, hooks, onDamage);
   const tokenizer = await loadTokenizer(packed.dir);
+  const texts = closeLater(new TextEncoding(tokenizer, { modelDir: packed.dir }));
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
   const { timeline } = closeLater(await openTimeline(config.traceFile, onTraceError));
   const { model, forward, localLayers } = await openDense(config, packed);
@@ -122,8 +126,21 @@ async function assemble(
   trust.events.on('wrong', () => scheduler.forgetPrefixes());
   health.start(packed);
   const { work } = localExperts;
-  const parts = { forward, scheduler, dispatcher, swarm, trust, events, packed, health, tokenizer, work, localLayers };
-  return { config: model, ...parts };
+  const core = {
+    forward,
+    scheduler,
+    dispatcher,
+    swarm,
+    trust,
+    events,
+    packed,
+    health,
+    tokenizer,
+    texts,
+    work,
+    localLayers,
+  };
+  return { config: model, ...core };
 }
 
 /** Warns in the event log, and whoever started the coordinator. */

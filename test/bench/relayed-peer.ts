@@ -30,9 +30,10 @@ export async function acceptThrough(
 }
 
 export async function allOpen(link: FramedChannel, lapConnections: number): Promise<void> {
-  const deadlineMs = Date.now() + 20_000;
+  const deadlineMs = performance.now() + 20_000;
   while (link.channels.filter(({ readyState }) => readyState === 'open').length < lapConnections) {
-    if (Date.now() > deadlineMs) throw new Error(`Of ${lapConnections} connections not all were open within 20 s.`);
+    if (performance.now() > deadlineMs)
+      throw new Error(`Of ${lapConnections} connections not all were open within 20 s.`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

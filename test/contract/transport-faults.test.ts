@@ -205,6 +205,22 @@ describe('heartbeats', () => {
     expect(closed).toHaveBeenCalledWith('heartbeat');
   });
 
+  it('count no silence in which their own process was blocked', async () => {
+    vi.useFakeTimers();
+    let blockedMs = 0;
+    const now = (): number => performance.now() + blockedMs;
+    const { a, wire } = memoryLinkPair({ aLink: { heartbeatMs: 1000, now } });
+    const closed = vi.fn();
+    a.onClose = closed;
+    wire.bToA.loss = 1;
+    await vi.advanceTimersByTimeAsync(2500);
+    blockedMs = 30_000;
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(closed).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(closed).toHaveBeenCalledWith('heartbeat');
+  });
+
   it('count any message as a sign of life', async () => {
     vi.useFakeTimers();
     const { a, wire } = memoryLinkPair({ aLink: { heartbeatMs: 1000 } });

@@ -1,11 +1,12 @@
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { createWasmBackend } from '@shoal/kernels/node';
 import { MemoryShardCache, PeerHost } from '@shoal/peer';
-import type { AdapterInfo, Ready } from '@shoal/protocol';
+import { type AdapterInfo, HEARTBEAT_MS, type Ready } from '@shoal/protocol';
 import {
   BROWSER_SPREAD_ABOVE_BYTES,
   type DataChannelLike,
   FramedChannel,
+  MAX_MISSED_OF_COORDINATOR,
   perfectWire,
   seededRandom,
   type WireFaults,
@@ -211,7 +212,11 @@ export class PageInNode {
 
   #link(channel: DataChannelLike): FramedChannel {
     this.#channels = [];
-    const link = new FramedChannel(this.#wire(channel), { spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES });
+    const link = new FramedChannel(this.#wire(channel), {
+      heartbeatMs: HEARTBEAT_MS,
+      maxMissedHeartbeats: MAX_MISSED_OF_COORDINATOR,
+      spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES,
+    });
     const { liar, adversary } = this.#options;
     const send = link.send.bind(link);
     if (liar) link.send = (frame) => send(this.#isLying(liar) ? tamperedFrame(frame, liar.lie) : frame);

@@ -123,7 +123,7 @@ async function openTabs(browser: DonorBrowser, url: string, count: number): Prom
 
 /** Waits until every tab serves and every expert has a tab; prints a progress line per second. */
 async function waitForTabs(coordinator: Coordinator, tabs: readonly DonorTab[], signal: AbortSignal): Promise<void> {
-  const startedMs = Date.now();
+  const startedMs = performance.now();
   let shown = '';
   for (;;) {
     signal.throwIfAborted();
@@ -134,7 +134,7 @@ async function waitForTabs(coordinator: Coordinator, tabs: readonly DonorTab[], 
     if (line !== shown) say(line);
     shown = line;
     const trouble = tabs.flatMap((tab) => tab.errors);
-    if (Date.now() - startedMs > JOIN_TIMEOUT_MS) {
+    if (performance.now() - startedMs > JOIN_TIMEOUT_MS) {
       const events = coordinator.events
         .all()
         .slice(-8)

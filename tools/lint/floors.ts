@@ -35,7 +35,8 @@ export const COORDINATOR_FLOORS: FloorTable = {
   trust: ['base', 'laps', 'local-experts'],
   swarm: ['base', 'access', 'config.ts', 'local-experts', 'laps', 'trust'],
   scheduler: ['base', 'timeline', 'config.ts', 'laps'],
-  http: ['access', 'scheduler'],
+  text: [],
+  http: ['access', 'scheduler', 'text'],
   console: ['base', 'access', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
 };
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { calendarFaults } from './calendar.ts';
 import { anchorsOf, linkFaults, mermaidBlocks } from './docs.ts';
 import { sizeFaults } from './file-size.ts';
 import { glossaryFaults } from './glossary.ts';
@@ -32,6 +33,28 @@ describe('floorFaults', () => {
     expect(at('coordinator/src/laps/x.ts', text)).toEqual(['coordinator/src/laps imports swarm (../swarm/swarm.ts)']);
     expect(at('coordinator/src/laps/x.test.ts', text)).toEqual([]);
     expect(at('coordinator/src/core.ts', text.replaceAll('../', './'))).toEqual([]);
+  });
+});
+
+describe('calendarFaults', () => {
+  const at = (path: string, text: string): string[] => faultsOf(calendarFaults([{ path, text }]));
+
+  it('finds what reads the system’s clock, except in tests and where a date is meant', () => {
+    const text = 'const a = Date.now();\nconst b = new Date();\nconst c = { now: Date.now };\nconst d = new Date;';
+    expect(at('coordinator/src/swarm/x.ts', text)).toEqual([
+      'reads the system’s clock (Date.now)',
+      'reads the system’s clock (Date())',
+      'reads the system’s clock (Date.now)',
+      'reads the system’s clock (new Date)',
+    ]);
+    expect(calendarFaults([{ path: 'apps/console/src/x.tsx', text }])[2]!.line).toBe(3);
+    expect(at('coordinator/src/swarm/x.test.ts', text)).toEqual([]);
+    expect(at('coordinator/src/base/event-log.ts', text)).toEqual([]);
+  });
+
+  it('lets dates be that are made of numbers or text', () => {
+    const text = "// Date.now()\nDate.parse('2026'); Date.UTC(2026); new Date(ms); performance.now(); 'Date.now()';";
+    expect(at('coordinator/src/swarm/x.ts', text)).toEqual([]);
   });
 });
 

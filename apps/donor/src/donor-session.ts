@@ -64,7 +64,7 @@ export class DonorSession {
     this.#set({ device });
     this.#consent(pledgeBytes);
     const { visit } = initialState(pledgeBytes);
-    this.#set({ pledgeBytes, visit: { ...visit, startedMs: Date.now() }, rowsHistory: [] });
+    this.#set({ pledgeBytes, visit: { ...visit, startedMs: performance.now() }, rowsHistory: [] });
     this.#identity ??= await this.#options.claimIdentity();
     this.#begin();
   }
@@ -226,7 +226,7 @@ export class DonorSession {
       return this.#set({ phase: 'failed', problem, interrupted, retryAtMs: undefined });
     }
     const delayMs = this.#backoff.nextDelayMs();
-    this.#set({ phase: 'away', problem, interrupted, retryAtMs: Date.now() + delayMs });
+    this.#set({ phase: 'away', problem, interrupted, retryAtMs: performance.now() + delayMs });
     clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => this.#begin(), delayMs);
   }
@@ -241,7 +241,7 @@ export class DonorSession {
     this.#finishing = false;
     this.#set({
       phase: hasHelped ? 'finished' : 'consent',
-      visit: { ...visit, endedMs: Date.now() },
+      visit: { ...visit, endedMs: performance.now() },
       problem: undefined,
       retryAtMs: undefined,
     });

@@ -38,7 +38,7 @@ export interface DonorState {
   problem: Problem | undefined;
   /** The phase that a problem interrupted. */
   interrupted: DonorPhase | undefined;
-  /** Time of the next attempt, as from Date.now(). */
+  /** Time of the next attempt, as from performance.now(). */
   retryAtMs: number | undefined;
   /** Why the browser doesn't keep downloaded weights. */
   cacheFailure: 'quota' | 'unavailable' | undefined;
@@ -49,7 +49,7 @@ export interface DonorState {
 
 /** Figures of this visit over all of its connections. */
 export interface Visit {
-  /** As from Date.now(). */
+  /** As from performance.now(). */
   startedMs: number | undefined;
   endedMs: number | undefined;
   tokensHelped: number;

@@ -8,6 +8,7 @@ import {
   FramedChannel,
   hasWasmSimd,
   KernelError,
+  MAX_MISSED_OF_COORDINATOR,
   MemoryShardCache,
   PeerHost,
   RelayedChannel,
@@ -122,7 +123,11 @@ let link: FramedChannel | undefined;
 
 function attach(channel: DataChannelLike, isFurther: boolean): void {
   if (isFurther) return link?.addChannel(channel);
-  link = new FramedChannel(channel, { heartbeatMs, spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES });
+  link = new FramedChannel(channel, {
+    heartbeatMs,
+    maxMissedHeartbeats: MAX_MISSED_OF_COORDINATOR,
+    spreadAboveBytes: BROWSER_SPREAD_ABOVE_BYTES,
+  });
   host.attach(link);
 }
 

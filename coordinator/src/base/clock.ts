@@ -19,6 +19,9 @@ export interface Clock {
   setImmediate(run: () => void): void;
 }
 
+/** Unix time in milliseconds that goes on evenly when the system's clock is set: for moments that are shown by their distance. */
+export const steadyUnixMs = (): number => performance.timeOrigin + performance.now();
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   setTimeout: (run, delayMs) => setTimeout(run, delayMs),

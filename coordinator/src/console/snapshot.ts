@@ -1,5 +1,6 @@
 import type { ModelConfig } from '@shoal/model';
 import type { AdapterInfo, ConsoleSnapshot, FlowView, PeerView, PlacementView, WaitView } from '@shoal/protocol';
+import { steadyUnixMs } from '../base/clock.ts';
 import type { SampleWindow } from '../base/sample-window.ts';
 import type { Dispatcher } from '../laps/dispatcher.ts';
 import type { LapFigures } from '../laps/lap-figures.ts';
@@ -33,7 +34,7 @@ const LOAD_DECAY = 0.93;
 /** Builds the console's snapshots. Keeps the figures that need history; everything else is read from its source. */
 export class SnapshotBuilder {
   readonly #sources: SnapshotSources;
-  readonly #startedMs = Date.now();
+  readonly #startedMs = steadyUnixMs();
   readonly #tokenHistory: number[] = [];
   /** By MoE layer: [nRoutedExperts] rows a second, with decay. */
   readonly #load = new Map<number, Float64Array>();
@@ -70,7 +71,7 @@ export class SnapshotBuilder {
   build(): ConsoleSnapshot {
     const { scheduler, swarm, version, quant } = this.#sources;
     const { queue, firstToken, betweenTokens } = scheduler.latency.recentMs;
-    const nowMs = Date.now();
+    const nowMs = steadyUnixMs();
     const flow = this.#flow();
     return {
       modelId: scheduler.modelId,

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { TokenAnswer } from '@shoal/model';
 import type { GeneratedToken, GenerationEvent, LapTrace } from '../scheduler/generation.ts';
 import type { StreamDetokenizer, TextCodec } from './codec.ts';
@@ -42,15 +43,16 @@ export async function* runChoice(
 ): AsyncGenerator<ChoiceDelta> {
   const { codec, echoIds } = options;
   const text = new ChoiceText(codec.newDetokenizer(), options.stop);
-  if (echoIds && !options.promptLogprobs)
-    yield text.echo(
+  if (echoIds && !options.promptLogprobs) {
+    yield* text.echo(
       codec,
       echoIds.map((tokenId) => ({ tokenId })),
     );
+  }
   for await (const event of events) {
     switch (event.type) {
       case 'prompt-logprobs':
-        if (echoIds) yield text.echo(codec, event.tokens);
+        if (echoIds) yield* text.echo(codec, event.tokens);
         break;
       case 'token': {
         options.onToken();
@@ -84,6 +86,9 @@ interface PendingToken {
   end: number;
 }
 
+/** Echoed at once; takes about 5 ms. */
+const ECHO_TOKENS = 4_096;
+
 /** Keeps text and tokens in step: a token is released with the last of its text, or dropped with a stop string. */
 class ChoiceText {
   readonly #detokenizer: StreamDetokenizer;
@@ -99,20 +104,31 @@ class ChoiceText {
     this.#matcher = new StopMatcher(stop);
   }
 
-  /** Has a detokenizer of its own, so that the last bytes of the prompt and the first of the answer are never joined. */
-  echo(codec: TextCodec, tokens: readonly TokenAnswer[]): ChoiceDelta {
+  /**
+   * Has a detokenizer of its own, so that the last bytes of the prompt and the first of the answer are never joined. Other work
+   * gets its turn between pieces.
+   */
+  async *echo(codec: TextCodec, tokens: readonly TokenAnswer[]): AsyncGenerator<ChoiceDelta> {
     const detokenizer = codec.newDetokenizer();
+    for (let at = 0; at < tokens.length; at += ECHO_TOKENS) {
+      if (at > 0) await nextTurn();
+      yield this.#echoPiece(tokens.slice(at, at + ECHO_TOKENS), (id) => detokenizer.push(id));
+    }
+    const rest = detokenizer.flush();
+    this.#codePoints += countCodePoints(rest);
+    if (rest !== '') yield { text: rest, tokens: [], finishReason: null };
+  }
+
+  #echoPiece(tokens: readonly TokenAnswer[], textOf: (id: number) => string): ChoiceDelta {
     let text = '';
     const output: OutputToken[] = [];
     for (const token of tokens) {
-      const piece = detokenizer.push(token.tokenId);
+      const piece = textOf(token.tokenId);
       output.push({ ...token, text: piece, offset: this.#codePoints, laps: [] });
       this.#codePoints += countCodePoints(piece);
       text += piece;
     }
-    const rest = detokenizer.flush();
-    this.#codePoints += countCodePoints(rest);
-    return { text: text + rest, tokens: output, finishReason: null };
+    return { text, tokens: output, finishReason: null };
   }
 
   push(token: GeneratedToken): ChoiceDelta {

@@ -1,11 +1,7 @@
-import { ModelError, type Tokenizer } from '@shoal/model';
-
-/** A chat message as the template takes it, with its content parts joined. */
-export interface ChatMessage {
-  role: 'system' | 'user' | 'assistant';
-  content: string;
-  name?: string;
-}
+import type { Tokenizer } from '@shoal/model';
+import type { EncodeOutcome, EncodeTask } from '../text/encode-task.ts';
+import type { TextEncoding } from '../text/text-encoding.ts';
+import type { TextClient } from '../text/text-thread.ts';
 
 /** Turns ids into text one by one, and holds back the bytes of incomplete characters. */
 export interface StreamDetokenizer {
@@ -17,49 +13,26 @@ export interface StreamDetokenizer {
 export interface TextCodec {
   /** Ids 0 to vocabSize − 1 are valid in a prompt given as tokens. */
   readonly vocabSize: number;
-  /** UTF-8 bytes of the longest token. A text of more than maxContext × this is too long and is not tokenized. */
-  readonly maxTokenBytes: number;
-  /** With the model's begin-of-text token where it has one. */
-  encodePrompt(text: string): number[];
+  /**
+   * With the model's begin-of-text token where it has one, which may be one token more than the task allows. Rejects with a
+   * TextThreadError, or with the reason of the client's signal.
+   */
+  encode(task: EncodeTask, client: TextClient): Promise<EncodeOutcome>;
   /** A token's bytes, or its name for a special token. */
   tokenBytes(id: number): Uint8Array;
+  /** The same as text; undefined if the bytes are not whole characters. */
+  tokenText(id: number): string | undefined;
   newDetokenizer(): StreamDetokenizer;
-  /** Throws a ChatTemplateError where the model has no template or its template refuses these messages. */
-  renderChat(messages: readonly ChatMessage[]): string;
 }
 
-/** The model's template cannot render a conversation. The message is for the client that sent it. */
-export class ChatTemplateError extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = 'ChatTemplateError';
-  }
-}
-
-export function tokenizerCodec(tokenizer: Tokenizer): TextCodec {
-  let maxTokenBytes = 1;
-  for (let id = 0; id < tokenizer.vocabSize; id++) {
-    maxTokenBytes = Math.max(maxTokenBytes, tokenizer.tokenBytes(id).length);
-  }
+export function tokenizerCodec(tokenizer: Tokenizer, texts: TextEncoding): TextCodec {
   return {
     vocabSize: tokenizer.vocabSize,
-    maxTokenBytes,
-    encodePrompt: (text) => tokenizer.encodePrompt(text),
+    encode: (task, client) => texts.encode(task, client),
     tokenBytes: (id) => tokenizer.tokenBytes(id),
+    tokenText: (id) => tokenizer.tokenText(id),
     newDetokenizer: () => tokenizer.detokenizer(),
-    renderChat: (messages) => renderChat(tokenizer, messages),
   };
-}
-
-function renderChat(tokenizer: Tokenizer, messages: readonly ChatMessage[]): string {
-  const template = tokenizer.chatTemplate;
-  if (!template) throw new ChatTemplateError('this model has no chat template; use /v1/completions');
-  try {
-    return template.renderChat(messages);
-  } catch (thrown) {
-    if (thrown instanceof ModelError && thrown.reason === 'bad-template') throw new ChatTemplateError(thrown.message);
-    throw thrown;
-  }
 }
 
 /**
@@ -67,10 +40,7 @@ function renderChat(tokenizer: Tokenizer, messages: readonly ChatMessage[]): str
  * tokens do not share the name U+FFFD.
  */
 export function tokenName(codec: TextCodec, id: number): string {
-  const bytes = codec.tokenBytes(id);
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return 'bytes:' + Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('');
-  }
+  const text = codec.tokenText(id);
+  if (text !== undefined) return text;
+  return 'bytes:' + Array.from(codec.tokenBytes(id), (byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('');
 }

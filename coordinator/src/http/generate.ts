@@ -17,30 +17,44 @@ export interface GenerateDeps extends Pick<HttpDeps, 'generation' | 'codec' | 'a
   systemFingerprint: string;
 }
 
-/** Submits a request's choices and answers with one document or a stream. Every generation is freed in the end. */
-export async function answer(
-  parsed: ParsedRequest,
-  shape: AnswerShape,
+/**
+ * Runs `work`, which reads and answers a request, in a scope that ends when the client hangs up or the deadline passes. Everything
+ * that `work` started for the request is freed in the end.
+ */
+export async function withinScope(
   request: FastifyRequest,
   reply: FastifyReply,
-  deps: GenerateDeps,
-  onToken: () => void = () => {},
+  { limits, metrics }: GenerateDeps,
+  work: (scope: RequestScope) => Promise<void>,
 ): Promise<void> {
-  const scope = new RequestScope(request.raw.socket, deps.limits.answerDeadlineMs);
+  const scope = new RequestScope(request.raw.socket, limits.answerDeadlineMs);
   try {
     scope.signal.throwIfAborted();
-    const run = new Run(parsed, shape, scope, deps, onToken);
-    if (parsed.stream) await streamAnswer(run, request, reply, deps.limits);
-    else await reply.send(await run.whole());
+    await work(scope);
   } catch (thrown) {
     if (!scope.hungUp) throw scope.cause(thrown);
     // The client is gone, so there is no answer to send.
     if (!reply.sent) reply.hijack();
     reply.raw.destroy();
   } finally {
-    if (scope.hungUp) deps.metrics.hangUps.inc();
+    if (scope.hungUp) metrics.hangUps.inc();
     scope.close();
   }
+}
+
+/** Submits a request's choices and answers with one document or a stream. */
+export async function answer(
+  parsed: ParsedRequest,
+  shape: AnswerShape,
+  scope: RequestScope,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  deps: GenerateDeps,
+  onToken: () => void = () => {},
+): Promise<void> {
+  const run = new Run(parsed, shape, scope, deps, onToken);
+  if (parsed.stream) await streamAnswer(run, request, reply, deps.limits);
+  else await reply.send(await run.whole());
 }
 
 async function streamAnswer(run: Run, request: FastifyRequest, reply: FastifyReply, limits: HttpLimits): Promise<void> {

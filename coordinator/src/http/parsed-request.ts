@@ -1,6 +1,8 @@
 import { randomInt } from 'node:crypto';
-import { ChatTemplateError, type ChatMessage, type TextCodec } from './codec.ts';
-import type { GenerationRequest } from '../scheduler/generation.ts';
+import { DEFAULT_RETRY_S, GenerationError, type GenerationRequest } from '../scheduler/generation.ts';
+import type { ChatMessage, TextFault } from '../text/encode-task.ts';
+import { type TextClient, TextThreadError } from '../text/text-thread.ts';
+import type { TextCodec } from './codec.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
 import { ApiError } from './errors.ts';
 import type { ChatRequest, CompletionRequest } from './request-schema.ts';
@@ -32,28 +34,36 @@ export interface ParsedRequest {
 
 export type ParseDeps = Pick<HttpDeps, 'generation' | 'codec' | 'defaults'> & { limits: HttpLimits };
 
-/** Throws an ApiError that names the parameter. */
-export function parseCompletion(body: CompletionRequest, deps: ParseDeps): ParsedRequest {
+/** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
+export async function parseCompletion(
+  body: CompletionRequest,
+  deps: ParseDeps,
+  client: TextClient,
+): Promise<ParsedRequest> {
   const common = parseCommon(body, body.logprobs ?? undefined, deps);
   if (body.best_of != null && body.best_of !== common.n) {
     throw ApiError.invalid('best_of', "Invalid 'best_of': this is not supported; leave it out or send the value of n.");
   }
-  const prompts = completionPrompts(body.prompt, deps);
+  const prompts = completionPrompts(body.prompt);
+  // Counted before tokenizing, so that a refusal costs nothing.
   if (prompts.length * common.n > deps.limits.choicesPerRequest) {
     throw ApiError.invalid(
       'prompt',
       `Prompts × n is ${prompts.length * common.n}; at most ${deps.limits.choicesPerRequest} are answered in one request. Split it.`,
     );
   }
-  return {
-    ...common,
-    prompts: prompts.map((ids) => fitContext(ids, body.max_tokens, DEFAULT_COMPLETION_TOKENS, 'prompt', deps)),
-    echo: body.echo ?? false,
-  };
+  const parsed: ParsedPrompt[] = [];
+  // One after the other, so that a request has one text in the queue.
+  for (const [param, prompt] of prompts) {
+    const ids = typeof prompt === 'string' ? await encode({ text: prompt }, param, deps, client) : prompt;
+    if (typeof prompt !== 'string') checkIds(prompt, param, deps.codec);
+    parsed.push(fitContext(ids, body.max_tokens, DEFAULT_COMPLETION_TOKENS, 'prompt', deps));
+  }
+  return { ...common, prompts: parsed, echo: body.echo ?? false };
 }
 
-/** Throws an ApiError that names the parameter. */
-export function parseChat(body: ChatRequest, deps: ParseDeps): ParsedRequest {
+/** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
+export async function parseChat(body: ChatRequest, deps: ParseDeps, client: TextClient): Promise<ParsedRequest> {
   const common = parseCommon(body, body.logprobs === true ? (body.top_logprobs ?? 0) : undefined, deps);
   if (body.top_logprobs != null && body.logprobs !== true) {
     throw ApiError.invalid('top_logprobs', "Invalid 'top_logprobs': it requires logprobs: true.");
@@ -61,7 +71,7 @@ export function parseChat(body: ChatRequest, deps: ParseDeps): ParsedRequest {
   if (body.max_tokens != null && body.max_completion_tokens != null && body.max_tokens !== body.max_completion_tokens) {
     throw ApiError.invalid('max_tokens', "'max_tokens' and 'max_completion_tokens' differ. Send one of them.");
   }
-  const ids = encodeBounded(renderMessages(body, deps.codec), 'messages', deps);
+  const ids = await encode({ messages: chatMessages(body) }, 'messages', deps, client);
   const asked = body.max_completion_tokens ?? body.max_tokens;
   const prompt = fitContext(ids, asked, Number.POSITIVE_INFINITY, 'messages', deps);
   return { ...common, prompts: [prompt], echo: false };
@@ -99,41 +109,59 @@ function parseCommon(body: CompletionRequest | ChatRequest, topLogprobs: number 
   };
 }
 
-function completionPrompts(prompt: CompletionRequest['prompt'], deps: ParseDeps): number[][] {
-  if (typeof prompt === 'string') return [encodeBounded(prompt, 'prompt', deps)];
-  // Counted before tokenizing, so that a refusal costs nothing.
-  if (typeof prompt[0] !== 'number' && prompt.length > deps.limits.choicesPerRequest) {
-    throw ApiError.invalid(
-      'prompt',
-      `The request has ${prompt.length} prompts; at most ${deps.limits.choicesPerRequest} are answered in one.`,
-    );
-  }
-  if (typeof prompt[0] === 'number') return [checkIds(prompt as number[], 'prompt', deps.codec)];
-  return (prompt as (string | number[])[]).map((one, index) =>
-    typeof one === 'string'
-      ? encodeBounded(one, `prompt[${index}]`, deps)
-      : checkIds(one, `prompt[${index}]`, deps.codec),
-  );
+/** Prompts with the parameter that names them in errors. */
+function completionPrompts(prompt: CompletionRequest['prompt']): [param: string, prompt: string | number[]][] {
+  if (typeof prompt === 'string') return [['prompt', prompt]];
+  if (typeof prompt[0] === 'number') return [['prompt', prompt as number[]]];
+  return (prompt as (string | number[])[]).map((one, index) => [`prompt[${index}]`, one]);
 }
 
-function checkIds(ids: number[], param: string, codec: TextCodec): number[] {
+function checkIds(ids: number[], param: string, codec: TextCodec): void {
   if (ids.some((id) => id >= codec.vocabSize)) {
     throw ApiError.invalid(param, `Invalid '${param}': token ids go from 0 to ${codec.vocabSize - 1}.`);
   }
-  return ids;
 }
 
-/** Tokenizes a text. One that cannot fit whatever its tokens are is refused by its bytes, since tokenizing blocks. */
-function encodeBounded(text: string, param: string, deps: ParseDeps): number[] {
-  const { generation, codec } = deps;
-  const bytes = Buffer.byteLength(text);
-  if (bytes > generation.maxContext * codec.maxTokenBytes) {
-    throw ApiError.contextLength(
-      param,
-      `This model's maximum context length is ${generation.maxContext} tokens; ${bytes} bytes of text cannot fit. Shorten it.`,
-    );
+/** Token ids of a text or a conversation. */
+async function encode(
+  text: { text: string } | { messages: ChatMessage[] },
+  param: string,
+  { generation: { maxContext }, codec }: ParseDeps,
+  client: TextClient,
+): Promise<number[]> {
+  try {
+    const outcome = await codec.encode({ ...text, maxTokens: maxContext }, client);
+    if ('ids' in outcome) return Array.from(outcome.ids);
+    throw faultError(outcome.fault, param, maxContext);
+  } catch (thrown) {
+    throw thrown instanceof TextThreadError ? threadError(thrown, param) : thrown;
   }
-  return codec.encodePrompt(text);
+}
+
+function faultError(fault: TextFault, param: string, maxContext: number): ApiError {
+  if (fault.reason === 'template') return ApiError.invalid(param, `Invalid '${param}': ${fault.message}.`);
+  return ApiError.contextLength(
+    param,
+    `This model's maximum context length is ${maxContext} tokens; ${fault.bytes} bytes of text have more and cannot fit. Shorten it.`,
+  );
+}
+
+function threadError(error: TextThreadError, param: string): Error {
+  switch (error.reason) {
+    case 'full':
+      return new GenerationError('queue-full', error.message, DEFAULT_RETRY_S);
+    case 'share-full':
+      return new GenerationError('share-full', error.message, DEFAULT_RETRY_S);
+    case 'timeout':
+      return ApiError.invalid(
+        param,
+        `Invalid '${param}': the text takes too long to tokenize. Shorten it, or break up long runs of letters and spaces.`,
+      );
+    case 'failed':
+      return error;
+    default:
+      return error.reason satisfies never;
+  }
 }
 
 function fitContext(
@@ -153,15 +181,6 @@ function fitContext(
     );
   }
   return { ids, maxTokens: wanted };
-}
-
-function renderMessages(body: ChatRequest, codec: TextCodec): string {
-  try {
-    return codec.renderChat(chatMessages(body));
-  } catch (thrown) {
-    if (!(thrown instanceof ChatTemplateError)) throw thrown;
-    throw ApiError.invalid('messages', `Invalid 'messages': ${thrown.message}.`);
-  }
 }
 
 function chatMessages(body: ChatRequest): ChatMessage[] {

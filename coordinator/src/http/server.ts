@@ -1,15 +1,17 @@
 import { createHash, randomUUID } from 'node:crypto';
 import fastifySwagger from '@fastify/swagger';
 import fastifySwaggerUi from '@fastify/swagger-ui';
-import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import Fastify, { LogController, type FastifyInstance } from 'fastify';
 import type { OpenAPIV3 } from 'openapi-types';
+import type { z } from 'zod';
 import manifest from '../../package.json' with { type: 'json' };
+import type { TextClient } from '../text/text-thread.ts';
 import { cacheScopeOf, clientOf, holdAnswers, registerApiAccess } from './api-access.ts';
 import { parseBody, registerJsonBody } from './body.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpDeps, type HttpLimits } from './deps.ts';
 import { registerEdge, sendError } from './edge.ts';
 import { ApiError } from './errors.ts';
-import { answer, type GenerateDeps } from './generate.ts';
+import { answer, type GenerateDeps, withinScope } from './generate.ts';
 import { registerHealth } from './health.ts';
 import { type HttpMetrics, registerHttpMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
@@ -91,30 +93,31 @@ function registerModels(app: FastifyInstance, modelId: string): void {
 }
 
 function registerGeneration(app: FastifyInstance, parseDeps: ParseDeps, deps: GenerateDeps): void {
-  const answerWithin = async (
-    parsed: ParsedRequest,
+  const endpoint = <Body>(
+    url: string,
+    schema: z.ZodType<Body>,
+    parse: (body: Body, deps: ParseDeps, client: TextClient) => Promise<ParsedRequest>,
     shape: AnswerShape,
-    request: FastifyRequest,
-    reply: FastifyReply,
-  ) => {
-    const sharing = { client: clientOf(request, deps.access), cacheScope: cacheScopeOf(request, deps.access) };
-    const { hold, headers } = holdAnswers(request, parsed);
-    reply.headers(headers);
-    try {
-      const shared = { ...parsed, generation: { ...parsed.generation, ...sharing } };
-      await answer(shared, shape, request, reply, deps, hold.onToken);
-    } finally {
-      hold.release();
-    }
+  ): void => {
+    app.post(url, async (request, reply) => {
+      const body = parseBody(schema, request.body);
+      const client = clientOf(request, deps.access);
+      await withinScope(request, reply, deps, async (scope) => {
+        const parsed = await parse(body, parseDeps, { client, signal: scope.signal });
+        const { hold, headers } = holdAnswers(request, parsed);
+        reply.headers(headers);
+        try {
+          const sharing = { client, cacheScope: cacheScopeOf(request, deps.access) };
+          const shared = { ...parsed, generation: { ...parsed.generation, ...sharing } };
+          await answer(shared, shape, scope, request, reply, deps, hold.onToken);
+        } finally {
+          hold.release();
+        }
+      });
+    });
   };
-  app.post('/v1/completions', async (request, reply) => {
-    const parsed = parseCompletion(parseBody(completionRequestSchema, request.body), parseDeps);
-    await answerWithin(parsed, completionShape, request, reply);
-  });
-  app.post('/v1/chat/completions', async (request, reply) => {
-    const parsed = parseChat(parseBody(chatRequestSchema, request.body), parseDeps);
-    await answerWithin(parsed, chatShape, request, reply);
-  });
+  endpoint('/v1/completions', completionRequestSchema, parseCompletion, completionShape);
+  endpoint('/v1/chat/completions', chatRequestSchema, parseChat, chatShape);
 }
 
 async function registerDocs(app: FastifyInstance, deps: HttpDeps, limits: HttpLimits): Promise<void> {

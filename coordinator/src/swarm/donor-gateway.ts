@@ -16,7 +16,7 @@ import {
   SUPPORTED_VERSIONS,
   troubleSchema,
 } from '@shoal/protocol';
-import { TransportError } from '@shoal/transport';
+import { startDeadline, TransportError } from '@shoal/transport';
 import { type AcceptedPeer, acceptPeer, type RtcImplementation } from '@shoal/transport/node';
 import type { Logger } from 'pino';
 import type { Namespace, Socket } from 'socket.io';
@@ -25,6 +25,7 @@ import type { Access } from '../access/access.ts';
 import { DonorDoor, type Place } from '../access/donor-door.ts';
 import { JoinRefused } from '../access/join-refused.ts';
 import { TokenBucket } from '../access/token-bucket.ts';
+import { reachableFor } from '../base/networks.ts';
 import type { PeerSession } from './peer-session.ts';
 import type { Swarm } from './swarm.ts';
 
@@ -59,7 +60,7 @@ class DonorSocket {
   readonly #options: DonorGatewayOptions;
   readonly #door: DonorDoor;
   readonly #address: string;
-  readonly #helloTimer: NodeJS.Timeout;
+  readonly #cancelHelloDeadline: () => void;
   #peer: PeerSession | undefined;
   #place: Place | undefined;
   #connection: AcceptedPeer | undefined;
@@ -76,7 +77,7 @@ class DonorSocket {
     this.#options = options;
     this.#door = door;
     this.#address = options.access.addressOfSocket(socket);
-    this.#helloTimer = setTimeout(() => socket.disconnect(true), HELLO_TIMEOUT_MS);
+    this.#cancelHelloDeadline = startDeadline(() => socket.disconnect(true), HELLO_TIMEOUT_MS);
     socket.use((_, next) => {
       if (this.#over) return;
       if (this.#messages.take() === 0) next();
@@ -119,7 +120,7 @@ class DonorSocket {
       reply(refusal('invalid', `The page sent a malformed hello (${field}). Reload the page.`));
       return this.#drop('a malformed hello');
     }
-    clearTimeout(this.#helloTimer);
+    this.#cancelHelloDeadline();
     reply(this.#join(parsed.data));
     if (this.#peer) this.#connect(this.#peer);
     else this.#closeSoon();
@@ -203,6 +204,7 @@ class DonorSocket {
       heartbeatMs,
       lapConnections,
       onlyAnswers: true,
+      allowsTarget: reachableFor(this.#address),
       onFurtherLost: (number, why) => {
         // Not logged when the whole visit ends.
         if (this.#peer?.state !== 'gone')
@@ -231,7 +233,7 @@ class DonorSocket {
   }
 
   #end(why: string): void {
-    clearTimeout(this.#helloTimer);
+    this.#cancelHelloDeadline();
     this.#place?.leave();
     if (this.#peer) this.#options.swarm.leave(this.#peer, why);
     this.#connection?.close();

@@ -1,11 +1,13 @@
-import type { Clock, Timer } from '../base/clock.ts';
+import { startDeadline } from '@shoal/transport';
+import type { Clock } from '../base/clock.ts';
 import type { PeerSession } from './peer-session.ts';
 
 /** A line that brings less than this, half a megabit a second, is too slow for experts. */
 const MIN_BYTES_PER_MS = 64;
 
 interface Load {
-  timer: Timer;
+  /** Cancels its deadline. */
+  cancel: () => void;
   /** The most that was reported, which only counts as progress if it grows. */
   doneBytes: number;
   /** However much is reported, it has to be over by then. */
@@ -29,26 +31,24 @@ export class LoadDeadlines {
   start(peer: PeerSession, bytes: number): void {
     this.stop(peer);
     const endMs = this.#clock.now() + this.#timeoutMs + bytes / MIN_BYTES_PER_MS;
-    this.#loads.set(peer, { timer: this.#expire(peer, endMs), doneBytes: 0, endMs });
+    this.#loads.set(peer, { cancel: this.#expire(peer, endMs), doneBytes: 0, endMs });
   }
 
   /** The peer has loaded this much. Only more than before counts. */
   progress(peer: PeerSession, doneBytes: number): void {
     const load = this.#loads.get(peer);
     if (load === undefined || doneBytes <= load.doneBytes) return;
-    this.#clock.clear(load.timer);
-    this.#loads.set(peer, { ...load, timer: this.#expire(peer, load.endMs), doneBytes });
+    load.cancel();
+    this.#loads.set(peer, { ...load, cancel: this.#expire(peer, load.endMs), doneBytes });
   }
 
   stop(peer: PeerSession): void {
-    this.#clock.clear(this.#loads.get(peer)?.timer);
+    this.#loads.get(peer)?.cancel();
     this.#loads.delete(peer);
   }
 
-  #expire(peer: PeerSession, endMs: number): Timer {
+  #expire(peer: PeerSession, endMs: number): () => void {
     const inMs = Math.max(0, Math.min(this.#timeoutMs, endMs - this.#clock.now()));
-    const timer = this.#clock.setTimeout(() => this.#onExpired(peer), inMs);
-    timer.unref();
-    return timer;
+    return startDeadline(() => this.#onExpired(peer), inMs, this.#clock);
   }
 }

@@ -2,7 +2,7 @@ import { capacityInExperts, type ExpertIndex } from '@shoal/placement';
 import type { Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { TokenBucket } from '../access/token-bucket.ts';
-import { type Clock, systemClock } from '../base/clock.ts';
+import { type Clock, steadyUnixMs, systemClock } from '../base/clock.ts';
 import type { WorkItem } from '@shoal/model';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { LapPeer } from '../laps/lap-splitter.ts';
@@ -62,8 +62,8 @@ export class PeerSession implements LapPeer, Migrant {
   readonly address: string;
   readonly hello: Hello;
   readonly control: DonorControl;
-  readonly sinceMs = Date.now();
-  /** As `sinceMs`, by the clock that never goes back. */
+  readonly sinceMs = steadyUnixMs();
+  /** As `sinceMs`, by the clock of the swarm. */
   readonly joinedMs: number;
   readonly trust: PeerTrust;
   readonly rowFormat: RowFormat;

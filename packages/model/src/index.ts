@@ -53,6 +53,7 @@ export {
   type TokenQuery,
   type TokenAnswer,
 } from './token-query.ts';
+export { TooManyTokensError } from './bpe-bounds.ts';
 export { Tokenizer } from './tokenizer.ts';
 export { loadDenseWeights, loadExpert, type TensorReader } from './weights.ts';
 export {

@@ -57,6 +57,8 @@ describe('Tokenizer', () => {
     expect(bytes).toEqual([...new TextEncoder().encode(` naïve ${FAMILY}`)]);
     for (let id = 0; id < tokenizer.vocabSize; id++) expect(tokenizer.tokenBytes(id).length).toBeGreaterThan(0);
     for (const id of [2048, -1, 0.5]) expect(tokenizer.tokenBytes(id)).toHaveLength(0);
+    expect(ids.map((id) => tokenizer.tokenText(id) ?? '?').join('')).toMatch(/^ na\?\?ve \?+$/);
+    expect(tokenizer.tokenText(0)).toBe('<|endoftext|>');
   });
 
   it.each<[string, Record<string, unknown>, Record<string, unknown>]>([
@@ -97,6 +99,21 @@ describe('Detokenizer', () => {
   it('marks bytes that can no longer become a character', () => {
     const broken = [tokenizer.encode('👧')[0]!, ...tokenizer.encode('a')];
     expect(tokenizer.decode(broken)).toBe('\ufffda');
+  });
+
+  it('decodes a token by itself only where no character is unfinished', () => {
+    // Whole characters, parts of some, and what the last test's ids would rarely put side by side.
+    const parts = ['👧', 'é', '日本', ' hen', 'a', '\ufeff'].flatMap((text) => tokenizer.encode(text));
+    const bytesOf = (ids: number[]): number[] => ids.flatMap((id) => [...tokenizer.tokenBytes(id)]);
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(...parts)), (ids) => {
+        const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+        const detokenizer = tokenizer.detokenizer();
+        for (const id of ids) {
+          expect(detokenizer.push(id)).toBe(decoder.decode(Uint8Array.from(bytesOf([id])), { stream: true }));
+        }
+      }),
+    );
   });
 
   it('says the same in pieces as decode says at once, for any ids', () => {

@@ -1,5 +1,6 @@
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { z } from 'zod';
+import { BpeBudget, type Normalizer, TokenBound, TooManyTokensError } from './bpe-bounds.ts';
 import { byteFallbackBytes } from './byte-fallback.ts';
 import { byteLevelBytes } from './byte-level.ts';
 import { ChatTemplate } from './chat-template.ts';
@@ -26,11 +27,22 @@ interface Decoder {
   decoders?: Decoder[] | undefined;
 }
 
+const normalizerSchema: z.ZodType<Normalizer> = z.lazy(() =>
+  z.looseObject({ type: z.string(), normalizers: z.array(normalizerSchema).optional() }),
+);
+
 const tokenizerSchema = z.looseObject({
+  normalizer: normalizerSchema.nullish(),
   model: z.looseObject({ type: z.literal('BPE'), vocab: z.record(z.string(), tokenId) }),
   decoder: decoderSchema,
   added_tokens: z.array(
-    z.looseObject({ id: tokenId, content: z.string().min(1), special: z.boolean().default(false) }),
+    z.looseObject({
+      id: tokenId,
+      content: z.string().min(1),
+      special: z.boolean().default(false),
+      lstrip: z.boolean().optional(),
+      rstrip: z.boolean().optional(),
+    }),
   ),
 });
 
@@ -53,10 +65,14 @@ export class Tokenizer {
   readonly specialTokenIds: ReadonlySet<number>;
   readonly chatTemplate: ChatTemplate | undefined;
   readonly #hf: HfTokenizer;
+  readonly #budget: BpeBudget;
+  readonly #bound: TokenBound;
   /** Whether the tokenizer adds a space before a text. */
   readonly #dropsFirstSpace: boolean;
   /** By id. */
   readonly #bytes: Uint8Array[] = [];
+  /** By id, once asked for; null for parts of characters. */
+  readonly #texts: (string | null)[] = [];
 
   /** Takes the parsed `tokenizer.json` and `tokenizer_config.json`. Throws a ModelError if they are not supported. */
   constructor(tokenizerJson: unknown, configJson: unknown) {
@@ -69,7 +85,15 @@ export class Tokenizer {
     } catch (cause) {
       throw new ModelError('bad-tokenizer', undefined, `tokenizer.json: ${messageOf(cause)}`, { cause });
     }
+    this.#budget = new BpeBudget(this.#hf);
     this.#fillBytes(spec, bytesOf);
+    const stripsSpace = spec.added_tokens.some((token) => token.lstrip || token.rstrip);
+    this.#bound = new TokenBound({
+      tokens: Object.values(this.#bytes),
+      normalizer: spec.normalizer,
+      stripsSpace,
+      hasUnknown: this.#hf.model?.unk_token != null,
+    });
     this.vocabSize = this.#bytes.length;
     this.specialTokenIds = new Set(spec.added_tokens.flatMap((token) => (token.special ? [token.id] : [])));
     this.bosTokenId = this.#idOf(config.bos_token, 'bos_token');
@@ -82,17 +106,25 @@ export class Tokenizer {
     this.chatTemplate = chatTemplate(config);
   }
 
-  /** Token ids of a text, nothing added. */
-  encode(text: string): number[] {
+  /** A lower bound for the number of a text's tokens, found in a few milliseconds for a megabyte. */
+  minTokens(text: string): number {
+    return this.#bound.of(text);
+  }
+
+  /** Token ids of a text, nothing added. Throws a TooManyTokensError as soon as they are known to be more than `maxTokens`. */
+  encode(text: string, maxTokens = Infinity): number[] {
     if (text === '') return [];
-    const { ids } = this.#hf.encode(text, { add_special_tokens: false });
+    if (maxTokens < Infinity && this.minTokens(text) > maxTokens) throw tooMany(text, maxTokens);
+    const ids = this.#encodeWithin(text, maxTokens);
+    // Special tokens come from no word.
+    if (ids.length > maxTokens) throw tooMany(text, maxTokens);
     if (ids.every((id) => Number.isInteger(id))) return ids;
     throw new ModelError('bad-tokenizer', 'vocab', 'tokenizer.json: no token for a part of the text');
   }
 
   /** Token ids of a prompt, after one `bosTokenId` if the model needs it and the text does not begin with it. */
-  encodePrompt(text: string): number[] {
-    const ids = this.encode(text);
+  encodePrompt(text: string, maxTokens?: number): number[] {
+    const ids = this.encode(text, maxTokens);
     return this.addBosToken && ids[0] !== this.bosTokenId ? [this.bosTokenId!, ...ids] : ids;
   }
 
@@ -107,12 +139,33 @@ export class Tokenizer {
 
   /** A streaming decoder for one answer's tokens. */
   detokenizer(): Detokenizer {
-    return new Detokenizer((id) => (this.specialTokenIds.has(id) ? NO_BYTES : this.tokenBytes(id)));
+    return new Detokenizer(
+      (id) => (this.specialTokenIds.has(id) ? NO_BYTES : this.tokenBytes(id)),
+      (id) => (this.specialTokenIds.has(id) ? '' : this.tokenText(id)),
+    );
   }
 
   /** UTF-8 bytes of one token, which may begin or end inside a character; none for an id without a token. */
   tokenBytes(id: number): Uint8Array {
     return this.#bytes[id] ?? NO_BYTES;
+  }
+
+  /** The text of one token; undefined if its bytes are not whole characters. */
+  tokenText(id: number): string | undefined {
+    const known = this.#texts[id];
+    if (known !== undefined) return known ?? undefined;
+    const text = wholeText(this.tokenBytes(id));
+    // Only for tokens that exist, so that no caller can fill it.
+    if (id in this.#bytes) this.#texts[id] = text ?? null;
+    return text;
+  }
+
+  #encodeWithin(text: string, maxTokens: number): number[] {
+    try {
+      return this.#budget.within(maxTokens, () => this.#hf.encode(text, { add_special_tokens: false }).ids);
+    } catch (thrown) {
+      throw thrown instanceof TooManyTokensError ? tooMany(text, maxTokens) : thrown;
+    }
   }
 
   #fillBytes(spec: z.infer<typeof tokenizerSchema>, bytesOf: (token: string) => Uint8Array | undefined): void {
@@ -141,23 +194,50 @@ export class Tokenizer {
 /** Turns tokens into text one by one. Returns only complete characters, so that no text has to be corrected afterwards. */
 export class Detokenizer {
   readonly #bytesOf: (id: number) => Uint8Array;
+  readonly #textOf: (id: number) => string | undefined;
+  /** Whether the decoder certainly keeps no bytes. */
+  #isEmpty = true;
   // A byte-order mark is ordinary text here.
   #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
-  constructor(bytesOf: (id: number) => Uint8Array) {
+  /** `textOf` knows the tokens that are whole characters; looking them up is some fifty times as fast as decoding. */
+  constructor(bytesOf: (id: number) => Uint8Array, textOf: (id: number) => string | undefined) {
     this.#bytesOf = bytesOf;
+    this.#textOf = textOf;
   }
 
   /** The text that this token completes. The bytes of an incomplete character are kept. */
   push(id: number): string {
-    return this.#utf8.decode(this.#bytesOf(id), { stream: true });
+    if (this.#isEmpty) {
+      const text = this.#textOf(id);
+      if (text !== undefined) return text;
+    }
+    const bytes = this.#bytesOf(id);
+    // No character is unfinished after an ASCII byte.
+    if (bytes.length > 0) this.#isEmpty = bytes.at(-1)! < 0x80;
+    return this.#utf8.decode(bytes, { stream: true });
   }
 
   /** Ends the answer: drops an incomplete character, returns '', and makes the detokenizer ready for another answer. */
   flush(): string {
     this.#utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+    this.#isEmpty = true;
     return '';
   }
+}
+
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function wholeText(bytes: Uint8Array): string | undefined {
+  try {
+    return strictUtf8.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+function tooMany(text: string, maxTokens: number): TooManyTokensError {
+  return new TooManyTokensError(`a text of ${text.length} characters has more than ${maxTokens} tokens`);
 }
 
 /** How a vocabulary's entries are turned into bytes, according to the tokenizer's decoder. */

@@ -4,4 +4,10 @@ export { RelayedChannel, relayChannel } from './relayed-channel.ts';
 export { CacheStorageShardCache, MemoryShardCache, type ShardCache } from './shard-cache.ts';
 // A page imports only this package, so what it needs of the connection and the kernels is re-exported here.
 export { createWasmBackend, createWebGpuBackend, hasWasmSimd, KernelError } from '@shoal/kernels';
-export { BROWSER_SPREAD_ABOVE_BYTES, connectDonor, type DataChannelLike, FramedChannel } from '@shoal/transport';
+export {
+  BROWSER_SPREAD_ABOVE_BYTES,
+  connectDonor,
+  type DataChannelLike,
+  FramedChannel,
+  MAX_MISSED_OF_COORDINATOR,
+} from '@shoal/transport';

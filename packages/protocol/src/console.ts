@@ -149,6 +149,7 @@ export interface ConsoleSnapshot {
   modelId: string;
   quant: string;
   version: string;
+  /** Like `sinceMs` of a peer, on a clock that is not set: only differences of the three are exact. */
   startedMs: number;
   nowMs: number;
   verdict: {

@@ -24,7 +24,13 @@ export {
   MAX_PLEDGE_BYTES,
 } from './limits.ts';
 export { isList, list } from './list.ts';
-export { MAX_LAP_CONNECTIONS, MAX_MESSAGE_BYTES, MAX_ROWS_PER_LAP, MAX_TABS_PER_DONOR } from './limits.ts';
+export {
+  MAX_CANDIDATES,
+  MAX_LAP_CONNECTIONS,
+  MAX_MESSAGE_BYTES,
+  MAX_ROWS_PER_LAP,
+  MAX_TABS_PER_DONOR,
+} from './limits.ts';
 export { MAX_SIGNALLING_FROM_DONOR_BYTES, MAX_SIGNALLING_MESSAGES_PER_SECOND } from './limits.ts';
 export { MAX_SIGNALLING_BYTES_PER_SECOND, MIN_FRAGMENT_PAYLOAD_BYTES, SIGNALLING_BURST_BYTES } from './limits.ts';
 export { SIGNALLING_BURST_MESSAGES } from './limits.ts';

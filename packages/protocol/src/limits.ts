@@ -62,6 +62,9 @@ export const SIGNALLING_BURST_BYTES = 512 * 1024;
 /** JSON on a connection's control channel (goodbye, keep-alive); no honest message comes near it. */
 export const MAX_CONTROL_BYTES = 4 * 1024;
 
+/** ICE candidates of one connection that are used. Browsers name one or two for each network that they are in. */
+export const MAX_CANDIDATES = 8;
+
 /** From the socket's opening to `hello`, which a page sends at once. */
 export const HELLO_TIMEOUT_MS = 10_000;
 

@@ -2,11 +2,13 @@ import SimplePeer from 'simple-peer/simplepeer.min.js';
 import { CONNECT_TIMEOUT_MS, HEARTBEAT_MS, type ControlMessage, type Signal } from '@shoal/protocol';
 import { Connection, type ConnectionEnd, type ConnectionOptions } from './connection.ts';
 import type { DataChannelLike } from './channel.ts';
+import { startDeadline } from './deadline.ts';
 import { TransportError } from './errors.ts';
 import { FramedChannel } from './framed-channel.ts';
 import { FurtherConnections } from './further-connections.ts';
 import type { Link, LinkCloseReason } from './link.ts';
 import type { RtcImplementation } from './rtc.ts';
+import { SignalFilter } from './signal-filter.ts';
 
 export interface AcceptOptions extends Omit<ConnectionOptions, 'initiator'> {
   rtc: RtcImplementation;
@@ -21,6 +23,11 @@ export interface AcceptOptions extends Omit<ConnectionOptions, 'initiator'> {
   onlyAnswers?: boolean;
   /** Connections that the donor may open, including the main one; 1 by default. */
   lapConnections?: number;
+  /**
+   * Whether packets may be sent to an address that the donor names; asked about IPv4 and IPv6 addresses. With it, only
+   * MAX_CANDIDATES of a connection's candidates are used, and no names. Without it, signals are taken as they are.
+   */
+  allowsTarget?: (address: string) => boolean;
   onControl?: (message: ControlMessage) => void;
   /** Called once for each further connection that ended or never opened; the link goes on. */
   onFurtherLost?: (number: number, why: string) => void;
@@ -43,7 +50,8 @@ const FLUSH_MS = 250;
  * donor opens once this one is up, carry fragments of the same link's frames.
  */
 export function acceptPeer(options: AcceptOptions): AcceptedPeer {
-  const { rtc, iceServers, onSignal, initiator = false, lapConnections = 1 } = options;
+  const { rtc, iceServers, onSignal, initiator = false, lapConnections = 1, allowsTarget } = options;
+  const filter = allowsTarget && new SignalFilter(allowsTarget);
   const { heartbeatMs = HEARTBEAT_MS, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
   const connect = (onSignal: (signal: Signal) => void): Connection =>
     new Connection(SimplePeer, { iceServers, onSignal, initiator }, rtc.classes);
@@ -75,7 +83,11 @@ export function acceptPeer(options: AcceptOptions): AcceptedPeer {
   // If the donor is gone, nothing may be awaiting this promise, and its rejection must not crash the process.
   opened.catch(() => {});
   return {
-    signal: (signal) => (signal.connection ? further.signal(signal.connection, signal) : connection.signal(signal)),
+    signal(given) {
+      const signal = filter ? filter.pass(given) : given;
+      if (signal?.connection) further.signal(signal.connection, signal);
+      else if (signal) connection.signal(signal);
+    },
     link: opened,
     sendControl: (message) => connection.sendControl(message),
     close() {
@@ -92,16 +104,16 @@ function openLink(
   connectTimeoutMs: number,
 ): Promise<Link> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
+    const cancelDeadline = startDeadline(() => {
       reject(new TransportError('timeout', `No connection to the peer within ${connectTimeoutMs} ms.`));
       link.close('failed');
     }, connectTimeoutMs);
     channel.addEventListener('open', () => {
-      clearTimeout(timer);
+      cancelDeadline();
       resolve(link);
     });
     connection.onEnd = (end) => {
-      clearTimeout(timer);
+      cancelDeadline();
       reject(endError(end));
       link.close(closeReasons[end.reason]);
     };

@@ -19,6 +19,8 @@ const GOODBYE_FLUSH_MS = 150;
 export interface FramedChannelOptions {
   /** How often to ping. Without it this side only answers pings, which needs no timer and so works in a throttled tab. */
   heartbeatMs?: number;
+  /** Unanswered pings in a row after which a channel is given up. MAX_MISSED_HEARTBEATS by default. */
+  maxMissedHeartbeats?: number;
   /**
    * Largest frame to accept; a longer one closes the link with `protocol`. It follows from the model (rows × hidden size × 2 B)
    * and bounds what a stranger can make this side hold: about five such frames. MAX_FRAME_BYTES by default.
@@ -53,6 +55,8 @@ export class FramedChannel implements Link {
   #channels: LinkChannels;
   #allowance: MessageAllowance | undefined;
   #heartbeatTimer: ReturnType<typeof setInterval> | undefined;
+  #tickedMs: number;
+  #wasLate = false;
   #pollTimer: ReturnType<typeof setTimeout> | undefined;
   #scratch = new Uint8Array(MAX_MESSAGE_BYTES);
   #nextFrameId = 0;
@@ -61,6 +65,7 @@ export class FramedChannel implements Link {
   constructor(dataChannel: DataChannelLike, options: FramedChannelOptions = {}) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
+    this.#tickedMs = this.#now();
     this.#reassembly = new Reassembly(options.maxFrameBytes);
     if (options.onlyAnswers) {
       this.#allowance = new MessageAllowance(options.maxFrameBytes ?? MAX_FRAME_BYTES, this.#now());
@@ -224,13 +229,26 @@ export class FramedChannel implements Link {
   #tick(): void {
     if (this.#state === 'closed') return;
     const nowMs = this.#now();
+    const counts = this.#isOnTime(nowMs);
     this.#reassembly.expire(nowMs);
     for (const channel of this.#channels.all) {
       if (!channel.isOpen) continue;
-      const ping = channel.heartbeat.tick(nowMs);
+      const ping = channel.heartbeat.tick(nowMs, this.#options.maxMissedHeartbeats, counts);
       if (ping === 'dead') this.#onChannelEnd(channel, 'heartbeat');
       else this.#sendOn(channel, writeSignal('ping', ping));
     }
+  }
+
+  /**
+   * False for a tick after a time in which this process was blocked, since what arrived meanwhile is only read after it. Of two
+   * late ticks in a row the second counts: a throttled tab has no others.
+   */
+  #isOnTime(nowMs: number): boolean {
+    const isLate = nowMs - this.#tickedMs > 2 * this.#options.heartbeatMs!;
+    const isOnTime = !isLate || this.#wasLate;
+    this.#tickedMs = nowMs;
+    this.#wasLate = isLate;
+    return isOnTime;
   }
 
   #onChannelEnd(channel: LinkChannel, reason: LinkCloseReason): void {

@@ -1,5 +1,6 @@
 import type { Signal } from '@shoal/protocol';
 import type { Connection, ConnectionEnd } from './connection.ts';
+import { startDeadline } from './deadline.ts';
 
 export interface FurtherOptions {
   /** How many may be opened. */
@@ -25,7 +26,8 @@ export class FurtherConnections {
   readonly #options: FurtherOptions;
   /** Undefined once a connection is over. */
   readonly #connections = new Map<number, Connection | undefined>();
-  readonly #timers = new Set<ReturnType<typeof setTimeout>>();
+  /** Each cancels a connection's deadline. */
+  readonly #deadlines = new Set<() => void>();
   #closed = false;
 
   constructor(options: FurtherOptions) {
@@ -49,7 +51,7 @@ export class FurtherConnections {
 
   close(): void {
     this.#closed = true;
-    for (const timer of this.#timers) clearTimeout(timer);
+    for (const cancel of this.#deadlines) cancel();
     for (const connection of this.#connections.values()) connection?.close();
   }
 
@@ -78,15 +80,15 @@ export class FurtherConnections {
   /** Starts the deadline for opening; returns the function that cancels it. */
   #expectOpen(number: number, connection: Connection): () => void {
     const { connectTimeoutMs } = this.#options;
-    const timer = setTimeout(() => {
+    const cancel = startDeadline(() => {
       this.#ended(number, { reason: 'failed', error: new Error(`not open within ${connectTimeoutMs} ms`) });
       connection.onEnd = undefined;
       connection.close();
     }, connectTimeoutMs);
-    this.#timers.add(timer);
+    this.#deadlines.add(cancel);
     return () => {
-      clearTimeout(timer);
-      this.#timers.delete(timer);
+      cancel();
+      this.#deadlines.delete(cancel);
     };
   }
 

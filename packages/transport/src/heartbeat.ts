@@ -1,5 +1,10 @@
 /** Ticks in a row without a sign of life before the other side counts as gone. Two can be a burst of loss on a bad link. */
 export const MAX_MISSED_HEARTBEATS = 3;
+/**
+ * The same for a tab that waits for its coordinator: a minute at the usual interval. A coordinator that was blocked loses nothing
+ * if its tabs wait for it, and their sockets tell them of its end.
+ */
+export const MAX_MISSED_OF_COORDINATOR = 30;
 /** TCP's smoothing of the round-trip time (RFC 6298). */
 const RTT_GAIN = 1 / 8;
 
@@ -8,7 +13,7 @@ export class Heartbeat {
   rttMs: number | undefined;
   #missed = 0;
   #nextId = 0;
-  /** Send times of unanswered pings; at most MAX_MISSED_HEARTBEATS + 1. */
+  /** Send times of unanswered pings; at most one more than may be missed. */
   #sentMs = new Map<number, number>();
 
   /** Whether a ping has gone unanswered for a whole interval and nothing else has arrived since. */
@@ -16,13 +21,13 @@ export class Heartbeat {
     return this.#missed > 1;
   }
 
-  /** Returns the id of the ping to send now, or `dead`. */
-  tick(nowMs: number): number | 'dead' {
-    if (this.#missed >= MAX_MISSED_HEARTBEATS) return 'dead';
-    this.#missed++;
+  /** Returns the id of the ping to send now, or `dead`. A tick that doesn't count says nothing about the other side. */
+  tick(nowMs: number, maxMissed = MAX_MISSED_HEARTBEATS, counts = true): number | 'dead' {
+    if (counts && this.#missed >= maxMissed) return 'dead';
+    if (counts) this.#missed++;
     const id = this.#nextId++ & 0xff_ffff;
     this.#sentMs.set(id, nowMs);
-    if (this.#sentMs.size > MAX_MISSED_HEARTBEATS + 1) {
+    if (this.#sentMs.size > maxMissed + 1) {
       const oldest = this.#sentMs.keys().next();
       if (!oldest.done) this.#sentMs.delete(oldest.value);
     }

@@ -31,13 +31,13 @@ export const role = signal<ConsoleRole | null>(null);
 export const snapshot = signal<ConsoleSnapshot | null>(null);
 export const events = signal<ConsoleEvent[]>([]);
 /** This browser's clock, updated once a second. */
-export const nowMs = signal(Date.now());
+export const nowMs = signal(performance.now());
 
 let socket: Socket<FromCoordinator, ToCoordinator> | null = null;
 let snapshotAtMs = 0;
 
 setInterval(() => {
-  nowMs.value = Date.now();
+  nowMs.value = performance.now();
   if (link.value.state === 'live' && snapshot.value && nowMs.value - snapshotAtMs > STALE_AFTER_MS) {
     link.value = { state: 'lost', sinceMs: snapshotAtMs };
   }
@@ -63,7 +63,7 @@ function decodeToken(text: string): string {
 
 export function signIn(token: string): void {
   socket?.disconnect();
-  link.value = { state: 'connecting', sinceMs: Date.now() };
+  link.value = { state: 'connecting', sinceMs: performance.now() };
   const made: Socket<FromCoordinator, ToCoordinator> = io('/console', {
     auth: { token },
     forceNew: true,
@@ -83,7 +83,7 @@ export function signIn(token: string): void {
   });
   made.on('disconnect', (reason) => {
     if (reason === 'io client disconnect') return;
-    link.value = { state: 'lost', sinceMs: snapshot.value ? snapshotAtMs : Date.now() };
+    link.value = { state: 'lost', sinceMs: snapshot.value ? snapshotAtMs : performance.now() };
     // socket.io does not retry by itself after the server has disconnected it.
     if (reason === 'io server disconnect') made.connect();
   });
@@ -91,7 +91,7 @@ export function signIn(token: string): void {
     role.value = next;
   });
   made.on('snapshot', (next) => {
-    snapshotAtMs = Date.now();
+    snapshotAtMs = performance.now();
     snapshot.value = next;
     link.value = { state: 'live' };
   });

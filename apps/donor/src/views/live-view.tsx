@@ -85,7 +85,7 @@ function Figures({ state: { standing, stats, visit, adapter, pledgeBytes, device
 }
 
 function trafficText({ startedMs, wireBytes, downloadedBytes }: DonorState['visit']): string {
-  const hours = startedMs === undefined ? 0 : (Date.now() - startedMs) / 3_600_000;
+  const hours = startedMs === undefined ? 0 : (performance.now() - startedMs) / 3_600_000;
   const downloaded = `${formatBytes(downloadedBytes)} of weights downloaded`;
   // An hourly rate from less than a minute means nothing.
   return hours < 1 / 60 ? downloaded : `about ${formatBytes(wireBytes / hours)} per hour; ${downloaded}`;

@@ -67,9 +67,9 @@ export function ProblemView({ session }: { session: DonorSession }) {
 }
 
 function Countdown({ retryAtMs }: { retryAtMs: number }) {
-  const [nowMs, setNowMs] = useState(Date.now());
+  const [nowMs, setNowMs] = useState(performance.now());
   useEffect(() => {
-    const timer = setInterval(() => setNowMs(Date.now()), 1000);
+    const timer = setInterval(() => setNowMs(performance.now()), 1000);
     return () => clearInterval(timer);
   }, []);
   const seconds = Math.max(0, Math.ceil((retryAtMs - nowMs) / 1000));

@@ -7,9 +7,15 @@ const BEGIN_OF_TEXT_NAME = '<|begin|>';
 export function byteCodec(): TextCodec {
   return {
     vocabSize: 257,
-    maxTokenBytes: BEGIN_OF_TEXT_NAME.length,
-    encodePrompt: (text) => [BEGIN_OF_TEXT, ...Buffer.from(text)],
+    async encode(task) {
+      const text =
+        'text' in task ? task.text : task.messages.map(({ role, content }) => `${role}: ${content}\n`).join('');
+      const bytes = Buffer.from(text);
+      if (bytes.length > task.maxTokens) return { fault: { reason: 'too-long', bytes: bytes.length } };
+      return { ids: Uint32Array.of(BEGIN_OF_TEXT, ...bytes) };
+    },
     tokenBytes: (id) => (id === BEGIN_OF_TEXT ? Buffer.from(BEGIN_OF_TEXT_NAME) : Uint8Array.of(id)),
+    tokenText: (id) => (id === BEGIN_OF_TEXT ? BEGIN_OF_TEXT_NAME : id < 0x80 ? String.fromCharCode(id) : undefined),
     newDetokenizer: () => {
       const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
       return {
@@ -17,6 +23,5 @@ export function byteCodec(): TextCodec {
         flush: () => decoder.decode(),
       };
     },
-    renderChat: (messages) => messages.map(({ role, content }) => `${role}: ${content}\n`).join(''),
   };
 }

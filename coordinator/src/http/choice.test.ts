@@ -1,0 +1,37 @@
+import { describe, expect, it } from 'vitest';
+import type { GenerationEvent } from '../scheduler/generation.ts';
+import { type ChoiceDelta, runChoice } from './choice.ts';
+import { byteCodec } from './testing/byte-codec.ts';
+
+describe('runChoice', () => {
+  it.each([false, true])(
+    'echoes a long prompt in pieces, with the same text and offsets (logprobs %s)',
+    async (scored) => {
+      // An é of two tokens lies across the border of the first two pieces.
+      const prompt = `${'x'.repeat(4_095)}é${'y'.repeat(6_000)}`;
+      const ids = [...Buffer.from(prompt)];
+      const events = async function* (): AsyncGenerator<GenerationEvent> {
+        if (scored) yield { type: 'prompt-logprobs', tokens: ids.map((tokenId) => ({ tokenId })) };
+        yield { type: 'finish', reason: 'length' };
+      };
+      let turns = 0;
+      const count = (): unknown => setImmediate(() => turns++ < 100 && count());
+      count();
+      const options = { codec: byteCodec(), stop: [], echoIds: ids, promptLogprobs: scored };
+      const deltas: ChoiceDelta[] = [];
+      for await (const delta of runChoice(events(), { ...options, onToken: () => {}, onDetails: () => {} })) {
+        deltas.push(delta);
+      }
+      expect(turns).toBeGreaterThanOrEqual(2);
+      expect(deltas.map(({ tokens }) => tokens.length)).toEqual([4_096, 4_096, ids.length - 8_192, 0]);
+      expect(deltas.map(({ text }) => text).join('')).toBe(prompt);
+      const tokens = deltas.flatMap((delta) => delta.tokens);
+      expect(tokens.map(({ tokenId }) => tokenId)).toEqual(ids);
+      expect([tokens[4_095], tokens[4_096], tokens[4_097]]).toMatchObject([
+        { text: '', offset: 4_095 },
+        { text: 'é', offset: 4_095 },
+        { text: 'y', offset: 4_096 },
+      ]);
+    },
+  );
+});

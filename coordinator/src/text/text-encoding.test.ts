@@ -1,0 +1,144 @@
+import { join } from 'node:path';
+import { loadTokenizer } from '@shoal/model/node';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import type { EncodeTask } from './encode-task.ts';
+import { ENDLESS_CHAT, modelWithTemplate } from './testing/endless-model.ts';
+import { TextEncoding } from './text-encoding.ts';
+import { TextThread, type TextThreadOptions } from './text-thread.ts';
+
+const modelDir = join(import.meta.dirname, '../../../models/tiny-stories');
+const tokenizer = await loadTokenizer(modelDir);
+const endless = await modelWithTemplate();
+afterAll(() => endless.remove());
+
+/** One run of letters. */
+const letters = (count: number): string => 'enth'.repeat(count / 4);
+const task = (text: string): EncodeTask => ({ text, maxTokens: 1e9 });
+const ENDLESS: EncodeTask = { messages: ENDLESS_CHAT, maxTokens: 1e9 };
+
+const closing: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close();
+});
+
+function textThread(options: Partial<TextThreadOptions> = {}): TextThread {
+  const thread = new TextThread({ modelDir: endless.dir, ...options });
+  closing.push(() => thread.close());
+  return thread;
+}
+
+describe('TextEncoding', () => {
+  const texts = new TextEncoding(tokenizer, { modelDir });
+  afterAll(() => texts.close());
+
+  it.each([10, 2_048, 2_049, 70_000])('gives the same ids on every thread (%i bytes)', async (bytes) => {
+    const text = 'Once upon a time, there was a hen. '.repeat(2_100).slice(0, bytes);
+    const { ids } = (await texts.encode(task(text), {})) as { ids: Uint32Array };
+    expect(Array.from(ids)).toEqual(tokenizer.encodePrompt(text));
+    const messages = [{ role: 'user' as const, content: text }];
+    const chat = await texts.encode({ messages, maxTokens: 1e9 }, {});
+    expect(chat).toEqual({ ids });
+  });
+
+  it.each([100, 10_000, 200_000])('refuses a text of too many tokens (%i bytes)', async (bytes) => {
+    const fault = { reason: 'too-long', bytes };
+    expect(await texts.encode({ text: 'hen '.repeat(bytes / 4), maxTokens: 20 }, {})).toEqual({ fault });
+    // Its bytes alone don't tell.
+    const maxTokens = tokenizer.encode(letters(bytes)).length - 1;
+    expect(tokenizer.minTokens(letters(bytes))).toBeLessThan(maxTokens);
+    expect(await texts.encode({ text: letters(bytes), maxTokens }, {})).toEqual({ fault });
+    const messages = [{ role: 'user' as const, content: letters(bytes) }];
+    expect(await texts.encode({ messages, maxTokens }, {})).toEqual({ fault });
+  });
+
+  it.each([0, 10_000, 100_000])('hands on why there is no text to tokenize (%i bytes)', async (bytes) => {
+    const refusing = await modelWithTemplate("{{ raise_exception('no users today') }}");
+    const own = new TextEncoding(await loadTokenizer(refusing.dir), { modelDir: refusing.dir });
+    closing.push(async () => {
+      await own.close();
+      await refusing.remove();
+    });
+    const messages = [{ role: 'user' as const, content: 'x'.repeat(bytes) }];
+    expect(await own.encode({ messages, maxTokens: 9 }, {})).toEqual({
+      fault: { reason: 'template', message: 'the chat template refuses these messages: no users today' },
+    });
+  });
+
+  it('answers texts on the main thread and in the short thread while a long one takes its time', async () => {
+    const own = new TextEncoding(tokenizer, { modelDir: endless.dir });
+    const done: string[] = [];
+    const long = own.encode(ENDLESS, { client: 'one' }).catch(() => done.push('long'));
+    await own.encode(task('hen'), { client: 'one' }).then(() => done.push('main'));
+    await own.encode(task(letters(60_000)), { client: 'one' }).then(() => done.push('short'));
+    await own.close();
+    await long;
+    expect(done).toEqual(['main', 'short', 'long']);
+  });
+});
+
+describe('TextThread', () => {
+  const outcomes = (promises: Record<string, Promise<unknown>>): { done: string[]; all: Promise<unknown> } => {
+    const done: string[] = [];
+    const all = Object.entries(promises).map(([name, promise]) =>
+      promise.then(
+        () => done.push(name),
+        (error: { reason?: string; message: string }) => done.push(`${name}: ${error.reason ?? error.message}`),
+      ),
+    );
+    return { done, all: Promise.all(all) };
+  };
+
+  it('takes clients in turn', async () => {
+    const thread = textThread();
+    const { done, all } = outcomes({
+      a1: thread.encode(task(letters(40_000)), { client: 'a' }),
+      a2: thread.encode(task('x'), { client: 'a' }),
+      a3: thread.encode(task('x'), { client: 'a' }),
+      b1: thread.encode(task('x'), { client: 'b' }),
+    });
+    await all;
+    expect(done).toEqual(['a1', 'a2', 'b1', 'a3']);
+  });
+
+  it('gives no client more than 16 waiting texts, and others theirs', async () => {
+    const thread = textThread();
+    const crowd = Array.from({ length: 18 }, () => thread.encode(task('x'), { client: 'a' }));
+    await expect(crowd.at(-1)).rejects.toMatchObject({ reason: 'share-full' });
+    await expect(thread.encode(task('x'), { client: 'b' })).resolves.toBeDefined();
+    expect(await Promise.all(crowd.slice(0, -1))).toHaveLength(17);
+  });
+
+  it('ends a text at its deadline, and goes on with the next', async () => {
+    const thread = textThread({ timeoutMs: 3_000 });
+    const { done, all } = outcomes({ endless: thread.encode(ENDLESS, {}), next: thread.encode(task('x'), {}) });
+    await all;
+    expect(done).toEqual(['endless: timeout', 'next']);
+  });
+
+  it('drops a text that nobody waits for, running or not', async () => {
+    const thread = textThread({ abandonedMs: 10 });
+    const hangUp = new AbortController();
+    const { done, all } = outcomes({
+      running: thread.encode(ENDLESS, { client: 'a', signal: hangUp.signal }),
+      waiting: thread.encode(ENDLESS, { client: 'a', signal: hangUp.signal }),
+      next: thread.encode(task('x'), { client: 'a' }),
+    });
+    hangUp.abort(new Error('hung up'));
+    await all;
+    expect(done).toEqual(['running: hung up', 'waiting: hung up', 'next']);
+    await expect(thread.encode(task('x'), { signal: hangUp.signal })).rejects.toThrow('hung up');
+  });
+
+  it('says what is wrong when it cannot start, and after it was closed', async () => {
+    const thread = textThread({ modelDir: '/nowhere' });
+    await expect(thread.encode(task('x'), {})).rejects.toMatchObject({ reason: 'failed' });
+    const { done, all } = outcomes({
+      running: thread.encode(task('x'), {}),
+      waiting: thread.encode(task('x'), {}),
+    });
+    await thread.close();
+    await all;
+    expect(done).toEqual(['waiting: failed', 'running: failed']);
+    await expect(thread.encode(task('x'), {})).rejects.toThrow('shutting down');
+  });
+});

@@ -1,0 +1,75 @@
+import { join } from 'node:path';
+import { loadTokenizer } from '@shoal/model/node';
+import { afterAll, afterEach, expect, it } from 'vitest';
+import { tokenizerCodec } from '../../coordinator/src/http/index.ts';
+import { startServer, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
+import { ENDLESS_CHAT, modelWithTemplate } from '../../coordinator/src/text/testing/endless-model.ts';
+import { TextEncoding } from '../../coordinator/src/text/text-encoding.ts';
+
+const modelDir = join(import.meta.dirname, '../../models/tiny-stories');
+const tokenizer = await loadTokenizer(modelDir);
+const endless = await modelWithTemplate();
+afterAll(() => endless.remove());
+
+let server: TestServer;
+let texts: TextEncoding;
+afterEach(async () => {
+  await texts.close();
+  await server.app.close();
+});
+
+async function start(maxContext: number) {
+  texts = new TextEncoding(tokenizer, { modelDir: endless.dir });
+  server = await startServer(
+    { script: () => ({ ids: [300, 301] }), maxContext },
+    { codec: tokenizerCodec(tokenizer, texts) },
+  );
+  return (path: string, body: object, init: RequestInit = {}) =>
+    fetch(server.url + path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'fake-model', max_tokens: 2, ...body }),
+      ...init,
+    });
+}
+
+/** One run of letters. */
+const letters = (bytes: number): string => 'enth'.repeat(bytes / 4);
+
+it('answers short prompts while a long one takes its time, and ends that when its client hangs up', async () => {
+  const post = await start(10_000_000);
+  const hangUp = new AbortController();
+  let longOver = false;
+  const long = post('/v1/chat/completions', { messages: ENDLESS_CHAT }, { signal: hangUp.signal });
+  const over = long.catch(() => {}).finally(() => (longOver = true));
+  for (const size of [4, 2_000, 20_000]) {
+    const answer = await post('/v1/completions', { prompt: letters(size) });
+    expect(answer.status).toBe(200);
+    const { usage } = (await answer.json()) as { usage: { prompt_tokens: number } };
+    expect(usage.prompt_tokens).toBe(tokenizer.encodePrompt(letters(size)).length);
+  }
+  expect(longOver).toBe(false);
+  hangUp.abort();
+  await over;
+  // The next long one does not wait for it.
+  const messages = [{ role: 'user', content: letters(80_000) }];
+  expect((await post('/v1/chat/completions', { messages })).status).toBe(200);
+});
+
+it('refuses what cannot fit with one error, whether its bytes tell or its tokens', async () => {
+  const post = await start(1_000);
+  for (const size of [12_000, 40_000, 200_000, 1_000_000]) {
+    const prompt = letters(size);
+    const messages = [{ role: 'user', content: prompt }];
+    const answers = [await post('/v1/completions', { prompt }), await post('/v1/chat/completions', { messages })];
+    for (const [index, answer] of answers.entries()) {
+      expect(answer.status).toBe(400);
+      const { error } = (await answer.json()) as { error: { code: string; param: string; message: string } };
+      expect(error).toMatchObject({
+        code: 'context_length_exceeded',
+        param: index === 0 ? 'prompt' : 'messages',
+        message: `This model's maximum context length is 1000 tokens; ${size} bytes of text have more and cannot fit. Shorten it.`,
+      });
+    }
+  }
+});

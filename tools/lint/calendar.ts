@@ -1,0 +1,31 @@
+import { withoutText } from './identifiers.ts';
+import { type Fault, lineAt, type SourceFile } from './source-files.ts';
+
+/**
+ * Files that read the calendar, because a date is meant: what clients and people are shown, dates in the access file, and file
+ * times. The system's clock can be set back and forth, so nothing that lasts may be measured by it.
+ */
+const MEAN_A_DATE: readonly string[] = [
+  'coordinator/src/access/donor-door.ts',
+  'coordinator/src/base/event-log.ts',
+  'coordinator/src/http/generate.ts',
+  'coordinator/src/http/server.ts',
+  'coordinator/src/trust/quarantine.ts',
+  'packages/weights/src/node/lock.ts',
+];
+const IS_TEST = /\.test\.tsx?$/;
+/** `new Date(ms)`, `Date.UTC` and `Date.parse` read no clock. */
+const READS = /\bDate\.now\b|\bDate\(\s*\)|\bnew Date\b(?!\s*\()/g;
+
+/** Finds code that reads the system's clock where a duration may be meant. */
+export function calendarFaults(files: readonly SourceFile[]): Fault[] {
+  return files.flatMap(({ path, text }) => {
+    if (IS_TEST.test(path) || MEAN_A_DATE.includes(path)) return [];
+    return Array.from(withoutText(text).matchAll(READS), ({ 0: name, index }) => ({
+      file: path,
+      line: lineAt(text, index),
+      fault: `reads the system’s clock (${name})`,
+      remedy: 'measure with performance.now() or a Clock; a file that means a date is listed in tools/lint/calendar.ts',
+    }));
+  });
+}
