@@ -78,7 +78,12 @@ export function flood(kind: 'floods pings' | 'floods fragments', channel: DataCh
   for (let i = 0; i < FLOOD_MESSAGES; i++) {
     if (channel.readyState !== 'open' || channel.bufferedAmount > FLOOD_BUFFER_BYTES) return;
     nextId = (nextId + 1) & 0xff_ffff;
-    channel.send(kind === 'floods pings' ? ping(nextId) : firstFragment(nextId));
+    try {
+      channel.send(kind === 'floods pings' ? ping(nextId) : firstFragment(nextId));
+    } catch {
+      // Closed by the coordinator in the midst of it. The page notices, and may rejoin.
+      return;
+    }
   }
 }
 
