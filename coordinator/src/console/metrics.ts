@@ -71,6 +71,10 @@ const LAPS: Metrics<LapFigures> = {
   shoal_laps_total: ['Laps: dispatch and combine of one MoE layer and micro-batch.', (d) => d.laps],
   shoal_lap_redispatches_total: ['Laps that one tab failed and another or the coordinator did.', (d) => d.redispatches],
   shoal_lap_trials_total: ['Laps that others computed as well, because the tab is new or has failed.', (d) => d.trials],
+  shoal_lap_stand_ins_total: [
+    'Laps that the coordinator computed as well, because a tab took too long.',
+    (d) => d.standIns,
+  ],
   shoal_lap_hedges_total: ['Laps also sent to a replica because the first tab was late.', (d) => d.hedges],
   shoal_device_limited_choices_total: ['Tokens × MoE layers routed under a device limit.', (d) => d.limitedChoices],
   shoal_device_limit_changes_total: ['Tokens × MoE layers where that changed the experts.', (d) => d.changedChoices],

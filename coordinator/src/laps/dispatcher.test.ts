@@ -239,7 +239,7 @@ describe('Dispatcher with local layers', () => {
   });
 });
 
-describe('Dispatcher with a peer on trial', () => {
+describe('Dispatcher with a peer that may not answer', () => {
   const never = new Promise<void>(() => {});
   const answered = (peer: FakePeer): number => peer.asked.length;
 
@@ -249,15 +249,26 @@ describe('Dispatcher with a peer on trial', () => {
     peers = [untried, replica];
     expect(perRow(await lap(call([[0, 5]])))).toEqual([3]);
     expect([answered(untried), answered(replica)]).toEqual([1, 1]);
+    expect(untried.overtakenBy).toEqual(['peer']);
     expect(dispatcher.figures).toMatchObject({ trials: 1, hedges: 0, tabAssignments: 2, fallbackAssignments: 0 });
   });
 
-  it('computes here what nobody else could, once it takes longer than its tests did', async () => {
+  it('asks several replicas if no single one can do all of it', async () => {
     const untried = new FakePeer('untried', every);
-    Object.assign(untried, { trial: 'untried', delay: never, hedgeAfterMs: 5 });
-    peers = [untried];
+    Object.assign(untried, { trial: 'untried', delay: never, expectedLapMs: 0 });
+    peers = [untried, new FakePeer('low', only(0, 1)), new FakePeer('high', only(5))];
     expect(perRow(await lap(call([[0, 5]])))).toEqual([3]);
-    expect(dispatcher.figures).toMatchObject({ trials: 1, tabAssignments: 0, fallbackAssignments: 2 });
+    expect(peers.map(answered)).toEqual([1, 1, 1]);
+    expect(dispatcher.figures).toMatchObject({ trials: 1, standIns: 0, fallbackAssignments: 0 });
+  });
+
+  it.each(['untried', undefined] as const)('computes here what nobody else could, if it is %s', async (trial) => {
+    const silent = new FakePeer('silent', every);
+    Object.assign(silent, { trial, delay: never, hedgeAfterMs: 5 });
+    peers = [silent];
+    expect(perRow(await lap(call([[0, 5]])))).toEqual([3]);
+    expect(silent.overtakenBy).toEqual(['coordinator']);
+    expect(dispatcher.figures).toMatchObject({ standIns: 1, tabAssignments: 0, fallbackAssignments: 2 });
   });
 
   it('waits for a doubtful one no longer than for its replica, whatever it usually takes', async () => {
@@ -267,6 +278,13 @@ describe('Dispatcher with a peer on trial', () => {
     peers = [doubtful, replica];
     expect(perRow(await lap(call([[0, 5]])))).toEqual([3]);
     expect(answered(replica)).toBe(1);
+  });
+
+  it('waits for none longer than for itself, whatever they usually take', async () => {
+    const slow = new FakePeer('slow', every);
+    Object.assign(slow, { delay: never, hedgeAfterMs: 1_000_000 });
+    peers = [slow];
+    expect(perRow(await lap(call([[0, 5]])))).toEqual([3]);
   });
 
   it('uses the answer of one that comes in time, and asks nobody else', async () => {
@@ -279,7 +297,7 @@ describe('Dispatcher with a peer on trial', () => {
     expect(dispatcher.figures.trials).toBe(0);
   });
 
-  it('counts no answer that came too late as used', async () => {
+  it('counts no answer that came too late as used, and does nothing again because of it', async () => {
     const [untried, replica] = [new FakePeer('untried', every), new FakePeer('replica', every)];
     let answer = (): void => {};
     const accepted: string[] = [];
@@ -290,5 +308,6 @@ describe('Dispatcher with a peer on trial', () => {
     answer();
     await new Promise((resolve) => setTimeout(resolve, 5));
     expect(accepted).toEqual(['replica']);
+    expect([answered(untried), answered(replica), redispatches.length]).toEqual([1, 1, 0]);
   });
 });

@@ -11,7 +11,9 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
 import type { LapEvent, PassName, Timeline } from '../timeline/timeline.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
-import { type LapAnswer, LapError, type LapTiming, type LapTrace } from './lap.ts';
+import { LapCost } from './lap-cost.ts';
+import type { LapAttempt, LapClient } from './lap-client.ts';
+import { LapError, type LapTiming, type LapTrace } from './lap.ts';
 import { LapFigures } from './lap-figures.ts';
 import { inFrames, type LapPeer, LapSplitter, type Part } from './lap-splitter.ts';
 import { asSent, type RowParts, sumParts } from './row-sums.ts';
@@ -64,8 +66,17 @@ export interface BatchOptions {
 
 export type TraceSink = (row: number, trace: LapTrace) => void;
 
-/** The coordinator's own work is worth more of a wait than a replica's: everybody waits for its processor. */
-const OWN_WORK = { factor: 4, leastMs: 250 };
+/** When the coordinator computes what a peer is late with. Everybody waits for its processor, so later than a replica would. */
+const STAND_IN = {
+  /** At the earliest, for a peer on trial and for a known one. */
+  leastMs: 250,
+  leastKnownMs: 1_000,
+  /** For a peer on trial, this many times the time after which it is late. */
+  patience: 4,
+  /** For any peer, this many times what the coordinator takes itself, and what that is guessed to be before it is known. */
+  worth: 2,
+  guessMsPerRow: 10,
+};
 
 /** What is kept over the laps of one pass. */
 interface Pass {
@@ -83,14 +94,11 @@ interface Lap {
   isLocal: boolean;
   /** All of the call, its rows rounded. */
   work: RowSource;
+  /** Whether what is asked for it has been done by others meanwhile. */
+  isOver?: () => boolean;
 }
 
 type PeerPart = Part & { peer: LapPeer };
-
-interface PeerAnswer {
-  answer: LapAnswer;
-  by: LapPeer;
-}
 
 interface PartResult extends RowParts, Part {
   timing: LapTiming | null;
@@ -106,6 +114,8 @@ export class Dispatcher {
   readonly #clock: Clock;
   readonly #splitter: LapSplitter;
   readonly #hedgeBudget = new HedgeBudget();
+  /** What the coordinator's own work on laps costs. */
+  readonly #ownCost = new LapCost();
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -171,7 +181,10 @@ export class Dispatcher {
 
   /** Splits these assignments anew, over peers that were not tried. */
   async #serveAgain(lap: Lap, assignments: readonly number[], tried: ReadonlySet<LapPeer>): Promise<PartResult[]> {
-    const parts = this.#split(lap, assignments, tried);
+    return this.#serveAll(lap, this.#split(lap, assignments, tried), tried);
+  }
+
+  async #serveAll(lap: Lap, parts: readonly Part[], tried: ReadonlySet<LapPeer>): Promise<PartResult[]> {
     return (await Promise.all(parts.map((part) => this.#serve(lap, part, new Set(tried))))).flat();
   }
 
@@ -190,13 +203,10 @@ export class Dispatcher {
       return [{ rows, partial: await this.#computeLocally(lap, item), peer, assignments, timing: null }];
     }
     const part = { peer, assignments };
-    const asResult = ({ answer, by }: PeerAnswer): PartResult[] => [
-      { rows, partial: answer.partial, peer: by, assignments, timing: answer.timing },
-    ];
     try {
-      if (peer.laps.trial !== undefined) return await this.#askOnTrial(lap, item, part, tried, asResult);
-      return asResult(await this.#askHedged(lap, item, part, tried));
+      return await this.#askHelped(lap, item, { ...part, rows }, tried);
     } catch (error) {
+      if (lap.isOver?.()) throw error;
       // A row that overflows f16 can't be sent. It is computed here; at worst its own sequence ends.
       if (error instanceof FrameError) return this.#serve(lap, { peer: null, assignments }, tried);
       if (!(error instanceof LapError)) throw error;
@@ -210,78 +220,95 @@ export class Dispatcher {
     const sums = await (isLocal ? localLayers!.work : local).compute(item);
     const partial = asSent(sums, item.int8 ? 'int8' : 'f16', hiddenSize);
     const times = { startedMs, endedMs: this.#clock.now() };
+    const tookMs = times.endedMs - startedMs;
+    if (!isLocal) this.#ownCost.add(item.experts.length, tookMs, tookMs);
     timeline?.localExperts({ layer: item.layer, rows: item.numRows, ...times }, pass.name);
     if (isLocal && item.layer === mtpLayer) this.figures.draftAssignments += item.experts.length;
     else if (isLocal) this.figures.localLayerAssignments += item.experts.length;
     return partial;
   }
 
-  /** The peer's answer, or that of a replica that was asked because the peer was late. */
-  async #askHedged(
+  /**
+   * The peer's answer or, if it is late, that of others, or the coordinator's own: no stream waits for a peer that may never
+   * answer. What the peer was asked is not taken back, so that its answer, or its deadline, tells what it is worth.
+   */
+  #askHelped(
     lap: Lap,
     item: WorkItem,
-    { peer, assignments }: PeerPart,
+    { peer, assignments, rows }: PeerPart & { rows: number[] },
     tried: ReadonlySet<LapPeer>,
-  ): Promise<PeerAnswer> {
+  ): Promise<PartResult[]> {
+    const { trial } = peer.laps;
+    if (trial === undefined) this.#earnHedge();
+    const others = new Set([...tried, peer]);
+    let isServed = false;
+    const within: Lap = { ...lap, isOver: () => isServed || (lap.isOver?.() ?? false) };
+    const afterMs = trial
+      ? this.#trialMs(item, peer, this.#split(lap, assignments, others))
+      : peer.laps.hedgeAfterMs(item.numRows);
+    const standInMs = this.#standInMs(item, peer);
+    const { result, overtaken } = this.#ask(within, item, peer);
+    const own = result.then((answer) => [{ rows, partial: answer.partial, peer, assignments, timing: answer.timing }]);
+    const replicas = (): Attempt<PartResult[]> | undefined => {
+      const parts = this.#split(lap, assignments, others);
+      if (parts.some((part) => part.peer === null) || !this.#mayHedge(trial)) return undefined;
+      return { result: this.#serveAll(within, parts, others), lost: () => {} };
+    };
+    const standIn = (): Attempt<PartResult[]> => {
+      this.figures.standIns++;
+      return { result: this.#serve(within, { peer: null, assignments }, others), lost: () => {} };
+    };
+    const byPeers = hedge({ result: own, lost: () => overtaken('peer') }, afterMs, replicas, this.#clock);
+    const byAll = hedge({ result: byPeers, lost: () => overtaken('coordinator') }, standInMs, standIn, this.#clock);
+    return byAll.finally(() => (isServed = true));
+  }
+
+  #earnHedge(): void {
     this.figures.asks++;
     this.#hedgeBudget.earn();
-    const replica = (): Attempt<PeerAnswer> | undefined => {
-      const [only, ...more] = this.#split(lap, assignments, new Set([...tried, peer]));
-      const other = only?.peer ?? null;
-      // Only another peer that can do all of it: a hedge saves waiting, and the coordinator's own work doesn't.
-      if (other === null || more.length > 0 || !this.#hedgeBudget.take()) return undefined;
-      this.figures.hedges++;
-      return this.#ask(lap, item, other);
-    };
-    const afterMs = peer.laps.hedgeAfterMs(item.numRows);
-    return hedge(this.#ask(lap, item, peer), afterMs, replica, this.#clock);
+  }
+
+  /** Hedges of known peers are bounded by a budget; a peer on trial gets one lap at a time. */
+  #mayHedge(trial: LapClient['trial']): boolean {
+    if (trial === undefined && !this.#hedgeBudget.take()) return false;
+    if (trial === undefined) this.figures.hedges++;
+    else this.figures.trials++;
+    return true;
   }
 
   /**
-   * The answer of a peer on trial or, unless it comes soon, that of others or the coordinator's own: no stream waits for a peer
-   * that may never answer. The peer's lap is not given up for that, so that its answer, or its deadline, tells what it is worth.
-   */
-  #askOnTrial(
-    lap: Lap,
-    item: WorkItem,
-    { peer, assignments }: PeerPart,
-    tried: ReadonlySet<LapPeer>,
-    asResult: (answer: PeerAnswer) => PartResult[],
-  ): Promise<PartResult[]> {
-    const others = new Set([...tried, peer]);
-    const afterMs = this.#trialMs(item, peer, this.#split(lap, assignments, others));
-    let isServed = false;
-    const asked = this.#ask(lap, item, peer, () => !isServed);
-    const own = { result: asked.result.then(asResult), cancel: () => {} };
-    const replacement = (): Attempt<PartResult[]> => {
-      this.figures.trials++;
-      return { result: this.#serveAgain(lap, assignments, others), cancel: () => {} };
-    };
-    return hedge(own, afterMs, replacement, this.#clock).finally(() => (isServed = true));
-  }
-
-  /**
-   * How long to wait for a peer on trial: as long as it usually takes, in its tests if in nothing else, but no longer than for
-   * the peers that would replace it; if it is untried, not at all.
+   * How long to wait for a peer on trial before its replicas are asked: as long as it usually takes, in its tests if in nothing
+   * else, but no longer than for these; if it is untried, not at all.
    */
   #trialMs({ numRows }: WorkItem, { laps }: LapPeer, replacements: readonly Part[]): number {
-    const ownMs = laps.hedgeAfterMs(numRows);
-    if (replacements.some(({ peer }) => peer === null)) return Math.max(OWN_WORK.leastMs, OWN_WORK.factor * ownMs);
+    const peers = replacements.flatMap(({ peer }) => peer ?? []);
+    if (peers.length < replacements.length) return Number.POSITIVE_INFINITY;
     if (laps.trial === 'untried') return 0;
-    return Math.min(ownMs, Math.max(...replacements.map(({ peer }) => peer!.laps.hedgeAfterMs(numRows))));
+    return Math.min(laps.hedgeAfterMs(numRows), Math.max(...peers.map((peer) => peer.laps.hedgeAfterMs(numRows))));
   }
 
-  /** `isWanted`: whether an answer that comes now would still be used. */
-  #ask({ pass }: Lap, item: WorkItem, peer: LapPeer, isWanted = (): boolean => true): Attempt<PeerAnswer> {
+  /**
+   * How long to wait for any peer before the coordinator computes as well: a second, or twice what that takes it, so that no
+   * peer says how long everybody waits for it. A peer on trial gets less where its usual time is less.
+   */
+  #standInMs({ numRows, experts }: WorkItem, { laps }: LapPeer): number {
+    const { fixedMs, perAssignmentMs } = this.#ownCost.line();
+    const ownMs = fixedMs + perAssignmentMs * experts.length;
+    const mostMs = Math.max(STAND_IN.leastKnownMs, STAND_IN.worth * (ownMs || STAND_IN.guessMsPerRow * numRows));
+    if (laps.trial === undefined) return mostMs;
+    return Math.min(mostMs, Math.max(STAND_IN.leastMs, STAND_IN.patience * laps.hedgeAfterMs(numRows)));
+  }
+
+  #ask(lap: Lap, item: WorkItem, peer: LapPeer): LapAttempt {
     const { timeline } = this.#options;
-    const onEnd = timeline && ((event: LapEvent) => timeline.lap(event, peer.peerId, pass.name));
-    const { result, cancel } = peer.laps.attempt(item, { meter: this.figures, onEnd });
+    const onEnd = timeline && ((event: LapEvent) => timeline.lap(event, peer.peerId, lap.pass.name));
+    const { result, overtaken } = peer.laps.attempt(item, { meter: this.figures, onEnd });
     const accepted = result.then((answer) => {
-      if (!isWanted()) throw new LapError('cancelled', 'another peer has answered the lap');
-      if (peer.accepts(item, answer.partial)) return { answer, by: peer };
+      if (lap.isOver?.()) throw new LapError('cancelled', 'another has done its work meanwhile');
+      if (peer.accepts(item, answer.partial)) return answer;
       throw new LapError('wrong', 'the answer cannot be right');
     });
-    return { result: accepted, cancel };
+    return { result: accepted, overtaken };
   }
 
   async #redispatch(

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
 
-function attempt(): Attempt<string> & { resolve(value: string): void; reject(error: Error): void; cancelled: boolean } {
+function attempt(): Attempt<string> & { resolve(value: string): void; reject(error: Error): void; hasLost: boolean } {
   let resolve!: (value: string) => void;
   let reject!: (error: Error) => void;
   const result = new Promise<string>((yes, no) => ([resolve, reject] = [yes, no]));
-  const made = { result, resolve, reject, cancelled: false, cancel: () => void (made.cancelled = true) };
+  const made = { result, resolve, reject, hasLost: false, lost: () => void (made.hasLost = true) };
   return made;
 }
 
@@ -14,7 +14,7 @@ describe('hedge', () => {
     const first = attempt();
     first.resolve('a');
     expect(await hedge(first, 10_000, () => expect.unreachable())).toBe('a');
-    expect(first.cancelled).toBe(false);
+    expect(first.hasLost).toBe(false);
   });
 
   it('starts no second attempt when the first fails in time, which is for a re-dispatch', async () => {
@@ -23,17 +23,17 @@ describe('hedge', () => {
     await expect(hedge(first, 10_000, () => expect.unreachable())).rejects.toThrow('gone');
   });
 
-  it('takes the earlier answer, and cancels the other attempt', async () => {
+  it('takes the earlier answer, and tells the other attempt', async () => {
     const [first, second] = [attempt(), attempt()];
     const outcome = hedge(first, 0, () => second);
     setTimeout(() => second.resolve('b'), 5);
     expect(await outcome).toBe('b');
-    expect([first.cancelled, second.cancelled]).toEqual([true, false]);
+    expect([first.hasLost, second.hasLost]).toEqual([true, false]);
     const [slow, other] = [attempt(), attempt()];
     const late = hedge(slow, 0, () => other);
     setTimeout(() => slow.resolve('a'), 5);
     expect(await late).toBe('a');
-    expect([slow.cancelled, other.cancelled]).toEqual([false, true]);
+    expect([slow.hasLost, other.hasLost]).toEqual([false, true]);
   });
 
   it('waits for the first attempt when start() declines', async () => {

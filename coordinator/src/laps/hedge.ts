@@ -3,8 +3,8 @@ import { systemClock, type Clock, type Timer } from '../base/clock.ts';
 /** One way to get an answer, which can be given up. */
 export interface Attempt<T> {
   result: Promise<T>;
-  /** Gives it up: its answer is not needed any more. */
-  cancel: () => void;
+  /** Called when the other attempt has answered first. */
+  lost: () => void;
 }
 
 /** Hedges earned by each lap, and how many may be saved up. */
@@ -32,7 +32,7 @@ export class HedgeBudget {
 
 /**
  * The first attempt's answer, or, where it has none after `afterMs`, the earlier of it and of a second attempt. The loser is
- * cancelled. If one attempt fails the other decides; if both fail the first one's error is thrown. `start` may decline
+ * told. If one attempt fails the other decides; if both fail the first one's error is thrown. `start` may decline
  * (undefined).
  */
 export async function hedge<T>(
@@ -55,7 +55,7 @@ export async function hedge<T>(
   if (second === undefined) return first.result;
   const won = async (attempt: Attempt<T>, loser: Attempt<T>): Promise<T> => {
     const value = await attempt.result;
-    loser.cancel();
+    loser.lost();
     return value;
   };
   return Promise.any([won(first, second), won(second, first)]).catch(() => first.result);

@@ -73,22 +73,53 @@ describe('LapClient', () => {
     expect(laps.lateAnswers).toBeLessThan(300);
   });
 
-  it('cancels an attempt, which counts as no failure of the peer', async () => {
-    const meter = { frameBytes: 0 };
-    const { result, cancel } = laps.attempt(someItem(), { meter });
-    rig.nowMs += 40;
-    cancel();
-    cancel();
-    expect((await failureOf(result)).reason).toBe('cancelled');
-    expect(laps).toMatchObject({ lapsFailed: 0, inFlight: 0 });
-    expect(laps.failures.inARow).toBe(0);
-    // The lap would have taken at least this long.
-    expect(laps.lapMs.quantile(0.5)).toBe(40);
-    expect(link.sent.map((sent) => peekFrame(sent).type)).toEqual(['dispatch', 'cancel']);
+  it('does not take a lap back that a replica was faster with: its answer still tells what the peer is worth', async () => {
+    for (let i = 0; i < 20; i++) await lapOf(20);
+    const { result, overtaken } = laps.attempt(someItem(), { meter: { frameBytes: 0 } });
+    rig.nowMs += 400;
+    overtaken('peer');
     expect(laps.expected.standing).toBe('avoid');
+    expect(laps).toMatchObject({ lapsFailed: 0, inFlight: 1 });
+    expect(laps.failures.inARow).toBe(0);
     laps.receive(combine(link.lapId()));
-    expect(laps).toMatchObject({ lapsAnswered: 0, lateAnswers: 1 });
-    expect(rig.hostile).toEqual([]);
+    await result;
+    expect(laps.expected.standing).toBe('known');
+    expect(laps.lapMs.quantile(1)).toBe(400);
+    expect(peekFrame(link.sent.at(-1)!).type).toBe('dispatch');
+    // After its end nothing happens any more.
+    overtaken('coordinator');
+    expect(laps.failures.inARow).toBe(0);
+  });
+
+  it('counts a lap as failed that the coordinator itself was faster with, once the peer is known', async () => {
+    const overtake = (): void => {
+      const { result, overtaken } = laps.attempt(someItem(), { meter: { frameBytes: 0 } });
+      result.catch(() => {});
+      rig.nowMs += 1;
+      overtaken('coordinator');
+    };
+    overtake();
+    expect(laps.failures.inARow).toBe(0);
+    for (let i = 0; i < 20; i++) await lapOf(5_000);
+    overtake();
+    expect(laps.failures.inARow).toBe(1);
+    rig.nowMs += 1;
+    overtake();
+    expect(laps.failures.verdict).toBe('drain');
+  });
+
+  it('cannot be made to wait longer and longer by a peer that keeps some laps', async () => {
+    for (let i = 0; i < 20; i++) await lapOf(20);
+    const before = laps.hedgeAfterMs(1);
+    for (let i = 0; i < 50; i++) {
+      const { result, overtaken } = laps.attempt(someItem(), { meter: { frameBytes: 0 }, deadlineMs: 1 });
+      rig.nowMs += 5_000;
+      overtaken('peer');
+      await failureOf(result);
+      await lapOf(20);
+    }
+    expect(laps.hedgeAfterMs(1)).toBe(before);
+    expect(laps.failures.verdict).toBe('dismiss');
   });
 
   it('hedgeAfterMs is the 95th percentile of enough laps, and at most a quarter of a second before', async () => {
@@ -223,6 +254,8 @@ describe('LapClient', () => {
     expect(laps.deadlineMs(1)).toBe(300);
     for (let i = 0; i < 2; i++) await lapOf(400);
     expect(laps.deadlineMs(64)).toBeCloseTo(400 * 6 * 2);
+    // Nothing tells how long its line takes for so many rows.
+    expect(laps.deadlineMs(65)).toBe(15_000);
     for (let i = 0; i < 4; i++) await lapOf(60_000);
     expect(laps.deadlineMs(1)).toBe(15_000);
   });

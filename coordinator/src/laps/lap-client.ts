@@ -16,7 +16,6 @@ import { type Link, TransportError } from '@shoal/transport';
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
 import { SampleWindow, SecondMedians } from '../base/sample-window.ts';
 import type { LapEvent } from '../timeline/timeline.ts';
-import type { Attempt } from './hedge.ts';
 import { type LapAnswer, LapError, type LapTiming } from './lap.ts';
 import { LapDeadlines } from './lap-deadlines.ts';
 import { LapFailures } from './lap-failures.ts';
@@ -47,6 +46,13 @@ interface PendingLap extends AskOptions {
   resolve(answer: LapAnswer): void;
   reject(error: LapError): void;
   timer: Timer;
+}
+
+/** A lap on its way. */
+export interface LapAttempt {
+  result: Promise<LapAnswer>;
+  /** Somebody else has done its work meanwhile: it is asked last for a while. */
+  overtaken: (by: 'peer' | 'coordinator') => void;
 }
 
 export interface AskOptions {
@@ -171,12 +177,12 @@ export class LapClient {
     return this.attempt(item, options).result;
   }
 
-  /** As `ask`, and can be given up: the peer is told, and the lap doesn't count as its failure. */
-  attempt(item: WorkItem, options: AskOptions = {}): Attempt<LapAnswer> {
+  /** As `ask`, and can be told that somebody else was faster. */
+  attempt(item: WorkItem, options: AskOptions = {}): LapAttempt {
     const lapId = this.#nextLapId;
     this.#nextLapId = lapId === MAX_LAP_ID ? 0 : lapId + 1;
     this.#lapsSent++;
-    return { result: this.#send(lapId, item, options), cancel: () => this.#cancel(lapId) };
+    return { result: this.#send(lapId, item, options), overtaken: (by) => this.#overtaken(lapId, by) };
   }
 
   async #send(lapId: number, item: WorkItem, options: AskOptions): Promise<LapAnswer> {
@@ -242,12 +248,15 @@ export class LapClient {
     this.#giveUp(lapId, pending, new LapError('deadline', `no answer within ${Math.round(deadlineMs)} ms`));
   }
 
-  #cancel(lapId: number): void {
+  /**
+   * The lap is not given up: its answer, or its deadline, tells what the peer is worth. One that lets the coordinator, which has
+   * other work, be faster is of no use, whatever it answers in the end.
+   */
+  #overtaken(lapId: number, by: 'peer' | 'coordinator'): void {
     const pending = this.#pending.get(lapId);
     if (pending === undefined) return;
-    // The lap would have taken at least this long.
-    if (pending.meter) this.lapMs.add(this.#clock.now() - pending.sentMs);
-    this.#giveUp(lapId, pending, new LapError('cancelled', 'a replica has answered the lap'));
+    this.#standing.fellSilent();
+    if (by === 'coordinator' && this.#deadlines.areKnown) this.failures.missed(pending.sentMs);
   }
 
   /** Tells the peer, best effort, and prefers replicas for a while, since it may have fallen silent. */
@@ -325,7 +334,7 @@ export class LapClient {
 
   #record({ lapMs, queueMs, computeMs }: LapTiming, { numRows, experts }: WorkItem): void {
     this.failures.answered();
-    this.lapMs.add(lapMs);
+    this.#deadlines.answered(lapMs, numRows);
     this.queueMs.add(queueMs);
     this.computeMs.add(computeMs);
     this.wireMs.add(lapMs - queueMs - computeMs);

@@ -9,6 +9,8 @@ const DEADLINE = {
   minKnownMs: 300,
   maxMs: 15_000,
 };
+/** A lap of this many times the rows that the peer has ever answered is given the longest time: nothing tells how fast its line is. */
+const UNHEARD_OF = 4;
 /** Laps whose quantiles are used: few enough to forget a bad moment. */
 const LAP_WINDOW = 64;
 /** Laps from which a 95th percentile is taken. */
@@ -22,15 +24,21 @@ const WORTH_A_HEDGE = 1.5;
 
 /** How long one peer's laps take, and so how long a further one may take. */
 export class LapDeadlines {
-  /** Laps that were answered, or given up once a replica had answered. */
+  /** Laps that were answered. Others say nothing of what is usual: a peer could make itself any time by keeping some. */
   readonly lapMs = new SampleWindow(LAP_WINDOW);
   /** Laps of tests and of probation: all that is known of a new peer. */
   readonly testMs = new SampleWindow(LAP_WINDOW);
   readonly #rowMs: () => number;
+  #mostRows = 16;
 
   /** @param rowMs the backend's average time for a row, as the peer tells it */
   constructor(rowMs: () => number) {
     this.#rowMs = rowMs;
+  }
+
+  answered(lapMs: number, numRows: number): void {
+    this.lapMs.add(lapMs);
+    this.#mostRows = Math.max(this.#mostRows, numRows);
   }
 
   /** Whether enough laps are known to say when one is late. */
@@ -41,6 +49,7 @@ export class LapDeadlines {
   /** The time that a lap of this many rows is given. A new peer's comes from its tests: a second, unless these took long. */
   deadlineMs(numRows: number, rttMs: number): number {
     const usualMs = this.lapMs.quantile(0.95) ?? this.testMs.quantile(0.95) ?? DEADLINE.minMs / DEADLINE.factor;
+    if (this.areKnown && numRows > UNHEARD_OF * this.#mostRows) return DEADLINE.maxMs;
     const scaled = this.#withRows(usualMs, numRows) * DEADLINE.factor + rttMs;
     return Math.min(DEADLINE.maxMs, Math.max(this.areKnown ? DEADLINE.minKnownMs : DEADLINE.minMs, scaled));
   }

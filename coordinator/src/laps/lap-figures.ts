@@ -11,6 +11,8 @@ export class LapFigures {
   hedges = 0;
   /** Parts that others computed as well, because the peer that was asked may not answer (`LapClient.trial`). */
   trials = 0;
+  /** Parts that the coordinator began to compute, because a peer took too long. */
+  standIns = 0;
   redispatches = 0;
   /** (row, expert) assignments that peers computed, and that the coordinator did because no peer could. */
   tabAssignments = 0;

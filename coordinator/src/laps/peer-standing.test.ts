@@ -51,8 +51,8 @@ describe('PeerStanding.expected', () => {
     link.bytesReceived += 4;
     expect(laps.expected.standing).toBe('try');
 
-    const { result, cancel } = laps.attempt(someItem());
-    cancel();
+    const { result, overtaken } = laps.attempt(someItem(), { deadlineMs: 1 });
+    overtaken('peer');
     await failureOf(result);
     rig.nowMs += 3_001;
     expect(laps.expected.standing).toBe('avoid');

@@ -30,6 +30,7 @@ export class FakePeer implements LapPeer {
   failure: Error | undefined;
   delay: Promise<void> = Promise.resolve();
   trial: LapClient['trial'];
+  readonly overtakenBy: string[] = [];
   hedgeAfterMs = Number.POSITIVE_INFINITY;
   readonly serves: (layer: number, expert: number) => boolean;
 
@@ -53,7 +54,7 @@ export class FakePeer implements LapPeer {
     if (this.expectedLapMs > 0) lapMs.add(this.expectedLapMs);
     const attempt = (item: WorkItem, options?: AskOptions) => ({
       result: ask(item, options),
-      cancel: () => {},
+      overtaken: (by: string) => void this.overtakenBy.push(by),
     });
     const hedgeAfterMs = (): number => this.hedgeAfterMs;
     const { trial } = this;
