@@ -93,6 +93,12 @@ const REFUSED: Record<RefusalCode, ProblemText> = {
     todo: `${RETRIES} Closing one of your other tabs makes room.`,
     recovery: 'auto',
   },
+  wait: {
+    title: 'Please wait a little',
+    happened: 'Earlier visits from this browser or network failed again and again, which costs everybody time.',
+    todo: `${RETRIES} If it keeps happening, lend less memory, or use a steadier connection.`,
+    recovery: 'auto',
+  },
   'no-cpu': {
     title: 'This swarm only accepts GPUs',
     happened: 'The operator has chosen not to use CPUs, which are slower.',

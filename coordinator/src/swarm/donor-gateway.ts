@@ -220,7 +220,7 @@ class DonorSocket {
     this.#options.log.warn({ address: this.#address, peerId: this.#peer?.peerId }, `dropped a donor that sent ${what}`);
     if (this.#peer) {
       const message = `The page sent ${what}. Reload the page.`;
-      this.#options.swarm.dismiss(this.#peer, { code: 'protocol', message, retry: false });
+      this.#options.swarm.letGo(this.#peer, { code: 'protocol', message, retry: false });
     }
     this.#closeSoon();
   }

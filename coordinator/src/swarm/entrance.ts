@@ -13,6 +13,9 @@ import type { SwarmOptions } from './swarm-options.ts';
 /** Well above the number of tabs that the coordinator's attention can keep busy. */
 const DEFAULT_MAX_PEERS = 512;
 
+/** Verified rows from which a donor has shown that it is not a name made up a minute ago. */
+const PROVEN_ROWS = 1_000;
+
 export interface EntranceOptions extends Pick<
   SwarmOptions,
   'model' | 'rowFormat' | 'trust' | 'cpuDonors' | 'maxPeers'
@@ -56,8 +59,8 @@ export class Entrance {
     }
     const untilMs = trust?.quarantine.until(session);
     if (untilMs !== undefined) return new JoinRefused('banned', quarantinedText(untilMs));
-    const waitMs = rejoins.waitMs(session);
-    if (waitMs > 0) return new JoinRefused('limit', rejoinText(waitMs));
+    const waitMs = rejoins.waitMs(session, session.trust.record.verifiedRows >= PROVEN_ROWS);
+    if (waitMs > 0) return new JoinRefused('wait', rejoinText(waitMs));
     if (old || peers().length < maxPeers || this.#makeRoom(session)) return undefined;
     return new JoinRefused('full', `The swarm is full, with ${peers().length} tabs. Try again later.`);
   }

@@ -10,6 +10,8 @@ interface Load {
   cancel: () => void;
   /** The most that was reported, which only counts as progress if it grows. */
   doneBytes: number;
+  /** What it had to load when it began. */
+  bytes: number;
   /** However much is reported, it has to be over by then. */
   endMs: number;
 }
@@ -27,11 +29,19 @@ export class LoadDeadlines {
     this.#onExpired = onExpired;
   }
 
-  /** Starts the peer's deadlines. `bytes`: what it has to load, by the coordinator's own reckoning. */
+  /**
+   * Starts the peer's deadlines. `bytes`: what it has to load, by the coordinator's own reckoning. While it is loading already,
+   * it gets more time only for what is added: assignments may change as often as tabs come and go.
+   */
   start(peer: PeerSession, bytes: number): void {
+    const nowMs = this.#clock.now();
+    const before = this.#loads.get(peer);
+    const inAllMs = nowMs + this.#timeoutMs + bytes / MIN_BYTES_PER_MS;
+    const endMs = before
+      ? Math.min(inAllMs, before.endMs + Math.max(0, bytes - before.bytes) / MIN_BYTES_PER_MS)
+      : inAllMs;
     this.stop(peer);
-    const endMs = this.#clock.now() + this.#timeoutMs + bytes / MIN_BYTES_PER_MS;
-    this.#loads.set(peer, { cancel: this.#expire(peer, endMs), doneBytes: 0, endMs });
+    this.#loads.set(peer, { cancel: this.#expire(peer, endMs), doneBytes: 0, bytes, endMs });
   }
 
   /** The peer has loaded this much. Only more than before counts. */

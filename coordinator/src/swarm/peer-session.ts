@@ -19,8 +19,11 @@ const REPEATED_TESTS_PERIOD_MS = 600_000;
 /** More often than anyone pauses and resumes. */
 const INTENTS_PER_MINUTE = 20;
 const MINUTE_MS = 60_000;
-/** A tab that is loading is counted on as long as it shows progress, but no longer than this, since progress is its own word. */
-const COUNTED_ON_MS = { withoutProgress: 8_000, inAll: 60_000 };
+/**
+ * A tab that is loading is counted on as long as it shows progress, but no longer than a minute and what a line of 32 Mbit/s
+ * takes, since progress is its own word.
+ */
+const COUNTED_ON = { withoutProgressMs: 8_000, inAllMs: 60_000, bytesPerMs: 4_000 };
 
 /** No assignment: epochs count from 1. */
 export const NO_EPOCH = -1;
@@ -197,14 +200,31 @@ export class PeerSession implements LapPeer, Migrant {
     if (this.#lacking === undefined) return false;
     const nowMs = this.#clock.now();
     const { sinceMs, progressMs } = this.#lacking;
-    return nowMs - progressMs > COUNTED_ON_MS.withoutProgress || nowMs - sinceMs > COUNTED_ON_MS.inAll;
+    const inAllMs =
+      COUNTED_ON.inAllMs + ((this.assigned.size - this.live.size) * this.#options.shardBytes) / COUNTED_ON.bytesPerMs;
+    return nowMs - progressMs > COUNTED_ON.withoutProgressMs || nowMs - sinceMs > inAllMs;
+  }
+
+  /** It begins to load an assignment: with nothing loaded of it, but with no more time than it had. */
+  startLoading(): void {
+    this.loadedBytes = 0;
+    if (this.#lacking) this.#lacking.progress = this.#progress;
+  }
+
+  get #progress(): number {
+    return this.loadedBytes + (this.#laps?.testsAnswered ?? 0);
   }
 
   #watchLoading(nowMs: number): void {
     if (this.#lacking === undefined) return;
-    const progress = this.loadedBytes + (this.#laps?.testsAnswered ?? 0);
-    if (progress > this.#lacking.progress) this.#lacking.progressMs = nowMs;
-    this.#lacking.progress = progress;
+    const progress = this.#progress;
+    if (progress > this.#lacking.progress) Object.assign(this.#lacking, { progress, progressMs: nowMs });
+  }
+
+  /** Whether it would leave with a test or a load unfinished, or with laps that it owes. */
+  get wasInterrupted(): boolean {
+    if (!this.connected || this.state === 'paused') return false;
+    return this.laps.failures.inARow > 0 || (!this.hasServed && this.assigned.size > 0);
   }
 
   /** Whether it may be given laps. */

@@ -14,6 +14,9 @@ const DONOR = {
 };
 /** A name is free, so an address counts too; but a household on a bad line has many tabs. */
 const NETWORK = { free: 8, firstMs: MINUTE_MS, growth: 2, longestMs: 10 * MINUTE_MS };
+/** What a visit counts that the tab ended itself: a donor who moves the slider while loading does so a few times. */
+const UNFINISHED = 0.25;
+const SAME_MOMENT_MS = 5_000;
 /** Donors and networks remembered, at about 100 B each. */
 const MAX_ENTRIES = 20_000;
 
@@ -29,13 +32,19 @@ export interface Visitor {
   address: string;
 }
 
+/** A visit that was of no use, or ended before it was of any. */
+export interface Visit extends Visitor {
+  hasServed: boolean;
+}
+
 /**
- * How long donors have to stay away whose visits ended because they were of no use: they failed laps, loaded nothing, or flooded
- * the coordinator. Each such visit costs everyone a download, a test and some laps, so the same donor is let in again at once
- * only the first time, and only if it had served.
+ * How long donors have to stay away whose visits were of no use: they failed laps, loaded nothing, or flooded the coordinator.
+ * Each such visit costs everyone a download, a test and some laps, so the same donor is let in again at once only the first
+ * time, and only if it had served.
  */
 export class RejoinDelays {
   readonly #entries = new Map<string, Entry>();
+  readonly #counted = new WeakSet<object>();
   readonly #now: () => number;
 
   /** @param now monotonic, in milliseconds */
@@ -43,16 +52,34 @@ export class RejoinDelays {
     this.#now = now;
   }
 
-  /** Counts a visit that was of no use: twice if not one expert served in it. */
-  add({ donorId, address, hasServed }: Visitor & { hasServed: boolean }): void {
-    const visits = hasServed ? 1 : 2;
-    this.#count(`donor ${donorId}`, visits, DONOR, 1);
-    for (const { key, share } of foreignNetworks(address)) this.#count(`network ${key}`, visits, NETWORK, share);
+  /** Counts a visit that the coordinator ends, once: twice as much if not one expert served in it. */
+  useless(visit: Visit): void {
+    this.#add(visit, visit.hasServed ? 1 : 2, 1);
   }
 
-  /** Milliseconds until this donor may join; 0 if it may now. */
-  waitMs({ donorId, address }: Visitor): number {
-    const keys = [`donor ${donorId}`, ...foreignNetworks(address).map(({ key }) => `network ${key}`)];
+  /** Counts a visit that the tab ended before it had served, though experts were given to it: a donor may change their mind. */
+  unfinished(visit: Visit): void {
+    this.#add(visit, UNFINISHED, UNFINISHED);
+  }
+
+  #add(visit: Visit, forDonor: number, forNetwork: number): void {
+    if (this.#counted.has(visit)) return;
+    this.#counted.add(visit);
+    const key = `donor ${visit.donorId}`;
+    const before = this.#entries.get(key);
+    // All tabs of a donor suffer from the same bad moment of its line.
+    const isSameMoment =
+      forDonor >= 1 && before !== undefined && this.#now() - before.atMs < SAME_MOMENT_MS && before.visits >= 1;
+    if (isSameMoment) return;
+    this.#count(key, forDonor, DONOR, 1);
+    for (const { key: network, share } of foreignNetworks(visit.address))
+      this.#count(`network ${network}`, forNetwork, NETWORK, share);
+  }
+
+  /** Milliseconds until this donor may join; 0 if it may now. A donor that has proven itself does not wait for its network. */
+  waitMs({ donorId, address }: Visitor, isProven = false): number {
+    const networks = isProven ? [] : foreignNetworks(address);
+    const keys = [`donor ${donorId}`, ...networks.map(({ key }) => `network ${key}`)];
     return Math.max(0, ...keys.map((key) => (this.#entries.get(key)?.untilMs ?? 0) - this.#now()));
   }
 

@@ -70,9 +70,8 @@ export class Rollout {
 
   /** Changes whenever another plan is due because of doubtful holders. Empty while there are none. */
   get doubt(): string {
-    const able = this.#options.peers().filter(takesPart);
-    if (doubtsOf(able).size === 0) return '';
-    return able.map((peer) => `${peer.peerId} ${peer.doubtful}`).join();
+    const doubts = doubtsOf(this.#options.peers().filter(takesPart));
+    return [...doubts].map(([{ peerId }, experts]) => `${peerId} ${experts.size}`).join();
   }
 
   #planOnce(able: readonly PeerSession[], mayOnlyKeep: () => boolean): PlacementResult {

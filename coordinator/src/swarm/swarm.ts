@@ -69,7 +69,7 @@ export class Swarm {
     const { loadTimeoutMs } = this.#timings;
     this.#loading = new LoadDeadlines(this.#clock, loadTimeoutMs, (peer) => {
       const message = `The tab made no progress loading its experts for ${loadTimeoutMs / 1000} s.`;
-      this.#letGo(peer, { code: 'timeout', message, retry: true });
+      this.letGo(peer, { code: 'timeout', message, retry: true });
     });
     this.#rejoins = new RejoinDelays(() => this.#clock.now());
     this.#entrance = new Entrance({
@@ -102,7 +102,7 @@ export class Swarm {
       dismiss: (peer, message) => this.dismiss(peer, message),
       onServes: () => this.#rollout.advance(),
       onWaiting: (peer) => this.#expectLoading(peer),
-      letGo: (peer, message) => this.#letGo(peer, message),
+      letGo: (peer, message) => this.letGo(peer, message),
       onEvent: (level, text, peer) => this.#event(level, text, peer),
     });
     trust?.events.on('wrong', (peerId, wrong) => this.#foundOut(peerId, wrong));
@@ -163,7 +163,7 @@ export class Swarm {
     });
     link.onFrame = (frame) => laps.receive(frame);
     link.onClose = (reason) => {
-      if (reason === 'protocol') this.#letGo(peer, { code: 'protocol', message: LINK_MISUSED, retry: false });
+      if (reason === 'protocol') this.letGo(peer, { code: 'protocol', message: LINK_MISUSED, retry: false });
       else this.leave(peer, LINK_ENDS[reason]);
     };
     peer.attach(link, laps);
@@ -195,7 +195,7 @@ export class Swarm {
   trouble(peer: PeerSession, { code, message }: Trouble): void {
     this.#event('warning', `${peer.peerId} reported a problem (${code}): ${message}`, peer);
     if (code === 'device-lost') {
-      if (!peer.mayRepeatTest()) return this.#letGo(peer, TOO_MANY_TESTS);
+      if (!peer.mayRepeatTest()) return this.letGo(peer, TOO_MANY_TESTS);
       // The tab gets a new device, loads the same experts again and reports `ready`. Then it is tested again.
       peer.live.clear();
       peer.tests.clear();
@@ -209,15 +209,15 @@ export class Swarm {
     const retry = code === 'download' || code === 'hash';
     if (retry) this.#options.onBadShards?.([...peer.target].map((expert) => this.#rollout.shardHash(expert)));
     const farewell = `The tab could not load its experts: ${message}`.slice(0, MAX_FAREWELL_CHARS);
-    this.dismiss(peer, { code: 'removed', message: farewell, retry });
+    this.letGo(peer, { code: 'removed', message: farewell, retry });
   }
 
   intent(peer: PeerSession, { intent }: Intent): void {
-    if (intent !== 'leave' && !peer.mayIntend()) return this.#letGo(peer, TOO_MANY_INTENTS);
+    if (intent !== 'leave' && !peer.mayIntend()) return this.letGo(peer, TOO_MANY_INTENTS);
     switch (intent) {
       case 'pause':
         if (!peer.apply('pause')) return;
-        if (peer.tests.size > 0 && !peer.mayRepeatTest()) return this.#letGo(peer, TOO_MANY_TESTS);
+        if (peer.tests.size > 0 && !peer.mayRepeatTest()) return this.letGo(peer, TOO_MANY_TESTS);
         peer.tests.clear();
         if (peer.readyEpoch === peer.epoch) this.#loading.stop(peer);
         this.#event('info', `${peer.peerId} was paused by its donor`, peer);
@@ -266,9 +266,17 @@ export class Swarm {
     this.leave(peer, `was dismissed: ${message.message}`);
   }
 
+  /** As `dismiss`, of a peer that was of no use: its donor may have to wait before it joins again. */
+  letGo(peer: PeerSession, farewell: Dismissed): void {
+    if (peer.state === 'gone') return;
+    this.#rejoins.useless(peer);
+    this.dismiss(peer, farewell);
+  }
+
   /** Removes a peer, for whatever reason `why` names; its laps go elsewhere at once. */
   leave(peer: PeerSession, why: string): void {
     if (!peer.apply('leave')) return;
+    if (peer.wasInterrupted) this.#rejoins.unfinished(peer);
     const lost = peer.live.size;
     this.#loading.stop(peer);
     this.#donors.remember(peer);
@@ -330,7 +338,7 @@ export class Swarm {
   #hostile(peer: PeerSession, message: string, reason: FrameErrorReason): void {
     this.#event('error', `${peer.peerId} broke the protocol: ${message}`, peer);
     const farewell: Dismissed = { code: 'protocol', message: `The tab broke the protocol: ${message}`, retry: false };
-    this.#letGo(peer, farewell);
+    this.letGo(peer, farewell);
     // Our own page never sends NaN or ∞, so a number that is not finite is a wrong result rather than a misunderstanding.
     if (reason !== 'not-finite' || !this.#options.trust) return;
     this.#options.trust.exclude(peer);
@@ -357,15 +365,8 @@ export class Swarm {
   }
 
   #expectLoading(peer: PeerSession): void {
-    peer.loadedBytes = 0;
+    peer.startLoading();
     this.#loading.start(peer, (peer.assigned.size - peer.live.size) * this.model.shardBytes);
-  }
-
-  /** Dismisses a peer that was of no use. Its donor may have to wait before it joins again. */
-  #letGo(peer: PeerSession, farewell: Dismissed): void {
-    if (peer.state === 'gone') return;
-    this.#rejoins.add(peer);
-    this.dismiss(peer, farewell);
   }
 
   /** Drains a peer whose laps fail, and dismisses it if they go on failing. Returns whether it did either. */
@@ -374,9 +375,9 @@ export class Swarm {
     if (verdict === undefined) return false;
     const message = 'Too many of its laps failed, were refused, or were not answered in time.';
     const farewell: Dismissed = { code: 'timeout', message, retry: true };
-    if (verdict === 'dismiss' || !peer.serving) this.#letGo(peer, farewell);
+    if (verdict === 'dismiss' || !peer.serving) this.letGo(peer, farewell);
     else if (peer.state !== 'draining') {
-      this.#rejoins.add(peer);
+      this.#rejoins.useless(peer);
       this.drain(peer, farewell);
     }
     return true;

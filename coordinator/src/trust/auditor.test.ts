@@ -79,6 +79,25 @@ describe('Auditor', () => {
     for (const { trust } of peers) expect(trust.rowsAhead).toBeGreaterThan(0);
   });
 
+  it('lets a peer that is far ahead go on after few audits, however many of its rows wait', async () => {
+    const order: number[] = [];
+    const { auditor } = auditing(async (item) => {
+      order.push(item.layer);
+      await new Promise(setImmediate);
+      return truth(item);
+    });
+    const peer = { peerId: 'tab-1', trust: trusted() };
+    let audits = 0;
+    let given = 0;
+    while (given < 2_000) {
+      for (; peer.trust.rowsAhead > 0; given++)
+        auditor.observe(peer, { ...oneRow(row, [0], [1]), layer: given }, right);
+      await new Promise(setImmediate);
+      audits = order.length;
+    }
+    expect(audits).toBeLessThan(2_000 / 64);
+  });
+
   it('counts a row that cannot be audited as no reason to give the peer fewer rows', async () => {
     const { auditor, settle } = auditing(() => Promise.reject(new Error('disk')));
     const peer = { peerId: 'tab-1', trust: trusted() };

@@ -1,6 +1,6 @@
 import { copyWorkItem, decodeF16, sliceRows, type WorkItem } from '@shoal/model';
 import type { Judge } from './judge.ts';
-import type { PeerTrust } from './peer-trust.ts';
+import { type PeerTrust, ROWS_AHEAD } from './peer-trust.ts';
 
 export interface AuditedPeer {
   readonly peerId: string;
@@ -22,6 +22,8 @@ export interface AuditorOptions<P extends AuditedPeer> {
 const MAX_PENDING_PER_PEER = 16;
 /** Rows of all peers waiting for their audit; at V3's width, a row and its answer take 28 KB. */
 const MAX_PENDING = 1024;
+/** With fewer rows left to a peer, its newest row is audited first: only that one lets it go on for long. */
+const HURRY_BELOW_ROWS = ROWS_AHEAD.least / 2;
 /** Share of one CPU core that audits may take. */
 const AUDIT_CPU_SHARE = 0.1;
 
@@ -96,13 +98,13 @@ export class Auditor<P extends AuditedPeer> {
     this.#running = false;
   }
 
-  /** The oldest waiting row of the peer whose turn it is. */
+  /** The oldest waiting row of the peer whose turn it is, or the newest if it may soon be given no more rows before an audit. */
   #take(): { peer: P; audit: PendingAudit } | undefined {
     const turn = this.#pending.entries().next();
     if (turn.done) return undefined;
     const [peer, queue] = turn.value;
     this.#pending.delete(peer);
-    const audit = queue.shift()!;
+    const audit = peer.trust.rowsAhead < HURRY_BELOW_ROWS ? queue.pop()! : queue.shift()!;
     this.#size--;
     if (queue.length > 0) this.#pending.set(peer, queue);
     return { peer, audit };

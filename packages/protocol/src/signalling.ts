@@ -68,7 +68,8 @@ export function keptName(sha256: string): string {
 
 /**
  * `invite`: an invitation is required, or the one sent is not valid. `limit`: the donor's network address has too many tabs or
- * joins too often. `no-cpu`: tabs without WebGPU are not accepted.
+ * joins too often. `no-cpu`: tabs without WebGPU are not accepted. `wait`: earlier visits of the donor or from its network were of
+ * no use.
  */
 export const refusalCodeSchema = z.enum([
   'version',
@@ -80,6 +81,7 @@ export const refusalCodeSchema = z.enum([
   'invite',
   'limit',
   'no-cpu',
+  'wait',
 ]);
 export type RefusalCode = z.infer<typeof refusalCodeSchema>;
 
