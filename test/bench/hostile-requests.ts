@@ -23,6 +23,8 @@ export interface HostileRequestOptions {
 
 const CONNECTIONS = 8;
 const PIPELINED = 260;
+/** Eight connections that send a megabyte each at this pace fill a line of 100 Mbit/s. */
+const POST_EVERY_MS = 640;
 
 /** Sends many requests at once on one connection, reads nothing, and closes it. */
 async function pipeline({ url }: HostileRequestOptions, path: string): Promise<void> {
@@ -40,6 +42,11 @@ async function post({ url }: HostileRequestOptions, body: string): Promise<void>
   await response?.text().catch(() => {});
 }
 
+/** `attack` at most once in `everyMs`. */
+async function paced(attack: Promise<void>, everyMs: number): Promise<void> {
+  await Promise.all([attack, delay(everyMs)]);
+}
+
 async function sayHello({ url }: HostileRequestOptions): Promise<void> {
   const socket = io(`${url}/donor`, { reconnection: false, forceNew: true, transports: ['websocket'] });
   const reply = (await socket
@@ -53,9 +60,12 @@ async function sayHello({ url }: HostileRequestOptions): Promise<void> {
 const ATTACKS: Record<HostileRequest, (options: HostileRequestOptions) => Promise<void>> = {
   'pipelines shards': (options) => pipeline(options, `/shards/${options.shard}`),
   'pipelines metrics': (options) => pipeline(options, '/metrics'),
-  'sends bad JSON': (options) => post(options, `{"messages":[${'1,'.repeat(2 ** 19 - 20)}1]}`),
+  'sends bad JSON': (options) => paced(post(options, `{"messages":[${'1,'.repeat(2 ** 19 - 20)}1]}`), POST_EVERY_MS),
   'sends a word of 1 MB': (options) =>
-    post(options, JSON.stringify({ messages: [{ role: 'user', content: 'a'.repeat(1_000_000) }], max_tokens: 1 })),
+    paced(
+      post(options, JSON.stringify({ messages: [{ role: 'user', content: 'a'.repeat(1_000_000) }], max_tokens: 1 })),
+      POST_EVERY_MS,
+    ),
   'says hello only': sayHello,
 };
 

@@ -174,6 +174,7 @@ function table(fates: readonly Fate[]): string {
     'loop p99',
     'failed',
     'file handles',
+    'memory',
   ];
   const rows = fates.map((fate) => [
     fate.hostile,

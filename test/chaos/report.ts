@@ -13,8 +13,10 @@ export interface RestartFate {
 export interface AdversaryFate {
   kind: Adversary;
   presentMs: number;
-  /** From its arrival until it was seen last; undefined if it is still there. */
+  /** From its arrival until it left or was sent away for the first time; undefined if it never was. */
   goneMs: number | undefined;
+  /** Share of the time since then in which it was back. */
+  backShare: number;
 }
 
 export interface ChaosReport {
@@ -57,7 +59,8 @@ export function holds(report: ChaosReport): boolean {
   const caught = liars.every(({ caughtBy, usedRows }) => caughtBy !== 'nobody' || usedRows < MAX_LIED_ROWS);
   const rejoined = restarts.every(({ rejoinedMs, downloads }) => rejoinedMs <= MAX_REJOIN_MS && downloads === 0);
   const rid = adversaries.every(
-    ({ kind, presentMs, goneMs }) => kind === HARMLESS || presentMs < MAX_ADVERSE_MS || goneMs! <= MAX_ADVERSE_MS,
+    ({ presentMs, goneMs, backShare }) =>
+      presentMs < MAX_ADVERSE_MS || (goneMs !== undefined && goneMs <= MAX_ADVERSE_MS && backShare <= MAX_BACK_SHARE),
   );
   return failed.length + different.length + violations.length === 0 && caught && rid && rejoined;
 }
@@ -66,8 +69,8 @@ export function holds(report: ChaosReport): boolean {
 export const MAX_LIED_ROWS = 500;
 /** Time within which an adversary must be gone (issue 11). */
 const MAX_ADVERSE_MS = 60_000;
-/** It answers most laps, and what it keeps costs no more than any slow lap of an honest tab. */
-const HARMLESS: Adversary = 'answers now and then';
+/** One that had served may come back once at once, and then after a minute and more. */
+const MAX_BACK_SHARE = 0.5;
 /** Time for tabs to be back after the coordinator (issue 3). */
 const MAX_REJOIN_MS = 10_000;
 
@@ -99,8 +102,11 @@ export function describe(report: ChaosReport): string {
     const what = 'answers have a row of a liar that was not caught yet, or of a tab whose wire changed bytes';
     rows.push(['suspect', `${suspect.answers} ${what}; ${suspect.different} of them differ`]);
   }
-  for (const { kind, presentMs, goneMs } of report.adversaries) {
-    const fate = goneMs === undefined ? `still there after ${ms(presentMs)}` : `gone after ${ms(goneMs)}`;
+  for (const { kind, presentMs, goneMs, backShare } of report.adversaries) {
+    const fate =
+      goneMs === undefined
+        ? `still there after ${ms(presentMs)}`
+        : `gone after ${ms(goneMs)}, then back ${percent(backShare)} of the time`;
     rows.push(['adversary', `${kind}: ${fate}`]);
   }
   if (report.liars.length > 0) {

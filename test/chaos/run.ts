@@ -26,6 +26,7 @@ export interface ChaosOptions {
 
 /** Real tabs compile shaders on the same cores as everything else. */
 const JOIN_TIMEOUT_MS = 180_000;
+const SIGHTING_MS = 50;
 /** Pause before a stream asks again after a restart. */
 const RETRY_MS = 200;
 /** Time for everything sent during a spell to arrive. */
@@ -36,6 +37,15 @@ const GONE_TIMEOUT_MS = 30_000;
 /** Runs streams over tabs under faults, and compares them with the same streams without faults. */
 export function runChaos(stage: Stage, options: ChaosOptions): Promise<ChaosReport> {
   return new ChaosRun(stage, options).run();
+}
+
+/** When an adversary was seen. */
+interface Sightings {
+  hasJoined: boolean;
+  goneMs: number | undefined;
+  /** Since it was gone for the first time: all, and those with it. */
+  samples: number;
+  back: number;
 }
 
 class ChaosRun {
@@ -49,7 +59,7 @@ class ChaosRun {
   readonly #healthyGaps = new SampleWindow(1 << 17);
   readonly #gone = new Map<Blow, SampleWindow>();
   readonly #suspects = new Suspects();
-  readonly #lastSeenMs = new Map<KnownAdversary, number>();
+  readonly #sightings = new Map<KnownAdversary, Sightings>();
   #isOver = false;
   readonly #report: ChaosReport;
   #healthy: string[] = [];
@@ -260,21 +270,31 @@ class ChaosRun {
     return { kind, text: `${name}: ${kind}` };
   }
 
-  /** Notes when it was seen last. */
+  /** Notes when it is there. */
   async #watchAdversary(adversary: KnownAdversary): Promise<void> {
+    const seen: Sightings = { hasJoined: false, goneMs: undefined, samples: 0, back: 0 };
+    this.#sightings.set(adversary, seen);
     while (!this.#isOver) {
       const session = adversary.victim.session();
-      if (session && session.state !== 'gone') this.#lastSeenMs.set(adversary, performance.now());
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      const isThere = session !== undefined && session.state !== 'gone';
+      if (seen.goneMs !== undefined) {
+        seen.samples++;
+        if (isThere) seen.back++;
+      } else if (seen.hasJoined && !isThere) seen.goneMs = performance.now();
+      seen.hasJoined ||= isThere;
+      await new Promise((resolve) => setTimeout(resolve, SIGHTING_MS));
     }
   }
 
   #fateOf(adversary: KnownAdversary): AdversaryFate {
     const { kind, sinceMs } = adversary;
-    const nowMs = performance.now();
-    const seenMs = this.#lastSeenMs.get(adversary);
-    const goneMs = seenMs !== undefined && nowMs - seenMs > 1_000 ? seenMs - sinceMs : undefined;
-    return { kind, presentMs: nowMs - sinceMs, goneMs };
+    const { goneMs, samples, back } = this.#sightings.get(adversary)!;
+    return {
+      kind,
+      presentMs: performance.now() - sinceMs,
+      goneMs: goneMs === undefined ? undefined : goneMs - sinceMs,
+      backShare: samples === 0 ? 0 : back / samples,
+    };
   }
 
   async #timeGone(blow: Blow, gone: () => boolean): Promise<void> {
