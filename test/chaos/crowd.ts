@@ -11,7 +11,6 @@ export interface KnownLiar extends Liar {
 export interface KnownAdversary {
   kind: Adversary;
   victim: Victim;
-  sinceMs: number;
 }
 
 /** Keeps the number of tabs constant, and adds the liars and adversaries. */
@@ -60,7 +59,7 @@ export class Crowd {
 
   async addAdversary(maker: TabMaker): Promise<KnownAdversary> {
     const kind = nthAdversary(this.adversaries.length, maker.adversaries);
-    const known = { kind, victim: await maker.open({ adversary: kind }), sinceMs: performance.now() };
+    const known = { kind, victim: await maker.open({ adversary: kind }) };
     this.adversaries.push(known);
     return known;
   }

@@ -12,10 +12,11 @@ export interface RestartFate {
 
 export interface AdversaryFate {
   kind: Adversary;
+  /** Since it could first do harm: it has experts and, where it holds laps up, was asked for some. */
   presentMs: number;
-  /** From its arrival until it left or was sent away for the first time; undefined if it never was. */
+  /** From then until it could not, for the first time; undefined if it always could. */
   goneMs: number | undefined;
-  /** Share of the time since then in which it was back. */
+  /** Share of the time since then in which it could again. */
   backShare: number;
 }
 
@@ -111,7 +112,9 @@ export function describe(report: ChaosReport): string {
   for (const { kind, presentMs, goneMs, backShare } of report.adversaries) {
     const fate =
       goneMs === undefined
-        ? `still there after ${ms(presentMs)}`
+        ? presentMs === 0
+          ? 'was never asked for anything'
+          : `still there after ${ms(presentMs)}`
         : `gone after ${ms(goneMs)}, then back ${percent(backShare)} of the time`;
     rows.push(['adversary', `${kind}: ${fate}`]);
   }

@@ -2,6 +2,8 @@ import { createRng } from '@shoal/model';
 import { SampleWindow } from '../../coordinator/src/base/sample-window.ts';
 import { GOLDEN } from '../integration/golden.ts';
 import { covered, until } from '../integration/virtual-donor.ts';
+import type { PeerSession } from '../../coordinator/src/swarm/peer-session.ts';
+import { type Adversary, HOLD_UP_LAPS } from './adversaries.ts';
 import { Crowd, type KnownAdversary } from './crowd.ts';
 import type { AdversaryFate, ChaosReport } from './report.ts';
 import { type Blow, type Happening, schedule, type ScheduledEvent } from './schedule.ts';
@@ -39,13 +41,30 @@ export function runChaos(stage: Stage, options: ChaosOptions): Promise<ChaosRepo
   return new ChaosRun(stage, options).run();
 }
 
-/** When an adversary was seen. */
+/** When an adversary could do harm. */
 interface Sightings {
-  hasJoined: boolean;
+  kind: Adversary;
+  sinceMs: number | undefined;
   goneMs: number | undefined;
-  /** Since it was gone for the first time: all, and those with it. */
+  /** Since it was gone for the first time: all, and those in which it could again. */
   samples: number;
   back: number;
+}
+
+/** Tabs that the placement needs for nothing, or that nobody asks, do none. */
+function canHarm(kind: Adversary, session: PeerSession | undefined): boolean {
+  if (session === undefined || session.state === 'gone' || !session.connected || session.assigned.size === 0)
+    return false;
+  return !HOLD_UP_LAPS.includes(kind) || session.laps.lapsAsked > 0;
+}
+
+function fateOf({ kind, sinceMs, goneMs, samples, back }: Sightings): AdversaryFate {
+  return {
+    kind,
+    presentMs: sinceMs === undefined ? 0 : performance.now() - sinceMs,
+    goneMs: sinceMs === undefined || goneMs === undefined ? undefined : goneMs - sinceMs,
+    backShare: samples === 0 ? 0 : back / samples,
+  };
 }
 
 class ChaosRun {
@@ -59,7 +78,7 @@ class ChaosRun {
   readonly #healthyGaps = new SampleWindow(1 << 17);
   readonly #gone = new Map<Blow, SampleWindow>();
   readonly #suspects = new Suspects();
-  readonly #sightings = new Map<KnownAdversary, Sightings>();
+  readonly #sightings: Sightings[] = [];
   #isOver = false;
   readonly #report: ChaosReport;
   #healthy: string[] = [];
@@ -130,7 +149,7 @@ class ChaosRun {
       laps: counted.laps,
       uncoveredShare: held.local / (held.local + held.tabs),
       liars: this.#crowd.liars.map((liar) => this.#sums.fateOf(liar)),
-      adversaries: this.#crowd.adversaries.map((adversary) => this.#fateOf(adversary)),
+      adversaries: this.#sightings.map(fateOf),
     });
     report.gapMs.healthyP99 = this.#healthyGaps.quantile(0.99)!;
     report.gapMs.p99 = this.#gaps.quantile(0.99)!;
@@ -270,31 +289,19 @@ class ChaosRun {
     return { kind, text: `${name}: ${kind}` };
   }
 
-  /** Notes when it is there. */
-  async #watchAdversary(adversary: KnownAdversary): Promise<void> {
-    const seen: Sightings = { hasJoined: false, goneMs: undefined, samples: 0, back: 0 };
-    this.#sightings.set(adversary, seen);
+  /** Notes when it can do harm. */
+  async #watchAdversary({ kind, victim }: KnownAdversary): Promise<void> {
+    const seen: Sightings = { kind, sinceMs: undefined, goneMs: undefined, samples: 0, back: 0 };
+    this.#sightings.push(seen);
     while (!this.#isOver) {
-      const session = adversary.victim.session();
-      const isThere = session !== undefined && session.state !== 'gone';
+      const doesHarm = canHarm(kind, victim.session());
+      if (doesHarm) seen.sinceMs ??= performance.now();
       if (seen.goneMs !== undefined) {
         seen.samples++;
-        if (isThere) seen.back++;
-      } else if (seen.hasJoined && !isThere) seen.goneMs = performance.now();
-      seen.hasJoined ||= isThere;
+        if (doesHarm) seen.back++;
+      } else if (seen.sinceMs !== undefined && !doesHarm) seen.goneMs = performance.now();
       await new Promise((resolve) => setTimeout(resolve, SIGHTING_MS));
     }
-  }
-
-  #fateOf(adversary: KnownAdversary): AdversaryFate {
-    const { kind, sinceMs } = adversary;
-    const { goneMs, samples, back } = this.#sightings.get(adversary)!;
-    return {
-      kind,
-      presentMs: performance.now() - sinceMs,
-      goneMs: goneMs === undefined ? undefined : goneMs - sinceMs,
-      backShare: samples === 0 ? 0 : back / samples,
-    };
   }
 
   async #timeGone(blow: Blow, gone: () => boolean): Promise<void> {
