@@ -12,6 +12,9 @@ export const LINK_ENDS: Readonly<Record<LinkCloseReason, string>> = {
   'remote-closed': 'vanished',
 };
 
+/** The end of a visit for which no one is to blame. */
+export const PLANNED_ENDS: ReadonlySet<Dismissed['code']> = new Set(['finished', 'replaced', 'draining']);
+
 /** To a tab whose link ended for the reason `protocol`. */
 export const LINK_MISUSED =
   'The tab sent data that breaks the protocol, or more than it was asked for. Reload the page.';

@@ -16,6 +16,7 @@ import {
   LINK_ENDS,
   LINK_MISUSED,
   mebibytes,
+  PLANNED_ENDS,
   quarantinedText,
   SHUTTING_DOWN,
   TOO_MANY_INTENTS,
@@ -243,7 +244,7 @@ export class Swarm {
     const serves = peer.serving;
     if (!peer.apply('drain')) return;
     peer.target = new Set();
-    this.#event('info', `${peer.peerId} is being drained`, peer);
+    this.#event(PLANNED_ENDS.has(farewell.code) ? 'info' : 'warning', `${peer.peerId} is being drained`, peer);
     peer.control.standing(peer.standing());
     if (!serves) return this.dismiss(peer, farewell);
     this.#planSoon(0);
@@ -263,11 +264,11 @@ export class Swarm {
   dismiss(peer: PeerSession, message: Dismissed): void {
     if (peer.state === 'gone') return;
     peer.control.dismiss(message);
-    this.leave(peer, `was dismissed: ${message.message}`);
+    this.leave(peer, `was dismissed: ${message.message}`, PLANNED_ENDS.has(message.code));
   }
 
   /** Removes a peer, for whatever reason `why` names; its laps go elsewhere at once. */
-  leave(peer: PeerSession, why: string): void {
+  leave(peer: PeerSession, why: string, isPlanned = true): void {
     if (!peer.apply('leave')) return;
     const lost = peer.live.size;
     this.#loading.stop(peer);
@@ -279,7 +280,7 @@ export class Swarm {
     peer.link?.close('closed');
     this.#wire.end(peer);
     const inFlight = laps > 0 ? ` with ${laps} ${laps === 1 ? 'lap' : 'laps'} in flight` : '';
-    this.#event(lost > 0 ? 'warning' : 'info', `${peer.peerId} ${why}${inFlight}`, peer);
+    this.#event(lost > 0 || !isPlanned ? 'warning' : 'info', `${peer.peerId} ${why}${inFlight}`, peer);
     this.#planSoon(this.#timings.leaveDelayMs);
   }
 
