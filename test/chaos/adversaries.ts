@@ -1,10 +1,10 @@
 import type { ExpertBackend } from '@shoal/kernels';
 import { encodeRefuse, MIN_FRAGMENT_PAYLOAD_BYTES, peekFrame } from '@shoal/protocol';
-import { type DataChannelLike, writeFragment } from '@shoal/transport';
+import { writeFragment } from '@shoal/transport';
 
 /**
  * Donors that compute nothing wrong and do harm all the same. The first four hold up laps; `never loads` takes a place in the
- * placement; `loses its device` and `toggles pause` ask for work again and again; the last two flood the link.
+ * placement; `loses its device` and `toggles pause` ask for work again and again; the others flood their connection.
  */
 export const ADVERSARIES = [
   'refuses slowly',
@@ -16,8 +16,10 @@ export const ADVERSARIES = [
   'toggles pause',
   'floods pings',
   'floods fragments',
+  'floods keep-alives',
 ] as const;
 export type Adversary = (typeof ADVERSARIES)[number];
+export type Flood = Extract<Adversary, `floods ${string}`>;
 
 /** The n-th adversary of a run, of those kinds. */
 export const nthAdversary = (n: number, kinds: readonly Adversary[]): Adversary => kinds[n % kinds.length]!;
@@ -73,13 +75,21 @@ const PING = 3;
 const scratch = new Uint8Array(2 * MIN_FRAGMENT_PAYLOAD_BYTES);
 let nextId = 0;
 
-/** Sends as many pings, or first fragments of frames that never end, as the channel takes at once. */
-export function flood(kind: 'floods pings' | 'floods fragments', channel: DataChannelLike): void {
+const FLOODS: Record<Flood, (id: number) => Uint8Array<ArrayBuffer> | string> = {
+  'floods pings': ping,
+  'floods fragments': firstFragment,
+  'floods keep-alives': () => '{"control":"keep-alive"}',
+};
+
+export const isFlood = (kind: Adversary | undefined): kind is Flood => kind !== undefined && kind in FLOODS;
+
+/** Sends as many messages of the kind as the channel takes at once. */
+export function flood(kind: Flood, channel: Pick<RTCDataChannel, 'readyState' | 'bufferedAmount' | 'send'>): void {
   for (let i = 0; i < FLOOD_MESSAGES; i++) {
     if (channel.readyState !== 'open' || channel.bufferedAmount > FLOOD_BUFFER_BYTES) return;
     nextId = (nextId + 1) & 0xff_ffff;
     try {
-      channel.send(kind === 'floods pings' ? ping(nextId) : firstFragment(nextId));
+      channel.send(FLOODS[kind](nextId) as Uint8Array<ArrayBuffer>);
     } catch {
       // Closed by the coordinator in the midst of it. The page notices, and may rejoin.
       return;
@@ -93,6 +103,7 @@ function ping(id: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
+/** Of a frame that never ends. */
 function firstFragment(id: number): Uint8Array<ArrayBuffer> {
   const frame = new Uint8Array(MIN_FRAGMENT_PAYLOAD_BYTES + 1);
   return writeFragment(scratch, frame, id, 0, MIN_FRAGMENT_PAYLOAD_BYTES);

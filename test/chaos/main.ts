@@ -14,7 +14,8 @@ const HELP = `npm run chaos -- [options]
 Answers over HTTP from a coordinator whose tabs crash, freeze, lag, lose and lie under a seeded schedule, and which restarts
 itself in mid-answer, held against a healthy run. Exits with 1 unless every answer completes, every answer that has no row
 of a liar (or of a wire that changes bytes) is the healthy run's, no result of a tab in probation or quarantine is in any
-sum, every liar is caught within 500 rows, every adversary is gone within a minute, and all tabs are back 10 s after a restart without a download.
+sum, every liar is caught within 500 rows, every adversary is gone within a minute, and all tabs are back 10 s after a
+restart without a download.
 
   --seed N        of the schedule (1)
   --peers N       tabs in processes of their own: the donor page's session and the real peer code over socket.io and

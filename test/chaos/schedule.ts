@@ -2,7 +2,8 @@ import type { Rng } from '@shoal/model';
 
 /**
  * Kinds of events. `crash`, `freeze` and `leave` end a tab, and another replaces it; `lag`, `loss`, `disorder` and
- * `corruption` are spells of a bad wire; `liar` adds a dishonest tab, `adversary` one that computes nothing wrong; `restart` restarts the coordinator.
+ * `corruption` are spells of a bad wire; `liar` adds a dishonest tab, `adversary` one that computes nothing wrong; `restart`
+ * restarts the coordinator.
  */
 export const HAPPENINGS = [
   'crash',

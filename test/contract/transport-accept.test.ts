@@ -3,6 +3,7 @@ import type { ControlMessage, Signal } from '@shoal/protocol';
 import { acceptPeer, closeRtc, loadRtc, type AcceptedPeer, type RtcImplementation } from '@shoal/transport/node';
 import { closeReason, collect, openChannels, patterned, sameBytes, until } from './transport-suite.ts';
 import type { FramedChannel } from '@shoal/transport';
+import { withControlChannels } from '../tabs/control-channels.ts';
 
 afterAll(closeRtc);
 
@@ -27,6 +28,14 @@ async function pairOf(
 /** The control channel opens independently. */
 async function sayControl(peer: AcceptedPeer, message: ControlMessage): Promise<void> {
   await expect.poll(() => peer.sendControl(message), { timeout: 30_000 }).toBe(true);
+}
+
+/** Sends keep-alives until the link is closed, or until there were too many of them. */
+async function floodControl(send: (text: string) => unknown, link: FramedChannel): Promise<void> {
+  for (let i = 0; i < 5_000 && link.state === 'open'; i++) {
+    send('{"control":"keep-alive"}');
+    if (i % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
 }
 
 describe('acceptPeer', () => {
@@ -82,6 +91,17 @@ describe('acceptPeer', () => {
     a.close();
   });
 
+  it('closes with protocol on a flood of keep-alives, after few of them', async () => {
+    const heard: ControlMessage[] = [];
+    const [a, b] = await pairOf(undefined, (message) => heard.push(message));
+    const link = (await b.link) as FramedChannel;
+    const reason = closeReason(link);
+    await floodControl((text) => a.sendControl(JSON.parse(text) as ControlMessage), link);
+    expect(await reason).toBe('protocol');
+    expect(heard.length).toBeLessThan(50);
+    a.close();
+  });
+
   it('tells what to do where no WebRTC loads', async () => {
     await expect(loadRtc([])).rejects.toMatchObject({
       reason: 'unavailable',
@@ -93,7 +113,9 @@ describe('acceptPeer', () => {
 describe('further connections', () => {
   /** A coordinator's end and one like a browser's. Signals reach the other side as `pass` has them. */
   async function linked(lapConnections: number, pass: (signal: Signal) => Signal | undefined = (signal) => signal) {
-    const [rtc, tabRtc] = [await loadRtc(), await loadRtc(['wrtc'])];
+    const [rtc, wrtc] = [await loadRtc(), await loadRtc(['wrtc'])];
+    const controls: RTCDataChannel[] = [];
+    const tabRtc = { ...wrtc, classes: withControlChannels(wrtc.classes, (channel) => controls.push(channel)) };
     const lost = vi.fn();
     const b: AcceptedPeer = acceptPeer({
       rtc,
@@ -115,7 +137,7 @@ describe('further connections', () => {
       a.close();
       b.close();
     };
-    return { a, b, from, to, lost, close };
+    return { a, b, from, to, lost, controls, close };
   }
 
   const hand = (signal: Signal | undefined, to: () => AcceptedPeer): void => {
@@ -148,6 +170,15 @@ describe('further connections', () => {
     expect(lost.mock.calls.map(([number]) => number as number).sort()).toEqual([1, 2]);
     expect(await carries(from, to)).toBe(true);
     expect(openChannels(to)).toBe(1);
+    close();
+  });
+
+  it('end the link by a flood of keep-alives on any of them', async () => {
+    const { to, controls, close } = await linked(2);
+    await until(() => openChannels(to) === 2 && controls[1]?.readyState === 'open');
+    const reason = closeReason(to);
+    await floodControl((text) => controls[1]!.readyState === 'open' && controls[1]!.send(text), to);
+    expect(await reason).toBe('protocol');
     close();
   });
 

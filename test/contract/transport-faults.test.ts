@@ -149,17 +149,30 @@ describe('a link whose other side only answers', () => {
     pings: (id) => Uint8Array.of(3, id, id >> 8, 0),
     pongs: (id) => Uint8Array.of(4, id, id >> 8, 0),
     fragments: (id) => writeFragment(new Uint8Array(16 * 1024), new Uint8Array(1025), id, 0, 1024),
+    frames: (id) => Uint8Array.of(1, id, id >> 8, 128, 42),
   };
 
-  it.each(Object.entries(floods))('is closed by a flood of %s, after few of them', async (_, message) => {
-    const { a, wire } = memoryLinkPair({ aLink: { onlyAnswers: true } });
+  it.each(
+    Object.keys(floods).flatMap((kind): [string, number][] => [
+      [kind, 0],
+      [kind, 200],
+    ]),
+  )('is closed by a flood of %s that begins after %d answers, after few of them', async (kind, laps) => {
+    const { a, b, wire } = memoryLinkPair({ aLink: { onlyAnswers: true } });
+    b.onFrame = (frame) => void b.send(frame.slice());
+    for (let lap = 0; lap < laps; lap++) {
+      const answered = collect(a, 1);
+      await a.send(patterned(lap % 2 === 0 ? 400 : 100_000, lap));
+      await answered;
+    }
+    const { bytesReceived } = a.stats();
     const reason = closeReason(a);
     for (let id = 0; id < 20_000 && wire.b.readyState === 'open'; id++) {
-      wire.b.send(message(id));
+      wire.b.send(floods[kind]!(id));
       if (id % 100 === 0) await new Promise(setImmediate);
     }
     expect(await reason).toBe('protocol');
-    expect(a.stats().bytesReceived).toBeLessThan(1_000 * 1_040);
+    expect((a.stats().bytesReceived - bytesReceived) / floods[kind]!(0).length).toBeLessThan(1_000);
   });
 
   it('takes answers of any number and size, and each message twice', async () => {

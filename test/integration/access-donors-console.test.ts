@@ -84,6 +84,17 @@ describe('donors', () => {
     expect(await enter('10.2.2.2', 'd', 'invite-for-class')).toMatchObject({ ok: true });
   });
 
+  it('that only say hello make way for another of their address after a while', async () => {
+    const first = await enter('10.2.5.1', 'a', 'invite-for-class');
+    for (const donor of ['b', 'c']) await enter('10.2.5.1', donor, 'invite-for-class');
+    const farewell = dismissal(first.socket);
+    expect(await enter('10.2.5.1', 'd', 'invite-for-class')).toMatchObject({ ok: false, code: 'limit' });
+    const tryAgain = async (): Promise<boolean> => (await enter('10.2.5.1', 'd', 'invite-for-class')).ok;
+    await expect.poll(tryAgain, { interval: 500, timeout: 30_000 }).toBe(true);
+    expect(await farewell).toMatchObject({ code: 'timeout', retry: true });
+    expect(coordinator.swarm.peers).toHaveLength(3);
+  });
+
   it('of one address join so often a minute, whatever came of it', async () => {
     const codes: string[] = [];
     for (let attempt = 0; attempt < 22; attempt++) {

@@ -16,9 +16,10 @@ import { DonorSession } from '../../apps/donor/src/donor-session.ts';
 import { isLive } from '../../apps/donor/src/donor-state.ts';
 import type { FromWorker, ToWorker } from '../../apps/donor/src/messages.ts';
 import { FaultyChannel } from './faulty-channel.ts';
-import { type Adversary, adverseSend, flood, neverLoads } from '../chaos/adversaries.ts';
+import { type Adversary, adverseSend, flood, isFlood, neverLoads } from '../chaos/adversaries.ts';
 import { type Liar, lyingBackend, tamperedFrame } from '../chaos/liars.ts';
 import { Alarm } from './alarm.ts';
+import { withControlChannels } from './control-channels.ts';
 import { type HeldMs, Line, LineChannel, type LineOptions } from './line.ts';
 import { type Pace, pacedBackend } from './paced-backend.ts';
 
@@ -55,8 +56,14 @@ const PROGRESS_INTERVAL_MS = 500;
  */
 export async function beABrowser(): Promise<void> {
   const { classes } = await loadRtc(['wrtc']);
-  Object.assign(globalThis, classes);
+  Object.assign(
+    globalThis,
+    withControlChannels(classes, (channel) => (newestControl = channel)),
+  );
 }
+
+/** Of the page's newest connection. */
+let newestControl: RTCDataChannel | undefined;
 
 /**
  * The donor page's own session (its socket, WebRTC and reconnection) without a document, and with the real PeerHost
@@ -191,12 +198,15 @@ export class PageInNode {
 
   #misbehave(link: FramedChannel): void {
     const { adversary } = this.#options;
-    if (adversary !== 'toggles pause' && adversary !== 'floods pings' && adversary !== 'floods fragments') return;
+    if (adversary !== 'toggles pause' && !isFlood(adversary)) return;
     clearInterval(this.#mischief);
     let turn = 0;
     const toggle = (): void => (turn++ % 2 === 0 ? this.session.pause() : this.session.resume());
     if (adversary === 'toggles pause') this.#mischief = setInterval(toggle, 125);
-    else this.#mischief = setInterval(() => flood(adversary, link.channel), 5);
+    else {
+      const channel = adversary === 'floods keep-alives' ? newestControl! : link.channel;
+      this.#mischief = setInterval(() => flood(adversary, channel as RTCDataChannel), 5);
+    }
   }
 
   #isLying({ begins }: Liar): boolean {

@@ -18,9 +18,9 @@ export interface AccessOptions {
 }
 
 /**
- * What refusals are counted by: socket.io connections (not opened, or ended by the bytes sent), wrong console tokens (and sign-ins while an address has to wait),
- * donors without a valid invitation or over a limit of their address, requests without a known key, and shards beyond an
- * address's bytes.
+ * What refusals are counted by: socket.io connections (not opened, or ended by the bytes sent), wrong console tokens (and
+ * sign-ins while an address has to wait), donors without a valid invitation or over a limit of their address, requests without a
+ * known key, and shards beyond an address's bytes.
  */
 export const REFUSALS = ['connection', 'sign-in', 'invite', 'limit', 'api-key', 'shard'] as const;
 export type Refusal = (typeof REFUSALS)[number];

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { Access } from './access.ts';
 import { DonorDoor } from './donor-door.ts';
 import { JoinRefused } from './join-refused.ts';
@@ -71,26 +71,64 @@ describe('DonorDoor', () => {
     expect(refusal(() => door.enter(caller('c')))).toMatchObject({ code: 'limit' });
     door.enter(caller('c', { address: '10.0.0.2' }));
     for (const place of places) place.leave();
+    door.enter(caller('c')).leave();
     door.enter(caller('c'));
     expect(refusal(() => door.enter(caller('d'))).message).toContain('Too many joins');
     nowMs = 15_000;
     door.enter(caller('d'));
   });
 
-  it('holds few places for tabs of one address that are not connected yet', () => {
-    const door = new DonorDoor(new Access({}), { clock });
-    const places = Array.from({ length: 24 }, (_, i) => door.enter(caller(`tab-${i}`)));
+  it('lets a class of 64 return at once, and of those that are not connected no more than that', () => {
+    const door = new DonorDoor(open({ limits: { peersPerAddress: 200, joinsPerMinutePerAddress: 200 } }), { clock });
+    const places = Array.from({ length: 64 }, (_, i) => door.enter(caller(`tab-${i}`)));
     expect(refusal(() => door.enter(caller('more')))).toMatchObject({
       code: 'limit',
       message: expect.stringContaining('still connecting'),
     });
-    door.enter(caller('tab-3'));
     door.enter(caller('more', { address: '10.0.0.2' }));
     places[0]!.connected();
     door.enter(caller('more'));
     expect(refusal(() => door.enter(caller('another'))).code).toBe('limit');
     places[1]!.leave();
     door.enter(caller('another'));
+  });
+
+  it.each([
+    ['of tabs that connect', { peersPerAddress: 200, joinsPerMinutePerAddress: 400 }],
+    ['of an address', { peersPerAddress: 64, joinsPerMinutePerAddress: 400 }],
+  ])('is not shut by tabs that hold all places %s and never connect', (_, limits) => {
+    const door = new DonorDoor(open({ limits }), { clock });
+    const gone: number[] = [];
+    door.enter(caller('honest')).connected();
+    const idle = limits.peersPerAddress === 64 ? 63 : 64;
+    for (let i = 0; i < idle; i++) door.enter(caller(`idle-${i}`), () => gone.push(i));
+    expect(refusal(() => door.enter(caller('newcomer'))).code).toBe('limit');
+    nowMs = 3_001;
+    door.enter(caller('newcomer')).connected();
+    expect(gone).toEqual([0]);
+    // One that comes back itself needs no place of another's.
+    door.enter(caller('idle-1'));
+    expect(gone).toEqual([0]);
+  });
+
+  it('gives nobody’s place to one that has no invitation', () => {
+    const invites = [entry('class', 'for-class')];
+    const door = new DonorDoor(open({ invites, limits: { peersPerAddress: 1 } }), { clock });
+    const makeWay = vi.fn();
+    door.enter(caller('a', { inviteToken: 'for-class' }), makeWay);
+    nowMs = 3_001;
+    expect(refusal(() => door.enter(caller('b', { inviteToken: 'guess-guess' }))).code).toBe('invite');
+    expect(makeWay).not.toHaveBeenCalled();
+    door.enter(caller('b', { inviteToken: 'for-class' }));
+    expect(makeWay).toHaveBeenCalledOnce();
+  });
+
+  it('counts no joins of tabs for which there was no room', () => {
+    const door = new DonorDoor(open({ limits: { peersPerAddress: 1, joinsPerMinutePerAddress: 2 } }), { clock });
+    const place = door.enter(caller('a'));
+    for (let i = 0; i < 9; i++) expect(refusal(() => door.enter(caller('b'))).message).toContain('already has 1 tab');
+    place.leave();
+    door.enter(caller('b'));
   });
 
   it('counts a home’s IPv6 networks together', () => {

@@ -4,13 +4,13 @@ import type { Invite } from './access-file.ts';
 import { JoinRefused } from './join-refused.ts';
 import { digestOf } from './token.ts';
 import { type Clock, NetworkBuckets } from './token-bucket.ts';
+import { Unconnected, type UnconnectedTab } from './unconnected.ts';
 
 const MINUTE_MS = 60_000;
-/**
- * Tabs of one address that have no WebRTC connection yet. A connection takes a second, so a school class is in after a few
- * tries, while someone who only says hello holds no more places than these.
- */
-const MAX_UNCONNECTED_PER_ADDRESS = 24;
+/** Tabs of one address that have no WebRTC connection yet: as many as return at once when the coordinator was restarted. */
+const MAX_UNCONNECTED_PER_ADDRESS = 64;
+/** A connection takes about a second. A tab that has none after this time makes way for another of its network. */
+const CONNECTS_WITHIN_MS = 3_000;
 
 export interface Caller {
   address: string;
@@ -38,58 +38,82 @@ export class DonorDoor {
   readonly #joins: NetworkBuckets;
   readonly #byNetwork = new Occupancy();
   /** Of those in `#byNetwork`, the tabs that are not connected yet. */
-  readonly #unconnected = new Occupancy();
+  readonly #unconnected = new Unconnected();
   readonly #byDonor = new Occupancy();
   readonly #byInvite = new Occupancy();
+  readonly #nowMs: Clock;
   /** Wall clock, for invitations that expire. */
   readonly #dateMs: Clock;
 
-  constructor(access: Access, { clock, dateMs = Date.now }: { clock?: Clock; dateMs?: Clock } = {}) {
+  constructor(access: Access, options: { clock?: Clock; dateMs?: Clock } = {}) {
+    const { clock = () => performance.now(), dateMs = Date.now } = options;
     this.#access = access;
+    this.#nowMs = clock;
     this.#dateMs = dateMs;
-    this.#joins = new NetworkBuckets(access.policy.limits.joinsPerMinutePerAddress, MINUTE_MS, clock && { clock });
+    this.#joins = new NetworkBuckets(access.policy.limits.joinsPerMinutePerAddress, MINUTE_MS, { clock });
   }
 
-  /** Throws JoinRefused with the code `invite` or `limit`. */
-  enter(caller: Caller): Place {
-    const { limits } = this.#access.policy;
+  /**
+   * Throws JoinRefused with the code `invite` or `limit`. `makeWay` is called if the tab's place is given to another, because
+   * it has had no connection for too long; the place is then free already.
+   */
+  enter(caller: Caller, makeWay: () => void = () => {}): Place {
     const { address, tab: number = 0 } = caller;
     const donor = digestOf(caller.donorToken).toString('base64url');
     // Tabs are counted rather than sockets, since a tab that reconnects replaces itself.
     const tab = `${donor}/${number}`;
-    this.#joins.setCapacity(limits.joinsPerMinutePerAddress);
-    const waitMs = this.#joins.take(address);
-    if (waitMs > 0) {
-      const seconds = Math.ceil(waitMs / 1000);
-      throw new JoinRefused('limit', `Too many joins from your network address. Try again in ${seconds} s.`);
-    }
+    const replaced = this.#checkRoom(address, donor, tab);
+    // Not counted before, so that tabs that try again because there is no room don't use up the joins of their network.
+    this.#countJoin(address);
     const invite = this.#checkInvite(caller.inviteToken, tab);
-    this.#checkRoom(address, donor, tab);
-    const networks = networksOf(address);
-    const connecting = networks.map(({ key }) => this.#unconnected.enter(key, tab));
-    const leaveAll = [...networks.map(({ key }) => this.#byNetwork.enter(key, tab)), this.#byDonor.enter(donor, tab)];
+    for (const other of replaced) other.makeWay();
+    const networks = networksOf(address).map(({ key }) => key);
+    const leaveAll = [...networks.map((key) => this.#byNetwork.enter(key, tab)), this.#byDonor.enter(donor, tab)];
     if (invite) leaveAll.push(this.#byInvite.enter(invite.name, tab));
-    const connected = (): void => connecting.forEach((leave) => leave());
-    return {
-      invite: invite?.name,
-      allowed: () => this.#stillInvited(invite),
-      connected,
-      leave: () => {
-        connected();
-        leaveAll.forEach((leave) => leave());
-      },
+    const leave = (): void => {
+      connected();
+      leaveAll.forEach((leaveOne) => leaveOne());
     };
+    const connected = this.#unconnected.enter(networks, {
+      tab,
+      sinceMs: this.#nowMs(),
+      makeWay: () => {
+        leave();
+        makeWay();
+      },
+    });
+    return { invite: invite?.name, allowed: () => this.#stillInvited(invite), connected, leave };
   }
 
-  #checkRoom(address: string, donor: string, tab: string): void {
+  #countJoin(address: string): void {
+    const { joinsPerMinutePerAddress } = this.#access.policy.limits;
+    this.#joins.setCapacity(joinsPerMinutePerAddress);
+    const waitMs = this.#joins.take(address);
+    if (waitMs === 0) return;
+    const seconds = Math.ceil(waitMs / 1000);
+    throw new JoinRefused('limit', `Too many joins from your network address. Try again in ${seconds} s.`);
+  }
+
+  /** The tabs that have to make way for this one. */
+  #checkRoom(address: string, donor: string, tab: string): Set<UnconnectedTab> {
     const { peersPerAddress, tabsPerDonor } = this.#access.policy.limits;
+    if (this.#byDonor.others(donor, tab) >= tabsPerDonor) throw full('browser', tabsPerDonor);
+    const replaced = new Set<UnconnectedTab>();
     for (const { key, share } of networksOf(address)) {
       const most = peersPerAddress * share;
-      if (this.#byNetwork.others(key, tab) >= most) throw full(share === 1 ? 'network address' : 'network', most);
-      if (this.#unconnected.others(key, tab) >= MAX_UNCONNECTED_PER_ADDRESS * share)
+      const waiting = this.#unconnected.of(key).filter((other) => other.tab !== tab);
+      const tooMany = this.#byNetwork.others(key, tab) + 1 - most;
+      const tooManyWaiting = waiting.length + 1 - MAX_UNCONNECTED_PER_ADDRESS * share;
+      // The oldest first. Those of a narrower network are in the wider one too.
+      for (const other of waiting) {
+        const isLate = this.#nowMs() - other.sinceMs > CONNECTS_WITHIN_MS;
+        if (isLate && replaced.size < Math.max(tooMany, tooManyWaiting)) replaced.add(other);
+      }
+      if (replaced.size < tooMany) throw full(share === 1 ? 'network address' : 'network', most);
+      if (replaced.size < tooManyWaiting)
         throw new JoinRefused('limit', 'Many tabs of your network are still connecting. Try again in a few seconds.');
     }
-    if (this.#byDonor.others(donor, tab) >= tabsPerDonor) throw full('browser', tabsPerDonor);
+    return replaced;
   }
 
   #checkInvite(token: string | undefined, tab: string): Invite | undefined {

@@ -1,26 +1,37 @@
 import { EventEmitter } from 'node:events';
 import type { ConsoleEvent } from '@shoal/protocol';
-import { addressKey } from './address.ts';
+import { networksOf } from './address.ts';
 import { setNewest } from './newest.ts';
 
 /** Events kept for a console that connects later. */
 const MAX_EVENTS = 1000;
 
-/** Events a minute about the tabs of one address. A school class that joins and leaves makes no more. */
-const MAX_EVENTS_PER_MINUTE = 120;
+/**
+ * Events of one level a minute: about the tabs of one address, as many as a school class makes that joins, is tested, serves
+ * and leaves; and about one tab. Each level counts by itself, so that much talk hides no misdeed.
+ */
+const MAX_PER_MINUTE = { ofAddress: 200, ofTab: 12 };
 const MINUTE_MS = 60_000;
-/** Addresses whose events are counted. */
-const MAX_SOURCES = 10_000;
+/** Tabs and networks whose events are counted, by level; about 150 B each. */
+const MAX_COUNTERS = 20_000;
 
 export type NewEvent = Omit<ConsoleEvent, 'seq' | 'timeMs'>;
+
+/** Events since the beginning of its minute. */
+interface Counter {
+  sinceMs: number;
+  events: number;
+  /** Whether the log says that some are left out. */
+  told: boolean;
+}
 
 /** The event log that the console shows: sentences, newest last, bounded. */
 export class EventLog {
   /** `added`: an event has been added to the log. */
   readonly events = new EventEmitter<{ added: [event: ConsoleEvent] }>();
   readonly #log: ConsoleEvent[] = [];
-  /** By network, events since the beginning of its minute. */
-  readonly #sources = new Map<string, { sinceMs: number; events: number }>();
+  /** By level, and tab or network. */
+  readonly #counters = new Map<string, Counter>();
   readonly #nowMs: () => number;
   #seq = 0;
 
@@ -29,28 +40,40 @@ export class EventLog {
     this.#nowMs = nowMs;
   }
 
-  /** `address`: whose tab the event is about. One address cannot fill the log: after many events in a minute the rest is left out. */
+  /**
+   * `address`: whose tab the event is about. Neither an address nor a tab can fill the log: after many events of a level in a
+   * minute the rest is left out, and the log says so once.
+   */
   add(event: NewEvent, address?: string): void {
     if (address === undefined) return this.#append(event);
-    const left = this.#left(addressKey(address));
-    if (left > 0) this.#append(event);
-    if (left !== 1) return;
-    const text = `Further events of tabs from ${address} are left out for up to a minute`;
-    this.#append({ level: 'warning', kind: 'server', text });
+    const { level, peerId } = event;
+    const counted = networksOf(address).map(({ key, share }) => {
+      const counter = this.#counter(`${level} ${key}`);
+      return { counter, most: MAX_PER_MINUTE.ofAddress * share, whose: `tabs from ${key}` };
+    });
+    if (peerId !== undefined)
+      counted.unshift({ counter: this.#counter(`${level} ${peerId}`), most: MAX_PER_MINUTE.ofTab, whose: peerId });
+    const full = counted.find(({ counter, most }) => counter.events >= most);
+    if (full === undefined) {
+      for (const { counter } of counted) counter.events++;
+      this.#append(event);
+    } else if (!full.counter.told) {
+      full.counter.told = true;
+      const text = `Further events of ${full.whose} (${level}) are left out for up to a minute`;
+      this.#append({ level: 'warning', kind: 'server', text });
+    }
   }
 
   all(): readonly ConsoleEvent[] {
     return this.#log;
   }
 
-  /** How many events the network may still add in its minute, this one included. */
-  #left(network: string): number {
+  #counter(key: string): Counter {
     const nowMs = this.#nowMs();
-    const known = this.#sources.get(network);
+    const known = this.#counters.get(key);
     const isOver = known === undefined || nowMs - known.sinceMs >= MINUTE_MS;
-    const source = isOver ? { sinceMs: nowMs, events: 0 } : known;
-    setNewest(this.#sources, network, source, MAX_SOURCES);
-    return MAX_EVENTS_PER_MINUTE - source.events++;
+    const counter = isOver ? { sinceMs: nowMs, events: 0, told: false } : known;
+    return setNewest(this.#counters, key, counter, MAX_COUNTERS);
   }
 
   #append(event: NewEvent): void {

@@ -26,6 +26,7 @@ import { DonorDoor, type Place } from '../access/donor-door.ts';
 import { JoinRefused } from '../access/join-refused.ts';
 import { TokenBucket } from '../access/token-bucket.ts';
 import { reachableFor } from '../base/networks.ts';
+import { MADE_WAY } from './messages.ts';
 import type { PeerSession } from './peer-session.ts';
 import type { Swarm } from './swarm.ts';
 
@@ -142,7 +143,8 @@ class DonorSocket {
     const socket = this.#socket;
     const { donorToken, tab, inviteToken } = hello;
     try {
-      this.#place = this.#door.enter({ address: this.#address, donorToken, tab, inviteToken });
+      const caller = { address: this.#address, donorToken, tab, inviteToken };
+      this.#place = this.#door.enter(caller, () => this.#makeWay());
       this.#peer = this.#options.swarm.join(hello, this.#address, {
         assign: (assignment) => void socket.emit('assign', assignment),
         standing: (standing) => void socket.emit('standing', standing),
@@ -161,6 +163,10 @@ class DonorSocket {
     const { peerId } = this.#peer;
     log.info({ peerId, address: this.#address, invite: this.#place.invite }, 'a donor joined');
     return { ok: true, protocolVersion: version, peerId, ...terms };
+  }
+
+  #makeWay(): void {
+    if (this.#peer) this.#options.swarm.dismiss(this.#peer, { code: 'timeout', message: MADE_WAY, retry: true });
   }
 
   #refuse({ code, message }: JoinRefused): HelloReply {

@@ -12,11 +12,16 @@ export const LINK_ENDS: Readonly<Record<LinkCloseReason, string>> = {
   'remote-closed': 'vanished',
 };
 
+/** The end of a visit for which no one is to blame. */
+export const PLANNED_ENDS: ReadonlySet<Dismissed['code']> = new Set(['finished', 'replaced', 'draining']);
+
 /** To a tab whose link ended for the reason `protocol`. */
 export const LINK_MISUSED =
   'The tab sent data that breaks the protocol, or more than it was asked for. Reload the page.';
 export const SHUTTING_DOWN = 'The coordinator is shutting down. Try again in a minute.';
 export const MADE_ROOM = 'The swarm is full, and this tab made room for another. It comes back when there is room.';
+export const MADE_WAY =
+  'Many tabs of this network are joining, and this one had no WebRTC connection in time. It comes back by itself.';
 
 /** `removed`: the page does not come back by itself. */
 export const TOO_MANY_TESTS: Dismissed = {

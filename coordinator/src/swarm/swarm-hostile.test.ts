@@ -177,6 +177,18 @@ describe('Swarm: a tab that asks for more and more work', () => {
     expect(tab.dismissed).toMatchObject({ code: 'removed' });
     expect(events.all().length).toBeLessThan(40);
   });
+
+  it('is seen to misbehave, and to be sent away, though it talks so much that the log leaves most of it out', async () => {
+    // It has no link, so nobody loses anything when it goes.
+    const tab = FakeTab.join(swarm);
+    for (let i = 0; i < 18; i++) swarm.intent(tab.session, { intent: i % 2 === 0 ? 'pause' : 'resume' });
+    tab.connect(swarm).session.link!.onFrame!(new Uint8Array(4));
+    const peerId = tab.session.peerId;
+    const levels = (part: string) => events.all().flatMap(({ level, text }) => (text.includes(part) ? level : []));
+    expect(levels(`Further events of ${peerId} (info)`)).toEqual(['warning']);
+    expect(levels(`${peerId} broke the protocol`)).toEqual(['error']);
+    expect(levels(`${peerId} was dismissed`)).toEqual(['warning']);
+  });
 });
 
 describe('Swarm: tabs that only say hello', () => {

@@ -16,6 +16,7 @@ import {
   LINK_ENDS,
   LINK_MISUSED,
   mebibytes,
+  PLANNED_ENDS,
   quarantinedText,
   SHUTTING_DOWN,
   TOO_MANY_INTENTS,
@@ -243,7 +244,7 @@ export class Swarm {
     const serves = peer.serving;
     if (!peer.apply('drain')) return;
     peer.target = new Set();
-    this.#event('info', `${peer.peerId} is being drained`, peer);
+    this.#event(PLANNED_ENDS.has(farewell.code) ? 'info' : 'warning', `${peer.peerId} is being drained`, peer);
     peer.control.standing(peer.standing());
     if (!serves) return this.dismiss(peer, farewell);
     this.#planSoon(0);
@@ -263,7 +264,7 @@ export class Swarm {
   dismiss(peer: PeerSession, message: Dismissed): void {
     if (peer.state === 'gone') return;
     peer.control.dismiss(message);
-    this.leave(peer, `was dismissed: ${message.message}`);
+    this.leave(peer, `was dismissed: ${message.message}`, PLANNED_ENDS.has(message.code));
   }
 
   /** As `dismiss`, of a peer that was of no use: its donor may have to wait before it joins again. */
@@ -274,7 +275,7 @@ export class Swarm {
   }
 
   /** Removes a peer, for whatever reason `why` names; its laps go elsewhere at once. */
-  leave(peer: PeerSession, why: string): void {
+  leave(peer: PeerSession, why: string, isPlanned = true): void {
     if (!peer.apply('leave')) return;
     if (peer.wasInterrupted) this.#rejoins.unfinished(peer);
     const lost = peer.live.size;
@@ -287,7 +288,7 @@ export class Swarm {
     peer.link?.close('closed');
     this.#wire.end(peer);
     const inFlight = laps > 0 ? ` with ${laps} ${laps === 1 ? 'lap' : 'laps'} in flight` : '';
-    this.#event(lost > 0 ? 'warning' : 'info', `${peer.peerId} ${why}${inFlight}`, peer);
+    this.#event(lost > 0 || !isPlanned ? 'warning' : 'info', `${peer.peerId} ${why}${inFlight}`, peer);
     this.#planSoon(this.#timings.leaveDelayMs);
   }
 

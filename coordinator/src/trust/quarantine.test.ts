@@ -42,6 +42,26 @@ describe('Quarantine', () => {
     expect(quarantine.total).toBe(1);
   });
 
+  it('ends the names of a home that has many IPv6 networks, and spares its neighbours', () => {
+    const quarantine = new Quarantine(at(1e12));
+    const from = (donor: number, address: string) => ({ donorId: `d${donor}`, address });
+    const lie = (donor: number, network: number): void => {
+      quarantine.add(from(donor, `2001:db8:1:${network.toString(16)}::1`));
+    };
+    for (let i = 0; i < 5; i++) lie(i, i);
+    expect(quarantine.until(from(99, '2001:db8:1:f0::1'))).toBeUndefined();
+    lie(5, 5);
+    expect(quarantine.until(from(99, '2001:db8:1:f0::1'))).toBeGreaterThan(1e12);
+    expect(quarantine.until(from(99, '2001:db8:1:100::1'))).toBeUndefined();
+    // Each of a /56 of its own, all of one /48.
+    for (let i = 6; i < 12; i++) lie(i, i << 8);
+    expect(quarantine.until(from(99, '2001:db8:1:ff00::1'))).toBeGreaterThan(1e12);
+    expect(quarantine.until(from(99, '2001:db8:2::1'))).toBeUndefined();
+    const next = new Quarantine(at(1e12));
+    next.restore(quarantine.kept());
+    expect(next.until(from(99, '2001:db8:1:ff00::1'))).toBe(quarantine.until(from(99, '2001:db8:1:ff00::1')));
+  });
+
   it('spares the address of a local reverse proxy', () => {
     const quarantine = new Quarantine(at(1e12));
     for (let i = 0; i < 9; i++) quarantine.add({ donorId: `d${i}`, address: '127.0.0.1' });

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { addressKey } from '../base/address.ts';
+import { type Network, networksOf } from '../base/address.ts';
 import { systemClock } from '../base/clock.ts';
 import { setNewest } from '../base/newest.ts';
 
@@ -8,7 +8,8 @@ import { setNewest } from '../base/newest.ts';
  * failures fade with a time constant of a day (weight e^(−t/24 h)).
  *
  * Donors are identified by token. Since a token is free, this stops the honest owner of a broken GPU, but a liar only until it
- * makes another. An address may be shared by a household or a campus, so it is quarantined only after more than two failures.
+ * makes another. An address may be shared by a household or a campus, so it is quarantined only after more than two failures,
+ * and the wider networks of an IPv6 address after as many times more as they have shares.
  * Loopback is exempt, because behind a reverse proxy on the same machine every donor has it.
  */
 const HOUR_MS = 3_600_000;
@@ -17,8 +18,10 @@ export const DONOR_BASE_MS = HOUR_MS;
 export const ADDRESS_BASE_MS = HOUR_MS / 6;
 const GROWTH = 4;
 const LONGEST_MS = 7 * 24 * HOUR_MS;
-/** Weight of failures from which an address, or a donor that did no harm, is quarantined: the third within hours. */
-const TOLERANCE = 2.5;
+/** Failures within hours from which an address, or a donor that did no harm, is quarantined. */
+const TOLERATED = 3;
+/** What those before the last may have faded by. */
+const FADED = 0.5;
 /** Donors and addresses remembered, at about 100 B each. */
 export const MAX_ENTRIES = 20_000;
 /** Weight below which failures of a donor who is in no quarantine are forgotten: after three days. */
@@ -35,7 +38,7 @@ interface Entry {
 
 /** An entry in epoch milliseconds, as it is kept over a restart. */
 export interface KeptEntry {
-  /** `donor HASH` or `address ADDRESS`. */
+  /** `donor HASH`, or `address ADDRESS` with an IPv4 address or an IPv6 network. */
   key: string;
   failures: number;
   at: number;
@@ -69,7 +72,8 @@ export class Quarantine {
 
   /** When the quarantine of this donor or address ends, in epoch milliseconds; undefined if there is none. */
   until({ donorId, address }: Suspect): number | undefined {
-    const entries = [`donor ${donorId}`, addressEntry(address)].flatMap((key) => this.#entries.get(key) ?? []);
+    const keys = [`donor ${donorId}`, ...foreignNetworks(address).map(addressEntry)];
+    const entries = keys.flatMap((key) => this.#entries.get(key) ?? []);
     const untilMs = Math.max(...entries.map((entry) => entry.untilMs));
     return untilMs > this.#clocks.now() ? this.#toEpoch(untilMs) : undefined;
   }
@@ -81,12 +85,13 @@ export class Quarantine {
   }
 
   /**
-   * Counts a failure. Returns when the donor's quarantine ends in epoch milliseconds, −Infinity if there is none. A `harmless` failure was
-   * found before any work was used: the owner of an overfull GPU may try twice more with less memory.
+   * Counts a failure. Returns when the donor's quarantine ends in epoch milliseconds, −Infinity if there is none. A `harmless`
+   * failure was found before any work was used: the owner of an overfull GPU may try twice more with less memory.
    */
   add({ donorId, address }: Suspect, harmless = false): number {
-    const donor = this.#fail(`donor ${donorId}`, DONOR_BASE_MS, harmless ? TOLERANCE : 1);
-    if (isForeign(address)) this.#fail(addressEntry(address), ADDRESS_BASE_MS, TOLERANCE);
+    const donor = this.#fail(`donor ${donorId}`, DONOR_BASE_MS, harmless ? TOLERATED - FADED : 1);
+    for (const network of foreignNetworks(address))
+      this.#fail(addressEntry(network), ADDRESS_BASE_MS, TOLERATED * network.share - FADED);
     if (donor.untilMs > this.#clocks.now()) this.total++;
     this.onChange();
     return this.#toEpoch(donor.untilMs);
@@ -131,8 +136,10 @@ export class Quarantine {
 const fadedAt = (nowMs: number, failures: number, atMs: number): number =>
   failures * Math.exp((atMs - nowMs) / FAILURE_FADES_MS);
 
-const addressEntry = (address: string): string => `address ${addressKey(address)}`;
+const addressEntry = ({ key }: Network): string => `address ${key}`;
 
-function isForeign(address: string): boolean {
-  return isIP(address) !== 0 && address !== '::1' && !/^(::ffff:)?127\./.test(address);
+/** None for loopback, nor for an address that is unknown. */
+function foreignNetworks(address: string): Network[] {
+  const isForeign = isIP(address) !== 0 && address !== '::1' && !/^(::ffff:)?127\./.test(address);
+  return isForeign ? networksOf(address) : [];
 }

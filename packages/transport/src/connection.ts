@@ -1,6 +1,7 @@
 import { parseControl, type ControlMessage, type Signal } from '@shoal/protocol';
 import type SimplePeer from 'simple-peer';
 import { CONTROL_CHANNEL_ID, LAP_CHANNEL_INIT, LAP_CHANNEL_LABEL } from './channel.ts';
+import { Rate } from './rate.ts';
 
 export type RtcClasses = NonNullable<SimplePeer.Options['wrtc']>;
 export type SimplePeerClass = new (options: SimplePeer.Options) => SimplePeer.Instance;
@@ -12,7 +13,11 @@ export interface ConnectionOptions {
   onSignal: (signal: Signal) => void;
 }
 
-/** How a connection ended. `protocol`: the other side sent an invalid control message or announced a channel. */
+/** Control messages that the other side may send. Our page sends one in all, its goodbye. */
+const CONTROL_BURST = 10;
+const CONTROL_PER_MS = 1 / 1000;
+
+/** How a connection ended. `protocol`: the other side sent an invalid control message, too many, or announced a channel. */
 export type ConnectionEnd = { reason: 'goodbye' | 'closed' | 'failed' | 'protocol'; error?: Error };
 
 /**
@@ -27,6 +32,7 @@ export class Connection {
   onEnd: ((end: ConnectionEnd) => void) | undefined;
   #peer: SimplePeer.Instance;
   #ended: ConnectionEnd | undefined;
+  #controlRate = new Rate(CONTROL_BURST, CONTROL_PER_MS, performance.now());
 
   constructor(SimplePeer: SimplePeerClass, options: ConnectionOptions, wrtc?: RtcClasses) {
     this.#peer = new SimplePeer({
@@ -80,7 +86,7 @@ export class Connection {
 
   #receive(data: unknown): void {
     if (this.#ended) return;
-    const message = parseControl(data);
+    const message = this.#controlRate.take(performance.now()) ? parseControl(data) : undefined;
     if (message === undefined) {
       this.#end({ reason: 'protocol' });
       return;

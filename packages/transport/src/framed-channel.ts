@@ -1,4 +1,4 @@
-import { FrameError, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES } from '@shoal/protocol';
+import { FrameError, HEARTBEAT_MS, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES } from '@shoal/protocol';
 import type { DataChannelLike } from './channel.ts';
 import { TransportError } from './errors.ts';
 import { ID_MASK, readMessage, writeFragment, writeFrame, writeSignal, type LapMessage } from './fragment.ts';
@@ -68,7 +68,8 @@ export class FramedChannel implements Link {
     this.#tickedMs = this.#now();
     this.#reassembly = new Reassembly(options.maxFrameBytes);
     if (options.onlyAnswers) {
-      this.#allowance = new MessageAllowance(options.maxFrameBytes ?? MAX_FRAME_BYTES, this.#now());
+      const { maxFrameBytes = MAX_FRAME_BYTES, heartbeatMs = HEARTBEAT_MS } = options;
+      this.#allowance = new MessageAllowance(maxFrameBytes, heartbeatMs, this.#now());
     }
     const listeners: LinkChannelListeners = {
       onMessage: (channel, data) => this.#onMessage(channel, data),
@@ -180,14 +181,19 @@ export class FramedChannel implements Link {
   #onMessage(channel: LinkChannel, data: unknown): void {
     if (this.#state === 'closed') return;
     const message = readMessage(data);
-    const isTooMany = this.#allowance?.take(this.#now()) === false;
-    if (message === undefined || isTooMany) {
+    if (message === undefined || this.#isTooMany(message)) {
       this.#finish('protocol');
       return;
     }
     channel.heartbeat.alive();
     this.#counts.bytesReceived += (data as ArrayBuffer).byteLength;
     this.#handle(channel, message);
+  }
+
+  #isTooMany({ kind }: LapMessage): boolean {
+    if (this.#allowance === undefined) return false;
+    const isSignal = kind === 'ping' || kind === 'pong';
+    return !(isSignal ? this.#allowance.takeSignal(this.#now()) : this.#allowance.take(this.#now()));
   }
 
   #handle(channel: LinkChannel, message: LapMessage): void {
@@ -198,7 +204,10 @@ export class FramedChannel implements Link {
         this.#reassembly.expire(nowMs);
         const frame = this.#reassembly.add(message, nowMs);
         if (frame === 'invalid') this.#finish('protocol');
-        else if (frame !== undefined) this.#deliver(frame);
+        else if (frame !== undefined) {
+          this.#allowance?.received(frame.byteLength, message.kind === 'frame' ? 1 : message.count);
+          this.#deliver(frame);
+        }
         break;
       }
       case 'ping':
@@ -231,6 +240,7 @@ export class FramedChannel implements Link {
     const nowMs = this.#now();
     const counts = this.#isOnTime(nowMs);
     this.#reassembly.expire(nowMs);
+    this.#allowance?.tick();
     for (const channel of this.#channels.all) {
       if (!channel.isOpen) continue;
       const ping = channel.heartbeat.tick(nowMs, this.#options.maxMissedHeartbeats, counts);
