@@ -1,5 +1,6 @@
 import type { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { WordMerger } from './merge-word.ts';
+import { steadyPart } from './normal-form.ts';
 
 /** A text has more tokens than were asked for. It was not, or not wholly, tokenized. */
 export class TooManyTokensError extends Error {
@@ -119,11 +120,11 @@ export interface BoundedVocabulary {
 export class TokenBound {
   /** By byte; 0 where nothing is known. */
   readonly #shares = new Float64Array(256);
-  readonly #form: 'NFC' | undefined;
+  readonly #isNfc: boolean;
 
   constructor({ tokens, normalizer, stripsSpace, hasUnknown }: BoundedVocabulary) {
     const kinds = normalizer ? kindsOf(normalizer) : [];
-    this.#form = kinds.includes('NFC') ? 'NFC' : undefined;
+    this.#isNfc = kinds.includes('NFC');
     if (!kinds.every((kind) => NEUTRAL.has(kind) || kind === 'NFC')) return;
     const longest = new Uint32Array(256);
     const single = new Set<number>();
@@ -138,7 +139,7 @@ export class TokenBound {
   }
 
   of(text: string): number {
-    const bytes = new TextEncoder().encode(this.#form ? text.normalize(this.#form) : text);
+    const bytes = new TextEncoder().encode(this.#isNfc ? steadyPart(text) : text);
     let sum = 0;
     for (const byte of bytes) sum += this.#shares[byte]!;
     // The sum of a million shares is off by far less than this.

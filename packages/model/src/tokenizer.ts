@@ -5,6 +5,7 @@ import { byteFallbackBytes } from './byte-fallback.ts';
 import { byteLevelBytes } from './byte-level.ts';
 import { ChatTemplate } from './chat-template.ts';
 import { messageOf, ModelError } from './errors.ts';
+import { guardNormalizers } from './normal-form.ts';
 
 /** Far above any published vocabulary; bounds the tables by id. */
 const MAX_TOKEN_ID = 1 << 22;
@@ -85,6 +86,7 @@ export class Tokenizer {
     } catch (cause) {
       throw new ModelError('bad-tokenizer', undefined, `tokenizer.json: ${messageOf(cause)}`, { cause });
     }
+    guardNormalizers(this.#hf);
     this.#budget = new BpeBudget(this.#hf);
     this.#fillBytes(spec, bytesOf);
     const stripsSpace = spec.added_tokens.some((token) => token.lstrip || token.rstrip);
@@ -111,7 +113,10 @@ export class Tokenizer {
     return this.#bound.of(text);
   }
 
-  /** Token ids of a text, nothing added. Throws a TooManyTokensError as soon as they are known to be more than `maxTokens`. */
+  /**
+   * Token ids of a text, nothing added. Throws a TooManyTokensError as soon as they are known to be more than `maxTokens`, and a
+   * MarkRunError for a text that the tokenizer would take too long to normalize.
+   */
   encode(text: string, maxTokens = Infinity): number[] {
     if (text === '') return [];
     if (maxTokens < Infinity && this.minTokens(text) > maxTokens) throw tooMany(text, maxTokens);
