@@ -1,15 +1,11 @@
-import { join } from 'node:path';
-import { loadTokenizer } from '@shoal/model/node';
-import { afterAll, afterEach, expect, it } from 'vitest';
+import { tokenizerFrom } from '@shoal/model/node';
+import { afterEach, expect, it } from 'vitest';
 import { tokenizerCodec } from '../../coordinator/src/http/index.ts';
 import { startServer, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
-import { ENDLESS_CHAT, modelWithTemplate } from '../../coordinator/src/text/testing/endless-model.ts';
+import { ENDLESS_CHAT, ENDLESS_FILES, TINY_FILES } from '../../coordinator/src/text/testing/endless-model.ts';
 import { TextEncoding } from '../../coordinator/src/text/text-encoding.ts';
 
-const modelDir = join(import.meta.dirname, '../../models/tiny-stories');
-const tokenizer = await loadTokenizer(modelDir);
-const endless = await modelWithTemplate();
-afterAll(() => endless.remove());
+const tokenizer = tokenizerFrom(TINY_FILES);
 
 let server: TestServer;
 let texts: TextEncoding;
@@ -18,8 +14,9 @@ afterEach(async () => {
   await server.app.close();
 });
 
-async function start(maxContext: number) {
-  texts = new TextEncoding(tokenizer, { modelDir: endless.dir });
+async function start(maxContext: number, files = ENDLESS_FILES) {
+  const tokenizer = tokenizerFrom(files);
+  texts = new TextEncoding(tokenizer, { files });
   server = await startServer(
     { script: () => ({ ids: [300, 301] }), maxContext },
     { codec: tokenizerCodec(tokenizer, texts) },
@@ -69,6 +66,25 @@ it('refuses what cannot fit with one error, whether its bytes tell or its tokens
         code: 'context_length_exceeded',
         param: index === 0 ? 'prompt' : 'messages',
         message: `This model's maximum context length is 1000 tokens; ${size} bytes of text have more and cannot fit. Shorten it.`,
+      });
+    }
+  }
+});
+
+it('refuses long runs of combining marks, which take the square of their length to normalize', async () => {
+  const json = { ...(JSON.parse(TINY_FILES.tokenizer.text) as object), normalizer: { type: 'NFC' } };
+  const files = { ...TINY_FILES, tokenizer: { path: 'tokenizer.json', text: JSON.stringify(json) } };
+  const post = await start(10_000_000, files);
+  for (const count of [150, 3_000, 250_000]) {
+    const prompt = `a${'\u0301'.repeat(count)}${'\u0316'.repeat(count)}`;
+    const messages = [{ role: 'user', content: prompt }];
+    const answers = [await post('/v1/completions', { prompt }), await post('/v1/chat/completions', { messages })];
+    for (const [index, answer] of answers.entries()) {
+      expect(answer.status).toBe(400);
+      const param = index === 0 ? 'prompt' : 'messages';
+      expect(((await answer.json()) as { error: object }).error).toMatchObject({
+        param,
+        message: `Invalid '${param}': the text has more than 256 combining marks in a row. Remove some of them.`,
       });
     }
   }

@@ -1,15 +1,17 @@
+import { EventEmitter } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadTokenizer } from '@shoal/model/node';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { setImmediate } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
+import { readTokenizerFiles, tokenizerFrom } from '@shoal/model/node';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import type { EncodeTask } from './encode-task.ts';
-import { ENDLESS_CHAT, modelWithTemplate } from './testing/endless-model.ts';
+import { ENDLESS_CHAT, ENDLESS_FILES, TINY_FILES, withTemplate } from './testing/endless-model.ts';
 import { TextEncoding } from './text-encoding.ts';
 import { TextThread, type TextThreadOptions } from './text-thread.ts';
 
-const modelDir = join(import.meta.dirname, '../../../models/tiny-stories');
-const tokenizer = await loadTokenizer(modelDir);
-const endless = await modelWithTemplate();
-afterAll(() => endless.remove());
+const tokenizer = tokenizerFrom(TINY_FILES);
 
 /** One run of letters. */
 const letters = (count: number): string => 'enth'.repeat(count / 4);
@@ -22,13 +24,36 @@ afterEach(async () => {
 });
 
 function textThread(options: Partial<TextThreadOptions> = {}): TextThread {
-  const thread = new TextThread({ modelDir: endless.dir, ...options });
+  const thread = new TextThread({ files: ENDLESS_FILES, ...options });
   closing.push(() => thread.close());
   return thread;
 }
 
+describe('TextEncoding of a tokenizer that normalizes', () => {
+  const json = { ...(JSON.parse(TINY_FILES.tokenizer.text) as object), normalizer: { type: 'NFC' } };
+  const files = { ...TINY_FILES, tokenizer: { path: 'tokenizer.json', text: JSON.stringify(json) } };
+  const texts = new TextEncoding(tokenizerFrom(files), { files });
+  afterAll(() => texts.close());
+
+  it('normalizes no long text on the main thread', async () => {
+    const normalize = vi.spyOn(String.prototype, 'normalize');
+    const encoded = await texts.encode(task('hen e\u0301 '.repeat(1_000)), {});
+    expect(normalize).not.toHaveBeenCalled();
+    normalize.mockRestore();
+    expect(encoded).toEqual({ ids: Uint32Array.from(tokenizer.encodePrompt('hen é '.repeat(1_000))) });
+  });
+
+  it.each([150, 3_000, 260_000])('refuses long runs of combining marks (%i of each)', async (count) => {
+    const text = `a${'\u0301'.repeat(count)}${'\u0316'.repeat(count)}`;
+    const fault = { reason: 'marks', message: 'more than 256 combining marks in a row' };
+    expect(await texts.encode(task(text), {})).toEqual({ fault });
+    const messages = [{ role: 'user' as const, content: text }];
+    expect(await texts.encode({ messages, maxTokens: 1e9 }, {})).toEqual({ fault });
+  });
+});
+
 describe('TextEncoding', () => {
-  const texts = new TextEncoding(tokenizer, { modelDir });
+  const texts = new TextEncoding(tokenizer, { files: TINY_FILES });
   afterAll(() => texts.close());
 
   it.each([10, 2_048, 2_049, 70_000])('gives the same ids on every thread (%i bytes)', async (bytes) => {
@@ -52,12 +77,9 @@ describe('TextEncoding', () => {
   });
 
   it.each([0, 10_000, 100_000])('hands on why there is no text to tokenize (%i bytes)', async (bytes) => {
-    const refusing = await modelWithTemplate("{{ raise_exception('no users today') }}");
-    const own = new TextEncoding(await loadTokenizer(refusing.dir), { modelDir: refusing.dir });
-    closing.push(async () => {
-      await own.close();
-      await refusing.remove();
-    });
+    const files = withTemplate("{{ raise_exception('no users today') }}");
+    const own = new TextEncoding(tokenizerFrom(files), { files });
+    closing.push(() => own.close());
     const messages = [{ role: 'user' as const, content: 'x'.repeat(bytes) }];
     expect(await own.encode({ messages, maxTokens: 9 }, {})).toEqual({
       fault: { reason: 'template', message: 'the chat template refuses these messages: no users today' },
@@ -65,7 +87,7 @@ describe('TextEncoding', () => {
   });
 
   it('answers texts on the main thread and in the short thread while a long one takes its time', async () => {
-    const own = new TextEncoding(tokenizer, { modelDir: endless.dir });
+    const own = new TextEncoding(tokenizer, { files: ENDLESS_FILES });
     const done: string[] = [];
     const long = own.encode(ENDLESS, { client: 'one' }).catch(() => done.push('long'));
     await own.encode(task('hen'), { client: 'one' }).then(() => done.push('main'));
@@ -75,6 +97,23 @@ describe('TextEncoding', () => {
     expect(done).toEqual(['main', 'short', 'long']);
   });
 });
+
+/** Answers nothing, and ends when the test says so. */
+class FakeWorker extends EventEmitter {
+  terminated = false;
+  readonly tasks: EncodeTask[] = [];
+  end!: () => void;
+  readonly #ended = new Promise<void>((resolve) => (this.end = resolve));
+  ref(): void {}
+  unref(): void {}
+  postMessage(posted: EncodeTask): void {
+    this.tasks.push(posted);
+  }
+  terminate(): Promise<void> {
+    this.terminated = true;
+    return this.#ended;
+  }
+}
 
 describe('TextThread', () => {
   const outcomes = (promises: Record<string, Promise<unknown>>): { done: string[]; all: Promise<unknown> } => {
@@ -129,9 +168,51 @@ describe('TextThread', () => {
     await expect(thread.encode(task('x'), { signal: hangUp.signal })).rejects.toThrow('hung up');
   });
 
+  it('needs no files once it was made', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'shoal-text-'));
+    await writeFile(join(dir, 'tokenizer.json'), TINY_FILES.tokenizer.text);
+    await writeFile(join(dir, 'tokenizer_config.json'), TINY_FILES.config.text);
+    const files = await readTokenizerFiles(dir);
+    await rm(dir, { recursive: true });
+    const thread = textThread({ files });
+    expect(await thread.encode(task('Once upon a time'), {})).toEqual({
+      ids: Uint32Array.from(tokenizer.encodePrompt('Once upon a time')),
+    });
+  });
+
+  it('starts a thread beside one that does not end, and none beside two', async () => {
+    const started: FakeWorker[] = [];
+    const start = (): Worker => {
+      started.push(new FakeWorker());
+      return started.at(-1)! as unknown as Worker;
+    };
+    const thread = textThread({ start, abandonedMs: 0 });
+    const giveUp = async (): Promise<void> => {
+      const hangUp = new AbortController();
+      const text = thread.encode(task('x'), { signal: hangUp.signal });
+      hangUp.abort(new Error('hung up'));
+      await expect(text).rejects.toThrow('hung up');
+    };
+    await giveUp();
+    await vi.waitFor(() => expect(started[0]!.terminated).toBe(true));
+    await giveUp();
+    await vi.waitFor(() => expect(started[1]!.terminated).toBe(true));
+    const { done, all } = outcomes({ next: thread.encode(task('x'), {}) });
+    await setImmediate();
+    expect(started).toHaveLength(2);
+    started[0]!.end();
+    await vi.waitFor(() => expect(started).toHaveLength(3));
+    expect(started[2]!.tasks).toEqual([task('x')]);
+    started[2]!.emit('message', { ids: new Uint32Array(1) });
+    await all;
+    expect(done).toEqual(['next']);
+    for (const worker of started) worker.end();
+  });
+
   it('says what is wrong when it cannot start, and after it was closed', async () => {
-    const thread = textThread({ modelDir: '/nowhere' });
+    const thread = textThread({ files: { ...TINY_FILES, tokenizer: { path: 'tokenizer.json', text: '{' } } });
     await expect(thread.encode(task('x'), {})).rejects.toMatchObject({ reason: 'failed' });
+    await expect(thread.encode(task('x'), {})).rejects.toThrow('tokenizer.json: not valid JSON');
     const { done, all } = outcomes({
       running: thread.encode(task('x'), {}),
       waiting: thread.encode(task('x'), {}),

@@ -2,7 +2,7 @@ import type { Worker } from 'node:worker_threads';
 import { startTypescriptThread } from '@shoal/weights/node';
 import { ClientQueue } from './client-queue.ts';
 import type { EncodeOutcome, EncodeTask } from './encode-task.ts';
-import type { EncodeReply } from './encode-thread.ts';
+import type { EncodeReply, EncodeThreadData } from './encode-thread.ts';
 
 /** A text was not tokenized for a reason of ours. */
 export class TextThreadError extends Error {
@@ -25,13 +25,13 @@ interface Job {
   settle(outcome: EncodeOutcome | Error): void;
 }
 
-export interface TextThreadOptions {
-  /** The directory that the thread loads its own tokenizer from. */
-  modelDir: string;
+export interface TextThreadOptions extends EncodeThreadData {
   /** From handing a task to the thread until it counts as hung. */
   timeoutMs?: number;
   /** From the moment when nobody waits for the running task any more until its thread is ended. */
   abandonedMs?: number;
+  /** Starts a thread; for tests. */
+  start?: (data: EncodeThreadData) => Worker;
 }
 
 /** A bad client gets no more of the queue than this, and the others the rest. Each holds a body of at most 1 MiB. */
@@ -41,12 +41,15 @@ const MAX_WAITING_OF_CLIENT = 16;
 const TIMEOUT_MS = 60_000;
 /** A new thread needs about as long to load a large vocabulary. */
 const ABANDONED_MS = 1_000;
+/** Threads that were ended and are still running, since they cannot be interrupted. With this many, no other is started. */
+const MAX_ENDING = 2;
 
 /** Tokenizes texts in a thread of its own, one at a time, and clients in turn. A thread that hangs or dies fails its task only. */
 export class TextThread {
   readonly #options: TextThreadOptions;
   readonly #waiting = new ClientQueue<Job>(MAX_WAITING, MAX_WAITING_OF_CLIENT);
   #thread: Worker | undefined;
+  readonly #ending = new Set<Promise<unknown>>();
   #running: { job: Job; timer: NodeJS.Timeout } | undefined;
   #closed = false;
 
@@ -79,17 +82,16 @@ export class TextThread {
     });
   }
 
-  /** Rejects all tasks, and resolves when the thread has ended. */
+  /** Rejects all tasks, and resolves when the threads have ended. */
   async close(): Promise<void> {
     this.#closed = true;
     for (let job = this.#waiting.take(); job; job = this.#waiting.take()) job.settle(closedError());
-    const thread = this.#thread;
     this.#drop(closedError());
-    await thread?.terminate();
+    await Promise.all(this.#ending);
   }
 
   #next(): void {
-    if (this.#running || this.#closed) return;
+    if (this.#running || this.#closed || (!this.#thread && this.#ending.size >= MAX_ENDING)) return;
     const job = this.#waiting.take();
     if (!job) return;
     const timeoutMs = this.#options.timeoutMs ?? TIMEOUT_MS;
@@ -110,8 +112,8 @@ export class TextThread {
   }
 
   #start(): Worker {
-    const { modelDir } = this.#options;
-    const thread = startTypescriptThread(new URL('./encode-thread.ts', import.meta.url), { modelDir });
+    const { files, start = startThread } = this.#options;
+    const thread = start({ files });
     const gone = (why: string): void => {
       if (this.#thread === thread) this.#drop(new TextThreadError('failed', `the tokenizer’s thread: ${why}`));
     };
@@ -137,7 +139,7 @@ export class TextThread {
   #drop(error: Error): void {
     const thread = this.#thread;
     this.#thread = undefined;
-    void thread?.terminate();
+    if (thread) this.#end(thread);
     if (this.#running) {
       clearTimeout(this.#running.timer);
       this.#running.job.settle(error);
@@ -145,6 +147,18 @@ export class TextThread {
     }
     this.#next();
   }
+
+  #end(thread: Worker): void {
+    const ending = thread.terminate().finally(() => {
+      this.#ending.delete(ending);
+      this.#next();
+    });
+    this.#ending.add(ending);
+  }
+}
+
+function startThread(data: EncodeThreadData): Worker {
+  return startTypescriptThread(new URL('./encode-thread.ts', import.meta.url), data);
 }
 
 const closedError = (): Error => new TextThreadError('failed', 'the coordinator is shutting down');
