@@ -9,7 +9,7 @@ import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import type { EncodeTask } from './encode-task.ts';
 import { ENDLESS_CHAT, ENDLESS_FILES, TINY_FILES, withTemplate } from './testing/endless-model.ts';
 import { TextEncoding } from './text-encoding.ts';
-import { TextThread, type TextThreadOptions } from './text-thread.ts';
+import { TextThread, type TextThreadError, type TextThreadOptions } from './text-thread.ts';
 
 const tokenizer = tokenizerFrom(TINY_FILES);
 
@@ -145,6 +145,36 @@ describe('TextThread', () => {
     await expect(crowd.at(-1)).rejects.toMatchObject({ reason: 'share-full' });
     await expect(thread.encode(task('x'), { client: 'b' })).resolves.toBeDefined();
     expect(await Promise.all(crowd.slice(0, -1))).toHaveLength(17);
+  });
+
+  it('makes room for a client with fewer texts, and counts the networks of a home together', async () => {
+    const thread = textThread();
+    const { done, all } = outcomes({ first: thread.encode(task(letters(40_000)), {}) });
+    const waiting = new Map<string, Promise<unknown>>();
+    const reasons: string[] = [];
+    const send = (address: string, count: number): void => {
+      for (let text = 0; text < count; text++) {
+        const encoded = thread.encode(task('x'), { client: `address ${address}`, address });
+        waiting.set(`${address} ${text}`, encoded);
+        encoded.catch((error: TextThreadError) => reasons.push(error.reason));
+      }
+    };
+    const sendFromHome = (home: string, subnets: number): void => {
+      for (let subnet = 0; subnet < subnets; subnet++) send(`2001:db8:${home}:${subnet}00::/64`, 16);
+    };
+    sendFromHome('1', 5);
+    await setImmediate();
+    expect(reasons).toEqual(Array.from({ length: 16 }, () => 'share-full'));
+    sendFromHome('2', 4);
+    await setImmediate();
+    // Both homes together fill the queue.
+    expect(reasons.splice(0)).toHaveLength(16);
+    send('192.0.2.1', 1);
+    await setImmediate();
+    expect(reasons).toEqual(['share-full']);
+    await expect(waiting.get('192.0.2.1 0')).resolves.toBeDefined();
+    await all;
+    expect(done).toEqual(['first']);
   });
 
   it('ends a text at its deadline, and goes on with the next', async () => {

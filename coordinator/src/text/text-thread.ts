@@ -1,6 +1,7 @@
 import type { Worker } from 'node:worker_threads';
 import { startTypescriptThread } from '@shoal/weights/node';
-import { ClientQueue } from './client-queue.ts';
+import { networksOf } from '../base/address.ts';
+import { ClientQueue, type Origin, type QueueBounds } from './client-queue.ts';
 import type { EncodeOutcome, EncodeTask } from './encode-task.ts';
 import type { EncodeReply, EncodeThreadData } from './encode-thread.ts';
 
@@ -16,7 +17,10 @@ export class TextThreadError extends Error {
 
 /** Whose text it is, and until when somebody waits for its tokens. */
 export interface TextClient {
+  /** What a share is given to: an API key, say. */
   client?: string | undefined;
+  /** Where it is to whoever has an address: an IPv4 address or, as limits have it, an IPv6 network of /64. */
+  address?: string | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -26,6 +30,8 @@ interface Job {
 }
 
 export interface TextThreadOptions extends EncodeThreadData {
+  /** Of the texts that wait, each of which may hold a body of 1 MiB. */
+  bounds?: QueueBounds;
   /** From handing a task to the thread until it counts as hung. */
   timeoutMs?: number;
   /** From the moment when nobody waits for the running task any more until its thread is ended. */
@@ -34,9 +40,7 @@ export interface TextThreadOptions extends EncodeThreadData {
   start?: (data: EncodeThreadData) => Worker;
 }
 
-/** A bad client gets no more of the queue than this, and the others the rest. Each holds a body of at most 1 MiB. */
-const MAX_WAITING = 128;
-const MAX_WAITING_OF_CLIENT = 16;
+const BOUNDS: QueueBounds = { maxItems: 128, maxOfShare: 16 };
 /** A megabyte takes 1 to 8 s on a busy machine of 2.5 GHz (DeepSeek's and Qwen's vocabularies; one-digit words the longest). */
 const TIMEOUT_MS = 60_000;
 /** A new thread needs about as long to load a large vocabulary. */
@@ -47,7 +51,7 @@ const MAX_ENDING = 2;
 /** Tokenizes texts in a thread of its own, one at a time, and clients in turn. A thread that hangs or dies fails its task only. */
 export class TextThread {
   readonly #options: TextThreadOptions;
-  readonly #waiting = new ClientQueue<Job>(MAX_WAITING, MAX_WAITING_OF_CLIENT);
+  readonly #waiting: ClientQueue<Job>;
   #thread: Worker | undefined;
   readonly #ending = new Set<Promise<unknown>>();
   #running: { job: Job; timer: NodeJS.Timeout } | undefined;
@@ -55,15 +59,17 @@ export class TextThread {
 
   constructor(options: TextThreadOptions) {
     this.#options = options;
+    this.#waiting = new ClientQueue(options.bounds ?? BOUNDS);
   }
 
   /** Rejects with a TextThreadError, or with the signal's reason. */
-  encode(task: EncodeTask, { client, signal }: TextClient): Promise<EncodeOutcome> {
+  encode(task: EncodeTask, { signal, ...client }: TextClient): Promise<EncodeOutcome> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(closedError());
       if (signal?.aborted) return reject(signal.reason as Error);
+      const origin = originOf(client);
       const onAbort = (): void => {
-        this.#waiting.remove(client, job);
+        this.#waiting.remove(origin, job);
         if (this.#running?.job === job) this.#abandon();
         job.settle(signal!.reason as Error);
       };
@@ -75,8 +81,9 @@ export class TextThread {
           else resolve(outcome);
         },
       };
-      const refused = this.#waiting.add(client, job);
-      if (refused) return reject(new TextThreadError(refused, 'too many texts wait to be tokenized'));
+      const full = this.#waiting.add(origin, job);
+      if (full && 'refused' in full) return reject(fullError(full.refused));
+      full?.displaced.settle(fullError('share-full'));
       signal?.addEventListener('abort', onAbort, { once: true });
       this.#next();
     });
@@ -160,5 +167,14 @@ export class TextThread {
 function startThread(data: EncodeThreadData): Worker {
   return startTypescriptThread(new URL('./encode-thread.ts', import.meta.url), data);
 }
+
+function originOf({ client = 'everybody', address }: TextClient): Origin {
+  if (address === undefined) return [{ key: client, share: 1 }];
+  const [narrowest, ...others] = networksOf(address.replace(/\/64$/, ''));
+  return [narrowest!, ...others];
+}
+
+const fullError = (reason: 'full' | 'share-full'): Error =>
+  new TextThreadError(reason, 'too many texts wait to be tokenized');
 
 const closedError = (): Error => new TextThreadError('failed', 'the coordinator is shutting down');
