@@ -28,7 +28,10 @@ const MESSAGE_BYTES = 256;
 /** A task's size, which its time is about proportional to. */
 export function taskBytes(task: EncodeTask): number {
   if ('text' in task) return Buffer.byteLength(task.text);
-  return task.messages.reduce((sum, { content }) => sum + MESSAGE_BYTES + Buffer.byteLength(content), 0);
+  return task.messages.reduce(
+    (sum, { content, name = '' }) => sum + MESSAGE_BYTES + Buffer.byteLength(content) + Buffer.byteLength(name),
+    0,
+  );
 }
 
 /** Runs a task on the calling thread. Throws only for faults that are not the client's. */
