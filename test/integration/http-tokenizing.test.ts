@@ -1,11 +1,25 @@
+import { EventEmitter } from 'node:events';
+import { Tokenizer } from '@shoal/model';
 import { tokenizerFrom } from '@shoal/model/node';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
+import type { Access } from '../../coordinator/src/access/access.ts';
+import { OPEN_POLICY } from '../../coordinator/src/access/access-file.ts';
+import { ApiKeys } from '../../coordinator/src/access/api-keys.ts';
+import type { HttpAccess } from '../../coordinator/src/http/deps.ts';
 import { tokenizerCodec } from '../../coordinator/src/http/index.ts';
-import { startServer, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
+import { startServer, type TestServer, until } from '../../coordinator/src/http/testing/harness.ts';
 import { ENDLESS_CHAT, ENDLESS_FILES, TINY_FILES } from '../../coordinator/src/text/testing/endless-model.ts';
 import { TextEncoding } from '../../coordinator/src/text/text-encoding.ts';
 
 const tokenizer = tokenizerFrom(TINY_FILES);
+
+/** Needs no keys, and takes the address from a header. */
+const OPEN_ACCESS: HttpAccess = {
+  keys: new ApiKeys({ policy: OPEN_POLICY, events: new EventEmitter() } as unknown as Access),
+  takeShardBytes: () => 0,
+  refuseMetrics: () => undefined,
+  addressOf: ({ headers }) => String(headers['x-address'] ?? '127.0.0.1'),
+};
 
 let server: TestServer;
 let texts: TextEncoding;
@@ -14,12 +28,12 @@ afterEach(async () => {
   await server.app.close();
 });
 
-async function start(maxContext: number, files = ENDLESS_FILES) {
+async function start(maxContext: number, files = ENDLESS_FILES, clock?: () => number) {
   const tokenizer = tokenizerFrom(files);
-  texts = new TextEncoding(tokenizer, { files });
+  texts = new TextEncoding(tokenizer, { files, ...(clock && { clock }) });
   server = await startServer(
     { script: () => ({ ids: [300, 301] }), maxContext },
-    { codec: tokenizerCodec(tokenizer, texts) },
+    { codec: tokenizerCodec(tokenizer, texts), access: OPEN_ACCESS },
   );
   return (path: string, body: object, init: RequestInit = {}) =>
     fetch(server.url + path, {
@@ -88,4 +102,41 @@ it('refuses long runs of combining marks, which take the square of their length 
       });
     }
   }
+});
+
+it('tokenizes the many short prompts of a request mostly in a thread', async () => {
+  const prompts = Array.from({ length: 32 }, () => ' '.repeat(2_048));
+  const expected = prompts.length * tokenizer.encodePrompt(prompts[0]!).length;
+  const onMain = vi.spyOn(Tokenizer.prototype, 'encodePrompt');
+  const post = await start(10_000, TINY_FILES, () => 0);
+  const answer = await post('/v1/completions', { prompt: prompts });
+  expect(answer.status).toBe(200);
+  expect(((await answer.json()) as { usage: object }).usage).toMatchObject({ prompt_tokens: expected });
+  expect(onMain).toHaveBeenCalledTimes(2);
+  onMain.mockRestore();
+});
+
+it('has a place for one more client while networks of two homes fill the queue', async () => {
+  const post = await start(10_000_000);
+  const hangUp = new AbortController();
+  const gone: Promise<unknown>[] = [];
+  const send = (address: string, count: number): void => {
+    for (let text = 0; text < count; text++) {
+      const headers = { 'content-type': 'application/json', 'x-address': address };
+      const answer = post('/v1/chat/completions', { messages: ENDLESS_CHAT }, { signal: hangUp.signal, headers });
+      gone.push(answer.then(({ status }) => statuses.push(status)).catch(() => {}));
+    }
+  };
+  const statuses: number[] = [];
+  const waitForStatuses = (count: number): Promise<void> => until(() => statuses.length === count);
+  send('192.0.2.1', 1);
+  for (const home of [1, 2]) for (const subnet of [0, 1, 2, 3, 4]) send(`2001:db8:${home}:${subnet}00::/64`, 16);
+  // 64 of each home wait.
+  await waitForStatuses(32);
+  // One of theirs has to make room.
+  send('192.0.2.2', 1);
+  await waitForStatuses(33);
+  expect(new Set(statuses)).toEqual(new Set([429]));
+  hangUp.abort();
+  await Promise.all(gone);
 });

@@ -6,7 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { readTokenizerFiles, tokenizerFrom } from '@shoal/model/node';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
-import type { EncodeTask } from './encode-task.ts';
+import { type EncodeTask, taskBytes } from './encode-task.ts';
 import { ENDLESS_CHAT, ENDLESS_FILES, TINY_FILES, withTemplate } from './testing/endless-model.ts';
 import { TextEncoding } from './text-encoding.ts';
 import { TextThread, type TextThreadError, type TextThreadOptions } from './text-thread.ts';
@@ -84,6 +84,30 @@ describe('TextEncoding', () => {
     expect(await own.encode({ messages, maxTokens: 9 }, {})).toEqual({
       fault: { reason: 'template', message: 'the chat template refuses these messages: no users today' },
     });
+  });
+
+  it('tokenizes only so much on the main thread, and the rest in a thread', async () => {
+    let nowMs = 0;
+    const own = new TextEncoding(tokenizer, { files: TINY_FILES, clock: () => nowMs });
+    closing.push(() => own.close());
+    const onMain = vi.spyOn(tokenizer, 'encodePrompt');
+    const text = ' '.repeat(2_048);
+    const all = await Promise.all(Array.from({ length: 32 }, () => own.encode(task(text), { client: 'one' })));
+    expect(onMain).toHaveBeenCalledTimes(2);
+    nowMs = 100;
+    await own.encode(task(text), {});
+    expect(onMain).toHaveBeenCalledTimes(2);
+    nowMs = 130;
+    await own.encode(task(text), {});
+    expect(onMain).toHaveBeenCalledTimes(3);
+    onMain.mockRestore();
+    expect(all).toEqual(Array.from({ length: 32 }, () => ({ ids: Uint32Array.from(tokenizer.encodePrompt(text)) })));
+  });
+
+  it('counts the names in messages', () => {
+    const messages = [{ role: 'user' as const, content: 'hen' }];
+    const named = [{ ...messages[0]!, name: 'é'.repeat(512) }];
+    expect(taskBytes({ messages: named, maxTokens: 9 }) - taskBytes({ messages, maxTokens: 9 })).toBe(1_024);
   });
 
   it('answers texts on the main thread and in the short thread while a long one takes its time', async () => {
