@@ -93,20 +93,56 @@ function mergeLongWords(model: BpeModel): void {
   };
 }
 
-/** A normalizer of tokenizer.json. */
-export interface Normalizer {
+/** A normalizer or a pre-tokenizer of tokenizer.json. */
+export interface TextStep {
   type: string;
-  normalizers?: Normalizer[] | undefined;
+  normalizers?: TextStep[] | undefined;
+  pretokenizers?: TextStep[] | undefined;
+  pattern?: unknown;
+  content?: unknown;
+  behavior?: unknown;
+  invert?: unknown;
+  replacement?: unknown;
+  str_rep?: unknown;
 }
 
-/** Those that leave a text's bytes as they are, apart from the spaces, which `tokenBytes` has as spaces too. */
-const NEUTRAL = new Set(['Sequence', 'Prepend', 'Replace']);
-const WHITESPACE = [...'\t\n\v\f\r '].map((char) => char.charCodeAt(0));
+/** U+2581, which `tokenBytes` has as a space. */
+const SPACE_SIGN = '\u2581';
+
+/** Whether a step leaves all of a text's bytes, apart from spaces that become `SPACE_SIGN`. It may add some. */
+function keepsAll(step: TextStep): boolean {
+  switch (step.type) {
+    case 'Sequence':
+      return [...(step.normalizers ?? []), ...(step.pretokenizers ?? [])].every(keepsAll);
+    case 'Replace':
+      return isSpace(step.pattern) && step.content === SPACE_SIGN;
+    case 'Metaspace':
+      return (step.replacement ?? SPACE_SIGN) === SPACE_SIGN && (step.str_rep ?? SPACE_SIGN) === SPACE_SIGN;
+    case 'Split':
+      return !step.invert && String(step.behavior).toLowerCase() !== 'removed';
+    case 'Prepend':
+    case 'NFC':
+    case 'ByteLevel':
+    case 'Digits':
+      return true;
+    default:
+      return false;
+  }
+}
+
+const isSpace = (pattern: unknown): boolean => (pattern as { String?: unknown } | undefined)?.String === ' ';
+
+function typesOf({ type, normalizers = [], pretokenizers = [] }: TextStep): string[] {
+  return [type, ...[...normalizers, ...pretokenizers].flatMap(typesOf)];
+}
 
 export interface BoundedVocabulary {
   /** The bytes of each token. */
   tokens: Iterable<Uint8Array>;
-  normalizer?: Normalizer | null | undefined;
+  normalizer?: TextStep | null | undefined;
+  preTokenizer?: TextStep | null | undefined;
+  /** Whether the text is changed in other ways before it is tokenized. */
+  isChanged?: boolean;
   /** Whether a special token takes the whitespace beside it. */
   stripsSpace?: boolean;
   /** Whether there is a token for unknown text. */
@@ -120,12 +156,18 @@ export interface BoundedVocabulary {
 export class TokenBound {
   /** By byte; 0 where nothing is known. */
   readonly #shares = new Float64Array(256);
-  readonly #isNfc: boolean;
+  /** What is counted of a text. */
+  readonly #kept: ((text: string) => string)[] = [];
 
-  constructor({ tokens, normalizer, stripsSpace, hasUnknown }: BoundedVocabulary) {
-    const kinds = normalizer ? kindsOf(normalizer) : [];
-    this.#isNfc = kinds.includes('NFC');
-    if (!kinds.every((kind) => NEUTRAL.has(kind) || kind === 'NFC')) return;
+  constructor({ tokens, normalizer, preTokenizer, isChanged, stripsSpace, hasUnknown }: BoundedVocabulary) {
+    const steps = [normalizer, preTokenizer].filter((step) => step != null);
+    if (isChanged || !steps.every(keepsAll)) return;
+    const types = new Set(steps.flatMap(typesOf));
+    if (types.has('NFC')) this.#kept.push(steadyPart);
+    // The sign itself is a space to the tokenizer, and its bytes are in no token.
+    if (types.has('Replace') || types.has('Metaspace')) this.#kept.push((text) => text.replaceAll(SPACE_SIGN, ' '));
+    // As `trimStart` and `trimEnd` have it.
+    if (stripsSpace) this.#kept.push((text) => text.replace(/\s+/g, ''));
     const longest = new Uint32Array(256);
     const single = new Set<number>();
     for (const bytes of tokens) {
@@ -135,18 +177,13 @@ export class TokenBound {
     // A token for unknown text covers any number of bytes. It is never used where each byte has a token.
     if (hasUnknown && single.size < 256) return;
     longest.forEach((length, byte) => (this.#shares[byte] = length === 0 ? 0 : 1 / length));
-    if (stripsSpace) for (const byte of WHITESPACE) this.#shares[byte] = 0;
   }
 
   of(text: string): number {
-    const bytes = new TextEncoder().encode(this.#isNfc ? steadyPart(text) : text);
+    const bytes = new TextEncoder().encode(this.#kept.reduce((kept, keep) => keep(kept), text));
     let sum = 0;
     for (const byte of bytes) sum += this.#shares[byte]!;
     // The sum of a million shares is off by far less than this.
     return Math.max(0, Math.ceil(sum - 1e-6));
   }
-}
-
-function kindsOf({ type, normalizers = [] }: Normalizer): string[] {
-  return [type, ...normalizers.flatMap(kindsOf)];
 }

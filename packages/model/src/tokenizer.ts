@@ -1,6 +1,6 @@
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { z } from 'zod';
-import { BpeBudget, type Normalizer, TokenBound, TooManyTokensError } from './bpe-bounds.ts';
+import { BpeBudget, type TextStep, TokenBound, TooManyTokensError } from './bpe-bounds.ts';
 import { byteFallbackBytes } from './byte-fallback.ts';
 import { byteLevelBytes } from './byte-level.ts';
 import { ChatTemplate } from './chat-template.ts';
@@ -17,6 +17,8 @@ const configSchema = z.looseObject({
   bos_token: tokenName.nullish(),
   eos_token: tokenName.nullish(),
   add_bos_token: z.boolean().default(false),
+  remove_space: z.boolean().nullish(),
+  do_lowercase_and_remove_accent: z.boolean().nullish(),
   chat_template: z.union([z.string(), z.array(z.object({ name: z.string(), template: z.string() }))]).nullish(),
 });
 
@@ -28,12 +30,17 @@ interface Decoder {
   decoders?: Decoder[] | undefined;
 }
 
-const normalizerSchema: z.ZodType<Normalizer> = z.lazy(() =>
-  z.looseObject({ type: z.string(), normalizers: z.array(normalizerSchema).optional() }),
+const stepSchema: z.ZodType<TextStep> = z.lazy(() =>
+  z.looseObject({
+    type: z.string(),
+    normalizers: z.array(stepSchema).optional(),
+    pretokenizers: z.array(stepSchema).optional(),
+  }),
 );
 
 const tokenizerSchema = z.looseObject({
-  normalizer: normalizerSchema.nullish(),
+  normalizer: stepSchema.nullish(),
+  pre_tokenizer: stepSchema.nullish(),
   model: z.looseObject({ type: z.literal('BPE'), vocab: z.record(z.string(), tokenId) }),
   decoder: decoderSchema,
   added_tokens: z.array(
@@ -93,6 +100,8 @@ export class Tokenizer {
     this.#bound = new TokenBound({
       tokens: Object.values(this.#bytes),
       normalizer: spec.normalizer,
+      preTokenizer: spec.pre_tokenizer,
+      isChanged: config.remove_space === true || config.do_lowercase_and_remove_accent === true,
       stripsSpace,
       hasUnknown: this.#hf.model?.unk_token != null,
     });
