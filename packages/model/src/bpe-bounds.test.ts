@@ -4,6 +4,7 @@ import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import * as fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 import { BpeBudget, TokenBound, TooManyTokensError, type WordCache } from './bpe-bounds.ts';
+import { WordMerger } from './merge-word.ts';
 import { SENTENCE_PIECE_CONFIG, sentencePieceJson } from './testing/sentence-piece.ts';
 import { Tokenizer } from './tokenizer.ts';
 
@@ -132,7 +133,7 @@ describe('TokenBound', () => {
 
 describe('long words', () => {
   it('are merged as the library merges them, and not by it', () => {
-    const words = ['enth', 'ing', 'Qz'].flatMap((part) => [part.repeat(40), part.repeat(1_500)]);
+    const words = ['enth', 'ing', 'Qz'].flatMap((part) => [part.repeat(40), part.repeat(4_500)]);
     const path = 'models/tiny-stories';
     const library = new HfTokenizer(readJson(path, 'tokenizer.json'), readJson(path, 'tokenizer_config.json'));
     for (const word of words) {
@@ -140,11 +141,26 @@ describe('long words', () => {
       expect(tiny.encode(word)).toEqual(ids);
     }
     const queues = vi.spyOn(Object.getPrototypeOf(library.model) as { add_node(): void }, 'add_node');
-    tiny.encode('enth'.repeat(600));
+    tiny.encode('enth'.repeat(2_100));
     expect(queues).not.toHaveBeenCalled();
-    tiny.encode('enth'.repeat(500));
+    tiny.encode('enth'.repeat(2_000));
     expect(queues).toHaveBeenCalled();
     queues.mockRestore();
+  });
+
+  it('are none of those that 2 KiB become, whatever is done to them first', () => {
+    const steps = [{ type: 'Prepend', prepend: '▁' }, { type: 'NFC' }];
+    const tokenizer = load('models/tiny-stories', { normalizer: { type: 'Sequence', normalizers: steps } });
+    // Of all characters NFC lengthens these most: four bytes become twelve.
+    const text = '\u{1d160}'.repeat(512);
+    expect(Buffer.byteLength(text.normalize('NFC'))).toBe(3 * 2_048);
+    const merge = vi.spyOn(WordMerger.prototype, 'merge');
+    tokenizer.encode(text);
+    tokenizer.encode('enth'.repeat(512));
+    expect(merge).not.toHaveBeenCalled();
+    tokenizer.encode('enth'.repeat(2_100));
+    expect(merge).toHaveBeenCalledOnce();
+    merge.mockRestore();
   });
 });
 
