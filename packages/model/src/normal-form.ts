@@ -62,7 +62,7 @@ const STEADY =
 /** All others, with the one before them, which they may be joined to. */
 const UNSTEADY = new RegExp(`[${STEADY}]?[^${STEADY}]+`, 'gu');
 
-/** The part of a text that is the same after NFC, found without normalizing it: at most 15 ms for a megabyte. */
+/** The part of a text that is the same after NFC, found without normalizing it: about 15 ms for a megabyte. */
 export function steadyPart(text: string): string {
   return text.replace(UNSTEADY, '');
 }
