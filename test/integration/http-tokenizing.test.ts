@@ -130,9 +130,11 @@ it('has a place for one more client while networks of two homes fill the queue',
   const statuses: number[] = [];
   const waitForStatuses = (count: number): Promise<void> => until(() => statuses.length === count);
   send('192.0.2.1', 1);
-  for (const home of [1, 2]) for (const subnet of [0, 1, 2, 3, 4]) send(`2001:db8:${home}:${subnet}00::/64`, 16);
-  // 64 of each home wait.
-  await waitForStatuses(32);
+  for (const home of [1, 2]) {
+    for (const subnet of [0, 1, 2, 3, 4]) send(`2001:db8:${home}:${subnet}00::/64`, 16);
+    // 64 of each home wait.
+    await waitForStatuses(16 * home);
+  }
   // One of theirs has to make room.
   send('192.0.2.2', 1);
   await waitForStatuses(33);
