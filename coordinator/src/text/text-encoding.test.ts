@@ -122,16 +122,22 @@ describe('TextEncoding', () => {
   });
 });
 
-/** Answers nothing, and ends when the test says so. */
+/** Answers as it is told to, and ends when the test says so. */
 class FakeWorker extends EventEmitter {
   terminated = false;
   readonly tasks: EncodeTask[] = [];
   end!: () => void;
   readonly #ended = new Promise<void>((resolve) => (this.end = resolve));
+  readonly #onTask: (worker: FakeWorker) => void;
+  constructor(onTask: (worker: FakeWorker) => void = () => {}) {
+    super();
+    this.#onTask = onTask;
+  }
   ref(): void {}
   unref(): void {}
   postMessage(posted: EncodeTask): void {
     this.tasks.push(posted);
+    this.#onTask(this);
   }
   terminate(): Promise<void> {
     this.terminated = true;
@@ -202,10 +208,15 @@ describe('TextThread', () => {
   });
 
   it('ends a text at its deadline, and goes on with the next', async () => {
-    const thread = textThread({ timeoutMs: 3_000 });
-    const { done, all } = outcomes({ endless: thread.encode(ENDLESS, {}), next: thread.encode(task('x'), {}) });
+    const silent = new FakeWorker();
+    const answering = new FakeWorker((worker) => worker.emit('message', { ids: new Uint32Array(1) }));
+    const workers = [silent, answering];
+    const thread = textThread({ timeoutMs: 20, start: () => workers.shift()! as unknown as Worker });
+    const { done, all } = outcomes({ first: thread.encode(task('x'), {}), next: thread.encode(task('y'), {}) });
     await all;
-    expect(done).toEqual(['endless: timeout', 'next']);
+    expect(done).toEqual(['first: timeout', 'next']);
+    expect([silent.terminated, answering.terminated]).toEqual([true, false]);
+    for (const worker of [silent, answering]) worker.end();
   });
 
   it('drops a text that nobody waits for, running or not', async () => {
