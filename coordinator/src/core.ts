@@ -1,5 +1,5 @@
 import { type ForwardEngine, isMoeLayer, type ModelConfig, moeLayers, type Tokenizer } from '@shoal/model';
-import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
+import { loadGenerationConfig, readTokenizerFiles, tokenizerFrom } from '@shoal/model/node';
 import { LoadMeter } from '@shoal/placement';
 import { shardHash } from '@shoal/weights';
 import {
@@ -102,8 +102,9 @@ async function assemble(
     if (!health.started) hooks.onNotice?.(damage.text);
   };
   const packed = await packedModel(config, hooks, onDamage);
-  const tokenizer = await loadTokenizer(packed.dir);
-  const texts = closeLater(new TextEncoding(tokenizer, { modelDir: packed.dir }));
+  const files = await readTokenizerFiles(packed.dir);
+  const tokenizer = tokenizerFrom(files);
+  const texts = closeLater(new TextEncoding(tokenizer, { files }));
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
   const { timeline } = closeLater(await openTimeline(config.traceFile, onTraceError));
   const { model, forward, localLayers } = await openDense(config, packed);

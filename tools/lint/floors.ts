@@ -35,7 +35,7 @@ export const COORDINATOR_FLOORS: FloorTable = {
   trust: ['base', 'laps', 'local-experts'],
   swarm: ['base', 'access', 'config.ts', 'local-experts', 'laps', 'trust'],
   scheduler: ['base', 'timeline', 'config.ts', 'laps'],
-  text: [],
+  text: ['base'],
   http: ['access', 'scheduler', 'text'],
   console: ['base', 'access', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
 };

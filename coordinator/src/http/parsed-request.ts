@@ -140,6 +140,9 @@ async function encode(
 
 function faultError(fault: TextFault, param: string, maxContext: number): ApiError {
   if (fault.reason === 'template') return ApiError.invalid(param, `Invalid '${param}': ${fault.message}.`);
+  if (fault.reason === 'marks') {
+    return ApiError.invalid(param, `Invalid '${param}': the text has ${fault.message}. Remove some of them.`);
+  }
   return ApiError.contextLength(
     param,
     `This model's maximum context length is ${maxContext} tokens; ${fault.bytes} bytes of text have more and cannot fit. Shorten it.`,

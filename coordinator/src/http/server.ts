@@ -6,7 +6,7 @@ import type { OpenAPIV3 } from 'openapi-types';
 import type { z } from 'zod';
 import manifest from '../../package.json' with { type: 'json' };
 import type { TextClient } from '../text/text-thread.ts';
-import { cacheScopeOf, clientOf, holdAnswers, registerApiAccess } from './api-access.ts';
+import { cacheScopeOf, clientOf, holdAnswers, keyNameOf, registerApiAccess } from './api-access.ts';
 import { parseBody, registerJsonBody } from './body.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpDeps, type HttpLimits } from './deps.ts';
 import { registerEdge, sendError } from './edge.ts';
@@ -102,8 +102,9 @@ function registerGeneration(app: FastifyInstance, parseDeps: ParseDeps, deps: Ge
     app.post(url, async (request, reply) => {
       const body = parseBody(schema, request.body);
       const client = clientOf(request, deps.access);
+      const address = keyNameOf(request) === undefined ? deps.access?.addressOf(request.raw) : undefined;
       await withinScope(request, reply, deps, async (scope) => {
-        const parsed = await parse(body, parseDeps, { client, signal: scope.signal });
+        const parsed = await parse(body, parseDeps, { client, address, signal: scope.signal });
         const { hold, headers } = holdAnswers(request, parsed);
         reply.headers(headers);
         try {

@@ -67,13 +67,11 @@ function compute(opened: Opened, item: WorkItem, isAnew: boolean): Promise<Float
   return opened.layers.has(item.layer) ? opened.layers.run(item) : opened.cache.run(item);
 }
 
-const opening = open();
-// Reported to the first task.
-opening.catch(() => {});
+// Where this fails, the thread ends with the reason, and the next task gets another.
+const opened = await open();
 
 async function answer(task: ThreadTask): Promise<ThreadReply> {
   try {
-    const opened = await opening;
     if ('load' in task) {
       await loadLayers(opened, task.load);
       return { loaded: true };

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rename, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createReferenceBackend } from '@shoal/kernels';
@@ -133,6 +133,16 @@ describe('ExpertThread', () => {
     await worker.close();
     start();
     await expect(worker.laps.compute({ ...itemOf(1), layer: 77 })).rejects.toThrow(/layer 77/);
+    expect(await worker.laps.compute(itemOf(1))).toHaveLength(packed.manifest.shape.hiddenSize);
+  });
+
+  it('opens its files again for the next task, after it could not', async () => {
+    const away = `${packed.dir}-away`;
+    await rename(packed.dir, away);
+    start();
+    await expect(worker.laps.compute(itemOf(1))).rejects.toThrow('manifest.json');
+    await expect(worker.laps.compute(itemOf(1))).rejects.toThrow('manifest.json');
+    await rename(away, packed.dir);
     expect(await worker.laps.compute(itemOf(1))).toHaveLength(packed.manifest.shape.hiddenSize);
   });
 

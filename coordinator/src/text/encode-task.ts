@@ -1,4 +1,4 @@
-import { ModelError, type Tokenizer, TooManyTokensError } from '@shoal/model';
+import { MarkRunError, ModelError, type Tokenizer, TooManyTokensError } from '@shoal/model';
 
 /** A chat message as the template takes it, with its content parts joined. */
 export interface ChatMessage {
@@ -15,7 +15,9 @@ export type TextFault =
   /** It has more tokens than allowed; `bytes` are the text's, with what the template adds. */
   | { reason: 'too-long'; bytes: number }
   /** The model has no template, or its template refuses the messages; the message is for the client. */
-  | { reason: 'template'; message: string };
+  | { reason: 'template'; message: string }
+  /** The tokenizer would take too long to normalize it; the message is for the client. */
+  | { reason: 'marks'; message: string };
 
 /** `ids` is a copy of its own, so that it can be handed to another thread. */
 export type EncodeOutcome = { ids: Uint32Array<ArrayBuffer> } | { fault: TextFault };
@@ -26,7 +28,10 @@ const MESSAGE_BYTES = 256;
 /** A task's size, which its time is about proportional to. */
 export function taskBytes(task: EncodeTask): number {
   if ('text' in task) return Buffer.byteLength(task.text);
-  return task.messages.reduce((sum, { content }) => sum + MESSAGE_BYTES + Buffer.byteLength(content), 0);
+  return task.messages.reduce(
+    (sum, { content, name = '' }) => sum + MESSAGE_BYTES + Buffer.byteLength(content) + Buffer.byteLength(name),
+    0,
+  );
 }
 
 /** Runs a task on the calling thread. Throws only for faults that are not the client's. */
@@ -36,6 +41,7 @@ export function encodeNow(tokenizer: Tokenizer, task: EncodeTask): EncodeOutcome
   try {
     return { ids: Uint32Array.from(tokenizer.encodePrompt(text, task.maxTokens)) };
   } catch (thrown) {
+    if (thrown instanceof MarkRunError) return { fault: { reason: 'marks', message: thrown.message } };
     if (!(thrown instanceof TooManyTokensError)) throw thrown;
     return { fault: { reason: 'too-long', bytes: Buffer.byteLength(text) } };
   }

@@ -1,19 +1,29 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { loadTokenizer } from '@shoal/model/node';
+import { type TokenizerFiles, tokenizerFrom } from '@shoal/model/node';
 import { encodeNow, type EncodeOutcome, type EncodeTask } from './encode-task.ts';
 
-/** A thread of `TextThreads`, which sends one task at a time. */
+/** What a thread is started with. */
+export interface EncodeThreadData {
+  /** Those that the main thread's tokenizer was made from, so that both give the same ids, whatever becomes of the disk. */
+  files: TokenizerFiles;
+}
+
+/** A thread of `TextThread`, which sends one task at a time. */
 export type EncodeReply = EncodeOutcome | { error: string };
 
-const { modelDir } = workerData as { modelDir: string };
+// A tokenizer that cannot be made ends the thread with the reason.
+const tokenizer = tokenizerFrom((workerData as EncodeThreadData).files);
 const port = parentPort!;
-const loading = loadTokenizer(modelDir);
-// Reported to the first task.
-loading.catch(() => {});
 
 port.on('message', (task: EncodeTask) => {
-  void loading
-    .then((tokenizer): EncodeReply => encodeNow(tokenizer, task))
-    .catch((thrown: unknown): EncodeReply => ({ error: thrown instanceof Error ? thrown.message : String(thrown) }))
-    .then((reply) => port.postMessage(reply, 'ids' in reply ? [reply.ids.buffer] : []));
+  const reply = encode(task);
+  port.postMessage(reply, 'ids' in reply ? [reply.ids.buffer] : []);
 });
+
+function encode(task: EncodeTask): EncodeReply {
+  try {
+    return encodeNow(tokenizer, task);
+  } catch (thrown) {
+    return { error: thrown instanceof Error ? thrown.message : String(thrown) };
+  }
+}

@@ -1,15 +1,17 @@
+import { EventEmitter } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadTokenizer } from '@shoal/model/node';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
-import type { EncodeTask } from './encode-task.ts';
-import { ENDLESS_CHAT, modelWithTemplate } from './testing/endless-model.ts';
+import { setImmediate } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
+import { readTokenizerFiles, tokenizerFrom } from '@shoal/model/node';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
+import { type EncodeTask, taskBytes } from './encode-task.ts';
+import { ENDLESS_CHAT, ENDLESS_FILES, TINY_FILES, withTemplate } from './testing/endless-model.ts';
 import { TextEncoding } from './text-encoding.ts';
-import { TextThread, type TextThreadOptions } from './text-thread.ts';
+import { TextThread, type TextThreadError, type TextThreadOptions } from './text-thread.ts';
 
-const modelDir = join(import.meta.dirname, '../../../models/tiny-stories');
-const tokenizer = await loadTokenizer(modelDir);
-const endless = await modelWithTemplate();
-afterAll(() => endless.remove());
+const tokenizer = tokenizerFrom(TINY_FILES);
 
 /** One run of letters. */
 const letters = (count: number): string => 'enth'.repeat(count / 4);
@@ -22,13 +24,36 @@ afterEach(async () => {
 });
 
 function textThread(options: Partial<TextThreadOptions> = {}): TextThread {
-  const thread = new TextThread({ modelDir: endless.dir, ...options });
+  const thread = new TextThread({ files: ENDLESS_FILES, ...options });
   closing.push(() => thread.close());
   return thread;
 }
 
+describe('TextEncoding of a tokenizer that normalizes', () => {
+  const json = { ...(JSON.parse(TINY_FILES.tokenizer.text) as object), normalizer: { type: 'NFC' } };
+  const files = { ...TINY_FILES, tokenizer: { path: 'tokenizer.json', text: JSON.stringify(json) } };
+  const texts = new TextEncoding(tokenizerFrom(files), { files });
+  afterAll(() => texts.close());
+
+  it('normalizes no long text on the main thread', async () => {
+    const normalize = vi.spyOn(String.prototype, 'normalize');
+    const encoded = await texts.encode(task('hen e\u0301 '.repeat(1_000)), {});
+    expect(normalize).not.toHaveBeenCalled();
+    normalize.mockRestore();
+    expect(encoded).toEqual({ ids: Uint32Array.from(tokenizer.encodePrompt('hen é '.repeat(1_000))) });
+  });
+
+  it.each([150, 3_000, 260_000])('refuses long runs of combining marks (%i of each)', async (count) => {
+    const text = `a${'\u0301'.repeat(count)}${'\u0316'.repeat(count)}`;
+    const fault = { reason: 'marks', message: 'more than 256 combining marks in a row' };
+    expect(await texts.encode(task(text), {})).toEqual({ fault });
+    const messages = [{ role: 'user' as const, content: text }];
+    expect(await texts.encode({ messages, maxTokens: 1e9 }, {})).toEqual({ fault });
+  });
+});
+
 describe('TextEncoding', () => {
-  const texts = new TextEncoding(tokenizer, { modelDir });
+  const texts = new TextEncoding(tokenizer, { files: TINY_FILES });
   afterAll(() => texts.close());
 
   it.each([10, 2_048, 2_049, 70_000])('gives the same ids on every thread (%i bytes)', async (bytes) => {
@@ -52,20 +77,41 @@ describe('TextEncoding', () => {
   });
 
   it.each([0, 10_000, 100_000])('hands on why there is no text to tokenize (%i bytes)', async (bytes) => {
-    const refusing = await modelWithTemplate("{{ raise_exception('no users today') }}");
-    const own = new TextEncoding(await loadTokenizer(refusing.dir), { modelDir: refusing.dir });
-    closing.push(async () => {
-      await own.close();
-      await refusing.remove();
-    });
+    const files = withTemplate("{{ raise_exception('no users today') }}");
+    const own = new TextEncoding(tokenizerFrom(files), { files });
+    closing.push(() => own.close());
     const messages = [{ role: 'user' as const, content: 'x'.repeat(bytes) }];
     expect(await own.encode({ messages, maxTokens: 9 }, {})).toEqual({
       fault: { reason: 'template', message: 'the chat template refuses these messages: no users today' },
     });
   });
 
+  it('tokenizes only so much on the main thread, and the rest in a thread', async () => {
+    let nowMs = 0;
+    const own = new TextEncoding(tokenizer, { files: TINY_FILES, clock: () => nowMs });
+    closing.push(() => own.close());
+    const onMain = vi.spyOn(tokenizer, 'encodePrompt');
+    const text = ' '.repeat(2_048);
+    const all = await Promise.all(Array.from({ length: 32 }, () => own.encode(task(text), { client: 'one' })));
+    expect(onMain).toHaveBeenCalledTimes(2);
+    nowMs = 100;
+    await own.encode(task(text), {});
+    expect(onMain).toHaveBeenCalledTimes(2);
+    nowMs = 130;
+    await own.encode(task(text), {});
+    expect(onMain).toHaveBeenCalledTimes(3);
+    onMain.mockRestore();
+    expect(all).toEqual(Array.from({ length: 32 }, () => ({ ids: Uint32Array.from(tokenizer.encodePrompt(text)) })));
+  });
+
+  it('counts the names in messages', () => {
+    const messages = [{ role: 'user' as const, content: 'hen' }];
+    const named = [{ ...messages[0]!, name: 'é'.repeat(512) }];
+    expect(taskBytes({ messages: named, maxTokens: 9 }) - taskBytes({ messages, maxTokens: 9 })).toBe(1_024);
+  });
+
   it('answers texts on the main thread and in the short thread while a long one takes its time', async () => {
-    const own = new TextEncoding(tokenizer, { modelDir: endless.dir });
+    const own = new TextEncoding(tokenizer, { files: ENDLESS_FILES });
     const done: string[] = [];
     const long = own.encode(ENDLESS, { client: 'one' }).catch(() => done.push('long'));
     await own.encode(task('hen'), { client: 'one' }).then(() => done.push('main'));
@@ -75,6 +121,29 @@ describe('TextEncoding', () => {
     expect(done).toEqual(['main', 'short', 'long']);
   });
 });
+
+/** Answers as it is told to, and ends when the test says so. */
+class FakeWorker extends EventEmitter {
+  terminated = false;
+  readonly tasks: EncodeTask[] = [];
+  end!: () => void;
+  readonly #ended = new Promise<void>((resolve) => (this.end = resolve));
+  readonly #onTask: (worker: FakeWorker) => void;
+  constructor(onTask: (worker: FakeWorker) => void = () => {}) {
+    super();
+    this.#onTask = onTask;
+  }
+  ref(): void {}
+  unref(): void {}
+  postMessage(posted: EncodeTask): void {
+    this.tasks.push(posted);
+    this.#onTask(this);
+  }
+  terminate(): Promise<void> {
+    this.terminated = true;
+    return this.#ended;
+  }
+}
 
 describe('TextThread', () => {
   const outcomes = (promises: Record<string, Promise<unknown>>): { done: string[]; all: Promise<unknown> } => {
@@ -108,11 +177,46 @@ describe('TextThread', () => {
     expect(await Promise.all(crowd.slice(0, -1))).toHaveLength(17);
   });
 
-  it('ends a text at its deadline, and goes on with the next', async () => {
-    const thread = textThread({ timeoutMs: 3_000 });
-    const { done, all } = outcomes({ endless: thread.encode(ENDLESS, {}), next: thread.encode(task('x'), {}) });
+  it('makes room for a client with fewer texts, and counts the networks of a home together', async () => {
+    const thread = textThread();
+    const { done, all } = outcomes({ first: thread.encode(task(letters(40_000)), {}) });
+    const waiting = new Map<string, Promise<unknown>>();
+    const reasons: string[] = [];
+    const send = (address: string, count: number): void => {
+      for (let text = 0; text < count; text++) {
+        const encoded = thread.encode(task('x'), { client: `address ${address}`, address });
+        waiting.set(`${address} ${text}`, encoded);
+        encoded.catch((error: TextThreadError) => reasons.push(error.reason));
+      }
+    };
+    const sendFromHome = (home: string, subnets: number): void => {
+      for (let subnet = 0; subnet < subnets; subnet++) send(`2001:db8:${home}:${subnet}00::/64`, 16);
+    };
+    sendFromHome('1', 5);
+    await setImmediate();
+    expect(reasons).toEqual(Array.from({ length: 16 }, () => 'share-full'));
+    sendFromHome('2', 4);
+    await setImmediate();
+    // Both homes together fill the queue.
+    expect(reasons.splice(0)).toHaveLength(16);
+    send('192.0.2.1', 1);
+    await setImmediate();
+    expect(reasons).toEqual(['share-full']);
+    await expect(waiting.get('192.0.2.1 0')).resolves.toBeDefined();
     await all;
-    expect(done).toEqual(['endless: timeout', 'next']);
+    expect(done).toEqual(['first']);
+  });
+
+  it('ends a text at its deadline, and goes on with the next', async () => {
+    const silent = new FakeWorker();
+    const answering = new FakeWorker((worker) => worker.emit('message', { ids: new Uint32Array(1) }));
+    const workers = [silent, answering];
+    const thread = textThread({ timeoutMs: 20, start: () => workers.shift()! as unknown as Worker });
+    const { done, all } = outcomes({ first: thread.encode(task('x'), {}), next: thread.encode(task('y'), {}) });
+    await all;
+    expect(done).toEqual(['first: timeout', 'next']);
+    expect([silent.terminated, answering.terminated]).toEqual([true, false]);
+    for (const worker of [silent, answering]) worker.end();
   });
 
   it('drops a text that nobody waits for, running or not', async () => {
@@ -129,9 +233,51 @@ describe('TextThread', () => {
     await expect(thread.encode(task('x'), { signal: hangUp.signal })).rejects.toThrow('hung up');
   });
 
+  it('needs no files once it was made', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'shoal-text-'));
+    await writeFile(join(dir, 'tokenizer.json'), TINY_FILES.tokenizer.text);
+    await writeFile(join(dir, 'tokenizer_config.json'), TINY_FILES.config.text);
+    const files = await readTokenizerFiles(dir);
+    await rm(dir, { recursive: true });
+    const thread = textThread({ files });
+    expect(await thread.encode(task('Once upon a time'), {})).toEqual({
+      ids: Uint32Array.from(tokenizer.encodePrompt('Once upon a time')),
+    });
+  });
+
+  it('starts a thread beside one that does not end, and none beside two', async () => {
+    const started: FakeWorker[] = [];
+    const start = (): Worker => {
+      started.push(new FakeWorker());
+      return started.at(-1)! as unknown as Worker;
+    };
+    const thread = textThread({ start, abandonedMs: 0 });
+    const giveUp = async (): Promise<void> => {
+      const hangUp = new AbortController();
+      const text = thread.encode(task('x'), { signal: hangUp.signal });
+      hangUp.abort(new Error('hung up'));
+      await expect(text).rejects.toThrow('hung up');
+    };
+    await giveUp();
+    await vi.waitFor(() => expect(started[0]!.terminated).toBe(true));
+    await giveUp();
+    await vi.waitFor(() => expect(started[1]!.terminated).toBe(true));
+    const { done, all } = outcomes({ next: thread.encode(task('x'), {}) });
+    await setImmediate();
+    expect(started).toHaveLength(2);
+    started[0]!.end();
+    await vi.waitFor(() => expect(started).toHaveLength(3));
+    expect(started[2]!.tasks).toEqual([task('x')]);
+    started[2]!.emit('message', { ids: new Uint32Array(1) });
+    await all;
+    expect(done).toEqual(['next']);
+    for (const worker of started) worker.end();
+  });
+
   it('says what is wrong when it cannot start, and after it was closed', async () => {
-    const thread = textThread({ modelDir: '/nowhere' });
+    const thread = textThread({ files: { ...TINY_FILES, tokenizer: { path: 'tokenizer.json', text: '{' } } });
     await expect(thread.encode(task('x'), {})).rejects.toMatchObject({ reason: 'failed' });
+    await expect(thread.encode(task('x'), {})).rejects.toThrow('tokenizer.json: not valid JSON');
     const { done, all } = outcomes({
       running: thread.encode(task('x'), {}),
       waiting: thread.encode(task('x'), {}),

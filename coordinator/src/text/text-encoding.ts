@@ -1,5 +1,6 @@
 import type { Tokenizer } from '@shoal/model';
 import { encodeNow, type EncodeOutcome, type EncodeTask, taskBytes } from './encode-task.ts';
+import { MainBudget } from './main-budget.ts';
 import { type TextClient, TextThread, type TextThreadOptions } from './text-thread.ts';
 
 /**
@@ -9,23 +10,32 @@ import { type TextClient, TextThread, type TextThreadOptions } from './text-thre
 const MAIN_BYTES = 2_048;
 /** Texts of up to this size take at most 0.5 s, and have a thread that never waits for longer ones. */
 const SHORT_BYTES = 65_536;
+/** Among them are those that the main thread has no time for: by default a client may have 112 requests at once. */
+const SHORT_BOUNDS = { maxItems: 256, maxOfShare: 128 };
+
+export interface TextEncodingOptions extends TextThreadOptions {
+  /** Steady, in milliseconds. */
+  clock?: () => number;
+}
 
 /** Turns texts into tokens without ever blocking the process for long. */
 export class TextEncoding {
   readonly #tokenizer: Tokenizer;
+  readonly #mainBudget: MainBudget;
   readonly #short: TextThread;
   readonly #long: TextThread;
 
-  constructor(tokenizer: Tokenizer, options: TextThreadOptions) {
+  constructor(tokenizer: Tokenizer, { clock, ...options }: TextEncodingOptions) {
     this.#tokenizer = tokenizer;
-    this.#short = new TextThread(options);
+    this.#mainBudget = new MainBudget(clock);
+    this.#short = new TextThread({ bounds: SHORT_BOUNDS, ...options });
     this.#long = new TextThread(options);
   }
 
   /** Rejects with a TextThreadError, or with the signal's reason. */
   async encode(task: EncodeTask, client: TextClient): Promise<EncodeOutcome> {
     const bytes = taskBytes(task);
-    if (bytes <= MAIN_BYTES) return encodeNow(this.#tokenizer, task);
+    if (bytes <= MAIN_BYTES && this.#mainBudget.take(bytes)) return encodeNow(this.#tokenizer, task);
     // Most texts that cannot fit are refused here, without the way to a thread.
     if ('text' in task && this.#tokenizer.minTokens(task.text) > task.maxTokens)
       return { fault: { reason: 'too-long', bytes } };

@@ -1,8 +1,9 @@
 import type { Worker } from 'node:worker_threads';
 import { startTypescriptThread } from '@shoal/weights/node';
-import { ClientQueue } from './client-queue.ts';
+import { networksOf } from '../base/address.ts';
+import { ClientQueue, type Origin, type QueueBounds } from './client-queue.ts';
 import type { EncodeOutcome, EncodeTask } from './encode-task.ts';
-import type { EncodeReply } from './encode-thread.ts';
+import type { EncodeReply, EncodeThreadData } from './encode-thread.ts';
 
 /** A text was not tokenized for a reason of ours. */
 export class TextThreadError extends Error {
@@ -16,7 +17,10 @@ export class TextThreadError extends Error {
 
 /** Whose text it is, and until when somebody waits for its tokens. */
 export interface TextClient {
+  /** What a share is given to: an API key, say. */
   client?: string | undefined;
+  /** Where it is to whoever has an address: an IPv4 address or, as limits have it, an IPv6 network of /64. */
+  address?: string | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -25,42 +29,47 @@ interface Job {
   settle(outcome: EncodeOutcome | Error): void;
 }
 
-export interface TextThreadOptions {
-  /** The directory that the thread loads its own tokenizer from. */
-  modelDir: string;
+export interface TextThreadOptions extends EncodeThreadData {
+  /** Of the texts that wait, each of which may hold a body of 1 MiB. */
+  bounds?: QueueBounds;
   /** From handing a task to the thread until it counts as hung. */
   timeoutMs?: number;
   /** From the moment when nobody waits for the running task any more until its thread is ended. */
   abandonedMs?: number;
+  /** Starts a thread; for tests. */
+  start?: (data: EncodeThreadData) => Worker;
 }
 
-/** A bad client gets no more of the queue than this, and the others the rest. Each holds a body of at most 1 MiB. */
-const MAX_WAITING = 128;
-const MAX_WAITING_OF_CLIENT = 16;
+const BOUNDS: QueueBounds = { maxItems: 128, maxOfShare: 16 };
 /** A megabyte takes 1 to 8 s on a busy machine of 2.5 GHz (DeepSeek's and Qwen's vocabularies; one-digit words the longest). */
 const TIMEOUT_MS = 60_000;
 /** A new thread needs about as long to load a large vocabulary. */
 const ABANDONED_MS = 1_000;
+/** Threads that were ended and are still running, since they cannot be interrupted. With this many, no other is started. */
+const MAX_ENDING = 2;
 
 /** Tokenizes texts in a thread of its own, one at a time, and clients in turn. A thread that hangs or dies fails its task only. */
 export class TextThread {
   readonly #options: TextThreadOptions;
-  readonly #waiting = new ClientQueue<Job>(MAX_WAITING, MAX_WAITING_OF_CLIENT);
+  readonly #waiting: ClientQueue<Job>;
   #thread: Worker | undefined;
+  readonly #ending = new Set<Promise<unknown>>();
   #running: { job: Job; timer: NodeJS.Timeout } | undefined;
   #closed = false;
 
   constructor(options: TextThreadOptions) {
     this.#options = options;
+    this.#waiting = new ClientQueue(options.bounds ?? BOUNDS);
   }
 
   /** Rejects with a TextThreadError, or with the signal's reason. */
-  encode(task: EncodeTask, { client, signal }: TextClient): Promise<EncodeOutcome> {
+  encode(task: EncodeTask, { signal, ...client }: TextClient): Promise<EncodeOutcome> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(closedError());
       if (signal?.aborted) return reject(signal.reason as Error);
+      const origin = originOf(client);
       const onAbort = (): void => {
-        this.#waiting.remove(client, job);
+        this.#waiting.remove(origin, job);
         if (this.#running?.job === job) this.#abandon();
         job.settle(signal!.reason as Error);
       };
@@ -72,24 +81,24 @@ export class TextThread {
           else resolve(outcome);
         },
       };
-      const refused = this.#waiting.add(client, job);
-      if (refused) return reject(new TextThreadError(refused, 'too many texts wait to be tokenized'));
+      const full = this.#waiting.add(origin, job);
+      if (full && 'refused' in full) return reject(fullError(full.refused));
+      full?.displaced.settle(fullError('share-full'));
       signal?.addEventListener('abort', onAbort, { once: true });
       this.#next();
     });
   }
 
-  /** Rejects all tasks, and resolves when the thread has ended. */
+  /** Rejects all tasks, and resolves when the threads have ended. */
   async close(): Promise<void> {
     this.#closed = true;
     for (let job = this.#waiting.take(); job; job = this.#waiting.take()) job.settle(closedError());
-    const thread = this.#thread;
     this.#drop(closedError());
-    await thread?.terminate();
+    await Promise.all(this.#ending);
   }
 
   #next(): void {
-    if (this.#running || this.#closed) return;
+    if (this.#running || this.#closed || (!this.#thread && this.#ending.size >= MAX_ENDING)) return;
     const job = this.#waiting.take();
     if (!job) return;
     const timeoutMs = this.#options.timeoutMs ?? TIMEOUT_MS;
@@ -110,8 +119,8 @@ export class TextThread {
   }
 
   #start(): Worker {
-    const { modelDir } = this.#options;
-    const thread = startTypescriptThread(new URL('./encode-thread.ts', import.meta.url), { modelDir });
+    const { files, start = startThread } = this.#options;
+    const thread = start({ files });
     const gone = (why: string): void => {
       if (this.#thread === thread) this.#drop(new TextThreadError('failed', `the tokenizer’s thread: ${why}`));
     };
@@ -137,7 +146,7 @@ export class TextThread {
   #drop(error: Error): void {
     const thread = this.#thread;
     this.#thread = undefined;
-    void thread?.terminate();
+    if (thread) this.#end(thread);
     if (this.#running) {
       clearTimeout(this.#running.timer);
       this.#running.job.settle(error);
@@ -145,6 +154,27 @@ export class TextThread {
     }
     this.#next();
   }
+
+  #end(thread: Worker): void {
+    const ending = thread.terminate().finally(() => {
+      this.#ending.delete(ending);
+      this.#next();
+    });
+    this.#ending.add(ending);
+  }
 }
+
+function startThread(data: EncodeThreadData): Worker {
+  return startTypescriptThread(new URL('./encode-thread.ts', import.meta.url), data);
+}
+
+function originOf({ client = 'everybody', address }: TextClient): Origin {
+  if (address === undefined) return [{ key: client, share: 1 }];
+  const [narrowest, ...others] = networksOf(address.replace(/\/64$/, ''));
+  return [narrowest!, ...others];
+}
+
+const fullError = (reason: 'full' | 'share-full'): Error =>
+  new TextThreadError(reason, 'too many texts wait to be tokenized');
 
 const closedError = (): Error => new TextThreadError('failed', 'the coordinator is shutting down');

@@ -4,6 +4,8 @@ import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import * as fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 import { BpeBudget, TokenBound, TooManyTokensError, type WordCache } from './bpe-bounds.ts';
+import { WordMerger } from './merge-word.ts';
+import { SENTENCE_PIECE_CONFIG, sentencePieceJson } from './testing/sentence-piece.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 const root = join(import.meta.dirname, '../../..');
@@ -13,11 +15,23 @@ const load = (dir: string, change: Record<string, unknown> = {}): Tokenizer =>
   new Tokenizer({ ...readJson(dir, 'tokenizer.json'), ...change }, readJson(dir, 'tokenizer_config.json'));
 const tiny = load('models/tiny-stories');
 
+function metaspace(): Tokenizer {
+  const change = { normalizer: null, pre_tokenizer: { type: 'Metaspace', prepend_scheme: 'always' } };
+  return new Tokenizer({ ...sentencePieceJson, ...change }, SENTENCE_PIECE_CONFIG);
+}
+
+function takingSpace(): Tokenizer {
+  const token = { id: 0, content: '<|endoftext|>', special: true, normalized: false, lstrip: true, rstrip: true };
+  return load('models/tiny-stories', { added_tokens: [token] });
+}
+
 describe('Tokenizer.encode with a limit', () => {
   it.each<[string, Tokenizer]>([
     ['byte-level', tiny],
     ['byte-level after NFC', load('models/tiny-stories', { normalizer: { type: 'NFC' } })],
-    ['SentencePiece', load('test/golden/fixtures/families/mixtral')],
+    ['SentencePiece', new Tokenizer(sentencePieceJson, SENTENCE_PIECE_CONFIG)],
+    ['SentencePiece with Metaspace', metaspace()],
+    ['with tokens that take space', takingSpace()],
   ])('gives the same ids up to exactly the limit, and none beyond (%s)', (_, tokenizer) => {
     const piece = fc.oneof(
       fc.string({ unit: 'binary' }),
@@ -29,6 +43,8 @@ describe('Tokenizer.encode with a limit', () => {
         '</s>',
         'e\u0301'.repeat(9),
         '한국어'.normalize('NFD'),
+        '▁▁▁▁',
+        '\u00a0\u3000\ufeff\u2028 \n',
       ),
     );
     fc.assert(
@@ -91,11 +107,33 @@ describe('TokenBound', () => {
     expect(new TokenBound({ tokens: bytes('a'), normalizer }).of('aaaa')).toBe(0);
     expect(new TokenBound({ tokens: bytes('a'), hasUnknown: true }).of('aaaa')).toBe(0);
   });
+
+  const replaceBy = (pattern: object, content: string) => ({ type: 'Replace', pattern, content });
+  it.each([
+    ['spaces that become ▁', { normalizer: replaceBy({ String: ' ' }, '▁') }, 4],
+    ['spaces that become less', { normalizer: replaceBy({ String: ' ' }, '') }, 0],
+    ['something else that becomes ▁', { normalizer: replaceBy({ String: 'aa' }, '▁') }, 0],
+    ['runs that become one', { normalizer: replaceBy({ Regex: ' +' }, '▁') }, 0],
+    ['a split that keeps all', { preTokenizer: { type: 'Split', behavior: 'Isolated', invert: false } }, 4],
+    ['a split that removes', { preTokenizer: { type: 'Split', behavior: 'Removed' } }, 0],
+    ['a split that keeps matches', { preTokenizer: { type: 'Split', behavior: 'Isolated', invert: true } }, 0],
+    ['another replacement', { preTokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Replace' }] } }, 0],
+    ['an unknown split', { preTokenizer: { type: 'WhitespaceSplit' } }, 0],
+    ['a configured change', { isChanged: true }, 0],
+  ])('counts what certainly stays (%s)', (_, change, count) => {
+    expect(new TokenBound({ tokens: bytes('a', ' '), ...change }).of('aa  ')).toBe(count);
+  });
+
+  it('counts no kind of space where a special token takes it', () => {
+    const spaces = '\t \u00a0\u1680\u2003\u2028\u3000\ufeff';
+    const bound = new TokenBound({ tokens: bytes('a', ...spaces), stripsSpace: true });
+    expect(bound.of(`${spaces}a${spaces}`)).toBe(1);
+  });
 });
 
 describe('long words', () => {
   it('are merged as the library merges them, and not by it', () => {
-    const words = ['enth', 'ing', 'Qz'].flatMap((part) => [part.repeat(40), part.repeat(1_500)]);
+    const words = ['enth', 'ing', 'Qz'].flatMap((part) => [part.repeat(40), part.repeat(4_500)]);
     const path = 'models/tiny-stories';
     const library = new HfTokenizer(readJson(path, 'tokenizer.json'), readJson(path, 'tokenizer_config.json'));
     for (const word of words) {
@@ -103,11 +141,26 @@ describe('long words', () => {
       expect(tiny.encode(word)).toEqual(ids);
     }
     const queues = vi.spyOn(Object.getPrototypeOf(library.model) as { add_node(): void }, 'add_node');
-    tiny.encode('enth'.repeat(600));
+    tiny.encode('enth'.repeat(2_100));
     expect(queues).not.toHaveBeenCalled();
-    tiny.encode('enth'.repeat(500));
+    tiny.encode('enth'.repeat(2_000));
     expect(queues).toHaveBeenCalled();
     queues.mockRestore();
+  });
+
+  it('are none of those that 2 KiB become, whatever is done to them first', () => {
+    const steps = [{ type: 'Prepend', prepend: '▁' }, { type: 'NFC' }];
+    const tokenizer = load('models/tiny-stories', { normalizer: { type: 'Sequence', normalizers: steps } });
+    // Of all characters NFC lengthens these most: four bytes become twelve.
+    const text = '\u{1d160}'.repeat(512);
+    expect(Buffer.byteLength(text.normalize('NFC'))).toBe(3 * 2_048);
+    const merge = vi.spyOn(WordMerger.prototype, 'merge');
+    tokenizer.encode(text);
+    tokenizer.encode('enth'.repeat(512));
+    expect(merge).not.toHaveBeenCalled();
+    tokenizer.encode('enth'.repeat(2_100));
+    expect(merge).toHaveBeenCalledOnce();
+    merge.mockRestore();
   });
 });
 

@@ -1,5 +1,6 @@
 import type { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { WordMerger } from './merge-word.ts';
+import { steadyPart } from './normal-form.ts';
 
 /** A text has more tokens than were asked for. It was not, or not wholly, tokenized. */
 export class TooManyTokensError extends Error {
@@ -42,10 +43,11 @@ function wordCache(): WordCache {
 }
 
 /**
- * Longest word that is left to the library, which takes at most 7 ms for it. A `WordMerger` takes 0.2 s to make, and so is only
- * made where a word is longer.
+ * Longest word that is left to the library, whose time is about proportional to the length: at most 7 ms for 2,048 characters.
+ * A `WordMerger` takes 0.2 s to make, and so is only made where a word is longer: never of the 2 KiB that a main thread
+ * tokenizes, which NFC makes three times as long at most.
  */
-const LONG_WORD_CHARS = 2_048;
+const LONG_WORD_CHARS = 8_192;
 
 /** Keeps the library's BPE from taking long: stops once a text has more tokens than it may, and merges long words itself. */
 export class BpeBudget {
@@ -92,20 +94,56 @@ function mergeLongWords(model: BpeModel): void {
   };
 }
 
-/** A normalizer of tokenizer.json. */
-export interface Normalizer {
+/** A normalizer or a pre-tokenizer of tokenizer.json. */
+export interface TextStep {
   type: string;
-  normalizers?: Normalizer[] | undefined;
+  normalizers?: TextStep[] | undefined;
+  pretokenizers?: TextStep[] | undefined;
+  pattern?: unknown;
+  content?: unknown;
+  behavior?: unknown;
+  invert?: unknown;
+  replacement?: unknown;
+  str_rep?: unknown;
 }
 
-/** Those that leave a text's bytes as they are, apart from the spaces, which `tokenBytes` has as spaces too. */
-const NEUTRAL = new Set(['Sequence', 'Prepend', 'Replace']);
-const WHITESPACE = [...'\t\n\v\f\r '].map((char) => char.charCodeAt(0));
+/** U+2581, which `tokenBytes` has as a space. */
+const SPACE_SIGN = '\u2581';
+
+/** Whether a step leaves all of a text's bytes, apart from spaces that become `SPACE_SIGN`. It may add some. */
+function keepsAll(step: TextStep): boolean {
+  switch (step.type) {
+    case 'Sequence':
+      return [...(step.normalizers ?? []), ...(step.pretokenizers ?? [])].every(keepsAll);
+    case 'Replace':
+      return isSpace(step.pattern) && step.content === SPACE_SIGN;
+    case 'Metaspace':
+      return (step.replacement ?? SPACE_SIGN) === SPACE_SIGN && (step.str_rep ?? SPACE_SIGN) === SPACE_SIGN;
+    case 'Split':
+      return !step.invert && String(step.behavior).toLowerCase() !== 'removed';
+    case 'Prepend':
+    case 'NFC':
+    case 'ByteLevel':
+    case 'Digits':
+      return true;
+    default:
+      return false;
+  }
+}
+
+const isSpace = (pattern: unknown): boolean => (pattern as { String?: unknown } | undefined)?.String === ' ';
+
+function typesOf({ type, normalizers = [], pretokenizers = [] }: TextStep): string[] {
+  return [type, ...[...normalizers, ...pretokenizers].flatMap(typesOf)];
+}
 
 export interface BoundedVocabulary {
   /** The bytes of each token. */
   tokens: Iterable<Uint8Array>;
-  normalizer?: Normalizer | null | undefined;
+  normalizer?: TextStep | null | undefined;
+  preTokenizer?: TextStep | null | undefined;
+  /** Whether the text is changed in other ways before it is tokenized. */
+  isChanged?: boolean;
   /** Whether a special token takes the whitespace beside it. */
   stripsSpace?: boolean;
   /** Whether there is a token for unknown text. */
@@ -119,12 +157,18 @@ export interface BoundedVocabulary {
 export class TokenBound {
   /** By byte; 0 where nothing is known. */
   readonly #shares = new Float64Array(256);
-  readonly #form: 'NFC' | undefined;
+  /** What is counted of a text. */
+  readonly #kept: ((text: string) => string)[] = [];
 
-  constructor({ tokens, normalizer, stripsSpace, hasUnknown }: BoundedVocabulary) {
-    const kinds = normalizer ? kindsOf(normalizer) : [];
-    this.#form = kinds.includes('NFC') ? 'NFC' : undefined;
-    if (!kinds.every((kind) => NEUTRAL.has(kind) || kind === 'NFC')) return;
+  constructor({ tokens, normalizer, preTokenizer, isChanged, stripsSpace, hasUnknown }: BoundedVocabulary) {
+    const steps = [normalizer, preTokenizer].filter((step) => step != null);
+    if (isChanged || !steps.every(keepsAll)) return;
+    const types = new Set(steps.flatMap(typesOf));
+    if (types.has('NFC')) this.#kept.push(steadyPart);
+    // The sign itself is a space to the tokenizer, and its bytes are in no token.
+    if (types.has('Replace') || types.has('Metaspace')) this.#kept.push((text) => text.replaceAll(SPACE_SIGN, ' '));
+    // As `trimStart` and `trimEnd` have it.
+    if (stripsSpace) this.#kept.push((text) => text.replace(/\s+/g, ''));
     const longest = new Uint32Array(256);
     const single = new Set<number>();
     for (const bytes of tokens) {
@@ -134,18 +178,13 @@ export class TokenBound {
     // A token for unknown text covers any number of bytes. It is never used where each byte has a token.
     if (hasUnknown && single.size < 256) return;
     longest.forEach((length, byte) => (this.#shares[byte] = length === 0 ? 0 : 1 / length));
-    if (stripsSpace) for (const byte of WHITESPACE) this.#shares[byte] = 0;
   }
 
   of(text: string): number {
-    const bytes = new TextEncoder().encode(this.#form ? text.normalize(this.#form) : text);
+    const bytes = new TextEncoder().encode(this.#kept.reduce((kept, keep) => keep(kept), text));
     let sum = 0;
     for (const byte of bytes) sum += this.#shares[byte]!;
     // The sum of a million shares is off by far less than this.
     return Math.max(0, Math.ceil(sum - 1e-6));
   }
-}
-
-function kindsOf({ type, normalizers = [] }: Normalizer): string[] {
-  return [type, ...normalizers.flatMap(kindsOf)];
 }

@@ -300,16 +300,30 @@ class FileCheckpoint implements Checkpoint {
 
 /** Reads a JSON file of bounded size. Throws a ModelError naming the path. */
 export async function readJson(path: string): Promise<unknown> {
-  let text: string;
+  return parseJson(await readJsonText(path));
+}
+
+/** A JSON file that was read, and not parsed yet. */
+export interface JsonText {
+  path: string;
+  text: string;
+}
+
+/** Reads a file of bounded size. Throws a ModelError naming the path. */
+export async function readJsonText(path: string): Promise<JsonText> {
   try {
     const { size } = await stat(path);
     if (size > MAX_JSON_BYTES)
       throw new ModelError('bad-json', undefined, `${path}: ${size} bytes, more than the ${MAX_JSON_BYTES} read`);
-    text = await readFile(path, 'utf8');
+    return { path, text: await readFile(path, 'utf8') };
   } catch (cause) {
     if (cause instanceof ModelError) throw cause;
     throw new ModelError('not-found', undefined, `${path}: cannot be read (${messageOf(cause)})`, { cause });
   }
+}
+
+/** Throws a ModelError naming the path. */
+export function parseJson({ path, text }: JsonText): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {

@@ -54,6 +54,7 @@ export {
   type TokenAnswer,
 } from './token-query.ts';
 export { TooManyTokensError } from './bpe-bounds.ts';
+export { MarkRunError } from './normal-form.ts';
 export { Tokenizer } from './tokenizer.ts';
 export { loadDenseWeights, loadExpert, type TensorReader } from './weights.ts';
 export {

@@ -1,17 +1,40 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readJson } from './checkpoint.ts';
+import { type JsonText, parseJson, readJson, readJsonText } from './checkpoint.ts';
 import { ModelError } from './errors.ts';
 import { Tokenizer } from './tokenizer.ts';
 
-/** Loads the tokenizer of a Hugging Face model directory. A `chat_template.jinja` file overrides the template in its config. */
+/** What a tokenizer is made from, as read. Can be sent to another thread, which then makes the same one. */
+export interface TokenizerFiles {
+  tokenizer: JsonText;
+  config: JsonText;
+  /** Overrides the template in `config`. */
+  template: string | undefined;
+}
+
+/** Reads the tokenizer's files of a Hugging Face model directory, among them `chat_template.jinja` where there is one. */
+export async function readTokenizerFiles(dir: string): Promise<TokenizerFiles> {
+  return {
+    tokenizer: await readJsonText(join(dir, 'tokenizer.json')),
+    config: await readJsonText(join(dir, 'tokenizer_config.json')),
+    template: await readIfPresent(join(dir, 'chat_template.jinja')),
+  };
+}
+
+/** Throws a ModelError where the files are not supported. */
+export function tokenizerFrom({ tokenizer, config, template }: TokenizerFiles): Tokenizer {
+  const parsed = parseJson(config);
+  const isObject = typeof parsed === 'object' && parsed !== null;
+  return new Tokenizer(
+    parseJson(tokenizer),
+    template !== undefined && isObject ? { ...parsed, chat_template: template } : parsed,
+  );
+}
+
+/** Loads the tokenizer of a Hugging Face model directory. */
 export async function loadTokenizer(dir: string): Promise<Tokenizer> {
-  const tokenizer = await readJson(join(dir, 'tokenizer.json'));
-  const config = await readJson(join(dir, 'tokenizer_config.json'));
-  const template = await readIfPresent(join(dir, 'chat_template.jinja'));
-  if (template === undefined || typeof config !== 'object' || config === null) return new Tokenizer(tokenizer, config);
-  return new Tokenizer(tokenizer, { ...config, chat_template: template });
+  return tokenizerFrom(await readTokenizerFiles(dir));
 }
 
 /** The sampling parameters that a model's authors suggest; undefined where they suggest none. */

@@ -1,3 +1,9 @@
 export { type Checkpoint, openCheckpoint, readJson, RowScratch } from './checkpoint.ts';
-export { loadGenerationConfig, loadTokenizer } from './load-tokenizer.ts';
+export {
+  loadGenerationConfig,
+  loadTokenizer,
+  readTokenizerFiles,
+  type TokenizerFiles,
+  tokenizerFrom,
+} from './load-tokenizer.ts';
 export { readFully } from './read-fully.ts';

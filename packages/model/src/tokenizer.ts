@@ -1,10 +1,11 @@
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { z } from 'zod';
-import { BpeBudget, type Normalizer, TokenBound, TooManyTokensError } from './bpe-bounds.ts';
+import { BpeBudget, type TextStep, TokenBound, TooManyTokensError } from './bpe-bounds.ts';
 import { byteFallbackBytes } from './byte-fallback.ts';
 import { byteLevelBytes } from './byte-level.ts';
 import { ChatTemplate } from './chat-template.ts';
 import { messageOf, ModelError } from './errors.ts';
+import { guardNormalizers } from './normal-form.ts';
 
 /** Far above any published vocabulary; bounds the tables by id. */
 const MAX_TOKEN_ID = 1 << 22;
@@ -16,6 +17,8 @@ const configSchema = z.looseObject({
   bos_token: tokenName.nullish(),
   eos_token: tokenName.nullish(),
   add_bos_token: z.boolean().default(false),
+  remove_space: z.boolean().nullish(),
+  do_lowercase_and_remove_accent: z.boolean().nullish(),
   chat_template: z.union([z.string(), z.array(z.object({ name: z.string(), template: z.string() }))]).nullish(),
 });
 
@@ -27,12 +30,17 @@ interface Decoder {
   decoders?: Decoder[] | undefined;
 }
 
-const normalizerSchema: z.ZodType<Normalizer> = z.lazy(() =>
-  z.looseObject({ type: z.string(), normalizers: z.array(normalizerSchema).optional() }),
+const stepSchema: z.ZodType<TextStep> = z.lazy(() =>
+  z.looseObject({
+    type: z.string(),
+    normalizers: z.array(stepSchema).optional(),
+    pretokenizers: z.array(stepSchema).optional(),
+  }),
 );
 
 const tokenizerSchema = z.looseObject({
-  normalizer: normalizerSchema.nullish(),
+  normalizer: stepSchema.nullish(),
+  pre_tokenizer: stepSchema.nullish(),
   model: z.looseObject({ type: z.literal('BPE'), vocab: z.record(z.string(), tokenId) }),
   decoder: decoderSchema,
   added_tokens: z.array(
@@ -85,12 +93,15 @@ export class Tokenizer {
     } catch (cause) {
       throw new ModelError('bad-tokenizer', undefined, `tokenizer.json: ${messageOf(cause)}`, { cause });
     }
+    guardNormalizers(this.#hf);
     this.#budget = new BpeBudget(this.#hf);
     this.#fillBytes(spec, bytesOf);
     const stripsSpace = spec.added_tokens.some((token) => token.lstrip || token.rstrip);
     this.#bound = new TokenBound({
       tokens: Object.values(this.#bytes),
       normalizer: spec.normalizer,
+      preTokenizer: spec.pre_tokenizer,
+      isChanged: config.remove_space === true || config.do_lowercase_and_remove_accent === true,
       stripsSpace,
       hasUnknown: this.#hf.model?.unk_token != null,
     });
@@ -111,7 +122,10 @@ export class Tokenizer {
     return this.#bound.of(text);
   }
 
-  /** Token ids of a text, nothing added. Throws a TooManyTokensError as soon as they are known to be more than `maxTokens`. */
+  /**
+   * Token ids of a text, nothing added. Throws a TooManyTokensError as soon as they are known to be more than `maxTokens`, and a
+   * MarkRunError for a text that the tokenizer would take too long to normalize.
+   */
   encode(text: string, maxTokens = Infinity): number[] {
     if (text === '') return [];
     if (maxTokens < Infinity && this.minTokens(text) > maxTokens) throw tooMany(text, maxTokens);

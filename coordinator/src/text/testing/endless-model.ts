@@ -1,6 +1,5 @@
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readTokenizerFiles, type TokenizerFiles } from '@shoal/model/node';
 import type { ChatMessage } from '../encode-task.ts';
 
 const TINY_STORIES = join(import.meta.dirname, '../../../../models/tiny-stories');
@@ -16,11 +15,10 @@ export const ENDLESS_CHAT: ChatMessage[] = [
   { role: 'assistant', content: '' },
 ];
 
-/** The tokenizer of the default model with another chat template, in a directory of its own. */
-export async function modelWithTemplate(template = TEMPLATE): Promise<{ dir: string; remove(): Promise<void> }> {
-  const dir = await mkdtemp(join(tmpdir(), 'shoal-text-'));
-  for (const file of ['tokenizer.json', 'tokenizer_config.json'])
-    await copyFile(join(TINY_STORIES, file), join(dir, file));
-  await writeFile(join(dir, 'chat_template.jinja'), template);
-  return { dir, remove: () => rm(dir, { recursive: true }) };
-}
+/** The tokenizer of the default model. */
+export const TINY_FILES: TokenizerFiles = await readTokenizerFiles(TINY_STORIES);
+
+/** The same with another chat template. */
+export const withTemplate = (template: string): TokenizerFiles => ({ ...TINY_FILES, template });
+
+export const ENDLESS_FILES = withTemplate(TEMPLATE);
