@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { Access } from './access/access.ts';
+import { reachableFor } from './base/networks.ts';
 import { variableOf } from './base/options.ts';
 import { CONFIG_OPTIONS, parseConfig, ROOT_DIR } from './config.ts';
 
@@ -69,6 +71,20 @@ describe('docker-compose.yml', () => {
     expect(parseConfig([], environment({ ...GIVEN, SHOAL_MODEL })).host).toBe('127.0.0.1');
     const open = { ...GIVEN, SHOAL_MODEL, SHOAL_HOST: '0.0.0.0' };
     expect(parseConfig([], environment(open)).host).toBe('0.0.0.0');
+  });
+
+  it('knows donors behind the proxy on this machine by their own addresses, which lead to nothing of this network', () => {
+    const addressOf = (given: Record<string, string>, from: string, forwardedFor: string): string => {
+      const { trustProxy } = parseConfig([], environment({ ...GIVEN, SHOAL_MODEL, ...given }));
+      const headers = { 'x-forwarded-for': forwardedFor };
+      return new Access({ trustProxy }).addressOf({ headers, socket: { remoteAddress: from } });
+    };
+    const donors = ['198.51.100.1', '198.51.100.2'].map((donor) => addressOf({}, '127.0.0.1', donor));
+    expect(donors).toEqual(['198.51.100.1', '198.51.100.2']);
+    for (const target of ['127.0.0.1', '192.168.1.1'])
+      expect(reachableFor(donors[0]!, ['192.168.1.2'])(target), target).toBe(false);
+    const open = { SHOAL_HOST: '0.0.0.0', SHOAL_TRUST_PROXY: '0' };
+    expect(addressOf(open, '198.51.100.9', '127.0.0.1')).toBe('198.51.100.9');
   });
 
   it('sets options that exist, and refuses to start without a password, a name or an address', () => {
