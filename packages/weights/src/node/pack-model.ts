@@ -36,7 +36,7 @@ import {
   sumOf,
 } from './pack-run.ts';
 import { readManifest, sealManifest } from './packed-manifest.ts';
-import { openPacked, type OpenPackedOptions, type PackedModel } from './packed-model.ts';
+import { type Damage, openPacked, type OpenPackedOptions, type PackedModel } from './packed-model.ts';
 import { sumByKind } from './squared-error.ts';
 
 export interface PackOptions {
@@ -122,7 +122,7 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
   const { outDir } = packing;
   await refuseOutput(modelDir, outDir);
   for (let waits = 0; ; waits++) {
-    const opened = await openCurrent(packing, fingerprint, { onDamage });
+    const opened = await openMended(packing, fingerprint, { onDamage, onNotice });
     if (opened) return opened;
     try {
       await packAnew(packing, fingerprint);
@@ -139,6 +139,35 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
     onNotice(`${cacheDir} also holds ${others.join(', ')}: delete those that no coordinator serves from`);
   }
   return openPacked(outDir, { checkpointDir: modelDir, onDamage });
+}
+
+/**
+ * `openCurrent`, with damage reported only of a folder that is used. Of another one the remains are told by a notice, since they
+ * are packed anew, unless the checkpoint gives other bytes now: then it throws WeightsError `changed`, because another
+ * coordinator may be serving from them.
+ */
+async function openMended(
+  packing: PackOptions,
+  fingerprint: string,
+  { onDamage = () => {}, onNotice }: Pick<EnsurePackedOptions, 'onDamage'> & { onNotice: (text: string) => void },
+): Promise<PackedModel | undefined> {
+  const { modelDir, outDir } = packing;
+  let found: Damage[] | undefined = [];
+  const opened = await openCurrent(packing, fingerprint, {
+    onDamage: (damage) => (found ? found.push(damage) : onDamage(damage)),
+    onLost: (error) => {
+      if (isReason(error.cause, 'changed')) {
+        const why = `${modelDir} no longer holds what was packed, though its files have kept their sizes and times`;
+        const remedy = `delete ${outDir} if no coordinator serves from it, or touch the files of the checkpoint`;
+        throw new WeightsError('changed', `${outDir} is damaged, and ${why}; ${remedy}`, { cause: error });
+      }
+      onNotice(`${messageOf(error).split('; mend it with:')[0]}. So the model is packed anew.`);
+    },
+  });
+  const before = found;
+  found = undefined;
+  if (opened) before.forEach(onDamage);
+  return opened;
 }
 
 /** Names the checkpoint's content, the formats, and the versions that decide about the bytes. */
@@ -158,7 +187,7 @@ const nameStem = (modelId: string): string => modelId.replace(/[^\w.-]/g, '_');
 /** The manifest of a folder that was packed from this checkpoint in these formats, after everything in it was checked. */
 async function checkCurrent(options: PackOptions, fingerprint: string): Promise<Manifest | undefined> {
   const { onProgress, signal } = options;
-  const packed = await openCurrent(options, fingerprint, {});
+  const packed = await openCurrent(options, fingerprint);
   if (!packed) return undefined;
   let meter: ((bytes: number) => void) | undefined;
   let checkedBytes = 0;
@@ -175,11 +204,14 @@ async function checkCurrent(options: PackOptions, fingerprint: string): Promise<
   }
 }
 
-/** Opens a folder that was packed from this checkpoint in these formats; undefined where there is none, or none to mend. */
+/**
+ * Opens a folder that was packed from this checkpoint in these formats; undefined where there is none, or none to mend. `onLost` is
+ * told what could not be mended.
+ */
 async function openCurrent(
   options: PackOptions,
   fingerprint: string,
-  { onDamage }: OpenPackedOptions,
+  { onDamage, onLost = () => {} }: Pick<OpenPackedOptions, 'onDamage'> & { onLost?: (error: Error) => void } = {},
 ): Promise<PackedModel | undefined> {
   const { modelDir, outDir, quant, denseQuant = DEFAULT_DENSE, measure } = options;
   try {
@@ -192,6 +224,7 @@ async function openCurrent(
       (nmse !== undefined || !measure);
     return isCurrent ? await openPacked(outDir, { checkpointDir: modelDir, onDamage }) : undefined;
   } catch (error) {
+    if (isReason(error, 'corrupt')) onLost(error as Error);
     if (isReason(error, 'corrupt', 'not-packed', 'bad-manifest')) return undefined;
     throw error;
   }
