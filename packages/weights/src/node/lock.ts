@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
-import { readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { open, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -44,12 +44,9 @@ export async function lockFolder(dir: string): Promise<PackLock> {
   const path = join(dir, LOCK_FILE);
   const own: Owner = { pid: process.pid, machine: MACHINE, token: randomBytes(8).toString('hex') };
   const text = JSON.stringify(own);
-  try {
-    await writeFile(path, text, { flag: 'wx' });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw asWriteError(error, path);
+  if (!(await create(path, text))) {
     await refuseLive(dir, path);
-    await writeFile(path, text);
+    await write(path, () => writeFile(path, text));
     await delay(SETTLE_MS);
   }
   const check = async (): Promise<void> => {
@@ -63,12 +60,33 @@ export async function lockFolder(dir: string): Promise<PackLock> {
   }, TOUCH_MS).unref();
   const release = async (): Promise<void> => {
     clearInterval(timer);
-    await check().then(
-      () => rm(path, { force: true }),
-      () => {},
-    );
+    // One that cannot be removed is stale once this process has ended. Why packing failed matters more.
+    await check()
+      .then(() => rm(path, { force: true }))
+      .catch(() => {});
   };
   return { check, release };
+}
+
+/** Whether the lock did not exist, and does now. */
+async function create(path: string, text: string): Promise<boolean> {
+  const file = await open(path, 'wx').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'EEXIST') return undefined;
+    throw asWriteError(error, path);
+  });
+  if (!file) return false;
+  await write(path, () => file.writeFile(text).finally(() => file.close()));
+  return true;
+}
+
+/** Leaves no empty lock on a full disk, which would look like one that is being written. */
+async function write(path: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    await rm(path, { force: true }).catch(() => {});
+    throw asWriteError(error, path);
+  }
 }
 
 async function refuseLive(dir: string, path: string): Promise<void> {

@@ -8,6 +8,7 @@ import { WeightsError, type WeightsErrorReason } from '../errors.ts';
 import { type Quant, shardBytes } from '../layout.ts';
 import { FORMAT_VERSION, PACKER_VERSION, type Manifest } from '../manifest.ts';
 import {
+  asWriteError,
   DENSE_PART_FILE,
   freeBytesOf,
   makeFolder,
@@ -247,7 +248,7 @@ async function packInto(
   const shape = { hiddenSize: config.hiddenSize, moeIntermediateSize: config.moeIntermediateSize, quant };
   const schedule = schedulePack(checkpoint, shape, dense);
   // From here on the folder is incomplete.
-  await rm(join(outDir, MANIFEST_FILE), { force: true });
+  await writing(outDir, rm(join(outDir, MANIFEST_FILE), { force: true }));
   const versions = { format: FORMAT_VERSION, packer: PACKER_VERSION };
   const journal = await openJournal(outDir, JSON.stringify({ fingerprint, shape, dense, ...versions }));
   try {
@@ -267,10 +268,18 @@ async function packInto(
     const files = await copyModelFiles(modelDir, outDir);
     const manifest = manifestOf(options, config, { schedule, fingerprint, files, finished });
     await writeWhole(join(outDir, MANIFEST_FILE), `${JSON.stringify(manifest)}\n`);
-    await sweep(outDir, manifest);
+    await writing(outDir, sweep(outDir, manifest));
     return manifest;
   } finally {
     await journal.close();
+  }
+}
+
+async function writing(path: string, work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    throw asWriteError(error, path);
   }
 }
 
