@@ -41,6 +41,24 @@ async function send(socket: Socket, requests: number): Promise<ServerResponse> {
 }
 
 describe('OrderlyServer', () => {
+  it('lets no unknown expectation past its rules', async () => {
+    const socket = await client();
+    const first = await send(socket, 1);
+    const got: Buffer[] = [];
+    socket.on('data', (bytes: Buffer) => got.push(bytes));
+    socket.write(REQUEST.replace('Host', 'Expect: miracles\r\nHost'));
+    first.end('first');
+    await expect.poll(() => open.length, { interval: 1 }).toBe(2);
+    const closed = once(socket, 'close');
+    // Behind the second, one without a host, which is refused.
+    socket.write(REQUEST.replace('Host: a', 'Expect: miracles'));
+    open[1]!.end('second');
+    await closed;
+    expect(open).toHaveLength(2);
+    expect(Buffer.concat(got).toString()).toMatch(/first[^]*HTTP\/1\.1 200 OK[^]*second/);
+    expect(Buffer.concat(got).toString()).not.toContain('417');
+  });
+
   it('bounds what waits on all connections together, and ends the one that goes beyond it', async () => {
     const [a, b] = [await client(), await client()];
     await send(a, 6);

@@ -33,6 +33,8 @@ export class OrderlyServer extends Server {
   constructor(options: OrderlyServerOptions) {
     super({ ...options, requireHostHeader: false });
     this.#options = options;
+    // Without a listener, Node answers an unknown expectation itself, at once. It may be ignored (RFC 9110, section 10.1.1).
+    this.on('checkExpectation', (...exchange: Exchange) => this.emit('request', ...exchange));
   }
 
   /** Comes before all listeners, since socket.io answers its own requests without asking the others. */
