@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { messageOf, type ModelConfig, parseModelConfig, withoutMtp } from '@shoal/model';
 import { readJson } from '@shoal/model/node';
 import { DENSE_FILE } from '../dense/header.ts';
-import type { DenseEntry, PackedDense } from '../dense/layout.ts';
+import type { PackedDense } from '../dense/layout.ts';
 import { WeightsError } from '../errors.ts';
 import { type Manifest, shardHash } from '../manifest.ts';
 import { SHARD_DIR, sha256 } from './files.ts';
@@ -120,14 +120,14 @@ class PackedFolder implements PackedModel {
   async openDense(config: ModelConfig): Promise<PackedDense & { close(): Promise<void> }> {
     const path = join(this.dir, DENSE_FILE);
     const mend = (repacker: Repacker): Promise<void> => repacker.dense();
-    const open = (): Promise<DenseReader> =>
-      DenseReader.open(this.dir, config, this.manifest).catch((error: unknown) => {
-        throw asDamage(error, path);
-      });
+    const named = (error: unknown): never => {
+      throw asDamage(error, path);
+    };
+    const open = (): Promise<DenseReader> => DenseReader.open(this.dir, config, this.manifest).catch(named);
     const dense = await this.#intact(path, open, mend);
     return {
       layout: dense.layout,
-      read: (entry: DenseEntry, target: Uint8Array) => this.#intact(path, () => dense.read(entry, target), mend),
+      read: (entry, target) => this.#intact(path, () => dense.read(entry, target).catch(named), mend),
       close: () => dense.close(),
     };
   }
@@ -280,6 +280,7 @@ async function readDamaged(path: string): Promise<Uint8Array<ArrayBuffer>> {
 
 /** An error of reading a file, as DamageError if it tells of damage, and else with the file's name. */
 function asDamage(error: unknown, path: string): Error {
+  if (error instanceof DamageError) return error;
   const { code = '' } = error as NodeJS.ErrnoException;
   if (code === 'ENOENT') return new DamageError('is missing', { cause: error });
   if (DAMAGED.has(code)) return new DamageError(`cannot be read (${messageOf(error)})`, { cause: error });
