@@ -43,7 +43,19 @@ describe('ensurePacked', () => {
     expect(second.manifest.modelDigest).not.toBe(first.manifest.modelDigest);
     await first.verify();
     await second.verify();
-    expect(notices).toEqual([expect.stringContaining(`${cacheDir} also holds model-q8-f16-`)]);
+    const others = new RegExp(`${cacheDir} also holds model-q8-f16-\\w+ \\(\\d+\\.\\d{3} GB\\): delete those`);
+    expect(notices).toEqual([expect.stringMatching(others)]);
+
+    await writeSmallModel(modelDir, 3);
+    notices.length = 0;
+    await expect(ensurePacked({ ...options, freeBytes: () => Promise.resolve(0) })).rejects.toMatchObject({
+      reason: 'disk-full',
+      message: expect.stringMatching(
+        / more bytes and its disk has 0 free; .* also holds model-.*, model-.*: delete/,
+      ) as string,
+    });
+    // Before anything was packed, too.
+    expect(notices).toHaveLength(1);
   });
 
   it('gives models of equal names, and formats of one model, folders of their own', async () => {

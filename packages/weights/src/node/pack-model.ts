@@ -125,21 +125,37 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
   for (let waits = 0; ; waits++) {
     const opened = await openMended(packing, fingerprint, { onDamage, onNotice });
     if (opened) return opened;
+    const others = await otherFolders(cacheDir, name, modelId);
+    if (waits === 0 && others !== undefined) onNotice(others);
     try {
       await packAnew(packing, fingerprint);
-      break;
+      return await openPacked(outDir, { checkpointDir: modelDir, onDamage });
     } catch (error) {
+      if (isReason(error, 'disk-full') && others !== undefined) {
+        throw new WeightsError('disk-full', `${messageOf(error)}. ${others}`, { cause: error });
+      }
       if (!isReason(error, 'busy') || options.signal?.aborted) throw error;
       if (waits === 0) onNotice(`${messageOf(error).split(';')[0]}, and this one waits for it`);
       // Not for ever: the lock of a packer that does nothing becomes stale.
       await delay(BUSY_RETRY_MS);
     }
   }
-  const others = (await readdir(cacheDir)).filter((other) => other !== name && isOfModel(other, modelId));
-  if (others.length > 0) {
-    onNotice(`${cacheDir} also holds ${others.join(', ')}: delete those that no coordinator serves from`);
-  }
-  return openPacked(outDir, { checkpointDir: modelDir, onDamage });
+}
+
+/** Names the folders of the cache that hold the model in other formats, or as it was before, and their sizes. */
+async function otherFolders(cacheDir: string, name: string, modelId: string): Promise<string | undefined> {
+  const present = await readdir(cacheDir).catch((): string[] => []);
+  const others = present.filter((other) => other !== name && isOfModel(other, modelId));
+  if (others.length === 0) return undefined;
+  const sized = others.map(async (other) => {
+    const bytes = await readManifest(join(cacheDir, other)).then(packedBytes, () => undefined);
+    return bytes === undefined ? other : `${other} (${(bytes / 1e9).toFixed(3)} GB)`;
+  });
+  return `${cacheDir} also holds ${(await Promise.all(sized)).join(', ')}: delete those that no coordinator serves from`;
+}
+
+function packedBytes({ shards, shardBytes, dense }: Manifest): number {
+  return new Set(Object.values(shards).flat()).size * shardBytes + dense.bytes;
 }
 
 /**
