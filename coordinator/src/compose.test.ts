@@ -1,4 +1,8 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
@@ -127,5 +131,30 @@ describe('docker-compose.yml', () => {
     expect(number('--user-quota')).toBeGreaterThanOrEqual(FULL_SWARM);
     // A session that no capacity is left for would get none, or no limit.
     expect(number('--bps-capacity')).toBe(number('--max-bps') * number('--total-quota'));
+  });
+});
+
+describe('the image', () => {
+  /** As Docker runs it: lines joined, then the JSON of the arguments. */
+  const [program, ...args] = JSON.parse(
+    /HEALTHCHECK.*?CMD (\[.*?\]\n)/s.exec(
+      readFileSync(join(ROOT_DIR, 'Dockerfile'), 'utf8').replaceAll('\\\n', ''),
+    )![1]!,
+  ) as [string, ...string[]];
+
+  it.each([
+    [200, '127.0.0.1', undefined, 0],
+    [200, '127.0.0.1', '0.0.0.0', 0],
+    [200, '127.0.0.2', '127.0.0.2', 0],
+    [503, '127.0.0.1', '127.0.0.1', 1],
+  ])('asks the coordinator for its health where it listens (%i at %s for %s)', async (status, at, host, code) => {
+    const server = createServer(({ url }, response) => response.writeHead(url === '/healthz' ? status : 404).end());
+    server.listen(0, at);
+    await once(server, 'listening');
+    const SHOAL_PORT = `${(server.address() as AddressInfo).port}`;
+    const env = { PATH: process.env['PATH'], SHOAL_PORT, ...(host !== undefined && { SHOAL_HOST: host }) };
+    const asked = spawn(program, args, { env, stdio: 'inherit' });
+    expect(await once(asked, 'exit')).toEqual([code, null]);
+    server.close();
   });
 });
