@@ -80,7 +80,7 @@ beforeEach(() => {
 });
 
 describe('WeightsHealth', () => {
-  it('checks every shard once after the start, in a fifth of the time', async () => {
+  it('checks every shard once after the start, using a fifth of the time', async () => {
     health.start(packed);
     expect(health.progress).toEqual({ shards: 4, checked: 0 });
     await clock.pass(120);
