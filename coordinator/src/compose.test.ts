@@ -1,7 +1,13 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { Access } from './access/access.ts';
+import { reachableFor } from './base/networks.ts';
 import { variableOf } from './base/options.ts';
 import { CONFIG_OPTIONS, parseConfig, ROOT_DIR } from './config.ts';
 
@@ -23,6 +29,8 @@ const { services } = parse(file) as { services: { coordinator: Service; coturn: 
 
 /** In place of the image's. */
 const SHOAL_MODEL = join(ROOT_DIR, 'models/tiny-stories');
+/** Tabs of a full swarm: DEFAULT_MAX_PEERS in swarm/entrance.ts. */
+const FULL_SWARM = 512;
 /** What an operator has to set. */
 const GIVEN: Record<string, string> = {
   SHOAL_ADMIN_TOKEN: 'a password of my own',
@@ -71,6 +79,20 @@ describe('docker-compose.yml', () => {
     expect(parseConfig([], environment(open)).host).toBe('0.0.0.0');
   });
 
+  it('knows donors behind the proxy on this machine by their own addresses, which lead to nothing of this network', () => {
+    const addressOf = (given: Record<string, string>, from: string, forwardedFor: string): string => {
+      const { trustProxy } = parseConfig([], environment({ ...GIVEN, SHOAL_MODEL, ...given }));
+      const headers = { 'x-forwarded-for': forwardedFor };
+      return new Access({ trustProxy }).addressOf({ headers, socket: { remoteAddress: from } });
+    };
+    const donors = ['198.51.100.1', '198.51.100.2'].map((donor) => addressOf({}, '127.0.0.1', donor));
+    expect(donors).toEqual(['198.51.100.1', '198.51.100.2']);
+    for (const target of ['127.0.0.1', '192.168.1.1'])
+      expect(reachableFor(donors[0]!, ['192.168.1.2'])(target), target).toBe(false);
+    const open = { SHOAL_HOST: '0.0.0.0', SHOAL_TRUST_PROXY: '0' };
+    expect(addressOf(open, '198.51.100.9', '127.0.0.1')).toBe('198.51.100.9');
+  });
+
   it('sets options that exist, and refuses to start without a password, a name or an address', () => {
     const known = new Set(Object.values(CONFIG_OPTIONS).map((option) => variableOf(option)));
     expect(Object.keys(services.coordinator.environment!).filter((name) => !known.has(name))).toEqual([]);
@@ -101,10 +123,38 @@ describe('docker-compose.yml', () => {
     const number = (flag: string): number => Number(turn.get(flag)![0]);
     const ports = number('--max-port') - number('--min-port') + 1;
     expect(number('--total-quota')).toBeGreaterThan(0);
-    expect(number('--total-quota')).toBeLessThanOrEqual(ports);
+    // coturn picks ports at random, and stood still when nearly all were taken.
+    expect(number('--total-quota')).toBeLessThanOrEqual(0.9 * ports);
     expect(number('--user-quota')).toBeGreaterThan(0);
     expect(number('--user-quota')).toBeLessThanOrEqual(number('--total-quota'));
+    // Each tab's browser makes one, whether it needs it or not, and all log in as one user.
+    expect(number('--user-quota')).toBeGreaterThanOrEqual(FULL_SWARM);
     // A session that no capacity is left for would get none, or no limit.
     expect(number('--bps-capacity')).toBe(number('--max-bps') * number('--total-quota'));
+  });
+});
+
+describe('the image', () => {
+  /** As Docker runs it: lines joined, then the JSON of the arguments. */
+  const [program, ...args] = JSON.parse(
+    /HEALTHCHECK.*?CMD (\[.*?\]\n)/s.exec(
+      readFileSync(join(ROOT_DIR, 'Dockerfile'), 'utf8').replaceAll('\\\n', ''),
+    )![1]!,
+  ) as [string, ...string[]];
+
+  it.each([
+    [200, '127.0.0.1', undefined, 0],
+    [200, '127.0.0.1', '0.0.0.0', 0],
+    [200, '127.0.0.2', '127.0.0.2', 0],
+    [503, '127.0.0.1', '127.0.0.1', 1],
+  ])('asks the coordinator for its health where it listens (%i at %s for %s)', async (status, at, host, code) => {
+    const server = createServer(({ url }, response) => response.writeHead(url === '/healthz' ? status : 404).end());
+    server.listen(0, at);
+    await once(server, 'listening');
+    const SHOAL_PORT = `${(server.address() as AddressInfo).port}`;
+    const env = { PATH: process.env['PATH'], SHOAL_PORT, ...(host !== undefined && { SHOAL_HOST: host }) };
+    const asked = spawn(program, args, { env, stdio: 'inherit' });
+    expect(await once(asked, 'exit')).toEqual([code, null]);
+    server.close();
   });
 });

@@ -216,7 +216,7 @@ const SECTIONS = {
       help: 'how long running answers may continue after Ctrl-C',
     }),
     stateFile: option('state', path('FILE'), {
-      defaultText: 'quarantine.json in the directory of --cache',
+      defaultText: 'quarantine-MODEL-PORT.json in the directory of --cache',
       help: 'file that keeps quarantines over a restart',
       more: 'Each coordinator needs one of its own.',
     }),

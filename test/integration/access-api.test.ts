@@ -141,12 +141,12 @@ describe('the API with keys', () => {
     expect(seen).toEqual(['key ann', 'address 203.0.113.7']);
   });
 
-  it('starts no answer from the prompt of another key, of a key of the same name, or of another address', async () => {
+  it('starts no answer from the prompt of another key, a key of the same name, another address or another page', async () => {
     const prompt = 'Once upon a time there was a little girl who lived near a forest. '.repeat(4);
     /** Positions of the prompt that were not computed again. */
-    const reusedBy = async (key: string, address: string, more = {}): Promise<number> => {
+    const reusedBy = async (key: string, address: string, more = {}, headers = {}): Promise<number> => {
       const before = coordinator.scheduler.prefix.reused;
-      const defaultHeaders = { 'x-forwarded-for': address };
+      const defaultHeaders = { 'x-forwarded-for': address, ...headers };
       const ask = new OpenAI({ baseURL: `${coordinator.url}/v1`, apiKey: key, defaultHeaders, maxRetries: 0 });
       await ask.completions.create({ ...story, prompt, ...more });
       return coordinator.scheduler.prefix.reused - before;
@@ -174,6 +174,12 @@ describe('the API with keys', () => {
       expect(await reusedBy('-', '2001:db8::1')).toBe(0);
       expect(await reusedBy('-', '2001:db8::2')).toBe(whole);
       expect(await reusedBy('-', '2001:db9::1')).toBe(0);
+      // Web pages that the same person has open, the coordinator's own among them.
+      for (const origin of ['https://site.example', 'null', coordinator.url]) {
+        expect(await reusedBy('-', '203.0.113.1', {}, { origin }), origin).toBe(0);
+        expect(await reusedBy('-', '203.0.113.1', {}, { origin }), origin).toBe(whole);
+      }
+      expect(await reusedBy('-', '203.0.113.1')).toBe(whole);
     } finally {
       reload(RULES);
     }

@@ -146,7 +146,7 @@ describe('the Host header', () => {
     ['two', 'Host: shoal\r\nhost: evil'],
     ['the same twice', 'Host: shoal\r\nHost: shoal'],
     ['none', 'x-host: shoal'],
-    ['an empty one', 'Host:'],
+    ['an empty one beside another', 'Host:\r\nHost: shoal'],
     ['an invalid one', 'Host: a, b'],
   ])('refuses %s', async (_, host) => {
     for (const path of ['/healthz', '/v1/models', '/none']) {
@@ -156,6 +156,11 @@ describe('the Host header', () => {
     // Behind a good request, whose answer comes whole.
     const answers = await exchange(`${get('/healthz')}GET /healthz HTTP/1.1\r\n${host}\r\n\r\n${get('/healthz')}`);
     expect(statusesOf(answers)).toEqual([200, 400]);
+  });
+
+  it('may be empty, as a client sends it that names no host', async () => {
+    const answer = await exchange('GET /healthz HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n');
+    expect(answer).toMatch(/^HTTP\/1\.1 200 /);
   });
 });
 

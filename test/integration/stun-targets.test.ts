@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import type { Signal } from '@shoal/protocol';
 import { type AcceptedPeer, acceptPeer, loadRtc, type RtcImplementation } from '@shoal/transport/node';
@@ -26,8 +26,12 @@ afterAll(async () => {
 });
 
 /** A donor whose proxy says where it is. Its signals reach the coordinator as `change` has them. */
-async function donorAt(address: string, change: (signal: Signal) => Signal[]): Promise<AcceptedPeer> {
-  const socket: Socket = io(`${coordinator.url}/donor`, {
+async function donorAt(
+  address: string,
+  change: (signal: Signal) => Signal[],
+  { url } = coordinator,
+): Promise<AcceptedPeer> {
+  const socket: Socket = io(`${url}/donor`, {
     transports: ['websocket'],
     forceNew: true,
     extraHeaders: { 'x-forwarded-for': address },
@@ -48,15 +52,15 @@ async function donorAt(address: string, change: (signal: Signal) => Signal[]): P
   return peer;
 }
 
-/** A UDP socket on loopback, and how many packets it has got. */
-async function victim(): Promise<{ socket: UdpSocket; port: number; packets: () => number }> {
+/** A UDP socket on loopback, and the packets that it has got. */
+async function victim(): Promise<{ port: number; packets: () => number; got: Buffer[] }> {
   const socket = createSocket('udp4');
-  let packets = 0;
-  socket.on('message', () => packets++);
+  const got: Buffer[] = [];
+  socket.on('message', (packet) => got.push(packet));
   socket.bind(0, '127.0.0.1');
   await once(socket, 'listening');
   closing.push(() => socket.close());
-  return { socket, port: socket.address().port, packets: () => packets };
+  return { port: socket.address().port, packets: () => got.length, got };
 }
 
 /** Names a target as the only candidate, in the description and trickled. */
@@ -86,4 +90,28 @@ it('sends nothing to loopback for a donor elsewhere, by address or by name, and 
 it('connects a donor none of whose candidates may be used, since its own packets tell where it is', async () => {
   const peer = await donorAt('8.8.8.8', (signal) => [signal]);
   expect((await peer.link).state).toBe('open');
+});
+
+/** Types of STUN messages. */
+const [BINDING, ALLOCATE] = [0x0001, 0x0003];
+
+it('asks STUN servers for its own address, and takes no place of the TURN server that it tells tabs of', async () => {
+  const server = await victim();
+  const urls = ['stun', 'turn', 'TURN'].map((scheme) => `${scheme}:127.0.0.1:${server.port}`);
+  const login = { username: 'shoal', credential: 'the donors know it' };
+  const other = await startTinyCoordinator({
+    iceServers: [
+      { urls, ...login },
+      { urls: urls[1]!, ...login },
+    ],
+  });
+  try {
+    const peer = await donorAt('127.0.0.1', (signal) => [signal], other);
+    await peer.link;
+    const asked = (): number[] => server.got.map((packet) => packet.readUInt16BE(0));
+    await until('several requests', () => asked().filter((type) => type === BINDING).length > 2);
+    expect(asked()).not.toContain(ALLOCATE);
+  } finally {
+    await other.close();
+  }
 });

@@ -2,8 +2,7 @@ import { withoutText } from './identifiers.ts';
 import { type Fault, lineAt, type SourceFile } from './source-files.ts';
 
 /**
- * Files that read the calendar, because a date is meant: what clients and people are shown, dates in the access file, and file
- * times. The system's clock can be set back and forth, so nothing that lasts may be measured by it.
+ * Files that read the calendar, because a date is meant: what clients and people are shown, and dates in the access file. The system's clock can be set back and forth, so nothing that lasts may be measured by it.
  */
 const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/access/donor-door.ts',
@@ -11,7 +10,6 @@ const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/http/generate.ts',
   'coordinator/src/http/server.ts',
   'coordinator/src/trust/quarantine.ts',
-  'packages/weights/src/node/lock.ts',
 ];
 const IS_TEST = /\.test\.tsx?$/;
 /** `new Date(ms)`, `Date.UTC` and `Date.parse` read no clock. */

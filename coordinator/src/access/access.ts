@@ -1,7 +1,9 @@
 import { EventEmitter } from 'node:events';
 import { unwatchFile, watchFile } from 'node:fs';
 import type { IncomingHttpHeaders } from 'node:http';
+import { isIP } from 'node:net';
 import { clientAddress, type AddressedRequest } from '../base/address.ts';
+import { addressKind } from '../base/networks.ts';
 import { type AccessPolicy, type Admin, fingerprint, type Invite, OPEN_POLICY, readAccessFile } from './access-file.ts';
 import { digestOf, findByToken } from './token.ts';
 
@@ -32,7 +34,7 @@ export class Access {
   /** Problems found in the file at startup. */
   readonly warnings: readonly string[];
   /**
-   * `report`: the outcome of a reload: what changed, a warning, or why it failed.
+   * `report`: the outcome of a reload: what changed, a warning, or why it failed; and a proxy that `trustProxy` does not fit.
    * `change`: a reload has replaced the rules.
    */
   readonly events = new EventEmitter<{ report: [level: ReportLevel, text: string]; change: [] }>();
@@ -41,6 +43,7 @@ export class Access {
   readonly #options: AccessOptions;
   readonly #commandLineAdmin: readonly Admin[];
   #policy: AccessPolicy;
+  #hasDoubtedProxy = false;
 
   /** Throws an AccessFileError if the file cannot be used. */
   constructor(options: AccessOptions) {
@@ -62,12 +65,23 @@ export class Access {
   }
 
   addressOf(request: AddressedRequest): string {
+    this.#checkProxy(request);
     return clientAddress(request, this.#options.trustProxy ?? false);
   }
 
   /** The address that opened a socket.io connection, from its handshake: the request's own socket may be gone by now. */
   addressOfSocket({ handshake }: { handshake: { address: string; headers: IncomingHttpHeaders } }): string {
     return this.addressOf({ headers: handshake.headers, socket: { remoteAddress: handshake.address } });
+  }
+
+  /** Warns once where requests show that `trustProxy` is off behind a proxy, or on where clients go past it. */
+  #checkProxy(request: AddressedRequest): void {
+    if (this.#hasDoubtedProxy) return;
+    const direct = clientAddress(request, false);
+    const doubt = isIP(direct) === 0 ? undefined : proxyDoubt(direct, request, this.#options.trustProxy ?? false);
+    if (doubt === undefined) return;
+    this.#hasDoubtedProxy = true;
+    this.events.emit('report', 'warning', doubt);
   }
 
   /** The admin with this console token. */
@@ -112,6 +126,23 @@ export class Access {
     watchFile(file, { interval: WATCH_INTERVAL_MS, persistent: false }, onStat);
     return () => unwatchFile(file, onStat);
   }
+}
+
+function proxyDoubt(direct: string, { headers }: AddressedRequest, trustProxy: boolean): string | undefined {
+  const kind = addressKind(direct);
+  const isForwarded = headers['x-forwarded-for'] !== undefined;
+  if (!trustProxy && isForwarded && (kind === 'loopback' || kind === 'private')) {
+    return (
+      `A request from ${direct} came with X-Forwarded-For. If a proxy is there, all of its clients count as that address, which ` +
+      'undoes limits, quarantines and the protection of this network: start with --trust-proxy.'
+    );
+  }
+  // Programs of this machine, such as a health check, may well go past the proxy.
+  if (!trustProxy || isForwarded || kind === 'loopback') return undefined;
+  return (
+    `A request from ${direct} came without X-Forwarded-For, so past the proxy. With --trust-proxy such a client may name any ` +
+    'address as its own: let nothing but the proxy reach this port, or start without --trust-proxy.'
+  );
 }
 
 /** What a reload changed, by names and numbers; digests stay out of logs. */

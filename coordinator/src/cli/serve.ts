@@ -1,7 +1,7 @@
-import { join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import type { ModelConfig } from '@shoal/model';
 import { wantsHelp } from '../base/options.ts';
-import { configHelp, parseConfig } from '../config.ts';
+import { type Config, configHelp, parseConfig } from '../config.ts';
 import { type Coordinator, startCoordinator } from '../coordinator.ts';
 import { lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import { formatBytes, withProgress } from './progress.ts';
@@ -19,7 +19,7 @@ export async function runServe(argv: readonly string[]): Promise<number> {
     return 0;
   }
   const given = parseConfig(argv, process.env);
-  const config = { ...given, stateFile: given.stateFile ?? join(given.cacheDir, 'quarantine.json') };
+  const config = { ...given, stateFile: given.stateFile ?? defaultStateFile(given) };
   const onNotice = (text: string): void => void process.stderr.write(`shoal: ${text}\n`);
   const coordinator = await withProgress(process, 'packing experts', (onPackProgress) =>
     withProgress(process, 'loading local experts', (onLoadProgress) =>
@@ -40,6 +40,12 @@ export async function runServe(argv: readonly string[]): Promise<number> {
   process.removeListener('SIGINT', stopNow);
   process.stdout.write('Stopped.\n');
   return 0;
+}
+
+/** Of each coordinator its own, since those that share a cache would overwrite each other's quarantines. */
+export function defaultStateFile({ cacheDir, modelDir, port }: Pick<Config, 'cacheDir' | 'modelDir' | 'port'>): string {
+  const model = basename(resolve(modelDir)).replace(/[^\w.-]/g, '_');
+  return join(cacheDir, `quarantine-${model}-${port}.json`);
 }
 
 /** What the start prints: the address of each page. `generated`: the admin token is new, so it has to be shown. */

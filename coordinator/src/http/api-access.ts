@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Counter, type Registry } from 'prom-client';
 import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../access/api-keys.ts';
@@ -24,10 +25,18 @@ export function clientOf(request: FastifyRequest, access: HttpAccess | undefined
  * Whose earlier prompts a request may start from: those of its API key, or of its address where no keys are required. Time and
  * usage tell whether it did, and so whether somebody in the scope has asked the same. Not by the key's name, which the access
  * file may give to somebody else.
+ *
+ * Without keys, each web page is by itself too, or any site could find out what its visitor has asked: a page cannot send another
+ * Origin than its own, nor a POST without one. Our own pages are no exception, since a name that leads here may be a stranger's.
  */
 export function cacheScopeOf(request: FastifyRequest, access: HttpAccess | undefined): string | undefined {
   const key = uses.get(request)?.key;
-  return key ? `key ${key.digest.toString('hex')}` : clientOf(request, access);
+  if (key) return `key ${key.digest.toString('hex')}`;
+  const client = clientOf(request, access);
+  const { origin } = request.headers;
+  if (origin === undefined) return client;
+  // Its digest, since a client may send a long one.
+  return `${client ?? 'anyone'} page ${createHash('sha256').update(origin).digest('hex')}`;
 }
 
 /** Checks API keys under /v1 and admin tokens at /metrics, where they are required, before a body is read. */

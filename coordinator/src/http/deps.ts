@@ -16,6 +16,8 @@ export interface HttpLimits {
   connections: number;
   /** Pipelined requests of one connection that wait for the answers before them. */
   waitingPerConnection: number;
+  /** The same of all connections together. */
+  waitingInAll: number;
   /** From the request's arrival to the last byte of its answer. */
   answerDeadlineMs: number;
   /** How long a reader may leave a full buffer unread. */
@@ -42,6 +44,8 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   connections: 20_000,
   // No browser and no OpenAI client pipelines; scripts that do send a handful. Each may hold 16 KiB of headers.
   waitingPerConnection: 32,
+  // With its headers and 8 KiB of body, 24 MiB in all.
+  waitingInAll: 1024,
   // The openai clients give up after ten minutes by default, so a later answer would have no reader.
   answerDeadlineMs: 600_000,
   // A phone that changes from Wi-Fi to mobile is silent for about 10 s. After 30 s a full buffer only holds memory.

@@ -8,6 +8,7 @@ const fault = (hosts: string[], httpVersion = '1.1') =>
 describe('hostFault', () => {
   it('accepts one valid host', () => {
     for (const host of [
+      '',
       's',
       'shoal.example',
       'a-b_c.example:8787',
@@ -27,11 +28,11 @@ describe('hostFault', () => {
   it('refuses two hosts, also two that agree', () => {
     expect(fault(['a', 'b'])).toMatch(/only one/);
     expect(fault(['a', 'a'], '1.0')).toMatch(/only one/);
+    expect(fault(['', 'a'])).toMatch(/only one/);
   });
 
   it('refuses what is no host', () => {
     const wrong = [
-      '',
       ' ',
       'a b',
       'a, b',

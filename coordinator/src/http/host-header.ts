@@ -1,7 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 
-/** A host name, an IPv4 address or a bracketed IPv6 address, and a port: RFC 3986, section 3.2, without an empty host. */
-const HOST = /^(?:\[[\da-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[\da-f]{2})+)(?::\d{0,5})?$/i;
+/**
+ * A host name, an IPv4 address or a bracketed IPv6 address, and a port: RFC 3986, section 3.2. Or nothing, which a client sends
+ * that names no host (RFC 9110, section 7.2).
+ */
+const HOST = /^$|^(?:\[[\da-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[\da-f]{2})+)(?::\d{0,5})?$/i;
 
 /** A request whose Host header is missing, repeated or invalid. */
 export class HostHeaderError extends Error {

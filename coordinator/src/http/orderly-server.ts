@@ -8,7 +8,9 @@ const MAX_WAITING_BODY_BYTES = 8 << 10;
 export interface OrderlyServerOptions extends ServerOptions {
   /** Requests of one connection that may wait for the answers before them. */
   waitingPerConnection: number;
-  /** Called when a connection is destroyed because more were waiting, or one with a long body. */
+  /** Requests of all connections that may wait, since each holds its headers and the beginning of its body. */
+  waitingInAll: number;
+  /** Called when a connection is destroyed because more were waiting, there or in all, or one with a long body. */
   onOverflow(): void;
 }
 
@@ -19,16 +21,20 @@ type Exchange = readonly [request: IncomingMessage, response: ServerResponse];
  * requests at once, and the response to one behind the first is not told when the connection closes: what it holds, such as an
  * open file, would never be released. A request without exactly one valid Host is not reported but is a `clientError`.
  *
- * Too many waiting requests, or a waiting one with a long body, end the connection. Not reading on would be kinder, but would hide a client's leaving from the answer
- * under way; and what the parser has read already, up to 64 KiB of requests, cannot be put back.
+ * Too many waiting requests, there or in all, or a waiting one with a long body, end the connection. Not reading on would be
+ * kinder, but would hide a client's leaving from the answer under way; and what the parser has read already, up to 64 KiB of
+ * requests, cannot be put back.
  */
 export class OrderlyServer extends Server {
   readonly #waiting = new WeakMap<Socket, Exchange[]>();
   readonly #options: OrderlyServerOptions;
+  #waitingInAll = 0;
 
   constructor(options: OrderlyServerOptions) {
     super({ ...options, requireHostHeader: false });
     this.#options = options;
+    // Without a listener, Node answers an unknown expectation itself, at once. It may be ignored (RFC 9110, section 10.1.1).
+    this.on('checkExpectation', (...exchange: Exchange) => this.emit('request', ...exchange));
   }
 
   /** Comes before all listeners, since socket.io answers its own requests without asking the others. */
@@ -43,12 +49,17 @@ export class OrderlyServer extends Server {
 
   #arrive(exchange: Exchange): boolean {
     const { socket } = exchange[0];
-    // The parser reports the rest of what it has read even then.
-    if (socket.destroyed) return false;
+    // The parser reports the rest of what it has read even after the last answer.
+    if (!socket.writable) return false;
     const line = this.#waiting.get(socket);
     if (!line) {
       this.#serve(socket, exchange, []);
-    } else if (line.push(exchange) > this.#options.waitingPerConnection || hasLongBody(exchange[0])) {
+      return true;
+    }
+    line.push(exchange);
+    this.#waitingInAll++;
+    const { waitingPerConnection, waitingInAll } = this.#options;
+    if (line.length > waitingPerConnection || this.#waitingInAll > waitingInAll || hasLongBody(exchange[0])) {
       this.#options.onOverflow();
       socket.destroy();
     }
@@ -61,11 +72,17 @@ export class OrderlyServer extends Server {
     response.once('close', () => {
       if (line.length === 0) this.#waiting.delete(socket);
       // In another turn of the event loop, so that one connection's many requests do not hold up other connections.
-      else setImmediate(() => socket.writable && this.#serve(socket, line.shift()!, line));
+      else setImmediate(() => this.#serveNext(socket, line));
     });
     const fault = hostFault(request);
     if (fault === undefined) super.emit('request', request, response);
     else this.#refuse(fault, socket);
+  }
+
+  #serveNext(socket: Socket, line: Exchange[]): void {
+    const served = socket.writable ? [line.shift()!] : line.splice(0);
+    this.#waitingInAll -= served.length;
+    if (socket.writable) this.#serve(socket, served[0]!, line);
   }
 
   /** A socket that is upgraded leaves the server's timeouts behind, so nothing else may be under way on it. */

@@ -71,6 +71,7 @@ function createApp(deps: HttpDeps, limits: HttpLimits, metrics: HttpMetrics): Fa
 function createServer(limits: HttpLimits, metrics: HttpMetrics): OrderlyServer {
   const server = new OrderlyServer({
     waitingPerConnection: limits.waitingPerConnection,
+    waitingInAll: limits.waitingInAll,
     onOverflow: () => metrics.pipelineOverflows.inc(),
     maxHeaderSize: limits.headerBytes,
     headersTimeout: limits.headersTimeoutMs,

@@ -28,7 +28,7 @@ export class WeightsHealth {
   readonly #clock: Clock;
   /** What is wrong with each file that could not be packed again, by its name. */
   readonly #damaged = new Map<string, string>();
-  /** Checked in this order, those that tabs report first. */
+  /** Checked by turns, those that tabs report first: they may report any, and others are to be reached none the less. */
   readonly #suspects = new Set<string>();
   readonly #unchecked = new Set<string>();
   readonly #suspectedAtMs = new Map<string, number>();
@@ -36,6 +36,7 @@ export class WeightsHealth {
   #packed: PackedModel | undefined;
   #timer: Timer | undefined;
   #running = false;
+  #lastWasSuspect = false;
 
   constructor({ events, clock = systemClock }: WeightsHealthOptions) {
     this.#events = events;
@@ -108,8 +109,10 @@ export class WeightsHealth {
   /** Checks one shard after another until none is left. */
   #work(): void {
     if (this.#running || !this.#packed) return;
-    const [hash] = this.#suspects.size > 0 ? this.#suspects : this.#unchecked;
+    const isSuspect = this.#suspects.size > 0 && !(this.#lastWasSuspect && this.#unchecked.size > 0);
+    const [hash] = isSuspect ? this.#suspects : this.#unchecked;
     if (hash === undefined) return;
+    this.#lastWasSuspect = isSuspect;
     this.#running = true;
     const startedMs = this.#clock.now();
     void this.#check(this.#packed, hash).then((isDone) => {

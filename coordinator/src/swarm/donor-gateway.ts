@@ -206,7 +206,7 @@ class DonorSocket {
     const { iceServers, heartbeatMs, lapConnections, model } = terms;
     return acceptPeer({
       rtc,
-      iceServers: iceServers as RTCIceServer[],
+      iceServers: withoutRelays(iceServers) as RTCIceServer[],
       heartbeatMs,
       lapConnections,
       onlyAnswers: true,
@@ -244,6 +244,17 @@ class DonorSocket {
     if (this.#peer) this.#options.swarm.leave(this.#peer, why);
     this.#connection?.close();
   }
+}
+
+/**
+ * ICE servers for the coordinator's own end. A tab's relay leads here; one of ours would lead to no tab, as our TURN server relays
+ * to this machine alone, and each connection would take a place of it that a tab needs.
+ */
+function withoutRelays(servers: Welcome['iceServers']): Welcome['iceServers'] {
+  return servers.flatMap(({ urls, ...login }) => {
+    const left = [urls].flat().filter((url) => !/^turns?:/i.test(url));
+    return left.length === 0 ? [] : [{ urls: left, ...login }];
+  });
 }
 
 function refusal(code: Extract<HelloReply, { ok: false }>['code'], message: string): HelloReply {

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -110,6 +110,28 @@ describe('damage on disk', () => {
     expect(found).toMatchObject([{ path: shardFile(), mended: false }]);
     expect(await readFile(shardFile())).toEqual(damaged);
     for (const expert of [0, 1, 3]) await packed.readShard(1, expert);
+  });
+
+  it('that could not be mended is mended by a later check, once the checkpoint is back, and not by each request', async () => {
+    await flip(shardFile(), 100);
+    const found: Damage[] = [];
+    const packed = await openPacked(out, { checkpointDir: modelDir, onDamage: (one) => found.push(one) });
+    await rename(modelDir, `${modelDir}-away`);
+    const hash = manifest.shards[1]![2]!;
+    for (let time = 0; time < 2; time++)
+      await expect(packed.checkShard(hash)).rejects.toMatchObject({ reason: 'corrupt' });
+    await rename(`${modelDir}-away`, modelDir);
+    await expect(packed.readShard(1, 2)).rejects.toMatchObject({ reason: 'corrupt' });
+    await packed.checkShard(hash);
+    expect(found.map(({ path, mended }) => [path, mended])).toEqual([
+      [shardFile(), false],
+      [shardFile(), true],
+    ]);
+    await packed.verify();
+    // And again, when it is damaged once more.
+    await flip(shardFile(), 100);
+    await packed.readShard(1, 2);
+    expect(found).toHaveLength(3);
   });
 
   it('in the manifest is found, wherever it is', async () => {

@@ -2,8 +2,8 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { packModel } from './pack-model.ts';
-import { openPacked } from './packed-model.ts';
+import { ensurePacked, packModel } from './pack-model.ts';
+import { type Damage, openPacked } from './packed-model.ts';
 
 const MODEL = join(import.meta.dirname, '../../../../models/tiny-stories');
 const state = vi.hoisted(() => ({ shardsLeft: Number.POSITIVE_INFINITY }));
@@ -42,4 +42,29 @@ it('a disk that fills up in the middle ends packing with its remedy; with room i
   await packModel({ ...options, onProgress: () => calls++ });
   expect(calls).toBe(1 + 142);
   await (await openPacked(options.outDir)).verify();
+});
+
+it('a shard that the full disk kept from being mended is no damage of the model that is packed then', async () => {
+  const options = { modelDir: MODEL, cacheDir: join(folder, 'cache'), quant: 'q8' as const };
+  const { dir, manifest } = await ensurePacked(options);
+  await rm(join(dir, 'shards', manifest.shards[1]![2]!));
+  state.shardsLeft = 0;
+  const found: Damage[] = [];
+  const notices: string[] = [];
+  const packed = await ensurePacked({
+    ...options,
+    onDamage: (damage) => found.push(damage),
+    onNotice: (notice) => notices.push(notice),
+    freeBytes: () => {
+      state.shardsLeft = Number.POSITIVE_INFINITY;
+      return Promise.resolve(Number.POSITIVE_INFINITY);
+    },
+  });
+  expect(found).toEqual([]);
+  expect(notices).toEqual([
+    expect.stringMatching(
+      /shards\/\w+ is missing, and could not be packed again .*disk is full.*\. So the model is packed anew/,
+    ),
+  ]);
+  await packed.verify();
 });

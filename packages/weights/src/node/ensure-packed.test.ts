@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -43,7 +43,19 @@ describe('ensurePacked', () => {
     expect(second.manifest.modelDigest).not.toBe(first.manifest.modelDigest);
     await first.verify();
     await second.verify();
-    expect(notices).toEqual([expect.stringContaining(`${cacheDir} also holds model-q8-f16-`)]);
+    const others = new RegExp(`${cacheDir} also holds model-q8-f16-\\w+ \\(\\d+\\.\\d{3} GB\\): delete those`);
+    expect(notices).toEqual([expect.stringMatching(others)]);
+
+    await writeSmallModel(modelDir, 3);
+    notices.length = 0;
+    await expect(ensurePacked({ ...options, freeBytes: () => Promise.resolve(0) })).rejects.toMatchObject({
+      reason: 'disk-full',
+      message: expect.stringMatching(
+        / more bytes and its disk has 0 free; .* also holds model-.*, model-.*: delete/,
+      ) as string,
+    });
+    // Before anything was packed, too.
+    expect(notices).toHaveLength(1);
   });
 
   it('gives models of equal names, and formats of one model, folders of their own', async () => {
@@ -79,6 +91,26 @@ describe('ensurePacked', () => {
     await (await openPacked(dir)).verify();
     await writeFile(join(dir, 'manifest.json'), '{"formatVersion": 1');
     expect((await ensurePacked(options)).manifest).toEqual(manifest);
+  });
+
+  it('replaces nothing in a damaged folder whose checkpoint changed under the same sizes and times', async () => {
+    await writeSmallModel(modelDir);
+    const options = { modelDir, cacheDir, quant: 'q8' as const };
+    const weights = join(modelDir, 'model.safetensors');
+    const date = new Date('2026-01-01');
+    await utimes(weights, date, date);
+    const first = await ensurePacked(options);
+    const bytes = await readFile(weights);
+    bytes.fill(0, bytes.length / 2);
+    await writeFile(weights, bytes);
+    await utimes(weights, date, date);
+    for (const hash of new Set(first.manifest.shards[1]!)) await rm(join(first.dir, 'shards', hash));
+    const before = await readdir(first.dir, { recursive: true });
+    await expect(ensurePacked(options)).rejects.toMatchObject({
+      reason: 'changed',
+      message: expect.stringContaining(`delete ${first.dir} if no coordinator serves from it`) as string,
+    });
+    expect(await readdir(first.dir, { recursive: true })).toEqual(before);
   });
 
   it('lets two processes that start at once pack one model once', async () => {

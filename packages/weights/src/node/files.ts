@@ -36,7 +36,8 @@ export async function writeWhole(path: string, bytes: Uint8Array | string, mode?
     }
     await rename(temp, path);
   } catch (error) {
-    await rm(temp, { force: true });
+    // It may not be possible any more. The first error matters.
+    await rm(temp, { force: true }).catch(() => {});
     throw asWriteError(error, path);
   }
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
-import { readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { open, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,8 +11,10 @@ import { asWriteError } from './files.ts';
 const LOCK_FILE = 'pack.lock';
 /** Interval at which a packer touches its lock. */
 const TOUCH_MS = 5_000;
-/** A lock that was not touched for so long is nobody's. */
+/** A lock that is not touched for so long is nobody's. */
 const STALE_MS = 30_000;
+/** Between two looks at a lock. */
+const LOOK_MS = 250;
 /** From taking a stale lock until it is looked at again, since another process may take it at the same moment. */
 const SETTLE_MS = 200;
 
@@ -36,50 +38,93 @@ function pidNamespace(): string {
   }
 }
 
+export interface LockClock {
+  /** Milliseconds that never go back. */
+  now(): number;
+  delay(ms: number): Promise<unknown>;
+}
+
+const SYSTEM: LockClock = { now: () => performance.now(), delay };
+
 /**
- * Locks a folder for one packer of any process, machine or container. A lock is stale if it was not touched for half a minute, or
- * at once if its process ran here and has ended. Throws WeightsError `busy` or `unwritable`.
+ * Locks a folder for one packer of any process, machine or container. A lock is stale at once if its process ran here and has
+ * ended. Any other is watched until it is touched or released, or is stale after half a minute. Its date is not compared with this
+ * machine's, since either clock may be wrong. Throws WeightsError `busy`, `disk-full` or `unwritable`.
  */
-export async function lockFolder(dir: string): Promise<PackLock> {
+export async function lockFolder(dir: string, clock: LockClock = SYSTEM): Promise<PackLock> {
   const path = join(dir, LOCK_FILE);
   const own: Owner = { pid: process.pid, machine: MACHINE, token: randomBytes(8).toString('hex') };
   const text = JSON.stringify(own);
-  try {
-    await writeFile(path, text, { flag: 'wx' });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw asWriteError(error, path);
-    await refuseLive(dir, path);
-    await writeFile(path, text);
-    await delay(SETTLE_MS);
+  if (!(await create(path, text))) {
+    await refuseLive(dir, path, clock);
+    await write(path, () => writeFile(path, text));
+    await clock.delay(SETTLE_MS);
   }
   const check = async (): Promise<void> => {
     if ((await readFile(path, 'utf8').catch(() => '')) !== text) throw busy(dir, 'another process');
   };
   await check();
   const timer = setInterval(() => {
-    const now = new Date();
+    // Another date each time, whatever happens to the computer's clock.
+    const nowS = (performance.timeOrigin + performance.now()) / 1000;
     // A lock that cannot be touched is taken over, and the next check finds out.
-    utimes(path, now, now).catch(() => {});
+    utimes(path, nowS, nowS).catch(() => {});
   }, TOUCH_MS).unref();
   const release = async (): Promise<void> => {
     clearInterval(timer);
-    await check().then(
-      () => rm(path, { force: true }),
-      () => {},
-    );
+    // One that cannot be removed is stale once this process has ended. Why packing failed matters more.
+    await check()
+      .then(() => rm(path, { force: true }))
+      .catch(() => {});
   };
   return { check, release };
 }
 
-async function refuseLive(dir: string, path: string): Promise<void> {
-  const found = await Promise.all([readFile(path, 'utf8'), stat(path)]).catch(() => undefined);
-  // Released meanwhile.
-  if (!found) return;
-  const [text, { mtimeMs }] = found;
-  const owner = parseOwner(text);
-  if (Date.now() - mtimeMs > STALE_MS) return;
+/** Whether the lock did not exist, and does now. */
+async function create(path: string, text: string): Promise<boolean> {
+  const file = await open(path, 'wx').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'EEXIST') return undefined;
+    throw asWriteError(error, path);
+  });
+  if (!file) return false;
+  await write(path, () => file.writeFile(text).finally(() => file.close()));
+  return true;
+}
+
+/** Leaves no empty lock on a full disk, which would look like one that is being written. */
+async function write(path: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    await rm(path, { force: true }).catch(() => {});
+    throw asWriteError(error, path);
+  }
+}
+
+async function refuseLive(dir: string, path: string, { now, delay }: LockClock): Promise<void> {
+  const first = await lookAt(path);
+  const owner = first && parseOwner(first.text);
   if (owner && owner.machine === MACHINE && owner.pid !== process.pid && !isRunning(owner.pid)) return;
+  const sinceMs = now();
+  // One that is gone was released, by a packer that has finished perhaps.
+  for (let last = first; last && last.text === first?.text && last.date === first.date; last = await lookAt(path)) {
+    if (now() - sinceMs > STALE_MS) return;
+    await delay(LOOK_MS);
+  }
   throw busy(dir, owner ? `process ${owner.pid}` : 'another process');
+}
+
+/** Opened first, since a network drive tells a file's present date only then. */
+async function lookAt(path: string): Promise<{ text: string; date: bigint } | undefined> {
+  const file = await open(path, 'r').catch(() => undefined);
+  if (!file) return undefined;
+  try {
+    return { text: await file.readFile('utf8'), date: (await file.stat({ bigint: true })).mtimeNs };
+  } catch {
+    return undefined;
+  } finally {
+    await file.close();
+  }
 }
 
 /** Undefined for the lock of an earlier version, or one that is being written. */

@@ -93,13 +93,15 @@ export class Packer {
 
   async #packDense(entry: DenseEntry): Promise<JobResult> {
     const path = join(this.#task.outDir, this.#task.denseFile);
-    const file = await open(path, 'r+');
     try {
-      return await this.#packDenseInto(entry, file);
+      const file = await open(path, 'r+');
+      try {
+        return await this.#packDenseInto(entry, file);
+      } finally {
+        await file.close();
+      }
     } catch (error) {
       throw asWriteError(error, path);
-    } finally {
-      await file.close();
     }
   }
 

@@ -8,6 +8,7 @@ import { WeightsError, type WeightsErrorReason } from '../errors.ts';
 import { type Quant, shardBytes } from '../layout.ts';
 import { FORMAT_VERSION, PACKER_VERSION, type Manifest } from '../manifest.ts';
 import {
+  asWriteError,
   DENSE_PART_FILE,
   freeBytesOf,
   makeFolder,
@@ -36,7 +37,7 @@ import {
   sumOf,
 } from './pack-run.ts';
 import { readManifest, sealManifest } from './packed-manifest.ts';
-import { openPacked, type OpenPackedOptions, type PackedModel } from './packed-model.ts';
+import { type Damage, openPacked, type OpenPackedOptions, type PackedModel } from './packed-model.ts';
 import { sumByKind } from './squared-error.ts';
 
 export interface PackOptions {
@@ -122,23 +123,68 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
   const { outDir } = packing;
   await refuseOutput(modelDir, outDir);
   for (let waits = 0; ; waits++) {
-    const opened = await openCurrent(packing, fingerprint, { onDamage });
+    const opened = await openMended(packing, fingerprint, { onDamage, onNotice });
     if (opened) return opened;
+    const others = await otherFolders(cacheDir, name, modelId);
+    if (waits === 0 && others !== undefined) onNotice(others);
     try {
       await packAnew(packing, fingerprint);
-      break;
+      return await openPacked(outDir, { checkpointDir: modelDir, onDamage });
     } catch (error) {
+      if (isReason(error, 'disk-full') && others !== undefined) {
+        throw new WeightsError('disk-full', `${messageOf(error)}. ${others}`, { cause: error });
+      }
       if (!isReason(error, 'busy') || options.signal?.aborted) throw error;
       if (waits === 0) onNotice(`${messageOf(error).split(';')[0]}, and this one waits for it`);
       // Not for ever: the lock of a packer that does nothing becomes stale.
       await delay(BUSY_RETRY_MS);
     }
   }
-  const others = (await readdir(cacheDir)).filter((other) => other !== name && isOfModel(other, modelId));
-  if (others.length > 0) {
-    onNotice(`${cacheDir} also holds ${others.join(', ')}: delete those that no coordinator serves from`);
-  }
-  return openPacked(outDir, { checkpointDir: modelDir, onDamage });
+}
+
+/** Names the folders of the cache that hold the model in other formats, or as it was before, and their sizes. */
+async function otherFolders(cacheDir: string, name: string, modelId: string): Promise<string | undefined> {
+  const present = await readdir(cacheDir).catch((): string[] => []);
+  const others = present.filter((other) => other !== name && isOfModel(other, modelId));
+  if (others.length === 0) return undefined;
+  const sized = others.map(async (other) => {
+    const bytes = await readManifest(join(cacheDir, other)).then(packedBytes, () => undefined);
+    return bytes === undefined ? other : `${other} (${(bytes / 1e9).toFixed(3)} GB)`;
+  });
+  return `${cacheDir} also holds ${(await Promise.all(sized)).join(', ')}: delete those that no coordinator serves from`;
+}
+
+function packedBytes({ shards, shardBytes, dense }: Manifest): number {
+  return new Set(Object.values(shards).flat()).size * shardBytes + dense.bytes;
+}
+
+/**
+ * `openCurrent`, with damage reported only of a folder that is used. Of another one the remains are told by a notice, since they
+ * are packed anew, unless the checkpoint gives other bytes now: then it throws WeightsError `changed`, because another
+ * coordinator may be serving from them.
+ */
+async function openMended(
+  packing: PackOptions,
+  fingerprint: string,
+  { onDamage = () => {}, onNotice }: Pick<EnsurePackedOptions, 'onDamage'> & { onNotice: (text: string) => void },
+): Promise<PackedModel | undefined> {
+  const { modelDir, outDir } = packing;
+  let found: Damage[] | undefined = [];
+  const opened = await openCurrent(packing, fingerprint, {
+    onDamage: (damage) => (found ? found.push(damage) : onDamage(damage)),
+    onLost: (error) => {
+      if (isReason(error.cause, 'changed')) {
+        const why = `${modelDir} no longer holds what was packed, though its files have kept their sizes and times`;
+        const remedy = `delete ${outDir} if no coordinator serves from it, or touch the files of the checkpoint`;
+        throw new WeightsError('changed', `${outDir} is damaged, and ${why}; ${remedy}`, { cause: error });
+      }
+      onNotice(`${messageOf(error).split('; mend it with:')[0]}. So the model is packed anew.`);
+    },
+  });
+  const before = found;
+  found = undefined;
+  if (opened) before.forEach(onDamage);
+  return opened;
 }
 
 /** Names the checkpoint's content, the formats, and the versions that decide about the bytes. */
@@ -158,7 +204,7 @@ const nameStem = (modelId: string): string => modelId.replace(/[^\w.-]/g, '_');
 /** The manifest of a folder that was packed from this checkpoint in these formats, after everything in it was checked. */
 async function checkCurrent(options: PackOptions, fingerprint: string): Promise<Manifest | undefined> {
   const { onProgress, signal } = options;
-  const packed = await openCurrent(options, fingerprint, {});
+  const packed = await openCurrent(options, fingerprint);
   if (!packed) return undefined;
   let meter: ((bytes: number) => void) | undefined;
   let checkedBytes = 0;
@@ -175,11 +221,14 @@ async function checkCurrent(options: PackOptions, fingerprint: string): Promise<
   }
 }
 
-/** Opens a folder that was packed from this checkpoint in these formats; undefined where there is none, or none to mend. */
+/**
+ * Opens a folder that was packed from this checkpoint in these formats; undefined where there is none, or none to mend. `onLost` is
+ * told what could not be mended.
+ */
 async function openCurrent(
   options: PackOptions,
   fingerprint: string,
-  { onDamage }: OpenPackedOptions,
+  { onDamage, onLost = () => {} }: Pick<OpenPackedOptions, 'onDamage'> & { onLost?: (error: Error) => void } = {},
 ): Promise<PackedModel | undefined> {
   const { modelDir, outDir, quant, denseQuant = DEFAULT_DENSE, measure } = options;
   try {
@@ -192,6 +241,7 @@ async function openCurrent(
       (nmse !== undefined || !measure);
     return isCurrent ? await openPacked(outDir, { checkpointDir: modelDir, onDamage }) : undefined;
   } catch (error) {
+    if (isReason(error, 'corrupt')) onLost(error as Error);
     if (isReason(error, 'corrupt', 'not-packed', 'bad-manifest')) return undefined;
     throw error;
   }
@@ -214,7 +264,7 @@ async function packInto(
   const shape = { hiddenSize: config.hiddenSize, moeIntermediateSize: config.moeIntermediateSize, quant };
   const schedule = schedulePack(checkpoint, shape, dense);
   // From here on the folder is incomplete.
-  await rm(join(outDir, MANIFEST_FILE), { force: true });
+  await writing(outDir, rm(join(outDir, MANIFEST_FILE), { force: true }));
   const versions = { format: FORMAT_VERSION, packer: PACKER_VERSION };
   const journal = await openJournal(outDir, JSON.stringify({ fingerprint, shape, dense, ...versions }));
   try {
@@ -234,10 +284,18 @@ async function packInto(
     const files = await copyModelFiles(modelDir, outDir);
     const manifest = manifestOf(options, config, { schedule, fingerprint, files, finished });
     await writeWhole(join(outDir, MANIFEST_FILE), `${JSON.stringify(manifest)}\n`);
-    await sweep(outDir, manifest);
+    await writing(outDir, sweep(outDir, manifest));
     return manifest;
   } finally {
     await journal.close();
+  }
+}
+
+async function writing(path: string, work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    throw asWriteError(error, path);
   }
 }
 

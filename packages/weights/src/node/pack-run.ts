@@ -77,13 +77,13 @@ export const expertKey = (layer: number, expert: number): string => `${layer}/${
 export const sumOf = (jobs: readonly ScheduledJob[], what: 'sourceBytes' | 'packedBytes'): number =>
   jobs.reduce((sum, job) => sum + job[what], 0);
 
-/** Reserves the file of the dense tensors, with `keep` preserving an earlier run's. Throws WeightsError `disk-full`. */
+/** Reserves the file of the dense tensors, with `keep` preserving an earlier run's. Throws WeightsError `disk-full` or `unwritable`. */
 export async function openDensePart(outDir: string, { layout, header }: PackSchedule, keep: boolean): Promise<void> {
   const path = join(outDir, DENSE_PART_FILE);
-  if (keep) await rename(join(outDir, DENSE_FILE), path).catch(ignoreMissing);
-  else await rm(path, { force: true });
-  await rm(join(outDir, DENSE_FILE), { force: true });
   try {
+    if (keep) await rename(join(outDir, DENSE_FILE), path).catch(ignoreMissing);
+    else await rm(path, { force: true });
+    await rm(join(outDir, DENSE_FILE), { force: true });
     // Creates the file, or only opens it, before it is opened for writing at any offset.
     await (await open(path, keep ? 'a+' : 'w+')).close();
     const file = await open(path, 'r+');
@@ -105,15 +105,17 @@ function ignoreMissing(error: NodeJS.ErrnoException): void {
 /** Syncs the complete file of the dense tensors and gives it its final name. */
 export async function closeDensePart(outDir: string): Promise<void> {
   const path = join(outDir, DENSE_PART_FILE);
-  const file = await open(path, 'r+');
   try {
-    await file.sync();
+    const file = await open(path, 'r+');
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(path, join(outDir, DENSE_FILE));
   } catch (error) {
     throw asWriteError(error, path);
-  } finally {
-    await file.close();
   }
-  await rename(path, join(outDir, DENSE_FILE));
 }
 
 export interface FinishedOptions {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { messageOf, type ModelConfig, parseModelConfig, withoutMtp } from '@shoal/model';
 import { readJson } from '@shoal/model/node';
 import { DENSE_FILE } from '../dense/header.ts';
-import type { DenseEntry, PackedDense } from '../dense/layout.ts';
+import type { PackedDense } from '../dense/layout.ts';
 import { WeightsError } from '../errors.ts';
 import { type Manifest, shardHash } from '../manifest.ts';
 import { SHARD_DIR, sha256 } from './files.ts';
@@ -14,7 +14,7 @@ import { Repacker } from './repack.ts';
 /** Shards verified at a time. */
 const VERIFY_STREAMS = 4;
 
-/** Codes of a file that is gone or damaged. With any other, as for too many open files, its contents may be well. */
+/** Codes of a file that is gone or damaged. With any other, as for too many open files, its contents may be intact. */
 const DAMAGED = new Set(['ENOENT', 'EIO', 'EISDIR', 'ENOTDIR', 'EBADMSG', 'EUCLEAN']);
 
 /** A file of a packed model that was not what was packed. */
@@ -44,7 +44,10 @@ export interface PackedModel {
   shardPath(sha256: string): string | undefined;
   /** Reads one expert's shard. Throws WeightsError `corrupt`, with file and remedy, if it is damaged and cannot be mended. */
   readShard(layer: number, expert: number): Promise<Uint8Array>;
-  /** Reads and checks a shard of the manifest by its hash. Throws as `readShard` does. */
+  /**
+   * Reads and checks a shard of the manifest by its hash. Throws as `readShard` does, but tries again to mend what could not be
+   * mended before: the disk may have room by now, or the checkpoint be back.
+   */
   checkShard(sha256: string): Promise<void>;
   /** Opens the dense weights. Throws WeightsError `corrupt`, also from its `read`. */
   openDense(config: ModelConfig): Promise<PackedDense & { close(): Promise<void> }>;
@@ -64,6 +67,8 @@ export async function openPacked(dir: string, options: OpenPackedOptions = {}): 
   if (!options.shardsOnly) await packed.checkFiles();
   return packed;
 }
+
+type Repack = (repacker: Repacker) => Promise<void>;
 
 class PackedFolder implements PackedModel {
   readonly dir: string;
@@ -109,20 +114,20 @@ class PackedFolder implements PackedModel {
   }
 
   async checkShard(hash: string): Promise<void> {
-    await this.#shard(hash);
+    await this.#shard(hash, true);
   }
 
   async openDense(config: ModelConfig): Promise<PackedDense & { close(): Promise<void> }> {
     const path = join(this.dir, DENSE_FILE);
     const mend = (repacker: Repacker): Promise<void> => repacker.dense();
-    const open = (): Promise<DenseReader> =>
-      DenseReader.open(this.dir, config, this.manifest).catch((error: unknown) => {
-        throw asDamage(error, path);
-      });
+    const named = (error: unknown): never => {
+      throw asDamage(error, path);
+    };
+    const open = (): Promise<DenseReader> => DenseReader.open(this.dir, config, this.manifest).catch(named);
     const dense = await this.#intact(path, open, mend);
     return {
       layout: dense.layout,
-      read: (entry: DenseEntry, target: Uint8Array) => this.#intact(path, () => dense.read(entry, target), mend),
+      read: (entry, target) => this.#intact(path, () => dense.read(entry, target).catch(named), mend),
       close: () => dense.close(),
     };
   }
@@ -190,7 +195,7 @@ class PackedFolder implements PackedModel {
     return this.#intact(path, check, (repacker) => repacker.dense());
   }
 
-  #shard(hash: string): Promise<Uint8Array> {
+  #shard(hash: string, retry = false): Promise<Uint8Array> {
     const path = join(this.dir, SHARD_DIR, hash);
     const read = async (): Promise<Uint8Array> => {
       const bytes = await readDamaged(path);
@@ -203,31 +208,34 @@ class PackedFolder implements PackedModel {
       if (digest !== hash) throw new DamageError('does not have the SHA-256 that is its name');
       return bytes;
     };
-    return this.#intact(path, read, (repacker) => repacker.shards(new Set([hash])));
+    return this.#intact(path, read, (repacker) => repacker.shards(new Set([hash])), retry);
   }
 
   /** What `read` gives, after packing the file again if `read` throws a DamageError. Throws WeightsError `corrupt`. */
-  async #intact<T>(path: string, read: () => Promise<T>, repack: (repacker: Repacker) => Promise<void>): Promise<T> {
-    try {
+  async #intact<T>(path: string, read: () => Promise<T>, repack: Repack, retry = false): Promise<T> {
+    const readNow = async (): Promise<T> => {
       const value = await read();
       this.#lost.delete(path);
       return value;
+    };
+    try {
+      return await readNow();
     } catch (error) {
       if (!(error instanceof DamageError)) throw error;
-      await this.#mend(path, error.message, repack);
+      await this.#mend(path, error.message, repack, retry);
     }
     try {
-      return await read();
+      return await readNow();
     } catch (error) {
       if (!(error instanceof DamageError)) throw error;
       throw this.#lose(path, `${error.message} again after it was packed anew, so the disk may be failing`, error);
     }
   }
 
-  /** Once for all that wait for the file, and never again after a failure. */
-  async #mend(path: string, problem: string, repack: (repacker: Repacker) => Promise<void>): Promise<void> {
+  /** Once for all that wait for the file, and after a failure only with `retry`: each request would try otherwise. */
+  async #mend(path: string, problem: string, repack: Repack, retry = false): Promise<void> {
     const lost = this.#lost.get(path);
-    if (lost) throw lost;
+    if (lost && !(retry && this.checkpointDir !== undefined)) throw lost;
     const mending = this.#mending.get(path) ?? this.#repack(path, problem, repack);
     this.#mending.set(path, mending);
     try {
@@ -237,7 +245,7 @@ class PackedFolder implements PackedModel {
     }
   }
 
-  async #repack(path: string, problem: string, repack: (repacker: Repacker) => Promise<void>): Promise<void> {
+  async #repack(path: string, problem: string, repack: Repack): Promise<void> {
     const { checkpointDir } = this;
     if (checkpointDir === undefined) throw this.#lose(path, problem);
     try {
@@ -254,8 +262,9 @@ class PackedFolder implements PackedModel {
     const command = `shoal pack --model ${from} --out ${this.dir} --quant ${shape.quant} --dense-quant ${dense.format}`;
     const text = `${path} ${problem}; mend it with: ${command}`;
     const error = new WeightsError('corrupt', text, cause === undefined ? undefined : { cause });
+    const isKnown = this.#lost.has(path);
     this.#lost.set(path, error);
-    this.#onDamage({ path, mended: false, text });
+    if (!isKnown) this.#onDamage({ path, mended: false, text });
     return error;
   }
 }
@@ -271,6 +280,7 @@ async function readDamaged(path: string): Promise<Uint8Array<ArrayBuffer>> {
 
 /** An error of reading a file, as DamageError if it tells of damage, and else with the file's name. */
 function asDamage(error: unknown, path: string): Error {
+  if (error instanceof DamageError) return error;
   const { code = '' } = error as NodeJS.ErrnoException;
   if (code === 'ENOENT') return new DamageError('is missing', { cause: error });
   if (DAMAGED.has(code)) return new DamageError(`cannot be read (${messageOf(error)})`, { cause: error });
