@@ -250,13 +250,13 @@ export class LapClient {
 
   /**
    * The lap is not given up: its answer, or its deadline, tells what the peer is worth. One that lets the coordinator, which has
-   * other work, be faster is of no use, whatever it answers in the end.
+   * other work, be faster again and again is of no use, whatever it answers in the end.
    */
   #overtaken(lapId: number, by: 'peer' | 'coordinator'): void {
     const pending = this.#pending.get(lapId);
     if (pending === undefined) return;
     this.#standing.fellSilent();
-    if (by === 'coordinator' && this.#deadlines.areKnown) this.failures.missed(pending.sentMs);
+    if (by === 'coordinator' && this.#deadlines.areKnown) this.failures.overtaken(pending.sentMs);
   }
 
   /** Tells the peer, best effort, and prefers replicas for a while, since it may have fallen silent. */

@@ -3,8 +3,12 @@ import type { Clock } from '../base/clock.ts';
 
 /** Refusals that an honest tab has a reason for (docs/PROTOCOL.md). One of them says little, several say that it is of no use. */
 const EXCUSED_REFUSALS: ReadonlySet<LapRefusal> = new Set(['paused', 'busy', 'stale-epoch']);
-/** Failed laps count for this long, however many are answered in between. */
+/** Laps count for this long, however many are answered in between. */
 const RECENT_MS = 60_000;
+interface Limit {
+  drain: number;
+  dismiss: number;
+}
 const LIMITS = {
   /** In a row: missed deadlines, and refusals for the peer's own fault. */
   failures: { drain: 2, dismiss: 3 },
@@ -12,21 +16,24 @@ const LIMITS = {
   refusals: { drain: 4, dismiss: 6 },
   /** Of any kind within RECENT_MS. */
   recent: { drain: 6, dismiss: 9 },
-};
+  /** Laps within RECENT_MS that the coordinator was faster with. Some wait behind a large one on an honest tab's line. */
+  overtaken: { drain: 20, dismiss: 30 },
+} satisfies Record<string, Limit>;
 
 /**
  * One peer's laps that failed, as far as they decide whether it stays. Laps that were in flight together count once: a pause or
  * a new assignment makes a tab refuse all of them.
  */
 export class LapFailures {
-  readonly #clock: Clock;
   /** Without an answer in between. */
   #failures = 0;
   #refusals = 0;
-  #recentMs: number[] = [];
+  readonly #recent: Recent;
+  readonly #overtaken: Recent;
 
   constructor(clock: Clock) {
-    this.#clock = clock;
+    this.#recent = new Recent(clock, LIMITS.recent.dismiss);
+    this.#overtaken = new Recent(clock, LIMITS.overtaken.dismiss);
   }
 
   get inARow(): number {
@@ -35,12 +42,14 @@ export class LapFailures {
 
   /** Whether its experts should go to others, or it should leave at once; undefined if neither. */
   get verdict(): 'drain' | 'dismiss' | undefined {
-    const { failures, refusals, recent } = LIMITS;
-    const since = this.#clock.now() - RECENT_MS;
-    const recentOnes = this.#recentMs.filter((ms) => ms >= since).length;
-    const over = (what: 'drain' | 'dismiss'): boolean =>
-      this.#failures >= failures[what] || this.#refusals >= refusals[what] || recentOnes >= recent[what];
-    return over('dismiss') ? 'dismiss' : over('drain') ? 'drain' : undefined;
+    const counts: [number, Limit][] = [
+      [this.#failures, LIMITS.failures],
+      [this.#refusals, LIMITS.refusals],
+      [this.#recent.count, LIMITS.recent],
+      [this.#overtaken.count, LIMITS.overtaken],
+    ];
+    if (counts.some(([count, limit]) => count >= limit.dismiss)) return 'dismiss';
+    return counts.some(([count, limit]) => count >= limit.drain) ? 'drain' : undefined;
   }
 
   answered(): void {
@@ -49,20 +58,43 @@ export class LapFailures {
   }
 
   missed(sentMs: number): void {
-    if (this.#isNew(sentMs)) this.#failures++;
+    if (this.#recent.add(sentMs)) this.#failures++;
   }
 
   refused(sentMs: number, reason: LapRefusal): void {
-    if (!this.#isNew(sentMs)) return;
+    if (!this.#recent.add(sentMs)) return;
     if (EXCUSED_REFUSALS.has(reason)) this.#refusals++;
     else this.#failures++;
   }
 
-  #isNew(sentMs: number): boolean {
-    const lastMs = this.#recentMs.at(-1);
+  /** The coordinator was faster with the lap, which the peer may still answer. */
+  overtaken(sentMs: number): void {
+    this.#overtaken.add(sentMs);
+  }
+}
+
+/** When something happened lately, laps that were in flight together counted once. */
+class Recent {
+  readonly #clock: Clock;
+  readonly #most: number;
+  #atMs: number[] = [];
+
+  constructor(clock: Clock, most: number) {
+    this.#clock = clock;
+    this.#most = most;
+  }
+
+  get count(): number {
+    const since = this.#clock.now() - RECENT_MS;
+    return this.#atMs.filter((ms) => ms >= since).length;
+  }
+
+  /** False if the lap was in flight when it happened last. */
+  add(sentMs: number): boolean {
+    const lastMs = this.#atMs.at(-1);
     if (lastMs !== undefined && sentMs < lastMs) return false;
-    this.#recentMs.push(this.#clock.now());
-    if (this.#recentMs.length > LIMITS.recent.dismiss) this.#recentMs.shift();
+    this.#atMs.push(this.#clock.now());
+    if (this.#atMs.length > this.#most) this.#atMs.shift();
     return true;
   }
 }
