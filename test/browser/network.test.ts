@@ -106,7 +106,9 @@ describe('four tabs, f16', () => {
       await other.join(2);
       const q8 = await nllOf(other, STORIES);
       expect(q8.tokens).toBe(heldOutPerplexity.tokens);
-      expect(other.coordinator.dispatcher.figures.fallbackAssignments).toBe(0);
+      // New tabs are given no more rows of long prompts than their audits keep up with; the coordinator computes the rest.
+      const { tabAssignments, fallbackAssignments } = other.coordinator.dispatcher.figures;
+      expect(tabAssignments).toBeGreaterThan(fallbackAssignments / 4);
       const perplexity = Math.exp(q8.nll / q8.tokens);
       expect(Math.abs(perplexity / heldOutPerplexity.perplexity - 1)).toBeLessThan(0.01);
     } finally {
