@@ -47,6 +47,15 @@ export function networksOf(address: string): Network[] {
   ];
 }
 
+/**
+ * The networks of an address, for what keeps donors out: none for loopback, which every donor has behind a reverse proxy on the
+ * same machine, nor for an address that is unknown.
+ */
+export function foreignNetworks(address: string): Network[] {
+  const isForeign = isIP(address) !== 0 && address !== '::1' && !/^(::ffff:)?127\./.test(address);
+  return isForeign ? networksOf(address) : [];
+}
+
 /** Removes brackets, port, zone and the IPv6 form of IPv4. Undefined if the text is not an address. */
 function plainAddress(text: string): string | undefined {
   const unbracketed = /^\[(.+)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text;

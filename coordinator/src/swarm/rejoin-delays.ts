@@ -1,5 +1,4 @@
-import { isIP } from 'node:net';
-import { networksOf } from '../base/address.ts';
+import { foreignNetworks } from '../base/address.ts';
 import { setNewest } from '../base/newest.ts';
 
 const MINUTE_MS = 60_000;
@@ -92,9 +91,4 @@ export class RejoinDelays {
     const waitMs = over > 0 ? Math.min(longestMs, firstMs * growth ** (over - 1)) : 0;
     setNewest(this.#entries, key, { visits, atMs: nowMs, untilMs: nowMs + waitMs }, MAX_ENTRIES);
   }
-}
-
-/** Behind a reverse proxy on the same machine, every donor has a loopback address. */
-function foreignNetworks(address: string): ReturnType<typeof networksOf> {
-  return isIP(address) === 0 || address === '::1' || address.startsWith('127.') ? [] : networksOf(address);
 }

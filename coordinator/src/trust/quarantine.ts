@@ -1,5 +1,4 @@
-import { isIP } from 'node:net';
-import { type Network, networksOf } from '../base/address.ts';
+import { type Network, foreignNetworks } from '../base/address.ts';
 import { systemClock } from '../base/clock.ts';
 import { setNewest } from '../base/newest.ts';
 
@@ -137,9 +136,3 @@ const fadedAt = (nowMs: number, failures: number, atMs: number): number =>
   failures * Math.exp((atMs - nowMs) / FAILURE_FADES_MS);
 
 const addressEntry = ({ key }: Network): string => `address ${key}`;
-
-/** None for loopback, nor for an address that is unknown. */
-function foreignNetworks(address: string): Network[] {
-  const isForeign = isIP(address) !== 0 && address !== '::1' && !/^(::ffff:)?127\./.test(address);
-  return isForeign ? networksOf(address) : [];
-}
