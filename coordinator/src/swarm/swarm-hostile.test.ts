@@ -1,14 +1,11 @@
-import { uniformWorkItem } from '@shoal/model';
 import type { Progress } from '@shoal/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { EventLog } from '../base/event-log.ts';
 import type { SwarmOptions } from './swarm-options.ts';
 import { Swarm } from './swarm.ts';
-import { FakeTab, helloOf, HIDDEN, localWork, SHARD_BYTES } from './testing/fake-tab.ts';
+import { EXPERTS, FakeTab, helloOf, LAYERS, serves, smallSwarm, someLap } from './testing/fake-tab.ts';
 
-const LAYERS = [1, 2];
-const EXPERTS = 4;
 const ALL = LAYERS.length * EXPERTS;
 /** A second of the swarm takes this many milliseconds. */
 const SECOND_MS = 50;
@@ -27,11 +24,8 @@ let events: EventLog;
 function makeSwarm(options: Partial<SwarmOptions> = {}): Swarm {
   events = new EventLog(() => fast.now());
   return new Swarm({
-    model: { layers: LAYERS, expertsPerLayer: EXPERTS, groupsPerLayer: 2, shardBytes: SHARD_BYTES, hiddenSize: HIDDEN },
-    shardHash: (layer, expert) => `${layer}${expert}`.padEnd(64, '0'),
-    local: localWork(),
+    ...smallSwarm(),
     events,
-    replicas: 1,
     clock: fast,
     timings: { joinDelayMs: 1, leaveDelayMs: 5 },
     ...options,
@@ -45,22 +39,14 @@ afterEach(() => swarm.close());
 
 const join = (options?: Parameters<typeof FakeTab.join>[1]): FakeTab => FakeTab.join(swarm, options).connect(swarm);
 const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), 20_000);
-const serves = (tab: FakeTab): boolean => tab.session.settled && tab.session.live.size > 0;
-
-const aLap = uniformWorkItem({
-  layer: 1,
-  rows: new Uint16Array(HIDDEN),
-  numRows: 1,
-  experts: Uint16Array.of(0),
-  weights: Float32Array.of(1),
-});
 
 /** Asks for a lap as often as a stream would. Resolves to how many it has spoilt when it is sent away. */
 async function keepAsking(tab: FakeTab): Promise<number> {
   const meter = { frameBytes: 0 };
   const before = tab.laps;
   while (tab.dismissed === undefined) {
-    if (tab.session.laps.expected.standing !== 'avoid') await tab.session.laps.ask(aLap, { meter }).catch(() => {});
+    if (tab.session.laps.expected.standing !== 'avoid')
+      await tab.session.laps.ask(someLap(), { meter }).catch(() => {});
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   return tab.laps - before;

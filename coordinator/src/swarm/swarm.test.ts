@@ -1,14 +1,10 @@
-import { uniformWorkItem } from '@shoal/model';
 import { dismissedSchema } from '@shoal/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { JoinRefused } from '../access/join-refused.ts';
 import { EventLog } from '../base/event-log.ts';
 import type { SwarmOptions } from './swarm-options.ts';
 import { Swarm } from './swarm.ts';
-import { FakeTab, helloOf, HIDDEN, localWork, SHARD_BYTES } from './testing/fake-tab.ts';
-
-const LAYERS = [1, 2];
-const EXPERTS = 4;
+import { EXPERTS, FakeTab, helloOf, LAYERS, localWork, serves, smallSwarm, someLap } from './testing/fake-tab.ts';
 
 let swarm: Swarm;
 let events: EventLog;
@@ -16,11 +12,8 @@ let events: EventLog;
 function makeSwarm(options: Partial<SwarmOptions> = {}): Swarm {
   events = new EventLog();
   return new Swarm({
-    model: { layers: LAYERS, expertsPerLayer: EXPERTS, groupsPerLayer: 2, shardBytes: SHARD_BYTES, hiddenSize: HIDDEN },
-    shardHash: (layer, expert) => `${layer}${expert}`.padEnd(64, '0'),
-    local: localWork(),
+    ...smallSwarm(),
     events,
-    replicas: 1,
     timings: { joinDelayMs: 1, leaveDelayMs: 5, peerDrainTimeoutMs: 2_000 },
     ...options,
   });
@@ -36,17 +29,7 @@ afterEach(() => {
 
 const join = (options?: Parameters<typeof FakeTab.join>[1]): FakeTab => FakeTab.join(swarm, options).connect(swarm);
 const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), 10_000);
-const serves = (tab: FakeTab): boolean => tab.session.settled && tab.session.live.size > 0;
 const texts = (): string[] => events.all().map(({ text }) => text);
-
-const someLap = () =>
-  uniformWorkItem({
-    layer: 1,
-    rows: new Uint16Array(HIDDEN),
-    numRows: 1,
-    experts: Uint16Array.of(0),
-    weights: Float32Array.of(1),
-  });
 
 describe('Swarm: a tab that joins', () => {
   it('is given experts, tested over its own lap channel, and serves', async () => {

@@ -1,4 +1,4 @@
-import { encodeF16, type SwigluWeights } from '@shoal/model';
+import { encodeF16, type SwigluWeights, uniformWorkItem, type WorkItem } from '@shoal/model';
 import {
   type Assign,
   decodeDispatch,
@@ -14,10 +14,13 @@ import {
 import { memoryLinkPair } from '@shoal/transport';
 import { ReferenceWork } from '../../laps/testing/reference-work.ts';
 import type { PeerSession } from '../peer-session.ts';
+import type { SwarmOptions } from '../swarm-options.ts';
 import type { Swarm } from '../swarm.ts';
 
 export const HIDDEN = 8;
 export const SHARD_BYTES = 2 ** 20;
+export const LAYERS = [1, 2];
+export const EXPERTS = 4;
 
 /** Of a model with experts so small that their work takes no time. */
 export function localWork(): ReferenceWork {
@@ -33,6 +36,30 @@ function weightsOf(seed: number): SwigluWeights {
     Float32Array.from({ length: 2 * HIDDEN }, (_, i) => Math.sin(seed * 7.3 + salt + i * 1.7));
   return { gate: matrix(1), up: matrix(2), down: matrix(3) };
 }
+
+/** A swarm of a small model, each expert on one tab. */
+export function smallSwarm(): Omit<SwarmOptions, 'events'> {
+  return {
+    model: { layers: LAYERS, expertsPerLayer: EXPERTS, groupsPerLayer: 2, shardBytes: SHARD_BYTES, hiddenSize: HIDDEN },
+    shardHash: (layer, expert) => `${layer}${expert}`.padEnd(64, '0'),
+    local: localWork(),
+    replicas: 1,
+  };
+}
+
+/** One row of the small model's first layer. */
+export function someLap(): WorkItem {
+  return uniformWorkItem({
+    layer: LAYERS[0]!,
+    rows: new Uint16Array(HIDDEN),
+    numRows: 1,
+    experts: Uint16Array.of(0),
+    weights: Float32Array.of(1),
+  });
+}
+
+/** Whether the tab serves all that the plan gives it, and something. */
+export const serves = ({ session }: FakeTab): boolean => session.settled && session.live.size > 0;
 
 /** A tab that loads at once and answers laps according to `mode`. */
 export class FakeTab {
