@@ -244,9 +244,9 @@ export class Dispatcher {
     let isServed = false;
     const within: Lap = { ...lap, isOver: () => isServed || (lap.isOver?.() ?? false) };
     const afterMs = trial
-      ? this.#trialMs(item, peer, this.#split(lap, assignments, others))
+      ? this.#trialMs(item, peer, trial, this.#split(lap, assignments, others))
       : peer.laps.hedgeAfterMs(item.numRows);
-    const standInMs = this.#standInMs(item, peer);
+    const standInMs = this.#standInMs(item, peer, trial);
     const { result, overtaken } = this.#ask(within, item, peer);
     const own = result.then((answer) => [{ rows, partial: answer.partial, peer, assignments, timing: answer.timing }]);
     const replicas = (): Attempt<PartResult[]> | undefined => {
@@ -280,10 +280,10 @@ export class Dispatcher {
    * How long to wait for a peer on trial before its replicas are asked: as long as it usually takes, in its tests if in nothing
    * else, but no longer than for these; if it is untried, not at all.
    */
-  #trialMs({ numRows }: WorkItem, { laps }: LapPeer, replacements: readonly Part[]): number {
+  #trialMs({ numRows }: WorkItem, { laps }: LapPeer, trial: LapClient['trial'], replacements: readonly Part[]): number {
     const peers = replacements.flatMap(({ peer }) => peer ?? []);
     if (peers.length < replacements.length) return Number.POSITIVE_INFINITY;
-    if (laps.trial === 'untried') return 0;
+    if (trial === 'untried') return 0;
     return Math.min(laps.hedgeAfterMs(numRows), Math.max(...peers.map((peer) => peer.laps.hedgeAfterMs(numRows))));
   }
 
@@ -291,11 +291,11 @@ export class Dispatcher {
    * How long to wait for any peer before the coordinator computes as well: a second, or twice what that takes it, so that no
    * peer says how long everybody waits for it. A peer on trial gets less where its usual time is less.
    */
-  #standInMs({ numRows, experts }: WorkItem, { laps }: LapPeer): number {
+  #standInMs({ numRows, experts }: WorkItem, { laps }: LapPeer, trial: LapClient['trial']): number {
     const { fixedMs, perAssignmentMs } = this.#ownCost.line();
     const ownMs = fixedMs + perAssignmentMs * experts.length;
     const mostMs = Math.max(STAND_IN.leastKnownMs, STAND_IN.worth * (ownMs || STAND_IN.guessMsPerRow * numRows));
-    if (laps.trial === undefined) return mostMs;
+    if (trial === undefined) return mostMs;
     return Math.min(mostMs, Math.max(STAND_IN.leastMs, STAND_IN.patience * laps.hedgeAfterMs(numRows)));
   }
 
