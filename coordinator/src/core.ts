@@ -144,7 +144,7 @@ async function assemble(
   return { config: model, ...core };
 }
 
-/** Warns in the event log, and whoever started the coordinator. */
+/** Writes warnings to the event log, and shows them to the person who started the coordinator. */
 function warnings(events: EventLog, { onNotice = () => {} }: CoreHooks): (text: string) => void {
   return (text) => {
     events.add({ level: 'warning', kind: 'server', text });

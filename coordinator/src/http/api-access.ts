@@ -22,9 +22,9 @@ export function clientOf(request: FastifyRequest, access: HttpAccess | undefined
 }
 
 /**
- * Whose earlier prompts a request may start from: those of its API key, or of its address where no keys are required. Time and
- * usage tell whether it did, and so whether somebody in the scope has asked the same. Not by the key's name, which the access
- * file may give to somebody else.
+ * Whose earlier prompts a request may start from: those of its API key, or of its address where no keys are required. The time
+ * to the first token reveals whether it did, and so whether somebody in the scope has sent the same prompt. The scope is the key's
+ * digest, since the access file may give its name to somebody else later.
  *
  * Without keys, each web page is by itself too, or any site could find out what its visitor has asked: a page cannot send another
  * Origin than its own, nor a POST without one. Our own pages are no exception, since a name that leads here may be a stranger's.

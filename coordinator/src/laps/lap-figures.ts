@@ -5,7 +5,7 @@ import type { LapTiming } from './lap.ts';
 export class LapFigures {
   /** Dispatches and combines of one layer and micro-batch. */
   laps = 0;
-  /** Parts of laps that one peer each was asked for, hedges not counted. */
+  /** Parts of laps that one peer each was asked for, without those of hedges and of peers on trial. */
   asks = 0;
   /** Parts that a replica was asked for as well, because the first peer was late. */
   hedges = 0;

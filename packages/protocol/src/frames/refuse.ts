@@ -5,8 +5,9 @@ import { frameLayout } from './layout.ts';
 export const refuseLayout = frameLayout('refuse', { header: { code: 'u8' }, known: [], formats: 0, arrays: {} });
 
 /**
- * Why a peer refuses a lap. A code never changes its meaning. After any of them the coordinator sends the lap elsewhere;
- * `paused`, `busy` and `stale-epoch` don't count against the peer, and `device-lost` ends its work until it rejoins.
+ * Why a peer refuses a lap. A code never changes its meaning. After any of them the coordinator sends the lap elsewhere and asks
+ * the peer last for a while. An honest peer has a reason for `paused`, `busy` and `stale-epoch`, so it takes several of them to
+ * end its visit. `device-lost` ends its work until it rejoins.
  */
 export const lapRefusals = {
   'unknown-layer': 1,
