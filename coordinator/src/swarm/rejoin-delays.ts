@@ -1,5 +1,6 @@
 import { foreignNetworks } from '../base/address.ts';
 import { setNewest } from '../base/newest.ts';
+import type { Suspect } from '../trust/quarantine.ts';
 
 const MINUTE_MS = 60_000;
 /** After this long without another, what happened before is forgotten. */
@@ -25,14 +26,8 @@ interface Entry {
   untilMs: number;
 }
 
-export interface Visitor {
-  /** Hash of the donor's token. */
-  donorId: string;
-  address: string;
-}
-
 /** A visit that was of no use, or ended before it was of any. */
-export interface Visit extends Visitor {
+export interface Visit extends Suspect {
   hasServed: boolean;
 }
 
@@ -76,7 +71,7 @@ export class RejoinDelays {
   }
 
   /** Milliseconds until this donor may join; 0 if it may now. A donor that has proven itself does not wait for its network. */
-  waitMs({ donorId, address }: Visitor, isProven = false): number {
+  waitMs({ donorId, address }: Suspect, isProven = false): number {
     const networks = isProven ? [] : foreignNetworks(address);
     const keys = [`donor ${donorId}`, ...networks.map(({ key }) => `network ${key}`)];
     return Math.max(0, ...keys.map((key) => (this.#entries.get(key)?.untilMs ?? 0) - this.#now()));
