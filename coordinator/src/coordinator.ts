@@ -16,7 +16,7 @@ import { ApiKeys } from './access/api-keys.ts';
 import { SignInGuard } from './access/sign-in.ts';
 import { SocketGuard } from './access/sockets.ts';
 import { newToken } from './access/token.ts';
-import { NetworkBuckets } from './access/token-bucket.ts';
+import { NetworkBuckets } from './base/token-bucket.ts';
 import { type Core, type CoreHooks, createCore } from './core.ts';
 import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';

@@ -36,7 +36,7 @@ export const COORDINATOR_FLOORS: FloorTable = {
   swarm: ['base', 'access', 'config.ts', 'local-experts', 'laps', 'trust'],
   scheduler: ['base', 'timeline', 'config.ts', 'laps'],
   text: ['base'],
-  http: ['access', 'scheduler', 'text'],
+  http: ['base', 'access', 'scheduler', 'text'],
   console: ['base', 'access', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
 };
 

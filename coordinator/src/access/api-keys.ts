@@ -1,7 +1,7 @@
 import type { Access } from './access.ts';
 import { type ApiKey, fingerprint } from './access-file.ts';
 import { findByToken } from './token.ts';
-import { type Clock, TokenBucket } from './token-bucket.ts';
+import { type Clock, TokenBucket } from '../base/token-bucket.ts';
 
 const MINUTE_MS = 60_000;
 /** When a running answer will end is not known. */

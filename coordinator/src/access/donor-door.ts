@@ -3,7 +3,7 @@ import type { Access } from './access.ts';
 import type { Invite } from './access-file.ts';
 import { JoinRefused } from './join-refused.ts';
 import { digestOf } from './token.ts';
-import { type Clock, NetworkBuckets } from './token-bucket.ts';
+import { type Clock, NetworkBuckets } from '../base/token-bucket.ts';
 import { Unconnected, type UnconnectedTab } from './unconnected.ts';
 
 const MINUTE_MS = 60_000;

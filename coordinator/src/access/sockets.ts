@@ -3,7 +3,7 @@ import { MAX_SIGNALLING_BYTES_PER_SECOND, SIGNALLING_BURST_BYTES } from '@shoal/
 import type { Server } from 'socket.io';
 import { networksOf } from '../base/address.ts';
 import type { Access } from './access.ts';
-import { type Clock, NetworkBuckets, TokenBucket } from './token-bucket.ts';
+import { type Clock, NetworkBuckets, TokenBucket } from '../base/token-bucket.ts';
 
 const MINUTE_MS = 60_000;
 /** Beyond one per tab: for consoles, and for the sockets of visits that have just ended. */

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import type { Registry } from 'prom-client';
-import { TokenBucket } from '../access/token-bucket.ts';
+import { TokenBucket } from '../base/token-bucket.ts';
 import type { HttpDeps } from './deps.ts';
 
 /** One takes 3 ms. A few scrapers may ask at once, and none asks more often than each second. */

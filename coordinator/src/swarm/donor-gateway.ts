@@ -24,7 +24,7 @@ import type { z } from 'zod';
 import type { Access } from '../access/access.ts';
 import { DonorDoor, type Place } from '../access/donor-door.ts';
 import { JoinRefused } from '../access/join-refused.ts';
-import { TokenBucket } from '../access/token-bucket.ts';
+import { TokenBucket } from '../base/token-bucket.ts';
 import { reachableFor } from '../base/networks.ts';
 import { MADE_WAY } from './messages.ts';
 import type { PeerSession } from './peer-session.ts';

@@ -1,7 +1,7 @@
 import { capacityInExperts, type ExpertIndex } from '@shoal/placement';
 import type { Assign, Dismissed, Hello, PeerState, RowFormat, Standing } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
-import { TokenBucket } from '../access/token-bucket.ts';
+import { TokenBucket } from '../base/token-bucket.ts';
 import { type Clock, steadyUnixMs, systemClock } from '../base/clock.ts';
 import type { WorkItem } from '@shoal/model';
 import type { LapClient } from '../laps/lap-client.ts';

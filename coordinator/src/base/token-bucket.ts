@@ -1,5 +1,5 @@
-import { networksOf } from '../base/address.ts';
-import { setNewest } from '../base/newest.ts';
+import { networksOf } from './address.ts';
+import { setNewest } from './newest.ts';
 
 export type Clock = () => number;
 
