@@ -36,7 +36,9 @@ export const COORDINATOR_FLOORS: FloorTable = {
   swarm: ['base', 'access', 'config.ts', 'local-experts', 'laps', 'trust'],
   scheduler: ['base', 'timeline', 'config.ts', 'laps'],
   text: ['base'],
-  http: ['base', 'access', 'scheduler', 'text'],
+  grammar: ['base', 'scheduler'],
+  conventions: ['base', 'grammar'],
+  http: ['base', 'access', 'scheduler', 'text', 'grammar', 'conventions'],
   console: ['base', 'access', 'local-experts', 'laps', 'trust', 'swarm', 'scheduler'],
 };
 

@@ -1,5 +1,6 @@
 import type { TokenAnswer } from '@shoal/model';
 import type { LapTrace } from '../laps/lap.ts';
+import type { TokenConstraint } from './token-constraint.ts';
 
 export type { LapTrace };
 
@@ -14,6 +15,23 @@ export interface GenerationRequest {
   topP: number;
   /** Sample from this many of the most likely tokens; 0 or undefined: from all. */
   topK?: number;
+  /** Drop tokens less likely than this share of the most likely one; 0 or undefined: none. */
+  minP?: number;
+  /** Subtracted from the logits of tokens that the answer has already: once, and once for each time. */
+  presencePenalty?: number;
+  frequencyPenalty?: number;
+  /** Makes tokens of prompt and answer less likely (above 1) or more likely (CTRL, Keskar et al. 2019, §4.1). */
+  repetitionPenalty?: number;
+  /** Added to the logits of tokens. */
+  logitBias?: ReadonlyMap<number, number> | undefined;
+  /** Tokens that end the answer beside the model's end-of-text tokens. */
+  stopTokenIds?: readonly number[] | undefined;
+  /** true: the model's end-of-text tokens are never drawn. */
+  ignoreEos?: boolean;
+  /** No token that ends the answer is drawn before the answer has this many. */
+  minTokens?: number;
+  /** Decides which tokens may be drawn; ends with the request. */
+  constraint?: TokenConstraint | undefined;
   /** Any integer; the same seed and request give the same tokens. */
   seed: number;
   /** Alternatives to report at each position (0 to 20); undefined: no log-probabilities at all. */
@@ -60,8 +78,14 @@ export type GenerationEvent =
   /** The first token has no logprob. */
   | { type: 'prompt-logprobs'; tokens: TokenAnswer[] }
   | { type: 'token'; token: GeneratedToken }
-  /** Always the last event. `stop`: an end-of-text token, which is not itself reported as a token. */
-  | { type: 'finish'; reason: 'stop' | 'length'; deviceLimit?: DeviceLimitUsage; speculation?: SpeculationUsage };
+  /** Always the last event. `stop`: by the token `stopTokenId`, which is not itself reported as a token. */
+  | {
+      type: 'finish';
+      reason: 'stop' | 'length';
+      stopTokenId?: number;
+      deviceLimit?: DeviceLimitUsage;
+      speculation?: SpeculationUsage;
+    };
 
 /** What a device limit did to one answer. */
 export interface DeviceLimitUsage {

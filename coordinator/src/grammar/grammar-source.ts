@@ -1,0 +1,20 @@
+/** A JSON Schema as a client sends it. */
+export type JsonSchema = boolean | { readonly [keyword: string]: unknown };
+
+/** What an answer must be, before it is compiled. */
+export type GrammarSource =
+  | { kind: 'json-object' }
+  | { kind: 'json-schema'; schema: JsonSchema }
+  | { kind: 'regex'; pattern: string }
+  | { kind: 'choice'; choices: readonly string[] }
+  /** In GBNF, as llama.cpp and xgrammar read it; the first rule is `root`. */
+  | { kind: 'gbnf'; grammar: string }
+  /** One of several sequences; with `repeat` up to so many of them, one after the other with `separator` between. */
+  | {
+      kind: 'sequences';
+      sequences: readonly (readonly GrammarPart[])[];
+      repeat?: { most: number; separator: string; before?: string; after?: string };
+    };
+
+/** A text as it is, or a value that fits a schema. */
+export type GrammarPart = string | { schema: JsonSchema };
