@@ -129,6 +129,10 @@ async function openHttp({ core, access, registry }: Serving, log: Logger, isDrai
   return buildHttpServer({
     generation: scheduler,
     codec: tokenizerCodec(core.tokenizer, core.texts),
+    grammars: core.grammars,
+    convention: core.convention,
+    templateTraits: core.tokenizer.chatTemplate?.traits,
+    aliases: [],
     log,
     registry,
     defaults: await samplingDefaults(packed.dir),

@@ -1,7 +1,8 @@
 import * as protocol from '@shoal/protocol';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { chatRequestSchema, completionRequestSchema } from '../../coordinator/src/http/request-schema.ts';
+import { chatRequestSchema } from '../../coordinator/src/http/requests/chat-schema.ts';
+import { completionRequestSchema } from '../../coordinator/src/http/requests/completion-schema.ts';
 
 /** All schemas of what donors, developers and consoles send. */
 const SCHEMAS: Record<string, z.ZodType> = {

@@ -4,7 +4,7 @@ import { Counter, type Registry } from 'prom-client';
 import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../access/api-keys.ts';
 import type { HttpAccess } from './deps.ts';
 import { ApiError } from './errors.ts';
-import type { ParsedRequest } from './parsed-request.ts';
+import type { ParsedRequest } from './requests/parsed-request.ts';
 
 const uses = new WeakMap<FastifyRequest, KeyUse>();
 const FREE: AnswerHold = { onToken: () => {}, release: () => {} };
@@ -68,7 +68,7 @@ export function holdAnswers(
   const use = uses.get(request);
   if (!use) return { hold: FREE, headers: {} };
   const promptTokens = parsed.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
-  const hold = limited(() => use.startAnswers(parsed.prompts.length * parsed.n, promptTokens));
+  const hold = limited(() => use.startAnswers(parsed.prompts.length * parsed.bestOf, promptTokens));
   return { hold, headers: use.headers() };
 }
 

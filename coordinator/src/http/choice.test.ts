@@ -3,6 +3,8 @@ import type { GenerationEvent } from '../scheduler/generation.ts';
 import { type ChoiceDelta, runChoice } from './choice.ts';
 import { byteCodec } from './testing/byte-codec.ts';
 
+const PLAIN_TEXT = { stop: [], minTokens: 0, includesStop: false, showsSpecialTokens: false };
+
 describe('runChoice', () => {
   it.each([false, true])(
     'echoes a long prompt in pieces, with the same text and offsets (logprobs %s)',
@@ -17,14 +19,14 @@ describe('runChoice', () => {
       let turns = 0;
       const count = (): unknown => setImmediate(() => turns++ < 100 && count());
       count();
-      const options = { codec: byteCodec(), stop: [], echoIds: ids, promptLogprobs: scored };
+      const options = { codec: byteCodec(), text: PLAIN_TEXT, echoIds: ids, promptLogprobs: scored };
       const deltas: ChoiceDelta[] = [];
       for await (const delta of runChoice(events(), { ...options, onToken: () => {}, onDetails: () => {} })) {
         deltas.push(delta);
       }
       expect(turns).toBeGreaterThanOrEqual(2);
       expect(deltas.map(({ tokens }) => tokens.length)).toEqual([4_096, 4_096, ids.length - 8_192, 0]);
-      expect(deltas.map(({ text }) => text).join('')).toBe(prompt);
+      expect(deltas.flatMap(({ pieces }) => pieces.map(({ text }) => text)).join('')).toBe(prompt);
       const tokens = deltas.flatMap((delta) => delta.tokens);
       expect(tokens.map(({ tokenId }) => tokenId)).toEqual(ids);
       expect([tokens[4_095], tokens[4_096], tokens[4_097]]).toMatchObject([

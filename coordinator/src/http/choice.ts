@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { TokenAnswer } from '@shoal/model';
 import type { GeneratedToken, GenerationEvent, LapTrace } from '../scheduler/generation.ts';
 import type { StreamDetokenizer, TextCodec } from './codec.ts';
+import type { TextOptions } from './requests/parsed-request.ts';
 import { StopMatcher } from './stop.ts';
 
 /** A token of the answer or of the echoed prompt, with the text that it completes. */
@@ -13,11 +14,23 @@ export interface OutputToken extends TokenAnswer {
   laps: LapTrace[];
 }
 
-export interface ChoiceDelta {
+/** A piece of a choice's text. Special tokens are pieces of their own. */
+export interface TextPiece {
   text: string;
+  isSpecial: boolean;
+}
+
+/** Why a choice ended, and the stop string or the token that ended it. */
+export interface ChoiceEnd {
+  reason: 'stop' | 'length';
+  stop?: string | number;
+}
+
+export interface ChoiceDelta {
+  pieces: TextPiece[];
   tokens: OutputToken[];
   /** Set on the last delta, which has no text. */
-  finishReason: 'stop' | 'length' | null;
+  end: ChoiceEnd | null;
 }
 
 /** What a device limit and drafts have done for a choice so far. */
@@ -25,10 +38,11 @@ export type ChoiceDetails = Pick<GeneratedToken, 'deviceLimit' | 'speculation'>;
 
 export interface ChoiceOptions {
   codec: TextCodec;
-  stop: readonly string[];
+  text: TextOptions;
   /** The prompt to repeat before the answer. With `promptLogprobs` its tokens come from the scheduler. */
   echoIds: readonly number[] | undefined;
   promptLogprobs: boolean;
+  onPromptLogprobs?(tokens: readonly TokenAnswer[]): void;
   onToken(): void;
   onDetails(details: ChoiceDetails): void;
 }
@@ -42,25 +56,23 @@ export async function* runChoice(
   options: ChoiceOptions,
 ): AsyncGenerator<ChoiceDelta> {
   const { codec, echoIds } = options;
-  const text = new ChoiceText(codec.newDetokenizer(), options.stop);
+  const text = new ChoiceText(codec, options.text);
   if (echoIds && !options.promptLogprobs) {
-    yield* text.echo(
-      codec,
-      echoIds.map((tokenId) => ({ tokenId })),
-    );
+    yield* text.echo(echoIds.map((tokenId) => ({ tokenId })));
   }
   for await (const event of events) {
     switch (event.type) {
       case 'prompt-logprobs':
-        if (echoIds) yield* text.echo(codec, event.tokens);
+        options.onPromptLogprobs?.(event.tokens);
+        if (echoIds) yield* text.echo(event.tokens);
         break;
       case 'token': {
         options.onToken();
         options.onDetails(event.token);
         const delta = text.push(event.token);
-        if (delta.text !== '' || delta.tokens.length > 0) yield delta;
-        if (text.stopped) {
-          yield { text: '', tokens: [], finishReason: 'stop' };
+        if (delta.pieces.length > 0 || delta.tokens.length > 0) yield delta;
+        if (text.stop !== undefined) {
+          yield { pieces: [], tokens: [], end: { reason: 'stop', stop: text.stop } };
           return;
         }
         break;
@@ -68,8 +80,8 @@ export async function* runChoice(
       case 'finish': {
         options.onDetails(event);
         const rest = text.finish();
-        if (rest.text !== '' || rest.tokens.length > 0) yield rest;
-        yield { text: '', tokens: [], finishReason: text.stopped ? 'stop' : event.reason };
+        if (rest.pieces.length > 0 || rest.tokens.length > 0) yield rest;
+        yield { pieces: [], tokens: [], end: endOf(event, text.stop) };
         return;
       }
       default:
@@ -79,9 +91,15 @@ export async function* runChoice(
   throw new Error('the generation ended without a finish event');
 }
 
+function endOf(event: Extract<GenerationEvent, { type: 'finish' }>, stop: string | undefined): ChoiceEnd {
+  if (stop !== undefined) return { reason: 'stop', stop };
+  return { reason: event.reason, ...(event.stopTokenId !== undefined && { stop: event.stopTokenId }) };
+}
+
 interface PendingToken {
   token: OutputToken;
-  /** UTF-16 units of generated text before and after the token. */
+  isSpecial: boolean;
+  /** UTF-16 units of generated text before and after the token, special tokens' texts included. */
   start: number;
   end: number;
 }
@@ -89,55 +107,68 @@ interface PendingToken {
 /** Echoed at once; takes about 5 ms. */
 const ECHO_TOKENS = 4_096;
 
-/** Keeps text and tokens in step: a token is released with the last of its text, or dropped with a stop string. */
+/**
+ * Keeps text and tokens in step: a token is released with the last of its text, or dropped with a stop string. Stop strings are
+ * looked for in the whole text, special tokens included, though these are not shown.
+ */
 class ChoiceText {
+  readonly #codec: TextCodec;
+  readonly #options: TextOptions;
   readonly #detokenizer: StreamDetokenizer;
   readonly #matcher: StopMatcher;
   #pending: PendingToken[] = [];
+  /** Generated text that may be part of a stop string, in pieces. */
+  #held: TextPiece[] = [];
+  #numTokens = 0;
   #generatedChars = 0;
   #emittedChars = 0;
   #codePoints = 0;
-  stopped = false;
+  /** The stop string that was found. */
+  stop: string | undefined;
 
-  constructor(detokenizer: StreamDetokenizer, stop: readonly string[]) {
-    this.#detokenizer = detokenizer;
-    this.#matcher = new StopMatcher(stop);
+  constructor(codec: TextCodec, options: TextOptions) {
+    this.#codec = codec;
+    this.#options = options;
+    this.#detokenizer = codec.newDetokenizer();
+    this.#matcher = new StopMatcher(options.stop);
   }
 
   /**
    * Has a detokenizer of its own, so that the last bytes of the prompt and the first of the answer are never joined. Other work
    * gets its turn between pieces.
    */
-  async *echo(codec: TextCodec, tokens: readonly TokenAnswer[]): AsyncGenerator<ChoiceDelta> {
-    const detokenizer = codec.newDetokenizer();
+  async *echo(tokens: readonly TokenAnswer[]): AsyncGenerator<ChoiceDelta> {
+    const detokenizer = this.#codec.newDetokenizer();
     for (let at = 0; at < tokens.length; at += ECHO_TOKENS) {
       if (at > 0) await nextTurn();
       yield this.#echoPiece(tokens.slice(at, at + ECHO_TOKENS), (id) => detokenizer.push(id));
     }
     const rest = detokenizer.flush();
     this.#codePoints += countCodePoints(rest);
-    if (rest !== '') yield { text: rest, tokens: [], finishReason: null };
+    if (rest !== '') yield { pieces: [{ text: rest, isSpecial: false }], tokens: [], end: null };
   }
 
   #echoPiece(tokens: readonly TokenAnswer[], textOf: (id: number) => string): ChoiceDelta {
     let text = '';
     const output: OutputToken[] = [];
     for (const token of tokens) {
-      const piece = textOf(token.tokenId);
+      const piece = this.#shownSpecial(token.tokenId) ?? textOf(token.tokenId);
       output.push({ ...token, text: piece, offset: this.#codePoints, laps: [] });
       this.#codePoints += countCodePoints(piece);
       text += piece;
     }
-    return { text, tokens: output, finishReason: null };
+    return { pieces: text === '' ? [] : [{ text, isSpecial: false }], tokens: output, end: null };
   }
 
   push(token: GeneratedToken): ChoiceDelta {
-    const piece = this.#detokenizer.push(token.tokenId);
-    this.#append(token, piece);
-    const { text, stopped } = this.#matcher.push(piece);
-    this.stopped = stopped;
-    this.#emittedChars += text.length;
-    return { text, tokens: this.#release(stopped), finishReason: null };
+    const special = this.#codec.specialText(token.tokenId);
+    const isSpecial = special !== undefined;
+    const text = special ?? this.#detokenizer.push(token.tokenId);
+    this.#append(token, text, isSpecial);
+    this.#numTokens++;
+    if (this.#numTokens <= this.#options.minTokens) return this.#take(text, undefined, false);
+    const { text: free, stop } = this.#matcher.push(text);
+    return this.#take(free, stop, false);
   }
 
   finish(): ChoiceDelta {
@@ -148,26 +179,49 @@ class ChoiceText {
       last.end += tail.length;
     }
     this.#generatedChars += tail.length;
-    const found = this.#matcher.push(tail);
-    this.stopped = found.stopped;
-    const text = found.stopped ? found.text : found.text + this.#matcher.flush();
-    this.#emittedChars += text.length;
-    return { text, tokens: this.#release(true), finishReason: null };
+    if (tail !== '') this.#held.push({ text: tail, isSpecial: false });
+    const { text, stop } = this.#matcher.push(tail);
+    return this.#take(stop === undefined ? text + this.#matcher.flush() : text, stop, true);
+  }
+
+  /** Takes text that is no part of a stop string, and of the stop string `stop` that follows it what is to be shown. */
+  #take(text: string, stop: string | undefined, last: boolean): ChoiceDelta {
+    this.stop = stop;
+    const length = text.length + (stop !== undefined && this.#options.includesStop ? stop.length : 0);
+    this.#emittedChars += length;
+    return { pieces: this.#cut(length), tokens: this.#release(last || stop !== undefined), end: null };
+  }
+
+  /** The pieces of the next `length` UTF-16 units. */
+  #cut(length: number): TextPiece[] {
+    const pieces: TextPiece[] = [];
+    let left = length;
+    while (left > 0) {
+      const first = this.#held[0]!;
+      const text = first.text.slice(0, left);
+      pieces.push({ ...first, text });
+      left -= text.length;
+      first.text = first.text.slice(text.length);
+      if (first.text === '') this.#held.shift();
+    }
+    return pieces;
   }
 
   /** Takes the tokens whose text is out; at the end (`last`) also one that a stop string cuts, but none that begins inside it. */
   #release(last: boolean): OutputToken[] {
     const cut = this.#emittedChars;
     let count = 0;
-    this.#pending.forEach(({ token, end }, index) => {
+    this.#pending.forEach(({ start, end }, index) => {
       // An empty piece is the first part of a character, and is released or dropped with the last part.
-      if (end <= cut && token.text !== '') count = index + 1;
+      if (end <= cut && end > start) count = index + 1;
     });
     const released = this.#pending.splice(0, count).map(({ token }) => token);
     if (last) {
       const rest = this.#pending.splice(0);
-      const kept = this.stopped ? rest.filter(({ start }) => start < cut) : rest;
-      released.push(...kept.map(({ token, start }) => ({ ...token, text: token.text.slice(0, cut - start) })));
+      const kept = this.stop === undefined ? rest : rest.filter(({ start }) => start < cut);
+      for (const { token, start, isSpecial } of kept) {
+        released.push({ ...token, text: isSpecial ? token.text : token.text.slice(0, cut - start) });
+      }
     }
     return released;
   }
@@ -175,12 +229,19 @@ class ChoiceText {
   #append(
     { trace: laps = [], deviceLimit: _limit, speculation: _drafts, ...answer }: GeneratedToken,
     text: string,
+    isSpecial: boolean,
   ): void {
+    if (text !== '') this.#held.push({ text, isSpecial });
     const start = this.#generatedChars;
     this.#generatedChars += text.length;
-    const token = { ...answer, text, offset: this.#codePoints, laps };
-    this.#pending.push({ token, start, end: this.#generatedChars });
-    this.#codePoints += countCodePoints(text);
+    const shown = isSpecial && !this.#options.showsSpecialTokens ? '' : text;
+    const token = { ...answer, text: shown, offset: this.#codePoints, laps };
+    this.#pending.push({ token, isSpecial, start, end: this.#generatedChars });
+    this.#codePoints += countCodePoints(shown);
+  }
+
+  #shownSpecial(id: number): string | undefined {
+    return this.#options.showsSpecialTokens ? this.#codec.specialText(id) : undefined;
   }
 }
 

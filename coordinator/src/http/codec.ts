@@ -22,7 +22,17 @@ export interface TextCodec {
   tokenBytes(id: number): Uint8Array;
   /** The same as text; undefined if the bytes are not whole characters. */
   tokenText(id: number): string | undefined;
+  /** A special token's text; undefined for others. Detokenizers leave special tokens out. */
+  specialText(id: number): string | undefined;
   newDetokenizer(): StreamDetokenizer;
+  /** The markers of a text with a gap, if the model has them. */
+  readonly fim: FimMarkers | undefined;
+}
+
+export interface FimMarkers {
+  prefix: string;
+  suffix: string;
+  middle: string;
 }
 
 export function tokenizerCodec(tokenizer: Tokenizer, texts: TextEncoding): TextCodec {
@@ -31,8 +41,22 @@ export function tokenizerCodec(tokenizer: Tokenizer, texts: TextEncoding): TextC
     encode: (task, client) => texts.encode(task, client),
     tokenBytes: (id) => tokenizer.tokenBytes(id),
     tokenText: (id) => tokenizer.tokenText(id),
+    specialText: (id) => (tokenizer.specialTokenIds.has(id) ? (tokenizer.tokenText(id) ?? '') : undefined),
     newDetokenizer: () => tokenizer.detokenizer(),
+    fim: fimMarkers(tokenizer),
   };
+}
+
+/** As published models spell them: Qwen and granite, StarCoder, DeepSeek, and GLM. */
+const FIM_MARKERS: readonly FimMarkers[] = [
+  { prefix: '<|fim_prefix|>', suffix: '<|fim_suffix|>', middle: '<|fim_middle|>' },
+  { prefix: '<fim_prefix>', suffix: '<fim_suffix>', middle: '<fim_middle>' },
+  { prefix: '<｜fim▁begin｜>', suffix: '<｜fim▁hole｜>', middle: '<｜fim▁end｜>' },
+  { prefix: '<|code_prefix|>', suffix: '<|code_suffix|>', middle: '<|code_middle|>' },
+];
+
+function fimMarkers(tokenizer: Tokenizer): FimMarkers | undefined {
+  return FIM_MARKERS.find((markers) => Object.values(markers).every((text) => tokenizer.encode(text).length === 1));
 }
 
 /**

@@ -1,7 +1,10 @@
 import type { IncomingMessage } from 'node:http';
+import type { TemplateTraits } from '@shoal/model';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { ApiKeys } from '../access/api-keys.ts';
+import type { Convention } from '../conventions/index.ts';
+import type { Grammars } from '../grammar/index.ts';
 import type { GenerationService } from '../scheduler/generation.ts';
 import type { TextCodec } from './codec.ts';
 
@@ -56,9 +59,13 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   choicesPerRequest: 32,
 };
 
+/** Undefined: the parameter has no effect. */
 export interface SamplingDefaults {
   temperature: number;
   topP: number;
+  topK?: number | undefined;
+  minP?: number | undefined;
+  repetitionPenalty?: number | undefined;
 }
 
 /** Limits access to answers, weights and metrics. */
@@ -75,6 +82,15 @@ export interface HttpAccess {
 export interface HttpDeps {
   generation: GenerationService;
   codec: TextCodec;
+  grammars: Pick<Grammars, 'compile'>;
+  /** How the model writes tool calls and reasoning. */
+  convention: Convention;
+  /** Undefined if the model has no chat template. */
+  templateTraits: TemplateTraits | undefined;
+  /** Other names of the model, which clients may have in their settings. */
+  aliases: readonly string[];
+  /** Whether a request with a parameter that is not known is refused; it is ignored otherwise. */
+  strictParameters?: boolean;
   log: Logger;
   registry: Registry;
   /** From the model's generation_config.json, for requests that do not set them. */

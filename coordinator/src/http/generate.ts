@@ -1,15 +1,20 @@
 import { randomUUID } from 'node:crypto';
+import type { TokenAnswer } from '@shoal/model';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { GenerationEvent } from '../scheduler/generation.ts';
-import { runChoice, type ChoiceDelta, type ChoiceDetails } from './choice.ts';
+import { type AnswerDelta, runAnswer, wholeAnswer } from './answer.ts';
+import { bestChoices } from './best-choices.ts';
+import { runChoice, type ChoiceDetails } from './choice.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
-import { describeFailure, toApiError } from './errors.ts';
+import { type ApiError, describeFailure, toApiError } from './errors.ts';
 import type { HttpMetrics } from './metrics.ts';
-import { choiceSeed, type ParsedRequest, type ParsedPrompt } from './parsed-request.ts';
+import { choiceSeed } from './requests/parse-common.ts';
+import type { ParsedPrompt, ParsedRequest } from './requests/parsed-request.ts';
 import type { Usage } from './response-schema.ts';
 import { HangUpError, RequestScope } from './scope.ts';
-import type { AnswerShape } from './shape.ts';
+import type { AnswerShape, ServerEvent, ShapeContext, WholeChoice } from './shapes/shape.ts';
 import { EventStream, ReaderGoneError } from './sse.ts';
+import { usageOf } from './usage.ts';
 
 export interface GenerateDeps extends Pick<HttpDeps, 'generation' | 'codec' | 'access'> {
   limits: HttpLimits;
@@ -65,8 +70,8 @@ async function streamAnswer(run: Run, request: FastifyRequest, reply: FastifyRep
     stallMs: limits.stallMs,
   });
   try {
-    await run.stream((chunk) => stream.send(chunk));
-    stream.done();
+    await run.stream((event) => stream.send(event));
+    stream.end();
   } catch (thrown) {
     const cause = run.scope.cause(thrown);
     if (cause instanceof HangUpError || cause instanceof ReaderGoneError) {
@@ -76,13 +81,14 @@ async function streamAnswer(run: Run, request: FastifyRequest, reply: FastifyRep
     }
     const error = toApiError(cause);
     if (error.status >= 500) request.log.error(describeFailure(cause), 'stream ended early');
-    stream.fail(error.body);
+    stream.end(run.failed(error));
   }
 }
 
 interface ChoiceRun {
   index: number;
-  deltas: AsyncGenerator<ChoiceDelta>;
+  deltas: AsyncGenerator<AnswerDelta>;
+  promptLogprobs: readonly TokenAnswer[] | undefined;
 }
 
 /** All choices of one request. The constructor submits them all, or throws and the scope cancels those before. */
@@ -92,9 +98,10 @@ class Run {
   readonly #parsed: ParsedRequest;
   readonly #shape: AnswerShape;
   readonly #choices: ChoiceRun[];
-  readonly #head: { id: string; created: number; model: string; system_fingerprint: string };
+  readonly #context: ShapeContext;
   readonly #onToken: () => void;
-  #completionTokens = 0;
+  readonly #counts = { completionTokens: 0, reasoningTokens: 0 };
+  #streamed: ReturnType<AnswerShape['stream']> | undefined;
   /** The latest of each choice. */
   readonly #details = new Map<number, ChoiceDetails>();
 
@@ -104,40 +111,42 @@ class Run {
     this.#parsed = parsed;
     this.#shape = shape;
     this.#onToken = onToken;
-    this.#head = {
+    const head = {
       id: `${shape.idPrefix}-${randomUUID().replaceAll('-', '')}`,
       created: Math.floor(Date.now() / 1000),
       model: deps.generation.modelId,
       system_fingerprint: deps.systemFingerprint,
     };
+    this.#context = { head, parsed, codec: deps.codec };
+    const { bestOf } = parsed;
     this.#choices = parsed.prompts.flatMap((prompt, promptIndex) =>
-      Array.from({ length: parsed.n }, (_, choice) => this.#start(prompt, promptIndex * parsed.n + choice, choice)),
+      Array.from({ length: bestOf }, (_, choice) => this.#start(prompt, promptIndex * bestOf + choice, choice)),
     );
   }
 
   async whole(): Promise<object> {
-    const choices = await this.#all(async ({ index, deltas }) => {
-      const collected: ChoiceDelta[] = [];
-      for await (const delta of deltas) collected.push(delta);
-      return this.#shape.whole(index, collected, this.#parsed.generation, this.deps.codec);
+    const all = await this.#all(async (choice): Promise<WholeChoice> => {
+      const answer = await wholeAnswer(choice.deltas);
+      return { index: choice.index, answer, promptLogprobs: choice.promptLogprobs };
     });
-    return { ...this.#head, object: this.#shape.object, choices, usage: this.#usage() };
+    return this.#shape.whole(this.#context, bestChoices(all, this.#parsed), this.#usage());
   }
 
-  async stream(send: (chunk: object) => Promise<void>): Promise<void> {
-    // With include_usage, OpenAI's chunks before the last say `usage: null`.
-    const usage = this.#parsed.includeUsage ? { usage: null } : {};
-    const chunk = (choices: object[]) => ({ ...this.#head, object: this.#shape.chunkObject, choices, ...usage });
-    for (const { index } of this.#choices) {
-      const first = this.#shape.firstChunk(index);
-      if (first) await send(chunk([first]));
-    }
+  async stream(send: (event: ServerEvent) => Promise<void>): Promise<void> {
+    const shape = (this.#streamed = this.#shape.stream(this.#context));
+    const sendAll = async (events: readonly ServerEvent[]): Promise<void> => {
+      for (const event of events) await send(event);
+    };
+    await sendAll(shape.open(this.#choices.length, this.#promptTokens));
     await this.#all(async ({ index, deltas }) => {
-      for await (const delta of deltas) {
-        await send(chunk([this.#shape.chunk(index, delta, this.#parsed.generation, this.deps.codec)]));
-      }
+      for await (const delta of deltas) await sendAll(shape.delta(index, delta, () => this.#usage()));
     });
-    if (this.#parsed.includeUsage) await send({ ...chunk([]), usage: this.#usage() });
+    await sendAll(shape.close(this.#usage()));
+  }
+
+  /** The last events of a stream that has failed. */
+  failed(error: ApiError): ServerEvent[] {
+    return this.#streamed?.fail(error.body) ?? [{ data: error.body }];
   }
 
   /** Runs `work` for all choices. The first failure aborts the others and is the one reported. */
@@ -156,22 +165,30 @@ class Run {
   }
 
   #start(prompt: ParsedPrompt, index: number, choice: number): ChoiceRun {
-    const { codec } = this.deps;
-    const { stop, echo } = this.#parsed;
-    const promptLogprobs = echo && this.#parsed.generation.topLogprobs !== undefined;
-    const events = this.#submit(prompt, index, choice, promptLogprobs);
-    const deltas = runChoice(events, {
-      codec,
-      stop,
+    const { echo, text, showsReasoning, newParser, generation, promptLogprobs: listed } = this.#parsed;
+    const promptLogprobs = (echo && generation.topLogprobs !== undefined) || listed !== undefined;
+    const run: ChoiceRun = { index, promptLogprobs: undefined, deltas: undefined! };
+    const pieces = runChoice(this.#submit(prompt, index, choice, promptLogprobs), {
+      codec: this.deps.codec,
+      text,
       echoIds: echo ? prompt.ids : undefined,
       promptLogprobs,
+      onPromptLogprobs: (tokens) => {
+        if (listed !== undefined) run.promptLogprobs = tokens;
+      },
       onDetails: (details) => this.#details.set(index, details),
       onToken: () => {
-        this.#completionTokens++;
+        this.#counts.completionTokens++;
         this.#onToken();
       },
     });
-    return { index, deltas };
+    run.deltas = runAnswer(pieces, {
+      parser: newParser?.(),
+      showsSpecialTokens: text.showsSpecialTokens,
+      showsReasoning,
+      onReasoning: (tokens) => (this.#counts.reasoningTokens += tokens),
+    });
+    return run;
   }
 
   #submit(
@@ -182,59 +199,28 @@ class Run {
   ): AsyncIterable<GenerationEvent> {
     // With nothing to generate and nothing to score there is nothing to submit.
     if (prompt.maxTokens === 0 && !promptLogprobs) return nothing();
-    const { seed, generation } = this.#parsed;
+    const { seed, generation, openConstraint, promptLogprobs: listed } = this.#parsed;
     return this.deps.generation.submit({
       ...generation,
-      id: `${this.#head.id}-${index}`,
+      id: `${this.#context.head.id}-${index}`,
       promptIds: prompt.ids,
       maxTokens: prompt.maxTokens,
       seed: choiceSeed(seed, choice),
       promptLogprobs,
+      promptTopLogprobs: Math.max(listed ?? 0, generation.topLogprobs ?? 0),
+      constraint: openConstraint?.(),
       signal: this.scope.signal,
     });
   }
 
-  #usage(): Usage {
+  get #promptTokens(): number {
     // OpenAI counts a prompt once, however many choices it has.
-    const promptTokens = this.#parsed.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
-    return {
-      prompt_tokens: promptTokens,
-      completion_tokens: this.#completionTokens,
-      total_tokens: promptTokens + this.#completionTokens,
-      ...detailsOf([...this.#details.values()], this.#completionTokens),
-    };
+    return this.#parsed.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
   }
-}
 
-/** The details of all choices together, for `usage`. */
-function detailsOf(
-  choices: readonly ChoiceDetails[],
-  completionTokens: number,
-): Pick<Usage, 'completion_tokens_details' | 'shoal'> {
-  const limited = choices.flatMap(({ deviceLimit }) => deviceLimit ?? []);
-  const drafted = choices.flatMap(({ speculation }) => speculation ?? []);
-  if (limited.length + drafted.length === 0) return {};
-  const sum = <T>(of: readonly T[], read: (one: T) => number): number => of.reduce((all, one) => all + read(one), 0);
-  const accepted = sum(drafted, (one) => one.accepted);
-  const all = sum(drafted, (one) => one.drafted);
-  const laps = sum(drafted, (one) => one.laps);
-  return {
-    ...(drafted.length > 0 && {
-      completion_tokens_details: { accepted_prediction_tokens: accepted, rejected_prediction_tokens: all - accepted },
-    }),
-    shoal: {
-      ...(limited.length > 0 && {
-        device_limit: limited[0]!.maxPeers,
-        token_layers: sum(limited, (one) => one.tokenLayers),
-        changed: sum(limited, (one) => one.changed),
-      }),
-      ...(drafted.length > 0 && {
-        drafted: all,
-        passes: sum(drafted, (one) => one.passes),
-        ...(completionTokens > 0 && { laps_per_token: laps / completionTokens }),
-      }),
-    },
-  };
+  #usage(): Usage {
+    return usageOf({ promptTokens: this.#promptTokens, ...this.#counts, choices: [...this.#details.values()] });
+  }
 }
 
 async function* nothing(): AsyncGenerator<GenerationEvent> {

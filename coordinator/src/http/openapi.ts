@@ -1,5 +1,7 @@
 import { z } from 'zod';
-import { MAX_N, MAX_STOPS, chatRequestSchema, completionRequestSchema } from './request-schema.ts';
+import { chatRequestSchema } from './requests/chat-schema.ts';
+import { completionRequestSchema } from './requests/completion-schema.ts';
+import { MAX_N, MAX_STOPS } from './requests/sampling-schema.ts';
 import {
   chatChunkSchema,
   chatCompletionSchema,

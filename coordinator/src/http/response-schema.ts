@@ -6,13 +6,15 @@ const usageSchema = z.object({
   total_tokens: z.number().int(),
   completion_tokens_details: z
     .object({
-      accepted_prediction_tokens: z.number().int().meta({ description: 'Drafted tokens that are in the answer.' }),
-      rejected_prediction_tokens: z.number().int().meta({
+      reasoning_tokens: z.number().int().optional().meta({ description: 'Tokens that the model spent on reasoning.' }),
+      accepted_prediction_tokens: z.number().int().optional().meta({
+        description: 'Drafted tokens that are in the answer; present if tokens may have been drafted ahead.',
+      }),
+      rejected_prediction_tokens: z.number().int().optional().meta({
         description: 'Drafted tokens that are not in it. No other count includes them.',
       }),
     })
-    .optional()
-    .meta({ description: 'Present if tokens may have been drafted ahead.' }),
+    .optional(),
   shoal: z
     .object({
       device_limit: z.number().int().optional().meta({ description: 'Present if there was a limit.' }),
@@ -31,6 +33,18 @@ const usageSchema = z.object({
 export type Usage = z.infer<typeof usageSchema>;
 
 const finishReason = z.enum(['stop', 'length']).nullable();
+const chatFinishReason = z.enum(['stop', 'length', 'tool_calls']).nullable();
+const stopReasonSchema = z
+  .union([z.string(), z.number().int()])
+  .optional()
+  .meta({ description: 'The stop string or the token that ended the answer, as in vLLM.' });
+const promptLogprobSchema = z
+  .record(z.string(), z.object({ logprob: z.number(), rank: z.number().int().nullable(), decoded_token: z.string() }))
+  .nullable();
+export type PromptLogprob = z.infer<typeof promptLogprobSchema>;
+const promptLogprobsSchema = z.array(promptLogprobSchema).optional().meta({
+  description: 'For each token of the prompt, as in vLLM: its alternatives and itself, by id.',
+});
 
 const shoalTokensSchema = z
   .object({
@@ -72,6 +86,8 @@ const completionChoiceSchema = z.object({
   index: z.number().int(),
   logprobs: completionLogprobsSchema.nullable(),
   finish_reason: finishReason,
+  stop_reason: stopReasonSchema,
+  prompt_logprobs: promptLogprobsSchema,
   shoal: shoalTokensSchema.optional(),
 });
 export type CompletionChoice = z.infer<typeof completionChoiceSchema>;
@@ -97,11 +113,27 @@ const chatLogprobsSchema = z.object({
 });
 export type ChatLogprobs = z.infer<typeof chatLogprobsSchema>;
 
+const toolCallSchema = z.object({
+  id: z.string(),
+  type: z.literal('function'),
+  function: z.object({ name: z.string(), arguments: z.string().meta({ description: 'JSON.' }) }),
+});
+
+const reasoningContent = z.string().optional().meta({ description: 'What the model thought before it answered.' });
+
 const chatChoiceSchema = z.object({
   index: z.number().int(),
-  message: z.object({ role: z.literal('assistant'), content: z.string(), refusal: z.null() }),
+  message: z.object({
+    role: z.literal('assistant'),
+    content: z.string().nullable(),
+    refusal: z.null(),
+    reasoning_content: reasoningContent,
+    tool_calls: z.array(toolCallSchema).optional(),
+  }),
   logprobs: chatLogprobsSchema.nullable(),
-  finish_reason: finishReason,
+  finish_reason: chatFinishReason,
+  stop_reason: stopReasonSchema,
+  prompt_logprobs: promptLogprobsSchema,
   shoal: shoalTokensSchema.optional(),
 });
 export type ChatChoice = z.infer<typeof chatChoiceSchema>;
@@ -113,11 +145,25 @@ export const chatCompletionSchema = z.object({
   usage: usageSchema,
 });
 
+const chatChunkCallSchema = z.object({
+  index: z.number().int(),
+  id: z.string().optional().meta({ description: 'In the first piece of a call, with its type and name.' }),
+  type: z.literal('function').optional(),
+  function: z.object({ name: z.string().optional(), arguments: z.string() }),
+});
+export type ChatChunkCall = z.infer<typeof chatChunkCallSchema>;
+
 const chatChunkChoiceSchema = z.object({
   index: z.number().int(),
-  delta: z.object({ role: z.literal('assistant').optional(), content: z.string().optional() }),
+  delta: z.object({
+    role: z.literal('assistant').optional(),
+    content: z.string().optional(),
+    reasoning_content: reasoningContent,
+    tool_calls: z.array(chatChunkCallSchema).optional(),
+  }),
   logprobs: chatLogprobsSchema.nullable(),
-  finish_reason: finishReason,
+  finish_reason: chatFinishReason,
+  stop_reason: stopReasonSchema,
   shoal: shoalTokensSchema.optional(),
 });
 export type ChatChunkChoice = z.infer<typeof chatChunkChoiceSchema>;
@@ -134,7 +180,17 @@ export const modelSchema = z.object({
   object: z.literal('model'),
   created: z.number().int(),
   owned_by: z.string(),
+  root: z.string().meta({ description: 'The served model, if this is another name of it.' }),
+  max_model_len: z.number().int().meta({ description: 'Tokens of prompt and answer together.' }),
+  shoal: z.object({
+    convention: z.string().meta({ description: 'How the model writes tool calls and reasoning.' }),
+    tools: z.enum(['template', 'described']).meta({
+      description: 'Whether the chat template knows tools, or they are described in a message.',
+    }),
+    reasoning: z.boolean().meta({ description: 'Whether reasoning is told apart.' }),
+  }),
 });
+export type ModelEntry = z.infer<typeof modelSchema>;
 export const modelListSchema = z.object({ object: z.literal('list'), data: z.array(modelSchema) });
 
 export const errorSchema = z.object({

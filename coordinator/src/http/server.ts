@@ -3,23 +3,18 @@ import fastifySwagger from '@fastify/swagger';
 import fastifySwaggerUi from '@fastify/swagger-ui';
 import Fastify, { LogController, type FastifyInstance } from 'fastify';
 import type { OpenAPIV3 } from 'openapi-types';
-import type { z } from 'zod';
 import manifest from '../../package.json' with { type: 'json' };
-import type { TextClient } from '../text/text-thread.ts';
-import { cacheScopeOf, clientOf, holdAnswers, keyNameOf, registerApiAccess } from './api-access.ts';
-import { parseBody, registerJsonBody } from './body.ts';
+import { registerApiAccess } from './api-access.ts';
+import { registerJsonBody } from './body.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpDeps, type HttpLimits } from './deps.ts';
 import { registerEdge, sendError } from './edge.ts';
-import { ApiError } from './errors.ts';
-import { answer, type GenerateDeps, withinScope } from './generate.ts';
+import { registerEndpoints } from './endpoints.ts';
 import { registerHealth } from './health.ts';
 import { type HttpMetrics, registerHttpMetrics } from './metrics.ts';
+import { registerModels } from './models.ts';
 import { openApiDocument } from './openapi.ts';
 import { OrderlyServer } from './orderly-server.ts';
 import { registerPages } from './pages.ts';
-import { parseChat, parseCompletion, type ParsedRequest, type ParseDeps } from './parsed-request.ts';
-import { chatRequestSchema, completionRequestSchema } from './request-schema.ts';
-import { type AnswerShape, chatShape, completionShape } from './shape.ts';
 import { registerShards } from './shards.ts';
 
 /** How often Node looks for connections past their header or request timeout. */
@@ -36,12 +31,9 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   registerJsonBody(app);
   registerEdge(app, { log: deps.log, limits, metrics, corsOrigins: deps.corsOrigins ?? '*' });
   if (deps.access) registerApiAccess(app, deps.access, deps.registry);
-  registerModels(app, deps.generation.modelId);
-  registerGeneration(
-    app,
-    { ...deps, limits },
-    { ...deps, limits, metrics, systemFingerprint: deps.systemFingerprint ?? fingerprint(deps.generation.modelId) },
-  );
+  registerModels(app, deps);
+  const systemFingerprint = deps.systemFingerprint ?? fingerprint(deps.generation.modelId);
+  registerEndpoints(app, { ...deps, limits, metrics, systemFingerprint });
   registerShards(app, deps, metrics);
   registerHealth(app, deps);
   await registerDocs(app, deps, limits);
@@ -81,45 +73,6 @@ function createServer(limits: HttpLimits, metrics: HttpMetrics): OrderlyServer {
   });
   server.maxConnections = limits.connections;
   return server;
-}
-
-function registerModels(app: FastifyInstance, modelId: string): void {
-  const model = { id: modelId, object: 'model', created: Math.floor(Date.now() / 1000), owned_by: 'shoal' };
-  app.get('/v1/models', () => ({ object: 'list', data: [model] }));
-  // A wildcard, since ids may contain a slash.
-  app.get<{ Params: { '*': string } }>('/v1/models/*', (request) => {
-    if (request.params['*'] !== modelId) throw ApiError.unknownModel(modelId);
-    return model;
-  });
-}
-
-function registerGeneration(app: FastifyInstance, parseDeps: ParseDeps, deps: GenerateDeps): void {
-  const endpoint = <Body>(
-    url: string,
-    schema: z.ZodType<Body>,
-    parse: (body: Body, deps: ParseDeps, client: TextClient) => Promise<ParsedRequest>,
-    shape: AnswerShape,
-  ): void => {
-    app.post(url, async (request, reply) => {
-      const body = parseBody(schema, request.body);
-      const client = clientOf(request, deps.access);
-      const address = keyNameOf(request) === undefined ? deps.access?.addressOf(request.raw) : undefined;
-      await withinScope(request, reply, deps, async (scope) => {
-        const parsed = await parse(body, parseDeps, { client, address, signal: scope.signal });
-        const { hold, headers } = holdAnswers(request, parsed);
-        reply.headers(headers);
-        try {
-          const sharing = { client, cacheScope: cacheScopeOf(request, deps.access) };
-          const shared = { ...parsed, generation: { ...parsed.generation, ...sharing } };
-          await answer(shared, shape, scope, request, reply, deps, hold.onToken);
-        } finally {
-          hold.release();
-        }
-      });
-    });
-  };
-  endpoint('/v1/completions', completionRequestSchema, parseCompletion, completionShape);
-  endpoint('/v1/chat/completions', chatRequestSchema, parseChat, chatShape);
 }
 
 async function registerDocs(app: FastifyInstance, deps: HttpDeps, limits: HttpLimits): Promise<void> {

@@ -31,7 +31,7 @@ afterEach(() => close?.());
 const stream = (stallMs: number): EventStream => new EventStream(raw, { headers: {}, keepAliveMs: 60_000, stallMs });
 
 async function fill(events: EventStream): Promise<readonly Promise<void>[]> {
-  const sent = Array.from({ length: LARGE_CHUNKS }, () => events.send(CHUNK));
+  const sent = Array.from({ length: LARGE_CHUNKS }, () => events.send({ data: { text: CHUNK } }));
   for (const one of sent) one.catch(() => {});
   await new Promise((resolve) => setImmediate(resolve));
   expect(raw.writableNeedDrain).toBe(true);
@@ -43,19 +43,19 @@ describe('events to a reader who does not read', () => {
     const events = stream(60_000);
     const large = await fill(events);
     const before = raw.listenerCount('close');
-    const sent = Array.from({ length: SENDERS }, (_, i) => events.send(i));
+    const sent = Array.from({ length: SENDERS }, (_, i) => events.send({ data: { i } }));
     expect(raw.listenerCount('drain')).toBe(1);
     expect(raw.listenerCount('close')).toBe(before);
     socket.resume();
     await Promise.all([...large, ...sent]);
     expect(raw.listenerCount('drain')).toBe(0);
-    events.done();
+    events.end();
   });
 
   it('fail for all of them when it has lasted too long', async () => {
     const events = stream(50);
     await fill(events);
-    const sent = Array.from({ length: SENDERS }, (_, i) => events.send(i));
+    const sent = Array.from({ length: SENDERS }, (_, i) => events.send({ data: { i } }));
     const outcomes = await Promise.allSettled(sent);
     const reasons = outcomes.map(
       (outcome) => outcome.status === 'rejected' && (outcome.reason as ReaderGoneError).reason,

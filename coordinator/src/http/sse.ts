@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import type { ServerEvent } from './shapes/shape.ts';
 
 /** The reader left a full buffer unread for too long, or closed the connection. */
 export class ReaderGoneError extends Error {
@@ -45,26 +46,17 @@ export class EventStream {
     }, options.keepAliveMs);
   }
 
-  async send(data: unknown): Promise<void> {
+  async send(event: ServerEvent): Promise<void> {
     if (this.#raw.writableNeedDrain) await this.#drained();
     this.#keepAlive.refresh();
-    if (!this.#raw.write(`data: ${JSON.stringify(data)}\n\n`)) await this.#drained();
+    if (!this.#raw.write(encode(event))) await this.#drained();
   }
 
-  /** Ends a complete answer. */
-  done(): void {
-    this.#close('data: [DONE]\n\n');
-  }
-
-  /** Ends a failed answer: clients get an error event and no [DONE]. */
-  fail(body: unknown): void {
-    this.#close(`data: ${JSON.stringify(body)}\n\n`);
-  }
-
-  #close(last: string): void {
+  /** Ends the answer, complete or not; `last` are events that have not been sent. */
+  end(last: readonly ServerEvent[] = []): void {
     clearInterval(this.#keepAlive);
     if (this.#raw.destroyed) return;
-    this.#raw.end(last);
+    this.#raw.end(last.map(encode).join(''));
     // Data that is not sent within the stall time is dropped.
     this.#raw.setTimeout(this.#stallMs, () => this.#raw.destroy());
   }
@@ -99,4 +91,9 @@ export class EventStream {
       raw.on('close', onClose);
     });
   }
+}
+
+function encode({ name, data }: ServerEvent): string {
+  const text = typeof data === 'string' ? data : JSON.stringify(data);
+  return name === undefined ? `data: ${text}\n\n` : `event: ${name}\ndata: ${text}\n\n`;
 }

@@ -6,9 +6,9 @@ function run(pieces: readonly string[], stops: readonly string[]) {
   const matcher = new StopMatcher(stops);
   const emitted: string[] = [];
   for (const piece of pieces) {
-    const { text, stopped } = matcher.push(piece);
+    const { text, stop } = matcher.push(piece);
     emitted.push(text);
-    if (stopped) return { text: emitted.join(''), emitted, stopped };
+    if (stop !== undefined) return { text: emitted.join(''), emitted, stopped: true };
   }
   emitted.push(matcher.flush());
   return { text: emitted.join(''), emitted, stopped: false };

@@ -12,18 +12,18 @@ export class StopMatcher {
     this.#longest = Math.max(0, ...stops.map((stop) => stop.length));
   }
 
-  /** Returns text that is not part of a stop string. `stopped` is set once one is found; nothing may be pushed after it. */
-  push(text: string): { text: string; stopped: boolean } {
-    if (this.#stops.length === 0) return { text, stopped: false };
+  /** Returns text that is not part of a stop string, and the one that was found; nothing may be pushed after it. */
+  push(text: string): { text: string; stop?: string } {
+    if (this.#stops.length === 0) return { text };
     const pending = this.#held + text;
-    const start = this.#firstStop(pending);
-    if (start !== undefined) {
+    const found = this.#firstStop(pending);
+    if (found) {
       this.#held = '';
-      return { text: pending.slice(0, start), stopped: true };
+      return { text: pending.slice(0, found.start), stop: found.stop };
     }
     const keep = this.#possibleStart(pending);
     this.#held = pending.slice(keep);
-    return { text: pending.slice(0, keep), stopped: false };
+    return { text: pending.slice(0, keep) };
   }
 
   /** Returns the text that was held back, at the end of the text. */
@@ -33,15 +33,15 @@ export class StopMatcher {
     return held;
   }
 
-  #firstStop(pending: string): number | undefined {
-    let best: { start: number; end: number } | undefined;
+  #firstStop(pending: string): { start: number; stop: string } | undefined {
+    let best: { start: number; end: number; stop: string } | undefined;
     for (const stop of this.#stops) {
       const start = pending.indexOf(stop);
       if (start < 0) continue;
       const end = start + stop.length;
-      if (!best || end < best.end || (end === best.end && start < best.start)) best = { start, end };
+      if (!best || end < best.end || (end === best.end && start < best.start)) best = { start, end, stop };
     }
-    return best?.start;
+    return best;
   }
 
   /** The start of the longest tail that is a proper prefix of a stop string. */

@@ -38,6 +38,8 @@ export interface GenerationRequest {
   topLogprobs?: number | undefined;
   /** Also report the log-probabilities of the prompt (OpenAI's `echo` with `logprobs`). */
   promptLogprobs?: boolean;
+  /** Alternatives to report at each position of the prompt. */
+  promptTopLogprobs?: number;
   /** Report which experts and peers served each token. */
   trace?: boolean;
   /**

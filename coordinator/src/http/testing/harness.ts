@@ -5,6 +5,7 @@ import type { HttpDeps } from '../deps.ts';
 import { buildHttpServer } from '../server.ts';
 import { byteCodec } from './byte-codec.ts';
 import { FakeGeneration, type FakeGenerationOptions } from './fake-generation.ts';
+import { plainConvention } from './plain-convention.ts';
 
 /** A listening server on a free port over a scripted generation service, with all that it logged. */
 export async function startServer(options: FakeGenerationOptions, deps: Partial<HttpDeps> = {}) {
@@ -15,6 +16,10 @@ export async function startServer(options: FakeGenerationOptions, deps: Partial<
   const app = await buildHttpServer({
     generation,
     codec: byteCodec(),
+    grammars: { compile: () => Promise.reject(new Error('this server compiles no grammars')) },
+    convention: plainConvention,
+    templateTraits: undefined,
+    aliases: [],
     log,
     registry,
     defaults: { temperature: 0.7, topP: 0.9 },

@@ -55,11 +55,11 @@ export function assembleBatch(
  * it are right, or the probability of the prompt's next token.
  */
 function queryAt({ ids, request, draws }: Sequence, position: number): TokenQuery | undefined {
-  const { temperature, topP, topK, topLogprobs, promptIds, promptLogprobs, maxTokens } = request;
+  const { temperature, topP, topK, topLogprobs, promptIds, maxTokens } = request;
   const ahead = position - (ids.length - 1);
   if (ahead < 0) {
-    const next = promptLogprobs ? promptIds[position + 1] : undefined;
-    return next === undefined ? undefined : { token: next, topLogprobs: topLogprobs ?? 0 };
+    const next = request.promptLogprobs ? promptIds[position + 1] : undefined;
+    return next === undefined ? undefined : { token: next, topLogprobs: request.promptTopLogprobs ?? topLogprobs ?? 0 };
   }
   if (maxTokens === 0) return undefined;
   const uniform = temperature > 0 ? draws.peek(ahead) : 0;

@@ -1,0 +1,2 @@
+export type { OutputEvent, OutputParser, Tool } from './output-parser.ts';
+export type { Convention } from './convention.ts';

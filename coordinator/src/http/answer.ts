@@ -1,0 +1,122 @@
+import { randomUUID } from 'node:crypto';
+import type { OutputEvent, OutputParser } from '../conventions/index.ts';
+import type { ChoiceDelta, OutputToken, TextPiece } from './choice.ts';
+
+export interface ToolCall {
+  id: string;
+  name: string;
+  /** JSON, unless the answer was cut off. */
+  arguments: string;
+}
+
+/** A part of an answer; every call has an id. */
+export type AnswerEvent =
+  Exclude<OutputEvent, { type: 'call' }> | { type: 'call'; index: number; id: string; name: string };
+
+export interface AnswerEnd {
+  reason: 'stop' | 'length' | 'tool_calls';
+  /** The stop string or the token that ended it. */
+  stop?: string | number;
+}
+
+/** A piece of one choice, with its parts told apart. */
+export interface AnswerDelta {
+  events: AnswerEvent[];
+  tokens: OutputToken[];
+  /** Set on the last delta, which has no events. */
+  end: AnswerEnd | null;
+}
+
+/** One choice, complete. */
+export interface WholeAnswer {
+  content: string;
+  reasoning: string;
+  calls: ToolCall[];
+  tokens: OutputToken[];
+  end: AnswerEnd;
+}
+
+export interface AnswerOptions {
+  /** Undefined: all of the text is content. */
+  parser: OutputParser | undefined;
+  showsSpecialTokens: boolean;
+  showsReasoning: boolean;
+  /** Called with the number of tokens that were spent on reasoning. */
+  onReasoning(tokens: number): void;
+}
+
+/** Tells the parts of a choice apart. */
+export async function* runAnswer(
+  deltas: AsyncIterable<ChoiceDelta>,
+  options: AnswerOptions,
+): AsyncGenerator<AnswerDelta> {
+  const { parser, showsReasoning, showsSpecialTokens, onReasoning } = options;
+  let hasCalls = false;
+  let last: OutputEvent['type'] | undefined;
+  const shown = (events: readonly OutputEvent[]): AnswerEvent[] => {
+    last = events.at(-1)?.type ?? last;
+    hasCalls ||= events.some(({ type }) => type === 'call');
+    return events.filter(({ type }) => showsReasoning || type !== 'reasoning').map(withId);
+  };
+  for await (const { pieces, tokens, end } of deltas) {
+    if (end) {
+      const rest = shown(parser?.finish() ?? []);
+      if (rest.length > 0) yield { events: rest, tokens: [], end: null };
+      yield {
+        events: [],
+        tokens,
+        end: { ...end, reason: hasCalls && end.reason === 'stop' ? 'tool_calls' : end.reason },
+      };
+      return;
+    }
+    const events = parser ? parsed(parser, pieces) : contentOf(pieces, showsSpecialTokens);
+    const isReasoning = events.length === 0 ? last === 'reasoning' : events.some(({ type }) => type === 'reasoning');
+    if (isReasoning) onReasoning(tokens.length);
+    yield { events: shown(events), tokens, end: null };
+  }
+}
+
+function parsed(parser: OutputParser, pieces: readonly TextPiece[]): OutputEvent[] {
+  return pieces.flatMap(({ text, isSpecial }) => parser.push(text, isSpecial));
+}
+
+function contentOf(pieces: readonly TextPiece[], showsSpecialTokens: boolean): OutputEvent[] {
+  const shown = pieces.filter(({ isSpecial }) => showsSpecialTokens || !isSpecial);
+  const text = shown.map((piece) => piece.text).join('');
+  return text === '' ? [] : [{ type: 'content', text }];
+}
+
+function withId(event: OutputEvent): AnswerEvent {
+  if (event.type !== 'call') return event;
+  return { ...event, id: event.id ?? `call_${randomUUID().replaceAll('-', '').slice(0, 24)}` };
+}
+
+export async function wholeAnswer(deltas: AsyncIterable<AnswerDelta>): Promise<WholeAnswer> {
+  const whole: WholeAnswer = { content: '', reasoning: '', calls: [], tokens: [], end: { reason: 'stop' } };
+  for await (const { events, tokens, end } of deltas) {
+    for (const event of events) addEvent(whole, event);
+    // Not spread: an echoed prompt may have more tokens than a call has arguments.
+    for (const token of tokens) whole.tokens.push(token);
+    if (end) whole.end = end;
+  }
+  return whole;
+}
+
+function addEvent(whole: WholeAnswer, event: AnswerEvent): void {
+  switch (event.type) {
+    case 'content':
+      whole.content += event.text;
+      break;
+    case 'reasoning':
+      whole.reasoning += event.text;
+      break;
+    case 'call':
+      whole.calls[event.index] = { id: event.id, name: event.name, arguments: '' };
+      break;
+    case 'arguments':
+      whole.calls[event.index]!.arguments += event.text;
+      break;
+    default:
+      event satisfies never;
+  }
+}

@@ -1,0 +1,154 @@
+import type { ChatMessage, ChatTool } from '@shoal/model';
+import type { OutputParser, Tool } from '../../conventions/index.ts';
+import type { TokenConstraint } from '../../scheduler/token-constraint.ts';
+import type { TextClient } from '../../text/text-thread.ts';
+import { ApiError } from '../errors.ts';
+import type { ChatRequest, ChatRequestMessage } from './chat-schema.ts';
+import { type Asked, askedOf, compile, refuseEndless } from './constraint.ts';
+import { encode, fitContext, parseCommon } from './parse-common.ts';
+import type { ParsedRequest, ParseDeps } from './parsed-request.ts';
+import { templateVariables } from './template-variables.ts';
+
+/** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
+export async function parseChat(body: ChatRequest, deps: ParseDeps, client: TextClient): Promise<ParsedRequest> {
+  const common = parseCommon(body, body.logprobs === true ? (body.top_logprobs ?? 0) : undefined, deps);
+  if (body.top_logprobs && body.logprobs !== true) {
+    throw ApiError.invalid('top_logprobs', "Invalid 'top_logprobs': it requires logprobs: true.");
+  }
+  if (common.n > deps.limits.choicesPerRequest) {
+    const message = `Invalid 'n': at most ${deps.limits.choicesPerRequest} answers are made for one request.`;
+    throw ApiError.invalid('n', message);
+  }
+  const { convention } = deps;
+  const tools = toolsOf(body);
+  const wanted = wantedOf(body, tools, deps);
+  const { list: ids, tail = '' } = await encode(
+    conversation(body, tools, wanted, deps),
+    'messages',
+    body.truncate_prompt_tokens,
+    deps,
+    client,
+  );
+  const prompt = fitContext(ids, answerTokens(body), Number.POSITIVE_INFINITY, 'messages', deps);
+  const openConstraint = wanted && (await constraintAfter(tail, wanted, deps, client));
+  const maxCalls = body.parallel_tool_calls === false ? 1 : undefined;
+  const newParser = (): OutputParser => convention.newParser({ tools: tools.offered, tail, maxCalls });
+  const showsReasoning = body.include_reasoning ?? true;
+  return { ...common, prompts: [prompt], echo: false, openConstraint, newParser, showsReasoning };
+}
+
+/** What is rendered, with what an answer that is bound by a grammar must begin with. */
+function conversation(body: ChatRequest, tools: AskedTools, wanted: Wanted | undefined, deps: ParseDeps) {
+  const { convention, templateTraits } = deps;
+  const sent = { messages: chatMessages(body), tools: tools.offered.map(templateTool) };
+  const prepared =
+    convention.prepare && templateTraits ? convention.prepare(sent.messages, sent.tools, templateTraits) : sent;
+  return {
+    ...prepared,
+    variables: templateVariables(body),
+    addGenerationPrompt: body.add_generation_prompt ?? true,
+    continueFinalMessage: body.continue_final_message ?? false,
+    ...(wanted && !wanted.isCall && !body.continue_final_message && { suffix: convention.answerPrefix }),
+  };
+}
+
+function answerTokens(body: ChatRequest): number | null | undefined {
+  const { max_tokens: older, max_completion_tokens: newer } = body;
+  if (older != null && newer != null && older !== newer) {
+    throw ApiError.invalid('max_tokens', "'max_tokens' and 'max_completion_tokens' differ. Send one of them.");
+  }
+  return newer ?? older;
+}
+
+/** Calls of one answer that a grammar allows; the answer is complete after each. */
+const MAX_FORCED_CALLS = 8;
+
+/** The tools that the model is told of, and those of which it must call one. */
+interface AskedTools {
+  offered: Tool[];
+  required: Tool[] | undefined;
+}
+
+function toolsOf({ tools: sent, tool_choice: choice }: ChatRequest): AskedTools {
+  const tools = (sent ?? []).map(({ function: { name, description, parameters, strict } }) => ({
+    name,
+    ...(description != null && { description }),
+    ...(parameters != null && { parameters }),
+    ...(strict != null && { strict }),
+  }));
+  if (new Set(tools.map(({ name }) => name)).size < tools.length) {
+    throw ApiError.invalid('tools', "Invalid 'tools': two of them have the same name.");
+  }
+  if (choice === 'none') return { offered: [], required: undefined };
+  if (choice == null || choice === 'auto') return { offered: tools, required: undefined };
+  if (tools.length === 0) {
+    throw ApiError.invalid('tool_choice', "Invalid 'tool_choice': there are no tools to call. Send some in tools.");
+  }
+  if (choice === 'required') return { offered: tools, required: tools };
+  const named = tools.filter(({ name }) => name === choice.function.name);
+  if (named.length > 0) return { offered: tools, required: named };
+  throw ApiError.invalid('tool_choice', "Invalid 'tool_choice': it names a function that is not among the tools.");
+}
+
+function templateTool(tool: Tool): ChatTool {
+  const { name, description, parameters = { type: 'object', properties: {} } } = tool;
+  return { type: 'function', function: { name, ...(description !== undefined && { description }), parameters } };
+}
+
+interface Wanted extends Asked {
+  /** Whether the answer must be a call. */
+  isCall: boolean;
+}
+
+/** What the answer must fit: a call where one is required, the asked format otherwise, or either where both may come. */
+function wantedOf(body: ChatRequest, { offered, required }: AskedTools, { convention }: ParseDeps): Wanted | undefined {
+  const asked = askedOf(body);
+  if (required || asked) refuseEndless(body);
+  const most = body.parallel_tool_calls === false ? 1 : MAX_FORCED_CALLS;
+  if (required) return { param: 'tools', source: convention.forcedCalls(required, { most }), isCall: true };
+  if (!asked || offered.length === 0) return asked && { ...asked, isCall: false };
+  const calls = convention.forcedCalls(offered, { most });
+  return { param: asked.param, source: { kind: 'either', sources: [asked.source, calls] }, isCall: true };
+}
+
+/** The constraint of an answer to a prompt that ends with `tail`: after its reasoning, if the model begins with that. */
+async function constraintAfter(
+  tail: string,
+  wanted: Wanted,
+  deps: ParseDeps,
+  client: TextClient,
+): Promise<() => TokenConstraint> {
+  const { convention } = deps;
+  const grammar = await compile(wanted, deps, client);
+  const after = convention.startsInReasoning(tail) ? convention.reasoningEnd : undefined;
+  return () => grammar.open(after === undefined ? {} : { after });
+}
+
+function chatMessages(body: ChatRequest): ChatMessage[] {
+  return body.messages.map((message) => {
+    const { role, name, tool_calls: calls, tool_call_id: callId } = message;
+    const reasoning = message.reasoning_content ?? message.reasoning;
+    return {
+      role: role === 'developer' ? 'system' : role === 'function' ? 'tool' : role,
+      content: contentOf(message),
+      ...(name != null && { name }),
+      ...(callId != null && { tool_call_id: callId }),
+      ...(reasoning != null && { reasoning_content: reasoning }),
+      ...(calls != null && calls.length > 0 && { tool_calls: calls.map(toolCall) }),
+    };
+  });
+}
+
+/** Null where an assistant's message has calls only: some templates tell calls by it. */
+function contentOf({ role, content, refusal, tool_calls: calls }: ChatRequestMessage): string | null {
+  const text =
+    typeof content === 'string'
+      ? content
+      : (content ?? []).map((part) => part.text ?? part.refusal ?? '').join('') || (refusal ?? '');
+  return text === '' && role === 'assistant' && calls != null && calls.length > 0 ? null : text;
+}
+
+function toolCall({ id, function: { name, arguments: given } }: NonNullable<ChatRequestMessage['tool_calls']>[number]) {
+  const text = typeof given === 'string' ? given : JSON.stringify(given ?? {});
+  return { ...(id != null && { id }), type: 'function' as const, function: { name, arguments: text || '{}' } };
+}

@@ -1,0 +1,90 @@
+import type { TextClient } from '../../text/text-thread.ts';
+import { ApiError } from '../errors.ts';
+import type { CompletionRequest } from './completion-schema.ts';
+import { constraintOf } from './constraint.ts';
+import { encode, fitContext, outsideVocabulary, parseCommon, truncated } from './parse-common.ts';
+import type { ParsedPrompt, ParsedRequest, ParseDeps } from './parsed-request.ts';
+
+/** OpenAI's default for completions. Chat answers may fill the context. */
+const DEFAULT_COMPLETION_TOKENS = 16;
+
+/** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
+export async function parseCompletion(
+  body: CompletionRequest,
+  deps: ParseDeps,
+  client: TextClient,
+): Promise<ParsedRequest> {
+  const asked = logprobsOf(body.logprobs);
+  const common = parseCommon(body, asked, deps);
+  const bestOf = bestOfN(body, common);
+  const prompts = completionPrompts(body.prompt);
+  // Counted before tokenizing, so that a refusal costs nothing.
+  if (prompts.length * bestOf > deps.limits.choicesPerRequest) {
+    throw ApiError.invalid(
+      'prompt',
+      `Prompts × n is ${prompts.length * bestOf}; at most ${deps.limits.choicesPerRequest} are answered in one request. Split it.`,
+    );
+  }
+  const openConstraint = await constraintOf(body, deps, client);
+  const parsed: ParsedPrompt[] = [];
+  // One after the other, so that a request has one text in the queue.
+  for (const [param, prompt] of prompts) {
+    const ids = await promptIds(prompt, param, body, deps, client);
+    parsed.push(fitContext(ids, body.max_tokens, DEFAULT_COMPLETION_TOKENS, param, deps));
+  }
+  const generation = { ...common.generation, ...(bestOf > common.n && { topLogprobs: asked ?? 0 }) };
+  return { ...common, generation, bestOf, prompts: parsed, echo: body.echo ?? false, openConstraint };
+}
+
+/** `true` asks for the tokens' own log-probabilities, without alternatives, as chat's `logprobs` does. */
+function logprobsOf(asked: CompletionRequest['logprobs']): number | undefined {
+  return typeof asked === 'boolean' ? (asked ? 0 : undefined) : (asked ?? undefined);
+}
+
+function bestOfN(body: CompletionRequest, { n, stream }: { n: number; stream: boolean }): number {
+  const bestOf = body.best_of ?? n;
+  if (bestOf < n)
+    throw ApiError.invalid('best_of', `Invalid 'best_of': it is ${bestOf}, and must be at least n (${n}).`);
+  if (bestOf > n && stream) {
+    throw ApiError.invalid('best_of', "Invalid 'best_of': the best answers are known at the end; send stream: false.");
+  }
+  return bestOf;
+}
+
+/** Prompts with the parameter that names them in errors. */
+function completionPrompts(prompt: CompletionRequest['prompt']): [param: string, prompt: string | number[]][] {
+  if (typeof prompt === 'string') return [['prompt', prompt]];
+  if (typeof prompt[0] === 'number') return [['prompt', prompt as number[]]];
+  return (prompt as (string | number[])[]).map((one, index) => [`prompt[${index}]`, one]);
+}
+
+async function promptIds(
+  prompt: string | number[],
+  param: string,
+  body: CompletionRequest,
+  deps: ParseDeps,
+  client: TextClient,
+): Promise<number[]> {
+  const { codec, generation } = deps;
+  const keepLast = body.truncate_prompt_tokens;
+  if (typeof prompt === 'string') {
+    const text = fillInTheMiddle(prompt, body.suffix, deps);
+    const addsSpecialTokens = body.add_special_tokens ?? true;
+    return (await encode({ text, addsSpecialTokens }, param, keepLast, deps, client)).list;
+  }
+  if (body.suffix) {
+    throw ApiError.invalid('suffix', "Invalid 'suffix': it needs a prompt of text, not of token ids.");
+  }
+  if (prompt.some((id) => id >= codec.vocabSize)) {
+    throw ApiError.invalid(param, outsideVocabulary(param, codec.vocabSize));
+  }
+  return truncated(prompt, keepLast, generation.maxContext);
+}
+
+/** Prefix and suffix between the model's own markers, in the order prefix, suffix, middle (Bavarian et al. 2022, §3). */
+function fillInTheMiddle(prefix: string, suffix: string | null | undefined, { codec }: ParseDeps): string {
+  if (!suffix) return prefix;
+  const { fim } = codec;
+  if (fim) return `${fim.prefix}${prefix}${fim.suffix}${suffix}${fim.middle}`;
+  throw ApiError.invalid('suffix', "Invalid 'suffix': this model has no fill-in-the-middle tokens. Leave it out.");
+}
