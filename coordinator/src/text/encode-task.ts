@@ -1,14 +1,23 @@
-import { MarkRunError, ModelError, type Tokenizer, TooManyTokensError } from '@shoal/model';
+import {
+  type ChatMessage,
+  type ChatOptions,
+  MarkRunError,
+  ModelError,
+  type Tokenizer,
+  TooManyTokensError,
+} from '@shoal/model';
 
-/** A chat message as the template takes it, with its content parts joined. */
-export interface ChatMessage {
-  role: 'system' | 'user' | 'assistant';
-  content: string;
-  name?: string;
+export type { ChatMessage };
+
+/** A conversation to render with the model's template. */
+export interface Conversation extends ChatOptions {
+  messages: readonly ChatMessage[];
+  /** Follows what the template gives: the beginning of the answer, say. */
+  suffix?: string | undefined;
 }
 
-/** A text, or a conversation to render with the model's template first, to be turned into at most `maxTokens` ids. */
-export type EncodeTask = { maxTokens: number } & ({ text: string } | { messages: readonly ChatMessage[] });
+/** A text, or a conversation to render first, to be turned into at most `maxTokens` ids. */
+export type EncodeTask = { maxTokens: number } & ({ text: string } | Conversation);
 
 /** Why a client's text gave no ids. */
 export type TextFault =
@@ -19,27 +28,46 @@ export type TextFault =
   /** The tokenizer would take too long to normalize it; the message is for the client. */
   | { reason: 'marks'; message: string };
 
-/** `ids` is a copy of its own, so that it can be handed to another thread. */
-export type EncodeOutcome = { ids: Uint32Array<ArrayBuffer> } | { fault: TextFault };
+/**
+ * `ids` is a copy of its own, so that it can be handed to another thread. `tail` is the end of a conversation's text, from
+ * which one sees how the answer begins: inside reasoning, say.
+ */
+export type EncodeOutcome = { ids: Uint32Array<ArrayBuffer>; tail?: string } | { fault: TextFault };
 
-/** What a message costs beside its text, in bytes of text: published templates take 25 to 320 µs for each message. */
+/** Holds a turn's header and the marker that opens reasoning. */
+const TAIL_CHARACTERS = 256;
+
+/** What a message or a tool costs beside its text, in bytes of text: published templates take 25 to 320 µs for each message. */
 const MESSAGE_BYTES = 256;
 
 /** A task's size, which its time is about proportional to. */
 export function taskBytes(task: EncodeTask): number {
   if ('text' in task) return Buffer.byteLength(task.text);
-  return task.messages.reduce(
-    (sum, { content, name = '' }) => sum + MESSAGE_BYTES + Buffer.byteLength(content) + Buffer.byteLength(name),
-    0,
+  const { messages, tools = [], variables = {}, suffix = '' } = task;
+  const toolBytes = tools.length * MESSAGE_BYTES + (tools.length === 0 ? 0 : jsonBytes(tools));
+  const variableBytes = Object.keys(variables).length === 0 ? 0 : jsonBytes(variables);
+  return messages.reduce((sum, message) => sum + messageBytes(message), toolBytes + variableBytes + suffix.length);
+}
+
+function messageBytes(message: ChatMessage): number {
+  const { content, name = '', tool_calls: calls = [], reasoning_content: reasoning = '', tool_call_id: id = '' } = message;
+  const own = [content ?? '', name, reasoning, id].reduce((sum, text) => sum + Buffer.byteLength(text), MESSAGE_BYTES);
+  return calls.reduce(
+    (sum, call) =>
+      sum + MESSAGE_BYTES + Buffer.byteLength(call.function.name) + Buffer.byteLength(call.function.arguments),
+    own,
   );
 }
 
+const jsonBytes = (value: unknown): number => Buffer.byteLength(JSON.stringify(value));
+
 /** Runs a task on the calling thread. Throws only for faults that are not the client's. */
 export function encodeNow(tokenizer: Tokenizer, task: EncodeTask): EncodeOutcome {
-  const text = 'text' in task ? task.text : render(tokenizer, task.messages);
+  const text = 'text' in task ? task.text : render(tokenizer, task);
   if (typeof text !== 'string') return { fault: text };
   try {
-    return { ids: Uint32Array.from(tokenizer.encodePrompt(text, task.maxTokens)) };
+    const ids = Uint32Array.from(tokenizer.encodePrompt(text, task.maxTokens));
+    return 'text' in task ? { ids } : { ids, tail: text.slice(-TAIL_CHARACTERS) };
   } catch (thrown) {
     if (thrown instanceof MarkRunError) return { fault: { reason: 'marks', message: thrown.message } };
     if (!(thrown instanceof TooManyTokensError)) throw thrown;
@@ -47,11 +75,11 @@ export function encodeNow(tokenizer: Tokenizer, task: EncodeTask): EncodeOutcome
   }
 }
 
-function render(tokenizer: Tokenizer, messages: readonly ChatMessage[]): string | TextFault {
+function render(tokenizer: Tokenizer, { messages, suffix = '', ...options }: Conversation): string | TextFault {
   const template = tokenizer.chatTemplate;
   if (!template) return { reason: 'template', message: 'this model has no chat template; use /v1/completions' };
   try {
-    return template.renderChat(messages);
+    return template.renderChat(messages, options) + suffix;
   } catch (thrown) {
     if (!(thrown instanceof ModelError && thrown.reason === 'bad-template')) throw thrown;
     return { reason: 'template', message: thrown.message };

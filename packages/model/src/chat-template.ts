@@ -1,34 +1,162 @@
 import { Template } from '@huggingface/jinja';
 import { messageOf, ModelError } from './errors.ts';
+import { probeTemplate, type TemplateTraits } from './template-traits.ts';
 
+/** A call that an assistant's message made. `arguments` is JSON text, as OpenAI's API has it. */
+export interface ChatToolCall {
+  id?: string;
+  type: 'function';
+  function: { name: string; arguments: string };
+}
+
+/** A message in the names of OpenAI's chat API, which templates use. */
 export interface ChatMessage {
   role: string;
-  content: string;
+  content: string | null;
+  name?: string;
+  /** Of an assistant's message. */
+  tool_calls?: readonly ChatToolCall[];
+  /** Of a tool's message: the call that it answers. */
+  tool_call_id?: string;
+  /** Of an assistant's message. */
+  reasoning_content?: string;
+}
+
+/** A tool as OpenAI's chat API writes it; templates print it as it is. */
+export interface ChatTool {
+  type: 'function';
+  function: { name: string; [key: string]: unknown };
+}
+
+/** What is rendered beside the messages. */
+export interface ChatOptions {
+  tools?: readonly ChatTool[] | undefined;
+  /** A client's own template variables (`chat_template_kwargs`); see `variablesFault`. */
+  variables?: Readonly<Record<string, unknown>> | undefined;
+  /** Whether the text asks for an answer; true by default. */
+  addGenerationPrompt?: boolean | undefined;
+  /** The text ends with the last message's content, for the model to go on with. Overrides `addGenerationPrompt`. */
+  continueFinalMessage?: boolean | undefined;
+}
+
+/** Values that Shoal gives to a template, which a client may not give instead. */
+const RESERVED = new Set([
+  'messages',
+  'tools',
+  'documents',
+  'add_generation_prompt',
+  'continue_final_message',
+  'bos_token',
+  'eos_token',
+]);
+
+/** Why a client's template variables cannot be taken; undefined if they can. */
+export function variablesFault(variables: Readonly<Record<string, unknown>>): string | undefined {
+  const reserved = Object.keys(variables).find((name) => RESERVED.has(name));
+  if (reserved !== undefined) return `${JSON.stringify(reserved)} is set by the server`;
+  const wrong = Object.keys(variables).find((name) => !/^[a-z_]\w{0,63}$/i.test(name));
+  return wrong === undefined ? undefined : `${JSON.stringify(wrong.slice(0, 64))} is not a variable's name`;
 }
 
 /** A model's own template, which turns messages into one text. */
 export class ChatTemplate {
+  /** The template's text; with `toolSource` both, for whoever looks for a model's markers. */
+  readonly source: string;
   readonly #template: Template;
+  readonly #toolTemplate: Template;
   readonly #variables: Record<string, unknown>;
+  #traits: TemplateTraits | undefined;
 
-  /** `variables` are the other values that templates use. Throws a ModelError `bad-template` if `source` doesn't parse. */
-  constructor(source: string, variables: { bos_token?: string; eos_token?: string } = {}) {
+  /**
+   * `variables` are the other values that templates use; `toolSource` is the template for conversations with tools, where the
+   * model has one of its own. Throws a ModelError `bad-template` if a source doesn't parse.
+   */
+  constructor(source: string, variables: { bos_token?: string; eos_token?: string } = {}, toolSource?: string) {
+    this.source = toolSource === undefined ? source : `${source}\n${toolSource}`;
     this.#variables = variables;
-    try {
-      this.#template = new Template(source);
-    } catch (cause) {
-      const message = `chat_template doesn't parse: ${messageOf(cause)}`;
-      throw new ModelError('bad-template', 'chat_template', message, { cause });
-    }
+    this.#template = parse(source);
+    this.#toolTemplate = toolSource === undefined ? this.#template : parse(toolSource);
+  }
+
+  /** What the template can do, found out by rendering small conversations at the first use. */
+  get traits(): TemplateTraits {
+    return (this.#traits ??= probeTemplate((values) => this.#toolTemplate.render({ ...this.#variables, ...values })));
   }
 
   /** The text to continue. Throws a ModelError `bad-template` with the template's message if it rejects the roles or their order. */
-  renderChat(messages: readonly ChatMessage[]): string {
+  renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
+    const tools = options.tools?.length ? options.tools : null;
+    const values = {
+      ...options.variables,
+      ...this.#variables,
+      // As the reference: templates ask both whether these are defined and whether they are none.
+      tools,
+      documents: null,
+      messages: this.#forTemplate(messages),
+      add_generation_prompt: !options.continueFinalMessage && (options.addGenerationPrompt ?? true),
+    };
+    const hasCalls = messages.some((message) => message.tool_calls?.length || message.role === 'tool');
+    let text: string;
     try {
-      return this.#template.render({ ...this.#variables, messages, add_generation_prompt: true });
+      text = (tools || hasCalls ? this.#toolTemplate : this.#template).render(values);
     } catch (cause) {
-      const message = `the chat template refuses these messages: ${messageOf(cause)}`;
-      throw new ModelError('bad-template', 'chat_template', message, { cause });
+      throw refused(messageOf(cause), cause);
     }
+    return options.continueFinalMessage ? cutAfterContent(text, messages.at(-1)) : text;
   }
+
+  #forTemplate(messages: readonly ChatMessage[]): unknown[] {
+    return messages.map(({ content, tool_calls: calls, ...message }, index) => ({
+      ...message,
+      // As other servers do; most templates fail at null.
+      content: content ?? '',
+      ...(calls?.length ? { tool_calls: calls.map((call, at) => this.#call(call, `${index}].tool_calls[${at}`)) } : {}),
+    }));
+  }
+
+  /** A call with its arguments as the template wants them. */
+  #call(call: ChatToolCall, path: string): unknown {
+    const { name, arguments: text } = call.function;
+    const given = this.traits.argumentsAs === 'string' ? text || '{}' : parseArguments(text);
+    if (given === undefined && !this.traits.takesBoth) {
+      throw refused(`messages[${path}].function.arguments is not the JSON text of an object`);
+    }
+    return { ...call, function: { ...call.function, name, arguments: given ?? text } };
+  }
+}
+
+/** An object; undefined if the text is not JSON, or another value. */
+function parseArguments(text: string): object | undefined {
+  if (text.trim() === '') return {};
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The text up to the end of the last message's content, as the reference finds it. */
+function cutAfterContent(text: string, last: ChatMessage | undefined): string {
+  const content = last?.content ?? '';
+  const trimmed = content.trim();
+  const at = trimmed === '' ? -1 : text.lastIndexOf(trimmed);
+  if (at < 0) throw refused("the last message's content is not in the rendered text, so it cannot be continued");
+  // Templates often drop the white space around a content.
+  return text.startsWith(content.trimStart(), at)
+    ? text.slice(0, at + content.trimStart().length)
+    : text.slice(0, at + trimmed.length);
+}
+
+function parse(source: string): Template {
+  try {
+    return new Template(source);
+  } catch (cause) {
+    const message = `chat_template doesn't parse: ${messageOf(cause)}`;
+    throw new ModelError('bad-template', 'chat_template', message, { cause });
+  }
+}
+
+function refused(why: string, cause?: unknown): ModelError {
+  return new ModelError('bad-template', 'chat_template', `the chat template refuses these messages: ${why}`, { cause });
 }

@@ -1,3 +1,11 @@
+export {
+  type ChatMessage,
+  type ChatOptions,
+  ChatTemplate,
+  type ChatTool,
+  type ChatToolCall,
+  variablesFault,
+} from './chat-template.ts';
 export { checkTensors } from './check-tensors.ts';
 export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
@@ -56,6 +64,7 @@ export {
 export { TooManyTokensError } from './bpe-bounds.ts';
 export { MarkRunError } from './normal-form.ts';
 export { Tokenizer } from './tokenizer.ts';
+export { type TemplateTraits } from './template-traits.ts';
 export { loadDenseWeights, loadExpert, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,

@@ -268,10 +268,13 @@ function someDecoder(decoder: Decoder, type: string): boolean {
 
 function chatTemplate(config: z.infer<typeof configSchema>): ChatTemplate | undefined {
   const { chat_template: given, bos_token: bos, eos_token: eos } = config;
+  const variables = { ...(bos ? { bos_token: bos } : {}), ...(eos ? { eos_token: eos } : {}) };
+  if (given == null) return undefined;
+  if (typeof given === 'string') return new ChatTemplate(given, variables);
+  const named = (name: string): string | undefined => given.find((entry) => entry.name === name)?.template;
   // Of several templates (for tools, for retrieval), plain chat uses the one named "default".
-  const source = typeof given === 'string' ? given : given?.find((entry) => entry.name === 'default')?.template;
-  if (source === undefined) return undefined;
-  return new ChatTemplate(source, { ...(bos ? { bos_token: bos } : {}), ...(eos ? { eos_token: eos } : {}) });
+  const [plain, tools] = [named('default'), named('tool_use')];
+  return plain === undefined ? undefined : new ChatTemplate(plain, variables, tools);
 }
 
 function parse<S extends z.ZodType>(schema: S, json: unknown, file: string): z.infer<S> {
