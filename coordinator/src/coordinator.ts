@@ -124,7 +124,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
   return { ...core, url, adminToken, access, snapshots, close: () => (closing ??= close()) };
 }
 
-async function openHttp({ core, access, registry }: Serving, log: Logger, isDraining: () => boolean) {
+async function openHttp({ core, config, access, registry }: Serving, log: Logger, isDraining: () => boolean) {
   const { scheduler, packed, health } = core;
   return buildHttpServer({
     generation: scheduler,
@@ -132,7 +132,8 @@ async function openHttp({ core, access, registry }: Serving, log: Logger, isDrai
     grammars: core.grammars,
     convention: core.convention,
     templateTraits: core.tokenizer.chatTemplate?.traits,
-    aliases: [],
+    aliases: config.modelAliases,
+    strictParameters: config.strictParameters,
     log,
     registry,
     defaults: await samplingDefaults(packed.dir),

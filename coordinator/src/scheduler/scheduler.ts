@@ -119,7 +119,7 @@ export class Scheduler implements GenerationService {
     const { forward, experts, eosTokenIds = forward.config.eosTokenIds } = options;
     const { maxBatch, maxQueue, prefillRows, promptLaps } = this.limits;
     const { now = () => performance.now(), lapsPerPass } = options;
-    const maxContext = (this.maxContext = forward.config.maxPositionEmbeddings);
+    const maxContext = forward.config.maxPositionEmbeddings;
     const costs = this.#costs;
     this.now = now;
     const budget = new PrefillBudget({ costs, maxRows: prefillRows, lapsPerPass });
@@ -132,6 +132,8 @@ export class Scheduler implements GenerationService {
       this.latency.admitted(sequence, sequence.admittedMs);
     };
     this.#admission = new Admission({ forward, maxContext, maxBatch, maxQueue, drafterBytesPerToken, onAdmitted });
+    // Where the KV cache is smaller, an answer without a limit of its own must still fit.
+    this.maxContext = Math.min(maxContext, this.#admission.mostPositions);
     this.#answers = new Answers({ maxContext, eosTokenIds });
     this.#builder = new MicroBatchBuilder(promptRowsBeside);
     this.occupancy = new Occupancy(now);
