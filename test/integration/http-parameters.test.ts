@@ -59,7 +59,7 @@ describe('parameters', () => {
     const { status, json, headers } = await post('/v1/chat/completions', { messages: MESSAGES, ...extra });
     expect(json.error).toBeUndefined();
     expect(status).toBe(200);
-    expect(json.choices[0].message).toEqual({ role: 'assistant', content: 'ok', refusal: null });
+    expect(json.choices[0]!.message).toEqual({ role: 'assistant', content: 'ok', refusal: null });
     expect(headers.get('x-shoal-ignored-parameters')).toBeNull();
   });
 
@@ -171,7 +171,7 @@ describe('log-probabilities', () => {
     let made = 0;
     await start(() => ({ ids: says(`${made}`), logprob: [-3, -1, -2, -1.5][made++ % 4]! }));
     const { json } = await post('/v1/completions', { prompt: 'A', n: 2, best_of: 4, max_tokens: 4 });
-    expect(json.choices.map(({ text, index, logprobs }: any) => [index, text, logprobs])).toEqual([
+    expect(json.choices.map(({ text, index, logprobs }) => [index, text, logprobs])).toEqual([
       [0, '1', null],
       [1, '3', null],
     ]);
@@ -181,7 +181,7 @@ describe('log-probabilities', () => {
   it('of the prompt are told by token', async () => {
     await start('x');
     const { json } = await post('/v1/completions', { prompt: 'AB', prompt_logprobs: 1 });
-    const [first, ...others] = json.choices[0].prompt_logprobs;
+    const [first, ...others] = json.choices[0]!.prompt_logprobs!;
     expect(first).toBeNull();
     expect(others[1]).toMatchObject({ 66: { decoded_token: 'B' } });
     expect(json.choices[0]).toMatchObject({ text: 'x', logprobs: null });
@@ -191,7 +191,7 @@ describe('log-probabilities', () => {
   it('are given where a boolean asks for them', async () => {
     await start('x');
     const { json } = await post('/v1/completions', { prompt: 'A', logprobs: true });
-    expect(json.choices[0].logprobs).toMatchObject({ tokens: ['x'], top_logprobs: [{ x: -0.5 }] });
+    expect(json.choices[0]!.logprobs).toMatchObject({ tokens: ['x'], top_logprobs: [{ x: -0.5 }] });
   });
 });
 

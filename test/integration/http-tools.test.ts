@@ -200,7 +200,7 @@ describe('reasoning', () => {
   it('is left out where it is not wanted', async () => {
     await begin(THOUGHT);
     const { json } = await post('/v1/chat/completions', { messages, include_reasoning: false });
-    expect(json.choices[0].message).toEqual({ role: 'assistant', content: 'Rain.', refusal: null });
+    expect(json.choices[0]!.message).toEqual({ role: 'assistant', content: 'Rain.', refusal: null });
   });
 
   it('is switched by each name that programs have for it', async () => {

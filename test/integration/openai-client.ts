@@ -23,14 +23,31 @@ export async function start(
   return new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'any', maxRetries: 0 });
 }
 
+/** What tests read of an answer's JSON. */
+interface AnswerJson {
+  model?: string;
+  choices: {
+    index: number;
+    text?: string;
+    message?: { content: string | null };
+    logprobs: unknown;
+    prompt_logprobs?: unknown[];
+  }[];
+  usage: { completion_tokens: number };
+  error?: { code: string | null; param: string | null; message: string };
+}
+
 /** The JSON of an answer to a body that the client's types don't have, and its headers. */
-export async function post(path: string, body: unknown): Promise<{ status: number; headers: Headers; json: any }> {
+export async function post(
+  path: string,
+  body: unknown,
+): Promise<{ status: number; headers: Headers; json: AnswerJson }> {
   const response = await fetch(`${server.url}${path}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: typeof body === 'string' ? body : JSON.stringify(body),
   });
-  return { status: response.status, headers: response.headers, json: await response.json() };
+  return { status: response.status, headers: response.headers, json: (await response.json()) as AnswerJson };
 }
 
 /** The prompts that reached the scheduler, without the token that begins each. */
