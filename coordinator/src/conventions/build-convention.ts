@@ -37,7 +37,12 @@ export function buildConvention(style: CallStyle, marks: ReasoningMarks | undefi
   };
 }
 
-function forcedCalls(style: CallStyle, tools: readonly Tool[], most: number): GrammarSource {
+/** One call of these tools, or up to so many. */
+export function forcedCalls(
+  style: Pick<CallStyle, 'forcedCall' | 'around' | 'isSingle'>,
+  tools: readonly Tool[],
+  most: number,
+): GrammarSource {
   if (tools.length === 0) throw new Error('a call is forced, and there are no tools');
   const { separator, before = '', after = '' } = style.around ?? { separator: '\n' };
   const repeat = { most: style.isSingle ? 1 : most, separator, before, after };

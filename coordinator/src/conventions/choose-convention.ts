@@ -1,8 +1,16 @@
 import type { ReasoningMarks } from './answer-parser.ts';
 import { buildConvention, type CallStyle } from './build-convention.ts';
 import type { Convention } from './convention.ts';
+import { deepseekV3, deepseekV31 } from './deepseek.ts';
 import { generic } from './generic.ts';
-import { hermes } from './hermes.ts';
+import { glm } from './glm.ts';
+import { harmony } from './harmony.ts';
+import { hermes, minimaxM1 } from './hermes.ts';
+import { deepseekV32, deepseekV4, minimaxM2 } from './invoke-calls.ts';
+import { kimi } from './kimi.ts';
+import { lfm2, llamaJson, pythonic } from './llama.ts';
+import { mistral, mistralJson } from './mistral.ts';
+import { qwenCoder, seedOss } from './qwen-coder.ts';
 
 /** What tells a model's convention. */
 export interface ModelMarkup {
@@ -10,25 +18,54 @@ export interface ModelMarkup {
   template: string | undefined;
 }
 
-const STYLES: readonly CallStyle[] = [hermes, generic];
+/** Every style, with what only its templates contain; the first that fits is chosen. */
+const STYLES: readonly (readonly [CallStyle, RegExp])[] = [
+  [seedOss, /seed:tool_call/],
+  [minimaxM2, /minimax:tool_call/],
+  [kimi, /<\|tool_calls_section_begin\|>/],
+  // A template may put the names together from parts.
+  [deepseekV4, /｜DSML｜[^]*tool_calls>/],
+  [deepseekV32, /｜DSML｜/],
+  [deepseekV3, /<｜tool▁sep｜>[^]*```json/],
+  [deepseekV31, /<｜tool▁sep｜>/],
+  [mistral, /\[TOOL_CALLS\][^]*\[ARGS\]/],
+  [mistralJson, /\[TOOL_CALLS\]/],
+  [glm, /<arg_key>/],
+  [qwenCoder, /<function=/],
+  [minimaxM1, /<tool_calls>/],
+  [lfm2, /<\|tool_call_start\|>/],
+  [hermes, /<tool_call>/],
+  [llamaJson, /"parameters": |<\|python_tag\|>/],
+  [pythonic, /\[func_name\d?\(/],
+  [generic, /^/],
+];
 
 /** The names that an operator may choose among. */
-export const CONVENTION_NAMES: readonly string[] = STYLES.map((style) => style.name);
+export const CONVENTION_NAMES: readonly string[] = [harmony.name, ...STYLES.map(([style]) => style.name)];
 
 /** The convention that a model's template shows. */
 export function chooseConvention({ template = '' }: ModelMarkup): Convention {
-  const style = /<tool_call>/.test(template) ? hermes : generic;
+  if (template.includes('<|channel|>analysis')) return harmony;
+  const [style] = STYLES.find(([, pattern]) => pattern.test(template))!;
   return buildConvention(style, reasoningMarks(template));
 }
 
 /** A convention by its name; the template still tells how reasoning is marked off. Throws for an unknown name. */
 export function conventionByName(name: string, { template = '' }: ModelMarkup): Convention {
-  const style = STYLES.find((one) => one.name === name);
-  if (!style)
-    throw new Error(`no convention is called ${JSON.stringify(name)}; there are ${CONVENTION_NAMES.join(', ')}`);
-  return buildConvention(style, reasoningMarks(template));
+  if (name === harmony.name) return harmony;
+  const found = STYLES.find(([style]) => style.name === name);
+  if (found) return buildConvention(found[0], reasoningMarks(template));
+  throw new Error(`no convention is called ${JSON.stringify(name)}; there are ${CONVENTION_NAMES.join(', ')}`);
 }
 
+const REASONING_MARKS: readonly ReasoningMarks[] = [
+  { open: '<seed:think>', close: '</seed:think>' },
+  { open: '<mm:think>', close: '</mm:think>' },
+  { open: '[THINK]', close: '[/THINK]' },
+  // Kimi's models call tools from within.
+  { open: '<think>', close: '</think>', alsoEndsAt: ['<|tool_calls_section_begin|>'] },
+];
+
 function reasoningMarks(template: string): ReasoningMarks | undefined {
-  return template.includes('</think>') ? { open: '<think>', close: '</think>' } : undefined;
+  return REASONING_MARKS.find(({ close }) => template.includes(close));
 }

@@ -14,16 +14,21 @@ const CONSTANTS: Readonly<Record<string, string>> = {
   False: 'false',
   None: 'null',
 };
-// Control characters may not stand in JSON strings.
-// oxlint-disable-next-line no-control-regex
-const PLAIN = /[^"\\\u0000-\u001f]*/y;
+/** By the quote that ends a string: what stands in it and in JSON's strings as it is. */
+const PLAIN: Readonly<Record<string, RegExp>> = {
+  // Control characters may not stand in JSON's strings.
+  // oxlint-disable-next-line no-control-regex
+  '"': /[^"\\\u0000-\u001f]*/y,
+  // oxlint-disable-next-line no-control-regex
+  "'": /[^'"\\\u0000-\u001f]*/y,
+};
 const SHORT_ESCAPES = '"\\/bfnrt';
 
 type Expected = 'value' | 'first-value' | 'key' | 'first-key' | 'after';
 
 /**
  * Reads a JSON value and hands on its text as it comes. Mends what models often get wrong and what has one meaning only: line
- * ends in strings, needless backslashes, a comma before a closing bracket, Python's constants.
+ * ends in strings, needless backslashes, a comma before a closing bracket, and Python's constants and quotes.
  */
 export function* readJson(input: AnswerInput, onText: (text: string) => void): Reading<JsonOutcome> {
   /** The brackets that close what is open. */
@@ -54,14 +59,14 @@ export function* readJson(input: AnswerInput, onText: (text: string) => void): R
       comma = input.take(1);
       expected = open.at(-1) === '}' ? 'key' : 'value';
     } else if (expected === 'key' || expected === 'first-key') {
-      outcome = next === '"' ? yield* readKey(input, emit) : 'bad';
+      outcome = isQuote(next) ? yield* readKey(input, emit) : 'bad';
       expected = 'value';
     } else if (next === '{' || next === '[') {
       emit(input.take(1));
       open.push(next === '{' ? '}' : ']');
       expected = next === '{' ? 'first-key' : 'first-value';
     } else {
-      outcome = next === '"' ? yield* readString(input, emit) : yield* readWord(input, emit);
+      outcome = isQuote(next) ? yield* readString(input, emit) : yield* readWord(input, emit);
       expected = 'after';
     }
     if (outcome !== 'whole') return outcome;
@@ -79,23 +84,24 @@ function* readKey(input: AnswerInput, emit: (text: string) => void): Reading<Jso
   return 'whole';
 }
 
+const isQuote = (character: string): boolean => character === '"' || character === "'";
+
 /** Reads a string that begins here. */
 function* readString(input: AnswerInput, emit: (text: string) => void): Reading<JsonOutcome> {
-  emit(input.take(1));
+  const quote = input.take(1);
+  emit('"');
   for (;;) {
-    yield* input.takeWhile(PLAIN, emit);
+    yield* input.takeWhile(PLAIN[quote]!, emit);
     const next = yield* input.peek();
     if (next === '') return 'cut';
     input.take(1);
-    if (next === '"') {
-      emit(next);
+    if (next === quote) {
+      emit('"');
       return 'whole';
     }
-    if (next === '\\') {
-      const escape = yield* readEscape(input);
-      if (escape === undefined) return 'cut';
-      emit(escape);
-    } else emit(JSON.stringify(next).slice(1, -1));
+    const escape = next === '\\' ? yield* readEscape(input) : JSON.stringify(next).slice(1, -1);
+    if (escape === undefined) return 'cut';
+    emit(escape);
   }
 }
 
@@ -103,19 +109,19 @@ function* readString(input: AnswerInput, emit: (text: string) => void): Reading<
 function* readEscape(input: AnswerInput): Reading<string | undefined> {
   const letter = yield* input.peek();
   if (letter === '') return undefined;
-  if (letter === 'u') {
-    input.take(1);
+  if (letter === 'u' || letter === 'x') {
+    const length = input.take(1) === 'u' ? 4 : 2;
     let digits = '';
-    while (digits.length < 4) {
+    while (digits.length < length) {
       const digit = yield* input.peek();
       if (digit === '') return undefined;
-      if (!/[\da-f]/i.test(digit)) return `\\\\u${digits}`;
+      if (!/[\da-f]/i.test(digit)) return `\\\\${letter}${digits}`;
       digits += input.take(1);
     }
-    return `\\u${digits}`;
+    return `\\u${digits.padStart(4, '0')}`;
   }
   if (SHORT_ESCAPES.includes(letter)) return `\\${input.take(1)}`;
-  // A quote needs no backslash; before anything else it is meant as a backslash.
+  // This quote needs no backslash; before anything else it is meant as a backslash.
   return letter === "'" ? input.take(1) : '\\\\';
 }
 
