@@ -16,7 +16,7 @@ import {
 import { smallConfigJson } from './small-config.ts';
 
 export const VOCAB = 11;
-const EOS = VOCAB - 1;
+export const EOS = VOCAB - 1;
 const PAGE_POSITIONS = 4;
 
 const config = parseModelConfig({
@@ -36,6 +36,11 @@ function logitsOf(state: number): Float32Array {
   logits[hash(state, 99) % VOCAB]! += 3;
   logits[EOS]! -= 5;
   return logits;
+}
+
+/** The model's logits for the token after these. */
+export function logitsAfter(ids: readonly number[]): Float32Array {
+  return logitsOf(ids.reduce(hash, 1));
 }
 
 /** What a sequence's pages hold: a token for each position. */
