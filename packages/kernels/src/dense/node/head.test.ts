@@ -39,7 +39,7 @@ describe('the head of the wasm engine', () => {
     for (const [r, query] of QUERYES.entries()) {
       const want = query && answerQuery(logits[r]!, query);
       const got = answers[r];
-      if (!want || want instanceof ModelError) expect(got).toBe(want);
+      if (!want || want instanceof Error) expect(got).toBe(want);
       else {
         expect(got).toMatchObject({ tokenId: want.tokenId });
         const { logprob, topLogprobs = [] } = got as typeof want;
