@@ -34,6 +34,11 @@ export class AnswerInput {
     this.#hasEnded = true;
   }
 
+  /** Whether nothing will follow; part of it may not have been read. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
   /** Whether all was read and nothing will follow. */
   get isDone(): boolean {
     return this.#hasEnded && this.#at === this.#text.length && this.#special === undefined;
@@ -102,21 +107,26 @@ export class AnswerInput {
 
   /**
    * Reads up to and with the first of the markers, which is returned. Hands on the text before it as soon as it cannot belong
-   * to one. Other special tokens are dropped. Undefined: the answer has ended.
+   * to one; `onLast` gets what at the answer's end may be the beginning of one. Other special tokens are dropped. Undefined: the
+   * answer has ended.
    */
-  *until(markers: readonly string[], onText: (text: string) => void): Reading<string | undefined> {
+  *until(
+    markers: readonly string[],
+    onText: (text: string) => void,
+    onLast: (text: string) => void = onText,
+  ): Reading<string | undefined> {
     const finder = markerFinder(markers);
     for (;;) {
       const found = finder(this.#text, this.#at);
-      const isOpen = this.#special === undefined && !this.#hasEnded;
-      const end = found.marker !== undefined || isOpen ? found.index : this.#text.length;
-      const text = this.take(end - this.#at);
+      const text = this.take(found.index - this.#at);
       if (text !== '') onText(text);
       if (found.marker !== undefined) {
         this.take(found.marker.length);
         this.wasSpecial = false;
         return found.marker;
       }
+      const held = this.#special === undefined && !this.#hasEnded ? '' : this.take(this.#text.length - this.#at);
+      if (held !== '') (this.#special === undefined ? onLast : onText)(held);
       if (this.#special !== undefined) {
         const special = this.#takeSpecial()!;
         this.wasSpecial = true;
