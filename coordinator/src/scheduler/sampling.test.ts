@@ -82,6 +82,10 @@ const cases: [string, Partial<Asked>][] = [
   ['a constraint', { rule: alternating, maxTokens: 40, logitBias: new Map([[EOS, 3]]) }],
   ['a constraint and a least length', { rule: alternating, minTokens: 9, logitBias: new Map([[EOS, 9]]) }],
   [
+    'a constraint that allows all, and a least length',
+    { rule: () => true, minTokens: 6, logitBias: new Map([[EOS, 6]]), maxTokens: 40 },
+  ],
+  [
     'a constraint that ends before the least length',
     { rule: (ids, id) => (ids.length < 5 ? id < 5 : id === EOS), minTokens: 9 },
   ],
@@ -147,13 +151,13 @@ describe('drafts', () => {
 
   it('are never tokens that end the answer', async () => {
     const asked = request('one', {
-      promptIds: [1, 2, 3, 7, 1, 2, 3, 7, 1, 2, 3],
+      promptIds: [1, 2, 3, 7, 1, 2, 3, 7, 1, 2],
       maxTokens: 8,
       stopTokenIds: [7],
       minTokens: 9,
     });
     const { passes } = await answer({ mode: 'lookup' }, { ...asked, logitBias: new Map([[3, 50]]) });
-    // The text’s own continuation is 7, which may not be drawn.
+    // The text goes on with 3, and would with 7, which may not be drawn.
     expect(passes.length).toBeGreaterThan(1);
     expect(passes[1]).toBe(1);
   });
