@@ -13,7 +13,7 @@ export interface GuardOptions {
 }
 
 /**
- * A constraint as the scheduler uses it: with a deadline, closed once, and after that asked nothing more. What goes wrong with it
+ * A constraint as the scheduler uses it: with a deadline, and asked nothing more once it is closed. What goes wrong with it
  * is a GenerationError, for its own answer.
  */
 export class ConstraintGuard {
@@ -60,7 +60,6 @@ export class ConstraintGuard {
   }
 
   close(): void {
-    if (this.#isClosed) return;
     this.#isClosed = true;
     for (const reject of this.#waiting) reject(ended());
     this.#constraint.close();

@@ -82,6 +82,10 @@ const cases: [string, Partial<Asked>][] = [
   ['a constraint', { rule: alternating, maxTokens: 40, logitBias: new Map([[EOS, 3]]) }],
   ['a constraint and a least length', { rule: alternating, minTokens: 9, logitBias: new Map([[EOS, 9]]) }],
   [
+    'a constraint that allows all, and a least length',
+    { rule: () => true, minTokens: 6, logitBias: new Map([[EOS, 6]]), maxTokens: 40 },
+  ],
+  [
     'a constraint that ends before the least length',
     { rule: (ids, id) => (ids.length < 5 ? id < 5 : id === EOS), minTokens: 9 },
   ],
@@ -146,16 +150,12 @@ describe('drafts', () => {
   });
 
   it('are never tokens that end the answer', async () => {
-    const asked = request('one', {
-      promptIds: [1, 2, 3, 7, 1, 2, 3, 7, 1, 2, 3],
-      maxTokens: 8,
-      stopTokenIds: [7],
-      minTokens: 9,
-    });
-    const { passes } = await answer({ mode: 'lookup' }, { ...asked, logitBias: new Map([[3, 50]]) });
-    // The text’s own continuation is 7, which may not be drawn.
-    expect(passes.length).toBeGreaterThan(1);
-    expect(passes[1]).toBe(1);
+    // Wherever the text has as many 3s as the answer so far, 7 follows, which may not be drawn.
+    const promptIds = [...Array.from({ length: 20 }, () => 3), 7];
+    const asked = request('one', { promptIds, maxTokens: 18, stopTokenIds: [7], minTokens: 19 });
+    const { events, passes } = await answer({ mode: 'lookup' }, { ...asked, logitBias: new Map([[3, 50]]) });
+    expect(idsOf(events)).toEqual(Array.from({ length: 18 }, () => 3));
+    expect(passes).toEqual([21, ...Array.from({ length: 17 }, () => 1)]);
   });
 });
 

@@ -184,3 +184,73 @@ describe('a token under changes to logits', () => {
     expect((damaged as Error).message).toMatch(/logits hold NaN at token 1/);
   });
 });
+
+describe('tokens drawn under a mask, biases, penalties and min_p', () => {
+  const logits = Float32Array.of(2, 1.4, 3, 2.2, 1.9, 2.6, -1, 2.4, 1.2, 0.4, 2.1, 2.5, 1.1);
+  const temperature = 0.9;
+  const mask = Uint32Array.of(0b1110111111011);
+  const changes = {
+    biases: new Map([
+      [1, 0.8],
+      [5, -0.5],
+      [6, 1.5],
+    ]),
+    penalties: { repetition: 1.25, frequency: 0.3, presence: 0.4, seen: Int32Array.of(0, 0, 3, 2, 6, 1, 7, 1) },
+  };
+  const minP = 0.2;
+
+  /** The same in float64, step by step. */
+  function probabilities(): number[] {
+    const changed = Array.from(logits);
+    for (const [token, bias] of changes.biases) changed[token]! += bias;
+    for (const token of [0, 3, 6, 7])
+      changed[token] = changed[token]! > 0 ? changed[token]! / 1.25 : changed[token]! * 1.25;
+    changed[3]! -= 2 * 0.3 + 0.4;
+    changed[6]! -= 0.3 + 0.4;
+    changed[7]! -= 0.3 + 0.4;
+    const weights = changed.map((value, i) => ([2, 9].includes(i) ? 0 : Math.exp(value / temperature)));
+    const most = Math.max(...weights);
+    const kept = weights.map((weight) => (weight >= minP * most ? weight : 0));
+    const sum = kept.reduce((a, b) => a + b);
+    return kept.map((weight) => weight / sum);
+  }
+
+  /** χ² of `draws` tokens against the distribution; of its tokens only. */
+  function chiSquare(
+    draw: (uniform: number) => number,
+    shares: readonly number[],
+    draws: number,
+    seed: number,
+  ): number {
+    const rng = createRng(seed);
+    const counts = shares.map(() => 0);
+    for (let i = 0; i < draws; i++) counts[draw(rng())]!++;
+    for (const [i, p] of shares.entries()) if (p === 0) expect(counts[i]).toBe(0);
+    return shares.reduce((sum, p, i) => (p === 0 ? sum : sum + (counts[i]! - draws * p) ** 2 / (draws * p)), 0);
+  }
+
+  /**
+   * χ² with 8 degrees of freedom exceeds this once in 10,000 times when nothing is wrong. Where 0.01 of probability is moved
+   * between the two likeliest tokens (Σ (p′ − p)² / p = 1.1e-3), the noncentrality is 66 and the power 0.998.
+   */
+  const critical = 31.83;
+  const draws = 60_000;
+  const bench = new QueryBench(logits, 32);
+  const token = { temperature, topP: 1, minP, changes };
+  const engines: [string, (uniform: number, how?: typeof token) => number][] = [
+    ['threads', (uniform, how = token) => bench.draw({ ...how, uniform }, mask)],
+    ['reference', (uniform, how = token) => expected(logits, { ...how, uniform }, mask)],
+  ];
+
+  it.each(engines)('have the distribution that these leave: %s', (_, draw) => {
+    const shares = probabilities();
+    expect(shares.filter((p) => p > 0)).toHaveLength(9);
+    expect(chiSquare(draw, shares, draws, 41)).toBeLessThan(critical);
+  });
+
+  it.each(engines)('would show a penalty that is off by 0.2: %s', (_, draw) => {
+    const off = { ...changes, penalties: { ...changes.penalties, presence: 0.2 } };
+    const drawOff = (uniform: number): number => draw(uniform, { ...token, changes: off });
+    expect(chiSquare(drawOff, probabilities(), draws, 42)).toBeGreaterThan(critical);
+  });
+});
