@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { Server } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { ApiKeys } from '../access/api-keys.ts';
@@ -85,6 +86,8 @@ export interface HttpDeps {
   /** Folders of the built pages. A missing one is not served. */
   staticRoots: { donor?: string; console?: string };
   limits?: Partial<HttpLimits>;
+  /** A server that listens already, whose address `listen` takes over (`holdAddress`). */
+  listener?: Server;
   /** Without it, no keys are required and shards are unlimited. */
   access?: HttpAccess;
   /** Origins whose pages may call /v1; default `*`. `corsHeaders` explains why that is safe. */

@@ -89,6 +89,12 @@ export class ApiError extends Error {
     });
   }
 
+  static starting(): ApiError {
+    return new ApiError(503, 'The coordinator is still loading its model. GET /readyz shows the progress.', {
+      code: 'starting',
+    });
+  }
+
   static timeout(): ApiError {
     return new ApiError(504, 'The answer took too long. Ask for fewer tokens, or retry later.', {
       code: 'timeout',

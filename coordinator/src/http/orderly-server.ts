@@ -1,5 +1,5 @@
 import { type IncomingMessage, Server, type ServerOptions, type ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import type { Server as NetServer, Socket } from 'node:net';
 import { hostFault, type HostHeaderError } from './host-header.ts';
 
 /** Node reads on while it buffers no more of a body, and so notices that a client leaves. */
@@ -12,6 +12,8 @@ export interface OrderlyServerOptions extends ServerOptions {
   waitingInAll: number;
   /** Called when a connection is destroyed because more were waiting, there or in all, or one with a long body. */
   onOverflow(): void;
+  /** A server that listens already, whose address `listen` takes over, whatever it is asked for. */
+  listener?: NetServer | undefined;
 }
 
 type Exchange = readonly [request: IncomingMessage, response: ServerResponse];
@@ -35,6 +37,12 @@ export class OrderlyServer extends Server {
     this.#options = options;
     // Without a listener, Node answers an unknown expectation itself, at once. It may be ignored (RFC 9110, section 10.1.1).
     this.on('checkExpectation', (...exchange: Exchange) => this.emit('request', ...exchange));
+  }
+
+  /** Throws where this server listens already. */
+  override listen(...args: unknown[]): this {
+    const { listener } = this.#options;
+    return listener ? super.listen(listener) : super.listen(...(args as Parameters<Server['listen']>));
   }
 
   /** Comes before all listeners, since socket.io answers its own requests without asking the others. */

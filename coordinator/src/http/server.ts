@@ -61,15 +61,16 @@ function createApp(deps: HttpDeps, limits: HttpLimits, metrics: HttpMetrics): Fa
     routerOptions: { maxParamLength: limits.paramChars },
     return503OnClosing: false,
     forceCloseConnections: 'idle',
-    serverFactory: (handler) => createServer(limits, metrics).on('request', handler),
+    serverFactory: (handler) => createServer(limits, metrics, deps.listener).on('request', handler),
     frameworkErrors: (error, request, reply) => sendError(error, request, reply),
     // `edge.ts` handles these itself, since it knows the connections.
     clientErrorHandler: () => {},
   }) as unknown as FastifyInstance;
 }
 
-function createServer(limits: HttpLimits, metrics: HttpMetrics): OrderlyServer {
+function createServer(limits: HttpLimits, metrics: HttpMetrics, listener: HttpDeps['listener']): OrderlyServer {
   const server = new OrderlyServer({
+    listener,
     waitingPerConnection: limits.waitingPerConnection,
     waitingInAll: limits.waitingInAll,
     onOverflow: () => metrics.pipelineOverflows.inc(),
