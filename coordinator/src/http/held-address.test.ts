@@ -46,23 +46,27 @@ it('refuses a taken port, and gives it back', async () => {
 
 it('hands the port over without a moment in which it is refused', async () => {
   const held = await hold();
-  let answered = 0;
-  let stop = false;
-  const asking = (async () => {
-    while (!stop) {
+  const asking = { answered: 0, isOver: false };
+  const over = (async () => {
+    while (!asking.isOver) {
       await (await fetch(`http://127.0.0.1:${held.port}/`)).text();
-      answered++;
+      asking.answered++;
     }
   })();
-  const options = { listener: held.listener, waitingPerConnection: 1, waitingInAll: 1, onOverflow: () => {} };
-  const server = new OrderlyServer(options).on('request', (_, response) => response.end('the next server'));
-  while (answered < 3) await new Promise((resolve) => setImmediate(resolve));
+  const answers = async (more: number): Promise<void> => {
+    const enough = asking.answered + more;
+    while (asking.answered < enough) await new Promise((resolve) => setImmediate(resolve));
+  };
+  const options = { waitingPerConnection: 1, waitingInAll: 1, connections: 100, onOverflow: () => {} };
+  const server = new OrderlyServer({ listener: held.listener, ...options });
+  server.on('request', (_, response) => response.end('the next server'));
+  await answers(3);
   server.listen(1, '192.0.2.1');
   if (!server.listening) await once(server, 'listening');
-  const before = answered;
-  while (answered < before + 5) await new Promise((resolve) => setImmediate(resolve));
-  stop = true;
-  await asking;
+  await answers(5);
+  asking.isOver = true;
+  // It would have thrown.
+  await over;
   held.handOver();
   expect(await (await fetch(`http://127.0.0.1:${held.port}/`)).text()).toBe('the next server');
   const closed = once(server, 'close');

@@ -7,6 +7,7 @@ import type { z } from 'zod';
 import manifest from '../../package.json' with { type: 'json' };
 import type { TextClient } from '../text/text-thread.ts';
 import { cacheScopeOf, clientOf, holdAnswers, keyNameOf, registerApiAccess } from './api-access.ts';
+import { servedUrl } from './api-paths.ts';
 import { parseBody, registerJsonBody } from './body.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpDeps, type HttpLimits } from './deps.ts';
 import { registerEdge, sendError } from './edge.ts';
@@ -33,7 +34,7 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   const metrics = registerHttpMetrics(deps.registry);
   const app = createApp(deps, limits, metrics);
 
-  registerJsonBody(app);
+  registerJsonBody(app, limits.bodyBytes);
   registerEdge(app, { log: deps.log, limits, metrics, corsOrigins: deps.corsOrigins ?? '*' });
   if (deps.access) registerApiAccess(app, deps.access, deps.registry);
   registerModels(app, deps.generation.modelId);
@@ -43,7 +44,7 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
     { ...deps, limits, metrics, systemFingerprint: deps.systemFingerprint ?? fingerprint(deps.generation.modelId) },
   );
   registerShards(app, deps, metrics);
-  registerHealth(app, deps);
+  registerHealth(app, { ...deps, version: manifest.version });
   await registerDocs(app, deps, limits);
   await registerPages(app, deps.staticRoots);
   await app.ready();
@@ -57,6 +58,7 @@ function createApp(deps: HttpDeps, limits: HttpLimits, metrics: HttpMetrics): Fa
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     requestIdHeader: false,
+    rewriteUrl: ({ url }) => servedUrl(url ?? '/'),
     bodyLimit: limits.bodyBytes,
     routerOptions: { maxParamLength: limits.paramChars },
     return503OnClosing: false,
@@ -69,8 +71,9 @@ function createApp(deps: HttpDeps, limits: HttpLimits, metrics: HttpMetrics): Fa
 }
 
 function createServer(limits: HttpLimits, metrics: HttpMetrics, listener: HttpDeps['listener']): OrderlyServer {
-  const server = new OrderlyServer({
+  return new OrderlyServer({
     listener,
+    connections: limits.connections,
     waitingPerConnection: limits.waitingPerConnection,
     waitingInAll: limits.waitingInAll,
     onOverflow: () => metrics.pipelineOverflows.inc(),
@@ -80,8 +83,6 @@ function createServer(limits: HttpLimits, metrics: HttpMetrics, listener: HttpDe
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     connectionsCheckingInterval: Math.min(MAX_CONNECTION_CHECK_MS, limits.headersTimeoutMs),
   });
-  server.maxConnections = limits.connections;
-  return server;
 }
 
 function registerModels(app: FastifyInstance, modelId: string): void {
