@@ -24,7 +24,6 @@ export async function runServe(argv: readonly string[]): Promise<number> {
   }
   const given = parseConfig(argv, process.env);
   const config = { ...given, stateFile: given.stateFile ?? defaultStateFile(given) };
-  const onNotice = (text: string): void => void process.stderr.write(`shoal: ${text}\n`);
   const stop = new StopSignals({
     onRepeat: () => void process.stdout.write('Still draining.\n'),
   });
