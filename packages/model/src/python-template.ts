@@ -16,6 +16,8 @@ const PRINTED = new Set([
   'FilterExpression',
   'BinaryExpression',
   'SelectExpression',
+  'TestExpression',
+  'UnaryExpression',
   'Ternary',
 ]);
 const BODIES = new Set(['body', 'alternate', 'defaultBlock']);
@@ -76,6 +78,9 @@ function replaced(node: Node): Node {
 
 /** A value's text. The library hands functions the same for none and for what is undefined, so that a test goes along. */
 function text(value: Node): Node {
+  if (value.type === 'Ternary') {
+    return { ...value, trueExpr: text(value['trueExpr'] as Node), falseExpr: text(value['falseExpr'] as Node) };
+  }
   const isRead = value.type === 'Identifier' || value.type === 'MemberExpression';
   const isNone = { type: 'TestExpression', operand: value, negate: false, test: { type: 'Identifier', value: 'none' } };
   return call('__str', isRead ? [value, isNone] : [value]);
