@@ -161,6 +161,9 @@ describe('chat template', () => {
     expect(new Tokenizer(tokenizerJson, { ...configJson, chat_template: several }).chatTemplate!.renderChat([])).toBe(
       'plain',
     );
+    const withTools = new Tokenizer(tokenizerJson, { ...configJson, chat_template: several }).chatTemplate!;
+    const tools = [{ type: 'function', function: { name: 'f' } }] as const;
+    expect(withTools.renderChat([], { tools })).toBe('tools');
     expect(new Tokenizer(tokenizerJson, { ...configJson, chat_template: undefined }).chatTemplate).toBeUndefined();
   });
 });
