@@ -39,7 +39,10 @@ export function encodeNow(tokenizer: Tokenizer, task: EncodeTask): EncodeOutcome
   const text = 'text' in task ? task.text : render(tokenizer, task.messages);
   if (typeof text !== 'string') return { fault: text };
   try {
-    return { ids: Uint32Array.from(tokenizer.encodePrompt(text, task.maxTokens)) };
+    // A template writes the special tokens that a conversation begins with itself, so a second begin-of-text would be one too many.
+    const isPrompt = 'text' in task;
+    const ids = isPrompt ? tokenizer.encodePrompt(text, task.maxTokens) : tokenizer.encode(text, task.maxTokens);
+    return { ids: Uint32Array.from(ids) };
   } catch (thrown) {
     if (thrown instanceof MarkRunError) return { fault: { reason: 'marks', message: thrown.message } };
     if (!(thrown instanceof TooManyTokensError)) throw thrown;

@@ -136,7 +136,7 @@ describe('chat template', () => {
   ];
 
   it('of the default model strings the texts together, without the system message', () => {
-    expect(tokenizer.chatTemplate!.renderChat(messages)).toBe('Once upon');
+    expect(tokenizer.chatTemplate!.renderChat(messages)).toBe('<|endoftext|>Once upon');
   });
 
   it('gets special tokens and asks for an answer', () => {
