@@ -59,9 +59,13 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   choicesPerRequest: 32,
 };
 
+/** Undefined: the parameter has no effect. */
 export interface SamplingDefaults {
   temperature: number;
   topP: number;
+  topK?: number | undefined;
+  minP?: number | undefined;
+  repetitionPenalty?: number | undefined;
 }
 
 /** Limits access to answers, weights and metrics. */
