@@ -73,7 +73,9 @@ describe('TextEncoding', () => {
     expect(tokenizer.minTokens(letters(bytes))).toBeLessThan(maxTokens);
     expect(await texts.encode({ text: letters(bytes), maxTokens }, {})).toEqual({ fault });
     const messages = [{ role: 'user' as const, content: letters(bytes) }];
-    expect(await texts.encode({ messages, maxTokens }, {})).toEqual({ fault });
+    // Its template begins with the begin-of-text token.
+    const rendered = { ...fault, bytes: bytes + '<|endoftext|>'.length };
+    expect(await texts.encode({ messages, maxTokens }, {})).toEqual({ fault: rendered });
   });
 
   it.each([0, 10_000, 100_000])('hands on why there is no text to tokenize (%i bytes)', async (bytes) => {
