@@ -48,6 +48,7 @@ function textOptions(body: CompletionRequest | ChatRequest): TextOptions {
   const stop = body.stop == null ? [] : typeof body.stop === 'string' ? [body.stop] : body.stop;
   return {
     stop: stop.filter((one) => one !== ''),
+    stopTokenIds: body.stop_token_ids ?? [],
     minTokens: body.min_tokens ?? 0,
     includesStop: body.include_stop_str_in_output ?? false,
     showsSpecialTokens: body.skip_special_tokens === false,

@@ -11,6 +11,8 @@ export interface ParsedPrompt {
 /** How an answer's text ends and what of it is shown. */
 export interface TextOptions {
   stop: readonly string[];
+  /** Tokens that the client named; they are told where they have ended an answer. */
+  stopTokenIds: readonly number[];
   /** Stop strings are found only once the answer has this many tokens. */
   minTokens: number;
   /** Whether a stop string is part of the answer that it ends. */
