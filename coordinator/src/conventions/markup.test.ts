@@ -111,6 +111,13 @@ describe('arguments written as text', () => {
     expect(read('qwen3_coder', [call])).toEqual(['', `f ${json}`]);
   });
 
+  it('may be in Python’s form', () => {
+    expect(read('qwen3_coder', [coder(parameter('list', "['it\\'s', True, None]"))])).toEqual([
+      '',
+      'f {"list": ["it\'s", true, null]}',
+    ]);
+  });
+
   it('are strings where they fit no type', () => {
     expect(read('qwen3_coder', [coder(parameter('count', 'many'), parameter('list', '3'))])).toEqual([
       '',
