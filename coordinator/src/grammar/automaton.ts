@@ -51,6 +51,8 @@ export class Automaton {
   /** A byte of each class. */
   readonly #bytes: number[] = [];
   readonly #states = new Map<string, State>();
+  /** After a byte by where that leads, if it is to one place. */
+  readonly #places = new Map<number, State | null>();
   readonly #frames = new Map<number, Frame>();
   #keptThreads = 0;
   #frameCount = 0;
@@ -75,8 +77,21 @@ export class Automaton {
       if (instruction.op === 'byte' && instruction.first <= byte && byte <= instruction.last)
         reached.push({ at: instruction.next, frame });
     }
-    const next = this.#close(reached);
+    const next = this.#afterByte(reached);
     state.next[byteClass] = next;
+    return next;
+  }
+
+  /** Many bytes lead from many states to the same one place, such as the next character of a string. */
+  #afterByte(reached: Thread[]): State | null {
+    const [only] = reached;
+    if (!only || reached.length > 1) return this.#close(reached);
+    const key = threadKey(only);
+    let next = this.#places.get(key);
+    if (next === undefined) {
+      next = this.#close(reached);
+      this.#places.set(key, next);
+    }
     return next;
   }
 
@@ -167,6 +182,7 @@ export class Automaton {
       state.mask = undefined;
     }
     this.#states.clear();
+    this.#places.clear();
     this.#frames.clear();
     this.#keptThreads = 0;
   }

@@ -12,7 +12,10 @@ export function expressionOf(source: GrammarSource, specials: ReadonlyMap<string
     case 'json-object':
       return sequence(SPACE, JSON_OBJECT);
     case 'json-schema':
-      return sequence(SPACE, named('JSON schema', () => schemaExpression(source.schema)));
+      return sequence(
+        SPACE,
+        named('JSON schema', () => schemaExpression(source.schema)),
+      );
     case 'regex':
       return named('regular expression', () =>
         regexExpression(source.pattern, { spell: (ranges) => ({ kind: 'chars', ranges }), around: EMPTY }),
@@ -59,7 +62,7 @@ function partOf(part: GrammarPart, specials: ReadonlyMap<string, number>): Expre
 function literal(value: string, specials: ReadonlyMap<string, number>): Expression {
   const parts: Expression[] = [];
   let plain = '';
-  for (let at = 0; at < value.length; ) {
+  for (let at = 0; at < value.length;) {
     const special = longestAt(value, at, specials);
     if (special === undefined) {
       plain += value[at++];
@@ -79,4 +82,3 @@ function longestAt(value: string, at: number, specials: ReadonlyMap<string, numb
     if (special.length > (longest?.length ?? 0) && value.startsWith(special, at)) longest = special;
   return longest;
 }
-

@@ -120,7 +120,8 @@ class GbnfParser {
     if (character === '"') return this.#text();
     if (character === '[') return { kind: 'chars', ranges: this.#set() };
     if (character === '.') return { kind: 'chars', ranges: otherRanges([]) };
-    if (character === '<' || character === '!') throw this.#wrong('tokens in a grammar are not supported; write their text');
+    if (character === '<' || character === '!')
+      throw this.#wrong('tokens in a grammar are not supported; write their text');
     if (character !== '(') throw this.#wrong(`“${character}” is not expected`);
     if (++this.#groups > MAX_GROUPS) throw unsupported(`more than ${MAX_GROUPS} groups in each other`);
     this.#skip(true);

@@ -74,7 +74,7 @@ export class Masks {
     const { classOf } = automaton;
     const path = this.#path;
     path[0] = state;
-    for (let node = 0; node < nodes; ) {
+    for (let node = 0; node < nodes;) {
       const depth = depths[node]!;
       const from = path[depth - 1]!;
       const byteClass = classOf[bytes[node]!]!;

@@ -49,8 +49,7 @@ function ofLength(node: Node, { least, most }: Lengths): Node {
     throw unsupported('minLength and maxLength beside it; write the length into the pattern');
   const others = possible.least - only.least;
   const bounded = { least: Math.max(only.least, least - others), most: Math.min(only.most, most - others) };
-  const replacement: Node =
-    bounded.least > bounded.most ? { kind: 'choice', options: [] } : { ...only, ...bounded };
+  const replacement: Node = bounded.least > bounded.most ? { kind: 'choice', options: [] } : { ...only, ...bounded };
   return { kind: 'sequence', parts: parts.map((part) => (part === only ? replacement : part)) };
 }
 

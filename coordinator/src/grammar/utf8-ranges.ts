@@ -20,7 +20,8 @@ export function utf8Ranges([first, last]: CharRange): ByteRanges[] {
     const mask = (1 << bits) - 1;
     if ((first & ~mask) === (last & ~mask)) break;
     if ((first & mask) !== 0) return [...utf8Ranges([first, first | mask]), ...utf8Ranges([(first | mask) + 1, last])];
-    if ((last & mask) !== mask) return [...utf8Ranges([first, (last & ~mask) - 1]), ...utf8Ranges([last & ~mask, last])];
+    if ((last & mask) !== mask)
+      return [...utf8Ranges([first, (last & ~mask) - 1]), ...utf8Ranges([last & ~mask, last])];
   }
   const low = Buffer.from(String.fromCodePoint(first));
   const high = Buffer.from(String.fromCodePoint(last));

@@ -2,7 +2,15 @@ import { EMPTY, type Expression, NEVER, optional, repeat, sequence } from '../ex
 import { GrammarError } from '../grammar-error.ts';
 import { bracketed, COMMA, SPACE } from './json-values.ts';
 import type { SchemaCompiler } from './schema-compiler.ts';
-import { countAt, refused, type SchemaPart, type Subschema, subschemaAt, subschemasAt, valueOf } from './schema-reader.ts';
+import {
+  countAt,
+  refused,
+  type SchemaPart,
+  type Subschema,
+  subschemaAt,
+  subschemasAt,
+  valueOf,
+} from './schema-reader.ts';
 
 /** Bounds beyond this are not counted out. */
 const MAX_ITEMS = 4_096;

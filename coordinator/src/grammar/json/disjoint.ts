@@ -18,9 +18,7 @@ export function areDisjoint(
   const [valuesOfA, valuesOfB] = [valuesOf(a), valuesOf(b)];
   if (valuesOfA && valuesOfB) return ![...valuesOfA].some((value) => valuesOfB.has(value));
   const [typesOfA, typesOfB] = [typesOf(a), typesOf(b)];
-  const shared = typesOfA.filter(
-    (type) => typesOfB.some((other) => sameType(type) === sameType(other)),
-  );
+  const shared = typesOfA.filter((type) => typesOfB.some((other) => sameType(type) === sameType(other)));
   if (shared.length === 0) return true;
   if (shared.length > 1 || shared[0] !== 'object' || depth >= MAX_DEPTH) return false;
   const required = [...requiredOf(a)].filter((name) => requiredOf(b).has(name));

@@ -1,4 +1,16 @@
-import { call, type CharRange, chars, choice, commonRanges, EMPTY, type Expression, otherRanges, repeat, sequence, text } from '../expression.ts';
+import {
+  call,
+  type CharRange,
+  chars,
+  choice,
+  commonRanges,
+  EMPTY,
+  type Expression,
+  otherRanges,
+  repeat,
+  sequence,
+  text,
+} from '../expression.ts';
 import { unsupported } from '../grammar-error.ts';
 import { quoted } from './json-values.ts';
 
@@ -20,7 +32,9 @@ export function keyExcept(names: readonly string[]): Expression {
   const root: Node = { isName: false, children: new Map() };
   for (const name of names) {
     if (name.length > MAX_NAME)
-      throw unsupported(`a property’s name of more than ${MAX_NAME} characters beside additionalProperties; shorten it`);
+      throw unsupported(
+        `a property’s name of more than ${MAX_NAME} characters beside additionalProperties; shorten it`,
+      );
     let at = root;
     for (const character of name) {
       const next = at.children.get(character) ?? { isName: false, children: new Map<string, Node>() };

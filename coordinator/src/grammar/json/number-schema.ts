@@ -14,7 +14,10 @@ export function numberExpression(parts: readonly SchemaPart[], type: 'integer' |
     for (const bound of boundsOf(part, 'minimum', 'exclusiveMinimum')) if (isTighter(bound, low, 1)) low = bound;
     for (const bound of boundsOf(part, 'maximum', 'exclusiveMaximum')) if (isTighter(bound, high, -1)) high = bound;
     if (textAt(part, 'format') === 'int32') {
-      const [least, most] = [{ value: -(2 ** 31), isExclusive: false }, { value: 2 ** 31 - 1, isExclusive: false }];
+      const [least, most] = [
+        { value: -(2 ** 31), isExclusive: false },
+        { value: 2 ** 31 - 1, isExclusive: false },
+      ];
       if (isTighter(least, low, 1)) low = least;
       if (isTighter(most, high, -1)) high = most;
     }

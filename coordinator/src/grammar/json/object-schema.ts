@@ -2,7 +2,17 @@ import { call, choice, EMPTY, type Expression, NEVER, optional, repeat, type Rul
 import { unsupported, WorkBudget } from '../grammar-error.ts';
 import { regexExpression } from '../regex.ts';
 import { keyExcept } from './keys.ts';
-import { bracketed, COLON, COMMA, JSON_CHARACTER, JSON_STRING, jsonSpelling, jsonText, quoted, SPACE } from './json-values.ts';
+import {
+  bracketed,
+  COLON,
+  COMMA,
+  JSON_CHARACTER,
+  JSON_STRING,
+  jsonSpelling,
+  jsonText,
+  quoted,
+  SPACE,
+} from './json-values.ts';
 import type { SchemaCompiler } from './schema-compiler.ts';
 import {
   countAt,
@@ -42,9 +52,7 @@ const memberOf = (key: Expression, value: Expression): Expression => sequence(ke
 /** What a part says about a property's value. */
 function schemasFor(part: SchemaPart, name: string): Subschema[] {
   const properties = mapAt(part, 'properties');
-  const own = Object.hasOwn(properties, name)
-    ? [subschema(properties[name], `${part.place}/properties/${name}`)]
-    : [];
+  const own = Object.hasOwn(properties, name) ? [subschema(properties[name], `${part.place}/properties/${name}`)] : [];
   const patterns = Object.keys(mapAt(part, 'patternProperties'));
   if (patterns.length > 0)
     throw refused('patternProperties', part.place, 'leave it out beside properties and required');
@@ -103,10 +111,14 @@ class Members {
   readonly #other: Expression | undefined;
   readonly #least: number;
   readonly #most: number;
+  readonly #isCounted: boolean;
   /** Counts from here on are the same. */
   readonly #cap: number;
   readonly #rules = new Map<string, Rule>();
-  readonly #budget = new WorkBudget(MAX_STEPS, 'properties of one object, times those that minProperties and maxProperties count');
+  readonly #budget = new WorkBudget(
+    MAX_STEPS,
+    'properties of one object, times those that minProperties and maxProperties count',
+  );
   readonly #place: string;
 
   constructor(properties: readonly Property[], other: Expression | undefined, parts: readonly SchemaPart[]) {
@@ -116,9 +128,9 @@ class Members {
     this.#least = Math.max(0, ...parts.map((part) => countAt(part, 'minProperties') ?? 0));
     this.#most = Math.min(Infinity, ...parts.map((part) => countAt(part, 'maxProperties') ?? Infinity));
     const required = properties.filter(({ isRequired }) => isRequired).length;
-    const isCounted =
+    this.#isCounted =
       this.#least > required || (this.#most < Infinity && (other !== undefined || this.#most < properties.length));
-    this.#cap = isCounted ? properties.length + 1 : 1;
+    this.#cap = this.#isCounted ? properties.length + 1 : 1;
   }
 
   expression(): Expression {
@@ -156,16 +168,14 @@ class Members {
   /** What is not listed, after so many members. */
   #others(count: number): Expression {
     const [least, most] = [Math.max(0, this.#least - count), this.#most - count];
-    const isCounted = this.#cap > 1;
     if (most < 0) return NEVER;
-    if (!this.#other) return isCounted && least > 0 ? NEVER : EMPTY;
+    if (!this.#other) return this.#isCounted && least > 0 ? NEVER : EMPTY;
     // Two of the same name would count as one.
-    if (isCounted && least > 1)
+    if (this.#isCounted && least > 1)
       throw unsupported(`“minProperties” at ${this.#place} is not supported; list the properties as required`);
     const more = sequence(COMMA, this.#other);
     if (most === 0) return EMPTY;
-    const all =
-      count > 0 ? repeat(more, 1, most) : sequence(this.#other, repeat(more, 0, most - 1));
-    return least > 0 && isCounted ? all : optional(all);
+    const all = count > 0 ? repeat(more, 1, most) : sequence(this.#other, repeat(more, 0, most - 1));
+    return least > 0 && this.#isCounted ? all : optional(all);
   }
 }

@@ -64,7 +64,14 @@ export class SchemaCompiler {
     for (let next = open.pop(); next; next = open.pop()) {
       const { schema, place } = next;
       if (schema === false) return undefined;
-      if (schema === true || seen.has(schema)) continue;
+      if (schema === true) continue;
+      if (known.some((part) => part.schema === schema && part.chosen.length > 0))
+        throw refused(
+          '$ref',
+          place,
+          'it refers to what it is an option of, so that it says nothing; leave that option out',
+        );
+      if (seen.has(schema)) continue;
       this.#parts.spend();
       seen.add(schema);
       const part = { schema, place, chosen: [] };

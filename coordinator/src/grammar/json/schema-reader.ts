@@ -109,7 +109,11 @@ export function subschemasAt(part: SchemaPart, keyword: string): Subschema[] | u
 /** What a `$ref` refers to. */
 export function resolve(root: JsonSchema, ref: string, place: string): Subschema {
   if (ref !== '#' && !ref.startsWith('#/'))
-    throw refused('$ref', place, `refer to a place in the same schema, such as #/$defs/name, not to “${ref.slice(0, 80)}”`);
+    throw refused(
+      '$ref',
+      place,
+      `refer to a place in the same schema, such as #/$defs/name, not to “${ref.slice(0, 80)}”`,
+    );
   let at: unknown = root;
   for (const token of ref.split('/').slice(1)) {
     let key = token;
@@ -121,6 +125,7 @@ export function resolve(root: JsonSchema, ref: string, place: string): Subschema
     key = key.replaceAll('~1', '/').replaceAll('~0', '~');
     at = typeof at === 'object' && at !== null && Object.hasOwn(at, key) ? (at as SchemaObject)[key] : undefined;
   }
-  if (at === undefined) throw unsupported(`“$ref” at ${place} refers to “${ref.slice(0, 80)}”, which is not in the schema`);
+  if (at === undefined)
+    throw unsupported(`“$ref” at ${place} refers to “${ref.slice(0, 80)}”, which is not in the schema`);
   return subschema(at, ref);
 }

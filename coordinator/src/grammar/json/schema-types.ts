@@ -58,4 +58,3 @@ function commonTypes(a: readonly string[], b: readonly string[]): string[] {
     ...b.filter((type) => type === 'integer' && a.includes('number')),
   ];
 }
-

@@ -36,7 +36,10 @@ function lengthsOf(parts: readonly SchemaPart[]): { least: number; most: number 
     most = Math.min(most, countAt(part, 'maxLength') ?? Infinity);
     for (const keyword of ['minLength', 'maxLength'])
       if ((countAt(part, keyword) ?? 0) > MAX_LENGTH)
-        throw new GrammarError('too-large', `“${keyword}” at ${part.place} is more than ${MAX_LENGTH}; leave it out or lower it`);
+        throw new GrammarError(
+          'too-large',
+          `“${keyword}” at ${part.place} is more than ${MAX_LENGTH}; leave it out or lower it`,
+        );
   }
   return { least, most };
 }
@@ -46,7 +49,8 @@ function shapesOf(part: SchemaPart): { keyword: 'pattern' | 'format'; value: str
   const { place } = part;
   const pattern = textAt(part, 'pattern');
   const format = textAt(part, 'format');
-  const shapes: ReturnType<typeof shapesOf> = pattern === undefined ? [] : [{ keyword: 'pattern', value: pattern, place }];
+  const shapes: ReturnType<typeof shapesOf> =
+    pattern === undefined ? [] : [{ keyword: 'pattern', value: pattern, place }];
   if (format === undefined) return shapes;
   const expression = formatExpression(format);
   if (expression === null)
