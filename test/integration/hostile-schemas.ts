@@ -101,7 +101,7 @@ export const HOSTILE_SCHEMAS: readonly (readonly [name: string, schema: JsonSche
   ['repetition of nothing', pattern('^(){999999}$'), 'more than'],
   ['repetitions in each other', pattern(`^${'('.repeat(40)}a?${'{40})'.repeat(40)}$`), 'too many ways'],
   ['deep groups', pattern(`${'('.repeat(30_000)}a${')'.repeat(30_000)}`), 'groups in each other'],
-  ['a large enum', { enum: times(22_000, (index) => index % 10) }, 'values in enums'],
+  ['a large enum', { enum: times(22_000, (index) => index % 10) }, 'more than'],
   [
     'many properties',
     { type: 'object', properties: Object.fromEntries(times(6_000, (index) => [`p${index}`, true])) },
@@ -126,5 +126,19 @@ export const HOSTILE_SCHEMAS: readonly (readonly [name: string, schema: JsonSche
     'more than',
   ],
   ['doubling definitions', doubling(24), 'more than'],
+  [
+    'many properties in many combinations',
+    {
+      properties: Object.fromEntries(times(3_000, (index) => [`p${index}`, true])),
+      anyOf: times(1_000, (index) => ({ required: [`p${index}`] })),
+    },
+    'more than',
+  ],
+  ['oneOf of many', { oneOf: times(1_000, (index) => ({ const: index })) }, 'more than'],
+  [
+    'a long pattern in many combinations',
+    { pattern: 'a'.repeat(100_000), anyOf: times(1_000, (index) => ({ title: `${index}` })) },
+    'more than',
+  ],
   ['a schema of a megabyte', { description: 'x'.repeat(1_000_000) }, 'larger than'],
 ];

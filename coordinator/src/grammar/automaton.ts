@@ -38,9 +38,9 @@ export class State {
 const MAX_THREADS = 8_192;
 /** Steps that one token, or one mask, may take: about 50 ms. A mask of a sensible grammar takes some thousands. */
 const MAX_STEPS = 2 ** 19;
-/** Kept states, of about 300 bytes and a few for each thread; they are found again when needed. */
-const MAX_STATES = 8_192;
-const MAX_KEPT_THREADS = 262_144;
+/** Kept states, of up to 2 KB and 40 bytes for each thread; they are found again when needed. */
+const MAX_STATES = 2_048;
+const MAX_KEPT_THREADS = 65_536;
 
 /** Reads texts by a program, as a deterministic machine that is made while it runs. */
 export class Automaton {

@@ -130,6 +130,12 @@ describe('Grammars', () => {
     const waiting = [choice('a'), choice('b')].map((source) => deaf.compile(source).catch((error: unknown) => error));
     await expect(deaf.compile(choice('c'))).rejects.toMatchObject({ reason: 'full' });
     await deaf.close();
+    const shared = watched({ start }).grammars;
+    const some = Array.from({ length: 16 }, (_, index) => shared.compile(choice(String(index)), { client: 'a' }));
+    await expect(shared.compile(choice('more'), { client: 'a' })).rejects.toMatchObject({ reason: 'full' });
+    const other = shared.compile(choice('more'), { client: 'b' });
+    await shared.close();
+    expect(await Promise.allSettled([...some, other])).toHaveLength(17);
     expect(await Promise.all(waiting)).toMatchObject([{ reason: 'failed' }, { reason: 'failed' }]);
     await expect(deaf.compile(choice('a'))).rejects.toThrow('shutting down');
 
@@ -145,10 +151,12 @@ describe('Grammars', () => {
     const start = (): Worker => new DeafThread() as unknown as Worker;
     const { grammars } = watched({ start });
     const hangUp = new AbortController();
-    const compiled = grammars.compile(choice('a'), hangUp.signal);
+    const compiled = grammars.compile(choice('a'), { signal: hangUp.signal });
     hangUp.abort(new Error('hung up'));
     await expect(compiled).rejects.toThrow('hung up');
-    await expect(grammars.compile(choice('a'), AbortSignal.abort(new Error('gone')))).rejects.toThrow('gone');
+    await expect(grammars.compile(choice('a'), { signal: AbortSignal.abort(new Error('gone')) })).rejects.toThrow(
+      'gone',
+    );
   });
 
   it('refuses a source that is too large or too deep before it is sent anywhere', async () => {

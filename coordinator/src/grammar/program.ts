@@ -162,7 +162,8 @@ function refuseLeftRecursion({ instructions, entries }: Program): void {
   const budget = new WorkBudget(4 * MAX_INSTRUCTIONS, 'steps to find rules that begin with themselves');
   for (let size = -1; size < nullable.size;) {
     size = nullable.size;
-    for (const rule of entries.keys()) first[rule] = firstRules(rule);
+    // A rule is mostly called by those before it, so that this ends soon.
+    for (let rule = entries.length - 1; rule >= 0; rule--) first[rule] = firstRules(rule);
   }
   const done = new Set<number>();
   for (const rule of entries.keys()) visit(rule, new Set());

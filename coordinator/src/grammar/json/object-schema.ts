@@ -38,6 +38,7 @@ export function objectExpression(compiler: SchemaCompiler, parts: readonly Schem
   const required = new Set(parts.flatMap((part) => textsAt(part, 'required')));
   const listed = parts.flatMap((part) => Object.keys(mapAt(part, 'properties')));
   const names = [...new Set([...listed, ...required])];
+  for (const name of names) compiler.spend(4 * parts.length + name.length / 16);
   const properties = names.map((name): Property => {
     const schemas = parts.flatMap((part) => schemasFor(part, name));
     const member = memberOf(quoted(jsonText(name)), compiler.expressionOf(schemas));
@@ -70,7 +71,7 @@ function otherMembers(
   const unevaluated = parts.flatMap((part) => subschemaAt(part, 'unevaluatedProperties') ?? []);
   const partial = unevaluated.find(({ schema }) => typeof schema !== 'boolean');
   if (partial) throw refused('unevaluatedProperties', partial.place, 'use additionalProperties');
-  const pattern = patternOf(parts, explicit);
+  const pattern = patternOf(compiler, parts, explicit);
   const nameSchemas = parts.flatMap((part) => subschemaAt(part, 'propertyNames') ?? []);
   if (nameSchemas.length > 0 && (names.length > 0 || pattern))
     throw refused('propertyNames', nameSchemas[0]!.place, 'leave it out beside properties');
@@ -89,6 +90,7 @@ function otherMembers(
 
 /** The one pattern of names, if there is one. */
 function patternOf(
+  compiler: SchemaCompiler,
   parts: readonly SchemaPart[],
   explicit: readonly Subschema[],
 ): { key: Expression; schema: Subschema } | undefined {
@@ -98,6 +100,7 @@ function patternOf(
   const [only, second] = patterns;
   if (!only) return undefined;
   const { pattern, value, part } = only;
+  compiler.spend(pattern.length / 4);
   if (second || explicit.some(({ schema }) => schema !== false))
     throw refused('patternProperties', part.place, 'use one pattern, and additionalProperties: false');
   const style = { spell: jsonSpelling, around: repeat(JSON_CHARACTER, 0, Infinity) };
