@@ -27,6 +27,7 @@ export function arrayExpression(compiler: SchemaCompiler, parts: readonly Schema
   if (least > most) return NEVER;
   const items = parts.map((part) => itemsOf(part));
   const prefix = Math.max(0, ...items.map((own) => own.prefix.length));
+  compiler.spend((prefix + 1) * parts.length);
   const saysRest = items.some((own) => own.rest !== undefined);
   // As `unevaluatedItems: false` would have it, unless more items are asked for.
   const canGoOn = saysRest || prefix === 0 || least > prefix;

@@ -1,4 +1,4 @@
-import { canonical, enumOf, type SchemaCompiler } from './schema-compiler.ts';
+import { enumOf, type SchemaCompiler } from './schema-compiler.ts';
 import { mapAt, type SchemaPart, subschema, textsAt } from './schema-reader.ts';
 import { typesOf } from './schema-types.ts';
 
@@ -21,7 +21,9 @@ export function areDisjoint(
   const shared = typesOfA.filter((type) => typesOfB.some((other) => sameType(type) === sameType(other)));
   if (shared.length === 0) return true;
   if (shared.length > 1 || shared[0] !== 'object' || depth >= MAX_DEPTH) return false;
-  const required = [...requiredOf(a)].filter((name) => requiredOf(b).has(name));
+  const requiredOfB = requiredOf(b);
+  const required = [...requiredOf(a)].filter((name) => requiredOfB.has(name));
+  compiler.spend(requiredOfB.size + required.length);
   return required.some((name) => {
     const [ofA, ofB] = [compiler.flatten(schemasOf(a, name)), compiler.flatten(schemasOf(b, name))];
     return !ofA || !ofB || areDisjoint(compiler, ofA, ofB, depth + 1);
@@ -31,12 +33,8 @@ export function areDisjoint(
 const sameType = (type: string): string => (type === 'integer' ? 'number' : type);
 
 function valuesOf(parts: readonly SchemaPart[]): Set<string> | undefined {
-  const lists = parts.flatMap((part) => {
-    const values = enumOf(part);
-    return values ? [values.map(canonical)] : [];
-  });
-  const [first, ...others] = lists;
-  return first && new Set(first.filter((value) => others.every((other) => other.includes(value))));
+  const [first, ...others] = parts.flatMap((part) => enumOf(part) ?? []);
+  return first && new Set([...first.keys()].filter((value) => others.every((other) => other.has(value))));
 }
 
 const requiredOf = (parts: readonly SchemaPart[]): Set<string> =>

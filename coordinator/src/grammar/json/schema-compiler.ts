@@ -23,10 +23,10 @@ import { typesOf } from './schema-types.ts';
 
 /** Sets of schemas that a value has to fit; each becomes a rule. */
 const MAX_SETS = 5_000;
-/** Schemas in all of them together. */
-const MAX_PARTS = 100_000;
-/** Of values, in all enums. */
-const MAX_VALUES = 20_000;
+/** Steps of about a microsecond, each of a keyword or a few characters, over all sets. */
+const MAX_WORK = 300_000;
+/** What comparing two options of `oneOf` counts as. */
+const PAIR_WORK = 40;
 
 /** Turns the schemas of values into expressions of their JSON. Throws a GrammarError for what cannot be kept to. */
 export class SchemaCompiler {
@@ -35,13 +35,17 @@ export class SchemaCompiler {
   /** By the schemas that all apply. */
   readonly #rules = new Map<string, Rule>();
   readonly #sets = new WorkBudget(MAX_SETS, 'combinations of schemas');
-  readonly #parts = new WorkBudget(MAX_PARTS, 'schemas in combinations');
-  readonly #values = new WorkBudget(MAX_VALUES, 'values in enums');
+  readonly #work = new WorkBudget(MAX_WORK, 'steps to read its combinations of schemas');
   /** Rules whose bodies are still to be made, so that deep schemas need no deep stack. */
   readonly #open: { rule: Rule; parts: SchemaPart[] }[] = [];
 
   constructor(root: JsonSchema) {
     this.#root = root;
+  }
+
+  /** Counts work that is done again for each set. */
+  spend(steps: number): void {
+    this.#work.spend(steps);
   }
 
   compile(): Expression {
@@ -64,8 +68,15 @@ export class SchemaCompiler {
     for (let next = open.pop(); next; next = open.pop()) {
       const { schema, place } = next;
       if (schema === false) return undefined;
-      if (schema === true || seen.has(schema)) continue;
-      this.#parts.spend();
+      if (schema === true) continue;
+      if (known.some((part) => part.schema === schema && part.chosen.length > 0))
+        throw refused(
+          '$ref',
+          place,
+          'it refers to what it is an option of, so that it says nothing; leave that option out',
+        );
+      if (seen.has(schema)) continue;
+      this.#work.spend();
       seen.add(schema);
       const part = { schema, place, chosen: [] };
       checkKeywords(part);
@@ -86,7 +97,6 @@ export class SchemaCompiler {
     let rule = this.#rules.get(key);
     if (!rule) {
       this.#sets.spend();
-      this.#parts.spend(parts.length);
       rule = { name: parts[0]!.place };
       this.#rules.set(key, rule);
       this.#open.push({ rule, parts });
@@ -101,6 +111,7 @@ export class SchemaCompiler {
   }
 
   #body(parts: SchemaPart[]): Expression {
+    for (const { schema } of parts) this.#work.spend(Object.keys(schema).length);
     for (const keyword of ['anyOf', 'oneOf'])
       for (const part of parts) {
         const options = part.chosen.includes(keyword) ? undefined : subschemasAt(part, keyword);
@@ -124,10 +135,11 @@ export class SchemaCompiler {
   }
 
   #checkDisjoint(sets: (SchemaPart[] | undefined)[], { place }: SchemaPart): void {
+    this.#work.spend(sets.length);
     const possible = sets.filter((set) => set !== undefined);
     for (const [index, set] of possible.entries())
       for (const other of possible.slice(index + 1)) {
-        this.#parts.spend(set.length + other.length);
+        this.#work.spend(PAIR_WORK + set.length + other.length);
         if (areDisjoint(this, set, other)) continue;
         throw refused('oneOf', place, 'use anyOf, or give each option a required property with a const of its own');
       }
@@ -135,12 +147,11 @@ export class SchemaCompiler {
 
   /** The values that all enums and consts allow; undefined if there is none of them. */
   #valuesOf(parts: readonly SchemaPart[]): unknown[] | undefined {
-    let allowed: Map<string, unknown> | undefined;
+    let allowed: ReadonlyMap<string, unknown> | undefined;
     for (const part of parts) {
-      const values = enumOf(part);
-      if (!values) continue;
-      this.#values.spend(values.length);
-      const own = new Map(values.map((value) => [canonical(value), value]));
+      const own = enumOf(part);
+      if (!own) continue;
+      this.#work.spend(own.size);
       allowed = allowed ? new Map([...allowed].filter(([key]) => own.has(key))) : own;
     }
     if (!allowed) return undefined;
@@ -157,7 +168,7 @@ export class SchemaCompiler {
       case 'array':
         return arrayExpression(this, parts);
       case 'string':
-        return stringExpression(parts);
+        return stringExpression(this, parts);
       case 'integer':
       case 'number':
         return numberExpression(parts, type);
@@ -176,16 +187,23 @@ const CONSTRAINTS = new Set([
   ...['propertyNames', 'items', 'prefixItems', 'minItems', 'maxItems', 'uniqueItems'],
 ]);
 
-/** The values of a part's `enum` and `const`. */
-export function enumOf(part: SchemaPart): readonly unknown[] | undefined {
-  const values = listAt(part, 'enum');
+const enums = new WeakMap<SchemaPart['schema'], ReadonlyMap<string, unknown>>();
+
+/** The values of a part's `enum` and `const`, by a text that is the same for equal values. */
+export function enumOf(part: SchemaPart): ReadonlyMap<string, unknown> | undefined {
+  const known = enums.get(part.schema);
+  if (known) return known;
+  const listed = listAt(part, 'enum');
   const only = valueOf(part.schema, 'const');
-  if (only === undefined) return values;
-  return !values || values.some((value) => canonical(value) === canonical(only)) ? [only] : [];
+  if (!listed && only === undefined) return undefined;
+  let values = new Map((listed ?? [only]).map((value) => [canonical(value), value]));
+  if (only !== undefined) values = values.has(canonical(only)) ? new Map([[canonical(only), only]]) : new Map();
+  enums.set(part.schema, values);
+  return values;
 }
 
 /** The same text for equal values. */
-export function canonical(value: unknown): string {
+function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
   if (!isObject(value)) return JSON.stringify(value);
   const members = Object.keys(value)
