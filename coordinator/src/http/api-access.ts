@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Counter, type Registry } from 'prom-client';
 import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../access/api-keys.ts';
+import { isApiRoute } from './api-routes.ts';
 import type { HttpAccess } from './deps.ts';
 import { ApiError } from './errors.ts';
 import type { ParsedRequest } from './requests/parsed-request.ts';
@@ -39,7 +40,7 @@ export function cacheScopeOf(request: FastifyRequest, access: HttpAccess | undef
   return `${client ?? 'anyone'} page ${createHash('sha256').update(origin).digest('hex')}`;
 }
 
-/** Checks API keys under /v1 and admin tokens at /metrics, where they are required, before a body is read. */
+/** Checks API keys of the API's routes and admin tokens at /metrics, where they are required, before a body is read. */
 export function registerApiAccess(app: FastifyInstance, access: HttpAccess, registry: Registry): void {
   registerKeyMetrics(access.keys, registry);
   app.addHook('onRequest', async (request, reply) => {
@@ -49,7 +50,7 @@ export function registerApiAccess(app: FastifyInstance, access: HttpAccess, regi
       if (refusal !== undefined) throw ApiError.unauthorized(refusal);
     }
     // Not by URL, which can spell the same path in many ways.
-    if (!access.keys.required || !request.routeOptions.url?.startsWith('/v1/')) return;
+    if (!access.keys.required || !isApiRoute(request.routeOptions.url ?? '')) return;
     const use = authorize(access.keys, headers.authorization);
     uses.set(request, use);
     try {

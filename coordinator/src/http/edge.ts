@@ -4,14 +4,18 @@ import type { Logger } from 'pino';
 import { keyNameOf } from './api-access.ts';
 import { Connections } from './connections.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
+import { shapedError } from './error-shape.ts';
 import { ApiError, describeFailure, toApiError } from './errors.ts';
-import { corsHeaders, SECURITY_HEADERS } from './headers.ts';
+import { corsHeaders, isCrossOrigin, SECURITY_HEADERS } from './headers.ts';
 import { HostHeaderError } from './host-header.ts';
 import type { HttpMetrics } from './metrics.ts';
 
 /** The methods of each API path. Others get 405. GET includes HEAD. */
 const ALLOWED_METHODS: readonly [RegExp, string][] = [
-  [/^\/v1\/(chat\/)?completions$/, 'POST'],
+  [/^\/v1\/((chat\/)?completions|messages(\/count_tokens)?|responses(\/input_tokens)?)$/, 'POST'],
+  [/^(\/v1)?\/(de)?tokenize$/, 'POST'],
+  [/^\/v1\/responses\/[^/]+$/, 'GET, DELETE'],
+  [/^\/v1\/responses\/[^/]+\/input_items$/, 'GET'],
   [/^\/v1\/models(\/.+)?$/, 'GET'],
   [/^\/shards\/[^/]+$/, 'GET'],
   [/^\/(healthz|readyz|metrics|openapi\.json)$/, 'GET'],
@@ -42,7 +46,7 @@ export function registerEdge(app: FastifyInstance, deps: EdgeDeps): void {
       reply.header('connection', 'close');
       throw ApiError.draining();
     }
-    if (request.method === 'OPTIONS' && /^\/(v1|shards)\//.test(path)) return reply.code(204).send();
+    if (request.method === 'OPTIONS' && isCrossOrigin(path)) return reply.code(204).send();
     // Before any body is read.
     if (isUnmatched(request)) throw unmatched(request.method, path);
     return undefined;
@@ -86,12 +90,13 @@ function observeEnd(
 /** Sends an error. Fastify's `frameworkErrors` skip all hooks, so the headers are set here. */
 export function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const error = toApiError(thrown);
+  const { body, headers } = shapedError(error, request);
   if (error.status === 500) request.log.error(describeFailure(thrown), 'request failed');
   reply
     .code(error.status)
-    .headers({ ...SECURITY_HEADERS, ...error.headers, 'cache-control': 'no-store' })
+    .headers({ ...SECURITY_HEADERS, ...error.headers, ...headers, 'cache-control': 'no-store' })
     .type('application/json; charset=utf-8')
-    .send(JSON.stringify(error.body));
+    .send(JSON.stringify(body));
 }
 
 /** Answers bytes that are not an HTTP request, unless an earlier answer is still being written to the connection. */

@@ -1,3 +1,5 @@
+import { isApiRoute } from './api-routes.ts';
+
 /** Enough for Swagger UI too: its scripts are served from here, and its images are `data:` URIs. */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'self'",
@@ -35,13 +37,17 @@ const EXPOSED_HEADERS = [
   'retry-after-ms',
   'x-should-retry',
   'x-request-id',
+  'request-id',
+  'x-shoal-ignored-parameters',
   ...['requests', 'tokens'].flatMap((what) =>
     ['limit', 'remaining', 'reset'].map((part) => `x-ratelimit-${part}-${what}`),
   ),
 ].join(', ');
 
-/** Paths that pages of other origins may call. */
-const CROSS_ORIGIN_PREFIXES = ['/v1/', '/shards/'];
+/** Whether pages of other origins may call a path. */
+export function isCrossOrigin(path: string): boolean {
+  return isApiRoute(path) || path.startsWith('/shards/');
+}
 
 /**
  * CORS headers for one request, or none. Any origin is allowed by default: the API has no cookies or other ambient
@@ -53,14 +59,14 @@ export function corsHeaders(
   headers: { origin?: string | undefined; 'access-control-request-headers'?: string | undefined },
   allowed: '*' | readonly string[],
 ): Record<string, string> {
-  if (!CROSS_ORIGIN_PREFIXES.some((prefix) => path.startsWith(prefix))) return {};
+  if (!isCrossOrigin(path)) return {};
   const { origin } = headers;
   if (allowed !== '*' && (origin === undefined || !allowed.includes(origin))) return { vary: 'Origin' };
   const asked = headers['access-control-request-headers'];
   return {
     'access-control-allow-origin': allowed === '*' ? '*' : (origin ?? ''),
     ...(allowed === '*' ? {} : { vary: 'Origin' }),
-    'access-control-allow-methods': 'GET, POST',
+    'access-control-allow-methods': 'GET, POST, DELETE',
     // The openai client sends a dozen x-stainless-* headers, and `*` would not cover Authorization.
     ...(asked === undefined ? {} : { 'access-control-allow-headers': asked }),
     'access-control-expose-headers': EXPOSED_HEADERS,
