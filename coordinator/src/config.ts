@@ -32,6 +32,15 @@ const SIZE_OR_ZERO: ValueKind<number> = {
 /** In milliseconds. */
 const SECONDS: ValueKind<number> = { value: 'SECONDS', parse: (given) => 1000 * integer(0, 3600).parse(given) };
 
+/** None contains a comma. */
+const NAMES: ValueKind<readonly string[]> = {
+  value: 'NAME,…',
+  parse: (given) => {
+    const names = given.split(',').map((name) => name.trim());
+    return [...new Set(names)].filter((name) => name !== '');
+  },
+};
+
 const ADMIN_TOKEN: ValueKind<string> = {
   value: 'TOKEN',
   parse: (given) => {
@@ -199,6 +208,20 @@ const SECTIONS = {
   'Server and access': {
     host: option('host', text('ADDRESS'), { default: '127.0.0.1', help: 'address to listen on' }),
     port: option('port', integer(0, 65_535), { default: '8787', help: 'port to listen on, 0 for a free one' }),
+    modelAliases: option('model-alias', NAMES, {
+      default: '',
+      defaultText: 'none',
+      help: 'other names of the model that requests may use, separated by commas',
+      more: 'For programs with a model’s name of their own, such as `gpt-4o-mini`. `/v1/models` lists them.',
+    }),
+    convention: option('convention', text('NAME'), {
+      default: 'auto',
+      help: 'how the model writes tool calls and reasoning; auto: as its chat template shows',
+      more: 'The names are in [docs/API.md](API.md#tools).',
+    }),
+    strictParameters: option('strict-parameters', SWITCH, {
+      help: 'refuse requests with unknown parameters, which are ignored otherwise',
+    }),
     accessFile: option('access', path('FILE'), {
       defaultText: 'none: anyone may lend and ask',
       help: 'JSON file with invitations, API keys, admins and limits',

@@ -14,7 +14,9 @@ import {
 import { EventLog } from './base/event-log.ts';
 import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
+import { chooseConvention, type Convention, CONVENTION_NAMES, conventionByName } from './conventions/index.ts';
 import { openDenseEngine } from './dense-engine.ts';
+import { Grammars } from './grammar/index.ts';
 import { Dispatcher, type RedispatchEvent } from './laps/dispatcher.ts';
 import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
@@ -47,6 +49,10 @@ export interface Core {
   health: WeightsHealth;
   /** Tokenizes clients' texts, long ones in threads. */
   texts: TextEncoding;
+  /** How the model writes tool calls and reasoning. */
+  convention: Convention;
+  /** Compiles what answers must fit. */
+  grammars: Grammars;
   /** Computes experts for audits and for what no tab serves. */
   work: ExpertThread;
   /** The layers that the coordinator holds itself (`--local-experts`), and where the experts of the MTP module are. */
@@ -106,6 +112,7 @@ async function assemble(
   const tokenizer = tokenizerFrom(files);
   const texts = closeLater(new TextEncoding(tokenizer, { files }));
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
+  const grammars = closeLater(new Grammars());
   const { timeline } = closeLater(await openTimeline(config.traceFile, onTraceError));
   const { model, forward, localLayers } = await openDense(config, packed);
   closeLater(forward);
@@ -138,10 +145,21 @@ async function assemble(
     health,
     tokenizer,
     texts,
+    convention: conventionOf(config, tokenizer),
+    grammars,
     work,
     localLayers,
   };
   return { config: model, ...core };
+}
+
+function conventionOf({ convention }: Config, { chatTemplate }: Tokenizer): Convention {
+  const markup = { template: chatTemplate?.source };
+  if (convention === 'auto') return chooseConvention(markup);
+  if (CONVENTION_NAMES.includes(convention)) return conventionByName(convention, markup);
+  throw new UsageError(
+    `--convention ${convention}: there is none of this name; use auto or one of ${CONVENTION_NAMES.join(', ')}`,
+  );
 }
 
 /** Writes warnings to the event log, and shows them to the person who started the coordinator. */

@@ -11,6 +11,8 @@ import { until } from '../../coordinator/src/http/testing/harness.ts';
 import { GenerationError } from '../../coordinator/src/scheduler/generation.ts';
 import { failure, model, says, server, start } from './openai-client.ts';
 
+const TOOL = { type: 'function', function: { name: 'f' } };
+
 describe('errors', () => {
   it('names the parameter of a wrong or unsupported value', async () => {
     const client = await start('x', 64);
@@ -22,22 +24,29 @@ describe('errors', () => {
       [{ ...base, top_k: 1.5 }, 'top_k'],
       [{ ...base, top_k: -2 }, 'top_k'],
       [{ ...base, max_tokens: 1.5 }, 'max_tokens'],
-      [{ ...base, n: 9 }, 'n'],
-      [{ ...base, stop: ['a', 'b', 'c', 'd', 'e'] }, 'stop'],
-      [{ ...base, stop: '' }, 'stop'],
-      [{ ...base, presence_penalty: 0.1 }, 'presence_penalty'],
-      [{ ...base, logit_bias: { 5: 1 } }, 'logit_bias'],
-      [{ ...base, best_of: 3 }, 'best_of'],
+      [{ ...base, n: 129 }, 'n'],
+      [{ ...base, n: 33 }, 'prompt'],
+      [{ ...base, stop: Array.from({ length: 33 }, () => 'a') }, 'stop'],
+      [{ ...base, stop: 'a'.repeat(257) }, 'stop'],
+      [{ ...base, presence_penalty: 2.1 }, 'presence_penalty'],
+      [{ ...base, repetition_penalty: 0 }, 'repetition_penalty'],
+      [{ ...base, min_p: 1.5 }, 'min_p'],
+      [{ ...base, logit_bias: { 5: 101 } }, 'logit_bias'],
+      [{ ...base, logit_bias: { x: 1 } }, 'logit_bias'],
+      [{ ...base, logit_bias: { 257: 1 } }, 'logit_bias'],
+      [{ ...base, n: 2, best_of: 1 }, 'best_of'],
+      [{ ...base, best_of: 2, stream: true }, 'best_of'],
       [{ ...base, suffix: 'end' }, 'suffix'],
-      [{ ...base, top_n: 4 }, 'top_n'],
-      [{ ...base, stream_options: { include_usage: true } }, 'stream_options'],
+      [{ ...base, use_beam_search: true }, 'use_beam_search'],
+      [{ ...base, guided_json: '{' }, 'guided_json'],
+      [{ ...base, guided_regex: 'a', guided_choice: ['a'] }, 'guided_choice'],
+      [{ ...base, guided_regex: 'a', ignore_eos: true }, 'ignore_eos'],
       [{ ...base, shoal: { trance: true } }, 'shoal.trance'],
       [{ model }, 'prompt'],
       [{ ...base, prompt: [] }, 'prompt'],
       [{ ...base, prompt: [999] }, 'prompt'],
       [{ ...base, prompt: [[1], [999]] }, 'prompt[1]'],
       [{ ...base, prompt: Array.from({ length: 33 }, () => 'a') }, 'prompt'],
-      [{ prompt: 'A' }, 'model'],
     ];
     for (const [body, param] of refused) {
       const error = await failure(client.completions.create(body as never));
@@ -46,12 +55,20 @@ describe('errors', () => {
       expect(error.type).toBe('invalid_request_error');
     }
     const refusedChats: [object, string][] = [
-      [{ messages, tools: [{ type: 'function', function: { name: 'f' } }] }, 'tools'],
-      [{ messages, response_format: { type: 'json_object' } }, 'response_format'],
+      [{ messages, tools: [{ type: 'web_search' }] }, 'tools[0].type'],
+      [{ messages, tools: [TOOL, TOOL] }, 'tools'],
+      [{ messages, tool_choice: 'required' }, 'tool_choice'],
+      [{ messages, tools: [TOOL], tool_choice: { type: 'function', function: { name: 'g' } } }, 'tool_choice'],
+      [{ messages, response_format: { type: 'json_schema' } }, 'response_format.json_schema.schema'],
+      [{ messages, response_format: { type: 'yaml' } }, 'response_format.type'],
+      [{ messages, chat_template_kwargs: { messages: [] } }, 'chat_template_kwargs'],
+      [{ messages, chat_template: '{{ 1 }}' }, 'chat_template'],
+      [{ messages, functions: [{ name: 'f' }] }, 'functions'],
+      [{ messages, modalities: ['audio'] }, 'modalities'],
       [{ messages, top_logprobs: 2 }, 'top_logprobs'],
       [{ messages, max_tokens: 3, max_completion_tokens: 4 }, 'max_tokens'],
       [{ messages: [] }, 'messages'],
-      [{ messages: [{ role: 'tool', content: 'A' }] }, 'messages[0].role'],
+      [{ messages: [{ role: 'robot', content: 'A' }] }, 'messages[0].role'],
       [{ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: {} }] }] }, 'messages[0].content'],
     ];
     for (const [body, param] of refusedChats) {
@@ -88,9 +105,11 @@ describe('errors', () => {
       expect(error).toBeInstanceOf(BadRequestError);
       expect(error).toMatchObject({ code: 'context_length_exceeded', param: 'prompt' });
     }
-    const error = await failure(client.completions.create({ model, prompt: 'a', max_tokens: 63 }));
-    expect(error.code).toBe('context_length_exceeded');
-    expect((await client.completions.create({ model, prompt: 'a', max_tokens: 62 })).choices[0]?.text).toBe('x');
+    // What is left is clamped, as other servers do.
+    for (const max_tokens of [62, 63, 100_000, -1]) {
+      await client.completions.create({ model, prompt: 'a', max_tokens });
+      expect(server.generation.submitted.at(-1)?.maxTokens).toBe(62);
+    }
   });
 
   it('maps the engine’s refusals to the client’s error classes', async () => {

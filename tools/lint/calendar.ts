@@ -8,7 +8,7 @@ const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/access/donor-door.ts',
   'coordinator/src/base/event-log.ts',
   'coordinator/src/http/generate.ts',
-  'coordinator/src/http/server.ts',
+  'coordinator/src/http/models.ts',
   'coordinator/src/trust/quarantine.ts',
 ];
 const IS_TEST = /\.test\.tsx?$/;

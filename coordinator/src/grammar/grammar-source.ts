@@ -18,5 +18,14 @@ export type GrammarSource =
       repeat?: { most: number; separator: string; before?: string; after?: string };
     };
 
-/** A text as it is, or a value that fits a schema. */
-export type GrammarPart = string | { schema: JsonSchema };
+export type GrammarPart =
+  /** A text as it is. */
+  | string
+  /** JSON that fits a schema. */
+  | { schema: JsonSchema }
+  /** One of these texts. */
+  | { choice: readonly string[] }
+  /** Any text up to and with the first occurrence of this one, which is not empty. */
+  | { until: string }
+  /** These parts or nothing. */
+  | { optional: readonly GrammarPart[] };

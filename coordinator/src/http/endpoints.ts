@@ -46,8 +46,8 @@ export function registerEndpoints(app: FastifyInstance, deps: EndpointDeps): voi
   registerEndpoint(app, responses(store, deps.generation.maxContext), deps);
   registerPlainEndpoint(app, countInput(store), deps);
   registerStoredResponses(app, store, deps);
-  for (const url of ['/tokenize', '/v1/tokenize']) registerPlainEndpoint(app, { ...tokenize, url }, deps);
-  for (const url of ['/detokenize', '/v1/detokenize']) registerPlainEndpoint(app, { ...detokenize, url }, deps);
+  registerPlainEndpoint(app, tokenize, deps);
+  registerPlainEndpoint(app, detokenize, deps);
 }
 
 function registerEndpoint<Body>(app: FastifyInstance, endpoint: Endpoint<Body>, deps: EndpointDeps): void {

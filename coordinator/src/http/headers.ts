@@ -1,4 +1,4 @@
-import { isApiRoute } from './api-routes.ts';
+import { isCrossOrigin } from './api-paths.ts';
 
 /** Enough for Swagger UI too: its scripts are served from here, and its images are `data:` URIs. */
 const CONTENT_SECURITY_POLICY = [
@@ -44,11 +44,6 @@ const EXPOSED_HEADERS = [
   ),
 ].join(', ');
 
-/** Whether pages of other origins may call a path. */
-export function isCrossOrigin(path: string): boolean {
-  return isApiRoute(path) || path.startsWith('/shards/');
-}
-
 /**
  * CORS headers for one request, or none. Any origin is allowed by default: the API has no cookies or other ambient
  * credentials, so a page can do no more than any program with the same address. Allow-Credentials is never sent.
@@ -67,7 +62,7 @@ export function corsHeaders(
     'access-control-allow-origin': allowed === '*' ? '*' : (origin ?? ''),
     ...(allowed === '*' ? {} : { vary: 'Origin' }),
     'access-control-allow-methods': 'GET, POST, DELETE',
-    // The openai client sends a dozen x-stainless-* headers, and `*` would not cover Authorization.
+    // OpenAI's and Anthropic's clients send a dozen x-stainless-* and anthropic-* headers, and `*` would not cover Authorization.
     ...(asked === undefined ? {} : { 'access-control-allow-headers': asked }),
     'access-control-expose-headers': EXPOSED_HEADERS,
     'access-control-max-age': String(PREFLIGHT_MAX_AGE_S),

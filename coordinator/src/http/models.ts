@@ -17,7 +17,7 @@ export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
     max_model_len: maxContext,
     shoal: {
       convention: convention.name,
-      tools: templateTraits?.knowsTools ? 'template' : 'described',
+      tools: templateTraits?.tools ? 'template' : 'described',
       reasoning: convention.reasons,
     },
   });

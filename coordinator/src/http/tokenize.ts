@@ -61,7 +61,8 @@ export const detokenizedSchema = z.object({
 });
 
 /** The tokens of a text or a conversation. */
-export const tokenize: Omit<PlainEndpoint<TokenizeRequest>, 'url'> = {
+export const tokenize: PlainEndpoint<TokenizeRequest> = {
+  url: '/v1/tokenize',
   schema: tokenizeRequestSchema,
   async answer(body, deps, client) {
     const given = (['prompt', 'messages', 'content'] as const).filter((name) => body[name] != null);
@@ -83,7 +84,8 @@ export const tokenize: Omit<PlainEndpoint<TokenizeRequest>, 'url'> = {
 };
 
 /** The text of tokens, with special tokens by their names. */
-export const detokenize: Omit<PlainEndpoint<DetokenizeRequest>, 'url'> = {
+export const detokenize: PlainEndpoint<DetokenizeRequest> = {
+  url: '/v1/detokenize',
   schema: detokenizeRequestSchema,
   async answer({ model: asked, tokens }, deps) {
     refuseOtherModel(asked, deps);

@@ -57,7 +57,13 @@ export function taskBytes(task: EncodeTask): number {
 }
 
 function messageBytes(message: ChatMessage): number {
-  const { content, name = '', tool_calls: calls = [], reasoning_content: reasoning = '', tool_call_id: id = '' } = message;
+  const {
+    content,
+    name = '',
+    tool_calls: calls = [],
+    reasoning_content: reasoning = '',
+    tool_call_id: id = '',
+  } = message;
   const own = [content ?? '', name, reasoning, id].reduce((sum, text) => sum + Buffer.byteLength(text), MESSAGE_BYTES);
   return calls.reduce(
     (sum, call) =>

@@ -26,7 +26,14 @@ export async function parseChat(body: ChatRequest, deps: ParseDeps, client: Text
   const maxCalls = body.parallel_tool_calls === false ? 1 : undefined;
   const newParser = (): OutputParser => convention.newParser({ tools: tools.offered, tail, maxCalls });
   const showsReasoning = body.include_reasoning ?? true;
-  return { ...common, prompts: [prompt], echo: false, openConstraint, newParser, showsReasoning };
+  const generation = { ...common.generation, stopTokenIds: stopTokens(common.generation.stopTokenIds, deps) };
+  return { ...common, generation, prompts: [prompt], echo: false, openConstraint, newParser, showsReasoning };
+}
+
+/** With the tokens that end a turn by the model's convention. */
+function stopTokens(asked: readonly number[] = [], { convention, codec }: ParseDeps): readonly number[] | undefined {
+  const all = [...asked, ...convention.stopTokens.flatMap((text) => codec.idOf(text) ?? [])];
+  return all.length > 0 ? all : undefined;
 }
 
 /**

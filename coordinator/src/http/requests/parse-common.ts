@@ -32,6 +32,7 @@ export function parseCommon(body: CompletionRequest | ChatRequest, topLogprobs: 
     bestOf: n,
     seed: body.seed == null || body.seed === ANY_SEED ? randomInt(MAX_DRAWN_SEED) : body.seed,
     text: textOptions(body),
+    topLogprobs,
     promptLogprobs: body.prompt_logprobs ?? undefined,
     stream,
     includeUsage: stream && (body.stream_options?.include_usage ?? false),

@@ -28,6 +28,8 @@ export interface ParsedRequest {
   seed: number;
   text: TextOptions;
   echo: boolean;
+  /** Alternatives to each token that are shown; undefined: no log-probabilities. */
+  topLogprobs: number | undefined;
   /** Alternatives to each token of the prompt, if the prompt's log-probabilities are asked for apart from `echo`. */
   promptLogprobs: number | undefined;
   stream: boolean;

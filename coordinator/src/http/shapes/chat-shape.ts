@@ -116,9 +116,9 @@ function chunkCalls(events: readonly AnswerEvent[]): ChatChunkCall[] {
 
 function chatLogprobs(
   tokens: readonly OutputToken[],
-  { generation }: ParsedRequest,
+  { topLogprobs }: ParsedRequest,
   codec: TextCodec,
 ): ChatLogprobs | null {
-  if (generation.topLogprobs === undefined) return null;
+  if (topLogprobs === undefined) return null;
   return { content: tokens.map((token) => namedLogprobs(token, codec)), refusal: null };
 }

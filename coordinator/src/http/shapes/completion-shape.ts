@@ -25,7 +25,7 @@ export const completionShape: AnswerShape = {
       return {
         text: answer.content,
         index,
-        logprobs: completionLogprobs(answer.tokens, parsed.generation.topLogprobs, codec),
+        logprobs: completionLogprobs(answer.tokens, parsed.topLogprobs, codec),
         finish_reason: completionReason(answer.end.reason),
         ...stopReason(answer),
         ...promptLogprobsField(choice, codec),
@@ -55,7 +55,7 @@ function completionStream(context: ShapeContext): StreamShape {
         return [chunk([choice], usage)];
       }
       const text = events.map((event) => (event.type === 'content' ? event.text : '')).join('');
-      const logprobs = completionLogprobs(tokens, parsed.generation.topLogprobs, codec);
+      const logprobs = completionLogprobs(tokens, parsed.topLogprobs, codec);
       if (text === '' && !logprobs && !parsed.generation.trace) return [];
       return [chunk([{ text, index, logprobs, finish_reason: null, ...shoalField(delta, parsed) }], usage)];
     },

@@ -17,6 +17,7 @@ export function byteCodec(): TextCodec {
     tokenBytes: (id) => (id === BEGIN_OF_TEXT ? Buffer.from(BEGIN_OF_TEXT_NAME) : Uint8Array.of(id)),
     tokenText: (id) => (id === BEGIN_OF_TEXT ? BEGIN_OF_TEXT_NAME : id < 0x80 ? String.fromCharCode(id) : undefined),
     specialText: (id) => (id === BEGIN_OF_TEXT ? BEGIN_OF_TEXT_NAME : undefined),
+    idOf: (text) => (text === BEGIN_OF_TEXT_NAME ? BEGIN_OF_TEXT : undefined),
     fim: undefined,
     newDetokenizer: () => {
       const decoder = new TextDecoder('utf-8', { ignoreBOM: true });

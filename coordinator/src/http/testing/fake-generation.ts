@@ -11,6 +11,10 @@ import {
 export interface FakeScript {
   /** The answer's token ids, cut at maxTokens. */
   ids: readonly number[];
+  /** The token that ends the answer. */
+  stopTokenId?: number;
+  /** Of every token; by default they fall. */
+  logprob?: number;
   /** Waited before every token. */
   tokenDelayMs?: number;
   /** Of the whole answer, told with every event. */
@@ -82,11 +86,14 @@ export class FakeGeneration implements GenerationService {
   }
 
   async *#follow(request: GenerationRequest): AsyncGenerator<GenerationEvent> {
-    const { ids, tokenDelayMs = 0, failAt, speculation } = this.#options.script(request);
+    const { ids, tokenDelayMs = 0, failAt, speculation, stopTokenId, logprob } = this.#options.script(request);
     if (request.promptLogprobs) {
       const tokens = request.promptIds.map((tokenId, index) => ({
         tokenId,
-        ...(index > 0 && { logprob: -index / 100, topLogprobs: topOf(tokenId, request.topLogprobs ?? 0) }),
+        ...(index > 0 && {
+          logprob: -index / 100,
+          topLogprobs: topOf(tokenId, request.promptTopLogprobs ?? request.topLogprobs ?? 0),
+        }),
       }));
       yield { type: 'prompt-logprobs', tokens };
     }
@@ -94,10 +101,22 @@ export class FakeGeneration implements GenerationService {
       if (tokenDelayMs > 0) await delay(tokenDelayMs, undefined, { signal: request.signal }).catch(() => {});
       if (request.signal.aborted) throw new GenerationError('cancelled', 'cancelled');
       if (failAt?.index === index) throw failAt.error;
-      yield { type: 'token', token: { ...token(tokenId, index, request), ...(speculation && { speculation }) } };
+      yield {
+        type: 'token',
+        token: {
+          ...token(tokenId, index, request),
+          ...(logprob !== undefined && { logprob }),
+          ...(speculation && { speculation }),
+        },
+      };
     }
     const reason = ids.length < request.maxTokens ? 'stop' : 'length';
-    yield { type: 'finish', reason, ...(speculation && { speculation }) };
+    yield {
+      type: 'finish',
+      reason,
+      ...(reason === 'stop' && stopTokenId !== undefined && { stopTokenId }),
+      ...(speculation && { speculation }),
+    };
   }
 
   async #acquire(slots: number, signal: AbortSignal): Promise<void> {

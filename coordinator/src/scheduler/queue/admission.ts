@@ -83,6 +83,11 @@ export class Admission {
     return this.#queue.hasItsShare(client) ? 'share-full' : undefined;
   }
 
+  /** The most positions that the KV cache can hold for one sequence. */
+  get mostPositions(): number {
+    return this.#pages ? this.#pages.numPages * this.#pages.pagePositions : Number.POSITIVE_INFINITY;
+  }
+
   /** Throws a GenerationError for a request that the KV cache can never hold. */
   refuseBeyondKv(request: GenerationRequest): void {
     const pages = this.#pages;

@@ -1,0 +1,55 @@
+import type { ChatMessage, ChatTool, TemplateTraits } from '@shoal/model';
+import type { GrammarPart, GrammarSource, JsonSchema } from '../grammar/grammar-source.ts';
+import { type AnswerFormat, AnswerParser, readAnswer, type ReasoningMarks } from './answer-parser.ts';
+import type { Convention, Prepared } from './convention.ts';
+import type { Tool } from './output-parser.ts';
+
+/** How a convention writes calls; how it marks off reasoning is another matter, which the model's template tells. */
+export interface CallStyle {
+  readonly name: string;
+  readonly format: Omit<AnswerFormat, 'reasoning'>;
+  /** One call under a grammar. */
+  forcedCall(tool: Tool): readonly GrammarPart[];
+  /** What is written between calls, and around all of them; nothing by default. */
+  readonly around?: { separator: string; before?: string; after?: string };
+  readonly stopTokens?: readonly string[];
+  /** Whether one answer can hold one call only. */
+  readonly isSingle?: boolean;
+  prepare?(messages: readonly ChatMessage[], tools: readonly ChatTool[], traits: TemplateTraits): Prepared;
+}
+
+/** The convention of models that write calls in this style, after reasoning that is marked off like this if at all. */
+export function buildConvention(style: CallStyle, marks: ReasoningMarks | undefined): Convention {
+  const startsInReasoning = (tail: string): boolean => marks !== undefined && tail.trimEnd().endsWith(marks.open);
+  return {
+    name: style.name,
+    reasons: marks !== undefined,
+    reasoningEnd: marks?.close,
+    stopTokens: style.stopTokens ?? [],
+    answerPrefix: '',
+    startsInReasoning,
+    newParser: (options) =>
+      new AnswerParser(options, (io) =>
+        readAnswer(io, { ...style.format, reasoning: marks }, startsInReasoning(options.tail)),
+      ),
+    forcedCalls: (tools, { most }) => forcedCalls(style, tools, most),
+    ...(style.prepare ? { prepare: style.prepare.bind(style) } : {}),
+  };
+}
+
+/** One call of these tools, or up to so many. */
+export function forcedCalls(
+  style: Pick<CallStyle, 'forcedCall' | 'around' | 'isSingle'>,
+  tools: readonly Tool[],
+  most: number,
+): GrammarSource {
+  if (tools.length === 0) throw new Error('a call is forced, and there are no tools');
+  const { separator, before = '', after = '' } = style.around ?? { separator: '\n' };
+  const repeat = { most: style.isSingle ? 1 : most, separator, before, after };
+  return { kind: 'sequences', sequences: tools.map((tool) => style.forcedCall(tool)), repeat };
+}
+
+const NO_ARGUMENTS: JsonSchema = { type: 'object', properties: {}, additionalProperties: false };
+
+/** The schema of a tool's arguments. */
+export const argumentsSchema = (tool: Tool): JsonSchema => tool.parameters ?? NO_ARGUMENTS;

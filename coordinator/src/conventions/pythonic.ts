@@ -1,0 +1,74 @@
+import type { GrammarPart, JsonSchema } from '../grammar/grammar-source.ts';
+import type { Reading } from './answer-input.ts';
+import type { AnswerIo, CallOutcome } from './answer-io.ts';
+import type { Tool } from './output-parser.ts';
+import { readJson } from './read-json.ts';
+
+const NAME = /[\w.-]*/y;
+const MAX_NAME = 256;
+
+/** Reads `[name(argument="value"), …]`. Only the tools' names make a call, since no marker says so. */
+export function* readPythonicCalls(io: AnswerIo): Reading<CallOutcome> {
+  const { input } = io;
+  yield* input.skipSpace();
+  if (!(yield* input.tryText('['))) return 'none';
+  let outcome: CallOutcome = 'none';
+  for (;;) {
+    const one = yield* readCall(io);
+    if (one !== 'whole') return one;
+    outcome = 'whole';
+    yield* input.skipSpace();
+    if (!(yield* input.tryText(','))) break;
+    input.takeRecord();
+    input.record('');
+  }
+  yield* input.tryText(']');
+  return outcome;
+}
+
+function* readCall(io: AnswerIo): Reading<CallOutcome> {
+  const { input, events } = io;
+  const name = yield* readName(io);
+  if (!io.tools.some((tool) => tool.name === name) || !(yield* input.tryText('('))) return 'none';
+  events.call(name);
+  let before = '{';
+  for (;;) {
+    yield* input.skipSpace();
+    if (yield* input.tryText(')')) break;
+    const key = yield* readName(io);
+    yield* input.skipSpace();
+    if (key === '' || !(yield* input.tryText('='))) return 'broken';
+    events.arguments(`${before}${JSON.stringify(key)}: `);
+    before = ', ';
+    if ((yield* readJson(input, (text) => events.arguments(text))) !== 'whole') return 'broken';
+    yield* input.skipSpace();
+    const isLast = !(yield* input.tryText(','));
+    if (isLast && (yield* input.peek()) !== ')') return 'broken';
+  }
+  if (before !== '{') events.arguments('}');
+  events.endCall();
+  return 'whole';
+}
+
+function* readName({ input }: AnswerIo): Reading<string> {
+  let name = '';
+  yield* input.skipSpace();
+  yield* input.takeWhile(NAME, (text) => (name += text));
+  return name.length > MAX_NAME ? '' : name;
+}
+
+/** A call under a grammar: what is required first, so that commas stand between. */
+export function pythonicCall(tool: Tool): readonly GrammarPart[] {
+  const properties = (tool.parameters?.['properties'] ?? {}) as Record<string, JsonSchema>;
+  const required = tool.parameters?.['required'];
+  const needed = Object.keys(properties).filter((key) => Array.isArray(required) && required.includes(key));
+  const others = Object.keys(properties).filter((key) => !needed.includes(key));
+  const parts: GrammarPart[] = [`${tool.name}(`];
+  needed.forEach((key, index) => parts.push(`${index > 0 ? ', ' : ''}${key}=`, { schema: properties[key]! }));
+  for (const key of others) {
+    const value = { schema: properties[key]! };
+    // A comma may also end the list, where none is certain to come before.
+    parts.push({ optional: needed.length > 0 ? [`, ${key}=`, value] : [`${key}=`, value, ', '] });
+  }
+  return [...parts, ')'];
+}

@@ -1,0 +1,221 @@
+import { describe, expect, it } from 'vitest';
+import { chooseConvention } from '../../coordinator/src/conventions/index.ts';
+import { type Grammar, GrammarError, type GrammarSource } from '../../coordinator/src/grammar/index.ts';
+import { byteCodec } from '../../coordinator/src/http/testing/byte-codec.ts';
+import type { EncodeTask } from '../../coordinator/src/text/encode-task.ts';
+import { failure, model, post, says, server, start } from './openai-client.ts';
+
+const convention = chooseConvention({ template: '<tool_call> <think> </think>' });
+const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
+const tool = (name: string) => ({ type: 'function' as const, function: { name, description: 'd', parameters } });
+const tools = [tool('weather'), tool('time')];
+const messages = [{ role: 'user' as const, content: 'Weather in Oslo?' }];
+const CALLS =
+  'Let me see.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>\n' +
+  '<tool_call>\n{"name": "time", "arguments": {"city": "Öland"}}\n</tool_call>';
+const functions = [
+  { name: 'weather', arguments: '{"city": "Oslo"}' },
+  { name: 'time', arguments: '{"city": "Öland"}' },
+];
+
+/** What was asked to be rendered, and what was compiled. */
+const rendered: EncodeTask[] = [];
+const compiled: GrammarSource[] = [];
+
+const begin = (text: string, refuse?: GrammarError) => {
+  rendered.length = 0;
+  compiled.length = 0;
+  const codec = byteCodec();
+  const constraint = { allowedDrafts: async () => 0, masks: async () => [], accept: () => {}, close: () => {} };
+  return start(() => ({ ids: says(text) }), 4096, {
+    convention,
+    codec: { ...codec, encode: (task, client) => (rendered.push(task), codec.encode(task, client)) },
+    grammars: {
+      compile: async (source) => {
+        compiled.push(source);
+        if (refuse) throw refuse;
+        return { open: () => constraint } as unknown as Grammar;
+      },
+    },
+  });
+};
+
+describe('tool calls', () => {
+  it('are told apart from the text, whole and streamed', async () => {
+    const client = await begin(CALLS);
+    const asked = { model, messages, tools };
+    const whole = await client.chat.completions.create(asked);
+    const streamed = await client.chat.completions.stream(asked).finalChatCompletion();
+    for (const { choices } of [whole, streamed]) {
+      expect(choices[0]).toMatchObject({ finish_reason: 'tool_calls', message: { role: 'assistant' } });
+      expect(choices[0]!.message.content?.trim()).toBe('Let me see.');
+      const calls = choices[0]!.message.tool_calls!;
+      expect(calls.map((call) => call.type === 'function' && call.function)).toMatchObject(functions);
+      expect(new Set(calls.map(({ id }) => id)).size).toBe(2);
+    }
+  });
+
+  it('come in pieces with index, id and growing arguments', async () => {
+    const client = await begin(CALLS);
+    const stream = await client.chat.completions.create({ model, messages, tools, stream: true });
+    const pieces = [];
+    let reason: string | null = null;
+    for await (const { choices } of stream) {
+      pieces.push(...(choices[0]?.delta.tool_calls ?? []));
+      reason = choices[0]?.finish_reason ?? reason;
+    }
+    expect(reason).toBe('tool_calls');
+    for (const index of [0, 1]) {
+      const [first, ...others] = pieces.filter((piece) => piece.index === index);
+      expect(first).toMatchObject({ id: expect.stringMatching(/^call_/), type: 'function' });
+      expect(first!.function!.name).toBe(functions[index]!.name);
+      expect(others.length).toBeGreaterThan(1);
+      expect(others.every((piece) => piece.id === undefined && piece.function?.name === undefined)).toBe(true);
+      const text = [first!, ...others].map((piece) => piece.function?.arguments).join('');
+      expect(JSON.parse(text)).toEqual(JSON.parse(functions[index]!.arguments));
+    }
+  });
+
+  it('are at most one where parallel calls are not wanted, and none where no tools are offered', async () => {
+    const client = await begin(CALLS);
+    const one = await client.chat.completions.create({ model, messages, tools, parallel_tool_calls: false });
+    expect(one.choices[0]!.message.tool_calls).toHaveLength(1);
+    for (const more of [{ tools, tool_choice: 'none' as const }, {}]) {
+      const { choices } = await client.chat.completions.create({ model, messages, ...more });
+      expect(choices[0]).toMatchObject({ finish_reason: 'stop', message: { content: CALLS } });
+      expect(rendered.at(-1)).toMatchObject({ tools: [] });
+    }
+    expect(compiled).toEqual([]);
+  });
+
+  it('are cut off with the answer', async () => {
+    const client = await begin(CALLS);
+    const { choices } = await client.chat.completions.create({ model, messages, tools, max_tokens: 64 });
+    expect(choices[0]).toMatchObject({ finish_reason: 'length' });
+    const [call] = choices[0]!.message.tool_calls!;
+    expect(functions[0]!.arguments.startsWith(call!.type === 'function' ? call!.function.arguments : 'x')).toBe(true);
+  });
+
+  it('reach the template with their results, as earlier messages', async () => {
+    const client = await begin('Rain.');
+    await client.chat.completions.create({
+      model,
+      tools,
+      messages: [
+        ...messages,
+        { role: 'assistant', content: null, tool_calls: [{ id: 'c1', type: 'function', function: functions[0]! }] },
+        { role: 'tool', tool_call_id: 'c1', content: [{ type: 'text', text: 'rain' }] },
+      ],
+    });
+    expect(rendered.at(-1)).toMatchObject({
+      tools,
+      messages: [
+        ...messages,
+        { role: 'assistant', content: null, tool_calls: [{ id: 'c1', function: functions[0] }] },
+        { role: 'tool', tool_call_id: 'c1', content: 'rain' },
+      ],
+    });
+  });
+
+  it('are forced by a grammar of the tools that may be called', async () => {
+    const client = await begin(CALLS);
+    await client.chat.completions.create({ model, messages, tools, tool_choice: 'required' });
+    expect(compiled).toEqual([
+      convention.forcedCalls(
+        tools.map((one) => one.function),
+        { most: 8 },
+      ),
+    ]);
+    expect(server.generation.submitted.at(-1)?.constraint).toBeDefined();
+    const named = { type: 'function' as const, function: { name: 'time' } };
+    await client.chat.completions.create({ model, messages, tools, tool_choice: named, parallel_tool_calls: false });
+    expect(compiled[1]).toEqual(convention.forcedCalls([tools[1]!.function], { most: 1 }));
+    // The model is still told of all.
+    expect(rendered.at(-1)).toMatchObject({ tools });
+  });
+});
+
+describe('an answer’s format', () => {
+  it.each<[object, GrammarSource]>([
+    [{ response_format: { type: 'json_object' } }, { kind: 'json-object' }],
+    [{ response_format: { type: 'json_object', schema: parameters } }, { kind: 'json-schema', schema: parameters }],
+    [
+      { response_format: { type: 'json_schema', json_schema: { name: 'x', strict: true, schema: parameters } } },
+      { kind: 'json-schema', schema: parameters },
+    ],
+    [{ guided_json: JSON.stringify(parameters) }, { kind: 'json-schema', schema: parameters }],
+    [{ structured_outputs: { regex: 'a+' } }, { kind: 'regex', pattern: 'a+' }],
+    [{ guided_choice: ['a', 'b'] }, { kind: 'choice', choices: ['a', 'b'] }],
+    [{ grammar: 'root ::= "a"' }, { kind: 'gbnf', grammar: 'root ::= "a"' }],
+    [{ json_schema: parameters }, { kind: 'json-schema', schema: parameters }],
+  ])('is compiled once for all choices: %j', async (asked, source) => {
+    await begin('{}');
+    const { status } = await post('/v1/chat/completions', { messages, n: 2, ...asked });
+    expect(status).toBe(200);
+    expect(compiled).toEqual([source]);
+    expect(server.generation.submitted.map(({ constraint }) => constraint !== undefined)).toEqual([true, true]);
+  });
+
+  it('leaves a call possible where there are tools', async () => {
+    await begin('{}');
+    await post('/v1/chat/completions', { messages, tools, response_format: { type: 'json_object' } });
+    const calls = convention.forcedCalls(
+      tools.map((one) => one.function),
+      { most: 8 },
+    );
+    expect(compiled).toEqual([{ kind: 'either', sources: [{ kind: 'json-object' }, calls] }]);
+  });
+
+  it('is refused by name where it cannot be honoured', async () => {
+    const client = await begin('{}', new GrammarError('unsupported', 'the keyword "not" is not supported.'));
+    const response_format = { type: 'json_schema' as const, json_schema: { name: 'x', schema: { not: {} } } };
+    const error = await failure(client.chat.completions.create({ model, messages, response_format }));
+    expect(error).toMatchObject({ status: 400, param: 'response_format' });
+    expect(error.message).toContain('the keyword "not" is not supported.');
+    expect(server.generation.submitted).toEqual([]);
+  });
+});
+
+describe('reasoning', () => {
+  const THOUGHT = '<think>\nIt rains.\n</think>\n\nRain.';
+
+  it('is apart from the content, whole and streamed, and counted', async () => {
+    const client = await begin(THOUGHT);
+    const whole = await client.chat.completions.create({ model, messages });
+    const { message } = whole.choices[0]!;
+    expect(message.content).toBe('Rain.');
+    expect((message as { reasoning_content?: string }).reasoning_content?.trim()).toBe('It rains.');
+    expect(whole.usage?.completion_tokens_details?.reasoning_tokens).toBeGreaterThanOrEqual('It rains.'.length);
+    expect(whole.usage?.completion_tokens_details?.reasoning_tokens).toBeLessThan(THOUGHT.length - 'Rain.'.length + 1);
+    const texts = { content: '', reasoning_content: '' };
+    for await (const { choices } of await client.chat.completions.create({ model, messages, stream: true })) {
+      const delta = choices[0]?.delta as Partial<typeof texts> | undefined;
+      texts.content += delta?.content ?? '';
+      texts.reasoning_content += delta?.reasoning_content ?? '';
+    }
+    expect(texts.content).toBe('Rain.');
+    expect(texts.reasoning_content.trim()).toBe('It rains.');
+  });
+
+  it('is left out where it is not wanted', async () => {
+    await begin(THOUGHT);
+    const { json } = await post('/v1/chat/completions', { messages, include_reasoning: false });
+    expect(json.choices[0]!.message).toEqual({ role: 'assistant', content: 'Rain.', refusal: null });
+  });
+
+  it('is switched by each name that programs have for it', async () => {
+    await begin('x');
+    const off = { enable_thinking: false, thinking: false };
+    for (const [asked, variables] of [
+      [{ reasoning_effort: 'high' }, { reasoning_effort: 'high' }],
+      [{ reasoning_effort: 'none' }, { reasoning_effort: 'none', ...off }],
+      [{ enable_thinking: false }, off],
+      [{ thinking: { type: 'disabled' } }, off],
+      [{ chat_template_kwargs: { enable_thinking: false } }, { enable_thinking: false }],
+      [{}, {}],
+    ]) {
+      await post('/v1/chat/completions', { messages, ...asked });
+      expect(rendered.at(-1)).toMatchObject({ variables });
+    }
+  });
+});
