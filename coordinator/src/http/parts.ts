@@ -64,7 +64,7 @@ export class PartSplitter {
 
   #more(index: number, text: string): PartEvent[] {
     const part = this.parts[index]!;
-    const tokens = this.#tokens;
+    const tokens = lastOf(this.#tokens, text);
     this.#tokens = [];
     if (part.type === 'call') part.arguments += text;
     else part.text += text;
@@ -80,4 +80,13 @@ export class PartSplitter {
 
 function emptyPart(type: 'content' | 'reasoning'): AnswerPart {
   return type === 'content' ? { type, text: '', tokens: [] } : { type, text: '' };
+}
+
+/** The tokens that `text` was made of: the last ones. Those before were markup. */
+function lastOf(tokens: OutputToken[], text: string): OutputToken[] {
+  let start = tokens.length;
+  for (let chars = 0; start > 0 && chars < text.length;) chars += tokens[--start]!.text.length;
+  // A character's first tokens have no text.
+  while (start > 0 && tokens[start - 1]!.text === '') start--;
+  return tokens.slice(start);
 }

@@ -65,6 +65,9 @@ export class ItemWriter {
 
   logprobs(tokens: readonly OutputToken[]) {
     const { codec, withLogprobs } = this.options;
-    return withLogprobs ? tokens.map((token) => namedLogprobs(token, codec)) : [];
+    if (!withLogprobs) return [];
+    // Special tokens are no part of the text.
+    const shown = tokens.filter(({ tokenId }) => codec.specialText(tokenId) === undefined);
+    return shown.map((token) => namedLogprobs(token, codec));
   }
 }
