@@ -1,13 +1,13 @@
 import { MAX_TOP_LOGPROBS } from '@shoal/model';
 import { bodyError, ignored, isPlainObject, list, MAX_LABEL_CHARS, only, plainObject, z } from './fields.ts';
-import { sampling } from './sampling-schema.ts';
+import { sampling, templateKwargs } from './sampling-schema.ts';
 
 /** OpenAI's limit is 128; agents with several tool servers send more. */
-const MAX_TOOLS = 512;
+export const MAX_TOOLS = 512;
 /** Calls of one message. Agents send a handful. */
 const MAX_CALLS = 512;
 /** OpenAI's limit is 64; servers of tools add prefixes. */
-const MAX_NAME_CHARS = 256;
+export const MAX_NAME_CHARS = 256;
 const NO_MEDIA = 'this model reads text only; images, audio and files are not supported';
 
 const textPart = z.object({
@@ -90,16 +90,14 @@ const responseFormat = z
   })
   .nullish();
 
-const reasoningEffort = z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish();
+export const reasoningEffort = z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish();
 
 /** How the prompt is made from the messages, and what of its answer is told apart. */
 const templating = {
   reasoning_effort: reasoningEffort.meta({
     description: 'Passed to the chat template; none: enable_thinking is false.',
   }),
-  chat_template_kwargs: plainObject.nullish().meta({
-    description: 'Variables of the chat template, such as {"enable_thinking": false}.',
-  }),
+  chat_template_kwargs: templateKwargs,
   thinking: z
     .object({ type: z.enum(['enabled', 'disabled', 'adaptive']) })
     .nullish()

@@ -20,15 +20,7 @@ export async function parseChat(body: ChatRequest, deps: ParseDeps, client: Text
     throw ApiError.invalid('n', message);
   }
   const { convention } = deps;
-  const tools = toolsOf(body);
-  const wanted = wantedOf(body, tools, deps);
-  const { list: ids, tail = '' } = await encode(
-    conversation(body, tools, wanted, deps),
-    'messages',
-    body.truncate_prompt_tokens,
-    deps,
-    client,
-  );
+  const { tools, wanted, ids, tail } = await chatPrompt(body, deps, client);
   const prompt = fitContext(ids, answerTokens(body), Number.POSITIVE_INFINITY, 'messages', deps);
   const openConstraint = wanted && (await constraintAfter(tail, wanted, deps, client));
   const maxCalls = body.parallel_tool_calls === false ? 1 : undefined;
@@ -42,6 +34,18 @@ export async function parseChat(body: ChatRequest, deps: ParseDeps, client: Text
 function stopTokens(asked: readonly number[] = [], { convention, codec }: ParseDeps): readonly number[] | undefined {
   const all = [...asked, ...convention.stopTokens.flatMap((text) => codec.idOf(text) ?? [])];
   return all.length > 0 ? all : undefined;
+}
+
+/**
+ * The prompt of a conversation, from which an answer begins, and what was read on the way. Rejects with an ApiError that names the
+ * parameter, or with the reason of the client's signal.
+ */
+export async function chatPrompt(body: ChatRequest, deps: ParseDeps, client: TextClient) {
+  const tools = toolsOf(body);
+  const wanted = wantedOf(body, tools, deps);
+  const task = conversation(body, tools, wanted, deps);
+  const { list: ids, tail = '' } = await encode(task, 'messages', body.truncate_prompt_tokens, deps, client);
+  return { tools, wanted, ids, tail };
 }
 
 /** What is rendered, with what an answer that is bound by a grammar must begin with. */

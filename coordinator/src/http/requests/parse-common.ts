@@ -15,7 +15,7 @@ const SEED_STRIDE = 0x9e3779b1;
 /** vLLM and llama.cpp: another seed each time. */
 const ANY_SEED = -1;
 /** Tokens of a prompt of which only the last are kept. A body of 1 MiB has at most so many. */
-const MAX_TRUNCATED = 2 ** 20;
+export const MAX_TRUNCATED = 2 ** 20;
 
 /** The seed of a choice. The first has the request's own, so that n does not change it, and every prompt has the same. */
 export function choiceSeed(seed: number, choice: number): number {
@@ -24,8 +24,7 @@ export function choiceSeed(seed: number, choice: number): number {
 
 /** What both endpoints have. */
 export function parseCommon(body: CompletionRequest | ChatRequest, topLogprobs: number | undefined, deps: ParseDeps) {
-  const { modelId } = deps.generation;
-  if (body.model && body.model !== modelId && !deps.aliases.includes(body.model)) throw ApiError.unknownModel(modelId);
+  refuseOtherModel(body.model, deps);
   const stream = body.stream ?? false;
   const n = body.n ?? 1;
   return {
@@ -42,6 +41,14 @@ export function parseCommon(body: CompletionRequest | ChatRequest, topLogprobs: 
     showsReasoning: true,
     newParser: undefined,
   } satisfies Partial<ParsedRequest>;
+}
+
+/** One model is served: a request may leave its name out, and may not name another one. */
+export function refuseOtherModel(
+  model: string | null | undefined,
+  { generation: { modelId }, aliases }: Pick<ParseDeps, 'generation' | 'aliases'>,
+): void {
+  if (model && model !== modelId && !aliases.includes(model)) throw ApiError.unknownModel(modelId);
 }
 
 function textOptions(body: CompletionRequest | ChatRequest): TextOptions {

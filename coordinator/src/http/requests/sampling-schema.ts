@@ -17,9 +17,9 @@ const MAX_STOP_TOKENS = 128;
 /** Longest list of answers to choose from. */
 const MAX_CHOICES = 4_096;
 
-const stopString = z.string().max(MAX_STOP_CHARS);
+export const stopString = z.string().max(MAX_STOP_CHARS);
 
-const shoalExtension = z
+export const shoalExtension = z
   .strictObject({
     trace: z.boolean().optional().meta({ description: 'Report the experts and peers that served each token.' }),
     device_limit: z.number().int().min(0).max(MAX_DEVICE_LIMIT).optional().meta({
@@ -100,7 +100,7 @@ const structured = {
 };
 
 /** Which tokens are drawn, and when an answer ends. */
-const drawing = {
+export const drawing = {
   temperature: number(0, 2, '0 is greedy. Default: the model’s own.'),
   top_p: number(0, 1, 'Default: the model’s own.'),
   top_k: z.number().int().min(-1).max(MAX_TOKEN_ID).nullish().meta({
@@ -138,9 +138,19 @@ const drawing = {
     .meta({ description: 'false: show special tokens as text. Default: true.' }),
 };
 
+export const model = z
+  .string()
+  .max(MAX_LABEL_CHARS)
+  .nullish()
+  .meta({ description: 'Default: the model that is served.' });
+
+export const templateKwargs = plainObject.nullish().meta({
+  description: 'Variables of the chat template, such as {"enable_thinking": false}.',
+});
+
 /** The parameters of both endpoints. */
 export const sampling = {
-  model: z.string().max(MAX_LABEL_CHARS).nullish().meta({ description: 'Default: the model that is served.' }),
+  model,
   ...drawing,
   ...structured,
   n: z.number().int().min(1).max(MAX_N).nullish(),

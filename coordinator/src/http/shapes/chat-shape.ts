@@ -17,7 +17,7 @@ import {
 
 /** OpenAI's chat completions. */
 export const chatShape: AnswerShape = {
-  idPrefix: 'chatcmpl',
+  idPrefix: 'chatcmpl-',
   whole: ({ head, parsed, codec }, choices, usage) => ({
     ...head,
     object: 'chat.completion',
@@ -71,7 +71,7 @@ function chatStream(context: ShapeContext): StreamShape {
       return choice ? [chunk([choice], usage)] : [];
     },
     close: (usage) => [...(parsed.includeUsage ? [{ data: { ...head, object, choices: [], usage } }] : []), DONE],
-    fail: (error) => [{ data: error }],
+    fail: (error) => [{ data: error.body }],
   };
 }
 

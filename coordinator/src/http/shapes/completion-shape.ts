@@ -16,7 +16,7 @@ import {
 
 /** OpenAI's text completions. */
 export const completionShape: AnswerShape = {
-  idPrefix: 'cmpl',
+  idPrefix: 'cmpl-',
   whole: ({ head, parsed, codec }, choices, usage) => ({
     ...head,
     object: 'text_completion',
@@ -63,7 +63,7 @@ function completionStream(context: ShapeContext): StreamShape {
       ...(parsed.includeUsage ? [{ data: { ...head, object: 'text_completion', choices: [], usage } }] : []),
       DONE,
     ],
-    fail: (error) => [{ data: error }],
+    fail: (error) => [{ data: error.body }],
   };
 }
 

@@ -2,7 +2,7 @@ import type { TokenAnswer } from '@shoal/model';
 import type { AnswerDelta, WholeAnswer } from '../answer.ts';
 import type { OutputToken } from '../choice.ts';
 import { tokenName, type TextCodec } from '../codec.ts';
-import type { ErrorBody } from '../errors.ts';
+import type { ApiError } from '../errors.ts';
 import type { ParsedRequest } from '../requests/parsed-request.ts';
 import type { PromptLogprob, ShoalTokens, Usage } from '../response-schema.ts';
 
@@ -50,7 +50,7 @@ export interface StreamShape {
   /** Events after the last token of the last choice. */
   close(usage: Usage): ServerEvent[];
   /** The last events of an answer that has failed. */
-  fail(error: ErrorBody): ServerEvent[];
+  fail(error: ApiError): ServerEvent[];
 }
 
 /** A token with its log-probability and its alternatives, as OpenAI's newer endpoints name them. */
