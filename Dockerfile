@@ -13,11 +13,7 @@ RUN mkdir -p /cache /models && chown node:node /cache /models
 USER node
 ENV SHOAL_HOST=0.0.0.0 SHOAL_CACHE=/cache
 EXPOSE 8787
-# Where the coordinator listens: 0.0.0.0 and :: include 127.0.0.1.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
-  CMD ["node", "-e", "\
-    const { SHOAL_HOST: host = '127.0.0.1', SHOAL_PORT: port = '8787' } = process.env;\
-    const name = ['0.0.0.0', '::'].includes(host) ? '127.0.0.1' : host.includes(':') ? '[' + host + ']' : host;\
-    fetch('http://' + name + ':' + port + '/healthz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1));"]
-# Without npm in between, so that the signal to stop arrives and running answers can finish.
+# It answers from its start on, also while it packs and loads its model.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["node", "coordinator/bin/healthcheck.mjs"]
+# The coordinator is this process itself, so the signal to stop reaches it and running answers can finish.
 CMD ["node", "coordinator/bin/shoal.mjs", "serve"]

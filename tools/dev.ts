@@ -179,15 +179,15 @@ class RestartingCoordinator {
       this.#child = undefined;
       say(`the coordinator has stopped (${signal ?? `exit code ${code}`}); it starts again at the next change`);
     });
-    void this.#listens(child).then((listens) => {
-      if (listens) say(`the coordinator is ready (${((performance.now() - startedMs) / 1000).toFixed(1)} s)`);
+    void this.#serves(child).then((serves) => {
+      if (serves) say(`the coordinator is ready (${((performance.now() - startedMs) / 1000).toFixed(1)} s)`);
     });
   }
 
-  /** False if `child` exits before it listens. */
-  async #listens(child: ChildProcess): Promise<boolean> {
+  /** False if `child` exits before it serves. */
+  async #serves(child: ChildProcess): Promise<boolean> {
     while (this.#child === child) {
-      const answer = await fetch(`http://127.0.0.1:${this.#port}/healthz`).catch(() => undefined);
+      const answer = await fetch(`http://127.0.0.1:${this.#port}/readyz`).catch(() => undefined);
       if (answer?.ok) return true;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }

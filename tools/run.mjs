@@ -1,30 +1,28 @@
 // Entry point of every npm command: installs and builds what is missing, and needs only Node.
 // Plain JavaScript, since it runs before any dependency is installed.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const MIN_NODE = [20, 19];
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
-/**
- * What each command needs first and what it then runs, with the command line's arguments appended.
- * `endsWithParent` stops it when the process that started this one is gone.
- */
+/** What each command needs first, and the program that it then is, with the command line's arguments appended. */
 const COMMANDS = {
-  serve: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('coordinator/src/cli/main.ts', 'serve') },
-  dev: { needs: ['dependencies', 'kernels'], run: tsx('tools/dev.ts'), endsWithParent: true },
-  demo: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('tools/demo/main.ts') },
-  chaos: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('test/chaos/main.ts') },
-  bench: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('test/bench/main.ts') },
-  simulate: { needs: ['dependencies', 'kernels'], run: tsx('tools/simulate/main.ts') },
-  screenshots: { needs: ['dependencies', 'kernels', 'pages'], run: tsx('tools/screenshots.ts') },
-  test: { needs: ['dependencies', 'kernels', 'pages', 'browser'], run: tsx('tools/test.ts') },
-  lint: { needs: ['dependencies'], run: tsx('tools/lint.ts') },
-  check: { needs: ['dependencies'], run: tsx('tools/check.ts') },
+  serve: { needs: ['dependencies', 'kernels', 'pages'], run: ['coordinator/src/cli/main.ts', 'serve'] },
+  dev: { needs: ['dependencies', 'kernels'], run: ['tools/dev.ts'] },
+  demo: { needs: ['dependencies', 'kernels', 'pages'], run: ['tools/demo/main.ts'] },
+  chaos: { needs: ['dependencies', 'kernels', 'pages'], run: ['test/chaos/main.ts'] },
+  bench: { needs: ['dependencies', 'kernels', 'pages'], run: ['test/bench/main.ts'] },
+  simulate: { needs: ['dependencies', 'kernels'], run: ['tools/simulate/main.ts'] },
+  screenshots: { needs: ['dependencies', 'kernels', 'pages'], run: ['tools/screenshots.ts'] },
+  test: { needs: ['dependencies', 'kernels', 'pages', 'browser'], run: ['tools/test.ts'] },
+  lint: { needs: ['dependencies'], run: ['tools/lint.ts'] },
+  check: { needs: ['dependencies'], run: ['tools/check.ts'] },
   build: { needs: ['dependencies', 'kernels', 'pages'] },
 };
 
@@ -32,16 +30,13 @@ const COMMANDS = {
 const PAGE_SOURCES = ['apps', 'packages', 'package-lock.json', 'tsconfig.json'];
 const PAGES = ['donor', 'console'];
 
-function tsx(...args) {
-  return [process.execPath, '--import', 'tsx', ...args];
-}
-
-function main([name, ...args]) {
+async function main([name, ...args]) {
   const command = COMMANDS[name];
   if (!command) fail(`There is no command "${name ?? ''}". Known: ${Object.keys(COMMANDS).join(', ')}.`, 2);
   checkNode();
-  for (const need of command.needs) ENSURE[need]();
-  if (command.run) handOver([...command.run, ...args], command.endsWithParent);
+  endWithNpm();
+  for (const need of command.needs) await ENSURE[need]();
+  if (command.run) await become([...command.run, ...args]);
 }
 
 function checkNode() {
@@ -52,7 +47,7 @@ function checkNode() {
 }
 
 const ENSURE = {
-  dependencies() {
+  async dependencies() {
     if (dependenciesMatchLock()) return;
     say('Installing dependencies (npm ci)');
     // Uses the npm that started this process, not another version on PATH.
@@ -61,35 +56,35 @@ const ENSURE = {
     // The comparisons with llama.cpp (tests, benchmarks) use its prebuilt binary from npm and build none.
     process.env.NODE_LLAMA_CPP_SKIP_DOWNLOAD = 'true';
     // stdout is reserved for the command (`--json` prints a document).
-    const code = run([...command, '--no-audit', '--no-fund', '--loglevel=error'], { stdout: 2 });
+    const code = await run([...command, '--no-audit', '--no-fund', '--loglevel=error'], { stdout: 2 });
     if (code !== 0)
       fail('npm ci failed: see above. Shoal needs the npm registry once, to install what it is built on.');
   },
   /** Compiles the WebAssembly kernels from AssemblyScript. */
-  kernels() {
+  async kernels() {
     const stamp = join(ROOT, 'packages/kernels/dist/.sources');
     const hash = hashTree(['packages/kernels/wasm', 'package-lock.json']);
     if (existsSync(stamp) && readFileSync(stamp, 'utf8') === hash) return;
     say('Compiling the WebAssembly kernels');
-    const code = run([process.execPath, join(ROOT, 'packages/kernels/wasm/build.mjs')], { stdout: 2 });
+    const code = await run([process.execPath, join(ROOT, 'packages/kernels/wasm/build.mjs')], { stdout: 2 });
     if (code !== 0) fail('The WebAssembly kernels could not be compiled: see above.');
     writeFileSync(stamp, hash);
   },
-  pages() {
+  async pages() {
     const hash = hashTree(PAGE_SOURCES);
     for (const page of PAGES) {
       const stamp = join(ROOT, 'apps', page, 'dist', '.sources');
       if (existsSync(stamp) && readFileSync(stamp, 'utf8') === hash) continue;
       say(`Building the ${page} page`);
       const vite = join(ROOT, 'node_modules/vite/bin/vite.js');
-      const code = run([process.execPath, vite, 'build', `apps/${page}`, '--logLevel', 'warn'], { stdout: 2 });
+      const code = await run([process.execPath, vite, 'build', `apps/${page}`, '--logLevel', 'warn'], { stdout: 2 });
       if (code !== 0) fail(`The ${page} page could not be built: see above.`);
       mkdirSync(dirname(stamp), { recursive: true });
       writeFileSync(stamp, hash);
     }
   },
-  browser() {
-    const code = run(tsx('tools/browser/ensure.ts'), { stdout: 2 });
+  async browser() {
+    const code = await run([process.execPath, '--import', 'tsx', 'tools/browser/ensure.ts'], { stdout: 2 });
     if (code !== 0) process.exit(code);
   },
 };
@@ -129,31 +124,51 @@ function hashTree(paths) {
   return hash.digest('hex');
 }
 
-/**
- * Runs the command and exits with its code. Ctrl-C reaches it from the terminal; a signal sent only to this process (by
- * `docker stop` or a service manager) is forwarded, so that the command can drain.
- */
-function handOver([command, ...args], endsWithParent = false) {
-  const child = spawn(command, args, { cwd: ROOT, stdio: 'inherit' });
-  process.on('SIGINT', () => {});
-  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
-  // A signal to npm reaches only the shell between npm and this process, which exits without forwarding it.
-  const parent = process.ppid;
-  if (endsWithParent) setInterval(() => process.ppid !== parent && child.kill('SIGTERM'), 500);
-  child.on('error', (error) => fail(`${command} could not be started: ${error.message}`));
-  child.on('exit', (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 0)));
+/** Runs a program of ours in this process, so that signals reach it and none of it can outlive this process. */
+async function become([program, ...args]) {
+  process.chdir(ROOT);
+  const path = join(ROOT, program);
+  process.argv = [process.execPath, path, ...args];
+  // Only now, since it may just have been installed.
+  const { register } = await import('tsx/esm/api');
+  register();
+  await import(pathToFileURL(path).href);
 }
 
-/** Runs a command to its end and returns its exit code; the child handles Ctrl-C itself. */
+/**
+ * Ends this process, as SIGTERM would, when npm is gone. npm passes on SIGINT and SIGTERM, and package.json puts no shell in between,
+ * but nothing tells of npm's end by SIGKILL or SIGHUP.
+ */
+function endWithNpm() {
+  if (process.env.npm_lifecycle_event === undefined) return;
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    process.kill(process.pid, 'SIGTERM');
+  }, 500);
+  timer.unref();
+}
+
+/** Runs another program to its end and returns its exit code. A signal ends both, since only a terminal's would reach it too. */
 function run([command, ...args], { stdout = 'inherit' } = {}) {
-  const ignore = () => {};
-  process.on('SIGINT', ignore);
   // Windows needs a shell to start .cmd files.
   const shell = command.endsWith('.cmd');
-  const result = spawnSync(command, args, { cwd: ROOT, stdio: ['inherit', stdout, 'inherit'], shell });
-  process.removeListener('SIGINT', ignore);
-  if (result.error) fail(`${command} could not be started: ${result.error.message}`);
-  return result.status ?? 1;
+  const child = spawn(command, args, { cwd: ROOT, stdio: ['inherit', stdout, 'inherit'], shell });
+  let received;
+  const forward = (signal) => {
+    received = signal;
+    child.kill(signal);
+  };
+  for (const signal of STOP_SIGNALS) process.on(signal, forward);
+  return new Promise((resolve) => {
+    child.on('error', (error) => fail(`${command} could not be started: ${error.message}`));
+    child.on('exit', (code) => {
+      for (const signal of STOP_SIGNALS) process.off(signal, forward);
+      if (received !== undefined) process.exit(128 + constants.signals[received]);
+      resolve(code ?? 1);
+    });
+  });
 }
 
 function say(what) {
@@ -165,4 +180,4 @@ function fail(message, code = 1) {
   process.exit(code);
 }
 
-main(process.argv.slice(2));
+await main(process.argv.slice(2));

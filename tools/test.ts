@@ -9,5 +9,7 @@ const reporters = ['--reporter=default', '--reporter=./tools/test-reporter.ts'];
 const vitest = join(root, 'node_modules/vitest/vitest.mjs');
 const env = { ...process.env, ...(args.length === 0 && { SHOAL_TEST_EVERYTHING: '1' }) };
 const command = [vitest, 'run', ...reporters, ...args];
+// Ctrl-C also reaches vitest, which then ends by itself.
+process.on('SIGINT', () => {});
 const { status } = spawnSync(process.execPath, command, { cwd: root, stdio: 'inherit', env });
 process.exitCode = status ?? 1;

@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { Access } from './access/access.ts';
@@ -19,6 +20,7 @@ interface Service {
   cap_add?: string[];
   security_opt: string[];
   read_only: boolean;
+  stop_grace_period: string;
   tmpfs: string[];
   volumes?: string[];
   privileged?: boolean;
@@ -135,26 +137,43 @@ describe('docker-compose.yml', () => {
 });
 
 describe('the image', () => {
-  /** As Docker runs it: lines joined, then the JSON of the arguments. */
   const [program, ...args] = JSON.parse(
-    /HEALTHCHECK.*?CMD (\[.*?\]\n)/s.exec(
-      readFileSync(join(ROOT_DIR, 'Dockerfile'), 'utf8').replaceAll('\\\n', ''),
-    )![1]!,
+    /HEALTHCHECK.* CMD (\[.*\])\n/.exec(readFileSync(join(ROOT_DIR, 'Dockerfile'), 'utf8'))![1]!,
   ) as [string, ...string[]];
 
-  it.each([
-    [200, '127.0.0.1', undefined, 0],
-    [200, '127.0.0.1', '0.0.0.0', 0],
-    [200, '127.0.0.2', '127.0.0.2', 0],
-    [503, '127.0.0.1', '127.0.0.1', 1],
-  ])('asks the coordinator for its health where it listens (%i at %s for %s)', async (status, at, host, code) => {
-    const server = createServer(({ url }, response) => response.writeHead(url === '/healthz' ? status : 404).end());
-    server.listen(0, at);
-    await once(server, 'listening');
-    const SHOAL_PORT = `${(server.address() as AddressInfo).port}`;
-    const env = { PATH: process.env['PATH'], SHOAL_PORT, ...(host !== undefined && { SHOAL_HOST: host }) };
-    const asked = spawn(program, args, { env, stdio: 'inherit' });
-    expect(await once(asked, 'exit')).toEqual([code, null]);
-    server.close();
+  it.each<[status: number, at: string, flags: string[], variables: Record<string, string>, code: number]>([
+    [200, '127.0.0.1', [], { SHOAL_PORT: 'PORT' }, 0],
+    [200, '127.0.0.1', [], { SHOAL_PORT: 'PORT', SHOAL_HOST: '0.0.0.0' }, 0],
+    [200, '127.0.0.2', [], { SHOAL_PORT: 'PORT', SHOAL_HOST: '127.0.0.2' }, 0],
+    [503, '127.0.0.1', [], { SHOAL_PORT: 'PORT', SHOAL_HOST: '127.0.0.1' }, 1],
+    [200, '127.0.0.1', ['--port', 'PORT'], { SHOAL_PORT: '1' }, 0],
+    [200, '127.0.0.2', ['--port=PORT', '--host=127.0.0.2'], { SHOAL_PORT: '1', SHOAL_HOST: '0.0.0.0' }, 0],
+    [200, '127.0.0.1', ['--port', '1', '--port', 'PORT'], {}, 0],
+  ])(
+    'asks the coordinator for its health where it listens (%i at %s for %j, %j)',
+    async (status, at, flags, given, code) => {
+      const server = createServer(({ url }, response) => response.writeHead(url === '/healthz' ? status : 404).end());
+      server.listen(0, at);
+      await once(server, 'listening');
+      const port = `${(server.address() as AddressInfo).port}`;
+      const file = join(mkdtempSync(join(tmpdir(), 'shoal-health-')), 'cmdline');
+      const command = ['node', 'coordinator/bin/shoal.mjs', 'serve', ...flags, ''];
+      writeFileSync(file, command.join('\0').replace('PORT', port));
+      const variables = Object.fromEntries(
+        Object.entries(given).map(([name, value]) => [name, value.replace('PORT', port)]),
+      );
+      const env = { PATH: process.env['PATH'], ...variables };
+      const asked = spawn(program, [...args, file], { cwd: ROOT_DIR, env, stdio: 'inherit' });
+      expect(await once(asked, 'exit')).toEqual([code, null]);
+      server.close();
+      rmSync(dirname(file), { recursive: true });
+    },
+  );
+
+  it('is given longer to stop than answers have to finish and connections to close', () => {
+    const seconds = Number(/^(\d+)s$/.exec(services.coordinator.stop_grace_period)![1]);
+    expect(1000 * seconds).toBeGreaterThanOrEqual(
+      parseConfig([], environment({ ...GIVEN, SHOAL_MODEL })).drainTimeoutMs + 5_000,
+    );
   });
 });

@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
 import type { IncomingMessage, Server as HttpServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadGenerationConfig } from '@shoal/model/node';
@@ -22,7 +21,15 @@ import { serveConsole } from './console/gateway.ts';
 import { lapHistogram, registerMetrics } from './console/metrics.ts';
 import { SnapshotBuilder } from './console/snapshot.ts';
 import { ApiError } from './http/errors.ts';
-import { buildHttpServer, type HttpAccess, tokenizerCodec } from './http/index.ts';
+import {
+  buildHttpServer,
+  type HeldAddress,
+  holdAddress,
+  type HttpAccess,
+  type SamplingDefaults,
+  type StartProgress,
+  tokenizerCodec,
+} from './http/index.ts';
 import { type Config, ROOT_DIR } from './config.ts';
 import { serveDonors } from './swarm/donor-gateway.ts';
 import type { EventLog } from './base/event-log.ts';
@@ -61,18 +68,44 @@ export interface Coordinator extends Core {
 export async function startCoordinator(config: Config, hooks: Omit<CoreHooks, 'onLap'> = {}): Promise<Coordinator> {
   // First, since a bad access file is found at no cost.
   const entry = openAccess(config);
-  const rtc = await loadRtc();
+  let progress: StartProgress = { doing: 'opening the model' };
+  const held = await holdAddress(config.host, config.port, () => progress);
+  let rtc: RtcImplementation | undefined;
   let core: Core | undefined;
   try {
+    rtc = await loadRtc();
     const registry = new Registry();
     const laps = lapHistogram(registry);
-    core = await createCore(config, { ...hooks, onLap: (lapMs) => laps.observe(lapMs / 1000) });
-    return await serve({ core, config, rtc, registry, ...entry });
+    core = await createCore(config, {
+      ...withProgress(hooks, (now) => (progress = now)),
+      onLap: (lapMs) => laps.observe(lapMs / 1000),
+    });
+    return await serve({ core, config, rtc, registry, held, ...entry });
   } catch (error) {
+    await held.close();
     await core?.close();
-    rtc.close();
+    rtc?.close();
     throw error;
   }
+}
+
+/** The hooks, with `note` called for what is under way. */
+function withProgress(hooks: Omit<CoreHooks, 'onLap'>, note: (progress: StartProgress) => void): typeof hooks {
+  return {
+    ...hooks,
+    onPackProgress: (progress) => {
+      const { doneBytes, totalBytes } = progress;
+      note(
+        doneBytes < totalBytes ? { doing: 'packing experts', doneBytes, totalBytes } : { doing: 'loading the model' },
+      );
+      hooks.onPackProgress?.(progress);
+    },
+    onLoadProgress: (progress) => {
+      const { doneBytes, totalBytes } = progress;
+      note({ doing: 'loading local experts', doneBytes, totalBytes });
+      hooks.onLoadProgress?.(progress);
+    },
+  };
 }
 
 interface Serving {
@@ -82,10 +115,11 @@ interface Serving {
   adminToken: string | undefined;
   rtc: RtcImplementation;
   registry: Registry;
+  held: HeldAddress;
 }
 
 async function serve(serving: Serving): Promise<Coordinator> {
-  const { core, config, access, adminToken, rtc, registry } = serving;
+  const { core, config, access, adminToken, rtc, registry, held } = serving;
   const { scheduler, swarm, events, packed } = core;
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: false }));
   registerMetrics(registry, { ...core, access });
@@ -97,13 +131,14 @@ async function serve(serving: Serving): Promise<Coordinator> {
   const snapshots = new SnapshotBuilder({ ...core, version, quant: packed.manifest.shape.quant, isDraining });
   const console = serveConsole(sockets.of('/console'), { access, snapshots, events, swarm });
   try {
-    await http.listen({ host: config.host, port: config.port });
+    await http.listen({ host: config.host, port: held.port });
   } catch (error) {
     console.close();
     await sockets.close();
     throw error;
   }
-  const { port } = http.server.address() as AddressInfo;
+  held.handOver();
+  const { port } = held;
   events.add({ level: 'info', kind: 'server', text: `Serving ${scheduler.modelId} on port ${port}` });
   const stopWatching = watchAccess(access, events, log);
   core.health.reports.on('report', (level, text) => log[level === 'warning' ? 'warn' : level](text));
@@ -124,7 +159,7 @@ async function serve(serving: Serving): Promise<Coordinator> {
   return { ...core, url, adminToken, access, snapshots, close: () => (closing ??= close()) };
 }
 
-async function openHttp({ core, config, access, registry }: Serving, log: Logger, isDraining: () => boolean) {
+async function openHttp({ core, config, access, registry, held }: Serving, log: Logger, isDraining: () => boolean) {
   const { scheduler, packed, health } = core;
   return buildHttpServer({
     generation: scheduler,
@@ -144,6 +179,7 @@ async function openHttp({ core, config, access, registry }: Serving, log: Logger
     },
     readiness: () => readinessOf(core, isDraining()),
     staticRoots: builtPages(),
+    listener: held.listener,
     access: httpAccess(access),
   });
 }
@@ -258,9 +294,12 @@ function watchAccess(access: Access, events: EventLog, log: Logger): () => void 
   return access.watch();
 }
 
-async function samplingDefaults(modelDir: string): Promise<{ temperature: number; topP: number }> {
-  const { doSample, temperature, topP } = await loadGenerationConfig(modelDir);
-  return doSample ? { temperature: temperature ?? 1, topP: topP ?? 1 } : { temperature: 1, topP: 1 };
+/** A penalty holds for greedy answers too; the rest is for those that are drawn. */
+async function samplingDefaults(modelDir: string): Promise<SamplingDefaults> {
+  const { doSample, temperature = 1, topP = 1, topK, minP, repetitionPenalty } = await loadGenerationConfig(modelDir);
+  return doSample
+    ? { temperature, topP, topK, minP, repetitionPenalty }
+    : { temperature: 1, topP: 1, repetitionPenalty };
 }
 
 function builtPages(): { donor?: string; console?: string } {

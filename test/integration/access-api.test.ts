@@ -46,7 +46,24 @@ describe('the API with keys', () => {
   });
 
   it('asks on every path that leads there, in whatever spelling', async () => {
-    for (const spelling of ['/v1/models', '/v1/models/tiny-stories', '/%76%31/models', '/v1/models?x=/docs']) {
+    const spellings = ['/v1/models', '/v1/models/tiny-stories', '/%76%31/models', '/v1/models?x=/docs'];
+    const repaired = [
+      '/models',
+      '/models/',
+      '//v1//models',
+      '/v1/v1/models',
+      '/v1/models/',
+      '/models/tiny-stories?/docs',
+    ];
+    const dotted = [
+      '/./v1/models',
+      '/docs/..%2fv1/models',
+      '/docs/%2e%2e/v1/models',
+      '/v1%2fmodels',
+      '/models%2f',
+      '/;/models',
+    ];
+    for (const spelling of [...spellings, ...repaired, ...dotted]) {
       const response = await fetch(coordinator.url + spelling);
       expect(response.status, spelling).not.toBe(200);
       expect(await response.text(), spelling).not.toContain('owned_by');
@@ -62,6 +79,21 @@ describe('the API with keys', () => {
       expect(response.headers.get('www-authenticate')).toBe('Bearer');
     }
     expect((await fetch(`${coordinator.url}/healthz`)).status).toBe(200);
+  });
+
+  it('takes the key from where OpenAI’s, Anthropic’s and Azure’s clients send it, the first of them', async () => {
+    const status = async (headers: Record<string, string>): Promise<number> =>
+      (await fetch(`${coordinator.url}/models`, { headers })).status;
+    const [good, bad] = ['key-of-ann', 'key-of-nobody'];
+    expect(await status({ 'x-api-key': good })).toBe(200);
+    expect(await status({ 'api-key': good })).toBe(200);
+    expect(await status({ authorization: `Bearer ${good}`, 'x-api-key': bad, 'api-key': bad })).toBe(200);
+    expect(await status({ authorization: `Bearer ${bad}`, 'x-api-key': good })).toBe(401);
+    expect(await status({ 'x-api-key': bad, 'api-key': good })).toBe(401);
+    // A proxy's own password is no key.
+    expect(await status({ authorization: 'Basic a2V5', 'x-api-key': good })).toBe(200);
+    expect(await status({ 'x-api-key': '', 'api-key': '' })).toBe(401);
+    expect((await fetch(`${coordinator.url}/metrics`, { headers: { 'x-api-key': 'token-of-otto' } })).status).toBe(401);
   });
 
   it('limits requests a minute: 429 with Retry-After', async () => {

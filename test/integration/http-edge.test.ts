@@ -126,6 +126,17 @@ describe('health and documents', () => {
     expect(await (await get('/readyz')).json()).toEqual({ ready: true, tabs: 3, uncoveredExperts: 7 });
     ready = false;
     expect((await get('/readyz')).status).toBe(503);
+    for (const path of ['/health', '/ping']) {
+      ready = true;
+      expect([(await get(path)).status, await (await get(path)).json()], path).toEqual([200, { status: 'ok' }]);
+      ready = false;
+      expect([(await get(path)).status, await (await get(path)).json()], path).toEqual([
+        503,
+        { status: 'unavailable' },
+      ]);
+    }
+    expect((await get('/ping', { method: 'POST' })).status).toBe(503);
+    expect(await (await get('/version')).json()).toEqual({ version: expect.stringMatching(/^\d+\.\d+\.\d+/) });
     expect((await get('/healthz')).status).toBe(200);
   });
 
@@ -142,6 +153,9 @@ describe('health and documents', () => {
       '/shards/{sha256}': ['get'],
       '/healthz': ['get'],
       '/readyz': ['get'],
+      '/health': ['get'],
+      '/ping': ['get'],
+      '/version': ['get'],
       '/metrics': ['get'],
       '/openapi.json': ['get'],
     });
@@ -177,23 +191,31 @@ describe('methods, types and origins', () => {
     expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);
     expect(await wrong.json()).toMatchObject({ error: { type: 'invalid_request_error', code: 'method_not_allowed' } });
     expect((await get('/v1/models', { method: 'DELETE' })).headers.get('allow')).toBe('GET');
-    const typed = await get('/v1/completions', { method: 'POST', body: '{}' });
-    expect(typed.status).toBe(415);
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data']) {
+      const typed = await get('/v1/completions', { method: 'POST', headers: { 'content-type': type }, body: '{}' });
+      expect(typed.status, type).toBe(415);
+      expect(await typed.json()).toMatchObject({ error: { message: expect.stringContaining('application/json') } });
+    }
+    const untyped = await get('/v1/completions', { method: 'POST', body: Buffer.from('{}') });
+    expect(untyped.status).toBe(415);
   });
 
   it('lets pages of any origin call the API, without credentials', async () => {
     const get = await start();
+    const asked =
+      'authorization,content-type,x-api-key,api-key,anthropic-version,anthropic-beta,' +
+      'anthropic-dangerous-direct-browser-access,x-stainless-os';
     const preflight = await get('/v1/chat/completions', {
       method: 'OPTIONS',
       headers: {
         origin: 'https://page.example',
         'access-control-request-method': 'POST',
-        'access-control-request-headers': 'authorization,x-stainless-os',
+        'access-control-request-headers': asked,
       },
     });
     expect(preflight.status).toBe(204);
     expect(preflight.headers.get('access-control-allow-origin')).toBe('*');
-    expect(preflight.headers.get('access-control-allow-headers')).toBe('authorization,x-stainless-os');
+    expect(preflight.headers.get('access-control-allow-headers')).toBe(asked);
     expect(preflight.headers.get('access-control-allow-credentials')).toBeNull();
     expect((await get('/v1/completions', json({}))).headers.get('access-control-allow-origin')).toBe('*');
     const stream = await get('/v1/completions', json({ stream: true }));

@@ -1,13 +1,10 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { io, type Socket } from 'socket.io-client';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Config, type Coordinator, ROOT_DIR } from '../../coordinator/src/index.ts';
+import type { Config, Coordinator } from '../../coordinator/src/index.ts';
 import { urlOf } from '../../coordinator/src/coordinator.ts';
-import { CACHE_DIR, GOLDEN } from './golden.ts';
+import { GOLDEN } from './golden.ts';
 import { hello } from './virtual-donor.ts';
 import { startTinyCoordinator } from './tiny-coordinator.ts';
 
@@ -96,25 +93,5 @@ describe('Coordinator.url, the printed address,', () => {
     expect(urlOf('::', 8787)).toBe('http://localhost:8787');
     expect(urlOf('::1', 8787)).toBe('http://[::1]:8787');
     expect(urlOf('192.0.2.7', 80)).toBe('http://192.0.2.7:80');
-  });
-});
-
-describe('npm start', () => {
-  // Windows has no signals to forward.
-  it('passes SIGTERM on to the coordinator, which drains, and nothing stays behind', async () => {
-    const state = join(tmpdir(), `shoal-lifecycle-${process.pid}.json`);
-    const args = ['tools/run.mjs', 'serve', '--port', '0', '--cache', CACHE_DIR, '--state', state];
-    const child = spawn(process.execPath, args, { cwd: join(ROOT_DIR), stdio: ['ignore', 'pipe', 'inherit'] });
-    let said = '';
-    let url: string | undefined;
-    child.stdout.on('data', (data: Buffer) => {
-      said += data.toString();
-      if (url !== undefined || !said.includes('Ctrl-C to stop')) return;
-      url = /lend a GPU\s+(\S+)/.exec(said)?.[1];
-      child.kill('SIGTERM');
-    });
-    expect(await once(child, 'exit')).toEqual([0, null]);
-    expect(said).toContain('Stopped.');
-    await expect(fetch(url!)).rejects.toThrow();
   });
 });

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { progressLine } from '../../coordinator/src/cli/progress.ts';
-import { addresses, interrupted } from '../../coordinator/src/cli/serve.ts';
+import { addresses } from '../../coordinator/src/cli/serve.ts';
+import { StopSignals } from '../../coordinator/src/cli/stop-signals.ts';
 import { type Coordinator, parseConfig, startCoordinator, UsageError } from '../../coordinator/src/index.ts';
 import { DonorBrowser, type DonorTab } from '../browser/donor-tabs.ts';
 import { printTable, type Report, report } from './report.ts';
@@ -49,8 +50,7 @@ async function main(argv: readonly string[]): Promise<number> {
     onPackProgress: progressLine(process, 'packing experts').update,
   });
   let browser: DonorBrowser | undefined;
-  const stop = new AbortController();
-  const interrupt = interrupted().then(() => stop.abort(new Error('Interrupted.')));
+  const stop = new StopSignals();
   try {
     say(`Coordinator: ${coordinator.url}`);
     browser = await DonorBrowser.launch(say, { ownSignals: true });
@@ -63,12 +63,13 @@ async function main(argv: readonly string[]): Promise<number> {
     if (failure !== undefined) throw new Error(failure);
     if (demo.keep) {
       say(addresses(coordinator, config.adminToken === undefined));
-      await interrupt;
+      await stop.received();
     }
     return 0;
   } finally {
     await browser?.close();
     await coordinator.close();
+    stop.close();
   }
 }
 

@@ -7,6 +7,7 @@ import {
   wantsHelp,
 } from '../base/options.ts';
 import { UsageError } from '../base/usage-error.ts';
+import { StopSignals } from './stop-signals.ts';
 
 /** Where a command writes: results to `stdout`, progress and errors to `stderr`. */
 export interface CommandIo {
@@ -58,17 +59,15 @@ export function commandHelp({ name, usage, about, options }: Omit<CommandSpec<Op
 
 class InterruptedError extends Error {}
 
-/** Runs `work` with a signal that Ctrl-C aborts. */
+/** Runs `work` with a signal that Ctrl-C and SIGTERM abort. */
 export async function untilInterrupted(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-  const abort = new AbortController();
-  const onInterrupt = (): void => abort.abort();
-  process.once('SIGINT', onInterrupt);
+  const stop = new StopSignals();
   try {
-    await work(abort.signal);
+    await work(stop.signal);
   } catch (error) {
-    if (!abort.signal.aborted) throw error;
+    if (!stop.signal.aborted) throw error;
     throw new InterruptedError(error instanceof Error ? error.message : String(error), { cause: error });
   } finally {
-    process.removeListener('SIGINT', onInterrupt);
+    stop.close();
   }
 }

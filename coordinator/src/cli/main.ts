@@ -1,4 +1,5 @@
 import { UsageError } from '../base/usage-error.ts';
+import { endAtSignalsAsFirstProcess } from './stop-signals.ts';
 
 interface CommandEntry {
   about: string;
@@ -57,6 +58,7 @@ async function run([name, ...argv]: readonly string[]): Promise<number> {
   return 2;
 }
 
+endAtSignalsAsFirstProcess();
 try {
   process.exitCode = await run(process.argv.slice(2));
 } catch (error) {

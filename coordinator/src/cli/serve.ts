@@ -5,6 +5,10 @@ import { type Config, configHelp, parseConfig } from '../config.ts';
 import { type Coordinator, startCoordinator } from '../coordinator.ts';
 import { lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
 import { formatBytes, withProgress } from './progress.ts';
+import { StopSignals } from './stop-signals.ts';
+
+/** How long the packing of a model may take to end, and what is loaded to be dropped, after a signal. */
+const STOP_START_MS = 2_000;
 
 const HELP = `usage: shoal serve [options]
 
@@ -20,26 +24,50 @@ export async function runServe(argv: readonly string[]): Promise<number> {
   }
   const given = parseConfig(argv, process.env);
   const config = { ...given, stateFile: given.stateFile ?? defaultStateFile(given) };
+  const stop = new StopSignals({
+    onRepeat: () => void process.stdout.write('Still draining.\n'),
+  });
+  try {
+    const coordinator = await start(config, stop);
+    // In a terminal SIGHUP means that its window was closed, and ends the coordinator.
+    if (config.accessFile !== undefined && !process.stdin.isTTY)
+      process.on('SIGHUP', () => coordinator.access.reload());
+    process.stdout.write(addresses(coordinator, config.adminToken === undefined));
+    await stop.received();
+    process.stdout.write(drainingText(config));
+    await coordinator.close();
+    process.stdout.write('Stopped.\n');
+    return 0;
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    process.stderr.write(`shoal: stopped before the model was loaded\n`);
+    return stop.exitCode;
+  } finally {
+    stop.close();
+  }
+}
+
+/** A signal ends the start: packing keeps what is finished, and loading has nothing to keep. */
+async function start(config: Config, stop: StopSignals): Promise<Coordinator> {
   const onNotice = (text: string): void => void process.stderr.write(`shoal: ${text}\n`);
-  const coordinator = await withProgress(process, 'packing experts', (onPackProgress) =>
-    withProgress(process, 'loading local experts', (onLoadProgress) =>
-      startCoordinator(config, { onPackProgress, onLoadProgress, onNotice }),
-    ),
-  );
-  const stop = interrupted();
-  // In a terminal SIGHUP means that its window was closed, and ends the coordinator.
-  if (config.accessFile !== undefined && !process.stdin.isTTY) process.on('SIGHUP', () => coordinator.access.reload());
-  process.stdout.write(addresses(coordinator, config.adminToken === undefined));
-  await stop;
-  process.stdout.write(
-    `\nDraining: running answers have ${config.drainTimeoutMs / 1000} s to finish. Press Ctrl-C again to stop at once.\n`,
-  );
-  const stopNow = (): never => process.exit(130);
-  process.once('SIGINT', stopNow);
-  await coordinator.close();
-  process.removeListener('SIGINT', stopNow);
-  process.stdout.write('Stopped.\n');
-  return 0;
+  const { signal } = stop;
+  let timer: NodeJS.Timeout | undefined;
+  const giveUp = (): void => void (timer = setTimeout(() => process.exit(stop.exitCode), STOP_START_MS));
+  signal.addEventListener('abort', giveUp);
+  try {
+    return await withProgress(process, 'packing experts', (onPackProgress) =>
+      withProgress(process, 'loading local experts', (onLoadProgress) =>
+        startCoordinator(config, { onPackProgress, onLoadProgress, onNotice, signal }),
+      ),
+    );
+  } finally {
+    signal.removeEventListener('abort', giveUp);
+    clearTimeout(timer);
+  }
+}
+
+function drainingText({ drainTimeoutMs }: Config): string {
+  return `\nDraining: running answers have ${drainTimeoutMs / 1000} s to finish. Press Ctrl-C again to stop at once.\n`;
 }
 
 /** Of each coordinator its own, since those that share a cache would overwrite each other's quarantines. */
@@ -75,12 +103,4 @@ function localLayersText(localLayers: LocalLayerChoice, config: ModelConfig): st
   const module = mtp === 'local' ? ', with those of the MTP module' : '';
   return `
 The coordinator holds the experts of ${layers.length} of ${layers.length + laps} layers (${formatBytes(bytes)}${module}): ${laps} laps per token.`;
-}
-
-/** Resolves at Ctrl-C or SIGTERM. */
-export function interrupted(): Promise<void> {
-  return new Promise((resolve) => {
-    process.once('SIGINT', () => resolve());
-    process.once('SIGTERM', () => resolve());
-  });
 }

@@ -1,3 +1,4 @@
+import type { TemplateTraits } from '@shoal/model';
 import type { ReasoningMarks } from './answer-parser.ts';
 import { buildConvention, type CallStyle } from './build-convention.ts';
 import type { Convention } from './convention.ts';
@@ -5,7 +6,7 @@ import { deepseekV3, deepseekV31 } from './deepseek.ts';
 import { generic } from './generic.ts';
 import { glm } from './glm.ts';
 import { harmony } from './harmony.ts';
-import { hermes, minimaxM1 } from './hermes.ts';
+import { gigachat, granite, hermes, minimaxM1 } from './hermes.ts';
 import { deepseekV32, deepseekV4, minimaxM2 } from './invoke-calls.ts';
 import { kimi } from './kimi.ts';
 import { lfm2, llamaJson, pythonic } from './llama.ts';
@@ -16,6 +17,8 @@ import { qwenCoder, seedOss } from './qwen-coder.ts';
 export interface ModelMarkup {
   /** The chat template's text; undefined if the model has none. */
   template: string | undefined;
+  /** What the template can do; undefined: not known. */
+  traits?: TemplateTraits | undefined;
 }
 
 /** Every style, with what only its templates contain; the first that fits is chosen. */
@@ -33,9 +36,11 @@ const STYLES: readonly (readonly [CallStyle, RegExp])[] = [
   [glm, /<arg_key>/],
   [qwenCoder, /<function=/],
   [minimaxM1, /<tool_calls>/],
-  [lfm2, /<\|tool_call_start\|>/],
-  [hermes, /<tool_call>/],
-  [llamaJson, /"parameters": |<\|python_tag\|>/],
+  [lfm2, /<\|tool_(call|list)_start\|>/],
+  [granite, /<\|tool_call\|>/],
+  [gigachat, /<\|function_call\|>/],
+  [hermes, /<tool_call>[^]*\\?"name\\?":/],
+  [llamaJson, /<\|python_tag\|>|"name": function name, "parameters"/],
   [pythonic, /\[func_name\d?\(/],
   [generic, /^/],
 ];
@@ -43,10 +48,14 @@ const STYLES: readonly (readonly [CallStyle, RegExp])[] = [
 /** The names that an operator may choose among. */
 export const CONVENTION_NAMES: readonly string[] = [harmony.name, ...STYLES.map(([style]) => style.name)];
 
-/** The convention that a model's template shows. */
-export function chooseConvention({ template = '' }: ModelMarkup): Convention {
+/**
+ * The convention that a model's template shows. One that does not print tools leaves it to the generic convention to describe
+ * them, whatever it prints of calls.
+ */
+export function chooseConvention({ template = '', traits }: ModelMarkup): Convention {
   if (template.includes('<|channel|>analysis')) return harmony;
-  const [style] = STYLES.find(([, pattern]) => pattern.test(template))!;
+  const known = traits?.tools === false ? generic : STYLES.find(([, pattern]) => pattern.test(template))?.[0];
+  const style = known ?? generic;
   return buildConvention(style, reasoningMarks(template));
 }
 

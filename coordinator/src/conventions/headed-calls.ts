@@ -10,7 +10,8 @@ export function* readHeader({ input }: AnswerIo): Reading<string | undefined> {
   let header = '';
   yield* input.skipSpace();
   yield* input.takeWhile(HEADER, (text) => (header += text));
-  return header === '' || header.length > MAX_HEADER ? undefined : header;
+  // At the answer's end, it may have been cut off.
+  return header === '' || header.length > MAX_HEADER || input.isDone ? undefined : header;
 }
 
 /** Reads a text if it comes next, after white space. */
@@ -26,7 +27,7 @@ export function* readHeadedCall({ input, events }: AnswerIo, name: string, id?: 
   const next = yield* input.peek();
   // Without arguments, the call's end comes at once.
   if (next !== '{') {
-    if (next === '' && input.isDone) return 'broken';
+    if (input.hasEnded) return 'broken';
     events.endCall();
     return 'whole';
   }

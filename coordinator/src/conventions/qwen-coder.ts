@@ -12,11 +12,11 @@ const FORM: TaggedForm = {
   keyOpen: '<parameter=',
   keyEnd: '>',
   valueClose: '</parameter>',
-  ownLines: true,
 };
 
-/** `<function=…><parameter=…>` in a block of this tag, each value on lines of its own. */
-function functionStyle(name: string, tag: string): CallStyle {
+/** `<function=…><parameter=…>` in a block of this tag. */
+function functionStyle(name: string, tag: string, ownLines: boolean): CallStyle {
+  const form = { ...FORM, ownLines };
   const [open, close] = [`<${tag}>`, `</${tag}>`];
   function* readCalls(io: AnswerIo, opener: string): Reading<CallOutcome> {
     const { input } = io;
@@ -24,18 +24,18 @@ function functionStyle(name: string, tag: string): CallStyle {
     else yield* input.skipSpace();
     // The same models write the JSON of their predecessors now and then.
     const isJson = (yield* input.peek()) === '{';
-    const outcome = yield* isJson ? readJsonCalls(io) : readTaggedCalls(io, FORM);
+    const outcome = yield* isJson ? readJsonCalls(io) : readTaggedCalls(io, form);
     if (outcome === 'whole') yield* input.tryText(close);
     return outcome;
   }
   return {
     name,
     format: { openers: [open, FORM.callOpen], closers: [close, FORM.callClose], readCalls },
-    forcedCall: (tool) => [`${open}\n`, ...taggedCall(tool, FORM, '\n'), `\n${close}`],
+    forcedCall: (tool) => [`${open}\n`, ...taggedCall(tool, form, '\n'), `\n${close}`],
   };
 }
 
 /** Qwen3-Coder, Qwen 3.5 and others. */
-export const qwenCoder = functionStyle('qwen3_coder', 'tool_call');
+export const qwenCoder = functionStyle('qwen3_coder', 'tool_call', true);
 /** ByteDance's Seed-OSS. */
-export const seedOss = functionStyle('seed_oss', 'seed:tool_call');
+export const seedOss = functionStyle('seed_oss', 'seed:tool_call', false);

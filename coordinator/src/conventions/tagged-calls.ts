@@ -61,7 +61,7 @@ export function* readTaggedCall(io: AnswerIo, form: TaggedForm): Reading<CallOut
   }
   const isClosed = yield* input.tryText(form.callClose);
   // A cut-off answer may have had more arguments.
-  if (!isClosed && input.isDone) return 'broken';
+  if (!isClosed && input.hasEnded) return 'broken';
   if (before !== '{') events.arguments('}');
   events.endCall();
   return isClosed ? 'whole' : 'broken';
@@ -72,7 +72,8 @@ export function* readName({ input }: AnswerIo): Reading<string | undefined> {
   let name = '';
   yield* input.skipSpace();
   yield* input.takeWhile(NAME, (text) => (name += text));
-  return name === '' || name.length > MAX_NAME ? undefined : name;
+  // At the answer's end, the name may have been cut off.
+  return name === '' || name.length > MAX_NAME || input.isDone ? undefined : name;
 }
 
 function* readKey({ input }: AnswerIo, form: TaggedForm): Reading<string | undefined> {
@@ -95,7 +96,8 @@ function* readValue({ input, events }: AnswerIo, form: TaggedForm, types: Argume
   const close = form.ownLines ? [`\n${form.valueClose}`, form.valueClose] : [form.valueClose];
   if (isAlwaysText(types)) {
     events.arguments('"');
-    const end = yield* input.until(close, (text) => events.arguments(JSON.stringify(text).slice(1, -1)));
+    const onText = (text: string): void => events.arguments(JSON.stringify(text).slice(1, -1));
+    const end = yield* input.until(close, onText, () => undefined);
     if (end !== undefined) events.arguments('"');
     return end !== undefined;
   }

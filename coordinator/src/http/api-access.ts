@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Counter, type Registry } from 'prom-client';
 import { type AnswerHold, type ApiKeys, type KeyUse, RateLimitError } from '../access/api-keys.ts';
@@ -50,7 +51,7 @@ export function registerApiAccess(app: FastifyInstance, access: HttpAccess, regi
     }
     // Not by URL, which can spell the same path in many ways.
     if (!access.keys.required || !request.routeOptions.url?.startsWith('/v1/')) return;
-    const use = authorize(access.keys, headers.authorization);
+    const use = authorize(access.keys, apiKeyOf(headers));
     uses.set(request, use);
     try {
       if (method === 'POST') limited(() => use.startRequest());
@@ -76,13 +77,18 @@ function bearerToken(header: string | undefined): string | undefined {
   return /^Bearer +(\S+) *$/i.exec(header ?? '')?.[1];
 }
 
-function authorize(keys: ApiKeys, header: string | undefined): KeyUse {
-  const token = bearerToken(header);
+/** The first that is sent, as OpenAI's clients, Anthropic's and Azure's do. It alone counts, so a wrong one is not hidden by another. */
+function apiKeyOf(headers: IncomingHttpHeaders): string | undefined {
+  const named = [headers['x-api-key'], headers['api-key']].find((value) => typeof value === 'string' && value !== '');
+  return bearerToken(headers.authorization) ?? (named as string | undefined)?.trim();
+}
+
+function authorize(keys: ApiKeys, token: string | undefined): KeyUse {
   const use = keys.find(token);
   if (use) return use;
   const message =
     token === undefined
-      ? 'This coordinator requires an API key. Send it as Authorization: Bearer KEY. The operator gives them out.'
+      ? 'This coordinator requires an API key. Send it as Authorization: Bearer KEY (or as x-api-key, or api-key). The operator gives them out.'
       : 'This API key is unknown or was revoked. Ask the operator of this coordinator for one.';
   throw ApiError.unauthorized(message);
 }

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { TemplateTraits } from '@shoal/model';
+import type { Server } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { ApiKeys } from '../access/api-keys.ts';
@@ -41,8 +42,10 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   headersTimeoutMs: 10_000,
   // 1 MiB at 0.5 Mbit/s takes 17 s.
   requestTimeoutMs: 30_000,
-  // Longer than the openai client's own pause between calls, short enough that idle sockets do not pile up.
-  keepAliveTimeoutMs: 20_000,
+  // Longer than any common proxy keeps an idle connection to what is behind it, since a request that meets its end is lost: nginx
+  // 60 s, AWS's balancers 60 s (by default), Go's 90 s (Traefik), Caddy 120 s, Azure's 240 s, Google's a fixed 600 s, with 620 s as
+  // its advice to servers. Idle sockets make way when there are many (OrderlyServer).
+  keepAliveTimeoutMs: 620_000,
   // Donors' signalling sockets are on the same port; common limits for open files are 65,536.
   connections: 20_000,
   // No browser and no OpenAI client pipelines; scripts that do send a handful. Each may hold 16 KiB of headers.
@@ -101,6 +104,8 @@ export interface HttpDeps {
   /** Folders of the built pages. A missing one is not served. */
   staticRoots: { donor?: string; console?: string };
   limits?: Partial<HttpLimits>;
+  /** A server that listens already, whose address `listen` takes over (`holdAddress`). */
+  listener?: Server;
   /** Without it, no keys are required and shards are unlimited. */
   access?: HttpAccess;
   /** Origins whose pages may call /v1; default `*`. `corsHeaders` explains why that is safe. */

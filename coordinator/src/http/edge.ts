@@ -2,20 +2,13 @@ import type { Socket } from 'node:net';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { keyNameOf } from './api-access.ts';
+import { apiMethods, isCrossOrigin, similarPath } from './api-paths.ts';
 import { Connections } from './connections.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
 import { ApiError, describeFailure, toApiError } from './errors.ts';
 import { corsHeaders, SECURITY_HEADERS } from './headers.ts';
 import { HostHeaderError } from './host-header.ts';
 import type { HttpMetrics } from './metrics.ts';
-
-/** The methods of each API path. Others get 405. GET includes HEAD. */
-const ALLOWED_METHODS: readonly [RegExp, string][] = [
-  [/^\/v1\/(chat\/)?completions$/, 'POST'],
-  [/^\/v1\/models(\/.+)?$/, 'GET'],
-  [/^\/shards\/[^/]+$/, 'GET'],
-  [/^\/(healthz|readyz|metrics|openapi\.json)$/, 'GET'],
-];
 
 export interface EdgeDeps {
   log: Logger;
@@ -42,7 +35,7 @@ export function registerEdge(app: FastifyInstance, deps: EdgeDeps): void {
       reply.header('connection', 'close');
       throw ApiError.draining();
     }
-    if (request.method === 'OPTIONS' && /^\/(v1|shards)\//.test(path)) return reply.code(204).send();
+    if (request.method === 'OPTIONS' && isCrossOrigin(path)) return reply.code(204).send();
     // Before any body is read.
     if (isUnmatched(request)) throw unmatched(request.method, path);
     return undefined;
@@ -129,11 +122,7 @@ function isUnmatched(request: FastifyRequest): boolean {
 
 function unmatched(method: string, path: string): ApiError {
   const allow = apiMethods(path);
-  return allow && !allow.includes(method) ? ApiError.wrongMethod(allow) : ApiError.unknownRoute();
-}
-
-function apiMethods(path: string): string | undefined {
-  return ALLOWED_METHODS.find(([pattern]) => pattern.test(path))?.[1];
+  return allow && !allow.includes(method) ? ApiError.wrongMethod(allow) : ApiError.unknownRoute(similarPath(path));
 }
 
 function routeOf(request: FastifyRequest): string {

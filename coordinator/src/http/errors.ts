@@ -16,6 +16,8 @@ const MAX_ECHOED_NAME_CHARS = 64;
 /** No message of ours is longer; those of chat templates are not ours. */
 const MAX_MESSAGE_CHARS = 500;
 
+const BODY_TOO_LARGE = 'The request body is too large. GET /docs states the limit.';
+
 /** An error response in OpenAI's shape. Its message never quotes a prompt. */
 export class ApiError extends Error {
   readonly status: number;
@@ -57,8 +59,11 @@ export class ApiError extends Error {
     });
   }
 
-  static unknownRoute(): ApiError {
-    return new ApiError(404, 'Unknown request URL. GET /openapi.json lists the endpoints.', { code: 'unknown_url' });
+  /** `meant`: a path that there is. */
+  static unknownRoute(meant?: string): ApiError {
+    const question = meant === undefined ? '' : ` Did you mean ${meant}?`;
+    const message = `Unknown request URL.${question} GET /openapi.json lists the endpoints.`;
+    return new ApiError(404, message, { code: 'unknown_url' });
   }
 
   static wrongMethod(allow: string): ApiError {
@@ -66,6 +71,10 @@ export class ApiError extends Error {
       code: 'method_not_allowed',
       headers: { allow },
     });
+  }
+
+  static bodyTooLarge(): ApiError {
+    return new ApiError(413, BODY_TOO_LARGE, { code: 'body_too_large' });
   }
 
   /** For a missing or unknown key. The message must not contain the key. */
@@ -86,6 +95,12 @@ export class ApiError extends Error {
     return new ApiError(503, 'The coordinator is shutting down and takes no new requests. Retry shortly.', {
       code: 'draining',
       headers: retryAfter(retryAfterS),
+    });
+  }
+
+  static starting(): ApiError {
+    return new ApiError(503, 'The coordinator is still loading its model. GET /readyz shows the progress.', {
+      code: 'starting',
     });
   }
 
@@ -176,8 +191,12 @@ function retryAfter(seconds: number | undefined): Record<string, string> {
 
 /** Responses to Fastify's own errors, by code. */
 const FRAMEWORK_ERRORS: Readonly<Record<string, readonly [status: number, code: string, message: string]>> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: [413, 'body_too_large', 'The request body is too large. GET /docs states the limit.'],
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: [415, 'unsupported_media_type', 'Send the body as Content-Type: application/json.'],
+  FST_ERR_CTP_BODY_TOO_LARGE: [413, 'body_too_large', BODY_TOO_LARGE],
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: [
+    415,
+    'unsupported_media_type',
+    'Send the body as JSON with the header Content-Type: application/json (curl: -H "Content-Type: application/json").',
+  ],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: [
     400,
     'invalid_content_length',

@@ -1,3 +1,5 @@
+import { isCrossOrigin } from './api-paths.ts';
+
 /** Enough for Swagger UI too: its scripts are served from here, and its images are `data:` URIs. */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'self'",
@@ -40,9 +42,6 @@ const EXPOSED_HEADERS = [
   ),
 ].join(', ');
 
-/** Paths that pages of other origins may call. */
-const CROSS_ORIGIN_PREFIXES = ['/v1/', '/shards/'];
-
 /**
  * CORS headers for one request, or none. Any origin is allowed by default: the API has no cookies or other ambient
  * credentials, so a page can do no more than any program with the same address. Allow-Credentials is never sent.
@@ -53,7 +52,7 @@ export function corsHeaders(
   headers: { origin?: string | undefined; 'access-control-request-headers'?: string | undefined },
   allowed: '*' | readonly string[],
 ): Record<string, string> {
-  if (!CROSS_ORIGIN_PREFIXES.some((prefix) => path.startsWith(prefix))) return {};
+  if (!isCrossOrigin(path)) return {};
   const { origin } = headers;
   if (allowed !== '*' && (origin === undefined || !allowed.includes(origin))) return { vary: 'Origin' };
   const asked = headers['access-control-request-headers'];
@@ -61,7 +60,7 @@ export function corsHeaders(
     'access-control-allow-origin': allowed === '*' ? '*' : (origin ?? ''),
     ...(allowed === '*' ? {} : { vary: 'Origin' }),
     'access-control-allow-methods': 'GET, POST',
-    // The openai client sends a dozen x-stainless-* headers, and `*` would not cover Authorization.
+    // OpenAI's and Anthropic's clients send a dozen x-stainless-* and anthropic-* headers, and `*` would not cover Authorization.
     ...(asked === undefined ? {} : { 'access-control-allow-headers': asked }),
     'access-control-expose-headers': EXPOSED_HEADERS,
     'access-control-max-age': String(PREFLIGHT_MAX_AGE_S),

@@ -6,7 +6,9 @@ import type { HttpDeps } from './deps.ts';
 /** One takes 3 ms. A few scrapers may ask at once, and none asks more often than each second. */
 const MAX_RENDERS_PER_SECOND = 5;
 
-export function registerHealth(app: FastifyInstance, deps: Pick<HttpDeps, 'readiness' | 'registry'>): void {
+type HealthDeps = Pick<HttpDeps, 'readiness' | 'registry'> & { version: string };
+
+export function registerHealth(app: FastifyInstance, deps: HealthDeps): void {
   const startedMs = performance.now();
   app.get('/healthz', (_request, reply) =>
     reply
@@ -20,6 +22,22 @@ export function registerHealth(app: FastifyInstance, deps: Pick<HttpDeps, 'readi
       .header('cache-control', 'no-store')
       .send({ ready, ...detail });
   });
+  // The names that vLLM, llama.cpp and cloud platforms ask for.
+  for (const url of ['/health', '/ping']) {
+    app.route({
+      url,
+      method: url === '/ping' ? ['GET', 'POST'] : 'GET',
+      handler: (_request, reply) => {
+        const { ready } = deps.readiness();
+        const status = ready ? 'ok' : 'unavailable';
+        return reply
+          .code(ready ? 200 : 503)
+          .header('cache-control', 'no-store')
+          .send({ status });
+      },
+    });
+  }
+  app.get('/version', () => ({ version: deps.version }));
   const metrics = sharedMetrics(deps.registry);
   app.get('/metrics', async (_request, reply) =>
     reply

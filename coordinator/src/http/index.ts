@@ -2,3 +2,4 @@ export { buildHttpServer } from './server.ts';
 export { DEFAULT_HTTP_LIMITS, type HttpAccess, type HttpDeps, type HttpLimits, type SamplingDefaults } from './deps.ts';
 export { tokenizerCodec } from './codec.ts';
 export type { StreamDetokenizer, TextCodec } from './codec.ts';
+export { type HeldAddress, holdAddress, type StartProgress } from './held-address.ts';

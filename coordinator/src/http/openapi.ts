@@ -132,6 +132,15 @@ function otherPaths() {
       '200': ok('Yes.'),
       '503': ok('No.'),
     }),
+    '/health': get('Operation', 'Can it answer? The same as /readyz, without details, as other servers have it.', {
+      '200': ok('Yes.'),
+      '503': ok('No.'),
+    }),
+    '/ping': get('Operation', 'The same as /health, for platforms that ask for this name', {
+      '200': ok('Yes.'),
+      '503': ok('No.'),
+    }),
+    '/version': get('Operation', 'The version of Shoal', { '200': ok('`{"version": …}`') }),
     '/metrics': get(
       'Operation',
       'Prometheus metrics',

@@ -14,7 +14,12 @@ let clients: Socket[];
 
 beforeEach(async () => {
   [open, overflows, clients] = [[], 0, []];
-  server = new OrderlyServer({ waitingPerConnection: 6, waitingInAll: 8, onOverflow: () => overflows++ });
+  server = new OrderlyServer({
+    waitingPerConnection: 6,
+    waitingInAll: 8,
+    connections: 10,
+    onOverflow: () => overflows++,
+  });
   server.on('request', (_request, response) => open.push(response as ServerResponse));
   server.on('clientError', (_error, socket) => socket.destroy());
   server.listen(0, '127.0.0.1');
@@ -86,6 +91,33 @@ describe('OrderlyServer', () => {
     await send(a, 6);
     await send(b, 4);
     expect(overflows).toBe(0);
+  });
+
+  it('closes the connection that has been idle longest when there are many, and none that is at work', async () => {
+    const closed: number[] = [];
+    const connectAs = async (name: number): Promise<Socket> => {
+      const socket = await client();
+      // Its end is noticed only by those who read.
+      return socket.resume().once('close', () => closed.push(name));
+    };
+    const working = await connectAs(0);
+    await send(working, 1);
+    const kept: Socket[] = [];
+    for (let name = 1; name < 9; name++) {
+      kept.push(await connectAs(name));
+      (await send(kept.at(-1)!, 1)).end();
+    }
+    // The first that was kept is used again.
+    (await send(kept[0]!, 1)).end();
+    expect(closed).toEqual([]);
+    for (let name = 9; name < 12; name++) {
+      kept.push(await connectAs(name));
+      await expect.poll(() => closed.length, { interval: 1 }).toBe(name - 8);
+    }
+    expect(closed).toEqual([2, 3, 4]);
+    (await send(kept[0]!, 1)).end();
+    (await send(kept.at(-1)!, 1)).end();
+    expect(working.destroyed).toBe(false);
   });
 });
 

@@ -5,6 +5,7 @@ import Fastify, { LogController, type FastifyInstance } from 'fastify';
 import type { OpenAPIV3 } from 'openapi-types';
 import manifest from '../../package.json' with { type: 'json' };
 import { registerApiAccess } from './api-access.ts';
+import { servedUrl } from './api-paths.ts';
 import { registerJsonBody } from './body.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpDeps, type HttpLimits } from './deps.ts';
 import { registerEdge, sendError } from './edge.ts';
@@ -28,14 +29,14 @@ export async function buildHttpServer(deps: HttpDeps): Promise<FastifyInstance> 
   const metrics = registerHttpMetrics(deps.registry);
   const app = createApp(deps, limits, metrics);
 
-  registerJsonBody(app);
+  registerJsonBody(app, limits.bodyBytes);
   registerEdge(app, { log: deps.log, limits, metrics, corsOrigins: deps.corsOrigins ?? '*' });
   if (deps.access) registerApiAccess(app, deps.access, deps.registry);
   registerModels(app, deps);
   const systemFingerprint = deps.systemFingerprint ?? fingerprint(deps.generation.modelId);
   registerEndpoints(app, { ...deps, limits, metrics, systemFingerprint });
   registerShards(app, deps, metrics);
-  registerHealth(app, deps);
+  registerHealth(app, { ...deps, version: manifest.version });
   await registerDocs(app, deps, limits);
   await registerPages(app, deps.staticRoots);
   await app.ready();
@@ -49,19 +50,22 @@ function createApp(deps: HttpDeps, limits: HttpLimits, metrics: HttpMetrics): Fa
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     requestIdHeader: false,
+    rewriteUrl: ({ url }) => servedUrl(url ?? '/'),
     bodyLimit: limits.bodyBytes,
     routerOptions: { maxParamLength: limits.paramChars },
     return503OnClosing: false,
     forceCloseConnections: 'idle',
-    serverFactory: (handler) => createServer(limits, metrics).on('request', handler),
+    serverFactory: (handler) => createServer(limits, metrics, deps.listener).on('request', handler),
     frameworkErrors: (error, request, reply) => sendError(error, request, reply),
     // `edge.ts` handles these itself, since it knows the connections.
     clientErrorHandler: () => {},
   }) as unknown as FastifyInstance;
 }
 
-function createServer(limits: HttpLimits, metrics: HttpMetrics): OrderlyServer {
-  const server = new OrderlyServer({
+function createServer(limits: HttpLimits, metrics: HttpMetrics, listener: HttpDeps['listener']): OrderlyServer {
+  return new OrderlyServer({
+    listener,
+    connections: limits.connections,
     waitingPerConnection: limits.waitingPerConnection,
     waitingInAll: limits.waitingInAll,
     onOverflow: () => metrics.pipelineOverflows.inc(),
@@ -71,8 +75,6 @@ function createServer(limits: HttpLimits, metrics: HttpMetrics): OrderlyServer {
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     connectionsCheckingInterval: Math.min(MAX_CONNECTION_CHECK_MS, limits.headersTimeoutMs),
   });
-  server.maxConnections = limits.connections;
-  return server;
 }
 
 async function registerDocs(app: FastifyInstance, deps: HttpDeps, limits: HttpLimits): Promise<void> {

@@ -116,7 +116,7 @@ export class Scheduler implements GenerationService {
     this.#options = options;
     this.modelId = options.modelId;
     this.limits = { prefillRows: PREFILL_ROWS, requestTimeoutMs: REQUEST_TIMEOUT_MS, ...options.limits };
-    const { forward, experts, eosTokenIds = forward.config.eosTokenIds } = options;
+    const { forward, experts } = options;
     const { maxBatch, maxQueue, prefillRows, promptLaps } = this.limits;
     const { now = () => performance.now(), lapsPerPass } = options;
     const maxContext = forward.config.maxPositionEmbeddings;
@@ -124,7 +124,7 @@ export class Scheduler implements GenerationService {
     this.now = now;
     const budget = new PrefillBudget({ costs, maxRows: prefillRows, lapsPerPass });
     const promptRowsBeside = (rows: number): number => budget.rowsBeside(rows, promptLaps);
-    const drafting = { forward, experts, costs, maxContext, eosTokenIds, now, lapsPerPass, promptRowsBeside };
+    const drafting = { forward, experts, costs, maxContext, now, lapsPerPass, promptRowsBeside };
     this.speculation = new Speculation({ ...drafting, ...options.speculation });
     const drafterBytesPerToken = this.speculation.kvBytesPerToken;
     const onAdmitted = (sequence: Sequence): void => {
@@ -134,7 +134,7 @@ export class Scheduler implements GenerationService {
     this.#admission = new Admission({ forward, maxContext, maxBatch, maxQueue, drafterBytesPerToken, onAdmitted });
     // Where the KV cache is smaller, an answer without a limit of its own must still fit.
     this.maxContext = Math.min(maxContext, this.#admission.mostPositions);
-    this.#answers = new Answers({ maxContext, eosTokenIds });
+    this.#answers = new Answers({ maxContext });
     this.#builder = new MicroBatchBuilder(promptRowsBeside);
     this.occupancy = new Occupancy(now);
     this.#runners = this.#openRunners();
@@ -191,6 +191,15 @@ export class Scheduler implements GenerationService {
 
   /** As GenerationService says. The request takes its place in the queue at once, before the first event is read. */
   submit(request: GenerationRequest): AsyncIterable<GenerationEvent> {
+    try {
+      return this.#accept(request);
+    } catch (error) {
+      request.constraint?.close();
+      throw error;
+    }
+  }
+
+  #accept(request: GenerationRequest): AsyncIterable<GenerationEvent> {
     if (this.#draining) throw new GenerationError('draining', 'The coordinator is shutting down.', DEFAULT_RETRY_S);
     const { length } = request.promptIds;
     if (length === 0) throw new GenerationError('context-length', 'The prompt has no tokens.');
@@ -204,7 +213,13 @@ export class Scheduler implements GenerationService {
     this.#admission.update();
     const refusal = this.#admission.refusal(request.client ?? '');
     if (refusal) throw this.#refuse(refusal, `${this.queued.length} requests are waiting already.`);
-    const sequence = new Sequence(request, this.now(), this.limits.deviceLimit);
+    const { forward, eosTokenIds = forward.config.eosTokenIds } = this.#options;
+    const { vocabSize } = forward.config;
+    const sequence = new Sequence(request, this.now(), {
+      eosTokenIds,
+      vocabSize,
+      deviceLimit: this.limits.deviceLimit,
+    });
     sequence.speculation = this.speculation.begin(sequence);
     this.#admission.add(sequence);
     this.#admission.update();

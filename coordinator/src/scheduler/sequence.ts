@@ -1,4 +1,5 @@
-import { createRng, type SequenceCache } from '@shoal/model';
+import type { SequenceCache } from '@shoal/model';
+import { ConstraintGuard } from './constraint-guard.ts';
 import {
   type DeviceLimitUsage,
   GenerationError,
@@ -7,8 +8,13 @@ import {
   type SpeculationUsage,
 } from './generation.ts';
 import type { PagedSequence } from './kv/kv-pages.ts';
-import { Draws } from './speculation/draws.ts';
+import { Sampling, type SamplingModel } from './sampling.ts';
 import type { StreamSpeculation } from './speculation/stream.ts';
+
+export interface SequenceOptions extends Partial<SamplingModel> {
+  /** The server's device limit, for requests that name none. */
+  deviceLimit?: number;
+}
 
 /** One request in progress: its tokens, its KV cache, and the events that its reader has not taken yet. */
 export class Sequence {
@@ -17,8 +23,9 @@ export class Sequence {
   readonly createdMs: number;
   /** [tokens] Prompt, then answer. */
   readonly ids: number[];
-  /** Random numbers for sampling its tokens. */
-  readonly draws: Draws;
+  readonly sampling: Sampling;
+  /** Present if the request has a constraint. */
+  readonly constraint: ConstraintGuard | undefined;
   /** Present if its rows are routed under a device limit. */
   readonly deviceLimit: DeviceLimitUsage | undefined;
   /** Present while it has a place in the batch. */
@@ -44,12 +51,19 @@ export class Sequence {
   #wake: (() => void) | undefined;
   readonly #onEnd: ((error?: GenerationError) => void)[] = [];
 
-  constructor(request: GenerationRequest, createdMs: number, serverDeviceLimit = 0) {
+  constructor(request: GenerationRequest, createdMs: number, options: SequenceOptions = {}) {
+    const { eosTokenIds = [], vocabSize = Number.POSITIVE_INFINITY, deviceLimit = 0 } = options;
     this.request = request;
     this.createdMs = createdMs;
     this.ids = [...request.promptIds];
-    this.draws = new Draws(createRng(request.seed));
-    const maxPeers = request.deviceLimit ?? serverDeviceLimit;
+    this.sampling = new Sampling(request, { eosTokenIds, vocabSize });
+    if (request.constraint) {
+      const bannedEnds = (numDrafts: number): ReadonlySet<number> => this.sampling.bannedEnds(numDrafts);
+      const constraint = new ConstraintGuard(request.constraint, { vocabSize, bannedEnds });
+      this.constraint = constraint;
+      this.whenEnded(() => constraint.close());
+    }
+    const maxPeers = request.deviceLimit ?? deviceLimit;
     this.deviceLimit = maxPeers > 0 ? { maxPeers, tokenLayers: 0, changed: 0 } : undefined;
   }
 
@@ -78,6 +92,13 @@ export class Sequence {
       ...(this.deviceLimit && { deviceLimit: { ...this.deviceLimit } }),
       ...(this.speculation && { speculation: { ...this.speculation.usage } }),
     };
+  }
+
+  /** Goes on with a token. Throws a GenerationError if its constraint fails. */
+  append(tokenId: number): void {
+    this.ids.push(tokenId);
+    this.sampling.add(tokenId);
+    this.constraint?.accept(tokenId);
   }
 
   emit(event: GenerationEvent): void {

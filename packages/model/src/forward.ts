@@ -4,7 +4,14 @@ import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 import type { ModelConfig } from './model-config.ts';
 import type { DenseWeights } from './weights.ts';
-import { answerQuery, checkQueries, type RowAnswer, type TokenQuery } from './token-query.ts';
+import {
+  answerQuery,
+  checkQueries,
+  type QueryRow,
+  type RowAnswer,
+  type SettledMask,
+  settleMasks,
+} from './token-query.ts';
 
 export interface Model {
   config: ModelConfig;
@@ -12,8 +19,7 @@ export interface Model {
 }
 
 /** What a row's logits are needed for. */
-export interface HeadRow {
-  query?: TokenQuery | undefined;
+export interface HeadRow extends QueryRow {
   /** Whether all of its logits are returned, for what a query cannot express. */
   wantLogits?: boolean | undefined;
 }
@@ -49,6 +55,7 @@ export async function forward(
 ): Promise<ForwardResult> {
   const { config, weights } = model;
   checkQueries(rows, config.vocabSize);
+  const masks = settleMasks(rows, config.vocabSize);
   const ids = rows.map(({ tokenId }) => tokenId);
   const x = embed(model, ids);
   const batch = openBatch(config, rows, experts, observe);
@@ -60,7 +67,7 @@ export async function forward(
   }
   batch.claim.release();
   const normed = rmsNorm(x, weights.norm, rows.length, config.rmsNormEps);
-  return { ...head(model, rows, normed), hidden: config.mtpHidden === 'after-norm' ? normed : x };
+  return { ...head(model, rows, normed, await masks), hidden: config.mtpHidden === 'after-norm' ? normed : x };
 }
 
 /** The tokens' embeddings, [numRows, hiddenSize]. */
@@ -85,6 +92,7 @@ export function head(
   { config, weights }: Model,
   rows: readonly HeadRow[],
   hidden: Float32Array,
+  masks: readonly SettledMask[],
 ): Pick<ForwardResult, 'logits' | 'answers'> {
   const { hiddenSize, vocabSize } = config;
   const wanted = rows.flatMap(({ wantLogits, query }, r) => (wantLogits || query ? [r] : []));
@@ -99,7 +107,7 @@ export function head(
     const { wantLogits, query } = rows[r]!;
     // A copy, so that a row's logits don't keep the whole batch's in memory.
     if (wantLogits) logits[r] = own.slice();
-    if (query) answers[r] = answerQuery(own, query);
+    if (query) answers[r] = answerQuery(own, query, masks[r]);
   }
   return { logits, answers };
 }

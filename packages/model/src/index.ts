@@ -41,7 +41,16 @@ export { scoredWindows, scorePerplexity } from './perplexity.ts';
 export { createRng, normalDraw, type Rng } from './rng.ts';
 export { ropeAngles } from './rope.ts';
 export { parseHeader, PREFIX_BYTES, readHeaderLength, type TensorTable, toFloat32 } from './safetensors.ts';
-export { argmax, logitsError, sample } from './sampler.ts';
+export {
+  allows,
+  changeLogits,
+  type LogitChanges,
+  maskWords,
+  nothingAllowed,
+  type Penalties,
+  type TokenMask,
+} from './logit-changes.ts';
+export { argmax, leastGap, logitsError, sample } from './sampler.ts';
 export {
   denseTensors,
   expertTensorNames,
@@ -56,8 +65,11 @@ export {
   answerQuery,
   checkQueries,
   MAX_TOP_LOGPROBS,
+  type QueryRow,
   type RowAnswer,
   type SamplingParams,
+  type SettledMask,
+  settleMasks,
   type TokenQuery,
   type TokenAnswer,
 } from './token-query.ts';

@@ -13,9 +13,12 @@ import type { AttentionWeights, FfnWeights, LayerWeights } from './weights.ts';
 export interface ForwardObserver {
   /** topkIdx and topkWeights [numRows, numExpertsPerTok], before they are dispatched. */
   gate?(layer: number, topkIdx: Uint16Array, topkWeights: Float32Array): void;
-  /** The pass has nothing left to do but await this layer's lap. Not called if the lap is back by then. */
+  /**
+   * The pass has nothing left to do but await this layer's lap, or after the last layer the masks of tokens. Not called if they
+   * are there by then.
+   */
   waits?(layer: number): void;
-  /** This layer's lap is back or has failed, and the pass continues or ends. */
+  /** What the pass awaited is there or has failed, and the pass continues or ends. */
   resumes?(layer: number): void;
   /** Some operations have ended, in an engine that does not compute on the calling thread. */
   segment?(segment: ForwardSegment): void;

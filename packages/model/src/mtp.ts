@@ -3,7 +3,7 @@ import { embed, type ForwardResult, head, type HeadRow, type Model } from './for
 import type { KvCache } from './kv-cache.ts';
 import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
-import { checkQueries } from './token-query.ts';
+import { checkQueries, settleMasks } from './token-query.ts';
 
 export const NO_MTP = 'this model has no MTP module: num_nextn_predict_layers is 0';
 
@@ -34,6 +34,7 @@ export async function forwardMtp(
   if (!mtp) throw new RangeError(NO_MTP);
   const { hiddenSize, rmsNormEps } = config;
   checkQueries(rows, config.vocabSize);
+  const masks = settleMasks(rows, config.vocabSize);
   const ids = rows.map(({ nextTokenId }) => nextTokenId);
   const embedding = embed(model, ids);
   const before = new Float32Array(rows.length * hiddenSize);
@@ -57,5 +58,5 @@ export async function forwardMtp(
   }
   batch.claim.release();
   const normed = rmsNorm(x, mtp.sharedHeadNorm, rows.length, rmsNormEps);
-  return { ...head(model, rows, normed), hidden: config.mtpHidden === 'after-norm' ? normed : x };
+  return { ...head(model, rows, normed, await masks), hidden: config.mtpHidden === 'after-norm' ? normed : x };
 }

@@ -1,4 +1,5 @@
 import { ModelError } from './errors.ts';
+import { changeLogits, type LogitChanges, nothingAllowed, type TokenMask } from './logit-changes.ts';
 import type { Rng } from './rng.ts';
 import { byWeight } from './weight-order.ts';
 
@@ -10,9 +11,19 @@ export interface TokenRange {
   topP: number;
   /** Number of most probable tokens to draw from, of whose probability `topP` is then a share; 0 or undefined: all tokens. */
   topK?: number | undefined;
+  /**
+   * Tokens less likely than this share of the most likely one, at this temperature, are not drawn; 0 or undefined: none is left
+   * out. They count for neither `topK` nor `topP`, as in vLLM (`vllm.v1.sample.sampler`: temperature, min_p, top_k, top_p).
+   * transformers cuts by min_p last, llama.cpp last too and before the temperature: with `topP` they keep other tokens.
+   */
+  minP?: number | undefined;
+  /** Made before all else. Log-probabilities stay those of the model. */
+  changes?: LogitChanges | undefined;
 }
 
 export interface SamplingOptions extends TokenRange {
+  /** Tokens that may be drawn; undefined: all. */
+  mask?: TokenMask | undefined;
   /** Not used at temperature 0. */
   rng: Rng;
 }
@@ -20,21 +31,38 @@ export interface SamplingOptions extends TokenRange {
 /**
  * Chooses the next token by the inverse distribution function: over the tokens left in descending order (ties by index) if the
  * range is cut, over all in order of the index otherwise. logits [vocabSize] are not changed.
- * Throws a ModelError `bad-value` if they hold NaN or +∞, or only −∞, which means that an earlier computation has failed.
+ * Throws a ModelError `bad-value` if they hold NaN or +∞, or only −∞, which means that an earlier computation has failed; or if
+ * changes and mask leave no token.
  */
-export function sample(logits: Float32Array, { temperature, topP, topK = 0, rng }: SamplingOptions): number {
-  const best = argmax(logits);
+export function sample(logits: Float32Array, options: SamplingOptions): number {
+  const { changes = {}, mask } = options;
+  const bestUnchanged = argmax(logits);
+  if (!changes.biases && !changes.penalties && !mask) return drawFrom(logits, bestUnchanged, options);
+  const changed = changeLogits(logits, changes, mask);
+  const best = argmax(changed, nothingAllowed);
+  return drawFrom(changed, best, options);
+}
+
+function drawFrom(logits: Float32Array, best: number, options: SamplingOptions): number {
+  const { temperature, topP, topK = 0, minP = 0, rng } = options;
   if (temperature === 0) return best;
   const weights = new Float64Array(logits.length);
+  const least = leastGap(minP, temperature);
   let total = 0;
   for (let i = 0; i < logits.length; i++) {
-    weights[i] = Math.exp((logits[i]! - logits[best]!) / temperature);
+    const gap = logits[i]! - logits[best]!;
+    weights[i] = gap >= least ? Math.exp(gap / temperature) : 0;
     total += weights[i]!;
   }
   const most = topK > 0 ? Math.min(topK, logits.length) : logits.length;
   if (topP >= 1 && most === logits.length) return draw(weights, undefined, total, rng);
   const { tokens, mass } = nucleus(weights, total, topP, most);
   return draw(weights, tokens, mass, rng);
+}
+
+/** How far below the largest logit a token may be under `minP`: T ln(minP), since p / p_max = e^((logit − largest) / T). */
+export function leastGap(minP: number, temperature: number): number {
+  return minP > 0 && temperature > 0 ? temperature * Math.log(Math.min(1, minP)) : Number.NEGATIVE_INFINITY;
 }
 
 /** The most probable tokens, best first, that together hold `topP` of the first `most` tokens' probability; at least one. */
@@ -73,15 +101,15 @@ function draw(weights: Float64Array, tokens: Uint32Array | undefined, mass: numb
   return last; // Rounding left the sum a hair below the mass.
 }
 
-/** Index of the largest logit, the lower one on a tie. Throws as `sample` does. */
-export function argmax(logits: Float32Array): number {
+/** Index of the largest logit, the lower one on a tie. Throws as `sample` does, and what `nothing` gives if all are −∞. */
+export function argmax(logits: Float32Array, nothing: () => ModelError = () => logitsError(undefined)): number {
   let best = 0;
   for (let i = 0; i < logits.length; i++) {
     const value = logits[i]!;
     if (Number.isNaN(value) || value === Number.POSITIVE_INFINITY) throw logitsError({ tokenId: i, logit: value });
     if (value > logits[best]!) best = i;
   }
-  if (logits.length === 0 || logits[best] === Number.NEGATIVE_INFINITY) throw logitsError(undefined);
+  if (logits.length === 0 || logits[best] === Number.NEGATIVE_INFINITY) throw nothing();
   return best;
 }
 

@@ -1,4 +1,5 @@
-import { ModelError } from './errors.ts';
+import { messageOf, ModelError } from './errors.ts';
+import { maskWords, type TokenMask } from './logit-changes.ts';
 import { logSoftmaxAt, sample, type TokenRange, topLogprobs } from './sampler.ts';
 
 /** Largest number of alternatives to a token that a query may ask for: OpenAI's limit. */
@@ -26,14 +27,47 @@ export interface TokenAnswer {
   topLogprobs?: { tokenId: number; logprob: number }[];
 }
 
-/** A row's answer, or the error if its logits are damaged, which does not affect other rows. */
-export type RowAnswer = TokenAnswer | ModelError;
+/** What a row's logits are needed for. */
+export interface QueryRow {
+  query?: TokenQuery | undefined;
+  /**
+   * The tokens that the query may draw; undefined: all. A promise is awaited only just before the head. If it rejects, its error
+   * is the row's answer.
+   */
+  mask?: TokenMask | Promise<TokenMask | undefined> | undefined;
+}
+
+/** A row's answer, or why it has none (damaged logits, a mask that allows nothing or has failed), which affects no other row. */
+export type RowAnswer = TokenAnswer | Error;
+
+/** A mask that has come, or why it has not; undefined: all tokens may be drawn. */
+export type SettledMask = TokenMask | Error | undefined;
+
+/**
+ * The rows' masks, once all have come. Called when a pass begins, so that none rejects without a listener. Never rejects.
+ */
+export async function settleMasks(rows: readonly QueryRow[], vocabSize: number): Promise<SettledMask[]> {
+  const words = maskWords(vocabSize);
+  const settle = async ({ query, mask: coming }: QueryRow): Promise<SettledMask> => {
+    try {
+      const mask = await coming;
+      if (!mask || mask.length >= words || !query) return mask;
+      const what = `a mask of ${mask.length} words; ${vocabSize} tokens need ${words}`;
+      return new ModelError('bad-value', 'mask', what);
+    } catch (error) {
+      return error instanceof Error ? error : new Error(messageOf(error));
+    }
+  };
+  if (rows.every(({ mask }) => mask === undefined)) return rows.map(() => undefined);
+  return Promise.all(rows.map(settle));
+}
 
 /** Answers a query that `checkQueries` has accepted, from logits [vocabSize]. */
-export function answerQuery(logits: Float32Array, query: TokenQuery): RowAnswer {
+export function answerQuery(logits: Float32Array, query: TokenQuery, mask?: SettledMask): RowAnswer {
+  if (mask instanceof Error) return mask;
   const { token, topLogprobs: top } = query;
   try {
-    const tokenId = typeof token === 'number' ? token : sample(logits, { ...token, rng: () => token.uniform });
+    const tokenId = typeof token === 'number' ? token : sample(logits, { ...token, mask, rng: () => token.uniform });
     if (top === undefined) return { tokenId };
     return { tokenId, logprob: logSoftmaxAt(logits, tokenId), topLogprobs: topLogprobs(logits, top) };
   } catch (error) {
@@ -42,8 +76,11 @@ export function answerQuery(logits: Float32Array, query: TokenQuery): RowAnswer 
   }
 }
 
-/** Throws a RangeError if a query names a token outside the vocabulary or asks for too many alternatives. */
-export function checkQueries(rows: readonly { query?: TokenQuery | undefined }[], vocabSize: number): void {
+/**
+ * Throws a RangeError if a query names a token outside the vocabulary, asks for too many alternatives, or lists more tokens than
+ * there are.
+ */
+export function checkQueries(rows: readonly QueryRow[], vocabSize: number): void {
   for (const { query } of rows) {
     if (!query) continue;
     const { token, topLogprobs: top = 0 } = query;
@@ -53,13 +90,24 @@ export function checkQueries(rows: readonly { query?: TokenQuery | undefined }[]
     if (!(Number.isInteger(top) && top >= 0 && top <= MAX_TOP_LOGPROBS)) {
       throw new RangeError(`topLogprobs is ${top}; it must be an integer from 0 to ${MAX_TOP_LOGPROBS}`);
     }
+    if (typeof token !== 'number') checkChanges(token, vocabSize);
   }
 }
 
-/** The answer of a row that had a query. Throws a ModelError if its logits are damaged. */
+function checkChanges({ changes }: SamplingParams, vocabSize: number): void {
+  const biased = changes?.biases?.size ?? 0;
+  const seen = (changes?.penalties?.seen.length ?? 0) / 2;
+  if (Math.max(biased, seen) > vocabSize || !Number.isInteger(seen)) {
+    throw new RangeError(
+      `changes to ${biased} and ${seen} tokens; the vocabulary has ${vocabSize}, and each is listed once`,
+    );
+  }
+}
+
+/** The answer of a row that had a query. Throws the error that it has instead. */
 export function answerOf(answers: readonly (RowAnswer | undefined)[], row: number): TokenAnswer {
   const answer = answers[row];
   if (answer === undefined) throw new TypeError(`row ${row} had no query`);
-  if (answer instanceof ModelError) throw answer;
+  if (answer instanceof Error) throw answer;
   return answer;
 }

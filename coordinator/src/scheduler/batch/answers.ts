@@ -4,8 +4,6 @@ import { verifyDrafts } from '../speculation/verify.ts';
 
 export interface AnswersOptions {
   maxContext: number;
-  /** Tokens that end an answer. */
-  eosTokenIds: readonly number[];
 }
 
 /** Hands the tokens of a pass to the readers of its sequences. */
@@ -23,7 +21,7 @@ export class Answers {
 
   /**
    * Advances a sequence after a pass has computed its rows. Returns how many of its drafts were right; its cache then ends with
-   * the last right one. Throws if logits are damaged.
+   * the last right one. Throws if a row has an error instead of an answer, or a constraint fails.
    */
   advance(entry: BatchEntry, answers: readonly (RowAnswer | undefined)[]): number {
     const { sequence, numRows, startLength, drafts } = entry;
@@ -65,12 +63,12 @@ export class Answers {
     this.chosen++;
     const answer = answerOf(answers, firstRow + row);
     const { tokenId } = answer;
-    if (request.temperature > 0) sequence.draws.next();
-    if (this.#options.eosTokenIds.includes(tokenId)) {
-      sequence.emit({ type: 'finish', reason: 'stop', ...sequence.details() });
+    sequence.sampling.drawn();
+    if (sequence.sampling.ends.has(tokenId)) {
+      sequence.emit({ type: 'finish', reason: 'stop', stopTokenId: tokenId, ...sequence.details() });
       return undefined;
     }
-    sequence.ids.push(tokenId);
+    sequence.append(tokenId);
     this.tokens++;
     sequence.emit({
       type: 'token',

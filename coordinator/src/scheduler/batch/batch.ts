@@ -1,4 +1,4 @@
-import type { EngineRow, TokenQuery } from '@shoal/model';
+import type { EngineRow, TokenMask, TokenQuery } from '@shoal/model';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { LapTrace } from '../generation.ts';
 import type { Sequence } from '../sequence.ts';
@@ -42,28 +42,38 @@ export function assembleBatch(
     const notes = wantsNotes(sequence) ? Array.from({ length: numRows }, newNotes) : [];
     entries.push({ sequence, firstRow: rows.length, numRows, startLength: start, drafts, notes });
     const { ids } = sequence;
+    const masks = start + numRows >= ids.length ? masksAfter(sequence, drafts) : [];
     for (let position = start; position < start + numRows; position++) {
       const tokenId = ids[position] ?? drafts[position - ids.length]!;
-      rows.push({ tokenId, position, cache, query: queryAt(sequence, position) });
+      const mask = masks[position - (ids.length - 1)];
+      rows.push({ tokenId, position, cache, query: queryAt(sequence, position, drafts), mask });
     }
   }
   return { rows, entries };
 }
 
+/** The masks of a constrained answer's rows from its last known token on. */
+function masksAfter({ constraint, request }: Sequence, drafts: readonly number[]): Promise<TokenMask | undefined>[] {
+  return constraint && request.maxTokens > 0 ? constraint.masks(drafts) : [];
+}
+
 /**
- * What the row at a position is asked for: the next token, drawn with the random number that it will have if the drafts before
- * it are right, or the probability of the prompt's next token.
+ * What the row at a position is asked for: the next token, drawn as it will be if the drafts before it are right, or the
+ * probability of the prompt's next token.
  */
-function queryAt({ ids, request, draws }: Sequence, position: number): TokenQuery | undefined {
-  const { temperature, topP, topK, topLogprobs, promptIds, maxTokens } = request;
+function queryAt(
+  { ids, request, sampling }: Sequence,
+  position: number,
+  drafts: readonly number[],
+): TokenQuery | undefined {
+  const { topLogprobs, promptIds, maxTokens } = request;
   const ahead = position - (ids.length - 1);
   if (ahead < 0) {
     const next = request.promptLogprobs ? promptIds[position + 1] : undefined;
     return next === undefined ? undefined : { token: next, topLogprobs: request.promptTopLogprobs ?? topLogprobs ?? 0 };
   }
   if (maxTokens === 0) return undefined;
-  const uniform = temperature > 0 ? draws.peek(ahead) : 0;
-  return { token: { temperature, topP, topK, uniform }, topLogprobs };
+  return { token: sampling.params(drafts.slice(0, ahead)), topLogprobs };
 }
 
 /** Collects what was requested for each row, and limits the rows of sequences with a device limit. */

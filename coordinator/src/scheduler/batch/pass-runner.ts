@@ -1,4 +1,4 @@
-import type { ExpertDispatch, ForwardEngine, ForwardObserver, RowAnswer } from '@shoal/model';
+import { type ExpertDispatch, type ForwardEngine, type ForwardObserver, messageOf, type RowAnswer } from '@shoal/model';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { PassName, Timeline } from '../../timeline/timeline.ts';
 import { GenerationError } from '../generation.ts';
@@ -68,7 +68,7 @@ export class PassRunner {
     }
   }
 
-  /** A row whose logits are damaged ends its own sequence only. */
+  /** A row with damaged logits, or a constraint that fails, ends its own sequence only. */
   #advance(entry: BatchEntry, rowAnswers: readonly (RowAnswer | undefined)[]): void {
     const { answers, speculation, onTokens } = this.#options;
     const before = entry.sequence.completionTokens;
@@ -139,6 +139,6 @@ class PassWatch {
 
 /** Ends a sequence with an error; the other sequences and the process go on. */
 function abandon(sequence: Sequence, cause: unknown): void {
-  const message = cause instanceof Error ? cause.message : String(cause);
-  sequence.fail(new GenerationError('internal', `A forward pass failed: ${message}`));
+  if (cause instanceof GenerationError) return sequence.fail(cause);
+  sequence.fail(new GenerationError('internal', `A forward pass failed: ${messageOf(cause)}`));
 }

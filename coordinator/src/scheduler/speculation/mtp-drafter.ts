@@ -45,8 +45,6 @@ export interface MtpDrafterOptions {
   experts: { batch(options?: BatchOptions): ExpertDispatch };
   /** Told what calls cost. */
   costs: PassCosts;
-  /** Tokens that end an answer. Nothing comes after them, so they are never drafts. */
-  eosTokenIds: readonly number[];
   /** A clock in milliseconds. */
   now: () => number;
   /** Called when a call has failed; its drafts are left out. */
@@ -152,11 +150,12 @@ export class MtpDrafter {
 
   /** Takes the next draft from row `r` of the result; returns whether there is one. */
   #take(drafting: Drafting, result: ForwardResult, r: number): boolean {
-    const { eosTokenIds, forward, onFailure } = this.#options;
+    const { forward, onFailure } = this.#options;
     const { hiddenSize } = forward.config;
     try {
       const { tokenId } = answerOf(result.answers, r);
-      if (eosTokenIds.includes(tokenId)) return false;
+      // Nothing comes after an end, so it is never a draft.
+      if (drafting.sequence.sampling.ends.has(tokenId)) return false;
       drafting.drafts.push(tokenId);
       const hidden = result.hidden.subarray(r * hiddenSize, (r + 1) * hiddenSize);
       drafting.last = { hidden, nextTokenId: tokenId, position: drafting.last.position + 1 };
@@ -182,9 +181,7 @@ function wantsMore({ sequence, drafts, depth }: Drafting): boolean {
 
 /** Drawn with the random number that the model's own token will be drawn with: similar distributions then mostly agree. */
 function nextDraft({ sequence, drafts }: Drafting): TokenQuery {
-  const { temperature, topP, topK } = sequence.request;
-  const uniform = temperature > 0 ? sequence.draws.peek(drafts.length) : 0;
-  return { token: { temperature, topP, topK, uniform } };
+  return { token: sequence.sampling.params(drafts) };
 }
 
 function countCall(drafting: readonly Drafting[]): void {

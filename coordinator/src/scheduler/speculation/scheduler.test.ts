@@ -1,87 +1,13 @@
-import { createRng, type ExpertDispatch } from '@shoal/model';
+import { createRng } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { BatchOptions } from '../../laps/dispatcher.ts';
-import type { GenerationError, GenerationEvent, GenerationRequest } from '../generation.ts';
-import { Scheduler, type SchedulerLimits } from '../scheduler.ts';
-import { lapsOf, testLimits, testSpeculation } from '../testing/options.ts';
-import { HashEngine, type HashEngineOptions, VOCAB } from '../testing/hash-engine.ts';
-import type { Config } from '../../config.ts';
+import type { GenerationError, GenerationRequest } from '../generation.ts';
+import { Scheduler } from '../scheduler.ts';
+import { testLimits, testSpeculation } from '../testing/options.ts';
+import { VOCAB } from '../testing/hash-engine.ts';
+import { collect, open, plain, request, type Setting } from '../testing/hash-scheduler.ts';
 
-/** Only laps take time, so that the useful number of drafts is the same in every run. */
-const [LAP_MS, MTP_MS] = [20, 1];
 beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
 afterEach(() => void vi.useRealTimers());
-
-interface Setting extends HashEngineOptions {
-  mode?: Config['speculate'];
-  maxDrafts?: number;
-  lapsPerDraft?: number;
-  limits?: Partial<SchedulerLimits>;
-  lap?: () => Promise<void> | void;
-  eosTokenIds?: readonly number[];
-}
-
-function open({
-  mode = 'auto',
-  maxDrafts = 4,
-  lapsPerDraft = 0,
-  limits,
-  lap = () => {},
-  eosTokenIds,
-  ...options
-}: Setting = {}) {
-  const forward = new HashEngine(options);
-  const batch = ({ trace, maxPeers, onLimited }: BatchOptions = {}): ExpertDispatch => ({
-    dispatch: ({ layer, x, numRows }) => ({
-      combine: async () => {
-        for (let row = 0; row < numRows; row++) {
-          // Of a row's position and token, so that a mistaken row shows.
-          const mark = 100 * x[4 * row]! + x[4 * row + 1]!;
-          trace?.(row, { layer, lapMs: mark, experts: [] });
-          if (maxPeers?.(row) !== undefined) onLimited?.(row, mark % 3 === 0);
-        }
-        await lap();
-        vi.advanceTimersByTime(layer === forward.config.numHiddenLayers ? MTP_MS : LAP_MS);
-        return x;
-      },
-    }),
-  });
-  const failures: unknown[] = [];
-  const scheduler = new Scheduler({
-    modelId: 'hash',
-    forward,
-    eosTokenIds,
-    experts: { batch },
-    limits: testLimits(limits),
-    lapsPerPass: lapsOf(forward),
-    speculation: testSpeculation({ mode, maxDrafts, lapsPerDraft, onFailure: (error) => failures.push(error) }),
-  });
-  return { scheduler, forward, failures };
-}
-
-function request(id: string, more: Partial<GenerationRequest> = {}): GenerationRequest {
-  const { signal } = new AbortController();
-  return { id, promptIds: [1, 2, 3], maxTokens: 20, temperature: 0, topP: 1, seed: 1, signal, ...more };
-}
-
-/** The events without draft counts, and those separately. */
-async function collect(stream: AsyncIterable<GenerationEvent>) {
-  const events: object[] = [];
-  let usage = { drafted: 0, accepted: 0, passes: 0, laps: 0 };
-  for await (const event of stream) {
-    const carrier = event.type === 'token' ? event.token : event;
-    if ('speculation' in carrier && carrier.speculation) {
-      usage = carrier.speculation;
-      delete carrier.speculation;
-    }
-    events.push(event);
-  }
-  return { events, usage };
-}
-
-/** The same without drafts, alone. */
-const plain = async (each: GenerationRequest, eosTokenIds?: readonly number[]) =>
-  (await collect(open({ mode: 'off', ...(eosTokenIds && { eosTokenIds }) }).scheduler.submit(each))).events;
 
 const SYSTEM_PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5];
 

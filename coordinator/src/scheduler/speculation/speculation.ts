@@ -1,9 +1,10 @@
-import type { ExpertDispatch, ForwardEngine, ForwardResult } from '@shoal/model';
+import { type ExpertDispatch, type ForwardEngine, type ForwardResult, messageOf } from '@shoal/model';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import { UsageError } from '../../base/usage-error.ts';
 import type { Config } from '../../config.ts';
 import type { BatchEntry } from '../batch/batch.ts';
 import type { PassCosts } from '../batch/pass-costs.ts';
+import { GenerationError } from '../generation.ts';
 import type { Sequence } from '../sequence.ts';
 import { Acceptance } from './acceptance.ts';
 import { chooseDepths } from './depth.ts';
@@ -20,7 +21,6 @@ export interface SpeculationOptions {
   /** Whether the MTP module's experts are held anywhere. */
   hasMtpExperts: boolean;
   maxContext: number;
-  eosTokenIds: readonly number[];
   /** Laps of a pass. */
   lapsPerPass: number;
   /** Laps of a call of the MTP module: 1 if tabs hold its experts, else 0. */
@@ -152,6 +152,7 @@ export class Speculation {
         requests.push({ sequence, stream: state.mtp, depth: wanted });
     }
     if (requests.length > 0) await this.#draft(requests, within);
+    await Promise.all(sequences.map(cutToAllowed));
   }
 
   async #draft(requests: readonly MtpRequest[], within: DraftsWithin): Promise<void> {
@@ -197,7 +198,7 @@ export class Speculation {
   #candidate(sequence: Sequence): Candidate | undefined {
     const { speculation: state, request, ids } = sequence;
     if (!state || sequence.state !== 'decode') return undefined;
-    const { maxContext, maxDrafts, eosTokenIds } = this.#options;
+    const { maxContext, maxDrafts } = this.#options;
     // The last token that may come needs no draft: it is drawn from the row before it.
     const end = Math.min(request.promptIds.length + request.maxTokens, maxContext);
     const most = Math.min(maxDrafts, end - ids.length - 1);
@@ -205,7 +206,7 @@ export class Speculation {
     if (state.mtp) return { sequence, state, source: 'mtp', maxDrafts: most, found: undefined };
     const match = state.findInText(most);
     if (!match) return undefined;
-    const cut = match.drafts.findIndex((id) => eosTokenIds.includes(id));
+    const cut = match.drafts.findIndex((id) => sequence.sampling.ends.has(id));
     const found = cut < 0 ? match.drafts : match.drafts.slice(0, cut);
     return { sequence, state, source: match.source, maxDrafts: found.length, found };
   }
@@ -223,5 +224,17 @@ export class Speculation {
     this.failures++;
     if (!this.#isFailing) this.#options.onFailure?.(error);
     this.#isFailing = true;
+  }
+}
+
+/** Drops the drafts that the sequence's constraint does not allow, before they cost rows. Never rejects. */
+async function cutToAllowed(sequence: Sequence): Promise<void> {
+  const { speculation: state, constraint } = sequence;
+  if (!state || !constraint || state.drafts.length === 0 || sequence.finished) return;
+  try {
+    state.drafts = state.drafts.slice(0, await constraint.allowedDrafts(state.drafts));
+  } catch (error) {
+    state.drafts = [];
+    sequence.fail(error instanceof GenerationError ? error : new GenerationError('internal', messageOf(error)));
   }
 }

@@ -6,14 +6,17 @@ import {
   type ExpertDispatch,
   type ForwardEngine,
   type ForwardResult,
+  type HeadRow,
   parseModelConfig,
   type SequenceCache,
   type SequencePages,
+  type SettledMask,
+  settleMasks,
 } from '@shoal/model';
 import { smallConfigJson } from './small-config.ts';
 
 export const VOCAB = 11;
-const EOS = VOCAB - 1;
+export const EOS = VOCAB - 1;
 const PAGE_POSITIONS = 4;
 
 const config = parseModelConfig({
@@ -33,6 +36,11 @@ function logitsOf(state: number): Float32Array {
   logits[hash(state, 99) % VOCAB]! += 3;
   logits[EOS]! -= 5;
   return logits;
+}
+
+/** The model's logits for the token after these. */
+export function logitsAfter(ids: readonly number[]): Float32Array {
+  return logitsOf(ids.reduce(hash, 1));
 }
 
 /** What a sequence's pages hold: a token for each position. */
@@ -145,22 +153,24 @@ export class HashEngine implements ForwardEngine {
 
   async forward(rows: readonly EngineRow[], experts: ExpertDispatch): Promise<ForwardResult> {
     this.passes.push(rows.length);
+    const masks = settleMasks(rows, VOCAB);
     return this.#claimed(rows, async () => {
       for (const { cache, position, tokenId } of rows) (cache as HashCache).write(position, tokenId);
       await lap(experts, 1, rows);
       const states = rows.map(({ cache, position }) => stateAt(cache as HashCache, position));
-      return resultOf(rows, states);
+      return resultOf(rows, states, masks);
     });
   }
 
   async forwardMtp(rows: readonly EngineMtpRow[], experts: ExpertDispatch): Promise<ForwardResult> {
     this.mtpPasses.push(rows.length);
+    const masks = settleMasks(rows, VOCAB);
     return this.#claimed(rows, async () => {
       for (const { cache, position, nextTokenId } of rows) (cache as HashCache).write(position, nextTokenId);
       await this.beforeMtp();
       await lap(experts, config.numHiddenLayers, rows);
       const states = rows.map((row) => this.#mtpState(row));
-      return resultOf(rows, states);
+      return resultOf(rows, states, masks);
     });
   }
 
@@ -195,12 +205,17 @@ function stateAt(cache: HashCache, position: number): number {
   return state;
 }
 
-function resultOf(rows: readonly Pick<EngineRow, 'wantLogits' | 'query'>[], states: readonly number[]): ForwardResult {
+async function resultOf(
+  rows: readonly HeadRow[],
+  states: readonly number[],
+  coming: Promise<readonly SettledMask[]>,
+): Promise<ForwardResult> {
+  const masks = await coming;
   const hidden = new Float32Array(rows.length * config.hiddenSize);
   for (const [r, state] of states.entries()) hidden[r * config.hiddenSize] = state;
   return {
     logits: rows.map(({ wantLogits }, r) => (wantLogits ? logitsOf(states[r]!) : undefined)),
-    answers: rows.map(({ query }, r) => query && answerQuery(logitsOf(states[r]!), query)),
+    answers: rows.map(({ query }, r) => query && answerQuery(logitsOf(states[r]!), query, masks[r])),
     hidden,
   };
 }

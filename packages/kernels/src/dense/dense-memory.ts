@@ -4,7 +4,7 @@ import { Bank, MAX_BANK_BYTES } from './bank.ts';
 import { PagePool, pageBytes } from './kv-pages.ts';
 import type { Matrix } from './program.ts';
 import { WorkspacePool } from './workspace-pool.ts';
-import type { Workspace } from './workspace.ts';
+import type { Workspace, WorkspaceRoom } from './workspace.ts';
 
 export interface DenseMemoryOptions {
   /** Size of the main model's KV cache. */
@@ -111,11 +111,11 @@ export class DenseMemory {
     return this.#layerOffset.get(layer) ?? 0;
   }
 
-  /** Lends a workspace of each bank for some rows and words of page tables. Throws a RangeError without having lent any. */
-  lendWorkspaces(rows: number, tableWords: number): Workspace[] {
+  /** Lends a workspace of each bank. Throws a RangeError without having lent any. */
+  lendWorkspaces(room: WorkspaceRoom): Workspace[] {
     const lent: Workspace[] = [];
     try {
-      for (const pool of this.#workspaces) lent.push(pool.lend(rows, tableWords));
+      for (const pool of this.#workspaces) lent.push(pool.lend(room));
     } catch (error) {
       this.giveBackWorkspaces(lent);
       throw error;

@@ -9,7 +9,7 @@ import {
   isMoeLayer,
   type MoeCall,
   selectExperts,
-  type TokenQuery,
+  type SettledMask,
 } from '@shoal/model';
 import type { Bank } from './bank.ts';
 import type { DenseMemory } from './dense-memory.ts';
@@ -17,7 +17,7 @@ import type { LayerProgram, LayerStep } from './layer-program.ts';
 import { writeTables, type PassRow, type PassTables } from './pass.ts';
 import { ProgramWriter, type Matrix, type Rows } from './program.ts';
 import type { Runner } from './runner.ts';
-import { readAnswer, writeQuery } from './token-queries.ts';
+import { listWordsOf, readAnswer, writeQuery } from './token-queries.ts';
 import { HEAD_ROWS, type Workspace } from './workspace.ts';
 
 type MovedRows = 'x' | 'h' | 'shared' | 'routed';
@@ -143,8 +143,15 @@ export class ForwardPass {
     await this.#routedExperts(step);
   }
 
-  /** Adds the pending sums to x, and computes its norm [numRows, hiddenSize] and what the rows need of their logits. */
-  async finish(norm: string, wanted: readonly HeadRow[]): Promise<ForwardResult> {
+  /**
+   * Adds the pending sums to x, and computes its norm [numRows, hiddenSize] and what the rows need of their logits. The masks
+   * are awaited before the head.
+   */
+  async finish(
+    norm: string,
+    wanted: readonly HeadRow[],
+    masks: Promise<readonly SettledMask[]>,
+  ): Promise<ForwardResult> {
     const { memory } = this.#options;
     const { hiddenSize, rmsNormEps } = memory.config;
     const { workspace } = this.tables;
@@ -160,18 +167,7 @@ export class ForwardPass {
     });
     this.#program.barrier();
     await this.enter('head', ['h']);
-    const logits: ForwardResult['logits'] = wanted.map(() => undefined);
-    const answers: ForwardResult['answers'] = wanted.map(() => undefined);
-    const numbers = wanted.flatMap(({ wantLogits, query }, r) => (wantLogits || query ? [r] : []));
-    for (let start = 0; start < numbers.length; start += HEAD_ROWS) {
-      const chunk = numbers.slice(start, start + HEAD_ROWS);
-      const queries = chunk.flatMap((r, row) => (wanted[r]!.query ? [{ r, row, query: wanted[r]!.query }] : []));
-      await this.#head(chunk, queries);
-      for (const [row, r] of chunk.entries()) if (wanted[r]!.wantLogits) logits[r] = this.#readLogits(row);
-      for (const [i, { r }] of queries.entries()) {
-        answers[r] = readAnswer(this.#memoryBank, this.#queryAt(i), memory.config.vocabSize);
-      }
-    }
+    const { logits, answers } = await this.#head(wanted, await this.#waitFor(masks));
     await this.#run('head');
     // The head leaves x as the norm has written it, in the norm's bank.
     return {
@@ -184,8 +180,41 @@ export class ForwardPass {
     };
   }
 
-  /** Computes the logits of some rows, HEAD_ROWS at most, and answers queries about them, whose `row` counts these rows. */
-  async #head(rows: readonly number[], queries: readonly { row: number; query: TokenQuery }[]): Promise<void> {
+  async #waitFor(masks: Promise<readonly SettledMask[]>): Promise<readonly SettledMask[]> {
+    const { observe } = this.#options;
+    let settled: readonly SettledMask[] | undefined;
+    void masks.then((all) => (settled = all));
+    // If they are there, this turn is enough to see it.
+    await Promise.resolve();
+    if (settled) return settled;
+    observe.waits?.(this.#layer);
+    return masks.finally(() => observe.resumes?.(this.#layer));
+  }
+
+  /** What the rows need of their logits, HEAD_ROWS at a time. */
+  async #head(
+    wanted: readonly HeadRow[],
+    masks: readonly SettledMask[],
+  ): Promise<Pick<ForwardResult, 'logits' | 'answers'>> {
+    const { vocabSize } = this.#options.memory.config;
+    const logits: ForwardResult['logits'] = wanted.map(() => undefined);
+    const answers: ForwardResult['answers'] = wanted.map(() => undefined);
+    for (const chunk of headChunks(wanted)) {
+      this.#computeLogits(chunk);
+      const asked = this.#writeQueries(chunk, wanted, masks);
+      await this.#run('head');
+      for (const [row, r] of chunk.entries()) {
+        const mask = masks[r];
+        if (wanted[r]!.wantLogits) logits[r] = this.#readLogits(row);
+        if (wanted[r]!.query && mask instanceof Error) answers[r] = mask;
+      }
+      for (const [i, r] of asked.entries()) answers[r] = readAnswer(this.#memoryBank, this.#queryAt(i), vocabSize);
+    }
+    return { logits, answers };
+  }
+
+  /** Computes the logits of some rows, HEAD_ROWS at most. */
+  #computeLogits(rows: readonly number[]): void {
     const { memory } = this.#options;
     const { workspace } = this.tables;
     const head = memory.matrix(memory.has('lmHead') ? 'lmHead' : 'embedTokens');
@@ -201,12 +230,27 @@ export class ForwardPass {
     this.#program.barrier();
     this.#program.gemm(head, prepared, rows.length, workspace.logits);
     this.#program.barrier();
-    for (const [i, { row, query }] of queries.entries()) writeQuery(this.#memoryBank, this.#queryAt(i), row, query);
-    if (queries.length > 0) {
-      this.#program.answer(workspace.queries, queries.length, workspace.logits, memory.config.vocabSize);
-      this.#program.barrier();
+  }
+
+  /** Asks for answers about the logits of `rows`; returns the rows that are asked for one. A row whose mask failed is not. */
+  #writeQueries(rows: readonly number[], wanted: readonly HeadRow[], masks: readonly SettledMask[]): readonly number[] {
+    const { vocabSize } = this.#options.memory.config;
+    const { workspace } = this.tables;
+    const asked: number[] = [];
+    let lists = workspace.queryLists;
+    for (const [row, r] of rows.entries()) {
+      const { query } = wanted[r]!;
+      const mask = masks[r];
+      if (!query || mask instanceof Error) continue;
+      const place = { query: this.#queryAt(asked.length), lists, mask: this.#maskAt(asked.length), row };
+      writeQuery(this.#memoryBank, place, query, mask, vocabSize);
+      lists += listWordsOf([wanted[r]!]) * 4;
+      asked.push(r);
     }
-    await this.#run('head');
+    if (asked.length === 0) return asked;
+    this.#program.answer(workspace.queries, asked.length, workspace.logits, vocabSize);
+    this.#program.barrier();
+    return asked;
   }
 
   /** Chooses experts and dispatches the lap. The shared expert is computed while the lap is in flight. */
@@ -270,6 +314,11 @@ export class ForwardPass {
     return address + i * strideBytes;
   }
 
+  #maskAt(i: number): number {
+    const { address, strideBytes } = this.tables.workspace.masks;
+    return address + i * strideBytes;
+  }
+
   #readRows({ address, strideBytes }: Rows, dim: number, bank = this.#bank): Float32Array {
     const out = new Float32Array(this.#numRows * dim);
     const { f32 } = this.#viewsOf(bank);
@@ -286,6 +335,14 @@ export class ForwardPass {
       this.#views.f32.set(values.subarray(r * dim, (r + 1) * dim), (address + r * strideBytes) / 4);
     }
   }
+}
+
+/** The rows whose logits are needed, in parts that the head computes at a time. */
+export function headChunks(wanted: readonly HeadRow[]): number[][] {
+  const numbers = wanted.flatMap(({ wantLogits, query }, r) => (wantLogits || query ? [r] : []));
+  return Array.from({ length: Math.ceil(numbers.length / HEAD_ROWS) }, (_, i) =>
+    numbers.slice(i * HEAD_ROWS, (i + 1) * HEAD_ROWS),
+  );
 }
 
 /** Awaits both, and then throws the first error, since threads must not go on in memory that was given back. */

@@ -1,70 +1,8 @@
-import { answerQuery, createRng, type SamplingParams, ModelError, type RowAnswer, type TokenQuery } from '@shoal/model';
+import { answerQuery, createRng, ModelError } from '@shoal/model';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { normal } from '../testing/numbers.ts';
-import { KernelBench } from './testing/kernels.ts';
-import { readAnswer, QUERY_BYTES, queryScratchBytes, writeQuery } from './token-queries.ts';
-
-/** Sums of the kernel and of the reference agree to this share: the exponential's relative error is below 1e-12. */
-const ROUNDING = 1e-11;
-
-/** A row of logits in memory, and a token query about it. */
-class Row {
-  readonly #bench: KernelBench;
-  readonly #vocab: number;
-  readonly #query: number;
-  readonly #logits: number;
-  readonly #scratch: number;
-
-  constructor(logits: Float32Array) {
-    this.#vocab = logits.length;
-    // Thousands of rows are made, and poisoning more memory than each needs takes most of the time.
-    this.#bench = new KernelBench('shoal.wasm', Math.ceil((4 * logits.byteLength + 200_000) / 65_536));
-    this.#query = this.#bench.room(QUERY_BYTES);
-    this.#logits = this.#bench.put(logits);
-    this.#scratch = this.#bench.room(queryScratchBytes(logits.length));
-  }
-
-  answer(query: TokenQuery): RowAnswer {
-    writeQuery(this.#bench, this.#query, 0, query);
-    this.#bench.exports.answerQuery(this.#query, this.#logits, this.#vocab, this.#scratch);
-    return readAnswer(this.#bench, this.#query, this.#vocab);
-  }
-
-  draw(token: SamplingParams): number {
-    const answer = this.answer({ token });
-    if (answer instanceof ModelError) throw answer;
-    return answer.tokenId;
-  }
-
-  get exports() {
-    return this.#bench.exports;
-  }
-
-  /** Whether nothing is written behind the row's last vector. */
-  get isTidy(): boolean {
-    return this.#bench.isUntouched(this.#logits + Math.ceil(this.#vocab / 4) * 16, 12);
-  }
-}
-
-const expected = (logits: Float32Array, token: SamplingParams): number => {
-  const answer = answerQuery(logits, { token });
-  if (answer instanceof ModelError) throw answer;
-  return answer.tokenId;
-};
-
-/**
- * Whether the reference would have drawn `other` with a number a hair away, or its logit weighs the same in float64: those the
- * kernel orders by logit, the reference by index.
- */
-function isAsGood(logits: Float32Array, token: SamplingParams, other: number): boolean {
-  const near = [-ROUNDING, ROUNDING].map((by) => {
-    const uniform = Math.min(1 - 2 ** -53, Math.max(0, token.uniform + by));
-    return expected(logits, { ...token, uniform });
-  });
-  const weigh = (id: number) => Math.exp((logits[id]! - Math.max(...logits)) / token.temperature);
-  return near.some((id) => id === other || weigh(id) === weigh(other));
-}
+import { expected, isAsGood, QueryBench } from './testing/query-bench.ts';
 
 const shapes: Record<string, (rng: () => number) => number> = {
   flat: (rng) => rng(),
@@ -84,7 +22,7 @@ describe('drawing a token', () => {
     for (let r = 0; r < rows; r++) {
       const logits = Float32Array.from({ length: 1 + Math.floor(rng() * 300) }, () => shapes[name]!(rng));
       logits[Math.floor(rng() * logits.length)] = 3;
-      const row = new Row(logits);
+      const row = new QueryBench(logits);
       for (let d = 0; d < draws; d++) {
         const token = {
           temperature: [0, 0.3, 0.7, 1, 2][d % 5]!,
@@ -121,7 +59,7 @@ describe('drawing a token', () => {
         (values, token) => {
           const logits = Float32Array.from(values);
           fc.pre(logits.some((value) => value !== Number.NEGATIVE_INFINITY));
-          const got = new Row(logits).draw(token);
+          const got = new QueryBench(logits).draw(token);
           expect(got === expected(logits, token) || isAsGood(logits, token, got)).toBe(true);
         },
       ),
@@ -131,7 +69,7 @@ describe('drawing a token', () => {
 
   it('cuts a whole vocabulary where the reference cuts it', () => {
     const logits = normal(151_936, 5, 2);
-    const row = new Row(logits);
+    const row = new QueryBench(logits);
     const rng = createRng(9);
     for (const cut of [{ topP: 1 }, { topP: 0.9 }, { topP: 0.999 }, { topP: 1, topK: 40 }, { topP: 0.5, topK: 5000 }]) {
       for (const uniform of [0, rng(), rng(), rng(), 1 - 2 ** -53]) {
@@ -146,7 +84,7 @@ describe('drawing a token', () => {
     // is moved between the first two (Σ (p′ − p)² / p = 5.8e-4), the noncentrality is 58 and the power 0.99.
     const n = 100_000;
     const shares = [0.4, 0.3, 0.15, 0.09, 0.04, 0.02];
-    const row = new Row(Float32Array.from(shares, Math.log));
+    const row = new QueryBench(Float32Array.from(shares, Math.log));
     const rng = createRng(17);
     for (const { topP, kept, critical } of [
       { topP: 1, kept: 6, critical: 25.75 },
@@ -165,7 +103,7 @@ describe('drawing a token', () => {
   });
 
   it('takes 0 and -0 for equal, the lower index first', () => {
-    const row = new Row(Float32Array.of(-1, -0, 0, -0, -2));
+    const row = new QueryBench(Float32Array.of(-1, -0, 0, -0, -2));
     expect(row.draw({ temperature: 0, topP: 1, uniform: 0 })).toBe(1);
     expect(row.draw({ temperature: 1, topP: 0.1, uniform: 0.99 })).toBe(1);
     expect(row.draw({ temperature: 1, topP: 1, topK: 2, uniform: 0.99 })).toBe(2);
@@ -176,7 +114,7 @@ describe('log-probabilities', () => {
   it('are the reference’s, drawn or known', () => {
     for (const [seed, length] of [3, 20, 21, 1000, 4099].entries()) {
       const logits = normal(length, seed + 1, 3).map((value, i) => (i % 5 === 0 ? Math.round(value) : value));
-      const row = new Row(logits);
+      const row = new QueryBench(logits);
       for (const topLogprobs of [0, 1, 5, 20]) {
         for (const token of [
           2,
@@ -185,7 +123,7 @@ describe('log-probabilities', () => {
         ]) {
           const got = row.answer({ token, topLogprobs });
           const want = answerQuery(logits, { token, topLogprobs });
-          if (got instanceof ModelError || want instanceof ModelError) throw new Error('damaged');
+          if (got instanceof Error || want instanceof Error) throw new Error('damaged');
           expect(got.tokenId).toBe(want.tokenId);
           expect(got.logprob).toBeCloseTo(want.logprob!, 10);
           expect(got.topLogprobs!.map(({ tokenId }) => tokenId)).toEqual(
@@ -199,11 +137,11 @@ describe('log-probabilities', () => {
   });
 
   it('are none unless asked for', () => {
-    expect(new Row(Float32Array.of(1, 2)).answer({ token: 0 })).toEqual({ tokenId: 0 });
+    expect(new QueryBench(Float32Array.of(1, 2)).answer({ token: 0 })).toEqual({ tokenId: 0 });
   });
 
   it('of impossible tokens are -∞', () => {
-    const got = new Row(Float32Array.of(Number.NEGATIVE_INFINITY, 2)).answer({ token: 0, topLogprobs: 3 });
+    const got = new QueryBench(Float32Array.of(Number.NEGATIVE_INFINITY, 2)).answer({ token: 0, topLogprobs: 3 });
     const best = { tokenId: 1, logprob: 0 };
     const impossible = { tokenId: 0, logprob: Number.NEGATIVE_INFINITY };
     expect(got).toEqual({ ...impossible, topLogprobs: [best, impossible] });
@@ -221,7 +159,7 @@ describe('damaged logits', () => {
     [[impossible, impossible, impossible]],
   ])('%j are refused as the reference refuses them', (values) => {
     const logits = Float32Array.from(values);
-    const row = new Row(logits);
+    const row = new QueryBench(logits);
     for (const temperature of [0, 1]) {
       for (const topP of [0.5, 1]) {
         const query = { token: { temperature, topP, uniform: 0.5 }, topLogprobs: 1 };
@@ -235,7 +173,7 @@ describe('damaged logits', () => {
 
 describe('the exponential', () => {
   it('is off by less than 1e-12 of itself', () => {
-    const { exports } = new Row(Float32Array.of(0));
+    const { exports } = new QueryBench(Float32Array.of(0));
     let worst = 0;
     for (let x = 0; x > -700; x -= 0.0137) worst = Math.max(worst, Math.abs(exports.expOf(x) / Math.exp(x) - 1));
     expect(worst).toBeLessThan(1e-12);

@@ -8,22 +8,26 @@ import {
   type ForwardEngine,
   type ForwardObserver,
   type ForwardResult,
+  type HeadRow,
   type KvPageBudget,
   type ModelConfig,
   NO_MTP,
   type SequenceCache,
   type SequencePages,
+  settleMasks,
 } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
-import { ForwardPass } from './forward-pass.ts';
+import { ForwardPass, headChunks } from './forward-pass.ts';
 import { LentCache, LentMtpCache, PAGE_POSITIONS, PagedCache, type PagePool } from './kv-pages.ts';
 import { LayerProgram } from './layer-program.ts';
 import { type PassCache, type PassRow, tableWordsOf } from './pass.ts';
 import type { Runner } from './runner.ts';
-import type { Workspace } from './workspace.ts';
+import { listWordsOf } from './token-queries.ts';
+import type { Workspace, WorkspaceRoom } from './workspace.ts';
 
 interface PassRequest {
   rows: readonly PassRow[];
+  room: WorkspaceRoom;
   experts: ExpertDispatch;
   observe: ForwardObserver;
   mtp: boolean;
@@ -99,14 +103,15 @@ export class WasmEngine implements ForwardEngine {
   ): Promise<ForwardResult> {
     const ids = rows.map(({ tokenId }) => tokenId);
     const own = this.#checkRows(rows, ids, this.memory.pool);
-    return this.#pass({ rows: own, experts, observe, mtp: false }, async (pass) => {
+    const masks = settleMasks(rows, this.config.vocabSize);
+    return this.#pass({ rows: own, room: roomOf(own, rows), experts, observe, mtp: false }, async (pass) => {
       pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
       for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
         await pass.enter(`layers.${layer}`);
         await pass.decoderLayer(`layers.${layer}`, layer);
       }
       await pass.enter('head');
-      return pass.finish('norm', rows);
+      return pass.finish('norm', rows, masks);
     });
   }
 
@@ -118,12 +123,13 @@ export class WasmEngine implements ForwardEngine {
     const pool = this.#mtpPool();
     const ids = rows.map(({ nextTokenId }) => nextTokenId);
     const own = this.#checkRows(rows, ids, pool);
-    return this.#pass({ rows: own, experts, observe, mtp: true }, async (pass) => {
+    const masks = settleMasks(rows, this.config.vocabSize);
+    return this.#pass({ rows: own, room: roomOf(own, rows), experts, observe, mtp: true }, async (pass) => {
       pass.embed(this.memory.matrix('embedTokens'), ids, pass.tables.workspace.x);
       await pass.enter('mtp');
       pass.joinHidden(rows.map(({ hidden }) => hidden));
       await pass.decoderLayer('mtp.layer', this.config.numHiddenLayers);
-      return pass.finish('mtp.sharedHeadNorm', rows);
+      return pass.finish('mtp.sharedHeadNorm', rows, masks);
     });
   }
 
@@ -144,7 +150,7 @@ export class WasmEngine implements ForwardEngine {
   async #pass(asked: PassRequest, compute: (pass: ForwardPass) => Promise<ForwardResult>): Promise<ForwardResult> {
     const claim = claimPositions(this.config, asked.rows);
     try {
-      const result = await this.#withWorkspaces(asked.rows, (workspaces) => {
+      const result = await this.#withWorkspaces(asked.room, (workspaces) => {
         const { memory } = this;
         const options = { ...asked, memory, layers: this.#layers, runner: this.#runner, workspaces };
         return compute(new ForwardPass(options, memory.bankOf('embed')));
@@ -157,14 +163,11 @@ export class WasmEngine implements ForwardEngine {
     }
   }
 
-  async #withWorkspaces<T>(
-    rows: readonly PassRow[],
-    work: (workspaces: readonly Workspace[]) => Promise<T>,
-  ): Promise<T> {
-    let workspaces = this.#lendWorkspaces(rows);
+  async #withWorkspaces<T>(room: WorkspaceRoom, work: (workspaces: readonly Workspace[]) => Promise<T>): Promise<T> {
+    let workspaces = this.#lendWorkspaces(room);
     while (!workspaces) {
       await Promise.race([...this.#passes].map((pass) => pass.catch(() => {})));
-      workspaces = this.#lendWorkspaces(rows);
+      workspaces = this.#lendWorkspaces(room);
     }
     const lent = workspaces;
     const pass = (async () => work(lent))().finally(() => {
@@ -176,9 +179,9 @@ export class WasmEngine implements ForwardEngine {
   }
 
   /** Returns undefined if there is no room until a pass in progress has ended. */
-  #lendWorkspaces(rows: readonly PassRow[]): readonly Workspace[] | undefined {
+  #lendWorkspaces(room: WorkspaceRoom): readonly Workspace[] | undefined {
     try {
-      return this.memory.lendWorkspaces(rows.length, tableWordsOf(rows));
+      return this.memory.lendWorkspaces(room);
     } catch (error) {
       if (this.#passes.size === 0) throw error;
       return undefined;
@@ -198,6 +201,11 @@ export class WasmEngine implements ForwardEngine {
     if (!mtpPool) throw new RangeError(NO_MTP);
     return mtpPool;
   }
+}
+
+function roomOf(rows: readonly PassRow[], wanted: readonly HeadRow[]): WorkspaceRoom {
+  const listWords = Math.max(0, ...headChunks(wanted).map((chunk) => listWordsOf(chunk.map((r) => wanted[r]!))));
+  return { rows: rows.length, tableWords: tableWordsOf(rows), listWords };
 }
 
 function ownCache(cache: SequenceCache, pool: PagePool): PassCache {

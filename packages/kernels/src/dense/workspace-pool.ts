@@ -1,10 +1,9 @@
 import type { ModelConfig } from '@shoal/model';
 import type { Bank } from './bank.ts';
-import { layOutWorkspace, resetWorkspace, type Workspace } from './workspace.ts';
+import { layOutWorkspace, resetWorkspace, type Workspace, type WorkspaceRoom } from './workspace.ts';
 
 /** Smallest size of a workspace. */
-const LEAST_ROWS = 80;
-const LEAST_TABLE_WORDS = 1024;
+const LEAST: WorkspaceRoom = { rows: 80, tableWords: 1024, listWords: 1024 };
 /** Workspaces are made larger than requested, so that passes which grow slowly don't make a new one each time. */
 const HEADROOM = 1.25;
 
@@ -38,10 +37,10 @@ export class WorkspacePool {
     return this.#lent.map(({ workspace }) => workspace);
   }
 
-  /** Lends a workspace with room for some rows and words of page tables. Throws a RangeError if the bank is full. */
-  lend(rows: number, tableWords: number): Workspace {
+  /** Lends a workspace with that much room. Throws a RangeError if the bank is full. */
+  lend(room: WorkspaceRoom): Workspace {
     const idle = this.#lent.filter(({ isLent }) => !isLent);
-    const fitting = idle.filter(({ workspace }) => workspace.rows >= rows && workspace.tableWords >= tableWords);
+    const fitting = idle.filter(({ workspace }) => holds(workspace.room, room));
     fitting.sort((a, b) => a.workspace.bytes - b.workspace.bytes);
     const found = fitting[0];
     if (found) {
@@ -50,10 +49,7 @@ export class WorkspacePool {
     }
     const tooSmall = idle[0];
     if (tooSmall) this.#lent.splice(this.#lent.indexOf(tooSmall), 1);
-    return this.#make(
-      roomy(rows, tooSmall?.workspace.rows ?? LEAST_ROWS),
-      roomy(tableWords, tooSmall?.workspace.tableWords ?? LEAST_TABLE_WORDS),
-    );
+    return this.#make(roomy(room, tooSmall?.workspace.room ?? LEAST));
   }
 
   giveBack(workspace: Workspace): void {
@@ -61,9 +57,8 @@ export class WorkspacePool {
     if (lent) lent.isLent = false;
   }
 
-  #make(rows: number, tableWords: number): Workspace {
-    const layOut = (address: number): Workspace =>
-      layOutWorkspace(address, this.#config, this.#threads, rows, tableWords);
+  #make(room: WorkspaceRoom): Workspace {
+    const layOut = (address: number): Workspace => layOutWorkspace(address, this.#config, this.#threads, room);
     const workspace = layOut(this.#roomFor(layOut(0).bytes));
     resetWorkspace(workspace, this.#bank);
     this.#lent.push({ workspace, isLent: true });
@@ -89,4 +84,13 @@ export class WorkspacePool {
   }
 }
 
-const roomy = (needed: number, had: number): number => (needed <= had ? had : Math.ceil(needed * HEADROOM));
+const DIMENSIONS = ['rows', 'tableWords', 'listWords'] as const;
+
+const holds = (had: WorkspaceRoom, needed: WorkspaceRoom): boolean =>
+  DIMENSIONS.every((key) => had[key] >= needed[key]);
+
+function roomy(needed: WorkspaceRoom, had: WorkspaceRoom): WorkspaceRoom {
+  const room = { ...had };
+  for (const key of DIMENSIONS) if (needed[key] > had[key]) room[key] = Math.ceil(needed[key] * HEADROOM);
+  return room;
+}

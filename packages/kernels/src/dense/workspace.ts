@@ -2,7 +2,7 @@ import { kvWidth, type ModelConfig } from '@shoal/model';
 import { alignUp, PANEL_COLS, type DenseFormat } from '@shoal/weights';
 import type { Bank } from './bank.ts';
 import { PROGRAM_BYTES, type PreparedRows, type Rows } from './program.ts';
-import { QUERY_BYTES, queryScratchBytes } from './token-queries.ts';
+import { maskBytes, QUERY_BYTES, queryScratchBytes } from './token-queries.ts';
 
 /** Rows whose logits are computed at a time, which bounds the memory that a large vocabulary takes. */
 export const HEAD_ROWS = 16;
@@ -73,14 +73,18 @@ export function groupSize({ attention }: ModelConfig): number {
 /** The addresses of a pass's intermediate results in a bank. */
 export type Workspace = ReturnType<typeof layOutWorkspace>;
 
-/** Lays out a workspace from `address` on, with room for `rows` rows and `tableWords` words of page tables. */
-export function layOutWorkspace(
-  address: number,
-  config: ModelConfig,
-  threads: number,
-  rows: number,
-  tableWords: number,
-) {
+/** What a pass needs room for. */
+export interface WorkspaceRoom {
+  rows: number;
+  /** Words of page tables. */
+  tableWords: number;
+  /** Words of the token queries' lists, for the rows whose logits are computed at a time. */
+  listWords: number;
+}
+
+/** Lays out a workspace from `address` on. */
+export function layOutWorkspace(address: number, config: ModelConfig, threads: number, room: WorkspaceRoom) {
+  const { rows } = room;
   const dims = workDims(config);
   let end = address;
   const reserve = (bytes: number): number => {
@@ -109,7 +113,7 @@ export function layOutWorkspace(
     /** Numbers of the rows whose logits are computed. */
     rowNumbers: reserve(rows * 4),
     rowTable: reserve(rows * ROW_ENTRY_BYTES),
-    pageTables: reserve(tableWords * 4),
+    pageTables: reserve(room.tableWords * 4),
     /** At most one task for each row and head. */
     tasks: reserve(rows * config.attention.numAttentionHeads * 16),
     angles: reserve(rows * config.rope.dim * 4),
@@ -130,8 +134,10 @@ export function layOutWorkspace(
     logits: rowsOf(config.vocabSize, HEAD_ROWS),
     /** Token queries about these logits. */
     queries: { address: reserve(QUERY_BYTES * HEAD_ROWS), strideBytes: QUERY_BYTES },
+    queryLists: reserve(room.listWords * 4),
+    masks: { address: reserve(maskBytes(config.vocabSize) * HEAD_ROWS), strideBytes: maskBytes(config.vocabSize) },
   };
-  return { address, bytes: end - address, rows, tableWords, threadScratchBytes: scratchBytes, ...places };
+  return { address, bytes: end - address, room, threadScratchBytes: scratchBytes, ...places };
 }
 
 /** Sets the barrier's words to 0, once before the first program. */

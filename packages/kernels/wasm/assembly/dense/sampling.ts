@@ -1,6 +1,7 @@
 // Answers token queries: draws a token from a row of logits, and computes log-probabilities. One task is a row, so that nothing
 // depends on other rows. packages/model/src/sampler.ts computes the same in plain TypeScript.
 import { exp2Lanes, expOf } from './exp';
+import { copyChanged, dropUnlikely, hasChanges } from './logit-changes';
 import { COUNT, find, foundMass, foundToken, MASS, weighTokens } from './nucleus';
 
 // A token query, as packages/kernels/src/dense/token-queries.ts writes it.
@@ -23,14 +24,17 @@ const SUM: usize = 48;
 const LARGEST: usize = 56;
 /** The query's row of logits. */
 const ROW: usize = 60;
+// Words 64 to 100 are its changes: logit-changes.ts.
 /** [token, logit] of the most probable ones, best first. */
-const TOP: usize = 64;
+const TOP: usize = 104;
 
 const CHOSEN: i32 = 0;
 /** A logit is NaN or +∞. */
 const DAMAGED: i32 = 1;
 /** All logits are -∞. */
 const NOTHING: i32 = 2;
+/** All are once they are changed. */
+const FORBIDDEN: i32 = 3;
 
 /** Tokens whose weights are summed together, so that only one block is searched token by token. */
 const BLOCK: i32 = 1024;
@@ -40,18 +44,18 @@ export function rowOfQuery(query: usize): i32 {
   return load<i32>(query, ROW);
 }
 
-/** Answers a token query about logits [vocab]; may write up to three words behind them. `scratch`: see `weighTokens`. */
+/**
+ * Answers a token query about logits [vocab]; may write up to three words behind them. `scratch` has a row of logits, for changed
+ * ones, and what `weighTokens` needs.
+ */
 export function answerQuery(query: usize, logits: usize, vocab: i32, scratch: usize): void {
   for (let i = vocab; i < ((vocab + 3) & ~3); i++) store<f32>(logits + ((<usize>i) << 2), -Infinity);
   const largest = largestOf(logits, vocab);
   if (!(largest < Infinity) || largest == -Infinity) return refuse(query, logits, vocab);
   const known = load<i32>(query, KNOWN);
-  const temperature = load<f64>(query, TEMPERATURE);
   const numTop = load<i32>(query, NUM_TOP);
-  // For a subnormal T, 1 / T would be infinite, and the best token's weight NaN.
-  const inverse = min<f64>(1 / temperature, f64.MAX_VALUE);
-  let token = known;
-  if (known < 0) token = temperature == 0 ? indexOf(logits, largest) : draw(query, logits, vocab, largest, inverse, scratch);
+  const token = known < 0 ? choose(query, logits, vocab, largest, scratch) : known;
+  if (token < 0) return store<i32>(query, FORBIDDEN, STATUS);
   store<i32>(query, CHOSEN, STATUS);
   store<i32>(query, token, TOKEN);
   store<f32>(query, load<f32>(logits + ((<usize>token) << 2)), LOGIT);
@@ -97,6 +101,23 @@ function refuse(query: usize, logits: usize, vocab: i32): void {
     store<f32>(query, value, LOGIT);
     return;
   }
+}
+
+/** The query's token, drawn from the logits with its changes; -1 if they leave none. */
+function choose(query: usize, logits: usize, vocab: i32, largest: f32, scratch: usize): i32 {
+  const temperature = load<f64>(query, TEMPERATURE);
+  // For a subnormal T, 1 / T would be infinite, and the best token's weight NaN.
+  const inverse = min<f64>(1 / temperature, f64.MAX_VALUE);
+  if (hasChanges(query)) {
+    const changed = scratch;
+    scratch += (<usize>((vocab + 3) & ~3)) << 2;
+    copyChanged(query, logits, vocab, changed);
+    logits = changed;
+    largest = largestOf(logits, vocab);
+    if (largest == -Infinity) return -1;
+    if (temperature != 0) dropUnlikely(query, logits, vocab, largest);
+  }
+  return temperature == 0 ? indexOf(logits, largest) : draw(query, logits, vocab, largest, inverse, scratch);
 }
 
 /** Draws a token with the query's random number. */

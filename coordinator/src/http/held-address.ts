@@ -1,0 +1,74 @@
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type AddressInfo, type Server } from 'node:net';
+import { once } from 'node:events';
+import { ApiError } from './errors.ts';
+import { SECURITY_HEADERS } from './headers.ts';
+
+/** A request's headers while nothing can be asked for yet: no client of ours sends more, or more slowly. */
+const LIMITS = { maxHeaderSize: 16 << 10, headersTimeout: 10_000, requestTimeout: 30_000 };
+const MAX_CONNECTIONS = 1024;
+/** Large models load for minutes, small ones for a second. */
+const RETRY_AFTER_S = 5;
+
+/** What a coordinator does before it serves. */
+export interface StartProgress {
+  /** e.g. `packing experts` */
+  doing: string;
+  doneBytes?: number;
+  totalBytes?: number;
+}
+
+/** An address that is taken before the model is packed and loaded. */
+export interface HeldAddress {
+  port: number;
+  /** For the server that takes over: see `HttpDeps.heldAddress`. */
+  listener: Server;
+  /** Ends the answers given until now. New connections are the next server's, which has to listen already. */
+  handOver(): void;
+  /** Gives the address back; not to be called after `handOver`. */
+  close(): Promise<void>;
+}
+
+/**
+ * Listens at once, so that a taken port is found before anything is packed or loaded. Until the HTTP server takes over, `/healthz`
+ * answers 200, and `/readyz` 503 with the progress; everything else gets 503 with a Retry-After.
+ */
+export async function holdAddress(host: string, port: number, progress: () => StartProgress): Promise<HeldAddress> {
+  const http = createHttpServer(LIMITS, (request, response) => answer(request, response, progress));
+  http.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => answer(request, response, progress));
+  const listener = createServer((socket) => void http.emit('connection', socket));
+  listener.maxConnections = MAX_CONNECTIONS;
+  listener.listen(port, host);
+  await once(listener, 'listening');
+  return {
+    port: (listener.address() as AddressInfo).port,
+    listener,
+    handOver: () => http.closeAllConnections(),
+    close: async () => {
+      const closed = once(listener, 'close');
+      listener.close();
+      http.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function answer({ method, url = '/' }: IncomingMessage, response: ServerResponse, progress: () => StartProgress): void {
+  const path = url.split('?', 1)[0];
+  const [status, body] = answerTo(path, progress);
+  response.writeHead(status, {
+    ...SECURITY_HEADERS,
+    'content-type': 'application/json; charset=utf-8',
+    'cache-control': 'no-store',
+    // The next request is to reach the server that takes over.
+    connection: 'close',
+    ...(status === 503 && { 'retry-after': String(RETRY_AFTER_S) }),
+  });
+  response.end(method === 'HEAD' ? undefined : JSON.stringify(body));
+}
+
+function answerTo(path: string | undefined, progress: () => StartProgress): [status: number, body: object] {
+  if (path === '/healthz') return [200, { status: 'starting' }];
+  if (path === '/readyz') return [503, { ready: false, reason: 'starting', ...progress() }];
+  return [503, ApiError.starting().body];
+}

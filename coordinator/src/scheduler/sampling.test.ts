@@ -1,0 +1,216 @@
+import { createRng, sample } from '@shoal/model';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { GenerationEvent, GenerationRequest } from './generation.ts';
+import { EOS, logitsAfter, VOCAB } from './testing/hash-engine.ts';
+import { collect, open, request, type Setting } from './testing/hash-scheduler.ts';
+import { RuleConstraint, type Rule } from './testing/rule-constraint.ts';
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
+afterEach(() => void vi.useRealTimers());
+
+type Asked = GenerationRequest & { rule?: Rule };
+
+/** What the answer must be: token by token from the model's logits, with nothing kept from one to the next. */
+function expected({ rule, ...asked }: Asked): { ids: number[]; stopTokenId?: number } {
+  const { promptIds, maxTokens, temperature, topP, topK, minP, seed, stopTokenIds = [], ignoreEos } = asked;
+  const rng = createRng(seed);
+  const ids: number[] = [];
+  const count = (tokenId: number): number => ids.filter((id) => id === tokenId).length;
+  while (ids.length < maxTokens) {
+    const text = [...promptIds, ...ids];
+    const isEarly = ids.length < (asked.minTokens ?? 0);
+    const isBanned = (id: number): boolean =>
+      isEarly
+        ? id === EOS || stopTokenIds.includes(id)
+        : ignoreEos === true && id === EOS && !stopTokenIds.includes(id);
+    const all = Array.from({ length: VOCAB }, (_, id) => id);
+    const ruled = all.filter((id) => rule?.(ids, id) ?? true);
+    const unbanned = ruled.filter((id) => !isBanned(id));
+    const allowed = unbanned.length > 0 ? unbanned : ruled;
+    const biases = new Map(asked.logitBias);
+    const penalties = {
+      repetition: asked.repetitionPenalty ?? 1,
+      frequency: asked.frequencyPenalty ?? 0,
+      presence: asked.presencePenalty ?? 0,
+      seen: Int32Array.from([...new Set(text)].flatMap((id) => [id, count(id)])),
+    };
+    const mask = Uint32Array.of(allowed.reduce((word, id) => word | (1 << id), 0));
+    const changes = { biases, penalties };
+    const tokenId = sample(logitsAfter(text), { temperature, topP, topK, minP, changes, mask, rng });
+    if (tokenId === EOS || stopTokenIds.includes(tokenId)) return { ids, stopTokenId: tokenId };
+    ids.push(tokenId);
+  }
+  return { ids };
+}
+
+const idsOf = (events: readonly object[]): number[] =>
+  (events as GenerationEvent[]).flatMap((event) => (event.type === 'token' ? [event.token.tokenId] : []));
+
+async function answer(setting: Setting, { rule, ...asked }: Asked) {
+  const constraint = rule && new RuleConstraint(rule);
+  const { scheduler, forward } = open(setting);
+  const { events, usage } = await collect(scheduler.submit({ ...asked, constraint }));
+  return { events, usage, constraint, passes: forward.passes };
+}
+
+/** Words of alternating kinds of tokens, of any length above three. */
+const alternating: Rule = (ids, tokenId) =>
+  tokenId === EOS ? ids.length >= 4 : tokenId % 2 === (ids.at(-1) ?? 1 + ids.length) % 2 || tokenId % 5 === 0;
+
+const cases: [string, Partial<Asked>][] = [
+  ['a presence penalty', { presencePenalty: 1.5 }],
+  ['a frequency penalty', { frequencyPenalty: 0.7 }],
+  ['a reward for repetition', { frequencyPenalty: -0.5, presencePenalty: -1 }],
+  ['a repetition penalty', { repetitionPenalty: 1.6, promptIds: [1, 2, 3, 1, 2, 3, 1, 2, 3] }],
+  ['all penalties', { presencePenalty: 0.4, frequencyPenalty: 0.3, repetitionPenalty: 1.2 }],
+  ['min_p', { minP: 0.3, temperature: 1.5 }],
+  [
+    'biases',
+    {
+      logitBias: new Map([
+        [EOS, 3],
+        [2, -100],
+        [4, 2.5],
+        [VOCAB + 3, 100],
+      ]),
+    },
+  ],
+  ['stop tokens', { stopTokenIds: [3, 7], maxTokens: 50 }],
+  ['no end of text', { ignoreEos: true, logitBias: new Map([[EOS, 8]]), maxTokens: 50 }],
+  ['no end of text, but as a stop token', { ignoreEos: true, stopTokenIds: [EOS], logitBias: new Map([[EOS, 5]]) }],
+  ['a least length', { minTokens: 11, stopTokenIds: [1, 2, 3], logitBias: new Map([[EOS, 6]]), maxTokens: 40 }],
+  ['a constraint', { rule: alternating, maxTokens: 40, logitBias: new Map([[EOS, 3]]) }],
+  ['a constraint and a least length', { rule: alternating, minTokens: 9, logitBias: new Map([[EOS, 9]]) }],
+  [
+    'a constraint that allows all, and a least length',
+    { rule: () => true, minTokens: 6, logitBias: new Map([[EOS, 6]]), maxTokens: 40 },
+  ],
+  [
+    'a constraint that ends before the least length',
+    { rule: (ids, id) => (ids.length < 5 ? id < 5 : id === EOS), minTokens: 9 },
+  ],
+  [
+    'everything',
+    {
+      rule: alternating,
+      minTokens: 3,
+      stopTokenIds: [8],
+      logitBias: new Map([[5, 1]]),
+      minP: 0.05,
+      topP: 0.95,
+      topK: 8,
+      presencePenalty: 0.5,
+      frequencyPenalty: 0.2,
+      repetitionPenalty: 1.1,
+    },
+  ],
+];
+
+describe.each(cases)('an answer with %s', (_, more) => {
+  it.each([
+    ['without drafts', { mode: 'off' }],
+    ['with drafts that are mostly right', { rightInTen: 9 }],
+    ['with drafts that are always right', { rightInTen: 10, maxDrafts: 6 }],
+    ['with drafts from the text', { mode: 'lookup' }],
+  ] as [string, Setting][])('is what each token’s own computation gives, %s', async (__, setting) => {
+    for (const [seed, temperature] of [0, 0.8, 1.3].entries()) {
+      const asked: Asked = { ...request('one', { temperature, topLogprobs: 1 }), ...more, seed };
+      const { events, constraint } = await answer(setting, asked);
+      const want = expected(asked);
+      expect(idsOf(events)).toEqual(want.ids);
+      const finish =
+        want.stopTokenId === undefined ? { reason: 'length' } : { reason: 'stop', stopTokenId: want.stopTokenId };
+      expect(events.at(-1)).toEqual({ type: 'finish', ...finish });
+      if (constraint) expect([constraint.closed, constraint.accepted, constraint.misuses]).toEqual([1, want.ids, []]);
+    }
+  });
+});
+
+describe('drafts', () => {
+  it('are counted by penalties and drawn under biases, so that right ones stay right', async () => {
+    const asked = request('one', { temperature: 1, maxTokens: 30, presencePenalty: 1, frequencyPenalty: 0.5 });
+    const { usage } = await answer({ rightInTen: 10 }, asked);
+    // With the same logits, changes and random numbers, the module draws what the model draws.
+    expect(usage.drafted).toBeGreaterThan(10);
+    expect(usage.accepted).toBe(usage.drafted);
+  });
+
+  it('that the constraint does not allow cost no rows', async () => {
+    // What the module drafts without the mask is mostly not allowed.
+    const rule: Rule = (ids, tokenId) => tokenId === ids.length % 3;
+    const { constraint, passes, usage } = await answer(
+      { rightInTen: 10 },
+      { ...request('one', { maxTokens: 40 }), rule },
+    );
+    expect(constraint!.draftsCut).toBeGreaterThan(5);
+    expect(passes.slice(1).reduce((sum, rows) => sum + rows - 1, 0)).toBe(
+      constraint!.draftsSeen - constraint!.draftsCut,
+    );
+    expect(usage.drafted).toBe(constraint!.draftsSeen - constraint!.draftsCut);
+  });
+
+  it('are never tokens that end the answer', async () => {
+    // Wherever the text has as many 3s as the answer so far, 7 follows, which may not be drawn.
+    const promptIds = [...Array.from({ length: 20 }, () => 3), 7];
+    const asked = request('one', { promptIds, maxTokens: 18, stopTokenIds: [7], minTokens: 19 });
+    const { events, passes } = await answer({ mode: 'lookup' }, { ...asked, logitBias: new Map([[3, 50]]) });
+    expect(idsOf(events)).toEqual(Array.from({ length: 18 }, () => 3));
+    expect(passes).toEqual([21, ...Array.from({ length: 17 }, () => 1)]);
+  });
+});
+
+describe('answers in batches', () => {
+  it.each([1, 2] as const)('of %i micro-batches are those of each alone, with all parameters', async (microBatches) => {
+    const rng = createRng(20 + microBatches);
+    const turn = async (): Promise<void> => {
+      for (let turns = Math.floor(rng() * 3); turns > 0; turns--) await new Promise(setImmediate);
+    };
+    const limits = { maxBatch: 5, maxQueue: 100, prefillRows: 7, microBatches };
+    const { scheduler } = open({ numPages: 70, rightInTen: 9, limits, lap: turn });
+    const asked = Array.from({ length: 40 }, (_, i) => anyRequest(i, rng));
+    const work = asked.map(async ({ rule, ...each }, i) => {
+      const constraint = rule && new RuleConstraint(rule);
+      const want = expected(asked[i]!);
+      const givenUpAfter = rng() < 0.25 ? Math.floor(rng() * 10) : Number.POSITIVE_INFINITY;
+      const events: GenerationEvent[] = [];
+      for await (const event of scheduler.submit({ ...each, constraint })) if (events.push(event) > givenUpAfter) break;
+      const ids = idsOf(events);
+      expect(ids).toEqual(want.ids.slice(0, ids.length));
+      if (givenUpAfter === Number.POSITIVE_INFINITY) expect(ids).toHaveLength(want.ids.length);
+      if (constraint) expect([constraint.closed, constraint.misuses]).toEqual([1, []]);
+    });
+    await Promise.all(work);
+    expect(scheduler.speculation.totals.accepted).toBeGreaterThan(50);
+    await vi.waitFor(() => expect(scheduler.kvBytesInUse).toBe(0));
+  });
+});
+
+function anyRequest(i: number, rng: () => number): Asked {
+  const some = <T>(share: number, value: T): T | undefined => (rng() < share ? value : undefined);
+  const bias = new Map([
+    [EOS, rng() * 8],
+    [Math.floor(rng() * VOCAB), rng() * 6 - 3],
+  ]);
+  const given = {
+    minP: some(0.3, rng() / 3),
+    topK: some(0.3, 1 + Math.floor(rng() * 9)),
+    presencePenalty: some(0.4, rng() * 4 - 2),
+    frequencyPenalty: some(0.4, rng() * 4 - 2),
+    repetitionPenalty: some(0.4, 0.5 + rng()),
+    logitBias: some(0.5, bias),
+    stopTokenIds: some(0.3, [Math.floor(rng() * VOCAB)]),
+    ignoreEos: some(0.2, true),
+    minTokens: some(0.3, Math.floor(rng() * 12)),
+    rule: some(0.5, alternating),
+  };
+  return {
+    ...request(`request ${i}`, {
+      promptIds: Array.from({ length: 1 + Math.floor(rng() * 16) }, () => Math.floor(rng() * 4)),
+      maxTokens: 1 + Math.floor(rng() * 30),
+      temperature: rng() < 0.3 ? 0 : 0.3 + rng(),
+      topP: rng() < 0.5 ? 1 : 0.5 + rng() / 2,
+      seed: i,
+    }),
+    ...(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Partial<Asked>),
+  };
+}
