@@ -1,31 +1,24 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Coordinator } from '../../coordinator/src/index.ts';
 import { startTinyCoordinator } from '../integration/tiny-coordinator.ts';
-import { Client, type Scripted, type Servers, startScripted } from './servers.ts';
+import { Client, ScriptedServers, type Servers } from './servers.ts';
 import { BEHAVIOURS, TOPICS } from './table.ts';
 
 /** Of the behaviours that other servers' tests ask for. */
 const LEAST_SHARE = 0.9;
 
+const scripted = new ScriptedServers();
 let coordinator: Coordinator;
 let servers: Servers;
-let started: Scripted[] = [];
 beforeAll(async () => {
   coordinator = await startTinyCoordinator();
-  servers = {
-    tiny: new Client(coordinator.url),
-    async scripted(script) {
-      const server = await startScripted(script);
-      started.push(server);
-      return server;
-    },
-  };
+  servers = { tiny: new Client(coordinator.url), scripted: (script) => scripted.start(script) };
 });
-afterEach(async () => {
-  for (const { server } of started) await server.app.close();
-  started = [];
+afterEach(() => scripted.endOthers());
+afterAll(async () => {
+  await scripted.end();
+  await coordinator?.close();
 });
-afterAll(() => coordinator?.close());
 
 describe.each(Object.entries(TOPICS))('%s', (_topic, behaviours) => {
   for (const { says, differs, run } of behaviours) {

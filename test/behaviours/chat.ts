@@ -136,7 +136,8 @@ export const conversations: readonly Behaviour[] = [
   {
     askedBy: [vllm('chat_completion/test_chat', 'test_custom_role')],
     says: 'Messages may have roles of the client’s own.',
-    differs: 'A template that does not know a role leaves its message out or fails; a role that is misspelt is named in a 400.',
+    differs:
+      'A template that does not know a role leaves its message out or fails; a role that is misspelt is named in a 400.',
     run: async ({ tiny }) => {
       const [plain, parts] = [STORY, text(STORY)].map((content) => [{ role: 'my-custom-role', content }]);
       assert.equal(await greedy(tiny, plain!), await greedy(tiny, parts!));
@@ -176,11 +177,5 @@ export const conversations: readonly Behaviour[] = [
         matches(await tiny.ok(CHAT, chat({ max_tokens: 4, ...more })), { choices: [{ index: 0 }] });
       }
     },
-  },
-  {
-    askedBy: [vllm('chat_completion/test_chat', 'test_invocations')],
-    says: '`POST /invocations` answers like `/v1/chat/completions`.',
-    differs: 'It is the path of one cloud’s hosting, which also wants other endpoints. A proxy can rewrite it.',
-    run: async ({ tiny }) => void (await tiny.ok('/invocations', chat({ max_tokens: 2 }))),
   },
 ];

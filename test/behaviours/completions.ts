@@ -72,14 +72,6 @@ export const completions: readonly Behaviour[] = [
     },
   },
   {
-    askedBy: [llama('test_completion', 'test_completion_with_tokens_input')],
-    says: 'Texts and lists of ids may be mixed in one list of prompts.',
-    differs: 'OpenAI’s API and vLLM take one kind at a time. `/tokenize` turns texts into ids.',
-    run: async ({ tiny }) => {
-      matches(await tiny.ok(COMPLETIONS, { ...story, prompt: [IDS, STORY] }), { choices: [{}, {}] });
-    },
-  },
-  {
     askedBy: [vllm('completion/test_completion', 'test_batch_completions')],
     says: 'Several prompts can be streamed, each chunk with the index of its choice.',
     run: async ({ tiny }) => {
@@ -131,7 +123,14 @@ export const completions: readonly Behaviour[] = [
     askedBy: [llama('test_completion', 'test_completion_parallel_slots')],
     says: 'Requests at the same time all get their own answers.',
     run: async ({ tiny }) => {
-      const prompts = ['Write a very long book.', 'The sky is blue.', 'What is it?', 'Another poem.', 'A joke.', 'Songs.'];
+      const prompts = [
+        'Write a very long book.',
+        'The sky is blue.',
+        'What is it?',
+        'Another poem.',
+        'A joke.',
+        'Songs.',
+      ];
       const ask = async (prompt: string) => (await tiny.complete({ ...story, prompt })).text;
       const alone: string[] = [];
       for (const prompt of prompts) alone.push(await ask(prompt));

@@ -52,7 +52,8 @@ export const endpoints: readonly Behaviour[] = [
   {
     askedBy: [llama('test_basic', 'test_server_model_aliases_and_tags')],
     says: 'The model’s one entry lists its other names in `aliases` and its labels in `tags`.',
-    differs: 'Each name is an entry of its own, as in vLLM, so that programs which only read ids find it. There are no tags.',
+    differs:
+      'Each name is an entry of its own, as in vLLM, so that programs which only read ids find it. There are no tags.',
     run: async ({ scripted }) => {
       const { body } = await (await scripted({ says: 'ok', deps: { aliases: ['fim'] } })).get('/v1/models');
       matches(body.data, [{ aliases: ['fim'], tags: [] }]);
@@ -120,7 +121,8 @@ export const endpoints: readonly Behaviour[] = [
   {
     askedBy: [llama('test_security', 'test_incorrect_api_key')],
     says: 'The error of a wrong key has the type `authentication_error`.',
-    differs: 'OpenAI’s own type is `invalid_request_error`, with the code `invalid_api_key`. `/v1/messages` has Anthropic’s.',
+    differs:
+      'OpenAI’s own type is `invalid_request_error`, with the code `invalid_api_key`. `/v1/messages` has Anthropic’s.',
     run: async ({ scripted }) => {
       const { body } = await (await scripted({ says: 'ok', keys: true })).post('/v1/completions', story);
       matches(body.error, { type: 'authentication_error' });
@@ -149,10 +151,7 @@ export const endpoints: readonly Behaviour[] = [
   },
   {
     askedBy: [
-      vllm(
-        'serve/middleware/test_authentication_middleware',
-        'test_trailing_slash_does_not_unguard_a_protected_path',
-      ),
+      vllm('serve/middleware/test_authentication_middleware', 'test_trailing_slash_does_not_unguard_a_protected_path'),
     ],
     says: 'A path with a slash at its end is the same path, and requires the key too.',
     run: async ({ scripted }) => {
@@ -165,10 +164,7 @@ export const endpoints: readonly Behaviour[] = [
   {
     askedBy: [
       llama('test_security', 'test_cors_options'),
-      vllm(
-        'serve/middleware/test_authentication_middleware',
-        'test_cors_preflight_needs_no_token_and_returns_no_data',
-      ),
+      vllm('serve/middleware/test_authentication_middleware', 'test_cors_preflight_needs_no_token_and_returns_no_data'),
     ],
     says: 'A browser’s preflight is answered without a key and allows pages of other origins to send POST with their headers.',
     run: async ({ scripted }) => {
@@ -184,7 +180,8 @@ export const endpoints: readonly Behaviour[] = [
   {
     askedBy: [llama('test_security', 'test_cors_options')],
     says: 'The preflight’s answer is 200, names the page’s own origin and allows credentials.',
-    differs: 'There are no cookies to send: any origin is allowed with `*` and without credentials, and the answer is 204.',
+    differs:
+      'There are no cookies to send: any origin is allowed with `*` and without credentials, and the answer is 204.',
     run: async ({ scripted }) => {
       const server = await scripted({ says: 'ok', keys: true });
       const { status, headers } = await server.send('OPTIONS', '/v1/completions', preflight);

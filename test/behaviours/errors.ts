@@ -9,7 +9,7 @@ const book = [
   { role: 'system', content: 'Book' },
   { role: 'user', content: 'What is the best book' },
 ];
-const tooLong = { messages: Array(100).fill(book).flat() };
+const tooLong = { messages: Array(200).fill(book).flat() };
 /** Fails instead of the second token. */
 const failing: Script = {
   says: () => ({ ids: [97, 98, 99], failAt: { index: 1, error: new GenerationError('internal', 'x') } }),
@@ -17,16 +17,13 @@ const failing: Script = {
 
 /** Requests that can't be answered. */
 export const errors: readonly Behaviour[] = [
-  {
-    askedBy: [llama('test_chat_completion', 'test_invalid_chat_completion_req')],
-    says: 'Messages that are no list of messages are a 400 with an error.',
-    run: async ({ tiny }) => {
-      const cases = [null, 'string', [123], [{}], [{ role: 123 }], [{ role: 'system', content: 123 }]];
-      for (const messages of [...cases, [{ role: 'system', content: 'test' }, {}]]) {
-        isText((await tiny.refused(CHAT, { messages })).message);
-      }
-    },
-  },
+  ...[null, 'string', [123], [{}], [{ role: 123 }], [{ role: 'system', content: 123 }], [book[0], {}]].map(
+    (messages): Behaviour => ({
+      askedBy: [llama('test_chat_completion', 'test_invalid_chat_completion_req')],
+      says: `Messages that are \`${JSON.stringify(messages)}\` are a 400 with an error.`,
+      run: async ({ tiny }) => isText((await tiny.refused(CHAT, { messages })).message),
+    }),
+  ),
   {
     askedBy: [llama('test_chat_completion', 'test_invalid_chat_completion_req')],
     says: 'Two messages of the assistant at the end are an error.',
@@ -36,17 +33,13 @@ export const errors: readonly Behaviour[] = [
       await tiny.refused(CHAT, { messages: [{ role: 'user', content: 'test' }, twice, twice], max_tokens: 1 });
     },
   },
-  {
+  ...['this is not valid json{{{', '["not", "an", "object"]', '42', 'null'].map((body): Behaviour => ({
     askedBy: [
       vllm('chat_completion/test_non_object_body_validation', 'test_chat_completion_request_rejects_non_object_body'),
     ],
-    says: 'A body that is no JSON, or no object, is a 400.',
-    run: async ({ tiny }) => {
-      for (const body of ['this is not valid json{{{', '["not", "an", "object"]', '42', 'null']) {
-        isText((await tiny.refused(CHAT, body)).message);
-      }
-    },
-  },
+    says: `The body \`${body}\` is a 400 with an error.`,
+    run: async ({ tiny }) => isText((await tiny.refused(CHAT, body)).message),
+  })),
   {
     askedBy: [vllm('serve/instrumentator/test_basic', 'test_request_wrong_content_type')],
     says: 'A body of another content type is refused.',
@@ -161,7 +154,10 @@ export const errors: readonly Behaviour[] = [
         'serve/exception_handling/test_validation_exception_handler',
         'TestValidationErrorParamFallback.test_param_falls_back_to_loc',
       ),
-      vllm('serve/exception_handling/test_validation_exception_handler', 'TestCleanLocForParam.test_strips_internal_markers'),
+      vllm(
+        'serve/exception_handling/test_validation_exception_handler',
+        'TestCleanLocForParam.test_strips_internal_markers',
+      ),
     ],
     says: 'The error of a missing or wrong field names it in `param`, by its path in the body.',
     run: async ({ tiny }) => {
@@ -186,7 +182,10 @@ export const errors: readonly Behaviour[] = [
   },
   {
     askedBy: [
-      vllm('serve/exception_handling/test_validation_exception_handler', 'TestValidationErrorBodyIsBounded.test_many_errors_are_capped'),
+      vllm(
+        'serve/exception_handling/test_validation_exception_handler',
+        'TestValidationErrorBodyIsBounded.test_many_errors_are_capped',
+      ),
       vllm(
         'serve/exception_handling/test_validation_exception_handler',
         'TestValidationErrorBodyIsBounded.test_container_input_is_described_not_echoed',

@@ -98,9 +98,7 @@ export const logprobs: readonly Behaviour[] = [
     },
   },
   {
-    askedBy: [
-      vllm('completion/test_completion', 'test_prompt_logprobs_completion'),
-    ],
+    askedBy: [vllm('completion/test_completion', 'test_prompt_logprobs_completion')],
     says: 'A completion’s choices have `prompt_logprobs` where these are asked for, -1 is refused.',
     run: async ({ tiny }) => {
       const prompt = ['A robot may not injure another robot', 'My name is'];

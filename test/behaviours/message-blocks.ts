@@ -141,22 +141,21 @@ export const messageBlocks: readonly Behaviour[] = [
       matches(sent[1], { reasoning_content: 'Hm.', content: 'Hi!' });
     },
   },
-  {
-    askedBy: [
-      vllm(BLOCKS, 'test_tool_use_missing_id_raises'),
-      vllm(BLOCKS, 'test_tool_use_empty_id_raises'),
-      vllm(BLOCKS, 'test_tool_use_missing_name_raises'),
-      vllm(BLOCKS, 'test_tool_use_empty_name_raises'),
-    ],
-    says: 'A call without an id or a name is a 400.',
+  ...(
+    [
+      ['missing_id', 'without an id', { id: undefined }],
+      ['empty_id', 'with an empty id', { id: '' }],
+      ['missing_name', 'without a name', { name: undefined }],
+      ['empty_name', 'with an empty name', { name: '' }],
+    ] as const
+  ).map(([test, how, more]): Behaviour => ({
+    askedBy: [vllm(BLOCKS, `test_tool_use_${test}_raises`)],
+    says: `A call ${how} is a 400.`,
     run: async ({ scripted }) => {
-      const server = await scripted('x');
-      for (const more of [{ id: undefined }, { id: '' }, { name: undefined }, { name: '' }]) {
-        const messages = [question, by('assistant', { ...use, ...more }), result({ content: 'x' })];
-        await server.refused(MESSAGES, ask({ messages }));
-      }
+      const messages = [question, by('assistant', { ...use, ...more }), result({ content: 'x' })];
+      await (await scripted('x')).refused(MESSAGES, ask({ messages }));
     },
-  },
+  })),
   {
     askedBy: [vllm(BLOCKS, 'test_tool_use_missing_input_raises')],
     says: 'A call without an input is a 400.',
@@ -175,20 +174,20 @@ export const messageBlocks: readonly Behaviour[] = [
       matches(sent[1].tool_calls, [{ function: { arguments: '{}' } }]);
     },
   },
-  {
-    askedBy: [
-      vllm(BLOCKS, 'test_tool_result_missing_tool_use_id_raises'),
-      vllm(BLOCKS, 'test_tool_result_empty_tool_use_id_raises'),
-    ],
-    says: 'A result without the id of its call is a 400.',
+  ...(
+    [
+      ['missing', 'without the id', undefined],
+      ['empty', 'with an empty id', ''],
+    ] as const
+  ).map(([test, how, id]): Behaviour => ({
+    askedBy: [vllm(BLOCKS, `test_tool_result_${test}_tool_use_id_raises`)],
+    says: `A result ${how} of its call is a 400.`,
     run: async ({ scripted }) => {
-      const server = await scripted('x');
-      for (const id of [undefined, '']) {
-        const orphan = result({ content: 'x', tool_use_id: id });
-        await server.refused(MESSAGES, ask({ messages: [question, by('assistant', use), orphan] }));
-      }
+      const orphan = result({ content: 'x', tool_use_id: id });
+      const messages = [question, by('assistant', use), orphan];
+      await (await scripted('x')).refused(MESSAGES, ask({ messages }));
     },
-  },
+  })),
   {
     askedBy: [vllm(BLOCKS, 'test_text_block_none_text_raises')],
     says: 'A text block without text is a 400.',
@@ -251,7 +250,8 @@ export const messageBlocks: readonly Behaviour[] = [
       vllm(CONVERSION, 'TestInlineSystemMessageInMessagesArray.test_inline_system_list_content'),
     ],
     says: 'The blocks of a system message are joined without anything between them.',
-    differs: 'An empty line is put between them: Claude Code’s blocks are texts of their own and end without a line break.',
+    differs:
+      'An empty line is put between them: Claude Code’s blocks are texts of their own and end without a line break.',
     run: async ({ scripted }) => {
       const system = [text('You are helpful.'), text(' Be concise.')];
       const sent = await converted(await scripted('x'), [question], { system });

@@ -51,7 +51,8 @@ function blocksOf(events: readonly StreamEvent[]): Block[] {
 const stopOf = (events: readonly StreamEvent[]) =>
   events.find(({ data }) => data.type === 'message_delta')?.data.delta.stop_reason;
 const typesOf = (blocks: readonly { type: string }[]) => blocks.map(({ type }) => type);
-const answered = async (client: Client, more: object) => matches(await client.ok(MESSAGES, ask(more)), { type: 'message' });
+const answered = async (client: Client, more: object) =>
+  matches(await client.ok(MESSAGES, ask(more)), { type: 'message' });
 
 /** Answers, streams and counts of Anthropic's API. */
 export const messages: readonly Behaviour[] = [
@@ -98,7 +99,10 @@ export const messages: readonly Behaviour[] = [
     askedBy: [
       llama('test_compat_anthropic', 'test_anthropic_messages_with_system'),
       vllm('anthropic/test_messages', 'test_system_message'),
-      vllm('anthropic/test_anthropic_messages_conversion', 'TestAttributionHeaderStripping.test_system_string_unchanged'),
+      vllm(
+        'anthropic/test_anthropic_messages_conversion',
+        'TestAttributionHeaderStripping.test_system_string_unchanged',
+      ),
     ],
     says: '`system` is the first message that the model reads.',
     run: async ({ scripted }) => {
@@ -119,7 +123,10 @@ export const messages: readonly Behaviour[] = [
   {
     askedBy: [
       llama('test_compat_anthropic', 'test_anthropic_messages_conversation'),
-      vllm('anthropic/test_anthropic_messages_conversion', 'TestThinkingBlockConversion.test_no_thinking_blocks_unchanged'),
+      vllm(
+        'anthropic/test_anthropic_messages_conversion',
+        'TestThinkingBlockConversion.test_no_thinking_blocks_unchanged',
+      ),
     ],
     says: 'A conversation of several turns reaches the model as it is.',
     run: async ({ scripted }) => {
@@ -218,7 +225,10 @@ export const messages: readonly Behaviour[] = [
         ['\n\n', ['thinking', 'tool_use']],
       ] as const) {
         const server = await scripted(`<think>\nLet me start.\n</think>\n\n${text}${CALL}`);
-        const events = await server.stream(MESSAGES, ask({ ...roomy, thinking: { type: 'enabled', budget_tokens: 50 } }));
+        const events = await server.stream(
+          MESSAGES,
+          ask({ ...roomy, thinking: { type: 'enabled', budget_tokens: 50 } }),
+        );
         const blocks = blocksOf(events);
         assert.deepEqual(typesOf(blocks), types);
         assert.deepEqual(JSON.parse(blocks.at(-1)!.text), { location: 'Paris' });
@@ -226,9 +236,7 @@ export const messages: readonly Behaviour[] = [
     },
   },
   {
-    askedBy: [
-      vllm('anthropic/test_message_stream_converter', 'test_reasoning_then_tool_transitions_cleanly'),
-    ],
+    askedBy: [vllm('anthropic/test_message_stream_converter', 'test_reasoning_then_tool_transitions_cleanly')],
     says: 'A call right after thoughts gives a block of each.',
     run: async ({ scripted }) => {
       const server = await scripted(`<think>\nthinking...\n</think>\n${CALL}`);
@@ -322,19 +330,21 @@ export const messages: readonly Behaviour[] = [
       matches(end!.data.delta, { stop_reason: 'end_turn', stop_sequence: null });
     },
   },
-  {
-    askedBy: [
-      llama('test_compat_anthropic', 'test_anthropic_temperature'),
-      llama('test_compat_anthropic', 'test_anthropic_top_p'),
-      llama('test_compat_anthropic', 'test_anthropic_top_k'),
-    ],
-    says: '`temperature`, `top_p` and `top_k` are taken.',
+  ...(
+    [
+      ['temperature', 0.5, { temperature: 0.5 }],
+      ['top_p', 0.9, { topP: 0.9 }],
+      ['top_k', 40, { topK: 40 }],
+    ] as const
+  ).map(([name, value, drawn]): Behaviour => ({
+    askedBy: [llama('test_compat_anthropic', `test_anthropic_${name}`)],
+    says: `\`${name}\` is taken.`,
     run: async ({ scripted }) => {
       const server = await scripted('x');
-      await answered(server, { temperature: 0.5, top_p: 0.9, top_k: 40 });
-      matches(server.submitted[0], { temperature: 0.5, topP: 0.9, topK: 40 });
+      await answered(server, { [name]: value });
+      matches(server.submitted[0], drawn);
     },
-  },
+  })),
   {
     askedBy: [llama('test_compat_anthropic', 'test_anthropic_metadata')],
     says: '`metadata` is taken.',
@@ -390,7 +400,10 @@ export const messages: readonly Behaviour[] = [
   },
   {
     askedBy: [
-      vllm('anthropic/test_anthropic_messages_conversion', 'TestMessagesFullConverter.test_empty_completion_emits_one_text_block'),
+      vllm(
+        'anthropic/test_anthropic_messages_conversion',
+        'TestMessagesFullConverter.test_empty_completion_emits_one_text_block',
+      ),
     ],
     says: 'An empty answer has one text block without text.',
     run: async ({ scripted }) => {

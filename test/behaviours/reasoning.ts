@@ -177,7 +177,10 @@ export const reasoning: readonly Behaviour[] = [
   },
   {
     askedBy: [
-      vllm('tool_use/test_chat_completion_request_validations', 'test_reasoning_takes_precedence_over_reasoning_content'),
+      vllm(
+        'tool_use/test_chat_completion_request_validations',
+        'test_reasoning_takes_precedence_over_reasoning_content',
+      ),
     ],
     says: 'Where both names are sent, `reasoning` is taken.',
     run: async ({ scripted }) => {

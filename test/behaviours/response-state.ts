@@ -123,85 +123,74 @@ export const responseState: readonly Behaviour[] = [
       }
     },
   },
-  {
-    askedBy: [
-      vllm(CHECKS, 'test_responses_request_with_no_tools'),
-      vllm(CHECKS, 'test_responses_request_no_tools_tool_choice_none'),
-      vllm(CHECKS, 'test_responses_request_no_tools_tool_choice_auto'),
-      vllm(CHECKS, 'test_responses_request_empty_tools_tool_choice_none'),
-      vllm(CHECKS, 'test_responses_request_empty_tools_tool_choice_auto'),
-    ],
-    says: 'Without tools, `tool_choice` may be left out, `none` or `auto`.',
+  ...(
+    [
+      ['with_no_tools', {}],
+      ['no_tools_tool_choice_none', { tool_choice: 'none' }],
+      ['no_tools_tool_choice_auto', { tool_choice: 'auto' }],
+      ['empty_tools_tool_choice_none', { tools: [], tool_choice: 'none' }],
+      ['empty_tools_tool_choice_auto', { tools: [], tool_choice: 'auto' }],
+    ] as const
+  ).map(([test, more]): Behaviour => ({
+    askedBy: [vllm(CHECKS, `test_responses_request_${test}`)],
+    says: `A request with \`${JSON.stringify(more)}\` is taken.`,
+    run: async ({ scripted }) => takes(await scripted('Hi.'), more),
+  })),
+  ...(
+    [
+      ['required_without_tools', { tool_choice: 'required' }],
+      ['required_without_tools', { tools: [], tool_choice: 'required' }],
+      ['named_tool_choice_without_tools', { tool_choice: named }],
+      ['empty_tools_named_tool_choice', { tools: [], tool_choice: named }],
+    ] as const
+  ).map(([test, more]): Behaviour => ({
+    askedBy: [vllm(CHECKS, `test_responses_request_${test}`)],
+    says: `A request with \`${JSON.stringify(more)}\` is a 400.`,
+    run: async ({ scripted }) => refuses(await scripted('x'), more),
+  })),
+  ...(
+    [
+      ['with_tools_default_tool_choice', undefined, 'auto'],
+      ['with_tools_tool_choice_none', 'none', 'none'],
+      ['with_tools_tool_choice_auto', 'auto', 'auto'],
+      ['with_tools_tool_choice_required', 'required', 'required'],
+      ['named_tool_choice_matching', named, named],
+    ] as const
+  ).map(([test, sent, back]): Behaviour => ({
+    askedBy: [vllm(CHECKS, `test_responses_request_${test}`)],
+    says: `With tools, the choice \`${JSON.stringify(sent ?? null)}\` comes back as \`${JSON.stringify(back)}\`.`,
     run: async ({ scripted }) => {
       const server = await scripted('Hi.');
-      for (const more of [{}, { tools: [] }]) {
-        for (const choice of [{}, { tool_choice: 'none' }, { tool_choice: 'auto' }]) {
-          await takes(server, { ...more, ...choice });
-        }
-      }
+      const body = await server.ok(RESPONSES, { input: 'x', tools, ...(sent && { tool_choice: sent }) });
+      matches(body, { tool_choice: back });
     },
-  },
-  {
+  })),
+  ...(
+    [
+      ['not_matching', { type: 'function', name: 'nonexistent' }],
+      ['missing_name', { type: 'function' }],
+      ['missing_name', { type: 'function', name: '' }],
+    ] as const
+  ).map(([test, tool_choice]): Behaviour => ({
+    askedBy: [vllm(CHECKS, `test_responses_request_named_tool_choice_${test}`)],
+    says: `With tools, the choice \`${JSON.stringify(tool_choice)}\` is a 400.`,
+    run: async ({ scripted }) => refuses(await scripted('x'), { tools, tool_choice }),
+  })),
+  ...(
+    [
+      [true, true],
+      [false, false],
+      [null, true],
+    ] as const
+  ).map(([sent, back]): Behaviour => ({
     askedBy: [
-      vllm(CHECKS, 'test_responses_request_required_without_tools'),
-      vllm(CHECKS, 'test_responses_request_named_tool_choice_without_tools'),
-      vllm(CHECKS, 'test_responses_request_empty_tools_named_tool_choice'),
-    ],
-    says: 'Without tools, a required or a named one is a 400.',
-    run: async ({ scripted }) => {
-      const server = await scripted('x');
-      for (const more of [{}, { tools: [] }]) {
-        for (const tool_choice of ['required', named]) await refuses(server, { ...more, tool_choice });
-      }
-    },
-  },
-  {
-    askedBy: [
-      vllm(CHECKS, 'test_responses_request_with_tools_default_tool_choice'),
-      vllm(CHECKS, 'test_responses_request_with_tools_tool_choice_none'),
-      vllm(CHECKS, 'test_responses_request_with_tools_tool_choice_auto'),
-      vllm(CHECKS, 'test_responses_request_with_tools_tool_choice_required'),
-      vllm(CHECKS, 'test_responses_request_named_tool_choice_matching'),
-    ],
-    says: 'With tools, all choices are taken, and a stated or default one comes back in the answer.',
-    run: async ({ scripted }) => {
-      const server = await scripted('Hi.');
-      for (const tool_choice of ['none', 'auto', 'required', named]) {
-        const body = await server.ok(RESPONSES, { input: 'x', tools, tool_choice });
-        matches(body, { tool_choice });
-      }
-      matches(await server.ok(RESPONSES, { input: 'x', tools }), { tool_choice: 'auto' });
-    },
-  },
-  {
-    askedBy: [
-      vllm(CHECKS, 'test_responses_request_named_tool_choice_not_matching'),
-      vllm(CHECKS, 'test_responses_request_named_tool_choice_missing_name'),
-    ],
-    says: 'A choice of a tool that was not sent, or without a name, is a 400.',
-    run: async ({ scripted }) => {
-      const server = await scripted('x');
-      for (const more of [{ name: 'nonexistent' }, {}, { name: '' }]) {
-        await refuses(server, { tools, tool_choice: { type: 'function', ...more } });
-      }
-    },
-  },
-  {
-    askedBy: [
-      vllm(CHECKS, 'test_responses_request_parallel_tool_calls_null_accepted'),
       vllm(CHECKS, 'test_responses_response_parallel_tool_calls_null_resolves_to_default'),
+      ...(sent === null ? [vllm(CHECKS, 'test_responses_request_parallel_tool_calls_null_accepted')] : []),
     ],
-    says: '`parallel_tool_calls` comes back in the answer, and `null` as its default, true.',
+    says: `\`parallel_tool_calls: ${sent}\` comes back as ${back}.`,
     run: async ({ scripted }) => {
-      const server = await scripted('Hi.');
-      for (const [sent, back] of [
-        [true, true],
-        [false, false],
-        [null, true],
-      ]) {
-        const body = await server.ok(RESPONSES, { input: 'x', parallel_tool_calls: sent });
-        matches(body, { parallel_tool_calls: back });
-      }
+      const body = await (await scripted('Hi.')).ok(RESPONSES, { input: 'x', parallel_tool_calls: sent });
+      matches(body, { parallel_tool_calls: back });
     },
-  },
+  })),
 ];

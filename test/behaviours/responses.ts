@@ -254,7 +254,9 @@ export const responses: readonly Behaviour[] = [
     says: '`text.format` gives JSON that fits a schema, or a JSON object, or changes nothing.',
     run: async ({ tiny }) => {
       const ask = async (format: object, more: object = {}) =>
-        textOf(await tiny.ok(RESPONSES, { input: 'Write an example', max_output_tokens: 40, text: { format }, ...more }));
+        textOf(
+          await tiny.ok(RESPONSES, { input: 'Write an example', max_output_tokens: 40, text: { format }, ...more }),
+        );
       assert.equal(await ask({ type: 'json_schema', name: 'test', schema: { const: 'foooooo' } }), '"foooooo"');
       const schema = { type: 'object', properties: { date: { enum: ['Friday'] } }, required: ['date'] };
       const event = await ask({ type: 'json_schema', name: 'event', schema, strict: true, description: 'An event.' });
@@ -272,7 +274,10 @@ export const responses: readonly Behaviour[] = [
   },
   {
     askedBy: [
-      vllm('responses/test_sampling_params', 'TestResponsesRequestSamplingParams.test_structured_outputs_passed_through'),
+      vllm(
+        'responses/test_sampling_params',
+        'TestResponsesRequestSamplingParams.test_structured_outputs_passed_through',
+      ),
       vllm(
         'responses/test_sampling_params',
         'TestResponsesRequestSamplingParams.test_structured_outputs_and_json_schema_conflict',

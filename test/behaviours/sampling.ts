@@ -46,9 +46,7 @@ export const sampling: readonly Behaviour[] = [
     },
   },
   {
-    askedBy: [
-      vllm('responses/test_sampling_params', 'TestResponsesRequestSamplingParams.test_seed_bounds_validation'),
-    ],
+    askedBy: [vllm('responses/test_sampling_params', 'TestResponsesRequestSamplingParams.test_seed_bounds_validation')],
     says: 'Seeds at both ends of 64 bits are taken.',
     run: async ({ tiny }) => {
       for (const seed of ['-9223372036854775808', '9223372036854775807']) {
@@ -73,12 +71,6 @@ export const sampling: readonly Behaviour[] = [
         for (const word of WORDS) assert.ok(!message.content.includes(` ${word} `), word);
       }
     },
-  },
-  {
-    askedBy: [llama('test_completion', 'test_logit_bias')],
-    says: 'A `logit_bias` may name tokens by their text.',
-    differs: 'Ids only, as in OpenAI’s API: one text has several tokenizations. `/tokenize` gives the ids.',
-    run: async ({ tiny }) => void (await tiny.complete({ logit_bias: [[' the ', -100]] })),
   },
   {
     askedBy: [vllm('chat_completion/test_chat_logit_bias_validation', 'test_chat_logit_bias_valid')],
@@ -110,7 +102,9 @@ export const sampling: readonly Behaviour[] = [
     },
   },
   {
-    askedBy: [vllm('chat_completion/test_chat_logit_bias_validation', 'test_chat_logit_bias_multiple_non_integer_keys')],
+    askedBy: [
+      vllm('chat_completion/test_chat_logit_bias_validation', 'test_chat_logit_bias_multiple_non_integer_keys'),
+    ],
     says: 'All keys that are no ids are named in one error.',
     differs: 'One fault is named at a time, and names of a client’s own are not echoed.',
     run: async ({ tiny }) => {
@@ -119,9 +113,7 @@ export const sampling: readonly Behaviour[] = [
     },
   },
   {
-    askedBy: [
-      vllm('chat_completion/test_chat_stop_token_ids_validation', 'test_chat_stop_token_ids_valid'),
-    ],
+    askedBy: [vllm('chat_completion/test_chat_stop_token_ids_validation', 'test_chat_stop_token_ids_valid')],
     says: '`stop_token_ids` end an answer.',
     run: async ({ tiny }) => {
       const greedy = { temperature: 0, max_tokens: 12, logprobs: 0 };

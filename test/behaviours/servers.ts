@@ -140,10 +140,10 @@ export interface Script {
 export class Scripted extends Client {
   readonly server: TestServer;
   /** Conversations and texts, as they are given to the tokenizer. */
-  readonly rendered: readonly EncodeTask[];
-  readonly compiled: readonly GrammarSource[];
+  readonly rendered: EncodeTask[];
+  readonly compiled: GrammarSource[];
 
-  constructor(server: TestServer, rendered: readonly EncodeTask[], compiled: readonly GrammarSource[]) {
+  constructor(server: TestServer, rendered: EncodeTask[], compiled: GrammarSource[]) {
     super(server.url);
     this.server = server;
     this.rendered = rendered;
@@ -158,34 +158,72 @@ export class Scripted extends Client {
   get submitted(): readonly GenerationRequest[] {
     return this.server.generation.submitted;
   }
+
+  /** Forgets what it was asked. */
+  forget(): void {
+    for (const list of [this.rendered, this.compiled, this.server.generation.submitted]) list.length = 0;
+    this.server.generation.cancelled = 0;
+  }
 }
 
 /** The servers that behaviours are tried on. */
 export interface Servers {
   /** A coordinator with the default model. */
   tiny: Client;
-  /** Starts a server that lasts as long as the test. */
+  /** A server for one test; with another script it is another one, or the same with that script. */
   scripted(script: Script | string): Promise<Scripted>;
 }
 
-export async function startScripted(script: Script | string): Promise<Scripted> {
-  const given = typeof script === 'string' ? { says: script } : script;
-  const { says, template = '<tool_call> <think> </think>', maxContext = 4096, keys = false, deps } = given;
+/** Starts scripted servers, and reuses one where only the answer differs. */
+export class ScriptedServers {
+  #shared: Scripted | undefined;
+  #script: Script = { says: '' };
+  #others: Scripted[] = [];
+
+  async start(script: Script | string): Promise<Scripted> {
+    const given = typeof script === 'string' ? { says: script } : script;
+    if (Object.keys(given).length === 1) {
+      this.#script = given;
+      this.#shared ??= await startScripted(() => this.#script);
+      this.#shared.forget();
+      return this.#shared;
+    }
+    const server = await startScripted(() => given);
+    this.#others.push(server);
+    return server;
+  }
+
+  /** Ends those that no other test uses. */
+  async endOthers(): Promise<void> {
+    for (const { server } of this.#others.splice(0)) await server.app.close();
+  }
+
+  async end(): Promise<void> {
+    await this.endOthers();
+    await this.#shared?.server.app.close();
+  }
+}
+
+async function startScripted(script: () => Script): Promise<Scripted> {
+  const { template = '<tool_call> <think> </think>', maxContext = 4096, keys = false, refuses, deps } = script();
   const rendered: EncodeTask[] = [];
   const compiled: GrammarSource[] = [];
   const codec = byteCodec();
-  const follow = typeof says === 'string' ? () => ({ ids: [...Buffer.from(says)] }) : says;
   const server = await startServer(
-    { script: follow, maxContext },
+    { script: (request) => answerOf(script(), request), maxContext },
     {
       convention: chooseConvention({ template }),
       codec: { ...codec, encode: (task, client) => (rendered.push(task), codec.encode(task, client)) },
-      grammars: { compile: async (source) => compile(source, compiled, given.refuses) },
+      grammars: { compile: async (source) => compile(source, compiled, refuses) },
       ...(keys && { access: accessByKey() }),
       ...deps,
     },
   );
   return new Scripted(server, rendered, compiled);
+}
+
+function answerOf({ says }: Script, request: GenerationRequest): FakeScript {
+  return typeof says === 'string' ? { ids: [...Buffer.from(says)] } : says(request);
 }
 
 /** A grammar that allows all: scripts say what fits. */

@@ -7,8 +7,8 @@ const COMPLETIONS = '/v1/completions';
 const greedy = { temperature: 0, max_tokens: 10, ignore_eos: true };
 const story = { prompt: STORY, ...greedy };
 const BOTH = [
-  [CHAT, chat(greedy)],
-  [COMPLETIONS, story],
+  [CHAT, chat(greedy), vllm('chat_completion/test_chat', 'test_chat_completion_stream_options')],
+  [COMPLETIONS, story, vllm('completion/test_completion', 'test_completion_stream_options')],
 ] as const;
 
 function adds(usage: any, completionTokens?: number): void {
@@ -19,6 +19,56 @@ function adds(usage: any, completionTokens?: number): void {
 
 const withOptions = (client: Client, path: string, body: object, stream_options: object) =>
   client.chunks(path, { ...body, stream_options });
+
+/** What a stream of one endpoint tells of its usage. */
+function usageOf([path, body, test]: (typeof BOTH)[number]): Behaviour[] {
+  const askedBy = [test];
+  return [
+    {
+      askedBy,
+      says: `Without \`include_usage\` no chunk has usage, whatever \`continuous_usage_stats\` is (\`${path}\`).`,
+      run: async ({ tiny }) => {
+        for (const options of [
+          { include_usage: false },
+          { include_usage: false, continuous_usage_stats: false },
+          { include_usage: false, continuous_usage_stats: true },
+          {},
+        ]) {
+          for (const { usage } of await withOptions(tiny, path, body, options)) assert.equal(usage ?? null, null);
+        }
+      },
+    },
+    {
+      askedBy: [...askedBy, ...(path === CHAT ? [llama('test_chat_completion', 'test_chat_completion_stream')] : [])],
+      says: `With \`include_usage\` the usage comes in one chunk without choices, after all others (\`${path}\`).`,
+      run: async ({ tiny }) => {
+        const chunks = await withOptions(tiny, path, body, { include_usage: true, continuous_usage_stats: false });
+        const last = chunks.pop();
+        matches(last, { choices: [] });
+        adds(last.usage, 10);
+        for (const { usage } of chunks) assert.equal(usage, null);
+        assert.equal(chunks.at(-1).choices[0].finish_reason, 'length');
+      },
+    },
+    {
+      askedBy,
+      says: `With \`continuous_usage_stats\` too every chunk has the usage so far (\`${path}\`).`,
+      run: async ({ tiny }) => {
+        const options = { include_usage: true, continuous_usage_stats: true };
+        const counts: number[] = [];
+        for (const { usage } of await withOptions(tiny, path, body, options)) {
+          adds(usage);
+          counts.push(usage.completion_tokens);
+        }
+        assert.deepEqual(
+          counts,
+          counts.toSorted((a, b) => a - b),
+        );
+        assert.equal(counts.at(-1), 10);
+      },
+    },
+  ];
+}
 
 /** Streams, and the usage that they report. */
 export const streams: readonly Behaviour[] = [
@@ -108,67 +158,17 @@ export const streams: readonly Behaviour[] = [
     says: 'A stream that reaches the end of the context ends with `length`.',
     run: async ({ scripted }) => {
       const server = await scripted({ says: 'x'.repeat(100), maxContext: 40 });
-      const chunks = (await server.chunks(COMPLETIONS, { prompt: 'Once', max_tokens: 256 })).map((one) => one.choices[0]);
+      const chunks = (await server.chunks(COMPLETIONS, { prompt: 'Once', max_tokens: 256 })).map(
+        (one) => one.choices[0],
+      );
       isText(chunks.map(({ text }) => text).join(''));
-      assert.deepEqual(chunks.flatMap(({ finish_reason: reason }) => reason ?? []), ['length']);
+      assert.deepEqual(
+        chunks.flatMap(({ finish_reason: reason }) => reason ?? []),
+        ['length'],
+      );
     },
   },
-  {
-    askedBy: [
-      vllm('completion/test_completion', 'test_completion_stream_options'),
-      vllm('chat_completion/test_chat', 'test_chat_completion_stream_options'),
-    ],
-    says: 'Without `include_usage` no chunk has usage, whatever `continuous_usage_stats` is.',
-    run: async ({ tiny }) => {
-      for (const [path, body] of BOTH) {
-        for (const options of [
-          { include_usage: false },
-          { include_usage: false, continuous_usage_stats: false },
-          { include_usage: false, continuous_usage_stats: true },
-          {},
-        ]) {
-          for (const { usage } of await withOptions(tiny, path, body, options)) assert.equal(usage ?? null, null);
-        }
-      }
-    },
-  },
-  {
-    askedBy: [
-      vllm('completion/test_completion', 'test_completion_stream_options'),
-      vllm('chat_completion/test_chat', 'test_chat_completion_stream_options'),
-      llama('test_chat_completion', 'test_chat_completion_stream'),
-    ],
-    says: 'With `include_usage` the usage comes in one chunk without choices, after all others.',
-    run: async ({ tiny }) => {
-      for (const [path, body] of BOTH) {
-        const chunks = await withOptions(tiny, path, body, { include_usage: true, continuous_usage_stats: false });
-        const last = chunks.pop();
-        matches(last, { choices: [] });
-        adds(last.usage, 10);
-        for (const { usage } of chunks) assert.equal(usage, null);
-        assert.equal(chunks.at(-1).choices[0].finish_reason, 'length');
-      }
-    },
-  },
-  {
-    askedBy: [
-      vllm('completion/test_completion', 'test_completion_stream_options'),
-      vllm('chat_completion/test_chat', 'test_chat_completion_stream_options'),
-    ],
-    says: 'With `continuous_usage_stats` too every chunk has the usage so far.',
-    run: async ({ tiny }) => {
-      for (const [path, body] of BOTH) {
-        const options = { include_usage: true, continuous_usage_stats: true };
-        const counts: number[] = [];
-        for (const { usage } of await withOptions(tiny, path, body, options)) {
-          adds(usage);
-          counts.push(usage.completion_tokens);
-        }
-        assert.deepEqual(counts, counts.toSorted((a, b) => a - b));
-        assert.equal(counts.at(-1), 10);
-      }
-    },
-  },
+  ...BOTH.flatMap(usageOf),
   {
     askedBy: [
       vllm('completion/test_completion', 'test_completion_stream_options'),

@@ -18,6 +18,10 @@ const invalidSchema = {
   properties: { brand: { type: 'string' }, foo: 'bar' },
   required: ['brand'],
 };
+const BOTH = [
+  [CHAT, chat({}), 'chat_completion/test_chat_completion'],
+  [COMPLETIONS, { prompt: 'x' }, 'completion/test_completion'],
+] as const;
 const invalidGrammar = 'root ::= select_statementinvalidsyntax\nselect_statement ::= "SELECT"';
 const long = { max_tokens: 200, temperature: 1, seed: 1 };
 
@@ -88,21 +92,18 @@ export const structured: readonly Behaviour[] = [
     says: 'An unknown type of format is a 400.',
     run: async ({ tiny }) => void (await tiny.refused(CHAT, chat({ response_format: { type: 'sound' } }))),
   },
-  {
-    askedBy: [
-      llama('test_chat_completion', 'test_completion_with_response_format'),
-      vllm('chat_completion/test_chat_completion', 'test_invalid_json_schema'),
-      vllm('completion/test_completion', 'test_invalid_json_schema'),
-    ],
-    says: 'A schema that is none is a 400.',
+  ...[123, { type: 123 }, { type: 'hiccup' }].map((schema): Behaviour => ({
+    askedBy: [llama('test_chat_completion', 'test_completion_with_response_format')],
+    says: `The schema \`${JSON.stringify(schema)}\` is a 400.`,
     run: async ({ tiny }) => {
-      for (const schema of [123, { type: 123 }, { type: 'hiccup' }]) {
-        await tiny.refused(CHAT, chat({ response_format: { type: 'json_object', schema } }));
-      }
-      await tiny.refused(CHAT, chat({ structured_outputs: { json: invalidSchema } }));
-      await tiny.refused(COMPLETIONS, { prompt: 'x', structured_outputs: { json: invalidSchema } });
+      await tiny.refused(CHAT, chat({ response_format: { type: 'json_object', schema } }));
     },
-  },
+  })),
+  ...BOTH.map(([path, body, file]): Behaviour => ({
+    askedBy: [vllm(file, 'test_invalid_json_schema')],
+    says: `A schema with a text where a schema must be is a 400 (\`${path}\`).`,
+    run: async ({ tiny }) => void (await tiny.refused(path, { ...body, structured_outputs: { json: invalidSchema } })),
+  })),
   {
     askedBy: [
       vllm('chat_completion/test_chat_error', 'test_json_schema_response_format_missing_schema'),
@@ -179,29 +180,20 @@ export const structured: readonly Behaviour[] = [
       await tiny.refused(CHAT, chat({ structured_outputs: 3 }));
     },
   },
-  {
-    askedBy: [
-      vllm('chat_completion/test_chat_completion', 'test_invalid_regex'),
-      vllm('completion/test_completion', 'test_invalid_regex'),
-    ],
-    says: 'A pattern that is none is a 400.',
+  ...BOTH.map(([path, body, file]): Behaviour => ({
+    askedBy: [vllm(file, 'test_invalid_regex')],
+    says: `A pattern that is none is a 400 (\`${path}\`).`,
     run: async ({ tiny }) => {
-      const asked = { structured_outputs: { regex: '[.*' }, stop: ['\n'] };
-      await tiny.refused(CHAT, chat(asked));
-      await tiny.refused(COMPLETIONS, { prompt: 'x', ...asked });
+      await tiny.refused(path, { ...body, structured_outputs: { regex: '[.*' }, stop: ['\n'] });
     },
-  },
-  {
-    askedBy: [
-      vllm('chat_completion/test_chat_completion', 'test_invalid_grammar'),
-      vllm('completion/test_completion', 'test_invalid_grammar'),
-    ],
-    says: 'A grammar with a rule that is not there is a 400.',
+  })),
+  ...BOTH.map(([path, body, file]): Behaviour => ({
+    askedBy: [vllm(file, 'test_invalid_grammar')],
+    says: `A grammar with a rule that is not there is a 400 (\`${path}\`).`,
     run: async ({ tiny }) => {
-      await tiny.refused(CHAT, chat({ structured_outputs: { grammar: invalidGrammar } }));
-      await tiny.refused(COMPLETIONS, { prompt: 'x', structured_outputs: { grammar: invalidGrammar } });
+      await tiny.refused(path, { ...body, structured_outputs: { grammar: invalidGrammar } });
     },
-  },
+  })),
   {
     askedBy: [vllm('chat_completion/test_chat_completion', 'test_empty_grammar')],
     says: 'An empty grammar in `structured_outputs` is a 400.',
