@@ -112,8 +112,8 @@ export class Tokenizer {
     });
     this.vocabSize = this.#bytes.length;
     this.specialTokenIds = new Set(spec.added_tokens.flatMap((token) => (token.special ? [token.id] : [])));
-    this.bosTokenId = this.#idOf(config.bos_token, 'bos_token');
-    this.eosTokenId = this.#idOf(config.eos_token, 'eos_token');
+    this.bosTokenId = this.#requiredId(config.bos_token, 'bos_token');
+    this.eosTokenId = this.#requiredId(config.eos_token, 'eos_token');
     this.promptPrefix = promptPrefix({
       postProcessor: spec.post_processor,
       addBos: config.add_bos_token,
@@ -166,6 +166,11 @@ export class Tokenizer {
     );
   }
 
+  /** The token of this name, special or not. */
+  idOf(token: string): number | undefined {
+    return this.#hf.token_to_id(token);
+  }
+
   /** UTF-8 bytes of one token, which may begin or end inside a character; none for an id without a token. */
   tokenBytes(id: number): Uint8Array {
     return this.#bytes[id] ?? NO_BYTES;
@@ -203,9 +208,9 @@ export class Tokenizer {
     for (const [id, bytes] of added) this.#bytes[id] = bytes;
   }
 
-  #idOf(token: string | null | undefined, key: string): number | undefined {
+  #requiredId(token: string | null | undefined, key: string): number | undefined {
     if (token === null || token === undefined) return undefined;
-    const id = this.#hf.token_to_id(token);
+    const id = this.idOf(token);
     if (id !== undefined) return id;
     const message = `tokenizer_config.json: ${key} ${JSON.stringify(token)} is not in tokenizer.json`;
     throw new ModelError('contradiction', key, message);
