@@ -68,7 +68,7 @@ function answerTokens(body: ChatRequest): number | null | undefined {
   if (older != null && newer != null && older !== newer) {
     throw ApiError.invalid('max_tokens', "'max_tokens' and 'max_completion_tokens' differ. Send one of them.");
   }
-  return newer ?? older;
+  return newer ?? older ?? body.n_predict;
 }
 
 /** Calls of one answer that a grammar allows; the answer is complete after each. */
@@ -138,7 +138,7 @@ async function constraintAfter(
 function chatMessages(body: ChatRequest): ChatMessage[] {
   return body.messages.map((message) => {
     const { role, name, tool_calls: calls, tool_call_id: callId } = message;
-    const reasoning = message.reasoning_content ?? message.reasoning;
+    const reasoning = message.reasoning ?? message.reasoning_content;
     return {
       role: role === 'developer' ? 'system' : role === 'function' ? 'tool' : role,
       content: contentOf(message),

@@ -38,6 +38,10 @@ export interface ParsedRequest {
   includeUsage: boolean;
   /** Whether every chunk of a stream has the usage so far. */
   usageInChunks: boolean;
+  /** Whether the ids of prompts and answers are returned. */
+  returnsTokenIds: boolean;
+  /** Whether log-probabilities name tokens by their ids. */
+  namesTokensById: boolean;
   /** What all choices ask of the scheduler. */
   generation: Omit<
     GenerationRequest,
