@@ -24,7 +24,7 @@ export interface TextCodec {
   tokenText(id: number): string | undefined;
   /** A special token's text; undefined for others. Detokenizers leave special tokens out. */
   specialText(id: number): string | undefined;
-  /** The token that a text is, if it is one token. */
+  /** The token of this name, special or not. */
   idOf(text: string): number | undefined;
   newDetokenizer(): StreamDetokenizer;
   /** The markers of a text with a gap, if the model has them. */
@@ -44,7 +44,7 @@ export function tokenizerCodec(tokenizer: Tokenizer, texts: TextEncoding): TextC
     tokenBytes: (id) => tokenizer.tokenBytes(id),
     tokenText: (id) => tokenizer.tokenText(id),
     specialText: (id) => (tokenizer.specialTokenIds.has(id) ? (tokenizer.tokenText(id) ?? '') : undefined),
-    idOf: (text) => idOf(tokenizer, text),
+    idOf: (text) => tokenizer.idOf(text),
     newDetokenizer: () => tokenizer.detokenizer(),
     fim: fimMarkers(tokenizer),
   };
@@ -59,12 +59,7 @@ const FIM_MARKERS: readonly FimMarkers[] = [
 ];
 
 function fimMarkers(tokenizer: Tokenizer): FimMarkers | undefined {
-  return FIM_MARKERS.find((markers) => Object.values(markers).every((text) => idOf(tokenizer, text) !== undefined));
-}
-
-function idOf(tokenizer: Tokenizer, text: string): number | undefined {
-  const ids = tokenizer.encode(text);
-  return ids.length === 1 ? ids[0] : undefined;
+  return FIM_MARKERS.find((markers) => Object.values(markers).every((text) => tokenizer.idOf(text) !== undefined));
 }
 
 /**

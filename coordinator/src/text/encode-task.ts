@@ -19,7 +19,7 @@ export interface Conversation extends ChatOptions {
 /** A prompt as it is. */
 export interface PlainText {
   text: string;
-  /** Whether the model's begin-of-text token precedes it, where it has one; true by default. */
+  /** Whether the tokens that the tokenizer puts before a text precede it; true by default. */
   addsSpecialTokens?: boolean;
 }
 
@@ -79,8 +79,9 @@ export function encodeNow(tokenizer: Tokenizer, task: EncodeTask): EncodeOutcome
   const text = 'text' in task ? task.text : render(tokenizer, task);
   if (typeof text !== 'string') return { fault: text };
   try {
-    const isPlain = 'text' in task && task.addsSpecialTokens === false;
-    const list = isPlain ? tokenizer.encode(text, task.maxTokens) : tokenizer.encodePrompt(text, task.maxTokens);
+    // A template writes the special tokens that a conversation begins with itself, so a second begin-of-text would be one too many.
+    const isPrompt = 'text' in task && task.addsSpecialTokens !== false;
+    const list = isPrompt ? tokenizer.encodePrompt(text, task.maxTokens) : tokenizer.encode(text, task.maxTokens);
     const ids = Uint32Array.from(list);
     return 'text' in task ? { ids } : { ids, tail: text.slice(-TAIL_CHARACTERS) };
   } catch (thrown) {
