@@ -113,7 +113,7 @@ export function refuseEndless(body: Pick<Body, 'ignore_eos' | 'min_tokens'>): vo
 /** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
 export async function compile({ param, source }: Asked, { grammars }: ParseDeps, client: TextClient): Promise<Grammar> {
   try {
-    return await grammars.compile(source, client.signal);
+    return await grammars.compile(source, client);
   } catch (thrown) {
     if (!(thrown instanceof GrammarError)) throw thrown;
     switch (thrown.reason) {
