@@ -21,7 +21,7 @@ function choose(chosen: Mode): void {
 
 const modes = [
   { value: 'text', name: 'Text', what: 'The model continues a text: POST /v1/completions.' },
-  { value: 'chat', name: 'Chat', what: 'A conversation, with tools and schemas: POST /v1/chat/completions.' },
+  { value: 'chat', name: 'Chat', what: 'A conversation: POST /v1/chat/completions.' },
 ] as const;
 
 export function PlaygroundPage() {
@@ -73,7 +73,7 @@ function Facts({ facts, mode }: { facts: ModelFacts; mode: Mode }) {
       (facts.tools === 'template'
         ? `tools by the model’s template (${facts.convention})`
         : 'tools described in a message'),
-    isChat && (facts.reasons ? 'reasoning told apart' : 'no reasoning'),
+    isChat && (facts.reasons ? 'reasoning' : 'no reasoning'),
   ].filter((part) => part !== false);
   return parts.length > 0 ? <span class="facts">This model: {parts.join(' · ')}.</span> : null;
 }

@@ -1,7 +1,7 @@
 import { signal } from '@preact/signals';
 import { fieldOf, type Form } from '../form.ts';
 import { Labelled } from '../Field.tsx';
-import { commonSpecs, moreSpecs, type ParameterName, type ParameterSpec, reasoningSpecs } from './specs.ts';
+import { commonSpecs, moreSpecs, type ParameterName, type ParameterSpec, reasoningSpecs, stopSpec } from './specs.ts';
 
 /** Whether the less common parameters are unfolded, in both modes. */
 const isMoreOpen = signal(false);
@@ -17,7 +17,8 @@ export function Parameters<Name extends string>(props: {
   reasoning?: 'common' | 'folded';
 }) {
   const form = props.form as unknown as Form<ParameterName>;
-  const common = props.reasoning === 'common' ? [...commonSpecs, ...reasoningSpecs] : commonSpecs;
+  const common =
+    props.reasoning === 'common' ? [...commonSpecs, ...reasoningSpecs, stopSpec] : [...commonSpecs, stopSpec];
   const more = props.reasoning === 'folded' ? [...reasoningSpecs, ...moreSpecs] : moreSpecs;
   const set = more.filter(({ name }) => form.values.value[name].trim() !== '').length;
   return (

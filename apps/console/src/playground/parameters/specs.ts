@@ -81,7 +81,7 @@ function readBiases(text: string): Reading {
 
 const own = 'model’s own';
 
-/** The parameters that are always in sight, in both modes. */
+/** Always in sight, in both modes. */
 export const commonSpecs: readonly ParameterSpec[] = [
   {
     name: 'temperature',
@@ -93,7 +93,6 @@ export const commonSpecs: readonly ParameterSpec[] = [
   { name: 'top_p', label: 'Top p', hint: own, field: 'number', read: inRange(0, 1) },
   { name: 'max_tokens', label: 'Max tokens', hint: 'what fits', field: 'number', read: wholeFrom(1) },
   { name: 'seed', label: 'Seed', hint: 'any', field: 'number', read: wholeFrom(Number.MIN_SAFE_INTEGER) },
-  { name: 'stop', label: 'Stop at, one per line', hint: '', field: 'lines', read: readStops },
 ];
 
 const byDefault = ['', 'default'] as const;
@@ -118,6 +117,15 @@ export const reasoningSpecs: readonly ParameterSpec[] = [
     read: isTrue,
   },
 ];
+
+/** After the others, since it takes a line of its own. */
+export const stopSpec: ParameterSpec = {
+  name: 'stop',
+  label: 'Stop at, one per line',
+  hint: '',
+  field: 'lines',
+  read: readStops,
+};
 
 export const moreSpecs: readonly ParameterSpec[] = [
   { name: 'top_k', label: 'Top k', hint: own, field: 'number', read: wholeFrom(-1) },
@@ -175,7 +183,7 @@ export const moreSpecs: readonly ParameterSpec[] = [
   },
 ];
 
-export const allSpecs: readonly ParameterSpec[] = [...commonSpecs, ...reasoningSpecs, ...moreSpecs];
+export const allSpecs: readonly ParameterSpec[] = [...commonSpecs, ...reasoningSpecs, stopSpec, ...moreSpecs];
 
 const otherLabels: Readonly<Record<string, string>> = {
   prompt: 'Prompt',
