@@ -73,8 +73,11 @@ describe('a conversation', () => {
     await page.getByRole('button', { name: 'Remove User, turn 1' }).click();
     expect(await turns()).toEqual(['Uno']);
     expect(await page.evaluate(() => document.activeElement?.id)).toBe('field-message');
+    await page.getByRole('button', { name: 'Edit Assistant, turn 1' }).click();
+    await page.getByLabel('Text of Assistant, turn 1').fill('Un');
+    await page.getByRole('button', { name: 'Done Assistant, turn 1' }).click();
     await page.getByRole('button', { name: 'Bring back' }).click();
-    expect(await turns()).toEqual(['First', 'Uno']);
+    expect(await turns(), 'what was edited since stays').toEqual(['First', 'Un']);
     await page.getByRole('button', { name: 'Answer again' }).click();
     await eventually(turns).toEqual(['First', 'Two']);
     expect(messages(1)).toEqual([{ role: 'user', content: 'First' }]);
@@ -214,6 +217,7 @@ it('folds reasoning, counts it while it comes, and sends it back', async () => {
   goOn();
   await eventually(state).toContain('finished');
   expect(await summary.textContent()).toBe('Reasoning · 3 tokens');
+  expect(await page.locator('.reasoning .text').isVisible(), 'stays unfolded').toBe(true);
   expect(fake.asked[0]).toMatchObject({ reasoning_effort: 'low', chat_template_kwargs: { enable_thinking: false } });
   await say('Bye');
   await eventually(() => fake.asked.length).toBe(2);
@@ -241,45 +245,34 @@ it('asks for JSON, shows it in lines, and says whether it is valid', async () =>
   expect(await turns()).toContain('{"name":"An');
 });
 
-describe('errors and warnings', () => {
-  it.each([
+it('shows an error at the field or turn that it names, and a warning with the answer', async () => {
+  await page.getByLabel('System prompt').fill('Be kind.');
+  await page.getByLabel('Your message').fill('Hi');
+  for (const [param, id] of [
     ['temperature', 'field-temperature'],
     ['logit_bias', 'field-logit_bias'],
     ['max_completion_tokens', 'field-max_tokens'],
     ['tools[0].function.parameters', 'field-tools'],
     ['response_format.json_schema.schema', 'field-schema'],
     ['messages[0].content', 'field-system'],
-  ])('of %s are shown at %s', async (param, id) => {
+    ['messages[1].content', 'turn-1'],
+  ] as const) {
     fake.chats = [{ status: 400, message: `Invalid '${param}': it is odd.`, param }];
-    await page.getByLabel('System prompt').fill('Be kind.');
-    await say('Hi');
+    await page.getByRole('button', { name: 'Send', exact: true }).click();
     await eventually(() => page.evaluate(() => document.activeElement?.id)).toBe(id);
-    const field = page.locator(`#${id}`);
-    expect(await field.getAttribute('aria-invalid')).toBe('true');
-    const described = await field.getAttribute('aria-describedby');
+    const described = await page.locator(`#${id}`).getAttribute('aria-describedby');
     expect(await page.locator(`#${described}`).textContent()).toContain(`Invalid '${param}': it is odd.`);
     expect(await page.getByRole('alert').textContent()).toMatch(/^The coordinator refused the request. See “.+”\.$/);
-    expect(await accessFaults(page)).toEqual([]);
-  });
-
-  it('of a message are shown at its turn', async () => {
-    fake.chats = [{ status: 400, message: 'It has marks.', param: 'messages[0].content' }];
-    await say('Hi');
-    await eventually(() => page.locator('.turn .complaint').textContent()).toContain('It has marks.');
-  });
-
-  it('of parameters without a field are shown with the answer', async () => {
-    fake.chats = [{ status: 400, message: 'Too long.', param: 'messages' }];
-    await say('Hi');
-    await eventually(() => page.getByRole('alert').textContent()).toBe('Too long. (HTTP 400) (parameter: messages)');
-  });
-
-  it('warns of ignored parameters', async () => {
-    fake.ignored = 'foo, bar';
-    fake.chats = [{ content: ['Hi'] }];
-    await say('Hi');
-    await eventually(() => page.locator('.warning').textContent()).toContain('foo, bar');
-  });
+    expect(await accessFaults(page), param).toEqual([]);
+  }
+  fake.chats = [{ status: 400, message: 'Too long.', param: 'messages' }, { content: ['Hello'] }];
+  await page.getByRole('button', { name: 'Send', exact: true }).click();
+  await eventually(() => page.getByRole('alert').textContent()).toBe('Too long. (HTTP 400) (parameter: messages)');
+  fake.ignored = 'foo, bar';
+  await page.getByRole('button', { name: 'Send', exact: true }).click();
+  await eventually(() => page.locator('.warning').textContent()).toContain('foo, bar');
+  expect(await turns()).toEqual(['Hi', 'Hello']);
+  expect(await page.locator('.complaint').count()).toBe(0);
 });
 
 it('sends every parameter, and shows how likely each token was', async () => {

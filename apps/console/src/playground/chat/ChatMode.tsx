@@ -7,10 +7,10 @@ import { labelOf } from '../parameters/specs.ts';
 import { SendOrStop } from '../SendOrStop.tsx';
 import { Snippets } from '../snippets/Snippets.tsx';
 import { chatBody, messagesOf, readSettings, turnsToShow } from './chat-request.ts';
-import { answerAgain, form, newChat, runner, send, shownAt } from './chat.ts';
+import { answerAgain, form, liveKey, newChat, runner, send, shownAt } from './chat.ts';
 import { bringBack, removed, turnOf, turns } from './conversation.ts';
 import { Settings } from './Settings.tsx';
-import { LiveTurn, TurnCard } from './TurnCard.tsx';
+import { TurnCard } from './TurnCard.tsx';
 
 /** A conversation with the model, and what goes with each request. */
 export function ChatMode() {
@@ -43,7 +43,8 @@ export function ChatMode() {
 function Conversation() {
   const run = runner.run.value;
   const isRunning = run?.state === 'running';
-  const live = isRunning ? turnOf(run, 0) : null;
+  const key = liveKey.value;
+  const shown = run && key !== 0 ? [...turns.value, turnOf(run, key)] : turns.value;
   return (
     <section class="card conversation" aria-labelledby="chat-title">
       <div class="conversation-head">
@@ -60,18 +61,19 @@ function Conversation() {
       <Labelled name="system" label="System prompt" fault={form.faults.value.system}>
         <textarea rows={2} placeholder="none" {...fieldOf(form, 'system')} />
       </Labelled>
-      {(turns.value.length > 0 || isRunning) && (
+      {shown.length > 0 && (
         <ol class="turns" aria-label="Turns">
-          {turns.value.map((turn, i) => (
+          {shown.map((turn, i) => (
             <li key={turn.key} class={`turn ${turn.role}`}>
-              <TurnCard turn={turn} number={i + 1} isLast={i === turns.value.length - 1} isRunning={isRunning} />
+              <TurnCard
+                turn={turn}
+                number={i + 1}
+                isLast={i === shown.length - 1}
+                isLive={turn.key === key}
+                isRunning={isRunning}
+              />
             </li>
           ))}
-          {isRunning && (
-            <li key="live" class="turn assistant">
-              <LiveTurn turn={live} />
-            </li>
-          )}
         </ol>
       )}
       {run && (

@@ -1,93 +1,120 @@
-import { useSignal } from '@preact/signals';
+import { type Signal, useSignal } from '@preact/signals';
 import { formatNumber, plural } from '../../format.ts';
 import { focusSoon } from '../form.ts';
-import { resultField } from './chat-request.ts';
+import { resultField, turnField } from './chat-request.ts';
 import { send, turnFaults } from './chat.ts';
 import { type AssistantTurn, changeTurn, keepTurns, setResult, type ToolCall, type Turn } from './conversation.ts';
 import { pretty } from './json-checks.ts';
 
 const names: Record<Turn['role'], string> = { user: 'User', assistant: 'Assistant' };
 
+interface TurnProps {
+  turn: Turn;
+  number: number;
+  isLast: boolean;
+  /** Whether this is the answer that is coming. It has the same elements as later, so that what was unfolded stays so. */
+  isLive: boolean;
+  isRunning: boolean;
+}
+
 /** A turn of the conversation, to read, edit or remove. */
-export function TurnCard(props: { turn: Turn; number: number; isLast: boolean; isRunning: boolean }) {
-  const { turn, number, isLast, isRunning } = props;
+export function TurnCard({ turn, number, isLast, isLive, isRunning }: TurnProps) {
   const isEdited = useSignal(false);
   const name = `${names[turn.role]}, turn ${number}`;
-  const [area, button] = [`turn-${turn.key}`, `edit-${turn.key}`];
+  const area = turnField(turn.key);
   const fault = turnFaults.value[area];
-  const edit = (on: boolean): void => {
-    isEdited.value = on;
-    focusSoon(on ? area : button);
-  };
+  const described = fault ? `error-${area}` : undefined;
   return (
-    <article aria-label={name}>
+    <article aria-label={isLive ? `${name}, writing` : name} aria-busy={isLive}>
       <div class="turn-head">
         <h3>{names[turn.role]}</h3>
-        <button id={button} type="button" class="quiet" disabled={isRunning} onClick={() => edit(!isEdited.value)}>
-          {isEdited.value ? 'Done' : 'Edit'}
-          <span class="sr"> {name}</span>
-        </button>
-        <button
-          type="button"
-          class="quiet"
-          disabled={isRunning}
-          onClick={() => {
-            keepTurns((other) => other.key !== turn.key);
-            focusSoon('field-message');
-          }}
-        >
-          Remove<span class="sr"> {name}</span>
-        </button>
+        {!isLive && <TurnButtons turn={turn} name={name} isEdited={isEdited} disabled={isRunning} />}
       </div>
       {turn.role === 'assistant' && <Reasoning turn={turn} />}
       {isEdited.value ? (
         <textarea
           id={area}
           aria-label={`Text of ${name}`}
+          aria-invalid={fault ? true : undefined}
+          aria-describedby={described}
           rows={Math.min(16, turn.content.split('\n').length + 1)}
           value={turn.content}
           onInput={(event) => changeTurn(turn, { content: event.currentTarget.value })}
         />
       ) : (
-        <div id={area} tabIndex={-1}>
-          <Content turn={turn} />
+        <div id={area} role="group" aria-label={`Text of ${name}`} aria-describedby={described} tabIndex={-1}>
+          <Content turn={turn} isLive={isLive} />
         </div>
       )}
-      {fault && <p class="trouble complaint">{fault}</p>}
-      {turn.role === 'assistant' && turn.calls.length > 0 && <Calls turn={turn} asksResults={isLast && !isRunning} />}
+      {fault && (
+        <p class="trouble complaint" id={described}>
+          {fault}
+        </p>
+      )}
+      {turn.role === 'assistant' && turn.calls.length > 0 && (
+        <Calls turn={turn} isLive={isLive} asksResults={isLast && !isRunning} />
+      )}
     </article>
   );
 }
 
-/** The answer that is coming; without buttons, since it is no turn yet. */
-export function LiveTurn({ turn }: { turn: AssistantTurn | null }) {
+interface TurnButtonsProps {
+  turn: Turn;
+  name: string;
+  isEdited: Signal<boolean>;
+  disabled: boolean;
+}
+
+function TurnButtons({ turn, name, isEdited, disabled }: TurnButtonsProps) {
+  const button = `edit-${turn.key}`;
+  const edit = (): void => {
+    isEdited.value = !isEdited.value;
+    focusSoon(isEdited.value ? turnField(turn.key) : button);
+  };
+  const remove = (): void => {
+    keepTurns((other) => other.key !== turn.key);
+    // The button that had the focus is gone.
+    focusSoon('field-message');
+  };
   return (
-    <article aria-label="Assistant, writing" aria-busy="true">
-      <div class="turn-head">
-        <h3>Assistant</h3>
-      </div>
-      {turn && <Reasoning turn={turn} />}
-      <p class="text">
-        {turn?.content}
-        <span class="caret" aria-hidden="true" />
-      </p>
-      {turn && turn.calls.length > 0 && <Calls turn={turn} asksResults={false} />}
-    </article>
+    <>
+      <button id={button} type="button" class="quiet" disabled={disabled} onClick={edit}>
+        {isEdited.value ? 'Done' : 'Edit'}
+        <span class="sr"> {name}</span>
+      </button>
+      <button type="button" class="quiet" disabled={disabled} onClick={remove}>
+        Remove<span class="sr"> {name}</span>
+      </button>
+    </>
   );
 }
 
-function Content({ turn }: { turn: Turn }) {
-  if (turn.role === 'user' || !turn.asJson || turn.calls.length > 0) {
-    if (turn.content !== '') return <p class="text">{turn.content}</p>;
-    return turn.role === 'assistant' && turn.calls.length > 0 ? null : <p class="muted">(no text)</p>;
+function Content({ turn, isLive }: { turn: Turn; isLive: boolean }) {
+  if (isLive || turn.role === 'user' || !turn.asJson || turn.calls.length > 0) {
+    const isBlank = turn.content === '' && !isLive;
+    if (isBlank) return turn.role === 'assistant' && turn.calls.length > 0 ? null : <p class="muted">(no text)</p>;
+    return (
+      <p class="text">
+        {turn.content}
+        {isLive && <span class="caret" aria-hidden="true" />}
+      </p>
+    );
   }
-  const json = pretty(turn.content);
-  return json === null ? (
-    <>
-      <p class="text">{turn.content}</p>
-      <p class="note tone-trouble">Not valid JSON: it was cut off, or the text was changed.</p>
-    </>
-  ) : (
+  return <JsonContent text={turn.content} />;
+}
+
+/** An answer for which a JSON Schema was asked. */
+function JsonContent({ text }: { text: string }) {
+  const json = pretty(text);
+  if (json === null) {
+    return (
+      <>
+        <p class="text">{text}</p>
+        <p class="note tone-trouble">Not valid JSON: it was cut off, or the text was changed.</p>
+      </>
+    );
+  }
+  return (
     <>
       <pre role="group" tabIndex={0} aria-label="The answer as JSON">
         {json}
@@ -108,13 +135,13 @@ function Reasoning({ turn }: { turn: AssistantTurn }) {
   );
 }
 
-function Calls({ turn, asksResults }: { turn: AssistantTurn; asksResults: boolean }) {
+function Calls({ turn, isLive, asksResults }: { turn: AssistantTurn; isLive: boolean; asksResults: boolean }) {
   return (
     <>
       <ul class="calls" aria-label="Tool calls">
         {turn.calls.map((call, at) => (
           <li class="call">
-            <CallCard turn={turn} call={call} at={at} asksResult={asksResults || call.result !== ''} />
+            <CallCard turn={turn} call={call} at={at} isLive={isLive} asksResult={asksResults || call.result !== ''} />
           </li>
         ))}
       </ul>
@@ -133,10 +160,11 @@ interface CallCardProps {
   turn: AssistantTurn;
   call: ToolCall;
   at: number;
+  isLive: boolean;
   asksResult: boolean;
 }
 
-function CallCard({ turn, call, at, asksResult }: CallCardProps) {
+function CallCard({ turn, call, at, isLive, asksResult }: CallCardProps) {
   const json = pretty(call.arguments);
   const id = resultField(turn.key, at);
   const fault = turnFaults.value[id];
@@ -148,7 +176,7 @@ function CallCard({ turn, call, at, asksResult }: CallCardProps) {
       <pre role="group" tabIndex={0} aria-label={`Arguments of ${call.name}`}>
         {json ?? call.arguments}
       </pre>
-      {json === null && <p class="note tone-trouble">The arguments are not valid JSON{turn.key === 0 && ' yet'}.</p>}
+      {json === null && <p class="note tone-trouble">The arguments are not valid JSON{isLive && ' yet'}.</p>}
       {asksResult && (
         <>
           <label for={id}>Result of {call.name}</label>

@@ -11,7 +11,6 @@ import {
 import type { AssistantTurn, Turn, UserTurn } from './conversation.ts';
 import { exampleSchema, exampleTools } from './json-checks.ts';
 
-
 const user = (key: number, content: string): UserTurn => ({ key, role: 'user', content });
 const assistant = (key: number, change: Partial<AssistantTurn> = {}): AssistantTurn => ({
   key,

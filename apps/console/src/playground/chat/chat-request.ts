@@ -119,6 +119,8 @@ export function missingResult(turns: readonly Turn[]): string | null {
   return at < 0 ? null : resultField(last.key, at);
 }
 
+/** Ids of the elements that show a turn's text and a result. */
+export const turnField = (turnKey: number): string => `turn-${turnKey}`;
 export const resultField = (turnKey: number, at: number): string => `result-${turnKey}-${at}`;
 
 /** Whether the conversation as it stands asks for an answer, without a new message. */

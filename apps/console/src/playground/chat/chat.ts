@@ -1,4 +1,4 @@
-import { signal } from '@preact/signals';
+import { batch, signal } from '@preact/signals';
 import type { Fault } from '../chunk.ts';
 import { focusSoon, makeForm, setField } from '../form.ts';
 import { loadModel } from '../model.ts';
@@ -15,8 +15,9 @@ import {
   missingResult,
   readSettings,
   type Source,
+  turnField,
 } from './chat-request.ts';
-import { keepTurns, newKey, removed, turnOf, turns } from './conversation.ts';
+import { isEmptyTurn, keepTurns, newKey, removed, turnOf, turns } from './conversation.ts';
 
 export const form = makeForm<keyof ChatValues>('shoal-chat-form', initialChat);
 export const runner = new Runner<ChatBody>('/v1/chat/completions');
@@ -24,40 +25,53 @@ export const runner = new Runner<ChatBody>('/v1/chat/completions');
 export const turnFaults = signal<Record<string, string>>({});
 /** Where the last error is shown, if that is at a field: its id. */
 export const shownAt = signal<string | null>(null);
+/** The key of the turn that is coming, which it keeps in the conversation; 0 if none is. */
+export const liveKey = signal(0);
+let isSending = false;
 
 /** Sends the typed message, or what the conversation waits for, and takes the answer into the conversation. */
 export async function send({ keepsRemoved = false } = {}): Promise<void> {
-  if (runner.run.value?.state === 'running') return;
+  if (isSending || runner.run.value?.state === 'running') return;
+  const settings = readForm();
+  if (!settings) return;
+  isSending = true;
+  const facts = await loadModel().finally(() => (isSending = false));
+  if (!facts) return;
   const { message } = form.values.value;
-  const missing = missingResult(turns.value);
-  if (missing !== null) {
-    turnFaults.value = { [missing]: 'Type what the tool returns.' };
-    return focusSoon(missing);
-  }
-  const read = readSettings(form.values.value);
-  const isEmpty = message === '' && !asksForAnswer(turns.value);
-  form.faults.value = { ...(isEmpty && { message: 'Type a message.' }), ...(read.ok ? {} : read.faults) };
-  turnFaults.value = {};
-  const [wrong] = Object.keys(form.faults.value);
-  if (wrong !== undefined) return focusField(wrong);
-  const facts = await loadModel();
-  if (!facts || !read.ok) return;
   if (message !== '') {
     turns.value = [...turns.value, { key: newKey(), role: 'user', content: message }];
     setField(form, 'message', '');
   }
   if (!keepsRemoved) removed.value = null;
-  await ask(facts.id, read.settings);
+  await ask(facts.id, settings);
+}
+
+/** What goes with the messages of a request; null if something is wrong, which is shown at its field. */
+function readForm(): Record<string, unknown> | null {
+  const missing = missingResult(turns.value);
+  turnFaults.value = missing === null ? {} : { [missing]: 'Type what the tool returns.' };
+  const read = readSettings(form.values.value);
+  const isEmpty = form.values.value.message === '' && missing === null && !asksForAnswer(turns.value);
+  form.faults.value = { ...(isEmpty && { message: 'Type a message.' }), ...(read.ok ? {} : read.faults) };
+  const [wrong] = Object.keys(form.faults.value);
+  if (missing !== null) focusSoon(missing);
+  else if (wrong !== undefined) focusField(wrong);
+  return missing === null && wrong === undefined && read.ok ? read.settings : null;
 }
 
 async function ask(model: string, settings: Record<string, unknown>): Promise<void> {
   shownAt.value = null;
+  liveKey.value = newKey();
   const { messages, sources } = messagesOf(form.values.value.system, turns.value);
   const run = await runner.start(chatBody(model, messages, settings));
   // A new chat has been begun meanwhile.
   if (runner.run.value !== run) return;
-  const turn = turnOf(run, newKey());
-  if (turn) turns.value = [...turns.value, turn];
+  const turn = turnOf(run, liveKey.value);
+  // At once, since what is drawn in between would lose the focus and fold what was unfolded.
+  batch(() => {
+    if (!isEmptyTurn(turn)) turns.value = [...turns.value, turn];
+    liveKey.value = 0;
+  });
   if (run.fault) showFault(run.fault, sources);
 }
 
@@ -72,6 +86,7 @@ export async function answerAgain(): Promise<void> {
 export function newChat(): void {
   keepTurns(() => false);
   runner.clear();
+  liveKey.value = 0;
   turnFaults.value = {};
   focusSoon('field-message');
 }
@@ -83,7 +98,7 @@ function showFault({ message, param }: Fault, sources: readonly Source[]): void 
   const index = /^messages(?:\[|\.)(\d+)/.exec(param)?.[1];
   const source = index === undefined ? undefined : sources[Number(index)];
   if (typeof source === 'number') {
-    shownAt.value = `turn-${source}`;
+    shownAt.value = turnField(source);
     turnFaults.value = { [shownAt.value]: message };
     focusSoon(shownAt.value);
   } else if (source === 'system' || Object.hasOwn(form.values.value, field)) {

@@ -77,16 +77,23 @@ export function keepTurns(keep: (turn: Turn) => boolean): void {
   turns.value = turns.value.filter(keep);
 }
 
+/** Puts the removed turns back in their places; what was changed or added since stays. */
 export function bringBack(): void {
-  if (removed.value) turns.value = removed.value;
+  const before = removed.value ?? [];
+  const now = new Map(turns.value.map((turn) => [turn.key, turn]));
+  const old = new Set(before.map(({ key }) => key));
+  turns.value = [...before.map((turn) => now.get(turn.key) ?? turn), ...turns.value.filter(({ key }) => !old.has(key))];
   removed.value = null;
 }
 
-/** The turn that a run has made so far; null if nothing has come. */
-export function turnOf(run: Run<{ response_format?: unknown }>, key: number): AssistantTurn | null {
+/** The turn that a run has made so far. */
+export function turnOf(run: Run<{ response_format?: unknown }>, key: number): AssistantTurn {
   const { text: content, reasoning, reasoningTokens, body } = run;
-  if (content === '' && reasoning === '' && run.calls.length === 0) return null;
   const calls = run.calls.map(({ id, name, arguments: given }) => ({ id, name, arguments: given, result: '' }));
   const asJson = body.response_format !== undefined;
   return { key, role: 'assistant', content, reasoning, reasoningTokens, calls, asJson };
+}
+
+export function isEmptyTurn({ content, reasoning, calls }: AssistantTurn): boolean {
+  return content === '' && reasoning === '' && calls.length === 0;
 }
