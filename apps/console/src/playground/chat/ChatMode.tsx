@@ -4,9 +4,10 @@ import { Complaint, Labelled } from '../Field.tsx';
 import { fieldOf } from '../form.ts';
 import { model } from '../model.ts';
 import { labelOf } from '../parameters/specs.ts';
+import type { Run } from '../run.ts';
 import { SendOrStop } from '../SendOrStop.tsx';
 import { Snippets } from '../snippets/Snippets.tsx';
-import { chatBody, messagesOf, readSettings, turnsToShow } from './chat-request.ts';
+import { type ChatBody, chatBody, messagesOf, readSettings, turnsToShow } from './chat-request.ts';
 import { answerAgain, form, liveKey, newChat, runner, send, shownAt } from './chat.ts';
 import { bringBack, removed, turnOf, turns } from './conversation.ts';
 import { Settings } from './Settings.tsx';
@@ -43,8 +44,6 @@ export function ChatMode() {
 function Conversation() {
   const run = runner.run.value;
   const isRunning = run?.state === 'running';
-  const key = liveKey.value;
-  const shown = run && key !== 0 ? [...turns.value, turnOf(run, key)] : turns.value;
   return (
     <section class="card conversation" aria-labelledby="chat-title">
       <div class="conversation-head">
@@ -58,24 +57,10 @@ function Conversation() {
           New chat
         </button>
       </div>
-      <Labelled name="system" label="System prompt" fault={form.faults.value.system}>
+      <Labelled name="system" label={labelOf('system')} fault={form.faults.value.system}>
         <textarea rows={2} placeholder="none" {...fieldOf(form, 'system')} />
       </Labelled>
-      {shown.length > 0 && (
-        <ol class="turns" aria-label="Turns">
-          {shown.map((turn, i) => (
-            <li key={turn.key} class={`turn ${turn.role}`}>
-              <TurnCard
-                turn={turn}
-                number={i + 1}
-                isLast={i === shown.length - 1}
-                isLive={turn.key === key}
-                isRunning={isRunning}
-              />
-            </li>
-          ))}
-        </ol>
-      )}
+      <Turns run={run} />
       {run && (
         <div class="outcome">
           <Outcome run={run} seeField={seeField()} />
@@ -83,6 +68,28 @@ function Conversation() {
       )}
       <Composer isRunning={isRunning} />
     </section>
+  );
+}
+
+/** The turns, with the one that is coming. */
+function Turns({ run }: { run: Run<ChatBody> | null }) {
+  const key = liveKey.value;
+  const shown = run && key !== 0 ? [...turns.value, turnOf(run, key)] : turns.value;
+  if (shown.length === 0) return null;
+  return (
+    <ol class="turns" aria-label="Turns">
+      {shown.map((turn, i) => (
+        <li key={turn.key} class={`turn ${turn.role}`}>
+          <TurnCard
+            turn={turn}
+            number={i + 1}
+            isLast={i === shown.length - 1}
+            isLive={turn.key === key}
+            isRunning={run?.state === 'running'}
+          />
+        </li>
+      ))}
+    </ol>
   );
 }
 

@@ -16,6 +16,7 @@ export function Parameters<Name extends string>(props: {
   form: Form<Name | ParameterName>;
   reasoning?: 'common' | 'folded';
 }) {
+  // A form with more fields; only these are touched here.
   const form = props.form as unknown as Form<ParameterName>;
   const common =
     props.reasoning === 'common' ? [...commonSpecs, ...reasoningSpecs, stopSpec] : [...commonSpecs, stopSpec];

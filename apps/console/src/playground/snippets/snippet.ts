@@ -30,11 +30,13 @@ function curl({ endpoint, origin, body, withKey }: Call): string {
 }
 
 /** What the official clients' functions take by name; the rest are extensions. */
-const officialNames = new Set([
-  ...['model', 'messages', 'prompt', 'tools', 'tool_choice', 'parallel_tool_calls', 'response_format'],
-  ...['temperature', 'top_p', 'max_tokens', 'max_completion_tokens', 'seed', 'stop', 'n', 'logprobs', 'top_logprobs'],
-  ...['presence_penalty', 'frequency_penalty', 'logit_bias', 'reasoning_effort', 'stream', 'stream_options'],
-]);
+const officialNames = new Set(
+  (
+    'model messages prompt tools tool_choice parallel_tool_calls response_format temperature top_p max_tokens ' +
+    'max_completion_tokens seed stop n logprobs top_logprobs presence_penalty frequency_penalty logit_bias ' +
+    'reasoning_effort stream stream_options'
+  ).split(' '),
+);
 
 const isOfficial = ([name]: [string, unknown]): boolean => officialNames.has(name);
 
@@ -85,7 +87,7 @@ function typescriptProgram({ endpoint, origin, body, withKey, reasons }: Call): 
   const params = endpoint === 'chat' ? 'ChatCompletionCreateParamsStreaming' : 'CompletionCreateParamsStreaming';
   // The client sends what its types don't know, but the compiler must be told.
   const cast = isTyped(body) ? '' : ` as OpenAI.${params}`;
-  const object = literal(body, { ...typescript }, '');
+  const object = literal(body, typescript);
   return `// npm install openai, save this as call.mts, then: npx tsx call.mts
 import OpenAI from 'openai';
 

@@ -7,7 +7,7 @@ import { loadModel, model } from '../model.ts';
 import { Parameters, unfold } from '../parameters/Parameters.tsx';
 import { fieldOfParameter } from '../parameters/read.ts';
 import { labelOf } from '../parameters/specs.ts';
-import { Runner } from '../run.ts';
+import { type Run, Runner } from '../run.ts';
 import { SendOrStop } from '../SendOrStop.tsx';
 import { Snippets } from '../snippets/Snippets.tsx';
 import { initialText, readText, type TextBody, type TextValues } from './text-request.ts';
@@ -62,16 +62,7 @@ export function TextMode() {
         </div>
         <SendOrStop word="Write" running={run?.state === 'running'} stop={() => runner.stop()} />
       </form>
-      {run && (
-        <section class="card answer" aria-labelledby="answer-title">
-          <Outcome run={run} seeField={shownAt.value && labelOf(shownAt.value)} />
-          <p class="text" aria-busy={run.state === 'running'}>
-            <span class="muted">{run.body.prompt}</span>
-            {run.text}
-            {run.state === 'running' && <span class="caret" aria-hidden="true" />}
-          </p>
-        </section>
-      )}
+      {run && <TextAnswer run={run} />}
       {run && <WhoComputed tokens={run.tokens} />}
       <Snippets
         call={
@@ -82,5 +73,19 @@ export function TextMode() {
         missing="Complete the request above first."
       />
     </>
+  );
+}
+
+function TextAnswer({ run }: { run: Run<TextBody> }) {
+  const isRunning = run.state === 'running';
+  return (
+    <section class="card answer" aria-labelledby="answer-title">
+      <Outcome run={run} seeField={shownAt.value && labelOf(shownAt.value)} />
+      <p class="text" aria-busy={isRunning}>
+        <span class="muted">{run.body.prompt}</span>
+        {run.text}
+        {isRunning && <span class="caret" aria-hidden="true" />}
+      </p>
+    </section>
   );
 }
