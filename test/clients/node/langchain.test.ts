@@ -31,7 +31,7 @@ describe('@langchain/openai', () => {
   });
 
   it('streams', async () => {
-    let whole: AIMessageChunk | undefined;
+    let whole = undefined as AIMessageChunk | undefined;
     let chunks = 0;
     for await (const chunk of await chat.stream(messages)) {
       whole = whole?.concat(chunk) ?? chunk;
@@ -73,7 +73,7 @@ describe('@langchain/openai', () => {
       tool_choice: 'get_weather',
       parallel_tool_calls: false,
     });
-    let whole: AIMessageChunk | undefined;
+    let whole = undefined as AIMessageChunk | undefined;
     for await (const chunk of await bound.stream('How is the weather in Oslo?')) whole = whole?.concat(chunk) ?? chunk;
     expect(whole?.tool_calls).toHaveLength(1);
     weatherArguments.parse(whole!.tool_calls![0]!.args);
