@@ -27,6 +27,12 @@ const projects = {
     include: ['test/{integration,behaviours}/**/*.test.ts'],
     globalSetup: 'test/pack-default-model.ts',
   },
+  // Other people's clients of one coordinator.
+  clients: {
+    ...group(1, 120_000, allCores),
+    include: ['test/clients/node/*.test.ts'],
+    globalSetup: 'test/clients/node/setup.ts',
+  },
   // Real tabs in a Chromium that all files share.
   browser: {
     ...group(2, 240_000, allCores),

@@ -23,7 +23,7 @@ export async function parseChat(body: ChatRequest, deps: ParseDeps, client: Text
   const { tools, wanted, ids, tail } = await chatPrompt(body, deps, client);
   const prompt = fitContext(ids, answerTokens(body), Number.POSITIVE_INFINITY, 'messages', deps);
   const openConstraint = wanted && (await constraintAfter(tail, wanted, deps, client));
-  const maxCalls = body.parallel_tool_calls === false ? 1 : undefined;
+  const maxCalls = isOneCall(body) ? 1 : undefined;
   const newParser = (): OutputParser => convention.newParser({ tools: tools.offered, tail, maxCalls });
   const showsReasoning = body.include_reasoning ?? true;
   const generation = { ...common.generation, stopTokenIds: stopTokens(common.generation.stopTokenIds, deps) };
@@ -81,6 +81,11 @@ interface AskedTools {
   required: Tool[] | undefined;
 }
 
+/** Whoever names a function takes the first call for the answer, as elsewhere: structured output by a tool. */
+function isOneCall({ parallel_tool_calls: parallel, tool_choice: choice }: ChatRequest): boolean {
+  return parallel === false || (choice != null && typeof choice === 'object');
+}
+
 function toolsOf({ tools: sent, tool_choice: choice }: ChatRequest): AskedTools {
   const tools = (sent ?? []).map(({ function: { name, description, parameters, strict } }) => ({
     name,
@@ -116,7 +121,7 @@ interface Wanted extends Asked {
 function wantedOf(body: ChatRequest, { offered, required }: AskedTools, { convention }: ParseDeps): Wanted | undefined {
   const asked = askedOf(body);
   if (required || asked) refuseEndless(body);
-  const most = body.parallel_tool_calls === false ? 1 : MAX_FORCED_CALLS;
+  const most = isOneCall(body) ? 1 : MAX_FORCED_CALLS;
   if (required) return { param: 'tools', source: convention.forcedCalls(required, { most }), isCall: true };
   if (!asked || offered.length === 0) return asked && { ...asked, isCall: false };
   const calls = convention.forcedCalls(offered, { most });
