@@ -285,7 +285,6 @@ export const responses: readonly Behaviour[] = [
       ),
     ],
     says: 'vLLM’s `structured_outputs` is taken, and refused beside a `text.format`.',
-    differs: 'OpenAI’s newer endpoint takes OpenAI’s `text.format` only; the older ones take both.',
     run: async ({ tiny }) => {
       const structured_outputs = { grammar: 'root ::= "hello"' };
       assert.equal(textOf(await tiny.ok(RESPONSES, { ...story, structured_outputs })), 'hello');

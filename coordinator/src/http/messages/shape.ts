@@ -10,7 +10,7 @@ export const messagesShape = (requestId: string): AnswerShape => ({
   idPrefix: 'msg_',
   whole: (context, [choice], usage) => ({
     ...emptyMessage(context, usageOf(usage)),
-    content: choice!.answer.parts.map(wholeBlock),
+    content: wholeBlocks(choice!.answer.parts),
     ...stopOf(choice!.answer.end),
   }),
   stream: (context) => messageStream(context, requestId),
@@ -37,6 +37,11 @@ function stopOf({ reason, stop }: AnswerEnd): Pick<Message, 'stop_reason' | 'sto
   // A number is a token that ended the answer, which is the end of the turn.
   if (typeof stop === 'string') return { stop_reason: 'stop_sequence', stop_sequence: stop };
   return { stop_reason: 'end_turn', stop_sequence: null };
+}
+
+/** Programs read the first block also where the answer is empty. */
+function wholeBlocks(parts: readonly AnswerPart[]): MessageBlock[] {
+  return parts.length > 0 ? parts.map(wholeBlock) : [emptyBlock({ type: 'content', text: '', tokens: [] })];
 }
 
 function wholeBlock(part: AnswerPart): MessageBlock {

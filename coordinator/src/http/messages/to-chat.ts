@@ -6,6 +6,8 @@ import type { CountTokensRequest, MessageBlock, MessagesRequest } from './schema
 type Body = MessagesRequest | CountTokensRequest;
 type Content = MessagesRequest['messages'][number]['content'];
 
+/** Begins a block that Claude Code puts into every system message, with another text each time. Model and template don't know it. */
+const BILLING_HEADER = 'x-anthropic-billing-header:';
 /** Between blocks of text, which are texts of their own: instructions, a reminder, a question. */
 const BETWEEN_BLOCKS = '\n\n';
 
@@ -14,8 +16,8 @@ export function toChat(body: Body): { chat: ChatRequest; ignored: string[] } {
   const { system, tools: sent, thinking, output_config: config, max_tokens: maxTokens, stop_sequences: stop } = body;
   const { tools, tool_choice, parallel_tool_calls, ignored } = toolsOf(body, sent ?? []);
   const messages = conversation(body);
-  const systemText = system == null ? '' : textOf(system, BETWEEN_BLOCKS);
-  const last = messages.at(-1)!;
+  const systemText = system == null ? '' : systemTextOf(system);
+  const last = messages.at(-1);
   const thinks = thinking != null && thinking.type !== 'disabled';
   const format = config?.format ?? body.output_format;
   const chat: ChatRequest = {
@@ -29,7 +31,7 @@ export function toChat(body: Body): { chat: ChatRequest; ignored: string[] } {
     tool_choice,
     parallel_tool_calls,
     // The last message, if it is the assistant's, is the beginning of the answer.
-    continue_final_message: last.role === 'assistant' && !last.tool_calls,
+    continue_final_message: last?.role === 'assistant' && !last.tool_calls,
     thinking: { type: thinks ? 'enabled' : 'disabled' },
     // Programs read content[0] as the text where they did not ask for thinking.
     include_reasoning: thinks && thinking.display !== 'omitted',
@@ -88,13 +90,16 @@ function conversation(body: Body): ChatRequestMessage[] {
   return body.messages.flatMap(({ role, content }, index): ChatRequestMessage[] => {
     const path = `messages[${index}]`;
     if (role === 'assistant') return [assistantMessage(content, path, names)];
-    if (role === 'system') return [{ role, content: textOf(blocksOf(content), BETWEEN_BLOCKS) }];
+    if (role === 'system') {
+      const text = systemTextOf(blocksOf(content, path));
+      return text === '' ? [] : [{ role, content: text }];
+    }
     return userMessages(content, path, names);
   });
 }
 
 function assistantMessage(content: Content, path: string, names: Map<string, string>): ChatRequestMessage {
-  const blocks = blocksOf(content);
+  const blocks = blocksOf(content, path);
   const calls = blocks.flatMap((block, index) => {
     if (block.type === 'tool_result') throw misplaced(`${path}.content[${index}]`, 'tool_result', 'user');
     return block.type === 'tool_use' ? [callOf(block, `${path}.content[${index}]`, names)] : [];
@@ -112,8 +117,9 @@ function assistantMessage(content: Content, path: string, names: Map<string, str
 function callOf({ id, name, input }: MessageBlock, path: string, names: Map<string, string>) {
   if (id == null) throw missing(`${path}.id`);
   if (name == null) throw missing(`${path}.name`);
+  if (input == null) throw missing(`${path}.input`);
   names.set(id, name);
-  return { id, type: 'function' as const, function: { name, arguments: input ?? {} } };
+  return { id, type: 'function' as const, function: { name, arguments: input } };
 }
 
 /** Results of calls are messages of their own; text around them keeps its place. */
@@ -124,7 +130,7 @@ function userMessages(content: Content, path: string, names: ReadonlyMap<string,
     if (texts.length > 0) messages.push({ role: 'user', content: textOf(texts, BETWEEN_BLOCKS) });
     texts = [];
   };
-  for (const [index, block] of blocksOf(content).entries()) {
+  for (const [index, block] of blocksOf(content, path).entries()) {
     const place = `${path}.content[${index}]`;
     if (block.type === 'tool_use') throw misplaced(place, 'tool_use', 'assistant');
     if (block.type === 'tool_result') {
@@ -147,8 +153,23 @@ function toolMessage(
   return { role: 'tool', tool_call_id: id, name: names.get(id), content: failed ? `Error: ${text}` : text };
 }
 
-function blocksOf(content: Content): MessageBlock[] {
-  return typeof content === 'string' ? [{ type: 'text', text: content }] : content;
+function blocksOf(content: Content, path: string): MessageBlock[] {
+  if (typeof content === 'string') return [{ type: 'text', text: content }];
+  for (const [index, block] of content.entries()) {
+    const { type } = block;
+    if ((type === 'text' || type === 'thinking') && block[type] == null)
+      throw missing(`${path}.content[${index}].${type}`);
+  }
+  return content;
+}
+
+/** Without the billing header, which would keep a prompt from starting from what was computed for the one before. */
+function systemTextOf(content: string | readonly { type: string; text?: string | null | undefined }[]): string {
+  const blocks = typeof content === 'string' ? [{ type: 'text', text: content }] : content;
+  return textOf(
+    blocks.filter(({ text }) => !text?.startsWith(BILLING_HEADER)),
+    BETWEEN_BLOCKS,
+  );
 }
 
 function textOf(

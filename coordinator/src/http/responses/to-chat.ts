@@ -47,6 +47,8 @@ export function toChat(
     chat: {
       ...drawingOf(body),
       ...chat,
+      stop: body.stop,
+      structured_outputs: body.structured_outputs,
       max_completion_tokens: body.max_output_tokens,
       stream: body.stream,
       truncate_prompt_tokens: body.truncation === 'auto' ? keptTokens(body, maxContext) : undefined,
