@@ -8,7 +8,7 @@ import {
   repeat,
   sequence,
 } from './expression.ts';
-import { unsupported } from './grammar-error.ts';
+import { GrammarError, unsupported } from './grammar-error.ts';
 
 /** How the characters of a match are written. */
 export interface RegexStyle {
@@ -134,6 +134,7 @@ const CLASSES: Readonly<Record<string, readonly CharRange[]>> = {
 };
 const CONTROLS: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', f: '\f', v: '\v', 0: '\0' };
 const REMEDY = 'write the pattern without it';
+const MAX_CHARACTERS = 8_192;
 /** Of groups in each other. */
 const MAX_GROUPS = 64;
 
@@ -143,6 +144,8 @@ class RegexParser {
   #groups = 0;
 
   constructor(pattern: string) {
+    if (pattern.length > MAX_CHARACTERS)
+      throw new GrammarError('too-large', `a pattern of more than ${MAX_CHARACTERS} characters; shorten it`);
     this.#characters = Array.from(pattern);
   }
 
@@ -308,6 +311,3 @@ function hexRange(digits: string): CharRange {
   if (code > 0x10ffff) throw unsupported('a pattern with a bad escape of a code point');
   return [code, code];
 }
-
-/** Nothing may stand around a match. */
-export const WHOLE = EMPTY;

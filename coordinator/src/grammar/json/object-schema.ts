@@ -100,7 +100,7 @@ function patternOf(
   const [only, second] = patterns;
   if (!only) return undefined;
   const { pattern, value, part } = only;
-  compiler.spend(pattern.length / 4);
+  compiler.spend(4 * pattern.length);
   if (second || explicit.some(({ schema }) => schema !== false))
     throw refused('patternProperties', part.place, 'use one pattern, and additionalProperties: false');
   const style = { spell: jsonSpelling, around: repeat(JSON_CHARACTER, 0, Infinity) };

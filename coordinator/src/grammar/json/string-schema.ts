@@ -21,7 +21,7 @@ export function stringExpression(compiler: SchemaCompiler, parts: readonly Schem
     if (hasLength) throw refused('format', shape.place, 'leave it out beside minLength and maxLength');
     return formatExpression(shape.value)!;
   }
-  compiler.spend(shape.value.length / 4);
+  compiler.spend(4 * shape.value.length);
   const style = { spell: jsonSpelling, around: repeat(JSON_CHARACTER, 0, Infinity) };
   try {
     return quoted(regexExpression(shape.value, style, hasLength ? { least, most } : undefined));
