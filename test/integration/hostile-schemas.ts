@@ -33,7 +33,7 @@ const doubling = (count: number): JsonSchema => ({
 /** Each with what the refusal must name. */
 export const HOSTILE_SCHEMAS: readonly (readonly [name: string, schema: JsonSchema, message: string])[] = [
   ['not', { not: { type: 'string' } }, '“not” at #'],
-  ['if', { type: 'object', properties: { a: { if: { const: 1 }, then: { const: 1 } } } }, '“if” at #/properties/a'],
+  ['if', { type: 'object', properties: { a: { if: { const: 1 }, else: { const: 2 } } } }, '“if” at #/properties/a'],
   ['else', { else: true }, '“else” at #'],
   ['uniqueItems', array({ uniqueItems: true }), '“uniqueItems” at #'],
   ['contains', array({ contains: { const: 1 } }), '“contains” at #'],

@@ -27,7 +27,7 @@ export class State {
   mask: Uint32Array | undefined;
 
   constructor(classes: number, threads: readonly Thread[], { isComplete = false, isFree = false } = {}) {
-    this.next = new Array<State | null | undefined>(classes).fill(undefined);
+    this.next = Array.from({ length: classes });
     this.threads = threads;
     this.isComplete = isComplete;
     this.isFree = isFree;

@@ -1,13 +1,4 @@
-import {
-  type CharRange,
-  choice,
-  EMPTY,
-  type Expression,
-  normalRanges,
-  otherRanges,
-  repeat,
-  sequence,
-} from './expression.ts';
+import { type CharRange, choice, type Expression, normalRanges, otherRanges, repeat, sequence } from './expression.ts';
 import { GrammarError, unsupported } from './grammar-error.ts';
 
 /** How the characters of a match are written. */
@@ -83,11 +74,11 @@ function search(node: Node, style: RegexStyle, atStart: boolean, atEnd: boolean)
   const parts = node.kind === 'sequence' ? [...node.parts] : [node];
   let isAnchored = !atStart;
   let isAnchoredAtEnd = !atEnd;
-  while (atStart && isAnchor(parts[0], '^')) {
+  if (atStart && isAnchor(parts[0], '^')) {
     parts.shift();
     isAnchored = true;
   }
-  while (atEnd && isAnchor(parts.at(-1), '$')) {
+  if (atEnd && isAnchor(parts.at(-1), '$')) {
     parts.pop();
     isAnchoredAtEnd = true;
   }
