@@ -136,6 +136,18 @@ describe('content', () => {
   });
 });
 
+describe('"in"', () => {
+  it('looks for any value in any value', () => {
+    const template = new ChatTemplate(
+      "{% set t = tools[0].function.t if tools else none %}{{ t in ['a', 'b'] }} {{ 'x' in t }} {{ 'role' in messages[0] }} " +
+        "{{ 'eat' in messages[0].content }} {{ 1 not in [1, 2] }} {{ 'x' in nothing }}",
+    );
+    const tool = (t: unknown) => ({ type: 'function' as const, function: { name: 'f', t } });
+    expect(template.renderChat([USER], { tools: [tool(['a', 'x'])] })).toBe('False True True True False False');
+    expect(template.renderChat([USER], { tools: [tool('b')] })).toBe('True False True True False False');
+  });
+});
+
 describe('a hostile conversation', () => {
   it('is refused where it goes too deep', () => {
     const deep = `{"a": ${'['.repeat(50_000)}${']'.repeat(50_000)}}`;
