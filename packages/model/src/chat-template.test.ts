@@ -136,6 +136,18 @@ describe('content', () => {
   });
 });
 
+describe('reasoning in history', () => {
+  it('has every name that templates have for it', () => {
+    const template = new ChatTemplate(
+      '{% for m in messages %}{{ m.reasoning_content }},{{ m.reasoning }},{{ m.thinking }};{% endfor %}',
+    );
+    const assistant = { role: 'assistant', reasoning_content: 'hm' };
+    expect(template.renderChat([{ ...assistant, content: null }, { ...assistant, content: 'Sun.' }, USER])).toBe(
+      'hm,hm,hm;hm,hm,;,,;',
+    );
+  });
+});
+
 describe('"in"', () => {
   it('looks for any value in any value', () => {
     const template = new ChatTemplate(
