@@ -53,8 +53,11 @@ function begun({ head, parsed }: ShapeContext, { body, tools }: ResponseOptions)
     ...echoedSettings(body),
     temperature: body.temperature ?? temperature,
     tools: tools.map(({ name, description, parameters, strict }) => ({
-      ...{ type: 'function', name, description: description ?? null },
-      ...{ parameters: parameters ?? null, strict: strict ?? false },
+      type: 'function',
+      name,
+      description: description ?? null,
+      parameters: parameters ?? null,
+      strict: strict ?? false,
     })),
     top_p: body.top_p ?? topP,
   };

@@ -1,5 +1,6 @@
 import { ApiError } from '../errors.ts';
 import type { ChatRequest } from '../requests/chat-schema.ts';
+import { drawingOf } from '../requests/drawing-of.ts';
 import { supportedTools } from '../requests/supported-tools.ts';
 import { conversationOf } from './conversation.ts';
 import type { InputItem, InputTokensRequest, ResponsesRequest } from './schema.ts';
@@ -60,16 +61,6 @@ export function toChat(
 function keptTokens({ max_output_tokens: asked }: ResponsesRequest, maxContext: number): number {
   const quarter = Math.max(1, Math.floor(maxContext / 4));
   return maxContext - Math.min(asked ?? quarter, quarter);
-}
-
-function drawingOf(body: ResponsesRequest): Partial<ChatRequest> {
-  const { temperature, top_p, top_k, min_p, seed, presence_penalty, frequency_penalty, repetition_penalty } = body;
-  const { repeat_penalty, logit_bias, ignore_eos, min_tokens, stop_token_ids, skip_special_tokens } = body;
-  return {
-    ...{ temperature, top_p, top_k, min_p, seed, presence_penalty, frequency_penalty, repetition_penalty },
-    ...{ repeat_penalty, logit_bias, ignore_eos, min_tokens, stop_token_ids, skip_special_tokens },
-    include_stop_str_in_output: body.include_stop_str_in_output,
-  };
 }
 
 function toolsOf({ tool_choice: choice }: InputTokensRequest, supported: Tools) {
