@@ -1,8 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { once } from 'node:events';
 import { ApiError } from './errors.ts';
 import { SECURITY_HEADERS } from './headers.ts';
+import { isMessagesPath, messagesError } from './messages/error.ts';
 
 /** A request's headers while nothing can be asked for yet: no client of ours sends more, or more slowly. */
 const LIMITS = { maxHeaderSize: 16 << 10, headersTimeout: 10_000, requestTimeout: 30_000 };
@@ -54,7 +56,7 @@ export async function holdAddress(host: string, port: number, progress: () => St
 }
 
 function answer({ method, url = '/' }: IncomingMessage, response: ServerResponse, progress: () => StartProgress): void {
-  const path = url.split('?', 1)[0];
+  const [path = '/'] = url.split('?', 1);
   const [status, body] = answerTo(path, progress);
   response.writeHead(status, {
     ...SECURITY_HEADERS,
@@ -67,8 +69,9 @@ function answer({ method, url = '/' }: IncomingMessage, response: ServerResponse
   response.end(method === 'HEAD' ? undefined : JSON.stringify(body));
 }
 
-function answerTo(path: string | undefined, progress: () => StartProgress): [status: number, body: object] {
+function answerTo(path: string, progress: () => StartProgress): [status: number, body: object] {
   if (path === '/healthz') return [200, { status: 'starting' }];
   if (path === '/readyz') return [503, { ready: false, reason: 'starting', ...progress() }];
-  return [503, ApiError.starting().body];
+  const error = ApiError.starting();
+  return [503, isMessagesPath(path) ? messagesError(error, randomUUID()) : error.body];
 }
