@@ -26,6 +26,7 @@ import {
   type HeldAddress,
   holdAddress,
   type HttpAccess,
+  type SamplingDefaults,
   type StartProgress,
   tokenizerCodec,
 } from './http/index.ts';
@@ -293,9 +294,12 @@ function watchAccess(access: Access, events: EventLog, log: Logger): () => void 
   return access.watch();
 }
 
-async function samplingDefaults(modelDir: string): Promise<{ temperature: number; topP: number }> {
-  const { doSample, temperature, topP } = await loadGenerationConfig(modelDir);
-  return doSample ? { temperature: temperature ?? 1, topP: topP ?? 1 } : { temperature: 1, topP: 1 };
+/** A penalty holds for greedy answers too; the rest is for those that are drawn. */
+async function samplingDefaults(modelDir: string): Promise<SamplingDefaults> {
+  const { doSample, temperature = 1, topP = 1, topK, minP, repetitionPenalty } = await loadGenerationConfig(modelDir);
+  return doSample
+    ? { temperature, topP, topK, minP, repetitionPenalty }
+    : { temperature: 1, topP: 1, repetitionPenalty };
 }
 
 function builtPages(): { donor?: string; console?: string } {

@@ -16,7 +16,7 @@ import { UsageError } from './base/usage-error.ts';
 import type { Config } from './config.ts';
 import { chooseConvention, type Convention, CONVENTION_NAMES, conventionByName } from './conventions/index.ts';
 import { openDenseEngine } from './dense-engine.ts';
-import { Grammars } from './grammar/index.ts';
+import { Grammars, vocabularyOf } from './grammar/index.ts';
 import { Dispatcher, type RedispatchEvent } from './laps/dispatcher.ts';
 import type { LapErrorReason } from './laps/lap.ts';
 import { lapsPerPass, type LocalLayerChoice } from './local-experts/choose-layers.ts';
@@ -112,7 +112,6 @@ async function assemble(
   const tokenizer = tokenizerFrom(files);
   const texts = closeLater(new TextEncoding(tokenizer, { files }));
   const { eosTokenIds } = await loadGenerationConfig(packed.dir);
-  const grammars = closeLater(new Grammars());
   const { timeline } = closeLater(await openTimeline(config.traceFile, onTraceError));
   const { model, forward, localLayers } = await openDense(config, packed);
   closeLater(forward);
@@ -134,6 +133,12 @@ async function assemble(
   trust.events.on('wrong', () => scheduler.forgetPrefixes());
   health.start(packed);
   const { work } = localExperts;
+  const convention = conventionOf(config, tokenizer);
+  const endIds = [
+    ...(eosTokenIds ?? model.eosTokenIds),
+    ...convention.stopTokens.flatMap((text) => tokenizer.idOf(text) ?? []),
+  ];
+  const grammars = closeLater(new Grammars({ vocabulary: vocabularyOf(tokenizer, model.vocabSize, endIds) }));
   const core = {
     forward,
     scheduler,
@@ -145,7 +150,7 @@ async function assemble(
     health,
     tokenizer,
     texts,
-    convention: conventionOf(config, tokenizer),
+    convention,
     grammars,
     work,
     localLayers,

@@ -153,17 +153,22 @@ describe('damaged weights, without a checkpoint,', () => {
   });
 });
 
-it('two coordinators share a cache: a changed checkpoint is packed beside the one that is served', async () => {
-  const cacheDir = join(folder, 'shared');
-  const modelDir = join(folder, 'model', 'tiny-stories');
+it.each([
+  ['a changed checkpoint', 'a/checkpoint-1000'],
+  ['another model in a folder of the same name', 'b/checkpoint-1000'],
+])('two coordinators share a cache: %s is packed beside the one that is served', async (_, other) => {
+  const cacheDir = await mkdtemp(join(folder, 'shared-'));
+  const modelDir = join(folder, 'a/checkpoint-1000');
   await cp(TINY_STORIES, modelDir, { recursive: true });
   await start({ cacheDir, modelDir });
-  const path = join(modelDir, 'model.safetensors');
+  const otherDir = join(folder, other);
+  await cp(TINY_STORIES, otherDir, { recursive: true });
+  const path = join(otherDir, 'model.safetensors');
   const bytes = await readFile(path);
   // The lowest bit of some weights.
   for (let at = 400_000; at < bytes.length; at += 1000) bytes[at]! ^= 1;
   await writeFile(path, bytes);
-  const second = await startTinyCoordinator({ cacheDir, modelDir });
+  const second = await startTinyCoordinator({ cacheDir, modelDir: otherDir });
   try {
     expect(second.packed.manifest.modelDigest).not.toBe(coordinator!.packed.manifest.modelDigest);
     const donor = await VirtualDonor.join(coordinator!);
@@ -171,6 +176,8 @@ it('two coordinators share a cache: a changed checkpoint is packed beside the on
     await until('all experts to be served', () => covered(coordinator!));
     expect((await answer(coordinator!, golden.prompt_ids, { maxTokens: 16 })).ids).toEqual(expected);
     await coordinator!.packed.verify();
+    await second.packed.verify();
+    for (const { url } of [coordinator!, second]) expect((await fetch(`${url}/readyz`)).status).toBe(200);
   } finally {
     await second.close();
   }

@@ -159,10 +159,13 @@ describe('the end of an answer', () => {
     expect(json.choices[0]).toMatchObject({ text: 'a.b', finish_reason: 'stop', stop_reason: '.' });
   });
 
-  it('tells which token it was', async () => {
+  it('tells which of the client’s tokens it was', async () => {
     await start(() => ({ ids: says('x'), stopTokenId: 7 }));
-    const { json } = await post('/v1/completions', { prompt: 'A' });
-    expect(json.choices[0]).toMatchObject({ text: 'x', finish_reason: 'stop', stop_reason: 7 });
+    const named = await post('/v1/completions', { prompt: 'A', stop_token_ids: [7] });
+    expect(named.json.choices[0]).toMatchObject({ text: 'x', finish_reason: 'stop', stop_reason: 7 });
+    // The model's own end of text is no news.
+    const own = await post('/v1/completions', { prompt: 'A' });
+    expect(own.json.choices[0]).not.toHaveProperty('stop_reason');
   });
 });
 

@@ -1,4 +1,4 @@
-import { argmax } from '@shoal/model';
+import { argmax, type TokenAnswer } from '@shoal/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
 import type {
@@ -6,6 +6,7 @@ import type {
   GenerationRequest,
   SpeculationUsage,
 } from '../../coordinator/src/scheduler/generation.ts';
+import type { TokenConstraint } from '../../coordinator/src/scheduler/token-constraint.ts';
 import { heldOutText } from '../golden/tiny-stories.ts';
 import { GOLDEN } from './golden.ts';
 import { newMtpCache, newPages } from './own-pages.ts';
@@ -50,7 +51,7 @@ let requests = 0;
 async function generate(promptIds: readonly number[], more: Partial<GenerationRequest> = {}) {
   const { signal } = new AbortController();
   const asked = { temperature: 0, topP: 1, seed: 1, maxTokens: 48, ...more };
-  const tokens: object[] = [];
+  const tokens: TokenAnswer[] = [];
   let usage: SpeculationUsage | undefined;
   const events: AsyncIterable<GenerationEvent> = core.scheduler.submit({
     id: `request ${requests++}`,
@@ -64,9 +65,24 @@ async function generate(promptIds: readonly number[], more: Partial<GenerationRe
       continue;
     }
     const { tokenId, logprob, topLogprobs } = event.token;
-    tokens.push({ tokenId, logprob, topLogprobs });
+    tokens.push({ tokenId, ...(logprob !== undefined && { logprob }), ...(topLogprobs && { topLogprobs }) });
   }
   return { tokens, usage };
+}
+
+/** Tokens with even ids only, as other threads would say. */
+function evenTokens(): TokenConstraint {
+  const mask = new Uint32Array(Math.ceil(core.config.vocabSize / 32)).fill(0x55555555);
+  const odd = (id: number): boolean => id % 2 === 1;
+  return {
+    allowedDrafts: async (drafts) => (drafts.some(odd) ? drafts.findIndex(odd) : drafts.length),
+    masks: async (drafts) => {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      return Array.from({ length: drafts.length + 1 }, () => mask);
+    },
+    accept: () => {},
+    close: () => {},
+  };
 }
 
 describe('answers of the default model', () => {
@@ -81,6 +97,31 @@ describe('answers of the default model', () => {
     expect(drafted.map(({ tokens }) => tokens)).toEqual(plain.map(({ tokens }) => tokens));
     for (const { usage } of drafted) expect(usage!.accepted).toBeGreaterThan(0);
     for (const { usage } of plain) expect(usage).toBeUndefined();
+  });
+
+  it('are bit for bit the same with drafts and without under every sampling parameter, alone and together', async () => {
+    const eos = core.config.eosTokenIds[0]!;
+    const cases: (() => Partial<GenerationRequest>)[] = [
+      () => ({ temperature: 0, repetitionPenalty: 1.15 }),
+      () => ({ temperature: 1, presencePenalty: 0.6, frequencyPenalty: 0.4, minP: 0.05 }),
+      () => ({ temperature: 0.8, logitBias: new Map([[eos, 4]]), minTokens: 12, stopTokenIds: [300, 301] }),
+      () => ({ temperature: 1, ignoreEos: true, logitBias: new Map([[eos, 20]]) }),
+      () => ({ temperature: 0.7, constraint: evenTokens() }),
+      () => ({ temperature: 0, constraint: evenTokens(), frequencyPenalty: 0.3, minTokens: 5 }),
+    ];
+    const asked = cases.map((more, i): [number[], () => Partial<GenerationRequest>] => [
+      GOLDEN[i]!.prompt_ids,
+      () => ({ seed: i, maxTokens: 30, topLogprobs: 1, ...more() }),
+    ]);
+    const plain = [];
+    for (const [ids, more] of asked) plain.push(await generate(ids, { ...more(), speculate: false }));
+    const drafted = await Promise.all(asked.map(([ids, more]) => generate(ids, more())));
+    expect(drafted.map(({ tokens }) => tokens)).toEqual(plain.map(({ tokens }) => tokens));
+    expect(drafted.reduce((sum, { usage }) => sum + usage!.accepted, 0)).toBeGreaterThan(30);
+    for (const { tokens } of plain.slice(4)) for (const { tokenId } of tokens) expect(tokenId % 2).toBe(0);
+    // The biases make an end likely as soon as it may come.
+    expect(plain[2]!.tokens.length).toBeGreaterThanOrEqual(12);
+    expect(plain[3]!.tokens).toHaveLength(30);
   });
 
   it.each([

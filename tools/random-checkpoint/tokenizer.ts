@@ -75,7 +75,7 @@ function files(vocab: Record<string, number>, merges: string[], special: Map<num
       bos_token: names[0],
       eos_token: names.at(-1),
       add_bos_token: true,
-      chat_template: "{% for message in messages %}{{ message['content'] }}{% endfor %}",
+      chat_template: "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}",
     },
   };
 }

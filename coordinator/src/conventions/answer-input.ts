@@ -117,7 +117,8 @@ export class AnswerInput {
   ): Reading<string | undefined> {
     const finder = markerFinder(markers);
     for (;;) {
-      const found = finder(this.#text, this.#at);
+      const isOpen = this.#special === undefined && !this.#hasEnded;
+      const found = finder(this.#text, this.#at, isOpen);
       const text = this.take(found.index - this.#at);
       if (text !== '') onText(text);
       if (found.marker !== undefined) {
@@ -125,7 +126,7 @@ export class AnswerInput {
         this.wasSpecial = false;
         return found.marker;
       }
-      const held = this.#special === undefined && !this.#hasEnded ? '' : this.take(this.#text.length - this.#at);
+      const held = isOpen ? '' : this.take(this.#text.length - this.#at);
       if (held !== '') (this.#special === undefined ? onLast : onText)(held);
       if (this.#special !== undefined) {
         const special = this.#takeSpecial()!;
@@ -150,13 +151,15 @@ export class AnswerInput {
 }
 
 type Found = { index: number; marker: string | undefined };
+/** `isOpen`: more text may follow. */
+type Finder = (text: string, from: number, isOpen: boolean) => Found;
 
-const finders = new Map<string, (text: string, from: number) => Found>();
+const finders = new Map<string, Finder>();
 /** Conventions have a few lists of markers each. */
 const MAX_FINDERS = 256;
 
 /** Finds the first marker, or else where the text's longest end begins that could become one. */
-function markerFinder(markers: readonly string[]): (text: string, from: number) => Found {
+function markerFinder(markers: readonly string[]): Finder {
   const key = markers.join('\0');
   const known = finders.get(key);
   if (known) return known;
@@ -166,15 +169,17 @@ function markerFinder(markers: readonly string[]): (text: string, from: number) 
     'g',
   );
   const longest = longestFirst[0]?.length ?? 0;
-  const finder = (text: string, from: number): Found => {
+  const mayBecome = (end: string): boolean =>
+    markers.some((marker) => marker.length > end.length && marker.startsWith(end));
+  const finder: Finder = (text, from, isOpen) => {
     pattern.lastIndex = from;
     const match = longest === 0 ? null : pattern.exec(text);
-    if (match) return { index: match.index, marker: match[0] };
-    for (let index = Math.max(from, text.length - longest + 1); index < text.length; index++) {
-      const end = text.slice(index);
-      if (markers.some((marker) => marker.startsWith(end))) return { index, marker: undefined };
+    const last = match ? match.index + 1 : text.length;
+    for (let index = Math.max(from, text.length - longest + 1); index < last; index++) {
+      // A marker that is found may still become a longer one.
+      if ((isOpen || !match) && mayBecome(text.slice(index))) return { index, marker: undefined };
     }
-    return { index: text.length, marker: undefined };
+    return match ? { index: match.index, marker: match[0] } : { index: text.length, marker: undefined };
   };
   if (finders.size < MAX_FINDERS) finders.set(key, finder);
   return finder;

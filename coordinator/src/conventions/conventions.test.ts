@@ -109,12 +109,12 @@ describe.each(RENDERERS)('$convention', (renderer) => {
   });
 
   it(`reads ${CALLS_PER_CONVENTION} calls as they were written, however they are cut`, () => {
-    let count = 0;
+    const seen = { calls: 0 };
     const property = fc.property(
       callsFor(renderer),
       fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 6 }),
       (calls, places) => {
-        count += calls.length;
+        seen.calls += calls.length;
         const rendered = renderer.render(calls);
         // A marker inside an argument is no special token.
         const isQuoted = calls.some((call) => renderer.specials.some((one) => call.arguments.includes(one)));
@@ -124,7 +124,7 @@ describe.each(RENDERERS)('$convention', (renderer) => {
         expect(answer.content).toBe('');
       },
     );
-    while (count < CALLS_PER_CONVENTION) fc.assert(property, { numRuns: 100 });
+    while (seen.calls < CALLS_PER_CONVENTION) fc.assert(property, { numRuns: 100 });
   });
 
   it('reads the same whichever way the pieces are cut, with special tokens and without', () => {

@@ -45,6 +45,8 @@ const INSTRUCTIONS =
 
 /** Describes the tools in the conversation, and writes calls and results as texts. */
 function prepare(messages: readonly ChatMessage[], tools: readonly ChatTool[], traits: TemplateTraits): Prepared {
+  const hasCalls = messages.some((message) => message.role === 'tool' || message.tool_calls?.length);
+  if (tools.length === 0 && !hasCalls) return { messages, tools: [] };
   const plain = joinUsers(messages.map(asText));
   if (tools.length === 0) return { messages: plain, tools: [] };
   const list = tools.map((tool) => JSON.stringify(tool.function)).join('\n');

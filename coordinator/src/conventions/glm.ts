@@ -18,7 +18,7 @@ const FORM: TaggedForm = {
 export const glm: CallStyle = {
   name: 'glm45',
   format: { openers: [FORM.callOpen], closers: [FORM.callClose], readCalls },
-  forcedCall: (tool) => taggedCall(tool, FORM, '\n'),
+  forcedCall: (tool) => taggedCall(tool, FORM, ''),
   stopTokens: ['<|observation|>', '<|user|>'],
 };
 

@@ -133,5 +133,7 @@ function* readWord(input: AnswerInput, emit: (text: string) => void): Reading<Js
     emit(value);
     return 'whole';
   }
-  return word !== '' && input.isDone ? 'cut' : 'bad';
+  if (word !== '' && input.isDone) return 'cut';
+  input.unread(word);
+  return 'bad';
 }

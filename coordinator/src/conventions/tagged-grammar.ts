@@ -20,7 +20,7 @@ function parameter(tool: Tool, key: string, form: TaggedForm, between: string): 
   const isText = isAlwaysText(argumentTypes(tool, key));
   const line = form.ownLines ? '\n' : '';
   const kind = form.kinds ? (isText ? form.kinds.text : form.kinds.json) : '';
-  const open = `${form.keyOpen}${key}${form.keyEnd}${kind}${line}`;
+  const open = `${form.keyOpen}${key}${form.keyEnd}${form.valueOpen ?? ''}${kind}${line}`;
   const close = `${line}${form.valueClose}`;
   if (!isText) return [open, { schema: withDefinitions(own, tool) }, `${close}${between}`];
   const choices = typeof own === 'object' ? (own['enum'] ?? ('const' in own ? [own['const']] : undefined)) : undefined;

@@ -1,19 +1,4 @@
-import type { TokenConstraint } from '../scheduler/token-constraint.ts';
-import type { GrammarSource } from './grammar-source.ts';
-export class GrammarError extends Error {
-  readonly reason: 'unsupported' | 'too-large' | 'timeout' | 'full' | 'failed';
-  constructor(reason: GrammarError['reason'], message: string) {
-    super(message);
-    this.reason = reason;
-  }
-}
-export type * from './grammar-source.ts';
-export interface Grammar {
-  open(options?: { after?: string }): TokenConstraint;
-}
-export class Grammars {
-  compile(_source: GrammarSource, _client: { signal?: AbortSignal | undefined }): Promise<Grammar> {
-    return Promise.reject(new GrammarError('failed', 'stub'));
-  }
-  close(): void {}
-}
+export { GrammarError, type GrammarErrorReason } from './grammar-error.ts';
+export type { GrammarPart, GrammarSource, JsonSchema } from './grammar-source.ts';
+export { type Grammar, type GrammarClient, Grammars, type GrammarsOptions, type OpenOptions } from './grammars.ts';
+export { type Vocabulary, vocabularyFrom, vocabularyOf } from './vocabulary.ts';

@@ -24,7 +24,7 @@ export interface TextCodec {
   tokenText(id: number): string | undefined;
   /** A special token's text; undefined for others. Detokenizers leave special tokens out. */
   specialText(id: number): string | undefined;
-  /** The token that a text is, if it is one token. */
+  /** The token of this name, special or not. */
   idOf(text: string): number | undefined;
   newDetokenizer(): StreamDetokenizer;
   /** Whether a text's first space is the tokenizer's and not the text's, as in Llama 2's; an answer goes on with it. */
@@ -46,7 +46,7 @@ export function tokenizerCodec(tokenizer: Tokenizer, texts: TextEncoding): TextC
     tokenBytes: (id) => tokenizer.tokenBytes(id),
     tokenText: (id) => tokenizer.tokenText(id),
     specialText: (id) => (tokenizer.specialTokenIds.has(id) ? (tokenizer.tokenText(id) ?? '') : undefined),
-    idOf: (text) => idOf(tokenizer, text),
+    idOf: (text) => tokenizer.idOf(text),
     newDetokenizer: () => tokenizer.detokenizer(),
     dropsFirstSpace: tokenizer.dropsFirstSpace,
     fim: fimMarkers(tokenizer),
@@ -62,12 +62,7 @@ const FIM_MARKERS: readonly FimMarkers[] = [
 ];
 
 function fimMarkers(tokenizer: Tokenizer): FimMarkers | undefined {
-  return FIM_MARKERS.find((markers) => Object.values(markers).every((text) => idOf(tokenizer, text) !== undefined));
-}
-
-function idOf(tokenizer: Tokenizer, text: string): number | undefined {
-  const ids = tokenizer.encode(text);
-  return ids.length === 1 ? ids[0] : undefined;
+  return FIM_MARKERS.find((markers) => Object.values(markers).every((text) => tokenizer.idOf(text) !== undefined));
 }
 
 /**

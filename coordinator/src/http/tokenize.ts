@@ -6,7 +6,7 @@ import { ApiError } from './errors.ts';
 import { chatRequestSchema } from './requests/chat-schema.ts';
 import { bodyError, list, z } from './requests/fields.ts';
 import { chatPrompt } from './requests/parse-chat.ts';
-import { encode, MAX_TRUNCATED, outsideVocabulary, refuseOtherModel } from './requests/parse-common.ts';
+import { checkIds, encode, MAX_TRUNCATED, refuseOtherModel } from './requests/parse-common.ts';
 import type { ParseDeps } from './requests/parsed-request.ts';
 import { model } from './requests/sampling-schema.ts';
 
@@ -90,9 +90,7 @@ export const detokenize: PlainEndpoint<DetokenizeRequest> = {
   async answer({ model: asked, tokens }, deps) {
     refuseOtherModel(asked, deps);
     const { codec } = deps;
-    if (tokens.some((id) => id >= codec.vocabSize)) {
-      throw ApiError.invalid('tokens', outsideVocabulary('tokens', codec.vocabSize));
-    }
+    checkIds('tokens', tokens, codec.vocabSize);
     const detokenizer = codec.newDetokenizer();
     const textOf = (id: number): string => {
       const special = codec.specialText(id);

@@ -73,7 +73,9 @@ describe('TextEncoding', () => {
     expect(tokenizer.minTokens(letters(bytes))).toBeLessThan(maxTokens);
     expect(await texts.encode({ text: letters(bytes), maxTokens }, {})).toEqual({ fault });
     const messages = [{ role: 'user' as const, content: letters(bytes) }];
-    expect(await texts.encode({ messages, maxTokens }, {})).toEqual({ fault });
+    // Its template begins with the begin-of-text token.
+    const rendered = { ...fault, bytes: bytes + '<|endoftext|>'.length };
+    expect(await texts.encode({ messages, maxTokens }, {})).toEqual({ fault: rendered });
   });
 
   it.each([0, 10_000, 100_000])('hands on why there is no text to tokenize (%i bytes)', async (bytes) => {
@@ -108,6 +110,43 @@ describe('TextEncoding', () => {
     const messages = [{ role: 'user' as const, content: 'hen' }];
     const named = [{ ...messages[0]!, name: 'é'.repeat(512) }];
     expect(taskBytes({ messages: named, maxTokens: 9 }) - taskBytes({ messages, maxTokens: 9 })).toBe(1_024);
+  });
+
+  it('counts tools, calls with their arguments, reasoning and a client’s variables', () => {
+    const messages = [{ role: 'user', content: null }];
+    const size = (conversation: object): number => taskBytes({ messages, ...conversation, maxTokens: 9 });
+    const long = 'é'.repeat(512);
+    const tool = { type: 'function' as const, function: { name: 'f', description: long } };
+    expect(size({ tools: [tool, tool] }) - size({})).toBeGreaterThan(2 * (1_024 + 256));
+    expect(size({ variables: { a: long } }) - size({})).toBeGreaterThan(1_024);
+    expect(size({ suffix: 'xx' }) - size({})).toBe(2);
+    const call = { type: 'function' as const, function: { name: 'f', arguments: long } };
+    expect(size({ messages: [{ ...messages[0], tool_calls: [call, call] }] }) - size({})).toBe(2 * (1_024 + 1 + 256));
+    expect(size({ messages: [{ ...messages[0], reasoning_content: long }] }) - size({})).toBe(1_024);
+    expect(size({ messages: [{ ...messages[0], tool_call_id: long }] }) - size({})).toBe(1_024);
+  });
+
+  it('counts that templates look through all messages for each', () => {
+    const size = (count: number): number =>
+      taskBytes({ messages: Array.from({ length: count }, () => ({ role: 'user', content: '' })), maxTokens: 9 });
+    expect(size(8)).toBeLessThan(2_200);
+    expect(size(200)).toBeGreaterThan(65_536);
+  });
+
+  it('renders tools, variables and a suffix on every thread, and gives the end of the text', async () => {
+    const files = withTemplate('{{ messages[0].content }} {{ tools[0].function.name }} {{ mood }}');
+    const own = new TextEncoding(tokenizerFrom(files), { files });
+    closing.push(() => own.close());
+    for (const bytes of [10, 10_000]) {
+      const content = 'hen '.repeat(bytes / 4);
+      const tools = [{ type: 'function' as const, function: { name: 'feed' } }];
+      const chat = { messages: [{ role: 'user', content }], tools, variables: { mood: 'glad' }, suffix: ' Once' };
+      const text = `${content} feed glad Once`;
+      expect(await own.encode({ ...chat, maxTokens: 1e9 }, {})).toEqual({
+        ids: Uint32Array.from(tokenizer.encodePrompt(text)),
+        tail: text.slice(-256),
+      });
+    }
   });
 
   it('answers texts on the main thread and in the short thread while a long one takes its time', async () => {

@@ -1,5 +1,6 @@
 import { Template } from '@huggingface/jinja';
 import { messageOf, ModelError } from './errors.ts';
+import { asPython, PYTHON_FUNCTIONS } from './python-template.ts';
 import { probeTemplate, type TemplateTraits } from './template-traits.ts';
 
 /** A call that an assistant's message made. `arguments` is JSON text, as OpenAI's API has it. */
@@ -54,7 +55,7 @@ const RESERVED = new Set([
 export function variablesFault(variables: Readonly<Record<string, unknown>>): string | undefined {
   const reserved = Object.keys(variables).find((name) => RESERVED.has(name));
   if (reserved !== undefined) return `${JSON.stringify(reserved)} is set by the server`;
-  const wrong = Object.keys(variables).find((name) => !/^[a-z_]\w{0,63}$/i.test(name));
+  const wrong = Object.keys(variables).find((name) => !/^[a-z]\w{0,63}$/i.test(name));
   return wrong === undefined ? undefined : `${JSON.stringify(wrong.slice(0, 64))} is not a variable's name`;
 }
 
@@ -73,7 +74,7 @@ export class ChatTemplate {
    */
   constructor(source: string, variables: { bos_token?: string; eos_token?: string } = {}, toolSource?: string) {
     this.source = toolSource === undefined ? source : `${source}\n${toolSource}`;
-    this.#variables = variables;
+    this.#variables = { ...variables, ...PYTHON_FUNCTIONS };
     this.#template = parse(source);
     this.#toolTemplate = toolSource === undefined ? this.#template : parse(toolSource);
   }
@@ -150,7 +151,9 @@ function cutAfterContent(text: string, last: ChatMessage | undefined): string {
 
 function parse(source: string): Template {
   try {
-    return new Template(source);
+    const template = new Template(source);
+    asPython(template.parsed);
+    return template;
   } catch (cause) {
     const message = `chat_template doesn't parse: ${messageOf(cause)}`;
     throw new ModelError('bad-template', 'chat_template', message, { cause });

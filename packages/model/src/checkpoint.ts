@@ -1,10 +1,11 @@
-import { open, readFile, stat, type FileHandle } from 'node:fs/promises';
+import { open, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { requireShape } from './check-tensors.ts';
 import { parseModelConfig } from './config.ts';
-import { CheckpointError, type CheckpointErrorReason, messageOf, ModelError } from './errors.ts';
+import { CheckpointError, type CheckpointErrorReason, messageOf } from './errors.ts';
 import { applyBlockScales } from './fp8.ts';
+import { readJson } from './json-file.ts';
 import { withoutMtp, type ModelConfig } from './model-config.ts';
 import { readFully } from './read-fully.ts';
 import {
@@ -17,8 +18,6 @@ import {
   type TensorInfo,
 } from './safetensors.ts';
 
-/** config.json, tokenizer.json and an index are read whole; the largest published one (a 150k-token tokenizer) is 20 MB. */
-const MAX_JSON_BYTES = 64 * 1024 * 1024;
 /** DeepSeek-V3 has 163 files; each costs a file handle. */
 const MAX_FILES = 4096;
 
@@ -295,39 +294,6 @@ class FileCheckpoint implements Checkpoint {
       throw new CheckpointError('missing-tensor', join(this.dir, listed), name, 'is not in the checkpoint');
     }
     return { file, info };
-  }
-}
-
-/** Reads a JSON file of bounded size. Throws a ModelError naming the path. */
-export async function readJson(path: string): Promise<unknown> {
-  return parseJson(await readJsonText(path));
-}
-
-/** A JSON file that was read, and not parsed yet. */
-export interface JsonText {
-  path: string;
-  text: string;
-}
-
-/** Reads a file of bounded size. Throws a ModelError naming the path. */
-export async function readJsonText(path: string): Promise<JsonText> {
-  try {
-    const { size } = await stat(path);
-    if (size > MAX_JSON_BYTES)
-      throw new ModelError('bad-json', undefined, `${path}: ${size} bytes, more than the ${MAX_JSON_BYTES} read`);
-    return { path, text: await readFile(path, 'utf8') };
-  } catch (cause) {
-    if (cause instanceof ModelError) throw cause;
-    throw new ModelError('not-found', undefined, `${path}: cannot be read (${messageOf(cause)})`, { cause });
-  }
-}
-
-/** Throws a ModelError naming the path. */
-export function parseJson({ path, text }: JsonText): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new ModelError('bad-json', undefined, `${path}: not valid JSON (${messageOf(cause)})`, { cause });
   }
 }
 

@@ -124,7 +124,10 @@ describe('parseModelConfig', () => {
     ['bad-value', 'q_lora_rank', { q_lora_rank: 0 }],
     ['bad-value', 'norm_topk_prob', { norm_topk_prob: 'yes' }],
     ['bad-value', 'eos_token_id', { eos_token_id: [] }],
-    ['bad-value', 'eos_token_id', { eos_token_id: null }],
+    ['missing-key', 'eos_token_id', { eos_token_id: null }],
+    ['missing-key', 'hidden_size', { hidden_size: null }],
+    ['bad-value', 'rms_norm_eps', { rms_norm_eps: Number.NaN }],
+    ['bad-value', 'rms_norm_eps', { rms_norm_eps: Infinity }],
     ['contradiction', 'n_group', { n_group: 5, topk_group: 3 }],
     ['contradiction', 'n_group', { n_group: 32, topk_group: 8 }],
     ['contradiction', 'topk_group', { topk_group: 9 }],
@@ -185,6 +188,9 @@ function publishedWith(name: string, changes: Record<string, unknown>): Record<s
   return json;
 }
 
+/** Keys of YaRN that tools write without a value. */
+const yarnNulls = { original_max_position_embeddings: 32768, beta_fast: null, mscale: null, truncate: null };
+
 describe('the other families', () => {
   it.each<[string, Record<string, unknown>, Record<string, unknown>]>([
     ['DeepSeek-V2', { norm_topk_prob: true }, { gate: { normTopkProb: true, scaleWhenNormalised: false } }],
@@ -203,6 +209,31 @@ describe('the other families', () => {
       'Qwen3-30B-A3B',
       { rope_scaling: { ...yarn, type: undefined, rope_type: 'yarn' } },
       { rope: { attentionFactor: 0.1 * Math.log(40) + 1 } },
+    ],
+    // As Qwen3-Coder-30B-A3B has it, and with what tools write as null.
+    [
+      'Qwen3-30B-A3B',
+      {
+        attention_bias: null,
+        qkv_bias: false,
+        use_qk_norm: true,
+        shared_expert_intermediate_size: 0,
+        mlp_only_layers: null,
+      },
+      { attention: { qkNorm: 'per-head' }, sharedIntermediateSize: 0 },
+    ],
+    [
+      'DeepSeek-V3',
+      { tie_word_embeddings: null, moe_layer_freq: null, head_dim: null, num_local_experts: null, rope_theta: 10000 },
+      { tieWordEmbeddings: false },
+    ],
+    [
+      'Qwen3-30B-A3B',
+      {
+        rope_theta: null,
+        rope_scaling: { rope_type: 'yarn', type: null, factor: 4, rope_theta: 1e6, ...yarnNulls },
+      },
+      { rope: { attentionFactor: 0.1 * Math.log(4) + 1 } },
     ],
     ['OLMoE-1B-7B-0924', { clip_qkv: 8 }, { attention: { clipQkv: 8 }, bosTokenId: null }],
     ['Mixtral-8x7B-v0.1', { sliding_window: 32768 }, { gate: { normTopkProb: true } }],
@@ -225,7 +256,8 @@ describe('the other families', () => {
     ['Qwen3-30B-A3B', 'contradiction', 'num_key_value_heads', { num_key_value_heads: 5 }],
     ['Qwen3-30B-A3B', 'contradiction', 'head_dim', { head_dim: 127 }],
     ['Qwen3-30B-A3B', 'unsupported', 'rope_scaling', { rope_scaling: { rope_type: 'dynamic', factor: 2 } }],
-    ['Qwen3-30B-A3B', 'unknown-key', 'shared_expert_intermediate_size', { shared_expert_intermediate_size: 5632 }],
+    ['Qwen3-30B-A3B', 'bad-value', 'shared_expert_intermediate_size', { shared_expert_intermediate_size: 5632 }],
+    ['Qwen3-30B-A3B', 'bad-value', 'use_qk_norm', { use_qk_norm: false }],
     ['OLMoE-1B-7B-0924', 'unsupported', 'hidden_act', { hidden_act: 'gelu' }],
     ['OLMoE-1B-7B-0924', 'contradiction', 'num_attention_heads', { num_attention_heads: 15 }],
     ['OLMoE-1B-7B-0924', 'bad-value', 'clip_qkv', { clip_qkv: -1 }],

@@ -20,7 +20,7 @@ export function parseModelConfig(json: unknown, where = 'config.json'): ModelCon
     const problem = `${key} is set to ${excerpt(value)}, which this version doesn't know`;
     throw new ModelError('unknown-key', key, `${where}: ${problem}: remove it if it has no effect on inference`);
   }
-  return family.toConfig(parseKeys(family.schema, keys, where), where);
+  return family.toConfig(parseKeys(family.schema, withoutNulls(family.schema, keys), where), where);
 }
 
 function findFamily(json: Record<string, unknown>, where: string): Family {
@@ -48,6 +48,13 @@ function findFamily(json: Record<string, unknown>, where: string): Family {
   return family;
 }
 
+/** Tools write null for what they leave to the default, so it is as if the key were absent, except where null is a choice of its own. */
+function withoutNulls(schema: z.ZodObject, json: Record<string, unknown>): Record<string, unknown> {
+  const isDefault = ([key, value]: [string, unknown]): boolean =>
+    value === null && key in schema.shape && !(schema.shape[key] as z.ZodType).safeParse(null).success;
+  return Object.fromEntries(Object.entries(json).filter((entry) => !isDefault(entry)));
+}
+
 function parseKeys<S extends z.ZodObject>(schema: S, json: Record<string, unknown>, where: string): z.infer<S> {
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
@@ -61,6 +68,7 @@ function parseKeys<S extends z.ZodObject>(schema: S, json: Record<string, unknow
 
 /** A value as JSON, cut to fit a log line. */
 function excerpt(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  // JSON has no NaN and no ∞.
+  const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }

@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { type JsonText, parseJson, readJson, readJsonText } from './checkpoint.ts';
 import { ModelError } from './errors.ts';
+import { type JsonText, parseJson, readJsonText, readTextIfPresent } from './json-file.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 /** What a tokenizer is made from, as read. Can be sent to another thread, which then makes the same one. */
@@ -18,7 +17,8 @@ export async function readTokenizerFiles(dir: string): Promise<TokenizerFiles> {
   return {
     tokenizer: await readJsonText(join(dir, 'tokenizer.json')),
     config: await readJsonText(join(dir, 'tokenizer_config.json')),
-    template: await readIfPresent(join(dir, 'chat_template.jinja')),
+    // Python reads its lines so, whichever system wrote them.
+    template: (await readTextIfPresent(join(dir, 'chat_template.jinja')))?.replace(/\r\n?/g, '\n'),
   };
 }
 
@@ -37,40 +37,52 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   return tokenizerFrom(await readTokenizerFiles(dir));
 }
 
-/** The sampling parameters that a model's authors suggest; undefined where they suggest none. */
+/** The sampling parameters that a model's authors suggest; undefined where they suggest none, or one without effect. */
 export interface GenerationConfig {
   doSample: boolean;
   temperature: number | undefined;
   topP: number | undefined;
+  topK: number | undefined;
+  minP: number | undefined;
+  repetitionPenalty: number | undefined;
   /** Override config.json's. */
   eosTokenIds: number[] | undefined;
 }
 
+/** Some tools write -1 for none, or leave holes in a list. */
+const eosTokenId = z.int().min(-1).nullable();
+
+/** Keys are often null, which is as if they were absent. */
 const generationSchema = z.looseObject({
-  do_sample: z.boolean().default(false),
-  temperature: z.number().min(0).optional(),
-  top_p: z.number().min(0).max(1).optional(),
-  eos_token_id: z.union([z.int().min(0), z.array(z.int().min(0)).min(1)]).optional(),
+  do_sample: z.boolean().nullish(),
+  temperature: z.number().min(0).nullish(),
+  top_p: z.number().min(0).max(1).nullish(),
+  top_k: z.int().nullish(),
+  min_p: z.number().min(0).max(1).nullish(),
+  repetition_penalty: z.number().positive().nullish(),
+  eos_token_id: z.union([eosTokenId, z.array(eosTokenId)]).optional(),
 });
 
 /** Loads `generation_config.json` of a model directory, which may be absent. */
 export async function loadGenerationConfig(dir: string): Promise<GenerationConfig> {
   const path = join(dir, 'generation_config.json');
-  const parsed = generationSchema.safeParse((await readIfPresent(path)) === undefined ? {} : await readJson(path));
+  const text = await readTextIfPresent(path);
+  const parsed = generationSchema.safeParse(text === undefined ? {} : parseJson({ path, text }));
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     const key = issue.path.join('.');
-    throw new ModelError('bad-value', key, `${path}: ${key}: ${issue.message}`);
+    throw new ModelError('bad-value', key, `${path}: ${key || 'the file'}: ${issue.message}`);
   }
-  const { do_sample: doSample, temperature, top_p: topP, eos_token_id: eos } = parsed.data;
-  return { doSample, temperature, topP, eosTokenIds: typeof eos === 'number' ? [eos] : eos };
-}
-
-async function readIfPresent(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
+  const { do_sample, temperature, top_p, top_k, min_p, repetition_penalty, eos_token_id } = parsed.data;
+  const ends = new Set([eos_token_id].flat().filter((id): id is number => typeof id === 'number' && id >= 0));
+  return {
+    doSample: do_sample ?? false,
+    temperature: temperature ?? undefined,
+    topP: top_p ?? undefined,
+    // As other servers read it: 0 and -1 mean all tokens.
+    topK: top_k !== undefined && top_k !== null && top_k > 0 ? top_k : undefined,
+    minP: min_p || undefined,
+    repetitionPenalty: repetition_penalty === 1 ? undefined : (repetition_penalty ?? undefined),
+    eosTokenIds: ends.size > 0 ? [...ends] : undefined,
+  };
 }

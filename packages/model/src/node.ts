@@ -1,4 +1,5 @@
-export { type Checkpoint, openCheckpoint, readJson, RowScratch } from './checkpoint.ts';
+export { type Checkpoint, openCheckpoint, RowScratch } from './checkpoint.ts';
+export { readJson } from './json-file.ts';
 export {
   loadGenerationConfig,
   loadTokenizer,

@@ -136,7 +136,7 @@ describe('chat template', () => {
   ];
 
   it('of the default model strings the texts together, without the system message', () => {
-    expect(tokenizer.chatTemplate!.renderChat(messages)).toBe('Once upon');
+    expect(tokenizer.chatTemplate!.renderChat(messages)).toBe('<|endoftext|>Once upon');
   });
 
   it('gets special tokens and asks for an answer', () => {
@@ -161,6 +161,9 @@ describe('chat template', () => {
     expect(new Tokenizer(tokenizerJson, { ...configJson, chat_template: several }).chatTemplate!.renderChat([])).toBe(
       'plain',
     );
+    const withTools = new Tokenizer(tokenizerJson, { ...configJson, chat_template: several }).chatTemplate!;
+    const tools = [{ type: 'function', function: { name: 'f' } }] as const;
+    expect(withTools.renderChat([], { tools })).toBe('tools');
     expect(new Tokenizer(tokenizerJson, { ...configJson, chat_template: undefined }).chatTemplate).toBeUndefined();
   });
 });
@@ -171,12 +174,15 @@ describe('files beside the weights', () => {
     try {
       await writeFile(join(copy, 'tokenizer.json'), JSON.stringify(tokenizerJson));
       await writeFile(join(copy, 'tokenizer_config.json'), JSON.stringify(configJson));
-      await writeFile(join(copy, 'chat_template.jinja'), 'from the file');
-      expect((await loadTokenizer(copy)).chatTemplate!.renderChat([])).toBe('from the file');
+      await writeFile(join(copy, 'chat_template.jinja'), '\ufefffrom the file,\r\nof Windows');
+      expect((await loadTokenizer(copy)).chatTemplate!.renderChat([])).toBe('from the file,\nof Windows');
       expect(await loadGenerationConfig(copy)).toEqual({
         doSample: false,
         temperature: undefined,
         topP: undefined,
+        topK: undefined,
+        minP: undefined,
+        repetitionPenalty: undefined,
         eosTokenIds: undefined,
       });
       await writeFile(join(copy, 'generation_config.json'), '{"temperature": -1}');
@@ -187,7 +193,12 @@ describe('files beside the weights', () => {
   });
 
   it('of the default model suggest how to sample', async () => {
-    expect(await loadGenerationConfig(dir)).toEqual({ doSample: true, temperature: 0.7, topP: 0.9, eosTokenIds: [0] });
+    expect(await loadGenerationConfig(dir)).toMatchObject({
+      doSample: true,
+      temperature: 0.7,
+      topP: 0.9,
+      eosTokenIds: [0],
+    });
   });
 
   it('are named when they are missing', async () => {

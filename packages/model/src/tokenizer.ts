@@ -6,6 +6,7 @@ import { byteLevelBytes } from './byte-level.ts';
 import { ChatTemplate } from './chat-template.ts';
 import { messageOf, ModelError } from './errors.ts';
 import { guardNormalizers } from './normal-form.ts';
+import { postProcessorSchema, promptPrefix } from './prompt-prefix.ts';
 
 /** Far above any published vocabulary; bounds the tables by id. */
 const MAX_TOKEN_ID = 1 << 22;
@@ -16,7 +17,8 @@ const tokenName = z.union([z.string(), z.object({ content: z.string() }).transfo
 const configSchema = z.looseObject({
   bos_token: tokenName.nullish(),
   eos_token: tokenName.nullish(),
-  add_bos_token: z.boolean().default(false),
+  add_bos_token: z.boolean().nullish(),
+  tokenizer_class: z.string().nullish(),
   remove_space: z.boolean().nullish(),
   do_lowercase_and_remove_accent: z.boolean().nullish(),
   chat_template: z.union([z.string(), z.array(z.object({ name: z.string(), template: z.string() }))]).nullish(),
@@ -42,6 +44,7 @@ const tokenizerSchema = z.looseObject({
   normalizer: stepSchema.nullish(),
   pre_tokenizer: stepSchema.nullish(),
   model: z.looseObject({ type: z.literal('BPE'), vocab: z.record(z.string(), tokenId) }),
+  post_processor: postProcessorSchema.nullish(),
   decoder: decoderSchema,
   added_tokens: z.array(
     z.looseObject({
@@ -68,6 +71,8 @@ export class Tokenizer {
   readonly vocabSize: number;
   /** Whether prompts begin with `bosTokenId`. */
   readonly addBosToken: boolean;
+  /** The tokens that prompts begin with. */
+  readonly promptPrefix: readonly number[];
   readonly bosTokenId: number | undefined;
   readonly eosTokenId: number | undefined;
   readonly specialTokenIds: ReadonlySet<number>;
@@ -108,13 +113,15 @@ export class Tokenizer {
     });
     this.vocabSize = this.#bytes.length;
     this.specialTokenIds = new Set(spec.added_tokens.flatMap((token) => (token.special ? [token.id] : [])));
-    this.bosTokenId = this.#idOf(config.bos_token, 'bos_token');
-    this.eosTokenId = this.#idOf(config.eos_token, 'eos_token');
-    this.addBosToken = config.add_bos_token;
-    if (this.addBosToken && this.bosTokenId === undefined) {
-      const message = 'tokenizer_config.json: add_bos_token is true but bos_token is not set';
-      throw new ModelError('contradiction', 'add_bos_token', message);
-    }
+    this.bosTokenId = this.#requiredId(config.bos_token, 'bos_token');
+    this.eosTokenId = this.#requiredId(config.eos_token, 'eos_token');
+    this.promptPrefix = promptPrefix({
+      postProcessor: spec.post_processor,
+      addBos: config.add_bos_token,
+      bosTokenId: this.bosTokenId,
+      tokenizerClass: config.tokenizer_class,
+    });
+    this.addBosToken = this.bosTokenId !== undefined && this.promptPrefix[0] === this.bosTokenId;
     this.chatTemplate = chatTemplate(config);
   }
 
@@ -137,10 +144,10 @@ export class Tokenizer {
     throw new ModelError('bad-tokenizer', 'vocab', 'tokenizer.json: no token for a part of the text');
   }
 
-  /** Token ids of a prompt, after one `bosTokenId` if the model needs it and the text does not begin with it. */
+  /** Token ids of a prompt, after `promptPrefix` if the text does not begin with it. */
   encodePrompt(text: string, maxTokens?: number): number[] {
     const ids = this.encode(text, maxTokens);
-    return this.addBosToken && ids[0] !== this.bosTokenId ? [this.bosTokenId!, ...ids] : ids;
+    return this.promptPrefix.every((id, at) => ids[at] === id) ? ids : [...this.promptPrefix, ...ids];
   }
 
   /** Text of token ids, without special tokens and without an incomplete character at the end, as in a streamed answer. */
@@ -158,6 +165,11 @@ export class Tokenizer {
       (id) => (this.specialTokenIds.has(id) ? NO_BYTES : this.tokenBytes(id)),
       (id) => (this.specialTokenIds.has(id) ? '' : this.tokenText(id)),
     );
+  }
+
+  /** The token of this name, special or not. */
+  idOf(token: string): number | undefined {
+    return this.#hf.token_to_id(token);
   }
 
   /** UTF-8 bytes of one token, which may begin or end inside a character; none for an id without a token. */
@@ -197,9 +209,9 @@ export class Tokenizer {
     for (const [id, bytes] of added) this.#bytes[id] = bytes;
   }
 
-  #idOf(token: string | null | undefined, key: string): number | undefined {
+  #requiredId(token: string | null | undefined, key: string): number | undefined {
     if (token === null || token === undefined) return undefined;
-    const id = this.#hf.token_to_id(token);
+    const id = this.idOf(token);
     if (id !== undefined) return id;
     const message = `tokenizer_config.json: ${key} ${JSON.stringify(token)} is not in tokenizer.json`;
     throw new ModelError('contradiction', key, message);

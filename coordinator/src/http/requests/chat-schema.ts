@@ -1,6 +1,6 @@
 import { MAX_TOP_LOGPROBS } from '@shoal/model';
 import { bodyError, ignored, isPlainObject, list, MAX_LABEL_CHARS, only, plainObject, z } from './fields.ts';
-import { sampling, templateKwargs } from './sampling-schema.ts';
+import { olderLimit, sampling, templateKwargs } from './sampling-schema.ts';
 
 /** OpenAI's limit is 128; agents with several tool servers send more. */
 export const MAX_TOOLS = 512;
@@ -119,6 +119,7 @@ export const chatRequestSchema = z.looseObject(
     max_completion_tokens: z.number().int().min(-1).nullish().meta({
       description: 'Default and -1: what the context leaves.',
     }),
+    n_predict: olderLimit,
     logprobs: z.boolean().nullish(),
     top_logprobs: z.number().int().min(0).max(MAX_TOP_LOGPROBS).nullish().meta({
       description: 'Alternatives to each token. Requires logprobs: true.',

@@ -23,7 +23,7 @@ export async function parseChat(body: ChatRequest, deps: ParseDeps, client: Text
   const { tools, wanted, ids, tail } = await chatPrompt(body, deps, client);
   const prompt = fitContext(ids, answerTokens(body), Number.POSITIVE_INFINITY, 'messages', deps);
   const openConstraint = wanted && (await constraintAfter(tail, wanted, deps, client));
-  const maxCalls = body.parallel_tool_calls === false ? 1 : undefined;
+  const maxCalls = isOneCall(body) ? 1 : undefined;
   const newParser = (): OutputParser => convention.newParser({ tools: tools.offered, tail, maxCalls });
   const showsReasoning = body.include_reasoning ?? true;
   const generation = { ...common.generation, stopTokenIds: stopTokens(common.generation.stopTokenIds, deps) };
@@ -68,7 +68,7 @@ function answerTokens(body: ChatRequest): number | null | undefined {
   if (older != null && newer != null && older !== newer) {
     throw ApiError.invalid('max_tokens', "'max_tokens' and 'max_completion_tokens' differ. Send one of them.");
   }
-  return newer ?? older;
+  return newer ?? older ?? body.n_predict;
 }
 
 /** Calls of one answer that a grammar allows; the answer is complete after each. */
@@ -78,6 +78,11 @@ const MAX_FORCED_CALLS = 8;
 interface AskedTools {
   offered: Tool[];
   required: Tool[] | undefined;
+}
+
+/** Whoever names a function takes the first call for the answer, as elsewhere: structured output by a tool. */
+function isOneCall({ parallel_tool_calls: parallel, tool_choice: choice }: ChatRequest): boolean {
+  return parallel === false || (choice != null && typeof choice === 'object');
 }
 
 function toolsOf({ tools: sent, tool_choice: choice }: ChatRequest): AskedTools {
@@ -115,7 +120,7 @@ interface Wanted extends Asked {
 function wantedOf(body: ChatRequest, { offered, required }: AskedTools, { convention }: ParseDeps): Wanted | undefined {
   const asked = askedOf(body);
   if (required || asked) refuseEndless(body);
-  const most = body.parallel_tool_calls === false ? 1 : MAX_FORCED_CALLS;
+  const most = isOneCall(body) ? 1 : MAX_FORCED_CALLS;
   if (required) return { param: 'tools', source: convention.forcedCalls(required, { most }), isCall: true };
   if (!asked || offered.length === 0) return asked && { ...asked, isCall: false };
   const calls = convention.forcedCalls(offered, { most });
@@ -138,7 +143,7 @@ async function constraintAfter(
 function chatMessages(body: ChatRequest): ChatMessage[] {
   return body.messages.map((message) => {
     const { role, name, tool_calls: calls, tool_call_id: callId } = message;
-    const reasoning = message.reasoning_content ?? message.reasoning;
+    const reasoning = message.reasoning ?? message.reasoning_content;
     return {
       role: role === 'developer' ? 'system' : role === 'function' ? 'tool' : role,
       content: contentOf(message),

@@ -147,6 +147,7 @@ export const model = z
 export const templateKwargs = plainObject.nullish().meta({
   description: 'Variables of the chat template, such as {"enable_thinking": false}.',
 });
+export const olderLimit = z.number().int().min(-1).nullish().meta({ description: 'llama.cpp’s name of max_tokens.' });
 
 /** The parameters of both endpoints. */
 export const sampling = {
@@ -167,6 +168,12 @@ export const sampling = {
   }),
   truncate_prompt_tokens: z.number().int().min(-1).nullish().meta({
     description: 'Keep only the last so many tokens of the prompt; -1: as many as the context holds.',
+  }),
+  return_token_ids: z.boolean().nullish().meta({
+    description: 'Extension of vLLM: the token ids of the prompt and of the answer’s text.',
+  }),
+  return_tokens_as_token_ids: z.boolean().nullish().meta({
+    description: 'Extension of vLLM: log-probabilities name tokens as `token_id:7`.',
   }),
   use_beam_search: only((value) => value === false, 'leave it out or send false'),
   user: ignored,

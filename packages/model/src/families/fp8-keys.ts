@@ -29,7 +29,9 @@ export function readFp8BlockSize(value: unknown, where: string): readonly [rows:
         'weights: convert the checkpoint to BF16 first',
     );
   }
-  const parsed = schema.safeParse(value);
+  // null is as if the key were absent.
+  const keys = Object.entries(value as object).filter(([, one]) => one !== null);
+  const parsed = schema.safeParse(Object.fromEntries(keys));
   if (parsed.success) return parsed.data.weight_block_size;
   const issue = parsed.error.issues[0]!;
   const path = [key, ...issue.path].join('.');

@@ -14,6 +14,9 @@ const schema = z.object({
   decoder_sparse_step: z.int().min(1).max(1024).default(1),
   mlp_only_layers: z.array(layerCount).max(1024).nullish(),
   use_sliding_window: z.boolean().default(false),
+  // Qwen3-Coder states what all models of this family have.
+  use_qk_norm: z.literal(true).optional(),
+  shared_expert_intermediate_size: z.literal(0).optional(),
 });
 
 type Raw = z.infer<typeof schema>;

@@ -67,7 +67,7 @@ function readScaling(
     throw new ModelError('bad-value', key, `${where}: ${key} is ${JSON.stringify(value)}: expected an object`);
   }
   const { type, rope_type: ropeType } = value as { type?: unknown; rope_type?: unknown };
-  if (type !== undefined && ropeType !== undefined && type !== ropeType) {
+  if (type != null && ropeType != null && type !== ropeType) {
     throw new ModelError('contradiction', key, `${where}: ${key}.type and ${key}.rope_type differ: keep one`);
   }
   const kind = ropeType ?? type ?? (key === 'rope_parameters' ? 'default' : undefined);
@@ -91,8 +91,9 @@ function readScaling(
   };
 }
 
+/** `null` is as if the key were absent. */
 function parseObject<S extends z.ZodType>(schema: S, key: string, value: object, where: string): z.infer<S> {
-  const parsed = schema.safeParse(value);
+  const parsed = schema.safeParse(Object.fromEntries(Object.entries(value).filter(([, one]) => one !== null)));
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   const path = [key, ...issue.path].join('.');

@@ -1,0 +1,61 @@
+import { type Expression, NEVER, repeat } from '../expression.ts';
+import { GrammarError } from '../grammar-error.ts';
+import { regexExpression } from '../regex.ts';
+import { formatExpression, STRING_FORMATS } from './formats.ts';
+import { JSON_CHARACTER, JSON_STRING, jsonSpelling, quoted } from './json-values.ts';
+import type { SchemaCompiler } from './schema-compiler.ts';
+import { countAt, refused, type SchemaPart, textAt } from './schema-reader.ts';
+
+/** Bounds of a string's length beyond this are not counted out. */
+const MAX_LENGTH = 8_192;
+
+export function stringExpression(compiler: SchemaCompiler, parts: readonly SchemaPart[]): Expression {
+  const { least, most } = lengthsOf(parts);
+  if (least > most) return NEVER;
+  const hasLength = least > 0 || most < Infinity;
+  const shapes = parts.flatMap((part) => shapesOf(part));
+  const [shape, other] = shapes;
+  if (!shape) return hasLength ? quoted(repeat(JSON_CHARACTER, least, most)) : JSON_STRING;
+  if (other) throw refused(other.keyword, other.place, `leave it out beside “${shape.keyword}” at ${shape.place}`);
+  if (shape.keyword === 'format') {
+    if (hasLength) throw refused('format', shape.place, 'leave it out beside minLength and maxLength');
+    return formatExpression(shape.value)!;
+  }
+  compiler.spend(shape.value.length / 4);
+  const style = { spell: jsonSpelling, around: repeat(JSON_CHARACTER, 0, Infinity) };
+  try {
+    return quoted(regexExpression(shape.value, style, hasLength ? { least, most } : undefined));
+  } catch (thrown) {
+    if (!(thrown instanceof GrammarError)) throw thrown;
+    throw new GrammarError(thrown.reason, `“pattern” at ${shape.place} is not supported: ${thrown.message}`);
+  }
+}
+
+function lengthsOf(parts: readonly SchemaPart[]): { least: number; most: number } {
+  let [least, most] = [0, Infinity];
+  for (const part of parts) {
+    least = Math.max(least, countAt(part, 'minLength') ?? 0);
+    most = Math.min(most, countAt(part, 'maxLength') ?? Infinity);
+    for (const keyword of ['minLength', 'maxLength'])
+      if ((countAt(part, keyword) ?? 0) > MAX_LENGTH)
+        throw new GrammarError(
+          'too-large',
+          `“${keyword}” at ${part.place} is more than ${MAX_LENGTH}; leave it out or lower it`,
+        );
+  }
+  return { least, most };
+}
+
+/** What a part says about the characters. */
+function shapesOf(part: SchemaPart): { keyword: 'pattern' | 'format'; value: string; place: string }[] {
+  const { place } = part;
+  const pattern = textAt(part, 'pattern');
+  const format = textAt(part, 'format');
+  const shapes: ReturnType<typeof shapesOf> =
+    pattern === undefined ? [] : [{ keyword: 'pattern', value: pattern, place }];
+  if (format === undefined) return shapes;
+  const expression = formatExpression(format);
+  if (expression === null)
+    throw refused(`format: ${format.slice(0, 40)}`, place, `use a pattern, or one of ${STRING_FORMATS.join(', ')}`);
+  return expression ? [...shapes, { keyword: 'format', value: format, place }] : shapes;
+}

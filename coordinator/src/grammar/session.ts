@@ -1,0 +1,68 @@
+import type { Automaton, State } from './automaton.ts';
+import { GrammarError } from './grammar-error.ts';
+import type { Masks } from './masks.ts';
+
+/** Where one answer is in its grammar. */
+export class Session {
+  readonly #masks: Masks;
+  readonly #automaton: Automaton;
+  #state: State;
+  /** A token that ends answers has come. */
+  #hasEnded = false;
+  #failure: Error | undefined;
+
+  constructor(masks: Masks, automaton: Automaton) {
+    this.#masks = masks;
+    this.#automaton = automaton;
+    this.#state = automaton.start;
+  }
+
+  accept(token: number): void {
+    if (this.#failure || this.#hasEnded) return;
+    if (this.#masks.isEnd(token)) {
+      // A request that goes on beyond its end has nothing more to be held to.
+      this.#hasEnded = true;
+      return;
+    }
+    try {
+      const next = this.#masks.read(this.#automaton, this.#state, token);
+      if (!next) throw new GrammarError('failed', `token ${token} came, which the answer’s grammar does not allow`);
+      this.#state = next;
+    } catch (thrown) {
+      // Nobody waits here; it is told when somebody asks.
+      this.#failure = thrown as Error;
+    }
+  }
+
+  allowedDrafts(drafts: readonly number[]): number {
+    return this.#statesAfter(drafts).length - 1;
+  }
+
+  /** Undefined for what would follow a draft that may not come, and for what follows the end. */
+  masks(drafts: readonly number[]): (Uint32Array | undefined)[] {
+    const states = this.#statesAfter(drafts);
+    return Array.from({ length: drafts.length + 1 }, (_, index) => {
+      const state = states[index];
+      return state && this.#masks.of(this.#automaton, state);
+    });
+  }
+
+  /** The states after none, one, two, … of the drafts, as far as they may come; undefined after the end. */
+  #statesAfter(drafts: readonly number[]): (State | undefined)[] {
+    if (this.#failure) throw this.#failure;
+    let state: State | undefined = this.#hasEnded ? undefined : this.#state;
+    const states = [state];
+    for (const draft of drafts) {
+      if (!state) break;
+      if (this.#masks.isEnd(draft)) {
+        if (state.isComplete) states.push(undefined);
+        break;
+      }
+      const next = this.#masks.read(this.#automaton, state, draft);
+      if (!next) break;
+      state = next;
+      states.push(state);
+    }
+    return states;
+  }
+}
