@@ -1,6 +1,7 @@
 import { ApiError } from '../errors.ts';
 import type { ChatRequest, ChatRequestMessage } from '../requests/chat-schema.ts';
 import { drawingOf } from '../requests/drawing-of.ts';
+import { settledRoles } from '../requests/settled-roles.ts';
 import { supportedTools } from '../requests/supported-tools.ts';
 import type { CountTokensRequest, MessageBlock, MessagesRequest } from './schema.ts';
 
@@ -22,7 +23,7 @@ export function toChat(body: Body): { chat: ChatRequest; ignored: string[] } {
   const chat: ChatRequest = {
     ...drawingOf(body),
     model: body.model,
-    messages: systemText === '' ? messages : [{ role: 'system', content: systemText }, ...messages],
+    messages: settledRoles(systemText === '' ? messages : [{ role: 'system', content: systemText }, ...messages]),
     max_completion_tokens: maxTokens,
     stop,
     stream: body.stream,
