@@ -1,0 +1,59 @@
+from agents import (
+    Agent, ModelSettings, OpenAIChatCompletionsModel, OpenAIResponsesModel, Runner, function_tool,
+)  # fmt: skip
+from openai import AsyncOpenAI
+from trying import BASE_URL, KEY, MODEL, QUESTION, STORY, Outing, is_story, run, tries
+
+client = AsyncOpenAI(base_url=BASE_URL, api_key=KEY, max_retries=0)
+models = [OpenAIResponsesModel(model=MODEL, openai_client=client), OpenAIChatCompletionsModel(MODEL, client)]
+
+
+@tries("run, responses and chat")
+def text():
+    for model in models:
+        agent = Agent("Assistant", "You are helpful.", model=model, model_settings=ModelSettings(max_tokens=30))
+        is_story(Runner.run_sync(agent, STORY).final_output)
+
+
+@tries("tools, until the answer")
+def tools():
+    for model in models:
+        ran = []
+
+        @function_tool
+        def get_weather(celsius: bool) -> str:
+            """The weather."""
+            ran.append(celsius)
+            return "Rain"
+
+        settings = ModelSettings(tool_choice="required", parallel_tool_calls=False, max_tokens=200)
+        agent = Agent("Assistant", "You are helpful.", model=model, tools=[get_weather], model_settings=settings)
+        is_story(Runner.run_sync(agent, QUESTION, max_turns=3).final_output)
+        assert ran in ([True], [False]), ran
+
+
+@tries("output_type")
+def output_type():
+    for model in models:
+        agent = Agent("Assistant", "You are helpful.", model=model, output_type=Outing)
+        assert isinstance(Runner.run_sync(agent, QUESTION).final_output, Outing)
+
+
+@tries("streamed")
+def streamed():
+    import asyncio
+
+    async def all_text(model) -> str:
+        agent = Agent("Assistant", model=model, model_settings=ModelSettings(max_tokens=30))
+        result = Runner.run_streamed(agent, STORY)
+        events = [event async for event in result.stream_events() if event.type == "raw_response_event"]
+        return "".join(one.data.delta for one in events if one.data.type == "response.output_text.delta")
+
+    async def both() -> None:
+        for model in models:
+            is_story(await all_text(model))
+
+    asyncio.run(both())
+
+
+run("openai-agents")
