@@ -36,7 +36,8 @@ def json_schema():
 @tries("JSON")
 def json():
     one = instructor.from_openai(client, mode=instructor.Mode.JSON)
-    assert one.chat.completions.create(response_model=Anything, logit_bias=END_OBJECT, **asked) == Anything()
+    answer = one.chat.completions.create(response_model=Anything, logit_bias=END_OBJECT, **asked)
+    assert isinstance(answer, Anything)
 
 
 @tries("TOOLS, streamed in parts")

@@ -1,3 +1,4 @@
+from anthropic import AsyncAnthropic
 from pydantic_ai import Agent, NativeOutput, UsageLimits
 from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
@@ -52,7 +53,8 @@ def tools():
 
 @tries("output_type, Anthropic")
 def anthropic():
-    model = AnthropicModel(MODEL, provider=AnthropicProvider(base_url=URL, api_key=KEY))
+    client = AsyncAnthropic(base_url=URL, api_key=KEY)
+    model = AnthropicModel(MODEL, provider=AnthropicProvider(anthropic_client=client))
     assert isinstance(Agent(model, output_type=Outing, retries=0).run_sync(QUESTION).output, Outing)
 
 
