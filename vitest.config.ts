@@ -24,7 +24,7 @@ const projects = {
   // A coordinator with many peers in Node: half of its time goes to timers and sockets.
   integration: {
     ...group(1, 120_000, allCores),
-    include: ['test/integration/**/*.test.ts'],
+    include: ['test/{integration,behaviours}/**/*.test.ts'],
     globalSetup: 'test/pack-default-model.ts',
   },
   // Other people's clients of one coordinator.

@@ -13,6 +13,7 @@ import {
 } from '@shoal/protocol';
 import { Server as SocketServer } from 'socket.io';
 import { build } from 'vite';
+import { answerChat, type ChatScript, type FakeFacts, modelEntry } from './console-fake-chat.ts';
 import { storyTokens } from './console-fake-data.ts';
 
 /** The strictest policy that a proxy may set; a page that breaks it logs an error, which fails the test. */
@@ -36,6 +37,12 @@ export class FakeCoordinator {
   readonly asked: Record<string, unknown>[] = [];
   hungUp = 0;
   story: Story = 'whole';
+  /** Answers to chat requests, in order. */
+  chats: ChatScript[] = [];
+  /** What /v1/models says of the model. */
+  facts: FakeFacts = { convention: 'hermes', tools: 'template', reasoning: true };
+  /** Sent in x-shoal-ignored-parameters, if set. */
+  ignored: string | undefined;
   layers: readonly number[] = [1, 2, 3, 4, 5];
   tokenDelayMs = 2;
   /** An answer continues after its third token once this is settled. */
@@ -119,8 +126,10 @@ export class FakeCoordinator {
     if (path === '/console' || path === '/playground') this.#file(response, 'index.html', 'text/html');
     else if (path.startsWith('/console-assets/')) {
       this.#file(response, path.slice(1), path.endsWith('.css') ? 'text/css' : 'text/javascript');
-    } else if (path === '/v1/models') json(response, 200, { object: 'list', data: [{ id: 'tiny-stories' }] });
-    else if (path === '/v1/completions') await this.#complete(request, response);
+    } else if (path === '/v1/models') {
+      json(response, 200, { object: 'list', data: [modelEntry(this.facts)] });
+    } else if (path === '/v1/completions') await this.#complete(request, response);
+    else if (path === '/v1/chat/completions') await this.#chat(request, response);
     else json(response, 404, { error: { message: `Nothing is served at ${path}.` } });
   }
 
@@ -131,11 +140,30 @@ export class FakeCoordinator {
       .pipe(response);
   }
 
-  async #complete(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #body(request: IncomingMessage): Promise<Record<string, unknown>> {
     let text = '';
     for await (const part of request) text += part;
     const body = JSON.parse(text) as Record<string, unknown>;
     this.asked.push(body);
+    return body;
+  }
+
+  async #chat(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = await this.#body(request);
+    const script = this.chats.shift();
+    if (!script) return json(response, 500, { error: { message: 'The test has no answer to this.' } });
+    if ('status' in script) {
+      const { status, message, param } = script;
+      return json(response, status, { error: { message, type: 'invalid_request_error', param, code: null } });
+    }
+    response.on('close', () => (this.hungUp += response.writableFinished ? 0 : 1));
+    if (this.ignored !== undefined) response.setHeader('x-shoal-ignored-parameters', this.ignored);
+    response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+    await answerChat(response, body, script, this.layers);
+  }
+
+  async #complete(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = await this.#body(request);
     if (this.story === 'queue-full') {
       response.setHeader('Retry-After', '7');
       return json(response, 429, { error: { message: 'The queue is full.', type: 'rate_limit_error' } });

@@ -3,11 +3,20 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { chatRequestSchema } from '../../coordinator/src/http/requests/chat-schema.ts';
 import { completionRequestSchema } from '../../coordinator/src/http/requests/completion-schema.ts';
+import { countTokensRequestSchema, messagesRequestSchema } from '../../coordinator/src/http/messages/schema.ts';
+import { inputTokensRequestSchema, responsesRequestSchema } from '../../coordinator/src/http/responses/schema.ts';
+import { detokenizeRequestSchema, tokenizeRequestSchema } from '../../coordinator/src/http/tokenize.ts';
 
 /** All schemas of what donors, developers and consoles send. */
 const SCHEMAS: Record<string, z.ZodType> = {
   chat: chatRequestSchema,
   completion: completionRequestSchema,
+  messages: messagesRequestSchema,
+  countTokens: countTokensRequestSchema,
+  responses: responsesRequestSchema,
+  inputTokens: inputTokensRequestSchema,
+  tokenize: tokenizeRequestSchema,
+  detokenize: detokenizeRequestSchema,
   hello: protocol.helloSchema,
   signal: protocol.signalSchema,
   progress: protocol.progressSchema,
@@ -61,7 +70,14 @@ describe('a schema of what strangers send', () => {
   it('has lists: the test above looks at them', () => {
     const paths = Object.entries(SCHEMAS).flatMap(([name, schema]) => [...partsOf(schema, name)].map(([path]) => path));
     expect(paths).toEqual(
-      expect.arrayContaining(['chat.messages[].content[].text', 'completion.prompt[][]', 'hello.kept[]']),
+      expect.arrayContaining([
+        'chat.messages[].content[].text',
+        'completion.prompt[][]',
+        'messages.messages[].content[].content[].text',
+        'responses.input[].content[].text',
+        'detokenize.tokens[]',
+        'hello.kept[]',
+      ]),
     );
   });
 });

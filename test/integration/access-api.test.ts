@@ -78,6 +78,9 @@ describe('the API with keys', () => {
       expect(response.status).toBe(401);
       expect(response.headers.get('www-authenticate')).toBe('Bearer');
     }
+    for (const spelling of ['/metrics', '/metrics/', '//metrics']) {
+      expect((await fetch(coordinator.url + spelling)).status, spelling).toBe(401);
+    }
     expect((await fetch(`${coordinator.url}/healthz`)).status).toBe(200);
   });
 

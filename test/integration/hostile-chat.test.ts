@@ -65,7 +65,6 @@ const REFUSED: [what: string, body: object][] = [
   ['a schema that is not JSON', { guided_json: '{"type":' }],
   ['choices that are none', { guided_choice: [] }],
   ['choices of numbers', { guided_choice: [1] }],
-  ['a grammar of nothing', { grammar: 'root ::= ' }],
   ['a grammar without a root', { grammar: 'start ::= "a"' }],
   ['a grammar of an unknown rule', { grammar: 'root ::= missing' }],
   ['a grammar that calls itself', { grammar: 'root ::= root' }],
@@ -75,7 +74,6 @@ const REFUSED: [what: string, body: object][] = [
   ['a regex with a reference', { guided_regex: '(a)\\1' }],
   ['a regex that looks ahead', { guided_regex: '(?=a)b' }],
   ['a schema with not', schema({ not: { type: 'string' } })],
-  ['a schema that refers to itself only', schema({ $ref: '#' })],
   ['a schema of another host', schema({ $ref: 'https://example.org/schema.json' })],
   ['a schema that refers to nothing', schema({ $ref: '#/$defs/none' })],
   [
@@ -135,6 +133,7 @@ const ANSWERED: [what: string, body: object][] = [
   ['tools of every odd name', { tools: [tool('__proto__'), tool('constructor'), tool('"\'\\\n</tool_call>')] }],
   ['a stop string of one space', { stop: [' '] }],
   ['unknown parameters', keys(1_000, 'x')],
+  ['a schema that refers to itself only', schema({ $ref: '#' })],
   ['a bias of a prototype', { logit_bias: {}, __proto__x: 1 }],
 ];
 
@@ -148,20 +147,19 @@ const ask = (body: object): Promise<Response> =>
 describe('a hostile chat request', () => {
   it('is refused by name or answered, and harms nobody else’s answer', { timeout: 60_000 }, async () => {
     const before = await (await ask({})).json();
+    const wrong: unknown[] = [];
     for (const [what, body] of REFUSED) {
       const response = await ask(body);
       const { error } = (await response.json()) as { error?: { message: string; type: string } };
-      expect([what, response.status >= 400 && response.status < 500, response.status]).toEqual([
-        what,
-        true,
-        response.status,
-      ]);
-      expect(error, what).toMatchObject({ type: 'invalid_request_error', message: expect.stringMatching(/\S/) });
+      const isRefused = response.status >= 400 && response.status < 500 && error?.type === 'invalid_request_error';
+      if (!isRefused || !error.message) wrong.push([what, response.status, error]);
     }
     for (const [what, body] of ANSWERED) {
       const response = await ask(body);
-      expect([what, response.status, await response.text()]).toEqual([what, 200, expect.stringContaining('"choices"')]);
+      const text = await response.text();
+      if (response.status !== 200 || !text.includes('"choices"')) wrong.push([what, response.status, text]);
     }
+    expect(wrong).toEqual([]);
     const after = await (await ask({})).json();
     expect(after).toMatchObject({ choices: (before as { choices: unknown }).choices as object });
   });

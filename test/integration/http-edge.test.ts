@@ -146,6 +146,14 @@ describe('health and documents', () => {
     expect(document.openapi).toBe('3.1.0');
     const served = Object.entries(document.paths).map(([path, methods]) => [path, Object.keys(methods)]);
     expect(Object.fromEntries(served)).toEqual({
+      '/v1/messages': ['post'],
+      '/v1/messages/count_tokens': ['post'],
+      '/v1/responses': ['post'],
+      '/v1/responses/input_tokens': ['post'],
+      '/v1/responses/{response_id}': ['get', 'delete'],
+      '/v1/responses/{response_id}/input_items': ['get'],
+      '/v1/tokenize': ['post'],
+      '/v1/detokenize': ['post'],
       '/v1/models': ['get'],
       '/v1/models/{model}': ['get'],
       '/v1/completions': ['post'],

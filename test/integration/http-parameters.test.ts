@@ -69,7 +69,7 @@ describe('parameters', () => {
     const loose = await post('/v1/completions', body);
     expect(loose.status).toBe(200);
     expect(loose.headers.get('x-shoal-ignored-parameters')).toBe('top_n, n?me??x');
-    expect(server.logged.join('')).toContain('ignored unknown parameters');
+    expect(server.logged.join('')).toContain('ignored parameters');
     await server.app.close();
     await start('ok', 4096, { strictParameters: true });
     const strict = await post('/v1/completions', body);
@@ -159,10 +159,13 @@ describe('the end of an answer', () => {
     expect(json.choices[0]).toMatchObject({ text: 'a.b', finish_reason: 'stop', stop_reason: '.' });
   });
 
-  it('tells which token it was', async () => {
+  it('tells which of the client’s tokens it was', async () => {
     await start(() => ({ ids: says('x'), stopTokenId: 7 }));
-    const { json } = await post('/v1/completions', { prompt: 'A' });
-    expect(json.choices[0]).toMatchObject({ text: 'x', finish_reason: 'stop', stop_reason: 7 });
+    const named = await post('/v1/completions', { prompt: 'A', stop_token_ids: [7] });
+    expect(named.json.choices[0]).toMatchObject({ text: 'x', finish_reason: 'stop', stop_reason: 7 });
+    // The model's own end of text is no news.
+    const own = await post('/v1/completions', { prompt: 'A' });
+    expect(own.json.choices[0]).not.toHaveProperty('stop_reason');
   });
 });
 

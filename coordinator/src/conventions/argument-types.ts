@@ -1,4 +1,6 @@
+import { AnswerInput } from './answer-input.ts';
 import type { Tool } from './output-parser.ts';
+import { readJson } from './read-json.ts';
 
 /** The JSON types that a schema allows; undefined where it does not say. */
 export type ArgumentTypes = ReadonlySet<string> | undefined;
@@ -55,19 +57,23 @@ function isObject(value: unknown): value is Schema {
 /** Whether a value of these types is a string whatever its text is. */
 export const isAlwaysText = (types: ArgumentTypes): boolean => types?.size === 1 && types.has('string');
 
-const PYTHON_CONSTANTS = new Map([
-  ['True', 'true'],
-  ['False', 'false'],
-  ['None', 'null'],
-]);
-
 /** The JSON of an argument that a model wrote as plain text, by the schema's types; a string where it fits none of them. */
 export function typedJson(text: string, types: ArgumentTypes): string {
-  const trimmed = text.trim();
-  const json = PYTHON_CONSTANTS.get(trimmed) ?? trimmed;
-  const type = jsonType(json);
-  if (type !== undefined && (type === 'string' ? mayUnquote(types) : allows(types, type))) return json;
+  const json = jsonOf(text);
+  const type = json === undefined ? undefined : typeOf(JSON.parse(json));
+  if (type !== undefined && (type === 'string' ? mayUnquote(types) : allows(types, type))) return json!;
   return JSON.stringify(text);
+}
+
+/** A text as JSON, mended where it is in Python's form; undefined if it is neither. */
+function jsonOf(text: string): string | undefined {
+  const trimmed = text.trim();
+  const parts: string[] = [];
+  const input = new AnswerInput();
+  input.push(trimmed, false);
+  input.end();
+  const { value } = readJson(input, (part) => parts.push(part)).next();
+  return value === 'whole' && input.isDone ? parts.join('') : undefined;
 }
 
 /** A text that is itself a quoted string is one in JSON only where no string is expected as it stands. */
@@ -78,13 +84,4 @@ function allows(types: ArgumentTypes, type: string): boolean {
   // A null stands for an argument that is left out, except where a text may be meant.
   if (type === 'null' && !types.has('string')) return true;
   return types.has(type) || (type === 'integer' && types.has('number')) || (type === 'number' && types.has('integer'));
-}
-
-/** The JSON type of a text; undefined if it is no JSON. */
-function jsonType(text: string): string | undefined {
-  try {
-    return typeOf(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
 }

@@ -27,7 +27,7 @@ export class State {
   mask: Uint32Array | undefined;
 
   constructor(classes: number, threads: readonly Thread[], { isComplete = false, isFree = false } = {}) {
-    this.next = new Array<State | null | undefined>(classes).fill(undefined);
+    this.next = Array.from({ length: classes });
     this.threads = threads;
     this.isComplete = isComplete;
     this.isFree = isFree;
@@ -36,11 +36,11 @@ export class State {
 
 /** Ways to read one text. Sensible grammars have a few, or one for each of many alternatives at their beginning. */
 const MAX_THREADS = 8_192;
-/** Steps from one state to the next. */
-const MAX_STEPS = 65_536;
-/** Kept states, of about 300 bytes and a few for each thread; they are found again when needed. */
-const MAX_STATES = 8_192;
-const MAX_KEPT_THREADS = 262_144;
+/** Steps that one token, or one mask, may take: about 15 ms. A mask of a sensible grammar takes some thousands. */
+const MAX_STEPS = 2 ** 17;
+/** Kept states, of up to 2 KB and 40 bytes for each thread; they are found again when needed. */
+const MAX_STATES = 2_048;
+const MAX_KEPT_THREADS = 65_536;
 
 /** Reads texts by a program, as a deterministic machine that is made while it runs. */
 export class Automaton {
@@ -51,9 +51,12 @@ export class Automaton {
   /** A byte of each class. */
   readonly #bytes: number[] = [];
   readonly #states = new Map<string, State>();
+  /** After a byte by where that leads, if it is to one place. */
+  readonly #places = new Map<number, State | null>();
   readonly #frames = new Map<number, Frame>();
   #keptThreads = 0;
   #frameCount = 0;
+  #steps = 0;
 
   /** With `after`, the grammar begins where this text first ends. */
   constructor(program: Program, after = '') {
@@ -65,9 +68,15 @@ export class Automaton {
     this.start = marker.length === 0 ? first : this.#search(marker, first);
   }
 
+  /** What follows is one token or one mask. */
+  begin(): void {
+    this.#steps = 0;
+  }
+
   step(state: State, byteClass: number): State | null {
     const known = state.next[byteClass];
     if (known !== undefined) return known;
+    this.#spend(state.threads.length / 8);
     const byte = this.#bytes[byteClass]!;
     const reached: Thread[] = [];
     for (const { at, frame } of state.threads) {
@@ -75,8 +84,21 @@ export class Automaton {
       if (instruction.op === 'byte' && instruction.first <= byte && byte <= instruction.last)
         reached.push({ at: instruction.next, frame });
     }
-    const next = this.#close(reached);
+    const next = this.#afterByte(reached);
     state.next[byteClass] = next;
+    return next;
+  }
+
+  /** Many bytes lead from many states to the same one place, such as the next character of a string. */
+  #afterByte(reached: Thread[]): State | null {
+    const [only] = reached;
+    if (!only || reached.length > 1) return this.#close(reached);
+    const key = threadKey(only);
+    let next = this.#places.get(key);
+    if (next === undefined) {
+      next = this.#close(reached);
+      this.#places.set(key, next);
+    }
     return next;
   }
 
@@ -113,7 +135,7 @@ export class Automaton {
       const key = threadKey(thread);
       if (seen.has(key)) continue;
       seen.add(key);
-      if (seen.size > MAX_STEPS) throw ambiguous();
+      this.#spend(1);
       const instruction = this.#program.instructions[at]!;
       switch (instruction.op) {
         case 'split':
@@ -131,6 +153,11 @@ export class Automaton {
       }
     }
     return waiting.length === 0 && !isComplete ? null : this.#stateOf(waiting, isComplete);
+  }
+
+  #spend(steps: number): void {
+    this.#steps += steps;
+    if (this.#steps > MAX_STEPS) throw ambiguous();
   }
 
   #stateOf(threads: Thread[], isComplete: boolean): State {
@@ -167,6 +194,7 @@ export class Automaton {
       state.mask = undefined;
     }
     this.#states.clear();
+    this.#places.clear();
     this.#frames.clear();
     this.#keptThreads = 0;
   }

@@ -21,6 +21,8 @@ const ESCAPES: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t' };
 const HEX_LENGTHS: Readonly<Record<string, number>> = { x: 2, u: 4, U: 8 };
 const NAME = /^[a-zA-Z0-9_-]$/;
 const MAX_GROUPS = 64;
+/** Of one part, such as in `a*+`. */
+const MAX_REPEATS = 4;
 
 class GbnfParser {
   readonly #characters: string[];
@@ -91,7 +93,9 @@ class GbnfParser {
 
   #repeated(part: Expression, isNested: boolean): Expression {
     let repeated = part;
+    let times = 0;
     for (let bounds = this.#bounds(); bounds; bounds = this.#bounds()) {
+      if (++times > MAX_REPEATS) throw this.#wrong(`more than ${MAX_REPEATS} repetitions of one part`);
       repeated = repeat(repeated, bounds.least, bounds.most);
       this.#skip(isNested);
     }

@@ -42,8 +42,7 @@ export class GrammarHost {
       try {
         return [{ reply: order.reply, value: this.#ask(order) }];
       } catch (thrown) {
-        const { message } = thrown as Error;
-        const reason = thrown instanceof GrammarError ? thrown.reason : 'failed';
+        const { reason, message } = errorOf(thrown);
         return [{ reply: order.reply, error: { reason, message } }];
       }
     });
@@ -67,7 +66,7 @@ export class GrammarHost {
     }
   }
 
-  #ask(order: Extract<GrammarOrder, { reply: number }>): undefined | number | (Uint32Array | undefined)[] {
+  #ask(order: Extract<GrammarOrder, { reply: number }>): number | (Uint32Array | undefined)[] {
     if (order.kind === 'compile') return this.#compile(order);
     const session = this.#sessions.get(order.session);
     if (!session) throw new GrammarError('failed', 'the answer has ended');
@@ -75,12 +74,14 @@ export class GrammarHost {
     return order.kind === 'masks' ? session.masks(order.drafts) : session.allowedDrafts(order.drafts);
   }
 
-  #compile({ grammar, source }: Extract<GrammarOrder, { kind: 'compile' }>): undefined {
+  #compile({ grammar, source }: Extract<GrammarOrder, { kind: 'compile' }>): number {
     const expression = expressionOf(source, this.#specials);
-    const automaton = new Automaton(compileProgram(expression));
+    const program = compileProgram(expression);
+    const automaton = new Automaton(program);
     // Throws if the model cannot write anything that fits.
     this.#masks.of(automaton, automaton.start);
     this.#grammars.set(grammar, { expression, automata: new Map([['', automaton]]) });
+    return program.instructions.length;
   }
 
   #open({ grammar, after }: Extract<GrammarOrder, { kind: 'open' }>): Session | GrammarError {
@@ -94,7 +95,14 @@ export class GrammarHost {
       }
       return new Session(this.#masks, automaton);
     } catch (thrown) {
-      return thrown instanceof GrammarError ? thrown : new GrammarError('failed', (thrown as Error).message);
+      return errorOf(thrown);
     }
   }
+}
+
+function errorOf(thrown: unknown): GrammarError {
+  if (thrown instanceof GrammarError) return thrown;
+  // The stack is full: something is nested deeper than the limits foresee.
+  if (thrown instanceof RangeError) return new GrammarError('too-large', 'it is nested too deep');
+  return new GrammarError('failed', thrown instanceof Error ? thrown.message : String(thrown));
 }

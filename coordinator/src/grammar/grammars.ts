@@ -14,6 +14,12 @@ export interface Grammar {
   open(options?: OpenOptions): TokenConstraint;
 }
 
+/** Whose source it is, and until when somebody waits for it. */
+export interface GrammarClient {
+  client?: string | undefined;
+  signal?: AbortSignal | undefined;
+}
+
 export interface OpenOptions {
   /**
    * Everything but the answer's end is allowed until this text has come, which may be spelled as a special token, and then
@@ -34,10 +40,13 @@ export interface GrammarsOptions extends GrammarThreadData {
   start?: (data: GrammarThreadData) => Worker;
 }
 
-/** A compiled grammar takes at most about 30 MB, and usually 0.1 MB. */
+/** A compiled grammar takes at most about 30 MB, and usually 1 MB. */
 const MAX_GRAMMARS = 64;
+/** Of all that are kept, of about 100 bytes each. */
+const MAX_INSTRUCTIONS = 1_000_000;
 const MAX_SESSIONS = 4_096;
 const MAX_WAITING = 256;
+const MAX_OF_CLIENT = 16;
 const TIMEOUT_MS = 10_000;
 /** Of a source as JSON; a body may have 1 MiB. */
 const MAX_SOURCE_BYTES = 262_144;
@@ -46,7 +55,8 @@ interface Kept {
   id: number;
   line: ThreadLine;
   compiled: Promise<unknown>;
-  isCompiled: boolean;
+  /** Undefined until it is compiled. */
+  instructions: number | undefined;
   /** Open answers. */
   users: number;
 }
@@ -63,6 +73,8 @@ export class Grammars {
   #nextId = 0;
   #sessions = 0;
   #compiling = 0;
+  /** Sources that wait, by client. */
+  readonly #waiting = new Map<string, number>();
   #closed = false;
 
   constructor(options: GrammarsOptions) {
@@ -75,14 +87,22 @@ export class Grammars {
   }
 
   /** Rejects with a GrammarError, or with the signal's reason. */
-  async compile(source: GrammarSource, signal?: AbortSignal): Promise<Grammar> {
+  async compile(source: GrammarSource, { client = '', signal }: GrammarClient = {}): Promise<Grammar> {
     signal?.throwIfAborted();
     if (sourceBytes(source, MAX_SOURCE_BYTES) > MAX_SOURCE_BYTES)
       throw new GrammarError('too-large', `it is larger than ${MAX_SOURCE_BYTES / 1024} KiB; make it smaller`);
     const key = createHash('sha256').update(JSON.stringify(source)).digest('base64');
-    if (!this.#kept.has(key) && this.#compiling >= (this.#options.maxWaiting ?? MAX_WAITING))
+    const waiting = this.#waiting.get(client) ?? 0;
+    if (this.#compiling >= (this.#options.maxWaiting ?? MAX_WAITING) || waiting >= MAX_OF_CLIENT)
       throw new GrammarError('full', 'too many grammars wait to be compiled; try again in a moment');
-    await orAborted(this.#keep(key, source).compiled, signal);
+    this.#waiting.set(client, waiting + 1);
+    try {
+      await orAborted(this.#keep(key, source).compiled, signal);
+    } finally {
+      const left = this.#waiting.get(client)! - 1;
+      if (left > 0) this.#waiting.set(client, left);
+      else this.#waiting.delete(client);
+    }
     return { open: (options) => this.#open(key, source, options) };
   }
 
@@ -98,13 +118,22 @@ export class Grammars {
     this.#kept.delete(key);
     const kept = known ?? this.#compile(key, source);
     this.#kept.set(key, kept);
-    for (const [other, { id, line, users, isCompiled }] of this.#kept) {
-      if (this.#kept.size <= (this.#options.maxGrammars ?? MAX_GRAMMARS)) break;
-      if (users > 0 || !isCompiled || other === key) continue;
-      this.#kept.delete(other);
-      line.tell({ kind: 'drop', grammar: id });
-    }
+    this.#shrink(kept);
     return kept;
+  }
+
+  /** Drops those that were not used for longest, until the others are few enough. */
+  #shrink(except: Kept): void {
+    const { maxGrammars = MAX_GRAMMARS } = this.#options;
+    let instructions = 0;
+    for (const kept of this.#kept.values()) instructions += kept.instructions ?? 0;
+    for (const [key, kept] of this.#kept) {
+      if (this.#kept.size <= maxGrammars && instructions <= MAX_INSTRUCTIONS) break;
+      if (kept.users > 0 || kept.instructions === undefined || kept === except) continue;
+      this.#kept.delete(key);
+      instructions -= kept.instructions;
+      kept.line.tell({ kind: 'drop', grammar: kept.id });
+    }
   }
 
   #compile(key: string, source: GrammarSource): Kept {
@@ -112,11 +141,12 @@ export class Grammars {
     const id = this.#nextId++;
     this.#compiling++;
     const compiled = line.ask({ kind: 'compile', grammar: id, source });
-    const kept: Kept = { id, line, compiled, isCompiled: false, users: 0 };
+    const kept: Kept = { id, line, compiled, instructions: undefined, users: 0 };
     compiled.then(
-      () => {
+      (instructions) => {
         this.#compiling--;
-        kept.isCompiled = true;
+        kept.instructions = instructions as number;
+        this.#shrink(kept);
       },
       () => {
         this.#compiling--;

@@ -12,7 +12,6 @@ export class Masks {
   readonly #trie: TokenTrie;
   readonly #endIds: ReadonlySet<number>;
   readonly #specialIds: ReadonlySet<number>;
-  /** Allowed tokens where all are that are text. */
   readonly #maxKept: number;
   /** States with a mask; what was used last comes last. */
   readonly #kept = new Set<State>();
@@ -24,7 +23,7 @@ export class Masks {
     this.#endIds = new Set(vocabulary.endIds);
     this.#specialIds = new Set(vocabulary.specialIds);
     this.#maxKept = Math.max(1, Math.floor(maxKeptBytes / (4 * this.words)));
-    this.#path = new Array<State | null>(this.#trie.maxDepth + 1).fill(null);
+    this.#path = Array.from({ length: this.#trie.maxDepth + 1 }, () => null);
   }
 
   get words(): number {
@@ -37,6 +36,7 @@ export class Masks {
 
   /** The state after one more token, which ends no answer; null if it may not come. */
   read(automaton: Automaton, state: State, id: number): State | null {
+    automaton.begin();
     const bytes = bytesOfToken(this.vocabulary, id);
     if (this.#specialIds.has(id) && !state.isFree) return automaton.readToken(state, id);
     return bytes.length > 0 || this.#specialIds.has(id) ? automaton.read(state, bytes) : null;
@@ -59,6 +59,7 @@ export class Masks {
   #make(automaton: Automaton, state: State): Uint32Array {
     // Written in ordinary memory, which is faster.
     const mask = new Uint32Array(this.words);
+    automaton.begin();
     this.#walk(automaton, state, mask);
     const specials = state.isFree ? this.#specialIds : automaton.tokens(state);
     for (const id of specials) if (!this.isEnd(id) && this.read(automaton, state, id)) allow(mask, id);

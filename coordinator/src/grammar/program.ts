@@ -1,4 +1,4 @@
-import { type Expression, NEVER, type Rule } from './expression.ts';
+import { call, type Expression, NEVER, type Rule } from './expression.ts';
 import { unsupported, WorkBudget } from './grammar-error.ts';
 import { isProductive, productiveRules } from './productive.ts';
 import { utf8Ranges } from './utf8-ranges.ts';
@@ -23,6 +23,8 @@ export interface Program {
 const MAX_INSTRUCTIONS = 200_000;
 /** Of expressions in each other. */
 const MAX_DEPTH = 500;
+/** Of a repeated part in a program. */
+const MAX_COPIES = 3;
 /** Where a rule ends. */
 const RETURN = 0;
 
@@ -39,6 +41,7 @@ class ProgramBuilder {
   readonly #ruleNumbers = new Map<Rule, number>();
   readonly #rules: Rule[] = [];
   readonly #productive: ReadonlySet<Rule>;
+  readonly #repeated = new Map<Expression, Rule>();
   readonly #fitting = new Map<Expression, boolean>();
   readonly #budget = new WorkBudget(MAX_INSTRUCTIONS, 'parts in all');
   /** Shares the ends of characters' bytes. */
@@ -99,12 +102,23 @@ class ProgramBuilder {
 
   #repeat({ part, least, most }: Extract<Expression, { kind: 'repeat' }>, next: number, depth: number): number {
     const isPossible = this.#canFit(part);
+    const copies = most === Infinity ? least + 1 : most;
+    if (isPossible && copies > MAX_COPIES) {
+      // A rule is written once.
+      const rule = this.#repeated.get(part) ?? { name: 'repeated', body: part };
+      this.#repeated.set(part, rule);
+      return this.#copies(call(rule), least, most, next, depth);
+    }
+    return this.#copies(part, least, isPossible ? most : 0, next, depth);
+  }
+
+  #copies(part: Expression, least: number, most: number, next: number, depth: number): number {
     let at = next;
-    if (isPossible && most === Infinity) {
+    if (most === Infinity) {
       const targets: number[] = [];
       at = this.#split(targets);
       targets.push(this.#compile(part, at, depth + 1), next);
-    } else if (isPossible) {
+    } else {
       for (let count = least; count < most; count++) at = this.#split([this.#compile(part, at, depth + 1), next]);
     }
     for (let count = 0; count < least; count++) at = this.#compile(part, at, depth + 1);
@@ -148,7 +162,8 @@ function refuseLeftRecursion({ instructions, entries }: Program): void {
   const budget = new WorkBudget(4 * MAX_INSTRUCTIONS, 'steps to find rules that begin with themselves');
   for (let size = -1; size < nullable.size;) {
     size = nullable.size;
-    for (const rule of entries.keys()) first[rule] = firstRules(rule);
+    // A rule is mostly called by those before it, so that this ends soon.
+    for (let rule = entries.length - 1; rule >= 0; rule--) first[rule] = firstRules(rule);
   }
   const done = new Set<number>();
   for (const rule of entries.keys()) visit(rule, new Set());

@@ -6,7 +6,7 @@ type WithReply<O> = O extends { reply: number } ? Omit<O, 'reply'> : never;
 /** An order that is answered. */
 export type GrammarQuestion = WithReply<GrammarOrder>;
 export type GrammarStatement = Exclude<GrammarOrder, { reply: number }>;
-export type GrammarAnswer = undefined | number | (Uint32Array | undefined)[];
+export type GrammarAnswer = number | (Uint32Array | undefined)[];
 
 interface Asked {
   resolve: (value: GrammarAnswer) => void;

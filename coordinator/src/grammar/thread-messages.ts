@@ -17,8 +17,7 @@ export type GrammarOrder =
   | { kind: 'drafts'; reply: number; session: number; drafts: readonly number[] }
   | { kind: 'close'; session: number };
 
-/** To one order: nothing for `compile`, masks in shared memory, or how many drafts may come. */
+/** To one order: how many instructions a grammar has, masks in shared memory, or how many drafts may come. */
 export type GrammarReply = { reply: number } & (
-  | { value: undefined | number | (Uint32Array | undefined)[] }
-  | { error: { reason: GrammarErrorReason; message: string } }
+  { value: number | (Uint32Array | undefined)[] } | { error: { reason: GrammarErrorReason; message: string } }
 );

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { OutputEvent, OutputParser } from '../conventions/index.ts';
 import type { ChoiceDelta, OutputToken, TextPiece } from './choice.ts';
+import { type AnswerPart, PartSplitter } from './parts.ts';
 
 export interface ToolCall {
   id: string;
@@ -32,6 +33,8 @@ export interface WholeAnswer {
   content: string;
   reasoning: string;
   calls: ToolCall[];
+  /** The same in its order. */
+  parts: AnswerPart[];
   tokens: OutputToken[];
   end: AnswerEnd;
 }
@@ -92,31 +95,18 @@ function withId(event: OutputEvent): AnswerEvent {
 }
 
 export async function wholeAnswer(deltas: AsyncIterable<AnswerDelta>): Promise<WholeAnswer> {
-  const whole: WholeAnswer = { content: '', reasoning: '', calls: [], tokens: [], end: { reason: 'stop' } };
+  const splitter = new PartSplitter();
+  const all: OutputToken[] = [];
+  let last: AnswerEnd = { reason: 'stop' };
   for await (const { events, tokens, end } of deltas) {
-    for (const event of events) addEvent(whole, event);
+    splitter.push(events, tokens);
     // Not spread: an echoed prompt may have more tokens than a call has arguments.
-    for (const token of tokens) whole.tokens.push(token);
-    if (end) whole.end = end;
+    for (const token of tokens) all.push(token);
+    if (end) last = end;
   }
-  return whole;
-}
-
-function addEvent(whole: WholeAnswer, event: AnswerEvent): void {
-  switch (event.type) {
-    case 'content':
-      whole.content += event.text;
-      break;
-    case 'reasoning':
-      whole.reasoning += event.text;
-      break;
-    case 'call':
-      whole.calls[event.index] = { id: event.id, name: event.name, arguments: '' };
-      break;
-    case 'arguments':
-      whole.calls[event.index]!.arguments += event.text;
-      break;
-    default:
-      event satisfies never;
-  }
+  const { parts } = splitter;
+  const textOf = (type: 'content' | 'reasoning'): string =>
+    parts.map((part) => (part.type === type ? part.text : '')).join('');
+  const calls = parts.flatMap((part) => (part.type === 'call' ? [part] : []));
+  return { content: textOf('content'), reasoning: textOf('reasoning'), calls, parts, tokens: all, end: last };
 }

@@ -2,6 +2,14 @@
 const API_PATHS: readonly (readonly [path: string, methods: string])[] = [
   ['/v1/completions', 'POST'],
   ['/v1/chat/completions', 'POST'],
+  ['/v1/messages', 'POST'],
+  ['/v1/messages/count_tokens', 'POST'],
+  ['/v1/responses', 'POST'],
+  ['/v1/responses/input_tokens', 'POST'],
+  ['/v1/responses/*', 'GET, DELETE'],
+  // vLLM and llama.cpp have these two without /v1.
+  ['/v1/tokenize', 'POST'],
+  ['/v1/detokenize', 'POST'],
   ['/v1/models', 'GET'],
   ['/v1/models/*', 'GET'],
   ['/shards/*', 'GET'],

@@ -3,7 +3,7 @@ import type { GenerationEvent } from '../scheduler/generation.ts';
 import { type ChoiceDelta, runChoice } from './choice.ts';
 import { byteCodec } from './testing/byte-codec.ts';
 
-const PLAIN_TEXT = { stop: [], minTokens: 0, includesStop: false, showsSpecialTokens: false };
+const PLAIN_TEXT = { stop: [], stopTokenIds: [], minTokens: 0, includesStop: false, showsSpecialTokens: false };
 
 describe('runChoice', () => {
   it.each([false, true])(

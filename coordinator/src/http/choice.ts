@@ -20,7 +20,7 @@ export interface TextPiece {
   isSpecial: boolean;
 }
 
-/** Why a choice ended, and the stop string or the token that ended it. */
+/** Why a choice ended, and the stop string or the token that ended it, if the client named it. */
 export interface ChoiceEnd {
   reason: 'stop' | 'length';
   stop?: string | number;
@@ -81,7 +81,7 @@ export async function* runChoice(
         options.onDetails(event);
         const rest = text.finish();
         if (rest.pieces.length > 0 || rest.tokens.length > 0) yield rest;
-        yield { pieces: [], tokens: [], end: endOf(event, text.stop) };
+        yield { pieces: [], tokens: [], end: endOf(event, text.stop, options.text) };
         return;
       }
       default:
@@ -91,9 +91,14 @@ export async function* runChoice(
   throw new Error('the generation ended without a finish event');
 }
 
-function endOf(event: Extract<GenerationEvent, { type: 'finish' }>, stop: string | undefined): ChoiceEnd {
+function endOf(
+  { reason, stopTokenId }: Extract<GenerationEvent, { type: 'finish' }>,
+  stop: string | undefined,
+  { stopTokenIds }: TextOptions,
+): ChoiceEnd {
   if (stop !== undefined) return { reason: 'stop', stop };
-  return { reason: event.reason, ...(event.stopTokenId !== undefined && { stop: event.stopTokenId }) };
+  const isNamed = stopTokenId !== undefined && stopTokenIds.includes(stopTokenId);
+  return { reason, ...(isNamed && { stop: stopTokenId }) };
 }
 
 interface PendingToken {

@@ -5,6 +5,7 @@ import { keyNameOf } from './api-access.ts';
 import { apiMethods, isCrossOrigin, similarPath } from './api-paths.ts';
 import { Connections } from './connections.ts';
 import type { HttpDeps, HttpLimits } from './deps.ts';
+import { shapedError } from './error-shape.ts';
 import { ApiError, describeFailure, toApiError } from './errors.ts';
 import { corsHeaders, SECURITY_HEADERS } from './headers.ts';
 import { HostHeaderError } from './host-header.ts';
@@ -79,12 +80,13 @@ function observeEnd(
 /** Sends an error. Fastify's `frameworkErrors` skip all hooks, so the headers are set here. */
 export function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const error = toApiError(thrown);
+  const { body, headers } = shapedError(error, request);
   if (error.status === 500) request.log.error(describeFailure(thrown), 'request failed');
   reply
     .code(error.status)
-    .headers({ ...SECURITY_HEADERS, ...error.headers, 'cache-control': 'no-store' })
+    .headers({ ...SECURITY_HEADERS, ...error.headers, ...headers, 'cache-control': 'no-store' })
     .type('application/json; charset=utf-8')
-    .send(JSON.stringify(error.body));
+    .send(JSON.stringify(body));
 }
 
 /** Answers bytes that are not an HTTP request, unless an earlier answer is still being written to the connection. */

@@ -1,65 +1,88 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
-import type { TextClient } from '../text/text-thread.ts';
-import { cacheScopeOf, clientOf, holdAnswers, keyNameOf } from './api-access.ts';
+import { holdAnswers } from './api-access.ts';
 import { parseBody } from './body.ts';
+import { callerOf, textClientOf } from './caller.ts';
 import type { HttpDeps } from './deps.ts';
+import type { Endpoint, PlainEndpoint } from './endpoint.ts';
+import { ApiError } from './errors.ts';
 import { answer, type GenerateDeps, withinScope } from './generate.ts';
+import { countTokens, messages } from './messages/messages.ts';
 import { chatRequestSchema } from './requests/chat-schema.ts';
 import { completionRequestSchema } from './requests/completion-schema.ts';
 import { ignoredParameters } from './requests/ignored.ts';
 import { parseChat } from './requests/parse-chat.ts';
 import { parseCompletion } from './requests/parse-completion.ts';
 import type { ParsedRequest, ParseDeps } from './requests/parsed-request.ts';
+import { countInput, responses } from './responses/responses.ts';
+import { ResponseStore } from './responses/store.ts';
+import { registerStoredResponses } from './responses/stored.ts';
 import type { RequestScope } from './scope.ts';
 import { chatShape } from './shapes/chat-shape.ts';
 import { completionShape } from './shapes/completion-shape.ts';
 import type { AnswerShape } from './shapes/shape.ts';
+import { detokenize, tokenize } from './tokenize.ts';
 
 export type EndpointDeps = GenerateDeps & ParseDeps & Pick<HttpDeps, 'strictParameters'>;
-
-/** An endpoint that answers with generated text. */
-export interface Endpoint<Body> {
-  url: string;
-  schema: z.ZodType<Body>;
-  /** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
-  parse(body: Body, deps: ParseDeps, client: TextClient): Promise<ParsedRequest>;
-  /** How the endpoint writes its answer to this body. */
-  shape(body: Body): AnswerShape;
-}
 
 const completions: Endpoint<z.infer<typeof completionRequestSchema>> = {
   url: '/v1/completions',
   schema: completionRequestSchema,
-  parse: parseCompletion,
-  shape: () => completionShape,
+  read: (body) => ({ parse: (deps, client) => parseCompletion(body, deps, client), shape: completionShape }),
 };
 
 const chat: Endpoint<z.infer<typeof chatRequestSchema>> = {
   url: '/v1/chat/completions',
   schema: chatRequestSchema,
-  parse: parseChat,
-  shape: () => chatShape,
+  read: (body) => ({ parse: (deps, client) => parseChat(body, deps, client), shape: chatShape }),
 };
 
 export function registerEndpoints(app: FastifyInstance, deps: EndpointDeps): void {
   registerEndpoint(app, completions, deps);
   registerEndpoint(app, chat, deps);
+  registerEndpoint(app, messages, deps);
+  registerPlainEndpoint(app, countTokens, deps);
+  const store = new ResponseStore();
+  registerEndpoint(app, responses(store, deps.generation.maxContext), deps);
+  registerPlainEndpoint(app, countInput(store), deps);
+  registerStoredResponses(app, store, deps);
+  registerPlainEndpoint(app, tokenize, deps);
+  registerPlainEndpoint(app, detokenize, deps);
 }
 
 function registerEndpoint<Body>(app: FastifyInstance, endpoint: Endpoint<Body>, deps: EndpointDeps): void {
   app.post(endpoint.url, async (request, reply) => {
     const body = parseBody(endpoint.schema, request.body);
-    noteIgnored(ignoredParameters(endpoint.schema, body as object, deps.strictParameters ?? false), request, reply);
-    const client = clientOf(request, deps.access);
-    const address = keyNameOf(request) === undefined ? deps.access?.addressOf(request.raw) : undefined;
+    const strict = deps.strictParameters ?? false;
+    const unknown = ignoredParameters(endpoint.schema, body as object, strict);
+    const caller = callerOf(request, deps);
+    const asked = endpoint.read(body, caller);
+    const unsupported = asked.ignored ?? [];
+    if (strict) refuseUnsupported(unsupported);
+    noteIgnored([...unknown, ...unsupported], request, reply);
     await withinScope(request, reply, deps, async (scope) => {
-      const parsed = await endpoint.parse(body, deps, { client, address, signal: scope.signal });
-      const sharing = { client, cacheScope: cacheScopeOf(request, deps.access) };
+      const parsed = await asked.parse(deps, { ...textClientOf(request, deps), signal: scope.signal });
+      const sharing = { client: caller.client, cacheScope: caller.scope };
       const shared = { ...parsed, generation: { ...parsed.generation, ...sharing } };
-      await answerWithinLimits(shared, endpoint.shape(body), scope, request, reply, deps);
+      await answerWithinLimits(shared, asked.shape, scope, request, reply, deps);
     });
   });
+}
+
+function registerPlainEndpoint<Body>(app: FastifyInstance, endpoint: PlainEndpoint<Body>, deps: EndpointDeps): void {
+  app.post(endpoint.url, async (request, reply) => {
+    const body = parseBody(endpoint.schema, request.body);
+    const unknown = ignoredParameters(endpoint.schema, body as object, deps.strictParameters ?? false);
+    noteIgnored(unknown, request, reply);
+    await withinScope(request, reply, deps, async (scope) => {
+      const client = { ...textClientOf(request, deps), signal: scope.signal };
+      await reply.send(await endpoint.answer(body, deps, client, callerOf(request, deps)));
+    });
+  });
+}
+
+function refuseUnsupported([first]: readonly string[]): void {
+  if (first !== undefined) throw ApiError.invalid(first, `'${first}' is not supported. Leave it out.`);
 }
 
 /** Answers within what the API key may have at a time. */
@@ -84,5 +107,5 @@ async function answerWithinLimits(
 function noteIgnored(names: readonly string[], request: FastifyRequest, reply: FastifyReply): void {
   if (names.length === 0) return;
   reply.header('x-shoal-ignored-parameters', names.join(', '));
-  request.log.info({ requestId: request.id, ignored: names }, 'ignored unknown parameters');
+  request.log.info({ requestId: request.id, ignored: names }, 'ignored parameters');
 }

@@ -112,7 +112,7 @@ class Run {
     this.#shape = shape;
     this.#onToken = onToken;
     const head = {
-      id: `${shape.idPrefix}-${randomUUID().replaceAll('-', '')}`,
+      id: `${shape.idPrefix}${randomUUID().replaceAll('-', '')}`,
       created: Math.floor(Date.now() / 1000),
       model: deps.generation.modelId,
       system_fingerprint: deps.systemFingerprint,
@@ -133,7 +133,7 @@ class Run {
   }
 
   async stream(send: (event: ServerEvent) => Promise<void>): Promise<void> {
-    const shape = (this.#streamed = this.#shape.stream(this.#context));
+    const shape = (this.#streamed ??= this.#shape.stream(this.#context));
     const sendAll = async (events: readonly ServerEvent[]): Promise<void> => {
       for (const event of events) await send(event);
     };
@@ -146,7 +146,8 @@ class Run {
 
   /** The last events of a stream that has failed. */
   failed(error: ApiError): ServerEvent[] {
-    return this.#streamed?.fail(error.body) ?? [{ data: error.body }];
+    this.#streamed ??= this.#shape.stream(this.#context);
+    return this.#streamed.fail(error);
   }
 
   /** Runs `work` for all choices. The first failure aborts the others and is the one reported. */

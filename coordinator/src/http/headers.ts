@@ -37,6 +37,8 @@ const EXPOSED_HEADERS = [
   'retry-after-ms',
   'x-should-retry',
   'x-request-id',
+  'request-id',
+  'x-shoal-ignored-parameters',
   ...['requests', 'tokens'].flatMap((what) =>
     ['limit', 'remaining', 'reset'].map((part) => `x-ratelimit-${part}-${what}`),
   ),
@@ -59,7 +61,7 @@ export function corsHeaders(
   return {
     'access-control-allow-origin': allowed === '*' ? '*' : (origin ?? ''),
     ...(allowed === '*' ? {} : { vary: 'Origin' }),
-    'access-control-allow-methods': 'GET, POST',
+    'access-control-allow-methods': 'GET, POST, DELETE',
     // OpenAI's and Anthropic's clients send a dozen x-stainless-* and anthropic-* headers, and `*` would not cover Authorization.
     ...(asked === undefined ? {} : { 'access-control-allow-headers': asked }),
     'access-control-expose-headers': EXPOSED_HEADERS,

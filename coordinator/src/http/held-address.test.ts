@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { afterEach, expect, it } from 'vitest';
 import { type HeldAddress, holdAddress, type StartProgress } from './held-address.ts';
 import { OrderlyServer } from './orderly-server.ts';
@@ -42,6 +43,16 @@ it('refuses a taken port, and gives it back', async () => {
   await held.close();
   const again = await holdAddress('127.0.0.1', held.port, () => ({ doing: 'x' }));
   await again.close();
+});
+
+it('waits for nobody who says too little', async () => {
+  const held = await holdAddress('127.0.0.1', 0, () => ({ doing: 'x' }), 20);
+  closeLater.push(() => held.close());
+  for (const words of ['', 'GET /healthz HTTP/1.1\r\nHost:']) {
+    const socket = connect(held.port, '127.0.0.1').resume();
+    socket.write(words);
+    await once(socket, 'close');
+  }
 });
 
 it('hands the port over without a moment in which it is refused', async () => {

@@ -4,9 +4,10 @@ import { once } from 'node:events';
 import { ApiError } from './errors.ts';
 import { SECURITY_HEADERS } from './headers.ts';
 
-/** A request's headers while nothing can be asked for yet: no client of ours sends more, or more slowly. */
-const LIMITS = { maxHeaderSize: 16 << 10, headersTimeout: 10_000, requestTimeout: 30_000 };
+/** Orchestrators and proxies that ask for health. */
 const MAX_CONNECTIONS = 1024;
+/** Each connection is for one request, which has no body that is read. */
+const MAX_CONNECTION_MS = 10_000;
 /** Large models load for minutes, small ones for a second. */
 const RETRY_AFTER_S = 5;
 
@@ -33,10 +34,20 @@ export interface HeldAddress {
  * Listens at once, so that a taken port is found before anything is packed or loaded. Until the HTTP server takes over, `/healthz`
  * answers 200, and `/readyz` 503 with the progress; everything else gets 503 with a Retry-After.
  */
-export async function holdAddress(host: string, port: number, progress: () => StartProgress): Promise<HeldAddress> {
-  const http = createHttpServer(LIMITS, (request, response) => answer(request, response, progress));
+export async function holdAddress(
+  host: string,
+  port: number,
+  progress: () => StartProgress,
+  maxConnectionMs = MAX_CONNECTION_MS,
+): Promise<HeldAddress> {
+  const http = createHttpServer((request, response) => answer(request, response, progress));
   http.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => answer(request, response, progress));
-  const listener = createServer((socket) => void http.emit('connection', socket));
+  const listener = createServer((socket) => {
+    // An HTTP server that does not listen itself has no timeouts.
+    const timeout = setTimeout(() => socket.destroy(), maxConnectionMs);
+    socket.once('close', () => clearTimeout(timeout));
+    http.emit('connection', socket);
+  });
   listener.maxConnections = MAX_CONNECTIONS;
   listener.listen(port, host);
   await once(listener, 'listening');

@@ -1,4 +1,5 @@
-import { z } from 'zod';
+import { doorPaths, doorSchemas } from './openapi-doors.ts';
+import { failure, generation, get, jsonSchema, ok, pathParameter, ref, unauthorized } from './openapi-parts.ts';
 import { chatRequestSchema } from './requests/chat-schema.ts';
 import { completionRequestSchema } from './requests/completion-schema.ts';
 import { MAX_N, MAX_STOPS } from './requests/sampling-schema.ts';
@@ -17,63 +18,6 @@ export interface OpenApiInfo {
   maxContext: number;
   bodyBytes: number;
 }
-
-function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): object {
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: 'any' });
-  return rest;
-}
-
-const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` });
-const json = (schema: object, example?: object) => ({
-  'application/json': { schema, ...(example === undefined ? {} : { example }) },
-});
-const failure = (description: string) => ({ description, content: json(ref('Error')) });
-
-const unauthorized = failure(
-  '`invalid_api_key`: the coordinator requires an API key, and none or an unknown one was sent.',
-);
-
-const generationFailures = {
-  '400': failure('Invalid JSON, an invalid or unsupported parameter (named in `param`), or `context_length_exceeded`.'),
-  '401': unauthorized,
-  '404': failure('`model_not_found`.'),
-  '413': failure('The body is too large.'),
-  '415': failure('The body is not application/json.'),
-  '429': failure('The queue is full, or the API key is over its limit. `Retry-After` has the time to wait.'),
-  '503': failure('The coordinator is shutting down. `Retry-After` has the time to wait.'),
-  '504': failure('The answer took too long.'),
-};
-
-function generation(summary: string, names: { request: string; response: string; chunk: string }, examples: object) {
-  return {
-    post: {
-      summary,
-      tags: ['OpenAI-compatible'],
-      requestBody: {
-        required: true,
-        content: { 'application/json': { schema: ref(names.request), examples } },
-      },
-      responses: {
-        '200': {
-          description: 'One document, or with `stream: true` server-sent events that end with `data: [DONE]`.',
-          content: { ...json(ref(names.response)), 'text/event-stream': { schema: ref(names.chunk) } },
-        },
-        ...generationFailures,
-      },
-    },
-  };
-}
-
-function get(tag: 'OpenAI-compatible' | 'Donors' | 'Operation', summary: string, responses: object, more: object = {}) {
-  return { get: { summary, tags: [tag], ...more, responses } };
-}
-
-const ok = (description: string, schema: object = { type: 'object' }, example?: object) => ({
-  description,
-  content: json(schema, example),
-});
-
-const pathParameter = (name: string, more: object) => ({ parameters: [{ name, in: 'path', required: true, ...more }] });
 
 function apiPaths(modelId: string) {
   const model = { id: modelId, object: 'model', created: 1760000000, owned_by: 'shoal' };
@@ -170,7 +114,7 @@ export function openApiDocument({ version, modelId, maxContext, bodyBytes }: Ope
     },
     // Relative, so that the page calls the coordinator that served it.
     servers: [{ url: '/' }],
-    paths: { ...apiPaths(modelId), ...otherPaths() },
+    paths: { ...apiPaths(modelId), ...doorPaths(modelId), ...otherPaths() },
     // The empty entry is for a coordinator without keys.
     security: [{}, { apiKey: [] }],
     components: {
@@ -183,6 +127,7 @@ export function openApiDocument({ version, modelId, maxContext, bodyBytes }: Ope
         ChatCompletionChunk: jsonSchema(chatChunkSchema, 'output'),
         Model: jsonSchema(modelSchema, 'output'),
         ModelList: jsonSchema(modelListSchema, 'output'),
+        ...doorSchemas(),
         Error: jsonSchema(errorSchema, 'output'),
       },
     },

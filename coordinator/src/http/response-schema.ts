@@ -81,12 +81,16 @@ const completionLogprobsSchema = z.object({
 });
 export type CompletionLogprobs = z.infer<typeof completionLogprobsSchema>;
 
+const tokenIds = z.array(z.number().int()).optional().meta({ description: 'With return_token_ids.' });
+
 const completionChoiceSchema = z.object({
   text: z.string(),
   index: z.number().int(),
   logprobs: completionLogprobsSchema.nullable(),
   finish_reason: finishReason,
   stop_reason: stopReasonSchema,
+  prompt_token_ids: tokenIds,
+  token_ids: tokenIds,
   prompt_logprobs: promptLogprobsSchema,
   shoal: shoalTokensSchema.optional(),
 });
@@ -133,7 +137,7 @@ const chatChoiceSchema = z.object({
   logprobs: chatLogprobsSchema.nullable(),
   finish_reason: chatFinishReason,
   stop_reason: stopReasonSchema,
-  prompt_logprobs: promptLogprobsSchema,
+  token_ids: tokenIds,
   shoal: shoalTokensSchema.optional(),
 });
 export type ChatChoice = z.infer<typeof chatChoiceSchema>;
@@ -141,6 +145,8 @@ export type ChatChoice = z.infer<typeof chatChoiceSchema>;
 export const chatCompletionSchema = z.object({
   ...head,
   object: z.literal('chat.completion'),
+  prompt_token_ids: tokenIds,
+  prompt_logprobs: promptLogprobsSchema,
   choices: z.array(chatChoiceSchema),
   usage: usageSchema,
 });
@@ -164,6 +170,7 @@ const chatChunkChoiceSchema = z.object({
   logprobs: chatLogprobsSchema.nullable(),
   finish_reason: chatFinishReason,
   stop_reason: stopReasonSchema,
+  token_ids: tokenIds,
   shoal: shoalTokensSchema.optional(),
 });
 export type ChatChunkChoice = z.infer<typeof chatChunkChoiceSchema>;
@@ -171,6 +178,7 @@ export type ChatChunkChoice = z.infer<typeof chatChunkChoiceSchema>;
 export const chatChunkSchema = z.object({
   ...head,
   object: z.literal('chat.completion.chunk'),
+  prompt_token_ids: tokenIds,
   choices: z.array(chatChunkChoiceSchema),
   usage: usageSchema.nullish(),
 });

@@ -126,6 +126,13 @@ describe('TextEncoding', () => {
     expect(size({ messages: [{ ...messages[0], tool_call_id: long }] }) - size({})).toBe(1_024);
   });
 
+  it('counts that templates look through all messages for each', () => {
+    const size = (count: number): number =>
+      taskBytes({ messages: Array.from({ length: count }, () => ({ role: 'user', content: '' })), maxTokens: 9 });
+    expect(size(8)).toBeLessThan(2_200);
+    expect(size(200)).toBeGreaterThan(65_536);
+  });
+
   it('renders tools, variables and a suffix on every thread, and gives the end of the text', async () => {
     const files = withTemplate('{{ messages[0].content }} {{ tools[0].function.name }} {{ mood }}');
     const own = new TextEncoding(tokenizerFrom(files), { files });

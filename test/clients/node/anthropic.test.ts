@@ -128,9 +128,7 @@ describe('@anthropic-ai/sdk', () => {
   });
 
   it('throws errors of its classes, and ends a stream that is aborted', async () => {
-    const refused = await thrownBy(BadRequestError, () =>
-      client.messages.create({ model, max_tokens: -5, messages }),
-    );
+    const refused = await thrownBy(BadRequestError, () => client.messages.create({ model, max_tokens: -5, messages }));
     expect(refused.message).toContain('max_tokens');
     await thrownBy(NotFoundError, () => client.messages.create({ model: 'claude-0', max_tokens: 5, messages }));
     const stream = client.messages.stream({ model, max_tokens: 4000, messages });

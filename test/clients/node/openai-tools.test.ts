@@ -7,7 +7,11 @@ import { apiKey, expectStory, model, url, weatherArguments } from './shared.ts';
 
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0 });
 const messages: ChatCompletionMessageParam[] = [{ role: 'user', content: 'How is the weather this week in Oslo?' }];
-const weather = zodFunction({ name: 'get_weather', description: 'The weather at a place', parameters: weatherArguments });
+const weather = zodFunction({
+  name: 'get_weather',
+  description: 'The weather at a place',
+  parameters: weatherArguments,
+});
 const tools = [weather];
 
 describe('openai, tools', () => {

@@ -60,7 +60,8 @@ describe('openai', () => {
     expectStory(choices[0]?.text);
     expect(choices[0]?.logprobs?.tokens).toHaveLength(30);
     let text = '';
-    for await (const part of await client.completions.create({ ...params, stream: true })) text += part.choices[0]?.text;
+    for await (const part of await client.completions.create({ ...params, stream: true }))
+      text += part.choices[0]?.text;
     expect(text).toBe(choices[0]?.text);
   });
 
@@ -95,9 +96,7 @@ describe('openai', () => {
       client.chat.completions.create({ model, messages, temperature: 7 }),
     );
     expect(refused).toMatchObject({ status: 400, param: 'temperature', type: 'invalid_request_error' });
-    const unknown = await thrownBy(NotFoundError, () =>
-      client.chat.completions.create({ model: 'gpt-5', messages }),
-    );
+    const unknown = await thrownBy(NotFoundError, () => client.chat.completions.create({ model: 'gpt-5', messages }));
     expect(unknown).toMatchObject({ status: 404, code: 'model_not_found' });
     expect(unknown.message).toContain(model);
     const found = await thrownBy(NotFoundError, () => client.embeddings.create({ model, input: story }));

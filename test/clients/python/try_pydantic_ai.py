@@ -1,10 +1,7 @@
-from anthropic import AsyncAnthropic
 from pydantic_ai import Agent, NativeOutput, UsageLimits
-from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
-from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
-from trying import BASE_URL, KEY, MODEL, QUESTION, STORY, URL, Outing, is_story, run, tries
+from trying import BASE_URL, KEY, MODEL, QUESTION, STORY, Outing, is_story, run, tries
 
 provider = OpenAIProvider(base_url=BASE_URL, api_key=KEY)
 chat = OpenAIChatModel(MODEL, provider=provider)
@@ -49,13 +46,6 @@ def tools():
         return "Rain"
 
     is_story(agent.run_sync(QUESTION, usage_limits=limits).output)
-
-
-@tries("output_type, Anthropic")
-def anthropic():
-    client = AsyncAnthropic(base_url=URL, api_key=KEY)
-    model = AnthropicModel(MODEL, provider=AnthropicProvider(anthropic_client=client))
-    assert isinstance(Agent(model, output_type=Outing, retries=0).run_sync(QUESTION).output, Outing)
 
 
 run("pydantic-ai-slim")

@@ -1,163 +1,101 @@
-import { useSignal } from '@preact/signals';
+import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
+import { formatNumber } from '../format.ts';
 import { Shell } from '../Shell.tsx';
 import { apiKey, keyWanted, setApiKey } from './api-key.ts';
-import { complete, fetchModelId, run, stop } from './completion.ts';
-import { Answer } from './Answer.tsx';
-import { type Form, readForm } from './parameters.ts';
-import { Snippets } from './Snippets.tsx';
-import { Strip } from './Strip.tsx';
+import { ChatMode } from './chat/ChatMode.tsx';
+import { loadModel, model, type ModelFacts } from './model.ts';
+import { TextMode } from './text/TextMode.tsx';
 
-const initial: Form = {
-  prompt: 'Once upon a time, there was a little fish who',
-  temperature: '0.8',
-  topP: '0.95',
-  maxTokens: '120',
-  seed: '',
-  stop: '',
-};
+type Mode = 'text' | 'chat';
 
-const numbers: { field: 'temperature' | 'topP' | 'maxTokens' | 'seed'; label: string; hint?: string }[] = [
-  { field: 'temperature', label: 'Temperature' },
-  { field: 'topP', label: 'Top p' },
-  { field: 'maxTokens', label: 'Max tokens' },
-  { field: 'seed', label: 'Seed', hint: 'any' },
-];
+const modeOfAddress = (): Mode => (location.hash === '#chat' ? 'chat' : 'text');
+const mode = signal<Mode>(modeOfAddress());
+addEventListener('hashchange', () => (mode.value = modeOfAddress()));
+
+function choose(chosen: Mode): void {
+  mode.value = chosen;
+  // So that the address, and a reload, lead to the same mode; going back leads to the page before.
+  history.replaceState(null, '', `#${chosen}`);
+}
+
+const modes = [
+  { value: 'text', name: 'Text', what: 'The model continues a text: POST /v1/completions.' },
+  { value: 'chat', name: 'Chat', what: 'A conversation: POST /v1/chat/completions.' },
+] as const;
 
 export function PlaygroundPage() {
-  const form = useSignal<Form>(initial);
-  const errors = useSignal<Partial<Record<keyof Form, string>>>({});
-  const model = useSignal<{ id: string | null; error: string | null }>({ id: null, error: null });
-  const loadModel = async (): Promise<string | null> => {
-    try {
-      model.value = { id: await fetchModelId(), error: null };
-    } catch (error) {
-      const why = error instanceof TypeError ? 'the coordinator cannot be reached.' : (error as Error).message;
-      model.value = { id: null, error: `Couldn’t find out which model is served: ${why}` };
-    }
-    return model.value.id;
-  };
   useEffect(() => void loadModel(), []);
-
-  const submit = async (): Promise<void> => {
-    const id = model.value.id ?? (await loadModel());
-    const read = readForm(form.value, id ?? '');
-    errors.value = read.ok ? {} : read.errors;
-    const [firstWrong] = Object.keys(errors.value);
-    if (firstWrong) document.getElementById(`field-${firstWrong}`)?.focus();
-    else if (id !== null && read.ok) await complete(read.body);
-  };
-  const now = run.value;
-  const running = now?.state === 'running';
-  const field = (name: keyof Form) => ({
-    id: `field-${name}`,
-    value: form.value[name],
-    'aria-invalid': errors.value[name] ? true : undefined,
-    'aria-describedby': errors.value[name] ? `error-${name}` : undefined,
-    onInput: (event: { currentTarget: HTMLInputElement | HTMLTextAreaElement }) => {
-      form.value = { ...form.value, [name]: event.currentTarget.value };
-    },
-  });
-  const complaint = (name: keyof Form) =>
-    errors.value[name] && (
-      <span class="trouble complaint" id={`error-${name}`}>
-        {errors.value[name]}
-      </span>
-    );
-  const body = readForm(form.value, model.value.id ?? '');
-
+  const { facts, error } = model.value;
   return (
     <Shell
       current="/playground"
       aside={
-        model.value.id && (
+        facts && (
           <span class="model">
-            <b>{model.value.id}</b>
+            <b>{facts.id}</b>
           </span>
         )
       }
     >
       <h1 class="sr">Playground</h1>
-      <form
-        class="card ask"
-        noValidate
-        onSubmit={(event) => {
-          event.preventDefault();
-          void submit();
-        }}
-        onKeyDown={(event) => {
-          if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void submit();
-        }}
-      >
-        <div class="prompt">
-          <label for="field-prompt">Prompt</label>
-          <textarea rows={4} {...field('prompt')} />
-          {complaint('prompt')}
-        </div>
-        {keyWanted.value && (
-          <div class="prompt">
-            <label for="field-key">API key</label>
-            <input
-              id="field-key"
-              type="password"
-              autocomplete="off"
-              value={apiKey.value}
-              aria-describedby="key-hint"
-              onChange={(event) => {
-                setApiKey(event.currentTarget.value);
-                void loadModel();
-              }}
-            />
-            <span class="muted" id="key-hint">
-              This coordinator requires a key. It stays in this tab and is forgotten when you close it.
-            </span>
-          </div>
-        )}
-        <div class="parameters">
-          {numbers.map(({ field: name, label, hint }) => (
-            <div>
-              <label for={`field-${name}`}>{label}</label>
-              <input inputMode="decimal" autocomplete="off" placeholder={hint} {...field(name)} />
-              {complaint(name)}
-            </div>
+      <div class="playground-top">
+        <fieldset class="modes">
+          <legend class="sr">Mode</legend>
+          {modes.map(({ value, name }) => (
+            <label>
+              <input type="radio" name="mode" checked={mode.value === value} onChange={() => choose(value)} />
+              {name}
+            </label>
           ))}
-          <div class="stop">
-            <label for="field-stop">Stop at, one per line</label>
-            <textarea rows={1} {...field('stop')} />
-            {complaint('stop')}
-          </div>
-        </div>
-        <p class="actions">
-          {/* Keys, since a reused element would become a submit button during the click that stops. */}
-          {running ? (
-            <button key="stop" type="button" class="primary" onClick={stop}>
-              Stop
-            </button>
-          ) : (
-            <button key="write" type="submit" class="primary">
-              Write
-            </button>
-          )}
-          <span class="muted">or press Ctrl + Enter</span>
+        </fieldset>
+        <p class="muted">
+          {modes.find(({ value }) => value === mode.value)?.what} {facts && <Facts facts={facts} mode={mode.value} />}
         </p>
-        {model.value.error && (
-          <p class="trouble" role="alert">
-            {model.value.error}
-          </p>
-        )}
-      </form>
-      {now && <Answer run={now} />}
-      {now && now.tokens.length > 0 && (
-        <section class="card" aria-labelledby="strip-title">
-          <h2 id="strip-title">Who computed what</h2>
-          <p class="muted">
-            Every token went through the layers from top to bottom. In each layer the gate chose a few experts; the
-            colours show which browser tabs computed them. Drag along the words or use the arrow keys.
-          </p>
-          <Strip tokens={now.tokens} />
-        </section>
+      </div>
+      {keyWanted.value && <KeyField />}
+      {error && (
+        <p class="trouble" role="alert">
+          {error}
+        </p>
       )}
-      {body.ok && <Snippets body={body.body} withKey={keyWanted.value} />}
+      {mode.value === 'chat' ? <ChatMode /> : <TextMode />}
     </Shell>
+  );
+}
+
+/** What the served model can do, in a line. */
+function Facts({ facts, mode }: { facts: ModelFacts; mode: Mode }) {
+  const isChat = mode === 'chat' && facts.tools !== null;
+  const parts = [
+    facts.contextTokens !== null && `context ${formatNumber(facts.contextTokens)} tokens`,
+    isChat &&
+      (facts.tools === 'template'
+        ? `tools by the model’s template (${facts.convention})`
+        : 'tools described in a message'),
+    isChat && (facts.reasons ? 'reasoning' : 'no reasoning'),
+  ].filter((part) => part !== false);
+  return parts.length > 0 ? <span class="facts">This model: {parts.join(' · ')}.</span> : null;
+}
+
+function KeyField() {
+  return (
+    <div class="card key">
+      <label for="field-key">API key</label>
+      <input
+        id="field-key"
+        type="password"
+        autocomplete="off"
+        value={apiKey.value}
+        aria-describedby="key-hint"
+        onChange={(event) => {
+          setApiKey(event.currentTarget.value);
+          void loadModel({ again: true });
+        }}
+      />
+      <span class="muted" id="key-hint">
+        This coordinator requires a key. It stays in this tab and is forgotten when you close it.
+      </span>
+    </div>
   );
 }

@@ -1,8 +1,8 @@
 import { useSignal } from '@preact/signals';
-import type { TokenTrace } from '@shoal/protocol';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { prepareCanvas, scheme, useWidth } from '../environment.ts';
 import { formatFigure, formatMs, formatShare, plural } from '../format.ts';
+import type { AnswerToken } from './chunk.ts';
 import { drawLine, type StripScale, WORD_FONT } from './draw-strip.ts';
 import { learnPeers, letterOf } from './peer-names.ts';
 import { PeerSwatch, TokenDetail } from './TokenDetail.tsx';
@@ -35,7 +35,7 @@ function textWidth(text: string): number {
 }
 
 /** Shows which tab computed what for every token of an answer, like a musical score; scrubbed by mouse, touch or arrow keys. */
-export function Strip({ tokens }: { tokens: TokenTrace[] }) {
+export function Strip({ tokens }: { tokens: AnswerToken[] }) {
   const box = useRef<HTMLDivElement>(null);
   const width = useWidth(box);
   /** The selected token, and the one that the mouse is over. */
@@ -119,7 +119,7 @@ export function Strip({ tokens }: { tokens: TokenTrace[] }) {
 }
 
 interface LineProps {
-  tokens: TokenTrace[];
+  tokens: AnswerToken[];
   layout: StripLayout;
   line: number;
   count: number;
@@ -141,7 +141,7 @@ function Line({ tokens, layout, line, count, scale, width, selected }: LineProps
   return <canvas ref={canvas} data-line={line} aria-hidden="true" style={{ marginBottom: `${LINE_GAP_PX}px` }} />;
 }
 
-function Legend({ tokens, fullMs }: { tokens: TokenTrace[]; fullMs: number }) {
+function Legend({ tokens, fullMs }: { tokens: AnswerToken[]; fullMs: number }) {
   const shares = peerShares(tokens);
   return (
     <ul class="legend" aria-label="Who computed the experts">
@@ -158,7 +158,7 @@ function Legend({ tokens, fullMs }: { tokens: TokenTrace[]; fullMs: number }) {
   );
 }
 
-function speak(token: TokenTrace, at: number, count: number): string {
+function speak(token: AnswerToken, at: number, count: number): string {
   const shares = peerShares([token]).map(({ peerId, experts }) =>
     peerId === null ? `${experts} by the coordinator` : `${experts} on ${letterOf(peerId)}, ${peerId}`,
   );

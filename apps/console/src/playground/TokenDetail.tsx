@@ -1,7 +1,8 @@
-import type { TokenLap, TokenTrace } from '@shoal/protocol';
+import type { TokenLap } from '@shoal/protocol';
 import { scheme } from '../environment.ts';
-import { formatMs, formatNumber, plural } from '../format.ts';
+import { formatMs, formatNumber, formatShare, plural } from '../format.ts';
 import { contrast, peerColour } from '../palette.ts';
+import type { AnswerToken, Odds } from './chunk.ts';
 import { letterOf, peerIndex } from './peer-names.ts';
 import { lapMsOf, lapsOf, visibleText } from './strip-layout.ts';
 
@@ -17,7 +18,7 @@ export function PeerSwatch({ peerId }: { peerId: string | null }) {
   );
 }
 
-export function TokenDetail({ token, number, count }: { token: TokenTrace; number: number; count: number }) {
+export function TokenDetail({ token, number, count }: { token: AnswerToken; number: number; count: number }) {
   const slowest = Math.max(...token.laps.map((lap) => lap.lapMs), Number.MIN_VALUE);
   return (
     <section class="token-detail" aria-labelledby="token-title">
@@ -28,6 +29,7 @@ export function TokenDetail({ token, number, count }: { token: TokenTrace; numbe
           {formatMs(lapMsOf(token))}
         </span>
       </h3>
+      {token.odds && <TokenOdds odds={token.odds} />}
       <div class="table-scroll" role="group" aria-labelledby="token-title" tabIndex={0}>
         <table>
           <thead>
@@ -58,6 +60,20 @@ export function TokenDetail({ token, number, count }: { token: TokenTrace; numbe
         </table>
       </div>
     </section>
+  );
+}
+
+/** How likely the token was, and its alternatives. */
+function TokenOdds({ odds }: { odds: Odds }) {
+  return (
+    <p class="odds">
+      Probability {formatShare(Math.exp(odds.logprob))}
+      {odds.top.map(({ token, logprob }) => (
+        <span class="expert">
+          <span class="id">{visibleText(token)}</span> <span class="muted">{formatShare(Math.exp(logprob))}</span>
+        </span>
+      ))}
+    </p>
   );
 }
 

@@ -1,10 +1,10 @@
 import { EMPTY, type Expression, NEVER, optional, repeat, sequence } from '../expression.ts';
 import { GrammarError } from '../grammar-error.ts';
 import { bracketed, COMMA, SPACE } from './json-values.ts';
-import type { SchemaCompiler } from './schema-compiler.ts';
 import {
   countAt,
   refused,
+  type SchemaContext,
   type SchemaPart,
   type Subschema,
   subschemaAt,
@@ -22,11 +22,12 @@ interface Items {
   rest: Subschema | undefined;
 }
 
-export function arrayExpression(compiler: SchemaCompiler, parts: readonly SchemaPart[]): Expression {
+export function arrayExpression(compiler: SchemaContext, parts: readonly SchemaPart[]): Expression {
   const { least, most } = countsOf(parts);
   if (least > most) return NEVER;
   const items = parts.map((part) => itemsOf(part));
   const prefix = Math.max(0, ...items.map((own) => own.prefix.length));
+  compiler.spend((prefix + 1) * parts.length);
   const saysRest = items.some((own) => own.rest !== undefined);
   // As `unevaluatedItems: false` would have it, unless more items are asked for.
   const canGoOn = saysRest || prefix === 0 || least > prefix;

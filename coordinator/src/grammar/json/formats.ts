@@ -1,5 +1,5 @@
-import { call, type Expression } from '../expression.ts';
-import { regexExpression, WHOLE } from '../regex.ts';
+import { call, EMPTY, type Expression } from '../expression.ts';
+import { regexExpression } from '../regex.ts';
 import { jsonSpelling, quoted } from './json-values.ts';
 
 const YEAR = '\\d{4}';
@@ -41,7 +41,7 @@ const PATTERNS: Readonly<Record<string, string>> = {
   ipv4: IPV4,
   ipv6: IPV6,
   uri: URI,
-  url: `https?://${LABEL}\\.[a-z]{2,6}(?::[1-9]\\d{2,3})?(?:/[A-Za-z0-9._~-]*)*`,
+  url: `https?://[a-z0-9]{1,40}(?:\\.[a-z0-9]{1,20})?\\.[a-z]{2,6}(?::[1-9]\\d{2,3})?(?:/[A-Za-z0-9._~-]*)*`,
   'uri-reference': `(?:${URI}|/[A-Za-z0-9._~-]*${PATH})`,
   uuid: '[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}',
   'json-pointer': POINTER,
@@ -62,7 +62,7 @@ export function formatExpression(format: string): Expression | undefined | null 
   if (pattern === undefined) return null;
   let expression = expressions.get(format);
   if (!expression) {
-    const body = quoted(regexExpression(`^(?:${pattern})$`, { spell: jsonSpelling, around: WHOLE }));
+    const body = quoted(regexExpression(`^(?:${pattern})$`, { spell: jsonSpelling, around: EMPTY }));
     expression = call({ name: format, body });
     expressions.set(format, expression);
   }

@@ -1,5 +1,4 @@
 import { chars, choice, DIGIT, EMPTY, type Expression, NEVER, repeat, sequence, text } from '../expression.ts';
-import { MAX_DIGITS } from './json-values.ts';
 
 /** Inclusive where `isExclusive` is not set. */
 export interface Bound {
@@ -9,6 +8,8 @@ export interface Bound {
 
 /** Larger integers are not told apart by doubles. */
 const MAX_INTEGER = BigInt(Number.MAX_SAFE_INTEGER);
+/** Digits before the point of numbers with bounds. */
+const WHOLE_DIGITS = 17;
 /** Digits after the point of numbers with bounds. */
 const FRACTION_DIGITS = 10;
 
@@ -22,7 +23,7 @@ export function integerRange(low: Bound | undefined, high: Bound | undefined): E
 
 /** Numbers between bounds, as JSON without exponents. */
 export function numberRange(low: Bound | undefined, high: Bound | undefined): Expression {
-  const limit = 10n ** BigInt(MAX_DIGITS + FRACTION_DIGITS) - 1n;
+  const limit = 10n ** BigInt(WHOLE_DIGITS + FRACTION_DIGITS) - 1n;
   const least = low ? scaled(low, FRACTION_DIGITS, 'up') : -limit;
   const most = high ? scaled(high, FRACTION_DIGITS, 'down') : limit;
   if (least > limit || most < -limit) return NEVER;

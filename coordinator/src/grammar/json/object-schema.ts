@@ -13,11 +13,11 @@ import {
   quoted,
   SPACE,
 } from './json-values.ts';
-import type { SchemaCompiler } from './schema-compiler.ts';
 import {
   countAt,
   mapAt,
   refused,
+  type SchemaContext,
   type SchemaPart,
   type Subschema,
   subschema,
@@ -34,10 +34,11 @@ interface Property {
 }
 
 /** An object's members in the order in which they are listed, then others where the schema asks for them. */
-export function objectExpression(compiler: SchemaCompiler, parts: readonly SchemaPart[]): Expression {
+export function objectExpression(compiler: SchemaContext, parts: readonly SchemaPart[]): Expression {
   const required = new Set(parts.flatMap((part) => textsAt(part, 'required')));
   const listed = parts.flatMap((part) => Object.keys(mapAt(part, 'properties')));
   const names = [...new Set([...listed, ...required])];
+  for (const name of names) compiler.spend(4 * parts.length + name.length / 16);
   const properties = names.map((name): Property => {
     const schemas = parts.flatMap((part) => schemasFor(part, name));
     const member = memberOf(quoted(jsonText(name)), compiler.expressionOf(schemas));
@@ -62,7 +63,7 @@ function schemasFor(part: SchemaPart, name: string): Subschema[] {
 
 /** A member that is not listed; undefined if there may be none. */
 function otherMembers(
-  compiler: SchemaCompiler,
+  compiler: SchemaContext,
   parts: readonly SchemaPart[],
   names: readonly string[],
 ): Expression | undefined {
@@ -70,7 +71,7 @@ function otherMembers(
   const unevaluated = parts.flatMap((part) => subschemaAt(part, 'unevaluatedProperties') ?? []);
   const partial = unevaluated.find(({ schema }) => typeof schema !== 'boolean');
   if (partial) throw refused('unevaluatedProperties', partial.place, 'use additionalProperties');
-  const pattern = patternOf(parts, explicit);
+  const pattern = patternOf(compiler, parts, explicit);
   const nameSchemas = parts.flatMap((part) => subschemaAt(part, 'propertyNames') ?? []);
   if (nameSchemas.length > 0 && (names.length > 0 || pattern))
     throw refused('propertyNames', nameSchemas[0]!.place, 'leave it out beside properties');
@@ -89,6 +90,7 @@ function otherMembers(
 
 /** The one pattern of names, if there is one. */
 function patternOf(
+  compiler: SchemaContext,
   parts: readonly SchemaPart[],
   explicit: readonly Subschema[],
 ): { key: Expression; schema: Subschema } | undefined {
@@ -98,6 +100,7 @@ function patternOf(
   const [only, second] = patterns;
   if (!only) return undefined;
   const { pattern, value, part } = only;
+  compiler.spend(4 * pattern.length);
   if (second || explicit.some(({ schema }) => schema !== false))
     throw refused('patternProperties', part.place, 'use one pattern, and additionalProperties: false');
   const style = { spell: jsonSpelling, around: repeat(JSON_CHARACTER, 0, Infinity) };
@@ -111,6 +114,7 @@ class Members {
   readonly #other: Expression | undefined;
   readonly #least: number;
   readonly #most: number;
+  readonly #isCounted: boolean;
   /** Counts from here on are the same. */
   readonly #cap: number;
   readonly #rules = new Map<string, Rule>();
@@ -127,9 +131,9 @@ class Members {
     this.#least = Math.max(0, ...parts.map((part) => countAt(part, 'minProperties') ?? 0));
     this.#most = Math.min(Infinity, ...parts.map((part) => countAt(part, 'maxProperties') ?? Infinity));
     const required = properties.filter(({ isRequired }) => isRequired).length;
-    const isCounted =
+    this.#isCounted =
       this.#least > required || (this.#most < Infinity && (other !== undefined || this.#most < properties.length));
-    this.#cap = isCounted ? properties.length + 1 : 1;
+    this.#cap = this.#isCounted ? properties.length + 1 : 1;
   }
 
   expression(): Expression {
@@ -167,15 +171,14 @@ class Members {
   /** What is not listed, after so many members. */
   #others(count: number): Expression {
     const [least, most] = [Math.max(0, this.#least - count), this.#most - count];
-    const isCounted = this.#cap > 1;
     if (most < 0) return NEVER;
-    if (!this.#other) return isCounted && least > 0 ? NEVER : EMPTY;
+    if (!this.#other) return this.#isCounted && least > 0 ? NEVER : EMPTY;
     // Two of the same name would count as one.
-    if (isCounted && least > 1)
+    if (this.#isCounted && least > 1)
       throw unsupported(`“minProperties” at ${this.#place} is not supported; list the properties as required`);
     const more = sequence(COMMA, this.#other);
     if (most === 0) return EMPTY;
     const all = count > 0 ? repeat(more, 1, most) : sequence(this.#other, repeat(more, 0, most - 1));
-    return least > 0 && isCounted ? all : optional(all);
+    return least > 0 && this.#isCounted ? all : optional(all);
   }
 }

@@ -3,45 +3,49 @@ import { unsupported, WorkBudget } from '../grammar-error.ts';
 import type { JsonSchema } from '../grammar-source.ts';
 import { arrayExpression } from './array-schema.ts';
 import { areDisjoint } from './disjoint.ts';
+import { commonValues, isOfType, refuseOtherConstraints } from './enum-values.ts';
 import { JSON_VALUE } from './json-values.ts';
 import { numberExpression } from './number-schema.ts';
 import { objectExpression } from './object-schema.ts';
 import {
   checkKeywords,
   isObject,
-  listAt,
   refused,
   resolve,
+  type SchemaContext,
   type SchemaPart,
   type Subschema,
   subschemasAt,
   textAt,
-  valueOf,
 } from './schema-reader.ts';
 import { stringExpression } from './string-schema.ts';
 import { typesOf } from './schema-types.ts';
 
 /** Sets of schemas that a value has to fit; each becomes a rule. */
 const MAX_SETS = 5_000;
-/** Schemas in all of them together. */
-const MAX_PARTS = 100_000;
-/** Of values, in all enums. */
-const MAX_VALUES = 20_000;
+/** Steps of about a microsecond, each of a keyword or a few characters, over all sets. */
+const MAX_WORK = 300_000;
+/** What comparing two options of `oneOf` counts as. */
+const COMPARISON_STEPS = 40;
 
 /** Turns the schemas of values into expressions of their JSON. Throws a GrammarError for what cannot be kept to. */
-export class SchemaCompiler {
+export class SchemaCompiler implements SchemaContext {
   readonly #root: JsonSchema;
   readonly #ids = new Map<SchemaPart['schema'], number>();
   /** By the schemas that all apply. */
   readonly #rules = new Map<string, Rule>();
   readonly #sets = new WorkBudget(MAX_SETS, 'combinations of schemas');
-  readonly #parts = new WorkBudget(MAX_PARTS, 'schemas in combinations');
-  readonly #values = new WorkBudget(MAX_VALUES, 'values in enums');
+  readonly #work = new WorkBudget(MAX_WORK, 'steps to read its combinations of schemas');
   /** Rules whose bodies are still to be made, so that deep schemas need no deep stack. */
   readonly #open: { rule: Rule; parts: SchemaPart[] }[] = [];
 
   constructor(root: JsonSchema) {
     this.#root = root;
+  }
+
+  /** Counts work that is done again for each set. */
+  spend(steps: number): void {
+    this.#work.spend(steps);
   }
 
   compile(): Expression {
@@ -64,8 +68,15 @@ export class SchemaCompiler {
     for (let next = open.pop(); next; next = open.pop()) {
       const { schema, place } = next;
       if (schema === false) return undefined;
-      if (schema === true || seen.has(schema)) continue;
-      this.#parts.spend();
+      if (schema === true) continue;
+      if (known.some((part) => part.schema === schema && part.chosen.length > 0))
+        throw refused(
+          '$ref',
+          place,
+          'it refers to what it is an option of, so that it says nothing; leave that option out',
+        );
+      if (seen.has(schema)) continue;
+      this.#work.spend();
       seen.add(schema);
       const part = { schema, place, chosen: [] };
       checkKeywords(part);
@@ -86,7 +97,6 @@ export class SchemaCompiler {
     let rule = this.#rules.get(key);
     if (!rule) {
       this.#sets.spend();
-      this.#parts.spend(parts.length);
       rule = { name: parts[0]!.place };
       this.#rules.set(key, rule);
       this.#open.push({ rule, parts });
@@ -101,15 +111,18 @@ export class SchemaCompiler {
   }
 
   #body(parts: SchemaPart[]): Expression {
+    for (const { schema } of parts) this.#work.spend(Object.keys(schema).length);
     for (const keyword of ['anyOf', 'oneOf'])
       for (const part of parts) {
         const options = part.chosen.includes(keyword) ? undefined : subschemasAt(part, keyword);
         if (options) return this.#oneOfOptions(parts, part, keyword, options);
       }
-    const values = this.#valuesOf(parts);
+    const values = commonValues(parts);
     const types = typesOf(parts);
     if (values) {
-      const fitting = values.filter((value) => types.some((type) => isOfType(value, type)));
+      refuseOtherConstraints(parts);
+      this.#work.spend(values.size);
+      const fitting = [...values.values()].filter((value) => types.some((type) => isOfType(value, type)));
       return choice(...fitting.map((value) => text(JSON.stringify(value))));
     }
     return choice(...types.map((type) => this.#ofType(type, parts)));
@@ -124,30 +137,14 @@ export class SchemaCompiler {
   }
 
   #checkDisjoint(sets: (SchemaPart[] | undefined)[], { place }: SchemaPart): void {
+    this.#work.spend(sets.length);
     const possible = sets.filter((set) => set !== undefined);
     for (const [index, set] of possible.entries())
       for (const other of possible.slice(index + 1)) {
-        this.#parts.spend(set.length + other.length);
+        this.#work.spend(COMPARISON_STEPS + set.length + other.length);
         if (areDisjoint(this, set, other)) continue;
         throw refused('oneOf', place, 'use anyOf, or give each option a required property with a const of its own');
       }
-  }
-
-  /** The values that all enums and consts allow; undefined if there is none of them. */
-  #valuesOf(parts: readonly SchemaPart[]): unknown[] | undefined {
-    let allowed: Map<string, unknown> | undefined;
-    for (const part of parts) {
-      const values = enumOf(part);
-      if (!values) continue;
-      this.#values.spend(values.length);
-      const own = new Map(values.map((value) => [canonical(value), value]));
-      allowed = allowed ? new Map([...allowed].filter(([key]) => own.has(key))) : own;
-    }
-    if (!allowed) return undefined;
-    for (const { schema, place } of parts)
-      for (const keyword of Object.keys(schema))
-        if (CONSTRAINTS.has(keyword)) throw refused(keyword, place, 'leave it out beside const and enum');
-    return [...allowed.values()];
   }
 
   #ofType(type: string, parts: SchemaPart[]): Expression {
@@ -157,7 +154,7 @@ export class SchemaCompiler {
       case 'array':
         return arrayExpression(this, parts);
       case 'string':
-        return stringExpression(parts);
+        return stringExpression(this, parts);
       case 'integer':
       case 'number':
         return numberExpression(parts, type);
@@ -167,39 +164,6 @@ export class SchemaCompiler {
         return JSON_WORDS.null;
     }
   }
-}
-
-/** What says more about values than an enum does. */
-const CONSTRAINTS = new Set([
-  ...['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf', 'minLength', 'maxLength', 'pattern'],
-  ...['properties', 'required', 'patternProperties', 'additionalProperties', 'minProperties', 'maxProperties'],
-  ...['propertyNames', 'items', 'prefixItems', 'minItems', 'maxItems', 'uniqueItems'],
-]);
-
-/** The values of a part's `enum` and `const`. */
-export function enumOf(part: SchemaPart): readonly unknown[] | undefined {
-  const values = listAt(part, 'enum');
-  const only = valueOf(part.schema, 'const');
-  if (only === undefined) return values;
-  return !values || values.some((value) => canonical(value) === canonical(only)) ? [only] : [];
-}
-
-/** The same text for equal values. */
-export function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
-  if (!isObject(value)) return JSON.stringify(value);
-  const members = Object.keys(value)
-    .sort()
-    .map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`);
-  return `{${members.join()}}`;
-}
-
-export function isOfType(value: unknown, type: string): boolean {
-  if (type === 'null') return value === null;
-  if (type === 'array') return Array.isArray(value);
-  if (type === 'object') return isObject(value);
-  if (type === 'integer') return Number.isInteger(value);
-  return typeof value === type;
 }
 
 /** The expression of a whole schema. */

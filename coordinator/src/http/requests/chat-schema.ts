@@ -1,13 +1,13 @@
 import { MAX_TOP_LOGPROBS } from '@shoal/model';
 import { bodyError, ignored, isPlainObject, list, MAX_LABEL_CHARS, only, plainObject, z } from './fields.ts';
-import { sampling } from './sampling-schema.ts';
+import { olderLimit, sampling, templateKwargs } from './sampling-schema.ts';
 
 /** OpenAI's limit is 128; agents with several tool servers send more. */
-const MAX_TOOLS = 512;
+export const MAX_TOOLS = 512;
 /** Calls of one message. Agents send a handful. */
 const MAX_CALLS = 512;
 /** OpenAI's limit is 64; servers of tools add prefixes. */
-const MAX_NAME_CHARS = 256;
+export const MAX_NAME_CHARS = 256;
 const NO_MEDIA = 'this model reads text only; images, audio and files are not supported';
 
 const textPart = z.object({
@@ -90,16 +90,14 @@ const responseFormat = z
   })
   .nullish();
 
-const reasoningEffort = z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish();
+export const reasoningEffort = z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish();
 
 /** How the prompt is made from the messages, and what of its answer is told apart. */
 const templating = {
   reasoning_effort: reasoningEffort.meta({
     description: 'Passed to the chat template; none: enable_thinking is false.',
   }),
-  chat_template_kwargs: plainObject.nullish().meta({
-    description: 'Variables of the chat template, such as {"enable_thinking": false}.',
-  }),
+  chat_template_kwargs: templateKwargs,
   thinking: z
     .object({ type: z.enum(['enabled', 'disabled', 'adaptive']) })
     .nullish()
@@ -121,6 +119,7 @@ export const chatRequestSchema = z.looseObject(
     max_completion_tokens: z.number().int().min(-1).nullish().meta({
       description: 'Default and -1: what the context leaves.',
     }),
+    n_predict: olderLimit,
     logprobs: z.boolean().nullish(),
     top_logprobs: z.number().int().min(0).max(MAX_TOP_LOGPROBS).nullish().meta({
       description: 'Alternatives to each token. Requires logprobs: true.',

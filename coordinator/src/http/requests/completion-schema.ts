@@ -1,6 +1,6 @@
 import { MAX_TOP_LOGPROBS } from '@shoal/model';
 import { bodyError, list, z } from './fields.ts';
-import { MAX_N, sampling } from './sampling-schema.ts';
+import { MAX_N, olderLimit, sampling } from './sampling-schema.ts';
 
 const tokenArray = list(z.number().int().min(0)).min(1);
 
@@ -15,6 +15,7 @@ export const completionRequestSchema = z.looseObject(
     max_tokens: z.number().int().min(-1).nullish().meta({
       description: 'Default 16; -1: what the context leaves. Use 0 with echo to score a prompt.',
     }),
+    n_predict: olderLimit,
     echo: z.boolean().nullish(),
     logprobs: z
       .union([z.number().int().min(0).max(MAX_TOP_LOGPROBS), z.boolean()], {

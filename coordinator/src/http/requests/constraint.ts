@@ -32,7 +32,8 @@ export function askedOf(body: Body): Asked | undefined {
     choice('guided_choice', body.guided_choice),
     gbnf('structured_outputs.grammar', structured.grammar),
     gbnf('guided_grammar', body.guided_grammar),
-    gbnf('grammar', body.grammar),
+    // Editors send an empty grammar for none.
+    body.grammar === '' ? undefined : gbnf('grammar', body.grammar),
   ].filter((one) => one !== undefined);
   if (all.length <= 1) return all[0];
   const [first, second] = all as [Asked, Asked];
@@ -83,9 +84,10 @@ function choice(param: string, choices: readonly string[] | null | undefined): A
   return choices == null ? undefined : { param, source: { kind: 'choice', choices } };
 }
 
-/** Editors send an empty grammar for none. */
 function gbnf(param: string, grammar: string | null | undefined): Asked | undefined {
-  return grammar == null || grammar === '' ? undefined : { param, source: { kind: 'gbnf', grammar } };
+  if (grammar === '')
+    throw ApiError.invalid(param, `Invalid '${param}': it is empty. Leave it out, or send a grammar.`);
+  return grammar == null ? undefined : { param, source: { kind: 'gbnf', grammar } };
 }
 
 /** Compiles what a completion must fit. Rejects with an ApiError, or with the reason of the client's signal. */
@@ -111,7 +113,7 @@ export function refuseEndless(body: Pick<Body, 'ignore_eos' | 'min_tokens'>): vo
 /** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
 export async function compile({ param, source }: Asked, { grammars }: ParseDeps, client: TextClient): Promise<Grammar> {
   try {
-    return await grammars.compile(source, client.signal);
+    return await grammars.compile(source, client);
   } catch (thrown) {
     if (!(thrown instanceof GrammarError)) throw thrown;
     switch (thrown.reason) {

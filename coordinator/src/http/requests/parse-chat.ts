@@ -20,15 +20,7 @@ export async function parseChat(body: ChatRequest, deps: ParseDeps, client: Text
     throw ApiError.invalid('n', message);
   }
   const { convention } = deps;
-  const tools = toolsOf(body);
-  const wanted = wantedOf(body, tools, deps);
-  const { list: ids, tail = '' } = await encode(
-    conversation(body, tools, wanted, deps),
-    'messages',
-    body.truncate_prompt_tokens,
-    deps,
-    client,
-  );
+  const { tools, wanted, ids, tail } = await chatPrompt(body, deps, client);
   const prompt = fitContext(ids, answerTokens(body), Number.POSITIVE_INFINITY, 'messages', deps);
   const openConstraint = wanted && (await constraintAfter(tail, wanted, deps, client));
   const maxCalls = isOneCall(body) ? 1 : undefined;
@@ -42,6 +34,18 @@ export async function parseChat(body: ChatRequest, deps: ParseDeps, client: Text
 function stopTokens(asked: readonly number[] = [], { convention, codec }: ParseDeps): readonly number[] | undefined {
   const all = [...asked, ...convention.stopTokens.flatMap((text) => codec.idOf(text) ?? [])];
   return all.length > 0 ? all : undefined;
+}
+
+/**
+ * The prompt of a conversation, from which an answer begins, and what was read on the way. Rejects with an ApiError that names the
+ * parameter, or with the reason of the client's signal.
+ */
+export async function chatPrompt(body: ChatRequest, deps: ParseDeps, client: TextClient) {
+  const tools = toolsOf(body);
+  const wanted = wantedOf(body, tools, deps);
+  const task = conversation(body, tools, wanted, deps);
+  const { list: ids, tail = '' } = await encode(task, 'messages', body.truncate_prompt_tokens, deps, client);
+  return { tools, wanted, ids, tail };
 }
 
 /** What is rendered, with what an answer that is bound by a grammar must begin with. */
@@ -64,7 +68,7 @@ function answerTokens(body: ChatRequest): number | null | undefined {
   if (older != null && newer != null && older !== newer) {
     throw ApiError.invalid('max_tokens', "'max_tokens' and 'max_completion_tokens' differ. Send one of them.");
   }
-  return newer ?? older;
+  return newer ?? older ?? body.n_predict;
 }
 
 /** Calls of one answer that a grammar allows; the answer is complete after each. */
@@ -139,7 +143,7 @@ async function constraintAfter(
 function chatMessages(body: ChatRequest): ChatMessage[] {
   return body.messages.map((message) => {
     const { role, name, tool_calls: calls, tool_call_id: callId } = message;
-    const reasoning = message.reasoning_content ?? message.reasoning;
+    const reasoning = message.reasoning ?? message.reasoning_content;
     return {
       role: role === 'developer' ? 'system' : role === 'function' ? 'tool' : role,
       content: contentOf(message),

@@ -15,7 +15,7 @@ const SEED_STRIDE = 0x9e3779b1;
 /** vLLM and llama.cpp: another seed each time. */
 const ANY_SEED = -1;
 /** Tokens of a prompt of which only the last are kept. A body of 1 MiB has at most so many. */
-const MAX_TRUNCATED = 2 ** 20;
+export const MAX_TRUNCATED = 2 ** 20;
 
 /** The seed of a choice. The first has the request's own, so that n does not change it, and every prompt has the same. */
 export function choiceSeed(seed: number, choice: number): number {
@@ -24,8 +24,7 @@ export function choiceSeed(seed: number, choice: number): number {
 
 /** What both endpoints have. */
 export function parseCommon(body: CompletionRequest | ChatRequest, topLogprobs: number | undefined, deps: ParseDeps) {
-  const { modelId } = deps.generation;
-  if (body.model && body.model !== modelId && !deps.aliases.includes(body.model)) throw ApiError.unknownModel(modelId);
+  refuseOtherModel(body.model, deps);
   const stream = body.stream ?? false;
   const n = body.n ?? 1;
   return {
@@ -37,17 +36,29 @@ export function parseCommon(body: CompletionRequest | ChatRequest, topLogprobs: 
     promptLogprobs: body.prompt_logprobs ?? undefined,
     stream,
     includeUsage: stream && (body.stream_options?.include_usage ?? false),
-    usageInChunks: stream && (body.stream_options?.continuous_usage_stats ?? false),
+    usageInChunks:
+      stream && (body.stream_options?.include_usage ?? false) && (body.stream_options?.continuous_usage_stats ?? false),
+    returnsTokenIds: body.return_token_ids ?? false,
+    namesTokensById: body.return_tokens_as_token_ids ?? false,
     generation: generationOf(body, topLogprobs, deps),
     showsReasoning: true,
     newParser: undefined,
   } satisfies Partial<ParsedRequest>;
 }
 
+/** One model is served: a request may leave its name out, and may not name another one. */
+export function refuseOtherModel(
+  model: string | null | undefined,
+  { generation: { modelId }, aliases }: Pick<ParseDeps, 'generation' | 'aliases'>,
+): void {
+  if (model && model !== modelId && !aliases.includes(model)) throw ApiError.unknownModel(modelId);
+}
+
 function textOptions(body: CompletionRequest | ChatRequest): TextOptions {
   const stop = body.stop == null ? [] : typeof body.stop === 'string' ? [body.stop] : body.stop;
   return {
     stop: stop.filter((one) => one !== ''),
+    stopTokenIds: body.stop_token_ids ?? [],
     minTokens: body.min_tokens ?? 0,
     includesStop: body.include_stop_str_in_output ?? false,
     showsSpecialTokens: body.skip_special_tokens === false,
@@ -62,9 +73,8 @@ function generationOf(
   const temperature = body.temperature ?? defaults.temperature;
   const topP = body.top_p ?? defaults.topP;
   const biases = biasesOf(body.logit_bias ?? {})!;
-  for (const id of biases.keys()) {
-    if (id >= codec.vocabSize) throw ApiError.invalid('logit_bias', outsideVocabulary('logit_bias', codec.vocabSize));
-  }
+  checkIds('logit_bias', biases.keys(), codec.vocabSize);
+  checkIds('stop_token_ids', body.stop_token_ids ?? [], codec.vocabSize);
   return {
     // A nucleus without mass holds only the most likely token, which is greedy decoding.
     ...(topP === 0 ? { temperature: 0, topP: 1 } : { temperature, topP }),
@@ -84,8 +94,13 @@ function generationOf(
   };
 }
 
-export function outsideVocabulary(param: string, vocabSize: number): string {
-  return `Invalid '${param}': token ids go from 0 to ${vocabSize - 1}.`;
+/** Throws an ApiError for an id that no token has. */
+export function checkIds(param: string, ids: Iterable<number>, vocabSize: number): void {
+  for (const id of ids) {
+    if (id < vocabSize) continue;
+    const message = `Invalid '${param}': no token has the id ${id}; the vocabulary has ${vocabSize}, from 0 on.`;
+    throw ApiError.invalid(param, message);
+  }
 }
 
 /** Leaves out the fields of a task that say how long its ids may be. */

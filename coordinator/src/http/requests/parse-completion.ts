@@ -2,7 +2,7 @@ import type { TextClient } from '../../text/text-thread.ts';
 import { ApiError } from '../errors.ts';
 import type { CompletionRequest } from './completion-schema.ts';
 import { constraintOf } from './constraint.ts';
-import { encode, fitContext, outsideVocabulary, parseCommon, truncated } from './parse-common.ts';
+import { checkIds, encode, fitContext, parseCommon, truncated } from './parse-common.ts';
 import type { ParsedPrompt, ParsedRequest, ParseDeps } from './parsed-request.ts';
 
 /** OpenAI's default for completions. Chat answers may fill the context. */
@@ -30,7 +30,7 @@ export async function parseCompletion(
   // One after the other, so that a request has one text in the queue.
   for (const [param, prompt] of prompts) {
     const ids = await promptIds(prompt, param, body, deps, client);
-    parsed.push(fitContext(ids, body.max_tokens, DEFAULT_COMPLETION_TOKENS, param, deps));
+    parsed.push(fitContext(ids, body.max_tokens ?? body.n_predict, DEFAULT_COMPLETION_TOKENS, param, deps));
   }
   const generation = { ...common.generation, ...(bestOf > common.n && { topLogprobs: asked ?? 0 }) };
   return { ...common, generation, bestOf, prompts: parsed, echo: body.echo ?? false, openConstraint };
@@ -75,9 +75,7 @@ async function promptIds(
   if (body.suffix) {
     throw ApiError.invalid('suffix', "Invalid 'suffix': it needs a prompt of text, not of token ids.");
   }
-  if (prompt.some((id) => id >= codec.vocabSize)) {
-    throw ApiError.invalid(param, outsideVocabulary(param, codec.vocabSize));
-  }
+  checkIds(param, prompt, codec.vocabSize);
   return truncated(prompt, keepLast, generation.maxContext);
 }
 

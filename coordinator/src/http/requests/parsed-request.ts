@@ -11,6 +11,8 @@ export interface ParsedPrompt {
 /** How an answer's text ends and what of it is shown. */
 export interface TextOptions {
   stop: readonly string[];
+  /** Tokens that the client named; they are told where they have ended an answer. */
+  stopTokenIds: readonly number[];
   /** Stop strings are found only once the answer has this many tokens. */
   minTokens: number;
   /** Whether a stop string is part of the answer that it ends. */
@@ -36,6 +38,10 @@ export interface ParsedRequest {
   includeUsage: boolean;
   /** Whether every chunk of a stream has the usage so far. */
   usageInChunks: boolean;
+  /** Whether the ids of prompts and answers are returned. */
+  returnsTokenIds: boolean;
+  /** Whether log-probabilities name tokens by their ids. */
+  namesTokensById: boolean;
   /** What all choices ask of the scheduler. */
   generation: Omit<
     GenerationRequest,

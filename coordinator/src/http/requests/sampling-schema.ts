@@ -17,9 +17,9 @@ const MAX_STOP_TOKENS = 128;
 /** Longest list of answers to choose from. */
 const MAX_CHOICES = 4_096;
 
-const stopString = z.string().max(MAX_STOP_CHARS);
+export const stopString = z.string().max(MAX_STOP_CHARS);
 
-const shoalExtension = z
+export const shoalExtension = z
   .strictObject({
     trace: z.boolean().optional().meta({ description: 'Report the experts and peers that served each token.' }),
     device_limit: z.number().int().min(0).max(MAX_DEVICE_LIMIT).optional().meta({
@@ -100,7 +100,7 @@ const structured = {
 };
 
 /** Which tokens are drawn, and when an answer ends. */
-const drawing = {
+export const drawing = {
   temperature: number(0, 2, '0 is greedy. Default: the model’s own.'),
   top_p: number(0, 1, 'Default: the model’s own.'),
   top_k: z.number().int().min(-1).max(MAX_TOKEN_ID).nullish().meta({
@@ -138,9 +138,20 @@ const drawing = {
     .meta({ description: 'false: show special tokens as text. Default: true.' }),
 };
 
+export const model = z
+  .string()
+  .max(MAX_LABEL_CHARS)
+  .nullish()
+  .meta({ description: 'Default: the model that is served.' });
+
+export const templateKwargs = plainObject.nullish().meta({
+  description: 'Variables of the chat template, such as {"enable_thinking": false}.',
+});
+export const olderLimit = z.number().int().min(-1).nullish().meta({ description: 'llama.cpp’s name of max_tokens.' });
+
 /** The parameters of both endpoints. */
 export const sampling = {
-  model: z.string().max(MAX_LABEL_CHARS).nullish().meta({ description: 'Default: the model that is served.' }),
+  model,
   ...drawing,
   ...structured,
   n: z.number().int().min(1).max(MAX_N).nullish(),
@@ -157,6 +168,12 @@ export const sampling = {
   }),
   truncate_prompt_tokens: z.number().int().min(-1).nullish().meta({
     description: 'Keep only the last so many tokens of the prompt; -1: as many as the context holds.',
+  }),
+  return_token_ids: z.boolean().nullish().meta({
+    description: 'Extension of vLLM: the token ids of the prompt and of the answer’s text.',
+  }),
+  return_tokens_as_token_ids: z.boolean().nullish().meta({
+    description: 'Extension of vLLM: log-probabilities name tokens as `token_id:7`.',
   }),
   use_beam_search: only((value) => value === false, 'leave it out or send false'),
   user: ignored,

@@ -8,21 +8,26 @@ import {
   chunkWriter,
   DONE,
   namedLogprobs,
+  nameIn,
+  promptIdsField,
   promptLogprobsField,
   type ShapeContext,
   shoalField,
   stopReason,
   type StreamShape,
+  tokenIdsField,
 } from './shape.ts';
 
 /** OpenAI's chat completions. */
 export const chatShape: AnswerShape = {
-  idPrefix: 'chatcmpl',
+  idPrefix: 'chatcmpl-',
   whole: ({ head, parsed, codec }, choices, usage) => ({
     ...head,
     object: 'chat.completion',
-    choices: choices.map((choice): ChatChoice => {
-      const { index, answer } = choice;
+    // In vLLM's chat answers they are beside the choices, which all have the same prompt.
+    ...promptIdsField(0, parsed),
+    ...promptLogprobsField(choices[0]!, codec),
+    choices: choices.map(({ index, answer }): ChatChoice => {
       const { content, reasoning, calls } = answer;
       return {
         index,
@@ -37,7 +42,7 @@ export const chatShape: AnswerShape = {
         logprobs: chatLogprobs(answer.tokens, parsed, codec),
         finish_reason: answer.end.reason,
         ...stopReason(answer),
-        ...promptLogprobsField(choice, codec),
+        ...tokenIdsField(answer.tokens, parsed),
         ...shoalField(answer, parsed),
       };
     }),
@@ -64,14 +69,15 @@ function chatStream(context: ShapeContext): StreamShape {
           logprobs: null,
           finish_reason: null,
         };
-        return chunk([first], () => ({ ...none(), prompt_tokens: promptTokens, total_tokens: promptTokens }));
+        const usage = () => ({ ...none(), prompt_tokens: promptTokens, total_tokens: promptTokens });
+        return chunk([first], usage, index === 0 ? promptIdsField(0, parsed) : {});
       }),
     delta(index, delta, usage) {
       const choice = chunkChoice(index, delta, context);
       return choice ? [chunk([choice], usage)] : [];
     },
     close: (usage) => [...(parsed.includeUsage ? [{ data: { ...head, object, choices: [], usage } }] : []), DONE],
-    fail: (error) => [{ data: error }],
+    fail: (error) => [{ data: error.body }],
   };
 }
 
@@ -80,9 +86,10 @@ function chunkChoice(index: number, delta: AnswerDelta, { parsed, codec }: Shape
   if (end) return { index, delta: {}, logprobs: null, finish_reason: end.reason, ...stopReason(delta) };
   const logprobs = tokens.length > 0 ? chatLogprobs(tokens, parsed, codec) : null;
   const isTraced = tokens.length > 0 && parsed.generation.trace;
-  if (events.length === 0 && !logprobs && !isTraced) return undefined;
+  const ids = tokens.length > 0 ? tokenIdsField(tokens, parsed) : {};
+  if (events.length === 0 && !logprobs && !isTraced && !ids.token_ids) return undefined;
   const shoal = shoalField(delta, parsed);
-  return { index, delta: chunkDelta(events), logprobs, finish_reason: null, ...shoal };
+  return { index, delta: chunkDelta(events), logprobs, finish_reason: null, ...ids, ...shoal };
 }
 
 function chunkDelta(events: readonly AnswerEvent[]): ChatChunkChoice['delta'] {
@@ -114,11 +121,8 @@ function chunkCalls(events: readonly AnswerEvent[]): ChatChunkCall[] {
   return [...calls.values()];
 }
 
-function chatLogprobs(
-  tokens: readonly OutputToken[],
-  { topLogprobs }: ParsedRequest,
-  codec: TextCodec,
-): ChatLogprobs | null {
-  if (topLogprobs === undefined) return null;
-  return { content: tokens.map((token) => namedLogprobs(token, codec)), refusal: null };
+function chatLogprobs(tokens: readonly OutputToken[], parsed: ParsedRequest, codec: TextCodec): ChatLogprobs | null {
+  if (parsed.topLogprobs === undefined) return null;
+  const nameOf = nameIn(parsed, codec);
+  return { content: tokens.map((token) => namedLogprobs(token, codec, nameOf)), refusal: null };
 }

@@ -2,7 +2,7 @@ import type { TokenAnswer } from '@shoal/model';
 import type { AnswerDelta, WholeAnswer } from '../answer.ts';
 import type { OutputToken } from '../choice.ts';
 import { tokenName, type TextCodec } from '../codec.ts';
-import type { ErrorBody } from '../errors.ts';
+import type { ApiError } from '../errors.ts';
 import type { ParsedRequest } from '../requests/parsed-request.ts';
 import type { PromptLogprob, ShoalTokens, Usage } from '../response-schema.ts';
 
@@ -50,13 +50,18 @@ export interface StreamShape {
   /** Events after the last token of the last choice. */
   close(usage: Usage): ServerEvent[];
   /** The last events of an answer that has failed. */
-  fail(error: ErrorBody): ServerEvent[];
+  fail(error: ApiError): ServerEvent[];
+}
+
+/** A token's name in log-probabilities: its text, or its id where the request asks for that. */
+export function nameIn({ namesTokensById }: Pick<ParsedRequest, 'namesTokensById'>, codec: TextCodec) {
+  return (tokenId: number): string => (namesTokensById ? `token_id:${tokenId}` : tokenName(codec, tokenId));
 }
 
 /** A token with its log-probability and its alternatives, as OpenAI's newer endpoints name them. */
-export function namedLogprobs(token: OutputToken, codec: TextCodec) {
+export function namedLogprobs(token: OutputToken, codec: TextCodec, nameOf = (id: number) => tokenName(codec, id)) {
   const named = ({ tokenId, logprob = unreported() }: TokenAnswer) => ({
-    token: tokenName(codec, tokenId),
+    token: nameOf(tokenId),
     logprob: finite(logprob),
     bytes: Array.from(codec.tokenBytes(tokenId)),
   });
@@ -86,6 +91,19 @@ export function stopReason({ end }: { end: { stop?: string | number } | null }):
   return end?.stop === undefined ? {} : { stop_reason: end.stop };
 }
 
+/** vLLM's `token_ids`: those of the text, without a prompt that is echoed. */
+export function tokenIdsField(
+  tokens: readonly OutputToken[],
+  { returnsTokenIds }: ParsedRequest,
+): { token_ids?: number[] } {
+  return returnsTokenIds ? { token_ids: tokens.map(({ tokenId }) => tokenId) } : {};
+}
+
+/** vLLM's `prompt_token_ids`, of the prompt of a choice. */
+export function promptIdsField(index: number, { prompts, n, returnsTokenIds }: ParsedRequest) {
+  return returnsTokenIds ? { prompt_token_ids: prompts[Math.floor(index / n)]!.ids } : {};
+}
+
 /** vLLM's `prompt_logprobs`: for each token of the prompt but the first, by id. */
 export function promptLogprobsField(
   { promptLogprobs }: WholeChoice,
@@ -111,10 +129,11 @@ function promptLogprob({ tokenId, logprob, topLogprobs = [] }: TokenAnswer, code
 /** Chunks of OpenAI's older endpoints: what every chunk has, and its usage. */
 export function chunkWriter({ head, parsed }: ShapeContext, object: string) {
   const { includeUsage, usageInChunks } = parsed;
-  return (choices: object[], usage: () => Usage): ServerEvent => ({
+  return (choices: object[], usage: () => Usage, more: object = {}): ServerEvent => ({
     data: {
       ...head,
       object,
+      ...more,
       choices,
       // With include_usage, OpenAI's chunks before the last say `usage: null`.
       ...(usageInChunks ? { usage: usage() } : includeUsage ? { usage: null } : {}),

@@ -12,7 +12,7 @@ export function byteCodec(): TextCodec {
         'text' in task ? task.text : task.messages.map(({ role, content }) => `${role}: ${content}\n`).join('');
       const bytes = Buffer.from(text);
       if (bytes.length > task.maxTokens) return { fault: { reason: 'too-long', bytes: bytes.length } };
-      return { ids: Uint32Array.of(BEGIN_OF_TEXT, ...bytes) };
+      return { ids: Uint32Array.from([BEGIN_OF_TEXT, ...bytes]) };
     },
     tokenBytes: (id) => (id === BEGIN_OF_TEXT ? Buffer.from(BEGIN_OF_TEXT_NAME) : Uint8Array.of(id)),
     tokenText: (id) => (id === BEGIN_OF_TEXT ? BEGIN_OF_TEXT_NAME : id < 0x80 ? String.fromCharCode(id) : undefined),

@@ -1,15 +1,15 @@
 import { useSignal } from '@preact/signals';
-import { copyText } from '../environment.ts';
-import type { CompletionBody } from './parameters.ts';
-import { type Language, languages, snippet } from './snippets.ts';
+import { copyText } from '../../environment.ts';
+import { type Call, type Language, languages, snippet } from './snippet.ts';
 
-/** The request as code to copy. */
-export function Snippets({ body, withKey }: { body: CompletionBody; withKey: boolean }) {
+/** The request as code to copy, or why there is none. */
+export function Snippets({ call, missing }: { call: Omit<Call, 'origin'> | null; missing: string }) {
   const shown = useSignal<Language | null>(null);
   const said = useSignal('');
+  const code = (language: Language): string => (call ? snippet(language, { ...call, origin: location.origin }) : '');
   const copy = async (language: Language): Promise<void> => {
     shown.value = language;
-    const copied = await copyText(snippet(language, location.origin, body, withKey));
+    const copied = await copyText(code(language));
     said.value = copied
       ? `Copied as ${language}.`
       : 'This browser only allows copying over HTTPS or on localhost: select the text below and copy it.';
@@ -19,15 +19,15 @@ export function Snippets({ body, withKey }: { body: CompletionBody; withKey: boo
       <h2 id="snippets-title">Call it yourself</h2>
       <p class="actions">
         {languages.map((language) => (
-          <button type="button" onClick={() => void copy(language)}>
+          <button type="button" disabled={!call} onClick={() => void copy(language)}>
             Copy as {language}
           </button>
         ))}
-        <span role="status">{said.value}</span>
+        <span role="status">{call ? said.value : missing}</span>
       </p>
-      {shown.value && (
+      {call && shown.value && (
         <pre role="group" tabIndex={0} aria-label={`The request in ${shown.value}`}>
-          {snippet(shown.value, location.origin, body, withKey)}
+          {code(shown.value)}
         </pre>
       )}
     </section>

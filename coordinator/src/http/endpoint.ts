@@ -1,0 +1,31 @@
+import type { z } from 'zod';
+import type { TextClient } from '../text/text-thread.ts';
+import type { Caller } from './caller.ts';
+import type { ParsedRequest, ParseDeps } from './requests/parsed-request.ts';
+import type { AnswerShape } from './shapes/shape.ts';
+
+/** An endpoint that answers with generated text. */
+export interface Endpoint<Body> {
+  url: string;
+  schema: z.ZodType<Body>;
+  /** What a body asks for. Throws an ApiError that names the parameter. */
+  read(body: Body, caller: Caller): Asked;
+}
+
+/** A request that has been read. */
+export interface Asked {
+  /** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
+  parse(deps: ParseDeps, client: TextClient): Promise<ParsedRequest>;
+  /** How the answer is written. */
+  shape: AnswerShape;
+  /** What has no effect, beside the parameters that the schema doesn't know. */
+  ignored?: readonly string[];
+}
+
+/** An endpoint that answers with one document and generates nothing, about a text say. */
+export interface PlainEndpoint<Body> {
+  url: string;
+  schema: z.ZodType<Body>;
+  /** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
+  answer(body: Body, deps: ParseDeps, client: TextClient, caller: Caller): Promise<object>;
+}

@@ -1,0 +1,168 @@
+import { ApiError } from '../errors.ts';
+import type { ChatRequest, ChatRequestMessage } from '../requests/chat-schema.ts';
+import { supportedTools } from '../requests/supported-tools.ts';
+import type { CountTokensRequest, MessageBlock, MessagesRequest } from './schema.ts';
+
+type Body = MessagesRequest | CountTokensRequest;
+type Content = MessagesRequest['messages'][number]['content'];
+
+/** Between blocks of text, which are texts of their own: instructions, a reminder, a question. */
+const BETWEEN_BLOCKS = '\n\n';
+
+/** The same request to /v1/chat/completions, and what of it has no effect. Throws an ApiError that names the parameter. */
+export function toChat(body: Body): { chat: ChatRequest; ignored: string[] } {
+  const { system, tools: sent, thinking, output_config: config, max_tokens: maxTokens, stop_sequences: stop } = body;
+  const { tools, tool_choice, parallel_tool_calls, ignored } = toolsOf(body, sent ?? []);
+  const messages = conversation(body);
+  const systemText = system == null ? '' : textOf(system, BETWEEN_BLOCKS);
+  const last = messages.at(-1)!;
+  const thinks = thinking != null && thinking.type !== 'disabled';
+  const format = config?.format ?? body.output_format;
+  const chat: ChatRequest = {
+    ...drawingOf(body),
+    model: body.model,
+    messages: systemText === '' ? messages : [{ role: 'system', content: systemText }, ...messages],
+    max_completion_tokens: maxTokens,
+    stop,
+    stream: body.stream,
+    tools,
+    tool_choice,
+    parallel_tool_calls,
+    // The last message, if it is the assistant's, is the beginning of the answer.
+    continue_final_message: last.role === 'assistant' && !last.tool_calls,
+    thinking: { type: thinks ? 'enabled' : 'disabled' },
+    // Programs read content[0] as the text where they did not ask for thinking.
+    include_reasoning: thinks && thinking.display !== 'omitted',
+    reasoning_effort: config?.effort,
+    chat_template_kwargs: body.chat_template_kwargs,
+    shoal: body.shoal,
+    ...(format && { response_format: { type: 'json_schema', json_schema: { name: 'output', schema: format.schema } } }),
+  };
+  return { chat, ignored };
+}
+
+function drawingOf(body: Body): Partial<ChatRequest> {
+  const { temperature, top_p, top_k, min_p, seed, presence_penalty, frequency_penalty, repetition_penalty } = body;
+  const { repeat_penalty, logit_bias, ignore_eos, min_tokens, stop_token_ids, skip_special_tokens } = body;
+  return {
+    ...{ temperature, top_p, top_k, min_p, seed, presence_penalty, frequency_penalty, repetition_penalty },
+    ...{ repeat_penalty, logit_bias, ignore_eos, min_tokens, stop_token_ids, skip_special_tokens },
+    include_stop_str_in_output: body.include_stop_str_in_output,
+  };
+}
+
+function toolsOf({ tool_choice: choice }: Body, sent: NonNullable<Body['tools']>) {
+  const { supported, ignored } = supportedTools(sent, ({ type }) => type == null || type === 'custom');
+  const tools = supported.map(({ name, description, input_schema: parameters, strict }) => ({
+    type: 'function' as const,
+    function: { name, description, parameters, strict },
+  }));
+  return {
+    tools,
+    tool_choice: toolChoice(choice),
+    parallel_tool_calls: choice?.disable_parallel_tool_use ? false : undefined,
+    ignored,
+  };
+}
+
+function toolChoice(choice: Body['tool_choice']): ChatRequest['tool_choice'] {
+  switch (choice?.type) {
+    case undefined:
+    case 'auto':
+      return undefined;
+    case 'none':
+      return 'none';
+    case 'any':
+      return 'required';
+    case 'tool':
+      if (choice.name == null) throw missing('tool_choice.name');
+      return { type: 'function', function: { name: choice.name } };
+    default:
+      return choice?.type satisfies undefined;
+  }
+}
+
+function conversation(body: Body): ChatRequestMessage[] {
+  /** By the ids of the calls, since some templates want the function's name beside its result. */
+  const names = new Map<string, string>();
+  return body.messages.flatMap(({ role, content }, index): ChatRequestMessage[] => {
+    const path = `messages[${index}]`;
+    if (role === 'assistant') return [assistantMessage(content, path, names)];
+    if (role === 'system') return [{ role, content: textOf(blocksOf(content), BETWEEN_BLOCKS) }];
+    return userMessages(content, path, names);
+  });
+}
+
+function assistantMessage(content: Content, path: string, names: Map<string, string>): ChatRequestMessage {
+  const blocks = blocksOf(content);
+  const calls = blocks.flatMap((block, index) => {
+    if (block.type === 'tool_result') throw misplaced(`${path}.content[${index}]`, 'tool_result', 'user');
+    return block.type === 'tool_use' ? [callOf(block, `${path}.content[${index}]`, names)] : [];
+  });
+  const reasoning = blocks.map(({ type, thinking }) => (type === 'thinking' ? (thinking ?? '') : '')).join('');
+  return {
+    role: 'assistant',
+    // An answer of ours has several where calls or thoughts were between them.
+    content: textOf(blocks, ''),
+    ...(reasoning !== '' && { reasoning_content: reasoning }),
+    ...(calls.length > 0 && { tool_calls: calls }),
+  };
+}
+
+function callOf({ id, name, input }: MessageBlock, path: string, names: Map<string, string>) {
+  if (id == null) throw missing(`${path}.id`);
+  if (name == null) throw missing(`${path}.name`);
+  names.set(id, name);
+  return { id, type: 'function' as const, function: { name, arguments: input ?? {} } };
+}
+
+/** Results of calls are messages of their own; text around them keeps its place. */
+function userMessages(content: Content, path: string, names: ReadonlyMap<string, string>): ChatRequestMessage[] {
+  const messages: ChatRequestMessage[] = [];
+  let texts: MessageBlock[] = [];
+  const endText = (): void => {
+    if (texts.length > 0) messages.push({ role: 'user', content: textOf(texts, BETWEEN_BLOCKS) });
+    texts = [];
+  };
+  for (const [index, block] of blocksOf(content).entries()) {
+    const place = `${path}.content[${index}]`;
+    if (block.type === 'tool_use') throw misplaced(place, 'tool_use', 'assistant');
+    if (block.type === 'tool_result') {
+      endText();
+      messages.push(toolMessage(block, place, names));
+    } else texts.push(block);
+  }
+  endText();
+  return messages.length > 0 ? messages : [{ role: 'user', content: '' }];
+}
+
+function toolMessage(
+  { tool_use_id: id, content, is_error: failed }: MessageBlock,
+  path: string,
+  names: ReadonlyMap<string, string>,
+): ChatRequestMessage {
+  if (id == null) throw missing(`${path}.tool_use_id`);
+  const text = content == null ? '' : textOf(content, BETWEEN_BLOCKS);
+  // Chat templates have no mark for it.
+  return { role: 'tool', tool_call_id: id, name: names.get(id), content: failed ? `Error: ${text}` : text };
+}
+
+function blocksOf(content: Content): MessageBlock[] {
+  return typeof content === 'string' ? [{ type: 'text', text: content }] : content;
+}
+
+function textOf(
+  content: string | readonly { type: string; text?: string | null | undefined }[],
+  between: string,
+): string {
+  if (typeof content === 'string') return content;
+  return content.flatMap(({ type, text }) => (type === 'text' && text ? [text] : [])).join(between);
+}
+
+function missing(param: string): ApiError {
+  return ApiError.invalid(param, `Missing required parameter: '${param}'.`, 'missing_parameter');
+}
+
+function misplaced(param: string, type: string, role: string): ApiError {
+  return ApiError.invalid(param, `Invalid '${param}': a ${type} block belongs into a message with the role "${role}".`);
+}

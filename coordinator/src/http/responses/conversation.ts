@@ -1,0 +1,97 @@
+import { ApiError } from '../errors.ts';
+import type { ChatRequestMessage } from '../requests/chat-schema.ts';
+import type { InputItem, ItemPart } from './schema.ts';
+
+/** Between two messages of the assistant in a row, which templates take as one. */
+const BETWEEN_MESSAGES = '\n\n';
+
+/** An assistant's turn while its items are put together. */
+interface Turn {
+  reasoning: string;
+  content: string;
+  calls: NonNullable<ChatRequestMessage['tool_calls']>;
+}
+
+/** Messages from items: what the assistant thought, said and called in a row is one message. */
+export function conversationOf(items: readonly InputItem[]): ChatRequestMessage[] {
+  const messages: ChatRequestMessage[] = [];
+  /** By the ids of the calls, since some templates want the function's name beside its result. */
+  const names = new Map<string, string>();
+  let turn: Turn | undefined;
+  const endTurn = (): void => {
+    if (turn) messages.push(assistantMessage(turn));
+    turn = undefined;
+  };
+  for (const item of items) {
+    if (isAssistants(item)) {
+      turn ??= { reasoning: '', content: '', calls: [] };
+      addToTurn(turn, item, names);
+    } else {
+      endTurn();
+      messages.push(item.type === 'function_call_output' ? toolMessage(item, names) : plainMessage(item));
+    }
+  }
+  endTurn();
+  return messages;
+}
+
+function isAssistants({ type, role }: InputItem): boolean {
+  return type === 'reasoning' || type === 'function_call' || role === 'assistant';
+}
+
+function addToTurn(turn: Turn, item: InputItem, names: Map<string, string>): void {
+  if (item.type === 'reasoning') {
+    const content = textOf(item.content);
+    turn.reasoning += content === '' ? textOf(item.summary) : content;
+  } else if (item.type === 'function_call') {
+    const { call_id: id, name, arguments: text } = item as { call_id: string; name: string; arguments: string };
+    names.set(id, name);
+    turn.calls.push({ id, type: 'function', function: { name, arguments: text } });
+  } else {
+    const text = textOf(item.content);
+    turn.content += turn.content !== '' && text !== '' ? BETWEEN_MESSAGES + text : text;
+  }
+}
+
+function assistantMessage({ reasoning, content, calls }: Turn): ChatRequestMessage {
+  return {
+    role: 'assistant',
+    content,
+    ...(reasoning !== '' && { reasoning_content: reasoning }),
+    ...(calls.length > 0 && { tool_calls: calls }),
+  };
+}
+
+function toolMessage({ call_id: id, output }: InputItem, names: ReadonlyMap<string, string>): ChatRequestMessage {
+  return { role: 'tool', tool_call_id: id, name: names.get(id!), content: textOf(output) };
+}
+
+function plainMessage({ role, content }: InputItem): ChatRequestMessage {
+  return { role: role!, content: textOf(content) };
+}
+
+function textOf(content: string | readonly ItemPart[] | null | undefined): string {
+  if (typeof content === 'string') return content;
+  return (content ?? []).map(({ text, refusal }) => text ?? refusal ?? '').join('');
+}
+
+/** What each type of item must have. */
+const REQUIRED: Readonly<Record<string, readonly (keyof InputItem)[]>> = {
+  message: ['role', 'content'],
+  function_call: ['call_id', 'name', 'arguments'],
+  function_call_output: ['call_id', 'output'],
+  item_reference: ['id'],
+};
+
+/** A client's items with their types. Throws an ApiError that names what is missing. */
+export function checkedItems(items: readonly InputItem[]): InputItem[] {
+  return items.map((item, index) => {
+    const type = item.type ?? (item.role == null && item.id != null ? 'item_reference' : 'message');
+    for (const name of REQUIRED[type] ?? []) {
+      if (item[name] != null) continue;
+      const param = `input[${index}].${name}`;
+      throw ApiError.invalid(param, `Missing required parameter: '${param}'.`, 'missing_parameter');
+    }
+    return { ...item, type };
+  });
+}

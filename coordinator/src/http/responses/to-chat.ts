@@ -1,0 +1,95 @@
+import { ApiError } from '../errors.ts';
+import type { ChatRequest } from '../requests/chat-schema.ts';
+import { supportedTools } from '../requests/supported-tools.ts';
+import { conversationOf } from './conversation.ts';
+import type { InputItem, InputTokensRequest, ResponsesRequest } from './schema.ts';
+
+const LOGPROBS = 'message.output_text.logprobs';
+
+type Tools = NonNullable<InputTokensRequest['tools']>;
+
+/** What the prompt of an answer is made of, as /v1/chat/completions has it. `items` are the whole conversation. */
+export function promptToChat(
+  body: InputTokensRequest | ResponsesRequest,
+  items: readonly InputItem[],
+): { chat: ChatRequest; tools: Tools; ignored: string[] } {
+  const { supported, ignored } = supportedTools(body.tools ?? [], ({ type }) => type === 'function');
+  const { tools, tool_choice } = toolsOf(body, supported);
+  const messages = conversationOf(items);
+  const { instructions } = body;
+  if (messages.length === 0 && !instructions) {
+    throw ApiError.invalid('input', "Missing required parameter: 'input'.", 'missing_parameter');
+  }
+  const chat: ChatRequest = {
+    model: body.model,
+    messages: instructions ? [{ role: 'system', content: instructions }, ...messages] : messages,
+    tools,
+    tool_choice,
+    parallel_tool_calls: body.parallel_tool_calls,
+    response_format: responseFormat(body.text?.format),
+    reasoning_effort: body.reasoning?.effort,
+    chat_template_kwargs: body.chat_template_kwargs,
+  };
+  return { chat, tools: supported, ignored };
+}
+
+/** The same request to /v1/chat/completions. */
+export function toChat(
+  body: ResponsesRequest,
+  items: readonly InputItem[],
+  maxContext: number,
+): { chat: ChatRequest; tools: Tools; ignored: string[] } {
+  const { chat, ...more } = promptToChat(body, items);
+  const { top_logprobs: top } = body;
+  const wantsLogprobs = (top ?? 0) > 0 || (body.include ?? []).includes(LOGPROBS);
+  return {
+    ...more,
+    chat: {
+      ...drawingOf(body),
+      ...chat,
+      max_completion_tokens: body.max_output_tokens,
+      stream: body.stream,
+      truncate_prompt_tokens: body.truncation === 'auto' ? keptTokens(body, maxContext) : undefined,
+      ...(wantsLogprobs && { logprobs: true, top_logprobs: top ?? 0 }),
+      shoal: body.shoal,
+    },
+  };
+}
+
+/** Of a prompt that is too long, what leaves room for the answer, or a quarter of the context if that is less. */
+function keptTokens({ max_output_tokens: asked }: ResponsesRequest, maxContext: number): number {
+  const quarter = Math.max(1, Math.floor(maxContext / 4));
+  return maxContext - Math.min(asked ?? quarter, quarter);
+}
+
+function drawingOf(body: ResponsesRequest): Partial<ChatRequest> {
+  const { temperature, top_p, top_k, min_p, seed, presence_penalty, frequency_penalty, repetition_penalty } = body;
+  const { repeat_penalty, logit_bias, ignore_eos, min_tokens, stop_token_ids, skip_special_tokens } = body;
+  return {
+    ...{ temperature, top_p, top_k, min_p, seed, presence_penalty, frequency_penalty, repetition_penalty },
+    ...{ repeat_penalty, logit_bias, ignore_eos, min_tokens, stop_token_ids, skip_special_tokens },
+    include_stop_str_in_output: body.include_stop_str_in_output,
+  };
+}
+
+function toolsOf({ tool_choice: choice }: InputTokensRequest, supported: Tools) {
+  const tools = supported.map(({ name, description, parameters, strict }, index) => {
+    const param = `tools[${index}].name`;
+    if (name == null) throw ApiError.invalid(param, `Missing required parameter: '${param}'.`, 'missing_parameter');
+    return { type: 'function' as const, function: { name, description, parameters, strict } };
+  });
+  if (choice == null || typeof choice === 'string') return { tools, tool_choice: choice };
+  if (choice.type === 'function') {
+    return { tools, tool_choice: { type: 'function' as const, function: { name: choice.name } } };
+  }
+  const allowed = new Set(choice.tools.map(({ name }) => name));
+  return { tools: tools.filter((tool) => allowed.has(tool.function.name)), tool_choice: choice.mode };
+}
+
+function responseFormat(
+  format: NonNullable<ResponsesRequest['text']>['format'],
+): NonNullable<ChatRequest['response_format']> | undefined {
+  if (format == null || format.type === 'text') return undefined;
+  const { type, name, description, schema, strict } = format;
+  return type === 'json_object' ? { type } : { type, json_schema: { name, description, schema, strict } };
+}
