@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { OutputEvent, OutputParser } from '../conventions/index.ts';
 import type { ChoiceDelta, OutputToken, TextPiece } from './choice.ts';
-import { type AnswerPart, PartSplitter } from './parts.ts';
+import { type AnswerEvent, type AnswerPart, PartSplitter } from './parts.ts';
 
 export interface ToolCall {
   id: string;
@@ -9,10 +9,6 @@ export interface ToolCall {
   /** JSON, unless the answer was cut off. */
   arguments: string;
 }
-
-/** A part of an answer; every call has an id. */
-export type AnswerEvent =
-  Exclude<OutputEvent, { type: 'call' }> | { type: 'call'; index: number; id: string; name: string };
 
 export interface AnswerEnd {
   reason: 'stop' | 'length' | 'tool_calls';

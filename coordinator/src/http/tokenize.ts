@@ -97,7 +97,8 @@ export const detokenize: PlainEndpoint<DetokenizeRequest> = {
       return special === undefined ? detokenizer.push(id) : detokenizer.flush() + special;
     };
     const pieces = await inTurns(tokens, textOf);
-    const text = pieces.join('') + detokenizer.flush();
+    const whole = pieces.join('') + detokenizer.flush();
+    const text = codec.dropsFirstSpace && whole.startsWith(' ') ? whole.slice(1) : whole;
     return { prompt: text, content: text };
   },
 };
