@@ -18,7 +18,7 @@ it('the model’s answers fit their schemas, greedy and hot, with drafts and wit
     expect(faults).toEqual([]);
     expect(complete + cut).toBe(SCHEMAS.length);
     // A model that wanders in a string until the context ends is no fault of the grammar's.
-    expect(complete).toBeGreaterThan(0.8 * SCHEMAS.length);
+    expect(complete).toBeGreaterThan(0.75 * SCHEMAS.length);
     expect(drafted).toBeGreaterThan(0);
   } finally {
     await coordinator.close();

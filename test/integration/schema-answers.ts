@@ -14,6 +14,9 @@ export const WAYS: readonly Way[] = [0, 2].flatMap((temperature) => [
   { temperature, speculate: true },
 ]);
 
+/** What the model does not end by then is cut off. */
+const MAX_TOKENS = 160;
+
 export interface SchemaAnswers {
   /** Answers that are complete, and those that the context cut off. */
   complete: number;
@@ -62,7 +65,7 @@ async function answerSchema(
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({
       prompt: 'Once upon a time',
-      max_tokens: -1,
+      max_tokens: MAX_TOKENS,
       temperature,
       top_p: 1,
       seed: index,
