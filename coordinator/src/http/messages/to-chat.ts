@@ -14,6 +14,7 @@ const BETWEEN_BLOCKS = '\n\n';
 /** The same request to /v1/chat/completions, and what of it has no effect. Throws an ApiError that names the parameter. */
 export function toChat(body: Body): { chat: ChatRequest; ignored: string[] } {
   const { system, tools: sent, thinking, output_config: config, max_tokens: maxTokens, stop_sequences: stop } = body;
+  if (body.thread != null) throw threadsUnsupported();
   const { tools, tool_choice, parallel_tool_calls, ignored } = toolsOf(body, sent ?? []);
   const messages = conversation(body);
   const systemText = system == null ? '' : textOf(system, BETWEEN_BLOCKS);
@@ -149,6 +150,12 @@ function textOf(
 ): string {
   if (typeof content === 'string') return content;
   return content.flatMap(({ type, text }) => (type === 'text' && text ? [text] : [])).join(between);
+}
+
+/** By Anthropic's code, at which its client's tool runner goes on without threads. */
+function threadsUnsupported(): ApiError {
+  const message = "Invalid 'thread': conversations are not kept. Leave it out, and send all messages.";
+  return ApiError.invalid('thread', message, 'thread_unsupported_request');
 }
 
 function missing(param: string): ApiError {
