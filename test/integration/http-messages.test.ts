@@ -69,6 +69,11 @@ describe('messages', () => {
     ]);
   });
 
+  it('has a block also where there is no text', async () => {
+    await answerWith('');
+    expect((await both(ask())).content).toEqual([{ type: 'text', text: '' }]);
+  });
+
   it('says why it stopped', async () => {
     await answerWith('one two three');
     expect(await both(ask({ stop_sequences: ['two'] }))).toMatchObject({
