@@ -11,11 +11,13 @@ import {
   type ForwardEngine,
   type ModelConfig,
   parseModelConfig,
+  settleMasks,
   type TensorReader,
 } from '@shoal/model';
 import { smallConfigJson } from '@shoal/model/testing';
 import { Scheduler } from '../../coordinator/src/scheduler/scheduler.ts';
 import { lapsOf, NO_DRAFTS, testLimits } from '../../coordinator/src/scheduler/testing/options.ts';
+import { measureHeadChanges, printHeadChanges } from './head-changes.ts';
 import { formatTable, median } from './table.ts';
 
 /** The vocabulary size of Qwen2 and Qwen3. */
@@ -85,8 +87,12 @@ export async function benchHead({ repeats, json }: { repeats: number; json: bool
       await engine.close();
     }
   }
-  if (json) process.stdout.write(`${JSON.stringify({ threads, vocab: VOCAB, passes, loops }, null, 2)}\n`);
-  else print(threads, passes, loops);
+  const changes = await measureHeadChanges(threads, repeats, experts, say);
+  if (json) process.stdout.write(`${JSON.stringify({ threads, vocab: VOCAB, passes, loops, changes }, null, 2)}\n`);
+  else {
+    print(threads, passes, loops);
+    printHeadChanges(changes, threads);
+  }
 }
 
 function print(threads: number, passes: readonly PassFigure[], loops: readonly LoopFigure[]): void {
@@ -134,7 +140,8 @@ function onMainThread(engine: ForwardEngine): ForwardEngine {
   const forward: ForwardEngine['forward'] = async (rows, dispatch, observe) => {
     const wanted = rows.map(({ query, ...row }) => ({ ...row, wantLogits: query !== undefined }));
     const result = await engine.forward(wanted, dispatch, observe);
-    const answers = rows.map(({ query }, r) => query && answerQuery(result.logits[r]!, query));
+    const masks = await settleMasks(rows, VOCAB);
+    const answers = rows.map(({ query }, r) => query && answerQuery(result.logits[r]!, query, masks[r]));
     return { ...result, answers };
   };
   return new Proxy(engine, {

@@ -285,7 +285,7 @@ it('sends every parameter, and shows how likely each token was', async () => {
     ['Frequency penalty', '0'],
     ['Repetition penalty', '1.1'],
     ['Min tokens', '2'],
-    ['Alternatives to each token', '2'],
+    ['Alternatives shown', '2'],
     ['Logit bias by token id, as JSON', '{"5": -100}'],
   ] as const) {
     await page.getByLabel(label, { exact: true }).fill(text);

@@ -1,4 +1,4 @@
-import type { ChatMessage, ChatTool, TemplateTraits } from '@shoal/model';
+import type { ChatMessage, ChatTool, ChatToolCall, TemplateTraits } from '@shoal/model';
 import type { GrammarPart, GrammarSource, JsonSchema } from '../grammar/grammar-source.ts';
 import { type AnswerFormat, AnswerParser, readAnswer, type ReasoningMarks } from './answer-parser.ts';
 import type { Convention, Prepared } from './convention.ts';
@@ -13,6 +13,8 @@ export interface CallStyle {
   /** What is written between calls, and around all of them; nothing by default. */
   readonly around?: { separator: string; before?: string; after?: string };
   readonly stopTokens?: readonly string[];
+  /** Calls as an answer holds them; for templates that print tools and not the calls in a conversation. */
+  writeCalls?(calls: readonly ChatToolCall[]): string;
   /** Whether one answer can hold one call only. */
   readonly isSingle?: boolean;
   prepare?(messages: readonly ChatMessage[], tools: readonly ChatTool[], traits: TemplateTraits): Prepared;
@@ -33,8 +35,26 @@ export function buildConvention(style: CallStyle, marks: ReasoningMarks | undefi
         readAnswer(io, { ...style.format, reasoning: marks }, startsInReasoning(options.tail)),
       ),
     forcedCalls: (tools, { most }) => forcedCalls(style, tools, most),
-    ...(style.prepare ? { prepare: style.prepare.bind(style) } : {}),
+    ...preparation(style),
   };
+}
+
+function preparation({ prepare, writeCalls }: CallStyle): Pick<Convention, 'prepare'> {
+  if (prepare) return { prepare };
+  if (!writeCalls) return {};
+  return {
+    prepare: (messages, tools, traits) => ({
+      messages: traits.calls ? messages : messages.map((message) => withCalls(message, writeCalls)),
+      tools,
+    }),
+  };
+}
+
+function withCalls(
+  { tool_calls: calls, ...message }: ChatMessage,
+  writeCalls: (calls: readonly ChatToolCall[]) => string,
+): ChatMessage {
+  return calls?.length ? { ...message, content: `${message.content ?? ''}${writeCalls(calls)}` } : message;
 }
 
 /** One call of these tools, or up to so many. */
@@ -51,5 +71,8 @@ export function forcedCalls(
 
 const NO_ARGUMENTS: JsonSchema = { type: 'object', properties: {}, additionalProperties: false };
 
-/** The schema of a tool's arguments. */
-export const argumentsSchema = (tool: Tool): JsonSchema => tool.parameters ?? NO_ARGUMENTS;
+/** The schema of a tool's arguments: an object, also where the tool's own schema leaves that out. */
+export function argumentsSchema({ parameters = {} }: Tool): JsonSchema {
+  if (Object.keys(parameters).length === 0) return NO_ARGUMENTS;
+  return 'properties' in parameters ? { type: 'object', ...parameters } : parameters;
+}

@@ -1,9 +1,9 @@
-import type { ChatMessage, ChatTool, ChatToolCall, TemplateTraits } from '@shoal/model';
+import type { ChatMessage, ChatTool, TemplateTraits } from '@shoal/model';
 import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
 import { argumentsSchema, type CallStyle } from './build-convention.ts';
 import type { Prepared } from './convention.ts';
-import { readJsonCalls } from './json-calls.ts';
+import { readJsonCalls, writeJsonCall } from './json-calls.ts';
 
 const OPENERS = ['<tool_call>', '```json\n', '```tool_call\n', '```\n{', '\n{', '\n[{'];
 const CLOSERS = ['</tool_call>', '```'];
@@ -77,13 +77,9 @@ function asText(message: ChatMessage): ChatMessage {
     const of = [message.name, id].filter((part) => part !== undefined).join(' ');
     return { role: 'user', content: `Result of the call${of === '' ? '' : ` ${of}`}:\n${message.content ?? ''}` };
   }
-  return calls?.length ? { ...rest, content: joined(message.content, calls.map(renderCall).join('\n'), '\n') } : rest;
-}
-
-/** A call as the model is asked to write it. */
-function renderCall(call: ChatToolCall): string {
-  const { name, arguments: text } = call.function;
-  return `{"name": ${JSON.stringify(name)}, "arguments": ${text.trim() === '' ? '{}' : text}}`;
+  return calls?.length
+    ? { ...rest, content: joined(message.content, calls.map(writeJsonCall).join('\n'), '\n') }
+    : rest;
 }
 
 /** Several results, or results and a question, make one message: many templates want user and assistant in turns. */

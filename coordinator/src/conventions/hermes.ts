@@ -1,7 +1,7 @@
 import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
 import { argumentsSchema, type CallStyle } from './build-convention.ts';
-import { readJsonCalls } from './json-calls.ts';
+import { readJsonCalls, writeJsonCall } from './json-calls.ts';
 
 /** `{"name": …, "arguments": {…}}` between these tags; without a closing one, a list of them. */
 function jsonStyle(name: string, open: string, close = ''): CallStyle {
@@ -19,7 +19,12 @@ function jsonStyle(name: string, open: string, close = ''): CallStyle {
       { schema: argumentsSchema(tool) },
       `}${after}`,
     ],
-    ...(close === '' ? { around: { separator: ', ', before: `${open}[`, after: ']' } } : {}),
+    ...(close === ''
+      ? {
+          around: { separator: ', ', before: `${open}[`, after: ']' },
+          writeCalls: (calls) => `${open}[${calls.map(writeJsonCall).join(', ')}]`,
+        }
+      : {}),
   };
 }
 

@@ -1,3 +1,4 @@
+import type { ChatToolCall } from '@shoal/model';
 import type { AnswerInput, Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
 import { readJson } from './read-json.ts';
@@ -124,4 +125,10 @@ function* readText(input: AnswerInput): Reading<string | undefined> {
   const parts: string[] = [];
   const outcome = yield* readJson(input, (text) => parts.push(text));
   return outcome === 'whole' ? (JSON.parse(parts.join('')) as string) : undefined;
+}
+
+/** A call of a conversation as `readJsonCalls` reads it. */
+export function writeJsonCall(call: ChatToolCall): string {
+  const { name, arguments: text } = call.function;
+  return `{"name": ${JSON.stringify(name)}, "arguments": ${text.trim() === '' ? '{}' : text}}`;
 }

@@ -2,7 +2,7 @@ import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
 import { argumentsSchema, type CallStyle } from './build-convention.ts';
 import { readJsonCalls } from './json-calls.ts';
-import { pythonicCall, readPythonicCalls } from './pythonic.ts';
+import { pythonicCall, readPythonicCalls, writePythonicCalls } from './pythonic.ts';
 
 const PYTHON_TAG = '<|python_tag|>';
 /** Ends a turn that waits for a tool. */
@@ -53,4 +53,5 @@ export const lfm2: CallStyle = {
   },
   forcedCall: pythonicCall,
   around: { separator: ', ', before: '<|tool_call_start|>[', after: ']<|tool_call_end|>' },
+  writeCalls: (calls) => `<|tool_call_start|>${writePythonicCalls(calls)}<|tool_call_end|>`,
 };

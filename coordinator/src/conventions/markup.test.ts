@@ -185,6 +185,36 @@ describe('answers without markers', () => {
   });
 });
 
+describe('calls of a conversation', () => {
+  const traits = {
+    tools: true,
+    calls: false,
+    system: true,
+    systemAnywhere: true,
+    usersInARow: true,
+    argumentsAs: 'object',
+    takesBoth: false,
+  } as const;
+  const calls = [
+    { type: 'function' as const, function: { name: 'g', arguments: '{"a": [true, null, {"b": "é\\n"}]}' } },
+    { type: 'function' as const, function: { name: 'f', arguments: '' } },
+  ];
+  const messages = [{ role: 'assistant', content: 'I look. ', tool_calls: calls }];
+
+  it.each(['lfm2', 'granite'])('are written into the content for %s, whose template leaves them out', (name) => {
+    const prepare = conventionByName(name, { template: '' }).prepare!;
+    const [message] = prepare(messages, [], traits).messages;
+    expect(message).not.toHaveProperty('tool_calls');
+    const [content, ...found] = read(name, [message!.content!]);
+    expect(content).toBe('I look.');
+    expect(found.map((call) => JSON.parse((call as string).slice(2)) as unknown)).toEqual([
+      { a: [true, null, { b: 'é\n' }] },
+      {},
+    ]);
+    expect(prepare(messages, [], { ...traits, calls: true }).messages).toBe(messages);
+  });
+});
+
 describe('ids', () => {
   it('are those that the model writes', () => {
     const convention = conventionByName('kimi_k2', { template: '' });

@@ -1,3 +1,4 @@
+import type { ChatToolCall } from '@shoal/model';
 import type { GrammarPart, JsonSchema } from '../grammar/grammar-source.ts';
 import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
@@ -71,4 +72,36 @@ export function pythonicCall(tool: Tool): readonly GrammarPart[] {
     parts.push({ optional: needed.length > 0 ? [`, ${key}=`, value] : [`${key}=`, value, ', '] });
   }
   return [...parts, ')'];
+}
+
+/** Calls of a conversation as `readPythonicCalls` reads them. */
+export function writePythonicCalls(calls: readonly ChatToolCall[]): string {
+  return `[${calls.map(writeCall).join(', ')}]`;
+}
+
+function writeCall({ function: { name, arguments: text } }: ChatToolCall): string {
+  const values = objectOf(text);
+  return `${name}(${Object.entries(values)
+    .map(([key, value]) => `${key}=${asPython(value)}`)
+    .join(', ')})`;
+}
+
+/** A call's arguments; none where they are no JSON object. */
+function objectOf(text: string): object {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+function asPython(value: unknown): string {
+  if (value === null) return 'None';
+  if (typeof value === 'boolean') return value ? 'True' : 'False';
+  if (Array.isArray(value)) return `[${value.map(asPython).join(', ')}]`;
+  if (typeof value !== 'object') return JSON.stringify(value);
+  return `{${Object.entries(value)
+    .map(([key, item]) => `${JSON.stringify(key)}: ${asPython(item)}`)
+    .join(', ')}}`;
 }

@@ -27,7 +27,7 @@ export class State {
   mask: Uint32Array | undefined;
 
   constructor(classes: number, threads: readonly Thread[], { isComplete = false, isFree = false } = {}) {
-    this.next = new Array<State | null | undefined>(classes).fill(undefined);
+    this.next = Array.from({ length: classes });
     this.threads = threads;
     this.isComplete = isComplete;
     this.isFree = isFree;
@@ -36,8 +36,8 @@ export class State {
 
 /** Ways to read one text. Sensible grammars have a few, or one for each of many alternatives at their beginning. */
 const MAX_THREADS = 8_192;
-/** Steps that one token, or one mask, may take: about 50 ms. A mask of a sensible grammar takes some thousands. */
-const MAX_STEPS = 2 ** 19;
+/** Steps that one token, or one mask, may take: about 15 ms. A mask of a sensible grammar takes some thousands. */
+const MAX_STEPS = 2 ** 17;
 /** Kept states, of up to 2 KB and 40 bytes for each thread; they are found again when needed. */
 const MAX_STATES = 2_048;
 const MAX_KEPT_THREADS = 65_536;

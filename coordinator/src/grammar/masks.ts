@@ -23,7 +23,7 @@ export class Masks {
     this.#endIds = new Set(vocabulary.endIds);
     this.#specialIds = new Set(vocabulary.specialIds);
     this.#maxKept = Math.max(1, Math.floor(maxKeptBytes / (4 * this.words)));
-    this.#path = new Array<State | null>(this.#trie.maxDepth + 1).fill(null);
+    this.#path = Array.from({ length: this.#trie.maxDepth + 1 }, () => null);
   }
 
   get words(): number {

@@ -1,14 +1,5 @@
-import {
-  type CharRange,
-  choice,
-  EMPTY,
-  type Expression,
-  normalRanges,
-  otherRanges,
-  repeat,
-  sequence,
-} from './expression.ts';
-import { unsupported } from './grammar-error.ts';
+import { type CharRange, choice, type Expression, normalRanges, otherRanges, repeat, sequence } from './expression.ts';
+import { GrammarError, unsupported } from './grammar-error.ts';
 
 /** How the characters of a match are written. */
 export interface RegexStyle {
@@ -83,11 +74,11 @@ function search(node: Node, style: RegexStyle, atStart: boolean, atEnd: boolean)
   const parts = node.kind === 'sequence' ? [...node.parts] : [node];
   let isAnchored = !atStart;
   let isAnchoredAtEnd = !atEnd;
-  while (atStart && isAnchor(parts[0], '^')) {
+  if (atStart && isAnchor(parts[0], '^')) {
     parts.shift();
     isAnchored = true;
   }
-  while (atEnd && isAnchor(parts.at(-1), '$')) {
+  if (atEnd && isAnchor(parts.at(-1), '$')) {
     parts.pop();
     isAnchoredAtEnd = true;
   }
@@ -134,6 +125,7 @@ const CLASSES: Readonly<Record<string, readonly CharRange[]>> = {
 };
 const CONTROLS: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', f: '\f', v: '\v', 0: '\0' };
 const REMEDY = 'write the pattern without it';
+const MAX_CHARACTERS = 8_192;
 /** Of groups in each other. */
 const MAX_GROUPS = 64;
 
@@ -143,6 +135,8 @@ class RegexParser {
   #groups = 0;
 
   constructor(pattern: string) {
+    if (pattern.length > MAX_CHARACTERS)
+      throw new GrammarError('too-large', `a pattern of more than ${MAX_CHARACTERS} characters; shorten it`);
     this.#characters = Array.from(pattern);
   }
 
@@ -308,6 +302,3 @@ function hexRange(digits: string): CharRange {
   if (code > 0x10ffff) throw unsupported('a pattern with a bad escape of a code point');
   return [code, code];
 }
-
-/** Nothing may stand around a match. */
-export const WHOLE = EMPTY;

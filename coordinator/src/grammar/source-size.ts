@@ -11,7 +11,7 @@ export function sourceBytes(value: unknown, most: number): number {
     if (typeof entry.value !== 'object' || entry.value === null) continue;
     if (entry.depth > MAX_DEPTH) return Infinity;
     for (const [key, member] of Object.entries(entry.value)) {
-      bytes += Buffer.byteLength(key);
+      if (!Array.isArray(entry.value)) bytes += Buffer.byteLength(key);
       open.push({ value: member, depth: entry.depth + 1 });
     }
   }

@@ -16,7 +16,7 @@ export function utf8Ranges([first, last]: CharRange): ByteRanges[] {
   for (const limit of LAST_OF_LENGTH)
     if (first <= limit && limit < last) return [...utf8Ranges([first, limit]), ...utf8Ranges([limit + 1, last])];
   // Both have the same length. Below a byte in which they differ, all continuation bytes must be possible.
-  for (let bits = 6; first >= 0x80 && bits <= 18; bits += 6) {
+  for (const bits of first < 0x80 ? [] : [6, 12, 18]) {
     const mask = (1 << bits) - 1;
     if ((first & ~mask) === (last & ~mask)) break;
     if ((first & mask) !== 0) return [...utf8Ranges([first, first | mask]), ...utf8Ranges([(first | mask) + 1, last])];

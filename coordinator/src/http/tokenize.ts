@@ -115,7 +115,7 @@ async function tokensOf(body: TokenizeRequest, deps: ParseDeps, client: TextClie
   const param = body.prompt == null ? 'content' : 'prompt';
   const addsSpecialTokens = param === 'prompt' ? (body.add_special_tokens ?? true) : (body.add_special ?? false);
   const task = { text: body[param] ?? '', addsSpecialTokens };
-  return (await encode(task, param, MAX_TRUNCATED, deps, client)).list;
+  return (await encode(task, param, { truncate_prompt_tokens: MAX_TRUNCATED }, deps, client)).list;
 }
 
 const named = (tokens: readonly number[], codec: TextCodec): Promise<string[]> =>

@@ -92,6 +92,8 @@ function withoutEnds(
   if (banned.size === 0) return mask;
   const left = mask ? mask.slice() : new Uint32Array(Math.ceil(vocabSize / 32)).fill(0xffffffff);
   for (const tokenId of banned) left[tokenId >>> 5]! &= ~(1 << (tokenId & 31));
+  // Bits behind the vocabulary are no tokens.
+  if (vocabSize % 32 > 0) left[Math.floor(vocabSize / 32)]! &= (1 << (vocabSize % 32)) - 1;
   return left.some((word) => word !== 0) ? left : mask;
 }
 

@@ -14,7 +14,9 @@ export class TokenCounts {
 
   /** Counts a token of the answer. */
   add(tokenId: number): void {
-    this.#table[2 * this.#place(tokenId) + 1]!++;
+    // First, since it may move the table.
+    const place = this.#place(tokenId);
+    this.#table[2 * place + 1]!++;
   }
 
   /** [tokens, 2] Tokens and counts if the answer went on with `drafts`. */

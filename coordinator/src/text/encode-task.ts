@@ -47,19 +47,19 @@ const TAIL_CHARACTERS = 256;
 /** What a message or a tool costs beside its text, in bytes of text: published templates take 25 to 320 µs for each message. */
 const MESSAGE_BYTES = 256;
 
-/** What two messages cost together: some templates look through all messages for each, at 2 to 8 µs for a pair. */
-const PAIR_BYTES = 1;
+/** What looking at one message for the sake of another costs: some templates do so with all, at 2 to 8 µs each time. */
+const SCAN_BYTES = 1;
 
 /** A task's size, which its time is about proportional to. */
 export function taskBytes(task: EncodeTask): number {
   if ('text' in task) return Buffer.byteLength(task.text);
   const { messages, tools = [], variables = {}, suffix = '' } = task;
   const toolBytes = tools.length * MESSAGE_BYTES + (tools.length === 0 ? 0 : jsonBytes(tools));
-  const pairBytes = PAIR_BYTES * messages.length ** 2;
+  const scanBytes = SCAN_BYTES * messages.length ** 2;
   const variableBytes = Object.keys(variables).length === 0 ? 0 : jsonBytes(variables);
   return messages.reduce(
     (sum, message) => sum + messageBytes(message),
-    toolBytes + variableBytes + pairBytes + suffix.length,
+    toolBytes + variableBytes + scanBytes + suffix.length,
   );
 }
 

@@ -151,6 +151,30 @@ describe('content', () => {
   });
 });
 
+describe('reasoning in history', () => {
+  it('has every name that templates have for it', () => {
+    const template = new ChatTemplate(
+      '{% for m in messages %}{{ m.reasoning_content }},{{ m.reasoning }},{{ m.thinking }};{% endfor %}',
+    );
+    const assistant = { role: 'assistant', reasoning_content: 'hm' };
+    expect(template.renderChat([{ ...assistant, content: null }, { ...assistant, content: 'Sun.' }, USER])).toBe(
+      'hm,hm,hm;hm,hm,;,,;',
+    );
+  });
+});
+
+describe('"in"', () => {
+  it('looks for any value in any value', () => {
+    const template = new ChatTemplate(
+      "{% set t = tools[0].function.t if tools else none %}{{ t in ['a', 'b'] }} {{ 'x' in t }} {{ 'role' in messages[0] }} " +
+        "{{ 'eat' in messages[0].content }} {{ 1 not in [1, 2] }} {{ 'x' in nothing }}",
+    );
+    const tool = (t: unknown) => ({ type: 'function' as const, function: { name: 'f', t } });
+    expect(template.renderChat([USER], { tools: [tool(['a', 'x'])] })).toBe('False True True True False False');
+    expect(template.renderChat([USER], { tools: [tool('b')] })).toBe('True False True True False False');
+  });
+});
+
 describe('a hostile conversation', () => {
   it('is refused where it goes too deep', () => {
     const deep = `{"a": ${'['.repeat(50_000)}${']'.repeat(50_000)}}`;

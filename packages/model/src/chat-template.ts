@@ -107,10 +107,11 @@ export class ChatTemplate {
   }
 
   #forTemplate(messages: readonly ChatMessage[]): unknown[] {
-    return messages.map(({ content, tool_calls: calls, ...message }, index) => ({
+    return messages.map(({ content, tool_calls: calls, reasoning_content: reasoning, ...message }, index) => ({
       ...message,
       // As other servers do; most templates fail at null.
       content: content ?? '',
+      ...(reasoning ? reasoningNames(reasoning, content) : {}),
       ...(calls?.length ? { tool_calls: calls.map((call, at) => this.#call(call, `${index}].tool_calls[${at}`)) } : {}),
     }));
   }
@@ -124,6 +125,11 @@ export class ChatTemplate {
     }
     return { ...call, function: { ...call.function, name, arguments: given ?? text } };
   }
+}
+
+/** Reasoning under every name that templates have for it; gpt-oss refuses its own beside a content. */
+function reasoningNames(reasoning: string, content: string | null): Record<string, string> {
+  return { reasoning_content: reasoning, reasoning, ...(content ? {} : { thinking: reasoning }) };
 }
 
 /** An object; undefined if the text is not JSON, or another value. */

@@ -27,6 +27,7 @@ const STRIPS = new Set(['strip', 'lstrip', 'rstrip']);
 export const PYTHON_FUNCTIONS = {
   __str: (value: unknown, isNone?: boolean) => (isNone ? 'None' : pythonText(value)),
   __strip: (value: unknown, how: string, characters: unknown) => strip(pythonText(value), how, pythonText(characters)),
+  __in: (item: unknown, all: unknown) => isIn(item, all),
   __format: (format: unknown, ...values: unknown[]) => {
     let next = 0;
     return pythonText(format).replace(/\{\}/g, () => pythonText(values[next++]));
@@ -66,6 +67,12 @@ function replaced(node: Node): Node {
   if (node.type === 'BinaryExpression' && operator?.['value'] === '~') {
     for (const side of ['left', 'right']) node[side] = text(node[side] as Node);
   }
+  if (node.type === 'BinaryExpression' && (operator?.['value'] === 'in' || operator?.['value'] === 'not in')) {
+    const found = call('__in', [node['left'] as Node, node['right'] as Node]);
+    return operator['value'] === 'in'
+      ? found
+      : { type: 'UnaryExpression', operator: { type: 'UnaryOperator', value: 'not' }, argument: found };
+  }
   if (node.type !== 'CallExpression' || callee?.type !== 'MemberExpression' || callee['computed'] === true) return node;
   const method = (callee['property'] as Node)['value'] as string;
   const given = args as unknown as Node[];
@@ -88,6 +95,13 @@ function text(value: Node): Node {
 
 function call(name: string, args: Node[]): Node {
   return { type: 'CallExpression', callee: { type: 'Identifier', value: name }, args };
+}
+
+/** Python's `in`. The library refuses a list in a list, which is how templates ask for a schema's type. */
+function isIn(item: unknown, all: unknown): boolean {
+  if (typeof all === 'string') return typeof item === 'string' && all.includes(item);
+  if (all instanceof Map) return all.has(item);
+  return Array.isArray(all) && all.some((one: { value: unknown }) => one.value === item);
 }
 
 function strip(text: string, how: string, characters: string): string {

@@ -55,14 +55,16 @@ describe.each(Object.entries(models))('ai with @ai-sdk/%s', (_, model) => {
       tools,
       prompt: 'What is the weather in San Francisco?',
       stopWhen: stepCountIs(3),
-      prepareStep: ({ stepNumber }) => (stepNumber === 0 ? { toolChoice: 'required' } : { toolChoice: 'none' }),
-      maxOutputTokens: 400,
-      maxRetries: 0,
+      prepareStep: ({ stepNumber }) => ({
+        toolChoice: stepNumber === 0 ? { type: 'tool', toolName: 'weather' } : 'auto',
+      }),
+      ...short,
+      maxOutputTokens: 200,
     });
-    expect(steps.map(({ finishReason }) => finishReason)[0]).toBe('tool-calls');
+    expect(steps[0]!.finishReason).toBe('tool-calls');
     expect(steps).toHaveLength(2);
-    expect(ran.length).toBeGreaterThan(0);
-    expect(steps[0]!.toolResults.map(({ output }) => output)).toEqual(ran.map(() => ({ temperature: 7 })));
+    expect(ran).toHaveLength(1);
+    expect(steps[0]!.toolResults.map(({ output }) => output)).toEqual([{ temperature: 7 }]);
     expectStory(text);
   });
 
@@ -94,7 +96,6 @@ describe('ai', () => {
       tools,
       toolChoice: { type: 'tool', toolName: 'weather' },
       prompt: 'What is the weather in San Francisco?',
-      providerOptions: { shoal: { parallel_tool_calls: false } },
       maxRetries: 0,
     });
     const types = new Set<string>();

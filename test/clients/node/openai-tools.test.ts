@@ -45,7 +45,6 @@ describe('openai, tools', () => {
       messages,
       tools,
       tool_choice: { type: 'function', function: { name: 'get_weather' } },
-      parallel_tool_calls: false,
     });
     let pieces = 0;
     stream.on('tool_calls.function.arguments.delta', () => pieces++);
@@ -74,7 +73,6 @@ describe('openai, tools', () => {
         }),
       ],
       tool_choice: { type: 'function', function: { name: 'get_weather' } },
-      parallel_tool_calls: false,
     });
     const result = await runner.finalFunctionToolCallResult();
     expect(result).toBe('Rain, 7 °C');

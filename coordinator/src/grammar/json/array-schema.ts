@@ -1,10 +1,10 @@
 import { EMPTY, type Expression, NEVER, optional, repeat, sequence } from '../expression.ts';
 import { GrammarError } from '../grammar-error.ts';
 import { bracketed, COMMA, SPACE } from './json-values.ts';
-import type { SchemaCompiler } from './schema-compiler.ts';
 import {
   countAt,
   refused,
+  type SchemaContext,
   type SchemaPart,
   type Subschema,
   subschemaAt,
@@ -22,7 +22,7 @@ interface Items {
   rest: Subschema | undefined;
 }
 
-export function arrayExpression(compiler: SchemaCompiler, parts: readonly SchemaPart[]): Expression {
+export function arrayExpression(compiler: SchemaContext, parts: readonly SchemaPart[]): Expression {
   const { least, most } = countsOf(parts);
   if (least > most) return NEVER;
   const items = parts.map((part) => itemsOf(part));

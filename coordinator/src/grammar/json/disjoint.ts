@@ -1,5 +1,5 @@
-import { enumOf, type SchemaCompiler } from './schema-compiler.ts';
-import { mapAt, type SchemaPart, subschema, textsAt } from './schema-reader.ts';
+import { commonValues, isOfType } from './enum-values.ts';
+import { mapAt, type SchemaContext, type SchemaPart, subschema, textsAt } from './schema-reader.ts';
 import { typesOf } from './schema-types.ts';
 
 /** How deep properties are compared. */
@@ -10,17 +10,17 @@ const MAX_DEPTH = 4;
  * no properties beyond those that are listed.
  */
 export function areDisjoint(
-  compiler: SchemaCompiler,
+  compiler: SchemaContext,
   a: readonly SchemaPart[],
   b: readonly SchemaPart[],
   depth = 0,
 ): boolean {
-  const [valuesOfA, valuesOfB] = [valuesOf(a), valuesOf(b)];
-  if (valuesOfA && valuesOfB) return ![...valuesOfA].some((value) => valuesOfB.has(value));
-  const [typesOfA, typesOfB] = [typesOf(a), typesOf(b)];
-  const shared = typesOfA.filter((type) => typesOfB.some((other) => sameType(type) === sameType(other)));
+  const [valuesOfA, valuesOfB] = [commonValues(a), commonValues(b)];
+  if (valuesOfA && valuesOfB) return ![...valuesOfA.keys()].some((value) => valuesOfB.has(value));
+  const [typesOfA, typesOfB] = [kindsOf(a, valuesOfA), kindsOf(b, valuesOfB)];
+  const shared = typesOfA.filter((type) => typesOfB.includes(type));
   if (shared.length === 0) return true;
-  if (shared.length > 1 || shared[0] !== 'object' || depth >= MAX_DEPTH) return false;
+  if (shared.some((type) => type !== 'object') || depth >= MAX_DEPTH) return false;
   const requiredOfB = requiredOf(b);
   const required = [...requiredOf(a)].filter((name) => requiredOfB.has(name));
   compiler.spend(requiredOfB.size + required.length);
@@ -30,11 +30,11 @@ export function areDisjoint(
   });
 }
 
-const sameType = (type: string): string => (type === 'integer' ? 'number' : type);
-
-function valuesOf(parts: readonly SchemaPart[]): Set<string> | undefined {
-  const [first, ...others] = parts.flatMap((part) => enumOf(part) ?? []);
-  return first && new Set([...first.keys()].filter((value) => others.every((other) => other.has(value))));
+/** The types that values may have, without a difference between numbers. */
+function kindsOf(parts: readonly SchemaPart[], values: ReadonlyMap<string, unknown> | undefined): string[] {
+  const types = typesOf(parts).map((type) => (type === 'integer' ? 'number' : type));
+  if (!values) return types;
+  return types.filter((type) => [...values.values()].some((value) => isOfType(value, type)));
 }
 
 const requiredOf = (parts: readonly SchemaPart[]): Set<string> =>

@@ -1,5 +1,5 @@
-import { call, type Expression } from '../expression.ts';
-import { regexExpression, WHOLE } from '../regex.ts';
+import { call, EMPTY, type Expression } from '../expression.ts';
+import { regexExpression } from '../regex.ts';
 import { jsonSpelling, quoted } from './json-values.ts';
 
 const YEAR = '\\d{4}';
@@ -62,7 +62,7 @@ export function formatExpression(format: string): Expression | undefined | null 
   if (pattern === undefined) return null;
   let expression = expressions.get(format);
   if (!expression) {
-    const body = quoted(regexExpression(`^(?:${pattern})$`, { spell: jsonSpelling, around: WHOLE }));
+    const body = quoted(regexExpression(`^(?:${pattern})$`, { spell: jsonSpelling, around: EMPTY }));
     expression = call({ name: format, body });
     expressions.set(format, expression);
   }

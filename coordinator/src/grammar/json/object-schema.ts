@@ -13,11 +13,11 @@ import {
   quoted,
   SPACE,
 } from './json-values.ts';
-import type { SchemaCompiler } from './schema-compiler.ts';
 import {
   countAt,
   mapAt,
   refused,
+  type SchemaContext,
   type SchemaPart,
   type Subschema,
   subschema,
@@ -34,7 +34,7 @@ interface Property {
 }
 
 /** An object's members in the order in which they are listed, then others where the schema asks for them. */
-export function objectExpression(compiler: SchemaCompiler, parts: readonly SchemaPart[]): Expression {
+export function objectExpression(compiler: SchemaContext, parts: readonly SchemaPart[]): Expression {
   const required = new Set(parts.flatMap((part) => textsAt(part, 'required')));
   const listed = parts.flatMap((part) => Object.keys(mapAt(part, 'properties')));
   const names = [...new Set([...listed, ...required])];
@@ -63,7 +63,7 @@ function schemasFor(part: SchemaPart, name: string): Subschema[] {
 
 /** A member that is not listed; undefined if there may be none. */
 function otherMembers(
-  compiler: SchemaCompiler,
+  compiler: SchemaContext,
   parts: readonly SchemaPart[],
   names: readonly string[],
 ): Expression | undefined {
@@ -90,7 +90,7 @@ function otherMembers(
 
 /** The one pattern of names, if there is one. */
 function patternOf(
-  compiler: SchemaCompiler,
+  compiler: SchemaContext,
   parts: readonly SchemaPart[],
   explicit: readonly Subschema[],
 ): { key: Expression; schema: Subschema } | undefined {
@@ -100,7 +100,7 @@ function patternOf(
   const [only, second] = patterns;
   if (!only) return undefined;
   const { pattern, value, part } = only;
-  compiler.spend(pattern.length / 4);
+  compiler.spend(4 * pattern.length);
   if (second || explicit.some(({ schema }) => schema !== false))
     throw refused('patternProperties', part.place, 'use one pattern, and additionalProperties: false');
   const style = { spell: jsonSpelling, around: repeat(JSON_CHARACTER, 0, Infinity) };

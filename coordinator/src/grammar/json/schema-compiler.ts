@@ -3,20 +3,20 @@ import { unsupported, WorkBudget } from '../grammar-error.ts';
 import type { JsonSchema } from '../grammar-source.ts';
 import { arrayExpression } from './array-schema.ts';
 import { areDisjoint } from './disjoint.ts';
+import { commonValues, isOfType, refuseOtherConstraints } from './enum-values.ts';
 import { JSON_VALUE } from './json-values.ts';
 import { numberExpression } from './number-schema.ts';
 import { objectExpression } from './object-schema.ts';
 import {
   checkKeywords,
   isObject,
-  listAt,
   refused,
   resolve,
+  type SchemaContext,
   type SchemaPart,
   type Subschema,
   subschemasAt,
   textAt,
-  valueOf,
 } from './schema-reader.ts';
 import { stringExpression } from './string-schema.ts';
 import { typesOf } from './schema-types.ts';
@@ -26,10 +26,10 @@ const MAX_SETS = 5_000;
 /** Steps of about a microsecond, each of a keyword or a few characters, over all sets. */
 const MAX_WORK = 300_000;
 /** What comparing two options of `oneOf` counts as. */
-const PAIR_WORK = 40;
+const COMPARISON_STEPS = 40;
 
 /** Turns the schemas of values into expressions of their JSON. Throws a GrammarError for what cannot be kept to. */
-export class SchemaCompiler {
+export class SchemaCompiler implements SchemaContext {
   readonly #root: JsonSchema;
   readonly #ids = new Map<SchemaPart['schema'], number>();
   /** By the schemas that all apply. */
@@ -117,10 +117,12 @@ export class SchemaCompiler {
         const options = part.chosen.includes(keyword) ? undefined : subschemasAt(part, keyword);
         if (options) return this.#oneOfOptions(parts, part, keyword, options);
       }
-    const values = this.#valuesOf(parts);
+    const values = commonValues(parts);
     const types = typesOf(parts);
     if (values) {
-      const fitting = values.filter((value) => types.some((type) => isOfType(value, type)));
+      refuseOtherConstraints(parts);
+      this.#work.spend(values.size);
+      const fitting = [...values.values()].filter((value) => types.some((type) => isOfType(value, type)));
       return choice(...fitting.map((value) => text(JSON.stringify(value))));
     }
     return choice(...types.map((type) => this.#ofType(type, parts)));
@@ -139,26 +141,10 @@ export class SchemaCompiler {
     const possible = sets.filter((set) => set !== undefined);
     for (const [index, set] of possible.entries())
       for (const other of possible.slice(index + 1)) {
-        this.#work.spend(PAIR_WORK + set.length + other.length);
+        this.#work.spend(COMPARISON_STEPS + set.length + other.length);
         if (areDisjoint(this, set, other)) continue;
         throw refused('oneOf', place, 'use anyOf, or give each option a required property with a const of its own');
       }
-  }
-
-  /** The values that all enums and consts allow; undefined if there is none of them. */
-  #valuesOf(parts: readonly SchemaPart[]): unknown[] | undefined {
-    let allowed: ReadonlyMap<string, unknown> | undefined;
-    for (const part of parts) {
-      const own = enumOf(part);
-      if (!own) continue;
-      this.#work.spend(own.size);
-      allowed = allowed ? new Map([...allowed].filter(([key]) => own.has(key))) : own;
-    }
-    if (!allowed) return undefined;
-    for (const { schema, place } of parts)
-      for (const keyword of Object.keys(schema))
-        if (CONSTRAINTS.has(keyword)) throw refused(keyword, place, 'leave it out beside const and enum');
-    return [...allowed.values()];
   }
 
   #ofType(type: string, parts: SchemaPart[]): Expression {
@@ -178,46 +164,6 @@ export class SchemaCompiler {
         return JSON_WORDS.null;
     }
   }
-}
-
-/** What says more about values than an enum does. */
-const CONSTRAINTS = new Set([
-  ...['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf', 'minLength', 'maxLength', 'pattern'],
-  ...['properties', 'required', 'patternProperties', 'additionalProperties', 'minProperties', 'maxProperties'],
-  ...['propertyNames', 'items', 'prefixItems', 'minItems', 'maxItems', 'uniqueItems'],
-]);
-
-const enums = new WeakMap<SchemaPart['schema'], ReadonlyMap<string, unknown>>();
-
-/** The values of a part's `enum` and `const`, by a text that is the same for equal values. */
-export function enumOf(part: SchemaPart): ReadonlyMap<string, unknown> | undefined {
-  const known = enums.get(part.schema);
-  if (known) return known;
-  const listed = listAt(part, 'enum');
-  const only = valueOf(part.schema, 'const');
-  if (!listed && only === undefined) return undefined;
-  let values = new Map((listed ?? [only]).map((value) => [canonical(value), value]));
-  if (only !== undefined) values = values.has(canonical(only)) ? new Map([[canonical(only), only]]) : new Map();
-  enums.set(part.schema, values);
-  return values;
-}
-
-/** The same text for equal values. */
-function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
-  if (!isObject(value)) return JSON.stringify(value);
-  const members = Object.keys(value)
-    .sort()
-    .map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`);
-  return `{${members.join()}}`;
-}
-
-export function isOfType(value: unknown, type: string): boolean {
-  if (type === 'null') return value === null;
-  if (type === 'array') return Array.isArray(value);
-  if (type === 'object') return isObject(value);
-  if (type === 'integer') return Number.isInteger(value);
-  return typeof value === type;
 }
 
 /** The expression of a whole schema. */

@@ -1,4 +1,5 @@
 import { unsupported } from '../grammar-error.ts';
+import type { Expression } from '../expression.ts';
 import type { JsonSchema } from '../grammar-source.ts';
 
 export type SchemaObject = Readonly<Record<string, unknown>>;
@@ -11,23 +12,33 @@ export interface SchemaPart {
   readonly chosen: readonly string[];
 }
 
+/** What the types' own files need of the compiler. */
+export interface SchemaContext {
+  /** Values that fit all of some schemas. */
+  expressionOf(schemas: readonly Subschema[]): Expression;
+  /** With what `$ref` and `allOf` add; undefined if one of them is false. */
+  flatten(schemas: readonly Subschema[]): SchemaPart[] | undefined;
+  /** Counts work that is done again for each set. */
+  spend(steps: number): void;
+}
+
 /** Keywords that constrain answers in ways that grammars cannot follow. */
-const REFUSED: Readonly<Record<string, string>> = {
-  not: 'list what is allowed instead',
-  if: 'use anyOf',
-  then: 'use anyOf',
-  else: 'use anyOf',
-  contains: 'use items or prefixItems',
-  minContains: 'use items or prefixItems',
-  maxContains: 'use items or prefixItems',
-  dependentRequired: 'use anyOf',
-  dependentSchemas: 'use anyOf',
-  dependencies: 'use anyOf',
-  $dynamicRef: 'use $ref',
-  $recursiveRef: 'use $ref',
-  $anchor: 'refer by a JSON pointer, such as #/$defs/name',
-  $dynamicAnchor: 'refer by a JSON pointer, such as #/$defs/name',
-};
+const REFUSED: ReadonlyMap<string, string> = new Map([
+  ['not', 'list what is allowed instead'],
+  ['if', 'use anyOf'],
+  ['then', 'use anyOf'],
+  ['else', 'use anyOf'],
+  ['contains', 'use items or prefixItems'],
+  ['minContains', 'use items or prefixItems'],
+  ['maxContains', 'use items or prefixItems'],
+  ['dependentRequired', 'use anyOf'],
+  ['dependentSchemas', 'use anyOf'],
+  ['dependencies', 'use anyOf'],
+  ['$dynamicRef', 'use $ref'],
+  ['$recursiveRef', 'use $ref'],
+  ['$anchor', 'refer by a JSON pointer, such as #/$defs/name'],
+  ['$dynamicAnchor', 'refer by a JSON pointer, such as #/$defs/name'],
+]);
 
 export const refused = (keyword: string, place: string, remedy: string): Error =>
   unsupported(`“${keyword}” at ${place} is not supported; ${remedy}`);
@@ -38,8 +49,7 @@ export function isObject(value: unknown): value is SchemaObject {
 
 /** Refuses keywords that cannot be kept to. Those that are unknown say nothing, as in JSON Schema. */
 export function checkKeywords({ schema, place }: SchemaPart): void {
-  for (const [keyword, remedy] of Object.entries(REFUSED))
-    if (Object.hasOwn(schema, keyword)) throw refused(keyword, place, remedy);
+  for (const [keyword, remedy] of REFUSED) if (Object.hasOwn(schema, keyword)) throw refused(keyword, place, remedy);
   if (Object.hasOwn(schema, '$id') && place !== '#') throw refused('$id', place, 'leave it out');
 }
 

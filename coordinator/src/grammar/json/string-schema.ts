@@ -3,13 +3,12 @@ import { GrammarError } from '../grammar-error.ts';
 import { regexExpression } from '../regex.ts';
 import { formatExpression, STRING_FORMATS } from './formats.ts';
 import { JSON_CHARACTER, JSON_STRING, jsonSpelling, quoted } from './json-values.ts';
-import type { SchemaCompiler } from './schema-compiler.ts';
-import { countAt, refused, type SchemaPart, textAt } from './schema-reader.ts';
+import { countAt, refused, type SchemaContext, type SchemaPart, textAt } from './schema-reader.ts';
 
 /** Bounds of a string's length beyond this are not counted out. */
 const MAX_LENGTH = 8_192;
 
-export function stringExpression(compiler: SchemaCompiler, parts: readonly SchemaPart[]): Expression {
+export function stringExpression(compiler: SchemaContext, parts: readonly SchemaPart[]): Expression {
   const { least, most } = lengthsOf(parts);
   if (least > most) return NEVER;
   const hasLength = least > 0 || most < Infinity;
@@ -21,7 +20,7 @@ export function stringExpression(compiler: SchemaCompiler, parts: readonly Schem
     if (hasLength) throw refused('format', shape.place, 'leave it out beside minLength and maxLength');
     return formatExpression(shape.value)!;
   }
-  compiler.spend(shape.value.length / 4);
+  compiler.spend(4 * shape.value.length);
   const style = { spell: jsonSpelling, around: repeat(JSON_CHARACTER, 0, Infinity) };
   try {
     return quoted(regexExpression(shape.value, style, hasLength ? { least, most } : undefined));

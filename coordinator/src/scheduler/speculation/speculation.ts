@@ -112,8 +112,9 @@ export class Speculation {
   /** Takes note that the first `accepted` drafts of the entry were right. */
   judge({ sequence, drafts }: BatchEntry, accepted: number): void {
     const state = sequence.speculation;
-    if (!state || drafts.length === 0) return;
-    state.acceptance(state.source).judge(drafts.length, accepted);
+    if (!state) return;
+    // Only for this sequence: others' drafts need not fit its constraint.
+    state.acceptance(state.source).judge(drafts.length + state.refused, accepted);
     this.#experienceOf(state.source).judge(drafts.length, accepted);
     const { drafted, accepted: right } = this.counts[state.kind];
     for (let i = 0; i < drafts.length; i++) {
@@ -145,6 +146,7 @@ export class Speculation {
       if (!state) continue;
       const { candidate, depth = 0 } = depths.get(sequence) ?? {};
       state.drafts = candidate?.found?.slice(0, depth) ?? [];
+      state.refused = 0;
       state.kind = candidate?.found ? 'lookup' : 'mtp';
       state.source = candidate?.source ?? state.source;
       const wanted = state.mtp && !candidate?.found ? depth : 0;
@@ -232,7 +234,9 @@ async function cutToAllowed(sequence: Sequence): Promise<void> {
   const { speculation: state, constraint } = sequence;
   if (!state || !constraint || state.drafts.length === 0 || sequence.finished) return;
   try {
-    state.drafts = state.drafts.slice(0, await constraint.allowedDrafts(state.drafts));
+    const allowed = await constraint.allowedDrafts(state.drafts);
+    state.refused = allowed < state.drafts.length ? 1 : 0;
+    state.drafts = state.drafts.slice(0, allowed);
   } catch (error) {
     state.drafts = [];
     sequence.fail(error instanceof GenerationError ? error : new GenerationError('internal', messageOf(error)));

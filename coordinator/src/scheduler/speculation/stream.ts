@@ -43,6 +43,8 @@ export class StreamSpeculation {
   readonly usage: SpeculationUsage = { drafted: 0, accepted: 0, passes: 0, laps: 0 };
   /** Verified in the next pass, after the last known token. */
   drafts: readonly number[] = [];
+  /** 1 if the draft after them was dropped because the sequence's constraint does not allow it; else 0. */
+  refused = 0;
   /** What made `drafts`, and the key under which their acceptance is counted. */
   kind: DraftKind = 'lookup';
   source = '';

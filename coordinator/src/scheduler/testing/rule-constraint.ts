@@ -38,9 +38,10 @@ export class RuleConstraint implements TokenConstraint {
 
   /** Undefined where all tokens may come. */
   maskAfter(answer: readonly number[]): Uint32Array | undefined {
-    let word = 0;
+    // What is behind the vocabulary means nothing.
+    let word = ~0 << VOCAB;
     for (let tokenId = 0; tokenId < VOCAB; tokenId++) if (this.#allows(answer, tokenId)) word |= 1 << tokenId;
-    return word === 2 ** VOCAB - 1 ? undefined : Uint32Array.of(word);
+    return word === ~0 ? undefined : Uint32Array.of(word);
   }
 
   accept(tokenId: number): void {

@@ -159,7 +159,7 @@ export const moreSpecs: readonly ParameterSpec[] = [
   { name: 'min_tokens', label: 'Min tokens', hint: '0', field: 'number', read: wholeFrom(0), neutral: 0 },
   {
     name: 'logprobs',
-    label: 'Alternatives to each token',
+    label: 'Alternatives shown',
     hint: 'none',
     field: 'number',
     read: wholeFrom(0, MAX_ALTERNATIVES),

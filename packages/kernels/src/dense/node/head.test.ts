@@ -190,7 +190,7 @@ describe.each(['wasm', 'reference'] as const)('a mask that comes late, in the %s
 
   it('is awaited only after the last lap, and then drawn by', async () => {
     const engine = await anyEngine();
-    let decide = (_: TokenMask): void => {};
+    let decide: (mask: TokenMask) => void = () => {};
     const mask = new Promise<TokenMask>((resolve) => (decide = resolve));
     const waits: number[] = [];
     const last = config.numHiddenLayers - 1;
