@@ -10,7 +10,7 @@ export const messagesShape = (requestId: string): AnswerShape => ({
   idPrefix: 'msg_',
   whole: (context, [choice], usage) => ({
     ...emptyMessage(context, usageOf(usage)),
-    content: choice!.answer.parts.map(wholeBlock),
+    content: wholeBlocks(choice!.answer.parts),
     ...stopOf(choice!.answer.end),
   }),
   stream: (context) => messageStream(context, requestId),
@@ -37,6 +37,13 @@ function stopOf({ reason, stop }: AnswerEnd): Pick<Message, 'stop_reason' | 'sto
   // A number is a token that ended the answer, which is the end of the turn.
   if (typeof stop === 'string') return { stop_reason: 'stop_sequence', stop_sequence: stop };
   return { stop_reason: 'end_turn', stop_sequence: null };
+}
+
+/** An answer without anything has a block without text, since programs read the first. */
+const EMPTY_PART: AnswerPart = { type: 'content', text: '', tokens: [] };
+
+function wholeBlocks(parts: readonly AnswerPart[]): MessageBlock[] {
+  return (parts.length === 0 ? [EMPTY_PART] : parts).map(wholeBlock);
 }
 
 function wholeBlock(part: AnswerPart): MessageBlock {
@@ -79,6 +86,11 @@ function inputOf(text: string): unknown {
   }
 }
 
+const EMPTY_EVENTS: readonly PartEvent[] = [
+  { type: 'open', index: 0, part: EMPTY_PART },
+  { type: 'close', index: 0, part: EMPTY_PART },
+];
+
 function messageStream(context: ShapeContext, requestId: string): StreamShape {
   const splitter = new PartSplitter();
   let end: AnswerEnd = { reason: 'stop' };
@@ -93,7 +105,7 @@ function messageStream(context: ShapeContext, requestId: string): StreamShape {
       return blocks(splitter.push(delta.events, []));
     },
     close: (usage) => [
-      ...blocks(splitter.finish()),
+      ...blocks(splitter.parts.length === 0 ? EMPTY_EVENTS : splitter.finish()),
       named('message_delta', { delta: { ...stopOf(end), stop_details: null, container: null }, usage: usageOf(usage) }),
       named('message_stop', {}),
     ],

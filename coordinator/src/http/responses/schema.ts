@@ -135,11 +135,9 @@ const prompting = {
   prompt: only(() => false, 'use instructions and input'),
 };
 
-const { stop: _, ...sampling } = drawing;
-
 export const responsesRequestSchema = z.looseObject(
   {
-    ...sampling,
+    ...drawing,
     ...prompting,
     max_output_tokens: z.number().int().min(1).nullish().meta({ description: 'Default: what the context leaves.' }),
     top_logprobs: z.number().int().min(0).max(MAX_TOP_LOGPROBS).nullish().meta({
