@@ -15,6 +15,11 @@ const failing: Script = {
   says: () => ({ ids: [97, 98, 99], failAt: { index: 1, error: new GenerationError('internal', 'x') } }),
 };
 
+const BOTH = [
+  [CHAT, chat({}), 'chat_completion/test_chat_error', 'test_chat_error'],
+  [COMPLETIONS, { prompt: 'x' }, 'completion/test_completion_error', 'test_completion_error'],
+] as const;
+
 /** Requests that can't be answered. */
 export const errors: readonly Behaviour[] = [
   ...[null, 'string', [123], [{}], [{ role: 123 }], [{ role: 'system', content: 123 }], [book[0], {}]].map(
@@ -76,66 +81,48 @@ export const errors: readonly Behaviour[] = [
       matches(await tiny.refused(CHAT, tooLong), { type: 'exceed_context_size_error', n_ctx: 512 });
     },
   },
-  {
-    askedBy: [
-      vllm('completion/test_prompt_validation', 'test_empty_prompt'),
-      vllm('completion/test_empty_prompt_list', 'test_empty_prompt_list_rejected'),
-    ],
-    says: 'No prompt, or an empty list of prompts, is a 400 that names it.',
+  ...(
+    [
+      [null, vllm('completion/test_prompt_validation', 'test_empty_prompt')],
+      [[], vllm('completion/test_empty_prompt_list', 'test_empty_prompt_list_rejected')],
+    ] as const
+  ).map(([prompt, test]): Behaviour => ({
+    askedBy: [test],
+    says: `The prompt \`${JSON.stringify(prompt)}\` is a 400 that names it.`,
     run: async ({ tiny }) => {
-      for (const prompt of [null, []]) {
-        matches(await tiny.refused(COMPLETIONS, { prompt, max_tokens: 5 }), { param: 'prompt' });
-      }
+      matches(await tiny.refused(COMPLETIONS, { prompt, max_tokens: 5 }), { param: 'prompt' });
     },
-  },
+  })),
   {
     askedBy: [vllm('completion/test_empty_prompt_list', 'test_nonempty_prompt_list_ok')],
     says: 'A list with one prompt is taken.',
     run: async ({ tiny }) => isText((await tiny.complete({ prompt: [STORY] })).text),
   },
-  {
-    askedBy: [
-      vllm('completion/test_prompt_validation', 'test_out_of_vocab_token_ids'),
-      vllm('completion/test_completion_error', 'test_negative_prompt_token_ids_nested'),
-      vllm('completion/test_completion_error', 'test_negative_prompt_token_ids_flat'),
-    ],
-    says: 'Token ids outside the vocabulary, or below 0, are a 400.',
-    run: async ({ tiny }) => {
-      const error = await tiny.refused(COMPLETIONS, { prompt: [999_999], max_tokens: 5 });
-      assert.match(error.message, /token id|vocabulary/);
-      for (const prompt of [[-1], [[-1]]]) await tiny.refused(COMPLETIONS, { prompt, max_tokens: 5 });
-    },
-  },
-  {
-    askedBy: [
-      vllm('chat_completion/test_chat_error', 'test_chat_error_non_stream'),
-      vllm('completion/test_completion_error', 'test_completion_error_non_stream'),
-    ],
-    says: 'An answer that fails is a 500 with an error.',
+  ...(
+    [
+      [[999_999], vllm('completion/test_prompt_validation', 'test_out_of_vocab_token_ids')],
+      [[-1], vllm('completion/test_completion_error', 'test_negative_prompt_token_ids_flat')],
+      [[[-1]], vllm('completion/test_completion_error', 'test_negative_prompt_token_ids_nested')],
+    ] as const
+  ).map(([prompt, test]): Behaviour => ({
+    askedBy: [test],
+    says: `The prompt \`${JSON.stringify(prompt)}\`, with an id that no token has, is a 400 with an error.`,
+    run: async ({ tiny }) => isText((await tiny.refused(COMPLETIONS, { prompt, max_tokens: 5 })).message),
+  })),
+  ...BOTH.map(([path, body, file, test]): Behaviour => ({
+    askedBy: [vllm(file, `${test}_non_stream`)],
+    says: `An answer that fails is a 500 with an error (\`${path}\`).`,
+    run: async ({ scripted }) => isText((await (await scripted(failing)).refused(path, body, 500)).message),
+  })),
+  ...BOTH.map(([path, body, file, test]): Behaviour => ({
+    askedBy: [vllm(file, `${test}_stream`)],
+    says: `A stream that fails has an event with the error after what was generated (\`${path}\`).`,
     run: async ({ scripted }) => {
-      const server = await scripted(failing);
-      isText((await server.refused(CHAT, chat({}), 500)).message);
-      isText((await server.refused(COMPLETIONS, { prompt: 'x' }, 500)).message);
+      const events = await (await scripted(failing)).stream(path, body);
+      assert.ok(events.length >= 2);
+      assert.ok(events.some(({ data }) => data.error?.message !== undefined));
     },
-  },
-  {
-    askedBy: [
-      vllm('chat_completion/test_chat_error', 'test_chat_error_stream'),
-      vllm('completion/test_completion_error', 'test_completion_error_stream'),
-    ],
-    says: 'A stream that fails has an event with the error after what was generated.',
-    run: async ({ scripted }) => {
-      const server = await scripted(failing);
-      for (const [path, body] of [
-        [CHAT, chat({})],
-        [COMPLETIONS, { prompt: 'x' }],
-      ] as const) {
-        const events = await server.stream(path, body);
-        assert.ok(events.length >= 2);
-        assert.ok(events.some(({ data }) => data.error?.message !== undefined));
-      }
-    },
-  },
+  })),
   {
     askedBy: [
       vllm('chat_completion/test_chat_error', 'test_chat_error_stream'),

@@ -16,19 +16,28 @@ function isEntry(entry: any, alternatives: number): void {
   for (const one of entry.top_logprobs) assert.ok(typeof one.token === 'string' && one.logprob <= 0);
 }
 
+const BOTH = [
+  [COMPLETIONS, ids, vllm('completion/test_completion', 'test_too_many_completion_logprobs'), { logprobs: 21 }],
+  [
+    CHAT,
+    chat(greedy),
+    vllm('chat_completion/test_chat', 'test_too_many_chat_logprobs'),
+    { logprobs: true, top_logprobs: 21 },
+  ],
+] as const;
+
 /** Log-probabilities of answers and prompts. */
 export const logprobs: readonly Behaviour[] = [
-  {
-    askedBy: [
-      vllm('completion/test_completion', 'test_no_logprobs'),
-      vllm('chat_completion/test_chat', 'test_no_logprobs_chat'),
-    ],
-    says: 'There are none where none are asked for.',
-    run: async ({ tiny }) => {
-      matches(await tiny.complete({ ...ids, logprobs: null }), { logprobs: null });
-      matches(await tiny.chat({ logprobs: false, max_tokens: 5 }), { logprobs: null });
-    },
-  },
+  ...(
+    [
+      [COMPLETIONS, { ...ids, logprobs: null }, vllm('completion/test_completion', 'test_no_logprobs')],
+      [CHAT, chat({ logprobs: false }), vllm('chat_completion/test_chat', 'test_no_logprobs_chat')],
+    ] as const
+  ).map(([path, body, test]): Behaviour => ({
+    askedBy: [test],
+    says: `There are none where none are asked for (\`${path}\`).`,
+    run: async ({ tiny }) => matches(await tiny.ok(path, body), { choices: [{ logprobs: null }] }),
+  })),
   {
     askedBy: [vllm('completion/test_completion', 'test_zero_logprobs')],
     says: 'A completion with `logprobs: 0` has those of its own tokens.',
@@ -46,20 +55,14 @@ export const logprobs: readonly Behaviour[] = [
       for (const one of given.top_logprobs) assert.ok([5, 6].includes(Object.keys(one).length));
     },
   },
-  {
-    askedBy: [
-      vllm('completion/test_completion', 'test_too_many_completion_logprobs'),
-      vllm('chat_completion/test_chat', 'test_too_many_chat_logprobs'),
-    ],
-    says: 'More than 20 are refused, whole and streamed, and the next request is answered.',
+  ...BOTH.map(([path, body, test, asked]): Behaviour => ({
+    askedBy: [test],
+    says: `More than 20 are refused, whole and streamed, and the next request is answered (\`${path}\`).`,
     run: async ({ tiny }) => {
-      for (const stream of [false, true]) {
-        await tiny.refused(COMPLETIONS, { ...ids, logprobs: 21, stream });
-        await tiny.refused(CHAT, chat({ logprobs: true, top_logprobs: 21, stream }));
-      }
-      await tiny.complete(ids);
+      for (const stream of [false, true]) await tiny.refused(path, { ...body, ...asked, stream });
+      await tiny.ok(path, body);
     },
-  },
+  })),
   {
     askedBy: [vllm('chat_completion/test_chat', 'test_zero_logprobs_chat')],
     says: 'A chat answer with `top_logprobs: 0` has its tokens’ own and no alternatives.',

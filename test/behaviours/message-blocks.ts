@@ -1,9 +1,8 @@
 import { type Behaviour, llama, vllm } from './behaviour.ts';
 import { assert, matches } from './check.ts';
-import { ask } from './messages.ts';
+import { ask, MESSAGES } from './messages.ts';
 import type { Scripted } from './servers.ts';
 
-const MESSAGES = '/v1/messages';
 const BLOCKS = 'anthropic/test_content_block_validation';
 const CONVERSION = 'anthropic/test_anthropic_messages_conversion';
 const question = { role: 'user', content: 'What is the weather?' };

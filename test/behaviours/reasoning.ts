@@ -62,17 +62,20 @@ export const reasoning: readonly Behaviour[] = [
     run: async ({ scripted }) => isText((await (await scripted(THOUGHT)).chat(asked)).message.reasoning),
   },
   {
-    askedBy: [
-      vllm('chat_completion/test_include_reasoning', 'test_include_reasoning_false_non_streaming'),
-      vllm('chat_completion/test_include_reasoning', 'test_include_reasoning_false_streaming'),
-    ],
-    says: '`include_reasoning: false` leaves it out, whole and streamed.',
+    askedBy: [vllm('chat_completion/test_include_reasoning', 'test_include_reasoning_false_non_streaming')],
+    says: '`include_reasoning: false` leaves it out of an answer.',
     run: async ({ scripted }) => {
-      const server = await scripted(THOUGHT);
-      const { message } = await server.chat({ ...asked, include_reasoning: false });
+      const { message } = await (await scripted(THOUGHT)).chat({ ...asked, include_reasoning: false });
       assert.equal(message.content, 'It is 323.');
       assert.equal(message.reasoning_content, undefined);
-      matches(await streamed(server, { include_reasoning: false }), { content: 'It is 323.', reasoning: '' });
+    },
+  },
+  {
+    askedBy: [vllm('chat_completion/test_include_reasoning', 'test_include_reasoning_false_streaming')],
+    says: '`include_reasoning: false` leaves it out of a stream.',
+    run: async ({ scripted }) => {
+      const parts = await streamed(await scripted(THOUGHT), { include_reasoning: false });
+      matches(parts, { content: 'It is 323.', reasoning: '' });
     },
   },
   {

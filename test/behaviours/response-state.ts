@@ -89,6 +89,7 @@ export const responseState: readonly Behaviour[] = [
   {
     askedBy: [vllm(STATE, 'test_cancel_completed')],
     says: 'Cancelling an answer that did not run in the background is a 400.',
+    differs: 'No answer runs in the background, so there is nothing to cancel: the path allows no POST (405).',
     run: async ({ scripted }) => {
       const server = await scripted('Hi.');
       const { id } = await server.ok(RESPONSES, { input: 'Hello' });
@@ -105,24 +106,22 @@ export const responseState: readonly Behaviour[] = [
       matches(await server.ok(RESPONSES, { input }), { status: 'completed' });
     },
   },
-  {
-    askedBy: [
-      vllm(SIMPLE, 'test_input_history_openai_shape_e2e'),
-      vllm(SIMPLE, 'test_input_history_openresponses_shape_e2e'),
-      vllm(SIMPLE, 'test_multiturn_history_replay_without_ids_e2e'),
-    ],
-    says: 'Earlier answers and reasoning may be sent back with or without ids and states.',
+  ...(
+    [
+      ['test_input_history_openai_shape_e2e', 'with ids and states', { id: 'item_1', status: 'completed' }],
+      ['test_input_history_openresponses_shape_e2e', 'without ids and states', {}],
+    ] as const
+  ).map(([test, how, more]): Behaviour => ({
+    askedBy: [vllm(SIMPLE, test), vllm(SIMPLE, 'test_multiturn_history_replay_without_ids_e2e')],
+    says: `Earlier answers and reasoning may be sent back ${how}.`,
     run: async ({ scripted }) => {
       const server = await scripted('Yes.');
-      for (const more of [{ id: 'item_1', status: 'completed' }, {}]) {
-        const input = [user('Be concise.'), said('Acknowledged.', more), thought(more), user('Reply.')];
-        const body = await server.ok(RESPONSES, { input });
-        matches(body, { status: 'completed' });
-        assert.equal(rolesOf(server).at(-1), 'user');
-        assert.ok(server.conversation.messages.some(({ content }: any) => content === 'Acknowledged.'));
-      }
+      const input = [user('Be concise.'), said('Acknowledged.', more), thought(more), user('Reply.')];
+      matches(await server.ok(RESPONSES, { input }), { status: 'completed' });
+      assert.equal(rolesOf(server).at(-1), 'user');
+      assert.ok(server.conversation.messages.some(({ content }: any) => content === 'Acknowledged.'));
     },
-  },
+  })),
   ...(
     [
       ['with_no_tools', {}],

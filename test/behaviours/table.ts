@@ -5,6 +5,7 @@ import { endpoints } from './endpoints.ts';
 import { errors } from './errors.ts';
 import { logprobs } from './logprobs.ts';
 import { messageBlocks } from './message-blocks.ts';
+import { messageStreams } from './message-streams.ts';
 import { messages } from './messages.ts';
 import { reasoning } from './reasoning.ts';
 import { responses } from './responses.ts';
@@ -28,6 +29,7 @@ export const TOPICS: Readonly<Record<string, readonly Behaviour[]>> = {
   streams,
   errors,
   messages,
+  'message streams': messageStreams,
   'message blocks': messageBlocks,
   responses,
   'response state': responseState,

@@ -82,13 +82,15 @@ const structuredFields = {
   json_object: z.boolean().nullish(),
 };
 
+export const structuredOutputs = z
+  .object({ ...structuredFields, structural_tag: only(() => false, 'use tools, or grammar') })
+  .nullish()
+  .meta({
+    description: 'Extension of vLLM: the answer fits a JSON Schema, a regex, one of some choices or a grammar.',
+  });
+
 const structured = {
-  structured_outputs: z
-    .object({ ...structuredFields, structural_tag: only(() => false, 'use tools, or grammar') })
-    .nullish()
-    .meta({
-      description: 'Extension of vLLM: the answer fits a JSON Schema, a regex, one of some choices or a grammar.',
-    }),
+  structured_outputs: structuredOutputs,
   guided_json: structuredFields.json.meta({ description: GUIDED }),
   guided_regex: structuredFields.regex.meta({ description: GUIDED }),
   guided_choice: structuredFields.choice.meta({ description: GUIDED }),

@@ -1,7 +1,7 @@
 import { MAX_TOP_LOGPROBS } from '@shoal/model';
 import { MAX_NAME_CHARS, MAX_TOOLS, reasoningEffort } from '../requests/chat-schema.ts';
 import { bodyError, ignored, isPlainObject, list, MAX_LABEL_CHARS, only, plainObject, z } from '../requests/fields.ts';
-import { drawing, model, shoalExtension, templateKwargs } from '../requests/sampling-schema.ts';
+import { drawing, model, shoalExtension, structuredOutputs, templateKwargs } from '../requests/sampling-schema.ts';
 
 const TEXT_ONLY = 'this model reads text only; images, audio and files are not supported';
 /** OpenAI's limits of metadata. */
@@ -139,6 +139,7 @@ export const responsesRequestSchema = z.looseObject(
   {
     ...drawing,
     ...prompting,
+    structured_outputs: structuredOutputs,
     max_output_tokens: z.number().int().min(1).nullish().meta({ description: 'Default: what the context leaves.' }),
     top_logprobs: z.number().int().min(0).max(MAX_TOP_LOGPROBS).nullish().meta({
       description: 'Alternatives to each token of the text; more than 0 asks for log-probabilities.',

@@ -54,6 +54,8 @@ export function toChat(body: ResponsesRequest, items: readonly InputItem[], maxC
     chat: {
       ...drawingOf(body),
       ...chat,
+      stop: body.stop,
+      structured_outputs: body.structured_outputs,
       max_completion_tokens: body.max_output_tokens,
       stream: body.stream,
       truncate_prompt_tokens: body.truncation === 'auto' ? keptTokens(body, maxContext) : undefined,
