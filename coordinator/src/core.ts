@@ -159,7 +159,7 @@ async function assemble(
 }
 
 function conventionOf({ convention }: Config, { chatTemplate }: Tokenizer): Convention {
-  const markup = { template: chatTemplate?.source };
+  const markup = { template: chatTemplate?.source, traits: chatTemplate?.traits };
   if (convention === 'auto') return chooseConvention(markup);
   if (CONVENTION_NAMES.includes(convention)) return conventionByName(convention, markup);
   throw new UsageError(

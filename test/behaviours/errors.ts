@@ -9,7 +9,7 @@ const book = [
   { role: 'system', content: 'Book' },
   { role: 'user', content: 'What is the best book' },
 ];
-const tooLong = { messages: Array(200).fill(book).flat() };
+const tooLong = { messages: Array(130).fill(book).flat() };
 /** Fails instead of the second token. */
 const failing: Script = {
   says: () => ({ ids: [97, 98, 99], failAt: { index: 1, error: new GenerationError('internal', 'x') } }),
@@ -61,7 +61,7 @@ export const errors: readonly Behaviour[] = [
       for (const stream of [false, true]) {
         const error = await tiny.refused(CHAT, { ...tooLong, stream });
         assert.match(error.message, /context/);
-        await tiny.refused(COMPLETIONS, { prompt: STORY.repeat(200), stream });
+        await tiny.refused(COMPLETIONS, { prompt: STORY.repeat(140), stream });
       }
     },
   },

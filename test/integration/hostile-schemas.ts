@@ -101,7 +101,7 @@ export const HOSTILE_SCHEMAS: readonly (readonly [name: string, schema: JsonSche
   ['a long pattern', pattern('a'.repeat(9_000)), 'more than 8192 characters'],
   ['repetition of nothing', pattern('^(){999999}$'), 'more than'],
   ['repetitions in each other', pattern(`^${'('.repeat(40)}a?${'){40}'.repeat(40)}$`), 'too many ways'],
-  ['deep groups', pattern(`${'('.repeat(30_000)}a${')'.repeat(30_000)}`), 'groups in each other'],
+  ['deep groups', pattern(`${'('.repeat(4_000)}a${')'.repeat(4_000)}`), 'groups in each other'],
   ['a large enum', { enum: times(20_000, (index) => `value ${index}`) }, 'larger than'],
   [
     'many properties',

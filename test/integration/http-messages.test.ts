@@ -84,7 +84,7 @@ describe('messages', () => {
     const message = await both(ask({ thinking }));
     expect(message.content).toEqual([
       { type: 'thinking', thinking: 'Let me see.', signature: '' },
-      { type: 'text', text: 'Four.', citations: null },
+      { type: 'text', text: 'Four.' },
     ]);
     expect(message.usage.output_tokens_details?.thinking_tokens).toBeGreaterThan(0);
     for (const without of [undefined, { type: 'disabled' }, { ...thinking, display: 'omitted' }] as const) {

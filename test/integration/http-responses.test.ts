@@ -126,6 +126,21 @@ describe('responses', () => {
     expect(prompts().slice(-2)).toEqual(Array(2).fill('user: Hi\nassistant: null\ntool: warm\n'));
   });
 
+  it('calls functions of a namespace, and takes the calls back', async () => {
+    await answerWith(({ promptIds }) => {
+      const prompt = Buffer.from(promptIds.slice(1)).toString();
+      return { ids: says(prompt.includes('tool: ') ? 'Sunny.' : '<call:maps__weather>{}</call>') };
+    });
+    const maps = { type: 'namespace', name: 'maps', description: 'Maps', tools: [weather] } as OpenAI.Responses.Tool;
+    const first = await both(ask({ tools: [maps] }));
+    expect(first.output).toMatchObject([{ type: 'function_call', namespace: 'maps', name: 'weather' }]);
+    expect(first.tools).toMatchObject([{ type: 'namespace', tools: [{ name: 'weather' }] }]);
+    const call = first.output[0] as OpenAI.Responses.ResponseFunctionToolCall;
+    const output = { type: 'function_call_output' as const, call_id: call.call_id, output: 'warm' };
+    const input = [{ role: 'user' as const, content: 'Hi' }, ...first.output, output] as OpenAI.Responses.ResponseInput;
+    expect((await client().responses.create(ask({ tools: [maps], input }))).output_text).toBe('Sunny.');
+  });
+
   it('leaves out tools of OpenAI’s servers beside others, and says so', async () => {
     await answerWith('x');
     const response = await post('/v1/responses', { ...ask(), tools: [{ type: 'web_search' }, weather] });

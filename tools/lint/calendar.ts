@@ -9,6 +9,7 @@ const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/base/event-log.ts',
   'coordinator/src/http/generate.ts',
   'coordinator/src/http/models.ts',
+  'coordinator/src/http/responses/shape.ts',
   'coordinator/src/trust/quarantine.ts',
 ];
 const IS_TEST = /\.test\.tsx?$/;

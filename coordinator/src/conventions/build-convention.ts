@@ -71,5 +71,8 @@ export function forcedCalls(
 
 const NO_ARGUMENTS: JsonSchema = { type: 'object', properties: {}, additionalProperties: false };
 
-/** The schema of a tool's arguments. */
-export const argumentsSchema = (tool: Tool): JsonSchema => tool.parameters ?? NO_ARGUMENTS;
+/** The schema of a tool's arguments: an object, also where the tool's own schema leaves that out. */
+export function argumentsSchema({ parameters = {} }: Tool): JsonSchema {
+  if (Object.keys(parameters).length === 0) return NO_ARGUMENTS;
+  return 'properties' in parameters ? { type: 'object', ...parameters } : parameters;
+}

@@ -29,7 +29,7 @@ export interface OpenOptions {
 }
 
 export interface GrammarsOptions extends GrammarThreadData {
-  /** From asking the thread until it counts as hung. All it does is bounded by count, in at most a few hundred milliseconds. */
+  /** From asking the thread, or its last answer, until it counts as hung: far above what its bounded work and its start take. */
   timeoutMs?: number;
   /** Compiled grammars that are kept. */
   maxGrammars?: number;
@@ -47,7 +47,7 @@ const MAX_INSTRUCTIONS = 1_000_000;
 const MAX_SESSIONS = 4_096;
 const MAX_WAITING = 256;
 const MAX_OF_CLIENT = 16;
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 30_000;
 /** Of a source as JSON; a body may have 1 MiB. */
 const MAX_SOURCE_BYTES = 262_144;
 

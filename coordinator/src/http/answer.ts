@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { OutputEvent, OutputParser } from '../conventions/index.ts';
 import type { ChoiceDelta, OutputToken, TextPiece } from './choice.ts';
-import { type AnswerPart, PartSplitter } from './parts.ts';
+import { type AnswerEvent, type AnswerPart, PartSplitter } from './parts.ts';
 
 export interface ToolCall {
   id: string;
@@ -9,10 +9,6 @@ export interface ToolCall {
   /** JSON, unless the answer was cut off. */
   arguments: string;
 }
-
-/** A part of an answer; every call has an id. */
-export type AnswerEvent =
-  Exclude<OutputEvent, { type: 'call' }> | { type: 'call'; index: number; id: string; name: string };
 
 export interface AnswerEnd {
   reason: 'stop' | 'length' | 'tool_calls';
@@ -44,6 +40,8 @@ export interface AnswerOptions {
   parser: OutputParser | undefined;
   showsSpecialTokens: boolean;
   showsReasoning: boolean;
+  /** Whether text that is no call is the beginning of one that was cut off, which is not shown. */
+  requiresCall: boolean;
   /** Called with the number of tokens that were spent on reasoning. */
   onReasoning(tokens: number): void;
 }
@@ -53,13 +51,15 @@ export async function* runAnswer(
   deltas: AsyncIterable<ChoiceDelta>,
   options: AnswerOptions,
 ): AsyncGenerator<AnswerDelta> {
-  const { parser, showsReasoning, showsSpecialTokens, onReasoning } = options;
+  const { parser, requiresCall, showsReasoning, showsSpecialTokens, onReasoning } = options;
   let hasCalls = false;
   let last: OutputEvent['type'] | undefined;
   const shown = (events: readonly OutputEvent[]): AnswerEvent[] => {
     last = events.at(-1)?.type ?? last;
     hasCalls ||= events.some(({ type }) => type === 'call');
-    return events.filter(({ type }) => showsReasoning || type !== 'reasoning').map(withId);
+    const isShown = (type: OutputEvent['type']): boolean =>
+      type === 'content' ? !requiresCall : type !== 'reasoning' || showsReasoning;
+    return events.filter(({ type }) => isShown(type)).map(withId);
   };
   for await (const { pieces, tokens, end } of deltas) {
     if (end) {

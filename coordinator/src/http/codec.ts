@@ -27,6 +27,8 @@ export interface TextCodec {
   /** The token of this name, special or not. */
   idOf(text: string): number | undefined;
   newDetokenizer(): StreamDetokenizer;
+  /** Whether a text's first space is the tokenizer's and not the text's, as in Llama 2's; an answer goes on with it. */
+  readonly dropsFirstSpace: boolean;
   /** The markers of a text with a gap, if the model has them. */
   readonly fim: FimMarkers | undefined;
 }
@@ -46,6 +48,7 @@ export function tokenizerCodec(tokenizer: Tokenizer, texts: TextEncoding): TextC
     specialText: (id) => (tokenizer.specialTokenIds.has(id) ? (tokenizer.tokenText(id) ?? '') : undefined),
     idOf: (text) => tokenizer.idOf(text),
     newDetokenizer: () => tokenizer.detokenizer(),
+    dropsFirstSpace: tokenizer.dropsFirstSpace,
     fim: fimMarkers(tokenizer),
   };
 }

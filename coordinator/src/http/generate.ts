@@ -166,7 +166,7 @@ class Run {
   }
 
   #start(prompt: ParsedPrompt, index: number, choice: number): ChoiceRun {
-    const { echo, text, showsReasoning, newParser, generation, promptLogprobs: listed } = this.#parsed;
+    const { echo, text, requiresCall, showsReasoning, newParser, generation, promptLogprobs: listed } = this.#parsed;
     const promptLogprobs = (echo && generation.topLogprobs !== undefined) || listed !== undefined;
     const run: ChoiceRun = { index, promptLogprobs: undefined, deltas: undefined! };
     const pieces = runChoice(this.#submit(prompt, index, choice, promptLogprobs), {
@@ -186,6 +186,7 @@ class Run {
     run.deltas = runAnswer(pieces, {
       parser: newParser?.(),
       showsSpecialTokens: text.showsSpecialTokens,
+      requiresCall,
       showsReasoning,
       onReasoning: (tokens) => (this.#counts.reasoningTokens += tokens),
     });

@@ -33,6 +33,8 @@ it('answers from the start on that the coordinator is alive, not ready, and what
     'close',
   ]);
   expect(await asked.json()).toMatchObject({ error: { code: 'starting', type: 'server_error' } });
+  const message = await get('/v1/messages', { method: 'POST', body: '{}' });
+  expect(await message.json()).toMatchObject({ type: 'error', error: { type: 'overloaded_error' } });
 });
 
 it('refuses a taken port, and gives it back', async () => {

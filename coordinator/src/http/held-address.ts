@@ -1,8 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { once } from 'node:events';
 import { ApiError } from './errors.ts';
 import { SECURITY_HEADERS } from './headers.ts';
+import { isMessagesPath, messagesError } from './messages/error.ts';
 
 /** Orchestrators and proxies that ask for health. */
 const MAX_CONNECTIONS = 1024;
@@ -65,7 +67,7 @@ export async function holdAddress(
 }
 
 function answer({ method, url = '/' }: IncomingMessage, response: ServerResponse, progress: () => StartProgress): void {
-  const path = url.split('?', 1)[0];
+  const [path = '/'] = url.split('?', 1);
   const [status, body] = answerTo(path, progress);
   response.writeHead(status, {
     ...SECURITY_HEADERS,
@@ -78,8 +80,9 @@ function answer({ method, url = '/' }: IncomingMessage, response: ServerResponse
   response.end(method === 'HEAD' ? undefined : JSON.stringify(body));
 }
 
-function answerTo(path: string | undefined, progress: () => StartProgress): [status: number, body: object] {
+function answerTo(path: string, progress: () => StartProgress): [status: number, body: object] {
   if (path === '/healthz') return [200, { status: 'starting' }];
   if (path === '/readyz') return [503, { ready: false, reason: 'starting', ...progress() }];
-  return [503, ApiError.starting().body];
+  const error = ApiError.starting();
+  return [503, isMessagesPath(path) ? messagesError(error, randomUUID()) : error.body];
 }

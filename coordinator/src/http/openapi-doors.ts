@@ -137,7 +137,9 @@ function storedPaths() {
         byId,
       ),
       delete: {
-        ...{ summary: 'Delete a stored answer', tags: [OPENAI], ...byId },
+        summary: 'Delete a stored answer',
+        tags: [OPENAI],
+        ...byId,
         responses: { '200': ok('It is deleted.', ref('DeletedResponse')), '401': unauthorized, '404': gone },
       },
     },

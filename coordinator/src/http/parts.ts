@@ -1,5 +1,9 @@
-import type { AnswerEvent } from './answer.ts';
+import type { OutputEvent } from '../conventions/index.ts';
 import type { OutputToken } from './choice.ts';
+
+/** A piece of an answer; every call has an id. */
+export type AnswerEvent =
+  Exclude<OutputEvent, { type: 'call' }> | { type: 'call'; index: number; id: string; name: string };
 
 /** A part of an answer: everything of one kind in a row, or one call. */
 export type AnswerPart =

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { byteCodec } from './testing/byte-codec.ts';
 import { startServer, type TestServer } from './testing/harness.ts';
 
 let server: TestServer;
@@ -67,6 +68,12 @@ describe('/detokenize', () => {
       content: text,
     });
     expect((await post('/v1/detokenize', { tokens: [] })).body).toEqual({ prompt: '', content: '' });
+  });
+
+  it('leaves out the space that a tokenizer puts in front', async () => {
+    server = await startServer({ script: () => ({ ids: [] }) }, { codec: { ...byteCodec(), dropsFirstSpace: true } });
+    const { body } = await post('/detokenize', { tokens: [32, 32, 97] });
+    expect(body.prompt).toBe(' a');
   });
 
   it('gives back what was tokenized', async () => {

@@ -97,7 +97,8 @@ export const detokenize: PlainEndpoint<DetokenizeRequest> = {
       return special === undefined ? detokenizer.push(id) : detokenizer.flush() + special;
     };
     const pieces = await inTurns(tokens, textOf);
-    const text = pieces.join('') + detokenizer.flush();
+    const whole = pieces.join('') + detokenizer.flush();
+    const text = codec.dropsFirstSpace && whole.startsWith(' ') ? whole.slice(1) : whole;
     return { prompt: text, content: text };
   },
 };
@@ -114,7 +115,7 @@ async function tokensOf(body: TokenizeRequest, deps: ParseDeps, client: TextClie
   const param = body.prompt == null ? 'content' : 'prompt';
   const addsSpecialTokens = param === 'prompt' ? (body.add_special_tokens ?? true) : (body.add_special ?? false);
   const task = { text: body[param] ?? '', addsSpecialTokens };
-  return (await encode(task, param, MAX_TRUNCATED, deps, client)).list;
+  return (await encode(task, param, { truncate_prompt_tokens: MAX_TRUNCATED }, deps, client)).list;
 }
 
 const named = (tokens: readonly number[], codec: TextCodec): Promise<string[]> =>

@@ -81,7 +81,8 @@ export class Tokenizer {
   readonly #budget: BpeBudget;
   readonly #bound: TokenBound;
   /** Whether the tokenizer adds a space before a text. */
-  readonly #dropsFirstSpace: boolean;
+  /** Whether a text that is encoded gets a space in front, which is not part of its decoded text. */
+  readonly dropsFirstSpace: boolean;
   /** By id. */
   readonly #bytes: Uint8Array[] = [];
   /** By id, once asked for; null for parts of characters. */
@@ -92,7 +93,7 @@ export class Tokenizer {
     const spec = parse(tokenizerSchema, tokenizerJson, 'tokenizer.json');
     const config = parse(configSchema, configJson, 'tokenizer_config.json');
     const bytesOf = vocabularyOf(spec.decoder);
-    this.#dropsFirstSpace = someDecoder(spec.decoder, 'Strip');
+    this.dropsFirstSpace = someDecoder(spec.decoder, 'Strip');
     try {
       this.#hf = new HfTokenizer(tokenizerJson as object, configJson as object);
     } catch (cause) {
@@ -155,7 +156,7 @@ export class Tokenizer {
     let text = '';
     for (const id of ids) text += detokenizer.push(id);
     text += detokenizer.flush();
-    return this.#dropsFirstSpace && text.startsWith(' ') ? text.slice(1) : text;
+    return this.dropsFirstSpace && text.startsWith(' ') ? text.slice(1) : text;
   }
 
   /** A streaming decoder for one answer's tokens. */

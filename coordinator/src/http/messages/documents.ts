@@ -3,7 +3,7 @@ import { z } from 'zod';
 /** What /v1/messages answers with. */
 
 const blockSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('text'), text: z.string(), citations: z.null() }),
+  z.object({ type: z.literal('text'), text: z.string() }),
   z.object({
     type: z.literal('thinking'),
     thinking: z.string(),

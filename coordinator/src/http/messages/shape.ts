@@ -56,7 +56,8 @@ function wholeBlock(part: AnswerPart): MessageBlock {
 function emptyBlock(part: AnswerPart): MessageBlock {
   switch (part.type) {
     case 'content':
-      return { type: 'text', text: '', citations: null };
+      // Without `citations`: some clients take only a list there, and others only null.
+      return { type: 'text', text: '' };
     case 'reasoning':
       return { type: 'thinking', thinking: '', signature: '' };
     case 'call': {

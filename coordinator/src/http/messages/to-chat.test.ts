@@ -10,12 +10,23 @@ const textBlock = (text: string) => ({ type: 'text', text });
 describe('toChat', () => {
   it('passes on what both have, by the names of chat', () => {
     const { chat } = chatOf({
-      ...{ model: 'm', temperature: 0.3, top_p: 0.8, top_k: 5, stop_sequences: ['a'], stream: true },
+      model: 'm',
+      temperature: 0.3,
+      top_p: 0.8,
+      top_k: 5,
+      stop_sequences: ['a'],
+      stream: true,
       system: [textBlock('One.'), textBlock('Two.')],
       output_config: { effort: 'high', format: { type: 'json_schema', schema: { type: 'object' } } },
     });
     expect(chat).toMatchObject({
-      ...{ model: 'm', temperature: 0.3, top_p: 0.8, top_k: 5, stop: ['a'], stream: true, max_completion_tokens: 5 },
+      model: 'm',
+      temperature: 0.3,
+      top_p: 0.8,
+      top_k: 5,
+      stop: ['a'],
+      stream: true,
+      max_completion_tokens: 5,
       messages: [
         { role: 'system', content: 'One.\n\nTwo.' },
         { role: 'user', content: 'x' },

@@ -1,5 +1,7 @@
 import { ApiError } from '../errors.ts';
 import type { ChatRequest, ChatRequestMessage } from '../requests/chat-schema.ts';
+import { drawingOf } from '../requests/drawing-of.ts';
+import { settledRoles } from '../requests/settled-roles.ts';
 import { supportedTools } from '../requests/supported-tools.ts';
 import type { CountTokensRequest, MessageBlock, MessagesRequest } from './schema.ts';
 
@@ -21,7 +23,7 @@ export function toChat(body: Body): { chat: ChatRequest; ignored: string[] } {
   const chat: ChatRequest = {
     ...drawingOf(body),
     model: body.model,
-    messages: systemText === '' ? messages : [{ role: 'system', content: systemText }, ...messages],
+    messages: settledRoles(systemText === '' ? messages : [{ role: 'system', content: systemText }, ...messages]),
     max_completion_tokens: maxTokens,
     stop,
     stream: body.stream,
@@ -39,16 +41,6 @@ export function toChat(body: Body): { chat: ChatRequest; ignored: string[] } {
     ...(format && { response_format: { type: 'json_schema', json_schema: { name: 'output', schema: format.schema } } }),
   };
   return { chat, ignored };
-}
-
-function drawingOf(body: Body): Partial<ChatRequest> {
-  const { temperature, top_p, top_k, min_p, seed, presence_penalty, frequency_penalty, repetition_penalty } = body;
-  const { repeat_penalty, logit_bias, ignore_eos, min_tokens, stop_token_ids, skip_special_tokens } = body;
-  return {
-    ...{ temperature, top_p, top_k, min_p, seed, presence_penalty, frequency_penalty, repetition_penalty },
-    ...{ repeat_penalty, logit_bias, ignore_eos, min_tokens, stop_token_ids, skip_special_tokens },
-    include_stop_str_in_output: body.include_stop_str_in_output,
-  };
 }
 
 function toolsOf({ tool_choice: choice }: Body, sent: NonNullable<Body['tools']>) {

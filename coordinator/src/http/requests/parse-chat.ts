@@ -27,7 +27,8 @@ export async function parseChat(body: ChatRequest, deps: ParseDeps, client: Text
   const newParser = (): OutputParser => convention.newParser({ tools: tools.offered, tail, maxCalls });
   const showsReasoning = body.include_reasoning ?? true;
   const generation = { ...common.generation, stopTokenIds: stopTokens(common.generation.stopTokenIds, deps) };
-  return { ...common, generation, prompts: [prompt], echo: false, openConstraint, newParser, showsReasoning };
+  const answer = { openConstraint, newParser, requiresCall: tools.required !== undefined, showsReasoning };
+  return { ...common, ...answer, generation, prompts: [prompt], echo: false };
 }
 
 /** With the tokens that end a turn by the model's convention. */
@@ -44,7 +45,7 @@ export async function chatPrompt(body: ChatRequest, deps: ParseDeps, client: Tex
   const tools = toolsOf(body);
   const wanted = wantedOf(body, tools, deps);
   const task = conversation(body, tools, wanted, deps);
-  const { list: ids, tail = '' } = await encode(task, 'messages', body.truncate_prompt_tokens, deps, client);
+  const { list: ids, tail = '' } = await encode(task, 'messages', body, deps, client);
   return { tools, wanted, ids, tail };
 }
 

@@ -41,6 +41,7 @@ export function parseCommon(body: CompletionRequest | ChatRequest, topLogprobs: 
     returnsTokenIds: body.return_token_ids ?? false,
     namesTokensById: body.return_tokens_as_token_ids ?? false,
     generation: generationOf(body, topLogprobs, deps),
+    requiresCall: false,
     showsReasoning: true,
     newParser: undefined,
   } satisfies Partial<ParsedRequest>;
@@ -110,21 +111,24 @@ type UnboundedTask = EncodeTask extends infer Task
     : never
   : never;
 
+/** Which part of a prompt is kept. */
+export type Kept = Pick<ChatRequest, 'truncate_prompt_tokens' | 'truncation_side'>;
+
 /**
- * Token ids of a text or a conversation; with `keepLast` (truncate_prompt_tokens) only so many of the last. Rejects with an
- * ApiError that names the parameter, or with the reason of the client's signal.
+ * Token ids of a text or a conversation, or the part of them that is kept. Rejects with an ApiError that names the parameter, or
+ * with the reason of the client's signal.
  */
 export async function encode(
   task: UnboundedTask,
   param: string,
-  keepLast: number | null | undefined,
+  kept: Kept,
   { generation: { maxContext }, codec }: ParseDeps,
   client: TextClient,
 ): Promise<Extract<EncodeOutcome, { ids: unknown }> & { list: number[] }> {
   try {
-    const maxTokens = keepLast == null ? maxContext : MAX_TRUNCATED;
+    const maxTokens = kept.truncate_prompt_tokens == null ? maxContext : MAX_TRUNCATED;
     const outcome = await codec.encode({ ...task, maxTokens } as EncodeTask, client);
-    if ('ids' in outcome) return { ...outcome, list: truncated(Array.from(outcome.ids), keepLast, maxContext) };
+    if ('ids' in outcome) return { ...outcome, list: truncated(Array.from(outcome.ids), kept, maxContext) };
     throw faultError(outcome.fault, param, maxContext);
   } catch (thrown) {
     throw thrown instanceof TextThreadError ? threadError(thrown, param) : thrown;
@@ -132,9 +136,11 @@ export async function encode(
 }
 
 /** -1 keeps what the context holds beside one token of the answer. */
-export function truncated(ids: number[], keepLast: number | null | undefined, maxContext: number): number[] {
-  if (keepLast == null) return ids;
-  return ids.slice(Math.max(0, ids.length - (keepLast < 0 ? maxContext - 1 : keepLast)));
+export function truncated(ids: number[], kept: Kept, maxContext: number): number[] {
+  const { truncate_prompt_tokens: asked, truncation_side: side } = kept;
+  if (asked == null) return ids;
+  const count = asked < 0 ? maxContext - 1 : asked;
+  return side === 'right' ? ids.slice(0, count) : ids.slice(Math.max(0, ids.length - count));
 }
 
 function faultError(fault: TextFault, param: string, maxContext: number): ApiError {

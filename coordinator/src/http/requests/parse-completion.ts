@@ -66,17 +66,16 @@ async function promptIds(
   client: TextClient,
 ): Promise<number[]> {
   const { codec, generation } = deps;
-  const keepLast = body.truncate_prompt_tokens;
   if (typeof prompt === 'string') {
     const text = fillInTheMiddle(prompt, body.suffix, deps);
     const addsSpecialTokens = body.add_special_tokens ?? true;
-    return (await encode({ text, addsSpecialTokens }, param, keepLast, deps, client)).list;
+    return (await encode({ text, addsSpecialTokens }, param, body, deps, client)).list;
   }
   if (body.suffix) {
     throw ApiError.invalid('suffix', "Invalid 'suffix': it needs a prompt of text, not of token ids.");
   }
   checkIds(param, prompt, codec.vocabSize);
-  return truncated(prompt, keepLast, generation.maxContext);
+  return truncated(prompt, body, generation.maxContext);
 }
 
 /** Prefix and suffix between the model's own markers, in the order prefix, suffix, middle (Bavarian et al. 2022, §3). */

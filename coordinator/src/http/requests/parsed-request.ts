@@ -51,6 +51,8 @@ export interface ParsedRequest {
   openConstraint: (() => TokenConstraint) | undefined;
   /** Tells the parts of one answer apart; undefined: all of it is content. */
   newParser: (() => OutputParser) | undefined;
+  /** Whether all of the answer but its reasoning must be calls. */
+  requiresCall: boolean;
   /** Whether reasoning is part of what is returned. */
   showsReasoning: boolean;
 }

@@ -169,6 +169,9 @@ export const sampling = {
   truncate_prompt_tokens: z.number().int().min(-1).nullish().meta({
     description: 'Keep only the last so many tokens of the prompt; -1: as many as the context holds.',
   }),
+  truncation_side: z.enum(['left', 'right']).nullish().meta({
+    description: 'right: keep the first tokens instead. Default: left.',
+  }),
   return_token_ids: z.boolean().nullish().meta({
     description: 'Extension of vLLM: the token ids of the prompt and of the answer’s text.',
   }),

@@ -1,5 +1,6 @@
 import { ApiError } from '../errors.ts';
 import type { ChatRequestMessage } from '../requests/chat-schema.ts';
+import { flatName } from './namespaces.ts';
 import type { InputItem, ItemPart } from './schema.ts';
 
 /** Between two messages of the assistant in a row, which templates take as one. */
@@ -44,7 +45,8 @@ function addToTurn(turn: Turn, item: InputItem, names: Map<string, string>): voi
     const content = textOf(item.content);
     turn.reasoning += content === '' ? textOf(item.summary) : content;
   } else if (item.type === 'function_call') {
-    const { call_id: id, name, arguments: text } = item as { call_id: string; name: string; arguments: string };
+    const { call_id: id, arguments: text } = item as { call_id: string; arguments: string };
+    const name = flatName(item.name!, item.namespace);
     names.set(id, name);
     turn.calls.push({ id, type: 'function', function: { name, arguments: text } });
   } else {

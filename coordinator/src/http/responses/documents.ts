@@ -35,6 +35,7 @@ const outputItemSchema = z.discriminatedUnion('type', [
     type: z.literal('function_call'),
     id: z.string(),
     call_id: z.string(),
+    namespace: z.string().optional().meta({ description: 'Of a function that the request has in a namespace.' }),
     name: z.string(),
     arguments: z.string().meta({ description: 'JSON, unless the answer was cut off.' }),
     status,

@@ -59,7 +59,8 @@ function more(
 function ended(part: AnswerPart, place: object, writer: ItemWriter): NamedEvent[] {
   if (part.type === 'call') {
     const { name, arguments: text } = part;
-    return [['response.function_call_arguments.done', { ...place, name, arguments: text }]];
+    const own = writer.options.namespaces.get(name)?.name ?? name;
+    return [['response.function_call_arguments.done', { ...place, name: own, arguments: text }]];
   }
   const { text } = part;
   if (part.type === 'content') {

@@ -4,6 +4,7 @@ import type { AnswerPart } from '../parts.ts';
 import { namedLogprobs } from '../shapes/shape.ts';
 import type { OutputToken } from '../choice.ts';
 import type { OutputItem } from './documents.ts';
+import type { Namespaces } from './namespaces.ts';
 
 const PREFIXES = { content: 'msg_', reasoning: 'rs_', call: 'fc_' };
 
@@ -17,6 +18,7 @@ export interface ItemOptions {
   withLogprobs: boolean;
   /** Whether reasoning is written as a summary, which is what programs read that ask for one. */
   asSummary: boolean;
+  namespaces: Namespaces;
 }
 
 /** Writes the parts of one answer as items, each with an id of its own. */
@@ -52,7 +54,8 @@ export class ItemWriter {
       }
       case 'call': {
         const { id: callId, name, arguments: text } = part;
-        return { id, type: 'function_call', status, call_id: callId, name, arguments: text };
+        const own = this.options.namespaces.get(name) ?? { name };
+        return { id, type: 'function_call', status, call_id: callId, ...own, arguments: text };
       }
       default:
         return part satisfies never;

@@ -33,12 +33,13 @@ export function responses(store: ResponseStore, maxContext: number): Endpoint<Re
     schema: responsesRequestSchema,
     read(body, caller) {
       const { previous, input, conversation } = readInput(body, store, caller);
-      const { chat, tools, ignored } = toChat(body, conversation, maxContext);
+      const { chat, tools, namespaces, ignored } = toChat(body, conversation, maxContext);
       return {
         parse: (deps, client) => renamed(NAMES, () => parseChat(chat, deps, client)),
         shape: responseShape({
           body,
           tools,
+          namespaces,
           keep: (response) => store.add(response as unknown as StoredResponse, input, previous, caller),
         }),
         ignored,

@@ -42,19 +42,24 @@ const item = z.object({
   content: content.nullish(),
   call_id: label.nullish(),
   name: name.nullish(),
+  namespace: name.nullish(),
   arguments: z.string().nullish().meta({ description: 'Of a function_call: JSON.' }),
   output: content.nullish().meta({ description: 'Of a function_call_output.' }),
   summary: list(part).nullish().meta({ description: 'Of a reasoning item, which may have content instead.' }),
 });
 export type InputItem = z.infer<typeof item>;
 
-const tool = z.object({
-  type: z.string().max(MAX_LABEL_CHARS).meta({ description: 'function. Tools of other types have no effect.' }),
+const aFunction = {
+  type: z.string().max(MAX_LABEL_CHARS).meta({
+    description: 'function, or namespace: of functions in `tools`. Tools of other types have no effect.',
+  }),
   name: name.nullish(),
   description: z.string().nullish(),
   parameters: plainObject.nullish().meta({ description: 'A JSON Schema of the arguments.' }),
   strict: z.boolean().nullish(),
-});
+};
+
+const tool = z.object({ ...aFunction, tools: list(z.object(aFunction)).max(MAX_TOOLS).nullish() });
 
 const toolChoice = z.union(
   [

@@ -6,6 +6,7 @@ import type { AnswerShape, ServerEvent, ShapeContext, StreamShape } from '../sha
 import type { ResponseObject } from './documents.ts';
 import { eventsOf } from './events.ts';
 import { ItemWriter } from './items.ts';
+import type { Namespaces } from './namespaces.ts';
 import type { ResponsesRequest } from './schema.ts';
 
 /** What an answer to a request says beside what was generated. */
@@ -13,6 +14,7 @@ export interface ResponseOptions {
   body: ResponsesRequest;
   /** Those that the model was told of. */
   tools: NonNullable<ResponsesRequest['tools']>;
+  namespaces: Namespaces;
   /** Keeps a complete answer; false if it is not kept. */
   keep(response: ResponseObject): boolean;
 }
@@ -27,9 +29,9 @@ export const responseShape = (options: ResponseOptions): AnswerShape => ({
   stream: (context) => responseStream(context, options),
 });
 
-function itemWriter({ codec, parsed }: ShapeContext, { body }: ResponseOptions): ItemWriter {
+function itemWriter({ codec, parsed }: ShapeContext, { body, namespaces }: ResponseOptions): ItemWriter {
   const asSummary = summaryOf(body) !== null;
-  return new ItemWriter({ codec, withLogprobs: parsed.generation.topLogprobs !== undefined, asSummary });
+  return new ItemWriter({ codec, withLogprobs: parsed.generation.topLogprobs !== undefined, asSummary, namespaces });
 }
 
 function summaryOf({ reasoning }: ResponsesRequest): string | null {
@@ -52,12 +54,14 @@ function begun({ head, parsed }: ShapeContext, { body, tools }: ResponseOptions)
     usage: null,
     ...echoedSettings(body),
     temperature: body.temperature ?? temperature,
-    tools: tools.map(({ name, description, parameters, strict }) => ({
-      ...{ type: 'function', name, description: description ?? null },
-      ...{ parameters: parameters ?? null, strict: strict ?? false },
-    })),
+    tools: tools.map(echoedTool),
     top_p: body.top_p ?? topP,
   };
+}
+
+function echoedTool({ type, name, description, parameters, strict, tools }: ResponseOptions['tools'][number]): object {
+  if (type === 'namespace') return { type, name, description: description ?? null, tools };
+  return { type, name, description: description ?? null, parameters: parameters ?? null, strict: strict ?? false };
 }
 
 function echoedSettings(body: ResponsesRequest) {

@@ -95,7 +95,7 @@ export class ResponseStore {
   readonly #items = new Map<string, Turn>();
   #bytes = 0;
 
-  constructor(limits: Partial<StoreLimits> = {}, nowMs: () => number = Date.now) {
+  constructor(limits: Partial<StoreLimits> = {}, nowMs: () => number = () => performance.now()) {
     this.#limits = { ...DEFAULT_STORE_LIMITS, ...limits };
     this.#nowMs = nowMs;
   }
@@ -160,7 +160,8 @@ export class ResponseStore {
 
   /** Forgets what has not been used for too long. To be called now and then. */
   expire(): void {
-    for (const owner of [...this.#owners.values()]) {
+    // Deleting from a map while it is gone through is defined: what is deleted is not visited.
+    for (const owner of this.#owners.values()) {
       for (const entry of owner.entries.values()) {
         if (!this.#isExpired(entry)) break;
         this.#remove(entry);

@@ -1,20 +1,32 @@
 import { ApiError } from '../errors.ts';
 import type { ChatRequest } from '../requests/chat-schema.ts';
+import { drawingOf } from '../requests/drawing-of.ts';
+import { settledRoles } from '../requests/settled-roles.ts';
 import { supportedTools } from '../requests/supported-tools.ts';
 import { conversationOf } from './conversation.ts';
+import { type FlatFunction, flatFunctions, isSupported, type Namespaces } from './namespaces.ts';
 import type { InputItem, InputTokensRequest, ResponsesRequest } from './schema.ts';
 
 const LOGPROBS = 'message.output_text.logprobs';
 
 type Tools = NonNullable<InputTokensRequest['tools']>;
 
+/** A request as chat has it, and what its answer says of it. */
+interface Translated {
+  chat: ChatRequest;
+  /** Those that the model is told of. */
+  tools: Tools;
+  /** Functions that are in a namespace, by the names that the model knows them by. */
+  namespaces: Namespaces;
+  /** What has no effect. */
+  ignored: string[];
+}
+
 /** What the prompt of an answer is made of, as /v1/chat/completions has it. `items` are the whole conversation. */
-export function promptToChat(
-  body: InputTokensRequest | ResponsesRequest,
-  items: readonly InputItem[],
-): { chat: ChatRequest; tools: Tools; ignored: string[] } {
-  const { supported, ignored } = supportedTools(body.tools ?? [], ({ type }) => type === 'function');
-  const { tools, tool_choice } = toolsOf(body, supported);
+export function promptToChat(body: InputTokensRequest | ResponsesRequest, items: readonly InputItem[]): Translated {
+  const { supported, ignored } = supportedTools(body.tools ?? [], isSupported);
+  const { functions, namespaces } = flatFunctions(supported);
+  const { tools, tool_choice } = chosenTools(body, functions);
   const messages = conversationOf(items);
   const { instructions } = body;
   if (messages.length === 0 && !instructions) {
@@ -22,7 +34,7 @@ export function promptToChat(
   }
   const chat: ChatRequest = {
     model: body.model,
-    messages: instructions ? [{ role: 'system', content: instructions }, ...messages] : messages,
+    messages: settledRoles(instructions ? [{ role: 'system', content: instructions }, ...messages] : messages),
     tools,
     tool_choice,
     parallel_tool_calls: body.parallel_tool_calls,
@@ -30,15 +42,11 @@ export function promptToChat(
     reasoning_effort: body.reasoning?.effort,
     chat_template_kwargs: body.chat_template_kwargs,
   };
-  return { chat, tools: supported, ignored };
+  return { chat, tools: supported, namespaces, ignored };
 }
 
 /** The same request to /v1/chat/completions. */
-export function toChat(
-  body: ResponsesRequest,
-  items: readonly InputItem[],
-  maxContext: number,
-): { chat: ChatRequest; tools: Tools; ignored: string[] } {
+export function toChat(body: ResponsesRequest, items: readonly InputItem[], maxContext: number): Translated {
   const { chat, ...more } = promptToChat(body, items);
   const { top_logprobs: top } = body;
   const wantsLogprobs = (top ?? 0) > 0 || (body.include ?? []).includes(LOGPROBS);
@@ -62,22 +70,11 @@ function keptTokens({ max_output_tokens: asked }: ResponsesRequest, maxContext: 
   return maxContext - Math.min(asked ?? quarter, quarter);
 }
 
-function drawingOf(body: ResponsesRequest): Partial<ChatRequest> {
-  const { temperature, top_p, top_k, min_p, seed, presence_penalty, frequency_penalty, repetition_penalty } = body;
-  const { repeat_penalty, logit_bias, ignore_eos, min_tokens, stop_token_ids, skip_special_tokens } = body;
-  return {
-    ...{ temperature, top_p, top_k, min_p, seed, presence_penalty, frequency_penalty, repetition_penalty },
-    ...{ repeat_penalty, logit_bias, ignore_eos, min_tokens, stop_token_ids, skip_special_tokens },
-    include_stop_str_in_output: body.include_stop_str_in_output,
-  };
-}
-
-function toolsOf({ tool_choice: choice }: InputTokensRequest, supported: Tools) {
-  const tools = supported.map(({ name, description, parameters, strict }, index) => {
-    const param = `tools[${index}].name`;
-    if (name == null) throw ApiError.invalid(param, `Missing required parameter: '${param}'.`, 'missing_parameter');
-    return { type: 'function' as const, function: { name, description, parameters, strict } };
-  });
+function chosenTools({ tool_choice: choice }: InputTokensRequest, functions: readonly FlatFunction[]) {
+  const tools = functions.map(({ name, description, parameters, strict }) => ({
+    type: 'function' as const,
+    function: { name, description, parameters, strict },
+  }));
   if (choice == null || typeof choice === 'string') return { tools, tool_choice: choice };
   if (choice.type === 'function') {
     return { tools, tool_choice: { type: 'function' as const, function: { name: choice.name } } };

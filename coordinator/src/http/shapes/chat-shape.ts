@@ -1,6 +1,7 @@
-import type { AnswerDelta, AnswerEvent, ToolCall } from '../answer.ts';
+import type { AnswerDelta, ToolCall } from '../answer.ts';
 import type { OutputToken } from '../choice.ts';
 import type { TextCodec } from '../codec.ts';
+import type { AnswerEvent } from '../parts.ts';
 import type { ParsedRequest } from '../requests/parsed-request.ts';
 import type { ChatChoice, ChatChunkChoice, ChatChunkCall, ChatLogprobs } from '../response-schema.ts';
 import {

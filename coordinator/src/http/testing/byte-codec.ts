@@ -18,6 +18,7 @@ export function byteCodec(): TextCodec {
     tokenText: (id) => (id === BEGIN_OF_TEXT ? BEGIN_OF_TEXT_NAME : id < 0x80 ? String.fromCharCode(id) : undefined),
     specialText: (id) => (id === BEGIN_OF_TEXT ? BEGIN_OF_TEXT_NAME : undefined),
     idOf: (text) => (text === BEGIN_OF_TEXT_NAME ? BEGIN_OF_TEXT : undefined),
+    dropsFirstSpace: false,
     fim: undefined,
     newDetokenizer: () => {
       const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
