@@ -17,6 +17,7 @@ const COMMANDS = {
   dev: { needs: ['dependencies', 'kernels'], run: ['tools/dev.ts'] },
   demo: { needs: ['dependencies', 'kernels', 'pages'], run: ['tools/demo/main.ts'] },
   chaos: { needs: ['dependencies', 'kernels', 'pages'], run: ['test/chaos/main.ts'] },
+  clients: { needs: ['dependencies', 'kernels', 'pages'], run: ['test/clients/main.ts'] },
   bench: { needs: ['dependencies', 'kernels', 'pages'], run: ['test/bench/main.ts'] },
   simulate: { needs: ['dependencies', 'kernels'], run: ['tools/simulate/main.ts'] },
   screenshots: { needs: ['dependencies', 'kernels', 'pages'], run: ['tools/screenshots.ts'] },

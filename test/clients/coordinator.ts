@@ -12,6 +12,8 @@ import { CACHE_DIR, TINY_STORIES } from '../integration/golden.ts';
 
 /** Frameworks put instructions, schemas and examples before what a user says: up to 3,000 of the default model's tokens. */
 const CONTEXT_TOKENS = 8192;
+/** Programs that decide by a model's name what to send, such as dspy, know this one. */
+const ALIAS = 'gpt-4o';
 
 async function withLongContext(): Promise<string> {
   const dir = join(CACHE_DIR, '../clients/tiny-stories');
@@ -24,7 +26,14 @@ async function withLongContext(): Promise<string> {
 }
 
 const coordinator = await startCoordinator(
-  defaultConfig({ modelDir: await withLongContext(), quant: 'f16', cacheDir: CACHE_DIR, port: 0, logLevel: 'warn' }),
+  defaultConfig({
+    modelDir: await withLongContext(),
+    modelAliases: [ALIAS],
+    quant: 'f16',
+    cacheDir: CACHE_DIR,
+    port: 0,
+    logLevel: 'warn',
+  }),
 );
 process.stdout.write(`${coordinator.url}\n`);
 process.stdin.on('end', () => void coordinator.close().then(() => process.exit())).resume();

@@ -69,6 +69,11 @@ describe('messages', () => {
     ]);
   });
 
+  it('has a block also where there is no text', async () => {
+    await answerWith('');
+    expect((await both(ask())).content).toEqual([{ type: 'text', text: '' }]);
+  });
+
   it('says why it stopped', async () => {
     await answerWith('one two three');
     expect(await both(ask({ stop_sequences: ['two'] }))).toMatchObject({
@@ -152,6 +157,31 @@ describe('messages', () => {
     await client().messages.create(ask({ output_config: { format: { type: 'json_schema', schema } } }));
     expect(compiled).toEqual([{ kind: 'json-object' }, { kind: 'json-object' }, { kind: 'json-schema', schema }]);
     expect(server.generation.submitted.every(({ constraint }) => constraint !== undefined)).toBe(true);
+  });
+
+  it('lets the SDK run tools, which sends whole conversations where there are no threads', async () => {
+    await answerWith(({ promptIds }) => {
+      const prompt = Buffer.from(promptIds.slice(1)).toString();
+      return { ids: [...Buffer.from(prompt.includes('tool: warm') ? 'Sunny.' : '<call:weather>{}</call>')] };
+    });
+    const { name, input_schema } = tools[0]!;
+    const run = () => 'warm';
+    for (const stream of [false, true]) {
+      const params = {
+        model,
+        max_tokens: 200,
+        messages: ask().messages,
+        tools: [{ type: 'custom' as const, name, input_schema, run, parse: (input: unknown) => input }],
+        stream,
+      };
+      const message = await client()
+        .beta.messages.toolRunner(params as never)
+        .runUntilDone();
+      expect(message).toMatchObject({ content: [{ type: 'text', text: 'Sunny.' }] });
+    }
+    expect(prompts().at(-1)).toBe('user: Hi\nassistant: null\ntool: warm\n');
+    const refused = await post('/v1/messages', { ...ask(), thread: { type: 'create' } });
+    expect(await refused.json()).toMatchObject({ error: { details: { error_code: 'thread_unsupported_request' } } });
   });
 
   it('leaves out tools of Anthropic’s servers beside others, and says so', async () => {

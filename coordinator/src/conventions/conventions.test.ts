@@ -236,7 +236,8 @@ describe('a convention by name', () => {
   });
 
   it('is the generic one where the template does not print tools', () => {
-    const traits = { tools: false, calls: true, system: true, argumentsAs: 'string', takesBoth: false } as const;
+    const roles = { system: true, systemAnywhere: true, usersInARow: true };
+    const traits = { tools: false, calls: true, ...roles, argumentsAs: 'string', takesBoth: false } as const;
     expect(chooseConvention({ template: '<｜tool▁sep｜></think>', traits })).toMatchObject({
       name: 'generic',
       reasons: true,

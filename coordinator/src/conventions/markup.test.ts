@@ -186,7 +186,15 @@ describe('answers without markers', () => {
 });
 
 describe('calls of a conversation', () => {
-  const traits = { tools: true, calls: false, system: true, argumentsAs: 'object', takesBoth: false } as const;
+  const traits = {
+    tools: true,
+    calls: false,
+    system: true,
+    systemAnywhere: true,
+    usersInARow: true,
+    argumentsAs: 'object',
+    takesBoth: false,
+  } as const;
   const calls = [
     { type: 'function' as const, function: { name: 'g', arguments: '{"a": [true, null, {"b": "é\\n"}]}' } },
     { type: 'function' as const, function: { name: 'f', arguments: '' } },

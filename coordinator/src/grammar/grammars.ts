@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Worker } from 'node:worker_threads';
 import { startTypescriptThread } from '@shoal/weights/node';
+import { ClientQueue, type Origin, originOf, type QueueBounds } from '../base/client-queue.ts';
 import type { TokenConstraint } from '../scheduler/token-constraint.ts';
 import { GrammarError } from './grammar-error.ts';
 import type { GrammarSource } from './grammar-source.ts';
@@ -17,6 +18,8 @@ export interface Grammar {
 /** Whose source it is, and until when somebody waits for it. */
 export interface GrammarClient {
   client?: string | undefined;
+  /** Present if clients are told apart by it. */
+  address?: string | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -34,8 +37,8 @@ export interface GrammarsOptions extends GrammarThreadData {
   /** Compiled grammars that are kept. */
   maxGrammars?: number;
   maxSessions?: number;
-  /** Sources that wait to be compiled. */
-  maxWaiting?: number;
+  /** Of the sources that wait to be compiled. */
+  bounds?: QueueBounds;
   /** Starts a thread; for tests. */
   start?: (data: GrammarThreadData) => Worker;
 }
@@ -45,20 +48,34 @@ const MAX_GRAMMARS = 64;
 /** Of all that are kept, of about 100 bytes each. */
 const MAX_INSTRUCTIONS = 1_000_000;
 const MAX_SESSIONS = 4_096;
-const MAX_WAITING = 256;
-const MAX_OF_CLIENT = 16;
+/** By default a client may have 112 requests at once, each with a schema of its own. */
+const BOUNDS: QueueBounds = { maxItems: 256, maxOfShare: 128 };
 const TIMEOUT_MS = 30_000;
 /** Of a source as JSON; a body may have 1 MiB. */
 const MAX_SOURCE_BYTES = 262_144;
 
 interface Kept {
   id: number;
-  line: ThreadLine;
+  /** Undefined while it waits to be compiled. */
+  line: ThreadLine | undefined;
   compiled: Promise<unknown>;
   /** Undefined until it is compiled. */
   instructions: number | undefined;
   /** Open answers. */
   users: number;
+}
+
+/** The ends of a promise. */
+interface Settle {
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+/** A source that waits to be compiled, for everybody who asked for it meanwhile. */
+interface Waiting {
+  source: GrammarSource;
+  kept: Kept;
+  settle: Settle;
 }
 
 /**
@@ -72,13 +89,14 @@ export class Grammars {
   readonly #kept = new Map<string, Kept>();
   #nextId = 0;
   #sessions = 0;
-  #compiling = 0;
-  /** Sources that wait, by client. */
-  readonly #waiting = new Map<string, number>();
+  /** Clients take turns, since a hostile source may take the thread a few hundred milliseconds. */
+  readonly #waiting: ClientQueue<Waiting>;
+  #compiling: Waiting | undefined;
   #closed = false;
 
   constructor(options: GrammarsOptions) {
     this.#options = options;
+    this.#waiting = new ClientQueue(options.bounds ?? BOUNDS);
   }
 
   /** Grammars that are kept, and answers that have one. */
@@ -87,36 +105,29 @@ export class Grammars {
   }
 
   /** Rejects with a GrammarError, or with the signal's reason. */
-  async compile(source: GrammarSource, { client = '', signal }: GrammarClient = {}): Promise<Grammar> {
+  async compile(source: GrammarSource, { signal, ...client }: GrammarClient = {}): Promise<Grammar> {
     signal?.throwIfAborted();
     if (sourceBytes(source, MAX_SOURCE_BYTES) > MAX_SOURCE_BYTES)
       throw new GrammarError('too-large', `it is larger than ${MAX_SOURCE_BYTES / 1024} KiB; make it smaller`);
     const key = createHash('sha256').update(JSON.stringify(source)).digest('base64');
-    const waiting = this.#waiting.get(client) ?? 0;
-    if (this.#compiling >= (this.#options.maxWaiting ?? MAX_WAITING) || waiting >= MAX_OF_CLIENT)
-      throw new GrammarError('full', 'too many grammars wait to be compiled; try again in a moment');
-    this.#waiting.set(client, waiting + 1);
-    try {
-      await orAborted(this.#keep(key, source).compiled, signal);
-    } finally {
-      const left = this.#waiting.get(client)! - 1;
-      if (left > 0) this.#waiting.set(client, left);
-      else this.#waiting.delete(client);
-    }
+    const { compiled } = this.#keep(key, () => this.#enqueue(key, source, originOf(client)));
+    await orAborted(compiled, signal);
     return { open: (options) => this.#open(key, source, options) };
   }
 
   /** Fails what is open, and resolves when the thread has ended. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#line?.end(new GrammarError('failed', 'the coordinator is shutting down'));
+    const closed = new GrammarError('failed', 'the coordinator is shutting down');
+    for (let one = this.#waiting.take(); one; one = this.#waiting.take()) one.settle.reject(closed);
+    await this.#line?.end(closed);
   }
 
-  /** The source's grammar in the present thread, which compiles it if it has not yet. */
-  #keep(key: string, source: GrammarSource): Kept {
+  /** The grammar of a source, which `compile` makes if there is none. */
+  #keep(key: string, compile: () => Kept): Kept {
     const known = this.#kept.get(key);
     this.#kept.delete(key);
-    const kept = known ?? this.#compile(key, source);
+    const kept = known ?? compile();
     this.#kept.set(key, kept);
     this.#shrink(kept);
     return kept;
@@ -132,27 +143,58 @@ export class Grammars {
       if (kept.users > 0 || kept.instructions === undefined || kept === except) continue;
       this.#kept.delete(key);
       instructions -= kept.instructions;
-      kept.line.tell({ kind: 'drop', grammar: kept.id });
+      kept.line?.tell({ kind: 'drop', grammar: kept.id });
     }
   }
 
-  #compile(key: string, source: GrammarSource): Kept {
-    const line = this.#thread();
-    const id = this.#nextId++;
-    this.#compiling++;
-    const compiled = line.ask({ kind: 'compile', grammar: id, source });
-    const kept: Kept = { id, line, compiled, instructions: undefined, users: 0 };
+  /** Has a source compiled when it is its client's turn. */
+  #enqueue(key: string, source: GrammarSource, origin: Origin): Kept {
+    if (this.#closed) throw new GrammarError('failed', 'the coordinator is shutting down');
+    const { promise, settle } = deferred();
+    const waiting = { source, settle, kept: this.#newKept(key, promise) };
+    const full = this.#waiting.add(origin, waiting);
+    if (full && 'refused' in full) throw waitingFull();
+    full?.displaced.settle.reject(waitingFull());
+    this.#next();
+    return waiting.kept;
+  }
+
+  #next(): void {
+    const next = this.#compiling ? undefined : this.#waiting.take();
+    if (!next) return;
+    this.#compiling = next;
+    this.#compile(next.kept, next.source)
+      .then(next.settle.resolve, next.settle.reject)
+      .finally(() => {
+        this.#compiling = undefined;
+        this.#next();
+      });
+  }
+
+  async #compile(kept: Kept, source: GrammarSource): Promise<unknown> {
+    kept.line = this.#thread();
+    return kept.line.ask({ kind: 'compile', grammar: kept.id, source });
+  }
+
+  #newKept(key: string, compiled: Promise<unknown>): Kept {
+    const kept: Kept = { id: this.#nextId++, line: undefined, compiled, instructions: undefined, users: 0 };
     compiled.then(
       (instructions) => {
-        this.#compiling--;
         kept.instructions = instructions as number;
         this.#shrink(kept);
       },
       () => {
-        this.#compiling--;
         if (this.#kept.get(key) === kept) this.#kept.delete(key);
       },
     );
+    return kept;
+  }
+
+  /** Without its turn: the source is known to be harmless. */
+  #recompile(key: string, source: GrammarSource): Kept {
+    const { promise, settle } = deferred();
+    const kept = this.#newKept(key, promise);
+    this.#compile(kept, source).then(settle.resolve, settle.reject);
     return kept;
   }
 
@@ -160,8 +202,9 @@ export class Grammars {
     if (this.#sessions >= (this.#options.maxSessions ?? MAX_SESSIONS))
       throw new GrammarError('full', 'too many answers have a grammar; try again in a moment');
     // Compiled again if it was dropped meanwhile, or its thread has ended.
-    const kept = this.#keep(key, source);
-    const { id, line } = kept;
+    const kept = this.#keep(key, () => this.#recompile(key, source));
+    const { id } = kept;
+    const line = kept.line!;
     const session = this.#nextId++;
     this.#sessions++;
     kept.users++;
@@ -197,6 +240,15 @@ export class Grammars {
 function startThread(data: GrammarThreadData): Worker {
   return startTypescriptThread(new URL('./grammar-thread.ts', import.meta.url), data);
 }
+
+function deferred(): { promise: Promise<unknown>; settle: Settle } {
+  let settle!: Settle;
+  const promise = new Promise<unknown>((resolve, reject) => (settle = { resolve, reject }));
+  return { promise, settle };
+}
+
+const waitingFull = (): GrammarError =>
+  new GrammarError('full', 'too many grammars wait to be compiled; try again in a moment');
 
 async function orAborted(work: Promise<unknown>, signal: AbortSignal | undefined): Promise<void> {
   if (!signal) {

@@ -6,7 +6,7 @@ const API_PATHS: readonly (readonly [path: string, methods: string])[] = [
   ['/v1/messages/count_tokens', 'POST'],
   ['/v1/responses', 'POST'],
   ['/v1/responses/input_tokens', 'POST'],
-  ['/v1/responses/*', 'GET, DELETE'],
+  ['/v1/responses/*', 'GET, DELETE, POST'],
   // vLLM and llama.cpp have these two without /v1.
   ['/v1/tokenize', 'POST'],
   ['/v1/detokenize', 'POST'],

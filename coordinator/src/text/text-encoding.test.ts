@@ -62,7 +62,7 @@ describe('TextEncoding', () => {
     expect(Array.from(ids)).toEqual(tokenizer.encodePrompt(text));
     const messages = [{ role: 'user' as const, content: text }];
     const chat = await texts.encode({ messages, maxTokens: 1e9 }, {});
-    expect(chat).toEqual({ ids, tail: text.slice(-256) });
+    expect(chat).toEqual({ ids, tail: `<|endoftext|>${text}`.slice(-256) });
   });
 
   it.each([100, 10_000, 200_000])('refuses a text of too many tokens (%i bytes)', async (bytes) => {
@@ -143,7 +143,7 @@ describe('TextEncoding', () => {
       const chat = { messages: [{ role: 'user', content }], tools, variables: { mood: 'glad' }, suffix: ' Once' };
       const text = `${content} feed glad Once`;
       expect(await own.encode({ ...chat, maxTokens: 1e9 }, {})).toEqual({
-        ids: Uint32Array.from(tokenizer.encodePrompt(text)),
+        ids: Uint32Array.from(tokenizer.encode(text)),
         tail: text.slice(-256),
       });
     }

@@ -1,7 +1,6 @@
 import type { Worker } from 'node:worker_threads';
 import { startTypescriptThread } from '@shoal/weights/node';
-import { networksOf } from '../base/address.ts';
-import { ClientQueue, type Origin, type QueueBounds } from './client-queue.ts';
+import { ClientQueue, originOf, type QueueBounds } from '../base/client-queue.ts';
 import type { EncodeOutcome, EncodeTask } from './encode-task.ts';
 import type { EncodeReply, EncodeThreadData } from './encode-thread.ts';
 
@@ -166,12 +165,6 @@ export class TextThread {
 
 function startThread(data: EncodeThreadData): Worker {
   return startTypescriptThread(new URL('./encode-thread.ts', import.meta.url), data);
-}
-
-function originOf({ client = 'everybody', address }: TextClient): Origin {
-  if (address === undefined) return [{ key: client, share: 1 }];
-  const [narrowest, ...others] = networksOf(address.replace(/\/64$/, ''));
-  return [narrowest!, ...others];
 }
 
 const fullError = (reason: 'full' | 'share-full'): Error =>

@@ -57,6 +57,8 @@ describe('traits', () => {
       tools: false,
       calls: true,
       system: true,
+      systemAnywhere: true,
+      usersInARow: true,
       argumentsAs: 'object',
       takesBoth: true,
     });
@@ -65,6 +67,19 @@ describe('traits', () => {
     });
     const noSystem = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}";
     expect(new ChatTemplate(noSystem).traits).toMatchObject({ tools: false, system: false });
+    // As Qwen3.5's and Mistral's do.
+    const strict = `{% for message in messages %}
+      {% if message.role == 'system' and not loop.first %}{{ raise_exception('no') }}{% endif %}
+      {% if not loop.first and message.role == loop.previtem.role %}{{ raise_exception('in turn') }}{% endif %}
+      {{ message.content }}{% endfor %}`;
+    expect(new ChatTemplate(strict).traits).toMatchObject({ system: true, systemAnywhere: false, usersInARow: false });
+    const firstOnly = `{% if messages[0].role == 'system' %}{{ messages[0].content }}{% endif %}
+      {% for message in messages %}{% if message.role != 'system' %}{{ message.content }}{% endif %}{% endfor %}`;
+    expect(new ChatTemplate(firstOnly).traits).toMatchObject({
+      system: true,
+      systemAnywhere: false,
+      usersInARow: true,
+    });
   });
 
   it('do not keep a template that fails with tools from plain chats', () => {

@@ -6,6 +6,10 @@ export interface TemplateTraits {
   calls: boolean;
   /** It prints a system message before the conversation. */
   system: boolean;
+  /** It prints several system messages, at any place. */
+  systemAnywhere: boolean;
+  /** It prints two messages of the user in a row. */
+  usersInARow: boolean;
   /** How it wants a call's arguments. */
   argumentsAs: 'object' | 'string';
   /** It takes arguments as an object, and as a string where they are not one. */
@@ -39,9 +43,21 @@ export function probeTemplate(render: Render): TemplateTraits {
     tools: attempt([USER], [TOOL]).includes('probe_tool'),
     calls: [asObject, asString].some((text) => text.includes('probe_called') && text.includes('probe-result')),
     system: attempt([{ role: 'system', content: 'probe-system' }, USER]).includes('probe-system'),
+    systemAnywhere: printsAll(attempt, [system('first'), system('second'), USER, system('third')]),
+    usersInARow: printsAll(attempt, [USER, { role: 'user', content: 'probe-more' }]),
     argumentsAs: takesStrings && !takesObjects ? 'string' : 'object',
     takesBoth: takesStrings && takesObjects,
   };
+}
+
+const system = (which: string) => ({ role: 'system', content: `probe-${which}` });
+
+function printsAll(
+  attempt: (messages: readonly unknown[]) => string,
+  messages: readonly { content: string }[],
+): boolean {
+  const text = attempt(messages);
+  return messages.every(({ content }) => text.includes(content));
 }
 
 /** Whether a rendered call holds its arguments; the tools' parameters are not meant, which hold the key alone. */

@@ -17,7 +17,7 @@ describe('@anthropic-ai/sdk', () => {
   it('lists the model', async () => {
     const names: string[] = [];
     for await (const { id } of client.models.list()) names.push(id);
-    expect(names).toEqual([model]);
+    expect(names[0]).toBe(model);
   });
 
   it('answers', async () => {

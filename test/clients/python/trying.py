@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 import traceback
 from importlib.metadata import version
 from typing import Callable, Literal
@@ -69,12 +70,14 @@ def run(package: str) -> None:
 
     say(package=package, version=version(package), trials=[what for what, _ in _trials])
     for what, function in _trials:
+        began = time.monotonic()
+        fault = None
         try:
             function()
-            say(tried=what, error=None)
         except BaseException as error:  # noqa: BLE001 (also assertions and exits)
             traceback.print_exc(file=sys.stderr)
-            say(tried=what, error=f"{type(error).__name__}: {error}")
+            fault = f"{type(error).__name__}: {error}"
+        say(tried=what, error=fault, seconds=time.monotonic() - began)
     out.flush()
     # Some clients leave threads behind that would wait.
     os._exit(0)

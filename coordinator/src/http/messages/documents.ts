@@ -46,6 +46,6 @@ export const tokenCountSchema = z.object({ input_tokens: z.number().int() });
 
 export const messagesErrorSchema = z.object({
   type: z.literal('error'),
-  error: z.object({ type: z.string(), message: z.string() }),
+  error: z.object({ type: z.string(), message: z.string(), details: z.object({ error_code: z.string() }).optional() }),
   request_id: z.string(),
 });

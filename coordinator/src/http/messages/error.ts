@@ -3,7 +3,7 @@ import type { ApiError } from '../errors.ts';
 /** An error in the shape of Anthropic's API. */
 export interface MessagesError {
   type: 'error';
-  error: { type: string; message: string };
+  error: { type: string; message: string; details?: { error_code: string } };
   request_id: string;
 }
 
@@ -20,7 +20,8 @@ const TYPES: Readonly<Record<number, string>> = {
 
 export function messagesError(error: ApiError, requestId: string): MessagesError {
   const type = TYPES[error.status] ?? (error.status >= 500 ? 'api_error' : 'invalid_request_error');
-  return { type: 'error', error: { type, message: error.message }, request_id: requestId };
+  const details = error.code === null ? {} : { details: { error_code: error.code } };
+  return { type: 'error', error: { type, message: error.message, ...details }, request_id: requestId };
 }
 
 /** Whether an error of this path has Anthropic's shape. */

@@ -87,6 +87,10 @@ const shared = {
   output_format: format.nullish().meta({ description: 'Older place of output_config.format.' }),
   chat_template_kwargs: templateKwargs,
   mcp_servers: only((value) => Array.isArray(value) && value.length === 0, 'connect to them in your program'),
+  thread: z
+    .unknown()
+    .optional()
+    .meta({ description: 'Refused with the error code at which clients send whole conversations.' }),
   betas: ignored,
   cache_control: ignored,
   container: ignored,

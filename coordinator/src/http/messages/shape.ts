@@ -39,9 +39,11 @@ function stopOf({ reason, stop }: AnswerEnd): Pick<Message, 'stop_reason' | 'sto
   return { stop_reason: 'end_turn', stop_sequence: null };
 }
 
-/** Programs read the first block also where the answer is empty. */
+/** An answer without anything has a block without text, since programs read the first. */
+const EMPTY_PART: AnswerPart = { type: 'content', text: '', tokens: [] };
+
 function wholeBlocks(parts: readonly AnswerPart[]): MessageBlock[] {
-  return parts.length > 0 ? parts.map(wholeBlock) : [emptyBlock({ type: 'content', text: '', tokens: [] })];
+  return (parts.length === 0 ? [EMPTY_PART] : parts).map(wholeBlock);
 }
 
 function wholeBlock(part: AnswerPart): MessageBlock {
@@ -84,6 +86,11 @@ function inputOf(text: string): unknown {
   }
 }
 
+const EMPTY_EVENTS: readonly PartEvent[] = [
+  { type: 'open', index: 0, part: EMPTY_PART },
+  { type: 'close', index: 0, part: EMPTY_PART },
+];
+
 function messageStream(context: ShapeContext, requestId: string): StreamShape {
   const splitter = new PartSplitter();
   let end: AnswerEnd = { reason: 'stop' };
@@ -98,7 +105,7 @@ function messageStream(context: ShapeContext, requestId: string): StreamShape {
       return blocks(splitter.push(delta.events, []));
     },
     close: (usage) => [
-      ...blocks(splitter.finish()),
+      ...blocks(splitter.parts.length === 0 ? EMPTY_EVENTS : splitter.finish()),
       named('message_delta', { delta: { ...stopOf(end), stop_details: null, container: null }, usage: usageOf(usage) }),
       named('message_stop', {}),
     ],

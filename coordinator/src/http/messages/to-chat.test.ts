@@ -75,6 +75,24 @@ describe('toChat', () => {
     ]);
   });
 
+  it('leaves out what Claude Code writes for its bills, another text each time', () => {
+    const bill = 'x-anthropic-billing-header: cc_version=2.1; cch=1234;';
+    const { chat } = chatOf({
+      system: [textBlock(bill), textBlock('Be nice.')],
+      messages: [
+        { role: 'user', content: 'x' },
+        { role: 'system', content: bill },
+        { role: 'system', content: [textBlock(bill), textBlock('Real.')] },
+      ],
+    });
+    expect(chat.messages).toEqual([
+      { role: 'system', content: 'Be nice.' },
+      { role: 'user', content: 'x' },
+      { role: 'system', content: 'Real.' },
+    ]);
+    expect(() => chatOf({ messages: [{ role: 'system', content: bill }] })).toThrow("'messages'");
+  });
+
   it('goes on with a last message of the assistant, unless it calls', () => {
     const last = (content: unknown) =>
       chatOf({ messages: [{ role: 'assistant', content }] }).chat.continue_final_message;

@@ -1,31 +1,30 @@
 import { ApiError } from '../errors.ts';
 import type { ChatRequest, ChatRequestMessage } from '../requests/chat-schema.ts';
 import { drawingOf } from '../requests/drawing-of.ts';
-import { settledRoles } from '../requests/settled-roles.ts';
 import { supportedTools } from '../requests/supported-tools.ts';
 import type { CountTokensRequest, MessageBlock, MessagesRequest } from './schema.ts';
 
 type Body = MessagesRequest | CountTokensRequest;
 type Content = MessagesRequest['messages'][number]['content'];
 
-/** Begins a block that Claude Code puts into every system message, with another text each time. Model and template don't know it. */
-const BILLING_HEADER = 'x-anthropic-billing-header:';
 /** Between blocks of text, which are texts of their own: instructions, a reminder, a question. */
 const BETWEEN_BLOCKS = '\n\n';
 
 /** The same request to /v1/chat/completions, and what of it has no effect. Throws an ApiError that names the parameter. */
 export function toChat(body: Body): { chat: ChatRequest; ignored: string[] } {
   const { system, tools: sent, thinking, output_config: config, max_tokens: maxTokens, stop_sequences: stop } = body;
+  if (body.thread != null) throw threadsUnsupported();
   const { tools, tool_choice, parallel_tool_calls, ignored } = toolsOf(body, sent ?? []);
   const messages = conversation(body);
-  const systemText = system == null ? '' : systemTextOf(system);
+  const instructions = system == null ? '' : systemText(system);
   const last = messages.at(-1);
+  if (!last) throw ApiError.invalid('messages', "Invalid 'messages': there is nothing to answer.");
   const thinks = thinking != null && thinking.type !== 'disabled';
   const format = config?.format ?? body.output_format;
   const chat: ChatRequest = {
     ...drawingOf(body),
     model: body.model,
-    messages: settledRoles(systemText === '' ? messages : [{ role: 'system', content: systemText }, ...messages]),
+    messages: instructions === '' ? messages : [{ role: 'system', content: instructions }, ...messages],
     max_completion_tokens: maxTokens,
     stop,
     stream: body.stream,
@@ -33,7 +32,7 @@ export function toChat(body: Body): { chat: ChatRequest; ignored: string[] } {
     tool_choice,
     parallel_tool_calls,
     // The last message, if it is the assistant's, is the beginning of the answer.
-    continue_final_message: last?.role === 'assistant' && !last.tool_calls,
+    continue_final_message: last.role === 'assistant' && !last.tool_calls,
     thinking: { type: thinks ? 'enabled' : 'disabled' },
     // Programs read content[0] as the text where they did not ask for thinking.
     include_reasoning: thinks && thinking.display !== 'omitted',
@@ -76,27 +75,42 @@ function toolChoice(choice: Body['tool_choice']): ChatRequest['tool_choice'] {
   }
 }
 
+/** What blocks of each type must have, where a request has nothing in its place. */
+const REQUIRED: Readonly<Partial<Record<MessageBlock['type'], readonly (keyof MessageBlock)[]>>> = {
+  text: ['text'],
+  thinking: ['thinking'],
+  tool_use: ['id', 'name', 'input'],
+  tool_result: ['tool_use_id'],
+};
+
+/** Blocks of the role that may have them. Throws an ApiError that names what is missing or misplaced. */
+function checkedBlocks(role: string, content: Content, path: string): MessageBlock[] {
+  const blocks = blocksOf(content);
+  for (const [index, block] of blocks.entries()) {
+    const place = `${path}.content[${index}]`;
+    const owner = { tool_use: 'assistant', tool_result: 'user', thinking: 'assistant' }[block.type as string] ?? role;
+    if (owner !== role) throw misplaced(place, block.type, owner);
+    const absent = REQUIRED[block.type]?.find((name) => block[name] == null);
+    if (absent !== undefined) throw missing(`${place}.${absent}`);
+  }
+  return blocks;
+}
+
 function conversation(body: Body): ChatRequestMessage[] {
   /** By the ids of the calls, since some templates want the function's name beside its result. */
   const names = new Map<string, string>();
   return body.messages.flatMap(({ role, content }, index): ChatRequestMessage[] => {
-    const path = `messages[${index}]`;
-    if (role === 'assistant') return [assistantMessage(content, path, names)];
-    if (role === 'system') {
-      const text = systemTextOf(blocksOf(content, path));
-      return text === '' ? [] : [{ role, content: text }];
-    }
-    return userMessages(content, path, names);
+    const blocks = checkedBlocks(role, content, `messages[${index}]`);
+    if (role === 'assistant') return [assistantMessage(blocks, names)];
+    if (role === 'user') return userMessages(blocks, names);
+    const text = systemText(blocks);
+    return text === '' ? [] : [{ role, content: text }];
   });
 }
 
-function assistantMessage(content: Content, path: string, names: Map<string, string>): ChatRequestMessage {
-  const blocks = blocksOf(content, path);
-  const calls = blocks.flatMap((block, index) => {
-    if (block.type === 'tool_result') throw misplaced(`${path}.content[${index}]`, 'tool_result', 'user');
-    return block.type === 'tool_use' ? [callOf(block, `${path}.content[${index}]`, names)] : [];
-  });
-  const reasoning = blocks.map(({ type, thinking }) => (type === 'thinking' ? (thinking ?? '') : '')).join('');
+function assistantMessage(blocks: readonly MessageBlock[], names: Map<string, string>): ChatRequestMessage {
+  const calls = blocks.filter(({ type }) => type === 'tool_use').map((block) => callOf(block, names));
+  const reasoning = blocks.map(({ type, thinking }) => (type === 'thinking' ? thinking : '')).join('');
   return {
     role: 'assistant',
     // An answer of ours has several where calls or thoughts were between them.
@@ -106,70 +120,62 @@ function assistantMessage(content: Content, path: string, names: Map<string, str
   };
 }
 
-function callOf({ id, name, input }: MessageBlock, path: string, names: Map<string, string>) {
-  if (id == null) throw missing(`${path}.id`);
-  if (name == null) throw missing(`${path}.name`);
-  if (input == null) throw missing(`${path}.input`);
-  names.set(id, name);
-  return { id, type: 'function' as const, function: { name, arguments: input } };
+function callOf({ id, name, input }: MessageBlock, names: Map<string, string>) {
+  names.set(id!, name!);
+  return { id: id!, type: 'function' as const, function: { name: name!, arguments: input! } };
 }
 
 /** Results of calls are messages of their own; text around them keeps its place. */
-function userMessages(content: Content, path: string, names: ReadonlyMap<string, string>): ChatRequestMessage[] {
+function userMessages(blocks: readonly MessageBlock[], names: ReadonlyMap<string, string>): ChatRequestMessage[] {
   const messages: ChatRequestMessage[] = [];
   let texts: MessageBlock[] = [];
   const endText = (): void => {
     if (texts.length > 0) messages.push({ role: 'user', content: textOf(texts, BETWEEN_BLOCKS) });
     texts = [];
   };
-  for (const [index, block] of blocksOf(content, path).entries()) {
-    const place = `${path}.content[${index}]`;
-    if (block.type === 'tool_use') throw misplaced(place, 'tool_use', 'assistant');
+  for (const block of blocks) {
     if (block.type === 'tool_result') {
       endText();
-      messages.push(toolMessage(block, place, names));
+      messages.push(toolMessage(block, names));
     } else texts.push(block);
   }
   endText();
   return messages.length > 0 ? messages : [{ role: 'user', content: '' }];
 }
 
-function toolMessage(
-  { tool_use_id: id, content, is_error: failed }: MessageBlock,
-  path: string,
-  names: ReadonlyMap<string, string>,
-): ChatRequestMessage {
-  if (id == null) throw missing(`${path}.tool_use_id`);
+function toolMessage(block: MessageBlock, names: ReadonlyMap<string, string>): ChatRequestMessage {
+  const { tool_use_id: id, content, is_error: failed } = block;
   const text = content == null ? '' : textOf(content, BETWEEN_BLOCKS);
   // Chat templates have no mark for it.
-  return { role: 'tool', tool_call_id: id, name: names.get(id), content: failed ? `Error: ${text}` : text };
+  return { role: 'tool', tool_call_id: id, name: names.get(id!), content: failed ? `Error: ${text}` : text };
 }
 
-function blocksOf(content: Content, path: string): MessageBlock[] {
-  if (typeof content === 'string') return [{ type: 'text', text: content }];
-  for (const [index, block] of content.entries()) {
-    const { type } = block;
-    if ((type === 'text' || type === 'thinking') && block[type] == null)
-      throw missing(`${path}.content[${index}].${type}`);
-  }
-  return content;
-}
+/** Claude Code's, which is another one for each request, and would keep prompts from being started from earlier ones. */
+const BILLING = /^x-anthropic-billing-header:/i;
 
-/** Without the billing header, which would keep a prompt from starting from what was computed for the one before. */
-function systemTextOf(content: string | readonly { type: string; text?: string | null | undefined }[]): string {
-  const blocks = typeof content === 'string' ? [{ type: 'text', text: content }] : content;
+function systemText(content: string | readonly TextLike[]): string {
+  const blocks = typeof content === 'string' ? [{ type: 'text' as const, text: content }] : content;
   return textOf(
-    blocks.filter(({ text }) => !text?.startsWith(BILLING_HEADER)),
+    blocks.filter(({ text }) => !BILLING.test(text ?? '')),
     BETWEEN_BLOCKS,
   );
 }
 
-function textOf(
-  content: string | readonly { type: string; text?: string | null | undefined }[],
-  between: string,
-): string {
+function blocksOf(content: Content): MessageBlock[] {
+  return typeof content === 'string' ? [{ type: 'text', text: content }] : content;
+}
+
+type TextLike = Pick<MessageBlock, 'type' | 'text'>;
+
+function textOf(content: string | readonly TextLike[], between: string): string {
   if (typeof content === 'string') return content;
   return content.flatMap(({ type, text }) => (type === 'text' && text ? [text] : [])).join(between);
+}
+
+/** By Anthropic's code, at which its client's tool runner goes on without threads. */
+function threadsUnsupported(): ApiError {
+  const message = "Invalid 'thread': conversations are not kept. Leave it out, and send all messages.";
+  return ApiError.invalid('thread', message, 'thread_unsupported_request');
 }
 
 function missing(param: string): ApiError {

@@ -119,10 +119,10 @@ export async function compile({ param, source }: Asked, { grammars }: ParseDeps,
     switch (thrown.reason) {
       case 'unsupported':
       case 'too-large':
-      case 'timeout':
         throw ApiError.invalid(param, `Invalid '${param}': ${thrown.message}`, 'invalid_value');
       case 'full':
         throw new GenerationError('share-full', thrown.message, DEFAULT_RETRY_S);
+      case 'timeout':
       case 'failed':
         throw thrown;
       default:

@@ -3,8 +3,8 @@ import { drawing } from './sampling-schema.ts';
 
 type Drawing = Pick<ChatRequest, keyof typeof drawing>;
 
-/** The parameters of drawing tokens, which other endpoints take by the same names; `stop` has another one there. */
-export function drawingOf(body: Omit<Drawing, 'stop'>): Partial<Drawing> {
-  const names = (Object.keys(drawing) as (keyof Drawing)[]).filter((name) => name !== 'stop');
-  return Object.fromEntries(names.map((name) => [name, (body as Drawing)[name]])) as Partial<Drawing>;
+/** The parameters of drawing tokens, which other endpoints take by the same names. */
+export function drawingOf(body: Partial<Drawing>): Partial<Drawing> {
+  const names = Object.keys(drawing) as (keyof Drawing)[];
+  return Object.fromEntries(names.map((name) => [name, body[name]])) as Partial<Drawing>;
 }

@@ -7,6 +7,7 @@ import type { ChatRequest, ChatRequestMessage } from './chat-schema.ts';
 import { type Asked, askedOf, compile, refuseEndless } from './constraint.ts';
 import { encode, fitContext, parseCommon } from './parse-common.ts';
 import type { ParsedRequest, ParseDeps } from './parsed-request.ts';
+import { settledRoles } from './settled-roles.ts';
 import { templateVariables } from './template-variables.ts';
 
 /** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
@@ -52,7 +53,9 @@ export async function chatPrompt(body: ChatRequest, deps: ParseDeps, client: Tex
 /** What is rendered, with what an answer that is bound by a grammar must begin with. */
 function conversation(body: ChatRequest, tools: AskedTools, wanted: Wanted | undefined, deps: ParseDeps) {
   const { convention, templateTraits } = deps;
-  const sent = { messages: chatMessages(body), tools: tools.offered.map(templateTool) };
+  const messages = chatMessages(body);
+  const settled = templateTraits ? settledRoles(messages, templateTraits) : messages;
+  const sent = { messages: settled, tools: tools.offered.map(templateTool) };
   const prepared =
     convention.prepare && templateTraits ? convention.prepare(sent.messages, sent.tools, templateTraits) : sent;
   return {

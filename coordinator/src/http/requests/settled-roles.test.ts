@@ -1,32 +1,42 @@
+import type { ChatMessage } from '@shoal/model';
 import { expect, it } from 'vitest';
-import type { ChatRequestMessage } from './chat-schema.ts';
 import { settledRoles } from './settled-roles.ts';
 
-const of = (...messages: string[]): ChatRequestMessage[] =>
+const of = (...messages: string[]): ChatMessage[] =>
   messages.map((text) => {
-    const [role, content = ''] = text.split(': ');
-    return { role: role as ChatRequestMessage['role'], content };
+    const [role = '', content = ''] = text.split(': ');
+    return { role, content };
   });
 
-it('leaves one system message at the beginning, and joins what the user is told in a row', () => {
-  const sent = of(
-    'system: A',
-    'developer: B',
-    'user: C',
-    'user: D',
-    'assistant: E',
-    'assistant: F',
-    'user: G',
-    'system: H',
-  );
-  const before = structuredClone(sent);
-  expect(settledRoles(sent)).toEqual(
-    of('system: A\n\nB', 'user: C\n\nD', 'assistant: E', 'assistant: F', 'user: G\n\nH'),
-  );
-  expect(sent).toEqual(before);
+const sent = of(
+  'system: A',
+  'system: B',
+  'user: C',
+  'user: D',
+  'assistant: E',
+  'assistant: F',
+  'tool: G',
+  'user: H',
+  'system: I',
+);
+const none = { systemAnywhere: false, usersInARow: false };
+
+it('leaves a conversation as it is where the template takes it', () => {
+  expect(settledRoles(sent, { systemAnywhere: true, usersInARow: true })).toEqual(sent);
 });
 
-it('keeps results of calls, and empty messages, where they are', () => {
-  const sent = of('user: ', 'user: A', 'tool: B', 'tool: C', 'system: D');
-  expect(settledRoles(sent)).toEqual(of('user: A', 'tool: B', 'tool: C', 'user: D'));
+it('joins system messages at the beginning, and gives later ones to the user', () => {
+  expect(settledRoles(sent, { ...none, usersInARow: true })).toEqual(
+    of('system: A\n\nB', 'user: C', 'user: D', 'assistant: E', 'assistant: F', 'tool: G', 'user: H\n\nI'),
+  );
+  expect(settledRoles(of('user: A', 'tool: B', 'system: C'), none)).toEqual(of('user: A', 'tool: B', 'user: C'));
+});
+
+it('joins what the user is told in a row', () => {
+  const before = structuredClone(sent);
+  expect(settledRoles(sent, none)).toEqual(
+    of('system: A\n\nB', 'user: C\n\nD', 'assistant: E', 'assistant: F', 'tool: G', 'user: H\n\nI'),
+  );
+  expect(sent).toEqual(before);
+  expect(settledRoles(of('user: ', 'user: A'), none)).toEqual(of('user: A'));
 });

@@ -1,20 +1,25 @@
-import type { ChatRequestMessage } from './chat-schema.ts';
+import type { ChatMessage, TemplateTraits } from '@shoal/model';
 
 const BETWEEN = '\n\n';
 
 /**
- * The same conversation as published templates take it: with one system message, at the beginning, and no two messages of the user in
- * a row. Agents send several instructions and reminders at any place, at which templates fail or of which they print only the first.
- * A later system message is given to the user.
+ * A conversation as its template takes it. Agents send several instructions, and reminders at any place; many templates fail at
+ * that, or print only the first. For these there is one system message at the beginning, and a later one is given to the user. Where
+ * a template wants the user and the assistant in turn, what the user is told in a row is one message.
  */
-export function settledRoles(messages: readonly ChatRequestMessage[]): ChatRequestMessage[] {
-  const settled: ChatRequestMessage[] = [];
+export function settledRoles(
+  messages: readonly ChatMessage[],
+  { systemAnywhere, usersInARow }: Pick<TemplateTraits, 'systemAnywhere' | 'usersInARow'>,
+): ChatMessage[] {
+  const settled: ChatMessage[] = [];
   for (const message of messages) {
-    const isInstruction = message.role === 'system' || message.role === 'developer';
     const last = settled.at(-1);
-    const role = isInstruction ? (last === undefined || last.role === 'system' ? 'system' : 'user') : message.role;
-    if (last?.role === role && (role === 'system' || role === 'user')) {
-      last.content = [last.content, message.content].filter((text) => text !== '').join(BETWEEN);
+    const isLate = message.role === 'system' && last !== undefined && last.role !== 'system';
+    const role = isLate && !systemAnywhere ? 'user' : message.role;
+    const isJoined = role === 'system' ? !systemAnywhere : role === 'user' && (!usersInARow || role !== message.role);
+    if (isJoined && last?.role === role) {
+      const content = [last.content, message.content].filter((text) => text).join(BETWEEN);
+      settled[settled.length - 1] = { ...last, content };
     } else settled.push({ ...message, role });
   }
   return settled;

@@ -185,7 +185,8 @@ export class ResponseStore {
 
   /** Of the owner that has most. */
   #removeOldest(amount: (owner: Owner) => number): void {
-    const [most] = [...this.#owners.values()].sort((a, b) => amount(b) - amount(a));
+    let most: Owner | undefined;
+    for (const owner of this.#owners.values()) if (!most || amount(owner) > amount(most)) most = owner;
     const [oldest] = most!.entries.values();
     this.#remove(oldest!);
   }

@@ -38,6 +38,13 @@ export function registerStoredResponses(
   app.get<ById>('/v1/responses/:id/input_items', (request) =>
     page(found(request).input, request.query as Record<string, unknown>),
   );
+  app.post<ById>('/v1/responses/:id/cancel', (request) => {
+    found(request);
+    throw ApiError.invalid(
+      'response_id',
+      'Only an answer that runs in the background can be cancelled; end the stream.',
+    );
+  });
   app.delete<ById>('/v1/responses/:id', (request) => {
     const { id } = request.params;
     if (!store.delete(id, callerOf(request, deps).scope)) throw unknownResponse();

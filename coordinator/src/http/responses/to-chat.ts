@@ -1,7 +1,6 @@
 import { ApiError } from '../errors.ts';
 import type { ChatRequest } from '../requests/chat-schema.ts';
 import { drawingOf } from '../requests/drawing-of.ts';
-import { settledRoles } from '../requests/settled-roles.ts';
 import { supportedTools } from '../requests/supported-tools.ts';
 import { conversationOf } from './conversation.ts';
 import { type FlatFunction, flatFunctions, isSupported, type Namespaces } from './namespaces.ts';
@@ -34,7 +33,7 @@ export function promptToChat(body: InputTokensRequest | ResponsesRequest, items:
   }
   const chat: ChatRequest = {
     model: body.model,
-    messages: settledRoles(instructions ? [{ role: 'system', content: instructions }, ...messages] : messages),
+    messages: instructions ? [{ role: 'system', content: instructions }, ...messages] : messages,
     tools,
     tool_choice,
     parallel_tool_calls: body.parallel_tool_calls,

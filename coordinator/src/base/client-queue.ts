@@ -1,7 +1,20 @@
-import type { Network } from '../base/address.ts';
+import { type Network, networksOf } from './address.ts';
 
 /** Where an item comes from: the client, and the networks it is in, the narrowest first. */
 export type Origin = readonly [Network, ...Network[]];
+
+/** Of a client, and of where it is to whoever has an address: an IPv4 address or, as limits have it, an IPv6 network of /64. */
+export function originOf({
+  client = 'everybody',
+  address,
+}: {
+  client?: string | undefined;
+  address?: string | undefined;
+}): Origin {
+  if (address === undefined) return [{ key: client, share: 1 }];
+  const [narrowest, ...others] = networksOf(address.replace(/\/64$/, ''));
+  return [narrowest!, ...others];
+}
 
 export interface QueueBounds {
   maxItems: number;
