@@ -265,8 +265,6 @@ export const messageBlocks: readonly Behaviour[] = [
       vllm(CONVERSION, 'TestInlineSystemMessageInMessagesArray.test_inline_system_merged_with_top_level_system'),
     ],
     says: 'System messages among the messages keep their places and their role, after `system`.',
-    differs:
-      'Those at the beginning are one message, and a later one is given to the user: published templates fail at others, or leave them out.',
     run: async ({ scripted }) => {
       const history = [
         { role: 'system', content: 'First.' },

@@ -184,7 +184,7 @@ describe('a body that is slow to parse', () => {
     ['negative token ids', '262144 values', completion(list('-1'))],
     ['empty prompts of token ids', '8192 objects and arrays', completion(list('[]'))],
     ['prompts that are null', 'expected a string, an array', completion(list('null'))],
-    ['stop strings', 'array to have <=4 items', completion('"a"', `,"stop":${list('"a"')}`)],
+    ['stop strings', 'array to have <=32 items', completion('"a"', `,"stop":${list('"a"')}`)],
     ['unknown keys', '16384 keys', completion('"a"', `,${keys.slice(1, -1)}`)],
     ['metadata', '16384 keys', chat('[{"role":"user","content":"a"}]', `,"metadata":${keys}`)],
     ['logit biases', '16384 keys', completion('"a"', `,"logit_bias":${keys}`)],

@@ -110,7 +110,7 @@ export function openApiDocument({ version, modelId, maxContext, bodyBytes }: Ope
       version,
       description:
         `Serves \`${modelId}\` with a context of ${maxContext} tokens. Request bodies may have up to ${bodyBytes} bytes. ` +
-        'Parameters that would change an answer and are not implemented are refused by name.',
+        'Parameters that are not described here are ignored, and named in the header x-shoal-ignored-parameters.',
     },
     // Relative, so that the page calls the coordinator that served it.
     servers: [{ url: '/' }],
