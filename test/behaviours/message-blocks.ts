@@ -1,7 +1,7 @@
 import { type Behaviour, llama, vllm } from './behaviour.ts';
 import { assert, matches, type Json } from './check.ts';
 import { ask, MESSAGES } from './messages.ts';
-import type { Scripted } from './servers.ts';
+import { type Scripted, TRAITS } from './servers.ts';
 
 const BLOCKS = 'anthropic/test_content_block_validation';
 const CONVERSION = 'anthropic/test_anthropic_messages_conversion';
@@ -264,7 +264,7 @@ export const messageBlocks: readonly Behaviour[] = [
       vllm(CONVERSION, 'TestInlineSystemMessageInMessagesArray.test_inline_system_with_top_level_string'),
       vllm(CONVERSION, 'TestInlineSystemMessageInMessagesArray.test_inline_system_merged_with_top_level_system'),
     ],
-    says: 'System messages among the messages keep their places and their role, after `system`.',
+    says: 'System messages among the messages keep their places, after `system`, where the template takes them there.',
     run: async ({ scripted }) => {
       const history = [
         { role: 'system', content: 'First.' },
@@ -274,6 +274,17 @@ export const messageBlocks: readonly Behaviour[] = [
       ];
       const sent = await converted(await scripted('x'), history, { system: 'Top.', tools: [] });
       matches(sent, [{ role: 'system', content: 'Top.' }, ...history.slice(0, 3), { role: 'user', content: 'help?' }]);
+    },
+  },
+  {
+    askedBy: [vllm(CONVERSION, 'TestDetectMergeInlineSystem.test_qwen_template_requires_merge')],
+    says: 'A template that takes a system message only at the beginning is given no other.',
+    run: async ({ scripted }) => {
+      const server = await scripted({ says: 'x', deps: { templateTraits: { ...TRAITS, systemAnywhere: false } } });
+      const late = { role: 'system', content: 'Second.' };
+      const sent = await converted(server, [question, late], { system: 'Top.' });
+      assert.deepEqual(sent.map(({ role }) => role).lastIndexOf('system'), 0);
+      assert.match(sent.map(({ content }) => content).join('\n'), /Top\.\s+What is the weather\?\s+Second\./);
     },
   },
   {

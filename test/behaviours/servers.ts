@@ -205,7 +205,7 @@ export class ScriptedServers {
 }
 
 async function startScripted(script: () => Script): Promise<Scripted> {
-  const { template = '<tool_call> <think> </think>', maxContext = 4096, keys = false, refuses, deps } = script();
+  const { template = HERMES, maxContext = 4096, keys = false, refuses, deps } = script();
   const rendered: EncodeTask[] = [];
   const compiled: GrammarSource[] = [];
   const codec = byteCodec();
@@ -213,6 +213,7 @@ async function startScripted(script: () => Script): Promise<Scripted> {
     { script: (request) => answerOf(script(), request), maxContext },
     {
       convention: chooseConvention({ template }),
+      templateTraits: TRAITS,
       codec: { ...codec, encode: (task, client) => (rendered.push(task), codec.encode(task, client)) },
       grammars: { compile: async (source) => compile(source, compiled, refuses) },
       ...(keys && { access: accessByKey() }),
@@ -225,6 +226,20 @@ async function startScripted(script: () => Script): Promise<Scripted> {
 function answerOf({ says }: Script, request: GenerationRequest): FakeScript {
   return typeof says === 'string' ? { ids: [...Buffer.from(says)] } : says(request);
 }
+
+/** What a template contains for calls in Hermes' convention, and for reasoning. */
+const HERMES = '<tool_call>{"name": } <think> </think>';
+
+/** Of a template that prints whatever it is given. */
+export const TRAITS: NonNullable<HttpDeps['templateTraits']> = {
+  tools: true,
+  calls: true,
+  system: true,
+  systemAnywhere: true,
+  usersInARow: true,
+  argumentsAs: 'string',
+  takesBoth: false,
+};
 
 /** A grammar that allows all: scripts say what fits. */
 function compile(source: GrammarSource, compiled: GrammarSource[], refuses: GrammarError | undefined): Grammar {
