@@ -2,7 +2,7 @@ import { choice, EMPTY, type Expression, optional, repeat, sequence, text } from
 import { gbnfExpression } from './gbnf.ts';
 import { GrammarError, unsupported } from './grammar-error.ts';
 import type { GrammarPart, GrammarSource } from './grammar-source.ts';
-import { JSON_OBJECT, SPACE } from './json/json-values.ts';
+import { JSON_OBJECT } from './json/json-values.ts';
 import { schemaExpression } from './json/schema-compiler.ts';
 import { regexExpression } from './regex.ts';
 import { until } from './until.ts';
@@ -11,12 +11,9 @@ import { until } from './until.ts';
 export function expressionOf(source: GrammarSource, specials: ReadonlyMap<string, number>): Expression {
   switch (source.kind) {
     case 'json-object':
-      return sequence(SPACE, JSON_OBJECT);
+      return JSON_OBJECT;
     case 'json-schema':
-      return sequence(
-        SPACE,
-        named('JSON schema', () => schemaExpression(source.schema)),
-      );
+      return named('JSON schema', () => schemaExpression(source.schema));
     case 'regex':
       return named('regular expression', () =>
         regexExpression(source.pattern, { spell: (ranges) => ({ kind: 'chars', ranges }), around: EMPTY }),
