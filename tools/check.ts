@@ -6,6 +6,7 @@ const STEPS = [
   ['types', 'node_modules/typescript/bin/tsc', '--noEmit'],
   ['lint', '--import', 'tsx', 'tools/lint.ts'],
   ['option tables', '--import', 'tsx', 'tools/options-doc.ts', '--check'],
+  ['differences', '--import', 'tsx', 'tools/behaviours-doc.ts', '--check'],
   ['format', 'node_modules/prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'],
 ] as const;
 

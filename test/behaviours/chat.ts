@@ -1,5 +1,5 @@
 import { type Behaviour, llama, vllm } from './behaviour.ts';
-import { assert, distinct, isInteger, isText, matches } from './check.ts';
+import { assert, distinct, isInteger, isText, matches, type Json } from './check.ts';
 import { chat, type Client, STORY } from './servers.ts';
 
 const CHAT = '/v1/chat/completions';
@@ -156,7 +156,7 @@ export const conversations: readonly Behaviour[] = [
         [0, 1, 2].map((index) => ({ index, message: { role: 'assistant' } })),
       );
       for (const { message } of choices) isText(message.content);
-      assert.ok(distinct(choices.map(({ message }: any) => message.content)) > 1);
+      assert.ok(distinct(choices.map(({ message }: Json) => message.content)) > 1);
     },
   },
   {

@@ -2,6 +2,9 @@ import assert from 'node:assert/strict';
 
 export { assert };
 
+/** What a server has sent. */
+export type Json = ReturnType<typeof JSON.parse>;
+
 /** Checks that `actual` has what `wanted` has: objects may have more keys, arrays must have as many elements. */
 export function matches(actual: unknown, wanted: unknown, path = 'answer'): void {
   if (Array.isArray(wanted)) {
@@ -10,7 +13,7 @@ export function matches(actual: unknown, wanted: unknown, path = 'answer'): void
     for (const [index, one] of wanted.entries()) matches(actual[index], one, `${path}[${index}]`);
   } else if (typeof wanted === 'object' && wanted !== null) {
     assert.ok(typeof actual === 'object' && actual !== null, `${path} is an object`);
-    for (const [key, one] of Object.entries(wanted)) matches((actual as any)[key], one, `${path}.${key}`);
+    for (const [key, one] of Object.entries(wanted)) matches((actual as Json)[key], one, `${path}.${key}`);
   } else {
     assert.deepEqual(actual, wanted, path);
   }

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Behaviour, llama, vllm } from './behaviour.ts';
-import { assert, distinct, isText, matches } from './check.ts';
+import { assert, distinct, isText, matches, type Json } from './check.ts';
 import { STORY } from './servers.ts';
 
 const COMPLETIONS = '/v1/completions';
@@ -28,7 +28,12 @@ export const completions: readonly Behaviour[] = [
     askedBy: [llama('test_completion', 'test_completion_with_openai_library')],
     says: 'OpenAI’s client gets a completion with a system fingerprint.',
     run: async ({ tiny }) => {
-      const answer = await tiny.openai.completions.create({ model: 'tiny-stories', prompt: STORY, max_tokens: 8 });
+      const answer = await tiny.openai.completions.create({
+        model: 'tiny-stories',
+        prompt: STORY,
+        max_tokens: 8,
+        seed: 1,
+      });
       isText(answer.system_fingerprint);
       isText(answer.choices[0]?.text);
     },
@@ -37,7 +42,7 @@ export const completions: readonly Behaviour[] = [
     askedBy: [llama('test_completion', 'test_completion_stream_with_openai_library')],
     says: 'OpenAI’s client streams a completion.',
     run: async ({ tiny }) => {
-      const asked = { model: 'tiny-stories', prompt: STORY, max_tokens: 8, stream: true } as const;
+      const asked = { model: 'tiny-stories', prompt: STORY, max_tokens: 8, seed: 1, stream: true } as const;
       let text = '';
       for await (const { choices } of await tiny.openai.completions.create(asked)) text += choices[0]?.text ?? '';
       isText(text);
@@ -103,10 +108,10 @@ export const completions: readonly Behaviour[] = [
       const asked = { prompt: STORY, max_tokens: 40, n: 3, temperature: 1, seed: 42 };
       const { choices } = await tiny.ok(COMPLETIONS, asked);
       assert.deepEqual(
-        choices.map(({ index }: any) => index),
+        choices.map(({ index }: Json) => index),
         [0, 1, 2],
       );
-      const texts = choices.map(({ text }: any) => text);
+      const texts = choices.map(({ text }: Json) => text);
       assert.equal(distinct(texts), 3);
       const streamed = ['', '', ''];
       let ends = 0;

@@ -21,6 +21,19 @@ export const endpoints: readonly Behaviour[] = [
     run: async ({ tiny }) => matches(await tiny.get('/health'), { status: 200 }),
   },
   {
+    askedBy: [vllm('serve/instrumentator/test_basic', 'test_health_check_engine_dead_error')],
+    says: '`GET /health` answers 503 while the server cannot generate.',
+    run: async ({ scripted }) => {
+      const readiness = () => ({ ready: false, detail: {} });
+      matches(await (await scripted({ says: 'ok', deps: { readiness } })).get('/health'), { status: 503 });
+    },
+  },
+  {
+    askedBy: [vllm('serve/instrumentator/test_basic', 'test_show_version')],
+    says: '`GET /version` tells the server’s version.',
+    run: async ({ tiny }) => isText((await tiny.get('/version')).body.version),
+  },
+  {
     askedBy: [llama('test_basic', 'test_server_models'), vllm('test_models', 'test_check_models')],
     says: '`GET /v1/models` lists the served model, with its own name as `root`.',
     run: async ({ tiny }) => {

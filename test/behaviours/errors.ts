@@ -9,7 +9,7 @@ const book = [
   { role: 'system', content: 'Book' },
   { role: 'user', content: 'What is the best book' },
 ];
-const tooLong = { messages: Array(130).fill(book).flat() };
+const tooLong = { messages: Array.from({ length: 130 }, () => book).flat() };
 /** Fails instead of the second token. */
 const failing: Script = {
   says: () => ({ ids: [97, 98, 99], failAt: { index: 1, error: new GenerationError('internal', 'x') } }),
@@ -184,7 +184,7 @@ export const errors: readonly Behaviour[] = [
     ],
     says: 'An error’s message is short, however much is wrong, and does not repeat long values.',
     run: async ({ tiny }) => {
-      const wrong = Array(500).fill({ role: 'user', content: [{ type: 'text', text: 1 }] });
+      const wrong = Array.from({ length: 500 }, () => ({ role: 'user', content: [{ type: 'text', text: 1 }] }));
       for (const body of [{ messages: wrong }, chat({ max_completion_tokens: 'A'.repeat(100_000) })]) {
         const error = await tiny.refused(CHAT, body);
         assert.ok(error.message.length <= 500);

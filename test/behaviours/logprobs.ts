@@ -1,5 +1,5 @@
 import { type Behaviour, llama, vllm } from './behaviour.ts';
-import { assert, matches } from './check.ts';
+import { assert, matches, type Json } from './check.ts';
 import { chat, STORY } from './servers.ts';
 
 const CHAT = '/v1/chat/completions';
@@ -8,7 +8,7 @@ const ids = { prompt: [11, 12, 13, 14, 15], max_tokens: 5, temperature: 0, ignor
 const greedy = { temperature: 0, max_tokens: 5, ignore_eos: true };
 
 /** Checks one entry of a chat answer's log-probabilities. */
-function isEntry(entry: any, alternatives: number): void {
+function isEntry(entry: Json, alternatives: number): void {
   assert.equal(typeof entry.token, 'string');
   assert.ok(entry.logprob <= 0);
   assert.ok(Array.isArray(entry.bytes));
@@ -80,7 +80,7 @@ export const logprobs: readonly Behaviour[] = [
     run: async ({ tiny }) => {
       const { message, logprobs: given } = await tiny.chat({ ...greedy, logprobs: true, top_logprobs: 10 });
       for (const entry of given.content) isEntry(entry, 10);
-      assert.equal(given.content.map(({ token }: any) => token).join(''), message.content);
+      assert.equal(given.content.map(({ token }: Json) => token).join(''), message.content);
     },
   },
   {
@@ -196,7 +196,7 @@ export const logprobs: readonly Behaviour[] = [
       for (const name of completion.logprobs.tokens) assert.match(name, /^token_id:\d+$/);
       for (const one of completion.logprobs.top_logprobs) assert.match(Object.keys(one)[0]!, /^token_id:\d+$/);
       const { logprobs: given, message } = await tiny.chat({ ...asked, logprobs: true });
-      const tokens = given.content.map(({ token }: any) => Number(token.replace('token_id:', '')));
+      const tokens = given.content.map(({ token }: Json) => Number(token.replace('token_id:', '')));
       assert.equal((await tiny.ok('/detokenize', { tokens })).prompt, message.content);
     },
   },

@@ -1,5 +1,5 @@
 import { type Behaviour, llama, vllm } from './behaviour.ts';
-import { assert, matches } from './check.ts';
+import { assert, matches, type Json } from './check.ts';
 import { ask, MESSAGES } from './messages.ts';
 import type { Scripted } from './servers.ts';
 
@@ -13,7 +13,7 @@ const result = (more: object) => by('user', { type: 'tool_result', tool_use_id: 
 const billing = 'x-anthropic-billing-header: cc_version=2.1.37.abc; cc_entrypoint=cli;';
 
 /** The conversation that these messages become. */
-async function converted(server: Scripted, messages: object[], more: object = {}): Promise<any[]> {
+async function converted(server: Scripted, messages: object[], more: object = {}): Promise<Json[]> {
   await server.ok(MESSAGES, ask({ messages, ...more }));
   return server.conversation.messages;
 }
@@ -239,8 +239,8 @@ export const messageBlocks: readonly Behaviour[] = [
       matches(top, [{ role: 'system', content: 'You are a helpful assistant.' }, question]);
       const inline = await converted(server, [question, { role: 'system', content: billing }]);
       matches(inline, [question]);
-      const mixed = await converted(server, [question, by('system', text(billing), text('Real.'))]);
-      matches(mixed, [question, { role: 'system', content: 'Real.' }]);
+      const mixed = await converted(server, [by('system', text(billing), text('Real.')), question]);
+      matches(mixed, [{ role: 'system', content: 'Real.' }, question]);
     },
   },
   {
@@ -264,7 +264,9 @@ export const messageBlocks: readonly Behaviour[] = [
       vllm(CONVERSION, 'TestInlineSystemMessageInMessagesArray.test_inline_system_with_top_level_string'),
       vllm(CONVERSION, 'TestInlineSystemMessageInMessagesArray.test_inline_system_merged_with_top_level_system'),
     ],
-    says: 'System messages among the messages are taken and keep their places, after `system`.',
+    says: 'System messages among the messages keep their places and their role, after `system`.',
+    differs:
+      'Those at the beginning are one message, and a later one is given to the user: published templates fail at others, or leave them out.',
     run: async ({ scripted }) => {
       const history = [
         { role: 'system', content: 'First.' },
@@ -274,6 +276,24 @@ export const messageBlocks: readonly Behaviour[] = [
       ];
       const sent = await converted(await scripted('x'), history, { system: 'Top.', tools: [] });
       matches(sent, [{ role: 'system', content: 'Top.' }, ...history.slice(0, 3), { role: 'user', content: 'help?' }]);
+    },
+  },
+  {
+    askedBy: [
+      vllm('anthropic/test_system_hoist', 'TestHoistSystemMessages.test_string_system_message_is_hoisted'),
+      vllm('anthropic/test_system_hoist', 'TestHoistSystemMessages.test_block_list_system_message_is_hoisted'),
+      vllm('anthropic/test_system_hoist', 'TestHoistSystemMessages.test_existing_top_level_system_is_kept_first'),
+      vllm('anthropic/test_system_hoist', 'TestHoistSystemMessages.test_hoisted_system_flows_through_conversion'),
+    ],
+    says: 'A system message at the beginning of the messages, as text or as blocks, comes after `system` and before all others.',
+    run: async ({ scripted }) => {
+      const server = await scripted('x');
+      for (const content of ['Be terse.', [text('Be terse.')]]) {
+        const sent = await converted(server, [{ role: 'system', content }, question]);
+        matches(sent, [{ role: 'system', content: 'Be terse.' }, question]);
+        const both = await converted(server, [{ role: 'system', content }, question], { system: 'Top.' });
+        assert.match(both.map((one) => one.content).join('\n'), /^Top\.\s+Be terse\.\s+What is the weather\?$/);
+      }
     },
   },
   {

@@ -1,11 +1,11 @@
 import { type Behaviour, llama, vllm } from './behaviour.ts';
-import { assert, isInteger, isText, matches } from './check.ts';
+import { assert, isInteger, isText, matches, type Json } from './check.ts';
 import { ask, CALL, MESSAGES, roomy, typesOf } from './messages.ts';
 import type { StreamEvent } from './servers.ts';
 
 interface Block {
   type: string;
-  start: any;
+  start: Json;
   text: string;
 }
 

@@ -1,5 +1,5 @@
 import { type Behaviour, vllm } from './behaviour.ts';
-import { assert, isText, matches } from './check.ts';
+import { assert, isText, matches, type Json } from './check.ts';
 import type { Scripted } from './servers.ts';
 
 const RESPONSES = '/v1/responses';
@@ -17,7 +17,7 @@ const said = (text: string, more: object = {}) => ({
 });
 const thought = (more: object = {}) => ({ type: 'reasoning', summary: [], encrypted_content: null, ...more });
 
-const rolesOf = (server: Scripted): string[] => server.conversation.messages.map(({ role }: any) => role);
+const rolesOf = (server: Scripted): string[] => server.conversation.messages.map(({ role }: Json) => role);
 const refuses = async (server: Scripted, body: object) =>
   isText((await server.refused(RESPONSES, { input: 'Hello', ...body })).message);
 const takes = async (server: Scripted, body: object) =>
@@ -54,7 +54,7 @@ export const responseState: readonly Behaviour[] = [
       const ask = async (input: string, previous_response_id?: string) =>
         (await server.ok(RESPONSES, { input, ...(previous_response_id && { previous_response_id }) })).id;
       await ask('What is it?', await ask('No, Mark.', await ask('I am John.')));
-      const texts = server.conversation.messages.map(({ content }: any) => content);
+      const texts = server.conversation.messages.map(({ content }: Json) => content);
       assert.deepEqual(texts, ['I am John.', 'Well.', 'No, Mark.', 'Well.', 'What is it?']);
     },
   },
@@ -66,7 +66,7 @@ export const responseState: readonly Behaviour[] = [
       const { id } = await server.ok(RESPONSES, { input: 'I am John.' });
       const ask = (input: string) => server.ok(RESPONSES, { input, previous_response_id: id });
       await Promise.all([ask('I am Mark.'), ask('Who am I?')]);
-      const both = server.rendered.slice(-2).map((task: any) => task.messages.map(({ content }: any) => content));
+      const both = server.rendered.slice(-2).map((task: Json) => task.messages.map(({ content }: Json) => content));
       assert.deepEqual(both.toSorted(), [
         ['I am John.', 'Well.', 'I am Mark.'],
         ['I am John.', 'Well.', 'Who am I?'],
@@ -119,7 +119,7 @@ export const responseState: readonly Behaviour[] = [
       const input = [user('Be concise.'), said('Acknowledged.', more), thought(more), user('Reply.')];
       matches(await server.ok(RESPONSES, { input }), { status: 'completed' });
       assert.equal(rolesOf(server).at(-1), 'user');
-      assert.ok(server.conversation.messages.some(({ content }: any) => content === 'Acknowledged.'));
+      assert.ok(server.conversation.messages.some(({ content }: Json) => content === 'Acknowledged.'));
     },
   })),
   ...(

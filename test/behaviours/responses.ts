@@ -1,5 +1,5 @@
 import { type Behaviour, llama, vllm } from './behaviour.ts';
-import { assert, isInteger, isText, matches } from './check.ts';
+import { assert, isInteger, isText, matches, type Json } from './check.ts';
 import { type Client, STORY } from './servers.ts';
 
 const RESPONSES = '/v1/responses';
@@ -15,7 +15,7 @@ const parameters = {
 const tool = { type: 'function', name: 'get_weather', description: 'd', parameters, strict: true };
 const CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"location": "Berlin"}}\n</tool_call>';
 const THOUGHT = '<think>\nA cat.\n</think>\n\nOnce there was a cat.';
-const story = { input: STORY, max_output_tokens: 8 };
+const story = { input: STORY, max_output_tokens: 8, seed: 1 };
 
 /** What ends what, for events that come in pairs. */
 const PAIRS: Readonly<Record<string, string>> = {
@@ -27,7 +27,7 @@ const PAIRS: Readonly<Record<string, string>> = {
 };
 
 /** A stream's events; checks names, order, nesting, and that all events of an item name it. */
-export async function eventsOf(client: Client, body: object): Promise<any[]> {
+export async function eventsOf(client: Client, body: object): Promise<Json[]> {
   const events = (await client.stream(RESPONSES, body)).filter(({ data }) => data !== '[DONE]');
   for (const { name, data } of events) assert.equal(name, data.type);
   const all = events.map(({ data }) => data);
@@ -49,7 +49,7 @@ export async function eventsOf(client: Client, body: object): Promise<any[]> {
   return all;
 }
 
-const textOf = (response: any): string => response.output.at(-1).content[0].text;
+const textOf = (response: Json): string => response.output.at(-1).content[0].text;
 
 /** Answers of OpenAI's newer API. */
 export const responses: readonly Behaviour[] = [
@@ -186,7 +186,7 @@ export const responses: readonly Behaviour[] = [
     says: 'Events of an item, its parts and its pieces are nested, and all are ended, with reasoning and with calls.',
     run: async ({ scripted }) => {
       const thought = await eventsOf(await scripted(THOUGHT), { input: 'x', tools: [], background: false });
-      const kinds = (events: any[]) =>
+      const kinds = (events: Json[]) =>
         events.filter(({ type }) => type === 'response.output_item.done').map(({ item }) => item.type);
       assert.deepEqual(kinds(thought), ['reasoning', 'message']);
       assert.deepEqual(kinds(await eventsOf(await scripted(CALL), { input: 'x', tools: [tool] })), ['function_call']);
@@ -256,10 +256,13 @@ export const responses: readonly Behaviour[] = [
     says: '`text.format` gives JSON that fits a schema, or a JSON object, or changes nothing.',
     run: async ({ tiny }) => {
       const ask = async (format: object) =>
-        textOf(await tiny.ok(RESPONSES, { input: 'Write an example', max_output_tokens: 40, text: { format } }));
+        textOf(
+          await tiny.ok(RESPONSES, { input: 'Write an example', max_output_tokens: 120, seed: 1, text: { format } }),
+        );
       const fixed = await ask({ type: 'json_schema', name: 'test', schema: { const: 'foooooo' } });
       assert.equal(JSON.parse(fixed), 'foooooo');
-      const schema = { type: 'object', properties: { date: { enum: ['Friday'] } }, required: ['date'] };
+      const properties = { date: { enum: ['Friday'] } };
+      const schema = { type: 'object', properties, required: ['date'], additionalProperties: false };
       const event = await ask({ type: 'json_schema', name: 'event', schema, strict: true, description: 'An event.' });
       matches(JSON.parse(event), { date: 'Friday' });
       assert.match(await ask({ type: 'json_object' }), /^\s*\{/);
@@ -312,7 +315,7 @@ export const responses: readonly Behaviour[] = [
       const tool_choice = { type: 'function', name: 'get_weather' };
       const asked = { tools: [tool], tool_choice, parallel_tool_calls: false, temperature: 0 };
       const { output } = await tiny.ok(RESPONSES, { input: [question], ...asked });
-      const call = output.find(({ type }: any) => type === 'function_call');
+      const call = output.find(({ type }: Json) => type === 'function_call');
       assert.equal(call.name, 'get_weather');
       assert.deepEqual(JSON.parse(call.arguments), { location: 'Berlin' });
       const result = { type: 'function_call_output', call_id: call.call_id, output: '20°C' };
@@ -338,7 +341,7 @@ export const responses: readonly Behaviour[] = [
     run: async ({ tiny }) => {
       const asked = { input: 'x', tools: [tool], tool_choice: 'required', max_output_tokens: 1, temperature: 0 };
       const body = await tiny.ok(RESPONSES, asked);
-      assert.ok(body.output.every(({ type }: any) => type !== 'function_call'));
+      assert.ok(body.output.every(({ type }: Json) => type !== 'function_call'));
       matches(body, { incomplete_details: { reason: 'max_output_tokens' } });
     },
   },

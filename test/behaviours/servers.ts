@@ -9,20 +9,20 @@ import type { FakeScript } from '../../coordinator/src/http/testing/fake-generat
 import { startServer, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
 import type { GenerationRequest } from '../../coordinator/src/scheduler/generation.ts';
 import type { EncodeTask } from '../../coordinator/src/text/encode-task.ts';
-import { assert } from './check.ts';
+import { assert, type Json } from './check.ts';
 
 /** An answer with its JSON, or its text where it is no JSON. */
 export interface Answer {
   status: number;
   headers: Headers;
-  body: any;
+  body: Json;
 }
 
 export interface StreamEvent {
   /** The event's name, where it has one. */
   name?: string;
   /** Its JSON, or `[DONE]`. */
-  data: any;
+  data: Json;
 }
 
 /** What a program sends to a server. */
@@ -57,14 +57,14 @@ export class Client {
   }
 
   /** The document of a request that must be answered. */
-  async ok(path: string, body: object): Promise<any> {
+  async ok(path: string, body: object): Promise<Json> {
     const answer = await this.post(path, body);
     assert.equal(answer.status, 200, JSON.stringify(answer.body).slice(0, 500));
     return answer.body;
   }
 
   /** The error of a request that must be refused. */
-  async refused(path: string, body: unknown, status = 400): Promise<any> {
+  async refused(path: string, body: unknown, status = 400): Promise<Json> {
     const answer = await this.post(path, body);
     assert.equal(answer.status, status, JSON.stringify(answer.body).slice(0, 500));
     return answer.body.error;
@@ -91,28 +91,28 @@ export class Client {
   }
 
   /** The chunks of one of OpenAI's older endpoints, without the `[DONE]` that must end them. */
-  async chunks(path: string, body: object): Promise<any[]> {
+  async chunks(path: string, body: object): Promise<Json[]> {
     const events = await this.stream(path, body);
     assert.equal(events.pop()?.data, '[DONE]');
     return events.map(({ data }) => data);
   }
 
   /** The single choice of a chat answer. */
-  async chat(body: object): Promise<any> {
+  async chat(body: object): Promise<Json> {
     return (await this.ok('/v1/chat/completions', chat(body))).choices[0];
   }
 
-  /** The single choice of a completion. */
-  async complete(body: object): Promise<any> {
-    return (await this.ok('/v1/completions', { prompt: STORY, max_tokens: 8, ...body })).choices[0];
+  /** The single choice of a completion, the same each time. */
+  async complete(body: object): Promise<Json> {
+    return (await this.ok('/v1/completions', { prompt: STORY, max_tokens: 8, seed: 1, ...body })).choices[0];
   }
 }
 
 export const STORY = 'Once upon a time';
 
-/** A chat request with one message. */
+/** A chat request with one message, whose answer is the same each time. */
 export function chat(more: object): object {
-  return { messages: [{ role: 'user', content: STORY }], max_tokens: 16, ...more };
+  return { messages: [{ role: 'user', content: STORY }], max_tokens: 16, seed: 1, ...more };
 }
 
 function parsed(text: string): unknown {
@@ -151,7 +151,7 @@ export class Scripted extends Client {
   }
 
   /** The last conversation. */
-  get conversation(): any {
+  get conversation(): Json {
     return this.rendered.findLast((task) => 'messages' in task);
   }
 

@@ -1,5 +1,5 @@
 import { type Behaviour, llama, vllm } from './behaviour.ts';
-import { assert, distinct, isText, matches } from './check.ts';
+import { assert, distinct, isText, matches, type Json } from './check.ts';
 import { chat, type Client, STORY } from './servers.ts';
 
 const CHAT = '/v1/chat/completions';
@@ -11,7 +11,7 @@ const BOTH = [
   [COMPLETIONS, story, vllm('completion/test_completion', 'test_completion_stream_options')],
 ] as const;
 
-function adds(usage: any, completionTokens?: number): void {
+function adds(usage: Json, completionTokens?: number): void {
   assert.ok(usage.prompt_tokens > 0);
   assert.equal(usage.total_tokens, usage.prompt_tokens + usage.completion_tokens);
   if (completionTokens !== undefined) assert.equal(usage.completion_tokens, completionTokens);

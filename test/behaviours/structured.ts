@@ -41,8 +41,8 @@ export const structured: readonly Behaviour[] = [
     ],
     says: '`response_format` `json_object` gives a JSON object.',
     run: async ({ tiny }) => {
-      // Most of its objects do not end within the context, so that it is told which to write.
-      const { message } = await tiny.chat({ response_format: { type: 'json_object' }, max_tokens: 16 });
+      // What it writes seldom ends within the context.
+      const { message } = await tiny.chat({ response_format: { type: 'json_object' }, max_tokens: 48 });
       assert.match(message.content, /^\s*\{/);
     },
   },
@@ -73,7 +73,7 @@ export const structured: readonly Behaviour[] = [
     says: 'A schema may list the items of an array by position in `items`.',
     run: async ({ tiny }) => {
       const schema = { items: [{ type: 'integer' }] };
-      const { message } = await tiny.chat({ response_format: { type: 'json_object', schema }, max_tokens: 10 });
+      const { message } = await tiny.chat({ response_format: { type: 'json_object', schema }, max_tokens: 48 });
       assert.match(message.content, /^\s*\S/);
     },
   },

@@ -1,5 +1,5 @@
 import { type Behaviour, llama, vllm } from './behaviour.ts';
-import { assert, distinct, isText, matches } from './check.ts';
+import { assert, distinct, isText, matches, type Json } from './check.ts';
 import { chat, type Client } from './servers.ts';
 
 const CHAT = '/v1/chat/completions';
@@ -97,10 +97,10 @@ export const toolCalls: readonly Behaviour[] = [
       const asked = { tools, max_tokens: 400 };
       const { message, finish_reason: reason } = await server.chat(asked);
       assert.equal(reason, 'tool_calls');
-      const made = message.tool_calls.map(({ function: { name, arguments: text } }: any) => [name, JSON.parse(text)]);
+      const made = message.tool_calls.map(({ function: { name, arguments: text } }: Json) => [name, JSON.parse(text)]);
       assert.equal(made.length, 2);
       for (const { id } of message.tool_calls) assert.ok(id.length > 16);
-      assert.equal(distinct(message.tool_calls.map(({ id }: any) => id)), 2);
+      assert.equal(distinct(message.tool_calls.map(({ id }: Json) => id)), 2);
       const { calls } = await streamed(server, asked);
       assert.deepEqual(
         calls.map(({ name, text }) => [name, JSON.parse(text)]),

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { model, post, says, server, start } from './openai-client.ts';
+import { byteCodec } from '../../coordinator/src/http/testing/byte-codec.ts';
+import { model, post, prompts, says, server, start } from './openai-client.ts';
 
 const MESSAGES = [{ role: 'user', content: 'A' }];
 /** The codec of these tests has one special token, `<|begin|>`. */
@@ -135,6 +136,21 @@ describe('parameters', () => {
       expect((await post('/v1/completions', body)).status).toBe(200);
       expect(Buffer.from(server.generation.submitted.at(-1)!.promptIds).toString()).toBe(kept);
     }
+  });
+});
+
+describe('a suffix', () => {
+  it('makes a text with a gap of the model’s own markers, or is refused where it has none', async () => {
+    const fim = { prefix: '<PRE>', suffix: '<SUF>', middle: '<MID>' };
+    await start('ok', 4096, { codec: { ...byteCodec(), fim } });
+    await post('/v1/completions', { prompt: 'def f(', suffix: ') -> int:' });
+    expect(prompts()).toEqual(['<PRE>def f(<SUF>) -> int:<MID>']);
+    const ids = await post('/v1/completions', { prompt: [65], suffix: 'x' });
+    expect(ids.json.error).toMatchObject({ param: 'suffix' });
+    await server.app.close();
+    await start('ok');
+    expect((await post('/v1/completions', { prompt: 'A', suffix: 'x' })).json.error).toMatchObject({ param: 'suffix' });
+    expect((await post('/v1/completions', { prompt: 'A', suffix: '' })).status).toBe(200);
   });
 });
 
