@@ -21,6 +21,7 @@ export const eventSchema = z.object({
   place: z.object({ outside: z.boolean(), seats: z.number().int().min(0).max(99) }),
 });
 
+/** Of an answer to a prompt that begins a story. To others, such as a tool's result, the model may answer with a sign or nothing. */
 export function expectStory(text: string | null | undefined): void {
   expect(text).toEqual(expect.stringMatching(/[a-z]{2,} [a-z]{2,}/));
 }

@@ -42,7 +42,7 @@ def tools():
 @tries("predict_and_call")
 def predict_and_call():
     # "auto": the model, which knows no tools, answers in words.
-    is_story(str(llm.predict_and_call([weather], QUESTION, error_on_no_tool_call=False)))
+    is_story(str(llm.predict_and_call([weather], STORY, error_on_no_tool_call=False)))
 
 
 @tries("as_structured_llm, by tools and by response_format")

@@ -45,7 +45,7 @@ def tools():
         """The weather in a city."""
         return "Rain"
 
-    is_story(agent.run_sync(QUESTION, usage_limits=limits).output)
+    is_story(agent.run_sync(STORY, usage_limits=limits).output)
 
 
 run("pydantic-ai-slim")

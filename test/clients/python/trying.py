@@ -55,6 +55,7 @@ def tries(what: str) -> Callable[[Callable[[], object]], Callable[[], object]]:
 
 
 def is_story(text: str | None) -> None:
+    """Of an answer to a prompt that begins a story. To others the model may answer with a sign or nothing."""
     words = (text or "").split()
     assert len([word for word in words if word.isalpha()]) >= 2, f"no story: {text!r}"
 
