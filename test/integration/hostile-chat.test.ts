@@ -69,7 +69,6 @@ const REFUSED: [what: string, body: object][] = [
   ['a grammar of an unknown rule', { grammar: 'root ::= missing' }],
   ['a grammar that calls itself', { grammar: 'root ::= root' }],
   ['a grammar of huge repetition', { grammar: 'root ::= ("a"{1000000}){1000000}' }],
-  ['a regex of huge repetition', { guided_regex: '((a{1000}){1000}){1000}' }],
   ['a regex that is not closed', { guided_regex: '(' }],
   ['a regex with a reference', { guided_regex: '(a)\\1' }],
   ['a regex that looks ahead', { guided_regex: '(?=a)b' }],
@@ -93,7 +92,6 @@ const REFUSED: [what: string, body: object][] = [
   ['a schema of contradictions', schema({ type: 'integer', minimum: 5, maximum: 4 })],
   ['a schema of no choice', schema({ enum: [] })],
   ['a schema of endless text', schema({ type: 'string', minLength: 100_000_000 })],
-  ['a schema with a hostile pattern', schema({ type: 'string', pattern: '^(a{1,1000}){1,1000}$' })],
   [
     'a required call with a hostile schema',
     required({ type: 'object', properties: { a: { not: {} } }, required: ['a'] }),
@@ -117,6 +115,12 @@ const REFUSED: [what: string, body: object][] = [
   ['a seed of a half', { seed: 0.5 }],
   ['top_logprobs alone', { top_logprobs: 3 }],
   ['too many top_logprobs', { logprobs: true, top_logprobs: 21 }],
+  ['a schema of many brackets as a text', { guided_json: `[${'['.repeat(100_000)}` }],
+  ['a schema of many keys as a text', { guided_json: JSON.stringify(keys(20_000, 1)) }],
+  [
+    'biases that leave nothing to draw',
+    { guided_regex: '^a$', logit_bias: Object.fromEntries(many(1_000, (i) => [i, -100])) },
+  ],
   ['levels of nesting', { metadata: nested(40) }],
   ['objects', { metadata: many(9_000, () => ({})) }],
   ['keys', { metadata: keys(17_000, 1) }],
@@ -133,6 +137,8 @@ const ANSWERED: [what: string, body: object][] = [
   ['tools of every odd name', { tools: [tool('__proto__'), tool('constructor'), tool('"\'\\\n</tool_call>')] }],
   ['a stop string of one space', { stop: [' '] }],
   ['unknown parameters', keys(1_000, 'x')],
+  ['a regex of huge repetition', { guided_regex: '((a{1000}){1000}){1000}' }],
+  ['a schema with a hostile pattern', schema({ type: 'string', pattern: '^(a{1,1000}){1,1000}$' })],
   ['a schema that refers to itself only', schema({ $ref: '#' })],
   ['a bias of a prototype', { logit_bias: {}, __proto__x: 1 }],
 ];

@@ -164,6 +164,36 @@ describe('Grammars', () => {
     grammar.open().close();
   });
 
+  it('compiles nothing that nobody waits for any more', async () => {
+    const { grammars, messages } = watched();
+    const compiledTexts = (): string[] =>
+      messages
+        .flat()
+        .flatMap((order) =>
+          order.kind === 'compile' ? (order.source as Extract<GrammarSource, { kind: 'choice' }>).choices : [],
+        );
+    const hangUp = new AbortController();
+    const first = grammars.compile(choice('first'));
+    const left = ['a', 'b'].map((text) => grammars.compile(choice(text), { signal: hangUp.signal }));
+    const shared = grammars.compile(choice('b'));
+    hangUp.abort(new Error('hung up'));
+    expect(await Promise.allSettled(left)).toMatchObject([{ status: 'rejected' }, { status: 'rejected' }]);
+    await Promise.all([first, shared]);
+    expect(compiledTexts()).toEqual(['first', 'b']);
+  });
+
+  it('opens what was dropped, also while its source waits for its turn again', async () => {
+    const { grammars } = watched({ maxGrammars: 1 });
+    const dropped = await grammars.compile(choice('abc'));
+    await grammars.compile(choice('other'));
+    const turns = [choice('long'), choice('abc')].map((source) => grammars.compile(source));
+    const open = dropped.open();
+    expect(next((await open.masks([]))[0])).toBe('a');
+    open.close();
+    await Promise.all(turns);
+    expect(grammars.figures.sessions).toBe(0);
+  });
+
   it('stops waiting when nobody does', async () => {
     const start = (): Worker => new DeafThread() as unknown as Worker;
     const { grammars } = watched({ start });

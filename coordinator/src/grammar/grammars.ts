@@ -59,6 +59,10 @@ interface Kept {
   /** Undefined while it waits to be compiled. */
   line: ThreadLine | undefined;
   compiled: Promise<unknown>;
+  /** Present while it waits for its turn. */
+  queued: { remove(): void; settle: Settle } | undefined;
+  /** Requests that wait until it is compiled. */
+  waiters: number;
   /** Undefined until it is compiled. */
   instructions: number | undefined;
   /** Open answers. */
@@ -110,8 +114,13 @@ export class Grammars {
     if (sourceBytes(source, MAX_SOURCE_BYTES) > MAX_SOURCE_BYTES)
       throw new GrammarError('too-large', `it is larger than ${MAX_SOURCE_BYTES / 1024} KiB; make it smaller`);
     const key = createHash('sha256').update(JSON.stringify(source)).digest('base64');
-    const { compiled } = this.#keep(key, () => this.#enqueue(key, source, originOf(client)));
-    await orAborted(compiled, signal);
+    const kept = this.#keep(key, () => this.#enqueue(key, source, originOf(client)));
+    kept.waiters++;
+    try {
+      await orAborted(kept.compiled, signal);
+    } finally {
+      if (--kept.waiters === 0) this.#giveUp(kept);
+    }
     return { open: (options) => this.#open(key, source, options) };
   }
 
@@ -151,17 +160,20 @@ export class Grammars {
   #enqueue(key: string, source: GrammarSource, origin: Origin): Kept {
     if (this.#closed) throw new GrammarError('failed', 'the coordinator is shutting down');
     const { promise, settle } = deferred();
-    const waiting = { source, settle, kept: this.#newKept(key, promise) };
+    const kept = this.#newKept(key, promise);
+    const waiting = { source, settle, kept };
+    kept.queued = { remove: () => this.#waiting.remove(origin, waiting), settle };
     const full = this.#waiting.add(origin, waiting);
     if (full && 'refused' in full) throw waitingFull();
     full?.displaced.settle.reject(waitingFull());
     this.#next();
-    return waiting.kept;
+    return kept;
   }
 
   #next(): void {
     const next = this.#compiling ? undefined : this.#waiting.take();
     if (!next) return;
+    next.kept.queued = undefined;
     this.#compiling = next;
     this.#compile(next.kept, next.source)
       .then(next.settle.resolve, next.settle.reject)
@@ -171,13 +183,36 @@ export class Grammars {
       });
   }
 
+  /** Nobody waits any more for what has not had its turn. */
+  #giveUp({ queued }: Kept): void {
+    queued?.remove();
+    queued?.settle.reject(new GrammarError('failed', 'nobody waits for this grammar'));
+  }
+
+  /** Compiles at once what waits for its turn: the source is known to be harmless, and an answer begins. */
+  #promote(kept: Kept, source: GrammarSource): void {
+    const { queued } = kept;
+    if (!queued) return;
+    queued.remove();
+    kept.queued = undefined;
+    this.#compile(kept, source).then(queued.settle.resolve, queued.settle.reject);
+  }
+
   async #compile(kept: Kept, source: GrammarSource): Promise<unknown> {
     kept.line = this.#thread();
     return kept.line.ask({ kind: 'compile', grammar: kept.id, source });
   }
 
   #newKept(key: string, compiled: Promise<unknown>): Kept {
-    const kept: Kept = { id: this.#nextId++, line: undefined, compiled, instructions: undefined, users: 0 };
+    const kept: Kept = {
+      id: this.#nextId++,
+      line: undefined,
+      compiled,
+      queued: undefined,
+      waiters: 0,
+      instructions: undefined,
+      users: 0,
+    };
     compiled.then(
       (instructions) => {
         kept.instructions = instructions as number;
@@ -203,6 +238,7 @@ export class Grammars {
       throw new GrammarError('full', 'too many answers have a grammar; try again in a moment');
     // Compiled again if it was dropped meanwhile, or its thread has ended.
     const kept = this.#keep(key, () => this.#recompile(key, source));
+    this.#promote(kept, source);
     const { id } = kept;
     const line = kept.line!;
     const session = this.#nextId++;

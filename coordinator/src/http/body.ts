@@ -49,12 +49,16 @@ function textOf(body: Buffer): string {
   if (text.trim() === '') {
     throw ApiError.invalid(null, 'The request body is empty; send a JSON object.', 'invalid_json');
   }
-  const shape = shapeOf(body);
-  for (const [name, most, what] of LIMITS) {
-    if (shape[name] <= most) continue;
-    throw ApiError.invalid(null, `The request body has more than ${most} ${what}.`, 'invalid_json');
-  }
+  const fault = shapeFault(body);
+  if (fault) throw ApiError.invalid(null, `The request body has ${fault}.`, 'invalid_json');
   return text;
+}
+
+/** Why JSON would be slow to parse; undefined if it would not. */
+export function shapeFault(json: Buffer): string | undefined {
+  const shape = shapeOf(json);
+  const exceeded = LIMITS.find(([name, most]) => shape[name] > most);
+  return exceeded && `more than ${exceeded[1]} ${exceeded[2]}`;
 }
 
 /** Throws an ApiError that names the parameter. */

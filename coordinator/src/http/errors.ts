@@ -166,6 +166,11 @@ function fromGeneration(error: GenerationError): ApiError {
     case 'context-length':
       // Quotes only numbers: of tokens, and of those that the context or the KV cache holds.
       return ApiError.contextLength('prompt', error.message);
+    case 'nothing-allowed':
+      return ApiError.invalid(
+        'logit_bias',
+        'No token is left to draw: what the answer must fit and logit_bias rule out all of them. Forbid fewer tokens.',
+      );
     case 'draining':
       return ApiError.draining(retryAfterS);
     case 'cancelled':

@@ -78,7 +78,7 @@ const endings: [string, string, Ending][] = [
   ],
   [
     'a mask that allows nothing',
-    'internal',
+    'nothing-allowed',
     (constraint) => {
       failing(constraint, 'masks', async (drafts) => [new Uint32Array(1), ...drafts.map(() => undefined)]);
       return {};

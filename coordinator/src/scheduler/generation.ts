@@ -113,7 +113,15 @@ export interface GenerationService {
  */
 export type Refusal = 'queue-full' | 'share-full' | 'too-late';
 
-export type GenerationErrorReason = Refusal | 'context-length' | 'draining' | 'cancelled' | 'timeout' | 'internal';
+export type GenerationErrorReason =
+  | Refusal
+  | 'context-length'
+  /** The request's own constraint and biases leave no token to draw. */
+  | 'nothing-allowed'
+  | 'draining'
+  | 'cancelled'
+  | 'timeout'
+  | 'internal';
 
 /** `Retry-After` where no time has been measured, in seconds. */
 export const DEFAULT_RETRY_S = 2;

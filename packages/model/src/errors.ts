@@ -9,6 +9,8 @@ export type ModelErrorReason =
   | 'unknown-architecture'
   | 'missing-key'
   | 'bad-value'
+  /** What a caller allows leaves no token to draw. */
+  | 'nothing-allowed'
   /** Two keys that cannot both be true. */
   | 'contradiction'
   /** Understood, but not computed by this code. */

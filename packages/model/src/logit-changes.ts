@@ -67,5 +67,5 @@ export function maskWords(vocabSize: number): number {
 /** The error for a row whose changes and mask leave no token that could be drawn. */
 export function nothingAllowed(): ModelError {
   const what = 'no token may be drawn: the mask and the biases rule out all tokens that the model gives a probability';
-  return new ModelError('bad-value', 'mask', what);
+  return new ModelError('nothing-allowed', 'mask', what);
 }

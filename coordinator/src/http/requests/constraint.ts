@@ -2,6 +2,7 @@ import { type Grammar, GrammarError, type GrammarSource, type JsonSchema } from 
 import { GenerationError, DEFAULT_RETRY_S } from '../../scheduler/generation.ts';
 import type { TokenConstraint } from '../../scheduler/token-constraint.ts';
 import type { TextClient } from '../../text/text-thread.ts';
+import { shapeFault } from '../body.ts';
 import { ApiError } from '../errors.ts';
 import type { ChatRequest } from './chat-schema.ts';
 import type { CompletionRequest } from './completion-schema.ts';
@@ -69,6 +70,8 @@ function jsonSchema(param: string, schema: unknown): Asked | undefined {
 }
 
 function parsed(text: string, param: string): JsonSchema {
+  const fault = shapeFault(Buffer.from(text));
+  if (fault) throw ApiError.invalid(param, `Invalid '${param}': it has ${fault}.`);
   try {
     return JSON.parse(text) as JsonSchema;
   } catch {

@@ -1,5 +1,5 @@
 import type { ChatMessage } from '@shoal/model';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { settledRoles } from './settled-roles.ts';
 
 const of = (...messages: string[]): ChatMessage[] =>
@@ -39,4 +39,14 @@ it('joins what the user is told in a row', () => {
   );
   expect(sent).toEqual(before);
   expect(settledRoles(of('user: ', 'user: A'), none)).toEqual(of('user: A'));
+});
+
+it('joins thousands of messages once, and skips empty ones', () => {
+  const join = vi.spyOn(Array.prototype, 'join');
+  const many = Array.from({ length: 4_000 }, (_, index) => `system: ${index % 2 ? index : ''}`);
+  const [settled, user] = settledRoles(of(...many, 'user: A'), none);
+  expect(join).toHaveBeenCalledTimes(1);
+  join.mockRestore();
+  expect(settled?.content?.split('\n\n')).toHaveLength(2_000);
+  expect(user?.content).toBe('A');
 });

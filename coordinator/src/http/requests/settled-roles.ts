@@ -12,15 +12,26 @@ export function settledRoles(
   { systemAnywhere, usersInARow }: Pick<TemplateTraits, 'systemAnywhere' | 'usersInARow'>,
 ): ChatMessage[] {
   const settled: ChatMessage[] = [];
+  /** Texts of the last one, joined at its end: a client may send thousands. */
+  let texts: string[] = [];
+  const join = (): void => {
+    const last = settled.at(-1);
+    const isChanged = texts.length > 1 || (texts.length === 1 && texts[0] !== last?.content);
+    if (last && isChanged) settled[settled.length - 1] = { ...last, content: texts.join(BETWEEN) };
+  };
   for (const message of messages) {
     const last = settled.at(-1);
     const isLate = message.role === 'system' && last !== undefined && last.role !== 'system';
     const role = isLate && !systemAnywhere ? 'user' : message.role;
     const isJoined = role === 'system' ? !systemAnywhere : role === 'user' && (!usersInARow || role !== message.role);
     if (isJoined && last?.role === role) {
-      const content = [last.content, message.content].filter((text) => text).join(BETWEEN);
-      settled[settled.length - 1] = { ...last, content };
-    } else settled.push({ ...message, role });
+      if (message.content) texts.push(message.content);
+    } else {
+      join();
+      settled.push({ ...message, role });
+      texts = message.content ? [message.content] : [];
+    }
   }
+  join();
   return settled;
 }

@@ -14,7 +14,14 @@ import {
   responsesRequestSchema,
 } from './schema.ts';
 import { responseShape } from './shape.ts';
-import { conversationAfter, type Found, type ResponseStore, type StoredItem, type StoredResponse } from './store.ts';
+import {
+  conversationAfter,
+  type Found,
+  type ItemReader,
+  type ResponseStore,
+  type StoredItem,
+  type StoredResponse,
+} from './store.ts';
 import { promptToChat, toChat } from './to-chat.ts';
 
 /** What /v1/chat/completions calls other than /v1/responses. */
@@ -78,8 +85,9 @@ function readInput(body: InputTokensRequest, store: ResponseStore, { scope }: Ca
   }
   const items: InputItem[] =
     typeof body.input === 'string' ? [{ type: 'message', role: 'user', content: body.input }] : (body.input ?? []);
+  const reader = store.reader(scope);
   const input = checkedItems(items).map((item, index) =>
-    item.type === 'item_reference' ? referredTo(item.id!, index, store, scope) : storedItem(item),
+    item.type === 'item_reference' ? referredTo(item.id!, index, reader) : storedItem(item),
   );
   const before = previous ? conversationAfter(previous) : [];
   return { previous, input, conversation: [...before, ...input] as InputItem[] };
@@ -99,11 +107,18 @@ function storedItem(item: InputItem): StoredItem {
   return { ...item, id: item.id ?? newId(PREFIXES[type!] ?? 'msg_'), ...(parts != null && { content: parts }) };
 }
 
-function referredTo(id: string, index: number, store: ResponseStore, scope: string | undefined): StoredItem {
-  const item = store.item(id, scope);
+function referredTo(id: string, index: number, reader: ItemReader): StoredItem {
+  const item = reader.item(id);
+  const param = `input[${index}].id`;
+  if (item === 'too-large') {
+    throw ApiError.invalid(
+      param,
+      'The items that are referred to have more bytes than a conversation may. Refer to fewer.',
+    );
+  }
   if (item) return item;
   const message = 'This item is not stored, or no longer. Send the item itself in place of its id.';
-  throw new ApiError(404, message, { param: `input[${index}].id`, code: 'item_not_found' });
+  throw new ApiError(404, message, { param, code: 'item_not_found' });
 }
 
 /** With OpenAI's status and code. The same for an answer of somebody else. */

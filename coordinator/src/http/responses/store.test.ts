@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { conversationAfter, type Found, ResponseStore, type StoreLimits } from './store.ts';
 
 const ann = { client: 'ann', scope: 'ann page' };
@@ -30,7 +30,22 @@ describe('ResponseStore', () => {
     expect(store.find('c', ann.scope)!.response).toEqual(response('c'));
     expect(ids(store.find('c', ann.scope))).toEqual(['a-in', 'a-out', 'b-in', 'b-out', 'c-in', 'c-out']);
     expect(store.find('c', ann.scope)!.input.map(({ id }) => id)).not.toContain('c-out');
-    expect(store.item('b-in', ann.scope)).toEqual(text('b-in'));
+    expect(store.reader(ann.scope).item('b-in')).toEqual(text('b-in'));
+  });
+
+  it('reads no more of items that are referred to than a conversation may have', () => {
+    const store = storeOf({ conversationBytes: 10_000 });
+    add(store, 'a', { chars: 1_000 });
+    add(store, 'b', { chars: 1_000 });
+    const parse = vi.spyOn(JSON, 'parse');
+    const reader = store.reader(ann.scope);
+    const read = Array.from({ length: 100 }, (_, index) => reader.item(index % 2 ? 'a-in' : 'b-in'));
+    expect(parse).toHaveBeenCalledTimes(2);
+    parse.mockRestore();
+    // Two turns of some 1,100 bytes, and then items of some 1,050.
+    expect(read.filter((item) => item !== 'too-large')).toHaveLength(7);
+    expect(reader.item('nobody')).toBeUndefined();
+    expect(store.reader(ann.scope).item('a-in')).toEqual(text('a-in', 1_000));
   });
 
   it('knows nothing of another scope', () => {
@@ -38,7 +53,7 @@ describe('ResponseStore', () => {
     add(store, 'a');
     for (const scope of [eve.scope, undefined]) {
       expect(store.find('a', scope)).toBeUndefined();
-      expect(store.item('a-in', scope)).toBeUndefined();
+      expect(store.reader(scope).item('a-in')).toBeUndefined();
       expect(store.delete('a', scope)).toBe(false);
     }
     expect(store.find('a', ann.scope)).toBeDefined();
@@ -53,7 +68,7 @@ describe('ResponseStore', () => {
     expect(ids(store.find('b', ann.scope))).toEqual(['a-in', 'a-out', 'b-in', 'b-out']);
     expect(store.bytes).toBeGreaterThan(1000);
     store.delete('b', ann.scope);
-    expect([store.bytes, store.size, store.item('a-in', ann.scope)]).toEqual([0, 0, undefined]);
+    expect([store.bytes, store.size, store.reader(ann.scope).item('a-in')]).toEqual([0, 0, undefined]);
   });
 
   it('grows with a conversation, not with its square', () => {

@@ -120,10 +120,9 @@ export class ResponseStore {
     return { response, input: [...itemsUpTo(entry.turn.previous), ...input], turn: entry.turn };
   }
 
-  /** An item of any stored conversation of the scope. */
-  item(id: string, scope: string | undefined): StoredItem | undefined {
-    const turn = this.#items.get(itemKey(id, scope));
-    return turn && [...parse(turn)].flat().find((item) => item.id === id);
+  /** Reads items of any stored conversation of the scope, for one request. */
+  reader(scope: string | undefined): ItemReader {
+    return new ItemReader((id) => this.#items.get(itemKey(id, scope)), this.#limits.conversationBytes);
   }
 
   /**
@@ -224,6 +223,42 @@ export class ResponseStore {
 
   #dropEmpty(owner: Owner): void {
     if (owner.entries.size === 0) this.#owners.delete(owner.client);
+  }
+}
+
+/**
+ * Reads stored items by their ids, each turn once, and of no more bytes in all than a conversation may have: a reference is short,
+ * and many of them must not multiply what they stand for.
+ */
+export class ItemReader {
+  readonly #turnOf: (id: string) => Turn | undefined;
+  readonly #items = new Map<Turn, Map<string, { item: StoredItem; bytes: number }>>();
+  #bytesLeft: number;
+
+  constructor(turnOf: (id: string) => Turn | undefined, bytes: number) {
+    this.#turnOf = turnOf;
+    this.#bytesLeft = bytes;
+  }
+
+  /** Undefined if there is no such item; `too-large` if it and those before it have more bytes than a conversation may. */
+  item(id: string): StoredItem | 'too-large' | undefined {
+    const turn = this.#turnOf(id);
+    if (!turn) return undefined;
+    let items = this.#items.get(turn);
+    if (!items) {
+      if (!this.#spend(turn.json.length)) return 'too-large';
+      const all = parse(turn).flat();
+      items = new Map(all.map((item) => [item.id, { item, bytes: Buffer.byteLength(JSON.stringify(item)) }]));
+      this.#items.set(turn, items);
+    }
+    const found = items.get(id);
+    if (found && !this.#spend(found.bytes)) return 'too-large';
+    return found?.item;
+  }
+
+  #spend(bytes: number): boolean {
+    this.#bytesLeft -= bytes;
+    return this.#bytesLeft >= 0;
   }
 }
 

@@ -1,4 +1,11 @@
-import { type ExpertDispatch, type ForwardEngine, type ForwardObserver, messageOf, type RowAnswer } from '@shoal/model';
+import {
+  type ExpertDispatch,
+  type ForwardEngine,
+  type ForwardObserver,
+  messageOf,
+  ModelError,
+  type RowAnswer,
+} from '@shoal/model';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { PassName, Timeline } from '../../timeline/timeline.ts';
 import { GenerationError } from '../generation.ts';
@@ -140,5 +147,7 @@ class PassWatch {
 /** Ends a sequence with an error; the other sequences and the process go on. */
 function abandon(sequence: Sequence, cause: unknown): void {
   if (cause instanceof GenerationError) return sequence.fail(cause);
+  if (cause instanceof ModelError && cause.reason === 'nothing-allowed')
+    return sequence.fail(new GenerationError('nothing-allowed', cause.message));
   sequence.fail(new GenerationError('internal', `A forward pass failed: ${messageOf(cause)}`));
 }
