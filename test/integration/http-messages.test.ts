@@ -84,6 +84,19 @@ describe('messages', () => {
     expect(await both(ask({ max_tokens: 3 }))).toMatchObject({ stop_reason: 'max_tokens', content: [{ text: 'one' }] });
   });
 
+  it('ends with the stop sequence also inside a call, which it does not ask to run', async () => {
+    await answerWith('<call:weather>{"city":"Köln"}</call>');
+    expect(await both(ask({ tools, stop_sequences: ['":'] }))).toMatchObject({
+      stop_reason: 'stop_sequence',
+      stop_sequence: '":',
+      content: [{ type: 'tool_use', name: 'weather', input: {} }],
+    });
+    expect(await both(ask({ tools, stop_sequences: ['</call>'] }))).toMatchObject({
+      stop_reason: 'tool_use',
+      content: [{ input: { city: 'Köln' } }],
+    });
+  });
+
   it('thinks where that is asked for', async () => {
     await answerWith('<think>Let me see.</think>Four.');
     const message = await both(ask({ thinking }));

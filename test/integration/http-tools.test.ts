@@ -96,6 +96,23 @@ describe('tool calls', () => {
     expect(functions[0]!.arguments.startsWith(call!.type === 'function' ? call!.function.arguments : 'x')).toBe(true);
   });
 
+  it('are not for running where a stop string ended the answer inside one', async () => {
+    const client = await begin(CALLS);
+    const ask = (stop: string) => ({ model, messages, tools, stop });
+    for (const [stop, reason] of [
+      ['": "Oslo', 'stop'],
+      ['": "Öland', 'stop'],
+      ['}\n</tool_call>', 'tool_calls'],
+    ] as const) {
+      const whole = await client.chat.completions.create(ask(stop));
+      const streamed = await client.chat.completions.stream(ask(stop)).finalChatCompletion();
+      for (const { choices } of [whole, streamed]) {
+        expect(choices[0]).toMatchObject({ finish_reason: reason, stop_reason: stop });
+        expect(choices[0]!.message.tool_calls!.length).toBeGreaterThan(0);
+      }
+    }
+  });
+
   it('reach the template with their results, as earlier messages', async () => {
     const client = await begin('Rain.');
     await client.chat.completions.create({

@@ -1,3 +1,4 @@
+import { callArguments } from '../call-arguments.ts';
 import { ApiError } from '../errors.ts';
 import type { ChatRequestMessage } from '../requests/chat-schema.ts';
 import { flatName } from './namespaces.ts';
@@ -23,7 +24,7 @@ export function conversationOf(items: readonly InputItem[]): ChatRequestMessage[
     if (turn) messages.push(assistantMessage(turn));
     turn = undefined;
   };
-  for (const item of items) {
+  for (const item of withoutCutCalls(items)) {
     if (isAssistants(item)) {
       turn ??= { reasoning: '', content: '', calls: [] };
       addToTurn(turn, item, names);
@@ -34,6 +35,14 @@ export function conversationOf(items: readonly InputItem[]): ChatRequestMessage[
   }
   endTurn();
   return messages;
+}
+
+/** Without calls that were cut off, and what was answered to them: templates refuse arguments that are not JSON. */
+function withoutCutCalls(items: readonly InputItem[]): readonly InputItem[] {
+  const isCut = ({ type, status, arguments: text }: InputItem): boolean =>
+    type === 'function_call' && status === 'incomplete' && !callArguments(text ?? '');
+  const cut = new Set(items.flatMap((item) => (isCut(item) ? [item.call_id] : [])));
+  return cut.size === 0 ? items : items.filter(({ call_id: id }) => id == null || !cut.has(id));
 }
 
 function isAssistants({ type, role }: InputItem): boolean {

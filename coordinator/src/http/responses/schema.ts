@@ -45,6 +45,7 @@ const item = z.object({
   namespace: name.nullish(),
   arguments: z.string().nullish().meta({ description: 'Of a function_call: JSON.' }),
   output: content.nullish().meta({ description: 'Of a function_call_output.' }),
+  status: label.nullish().meta({ description: 'incomplete: a call that was cut off is left out of the prompt.' }),
   summary: list(part).nullish().meta({ description: 'Of a reasoning item, which may have content instead.' }),
 });
 export type InputItem = z.infer<typeof item>;
