@@ -214,6 +214,24 @@ describe('messages', () => {
     expect(await both(ask({ messages }))).toMatchObject({ content: [{ text: ' end' }] });
   });
 
+  it('begins an answer where its beginning has no text', async () => {
+    await answerWith('Yes');
+    for (const content of ['', ' \n', []]) {
+      const messages = [...ask().messages, { role: 'assistant' as const, content }];
+      expect(await both(ask({ messages }))).toMatchObject({ content: [{ text: 'Yes' }] });
+      expect(prompts().at(-1)).toBe('user: Hi\n');
+    }
+    const alone = await post('/v1/messages', { max_tokens: 5, messages: [{ role: 'assistant', content: '' }] });
+    expect([alone.status, await alone.text()]).toEqual([400, expect.stringContaining("'messages'")]);
+  });
+
+  it('names the model as the SDK’s list has it', async () => {
+    await answerWith('Yes');
+    const { data } = await client().models.list();
+    expect(data).toMatchObject([{ id: model, type: 'model', display_name: model, created_at: expect.any(String) }]);
+    expect(Date.parse(data[0]!.created_at)).toBeGreaterThan(0);
+  });
+
   it('counts the tokens that a message would have', async () => {
     await answerWith('x');
     const params = {

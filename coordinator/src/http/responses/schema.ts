@@ -136,7 +136,7 @@ const prompting = {
   prompt: only(() => false, 'use instructions and input'),
 };
 
-export const responsesRequestSchema = z.looseObject(
+export const responsesRequestSchema = z.object(
   {
     ...drawing,
     ...prompting,
@@ -169,5 +169,5 @@ export const responsesRequestSchema = z.looseObject(
 );
 export type ResponsesRequest = z.infer<typeof responsesRequestSchema>;
 
-export const inputTokensRequestSchema = z.looseObject(prompting, { error: bodyError });
+export const inputTokensRequestSchema = z.object(prompting, { error: bodyError });
 export type InputTokensRequest = z.infer<typeof inputTokensRequestSchema>;
