@@ -84,6 +84,19 @@ describe('messages', () => {
     expect(await both(ask({ max_tokens: 3 }))).toMatchObject({ stop_reason: 'max_tokens', content: [{ text: 'one' }] });
   });
 
+  it('ends with the stop sequence also inside a call, which it does not ask to run', async () => {
+    await answerWith('<call:weather>{"city":"Köln"}</call>');
+    expect(await both(ask({ tools, stop_sequences: ['":'] }))).toMatchObject({
+      stop_reason: 'stop_sequence',
+      stop_sequence: '":',
+      content: [{ type: 'tool_use', name: 'weather', input: {} }],
+    });
+    expect(await both(ask({ tools, stop_sequences: ['</call>'] }))).toMatchObject({
+      stop_reason: 'tool_use',
+      content: [{ input: { city: 'Köln' } }],
+    });
+  });
+
   it('thinks where that is asked for', async () => {
     await answerWith('<think>Let me see.</think>Four.');
     const message = await both(ask({ thinking }));
@@ -199,6 +212,24 @@ describe('messages', () => {
     await answerWith(' end');
     const messages = [...ask().messages, { role: 'assistant' as const, content: 'The' }];
     expect(await both(ask({ messages }))).toMatchObject({ content: [{ text: ' end' }] });
+  });
+
+  it('begins an answer where its beginning has no text', async () => {
+    await answerWith('Yes');
+    for (const content of ['', ' \n', []]) {
+      const messages = [...ask().messages, { role: 'assistant' as const, content }];
+      expect(await both(ask({ messages }))).toMatchObject({ content: [{ text: 'Yes' }] });
+      expect(prompts().at(-1)).toBe('user: Hi\n');
+    }
+    const alone = await post('/v1/messages', { max_tokens: 5, messages: [{ role: 'assistant', content: '' }] });
+    expect([alone.status, await alone.text()]).toEqual([400, expect.stringContaining("'messages'")]);
+  });
+
+  it('names the model as the SDK’s list has it', async () => {
+    await answerWith('Yes');
+    const { data } = await client().models.list();
+    expect(data).toMatchObject([{ id: model, type: 'model', display_name: model, created_at: expect.any(String) }]);
+    expect(Date.parse(data[0]!.created_at)).toBeGreaterThan(0);
   });
 
   it('counts the tokens that a message would have', async () => {

@@ -9,7 +9,7 @@ import {
 import { describe, expect, it } from 'vitest';
 import { until } from '../../coordinator/src/http/testing/harness.ts';
 import { GenerationError } from '../../coordinator/src/scheduler/generation.ts';
-import { failure, model, says, server, start } from './openai-client.ts';
+import { failure, model, post, says, server, start } from './openai-client.ts';
 
 const TOOL = { type: 'function', function: { name: 'f' } };
 
@@ -25,7 +25,9 @@ describe('errors', () => {
       [{ ...base, top_k: -2 }, 'top_k'],
       [{ ...base, max_tokens: 1.5 }, 'max_tokens'],
       [{ ...base, n: 129 }, 'n'],
-      [{ ...base, n: 33 }, 'prompt'],
+      [{ ...base, n: 33 }, 'n'],
+      [{ ...base, n: 20, best_of: 40 }, 'best_of'],
+      [{ ...base, prompt: ['a', 'b'], n: 17 }, 'n'],
       [{ ...base, stop: Array.from({ length: 33 }, () => 'a') }, 'stop'],
       [{ ...base, stop: 'a'.repeat(257) }, 'stop'],
       [{ ...base, presence_penalty: 2.1 }, 'presence_penalty'],
@@ -77,6 +79,30 @@ describe('errors', () => {
       expect(error.param).toBe(param);
     }
     expect(server.generation.submitted).toEqual([]);
+  });
+
+  it.each([
+    ['/v1/completions', {}, 'prompt'],
+    ['/v1/chat/completions', {}, 'messages'],
+    ['/v1/chat/completions', { messages: [{ content: 'A' }] }, 'messages[0].role'],
+    ['/v1/messages', { max_tokens: 1 }, 'messages'],
+    ['/v1/messages', { max_tokens: 1, messages: [{ role: 'user' }] }, 'messages[0].content'],
+    ['/v1/messages', { messages: [{ role: 'user', content: 'A' }] }, 'max_tokens'],
+    ['/detokenize', {}, 'tokens'],
+  ])('tells a parameter that is missing from one that is wrong: %s %j', async (path, body, param) => {
+    await start('ok');
+    const { status, json } = await post(path, body);
+    const { code, message } = (json.error as { code?: string; message: string }) ?? {};
+    expect([status, message]).toEqual([400, `Missing required parameter: '${param}'.`]);
+    if (path !== '/v1/messages') expect(code).toBe('missing_parameter');
+  });
+
+  it('says which number makes the answers too many', async () => {
+    await start('ok');
+    const message = async (body: object) =>
+      (await post('/v1/completions', { prompt: 'A', ...body })).json.error!.message;
+    expect(await message({ n: 20, best_of: 40 })).toContain('prompts × best_of is 1 × 40 = 40');
+    expect(await message({ n: 17, prompt: ['A', 'B'] })).toContain('prompts × n is 2 × 17 = 34');
   });
 
   it('accepts neutral values of what it does not implement', async () => {

@@ -64,6 +64,57 @@ describe('parameters', () => {
     expect(headers.get('x-shoal-ignored-parameters')).toBeNull();
   });
 
+  it('do nothing where they are called ignored', async () => {
+    const compile = () => Promise.reject(new Error('nothing is to be compiled'));
+    await start('ok', 4096, { grammars: { compile } });
+    const unknown = { guided_regex: [5], ignore_eos: true, n_best: 1 };
+    const tokens = await post('/tokenize', { messages: MESSAGES, ...unknown });
+    expect(tokens.status).toBe(200);
+    expect(tokens.headers.get('x-shoal-ignored-parameters')).toBe(Object.keys(unknown).join(', '));
+    const { headers } = await post('/tokenize', { messages: MESSAGES, thinking: null, enable_thinking: false });
+    expect(headers.get('x-shoal-ignored-parameters')).toBeNull();
+    const responses = await post('/v1/responses', { input: 'A', response_format: { type: 'json_object' }, n: 3 });
+    expect(responses.headers.get('x-shoal-ignored-parameters')).toBe('response_format, n');
+    expect(responses.status).toBe(200);
+  });
+
+  it('format a completion as they do a chat', async () => {
+    const compiled: object[] = [];
+    const constraint = { allowedDrafts: async () => 0, masks: async () => [], accept: () => {}, close: () => {} };
+    const compile = async (source: object) => (compiled.push(source), { open: () => constraint });
+    await start('{}', 4096, { grammars: { compile } });
+    const format = (response_format: object) => post('/v1/completions', { prompt: 'A', response_format });
+    const { status, headers } = await format({ type: 'json_object' });
+    expect([status, headers.get('x-shoal-ignored-parameters'), compiled]).toEqual([
+      200,
+      null,
+      [{ kind: 'json-object' }],
+    ]);
+    expect((await format({ type: 'yaml' })).json.error).toMatchObject({ param: 'response_format.type' });
+  });
+
+  it('are refused by strictness at every endpoint, also where nothing is generated', async () => {
+    const tools = [
+      { type: 'custom', name: 'f', input_schema: {} },
+      { type: 'web_search_20250305', name: 's' },
+    ];
+    const functions = [{ type: 'function', name: 'f' }, { type: 'web_search' }];
+    const chat = [{ type: 'function', function: { name: 'f' } }, { type: 'custom' }];
+    const requests: [string, object][] = [
+      ['/v1/messages/count_tokens', { messages: MESSAGES, tools }],
+      ['/v1/responses/input_tokens', { input: 'A', tools: functions }],
+      ['/tokenize', { messages: MESSAGES, tools: chat }],
+    ];
+    await start('ok');
+    for (const [path, body] of requests) {
+      const { status, headers } = await post(path, body);
+      expect([status, headers.get('x-shoal-ignored-parameters')], path).toEqual([200, 'tools[1]']);
+    }
+    await server.app.close();
+    await start('ok', 4096, { strictParameters: true });
+    for (const [path, body] of requests) expect((await post(path, body)).status, path).toBe(400);
+  });
+
   it('ignores unknown parameters and says so, or refuses them where the operator asks for that', async () => {
     await start('ok');
     const body = { prompt: 'A', top_n: 4, 'näme\r\nx': 1 };
@@ -195,6 +246,24 @@ describe('log-probabilities', () => {
       [1, '3', null],
     ]);
     expect(json.usage.completion_tokens).toBe(4);
+  });
+
+  it('choose the best answer by itself, also where it repeats the prompt', async () => {
+    // Tokens of the prompt are likelier than those of any answer, so that a short answer would seem better.
+    let made = 0;
+    await start(() => (made++ === 0 ? { ids: says('a'), logprob: -3 } : { ids: says('bbbb'), logprob: -2 }));
+    const body = { prompt: 'ABC', best_of: 2, max_tokens: 8, echo: true };
+    expect((await post('/v1/completions', body)).json.choices[0]!.text).toBe('ABCbbbb');
+  });
+
+  it('of the prompt are refused in a stream, which has no place for them', async () => {
+    await start('x');
+    const bodies = { '/v1/completions': { prompt: 'AB' }, '/v1/chat/completions': { messages: MESSAGES } };
+    for (const [path, body] of Object.entries(bodies)) {
+      const { json } = await post(path, { ...body, prompt_logprobs: 1, stream: true });
+      expect(json.error).toMatchObject({ param: 'prompt_logprobs' });
+    }
+    expect(server.generation.submitted).toEqual([]);
   });
 
   it('of the prompt are told by token', async () => {

@@ -108,6 +108,23 @@ describe('responses', () => {
     });
   });
 
+  it('says that a call was cut off, by the limit or a stop string, and goes on without it', async () => {
+    await answerWith('I ask.<call:weather>{"city":"Köln"}</call>');
+    const cut = [{ max_output_tokens: 28 }, { stop: ['":'] } as object];
+    for (const more of cut) {
+      const first = await both(ask({ tools: [weather], ...more }));
+      expect(first).toMatchObject({
+        status: 'stop' in more ? 'completed' : 'incomplete',
+        output: [
+          { type: 'message', status: 'completed' },
+          { type: 'function_call', status: 'incomplete', arguments: expect.stringMatching(/^\{"ci/) },
+        ],
+      });
+      await client().responses.create(ask({ tools: [weather], input: 'Well?', previous_response_id: first.id }));
+      expect(prompts().at(-1)).toBe('user: Hi\nassistant: I ask.\nuser: Well?\n');
+    }
+  });
+
   it('calls functions and takes their outputs', async () => {
     await answerWith(({ promptIds }) => {
       const prompt = Buffer.from(promptIds.slice(1)).toString();

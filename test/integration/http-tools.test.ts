@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { chooseConvention } from '../../coordinator/src/conventions/index.ts';
-import { type Grammar, GrammarError, type GrammarSource } from '../../coordinator/src/grammar/index.ts';
+import { type Grammar, GrammarError, Grammars, type GrammarSource } from '../../coordinator/src/grammar/index.ts';
+import { byteVocabulary, idsOf } from '../../coordinator/src/grammar/testing/byte-vocabulary.ts';
 import { byteCodec } from '../../coordinator/src/http/testing/byte-codec.ts';
 import type { EncodeTask } from '../../coordinator/src/text/encode-task.ts';
 import { failure, model, post, says, server, start } from './openai-client.ts';
@@ -96,6 +97,23 @@ describe('tool calls', () => {
     expect(functions[0]!.arguments.startsWith(call!.type === 'function' ? call!.function.arguments : 'x')).toBe(true);
   });
 
+  it('are not for running where a stop string ended the answer inside one', async () => {
+    const client = await begin(CALLS);
+    const ask = (stop: string) => ({ model, messages, tools, stop });
+    for (const [stop, reason] of [
+      ['": "Oslo', 'stop'],
+      ['": "Öland', 'stop'],
+      ['}\n</tool_call>', 'tool_calls'],
+    ] as const) {
+      const whole = await client.chat.completions.create(ask(stop));
+      const streamed = await client.chat.completions.stream(ask(stop)).finalChatCompletion();
+      for (const { choices } of [whole, streamed]) {
+        expect(choices[0]).toMatchObject({ finish_reason: reason, stop_reason: stop });
+        expect(choices[0]!.message.tool_calls!.length).toBeGreaterThan(0);
+      }
+    }
+  });
+
   it('reach the template with their results, as earlier messages', async () => {
     const client = await begin('Rain.');
     await client.chat.completions.create({
@@ -137,7 +155,77 @@ describe('tool calls', () => {
   });
 });
 
+describe('tools beside functions', () => {
+  const custom = { type: 'custom', custom: { name: 'patch' } };
+  const named = (...names: string[]) => names.map((name) => ({ type: 'function', function: { name } }));
+
+  it('are left out and named, or refused where the operator asks for that or nothing would be left', async () => {
+    await begin('ok');
+    const asked = { messages, tools: [custom, ...tools] };
+    const { status, headers } = await post('/v1/chat/completions', asked);
+    expect([status, headers.get('x-shoal-ignored-parameters')]).toEqual([200, 'tools[0]']);
+    expect(rendered.at(-1)).toMatchObject({ tools });
+    const alone = await post('/v1/chat/completions', { messages, tools: [custom] });
+    expect(alone.json.error).toMatchObject({ param: 'tools[0].type' });
+    const nameless = await post('/v1/chat/completions', { messages, tools: [{ type: 'function' }] });
+    expect(nameless.json.error).toMatchObject({ param: 'tools[0].function', code: 'missing_parameter' });
+    await server.app.close();
+    await start('ok', 4096, { strictParameters: true });
+    expect((await post('/v1/chat/completions', asked)).json.error).toMatchObject({ param: 'tools[0]' });
+  });
+
+  it('are narrowed to those that are allowed', async () => {
+    await begin(CALLS);
+    const ask = (mode: string, ...names: string[]) =>
+      post('/v1/chat/completions', {
+        messages,
+        tools,
+        tool_choice: { type: 'allowed_tools', allowed_tools: { mode, tools: named(...names) } },
+      });
+    expect((await ask('auto', 'time')).status).toBe(200);
+    expect(rendered.at(-1)).toMatchObject({ tools: [tools[1]] });
+    expect(compiled).toEqual([]);
+    expect((await ask('required', 'time', 'other')).status).toBe(200);
+    expect(compiled).toEqual([convention.forcedCalls([tools[1]!.function], { most: 8 })]);
+    expect((await ask('required', 'other')).json.error).toMatchObject({ param: 'tool_choice' });
+  });
+});
+
 describe('an answer’s format', () => {
+  it('holds for the beginning that a client sends together with the rest', async () => {
+    const grammars = new Grammars({ vocabulary: byteVocabulary() });
+    await start('2}', 4096, { grammars });
+    const response_format = { type: 'json_object', schema: { type: 'object', properties: { a: { type: 'integer' } } } };
+    const go = (content: string, more: object = {}) =>
+      post('/v1/chat/completions', {
+        messages: [...messages, { role: 'assistant', content }],
+        continue_final_message: true,
+        response_format,
+        ...more,
+      });
+    try {
+      expect((await go('{"a": 2')).status).toBe(200);
+      const { constraint } = server.generation.submitted.at(-1)!;
+      const [mask] = await constraint!.masks([]);
+      const next = idsOf(mask, byteVocabulary().size).map((id) => String.fromCharCode(id));
+      expect(next.filter((text) => text.trim() !== '').sort()).toEqual(
+        [...'.0123456789E}e'].filter((c) => next.includes(c)),
+      );
+      expect(next).toContain('}');
+      expect(next).not.toContain('{');
+      constraint!.close();
+      const refused = await go('Sure: ');
+      expect(refused.status).toBe(400);
+      expect(refused.json.error).toMatchObject({ param: 'messages', message: expect.stringContaining('beginning') });
+      expect(grammars.figures.sessions).toBe(0);
+      // Calls that are required come after the text.
+      expect((await go('Sure: ', { response_format: undefined, tools, tool_choice: 'required' })).status).toBe(200);
+      server.generation.submitted.at(-1)!.constraint!.close();
+    } finally {
+      await grammars.close();
+    }
+  });
+
   it.each<[object, GrammarSource]>([
     [{ response_format: { type: 'json_object' } }, { kind: 'json-object' }],
     [{ response_format: { type: 'json_object', schema: parameters } }, { kind: 'json-schema', schema: parameters }],
@@ -145,6 +233,7 @@ describe('an answer’s format', () => {
       { response_format: { type: 'json_schema', json_schema: { name: 'x', strict: true, schema: parameters } } },
       { kind: 'json-schema', schema: parameters },
     ],
+    [{ structured_outputs: { json: parameters } }, { kind: 'json-schema', schema: parameters }],
     [{ guided_json: JSON.stringify(parameters) }, { kind: 'json-schema', schema: parameters }],
     [{ structured_outputs: { regex: 'a+' } }, { kind: 'regex', pattern: 'a+' }],
     [{ guided_choice: ['a', 'b'] }, { kind: 'choice', choices: ['a', 'b'] }],

@@ -13,15 +13,15 @@ class Opened {
   readonly #vocabulary: Vocabulary;
   #session = 0;
 
-  constructor(vocabulary: Vocabulary, source: GrammarSource, after = '') {
+  constructor(vocabulary: Vocabulary, source: GrammarSource, after = '', begun = '') {
     this.#host = new GrammarHost(vocabulary);
     this.#vocabulary = vocabulary;
     this.#ask({ kind: 'compile', reply: 0, grammar: 0, source });
-    this.open(after);
+    this.open(after, begun);
   }
 
-  open(after: string): void {
-    this.#host.obey([{ kind: 'open', session: ++this.#session, grammar: 0, after }]);
+  open(after: string, begun = ''): void {
+    this.#host.obey([{ kind: 'open', session: ++this.#session, grammar: 0, after, begun }]);
   }
 
   accept(...tokens: (number | string)[]): this {
@@ -217,6 +217,26 @@ describe('after a text', () => {
       ['aabaaa', 'aabaabaaa'],
     ] as const)
       expect(new Opened(vocabulary, source, marker).accept(written).ids(), marker).toContain(0x79);
+  });
+});
+
+describe('with a beginning', () => {
+  const source: GrammarSource = {
+    kind: 'json-schema',
+    schema: { type: 'object', properties: { a: { type: 'integer' } } },
+  };
+
+  it('the grammar goes on from it', () => {
+    const whole = new Opened(byteVocabulary(), source).accept('{"a": ');
+    const begun = new Opened(byteVocabulary(), source, '', '{"a": ');
+    expect(begun.ids()).toEqual(whole.ids());
+    expect(begun.accept('2}').ids()).toEqual([END]);
+    expect(new Opened(byteVocabulary(), source, '', '{"a": 2}').ids()).toEqual([END]);
+  });
+
+  it('it must be one of the grammar', () => {
+    const opened = new Opened(byteVocabulary(), source, '', 'Sure: ');
+    expect(() => opened.ids()).toThrow('not the beginning of an answer that fits');
   });
 });
 

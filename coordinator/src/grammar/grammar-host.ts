@@ -84,7 +84,7 @@ export class GrammarHost {
     return program.instructions.length;
   }
 
-  #open({ grammar, after }: Extract<GrammarOrder, { kind: 'open' }>): Session | GrammarError {
+  #open({ grammar, after, begun }: Extract<GrammarOrder, { kind: 'open' }>): Session | GrammarError {
     const hosted = this.#grammars.get(grammar);
     if (!hosted) return new GrammarError('failed', 'the answer’s grammar was not compiled');
     try {
@@ -93,7 +93,7 @@ export class GrammarHost {
         automaton = new Automaton(compileProgram(sequence(WHITESPACE, hosted.expression)), after);
         hosted.automata.set(after, automaton);
       }
-      return new Session(this.#masks, automaton);
+      return new Session(this.#masks, automaton, begun);
     } catch (thrown) {
       return errorOf(thrown);
     }

@@ -29,6 +29,8 @@ export interface OpenOptions {
    * white space; the grammar begins with what follows.
    */
   after?: string | undefined;
+  /** What stands of the answer already. If the grammar has no such beginning, whoever asks for masks is told. */
+  begun?: string | undefined;
 }
 
 export interface GrammarsOptions extends GrammarThreadData {
@@ -233,7 +235,7 @@ export class Grammars {
     return kept;
   }
 
-  #open(key: string, source: GrammarSource, { after = '' }: OpenOptions = {}): TokenConstraint {
+  #open(key: string, source: GrammarSource, { after = '', begun = '' }: OpenOptions = {}): TokenConstraint {
     if (this.#sessions >= (this.#options.maxSessions ?? MAX_SESSIONS))
       throw new GrammarError('full', 'too many answers have a grammar; try again in a moment');
     // Compiled again if it was dropped meanwhile, or its thread has ended.
@@ -244,7 +246,7 @@ export class Grammars {
     const session = this.#nextId++;
     this.#sessions++;
     kept.users++;
-    line.tell({ kind: 'open', session, grammar: id, after });
+    line.tell({ kind: 'open', session, grammar: id, after, begun });
     let isOpen = true;
     return {
       accept: (token) => line.tell({ kind: 'accept', session, token }),

@@ -1,5 +1,5 @@
 import type { Automaton, State } from './automaton.ts';
-import { GrammarError } from './grammar-error.ts';
+import { GrammarError, unsupported } from './grammar-error.ts';
 import type { Masks } from './masks.ts';
 
 /** Where one answer is in its grammar. */
@@ -11,10 +11,15 @@ export class Session {
   #hasEnded = false;
   #failure: Error | undefined;
 
-  constructor(masks: Masks, automaton: Automaton) {
+  /** `begun` is what stands of the answer already. Throws a GrammarError if the grammar has no such beginning. */
+  constructor(masks: Masks, automaton: Automaton, begun = '') {
     this.#masks = masks;
     this.#automaton = automaton;
-    this.#state = automaton.start;
+    automaton.begin();
+    const state = automaton.read(automaton.start, Buffer.from(begun));
+    if (!state)
+      throw unsupported('its last text is not the beginning of an answer that fits; change it, or leave it out');
+    this.#state = state;
   }
 
   accept(token: number): void {

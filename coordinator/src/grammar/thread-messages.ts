@@ -11,7 +11,7 @@ export interface GrammarThreadData {
 export type GrammarOrder =
   | { kind: 'compile'; reply: number; grammar: number; source: GrammarSource }
   | { kind: 'drop'; grammar: number }
-  | { kind: 'open'; session: number; grammar: number; after: string }
+  | { kind: 'open'; session: number; grammar: number; after: string; begun?: string }
   | { kind: 'accept'; session: number; token: number }
   | { kind: 'masks'; reply: number; session: number; drafts: readonly number[] }
   | { kind: 'drafts'; reply: number; session: number; drafts: readonly number[] }

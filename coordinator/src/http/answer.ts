@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { OutputEvent, OutputParser } from '../conventions/index.ts';
+import { callArguments } from './call-arguments.ts';
 import type { ChoiceDelta, OutputToken, TextPiece } from './choice.ts';
 import { type AnswerEvent, type AnswerPart, PartSplitter } from './parts.ts';
 
@@ -11,6 +12,7 @@ export interface ToolCall {
 }
 
 export interface AnswerEnd {
+  /** `tool_calls` only if the last call is whole: programs run it then. */
   reason: 'stop' | 'length' | 'tool_calls';
   /** The stop string or the token that ended it. */
   stop?: string | number;
@@ -52,11 +54,15 @@ export async function* runAnswer(
   options: AnswerOptions,
 ): AsyncGenerator<AnswerDelta> {
   const { parser, requiresCall, showsReasoning, showsSpecialTokens, onReasoning } = options;
-  let hasCalls = false;
+  /** The arguments of the last call. */
+  let call: string | undefined;
   let last: OutputEvent['type'] | undefined;
   const shown = (events: readonly OutputEvent[]): AnswerEvent[] => {
     last = events.at(-1)?.type ?? last;
-    hasCalls ||= events.some(({ type }) => type === 'call');
+    for (const event of events) {
+      if (event.type === 'call') call = '';
+      else if (event.type === 'arguments') call += event.text;
+    }
     const isShown = (type: OutputEvent['type']): boolean =>
       type === 'content' ? !requiresCall : type !== 'reasoning' || showsReasoning;
     return events.filter(({ type }) => isShown(type)).map(withId);
@@ -68,7 +74,7 @@ export async function* runAnswer(
       yield {
         events: [],
         tokens,
-        end: { ...end, reason: hasCalls && end.reason === 'stop' ? 'tool_calls' : end.reason },
+        end: end.reason === 'stop' && callArguments(call ?? '') ? { ...end, reason: 'tool_calls' } : end,
       };
       return;
     }

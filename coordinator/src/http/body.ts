@@ -61,10 +61,10 @@ export function shapeFault(json: Buffer): string | undefined {
   return exceeded && `more than ${exceeded[1]} ${exceeded[2]}`;
 }
 
-/** Throws an ApiError that names the parameter. */
+/** The parameters that the schema knows, and no others. Throws an ApiError that names the parameter. */
 export function parseBody<T>(schema: z.ZodType<T>, body: unknown): T {
   const result = schema.safeParse(body);
-  if (!result.success) throw ApiError.fromZod(result.error);
+  if (!result.success) throw ApiError.fromZod(result.error, body);
   return result.data;
 }
 

@@ -13,19 +13,29 @@ export interface Endpoint<Body> {
 }
 
 /** A request that has been read. */
-export interface Asked {
+export interface Read {
+  /** What has no effect, beside the parameters that the schema doesn't know. */
+  ignored?: readonly string[];
+}
+
+/** One for generated text. */
+export interface Asked extends Read {
   /** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
   parse(deps: ParseDeps, client: TextClient): Promise<ParsedRequest>;
   /** How the answer is written. */
   shape: AnswerShape;
-  /** What has no effect, beside the parameters that the schema doesn't know. */
-  ignored?: readonly string[];
 }
 
 /** An endpoint that answers with one document and generates nothing, about a text say. */
 export interface PlainEndpoint<Body> {
   url: string;
   schema: z.ZodType<Body>;
+  /** What a body asks for. Throws an ApiError that names the parameter. */
+  read(body: Body, caller: Caller): AskedDocument;
+}
+
+/** A request for one document. */
+export interface AskedDocument extends Read {
   /** Rejects with an ApiError that names the parameter, or with the reason of the client's signal. */
-  answer(body: Body, deps: ParseDeps, client: TextClient, caller: Caller): Promise<object>;
+  answer(deps: ParseDeps, client: TextClient): Promise<object>;
 }

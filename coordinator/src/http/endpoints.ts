@@ -2,14 +2,15 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import { holdAnswers } from './api-access.ts';
 import { parseBody } from './body.ts';
-import { callerOf, textClientOf } from './caller.ts';
+import { type Caller, callerOf, textClientOf } from './caller.ts';
 import type { HttpDeps } from './deps.ts';
-import type { Endpoint, PlainEndpoint } from './endpoint.ts';
+import type { Endpoint, PlainEndpoint, Read } from './endpoint.ts';
 import { ApiError } from './errors.ts';
 import { answer, type GenerateDeps, withinScope } from './generate.ts';
 import { countTokens, messages } from './messages/messages.ts';
 import { chatRequestSchema } from './requests/chat-schema.ts';
 import { completionRequestSchema } from './requests/completion-schema.ts';
+import { ignoredTools } from './requests/chat-tools.ts';
 import { ignoredParameters } from './requests/ignored.ts';
 import { parseChat } from './requests/parse-chat.ts';
 import { parseCompletion } from './requests/parse-completion.ts';
@@ -34,7 +35,11 @@ const completions: Endpoint<z.infer<typeof completionRequestSchema>> = {
 const chat: Endpoint<z.infer<typeof chatRequestSchema>> = {
   url: '/v1/chat/completions',
   schema: chatRequestSchema,
-  read: (body) => ({ parse: (deps, client) => parseChat(body, deps, client), shape: chatShape }),
+  read: (body) => ({
+    parse: (deps, client) => parseChat(body, deps, client),
+    shape: chatShape,
+    ignored: ignoredTools(body),
+  }),
 };
 
 export function registerEndpoints(app: FastifyInstance, deps: EndpointDeps): void {
@@ -52,14 +57,8 @@ export function registerEndpoints(app: FastifyInstance, deps: EndpointDeps): voi
 
 function registerEndpoint<Body>(app: FastifyInstance, endpoint: Endpoint<Body>, deps: EndpointDeps): void {
   app.post(endpoint.url, async (request, reply) => {
-    const body = parseBody(endpoint.schema, request.body);
-    const strict = deps.strictParameters ?? false;
-    const unknown = ignoredParameters(endpoint.schema, body as object, strict);
     const caller = callerOf(request, deps);
-    const asked = endpoint.read(body, caller);
-    const unsupported = asked.ignored ?? [];
-    if (strict) refuseUnsupported(unsupported);
-    noteIgnored([...unknown, ...unsupported], request, reply);
+    const asked = readRequest(endpoint, caller, request, reply, deps);
     await withinScope(request, reply, deps, async (scope) => {
       const parsed = await asked.parse(deps, { ...textClientOf(request, deps), signal: scope.signal });
       const sharing = { client: caller.client, cacheScope: caller.scope };
@@ -71,14 +70,30 @@ function registerEndpoint<Body>(app: FastifyInstance, endpoint: Endpoint<Body>, 
 
 function registerPlainEndpoint<Body>(app: FastifyInstance, endpoint: PlainEndpoint<Body>, deps: EndpointDeps): void {
   app.post(endpoint.url, async (request, reply) => {
-    const body = parseBody(endpoint.schema, request.body);
-    const unknown = ignoredParameters(endpoint.schema, body as object, deps.strictParameters ?? false);
-    noteIgnored(unknown, request, reply);
+    const asked = readRequest(endpoint, callerOf(request, deps), request, reply, deps);
     await withinScope(request, reply, deps, async (scope) => {
       const client = { ...textClientOf(request, deps), signal: scope.signal };
-      await reply.send(await endpoint.answer(body, deps, client, callerOf(request, deps)));
+      await reply.send(await asked.answer(deps, client));
     });
   });
+}
+
+/** Reads a request, and tells what of it has no effect, or refuses that. */
+function readRequest<Body, What extends Read>(
+  { schema, read }: { schema: z.ZodType<Body>; read(body: Body, caller: Caller): What },
+  caller: Caller,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  deps: EndpointDeps,
+): What {
+  const strict = deps.strictParameters ?? false;
+  const body = parseBody(schema, request.body);
+  const unknown = ignoredParameters(schema, request.body as object, strict);
+  const asked = read(body, caller);
+  const unsupported = asked.ignored ?? [];
+  if (strict) refuseUnsupported(unsupported);
+  noteIgnored([...unknown, ...unsupported], request, reply);
+  return asked;
 }
 
 function refuseUnsupported([first]: readonly string[]): void {

@@ -48,6 +48,10 @@ export class ApiError extends Error {
     return new ApiError(400, message, { param, code });
   }
 
+  static missing(param: string): ApiError {
+    return ApiError.invalid(param, `Missing required parameter: '${param}'.`, 'missing_parameter');
+  }
+
   static contextLength(param: string, message: string): ApiError {
     return ApiError.invalid(param, message, 'context_length_exceeded');
   }
@@ -117,7 +121,7 @@ export class ApiError extends Error {
   }
 
   /** The first issue of a body, named by its path. */
-  static fromZod(error: z.ZodError): ApiError {
+  static fromZod(error: z.ZodError, body: unknown): ApiError {
     const issue = error.issues[0];
     if (!issue) return ApiError.invalid(null, 'The request body is not valid.');
     const path = formatPath(issue.path);
@@ -126,8 +130,7 @@ export class ApiError extends Error {
       const name = path ? `${path}.${key}` : key;
       return ApiError.invalid(name, `Unrecognized request argument supplied: ${name}`, 'unknown_parameter');
     }
-    const missing = issue.code === 'invalid_type' && issue.message.endsWith('received undefined');
-    if (missing && path) return ApiError.invalid(path, `Missing required parameter: '${path}'.`, 'missing_parameter');
+    if (path && isAbsent(body, issue.path)) return ApiError.missing(path);
     return ApiError.invalid(
       path || null,
       path ? `Invalid '${path}': ${issue.message}` : issue.message,
@@ -221,6 +224,13 @@ function fromFramework(thrown: unknown): ApiError | undefined {
   if (statusCode === 400) return ApiError.invalid(null, 'The request is not valid.', 'invalid_request');
   // From the file server, for a path outside the folder of the pages.
   return statusCode === 403 || statusCode === 404 ? ApiError.unknownRoute() : undefined;
+}
+
+/** Whatever the kind of the issue: what is required may be a union, or have a check of its own. */
+function isAbsent(body: unknown, path: readonly PropertyKey[]): boolean {
+  let value = body;
+  for (const key of path) value = (value as Record<PropertyKey, unknown> | undefined)?.[key];
+  return value === undefined;
 }
 
 function formatPath(path: readonly PropertyKey[]): string {

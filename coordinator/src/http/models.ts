@@ -11,6 +11,10 @@ export function registerModels(app: FastifyInstance, deps: HttpDeps): void {
   const entryOf = (id: string): ModelEntry => ({
     id,
     object: 'model',
+    // Anthropic's clients read the next three.
+    type: 'model',
+    display_name: id,
+    created_at: new Date(1000 * created).toISOString(),
     created,
     owned_by: 'shoal',
     root: modelId,

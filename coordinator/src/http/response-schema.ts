@@ -186,6 +186,9 @@ export const chatChunkSchema = z.object({
 export const modelSchema = z.object({
   id: z.string(),
   object: z.literal('model'),
+  type: z.literal('model').meta({ description: 'As Anthropic’s clients read it, as the next two.' }),
+  display_name: z.string(),
+  created_at: z.string(),
   created: z.number().int(),
   owned_by: z.string(),
   root: z.string().meta({ description: 'The served model, if this is another name of it.' }),

@@ -4,6 +4,7 @@ import { tokenName, type TextCodec } from './codec.ts';
 import type { PlainEndpoint } from './endpoint.ts';
 import { ApiError } from './errors.ts';
 import { chatRequestSchema } from './requests/chat-schema.ts';
+import { ignoredTools } from './requests/chat-tools.ts';
 import { bodyError, list, z } from './requests/fields.ts';
 import { chatPrompt } from './requests/parse-chat.ts';
 import { checkIds, encode, MAX_TRUNCATED, refuseOtherModel } from './requests/parse-common.ts';
@@ -17,7 +18,7 @@ const AT_ONCE = 4_096;
 
 const chat = chatRequestSchema.def.shape;
 
-export const tokenizeRequestSchema = z.looseObject(
+export const tokenizeRequestSchema = z.object(
   {
     model,
     prompt: z.string().nullish().meta({ description: 'A text, as vLLM takes it.' }),
@@ -35,6 +36,8 @@ export const tokenizeRequestSchema = z.looseObject(
     response_format: chat.response_format,
     reasoning_effort: chat.reasoning_effort,
     chat_template_kwargs: chat.chat_template_kwargs,
+    thinking: chat.thinking,
+    enable_thinking: chat.enable_thinking,
     add_generation_prompt: chat.add_generation_prompt,
     continue_final_message: chat.continue_final_message,
   },
@@ -49,7 +52,7 @@ export const tokenizedSchema = z.object({
   token_strs: z.array(z.string()).nullable(),
 });
 
-export const detokenizeRequestSchema = z.looseObject(
+export const detokenizeRequestSchema = z.object(
   { model, tokens: list(z.number().int().min(0)).max(MAX_TOKENS) },
   { error: bodyError },
 );
@@ -64,44 +67,51 @@ export const detokenizedSchema = z.object({
 export const tokenize: PlainEndpoint<TokenizeRequest> = {
   url: '/v1/tokenize',
   schema: tokenizeRequestSchema,
-  async answer(body, deps, client) {
-    const given = (['prompt', 'messages', 'content'] as const).filter((name) => body[name] != null);
-    if (given.length !== 1) {
-      throw ApiError.invalid(given[1] ?? 'prompt', "Send exactly one of 'prompt', 'messages' and 'content'.");
-    }
-    refuseOtherModel(body.model, deps);
-    const tokens = await tokensOf(body, deps, client);
-    const { maxContext } = deps.generation;
-    const most = Math.max(MAX_TOKENS, maxContext);
-    if (tokens.length > most) {
-      throw ApiError.invalid(given[0]!, `The text has ${tokens.length} tokens; at most ${most} are listed. Split it.`);
-    }
-    const wantsTexts = (given[0] === 'content' ? body.with_pieces : body.return_token_strs) ?? false;
-    const texts = wantsTexts ? await named(tokens, deps.codec) : null;
-    if (given[0] !== 'content') return { count: tokens.length, max_model_len: maxContext, tokens, token_strs: texts };
-    return { tokens: texts ? tokens.map((id, index) => ({ id, piece: texts[index]! })) : tokens };
-  },
+  read: (body) => ({
+    answer: (deps, client) => tokenized(body, deps, client),
+    ignored: ignoredTools(body),
+  }),
 };
+
+async function tokenized(body: TokenizeRequest, deps: ParseDeps, client: TextClient): Promise<object> {
+  const given = (['prompt', 'messages', 'content'] as const).filter((name) => body[name] != null);
+  if (given.length !== 1) {
+    throw ApiError.invalid(given[1] ?? 'prompt', "Send exactly one of 'prompt', 'messages' and 'content'.");
+  }
+  refuseOtherModel(body.model, deps);
+  const tokens = await tokensOf(body, deps, client);
+  const { maxContext } = deps.generation;
+  const most = Math.max(MAX_TOKENS, maxContext);
+  if (tokens.length > most) {
+    throw ApiError.invalid(given[0]!, `The text has ${tokens.length} tokens; at most ${most} are listed. Split it.`);
+  }
+  const wantsTexts = (given[0] === 'content' ? body.with_pieces : body.return_token_strs) ?? false;
+  const texts = wantsTexts ? await named(tokens, deps.codec) : null;
+  if (given[0] !== 'content') return { count: tokens.length, max_model_len: maxContext, tokens, token_strs: texts };
+  return { tokens: texts ? tokens.map((id, index) => ({ id, piece: texts[index]! })) : tokens };
+}
 
 /** The text of tokens, with special tokens by their names. */
 export const detokenize: PlainEndpoint<DetokenizeRequest> = {
   url: '/v1/detokenize',
   schema: detokenizeRequestSchema,
-  async answer({ model: asked, tokens }, deps) {
-    refuseOtherModel(asked, deps);
-    const { codec } = deps;
-    checkIds('tokens', tokens, codec.vocabSize);
-    const detokenizer = codec.newDetokenizer();
-    const textOf = (id: number): string => {
-      const special = codec.specialText(id);
-      return special === undefined ? detokenizer.push(id) : detokenizer.flush() + special;
-    };
-    const pieces = await inTurns(tokens, textOf);
-    const whole = pieces.join('') + detokenizer.flush();
-    const text = codec.dropsFirstSpace && whole.startsWith(' ') ? whole.slice(1) : whole;
-    return { prompt: text, content: text };
-  },
+  read: (body) => ({ answer: (deps) => detokenized(body, deps) }),
 };
+
+async function detokenized({ model: asked, tokens }: DetokenizeRequest, deps: ParseDeps): Promise<object> {
+  refuseOtherModel(asked, deps);
+  const { codec } = deps;
+  checkIds('tokens', tokens, codec.vocabSize);
+  const detokenizer = codec.newDetokenizer();
+  const textOf = (id: number): string => {
+    const special = codec.specialText(id);
+    return special === undefined ? detokenizer.push(id) : detokenizer.flush() + special;
+  };
+  const pieces = await inTurns(tokens, textOf);
+  const whole = pieces.join('') + detokenizer.flush();
+  const text = codec.dropsFirstSpace && whole.startsWith(' ') ? whole.slice(1) : whole;
+  return { prompt: text, content: text };
+}
 
 async function tokensOf(body: TokenizeRequest, deps: ParseDeps, client: TextClient): Promise<number[]> {
   if (body.messages != null) {

@@ -80,7 +80,6 @@ export class Tokenizer {
   readonly #hf: HfTokenizer;
   readonly #budget: BpeBudget;
   readonly #bound: TokenBound;
-  /** Whether the tokenizer adds a space before a text. */
   /** Whether a text that is encoded gets a space in front, which is not part of its decoded text. */
   readonly dropsFirstSpace: boolean;
   /** By id. */

@@ -40,8 +40,9 @@ export const messages: Endpoint<MessagesRequest> = {
 export const countTokens: PlainEndpoint<CountTokensRequest> = {
   url: '/v1/messages/count_tokens',
   schema: countTokensRequestSchema,
-  async answer(body, deps, client) {
-    return { input_tokens: await count(toChat(body).chat, deps, client) };
+  read(body) {
+    const { chat, ignored } = toChat(body);
+    return { answer: async (deps, client) => ({ input_tokens: await count(chat, deps, client) }), ignored };
   },
 };
 

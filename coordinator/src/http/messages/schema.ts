@@ -105,13 +105,13 @@ const shared = {
   shoal: shoalExtension,
 };
 
-export const messagesRequestSchema = z.looseObject(
+export const messagesRequestSchema = z.object(
   { ...shared, max_tokens: z.number().int().min(1).meta({ description: 'At most what the context leaves.' }) },
   { error: bodyError },
 );
 export type MessagesRequest = z.infer<typeof messagesRequestSchema>;
 
-export const countTokensRequestSchema = z.looseObject(
+export const countTokensRequestSchema = z.object(
   { ...shared, max_tokens: z.number().int().min(0).nullish().meta({ description: 'Accepted; has no effect.' }) },
   { error: bodyError },
 );

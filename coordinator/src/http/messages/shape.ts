@@ -1,4 +1,5 @@
 import type { AnswerEnd } from '../answer.ts';
+import { callArguments } from '../call-arguments.ts';
 import { type AnswerPart, type PartEvent, PartSplitter } from '../parts.ts';
 import type { Usage } from '../response-schema.ts';
 import type { AnswerShape, ServerEvent, ShapeContext, StreamShape } from '../shapes/shape.ts';
@@ -50,7 +51,8 @@ function wholeBlock(part: AnswerPart): MessageBlock {
   const block = emptyBlock(part);
   switch (block.type) {
     case 'tool_use':
-      return { ...block, input: inputOf((part as { arguments: string }).arguments) };
+      // A call that was cut off has no input; the stop reason tells that.
+      return { ...block, input: callArguments((part as { arguments: string }).arguments) ?? {} };
     case 'thinking':
       return { ...block, thinking: (part as { text: string }).text };
     case 'text':
@@ -74,15 +76,6 @@ function emptyBlock(part: AnswerPart): MessageBlock {
     }
     default:
       return part satisfies never;
-  }
-}
-
-/** A call that was cut off has no input; the stop reason tells that. */
-function inputOf(text: string): unknown {
-  try {
-    return JSON.parse(text || '{}');
-  } catch {
-    return {};
   }
 }
 

@@ -1,4 +1,5 @@
 import { ApiError } from '../errors.ts';
+import { CallNames } from '../requests/call-names.ts';
 import type { ChatRequest, ChatRequestMessage } from '../requests/chat-schema.ts';
 import { drawingOf } from '../requests/drawing-of.ts';
 import { supportedTools } from '../requests/supported-tools.ts';
@@ -68,7 +69,7 @@ function toolChoice(choice: Body['tool_choice']): ChatRequest['tool_choice'] {
     case 'any':
       return 'required';
     case 'tool':
-      if (choice.name == null) throw missing('tool_choice.name');
+      if (choice.name == null) throw ApiError.missing('tool_choice.name');
       return { type: 'function', function: { name: choice.name } };
     default:
       return choice?.type satisfies undefined;
@@ -91,14 +92,13 @@ function checkedBlocks(role: string, content: Content, path: string): MessageBlo
     const owner = { tool_use: 'assistant', tool_result: 'user', thinking: 'assistant' }[block.type as string] ?? role;
     if (owner !== role) throw misplaced(place, block.type, owner);
     const absent = REQUIRED[block.type]?.find((name) => block[name] == null);
-    if (absent !== undefined) throw missing(`${place}.${absent}`);
+    if (absent !== undefined) throw ApiError.missing(`${place}.${absent}`);
   }
   return blocks;
 }
 
 function conversation(body: Body): ChatRequestMessage[] {
-  /** By the ids of the calls, since some templates want the function's name beside its result. */
-  const names = new Map<string, string>();
+  const names = new CallNames();
   return body.messages.flatMap(({ role, content }, index): ChatRequestMessage[] => {
     const blocks = checkedBlocks(role, content, `messages[${index}]`);
     if (role === 'assistant') return [assistantMessage(blocks, names)];
@@ -108,7 +108,7 @@ function conversation(body: Body): ChatRequestMessage[] {
   });
 }
 
-function assistantMessage(blocks: readonly MessageBlock[], names: Map<string, string>): ChatRequestMessage {
+function assistantMessage(blocks: readonly MessageBlock[], names: CallNames): ChatRequestMessage {
   const calls = blocks.filter(({ type }) => type === 'tool_use').map((block) => callOf(block, names));
   const reasoning = blocks.map(({ type, thinking }) => (type === 'thinking' ? thinking : '')).join('');
   return {
@@ -120,13 +120,13 @@ function assistantMessage(blocks: readonly MessageBlock[], names: Map<string, st
   };
 }
 
-function callOf({ id, name, input }: MessageBlock, names: Map<string, string>) {
-  names.set(id!, name!);
+function callOf({ id, name, input }: MessageBlock, names: CallNames) {
+  names.add(id!, name!);
   return { id: id!, type: 'function' as const, function: { name: name!, arguments: input! } };
 }
 
 /** Results of calls are messages of their own; text around them keeps its place. */
-function userMessages(blocks: readonly MessageBlock[], names: ReadonlyMap<string, string>): ChatRequestMessage[] {
+function userMessages(blocks: readonly MessageBlock[], names: CallNames): ChatRequestMessage[] {
   const messages: ChatRequestMessage[] = [];
   let texts: MessageBlock[] = [];
   const endText = (): void => {
@@ -143,11 +143,11 @@ function userMessages(blocks: readonly MessageBlock[], names: ReadonlyMap<string
   return messages.length > 0 ? messages : [{ role: 'user', content: '' }];
 }
 
-function toolMessage(block: MessageBlock, names: ReadonlyMap<string, string>): ChatRequestMessage {
+function toolMessage(block: MessageBlock, names: CallNames): ChatRequestMessage {
   const { tool_use_id: id, content, is_error: failed } = block;
   const text = content == null ? '' : textOf(content, BETWEEN_BLOCKS);
   // Chat templates have no mark for it.
-  return { role: 'tool', tool_call_id: id, name: names.get(id!), content: failed ? `Error: ${text}` : text };
+  return names.result(id!, failed ? `Error: ${text}` : text);
 }
 
 /** Claude Code's, which is another one for each request, and would keep prompts from being started from earlier ones. */
@@ -178,10 +178,6 @@ function threadsUnsupported(): ApiError {
   return ApiError.invalid('thread', message, 'thread_unsupported_request');
 }
 
-function missing(param: string): ApiError {
-  return ApiError.invalid(param, `Missing required parameter: '${param}'.`, 'missing_parameter');
-}
-
 function misplaced(param: string, type: string, role: string): ApiError {
-  return ApiError.invalid(param, `Invalid '${param}': a ${type} block belongs into a message with the role "${role}".`);
+  return ApiError.invalid(param, `Invalid '${param}': a ${type} block belongs in a message with the role "${role}".`);
 }

@@ -57,37 +57,37 @@ const functionSchema = z.object({
   strict: z.boolean().nullish(),
 });
 
-const toolSchema = z.object({
-  type: z.literal('function', { error: 'only tools of type "function" are supported' }),
-  function: functionSchema,
-});
+const toolSchema = z
+  .object({
+    type: z.string().max(MAX_LABEL_CHARS).meta({ description: 'function. Tools of other types have no effect.' }),
+    function: functionSchema.nullish(),
+  })
+  .refine(({ type, function: own }) => type !== 'function' || own != null, {
+    path: ['function'],
+    error: 'expected an object',
+  });
 export type ChatTool = z.infer<typeof toolSchema>;
+
+const namedFunction = z.object({ type: z.literal('function'), function: z.object({ name: toolName }) });
 
 const toolChoice = z
   .union(
     [
       z.enum(['none', 'auto', 'required']),
-      z.object({ type: z.literal('function'), function: z.object({ name: toolName }) }),
+      namedFunction,
+      z.object({
+        type: z.literal('allowed_tools'),
+        allowed_tools: z.object({
+          mode: z.enum(['auto', 'required']),
+          tools: list(namedFunction).min(1).max(MAX_TOOLS),
+        }),
+      }),
     ],
     {
-      error: 'expected "none", "auto", "required" or {"type": "function", "function": {"name": …}}',
+      error:
+        'expected "none", "auto", "required", {"type": "function", "function": {"name": …}} or {"type": "allowed_tools", "allowed_tools": {"mode": …, "tools": …}}',
     },
   )
-  .nullish();
-
-const responseFormat = z
-  .object({
-    type: z.enum(['text', 'json_object', 'json_schema'], { error: 'expected "text", "json_object" or "json_schema"' }),
-    json_schema: z
-      .object({
-        name: z.string().max(MAX_LABEL_CHARS).nullish(),
-        description: z.string().nullish(),
-        schema: plainObject.nullish(),
-        strict: z.boolean().nullish(),
-      })
-      .nullish(),
-    schema: plainObject.nullish().meta({ description: 'With type json_object, as llama.cpp takes it.' }),
-  })
   .nullish();
 
 export const reasoningEffort = z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish();
@@ -110,7 +110,7 @@ const templating = {
   documents: only((value) => Array.isArray(value) && value.length === 0, 'put them into a message'),
 };
 
-export const chatRequestSchema = z.looseObject(
+export const chatRequestSchema = z.object(
   {
     ...sampling,
     ...templating,
@@ -124,7 +124,6 @@ export const chatRequestSchema = z.looseObject(
     top_logprobs: z.number().int().min(0).max(MAX_TOP_LOGPROBS).nullish().meta({
       description: 'Alternatives to each token. Requires logprobs: true.',
     }),
-    response_format: responseFormat.meta({ description: 'The answer is JSON, and fits the schema if there is one.' }),
     tools: list(toolSchema).max(MAX_TOOLS).nullish(),
     tool_choice: toolChoice,
     parallel_tool_calls: z.boolean().nullish().meta({ description: 'false: at most one call. Default: true.' }),

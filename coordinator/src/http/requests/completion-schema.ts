@@ -4,7 +4,7 @@ import { MAX_N, olderLimit, sampling } from './sampling-schema.ts';
 
 const tokenArray = list(z.number().int().min(0)).min(1);
 
-export const completionRequestSchema = z.looseObject(
+export const completionRequestSchema = z.object(
   {
     ...sampling,
     prompt: z

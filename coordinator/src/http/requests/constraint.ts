@@ -14,7 +14,7 @@ export interface Asked {
   source: GrammarSource;
 }
 
-type Body = (CompletionRequest | ChatRequest) & Pick<Partial<ChatRequest>, 'response_format'>;
+type Body = CompletionRequest | ChatRequest;
 
 /** What a request asks its answer to fit. Throws an ApiError if it asks for more than one thing. */
 export function askedOf(body: Body): Asked | undefined {
@@ -54,8 +54,7 @@ function responseFormat(format: Body['response_format']): Asked | undefined {
   if (format?.type !== 'json_schema') return undefined;
   const schema = format.json_schema?.schema ?? format.schema;
   if (schema) return { param: 'response_format', source: { kind: 'json-schema', schema } };
-  const param = 'response_format.json_schema.schema';
-  throw ApiError.invalid(param, `Missing required parameter: '${param}'.`, 'missing_parameter');
+  throw ApiError.missing('response_format.json_schema.schema');
 }
 
 function jsonSchema(param: string, schema: unknown): Asked | undefined {
@@ -118,18 +117,35 @@ export async function compile({ param, source }: Asked, { grammars }: ParseDeps,
   try {
     return await grammars.compile(source, client);
   } catch (thrown) {
-    if (!(thrown instanceof GrammarError)) throw thrown;
-    switch (thrown.reason) {
-      case 'unsupported':
-      case 'too-large':
-        throw ApiError.invalid(param, `Invalid '${param}': ${thrown.message}`, 'invalid_value');
-      case 'full':
-        throw new GenerationError('share-full', thrown.message, DEFAULT_RETRY_S);
-      case 'timeout':
-      case 'failed':
-        throw thrown;
-      default:
-        throw thrown.reason satisfies never;
-    }
+    throw refusal(thrown, param);
+  }
+}
+
+/** Rejects with an ApiError that names `param` if no answer that fits begins with `begun`. */
+export async function checkBegun(grammar: Grammar, begun: string, param: string): Promise<void> {
+  const probe = grammar.open({ begun });
+  try {
+    await probe.masks([]);
+  } catch (thrown) {
+    throw refusal(thrown, param);
+  } finally {
+    probe.close();
+  }
+}
+
+/** What is thrown for a grammar that cannot be had. */
+function refusal(thrown: unknown, param: string): unknown {
+  if (!(thrown instanceof GrammarError)) return thrown;
+  switch (thrown.reason) {
+    case 'unsupported':
+    case 'too-large':
+      return ApiError.invalid(param, `Invalid '${param}': ${thrown.message}`, 'invalid_value');
+    case 'full':
+      return new GenerationError('share-full', thrown.message, DEFAULT_RETRY_S);
+    case 'timeout':
+    case 'failed':
+      return thrown;
+    default:
+      return thrown.reason satisfies never;
   }
 }

@@ -1,10 +1,11 @@
-import type { ChatMessage, ChatTool } from '@shoal/model';
-import type { OutputParser, Tool } from '../../conventions/index.ts';
+import type { ChatMessage } from '@shoal/model';
+import type { OutputParser } from '../../conventions/index.ts';
 import type { TokenConstraint } from '../../scheduler/token-constraint.ts';
 import type { TextClient } from '../../text/text-thread.ts';
 import { ApiError } from '../errors.ts';
 import type { ChatRequest, ChatRequestMessage } from './chat-schema.ts';
-import { type Asked, askedOf, compile, refuseEndless } from './constraint.ts';
+import { type AskedTools, isOneCall, templateTool, toolsOf } from './chat-tools.ts';
+import { type Asked, askedOf, checkBegun, compile, refuseEndless } from './constraint.ts';
 import { encode, fitContext, parseCommon } from './parse-common.ts';
 import type { ParsedRequest, ParseDeps } from './parsed-request.ts';
 import { settledRoles } from './settled-roles.ts';
@@ -21,9 +22,9 @@ export async function parseChat(body: ChatRequest, deps: ParseDeps, client: Text
     throw ApiError.invalid('n', message);
   }
   const { convention } = deps;
-  const { tools, wanted, ids, tail } = await chatPrompt(body, deps, client);
+  const { tools, wanted, ids, tail, begun } = await chatPrompt(body, deps, client);
   const prompt = fitContext(ids, answerTokens(body), Number.POSITIVE_INFINITY, 'messages', deps);
-  const openConstraint = wanted && (await constraintAfter(tail, wanted, deps, client));
+  const openConstraint = wanted && (await constraintAfter({ tail, begun }, wanted, deps, client));
   const maxCalls = isOneCall(body) ? 1 : undefined;
   const newParser = (): OutputParser => convention.newParser({ tools: tools.offered, tail, maxCalls });
   const showsReasoning = body.include_reasoning ?? true;
@@ -47,13 +48,15 @@ export async function chatPrompt(body: ChatRequest, deps: ParseDeps, client: Tex
   const wanted = wantedOf(body, tools, deps);
   const task = conversation(body, tools, wanted, deps);
   const { list: ids, tail = '' } = await encode(task, 'messages', body, deps, client);
-  return { tools, wanted, ids, tail };
+  // Calls that are required follow the beginning of an answer; a format holds for it too.
+  const begun = task.continueFinalMessage && !tools.required ? begunText(task.messages.at(-1), tail) : '';
+  return { tools, wanted, ids, tail, begun };
 }
 
 /** What is rendered, with what an answer that is bound by a grammar must begin with. */
 function conversation(body: ChatRequest, tools: AskedTools, wanted: Wanted | undefined, deps: ParseDeps) {
   const { convention, templateTraits } = deps;
-  const messages = chatMessages(body);
+  const { messages, isContinued, isBlank } = begunConversation(body);
   const settled = templateTraits ? settledRoles(messages, templateTraits) : messages;
   const sent = { messages: settled, tools: tools.offered.map(templateTool) };
   const prepared =
@@ -61,10 +64,27 @@ function conversation(body: ChatRequest, tools: AskedTools, wanted: Wanted | und
   return {
     ...prepared,
     variables: templateVariables(body),
-    addGenerationPrompt: body.add_generation_prompt ?? true,
-    continueFinalMessage: body.continue_final_message ?? false,
-    ...(wanted && !wanted.isCall && !body.continue_final_message && { suffix: convention.answerPrefix }),
+    addGenerationPrompt: isBlank || (body.add_generation_prompt ?? true),
+    continueFinalMessage: isContinued,
+    ...(wanted && !wanted.mayBeCall && !isContinued && { suffix: convention.answerPrefix }),
   };
+}
+
+/** A conversation, and whether the answer goes on with its last message: one without text begins nothing, and is left out. */
+function begunConversation(body: ChatRequest): { messages: ChatMessage[]; isContinued: boolean; isBlank: boolean } {
+  const messages = chatMessages(body);
+  const last = messages.at(-1)!;
+  const asked = body.continue_final_message ?? false;
+  const isBlank = asked && last.role === 'assistant' && !last.content?.trim() && !last.tool_calls;
+  if (!isBlank) return { messages, isContinued: asked, isBlank };
+  if (messages.length === 1) throw ApiError.invalid('messages', "Invalid 'messages': there is nothing to answer.");
+  return { messages: messages.slice(0, -1), isContinued: false, isBlank };
+}
+
+/** The part of a continued message that the prompt ends with: many templates drop the white space around it. */
+function begunText(last: ChatMessage | undefined, tail: string): string {
+  const text = last?.content?.trimStart() ?? '';
+  return /\s$/.test(tail) ? text : text.trimEnd();
 }
 
 function answerTokens(body: ChatRequest): number | null | undefined {
@@ -78,46 +98,9 @@ function answerTokens(body: ChatRequest): number | null | undefined {
 /** Calls of one answer that a grammar allows; the answer is complete after each. */
 const MAX_FORCED_CALLS = 8;
 
-/** The tools that the model is told of, and those of which it must call one. */
-interface AskedTools {
-  offered: Tool[];
-  required: Tool[] | undefined;
-}
-
-/** Whoever names a function takes the first call for the answer, as elsewhere: structured output by a tool. */
-function isOneCall({ parallel_tool_calls: parallel, tool_choice: choice }: ChatRequest): boolean {
-  return parallel === false || (choice != null && typeof choice === 'object');
-}
-
-function toolsOf({ tools: sent, tool_choice: choice }: ChatRequest): AskedTools {
-  const tools = (sent ?? []).map(({ function: { name, description, parameters, strict } }) => ({
-    name,
-    ...(description != null && { description }),
-    ...(parameters != null && { parameters }),
-    ...(strict != null && { strict }),
-  }));
-  if (new Set(tools.map(({ name }) => name)).size < tools.length) {
-    throw ApiError.invalid('tools', "Invalid 'tools': two of them have the same name.");
-  }
-  if (choice === 'none') return { offered: [], required: undefined };
-  if (choice == null || choice === 'auto') return { offered: tools, required: undefined };
-  if (tools.length === 0) {
-    throw ApiError.invalid('tool_choice', "Invalid 'tool_choice': there are no tools to call. Send some in tools.");
-  }
-  if (choice === 'required') return { offered: tools, required: tools };
-  const named = tools.filter(({ name }) => name === choice.function.name);
-  if (named.length > 0) return { offered: tools, required: named };
-  throw ApiError.invalid('tool_choice', "Invalid 'tool_choice': it names a function that is not among the tools.");
-}
-
-function templateTool(tool: Tool): ChatTool {
-  const { name, description, parameters = { type: 'object', properties: {} } } = tool;
-  return { type: 'function', function: { name, ...(description !== undefined && { description }), parameters } };
-}
-
 interface Wanted extends Asked {
-  /** Whether the answer must be a call. */
-  isCall: boolean;
+  /** Whether the answer may be a call, or must. */
+  mayBeCall: boolean;
 }
 
 /** What the answer must fit: a call where one is required, the asked format otherwise, or either where both may come. */
@@ -125,15 +108,18 @@ function wantedOf(body: ChatRequest, { offered, required }: AskedTools, { conven
   const asked = askedOf(body);
   if (required || asked) refuseEndless(body);
   const most = isOneCall(body) ? 1 : MAX_FORCED_CALLS;
-  if (required) return { param: 'tools', source: convention.forcedCalls(required, { most }), isCall: true };
-  if (!asked || offered.length === 0) return asked && { ...asked, isCall: false };
+  if (required) return { param: 'tools', source: convention.forcedCalls(required, { most }), mayBeCall: true };
+  if (!asked || offered.length === 0) return asked && { ...asked, mayBeCall: false };
   const calls = convention.forcedCalls(offered, { most });
-  return { param: asked.param, source: { kind: 'either', sources: [asked.source, calls] }, isCall: true };
+  return { param: asked.param, source: { kind: 'either', sources: [asked.source, calls] }, mayBeCall: true };
 }
 
-/** The constraint of an answer to a prompt that ends with `tail`: after its reasoning, if the model begins with that. */
+/**
+ * The constraint of an answer to a prompt that ends with `tail`: after its reasoning, if the model begins with that, or else from
+ * `begun` on, which the prompt has of the answer.
+ */
 async function constraintAfter(
-  tail: string,
+  { tail, begun }: { tail: string; begun: string },
   wanted: Wanted,
   deps: ParseDeps,
   client: TextClient,
@@ -141,7 +127,10 @@ async function constraintAfter(
   const { convention } = deps;
   const grammar = await compile(wanted, deps, client);
   const after = convention.startsInReasoning(tail) ? convention.reasoningEnd : undefined;
-  return () => grammar.open(after === undefined ? {} : { after });
+  if (after !== undefined) return () => grammar.open({ after });
+  if (begun === '') return () => grammar.open();
+  await checkBegun(grammar, begun, 'messages');
+  return () => grammar.open({ begun });
 }
 
 function chatMessages(body: ChatRequest): ChatMessage[] {

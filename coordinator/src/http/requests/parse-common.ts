@@ -27,6 +27,10 @@ export function parseCommon(body: CompletionRequest | ChatRequest, topLogprobs: 
   refuseOtherModel(body.model, deps);
   const stream = body.stream ?? false;
   const n = body.n ?? 1;
+  if (stream && body.prompt_logprobs != null) {
+    const message = "Invalid 'prompt_logprobs': a stream does not have them. Send stream: false.";
+    throw ApiError.invalid('prompt_logprobs', message);
+  }
   return {
     n,
     bestOf: n,

@@ -20,10 +20,7 @@ export async function parseCompletion(
   const prompts = completionPrompts(body.prompt);
   // Counted before tokenizing, so that a refusal costs nothing.
   if (prompts.length * bestOf > deps.limits.choicesPerRequest) {
-    throw ApiError.invalid(
-      'prompt',
-      `Prompts × n is ${prompts.length * bestOf}; at most ${deps.limits.choicesPerRequest} are answered in one request. Split it.`,
-    );
+    throw tooManyAnswers(prompts.length, bestOf, body, deps);
   }
   const openConstraint = await constraintOf(body, deps, client);
   const parsed: ParsedPrompt[] = [];
@@ -34,6 +31,22 @@ export async function parseCompletion(
   }
   const generation = { ...common.generation, ...(bestOf > common.n && { topLogprobs: asked ?? 0 }) };
   return { ...common, generation, bestOf, prompts: parsed, echo: body.echo ?? false, openConstraint };
+}
+
+/** Names what makes them too many: how often each prompt is answered, unless there are too many prompts for one answer each. */
+function tooManyAnswers(
+  prompts: number,
+  each: number,
+  { best_of: bestOf, n }: CompletionRequest,
+  { limits: { choicesPerRequest: most } }: ParseDeps,
+): ApiError {
+  const times = (bestOf ?? 0) > (n ?? 1) ? 'best_of' : 'n';
+  const param = prompts > most || each === 1 ? 'prompt' : times;
+  const product = `prompts × ${times} is ${prompts} × ${each} = ${prompts * each}`;
+  return ApiError.invalid(
+    param,
+    `Invalid '${param}': ${product}; one request makes at most ${most} answers. Split it.`,
+  );
 }
 
 /** `true` asks for the tokens' own log-probabilities, without alternatives, as chat's `logprobs` does. */

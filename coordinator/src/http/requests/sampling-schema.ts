@@ -49,7 +49,7 @@ const logitBias = z
     description: 'Added to the logits of tokens, by token id. -100 forbids a token.',
   });
 
-/** From this bias on a token is forbidden, or the only one; OpenAI's documentation promises it. */
+/** With this bias below zero a token is forbidden, as OpenAI's documentation says; above, it is added like any other. */
 const ABSOLUTE_BIAS = 100;
 
 /** Undefined if the value is not what a logit_bias may be. */
@@ -89,7 +89,23 @@ export const structuredOutputs = z
     description: 'Extension of vLLM: the answer fits a JSON Schema, a regex, one of some choices or a grammar.',
   });
 
+const responseFormat = z
+  .object({
+    type: z.enum(['text', 'json_object', 'json_schema'], { error: 'expected "text", "json_object" or "json_schema"' }),
+    json_schema: z
+      .object({
+        name: z.string().max(MAX_LABEL_CHARS).nullish(),
+        description: z.string().nullish(),
+        schema: plainObject.nullish(),
+        strict: z.boolean().nullish(),
+      })
+      .nullish(),
+    schema: plainObject.nullish().meta({ description: 'With type json_object, as llama.cpp takes it.' }),
+  })
+  .nullish();
+
 const structured = {
+  response_format: responseFormat.meta({ description: 'The answer is JSON, and fits the schema if there is one.' }),
   structured_outputs: structuredOutputs,
   guided_json: structuredFields.json.meta({ description: GUIDED }),
   guided_regex: structuredFields.regex.meta({ description: GUIDED }),

@@ -55,6 +55,29 @@ describe('conversationOf', () => {
   });
 });
 
+describe('a call that was cut off', () => {
+  it('is left out with its output, and a whole one stays', () => {
+    const call = { type: 'function_call' as const, name: 'f', status: 'incomplete' };
+    const items: InputItem[] = [
+      { type: 'message', role: 'user', content: 'a' },
+      { ...call, call_id: 'c1', arguments: '{}' },
+      { ...call, call_id: 'c2', arguments: '{"ci' },
+      { type: 'function_call_output', call_id: 'c2', output: 'not run' },
+      { type: 'message', role: 'user', content: 'b' },
+      { ...call, call_id: 'c3', arguments: '' },
+    ];
+    expect(conversationOf(items)).toEqual([
+      { role: 'user', content: 'a' },
+      {
+        role: 'assistant',
+        content: '',
+        tool_calls: [{ id: 'c1', type: 'function', function: { name: 'f', arguments: '{}' } }],
+      },
+      { role: 'user', content: 'b' },
+    ]);
+  });
+});
+
 describe('checkedItems', () => {
   it('tells items without a type apart, and names what is missing', () => {
     expect(checkedItems([{ role: 'user', content: 'x' }, { id: 'msg_1' }]).map(({ type }) => type)).toEqual([

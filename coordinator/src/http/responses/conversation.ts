@@ -1,4 +1,6 @@
+import { callArguments } from '../call-arguments.ts';
 import { ApiError } from '../errors.ts';
+import { CallNames } from '../requests/call-names.ts';
 import type { ChatRequestMessage } from '../requests/chat-schema.ts';
 import { flatName } from './namespaces.ts';
 import type { InputItem, ItemPart } from './schema.ts';
@@ -16,38 +18,46 @@ interface Turn {
 /** Messages from items: what the assistant thought, said and called in a row is one message. */
 export function conversationOf(items: readonly InputItem[]): ChatRequestMessage[] {
   const messages: ChatRequestMessage[] = [];
-  /** By the ids of the calls, since some templates want the function's name beside its result. */
-  const names = new Map<string, string>();
+  const names = new CallNames();
   let turn: Turn | undefined;
   const endTurn = (): void => {
     if (turn) messages.push(assistantMessage(turn));
     turn = undefined;
   };
-  for (const item of items) {
+  for (const item of withoutCutCalls(items)) {
     if (isAssistants(item)) {
       turn ??= { reasoning: '', content: '', calls: [] };
       addToTurn(turn, item, names);
     } else {
       endTurn();
-      messages.push(item.type === 'function_call_output' ? toolMessage(item, names) : plainMessage(item));
+      const isResult = item.type === 'function_call_output';
+      messages.push(isResult ? names.result(item.call_id!, textOf(item.output)) : plainMessage(item));
     }
   }
   endTurn();
   return messages;
 }
 
+/** Without calls that were cut off, and what was answered to them: templates refuse arguments that are not JSON. */
+function withoutCutCalls(items: readonly InputItem[]): readonly InputItem[] {
+  const isCut = ({ type, status, arguments: text }: InputItem): boolean =>
+    type === 'function_call' && status === 'incomplete' && !callArguments(text ?? '');
+  const cut = new Set(items.flatMap((item) => (isCut(item) ? [item.call_id] : [])));
+  return cut.size === 0 ? items : items.filter(({ call_id: id }) => id == null || !cut.has(id));
+}
+
 function isAssistants({ type, role }: InputItem): boolean {
   return type === 'reasoning' || type === 'function_call' || role === 'assistant';
 }
 
-function addToTurn(turn: Turn, item: InputItem, names: Map<string, string>): void {
+function addToTurn(turn: Turn, item: InputItem, names: CallNames): void {
   if (item.type === 'reasoning') {
     const content = textOf(item.content);
     turn.reasoning += content === '' ? textOf(item.summary) : content;
   } else if (item.type === 'function_call') {
     const { call_id: id, arguments: text } = item as { call_id: string; arguments: string };
     const name = flatName(item.name!, item.namespace);
-    names.set(id, name);
+    names.add(id, name);
     turn.calls.push({ id, type: 'function', function: { name, arguments: text } });
   } else {
     const text = textOf(item.content);
@@ -62,10 +72,6 @@ function assistantMessage({ reasoning, content, calls }: Turn): ChatRequestMessa
     ...(reasoning !== '' && { reasoning_content: reasoning }),
     ...(calls.length > 0 && { tool_calls: calls }),
   };
-}
-
-function toolMessage({ call_id: id, output }: InputItem, names: ReadonlyMap<string, string>): ChatRequestMessage {
-  return { role: 'tool', tool_call_id: id, name: names.get(id!), content: textOf(output) };
 }
 
 function plainMessage({ role, content }: InputItem): ChatRequestMessage {
@@ -89,11 +95,8 @@ const REQUIRED: Readonly<Record<string, readonly (keyof InputItem)[]>> = {
 export function checkedItems(items: readonly InputItem[]): InputItem[] {
   return items.map((item, index) => {
     const type = item.type ?? (item.role == null && item.id != null ? 'item_reference' : 'message');
-    for (const name of REQUIRED[type] ?? []) {
-      if (item[name] != null) continue;
-      const param = `input[${index}].${name}`;
-      throw ApiError.invalid(param, `Missing required parameter: '${param}'.`, 'missing_parameter');
-    }
+    const absent = REQUIRED[type]?.find((name) => item[name] == null);
+    if (absent !== undefined) throw ApiError.missing(`input[${index}].${absent}`);
     return { ...item, type };
   });
 }

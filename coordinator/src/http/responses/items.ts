@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { callArguments } from '../call-arguments.ts';
 import type { TextCodec } from '../codec.ts';
 import type { AnswerPart } from '../parts.ts';
 import { namedLogprobs } from '../shapes/shape.ts';
@@ -42,7 +43,10 @@ export class ItemWriter {
     return { ...item, content: [] };
   }
 
-  item(index: number, part: AnswerPart, status: OutputItem['status']): OutputItem {
+  /** `asked` is the status of a part that is whole; a call that was cut off is incomplete. */
+  item(index: number, part: AnswerPart, asked: OutputItem['status']): OutputItem {
+    const isCut = part.type === 'call' && asked === 'completed' && !callArguments(part.arguments);
+    const status = isCut ? 'incomplete' : asked;
     const id = this.idOf(index, part);
     switch (part.type) {
       case 'content':

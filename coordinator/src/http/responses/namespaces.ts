@@ -41,5 +41,5 @@ export function flatFunctions(tools: readonly Tool[]): { functions: FlatFunction
 
 function nameOf({ name }: { name?: string | null | undefined }, path: string): string {
   if (name != null) return name;
-  throw ApiError.invalid(`${path}.name`, `Missing required parameter: '${path}.name'.`, 'missing_parameter');
+  throw ApiError.missing(`${path}.name`);
 }

@@ -60,10 +60,15 @@ export function countInput(store: ResponseStore): PlainEndpoint<InputTokensReque
   return {
     url: '/v1/responses/input_tokens',
     schema: inputTokensRequestSchema,
-    async answer(body, deps, client, caller) {
-      const { chat } = promptToChat(body, readInput(body, store, caller).conversation);
-      const tokens = await renamed(NAMES, () => countPrompt(chat, deps, client));
-      return { object: 'response.input_tokens', input_tokens: tokens };
+    read(body, caller) {
+      const { chat, ignored } = promptToChat(body, readInput(body, store, caller).conversation);
+      return {
+        async answer(deps, client) {
+          const tokens = await renamed(NAMES, () => countPrompt(chat, deps, client));
+          return { object: 'response.input_tokens', input_tokens: tokens };
+        },
+        ignored,
+      };
     },
   };
 }
@@ -81,7 +86,7 @@ function readInput(body: InputTokensRequest, store: ResponseStore, { scope }: Ca
   const previous = id == null ? undefined : store.find(id, scope);
   if (id != null && !previous) throw unknownPrevious();
   if (body.input == null && !previous && !body.instructions) {
-    throw ApiError.invalid('input', "Missing required parameter: 'input'.", 'missing_parameter');
+    throw ApiError.missing('input');
   }
   const items: InputItem[] =
     typeof body.input === 'string' ? [{ type: 'message', role: 'user', content: body.input }] : (body.input ?? []);

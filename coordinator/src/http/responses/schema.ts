@@ -45,6 +45,7 @@ const item = z.object({
   namespace: name.nullish(),
   arguments: z.string().nullish().meta({ description: 'Of a function_call: JSON.' }),
   output: content.nullish().meta({ description: 'Of a function_call_output.' }),
+  status: label.nullish().meta({ description: 'incomplete: a call that was cut off is left out of the prompt.' }),
   summary: list(part).nullish().meta({ description: 'Of a reasoning item, which may have content instead.' }),
 });
 export type InputItem = z.infer<typeof item>;
@@ -135,7 +136,7 @@ const prompting = {
   prompt: only(() => false, 'use instructions and input'),
 };
 
-export const responsesRequestSchema = z.looseObject(
+export const responsesRequestSchema = z.object(
   {
     ...drawing,
     ...prompting,
@@ -168,5 +169,5 @@ export const responsesRequestSchema = z.looseObject(
 );
 export type ResponsesRequest = z.infer<typeof responsesRequestSchema>;
 
-export const inputTokensRequestSchema = z.looseObject(prompting, { error: bodyError });
+export const inputTokensRequestSchema = z.object(prompting, { error: bodyError });
 export type InputTokensRequest = z.infer<typeof inputTokensRequestSchema>;

@@ -29,7 +29,7 @@ export function promptToChat(body: InputTokensRequest | ResponsesRequest, items:
   const messages = conversationOf(items);
   const { instructions } = body;
   if (messages.length === 0 && !instructions) {
-    throw ApiError.invalid('input', "Missing required parameter: 'input'.", 'missing_parameter');
+    throw ApiError.missing('input');
   }
   const chat: ChatRequest = {
     model: body.model,
@@ -80,8 +80,9 @@ function chosenTools({ tool_choice: choice }: InputTokensRequest, functions: rea
   if (choice.type === 'function') {
     return { tools, tool_choice: { type: 'function' as const, function: { name: choice.name } } };
   }
-  const allowed = new Set(choice.tools.map(({ name }) => name));
-  return { tools: tools.filter((tool) => allowed.has(tool.function.name)), tool_choice: choice.mode };
+  const allowed = choice.tools.map(({ type, name }) => ({ type, function: { name } }));
+  const allowed_tools = { mode: choice.mode, tools: allowed };
+  return { tools, tool_choice: { type: 'allowed_tools' as const, allowed_tools } };
 }
 
 function responseFormat(
