@@ -23,7 +23,7 @@ const functions = [
 const rendered: EncodeTask[] = [];
 const compiled: GrammarSource[] = [];
 
-const begin = (text: string, refuse?: GrammarError) => {
+const begin = (text: string, refuse?: GrammarError, at: 'compile' | 'open' = 'compile') => {
   rendered.length = 0;
   compiled.length = 0;
   const codec = byteCodec();
@@ -34,8 +34,12 @@ const begin = (text: string, refuse?: GrammarError) => {
     grammars: {
       compile: async (source) => {
         compiled.push(source);
-        if (refuse) throw refuse;
-        return { open: () => constraint } as unknown as Grammar;
+        if (refuse && at === 'compile') throw refuse;
+        const open = () => {
+          if (refuse) throw refuse;
+          return constraint;
+        };
+        return { open } as unknown as Grammar;
       },
     },
   });
@@ -264,6 +268,15 @@ describe('an answer’s format', () => {
     expect(error).toMatchObject({ status: 400, param: 'response_format' });
     expect(error.message).toContain('the keyword "not" is not supported.');
     expect(server.generation.submitted).toEqual([]);
+  });
+
+  it.each(['compile', 'open'] as const)('is to be asked for later where too many are (%s)', async (at) => {
+    const client = await begin('{}', new GrammarError('full', 'too many'), at);
+    const error = await failure(
+      client.chat.completions.create({ model, messages, response_format: { type: 'json_object' } }),
+    );
+    expect(error).toMatchObject({ status: 429, code: 'queue_share_full' });
+    expect(error.headers?.get('retry-after')).toBe('2');
   });
 });
 

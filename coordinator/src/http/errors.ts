@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { GrammarError } from '../grammar/index.ts';
 import { DEFAULT_RETRY_S, GenerationError, type Refusal } from '../scheduler/generation.ts';
 
 export type ApiErrorType = 'invalid_request_error' | 'rate_limit_error' | 'server_error';
@@ -143,6 +144,10 @@ export class ApiError extends Error {
 export function toApiError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
   if (thrown instanceof GenerationError) return fromGeneration(thrown);
+  // What else of a grammar is the client's fault was told when it was compiled.
+  if (thrown instanceof GrammarError && thrown.reason === 'full') {
+    return fromGeneration(new GenerationError('share-full', thrown.message, DEFAULT_RETRY_S));
+  }
   return fromFramework(thrown) ?? ApiError.internal();
 }
 

@@ -1,5 +1,4 @@
 import { type Grammar, GrammarError, type GrammarSource, type JsonSchema } from '../../grammar/index.ts';
-import { GenerationError, DEFAULT_RETRY_S } from '../../scheduler/generation.ts';
 import type { TokenConstraint } from '../../scheduler/token-constraint.ts';
 import type { TextClient } from '../../text/text-thread.ts';
 import { shapeFault } from '../body.ts';
@@ -141,7 +140,6 @@ function refusal(thrown: unknown, param: string): unknown {
     case 'too-large':
       return ApiError.invalid(param, `Invalid '${param}': ${thrown.message}`, 'invalid_value');
     case 'full':
-      return new GenerationError('share-full', thrown.message, DEFAULT_RETRY_S);
     case 'timeout':
     case 'failed':
       return thrown;
