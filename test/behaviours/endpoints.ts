@@ -79,7 +79,7 @@ export const endpoints: readonly Behaviour[] = [
     ],
     says: 'A request for any other model is answered by the one that is served.',
     differs:
-      'An unknown name is 404 `model_not_found`, as in OpenAI’s API and vLLM. Leave the name out, or let the operator name it with `--alias`.',
+      'An unknown name is 404 `model_not_found`, as in OpenAI’s API and vLLM. Leave the name out, or let the operator name it with `--model-alias`.',
     run: async ({ tiny }) => {
       await tiny.ok('/v1/completions', { ...story, model: 'gpt-3.5-turbo-instruct' });
     },
