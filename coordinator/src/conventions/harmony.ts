@@ -1,9 +1,10 @@
 import type { AnswerInput, Reading } from './answer-input.ts';
 import type { AnswerIo } from './answer-io.ts';
 import { AnswerParser } from './answer-parser.ts';
-import { argumentsSchema, forcedCalls } from './build-convention.ts';
+import { forcedCalls } from './build-convention.ts';
 import type { Convention } from './convention.ts';
 import { readJson } from './read-json.ts';
+import { argumentsSchema } from './tool-arguments.ts';
 
 const START = '<|start|>';
 const CHANNEL = '<|channel|>';

@@ -1,6 +1,6 @@
 import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
-import { argumentTypes, type ArgumentTypes, isAlwaysText, typedJson } from './argument-types.ts';
+import { argumentTypes, type ArgumentTypes, isAlwaysText, JSON_TYPES, typedJson } from './argument-types.ts';
 
 /** How calls are written whose arguments are texts between tags. */
 export interface TaggedForm {
@@ -86,7 +86,8 @@ const STRING: ArgumentTypes = new Set(['string']);
 
 function* readKind({ input }: AnswerIo, kinds: { text: string; json: string }): Reading<ArgumentTypes> {
   if (yield* input.tryText(kinds.text)) return STRING;
-  if (!(yield* input.tryText(kinds.json))) yield* input.tryText('>');
+  if (yield* input.tryText(kinds.json)) return JSON_TYPES;
+  yield* input.tryText('>');
   return undefined;
 }
 

@@ -25,7 +25,22 @@ export type GrammarPart =
   | { schema: JsonSchema }
   /** One of these texts. */
   | { choice: readonly string[] }
+  /** One of these sequences. */
+  | { either: readonly (readonly GrammarPart[])[] }
+  /** A value that fits a schema, and what ends it. */
+  | PlainValue
   /** Any text up to and with the first occurrence of this one, which is not empty. */
   | { until: string }
   /** These parts or nothing. */
   | { optional: readonly GrammarPart[] };
+
+/** A value as it stands between tags: a string as it is, without quotes and escapes, and everything else as JSON. */
+export interface PlainValue {
+  value: JsonSchema;
+  /** What stands before the value and after it; '' or a line end. */
+  line: string;
+  /** Ends the value; its first two characters are different. */
+  close: string;
+  /** What stands before `line` where the value is a string, and where it is not. */
+  kinds?: { text: string; json: string } | undefined;
+}
