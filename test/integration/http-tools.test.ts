@@ -22,6 +22,13 @@ const functions = [
 const rendered: EncodeTask[] = [];
 const compiled: GrammarSource[] = [];
 
+/** What is compiled for a model that may reason first. */
+const afterReasoning = (source: GrammarSource): GrammarSource => ({
+  kind: 'after',
+  parts: convention.optionalReasoning(''),
+  source,
+});
+
 const begin = (text: string, refuse?: GrammarError) => {
   rendered.length = 0;
   compiled.length = 0;
@@ -121,9 +128,11 @@ describe('tool calls', () => {
     const client = await begin(CALLS);
     await client.chat.completions.create({ model, messages, tools, tool_choice: 'required' });
     expect(compiled).toEqual([
-      convention.forcedCalls(
-        tools.map((one) => one.function),
-        { most: 8 },
+      afterReasoning(
+        convention.forcedCalls(
+          tools.map((one) => one.function),
+          { most: 8 },
+        ),
       ),
     ]);
     expect(server.generation.submitted.at(-1)?.constraint).toBeDefined();
@@ -131,7 +140,7 @@ describe('tool calls', () => {
     const { choices } = await client.chat.completions.create({ model, messages, tools, tool_choice: named });
     // Programs that name a function want one call: structured output by a tool reads the first and fails at a second.
     expect(choices[0]!.message.tool_calls).toHaveLength(1);
-    expect(compiled[1]).toEqual(convention.forcedCalls([tools[1]!.function], { most: 1 }));
+    expect(compiled[1]).toEqual(afterReasoning(convention.forcedCalls([tools[1]!.function], { most: 1 })));
     // The model is still told of all.
     expect(rendered.at(-1)).toMatchObject({ tools });
   });
@@ -154,8 +163,18 @@ describe('an answer’s format', () => {
     await begin('{}');
     const { status } = await post('/v1/chat/completions', { messages, n: 2, ...asked });
     expect(status).toBe(200);
-    expect(compiled).toEqual([source]);
+    expect(compiled).toEqual([afterReasoning(source)]);
     expect(server.generation.submitted.map(({ constraint }) => constraint !== undefined)).toEqual([true, true]);
+  });
+
+  it.each([
+    [{ enable_thinking: false }],
+    [{ reasoning_effort: 'none' }],
+    [{ chat_template_kwargs: { thinking: false } }],
+  ])('begins at once where reasoning is switched off: %j', async (off) => {
+    await begin('{}');
+    await post('/v1/chat/completions', { messages, response_format: { type: 'json_object' }, ...off });
+    expect(compiled).toEqual([{ kind: 'json-object' }]);
   });
 
   it('leaves a call possible where there are tools', async () => {
@@ -165,7 +184,29 @@ describe('an answer’s format', () => {
       tools.map((one) => one.function),
       { most: 8 },
     );
-    expect(compiled).toEqual([{ kind: 'either', sources: [{ kind: 'json-object' }, calls] }]);
+    expect(compiled).toEqual([afterReasoning({ kind: 'either', sources: [{ kind: 'json-object' }, calls] })]);
+  });
+
+  it('of a function’s arguments is an object', async () => {
+    await begin('{}');
+    const ask = async (own: object, choice = 'required') => {
+      const asked = { ...tools[0]!.function, parameters: own };
+      return post('/v1/chat/completions', {
+        messages,
+        tools: [{ type: 'function', function: asked }],
+        tool_choice: choice,
+      });
+    };
+    for (const type of ['string', ['array', 'null']]) {
+      const { status, json } = await ask({ type });
+      expect(status).toBe(400);
+      expect(json).toMatchObject({ error: { param: 'tools[0].function.parameters' } });
+    }
+    for (const own of [{ $schema: 'x' }, { description: 'x' }, { type: ['object', 'null'] }]) {
+      compiled.length = 0;
+      expect((await ask(own)).status).toBe(200);
+      expect(JSON.stringify(compiled)).toContain(JSON.stringify({ ...own, type: 'object' }));
+    }
   });
 
   it('is refused by name where it cannot be honoured', async () => {

@@ -30,6 +30,10 @@ export function buildConvention(style: CallStyle, marks: ReasoningMarks | undefi
     stopTokens: style.stopTokens ?? [],
     answerPrefix: '',
     startsInReasoning,
+    optionalReasoning: (tail) =>
+      marks === undefined || startsInReasoning(tail) || tail.trimEnd().endsWith(marks.close)
+        ? []
+        : [{ optional: [marks.open, { until: marks.close }, { choice: ['', '\n', '\n\n'] }] }],
     newParser: (options) =>
       new AnswerParser(options, (io) =>
         readAnswer(io, { ...style.format, reasoning: marks }, startsInReasoning(options.tail)),

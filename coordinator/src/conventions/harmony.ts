@@ -10,7 +10,8 @@ const START = '<|start|>';
 const CHANNEL = '<|channel|>';
 const MESSAGE = '<|message|>';
 const CONSTRAIN = '<|constrain|>';
-const ENDS = ['<|end|>', '<|return|>', '<|call|>', START];
+const END = '<|end|>';
+const ENDS = [END, '<|return|>', '<|call|>', START];
 
 /**
  * OpenAI's gpt-oss: messages with a header that names a channel (analysis is reasoning, commentary goes to a tool or announces
@@ -27,6 +28,10 @@ export const harmony: Convention = {
     const { header, isBody } = openMessage(tail);
     return isBody && kindOf(header) === 'reasoning';
   },
+  optionalReasoning: (tail) =>
+    openMessage(tail).isBody
+      ? []
+      : [{ optional: [`${CHANNEL}analysis${MESSAGE}`, { until: END }, `${START}assistant`] }],
   newParser: (options) => new AnswerParser(options, (io) => readMessages(io, options.tail)),
   forcedCalls: (tools) =>
     forcedCalls(

@@ -24,6 +24,8 @@ export function expressionOf(source: GrammarSource, specials: ReadonlyMap<string
       return choice(...source.choices.map((option) => text(option)));
     case 'gbnf':
       return named('grammar', () => gbnfExpression(source.grammar));
+    case 'after':
+      return sequence(partsOf(source.parts, specials), expressionOf(source.source, specials));
     case 'either':
       return choice(...source.sources.map((one) => expressionOf(one, specials)));
     case 'sequences':

@@ -9,6 +9,8 @@ export type GrammarSource =
   | { kind: 'choice'; choices: readonly string[] }
   /** In GBNF, as llama.cpp and xgrammar read it; the first rule is `root`. */
   | { kind: 'gbnf'; grammar: string }
+  /** What a source allows, after some parts. */
+  | { kind: 'after'; parts: readonly GrammarPart[]; source: GrammarSource }
   /** What one of several sources allows. */
   | { kind: 'either'; sources: readonly GrammarSource[] }
   /** One of several sequences; with `repeat` up to so many of them, one after the other with `separator` between. */

@@ -115,18 +115,23 @@ export async function compile({ param, source }: Asked, { grammars }: ParseDeps,
   try {
     return await grammars.compile(source, client);
   } catch (thrown) {
-    if (!(thrown instanceof GrammarError)) throw thrown;
-    switch (thrown.reason) {
-      case 'unsupported':
-      case 'too-large':
-        throw ApiError.invalid(param, `Invalid '${param}': ${thrown.message}`, 'invalid_value');
-      case 'full':
-        throw new GenerationError('share-full', thrown.message, DEFAULT_RETRY_S);
-      case 'timeout':
-      case 'failed':
-        throw thrown;
-      default:
-        throw thrown.reason satisfies never;
-    }
+    throw refusal(param, thrown);
+  }
+}
+
+/** What a client is told where no grammar can be made of what its parameter asks for. */
+export function refusal(param: string, thrown: unknown): unknown {
+  if (!(thrown instanceof GrammarError)) return thrown;
+  switch (thrown.reason) {
+    case 'unsupported':
+    case 'too-large':
+      return ApiError.invalid(param, `Invalid '${param}': ${thrown.message}`, 'invalid_value');
+    case 'full':
+      return new GenerationError('share-full', thrown.message, DEFAULT_RETRY_S);
+    case 'timeout':
+    case 'failed':
+      return thrown;
+    default:
+      return thrown.reason satisfies never;
   }
 }

@@ -1,10 +1,11 @@
 import type { ChatMessage, ChatTool } from '@shoal/model';
 import type { OutputParser, Tool } from '../../conventions/index.ts';
+import type { GrammarSource } from '../../grammar/index.ts';
 import type { TokenConstraint } from '../../scheduler/token-constraint.ts';
 import type { TextClient } from '../../text/text-thread.ts';
 import { ApiError } from '../errors.ts';
 import type { ChatRequest, ChatRequestMessage } from './chat-schema.ts';
-import { type Asked, askedOf, compile, refuseEndless } from './constraint.ts';
+import { type Asked, askedOf, compile, refusal, refuseEndless } from './constraint.ts';
 import { encode, fitContext, parseCommon } from './parse-common.ts';
 import type { ParsedRequest, ParseDeps } from './parsed-request.ts';
 import { settledRoles } from './settled-roles.ts';
@@ -23,7 +24,8 @@ export async function parseChat(body: ChatRequest, deps: ParseDeps, client: Text
   const { convention } = deps;
   const { tools, wanted, ids, tail } = await chatPrompt(body, deps, client);
   const prompt = fitContext(ids, answerTokens(body), Number.POSITIVE_INFINITY, 'messages', deps);
-  const openConstraint = wanted && (await constraintAfter(tail, wanted, deps, client));
+  const openConstraint =
+    wanted && (await constraintAfter(tail, withReasoning(body, wanted, tail, convention), deps, client));
   const maxCalls = isOneCall(body) ? 1 : undefined;
   const newParser = (): OutputParser => convention.newParser({ tools: tools.offered, tail, maxCalls });
   const showsReasoning = body.include_reasoning ?? true;
@@ -45,13 +47,13 @@ function stopTokens(asked: readonly number[] = [], { convention, codec }: ParseD
 export async function chatPrompt(body: ChatRequest, deps: ParseDeps, client: TextClient) {
   const tools = toolsOf(body);
   const wanted = wantedOf(body, tools, deps);
-  const task = conversation(body, tools, wanted, deps);
+  const task = conversation(body, tools, deps);
   const { list: ids, tail = '' } = await encode(task, 'messages', body, deps, client);
   return { tools, wanted, ids, tail };
 }
 
-/** What is rendered, with what an answer that is bound by a grammar must begin with. */
-function conversation(body: ChatRequest, tools: AskedTools, wanted: Wanted | undefined, deps: ParseDeps) {
+/** What is rendered. */
+function conversation(body: ChatRequest, tools: AskedTools, deps: ParseDeps) {
   const { convention, templateTraits } = deps;
   const messages = chatMessages(body);
   const settled = templateTraits ? settledRoles(messages, templateTraits) : messages;
@@ -63,7 +65,6 @@ function conversation(body: ChatRequest, tools: AskedTools, wanted: Wanted | und
     variables: templateVariables(body),
     addGenerationPrompt: body.add_generation_prompt ?? true,
     continueFinalMessage: body.continue_final_message ?? false,
-    ...(wanted && !wanted.isCall && !body.continue_final_message && { suffix: convention.answerPrefix }),
   };
 }
 
@@ -96,6 +97,12 @@ function toolsOf({ tools: sent, tool_choice: choice }: ChatRequest): AskedTools 
     ...(parameters != null && { parameters }),
     ...(strict != null && { strict }),
   }));
+  for (const [index, { parameters }] of tools.entries()) {
+    const type: unknown = parameters?.['type'];
+    if (type == null || type === 'object' || (Array.isArray(type) && type.includes('object'))) continue;
+    const param = `tools[${index}].function.parameters`;
+    throw ApiError.invalid(param, `Invalid '${param}': arguments are an object, so its type must be object.`);
+  }
   if (new Set(tools.map(({ name }) => name)).size < tools.length) {
     throw ApiError.invalid('tools', "Invalid 'tools': two of them have the same name.");
   }
@@ -125,10 +132,34 @@ function wantedOf(body: ChatRequest, { offered, required }: AskedTools, { conven
   const asked = askedOf(body);
   if (required || asked) refuseEndless(body);
   const most = isOneCall(body) ? 1 : MAX_FORCED_CALLS;
-  if (required) return { param: 'tools', source: convention.forcedCalls(required, { most }), isCall: true };
-  if (!asked || offered.length === 0) return asked && { ...asked, isCall: false };
-  const calls = convention.forcedCalls(offered, { most });
-  return { param: asked.param, source: { kind: 'either', sources: [asked.source, calls] }, isCall: true };
+  if (required) return { param: 'tools', source: forcedCalls(required, most, convention), isCall: true };
+  if (!asked) return undefined;
+  const source = headed(body, asked.source, convention);
+  if (offered.length === 0) return { param: asked.param, source, isCall: false };
+  const calls = forcedCalls(offered, most, convention);
+  return { param: asked.param, source: { kind: 'either', sources: [source, calls] }, isCall: true };
+}
+
+/** A text with what it begins with by the convention, unless the prompt's last message has begun it. */
+function headed(body: ChatRequest, source: GrammarSource, { answerPrefix }: ParseDeps['convention']): GrammarSource {
+  if (answerPrefix === '' || body.continue_final_message) return source;
+  return { kind: 'after', parts: [answerPrefix], source };
+}
+
+/** With the reasoning before it, which the model may leave out, unless the request switches that off. */
+function withReasoning(body: ChatRequest, wanted: Wanted, tail: string, convention: ParseDeps['convention']): Wanted {
+  const { enable_thinking: enabled, thinking } = templateVariables(body);
+  const parts = convention.optionalReasoning(tail);
+  if (parts.length === 0 || enabled === false || thinking === false || body.continue_final_message) return wanted;
+  return { ...wanted, source: { kind: 'after', parts, source: wanted.source } };
+}
+
+function forcedCalls(tools: readonly Tool[], most: number, convention: ParseDeps['convention']): GrammarSource {
+  try {
+    return convention.forcedCalls(tools, { most });
+  } catch (thrown) {
+    throw refusal('tools', thrown);
+  }
 }
 
 /** The constraint of an answer to a prompt that ends with `tail`: after its reasoning, if the model begins with that. */
