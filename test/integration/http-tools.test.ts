@@ -124,6 +124,38 @@ describe('tool calls', () => {
     });
   });
 
+  it.each([
+    ['<tool_call>\n{"name": "time", "arguments": {"city": oops}}\n</tool_call> bye', 'malformed'],
+    ['<tool_call>\n{"name": "time", "arguments": {"city": "Os', 'left open'],
+  ])('are given as text where they cannot be read: %s', async (written) => {
+    const good = CALLS.slice(0, CALLS.lastIndexOf('\n<tool_call>'));
+    for (const [text, names] of [
+      [written, []],
+      [`${good}\n${written}`, ['weather']],
+    ] as const) {
+      const client = await begin(text);
+      const { choices } = await client.chat.completions.create({ model, messages, tools });
+      const [{ message, finish_reason: reason }] = choices as [(typeof choices)[0]];
+      expect((message.tool_calls ?? []).map((call) => call.type === 'function' && call.function.name)).toEqual(names);
+      expect(message.content).toContain(written);
+      expect(reason).toBe(names.length > 0 ? 'tool_calls' : 'stop');
+      // What was streamed cannot be taken back; the reason tells that no call is to be made.
+      const streamed = await client.chat.completions.create({ model, messages, tools, stream: true });
+      const reasons: unknown[] = [];
+      for await (const chunk of streamed) reasons.push(chunk.choices[0]?.finish_reason ?? null);
+      expect(reasons.filter((one) => one !== null)).toEqual(['stop']);
+    }
+  });
+
+  it('have ids of their own where the model gives one twice', async () => {
+    const call = (id: string) => `{"id": "${id}", "name": "time", "arguments": {}}`;
+    const client = await begin(`<tool_call>${call('a')}</tool_call><tool_call>${call('a')}</tool_call>`);
+    const { choices } = await client.chat.completions.create({ model, messages, tools });
+    const ids = choices[0]!.message.tool_calls!.map(({ id }) => id);
+    expect(ids[0]).toBe('a');
+    expect(new Set(ids).size).toBe(2);
+  });
+
   it('are forced by a grammar of the tools that may be called', async () => {
     const client = await begin(CALLS);
     await client.chat.completions.create({ model, messages, tools, tool_choice: 'required' });

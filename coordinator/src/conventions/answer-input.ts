@@ -74,8 +74,12 @@ export class AnswerInput {
   unread(text: string): void {
     this.#text = text + this.#text.slice(this.#at);
     this.#at = 0;
+    const record = this.#record;
+    if (!record) return;
+    let last = '';
+    while (last.length < text.length && record.length > 0) last = record.pop()! + last;
     // A marker that was a special token was not remembered.
-    if (this.#record?.at(-1)?.endsWith(text)) this.#record.push(this.#record.pop()!.slice(0, -text.length));
+    record.push(last.endsWith(text) ? last.slice(0, -text.length) : last);
   }
 
   *skipSpace(onText?: (text: string) => void): Reading<void> {

@@ -88,7 +88,7 @@ function* readContent(io: AnswerIo, format: AnswerFormat): Reading<void> {
     const marker = yield* input.until(markers, (text) => events.content(text));
     if (marker === undefined) return;
     if (format.openers.includes(marker)) yield* readOrContent(io, marker, format.readCalls(io, marker));
-    else if (events.calls === 0 && !input.wasSpecial) events.content(marker);
+    else if ((events.calls === 0 || events.hasBroken) && !input.wasSpecial) events.content(marker);
   }
 }
 
@@ -98,4 +98,5 @@ function* readOrContent({ input, events }: AnswerIo, opener: string, reading: Re
   const outcome = yield* reading;
   const text = input.takeRecord();
   if (outcome === 'none') events.content(text);
+  else if (outcome === 'broken') events.breakCall(text, input.isDone);
 }

@@ -188,6 +188,18 @@ describe.each(Object.keys(tagged))('a value between tags of %s', (name) => {
   });
 });
 
+it('calls of Kimi are counted by the model', () => {
+  const kimi = RENDERERS.find(({ convention }) => convention === 'kimi_k2')!;
+  const answers = forced(kimi, undefined, 2);
+  const two = kimi.render([
+    { name: 'f', arguments: '{}' },
+    { name: 'f', arguments: '{}' },
+  ]);
+  expect(answers.accepts(two)).toBe(true);
+  expect(answers.accepts(two.replace('f:1', 'f:12'))).toBe(true);
+  expect(answers.accepts(two.replace('f:1', 'f:x'))).toBe(false);
+});
+
 it('a tool’s schema may not be a maze', () => {
   const anyOf = Array.from({ length: 20 }, () => ({ $ref: '#' }));
   const renderer = RENDERERS.find((one) => one.convention === 'qwen3_coder')!;

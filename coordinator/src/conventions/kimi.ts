@@ -15,7 +15,10 @@ export const kimi: CallStyle = {
   name: 'kimi_k2',
   format: { openers: [BEGIN, CALL_BEGIN], closers: [END, CALL_END], readCalls },
   forcedCall: (tool) => [
-    `${CALL_BEGIN}functions.${tool.name}:0${ARGUMENTS}`,
+    `${CALL_BEGIN}functions.${tool.name}:`,
+    // The model counts the calls of a conversation.
+    { schema: { type: 'integer', minimum: 0, maximum: 9_999 } },
+    ARGUMENTS,
     { schema: argumentsSchema(tool) },
     CALL_END,
   ],

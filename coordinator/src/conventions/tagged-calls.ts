@@ -62,9 +62,11 @@ export function* readTaggedCall(io: AnswerIo, form: TaggedForm): Reading<CallOut
   const isClosed = yield* input.tryText(form.callClose);
   // A cut-off answer may have had more arguments.
   if (!isClosed && input.hasEnded) return 'broken';
+  // Some models leave out the tag that closes a call.
+  if (!isClosed && before === '{') return 'broken';
   if (before !== '{') events.arguments('}');
   events.endCall();
-  return isClosed ? 'whole' : 'broken';
+  return 'whole';
 }
 
 /** A function's name; undefined where the text is none. */
