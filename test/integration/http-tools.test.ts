@@ -251,6 +251,18 @@ describe('an answer’s format', () => {
   });
 });
 
+describe('special tokens', () => {
+  it('that are no markup are shown where that is asked for', async () => {
+    await start(() => ({ ids: [...says('one'), 256, ...says('two')] }), 4096, { convention, codec: byteCodec() });
+    for (const own of [{}, { tools }]) {
+      const content = async (more: object) =>
+        (await post('/v1/chat/completions', { messages, ...own, ...more })).json.choices[0]!.message;
+      expect(await content({})).toMatchObject({ content: 'onetwo' });
+      expect(await content({ skip_special_tokens: false })).toMatchObject({ content: 'one<|begin|>two' });
+    }
+  });
+});
+
 describe('reasoning', () => {
   const THOUGHT = '<think>\nIt rains.\n</think>\n\nRain.';
 

@@ -21,6 +21,13 @@ export class AnswerInput {
   /** Whether the latest marker was a special token. */
   wasSpecial = false;
 
+  readonly #showsSpecials: boolean;
+
+  /** Special tokens that are no markers are text where they are shown. */
+  constructor(showsSpecials = false) {
+    this.#showsSpecials = showsSpecials;
+  }
+
   /** To be called only when the reader waits. */
   push(text: string, isSpecial: boolean): void {
     if (isSpecial) this.#special = text;
@@ -111,7 +118,7 @@ export class AnswerInput {
 
   /**
    * Reads up to and with the first of the markers, which is returned. Hands on the text before it as soon as it cannot belong
-   * to one; `onLast` gets what at the answer's end may be the beginning of one. Other special tokens are dropped. Undefined: the
+   * to one; `onLast` gets what at the answer's end may be the beginning of one. Other special tokens are dropped unless they are shown. Undefined: the
    * answer has ended.
    */
   *until(
@@ -136,6 +143,7 @@ export class AnswerInput {
         const special = this.#takeSpecial()!;
         this.wasSpecial = true;
         if (markers.includes(special)) return special;
+        if (this.#showsSpecials) onText(special);
       } else if (!(yield* this.#more())) return undefined;
     }
   }

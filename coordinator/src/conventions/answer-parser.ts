@@ -27,11 +27,15 @@ export interface AnswerFormat {
 
 /** An `OutputParser` that is written as one reader of the whole answer. */
 export class AnswerParser implements OutputParser {
-  readonly #input = new AnswerInput();
+  readonly #input: AnswerInput;
   readonly #events: AnswerEvents;
   readonly #reading: Reading<void>;
 
-  constructor({ tools, maxCalls = Infinity }: ParserOptions, read: (io: AnswerIo) => Reading<void>) {
+  constructor(
+    { tools, maxCalls = Infinity, showsSpecialTokens = false }: ParserOptions,
+    read: (io: AnswerIo) => Reading<void>,
+  ) {
+    this.#input = new AnswerInput(showsSpecialTokens);
     this.#events = new AnswerEvents(maxCalls);
     this.#reading = read({ input: this.#input, events: this.#events, tools });
     this.#reading.next();

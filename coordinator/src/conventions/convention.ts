@@ -41,6 +41,8 @@ export interface ParserOptions {
   tail: string;
   /** Calls beyond this number are left out: 1 for `parallel_tool_calls: false`. Infinity by default. */
   maxCalls?: number | undefined;
+  /** Whether special tokens that are no markup of the convention are given as text; left out by default. */
+  showsSpecialTokens?: boolean | undefined;
 }
 
 /** A call as a whole, for what writes them. `arguments` is JSON text. */

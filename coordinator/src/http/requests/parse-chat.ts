@@ -27,7 +27,9 @@ export async function parseChat(body: ChatRequest, deps: ParseDeps, client: Text
   const openConstraint =
     wanted && (await constraintAfter(tail, withReasoning(body, wanted, tail, convention), deps, client));
   const maxCalls = isOneCall(body) ? 1 : undefined;
-  const newParser = (): OutputParser => convention.newParser({ tools: tools.offered, tail, maxCalls });
+  const { showsSpecialTokens } = common.text;
+  const parserOptions = { tools: tools.offered, tail, maxCalls, showsSpecialTokens };
+  const newParser = (): OutputParser => convention.newParser(parserOptions);
   const showsReasoning = body.include_reasoning ?? true;
   const generation = { ...common.generation, stopTokenIds: stopTokens(common.generation.stopTokenIds, deps) };
   const answer = { openConstraint, newParser, requiresCall: tools.required !== undefined, showsReasoning };
