@@ -40,6 +40,11 @@ const PARAMETERS: Record<string, Tool['parameters']> = {
   }),
   'a format': requiring({ a: { type: 'string', format: 'date' }, b: { type: 'string', format: 'ipv4' } }),
   references: requiring({ a: { $ref: '#/$defs/unit' }, b: { $ref: '#/$defs/note' } }, { $defs }),
+  'references to other places': requiring({
+    a: { type: 'object', properties: { unit }, required: ['unit'] },
+    b: { type: 'array', items: { $ref: '#/properties/a/properties/unit' }, minItems: 1, maxItems: 2 },
+    c: { $ref: '#/properties/a/properties/unit' },
+  }),
   'parts in allOf': { allOf: [requiring({ a: unit }), requiring({ b: number })] },
   'one of several': { type: 'object', anyOf: [requiring({ a: unit }), requiring({ b: number })] },
   'a reference at the root': { $ref: '#/$defs/all', $defs: { all: requiring({ a: unit, b: text }) } },
@@ -198,6 +203,14 @@ it('calls of Kimi are counted by the model', () => {
   expect(answers.accepts(two)).toBe(true);
   expect(answers.accepts(two.replace('f:1', 'f:12'))).toBe(true);
   expect(answers.accepts(two.replace('f:1', 'f:x'))).toBe(false);
+});
+
+it('a schema that is too deep is left to whoever compiles it', () => {
+  let deep: object = { $ref: '#' };
+  for (let depth = 0; depth < 100_000; depth++) deep = { items: deep };
+  const [renderer] = RENDERERS.filter(({ convention }) => convention === 'qwen3_coder');
+  const tool = { name: 'f', parameters: requiring({ a: deep }) };
+  expect(() => conventionOf(renderer!).forcedCalls([tool], { most: 1 })).not.toThrow();
 });
 
 it('a tool’s schema may not be a maze', () => {

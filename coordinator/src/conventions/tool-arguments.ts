@@ -1,5 +1,6 @@
 import { GrammarError } from '../grammar/grammar-error.ts';
 import type { JsonSchema } from '../grammar/grammar-source.ts';
+import { sourceBytes } from '../grammar/source-size.ts';
 import type { Tool } from './output-parser.ts';
 
 type Schema = Readonly<Record<string, unknown>>;
@@ -21,9 +22,28 @@ export function argumentsSchema({ parameters = {} }: Tool): JsonSchema {
 
 /** A part of a tool's schema that still finds what its references point to. */
 export function withDefinitions(schema: JsonSchema, { parameters = {} }: Tool): JsonSchema {
-  if (!isObject(schema) || !JSON.stringify(schema).includes('"$ref"')) return schema;
-  const { $defs, definitions } = parameters;
-  return { ...schema, ...($defs ? { $defs } : {}), ...(definitions ? { definitions } : {}) };
+  let whole = wholes.get(parameters);
+  if (whole === undefined) {
+    // What is too deep is refused when it is compiled.
+    const hasReferences = sourceBytes(parameters, Infinity) < Infinity && hasReference(parameters);
+    whole = hasReferences ? moved(parameters) : NO_REFERENCES;
+    wholes.set(parameters, whole);
+  }
+  if (whole === NO_REFERENCES || !isObject(schema) || !hasReference(schema)) return schema;
+  return { ...moved(schema), $defs: { [WHOLE]: whole } };
+}
+
+const NO_REFERENCES: Schema = {};
+/** The schemas of tools, with their references as they are where the schema is a definition. */
+const wholes = new WeakMap<object, Schema>();
+const WHOLE = 'parameters';
+
+const hasReference = (schema: Schema): boolean => JSON.stringify(schema).includes('"$ref"');
+
+function moved(schema: Schema): Schema {
+  const move = (key: string, value: unknown): unknown =>
+    key === '$ref' && typeof value === 'string' && value.startsWith('#') ? `#/$defs/${WHOLE}${value.slice(1)}` : value;
+  return JSON.parse(JSON.stringify(schema, move)) as Schema;
 }
 
 /** References and alternatives in each other. */
