@@ -175,6 +175,13 @@ describe.each(Object.keys(tagged))('a value between tags of %s', (name) => {
     expect(read({ type: 'string', minLength: 3, maxLength: 5 }, 'a<')).toBeUndefined();
     expect(read({ type: 'string', minLength: 3, maxLength: 5 }, 'a\nb\n\n')).toBe('a\nb\n\n');
     expect(read({ type: 'string', maxLength: 8_192 }, 'a'.repeat(8_192))).toHaveLength(8_192);
+    expect(read({ type: 'string', maxLength: 8_192 }, 'a'.repeat(8_193))).toBeUndefined();
+    expect(read({ type: 'string', maxLength: 1_024 }, '<'.repeat(1_024))).toHaveLength(1_024);
+  });
+
+  it('may have a bound in many arguments', () => {
+    const long = { type: 'string', maxLength: 5_000 };
+    expect(() => forced(renderer, requiring({ a: long, b: long, c: long, d: long, e: long }))).not.toThrow();
   });
 
   it.each([

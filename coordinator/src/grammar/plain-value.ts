@@ -22,6 +22,9 @@ import { isProductive, productiveRules } from './productive.ts';
 import type { RegexStyle } from './regex.ts';
 import { untilRules } from './until.ts';
 
+/** Characters that are counted with all that may stand among them. */
+const MAX_EXACT = 1_024;
+
 /** Writes a text in which special tokens may stand. */
 type Literal = (value: string) => Expression;
 
@@ -89,9 +92,14 @@ class PlainStrings {
     return sequence(match, this.#closing);
   }
 
-  /** Text of so many characters. Those that are counted do not hold the first two of `close` in a row. */
+  /**
+   * Text of so many characters. Those that are counted do not hold the first two of `close` in a row, and where they are many
+   * not even the first: each would take seven times as much of the grammar.
+   */
   #counted(least: number, most: number): Expression {
     const { line } = this.#part;
+    if (most < Infinity && most > MAX_EXACT)
+      return sequence(repeat(chars(...otherRanges([this.#first])), least, most), this.#closing);
     // Where the length has no upper bound, a line end may be one before `close`, which does not count.
     const length = most < Infinity ? most : least + line.length;
     const others: Rule = { name: 'character', body: chars(...otherRanges([this.#first, this.#second])) };
