@@ -23,6 +23,13 @@ const functions = [
 const rendered: EncodeTask[] = [];
 const compiled: GrammarSource[] = [];
 
+/** What is compiled for a model that may reason first. */
+const afterReasoning = (source: GrammarSource): GrammarSource => ({
+  kind: 'after',
+  parts: convention.optionalReasoning(''),
+  source,
+});
+
 const begin = (text: string, refuse?: GrammarError, at: 'compile' | 'open' = 'compile') => {
   rendered.length = 0;
   compiled.length = 0;
@@ -139,13 +146,47 @@ describe('tool calls', () => {
     });
   });
 
+  it.each([
+    ['<tool_call>\n{"name": "time", "arguments": {"city": oops}}\n</tool_call> bye', 'malformed'],
+    ['<tool_call>\n{"name": "time", "arguments": {"city": "Os', 'left open'],
+  ])('are given as text where they cannot be read: %s', async (written) => {
+    const good = CALLS.slice(0, CALLS.lastIndexOf('\n<tool_call>'));
+    for (const [text, names] of [
+      [written, []],
+      [`${good}\n${written}`, ['weather']],
+    ] as const) {
+      const client = await begin(text);
+      const { choices } = await client.chat.completions.create({ model, messages, tools });
+      const [{ message, finish_reason: reason }] = choices as [(typeof choices)[0]];
+      expect((message.tool_calls ?? []).map((call) => call.type === 'function' && call.function.name)).toEqual(names);
+      expect(message.content).toContain(written);
+      expect(reason).toBe(names.length > 0 ? 'tool_calls' : 'stop');
+      // What was streamed cannot be taken back; the reason tells that no call is to be made.
+      const streamed = await client.chat.completions.create({ model, messages, tools, stream: true });
+      const reasons: unknown[] = [];
+      for await (const chunk of streamed) reasons.push(chunk.choices[0]?.finish_reason ?? null);
+      expect(reasons.filter((one) => one !== null)).toEqual(['stop']);
+    }
+  });
+
+  it('have ids of their own where the model gives one twice', async () => {
+    const call = (id: string) => `{"id": "${id}", "name": "time", "arguments": {}}`;
+    const client = await begin(`<tool_call>${call('a')}</tool_call><tool_call>${call('a')}</tool_call>`);
+    const { choices } = await client.chat.completions.create({ model, messages, tools });
+    const ids = choices[0]!.message.tool_calls!.map(({ id }) => id);
+    expect(ids[0]).toBe('a');
+    expect(new Set(ids).size).toBe(2);
+  });
+
   it('are forced by a grammar of the tools that may be called', async () => {
     const client = await begin(CALLS);
     await client.chat.completions.create({ model, messages, tools, tool_choice: 'required' });
     expect(compiled).toEqual([
-      convention.forcedCalls(
-        tools.map((one) => one.function),
-        { most: 8 },
+      afterReasoning(
+        convention.forcedCalls(
+          tools.map((one) => one.function),
+          { most: 8 },
+        ),
       ),
     ]);
     expect(server.generation.submitted.at(-1)?.constraint).toBeDefined();
@@ -153,7 +194,7 @@ describe('tool calls', () => {
     const { choices } = await client.chat.completions.create({ model, messages, tools, tool_choice: named });
     // Programs that name a function want one call: structured output by a tool reads the first and fails at a second.
     expect(choices[0]!.message.tool_calls).toHaveLength(1);
-    expect(compiled[1]).toEqual(convention.forcedCalls([tools[1]!.function], { most: 1 }));
+    expect(compiled[1]).toEqual(afterReasoning(convention.forcedCalls([tools[1]!.function], { most: 1 })));
     // The model is still told of all.
     expect(rendered.at(-1)).toMatchObject({ tools });
   });
@@ -190,7 +231,7 @@ describe('tools beside functions', () => {
     expect(rendered.at(-1)).toMatchObject({ tools: [tools[1]] });
     expect(compiled).toEqual([]);
     expect((await ask('required', 'time', 'other')).status).toBe(200);
-    expect(compiled).toEqual([convention.forcedCalls([tools[1]!.function], { most: 8 })]);
+    expect(compiled).toEqual([afterReasoning(convention.forcedCalls([tools[1]!.function], { most: 8 }))]);
     expect((await ask('required', 'other')).json.error).toMatchObject({ param: 'tool_choice' });
   });
 });
@@ -247,8 +288,18 @@ describe('an answer’s format', () => {
     await begin('{}');
     const { status } = await post('/v1/chat/completions', { messages, n: 2, ...asked });
     expect(status).toBe(200);
-    expect(compiled).toEqual([source]);
+    expect(compiled).toEqual([afterReasoning(source)]);
     expect(server.generation.submitted.map(({ constraint }) => constraint !== undefined)).toEqual([true, true]);
+  });
+
+  it.each([
+    [{ enable_thinking: false }],
+    [{ reasoning_effort: 'none' }],
+    [{ chat_template_kwargs: { thinking: false } }],
+  ])('begins at once where reasoning is switched off: %j', async (off) => {
+    await begin('{}');
+    await post('/v1/chat/completions', { messages, response_format: { type: 'json_object' }, ...off });
+    expect(compiled).toEqual([{ kind: 'json-object' }]);
   });
 
   it('leaves a call possible where there are tools', async () => {
@@ -258,7 +309,29 @@ describe('an answer’s format', () => {
       tools.map((one) => one.function),
       { most: 8 },
     );
-    expect(compiled).toEqual([{ kind: 'either', sources: [{ kind: 'json-object' }, calls] }]);
+    expect(compiled).toEqual([afterReasoning({ kind: 'either', sources: [{ kind: 'json-object' }, calls] })]);
+  });
+
+  it('of a function’s arguments is an object', async () => {
+    await begin('{}');
+    const ask = async (own: object, choice = 'required') => {
+      const asked = { ...tools[0]!.function, parameters: own };
+      return post('/v1/chat/completions', {
+        messages,
+        tools: [{ type: 'function', function: asked }],
+        tool_choice: choice,
+      });
+    };
+    for (const type of ['string', ['array', 'null']]) {
+      const { status, json } = await ask({ type });
+      expect(status).toBe(400);
+      expect(json).toMatchObject({ error: { param: 'tools[0].function.parameters' } });
+    }
+    for (const own of [{ $schema: 'x' }, { description: 'x' }, { type: ['object', 'null'] }]) {
+      compiled.length = 0;
+      expect((await ask(own)).status).toBe(200);
+      expect(JSON.stringify(compiled)).toContain(JSON.stringify({ ...own, type: 'object' }));
+    }
   });
 
   it('is refused by name where it cannot be honoured', async () => {
@@ -277,6 +350,18 @@ describe('an answer’s format', () => {
     );
     expect(error).toMatchObject({ status: 429, code: 'queue_share_full' });
     expect(error.headers?.get('retry-after')).toBe('2');
+  });
+});
+
+describe('special tokens', () => {
+  it('that are no markup are shown where that is asked for', async () => {
+    await start(() => ({ ids: [...says('one'), 256, ...says('two')] }), 4096, { convention, codec: byteCodec() });
+    for (const own of [{}, { tools }]) {
+      const content = async (more: object) =>
+        (await post('/v1/chat/completions', { messages, ...own, ...more })).json.choices[0]!.message;
+      expect(await content({})).toMatchObject({ content: 'onetwo' });
+      expect(await content({ skip_special_tokens: false })).toMatchObject({ content: 'one<|begin|>two' });
+    }
   });
 });
 

@@ -9,6 +9,8 @@ export class AnswerEvents {
   #held = '';
   #heldReasoning = '';
   #hasReasoning = false;
+  /** Whether a call was not whole. */
+  hasBroken = false;
   /** Characters of the latest call's arguments. */
   #argumentLength = 0;
 
@@ -64,6 +66,12 @@ export class AnswerEvents {
   /** The latest call is whole. */
   endCall(): void {
     if (this.#argumentLength === 0) this.arguments('{}');
+  }
+
+  /** The latest call is not whole. */
+  breakCall(text: string, isCut: boolean): void {
+    this.hasBroken = true;
+    if (this.#calls <= this.#maxCalls) this.#add({ type: 'broken', index: this.#calls - 1, text, isCut });
   }
 
   /** The answer has ended. */

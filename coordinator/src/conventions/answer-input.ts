@@ -21,6 +21,13 @@ export class AnswerInput {
   /** Whether the latest marker was a special token. */
   wasSpecial = false;
 
+  readonly #showsSpecials: boolean;
+
+  /** Special tokens that are no markers are text where they are shown. */
+  constructor(showsSpecials = false) {
+    this.#showsSpecials = showsSpecials;
+  }
+
   /** To be called only when the reader waits. */
   push(text: string, isSpecial: boolean): void {
     if (isSpecial) this.#special = text;
@@ -74,8 +81,12 @@ export class AnswerInput {
   unread(text: string): void {
     this.#text = text + this.#text.slice(this.#at);
     this.#at = 0;
+    const record = this.#record;
+    if (!record) return;
+    let last = '';
+    while (last.length < text.length && record.length > 0) last = record.pop()! + last;
     // A marker that was a special token was not remembered.
-    if (this.#record?.at(-1)?.endsWith(text)) this.#record.push(this.#record.pop()!.slice(0, -text.length));
+    record.push(last.endsWith(text) ? last.slice(0, -text.length) : last);
   }
 
   *skipSpace(onText?: (text: string) => void): Reading<void> {
@@ -107,7 +118,7 @@ export class AnswerInput {
 
   /**
    * Reads up to and with the first of the markers, which is returned. Hands on the text before it as soon as it cannot belong
-   * to one; `onLast` gets what at the answer's end may be the beginning of one. Other special tokens are dropped. Undefined: the
+   * to one; `onLast` gets what at the answer's end may be the beginning of one. Other special tokens are dropped unless they are shown. Undefined: the
    * answer has ended.
    */
   *until(
@@ -132,6 +143,7 @@ export class AnswerInput {
         const special = this.#takeSpecial()!;
         this.wasSpecial = true;
         if (markers.includes(special)) return special;
+        if (this.#showsSpecials) onText(special);
       } else if (!(yield* this.#more())) return undefined;
     }
   }

@@ -27,11 +27,15 @@ export interface AnswerFormat {
 
 /** An `OutputParser` that is written as one reader of the whole answer. */
 export class AnswerParser implements OutputParser {
-  readonly #input = new AnswerInput();
+  readonly #input: AnswerInput;
   readonly #events: AnswerEvents;
   readonly #reading: Reading<void>;
 
-  constructor({ tools, maxCalls = Infinity }: ParserOptions, read: (io: AnswerIo) => Reading<void>) {
+  constructor(
+    { tools, maxCalls = Infinity, showsSpecialTokens = false }: ParserOptions,
+    read: (io: AnswerIo) => Reading<void>,
+  ) {
+    this.#input = new AnswerInput(showsSpecialTokens);
     this.#events = new AnswerEvents(maxCalls);
     this.#reading = read({ input: this.#input, events: this.#events, tools });
     this.#reading.next();
@@ -88,7 +92,7 @@ function* readContent(io: AnswerIo, format: AnswerFormat): Reading<void> {
     const marker = yield* input.until(markers, (text) => events.content(text));
     if (marker === undefined) return;
     if (format.openers.includes(marker)) yield* readOrContent(io, marker, format.readCalls(io, marker));
-    else if (events.calls === 0 && !input.wasSpecial) events.content(marker);
+    else if ((events.calls === 0 || events.hasBroken) && !input.wasSpecial) events.content(marker);
   }
 }
 
@@ -98,4 +102,5 @@ function* readOrContent({ input, events }: AnswerIo, opener: string, reading: Re
   const outcome = yield* reading;
   const text = input.takeRecord();
   if (outcome === 'none') events.content(text);
+  else if (outcome === 'broken') events.breakCall(text, input.isDone);
 }

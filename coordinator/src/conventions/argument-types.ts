@@ -1,6 +1,7 @@
 import { AnswerInput } from './answer-input.ts';
 import type { Tool } from './output-parser.ts';
 import { readJson } from './read-json.ts';
+import { isObject, resolve, schemasOfArgument } from './tool-arguments.ts';
 
 /** The JSON types that a schema allows; undefined where it does not say. */
 export type ArgumentTypes = ReadonlySet<string> | undefined;
@@ -8,50 +9,76 @@ export type ArgumentTypes = ReadonlySet<string> | undefined;
 type Schema = Readonly<Record<string, unknown>>;
 
 const MAX_DEPTH = 8;
+/** Schemas that are looked at for one argument: references may lead to the same ones again and again. */
+const MAX_STEPS = 1_000;
+/** Of a value that is marked as JSON and no text. */
+export const JSON_TYPES: ArgumentTypes = new Set(['object', 'array', 'number', 'boolean', 'null']);
 
 /** What a tool's schema says about one of its arguments. */
 export function argumentTypes(tool: Tool | undefined, name: string): ArgumentTypes {
-  const properties = tool?.parameters?.['properties'];
-  if (!isObject(properties) || !Object.hasOwn(properties, name)) return undefined;
-  return typesOf(properties[name], tool!.parameters!, MAX_DEPTH);
+  const schemas = tool ? schemasOfArgument(tool, name) : [];
+  const typing = new Typing(tool?.parameters ?? {});
+  return union(schemas.map((schema) => typing.of(schema, MAX_DEPTH)));
 }
 
-function typesOf(schema: unknown, root: Schema, depth: number): ArgumentTypes {
-  if (!isObject(schema) || depth === 0) return undefined;
-  if (typeof schema['type'] === 'string') return new Set([schema['type']]);
-  if (Array.isArray(schema['type'])) return new Set(schema['type'].map(String));
-  if (Array.isArray(schema['enum'])) return new Set(schema['enum'].map(typeOf));
-  if ('const' in schema) return new Set([typeOf(schema['const'])]);
-  if (typeof schema['$ref'] === 'string') return typesOf(resolve(schema['$ref'], root), root, depth - 1);
-  const parts = schema['anyOf'] ?? schema['oneOf'] ?? schema['allOf'];
-  if (!Array.isArray(parts)) return undefined;
-  const all = new Set<string>();
-  for (const part of parts) {
-    const types = typesOf(part, root, depth - 1);
-    if (types === undefined) return undefined;
-    for (const type of types) all.add(type);
+class Typing {
+  readonly #root: Schema;
+  #steps = 0;
+
+  constructor(root: Schema) {
+    this.#root = root;
   }
-  return all;
+
+  of(schema: unknown, depth: number): ArgumentTypes {
+    if (!isObject(schema) || depth === 0 || ++this.#steps > MAX_STEPS) return undefined;
+    const { allOf, $ref } = schema;
+    const each = (parts: readonly unknown[]): ArgumentTypes[] => parts.map((part) => this.of(part, depth - 1));
+    const options = ['anyOf', 'oneOf'].flatMap((keyword) => {
+      const parts = schema[keyword];
+      return Array.isArray(parts) ? [union(each(parts))] : [];
+    });
+    return intersection([
+      ownTypes(schema),
+      ...(typeof $ref === 'string' ? each([resolve($ref, this.#root)]) : []),
+      ...(Array.isArray(allOf) ? each(allOf) : []),
+      ...options,
+    ]);
+  }
 }
+
+function ownTypes({ type, nullable, enum: values, ...others }: Schema): ArgumentTypes {
+  const listed = typeof type === 'string' ? [type] : Array.isArray(type) ? type.map(String) : undefined;
+  // OpenAPI's.
+  if (listed && nullable === true) listed.push('null');
+  const valued = Array.isArray(values) ? values : 'const' in others ? [others['const']] : undefined;
+  return intersection([listed && new Set(listed), valued && new Set(valued.map(typeOf))]);
+}
+
+/** What one of several says; nothing is known where one of them says nothing. */
+function union(all: readonly ArgumentTypes[]): ArgumentTypes {
+  const known = all.filter((types) => types !== undefined);
+  if (known.length < all.length || all.length === 0) return undefined;
+  return new Set(known.flatMap((types) => [...types]));
+}
+
+/** What all of several say that say something. */
+function intersection(all: readonly ArgumentTypes[]): ArgumentTypes {
+  return all.reduce<ArgumentTypes>((one, other) => {
+    if (!one || !other) return one ?? other;
+    return new Set([
+      ...[...one].filter((type) => includes(other, type)),
+      ...[...other].filter((type) => includes(one, type)),
+    ]);
+  }, undefined);
+}
+
+/** Whether types have this one; numbers have integers. */
+const includes = (types: ReadonlySet<string>, type: string): boolean =>
+  types.has(type) || (type === 'integer' && types.has('number'));
 
 function typeOf(value: unknown): string {
   if (value === null) return 'null';
   return Array.isArray(value) ? 'array' : typeof value;
-}
-
-/** What a `$ref` inside the tool's own schema points to. */
-function resolve(ref: string, root: Schema): unknown {
-  if (!ref.startsWith('#/')) return undefined;
-  let at: unknown = root;
-  for (const part of ref.slice(2).split('/')) {
-    const key = part.replaceAll('~1', '/').replaceAll('~0', '~');
-    at = isObject(at) && Object.hasOwn(at, key) ? at[key] : undefined;
-  }
-  return at;
-}
-
-function isObject(value: unknown): value is Schema {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Whether a value of these types is a string whatever its text is. */

@@ -1,5 +1,5 @@
 import type { ChatMessage, ChatTool, ChatToolCall, TemplateTraits } from '@shoal/model';
-import type { GrammarPart, GrammarSource, JsonSchema } from '../grammar/grammar-source.ts';
+import type { GrammarPart, GrammarSource } from '../grammar/grammar-source.ts';
 import { type AnswerFormat, AnswerParser, readAnswer, type ReasoningMarks } from './answer-parser.ts';
 import type { Convention, Prepared } from './convention.ts';
 import type { Tool } from './output-parser.ts';
@@ -30,6 +30,10 @@ export function buildConvention(style: CallStyle, marks: ReasoningMarks | undefi
     stopTokens: style.stopTokens ?? [],
     answerPrefix: '',
     startsInReasoning,
+    optionalReasoning: (tail) =>
+      marks === undefined || startsInReasoning(tail) || tail.trimEnd().endsWith(marks.close)
+        ? []
+        : [{ optional: [marks.open, { until: marks.close }, { choice: ['', '\n', '\n\n'] }] }],
     newParser: (options) =>
       new AnswerParser(options, (io) =>
         readAnswer(io, { ...style.format, reasoning: marks }, startsInReasoning(options.tail)),
@@ -67,12 +71,4 @@ export function forcedCalls(
   const { separator, before = '', after = '' } = style.around ?? { separator: '\n' };
   const repeat = { most: style.isSingle ? 1 : most, separator, before, after };
   return { kind: 'sequences', sequences: tools.map((tool) => style.forcedCall(tool)), repeat };
-}
-
-const NO_ARGUMENTS: JsonSchema = { type: 'object', properties: {}, additionalProperties: false };
-
-/** The schema of a tool's arguments: an object, also where the tool's own schema leaves that out. */
-export function argumentsSchema({ parameters = {} }: Tool): JsonSchema {
-  if (Object.keys(parameters).length === 0) return NO_ARGUMENTS;
-  return 'properties' in parameters ? { type: 'object', ...parameters } : parameters;
 }

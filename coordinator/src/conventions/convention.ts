@@ -1,5 +1,5 @@
 import type { ChatMessage, ChatTool, TemplateTraits } from '@shoal/model';
-import type { GrammarSource } from '../grammar/grammar-source.ts';
+import type { GrammarPart, GrammarSource } from '../grammar/grammar-source.ts';
 import type { OutputParser, Tool } from './output-parser.ts';
 
 /** How a family of models writes tool calls and reasoning. */
@@ -15,13 +15,12 @@ export interface Convention {
   readonly reasoningEnd: string | undefined;
   /** Texts of special tokens that end a turn, beside the model's own end-of-text tokens. */
   readonly stopTokens: readonly string[];
-  /**
-   * Text with which an answer must begin that a grammar binds and that is not a call. The caller adds it to the prompt
-   * (`suffix` of a conversation), and the parser finds it in the prompt's tail.
-   */
+  /** Text with which an answer must begin that a grammar binds and that is not a call. */
   readonly answerPrefix: string;
   /** Whether the answer to a prompt with this end begins inside reasoning. */
   startsInReasoning(tail: string): boolean;
+  /** Reasoning with which the answer to a prompt with this end may begin, before what a grammar binds; none if the prompt has it. */
+  optionalReasoning(tail: string): readonly GrammarPart[];
   newParser(options: ParserOptions): OutputParser;
   /** A grammar under which the answer is one valid call or more; `most` is how many. Throws for no tools. */
   forcedCalls(tools: readonly Tool[], options: { most: number }): GrammarSource;
@@ -42,6 +41,8 @@ export interface ParserOptions {
   tail: string;
   /** Calls beyond this number are left out: 1 for `parallel_tool_calls: false`. Infinity by default. */
   maxCalls?: number | undefined;
+  /** Whether special tokens that are no markup of the convention are given as text; left out by default. */
+  showsSpecialTokens?: boolean | undefined;
 }
 
 /** A call as a whole, for what writes them. `arguments` is JSON text. */

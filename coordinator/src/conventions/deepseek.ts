@@ -1,7 +1,8 @@
 import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
-import { argumentsSchema, type CallStyle } from './build-convention.ts';
+import type { CallStyle } from './build-convention.ts';
 import { readHeadedCall, readHeader, tryNext } from './headed-calls.ts';
+import { argumentsSchema } from './tool-arguments.ts';
 
 const BEGIN = '<｜tool▁calls▁begin｜>';
 const END = '<｜tool▁calls▁end｜>';

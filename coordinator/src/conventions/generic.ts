@@ -1,9 +1,10 @@
 import type { ChatMessage, ChatTool, TemplateTraits } from '@shoal/model';
 import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
-import { argumentsSchema, type CallStyle } from './build-convention.ts';
+import type { CallStyle } from './build-convention.ts';
 import type { Prepared } from './convention.ts';
 import { readJsonCalls, writeJsonCall } from './json-calls.ts';
+import { argumentsSchema } from './tool-arguments.ts';
 
 const OPENERS = ['<tool_call>', '```json\n', '```tool_call\n', '```\n{', '\n{', '\n[{'];
 const CLOSERS = ['</tool_call>', '```'];

@@ -1,15 +1,17 @@
-import type { AnswerInput, Reading } from './answer-input.ts';
+import type { Reading } from './answer-input.ts';
 import type { AnswerIo } from './answer-io.ts';
 import { AnswerParser } from './answer-parser.ts';
-import { argumentsSchema, forcedCalls } from './build-convention.ts';
+import { forcedCalls } from './build-convention.ts';
 import type { Convention } from './convention.ts';
 import { readJson } from './read-json.ts';
+import { argumentsSchema } from './tool-arguments.ts';
 
 const START = '<|start|>';
 const CHANNEL = '<|channel|>';
 const MESSAGE = '<|message|>';
 const CONSTRAIN = '<|constrain|>';
-const ENDS = ['<|end|>', '<|return|>', '<|call|>', START];
+const END = '<|end|>';
+const ENDS = [END, '<|return|>', '<|call|>', START];
 
 /**
  * OpenAI's gpt-oss: messages with a header that names a channel (analysis is reasoning, commentary goes to a tool or announces
@@ -26,6 +28,10 @@ export const harmony: Convention = {
     const { header, isBody } = openMessage(tail);
     return isBody && kindOf(header) === 'reasoning';
   },
+  optionalReasoning: (tail) =>
+    openMessage(tail).isBody
+      ? []
+      : [{ optional: [`${CHANNEL}analysis${MESSAGE}`, { until: END }, `${START}assistant`] }],
   newParser: (options) => new AnswerParser(options, (io) => readMessages(io, options.tail)),
   forcedCalls: (tools) =>
     forcedCalls(
@@ -96,19 +102,22 @@ function* readBody(io: AnswerIo, header: string): Reading<string | undefined> {
   }
   if (kind === 'content' || io.tools.length === 0) return yield* input.until(ENDS, (text) => events.content(text));
   events.call(recipientOf(header)!.slice('functions.'.length));
-  return yield* readArguments(input, (text) => events.arguments(text));
+  return yield* readArguments(io);
 }
 
-/** Reads arguments; what is no JSON is handed on as it is, since it can be nothing else. */
-function* readArguments(input: AnswerInput, onText: (text: string) => void): Reading<string | undefined> {
+/** Reads arguments; what is no JSON is handed on as it is. */
+function* readArguments({ input, events }: AnswerIo): Reading<string | undefined> {
   yield* input.skipSpace();
+  input.record('');
   let isEmpty = true;
-  const onPart = (text: string): void => {
+  const onText = (text: string): void => {
     isEmpty = false;
-    onText(text);
+    events.arguments(text);
   };
-  const outcome = yield* readJson(input, onPart);
-  const end = yield* input.until(ENDS, outcome === 'whole' ? (): void => undefined : onPart);
-  if (isEmpty && end !== undefined) onText('{}');
+  const outcome = yield* readJson(input, onText);
+  const end = yield* input.until(ENDS, outcome === 'whole' ? (): void => undefined : onText);
+  const text = input.takeRecord();
+  if (outcome === 'whole' || (isEmpty && end !== undefined)) events.endCall();
+  else events.breakCall(text, end === undefined);
   return end;
 }

@@ -1,7 +1,8 @@
 import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
-import { argumentsSchema, type CallStyle } from './build-convention.ts';
+import type { CallStyle } from './build-convention.ts';
 import { readJsonCalls, writeJsonCall } from './json-calls.ts';
+import { argumentsSchema } from './tool-arguments.ts';
 
 /** `{"name": …, "arguments": {…}}` between these tags; without a closing one, a list of them. */
 function jsonStyle(name: string, open: string, close = ''): CallStyle {

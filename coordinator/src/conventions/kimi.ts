@@ -1,7 +1,8 @@
 import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
-import { argumentsSchema, type CallStyle } from './build-convention.ts';
+import type { CallStyle } from './build-convention.ts';
 import { readHeadedCall, readHeader, tryNext } from './headed-calls.ts';
+import { argumentsSchema } from './tool-arguments.ts';
 
 const BEGIN = '<|tool_calls_section_begin|>';
 const END = '<|tool_calls_section_end|>';
@@ -14,7 +15,10 @@ export const kimi: CallStyle = {
   name: 'kimi_k2',
   format: { openers: [BEGIN, CALL_BEGIN], closers: [END, CALL_END], readCalls },
   forcedCall: (tool) => [
-    `${CALL_BEGIN}functions.${tool.name}:0${ARGUMENTS}`,
+    `${CALL_BEGIN}functions.${tool.name}:`,
+    // The model counts the calls of a conversation.
+    { schema: { type: 'integer', minimum: 0, maximum: 9_999 } },
+    ARGUMENTS,
     { schema: argumentsSchema(tool) },
     CALL_END,
   ],

@@ -1,8 +1,9 @@
 import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
-import { argumentsSchema, type CallStyle } from './build-convention.ts';
+import type { CallStyle } from './build-convention.ts';
 import { readJsonCalls } from './json-calls.ts';
 import { pythonicCall, readPythonicCalls, writePythonicCalls } from './pythonic.ts';
+import { argumentsSchema } from './tool-arguments.ts';
 
 const PYTHON_TAG = '<|python_tag|>';
 /** Ends a turn that waits for a tool. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { conventionByName } from './choose-convention.ts';
+import { chooseConvention, conventionByName } from './choose-convention.ts';
 import type { Tool } from './output-parser.ts';
 import { byCharacter, readAnswer, twoSplits } from './testing/read-answer.ts';
 import type { Piece } from './testing/render-calls.ts';
@@ -60,9 +60,20 @@ describe('text around calls', () => {
     expect(read('mistral', ['[TOOL_CALLS]two words'])).toEqual(['[TOOL_CALLS]two words']);
   });
 
+  it('holds special tokens that are no markup where they are shown', () => {
+    const image = { special: '<|image|>' };
+    const written: Piece[] = ['One ', image, ' two.', image, { special: '<tool_call>' }, '{"name": "g"}</tool_call>'];
+    const convention = chooseConvention({ template: '<think></think><tool_call>{"name":' });
+    const shown = readAnswer(convention, written, { tools: [{ name: 'g' }], showsSpecialTokens: true });
+    expect(shown).toMatchObject({ content: 'One <|image|> two.<|image|>', calls: [{ name: 'g', arguments: '{}' }] });
+    expect(readAnswer(convention, written, { tools: [{ name: 'g' }] }).content).toBe('One  two.');
+    const bare = readAnswer(convention, written.slice(0, 3), { tools: [], showsSpecialTokens: true });
+    expect(bare.content).toBe('One <|image|> two.');
+  });
+
   it('goes on after a call that breaks off', () => {
     expect(read('hermes', ['<tool_call>{"name": "g", "arguments": {"a" 1}}</tool_call> Hm.'])).toEqual([
-      ' 1}} Hm.'.replace(' 1', '1'),
+      '1}}</tool_call> Hm.',
       'g {"a" ',
     ]);
   });

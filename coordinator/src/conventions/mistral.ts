@@ -1,8 +1,9 @@
 import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
-import { argumentsSchema, type CallStyle } from './build-convention.ts';
+import type { CallStyle } from './build-convention.ts';
 import { readHeadedCall, readHeader, tryNext } from './headed-calls.ts';
 import { readJsonCalls } from './json-calls.ts';
+import { argumentsSchema } from './tool-arguments.ts';
 
 const OPEN = '[TOOL_CALLS]';
 const ARGUMENTS = '[ARGS]';

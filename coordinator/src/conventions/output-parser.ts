@@ -5,7 +5,9 @@ export type OutputEvent =
   /** A tool call begins; calls count from 0. `id` is set where the model writes one itself. */
   | { type: 'call'; index: number; name: string; id?: string }
   /** A piece of a call's arguments; the pieces together are JSON, unless the answer was cut off. */
-  | { type: 'arguments'; index: number; text: string };
+  | { type: 'arguments'; index: number; text: string }
+  /** The latest call is not whole: the answer ended in it (`isCut`), or it is not in its form. `text` is all that was written of it. */
+  | { type: 'broken'; index: number; text: string; isCut: boolean };
 
 /** Tells the parts of one answer apart while it is generated. Never throws: what it cannot parse is content. */
 export interface OutputParser {

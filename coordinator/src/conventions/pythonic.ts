@@ -1,9 +1,10 @@
 import type { ChatToolCall } from '@shoal/model';
-import type { GrammarPart, JsonSchema } from '../grammar/grammar-source.ts';
+import type { GrammarPart } from '../grammar/grammar-source.ts';
 import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
 import type { Tool } from './output-parser.ts';
 import { readJson } from './read-json.ts';
+import { type ArgumentList, argumentLists, withDefinitions } from './tool-arguments.ts';
 
 const NAME = /[\w.-]*/y;
 const MAX_NAME = 256;
@@ -58,20 +59,23 @@ function* readName({ input }: AnswerIo): Reading<string> {
   return name.length > MAX_NAME ? '' : name;
 }
 
-/** A call under a grammar: what is required first, so that commas stand between. */
+/** A call under a grammar. */
 export function pythonicCall(tool: Tool): readonly GrammarPart[] {
-  const properties = (tool.parameters?.['properties'] ?? {}) as Record<string, JsonSchema>;
-  const required = tool.parameters?.['required'];
-  const needed = Object.keys(properties).filter((key) => Array.isArray(required) && required.includes(key));
-  const others = Object.keys(properties).filter((key) => !needed.includes(key));
-  const parts: GrammarPart[] = [`${tool.name}(`];
-  needed.forEach((key, index) => parts.push(`${index > 0 ? ', ' : ''}${key}=`, { schema: properties[key]! }));
-  for (const key of others) {
-    const value = { schema: properties[key]! };
+  return [`${tool.name}(`, { either: argumentLists(tool).map((list) => pythonicArguments(tool, list)) }, ')'];
+}
+
+/** What is required first, so that commas stand between. */
+function pythonicArguments(tool: Tool, { properties, required }: ArgumentList): GrammarPart[] {
+  const all = [...properties].map(([key, schema]) => ({ key, value: { schema: withDefinitions(schema, tool) } }));
+  const needed = all.filter(({ key }) => required.has(key));
+  const others = all.filter(({ key }) => !required.has(key));
+  return [
+    ...needed.flatMap(({ key, value }, index) => [`${index > 0 ? ', ' : ''}${key}=`, value]),
     // A comma may also end the list, where none is certain to come before.
-    parts.push({ optional: needed.length > 0 ? [`, ${key}=`, value] : [`${key}=`, value, ', '] });
-  }
-  return [...parts, ')'];
+    ...others.map(({ key, value }) => ({
+      optional: needed.length > 0 ? [`, ${key}=`, value] : [`${key}=`, value, ', '],
+    })),
+  ];
 }
 
 /** Calls of a conversation as `readPythonicCalls` reads them. */

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { chooseConvention } from './choose-convention.ts';
+import type { GrammarSource } from '../grammar/grammar-source.ts';
 import type { Convention } from './convention.ts';
+import { RandomAnswers } from './testing/random-answer.ts';
 import { byCharacter, readAnswer, twoSplits } from './testing/read-answer.ts';
 import type { Piece } from './testing/render-calls.ts';
 
@@ -43,6 +45,25 @@ describe('reasoning between tags', () => {
     expect(parts(hermes, ['</think>\n\nOnce.'], closed)).toEqual(['', 'Once.', []]);
     const asked = 'What is <think>?<|im_end|>\n<|im_start|>assistant\n';
     expect(hermes.startsInReasoning(asked)).toBe(false);
+  });
+
+  it('may come before what a grammar binds, unless the prompt leaves no choice', () => {
+    const asked = 'What is <think>?<|im_end|>\n<|im_start|>assistant\n';
+    const source: GrammarSource = {
+      kind: 'after',
+      parts: hermes.optionalReasoning(asked),
+      source: { kind: 'choice', choices: ['yes'] },
+    };
+    const answers = new RandomAnswers(source, [], ['<think>', '</think>']);
+    for (let run = 0; run < 20; run++) {
+      const [, content, calls] = parts(hermes, answers.next(), asked);
+      expect([content, calls]).toEqual(['yes', []]);
+    }
+    for (const text of ['yes', '<think>\nIs it?\n</think>\n\nyes']) expect(answers.accepts(text), text).toBe(true);
+    for (const text of ['<think>yes', 'yes</think>yes']) expect(answers.accepts(text), text).toBe(false);
+    for (const tail of ['<|assistant|>\n<think>\n', '<|assistant|>\n<think>\n\n</think>\n\n', '<|Assistant|></think>'])
+      expect(hermes.optionalReasoning(tail), tail).toEqual([]);
+    expect(plain.optionalReasoning(asked)).toEqual([]);
   });
 
   it('is all there is where the answer is cut off in it', () => {
@@ -124,6 +145,23 @@ describe('gpt-oss', () => {
       ['fcity: Rome'],
     ]);
     expect(parts(harmony, message('analysis to=python', 'print(1)'), start)).toEqual(['print(1)', '', []]);
+  });
+
+  it('may come before what a grammar binds, unless the prompt leaves no choice', () => {
+    const source: GrammarSource = {
+      kind: 'after',
+      parts: [...harmony.optionalReasoning(start), harmony.answerPrefix],
+      source: { kind: 'choice', choices: ['yes'] },
+    };
+    const answers = new RandomAnswers(source, ['<|channel|>', '<|message|>', '<|end|>', '<|start|>']);
+    for (let run = 0; run < 20; run++) {
+      const [, content, calls] = parts(harmony, answers.next(), start);
+      expect([content, calls]).toEqual(['yes', []]);
+    }
+    const reasoned = '<|channel|>analysis<|message|>A hen.<|end|><|start|>assistant<|channel|>final<|message|>yes';
+    for (const text of [reasoned, '<|channel|>final<|message|>yes']) expect(answers.accepts(text), text).toBe(true);
+    for (const text of ['yes', reasoned.slice(0, -36)]) expect(answers.accepts(text), text).toBe(false);
+    expect(harmony.optionalReasoning(`${start}<|channel|>analysis<|message|>`)).toEqual([]);
   });
 
   it('answers without a header where the prompt has written it, or the model forgets it', () => {

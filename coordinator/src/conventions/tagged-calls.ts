@@ -1,6 +1,6 @@
 import type { Reading } from './answer-input.ts';
 import type { AnswerIo, CallOutcome } from './answer-io.ts';
-import { argumentTypes, type ArgumentTypes, isAlwaysText, typedJson } from './argument-types.ts';
+import { argumentTypes, type ArgumentTypes, isAlwaysText, JSON_TYPES, typedJson } from './argument-types.ts';
 
 /** How calls are written whose arguments are texts between tags. */
 export interface TaggedForm {
@@ -62,9 +62,11 @@ export function* readTaggedCall(io: AnswerIo, form: TaggedForm): Reading<CallOut
   const isClosed = yield* input.tryText(form.callClose);
   // A cut-off answer may have had more arguments.
   if (!isClosed && input.hasEnded) return 'broken';
+  // Some models leave out the tag that closes a call.
+  if (!isClosed && before === '{') return 'broken';
   if (before !== '{') events.arguments('}');
   events.endCall();
-  return isClosed ? 'whole' : 'broken';
+  return 'whole';
 }
 
 /** A function's name; undefined where the text is none. */
@@ -86,7 +88,8 @@ const STRING: ArgumentTypes = new Set(['string']);
 
 function* readKind({ input }: AnswerIo, kinds: { text: string; json: string }): Reading<ArgumentTypes> {
   if (yield* input.tryText(kinds.text)) return STRING;
-  if (!(yield* input.tryText(kinds.json))) yield* input.tryText('>');
+  if (yield* input.tryText(kinds.json)) return JSON_TYPES;
+  yield* input.tryText('>');
   return undefined;
 }
 

@@ -1,9 +1,10 @@
 import { choice, EMPTY, type Expression, optional, repeat, sequence, text } from './expression.ts';
 import { gbnfExpression } from './gbnf.ts';
 import { GrammarError, unsupported } from './grammar-error.ts';
-import type { GrammarPart, GrammarSource } from './grammar-source.ts';
+import type { GrammarPart, GrammarSource, PlainValue } from './grammar-source.ts';
 import { JSON_OBJECT } from './json/json-values.ts';
 import { schemaExpression } from './json/schema-compiler.ts';
+import { plainValue } from './plain-value.ts';
 import { regexExpression } from './regex.ts';
 import { until } from './until.ts';
 
@@ -23,6 +24,8 @@ export function expressionOf(source: GrammarSource, specials: ReadonlyMap<string
       return choice(...source.choices.map((option) => text(option)));
     case 'gbnf':
       return named('grammar', () => gbnfExpression(source.grammar));
+    case 'after':
+      return sequence(partsOf(source.parts, specials), expressionOf(source.source, specials));
     case 'either':
       return choice(...source.sources.map((one) => expressionOf(one, specials)));
     case 'sequences':
@@ -47,18 +50,26 @@ function sequences(
   specials: ReadonlyMap<string, number>,
 ): Expression {
   if (options.length === 0) throw unsupported('a choice of no sequences; give at least one');
-  const one = choice(...options.map((parts) => sequence(...parts.map((part) => partOf(part, specials)))));
+  const one = choice(...options.map((parts) => partsOf(parts, specials)));
   if (!repetition) return one;
   const { most, separator, before = '', after = '' } = repetition;
   const more = repeat(sequence(literal(separator, specials), one), 0, Math.max(0, most - 1));
   return sequence(literal(before, specials), one, more, literal(after, specials));
 }
 
+const partsOf = (parts: readonly GrammarPart[], specials: ReadonlyMap<string, number>): Expression =>
+  sequence(...parts.map((part) => partOf(part, specials)));
+
+const valueOf = (part: PlainValue, specials: ReadonlyMap<string, number>): Expression =>
+  plainValue(part, (value) => literal(value, specials), specials.get(part.close));
+
 function partOf(part: GrammarPart, specials: ReadonlyMap<string, number>): Expression {
   if (typeof part === 'string') return literal(part, specials);
   if ('choice' in part) return choice(...part.choice.map((option) => literal(option, specials)));
   if ('until' in part) return until(part.until, specials.get(part.until));
-  if ('optional' in part) return optional(sequence(...part.optional.map((one) => partOf(one, specials))));
+  if ('optional' in part) return optional(partsOf(part.optional, specials));
+  if ('either' in part) return choice(...part.either.map((parts) => partsOf(parts, specials)));
+  if ('value' in part) return named('JSON schema', () => valueOf(part, specials));
   const { schema } = part;
   return named('JSON schema', () => schemaExpression(schema));
 }

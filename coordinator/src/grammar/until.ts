@@ -5,6 +5,11 @@ import { call, chars, choice, EMPTY, type Expression, otherRanges, type Rule, se
  * the states of a search for it (Knuth, Morris and Pratt 1977): rule k has read k of its characters.
  */
 export function until(marker: string, tokenId: number | undefined): Expression {
+  return untilRules(marker, tokenId)[0]!;
+}
+
+/** The same by how many of the marker's characters have come. */
+export function untilRules(marker: string, tokenId: number | undefined): Expression[] {
   const wanted = Array.from(marker, (character) => character.codePointAt(0)!);
   const rules: Rule[] = wanted.map((_, length) => ({ name: `until ${length}` }));
   const known = [...new Set(wanted)];
@@ -17,7 +22,7 @@ export function until(marker: string, tokenId: number | undefined): Expression {
       ...(tokenId === undefined ? [] : [{ kind: 'token', id: tokenId } as const]),
     );
   }
-  return call(rules[0]!);
+  return rules.map(call);
 }
 
 /** How much of `wanted` has been read after its first `length` characters and `point`. */

@@ -3,7 +3,7 @@ import type { OutputToken } from './choice.ts';
 
 /** A piece of an answer; every call has an id. */
 export type AnswerEvent =
-  Exclude<OutputEvent, { type: 'call' }> | { type: 'call'; index: number; id: string; name: string };
+  Exclude<OutputEvent, { type: 'call' | 'broken' }> | { type: 'call'; index: number; id: string; name: string };
 
 /** A part of an answer: everything of one kind in a row, or one call. */
 export type AnswerPart =

@@ -12,8 +12,6 @@ export type { ChatMessage };
 /** A conversation to render with the model's template. */
 export interface Conversation extends ChatOptions {
   messages: readonly ChatMessage[];
-  /** Follows what the template gives: the beginning of the answer, say. */
-  suffix?: string | undefined;
 }
 
 /** A prompt as it is. */
@@ -53,14 +51,11 @@ const SCAN_BYTES = 1;
 /** A task's size, which its time is about proportional to. */
 export function taskBytes(task: EncodeTask): number {
   if ('text' in task) return Buffer.byteLength(task.text);
-  const { messages, tools = [], variables = {}, suffix = '' } = task;
+  const { messages, tools = [], variables = {} } = task;
   const toolBytes = tools.length * MESSAGE_BYTES + (tools.length === 0 ? 0 : jsonBytes(tools));
   const scanBytes = SCAN_BYTES * messages.length ** 2;
   const variableBytes = Object.keys(variables).length === 0 ? 0 : jsonBytes(variables);
-  return messages.reduce(
-    (sum, message) => sum + messageBytes(message),
-    toolBytes + variableBytes + scanBytes + suffix.length,
-  );
+  return messages.reduce((sum, message) => sum + messageBytes(message), toolBytes + variableBytes + scanBytes);
 }
 
 function messageBytes(message: ChatMessage): number {
@@ -98,11 +93,11 @@ export function encodeNow(tokenizer: Tokenizer, task: EncodeTask): EncodeOutcome
   }
 }
 
-function render(tokenizer: Tokenizer, { messages, suffix = '', ...options }: Conversation): string | TextFault {
+function render(tokenizer: Tokenizer, { messages, ...options }: Conversation): string | TextFault {
   const template = tokenizer.chatTemplate;
   if (!template) return { reason: 'template', message: 'this model has no chat template; use /v1/completions' };
   try {
-    return template.renderChat(messages, options) + suffix;
+    return template.renderChat(messages, options);
   } catch (thrown) {
     if (!(thrown instanceof ModelError && thrown.reason === 'bad-template')) throw thrown;
     return { reason: 'template', message: thrown.message };

@@ -119,7 +119,6 @@ describe('TextEncoding', () => {
     const tool = { type: 'function' as const, function: { name: 'f', description: long } };
     expect(size({ tools: [tool, tool] }) - size({})).toBeGreaterThan(2 * (1_024 + 256));
     expect(size({ variables: { a: long } }) - size({})).toBeGreaterThan(1_024);
-    expect(size({ suffix: 'xx' }) - size({})).toBe(2);
     const call = { type: 'function' as const, function: { name: 'f', arguments: long } };
     expect(size({ messages: [{ ...messages[0], tool_calls: [call, call] }] }) - size({})).toBe(2 * (1_024 + 1 + 256));
     expect(size({ messages: [{ ...messages[0], reasoning_content: long }] }) - size({})).toBe(1_024);
@@ -133,15 +132,15 @@ describe('TextEncoding', () => {
     expect(size(200)).toBeGreaterThan(65_536);
   });
 
-  it('renders tools, variables and a suffix on every thread, and gives the end of the text', async () => {
+  it('renders tools and variables on every thread, and gives the end of the text', async () => {
     const files = withTemplate('{{ messages[0].content }} {{ tools[0].function.name }} {{ mood }}');
     const own = new TextEncoding(tokenizerFrom(files), { files });
     closing.push(() => own.close());
     for (const bytes of [10, 10_000]) {
       const content = 'hen '.repeat(bytes / 4);
       const tools = [{ type: 'function' as const, function: { name: 'feed' } }];
-      const chat = { messages: [{ role: 'user', content }], tools, variables: { mood: 'glad' }, suffix: ' Once' };
-      const text = `${content} feed glad Once`;
+      const chat = { messages: [{ role: 'user', content }], tools, variables: { mood: 'glad' } };
+      const text = `${content} feed glad`;
       expect(await own.encode({ ...chat, maxTokens: 1e9 }, {})).toEqual({
         ids: Uint32Array.from(tokenizer.encode(text)),
         tail: text.slice(-256),

@@ -137,6 +137,17 @@ describe('the last message, continued', () => {
       '<user>Weather?<end><assistant>Once upon',
     );
     expect(template.renderChat(chat(' Once '), { continueFinalMessage })).toBe('<user>Weather?<end><assistant>Once');
+    // The markup has the same letters, and templates write more after it.
+    for (const content of ['m', '<', 'end', 'assistant', 'e'])
+      expect(template.renderChat(chat(content), { continueFinalMessage })).toBe(
+        `<user>Weather?<end><assistant>${content}`,
+      );
+    const asIs = new ChatTemplate(
+      '{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}',
+    );
+    expect(asIs.renderChat(chat('m '), { continueFinalMessage })).toBe(
+      '<|im_start|>user\nWeather?<|im_end|>\n<|im_start|>assistant\nm ',
+    );
     expect(() => template.renderChat(chat(' '), { continueFinalMessage })).toThrow(/cannot be continued/);
     expect(() => new ChatTemplate('x').renderChat(chat('Once'), { continueFinalMessage })).toThrow(
       /cannot be continued/,

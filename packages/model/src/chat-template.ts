@@ -93,7 +93,7 @@ export class ChatTemplate {
       // As the reference: templates ask both whether these are defined and whether they are none.
       tools,
       documents: null,
-      messages: this.#forTemplate(messages),
+      messages: this.#forTemplate(options.continueFinalMessage ? marked(messages) : messages),
       add_generation_prompt: !options.continueFinalMessage && (options.addGenerationPrompt ?? true),
     };
     const hasCalls = messages.some((message) => message.tool_calls?.length || message.role === 'tool');
@@ -103,7 +103,7 @@ export class ChatTemplate {
     } catch (cause) {
       throw refused(messageOf(cause), cause);
     }
-    return options.continueFinalMessage ? cutAfterContent(text, messages.at(-1)) : text;
+    return options.continueFinalMessage ? cutAtMark(text) : text;
   }
 
   #forTemplate(messages: readonly ChatMessage[]): unknown[] {
@@ -143,17 +143,25 @@ function parseArguments(text: string): object | undefined {
   }
 }
 
-/** The text up to the end of the last message's content, as the reference finds it. */
-function cutAfterContent(text: string, last: ChatMessage | undefined): string {
-  const content = last?.content ?? '';
-  const trimmed = content.trim();
-  const at = trimmed === '' ? -1 : text.lastIndexOf(trimmed);
-  if (at < 0) throw refused("the last message's content is not in the rendered text, so it cannot be continued");
-  // Templates often drop the white space around a content.
-  return text.startsWith(content.trimStart(), at)
-    ? text.slice(0, at + content.trimStart().length)
-    : text.slice(0, at + trimmed.length);
+/** Marks the end of the content that is to be continued; the space tells whether a template drops it. */
+const CONTINUED = 'SHOAL-CONTINUES-HERE ';
+
+/** The messages with a mark at the end of the last one, as the reference finds it; the content may be found elsewhere too. */
+function marked(messages: readonly ChatMessage[]): ChatMessage[] {
+  const last = messages.at(-1);
+  if (!last?.content?.trim()) throw notContinued();
+  return [...messages.slice(0, -1), { ...last, content: last.content + CONTINUED }];
 }
+
+function cutAtMark(text: string): string {
+  const at = text.lastIndexOf(CONTINUED.trimEnd());
+  if (at < 0) throw notContinued();
+  // Templates often drop the white space around a content.
+  return text.startsWith(CONTINUED, at) ? text.slice(0, at) : text.slice(0, at).trimEnd();
+}
+
+const notContinued = (): ModelError =>
+  refused("the last message's content is not in the rendered text, so it cannot be continued");
 
 function parse(source: string): Template {
   try {

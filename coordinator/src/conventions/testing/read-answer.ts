@@ -8,6 +8,8 @@ export interface Answer {
   content: string;
   reasoning: string;
   calls: { name: string; arguments: string; id?: string }[];
+  /** The text of the last call, if that is not whole. */
+  broken?: string;
 }
 
 export const conventionOf = (renderer: Renderer): Convention => chooseConvention({ template: renderer.template });
@@ -23,7 +25,8 @@ export function collect(
       if (event.index !== into.calls.length)
         throw new Error(`call ${event.index} comes after ${into.calls.length} calls`);
       into.calls.push({ name: event.name, arguments: '', ...(event.id === undefined ? {} : { id: event.id }) });
-    } else if (event.index !== into.calls.length - 1) throw new Error(`arguments of call ${event.index} come late`);
+    } else if (event.type === 'broken') into.broken = event.text;
+    else if (event.index !== into.calls.length - 1) throw new Error(`arguments of call ${event.index} come late`);
     else into.calls[event.index]!.arguments += event.text;
   }
   return into;

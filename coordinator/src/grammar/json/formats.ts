@@ -1,7 +1,3 @@
-import { call, EMPTY, type Expression } from '../expression.ts';
-import { regexExpression } from '../regex.ts';
-import { jsonSpelling, quoted } from './json-values.ts';
-
 const YEAR = '\\d{4}';
 const LEAP_YEAR = '(?:\\d{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)';
 const DATE =
@@ -53,18 +49,8 @@ const FREE = new Set(['password', 'binary']);
 
 export const STRING_FORMATS: readonly string[] = [...Object.keys(PATTERNS), 'password', 'binary'];
 
-const expressions = new Map<string, Expression>();
-
-/** The strings of a format as JSON; undefined if it says nothing, null if it is unknown. */
-export function formatExpression(format: string): Expression | undefined | null {
+/** What a format's strings match; undefined if it says nothing, null if it is unknown. */
+export function formatPattern(format: string): string | undefined | null {
   if (FREE.has(format)) return undefined;
-  const pattern = Object.hasOwn(PATTERNS, format) ? PATTERNS[format] : undefined;
-  if (pattern === undefined) return null;
-  let expression = expressions.get(format);
-  if (!expression) {
-    const body = quoted(regexExpression(`^(?:${pattern})$`, { spell: jsonSpelling, around: EMPTY }));
-    expression = call({ name: format, body });
-    expressions.set(format, expression);
-  }
-  return expression;
+  return Object.hasOwn(PATTERNS, format) ? `^(?:${PATTERNS[format]!})$` : null;
 }

@@ -28,6 +28,20 @@ const MAX_WORK = 300_000;
 /** What comparing two options of `oneOf` counts as. */
 const COMPARISON_STEPS = 40;
 
+/** Of a set's values. */
+interface Alternatives {
+  sets?: (SchemaPart[] | undefined)[];
+  values?: unknown[];
+  types?: string[];
+}
+
+/** How strings are written. */
+export interface StringSpelling {
+  value(value: string): Expression;
+  /** Those that fit all parts. */
+  anyOf(compiler: SchemaContext, parts: readonly SchemaPart[]): Expression;
+}
+
 /** Turns the schemas of values into expressions of their JSON. Throws a GrammarError for what cannot be kept to. */
 export class SchemaCompiler implements SchemaContext {
   readonly #root: JsonSchema;
@@ -50,8 +64,32 @@ export class SchemaCompiler implements SchemaContext {
 
   compile(): Expression {
     const expression = this.expressionOf([{ schema: this.#root, place: '#' }]);
-    for (let next = this.#open.pop(); next; next = this.#open.pop()) next.rule.body = this.#body(next.parts);
+    this.#finish();
     return expression;
+  }
+
+  /** Values that are strings, written as `spelling` says, and the JSON of all others. */
+  compileApart(spelling: StringSpelling): { strings: Expression[]; others: Expression[] } {
+    const apart = { strings: [] as Expression[], others: [] as Expression[] };
+    const open = [this.flatten([{ schema: this.#root, place: '#' }])];
+    for (let parts = open.pop(); open.length > 0 || parts; parts = open.pop()) {
+      if (!parts) continue;
+      this.#sets.spend();
+      const { sets = [], values = [], types = [] } = this.#alternatives(parts);
+      open.push(...sets.toReversed());
+      for (const value of values)
+        if (typeof value === 'string') apart.strings.push(spelling.value(value));
+        else apart.others.push(text(JSON.stringify(value)));
+      for (const type of types)
+        if (type === 'string') apart.strings.push(spelling.anyOf(this, parts));
+        else apart.others.push(this.#ofType(type, parts));
+    }
+    this.#finish();
+    return apart;
+  }
+
+  #finish(): void {
+    for (let next = this.#open.pop(); next; next = this.#open.pop()) next.rule.body = this.#body(next.parts);
   }
 
   /** Values that fit all of some schemas. */
@@ -111,29 +149,41 @@ export class SchemaCompiler implements SchemaContext {
   }
 
   #body(parts: SchemaPart[]): Expression {
+    const { sets, values = [], types = [] } = this.#alternatives(parts);
+    if (sets) return choice(...sets.map((set) => (set ? this.#ruleOf(set) : NEVER)));
+    return choice(
+      ...values.map((value) => text(JSON.stringify(value))),
+      ...types.map((type) => this.#ofType(type, parts)),
+    );
+  }
+
+  /** What values that fit all parts may be: what fits one of several sets, one of some values, or anything of some types. */
+  #alternatives(parts: SchemaPart[]): Alternatives {
     for (const { schema } of parts) this.#work.spend(Object.keys(schema).length);
     for (const keyword of ['anyOf', 'oneOf'])
       for (const part of parts) {
         const options = part.chosen.includes(keyword) ? undefined : subschemasAt(part, keyword);
-        if (options) return this.#oneOfOptions(parts, part, keyword, options);
+        if (options) return { sets: this.#setsOfOptions(parts, part, keyword, options) };
       }
     const values = commonValues(parts);
     const types = typesOf(parts);
-    if (values) {
-      refuseOtherConstraints(parts);
-      this.#work.spend(values.size);
-      const fitting = [...values.values()].filter((value) => types.some((type) => isOfType(value, type)));
-      return choice(...fitting.map((value) => text(JSON.stringify(value))));
-    }
-    return choice(...types.map((type) => this.#ofType(type, parts)));
+    if (!values) return { types };
+    refuseOtherConstraints(parts);
+    this.#work.spend(values.size);
+    return { values: [...values.values()].filter((value) => types.some((type) => isOfType(value, type))) };
   }
 
-  #oneOfOptions(parts: SchemaPart[], part: SchemaPart, keyword: string, options: Subschema[]): Expression {
+  #setsOfOptions(
+    parts: SchemaPart[],
+    part: SchemaPart,
+    keyword: string,
+    options: Subschema[],
+  ): (SchemaPart[] | undefined)[] {
     const chosen = { ...part, chosen: [...part.chosen, keyword] };
     const rest = parts.map((other) => (other === part ? chosen : other));
     const sets = options.map((option) => this.flatten([option], rest));
     if (keyword === 'oneOf') this.#checkDisjoint(sets, part);
-    return choice(...sets.map((set) => (set ? this.#ruleOf(set) : NEVER)));
+    return sets;
   }
 
   #checkDisjoint(sets: (SchemaPart[] | undefined)[], { place }: SchemaPart): void {
@@ -168,7 +218,11 @@ export class SchemaCompiler implements SchemaContext {
 
 /** The expression of a whole schema. */
 export function schemaExpression(schema: JsonSchema): Expression {
+  return compilerOf(schema).compile();
+}
+
+export function compilerOf(schema: JsonSchema): SchemaCompiler {
   if (schema !== true && schema !== false && !isObject(schema))
     throw unsupported('the schema at # must be an object, true or false');
-  return new SchemaCompiler(schema).compile();
+  return new SchemaCompiler(schema);
 }

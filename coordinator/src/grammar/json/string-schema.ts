@@ -1,7 +1,7 @@
 import { call, choice, type Expression, NEVER, repeat, sequence } from '../expression.ts';
 import { GrammarError } from '../grammar-error.ts';
-import { regexExpression } from '../regex.ts';
-import { formatExpression, STRING_FORMATS } from './formats.ts';
+import { regexExpression, type RegexStyle } from '../regex.ts';
+import { formatPattern, STRING_FORMATS } from './formats.ts';
 import { JSON_CHARACTER, JSON_STRING, jsonSpelling, quoted } from './json-values.ts';
 import { countAt, refused, type SchemaContext, type SchemaPart, textAt } from './schema-reader.ts';
 
@@ -12,25 +12,41 @@ const MAX_LENGTH = 2 ** 22;
 /** Characters of which longer strings are counted in blocks. */
 const BLOCK = 2_048;
 
+/** What schemas say about a string. */
+interface Limits {
+  least: number;
+  most: number;
+  shape: Shape | undefined;
+}
+
+interface Shape {
+  keyword: 'pattern' | 'format';
+  pattern: string;
+  place: string;
+}
+
 export function stringExpression(compiler: SchemaContext, parts: readonly SchemaPart[]): Expression {
-  const { least, most } = lengthsOf(parts);
+  const { least, most, shape } = limitsOf(parts);
   if (least > most) return NEVER;
-  const hasLength = least > 0 || most < Infinity;
-  const shapes = parts.flatMap((part) => shapesOf(part));
-  const [shape, other] = shapes;
-  if (!shape) return hasLength ? quoted(charactersOf(least, most)) : JSON_STRING;
-  if (other) throw refused(other.keyword, other.place, `leave it out beside “${shape.keyword}” at ${shape.place}`);
-  if (shape.keyword === 'format') {
-    if (hasLength) throw refused('format', shape.place, 'leave it out beside minLength and maxLength');
-    return formatExpression(shape.value)!;
-  }
-  compiler.spend(4 * shape.value.length);
-  const style = { spell: jsonSpelling, around: repeat(JSON_CHARACTER, 0, Infinity) };
+  if (shape) return quoted(shapeExpression(compiler, { least, most, shape }, JSON_STYLE));
+  return least > 0 || most < Infinity ? quoted(charactersOf(least, most)) : JSON_STRING;
+}
+
+const JSON_STYLE: RegexStyle = { spell: jsonSpelling, around: repeat(JSON_CHARACTER, 0, Infinity) };
+
+/** The strings of a pattern or format. */
+export function shapeExpression(
+  compiler: SchemaContext,
+  { least, most, shape }: Limits & { shape: Shape },
+  style: RegexStyle,
+): Expression {
+  const { keyword, pattern, place } = shape;
+  if (keyword === 'pattern') compiler.spend(4 * pattern.length);
   try {
-    return quoted(regexExpression(shape.value, style, hasLength ? { least, most } : undefined));
+    return regexExpression(pattern, style, least > 0 || most < Infinity ? { least, most } : undefined);
   } catch (thrown) {
     if (!(thrown instanceof GrammarError)) throw thrown;
-    throw new GrammarError(thrown.reason, `“pattern” at ${shape.place} is not supported: ${thrown.message}`);
+    throw new GrammarError(thrown.reason, `“${keyword}” at ${place} is not supported: ${thrown.message}`);
   }
 }
 
@@ -46,6 +62,17 @@ function charactersOf(least: number, most: number): Expression {
       sequence(repeat(block, blocks, blocks), repeat(JSON_CHARACTER, 0, more % BLOCK)),
     ),
   );
+}
+
+/** Throws for what cannot be kept to. */
+export function limitsOf(parts: readonly SchemaPart[]): Limits {
+  const { least, most } = lengthsOf(parts);
+  const [shape, other] = parts.flatMap((part) => shapesOf(part));
+  if (shape && other)
+    throw refused(other.keyword, other.place, `leave it out beside “${shape.keyword}” at ${shape.place}`);
+  if (shape?.keyword === 'format' && (least > 0 || most < Infinity))
+    throw refused('format', shape.place, 'leave it out beside minLength and maxLength');
+  return { least, most, shape };
 }
 
 function lengthsOf(parts: readonly SchemaPart[]): { least: number; most: number } {
@@ -66,15 +93,14 @@ function refuseAbove(part: SchemaPart, keyword: string, most: number): void {
 }
 
 /** What a part says about the characters. */
-function shapesOf(part: SchemaPart): { keyword: 'pattern' | 'format'; value: string; place: string }[] {
+function shapesOf(part: SchemaPart): Shape[] {
   const { place } = part;
   const pattern = textAt(part, 'pattern');
   const format = textAt(part, 'format');
-  const shapes: ReturnType<typeof shapesOf> =
-    pattern === undefined ? [] : [{ keyword: 'pattern', value: pattern, place }];
+  const shapes: Shape[] = pattern === undefined ? [] : [{ keyword: 'pattern', pattern, place }];
   if (format === undefined) return shapes;
-  const expression = formatExpression(format);
-  if (expression === null)
+  const known = formatPattern(format);
+  if (known === null)
     throw refused(`format: ${format.slice(0, 40)}`, place, `use a pattern, or one of ${STRING_FORMATS.join(', ')}`);
-  return expression ? [...shapes, { keyword: 'format', value: format, place }] : shapes;
+  return known === undefined ? shapes : [...shapes, { keyword: 'format', pattern: known, place }];
 }

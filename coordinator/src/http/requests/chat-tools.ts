@@ -45,6 +45,7 @@ export function templateTool(tool: Tool): ChatTool {
 }
 
 function functionsOf(sent: NonNullable<Body['tools']>): Tool[] {
+  for (const [index, tool] of sent.entries()) refuseOtherArguments(tool.function?.parameters, index);
   const functions = supportedTools(sent, isFunction).supported.flatMap((tool) => tool.function ?? []);
   const tools = functions.map(({ name, description, parameters, strict }) => ({
     name,
@@ -56,6 +57,14 @@ function functionsOf(sent: NonNullable<Body['tools']>): Tool[] {
     throw ApiError.invalid('tools', "Invalid 'tools': two of them have the same name.");
   }
   return tools;
+}
+
+/** Throws an ApiError for arguments that are no object. */
+function refuseOtherArguments(parameters: Record<string, unknown> | null | undefined, index: number): void {
+  const type: unknown = parameters?.['type'];
+  if (type == null || type === 'object' || (Array.isArray(type) && type.includes('object'))) return;
+  const param = `tools[${index}].function.parameters`;
+  throw ApiError.invalid(param, `Invalid '${param}': arguments are an object, so its type must be object.`);
 }
 
 /** The model is told only of the tools that are allowed. */

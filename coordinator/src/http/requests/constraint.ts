@@ -133,7 +133,7 @@ export async function checkBegun(grammar: Grammar, begun: string, param: string)
 }
 
 /** What is thrown for a grammar that cannot be had. */
-function refusal(thrown: unknown, param: string): unknown {
+export function refusal(thrown: unknown, param: string): unknown {
   if (!(thrown instanceof GrammarError)) return thrown;
   switch (thrown.reason) {
     case 'unsupported':

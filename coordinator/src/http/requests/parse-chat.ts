@@ -1,11 +1,12 @@
 import type { ChatMessage } from '@shoal/model';
-import type { OutputParser } from '../../conventions/index.ts';
+import type { OutputParser, Tool } from '../../conventions/index.ts';
+import type { GrammarSource } from '../../grammar/index.ts';
 import type { TokenConstraint } from '../../scheduler/token-constraint.ts';
 import type { TextClient } from '../../text/text-thread.ts';
 import { ApiError } from '../errors.ts';
 import type { ChatRequest, ChatRequestMessage } from './chat-schema.ts';
 import { type AskedTools, isOneCall, templateTool, toolsOf } from './chat-tools.ts';
-import { type Asked, askedOf, checkBegun, compile, refuseEndless } from './constraint.ts';
+import { type Asked, askedOf, checkBegun, compile, refusal, refuseEndless } from './constraint.ts';
 import { encode, fitContext, parseCommon } from './parse-common.ts';
 import type { ParsedRequest, ParseDeps } from './parsed-request.ts';
 import { settledRoles } from './settled-roles.ts';
@@ -24,9 +25,12 @@ export async function parseChat(body: ChatRequest, deps: ParseDeps, client: Text
   const { convention } = deps;
   const { tools, wanted, ids, tail, begun } = await chatPrompt(body, deps, client);
   const prompt = fitContext(ids, answerTokens(body), Number.POSITIVE_INFINITY, 'messages', deps);
-  const openConstraint = wanted && (await constraintAfter({ tail, begun }, wanted, deps, client));
+  const openConstraint =
+    wanted && (await constraintAfter({ tail, begun }, withReasoning(body, wanted, tail, convention), deps, client));
   const maxCalls = isOneCall(body) ? 1 : undefined;
-  const newParser = (): OutputParser => convention.newParser({ tools: tools.offered, tail, maxCalls });
+  const { showsSpecialTokens } = common.text;
+  const parserOptions = { tools: tools.offered, tail, maxCalls, showsSpecialTokens };
+  const newParser = (): OutputParser => convention.newParser(parserOptions);
   const showsReasoning = body.include_reasoning ?? true;
   const generation = { ...common.generation, stopTokenIds: stopTokens(common.generation.stopTokenIds, deps) };
   const answer = { openConstraint, newParser, requiresCall: tools.required !== undefined, showsReasoning };
@@ -46,15 +50,15 @@ function stopTokens(asked: readonly number[] = [], { convention, codec }: ParseD
 export async function chatPrompt(body: ChatRequest, deps: ParseDeps, client: TextClient) {
   const tools = toolsOf(body);
   const wanted = wantedOf(body, tools, deps);
-  const task = conversation(body, tools, wanted, deps);
+  const task = conversation(body, tools, deps);
   const { list: ids, tail = '' } = await encode(task, 'messages', body, deps, client);
   // Calls that are required follow the beginning of an answer; a format holds for it too.
   const begun = task.continueFinalMessage && !tools.required ? begunText(task.messages.at(-1), tail) : '';
   return { tools, wanted, ids, tail, begun };
 }
 
-/** What is rendered, with what an answer that is bound by a grammar must begin with. */
-function conversation(body: ChatRequest, tools: AskedTools, wanted: Wanted | undefined, deps: ParseDeps) {
+/** What is rendered. */
+function conversation(body: ChatRequest, tools: AskedTools, deps: ParseDeps) {
   const { convention, templateTraits } = deps;
   const { messages, isContinued, isBlank } = begunConversation(body);
   const settled = templateTraits ? settledRoles(messages, templateTraits) : messages;
@@ -66,7 +70,6 @@ function conversation(body: ChatRequest, tools: AskedTools, wanted: Wanted | und
     variables: templateVariables(body),
     addGenerationPrompt: isBlank || (body.add_generation_prompt ?? true),
     continueFinalMessage: isContinued,
-    ...(wanted && !wanted.mayBeCall && !isContinued && { suffix: convention.answerPrefix }),
   };
 }
 
@@ -98,20 +101,38 @@ function answerTokens(body: ChatRequest): number | null | undefined {
 /** Calls of one answer that a grammar allows; the answer is complete after each. */
 const MAX_FORCED_CALLS = 8;
 
-interface Wanted extends Asked {
-  /** Whether the answer may be a call, or must. */
-  mayBeCall: boolean;
-}
-
 /** What the answer must fit: a call where one is required, the asked format otherwise, or either where both may come. */
-function wantedOf(body: ChatRequest, { offered, required }: AskedTools, { convention }: ParseDeps): Wanted | undefined {
+function wantedOf(body: ChatRequest, { offered, required }: AskedTools, { convention }: ParseDeps): Asked | undefined {
   const asked = askedOf(body);
   if (required || asked) refuseEndless(body);
   const most = isOneCall(body) ? 1 : MAX_FORCED_CALLS;
-  if (required) return { param: 'tools', source: convention.forcedCalls(required, { most }), mayBeCall: true };
-  if (!asked || offered.length === 0) return asked && { ...asked, mayBeCall: false };
-  const calls = convention.forcedCalls(offered, { most });
-  return { param: asked.param, source: { kind: 'either', sources: [asked.source, calls] }, mayBeCall: true };
+  if (required) return { param: 'tools', source: forcedCalls(required, most, convention) };
+  if (!asked) return undefined;
+  const source = headed(body, asked.source, convention);
+  if (offered.length === 0) return { param: asked.param, source };
+  return { param: asked.param, source: { kind: 'either', sources: [source, forcedCalls(offered, most, convention)] } };
+}
+
+/** A text with what it begins with by the convention, unless the prompt's last message has begun it. */
+function headed(body: ChatRequest, source: GrammarSource, { answerPrefix }: ParseDeps['convention']): GrammarSource {
+  if (answerPrefix === '' || body.continue_final_message) return source;
+  return { kind: 'after', parts: [answerPrefix], source };
+}
+
+/** With the reasoning before it, which the model may leave out, unless the request switches that off. */
+function withReasoning(body: ChatRequest, wanted: Asked, tail: string, convention: ParseDeps['convention']): Asked {
+  const { enable_thinking: enabled, thinking } = templateVariables(body);
+  const parts = convention.optionalReasoning(tail);
+  if (parts.length === 0 || enabled === false || thinking === false || body.continue_final_message) return wanted;
+  return { ...wanted, source: { kind: 'after', parts, source: wanted.source } };
+}
+
+function forcedCalls(tools: readonly Tool[], most: number, convention: ParseDeps['convention']): GrammarSource {
+  try {
+    return convention.forcedCalls(tools, { most });
+  } catch (thrown) {
+    throw refusal(thrown, 'tools');
+  }
 }
 
 /**
@@ -120,7 +141,7 @@ function wantedOf(body: ChatRequest, { offered, required }: AskedTools, { conven
  */
 async function constraintAfter(
   { tail, begun }: { tail: string; begun: string },
-  wanted: Wanted,
+  wanted: Asked,
   deps: ParseDeps,
   client: TextClient,
 ): Promise<() => TokenConstraint> {

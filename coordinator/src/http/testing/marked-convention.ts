@@ -11,6 +11,7 @@ export const markedConvention: Convention = {
   stopTokens: [],
   answerPrefix: '',
   startsInReasoning: () => false,
+  optionalReasoning: () => [],
   newParser: () => new MarkedParser(),
   forcedCalls: () => ({ kind: 'json-object' }),
 };

@@ -8,6 +8,7 @@ export const plainConvention: Convention = {
   stopTokens: [],
   answerPrefix: '',
   startsInReasoning: () => false,
+  optionalReasoning: () => [],
   newParser: () => ({
     push: (text, isSpecial) => (isSpecial || text === '' ? [] : [{ type: 'content', text }]),
     finish: () => [],
