@@ -133,12 +133,14 @@ export class Automaton {
     for (let thread = open.pop(); thread; thread = open.pop()) {
       const { at, frame } = thread;
       const key = threadKey(thread);
+      // Also those that are seen again, of which there may be many more.
+      this.#spend(1);
       if (seen.has(key)) continue;
       seen.add(key);
-      this.#spend(1);
       const instruction = this.#program.instructions[at]!;
       switch (instruction.op) {
         case 'split':
+          this.#spend(instruction.targets.length / 4);
           for (const target of instruction.targets) open.push({ at: target, frame });
           break;
         case 'call':

@@ -1,8 +1,10 @@
 import { createRng } from '@shoal/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { gbnfExpression } from './gbnf.ts';
 import { GrammarHost } from './grammar-host.ts';
 import type { GrammarSource } from './grammar-source.ts';
+import { compileProgram } from './program.ts';
 import { byteVocabulary, CALL, CALL_TEXT, END, idsOf, THOUGHT, THOUGHT_TEXT } from './testing/byte-vocabulary.ts';
 import type { GrammarReply } from './thread-messages.ts';
 import { bytesOfToken, type Vocabulary } from './vocabulary.ts';
@@ -314,5 +316,17 @@ describe('GBNF', () => {
   ])('stops where it reads a text in too many ways: %s', (rules, length) => {
     const opened = new Opened(byteVocabulary(), gbnf(`root ::= s\n${rules}`)).accept('a'.repeat(length));
     expect(() => opened.masks([])).toThrow('too many ways');
+  });
+
+  it('counts each way to the same place, and takes the same alternative once', () => {
+    const letters = Array.from('abcdefghijklmnopqrstuvwxyz', (letter) => `"${letter}"`).join('|');
+    const callers = Array.from({ length: 20 }, (_, index) => `x "${index}"`).join('|');
+    const grammar = (option: string): GrammarSource =>
+      gbnf(`root ::= ${callers}\nx ::= ${Array(400).fill(option).join('|')}`);
+    // 20 × 400 × 26 ways to 20 × 26 places.
+    expect(() => new Opened(byteVocabulary(), grammar(`(${letters})`))).toThrow('too many ways');
+    expect(new Opened(byteVocabulary(), grammar('"a"')).allowed()).toEqual(['a']);
+    const { instructions } = compileProgram(gbnfExpression(`root ::= ${Array(400).fill('"a"').join('|')}`));
+    expect(instructions.map(({ op }) => op)).not.toContain('split');
   });
 });

@@ -116,7 +116,8 @@ class ProgramBuilder {
     let at = next;
     if (most === Infinity) {
       const targets: number[] = [];
-      at = this.#split(targets);
+      this.#budget.spend(2);
+      at = this.#add({ op: 'split', targets });
       targets.push(this.#compile(part, at, depth + 1), next);
     } else {
       for (let count = least; count < most; count++) at = this.#split([this.#compile(part, at, depth + 1), next]);
@@ -145,8 +146,10 @@ class ProgramBuilder {
     return at;
   }
 
-  #split(targets: number[]): number {
-    this.#budget.spend(targets.length);
+  #split(options: readonly number[]): number {
+    this.#budget.spend(options.length);
+    // The same alternative twice would be gone through again and again.
+    const targets = [...new Set(options)];
     return targets.length === 1 ? targets[0]! : this.#add({ op: 'split', targets });
   }
 
@@ -178,7 +181,10 @@ function refuseLeftRecursion({ instructions, entries }: Program): void {
       budget.spend();
       const instruction = instructions[at]!;
       if (instruction.op === 'return') nullable.add(rule);
-      if (instruction.op === 'split') open.push(...instruction.targets);
+      if (instruction.op === 'split') {
+        budget.spend(instruction.targets.length);
+        for (const target of instruction.targets) open.push(target);
+      }
       if (instruction.op !== 'call') continue;
       rules.add(instruction.rule);
       if (nullable.has(instruction.rule)) open.push(instruction.next);
