@@ -17,6 +17,11 @@ export class Session {
     this.#state = automaton.start;
   }
 
+  /** About what the state takes that it is in. */
+  get heldBytes(): number {
+    return this.#failure || this.#hasEnded ? 0 : this.#state.bytes;
+  }
+
   accept(token: number): void {
     if (this.#failure || this.#hasEnded) return;
     if (this.#masks.isEnd(token)) {
