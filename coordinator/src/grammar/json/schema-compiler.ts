@@ -2,7 +2,7 @@ import { call, choice, type Expression, JSON_WORDS, NEVER, type Rule, text } fro
 import { unsupported, WorkBudget } from '../grammar-error.ts';
 import type { JsonSchema } from '../grammar-source.ts';
 import { arrayExpression } from './array-schema.ts';
-import { areDisjoint } from './disjoint.ts';
+import { areDisjoint, factsOf } from './disjoint.ts';
 import { commonValues, isOfType, refuseOtherConstraints } from './enum-values.ts';
 import { JSON_VALUE } from './json-values.ts';
 import { numberExpression } from './number-schema.ts';
@@ -62,33 +62,38 @@ export class SchemaCompiler implements SchemaContext {
 
   /** With what `$ref` and `allOf` add; undefined if one of them is false. */
   flatten(schemas: readonly Subschema[], known: readonly SchemaPart[] = []): SchemaPart[] | undefined {
+    this.#work.spend(known.length);
     const parts = [...known];
     const seen = new Set(parts.map(({ schema }) => schema));
+    const withOptions = new Set(known.filter(({ chosen }) => chosen.length > 0).map(({ schema }) => schema));
     const open = [...schemas].reverse();
     for (let next = open.pop(); next; next = open.pop()) {
+      this.#work.spend();
       const { schema, place } = next;
       if (schema === false) return undefined;
       if (schema === true) continue;
-      if (known.some((part) => part.schema === schema && part.chosen.length > 0))
+      if (withOptions.has(schema))
         throw refused(
           '$ref',
           place,
           'it refers to what it is an option of, so that it says nothing; leave that option out',
         );
       if (seen.has(schema)) continue;
-      this.#work.spend();
       seen.add(schema);
       const part = { schema, place, chosen: [] };
       checkKeywords(part);
       parts.push(part);
-      open.push(...(subschemasAt(part, 'allOf') ?? []).reverse());
+      for (const one of (subschemasAt(part, 'allOf') ?? []).reverse()) open.push(one);
       const ref = textAt(part, '$ref');
-      if (ref !== undefined) open.push(resolve(this.#root, ref, place));
+      if (ref === undefined) continue;
+      this.#work.spend(ref.length / 8);
+      open.push(resolve(this.#root, ref, place));
     }
     return parts;
   }
 
   #ruleOf(parts: SchemaPart[]): Expression {
+    this.#work.spend(parts.length);
     const key = parts
       .map(({ schema, chosen }) => `${this.#idOf(schema)}${chosen.join('')}`)
       .sort()
@@ -111,21 +116,27 @@ export class SchemaCompiler implements SchemaContext {
   }
 
   #body(parts: SchemaPart[]): Expression {
-    for (const { schema } of parts) this.#work.spend(Object.keys(schema).length);
+    for (const { schema } of parts) this.#work.spend(1 + Object.keys(schema).length);
     for (const keyword of ['anyOf', 'oneOf'])
       for (const part of parts) {
         const options = part.chosen.includes(keyword) ? undefined : subschemasAt(part, keyword);
         if (options) return this.#oneOfOptions(parts, part, keyword, options);
       }
-    const values = commonValues(parts);
+    const values = commonValues(this, parts);
     const types = typesOf(parts);
     if (values) {
       refuseOtherConstraints(parts);
       this.#work.spend(values.size);
       const fitting = [...values.values()].filter((value) => types.some((type) => isOfType(value, type)));
-      return choice(...fitting.map((value) => text(JSON.stringify(value))));
+      return choice(...fitting.map((value) => this.#textOf(value)));
     }
     return choice(...types.map((type) => this.#ofType(type, parts)));
+  }
+
+  #textOf(value: unknown): Expression {
+    const json = JSON.stringify(value);
+    this.#work.spend(json.length / 16);
+    return text(json);
   }
 
   #oneOfOptions(parts: SchemaPart[], part: SchemaPart, keyword: string, options: Subschema[]): Expression {
@@ -138,11 +149,11 @@ export class SchemaCompiler implements SchemaContext {
 
   #checkDisjoint(sets: (SchemaPart[] | undefined)[], { place }: SchemaPart): void {
     this.#work.spend(sets.length);
-    const possible = sets.filter((set) => set !== undefined);
-    for (const [index, set] of possible.entries())
+    const possible = sets.flatMap((set) => (set ? factsOf(this, set) : []));
+    for (const [index, facts] of possible.entries())
       for (const other of possible.slice(index + 1)) {
-        this.#work.spend(COMPARISON_STEPS + set.length + other.length);
-        if (areDisjoint(this, set, other)) continue;
+        this.#work.spend(COMPARISON_STEPS);
+        if (areDisjoint(this, facts, other)) continue;
         throw refused('oneOf', place, 'use anyOf, or give each option a required property with a const of its own');
       }
   }
@@ -157,7 +168,7 @@ export class SchemaCompiler implements SchemaContext {
         return stringExpression(this, parts);
       case 'integer':
       case 'number':
-        return numberExpression(parts, type);
+        return numberExpression(this, parts, type);
       case 'boolean':
         return choice(...JSON_WORDS.boolean);
       default:

@@ -2,7 +2,8 @@ import { call, choice, type Expression, NEVER, repeat, sequence } from '../expre
 import { GrammarError } from '../grammar-error.ts';
 import { regexExpression } from '../regex.ts';
 import { formatExpression, STRING_FORMATS } from './formats.ts';
-import { JSON_CHARACTER, JSON_STRING, jsonSpelling, quoted } from './json-values.ts';
+import { jsonStyle } from './json-style.ts';
+import { JSON_CHARACTER, JSON_STRING, quoted } from './json-values.ts';
 import { countAt, refused, type SchemaContext, type SchemaPart, textAt } from './schema-reader.ts';
 
 /** Bounds of a string's length beyond this are not counted out character by character. */
@@ -25,7 +26,7 @@ export function stringExpression(compiler: SchemaContext, parts: readonly Schema
     return formatExpression(shape.value)!;
   }
   compiler.spend(4 * shape.value.length);
-  const style = { spell: jsonSpelling, around: repeat(JSON_CHARACTER, 0, Infinity) };
+  const style = jsonStyle(compiler);
   try {
     return quoted(regexExpression(shape.value, style, hasLength ? { least, most } : undefined));
   } catch (thrown) {
@@ -50,10 +51,10 @@ function charactersOf(least: number, most: number): Expression {
 
 function lengthsOf(parts: readonly SchemaPart[]): { least: number; most: number } {
   let [least, most] = [0, Infinity];
+  const isShaped = parts.some(({ schema }) => 'pattern' in schema || 'format' in schema);
   for (const part of parts) {
     least = Math.max(least, countAt(part, 'minLength') ?? 0);
     most = Math.min(most, countAt(part, 'maxLength') ?? Infinity);
-    const isShaped = parts.some(({ schema }) => 'pattern' in schema || 'format' in schema);
     refuseAbove(part, 'minLength', MAX_COUNTED);
     refuseAbove(part, 'maxLength', isShaped ? MAX_COUNTED : MAX_LENGTH);
   }
