@@ -173,6 +173,24 @@ describe('sequences', () => {
     expect(opened.accept(']').ids()).toEqual([END]);
   });
 
+  it('end with a token that ends answers where they name it last, and only there', () => {
+    const vocabulary = { ...byteVocabulary(), endIds: [END, CALL] };
+    const sequences = [
+      ['x', CALL_TEXT],
+      [`y${CALL_TEXT}`, 'z'],
+    ];
+    const opened = new Opened(vocabulary, { kind: 'sequences', sequences }).accept('x');
+    expect(opened.allowed()).toEqual(['<', `special ${CALL_TEXT}`]);
+    expect(opened.drafts([CALL, 5])).toBe(1);
+    expect(opened.masks([CALL])[1]).toBeUndefined();
+    expect(opened.accept(CALL).masks([])).toEqual([undefined]);
+    opened.open('');
+    expect(opened.accept('x', CALL_TEXT).ids()).toEqual([END, CALL]);
+    opened.open('');
+    expect(opened.accept('y').allowed()).toEqual(['<']);
+    expect(opened.drafts([CALL])).toBe(0);
+  });
+
   it('refuse what cannot be', () => {
     const make = (sequences: never[]): Opened => new Opened(byteVocabulary(), { kind: 'sequences', sequences });
     expect(() => make([])).toThrow('no sequences');

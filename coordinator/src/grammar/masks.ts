@@ -43,6 +43,17 @@ export class Masks {
     return this.#endIds.has(id);
   }
 
+  /** Whether an answer may end with this token: as its end, or as the last thing that the grammar names. */
+  mayEndWith(automaton: Automaton, state: State, id: number): boolean {
+    if (state.isComplete) return true;
+    this.#begin(automaton);
+    return this.#isLastOf(automaton, state, id);
+  }
+
+  #isLastOf(automaton: Automaton, state: State, id: number): boolean {
+    return !state.isFree && automaton.readToken(state, id)?.isComplete === true;
+  }
+
   /** The state after one more token, which ends no answer; null if it may not come. */
   read(automaton: Automaton, state: State, id: number): State | null {
     this.#begin(automaton);
@@ -71,7 +82,8 @@ export class Masks {
     this.#begin(automaton);
     this.#walk(automaton, state, mask);
     const specials = state.isFree ? this.#specialIds : automaton.tokens(state);
-    for (const id of specials) if (!this.isEnd(id) && this.#after(automaton, state, id)) allow(mask, id);
+    for (const id of specials)
+      if (this.isEnd(id) ? this.#isLastOf(automaton, state, id) : this.#after(automaton, state, id)) allow(mask, id);
     if (state.isComplete) for (const id of this.#endIds) allow(mask, id);
     if (mask.every((word) => word === 0)) throw noToken();
     const shared = new Uint32Array(new SharedArrayBuffer(mask.byteLength));

@@ -60,7 +60,7 @@ export class Session {
     for (const draft of drafts) {
       if (!state) break;
       if (this.#masks.isEnd(draft)) {
-        if (state.isComplete) states.push(undefined);
+        if (this.#masks.mayEndWith(this.#automaton, state, draft)) states.push(undefined);
         break;
       }
       const next = this.#masks.read(this.#automaton, state, draft);
