@@ -192,6 +192,7 @@ describe('sequences', () => {
   });
 
   it('refuse what cannot be', () => {
+    expect(() => new Opened(byteVocabulary(), { kind: 'choice', choices: ['a\ud800'] })).toThrow('surrogate');
     const make = (sequences: never[]): Opened => new Opened(byteVocabulary(), { kind: 'sequences', sequences });
     expect(() => make([])).toThrow('no sequences');
     expect(() => new Opened(byteVocabulary(), { kind: 'choice', choices: [] })).toThrow('at least one');
@@ -301,6 +302,7 @@ describe('GBNF', () => {
     ['root ::= item ("," item)*\nitem ::= [0-9]{1,3} | "\\"" [^"\\\\]* "\\""', ['1,23', '"é",4'], ['1234', '1,']],
     ['root ::=\n  "x"\n  | "y"\n  | (\n    "z"+\n  )\n', ['x', 'y', 'zz'], ['']],
     ['root ::= "\\x41\\u00e9\\U0001F600\\n" . [\\-a]?', ['Aé😀\n.-', 'Aé😀\n\n'], ['Aé😀']],
+    ['root ::= "\\ud83d\\ude00" [\\u0000-\\uffff]', ['😀\uffff'], ['\ufffd\ufffda']],
     ['root ::= "(" root ")" | ""', ['', '(())'], ['(()']],
     ['expr ::= term ("+" term)*\nroot ::= expr\nterm ::= "(" expr ")" | [0-9]', ['1+(2+3)'], ['1+']],
     ['root ::= a{2,} b{,2} c{3}\na ::= "a"\nb ::= "b"\nc ::= "c"', ['aaaccc', 'aabbccc'], ['accc', 'aabbbccc']],
@@ -319,6 +321,10 @@ describe('GBNF', () => {
     ['root ::= a\na ::= "b" root', 'no finite text'],
     ['root ::= a | "x"\na ::= b? root\nb ::= "b"', 'begins with itself'],
     ['root ::= <think>', 'tokens in a grammar'],
+    ['root ::= "a\\ud83d"', 'line 1: half of a surrogate pair'],
+    ['root ::= "\ud83d" "\ude00"', 'line 1: half of a surrogate pair'],
+    ['root ::= [\\ud800-\\udfff]', 'line 1: half of a surrogate pair'],
+    [`root ::= "a"{${' '.repeat(3_000)}x}`, 'a bad repetition in braces'],
     ['root ::= "\\q"', '“\\q” is no escape'],
     ['root = "a"', '“::=” is missing'],
     ['root ::= "a" )', '“)” is not expected'],
