@@ -30,10 +30,14 @@ export class State {
   /** About what it takes by itself, and what the frames take that it alone may need. */
   readonly bytes: number;
 
-  constructor(classes: number, threads: readonly Thread[], { isComplete = false, isFree = false, depths = 0 } = {}) {
-    this.next = new Array<undefined>(classes).fill(undefined);
+  constructor(
+    links: readonly undefined[],
+    threads: readonly Thread[],
+    { isComplete = false, isFree = false, depths = 0 } = {},
+  ) {
+    this.next = links.slice();
     this.threads = threads;
-    this.bytes = STATE_BYTES + 8 * classes + THREAD_BYTES * threads.length + FRAME_BYTES * depths;
+    this.bytes = STATE_BYTES + 8 * links.length + THREAD_BYTES * threads.length + FRAME_BYTES * depths;
     this.isComplete = isComplete;
     this.isFree = isFree;
   }
@@ -64,6 +68,8 @@ export class Automaton implements Forgetful {
   readonly #program: Program;
   /** A byte of each class. */
   readonly #bytes: number[] = [];
+  /** Of a state that was not gone on from. */
+  readonly #links: readonly undefined[];
   readonly #states = new Map<string, State>();
   /** After a byte by where that leads, if it is to one place. */
   readonly #places = new Map<number, State | null>();
@@ -80,6 +86,7 @@ export class Automaton implements Forgetful {
     const marker = Buffer.from(after);
     this.classOf = byteClasses(program.instructions, marker);
     for (const [byte, byteClass] of this.classOf.entries()) this.#bytes[byteClass] ??= byte;
+    this.#links = this.#bytes.map(() => undefined);
     const first = this.#close([{ at: program.entries[0]!, frame: undefined }])!;
     this.start = marker.length === 0 ? first : this.#search(marker, first);
   }
@@ -207,7 +214,7 @@ export class Automaton implements Forgetful {
     if (this.#keptBytes > MAX_KEPT_BYTES) this.forget();
     const depths = threads.reduce((sum, { frame }) => sum + (frame?.depth ?? 0), 0);
     if (depths > MAX_DEPTHS) throw ambiguous();
-    const state = new State(this.#bytes.length, threads, { isComplete, depths });
+    const state = new State(this.#links, threads, { isComplete, depths });
     this.#states.set(key, state);
     // Frames are counted where they are made.
     this.#keptBytes += state.bytes - FRAME_BYTES * depths;
@@ -243,7 +250,7 @@ export class Automaton implements Forgetful {
 
   /** States that everything is allowed in, until the marker's last byte leads to `then` (Knuth, Morris and Pratt's). */
   #search(marker: Uint8Array, then: State): State {
-    const free = Array.from(marker, () => new State(this.#bytes.length, [], { isFree: true }));
+    const free = Array.from(marker, () => new State(this.#links, [], { isFree: true }));
     let border = 0;
     for (const [length, state] of free.entries()) {
       const expected = this.classOf[marker[length]!]!;

@@ -2,73 +2,11 @@ import { createRng } from '@shoal/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { gbnfExpression } from './gbnf.ts';
-import { GrammarHost } from './grammar-host.ts';
 import type { GrammarSource } from './grammar-source.ts';
 import { compileProgram } from './program.ts';
 import { byteVocabulary, CALL, CALL_TEXT, END, idsOf, THOUGHT, THOUGHT_TEXT } from './testing/byte-vocabulary.ts';
-import type { GrammarReply } from './thread-messages.ts';
-import { bytesOfToken, type Vocabulary } from './vocabulary.ts';
-
-/** One grammar on a host, without a thread. */
-class Opened {
-  readonly #host: GrammarHost;
-  readonly #vocabulary: Vocabulary;
-  #session = 0;
-
-  constructor(vocabulary: Vocabulary, source: GrammarSource, after = '') {
-    this.#host = new GrammarHost(vocabulary);
-    this.#vocabulary = vocabulary;
-    this.#ask({ kind: 'compile', reply: 0, grammar: 0, source });
-    this.open(after);
-  }
-
-  open(after: string): void {
-    this.#host.obey([{ kind: 'open', session: ++this.#session, grammar: 0, after }]);
-  }
-
-  accept(...tokens: (number | string)[]): this {
-    for (const given of tokens)
-      for (const token of typeof given === 'number' ? [given] : Buffer.from(given))
-        this.#host.obey([{ kind: 'accept', session: this.#session, token }]);
-    return this;
-  }
-
-  /** Texts of the allowed tokens; those of special tokens in angle brackets. */
-  allowed(): string[] {
-    return this.ids().map((id) => {
-      const text = Buffer.from(bytesOfToken(this.#vocabulary, id)).toString('latin1');
-      return this.#vocabulary.specialIds.includes(id) ? `special ${text}` : text;
-    });
-  }
-
-  ids(): number[] {
-    return idsOf(this.masks([])[0], this.#vocabulary.size);
-  }
-
-  masks(drafts: number[]): (Uint32Array | undefined)[] {
-    return this.#ask({ kind: 'masks', reply: 0, session: this.#session, drafts }) as (Uint32Array | undefined)[];
-  }
-
-  drafts(drafts: number[]): number {
-    return this.#ask({ kind: 'drafts', reply: 0, session: this.#session, drafts }) as number;
-  }
-
-  #ask(order: Parameters<GrammarHost['obey']>[0][number]): unknown {
-    const [reply] = this.#host.obey([order]) as [GrammarReply];
-    if ('error' in reply) throw Object.assign(new Error(reply.error.message), { reason: reply.error.reason });
-    return reply.value;
-  }
-}
-
-/** Whether a text is a whole answer. */
-function accepts(source: GrammarSource, text: string): boolean {
-  const opened = new Opened(byteVocabulary(), source);
-  const bytes = [...Buffer.from(text)];
-  return opened.drafts([...bytes, END]) === bytes.length + 1;
-}
-
-const regex = (pattern: string): GrammarSource => ({ kind: 'regex', pattern });
-const gbnf = (grammar: string): GrammarSource => ({ kind: 'gbnf', grammar });
+import { accepts, gbnf, Opened, regex } from './testing/opened.ts';
+import { bytesOfToken } from './vocabulary.ts';
 
 describe('masks', () => {
   it('allow the tokens with which a text can go on, and the end where one is whole', () => {
@@ -189,6 +127,17 @@ describe('sequences', () => {
     opened.open('');
     expect(opened.accept('y').allowed()).toEqual(['<']);
     expect(opened.drafts([CALL])).toBe(0);
+  });
+
+  it('count the work for all their schemas together', () => {
+    const schema = { oneOf: Array.from({ length: 120 }, (_, index) => ({ const: index })) };
+    const open = (count: number): Opened =>
+      new Opened(byteVocabulary(), {
+        kind: 'sequences',
+        sequences: Array.from({ length: count }, (_, index) => [`${index}`, { schema }]),
+      });
+    expect(open(3).allowed()).toEqual(['0', '1', '2']);
+    expect(() => open(6)).toThrow('steps to read');
   });
 
   it('refuse what cannot be', () => {
@@ -352,75 +301,5 @@ describe('GBNF', () => {
     expect(new Opened(byteVocabulary(), grammar('"a"')).allowed()).toEqual(['a']);
     const { instructions } = compileProgram(gbnfExpression(`root ::= ${Array(400).fill('"a"').join('|')}`));
     expect(instructions.map(({ op }) => op)).not.toContain('split');
-  });
-});
-
-describe('what a host keeps', () => {
-  const MIB = 2 ** 20;
-  /** Every mask is of a new state, which has about as many threads as there are words. */
-  const wide = (words: number): GrammarSource => {
-    const options = Array.from({ length: words }, (_, index) => `v "${index.toString(36)}"`).join('|');
-    return gbnf(`root ::= ${options}\nv ::= "a" v "c" | "b"`);
-  };
-
-  it('is bounded, over answers and over grammars', () => {
-    const host = new GrammarHost(byteVocabulary());
-    let most = 0;
-    let longest = 0;
-    for (let grammar = 0; grammar < 12; grammar++) {
-      host.obey([
-        { kind: 'compile', reply: 0, grammar, source: wide(600 + grammar) },
-        { kind: 'open', session: grammar, grammar, after: '' },
-      ]);
-      for (let count = 0; count < 150; count++) {
-        const [reply] = host.obey([
-          { kind: 'accept', session: grammar, token: 97 },
-          { kind: 'masks', reply: 0, session: grammar, drafts: [] },
-        ]);
-        if (reply && !('error' in reply)) longest = Math.max(longest, count);
-        most = Math.max(most, host.keptBytes);
-      }
-    }
-    // Enough to be worth bounding: each grammar alone would keep more than 24 MiB, all of them 300.
-    expect(longest).toBeGreaterThan(100);
-    expect(most).toBeGreaterThan(60 * MIB);
-    expect(most).toBeLessThan(170 * MIB);
-  });
-
-  it('goes with the grammar, and with an answer that has ended', () => {
-    const host = new GrammarHost(byteVocabulary());
-    host.obey([{ kind: 'compile', reply: 0, grammar: 1, source: { kind: 'json-object' } }]);
-    const before = host.keptBytes;
-    expect(before).toBeGreaterThan(0);
-    host.obey([{ kind: 'open', session: 2, grammar: 1, after: THOUGHT_TEXT }]);
-    const masks = { kind: 'masks', reply: 0, session: 2, drafts: [] } as const;
-    host.obey([
-      { kind: 'accept', session: 2, token: THOUGHT },
-      masks,
-      { kind: 'accept', session: 2, token: 123 },
-      masks,
-    ]);
-    expect(host.keptBytes).toBeGreaterThan(before);
-    host.obey([
-      { kind: 'close', session: 2 },
-      { kind: 'drop', grammar: 1 },
-    ]);
-    expect(host.keptBytes).toBe(0);
-    // Nor does one that is refused leave anything.
-    const [reply] = host.obey([{ kind: 'compile', reply: 0, grammar: 3, source: wide(40_000) }]);
-    expect(reply).toMatchObject({ error: { reason: 'too-large' } });
-    expect(host.keptBytes).toBe(0);
-  });
-
-  it('has room for so many instructions', () => {
-    const host = new GrammarHost(byteVocabulary());
-    const long = (grammar: number): GrammarReply[] =>
-      host.obey([
-        { kind: 'compile', reply: 0, grammar, source: { kind: 'choice', choices: [`${grammar}`.repeat(60_000)] } },
-      ]);
-    const replies = Array.from({ length: 16 }, (_, index) => long(10 + index)[0]!);
-    expect(replies.filter((reply) => 'error' in reply && reply.error.reason === 'full')).toHaveLength(4);
-    host.obey([{ kind: 'drop', grammar: 10 }]);
-    expect(long(99)[0]).toMatchObject({ value: 120_001 });
   });
 });

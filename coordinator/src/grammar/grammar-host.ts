@@ -3,6 +3,7 @@ import { type Expression, sequence } from './expression.ts';
 import { expressionOf } from './expression-of.ts';
 import { GrammarError } from './grammar-error.ts';
 import { WHITESPACE } from './json/json-values.ts';
+import { asOneSource } from './json/source-work.ts';
 import { Masks } from './masks.ts';
 import { compileProgram, type Program } from './program.ts';
 import { Session } from './session.ts';
@@ -110,7 +111,7 @@ export class GrammarHost {
   }
 
   #compile({ grammar, source }: Extract<GrammarOrder, { kind: 'compile' }>): number {
-    const expression = expressionOf(source, this.#specials);
+    const expression = asOneSource(() => expressionOf(source, this.#specials));
     const program = compileProgram(expression);
     const automaton = new Automaton(program);
     const hosted: HostedGrammar = { expression, automata: new Map([['', automaton]]), instructions: 0 };

@@ -18,15 +18,16 @@ import {
   subschemasAt,
   textAt,
 } from './schema-reader.ts';
+import { workOfSource } from './source-work.ts';
 import { stringExpression } from './string-schema.ts';
 import { typesOf } from './schema-types.ts';
 
 /** Sets of schemas that a value has to fit; each becomes a rule. */
 const MAX_SETS = 5_000;
-/** Steps of about a microsecond, each of a keyword or a few characters, over all sets. */
-const MAX_WORK = 300_000;
-/** What comparing two options of `oneOf` counts as. */
-const COMPARISON_STEPS = 40;
+/** What a set counts as, besides reading its schemas. */
+const SET_STEPS = 16;
+/** What comparing two options of `oneOf` counts as, besides what is compared. */
+const COMPARISON_STEPS = 8;
 
 /** Turns the schemas of values into expressions of their JSON. Throws a GrammarError for what cannot be kept to. */
 export class SchemaCompiler implements SchemaContext {
@@ -35,7 +36,7 @@ export class SchemaCompiler implements SchemaContext {
   /** By the schemas that all apply. */
   readonly #rules = new Map<string, Rule>();
   readonly #sets = new WorkBudget(MAX_SETS, 'combinations of schemas');
-  readonly #work = new WorkBudget(MAX_WORK, 'steps to read its combinations of schemas');
+  readonly #work = workOfSource();
   /** Rules whose bodies are still to be made, so that deep schemas need no deep stack. */
   readonly #open: { rule: Rule; parts: SchemaPart[] }[] = [];
 
@@ -102,6 +103,7 @@ export class SchemaCompiler implements SchemaContext {
     let rule = this.#rules.get(key);
     if (!rule) {
       this.#sets.spend();
+      this.#work.spend(SET_STEPS);
       rule = { name: parts[0]!.place };
       this.#rules.set(key, rule);
       this.#open.push({ rule, parts });
