@@ -62,6 +62,29 @@ describe('what a host keeps', () => {
     expect(host.keptBytes).toBe(0);
   });
 
+  it('is bounded for what answers are in, where small ones always go on', () => {
+    const host = new GrammarHost(byteVocabulary());
+    host.obey([
+      { kind: 'compile', reply: 0, grammar: 0, source: wide(600) },
+      { kind: 'compile', reply: 0, grammar: 1, source: { kind: 'json-object' } },
+    ]);
+    // Each of 1,200 threads is in 90 rules: about 6 MB for an answer.
+    const refused = Array.from({ length: 20 }, (_, session) => {
+      host.obey([{ kind: 'open', session, grammar: 0, after: '' }]);
+      for (let count = 0; count < 90; count++) host.obey([{ kind: 'accept', session, token: 97 }]);
+      const [reply] = host.obey([{ kind: 'drafts', reply: 0, session, drafts: [97] }]);
+      return reply && 'error' in reply ? reply.error.reason : 'none';
+    });
+    expect(refused.filter((reason) => reason === 'none').length).toBeGreaterThan(8);
+    expect(refused.slice(-4)).toEqual(['full', 'full', 'full', 'full']);
+    const [small] = host.obey([
+      { kind: 'open', session: 99, grammar: 1, after: '' },
+      { kind: 'accept', session: 99, token: 123 },
+      { kind: 'drafts', reply: 0, session: 99, drafts: [34] },
+    ]);
+    expect(small).toEqual({ reply: 0, value: 1 });
+  });
+
   it('has room for so many instructions', () => {
     const host = new GrammarHost(byteVocabulary());
     const long = (grammar: number): GrammarReply[] =>
