@@ -30,6 +30,12 @@ const doubling = (count: number): JsonSchema => ({
   $ref: `#/$defs/d${count - 1}`,
 });
 
+/** One schema that each of many options refers to. */
+const inMany = (shared: JsonSchema, count: number): JsonSchema => ({
+  $defs: { shared, ['a'.repeat(4_000)]: { type: 'string' } },
+  anyOf: times(count, (index) => ({ $ref: '#/$defs/shared', title: `${index}` })),
+});
+
 /** Each with what the refusal must name. */
 export const HOSTILE_SCHEMAS: readonly (readonly [name: string, schema: JsonSchema, message: string])[] = [
   ['not', { not: { type: 'string' } }, '“not” at #'],
@@ -139,6 +145,59 @@ export const HOSTILE_SCHEMAS: readonly (readonly [name: string, schema: JsonSche
   [
     'a long pattern in many combinations',
     { pattern: 'a'.repeat(8_000), anyOf: times(1_000, (index) => ({ title: `${index}` })) },
+    'more than',
+  ],
+  [
+    'an enum in many options',
+    {
+      $defs: { E: { enum: times(9_000, (index) => index) }, F: { enum: times(9_000, (index) => index) } },
+      oneOf: times(100, () => ({ allOf: [{ $ref: '#/$defs/E' }, { $ref: '#/$defs/F' }] })),
+    },
+    'more than',
+  ],
+  [
+    'a long required in many options',
+    {
+      $defs: { long: { required: times(15_000, (index) => `p${index}`) } },
+      oneOf: times(100, (index) => (index < 50 ? { $ref: '#/$defs/long' } : { type: 'object', required: ['a'] })),
+    },
+    'more than',
+  ],
+  ['a long text in many options', inMany({ enum: ['x'.repeat(100_000)] }, 2_000), 'more than'],
+  ['a long $ref in many options', inMany({ $ref: `#/$defs/${'a'.repeat(4_000)}` }, 2_000), 'more than'],
+  ['a long type in many options', inMany({ type: times(10_000, () => 'string') }, 2_000), '“type” at #/$defs/shared'],
+  ['a long allOf in many options', inMany({ allOf: times(12_000, () => true) }, 2_000), 'more than'],
+  [
+    'many options beside many schemas',
+    { allOf: times(10_000, () => ({})), anyOf: times(10_000, () => ({})) },
+    'more than',
+  ],
+  [
+    'many bounds beyond what doubles tell apart',
+    { anyOf: times(2_500, (index) => ({ type: 'number', exclusiveMinimum: 1e15 + index, maximum: 1e16 })) },
+    'more than',
+  ],
+  [
+    'multiples of equal doubles',
+    { type: 'integer', multipleOf: 2, minimum: 1e300, maximum: 1e300 },
+    '“multipleOf” at #',
+  ],
+  [
+    'many multipleOf',
+    { type: 'integer', minimum: 0, maximum: 900, allOf: times(5_000, () => ({ multipleOf: 2 })) },
+    'more than',
+  ],
+  [
+    'many long names beside others',
+    {
+      properties: Object.fromEntries(times(1_800, (index) => [`${index}${'x'.repeat(110)}`, true])),
+      additionalProperties: true,
+    },
+    'more than',
+  ],
+  [
+    'many patterns of long classes',
+    { properties: Object.fromEntries(times(12, (index) => [`p${index}`, pattern('\\W'.repeat(4_000))])) },
     'more than',
   ],
   ['a schema of a megabyte', { description: 'x'.repeat(1_000_000) }, 'larger than'],

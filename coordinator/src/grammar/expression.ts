@@ -44,6 +44,9 @@ export const call = (rule: Rule): Expression => ({ kind: 'rule', rule });
 export const oneOf = (characters: string): Expression =>
   chars(...Array.from(characters, (character): CharRange => [character.codePointAt(0)!, character.codePointAt(0)!]));
 
+/** Whether it holds half of a surrogate pair, which has no bytes. */
+export const isBroken = (value: string): boolean => /\p{Surrogate}/u.test(value);
+
 export const DIGIT: Expression = chars([0x30, 0x39]);
 
 /** In order, without overlaps. */

@@ -3,6 +3,7 @@ import {
   type CharRange,
   choice,
   type Expression,
+  isBroken,
   normalRanges,
   otherRanges,
   repeat,
@@ -23,6 +24,10 @@ const NAME = /^[a-zA-Z0-9_-]$/;
 const MAX_GROUPS = 64;
 /** Of one part, such as in `a*+`. */
 const MAX_REPEATS = 4;
+
+const HALF = 'half of a surrogate pair, which is no character; write \\U and the eight digits of the whole';
+/** Characters between braces. */
+const MAX_BOUNDS = 32;
 
 class GbnfParser {
   readonly #characters: string[];
@@ -108,7 +113,10 @@ class GbnfParser {
     if (this.#take('?')) return { least: 0, most: 1 };
     if (!this.#take('{')) return undefined;
     let inside = '';
-    while (!this.#take('}')) inside += this.#next();
+    while (!this.#take('}')) {
+      inside += this.#next();
+      if (inside.length > MAX_BOUNDS) throw this.#wrong('a bad repetition in braces');
+    }
     const [, least, comma, most] = /^\s*(\d{0,6})\s*(,?)\s*(\d{0,6})\s*$/.exec(inside) ?? [];
     if (least === undefined || (least === '' && most === '')) throw this.#wrong('a bad repetition in braces');
     const low = Number(least);
@@ -138,6 +146,7 @@ class GbnfParser {
   #text(): Expression {
     let value = '';
     while (!this.#take('"')) value += String.fromCodePoint(this.#character());
+    if (isBroken(value)) throw this.#wrong(HALF);
     return text(value);
   }
 
@@ -150,6 +159,7 @@ class GbnfParser {
       if (isRange) this.#at++;
       const last = isRange ? this.#character() : first;
       if (last < first) throw this.#wrong('a bad range in […]');
+      if (isBroken(String.fromCodePoint(first)) || isBroken(String.fromCodePoint(last))) throw this.#wrong(HALF);
       ranges.push([first, last]);
     }
     return isInverted ? otherRanges(ranges) : normalRanges(ranges);

@@ -1,72 +1,12 @@
 import { createRng } from '@shoal/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { GrammarHost } from './grammar-host.ts';
+import { gbnfExpression } from './gbnf.ts';
 import type { GrammarSource } from './grammar-source.ts';
+import { compileProgram } from './program.ts';
 import { byteVocabulary, CALL, CALL_TEXT, END, idsOf, THOUGHT, THOUGHT_TEXT } from './testing/byte-vocabulary.ts';
-import type { GrammarReply } from './thread-messages.ts';
-import { bytesOfToken, type Vocabulary } from './vocabulary.ts';
-
-/** One grammar on a host, without a thread. */
-class Opened {
-  readonly #host: GrammarHost;
-  readonly #vocabulary: Vocabulary;
-  #session = 0;
-
-  constructor(vocabulary: Vocabulary, source: GrammarSource, after = '', begun = '') {
-    this.#host = new GrammarHost(vocabulary);
-    this.#vocabulary = vocabulary;
-    this.#ask({ kind: 'compile', reply: 0, grammar: 0, source });
-    this.open(after, begun);
-  }
-
-  open(after: string, begun = ''): void {
-    this.#host.obey([{ kind: 'open', session: ++this.#session, grammar: 0, after, begun }]);
-  }
-
-  accept(...tokens: (number | string)[]): this {
-    for (const given of tokens)
-      for (const token of typeof given === 'number' ? [given] : Buffer.from(given))
-        this.#host.obey([{ kind: 'accept', session: this.#session, token }]);
-    return this;
-  }
-
-  /** Texts of the allowed tokens; those of special tokens in angle brackets. */
-  allowed(): string[] {
-    return this.ids().map((id) => {
-      const text = Buffer.from(bytesOfToken(this.#vocabulary, id)).toString('latin1');
-      return this.#vocabulary.specialIds.includes(id) ? `special ${text}` : text;
-    });
-  }
-
-  ids(): number[] {
-    return idsOf(this.masks([])[0], this.#vocabulary.size);
-  }
-
-  masks(drafts: number[]): (Uint32Array | undefined)[] {
-    return this.#ask({ kind: 'masks', reply: 0, session: this.#session, drafts }) as (Uint32Array | undefined)[];
-  }
-
-  drafts(drafts: number[]): number {
-    return this.#ask({ kind: 'drafts', reply: 0, session: this.#session, drafts }) as number;
-  }
-
-  #ask(order: Parameters<GrammarHost['obey']>[0][number]): unknown {
-    const [reply] = this.#host.obey([order]) as [GrammarReply];
-    if ('error' in reply) throw Object.assign(new Error(reply.error.message), { reason: reply.error.reason });
-    return reply.value;
-  }
-}
-
-/** Whether a text is a whole answer. */
-function accepts(source: GrammarSource, text: string): boolean {
-  const opened = new Opened(byteVocabulary(), source);
-  const bytes = [...Buffer.from(text)];
-  return opened.drafts([...bytes, END]) === bytes.length + 1;
-}
-
-const regex = (pattern: string): GrammarSource => ({ kind: 'regex', pattern });
-const gbnf = (grammar: string): GrammarSource => ({ kind: 'gbnf', grammar });
+import { accepts, gbnf, Opened, regex } from './testing/opened.ts';
+import { bytesOfToken } from './vocabulary.ts';
 
 describe('masks', () => {
   it('allow the tokens with which a text can go on, and the end where one is whole', () => {
@@ -171,7 +111,37 @@ describe('sequences', () => {
     expect(opened.accept(']').ids()).toEqual([END]);
   });
 
+  it('end with a token that ends answers where they name it last, and only there', () => {
+    const vocabulary = { ...byteVocabulary(), endIds: [END, CALL] };
+    const sequences = [
+      ['x', CALL_TEXT],
+      [`y${CALL_TEXT}`, 'z'],
+    ];
+    const opened = new Opened(vocabulary, { kind: 'sequences', sequences }).accept('x');
+    expect(opened.allowed()).toEqual(['<', `special ${CALL_TEXT}`]);
+    expect(opened.drafts([CALL, 5])).toBe(1);
+    expect(opened.masks([CALL])[1]).toBeUndefined();
+    expect(opened.accept(CALL).masks([])).toEqual([undefined]);
+    opened.open('');
+    expect(opened.accept('x', CALL_TEXT).ids()).toEqual([END, CALL]);
+    opened.open('');
+    expect(opened.accept('y').allowed()).toEqual(['<']);
+    expect(opened.drafts([CALL])).toBe(0);
+  });
+
+  it('count the work for all their schemas together', () => {
+    const schema = { oneOf: Array.from({ length: 120 }, (_, index) => ({ const: index })) };
+    const open = (count: number): Opened =>
+      new Opened(byteVocabulary(), {
+        kind: 'sequences',
+        sequences: Array.from({ length: count }, (_, index) => [`${index}`, { schema }]),
+      });
+    expect(open(3).allowed()).toEqual(['0', '1', '2']);
+    expect(() => open(6)).toThrow('steps to read');
+  });
+
   it('refuse what cannot be', () => {
+    expect(() => new Opened(byteVocabulary(), { kind: 'choice', choices: ['a\ud800'] })).toThrow('surrogate');
     const make = (sequences: never[]): Opened => new Opened(byteVocabulary(), { kind: 'sequences', sequences });
     expect(() => make([])).toThrow('no sequences');
     expect(() => new Opened(byteVocabulary(), { kind: 'choice', choices: [] })).toThrow('at least one');
@@ -301,6 +271,7 @@ describe('GBNF', () => {
     ['root ::= item ("," item)*\nitem ::= [0-9]{1,3} | "\\"" [^"\\\\]* "\\""', ['1,23', '"é",4'], ['1234', '1,']],
     ['root ::=\n  "x"\n  | "y"\n  | (\n    "z"+\n  )\n', ['x', 'y', 'zz'], ['']],
     ['root ::= "\\x41\\u00e9\\U0001F600\\n" . [\\-a]?', ['Aé😀\n.-', 'Aé😀\n\n'], ['Aé😀']],
+    ['root ::= "\\ud83d\\ude00" [\\u0000-\\uffff]', ['😀\uffff'], ['\ufffd\ufffda']],
     ['root ::= "(" root ")" | ""', ['', '(())'], ['(()']],
     ['expr ::= term ("+" term)*\nroot ::= expr\nterm ::= "(" expr ")" | [0-9]', ['1+(2+3)'], ['1+']],
     ['root ::= a{2,} b{,2} c{3}\na ::= "a"\nb ::= "b"\nc ::= "c"', ['aaaccc', 'aabbccc'], ['accc', 'aabbbccc']],
@@ -319,6 +290,10 @@ describe('GBNF', () => {
     ['root ::= a\na ::= "b" root', 'no finite text'],
     ['root ::= a | "x"\na ::= b? root\nb ::= "b"', 'begins with itself'],
     ['root ::= <think>', 'tokens in a grammar'],
+    ['root ::= "a\\ud83d"', 'line 1: half of a surrogate pair'],
+    ['root ::= "\ud83d" "\ude00"', 'line 1: half of a surrogate pair'],
+    ['root ::= [\\ud800-\\udfff]', 'line 1: half of a surrogate pair'],
+    [`root ::= "a"{${' '.repeat(3_000)}x}`, 'a bad repetition in braces'],
     ['root ::= "\\q"', '“\\q” is no escape'],
     ['root = "a"', '“::=” is missing'],
     ['root ::= "a" )', '“)” is not expected'],
@@ -334,5 +309,17 @@ describe('GBNF', () => {
   ])('stops where it reads a text in too many ways: %s', (rules, length) => {
     const opened = new Opened(byteVocabulary(), gbnf(`root ::= s\n${rules}`)).accept('a'.repeat(length));
     expect(() => opened.masks([])).toThrow('too many ways');
+  });
+
+  it('counts each way to the same place, and takes the same alternative once', () => {
+    const letters = Array.from('abcdefghijklmnopqrstuvwxyz', (letter) => `"${letter}"`).join('|');
+    const callers = Array.from({ length: 20 }, (_, index) => `x "${index}"`).join('|');
+    const grammar = (option: string): GrammarSource =>
+      gbnf(`root ::= ${callers}\nx ::= ${Array(400).fill(option).join('|')}`);
+    // 20 × 400 × 26 ways to 20 × 26 places.
+    expect(() => new Opened(byteVocabulary(), grammar(`(${letters})`))).toThrow('too many ways');
+    expect(new Opened(byteVocabulary(), grammar('"a"')).allowed()).toEqual(['a']);
+    const { instructions } = compileProgram(gbnfExpression(`root ::= ${Array(400).fill('"a"').join('|')}`));
+    expect(instructions.map(({ op }) => op)).not.toContain('split');
   });
 });

@@ -3,8 +3,9 @@ import { type Expression, sequence } from './expression.ts';
 import { expressionOf } from './expression-of.ts';
 import { GrammarError } from './grammar-error.ts';
 import { WHITESPACE } from './json/json-values.ts';
+import { asOneSource } from './json/source-work.ts';
 import { Masks } from './masks.ts';
-import { compileProgram } from './program.ts';
+import { compileProgram, type Program } from './program.ts';
 import { Session } from './session.ts';
 import type { GrammarOrder, GrammarReply } from './thread-messages.ts';
 import { bytesOfToken, type Vocabulary } from './vocabulary.ts';
@@ -13,7 +14,15 @@ import { bytesOfToken, type Vocabulary } from './vocabulary.ts';
 interface HostedGrammar {
   expression: Expression;
   automata: Map<string, Automaton>;
+  instructions: number;
 }
+
+/** Of all grammars, of about 70 bytes each: half as many again as `Grammars` keeps without somebody using them. */
+const MAX_INSTRUCTIONS = 1_500_000;
+/** Of the states that answers are in, beyond which those with much to remember fail. */
+const MAX_HELD_BYTES = 64 * 2 ** 20;
+/** An answer may always have this much; a common one has a few KB. */
+const MIN_HELD_BYTES = 16_384;
 
 /** What the thread of `Grammars` does with its orders. */
 export class GrammarHost {
@@ -23,6 +32,9 @@ export class GrammarHost {
   readonly #grammars = new Map<number, HostedGrammar>();
   /** Or why one could not be opened. */
   readonly #sessions = new Map<number, Session | GrammarError>();
+  #instructions = 0;
+  /** By the states that answers are in. */
+  #heldBytes = 0;
 
   constructor(vocabulary: Vocabulary) {
     this.#masks = new Masks(vocabulary);
@@ -30,6 +42,11 @@ export class GrammarHost {
       (id) => [Buffer.from(bytesOfToken(vocabulary, id)).toString(), id] as const,
     );
     this.#specials = new Map(entries.filter(([text]) => text !== ''));
+  }
+
+  /** About what is remembered for all answers and grammars, besides programs. */
+  get keptBytes(): number {
+    return this.#heldBytes + this.#masks.keptBytes;
   }
 
   /** The replies to those orders that ask for one. */
@@ -51,19 +68,38 @@ export class GrammarHost {
   #tell(order: Exclude<GrammarOrder, { reply: number }>): void {
     switch (order.kind) {
       case 'drop':
-        this.#grammars.delete(order.grammar);
+        this.#drop(order.grammar);
         break;
       case 'open':
         this.#sessions.set(order.session, this.#open(order));
         break;
-      case 'accept': {
-        const session = this.#sessions.get(order.session);
-        if (session instanceof Session) session.accept(order.token);
+      case 'accept':
+        this.#accept(order.session, order.token);
         break;
-      }
-      case 'close':
+      case 'close': {
+        const session = this.#sessions.get(order.session);
+        if (session instanceof Session) this.#heldBytes -= session.heldBytes;
         this.#sessions.delete(order.session);
+      }
     }
+  }
+
+  #drop(grammar: number): void {
+    const hosted = this.#grammars.get(grammar);
+    for (const automaton of hosted?.automata.values() ?? []) this.#masks.drop(automaton);
+    this.#instructions -= hosted?.instructions ?? 0;
+    this.#grammars.delete(grammar);
+  }
+
+  #accept(id: number, token: number): void {
+    const session = this.#sessions.get(id);
+    if (!(session instanceof Session)) return;
+    this.#heldBytes -= session.heldBytes;
+    session.accept(token);
+    this.#heldBytes += session.heldBytes;
+    if (this.#heldBytes <= MAX_HELD_BYTES || session.heldBytes <= MIN_HELD_BYTES) return;
+    this.#heldBytes -= session.heldBytes;
+    this.#sessions.set(id, fullOf('answers that read their grammars in many ways'));
   }
 
   #ask(order: Extract<GrammarOrder, { reply: number }>): number | (Uint32Array | undefined)[] {
@@ -75,12 +111,19 @@ export class GrammarHost {
   }
 
   #compile({ grammar, source }: Extract<GrammarOrder, { kind: 'compile' }>): number {
-    const expression = expressionOf(source, this.#specials);
+    const expression = asOneSource(() => expressionOf(source, this.#specials));
     const program = compileProgram(expression);
     const automaton = new Automaton(program);
-    // Throws if the model cannot write anything that fits.
-    this.#masks.of(automaton, automaton.start);
-    this.#grammars.set(grammar, { expression, automata: new Map([['', automaton]]) });
+    const hosted: HostedGrammar = { expression, automata: new Map([['', automaton]]), instructions: 0 };
+    this.#count(hosted, program);
+    this.#grammars.set(grammar, hosted);
+    try {
+      // Throws if the model cannot write anything that fits.
+      this.#masks.of(automaton, automaton.start);
+    } catch (thrown) {
+      this.#drop(grammar);
+      throw thrown;
+    }
     return program.instructions.length;
   }
 
@@ -90,15 +133,28 @@ export class GrammarHost {
     try {
       let automaton = hosted.automata.get(after);
       if (!automaton) {
-        automaton = new Automaton(compileProgram(sequence(WHITESPACE, hosted.expression)), after);
+        const program = compileProgram(sequence(WHITESPACE, hosted.expression));
+        automaton = new Automaton(program, after);
+        this.#count(hosted, program);
         hosted.automata.set(after, automaton);
       }
-      return new Session(this.#masks, automaton, begun);
+      const session = new Session(this.#masks, automaton, begun);
+      this.#heldBytes += session.heldBytes;
+      return session;
     } catch (thrown) {
       return errorOf(thrown);
     }
   }
+
+  #count(hosted: HostedGrammar, { instructions }: Program): void {
+    if (this.#instructions + instructions.length > MAX_INSTRUCTIONS) throw fullOf('answers with large grammars');
+    this.#instructions += instructions.length;
+    hosted.instructions += instructions.length;
+  }
 }
+
+const fullOf = (what: string): GrammarError =>
+  new GrammarError('full', `there are too many ${what}; try again in a moment`);
 
 function errorOf(thrown: unknown): GrammarError {
   if (thrown instanceof GrammarError) return thrown;

@@ -1,9 +1,10 @@
 import type { Automaton, State } from './automaton.ts';
 import { GrammarError } from './grammar-error.ts';
+import { KeptMemory } from './kept-memory.ts';
 import { type TokenTrie, tokenTrie } from './token-trie.ts';
 import { bytesOfToken, type Vocabulary } from './vocabulary.ts';
 
-/** Bytes of the masks that are kept. */
+/** Of states, frames and masks, by all automata. */
 const MAX_KEPT_BYTES = 64 * 2 ** 20;
 
 /** Finds which tokens may come in which state, by walking the tree of all tokens. */
@@ -12,9 +13,7 @@ export class Masks {
   readonly #trie: TokenTrie;
   readonly #endIds: ReadonlySet<number>;
   readonly #specialIds: ReadonlySet<number>;
-  readonly #maxKept: number;
-  /** States with a mask; what was used last comes last. */
-  readonly #kept = new Set<State>();
+  readonly #memory: KeptMemory;
   readonly #path: (State | null)[];
 
   constructor(vocabulary: Vocabulary, maxKeptBytes = MAX_KEPT_BYTES) {
@@ -22,7 +21,7 @@ export class Masks {
     this.#trie = tokenTrie(vocabulary);
     this.#endIds = new Set(vocabulary.endIds);
     this.#specialIds = new Set(vocabulary.specialIds);
-    this.#maxKept = Math.max(1, Math.floor(maxKeptBytes / (4 * this.words)));
+    this.#memory = new KeptMemory(maxKeptBytes);
     this.#path = Array.from({ length: this.#trie.maxDepth + 1 }, () => null);
   }
 
@@ -30,43 +29,66 @@ export class Masks {
     return Math.ceil(this.vocabulary.size / 32);
   }
 
+  /** What all automata keep. */
+  get keptBytes(): number {
+    return this.#memory.bytes;
+  }
+
+  /** The automaton is not used any more. */
+  drop(automaton: Automaton): void {
+    this.#memory.drop(automaton);
+  }
+
   isEnd(id: number): boolean {
     return this.#endIds.has(id);
   }
 
+  /** Whether an answer may end with this token: as its end, or as the last thing that the grammar names. */
+  mayEndWith(automaton: Automaton, state: State, id: number): boolean {
+    if (state.isComplete) return true;
+    this.#begin(automaton);
+    return this.#isLastOf(automaton, state, id);
+  }
+
+  #isLastOf(automaton: Automaton, state: State, id: number): boolean {
+    return !state.isFree && automaton.readToken(state, id)?.isComplete === true;
+  }
+
   /** The state after one more token, which ends no answer; null if it may not come. */
   read(automaton: Automaton, state: State, id: number): State | null {
+    this.#begin(automaton);
+    return this.#after(automaton, state, id);
+  }
+
+  /** Bit t % 32 of word ⌊t / 32⌋ is 1 if token t may come. Shared memory that is never changed. */
+  of(automaton: Automaton, state: State): Uint32Array {
+    return state.mask ?? this.#make(automaton, state);
+  }
+
+  #begin(automaton: Automaton): void {
+    this.#memory.use(automaton);
     automaton.begin();
+  }
+
+  #after(automaton: Automaton, state: State, id: number): State | null {
     const bytes = bytesOfToken(this.vocabulary, id);
     if (this.#specialIds.has(id) && !state.isFree) return automaton.readToken(state, id);
     return bytes.length > 0 || this.#specialIds.has(id) ? automaton.read(state, bytes) : null;
   }
 
-  /** Bit t % 32 of word ⌊t / 32⌋ is 1 if token t may come. Shared memory that is never changed. */
-  of(automaton: Automaton, state: State): Uint32Array {
-    const mask = state.mask ?? this.#make(automaton, state);
-    state.mask = mask;
-    this.#kept.delete(state);
-    this.#kept.add(state);
-    if (this.#kept.size > this.#maxKept) {
-      const [oldest] = this.#kept;
-      oldest!.mask = undefined;
-      this.#kept.delete(oldest!);
-    }
-    return mask;
-  }
-
   #make(automaton: Automaton, state: State): Uint32Array {
     // Written in ordinary memory, which is faster.
     const mask = new Uint32Array(this.words);
-    automaton.begin();
+    this.#begin(automaton);
     this.#walk(automaton, state, mask);
     const specials = state.isFree ? this.#specialIds : automaton.tokens(state);
-    for (const id of specials) if (!this.isEnd(id) && this.read(automaton, state, id)) allow(mask, id);
+    for (const id of specials)
+      if (this.isEnd(id) ? this.#isLastOf(automaton, state, id) : this.#after(automaton, state, id)) allow(mask, id);
     if (state.isComplete) for (const id of this.#endIds) allow(mask, id);
     if (mask.every((word) => word === 0)) throw noToken();
     const shared = new Uint32Array(new SharedArrayBuffer(mask.byteLength));
     shared.set(mask);
+    automaton.keepMask(state, shared);
     return shared;
   }
 

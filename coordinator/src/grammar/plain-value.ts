@@ -18,7 +18,7 @@ import type { PlainValue } from './grammar-source.ts';
 import { refused, type SchemaContext, type SchemaPart } from './json/schema-reader.ts';
 import { compilerOf } from './json/schema-compiler.ts';
 import { limitsOf, shapeExpression } from './json/string-schema.ts';
-import { isProductive, productiveRules } from './productive.ts';
+import { productiveParts } from './productive.ts';
 import type { RegexStyle } from './regex.ts';
 import { untilRules } from './until.ts';
 
@@ -87,7 +87,7 @@ class PlainStrings {
     if (least > most) return NEVER;
     if (!shape) return least > 0 || most < Infinity ? this.#counted(least, most) : this.any;
     const match = shapeExpression(compiler, { ...limits, shape }, this.#style);
-    if (!isProductive(match, productiveRules(match)))
+    if (!productiveParts(match).has(match))
       throw refused(shape.keyword, shape.place, `let it match a text without “${this.#part.close[0]}”`);
     return sequence(match, this.#closing);
   }

@@ -1,6 +1,6 @@
-import { call, type Expression, NEVER, type Rule } from './expression.ts';
+import { call, type Expression, isBroken, NEVER, type Rule } from './expression.ts';
 import { unsupported, WorkBudget } from './grammar-error.ts';
-import { isProductive, productiveRules } from './productive.ts';
+import { productiveParts } from './productive.ts';
 import { utf8Ranges } from './utf8-ranges.ts';
 
 /** One step of a program. */
@@ -40,20 +40,19 @@ class ProgramBuilder {
   readonly #entries: number[] = [];
   readonly #ruleNumbers = new Map<Rule, number>();
   readonly #rules: Rule[] = [];
-  readonly #productive: ReadonlySet<Rule>;
+  readonly #productive: ReadonlySet<Expression>;
   readonly #repeated = new Map<Expression, Rule>();
-  readonly #fitting = new Map<Expression, boolean>();
   readonly #budget = new WorkBudget(MAX_INSTRUCTIONS, 'parts in all');
   /** Shares the ends of characters' bytes. */
   readonly #bytes = new Map<string, number>();
 
   constructor(root: Expression) {
     this.#rules.push({ name: 'root', body: root });
-    this.#productive = productiveRules(root);
+    this.#productive = productiveParts(root);
   }
 
   build(root: Expression): Program {
-    if (!this.#canFit(root)) throw unsupported('no finite text fits it');
+    if (!this.#productive.has(root)) throw unsupported('no finite text fits it');
     // Rules are added while others are compiled.
     for (let index = 0; index < this.#rules.length; index++)
       this.#entries[index] = this.#compile(this.#rules[index]!.body ?? NEVER, RETURN, 0);
@@ -66,6 +65,7 @@ class ProgramBuilder {
     this.#budget.spend();
     switch (expression.kind) {
       case 'text':
+        if (isBroken(expression.text)) throw unsupported('a text with half of a surrogate pair; leave it out');
         return Buffer.from(expression.text).reduceRight((at, byte) => this.#byte(byte, byte, at), next);
       case 'chars':
         return this.#chars(expression, next);
@@ -74,7 +74,7 @@ class ProgramBuilder {
       case 'sequence':
         return expression.parts.reduceRight((at, part) => this.#compile(part, at, depth + 1), next);
       case 'choice': {
-        const options = expression.options.filter((option) => this.#canFit(option));
+        const options = expression.options.filter((option) => this.#productive.has(option));
         return this.#split(options.map((option) => this.#compile(option, next, depth + 1)));
       }
       case 'repeat':
@@ -84,24 +84,16 @@ class ProgramBuilder {
     }
   }
 
-  #canFit(expression: Expression): boolean {
-    let canFit = this.#fitting.get(expression);
-    if (canFit === undefined) {
-      canFit = isProductive(expression, this.#productive);
-      this.#fitting.set(expression, canFit);
-    }
-    return canFit;
-  }
-
   #chars({ ranges }: Extract<Expression, { kind: 'chars' }>, next: number): number {
-    const alternatives = ranges.flatMap((range) => utf8Ranges(range));
-    return this.#split(
-      alternatives.map((bytes) => bytes.reduceRight((at, [first, last]) => this.#byte(first, last, at), next)),
-    );
+    const targets: number[] = [];
+    for (const range of ranges)
+      for (const bytes of utf8Ranges(range))
+        targets.push(bytes.reduceRight((at, [first, last]) => this.#byte(first, last, at), next));
+    return this.#split(targets);
   }
 
   #repeat({ part, least, most }: Extract<Expression, { kind: 'repeat' }>, next: number, depth: number): number {
-    const isPossible = this.#canFit(part);
+    const isPossible = this.#productive.has(part);
     const copies = most === Infinity ? least + 1 : most;
     if (isPossible && copies > MAX_COPIES) {
       // A rule is written once.
@@ -116,7 +108,8 @@ class ProgramBuilder {
     let at = next;
     if (most === Infinity) {
       const targets: number[] = [];
-      at = this.#split(targets);
+      this.#budget.spend(2);
+      at = this.#add({ op: 'split', targets });
       targets.push(this.#compile(part, at, depth + 1), next);
     } else {
       for (let count = least; count < most; count++) at = this.#split([this.#compile(part, at, depth + 1), next]);
@@ -145,8 +138,10 @@ class ProgramBuilder {
     return at;
   }
 
-  #split(targets: number[]): number {
-    this.#budget.spend(targets.length);
+  #split(options: readonly number[]): number {
+    this.#budget.spend(options.length);
+    // The same alternative twice would be gone through again and again.
+    const targets = [...new Set(options)];
     return targets.length === 1 ? targets[0]! : this.#add({ op: 'split', targets });
   }
 
@@ -178,7 +173,10 @@ function refuseLeftRecursion({ instructions, entries }: Program): void {
       budget.spend();
       const instruction = instructions[at]!;
       if (instruction.op === 'return') nullable.add(rule);
-      if (instruction.op === 'split') open.push(...instruction.targets);
+      if (instruction.op === 'split') {
+        budget.spend(instruction.targets.length);
+        for (const target of instruction.targets) open.push(target);
+      }
       if (instruction.op !== 'call') continue;
       rules.add(instruction.rule);
       if (nullable.has(instruction.rule)) open.push(instruction.next);

@@ -22,6 +22,11 @@ export class Session {
     this.#state = state;
   }
 
+  /** About what the state takes that it is in. */
+  get heldBytes(): number {
+    return this.#failure || this.#hasEnded ? 0 : this.#state.bytes;
+  }
+
   accept(token: number): void {
     if (this.#failure || this.#hasEnded) return;
     if (this.#masks.isEnd(token)) {
@@ -60,7 +65,7 @@ export class Session {
     for (const draft of drafts) {
       if (!state) break;
       if (this.#masks.isEnd(draft)) {
-        if (state.isComplete) states.push(undefined);
+        if (this.#masks.mayEndWith(this.#automaton, state, draft)) states.push(undefined);
         break;
       }
       const next = this.#masks.read(this.#automaton, state, draft);

@@ -9,7 +9,7 @@ export interface Vocabulary {
   starts: Uint32Array;
   /** Tokens that are no text, such as marks of turns. */
   specialIds: readonly number[];
-  /** Tokens that end an answer; they are allowed where the grammar is complete. */
+  /** Tokens that end an answer; they are allowed where the grammar is complete, or complete after one that it names. */
   endIds: readonly number[];
 }
 

@@ -1,4 +1,4 @@
-import { isObject, listAt, refused, type SchemaPart, valueOf } from './schema-reader.ts';
+import { isObject, listAt, refused, type SchemaContext, type SchemaPart, valueOf } from './schema-reader.ts';
 
 /** What says more about values than an enum does. */
 const CONSTRAINTS = (
@@ -41,9 +41,15 @@ export function isOfType(value: unknown, type: string): boolean {
 }
 
 /** The values that all enums and consts allow, by their texts; undefined if there is none of them. */
-export function commonValues(parts: readonly SchemaPart[]): ReadonlyMap<string, unknown> | undefined {
-  const [first, ...others] = parts.flatMap((part) => enumOf(part) ?? []);
-  return first && new Map([...first].filter(([key]) => others.every((other) => other.has(key))));
+export function commonValues(
+  compiler: SchemaContext,
+  parts: readonly SchemaPart[],
+): ReadonlyMap<string, unknown> | undefined {
+  const enumsOfParts = parts.flatMap((part) => enumOf(part) ?? []);
+  const [smallest] = enumsOfParts.toSorted((a, b) => a.size - b.size);
+  if (!smallest || enumsOfParts.length === 1) return smallest;
+  compiler.spend(smallest.size * enumsOfParts.length);
+  return new Map([...smallest].filter(([key]) => enumsOfParts.every((other) => other.has(key))));
 }
 
 /** Refuses what else is said about values that are listed. */

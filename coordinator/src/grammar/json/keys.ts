@@ -13,6 +13,7 @@ import {
 } from '../expression.ts';
 import { unsupported } from '../grammar-error.ts';
 import { quoted } from './json-values.ts';
+import type { SchemaContext } from './schema-reader.ts';
 
 /** Characters that need no escape, so that a key can be written in one way only. */
 const PLAIN: readonly CharRange[] = [
@@ -21,6 +22,8 @@ const PLAIN: readonly CharRange[] = [
   [0x5d, 0x10ffff],
 ];
 const MAX_NAME = 128;
+/** What a character of a name counts as. */
+const CHARACTER_STEPS = 4;
 
 interface Node {
   isName: boolean;
@@ -28,13 +31,14 @@ interface Node {
 }
 
 /** Keys that are none of the given names. */
-export function keyExcept(names: readonly string[]): Expression {
+export function keyExcept(compiler: SchemaContext, names: readonly string[]): Expression {
   const root: Node = { isName: false, children: new Map() };
   for (const name of names) {
     if (name.length > MAX_NAME)
       throw unsupported(
         `a property’s name of more than ${MAX_NAME} characters beside additionalProperties; shorten it`,
       );
+    compiler.spend(CHARACTER_STEPS * name.length);
     let at = root;
     for (const character of name) {
       const next = at.children.get(character) ?? { isName: false, children: new Map<string, Node>() };

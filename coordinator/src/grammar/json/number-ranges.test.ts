@@ -63,4 +63,21 @@ describe('numbers with bounds', () => {
       { numRuns: 150, seed: 4 },
     );
   });
+
+  it.each([
+    [
+      { exclusiveMinimum: 1e15, maximum: 2e15 },
+      ['1000000000000000.01', '1000000000000000.0625'],
+      ['1000000000000000.07'],
+    ],
+    [{ minimum: 1, exclusiveMaximum: 1e15 }, ['1000000000000000', '999999999999999.99'], ['999999999999999.9']],
+    [{ exclusiveMinimum: -1e16, maximum: 0 }, ['-10000000000000000', '-9999999999999999.5'], ['-9999999999999998']],
+    [{ exclusiveMinimum: 1e15, exclusiveMaximum: 1e15 + 0.125 }, ['1000000000000000', '1000000000000000.1'], []],
+  ])('are compared as doubles where one stands for many numbers: %j', (limits, bad, good) => {
+    const read = reader({ type: 'number', ...limits });
+    for (const text of [...bad, ...good]) {
+      expect([text, fits(Number(text), limits)]).toEqual([text, good.includes(text as never)]);
+      expect([text, read?.(text) ?? false]).toEqual([text, good.includes(text as never)]);
+    }
+  });
 });

@@ -37,17 +37,29 @@ const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 function scaled({ value, isExclusive }: Bound, digits: number, direction: 'up' | 'down'): bigint {
   // Beyond what is written anyway, and where toFixed would give an exponent.
   const near = Math.max(-1e20, Math.min(1e20, value));
-  let at = BigInt(near.toFixed(digits).replace('.', ''));
-  const step = direction === 'up' ? 1n : -1n;
-  const isWithin = (): boolean => {
-    const distance = direction === 'up' ? Number(`${at}e-${digits}`) - value : value - Number(`${at}e-${digits}`);
-    return isExclusive ? distance > 0 : distance >= 0;
-  };
+  const at = BigInt(near.toFixed(digits).replace('.', ''));
   if (Math.abs(value) > 1e20) return at;
-  // From outside to the first that is within.
-  at -= 2n * step;
-  for (let count = 0; count < 65_536 && !isWithin(); count++) at += step;
-  return at;
+  const isWithin = (candidate: bigint): boolean => {
+    const distance = Number(`${candidate}e-${digits}`) - value;
+    return isExclusive && distance === 0 ? false : direction === 'up' ? distance >= 0 : distance <= 0;
+  };
+  return firstWithin(at, direction === 'up' ? 1n : -1n, isWithin);
+}
+
+/** The first in a direction that is within, found by doubling steps and then halving them: a double may stand for 10^14 others. */
+function firstWithin(near: bigint, direction: bigint, isWithin: (candidate: bigint) => boolean): bigint {
+  let step = direction;
+  while (isWithin(near - step)) step *= 2n;
+  let outside = near - step;
+  step = direction;
+  while (!isWithin(near + step)) step *= 2n;
+  let within = near + step;
+  while (within - outside !== direction) {
+    const middle = (within + outside) / 2n;
+    if (isWithin(middle)) within = middle;
+    else outside = middle;
+  }
+  return within;
 }
 
 function signed(least: bigint, most: bigint, write: (least: bigint, most: bigint) => Expression): Expression {

@@ -2,17 +2,8 @@ import { call, choice, EMPTY, type Expression, NEVER, optional, repeat, type Rul
 import { unsupported, WorkBudget } from '../grammar-error.ts';
 import { regexExpression } from '../regex.ts';
 import { keyExcept } from './keys.ts';
-import {
-  bracketed,
-  COLON,
-  COMMA,
-  JSON_CHARACTER,
-  JSON_STRING,
-  jsonSpelling,
-  jsonText,
-  quoted,
-  SPACE,
-} from './json-values.ts';
+import { jsonStyle } from './json-style.ts';
+import { bracketed, COLON, COMMA, JSON_STRING, jsonText, quoted, SPACE } from './json-values.ts';
 import {
   countAt,
   mapAt,
@@ -83,7 +74,7 @@ function otherMembers(
     nameSchemas.length > 0
       ? compiler.expressionOf([{ schema: { type: 'string' }, place: '#' }, ...nameSchemas])
       : names.length > 0
-        ? keyExcept(names)
+        ? keyExcept(compiler, names)
         : JSON_STRING;
   return memberOf(key, compiler.expressionOf(explicit));
 }
@@ -103,9 +94,8 @@ function patternOf(
   compiler.spend(4 * pattern.length);
   if (second || explicit.some(({ schema }) => schema !== false))
     throw refused('patternProperties', part.place, 'use one pattern, and additionalProperties: false');
-  const style = { spell: jsonSpelling, around: repeat(JSON_CHARACTER, 0, Infinity) };
   const schema = subschema(value, `${part.place}/patternProperties`);
-  return { key: quoted(regexExpression(pattern, style)), schema };
+  return { key: quoted(regexExpression(pattern, jsonStyle(compiler))), schema };
 }
 
 /** The members of an object, of which there may be few enough to be counted. */

@@ -2,7 +2,7 @@ import { call, choice, type Expression, JSON_WORDS, NEVER, type Rule, text } fro
 import { unsupported, WorkBudget } from '../grammar-error.ts';
 import type { JsonSchema } from '../grammar-source.ts';
 import { arrayExpression } from './array-schema.ts';
-import { areDisjoint } from './disjoint.ts';
+import { areDisjoint, factsOf } from './disjoint.ts';
 import { commonValues, isOfType, refuseOtherConstraints } from './enum-values.ts';
 import { JSON_VALUE } from './json-values.ts';
 import { numberExpression } from './number-schema.ts';
@@ -18,15 +18,16 @@ import {
   subschemasAt,
   textAt,
 } from './schema-reader.ts';
+import { workOfSource } from './source-work.ts';
 import { stringExpression } from './string-schema.ts';
 import { typesOf } from './schema-types.ts';
 
 /** Sets of schemas that a value has to fit; each becomes a rule. */
 const MAX_SETS = 5_000;
-/** Steps of about a microsecond, each of a keyword or a few characters, over all sets. */
-const MAX_WORK = 300_000;
-/** What comparing two options of `oneOf` counts as. */
-const COMPARISON_STEPS = 40;
+/** What a set counts as, besides reading its schemas. */
+const SET_STEPS = 16;
+/** What comparing two options of `oneOf` counts as, besides what is compared. */
+const COMPARISON_STEPS = 8;
 
 /** Of a set's values. */
 interface Alternatives {
@@ -49,7 +50,7 @@ export class SchemaCompiler implements SchemaContext {
   /** By the schemas that all apply. */
   readonly #rules = new Map<string, Rule>();
   readonly #sets = new WorkBudget(MAX_SETS, 'combinations of schemas');
-  readonly #work = new WorkBudget(MAX_WORK, 'steps to read its combinations of schemas');
+  readonly #work = workOfSource();
   /** Rules whose bodies are still to be made, so that deep schemas need no deep stack. */
   readonly #open: { rule: Rule; parts: SchemaPart[] }[] = [];
 
@@ -79,7 +80,7 @@ export class SchemaCompiler implements SchemaContext {
       open.push(...sets.toReversed());
       for (const value of values)
         if (typeof value === 'string') apart.strings.push(spelling.value(value));
-        else apart.others.push(text(JSON.stringify(value)));
+        else apart.others.push(this.#textOf(value));
       for (const type of types)
         if (type === 'string') apart.strings.push(spelling.anyOf(this, parts));
         else apart.others.push(this.#ofType(type, parts));
@@ -100,33 +101,38 @@ export class SchemaCompiler implements SchemaContext {
 
   /** With what `$ref` and `allOf` add; undefined if one of them is false. */
   flatten(schemas: readonly Subschema[], known: readonly SchemaPart[] = []): SchemaPart[] | undefined {
+    this.#work.spend(known.length);
     const parts = [...known];
     const seen = new Set(parts.map(({ schema }) => schema));
+    const withOptions = new Set(known.filter(({ chosen }) => chosen.length > 0).map(({ schema }) => schema));
     const open = [...schemas].reverse();
     for (let next = open.pop(); next; next = open.pop()) {
+      this.#work.spend();
       const { schema, place } = next;
       if (schema === false) return undefined;
       if (schema === true) continue;
-      if (known.some((part) => part.schema === schema && part.chosen.length > 0))
+      if (withOptions.has(schema))
         throw refused(
           '$ref',
           place,
           'it refers to what it is an option of, so that it says nothing; leave that option out',
         );
       if (seen.has(schema)) continue;
-      this.#work.spend();
       seen.add(schema);
       const part = { schema, place, chosen: [] };
       checkKeywords(part);
       parts.push(part);
-      open.push(...(subschemasAt(part, 'allOf') ?? []).reverse());
+      for (const one of (subschemasAt(part, 'allOf') ?? []).reverse()) open.push(one);
       const ref = textAt(part, '$ref');
-      if (ref !== undefined) open.push(resolve(this.#root, ref, place));
+      if (ref === undefined) continue;
+      this.#work.spend(ref.length / 8);
+      open.push(resolve(this.#root, ref, place));
     }
     return parts;
   }
 
   #ruleOf(parts: SchemaPart[]): Expression {
+    this.#work.spend(parts.length);
     const key = parts
       .map(({ schema, chosen }) => `${this.#idOf(schema)}${chosen.join('')}`)
       .sort()
@@ -135,6 +141,7 @@ export class SchemaCompiler implements SchemaContext {
     let rule = this.#rules.get(key);
     if (!rule) {
       this.#sets.spend();
+      this.#work.spend(SET_STEPS);
       rule = { name: parts[0]!.place };
       this.#rules.set(key, rule);
       this.#open.push({ rule, parts });
@@ -151,26 +158,29 @@ export class SchemaCompiler implements SchemaContext {
   #body(parts: SchemaPart[]): Expression {
     const { sets, values = [], types = [] } = this.#alternatives(parts);
     if (sets) return choice(...sets.map((set) => (set ? this.#ruleOf(set) : NEVER)));
-    return choice(
-      ...values.map((value) => text(JSON.stringify(value))),
-      ...types.map((type) => this.#ofType(type, parts)),
-    );
+    return choice(...values.map((value) => this.#textOf(value)), ...types.map((type) => this.#ofType(type, parts)));
   }
 
   /** What values that fit all parts may be: what fits one of several sets, one of some values, or anything of some types. */
   #alternatives(parts: SchemaPart[]): Alternatives {
-    for (const { schema } of parts) this.#work.spend(Object.keys(schema).length);
+    for (const { schema } of parts) this.#work.spend(1 + Object.keys(schema).length);
     for (const keyword of ['anyOf', 'oneOf'])
       for (const part of parts) {
         const options = part.chosen.includes(keyword) ? undefined : subschemasAt(part, keyword);
         if (options) return { sets: this.#setsOfOptions(parts, part, keyword, options) };
       }
-    const values = commonValues(parts);
+    const values = commonValues(this, parts);
     const types = typesOf(parts);
     if (!values) return { types };
     refuseOtherConstraints(parts);
     this.#work.spend(values.size);
     return { values: [...values.values()].filter((value) => types.some((type) => isOfType(value, type))) };
+  }
+
+  #textOf(value: unknown): Expression {
+    const json = JSON.stringify(value);
+    this.#work.spend(json.length / 16);
+    return text(json);
   }
 
   #setsOfOptions(
@@ -188,11 +198,11 @@ export class SchemaCompiler implements SchemaContext {
 
   #checkDisjoint(sets: (SchemaPart[] | undefined)[], { place }: SchemaPart): void {
     this.#work.spend(sets.length);
-    const possible = sets.filter((set) => set !== undefined);
-    for (const [index, set] of possible.entries())
+    const possible = sets.flatMap((set) => (set ? factsOf(this, set) : []));
+    for (const [index, facts] of possible.entries())
       for (const other of possible.slice(index + 1)) {
-        this.#work.spend(COMPARISON_STEPS + set.length + other.length);
-        if (areDisjoint(this, set, other)) continue;
+        this.#work.spend(COMPARISON_STEPS);
+        if (areDisjoint(this, facts, other)) continue;
         throw refused('oneOf', place, 'use anyOf, or give each option a required property with a const of its own');
       }
   }
@@ -207,7 +217,7 @@ export class SchemaCompiler implements SchemaContext {
         return stringExpression(this, parts);
       case 'integer':
       case 'number':
-        return numberExpression(parts, type);
+        return numberExpression(this, parts, type);
       case 'boolean':
         return choice(...JSON_WORDS.boolean);
       default:

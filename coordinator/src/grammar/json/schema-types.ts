@@ -43,6 +43,7 @@ function ownTypes({ schema, place }: SchemaPart): string[] | undefined {
   const value = valueOf(schema, 'type');
   if (value === undefined) return undefined;
   const listed = Array.isArray(value) ? (value as unknown[]) : [value];
+  if (listed.length > TYPES.length) throw unsupported(`“type” at ${place} lists more types than there are`);
   for (const type of listed)
     if (!TYPES.includes(type as (typeof TYPES)[number]))
       throw unsupported(`“type” at ${place} must be one of ${TYPES.join(', ')}, or a list of them`);

@@ -1,7 +1,8 @@
-import { call, choice, type Expression, NEVER, repeat, sequence } from '../expression.ts';
+import { call, choice, EMPTY, type Expression, NEVER, repeat, sequence } from '../expression.ts';
 import { GrammarError } from '../grammar-error.ts';
 import { regexExpression, type RegexStyle } from '../regex.ts';
 import { formatPattern, STRING_FORMATS } from './formats.ts';
+import { jsonStyle } from './json-style.ts';
 import { JSON_CHARACTER, JSON_STRING, jsonSpelling, quoted } from './json-values.ts';
 import { countAt, refused, type SchemaContext, type SchemaPart, textAt } from './schema-reader.ts';
 
@@ -28,11 +29,23 @@ interface Shape {
 export function stringExpression(compiler: SchemaContext, parts: readonly SchemaPart[]): Expression {
   const { least, most, shape } = limitsOf(parts);
   if (least > most) return NEVER;
-  if (shape) return quoted(shapeExpression(compiler, { least, most, shape }, JSON_STYLE));
+  if (shape?.keyword === 'format') return formatExpression(shape.pattern);
+  if (shape) return quoted(shapeExpression(compiler, { least, most, shape }, jsonStyle(compiler)));
   return least > 0 || most < Infinity ? quoted(charactersOf(least, most)) : JSON_STRING;
 }
 
-const JSON_STYLE: RegexStyle = { spell: jsonSpelling, around: repeat(JSON_CHARACTER, 0, Infinity) };
+const formats = new Map<string, Expression>();
+
+/** The strings of a format as JSON; each is made once. */
+function formatExpression(pattern: string): Expression {
+  let known = formats.get(pattern);
+  if (!known) {
+    const body = quoted(regexExpression(pattern, { spell: jsonSpelling, around: EMPTY }));
+    known = call({ name: 'format', body });
+    formats.set(pattern, known);
+  }
+  return known;
+}
 
 /** The strings of a pattern or format. */
 export function shapeExpression(
@@ -77,10 +90,10 @@ export function limitsOf(parts: readonly SchemaPart[]): Limits {
 
 function lengthsOf(parts: readonly SchemaPart[]): { least: number; most: number } {
   let [least, most] = [0, Infinity];
+  const isShaped = parts.some(({ schema }) => 'pattern' in schema || 'format' in schema);
   for (const part of parts) {
     least = Math.max(least, countAt(part, 'minLength') ?? 0);
     most = Math.min(most, countAt(part, 'maxLength') ?? Infinity);
-    const isShaped = parts.some(({ schema }) => 'pattern' in schema || 'format' in schema);
     refuseAbove(part, 'minLength', MAX_COUNTED);
     refuseAbove(part, 'maxLength', isShaped ? MAX_COUNTED : MAX_LENGTH);
   }
