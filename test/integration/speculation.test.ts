@@ -70,14 +70,19 @@ async function generate(promptIds: readonly number[], more: Partial<GenerationRe
   return { tokens, usage };
 }
 
-/** Tokens with even ids only, as other threads would say. */
-function evenTokens(): TokenConstraint {
+/** Later than any pass waits for a mask. */
+const LATE_MS = 80;
+
+/** Tokens with even ids only, as other threads would say; every so many masks late. */
+function evenTokens(lateEvery = Number.POSITIVE_INFINITY): TokenConstraint {
+  let asked = 0;
   const mask = new Uint32Array(Math.ceil(core.config.vocabSize / 32)).fill(0x55555555);
   const odd = (id: number): boolean => id % 2 === 1;
   return {
     allowedDrafts: async (drafts) => (drafts.some(odd) ? drafts.findIndex(odd) : drafts.length),
     masks: async (drafts) => {
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      const isLate = asked++ % lateEvery === lateEvery - 1;
+      await new Promise((resolve) => setTimeout(resolve, isLate ? LATE_MS : 1));
       return Array.from({ length: drafts.length + 1 }, () => mask);
     },
     accept: () => {},
@@ -122,6 +127,21 @@ describe('answers of the default model', () => {
     // The biases make an end likely as soon as it may come.
     expect(plain[2]!.tokens.length).toBeGreaterThanOrEqual(12);
     expect(plain[3]!.tokens).toHaveLength(30);
+  });
+
+  it('are bit for bit the same with masks that come too late for their passes, alone and together', async () => {
+    const asked = [1, 2, 5].map((lateEvery, i) => (isLate: boolean): [number[], Partial<GenerationRequest>] => {
+      const constraint = evenTokens(isLate ? lateEvery : undefined);
+      return [GOLDEN[i]!.prompt_ids, { seed: i, maxTokens: 12, temperature: i / 2, topLogprobs: 2, constraint }];
+    });
+    const inTime = [];
+    for (const each of asked) inTime.push(await generate(...each(false)));
+    const passesBefore = core.scheduler.passes;
+    const late = await Promise.all(asked.map((each) => generate(...each(true))));
+    expect(late.map(({ tokens }) => tokens)).toEqual(inTime.map(({ tokens }) => tokens));
+    // Those whose masks are always late have no drafts, and two passes for their first token.
+    expect(late[0]!.usage!.drafted).toBe(0);
+    expect(core.scheduler.passes - passesBefore).toBeGreaterThan(12);
   });
 
   it.each([
