@@ -1,6 +1,7 @@
 import { argmax, type TokenAnswer } from '@shoal/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
+import { ConstraintGuard } from '../../coordinator/src/scheduler/constraint-guard.ts';
 import type {
   GenerationEvent,
   GenerationRequest,
@@ -136,12 +137,11 @@ describe('answers of the default model', () => {
     });
     const inTime = [];
     for (const each of asked) inTime.push(await generate(...each(false)));
-    const passesBefore = core.scheduler.passes;
+    const wasLate = vi.spyOn(ConstraintGuard.prototype, 'wasLate');
     const late = await Promise.all(asked.map((each) => generate(...each(true))));
     expect(late.map(({ tokens }) => tokens)).toEqual(inTime.map(({ tokens }) => tokens));
-    // Those whose masks are always late have no drafts, and two passes for their first token.
-    expect(late[0]!.usage!.drafted).toBe(0);
-    expect(core.scheduler.passes - passesBefore).toBeGreaterThan(12);
+    expect(wasLate.mock.calls.length).toBeGreaterThanOrEqual(3);
+    wasLate.mockRestore();
   });
 
   it.each([

@@ -23,8 +23,8 @@ export class MicroBatchBuilder {
 
   /**
    * The next of `microBatches` micro-batches, `freeRunners` of which are not in a pass: about an equal part of all rows, from
-   * sequences that are in no other pass and await no mask. Decoding sequences come first, then as many prompt rows as the budget and the share
-   * allow. If that is less than half of what the shortest prompt could take, prompts are left to another micro-batch, because
+   * sequences that are in no other pass and await no mask. Decoding sequences come first, then as many prompt rows as the budget
+   * and the share allow. If that is less than half of what the shortest prompt could take, prompts are left to another micro-batch, because
    * every piece of a prompt costs its sequence a lap for each layer.
    */
   next(running: readonly Sequence[], microBatches: number, freeRunners: number): MicroBatch {
