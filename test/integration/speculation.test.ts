@@ -1,6 +1,7 @@
 import { argmax, type TokenAnswer } from '@shoal/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Core, createCore } from '../../coordinator/src/index.ts';
+import { ConstraintGuard } from '../../coordinator/src/scheduler/constraint-guard.ts';
 import type {
   GenerationEvent,
   GenerationRequest,
@@ -70,14 +71,19 @@ async function generate(promptIds: readonly number[], more: Partial<GenerationRe
   return { tokens, usage };
 }
 
-/** Tokens with even ids only, as other threads would say. */
-function evenTokens(): TokenConstraint {
+/** Later than any pass waits for a mask. */
+const LATE_MS = 80;
+
+/** Tokens with even ids only, as other threads would say; every so many masks late. */
+function evenTokens(lateEvery = Number.POSITIVE_INFINITY): TokenConstraint {
+  let asked = 0;
   const mask = new Uint32Array(Math.ceil(core.config.vocabSize / 32)).fill(0x55555555);
   const odd = (id: number): boolean => id % 2 === 1;
   return {
     allowedDrafts: async (drafts) => (drafts.some(odd) ? drafts.findIndex(odd) : drafts.length),
     masks: async (drafts) => {
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      const isLate = asked++ % lateEvery === lateEvery - 1;
+      await new Promise((resolve) => setTimeout(resolve, isLate ? LATE_MS : 1));
       return Array.from({ length: drafts.length + 1 }, () => mask);
     },
     accept: () => {},
@@ -122,6 +128,20 @@ describe('answers of the default model', () => {
     // The biases make an end likely as soon as it may come.
     expect(plain[2]!.tokens.length).toBeGreaterThanOrEqual(12);
     expect(plain[3]!.tokens).toHaveLength(30);
+  });
+
+  it('are bit for bit the same with masks that come too late for their passes, alone and together', async () => {
+    const asked = [1, 2, 5].map((lateEvery, i) => (isLate: boolean): [number[], Partial<GenerationRequest>] => {
+      const constraint = evenTokens(isLate ? lateEvery : undefined);
+      return [GOLDEN[i]!.prompt_ids, { seed: i, maxTokens: 12, temperature: i / 2, topLogprobs: 2, constraint }];
+    });
+    const inTime = [];
+    for (const each of asked) inTime.push(await generate(...each(false)));
+    const wasLate = vi.spyOn(ConstraintGuard.prototype, 'wasLate');
+    const late = await Promise.all(asked.map((each) => generate(...each(true))));
+    expect(late.map(({ tokens }) => tokens)).toEqual(inTime.map(({ tokens }) => tokens));
+    expect(wasLate.mock.calls.length).toBeGreaterThanOrEqual(3);
+    wasLate.mockRestore();
   });
 
   it.each([

@@ -1,50 +1,13 @@
-import { createRng, sample } from '@shoal/model';
+import { createRng } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { GenerationEvent, GenerationRequest } from './generation.ts';
-import { EOS, logitsAfter, VOCAB } from './testing/hash-engine.ts';
+import type { GenerationEvent } from './generation.ts';
+import { alternating, anyRequest, type Asked, expected, idsOf } from './testing/any-request.ts';
+import { EOS, VOCAB } from './testing/hash-engine.ts';
 import { collect, open, request, type Setting } from './testing/hash-scheduler.ts';
 import { RuleConstraint, type Rule } from './testing/rule-constraint.ts';
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
 afterEach(() => void vi.useRealTimers());
-
-type Asked = GenerationRequest & { rule?: Rule };
-
-/** What the answer must be: token by token from the model's logits, with nothing kept from one to the next. */
-function expected({ rule, ...asked }: Asked): { ids: number[]; stopTokenId?: number } {
-  const { promptIds, maxTokens, temperature, topP, topK, minP, seed, stopTokenIds = [], ignoreEos } = asked;
-  const rng = createRng(seed);
-  const ids: number[] = [];
-  const count = (tokenId: number): number => ids.filter((id) => id === tokenId).length;
-  while (ids.length < maxTokens) {
-    const text = [...promptIds, ...ids];
-    const isEarly = ids.length < (asked.minTokens ?? 0);
-    const isBanned = (id: number): boolean =>
-      isEarly
-        ? id === EOS || stopTokenIds.includes(id)
-        : ignoreEos === true && id === EOS && !stopTokenIds.includes(id);
-    const all = Array.from({ length: VOCAB }, (_, id) => id);
-    const ruled = all.filter((id) => rule?.(ids, id) ?? true);
-    const unbanned = ruled.filter((id) => !isBanned(id));
-    const allowed = unbanned.length > 0 ? unbanned : ruled;
-    const biases = new Map(asked.logitBias);
-    const penalties = {
-      repetition: asked.repetitionPenalty ?? 1,
-      frequency: asked.frequencyPenalty ?? 0,
-      presence: asked.presencePenalty ?? 0,
-      seen: Int32Array.from([...new Set(text)].flatMap((id) => [id, count(id)])),
-    };
-    const mask = Uint32Array.of(allowed.reduce((word, id) => word | (1 << id), 0));
-    const changes = { biases, penalties };
-    const tokenId = sample(logitsAfter(text), { temperature, topP, topK, minP, changes, mask, rng });
-    if (tokenId === EOS || stopTokenIds.includes(tokenId)) return { ids, stopTokenId: tokenId };
-    ids.push(tokenId);
-  }
-  return { ids };
-}
-
-const idsOf = (events: readonly object[]): number[] =>
-  (events as GenerationEvent[]).flatMap((event) => (event.type === 'token' ? [event.token.tokenId] : []));
 
 async function answer(setting: Setting, { rule, ...asked }: Asked) {
   const constraint = rule && new RuleConstraint(rule);
@@ -52,10 +15,6 @@ async function answer(setting: Setting, { rule, ...asked }: Asked) {
   const { events, usage } = await collect(scheduler.submit({ ...asked, constraint }));
   return { events, usage, constraint, passes: forward.passes };
 }
-
-/** Words of alternating kinds of tokens, of any length above three. */
-const alternating: Rule = (ids, tokenId) =>
-  tokenId === EOS ? ids.length >= 4 : tokenId % 2 === (ids.at(-1) ?? 1 + ids.length) % 2 || tokenId % 5 === 0;
 
 const cases: [string, Partial<Asked>][] = [
   ['a presence penalty', { presencePenalty: 1.5 }],
@@ -186,33 +145,3 @@ describe('answers in batches', () => {
     await vi.waitFor(() => expect(scheduler.kvBytesInUse).toBe(0));
   });
 });
-
-function anyRequest(i: number, rng: () => number): Asked {
-  const some = <T>(share: number, value: T): T | undefined => (rng() < share ? value : undefined);
-  const bias = new Map([
-    [EOS, rng() * 8],
-    [Math.floor(rng() * VOCAB), rng() * 6 - 3],
-  ]);
-  const given = {
-    minP: some(0.3, rng() / 3),
-    topK: some(0.3, 1 + Math.floor(rng() * 9)),
-    presencePenalty: some(0.4, rng() * 4 - 2),
-    frequencyPenalty: some(0.4, rng() * 4 - 2),
-    repetitionPenalty: some(0.4, 0.5 + rng()),
-    logitBias: some(0.5, bias),
-    stopTokenIds: some(0.3, [Math.floor(rng() * VOCAB)]),
-    ignoreEos: some(0.2, true),
-    minTokens: some(0.3, Math.floor(rng() * 12)),
-    rule: some(0.5, alternating),
-  };
-  return {
-    ...request(`request ${i}`, {
-      promptIds: Array.from({ length: 1 + Math.floor(rng() * 16) }, () => Math.floor(rng() * 4)),
-      maxTokens: 1 + Math.floor(rng() * 30),
-      temperature: rng() < 0.3 ? 0 : 0.3 + rng(),
-      topP: rng() < 0.5 ? 1 : 0.5 + rng() / 2,
-      seed: i,
-    }),
-    ...(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Partial<Asked>),
-  };
-}

@@ -17,6 +17,7 @@ import {
   type GenerationService,
   type Refusal,
 } from './generation.ts';
+import type { GraceClock } from './grace.ts';
 import { Latency } from './latency.ts';
 import { Admission } from './queue/admission.ts';
 import { ServiceRate } from './queue/service-rate.ts';
@@ -41,6 +42,8 @@ export interface SchedulerOptions {
   timeline?: Timeline | undefined;
   /** A clock in milliseconds; `performance.now()` by default. */
   now?: () => number;
+  /** Times how long passes wait for constraints; the system's by default. */
+  clock?: GraceClock | undefined;
 }
 
 export type SchedulerSpeculationOptions = Pick<
@@ -219,6 +222,7 @@ export class Scheduler implements GenerationService {
       eosTokenIds,
       vocabSize,
       deviceLimit: this.limits.deviceLimit,
+      now: this.now,
     });
     sequence.speculation = this.speculation.begin(sequence);
     this.#admission.add(sequence);
@@ -262,7 +266,7 @@ export class Scheduler implements GenerationService {
   }
 
   #openRunners(): PassRunner[] {
-    const { forward, experts, timeline } = this.#options;
+    const { forward, experts, timeline, clock } = this.#options;
     const options = {
       forward,
       experts,
@@ -272,6 +276,7 @@ export class Scheduler implements GenerationService {
       occupancy: this.occupancy,
       timeline,
       now: this.now,
+      clock,
       onPass: (times: PassTimes): void => this.#countPass(times),
       onTokens: (sequence: Sequence, count: number): void => this.#handedOver(sequence, count),
     };
@@ -280,6 +285,9 @@ export class Scheduler implements GenerationService {
 
   #watch(sequence: Sequence): void {
     const { signal } = sequence.request;
+    const { constraint } = sequence;
+    // After a pass, others begin anyway.
+    if (constraint) constraint.onMasks = () => sequence.inPass || this.#wake();
     const cancel = (): void => sequence.fail(new GenerationError('cancelled', 'The request was cancelled.'));
     signal.addEventListener('abort', cancel, { once: true });
     const { requestTimeoutMs } = this.limits;

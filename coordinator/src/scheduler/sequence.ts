@@ -14,6 +14,8 @@ import type { StreamSpeculation } from './speculation/stream.ts';
 export interface SequenceOptions extends Partial<SamplingModel> {
   /** The server's device limit, for requests that name none. */
   deviceLimit?: number;
+  /** A clock in milliseconds, for its constraint. */
+  now?: () => number;
 }
 
 /** One request in progress: its tokens, its KV cache, and the events that its reader has not taken yet. */
@@ -52,14 +54,14 @@ export class Sequence {
   readonly #onEnd: ((error?: GenerationError) => void)[] = [];
 
   constructor(request: GenerationRequest, createdMs: number, options: SequenceOptions = {}) {
-    const { eosTokenIds = [], vocabSize = Number.POSITIVE_INFINITY, deviceLimit = 0 } = options;
+    const { eosTokenIds = [], vocabSize = Number.POSITIVE_INFINITY, deviceLimit = 0, now } = options;
     this.request = request;
     this.createdMs = createdMs;
     this.ids = [...request.promptIds];
     this.sampling = new Sampling(request, { eosTokenIds, vocabSize });
     if (request.constraint) {
       const bannedEnds = (numDrafts: number): ReadonlySet<number> => this.sampling.bannedEnds(numDrafts);
-      const constraint = new ConstraintGuard(request.constraint, { vocabSize, bannedEnds });
+      const constraint = new ConstraintGuard(request.constraint, { vocabSize, bannedEnds, ...(now && { now }) });
       this.constraint = constraint;
       this.whenEnded(() => constraint.close());
     }
@@ -79,6 +81,11 @@ export class Sequence {
   /** Whether a pass is computing rows of it now. */
   get inPass(): boolean {
     return this.rowsInPass > 0;
+  }
+
+  /** Whether a pass may begin to compute rows of it: it is in none, and awaits no mask. */
+  get isReady(): boolean {
+    return !this.inPass && !this.constraint?.isAwaited;
   }
 
   /** Rows to compute before its next token can be chosen, drafts included. */

@@ -67,7 +67,8 @@ export async function forward(
   }
   batch.claim.release();
   const normed = rmsNorm(x, weights.norm, rows.length, config.rmsNormEps);
-  return { ...head(model, rows, normed, await masks), hidden: config.mtpHidden === 'after-norm' ? normed : x };
+  const settled = await masksAfterLayers(masks, config.numHiddenLayers - 1, observe);
+  return { ...head(model, rows, normed, settled), hidden: config.mtpHidden === 'after-norm' ? normed : x };
 }
 
 /** The tokens' embeddings, [numRows, hiddenSize]. */
@@ -85,6 +86,22 @@ export function embed({ config, weights }: Model, tokenIds: readonly number[]): 
 export function checkTokens(tokenIds: readonly number[], vocabSize: number): void {
   const r = tokenIds.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
   if (r >= 0) throw new RangeError(`row ${r}: token ${tokenIds[r]} is outside the vocabulary of ${vocabSize}`);
+}
+
+/** Awaits a pass's masks after its layers, the last of which is `layer`. The observer is told only if they aren't there. */
+export async function masksAfterLayers(
+  masks: Promise<readonly SettledMask[]>,
+  layer: number,
+  observe: ForwardObserver,
+): Promise<readonly SettledMask[]> {
+  let settled: readonly SettledMask[] | undefined;
+  void masks.then((all) => (settled = all));
+  // If they are there, this turn is enough to see it.
+  await Promise.resolve();
+  if (settled) return settled;
+  observe.awaitsMasks?.();
+  observe.waits?.(layer);
+  return masks.finally(() => observe.resumes?.(layer));
 }
 
 /** The output head, for the rows whose logits are needed; hidden [numRows, hiddenSize]. */

@@ -21,7 +21,7 @@ export {
   type SequenceCache,
   type SequencePages,
 } from './forward-engine.ts';
-export { checkTokens, forward, type ForwardResult, type HeadRow, type Model } from './forward.ts';
+export { checkTokens, forward, type ForwardResult, type HeadRow, masksAfterLayers, type Model } from './forward.ts';
 export { selectExperts } from './gate.ts';
 export { checkTruncate, KvCache, kvWidth, plainMhaWidth } from './kv-cache.ts';
 export { claimPositions, type ForwardObserver, type ForwardSegment } from './layer.ts';

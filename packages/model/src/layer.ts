@@ -18,6 +18,8 @@ export interface ForwardObserver {
    * are there by then.
    */
   waits?(layer: number): void;
+  /** All layers are done, and only the masks of tokens are awaited. Comes before `waits`, and only where that comes. */
+  awaitsMasks?(): void;
   /** What the pass awaited is there or has failed, and the pass continues or ends. */
   resumes?(layer: number): void;
   /** Some operations have ended, in an engine that does not compute on the calling thread. */

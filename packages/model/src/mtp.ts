@@ -1,5 +1,5 @@
 import type { ExpertDispatch } from './dispatch.ts';
-import { embed, type ForwardResult, head, type HeadRow, type Model } from './forward.ts';
+import { embed, type ForwardResult, head, type HeadRow, masksAfterLayers, type Model } from './forward.ts';
 import type { KvCache } from './kv-cache.ts';
 import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
@@ -58,5 +58,6 @@ export async function forwardMtp(
   }
   batch.claim.release();
   const normed = rmsNorm(x, mtp.sharedHeadNorm, rows.length, rmsNormEps);
-  return { ...head(model, rows, normed, await masks), hidden: config.mtpHidden === 'after-norm' ? normed : x };
+  const settled = await masksAfterLayers(masks, config.numHiddenLayers, observe);
+  return { ...head(model, rows, normed, settled), hidden: config.mtpHidden === 'after-norm' ? normed : x };
 }

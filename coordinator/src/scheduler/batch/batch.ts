@@ -1,6 +1,7 @@
-import type { EngineRow, TokenMask, TokenQuery } from '@shoal/model';
+import type { EngineRow, RowAnswer, TokenMask, TokenQuery } from '@shoal/model';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { LapTrace } from '../generation.ts';
+import { type Grace, LateAnswer } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
 
 /** The rows of one sequence in a pass. */
@@ -25,10 +26,14 @@ export interface RowNotes {
   changedLayers: number;
 }
 
-/** Takes the last token of every decoding sequence with its drafts, and of the others the prompt rows that `promptRows` gives. */
+/**
+ * Takes the last token of every decoding sequence with its drafts, and of the others the prompt rows that `promptRows` gives.
+ * `grace` limits how long masks are awaited.
+ */
 export function assembleBatch(
   sequences: readonly Sequence[],
   promptRows: ReadonlyMap<Sequence, number>,
+  grace: Grace,
 ): { rows: EngineRow[]; entries: BatchEntry[] } {
   const rows: EngineRow[] = [];
   const entries: BatchEntry[] = [];
@@ -45,11 +50,25 @@ export function assembleBatch(
     const masks = start + numRows >= ids.length ? masksAfter(sequence, drafts) : [];
     for (let position = start; position < start + numRows; position++) {
       const tokenId = ids[position] ?? drafts[position - ids.length]!;
-      const mask = masks[position - (ids.length - 1)];
+      const coming = masks[position - (ids.length - 1)];
+      const mask = coming && grace.limit(coming);
       rows.push({ tokenId, position, cache, query: queryAt(sequence, position, drafts), mask });
     }
   }
   return { rows, entries };
+}
+
+/**
+ * The entry as far as it is computed for good. If the masks of its last known token and its drafts were late, these are only the
+ * prompt rows before them, or undefined: the cache goes back there, and another pass computes the rest again.
+ */
+export function inTime(entry: BatchEntry, answers: readonly (RowAnswer | undefined)[]): BatchEntry | undefined {
+  const { sequence, firstRow, numRows, startLength, drafts } = entry;
+  const before = numRows - drafts.length - 1;
+  if (!(answers[firstRow + before] instanceof LateAnswer)) return entry;
+  sequence.constraint!.wasLate();
+  sequence.cache!.truncate(startLength + before);
+  return before > 0 ? { ...entry, numRows: before, drafts: [] } : undefined;
 }
 
 /** The masks of a constrained answer's rows from its last known token on. */

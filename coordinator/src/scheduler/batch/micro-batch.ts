@@ -23,13 +23,13 @@ export class MicroBatchBuilder {
 
   /**
    * The next of `microBatches` micro-batches, `freeRunners` of which are not in a pass: about an equal part of all rows, from
-   * sequences that are in no other pass. Decoding sequences come first, then as many prompt rows as the budget and the share
-   * allow. If that is less than half of what the shortest prompt could take, prompts are left to another micro-batch, because
+   * sequences that are in no other pass and await no mask. Decoding sequences come first, then as many prompt rows as the budget
+   * and the share allow. If that is less than half of what the shortest prompt could take, prompts are left to another micro-batch, because
    * every piece of a prompt costs its sequence a lap for each layer.
    */
   next(running: readonly Sequence[], microBatches: number, freeRunners: number): MicroBatch {
     const share = Math.ceil(this.totalRows(running, microBatches) / microBatches);
-    const ready = running.filter((sequence) => !sequence.inPass);
+    const ready = running.filter(({ isReady }) => isReady);
     const sequences: Sequence[] = [];
     let rows = 0;
     for (const sequence of ready) {
@@ -53,6 +53,7 @@ export class MicroBatchBuilder {
     for (const sequence of running) {
       // Its next pass is assumed to be as large as the current one.
       if (sequence.inPass) decode += sequence.rowsInPass;
+      else if (!sequence.isReady) continue;
       else if (sequence.state === 'prefill') prefill += Math.min(sequence.rowsAhead, most);
       else decode += sequence.rowsAhead;
     }

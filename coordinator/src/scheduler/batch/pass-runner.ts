@@ -9,10 +9,11 @@ import {
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { PassName, Timeline } from '../../timeline/timeline.ts';
 import { GenerationError } from '../generation.ts';
+import { Grace, type GraceClock } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
 import type { Speculation } from '../speculation/speculation.ts';
 import type { Answers } from './answers.ts';
-import { assembleBatch, type BatchEntry, batchOptions } from './batch.ts';
+import { assembleBatch, type BatchEntry, batchOptions, inTime } from './batch.ts';
 import type { MicroBatch } from './micro-batch.ts';
 import type { Occupancy } from './occupancy.ts';
 import type { PassCosts, PassTimes } from './pass-costs.ts';
@@ -26,6 +27,8 @@ export interface PassRunnerOptions {
   occupancy: Occupancy;
   timeline: Timeline | undefined;
   now: () => number;
+  /** Times how long constraints are awaited; the system's by default. */
+  clock?: GraceClock | undefined;
   /** Called after a pass that succeeded, once the drafts for the next one are made. */
   onPass: (times: PassTimes) => void;
   /** Called when `count` tokens of a sequence have been handed to its reader. */
@@ -50,11 +53,11 @@ export class PassRunner {
    */
   async pass(microBatch: MicroBatch, pass: number): Promise<void> {
     const { forward, experts, speculation, costs, onPass, timeline } = this.#options;
-    const { rows, entries } = assembleBatch(microBatch.sequences, microBatch.promptRows);
-    for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
-    this.isFree = false;
     const name = { microBatch: this.#microBatch, pass };
     const watch = new PassWatch(name, this.#options);
+    const { rows, entries } = assembleBatch(microBatch.sequences, microBatch.promptRows, watch.maskGrace);
+    for (const { sequence, numRows } of entries) sequence.rowsInPass = numRows;
+    this.isFree = false;
     try {
       const dispatch = experts.batch({ ...batchOptions(entries), pass: name });
       const result = await forward.forward(rows, dispatch, watch.observer);
@@ -62,8 +65,10 @@ export class PassRunner {
       const times = { rows: rows.length, promptRows, passMs: watch.elapsedMs, ...watch.times };
       // Before drafting, which asks what passes cost.
       costs.add(times);
-      for (const entry of entries) this.#advance(entry, result.answers);
-      await speculation.prepare(entries, result, { pass: name, observe: watch.observer });
+      const computed = entries.flatMap((entry) => inTime(entry, result.answers) ?? []);
+      for (const entry of computed) this.#advance(entry, result.answers);
+      await speculation.prepare(computed, result, { pass: name, observe: watch.observer, grace: watch.draftGrace });
+      for (const { sequence } of entries) askAhead(sequence);
       onPass(Object.assign(times, watch.times));
     } catch (error) {
       for (const { sequence } of entries) abandon(sequence, error);
@@ -90,9 +95,14 @@ export class PassRunner {
   }
 }
 
+type WatchOptions = Pick<PassRunnerOptions, 'occupancy' | 'timeline' | 'now' | 'clock'>;
+
 /** Measures where the time of one pass goes. */
 class PassWatch {
   readonly observer: ForwardObserver;
+  /** How long the pass waits for masks, and for what is asked about drafts. */
+  readonly maskGrace: Grace;
+  readonly draftGrace: Grace;
   readonly #occupancy: Occupancy;
   readonly #now: () => number;
   readonly #startedMs: number;
@@ -101,12 +111,16 @@ class PassWatch {
   /** Waiting for the threads while they ran another pass, except while a lap was out as well. */
   #queuedMs = 0;
 
-  constructor(name: PassName, { occupancy, timeline, now }: Pick<PassRunnerOptions, 'occupancy' | 'timeline' | 'now'>) {
+  constructor(name: PassName, { occupancy, timeline, now, clock }: WatchOptions) {
     this.#occupancy = occupancy;
     this.#now = now;
     this.#startedMs = now();
+    const elapsedMs = (): number => this.elapsedMs;
+    this.maskGrace = new Grace(elapsedMs, clock);
+    this.draftGrace = new Grace(elapsedMs, clock);
     occupancy.set(this, 'computing');
     this.observer = {
+      awaitsMasks: () => this.maskGrace.begin(),
       waits: () => {
         this.#waitsSinceMs = now();
         occupancy.set(this, 'waiting');
@@ -140,8 +154,15 @@ class PassWatch {
 
   end(): { startedMs: number; endedMs: number } {
     this.#occupancy.end(this);
+    this.maskGrace.close();
+    this.draftGrace.close();
     return { startedMs: this.#startedMs, endedMs: this.#now() };
   }
+}
+
+/** Asks a slow constraint for its next masks, so that the sequence stays out of passes until they have come. */
+function askAhead({ finished, state, constraint, speculation }: Sequence): void {
+  if (!finished && state === 'decode' && constraint?.isSlow) constraint.masks(speculation?.drafts ?? []);
 }
 
 /** Ends a sequence with an error; the other sequences and the process go on. */

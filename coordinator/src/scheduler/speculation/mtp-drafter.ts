@@ -11,6 +11,7 @@ import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { PassName } from '../../timeline/timeline.ts';
 import type { BatchEntry } from '../batch/batch.ts';
 import type { PassCosts } from '../batch/pass-costs.ts';
+import type { Grace } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
 import type { MtpPosition, MtpStream } from './stream.ts';
 
@@ -28,10 +29,11 @@ export interface MtpRequest {
   depth: number;
 }
 
-/** The pass that the drafts are made for, and its observer. */
+/** The pass that the drafts are made for, its observer, and how long it waits for what constraints say about drafts. */
 export interface DraftsWithin {
   pass?: PassName;
   observe?: ForwardObserver;
+  grace?: Grace;
 }
 
 /** A request in progress: the drafts so far, and what the next one continues from. */

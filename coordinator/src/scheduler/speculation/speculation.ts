@@ -5,6 +5,7 @@ import type { Config } from '../../config.ts';
 import type { BatchEntry } from '../batch/batch.ts';
 import type { PassCosts } from '../batch/pass-costs.ts';
 import { GenerationError } from '../generation.ts';
+import { type Grace, LateAnswer } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
 import { Acceptance } from './acceptance.ts';
 import { chooseDepths } from './depth.ts';
@@ -154,7 +155,7 @@ export class Speculation {
         requests.push({ sequence, stream: state.mtp, depth: wanted });
     }
     if (requests.length > 0) await this.#draft(requests, within);
-    await Promise.all(sequences.map(cutToAllowed));
+    await Promise.all(sequences.map((sequence) => cutToAllowed(sequence, within.grace)));
   }
 
   async #draft(requests: readonly MtpRequest[], within: DraftsWithin): Promise<void> {
@@ -199,7 +200,8 @@ export class Speculation {
 
   #candidate(sequence: Sequence): Candidate | undefined {
     const { speculation: state, request, ids } = sequence;
-    if (!state || sequence.state !== 'decode') return undefined;
+    // Each draft's mask takes a slow constraint as long again.
+    if (!state || sequence.state !== 'decode' || sequence.constraint?.isSlow) return undefined;
     const { maxContext, maxDrafts } = this.#options;
     // The last token that may come needs no draft: it is drawn from the row before it.
     const end = Math.min(request.promptIds.length + request.maxTokens, maxContext);
@@ -229,16 +231,21 @@ export class Speculation {
   }
 }
 
-/** Drops the drafts that the sequence's constraint does not allow, before they cost rows. Never rejects. */
-async function cutToAllowed(sequence: Sequence): Promise<void> {
+/**
+ * Drops the drafts that the sequence's constraint does not allow, before they cost rows; all, if it is late. Never rejects.
+ */
+async function cutToAllowed(sequence: Sequence, grace: Grace | undefined): Promise<void> {
   const { speculation: state, constraint } = sequence;
   if (!state || !constraint || state.drafts.length === 0 || sequence.finished) return;
   try {
-    const allowed = await constraint.allowedDrafts(state.drafts);
+    const answer = constraint.allowedDrafts(state.drafts);
+    grace?.begin();
+    const allowed = await (grace?.limit(answer) ?? answer);
     state.refused = allowed < state.drafts.length ? 1 : 0;
     state.drafts = state.drafts.slice(0, allowed);
   } catch (error) {
     state.drafts = [];
+    if (error instanceof LateAnswer) return constraint.wasLate();
     sequence.fail(error instanceof GenerationError ? error : new GenerationError('internal', messageOf(error)));
   }
 }

@@ -6,7 +6,9 @@ import {
   type ExpertDispatch,
   type ForwardEngine,
   type ForwardResult,
+  type ForwardObserver,
   type HeadRow,
+  masksAfterLayers,
   parseModelConfig,
   type SequenceCache,
   type SequencePages,
@@ -151,14 +153,18 @@ export class HashEngine implements ForwardEngine {
     return new Float32Array(config.hiddenSize);
   }
 
-  async forward(rows: readonly EngineRow[], experts: ExpertDispatch): Promise<ForwardResult> {
+  async forward(
+    rows: readonly EngineRow[],
+    experts: ExpertDispatch,
+    observe: ForwardObserver = {},
+  ): Promise<ForwardResult> {
     this.passes.push(rows.length);
     const masks = settleMasks(rows, VOCAB);
     return this.#claimed(rows, async () => {
       for (const { cache, position, tokenId } of rows) (cache as HashCache).write(position, tokenId);
       await lap(experts, 1, rows);
       const states = rows.map(({ cache, position }) => stateAt(cache as HashCache, position));
-      return resultOf(rows, states, masks);
+      return resultOf(rows, states, await masksAfterLayers(masks, 1, observe));
     });
   }
 
@@ -170,7 +176,7 @@ export class HashEngine implements ForwardEngine {
       await this.beforeMtp();
       await lap(experts, config.numHiddenLayers, rows);
       const states = rows.map((row) => this.#mtpState(row));
-      return resultOf(rows, states, masks);
+      return resultOf(rows, states, await masks);
     });
   }
 
@@ -205,12 +211,7 @@ function stateAt(cache: HashCache, position: number): number {
   return state;
 }
 
-async function resultOf(
-  rows: readonly HeadRow[],
-  states: readonly number[],
-  coming: Promise<readonly SettledMask[]>,
-): Promise<ForwardResult> {
-  const masks = await coming;
+function resultOf(rows: readonly HeadRow[], states: readonly number[], masks: readonly SettledMask[]): ForwardResult {
   const hidden = new Float32Array(rows.length * config.hiddenSize);
   for (const [r, state] of states.entries()) hidden[r * config.hiddenSize] = state;
   return {

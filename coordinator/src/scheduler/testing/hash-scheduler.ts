@@ -3,6 +3,7 @@ import { vi } from 'vitest';
 import type { Config } from '../../config.ts';
 import type { BatchOptions } from '../../laps/dispatcher.ts';
 import type { GenerationEvent, GenerationRequest } from '../generation.ts';
+import type { GraceClock } from '../grace.ts';
 import { Scheduler, type SchedulerLimits } from '../scheduler.ts';
 import { HashEngine, type HashEngineOptions } from './hash-engine.ts';
 import { lapsOf, testLimits, testSpeculation } from './options.ts';
@@ -16,6 +17,7 @@ export interface Setting extends HashEngineOptions {
   limits?: Partial<SchedulerLimits>;
   lap?: () => Promise<void> | void;
   eosTokenIds?: readonly number[];
+  clock?: GraceClock;
 }
 
 /** A scheduler on a HashEngine. */
@@ -26,6 +28,7 @@ export function open({
   limits,
   lap = () => {},
   eosTokenIds,
+  clock,
   ...options
 }: Setting = {}) {
   const forward = new HashEngine(options);
@@ -49,6 +52,7 @@ export function open({
     modelId: 'hash',
     forward,
     eosTokenIds,
+    clock,
     experts: { batch },
     limits: testLimits(limits),
     lapsPerPass: lapsOf(forward),

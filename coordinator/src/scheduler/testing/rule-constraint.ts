@@ -4,7 +4,7 @@ import { VOCAB } from './hash-engine.ts';
 /** Whether a token may follow the tokens of an answer. */
 export type Rule = (answer: readonly number[], tokenId: number) => boolean;
 
-/** A constraint by a rule of the answer so far, which answers in a later turn, and notes how it is used. */
+/** A constraint by a rule of the answer so far, which answers in a later turn or as late as it is told, and notes its use. */
 export class RuleConstraint implements TokenConstraint {
   readonly accepted: number[] = [];
   closed = 0;
@@ -12,17 +12,21 @@ export class RuleConstraint implements TokenConstraint {
   readonly misuses: string[] = [];
   draftsSeen = 0;
   draftsCut = 0;
+  /** Of questions for masks: the length of the answer. */
+  readonly masksAskedAt: number[] = [];
   readonly #allows: Rule;
+  readonly #delay: () => Promise<unknown>;
 
-  constructor(allows: Rule) {
+  constructor(allows: Rule, delay: () => Promise<unknown> = () => new Promise(setImmediate)) {
     this.#allows = allows;
+    this.#delay = delay;
   }
 
   async allowedDrafts(drafts: readonly number[]): Promise<number> {
     this.#use('allowedDrafts');
     this.draftsSeen += drafts.length;
     const answer = [...this.accepted];
-    await new Promise(setImmediate);
+    await this.#delay();
     let count = 0;
     while (count < drafts.length && this.#allows([...answer, ...drafts.slice(0, count)], drafts[count]!)) count++;
     this.draftsCut += drafts.length - count;
@@ -32,7 +36,8 @@ export class RuleConstraint implements TokenConstraint {
   async masks(drafts: readonly number[]): Promise<(Uint32Array | undefined)[]> {
     this.#use('masks');
     const answer = [...this.accepted];
-    await new Promise(setImmediate);
+    this.masksAskedAt.push(answer.length);
+    await this.#delay();
     return Array.from({ length: drafts.length + 1 }, (_, i) => this.maskAfter([...answer, ...drafts.slice(0, i)]));
   }
 

@@ -7,6 +7,7 @@ import {
   type ForwardSegment,
   type HeadRow,
   isMoeLayer,
+  masksAfterLayers,
   type MoeCall,
   selectExperts,
   type SettledMask,
@@ -167,7 +168,8 @@ export class ForwardPass {
     });
     this.#program.barrier();
     await this.enter('head', ['h']);
-    const { logits, answers } = await this.#head(wanted, await this.#waitFor(masks));
+    const settledMasks = await masksAfterLayers(masks, this.#layer, this.#options.observe);
+    const { logits, answers } = await this.#head(wanted, settledMasks);
     await this.#run('head');
     // The head leaves x as the norm has written it, in the norm's bank.
     return {
@@ -178,17 +180,6 @@ export class ForwardPass {
           ? this.#readRows(this.tables.workspace.h, hiddenSize)
           : this.#readRows(workspace.x, hiddenSize, normBank),
     };
-  }
-
-  async #waitFor(masks: Promise<readonly SettledMask[]>): Promise<readonly SettledMask[]> {
-    const { observe } = this.#options;
-    let settled: readonly SettledMask[] | undefined;
-    void masks.then((all) => (settled = all));
-    // If they are there, this turn is enough to see it.
-    await Promise.resolve();
-    if (settled) return settled;
-    observe.waits?.(this.#layer);
-    return masks.finally(() => observe.resumes?.(this.#layer));
   }
 
   /** What the rows need of their logits, HEAD_ROWS at a time. */

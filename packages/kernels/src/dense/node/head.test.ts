@@ -4,6 +4,7 @@ import {
   type EngineRow,
   type ExpertDispatch,
   type ForwardEngine,
+  type ForwardObserver,
   loadDenseWeights,
   type LogitChanges,
   ModelError,
@@ -192,21 +193,30 @@ describe.each(['wasm', 'reference'] as const)('a mask that comes late, in the %s
     const engine = await anyEngine();
     let decide: (mask: TokenMask) => void = () => {};
     const mask = new Promise<TokenMask>((resolve) => (decide = resolve));
-    const waits: number[] = [];
+    const calls: string[] = [];
     const last = config.numHiddenLayers - 1;
-    const deciding: ExpertDispatch = {
+    const noting: ExpertDispatch = {
       dispatch: ({ layer, x }) => ({
         combine: async () => {
-          if (layer === last) setTimeout(() => decide(Uint32Array.of(0, 1 << 9)), 2);
+          calls.push(`lap ${layer}`);
           return x.map((value) => value / 2);
         },
       }),
     };
-    const observe = { waits: (layer: number) => void waits.push(layer) };
-    const { answers } = await engine.forward(rowsWith(engine, [undefined, mask]), deciding, observe);
+    const observe: ForwardObserver = {
+      awaitsMasks: () => {
+        calls.push('masks');
+        setTimeout(() => decide(Uint32Array.of(0, 1 << 9)));
+      },
+      waits: (layer) => void calls.push(`waits ${layer}`),
+      resumes: (layer) => void calls.push(`resumes ${layer}`),
+    };
+    const { answers } = await engine.forward(rowsWith(engine, [undefined, mask]), noting, observe);
+    const seen = calls.slice(calls.indexOf('masks'));
+    expect(seen).toEqual(['masks', `waits ${last}`, `resumes ${last}`]);
+    expect(calls).toContain(`lap ${last}`);
     expect(answers[1]).toEqual({ tokenId: 41 });
     expect(answers[0]).not.toEqual({ tokenId: 41 });
-    if (name === 'wasm') expect(waits).toContain(last);
   });
 
   it('and is rejected, is too short or allows nothing, fails its own row only', async () => {
