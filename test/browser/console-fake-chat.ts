@@ -29,7 +29,10 @@ export function modelEntry(facts: FakeFacts): unknown {
   return modelSchema.parse({
     id: 'tiny-stories',
     object: 'model',
+    type: 'model',
+    display_name: 'tiny-stories',
     created: 1,
+    created_at: '1970-01-01T00:00:01Z',
     owned_by: 'shoal',
     root: 'tiny-stories',
     max_model_len: 2048,
