@@ -1,3 +1,4 @@
+import { CharacterReader } from './character-reader.ts';
 import {
   call,
   type CharRange,
@@ -30,18 +31,17 @@ const HALF = 'half of a surrogate pair, which is no character; write \\U and the
 const MAX_BOUNDS = 32;
 
 class GbnfParser {
-  readonly #characters: string[];
-  #at = 0;
+  readonly #input: CharacterReader;
   #groups = 0;
   readonly #rules = new Map<string, Rule>();
 
   constructor(grammar: string) {
-    this.#characters = Array.from(grammar);
+    this.#input = new CharacterReader(grammar, () => this.#wrong('it ends too early'));
   }
 
   parse(): Expression {
     this.#skip(true);
-    while (this.#at < this.#characters.length) this.#rule();
+    while (this.#input.at < this.#input.characters.length) this.#rule();
     for (const { name, body } of this.#rules.values())
       if (!body) throw unsupported(`the rule “${name}” is not defined`);
     const root = this.#rules.get('root');
@@ -52,11 +52,11 @@ class GbnfParser {
   #rule(): void {
     const rule = this.#ruleOf(this.#name());
     this.#skip(false);
-    for (const character of '::=') if (!this.#take(character)) throw this.#wrong('“::=” is missing');
+    for (const character of '::=') if (!this.#input.take(character)) throw this.#wrong('“::=” is missing');
     if (rule.body) throw this.#wrong(`the rule “${rule.name}” is defined twice`);
     this.#skip(true);
     rule.body = this.#choice(false);
-    const next = this.#peek();
+    const next = this.#input.peek();
     if (next !== undefined && next !== '\n' && next !== '\r') throw this.#wrong(`“${next}” is not expected`);
     this.#skip(true);
   }
@@ -78,16 +78,16 @@ class GbnfParser {
 
   /** Which may stand at the beginning of the next line. */
   #takesBar(): boolean {
-    const before = this.#at;
+    const before = this.#input.at;
     this.#skip(true);
-    if (this.#take('|')) return true;
-    this.#at = before;
+    if (this.#input.take('|')) return true;
+    this.#input.at = before;
     return false;
   }
 
   #sequence(isNested: boolean): Expression {
     const parts: Expression[] = [];
-    for (let next = this.#peek(); next !== undefined; next = this.#peek()) {
+    for (let next = this.#input.peek(); next !== undefined; next = this.#input.peek()) {
       if (next === '|' || next === ')' || next === '\n' || next === '\r') break;
       const part = this.#item();
       this.#skip(isNested);
@@ -108,13 +108,13 @@ class GbnfParser {
   }
 
   #bounds(): { least: number; most: number } | undefined {
-    if (this.#take('*')) return { least: 0, most: Infinity };
-    if (this.#take('+')) return { least: 1, most: Infinity };
-    if (this.#take('?')) return { least: 0, most: 1 };
-    if (!this.#take('{')) return undefined;
+    if (this.#input.take('*')) return { least: 0, most: Infinity };
+    if (this.#input.take('+')) return { least: 1, most: Infinity };
+    if (this.#input.take('?')) return { least: 0, most: 1 };
+    if (!this.#input.take('{')) return undefined;
     let inside = '';
-    while (!this.#take('}')) {
-      inside += this.#next();
+    while (!this.#input.take('}')) {
+      inside += this.#input.next();
       if (inside.length > MAX_BOUNDS) throw this.#wrong('a bad repetition in braces');
     }
     const [, least, comma, most] = /^\s*(\d{0,6})\s*(,?)\s*(\d{0,6})\s*$/.exec(inside) ?? [];
@@ -126,9 +126,9 @@ class GbnfParser {
   }
 
   #item(): Expression {
-    const character = this.#peek()!;
+    const character = this.#input.peek()!;
     if (NAME.test(character)) return call(this.#ruleOf(this.#name()));
-    this.#at++;
+    this.#input.at++;
     if (character === '"') return this.#text();
     if (character === '[') return { kind: 'chars', ranges: this.#set() };
     if (character === '.') return { kind: 'chars', ranges: otherRanges([]) };
@@ -138,25 +138,25 @@ class GbnfParser {
     if (++this.#groups > MAX_GROUPS) throw unsupported(`more than ${MAX_GROUPS} groups in each other`);
     this.#skip(true);
     const group = this.#choice(true);
-    if (!this.#take(')')) throw this.#wrong('“)” is missing');
+    if (!this.#input.take(')')) throw this.#wrong('“)” is missing');
     this.#groups--;
     return group;
   }
 
   #text(): Expression {
     let value = '';
-    while (!this.#take('"')) value += String.fromCodePoint(this.#character());
+    while (!this.#input.take('"')) value += String.fromCodePoint(this.#character());
     if (isBroken(value)) throw this.#wrong(HALF);
     return text(value);
   }
 
   #set(): CharRange[] {
-    const isInverted = this.#take('^');
+    const isInverted = this.#input.take('^');
     const ranges: CharRange[] = [];
-    while (!this.#take(']')) {
+    while (!this.#input.take(']')) {
       const first = this.#character();
-      const isRange = this.#peek() === '-' && this.#characters[this.#at + 1] !== ']';
-      if (isRange) this.#at++;
+      const isRange = this.#input.peek() === '-' && this.#input.characters[this.#input.at + 1] !== ']';
+      if (isRange) this.#input.at++;
       const last = isRange ? this.#character() : first;
       if (last < first) throw this.#wrong('a bad range in […]');
       if (isBroken(String.fromCodePoint(first)) || isBroken(String.fromCodePoint(last))) throw this.#wrong(HALF);
@@ -166,9 +166,9 @@ class GbnfParser {
   }
 
   #character(): number {
-    const character = this.#next();
+    const character = this.#input.next();
     if (character !== '\\') return character.codePointAt(0)!;
-    const escape = this.#next();
+    const escape = this.#input.next();
     const known = ESCAPES[escape];
     if (known !== undefined) return known.codePointAt(0)!;
     const length = HEX_LENGTHS[escape];
@@ -176,8 +176,8 @@ class GbnfParser {
       if (!'"\\[]-^'.includes(escape)) throw this.#wrong(`“\\${escape}” is no escape`);
       return escape.codePointAt(0)!;
     }
-    const digits = this.#characters.slice(this.#at, this.#at + length).join('');
-    this.#at += length;
+    const digits = this.#input.characters.slice(this.#input.at, this.#input.at + length).join('');
+    this.#input.at += length;
     const code = /^[\da-fA-F]+$/.test(digits) && digits.length === length ? Number.parseInt(digits, 16) : Infinity;
     if (code > 0x10ffff) throw this.#wrong('a bad escape of a code point');
     return code;
@@ -185,42 +185,27 @@ class GbnfParser {
 
   #name(): string {
     let name = '';
-    while (NAME.test(this.#peek() ?? '')) name += this.#next();
+    while (NAME.test(this.#input.peek() ?? '')) name += this.#input.next();
     if (name === '') throw this.#wrong('a rule’s name is missing');
     return name;
   }
 
   /** White space and comments, and new lines where a rule goes on. */
   #skip(newLines: boolean): void {
-    for (let next = this.#peek(); next !== undefined; next = this.#peek()) {
+    for (let next = this.#input.peek(); next !== undefined; next = this.#input.peek()) {
       if (next === '#') {
-        while (this.#peek() !== undefined && this.#peek() !== '\n' && this.#peek() !== '\r') this.#at++;
+        while (this.#input.peek() !== undefined && this.#input.peek() !== '\n' && this.#input.peek() !== '\r')
+          this.#input.at++;
       } else if (next === ' ' || next === '\t' || (newLines && (next === '\n' || next === '\r'))) {
-        this.#at++;
+        this.#input.at++;
       } else {
         break;
       }
     }
   }
 
-  #peek(): string | undefined {
-    return this.#characters[this.#at];
-  }
-
-  #take(character: string): boolean {
-    if (this.#peek() !== character) return false;
-    this.#at++;
-    return true;
-  }
-
-  #next(): string {
-    const character = this.#characters[this.#at++];
-    if (character === undefined) throw this.#wrong('it ends too early');
-    return character;
-  }
-
   #wrong(what: string): Error {
-    const line = this.#characters.slice(0, this.#at).filter((character) => character === '\n').length + 1;
+    const line = this.#input.characters.slice(0, this.#input.at).filter((character) => character === '\n').length + 1;
     return unsupported(`line ${line}: ${what}`);
   }
 }

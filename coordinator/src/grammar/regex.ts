@@ -1,3 +1,4 @@
+import { CharacterReader } from './character-reader.ts';
 import { type CharRange, choice, type Expression, normalRanges, otherRanges, repeat, sequence } from './expression.ts';
 import { GrammarError, unsupported } from './grammar-error.ts';
 
@@ -130,31 +131,30 @@ const MAX_CHARACTERS = 8_192;
 const MAX_GROUPS = 64;
 
 class RegexParser {
-  readonly #characters: string[];
-  #at = 0;
+  readonly #input: CharacterReader;
   #groups = 0;
 
   constructor(pattern: string) {
     if (pattern.length > MAX_CHARACTERS)
       throw new GrammarError('too-large', `a pattern of more than ${MAX_CHARACTERS} characters; shorten it`);
-    this.#characters = Array.from(pattern);
+    this.#input = new CharacterReader(pattern, () => unsupported('a pattern that ends too early'));
   }
 
   parse(): Node {
     const node = this.#choice();
-    if (this.#at < this.#characters.length) throw unsupported('a pattern with an unmatched “)”');
+    if (this.#input.at < this.#input.characters.length) throw unsupported('a pattern with an unmatched “)”');
     return node;
   }
 
   #choice(): Node {
     const options = [this.#sequence()];
-    while (this.#take('|')) options.push(this.#sequence());
+    while (this.#input.take('|')) options.push(this.#sequence());
     return options.length === 1 ? options[0]! : { kind: 'choice', options };
   }
 
   #sequence(): Node {
     const parts: Node[] = [];
-    for (let next = this.#peek(); next !== undefined && next !== '|' && next !== ')'; next = this.#peek())
+    for (let next = this.#input.peek(); next !== undefined && next !== '|' && next !== ')'; next = this.#input.peek())
       parts.push(this.#repeated());
     return { kind: 'sequence', parts };
   }
@@ -165,32 +165,32 @@ class RegexParser {
     if (!bounds) return part;
     if (part.kind === 'anchor') throw unsupported(`“${part.at}” with a repetition; ${REMEDY}`);
     // Lazy ones match the same texts.
-    this.#take('?');
-    if (this.#take('+')) throw unsupported(`a possessive repetition; ${REMEDY}`);
+    this.#input.take('?');
+    if (this.#input.take('+')) throw unsupported(`a possessive repetition; ${REMEDY}`);
     return { kind: 'repeat', part, ...bounds };
   }
 
   #bounds(): { least: number; most: number } | undefined {
-    if (this.#take('*')) return { least: 0, most: Infinity };
-    if (this.#take('+')) return { least: 1, most: Infinity };
-    if (this.#take('?')) return { least: 0, most: 1 };
-    if (!this.#take('{')) return undefined;
+    if (this.#input.take('*')) return { least: 0, most: Infinity };
+    if (this.#input.take('+')) return { least: 1, most: Infinity };
+    if (this.#input.take('?')) return { least: 0, most: 1 };
+    if (!this.#input.take('{')) return undefined;
     const least = this.#number();
     let most = least;
-    if (this.#take(',')) most = this.#peek() === '}' ? Infinity : this.#number();
-    if (!this.#take('}') || most < least) throw unsupported('a pattern with a bad repetition in braces');
+    if (this.#input.take(',')) most = this.#input.peek() === '}' ? Infinity : this.#number();
+    if (!this.#input.take('}') || most < least) throw unsupported('a pattern with a bad repetition in braces');
     return { least, most };
   }
 
   #number(): number {
     let digits = '';
-    while (/^\d$/.test(this.#peek() ?? '')) digits += this.#characters[this.#at++];
+    while (/^\d$/.test(this.#input.peek() ?? '')) digits += this.#input.characters[this.#input.at++];
     if (digits === '' || digits.length > 6) throw unsupported('a pattern with a bad repetition in braces');
     return Number(digits);
   }
 
   #atom(): Node {
-    const character = this.#next();
+    const character = this.#input.next();
     if (character === '^' || character === '$') return { kind: 'anchor', at: character };
     if (character === '.') return { kind: 'set', ranges: otherRanges(LINE_ENDS) };
     if (character === '(') return this.#group();
@@ -202,31 +202,31 @@ class RegexParser {
 
   #group(): Node {
     if (++this.#groups > MAX_GROUPS) throw unsupported(`a pattern with more than ${MAX_GROUPS} groups in each other`);
-    if (this.#take('?') && !this.#take(':')) this.#groupName();
+    if (this.#input.take('?') && !this.#input.take(':')) this.#groupName();
     const node = this.#choice();
-    if (!this.#take(')')) throw unsupported('a pattern with an unmatched “(”');
+    if (!this.#input.take(')')) throw unsupported('a pattern with an unmatched “(”');
     this.#groups--;
     return node;
   }
 
   /** Names don't matter, since nothing can refer to them. */
   #groupName(): void {
-    if (!this.#take('<') || this.#peek() === '=' || this.#peek() === '!')
+    if (!this.#input.take('<') || this.#input.peek() === '=' || this.#input.peek() === '!')
       throw unsupported(`lookaround or flags in a pattern; ${REMEDY}`);
-    while (this.#next() !== '>');
+    while (this.#input.next() !== '>');
   }
 
   #set(): CharRange[] {
-    const isInverted = this.#take('^');
+    const isInverted = this.#input.take('^');
     const ranges: CharRange[] = [];
-    while (!this.#take(']')) {
+    while (!this.#input.take(']')) {
       const first = this.#setMember();
       // A hyphen before the end is itself.
-      if (this.#peek() !== '-' || this.#characters[this.#at + 1] === ']') {
+      if (this.#input.peek() !== '-' || this.#input.characters[this.#input.at + 1] === ']') {
         ranges.push(...first);
         continue;
       }
-      this.#at++;
+      this.#input.at++;
       const last = this.#setMember();
       const [low, high] = [singleOf(first), singleOf(last)];
       if (low === undefined || high === undefined || low > high) throw unsupported('a pattern with a bad range in […]');
@@ -236,61 +236,46 @@ class RegexParser {
   }
 
   #setMember(): readonly CharRange[] {
-    const character = this.#next();
+    const character = this.#input.next();
     return character === '\\' ? this.#escape(true) : [single(character)];
   }
 
   #escape(isInSet: boolean): readonly CharRange[] {
-    const character = this.#next();
+    const character = this.#input.next();
     const known = CLASSES[character];
     if (known) return known;
     if (character === 'b' && isInSet) return [single('\b')];
     if (character === 'x') return [this.#hex(2)];
-    if (character === 'u') return [this.#take('{') ? this.#bracedHex() : this.#unicode()];
-    if (character === 'c' && /^[A-Za-z]$/.test(this.#peek() ?? '')) {
-      const code = this.#next().codePointAt(0)! % 32;
+    if (character === 'u') return [this.#input.take('{') ? this.#bracedHex() : this.#unicode()];
+    if (character === 'c' && /^[A-Za-z]$/.test(this.#input.peek() ?? '')) {
+      const code = this.#input.next().codePointAt(0)! % 32;
       return [[code, code]];
     }
     const control = CONTROLS[character];
-    if (control !== undefined && !(character === '0' && /^\d$/.test(this.#peek() ?? ''))) return [single(control)];
+    if (control !== undefined && !(character === '0' && /^\d$/.test(this.#input.peek() ?? '')))
+      return [single(control)];
     if (/^[a-zA-Z0-9]$/.test(character)) throw unsupported(`“\\${character}” in a pattern; ${REMEDY}`);
     return [single(character)];
   }
 
   #unicode(): CharRange {
     const [high] = this.#hex(4);
-    const rest = this.#characters.slice(this.#at, this.#at + 6).join('');
+    const rest = this.#input.characters.slice(this.#input.at, this.#input.at + 6).join('');
     if (high < 0xd800 || high > 0xdbff || !/^\\u[dD][c-fC-F][\da-fA-F]{2}$/.test(rest)) return [high, high];
-    this.#at += 2;
+    this.#input.at += 2;
     return single(String.fromCharCode(high, this.#hex(4)[0]));
   }
 
   #bracedHex(): CharRange {
     let digits = '';
-    for (let next = this.#next(); next !== '}'; next = this.#next()) digits += next;
+    for (let next = this.#input.next(); next !== '}'; next = this.#input.next()) digits += next;
     return hexRange(/^[\da-fA-F]{1,6}$/.test(digits) ? digits : '');
   }
 
   #hex(length: number): CharRange {
-    const digits = this.#characters.slice(this.#at, this.#at + length).join('');
-    this.#at += length;
+    const digits = this.#input.characters.slice(this.#input.at, this.#input.at + length).join('');
+    this.#input.at += length;
     return hexRange(/^[\da-fA-F]+$/.test(digits) && digits.length === length ? digits : '');
-  }
-
-  #peek(): string | undefined {
-    return this.#characters[this.#at];
-  }
-
-  #take(character: string): boolean {
-    if (this.#peek() !== character) return false;
-    this.#at++;
-    return true;
-  }
-
-  #next(): string {
-    const character = this.#characters[this.#at++];
-    if (character === undefined) throw unsupported('a pattern that ends too early');
-    return character;
   }
 }
 
