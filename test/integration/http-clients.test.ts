@@ -1,22 +1,8 @@
 import { connect } from 'node:net';
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
-import { afterEach, describe, expect, it } from 'vitest';
-import type { HttpDeps } from '../../coordinator/src/http/index.ts';
-import { startServer, until, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
-
-let server: TestServer;
-afterEach(() => server.app.close());
-
-async function start(deps: Partial<HttpDeps> = {}) {
-  server = await startServer({ script: () => ({ ids: [97, 98] }) }, deps);
-  return (path: string, init?: RequestInit) => fetch(server.url + path, init);
-}
-
-const json = (body: object): RequestInit => ({
-  method: 'POST',
-  headers: { 'content-type': 'application/json' },
-  body: JSON.stringify({ model: 'fake-model', prompt: 'A', ...body }),
-});
+import { describe, expect, it } from 'vitest';
+import { until } from '../../coordinator/src/http/testing/harness.ts';
+import { json, server, start } from './plain-server.ts';
 
 describe('paths', () => {
   it('serves those of base URLs with a part too few or too many, as the routes that they mean', async () => {

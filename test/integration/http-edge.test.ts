@@ -3,24 +3,11 @@ import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { GenerationError } from '../../coordinator/src/scheduler/generation.ts';
 import type { HttpDeps } from '../../coordinator/src/http/index.ts';
-import { startServer, until, type TestServer } from '../../coordinator/src/http/testing/harness.ts';
-
-let server: TestServer;
-afterEach(() => server.app.close());
-
-async function start(deps: Partial<HttpDeps> = {}) {
-  server = await startServer({ script: () => ({ ids: [97, 98] }) }, deps);
-  return (path: string, init?: RequestInit) => fetch(server.url + path, init);
-}
-
-const json = (body: object): RequestInit => ({
-  method: 'POST',
-  headers: { 'content-type': 'application/json' },
-  body: JSON.stringify({ model: 'fake-model', prompt: 'A', ...body }),
-});
+import { until } from '../../coordinator/src/http/testing/harness.ts';
+import { json, server, start } from './plain-server.ts';
 
 describe('pages', () => {
   function builtPages() {
@@ -243,7 +230,7 @@ describe('methods, types and origins', () => {
 
 describe('slow things', () => {
   async function startSlow(ids: number[], tokenDelayMs: number, deps: Partial<HttpDeps>, slots = 64) {
-    server = await startServer({ script: () => ({ ids, tokenDelayMs }), slots, maxContext: 1_000_000 }, deps);
+    await start(deps, { script: () => ({ ids, tokenDelayMs }), slots, maxContext: 1_000_000 });
   }
   const body = (extra: object) => JSON.stringify({ model: 'fake-model', prompt: 'A', ...extra });
   function rawPost(text: string) {
@@ -307,13 +294,16 @@ describe('slow things', () => {
   });
 
   it('tells streams of a shutdown with an error event, then closes', async () => {
-    server = await startServer({
-      script: () => ({
-        ids: [97, 98],
-        tokenDelayMs: 20,
-        failAt: { index: 1, error: new GenerationError('draining', 'd') },
-      }),
-    });
+    await start(
+      {},
+      {
+        script: () => ({
+          ids: [97, 98],
+          tokenDelayMs: 20,
+          failAt: { index: 1, error: new GenerationError('draining', 'd') },
+        }),
+      },
+    );
     const stream = await fetch(`${server.url}/v1/completions`, json({ stream: true }));
     const closed = server.app.close();
     expect(await stream.text()).toContain('"code":"draining"');
