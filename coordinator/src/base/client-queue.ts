@@ -3,7 +3,7 @@ import { type Network, networksOf } from './address.ts';
 /** Where an item comes from: the client, and the networks it is in, the narrowest first. */
 export type Origin = readonly [Network, ...Network[]];
 
-/** Of a client, and of where it is to whoever has an address: an IPv4 address or, as limits have it, an IPv6 network of /64. */
+/** The origin of a client; `address`, if it has one, is an IPv4 address or, as limits have it, an IPv6 network of /64. */
 export function originOf({
   client = 'everybody',
   address,

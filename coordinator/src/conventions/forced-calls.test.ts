@@ -212,7 +212,7 @@ it('calls of Kimi are counted by the model', () => {
   expect(answers.accepts(two.replace('f:1', 'f:x'))).toBe(false);
 });
 
-it('a schema that is too deep is left to whoever compiles it', () => {
+it('leaves a schema that is too deep to the compiler', () => {
   let deep: object = { $ref: '#' };
   for (let depth = 0; depth < 100_000; depth++) deep = { items: deep };
   const [renderer] = RENDERERS.filter(({ convention }) => convention === 'qwen3_coder');
