@@ -4,6 +4,7 @@ import {
   checkTensors,
   expertTensors,
   listDenseTensors,
+  listTensorSpecs,
   loadDenseWeights,
   loadExpert,
   moeLayers,
@@ -225,7 +226,7 @@ export async function expectedTensors(name: string): Promise<string[]> {
   await checkpoint.close();
   const { config } = checkpoint;
   const experts = moeLayers(config).flatMap((layer) =>
-    Array.from({ length: config.nRoutedExperts }, (_, expert) => Object.values(expertTensors(config, layer, expert))),
+    Array.from({ length: config.nRoutedExperts }, (_, expert) => expertTensors(config, layer, expert)),
   );
-  return [...listDenseTensors(config), ...experts.flat()].map((tensor) => tensor.name);
+  return [...listDenseTensors(config), ...listTensorSpecs(experts)].map(({ stored }) => stored.name);
 }

@@ -1,4 +1,4 @@
-import { argmax, scorePerplexity } from '@shoal/model';
+import { argmax, scorePerplexity, TensorSpec } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -84,7 +84,9 @@ describe('the fixtures', () => {
     expect(familyFixtures).toHaveLength(12);
     const v3 = await openCheckpoint(fixtureDir('deepseek-v3'));
     const moe = v3.config.layerKinds.indexOf('moe');
-    const bias = await v3.read(`model.layers.${moe}.mlp.gate.e_score_correction_bias`);
+    const bias = await v3.read(
+      new TensorSpec(`model.layers.${moe}.mlp.gate.e_score_correction_bias`, [v3.config.nRoutedExperts]),
+    );
     await v3.close();
     // Sigmoids are below 1, so that every biased score is negative.
     expect(Math.max(...bias)).toBeLessThan(-1);

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { checkTensors, type StoredTensors } from './check-tensors.ts';
 import { parseModelConfig } from './config.ts';
 import { CheckpointError } from './errors.ts';
-import { expertTensors, listDenseTensors } from './tensors.ts';
+import { expertTensors, listDenseTensors, listTensorSpecs } from './tensors.ts';
 import { smallConfigJson } from './testing/small-model.ts';
 
 const config = parseModelConfig({ ...smallConfigJson, num_nextn_predict_layers: 1 });
@@ -10,7 +10,9 @@ const config = parseModelConfig({ ...smallConfigJson, num_nextn_predict_layers: 
 const whole = new Map(
   [
     ...listDenseTensors(config),
-    ...[1, 2].flatMap((layer) => [0, 1, 2, 3].flatMap((expert) => Object.values(expertTensors(config, layer, expert)))),
+    ...[1, 2].flatMap((layer) =>
+      [0, 1, 2, 3].flatMap((expert) => listTensorSpecs(expertTensors(config, layer, expert))),
+    ),
   ].map(({ name, shape }) => [name, shape]),
 );
 
@@ -23,7 +25,7 @@ function stored(changes: Record<string, readonly number[] | undefined>): StoredT
   return {
     dir: 'here',
     tensors: [...table.keys()],
-    has: (name) => table.has(name),
+    has: ({ stored }) => table.has(stored.name),
     info: (name) => ({ shape: table.get(name)! }),
   };
 }

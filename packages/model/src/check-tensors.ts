@@ -1,12 +1,14 @@
 import { CheckpointError } from './errors.ts';
+import { familyOf } from './families/index.ts';
 import { isMoeLayer, type ModelConfig } from './model-config.ts';
+import { storedShape } from './stored-part.ts';
 import { expertTensors, listDenseTensors, listTensorSpecs, type TensorSpec } from './tensors.ts';
 
 /** What `checkTensors` asks of a checkpoint. */
 export interface StoredTensors {
   readonly dir: string;
   readonly tensors: readonly string[];
-  has(name: string): boolean;
+  has(spec: TensorSpec): boolean;
   info(name: string): { shape: readonly number[] };
 }
 
@@ -25,13 +27,14 @@ const SCALE_SUFFIX = '_scale_inv';
 export function checkTensors(config: ModelConfig, table: StoredTensors): void {
   const known = new Set<string>();
   for (const spec of allTensors(config)) {
-    known.add(spec.name);
-    checkShape(table, spec);
+    known.add(spec.stored.name);
+    checkShape(config, table, spec);
   }
   for (const name of table.tensors) {
     const owner = name.endsWith(SCALE_SUFFIX) ? name.slice(0, -SCALE_SUFFIX.length) : name;
     const tiedHead = name === 'lm_head.weight' && config.tieWordEmbeddings;
-    if (known.has(owner) || tiedHead || REDUNDANT.some((pattern) => pattern.test(name))) continue;
+    const others = [...REDUNDANT, ...(familyOf(config.modelType).ignoredTensors ?? [])];
+    if (known.has(owner) || tiedHead || others.some((pattern) => pattern.test(name))) continue;
     const detail = 'is not used by the model in config.json, so its effect would be lost: is this the right config?';
     throw new CheckpointError('unknown-tensor', table.dir, name, detail);
   }
@@ -46,11 +49,12 @@ function allTensors(config: ModelConfig): TensorSpec[] {
   return [...listDenseTensors(config), ...listTensorSpecs(experts)];
 }
 
-function checkShape(table: StoredTensors, { name, shape }: TensorSpec): void {
-  if (!table.has(name)) {
+function checkShape(config: ModelConfig, table: StoredTensors, spec: TensorSpec): void {
+  const { name } = spec.stored;
+  if (!table.has(spec)) {
     throw new CheckpointError('missing-tensor', table.dir, name, 'is not stored, but config.json requires it');
   }
-  requireShape(table.info(name).shape, shape, table.dir, name);
+  requireShape(table.info(name).shape, storedShape(spec, config.nRoutedExperts), table.dir, name);
 }
 
 /** Throws CheckpointError `wrong-shape`. */

@@ -1,9 +1,12 @@
+import { addBias } from './expert.ts';
 import { linear, sigmoid } from './math.ts';
 import type { GateConfig, ModelConfig } from './model-config.ts';
 
 export interface GateWeights {
   /** [nRoutedExperts, hiddenSize] */
   weight: Float32Array;
+  /** [nRoutedExperts], part of the logits; null where the family has none. */
+  logitBias: Float32Array | null;
   /** [nRoutedExperts], e_score_correction_bias: for selection only. null where the family has none. */
   bias: Float32Array | null;
 }
@@ -37,7 +40,7 @@ export function gate(
   choose?: ExpertChooser,
 ): GateChoice {
   const logits = linear(x, weights.weight, numRows, config.hiddenSize, config.nRoutedExperts);
-  return selectExperts(config, logits, weights.bias, numRows, choose);
+  return selectExperts(config, addBias(logits, weights.logitBias), weights.bias, numRows, choose);
 }
 
 /**

@@ -51,15 +51,7 @@ export {
   type TokenMask,
 } from './logit-changes.ts';
 export { argmax, leastGap, logitsError, sample } from './sampler.ts';
-export {
-  denseTensors,
-  expertTensorNames,
-  expertTensors,
-  layerTensors,
-  listDenseTensors,
-  listTensorSpecs,
-  TensorSpec,
-} from './tensors.ts';
+export { denseTensors, expertTensors, layerTensors, listDenseTensors, listTensorSpecs, TensorSpec } from './tensors.ts';
 export {
   answerOf,
   answerQuery,

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { GateConfig } from '../model-config.ts';
 import { deepseekConfig, deepseekIgnoredKeys, deepseekKeys } from './deepseek.ts';
-import { expertCount, type Family, unsupported } from './family.ts';
+import { expertCount, type Family, storedAsNamed, unsupported } from './family.ts';
 
 const schema = z.object({
   ...deepseekKeys,
@@ -17,7 +17,7 @@ export const deepseekV2: Family<typeof schema> = {
   architecture: 'DeepseekV2ForCausalLM',
   schema,
   ignoredKeys: deepseekIgnoredKeys,
-  moeNames: { block: 'mlp', gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+  storedAt: storedAsNamed,
   toConfig: (raw, where) => {
     const grouped = raw.topk_method === 'group_limited_greedy';
     if (!grouped && raw.topk_method !== 'greedy') {
@@ -30,6 +30,8 @@ export const deepseekV2: Family<typeof schema> = {
     const gate: GateConfig = {
       scoring: 'softmax',
       hasBias: false,
+      hasLogitBias: false,
+      scalesInput: false,
       nGroup: grouped ? (raw.n_group ?? 1) : 1,
       topkGroup: grouped ? (raw.topk_group ?? 1) : 1,
       groupScore: 'max',

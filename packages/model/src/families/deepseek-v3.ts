@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { GateConfig } from '../model-config.ts';
 import { deepseekConfig, deepseekIgnoredKeys, deepseekKeys } from './deepseek.ts';
-import { expertCount, type Family, unsupported } from './family.ts';
+import { expertCount, type Family, storedAsNamed, unsupported } from './family.ts';
 
 const schema = z.object({
   ...deepseekKeys,
@@ -18,7 +18,7 @@ export const deepseekV3: Family<typeof schema> = {
   architecture: 'DeepseekV3ForCausalLM',
   schema,
   ignoredKeys: deepseekIgnoredKeys,
-  moeNames: { block: 'mlp', gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+  storedAt: storedAsNamed,
   toConfig: (raw, where) => {
     for (const [key, value] of [
       ['topk_method', 'noaux_tc'],
@@ -31,6 +31,8 @@ export const deepseekV3: Family<typeof schema> = {
     const gate: GateConfig = {
       scoring: 'sigmoid',
       hasBias: true,
+      hasLogitBias: false,
+      scalesInput: false,
       nGroup: raw.n_group,
       topkGroup: raw.topk_group,
       groupScore: 'sum-of-best-two',

@@ -1,16 +1,20 @@
 import { z } from 'zod';
 import { ModelError } from '../errors.ts';
-import type { ModelConfig, ModelType } from '../model-config.ts';
+import type { LayerAttention, ModelConfig, ModelType } from '../model-config.ts';
 
-/** Names of an MoE layer's own tensors: `model.layers.N.<block>.experts.M.<gate>.weight`. */
-export interface MoeNames {
-  block: string;
-  gate: string;
-  up: string;
-  down: string;
+/** Where a checkpoint in safetensors has a tensor: the whole of a stored one, or a part of it. */
+export interface StoredAt {
+  /** The stored tensor. */
+  name: string;
+  /** An index of its first axis, where the experts of a layer are stacked. */
+  index?: number;
+  /** Of that, the rows `first`, `first` + `step`, … where gate and up are one matrix, interleaved or one after the other. */
+  rows?: { first: number; step: number };
+  /** Whether a matrix is stored as [columns, rows]. */
+  transposed?: boolean;
 }
 
-/** One architecture: how its config.json is read and how its experts are named. */
+/** One architecture: how its config.json is read and where its checkpoints have their tensors. */
 export interface Family<S extends z.ZodObject = z.ZodObject> {
   modelType: ModelType;
   /** The one entry of `architectures`. */
@@ -19,10 +23,16 @@ export interface Family<S extends z.ZodObject = z.ZodObject> {
   schema: S;
   /** Keys beyond `bookkeepingKeys` without effect on inference. Any other key is rejected unless its value is null or false. */
   ignoredKeys: readonly string[];
-  moeNames: MoeNames;
+  /** Where checkpoints have the tensor of a `TensorSpec.name`. */
+  storedAt(name: string, config: ModelConfig): StoredAt;
+  /** Stored tensors that are not part of the text model, as a vision tower's. */
+  ignoredTensors?: readonly RegExp[];
   /** Checks the keys against each other and translates them. `where` names the file in errors. */
   toConfig(raw: z.infer<S>, where: string): ModelConfig;
 }
+
+/** For families whose checkpoints have all tensors under their `TensorSpec.name`. */
+export const storedAsNamed = (name: string): StoredAt => ({ name });
 
 /** Keys of every family without effect on inference: training, bookkeeping, how another program should run the model. */
 export const bookkeepingKeys: readonly string[] = [
@@ -83,6 +93,11 @@ export const commonKeys = {
 
 export type CommonKeys = z.infer<z.ZodObject<typeof commonKeys>>;
 
+/** Layers that attend to all earlier positions, with RoPE. */
+export function fullAttention(numLayers: number): LayerAttention[] {
+  return Array.from({ length: numLayers }, () => ({ span: { kind: 'full' }, rope: true }));
+}
+
 export function unsupported(where: string, key: string, detail: string): ModelError {
   return new ModelError('unsupported', key, `${where}: ${key} ${detail}`);
 }
@@ -113,6 +128,9 @@ type CommonConfig = Pick<
   | 'maxPositionEmbeddings'
   | 'rmsNormEps'
   | 'tieWordEmbeddings'
+  | 'embeddingMultiplier'
+  | 'residualMultiplier'
+  | 'logitsDivisor'
   | 'bosTokenId'
   | 'eosTokenIds'
 >;
@@ -132,6 +150,9 @@ export function commonConfig(raw: CommonKeys, where: string): CommonConfig {
     maxPositionEmbeddings: raw.max_position_embeddings,
     rmsNormEps: raw.rms_norm_eps,
     tieWordEmbeddings: raw.tie_word_embeddings,
+    embeddingMultiplier: 1,
+    residualMultiplier: 1,
+    logitsDivisor: 1,
     bosTokenId: raw.bos_token_id ?? null,
     eosTokenIds,
   };

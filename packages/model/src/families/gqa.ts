@@ -1,6 +1,6 @@
 import { ModelError } from '../errors.ts';
 import type { GateConfig, GqaConfig, LayerKind, ModelConfig, ModelType } from '../model-config.ts';
-import { commonConfig, type CommonKeys, expertCount, refuse } from './family.ts';
+import { commonConfig, type CommonKeys, expertCount, fullAttention, refuse } from './family.ts';
 import { readFp8BlockSize } from './fp8-keys.ts';
 import { readRopeKeys, ropeConfig } from './rope-keys.ts';
 
@@ -23,7 +23,10 @@ export function gqaModelConfig(modelType: ModelType, raw: GqaKeys, choices: GqaC
     ...commonConfig(raw, where),
     moeIntermediateSize,
     sharedIntermediateSize: 0,
+    sharedExpertGate: false,
+    expert: { activation: 'swiglu', bias: false },
     layerKinds: layerKinds ?? Array.from({ length: raw.num_hidden_layers }, () => 'moe'),
+    layerAttention: fullAttention(raw.num_hidden_layers),
     nRoutedExperts,
     attention,
     rope: ropeConfig(readRopeKeys(raw, where), attention.headDim, 'halves'),
@@ -39,6 +42,8 @@ function softmaxGate(normTopkProb: boolean): GateConfig {
   return {
     scoring: 'softmax',
     hasBias: false,
+    hasLogitBias: false,
+    scalesInput: false,
     nGroup: 1,
     topkGroup: 1,
     groupScore: 'max',
@@ -68,6 +73,10 @@ function gqaConfig(raw: HeadKeys, choices: Pick<GqaConfig, 'qkNorm' | 'clipQkv'>
     numKeyValueHeads: kvHeads,
     headDim,
     ...choices,
+    normAfterRope: false,
+    bias: { qkv: false, o: false },
+    sinks: false,
+    temperature: null,
     softmaxScale: 1 / Math.sqrt(headDim),
   };
 }

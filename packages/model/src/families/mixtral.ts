@@ -10,6 +10,8 @@ const schema = z.object({
   sliding_window: z.int().min(1).nullish(),
 });
 
+const MATRICES: Readonly<Record<string, string>> = { gate_proj: 'w1', up_proj: 'w3', down_proj: 'w2' };
+
 /** Mixtral-8x7B and 8x22B (paper 2401.04088): every layer has experts, as wide as `intermediate_size`. */
 export const mixtral: Family<typeof schema> = {
   modelType: 'mixtral',
@@ -17,7 +19,11 @@ export const mixtral: Family<typeof schema> = {
   schema,
   // Noise on the router's input, in training only.
   ignoredKeys: ['router_jitter_noise'],
-  moeNames: { block: 'block_sparse_moe', gate: 'w1', up: 'w3', down: 'w2' },
+  storedAt: (name) => ({
+    name: name
+      .replace('.mlp.', '.block_sparse_moe.')
+      .replace(/(?<=\.experts\.\d+\.)(gate|up|down)_proj/, (part) => MATRICES[part]!),
+  }),
   toConfig: (raw, where) => {
     refuseUnsupportedCommon(raw, where);
     const window = raw.sliding_window;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { commonKeys, type Family, headCount, positive, refuseUnsupportedCommon } from './family.ts';
+import { commonKeys, type Family, headCount, positive, refuseUnsupportedCommon, storedAsNamed } from './family.ts';
 import { gqaModelConfig, numExpertsKeys } from './gqa.ts';
 
 const schema = z.object({
@@ -16,7 +16,7 @@ export const olmoe: Family<typeof schema> = {
   architecture: 'OlmoeForCausalLM',
   schema,
   ignoredKeys: [],
-  moeNames: { block: 'mlp', gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+  storedAt: storedAsNamed,
   toConfig: (raw, where) => {
     refuseUnsupportedCommon(raw, where);
     const { intermediate_size: moeIntermediateSize, norm_topk_prob: normTopkProb, clip_qkv: clipQkv = null } = raw;

@@ -1,7 +1,15 @@
 import { z } from 'zod';
 import type { LayerKind } from '../model-config.ts';
 import type { Family } from './family.ts';
-import { commonKeys, dimension, headCount, layerCount, refuseUnsupportedCommon, unsupported } from './family.ts';
+import {
+  commonKeys,
+  dimension,
+  headCount,
+  layerCount,
+  refuseUnsupportedCommon,
+  storedAsNamed,
+  unsupported,
+} from './family.ts';
 import { gqaModelConfig, numExpertsKeys } from './gqa.ts';
 
 const schema = z.object({
@@ -28,7 +36,7 @@ export const qwen3Moe: Family<typeof schema> = {
   schema,
   // Both have no effect without use_sliding_window.
   ignoredKeys: ['sliding_window', 'max_window_layers'],
-  moeNames: { block: 'mlp', gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+  storedAt: storedAsNamed,
   toConfig: (raw, where) => {
     refuseUnsupportedCommon(raw, where);
     if (raw.use_sliding_window) {
