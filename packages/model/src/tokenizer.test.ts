@@ -185,7 +185,7 @@ describe('files beside the weights', () => {
       await writeFile(join(copy, 'chat_template.jinja'), '\ufefffrom the file,\r\nof Windows');
       expect((await loadTokenizer(copy)).chatTemplate!.renderChat([])).toBe('from the file,\nof Windows');
       expect(await loadGenerationConfig(copy)).toEqual({
-        doSample: false,
+        doSample: true,
         temperature: undefined,
         topP: undefined,
         topK: undefined,
