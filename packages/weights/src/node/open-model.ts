@@ -45,7 +45,7 @@ export async function openModel(dir: string): Promise<OpenModel> {
   const checkpoint = await openCheckpoint(dir);
   const { config } = checkpoint;
   try {
-    checkTensors(config, checkpoint);
+    checkpoint.check();
   } catch (error) {
     await checkpoint.close();
     throw error;

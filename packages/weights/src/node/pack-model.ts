@@ -91,7 +91,7 @@ async function packAnew(options: PackOptions, fingerprint: string): Promise<Mani
   try {
     const checkpoint = await openCheckpoint(modelDir);
     try {
-      checkTensors(checkpoint.config, checkpoint);
+      checkpoint.check();
       return await packInto(options, checkpoint, { fingerprint, lock });
     } finally {
       await checkpoint.close();

@@ -1,0 +1,10 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CheckpointError } from '../errors.ts';
+import { BLOCK_TYPES, READABLE_TYPES } from './block-types.ts';
+import { openGgufFiles } from './files.ts';
+import { parseHeader } from './header.ts';
