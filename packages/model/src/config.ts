@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { ModelError } from './errors.ts';
 import { bookkeepingKeys, type Family } from './families/family.ts';
 import { families } from './families/index.ts';
+import { notComputed } from './families/not-computed.ts';
 import type { ModelConfig } from './model-config.ts';
 
 /**
@@ -31,7 +32,9 @@ function findFamily(json: Record<string, unknown>, where: string): Family {
   }
   const family = typeof modelType === 'string' ? families.get(modelType) : undefined;
   if (!family) {
-    const message = `${where}: model_type ${excerpt(modelType)} is not supported; supported: ${supported}`;
+    const reason = typeof modelType === 'string' ? notComputed.get(modelType) : undefined;
+    const why = reason === undefined ? '' : `, since it ${reason}`;
+    const message = `${where}: model_type ${excerpt(modelType)} is not supported${why}; supported: ${supported}`;
     throw new ModelError('unknown-architecture', 'model_type', message);
   }
   const key = 'architectures';

@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import { CheckpointError } from '../errors.ts';
-import { type ConfigSource, decimal } from './config.ts';
+import { type ConfigSource, decimal } from './config-source.ts';
 import type { Metadata } from './metadata.ts';
 
 type Json = Record<string, unknown>;
@@ -31,10 +30,12 @@ const facts = {
     metadata.same('{arch}.feed_forward_length') ?? metadata.number('{arch}.feed_forward_length'),
   sharedExperts: ({ metadata }: ConfigSource): number => metadata.findNumber('{arch}.expert_shared_count') ?? 0,
   denseLayers: ({ metadata }: ConfigSource): number => metadata.findNumber('{arch}.leading_dense_block_count') ?? 0,
-  normalised: ({ metadata }: ConfigSource): boolean => metadata.find('{arch}.expert_weights_norm', z.boolean()) ?? false,
+  normalised: ({ metadata }: ConfigSource): boolean =>
+    metadata.find('{arch}.expert_weights_norm', z.boolean()) ?? false,
   scale: ({ metadata }: ConfigSource): number => decimal(metadata.findNumber('{arch}.expert_weights_scale') || 1),
   mtpModules: ({ metadata }: ConfigSource): number => metadata.findNumber('{arch}.nextn_predict_layers') ?? 0,
-  rotated: ({ metadata, headDim }: ConfigSource): number => metadata.findNumber('{arch}.rope.dimension_count') ?? headDim,
+  rotated: ({ metadata, headDim }: ConfigSource): number =>
+    metadata.findNumber('{arch}.rope.dimension_count') ?? headDim,
 };
 
 const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map<string, Architecture>([
@@ -91,7 +92,9 @@ const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map<string, Archite
       configJson: (common, source) => ({
         ...named('MixtralForCausalLM', 'mixtral'),
         ...common,
-        ...(source.metadata.findNumber('{arch}.attention.key_length') === undefined ? {} : { head_dim: source.headDim }),
+        ...(source.metadata.findNumber('{arch}.attention.key_length') === undefined
+          ? {}
+          : { head_dim: source.headDim }),
         intermediate_size: facts.width(source),
         num_local_experts: facts.experts(source),
       }),
@@ -160,13 +163,12 @@ const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map<string, Archite
 
 /** Throws a CheckpointError for an architecture that is none of Shoal's families. */
 export function architectureOf(metadata: Metadata): Architecture {
-  const { architecture, file } = metadata;
+  const { architecture } = metadata;
   const found = ARCHITECTURES.get(architecture);
   const known = `this version reads ${[...ARCHITECTURES.keys()].join(', ')}`;
   if (!found) throw metadata.bad('general.architecture', `is "${architecture}"; ${known}`);
   if (metadata.findNumber('{arch}.expert_count')) return found;
-  const detail = `is a ${architecture} model without routed experts, of which Shoal has nothing to give to donors`;
-  throw new CheckpointError('bad-header', file, undefined, detail);
+  throw metadata.bad('{arch}.expert_count', 'is missing or 0: Shoal serves models with routed experts only');
 }
 
 /** DeepSeek-V2 and V3 and what has their architecture: Kimi-K2, Moonlight, GLM-4.7-Flash. */
@@ -174,7 +176,10 @@ function deepseek2(common: Json, source: ConfigSource): Json {
   const { metadata } = source;
   const isV3 = deepseekGating(source, common['vocab_size']) === SIGMOID;
   const { groups, used } = expertGroups(source, isV3);
-  const [nope, rope] = [metadata.number('{arch}.attention.key_length_mla'), metadata.number('{arch}.rope.dimension_count')];
+  const [nope, rope] = [
+    metadata.number('{arch}.attention.key_length_mla'),
+    metadata.number('{arch}.rope.dimension_count'),
+  ];
   const { num_key_value_heads: _, ...rest } = common;
   return {
     ...(isV3 ? named('DeepseekV3ForCausalLM', 'deepseek_v3') : named('DeepseekV2ForCausalLM', 'deepseek_v2')),

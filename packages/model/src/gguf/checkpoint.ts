@@ -79,7 +79,8 @@ class GgufCheckpoint implements Checkpoint {
   ): Promise<Float32Array> {
     const place = this.#places.get(spec);
     // A vector is one row of the file, whose blocks cannot be read in part.
-    if (spec.shape.length === 1) return (await this.#rows(place, spec, 0, 1, scratch)).subarray(firstRow, firstRow + numRows);
+    if (spec.shape.length === 1)
+      return (await this.#rows(place, spec, 0, 1, scratch)).subarray(firstRow, firstRow + numRows);
     return this.#rows(place, spec, firstRow, numRows, scratch);
   }
 

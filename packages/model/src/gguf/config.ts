@@ -1,18 +1,9 @@
 import { z } from 'zod';
 import { architectureOf } from './architectures.ts';
+import { type ConfigSource, decimal } from './config-source.ts';
 import type { GgufFiles } from './files.ts';
 import type { Metadata } from './metadata.ts';
 import { tokenizerJson } from './tokenizer.ts';
-
-/** What an architecture's keys of config.json are made from. */
-export interface ConfigSource {
-  metadata: Metadata;
-  has(tensor: string): boolean;
-  /** `block_count` without the layers of the MTP module. */
-  numHiddenLayers: number;
-  numHeads: number;
-  headDim: number;
-}
 
 /** The config.json, as it is published for the family, of the model in a GGUF file. */
 export function modelConfigJson(metadata: Metadata, tensors: GgufFiles['tensors']): Record<string, unknown> {
@@ -66,13 +57,4 @@ function ropeScaling(metadata: Metadata): Record<string, unknown> | null {
     ...found('beta_slow', 'yarn_beta_slow'),
     ...found('attention_factor', 'yarn_attn_factor'),
   };
-}
-
-/** The shortest decimal with the same float32, which is the number that was converted: 1e-6, not 9.99999997e-7. */
-export function decimal(value: number): number {
-  for (let digits = 1; digits < 9; digits++) {
-    const short = Number(value.toPrecision(digits));
-    if (Math.fround(short) === Math.fround(value)) return short;
-  }
-  return value;
 }

@@ -68,7 +68,8 @@ function readEntry(reader: HeaderReader, index: number): TensorEntry {
   reader.tensor = name;
   reader.reading = 'its entry in the header';
   const rank = reader.u32();
-  if (rank < 1 || rank > MAX_RANK) throw reader.bad('bad-header', `has ${rank} dimensions; 1 to ${MAX_RANK} are possible`);
+  if (rank < 1 || rank > MAX_RANK)
+    throw reader.bad('bad-header', `has ${rank} dimensions; 1 to ${MAX_RANK} are possible`);
   const dimensions = Array.from({ length: rank }, () => reader.u64('a dimension'));
   const shape = dimensions.reverse();
   if (dimensions.some((size) => size < 1) || !Number.isSafeInteger(shape.reduce((a, b) => a * b, 1))) {
@@ -76,10 +77,14 @@ function readEntry(reader: HeaderReader, index: number): TensorEntry {
   }
   const number = reader.u32();
   const type = BLOCK_TYPES.get(number);
-  if (!type) throw reader.bad('wrong-dtype', `has the type ${number}, which is not known: update Shoal, or the file is damaged`);
+  if (!type)
+    throw reader.bad('wrong-dtype', `has the type ${number}, which is not known: update Shoal, or the file is damaged`);
   if (shape.at(-1)! % type.blockValues !== 0) {
     const rows = `rows of ${shape.at(-1)} values`;
-    throw reader.bad('wrong-shape', `has ${rows}, which are no whole blocks of ${type.name} (${type.blockValues} values)`);
+    throw reader.bad(
+      'wrong-shape',
+      `has ${rows}, which are no whole blocks of ${type.name} (${type.blockValues} values)`,
+    );
   }
   const entry = { name, shape, type, offset: reader.u64('its offset') };
   reader.tensor = undefined;
@@ -90,7 +95,10 @@ function alignmentOf(metadata: ReadonlyMap<string, GgufValue>, reader: HeaderRea
   const alignment = metadata.get('general.alignment') ?? DEFAULT_ALIGNMENT;
   const isPower = typeof alignment === 'number' && alignment >= 1 && Number.isInteger(Math.log2(alignment));
   if (isPower && alignment <= MAX_ALIGNMENT) return alignment;
-  throw reader.bad('bad-header', `general.alignment is ${String(alignment)}; a power of two up to ${MAX_ALIGNMENT} is possible`);
+  throw reader.bad(
+    'bad-header',
+    `general.alignment is ${String(alignment)}; a power of two up to ${MAX_ALIGNMENT} is possible`,
+  );
 }
 
 /** Each tensor's place in the file. As ggml does, demands that each begins where the one before it ends, after padding. */
@@ -186,7 +194,8 @@ class HeaderReader {
 
   u64(what: string): number {
     const value = this.#view.getBigUint64(this.#take(8), true);
-    if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw this.bad('bad-header', `has ${value} for ${what}: the file is damaged`);
+    if (value > BigInt(Number.MAX_SAFE_INTEGER))
+      throw this.bad('bad-header', `has ${value} for ${what}: the file is damaged`);
     return Number(value);
   }
 
@@ -208,7 +217,10 @@ class HeaderReader {
     const length = this.u64('its length');
     this.#arrayValues += length;
     if (this.#arrayValues > MAX_ARRAY_VALUES) {
-      throw this.bad('bad-header', `makes ${this.#arrayValues} values in arrays (limit ${MAX_ARRAY_VALUES}): the file is damaged`);
+      throw this.bad(
+        'bad-header',
+        `makes ${this.#arrayValues} values in arrays (limit ${MAX_ARRAY_VALUES}): the file is damaged`,
+      );
     }
     // Not before the bytes are there, so that the memory used is bounded by them.
     const leastBytes = length * (NUMBERS.get(type)?.[0] ?? (type === STRING ? 8 : 1));
@@ -227,7 +239,8 @@ class HeaderReader {
 
   #string(limit: number): string {
     const length = this.u64('the length of a string');
-    if (length > limit) throw this.bad('bad-header', `has a string of ${length} bytes (limit ${limit}): the file is damaged`);
+    if (length > limit)
+      throw this.bad('bad-header', `has a string of ${length} bytes (limit ${limit}): the file is damaged`);
     const at = this.#take(length);
     return this.#text.toString('utf8', at, at + length);
   }

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { z } from 'zod';
-import { decimal, modelConfigJson } from './config.ts';
+import { decimal } from './config-source.ts';
+import { modelConfigJson } from './config.ts';
 import { type GgufFiles, openGgufFiles } from './files.ts';
 import { Metadata } from './metadata.ts';
 import { tokenizerJson } from './tokenizer.ts';
@@ -29,11 +30,20 @@ export async function ggufFiles(path: string): Promise<ModelFile[]> {
   }
 }
 
-const jsonFile = (name: string, value: unknown): ModelFile => ({ name, bytes: Buffer.from(`${JSON.stringify(value)}\n`) });
+const jsonFile = (name: string, value: unknown): ModelFile => ({
+  name,
+  bytes: Buffer.from(`${JSON.stringify(value)}\n`),
+});
 
 /** The sampling that a model's authors recommend, where the file has it. */
 function sampling(metadata: Metadata): Record<string, unknown> {
-  const keys = { temperature: 'temp', top_k: 'top_k', top_p: 'top_p', min_p: 'min_p', repetition_penalty: 'penalty_repeat' };
+  const keys = {
+    temperature: 'temp',
+    top_k: 'top_k',
+    top_p: 'top_p',
+    min_p: 'min_p',
+    repetition_penalty: 'penalty_repeat',
+  };
   const found = Object.entries(keys).flatMap(([name, key]) => {
     const value = metadata.find(`general.sampling.${key}`, z.number());
     return value === undefined ? [] : [[name, decimal(value)] as const];
@@ -57,8 +67,12 @@ export async function ggufFingerprint(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-async function hashFile(hash: ReturnType<typeof createHash>, { name, handle, header }: GgufFiles['files'][number]): Promise<void> {
+async function hashFile(
+  hash: ReturnType<typeof createHash>,
+  { name, handle, header }: GgufFiles['files'][number],
+): Promise<void> {
   const { size, mtimeMs } = await handle.stat();
   hash.update(`\n${name} ${size} ${mtimeMs}\n`);
-  for (const [tensor, { type, shape, offset }] of header.tensors) hash.update(`${tensor} ${type.name} ${shape.join(' ')} ${offset}\n`);
+  for (const [tensor, { type, shape, offset }] of header.tensors)
+    hash.update(`${tensor} ${type.name} ${shape.join(' ')} ${offset}\n`);
 }

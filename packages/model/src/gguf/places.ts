@@ -78,7 +78,8 @@ export class Places {
   #latent(layer: number): Place | undefined {
     const { attention } = this.#config;
     const [tensor, values] = [`blk.${layer}.attn_k_b.weight`, `blk.${layer}.attn_v_b.weight`];
-    if (attention.kind !== 'mla' || !this.#files.tensors.has(tensor) || !this.#files.tensors.has(values)) return undefined;
+    if (attention.kind !== 'mla' || !this.#files.tensors.has(tensor) || !this.#files.tensors.has(values))
+      return undefined;
     return { kind: 'latent', tensor, values, nope: attention.qkNopeHeadDim, v: attention.vHeadDim };
   }
 
@@ -96,7 +97,10 @@ export class Places {
     for (const spec of this.#allTensors()) {
       const place = this.get(spec);
       if (place.kind === 'latent') {
-        const { numAttentionHeads: heads, kvLoraRank } = this.#config.attention as { numAttentionHeads: number; kvLoraRank: number };
+        const { numAttentionHeads: heads, kvLoraRank } = this.#config.attention as {
+          numAttentionHeads: number;
+          kvLoraRank: number;
+        };
         use(place.tensor, [heads, kvLoraRank, place.nope]);
         use(place.values, [heads, place.v, kvLoraRank]);
       } else {

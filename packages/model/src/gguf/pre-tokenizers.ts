@@ -100,7 +100,10 @@ export const PRE_TOKENIZERS: ReadonlyMap<string, PreTokenizer> = new Map([
   ['gpt-4o', gpt4o],
   ['llama4', gpt4o],
   ['minimax-m2', gpt4o],
-  ['kimi-k2', split([o200k((letters) => `(?:${NOT_HAN}${letters})`, String.raw`[\r\n]*`, String.raw`\p{Script=Han}+|`)])],
+  [
+    'kimi-k2',
+    split([o200k((letters) => `(?:${NOT_HAN}${letters})`, String.raw`[\r\n]*`, String.raw`\p{Script=Han}+|`)]),
+  ],
   ['deepseek-llm', split(DEEPSEEK_LLM)],
   ['deepseek-coder', split(DEEPSEEK_CODER)],
   ['deepseek-v3', split(DEEPSEEK_V3)],

@@ -35,10 +35,17 @@ export class TensorReader {
   }
 
   /** Rows of `cols` values, all axes of the stored tensor but the last counting as rows. */
-  async rows(name: string, firstRow: number, numRows: number, cols: number, scratch: RowScratch): Promise<Float32Array> {
+  async rows(
+    name: string,
+    firstRow: number,
+    numRows: number,
+    cols: number,
+    scratch: RowScratch,
+  ): Promise<Float32Array> {
     const { file, tensor } = this.#files.tensors.get(name)!;
     const { decode, blockValues, blockBytes } = tensor.type;
-    if (!decode) throw new CheckpointError('wrong-dtype', file.name, name, `has the type ${tensor.type.name}, which is not read`);
+    if (!decode)
+      throw new CheckpointError('wrong-dtype', file.name, name, `has the type ${tensor.type.name}, which is not read`);
     const rowBytes = (cols / blockValues) * blockBytes;
     const raw = scratch.raw(numRows * rowBytes);
     await this.bytes(name, firstRow * rowBytes, raw);
@@ -47,11 +54,22 @@ export class TensorReader {
     const bad = firstNotFinite(values);
     if (bad === undefined) return values;
     const place = placeOf(bad + firstRow * cols, tensor.shape);
-    throw new CheckpointError('not-finite', file.name, name, `the value at ${place} is ${values[bad]}: download it again`);
+    throw new CheckpointError(
+      'not-finite',
+      file.name,
+      name,
+      `the value at ${place} is ${values[bad]}: download it again`,
+    );
   }
 
   /** Rows in Hugging Face's order, in which a head's first half of rows are the first ones of all rotated pairs. */
-  async headRows(place: HeadPlace, firstRow: number, numRows: number, cols: number, scratch: RowScratch): Promise<Float32Array> {
+  async headRows(
+    place: HeadPlace,
+    firstRow: number,
+    numRows: number,
+    cols: number,
+    scratch: RowScratch,
+  ): Promise<Float32Array> {
     const { tensor, headDim } = place;
     const firstHead = Math.floor(firstRow / headDim);
     const heads = Math.ceil((firstRow + numRows) / headDim) - firstHead;
@@ -68,7 +86,13 @@ export class TensorReader {
   }
 
   /** Rows of kv_b_proj, which llama.cpp stores as two tensors, that of keys transposed. */
-  async latentRows(place: LatentPlace, firstRow: number, numRows: number, cols: number, scratch: RowScratch): Promise<Float32Array> {
+  async latentRows(
+    place: LatentPlace,
+    firstRow: number,
+    numRows: number,
+    cols: number,
+    scratch: RowScratch,
+  ): Promise<Float32Array> {
     const { nope, v } = place;
     const perHead = nope + v;
     const values = scratch.values(numRows * cols);

@@ -27,12 +27,16 @@ export function tokenizerJson(metadata: Metadata): TokenizerJson {
   const model = metadata.get('tokenizer.ggml.model', z.string());
   const isSentencePiece = model === 'llama';
   if (!isSentencePiece && model !== 'gpt2') {
-    throw metadata.bad('tokenizer.ggml.model', `is "${model}"; this version reads "gpt2" (byte-level BPE) and "llama" (SentencePiece)`);
+    throw metadata.bad(
+      'tokenizer.ggml.model',
+      `is "${model}"; this version reads "gpt2" (byte-level BPE) and "llama" (SentencePiece)`,
+    );
   }
   const pre = isSentencePiece ? undefined : preTokenizerOf(metadata);
   const bosTokenId = idOf(metadata, vocabulary, 'bos') ?? (isSentencePiece ? 1 : null);
   const addBos = metadata.find('tokenizer.ggml.add_bos_token', z.boolean()) ?? pre?.addBos ?? isSentencePiece;
-  if (addBos && bosTokenId === null) throw metadata.bad('tokenizer.ggml.add_bos_token', 'is true, but there is no bos_token_id');
+  if (addBos && bosTokenId === null)
+    throw metadata.bad('tokenizer.ggml.add_bos_token', 'is true, but there is no bos_token_id');
   const eosTokenIds = endIds(metadata, vocabulary, isSentencePiece ? 2 : undefined);
   const bos = bosTokenId === null ? undefined : vocabulary.tokens[bosTokenId]!;
   return {
@@ -77,8 +81,12 @@ function preTokenizerOf(metadata: Metadata): PreTokenizer {
   const pre = name === undefined ? undefined : PRE_TOKENIZERS.get(name);
   if (pre) return pre;
   const known = `this version knows ${[...PRE_TOKENIZERS.keys()].join(', ')}`;
-  const remedy = 'without it texts would be split into the wrong tokens; give the directory of the original model instead';
-  throw metadata.bad('tokenizer.ggml.pre', `${name === undefined ? 'is missing' : `is "${name}"`}; ${known}; ${remedy}`);
+  const remedy =
+    'without it texts would be split into the wrong tokens; give the directory of the original model instead';
+  throw metadata.bad(
+    'tokenizer.ggml.pre',
+    `${name === undefined ? 'is missing' : `is "${name}"`}; ${known}; ${remedy}`,
+  );
 }
 
 /** Converters call every `<|…|>` a control token, but the published tokenizers of DeepSeek and Kimi show those of tool calls. */
@@ -104,7 +112,10 @@ function byteLevel(metadata: Metadata, vocabulary: Vocabulary, pre: PreTokenizer
   const merges = metadata.get('tokenizer.ggml.merges', z.array(z.string()));
   const level = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true };
   const { patterns } = pre;
-  const splits = patterns === 'gpt-2' ? [] : patterns.map((Regex) => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false }));
+  const splits =
+    patterns === 'gpt-2'
+      ? []
+      : patterns.map((Regex) => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false }));
   return {
     normalizer: pre.composes ? { type: 'NFC' } : null,
     pre_tokenizer:
@@ -170,7 +181,11 @@ function sentencePiece(metadata: Metadata, vocabulary: Vocabulary): Record<strin
       byte_fallback: true,
       ignore_merges: false,
       vocab: entries,
-      merges: mergesOfScores(vocabulary.tokens.filter((_, id) => vocabulary.types[id] === TYPE.normal), entries, scores),
+      merges: mergesOfScores(
+        vocabulary.tokens.filter((_, id) => vocabulary.types[id] === TYPE.normal),
+        entries,
+        scores,
+      ),
     },
   };
 }
