@@ -14,7 +14,6 @@ import {
   refuseUnsupportedCommon,
   unsupported,
 } from './family.ts';
-import { readFp8BlockSize } from './fp8-keys.ts';
 import { readRopeKeys, ropeConfig, type RopeKeys } from './rope-keys.ts';
 
 /** The keys that DeepSeek-V2 and -V3 share: MLA, shared experts, first dense layers, routing groups. */
@@ -72,7 +71,6 @@ export function deepseekConfig(
     // Public sources disagree. The default model was trained with the normed state: teacher-forced on held-out text, 757 of 800
     // first drafts are right with it and 750 with the state before the norm (docs/measurements/speculation.md).
     mtpHidden: 'after-norm',
-    fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
   };
 }
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ModelError } from '../errors.ts';
 import type { LayerAttention, ModelConfig, ModelType } from '../model-config.ts';
+import { readQuantisation } from './quantisation-keys.ts';
 
 /** Where a checkpoint in safetensors has a tensor: the whole of a stored one, or a part of it. */
 export interface StoredAt {
@@ -8,6 +9,8 @@ export interface StoredAt {
   name: string;
   /** An index of its first axis, where the experts of a layer are stacked. */
   index?: number;
+  /** The size of that axis; by default the number of routed experts. */
+  of?: number;
   /** Of that, the rows `first`, `first` + `step`, … where gate and up are one matrix, interleaved or one after the other. */
   rows?: { first: number; step: number };
   /** Whether a matrix is stored as [columns, rows]. */
@@ -133,6 +136,7 @@ type CommonConfig = Pick<
   | 'logitsDivisor'
   | 'bosTokenId'
   | 'eosTokenIds'
+  | 'quantisation'
 >;
 
 /** Translates the common keys and checks token ids against the vocabulary. */
@@ -155,5 +159,6 @@ export function commonConfig(raw: CommonKeys, where: string): CommonConfig {
     logitsDivisor: 1,
     bosTokenId: raw.bos_token_id ?? null,
     eosTokenIds,
+    quantisation: readQuantisation(raw.quantization_config, where),
   };
 }

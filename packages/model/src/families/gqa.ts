@@ -1,7 +1,6 @@
 import { ModelError } from '../errors.ts';
 import type { GateConfig, GqaConfig, LayerKind, ModelConfig, ModelType } from '../model-config.ts';
 import { commonConfig, type CommonKeys, expertCount, fullAttention, refuse } from './family.ts';
-import { readFp8BlockSize } from './fp8-keys.ts';
 import { readRopeKeys, ropeConfig } from './rope-keys.ts';
 
 type GqaKeys = HeadKeys & { num_experts?: number | null | undefined; num_local_experts?: number | null | undefined };
@@ -33,7 +32,6 @@ export function gqaModelConfig(modelType: ModelType, raw: GqaKeys, choices: GqaC
     gate: softmaxGate(normTopkProb),
     numNextnPredictLayers: 0,
     mtpHidden: 'after-norm',
-    fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
   };
 }
 
