@@ -81,7 +81,7 @@ describe.each(familyFixtures)('%s', (name) => {
 
 describe('the fixtures', () => {
   it('hold what they are for', async () => {
-    expect(familyFixtures).toHaveLength(12);
+    expect(familyFixtures).toHaveLength(13);
     const v3 = await openCheckpoint(fixtureDir('deepseek-v3'));
     const moe = v3.config.layerKinds.indexOf('moe');
     const bias = await v3.read(

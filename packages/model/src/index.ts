@@ -6,7 +6,6 @@ export {
   type ChatToolCall,
   variablesFault,
 } from './chat-template.ts';
-export { checkTensors } from './check-tensors.ts';
 export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 export { CheckpointError, messageOf, ModelError } from './errors.ts';
@@ -19,7 +18,7 @@ export {
   swigluExpert,
   type SwigluWeights,
 } from './expert.ts';
-export { storedShape } from './stored-part.ts';
+export type { Int4Rows } from './int4.ts';
 export { decodeF16, encodeF16, f16ToF32, f32ToF16 } from './f16.ts';
 export {
   createReferenceEngine,
@@ -59,6 +58,7 @@ export {
   type Penalties,
   type TokenMask,
 } from './logit-changes.ts';
+export { storedShape } from './quantised/stored-matrix.ts';
 export { argmax, leastGap, logitsError, sample } from './sampler.ts';
 export { denseTensors, expertTensors, layerTensors, listDenseTensors, listTensorSpecs, TensorSpec } from './tensors.ts';
 export {

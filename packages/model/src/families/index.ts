@@ -2,16 +2,16 @@ import type { ModelType } from '../model-config.ts';
 import { deepseekV2 } from './deepseek-v2.ts';
 import { deepseekV3 } from './deepseek-v3.ts';
 import type { Family } from './family.ts';
+import { gptOss } from './gpt-oss.ts';
 import { mixtral } from './mixtral.ts';
 import { olmoe } from './olmoe.ts';
 import { qwen3Moe } from './qwen3-moe.ts';
 
+const all = [deepseekV2, deepseekV3, gptOss, mixtral, olmoe, qwen3Moe];
+
 /** All families, by `model_type`. A new family is a new file and an entry here. */
 export const families: ReadonlyMap<string, Family> = new Map(
-  ([deepseekV2, deepseekV3, qwen3Moe, olmoe, mixtral] as unknown as Family[]).map((family) => [
-    family.modelType,
-    family,
-  ]),
+  (all as unknown as Family[]).map((family) => [family.modelType, family]),
 );
 
 /** Throws a RangeError for a type that no parsed config can have. */

@@ -1,6 +1,6 @@
 """What the fixtures are made of: one small model per family and interesting choice. Sizes are small and unlike each other, so
 that a mixed-up dimension shows; contexts are short, so that YaRN's original length is exceeded within 112 tokens."""
-from transformers import DeepseekV2Config, DeepseekV3Config, MixtralConfig, OlmoeConfig, Qwen3MoeConfig
+from transformers import DeepseekV2Config, DeepseekV3Config, GptOssConfig, MixtralConfig, OlmoeConfig, Qwen3MoeConfig
 
 VOCAB = 112
 CONTEXT = 128
@@ -25,16 +25,22 @@ MLA = dict(
 
 GQA = dict(**COMMON, hidden_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2)
 
+# For the families added since, which have a smaller vocabulary, and sequences of at most 101 tokens.
+SMALL = dict(vocab_size=48, max_position_embeddings=112, bos_token_id=0, eos_token_id=1, pad_token_id=None)
+
 V2 = dict(scoring_func="softmax", moe_layer_freq=1, num_nextn_predict_layers=0)
 V3 = dict(topk_method="noaux_tc", scoring_func="sigmoid", moe_layer_freq=1, num_nextn_predict_layers=0)
 
 
 class Fixture:
-    """`extra` goes into config.json beyond what transformers writes: keys that published files have."""
+    """`extra` goes into config.json beyond what transformers writes: keys that published files have. `publish` makes the tensors
+    and the config.json that are published of those that transformers writes."""
 
     def __init__(self, name, config, about, extra=None, negative_bias=False, fp8=False, shards=1, generation=None,
-                 tokenizer=None, embed_std=1.0):
+                 tokenizer=None, embed_std=1.0, small=False, mtp=False, publish=None, score_bias_std=0.2, gate_up_std=1.3):
         self.name, self.config, self.about, self.extra = name, config, about, extra or {}
+        self.small, self.mtp, self.publish = small, mtp, publish
+        self.score_bias_std, self.gate_up_std = score_bias_std, gate_up_std
         self.negative_bias, self.fp8, self.shards = negative_bias, fp8, shards
         self.generation, self.tokenizer, self.embed_std = generation, tokenizer or {}, embed_std
 
@@ -90,4 +96,11 @@ FIXTURES = [
         num_local_experts=6, num_experts_per_tok=2, intermediate_size=20, eos_token_id=[1, 3],
         rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})),
         "block_sparse_moe names, three shards with an index, a list of end tokens", shards=3),
+    Fixture("gpt-oss", GptOssConfig(**SMALL | dict(
+        hidden_size=36, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=10, intermediate_size=12,
+        num_local_experts=5, num_experts_per_tok=2, sliding_window=24, layer_types=None,
+        rope_parameters={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32.0,
+                         "beta_slow": 1.0, "truncate": False, "rope_theta": 150000.0})),
+        "a window in every second layer, sinks, biases everywhere, clamps in force, YaRN between pairs (as gpt-oss)",
+        dict(experts_per_token=2, initial_context_length=32), small=True, gate_up_std=4),
 ]
