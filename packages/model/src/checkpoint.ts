@@ -1,12 +1,12 @@
 import { join } from 'node:path';
-import { requireShape } from './check-tensors.ts';
+import { checkTensors, requireShape } from './check-tensors.ts';
 import { parseModelConfig } from './config.ts';
 import { CheckpointError, type CheckpointErrorReason } from './errors.ts';
 import { applyBlockScales } from './fp8.ts';
 import { readJson } from './json-file.ts';
 import { withoutMtp, type ModelConfig } from './model-config.ts';
 import type { Mxfp4Rows } from './mxfp4.ts';
-import { dtypeBytes, toFloat32, type TensorDtype, type TensorInfo } from './safetensors.ts';
+import { dtypeBytes, toFloat32, type TensorInfo } from './safetensors.ts';
 import { storedShape } from './stored-part.ts';
 import { TensorSpec } from './tensors.ts';
 import { openWeightFiles, type WeightFiles } from './weight-files.ts';
@@ -25,8 +25,13 @@ export interface Checkpoint {
   /** Names of all stored tensors. */
   readonly tensors: readonly string[];
   has(spec: TensorSpec): boolean;
+  /**
+   * Checks that every tensor of the model is stored, in the right shape, and no other: a bias that is not added changes every
+   * answer. Reads no weights. Throws CheckpointError `missing-tensor`, `wrong-shape`, `wrong-dtype` or `unknown-tensor`.
+   */
+  check(): void;
   /** What is known of a stored tensor without reading it. */
-  info(name: string): { dtype: TensorDtype; shape: readonly number[]; bytes: number };
+  info(name: string): { dtype: string; shape: readonly number[]; bytes: number };
   /** Bytes of a tensor as stored. */
   bytesOf(spec: TensorSpec): number;
   /**
@@ -70,7 +75,7 @@ export class RowScratch {
 }
 
 /** Opens a Hugging Face model directory: `config.json` with `model.safetensors` or `model.safetensors.index.json`. */
-export async function openCheckpoint(dir: string): Promise<Checkpoint> {
+export async function openDirectory(dir: string): Promise<Checkpoint> {
   const config = parseModelConfig(await readJson(join(dir, 'config.json')), join(dir, 'config.json'));
   const files = await openWeightFiles(dir);
   return new SafetensorsCheckpoint(dir, withMtpAsStored(config, files), files);
@@ -98,6 +103,10 @@ class SafetensorsCheckpoint implements Checkpoint {
     this.config = config;
     this.tensors = [...files.tensors.keys()];
     this.#files = files;
+  }
+
+  check(): void {
+    checkTensors(this.config, this);
   }
 
   has({ stored }: TensorSpec): boolean {
@@ -226,14 +235,15 @@ function everyRow(values: Float32Array, numRows: number, step: number, cols: num
 /** The exponent of a float32, which is all ones in NaN and ∞ only. */
 const EXPONENT_BITS = 0x7f80_0000;
 
-function firstNotFinite(values: Float32Array): number | undefined {
+/** The index of the first value that is NaN or ∞. */
+export function firstNotFinite(values: Float32Array): number | undefined {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   for (let i = 0; i < bits.length; i++) if ((bits[i]! & EXPONENT_BITS) === EXPONENT_BITS) return i;
   return undefined;
 }
 
 /** Coordinates of a flat index: 7 in [2, 5] is "[1, 2]". */
-function placeOf(index: number, shape: readonly number[]): string {
+export function placeOf(index: number, shape: readonly number[]): string {
   const place: number[] = [];
   let rest = index;
   for (const size of [...shape].reverse()) {

@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { ModelError } from './errors.ts';
 import { bookkeepingKeys } from './families/bookkeeping-keys.ts';
 import type { Family, TextConfig } from './families/family.ts';
-import { families, refusedFamilies } from './families/index.ts';
+import { families } from './families/index.ts';
+import { notComputed } from './families/not-computed.ts';
 import type { ModelConfig } from './model-config.ts';
 
 /**
@@ -66,9 +67,10 @@ function findFamily(json: Record<string, unknown>, where: string): Family {
   }
   const family = typeof modelType === 'string' ? families.get(modelType) : undefined;
   if (!family) {
-    const reason = typeof modelType === 'string' ? refusedFamilies.get(modelType) : undefined;
-    const detail = `is not supported${reason ? `: ${reason}` : ''}; supported: ${supported}`;
-    throw new ModelError('unknown-architecture', 'model_type', `${where}: model_type ${excerpt(modelType)} ${detail}`);
+    const reason = typeof modelType === 'string' ? notComputed.get(modelType) : undefined;
+    const why = reason === undefined ? '' : `, since it ${reason}`;
+    const message = `${where}: model_type ${excerpt(modelType)} is not supported${why}; supported: ${supported}`;
+    throw new ModelError('unknown-architecture', 'model_type', message);
   }
   const key = 'architectures';
   const expected = family.architectures.map((name) => `["${name}"]`).join(' or ');

@@ -10,7 +10,16 @@ export { checkTensors } from './check-tensors.ts';
 export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 export { CheckpointError, messageOf, ModelError } from './errors.ts';
-export { swigluExpert, type SwigluWeights } from './expert.ts';
+export {
+  EXPERT_ACTIVATIONS,
+  type ExpertActivation,
+  type ExpertWeights,
+  isGated,
+  runExpert,
+  swigluExpert,
+  type SwigluWeights,
+} from './expert.ts';
+export { storedShape } from './stored-part.ts';
 export { decodeF16, encodeF16, f16ToF32, f32ToF16 } from './f16.ts';
 export {
   createReferenceEngine,

@@ -30,11 +30,6 @@ export const families: ReadonlyMap<string, Family> = new Map(
   (all as unknown as Family[]).map((family) => [family.modelType, family]),
 );
 
-/** Families that are asked for and not computed, with the reason. */
-export const refusedFamilies: ReadonlyMap<string, string> = new Map([
-  ['phimoe', 'its gate (SparseMixer) and its RoPE (LongRoPE) are not computed'],
-]);
-
 /** Throws a RangeError for a type that no parsed config can have. */
 export function familyOf(modelType: ModelType): Family {
   const family = families.get(modelType);

@@ -1,13 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import {
-  checkTensors,
-  expertLayers,
-  expertTensors,
-  type ModelConfig,
-  type TensorReader,
-  type TensorSpec,
-} from '@shoal/model';
+import { expertLayers, expertTensors, type ModelConfig, type TensorReader, type TensorSpec } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import type { DenseEntry, PackedDense } from '../dense/layout.ts';
 import { unpackPanels } from '../dense/panels.ts';
@@ -45,7 +38,7 @@ export async function openModel(dir: string): Promise<OpenModel> {
   const checkpoint = await openCheckpoint(dir);
   const { config } = checkpoint;
   try {
-    checkTensors(config, checkpoint);
+    checkpoint.check();
   } catch (error) {
     await checkpoint.close();
     throw error;

@@ -28,6 +28,8 @@ interface KernelExports {
   ropeRow(x: number, dim: number, cos: number, sin: number, interleaved: number): void;
   encodeHalves(x: number, dim: number, out: number): void;
   decodeHalves(h: number, dim: number, out: number): void;
+  encodePart(x: number, dim: number, out: number, exponentOut: number): void;
+  decodePart(h: number, dim: number, exponentAt: number, out: number): void;
   openState(state: number, valueDim: number): void;
   attendBlock(
     ...args: [

@@ -1,7 +1,7 @@
 // The operations of a program (program.ts): the arguments of each, and what one of its tasks does. Arguments are 32-bit words,
 // addresses and strides in bytes. packages/kernels/src/dense/program.ts writes them.
 import { attendBlock, closeState, openState, stateBytes, stateValues } from './attention';
-import { decodeHalves, encodeHalves, POSITIONS, positionAt } from './cache';
+import { decodePart, encodePart, exponentsAt, POSITIONS, positionAt } from './cache';
 import { decodeRow, gemm, panelBytes } from './gemm';
 import { prepareRow, Q8 } from './prepare';
 import { addRow, clipRow, rmsNormRow, ropeRow, siluMulRow } from './rows';
@@ -117,8 +117,11 @@ export function latentTask(op: usize, task: i32): void {
   const rope = word(op, 10);
   rmsNormRow(a, at(op, 7), rank, real(op, 8), a);
   ropeRow(a + ((<usize>rank) << 2), rope, place(rows, task, 2), place(rows, task, 3), word(op, 11));
-  const to = positionAt(place(rows, task, 1), at(op, 12), rank + rope, <i32>place(rows, task, 0));
-  encodeHalves(a, rank + rope, to);
+  const position = <i32>place(rows, task, 0);
+  const to = positionAt(place(rows, task, 1), at(op, 12), rank + rope, position);
+  const exponents = exponentsAt(place(rows, task, 1), at(op, 12), rank + rope, position);
+  encodePart(a, rank, to, exponents);
+  encodePart(a + ((<usize>rank) << 2), rope, to + ((<usize>rank) << 1), exponents + 1);
 }
 
 /**
@@ -148,9 +151,11 @@ export function keyValueTask(op: usize, task: i32): void {
   const sin = place(rows, task, 3);
   for (let h = 0; h < word(op, 11); h++) ropeRow(q + ((<usize>(h * headDim)) << 2), word(op, 19), cos, sin, word(op, 20));
   for (let h = 0; h < kvHeads; h++) ropeRow(k + ((<usize>(h * headDim)) << 2), word(op, 19), cos, sin, word(op, 20));
-  const to = positionAt(place(rows, task, 1), at(op, 21), 2 * width, <i32>place(rows, task, 0));
-  encodeHalves(k, width, to);
-  encodeHalves(v, width, to + ((<usize>width) << 1));
+  const position = <i32>place(rows, task, 0);
+  const to = positionAt(place(rows, task, 1), at(op, 21), 2 * width, position);
+  const exponents = exponentsAt(place(rows, task, 1), at(op, 21), 2 * width, position);
+  encodePart(k, width, to, exponents);
+  encodePart(v, width, to + ((<usize>width) << 1), exponents + 1);
 }
 
 @inline
@@ -209,8 +214,9 @@ export function latentAttentionTask(op: usize, task: i32, scratch: usize): void 
     for (let t = 0; t < held; t++) {
       const from = positionAt(table, at(op, 14), rank + rope, start + t);
       const to = block + <usize>t * keyBytes;
-      decodeHalves(from, rank, to);
-      decodeHalves(from + ((<usize>rank) << 1), rope, to + ((<usize>latentDim) << 2));
+      const exponents = exponentsAt(table, at(op, 14), rank + rope, start + t);
+      decodePart(from, rank, exponents, to);
+      decodePart(from + ((<usize>rank) << 1), rope, exponents + 1, to + ((<usize>latentDim) << 2));
     }
     for (let r = 0; r < numRows; r++) {
       const count = min(POSITIONS, <i32>place(rows, firstRow + r, 0) + 1 - start);
@@ -306,8 +312,9 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
     for (let t = 0; t < held; t++) {
       const from = positionAt(table, at(op, 12), 2 * width, start + t) + keyOffset;
       const to = block + <usize>(2 * t) * bytes;
-      decodeHalves(from, headDim, to);
-      decodeHalves(from + ((<usize>width) << 1), headDim, to + bytes);
+      const exponents = exponentsAt(table, at(op, 12), 2 * width, start + t);
+      decodePart(from, headDim, exponents, to);
+      decodePart(from + ((<usize>width) << 1), headDim, exponents + 1, to + bytes);
     }
     for (let i = 0; i < numQueries; i++) {
       const count = min(POSITIONS, <i32>place(rows, firstRow + i / numHeads, 0) + 1 - start);
