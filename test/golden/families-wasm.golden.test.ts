@@ -2,7 +2,17 @@ import { argmax, type ForwardEngine } from '@shoal/model';
 import { openWasmEngine } from '@shoal/kernels/node';
 import { openCheckpoint } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fastFixtures, fixtureDir, inChunks, openFamily, ragged, runFamily, type Family } from './families.ts';
+import {
+  fastFixtures,
+  fixtureDir,
+  inChunks,
+  mtpFixtures,
+  openFamily,
+  ragged,
+  runFamily,
+  runMtp,
+  type Family,
+} from './families.ts';
 import { nmse } from './tiny-stories.ts';
 
 /** The fast engine with f16 weights and a 16-bit cache, on one thread and on two. */
@@ -34,6 +44,11 @@ describe.each(fastFixtures)('%s on the wasm engine', (name) => {
       expect(run.weights.findIndex((value, i) => !Object.is(value, whole.weights[i]))).toBe(-1);
     }
   });
+
+  if (mtpFixtures.includes(name))
+    it('has the reference’s MTP module (NMSE ≤ 1e-5)', async () => {
+      expect(nmse(await runMtp(family, engines[1]!), family.mtpLogits!)).toBeLessThanOrEqual(1e-5);
+    });
 
   it('continues prompts greedily with the reference’s ids', async () => {
     const { experts, reference } = family;

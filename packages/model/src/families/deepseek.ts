@@ -12,6 +12,7 @@ import {
   positive,
   refuse,
   refuseAttentionBias,
+  refuseSeveralMtpModules,
   refuseUnsupportedCommon,
   unsupported,
 } from './family.ts';
@@ -101,10 +102,7 @@ function refuseUnsupported(raw: DeepseekKeys, where: string): void {
     const detail = 'is false; DeepSeek checkpoints rotate interleaved pairs, and only that is computed';
     throw unsupported(where, 'rope_interleave', detail);
   }
-  const modules = raw.num_nextn_predict_layers;
-  if (modules > 1) {
-    throw unsupported(where, 'num_nextn_predict_layers', `is ${modules}; at most one MTP module is computed`);
-  }
+  refuseSeveralMtpModules(raw, where);
 }
 
 function refuseContradictions(raw: DeepseekKeys, gate: GateConfig, where: string): void {

@@ -124,6 +124,14 @@ export function refuseAttentionBias(raw: CommonKeys, where: string): void {
   }
 }
 
+/** Throws `unsupported` for more than one MTP module. */
+export function refuseSeveralMtpModules(raw: { num_nextn_predict_layers: number }, where: string): void {
+  const modules = raw.num_nextn_predict_layers;
+  if (modules > 1) {
+    throw unsupported(where, 'num_nextn_predict_layers', `is ${modules}; at most one MTP module is computed`);
+  }
+}
+
 type CommonConfig = Pick<
   ModelConfig,
   | 'vocabSize'

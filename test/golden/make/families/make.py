@@ -18,7 +18,7 @@ from reference import chosen_experts, clear_sequences, greedy_margins, margins_b
 from tokenizer import tokens_of, write_tokenizer
 
 SEQUENCE_LENGTHS = [96, 105, 112]
-SMALL_LENGTHS = [96, 97, 101]
+SMALL_LENGTHS = [96, 97, 99]
 PROMPT_TOKENS, ANSWER_TOKENS, PROMPTS_KEPT = 8, 16, 3
 PROMPT_CANDIDATES = 1024
 TEXTS = ["the rain in the tin can ran and ran", "an ant and then\nthe hen", "There is a pin (and a tan hat) in 3 bags!"]

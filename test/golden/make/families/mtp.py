@@ -7,7 +7,15 @@ from transformers.modeling_layers import MtpModel
 
 def new_mtp(main):
     """One module for a main model, whose embedding, head and RoPE it shares."""
-    return MtpModel(main, 1).float().eval()
+    # Not every family's config in transformers announces the module that its checkpoints have.
+    missing = {"num_mtp_layers": 1, "mtp_mlp_layer_types": ["sparse"]}
+    missing = {key: value for key, value in missing.items() if not hasattr(main.config, key)}
+    for key, value in missing.items():
+        setattr(main.config, key, value)
+    mtp = MtpModel(main, 1).float().eval()
+    for key in missing:
+        delattr(main.config, key)
+    return mtp
 
 
 def mtp_tensors(mtp, layer):
