@@ -10,6 +10,7 @@ export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 export { CheckpointError, messageOf, ModelError } from './errors.ts';
 export {
+  addBias,
   EXPERT_ACTIVATIONS,
   type ExpertActivation,
   type ExpertWeights,
@@ -31,8 +32,9 @@ export {
 } from './forward-engine.ts';
 export { checkTokens, forward, type ForwardResult, type HeadRow, masksAfterLayers, type Model } from './forward.ts';
 export { selectExperts } from './gate.ts';
+export { queryTemperature } from './gqa.ts';
 export { checkTruncate, KvCache, kvWidth, plainMhaWidth } from './kv-cache.ts';
-export { claimPositions, type ForwardObserver, type ForwardSegment } from './layer.ts';
+export { claimPositions, type ForwardObserver, type ForwardSegment, moeCall } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {
