@@ -23,6 +23,7 @@ const fixtures = join(import.meta.dirname, 'fixtures/families');
 export const familyFixtures: readonly string[] = readdirSync(fixtures).sort();
 
 /** What the fast engine, or tabs, do not compute yet. */
+/** What tabs do not compute yet. */
 const NOT_YET = new Set(['gpt-oss']);
 
 /** The fixtures that the fast engine computes, and whose experts tabs compute. */
