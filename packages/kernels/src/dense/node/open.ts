@@ -3,6 +3,7 @@ import { kvWidth, type ModelConfig, type TensorReader } from '@shoal/model';
 import { denseLayout, packDenseEntry, type DenseFormat, type PackedDense } from '@shoal/weights';
 import { compileWasm } from '../../wasm/node.ts';
 import { DenseMemory } from '../dense-memory.ts';
+import { positionBytes } from '../kv-pages.ts';
 import { createInlineRunner } from '../runner.ts';
 import { WasmEngine } from '../wasm-engine.ts';
 import { startThreads } from './threads.ts';
@@ -48,7 +49,7 @@ export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEn
 
 /** Limits the KV cache to what 256 sequences of the whole context could use. */
 function usefulKvBytes(config: ModelConfig, budgetBytes: number): number {
-  const perToken = config.numHiddenLayers * kvWidth(config.attention) * 2;
+  const perToken = config.numHiddenLayers * positionBytes(kvWidth(config.attention));
   return Math.min(budgetBytes, 256 * (config.maxPositionEmbeddings + 16) * perToken);
 }
 
@@ -68,11 +69,11 @@ async function packSegments(config: ModelConfig, reader: TensorReader, memory: D
   let held: { name: string; values: Float32Array } | undefined;
   for (const segment of memory.segments) {
     for (const entry of segment.entries) {
-      const { name, shape } = entry.source.tensor;
-      const columns = shape[1] ?? 1;
+      const { tensor } = entry.source;
+      const columns = tensor.shape[1] ?? 1;
       const rows = async (start: number, count: number): Promise<Float32Array> => {
-        if (reader.readRows) return reader.readRows(name, shape, start, count);
-        if (held?.name !== name) held = { name, values: await reader.read(name, shape) };
+        if (reader.readRows) return reader.readRows(tensor, start, count);
+        if (held?.name !== tensor.name) held = { name: tensor.name, values: await reader.read(tensor) };
         return held.values.subarray(start * columns, (start + count) * columns);
       };
       let at = entry.offset - segment.offset;
