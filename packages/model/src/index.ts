@@ -10,7 +10,17 @@ export { checkTensors } from './check-tensors.ts';
 export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 export { CheckpointError, messageOf, ModelError } from './errors.ts';
-export { swigluExpert, type SwigluWeights } from './expert.ts';
+export {
+  activate,
+  EXPERT_ACTIVATIONS,
+  type ExpertActivation,
+  type ExpertWeights,
+  isGated,
+  runExpert,
+  swigluExpert,
+  type SwigluWeights,
+} from './expert.ts';
+export { type ExpertLimit, expertLimit, type ExpertNorms, expertNorms } from './expert-limit.ts';
 export { decodeF16, encodeF16, f16ToF32, f32ToF16 } from './f16.ts';
 export {
   createReferenceEngine,
@@ -37,6 +47,7 @@ export {
   withoutMtp,
 } from './model-config.ts';
 export { forwardMtp, NO_MTP } from './mtp.ts';
+export { decodeMxfp4, e2m1Of, E8M0_NAN, e8m0Of, MXFP4_BLOCK, type Mxfp4Rows } from './mxfp4.ts';
 export { scoredWindows, scorePerplexity } from './perplexity.ts';
 export { createRng, normalDraw, type Rng } from './rng.ts';
 export { ropeAngles } from './rope.ts';
