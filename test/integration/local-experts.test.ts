@@ -42,13 +42,13 @@ async function expectFigures(): Promise<void> {
     'shoal_resident_layers 2',
     `shoal_resident_expert_bytes ${3 * LAYER_BYTES}`,
     // 16-bit latents of 64 + 16 values in six layers; plain attention has six heads of 32 + 32 instead.
-    'shoal_kv_bytes_per_token 960',
-    'shoal_kv_bytes_per_token_mha 4608',
+    'shoal_kv_bytes_per_token 972',
+    'shoal_kv_bytes_per_token_mha 4620',
   ])
     expect(metrics.split('\n')).toContain(line);
   const snapshots = new SnapshotBuilder({ ...core, version: '0', quant: 'f16', isDraining: () => false });
   const { flow, verdict } = snapshots.build();
-  expect(flow).toMatchObject({ kvBytesPerToken: 960, mhaBytesPerToken: 4608, floorLapsPerToken: 3 });
+  expect(flow).toMatchObject({ kvBytesPerToken: 972, mhaBytesPerToken: 4620, floorLapsPerToken: 3 });
   // Three laps a pass; accepted drafts make fewer passes than tokens.
   expect(flow.lapsPerToken).toBeCloseTo(3 * core.scheduler.passesPerToken!);
   expect(flow.lapsPerToken).toBeLessThanOrEqual(3);

@@ -99,10 +99,10 @@ describe.each(TABLE)('$name', ({ name, laps, q4, q8, all, tabs, whole, row, traf
 });
 
 describe('planServing', () => {
-  it('counts latents for MLA: 70,272 B a token for V3', () => {
+  it('counts latents for MLA: 70,394 B a token for V3', () => {
     const { coordinator } = plan('DeepSeek-V3');
-    expect(coordinator.kvBytesPerToken).toBe(70_272);
-    expect(coordinator.kvBytesAtContext).toBe(4096 * 70_272);
+    expect(coordinator.kvBytesPerToken).toBe(70_394);
+    expect(coordinator.kvBytesAtContext).toBe(4096 * 70_394);
   });
 
   it('has ceilings from laps, from memory, and from both', () => {

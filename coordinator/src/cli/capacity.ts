@@ -1,4 +1,5 @@
 import { denseTensors, expertLayers, kvWidth, listTensorSpecs, type ModelConfig, moeLayers } from '@shoal/model';
+import { positionBytes } from '@shoal/kernels';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
 import { denseLayout, type DenseFormat, type Quant, shardBytes } from '@shoal/weights';
 import { defaultConfig } from '../config.ts';
@@ -22,7 +23,7 @@ export interface PlanInput {
 /** What it takes to serve a model. Sizes in bytes, rates in tokens per second of one stream. */
 export type ServingPlan = ReturnType<typeof planServing>;
 
-/** Bytes of one value on the wire and in the KV cache. */
+/** Bytes of one value on the wire. */
 const HALF_BYTES = 2;
 
 /** Plans from a model's config alone. Tabs hold whole experts. Throws a RangeError where a tab is too small for one. */
@@ -31,7 +32,7 @@ export function planServing(input: PlanInput) {
   const { hiddenSize, moeIntermediateSize, nRoutedExperts, numExpertsPerTok } = config;
   const layers = moeLayers(config).length;
   const expertBytes = shardBytes({ hiddenSize, moeIntermediateSize, quant });
-  const kvBytesPerToken = config.numHiddenLayers * kvWidth(config.attention) * HALF_BYTES;
+  const kvBytesPerToken = config.numHiddenLayers * positionBytes(kvWidth(config.attention));
   const rowBytes = hiddenSize * HALF_BYTES;
   const { mtp } = localLayersFor(config, expertBytes, 0);
   const onTabs = (layers + (mtp === 'tabs' ? 1 : 0)) * nRoutedExperts;

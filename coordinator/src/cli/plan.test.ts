@@ -62,7 +62,7 @@ describe('the arguments of shoal plan', () => {
     expect(one.coordinator.contextTokens).toBe(4096);
     const other = await plan(...ENOUGH, '--rtt', '0.1s', '--context', '100', '--replicas', '2', '--quant', 'q8');
     expect(other.ceilings.roundTrip).toBeCloseTo(1 / (58 * 0.1), 9);
-    expect(other.coordinator.kvBytesAtContext).toBe(100 * 70_272);
+    expect(other.coordinator.kvBytesAtContext).toBe(100 * 70_394);
     expect(other.tabs.count).toBeGreaterThan(3 * one.tabs.count);
     expect(other.expertBytes / one.expertBytes).toBeCloseTo(8.5 / 4.5, 3);
   });

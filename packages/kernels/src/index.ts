@@ -5,6 +5,7 @@ import type { WebGpuBackend } from './webgpu/create.ts';
 
 export { uniformWorkItem, type WorkItem } from '@shoal/model';
 export type { ExpertShape } from '@shoal/weights';
+export { positionBytes } from './dense/kv-pages.ts';
 export { type ExpertBackend, type ExpertOutput, KernelError, type TakeSums } from './backend.ts';
 export { createReferenceBackend } from './reference.ts';
 export { hasWasmSimd, runnableVariants, variantFile } from './wasm/features.ts';

@@ -2,7 +2,8 @@ import { copyFile, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openCheckpoint, type Checkpoint } from './checkpoint.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import { openCheckpoint } from './open-checkpoint.ts';
 import { CheckpointError, ModelError, type CheckpointErrorReason } from './errors.ts';
 import { TensorSpec } from './tensors.ts';
 

@@ -155,6 +155,47 @@ describe('16-bit cache values', () => {
   });
 });
 
+describe('parts of the cache', () => {
+  /** Encodes a part and decodes it. */
+  function roundTrip(values: Float32Array): { exponent: number; halves: number[]; decoded: number[] } {
+    const bench = new KernelBench();
+    const [out, exponent, decoded] = [bench.room(32), bench.room(4), bench.room(32)];
+    bench.exports.encodePart(bench.put(values), values.length, out, exponent);
+    bench.exports.decodePart(out, values.length, exponent, decoded);
+    return {
+      exponent: new Uint8Array(bench.memory.buffer)[exponent]!,
+      halves: [...new Uint16Array(bench.memory.buffer, out, values.length)],
+      decoded: [...bench.floats(decoded, values.length)],
+    };
+  }
+
+  it('are plain f16 where they fit, and f16 × a power of two beyond', () => {
+    for (const [largest, exponent] of [
+      [65_519, 0],
+      [65_520, 1],
+      [-131_000, 1],
+      [131_040, 2],
+      [1e5, 1],
+      [-3e38, 112],
+    ] as const) {
+      const values = Float32Array.of(0.3, -17.01, largest, 1e-3, 5);
+      const found = roundTrip(values);
+      const scale = 2 ** exponent;
+      const halves = [...values].map((value) => f32ToF16(value / scale));
+      expect(found).toEqual({ exponent, halves, decoded: halves.map((half) => f16ToF32(half) * scale) });
+      expect(Math.abs(found.decoded[2]! / largest - 1)).toBeLessThan(2 ** -11);
+    }
+  });
+
+  it('keep ∞ and NaN', () => {
+    const { exponent, decoded } = roundTrip(Float32Array.of(1, Infinity, 2, 1e9, Number.NaN, -Infinity));
+    expect({ exponent, decoded }).toEqual({
+      exponent: 0,
+      decoded: [1, Infinity, 2, Infinity, Number.NaN, -Infinity],
+    });
+  });
+});
+
 describe('attention over blocks', () => {
   it.each([1, 15, 16, 17, 50])('of %i positions is a softmax over all of them', (length) => {
     const bench = new KernelBench();

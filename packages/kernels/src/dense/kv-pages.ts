@@ -3,6 +3,8 @@ import { checkTruncate, type SequenceCache, type SequencePages } from '@shoal/mo
 /** Positions of a page; the same as in packages/kernels/wasm/assembly/dense/cache.ts. */
 export const PAGE_POSITIONS = 16;
 const BYTES_PER_VALUE = 2;
+/** One each for the two parts that a position caches in a layer. */
+const EXPONENT_BYTES = 2;
 
 /** A sequence needs a page, and none is left. */
 export class KvMemoryError extends Error {
@@ -16,13 +18,18 @@ export class KvMemoryError extends Error {
 export interface PageGeometry {
   /** Layers whose positions a page holds. */
   numLayers: number;
-  /** Values per position and layer, in 16 bits each. */
+  /** Values per position and layer. */
   width: number;
+}
+
+/** Bytes of a position in one layer: `width` f16, and the exponents that carry them beyond f16's range. */
+export function positionBytes(width: number): number {
+  return width * BYTES_PER_VALUE + EXPONENT_BYTES;
 }
 
 /** Bytes of a page in a bank with `numLayers` layers. */
 export function pageBytes(numLayers: number, width: number): number {
-  return numLayers * PAGE_POSITIONS * width * BYTES_PER_VALUE;
+  return numLayers * PAGE_POSITIONS * positionBytes(width);
 }
 
 /** The pages of the 16-bit KV cache: which are free, and how many sequences hold each. Every page has a place in every bank. */

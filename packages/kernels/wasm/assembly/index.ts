@@ -3,7 +3,7 @@ export { readBytes } from './memory';
 export { gemm, decodeRow } from './dense/gemm';
 export { prepareRow } from './dense/prepare';
 export { clipRow, rmsNormRow, ropeRow, siluMulRow } from './dense/rows';
-export { decodeHalves, encodeHalves } from './dense/cache';
+export { decodeHalves, decodePart, encodeHalves, encodePart } from './dense/cache';
 export { attendBlock, closeState, openState } from './dense/attention';
 export { runProgram } from './dense/program';
 export { answerQuery } from './dense/sampling';

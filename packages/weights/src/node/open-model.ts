@@ -1,7 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import {
-  checkTensors,
   expertLayers,
   expertTensors,
   type ExpertWeights,
@@ -46,7 +45,7 @@ export async function openModel(dir: string): Promise<OpenModel> {
   const checkpoint = await openCheckpoint(dir);
   const { config } = checkpoint;
   try {
-    checkTensors(config, checkpoint);
+    checkpoint.check();
   } catch (error) {
     await checkpoint.close();
     throw error;

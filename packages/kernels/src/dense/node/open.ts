@@ -3,6 +3,7 @@ import { kvWidth, type ModelConfig, type TensorReader } from '@shoal/model';
 import { denseLayout, packDenseEntry, type DenseFormat, type PackedDense } from '@shoal/weights';
 import { compileWasm } from '../../wasm/node.ts';
 import { DenseMemory } from '../dense-memory.ts';
+import { positionBytes } from '../kv-pages.ts';
 import { createInlineRunner } from '../runner.ts';
 import { WasmEngine } from '../wasm-engine.ts';
 import { startThreads } from './threads.ts';
@@ -48,7 +49,7 @@ export async function openWasmEngine(options: WasmEngineOptions): Promise<WasmEn
 
 /** Limits the KV cache to what 256 sequences of the whole context could use. */
 function usefulKvBytes(config: ModelConfig, budgetBytes: number): number {
-  const perToken = config.numHiddenLayers * kvWidth(config.attention) * 2;
+  const perToken = config.numHiddenLayers * positionBytes(kvWidth(config.attention));
   return Math.min(budgetBytes, 256 * (config.maxPositionEmbeddings + 16) * perToken);
 }
 
