@@ -63,6 +63,7 @@ export function conformanceCases(quants: readonly Quant[] = QUANTS): Conformance
         { ...tiny, hiddenSize: 8, moeIntermediateSize: 8 },
         checkManyRows,
       ),
+      testCase(`${quant}: rows beyond f16, with an exponent`, tiny, checkLargeRows),
       testCase(`${quant}: a row's result does not depend on the other rows`, tiny, checkIndependence),
       testCase(`${quant}: laps in flight together equal laps alone`, tiny, checkConcurrent),
       ...storageCases(quant),
@@ -99,7 +100,7 @@ export function kernelCase(quant: Quant): ConformanceCase {
     shape,
     async (backend, bench) => {
       const measured: string[] = [];
-      for (const check of [checkAccuracy, checkIndependence, checkConcurrent])
+      for (const check of [checkAccuracy, checkLargeRows, checkIndependence, checkConcurrent])
         measured.push(await check(backend, bench));
       return measured.join('; ');
     },
@@ -133,6 +134,20 @@ async function checkAccuracy(backend: ExpertBackend, bench: ConformanceBench): P
     worst = Math.max(worst, bench.compare(lap, (await backend.run(lap)).partial));
   }
   return `NMSE ${worst.toExponential(1)}`;
+}
+
+/** Rows of up to 1e5, which f16 holds with an exponent, among others; each on its own scale. */
+async function checkLargeRows(backend: ExpertBackend, bench: ConformanceBench): Promise<string> {
+  const experts = [0, 1, 2];
+  await bench.loadAll(4, experts);
+  const lap = { ...bench.lap(4, 5, experts), exponents: Uint8Array.of(0, 16, 0, 3, 17) };
+  const { partial } = await backend.run(lap);
+  const reference = bench.reference(lap);
+  const D = backend.shape.hiddenSize;
+  const errors = Array.from({ length: lap.numRows }, (_, row) =>
+    bench.compareWith(reference.subarray(row * D, (row + 1) * D), partial.subarray(row * D, (row + 1) * D)),
+  );
+  return `NMSE ${Math.max(...errors).toExponential(1)}`;
 }
 
 /** More than 65,535 rows, with gaps between those that have an expert, since `rowEnd` counts no more assignments than that. */

@@ -1,4 +1,4 @@
-import { f16ToF32, rowRange, type WorkItem } from '@shoal/model';
+import { readRow, rowRange, type WorkItem } from '@shoal/model';
 import { shardBytes, unpackExpert, type ExpertShape, type ExpertWeights } from '@shoal/weights';
 import type { ExpertBackend, ExpertOutput } from './backend.ts';
 import { checkShard, checkWorkItem } from './check-work-item.ts';
@@ -58,7 +58,7 @@ class ReferenceBackend implements ExpertBackend {
     const experts = this.#layers.get(lap.layer);
     const x = new Float32Array(D);
     for (let row = 0; row < lap.numRows; row++) {
-      for (let d = 0; d < D; d++) x[d] = f16ToF32(lap.rows[row * D + d]!);
+      readRow(lap, row, x);
       const y = partial.subarray(row * D, (row + 1) * D);
       const [from, to] = rowRange(lap, row);
       for (let a = from; a < to; a++) {

@@ -11,7 +11,7 @@ export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 export { CheckpointError, messageOf, ModelError } from './errors.ts';
 export { swigluExpert, type SwigluWeights } from './expert.ts';
-export { decodeF16, encodeF16, f16ToF32, f32ToF16 } from './f16.ts';
+export { decodeF16, encodeF16, f16Exponent, f16ToF32, f32ToF16, MAX_F16_EXPONENT } from './f16.ts';
 export {
   createReferenceEngine,
   type EngineMtpRow,
@@ -80,8 +80,12 @@ export { type TemplateTraits } from './template-traits.ts';
 export { loadDenseWeights, loadExpert, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,
+  halfRows,
   type Int8Rows,
   pickAssignments,
+  readRow,
+  readRows,
+  type RowOutliers,
   rowRange,
   type RowSource,
   rowStart,

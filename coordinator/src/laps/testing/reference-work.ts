@@ -1,4 +1,4 @@
-import { decodeF16, LocalExperts, rowRange, type SwigluWeights, type WorkItem } from '@shoal/model';
+import { LocalExperts, readRows, rowRange, type SwigluWeights, type WorkItem } from '@shoal/model';
 import type { LocalCompute, ComputeMeter } from '../../local-experts/local-compute.ts';
 
 export interface ReferenceWorkOptions {
@@ -28,7 +28,7 @@ export class ReferenceWork implements LocalCompute {
    */
   async compute(item: WorkItem, meter?: ComputeMeter): Promise<Float32Array> {
     const D = this.#hiddenSize;
-    const rows = decodeF16(item.rows);
+    const rows = readRows(item, D);
     const rowOf = Array.from({ length: item.numRows }, (_, row) => {
       const [from, to] = rowRange(item, row);
       return Array.from({ length: to - from }, () => row);

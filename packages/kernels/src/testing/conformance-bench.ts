@@ -1,4 +1,4 @@
-import { createRng, f16ToF32, f32ToF16, normalDraw, rowRange, type WorkItem, workItemOfRows } from '@shoal/model';
+import { createRng, f32ToF16, normalDraw, readRow, rowRange, type WorkItem, workItemOfRows } from '@shoal/model';
 import { packExpert, unpackExpert, type ExpertShape, type ExpertWeights } from '@shoal/weights';
 import type { ExpertBackend } from '../backend.ts';
 import { nmse } from './numbers.ts';
@@ -75,7 +75,9 @@ export class ConformanceBench {
     const D = this.#shape.hiddenSize;
     const y = new Float64Array(lap.numRows * D);
     for (let row = 0; row < lap.numRows; row++) {
-      const x = Float64Array.from(lap.rows.subarray(row * D, (row + 1) * D), f16ToF32);
+      const values = new Float32Array(D);
+      readRow(lap, row, values);
+      const x = Float64Array.from(values);
       const [from, to] = rowRange(lap, row);
       for (let a = from; a < to; a++) {
         const expert = this.#experts.get(`${lap.layer}/${lap.experts[a]!}`)![which];
