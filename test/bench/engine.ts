@@ -3,7 +3,14 @@ import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { expertTensors, listDenseTensors, type ModelConfig, moeLayers, type TensorSpec } from '@shoal/model';
+import {
+  expertTensors,
+  listDenseTensors,
+  listTensorSpecs,
+  type ModelConfig,
+  moeLayers,
+  type TensorSpec,
+} from '@shoal/model';
 import { exportGguf, packModel } from '@shoal/weights/node';
 import { type Core, createCore, defaultConfig } from '../../coordinator/src/index.ts';
 import { writeRandomCheckpoint } from '../../tools/random-checkpoint/write.ts';
@@ -213,8 +220,7 @@ function bytesPerToken(config: ModelConfig, bits: number): number {
     .filter(({ name, shape }) => shape.length > 1 && name !== 'model.embed_tokens.weight' && !name.startsWith(mtp))
     .reduce((sum, tensor) => sum + values(tensor), 0);
   const layers = moeLayers(config);
-  const { gate, up, down } = expertTensors(config, layers[0]!, 0);
-  const expert = values(gate) + values(up) + values(down);
+  const expert = listTensorSpecs(expertTensors(config, layers[0]!, 0)).reduce((sum, spec) => sum + values(spec), 0);
   return ((dense + layers.length * config.numExpertsPerTok * expert) * bits) / 8;
 }
 

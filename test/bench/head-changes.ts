@@ -168,8 +168,7 @@ async function openLargeHead(threads: number): Promise<ForwardEngine> {
   // A few random numbers, again and again from other places: hundreds of millions of them would take a minute.
   const table = Float32Array.from({ length: 2 ** 16 }, () => (rng() + rng() + rng() - 1.5) * 0.1);
   const reader: TensorReader = {
-    has: () => true,
-    read: async (name, shape = []) => {
+    read: async ({ name, shape }) => {
       const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
       if (name.includes('norm')) return values.fill(1);
       for (let at = 0; at < values.length; at += HIDDEN) {

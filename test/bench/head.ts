@@ -122,8 +122,7 @@ async function openHead(shape: Shape, threads: number) {
     eos_token_id: VOCAB - 1,
   });
   const reader: TensorReader = {
-    has: () => true,
-    read: async (name, tensorShape = []) => {
+    read: async ({ name, shape: tensorShape }) => {
       const isNorm = name.includes('norm');
       const deviation = name.includes('lm_head') ? SHAPES[shape] : 0.125;
       const rng = createRng([...name].reduce((hash, char) => (hash * 31 + char.charCodeAt(0)) % 99_991, SEED));

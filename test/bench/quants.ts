@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { createRng, expertTensorNames, f16ToF32, f32ToF16, moeLayers } from '@shoal/model';
+import { createRng, expertTensors, f16ToF32, f32ToF16, moeLayers } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import { packExpert, QUANTS, shardBytes, unpackExpert, type ExpertWeights } from '@shoal/weights';
 import { perplexities, type Score } from './perplexities.ts';
@@ -186,15 +186,14 @@ async function modelExperts(): Promise<ExpertWeights[]> {
   const checkpoint = await openCheckpoint(MODEL_DIR);
   try {
     const { config } = checkpoint;
-    const [D, F] = [config.hiddenSize, config.moeIntermediateSize];
     const experts: ExpertWeights[] = [];
     for (const layer of moeLayers(config)) {
       for (let expert = 0; expert < config.nRoutedExperts; expert++) {
-        const names = expertTensorNames(config, layer, expert);
+        const { gate, up, down } = expertTensors(config, layer, expert);
         experts.push({
-          gate: await checkpoint.read(names.gate, [F, D]),
-          up: await checkpoint.read(names.up, [F, D]),
-          down: await checkpoint.read(names.down, [D, F]),
+          gate: await checkpoint.read(gate!),
+          up: await checkpoint.read(up),
+          down: await checkpoint.read(down),
         });
       }
     }

@@ -1,9 +1,9 @@
 import { cp, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
-  checkTensors,
   expertTensors,
   listDenseTensors,
+  listTensorSpecs,
   loadDenseWeights,
   loadExpert,
   moeLayers,
@@ -34,7 +34,7 @@ export async function readWholeModel(dir: string): Promise<void> {
   const checkpoint = await openCheckpoint(dir);
   try {
     const { config } = checkpoint;
-    checkTensors(config, checkpoint);
+    checkpoint.check();
     await loadTokenizer(dir);
     await loadGenerationConfig(dir);
     await loadDenseWeights(config, checkpoint);
@@ -225,7 +225,7 @@ export async function expectedTensors(name: string): Promise<string[]> {
   await checkpoint.close();
   const { config } = checkpoint;
   const experts = moeLayers(config).flatMap((layer) =>
-    Array.from({ length: config.nRoutedExperts }, (_, expert) => Object.values(expertTensors(config, layer, expert))),
+    Array.from({ length: config.nRoutedExperts }, (_, expert) => expertTensors(config, layer, expert)),
   );
-  return [...listDenseTensors(config), ...experts.flat()].map((tensor) => tensor.name);
+  return [...listDenseTensors(config), ...listTensorSpecs(experts)].map(({ stored }) => stored.name);
 }

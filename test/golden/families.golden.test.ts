@@ -1,13 +1,15 @@
-import { argmax, scorePerplexity } from '@shoal/model';
+import { argmax, scorePerplexity, TensorSpec } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
   familyFixtures,
   fixtureDir,
   inChunks,
+  mtpFixtures,
   openFamily,
   ragged,
   runFamily,
+  runMtp,
   type Family,
   type FamilyRun,
 } from './families.ts';
@@ -79,12 +81,26 @@ describe.each(familyFixtures)('%s', (name) => {
   });
 });
 
+describe.each(mtpFixtures)('the MTP module of %s', (name) => {
+  it('has the reference’s logits at every position (NMSE ≤ 1e-8)', async () => {
+    const family = await openFamily(name);
+    const { vocabSize } = family.config;
+    const logits = await runMtp(family, family.engine);
+    for (let at = 0; at < logits.length; at += vocabSize) {
+      const row = (all: Float32Array) => all.subarray(at, at + vocabSize);
+      expect(nmse(row(logits), row(family.mtpLogits!))).toBeLessThanOrEqual(1e-8);
+    }
+  });
+});
+
 describe('the fixtures', () => {
   it('hold what they are for', async () => {
-    expect(familyFixtures).toHaveLength(12);
+    expect(familyFixtures).toHaveLength(26);
     const v3 = await openCheckpoint(fixtureDir('deepseek-v3'));
     const moe = v3.config.layerKinds.indexOf('moe');
-    const bias = await v3.read(`model.layers.${moe}.mlp.gate.e_score_correction_bias`);
+    const bias = await v3.read(
+      new TensorSpec(`model.layers.${moe}.mlp.gate.e_score_correction_bias`, [v3.config.nRoutedExperts]),
+    );
     await v3.close();
     // Sigmoids are below 1, so that every biased score is negative.
     expect(Math.max(...bias)).toBeLessThan(-1);

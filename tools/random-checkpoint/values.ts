@@ -3,7 +3,7 @@ import { createRng } from '@shoal/model';
 /** Size of the sample table: 16 random bits choose a value, which makes tens of gigabytes in minutes. */
 const NUM_SAMPLES = 65_536;
 
-/** Fills buffers with seeded bfloat16 normal deviates of a given mean and standard deviation. */
+/** Fills buffers with seeded bfloat16 normal deviates of a given mean and standard deviation, or with bytes. */
 export class RandomBf16 {
   readonly #normals: Float64Array;
   readonly #tables = new Map<string, Uint16Array>();
@@ -29,6 +29,21 @@ export class RandomBf16 {
       x ^= x << 5;
       target[i] = table[x & 0xffff]!;
       if (i + 1 < target.length) target[i + 1] = table[x >>> 16]!;
+    }
+    this.#state = x;
+  }
+
+  /** Fills `target` with bytes from `lowest` to `highest`, each about equally likely. */
+  fillBytes(target: Uint8Array, lowest: number, highest: number): void {
+    const range = highest - lowest + 1;
+    let x = this.#state;
+    for (let i = 0; i < target.length; i += 4) {
+      x ^= x << 13;
+      x ^= x >>> 17;
+      x ^= x << 5;
+      for (let j = 0; j < 4 && i + j < target.length; j++) {
+        target[i + j] = lowest + ((((x >>> (8 * j)) & 0xff) * range) >>> 8);
+      }
     }
     this.#state = x;
   }

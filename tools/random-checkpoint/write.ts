@@ -7,6 +7,7 @@ import {
   listTensorSpecs,
   type ModelConfig,
   parseModelConfig,
+  storedShape,
   type TensorSpec,
 } from '@shoal/model';
 import { randomTokenizer } from './tokenizer.ts';
@@ -26,13 +27,25 @@ export interface RandomCheckpointOptions {
   onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
-const BF16_BYTES = 2;
+/** A tensor as it is stored: many experts may be one. */
+interface StoredTensor {
+  name: string;
+  shape: readonly number[];
+  dtype: 'BF16' | 'U8';
+  /** Of normally distributed values; bytes are equally likely from `lowest` to `highest`. */
+  values: { mean: number; deviation: number } | { lowest: number; highest: number };
+}
+
+const DTYPE_BYTES = { BF16: 2, U8: 1 } as const;
+/** Columns that share a scale in MXFP4. */
+const MXFP4_BLOCK = 32;
 const BUFFER_VALUES = 4 * 1024 * 1024;
 /** Values per tensor of a sparse checkpoint: enough to make all tensors differ. */
 const SPARSE_VALUES = 2048;
 
 /**
- * Writes random bfloat16 weights with the dimensions of a published config, in Hugging Face's layout: config.json,
+ * Writes random bfloat16 weights (MXFP4 experts where the config has them) with the dimensions of a published config, in
+ * Hugging Face's layout: config.json,
  * generation_config.json, a matching tokenizer, model-*.safetensors and their index. The same options give the same
  * bytes. The variance of weights (1 / inputs) preserves the size of activations; norms are around 1.
  */
@@ -41,7 +54,7 @@ export async function writeRandomCheckpoint(options: RandomCheckpointOptions): P
   const json = await readConfig(options);
   const config = parseModelConfig(json, options.configPath);
   await mkdir(outDir, { recursive: true });
-  const tensors = tensorsOf(config);
+  const tensors = storedTensors(config, isMxfp4(json));
   const totalBytes = tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0);
   await refuseSmallDisk(options, totalBytes);
   const specialIds = [...new Set([...(config.bosTokenId === null ? [] : [config.bosTokenId]), ...config.eosTokenIds])];
@@ -63,8 +76,8 @@ export async function writeRandomCheckpoint(options: RandomCheckpointOptions): P
 
 async function readConfig({ configPath, layers }: RandomCheckpointOptions): Promise<Record<string, unknown>> {
   const json = JSON.parse(await readFile(configPath, 'utf8')) as Record<string, unknown>;
-  // Weights are always written as bfloat16.
-  delete json['quantization_config'];
+  // Everything but MXFP4 experts is written as bfloat16.
+  if (!isMxfp4(json)) delete json['quantization_config'];
   return {
     ...json,
     torch_dtype: 'bfloat16',
@@ -83,8 +96,38 @@ function tensorsOf(config: ModelConfig): TensorSpec[] {
   return listTensorSpecs([embedTokens, layers.map((tensors, layer) => [tensors, experts(layer)]), norm, lmHead]);
 }
 
-const valuesOf = ({ shape }: TensorSpec): number => shape.reduce((product, size) => product * size, 1);
-const bytesOf = (tensor: TensorSpec): number => valuesOf(tensor) * BF16_BYTES;
+function isMxfp4(json: Record<string, unknown>): boolean {
+  return (json['quantization_config'] as { quant_method?: unknown } | undefined)?.quant_method === 'mxfp4';
+}
+
+/** What a checkpoint stores for these tensors, in their order: a stack of experts once, in MXFP4 as blocks and scales. */
+function storedTensors(config: ModelConfig, mxfp4: boolean): StoredTensor[] {
+  const specs = new Map(tensorsOf(config).map((spec) => [spec.stored.name, spec]));
+  return [...specs.values()].flatMap((spec): StoredTensor[] => {
+    const { name, transposed } = spec.stored;
+    const shape = storedShape(spec, config.nRoutedExperts);
+    if (!mxfp4 || spec.shape.length !== 2 || !spec.name.includes('.experts.')) {
+      return [{ name, shape, dtype: 'BF16', values: distributionOf(spec) }];
+    }
+    // Unlike other stacks, blocks are stored by rows.
+    const [experts, ...matrix] = shape;
+    const [rows, cols] = (transposed ? matrix.reverse() : matrix) as [number, number];
+    const blocks = [experts!, rows, Math.ceil(cols / MXFP4_BLOCK)];
+    return [
+      { name: `${name}_blocks`, shape: [...blocks, MXFP4_BLOCK / 2], dtype: 'U8', values: { lowest: 0, highest: 255 } },
+      { name: `${name}_scales`, shape: blocks, dtype: 'U8', values: mxfp4Scales(cols) },
+    ];
+  });
+}
+
+/** Powers of two around what makes sums of `cols` random codes, whose mean square is 9, as large as the inputs. */
+function mxfp4Scales(cols: number): { lowest: number; highest: number } {
+  const middle = 127 + Math.round(Math.log2(1 / (3 * Math.sqrt(cols))));
+  return { lowest: middle - 1, highest: middle + 1 };
+}
+
+const valuesOf = ({ shape }: StoredTensor): number => shape.reduce((product, size) => product * size, 1);
+const bytesOf = (tensor: StoredTensor): number => valuesOf(tensor) * DTYPE_BYTES[tensor.dtype];
 
 async function refuseSmallDisk({ outDir, sparse }: RandomCheckpointOptions, totalBytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(outDir);
@@ -94,7 +137,11 @@ async function refuseSmallDisk({ outDir, sparse }: RandomCheckpointOptions, tota
   );
 }
 
-async function writeFiles(options: RandomCheckpointOptions, tensors: TensorSpec[], totalBytes: number): Promise<void> {
+async function writeFiles(
+  options: RandomCheckpointOptions,
+  tensors: StoredTensor[],
+  totalBytes: number,
+): Promise<void> {
   const { outDir, fileBytes, seed } = options;
   const groups = groupBySize(tensors, fileBytes);
   const width = (n: number): string => `${n}`.padStart(5, '0');
@@ -119,8 +166,8 @@ async function writeFiles(options: RandomCheckpointOptions, tensors: TensorSpec[
   await writeFile(join(outDir, 'model.safetensors.index.json'), `${JSON.stringify(index)}\n`);
 }
 
-function groupBySize(tensors: TensorSpec[], fileBytes: number): TensorSpec[][] {
-  const groups: TensorSpec[][] = [[]];
+function groupBySize(tensors: StoredTensor[], fileBytes: number): StoredTensor[][] {
+  const groups: StoredTensor[][] = [[]];
   let bytes = 0;
   for (const tensor of tensors) {
     if (bytes > 0 && bytes + bytesOf(tensor) > fileBytes) {
@@ -135,7 +182,7 @@ function groupBySize(tensors: TensorSpec[], fileBytes: number): TensorSpec[][] {
 
 async function writeGroup(
   file: FileHandle,
-  tensors: TensorSpec[],
+  tensors: StoredTensor[],
   random: RandomBf16,
   sparse: boolean,
   onBytes: (bytes: number) => void,
@@ -144,7 +191,7 @@ async function writeGroup(
   const entries = tensors.map((tensor) => {
     const begin = end;
     end += bytesOf(tensor);
-    return [tensor.name, { dtype: 'BF16', shape: tensor.shape, data_offsets: [begin, end] }];
+    return [tensor.name, { dtype: tensor.dtype, shape: tensor.shape, data_offsets: [begin, end] }];
   });
   const json = Buffer.from(JSON.stringify(Object.fromEntries(entries)));
   const header = Buffer.concat([Buffer.alloc(8), json, Buffer.alloc((8 - (json.length % 8)) % 8, ' ')]);
@@ -155,20 +202,28 @@ async function writeGroup(
   const buffer = new Uint16Array(BUFFER_VALUES);
   for (const tensor of tensors) {
     const length = valuesOf(tensor);
-    const [mean, deviation] = distributionOf(tensor);
     const written = sparse ? Math.min(length, SPARSE_VALUES) : length;
     for (let start = 0; start < written; start += BUFFER_VALUES) {
-      const part = buffer.subarray(0, Math.min(BUFFER_VALUES, written - start));
-      random.fill(part, mean, deviation);
-      await file.write(new Uint8Array(part.buffer, 0, part.byteLength), 0, part.byteLength, at + start * BF16_BYTES);
+      const part = fill(buffer, Math.min(BUFFER_VALUES, written - start), tensor, random);
+      await file.write(part, 0, part.byteLength, at + start * DTYPE_BYTES[tensor.dtype]);
     }
-    at += length * BF16_BYTES;
-    onBytes(length * BF16_BYTES);
+    at += bytesOf(tensor);
+    onBytes(bytesOf(tensor));
   }
 }
 
-/** Mean and standard deviation of a tensor's values. */
-function distributionOf({ name, shape }: TensorSpec): [number, number] {
-  if (shape.length === 1) return name.includes('norm') ? [1, 0.1] : [0, 0.1];
-  return [0, name.includes('embed') ? 1 : 1 / Math.sqrt(shape.at(-1)!)];
+/** The next `count` values of a tensor, in the buffer's memory. */
+function fill(buffer: Uint16Array, count: number, { values }: StoredTensor, random: RandomBf16): Uint8Array {
+  if ('mean' in values) {
+    random.fill(buffer.subarray(0, count), values.mean, values.deviation);
+    return new Uint8Array(buffer.buffer, 0, 2 * count);
+  }
+  const bytes = new Uint8Array(buffer.buffer, 0, count);
+  random.fillBytes(bytes, values.lowest, values.highest);
+  return bytes;
+}
+
+function distributionOf({ name, shape }: TensorSpec): { mean: number; deviation: number } {
+  if (shape.length === 1) return { mean: name.includes('norm') ? 1 : 0, deviation: 0.1 };
+  return { mean: 0, deviation: name.includes('embed') ? 1 : 1 / Math.sqrt(shape.at(-1)!) };
 }

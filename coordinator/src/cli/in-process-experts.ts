@@ -33,8 +33,11 @@ export async function openExperts(
   const cache = new ExpertCache({
     backend,
     maxExperts: Math.floor(EXPERT_CACHE_BYTES / shardBytes(shape)),
-    read: async (layer, expert) =>
-      packed ? packed.readShard(layer, expert) : packExpert(shape, await loadExpert(config, reader, layer, expert)),
+    read: async (layer, expert) => {
+      if (packed) return packed.readShard(layer, expert);
+      const { gate, up, down } = await loadExpert(config, reader, layer, expert);
+      return packExpert(shape, { gate: gate!, up, down });
+    },
   });
   return {
     experts: { dispatch: (call) => ({ combine: () => cache.run(itemOf(call)) }) },

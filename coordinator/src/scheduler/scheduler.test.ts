@@ -17,10 +17,9 @@ import { smallConfigJson } from './testing/small-config.ts';
 // eos_token_id is never the largest logit of these weights, so that answers have the requested length.
 const config = parseModelConfig({ ...smallConfigJson, hidden_size: 8 });
 const reader: TensorReader = {
-  ...smallWeights,
-  read: async (name, shape) => {
-    const values = await smallWeights.read(name, shape);
-    return name.includes('embed_tokens') ? values.fill(0, 16 * 8, 17 * 8) : values;
+  read: async (spec) => {
+    const values = await smallWeights.read(spec);
+    return spec.name.includes('embed_tokens') ? values.fill(0, 16 * 8, 17 * 8) : values;
   },
 };
 const model: Model = { config, weights: await loadDenseWeights(config, reader) };

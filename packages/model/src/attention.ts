@@ -1,4 +1,5 @@
 import type { KvCache } from './kv-cache.ts';
+import type { AttentionSpan, LayerAttention } from './model-config.ts';
 import type { RopeAngles } from './rope.ts';
 
 /** A row's position in its sequence, and that sequence's cache. */
@@ -16,6 +17,22 @@ export interface AttentionInput {
   /** This layer's place in the caches. */
   cacheLayer: number;
   rmsNormEps: number;
+  /** What this layer's rows attend to. */
+  layer: LayerAttention;
+}
+
+/** The first position that a row attends to. */
+export function firstVisible(span: AttentionSpan, position: number): number {
+  switch (span.kind) {
+    case 'full':
+      return 0;
+    case 'window':
+      return Math.max(0, position - span.positions + 1);
+    case 'chunk':
+      return position - (position % span.positions);
+    default:
+      return span satisfies never;
+  }
 }
 
 /**

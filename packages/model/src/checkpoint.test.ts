@@ -2,8 +2,10 @@ import { copyFile, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openCheckpoint, type Checkpoint } from './checkpoint.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import { openCheckpoint } from './open-checkpoint.ts';
 import { CheckpointError, ModelError, type CheckpointErrorReason } from './errors.ts';
+import { TensorSpec } from './tensors.ts';
 
 const tiny = join(import.meta.dirname, '../../../models/tiny-stories');
 
@@ -76,6 +78,11 @@ async function refusal(action: Promise<unknown>): Promise<CheckpointError> {
   return error as CheckpointError;
 }
 
+/** A spec of a stored tensor, in whatever shape it has. */
+function whole(checkpoint: Checkpoint, name: string): TensorSpec {
+  return new TensorSpec(name, checkpoint.has(new TensorSpec(name, [])) ? checkpoint.info(name).shape : []);
+}
+
 async function using<T>(use: (checkpoint: Checkpoint) => Promise<T>): Promise<T> {
   const checkpoint = await openCheckpoint(dir);
   try {
@@ -90,12 +97,12 @@ describe('openCheckpoint', () => {
     const checkpoint = await openCheckpoint(tiny);
     const name = 'model.layers.1.mlp.experts.31.down_proj.weight';
     expect(checkpoint.info(name)).toMatchObject({ dtype: 'BF16', shape: [192, 64], bytes: 24_576 });
-    const [raw, values] = [await checkpoint.readRaw(name), await checkpoint.read(name, [192, 64])];
+    const [raw, values] = [await checkpoint.readRaw(name), await checkpoint.read(new TensorSpec(name, [192, 64]))];
     const first = new Float32Array(Uint32Array.of((raw[0]! | (raw[1]! << 8)) << 16).buffer)[0];
     expect(values).toHaveLength(192 * 64);
     expect(values[0]).toBe(first);
-    expect(checkpoint.has('model.norm.weight')).toBe(true);
-    expect(checkpoint.has('constructor')).toBe(false);
+    expect(checkpoint.has(new TensorSpec('model.norm.weight', [64]))).toBe(true);
+    expect(checkpoint.has(new TensorSpec('constructor', [64]))).toBe(false);
     await checkpoint.close();
   });
 
@@ -120,8 +127,8 @@ describe('openCheckpoint', () => {
     });
     await using(async (checkpoint) => {
       expect([...checkpoint.tensors].sort()).toEqual(['a', 'b', 'c']);
-      expect(await checkpoint.read('b')).toEqual(Float32Array.of(3));
-      expect(await checkpoint.read('c', [3])).toEqual(Float32Array.of(4, 5, 6));
+      expect(await checkpoint.read(whole(checkpoint, 'b'))).toEqual(Float32Array.of(3));
+      expect(await checkpoint.read(new TensorSpec('c', [3]))).toEqual(Float32Array.of(4, 5, 6));
     });
   });
 
@@ -168,7 +175,7 @@ describe('openCheckpoint', () => {
     await writeTensors('model.safetensors', { a: [1], b: [2] });
     await using(async (checkpoint) => {
       await truncate(join(dir, 'model.safetensors'), 20);
-      expect(await refusal(checkpoint.read('b'))).toMatchObject({ reason: 'changed', tensor: 'b' });
+      expect(await refusal(checkpoint.read(whole(checkpoint, 'b')))).toMatchObject({ reason: 'changed', tensor: 'b' });
     });
   });
 
@@ -183,7 +190,7 @@ describe('openCheckpoint', () => {
       'w.weight_scale_inv': { dtype: 'F32', shape: [2, 2], bytes: Float32Array.of(2, 3, 5, 7) },
     });
     await using(async (checkpoint) => {
-      expect([...(await checkpoint.read('w.weight', [3, 3]))]).toEqual([2, 2, 6, 2, 2, 6, -5, 5, 14]);
+      expect([...(await checkpoint.read(new TensorSpec('w.weight', [3, 3])))]).toEqual([2, 2, 6, 2, 2, 6, -5, 5, 14]);
       expect(await checkpoint.readRaw('w.weight')).toHaveLength(9);
     });
   });
@@ -216,7 +223,7 @@ describe('openCheckpoint', () => {
     if (blockSize) await quantised(blockSize);
     await writeRaw(tensors);
     await using(async (checkpoint) => {
-      expect(await refusal(checkpoint.read('w.weight'))).toMatchObject({ reason, tensor });
+      expect(await refusal(checkpoint.read(whole(checkpoint, 'w.weight')))).toMatchObject({ reason, tensor });
     });
   });
 
@@ -224,8 +231,8 @@ describe('openCheckpoint', () => {
     for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
       await writeTensors('model.safetensors', { a: [1, 2], b: [3, bad, 4] });
       await using(async (checkpoint) => {
-        expect(await checkpoint.read('a')).toHaveLength(2);
-        const error = await refusal(checkpoint.read('b'));
+        expect(await checkpoint.read(whole(checkpoint, 'a'))).toHaveLength(2);
+        const error = await refusal(checkpoint.read(whole(checkpoint, 'b')));
         expect(error).toMatchObject({ reason: 'not-finite', tensor: 'b', file: 'model.safetensors' });
         expect(error.message).toContain(`[1] is ${bad}`);
       });
@@ -248,14 +255,17 @@ describe('openCheckpoint', () => {
   it('refuses the wrong shape, an unknown name and a read after close', async () => {
     await writeTensors('model.safetensors', { a: [1, 2, 3, 4] });
     const checkpoint = await openCheckpoint(dir);
-    const error = await refusal(checkpoint.read('a', [2, 2]));
+    const error = await refusal(checkpoint.read(new TensorSpec('a', [2, 2])));
     expect(error.reason).toBe('wrong-shape');
     expect(error.message).toContain('[4]');
     expect(error.message).toContain('[2, 2]');
-    expect(await refusal(checkpoint.read('nothing'))).toMatchObject({ reason: 'missing-tensor', tensor: 'nothing' });
+    expect(await refusal(checkpoint.read(whole(checkpoint, 'nothing')))).toMatchObject({
+      reason: 'missing-tensor',
+      tensor: 'nothing',
+    });
     await checkpoint.close();
     await checkpoint.close();
-    expect(await refusal(checkpoint.read('a'))).toMatchObject({ reason: 'closed', tensor: 'a' });
+    expect(await refusal(checkpoint.read(whole(checkpoint, 'a')))).toMatchObject({ reason: 'closed', tensor: 'a' });
   });
 
   it('says which file is missing or not JSON', async () => {

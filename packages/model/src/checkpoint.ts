@@ -1,328 +1,213 @@
-import { open, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
-import { requireShape } from './check-tensors.ts';
-import { parseModelConfig } from './config.ts';
-import { CheckpointError, type CheckpointErrorReason, messageOf } from './errors.ts';
-import { applyBlockScales } from './fp8.ts';
-import { readJson } from './json-file.ts';
+import { allTensors, checkTensors } from './check-tensors.ts';
+import { CheckpointError } from './errors.ts';
+import type { Int4Rows } from './int4.ts';
 import { withoutMtp, type ModelConfig } from './model-config.ts';
-import { readFully } from './read-fully.ts';
-import {
-  dtypeBytes,
-  parseHeader,
-  PREFIX_BYTES,
-  readHeaderLength,
-  toFloat32,
-  type TensorDtype,
-  type TensorInfo,
-} from './safetensors.ts';
-
-/** DeepSeek-V3 has 163 files; each costs a file handle. */
-const MAX_FILES = 4096;
-
-/** Block scales kept between reads of rows: V3's largest takes 13 KB. */
-const MAX_RECENT_SCALES = 16;
-
-const SINGLE_FILE = 'model.safetensors';
-const INDEX_FILE = 'model.safetensors.index.json';
+import type { Mxfp4Rows } from './mxfp4.ts';
+import { type Encoding, type Part, partError, type PartReader } from './quantised/encoding.ts';
+import { PlainModules } from './quantised/plain-modules.ts';
+import { resolveEncoding } from './quantised/resolve.ts';
+import { storedPlace, type StoredPlace } from './quantised/stored-matrix.ts';
+import { partReader, StoredParts } from './quantised/stored-parts.ts';
+import { readModelConfig } from './read-model-config.ts';
+import { RowScratch } from './row-scratch.ts';
+import type { TensorInfo } from './safetensors.ts';
+import type { TensorSpec } from './tensors.ts';
+import { openWeightFiles, type WeightFiles } from './weight-files.ts';
 
 /**
- * A model's directory with its weights open for ranged reads, so that only the tensors being read are in memory.
- * Reads after `close()`, of unknown names or from a file that has shrunk throw a CheckpointError.
+ * A model's weights, open for ranged reads, so that only the tensors being read are in memory.
+ * Reads after `close()`, of tensors that aren't there or from a file that has shrunk throw a CheckpointError.
  */
 export interface Checkpoint {
+  /** The directory or file, for errors. */
   readonly dir: string;
   readonly config: ModelConfig;
-  /** Names of all tensors. */
+  /** Names of all stored tensors. */
   readonly tensors: readonly string[];
-  has(name: string): boolean;
-  info(name: string): { dtype: TensorDtype; shape: readonly number[]; bytes: number };
+  has(spec: TensorSpec): boolean;
   /**
-   * A tensor as float32, row-major; FP8 with its blocks' scales applied. Throws `wrong-shape` if its shape is not
-   * `expectedShape`, and `not-finite` if a value is NaN or ∞.
+   * Checks that every tensor of the model is stored, in the right shape, and no other: a bias that is not added changes every
+   * answer. Reads no weights. Throws CheckpointError `missing-tensor`, `wrong-shape`, `wrong-dtype` or `unknown-tensor`.
    */
-  read(name: string, expectedShape?: readonly number[]): Promise<Float32Array>;
+  check(): void;
+  /** What is known of a stored tensor without reading it. */
+  info(name: string): { dtype: string; shape: readonly number[]; bytes: number };
+  /** Bytes of a tensor as stored. */
+  bytesOf(spec: TensorSpec): number;
+  /**
+   * A tensor as float32, row-major, dequantised. Throws `wrong-shape` if the stored shape is not as the spec requires, and
+   * `not-finite` if a value is NaN or ∞.
+   */
+  read(spec: TensorSpec): Promise<Float32Array>;
   /**
    * Some rows of a tensor (a vector's values are rows of one), as `read` gives them: [numRows, …]. With `scratch` the result is
    * in that memory and valid until its next use.
    */
-  readRows(
-    name: string,
-    expectedShape: readonly number[],
-    firstRow: number,
-    numRows: number,
-    scratch?: RowScratch,
-  ): Promise<Float32Array>;
-  /** A tensor's bytes as stored, little-endian. */
+  readRows(spec: TensorSpec, firstRow: number, numRows: number, scratch?: RowScratch): Promise<Float32Array>;
+  /** The rows as stored in MXFP4; undefined where the tensor is stored otherwise. */
+  mxfp4Rows?(spec: TensorSpec, firstRow: number, numRows: number): Promise<Mxfp4Rows | undefined>;
+  /** The rows as 4-bit integers with a scale for 32 columns; undefined where the tensor is stored otherwise. */
+  int4Rows?(spec: TensorSpec, firstRow: number, numRows: number, scratch?: RowScratch): Promise<Int4Rows | undefined>;
+  /** The stored tensors, or entries of stacks, that reading a tensor takes. */
+  partsOf?(spec: TensorSpec): readonly Part[];
+  /** A stored tensor's bytes, little-endian. */
   readRaw(name: string): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
-/** Memory that reads of rows share, one read at a time. Grows to the largest. */
-export class RowScratch {
-  #raw = new Uint8Array(0);
-  #values = new Float32Array(0);
-
-  raw(bytes: number): Uint8Array {
-    if (this.#raw.byteLength < bytes) this.#raw = new Uint8Array(bytes);
-    return this.#raw.subarray(0, bytes);
-  }
-
-  values(length: number): Float32Array {
-    if (this.#values.length < length) this.#values = new Float32Array(length);
-    return this.#values.subarray(0, length);
-  }
-}
-
-interface WeightFile {
-  name: string;
-  handle: FileHandle;
-  table: Map<string, TensorInfo>;
-}
-
 /** Opens a Hugging Face model directory: `config.json` with `model.safetensors` or `model.safetensors.index.json`. */
-export async function openCheckpoint(dir: string): Promise<Checkpoint> {
-  const config = parseModelConfig(await readJson(join(dir, 'config.json')), join(dir, 'config.json'));
-  const files: WeightFile[] = [];
-  try {
-    const where = await openFiles(dir, files);
-    return new FileCheckpoint(dir, withMtpAsStored(config, where), files, where);
-  } catch (error) {
-    await Promise.allSettled(files.map((file) => file.handle.close()));
-    throw error;
-  }
+export async function openDirectory(dir: string): Promise<Checkpoint> {
+  const config = await readModelConfig(join(dir, 'config.json'));
+  const files = await openWeightFiles(dir);
+  return checkpointOf(dir, config, files);
+}
+
+/** The checkpoint of a config and open weight files, which it closes. */
+export function checkpointOf(dir: string, config: ModelConfig, files: WeightFiles): SafetensorsCheckpoint {
+  return new SafetensorsCheckpoint(dir, withMtpAsStored(config, files), files);
 }
 
 /**
  * Tools that rewrite a DeepSeek-V3 checkpoint drop its MTP module but leave `num_nextn_predict_layers` as it was. The module is
  * not part of the main model, so it may be absent altogether, but not in part.
  */
-function withMtpAsStored(config: ModelConfig, where: ReadonlyMap<string, WeightFile>): ModelConfig {
+function withMtpAsStored(config: ModelConfig, { tensors }: WeightFiles): ModelConfig {
   const prefix = `model.layers.${config.numHiddenLayers}.`;
-  if (config.numNextnPredictLayers === 0 || [...where.keys()].some((name) => name.startsWith(prefix))) return config;
+  if (config.numNextnPredictLayers === 0 || [...tensors.keys()].some((name) => name.startsWith(prefix))) return config;
   return withoutMtp(config);
 }
 
-/** Opens the weight files into `files`, so that the caller can close them on failure. Returns the file of each tensor. */
-async function openFiles(dir: string, files: WeightFile[]): Promise<Map<string, WeightFile>> {
-  const where = new Map<string, WeightFile>();
-  if (!(await exists(join(dir, INDEX_FILE)))) {
-    const file = await openFile(dir, SINGLE_FILE);
-    files.push(file);
-    for (const name of file.table.keys()) where.set(name, file);
-    return where;
-  }
-  const weightMap = await readIndex(join(dir, INDEX_FILE));
-  for (const name of new Set(weightMap.values())) files.push(await openFile(dir, name, INDEX_FILE));
-  for (const file of files) {
-    for (const tensor of file.table.keys()) {
-      const other = where.get(tensor);
-      if (other) throw new CheckpointError('duplicate', file.name, tensor, `is also stored in ${other.name}`);
-      if (weightMap.get(tensor) !== file.name) {
-        const detail = `is stored in ${file.name}, but the index does not say so`;
-        throw new CheckpointError('bad-index', INDEX_FILE, tensor, detail);
-      }
-      where.set(tensor, file);
-    }
-  }
-  for (const [tensor, file] of weightMap) {
-    if (!where.has(tensor))
-      throw new CheckpointError('missing-tensor', file, tensor, 'is named by the index but not stored');
-  }
-  return where;
-}
-
-const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
-
-/** Tensor name → file name. */
-async function readIndex(path: string): Promise<Map<string, string>> {
-  const bad = (tensor: string | undefined, detail: string) => new CheckpointError('bad-index', path, tensor, detail);
-  const parsed = indexSchema.safeParse(await readJson(path));
-  if (!parsed.success) throw bad(undefined, 'has no weight_map of tensor names to file names');
-  const map = new Map(Object.entries(parsed.data.weight_map));
-  for (const [tensor, file] of map) {
-    // The index comes with a download: it must not name files elsewhere.
-    const isPlain = /^[\w.-]+\.safetensors$/.test(file);
-    if (!isPlain) throw bad(tensor, `file name ${JSON.stringify(file)} is not a plain *.safetensors name`);
-  }
-  if (map.size === 0) throw bad(undefined, 'weight_map is empty');
-  const files = new Set(map.values()).size;
-  if (files > MAX_FILES) throw bad(undefined, `names ${files} files (limit ${MAX_FILES})`);
-  return map;
-}
-
-async function openFile(dir: string, name: string, namedBy?: string): Promise<WeightFile> {
-  let handle: FileHandle;
-  try {
-    handle = await open(join(dir, name), 'r');
-  } catch (cause) {
-    const why = namedBy ? `cannot be opened, though ${namedBy} names it` : 'cannot be opened';
-    throw new CheckpointError('not-found', join(dir, name), undefined, `${why} (${messageOf(cause)})`, { cause });
-  }
-  try {
-    const { size } = await handle.stat();
-    const prefix = await readRange(handle, 0, Math.min(PREFIX_BYTES, size), name);
-    const header = await readRange(handle, PREFIX_BYTES, readHeaderLength(prefix, size, name), name);
-    return { name, handle, table: parseHeader(header, size, name) };
-  } catch (error) {
-    await handle.close();
-    throw error;
-  }
-}
-
-async function readRange(
-  handle: FileHandle,
-  offset: number,
-  bytes: number,
-  file: string,
-  tensor?: string,
-  buffer: Uint8Array = new Uint8Array(bytes),
-): Promise<Uint8Array> {
-  if ((await readFully(handle, buffer, offset)) === bytes) return buffer;
-  throw new CheckpointError('changed', file, tensor, 'ended early: the file has shrunk since it was opened');
-}
-
-class FileCheckpoint implements Checkpoint {
+export class SafetensorsCheckpoint implements Checkpoint {
   readonly dir: string;
   readonly config: ModelConfig;
   readonly tensors: readonly string[];
-  readonly #files: readonly WeightFile[];
-  readonly #where: ReadonlyMap<string, WeightFile>;
-  readonly #recentScales = new Map<string, Float32Array>();
-  #closed = false;
+  readonly #files: WeightFiles;
+  readonly #reader: PartReader;
 
-  constructor(dir: string, config: ModelConfig, files: readonly WeightFile[], where: ReadonlyMap<string, WeightFile>) {
+  constructor(dir: string, config: ModelConfig, files: WeightFiles) {
     this.dir = dir;
     this.config = config;
-    this.tensors = [...where.keys()];
+    this.tensors = [...files.tensors.keys()];
     this.#files = files;
-    this.#where = where;
+    this.#reader = partReader(files);
   }
 
-  has(name: string): boolean {
-    return this.#where.has(name);
+  /** As the interface says; of these tensors only, if they are given. */
+  check(specs: readonly TensorSpec[] = allTensors(this.config)): void {
+    const { dir, tensors, config } = this;
+    const plainModules = new PlainModules(config.quantisation?.plainModules ?? []);
+    const namesOf = (spec: TensorSpec): string[] => {
+      const { encoding } = this.#find(spec);
+      const module = spec.stored.name.replace(/\.weight$/, '');
+      const part = encoding.parts[0]!;
+      if (!encoding.isPlain && plainModules.has(module)) {
+        throw partError(part, 'contradiction', `is quantised, but quantization_config says that ${module} is not`);
+      }
+      return encoding.parts.map(({ name }) => name);
+    };
+    checkTensors(config, specs, { dir, tensors, namesOf });
+  }
+
+  has({ stored }: TensorSpec): boolean {
+    return this.#files.tensors.has(stored.name);
   }
 
   info(name: string): TensorInfo {
-    return this.#find(name).info;
+    return this.#stored(name).info;
   }
 
-  async read(name: string, expectedShape?: readonly number[]): Promise<Float32Array> {
-    const { shape } = this.#find(name).info;
-    return this.readRows(name, expectedShape ?? shape, 0, shape[0] ?? 1);
+  partsOf(spec: TensorSpec): readonly Part[] {
+    return this.#find(spec).encoding.parts;
+  }
+
+  bytesOf(spec: TensorSpec): number {
+    const { encoding, matrix } = this.#find(spec);
+    const bytes = encoding.parts.reduce((sum, part) => sum + part.bytes, 0);
+    return Math.round((bytes * (spec.shape[0] ?? 1)) / matrix.rows);
+  }
+
+  read(spec: TensorSpec): Promise<Float32Array> {
+    return this.readRows(spec, 0, spec.shape[0] ?? 1);
   }
 
   async readRows(
-    name: string,
-    expectedShape: readonly number[],
+    spec: TensorSpec,
     firstRow: number,
     numRows: number,
     scratch = new RowScratch(),
   ): Promise<Float32Array> {
-    const { file, info } = this.#find(name);
-    const { shape, dtype } = info;
-    requireShape(shape, expectedShape, file.name, name);
-    const rowBytes = info.bytes / (shape[0] ?? 1);
-    const offset = info.offset + firstRow * rowBytes;
-    const bytes = numRows * rowBytes;
-    this.#refuseClosed(file, name);
-    const raw = await readRange(file.handle, offset, bytes, file.name, name, scratch.raw(bytes));
-    const values = toFloat32(raw, dtype, scratch.values(bytes / dtypeBytes[dtype]));
-    if (dtype === 'F8_E4M3') await this.#scale(name, file, shape, values, firstRow);
-    const bad = firstNotFinite(values);
-    if (bad === undefined) return values;
-    const place = placeOf(bad + (firstRow * values.length) / numRows, shape);
-    const detail = `the value at ${place} is ${values[bad]}: download it again`;
-    throw new CheckpointError('not-finite', file.name, name, detail);
+    const { encoding, matrix, first, step } = this.#find(spec);
+    const span = (numRows - 1) * step + 1;
+    const read = await encoding.rows(this.#reader, first + firstRow * step, span, scratch);
+    return everyRow(read, numRows, step, matrix.cols);
   }
 
-  /** Multiplies FP8 weights by their blocks' scales, which are stored beside them as `<name>_scale_inv`. */
-  async #scale(
-    name: string,
-    file: WeightFile,
-    shape: readonly number[],
-    values: Float32Array,
+  async mxfp4Rows(spec: TensorSpec, firstRow: number, numRows: number): Promise<Mxfp4Rows | undefined> {
+    const { encoding, first, step } = this.#find(spec);
+    const span = (numRows - 1) * step + 1;
+    const read = await encoding.mxfp4Rows?.(this.#reader, first + firstRow * step, span);
+    return read && codedRows(read, numRows, step);
+  }
+
+  async int4Rows(
+    spec: TensorSpec,
     firstRow: number,
-  ): Promise<void> {
-    const blockSize = this.config.fp8BlockSize;
-    const [rows, columns] = shape;
-    const wrong = (reason: CheckpointErrorReason, detail: string) =>
-      new CheckpointError(reason, file.name, name, detail);
-    if (!blockSize) {
-      throw wrong('wrong-dtype', 'is FP8, but config.json has no quantization_config with a weight_block_size');
-    }
-    if (rows === undefined || columns === undefined || shape.length !== 2) {
-      throw wrong('wrong-shape', `is FP8 [${shape.join(', ')}]; only matrices are read`);
-    }
-    const scaleShape = [Math.ceil(rows / blockSize[0]), Math.ceil(columns / blockSize[1])];
-    applyBlockScales(values, columns, await this.#scales(`${name}_scale_inv`, scaleShape), blockSize, firstRow);
-  }
-
-  /** Keeps the scales of recently read tensors, since a tensor that is read by rows needs them for each read. */
-  async #scales(name: string, shape: readonly number[]): Promise<Float32Array> {
-    let scales = this.#recentScales.get(name);
-    if (!scales) {
-      scales = await this.read(name, shape);
-      if (this.#recentScales.size >= MAX_RECENT_SCALES) this.#recentScales.clear();
-      this.#recentScales.set(name, scales);
-    }
-    return scales;
+    numRows: number,
+    scratch = new RowScratch(),
+  ): Promise<Int4Rows | undefined> {
+    const { encoding, first, step } = this.#find(spec);
+    const span = (numRows - 1) * step + 1;
+    const read = await encoding.int4Rows?.(this.#reader, first + firstRow * step, span, scratch);
+    return read && codedRows(read, numRows, step);
   }
 
   async readRaw(name: string): Promise<Uint8Array> {
-    const { file, info } = this.#find(name);
-    this.#refuseClosed(file, name);
-    return readRange(file.handle, info.offset, info.bytes, file.name, name);
+    const { file, info } = this.#stored(name);
+    const raw = new Uint8Array(info.bytes);
+    await this.#files.read(file, info.offset, raw, name);
+    return raw;
   }
 
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    await Promise.all(this.#files.map((file) => file.handle.close()));
+  close(): Promise<void> {
+    return this.#files.close();
   }
 
-  #refuseClosed(file: WeightFile, name: string): void {
-    if (this.#closed) throw new CheckpointError('closed', file.name, name, 'cannot be read: the checkpoint was closed');
+  #find(spec: TensorSpec): StoredPlace & { encoding: Encoding } {
+    const { config } = this;
+    const place = storedPlace(spec, config.nRoutedExperts);
+    const finder = new StoredParts(this.#files, place.stack);
+    return { ...place, encoding: resolveEncoding(place.matrix, config.quantisation, finder) };
   }
 
-  #find(name: string): { file: WeightFile; info: TensorInfo } {
-    const file = this.#where.get(name);
-    const info = file?.table.get(name);
-    if (!file || !info) {
-      const listed = this.#files.length === 1 ? this.#files[0]!.name : INDEX_FILE;
-      throw new CheckpointError('missing-tensor', join(this.dir, listed), name, 'is not in the checkpoint');
-    }
-    return { file, info };
+  #stored(name: string) {
+    const found = this.#files.tensors.get(name);
+    if (found) return found;
+    throw new CheckpointError('missing-tensor', this.#files.listedIn, name, 'is not in the checkpoint');
   }
 }
 
-/** The exponent of a float32, which is all ones in NaN and ∞ only. */
-const EXPONENT_BITS = 0x7f80_0000;
-
-function firstNotFinite(values: Float32Array): number | undefined {
-  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  for (let i = 0; i < bits.length; i++) if ((bits[i]! & EXPONENT_BITS) === EXPONENT_BITS) return i;
-  return undefined;
+/** Every `step`-th row of codes and of their scales. */
+function codedRows<C extends Uint8Array | Int8Array, S extends Uint8Array | Float32Array>(
+  { codes, scales }: { codes: C; scales: S },
+  numRows: number,
+  step: number,
+): { codes: C; scales: S } {
+  const span = (numRows - 1) * step + 1;
+  return {
+    codes: everyRow(codes, numRows, step, codes.length / span),
+    scales: everyRow(scales, numRows, step, scales.length / span),
+  };
 }
 
-/** Coordinates of a flat index: 7 in [2, 5] is "[1, 2]". */
-function placeOf(index: number, shape: readonly number[]): string {
-  const place: number[] = [];
-  let rest = index;
-  for (const size of [...shape].reverse()) {
-    place.unshift(rest % size);
-    rest = Math.floor(rest / size);
-  }
-  return `[${place.join(', ')}]`;
-}
-
-/** Whether a path exists. An entry that cannot be examined counts as existing, so that opening it reports the reason. */
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ENOENT';
-  }
+/** Every `step`-th row of values [(numRows − 1) · step + 1, cols], moved together in place. */
+function everyRow<T extends Float32Array | Uint8Array | Int8Array>(
+  values: T,
+  numRows: number,
+  step: number,
+  cols: number,
+): T {
+  if (step === 1) return values;
+  for (let r = 1; r < numRows; r++) values.copyWithin(r * cols, r * step * cols, (r * step + 1) * cols);
+  return values.subarray(0, numRows * cols) as T;
 }

@@ -1,6 +1,25 @@
 import { linear, silu } from './math.ts';
 
-/** One SwiGLU feed-forward network: a dense layer's, the shared expert or one routed expert. */
+/**
+ * An expert's arithmetic on g = W_gate x and u = W_up x, whose result W_down takes:
+ * - `swiglu`: silu(g) · u (Shazeer 2020).
+ * - `clamped-swiglu`: (u + 1) · g · σ(1.702 g), with g cut above 7 and u to ±7 (gpt-oss).
+ * - `geglu`: gelu(g) · u, with gelu's tanh approximation (Shazeer 2020; Gemma).
+ * - `relu`: max(u, 0), and `relu2`: max(u, 0)²; both without a gate matrix (Switch; Nemotron).
+ */
+export const EXPERT_ACTIVATIONS = ['swiglu', 'clamped-swiglu', 'geglu', 'relu', 'relu2'] as const;
+export type ExpertActivation = (typeof EXPERT_ACTIVATIONS)[number];
+
+/** gpt-oss's constants of `clamped-swiglu`. */
+export const CLAMP_LIMIT = 7;
+export const CLAMPED_ALPHA = 1.702;
+
+/** Whether experts with this activation have a gate matrix. */
+export function isGated(activation: ExpertActivation): boolean {
+  return activation !== 'relu' && activation !== 'relu2';
+}
+
+/** One SwiGLU feed-forward network: a dense layer's or the shared expert. */
 export interface SwigluWeights {
   /** [width, hiddenSize] */
   gate: Float32Array;
@@ -10,6 +29,14 @@ export interface SwigluWeights {
   down: Float32Array;
 }
 
+/** One routed expert. */
+export interface ExpertWeights extends Omit<SwigluWeights, 'gate'> {
+  /** [width, hiddenSize]; null where the activation has no gate. */
+  gate: Float32Array | null;
+  /** [width], [width] and [hiddenSize]; null where the experts have none. */
+  biases: { gate: Float32Array | null; up: Float32Array; down: Float32Array } | null;
+}
+
 /** y = W_down (silu(W_gate x) ⊙ W_up x) for every row of x [numRows, hiddenSize]; returns [numRows, hiddenSize]. */
 export function swigluExpert(
   x: Float32Array,
@@ -17,9 +44,47 @@ export function swigluExpert(
   numRows: number,
   hiddenSize: number,
 ): Float32Array {
-  const width = weights.down.length / hiddenSize;
-  const hidden = linear(x, weights.gate, numRows, hiddenSize, width);
-  const up = linear(x, weights.up, numRows, hiddenSize, width);
-  for (let i = 0; i < hidden.length; i++) hidden[i] = silu(hidden[i]!) * up[i]!;
-  return linear(hidden, weights.down, numRows, width, hiddenSize);
+  return runExpert('swiglu', x, { ...weights, biases: null }, numRows, hiddenSize);
+}
+
+/** One expert for every row of x [numRows, hiddenSize]; returns [numRows, hiddenSize]. */
+export function runExpert(
+  activation: ExpertActivation,
+  x: Float32Array,
+  { gate, up, down, biases }: ExpertWeights,
+  numRows: number,
+  hiddenSize: number,
+): Float32Array {
+  const width = down.length / hiddenSize;
+  const u = addBias(linear(x, up, numRows, hiddenSize, width), biases?.up);
+  const g = gate && addBias(linear(x, gate, numRows, hiddenSize, width), biases?.gate);
+  for (let i = 0; i < u.length; i++) u[i] = activate(activation, g ? g[i]! : 0, u[i]!);
+  return addBias(linear(u, down, numRows, width, hiddenSize), biases?.down);
+}
+
+/** An activation's result for one pair of values; `g` is not used by those without a gate. */
+export function activate(activation: ExpertActivation, g: number, u: number): number {
+  switch (activation) {
+    case 'swiglu':
+      return silu(g) * u;
+    case 'clamped-swiglu': {
+      const cut = Math.min(g, CLAMP_LIMIT);
+      const linearPart = Math.min(Math.max(u, -CLAMP_LIMIT), CLAMP_LIMIT);
+      return (linearPart + 1) * (cut / (1 + Math.exp(-CLAMPED_ALPHA * cut)));
+    }
+    case 'geglu':
+      return 0.5 * g * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3))) * u;
+    case 'relu':
+      return Math.max(u, 0);
+    case 'relu2':
+      return Math.max(u, 0) ** 2;
+    default:
+      return activation satisfies never;
+  }
+}
+
+/** Adds a bias [width] to every row of x [numRows, width], in place. */
+export function addBias(x: Float32Array, bias: Float32Array | null | undefined): Float32Array {
+  if (bias) for (let i = 0; i < x.length; i++) x[i] = x[i]! + bias[i % bias.length]!;
+  return x;
 }

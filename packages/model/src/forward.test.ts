@@ -8,6 +8,7 @@ import { mla } from './mla.ts';
 import { forwardMtp } from './mtp.ts';
 import { ropeAngles, rotate } from './rope.ts';
 import { noExperts, smallConfigJson as json, smallWeights as reader } from './testing/small-model.ts';
+import { TensorSpec } from './tensors.ts';
 import { loadDenseWeights } from './weights.ts';
 
 const config = parseModelConfig(json);
@@ -29,15 +30,17 @@ describe('absorbed attention', () => {
       qkRopeHeadDim: rope,
       vHeadDim: v,
     } = attention;
-    const x = await reader.read('x', [numRows, d]);
+    const x = await reader.read(new TensorSpec('x', [numRows, d]));
     const cache = new KvCache(config);
     cache.append(numRows);
     const positions = Array.from({ length: numRows }, (_, position) => position);
     const angles = ropeAngles(positions, config.rope);
+    const layer = config.layerAttention[1]!;
     const rows = positions.map((position) => ({ position, cache }));
-    const absorbed = mla(attention, weights, { x, hiddenSize: d, rows, angles, cacheLayer: 1, rmsNormEps });
+    const absorbed = mla(attention, weights, { x, hiddenSize: d, rows, angles, cacheLayer: 1, rmsNormEps, layer });
 
-    const read = (name: string, shape: number[]) => reader.read(`model.layers.1.self_attn.${name}.weight`, shape);
+    const read = (name: string, shape: number[]) =>
+      reader.read(new TensorSpec(`model.layers.1.self_attn.${name}.weight`, shape));
     const a = linear(x, await read('kv_a_proj_with_mqa', [rank + rope, d]), numRows, d, rank + rope);
     const q = linear(x, await read('q_proj', [heads * (nope + rope), d]), numRows, d, heads * (nope + rope));
     const kvB = await read('kv_b_proj', [heads * (nope + v), rank]);

@@ -79,6 +79,7 @@ export function embed({ config, weights }: Model, tokenIds: readonly number[]): 
   for (const [r, id] of tokenIds.entries()) {
     x.set(weights.embedTokens.subarray(id * hiddenSize, (id + 1) * hiddenSize), r * hiddenSize);
   }
+  if (config.embeddingMultiplier !== 1) for (let i = 0; i < x.length; i++) x[i] = x[i]! * config.embeddingMultiplier;
   return x;
 }
 
@@ -117,6 +118,7 @@ export function head(
   for (const [i, r] of wanted.entries())
     picked.set(hidden.subarray(r * hiddenSize, (r + 1) * hiddenSize), i * hiddenSize);
   const all = linear(picked, weights.lmHead, wanted.length, hiddenSize, vocabSize);
+  if (config.logitsDivisor !== 1) for (let i = 0; i < all.length; i++) all[i] = all[i]! / config.logitsDivisor;
   const logits: (Float32Array | undefined)[] = rows.map(() => undefined);
   const answers: (RowAnswer | undefined)[] = rows.map(() => undefined);
   for (const [i, r] of wanted.entries()) {

@@ -6,6 +6,8 @@ import type { GateConfig } from './model-config.ts';
 const noauxTc: GateConfig = {
   scoring: 'sigmoid',
   hasBias: true,
+  hasLogitBias: false,
+  scalesInput: false,
   nGroup: 4,
   topkGroup: 2,
   groupScore: 'sum-of-best-two',
@@ -111,7 +113,12 @@ describe('noaux_tc', () => {
 
   it('computes the logits from hidden states', () => {
     const weight = Float32Array.from({ length: 16 }, (_, i) => (i % 2 === 0 ? i / 2 : 0)); // expert e scores e × x[0]
-    const { topkIdx } = gate({ ...config, hiddenSize: 2 }, { weight, bias: noBias }, Float32Array.of(1, 9, -1, 9), 2);
+    const { topkIdx } = gate(
+      { ...config, hiddenSize: 2 },
+      { weight, logitBias: null, bias: noBias },
+      Float32Array.of(1, 9, -1, 9),
+      2,
+    );
     expect([...topkIdx]).toEqual([7, 6, 5, 0, 1, 2]);
   });
 });

@@ -1,9 +1,12 @@
+import { addBias } from './expert.ts';
 import { linear, sigmoid } from './math.ts';
 import type { GateConfig, ModelConfig } from './model-config.ts';
 
 export interface GateWeights {
   /** [nRoutedExperts, hiddenSize] */
   weight: Float32Array;
+  /** [nRoutedExperts], part of the logits; null where the family has none. */
+  logitBias: Float32Array | null;
   /** [nRoutedExperts], e_score_correction_bias: for selection only. null where the family has none. */
   bias: Float32Array | null;
 }
@@ -37,7 +40,7 @@ export function gate(
   choose?: ExpertChooser,
 ): GateChoice {
   const logits = linear(x, weights.weight, numRows, config.hiddenSize, config.nRoutedExperts);
-  return selectExperts(config, logits, weights.bias, numRows, choose);
+  return selectExperts(config, addBias(logits, weights.logitBias), weights.bias, numRows, choose);
 }
 
 /**
@@ -60,8 +63,11 @@ export function selectExperts(
   const scores = new Float32Array(nRoutedExperts);
   const choice = new Float32Array(nRoutedExperts);
   for (let r = 0; r < numRows; r++) {
-    scoreRow(config.gate, logits.subarray(r * nRoutedExperts, (r + 1) * nRoutedExperts), scores);
-    for (let e = 0; e < nRoutedExperts; e++) choice[e] = scores[e]! + (bias ? bias[e]! : 0);
+    const row = logits.subarray(r * nRoutedExperts, (r + 1) * nRoutedExperts);
+    scoreRow(config.gate, row, scores);
+    // Llama 4 chooses by logits: sigmoids of large ones are all 1 in float32.
+    if (config.gate.scalesInput) choice.set(row);
+    else for (let e = 0; e < nRoutedExperts; e++) choice[e] = scores[e]! + (bias ? bias[e]! : 0);
     const allowed = allowedExperts(config, choice);
     const chosen = Array.from(choose?.(r, choice, allowed) ?? topIndices(choice, allowed, numExpertsPerTok));
     topkIdx.set(chosen, r * numExpertsPerTok);

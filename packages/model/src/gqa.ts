@@ -1,6 +1,7 @@
-import type { Attention, AttentionInput, RowPlace } from './attention.ts';
+import { type Attention, type AttentionInput, firstVisible, type RowPlace } from './attention.ts';
+import { addBias } from './expert.ts';
 import { addWeighted, dot, linear, rmsNorm, softmax } from './math.ts';
-import type { GqaConfig } from './model-config.ts';
+import type { GqaConfig, LayerAttention } from './model-config.ts';
 import { rotate } from './rope.ts';
 
 export interface GqaWeights {
@@ -13,6 +14,15 @@ export interface GqaWeights {
   vProj: Float32Array;
   /** [hiddenSize, numHeads × headDim] */
   oProj: Float32Array;
+  /** [numHeads × headDim], [numKeyValueHeads × headDim] twice, [hiddenSize]; null where a projection has none. */
+  biases: {
+    q: Float32Array | null;
+    k: Float32Array | null;
+    v: Float32Array | null;
+    o: Float32Array | null;
+  };
+  /** [numHeads]; null without sinks. */
+  sinks: Float32Array | null;
   /** [headDim] or the whole projection's width, depending on `qkNorm`; null without a norm. */
   qkNorms: { q: Float32Array; k: Float32Array } | null;
 }
@@ -20,75 +30,109 @@ export interface GqaWeights {
 /** Grouped-query attention, with [k | v] of each position in the cache, keys rotated. */
 export const gqa: Attention<GqaConfig, GqaWeights> = (config, weights, input) => {
   const { numAttentionHeads: heads, headDim } = config;
-  const { x, rows, angles, cacheLayer, hiddenSize } = input;
+  const { x, rows, hiddenSize, layer } = input;
   writeKeysAndValues(config, weights, input);
-  const q = linear(x, weights.qProj, rows.length, hiddenSize, heads * headDim);
-  const queries = normAndClip(config, q, weights.qkNorms?.q, input.rmsNormEps);
+  const q = addBias(linear(x, weights.qProj, rows.length, hiddenSize, heads * headDim), weights.biases.q);
+  const queries = positioned(config, q, weights.qkNorms?.q, input);
   const out = new Float32Array(rows.length * heads * headDim);
   for (const [r, row] of rows.entries()) {
     const query = queries.subarray(r * heads * headDim, (r + 1) * heads * headDim);
-    for (let h = 0; h < heads; h++) rotate(query, h * headDim, angles, r);
-    out.set(attend(config, query, row, cacheLayer), r * heads * headDim);
+    warm(config, query, row.position, layer);
+    out.set(attend(config, weights, query, row, input), r * heads * headDim);
   }
-  return linear(out, weights.oProj, rows.length, heads * headDim, hiddenSize);
+  return addBias(linear(out, weights.oProj, rows.length, heads * headDim, hiddenSize), weights.biases.o);
 };
 
-function writeKeysAndValues(
+/** Applies a layer's temperature to a row's queries. */
+function warm({ temperature }: GqaConfig, query: Float32Array, position: number, { rope }: LayerAttention): void {
+  if (!temperature || rope) return;
+  const factor = queryTemperature(temperature, position);
+  for (let i = 0; i < query.length; i++) query[i] = query[i]! * factor;
+}
+
+/** Llama 4's factor of the queries at a position, in layers without RoPE. */
+export function queryTemperature({ floor, scale }: NonNullable<GqaConfig['temperature']>, position: number): number {
+  return 1 + scale * Math.log1p(Math.floor((position + 1) / floor));
+}
+
+/** Projected queries or keys, clipped, normed and rotated, with the norm before or after RoPE. */
+function positioned(
   config: GqaConfig,
-  weights: GqaWeights,
-  { x, rows, angles, cacheLayer, hiddenSize, rmsNormEps }: AttentionInput,
-): void {
+  projected: Float32Array,
+  norm: Float32Array | undefined,
+  { rows, angles, rmsNormEps, layer }: AttentionInput,
+): Float32Array {
+  const { headDim, normAfterRope } = config;
+  const normed = (x: Float32Array): Float32Array => normAndClip(config, x, norm, rmsNormEps, layer.rope);
+  const x = normAfterRope ? projected : normed(projected);
+  const width = x.length / rows.length;
+  if (layer.rope) {
+    for (let start = 0; start < x.length; start += headDim) rotate(x, start, angles, Math.floor(start / width));
+  }
+  return normAfterRope ? normed(x) : x;
+}
+
+function writeKeysAndValues(config: GqaConfig, weights: GqaWeights, input: AttentionInput): void {
+  const { x, rows, cacheLayer, hiddenSize } = input;
   const { numKeyValueHeads: kvHeads, headDim } = config;
   const width = kvHeads * headDim;
-  const k = linear(x, weights.kProj, rows.length, hiddenSize, width);
-  const keys = normAndClip(config, k, weights.qkNorms?.k, rmsNormEps);
-  const values = normAndClip(config, linear(x, weights.vProj, rows.length, hiddenSize, width), undefined, rmsNormEps);
+  const k = addBias(linear(x, weights.kProj, rows.length, hiddenSize, width), weights.biases.k);
+  const keys = positioned(config, k, weights.qkNorms?.k, input);
+  const v = addBias(linear(x, weights.vProj, rows.length, hiddenSize, width), weights.biases.v);
+  const values = clip(config, v);
   const both = new Float32Array(2 * width);
   for (const [r, { position, cache }] of rows.entries()) {
     both.set(keys.subarray(r * width, (r + 1) * width));
-    for (let h = 0; h < kvHeads; h++) rotate(both, h * headDim, angles, r);
     both.set(values.subarray(r * width, (r + 1) * width), width);
     cache.write(cacheLayer, position, both, 0);
   }
 }
 
-/** Normalises a projection [numRows, numHeads × headDim] in pieces as long as the norm's weight, then clamps it. */
+/** Clamps a projection [numRows, numHeads × headDim] after its norm, which is taken in pieces as long as the norm's weight. */
 function normAndClip(
-  { clipQkv }: GqaConfig,
+  config: GqaConfig,
   projected: Float32Array,
   norm: Float32Array | undefined,
   rmsNormEps: number,
+  hasRope: boolean,
 ): Float32Array {
-  const out = norm ? rmsNorm(projected, norm, projected.length / norm.length, rmsNormEps) : projected;
-  if (clipQkv !== null) {
-    for (let i = 0; i < out.length; i++) out[i] = Math.min(Math.max(out[i]!, -clipQkv), clipQkv);
-  }
-  return out;
+  const gain = config.qkNorm === 'l2' && hasRope ? new Float32Array(config.headDim).fill(1) : norm;
+  return clip(config, gain ? rmsNorm(projected, gain, projected.length / gain.length, rmsNormEps) : projected);
+}
+
+function clip({ clipQkv }: GqaConfig, x: Float32Array): Float32Array {
+  if (clipQkv !== null) for (let i = 0; i < x.length; i++) x[i] = Math.min(Math.max(x[i]!, -clipQkv), clipQkv);
+  return x;
 }
 
 /** Σ_t p_t v_t for each head of one row, [numHeads, headDim], from its rotated queries [numHeads, headDim]. */
 function attend(
   config: GqaConfig,
+  { sinks }: GqaWeights,
   query: Float32Array,
   { position, cache }: RowPlace,
-  cacheLayer: number,
+  { cacheLayer, layer }: AttentionInput,
 ): Float32Array {
   const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, softmaxScale } = config;
   const segments = cache.segments(cacheLayer, position + 1);
+  const first = firstVisible(layer.span, position);
   const width = 2 * kvHeads * headDim;
   const mixed = new Float64Array(heads * headDim);
-  const p = new Float64Array(position + 1);
+  // The last one is the sink's, and has no value.
+  const p = new Float64Array(position + 2);
   for (let h = 0; h < heads; h++) {
     const key = Math.floor(h / (heads / kvHeads)) * headDim;
+    p.fill(Number.NEGATIVE_INFINITY);
+    p[position + 1] = sinks ? sinks[h]! : Number.NEGATIVE_INFINITY;
     for (const { start, count, values } of segments) {
-      for (let t = 0; t < count; t++) {
+      for (let t = Math.max(0, first - start); t < count; t++) {
         p[start + t] = softmaxScale * dot(query, h * headDim, values, t * width + key, headDim);
       }
     }
     softmax(p);
     const sum = mixed.subarray(h * headDim, (h + 1) * headDim);
-    for (const { start, values } of segments) {
-      addWeighted(sum, p.subarray(start), values, kvHeads * headDim + key, width);
+    for (const { start, count, values } of segments) {
+      addWeighted(sum, p.subarray(start, start + count), values, kvHeads * headDim + key, width);
     }
   }
   return Float32Array.from(mixed);

@@ -58,6 +58,10 @@ describe('KvCache', () => {
       headDim: 5,
       qkNorm: 'none',
       clipQkv: null,
+      normAfterRope: false,
+      bias: { qkv: false, o: false },
+      sinks: false,
+      temperature: null,
       softmaxScale: 1,
     };
     expect(new KvCache({ attention: gqa, numHiddenLayers: 2 }).bytesPerToken).toBe(240);

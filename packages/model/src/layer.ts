@@ -1,9 +1,9 @@
 import type { AttentionInput, RowPlace } from './attention.ts';
-import { checkCombined, chooserOf, type ExpertDispatch } from './dispatch.ts';
+import { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 import { swigluExpert } from './expert.ts';
 import { gate } from './gate.ts';
 import { gqa } from './gqa.ts';
-import { addInPlace, rmsNorm } from './math.ts';
+import { addInPlace, addScaled, linear, rmsNorm, sigmoid } from './math.ts';
 import { mla } from './mla.ts';
 import type { ModelConfig } from './model-config.ts';
 import { ropeAngles, type RopeAngles } from './rope.ts';
@@ -132,10 +132,12 @@ export async function decoderLayer(
   const { rows, angles } = batch;
   const { hiddenSize, rmsNormEps } = batch.config;
   const normed = rmsNorm(x, weights.inputLayernorm, rows.length, rmsNormEps);
-  const input = { x: normed, hiddenSize, rows, angles, cacheLayer, rmsNormEps };
-  addInPlace(x, attention(batch.config, weights.attention, input));
+  const { residualMultiplier, layerAttention } = batch.config;
+  const place = layerAttention[layer]!;
+  const input = { x: normed, hiddenSize, rows, angles, cacheLayer, rmsNormEps, layer: place };
+  addScaled(x, attention(batch.config, weights.attention, input), residualMultiplier);
   const h = rmsNorm(x, weights.postAttentionLayernorm, rows.length, rmsNormEps);
-  addInPlace(x, await ffn(batch, weights.ffn, layer, h));
+  addScaled(x, await ffn(batch, weights.ffn, layer, h), residualMultiplier);
 }
 
 /** The family's attention; takes and returns [numRows, hiddenSize]. */
@@ -152,12 +154,34 @@ async function ffn(batch: Batch, weights: FfnWeights, layer: number, x: Float32A
   if (weights.kind === 'dense') return swigluExpert(x, weights.mlp, numRows, config.hiddenSize);
   const { topkIdx, topkWeights } = gate(config, weights.gate, x, numRows, chooserOf(experts, layer));
   batch.observe.gate?.(layer, topkIdx, topkWeights);
-  const call = { layer, numRows, x, topkIdx, topkWeights };
+  const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });
   const handle = experts.dispatch(call);
-  const y = weights.shared ? swigluExpert(x, weights.shared, numRows, config.hiddenSize) : new Float32Array(x.length);
+  const y = sharedExpert(config, weights, x, numRows);
   batch.observe.waits?.(layer);
   const routed = await handle.combine().finally(() => batch.observe.resumes?.(layer));
   checkCombined(routed, call);
   addInPlace(y, routed);
   return y;
+}
+
+/** Where weights multiply an expert's input, a row has one expert: the row is sent multiplied, with weight 1. */
+export function moeCall({ gate }: Pick<ModelConfig, 'gate'>, call: MoeCall): MoeCall {
+  if (!gate.scalesInput) return call;
+  const hiddenSize = call.x.length / call.numRows;
+  const x = call.x.map((value, i) => value * call.topkWeights[Math.floor(i / hiddenSize)]!);
+  return { ...call, x, topkWeights: new Float32Array(call.topkWeights.length).fill(1) };
+}
+
+/** [numRows, hiddenSize], zeros without a shared expert. */
+function sharedExpert(
+  { hiddenSize }: ModelConfig,
+  { shared, sharedGate }: Extract<FfnWeights, { kind: 'moe' }>,
+  x: Float32Array,
+  numRows: number,
+): Float32Array {
+  if (!shared) return new Float32Array(x.length);
+  const y = swigluExpert(x, shared, numRows, hiddenSize);
+  if (!sharedGate) return y;
+  const factors = linear(x, sharedGate, numRows, hiddenSize, 1).map(sigmoid);
+  return y.map((value, i) => value * factors[Math.floor(i / hiddenSize)]!);
 }

@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { swigluExpert, type SwigluWeights } from './expert.ts';
+import { runExpert, type ExpertWeights } from './expert.ts';
 import { LocalExperts } from './local-experts.ts';
 import { silu } from './math.ts';
 
-const config = { hiddenSize: 2, numExpertsPerTok: 2 };
+const config = { hiddenSize: 2, numExpertsPerTok: 2, expert: { activation: 'swiglu', bias: false } } as const;
 /** Bytes of one expert below: three matrices of 2 × 3 float32. */
 const EXPERT_BYTES = 3 * 6 * 4;
 
 /** Expert e of width 3, all different. */
-function expert(e: number): SwigluWeights {
+function expert(e: number): ExpertWeights {
   const matrix = (seed: number) => Float32Array.from({ length: 6 }, (_, i) => Math.sin(seed + e * 7 + i));
-  return { gate: matrix(1), up: matrix(2), down: matrix(3) };
+  return { gate: matrix(1), up: matrix(2), down: matrix(3), biases: null };
 }
 
 function open(maxBytes: number) {
@@ -33,12 +33,12 @@ function open(maxBytes: number) {
   return { experts, loads, call };
 }
 
-describe('swigluExpert', () => {
+describe('runExpert', () => {
   it('is W_down (silu(W_gate x) ⊙ W_up x), row by row', () => {
     const w = expert(1);
-    const y = swigluExpert(Float32Array.of(9, 9, 0.5, -2), w, 2, 2);
+    const y = runExpert('swiglu', Float32Array.of(9, 9, 0.5, -2), w, 2, 2);
     const product = (m: Float32Array, f: number) => m[2 * f]! * 0.5 - m[2 * f + 1]! * 2;
-    const hidden = [0, 1, 2].map((f) => silu(product(w.gate, f)) * product(w.up, f));
+    const hidden = [0, 1, 2].map((f) => silu(product(w.gate!, f)) * product(w.up, f));
     for (const d of [0, 1])
       expect(y[2 + d]).toBeCloseTo(
         hidden.reduce((sum, h, f) => sum + w.down[d * 3 + f]! * h, 0),
@@ -63,7 +63,7 @@ describe('LocalExperts', () => {
       };
       expect(y.subarray(2 * r, 2 * r + 2)).toEqual(await experts.run(alone));
       const parts = [0, 1].map((k) =>
-        swigluExpert(x, expert(alone.topkIdx[k]!), 1, 2).map((v) => v * alone.topkWeights[k]!),
+        runExpert('swiglu', x, expert(alone.topkIdx[k]!), 1, 2).map((v) => v * alone.topkWeights[k]!),
       );
       for (const d of [0, 1]) expect(y[2 * r + d]).toBeCloseTo(parts[0]![d]! + parts[1]![d]!, 5);
     }

@@ -1,5 +1,5 @@
 import type { ExpertDispatch, MoeCall } from './dispatch.ts';
-import { swigluExpert, type SwigluWeights } from './expert.ts';
+import { type ExpertWeights, runExpert } from './expert.ts';
 import type { ModelConfig } from './model-config.ts';
 
 export interface LocalExpertsOptions {
@@ -12,17 +12,17 @@ export interface LocalExpertsOptions {
  * A row's result doesn't depend on the other rows: its experts are summed in ascending order of their index.
  */
 export class LocalExperts implements ExpertDispatch {
-  readonly #config: Pick<ModelConfig, 'hiddenSize' | 'numExpertsPerTok'>;
-  readonly #load: (layer: number, expert: number) => Promise<SwigluWeights>;
+  readonly #config: Pick<ModelConfig, 'hiddenSize' | 'numExpertsPerTok' | 'expert'>;
+  readonly #load: (layer: number, expert: number) => Promise<ExpertWeights>;
   readonly #maxBytes: number;
   /** In order of use, the most recent last. */
-  readonly #kept = new Map<string, SwigluWeights>();
-  readonly #loading = new Map<string, Promise<SwigluWeights>>();
+  readonly #kept = new Map<string, ExpertWeights>();
+  readonly #loading = new Map<string, Promise<ExpertWeights>>();
   #keptBytes = 0;
 
   constructor(
-    config: Pick<ModelConfig, 'hiddenSize' | 'numExpertsPerTok'>,
-    load: (layer: number, expert: number) => Promise<SwigluWeights>,
+    config: Pick<ModelConfig, 'hiddenSize' | 'numExpertsPerTok' | 'expert'>,
+    load: (layer: number, expert: number) => Promise<ExpertWeights>,
     { maxBytes }: LocalExpertsOptions,
   ) {
     this.#config = config;
@@ -41,7 +41,7 @@ export class LocalExperts implements ExpertDispatch {
 
   /** Σ over each row's experts of weight × expert(x), [numRows, hiddenSize]. */
   async run(call: MoeCall): Promise<Float32Array> {
-    const { hiddenSize, numExpertsPerTok } = this.#config;
+    const { hiddenSize, numExpertsPerTok, expert: kind } = this.#config;
     const out = new Float32Array(call.numRows * hiddenSize);
     for (const [expert, slots] of slotsByExpert(call.topkIdx)) {
       const weights = await this.#get(call.layer, expert);
@@ -49,7 +49,7 @@ export class LocalExperts implements ExpertDispatch {
       const rows = slots.map((slot) => Math.floor(slot / numExpertsPerTok));
       for (const [i, row] of rows.entries())
         x.set(call.x.subarray(row * hiddenSize, (row + 1) * hiddenSize), i * hiddenSize);
-      const y = swigluExpert(x, weights, slots.length, hiddenSize);
+      const y = runExpert(kind.activation, x, weights, slots.length, hiddenSize);
       for (const [i, row] of rows.entries()) {
         const weight = call.topkWeights[slots[i]!]!;
         for (let d = 0; d < hiddenSize; d++)
@@ -59,7 +59,7 @@ export class LocalExperts implements ExpertDispatch {
     return out;
   }
 
-  async #get(layer: number, expert: number): Promise<SwigluWeights> {
+  async #get(layer: number, expert: number): Promise<ExpertWeights> {
     const key = `${layer}/${expert}`;
     const kept = this.#kept.get(key);
     if (kept) {
@@ -80,7 +80,7 @@ export class LocalExperts implements ExpertDispatch {
     }
   }
 
-  #keep(key: string, weights: SwigluWeights): void {
+  #keep(key: string, weights: ExpertWeights): void {
     this.#kept.set(key, weights);
     this.#keptBytes += bytesOf(weights);
     for (const [oldest, old] of this.#kept) {
@@ -91,8 +91,9 @@ export class LocalExperts implements ExpertDispatch {
   }
 }
 
-function bytesOf({ gate, up, down }: SwigluWeights): number {
-  return gate.byteLength + up.byteLength + down.byteLength;
+function bytesOf({ gate, up, down, biases }: ExpertWeights): number {
+  const parts = [gate, up, down, biases?.gate, biases?.up, biases?.down];
+  return parts.reduce((sum, part) => sum + (part?.byteLength ?? 0), 0);
 }
 
 /** The experts in ascending order, each with the indices in topkIdx where it stands. */

@@ -179,6 +179,11 @@ export function silu(x: number): number {
   return x / (1 + Math.exp(-x));
 }
 
+/** target += factor · source, element by element. */
+export function addScaled(target: Float32Array, source: Float32Array, factor: number): void {
+  for (let i = 0; i < target.length; i++) target[i] = target[i]! + factor * source[i]!;
+}
+
 /** target += source, element by element. */
 export function addInPlace(target: Float32Array, source: Float32Array): void {
   for (let i = 0; i < target.length; i++) target[i] = target[i]! + source[i]!;

@@ -1,5 +1,26 @@
+import type { ExpertActivation } from './expert.ts';
+import type { Quantisation } from './quantised/quantisation.ts';
+
 /** `model_type` of a config.json. */
-export type ModelType = 'deepseek_v2' | 'deepseek_v3' | 'qwen3_moe' | 'olmoe' | 'mixtral';
+export type ModelType =
+  | 'deepseek_v2'
+  | 'deepseek_v3'
+  | 'dots1'
+  | 'ernie4_5_moe'
+  | 'glm4_moe'
+  | 'glm4_moe_lite'
+  | 'gpt_oss'
+  | 'granitemoe'
+  | 'hunyuan_v1_moe'
+  | 'kimi_k2'
+  | 'kimi_k25'
+  | 'llama4'
+  | 'llama4_text'
+  | 'minimax_m2'
+  | 'mixtral'
+  | 'olmoe'
+  | 'qwen2_moe'
+  | 'qwen3_moe';
 
 /** Multi-head latent attention (DeepSeek-V2 paper §2.1). */
 export interface MlaConfig {
@@ -22,8 +43,22 @@ export interface GqaConfig {
   numKeyValueHeads: number;
   /** May differ from hiddenSize / numAttentionHeads. */
   headDim: number;
-  /** RMSNorm of queries and keys before RoPE: over each head, over the whole projection, or none. */
-  qkNorm: 'none' | 'per-head' | 'whole';
+  /**
+   * RMSNorm of queries and keys: over each head, over the whole projection, or none. `l2` is over each head without a gain, and
+   * only in layers with RoPE (Llama 4).
+   */
+  qkNorm: 'none' | 'per-head' | 'whole' | 'l2';
+  /** Whether the norm comes after RoPE (Hunyuan) instead of before it. */
+  normAfterRope: boolean;
+  /** Which projections add a bias. */
+  bias: { qkv: boolean; o: boolean };
+  /** Whether each query head has a learned logit that takes part in its softmax but has no value (gpt-oss). */
+  sinks: boolean;
+  /**
+   * In layers without RoPE, a query at position p is multiplied by 1 + scale · ln(1 + ⌊(p + 1) / floor⌋) (Llama 4's temperature
+   * tuning); null without it.
+   */
+  temperature: { floor: number; scale: number } | null;
   /** Limit to whose ± queries, keys and values are clamped (after the norm); null without a limit. */
   clipQkv: number | null;
   /** Factor of the scores. */
@@ -32,7 +67,21 @@ export interface GqaConfig {
 
 export type AttentionConfig = MlaConfig | GqaConfig;
 
-/** Rotary position embedding (Su et al. 2021) of the last `dim` values of a head. */
+/** Which earlier positions a layer's rows attend to. */
+export type AttentionSpan =
+  | { kind: 'full' }
+  /** A row's own position and the `positions` − 1 before it. */
+  | { kind: 'window'; positions: number }
+  /** Those of its own chunk: chunk ⌊p / positions⌋. */
+  | { kind: 'chunk'; positions: number };
+
+export interface LayerAttention {
+  span: AttentionSpan;
+  /** Whether RoPE applies. */
+  rope: boolean;
+}
+
+/** Rotary position embedding (Su et al. 2021) of the last `dim` values of an MLA head, or the first `dim` of a GQA head. */
 export interface RopeConfig {
   /** The values that are rotated together: (x0, x1), (x2, x3), … or (x0, x[dim/2]), (x1, x[dim/2 + 1]), … */
   pairs: 'interleaved' | 'halves';
@@ -49,6 +98,10 @@ export interface GateConfig {
   scoring: 'softmax' | 'sigmoid';
   /** Whether `e_score_correction_bias` is added for the selection; it never affects the weights. */
   hasBias: boolean;
+  /** Whether the router adds a bias to its logits, for scores and weights alike (gpt-oss). */
+  hasLogitBias: boolean;
+  /** Whether an expert's input is multiplied by its weight, instead of its output; only with one expert per token (Llama 4). */
+  scalesInput: boolean;
   nGroup: number;
   /** Experts are chosen within the best `topkGroup` of `nGroup` groups; equal to `nGroup` without such a limit. */
   topkGroup: number;
@@ -74,10 +127,16 @@ export interface ModelConfig {
   moeIntermediateSize: number;
   /** Width of the shared expert's FFN (several shared experts are stored as one); 0 without one. */
   sharedIntermediateSize: number;
+  /** Whether the shared expert's output is multiplied by the sigmoid of a learned projection of its input (Qwen2-MoE). */
+  sharedExpertGate: boolean;
+  /** The arithmetic of a routed expert; `bias`: whether its matrices add one each. */
+  expert: { activation: ExpertActivation; bias: boolean };
   /** Layers of the main model; an MTP module has this index. */
   numHiddenLayers: number;
   /** [numHiddenLayers + numNextnPredictLayers] */
   layerKinds: readonly LayerKind[];
+  /** [numHiddenLayers + numNextnPredictLayers] */
+  layerAttention: readonly LayerAttention[];
   nRoutedExperts: number;
   numExpertsPerTok: number;
   attention: AttentionConfig;
@@ -86,6 +145,12 @@ export interface ModelConfig {
   maxPositionEmbeddings: number;
   rmsNormEps: number;
   tieWordEmbeddings: boolean;
+  /** Factor of the embeddings (Granite); 1 elsewhere. */
+  embeddingMultiplier: number;
+  /** Factor of what attention and FFN add to the residual (Granite); 1 elsewhere. */
+  residualMultiplier: number;
+  /** What logits are divided by (Granite); 1 elsewhere. */
+  logitsDivisor: number;
   /** MTP modules in the checkpoint: 0 or 1. */
   numNextnPredictLayers: number;
   /** Which hidden state of the main model its MTP module reads: after the final norm, or before it. No published key says. */
@@ -94,8 +159,8 @@ export interface ModelConfig {
   bosTokenId: number | null;
   /** Any of these ends a text; at least one. */
   eosTokenIds: readonly number[];
-  /** Rows and columns that share one scale in an FP8 checkpoint; null if its weights are BF16, F16 or F32. */
-  fp8BlockSize: readonly [rows: number, columns: number] | null;
+  /** How a checkpoint in safetensors has its weights quantised; null if they are BF16, F16 or F32. */
+  quantisation: Quantisation | null;
 }
 
 /** Whether a layer has routed experts. The MTP module's layer has the index `numHiddenLayers`. */
@@ -115,5 +180,11 @@ export function expertLayers({ layerKinds }: Pick<ModelConfig, 'layerKinds'>): n
 
 /** The config of a checkpoint that was stored without its MTP module. */
 export function withoutMtp(config: ModelConfig): ModelConfig {
-  return { ...config, numNextnPredictLayers: 0, layerKinds: config.layerKinds.slice(0, config.numHiddenLayers) };
+  const { numHiddenLayers, layerKinds, layerAttention } = config;
+  return {
+    ...config,
+    numNextnPredictLayers: 0,
+    layerKinds: layerKinds.slice(0, numHiddenLayers),
+    layerAttention: layerAttention.slice(0, numHiddenLayers),
+  };
 }

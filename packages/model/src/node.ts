@@ -1,4 +1,5 @@
-export { type Checkpoint, openCheckpoint, RowScratch } from './checkpoint.ts';
+export type { Checkpoint } from './checkpoint.ts';
+export { ggufFiles, ggufFingerprint } from './gguf/model-files.ts';
 export { readJson } from './json-file.ts';
 export {
   loadGenerationConfig,
@@ -7,4 +8,7 @@ export {
   type TokenizerFiles,
   tokenizerFrom,
 } from './load-tokenizer.ts';
+export { openCheckpoint } from './open-checkpoint.ts';
 export { readFully } from './read-fully.ts';
+export { readModelConfig } from './read-model-config.ts';
+export { RowScratch } from './row-scratch.ts';

@@ -1,35 +1,65 @@
+import { isGated } from './expert.ts';
 import { familyOf } from './families/index.ts';
+import type { StoredAt } from './families/family.ts';
 import { type GqaConfig, isMoeLayer, type MlaConfig, type ModelConfig } from './model-config.ts';
 
-/** A tensor that a checkpoint must contain: its Hugging Face name, and the shape that follows from the config. */
+/** A tensor that a model consists of, with the shape that follows from the config. */
 export class TensorSpec {
+  /** The same for all families: the names of Qwen3's and DeepSeek's checkpoints. */
   readonly name: string;
   readonly shape: readonly number[];
-  constructor(name: string, shape: readonly number[]) {
+  /** Where a checkpoint in safetensors has it. */
+  readonly stored: StoredAt;
+  constructor(name: string, shape: readonly number[], stored: StoredAt = { name }) {
     this.name = name;
     this.shape = shape;
+    this.stored = stored;
   }
 }
 
-/** Names of a routed expert's matrices: gate and up [moeIntermediateSize, hiddenSize], down [hiddenSize, moeIntermediateSize]. */
-export function expertTensorNames(
-  config: Pick<ModelConfig, 'modelType'>,
-  layer: number,
-  expert: number,
-): { gate: string; up: string; down: string } {
-  const { block, gate, up, down } = familyOf(config.modelType).moeNames;
-  const name = (part: string): string => `model.layers.${layer}.${block}.experts.${expert}.${part}.weight`;
-  return { gate: name(gate), up: name(up), down: name(down) };
+/** Makes specs of a model's tensors whose names begin with a prefix. */
+class Specs {
+  readonly #config: ModelConfig;
+  readonly #prefix: string;
+
+  constructor(config: ModelConfig, prefix: string) {
+    this.#config = config;
+    this.#prefix = prefix;
+  }
+
+  tensor(name: string, shape: readonly number[]): TensorSpec {
+    const whole = `${this.#prefix}${name}`;
+    return new TensorSpec(whole, shape, familyOf(this.#config.modelType).storedAt(whole, this.#config));
+  }
+
+  weight(name: string, shape: readonly number[]): TensorSpec {
+    return this.tensor(`${name}.weight`, shape);
+  }
+
+  /** One per output, or null without a bias. */
+  bias(name: string, size: number, wanted: boolean): TensorSpec | null {
+    return wanted ? this.tensor(`${name}.bias`, [size]) : null;
+  }
 }
 
-/** One routed expert's tensors. */
+const layerPrefix = (layer: number): string => `model.layers.${layer}.`;
+
+/** One routed expert's tensors, in the structure of `ExpertWeights`. */
 export function expertTensors(config: ModelConfig, layer: number, expert: number) {
   const { hiddenSize, moeIntermediateSize: width } = config;
-  const names = expertTensorNames(config, layer, expert);
+  const specs = new Specs(config, `${layerPrefix(layer)}mlp.experts.${expert}.`);
+  const isGate = isGated(config.expert.activation);
   return {
-    gate: new TensorSpec(names.gate, [width, hiddenSize]),
-    up: new TensorSpec(names.up, [width, hiddenSize]),
-    down: new TensorSpec(names.down, [hiddenSize, width]),
+    gate: isGate ? specs.weight('gate_proj', [width, hiddenSize]) : null,
+    up: specs.weight('up_proj', [width, hiddenSize]),
+    down: specs.weight('down_proj', [hiddenSize, width]),
+    biases: config.expert.bias
+      ? {
+          gate: specs.bias('gate_proj', width, isGate),
+          up: specs.tensor('up_proj.bias', [width]),
+          down: specs.tensor('down_proj.bias', [hiddenSize]),
+        }
+      : null,
   };
 }
 
@@ -39,11 +69,12 @@ export function expertTensors(config: ModelConfig, layer: number, expert: number
  */
 export function denseTensors(config: ModelConfig) {
   const { vocabSize, hiddenSize, numHiddenLayers } = config;
+  const specs = new Specs(config, '');
   return {
-    embedTokens: new TensorSpec('model.embed_tokens.weight', [vocabSize, hiddenSize]),
+    embedTokens: specs.weight('model.embed_tokens', [vocabSize, hiddenSize]),
     layers: Array.from({ length: numHiddenLayers }, (_, layer) => layerTensors(config, layer)),
-    norm: new TensorSpec('model.norm.weight', [hiddenSize]),
-    lmHead: config.tieWordEmbeddings ? null : new TensorSpec('lm_head.weight', [vocabSize, hiddenSize]),
+    norm: specs.weight('model.norm', [hiddenSize]),
+    lmHead: config.tieWordEmbeddings ? null : specs.weight('lm_head', [vocabSize, hiddenSize]),
     mtp: config.numNextnPredictLayers ? mtpTensors(config) : null,
   };
 }
@@ -60,89 +91,104 @@ export function listTensorSpecs(part: unknown): TensorSpec[] {
 }
 
 export function layerTensors(config: ModelConfig, layer: number) {
-  const prefix = `model.layers.${layer}.`;
   const { hiddenSize, attention } = config;
+  const specs = new Specs(config, layerPrefix(layer));
   return {
-    inputLayernorm: new TensorSpec(`${prefix}input_layernorm.weight`, [hiddenSize]),
-    attention:
-      attention.kind === 'mla'
-        ? mlaTensors(attention, hiddenSize, `${prefix}self_attn.`)
-        : gqaTensors(attention, hiddenSize, `${prefix}self_attn.`),
-    postAttentionLayernorm: new TensorSpec(`${prefix}post_attention_layernorm.weight`, [hiddenSize]),
+    inputLayernorm: specs.weight('input_layernorm', [hiddenSize]),
+    attention: attention.kind === 'mla' ? mlaTensors(config, attention, layer) : gqaTensors(config, attention, layer),
+    postAttentionLayernorm: specs.weight('post_attention_layernorm', [hiddenSize]),
     ffn: isMoeLayer(config, layer)
-      ? moeTensors(config, `${prefix}${familyOf(config.modelType).moeNames.block}.`)
-      : { kind: 'dense' as const, mlp: swigluTensors(`${prefix}mlp.`, hiddenSize, config.intermediateSize) },
+      ? moeTensors(config, layer)
+      : { kind: 'dense' as const, mlp: swigluTensors(config, `${layerPrefix(layer)}mlp.`, config.intermediateSize) },
   };
 }
 
-function mlaTensors(attention: MlaConfig, hiddenSize: number, prefix: string) {
+function mlaTensors(config: ModelConfig, attention: MlaConfig, layer: number) {
   const { numAttentionHeads: heads, qLoraRank, kvLoraRank, qkNopeHeadDim, qkRopeHeadDim, vHeadDim } = attention;
-  const spec = (name: string, shape: number[]) => new TensorSpec(`${prefix}${name}.weight`, shape);
+  const { hiddenSize } = config;
+  const specs = new Specs(config, `${layerPrefix(layer)}self_attn.`);
   const queryDim = heads * (qkNopeHeadDim + qkRopeHeadDim);
   return {
     kind: 'mla' as const,
     q:
       qLoraRank === null
-        ? { proj: spec('q_proj', [queryDim, hiddenSize]) }
+        ? { proj: specs.weight('q_proj', [queryDim, hiddenSize]) }
         : {
-            aProj: spec('q_a_proj', [qLoraRank, hiddenSize]),
-            aLayernorm: spec('q_a_layernorm', [qLoraRank]),
-            bProj: spec('q_b_proj', [queryDim, qLoraRank]),
+            aProj: specs.weight('q_a_proj', [qLoraRank, hiddenSize]),
+            aLayernorm: specs.weight('q_a_layernorm', [qLoraRank]),
+            bProj: specs.weight('q_b_proj', [queryDim, qLoraRank]),
           },
-    kvAProjWithMqa: spec('kv_a_proj_with_mqa', [kvLoraRank + qkRopeHeadDim, hiddenSize]),
-    kvALayernorm: spec('kv_a_layernorm', [kvLoraRank]),
-    kvBProj: spec('kv_b_proj', [heads * (qkNopeHeadDim + vHeadDim), kvLoraRank]),
-    oProj: spec('o_proj', [hiddenSize, heads * vHeadDim]),
+    kvAProjWithMqa: specs.weight('kv_a_proj_with_mqa', [kvLoraRank + qkRopeHeadDim, hiddenSize]),
+    kvALayernorm: specs.weight('kv_a_layernorm', [kvLoraRank]),
+    kvBProj: specs.weight('kv_b_proj', [heads * (qkNopeHeadDim + vHeadDim), kvLoraRank]),
+    oProj: specs.weight('o_proj', [hiddenSize, heads * vHeadDim]),
   };
 }
 
-function gqaTensors(attention: GqaConfig, hiddenSize: number, prefix: string) {
-  const { numAttentionHeads, numKeyValueHeads, headDim, qkNorm } = attention;
-  const spec = (name: string, shape: number[]) => new TensorSpec(`${prefix}${name}.weight`, shape);
+function gqaTensors(config: ModelConfig, attention: GqaConfig, layer: number) {
+  const { numAttentionHeads, numKeyValueHeads, headDim, qkNorm, bias } = attention;
+  const { hiddenSize } = config;
+  const specs = new Specs(config, `${layerPrefix(layer)}self_attn.`);
   const [queryDim, keyDim] = [numAttentionHeads * headDim, numKeyValueHeads * headDim];
   const perHead = qkNorm === 'per-head';
   return {
     kind: 'gqa' as const,
-    qProj: spec('q_proj', [queryDim, hiddenSize]),
-    kProj: spec('k_proj', [keyDim, hiddenSize]),
-    vProj: spec('v_proj', [keyDim, hiddenSize]),
-    oProj: spec('o_proj', [hiddenSize, queryDim]),
+    qProj: specs.weight('q_proj', [queryDim, hiddenSize]),
+    kProj: specs.weight('k_proj', [keyDim, hiddenSize]),
+    vProj: specs.weight('v_proj', [keyDim, hiddenSize]),
+    oProj: specs.weight('o_proj', [hiddenSize, queryDim]),
+    biases: {
+      q: specs.bias('q_proj', queryDim, bias.qkv),
+      k: specs.bias('k_proj', keyDim, bias.qkv),
+      v: specs.bias('v_proj', keyDim, bias.qkv),
+      o: specs.bias('o_proj', hiddenSize, bias.o),
+    },
+    sinks: attention.sinks ? specs.tensor('sinks', [numAttentionHeads]) : null,
     qkNorms:
-      qkNorm === 'none'
+      qkNorm === 'none' || qkNorm === 'l2'
         ? null
-        : { q: spec('q_norm', [perHead ? headDim : queryDim]), k: spec('k_norm', [perHead ? headDim : keyDim]) },
+        : {
+            q: specs.weight('q_norm', [perHead ? headDim : queryDim]),
+            k: specs.weight('k_norm', [perHead ? headDim : keyDim]),
+          },
   };
 }
 
-function moeTensors(config: ModelConfig, prefix: string) {
-  const { hiddenSize, nRoutedExperts, sharedIntermediateSize: sharedWidth } = config;
+function moeTensors(config: ModelConfig, layer: number) {
+  const { hiddenSize, nRoutedExperts, sharedIntermediateSize: sharedWidth, gate } = config;
+  const prefix = `${layerPrefix(layer)}mlp.`;
+  const specs = new Specs(config, prefix);
   return {
     kind: 'moe' as const,
     gate: {
-      weight: new TensorSpec(`${prefix}gate.weight`, [nRoutedExperts, hiddenSize]),
-      bias: config.gate.hasBias ? new TensorSpec(`${prefix}gate.e_score_correction_bias`, [nRoutedExperts]) : null,
+      weight: specs.weight('gate', [nRoutedExperts, hiddenSize]),
+      logitBias: specs.bias('gate', nRoutedExperts, gate.hasLogitBias),
+      bias: gate.hasBias ? specs.tensor('gate.e_score_correction_bias', [nRoutedExperts]) : null,
     },
-    shared: sharedWidth ? swigluTensors(`${prefix}shared_experts.`, hiddenSize, sharedWidth) : null,
+    shared: sharedWidth ? swigluTensors(config, `${prefix}shared_experts.`, sharedWidth) : null,
+    sharedGate: config.sharedExpertGate ? specs.weight('shared_expert_gate', [1, hiddenSize]) : null,
   };
 }
 
-function swigluTensors(prefix: string, hiddenSize: number, width: number) {
+function swigluTensors(config: ModelConfig, prefix: string, width: number) {
+  const { hiddenSize } = config;
+  const specs = new Specs(config, prefix);
   return {
-    gate: new TensorSpec(`${prefix}gate_proj.weight`, [width, hiddenSize]),
-    up: new TensorSpec(`${prefix}up_proj.weight`, [width, hiddenSize]),
-    down: new TensorSpec(`${prefix}down_proj.weight`, [hiddenSize, width]),
+    gate: specs.weight('gate_proj', [width, hiddenSize]),
+    up: specs.weight('up_proj', [width, hiddenSize]),
+    down: specs.weight('down_proj', [hiddenSize, width]),
   };
 }
 
 function mtpTensors(config: ModelConfig) {
   const layer = config.numHiddenLayers;
-  const prefix = `model.layers.${layer}.`;
   const { hiddenSize } = config;
+  const specs = new Specs(config, layerPrefix(layer));
   return {
-    enorm: new TensorSpec(`${prefix}enorm.weight`, [hiddenSize]),
-    hnorm: new TensorSpec(`${prefix}hnorm.weight`, [hiddenSize]),
-    ehProj: new TensorSpec(`${prefix}eh_proj.weight`, [hiddenSize, 2 * hiddenSize]),
+    enorm: specs.weight('enorm', [hiddenSize]),
+    hnorm: specs.weight('hnorm', [hiddenSize]),
+    ehProj: specs.weight('eh_proj', [hiddenSize, 2 * hiddenSize]),
     layer: layerTensors(config, layer),
-    sharedHeadNorm: new TensorSpec(`${prefix}shared_head.norm.weight`, [hiddenSize]),
+    sharedHeadNorm: specs.weight('shared_head.norm', [hiddenSize]),
   };
 }

@@ -1,4 +1,4 @@
-import type { SwigluWeights } from './expert.ts';
+import type { ExpertWeights, SwigluWeights } from './expert.ts';
 import type { GateWeights } from './gate.ts';
 import type { GqaWeights } from './gqa.ts';
 import { splitKvB, type MlaWeights } from './mla.ts';
@@ -7,17 +7,23 @@ import { denseTensors, expertTensors, layerTensors, TensorSpec } from './tensors
 
 /** A source of weights, as a Checkpoint. */
 export interface TensorReader {
-  has(name: string): boolean;
-  read(name: string, expectedShape?: readonly number[]): Promise<Float32Array>;
+  read(spec: TensorSpec): Promise<Float32Array>;
   /** Reads some rows of a tensor (a vector's values are rows of one), if the source can do so without reading all of it. */
-  readRows?(name: string, expectedShape: readonly number[], firstRow: number, numRows: number): Promise<Float32Array>;
+  readRows?(spec: TensorSpec, firstRow: number, numRows: number): Promise<Float32Array>;
 }
 
 export type AttentionWeights = MlaWeights | GqaWeights;
 
 /** The FFN weights of a layer, without the routed experts, which are behind ExpertDispatch. */
 export type FfnWeights =
-  { kind: 'dense'; mlp: SwigluWeights } | { kind: 'moe'; gate: GateWeights; shared: SwigluWeights | null };
+  | { kind: 'dense'; mlp: SwigluWeights }
+  | {
+      kind: 'moe';
+      gate: GateWeights;
+      shared: SwigluWeights | null;
+      /** [1, hiddenSize], the projection whose sigmoid multiplies the shared expert's output; null without one. */
+      sharedGate: Float32Array | null;
+    };
 
 export interface LayerWeights {
   /** [hiddenSize] */
@@ -69,7 +75,7 @@ export async function loadExpert(
   reader: TensorReader,
   layer: number,
   expert: number,
-): Promise<SwigluWeights> {
+): Promise<ExpertWeights> {
   return readAll(reader, expertTensors(config, layer, expert));
 }
 
@@ -102,7 +108,7 @@ async function loadMtp(config: ModelConfig, reader: TensorReader): Promise<MtpWe
 type Loaded<T> = T extends TensorSpec ? Float32Array : T extends object ? { [K in keyof T]: Loaded<T[K]> } : T;
 
 async function readAll<T>(reader: TensorReader, specs: T): Promise<Loaded<T>> {
-  if (specs instanceof TensorSpec) return (await reader.read(specs.name, specs.shape)) as Loaded<T>;
+  if (specs instanceof TensorSpec) return (await reader.read(specs)) as Loaded<T>;
   if (typeof specs !== 'object' || specs === null) return specs as Loaded<T>;
   const loaded: Record<string, unknown> = {};
   // One after another, so that only one tensor is being converted at a time.

@@ -12,6 +12,8 @@ export interface ReferenceWorkOptions {
 /** Assignments computed before sockets, timers and other work get their turn. */
 const ASSIGNMENTS_PER_TURN = 16;
 
+const PLAIN_EXPERTS = { activation: 'swiglu', bias: false } as const;
+
 /** Local work in plain TypeScript and f32, on any weights that a test makes up. */
 export class ReferenceWork implements LocalCompute {
   readonly #experts: LocalExperts;
@@ -19,7 +21,8 @@ export class ReferenceWork implements LocalCompute {
 
   constructor({ read, hiddenSize, maxBytes }: ReferenceWorkOptions) {
     this.#hiddenSize = hiddenSize;
-    this.#experts = new LocalExperts({ hiddenSize, numExpertsPerTok: 1 }, read, { maxBytes });
+    const load = async (layer: number, expert: number) => ({ ...(await read(layer, expert)), biases: null });
+    this.#experts = new LocalExperts({ hiddenSize, numExpertsPerTok: 1, expert: PLAIN_EXPERTS }, load, { maxBytes });
   }
 
   /**

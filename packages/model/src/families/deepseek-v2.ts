@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import type { GateConfig } from '../model-config.ts';
 import { deepseekConfig, deepseekIgnoredKeys, deepseekKeys } from './deepseek.ts';
-import { expertCount, type Family, unsupported } from './family.ts';
+import { expertCount, type Family, storedAsNamed, unsupported } from './family.ts';
+import { softmaxGate } from './gates.ts';
 
 const schema = z.object({
   ...deepseekKeys,
@@ -14,10 +14,10 @@ const schema = z.object({
 /** DeepSeek-V2 and V2-Lite (paper 2405.04434). */
 export const deepseekV2: Family<typeof schema> = {
   modelType: 'deepseek_v2',
-  architecture: 'DeepseekV2ForCausalLM',
+  architectures: ['DeepseekV2ForCausalLM'],
   schema,
   ignoredKeys: deepseekIgnoredKeys,
-  moeNames: { block: 'mlp', gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+  storedAt: storedAsNamed,
   toConfig: (raw, where) => {
     const grouped = raw.topk_method === 'group_limited_greedy';
     if (!grouped && raw.topk_method !== 'greedy') {
@@ -27,17 +27,13 @@ export const deepseekV2: Family<typeof schema> = {
     if (raw.scoring_func !== 'softmax') {
       throw unsupported(where, 'scoring_func', `is "${raw.scoring_func}"; this family's gate is "softmax"`);
     }
-    const gate: GateConfig = {
-      scoring: 'softmax',
-      hasBias: false,
+    const gate = softmaxGate({
       nGroup: grouped ? (raw.n_group ?? 1) : 1,
       topkGroup: grouped ? (raw.topk_group ?? 1) : 1,
-      groupScore: 'max',
       // The published code either normalises or scales, and never normalises a single weight.
       normTopkProb: raw.norm_topk_prob && raw.num_experts_per_tok > 1,
-      scaleWhenNormalised: false,
       routedScalingFactor: raw.routed_scaling_factor,
-    };
+    });
     return deepseekConfig('deepseek_v2', raw, gate, where);
   },
 };

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { parseModelConfig } from '../config.ts';
 import { moeLayers } from '../model-config.ts';
 import { KvCache, plainMhaWidth } from '../kv-cache.ts';
-import { expertTensors, listDenseTensors } from '../tensors.ts';
+import { expertTensors, listDenseTensors, listTensorSpecs } from '../tensors.ts';
 
 const dir = join(import.meta.dirname, '../testing/published-configs');
 const published = (name: string) =>
@@ -17,8 +17,10 @@ function parameters(name: string): number {
   const size = ({ shape }: { shape: readonly number[] }) => shape.reduce((a, b) => a * b, 1);
   const mtp = `model.layers.${config.numHiddenLayers}.`;
   const dense = listDenseTensors(config).filter((tensor) => !tensor.name.startsWith(mtp));
-  const { gate, up, down } = expertTensors(config, moeLayers(config)[0]!, 0);
-  const expert = [gate, up, down].reduce((sum, tensor) => sum + size(tensor), 0);
+  const expert = listTensorSpecs(expertTensors(config, moeLayers(config)[0]!, 0)).reduce(
+    (sum, spec) => sum + size(spec),
+    0,
+  );
   return dense.reduce((sum, tensor) => sum + size(tensor), moeLayers(config).length * config.nRoutedExperts * expert);
 }
 
@@ -76,10 +78,12 @@ describe('published configs', () => {
   it('names tensors as each family stores them', () => {
     const mixtral = published('Mixtral-8x7B-v0.1');
     expect(expertTensors(mixtral, 3, 7).down).toMatchObject({
-      name: 'model.layers.3.block_sparse_moe.experts.7.w2.weight',
+      stored: { name: 'model.layers.3.block_sparse_moe.experts.7.w2.weight' },
       shape: [4096, 14336],
     });
-    expect(listDenseTensors(mixtral).map(({ name }) => name)).toContain('model.layers.3.block_sparse_moe.gate.weight');
+    expect(listDenseTensors(mixtral).map(({ stored }) => stored.name)).toContain(
+      'model.layers.3.block_sparse_moe.gate.weight',
+    );
     const qwen = listDenseTensors(published('Qwen3-30B-A3B'));
     expect(qwen.find(({ name }) => name.endsWith('0.self_attn.k_norm.weight'))?.shape).toEqual([128]);
     const olmoe = listDenseTensors(published('OLMoE-1B-7B-0924'));

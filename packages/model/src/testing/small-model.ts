@@ -38,8 +38,7 @@ export const smallConfigJson = {
 
 /** Reproducible weights for any name and shape; norms near 1. */
 export const smallWeights: TensorReader = {
-  has: () => true,
-  read: (name, shape = []) => {
+  read: ({ name, shape }) => {
     const length = shape.reduce((a, b) => a * b, 1);
     const seed = [...name].reduce((hash, char) => (hash * 31 + char.charCodeAt(0)) % 9973, 7);
     const values = Float32Array.from(

@@ -1,12 +1,12 @@
 import { stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { checkTensors, expertLayers, expertTensorNames, type ModelConfig, type TensorReader } from '@shoal/model';
+import { expertLayers, expertTensors, type ModelConfig, type TensorReader, type TensorSpec } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import type { DenseEntry, PackedDense } from '../dense/layout.ts';
 import { unpackPanels } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { unpackExpert, type ExpertWeights } from '../expert.ts';
-import type { MatrixName } from '../layout.ts';
+import { MATRIX_NAMES, type MatrixName } from '../layout.ts';
 import { MANIFEST_FILE } from './files.ts';
 import { openPacked, readPackedConfig, type PackedModel } from './packed-model.ts';
 
@@ -38,7 +38,7 @@ export async function openModel(dir: string): Promise<OpenModel> {
   const checkpoint = await openCheckpoint(dir);
   const { config } = checkpoint;
   try {
-    checkTensors(config, checkpoint);
+    checkpoint.check();
   } catch (error) {
     await checkpoint.close();
     throw error;
@@ -89,21 +89,19 @@ class PackedReader implements TensorReader {
     }
     for (const layer of expertLayers(config)) {
       for (let expert = 0; expert < config.nRoutedExperts; expert++) {
-        const names = expertTensorNames(config, layer, expert);
-        for (const matrix of ['gate', 'up', 'down'] as const)
-          this.#experts.set(names[matrix], { layer, expert, matrix });
+        const specs = expertTensors(config, layer, expert);
+        for (const matrix of MATRIX_NAMES) {
+          const spec = specs[matrix];
+          if (spec) this.#experts.set(spec.name, { layer, expert, matrix });
+        }
       }
     }
   }
 
-  has(name: string): boolean {
-    return this.#dense.has(name) || this.#experts.has(name);
-  }
-
-  async read(name: string, expectedShape?: readonly number[]): Promise<Float32Array> {
+  async read({ name, shape }: TensorSpec): Promise<Float32Array> {
     const values = await this.#readAny(name);
-    const expected = expectedShape?.reduce((product, size) => product * size, 1);
-    if (expected === undefined || values.length === expected) return values;
+    const expected = shape.reduce((product, size) => product * size, 1);
+    if (values.length === expected) return values;
     throw new WeightsError('corrupt', `${this.#packed.dir}: ${name} has ${values.length} values, not ${expected}`);
   }
 

@@ -68,7 +68,10 @@ export class Packer {
     const specs = expertTensors(this.#checkpoint.config, layer, expert);
     this.#shard.fill(0);
     try {
-      for (const name of MATRIX_NAMES) await this.#packMatrix(name, specs[name], sums);
+      for (const name of MATRIX_NAMES) {
+        const spec = specs[name];
+        if (spec) await this.#packMatrix(name, spec, sums);
+      }
     } catch (cause) {
       if (!(cause instanceof WeightsError)) throw cause;
       const where = `${this.#checkpoint.dir}: layer ${layer}, expert ${expert}`;
@@ -85,7 +88,7 @@ export class Packer {
     const step = Math.max(ROW_ALIGN, Math.floor(TILE_VALUES / matrix.cols / ROW_ALIGN) * ROW_ALIGN);
     for (let row = 0; row < matrix.rows; row += step) {
       const numRows = Math.min(step, matrix.rows - row);
-      const values = await this.#checkpoint.readRows(spec.name, spec.shape, row, numRows, this.#scratch);
+      const values = await this.#checkpoint.readRows(spec, row, numRows, this.#scratch);
       packExpertRows(quant, matrix, values, this.#shard, row);
       if (sums.wanted) sums.add(kindOf(spec.name), values, unpackExpertRows(quant, matrix, this.#shard, row, numRows));
     }
@@ -107,20 +110,20 @@ export class Packer {
 
   async #packDenseInto(entry: DenseEntry, file: FileHandle): Promise<JobResult> {
     const { config } = this.#checkpoint;
-    const { name, shape } = entry.source.tensor;
+    const { tensor } = entry.source;
     const sums = new ErrorSums(this.#task.measure);
     const hash = createHash('sha256');
     let source = new Float32Array(0) as Float32Array;
     let at = entry.offset;
     const readRows = async (start: number, count: number): Promise<Float32Array> => {
-      source = await this.#checkpoint.readRows(name, shape, start, count, this.#scratch);
+      source = await this.#checkpoint.readRows(tensor, start, count, this.#scratch);
       return source;
     };
     await packDenseEntry(config, entry, readRows, async (bytes) => {
       hash.update(bytes);
       await writeAt(file, bytes, at);
       at += bytes.byteLength;
-      if (sums.wanted) sums.add(kindOf(name), source, unpackedEntry(entry, bytes, source.length));
+      if (sums.wanted) sums.add(kindOf(tensor.name), source, unpackedEntry(entry, bytes, source.length));
     });
     return { sha256: hash.digest('hex'), ...sums.result() };
   }

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readFile, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expertLayers, expertTensorNames, TensorSpec } from '@shoal/model';
+import { expertLayers, expertTensors, TensorSpec } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { unpackExpert } from '../expert.ts';
@@ -51,7 +51,7 @@ describe('packModel', () => {
       const packed = await openPacked(out);
       await packed.verify();
       const { down } = unpackExpert(manifest.shape, await packed.readShard(6, 31));
-      const original = await checkpoint.read(expertTensorNames(checkpoint.config, 6, 31).down);
+      const original = await checkpoint.read(expertTensors(checkpoint.config, 6, 31).down);
       // bfloat16 weights of ordinary size lose at most f16's last bit, q8 half a step.
       const absMax = original.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
       const limit = { f16: absMax * 2 ** -11, q8: absMax / 127, q4: absMax / 7 }[quant];

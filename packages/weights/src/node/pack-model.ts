@@ -1,7 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { checkTensors, expertLayers, messageOf, type ModelConfig, moeLayers } from '@shoal/model';
+import { expertLayers, messageOf, type ModelConfig, moeLayers } from '@shoal/model';
 import { openCheckpoint, type Checkpoint } from '@shoal/model/node';
 import type { DenseFormat } from '../dense/panels.ts';
 import { WeightsError, type WeightsErrorReason } from '../errors.ts';
@@ -91,7 +91,7 @@ async function packAnew(options: PackOptions, fingerprint: string): Promise<Mani
   try {
     const checkpoint = await openCheckpoint(modelDir);
     try {
-      checkTensors(checkpoint.config, checkpoint);
+      checkpoint.check();
       return await packInto(options, checkpoint, { fingerprint, lock });
     } finally {
       await checkpoint.close();

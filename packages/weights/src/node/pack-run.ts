@@ -48,11 +48,11 @@ export function schedulePack(checkpoint: Checkpoint, shape: ExpertShape, format:
 }
 
 function denseJob(checkpoint: Checkpoint, entry: DenseEntry): ScheduledJob {
-  const { name, shape } = entry.source.tensor;
-  const values = shape.reduce((product, size) => product * size, 1);
+  const { tensor } = entry.source;
+  const values = tensor.shape.reduce((product, size) => product * size, 1);
   // `kv_b_proj` has two entries, each with its own rows.
   const share = (entry.count * entry.rows * entry.cols) / values;
-  const sourceBytes = Math.round(checkpoint.info(name).bytes * share);
+  const sourceBytes = Math.round(checkpoint.bytesOf(tensor) * share);
   return {
     key: `dense/${entry.name}`,
     job: { kind: 'dense', name: entry.name },
@@ -66,7 +66,7 @@ function expertJobs(checkpoint: Checkpoint, config: ModelConfig, shape: ExpertSh
   return expertLayers(config).flatMap((layer) =>
     Array.from({ length: config.nRoutedExperts }, (_, expert): ScheduledJob => {
       const specs = listTensorSpecs(expertTensors(config, layer, expert));
-      const sourceBytes = specs.reduce((sum, { name }) => sum + checkpoint.info(name).bytes, 0);
+      const sourceBytes = specs.reduce((sum, spec) => sum + checkpoint.bytesOf(spec), 0);
       return { key: expertKey(layer, expert), job: { kind: 'expert', layer, expert }, sourceBytes, packedBytes };
     }),
   );

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expertTensorNames, loadDenseWeights } from '@shoal/model';
+import { expertTensors, loadDenseWeights, TensorSpec } from '@shoal/model';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { writeSmallModel } from '../testing/small-model.ts';
 import { openModel } from './open-model.ts';
@@ -61,7 +61,7 @@ describe('openModel', () => {
     await packModel({ modelDir, outDir: out, quant: 'f16', denseQuant: 'f32' });
     const source = await openModel(modelDir);
     const expected = await loadDenseWeights(source.config, source.reader);
-    const gate = expertTensorNames(source.config, 1, 2).gate;
+    const gate = expertTensors(source.config, 1, 2).gate!;
     const expectedGate = await source.reader.read(gate);
     await source.close();
     await rm(modelDir, { recursive: true });
@@ -71,9 +71,11 @@ describe('openModel', () => {
       expect(packed.config).toEqual(source.config);
       expect(packed.modelId).toBe('model');
       expect(await loadDenseWeights(packed.config, packed.reader)).toEqual(expected);
-      const values = await packed.reader.read(gate, [8, 24]);
+      const values = await packed.reader.read(gate);
       for (const [i, value] of values.entries()) expect(value).toBeCloseTo(expectedGate[i]!, 3);
-      await expect(packed.reader.read('model.layers.9.x')).rejects.toMatchObject({ reason: 'not-packed' });
+      await expect(packed.reader.read(new TensorSpec('model.layers.9.x', [1]))).rejects.toMatchObject({
+        reason: 'not-packed',
+      });
     } finally {
       await packed.close();
     }

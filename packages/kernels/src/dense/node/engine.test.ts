@@ -354,9 +354,9 @@ async function packWhole(format: DenseFormat): Promise<Uint8Array> {
   const out = new Uint8Array(layout.totalBytes);
   out.set(header);
   for (const entry of layout.segments.flatMap(({ entries }) => entries)) {
-    const { name, shape } = entry.source.tensor;
-    const values = await reader.read(name, shape);
-    const columns = shape[1] ?? 1;
+    const { tensor } = entry.source;
+    const values = await reader.read(tensor);
+    const columns = tensor.shape[1] ?? 1;
     let at = entry.offset;
     const rows = async (start: number, count: number) => values.subarray(start * columns, (start + count) * columns);
     await packDenseEntry(config, entry, rows, (bytes) => {

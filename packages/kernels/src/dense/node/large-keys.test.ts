@@ -45,9 +45,9 @@ function enlarged(config: ModelConfig): TensorReader {
     return /q_b_proj|self_attn\.q_proj|o_proj/.test(name) ? 1 / FACTOR : 1;
   };
   return {
-    has: () => true,
-    read: async (name, shape = []) => {
-      const values = await reader.read(name, shape);
+    read: async (spec) => {
+      const { name, shape } = spec;
+      const values = await reader.read(spec);
       const first = name.includes('kv_a_proj_with_mqa') ? firstKeyRow * shape[1]! : 0;
       return values.map((value, i) => (i < first ? value : value * factorOf(name)));
     },

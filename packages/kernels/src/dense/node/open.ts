@@ -69,11 +69,11 @@ async function packSegments(config: ModelConfig, reader: TensorReader, memory: D
   let held: { name: string; values: Float32Array } | undefined;
   for (const segment of memory.segments) {
     for (const entry of segment.entries) {
-      const { name, shape } = entry.source.tensor;
-      const columns = shape[1] ?? 1;
+      const { tensor } = entry.source;
+      const columns = tensor.shape[1] ?? 1;
       const rows = async (start: number, count: number): Promise<Float32Array> => {
-        if (reader.readRows) return reader.readRows(name, shape, start, count);
-        if (held?.name !== name) held = { name, values: await reader.read(name, shape) };
+        if (reader.readRows) return reader.readRows(tensor, start, count);
+        if (held?.name !== tensor.name) held = { name: tensor.name, values: await reader.read(tensor) };
         return held.values.subarray(start * columns, (start + count) * columns);
       };
       let at = entry.offset - segment.offset;

@@ -21,8 +21,7 @@ export const config = parseModelConfig({
 
 /** Random weights, the same for a name. */
 export const reader: TensorReader = {
-  has: () => true,
-  read: async (name, shape = []) => {
+  read: async ({ name, shape }) => {
     const rng = createRng([...name].reduce((hash, char) => (hash * 31 + char.charCodeAt(0)) % 99_991, 7));
     const bias = name.includes('norm') ? 1 : 0;
     return Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => bias + (rng() - 0.5) * 0.7);

@@ -69,7 +69,7 @@ function ofMoe(config: ModelConfig, make: TensorMaker, tensors: MoeTensors, laye
   const stacked = (name: 'gate' | 'up' | 'down'): GgufTensor =>
     make.stacked(
       `${to}ffn_${name}_exps.weight`,
-      experts.map((expert) => expert[name]),
+      experts.map((expert) => expert[name]!),
     );
   return [
     make.plain(`${to}ffn_gate_inp.weight`, tensors.gate.weight),
@@ -104,8 +104,8 @@ class TensorMaker {
     this.#type = type;
   }
 
-  read({ name, shape }: TensorSpec): Promise<Float32Array> {
-    return this.#reader.read(name, shape);
+  read(spec: TensorSpec): Promise<Float32Array> {
+    return this.#reader.read(spec);
   }
 
   /** A tensor in f32. */

@@ -1,0 +1,60 @@
+import { z } from 'zod';
+import { architectureOf } from './architectures.ts';
+import { type ConfigSource, decimal } from './config-source.ts';
+import type { GgufFiles } from './files.ts';
+import type { Metadata } from './metadata.ts';
+import { tokenizerJson } from './tokenizer.ts';
+
+/** The config.json, as it is published for the family, of the model in a GGUF file. */
+export function modelConfigJson(metadata: Metadata, tensors: GgufFiles['tensors']): Record<string, unknown> {
+  const architecture = architectureOf(metadata);
+  const { bosTokenId, eosTokenIds } = tokenizerJson(metadata);
+  const embeddings = tensors.get('token_embd.weight')?.tensor.shape;
+  const hiddenSize = metadata.number('{arch}.embedding_length');
+  const numHeads = metadata.same('{arch}.attention.head_count') ?? metadata.number('{arch}.attention.head_count');
+  const nextn = metadata.findNumber('{arch}.nextn_predict_layers') ?? 0;
+  const source: ConfigSource = {
+    metadata,
+    has: (tensor) => tensors.has(tensor),
+    numHiddenLayers: metadata.number('{arch}.block_count') - nextn,
+    numHeads,
+    headDim: metadata.findNumber('{arch}.attention.key_length') ?? hiddenSize / numHeads,
+  };
+  const common = {
+    vocab_size: embeddings?.[0] ?? metadata.find('tokenizer.ggml.tokens', z.array(z.string()))?.length,
+    hidden_size: hiddenSize,
+    num_hidden_layers: source.numHiddenLayers,
+    num_attention_heads: numHeads,
+    num_key_value_heads: metadata.same('{arch}.attention.head_count_kv') ?? numHeads,
+    num_experts_per_tok: metadata.number('{arch}.expert_used_count'),
+    max_position_embeddings: metadata.number('{arch}.context_length'),
+    rms_norm_eps: decimal(metadata.number('{arch}.attention.layer_norm_rms_epsilon')),
+    hidden_act: 'silu',
+    tie_word_embeddings: !tensors.has('output.weight'),
+    rope_theta: decimal(metadata.findNumber('{arch}.rope.freq_base') ?? 10_000),
+    rope_scaling: ropeScaling(metadata),
+    ...(bosTokenId === null ? {} : { bos_token_id: bosTokenId }),
+    eos_token_id: eosTokenIds,
+  };
+  return architecture.configJson(common, source);
+}
+
+/** RoPE's scaling as config.json has it; null without one. */
+function ropeScaling(metadata: Metadata): Record<string, unknown> | null {
+  const type = metadata.find('{arch}.rope.scaling.type', z.string()) ?? 'none';
+  if (type === 'none') return null;
+  const factor = decimal(metadata.number('{arch}.rope.scaling.factor'));
+  if (type !== 'yarn') return { type, factor };
+  const found = (name: string, key: string): Record<string, number> => {
+    const value = metadata.findNumber(`{arch}.rope.scaling.${key}`);
+    return value === undefined ? {} : { [name]: decimal(value) };
+  };
+  return {
+    type,
+    factor,
+    original_max_position_embeddings: metadata.number('{arch}.rope.scaling.original_context_length'),
+    ...found('beta_fast', 'yarn_beta_fast'),
+    ...found('beta_slow', 'yarn_beta_slow'),
+    ...found('attention_factor', 'yarn_attn_factor'),
+  };
+}
