@@ -301,8 +301,7 @@ function newDispatcher(
     localLayers,
     mtpLayer: mtpLayerOf(model),
     peers: () => swarm.serving(),
-    onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>
-      trust.note(layer, rows, numRows, topkIdx, topkWeights),
+    onDispatch: (work, finite) => trust.note(work, finite),
     onRedispatch: (event) =>
       events.add({ level: 'warning', kind: 'lap', text: redispatchText(event), peerId: event.peerId }),
     onLap,

@@ -22,7 +22,7 @@ export {
 } from './expert.ts';
 export { type ExpertLimit, expertLimit, type ExpertNorms, expertNorms } from './expert-limit.ts';
 export type { Int4Rows } from './int4.ts';
-export { decodeF16, encodeF16, f16ToF32, f32ToF16 } from './f16.ts';
+export { decodeF16, encodeF16, f16Exponent, f16ToF32, f32ToF16, MAX_F16_EXPONENT } from './f16.ts';
 export {
   createReferenceEngine,
   type EngineMtpRow,
@@ -88,8 +88,12 @@ export { type TemplateTraits } from './template-traits.ts';
 export { loadDenseWeights, loadExpert, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,
+  halfRows,
   type Int8Rows,
   pickAssignments,
+  readRow,
+  readRows,
+  type RowOutliers,
   rowRange,
   type RowSource,
   rowStart,
