@@ -9,7 +9,8 @@ import { packDenseEntry } from '../dense/pack.ts';
 import { type DenseFormat, unpackPanels } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { packExpertRows, unpackExpertRows } from '../expert.ts';
-import { type ExpertShape, MATRIX_NAMES, shardLayout, type ShardLayout } from '../layout.ts';
+import { packQ4Codes } from '../format-q4-codes.ts';
+import { type ExpertShape, MATRIX_NAMES, type MatrixLayout, shardLayout, type ShardLayout } from '../layout.ts';
 import { asWriteError, SHARD_DIR, sha256, writeWhole } from './files.ts';
 import { ErrorSums, kindOf, type SquaredError } from './squared-error.ts';
 
@@ -88,10 +89,19 @@ export class Packer {
     const step = Math.max(ROW_ALIGN, Math.floor(TILE_VALUES / matrix.cols / ROW_ALIGN) * ROW_ALIGN);
     for (let row = 0; row < matrix.rows; row += step) {
       const numRows = Math.min(step, matrix.rows - row);
+      const isPacked = await this.#packCodes(matrix, spec, row, numRows);
+      if (isPacked && !sums.wanted) continue;
       const values = await this.#checkpoint.readRows(spec, row, numRows, this.#scratch);
-      packExpertRows(quant, matrix, values, this.#shard, row);
+      if (!isPacked) packExpertRows(quant, matrix, values, this.#shard, row);
       if (sums.wanted) sums.add(kindOf(spec.name), values, unpackExpertRows(quant, matrix, this.#shard, row, numRows));
     }
+  }
+
+  /** Takes over the codes of rows that are stored in 4 bits, without fitting scales to them again; false where they aren't. */
+  async #packCodes(matrix: MatrixLayout, spec: TensorSpec, row: number, numRows: number): Promise<boolean> {
+    if (this.#task.shape.quant !== 'q4') return false;
+    const codes = await this.#checkpoint.int4Rows?.(spec, row, numRows, this.#scratch);
+    return codes !== undefined && packQ4Codes(matrix, codes, this.#shard, row);
   }
 
   async #packDense(entry: DenseEntry): Promise<JobResult> {
