@@ -9,8 +9,12 @@ export function decodeE2m1Row(
   blockCols: number,
   out: Float32Array,
 ): void {
-  for (let c = 0; c < out.length; c++) {
-    const code = (codes[from + (c >> 1)]! >> ((c & 1) * 4)) & 15;
-    out[c] = e2m1Values[code]! * scaleOf(Math.floor(c / blockCols));
+  for (let start = 0, block = 0; start < out.length; start += blockCols, block++) {
+    const scale = scaleOf(block);
+    const end = Math.min(start + blockCols, out.length);
+    for (let c = start; c < end; c++) {
+      const code = (codes[from + (c >> 1)]! >> ((c & 1) * 4)) & 15;
+      out[c] = e2m1Values[code]! * scale;
+    }
   }
 }
