@@ -61,6 +61,19 @@ describe('a quantised matrix', () => {
     expect(checkpoint.bytesOf(spec)).toBe((10 * 3 * 17) / 2);
   });
 
+  it('may be a layer of its own where the family stacks experts', async () => {
+    const one = caseNamed('int4-groups-of-32');
+    const tensors = new Map(
+      [...one.tensors].map(([name, tensor]) => [name.replace(one.name, 'moe.experts.1.up_proj'), tensor]),
+    );
+    const checkpoint = quantisedCheckpoint(serialise(tensors), one.quantisation);
+    const rows = { first: 1, step: 2 };
+    const stored = { name: 'moe.experts.gate_up_proj', index: 1, rows, transposed: true };
+    const spec = new TensorSpec('model.layers.0.mlp.experts.1.up_proj.weight', one.shape, stored);
+    checkpoint.check([spec]);
+    expect(unsigned(await checkpoint.readRows(spec, 2, 1))).toEqual(unsigned(one.expected.subarray(2 * 96, 3 * 96)));
+  });
+
   it.each(['int4-groups-of-32', 'int4-groups-of-128', 'int4-channel', 'gptq-4-bits'])(
     'of %s gives its codes, which are its weights exactly',
     async (name) => {
