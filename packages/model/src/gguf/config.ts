@@ -42,7 +42,7 @@ export function modelConfigJson(metadata: Metadata, tensors: GgufFiles['tensors'
 
 /** Whether all experts are in MXFP4, of which config.json tells as it does for safetensors. */
 function hasMxfp4Experts(tensors: GgufFiles['tensors']): boolean {
-  const experts = [...tensors].filter(([name]) => /_exps\.weight$/.test(name));
+  const experts = [...tensors].filter(([name]) => name.endsWith('_exps.weight'));
   return experts.length > 0 && experts.every(([, { tensor }]) => tensor.type.name === 'MXFP4');
 }
 
