@@ -33,5 +33,5 @@ export function chooseFormats(config: ModelConfig, { quant, denseQuant }: Wanted
 /** The format of shards that is that of the checkpoint's experts. */
 function ownFormat({ quantisation }: ModelConfig): Quant | undefined {
   const isMxfp4 = quantisation?.formats.some(({ kind }) => kind === 'mxfp4');
-  return isMxfp4 ? QUANTS.find((quant: string) => quant === 'mxfp4') : undefined;
+  return isMxfp4 ? 'mxfp4' : undefined;
 }

@@ -2,10 +2,11 @@ import { createRng, type Int4Rows } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { unpackExpertRows } from './expert.ts';
 import { packQ4Codes } from './format-q4-codes.ts';
-import { shardLayout } from './layout.ts';
+import { matrixOf, shardLayout } from './layout.ts';
 
 const shape = { hiddenSize: 70, moeIntermediateSize: 6, quant: 'q4' as const };
 const layout = shardLayout(shape);
+const up = matrixOf(layout, 'up');
 const [rows, cols, blocks] = [6, 70, 3];
 
 function codedRows(scaleOf: (i: number) => number): Int4Rows & { values: Float32Array } {
@@ -30,17 +31,17 @@ describe('packQ4Codes', () => {
       codes: stored.codes.subarray(part * 3 * cols, (part + 1) * 3 * cols),
       scales: stored.scales.subarray(part * 3 * blocks, (part + 1) * 3 * blocks),
     });
-    expect(packQ4Codes(layout.up, half(0), bytes, 0)).toBe(true);
-    expect(packQ4Codes(layout.up, half(1), bytes, 3)).toBe(true);
-    const packed = unpackExpertRows('q4', layout.up, bytes, 0, rows);
+    expect(packQ4Codes(up, half(0), bytes, 0)).toBe(true);
+    expect(packQ4Codes(up, half(1), bytes, 3)).toBe(true);
+    const packed = unpackExpertRows('q4', up, bytes, 0, rows);
     expect(packed.map((value) => value + 0)).toEqual(values.map((value) => value + 0));
   });
 
   it('rounds other scales to f16, by 2^-11 of each weight at most', () => {
     const { values, ...stored } = codedRows((i) => Math.PI * 0.003 * (1 + i / 7));
     const bytes = new Uint8Array(layout.totalBytes);
-    packQ4Codes(layout.up, stored, bytes, 0);
-    const packed = unpackExpertRows('q4', layout.up, bytes, 0, rows);
+    packQ4Codes(up, stored, bytes, 0);
+    const packed = unpackExpertRows('q4', up, bytes, 0, rows);
     for (const [i, value] of values.entries()) {
       expect(Math.abs(packed[i]! - value)).toBeLessThanOrEqual(Math.abs(value) * 2 ** -11);
     }
@@ -50,7 +51,7 @@ describe('packQ4Codes', () => {
     const bytes = new Uint8Array(layout.totalBytes);
     expect(
       packQ4Codes(
-        layout.up,
+        up,
         codedRows((i) => (i === 7 ? 7e4 : 1)),
         bytes,
         0,

@@ -59,4 +59,34 @@ describe('packModel of a quantised checkpoint', () => {
     // What is not quantised in the checkpoint is rounded.
     expect(manifest.nmse!['self_attn.o_proj']).toBeGreaterThan(0);
   });
+
+  it('by default and as auto keeps the bits of MXFP4', async () => {
+    const args = { num_bits: 4, type: 'float', strategy: 'group', group_size: 32, symmetric: true };
+    const format = 'mxfp4-pack-quantized';
+    const config_groups = { group_0: { targets: ['Linear'], weights: args } };
+    const store = (name: string, shape: readonly number[], values: Float32Array): StoredTensor[] | undefined => {
+      if (!isExpert(name)) return undefined;
+      const [rows, cols] = shape as [number, number];
+      const codes = Uint8Array.from({ length: values.length / 2 }, (_, i) => Math.floor(255 * Math.abs(values[i]!)));
+      const scales = Uint8Array.from({ length: values.length / 32 }, (_, i) => 110 + (i % 30));
+      return [
+        { name: `${name}_packed`, dtype: 'U8', shape: [rows, cols / 2], bytes: codes },
+        { name: `${name}_scale`, dtype: 'U8', shape: [rows, cols / 32], bytes: scales },
+      ];
+    };
+    const quantization_config = { quant_method: 'compressed-tensors', format, config_groups };
+    const modelDir = join(folder, 'model');
+    const sizes = { hidden_size: 96, moe_intermediate_size: 32, quantization_config };
+    await writeSmallModel(modelDir, 1, [], { config: sizes, store });
+    for (const [quant, dense] of [
+      ['auto', 'q8'],
+      [undefined, 'f16'],
+    ] as const) {
+      const outDir = join(folder, `${quant}`);
+      const manifest = await packModel({ modelDir, outDir, quant, measure: true, threads: 0 });
+      expect([manifest.shape.quant, manifest.dense.format]).toEqual(['mxfp4', dense]);
+      const experts = Object.entries(manifest.nmse!).filter(([kind]) => kind.startsWith('mlp.experts.'));
+      expect(experts.map(([, nmse]) => nmse)).toEqual([0, 0, 0]);
+    }
+  });
 });
