@@ -1,9 +1,12 @@
 import { createRng } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { collector } from '../../../../test/collect.ts';
-import { KvPages, type PagedSequence } from './kv-pages.ts';
+import { KvPages } from './kv-pages.ts';
+import type { PagedSequence } from './paged-sequence.ts';
 
 const ids = (length: number, seed = 0): number[] => Array.from({ length }, (_, i) => (i * 7 + seed * 1000) % 70_000);
+
+const pagesOf = ({ tables }: PagedSequence): readonly number[] => tables[0]!.pages;
 
 describe('pages of the KV cache', () => {
   it('are taken as a sequence grows, and given back when it ends', () => {
@@ -11,7 +14,7 @@ describe('pages of the KV cache', () => {
     const sequence = pages.open(ids(10), 20)!;
     expect([pages.heldPages, pages.usedPages]).toEqual([0, 3]);
     sequence.append(10);
-    expect([sequence.length, sequence.pages.length, pages.heldPages]).toEqual([10, 2, 2]);
+    expect([sequence.length, pagesOf(sequence).length, pages.heldPages]).toEqual([10, 2, 2]);
     sequence.append(10);
     expect(() => sequence.append(5)).toThrow(/opened for/);
     sequence.close();
@@ -26,7 +29,7 @@ describe('pages of the KV cache', () => {
     first.commit(ids(11));
     const second = pages.open([...ids(9), 1, 2, 3], 16)!;
     expect(second.length).toBe(8);
-    expect(second.pages).toEqual(first.pages.slice(0, 2));
+    expect(pagesOf(second)).toEqual(pagesOf(first).slice(0, 2));
     expect(pages.heldPages).toBe(3);
     first.close();
     second.close();
@@ -52,7 +55,7 @@ describe('pages of the KV cache', () => {
       sequence.append(9);
       sequence.commit(ids(9));
     }
-    expect(second.pages.slice(0, 2)).toEqual(first.pages.slice(0, 2));
+    expect(pagesOf(second).slice(0, 2)).toEqual(pagesOf(first).slice(0, 2));
     expect(pages.heldPages).toBe(4);
   });
 
@@ -63,7 +66,7 @@ describe('pages of the KV cache', () => {
     expect(pages.open(ids(4, 1), 4)).toBeDefined();
     expect([pages.fits(16), pages.fits(17)]).toEqual([true, false]);
     first.append(12);
-    expect(first.pages).toHaveLength(3);
+    expect(pagesOf(first)).toHaveLength(3);
   });
 
   it('that nobody uses make room, the least recently used first and never the beginning before the rest', () => {
@@ -111,10 +114,10 @@ describe('pages of the KV cache', () => {
     sequence.commit(ids(6));
     sequence.append(4);
     sequence.truncate(5);
-    expect([sequence.length, sequence.pages.length]).toEqual([5, 2]);
+    expect([sequence.length, pagesOf(sequence).length]).toEqual([5, 2]);
     expect(() => sequence.truncate(3)).toThrow(/cannot go back/);
     sequence.append(7);
-    expect(sequence.pages).toHaveLength(3);
+    expect(pagesOf(sequence)).toHaveLength(3);
   });
 
   it('may be had ahead of the positions that need them, within what was set aside', () => {
@@ -122,12 +125,12 @@ describe('pages of the KV cache', () => {
     const sequence = pages.open(ids(6), 12)!;
     sequence.append(3);
     sequence.reach(9);
-    expect([sequence.length, sequence.pages.length, pages.usedPages]).toEqual([3, 3, 3]);
+    expect([sequence.length, pagesOf(sequence).length, pages.usedPages]).toEqual([3, 3, 3]);
     sequence.append(1);
     sequence.reach(2);
-    expect(sequence.pages).toHaveLength(3);
+    expect(pagesOf(sequence)).toHaveLength(3);
     sequence.truncate(3);
-    expect([sequence.pages.length, pages.usedPages]).toEqual([1, 3]);
+    expect([pagesOf(sequence).length, pages.usedPages]).toEqual([1, 3]);
     expect(() => sequence.reach(13)).toThrow(/opened for/);
     sequence.reach(12);
     sequence.close();
@@ -140,7 +143,7 @@ class Storage {
   readonly #values = new Map<number, number[]>();
 
   write(sequence: PagedSequence, position: number, id: number, perPage: number): void {
-    const page = sequence.pages[Math.floor(position / perPage)]!;
+    const page = pagesOf(sequence)[Math.floor(position / perPage)]!;
     const values = this.#values.get(page) ?? [];
     values[position % perPage] = id;
     this.#values.set(page, values);
@@ -148,7 +151,7 @@ class Storage {
 
   read(sequence: PagedSequence, perPage: number): number[] {
     return Array.from({ length: sequence.length }, (_, position) => {
-      return this.#values.get(sequence.pages[Math.floor(position / perPage)]!)![position % perPage]!;
+      return this.#values.get(pagesOf(sequence)[Math.floor(position / perPage)]!)![position % perPage]!;
     });
   }
 }

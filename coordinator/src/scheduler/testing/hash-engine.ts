@@ -64,7 +64,7 @@ class HashCache implements SequenceCache {
   }
 
   get allocatedBytes(): number {
-    return this.#lent.pages.length;
+    return this.#lent.tables[0]!.pages.length;
   }
 
   append(count: number): void {
@@ -92,7 +92,7 @@ class HashCache implements SequenceCache {
   }
 
   #page(position: number): number[] {
-    const page = this.#lent.pages[Math.floor(position / PAGE_POSITIONS)];
+    const page = this.#lent.tables[0]!.pages[Math.floor(position / PAGE_POSITIONS)];
     if (page === undefined) throw new RangeError(`position ${position} has no page`);
     let found = this.memory.get(page);
     if (!found) this.memory.set(page, (found = []));
