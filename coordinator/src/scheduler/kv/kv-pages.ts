@@ -82,7 +82,7 @@ export class KvPages {
     const most = this.#mostInWindows;
     const beyond = full === 0 ? Number.POSITIVE_INFINITY : Math.floor((this.numPages - window * most) / full);
     const within = Math.floor(this.numPages / (full + window));
-    return this.pagePositions * (within > most ? beyond : within);
+    return this.pagePositions * (within >= most ? beyond : within);
   }
 
   /** Whether a sequence of that length fits at all. */

@@ -37,11 +37,11 @@ export class PrefixTree {
     parent: PrefixNode | undefined,
     scope: string,
     tokens: readonly number[],
-    pages: { full: number; window: number },
+    { full, window }: { full: number; window: number },
   ): PrefixNode {
     const key = keyOf(parent, scope, tokens);
     const id = this.#ids.pop() ?? this.#known.size;
-    const node = { parent, key, id, ...pages, users: 0, windowUsers: 0, isEnd: false };
+    const node = { parent, key, id, full, users: 0, window, windowUsers: 0, isEnd: false };
     this.#known.set(key, node);
     return node;
   }
