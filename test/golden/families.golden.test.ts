@@ -95,7 +95,7 @@ describe.each(mtpFixtures)('the MTP module of %s', (name) => {
 
 describe('the fixtures', () => {
   it('hold what they are for', async () => {
-    expect(familyFixtures).toHaveLength(18);
+    expect(familyFixtures).toHaveLength(26);
     const v3 = await openCheckpoint(fixtureDir('deepseek-v3'));
     const moe = v3.config.layerKinds.indexOf('moe');
     const bias = await v3.read(

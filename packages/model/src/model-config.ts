@@ -15,6 +15,7 @@ export type ModelType =
   | 'kimi_k2'
   | 'kimi_k25'
   | 'llama4'
+  | 'llama4_text'
   | 'minimax_m2'
   | 'mixtral'
   | 'olmoe'

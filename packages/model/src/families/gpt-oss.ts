@@ -5,7 +5,7 @@ import { expertPart } from './expert-names.ts';
 import { commonKeys, expertCount, type Family, refuse, refuseUnsupportedCommon, type StoredAt } from './family.ts';
 import { softmaxGate } from './gates.ts';
 import { gqaModelConfig, headKeys, numExpertsKeys } from './gqa.ts';
-import { positions, readLayerTypes, spanKeys, windowSpan, withRope } from './layer-types.ts';
+import { positions, readLayerTypes, spanKeys, spanOf, withRope } from './layer-types.ts';
 
 const schema = z.object({
   ...commonKeys,
@@ -51,7 +51,7 @@ export const gptOss: Family<typeof schema> = {
 /** Every second layer, beginning with the first, has the window. */
 function alternating(raw: z.infer<typeof schema>): AttentionSpan[] {
   return Array.from({ length: raw.num_hidden_layers }, (_, layer) =>
-    layer % 2 === 0 ? windowSpan(raw.sliding_window, raw) : { kind: 'full' },
+    layer % 2 === 0 ? spanOf('window', raw.sliding_window, raw) : { kind: 'full' },
   );
 }
 

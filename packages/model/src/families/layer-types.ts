@@ -2,20 +2,22 @@ import { z } from 'zod';
 import type { AttentionSpan, LayerAttention, LayerKind } from '../model-config.ts';
 import { type CommonKeys, layerCount, refuse, unsupported } from './family.ts';
 
+const MAX_POSITIONS = 1 << 24;
+
 /** A number of positions. */
-export const positions = z
-  .int()
-  .min(1)
-  .max(1 << 24);
+export const positions = z.int().min(1).max(MAX_POSITIONS);
 
 /** The keys by which newer configs give each layer its span. */
 export const spanKeys = {
   layer_types: z.array(z.string()).max(1024).nullish(),
-  sliding_window: positions.nullish(),
+  // 0 is none.
+  sliding_window: z.int().min(0).max(MAX_POSITIONS).nullish(),
   attention_chunk_size: positions.nullish(),
 } satisfies z.ZodRawShape;
 
-type SpanKeys = CommonKeys & z.infer<z.ZodObject<typeof spanKeys>>;
+type ContextKey = Pick<CommonKeys, 'max_position_embeddings'>;
+
+type SpanKeys = ContextKey & Pick<CommonKeys, 'num_hidden_layers'> & z.infer<z.ZodObject<typeof spanKeys>>;
 
 /** The spans that `layer_types` lists, one for each layer; undefined without that key. */
 export function readLayerTypes(raw: SpanKeys, where: string): AttentionSpan[] | undefined {
@@ -23,10 +25,10 @@ export function readLayerTypes(raw: SpanKeys, where: string): AttentionSpan[] | 
   if (!types) return undefined;
   refuseLength(raw, where, 'layer_types', types.length);
   const sized = (kind: 'window' | 'chunk', key: 'sliding_window' | 'attention_chunk_size'): AttentionSpan => {
-    const value = raw[key];
+    const value = raw[key] || undefined;
     const detail = `layer_types has layers of "${kind === 'window' ? 'sliding' : 'chunked'}_attention", which need it`;
-    refuse({ ...raw, [key]: value ?? null }, where, value === undefined || value === null, key, detail);
-    return kind === 'window' ? windowSpan(value!, raw) : { kind, positions: value! };
+    refuse({ ...raw, [key]: raw[key] ?? null }, where, value === undefined, key, detail);
+    return spanOf(kind, value!, raw);
   };
   return types.map((type) => {
     switch (type) {
@@ -46,9 +48,9 @@ export function readLayerTypes(raw: SpanKeys, where: string): AttentionSpan[] | 
   });
 }
 
-/** The span of a window; one as long as the context leaves nothing out. */
-export function windowSpan(size: number, { max_position_embeddings: context }: CommonKeys): AttentionSpan {
-  return size < context ? { kind: 'window', positions: size } : { kind: 'full' };
+/** A span of so many positions; one as long as the context leaves nothing out. */
+export function spanOf(kind: 'window' | 'chunk', size: number, raw: ContextKey): AttentionSpan {
+  return size < raw.max_position_embeddings ? { kind, positions: size } : { kind: 'full' };
 }
 
 /** Layers with these spans and RoPE. */
@@ -86,4 +88,12 @@ export function sparseStepKinds(raw: SparseStepKeys): LayerKind[] {
 /** Layers from `first` on have experts. */
 export function denseFirst(numLayers: number, first: number): LayerKind[] {
   return Array.from({ length: numLayers }, (_, layer) => (layer < first ? 'dense' : 'moe'));
+}
+
+/** Throws `unsupported` for a window without `layer_types`: which layers have it differs between implementations of Qwen's models. */
+export function refuseUnlistedWindow(raw: { use_sliding_window: boolean }, where: string): void {
+  if (!raw.use_sliding_window) return;
+  const detail =
+    'is true, but implementations disagree about which layers have the window, and no published model has one';
+  throw unsupported(where, 'use_sliding_window', detail);
 }

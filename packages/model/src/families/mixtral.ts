@@ -3,7 +3,7 @@ import type { AttentionSpan } from '../model-config.ts';
 import { commonKeys, type Family, refuseAttentionBias, refuseUnsupportedCommon, type StoredAt } from './family.ts';
 import { softmaxGate } from './gates.ts';
 import { gqaModelConfig, headKeys, numExpertsKeys } from './gqa.ts';
-import { positions, windowSpan, withRope } from './layer-types.ts';
+import { positions, spanOf, withRope } from './layer-types.ts';
 
 const schema = z.object({
   ...commonKeys,
@@ -32,7 +32,7 @@ export const mixtral: Family<typeof schema> = {
     refuseUnsupportedCommon(raw, where);
     refuseAttentionBias(raw, where);
     const { sliding_window: window, num_hidden_layers: layers } = raw;
-    const span: AttentionSpan = window ? windowSpan(window, raw) : { kind: 'full' };
+    const span: AttentionSpan = window ? spanOf('window', window, raw) : { kind: 'full' };
     return gqaModelConfig(
       'mixtral',
       raw,

@@ -6,11 +6,10 @@ import {
   refuseAttentionBias,
   refuseUnsupportedCommon,
   storedAsNamed,
-  unsupported,
 } from './family.ts';
 import { softmaxGate } from './gates.ts';
 import { gqaModelConfig, headKeys, numExpertsKeys } from './gqa.ts';
-import { sparseStepKeys, sparseStepKinds } from './layer-types.ts';
+import { refuseUnlistedWindow, sparseStepKeys, sparseStepKinds } from './layer-types.ts';
 
 const schema = z.object({
   ...commonKeys,
@@ -51,11 +50,3 @@ export const qwen3Moe: Family<typeof schema> = {
     );
   },
 };
-
-/** Throws `unsupported` for a window without `layer_types`: which layers have it differs between implementations of Qwen's models. */
-export function refuseUnlistedWindow(raw: { use_sliding_window: boolean }, where: string): void {
-  if (!raw.use_sliding_window) return;
-  const detail =
-    'is true, but implementations disagree about which layers have the window, and no published model has one';
-  throw unsupported(where, 'use_sliding_window', detail);
-}

@@ -1,10 +1,10 @@
 """What the fixtures are made of: one small model per family and interesting choice. Sizes are small and unlike each other, so
 that a mixed-up dimension shows; contexts are short, so that YaRN's original length is exceeded within 112 tokens."""
 from transformers import (
-    DeepseekV2Config, DeepseekV3Config, Glm4MoeConfig, Glm4MoeLiteConfig, GptOssConfig, MiniMaxM2Config, MixtralConfig, OlmoeConfig,
-    Qwen3MoeConfig)
+    DeepseekV2Config, DeepseekV3Config, Dots1Config, Ernie4_5_MoeConfig, Glm4MoeConfig, Glm4MoeLiteConfig, GptOssConfig,
+    GraniteMoeConfig, HunYuanMoEV1Config, Llama4TextConfig, MiniMaxM2Config, MixtralConfig, OlmoeConfig, Qwen2MoeConfig, Qwen3MoeConfig)
 
-from publish import as_kimi_k25, with_top_level_rope
+from publish import as_hunyuan, as_kimi_k25, as_llama4, with_top_level_rope
 
 VOCAB = 112
 CONTEXT = 128
@@ -142,4 +142,46 @@ FIXTURES = [
         num_hidden_layers=2, n_routed_experts=5, num_experts_per_tok=2, first_k_dense_replace=1, routed_scaling_factor=2.827,
         rope_parameters=yarn(1.0, 1.0) | {"rope_theta": 50000.0})),
         "DeepSeek-V3 as the text part of a model that sees (as Kimi K2.5)", V3, small=True, publish=as_kimi_k25),
+    Fixture("llama4", Llama4TextConfig(**SMALL_GQA | dict(
+        num_hidden_layers=3, head_dim=10, intermediate_size=10, intermediate_size_mlp=20, num_local_experts=5, num_experts_per_tok=1,
+        interleave_moe_layer_step=2, no_rope_layer_interval=3, attention_chunk_size=24, floor_scale=16, attn_scale=0.5,
+        rope_parameters={"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                         "original_max_position_embeddings": 32, "rope_theta": 500.0})),
+        "one expert, whose input is scaled; chunks, a layer without RoPE but with a temperature, norms without a gain, Llama 3's "
+        "RoPE, dense layers between; the text part of a model that sees (as Llama 4 Scout)",
+        small=True, publish=as_llama4),
+    Fixture("llama4-text", Llama4TextConfig(**SMALL_GQA | dict(
+        num_hidden_layers=2, head_dim=10, intermediate_size=10, intermediate_size_mlp=20, num_local_experts=5, num_experts_per_tok=1,
+        no_rope_layers=[1, 0], attention_chunk_size=40, use_qk_norm=False, attn_temperature_tuning=False,
+        rope_parameters={"rope_type": "default", "rope_theta": 500000.0})),
+        "without norms, temperature and vision (as the text model of Llama 4 Maverick)", small=True),
+    Fixture("qwen2-moe", Qwen2MoeConfig(**SMALL_GQA | dict(
+        num_hidden_layers=2, intermediate_size=20, moe_intermediate_size=10, shared_expert_intermediate_size=14, num_experts=5,
+        num_experts_per_tok=3, norm_topk_prob=False, mlp_only_layers=[], use_sliding_window=True, sliding_window=20,
+        layer_types=["full_attention", "sliding_attention"], hidden_size=32)),
+        "a gate on the shared expert, biases of q, k and v, a window by layer_types", small=True),
+    Fixture("granitemoe", GraniteMoeConfig(**SMALL_GQA | dict(
+        num_hidden_layers=2, hidden_size=32, intermediate_size=10, num_local_experts=3, num_experts_per_tok=3, tie_word_embeddings=True,
+        attention_multiplier=0.2, embedding_multiplier=3.0, residual_multiplier=0.8, logits_scaling=0.25)),
+        "multipliers, stacked experts, all of three experts chosen, tied embeddings", small=True, embed_std=0.1),
+    Fixture("dots1", Dots1Config(**SMALL_GQA | dict(
+        num_hidden_layers=2, head_dim=10, intermediate_size=20, moe_intermediate_size=10, n_routed_experts=6, num_experts_per_tok=2,
+        n_shared_experts=2, first_k_dense_replace=1, n_group=1, topk_group=1, norm_topk_prob=True, routed_scaling_factor=2.5,
+        sliding_window=30, max_window_layers=1)),
+        "norms of each head, DeepSeek-V3's gate, a window in the last layers", small=True),
+    Fixture("ernie4-5-moe", Ernie4_5_MoeConfig(**SMALL_GQA | dict(
+        num_hidden_layers=2, hidden_size=32, intermediate_size=20, moe_intermediate_size=10, moe_num_experts=5, moe_k=2,
+        moe_num_shared_experts=2, moe_layer_start_index=1, moe_layer_end_index=1, tie_word_embeddings=True)),
+        "probabilities with a bias for the selection, interleaved pairs, tied embeddings",
+        dict(moe_use_aux_free=True, moe_gate="topk", moe_capacity=[5, 5, 5], use_rmsnorm=True, num_nextn_predict_layers=1),
+        small=True, embed_std=0.3, score_bias_std=0.1),
+    Fixture("hunyuan-v1-moe", HunYuanMoEV1Config(**SMALL_GQA | dict(
+        num_hidden_layers=2, head_dim=10, intermediate_size=10, num_experts=5, moe_topk=2, tie_word_embeddings=True,
+        rope_parameters={"rope_type": "dynamic", "alpha": 50.0, "factor": 1.0, "rope_theta": 100.0})),
+        "norms of each head after RoPE, whose base is stretched; lists of one value for each layer (as Hunyuan-A13B)",
+        small=True, embed_std=0.3, publish=as_hunyuan),
+    Fixture("mixtral-window", MixtralConfig(**SMALL_GQA | dict(
+        num_hidden_layers=2, num_attention_heads=1, num_key_value_heads=1, head_dim=12, num_local_experts=4, num_experts_per_tok=2,
+        intermediate_size=10, sliding_window=20)),
+        "a window in every layer, one head", small=True),
 ]

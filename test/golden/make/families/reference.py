@@ -96,7 +96,8 @@ def selection_margin(router, scores):
         allowed = torch.zeros(len(scores), groups, dtype=torch.bool).scatter_(1, best.indices[:, :kept], True)
         scores = by_group.masked_fill(~allowed[..., None], float("-inf")).view(len(scores), -1)
     if router.top_k == scores.shape[-1]:
-        return margin
+        # There is no other choice: JSON has no infinity.
+        return torch.full_like(margin, 1.0)
     ordered = scores.sort(-1, descending=True).values
     return torch.minimum(margin, ordered[:, router.top_k - 1] - ordered[:, router.top_k])
 
