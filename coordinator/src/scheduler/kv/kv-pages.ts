@@ -1,15 +1,12 @@
 import { type KvPageBudget, onePageTable } from '@shoal/model';
-import { PageGroups } from './page-groups.ts';
-import { PagedSequence } from './paged-sequence.ts';
-import { NO_GROUP, type PrefixNode, PrefixTree } from './prefix-tree.ts';
+import { PageGroups, type TableKind } from './page-groups.ts';
+import { PagedSequence, type SequencePool } from './paged-sequence.ts';
+import { type BlockPages, NO_GROUP, type PrefixNode, PrefixTree } from './prefix-tree.ts';
 
 export interface KvPagesOptions extends Pick<KvPageBudget, 'numPages' | 'pagePositions' | 'paging'> {
   /** Positions that a sequence gets between two commits at most, which bounds what its windows hold; by default no bound. */
   maxRows?: number;
 }
-
-/** Kinds of page tables: of layers that attend to all positions, and of layers with windows. */
-export type TableKind = 'full' | 'window';
 
 /**
  * Allocates the pages of the KV cache. Blocks of known tokens are shared, without copying, by all sequences with the same
@@ -23,12 +20,10 @@ export type TableKind = 'full' | 'window';
  *
  * It handles page numbers only; the values lie in the dense engine's memory.
  */
-export class KvPages {
+export class KvPages implements SequencePool {
   readonly pagePositions: number;
   readonly numPages: number;
-  /** Pages of a group, by kind. */
   readonly sizes: Readonly<Record<TableKind, number>>;
-  /** Blocks before its own that a row may attend to in layers with windows. */
   readonly windowBlocks: number;
   /** The most blocks of a sequence that are on the tables of windows at a time. */
   readonly #mostInWindows: number;
@@ -110,12 +105,11 @@ export class KvPages {
     const windowNodes = window > 0 ? known.slice(-this.windowBlocks || known.length) : [];
     for (const node of windowNodes) {
       node.isEnd = true;
-      this.joinWindow(node);
+      this.#joinWindow(node);
     }
     return new PagedSequence(this, { known, windowNodes, scope, maxBlocks, inWindows });
   }
 
-  /** Takes a reserved group. For PagedSequence. */
   take(kind: TableKind): number {
     const size = this.sizes[kind];
     this.#reserved -= size;
@@ -123,32 +117,20 @@ export class KvPages {
     return this.#groups.take(size);
   }
 
-  /** Returns a group that is not shared; `again` keeps it reserved for its sequence. For PagedSequence. */
   give(kind: TableKind, group: number, again: boolean): void {
     this.#groups.give(group, this.sizes[kind]);
     if (again) this.#reserved += this.sizes[kind];
   }
 
-  /** Cancels the reservation of groups that were not taken. For PagedSequence. */
   unreserve(kind: TableKind, groups: number): void {
     this.#reserved -= groups * this.sizes[kind];
   }
 
-  /** The page of a group in the table `index` of its kind. For PagedSequence. */
   page(group: number, index: number): number {
     return this.#groups.page(group, index);
   }
 
-  /**
-   * Makes known that these pages hold `tokens` after the block `parent`, in whose windows the caller is. If another sequence has
-   * computed the same, its pages are used and these become free. For PagedSequence.
-   */
-  learn(
-    parent: PrefixNode | undefined,
-    scope: string,
-    tokens: readonly number[],
-    pages: { full: number; window: number },
-  ): PrefixNode {
+  learn(parent: PrefixNode | undefined, scope: string, tokens: readonly number[], pages: BlockPages): PrefixNode {
     const { full, window } = this.sizes;
     const known = this.#tree.find(parent, scope, tokens);
     const node = known ?? this.#tree.add(parent, scope, tokens, pages);
@@ -157,7 +139,7 @@ export class KvPages {
     if (window === 0) return node;
     if (known && node.window !== NO_GROUP) {
       this.give('window', pages.window, true);
-      this.joinWindow(node);
+      this.#joinWindow(node);
     } else {
       node.window = pages.window;
       node.windowUsers = 1;
@@ -166,14 +148,13 @@ export class KvPages {
   }
 
   /** Takes a reserved place in the window pages of a block. The reservation goes on if others are there, who may leave later. */
-  joinWindow(node: PrefixNode): void {
+  #joinWindow(node: PrefixNode): void {
     if (node.windowUsers++ > 0) return;
     this.#reserved -= this.sizes.window;
     this.#passed.delete(node);
     this.#ends.delete(node);
   }
 
-  /** Gives back a place in the window pages of a block, and keeps it reserved. `isEnd`: the sequence has ended there. */
   leaveWindow(node: PrefixNode, isEnd: boolean): void {
     node.isEnd ||= isEnd;
     if (--node.windowUsers > 0) return;
@@ -181,7 +162,6 @@ export class KvPages {
     (node.isEnd ? this.#ends : this.#passed).add(node);
   }
 
-  /** Removes one user from the node and all nodes before it. For PagedSequence. */
   leave(node: PrefixNode | undefined): void {
     for (let at = node; at !== undefined; at = at.parent) {
       at.users--;

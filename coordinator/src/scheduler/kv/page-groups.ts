@@ -1,3 +1,6 @@
+/** Kinds of page tables: of layers that attend to all positions, and of layers with windows. */
+export type TableKind = 'full' | 'window';
+
 /**
  * Free pages, handed out in groups: one for each page table that a block of positions is entered in. A group is named by its
  * first page, from which the others are found.

@@ -1,6 +1,32 @@
 import type { PageTable, SequencePages } from '@shoal/model';
-import type { KvPages, TableKind } from './kv-pages.ts';
-import { NO_GROUP, type PrefixNode } from './prefix-tree.ts';
+import type { TableKind } from './page-groups.ts';
+import { type BlockPages, NO_GROUP, type PrefixNode } from './prefix-tree.ts';
+
+/** What a sequence asks of KvPages. */
+export interface SequencePool {
+  readonly pagePositions: number;
+  /** Pages of a group, by kind. */
+  readonly sizes: Readonly<Record<TableKind, number>>;
+  /** Blocks before its own that a row may attend to in layers with windows. */
+  readonly windowBlocks: number;
+  /** Takes a reserved group. */
+  take(kind: TableKind): number;
+  /** Returns a group that is not shared; `again` keeps it reserved for the sequence. */
+  give(kind: TableKind, group: number, again: boolean): void;
+  /** Cancels the reservation of groups that were not taken. */
+  unreserve(kind: TableKind, groups: number): void;
+  /** The page of a group in the table `index` of its kind. */
+  page(group: number, index: number): number;
+  /**
+   * Makes known that these pages hold `tokens` after the block `parent`, in whose windows the caller is. If another sequence has
+   * computed the same, its pages are used and these become free.
+   */
+  learn(parent: PrefixNode | undefined, scope: string, tokens: readonly number[], pages: BlockPages): PrefixNode;
+  /** Gives back a place in the window pages of a block, and keeps it reserved. `isEnd`: the sequence has ended there. */
+  leaveWindow(node: PrefixNode, isEnd: boolean): void;
+  /** Removes one user from the node and all nodes before it. */
+  leave(node: PrefixNode | undefined): void;
+}
 
 export interface OpenedSequence {
   /** The blocks that it begins with. */
@@ -24,7 +50,7 @@ interface Tables {
 /** The pages of one sequence. Its blocks of known tokens may be shared; windows give theirs back as they pass. */
 export class PagedSequence implements SequencePages {
   readonly tables: readonly PageTable[];
-  readonly #pool: KvPages;
+  readonly #pool: SequencePool;
   readonly #scope: string;
   readonly #maxBlocks: number;
   readonly #inWindows: number;
@@ -39,7 +65,7 @@ export class PagedSequence implements SequencePages {
   #closed = false;
 
   /** Called by KvPages.open. */
-  constructor(pool: KvPages, { known, windowNodes, scope, maxBlocks, inWindows }: OpenedSequence) {
+  constructor(pool: SequencePool, { known, windowNodes, scope, maxBlocks, inWindows }: OpenedSequence) {
     this.#pool = pool;
     this.#node = known.at(-1);
     this.#scope = scope;
@@ -173,7 +199,7 @@ export class PagedSequence implements SequencePages {
   }
 }
 
-function openTables({ sizes }: KvPages, kind: TableKind, first: number): Tables {
+function openTables({ sizes }: SequencePool, kind: TableKind, first: number): Tables {
   const tables = Array.from({ length: sizes[kind] }, () => ({ first, pages: [] }));
   return { kind, first, groups: [], tables };
 }

@@ -1,5 +1,10 @@
+import type { TableKind } from './page-groups.ts';
+
 /** Stands for a group that is not there. */
 export const NO_GROUP = -1;
+
+/** The groups of a block's pages, by the kind of their tables. */
+export type BlockPages = Record<TableKind, number>;
 
 /** A block of known tokens, as long as a page. There may be one for each page of the budget, so it is kept small. */
 export interface PrefixNode {
@@ -37,7 +42,7 @@ export class PrefixTree {
     parent: PrefixNode | undefined,
     scope: string,
     tokens: readonly number[],
-    { full, window }: { full: number; window: number },
+    { full, window }: BlockPages,
   ): PrefixNode {
     const key = keyOf(parent, scope, tokens);
     const id = this.#ids.pop() ?? this.#known.size;
