@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { RowScratch } from '../checkpoint.ts';
+import { RowScratch } from '../row-scratch.ts';
 import { READABLE_TYPES } from './block-types.ts';
 import { type GgufFiles, openGgufFiles } from './files.ts';
 import { TensorReader } from './read-rows.ts';
@@ -41,5 +41,12 @@ describe('blocks', () => {
     expect(values.map((value) => value + 0)).toEqual(
       await reader.rows('MXFP4.values', 0, 1, NUM_VALUES, new RowScratch()),
     );
+  });
+
+  it('Q4_0: codes and scales stand for the same values', async () => {
+    const { codes, scales } = await reader.int4Rows('Q4_0.blocks', 0, 1, NUM_VALUES);
+    const values = Float32Array.from(codes, (code, column) => code * scales[column >> 5]!);
+    const expected = await reader.rows('Q4_0.values', 0, 1, NUM_VALUES, new RowScratch());
+    expect(values.map((value) => value + 0)).toEqual(expected.map((value) => value + 0));
   });
 });
