@@ -11,6 +11,7 @@ const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/http/models.ts',
   'coordinator/src/http/responses/shape.ts',
   'coordinator/src/trust/quarantine.ts',
+  'packages/model/src/jinja/globals.ts',
 ];
 const IS_TEST = /\.test\.tsx?$/;
 /** `new Date(ms)`, `Date.UTC` and `Date.parse` read no clock. */

@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ModelConfig, parseModelConfig, withoutMtp } from '@shoal/model';
-import { readJson } from '@shoal/model/node';
+import { type ModelConfig, withoutMtp } from '@shoal/model';
+import { readModelConfig } from '@shoal/model/node';
 import { PLEDGE_FILL } from '@shoal/placement';
 import { type DenseFormat, parseManifest, type Quant } from '@shoal/weights';
 import { isPackedDir } from '@shoal/weights/node';
@@ -76,7 +76,7 @@ interface ModelToPlan {
 async function readModel(path: string): Promise<ModelToPlan> {
   const isFile = (await stat(path).catch(() => undefined))?.isFile() === true;
   const configPath = isFile ? path : join(path, 'config.json');
-  const config = parseModelConfig(await readJson(configPath), configPath);
+  const config = await readModelConfig(configPath);
   const formats = { quant: 'q4', denseQuant: 'q8' } as const;
   if (isFile) return { config, ...formats };
   if (await isPackedDir(path)) {

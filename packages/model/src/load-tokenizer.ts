@@ -39,6 +39,7 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
 
 /** The sampling parameters that a model's authors suggest; undefined where they suggest none, or one without effect. */
 export interface GenerationConfig {
+  /** False where the authors want greedy decoding; transformers takes an absent key for that too, other servers don't. */
   doSample: boolean;
   temperature: number | undefined;
   topP: number | undefined;
@@ -76,7 +77,7 @@ export async function loadGenerationConfig(dir: string): Promise<GenerationConfi
   const { do_sample, temperature, top_p, top_k, min_p, repetition_penalty, eos_token_id } = parsed.data;
   const ends = new Set([eos_token_id].flat().filter((id): id is number => typeof id === 'number' && id >= 0));
   return {
-    doSample: do_sample ?? false,
+    doSample: do_sample ?? true,
     temperature: temperature ?? undefined,
     topP: top_p ?? undefined,
     // As other servers read it: 0 and -1 mean all tokens.

@@ -1,4 +1,5 @@
 import type { ExpertActivation } from './expert.ts';
+import type { Quantisation } from './quantised/quantisation.ts';
 
 /** `model_type` of a config.json. */
 export type ModelType =
@@ -158,8 +159,8 @@ export interface ModelConfig {
   bosTokenId: number | null;
   /** Any of these ends a text; at least one. */
   eosTokenIds: readonly number[];
-  /** Rows and columns that share one scale in an FP8 checkpoint; null if its weights are BF16, F16 or F32. */
-  fp8BlockSize: readonly [rows: number, columns: number] | null;
+  /** How a checkpoint in safetensors has its weights quantised; null if they are BF16, F16 or F32. */
+  quantisation: Quantisation | null;
 }
 
 /** Whether a layer has routed experts. The MTP module's layer has the index `numHiddenLayers`. */

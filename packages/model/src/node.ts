@@ -1,4 +1,4 @@
-export { type Checkpoint, RowScratch } from './checkpoint.ts';
+export type { Checkpoint } from './checkpoint.ts';
 export { ggufFiles, ggufFingerprint } from './gguf/model-files.ts';
 export { readJson } from './json-file.ts';
 export {
@@ -10,3 +10,5 @@ export {
 } from './load-tokenizer.ts';
 export { openCheckpoint } from './open-checkpoint.ts';
 export { readFully } from './read-fully.ts';
+export { readModelConfig } from './read-model-config.ts';
+export { RowScratch } from './row-scratch.ts';

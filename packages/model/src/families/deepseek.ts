@@ -16,7 +16,6 @@ import {
   refuseUnsupportedCommon,
   unsupported,
 } from './family.ts';
-import { readFp8BlockSize } from './fp8-keys.ts';
 import { refuseGroups } from './gates.ts';
 import { readRopeKeys, refusePartialRotary, ropeConfig, type RopeKeys } from './rope-keys.ts';
 
@@ -71,7 +70,6 @@ export function deepseekConfig(modelType: ModelType, raw: DeepseekKeys, gate: Ga
     // Public sources disagree. The default model was trained with the normed state: teacher-forced on held-out text, 757 of 800
     // first drafts are right with it and 750 with the state before the norm (docs/measurements/speculation.md).
     mtpHidden: 'after-norm',
-    fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
   };
 }
 

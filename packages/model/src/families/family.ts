@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ModelError } from '../errors.ts';
 import type { LayerAttention, ModelConfig, ModelType } from '../model-config.ts';
+import { readQuantisation } from './quantisation-keys.ts';
 
 /** Where a checkpoint in safetensors has a tensor: the whole of a stored one, or a part of it. */
 export interface StoredAt {
@@ -146,6 +147,7 @@ type CommonConfig = Pick<
   | 'logitsDivisor'
   | 'bosTokenId'
   | 'eosTokenIds'
+  | 'quantisation'
 >;
 
 /** Translates the common keys and checks token ids against the vocabulary. */
@@ -168,5 +170,6 @@ export function commonConfig(raw: CommonKeys, where: string): CommonConfig {
     logitsDivisor: 1,
     bosTokenId: raw.bos_token_id ?? null,
     eosTokenIds,
+    quantisation: readQuantisation(raw.quantization_config, where),
   };
 }

@@ -1,7 +1,6 @@
 import { ModelError } from '../errors.ts';
 import type { GqaConfig, ModelConfig, ModelType, RopeConfig } from '../model-config.ts';
 import { commonConfig, type CommonKeys, dimension, expertCount, fullAttention, headCount, refuse } from './family.ts';
-import { readFp8BlockSize } from './fp8-keys.ts';
 import { readRopeKeys, refusePartialRotary, ropeConfig } from './rope-keys.ts';
 
 /** The keys of the heads. */
@@ -48,7 +47,6 @@ export function gqaModelConfig(modelType: ModelType, raw: GqaKeys, choices: GqaC
     rope: gqaRope(raw, attention.headDim, { pairs, partialRotaryFactor }, where),
     numNextnPredictLayers: 0,
     mtpHidden: 'after-norm',
-    fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
     ...rest,
   };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { applyBlockScales, e4m3Values } from './fp8.ts';
-import { toFloat32 } from './safetensors.ts';
+import { e4m3Values } from './fp8-codes.ts';
+import { toFloat32 } from '../safetensors.ts';
 
 describe('float8_e4m3fn', () => {
   it('stands for what the format says, for all 256 codes', () => {
@@ -27,14 +27,5 @@ describe('float8_e4m3fn', () => {
     expect([e4m3Values[0x7e], e4m3Values[0x01], e4m3Values[0x38]]).toEqual([448, 2 ** -9, 1]);
     expect(Object.is(e4m3Values[0x80], -0)).toBe(true);
     expect([...e4m3Values].filter(Number.isNaN)).toHaveLength(2);
-  });
-});
-
-describe('applyBlockScales', () => {
-  it('multiplies each block by its own scale, ragged edges included', () => {
-    // 3 × 5 in blocks of 2 × 3: the right blocks are 2 wide, the bottom ones 1 high.
-    const values = new Float32Array(15).fill(1);
-    applyBlockScales(values, 5, Float32Array.of(2, 3, 5, 7), [2, 3]);
-    expect([...values]).toEqual([2, 2, 2, 3, 3, 2, 2, 2, 3, 3, 5, 5, 5, 7, 7]);
   });
 });

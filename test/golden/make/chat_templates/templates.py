@@ -1,16 +1,4 @@
-"""Makes test/golden/fixtures/chat-templates.json: what transformers renders with templates of our own.
-
-    python3 -m venv venv && venv/bin/pip install transformers==5.24.0 jinja2==3.1.6
-    venv/bin/python test/golden/make/chat_templates.py > test/golden/fixtures/chat-templates.json
-
-The templates are written for this purpose, with the turns of phrase that published ones have. Each of them gets every
-conversation, with arguments in the form that it wants; an error of transformers' is recorded as null.
-"""
-
-import copy
-import json
-
-from transformers.utils.chat_template_utils import _compile_jinja_template
+"""Chat templates of our own, with the turns of phrase that published ones have."""
 
 THINKS = """{%- macro text_of(content) -%}
     {%- if content is string -%}{{ content }}{%- elif content is none or content is undefined -%}{{ '' }}
@@ -90,82 +78,60 @@ EITHER = """{%- if tools is not none %}{{ tools | tojson(indent=2) }}
 {{- 'effort: ' ~ (reasoning_effort if reasoning_effort is defined else none) ~ ' ' ~ (2 > 1) ~ '\\n' }}
 {%- if add_generation_prompt %}ASSISTANT:{% endif %}"""
 
-TEMPLATES = {"thinks": (THINKS, "object"), "strings": (STRINGS, "string"), "either": (EITHER, "object")}
+# What the library's own runtime gets wrong: variables that outlive a round, text before `continue`, macros and their scope.
+SCOPES = """{%- macro shown(value) -%}[{{ value }}|{{ hidden is defined }}|{{ eos_token }}]{%- endmacro -%}
+{%- macro listed(items, open='(', close=')') -%}
+    {{- open -}}{%- for item in items -%}{{ caller(item) if caller is defined else item }}{{ ', ' if not loop.last }}{%- endfor -%}{{- close -}}
+{%- endmacro -%}
+{%- set ns = namespace(calls=0, names=[]) -%}
+{%- for m in messages -%}
+    {%- set hidden = 'seen' -%}
+    {%- if m.role == 'system' -%}system!{%- continue -%}{%- endif -%}
+    {%- if m.tool_calls -%}{%- set called = m.tool_calls | length -%}{%- endif -%}
+    {{- loop.index ~ m.role ~ (called if called is defined else '-') ~ shown(m.content) -}}
+    {%- for call in m.tool_calls -%}
+        {%- set ns.calls = ns.calls + 1 -%}
+        {%- set ns.names = ns.names + [call.function.name] -%}
+        {%- for name, value in call.function.arguments | dictsort -%}
+            {{- '<' + name + '>' ~ value ~ '|' ~ value | string -}}
+            {%- if value is sequence and value is not string and value is not mapping -%}{{ value | join('/') }}{%- endif -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- if loop.index > 6 -%}cut{%- break -%}{%- endif -%}
+{%- else -%}nothing{%- endfor -%}
+{%- call(item) listed(ns.names) -%}<{{ item }}>{%- endcall -%}
+{{- listed(ns.names, close=']') ~ ns.calls -}}
+{%- filter upper -%}end {{ 'of' }} it{%- endfilter -%}
+"""
 
-SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "description": "A <b>city</b> & 'more', été"}}}
-TOOLS = [{"type": "function", "function": {"name": "weather", "description": "Tells it", "parameters": SCHEMA}}]
+# How templates write a tool's schema, with types that may be a list.
+SCHEMAS = """{%- macro typed(spec) -%}
+    {%- if spec.type is string -%}{{ spec.type }}
+    {%- elif spec.type is iterable -%}{{ spec.type | join(' | ') }}
+    {%- elif spec.anyOf is defined -%}{%- for one in spec.anyOf -%}{{ typed(one) }}{%- if not loop.last %} or {% endif -%}{%- endfor -%}
+    {%- else -%}any{%- endif -%}
+    {%- if spec.type in ['array', ['array', 'null']] -%}<{{ typed(spec['items']) if spec['items'] else 'any' }}>{%- endif -%}
+{%- endmacro -%}
+{%- for tool in tools or [] -%}
+    {%- set function = tool.function if tool.function is defined else tool -%}
+{{ '// ' + function.description if function.description }}
+type {{ function.name }} = (
+    {%- for name, spec in (function.parameters.properties or {}).items() %}
+  {{ name }}{{ '?' if name not in (function.parameters.required or []) }}: {{ typed(spec) }},
+        {%- if spec.default is defined %} // default {{ spec.default }} {{ spec.default | tojson }}{% endif -%}
+        {%- if spec.enum %} // {{ spec.enum }} {{ '"%s"' | format(spec.enum | join('", "')) }}{% endif -%}
+        {%- for key, value in spec | items if key not in ['type', 'default', 'enum', 'items', 'anyOf', 'properties'] %} // {{ '{}={}'.format(key, value) }}{% endfor -%}
+    {%- endfor %}
+) {{ function.parameters | tojson(indent=4) | indent(2) }}
+{{ function.parameters.get('additionalProperties', 'absent') | string | lower }} {{ tool.strict | default(false) }}
+{% endfor -%}
+{{- tools | map(attribute='function.name') | list ~ '' if tools }} {{ tools | selectattr('type', 'equalto', 'function') | list | length if tools -}}
+{%- for m in messages -%}{{- m.role | title -}}:{{- (m.content or '') | replace('<', '&lt;') | trim -}};{%- endfor -%}"""
 
-
-def call(number, **arguments):
-    return {"id": f"call{number}", "type": "function", "function": {"name": "weather", "arguments": arguments}}
-
-
-def result(number, content):
-    return {"role": "tool", "name": "weather", "tool_call_id": f"call{number}", "content": content}
-
-
-USER = {"role": "user", "content": " Rome & <i>Paris</i>? \n"}
-MIXED = {"city": 'São "Paulo"\n\\', "days": 3, "x": 1.5, "on": True, "off": None, "l": [1, "a"], "o": {"k": "é"}}
-CASES = {
-    "plain": {"messages": [USER]},
-    "system": {"messages": [{"role": "system", "content": "Be kind. "}, USER]},
-    "turns": {"messages": [USER, {"role": "assistant", "content": "Hi!"}, USER]},
-    "not alternating": {"messages": [USER, USER]},
-    "no prompt": {"messages": [USER, {"role": "assistant", "content": "Hi!"}], "add_generation_prompt": False},
-    "tools": {"messages": [USER], "tools": TOOLS},
-    "call": {
-        "messages": [USER, {"role": "assistant", "content": "", "tool_calls": [call(1, **MIXED)]}, result(1, "20 °C")],
-        "tools": TOOLS,
-    },
-    "two calls": {
-        "messages": [
-            USER,
-            {"role": "assistant", "content": "See.", "tool_calls": [call(1, city="Rome"), call(2)]},
-            result(1, "sun"),
-            result(2, "rain"),
-        ],
-        "tools": TOOLS,
-    },
-    "reasoning": {
-        "messages": [USER, {"role": "assistant", "content": "4", "reasoning_content": "\n  sum \n\n"}],
-        "add_generation_prompt": False,
-    },
-    "thinking off": {"messages": [USER], "variables": {"enable_thinking": False}},
-    "thinking on": {"messages": [USER], "variables": {"enable_thinking": True, "reasoning_effort": "high"}},
+TEMPLATES = {
+    "thinks": (THINKS, "object"),
+    "strings": (STRINGS, "string"),
+    "either": (EITHER, "object"),
+    "scopes": (SCOPES, "object"),
+    "schemas": (SCHEMAS, "object"),
 }
-
-
-def render(template, form, case):
-    messages = copy.deepcopy(case["messages"])
-    for message in messages:
-        for one in message.get("tool_calls", []):
-            if form == "string":
-                one["function"]["arguments"] = json.dumps(one["function"]["arguments"], ensure_ascii=False)
-    try:
-        return template.render(
-            messages=messages,
-            tools=case.get("tools"),
-            documents=None,
-            add_generation_prompt=case.get("add_generation_prompt", True),
-            bos_token="<s>",
-            eos_token="</s>",
-            **case.get("variables", {}),
-        )
-    except Exception:
-        return None
-
-
-def main():
-    templates = {}
-    for name, (source, form) in TEMPLATES.items():
-        compiled = _compile_jinja_template(source)
-        rendered = {case: render(compiled, form, value) for case, value in CASES.items()}
-        templates[name] = {"source": source, "argumentsAs": form, "rendered": rendered}
-    for case in CASES.values():
-        for message in case["messages"]:
-            for one in message.get("tool_calls", []):
-                one["function"]["arguments"] = json.dumps(one["function"]["arguments"], ensure_ascii=False)
-    print(json.dumps({"templates": templates, "cases": CASES}, ensure_ascii=False, indent=1))
-
-
-main()
