@@ -23,13 +23,13 @@ const REDUNDANT = [
 const OF_ACTIVATIONS = /\.(input_scale|input_global_scale|input_zero_point|activation_scale|output_scale|[kqv]_scale)$/;
 
 /**
- * Checks that a checkpoint holds every tensor that its config implies, in the right type and shape, and no other: a bias that is
+ * Checks that a checkpoint holds every tensor of `specs` in the right type and shape, and no other: a bias that is
  * not added changes every answer. Reads no weights. Throws CheckpointError `missing-tensor`, `wrong-dtype`, `wrong-shape`,
  * `contradiction` or `unknown-tensor`.
  */
-export function checkTensors(config: ModelConfig, table: StoredTensors): void {
+export function checkTensors(config: ModelConfig, specs: readonly TensorSpec[], table: StoredTensors): void {
   const known = new Set<string>();
-  for (const spec of allTensors(config)) for (const name of table.namesOf(spec)) known.add(name);
+  for (const spec of specs) for (const name of table.namesOf(spec)) known.add(name);
   const others = [
     ...REDUNDANT,
     ...(config.quantisation ? [OF_ACTIVATIONS] : []),

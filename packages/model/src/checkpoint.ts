@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { checkTensors } from './check-tensors.ts';
+import { allTensors, checkTensors } from './check-tensors.ts';
 import { CheckpointError } from './errors.ts';
 import type { Int4Rows } from './int4.ts';
 import { withoutMtp, type ModelConfig } from './model-config.ts';
@@ -64,7 +64,7 @@ export async function openDirectory(dir: string): Promise<Checkpoint> {
 }
 
 /** The checkpoint of a config and open weight files, which it closes. */
-export function checkpointOf(dir: string, config: ModelConfig, files: WeightFiles): Checkpoint {
+export function checkpointOf(dir: string, config: ModelConfig, files: WeightFiles): SafetensorsCheckpoint {
   return new SafetensorsCheckpoint(dir, withMtpAsStored(config, files), files);
 }
 
@@ -78,7 +78,7 @@ function withMtpAsStored(config: ModelConfig, { tensors }: WeightFiles): ModelCo
   return withoutMtp(config);
 }
 
-class SafetensorsCheckpoint implements Checkpoint {
+export class SafetensorsCheckpoint implements Checkpoint {
   readonly dir: string;
   readonly config: ModelConfig;
   readonly tensors: readonly string[];
@@ -93,7 +93,8 @@ class SafetensorsCheckpoint implements Checkpoint {
     this.#reader = partReader(files);
   }
 
-  check(): void {
+  /** As the interface says; of these tensors only, if they are given. */
+  check(specs: readonly TensorSpec[] = allTensors(this.config)): void {
     const { dir, tensors, config } = this;
     const plainModules = new PlainModules(config.quantisation?.plainModules ?? []);
     const namesOf = (spec: TensorSpec): string[] => {
@@ -105,7 +106,7 @@ class SafetensorsCheckpoint implements Checkpoint {
       }
       return encoding.parts.map(({ name }) => name);
     };
-    checkTensors(config, { dir, tensors, namesOf });
+    checkTensors(config, specs, { dir, tensors, namesOf });
   }
 
   has({ stored }: TensorSpec): boolean {

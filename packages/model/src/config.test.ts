@@ -273,6 +273,7 @@ describe('the other families', () => {
     ['MiniMax-M2.5', { rotary_dim: undefined, partial_rotary_factor: 0.5 }, { rope: { dim: 64 } }],
     ['gpt-oss-20b', { layer_types: undefined }, { layerAttention: { 0: { span: { positions: 128 } }, 1: FULL } }],
     ['dots.llm1.inst', { sliding_window: 4096, max_window_layers: 61 }, { layerAttention: { 60: FULL, 61: WINDOW } }],
+    ['Hunyuan-A13B-Instruct', { attention_head_dim: undefined, head_dim: null }, { attention: { headDim: 128 } }],
     ['Hunyuan-A13B-Instruct', { moe_topk: 8, num_experts: 64 }, { numExpertsPerTok: 8, nRoutedExperts: 64 }],
     ['Mixtral-8x7B-v0.1', { head_dim: 64 }, { attention: { headDim: 64, softmaxScale: 0.125 } }],
   ])('%s with %j is read', (name, changes, expected) => {
@@ -338,6 +339,7 @@ describe('the other families', () => {
     ['ERNIE-4.5-21B-A3B-PT', 'contradiction', 'moe_k', { moe_k: 65 }],
     ['Hunyuan-A13B-Instruct', 'contradiction', 'moe_topk', { moe_topk: 65 }],
     ['Hunyuan-A13B-Instruct', 'unsupported', 'moe_topk', { moe_topk: [8, 4] }],
+    ['Hunyuan-A13B-Instruct', 'contradiction', 'attention_head_dim', { head_dim: 64 }],
     ['Hunyuan-A13B-Instruct', 'unknown-key', 'use_cla', { use_cla: true }],
     ['Hunyuan-A13B-Instruct', 'unsupported', 'rope_scaling', { rope_scaling: { type: 'dynamic', factor: 2 } }],
     ['Mixtral-8x7B-v0.1', 'unsupported', 'partial_rotary_factor', { partial_rotary_factor: 0.5 }],

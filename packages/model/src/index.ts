@@ -39,6 +39,8 @@ export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {
   expertLayers,
+  type AttentionConfig,
+  type GateConfig,
   type GqaConfig,
   isMoeLayer,
   type MlaConfig,

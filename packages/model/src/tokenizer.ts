@@ -6,6 +6,7 @@ import { byteLevelBytes } from './byte-level.ts';
 import { ChatTemplate } from './chat-template.ts';
 import { messageOf, ModelError } from './errors.ts';
 import { guardNormalizers } from './normal-form.ts';
+import { mendSplits, withPythonSteps } from './pre-tokenizers.ts';
 import { postProcessorSchema, promptPrefix } from './prompt-prefix.ts';
 
 /** Far above any published vocabulary; bounds the tables by id. */
@@ -97,11 +98,12 @@ export class Tokenizer {
     const bytesOf = vocabularyOf(spec.decoder);
     this.dropsFirstSpace = someDecoder(spec.decoder, 'Strip');
     try {
-      this.#hf = new HfTokenizer(tokenizerJson as object, configJson as object);
+      this.#hf = new HfTokenizer(withPythonSteps(tokenizerJson as object), configJson as object);
     } catch (cause) {
       throw new ModelError('bad-tokenizer', undefined, `tokenizer.json: ${messageOf(cause)}`, { cause });
     }
     guardNormalizers(this.#hf);
+    mendSplits(this.#hf);
     this.#budget = new BpeBudget(this.#hf);
     this.#fillBytes(spec, bytesOf);
     const stripsSpace = spec.added_tokens.some((token) => token.lstrip || token.rstrip);

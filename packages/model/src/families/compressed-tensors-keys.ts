@@ -44,7 +44,8 @@ export function compressedTensors(value: Record<string, unknown>, where: string)
     const below = `config_groups.${name}.weights`;
     const weights = parseKeys(weightKeys, group.weights, where, below);
     const format = group.format ?? keys.format;
-    const known = formatOf(format, weights);
+    const isOther = format !== keys.format && keys.format !== undefined && keys.format !== 'mixed-precision';
+    const known = isOther ? undefined : formatOf(format, weights);
     if (known) return [known];
     const { num_bits: bits, type, strategy } = weights;
     const what = `${bits}-bit ${type} weights by ${strategy ?? 'tensor'} as "${format ?? ''}"`;

@@ -42,7 +42,9 @@ export const dots1: Family<typeof schema> = {
     refuseAttentionBias(raw, where);
     const { num_hidden_layers: layers, first_k_dense_replace: first } = raw;
     refuse(raw, where, first > layers, 'first_k_dense_replace', `num_hidden_layers is ${layers}`);
-    const gate = noauxGate(raw, where);
+    // Published configs have the name of the method in the place of its scoring.
+    const scoring = raw.scoring_func === 'noaux_tc' ? 'sigmoid' : raw.scoring_func;
+    const gate = noauxGate({ ...raw, scoring_func: scoring }, where);
     refuseGroups(raw, gate, where);
     return gqaModelConfig(
       'dots1',

@@ -5,12 +5,12 @@ import { compressedTensors } from './compressed-tensors-keys.ts';
 import { modelopt } from './modelopt-keys.ts';
 import { parseKeys, QUANTISATION_KEY as KEY, type QuantisationReader, unsupported } from './quantisation-errors.ts';
 
-const groupSize = z
+const size = z
   .int()
   .min(1)
   .max(1 << 20);
 /** GPTQ's and AWQ's sign for one group of all columns is −1. */
-const groupSizeOrAll = z.union([z.literal(-1), groupSize]);
+const groupSizeOrAll = z.union([z.literal(-1), size]);
 const moduleList = z.array(z.string().max(1000)).max(1_000_000).nullish();
 
 /** Keys that say how another program runs the model or how it was quantised; the weights' values don't depend on them. */
@@ -26,7 +26,7 @@ const withoutEffect = {
 const fp8Keys = z.strictObject({
   ...withoutEffect,
   fmt: z.enum(['e4m3', 'float8_e4m3fn']).optional(),
-  weight_block_size: z.tuple([groupSize, groupSize]).optional(),
+  weight_block_size: z.tuple([size, size]).optional(),
   scale_fmt: z.string().optional(),
   modules_to_convert: moduleList,
   // MiniMax's name for modules_to_not_convert.
@@ -64,53 +64,113 @@ const mxfp4: QuantisationReader = (value, where) => {
   };
 };
 
-/** Those that change what is stored; tools add many of their own settings beside them. */
-const gptqKeys = z.object({
-  bits: z.union([z.literal(2), z.literal(4), z.literal(8)]),
+/** Settings of the quantiser and of programs that run the model, as GPTQ's and AWQ's tools write them. */
+const TOOL_KEYS = [
+  'act_group_aware',
+  'amp',
+  'autoround_version',
+  'batch_size',
+  'block_name_to_quantize',
+  'cache_block_outputs',
+  'damp_auto_increment',
+  'damp_percent',
+  'data_type',
+  'dataset',
+  'disable_exllama',
+  'do_fuse',
+  'enable_minmax_tuning',
+  'enable_quanted_input',
+  'exllama_config',
+  'fuse_max_seq_len',
+  'gptaq',
+  'gradient_accumulate_steps',
+  'iters',
+  'lm_head',
+  'low_gpu_mem_usage',
+  'lr',
+  'max_input_length',
+  'meta',
+  'method',
+  'minmax_lr',
+  'model_file_base_name',
+  'model_name_or_path',
+  'model_seqlen',
+  'module_name_preceding_first_block',
+  'modules_in_block_to_quantize',
+  'modules_to_fuse',
+  'mse',
+  'nsamples',
+  'pad_token_id',
+  'provider',
+  'quant_method',
+  'quantizer',
+  'scale_dtype',
+  'seqlen',
+  'static_groups',
+  'sym',
+  'tokenizer',
+  'true_sequential',
+  'use_cuda_fp16',
+  'use_exllama',
+  'zero_point',
+];
+const toolKeys = Object.fromEntries(TOOL_KEYS.map((key) => [key, z.unknown().optional()]));
+
+/** Settings of some modules by a pattern; "-:" before it leaves them plain, which shows in what is stored. */
+const dynamic = z
+  .record(z.string(), z.record(z.string(), z.unknown()))
+  .refine(
+    (rules) => Object.entries(rules).every(([pattern, rule]) => pattern.startsWith('-:') || isWithoutEffect(rule)),
+    'gives some modules other bits or groups, and one size for all modules is read',
+  );
+const isWithoutEffect = (rule: Record<string, unknown>): boolean =>
+  Object.keys(rule).every((key) => TOOL_KEYS.includes(key));
+
+const gptqKeys = z.strictObject({
+  ...toolKeys,
+  bits: z.literal([2, 4, 8]),
   group_size: groupSizeOrAll,
+  desc_act: z.boolean().default(false),
   checkpoint_format: z.enum(['gptq', 'gptq_v2']).optional(),
   format: z.enum(['gptq', 'gptq_v2']).optional(),
+  backend: z.unknown().optional(),
   pack_dtype: z.literal('int32').optional(),
   is_marlin_format: z.literal(false).optional(),
-  dynamic: z.record(z.string(), z.record(z.string(), z.unknown())).optional(),
+  dynamic: dynamic.optional(),
 });
 
 const gptq: QuantisationReader = (value, where) => {
   const keys = parseKeys(gptqKeys, value, where);
-  // "-:" before a pattern leaves its modules plain, which shows in what is stored; others get settings of their own.
-  const changed = Object.entries(keys.dynamic ?? {}).find(
-    ([pattern, change]) =>
-      !pattern.startsWith('-:') && Object.keys(change).some((key) => ['bits', 'group_size'].includes(key)),
-  );
-  if (changed) {
-    throw unsupported(where, `dynamic gives ${changed[0]} other bits or groups; only one size for all modules is read`);
-  }
   const zeroOffset = (keys.checkpoint_format ?? keys.format) === 'gptq_v2' ? 0 : 1;
-  const all = keys.group_size === -1;
-  const format: WeightFormat = { kind: 'gptq', bits: keys.bits, groupSize: all ? null : keys.group_size, zeroOffset };
+  const groupSize = keys.group_size === -1 ? null : keys.group_size;
+  const format: WeightFormat = { kind: 'gptq', bits: keys.bits, groupSize, zeroOffset, reordered: keys.desc_act };
   return { method: 'GPTQ', formats: [format], plainModules: [] };
 };
 
-const awqKeys = z.object({
+const gemm = z.string().regex(/^gemm$/i, 'only the layout "gemm" is read');
+
+const awqKeys = z.strictObject({
+  ...toolKeys,
   bits: z.literal(4),
   group_size: groupSizeOrAll,
-  version: z.literal(['gemm', 'GEMM']).optional(),
-  format: z.literal(['gemm', 'GEMM']).optional(),
+  version: gemm.optional(),
+  format: gemm.optional(),
+  checkpoint_format: gemm.optional(),
+  desc_act: z.literal(false).optional(),
+  pack_dtype: z.literal('int32').optional(),
   backend: z
     .string()
     .refine((backend) => backend !== 'llm-awq', 'llm-awq has another layout')
     .optional(),
+  // Its names are of any part of a module's name, which decides nothing: what is stored does.
   modules_to_not_convert: moduleList,
+  dynamic: dynamic.optional(),
 });
 
 const awq: QuantisationReader = (value, where) => {
   const keys = parseKeys(awqKeys, value, where);
-  // Its names are of any part of a module's name, which decides nothing: what is stored does.
-  return {
-    method: 'AWQ',
-    formats: [{ kind: 'awq', groupSize: keys.group_size === -1 ? null : keys.group_size }],
-    plainModules: [],
-  };
+  const groupSize = keys.group_size === -1 ? null : keys.group_size;
+  return { method: 'AWQ', formats: [{ kind: 'awq', groupSize }], plainModules: [] };
 };
 
 const READERS: ReadonlyMap<string, QuantisationReader> = new Map([

@@ -8,7 +8,7 @@ import {
   type StoredMatrix,
 } from './encoding.ts';
 import { byColumns, type ByColumns } from './gptq.ts';
-import { readGroups, readInts } from './integers.ts';
+import { groupsInOrder, readInts, requireWholeGroups } from './integers.ts';
 import type { WeightFormat } from './quantisation.ts';
 
 /** The nibble of a word that holds its k-th row: a word holds rows 0, 2, 4, 6, 1, 3, 5, 7, the lowest nibble first. */
@@ -31,12 +31,13 @@ export function awq(
   const find = (suffix: string, dtypes: readonly Part['dtype'][], shape: number[]): Part =>
     finder.find({ name: named(suffix), dtypes, shapes: [shape] });
   const qweight = find('qweight', ['I32'], [cols, words]);
+  requireWholeGroups(qweight, cols, groupSize);
   const qzeros = find('qzeros', ['I32'], [groups, words]);
   const scales = find('scales', floatDtypes, [groups, rows]);
   const read = async (reader: PartReader): Promise<ByColumns> => {
     const zeros = await readInts(reader, qzeros, 0, groups * words);
     return {
-      groupOf: await readGroups(reader, null, { cols, groups, groupSize: groupSize ?? cols }),
+      groupOf: groupsInOrder(cols, groupSize),
       words: await readInts(reader, qweight, 0, cols * words),
       scales: await reader.floats(scales, 0, groups * rows),
       zeros: Uint8Array.from({ length: groups * rows }, (_, i) => nibble(zeros, words, Math.floor(i / rows), i % rows)),

@@ -7,7 +7,7 @@ import {
   type PartReader,
   type StoredMatrix,
 } from './encoding.ts';
-import { readGroups, readInts } from './integers.ts';
+import { groupsInOrder, readGroups, readInts } from './integers.ts';
 import { int4RowsOf } from './int4-rows.ts';
 import type { WeightFormat } from './quantisation.ts';
 
@@ -19,11 +19,11 @@ type Gptq = Extract<WeightFormat, { kind: 'gptq' }>;
  * group. The first version of the format stores zero − 1, modulo 2^bits; "gptq_v2" stores zero.
  */
 export function gptq(format: Gptq, matrix: StoredMatrix, finder: PartFinder): Encoding | undefined {
-  const { bits } = format;
+  const { bits, groupSize } = format;
   const { name, rows, cols, isVector } = matrix;
   const named = (suffix: string): string => besideWeight(name, suffix);
   if (isVector || finder.dtypeOf(named('qweight')) === undefined) return undefined;
-  const groups = format.groupSize === null ? 1 : Math.ceil(cols / format.groupSize);
+  const groups = groupSize === null ? 1 : Math.ceil(cols / groupSize);
   const words = (count: number): number => Math.ceil((count * bits) / 32);
   const find = (suffix: string, dtypes: readonly Part['dtype'][], shape: number[]): Part =>
     finder.find({ name: named(suffix), dtypes, shapes: [shape] });
@@ -31,12 +31,12 @@ export function gptq(format: Gptq, matrix: StoredMatrix, finder: PartFinder): En
     qweight: find('qweight', ['I32'], [words(cols), rows]),
     qzeros: find('qzeros', ['I32'], [groups, words(rows)]),
     scales: find('scales', floatDtypes, [groups, rows]),
-    order: finder.dtypeOf(named('g_idx')) === undefined ? null : find('g_idx', ['I32'], [cols]),
+    order: !format.reordered && finder.dtypeOf(named('g_idx')) === undefined ? null : find('g_idx', ['I32'], [cols]),
   };
   const mask = (1 << bits) - 1;
   const perWord = 32 / bits;
   const read = async (reader: PartReader): Promise<ByColumns> => ({
-    groupOf: await readGroups(reader, parts.order, { cols, groups, groupSize: format.groupSize ?? cols }),
+    groupOf: parts.order ? await readGroups(reader, parts.order, groupSize) : groupsInOrder(cols, groupSize),
     words: await readInts(reader, parts.qweight, 0, words(cols) * rows),
     scales: await reader.floats(parts.scales, 0, groups * rows),
     zeros: unpackZeros(await readInts(reader, parts.qzeros, 0, groups * words(rows)), rows, format),

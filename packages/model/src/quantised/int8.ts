@@ -1,5 +1,6 @@
 import { floatDtypes } from '../safetensors.ts';
 import type { Encoding, Part, PartFinder, StoredMatrix } from './encoding.ts';
+import { requireWholeGroups } from './integers.ts';
 import type { WeightFormat } from './quantisation.ts';
 
 type Int8Format = Extract<WeightFormat, { kind: 'int8' }>;
@@ -18,6 +19,7 @@ export function int8(
   const find = (suffix: string, dtypes: readonly Part['dtype'][]): Part =>
     finder.find({ name: `${name}_${suffix}`, dtypes, shapes });
   const weight = finder.find({ name, dtypes: ['I8'], shapes: [[rows, cols]] });
+  requireWholeGroups(weight, cols, width);
   const scale = find('scale', floatDtypes);
   const zero = symmetric ? null : find('zero_point', ['I8']);
   return {

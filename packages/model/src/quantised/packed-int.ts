@@ -10,7 +10,7 @@ import {
 } from './encoding.ts';
 import { int4RowsOf } from './int4-rows.ts';
 import type { WeightFormat } from './quantisation.ts';
-import { readGroups, readInts } from './integers.ts';
+import { groupsInOrder, readGroups, readInts, requireWholeGroups } from './integers.ts';
 
 type PackedInt = Extract<WeightFormat, { kind: 'packed-int' }>;
 
@@ -19,14 +19,15 @@ type PackedInt = Extract<WeightFormat, { kind: 'packed-int' }>;
  * column lowest; w = (code − zero point) × scale, both of the column's group. Zero points are packed likewise, along the rows.
  */
 export function packedInt(format: PackedInt, matrix: StoredMatrix, finder: PartFinder): Encoding | undefined {
-  const { bits, symmetric, reordered } = format;
+  const { bits, groupSize, symmetric, reordered } = format;
   const { name, rows, cols, isVector } = matrix;
   if (isVector || finder.dtypeOf(`${name}_packed`) === undefined) return undefined;
-  const groups = format.groupSize === null ? 1 : Math.ceil(cols / format.groupSize);
+  const groups = groupSize === null ? 1 : Math.ceil(cols / groupSize);
   const words = (count: number): number => Math.ceil((count * bits) / 32);
   const find = (suffix: string, dtypes: Part['dtype'][], ...shapes: number[][]) =>
     finder.find({ name: `${name}_${suffix}`, dtypes, shapes });
   const packed = find('packed', ['I32'], [rows, words(cols)]);
+  requireWholeGroups(packed, cols, groupSize);
   const scale = find('scale', [...floatDtypes], [rows, groups], ...(groups === 1 ? [[rows]] : []));
   const shape = find('shape', ['I64', 'I32'], [2]);
   const zero = symmetric ? null : find('zero_point', ['I32'], [words(rows), groups]);
@@ -40,7 +41,7 @@ export function packedInt(format: PackedInt, matrix: StoredMatrix, finder: PartF
       rowBytes: words(cols) * 4,
       scales: await reader.floats(scale, firstRow * groups, numRows * groups),
       zeros: zero ? await readZeros(reader, zero, { bits, firstRow, numRows, groups }) : null,
-      groupOf: await readGroups(reader, order, { cols, groups, groupSize: format.groupSize ?? cols }),
+      groupOf: order ? await readGroups(reader, order, groupSize) : groupsInOrder(cols, groupSize),
     };
   };
   return {

@@ -11,7 +11,7 @@ export type WeightFormat =
   /** FP4 with a power of two for 32 columns, as gpt-oss's `_blocks`, compressed-tensors' `weight_packed` or modelopt's `weight`. */
   | { kind: 'mxfp4'; stored: 'blocks' | 'packed' | 'weight' }
   /** GPTQ's integers; `zeroOffset` is what its stored zero points lack. */
-  | { kind: 'gptq'; bits: 2 | 4 | 8; groupSize: number | null; zeroOffset: 0 | 1 }
+  | { kind: 'gptq'; bits: 2 | 4 | 8; groupSize: number | null; zeroOffset: 0 | 1; reordered: boolean }
   /** AWQ's 4-bit integers (the layout "gemm"). */
   | { kind: 'awq'; groupSize: number | null };
 
