@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { allTensors, checkTensors } from './check-tensors.ts';
 import { CheckpointError } from './errors.ts';
+import { familyOf } from './families/index.ts';
 import type { Int4Rows } from './int4.ts';
 import { withoutMtp, type ModelConfig } from './model-config.ts';
 import type { Mxfp4Rows } from './mxfp4.ts';
@@ -73,7 +74,7 @@ export function checkpointOf(dir: string, config: ModelConfig, files: WeightFile
  * not part of the main model, so it may be absent altogether, but not in part.
  */
 function withMtpAsStored(config: ModelConfig, { tensors }: WeightFiles): ModelConfig {
-  const prefix = `model.layers.${config.numHiddenLayers}.`;
+  const { name: prefix } = familyOf(config.modelType).storedAt(`model.layers.${config.numHiddenLayers}.`, config);
   if (config.numNextnPredictLayers === 0 || [...tensors.keys()].some((name) => name.startsWith(prefix))) return config;
   return withoutMtp(config);
 }
