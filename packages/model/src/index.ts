@@ -10,6 +10,7 @@ export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 export { CheckpointError, messageOf, ModelError } from './errors.ts';
 export {
+  activate,
   addBias,
   EXPERT_ACTIVATIONS,
   type ExpertActivation,
@@ -19,8 +20,9 @@ export {
   swigluExpert,
   type SwigluWeights,
 } from './expert.ts';
+export { type ExpertLimit, expertLimit, type ExpertNorms, expertNorms } from './expert-limit.ts';
 export type { Int4Rows } from './int4.ts';
-export { decodeF16, encodeF16, f16ToF32, f32ToF16 } from './f16.ts';
+export { decodeF16, encodeF16, f16Exponent, f16ToF32, f32ToF16, MAX_F16_EXPONENT } from './f16.ts';
 export {
   createReferenceEngine,
   type EngineMtpRow,
@@ -51,6 +53,7 @@ export {
   withoutMtp,
 } from './model-config.ts';
 export { forwardMtp, NO_MTP } from './mtp.ts';
+export { decodeMxfp4, e2m1Of, E8M0_NAN, e8m0Of, MXFP4_BLOCK, type Mxfp4Rows } from './mxfp4.ts';
 export { scoredWindows, scorePerplexity } from './perplexity.ts';
 export { createRng, normalDraw, type Rng } from './rng.ts';
 export { ropeAngles } from './rope.ts';
@@ -87,8 +90,12 @@ export { type TemplateTraits } from './template-traits.ts';
 export { loadDenseWeights, loadExpert, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,
+  halfRows,
   type Int8Rows,
   pickAssignments,
+  readRow,
+  readRows,
+  type RowOutliers,
   rowRange,
   type RowSource,
   rowStart,
