@@ -36,7 +36,7 @@ export {
 export { checkTokens, forward, type ForwardResult, type HeadRow, masksAfterLayers, type Model } from './forward.ts';
 export { selectExperts } from './gate.ts';
 export { queryTemperature } from './gqa.ts';
-export { type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
+export { keptPositions, type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
 export { checkTruncate, KvCache, kvWidth, plainMhaWidth } from './kv-cache.ts';
 export { claimPositions, type ForwardObserver, type ForwardSegment, moeCall } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';

@@ -78,3 +78,12 @@ export function pageTablesOfLayers(config: PagedConfig, paging = kvPaging(config
     return onWindows ? fullTables + (seen.windowed++ % windowTables) : seen.full++ % fullTables;
   });
 }
+
+/**
+ * Positions that a sequence of `length` keeps, over all layers: those of a window but for the rows of the pass in progress. Room
+ * that a page has for more layers than it holds is counted too.
+ */
+export function keptPositions(config: PagedConfig, length: number): number {
+  const { layersPerPage, fullTables, windowTables, reach } = kvPaging(config);
+  return layersPerPage * (fullTables * length + windowTables * Math.min(length, reach + 1));
+}

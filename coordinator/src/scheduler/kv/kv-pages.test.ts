@@ -102,7 +102,7 @@ describe('pages of the KV cache', () => {
     // Collections keep room for deleted entries; its size is stable once all have been replaced several times.
     const settled = fill(4 * numPages);
     expect(pages.idlePages).toBeGreaterThan(numPages - 10);
-    // A key of 34 code units, its node, and a place in two collections: 324 B; 472 with a map in every node.
+    // A key of 34 code units, its node, and a place in two collections: 351 B.
     expect((settled - empty) / numPages).toBeLessThan(400);
     expect((fill(4 * numPages) - settled) / numPages).toBeLessThan(30);
   });

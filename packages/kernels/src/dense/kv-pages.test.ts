@@ -1,10 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { kvWidth, onePageTable, parseModelConfig, plainMhaWidth } from '@shoal/model';
+import { type KvPaging, kvPaging, kvWidth, onePageTable, parseModelConfig, plainMhaWidth } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { KvMemoryError, PAGE_POSITIONS, PagedCache, PagePool } from './kv-pages.ts';
 
 const published = join(import.meta.dirname, '../../../model/src/testing/published-configs');
+
+const FULL = { kind: 'full' } as const;
+const WINDOW = { kind: 'window', positions: 128 } as const;
 
 const pagesOf = ({ tables }: PagedCache): readonly number[] => tables[0]!.pages;
 
@@ -21,6 +24,28 @@ describe('the paged cache', () => {
     expect(allocated(kvWidth(attention))).toBe(70_394);
     expect(allocated(plainMhaWidth(attention))).toBe(3_997_818);
     expect(allocated(plainMhaWidth(attention)) / allocated(kvWidth(attention))).toBeCloseTo(56.8, 1);
+  });
+
+  it('takes half of it for a long text of gpt-oss-20b, whose windows of 128 positions keep 8 pages', () => {
+    const spans = Array.from({ length: 24 }, (_, layer) => (layer % 2 ? FULL : WINDOW));
+    const paging = kvPaging({
+      layerAttention: spans.map((span) => ({ span, rope: true })),
+      numHiddenLayers: 24,
+      numNextnPredictLayers: 0,
+      maxPositionEmbeddings: 131_072,
+    });
+    // 8 key heads of 64 values, as keys and as values.
+    const allocated = (from: KvPaging, length: number): number => {
+      const pool = new PagePool({ paging: from, width: 2 * 8 * 64 }, 2 ** 33, () => {});
+      const cache = new PagedCache(pool);
+      while (cache.length < length - 1) cache.append(Math.min(256, length - 1 - cache.length));
+      cache.append(1);
+      return pool.bytesInUse / length;
+    };
+    expect(allocated(onePageTable(24), 131_072)).toBe(49_200);
+    expect(allocated(paging, 131_072)).toBe(24_600 + (24_600 * 128) / 131_072);
+    expect(allocated(paging, 4096)).toBe(24_600 + (24_600 * 128) / 4096);
+    expect(allocated(paging, 128)).toBe(49_200);
   });
 
   it('keeps to its budget, and a refused append changes nothing', () => {
