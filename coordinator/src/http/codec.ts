@@ -40,11 +40,7 @@ export interface FimMarkers {
 }
 
 /** `vocabSize` is the model's, which may be larger than the tokenizer's: the ids between are of no text. */
-export function tokenizerCodec(
-  tokenizer: Tokenizer,
-  texts: TextEncoding,
-  vocabSize = tokenizer.vocabSize,
-): TextCodec {
+export function tokenizerCodec(tokenizer: Tokenizer, texts: TextEncoding, vocabSize = tokenizer.vocabSize): TextCodec {
   return {
     vocabSize,
     encode: (task, client) => texts.encode(task, client),
