@@ -28,12 +28,12 @@ const FIRST_BAD_SCALE = 0x7c00 >> 7;
 /** Outliers of a block at most. With more, its values are of all sizes, and the scale serves the largest. */
 const MAX_OUTLIERS = 2;
 /**
- * Values are outliers if the rest of their block needs a scale that is smaller by this many bytes, which is a factor of 8: then
- * the rest would lose 3 of its 7 bits or more, and the 4 bytes of an outlier are well spent.
+ * Values are outliers if the rest of their block needs a scale that is smaller by this many bytes, which is a factor of 4: then
+ * the rest would lose 2 of its 7 bits or more, and the 4 bytes of an outlier are well spent.
  */
-const OUTLIER_GAP = 24;
+const OUTLIER_GAP = 16;
 /** Less than the factor between magnitudes whose scales are OUTLIER_GAP apart: scales are up to an eighth above what is needed. */
-const LEAST_FACTOR = 7;
+const LEAST_FACTOR = 3.5;
 
 /** Returns the scale that a byte stands for. */
 export function rowScale(byte: number): number {
