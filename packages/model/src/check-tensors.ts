@@ -20,7 +20,8 @@ const REDUNDANT = [
 ];
 
 /** Ranges of activations and of a quantised KV cache: neither is quantised here, and the weights don't depend on them. */
-const OF_ACTIVATIONS = /\.(input_scale|input_global_scale|input_zero_point|activation_scale|output_scale|[kqv]_scale)$/;
+const OF_ACTIVATIONS =
+  /\.(input_scale|input_global_scale|input_zero_point|activation_scale|output_scale|prob_scale|kv_scale|[kqv]_scale)$/;
 
 /**
  * Checks that a checkpoint holds every tensor of `specs` in the right type and shape, and no other: a bias that is
