@@ -116,7 +116,7 @@ async function assemble(
   const { model, forward, localLayers } = await openDense(config, packed);
   closeLater(forward);
   const norms = new NormLimits();
-  const onLoaded = norms.learnProduct.bind(norms);
+  const onLoaded = norms.learn.bind(norms);
   const start = { options: config, choice: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, onDamage, events };
   const localExperts = closeLater(startLocalExperts(packed, start));
   await localExperts.load(hooks.onLoadProgress);
@@ -189,8 +189,8 @@ async function packedModel(
     return ensurePacked({
       modelDir,
       cacheDir,
-      quant: quant ?? 'f16',
-      ...(denseQuant && { denseQuant }),
+      quant,
+      denseQuant,
       ...(onPackProgress && { onProgress: onPackProgress }),
       ...(onNotice && { onNotice }),
       ...(signal && { signal }),
@@ -205,7 +205,7 @@ async function packedModel(
 }
 
 function refuseOther(flag: string, wanted: string | undefined, packed: string, dir: string): void {
-  if (wanted === undefined || wanted === packed) return;
+  if (wanted === undefined || wanted === 'auto' || wanted === packed) return;
   throw new UsageError(
     `${dir} is packed as ${packed}: leave ${flag} ${wanted} out, or give --model the checkpoint that it was packed from`,
   );

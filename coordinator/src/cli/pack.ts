@@ -1,4 +1,4 @@
-import { type Manifest, QUANTS } from '@shoal/weights';
+import { type Manifest, QUANT_CHOICES } from '@shoal/weights';
 import { openPacked, packModel } from '@shoal/weights/node';
 import { choice, integer, SWITCH, text } from '../base/option-values.ts';
 import { option, type OptionValues } from '../base/options.ts';
@@ -10,10 +10,12 @@ import { formatBytes, withProgress } from './progress.ts';
 const OPTIONS = {
   model: option('model', text('DIR'), { help: 'Hugging Face model directory (config.json and *.safetensors)' }),
   out: option('out', text('DIR'), { help: 'directory for the packed model' }),
-  quant: option('quant', choice(...QUANTS), {
-    help: 'format of the experts; q8 and q4 are blocks of 32 values with an f16 scale',
+  quant: option('quant', choice(...QUANT_CHOICES), {
+    help:
+      'format of the experts; q8 and q4 are blocks of 32 values with an f16 scale; auto is mxfp4 where the checkpoint has that, ' +
+      'else q4',
   }),
-  denseQuant: { ...CONFIG_OPTIONS.denseQuant, defaultText: 'f16' },
+  denseQuant: { ...CONFIG_OPTIONS.denseQuant, defaultText: 'f16, or q8 with --quant auto' },
   threads: option('threads', integer(0, MAX_THREADS), {
     defaultText: 'one per core, within 1 GiB of memory',
     help: 'threads that pack, 0 to pack on the main thread',
@@ -48,7 +50,7 @@ async function pack(options: PackOptions, io: CommandIo, signal: AbortSignal): P
   if (modelDir !== undefined && quant === undefined) throw new UsageError(`--quant ${OPTIONS.quant.value} is missing`);
   const startedMs = performance.now();
   if (modelDir !== undefined) {
-    const formats = { quant: quant!, ...(denseQuant && { denseQuant }) };
+    const formats = { quant, denseQuant };
     const more = { measure, signal, ...(threads !== undefined && { threads }) };
     await withProgress(io, 'packing', (onProgress) => packModel({ modelDir, outDir, ...formats, ...more, onProgress }));
   }

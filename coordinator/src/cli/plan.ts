@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type ModelConfig, withoutMtp } from '@shoal/model';
 import { readModelConfig } from '@shoal/model/node';
 import { PLEDGE_FILL } from '@shoal/placement';
-import { type DenseFormat, parseManifest, type Quant } from '@shoal/weights';
+import { chooseFormats, type Formats, parseManifest, type WantedFormats } from '@shoal/weights';
 import { isPackedDir } from '@shoal/weights/node';
 import { integer, SIZE, SWITCH, text, TIME } from '../base/option-values.ts';
 import { option, type OptionValues } from '../base/options.ts';
@@ -23,8 +23,8 @@ const OPTIONS = {
     required: true,
     help: `what each tab lends, as 1GiB; ${100 * PLEDGE_FILL} % of it holds experts`,
   }),
-  quant: { ...CONFIG_OPTIONS.quant, defaultText: "q4, or a packed directory's own" },
-  denseQuant: { ...CONFIG_OPTIONS.denseQuant, defaultText: "q8, or a packed directory's own" },
+  quant: { ...CONFIG_OPTIONS.quant, defaultText: "auto, or a packed directory's own" },
+  denseQuant: { ...CONFIG_OPTIONS.denseQuant, defaultText: "auto, or a packed directory's own" },
   replicas: option('replicas', integer(1), { default: '1', help: 'copies of each expert, in different tabs' }),
   rttMs: option('rtt', TIME, { default: '20ms', help: 'round trip between coordinator and tabs' }),
   context: option('context', integer(1), {
@@ -53,8 +53,7 @@ and what bounds the speed. Reads only the config (and the index), so the weights
     const { tabBytes, replicas, rttMs } = options;
     const plan = planServing({
       config,
-      quant: options.quant ?? model.quant,
-      denseQuant: options.denseQuant ?? model.denseQuant,
+      ...formatsOf(model, options),
       tabBytes,
       replicas,
       rttMs,
@@ -68,8 +67,15 @@ and what bounds the speed. Reads only the config (and the index), so the weights
 
 interface ModelToPlan {
   config: ModelConfig;
-  quant: Quant;
-  denseQuant: DenseFormat;
+  /** Those of a packed model. */
+  own?: Formats;
+}
+
+function formatsOf({ config, own }: ModelToPlan, { quant = 'auto', denseQuant = 'auto' }: WantedFormats): Formats {
+  return chooseFormats(config, {
+    quant: quant === 'auto' && own ? own.quant : quant,
+    denseQuant: denseQuant === 'auto' && own ? own.denseQuant : denseQuant,
+  });
 }
 
 /** Reads a directory of either kind, or a bare config. Only an index or a manifest shows whether there is an MTP module. */
@@ -77,17 +83,16 @@ async function readModel(path: string): Promise<ModelToPlan> {
   const isFile = (await stat(path).catch(() => undefined))?.isFile() === true;
   const configPath = isFile ? path : join(path, 'config.json');
   const config = await readModelConfig(configPath);
-  const formats = { quant: 'q4', denseQuant: 'q8' } as const;
-  if (isFile) return { config, ...formats };
+  if (isFile) return { config };
   if (await isPackedDir(path)) {
     const manifestPath = join(path, 'manifest.json');
     const manifest = parseManifest(await readFile(manifestPath, 'utf8'), manifestPath);
     const packed = manifest.numNextnPredictLayers === 0 ? withoutMtp(config) : config;
-    return { config: packed, quant: manifest.shape.quant, denseQuant: manifest.dense.format };
+    return { config: packed, own: { quant: manifest.shape.quant, denseQuant: manifest.dense.format } };
   }
   const index = await readFile(join(path, 'model.safetensors.index.json'), 'utf8').catch(() => undefined);
   const mtpPrefix = `"model.layers.${config.numHiddenLayers}.`;
-  return { config: index !== undefined && !index.includes(mtpPrefix) ? withoutMtp(config) : config, ...formats };
+  return { config: index !== undefined && !index.includes(mtpPrefix) ? withoutMtp(config) : config };
 }
 
 const rate = (perSecond: number): string => `${perSecond.toPrecision(3)} tokens/s`;

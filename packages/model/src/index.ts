@@ -11,6 +11,7 @@ export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 export { CheckpointError, messageOf, ModelError } from './errors.ts';
 export {
+  activate,
   addBias,
   EXPERT_ACTIVATIONS,
   type ExpertActivation,
@@ -20,6 +21,7 @@ export {
   swigluExpert,
   type SwigluWeights,
 } from './expert.ts';
+export { type ExpertLimit, expertLimit, type ExpertNorms, expertNorms } from './expert-limit.ts';
 export type { Int4Rows } from './int4.ts';
 export { decodeF16, encodeF16, f16Exponent, f16ToF32, f32ToF16, MAX_F16_EXPONENT } from './f16.ts';
 export {
@@ -28,12 +30,14 @@ export {
   type EngineRow,
   type ForwardEngine,
   type KvPageBudget,
+  type PageTable,
   type SequenceCache,
   type SequencePages,
 } from './forward-engine.ts';
 export { checkTokens, forward, type ForwardResult, type HeadRow, masksAfterLayers, type Model } from './forward.ts';
 export { selectExperts } from './gate.ts';
 export { queryTemperature } from './gqa.ts';
+export { keptPositions, type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
 export { checkTruncate, KvCache, kvWidth, plainMhaWidth } from './kv-cache.ts';
 export { claimPositions, type ForwardObserver, type ForwardSegment, moeCall } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
@@ -50,6 +54,7 @@ export {
   withoutMtp,
 } from './model-config.ts';
 export { forwardMtp, NO_MTP } from './mtp.ts';
+export { decodeMxfp4, e2m1Of, E8M0_NAN, e8m0Of, MXFP4_BLOCK, type Mxfp4Rows } from './mxfp4.ts';
 export { scoredWindows, scorePerplexity } from './perplexity.ts';
 export { createRng, normalDraw, type Rng } from './rng.ts';
 export { ropeAngles } from './rope.ts';

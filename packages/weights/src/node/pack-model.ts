@@ -2,11 +2,12 @@ import { readdir, rm } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expertLayers, messageOf, type ModelConfig, moeLayers } from '@shoal/model';
-import { openCheckpoint, type Checkpoint } from '@shoal/model/node';
-import type { DenseFormat } from '../dense/panels.ts';
+import { type Checkpoint, openCheckpoint, readModelConfig } from '@shoal/model/node';
+import { chooseFormats, type Formats, type WantedFormats } from '../choose-formats.ts';
+import { DENSE_FORMATS } from '../dense/panels.ts';
 import { WeightsError, type WeightsErrorReason } from '../errors.ts';
-import { type Quant, shardBytes } from '../layout.ts';
-import { FORMAT_VERSION, PACKER_VERSION, type Manifest } from '../manifest.ts';
+import { expertShape, QUANTS, shardBytes } from '../layout.ts';
+import { FORMAT_VERSION, formatVersionOf, PACKER_VERSION, type Manifest } from '../manifest.ts';
 import {
   asWriteError,
   DENSE_PART_FILE,
@@ -40,14 +41,10 @@ import { readManifest, sealManifest } from './packed-manifest.ts';
 import { type Damage, openPacked, type OpenPackedOptions, type PackedModel } from './packed-model.ts';
 import { sumByKind } from './squared-error.ts';
 
-export interface PackOptions {
+export interface PackOptions extends WantedFormats {
   /** A Hugging Face model directory. */
   modelDir: string;
   outDir: string;
-  /** Format of the experts. */
-  quant: Quant;
-  /** Format of the dense engine's weights; f16 by default. */
-  denseQuant?: DenseFormat;
   /** Name in the manifest; the directory's name by default. */
   modelId?: string;
   /** Whether to measure the error of packing for the manifest's `nmse`, which takes about half as long again. */
@@ -63,7 +60,6 @@ export interface PackOptions {
 
 /** Room for the manifest, the journal, the tokenizer and the lock. */
 const SPARE_BYTES = 64 * 1024 * 1024;
-const DEFAULT_DENSE: DenseFormat = 'f16';
 /** Of the digest in the name of a folder in the cache: 64 bits. */
 const DIGEST_CHARS = 16;
 /** From finding another packer at work until it is looked at again. */
@@ -81,10 +77,25 @@ export async function packModel(options: PackOptions): Promise<Manifest> {
   const { modelDir, outDir } = options;
   const fingerprint = await sourceFingerprint(modelDir);
   await refuseOutput(modelDir, outDir);
-  return (await checkCurrent(options, fingerprint)) ?? packAnew(options, fingerprint);
+  const packing = await withFormats(options);
+  return (await checkCurrent(packing, fingerprint)) ?? packAnew(packing, fingerprint);
 }
 
-async function packAnew(options: PackOptions, fingerprint: string): Promise<Manifest> {
+/** With the formats that were wanted for this model. */
+async function withFormats<T extends WantedFormats & { modelDir: string }>(options: T): Promise<T & Formats> {
+  return { ...options, ...chooseFormats(await configOf(options.modelDir), options) };
+}
+
+async function configOf(modelDir: string): Promise<ModelConfig> {
+  if (!modelDir.endsWith('.gguf')) return readModelConfig(join(modelDir, 'config.json'));
+  const checkpoint = await openCheckpoint(modelDir);
+  await checkpoint.close();
+  return checkpoint.config;
+}
+
+type Packing = PackOptions & Formats;
+
+async function packAnew(options: Packing, fingerprint: string): Promise<Manifest> {
   const { modelDir, outDir } = options;
   await makeFolder(join(outDir, SHARD_DIR));
   const lock = await lockFolder(outDir);
@@ -118,8 +129,9 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
   const { modelDir, cacheDir, onDamage, onNotice = () => {} } = options;
   const modelId = options.modelId ?? basename(resolve(modelDir));
   const fingerprint = await sourceFingerprint(modelDir);
-  const name = cacheName(options, modelId, fingerprint);
-  const packing: PackOptions = { ...options, modelId, outDir: join(cacheDir, name) };
+  const formats = await withFormats(options);
+  const name = cacheName(formats, modelId, fingerprint);
+  const packing: Packing = { ...formats, modelId, outDir: join(cacheDir, name) };
   const { outDir } = packing;
   await refuseOutput(modelDir, outDir);
   for (let waits = 0; ; waits++) {
@@ -164,7 +176,7 @@ function packedBytes({ shards, shardBytes, dense }: Manifest): number {
  * coordinator may be serving from them.
  */
 async function openMended(
-  packing: PackOptions,
+  packing: Packing,
   fingerprint: string,
   { onDamage = () => {}, onNotice }: Pick<EnsurePackedOptions, 'onDamage'> & { onNotice: (text: string) => void },
 ): Promise<PackedModel | undefined> {
@@ -188,7 +200,7 @@ async function openMended(
 }
 
 /** Names the checkpoint's content, the formats, and the versions that decide about the bytes. */
-function cacheName({ quant, denseQuant = DEFAULT_DENSE }: EnsurePackedOptions, modelId: string, fingerprint: string) {
+function cacheName({ quant, denseQuant }: Formats, modelId: string, fingerprint: string) {
   const digest = sha256(JSON.stringify([modelId, fingerprint, FORMAT_VERSION, PACKER_VERSION])).slice(0, DIGEST_CHARS);
   return `${nameStem(modelId)}-${quant}-${denseQuant}-${digest}`;
 }
@@ -196,13 +208,14 @@ function cacheName({ quant, denseQuant = DEFAULT_DENSE }: EnsurePackedOptions, m
 /** Whether a folder of the cache holds the same model in some format, packed by this version or an earlier one. */
 function isOfModel(folder: string, modelId: string): boolean {
   const stem = nameStem(modelId);
-  return folder.startsWith(stem) && /^-(f16|q8|q4)-(f32|f16|q8|q4)(-[0-9a-f]{16})?$/.test(folder.slice(stem.length));
+  const pattern = new RegExp(`^-(${QUANTS.join('|')})-(${DENSE_FORMATS.join('|')})(-[0-9a-f]{16})?$`);
+  return folder.startsWith(stem) && pattern.test(folder.slice(stem.length));
 }
 
 const nameStem = (modelId: string): string => modelId.replace(/[^\w.-]/g, '_');
 
 /** The manifest of a folder that was packed from this checkpoint in these formats, after everything in it was checked. */
-async function checkCurrent(options: PackOptions, fingerprint: string): Promise<Manifest | undefined> {
+async function checkCurrent(options: Packing, fingerprint: string): Promise<Manifest | undefined> {
   const { onProgress, signal } = options;
   const packed = await openCurrent(options, fingerprint);
   if (!packed) return undefined;
@@ -226,11 +239,11 @@ async function checkCurrent(options: PackOptions, fingerprint: string): Promise<
  * told what could not be mended.
  */
 async function openCurrent(
-  options: PackOptions,
+  options: Packing,
   fingerprint: string,
   { onDamage, onLost = () => {} }: Pick<OpenPackedOptions, 'onDamage'> & { onLost?: (error: Error) => void } = {},
 ): Promise<PackedModel | undefined> {
-  const { modelDir, outDir, quant, denseQuant = DEFAULT_DENSE, measure } = options;
+  const { modelDir, outDir, quant, denseQuant, measure } = options;
   try {
     const { sourceFingerprint, packerVersion, shape, dense, nmse } = await readManifest(outDir);
     const isCurrent =
@@ -252,20 +265,20 @@ function isReason(error: unknown, ...reasons: WeightsErrorReason[]): boolean {
 }
 
 async function packInto(
-  options: PackOptions,
+  options: Packing,
   checkpoint: Checkpoint,
   { fingerprint, lock }: { fingerprint: string; lock: PackLock },
 ): Promise<Manifest> {
-  const { outDir, modelDir, quant, denseQuant: dense = DEFAULT_DENSE, measure = false, signal } = options;
+  const { outDir, modelDir, quant, denseQuant: dense, measure = false, signal } = options;
   const { config } = checkpoint;
   if (moeLayers(config).length === 0) {
     throw new WeightsError('bad-model', `${modelDir} has no layers with routed experts`);
   }
-  const shape = { hiddenSize: config.hiddenSize, moeIntermediateSize: config.moeIntermediateSize, quant };
+  const shape = expertShape(config, quant);
   const schedule = schedulePack(checkpoint, shape, dense);
   // From here on the folder is incomplete.
   await writing(outDir, rm(join(outDir, MANIFEST_FILE), { force: true }));
-  const versions = { format: FORMAT_VERSION, packer: PACKER_VERSION };
+  const versions = { format: formatVersionOf(shape), packer: PACKER_VERSION };
   const journal = await openJournal(outDir, JSON.stringify({ fingerprint, shape, dense, ...versions }));
   try {
     await openDensePart(outDir, schedule, journal.finished.length > 0);
@@ -325,7 +338,7 @@ function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): 
   const dense = schedule.layout.segments.flatMap(({ entries }) => entries);
   const sums = sumByKind([...finished.values()].flatMap(({ errors }) => errors ?? []));
   return sealManifest({
-    formatVersion: FORMAT_VERSION,
+    formatVersion: formatVersionOf(schedule.shape),
     packerVersion: PACKER_VERSION,
     modelId: options.modelId ?? basename(resolve(options.modelDir)),
     shape: schedule.shape,
