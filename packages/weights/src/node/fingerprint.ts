@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '@shoal/model';
+import { ggufFingerprint } from '@shoal/model/node';
 import { WeightsError } from '../errors.ts';
 import { isCopied } from './model-files.ts';
 
@@ -14,6 +15,7 @@ const MAX_HEADER_BYTES = 128 * 1024 * 1024;
  * which only makes it be packed again. Throws WeightsError `bad-model`, naming the file that cannot be read.
  */
 export async function sourceFingerprint(modelDir: string): Promise<string> {
+  if (modelDir.endsWith('.gguf')) return ggufFingerprint(modelDir);
   const hash = createHash('sha256');
   let path = modelDir;
   try {

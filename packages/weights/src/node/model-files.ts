@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ggufFiles } from '@shoal/model/node';
 import { WeightsError } from '../errors.ts';
 import type { Manifest } from '../manifest.ts';
 import { sha256, writeWhole } from './files.ts';
@@ -17,15 +18,24 @@ export function isCopied(name: string): boolean {
 /** Copies a checkpoint's small files into a packed model's folder. Throws WeightsError `bad-model` or `disk-full`. */
 export async function copyModelFiles(modelDir: string, outDir: string): Promise<Manifest['files']> {
   const files: Manifest['files'] = [];
+  for (const { name, bytes } of await smallFiles(modelDir)) {
+    await writeWhole(join(outDir, name), bytes);
+    files.push({ name, bytes: bytes.byteLength, sha256: sha256(bytes) });
+  }
+  return files;
+}
+
+/** A directory's small files, or those that a GGUF file's metadata make. */
+async function smallFiles(modelDir: string): Promise<{ name: string; bytes: Uint8Array }[]> {
+  if (modelDir.endsWith('.gguf')) return ggufFiles(modelDir);
+  const files: { name: string; bytes: Uint8Array }[] = [];
   for (const name of (await readdir(modelDir)).filter(isCopied).sort()) {
     const path = join(modelDir, name);
     const { size } = await stat(path);
     if (size > MAX_FILE_BYTES) {
       throw new WeightsError('bad-model', `${path} has ${size} bytes, more than the limit of ${MAX_FILE_BYTES}`);
     }
-    const bytes = await readFile(path);
-    await writeWhole(join(outDir, name), bytes);
-    files.push({ name, bytes: bytes.byteLength, sha256: sha256(bytes) });
+    files.push({ name, bytes: await readFile(path) });
   }
   return files;
 }
