@@ -9,7 +9,7 @@ import type { Mxfp4Rows } from './mxfp4.ts';
 import { dtypeBytes, toFloat32, type TensorInfo } from './safetensors.ts';
 import { storedShape } from './stored-part.ts';
 import { TensorSpec } from './tensors.ts';
-import { openWeightFiles, type WeightFiles } from './weight-files.ts';
+import { type OpenWeightFile, openWeightFiles, type WeightFiles } from './weight-files.ts';
 
 /** Block scales kept between reads of rows: V3's largest takes 13 KB. */
 const MAX_RECENT_SCALES = 16;
@@ -74,10 +74,13 @@ export class RowScratch {
   }
 }
 
-/** Opens a Hugging Face model directory: `config.json` with `model.safetensors` or `model.safetensors.index.json`. */
-export async function openDirectory(dir: string): Promise<Checkpoint> {
+/**
+ * Opens a Hugging Face model directory: `config.json` with `model.safetensors` or `model.safetensors.index.json`. With `openFile`
+ * the weights may be elsewhere.
+ */
+export async function openDirectory(dir: string, openFile?: OpenWeightFile): Promise<Checkpoint> {
   const config = parseModelConfig(await readJson(join(dir, 'config.json')), join(dir, 'config.json'));
-  const files = await openWeightFiles(dir);
+  const files = await openWeightFiles(dir, openFile);
   return new SafetensorsCheckpoint(dir, withMtpAsStored(config, files), files);
 }
 

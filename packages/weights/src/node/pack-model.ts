@@ -1,8 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expertLayers, messageOf, type ModelConfig, moeLayers } from '@shoal/model';
-import { openCheckpoint, type Checkpoint } from '@shoal/model/node';
 import type { DenseFormat } from '../dense/panels.ts';
 import { WeightsError, type WeightsErrorReason } from '../errors.ts';
 import { type Quant, shardBytes } from '../layout.ts';
@@ -19,10 +18,11 @@ import {
   TEMP_PREFIX,
   writeWhole,
 } from './files.ts';
-import { sourceFingerprint } from './fingerprint.ts';
+import { STAGE_DIR } from './hub/stage.ts';
+import { sumOf } from './jobs.ts';
 import { JOURNAL_FILE, openJournal, type JournalEntry } from './journal.ts';
 import { lockFolder, type PackLock } from './lock.ts';
-import { copyModelFiles, isCopied } from './model-files.ts';
+import { isCopied, writeModelFiles } from './model-files.ts';
 import { openPool, threadsFor } from './pack-pool.ts';
 import {
   closeDensePart,
@@ -34,21 +34,27 @@ import {
   progressMeter,
   schedulePack,
   runJobs,
-  sumOf,
+  SPARE_BYTES,
 } from './pack-run.ts';
 import { readManifest, sealManifest } from './packed-manifest.ts';
 import { type Damage, openPacked, type OpenPackedOptions, type PackedModel } from './packed-model.ts';
+import type { ModelSource, PackInput } from './source/model-source.ts';
+import { localSource } from './source/open-source.ts';
 import { sumByKind } from './squared-error.ts';
 
-export interface PackOptions {
-  /** A Hugging Face model directory. */
-  modelDir: string;
+/** What is packed: a model's directory or GGUF file, or a source that was opened. */
+export type PackedFrom = { modelDir: string } | { source: ModelSource };
+
+export type PackOptions = PackSettings & PackedFrom;
+type Packing = PackSettings & { source: ModelSource };
+
+export interface PackSettings {
   outDir: string;
   /** Format of the experts. */
   quant: Quant;
   /** Format of the dense engine's weights; f16 by default. */
   denseQuant?: DenseFormat;
-  /** Name in the manifest; the directory's name by default. */
+  /** Name in the manifest; the source's by default. */
   modelId?: string;
   /** Whether to measure the error of packing for the manifest's `nmse`, which takes about half as long again. */
   measure?: boolean;
@@ -61,8 +67,6 @@ export interface PackOptions {
   freeBytes?: (dir: string) => Promise<number>;
 }
 
-/** Room for the manifest, the journal, the tokenizer and the lock. */
-const SPARE_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DENSE: DenseFormat = 'f16';
 /** Of the digest in the name of a folder in the cache: 64 bits. */
 const DIGEST_CHARS = 16;
@@ -78,31 +82,37 @@ const BUSY_RETRY_MS = 500;
  * error.
  */
 export async function packModel(options: PackOptions): Promise<Manifest> {
-  const { modelDir, outDir } = options;
-  const fingerprint = await sourceFingerprint(modelDir);
-  await refuseOutput(modelDir, outDir);
-  return (await checkCurrent(options, fingerprint)) ?? packAnew(options, fingerprint);
+  const source = sourceOf(options);
+  const packing = { ...options, source };
+  const fingerprint = await source.fingerprint();
+  await refuseOutput(source.dir, options.outDir);
+  return (await checkCurrent(packing, fingerprint)) ?? packAnew(packing, fingerprint);
 }
 
-async function packAnew(options: PackOptions, fingerprint: string): Promise<Manifest> {
-  const { modelDir, outDir } = options;
+function sourceOf(from: PackedFrom): ModelSource {
+  return 'source' in from ? from.source : localSource(from.modelDir);
+}
+
+async function packAnew(options: Packing, fingerprint: string): Promise<Manifest> {
+  const { source, outDir } = options;
   await makeFolder(join(outDir, SHARD_DIR));
   const lock = await lockFolder(outDir);
   try {
-    const checkpoint = await openCheckpoint(modelDir);
+    const input = await source.openForPacking(outDir);
     try {
-      checkpoint.check();
-      return await packInto(options, checkpoint, { fingerprint, lock });
+      input.checkpoint.check();
+      return await packInto(options, input, { fingerprint, lock });
     } finally {
-      await checkpoint.close();
+      await input.close();
     }
   } finally {
     await lock.release();
   }
 }
 
-export interface EnsurePackedOptions
-  extends Omit<PackOptions, 'outDir' | 'measure'>, Pick<OpenPackedOptions, 'onDamage'> {
+export type EnsurePackedOptions = EnsurePackedSettings & PackedFrom;
+
+interface EnsurePackedSettings extends Omit<PackSettings, 'outDir' | 'measure'>, Pick<OpenPackedOptions, 'onDamage'> {
   /** Parent of the packed models' folders. */
   cacheDir: string;
   /** Called with a sentence about what takes long or room: another packer's work that is waited for, older packed models. */
@@ -115,13 +125,14 @@ export interface EnsurePackedOptions
  * packing the same one, waits for it.
  */
 export async function ensurePacked(options: EnsurePackedOptions): Promise<PackedModel> {
-  const { modelDir, cacheDir, onDamage, onNotice = () => {} } = options;
-  const modelId = options.modelId ?? basename(resolve(modelDir));
-  const fingerprint = await sourceFingerprint(modelDir);
+  const { cacheDir, onDamage, onNotice = () => {} } = options;
+  const source = sourceOf(options);
+  const { modelId = source.modelId } = options;
+  const fingerprint = await source.fingerprint();
   const name = cacheName(options, modelId, fingerprint);
-  const packing: PackOptions = { ...options, modelId, outDir: join(cacheDir, name) };
+  const packing = { ...options, source, modelId, outDir: join(cacheDir, name) };
   const { outDir } = packing;
-  await refuseOutput(modelDir, outDir);
+  await refuseOutput(source.dir, outDir);
   for (let waits = 0; ; waits++) {
     const opened = await openMended(packing, fingerprint, { onDamage, onNotice });
     if (opened) return opened;
@@ -129,7 +140,7 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
     if (waits === 0 && others !== undefined) onNotice(others);
     try {
       await packAnew(packing, fingerprint);
-      return await openPacked(outDir, { checkpointDir: modelDir, onDamage });
+      return await openPacked(outDir, { checkpoint: source.spec, onDamage });
     } catch (error) {
       if (isReason(error, 'disk-full') && others !== undefined) {
         throw new WeightsError('disk-full', `${messageOf(error)}. ${others}`, { cause: error });
@@ -164,17 +175,17 @@ function packedBytes({ shards, shardBytes, dense }: Manifest): number {
  * coordinator may be serving from them.
  */
 async function openMended(
-  packing: PackOptions,
+  packing: Packing,
   fingerprint: string,
   { onDamage = () => {}, onNotice }: Pick<EnsurePackedOptions, 'onDamage'> & { onNotice: (text: string) => void },
 ): Promise<PackedModel | undefined> {
-  const { modelDir, outDir } = packing;
+  const { source, outDir } = packing;
   let found: Damage[] | undefined = [];
   const opened = await openCurrent(packing, fingerprint, {
     onDamage: (damage) => (found ? found.push(damage) : onDamage(damage)),
     onLost: (error) => {
       if (isReason(error.cause, 'changed')) {
-        const why = `${modelDir} no longer holds what was packed, though its files have kept their sizes and times`;
+        const why = `${source.spec} no longer holds what was packed, though its files have kept their sizes and times`;
         const remedy = `delete ${outDir} if no coordinator serves from it, or touch the files of the checkpoint`;
         throw new WeightsError('changed', `${outDir} is damaged, and ${why}; ${remedy}`, { cause: error });
       }
@@ -188,7 +199,7 @@ async function openMended(
 }
 
 /** Names the checkpoint's content, the formats, and the versions that decide about the bytes. */
-function cacheName({ quant, denseQuant = DEFAULT_DENSE }: EnsurePackedOptions, modelId: string, fingerprint: string) {
+function cacheName({ quant, denseQuant = DEFAULT_DENSE }: EnsurePackedSettings, modelId: string, fingerprint: string) {
   const digest = sha256(JSON.stringify([modelId, fingerprint, FORMAT_VERSION, PACKER_VERSION])).slice(0, DIGEST_CHARS);
   return `${nameStem(modelId)}-${quant}-${denseQuant}-${digest}`;
 }
@@ -202,7 +213,7 @@ function isOfModel(folder: string, modelId: string): boolean {
 const nameStem = (modelId: string): string => modelId.replace(/[^\w.-]/g, '_');
 
 /** The manifest of a folder that was packed from this checkpoint in these formats, after everything in it was checked. */
-async function checkCurrent(options: PackOptions, fingerprint: string): Promise<Manifest | undefined> {
+async function checkCurrent(options: Packing, fingerprint: string): Promise<Manifest | undefined> {
   const { onProgress, signal } = options;
   const packed = await openCurrent(options, fingerprint);
   if (!packed) return undefined;
@@ -226,11 +237,11 @@ async function checkCurrent(options: PackOptions, fingerprint: string): Promise<
  * told what could not be mended.
  */
 async function openCurrent(
-  options: PackOptions,
+  options: Packing,
   fingerprint: string,
   { onDamage, onLost = () => {} }: Pick<OpenPackedOptions, 'onDamage'> & { onLost?: (error: Error) => void } = {},
 ): Promise<PackedModel | undefined> {
-  const { modelDir, outDir, quant, denseQuant = DEFAULT_DENSE, measure } = options;
+  const { source, outDir, quant, denseQuant = DEFAULT_DENSE, measure } = options;
   try {
     const { sourceFingerprint, packerVersion, shape, dense, nmse } = await readManifest(outDir);
     const isCurrent =
@@ -239,7 +250,7 @@ async function openCurrent(
       shape.quant === quant &&
       dense.format === denseQuant &&
       (nmse !== undefined || !measure);
-    return isCurrent ? await openPacked(outDir, { checkpointDir: modelDir, onDamage }) : undefined;
+    return isCurrent ? await openPacked(outDir, { checkpoint: source.spec, onDamage }) : undefined;
   } catch (error) {
     if (isReason(error, 'corrupt')) onLost(error as Error);
     if (isReason(error, 'corrupt', 'not-packed', 'bad-manifest')) return undefined;
@@ -252,14 +263,14 @@ function isReason(error: unknown, ...reasons: WeightsErrorReason[]): boolean {
 }
 
 async function packInto(
-  options: PackOptions,
-  checkpoint: Checkpoint,
+  options: Packing,
+  { checkpoint, place, schedule: scheduleInput }: PackInput,
   { fingerprint, lock }: { fingerprint: string; lock: PackLock },
 ): Promise<Manifest> {
-  const { outDir, modelDir, quant, denseQuant: dense = DEFAULT_DENSE, measure = false, signal } = options;
+  const { outDir, source, quant, denseQuant: dense = DEFAULT_DENSE, measure = false, signal } = options;
   const { config } = checkpoint;
   if (moeLayers(config).length === 0) {
-    throw new WeightsError('bad-model', `${modelDir} has no layers with routed experts`);
+    throw new WeightsError('bad-model', `${source.spec} has no layers with routed experts`);
   }
   const shape = { hiddenSize: config.hiddenSize, moeIntermediateSize: config.moeIntermediateSize, quant };
   const schedule = schedulePack(checkpoint, shape, dense);
@@ -271,17 +282,27 @@ async function packInto(
     await openDensePart(outDir, schedule, journal.finished.length > 0);
     const finished = await finishedJobs(schedule, { outDir, journal, measured: measure, signal });
     const left = schedule.jobs.filter(({ key }) => !finished.has(key));
-    await refuseSmallDisk(options, sumOf(left, 'packedBytes'));
+    const input = scheduleInput(left);
+    await refuseSmallDisk(options, sumOf(left, 'packedBytes'), input.roomBytes);
     const threads = options.threads ?? threadsFor(shape, sumOf(left, 'sourceBytes'));
-    const pool = openPool({ modelDir, outDir, shape, dense, measure, denseFile: DENSE_PART_FILE }, checkpoint, threads);
+    const pool = openPool({ place, outDir, shape, dense, measure, denseFile: DENSE_PART_FILE }, checkpoint, threads);
     try {
-      await runJobs(schedule, finished, { outDir, pool, journal, signal, onProgress: options.onProgress });
+      const freeBytes = () => freeBytesIn(options);
+      await runJobs(schedule, finished, {
+        outDir,
+        input,
+        pool,
+        freeBytes,
+        journal,
+        signal,
+        onProgress: options.onProgress,
+      });
     } finally {
       await pool.close();
     }
     await lock.check();
     await closeDensePart(outDir);
-    const files = await copyModelFiles(modelDir, outDir);
+    const files = await writeModelFiles(await source.files(), outDir);
     const manifest = manifestOf(options, config, { schedule, fingerprint, files, finished });
     await writeWhole(join(outDir, MANIFEST_FILE), `${JSON.stringify(manifest)}\n`);
     await writing(outDir, sweep(outDir, manifest));
@@ -299,9 +320,13 @@ async function writing(path: string, work: Promise<void>): Promise<void> {
   }
 }
 
-async function refuseSmallDisk(options: PackOptions, missingBytes: number): Promise<void> {
-  const neededBytes = missingBytes + SPARE_BYTES;
-  const freeBytes = await (options.freeBytes ?? freeBytesOf)(options.outDir);
+function freeBytesIn({ freeBytes = freeBytesOf, outDir }: Packing): Promise<number> {
+  return freeBytes(outDir);
+}
+
+async function refuseSmallDisk(options: Packing, missingBytes: number, roomBytes: number): Promise<void> {
+  const neededBytes = missingBytes + roomBytes + SPARE_BYTES;
+  const freeBytes = await freeBytesIn(options);
   if (freeBytes >= neededBytes) return;
   throw new WeightsError(
     'disk-full',
@@ -317,7 +342,7 @@ interface Packed {
   finished: ReadonlyMap<string, JournalEntry>;
 }
 
-function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): Manifest {
+function manifestOf(options: Packing, config: ModelConfig, packed: Packed): Manifest {
   const { schedule, fingerprint, files, finished } = packed;
   const hashOf = (key: string): string => finished.get(key)!.sha256;
   const layers = expertLayers(config);
@@ -327,7 +352,7 @@ function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): 
   return sealManifest({
     formatVersion: FORMAT_VERSION,
     packerVersion: PACKER_VERSION,
-    modelId: options.modelId ?? basename(resolve(options.modelDir)),
+    modelId: options.modelId ?? options.source.modelId,
     shape: schedule.shape,
     shardBytes: shardBytes(schedule.shape),
     expertLayers: layers,
@@ -352,6 +377,7 @@ function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): 
 /** Removes the journal, the remains of killed packers, and files of an earlier checkpoint. */
 async function sweep(outDir: string, manifest: Manifest): Promise<void> {
   await rm(join(outDir, JOURNAL_FILE), { force: true });
+  await rm(join(outDir, STAGE_DIR), { recursive: true, force: true });
   const keep = new Set(Object.values(manifest.shards).flat());
   for (const name of await readdir(join(outDir, SHARD_DIR))) {
     if (!keep.has(name)) await rm(join(outDir, SHARD_DIR, name), { force: true });
