@@ -7,6 +7,7 @@ const STEPS = [
   ['lint', '--import', 'tsx', 'tools/lint.ts'],
   ['option tables', '--import', 'tsx', 'tools/options-doc.ts', '--check'],
   ['differences', '--import', 'tsx', 'tools/behaviours-doc.ts', '--check'],
+  ['models', '--import', 'tsx', 'tools/models-doc.ts', '--check'],
   ['format', 'node_modules/prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'],
 ] as const;
 

@@ -119,7 +119,7 @@ async function assemble(
   const { model, forward, localLayers } = await openDense(config, packed);
   closeLater(forward);
   const norms = new NormLimits();
-  const onLoaded = norms.learnProduct.bind(norms);
+  const onLoaded = norms.learn.bind(norms);
   const start = { options: config, choice: localLayers, mtpLayer: mtpLayerOf(model), onLoaded, onDamage, events };
   const localExperts = closeLater(startLocalExperts(packed, start));
   await localExperts.load(hooks.onLoadProgress);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { decodeF16, type ExpertDispatch, scoredWindows } from '@shoal/model';
 import { loadTokenizer } from '@shoal/model/node';
 import { ROW_FORMATS, type RowFormat, roundRows } from '@shoal/protocol';
-import type { Quant } from '@shoal/weights';
+import type { DenseFormat, Quant } from '@shoal/weights';
 import { exportGguf, type GgufType, openModel, packModel } from '@shoal/weights/node';
 import { openExperts } from '../../coordinator/src/cli/in-process-experts.ts';
 import { openDenseEngine } from '../../coordinator/src/dense-engine.ts';
@@ -13,7 +13,7 @@ import { openLlamaCpp } from '../llama/llama-cpp.ts';
 
 const HELD_OUT = join(import.meta.dirname, '../golden/fixtures/held-out.txt');
 
-const PAIRS: readonly [Quant, GgufType][] = [
+const PAIRS: readonly [Quant & DenseFormat, GgufType][] = [
   ['f16', 'f16'],
   ['q8', 'q8_0'],
   ['q4', 'q4_0'],

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
-import { createRng, expertTensors, f16ToF32, f32ToF16, moeLayers } from '@shoal/model';
+import { createRng, expertTensors, f16ToF32, f32ToF16, moeLayers, type SwigluWeights } from '@shoal/model';
 import { openCheckpoint } from '@shoal/model/node';
-import { packExpert, QUANTS, shardBytes, unpackExpert, type ExpertWeights } from '@shoal/weights';
+import { packExpert, QUANTS, shardBytes, unpackExpert } from '@shoal/weights';
 import { perplexities, type Score } from './perplexities.ts';
 import { formatTable, median } from './table.ts';
 
@@ -58,7 +58,7 @@ export async function benchQuants({ repeats, json }: { repeats: number; json: bo
   process.stdout.write(`${formatTable([['', 'pack', 'unpack'], ...speedRows])}\n`);
 }
 
-function errorsOf(set: string, experts: readonly ExpertWeights[]): { name: string; nmse: Record<string, number> }[] {
+function errorsOf(set: string, experts: readonly SwigluWeights[]): { name: string; nmse: Record<string, number> }[] {
   return (['gate', 'up', 'down'] as const).map((matrix) => ({
     name: `${set} ${matrix}`,
     nmse: {
@@ -72,7 +72,7 @@ function errorsOf(set: string, experts: readonly ExpertWeights[]): { name: strin
 }
 
 /** Widths are whole blocks in both sets, so a matrix's blocks never cross rows. */
-function blockwise({ gate, up, down }: ExpertWeights, rule: BlockRule): ExpertWeights {
+function blockwise({ gate, up, down }: SwigluWeights, rule: BlockRule): SwigluWeights {
   const apply = (source: Float32Array): Float32Array => {
     const target = new Float32Array(source.length);
     for (let at = 0; at < source.length; at += BLOCK) target.set(rule(source.subarray(at, at + BLOCK)), at);
@@ -81,13 +81,14 @@ function blockwise({ gate, up, down }: ExpertWeights, rule: BlockRule): ExpertWe
   return { gate: apply(gate), up: apply(up), down: apply(down) };
 }
 
-function repacked(expert: ExpertWeights, quant: (typeof QUANTS)[number]): ExpertWeights {
+function repacked(expert: SwigluWeights, quant: (typeof QUANTS)[number]): SwigluWeights {
   const shape = { ...shapeOf(expert), quant };
-  return unpackExpert(shape, packExpert(shape, expert));
+  const { gate, up, down } = unpackExpert(shape, packExpert(shape, expert));
+  return { gate: gate!, up, down };
 }
 
 /** `gate` is [F, D] in both sets; D is 3 F in the default model, otherwise V2-Lite's. */
-function shapeOf({ gate }: ExpertWeights): { hiddenSize: number; moeIntermediateSize: number } {
+function shapeOf({ gate }: SwigluWeights): { hiddenSize: number; moeIntermediateSize: number } {
   const isLarge = gate.length === HIDDEN * INTERMEDIATE;
   const hiddenSize = isLarge ? HIDDEN : Math.sqrt(gate.length * 3);
   return { hiddenSize, moeIntermediateSize: gate.length / hiddenSize };
@@ -143,9 +144,9 @@ function squaredError(block: Float32Array, values: Float64Array): number {
 
 /** Σ (w − ŵ)² / Σ w² over all experts. */
 function nmseOf(
-  experts: readonly ExpertWeights[],
-  matrix: keyof ExpertWeights,
-  rule: (expert: ExpertWeights) => ExpertWeights,
+  experts: readonly SwigluWeights[],
+  matrix: keyof SwigluWeights,
+  rule: (expert: SwigluWeights) => SwigluWeights,
 ): number {
   let [error, power] = [0, 0];
   for (const expert of experts) {
@@ -182,11 +183,11 @@ function speedOf(
   };
 }
 
-async function modelExperts(): Promise<ExpertWeights[]> {
+async function modelExperts(): Promise<SwigluWeights[]> {
   const checkpoint = await openCheckpoint(MODEL_DIR);
   try {
     const { config } = checkpoint;
-    const experts: ExpertWeights[] = [];
+    const experts: SwigluWeights[] = [];
     for (const layer of moeLayers(config)) {
       for (let expert = 0; expert < config.nRoutedExperts; expert++) {
         const { gate, up, down } = expertTensors(config, layer, expert);
@@ -203,7 +204,7 @@ async function modelExperts(): Promise<ExpertWeights[]> {
   }
 }
 
-function normalExpert(D: number, F: number): ExpertWeights {
+function normalExpert(D: number, F: number): SwigluWeights {
   const random = createRng(4);
   const normal = (length: number, deviation: number): Float32Array =>
     Float32Array.from(

@@ -1,6 +1,15 @@
 import { createReferenceBackend, createWebGpuBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
 import { createWasmBackend } from '@shoal/kernels/node';
-import { createRng, decodeF16, normalDraw, type Rng, type WorkItem, uniformWorkItem } from '@shoal/model';
+import {
+  createRng,
+  decodeF16,
+  expertLimit,
+  expertNorms,
+  normalDraw,
+  type Rng,
+  type WorkItem,
+  uniformWorkItem,
+} from '@shoal/model';
 import { type RowFormat, roundRows } from '@shoal/protocol';
 import { packExpert, QUANTS, unpackExpert } from '@shoal/weights';
 import { ReferenceWork } from '../../coordinator/src/laps/testing/reference-work.ts';
@@ -54,7 +63,7 @@ async function network(quant: ExpertShape['quant'], rng: Rng) {
   const norms = new NormLimits();
   const read = async (layer: number, expert: number) => {
     const weights = unpackExpert(shape, shards[expert]!);
-    norms.learn(layer, expert, weights);
+    norms.learn(layer, expert, expertLimit('swiglu', expertNorms(weights)));
     return weights;
   };
   const local = new ReferenceWork({ hiddenSize: shape.hiddenSize, maxBytes: 2 ** 20, read });

@@ -1,35 +1,31 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type ChatMessage, ChatTemplate, type ChatTool } from '@shoal/model';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { ChatTemplate } from '@shoal/model';
+import { PythonTemplate } from '../../packages/model/src/jinja/template.ts';
+import { parseCases, preparedComparisons } from './chat-template-cases.ts';
 
-interface Fixture {
-  templates: Record<string, { source: string; argumentsAs: string; rendered: Record<string, string | null> }>;
-  cases: Record<
-    string,
-    {
-      messages: ChatMessage[];
-      tools?: ChatTool[];
-      variables?: Record<string, unknown>;
-      add_generation_prompt?: boolean;
-    }
-  >;
-}
+const cases = parseCases(readFileSync(join(import.meta.dirname, 'fixtures/chat-templates.json'), 'utf8'));
 
-const path = join(import.meta.dirname, 'fixtures/chat-templates.json');
-const { templates, cases } = JSON.parse(readFileSync(path, 'utf8')) as Fixture;
-
-describe.each(Object.entries(templates))('the template "%s"', (_, { source, argumentsAs, rendered }) => {
-  const template = new ChatTemplate(source, { bos_token: '<s>', eos_token: '</s>' });
-
+describe.each(Object.entries(cases.templates))('the template "%s"', (_, of) => {
   it('wants arguments in this form', () => {
-    expect(template.traits.argumentsAs).toBe(argumentsAs);
+    expect(new ChatTemplate(of.source).traits.argumentsAs).toBe(of.argumentsAs);
   });
 
-  it.each(Object.entries(rendered))('renders "%s" as transformers does', (name, expected) => {
-    const { messages, tools, variables, add_generation_prompt: addGenerationPrompt } = cases[name]!;
-    const render = (): string => template.renderChat(messages, { tools, variables, addGenerationPrompt });
-    if (expected === null) expect(render).toThrow(/refuses these messages/);
-    else expect(render()).toBe(expected);
+  it.each(preparedComparisons(cases, of))('renders "$name" as transformers does', ({ expected, actual }) => {
+    if (expected === null) expect(actual).toThrow(/refuses these messages/);
+    else expect(actual()).toBe(expected);
+  });
+});
+
+describe('an expression', () => {
+  // The fixture's time, in local time.
+  beforeAll(() => vi.useFakeTimers({ now: new Date(2026, 2, 5, 17, 4, 9), toFake: ['Date'] }));
+  afterAll(() => vi.useRealTimers());
+
+  it.each(Object.entries(cases.snippets))('%s is what Jinja makes of it', (source, expected) => {
+    const actual = (): string => new PythonTemplate(source).render(cases.values);
+    if (expected === null) expect(actual).toThrow();
+    else expect(actual()).toBe(expected);
   });
 });

@@ -1,7 +1,6 @@
 import { cp, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
-  checkTensors,
   expertTensors,
   listDenseTensors,
   listTensorSpecs,
@@ -35,7 +34,7 @@ export async function readWholeModel(dir: string): Promise<void> {
   const checkpoint = await openCheckpoint(dir);
   try {
     const { config } = checkpoint;
-    checkTensors(config, checkpoint);
+    checkpoint.check();
     await loadTokenizer(dir);
     await loadGenerationConfig(dir);
     await loadDenseWeights(config, checkpoint);

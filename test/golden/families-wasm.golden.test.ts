@@ -2,11 +2,21 @@ import { argmax, type ForwardEngine } from '@shoal/model';
 import { openWasmEngine } from '@shoal/kernels/node';
 import { openCheckpoint } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { familyFixtures, fixtureDir, inChunks, openFamily, ragged, runFamily, type Family } from './families.ts';
+import {
+  fastFixtures,
+  fixtureDir,
+  inChunks,
+  mtpFixtures,
+  openFamily,
+  ragged,
+  runFamily,
+  runMtp,
+  type Family,
+} from './families.ts';
 import { nmse } from './tiny-stories.ts';
 
 /** The fast engine with f16 weights and a 16-bit cache, on one thread and on two. */
-describe.each(familyFixtures)('%s on the wasm engine', (name) => {
+describe.each(fastFixtures)('%s on the wasm engine', (name) => {
   let family: Family;
   let engines: ForwardEngine[];
   beforeAll(async () => {
@@ -26,13 +36,19 @@ describe.each(familyFixtures)('%s on the wasm engine', (name) => {
     expect(nmse(whole.weights, family.weights)).toBeLessThanOrEqual(1e-5);
     // No choice in the fixture is so close that f16 could decide otherwise.
     expect(whole.chosen.findIndex((expert, i) => expert !== family.chosen[i])).toBe(-1);
-    const schedules = [inChunks(family, 1), inChunks(family, 7), ragged(family)];
+    // The ragged one ends with passes of one row.
+    const schedules = [inChunks(family, 7), ragged(family)];
     for (const schedule of schedules) {
       const run = await runFamily(family, schedule, two);
       expect(run.logits.findIndex((value, i) => !Object.is(value, whole.logits[i]))).toBe(-1);
       expect(run.weights.findIndex((value, i) => !Object.is(value, whole.weights[i]))).toBe(-1);
     }
   });
+
+  if (mtpFixtures.includes(name))
+    it('has the reference’s MTP module (NMSE ≤ 1e-5)', async () => {
+      expect(nmse(await runMtp(family, engines[1]!), family.mtpLogits!)).toBeLessThanOrEqual(1e-5);
+    });
 
   it('continues prompts greedily with the reference’s ids', async () => {
     const { experts, reference } = family;

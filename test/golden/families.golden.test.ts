@@ -5,9 +5,11 @@ import {
   familyFixtures,
   fixtureDir,
   inChunks,
+  mtpFixtures,
   openFamily,
   ragged,
   runFamily,
+  runMtp,
   type Family,
   type FamilyRun,
 } from './families.ts';
@@ -79,9 +81,21 @@ describe.each(familyFixtures)('%s', (name) => {
   });
 });
 
+describe.each(mtpFixtures)('the MTP module of %s', (name) => {
+  it('has the reference’s logits at every position (NMSE ≤ 1e-8)', async () => {
+    const family = await openFamily(name);
+    const { vocabSize } = family.config;
+    const logits = await runMtp(family, family.engine);
+    for (let at = 0; at < logits.length; at += vocabSize) {
+      const row = (all: Float32Array) => all.subarray(at, at + vocabSize);
+      expect(nmse(row(logits), row(family.mtpLogits!))).toBeLessThanOrEqual(1e-8);
+    }
+  });
+});
+
 describe('the fixtures', () => {
   it('hold what they are for', async () => {
-    expect(familyFixtures).toHaveLength(12);
+    expect(familyFixtures).toHaveLength(26);
     const v3 = await openCheckpoint(fixtureDir('deepseek-v3'));
     const moe = v3.config.layerKinds.indexOf('moe');
     const bias = await v3.read(

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   createReferenceEngine,
+  expertLayers,
   loadDenseWeights,
   loadExpert,
   LocalExperts,
@@ -20,6 +21,16 @@ const fixtures = join(import.meta.dirname, 'fixtures/families');
 
 /** Names of the fixtures: small random checkpoints with transformers' results (make/families/README.md). */
 export const familyFixtures: readonly string[] = readdirSync(fixtures).sort();
+
+/** What the fast engine, or tabs, do not compute yet. */
+/** What tabs do not compute yet. */
+const NOT_YET = new Set(['gpt-oss']);
+
+/** The fixtures that the fast engine computes, and whose experts tabs compute. */
+export const fastFixtures: readonly string[] = familyFixtures.filter((name) => !NOT_YET.has(name));
+
+/** Those with an MTP module. */
+export const mtpFixtures: readonly string[] = ['glm4-moe', 'glm4-moe-lite'];
 
 export const fixtureDir = (name: string): string => join(fixtures, name);
 
@@ -48,6 +59,8 @@ export interface Family {
   chosen: Float32Array;
   /** [moeLayers, all sequences' tokens, numExpertsPerTok], in the order of `chosen`. */
   weights: Float32Array;
+  /** [first sequence's tokens − 1, vocabSize], of the MTP module; undefined where the fixture has none. */
+  mtpLogits: Float32Array | undefined;
 }
 
 /** Every weight of a fixture fits in memory. */
@@ -60,7 +73,7 @@ export async function openFamily(name: string): Promise<Family> {
     const { config } = checkpoint;
     const engine = createReferenceEngine({ config, weights: await loadDenseWeights(config, checkpoint) });
     const all = new Map<string, ReturnType<typeof loadExpert>>();
-    for (const layer of moeLayers(config)) {
+    for (const layer of expertLayers(config)) {
       for (let expert = 0; expert < config.nRoutedExperts; expert++) {
         const weights = await loadExpert(config, checkpoint, layer, expert);
         all.set(`${layer}/${expert}`, Promise.resolve(weights));
@@ -79,6 +92,7 @@ export async function openFamily(name: string): Promise<Family> {
       logits: read('logits'),
       chosen: read('experts'),
       weights: read('weights'),
+      mtpLogits: mtpFixtures.includes(name) ? read('mtp_logits') : undefined,
     };
   } finally {
     await checkpoint.close();
@@ -146,6 +160,26 @@ export async function runFamily(family: Family, schedule: Schedule, engine = fam
   }
   for (const cache of caches) cache.free();
   return run;
+}
+
+/** The MTP module's logits along the first sequence: at i those of token i + 2. */
+export async function runMtp({ experts, reference, config }: Family, engine: ForwardEngine): Promise<Float32Array> {
+  const ids = reference.sequences[0]!;
+  const [main, mtp] = [engine.newSequence(), engine.newMtpSequence()];
+  const { hidden } = await engine.forward(
+    ids.map((tokenId, position) => ({ tokenId, position, cache: main })),
+    experts,
+  );
+  const { hiddenSize, vocabSize } = config;
+  const rows = ids.slice(1).map((nextTokenId, position) => {
+    const own = hidden.subarray(position * hiddenSize, (position + 1) * hiddenSize);
+    return { hidden: own, nextTokenId, position, cache: mtp, wantLogits: true };
+  });
+  const { logits } = await engine.forwardMtp(rows, experts);
+  for (const cache of [main, mtp]) cache.free();
+  const all = new Float32Array(rows.length * vocabSize);
+  for (const [i, row] of logits.entries()) all.set(row!, i * vocabSize);
+  return all;
 }
 
 /** One sequence after the other, `chunkRows` tokens at a time. */

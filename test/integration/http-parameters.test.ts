@@ -145,8 +145,19 @@ describe('parameters', () => {
   it('hands the scheduler what says how tokens are drawn, with the model’s own defaults', async () => {
     const defaults = { temperature: 0.7, topP: 0.8, topK: 20, minP: 0.1, repetitionPenalty: 1.05 };
     await start('ok', 4096, { defaults });
-    await post('/v1/completions', { prompt: 'A' });
-    expect(server.generation.submitted.at(-1)).toMatchObject(defaults);
+    const own = { topK: 3, minP: 0.2, repetitionPenalty: 1.5 };
+    const sent = { top_k: 3, min_p: 0.2, repetition_penalty: 1.5 };
+    for (const [path, body] of [
+      ['/v1/completions', { prompt: 'A' }],
+      ['/v1/chat/completions', { messages: MESSAGES }],
+      ['/v1/responses', { input: 'A' }],
+      ['/v1/messages', { messages: MESSAGES, max_tokens: 4 }],
+    ] as const) {
+      await post(path, body);
+      expect(server.generation.submitted.at(-1), path).toMatchObject(defaults);
+      await post(path, { ...body, ...sent });
+      expect(server.generation.submitted.at(-1), path).toMatchObject(own);
+    }
     await post('/v1/completions', {
       prompt: 'A',
       top_k: 0,

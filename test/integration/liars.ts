@@ -1,6 +1,8 @@
 import {
   createRng,
   decodeF16,
+  expertLimit,
+  expertNorms,
   normalDraw,
   type Rng,
   type SwigluWeights,
@@ -60,7 +62,7 @@ function model(seed: number, expert: (layer: number, expert: number) => [number,
   const norms = new NormLimits();
   const read = async (layer: number, e: number): Promise<SwigluWeights> => {
     const found = weights.get(expert(layer, e).join('/'))!;
-    norms.learn(layer, e, found);
+    norms.learn(layer, e, expertLimit('swiglu', expertNorms(found)));
     return found;
   };
   return { work: new ReferenceWork({ hiddenSize: HIDDEN, maxBytes: 2 ** 20, read }), norms };

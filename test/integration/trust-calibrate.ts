@@ -223,7 +223,9 @@ const flushed = (half: number): number => ((half & 0x7c00) === 0 ? half & 0x8000
 function flushedShard(shape: ExpertShape, shard: Uint8Array): Uint8Array {
   const bytes = shard.slice();
   const layout = shardLayout(shape);
-  for (const matrix of [layout.gate, layout.up, layout.down]) {
+  // A power of two of 8 bits has no subnormals.
+  if (shape.quant === 'mxfp4') return bytes;
+  for (const matrix of layout.matrices) {
     const [offset, length] =
       shape.quant === 'f16' ? [matrix.valuesOffset, matrix.valuesBytes] : [matrix.scalesOffset, matrix.scalesBytes];
     const halves = new Uint16Array(bytes.buffer, bytes.byteOffset + offset, length / 2);

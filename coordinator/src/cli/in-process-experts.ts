@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { createWasmBackend } from '@shoal/kernels/node';
 import { encodeF16, type ExpertDispatch, loadExpert, LocalExperts, type MoeCall, uniformWorkItem } from '@shoal/model';
-import { type ExpertShape, packExpert, shardBytes } from '@shoal/weights';
+import { expertShape, packExpert, shardBytes } from '@shoal/weights';
 import type { OpenModel } from '@shoal/weights/node';
 import { ExpertCache } from '../local-experts/expert-cache.ts';
 import type { Config } from '../config.ts';
@@ -27,16 +27,14 @@ export async function openExperts(
     const load = (layer: number, expert: number) => loadExpert(config, reader, layer, expert);
     return { experts: new LocalExperts(config, load, { maxBytes: EXPERT_CACHE_BYTES }), close: () => {} };
   }
-  const { hiddenSize, moeIntermediateSize } = config;
-  const shape: ExpertShape = packed?.manifest.shape ?? { hiddenSize, moeIntermediateSize, quant: 'f16' };
+  const shape = packed?.manifest.shape ?? expertShape(config, 'f16');
   const backend = await createWasmBackend({ shape, threads });
   const cache = new ExpertCache({
     backend,
     maxExperts: Math.floor(EXPERT_CACHE_BYTES / shardBytes(shape)),
     read: async (layer, expert) => {
       if (packed) return packed.readShard(layer, expert);
-      const { gate, up, down } = await loadExpert(config, reader, layer, expert);
-      return packExpert(shape, { gate: gate!, up, down });
+      return packExpert(shape, await loadExpert(config, reader, layer, expert));
     },
   });
   return {

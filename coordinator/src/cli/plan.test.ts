@@ -38,7 +38,7 @@ describe('the arguments of shoal plan', () => {
     [['--model', V3, '--tab-memory', '1'], '--tab-memory takes a size such as 512MiB or 4GiB, not "1"'],
     [[...ENOUGH, '--tab-memory', '0GiB'], '--tab-memory takes a size'],
     [[...ENOUGH, '--bandwidth', 'fast'], '--bandwidth takes a size'],
-    [[...ENOUGH, '--quant', 'q2'], '--quant takes f16, q8, q4, not "q2"'],
+    [[...ENOUGH, '--quant', 'q2'], '--quant takes f16, q8, q4, mxfp4, not "q2"'],
     [[...ENOUGH, '--dense-quant', 'q2'], '--dense-quant takes f32, f16, q8, q4, not "q2"'],
     [[...ENOUGH, '--replicas', '0'], '--replicas takes a whole number from 1 on, not "0"'],
     [[...ENOUGH, '--replicas', '1.5'], '--replicas takes a whole number'],

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expertLayers, type ModelConfig, parseModelConfig, withoutMtp } from '@shoal/model';
-import { readJson } from '@shoal/model/node';
+import { readModelConfig } from '@shoal/model/node';
 import { PLEDGE_FILL } from '@shoal/placement';
 import { type DenseFormat, parseManifest, type Quant } from '@shoal/weights';
 import { HubSource, isPackedDir } from '@shoal/weights/node';
@@ -83,15 +83,14 @@ type HubWeights = Awaited<ReturnType<HubSource['weights']>>;
 async function readModel(options: { model: string; offline: boolean }, io: CommandIo): Promise<ModelToPlan> {
   const { model } = options;
   const formats = { quant: 'q4', denseQuant: 'q8' } as const;
-  if (model.endsWith('.json')) return { config: parseModelConfig(await readJson(model), model), ...formats };
+  if (model.endsWith('.json')) return { config: await readModelConfig(model), ...formats };
   const source = await openModelOption(options, io);
   const dir = await source.metaDir();
   if (dir === undefined) {
     const config = (await source.files()).find(({ name }) => name === 'config.json')!;
     return { config: parseModelConfig(JSON.parse(new TextDecoder().decode(config.bytes)), model), ...formats };
   }
-  const configPath = join(dir, 'config.json');
-  const config = parseModelConfig(await readJson(configPath), configPath);
+  const config = await readModelConfig(join(dir, 'config.json'));
   if (await isPackedDir(dir)) {
     const manifestPath = join(dir, 'manifest.json');
     const manifest = parseManifest(await readFile(manifestPath, 'utf8'), manifestPath);

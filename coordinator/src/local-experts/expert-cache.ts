@@ -1,29 +1,32 @@
 import type { WasmExpertBackend } from '@shoal/kernels/node';
-import { sliceRows, type WorkItem } from '@shoal/model';
+import { type ExpertLimit, sliceRows, type WorkItem } from '@shoal/model';
 
 export interface ExpertCacheOptions {
-  backend: Pick<WasmExpertBackend, 'load' | 'unload' | 'run' | 'normProduct' | 'shape'>;
+  backend: Pick<WasmExpertBackend, 'load' | 'unload' | 'run' | 'limitOf' | 'shape'>;
   /** Experts cached between items; one row's may come on top. */
   maxExperts: number;
   read: (layer: number, expert: number) => Promise<Uint8Array>;
 }
+
+/** An expert that was loaded, with the limit of its output. */
+export type LoadedExpert = [layer: number, expert: number, limit: ExpertLimit];
 
 /** Experts that are loaded when first needed; the least recently used make room. Computes one item at a time. */
 export class ExpertCache {
   readonly #options: ExpertCacheOptions;
   /** By `layer/expert`, the most recently used last. */
   readonly #cached = new Map<string, { layer: number; expert: number }>();
-  #normProducts: [number, number, number][] = [];
+  #limits: LoadedExpert[] = [];
 
   constructor(options: ExpertCacheOptions) {
     this.#options = options;
   }
 
-  /** Layer, expert and product of its matrices' norms, of each expert loaded since the last call. */
-  takeNormProducts(): [number, number, number][] {
-    const products = this.#normProducts;
-    this.#normProducts = [];
-    return products;
+  /** The experts loaded since the last call. */
+  takeLimits(): LoadedExpert[] {
+    const limits = this.#limits;
+    this.#limits = [];
+    return limits;
   }
 
   /** [numRows, hiddenSize]; in halves where the item has more experts than may be cached. */
@@ -54,7 +57,7 @@ export class ExpertCache {
         this.#cached.delete(oldKey);
       }
       await backend.load(layer, expert, shard);
-      this.#normProducts.push([layer, expert, backend.normProduct(layer, expert)]);
+      this.#limits.push([layer, expert, backend.limitOf(layer, expert)]);
     }
     this.#cached.set(key, { layer, expert });
   }

@@ -78,7 +78,7 @@ async function answer(task: ThreadTask): Promise<ThreadReply> {
     }
     const startedMs = performance.now();
     const partial = await compute(opened, task.item, task.anew);
-    return { partial, busyMs: performance.now() - startedMs, normProducts: opened.cache.takeNormProducts() };
+    return { partial, busyMs: performance.now() - startedMs, limits: opened.cache.takeLimits() };
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) };
   }

@@ -2,19 +2,26 @@ import { mkdtemp, readdir, rename, readFile, rm, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createReferenceBackend } from '@shoal/kernels';
-import { createRng, encodeF16, type WorkItem, uniformWorkItem } from '@shoal/model';
+import {
+  createRng,
+  encodeF16,
+  type ExpertLimit,
+  expertLimit,
+  expertNorms,
+  type WorkItem,
+  uniformWorkItem,
+} from '@shoal/model';
 import { ensurePacked, type PackedModel } from '@shoal/weights/node';
 import { unpackExpert } from '@shoal/weights';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ROOT_DIR } from '../config.ts';
 import { compareRow } from '../trust/compare.ts';
-import { NormLimits } from '../trust/norm-limits.ts';
 import { ExpertThread } from './expert-thread.ts';
 
 let cacheDir: string;
 let packed: PackedModel;
 let worker: ExpertThread;
-const loaded = new Map<string, number>();
+const loaded = new Map<string, ExpertLimit>();
 
 beforeAll(async () => {
   cacheDir = await mkdtemp(join(tmpdir(), 'shoal-worker-'));
@@ -28,7 +35,7 @@ function start(options: { maxBytes?: number; timeoutMs?: number } = {}): void {
   worker = new ExpertThread({
     packedDir: packed.dir,
     maxBytes: 2 ** 30,
-    onLoaded: (layer, expert, product) => void loaded.set(`${layer}/${expert}`, product),
+    onLoaded: (layer, expert, limit) => void loaded.set(`${layer}/${expert}`, limit),
     ...options,
   });
 }
@@ -74,14 +81,10 @@ describe('ExpertThread', () => {
         );
       }
     }
-    const norms = new NormLimits();
     for (const expert of new Set(item.experts)) {
       const weights = unpackExpert(packed.manifest.shape, await packed.readShard(item.layer, expert));
-      norms.learn(item.layer, expert, weights);
-      const product = Object.values(weights)
-        .map((matrix: Float32Array) => Math.sqrt(matrix.reduce((sum, value) => sum + value * value, 0)))
-        .reduce((a, b) => a * b);
-      expect(loaded.get(`${item.layer}/${expert}`)! / product).toBeCloseTo(1, 5);
+      const limit = expertLimit('swiglu', expertNorms(weights));
+      expect(loaded.get(`${item.layer}/${expert}`)!.square / limit.square).toBeCloseTo(1, 5);
     }
   });
 

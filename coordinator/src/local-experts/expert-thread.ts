@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { Worker } from 'node:worker_threads';
 import { copyWorkItem, type WorkItem } from '@shoal/model';
 import { type Damage, startTypescriptThread } from '@shoal/weights/node';
+import type { LoadedExpert } from './expert-cache.ts';
 import type { ComputeMeter, LocalCompute } from './local-compute.ts';
 
 /** What the thread is started with. */
@@ -27,8 +28,8 @@ export interface LoadProgress {
 interface ComputeReply {
   partial: Float32Array;
   busyMs: number;
-  /** Layer, expert and product of its matrices' norms, of each expert that was loaded. */
-  normProducts: [number, number, number][];
+  /** Layer, expert and the limit of its output, of each expert that was loaded. */
+  limits: LoadedExpert[];
 }
 
 export type ThreadReply =
@@ -38,7 +39,7 @@ export interface ExpertThreadOptions extends Omit<ExpertThreadData, 'threads'> {
   /** Threads that compute one item; by default one for each core. Rechecks have one. */
   threads?: number | undefined;
   /** Called for each expert that an item had loaded, before its sums are given. */
-  onLoaded: (layer: number, expert: number, normProduct: number) => void;
+  onLoaded: (...loaded: LoadedExpert) => void;
   /** Called when a shard was found damaged. */
   onDamage?: ((damage: Damage) => void) | undefined;
   /** From handing a task to the thread, or its last progress, until it counts as hung. */
@@ -179,7 +180,7 @@ export class ExpertThread {
     } else if ('loaded' in reply) {
       job.resolve(undefined);
     } else {
-      for (const loaded of reply.normProducts) this.#options.onLoaded(...loaded);
+      for (const loaded of reply.limits) this.#options.onLoaded(...loaded);
       job.resolve(reply);
     }
     this.#next();

@@ -1,25 +1,19 @@
-import { f16ToF32, rowRange, type SwigluWeights, type WorkItem } from '@shoal/model';
+import { type ExpertLimit, f16ToF32, rowRange, type WorkItem } from '@shoal/model';
 
 /** Allows for rounding of the norms and of the answer. */
 const SLACK = 1.01;
 
 /**
- * An upper bound of an answer's norm: ‖W_down (silu(g) ⊙ u)‖ ≤ ‖W_down‖ ‖g‖ ‖u‖ ≤ ‖W_down‖ ‖W_gate‖ ‖W_up‖ ‖x‖² with
- * Frobenius norms, since |silu(g)| ≤ |g| and ‖g ⊙ u‖ ≤ ‖g‖ ‖u‖. It is proven, so no honest tab can exceed it, and loose: it
- * rejects absurd answers before they are used, but finds no small lies.
+ * An upper bound of an answer's norm, from those of its experts' outputs (`expertLimit`). It is proven, so no honest tab can exceed
+ * it, and loose: it rejects absurd answers before they are used, but finds no small lies.
  */
 export class NormLimits {
-  readonly #gains = new Map<string, number>();
+  readonly #limits = new Map<string, ExpertLimit>();
 
   /** Called for every expert that the coordinator loads. Every expert that serves was loaded for its known-answer test. */
-  learn(layer: number, expert: number, { gate, up, down }: SwigluWeights): void {
-    this.learnProduct(layer, expert, frobenius(gate) * frobenius(up) * frobenius(down));
-  }
-
-  /** Like `learn`, with the product of the three norms. */
-  learnProduct(layer: number, expert: number, product: number): void {
+  learn(layer: number, expert: number, limit: ExpertLimit): void {
     const key = `${layer}/${expert}`;
-    if (!this.#gains.has(key)) this.#gains.set(key, product);
+    if (!this.#limits.has(key)) this.#limits.set(key, limit);
   }
 
   /** The first row of an answer (f16 bits, [numRows, hiddenSize]) beyond its limit; undefined if there is none. */
@@ -34,20 +28,14 @@ export class NormLimits {
 
   #limit(item: WorkItem, row: number, squaredX: number): number {
     const [from, to] = rowRange(item, row);
-    let gain = 0;
+    let limit = 0;
     for (let a = from; a < to; a++) {
-      const norms = this.#gains.get(`${item.layer}/${item.experts[a]!}`) ?? Number.POSITIVE_INFINITY;
-      gain += Math.abs(item.weights[a]!) * norms;
+      const known = this.#limits.get(`${item.layer}/${item.experts[a]!}`);
+      const most = known ? known.square * squaredX + known.linear * Math.sqrt(squaredX) + known.constant : Infinity;
+      limit += Math.abs(item.weights[a]!) * most;
     }
-    // 0 × ∞ is NaN, and every comparison with NaN is false.
-    return squaredX === 0 ? 0 : gain * squaredX;
+    return limit;
   }
-}
-
-function frobenius(matrix: Float32Array): number {
-  let sum = 0;
-  for (let i = 0; i < matrix.length; i++) sum += matrix[i]! * matrix[i]!;
-  return Math.sqrt(sum);
 }
 
 function squaredNorm(halves: Uint16Array, first: number, count: number): number {

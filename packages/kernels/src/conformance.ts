@@ -1,5 +1,13 @@
 import { sliceRows, type WorkItem } from '@shoal/model';
-import { QUANTS, shardBytes, type ExpertShape, type Quant } from '@shoal/weights';
+import {
+  type ExpertShape,
+  matrixOf,
+  packExpertRows,
+  type Quant,
+  QUANTS,
+  shardBytes,
+  shardLayout,
+} from '@shoal/weights';
 import { KernelError, type ExpertBackend, type KernelErrorReason } from './backend.ts';
 import { ConformanceBench, require } from './testing/conformance-bench.ts';
 import { nmse } from './testing/numbers.ts';
@@ -10,7 +18,7 @@ import { nmse } from './testing/numbers.ts';
  */
 
 /** NMSE of an expert's output with quantised weights against the unquantised ones, for normally distributed weights. */
-const MAX_QUANTISATION_NMSE: Readonly<Record<Quant, number>> = { f16: 1e-6, q8: 1e-4, q4: 3e-2 };
+const MAX_QUANTISATION_NMSE: Readonly<Record<Quant, number>> = { f16: 1e-6, q8: 1e-4, q4: 3e-2, mxfp4: 5e-2 };
 
 export type BackendFactory = (shape: ExpertShape) => Promise<ExpertBackend>;
 
@@ -38,41 +46,81 @@ export async function runConformance(factory: BackendFactory): Promise<Conforman
   return results;
 }
 
-/** hiddenSize × moeIntermediateSize: the default model's, and sizes that end inside blocks of 8, 32 and 64. */
+/** hiddenSize × moeIntermediateSize: the default model's, and sizes that end inside blocks of 8, 32 and 64. KINDS has others. */
 const SIZES: readonly (readonly [number, number])[] = [
   [192, 64],
   [33, 17],
-  [100, 70],
   [7, 130],
   [257, 96],
 ];
 
 const tinyShape = (quant: Quant): ExpertShape => ({ hiddenSize: 40, moeIntermediateSize: 24, quant });
 
-/** All cases, for some of the formats. */
-export function conformanceCases(quants: readonly Quant[] = QUANTS): ConformanceCase[] {
-  return quants.flatMap((quant) => {
-    const tiny = tinyShape(quant);
-    return [
-      ...SIZES.map(([hiddenSize, moeIntermediateSize]) => {
-        const shape = { hiddenSize, moeIntermediateSize, quant };
-        return testCase(`${quant} ${hiddenSize}x${moeIntermediateSize}: 0, 1, 5 and 300 rows`, shape, checkAccuracy);
-      }),
-      testCase(
-        `${quant}: more rows than one dispatch dimension`,
-        { ...tiny, hiddenSize: 8, moeIntermediateSize: 8 },
-        checkManyRows,
-      ),
-      testCase(`${quant}: a row's result does not depend on the other rows`, tiny, checkIndependence),
-      testCase(`${quant}: laps in flight together equal laps alone`, tiny, checkConcurrent),
-      ...storageCases(quant),
-      testCase(
-        `${quant}: quantisation error against the original weights`,
-        { ...tiny, hiddenSize: 256, moeIntermediateSize: 128 },
-        checkQuantisation,
-      ),
-    ];
+/**
+ * Kinds of experts other than SwiGLU without biases: each with floats and with integers, with biases and without, at a size that
+ * ends inside every block; and gpt-oss's kind at its hidden size.
+ */
+const KINDS: readonly ExpertShape[] = [
+  { hiddenSize: 90, moeIntermediateSize: 45, quant: 'mxfp4', activation: 'clamped-swiglu', bias: true },
+  { hiddenSize: 90, moeIntermediateSize: 45, quant: 'f16', activation: 'clamped-swiglu' },
+  { hiddenSize: 45, moeIntermediateSize: 90, quant: 'f16', activation: 'geglu', bias: true },
+  { hiddenSize: 90, moeIntermediateSize: 45, quant: 'q8', activation: 'geglu' },
+  { hiddenSize: 90, moeIntermediateSize: 45, quant: 'q4', activation: 'relu', bias: true },
+  { hiddenSize: 45, moeIntermediateSize: 90, quant: 'mxfp4', activation: 'relu2' },
+];
+
+/** All cases. */
+export function conformanceCases(): ConformanceCase[] {
+  return [
+    ...QUANTS.flatMap((quant) => (quant === 'mxfp4' ? mxfp4Cases() : formatCases(quant))),
+    ...KINDS.map((shape) => kindCase(shape)),
+  ];
+}
+
+/** Of a format that stores its blocks as q4 does: what is about experts and laps is the same. */
+function mxfp4Cases(): ConformanceCase[] {
+  const shape = { hiddenSize: 256, moeIntermediateSize: 128, quant: 'mxfp4' } as const;
+  const wide = { hiddenSize: 2880, moeIntermediateSize: 96, quant: 'mxfp4' } as const;
+  return [
+    kernelCase('mxfp4'),
+    testCase('mxfp4: quantisation error against the original weights', shape, checkQuantisation),
+    testCase('mxfp4 2880x96 clamped-swiglu with biases: one row and five', { ...wide, ...GPT_OSS }, checkWide),
+    scalesCase(),
+  ];
+}
+
+const GPT_OSS = { activation: 'clamped-swiglu', bias: true } as const;
+
+function kindCase(shape: ExpertShape): ConformanceCase {
+  const { hiddenSize, moeIntermediateSize, quant, activation, bias } = shape;
+  const name = `${quant} ${hiddenSize}x${moeIntermediateSize} ${activation}${bias ? ' with biases' : ''}`;
+  return testCase(`${name}: 0, 1, 5 and 300 rows, and each alone`, shape, async (backend, bench) => {
+    return `${await checkAccuracy(backend, bench)}; ${await checkIndependence(backend, bench)}`;
   });
+}
+
+/** All cases of SwiGLU without biases in one format. */
+function formatCases(quant: Quant): ConformanceCase[] {
+  const tiny = tinyShape(quant);
+  return [
+    ...SIZES.map(([hiddenSize, moeIntermediateSize]) => {
+      const shape = { hiddenSize, moeIntermediateSize, quant };
+      return testCase(`${quant} ${hiddenSize}x${moeIntermediateSize}: 0, 1, 5 and 300 rows`, shape, checkAccuracy);
+    }),
+    testCase(
+      `${quant}: more rows than one dispatch dimension`,
+      { ...tiny, hiddenSize: 8, moeIntermediateSize: 8 },
+      checkManyRows,
+    ),
+    testCase(`${quant}: a row's result does not depend on the other rows`, tiny, checkIndependence),
+    testCase(`${quant}: laps in flight together equal laps alone`, tiny, checkConcurrent),
+    ...storageCases(quant),
+    testCase(
+      `${quant}: quantisation error against the original weights`,
+      { ...tiny, hiddenSize: 256, moeIntermediateSize: 128 },
+      checkQuantisation,
+    ),
+  ];
 }
 
 /** The cases about how a backend keeps experts and what it refuses, which do not depend on how it multiplies. */
@@ -140,6 +188,61 @@ async function checkManyRows(backend: ExpertBackend, bench: ConformanceBench): P
   await bench.loadAll(0, [0, 1]);
   const assignments = Array.from({ length: 70_000 }, (_, row) => (row % 16 === 0 || row === 69_999 ? [row % 2] : []));
   const lap = bench.lapOf(0, assignments);
+  return `NMSE ${bench.compare(lap, (await backend.run(lap)).partial).toExponential(1)}`;
+}
+
+async function checkWide(backend: ExpertBackend, bench: ConformanceBench): Promise<string> {
+  await bench.loadAll(0, [0, 1]);
+  const errors = [[[1]], [[0], [0, 1], [0], [], [0]]].map(async (assignments) => {
+    const lap = bench.lapOf(0, assignments);
+    return bench.compare(lap, (await backend.run(lap)).partial);
+  });
+  return `NMSE ${Math.max(...(await Promise.all(errors))).toExponential(1)}`;
+}
+
+/** mxfp4 with scales that float32 holds only in part. */
+export function scalesCase(): ConformanceCase {
+  return testCase('mxfp4: scales from the least to the largest', SCALES_SHAPE, checkScales);
+}
+
+/**
+ * E8M0 scales at both ends of their range, in pairs that give outputs of about the same size: of 32 rows of `up`, and of the 32
+ * columns of `down` that take them.
+ */
+const SCALE_PAIRS = [
+  [254, 0],
+  [253, 0],
+  [252, 1],
+  [250, 2],
+  [127, 125],
+  [45, 207],
+] as const;
+const SCALES_SHAPE: ExpertShape = {
+  hiddenSize: 70,
+  moeIntermediateSize: 32 * SCALE_PAIRS.length - 3,
+  quant: 'mxfp4',
+  activation: 'relu',
+};
+
+async function checkScales(backend: ExpertBackend, bench: ConformanceBench): Promise<string> {
+  const layout = shardLayout(SCALES_SHAPE);
+  const shard = new Uint8Array(layout.totalBytes);
+  for (const { name, rows, cols, colBlocks } of layout.matrices) {
+    const matrix = matrixOf(layout, name);
+    for (let row = 0; row < rows; row++) {
+      const scales = Uint8Array.from({ length: colBlocks }, (_, block) =>
+        name === 'up' ? SCALE_PAIRS[row >> 5]![0] : SCALE_PAIRS[block]![1],
+      );
+      // The largest scales leave room for the smallest elements only.
+      const largest = Math.max(...scales) >= 253 ? 0x33 : 0x77;
+      const codes = Uint8Array.from({ length: Math.ceil(cols / 2) }, (_, i) => {
+        return ((row * 37 + i * 11 + ((row * i) >> 2)) * 73) & (0x88 | largest);
+      });
+      packExpertRows('mxfp4', matrix, { codes, scales }, shard, row);
+    }
+  }
+  await bench.loadShard(0, 0, shard);
+  const lap = bench.lapOf(0, [[0], [0], [0]], 2 ** -12);
   return `NMSE ${bench.compare(lap, (await backend.run(lap)).partial).toExponential(1)}`;
 }
 

@@ -1,5 +1,5 @@
-import { f16ToF32, rowRange, type WorkItem } from '@shoal/model';
-import { shardBytes, unpackExpert, type ExpertShape, type ExpertWeights } from '@shoal/weights';
+import { activate, type ExpertActivation, type ExpertWeights, f16ToF32, rowRange, type WorkItem } from '@shoal/model';
+import { shardBytes, shardLayout, unpackExpert, type ExpertShape } from '@shoal/weights';
 import type { ExpertBackend, ExpertOutput } from './backend.ts';
 import { checkShard, checkWorkItem } from './check-work-item.ts';
 
@@ -25,7 +25,9 @@ class ReferenceBackend implements ExpertBackend {
   }
 
   get allocatedBytes(): number {
-    return this.#count * this.shape.hiddenSize * this.shape.moeIntermediateSize * 3 * Float32Array.BYTES_PER_ELEMENT;
+    const { matrices, biases } = shardLayout(this.shape);
+    const values = [...matrices.map(({ rows, cols }) => rows * cols), ...biases.map(({ rows }) => rows)];
+    return this.#count * Float32Array.BYTES_PER_ELEMENT * values.reduce((sum, count) => sum + count, 0);
   }
 
   async reserve(): Promise<void> {}
@@ -53,7 +55,7 @@ class ReferenceBackend implements ExpertBackend {
   async run(lap: WorkItem): Promise<ExpertOutput> {
     checkWorkItem(lap, this.shape, (layer, expert) => this.has(layer, expert));
     const startedMs = performance.now();
-    const D = this.shape.hiddenSize;
+    const { hiddenSize: D, activation = 'swiglu' } = this.shape;
     const partial = new Float32Array(lap.numRows * D);
     const experts = this.#layers.get(lap.layer);
     const x = new Float32Array(D);
@@ -62,7 +64,7 @@ class ReferenceBackend implements ExpertBackend {
       const y = partial.subarray(row * D, (row + 1) * D);
       const [from, to] = rowRange(lap, row);
       for (let a = from; a < to; a++) {
-        addExpert(experts!.get(lap.experts[a]!)!, x, lap.weights[a]!, y);
+        addExpert(experts!.get(lap.experts[a]!)!, activation, x, lap.weights[a]!, y);
       }
     }
     return { partial, computeUs: (performance.now() - startedMs) * 1000 };
@@ -74,16 +76,22 @@ class ReferenceBackend implements ExpertBackend {
   }
 }
 
-/** y += weight · W_down (silu(W_gate x) ⊙ W_up x). x, y: [hiddenSize] */
-function addExpert({ gate, up, down }: ExpertWeights, x: Float32Array, weight: number, y: Float32Array): void {
+/** y += weight · expert(x). x, y: [hiddenSize] */
+function addExpert(
+  { gate, up, down, biases }: ExpertWeights,
+  activation: ExpertActivation,
+  x: Float32Array,
+  weight: number,
+  y: Float32Array,
+): void {
   const D = x.length;
-  const F = gate.length / D;
+  const F = up.length / D;
   const activations = new Float32Array(F);
   for (let f = 0; f < F; f++) {
-    const g = dot(gate, f * D, x);
-    activations[f] = (g / (1 + Math.exp(-g))) * dot(up, f * D, x);
+    const g = gate ? dot(gate, f * D, x) + (biases?.gate?.[f] ?? 0) : 0;
+    activations[f] = activate(activation, g, dot(up, f * D, x) + (biases?.up[f] ?? 0));
   }
-  for (let d = 0; d < D; d++) y[d] = y[d]! + weight * dot(down, d * F, activations);
+  for (let d = 0; d < D; d++) y[d] = y[d]! + weight * (dot(down, d * F, activations) + (biases?.down[d] ?? 0));
 }
 
 /** Σ matrix[first + i] · vector[i], in four independent sums that a CPU adds in parallel. */

@@ -22,3 +22,10 @@ export function byteLevelBytes(token: string): Uint8Array | undefined {
   }
   return Uint8Array.from(bytes);
 }
+
+const charOfByte: readonly string[] = [...byteOfChar.keys()];
+
+/** Bytes as a vocabulary writes them. */
+export function byteLevelText(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => charOfByte[byte]!).join('');
+}

@@ -1,6 +1,7 @@
-import { Template } from '@huggingface/jinja';
 import { messageOf, ModelError } from './errors.ts';
-import { asPython, PYTHON_FUNCTIONS } from './python-template.ts';
+import { parseJsonValue } from './jinja/json.ts';
+import { PythonTemplate } from './jinja/template.ts';
+import type { Value } from './jinja/value.ts';
 import { probeTemplate, type TemplateTraits } from './template-traits.ts';
 
 /** A call that an assistant's message made. `arguments` is JSON text, as OpenAI's API has it. */
@@ -63,18 +64,18 @@ export function variablesFault(variables: Readonly<Record<string, unknown>>): st
 export class ChatTemplate {
   /** The template's text; with `toolSource` both, for whoever looks for a model's markers. */
   readonly source: string;
-  readonly #template: Template;
-  readonly #toolTemplate: Template;
+  readonly #template: PythonTemplate;
+  readonly #toolTemplate: PythonTemplate;
   readonly #variables: Record<string, unknown>;
   #traits: TemplateTraits | undefined;
 
   /**
-   * `variables` are the other values that templates use; `toolSource` is the template for conversations with tools, where the
-   * model has one of its own. Throws a ModelError `bad-template` if a source doesn't parse.
+   * `variables` are the special tokens, which templates have by name; `toolSource` is the template for conversations with
+   * tools, where the model has one of its own. Throws a ModelError `bad-template` if a source doesn't parse.
    */
-  constructor(source: string, variables: { bos_token?: string; eos_token?: string } = {}, toolSource?: string) {
+  constructor(source: string, variables: Readonly<Record<string, string>> = {}, toolSource?: string) {
     this.source = toolSource === undefined ? source : `${source}\n${toolSource}`;
-    this.#variables = { ...variables, ...PYTHON_FUNCTIONS };
+    this.#variables = variables;
     this.#template = parse(source);
     this.#toolTemplate = toolSource === undefined ? this.#template : parse(toolSource);
   }
@@ -133,11 +134,11 @@ function reasoningNames(reasoning: string, content: string | null): Record<strin
 }
 
 /** An object; undefined if the text is not JSON, or another value. */
-function parseArguments(text: string): object | undefined {
-  if (text.trim() === '') return {};
+function parseArguments(text: string): Value | undefined {
+  if (text.trim() === '') return new Map();
   try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
+    const value = parseJsonValue(text);
+    return value instanceof Map ? value : undefined;
   } catch {
     return undefined;
   }
@@ -163,11 +164,9 @@ function cutAtMark(text: string): string {
 const notContinued = (): ModelError =>
   refused("the last message's content is not in the rendered text, so it cannot be continued");
 
-function parse(source: string): Template {
+function parse(source: string): PythonTemplate {
   try {
-    const template = new Template(source);
-    asPython(template.parsed);
-    return template;
+    return new PythonTemplate(source);
   } catch (cause) {
     const message = `chat_template doesn't parse: ${messageOf(cause)}`;
     throw new ModelError('bad-template', 'chat_template', message, { cause });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkTensors, type StoredTensors } from './check-tensors.ts';
+import { checkpointOf } from './checkpoint.ts';
 import { parseModelConfig } from './config.ts';
 import { CheckpointError } from './errors.ts';
 import { expertTensors, listDenseTensors, listTensorSpecs } from './tensors.ts';
@@ -16,23 +16,26 @@ const whole = new Map(
   ].map(({ name, shape }) => [name, shape]),
 );
 
-function stored(changes: Record<string, readonly number[] | undefined>): StoredTensors {
+/** Checks a checkpoint that stores these shapes in BF16, with the changes. */
+function check(changes: Record<string, readonly number[] | undefined>): void {
   const table = new Map(whole);
   for (const [name, shape] of Object.entries(changes)) {
     if (shape) table.set(name, shape);
     else table.delete(name);
   }
-  return {
-    dir: 'here',
-    tensors: [...table.keys()],
-    has: ({ stored }) => table.has(stored.name),
-    info: (name) => ({ shape: table.get(name)! }),
-  };
+  const tensors = new Map(
+    [...table].map(([name, shape]) => [
+      name,
+      { file: 'here.safetensors', info: { dtype: 'BF16' as const, shape, bytes: 0, offset: 0 } },
+    ]),
+  );
+  const nothing = (): Promise<void> => Promise.reject(new Error('a check reads no weights'));
+  checkpointOf('here', config, { tensors, listedIn: 'here.safetensors', read: nothing, close: nothing }).check();
 }
 
 function refusal(changes: Record<string, readonly number[] | undefined>): CheckpointError {
   try {
-    checkTensors(config, stored(changes));
+    check(changes);
   } catch (error) {
     if (error instanceof CheckpointError) return error;
     throw error;
@@ -42,17 +45,13 @@ function refusal(changes: Record<string, readonly number[] | undefined>): Checkp
 
 describe('checkTensors', () => {
   it('takes a whole checkpoint, and passes over what is stored twice or follows from config.json', () => {
-    checkTensors(config, stored({}));
-    checkTensors(
-      config,
-      stored({
-        'lm_head.weight': [11, 10],
-        'model.layers.2.embed_tokens.weight': [11, 10],
-        'model.layers.2.shared_head.head.weight': [11, 10],
-        'model.layers.1.self_attn.rotary_emb.inv_freq': [3],
-        'model.layers.1.self_attn.o_proj.weight_scale_inv': [1, 1],
-      }),
-    );
+    check({});
+    check({
+      'lm_head.weight': [11, 10],
+      'model.layers.2.embed_tokens.weight': [11, 10],
+      'model.layers.2.shared_head.head.weight': [11, 10],
+      'model.layers.1.self_attn.rotary_emb.inv_freq': [3],
+    });
   });
 
   it.each([
@@ -61,6 +60,8 @@ describe('checkTensors', () => {
     ['an expert of a dense layer', 'model.layers.0.mlp.experts.0.up_proj.weight'],
     ['a bias', 'model.layers.1.self_attn.q_proj.bias'],
     ['a norm of another family', 'model.layers.1.self_attn.q_norm.weight'],
+    ['scales of a tensor that is not quantised', 'model.layers.1.self_attn.o_proj.weight_scale_inv'],
+    ['ranges of activations that nothing quantises', 'model.layers.1.self_attn.o_proj.input_scale'],
     ['another model', 'vision_tower.patch_embed.weight'],
   ])('refuses %s', (_, tensor) => {
     expect(refusal({ [tensor]: [1] })).toMatchObject({ reason: 'unknown-tensor', tensor });

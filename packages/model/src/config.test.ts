@@ -11,6 +11,8 @@ const tiny = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
 const fp8 = { quant_method: 'fp8', weight_block_size: [128, 128] };
 const yarn = { type: 'yarn', factor: 40, original_max_position_embeddings: 4096 };
 
+const full = (layers: number) => Array.from({ length: layers }, () => ({ span: { kind: 'full' }, rope: true }));
+
 /** The default model's config with some keys changed; undefined removes one. */
 function changed(changes: Record<string, unknown>): Record<string, unknown> {
   const json: Record<string, unknown> = { ...tiny, ...changes };
@@ -66,7 +68,11 @@ describe('parseModelConfig', () => {
       { rope: { inverseFrequencies: Float64Array.from({ length: 8 }, (_, i) => 5000 ** (-i / 8)) } },
     ],
     ['head_dim as newer tools write it', { head_dim: 16, qk_head_dim: 48 }, { attention: { qkRopeHeadDim: 16 } }],
-    ['FP8 blocks', { quantization_config: fp8 }, { fp8BlockSize: [128, 128] }],
+    [
+      'FP8 blocks',
+      { quantization_config: fp8 },
+      { quantisation: { method: 'FP8', formats: [{ kind: 'fp8', scales: [128, 128] }], plainModules: [] } },
+    ],
     ['the family’s own gate', { topk_method: undefined, scoring_func: undefined }, { gate: { scoring: 'sigmoid' } }],
     ['no begin-of-text token', { bos_token_id: null }, { bosTokenId: null }],
     ['one routing group', { n_group: 1, topk_group: 1 }, { gate: { nGroup: 1 } }],
@@ -142,7 +148,7 @@ describe('parseModelConfig', () => {
     ['contradiction', 'bos_token_id', { bos_token_id: 2048 }],
     ['contradiction', 'eos_token_id', { eos_token_id: [0, 2048] }],
     ['contradiction', 'rope_theta', { rope_parameters: { rope_theta: 5000 } }],
-    ['unsupported', 'rope_parameters', { rope_parameters: { rope_type: 'llama3', factor: 40 } }],
+    ['unsupported', 'rope_parameters', { rope_parameters: { rope_type: 'longrope', factor: 40 } }],
     ['unsupported', 'rope_scaling', { rope_scaling: { type: 'linear', factor: 40 } }],
     ['unsupported', 'rope_scaling', { rope_scaling: { ...yarn, short_factor: [1] } }],
     ['bad-value', 'rope_scaling', { rope_scaling: { type: 'yarn', factor: 40 } }],
@@ -151,10 +157,14 @@ describe('parseModelConfig', () => {
     ['contradiction', 'rope_scaling', { rope_scaling: { ...yarn, rope_type: 'default' } }],
     ['contradiction', 'rope_scaling', { rope_scaling: yarn, rope_parameters: { ...yarn, factor: 4 } }],
     ['unsupported', 'rope_interleave', { rope_interleave: false }],
-    ['unsupported', 'quantization_config', { quantization_config: { quant_method: 'gptq', bits: 4 } }],
+    [
+      'unsupported',
+      'quantization_config',
+      { quantization_config: { quant_method: 'bitsandbytes', load_in_4bit: true } },
+    ],
+    ['bad-value', 'quantization_config', { quantization_config: { quant_method: 'gptq', bits: 4 } }],
     ['unsupported', 'quantization_config', { quantization_config: { ...fp8, fmt: 'e5m2' } }],
-    ['unsupported', 'quantization_config', { quantization_config: { ...fp8, kv_cache_scheme: 'fp8' } }],
-    ['bad-value', 'quantization_config', { quantization_config: { quant_method: 'fp8' } }],
+    ['unsupported', 'quantization_config', { quantization_config: { ...fp8, rotation: 'hadamard' } }],
     ['bad-value', 'quantization_config', { quantization_config: { ...fp8, weight_block_size: [128] } }],
     ['unsupported', 'attention_bias', { attention_bias: true }],
     ['unsupported', 'mlp_bias', { mlp_bias: true }],
@@ -236,7 +246,12 @@ describe('the other families', () => {
       { rope: { attentionFactor: 0.1 * Math.log(4) + 1 } },
     ],
     ['OLMoE-1B-7B-0924', { clip_qkv: 8 }, { attention: { clipQkv: 8 }, bosTokenId: null }],
-    ['Mixtral-8x7B-v0.1', { sliding_window: 32768 }, { gate: { normTopkProb: true } }],
+    ['Mixtral-8x7B-v0.1', { sliding_window: 32768 }, { layerAttention: full(32) }],
+    [
+      'Mixtral-8x7B-v0.1',
+      { sliding_window: 4096 },
+      { layerAttention: Array.from({ length: 32 }, () => ({ span: { kind: 'window', positions: 4096 }, rope: true })) },
+    ],
     ['Mixtral-8x7B-v0.1', { head_dim: 64 }, { attention: { headDim: 64, softmaxScale: 0.125 } }],
   ])('%s with %j is read', (name, changes, expected) => {
     expect(parseModelConfig(publishedWith(name, changes))).toMatchObject(expected);
@@ -261,8 +276,7 @@ describe('the other families', () => {
     ['OLMoE-1B-7B-0924', 'unsupported', 'hidden_act', { hidden_act: 'gelu' }],
     ['OLMoE-1B-7B-0924', 'contradiction', 'num_attention_heads', { num_attention_heads: 15 }],
     ['OLMoE-1B-7B-0924', 'bad-value', 'clip_qkv', { clip_qkv: -1 }],
-    ['Mixtral-8x7B-v0.1', 'unsupported', 'sliding_window', { sliding_window: 4096 }],
-    ['Mixtral-8x7B-v0.1', 'unknown-key', 'partial_rotary_factor', { partial_rotary_factor: 0.5 }],
+    ['Mixtral-8x7B-v0.1', 'unsupported', 'partial_rotary_factor', { partial_rotary_factor: 0.5 }],
     [
       'Mixtral-8x7B-v0.1',
       'unknown-architecture',

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ModelError } from './errors.ts';
-import { bookkeepingKeys, type Family } from './families/family.ts';
+import { bookkeepingKeys } from './families/bookkeeping-keys.ts';
+import type { Family, TextConfig } from './families/family.ts';
 import { families } from './families/index.ts';
 import { notComputed } from './families/not-computed.ts';
 import type { ModelConfig } from './model-config.ts';
@@ -13,15 +14,49 @@ export function parseModelConfig(json: unknown, where = 'config.json'): ModelCon
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
     throw new ModelError('bad-json', undefined, `${where}: expected a JSON object with the model's configuration`);
   }
-  const keys = json as Record<string, unknown>;
-  const family = findFamily(keys, where);
-  for (const [key, value] of Object.entries(keys)) {
-    if (key in family.schema.shape || family.ignoredKeys.includes(key) || bookkeepingKeys.includes(key)) continue;
-    if (value === null || value === false) continue;
-    const problem = `${key} is set to ${excerpt(value)}, which this version doesn't know`;
-    throw new ModelError('unknown-key', key, `${where}: ${problem}: remove it if it has no effect on inference`);
-  }
+  const whole = json as Record<string, unknown>;
+  const family = findFamily(whole, where);
+  const keys = family.textConfig ? textKeys(family.textConfig, whole, where) : whole;
+  const known = [...Object.keys(family.schema.shape), ...family.ignoredKeys, ...bookkeepingKeys];
+  refuseUnknown(keys, known, where);
   return family.toConfig(parseKeys(family.schema, withoutNulls(family.schema, keys), where), where);
+}
+
+/** Throws `unknown-key` for a key that isn't among the known ones, unless it holds nothing. */
+function refuseUnknown(keys: Record<string, unknown>, known: readonly string[], where: string): void {
+  for (const [key, value] of Object.entries(keys)) {
+    if (known.includes(key) || holdsNothing(value)) continue;
+    const problem = `${key} is set to ${excerpt(value)}, which this version doesn't know`;
+    const remedy = `remove it if it has no effect on inference, and report it with the model's name, so that Shoal learns it`;
+    throw new ModelError('unknown-key', key, `${where}: ${problem}: ${remedy}`);
+  }
+}
+
+/** null, false, or an empty list or object. */
+function holdsNothing(value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) return Object.keys(value).length === 0;
+  return value === null || value === false;
+}
+
+/** The text model's keys: its own, and those that may stand beside it. */
+function textKeys(
+  { key, modelTypes, outside, ignoredKeys }: TextConfig,
+  whole: Record<string, unknown>,
+  where: string,
+): Record<string, unknown> {
+  const own = whole[key];
+  if (typeof own !== 'object' || own === null || Array.isArray(own)) {
+    throw new ModelError('missing-key', key, `${where}: ${key} is missing: add it as in the published config`);
+  }
+  const keys = own as Record<string, unknown>;
+  const modelType = keys['model_type'];
+  if (modelType !== undefined && !modelTypes.includes(String(modelType))) {
+    const message = `${where}: ${key}.model_type is ${excerpt(modelType)}; supported: ${modelTypes.join(', ')}`;
+    throw new ModelError('unknown-architecture', key, message);
+  }
+  refuseUnknown(whole, [key, ...outside, ...ignoredKeys, ...bookkeepingKeys], where);
+  const inherited = outside.filter((name) => whole[name] !== undefined && (keys[name] ?? null) === null);
+  return { ...keys, ...Object.fromEntries(inherited.map((name) => [name, whole[name]])) };
 }
 
 function findFamily(json: Record<string, unknown>, where: string): Family {
@@ -38,13 +73,13 @@ function findFamily(json: Record<string, unknown>, where: string): Family {
     throw new ModelError('unknown-architecture', 'model_type', message);
   }
   const key = 'architectures';
-  const expected = `["${family.architecture}"]`;
+  const expected = family.architectures.map((name) => `["${name}"]`).join(' or ');
   const architectures = json[key];
   if (architectures === undefined || architectures === null) {
     const message = `${where}: ${key} is missing; expected ${expected} for model_type ${family.modelType}`;
     throw new ModelError('missing-key', key, message);
   }
-  if (!Array.isArray(architectures) || architectures.length !== 1 || architectures[0] !== family.architecture) {
+  if (!Array.isArray(architectures) || architectures.length !== 1 || !family.architectures.includes(architectures[0])) {
     const supportedAs = `model_type ${family.modelType} is supported as ${expected} only`;
     throw new ModelError('unknown-architecture', key, `${where}: ${key} is ${excerpt(architectures)}; ${supportedAs}`);
   }

@@ -50,6 +50,12 @@ export type CheckpointErrorReason =
   | 'unknown-tensor'
   /** NaN or ∞ among the weights. */
   | 'not-finite'
+  /** A scale of quantised weights that no quantiser writes. */
+  | 'bad-scale'
+  /** An index of a group of quantised weights that there isn't. */
+  | 'bad-order'
+  /** Two statements about a tensor that cannot both be true. */
+  | 'contradiction'
   | 'bad-index'
   | 'changed'
   | 'closed';

@@ -63,8 +63,11 @@ export function selectExperts(
   const scores = new Float32Array(nRoutedExperts);
   const choice = new Float32Array(nRoutedExperts);
   for (let r = 0; r < numRows; r++) {
-    scoreRow(config.gate, logits.subarray(r * nRoutedExperts, (r + 1) * nRoutedExperts), scores);
-    for (let e = 0; e < nRoutedExperts; e++) choice[e] = scores[e]! + (bias ? bias[e]! : 0);
+    const row = logits.subarray(r * nRoutedExperts, (r + 1) * nRoutedExperts);
+    scoreRow(config.gate, row, scores);
+    // Llama 4 chooses by logits: sigmoids of large ones are all 1 in float32.
+    if (config.gate.scalesInput) choice.set(row);
+    else for (let e = 0; e < nRoutedExperts; e++) choice[e] = scores[e]! + (bias ? bias[e]! : 0);
     const allowed = allowedExperts(config, choice);
     const chosen = Array.from(choose?.(r, choice, allowed) ?? topIndices(choice, allowed, numExpertsPerTok));
     topkIdx.set(chosen, r * numExpertsPerTok);

@@ -46,8 +46,13 @@ export const gqa: Attention<GqaConfig, GqaWeights> = (config, weights, input) =>
 /** Applies a layer's temperature to a row's queries. */
 function warm({ temperature }: GqaConfig, query: Float32Array, position: number, { rope }: LayerAttention): void {
   if (!temperature || rope) return;
-  const factor = 1 + temperature.scale * Math.log1p(Math.floor((position + 1) / temperature.floor));
+  const factor = queryTemperature(temperature, position);
   for (let i = 0; i < query.length; i++) query[i] = query[i]! * factor;
+}
+
+/** Llama 4's factor of the queries at a position, in layers without RoPE. */
+export function queryTemperature({ floor, scale }: NonNullable<GqaConfig['temperature']>, position: number): number {
+  return 1 + scale * Math.log1p(Math.floor((position + 1) / floor));
 }
 
 /** Projected queries or keys, clipped, normed and rotated, with the norm before or after RoPE. */

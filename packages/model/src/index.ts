@@ -6,11 +6,12 @@ export {
   type ChatToolCall,
   variablesFault,
 } from './chat-template.ts';
-export { checkTensors } from './check-tensors.ts';
 export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 export { CheckpointError, messageOf, ModelError } from './errors.ts';
 export {
+  activate,
+  addBias,
   EXPERT_ACTIVATIONS,
   type ExpertActivation,
   type ExpertWeights,
@@ -19,7 +20,8 @@ export {
   swigluExpert,
   type SwigluWeights,
 } from './expert.ts';
-export { storedShape } from './stored-part.ts';
+export { type ExpertLimit, expertLimit, type ExpertNorms, expertNorms } from './expert-limit.ts';
+export type { Int4Rows } from './int4.ts';
 export { decodeF16, encodeF16, f16ToF32, f32ToF16 } from './f16.ts';
 export {
   createReferenceEngine,
@@ -32,12 +34,15 @@ export {
 } from './forward-engine.ts';
 export { checkTokens, forward, type ForwardResult, type HeadRow, masksAfterLayers, type Model } from './forward.ts';
 export { selectExperts } from './gate.ts';
+export { queryTemperature } from './gqa.ts';
 export { checkTruncate, KvCache, kvWidth, plainMhaWidth } from './kv-cache.ts';
-export { claimPositions, type ForwardObserver, type ForwardSegment } from './layer.ts';
+export { claimPositions, type ForwardObserver, type ForwardSegment, moeCall } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
 export {
   expertLayers,
+  type AttentionConfig,
+  type GateConfig,
   type GqaConfig,
   isMoeLayer,
   type MlaConfig,
@@ -46,6 +51,7 @@ export {
   withoutMtp,
 } from './model-config.ts';
 export { forwardMtp, NO_MTP } from './mtp.ts';
+export { decodeMxfp4, e2m1Of, E8M0_NAN, e8m0Of, MXFP4_BLOCK, type Mxfp4Rows } from './mxfp4.ts';
 export { scoredWindows, scorePerplexity } from './perplexity.ts';
 export { createRng, normalDraw, type Rng } from './rng.ts';
 export { ropeAngles } from './rope.ts';
@@ -59,6 +65,7 @@ export {
   type Penalties,
   type TokenMask,
 } from './logit-changes.ts';
+export { storedShape } from './quantised/stored-matrix.ts';
 export { argmax, leastGap, logitsError, sample } from './sampler.ts';
 export { denseTensors, expertTensors, layerTensors, listDenseTensors, listTensorSpecs, TensorSpec } from './tensors.ts';
 export {

@@ -58,7 +58,7 @@ describe('loadGenerationConfig', () => {
     return loadGenerationConfig(dir);
   };
   const nothing = {
-    doSample: false,
+    doSample: true,
     temperature: undefined,
     topP: undefined,
     topK: undefined,

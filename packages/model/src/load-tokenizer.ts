@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ModelError } from './errors.ts';
-import { type JsonText, parseJson, readJsonText, readTextIfPresent } from './json-file.ts';
+import { type JsonText, parseJson, readJsonText, readText, readTextIfPresent } from './json-file.ts';
+import { fromTiktoken, tokenizerSource } from './tiktoken-model.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 /** What a tokenizer is made from, as read. Can be sent to another thread, which then makes the same one. */
@@ -12,14 +13,37 @@ export interface TokenizerFiles {
   template: string | undefined;
 }
 
-/** Reads the tokenizer's files of a Hugging Face model directory, among them `chat_template.jinja` where there is one. */
+/**
+ * Reads the tokenizer's files of a Hugging Face model directory, among them `chat_template.jinja` where there is one. A
+ * `tiktoken.model` is converted where there is no `tokenizer.json`.
+ */
 export async function readTokenizerFiles(dir: string): Promise<TokenizerFiles> {
+  const path = join(dir, 'tokenizer.json');
+  const json = await readTextIfPresent(path);
+  const tiktoken = json === undefined ? await readTextIfPresent(join(dir, 'tiktoken.model')) : undefined;
+  // The error for neither file is about the one that most models have.
+  const text = json ?? tiktoken ?? (await readText(path));
+  const config = await readJsonText(join(dir, 'tokenizer_config.json'));
   return {
-    tokenizer: await readJsonText(join(dir, 'tokenizer.json')),
-    config: await readJsonText(join(dir, 'tokenizer_config.json')),
+    tokenizer: tiktoken === undefined ? { path, text } : await convertedTiktoken(dir, tiktoken, config),
+    config,
     // Python reads its lines so, whichever system wrote them.
     template: (await readTextIfPresent(join(dir, 'chat_template.jinja')))?.replace(/\r\n?/g, '\n'),
   };
+}
+
+async function convertedTiktoken(dir: string, text: string, config: JsonText): Promise<JsonText> {
+  const path = join(dir, 'tiktoken.model');
+  const configJson = parseJson(config);
+  const name = tokenizerSource(configJson);
+  const sourcePath = join(dir, name ?? '');
+  const source = name === undefined ? undefined : await readTextIfPresent(sourcePath);
+  const converted = fromTiktoken(
+    { path, text },
+    configJson,
+    source === undefined ? undefined : { path: sourcePath, text: source },
+  );
+  return { path, text: JSON.stringify(converted) };
 }
 
 /** Throws a ModelError where the files are not supported. */
@@ -39,6 +63,7 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
 
 /** The sampling parameters that a model's authors suggest; undefined where they suggest none, or one without effect. */
 export interface GenerationConfig {
+  /** False where the authors want greedy decoding; transformers takes an absent key for that too, other servers don't. */
   doSample: boolean;
   temperature: number | undefined;
   topP: number | undefined;
@@ -76,7 +101,7 @@ export async function loadGenerationConfig(dir: string): Promise<GenerationConfi
   const { do_sample, temperature, top_p, top_k, min_p, repetition_penalty, eos_token_id } = parsed.data;
   const ends = new Set([eos_token_id].flat().filter((id): id is number => typeof id === 'number' && id >= 0));
   return {
-    doSample: do_sample ?? false,
+    doSample: do_sample ?? true,
     temperature: temperature ?? undefined,
     topP: top_p ?? undefined,
     // As other servers read it: 0 and -1 mean all tokens.

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { linear, rmsNorm, silu, softmax } from './math.ts';
 import type { RopeConfig } from './model-config.ts';
 import { ropeAngles, rotate } from './rope.ts';
-import { inverseFrequencies, yarnMscale } from './yarn.ts';
+import { inverseFrequencies } from './rope-scaling.ts';
+import { yarnMscale } from './yarn.ts';
 
 const random = (length: number, seed: number) =>
   Float32Array.from({ length }, (_, i) => Math.sin(i * 12.9898 + seed) * 2);
@@ -89,6 +90,7 @@ describe('RoPE', () => {
 
 describe('YaRN', () => {
   const deepseekV3 = {
+    type: 'yarn' as const,
     factor: 40,
     originalMaxPositionEmbeddings: 4096,
     betaFast: 32,
@@ -96,6 +98,7 @@ describe('YaRN', () => {
     mscale: 1,
     mscaleAllDim: 1,
     attentionFactor: undefined,
+    truncate: true,
   };
 
   it('keeps fast pairs, slows the slow ones by the factor, and blends in between', () => {

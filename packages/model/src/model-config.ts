@@ -1,4 +1,5 @@
 import type { ExpertActivation } from './expert.ts';
+import type { Quantisation } from './quantised/quantisation.ts';
 
 /** `model_type` of a config.json. */
 export type ModelType =
@@ -14,6 +15,7 @@ export type ModelType =
   | 'kimi_k2'
   | 'kimi_k25'
   | 'llama4'
+  | 'llama4_text'
   | 'minimax_m2'
   | 'mixtral'
   | 'olmoe'
@@ -157,8 +159,8 @@ export interface ModelConfig {
   bosTokenId: number | null;
   /** Any of these ends a text; at least one. */
   eosTokenIds: readonly number[];
-  /** Rows and columns that share one scale in an FP8 checkpoint; null if its weights are BF16, F16 or F32. */
-  fp8BlockSize: readonly [rows: number, columns: number] | null;
+  /** How a checkpoint in safetensors has its weights quantised; null if they are BF16, F16 or F32. */
+  quantisation: Quantisation | null;
 }
 
 /** Whether a layer has routed experts. The MTP module's layer has the index `numHiddenLayers`. */

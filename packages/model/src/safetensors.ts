@@ -1,12 +1,34 @@
 import { CheckpointError, type CheckpointErrorReason } from './errors.ts';
 import { f16ToF32 } from './f16.ts';
-import { e4m3Values } from './fp8.ts';
+import { e4m3Values } from './quantised/fp8-codes.ts';
 
-/** Supported element types; each converts to float32 without loss. F8_E4M3 is to be multiplied by its blocks' scales (fp8.ts). */
-export type TensorDtype = 'BF16' | 'F16' | 'F32' | 'F8_E4M3';
+/** Bytes of one element, for the element types of the format that take whole bytes. */
+export const dtypeBytes = {
+  BF16: 2,
+  F16: 2,
+  F32: 4,
+  F64: 8,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+  F8_E8M0: 1,
+  I8: 1,
+  I16: 2,
+  I32: 4,
+  I64: 8,
+  U8: 1,
+  U16: 2,
+  U32: 4,
+  U64: 8,
+  BOOL: 1,
+} as const;
+export type TensorDtype = keyof typeof dtypeBytes;
 
-/** Bytes of one element. */
-export const dtypeBytes: Readonly<Record<TensorDtype, number>> = { BF16: 2, F16: 2, F32: 4, F8_E4M3: 1 };
+/** The types in which weights are numbers as they are; each converts to float32 without loss. */
+export const floatDtypes: readonly TensorDtype[] = ['BF16', 'F16', 'F32'];
+
+/** F8_E8M0 is a power of two (OCP Microscaling Formats 1.0, §5.4.1). */
+const E8M0_BIAS = 127;
+const E8M0_NAN = 255;
 
 /** The safetensors format's own limit on its JSON header. */
 export const MAX_HEADER_BYTES = 100_000_000;
@@ -110,7 +132,7 @@ function parseEntry(entry: unknown, dataBytes: number, file: string, name: strin
     const where = `outside the file's ${dataBytes} data bytes: it is truncated or damaged`;
     throw bad(`data_offsets [${begin}, ${end}] lie ${where}`, 'out-of-range');
   }
-  const bytes = shape.reduce((product, size) => product * size, dtypeBytes[dtype]);
+  const bytes = shape.reduce<number>((product, size) => product * size, dtypeBytes[dtype]);
   if (bytes !== end - begin) {
     throw bad(`${dtype} [${shape}] takes ${bytes} bytes, but ${end - begin} are stored`, 'wrong-size');
   }
@@ -162,8 +184,8 @@ function refuseDuplicates(text: string, file: string): void {
 }
 
 /**
- * Converts little-endian elements to float32, into `out` (of the same length) or a new array. `raw` holds whole elements of
- * `dtype`, at any alignment.
+ * Converts little-endian elements of BF16, F16, F32, F8_E4M3 or F8_E8M0 to float32, into `out` (of the same length) or a new array. `raw`
+ * holds whole elements, at any alignment.
  */
 export function toFloat32(
   raw: Uint8Array,
@@ -179,8 +201,13 @@ export function toFloat32(
     for (let i = 0; i < length; i++) out[i] = e4m3Values[raw[i]!]!;
     return out;
   }
+  if (dtype === 'F8_E8M0') {
+    for (let i = 0; i < length; i++) out[i] = raw[i] === E8M0_NAN ? Number.NaN : 2 ** (raw[i]! - E8M0_BIAS);
+    return out;
+  }
   const halves =
     raw.byteOffset % 2 ? new Uint16Array(raw.slice().buffer) : new Uint16Array(raw.buffer, raw.byteOffset, length);
+  if (dtype !== 'F16' && dtype !== 'BF16') throw new TypeError(`${dtype} is no type of weights`);
   if (dtype === 'F16') {
     for (let i = 0; i < length; i++) out[i] = f16ToF32(halves[i]!);
     return out;

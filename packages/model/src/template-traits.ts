@@ -35,8 +35,7 @@ export function probeTemplate(render: Render): TemplateTraits {
   const call = (given: unknown): string => attempt(callConversation(given), [TOOL]);
   const asObject = call(ARGUMENTS);
   const asString = call(JSON.stringify(ARGUMENTS));
-  // An object that is joined to a string shows its JavaScript type.
-  const takesObjects = asObject.includes('probe_key: ') || (hasArguments(asObject) && !asObject.includes('[object '));
+  const takesObjects = asObject.includes('probe_key: ') || hasArguments(asObject);
   // A string that is written as JSON once more has its quotes escaped.
   const takesStrings = asString.includes(JSON.stringify(ARGUMENTS));
   return {

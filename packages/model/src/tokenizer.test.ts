@@ -165,6 +165,14 @@ describe('chat template', () => {
     const tools = [{ type: 'function', function: { name: 'f' } }] as const;
     expect(withTools.renderChat([], { tools })).toBe('tools');
     expect(new Tokenizer(tokenizerJson, { ...configJson, chat_template: undefined }).chatTemplate).toBeUndefined();
+    const named = {
+      pad_token: '<pad>',
+      unk_token: null,
+      extra_special_tokens: { image_token: { content: '<image>' } },
+    };
+    const source = '{{ eos_token }}{{ pad_token }}{{ image_token }}{{ unk_token is defined }}';
+    const withTokens = new Tokenizer(tokenizerJson, { ...configJson, ...named, chat_template: source });
+    expect(withTokens.chatTemplate!.renderChat([])).toBe('<|endoftext|><pad><image>False');
   });
 });
 
@@ -177,7 +185,7 @@ describe('files beside the weights', () => {
       await writeFile(join(copy, 'chat_template.jinja'), '\ufefffrom the file,\r\nof Windows');
       expect((await loadTokenizer(copy)).chatTemplate!.renderChat([])).toBe('from the file,\nof Windows');
       expect(await loadGenerationConfig(copy)).toEqual({
-        doSample: false,
+        doSample: true,
         temperature: undefined,
         topP: undefined,
         topK: undefined,

@@ -6,6 +6,7 @@ import { byteLevelBytes } from './byte-level.ts';
 import { ChatTemplate } from './chat-template.ts';
 import { messageOf, ModelError } from './errors.ts';
 import { guardNormalizers } from './normal-form.ts';
+import { mendSplits, withPythonSteps } from './pre-tokenizers.ts';
 import { postProcessorSchema, promptPrefix } from './prompt-prefix.ts';
 
 /** Far above any published vocabulary; bounds the tables by id. */
@@ -17,6 +18,9 @@ const tokenName = z.union([z.string(), z.object({ content: z.string() }).transfo
 const configSchema = z.looseObject({
   bos_token: tokenName.nullish(),
   eos_token: tokenName.nullish(),
+  unk_token: tokenName.nullish(),
+  pad_token: tokenName.nullish(),
+  extra_special_tokens: z.union([z.record(z.string(), tokenName), z.array(z.unknown())]).nullish(),
   add_bos_token: z.boolean().nullish(),
   tokenizer_class: z.string().nullish(),
   remove_space: z.boolean().nullish(),
@@ -94,11 +98,12 @@ export class Tokenizer {
     const bytesOf = vocabularyOf(spec.decoder);
     this.dropsFirstSpace = someDecoder(spec.decoder, 'Strip');
     try {
-      this.#hf = new HfTokenizer(tokenizerJson as object, configJson as object);
+      this.#hf = new HfTokenizer(withPythonSteps(tokenizerJson as object), configJson as object);
     } catch (cause) {
       throw new ModelError('bad-tokenizer', undefined, `tokenizer.json: ${messageOf(cause)}`, { cause });
     }
     guardNormalizers(this.#hf);
+    mendSplits(this.#hf);
     this.#budget = new BpeBudget(this.#hf);
     this.#fillBytes(spec, bytesOf);
     const stripsSpace = spec.added_tokens.some((token) => token.lstrip || token.rstrip);
@@ -279,14 +284,21 @@ function someDecoder(decoder: Decoder, type: string): boolean {
 }
 
 function chatTemplate(config: z.infer<typeof configSchema>): ChatTemplate | undefined {
-  const { chat_template: given, bos_token: bos, eos_token: eos } = config;
-  const variables = { ...(bos ? { bos_token: bos } : {}), ...(eos ? { eos_token: eos } : {}) };
+  const given = config.chat_template;
+  const variables = templateTokens(config);
   if (given == null) return undefined;
   if (typeof given === 'string') return new ChatTemplate(given, variables);
   const named = (name: string): string | undefined => given.find((entry) => entry.name === name)?.template;
   // Of several templates (for tools, for retrieval), plain chat uses the one named "default".
   const [plain, tools] = [named('default'), named('tool_use')];
   return plain === undefined ? undefined : new ChatTemplate(plain, variables, tools);
+}
+
+/** The special tokens that transformers gives to templates by name. */
+function templateTokens(config: z.infer<typeof configSchema>): Record<string, string> {
+  const { extra_special_tokens: extra, bos_token, eos_token, unk_token, pad_token } = config;
+  const named = { ...(Array.isArray(extra) ? {} : extra), bos_token, eos_token, unk_token, pad_token };
+  return Object.fromEntries(Object.entries(named).filter((entry): entry is [string, string] => Boolean(entry[1])));
 }
 
 function parse<S extends z.ZodType>(schema: S, json: unknown, file: string): z.infer<S> {

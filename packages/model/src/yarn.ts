@@ -13,6 +13,8 @@ export interface Yarn {
   mscaleAllDim: number;
   /** Overrides the value that follows from `mscale` and `mscaleAllDim`. */
   attentionFactor: number | undefined;
+  /** Whether the ends of the ramp are whole pairs (the published code), or lie between two (gpt-oss). */
+  truncate: boolean;
 }
 
 /** The attention temperature (YaRN §3.4, eq. 22): 0.1 · mscale · ln(factor) + 1. */
@@ -20,18 +22,23 @@ export function yarnMscale(factor: number, mscale: number): number {
   return factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
 }
 
+/** θ^(-2i/dim) for every pair i, [dim / 2] (Su et al. 2021). */
+export function plainFrequencies(theta: number, dim: number): Float64Array {
+  return Float64Array.from({ length: dim / 2 }, (_, i) => theta ** ((-2 * i) / dim));
+}
+
 /**
- * θ^(-2i/dim) for every pair i, [dim / 2]; with YaRN blended with the same ÷ factor, by a linear ramp between the pairs that
- * rotate `betaFast` and `betaSlow` times over the original context (§3.2 "NTK-by-parts").
+ * Plain frequencies [dim / 2] blended with the same ÷ factor, by a linear ramp between the pairs that rotate `betaFast` and
+ * `betaSlow` times over the original context (§3.2 "NTK-by-parts").
  */
-export function inverseFrequencies(theta: number, dim: number, yarn?: Yarn): Float64Array {
-  const frequencies = Float64Array.from({ length: dim / 2 }, (_, i) => theta ** ((-2 * i) / dim));
-  if (!yarn) return frequencies;
+export function yarnFrequencies(frequencies: Float64Array, theta: number, yarn: Yarn): Float64Array {
+  const dim = 2 * frequencies.length;
   /** The pair that rotates r times over the original context. */
   const pairTurning = (r: number): number =>
     (dim * Math.log(yarn.originalMaxPositionEmbeddings / (2 * Math.PI * r))) / (2 * Math.log(theta));
-  const low = Math.max(Math.floor(pairTurning(yarn.betaFast)), 0);
-  const high = Math.min(Math.ceil(pairTurning(yarn.betaSlow)), dim - 1);
+  const [first, last] = [pairTurning(yarn.betaFast), pairTurning(yarn.betaSlow)];
+  const low = Math.max(yarn.truncate ? Math.floor(first) : first, 0);
+  const high = Math.min(yarn.truncate ? Math.ceil(last) : last, dim - 1);
   // The published code widens an empty ramp by this.
   const width = low === high ? 0.001 : high - low;
   return frequencies.map((frequency, i) => {

@@ -25,7 +25,7 @@ const count = upTo(2 ** 40);
 const u16 = upTo(65_535);
 const epoch = z.number().int().nonnegative();
 
-export const quantSchema = z.enum(['f16', 'q8', 'q4']);
+export const quantSchema = z.enum(['f16', 'q8', 'q4', 'mxfp4']);
 
 /** What computes in a tab: a GPU as WebGPU describes it, or the CPU with architecture `wasm` and its threads as description. */
 export const adapterSchema = z.object({

@@ -1,7 +1,7 @@
-import { createRng, decodeF16, f16ToF32, f32ToF16, normalDraw } from '@shoal/model';
+import { createRng, decodeF16, f16ToF32, f32ToF16, normalDraw, type SwigluWeights } from '@shoal/model';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { packExpert, unpackExpert, type ExpertWeights } from './expert.ts';
+import { packExpert, unpackExpert } from './expert.ts';
 import { MATRIX_NAMES, QUANTS, shardBytes, shardLayout, type ExpertShape, type Quant } from './layout.ts';
 
 const dimension = fc.integer({ min: 1, max: 100 });
@@ -13,7 +13,7 @@ const weight = fc.oneof(
   fc.constant(0),
 );
 
-function expertOf(shape: ExpertShape): fc.Arbitrary<ExpertWeights> {
+function expertOf(shape: ExpertShape): fc.Arbitrary<SwigluWeights> {
   const length = shape.hiddenSize * shape.moeIntermediateSize;
   const matrix = fc
     .array(weight, { minLength: Math.min(length, 40), maxLength: Math.min(length, 40) })
@@ -21,13 +21,13 @@ function expertOf(shape: ExpertShape): fc.Arbitrary<ExpertWeights> {
   return fc.record({ gate: matrix, up: matrix, down: matrix });
 }
 
-function packed(quant: Quant): fc.Arbitrary<{ shape: ExpertShape; weights: ExpertWeights }> {
+function packed(quant: Quant): fc.Arbitrary<{ shape: ExpertShape; weights: SwigluWeights }> {
   return fc
     .record({ hiddenSize: dimension, moeIntermediateSize: dimension, quant: fc.constant(quant) })
     .chain((shape) => expertOf(shape).map((weights) => ({ shape, weights })));
 }
 
-const matrices = ({ gate, up, down }: ExpertWeights): Float32Array[] => [gate, up, down];
+const matrices = ({ gate, up, down }: SwigluWeights): Float32Array[] => [gate, up, down];
 
 describe('shardLayout', () => {
   it('puts every section on 16 bytes, one after another, without overlap', () => {
@@ -35,7 +35,7 @@ describe('shardLayout', () => {
       fc.property(dimension, dimension, fc.constantFrom(...QUANTS), (D, F, quant) => {
         const layout = shardLayout({ hiddenSize: D, moeIntermediateSize: F, quant });
         let end = 0;
-        for (const matrix of [layout.gate, layout.up, layout.down]) {
+        for (const matrix of layout.matrices) {
           for (const [offset, bytes] of [
             [matrix.valuesOffset, matrix.valuesBytes],
             [matrix.scalesOffset, matrix.scalesBytes],
@@ -75,7 +75,7 @@ describe('packExpert', () => {
     fc.assert(
       fc.property(packed('f16'), ({ shape, weights }) => {
         const rounded = unpackExpert(shape, packExpert(shape, weights));
-        for (const [i, matrix] of matrices(rounded).entries()) {
+        for (const [i, matrix] of matrices(rounded as SwigluWeights).entries()) {
           const expected = matrices(weights)[i]!.map((value) => f16ToF32(f32ToF16(value)));
           expect(Buffer.compare(new Uint8Array(matrix.buffer), new Uint8Array(expected.buffer))).toBe(0);
         }
@@ -122,7 +122,7 @@ describe('packExpert', () => {
     let [ours, q4Zero] = [0, 0];
     for (let at = 0; at < m.length; at += 32) {
       const block = m.subarray(at, at + 32);
-      ours += squaredError(block, gate.subarray(at, at + 32));
+      ours += squaredError(block, gate!.subarray(at, at + 32));
       q4Zero += squaredError(block, q4ZeroOf(block));
     }
     expect(ours / q4Zero).toBeLessThan(0.91);
@@ -194,7 +194,7 @@ function expectOfBlocks(quant: Quant, check: (original: Float32Array, rounded: F
         for (let first = 0; first < weights[name].length; first += cols) {
           for (let col = 0; col < cols; col += 32) {
             const block: [number, number] = [first + col, first + Math.min(cols, col + 32)];
-            check(weights[name].subarray(...block), rounded[name].subarray(...block));
+            check(weights[name].subarray(...block), rounded[name]!.subarray(...block));
           }
         }
       }

@@ -1,15 +1,18 @@
+import type { ExpertWeights, Mxfp4Rows, SwigluWeights } from '@shoal/model';
 import { WeightsError } from './errors.ts';
 import { packF16, unpackF16 } from './format-f16.ts';
+import { packMxfp4, packMxfp4Rows, unpackMxfp4 } from './format-mxfp4.ts';
 import { packQ4, unpackQ4 } from './format-q4.ts';
 import { packQ8, unpackQ8 } from './format-q8.ts';
-import { MATRIX_NAMES, shardLayout, type ExpertShape, type MatrixLayout, type Quant } from './layout.ts';
-
-/** One expert in float32, row-major: gate [F, D], up [F, D], down [D, F] (D = hiddenSize, F = moeIntermediateSize). */
-export interface ExpertWeights {
-  gate: Float32Array;
-  up: Float32Array;
-  down: Float32Array;
-}
+import {
+  type BiasLayout,
+  type ExpertShape,
+  type MatrixLayout,
+  type MatrixName,
+  type Quant,
+  shapeText,
+  shardLayout,
+} from './layout.ts';
 
 interface Format {
   /** Writes the rows of `source`, which are the matrix's from `startRow` on, into the shard `bytes`. */
@@ -21,25 +24,28 @@ const FORMATS: Readonly<Record<Quant, Format>> = {
   f16: { pack: packF16, unpack: unpackF16 },
   q8: { pack: packQ8, unpack: unpackQ8 },
   q4: { pack: packQ4, unpack: unpackQ4 },
+  mxfp4: { pack: packMxfp4, unpack: unpackMxfp4 },
 };
 
 /**
  * Packs one expert as its shard (see `shardLayout`, and format-*.ts for how each format rounds).
- * Throws WeightsError `bad-shape` (a matrix of the wrong length) or `bad-weight` (NaN, ∞, or too large for f16).
+ * Throws WeightsError `bad-shape` (a matrix or a bias missing or of the wrong length) or `bad-weight` (NaN, ∞, or too large for
+ * the format).
  */
-export function packExpert(shape: ExpertShape, weights: ExpertWeights): Uint8Array<ArrayBuffer> {
+export function packExpert(shape: ExpertShape, weights: ExpertWeights | SwigluWeights): Uint8Array<ArrayBuffer> {
   const layout = shardLayout(shape);
   const bytes = new Uint8Array(layout.totalBytes);
-  for (const name of MATRIX_NAMES) {
-    const matrix = layout[name];
-    const source = weights[name];
+  for (const matrix of layout.matrices) {
+    const source = weights[matrix.name];
     const { rows, cols } = matrix;
-    if (source.length !== rows * cols) {
-      const problem = `${name} has ${source.length} weights, but [${rows}, ${cols}] needs ${rows * cols}`;
+    if (source?.length !== rows * cols) {
+      const problem = `${matrix.name} has ${source?.length ?? 0} weights, but [${rows}, ${cols}] needs ${rows * cols}`;
       throw new WeightsError('bad-shape', problem);
     }
     FORMATS[shape.quant].pack(matrix, source, bytes, 0);
   }
+  const biases = 'biases' in weights ? weights.biases : null;
+  for (const bias of layout.biases) packExpertBias(bias, biases?.[bias.name] ?? new Float32Array(0), bytes);
   return bytes;
 }
 
@@ -50,29 +56,47 @@ export function packExpert(shape: ExpertShape, weights: ExpertWeights): Uint8Arr
 export function unpackExpert(shape: ExpertShape, shard: Uint8Array): ExpertWeights {
   const layout = shardLayout(shape);
   if (shard.byteLength !== layout.totalBytes) {
-    const { quant, hiddenSize, moeIntermediateSize } = shape;
-    const expected = `a ${quant} shard of ${hiddenSize} × ${moeIntermediateSize} has ${layout.totalBytes} bytes`;
-    throw new WeightsError('bad-shard', `${expected}, but this one has ${shard.byteLength}`);
+    const { hiddenSize, moeIntermediateSize } = shape;
+    const size = `${hiddenSize} × ${moeIntermediateSize} has ${layout.totalBytes} bytes`;
+    throw new WeightsError('bad-shard', `a ${shapeText(shape)} shard of ${size}, but this one has ${shard.byteLength}`);
   }
   // A Buffer may start anywhere in its pool, but the views below need an even offset.
-  const bytes = shard.byteOffset % 2 === 0 ? shard : shard.slice();
-  const { unpack } = FORMATS[shape.quant];
-  const whole = (matrix: MatrixLayout): Float32Array => unpack(matrix, bytes, 0, matrix.rows);
-  return { gate: whole(layout.gate), up: whole(layout.up), down: whole(layout.down) };
+  const bytes = shard.byteOffset % 4 === 0 ? shard : shard.slice();
+  const matrix = (name: MatrixName): Float32Array | null => {
+    const found = layout.matrices.find((each) => each.name === name);
+    return found ? FORMATS[shape.quant].unpack(found, bytes, 0, found.rows) : null;
+  };
+  const bias = (name: MatrixName): Float32Array | null => {
+    const found = layout.biases.find((each) => each.name === name);
+    return found ? new Float32Array(bytes.buffer, bytes.byteOffset + found.offset, found.rows).slice() : null;
+  };
+  const biases = shape.bias ? { gate: bias('gate'), up: bias('up')!, down: bias('down')! } : null;
+  return { gate: matrix('gate'), up: matrix('up')!, down: matrix('down')!, biases };
 }
 
 /**
  * Packs rows `source` [n, cols] of one matrix, from `startRow` on, into a shard that begins as zeros.
- * Calls for all rows of all matrices give the shard of `packExpert`. Throws WeightsError `bad-weight`.
+ * Calls for all rows of all matrices, and for all biases, give the shard of `packExpert`. Throws WeightsError `bad-weight`.
  */
 export function packExpertRows(
   quant: Quant,
   matrix: MatrixLayout,
-  source: Float32Array,
+  source: Float32Array | Mxfp4Rows,
   shard: Uint8Array,
   startRow: number,
 ): void {
-  FORMATS[quant].pack(matrix, source, shard, startRow);
+  if (source instanceof Float32Array) FORMATS[quant].pack(matrix, source, shard, startRow);
+  else packMxfp4Rows(matrix, source, shard, startRow);
+}
+
+/** Packs a bias, unrounded. Throws WeightsError `bad-shape` or `bad-weight`. */
+export function packExpertBias(bias: BiasLayout, source: Float32Array, shard: Uint8Array): void {
+  if (source.length !== bias.rows) {
+    throw new WeightsError('bad-shape', `${bias.name}'s bias has ${source.length} values instead of ${bias.rows}`);
+  }
+  const bad = source.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) throw new WeightsError('bad-weight', `${bias.name}_proj.bias[${bad}] is ${source[bad]}: not finite`);
+  new Float32Array(shard.buffer, shard.byteOffset + bias.offset, bias.rows).set(source);
 }
 
 /** Unpacks some rows of a matrix in a shard, [numRows, cols]. */

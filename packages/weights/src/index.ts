@@ -16,17 +16,23 @@ export {
   PANEL_COLS,
   PANEL_ROWS,
   panelBytes,
+  type PanelFormat,
   unpackPanels,
 } from './dense/panels.ts';
 export { WeightsError } from './errors.ts';
-export { type ExpertWeights, packExpert, unpackExpert } from './expert.ts';
+export { packExpert, packExpertRows, unpackExpert } from './expert.ts';
 export {
+  type BiasLayout,
+  expertShape,
   type ExpertShape,
   type MatrixLayout,
   type MatrixName,
+  matrixOf,
   type Quant,
   QUANTS,
+  shapeText,
   shardBytes,
+  type ShardLayout,
   shardLayout,
 } from './layout.ts';
-export { FORMAT_VERSION, type Manifest, parseManifest, shardHash } from './manifest.ts';
+export { FORMAT_VERSION, formatVersionOf, type Manifest, parseManifest, shardHash } from './manifest.ts';

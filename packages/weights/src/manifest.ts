@@ -1,3 +1,4 @@
+import { EXPERT_ACTIVATIONS } from '@shoal/model';
 import { z } from 'zod';
 import { WeightsError } from './errors.ts';
 import { DENSE_FORMATS } from './dense/panels.ts';
@@ -5,6 +6,17 @@ import { MAX_DIMENSION, QUANTS, shardBytes, type ExpertShape } from './layout.ts
 
 /** To be raised when the meaning of the manifest or the contents of a packed model's folder change. */
 export const FORMAT_VERSION = 3;
+/**
+ * The version of models whose experts are of another kind than SwiGLU without biases, or in mxfp4. All others keep the version
+ * above, so that what was packed before is read, and an earlier version of shoal refuses only what it cannot compute.
+ */
+const KINDS_FORMAT_VERSION = 4;
+
+/** The version of a packed model of these experts. */
+export function formatVersionOf({ quant, activation = 'swiglu', bias = false }: ExpertShape): 3 | 4 {
+  return activation === 'swiglu' && !bias && quant !== 'mxfp4' ? FORMAT_VERSION : KINDS_FORMAT_VERSION;
+}
+
 /** To be raised when the meaning of a shard's bytes changes. Part of every `modelDigest`. */
 const SHARD_VERSION = 1;
 /** To be raised when the packer may write other bytes for the same checkpoint (rounding, order). */
@@ -23,13 +35,17 @@ const byteCount = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 /** `manifest.json` of a packed model. If it is present, every file that it names is complete. */
 export const manifestSchema = z
   .object({
-    formatVersion: z.literal(FORMAT_VERSION),
+    formatVersion: z.union([z.literal(FORMAT_VERSION), z.literal(KINDS_FORMAT_VERSION)]),
     packerVersion: z.number().int().positive(),
     modelId: z.string().min(1).max(200),
     shape: z.object({
       hiddenSize: z.number().int().min(1).max(MAX_DIMENSION),
       moeIntermediateSize: z.number().int().min(1).max(MAX_DIMENSION),
       quant: z.enum(QUANTS),
+      /** Absent: swiglu. */
+      activation: z.enum(EXPERT_ACTIVATIONS).optional(),
+      /** Absent: false. */
+      bias: z.boolean().optional(),
     }),
     /** Bytes of one shard; all have the same size. */
     shardBytes: z.number().int().positive(),
@@ -60,6 +76,8 @@ export const manifestSchema = z
   .superRefine((manifest, context) => {
     const { shards, expertLayers, expertsPerLayer } = manifest;
     const refuse = (path: (string | number)[], message: string) => context.addIssue({ code: 'custom', path, message });
+    const version = formatVersionOf(manifest.shape);
+    if (manifest.formatVersion !== version) refuse(['formatVersion'], `is not the ${version} that shape implies`);
     const expected = shardBytes(manifest.shape);
     if (manifest.shardBytes !== expected) refuse(['shardBytes'], `is not the ${expected} that shape implies`);
     if (Object.keys(shards).length !== expertLayers.length) {
@@ -93,10 +111,10 @@ export function parseManifest(text: string, source = 'manifest.json'): Manifest 
 /** Comes first, since in another version every key may have another meaning. */
 function refuseOtherVersion(json: unknown, source: string): void {
   const { formatVersion } = z.object({ formatVersion: z.number() }).partial().catch({}).parse(json);
-  if (formatVersion === undefined || formatVersion === FORMAT_VERSION) return;
+  if (formatVersion === undefined || formatVersion === FORMAT_VERSION || formatVersion === KINDS_FORMAT_VERSION) return;
   throw new WeightsError(
     'bad-manifest',
-    `${source}: formatVersion is ${formatVersion}, but this version of shoal reads ${FORMAT_VERSION}; ` +
+    `${source}: formatVersion is ${formatVersion}, but this version of shoal reads ${FORMAT_VERSION} and ${KINDS_FORMAT_VERSION}; ` +
       'pack the model again from its checkpoint with: shoal pack',
   );
 }
@@ -111,8 +129,10 @@ export function shardHash(manifest: Manifest, layer: number, expert: number): st
  * the digest identifies the experts for which audits were calibrated, and drafts are part of no answer.
  */
 export function digestText(manifest: Omit<Manifest, 'modelDigest'>): string {
-  const { hiddenSize, moeIntermediateSize, quant }: ExpertShape = manifest.shape;
-  const head = [SHARD_VERSION, quant, hiddenSize, moeIntermediateSize, manifest.expertsPerLayer].join(' ');
+  const { hiddenSize, moeIntermediateSize, quant, activation = 'swiglu', bias = false }: ExpertShape = manifest.shape;
+  // Not of the usual kind, whose digests are those of before there were others.
+  const kind = activation === 'swiglu' && !bias ? [] : [activation, bias ? 'biases' : 'no-biases'];
+  const head = [SHARD_VERSION, quant, hiddenSize, moeIntermediateSize, manifest.expertsPerLayer, ...kind].join(' ');
   const { expertLayers, numNextnPredictLayers } = manifest;
   const layers = expertLayers
     .slice(0, expertLayers.length - numNextnPredictLayers)

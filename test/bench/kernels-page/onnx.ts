@@ -1,5 +1,5 @@
 import { f16ToF32 } from '@shoal/model';
-import { shardLayout, type ExpertShape, type MatrixLayout } from '@shoal/weights';
+import { matrixOf, shardLayout, type ExpertShape, type MatrixLayout } from '@shoal/weights';
 
 /** Types of AttributeProto and TensorProto in onnx.proto. */
 const ATTRIBUTE_INT = 2;
@@ -21,7 +21,7 @@ export function onnxExpert(shape: ExpertShape, shard: Uint8Array, numRows: numbe
       block_size: BLOCK,
       accuracy_level: accuracyLevel,
     });
-  const initializers = [layout.gate, layout.up, layout.down].flatMap((matrix) => {
+  const initializers = layout.matrices.flatMap((matrix) => {
     const { codes, scales } = codesAndScales(shape, matrix, shard);
     const blocks = [matrix.rows, matrix.colBlocks];
     return [
@@ -32,12 +32,12 @@ export function onnxExpert(shape: ExpertShape, shard: Uint8Array, numRows: numbe
   const dims = [numRows, shape.hiddenSize];
   const graph = message(
     ...[
-      matMul('x', layout.gate, 'gate'),
-      matMul('x', layout.up, 'up'),
+      matMul('x', matrixOf(layout, 'gate'), 'gate'),
+      matMul('x', matrixOf(layout, 'up'), 'up'),
       node('Sigmoid', ['gate'], 'sigmoid'),
       node('Mul', ['gate', 'sigmoid'], 'silu'),
       node('Mul', ['silu', 'up'], 'activations'),
-      matMul('activations', layout.down, 'y'),
+      matMul('activations', matrixOf(layout, 'down'), 'y'),
     ].map((bytes) => field(1, bytes)),
     field(2, text('expert')),
     ...initializers.map((bytes) => field(5, bytes)),

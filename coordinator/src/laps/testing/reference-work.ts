@@ -1,9 +1,9 @@
-import { decodeF16, LocalExperts, rowRange, type SwigluWeights, type WorkItem } from '@shoal/model';
+import { decodeF16, type ExpertWeights, LocalExperts, rowRange, type SwigluWeights, type WorkItem } from '@shoal/model';
 import type { LocalCompute, ComputeMeter } from '../../local-experts/local-compute.ts';
 
 export interface ReferenceWorkOptions {
   /** Reads one expert's packed weights and unpacks them to f32. */
-  read: (layer: number, expert: number) => Promise<SwigluWeights>;
+  read: (layer: number, expert: number) => Promise<SwigluWeights | ExpertWeights>;
   hiddenSize: number;
   /** For unpacked experts cached between laps. */
   maxBytes: number;
@@ -21,7 +21,7 @@ export class ReferenceWork implements LocalCompute {
 
   constructor({ read, hiddenSize, maxBytes }: ReferenceWorkOptions) {
     this.#hiddenSize = hiddenSize;
-    const load = async (layer: number, expert: number) => ({ ...(await read(layer, expert)), biases: null });
+    const load = async (layer: number, expert: number) => ({ biases: null, ...(await read(layer, expert)) });
     this.#experts = new LocalExperts({ hiddenSize, numExpertsPerTok: 1, expert: PLAIN_EXPERTS }, load, { maxBytes });
   }
 

@@ -1,4 +1,5 @@
 import {
+  addBias,
   checkCombined,
   chooserOf,
   type ExpertDispatch,
@@ -6,9 +7,8 @@ import {
   type ForwardResult,
   type ForwardSegment,
   type HeadRow,
-  isMoeLayer,
   masksAfterLayers,
-  type MoeCall,
+  moeCall,
   selectExperts,
   type SettledMask,
 } from '@shoal/model';
@@ -103,6 +103,10 @@ export class ForwardPass {
     this.#views.i32.set(ids, workspace.ids / 4);
     this.#program.embed(matrix, workspace.ids, out, ids.length);
     this.#program.barrier();
+    const { embeddingMultiplier } = this.#options.memory.config;
+    if (embeddingMultiplier === 1) return;
+    this.#program.scale(out, matrix.inDim, ids.length, embeddingMultiplier);
+    this.#program.barrier();
   }
 
   /** MTP's input from x, the embeddings: x = eh_proj([enorm(x) ; hnorm(hidden)]) (DeepSeek-V3 paper §2.2). */
@@ -131,15 +135,15 @@ export class ForwardPass {
 
   /** Computes a layer; `layer` is its index for the experts, `prefix` that of its weights' names. */
   async decoderLayer(prefix: string, layer: number): Promise<void> {
-    const { layers, memory } = this.#options;
+    const { layers } = this.#options;
     const { workspace } = this.tables;
     this.#layer = layer;
     const add = this.#pending.map((name) => workspace[name]);
     this.#pending = [];
     const step = { program: this.#program, tables: this.tables, prefix, layer };
-    layers.attention(step, add);
-    layers.ffnOrGate(step);
-    if (!isMoeLayer(memory.config, layer)) return;
+    const computed = layers.ffnOrGate(step, layers.attention(step, add));
+    if (computed === 'shared') this.#pending = ['shared'];
+    if (computed !== 'gate') return;
     await this.#run('gate');
     await this.#routedExperts(step);
   }
@@ -154,7 +158,7 @@ export class ForwardPass {
     masks: Promise<readonly SettledMask[]>,
   ): Promise<ForwardResult> {
     const { memory } = this.#options;
-    const { hiddenSize, rmsNormEps } = memory.config;
+    const { hiddenSize, rmsNormEps, residualMultiplier } = memory.config;
     const { workspace } = this.tables;
     const normBank = this.#bank;
     this.#program.norm({
@@ -165,6 +169,7 @@ export class ForwardPass {
       eps: rmsNormEps,
       out: workspace.h,
       add: this.#pending.map((name) => workspace[name]),
+      factor: residualMultiplier,
     });
     this.#program.barrier();
     await this.enter('head', ['h']);
@@ -221,6 +226,10 @@ export class ForwardPass {
     this.#program.barrier();
     this.#program.gemm(head, prepared, rows.length, workspace.logits);
     this.#program.barrier();
+    const { logitsDivisor, vocabSize } = memory.config;
+    if (logitsDivisor === 1) return;
+    this.#program.scale(workspace.logits, vocabSize, rows.length, 1 / logitsDivisor);
+    this.#program.barrier();
   }
 
   /** Asks for answers about the logits of `rows`; returns the rows that are asked for one. A row whose mask failed is not. */
@@ -252,10 +261,12 @@ export class ForwardPass {
     const { workspace } = this.tables;
     const numRows = this.#numRows;
     const logits = this.#readRows(workspace.gateLogits, config.nRoutedExperts);
+    if (config.gate.hasLogitBias) addBias(logits, memory.vectorValues(`${prefix}.ffn.gate.logitBias`));
     const bias = config.gate.hasBias ? memory.vectorValues(`${prefix}.ffn.gate.bias`) : null;
     const { topkIdx, topkWeights } = selectExperts(config, logits, bias, numRows, chooserOf(experts, layer));
     observe.gate?.(layer, topkIdx, topkWeights);
-    const call: MoeCall = { layer, numRows, x: this.#readRows(workspace.h, config.hiddenSize), topkIdx, topkWeights };
+    const x = this.#readRows(workspace.h, config.hiddenSize);
+    const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });
     const handle = experts.dispatch(call);
     const hasShared = layers.hasSharedExpert(prefix);
     if (hasShared) layers.sharedExpert(step);

@@ -25,19 +25,22 @@ export class LayerProgram {
     this.#config = memory.config;
   }
 
-  /** x += add; x += attention(norm(x)). */
-  attention(step: LayerStep, add: readonly Rows[]): void {
+  /** x += add; x += attention(norm(x)), but for the rows that are returned: the next norm must add those. */
+  attention(step: LayerStep, add: readonly Rows[]): Rows[] {
     const { attention } = this.#config;
     if (attention.kind === 'mla') this.#mla(step, add, attention);
     else this.#gqa(step, add, attention);
-    this.#project(step, this.#memory.matrix(`${step.prefix}.attention.oProj`));
+    return this.#project(step, this.#memory.matrix(`${step.prefix}.attention.oProj`));
   }
 
-  /** The norm after attention, then either the whole dense FFN, added to x, or the gate's logits. */
-  ffnOrGate(step: LayerStep): void {
+  /**
+   * x += add, and its norm; then either the gate's logits, or a dense layer's FFN: added to x, or in `workspace.shared` where
+   * the next norm must add it.
+   */
+  ffnOrGate(step: LayerStep, add: readonly Rows[]): 'gate' | 'added' | 'shared' {
     const { program, tables, prefix, layer } = step;
     const { workspace, numRows } = tables;
-    const { hiddenSize, rmsNormEps } = this.#config;
+    const { hiddenSize, rmsNormEps, residualMultiplier } = this.#config;
     const isMoe = isMoeLayer(this.#config, layer);
     const first = isMoe ? `${prefix}.ffn.shared.gate` : `${prefix}.ffn.mlp.gate`;
     const format = this.#memory.has(first) ? this.#memory.matrix(first).format : undefined;
@@ -49,13 +52,19 @@ export class LayerProgram {
       eps: rmsNormEps,
       out: workspace.h,
       ...(format && { prepared: [workspace.prepared(format, hiddenSize)] }),
+      add,
+      factor: residualMultiplier,
     });
     program.barrier();
     if (isMoe) {
       const gate = this.#memory.matrix(`${prefix}.ffn.gate.weight`);
       program.gemm(gate, { ...workspace.h, format: 'f32' }, numRows, workspace.gateLogits);
       program.barrier();
-    } else this.#swiglu(step, `${prefix}.ffn.mlp`, workspace.x, true);
+      return 'gate';
+    }
+    const isAdded = residualMultiplier === 1;
+    this.#swiglu(step, `${prefix}.ffn.mlp`, isAdded ? workspace.x : workspace.shared, isAdded);
+    return isAdded ? 'added' : 'shared';
   }
 
   hasSharedExpert(prefix: string): boolean {
@@ -63,7 +72,17 @@ export class LayerProgram {
   }
 
   sharedExpert(step: LayerStep): void {
-    this.#swiglu(step, `${step.prefix}.ffn.shared`, step.tables.workspace.shared, false);
+    const { program, tables, prefix } = step;
+    const { workspace, numRows } = tables;
+    const { sharedExpertGate, hiddenSize } = this.#config;
+    if (sharedExpertGate) {
+      const gate = this.#memory.matrix(`${prefix}.ffn.sharedGate`);
+      program.gemm(gate, { ...workspace.h, format: 'f32' }, numRows, workspace.sharedGate);
+    }
+    this.#swiglu(step, `${prefix}.ffn.shared`, workspace.shared, false);
+    if (!sharedExpertGate) return;
+    program.scale(workspace.shared, hiddenSize, numRows, 1, workspace.sharedGate);
+    program.barrier();
   }
 
   /** y (+)= W_down (silu(W_gate h) ⊙ W_up h), from the prepared rows h. */
@@ -85,7 +104,7 @@ export class LayerProgram {
   /** x += add, then its norm, prepared for the attention's projections, of which `first` is one. Returns the prepared rows. */
   #inputNorm({ program, tables, prefix }: LayerStep, add: readonly Rows[], first: Matrix): PreparedRows {
     const { workspace, numRows } = tables;
-    const { hiddenSize, rmsNormEps } = this.#config;
+    const { hiddenSize, rmsNormEps, residualMultiplier } = this.#config;
     const prepared = workspace.prepared(first.format, hiddenSize);
     program.norm({
       x: workspace.x,
@@ -95,6 +114,7 @@ export class LayerProgram {
       eps: rmsNormEps,
       prepared: [prepared],
       add,
+      factor: residualMultiplier,
     });
     program.barrier();
     return prepared;
@@ -171,23 +191,9 @@ export class LayerProgram {
     program.gemm(memory.matrix(`${at}.kProj`), h, numRows, key);
     program.gemm(memory.matrix(`${at}.vProj`), h, numRows, value);
     program.barrier();
-    const normed = config.qkNorm !== 'none';
-    const offset = memory.layerOffset(step.layer);
-    program.push('keyValue', numRows, [
-      workspace.rowTable,
-      ...[query, key, value].flatMap(addressOf),
-      config.numAttentionHeads,
-      config.numKeyValueHeads,
-      config.headDim,
-      ...(normed ? [memory.vector(`${at}.qkNorms.q`), memory.vector(`${at}.qkNorms.k`)] : [0, 0]),
-      Number(config.qkNorm === 'whole'),
-      bitsOf(this.#config.rmsNormEps),
-      bitsOf(config.clipQkv ?? 0),
-      this.#config.rope.dim,
-      Number(this.#config.rope.pairs === 'interleaved'),
-      offset,
-    ]);
+    this.#keyValue(step, config, at);
     program.barrier();
+    const { span } = this.#config.layerAttention[step.layer]!;
     program.push('groupedAttention', tables.attentionTasks, [
       workspace.rowTable,
       workspace.tasks,
@@ -196,19 +202,72 @@ export class LayerProgram {
       config.numKeyValueHeads,
       config.numAttentionHeads / config.numKeyValueHeads,
       bitsOf(config.softmaxScale),
-      offset,
+      memory.layerOffset(step.layer),
       ...addressOf(workspace.mixed),
+      this.#optional(`${at}.sinks`),
+      span.kind === 'window' ? span.positions : 0,
+      span.kind === 'chunk' ? span.positions : 0,
     ]);
     program.barrier();
   }
 
-  /** x += W_o mixed. */
-  #project({ program, tables }: LayerStep, oProj: Matrix): void {
+  #keyValue({ program, tables, layer }: LayerStep, config: GqaConfig, at: string): void {
+    const { workspace, numRows } = tables;
+    const { rope, rmsNormEps, layerAttention } = this.#config;
+    const hasRope = layerAttention[layer]!.rope;
+    program.push('keyValue', numRows, [
+      workspace.rowTable,
+      ...[workspace.query, workspace.key, workspace.value].flatMap(addressOf),
+      config.numAttentionHeads,
+      config.numKeyValueHeads,
+      config.headDim,
+      normCode(config, hasRope),
+      this.#optional(`${at}.qkNorms.q`),
+      this.#optional(`${at}.qkNorms.k`),
+      bitsOf(rmsNormEps),
+      bitsOf(config.clipQkv ?? 0),
+      hasRope ? rope.dim : 0,
+      Number(rope.pairs === 'interleaved'),
+      this.#memory.layerOffset(layer),
+      Number(config.normAfterRope),
+      ...['q', 'k', 'v'].map((part) => this.#optional(`${at}.biases.${part}`)),
+      config.temperature && !hasRope ? workspace.temperatures : 0,
+    ]);
+  }
+
+  /** The address of a vector that not every model has; 0 without it. */
+  #optional(name: string): number {
+    return this.#memory.has(name) ? this.#memory.vector(name) : 0;
+  }
+
+  /** x += W_o mixed, but for the rows that are returned, as in `attention`. */
+  #project({ program, tables, prefix }: LayerStep, oProj: Matrix): Rows[] {
     const { workspace, numRows } = tables;
     const prepared = workspace.prepared(oProj.format, oProj.inDim);
     program.norm({ x: workspace.mixed, dim: oProj.inDim, numRows, prepared: [prepared] });
     program.barrier();
-    program.gemm(oProj, prepared, numRows, workspace.x, true);
+    const isAdded = this.#config.residualMultiplier === 1;
+    // The routed experts' sums were added to x before, so their rows are free.
+    program.gemm(oProj, prepared, numRows, isAdded ? workspace.x : workspace.routed, isAdded);
     program.barrier();
+    const bias = this.#optional(`${prefix}.attention.biases.o`);
+    return [...(isAdded ? [] : [workspace.routed]), ...(bias ? [{ address: bias, strideBytes: 0 }] : [])];
+  }
+}
+
+/** Norms of queries and keys, as numbered in packages/kernels/wasm/assembly/dense/grouped-query.ts. */
+function normCode({ qkNorm }: GqaConfig, hasRope: boolean): number {
+  const [none, perHead, whole] = [0, 1, 2];
+  switch (qkNorm) {
+    case 'none':
+      return none;
+    case 'per-head':
+      return perHead;
+    case 'whole':
+      return whole;
+    case 'l2':
+      return hasRope ? perHead : none;
+    default:
+      return qkNorm satisfies never;
   }
 }

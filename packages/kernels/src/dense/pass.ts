@@ -1,4 +1,4 @@
-import { type ModelConfig, ropeAngles } from '@shoal/model';
+import { type ModelConfig, queryTemperature, ropeAngles } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
 import type { LentCache, PagedCache } from './kv-pages.ts';
 import { groupSize, TILE_QUERIES, TILE_ROWS, type Workspace } from './workspace.ts';
@@ -60,6 +60,7 @@ export function writeTables(
     at += cache.pages.length * 4;
   }
   const anglesAt = writeAngles(memory, bank, workspace, rows);
+  writeTemperatures(memory, bank, workspace, rows);
   const angleBytes = (memory.config.rope.dim / 2) * 4;
   for (const [r, { position, cache }] of rows.entries()) {
     const entry = workspace.rowTable / 4 + r * 4;
@@ -85,6 +86,14 @@ function writeAngles(
   f32.set(cos, workspace.angles / 4);
   f32.set(sin, workspace.angles / 4 + cos.length);
   return { cos: workspace.angles, sin: workspace.angles + cos.length * 4 };
+}
+
+function writeTemperatures(memory: DenseMemory, bank: number, workspace: Workspace, rows: readonly PassRow[]): void {
+  const { attention } = memory.config;
+  if (attention.kind === 'mla' || !attention.temperature) return;
+  const { temperature } = attention;
+  const factors = rows.map(({ position }) => queryTemperature(temperature, position));
+  memory.banks[bank]!.views.f32.set(factors, workspace.temperatures / 4);
 }
 
 type Task = [firstRow: number, numRows: number, firstHead: number, numHeads: number];

@@ -15,6 +15,7 @@ const OPERATIONS = {
   keyValue: 7,
   groupedAttention: 8,
   query: 9,
+  scale: 10,
 } as const;
 
 const OP_WORDS = 32;
@@ -55,8 +56,9 @@ export interface NormArgs {
   eps?: number;
   out?: Rows;
   prepared?: readonly PreparedRows[];
-  /** Added to x first. */
+  /** Added to x first, each multiplied by `factor` (1 by default). */
   add?: readonly Rows[];
+  factor?: number;
   /** Address of the rows' numbers in x; by default all in order. */
   rowNumbers?: number;
 }
@@ -71,12 +73,12 @@ export function bitsOf(value: number): number {
 
 /** Writes a program's operations into a bank, in execution order. */
 export class ProgramWriter {
-  readonly #bank: Bank;
+  readonly #bank: Pick<Bank, 'views'>;
   readonly #threads: number;
   readonly #address: number;
   #ops = 0;
 
-  constructor(bank: Bank, address: number, threads: number) {
+  constructor(bank: Pick<Bank, 'views'>, address: number, threads: number) {
     this.#bank = bank;
     this.#address = address;
     this.#threads = threads;
@@ -103,7 +105,19 @@ export class ProgramWriter {
     this.push('embed', numRows, [address, FORMAT_CODES[format], blocks, ids, out.address, out.strideBytes]);
   }
 
-  norm({ x, dim, numRows, weight = 0, eps = 0, out, prepared = [], add = [], rowNumbers = 0 }: NormArgs): void {
+  norm({
+    x,
+    dim,
+    numRows,
+    weight = 0,
+    eps = 0,
+    out,
+    prepared = [],
+    add = [],
+    factor = 1,
+    rowNumbers = 0,
+  }: NormArgs): void {
+    if (add.length > 2) throw new RangeError(`${add.length} rows to add, and an operation has room for two`);
     const rows = (at: Rows | undefined): number[] => [at?.address ?? 0, at?.strideBytes ?? 0];
     const forFormat = (at: PreparedRows | undefined): number[] => [...rows(at), at ? FORMAT_CODES[at.format] : 0];
     this.push('norm', numRows, [
@@ -117,6 +131,7 @@ export class ProgramWriter {
       ...rows(add[0]),
       ...rows(add[1]),
       rowNumbers,
+      bitsOf(factor),
     ]);
   }
 
@@ -143,6 +158,12 @@ export class ProgramWriter {
   silu(gate: Rows, up: number, width: number, numRows: number, out: PreparedRows): void {
     const prepared = [out.address, out.strideBytes, FORMAT_CODES[out.format]];
     this.push('silu', numRows, [gate.address, up, gate.strideBytes, width, ...prepared]);
+  }
+
+  /** Multiplies rows by a factor, and by the sigmoid of a logit per row, if given. */
+  scale(x: Rows, dim: number, numRows: number, factor: number, logits?: Rows): void {
+    const from = [logits?.address ?? 0, logits?.strideBytes ?? 0];
+    this.push('scale', numRows, [x.address, x.strideBytes, dim, bitsOf(factor), ...from]);
   }
 
   /** Answers token queries about rows of logits [vocabSize]. */

@@ -61,13 +61,19 @@ function threadScratchBytes(config: ModelConfig, { widest, queryLatent }: Return
       : [2 * pad4(attention.headDim), pad4(attention.headDim)];
   const queries = attention.kind === 'mla' ? TILE_QUERIES : Math.max(TILE_QUERIES, groupSize(config));
   const inner = attention.kind === 'mla' ? padded(Math.max(attention.qkNopeHeadDim, attention.kvLoraRank)) : 0;
-  const attend = 64 + queries * (key + value + 4) * 4 + 16 * key * 4 + TILE_ROWS * inner * 4 + inner * 16 + 64;
+  // Grouped-query attention may read three positions behind a block.
+  const positions = attention.kind === 'mla' ? 16 : 19;
+  const attend = 64 + queries * (key + value + 4) * 4 + positions * key * 4 + TILE_ROWS * inner * 4 + inner * 16 + 64;
   return alignUp(Math.max(product, attend, padded(widest) * 4, queryScratchBytes(config.vocabSize))) + 64;
 }
 
 /** Query heads that share a key head. */
 export function groupSize({ attention }: ModelConfig): number {
   return attention.kind === 'mla' ? 1 : attention.numAttentionHeads / attention.numKeyValueHeads;
+}
+
+export function hasTemperature({ attention }: ModelConfig): boolean {
+  return attention.kind === 'gqa' && attention.temperature !== null;
 }
 
 /** The addresses of a pass's intermediate results in a bank. */
@@ -117,6 +123,8 @@ export function layOutWorkspace(address: number, config: ModelConfig, threads: n
     /** At most one task for each row and head. */
     tasks: reserve(rows * config.attention.numAttentionHeads * 16),
     angles: reserve(rows * config.rope.dim * 4),
+    /** What queries are multiplied by in layers without RoPE. */
+    temperatures: reserve(hasTemperature(config) ? rows * 4 : 0),
     x: rowsOf(dims.hidden),
     h: rowsOf(dims.hidden),
     prepared: preparedRows(dims.widest),
@@ -130,6 +138,8 @@ export function layOutWorkspace(address: number, config: ModelConfig, threads: n
     ffnGate: rowsOf(ffnWidth),
     ffnUp: rowsOf(ffnWidth).address,
     shared: rowsOf(dims.hidden),
+    /** Logits of the shared expert's own gate. */
+    sharedGate: rowsOf(config.sharedExpertGate ? 1 : 0),
     routed: rowsOf(dims.hidden),
     logits: rowsOf(config.vocabSize, HEAD_ROWS),
     /** Token queries about these logits. */

@@ -1,5 +1,17 @@
-import { createRng, f16ToF32, f32ToF16, normalDraw, rowRange, type WorkItem, workItemOfRows } from '@shoal/model';
-import { packExpert, unpackExpert, type ExpertShape, type ExpertWeights } from '@shoal/weights';
+import {
+  activate,
+  createRng,
+  type ExpertActivation,
+  type ExpertWeights,
+  f16ToF32,
+  f32ToF16,
+  isGated,
+  normalDraw,
+  rowRange,
+  type WorkItem,
+  workItemOfRows,
+} from '@shoal/model';
+import { packExpert, unpackExpert, type ExpertShape } from '@shoal/weights';
 import type { ExpertBackend } from '../backend.ts';
 import { nmse } from './numbers.ts';
 
@@ -25,13 +37,25 @@ export class ConformanceBench {
   /** Loads an expert, with other weights than the last time. */
   load(layer: number, expert: number): Promise<void> {
     const { hiddenSize: D, moeIntermediateSize: F } = this.#shape;
+    const { activation = 'swiglu', bias = false } = this.#shape;
+    // Of the other kinds some rows' values must pass the limits at which they are clamped.
+    const spread = (activation === 'swiglu' ? 1 : 4) / Math.sqrt(D);
+    const gated = isGated(activation);
     const original = {
-      gate: this.#normal(F * D, 1 / Math.sqrt(D)),
-      up: this.#normal(F * D, 1 / Math.sqrt(D)),
+      gate: gated ? this.#normal(F * D, spread) : null,
+      up: this.#normal(F * D, spread),
       down: this.#normal(D * F, 1 / Math.sqrt(F)),
+      biases: bias
+        ? { gate: gated ? this.#normal(F, 1) : null, up: this.#normal(F, 1), down: this.#normal(D, 1) }
+        : null,
     };
-    const shard = packExpert(this.#shape, original);
-    this.#experts.set(`${layer}/${expert}`, { original, rounded: unpackExpert(this.#shape, shard), shard });
+    return this.loadShard(layer, expert, packExpert(this.#shape, original), original);
+  }
+
+  /** Loads an expert that was packed otherwise. */
+  loadShard(layer: number, expert: number, shard: Uint8Array, original?: ExpertWeights): Promise<void> {
+    const rounded = unpackExpert(this.#shape, shard);
+    this.#experts.set(`${layer}/${expert}`, { original: original ?? rounded, rounded, shard });
     return this.#backend.load(layer, expert, shard);
   }
 
@@ -50,9 +74,10 @@ export class ConformanceBench {
     return this.lapOf(layer, assignments);
   }
 
-  lapOf(layer: number, assignments: readonly (readonly number[])[]): WorkItem {
+  /** Rows of normally distributed values. */
+  lapOf(layer: number, assignments: readonly (readonly number[])[], deviation = 1): WorkItem {
     const D = this.#shape.hiddenSize;
-    const someRow = (): Uint16Array => Uint16Array.from(this.#normal(D, 1), f32ToF16);
+    const someRow = (): Uint16Array => Uint16Array.from(this.#normal(D, deviation), f32ToF16);
     // Rows without an expert share their values, which must not matter: drawing 70,000 rows takes seconds.
     const unused = someRow();
     const rows = assignments.map((experts) => (experts.length > 0 ? someRow() : unused));
@@ -79,7 +104,7 @@ export class ConformanceBench {
       const [from, to] = rowRange(lap, row);
       for (let a = from; a < to; a++) {
         const expert = this.#experts.get(`${lap.layer}/${lap.experts[a]!}`)![which];
-        addExpert64(expert, x, lap.weights[a]!, y.subarray(row * D, (row + 1) * D));
+        addExpert64(expert, this.#shape.activation ?? 'swiglu', x, lap.weights[a]!, y.subarray(row * D, (row + 1) * D));
       }
     }
     return y;
@@ -104,21 +129,27 @@ export class ConformanceBench {
   }
 }
 
-function addExpert64({ gate, up, down }: ExpertWeights, x: Float64Array, weight: number, y: Float64Array): void {
+function addExpert64(
+  { gate, up, down, biases }: ExpertWeights,
+  activation: ExpertActivation,
+  x: Float64Array,
+  weight: number,
+  y: Float64Array,
+): void {
   const D = x.length;
-  const F = gate.length / D;
+  const F = up.length / D;
   const activations = new Float64Array(F);
   for (let f = 0; f < F; f++) {
-    let g = 0;
-    let u = 0;
+    let g = biases?.gate?.[f] ?? 0;
+    let u = biases?.up[f] ?? 0;
     for (let d = 0; d < D; d++) {
-      g += gate[f * D + d]! * x[d]!;
+      if (gate) g += gate[f * D + d]! * x[d]!;
       u += up[f * D + d]! * x[d]!;
     }
-    activations[f] = (g / (1 + Math.exp(-g))) * u;
+    activations[f] = activate(activation, g, u);
   }
   for (let d = 0; d < D; d++) {
-    let sum = 0;
+    let sum = biases?.down[d] ?? 0;
     for (let f = 0; f < F; f++) sum += down[d * F + f]! * activations[f]!;
     y[d]! += weight * sum;
   }

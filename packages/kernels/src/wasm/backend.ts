@@ -1,11 +1,11 @@
-import type { WorkItem } from '@shoal/model';
+import { type ExpertLimit, expertLimit, type WorkItem } from '@shoal/model';
 import { PANEL_COLS, shardBytes, type ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertOutput } from '../backend.ts';
 import { checkShard, checkWorkItem, notLoaded } from '../check-work-item.ts';
 import type { WasmVariant } from './features.ts';
 import { LapWork } from './work-layout.ts';
 import { ShardMemory } from './memory.ts';
-import { normProductOf, panelLayout, repackShard } from './panel-layout.ts';
+import { normsOf, panelLayout, repackShard } from './panel-layout.ts';
 import { ThreadTeam, type StartThread } from './threads.ts';
 
 export interface WasmBackendOptions {
@@ -27,7 +27,7 @@ interface Machine {
 
 /**
  * Experts on the CPU, in WebAssembly SIMD, from shards that are converted to panels of four rows when loaded. `run` computes
- * before it returns its promise, so it belongs in a worker. Arithmetic: f16 weights in f32; q8 and q4 weights with inputs rounded
+ * before it returns its promise, so it belongs in a worker. Arithmetic: f16 weights in f32; all others with inputs rounded
  * to 16 bits in blocks of 32, exact integer sums within a block, f32 between blocks.
  */
 export class WasmExpertBackend implements ExpertBackend {
@@ -71,7 +71,7 @@ export class WasmExpertBackend implements ExpertBackend {
     const known = experts.get(expert);
     const staged = memory.stage(shard);
     const address = known ?? memory.take();
-    repackShard(memory.exports, this.shape, staged, address);
+    repackShard(memory, this.shape, staged, address);
     experts.set(expert, address);
     this.#layers.set(layer, experts);
     if (known === undefined) this.#count++;
@@ -112,13 +112,13 @@ export class WasmExpertBackend implements ExpertBackend {
     return { partial, computeUs: (performance.now() - startedMs) * 1000 };
   }
 
-  /** The product of the Frobenius norms of a loaded expert's three matrices. */
-  normProduct(layer: number, expert: number): number {
+  /** The limit of a loaded expert's output. */
+  limitOf(layer: number, expert: number): ExpertLimit {
     const address = this.#layers.get(layer)?.get(expert);
     if (address === undefined) throw notLoaded(layer, expert);
     const { memory } = this.#machine!;
     const scratch = memory.work(4 * (Math.max(this.shape.hiddenSize, this.shape.moeIntermediateSize) + PANEL_COLS));
-    return normProductOf(memory.exports, this.shape, address, scratch);
+    return expertLimit(this.shape.activation ?? 'swiglu', normsOf(memory, this.shape, address, scratch));
   }
 
   destroy(): void {

@@ -1,8 +1,8 @@
 import { rowRange, type WorkItem } from '@shoal/model';
 import { alignUp, PANEL_BLOCK_BYTES, PANEL_COLS, PANEL_ROWS, type ExpertShape } from '@shoal/weights';
-import { FORMAT_CODES } from '../dense/program.ts';
+import { ACTIVATION_CODES } from '../activation-codes.ts';
 import { preparedBytes } from '../dense/workspace.ts';
-import { panelLayout, type PanelLayout } from './panel-layout.ts';
+import { PANEL_FORMAT_CODES, panelLayout, type PanelLayout } from './panel-layout.ts';
 import type { ShardMemory } from './memory.ts';
 
 /** A lap with more bytes of intermediate results is computed in pieces of whole rows. */
@@ -38,8 +38,10 @@ export class LapWork {
     this.#shape = shape;
     this.#layout = panelLayout(shape);
     this.#threads = threads;
-    this.#inputBytes = alignUp(preparedBytes(D, shape.quant));
-    this.#hiddenBytes = alignUp(preparedBytes(F, shape.quant));
+    // Rows are prepared for mxfp4 as for q4.
+    const format = shape.quant === 'mxfp4' ? 'q4' : shape.quant;
+    this.#inputBytes = alignUp(preparedBytes(D, format));
+    this.#hiddenBytes = alignUp(preparedBytes(F, format));
     this.#scratchBytes = threadScratchBytes(Math.max(D, F));
   }
 
@@ -93,7 +95,7 @@ export class LapWork {
   }
 
   #write(memory: ShardMemory, lap: WorkItem, { firstRow, endRow }: Piece, addressOf: (expert: number) => number) {
-    const { hiddenSize: D, moeIntermediateSize: F, quant } = this.#shape;
+    const { hiddenSize: D, moeIntermediateSize: F, quant, activation = 'swiglu' } = this.#shape;
     const numRows = endRow - firstRow;
     const [from, to] = rowRange(lap, firstRow, endRow);
     const { slotOf, slotRow, groups } = group(lap, firstRow, endRow);
@@ -135,17 +137,16 @@ export class LapWork {
     new Float32Array(buffer, base + at.weights, numSlots).set(lap.weights.subarray(from, to));
     words(at.gateUpItems, gateUpItems.flat());
     words(at.downItems, downItems.flat());
-    const { gateOffset, upOffset, downOffset } = this.#layout;
+    const { matrices, biases } = this.#layout;
     // The fields of Lap in expert-ffn.ts, in their order.
     const prepared = [base + at.inputs, this.#inputBytes, base + at.output, base + at.slotRow];
     const activations = [base + at.gate, base + at.up, base + at.hidden, this.#hiddenBytes, base + at.down];
     const sums = [base + at.rowEnd, base + at.slotOf, base + at.weights];
     const items = [base + at.gateUpItems, gateUpItems.length, base + at.downItems, downItems.length];
-    const rest = [gateOffset, upOffset, downOffset, base + at.scratch, this.#scratchBytes];
-    words(
-      at.lap,
-      [FORMAT_CODES[quant], D, F, numRows, numSlots, base + at.rows].concat(prepared, activations, sums, items, rest),
-    );
+    const offsets = [matrices, biases].flatMap(({ gate, up, down }) => [gate, up, down]);
+    const rest = [base + at.scratch, this.#scratchBytes, ACTIVATION_CODES[activation]];
+    const sizes = [PANEL_FORMAT_CODES[quant], D, F, numRows, numSlots, base + at.rows];
+    words(at.lap, sizes.concat(prepared, activations, sums, items, offsets, rest));
     return { address: base + at.lap, output: base + at.output };
   }
 }

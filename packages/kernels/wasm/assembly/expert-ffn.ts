@@ -1,10 +1,10 @@
-// The work of a lap, y = Σ_e w_e · W_down,e (silu(W_gate,e x) ⊙ W_up,e x), cut into items for any thread. Items write disjoint
+// The work of a lap, y = Σ_e w_e · W_down,e a(W_gate,e x, W_up,e x) with biases where there are any, cut into items for any thread. Items write disjoint
 // memory and read only results of earlier phases, so results do not depend on the thread. The products are the dense engine's
 // (dense/gemm.ts).
 import { gemm } from './dense/gemm';
 import { prepareRow } from './dense/prepare';
 import { loadHalves, madd } from './dense/primitives';
-import { siluMulRow } from './dense/rows';
+import { activateRow, isGated } from './expert-activations';
 
 /** Phases of a lap, in order. The items of a phase are done in any order. */
 export const NUM_PHASES: i32 = 5;
@@ -48,13 +48,17 @@ class Lap {
   numGateUpItems: i32;
   downItems: usize;
   numDownItems: i32;
-  /** Offsets in an expert's memory. */
+  /** Offsets in an expert's memory: of the matrices, then of their biases, 0 without one. */
   gateOffset: usize;
   upOffset: usize;
   downOffset: usize;
+  gateBias: usize;
+  upBias: usize;
+  downBias: usize;
   /** [threads][scratchBytes] */
   scratch: usize;
   scratchBytes: i32;
+  activation: i32;
 }
 
 /** Some panels of one expert's matrices, for all of its slots. */
@@ -132,33 +136,44 @@ function gateUp(lap: Lap, index: i32, thread: i32): void {
   const input = lap.inputs + <usize>item.firstSlot * lap.inputBytes;
   const inputBytes = lap.inputBytes;
   const cols = lap.hiddenSize;
-  multiply(lap, item, item.expert + lap.gateOffset, cols, input, inputBytes, F, lap.gate, thread);
-  multiply(lap, item, item.expert + lap.upOffset, cols, input, inputBytes, F, lap.up, thread);
+  if (isGated(lap.activation)) {
+    multiply(lap, item, lap.gateOffset, lap.gateBias, cols, input, inputBytes, F, lap.gate, thread);
+  }
+  multiply(lap, item, lap.upOffset, lap.upBias, cols, input, inputBytes, F, lap.up, thread);
 }
 
 function activateSlot(lap: Lap, slot: i32): void {
   const F = lap.moeIntermediateSize;
   const at = <usize>slot * floatBytes(F);
-  siluMulRow(lap.gate + at, lap.up + at, F);
-  prepareRow(lap.gate + at, F, lap.hidden + <usize>slot * lap.hiddenBytes, lap.format);
+  const activations = activateRow(lap.activation, lap.gate + at, lap.up + at, F);
+  prepareRow(activations, F, lap.hidden + <usize>slot * lap.hiddenBytes, lap.format);
 }
 
 function down(lap: Lap, index: i32, thread: i32): void {
   const item = changetype<PanelItem>(lap.downItems + <usize>index * offsetof<PanelItem>());
   const input = lap.hidden + <usize>item.firstSlot * lap.hiddenBytes;
-  const matrix = item.expert + lap.downOffset;
-  multiply(lap, item, matrix, lap.moeIntermediateSize, input, lap.hiddenBytes, lap.hiddenSize, lap.down, thread);
+  const cols = lap.moeIntermediateSize;
+  multiply(lap, item, lap.downOffset, lap.downBias, cols, input, lap.hiddenBytes, lap.hiddenSize, lap.down, thread);
 }
 
-/** outputs[slot][the item's rows] = matrix [rows, cols] · the slot's input. */
+/** outputs[slot][the item's rows] = matrix [rows, cols] · the slot's input + bias. Offsets are in the expert's memory. */
 function multiply(
-  lap: Lap, item: PanelItem, matrix: usize, cols: i32, input: usize, inputBytes: i32,
+  lap: Lap, item: PanelItem, matrix: usize, bias: usize, cols: i32, input: usize, inputBytes: i32,
   rows: i32, outputs: usize, thread: i32,
 ): void {
   const outBytes = floatBytes(rows);
+  const out = outputs + <usize>item.firstSlot * outBytes;
+  if (bias != 0) {
+    // Products are added to it.
+    const first = <usize>item.firstPanel << 4;
+    const bytes = min<usize>(<usize>rows << 2, <usize>item.endPanel << 4) - first;
+    for (let slot = 0; slot < item.numSlots; slot++) {
+      memory.copy(out + <usize>slot * outBytes + first, item.expert + bias + first, bytes);
+    }
+  }
   gemm(
-    matrix, lap.format, blocksOf(cols), rows, input, inputBytes, item.numSlots,
-    outputs + <usize>item.firstSlot * outBytes, outBytes, 0, item.firstPanel, item.endPanel,
+    item.expert + matrix, lap.format, blocksOf(cols), rows, input, inputBytes, item.numSlots,
+    out, outBytes, bias != 0, item.firstPanel, item.endPanel,
     lap.scratch + <usize>thread * lap.scratchBytes,
   );
 }

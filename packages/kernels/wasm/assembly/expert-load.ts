@@ -1,8 +1,8 @@
 // Converts a shard (packages/weights/src/layout.ts: column-block-major, for WebGPU) to panels of four rows (dense/panels.ts) when
 // an expert is loaded: the same weights in another order.
 import { decodeRow, panelBytes } from './dense/gemm';
-import { BLOCK_BYTES_F16, BLOCK_BYTES_Q4, BLOCK_BYTES_Q8 } from './dense/panels';
-import { F16, Q8 } from './dense/prepare';
+import { BLOCK_BYTES_F16, BLOCK_BYTES_MXFP4, BLOCK_BYTES_Q4, BLOCK_BYTES_Q8 } from './dense/panels';
+import { F16, MXFP4, Q8 } from './dense/prepare';
 
 /** Converts one matrix of a shard, `values` and `scales` as in MatrixLayout. Missing rows of the last panel are zeros. */
 export function repack(format: i32, values: usize, scales: usize, rows: i32, cols: i32, out: usize): void {
@@ -15,6 +15,7 @@ export function repack(format: i32, values: usize, scales: usize, rows: i32, col
     const to = out + <usize>panel * panelBytes(format, blocks);
     if (format == F16) repackF16(values, rows, (cols + 7) >> 3, row, count, to);
     else if (format == Q8) repackQ8(values, scales, rows, blocks, row, count, to);
+    else if (format == MXFP4) repackMxfp4(values, scales, rows, blocks, row, count, to);
     else repackQ4(values, scales, rows, blocks, row, count, to);
   }
 }
@@ -65,19 +66,32 @@ function repackQ4(values: usize, scales: usize, rows: i32, blocks: i32, row: i32
   }
 }
 
+/** [blocks][rows][16 B], as in a panel; scales [blocks][rows] bytes. */
+function repackMxfp4(values: usize, scales: usize, rows: i32, blocks: i32, row: i32, count: i32, to: usize): void {
+  for (let b = 0; b < blocks; b++) {
+    const from = values + ((<usize>b * rows + row) << 4);
+    const scale = scales + (<usize>b * rows + row);
+    for (let r: usize = 0; r < <usize>count; r++) {
+      store<u8>(to + r, load<u8>(scale + r));
+      v128.store(to + (r << 4), v128.load(from + (r << 4)), 4);
+    }
+    to += BLOCK_BYTES_MXFP4;
+  }
+}
+
 /** Σ w² of a matrix in panels, for a bound on the norm of a correct result. `scratch` has room for a row of floats in whole blocks. */
 export function sumOfSquares(w: usize, format: i32, rows: i32, blocks: i32, scratch: usize): f64 {
   let total: f64 = 0;
   const end = scratch + (<usize>blocks << 7);
   for (let row = 0; row < rows; row++) {
     decodeRow(w, format, blocks, row, scratch);
-    let sum = f32x4.splat(0);
-    for (let p = scratch; p < end; p += 16) {
-      const v = v128.load(p);
-      sum = f32x4.add(sum, f32x4.mul(v, v));
+    // In f64, since squares of the least and largest weights of MXFP4 are beyond f32.
+    let sum = f64x2.splat(0);
+    for (let p = scratch; p < end; p += 8) {
+      const v = f64x2.promote_low_f32x4(v128.load64_zero(p));
+      sum = f64x2.add(sum, f64x2.mul(v, v));
     }
-    total += <f64>f32x4.extract_lane(sum, 0) + <f64>f32x4.extract_lane(sum, 1);
-    total += <f64>f32x4.extract_lane(sum, 2) + <f64>f32x4.extract_lane(sum, 3);
+    total += f64x2.extract_lane(sum, 0) + f64x2.extract_lane(sum, 1);
   }
   return total;
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import type { GateConfig } from '../model-config.ts';
 import { deepseekConfig, deepseekIgnoredKeys, deepseekKeys } from './deepseek.ts';
 import { expertCount, type Family, storedAsNamed, unsupported } from './family.ts';
+import { softmaxGate } from './gates.ts';
 
 const schema = z.object({
   ...deepseekKeys,
@@ -14,7 +14,7 @@ const schema = z.object({
 /** DeepSeek-V2 and V2-Lite (paper 2405.04434). */
 export const deepseekV2: Family<typeof schema> = {
   modelType: 'deepseek_v2',
-  architecture: 'DeepseekV2ForCausalLM',
+  architectures: ['DeepseekV2ForCausalLM'],
   schema,
   ignoredKeys: deepseekIgnoredKeys,
   storedAt: storedAsNamed,
@@ -27,19 +27,13 @@ export const deepseekV2: Family<typeof schema> = {
     if (raw.scoring_func !== 'softmax') {
       throw unsupported(where, 'scoring_func', `is "${raw.scoring_func}"; this family's gate is "softmax"`);
     }
-    const gate: GateConfig = {
-      scoring: 'softmax',
-      hasBias: false,
-      hasLogitBias: false,
-      scalesInput: false,
+    const gate = softmaxGate({
       nGroup: grouped ? (raw.n_group ?? 1) : 1,
       topkGroup: grouped ? (raw.topk_group ?? 1) : 1,
-      groupScore: 'max',
       // The published code either normalises or scales, and never normalises a single weight.
       normTopkProb: raw.norm_topk_prob && raw.num_experts_per_tok > 1,
-      scaleWhenNormalised: false,
       routedScalingFactor: raw.routed_scaling_factor,
-    };
+    });
     return deepseekConfig('deepseek_v2', raw, gate, where);
   },
 };

@@ -1,45 +1,24 @@
 import { z } from 'zod';
-import type { GateConfig } from '../model-config.ts';
+import type { ModelType } from '../model-config.ts';
 import { deepseekConfig, deepseekIgnoredKeys, deepseekKeys } from './deepseek.ts';
-import { expertCount, type Family, storedAsNamed, unsupported } from './family.ts';
+import { type Family, storedAsNamed } from './family.ts';
+import { noauxGate, noauxKeys } from './gates.ts';
 
-const schema = z.object({
-  ...deepseekKeys,
-  n_group: expertCount,
-  topk_group: expertCount,
-  // This family has only one gate, and the newest tools omit its name.
-  topk_method: z.string().default('noaux_tc'),
-  scoring_func: z.string().default('sigmoid'),
-});
+export const deepseekV3Schema = z.object({ ...deepseekKeys, ...noauxKeys });
+
+type DeepseekV3Schema = typeof deepseekV3Schema;
 
 /** DeepSeek-V3 and R1 (paper 2412.19437), Moonlight, and Shoal's own default model. */
-export const deepseekV3: Family<typeof schema> = {
+export const deepseekV3: Family<DeepseekV3Schema> = {
   modelType: 'deepseek_v3',
-  architecture: 'DeepseekV3ForCausalLM',
-  schema,
+  architectures: ['DeepseekV3ForCausalLM'],
+  schema: deepseekV3Schema,
   ignoredKeys: deepseekIgnoredKeys,
   storedAt: storedAsNamed,
-  toConfig: (raw, where) => {
-    for (const [key, value] of [
-      ['topk_method', 'noaux_tc'],
-      ['scoring_func', 'sigmoid'],
-    ] as const) {
-      if (raw[key] !== value) {
-        throw unsupported(where, key, `is "${raw[key]}"; this version computes only "${value}" in this family`);
-      }
-    }
-    const gate: GateConfig = {
-      scoring: 'sigmoid',
-      hasBias: true,
-      hasLogitBias: false,
-      scalesInput: false,
-      nGroup: raw.n_group,
-      topkGroup: raw.topk_group,
-      groupScore: 'sum-of-best-two',
-      normTopkProb: raw.norm_topk_prob,
-      scaleWhenNormalised: true,
-      routedScalingFactor: raw.routed_scaling_factor,
-    };
-    return deepseekConfig('deepseek_v3', raw, gate, where);
-  },
+  toConfig: (raw, where) => deepseekV3Config('deepseek_v3', raw, where),
 };
+
+/** The config of a model that is DeepSeek-V3 under another name. */
+export function deepseekV3Config(modelType: ModelType, raw: z.infer<DeepseekV3Schema>, where: string) {
+  return deepseekConfig(modelType, raw, noauxGate(raw, where), where);
+}

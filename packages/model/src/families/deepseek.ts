@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { GateConfig, LayerKind, MlaConfig, ModelConfig } from '../model-config.ts';
+import type { GateConfig, LayerKind, MlaConfig, ModelConfig, ModelType } from '../model-config.ts';
 import { yarnMscale } from '../yarn.ts';
 import {
   commonConfig,
@@ -11,13 +11,15 @@ import {
   layerCount,
   positive,
   refuse,
+  refuseAttentionBias,
+  refuseSeveralMtpModules,
   refuseUnsupportedCommon,
   unsupported,
 } from './family.ts';
-import { readFp8BlockSize } from './fp8-keys.ts';
-import { readRopeKeys, ropeConfig, type RopeKeys } from './rope-keys.ts';
+import { refuseGroups } from './gates.ts';
+import { readRopeKeys, refusePartialRotary, ropeConfig, type RopeKeys } from './rope-keys.ts';
 
-/** The keys that DeepSeek-V2 and -V3 share: MLA, shared experts, first dense layers, routing groups. */
+/** The keys that families with MLA share: shared experts, first dense layers, routing groups. */
 export const deepseekKeys = {
   ...commonKeys,
   moe_intermediate_size: dimension,
@@ -45,15 +47,11 @@ export type DeepseekKeys = z.infer<z.ZodObject<typeof deepseekKeys>>;
 /** Keys of training and bookkeeping. */
 export const deepseekIgnoredKeys = ['aux_loss_alpha', 'ep_size', 'seq_aux'] as const;
 
-/** Both families' configuration. They differ in `gate`. */
-export function deepseekConfig(
-  modelType: 'deepseek_v2' | 'deepseek_v3',
-  raw: DeepseekKeys,
-  gate: GateConfig,
-  where: string,
-): ModelConfig {
+/** The config of these families, which differ in `gate`. */
+export function deepseekConfig(modelType: ModelType, raw: DeepseekKeys, gate: GateConfig, where: string): ModelConfig {
   refuseUnsupported(raw, where);
   const ropeKeys = readRopeKeys(raw, where);
+  refusePartialRotary(ropeKeys, where);
   refuseContradictions(raw, gate, where);
   return {
     modelType,
@@ -72,13 +70,12 @@ export function deepseekConfig(
     // Public sources disagree. The default model was trained with the normed state: teacher-forced on held-out text, 757 of 800
     // first drafts are right with it and 750 with the state before the norm (docs/measurements/speculation.md).
     mtpHidden: 'after-norm',
-    fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
   };
 }
 
-function mlaConfig(raw: DeepseekKeys, { yarn }: RopeKeys): MlaConfig {
+function mlaConfig(raw: DeepseekKeys, { scaling }: RopeKeys): MlaConfig {
   // DeepSeek's code applies the temperature to keys and queries both, hence the square; mscale_all_dim 0 gives 1.
-  const temperature = yarn ? yarnMscale(yarn.factor, yarn.mscaleAllDim) : 1;
+  const temperature = scaling?.type === 'yarn' ? yarnMscale(scaling.factor, scaling.mscaleAllDim) : 1;
   return {
     kind: 'mla',
     numAttentionHeads: raw.num_attention_heads,
@@ -100,20 +97,18 @@ function layerKinds(raw: DeepseekKeys): LayerKind[] {
 
 function refuseUnsupported(raw: DeepseekKeys, where: string): void {
   refuseUnsupportedCommon(raw, where);
+  refuseAttentionBias(raw, where);
   if (raw.rope_interleave === false) {
     const detail = 'is false; DeepSeek checkpoints rotate interleaved pairs, and only that is computed';
     throw unsupported(where, 'rope_interleave', detail);
   }
-  const modules = raw.num_nextn_predict_layers;
-  if (modules > 1) {
-    throw unsupported(where, 'num_nextn_predict_layers', `is ${modules}; at most one MTP module is computed`);
-  }
+  refuseSeveralMtpModules(raw, where);
 }
 
 function refuseContradictions(raw: DeepseekKeys, gate: GateConfig, where: string): void {
   const check = (wrong: boolean, key: keyof DeepseekKeys, detail: string): void =>
     refuse(raw, where, wrong, key, detail);
-  refuseGroups(raw, gate, where);
+  refuseGroups({ ...raw, n_group: gate.nGroup, topk_group: gate.topkGroup }, gate, where);
   check(
     raw.num_local_experts !== undefined && raw.num_local_experts !== raw.n_routed_experts,
     'num_local_experts',
@@ -145,28 +140,5 @@ function refuseContradictions(raw: DeepseekKeys, gate: GateConfig, where: string
     raw.num_nextn_predict_layers > 0 && raw.num_hidden_layers % raw.moe_layer_freq !== 0,
     'moe_layer_freq',
     'the layer of the MTP module, after num_hidden_layers layers, would not be an MoE layer',
-  );
-}
-
-function refuseGroups(raw: DeepseekKeys, gate: GateConfig, where: string): void {
-  const groups = { ...raw, n_group: gate.nGroup, topk_group: gate.topkGroup };
-  const check = (wrong: boolean, key: keyof typeof groups, detail: string): void =>
-    refuse(groups, where, wrong, key, detail);
-  const groupSize = raw.n_routed_experts / gate.nGroup;
-  check(
-    raw.n_routed_experts % gate.nGroup !== 0,
-    'n_group',
-    `n_routed_experts ${raw.n_routed_experts} is not a multiple of it`,
-  );
-  check(gate.topkGroup > gate.nGroup, 'topk_group', `n_group is only ${gate.nGroup}`);
-  check(
-    raw.num_experts_per_tok > gate.topkGroup * groupSize,
-    'num_experts_per_tok',
-    `topk_group ${gate.topkGroup} groups of ${groupSize} experts hold only ${gate.topkGroup * groupSize}`,
-  );
-  check(
-    gate.groupScore === 'sum-of-best-two' && gate.nGroup > 1 && groupSize < 2,
-    'n_group',
-    'a group is scored by the sum of its best two experts, and a group would have only one: set n_group to 1 to disable groups',
   );
 }

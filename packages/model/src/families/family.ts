@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ModelError } from '../errors.ts';
 import type { LayerAttention, ModelConfig, ModelType } from '../model-config.ts';
+import { readQuantisation } from './quantisation-keys.ts';
 
 /** Where a checkpoint in safetensors has a tensor: the whole of a stored one, or a part of it. */
 export interface StoredAt {
@@ -8,17 +9,33 @@ export interface StoredAt {
   name: string;
   /** An index of its first axis, where the experts of a layer are stacked. */
   index?: number;
+  /** The size of that axis; by default the number of routed experts. */
+  of?: number;
   /** Of that, the rows `first`, `first` + `step`, … where gate and up are one matrix, interleaved or one after the other. */
   rows?: { first: number; step: number };
   /** Whether a matrix is stored as [columns, rows]. */
   transposed?: boolean;
 }
 
+/** How a config of several models has that of the text model. */
+export interface TextConfig {
+  /** The key that holds it. */
+  key: string;
+  /** What its own `model_type` may be. */
+  modelTypes: readonly string[];
+  /** Keys that may stand beside it instead of in it. */
+  outside: readonly string[];
+  /** Keys beside it that do not concern text. */
+  ignoredKeys: readonly string[];
+}
+
 /** One architecture: how its config.json is read and where its checkpoints have their tensors. */
 export interface Family<S extends z.ZodObject = z.ZodObject> {
   modelType: ModelType;
-  /** The one entry of `architectures`. */
-  architecture: string;
+  /** What the one entry of `architectures` may be. */
+  architectures: readonly string[];
+  /** Where the text model is a part of the config; absent where it is all of it. */
+  textConfig?: TextConfig;
   /** The keys that affect inference. Keys with a default may be absent from published configs. */
   schema: S;
   /** Keys beyond `bookkeepingKeys` without effect on inference. Any other key is rejected unless its value is null or false. */
@@ -33,24 +50,6 @@ export interface Family<S extends z.ZodObject = z.ZodObject> {
 
 /** For families whose checkpoints have all tensors under their `TensorSpec.name`. */
 export const storedAsNamed = (name: string): StoredAt => ({ name });
-
-/** Keys of every family without effect on inference: training, bookkeeping, how another program should run the model. */
-export const bookkeepingKeys: readonly string[] = [
-  'architectures',
-  'model_type',
-  'attention_dropout',
-  'auto_map',
-  'dtype',
-  'initializer_range',
-  'output_router_logits',
-  'pad_token_id',
-  'pretraining_tp',
-  'router_aux_loss_coef',
-  'torch_dtype',
-  'transformers_version',
-  'use_cache',
-  '_name_or_path',
-];
 
 /** Limits far above any published model, so that a hostile config causes neither absurd allocations nor inexact indices. */
 const MAX_DIMENSION = 1 << 20;
@@ -75,6 +74,7 @@ export const commonKeys = {
   num_attention_heads: headCount,
   num_experts_per_tok: expertCount,
   rope_theta: positive.optional(),
+  partial_rotary_factor: z.number().positive().max(1).nullish(),
   rope_scaling: z.unknown().optional(),
   rope_parameters: z.unknown().optional(),
   max_position_embeddings: z
@@ -113,8 +113,22 @@ export function refuseUnsupportedCommon(raw: CommonKeys, where: string): void {
   if (raw.hidden_act !== 'silu') {
     throw unsupported(where, 'hidden_act', `is "${raw.hidden_act}"; this version computes only "silu"`);
   }
-  for (const key of ['attention_bias', 'mlp_bias'] as const) {
-    if (raw[key]) throw unsupported(where, key, 'is true; this version computes projections without a bias only');
+  if (raw.mlp_bias)
+    throw unsupported(where, 'mlp_bias', 'is true; this version computes such layers without a bias only');
+}
+
+/** Throws `unsupported` for a bias of attention's projections, in families of which no model has one. */
+export function refuseAttentionBias(raw: CommonKeys, where: string): void {
+  if (raw.attention_bias) {
+    throw unsupported(where, 'attention_bias', 'is true; this version computes this family without a bias only');
+  }
+}
+
+/** Throws `unsupported` for more than one MTP module. */
+export function refuseSeveralMtpModules(raw: { num_nextn_predict_layers: number }, where: string): void {
+  const modules = raw.num_nextn_predict_layers;
+  if (modules > 1) {
+    throw unsupported(where, 'num_nextn_predict_layers', `is ${modules}; at most one MTP module is computed`);
   }
 }
 
@@ -133,6 +147,7 @@ type CommonConfig = Pick<
   | 'logitsDivisor'
   | 'bosTokenId'
   | 'eosTokenIds'
+  | 'quantisation'
 >;
 
 /** Translates the common keys and checks token ids against the vocabulary. */
@@ -155,5 +170,6 @@ export function commonConfig(raw: CommonKeys, where: string): CommonConfig {
     logitsDivisor: 1,
     bosTokenId: raw.bos_token_id ?? null,
     eosTokenIds,
+    quantisation: readQuantisation(raw.quantization_config, where),
   };
 }

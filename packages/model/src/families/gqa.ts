@@ -1,88 +1,96 @@
 import { ModelError } from '../errors.ts';
-import type { GateConfig, GqaConfig, LayerKind, ModelConfig, ModelType } from '../model-config.ts';
-import { commonConfig, type CommonKeys, expertCount, fullAttention, refuse } from './family.ts';
-import { readFp8BlockSize } from './fp8-keys.ts';
-import { readRopeKeys, ropeConfig } from './rope-keys.ts';
+import type { GqaConfig, ModelConfig, ModelType, RopeConfig } from '../model-config.ts';
+import { commonConfig, type CommonKeys, dimension, expertCount, fullAttention, headCount, refuse } from './family.ts';
+import { readRopeKeys, refusePartialRotary, ropeConfig } from './rope-keys.ts';
 
-type GqaKeys = HeadKeys & { num_experts?: number | null | undefined; num_local_experts?: number | null | undefined };
+/** The keys of the heads. */
+export const headKeys = { num_key_value_heads: headCount, head_dim: dimension.nullish() };
 
-interface GqaChoices extends Pick<GqaConfig, 'qkNorm' | 'clipQkv'> {
-  moeIntermediateSize: number;
-  /** One for each layer; by default all layers have experts. */
-  layerKinds?: readonly LayerKind[];
-  normTopkProb: boolean;
+type HeadKeys = CommonKeys & { num_key_value_heads: number; head_dim?: number | null | undefined };
+
+/** The number of experts is published under either name; newer tools write Qwen3's under Mixtral's. */
+export const numExpertsKeys = { num_experts: expertCount.nullish(), num_local_experts: expertCount.nullish() };
+
+export type GqaKeys = HeadKeys & {
+  num_experts?: number | null | undefined;
+  num_local_experts?: number | null | undefined;
+};
+
+/**
+ * What a family's models have unlike plain ones, whose attention is over all positions, with RoPE over halves of whole heads, and
+ * whose layers all have experts and no shared one.
+ */
+export interface GqaChoices
+  extends
+    Pick<ModelConfig, 'gate' | 'moeIntermediateSize'>,
+    Partial<Omit<ModelConfig, 'modelType' | 'attention' | 'rope' | 'gate' | 'moeIntermediateSize'>> {
+  attention?: Partial<GqaConfig>;
+  pairs?: RopeConfig['pairs'];
+  /** The share of a head that is rotated where no key says; undefined in families that have no such key. */
+  partialRotaryFactor?: number;
 }
 
-/** The config of a family with grouped-query attention, RoPE over halves, no shared experts and no MTP module. */
 export function gqaModelConfig(modelType: ModelType, raw: GqaKeys, choices: GqaChoices, where: string): ModelConfig {
-  const { moeIntermediateSize, layerKinds, normTopkProb, ...attentionChoices } = choices;
-  const nRoutedExperts = readNumExperts(raw, where);
+  const { attention: attentionChoices, pairs, partialRotaryFactor, ...rest } = choices;
+  const numLayers = raw.num_hidden_layers + (rest.numNextnPredictLayers ?? 0);
   const attention = gqaConfig(raw, attentionChoices, where);
   return {
     modelType,
     ...commonConfig(raw, where),
-    moeIntermediateSize,
     sharedIntermediateSize: 0,
     sharedExpertGate: false,
     expert: { activation: 'swiglu', bias: false },
-    layerKinds: layerKinds ?? Array.from({ length: raw.num_hidden_layers }, () => 'moe'),
-    layerAttention: fullAttention(raw.num_hidden_layers),
-    nRoutedExperts,
+    layerKinds: Array.from({ length: numLayers }, () => 'moe'),
+    layerAttention: fullAttention(numLayers),
+    nRoutedExperts: readNumExperts(raw, where),
     attention,
-    rope: ropeConfig(readRopeKeys(raw, where), attention.headDim, 'halves'),
-    gate: softmaxGate(normTopkProb),
+    rope: gqaRope(raw, attention.headDim, { pairs, partialRotaryFactor }, where),
     numNextnPredictLayers: 0,
     mtpHidden: 'after-norm',
-    fp8BlockSize: readFp8BlockSize(raw.quantization_config, where),
+    ...rest,
   };
 }
-
-/** The gate of the families without groups: softmax over all experts, top k, weights normalised or not. */
-function softmaxGate(normTopkProb: boolean): GateConfig {
-  return {
-    scoring: 'softmax',
-    hasBias: false,
-    hasLogitBias: false,
-    scalesInput: false,
-    nGroup: 1,
-    topkGroup: 1,
-    groupScore: 'max',
-    normTopkProb,
-    scaleWhenNormalised: false,
-    routedScalingFactor: 1,
-  };
-}
-
-type HeadKeys = CommonKeys & { num_key_value_heads: number; head_dim?: number | null | undefined };
 
 /** Checks the heads against each other. `head_dim` defaults to hidden_size / num_attention_heads. */
-function gqaConfig(raw: HeadKeys, choices: Pick<GqaConfig, 'qkNorm' | 'clipQkv'>, where: string): GqaConfig {
+function gqaConfig(raw: HeadKeys, choices: Partial<GqaConfig> | undefined, where: string): GqaConfig {
   const { hidden_size: hiddenSize, num_attention_heads: heads, num_key_value_heads: kvHeads } = raw;
   const headDim = raw.head_dim ?? hiddenSize / heads;
   const check = (wrong: boolean, key: keyof HeadKeys, detail: string): void => refuse(raw, where, wrong, key, detail);
   check(!Number.isInteger(headDim), 'num_attention_heads', `hidden_size ${hiddenSize} is not a multiple of it`);
-  check(
-    headDim % 2 !== 0,
-    raw.head_dim ? 'head_dim' : 'num_attention_heads',
-    `RoPE rotates pairs, and a head is ${headDim} wide`,
-  );
   check(heads % kvHeads !== 0, 'num_key_value_heads', `num_attention_heads ${heads} is not a multiple of it`);
   return {
     kind: 'gqa',
     numAttentionHeads: heads,
     numKeyValueHeads: kvHeads,
     headDim,
-    ...choices,
+    qkNorm: 'none',
     normAfterRope: false,
     bias: { qkv: false, o: false },
     sinks: false,
     temperature: null,
+    clipQkv: null,
     softmaxScale: 1 / Math.sqrt(headDim),
+    ...choices,
   };
 }
 
-/** The number of experts is published under either name; newer tools write Qwen3's under Mixtral's. */
-export const numExpertsKeys = { num_experts: expertCount.nullish(), num_local_experts: expertCount.nullish() };
+function gqaRope(
+  raw: HeadKeys,
+  headDim: number,
+  {
+    pairs = 'halves',
+    partialRotaryFactor,
+  }: { pairs: RopeConfig['pairs'] | undefined; partialRotaryFactor: number | undefined },
+  where: string,
+): RopeConfig {
+  const keys = readRopeKeys(raw, where);
+  if (partialRotaryFactor === undefined) refusePartialRotary(keys, where);
+  const factor = keys.partialRotaryFactor ?? partialRotaryFactor ?? 1;
+  const dim = Math.floor(headDim * factor);
+  const key = factor < 1 ? 'partial_rotary_factor' : raw.head_dim ? 'head_dim' : 'num_attention_heads';
+  refuse(raw, where, dim < 2 || dim % 2 !== 0, key, `RoPE rotates pairs, and it would rotate ${dim} values of a head`);
+  return ropeConfig(keys, dim, pairs);
+}
 
 /** Routed experts per MoE layer; at least `num_experts_per_tok`. */
 function readNumExperts(raw: GqaKeys, where: string): number {

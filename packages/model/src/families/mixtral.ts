@@ -1,38 +1,47 @@
 import { z } from 'zod';
-import { commonKeys, dimension, type Family, headCount, refuseUnsupportedCommon, unsupported } from './family.ts';
-import { gqaModelConfig, numExpertsKeys } from './gqa.ts';
+import type { AttentionSpan } from '../model-config.ts';
+import { commonKeys, type Family, refuseAttentionBias, refuseUnsupportedCommon, type StoredAt } from './family.ts';
+import { softmaxGate } from './gates.ts';
+import { gqaModelConfig, headKeys, numExpertsKeys } from './gqa.ts';
+import { positions, spanOf, withRope } from './layer-types.ts';
 
 const schema = z.object({
   ...commonKeys,
-  num_key_value_heads: headCount,
-  head_dim: dimension.nullish(),
+  ...headKeys,
   ...numExpertsKeys,
-  sliding_window: z.int().min(1).nullish(),
+  sliding_window: positions.nullish(),
 });
 
 const MATRICES: Readonly<Record<string, string>> = { gate_proj: 'w1', up_proj: 'w3', down_proj: 'w2' };
 
+/** The names of Mixtral's checkpoints. */
+export const storedAsMixtral = (name: string): StoredAt => ({
+  name: name
+    .replace('.mlp.', '.block_sparse_moe.')
+    .replace(/(?<=\.experts\.\d+\.)(gate|up|down)_proj/, (part) => MATRICES[part]!),
+});
+
 /** Mixtral-8x7B and 8x22B (paper 2401.04088): every layer has experts, as wide as `intermediate_size`. */
 export const mixtral: Family<typeof schema> = {
   modelType: 'mixtral',
-  architecture: 'MixtralForCausalLM',
+  architectures: ['MixtralForCausalLM'],
   schema,
-  // Noise on the router's input, in training only.
-  ignoredKeys: ['router_jitter_noise'],
-  storedAt: (name) => ({
-    name: name
-      .replace('.mlp.', '.block_sparse_moe.')
-      .replace(/(?<=\.experts\.\d+\.)(gate|up|down)_proj/, (part) => MATRICES[part]!),
-  }),
+  ignoredKeys: [],
+  storedAt: storedAsMixtral,
   toConfig: (raw, where) => {
     refuseUnsupportedCommon(raw, where);
-    const window = raw.sliding_window;
-    if (window !== undefined && window !== null && window < raw.max_position_embeddings) {
-      const detail = `is ${window}, less than max_position_embeddings ${raw.max_position_embeddings}`;
-      throw unsupported(where, 'sliding_window', `${detail}; this version attends to the whole context only`);
-    }
-    // Mixtral takes a softmax over the chosen logits, which is the same as normalising the chosen probabilities.
-    const choices = { qkNorm: 'none', clipQkv: null, normTopkProb: true } as const;
-    return gqaModelConfig('mixtral', raw, { ...choices, moeIntermediateSize: raw.intermediate_size }, where);
+    refuseAttentionBias(raw, where);
+    const { sliding_window: window, num_hidden_layers: layers } = raw;
+    const span: AttentionSpan = window ? spanOf('window', window, raw) : { kind: 'full' };
+    return gqaModelConfig(
+      'mixtral',
+      raw,
+      {
+        moeIntermediateSize: raw.intermediate_size,
+        gate: softmaxGate(),
+        layerAttention: withRope(Array.from({ length: layers }, () => span)),
+      },
+      where,
+    );
   },
 };

@@ -1,34 +1,61 @@
 import { z } from 'zod';
 import { ModelError } from '../errors.ts';
 import type { RopeConfig } from '../model-config.ts';
-import { inverseFrequencies, type Yarn, yarnMscale } from '../yarn.ts';
+import { inverseFrequencies, ropeAttentionFactor, type RopeScaling } from '../rope-scaling.ts';
 import { type CommonKeys, positive, refuse, unsupported } from './family.ts';
 
-const typeKeys = { type: z.string().optional(), rope_type: z.string().optional(), rope_theta: positive.optional() };
+const share = z.number().positive().max(1);
 
-const defaultSchema = z.strictObject(typeKeys);
+const typeKeys = {
+  type: z.string().optional(),
+  rope_type: z.string().optional(),
+  rope_theta: positive.optional(),
+  partial_rotary_factor: share.optional(),
+};
+
+const factorKeys = { factor: z.number().min(1).finite(), original_max_position_embeddings: z.int().min(1) };
 
 /** YaRN's keys, with the defaults that the published implementations share. */
-const yarnSchema = z.strictObject({
-  ...typeKeys,
-  factor: z.number().min(1).finite(),
-  original_max_position_embeddings: z.int().min(1),
+const yarnKeys = {
   beta_fast: positive.default(32),
   beta_slow: positive.default(1),
   mscale: z.number().min(0).finite().default(1),
   mscale_all_dim: z.number().min(0).finite().default(0),
+};
+
+const defaultSchema = z.strictObject(typeKeys);
+const yarnSchema = z.strictObject({
+  ...typeKeys,
+  ...factorKeys,
+  ...yarnKeys,
   attention_factor: positive.nullish(),
-  truncate: z.literal(true).optional(),
+  truncate: z.boolean().default(true),
+});
+const llama3Schema = z.strictObject({
+  ...typeKeys,
+  ...factorKeys,
+  low_freq_factor: positive,
+  high_freq_factor: positive,
+});
+/** Hunyuan's configs have YaRN's keys beside `alpha`, and no implementation reads them. */
+const alphaSchema = z.strictObject({
+  ...typeKeys,
+  ...z.object({ ...yarnKeys, factor: z.number() }).partial().shape,
+  alpha: z.number().min(1).finite(),
 });
 
 export interface RopeKeys {
   theta: number;
-  yarn: Yarn | undefined;
+  scaling: RopeScaling | undefined;
+  /** The share of a head that is rotated; undefined where no key says. */
+  partialRotaryFactor: number | undefined;
 }
 
+type Scaling = Omit<RopeKeys, 'theta'> & { theta: number | undefined };
+
 /**
- * Reads RoPE's keys as published checkpoints write them (`rope_theta` at the top, `rope_scaling`) or as newer tools do
- * (everything in `rope_parameters`). Throws a ModelError for a type other than default and yarn, and for unknown keys.
+ * Reads RoPE's keys as published checkpoints write them (`rope_theta` and `partial_rotary_factor` at the top, `rope_scaling`) or
+ * as newer tools do (everything in `rope_parameters`). Throws a ModelError for a type that isn't computed, and for unknown keys.
  */
 export function readRopeKeys(raw: CommonKeys, where: string): RopeKeys {
   const scaling = readScaling('rope_scaling', raw.rope_scaling, where);
@@ -36,32 +63,32 @@ export function readRopeKeys(raw: CommonKeys, where: string): RopeKeys {
   refuse(
     raw,
     where,
-    Boolean(scaling && parameters && JSON.stringify(scaling.yarn) !== JSON.stringify(parameters.yarn)),
+    Boolean(scaling && parameters && JSON.stringify(scaling.scaling) !== JSON.stringify(parameters.scaling)),
     'rope_scaling',
     'rope_parameters says otherwise: keep one',
   );
-  const nested = parameters?.theta ?? scaling?.theta;
-  refuse(
-    raw,
-    where,
-    raw.rope_theta !== undefined && nested !== undefined && nested !== raw.rope_theta,
-    'rope_theta',
-    `rope_parameters.rope_theta is ${nested}: keep one`,
-  );
-  const theta = raw.rope_theta ?? nested;
+  /** A key that may stand in either place. */
+  const either = (key: 'rope_theta' | 'partial_rotary_factor', nested: number | undefined): number | undefined => {
+    const top = raw[key] ?? undefined;
+    const differ = top !== undefined && nested !== undefined && nested !== top;
+    refuse(raw, where, differ, key, `rope_parameters.${key} is ${nested}: keep one`);
+    return top ?? nested;
+  };
+  const theta = either('rope_theta', parameters?.theta ?? scaling?.theta);
   if (theta === undefined) {
     const message = `${where}: rope_theta is missing: add it as in the published config`;
     throw new ModelError('missing-key', 'rope_theta', message);
   }
-  return { theta, yarn: parameters?.yarn ?? scaling?.yarn };
+  const partial = parameters?.partialRotaryFactor ?? scaling?.partialRotaryFactor;
+  return {
+    theta,
+    scaling: parameters?.scaling ?? scaling?.scaling,
+    partialRotaryFactor: either('partial_rotary_factor', partial),
+  };
 }
 
 /** Reads one of the two keys; undefined if it is absent. */
-function readScaling(
-  key: 'rope_scaling' | 'rope_parameters',
-  value: unknown,
-  where: string,
-): { theta: number | undefined; yarn: Yarn | undefined } | undefined {
+function readScaling(key: 'rope_scaling' | 'rope_parameters', value: unknown, where: string): Scaling | undefined {
   if (value === undefined || value === null) return undefined;
   if (typeof value !== 'object' || Array.isArray(value)) {
     throw new ModelError('bad-value', key, `${where}: ${key} is ${JSON.stringify(value)}: expected an object`);
@@ -71,23 +98,57 @@ function readScaling(
     throw new ModelError('contradiction', key, `${where}: ${key}.type and ${key}.rope_type differ: keep one`);
   }
   const kind = ropeType ?? type ?? (key === 'rope_parameters' ? 'default' : undefined);
-  if (kind === 'default') return { theta: parseObject(defaultSchema, key, value, where).rope_theta, yarn: undefined };
-  if (kind !== 'yarn') {
-    const computed = 'this version computes unscaled RoPE ("default") and "yarn"';
-    throw unsupported(where, key, `has the type ${JSON.stringify(kind)}; ${computed}`);
+  const parsed = parseScaling(kind, key, value, where);
+  return { ...parsed, theta: parsed.keys.rope_theta, partialRotaryFactor: parsed.keys.partial_rotary_factor };
+}
+
+function parseScaling(kind: unknown, key: 'rope_scaling' | 'rope_parameters', value: object, where: string) {
+  switch (kind) {
+    case 'default':
+      return { keys: parseObject(defaultSchema, key, value, where), scaling: undefined };
+    case 'yarn': {
+      const keys = parseObject(yarnSchema, key, value, where);
+      return { keys, scaling: yarnScaling(keys) };
+    }
+    case 'llama3': {
+      const keys = parseObject(llama3Schema, key, value, where);
+      return { keys, scaling: llama3Scaling(keys) };
+    }
+    case 'dynamic': {
+      // Without alpha it depends on the length of the text, which would change earlier keys.
+      if (!('alpha' in value))
+        throw unsupported(where, key, 'has the type "dynamic" without alpha, which is not computed');
+      const keys = parseObject(alphaSchema, key, value, where);
+      return { keys, scaling: { type: 'ntk-alpha' as const, alpha: keys.alpha } };
+    }
+    default: {
+      const computed = 'this version computes unscaled RoPE ("default"), "yarn", "llama3", and "dynamic" with alpha';
+      throw unsupported(where, key, `has the type ${JSON.stringify(kind)}; ${computed}`);
+    }
   }
-  const yarn = parseObject(yarnSchema, key, value, where);
+}
+
+function yarnScaling(yarn: z.infer<typeof yarnSchema>): RopeScaling {
   return {
-    theta: yarn.rope_theta,
-    yarn: {
-      factor: yarn.factor,
-      originalMaxPositionEmbeddings: yarn.original_max_position_embeddings,
-      betaFast: yarn.beta_fast,
-      betaSlow: yarn.beta_slow,
-      mscale: yarn.mscale,
-      mscaleAllDim: yarn.mscale_all_dim,
-      attentionFactor: yarn.attention_factor ?? undefined,
-    },
+    type: 'yarn',
+    factor: yarn.factor,
+    originalMaxPositionEmbeddings: yarn.original_max_position_embeddings,
+    betaFast: yarn.beta_fast,
+    betaSlow: yarn.beta_slow,
+    mscale: yarn.mscale,
+    mscaleAllDim: yarn.mscale_all_dim,
+    attentionFactor: yarn.attention_factor ?? undefined,
+    truncate: yarn.truncate,
+  };
+}
+
+function llama3Scaling(keys: z.infer<typeof llama3Schema>): RopeScaling {
+  return {
+    type: 'llama3',
+    factor: keys.factor,
+    originalMaxPositionEmbeddings: keys.original_max_position_embeddings,
+    lowFreqFactor: keys.low_freq_factor,
+    highFreqFactor: keys.high_freq_factor,
   };
 }
 
@@ -102,9 +163,19 @@ function parseObject<S extends z.ZodType>(schema: S, key: string, value: object,
 }
 
 /** The RoPE configuration for heads of which `dim` values are rotated. */
-export function ropeConfig({ theta, yarn }: RopeKeys, dim: number, pairs: RopeConfig['pairs']): RopeConfig {
-  const attentionFactor = yarn
-    ? (yarn.attentionFactor ?? yarnMscale(yarn.factor, yarn.mscale) / yarnMscale(yarn.factor, yarn.mscaleAllDim))
-    : 1;
-  return { pairs, dim, inverseFrequencies: inverseFrequencies(theta, dim, yarn), attentionFactor };
+export function ropeConfig({ theta, scaling }: RopeKeys, dim: number, pairs: RopeConfig['pairs']): RopeConfig {
+  return {
+    pairs,
+    dim,
+    inverseFrequencies: inverseFrequencies(theta, dim, scaling),
+    attentionFactor: ropeAttentionFactor(scaling),
+  };
+}
+
+/** Throws `unsupported` where only a share of a head would be rotated, in families of which no implementation reads that key. */
+export function refusePartialRotary({ partialRotaryFactor = 1 }: RopeKeys, where: string): void {
+  if (partialRotaryFactor !== 1) {
+    const detail = `is ${partialRotaryFactor}; in this family only whole heads are rotated`;
+    throw unsupported(where, 'partial_rotary_factor', detail);
+  }
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { RowScratch } from '../checkpoint.ts';
+import { RowScratch } from '../row-scratch.ts';
 import { READABLE_TYPES } from './block-types.ts';
 import { type GgufFiles, openGgufFiles } from './files.ts';
 import { TensorReader } from './read-rows.ts';

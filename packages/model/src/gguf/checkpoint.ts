@@ -1,9 +1,10 @@
 import { basename } from 'node:path';
-import { type Checkpoint, RowScratch } from '../checkpoint.ts';
+import type { Checkpoint } from '../checkpoint.ts';
 import { parseModelConfig } from '../config.ts';
 import { CheckpointError } from '../errors.ts';
 import { type ModelConfig, withoutMtp } from '../model-config.ts';
 import type { Mxfp4Rows } from '../mxfp4.ts';
+import { RowScratch } from '../row-scratch.ts';
 import type { TensorSpec } from '../tensors.ts';
 import { architectureOf } from './architectures.ts';
 import { modelConfigJson } from './config.ts';

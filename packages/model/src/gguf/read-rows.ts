@@ -1,7 +1,8 @@
-import { firstNotFinite, placeOf, RowScratch } from '../checkpoint.ts';
 import { CheckpointError } from '../errors.ts';
+import { firstNotFinite, placeOf } from '../finite.ts';
 import type { Mxfp4Rows } from '../mxfp4.ts';
 import { readFully } from '../read-fully.ts';
+import { RowScratch } from '../row-scratch.ts';
 import type { GgufFiles } from './files.ts';
 import type { Place } from './places.ts';
 

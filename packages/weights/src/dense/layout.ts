@@ -76,6 +76,9 @@ export function denseLayout(config: ModelConfig, format: DenseFormat, headerByte
   return { format, segments, headerBytes: alignUp(headerBytes), totalBytes: end };
 }
 
+/** Matrices that decide which experts a row gets, and how much of the shared one. */
+const IS_GATE = /\.(gate\.weight|sharedGate)$/;
+
 function leaves(path: string, part: unknown): [string, TensorSpec][] {
   if (part instanceof TensorSpec) return [[path, part]];
   if (typeof part !== 'object' || part === null) return [];
@@ -109,5 +112,5 @@ function entriesOf(config: ModelConfig, name: string, tensor: TensorSpec, format
       entry(`${prefix}wUv`, 'w-uv', heads, vHeadDim, kvLoraRank, format),
     ];
   }
-  return [entry(name, 'whole', 1, rows, cols, name.endsWith('.gate.weight') ? 'f32' : format)];
+  return [entry(name, 'whole', 1, rows, cols, IS_GATE.test(name) ? 'f32' : format)];
 }

@@ -5,6 +5,9 @@ export const DENSE_FORMATS = ['f32', 'f16', 'q8', 'q4'] as const;
 /** How a matrix of the dense engine's weights is stored. Vectors and gates are always f32. */
 export type DenseFormat = (typeof DENSE_FORMATS)[number];
 
+/** What panels can hold: also experts in a format that the dense engine's weights don't have. */
+export type PanelFormat = DenseFormat | 'mxfp4';
+
 /** Columns that share a scale. Rows are padded with zeros to whole blocks. */
 export const PANEL_COLS = 32;
 /** Outputs that the kernels compute together. Their rows are interleaved, so that one product reads one stream. */
@@ -14,11 +17,18 @@ export const PANEL_ROWS = 4;
  * Bytes of one block of a panel: 4 rows × 32 columns, as packages/kernels/wasm/assembly/dense/panels.ts reads them.
  * f32: [8 × 4 columns][4 rows][4]. f16: [4 × 8 columns][4 rows][8]. q8: 4 scales (f16), then [4 rows][32 int8].
  * q4: 4 scales (f16), then [4 rows][8] 16-bit words: nibble j of word l is column 8j + l, two's complement.
+ * mxfp4: 4 scales (E8M0), then [4 rows][16 B]: column j in byte j's low nibble, column j + 16 in its high one, E2M1.
  */
-export const PANEL_BLOCK_BYTES: Readonly<Record<DenseFormat, number>> = { f32: 512, f16: 256, q8: 136, q4: 72 };
+export const PANEL_BLOCK_BYTES: Readonly<Record<PanelFormat, number>> = {
+  f32: 512,
+  f16: 256,
+  q8: 136,
+  q4: 72,
+  mxfp4: 68,
+};
 
 /** Bytes of a matrix [rows, cols], rounded up to whole panels and blocks. */
-export function panelBytes(format: DenseFormat, rows: number, cols: number): number {
+export function panelBytes(format: PanelFormat, rows: number, cols: number): number {
   return Math.ceil(rows / PANEL_ROWS) * Math.ceil(cols / PANEL_COLS) * PANEL_BLOCK_BYTES[format];
 }
 

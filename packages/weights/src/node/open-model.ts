@@ -1,12 +1,19 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expertLayers, expertTensors, type ModelConfig, type TensorReader, type TensorSpec } from '@shoal/model';
+import {
+  expertLayers,
+  expertTensors,
+  type ExpertWeights,
+  type ModelConfig,
+  type TensorReader,
+  type TensorSpec,
+} from '@shoal/model';
 import type { DenseEntry, PackedDense } from '../dense/layout.ts';
 import { unpackPanels } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
-import { unpackExpert, type ExpertWeights } from '../expert.ts';
-import { MATRIX_NAMES, type MatrixName } from '../layout.ts';
+import { unpackExpert } from '../expert.ts';
+import { MATRIX_NAMES } from '../layout.ts';
 import { MANIFEST_FILE } from './files.ts';
 import { writeModelFiles } from './model-files.ts';
 import { openPacked, readPackedConfig, type PackedModel } from './packed-model.ts';
@@ -75,7 +82,7 @@ export async function openPackedModel(packed: PackedModel): Promise<OpenModel> {
 interface ExpertTensor {
   layer: number;
   expert: number;
-  matrix: MatrixName;
+  of: (weights: ExpertWeights) => Float32Array | null | undefined;
 }
 
 /** Reads a packed model's tensors under their names in the checkpoint. */
@@ -101,8 +108,9 @@ class PackedReader implements TensorReader {
       for (let expert = 0; expert < config.nRoutedExperts; expert++) {
         const specs = expertTensors(config, layer, expert);
         for (const matrix of MATRIX_NAMES) {
-          const spec = specs[matrix];
-          if (spec) this.#experts.set(spec.name, { layer, expert, matrix });
+          const [spec, bias] = [specs[matrix], specs.biases?.[matrix]];
+          if (spec) this.#experts.set(spec.name, { layer, expert, of: (weights) => weights[matrix] });
+          if (bias) this.#experts.set(bias.name, { layer, expert, of: ({ biases }) => biases?.[matrix] });
         }
       }
     }
@@ -117,7 +125,8 @@ class PackedReader implements TensorReader {
 
   async #readAny(name: string): Promise<Float32Array> {
     const expert = this.#experts.get(name);
-    if (expert) return (await this.#expert(expert))[expert.matrix];
+    const values = expert && expert.of(await this.#expert(expert));
+    if (values) return values;
     const entries = this.#dense.get(name);
     if (!entries) throw new WeightsError('not-packed', `${this.#packed.dir} holds no ${name}: it was not packed`);
     const parts = await Promise.all(entries.map((entry) => this.#entry(entry)));

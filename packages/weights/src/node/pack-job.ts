@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expertTensors, type TensorSpec } from '@shoal/model';
+import { decodeMxfp4, expertTensors, type TensorSpec } from '@shoal/model';
 import { type Checkpoint, RowScratch } from '@shoal/model/node';
 import { denseFile } from '../dense/header.ts';
 import type { DenseEntry } from '../dense/layout.ts';
 import { packDenseEntry } from '../dense/pack.ts';
 import { type DenseFormat, unpackPanels } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
-import { packExpertRows, unpackExpertRows } from '../expert.ts';
-import { type ExpertShape, MATRIX_NAMES, shardLayout, type ShardLayout } from '../layout.ts';
+import { packExpertBias, packExpertRows, unpackExpertRows } from '../expert.ts';
+import { type BiasLayout, type ExpertShape, type MatrixLayout, shardLayout, type ShardLayout } from '../layout.ts';
 import { asWriteError, SHARD_DIR, sha256, writeWhole } from './files.ts';
 import type { CheckpointPlace, PackJob } from './jobs.ts';
 import { ErrorSums, kindOf, type SquaredError } from './squared-error.ts';
@@ -66,10 +66,8 @@ export class Packer {
     const specs = expertTensors(this.#checkpoint.config, layer, expert);
     this.#shard.fill(0);
     try {
-      for (const name of MATRIX_NAMES) {
-        const spec = specs[name];
-        if (spec) await this.#packMatrix(name, spec, sums);
-      }
+      for (const matrix of this.#layout.matrices) await this.#packMatrix(matrix, specs[matrix.name]!, sums);
+      for (const bias of this.#layout.biases) await this.#packBias(bias, specs.biases![bias.name]!, sums);
     } catch (cause) {
       if (!(cause instanceof WeightsError)) throw cause;
       const where = `${this.#checkpoint.dir}: layer ${layer}, expert ${expert}`;
@@ -80,16 +78,24 @@ export class Packer {
     return { sha256: hash, ...sums.result() };
   }
 
-  async #packMatrix(name: 'gate' | 'up' | 'down', spec: TensorSpec, sums: ErrorSums): Promise<void> {
-    const matrix = this.#layout[name];
+  async #packMatrix(matrix: MatrixLayout, spec: TensorSpec, sums: ErrorSums): Promise<void> {
     const { quant } = this.#task.shape;
     const step = Math.max(ROW_ALIGN, Math.floor(TILE_VALUES / matrix.cols / ROW_ALIGN) * ROW_ALIGN);
     for (let row = 0; row < matrix.rows; row += step) {
       const numRows = Math.min(step, matrix.rows - row);
-      const values = await this.#checkpoint.readRows(spec, row, numRows, this.#scratch);
-      packExpertRows(quant, matrix, values, this.#shard, row);
-      if (sums.wanted) sums.add(kindOf(spec.name), values, unpackExpertRows(quant, matrix, this.#shard, row, numRows));
+      const exact = quant === 'mxfp4' ? await this.#checkpoint.mxfp4Rows?.(spec, row, numRows) : undefined;
+      const source = exact ?? (await this.#checkpoint.readRows(spec, row, numRows, this.#scratch));
+      packExpertRows(quant, matrix, source, this.#shard, row);
+      if (!sums.wanted) continue;
+      const values = source instanceof Float32Array ? source : decodeMxfp4(source, matrix.cols);
+      sums.add(kindOf(spec.name), values, unpackExpertRows(quant, matrix, this.#shard, row, numRows));
     }
+  }
+
+  async #packBias(bias: BiasLayout, spec: TensorSpec, sums: ErrorSums): Promise<void> {
+    const values = await this.#checkpoint.read(spec);
+    packExpertBias(bias, values, this.#shard);
+    if (sums.wanted) sums.add(kindOf(spec.name), values, values);
   }
 
   async #packDense(entry: DenseEntry): Promise<JobResult> {

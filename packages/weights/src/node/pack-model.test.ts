@@ -54,7 +54,7 @@ describe('packModel', () => {
       const original = await checkpoint.read(expertTensors(checkpoint.config, 6, 31).down);
       // bfloat16 weights of ordinary size lose at most f16's last bit, q8 half a step.
       const absMax = original.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
-      const limit = { f16: absMax * 2 ** -11, q8: absMax / 127, q4: absMax / 7 }[quant];
+      const limit = { f16: absMax * 2 ** -11, q8: absMax / 127, q4: absMax / 7, mxfp4: absMax / 4 }[quant];
       for (const [i, value] of original.entries()) expect(Math.abs(value - down[i]!)).toBeLessThanOrEqual(limit);
     } finally {
       await checkpoint.close();

@@ -2,10 +2,10 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expertLayers, messageOf, type ModelConfig, moeLayers } from '@shoal/model';
-import type { DenseFormat } from '../dense/panels.ts';
+import { DENSE_FORMATS, type DenseFormat } from '../dense/panels.ts';
 import { WeightsError, type WeightsErrorReason } from '../errors.ts';
-import { type Quant, shardBytes } from '../layout.ts';
-import { FORMAT_VERSION, PACKER_VERSION, type Manifest } from '../manifest.ts';
+import { expertShape, type Quant, QUANTS, shardBytes } from '../layout.ts';
+import { FORMAT_VERSION, formatVersionOf, PACKER_VERSION, type Manifest } from '../manifest.ts';
 import {
   asWriteError,
   DENSE_PART_FILE,
@@ -207,7 +207,8 @@ function cacheName({ quant, denseQuant = DEFAULT_DENSE }: EnsurePackedSettings, 
 /** Whether a folder of the cache holds the same model in some format, packed by this version or an earlier one. */
 function isOfModel(folder: string, modelId: string): boolean {
   const stem = nameStem(modelId);
-  return folder.startsWith(stem) && /^-(f16|q8|q4)-(f32|f16|q8|q4)(-[0-9a-f]{16})?$/.test(folder.slice(stem.length));
+  const pattern = new RegExp(`^-(${QUANTS.join('|')})-(${DENSE_FORMATS.join('|')})(-[0-9a-f]{16})?$`);
+  return folder.startsWith(stem) && pattern.test(folder.slice(stem.length));
 }
 
 const nameStem = (modelId: string): string => modelId.replace(/[^\w.-]/g, '_');
@@ -272,11 +273,11 @@ async function packInto(
   if (moeLayers(config).length === 0) {
     throw new WeightsError('bad-model', `${source.spec} has no layers with routed experts`);
   }
-  const shape = { hiddenSize: config.hiddenSize, moeIntermediateSize: config.moeIntermediateSize, quant };
+  const shape = expertShape(config, quant);
   const schedule = schedulePack(checkpoint, shape, dense);
   // From here on the folder is incomplete.
   await writing(outDir, rm(join(outDir, MANIFEST_FILE), { force: true }));
-  const versions = { format: FORMAT_VERSION, packer: PACKER_VERSION };
+  const versions = { format: formatVersionOf(shape), packer: PACKER_VERSION };
   const journal = await openJournal(outDir, JSON.stringify({ fingerprint, shape, dense, ...versions }));
   try {
     await openDensePart(outDir, schedule, journal.finished.length > 0);
@@ -350,7 +351,7 @@ function manifestOf(options: Packing, config: ModelConfig, packed: Packed): Mani
   const dense = schedule.layout.segments.flatMap(({ entries }) => entries);
   const sums = sumByKind([...finished.values()].flatMap(({ errors }) => errors ?? []));
   return sealManifest({
-    formatVersion: FORMAT_VERSION,
+    formatVersion: formatVersionOf(schedule.shape),
     packerVersion: PACKER_VERSION,
     modelId: options.modelId ?? options.source.modelId,
     shape: schedule.shape,

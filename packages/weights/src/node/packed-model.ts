@@ -1,7 +1,7 @@
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { messageOf, type ModelConfig, parseModelConfig, withoutMtp } from '@shoal/model';
-import { readJson } from '@shoal/model/node';
+import { messageOf, type ModelConfig, withoutMtp } from '@shoal/model';
+import { readModelConfig } from '@shoal/model/node';
 import { DENSE_FILE } from '../dense/header.ts';
 import type { PackedDense } from '../dense/layout.ts';
 import { WeightsError } from '../errors.ts';
@@ -291,6 +291,6 @@ function asDamage(error: unknown, path: string): Error {
 /** The config of a packed model, without an MTP module if none was packed. Throws a ModelError. */
 export async function readPackedConfig(dir: string, numNextnPredictLayers: number): Promise<ModelConfig> {
   const path = join(dir, 'config.json');
-  const config = parseModelConfig(await readJson(path), path);
+  const config = await readModelConfig(path);
   return numNextnPredictLayers === 0 ? withoutMtp(config) : config;
 }

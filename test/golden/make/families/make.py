@@ -13,13 +13,18 @@ from transformers import AutoModelForCausalLM
 
 from configs import FIXTURES
 from fp8 import is_quantised, quantise
+from mtp import new_mtp, mtp_logits, mtp_tensors
 from reference import chosen_experts, clear_sequences, greedy_margins, margins_by_row, patch_published
-from tokenizer import write_tokenizer
+from tokenizer import tokens_of, write_tokenizer
 
 SEQUENCE_LENGTHS = [96, 105, 112]
+SMALL_LENGTHS = [96, 97, 99]
 PROMPT_TOKENS, ANSWER_TOKENS, PROMPTS_KEPT = 8, 16, 3
 PROMPT_CANDIDATES = 1024
 TEXTS = ["the rain in the tin can ran and ran", "an ant and then\nthe hen", "There is a pin (and a tan hat) in 3 bags!"]
+
+
+TRANSPOSED = ("gpt_oss", "llama4_text")
 
 
 def randomise(model, fixture, generator):
@@ -31,10 +36,17 @@ def randomise(model, fixture, generator):
         for name, tensor in model.state_dict().items():
             if name.endswith("e_score_correction_bias"):
                 # All below -1 where negative scores are wanted: a gate that masks with 0 would choose other experts.
-                tensor.copy_(normal(tensor, 0.2) - (1.8 if fixture.negative_bias else 0))
+                tensor.copy_(normal(tensor, fixture.score_bias_std) - (1.8 if fixture.negative_bias else 0))
                 continue
-            fan_in = tensor.shape[-1]
-            if "norm" in name:
+            transposed = ".experts." in name and fixture.config.model_type in TRANSPOSED
+            fan_in = tensor.shape[-2 if transposed and tensor.dim() == 3 else -1]
+            if name.endswith("bias"):
+                value = normal(tensor, 0.5)
+            elif name.endswith("sinks"):
+                value = normal(tensor, 1) + 1
+            elif name.endswith("gate_up_proj"):
+                value = normal(tensor, fixture.gate_up_std / math.sqrt(fan_in))
+            elif "norm" in name:
                 value = 1 + normal(tensor, 0.2)
             elif "embed_tokens" in name:
                 value = normal(tensor, fixture.embed_std)
@@ -43,12 +55,11 @@ def randomise(model, fixture, generator):
             elif name.endswith("o_proj.weight"):
                 # An average over many positions is small: without this a token would nearly decide the next by itself.
                 value = normal(tensor, 4 / math.sqrt(fan_in))
-            elif name.endswith("gate.weight"):
+            elif name.endswith(("gate.weight", "router.weight", "gate.wg.weight")):
                 value = normal(tensor, 1.5 / math.sqrt(fan_in))
             else:
                 value = normal(tensor, 1.3 / math.sqrt(fan_in))
             tensor.copy_(value.to(torch.bfloat16).float())
-    model.tie_weights()
 
 
 def saved_tensors(model):
@@ -75,7 +86,7 @@ def write_weights(folder, tensors, shards):
     json.dump(index, open(f"{folder}/model.safetensors.index.json", "w"), indent=1)
 
 
-def write_model(folder, model, fixture):
+def write_model(folder, model, mtp, fixture):
     """Write the model directory; returns the reference model, read back from it."""
     tensors, config = saved_tensors(model)
     stored, meant = {}, {}
@@ -83,25 +94,27 @@ def write_model(folder, model, fixture):
         if fixture.fp8 and is_quantised(name, tensor):
             stored[name], stored[f"{name}_scale_inv"], meant[name] = quantise(tensor)
         else:
-            stored[name] = tensor if name.endswith("_bias") else tensor.to(torch.bfloat16)
+            stored[name] = tensor if name.endswith("e_score_correction_bias") else tensor.to(torch.bfloat16)
             meant[name] = stored[name].float()
     config |= fixture.extra | {"dtype": "bfloat16"}
     plain = dict(config)
     if fixture.fp8:
         config["quantization_config"] = {
             "activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]}
-    write_weights(folder, stored, fixture.shards)
-    json.dump(config, open(f"{folder}/config.json", "w"), indent=1)
+    if mtp:
+        stored |= {name: tensor.to(torch.bfloat16) for name, tensor in mtp_tensors(mtp, config["num_hidden_layers"]).items()}
+    published, written = fixture.publish(stored, config) if fixture.publish else (stored, config)
+    write_weights(folder, published, fixture.shards)
+    json.dump(written, open(f"{folder}/config.json", "w"), indent=1)
     if fixture.generation:
         json.dump(fixture.generation, open(f"{folder}/generation_config.json", "w"), indent=1)
-    write_tokenizer(folder, fixture.tokenizer, template_in_file=fixture.generation is not None)
-    # FP8 kernels want a GPU: the reference reads the weights that the codes stand for.
+    write_tokenizer(folder, fixture.tokenizer, template_in_file=fixture.generation is not None, small=fixture.small)
+    # FP8 kernels want a GPU, and other names want other programs: the reference reads the weights that are meant.
     with tempfile.TemporaryDirectory() as unpacked:
-        if fixture.fp8:
-            save_file(meant, f"{unpacked}/model.safetensors", {"format": "pt"})
-            json.dump(plain, open(f"{unpacked}/config.json", "w"))
+        save_file(meant, f"{unpacked}/model.safetensors", {"format": "pt"})
+        json.dump(plain, open(f"{unpacked}/config.json", "w"))
         return AutoModelForCausalLM.from_pretrained(
-            unpacked if fixture.fp8 else folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager"
+            unpacked, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager"
         ).eval()
 
 
@@ -113,16 +126,29 @@ def make(fixture, out):
     generator = torch.Generator().manual_seed(sum(ord(c) * 31 ** (i % 5) for i, c in enumerate(fixture.name)))
     model = AutoModelForCausalLM.from_config(fixture.config, attn_implementation="eager", experts_implementation="eager").float()
     randomise(model, fixture, generator)
-    model = write_model(folder, model, fixture)
+    model.tie_weights()
+    mtp = None
+    if fixture.mtp:
+        mtp = new_mtp(model)
+        randomise(mtp.layers[0], fixture, generator)
+    model = write_model(folder, model, mtp, fixture)
     departures = patch_published(model)
+    num_tokens = len(tokens_of(fixture.small))
+    lengths = SMALL_LENGTHS if fixture.small else SEQUENCE_LENGTHS
     with torch.no_grad():
-        sequences = clear_sequences(model, generator, SEQUENCE_LENGTHS)
+        sequences = clear_sequences(model, generator, lengths, num_tokens)
         gate_margin = min(margins_by_row(model, ids[None]).min().item() for ids in sequences)
         parts = [chosen_experts(model, ids[None]) for ids in sequences]
         reference = {key: torch.cat([part[key] for part in parts], 0 if key == "logits" else 1) for key in parts[0]}
-        greedy = greedy_margins(model, generator, PROMPT_CANDIDATES, PROMPT_TOKENS, ANSWER_TOKENS, PROMPTS_KEPT, eos={1, 3})
+        if mtp:
+            reference["mtp_logits"] = mtp_logits(model, mtp, sequences[0])
+        greedy = greedy_margins(model, generator, num_tokens, PROMPT_CANDIDATES, PROMPT_TOKENS, ANSWER_TOKENS, PROMPTS_KEPT, eos={1, 3})
         text = perplexity(model, folder, fixture)
-    save_file({key: value.contiguous().float() for key, value in reference.items()}, f"{folder}/reference.safetensors")
+    if fixture.small:
+        # Exact: there are fewer than 256 experts.
+        reference["experts"] = reference["experts"].to(torch.bfloat16)
+    values = {key: value.contiguous() if value.dtype == torch.bfloat16 else value.contiguous().float() for key, value in reference.items()}
+    save_file(values, f"{folder}/reference.safetensors")
     about = {
         "about": fixture.about,
         "made_by": {"transformers": transformers.__version__, "torch": torch.__version__},

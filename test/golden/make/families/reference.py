@@ -10,8 +10,29 @@ import torch.nn.functional as F
 CLEAR = [(0.01, 5), (0.004, 5), (0.004, 0)]
 
 
+ROUTERS = ("TopkRouter", "TopKRouter", "Llama4Router", "HunYuanMoEV1Gate")
+
+
 def routers(model):
-    return [module for module in model.modules() if type(module).__name__.endswith(("TopkRouter", "TopKRouter"))]
+    return [module for module in model.modules() if type(module).__name__.endswith(ROUTERS)]
+
+
+def routing(router, inputs, output):
+    """What a router's call gave: (logits, what it chose by, weights, experts), each [rows, experts or k]."""
+    if type(router).__name__ == "Llama4Router":
+        scores, logits = output
+        experts = logits.topk(router.top_k, -1).indices
+        return logits, logits, scores.gather(-1, experts), experts
+    logits, weights, experts = output
+    if hasattr(router, "moe_statics"):
+        by = logits.softmax(-1) + router.moe_statics.e_score_correction_bias.squeeze()
+    elif type(router).__name__ == "MiniMaxM2TopKRouter":
+        by = logits.sigmoid() + inputs[1]
+    elif hasattr(router, "e_score_correction_bias"):
+        by = logits.sigmoid() + router.e_score_correction_bias
+    else:
+        by = logits
+    return logits, by, weights, experts
 
 
 def patch_published(model):
@@ -37,9 +58,9 @@ def published_v2_router(self, hidden_states):
 
 
 def run(model, ids):
-    """ids [batch, tokens] -> logits [batch, tokens, vocab], and per router (logits, weights, experts), rows in order of ids."""
+    """ids [batch, tokens] -> logits [batch, tokens, vocab], and per router its `routing`, rows in order of ids."""
     seen = []
-    hooks = [router.register_forward_hook(lambda *args: seen.append(args[2])) for router in routers(model)]
+    hooks = [router.register_forward_hook(lambda *args: seen.append(routing(*args))) for router in routers(model)]
     try:
         return model(ids, use_cache=False).logits, seen
     finally:
@@ -51,20 +72,18 @@ def chosen_experts(model, ids):
     """One sequence [1, tokens] -> logits [tokens, vocab], experts and weights [layers, tokens, k], experts ascending."""
     logits, seen = run(model, ids)
     experts, weights = [], []
-    for _, weight, index in seen:
+    for _, _, weight, index in seen:
         order = index.argsort(-1)
         experts.append(index.gather(-1, order))
         weights.append(weight.gather(-1, order))
     return {"logits": logits[0], "experts": torch.stack(experts), "weights": torch.stack(weights)}
 
 
-def selection_margin(router, logits):
-    """How far each row's choice is from another one, in logits (softmax) or scores (sigmoid), groups included: [rows]"""
+def selection_margin(router, scores):
+    """How far each row's choice by `scores` is from another one, groups included: [rows]"""
     if hasattr(router, "e_score_correction_bias"):
-        scores = logits.sigmoid() + router.e_score_correction_bias
         group_score = lambda g: g.topk(2, -1).values.sum(-1)
     else:
-        scores = logits
         group_score = lambda g: g.max(-1).values
     margin = torch.full(scores.shape[:1], float("inf"))
     groups, kept = getattr(router, "num_group", None) or 1, getattr(router, "topk_group", None) or 1
@@ -76,6 +95,9 @@ def selection_margin(router, logits):
         margin = best.values[:, kept - 1] - best.values[:, kept]
         allowed = torch.zeros(len(scores), groups, dtype=torch.bool).scatter_(1, best.indices[:, :kept], True)
         scores = by_group.masked_fill(~allowed[..., None], float("-inf")).view(len(scores), -1)
+    if router.top_k == scores.shape[-1]:
+        # There is no other choice: JSON has no infinity.
+        return torch.full_like(margin, 1.0)
     ordered = scores.sort(-1, descending=True).values
     return torch.minimum(margin, ordered[:, router.top_k - 1] - ordered[:, router.top_k])
 
@@ -83,16 +105,16 @@ def selection_margin(router, logits):
 def margins_by_row(model, ids):
     """ids [batch, tokens] -> the least selection margin over all MoE layers, [batch, tokens]"""
     _, seen = run(model, ids)
-    margins = [selection_margin(router, logits) for router, (logits, _, _) in zip(routers(model), seen, strict=True)]
+    margins = [selection_margin(router, by) for router, (_, by, _, _) in zip(routers(model), seen, strict=True)]
     return torch.stack(margins).min(0).values.view(ids.shape)
 
 
-def clear_sequences(model, generator, lengths, candidates=6, clear=0.01):
+def clear_sequences(model, generator, lengths, num_tokens, candidates=6, clear=0.01):
     """Random sequences, token by token the first of a few candidates at which no layer's choice of experts is close: half
     precision must not change it, so that a faster implementation can be held to the same experts. -> a list of [length]"""
     ids = torch.empty(len(lengths), 0, dtype=torch.long)
     for _ in range(max(lengths)):
-        drawn = torch.randint(4, 108, (candidates, len(lengths)), generator=generator)
+        drawn = torch.randint(4, num_tokens, (candidates, len(lengths)), generator=generator)
         tried = torch.cat([torch.cat([ids, tokens[:, None]], 1) for tokens in drawn])
         margin = margins_by_row(model, tried)[:, -1].view(candidates, len(lengths))
         # The first clear one; the clearest where none is.
@@ -101,10 +123,10 @@ def clear_sequences(model, generator, lengths, candidates=6, clear=0.01):
     return [ids[i, :length] for i, length in enumerate(lengths)]
 
 
-def greedy_margins(model, generator, candidates, prompt_tokens, answer_tokens, kept, eos):
+def greedy_margins(model, generator, num_tokens, candidates, prompt_tokens, answer_tokens, kept, eos):
     """Greedy answers of random prompts: of those that vary most, the ones whose choices (of tokens and experts) are clearest, as
     half precision on a wire must not change them. Those that end early are left out."""
-    prompts = torch.randint(4, 108, (candidates, prompt_tokens), generator=generator)
+    prompts = torch.randint(4, num_tokens, (candidates, prompt_tokens), generator=generator)
     ids = prompts
     logit_margin = torch.full((candidates,), float("inf"))
     gate_margin = torch.full((candidates,), float("inf"))
@@ -113,8 +135,8 @@ def greedy_margins(model, generator, candidates, prompt_tokens, answer_tokens, k
         logits, seen = run(model, ids)
         best = logits[:, -1].topk(2, -1)
         logit_margin = torch.minimum(logit_margin, best.values[:, 0] - best.values[:, 1])
-        for router, (router_logits, _, _) in zip(routers(model), seen, strict=True):
-            margins = selection_margin(router, router_logits).view(candidates, -1)
+        for router, (_, by, _, _) in zip(routers(model), seen, strict=True):
+            margins = selection_margin(router, by).view(candidates, -1)
             gate_margin = torch.minimum(gate_margin, margins.min(-1).values)
         chosen = best.indices[:, 0]
         ended |= torch.isin(chosen, torch.tensor(sorted(eos)))

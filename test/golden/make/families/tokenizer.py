@@ -1,4 +1,5 @@
-"""A byte-level BPE tokenizer of 108 tokens: four special ones, printable ASCII, space, newline and eight merges."""
+"""A byte-level BPE tokenizer of 108 tokens: four special ones, printable ASCII, space, newline and eight merges. The small one
+has 46, with only the characters that the fixtures' texts consist of."""
 import json, os
 
 SPECIAL = ["<|begin|>", "<|end|>", "<|im_start|>", "<|im_end|>"]
@@ -10,8 +11,16 @@ CHAT_TEMPLATE = (
 )
 
 
-def tokenizer_json():
-    tokens = SPECIAL + [chr(c) for c in range(33, 127)] + [SPACE, NEWLINE] + [a + b for a, b in MERGES]
+PRINTABLE = [chr(c) for c in range(33, 127)]
+FEW = [c for c in PRINTABLE if c.islower() or c in "T()3!"]
+
+
+def tokens_of(small):
+    return SPECIAL + (FEW if small else PRINTABLE) + [SPACE, NEWLINE] + [a + b for a, b in MERGES]
+
+
+def tokenizer_json(small):
+    tokens = tokens_of(small)
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     return {
         "version": "1.0", "truncation": None, "padding": None,
@@ -28,12 +37,12 @@ def tokenizer_json():
     }
 
 
-def write_tokenizer(folder, changes, template_in_file):
+def write_tokenizer(folder, changes, template_in_file, small):
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": SPECIAL[0], "eos_token": SPECIAL[1], "add_bos_token": True}
     config |= changes
     if template_in_file:
         open(os.path.join(folder, "chat_template.jinja"), "w").write(CHAT_TEMPLATE)
     else:
         config["chat_template"] = CHAT_TEMPLATE
-    for name, content in [("tokenizer.json", tokenizer_json()), ("tokenizer_config.json", config)]:
+    for name, content in [("tokenizer.json", tokenizer_json(small)), ("tokenizer_config.json", config)]:
         json.dump(content, open(os.path.join(folder, name), "w"), indent=1)

@@ -46,6 +46,7 @@ interface KernelExports {
     ]
   ): void;
   closeState(state: number, valueDim: number): void;
+  runProgram(program: number, control: number, threads: number, scratch: number): void;
   answerQuery(query: number, logits: number, vocab: number, scratch: number): void;
   expOf(x: number): number;
 }
@@ -94,6 +95,12 @@ export class KernelBench {
 
   floats(address: number, count: number): Float32Array {
     return new Float32Array(this.memory.buffer, address, count);
+  }
+
+  /** As a Bank has them. */
+  get views(): { u8: Uint8Array; i32: Int32Array; f32: Float32Array } {
+    const { buffer } = this.memory;
+    return { u8: new Uint8Array(buffer), i32: new Int32Array(buffer), f32: new Float32Array(buffer) };
   }
 
   /** Whether the words behind an address have never been written. */

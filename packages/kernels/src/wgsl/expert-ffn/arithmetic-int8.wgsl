@@ -10,11 +10,13 @@ struct Inputs {
   eight_sums: i32,
 }
 
-// 32 weights in the order of columns, four per word, as int8 multiples of their scale, plus 8 if CODE_OFFSET is 1.
+// 32 weights in the order of columns, four per word, as int8 multiples of scale * power, plus 8 * CODE_OFFSET. Two factors, since
+// the scales of mxfp4 are beyond f32.
 struct Weights {
   low: vec4<u32>,
   high: vec4<u32>,
   scale: f32,
+  power: f32,
 }
 
 alias Sum = f32;
@@ -32,7 +34,7 @@ fn add(sum: Sum, w: Weights, x: Inputs) -> Sum {
   let high = dot_words(w.low, x.planes.a) + dot_words(w.high, x.planes.b);
   let low = dot_words(w.low, x.planes.c) + dot_words(w.high, x.planes.d);
   let step = high * 256 + low - CODE_OFFSET * x.eight_sums;
-  return fma(w.scale * x.scale, f32(step), sum);
+  return fma(w.scale * x.scale, f32(step) * w.power, sum);
 }
 
 fn total(sum: Sum) -> f32 {

@@ -13,6 +13,10 @@ override UP_VALUES: u32;
 override UP_SCALES: u32;
 override DOWN_VALUES: u32;
 override DOWN_SCALES: u32;
+// Of the biases; 0 without, since no bias begins there.
+override GATE_BIAS: u32;
+override UP_BIAS: u32;
+override DOWN_BIAS: u32;
 // The format's column blocks of gate and up, and of down.
 override HIDDEN_BLOCKS: u32;
 override INTERMEDIATE_BLOCKS: u32;
@@ -43,7 +47,7 @@ struct Part {
   rows: u32,
 }
 
-// The same buffer twice, for values as 16-byte vectors and for scales as halves.
+// The same buffer twice, for values as 16-byte vectors, and for scales and biases.
 @group(0) @binding(0) var<storage, read> slab: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> slab_words: array<u32>;
 // Vectors of f32, or of quantise.wgsl's output; in combine [num_places, HIDDEN].
@@ -66,4 +70,12 @@ struct Four {
 fn scale_at(scales: u32, index: u32) -> f32 {
   let pair = unpack2x16float(slab_words[scales * 4u + (index >> 1u)]);
   return select(pair.x, pair.y, (index & 1u) == 1u);
+}
+
+// `shard` and `section` are indices of vectors.
+fn bias_at(shard: u32, section: u32, index: u32) -> f32 {
+  if (section == 0u) {
+    return 0.0;
+  }
+  return bitcast<f32>(slab_words[(shard + section) * 4u + index]);
 }

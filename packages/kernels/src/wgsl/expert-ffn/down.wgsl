@@ -1,4 +1,4 @@
-// products[place, d] = down[d] . activations[place]: one thread per tile and hidden column.
+// products[place, d] = down[d] . activations[place] + bias: one thread per tile and hidden column.
 
 @compute @workgroup_size(64)
 fn down(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>$lane) {
@@ -13,5 +13,6 @@ fn down(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(workgroup_id)
   if (thread.x >= HIDDEN) {
     return;
   }
-  if ($ru <= last) { outputs[(tile.b + $ru) * HIDDEN + d] = total(sum_$r); }
+  let bias = bias_at(shard, DOWN_BIAS, d);
+  if ($ru <= last) { outputs[(tile.b + $ru) * HIDDEN + d] = total(sum_$r) + bias; }
 }

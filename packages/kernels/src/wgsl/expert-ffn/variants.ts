@@ -1,4 +1,6 @@
-import { shardLayout, type ExpertShape } from '@shoal/weights';
+import { type ExpertActivation, isGated } from '@shoal/model';
+import { type ExpertShape, type MatrixName, shardLayout } from '@shoal/weights';
+import activationsWgsl from './activations.wgsl?raw';
 import arithmeticF32Wgsl from './arithmetic-f32.wgsl?raw';
 import arithmeticInt8Wgsl from './arithmetic-int8.wgsl?raw';
 import beginTileWgsl from './begin-tile.wgsl?raw';
@@ -8,8 +10,11 @@ import downWgsl from './down.wgsl?raw';
 import gateUpWgsl from './gate-up.wgsl?raw';
 import loadsDirectWgsl from './loads-direct.wgsl?raw';
 import loadsSubgroupWgsl from './loads-subgroup.wgsl?raw';
+import mxfp4CodesWgsl from './mxfp4-codes.wgsl?raw';
 import quantiseWgsl from './quantise.wgsl?raw';
 import weightsF16Wgsl from './weights-f16.wgsl?raw';
+import weightsMxfp4F32Wgsl from './weights-mxfp4-f32.wgsl?raw';
+import weightsMxfp4Int8Wgsl from './weights-mxfp4-int8.wgsl?raw';
 import weightsQ4F32Wgsl from './weights-q4-f32.wgsl?raw';
 import weightsQ4Int8Wgsl from './weights-q4-int8.wgsl?raw';
 import weightsQ8F32Wgsl from './weights-q8-f32.wgsl?raw';
@@ -34,9 +39,28 @@ export const MAX_DISPATCH = 65_535;
 const VEC_BYTES = 16;
 
 const WEIGHTS = {
-  f32: { f16: weightsF16Wgsl, q8: weightsQ8F32Wgsl, q4: weightsQ4F32Wgsl },
-  int8: { f16: undefined, q8: weightsQ8Int8Wgsl, q4: weightsQ4Int8Wgsl },
+  f32: {
+    f16: [weightsF16Wgsl],
+    q8: [weightsQ8F32Wgsl],
+    q4: [weightsQ4F32Wgsl],
+    mxfp4: [mxfp4CodesWgsl, weightsMxfp4F32Wgsl],
+  },
+  int8: {
+    f16: undefined,
+    q8: [weightsQ8Int8Wgsl],
+    q4: [weightsQ4Int8Wgsl],
+    mxfp4: [mxfp4CodesWgsl, weightsMxfp4Int8Wgsl],
+  },
 } as const;
+
+/** Calls of activations.wgsl. */
+const ACTIVATE: Readonly<Record<ExpertActivation, string>> = {
+  swiglu: 'swiglu(g_$r, u_$r)',
+  'clamped-swiglu': 'clamped_swiglu(g_$r, u_$r)',
+  geglu: 'geglu(g_$r, u_$r)',
+  relu: 'relu(u_$r)',
+  relu2: 'relu2(u_$r)',
+};
 
 /** The variants that a device can run for a format, the simplest first. f16 has no integers to multiply. */
 export function variantsFor(
@@ -51,7 +75,12 @@ export function variantsFor(
 export type PassName = 'gate_up' | 'down' | 'quantise' | 'combine';
 
 /** The WGSL of one pass. `tileRows` is the number of places that share a load of weights. */
-export function passSource(pass: PassName, { quant }: ExpertShape, variant: FfnVariant, tileRows: number): string {
+export function passSource(
+  pass: PassName,
+  { quant, activation = 'swiglu' }: ExpertShape,
+  variant: FfnVariant,
+  tileRows: number,
+): string {
   if (pass === 'quantise') return [bindingsWgsl, quantiseWgsl].join('\n');
   if (pass === 'combine') return [bindingsWgsl, combineWgsl].join('\n');
   const isShared = variant.loads === 'subgroup';
@@ -60,12 +89,18 @@ export function passSource(pass: PassName, { quant }: ExpertShape, variant: FfnV
     bindingsWgsl,
     isShared ? loadsSubgroupWgsl : loadsDirectWgsl,
     variant.arithmetic === 'f32' ? arithmeticF32Wgsl : arithmeticInt8Wgsl,
-    WEIGHTS[variant.arithmetic][quant]!,
-    repeatRows(pass === 'gate_up' ? gateUpWgsl : downWgsl, tileRows)
+    ...WEIGHTS[variant.arithmetic][quant]!,
+    ...(pass === 'gate_up' ? [activationsWgsl] : []),
+    repeatRows(pass === 'gate_up' ? gateUpOf(activation) : downWgsl, tileRows)
       .replace('$begin_tile', beginTileWgsl)
       .replace('$lane', isShared ? ', @builtin(subgroup_invocation_id) subgroup_lane: u32' : '')
       .replace('$set_lane', isShared ? 'lane = subgroup_lane;' : ''),
   ].join('\n');
+}
+
+function gateUpOf(activation: ExpertActivation): string {
+  const gated = gateUpWgsl.replaceAll(/\$gated\{(.*?)\}\$/g, isGated(activation) ? '$1' : '');
+  return gated.replace('$activate', ACTIVATE[activation]);
 }
 
 /** Repeats each line with `$r` for every row of the tile. */
@@ -81,18 +116,24 @@ function repeatRows(source: string, tileRows: number): string {
 
 /** The overrides of bindings.wgsl. */
 export function constantsOf(shape: ExpertShape): Record<string, number> {
-  const { gate, up, down, totalBytes } = shardLayout(shape);
+  const { matrices, biases, totalBytes } = shardLayout(shape);
+  const matrix = (name: MatrixName) => matrices.find((each) => each.name === name);
+  const bias = (name: MatrixName): number => (biases.find((each) => each.name === name)?.offset ?? 0) / VEC_BYTES;
+  const [gate, up, down] = [matrix('gate'), matrix('up')!, matrix('down')!];
   return {
     HIDDEN: shape.hiddenSize,
     INTERMEDIATE: shape.moeIntermediateSize,
     SHARD_VECS: totalBytes / VEC_BYTES,
-    GATE_VALUES: gate.valuesOffset / VEC_BYTES,
-    GATE_SCALES: gate.scalesOffset / VEC_BYTES,
+    GATE_VALUES: (gate?.valuesOffset ?? 0) / VEC_BYTES,
+    GATE_SCALES: (gate?.scalesOffset ?? 0) / VEC_BYTES,
     UP_VALUES: up.valuesOffset / VEC_BYTES,
     UP_SCALES: up.scalesOffset / VEC_BYTES,
     DOWN_VALUES: down.valuesOffset / VEC_BYTES,
     DOWN_SCALES: down.scalesOffset / VEC_BYTES,
-    HIDDEN_BLOCKS: gate.colBlocks,
+    GATE_BIAS: bias('gate'),
+    UP_BIAS: bias('up'),
+    DOWN_BIAS: bias('down'),
+    HIDDEN_BLOCKS: up.colBlocks,
     INTERMEDIATE_BLOCKS: down.colBlocks,
     HIDDEN_STEPS: stepsOf(shape.hiddenSize),
     INTERMEDIATE_STEPS: stepsOf(shape.moeIntermediateSize),

@@ -7,5 +7,5 @@ const CODE_OFFSET = 1;
 fn load_weights(values: u32, scales: u32, rows: u32, row: u32, blocks: u32, step: u32) -> Weights {
   let index = step * rows + row;
   let codes = slab[values + index];
-  return Weights(codes & vec4(0x0f0f0f0fu), (codes >> vec4(4u)) & vec4(0x0f0f0f0fu), scale_at(scales, index));
+  return Weights(codes & vec4(0x0f0f0f0fu), (codes >> vec4(4u)) & vec4(0x0f0f0f0fu), scale_at(scales, index), 1.0);
 }

@@ -5,5 +5,5 @@ const CODE_OFFSET = 0;
 
 fn load_weights(values: u32, scales: u32, rows: u32, row: u32, blocks: u32, step: u32) -> Weights {
   let at = values + 2u * step * rows + row;
-  return Weights(slab[at], slab[at + rows], scale_at(scales, step * rows + row));
+  return Weights(slab[at], slab[at + rows], scale_at(scales, step * rows + row), 1.0);
 }

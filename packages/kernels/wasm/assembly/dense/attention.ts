@@ -17,6 +17,13 @@ export function openState(state: usize, valueDim: i32): void {
   memory.fill(state + STATE_HEADER, 0, (<usize>valueDim) << 2);
 }
 
+/** A state whose softmax has one more logit, which has no value (gpt-oss's attention sink). */
+export function openStateWithSink(state: usize, valueDim: i32, sink: f32): void {
+  openState(state, valueDim);
+  store<f32>(state, sink);
+  store<f32>(state, 1, 4);
+}
+
 /** The weighted values, valid after `closeState`. */
 @inline
 export function stateValues(state: usize): usize {
@@ -34,7 +41,7 @@ export function closeState(state: usize, valueDim: i32): void {
 
 /**
  * Adds the first `count` positions of a block to the state of a query [keyDim]. Dimensions are multiples of 4 (padded with zeros).
- * `scores` has room for POSITIONS values. Positions behind `count` may have any content.
+ * `scores` has room for POSITIONS values. Positions behind `count`, up to the next multiple of 4, are read, but count for nothing.
  */
 export function attendBlock(
   q: usize,

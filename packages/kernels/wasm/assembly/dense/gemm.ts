@@ -1,20 +1,27 @@
 // y = W x for prepared rows, with weights in panels of four outputs (panels.ts).
-import { F16, F16_OUTPUT_SCALE, F32, Q8 } from './prepare';
+import { F16, F16_OUTPUT_SCALE, F32, MXFP4, Q4, Q8 } from './prepare';
 import {
   BLOCK_BYTES_F16,
   BLOCK_BYTES_F32,
+  BLOCK_BYTES_MXFP4,
   BLOCK_BYTES_Q4,
   BLOCK_BYTES_Q8,
   dotF16,
   dotF32,
   dotF32Two,
   dotI16,
+  dotI16Powers,
+  dotI16PowersTwo,
   dotI16Two,
+  dotMxfp4,
   dotQ4,
   dotQ8,
+  eightMxfp4,
   expandF16,
+  expandMxfp4,
   expandQ4,
   expandQ8,
+  loadPowers,
 } from './panels';
 import { loadLanes, loadScales, storeLanes, unscaledHalves } from './primitives';
 
@@ -23,9 +30,14 @@ const EXPAND_FROM_ROWS = 3;
 
 @inline
 export function panelBytes(format: i32, blocks: i32): usize {
-  const block =
-    format == F32 ? BLOCK_BYTES_F32 : format == F16 ? BLOCK_BYTES_F16 : format == Q8 ? BLOCK_BYTES_Q8 : BLOCK_BYTES_Q4;
-  return <usize>blocks * block;
+  return <usize>blocks * blockBytes(format);
+}
+
+function blockBytes(format: i32): usize {
+  if (format == F32) return BLOCK_BYTES_F32;
+  if (format == F16) return BLOCK_BYTES_F16;
+  if (format == Q8) return BLOCK_BYTES_Q8;
+  return format == Q4 ? BLOCK_BYTES_Q4 : BLOCK_BYTES_MXFP4;
 }
 
 @inline
@@ -102,21 +114,32 @@ function integerPanel(
   if (numRows < EXPAND_FROM_ROWS) {
     for (let r = 0; r < numRows; r++) {
       const at = x + <usize>r * xStride;
-      const v = format == Q8 ? dotQ8(panel, at, blocks) : dotQ4(panel, at, blocks, scratch);
+      let v: v128;
+      if (format == Q8) v = dotQ8(panel, at, blocks);
+      else v = format == Q4 ? dotQ4(panel, at, blocks, scratch) : dotMxfp4(panel, at, blocks, scratch);
       put(out + <usize>r * yStride, v, count, accumulate);
     }
     return;
   }
   if (format == Q8) expandQ8(panel, blocks, scratch);
-  else expandQ4(panel, blocks, scratch);
+  else if (format == Q4) expandQ4(panel, blocks, scratch);
+  else expandMxfp4(panel, blocks, scratch);
+  const powers = format == MXFP4;
   const second = scratch + <usize>blocks * BLOCK_BYTES_F32;
   let r = 0;
   for (; r + 1 < numRows; r += 2) {
     const at = x + <usize>r * xStride;
-    put(out + <usize>r * yStride, dotI16Two(scratch, at, at + xStride, blocks, second), count, accumulate);
+    const v = powers
+      ? dotI16PowersTwo(scratch, at, at + xStride, blocks, second)
+      : dotI16Two(scratch, at, at + xStride, blocks, second);
+    put(out + <usize>r * yStride, v, count, accumulate);
     put(out + <usize>(r + 1) * yStride, v128.load(second), count, accumulate);
   }
-  if (r < numRows) put(out + <usize>r * yStride, dotI16(scratch, x + <usize>r * xStride, blocks), count, accumulate);
+  if (r < numRows) {
+    const at = x + <usize>r * xStride;
+    const v = powers ? dotI16Powers(scratch, at, blocks) : dotI16(scratch, at, blocks);
+    put(out + <usize>r * yStride, v, count, accumulate);
+  }
 }
 
 /** Decodes one row of a packed matrix, as an embedding, to blocks × 32 f32. */
@@ -142,12 +165,13 @@ export function decodeRow(w: usize, format: i32, blocks: i32, row: i32, out: usi
 }
 
 function decodeQuantized(panel: usize, format: i32, b: i32, r: usize, out: usize): void {
-  const block = panel + <usize>b * (format == Q8 ? BLOCK_BYTES_Q8 : BLOCK_BYTES_Q4);
-  v128.store(out, loadScales(block));
+  const block = panel + <usize>b * blockBytes(format);
+  v128.store(out, format == MXFP4 ? loadPowers(block) : loadScales(block));
   const scale = f32x4.splat(load<f32>(out + (r << 2)));
   for (let i: i32 = 3; i >= 0; i--) {
     let v: v128;
     if (format == Q8) v = v128.load8x8_s(block + 8 + (r << 5) + ((<usize>i) << 3));
+    else if (format == MXFP4) v = eightMxfp4(block + 4 + (r << 4), i);
     else v = i16x8.shr_s(i16x8.shl(v128.load(block + 8 + (r << 4)), 12 - (i << 2)), 12);
     const to = out + ((<usize>i) << 5);
     v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(v)), scale));

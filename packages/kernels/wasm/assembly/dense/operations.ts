@@ -1,31 +1,13 @@
-// The operations of a program (program.ts): the arguments of each, and what one of its tasks does. Arguments are 32-bit words,
-// addresses and strides in bytes. packages/kernels/src/dense/program.ts writes them.
+// The operations of a program (program.ts) but those of grouped-query.ts: the arguments of each, and what one of its tasks does.
+// Arguments are 32-bit words, addresses and strides in bytes. packages/kernels/src/dense/program.ts writes them.
+import { at, pad4, place, real, tile, word } from './arguments';
 import { attendBlock, closeState, openState, stateBytes, stateValues } from './attention';
 import { decodePart, encodePart, exponentsAt, POSITIONS, positionAt } from './cache';
 import { decodeRow, gemm, panelBytes } from './gemm';
 import { prepareRow, Q8 } from './prepare';
-import { addRow, clipRow, rmsNormRow, ropeRow, siluMulRow } from './rows';
+import { exp1 } from './primitives';
+import { addRow, rmsNormRow, ropeRow, scaleRow, siluMulRow } from './rows';
 import { answerQuery, rowOfQuery } from './sampling';
-
-@inline
-function word(op: usize, i: i32): i32 {
-  return load<i32>(op + ((<usize>i) << 2));
-}
-
-@inline
-function at(op: usize, i: i32): usize {
-  return <usize>load<u32>(op + ((<usize>i) << 2));
-}
-
-@inline
-function real(op: usize, i: i32): f32 {
-  return load<f32>(op + ((<usize>i) << 2));
-}
-
-@inline
-function pad4(dim: i32): i32 {
-  return (dim + 3) & ~3;
-}
 
 @inline
 function preparedBytes(dim: i32, format: i32): usize {
@@ -40,18 +22,18 @@ export function embedTask(op: usize, task: i32): void {
 }
 
 /**
- * x += a + b, where given; writes its norm (if a weight is given) to `out`, and prepares it into one or two buffers.
+ * x += factor × a + factor × b, where given; writes its norm (if a weight is given) to `out`, and prepares it into one or two buffers.
  * 4 x, 5 stride, 6 dim, 7 weight, 8 eps, 9 out, 10 stride, 11 prepared, 12 stride, 13 format, 14 prepared, 15 stride,
- * 16 format, 17 a, 18 stride, 19 b, 20 stride, 21 numbers of the rows in x. A task is a row. `out` rows are padded with
- * zeros to blocks of 32.
+ * 16 format, 17 a, 18 stride, 19 b, 20 stride, 21 numbers of the rows in x, 22 factor. A task is a row. `out` rows are
+ * padded with zeros to blocks of 32.
  */
 export function normTask(op: usize, task: i32, scratch: usize): void {
   const row = <usize>task;
   const dim = word(op, 6);
   const from = at(op, 21) ? <usize>load<u32>(at(op, 21) + (row << 2)) : row;
   const x = at(op, 4) + from * at(op, 5);
-  if (at(op, 17)) addRow(x, at(op, 17) + row * at(op, 18), dim);
-  if (at(op, 19)) addRow(x, at(op, 19) + row * at(op, 20), dim);
+  if (at(op, 17)) addRow(x, at(op, 17) + row * at(op, 18), dim, real(op, 22));
+  if (at(op, 19)) addRow(x, at(op, 19) + row * at(op, 20), dim, real(op, 22));
   let result = x;
   if (at(op, 7)) {
     result = at(op, 9) ? at(op, 9) + row * at(op, 10) : scratch;
@@ -100,12 +82,6 @@ export function siluTask(op: usize, task: i32): void {
   prepareRow(gate, word(op, 7), at(op, 8) + row * at(op, 9), word(op, 10));
 }
 
-/** Field `i` of row `r` in the table of 16-byte entries: position, page table, cosines, sines. */
-@inline
-function place(rows: usize, r: i32, i: usize): usize {
-  return <usize>load<u32>(rows + ((<usize>r) << 4) + (i << 2));
-}
-
 /**
  * Writes a row's compressed KV [latent | key] into the cache, the latent normalised and the key rotated.
  * 4 rows, 5 a, 6 stride, 7 latent norm, 8 eps, 9 kvLoraRank, 10 ropeDim, 11 interleaved, 12 layer offset. A task is a row.
@@ -122,58 +98,6 @@ export function latentTask(op: usize, task: i32): void {
   const exponents = exponentsAt(place(rows, task, 1), at(op, 12), rank + rope, position);
   encodePart(a, rank, to, exponents);
   encodePart(a + ((<usize>rank) << 2), rope, to + ((<usize>rank) << 1), exponents + 1);
-}
-
-/**
- * Normalises, clips and rotates each head of a row's queries and keys, and writes [k | v] into the cache.
- * 4 rows, 5 q, 6 stride, 7 k, 8 stride, 9 v, 10 stride, 11 heads, 12 kvHeads, 13 headDim, 14 q norm (0: none), 15 k norm,
- * 16 norm over the whole projection (else per head), 17 eps, 18 clip (0: none), 19 ropeDim, 20 interleaved, 21 layer offset.
- * A task is a row.
- */
-export function keyValueTask(op: usize, task: i32): void {
-  const row = <usize>task;
-  const rows = at(op, 4);
-  const headDim = word(op, 13);
-  const kvHeads = word(op, 12);
-  const q = at(op, 5) + row * at(op, 6);
-  const k = at(op, 7) + row * at(op, 8);
-  const v = at(op, 9) + row * at(op, 10);
-  const clip = real(op, 18);
-  const width = kvHeads * headDim;
-  if (at(op, 14)) normHeads(q, word(op, 11), headDim, at(op, 14), word(op, 16), real(op, 17));
-  if (at(op, 15)) normHeads(k, kvHeads, headDim, at(op, 15), word(op, 16), real(op, 17));
-  if (clip > 0) {
-    clipRow(q, word(op, 11) * headDim, clip);
-    clipRow(k, width, clip);
-    clipRow(v, width, clip);
-  }
-  const cos = place(rows, task, 2);
-  const sin = place(rows, task, 3);
-  for (let h = 0; h < word(op, 11); h++) ropeRow(q + ((<usize>(h * headDim)) << 2), word(op, 19), cos, sin, word(op, 20));
-  for (let h = 0; h < kvHeads; h++) ropeRow(k + ((<usize>(h * headDim)) << 2), word(op, 19), cos, sin, word(op, 20));
-  const position = <i32>place(rows, task, 0);
-  const to = positionAt(place(rows, task, 1), at(op, 21), 2 * width, position);
-  const exponents = exponentsAt(place(rows, task, 1), at(op, 21), 2 * width, position);
-  encodePart(k, width, to, exponents);
-  encodePart(v, width, to + ((<usize>width) << 1), exponents + 1);
-}
-
-@inline
-function normHeads(x: usize, heads: i32, headDim: i32, weight: usize, whole: i32, eps: f32): void {
-  if (whole) {
-    rmsNormRow(x, weight, heads * headDim, eps, x);
-    return;
-  }
-  for (let h = 0; h < heads; h++) {
-    const head = x + ((<usize>(h * headDim)) << 2);
-    rmsNormRow(head, weight, headDim, eps, head);
-  }
-}
-
-/** A field of a task of attention: [first row, rows, first head, heads], with ascending rows of one sequence. */
-@inline
-function tile(tasks: usize, task: i32, i: usize): i32 {
-  return load<i32>(tasks + ((<usize>task) << 4) + (i << 2));
 }
 
 /**
@@ -276,74 +200,12 @@ function values(op: usize, firstRow: i32, numRows: i32, head: i32, states: usize
   gemm(w, format, blocks, vDim, spare, prepared, numRows, out, at(op, 22), 0, 0, panels, expanded);
 }
 
-/**
- * Grouped-query attention of some query heads (all of one key head) of some rows.
- * 4 rows, 5 tasks, 6 q, 7 stride, 8 headDim, 9 kvHeads, 10 query heads a key head, 11 scale, 12 layer offset, 13 out, 14 stride.
- */
-export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void {
-  const rows = at(op, 4);
-  const firstRow = tile(at(op, 5), task, 0);
-  const numRows = tile(at(op, 5), task, 1);
-  const firstHead = tile(at(op, 5), task, 2);
-  const numHeads = tile(at(op, 5), task, 3);
-  const headDim = word(op, 8);
-  const padded = pad4(headDim);
-  const width = word(op, 9) * headDim;
-  const keyOffset = (<usize>((firstHead / word(op, 10)) * headDim)) << 1;
-  const bytes = (<usize>padded) << 2;
-  const state = stateBytes(padded);
-  const numQueries = numRows * numHeads;
-  const queries = scratch + ((<usize>POSITIONS) << 2);
-  const states = queries + <usize>numQueries * bytes;
-  const block = states + <usize>numQueries * state;
-
-  memory.fill(queries, 0, <usize>numQueries * bytes);
-  memory.fill(block, 0, <usize>POSITIONS * bytes * 2);
-  for (let i = 0; i < numQueries; i++) {
-    const q = at(op, 6) + <usize>(firstRow + i / numHeads) * at(op, 7);
-    const head = firstHead + (i % numHeads);
-    memory.copy(queries + <usize>i * bytes, q + ((<usize>(head * headDim)) << 2), (<usize>headDim) << 2);
-    openState(states + <usize>i * state, padded);
-  }
-  const last = <i32>place(rows, firstRow + numRows - 1, 0);
-  const table = place(rows, firstRow, 1);
-  for (let start = 0; start <= last; start += POSITIONS) {
-    const held = min(POSITIONS, last + 1 - start);
-    for (let t = 0; t < held; t++) {
-      const from = positionAt(table, at(op, 12), 2 * width, start + t) + keyOffset;
-      const to = block + <usize>(2 * t) * bytes;
-      const exponents = exponentsAt(table, at(op, 12), 2 * width, start + t);
-      decodePart(from, headDim, exponents, to);
-      decodePart(from + ((<usize>width) << 1), headDim, exponents + 1, to + bytes);
-    }
-    for (let i = 0; i < numQueries; i++) {
-      const count = min(POSITIONS, <i32>place(rows, firstRow + i / numHeads, 0) + 1 - start);
-      if (count <= 0) continue;
-      const at = <usize>i;
-      attendBlock(
-        queries + at * bytes,
-        padded,
-        padded,
-        block,
-        block + bytes,
-        2 * bytes,
-        count,
-        real(op, 11),
-        states + at * state,
-        scratch,
-      );
-    }
-  }
-  for (let i = 0; i < numQueries; i++) {
-    closeState(states + <usize>i * state, padded);
-    const out = at(op, 13) + <usize>(firstRow + i / numHeads) * at(op, 14);
-    const head = firstHead + (i % numHeads);
-    memory.copy(
-      out + ((<usize>(head * headDim)) << 2),
-      stateValues(states + <usize>i * state),
-      (<usize>headDim) << 2,
-    );
-  }
+/** x *= factor × σ(logit). 4 x, 5 stride, 6 dim, 7 factor, 8 logits (0: without σ), 9 stride. A task is a row. */
+export function scaleTask(op: usize, task: i32): void {
+  const row = <usize>task;
+  let factor = real(op, 7);
+  if (at(op, 8)) factor /= 1 + exp1(-load<f32>(at(op, 8) + row * at(op, 9)));
+  scaleRow(at(op, 4) + row * at(op, 5), word(op, 6), factor);
 }
 
 /** 4 token queries, 5 stride, 6 logits, 7 stride, 8 vocab. A task is a query. */

@@ -3,7 +3,8 @@
 //   f16  [4 × 8 columns][4 rows][8 f16]        256 B
 //   q8   [4 f16 scales][4 rows][32 int8]       136 B
 //   q4   [4 f16 scales][4 rows][16 B]           72 B   nibble j of 16-bit lane l is column 8j + l, two's complement
-// For several rows a panel is expanded once: f32 and f16 to f32 (f16 still × 2^-112), q8 and q4 to int16 and f32 scales:
+//   mxfp4 [4 E8M0][4 rows][16 B]               68 B   E2M1; column j in byte j's low nibble, column j + 16 in its high one
+// For several rows a panel is expanded once: f32 and f16 to f32 (f16 still × 2^-112), the others to int16 and f32 scales:
 //   i16  [4 f32 scales][4 rows][32 int16]      272 B
 import { joinSumsI32, loadScales, madd, sumHalvesI32, sumLanesF32, sumLanesI32, unscaledHalves } from './primitives';
 
@@ -11,6 +12,7 @@ export const BLOCK_BYTES_F32: usize = 512;
 export const BLOCK_BYTES_F16: usize = 256;
 export const BLOCK_BYTES_Q8: usize = 136;
 export const BLOCK_BYTES_Q4: usize = 72;
+export const BLOCK_BYTES_MXFP4: usize = 68;
 export const BLOCK_BYTES_I16: usize = 272;
 
 export function dotF32(w: usize, x: usize, blocks: i32): v128 {
@@ -186,6 +188,109 @@ export function expandQ4(w: usize, blocks: i32, out: usize): void {
   }
 }
 
+/** The elements of MXFP4 twice over, by their code: integers, of which 2^(E8M0 − 128) is the scale. */
+@inline
+function doubledElements(codes: v128): v128 {
+  const table = i8x16(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+  return RELAXED ? i8x16.relaxed_swizzle(table, codes) : v128.swizzle(table, codes);
+}
+
+@inline
+function lowNibbles(v: v128): v128 {
+  return v128.and(v, i8x16.splat(15));
+}
+
+@inline
+function highNibbles(v: v128): v128 {
+  return v128.and(i16x8.shr_u(v, 4), i8x16.splat(15));
+}
+
+/** Four E8M0 from memory as f32 2^(code − 128), the least ones subnormal. */
+@inline
+export function loadPowers(p: usize): v128 {
+  const codes = i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(v128.load32_zero(p)));
+  // As a product, since the exponents of f32 do not go down to −128.
+  const half = i32x4.shr_u(codes, 1);
+  const first = i32x4.shl(i32x4.add(half, i32x4.splat(63)), 23);
+  const second = i32x4.shl(i32x4.add(i32x4.sub(codes, half), i32x4.splat(63)), 23);
+  return f32x4.mul(first, second);
+}
+
+/** Columns 8i to 8i + 7 of one row of a block, doubled, as int16. */
+export function eightMxfp4(w: usize, i: i32): v128 {
+  const v = v128.load(w);
+  const elements = doubledElements(i < 2 ? lowNibbles(v) : highNibbles(v));
+  return i & 1 ? i16x8.extend_high_i8x16_s(elements) : i16x8.extend_low_i8x16_s(elements);
+}
+
+/** Σ over 32 columns of one row of MXFP4, doubled. */
+@inline
+function blockMxfp4(w: usize, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
+  const v = v128.load(w);
+  const low = doubledElements(lowNibbles(v));
+  const high = doubledElements(highNibbles(v));
+  return i32x4.add(
+    i32x4.add(
+      i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(low), x0),
+      i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(low), x1),
+    ),
+    i32x4.add(
+      i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(high), x2),
+      i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(high), x3),
+    ),
+  );
+}
+
+/**
+ * Like dotQ4. A block's sums are multiplied by the inputs' scale before that of the weights: scales of MXFP4 are so small or large
+ * that the product of the two may be beyond f32 where the result is not.
+ */
+export function dotMxfp4(w: usize, x: usize, blocks: i32, spare: usize): v128 {
+  let acc = f32x4.splat(0);
+  let scales = x + ((<usize>blocks) << 6);
+  const end = w + <usize>blocks * BLOCK_BYTES_MXFP4;
+  while (w < end) {
+    const x0 = v128.load(x);
+    const x1 = v128.load(x, 16);
+    const x2 = v128.load(x, 32);
+    const x3 = v128.load(x, 48);
+    v128.store(spare, sumHalvesI32(blockMxfp4(w + 4, x0, x1, x2, x3), blockMxfp4(w + 20, x0, x1, x2, x3)));
+    const second = sumHalvesI32(blockMxfp4(w + 36, x0, x1, x2, x3), blockMxfp4(w + 52, x0, x1, x2, x3));
+    const sums = f32x4.convert_i32x4_s(joinSumsI32(v128.load(spare), second));
+    acc = f32x4.add(acc, f32x4.mul(f32x4.mul(sums, v128.load32_splat(scales)), loadPowers(w)));
+    x += 64;
+    scales += 4;
+    w += BLOCK_BYTES_MXFP4;
+  }
+  return acc;
+}
+
+export function expandMxfp4(w: usize, blocks: i32, out: usize): void {
+  for (let b = 0; b < blocks; b++) {
+    v128.store(out, loadPowers(w));
+    for (let r: usize = 0; r < 4; r++) {
+      const v = v128.load(w + 4 + (r << 4));
+      const low = doubledElements(lowNibbles(v));
+      const high = doubledElements(highNibbles(v));
+      const to = out + 16 + (r << 6);
+      v128.store(to, i16x8.extend_low_i8x16_s(low));
+      v128.store(to, i16x8.extend_high_i8x16_s(low), 16);
+      v128.store(to, i16x8.extend_low_i8x16_s(high), 32);
+      v128.store(to, i16x8.extend_high_i8x16_s(high), 48);
+    }
+    w += BLOCK_BYTES_MXFP4;
+    out += BLOCK_BYTES_I16;
+  }
+}
+
+/** A block's sums × the scales of weights and inputs; `powers` for MXFP4, in the order of dotMxfp4. */
+@inline
+function scaled(sums: v128, scale: v128, inputScale: v128, powers: bool): v128 {
+  const values = f32x4.convert_i32x4_s(sums);
+  if (powers) return f32x4.mul(f32x4.mul(values, inputScale), scale);
+  return f32x4.mul(values, f32x4.mul(scale, inputScale));
+}
+
 @inline
 function blockI16(w: usize, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
   return i32x4.add(
@@ -196,6 +301,16 @@ function blockI16(w: usize, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
 
 /** An expanded panel of q8 or q4; the same sums as dotQ8 and dotQ4, bit for bit. */
 export function dotI16(w: usize, x: usize, blocks: i32): v128 {
+  return dotExpanded(w, x, blocks, false);
+}
+
+/** An expanded panel of MXFP4; the same sums as dotMxfp4, bit for bit. */
+export function dotI16Powers(w: usize, x: usize, blocks: i32): v128 {
+  return dotExpanded(w, x, blocks, true);
+}
+
+@inline
+function dotExpanded(w: usize, x: usize, blocks: i32, powers: bool): v128 {
   let acc = f32x4.splat(0);
   let scales = x + ((<usize>blocks) << 6);
   const end = w + <usize>blocks * BLOCK_BYTES_I16;
@@ -208,8 +323,7 @@ export function dotI16(w: usize, x: usize, blocks: i32): v128 {
     const b = blockI16(w + 80, x0, x1, x2, x3);
     const c = blockI16(w + 144, x0, x1, x2, x3);
     const d = blockI16(w + 208, x0, x1, x2, x3);
-    const scale = f32x4.mul(v128.load(w), v128.load32_splat(scales));
-    acc = f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sumLanesI32(a, b, c, d)), scale));
+    acc = f32x4.add(acc, scaled(sumLanesI32(a, b, c, d), v128.load(w), v128.load32_splat(scales), powers));
     x += 64;
     scales += 4;
     w += BLOCK_BYTES_I16;
@@ -219,6 +333,15 @@ export function dotI16(w: usize, x: usize, blocks: i32): v128 {
 
 /** Two prepared rows at a time, so that weights are loaded once for both; `out` takes the second row's result. */
 export function dotI16Two(w: usize, x: usize, y: usize, blocks: i32, out: usize): v128 {
+  return dotExpandedTwo(w, x, y, blocks, out, false);
+}
+
+export function dotI16PowersTwo(w: usize, x: usize, y: usize, blocks: i32, out: usize): v128 {
+  return dotExpandedTwo(w, x, y, blocks, out, true);
+}
+
+@inline
+function dotExpandedTwo(w: usize, x: usize, y: usize, blocks: i32, out: usize, powers: bool): v128 {
   let acc = f32x4.splat(0);
   let second = f32x4.splat(0);
   let scales = x + ((<usize>blocks) << 6);
@@ -244,10 +367,8 @@ export function dotI16Two(w: usize, x: usize, y: usize, blocks: i32, out: usize)
       h = i32x4.add(h, i32x4.dot_i16x8_s(r, u));
     }
     const scale = v128.load(w);
-    const first = f32x4.mul(scale, v128.load32_splat(scales));
-    acc = f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sumLanesI32(a, b, c, d)), first));
-    const other = f32x4.mul(scale, v128.load32_splat(scales + apart));
-    second = f32x4.add(second, f32x4.mul(f32x4.convert_i32x4_s(sumLanesI32(e, f, g, h)), other));
+    acc = f32x4.add(acc, scaled(sumLanesI32(a, b, c, d), scale, v128.load32_splat(scales), powers));
+    second = f32x4.add(second, scaled(sumLanesI32(e, f, g, h), scale, v128.load32_splat(scales + apart), powers));
     x += 64;
     scales += 4;
     w += BLOCK_BYTES_I16;

@@ -6,13 +6,15 @@ export const F32: i32 = 0;
 export const F16: i32 = 1;
 export const Q8: i32 = 2;
 export const Q4: i32 = 3;
+/** Experts only. */
+export const MXFP4: i32 = 4;
 
 /** f16 weights are multiplied as f32 × 2^-112. Activations are scaled up and results back, both exactly. */
 const F16_INPUT_SCALE: f32 = 79228162514264337593543950336.0; // 2^96
 export const F16_OUTPUT_SCALE: f32 = 65536.0; // 2^16
 
 /**
- * Prepares one row x [dim]. f32: the values. f16: the values × 2^96. q8 and q4: int16 in blocks of 32, then an f32 scale per
+ * Prepares one row x [dim]. f32: the values. f16: the values × 2^96. The others: int16 in blocks of 32, then an f32 scale per
  * block; products with weights are exact in int32, and 16 bits cost no more than 8, since the dot product takes int16.
  */
 export function prepareRow(x: usize, dim: i32, out: usize, format: i32): void {

@@ -2,16 +2,16 @@
 // runs the whole program: it takes an operation's tasks one by one from a counter, and after an operation with `barrier` waits
 // for all threads. A task's result has the same bits whichever thread computes it.
 import { awaitChange } from '../await-change';
+import { groupedAttentionTask, keyValueTask } from './grouped-query';
 import {
   embedTask,
   gemmTask,
-  groupedAttentionTask,
-  keyValueTask,
   latentAttentionTask,
   latentTask,
   normTask,
-  siluTask,
   queryTask,
+  scaleTask,
+  siluTask,
 } from './operations';
 
 const enum Op {
@@ -25,6 +25,7 @@ const enum Op {
   KEY_VALUE,
   GROUPED_ATTENTION,
   QUERY,
+  SCALE,
 }
 
 const OP_BYTES: usize = 128;
@@ -64,6 +65,8 @@ function runTask(kind: i32, op: usize, task: i32, scratch: usize): void {
       return groupedAttentionTask(op, task, scratch);
     case Op.QUERY:
       return queryTask(op, task, scratch);
+    case Op.SCALE:
+      return scaleTask(op, task);
     case Op.EMBED:
       return embedTask(op, task);
     default:

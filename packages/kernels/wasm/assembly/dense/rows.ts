@@ -1,15 +1,26 @@
 // Row-wise operations between the products.
 import { exp4, loadLanes, storeLanes, sumLanes } from './primitives';
 
-/** x += y, dim values. */
-export function addRow(x: usize, y: usize, dim: i32): void {
+/** x += factor × y, dim values. */
+export function addRow(x: usize, y: usize, dim: i32, factor: f32): void {
+  const f = f32x4.splat(factor);
   for (let i = 0; i < dim; i += 4) {
     const at = (<usize>i) << 2;
-    storeLanes(x + at, f32x4.add(loadLanes(x + at, dim - i), loadLanes(y + at, dim - i)), dim - i);
+    const added = f32x4.mul(loadLanes(y + at, dim - i), f);
+    storeLanes(x + at, f32x4.add(loadLanes(x + at, dim - i), added), dim - i);
   }
 }
 
-/** out = x / √(mean(x²) + eps) ⊙ weight; `out` may be `x`. The sum is taken in f32, in four interleaved parts of at most 16 values each. */
+/** x *= factor, dim values. */
+export function scaleRow(x: usize, dim: i32, factor: f32): void {
+  const f = f32x4.splat(factor);
+  for (let i = 0; i < dim; i += 4) {
+    const at = x + ((<usize>i) << 2);
+    storeLanes(at, f32x4.mul(loadLanes(at, dim - i), f), dim - i);
+  }
+}
+
+/** out = x / √(mean(x²) + eps) ⊙ weight (0: all 1); `out` may be `x`. The sum is taken in f32, in four interleaved parts of at most 16 values each. */
 export function rmsNormRow(x: usize, weight: usize, dim: i32, eps: f32, out: usize): void {
   let total: f64 = 0;
   for (let start = 0; start < dim; start += 64) {
@@ -25,7 +36,8 @@ export function rmsNormRow(x: usize, weight: usize, dim: i32, eps: f32, out: usi
   for (let i = 0; i < dim; i += 4) {
     const at = (<usize>i) << 2;
     const left = dim - i;
-    storeLanes(out + at, f32x4.mul(f32x4.mul(loadLanes(x + at, left), scale), loadLanes(weight + at, left)), left);
+    const v = f32x4.mul(loadLanes(x + at, left), scale);
+    storeLanes(out + at, weight ? f32x4.mul(v, loadLanes(weight + at, left)) : v, left);
   }
 }
 

@@ -1,0 +1,121 @@
+import type { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
+
+/** A pre-tokenizer of tokenizer.json. */
+interface Step {
+  type: string;
+  pretokenizers?: Step[];
+  pattern?: { Regex?: string; String?: string };
+  behavior?: string;
+  invert?: boolean;
+  individual_digits?: boolean;
+}
+
+/** Of the library's pre-tokenizers, what its types leave out. */
+interface LibraryStep {
+  config?: Step;
+  tokenizers?: LibraryStep[];
+  pattern?: RegExp | null;
+  pre_tokenize_text(text: string): string[];
+}
+
+/** Rust's `is_punctuation`: ASCII's, and Unicode's. */
+const PUNCTUATION = '[\\p{P}!-/:-@\\[-`{-~]';
+
+/** A tokenizer.json whose pre-tokenizers the library computes as Python's `tokenizers` does. */
+export function withPythonSteps(json: object): object {
+  const { pre_tokenizer: step } = json as { pre_tokenizer?: Step | null };
+  return step ? { ...json, pre_tokenizer: asPython(step) } : json;
+}
+
+function asPython(step: Step): Step {
+  switch (step.type) {
+    case 'Sequence':
+      return { ...step, pretokenizers: (step.pretokenizers ?? []).map(asPython) };
+    case 'Digits':
+      // The library's are ASCII's alone.
+      return split(step.individual_digits ? '\\p{N}' : '\\p{N}+', 'Isolated');
+    case 'Punctuation':
+      // The library joins neighbours.
+      return split(PUNCTUATION, step.behavior ?? 'Isolated');
+    case 'Split':
+      if (step.pattern?.Regex === undefined) return step;
+      return { ...step, pattern: { Regex: withoutPossessives(step.pattern.Regex) } };
+    default:
+      return step;
+  }
+}
+
+const split = (regex: string, behavior: string): Step => ({
+  type: 'Split',
+  pattern: { Regex: regex },
+  behavior,
+  invert: false,
+});
+
+/** One character, a class, or an escape, and a quantifier that gives nothing back. */
+const POSSESSIVE = /(\\[pP]\{[^}]*\}|\\.|\[(?:\\.|\[[^\]]*\]|[^\]\\])*\]|[^\\()[\]|*+?{}])([*+?])\+/gs;
+
+/** The library takes possessive quantifiers for greedy ones. Of single characters they are these with a look-ahead. */
+function withoutPossessives(regex: string): string {
+  return regex.replace(POSSESSIVE, (_, atom: string, quantifier: string) =>
+    quantifier === '?' ? `(?:${atom}|(?!${atom}))` : `${atom}${quantifier}(?!${atom})`,
+  );
+}
+
+/** Has the library's `Split` do what its `behavior` and `invert` say; it knows "Isolated", and "Removed" without `invert`. */
+export function mendSplits(hf: HfTokenizer): void {
+  if (hf.pre_tokenizer) mend(hf.pre_tokenizer as unknown as LibraryStep);
+}
+
+function mend(step: LibraryStep): void {
+  for (const part of step.tokenizers ?? []) mend(part);
+  // A Sequence has no config.
+  const { type, behavior = 'Isolated', invert = false } = step.config ?? { type: 'Sequence' };
+  const { pattern } = step;
+  const how = behavior.toLowerCase().replaceAll('_', '');
+  if (type !== 'Split' || !pattern || (how === 'isolated' && !invert)) return;
+  step.pre_tokenize_text = (text) => splitText(text, pattern, how, invert);
+}
+
+interface Piece {
+  text: string;
+  isMatch: boolean;
+}
+
+function splitText(text: string, pattern: RegExp, behavior: string, invert: boolean): string[] {
+  const pieces: Piece[] = [];
+  let end = 0;
+  for (const match of text.matchAll(pattern)) {
+    pieces.push({ text: text.slice(end, match.index), isMatch: invert }, { text: match[0], isMatch: !invert });
+    end = match.index + match[0].length;
+  }
+  pieces.push({ text: text.slice(end), isMatch: invert });
+  return joined(
+    pieces.filter((piece) => piece.text !== ''),
+    behavior,
+  );
+}
+
+function joined(pieces: readonly Piece[], behavior: string): string[] {
+  switch (behavior) {
+    case 'removed':
+      return pieces.flatMap((piece) => (piece.isMatch ? [] : [piece.text]));
+    case 'contiguous':
+      return joinedWhere(pieces, (piece, before) => piece.isMatch === before.isMatch);
+    case 'mergedwithprevious':
+      return joinedWhere(pieces, (piece, before) => piece.isMatch && !before.isMatch);
+    case 'mergedwithnext':
+      return joinedWhere(pieces, (piece, before) => before.isMatch && !piece.isMatch);
+    default:
+      return pieces.map((piece) => piece.text);
+  }
+}
+
+function joinedWhere(pieces: readonly Piece[], isJoined: (piece: Piece, before: Piece) => boolean): string[] {
+  const texts: string[] = [];
+  for (const [at, piece] of pieces.entries()) {
+    if (at > 0 && isJoined(piece, pieces[at - 1]!)) texts[texts.length - 1] += piece.text;
+    else texts.push(piece.text);
+  }
+  return texts;
+}

@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+import { ModelError } from './errors.ts';
+import { fromTiktoken, tokenizerSource } from './tiktoken-model.ts';
+import { Tokenizer } from './tokenizer.ts';
+
+const base64 = (token: string | number[]): string => Buffer.from(token).toString('base64');
+const BYTES = Array.from({ length: 256 }, (_, byte) => `${base64([byte])} ${byte}`);
+const modelOf = (...lines: string[]) => ({ path: 'dir/tiktoken.model', text: [...BYTES, ...lines, ''].join('\n') });
+const convert = (lines: string[], config: object = {}, source?: string) =>
+  fromTiktoken(
+    modelOf(...lines),
+    config,
+    source === undefined ? undefined : { path: 'dir/tokenization.py', text: source },
+  );
+
+describe('fromTiktoken', () => {
+  it('merges by rank, and takes a whole word that no merges make', () => {
+    // "abc" is made of "bc", which has the lower rank, though "ab" is a token; "xyz" of nothing.
+    const lines = [`${base64('bc')} 256`, `${base64('ab')} 257`, `${base64('abc')} 258`, `${base64('xyz')} 259`];
+    const tokenizer = new Tokenizer(convert(lines), {});
+    expect(tokenizer.encode('abc abcab xyz, xyz')).toEqual([
+      258, 32, 258, 257, 32, 120, 121, 122, 44, 32, 120, 121, 122,
+    ]);
+    expect(tokenizer.encode('xyz')).toEqual([259]);
+    expect(tokenizer.encode('<|reserved_token_260|>')).toEqual([260]);
+  });
+
+  it('names special tokens as the config does, beyond those that are reserved too', () => {
+    const named = { 256: { content: '[BOS]' }, 600: { content: '<far>', special: false } };
+    const tokenizer = new Tokenizer(convert([], { added_tokens_decoder: named }), { bos_token: '[BOS]' });
+    expect(tokenizer).toMatchObject({ bosTokenId: 256, vocabSize: 601 });
+    expect([tokenizer.specialTokenIds.has(257), tokenizer.specialTokenIds.has(600)]).toEqual([true, false]);
+  });
+
+  it('splits a text by the pattern of the Python file', () => {
+    const tokenizer = new Tokenizer(
+      convert([`${base64('ab')} 256`], {}, 'pat_str: str = "|".join([r"""a""", r"""[^a]+"""])'),
+      {},
+    );
+    expect(tokenizer.encode('ab')).toEqual([97, 98]);
+    expect(() => convert([], {}, 'pat_str = PATTERN')).toThrow(/dir\/tokenization\.py: no pattern.*tokenizer\.json/);
+  });
+
+  it.each<[string, string[], RegExp]>([
+    ['no rank', ['YWI='], /tiktoken\.model: line 257: expected a token in base64/],
+    ['no base64', ['YW=I= 256'], /line 257/],
+    ['base64 that ends early', ['YWIxx 256'], /line 257: the token is not valid base64/],
+    ['a token twice', ['YWI= 256', 'YWI= 257'], /line 258: its token or its rank is there twice/],
+    ['a rank twice', ['YWI= 256', 'YWJj 256'], /line 258: its token or its rank/],
+    ['ranks with a hole', ['YWI= 257'], /257 tokens have ranks up to 257/],
+    ['a rank beyond all bounds', ['YWI= 9999999'], /line 257: rank 9999999/],
+    ['a long token', [`${base64('a'.repeat(257))} 256`], /line 257: a token of 257 bytes/],
+  ])('refuses %s', (_, lines, message) => {
+    expect(() => convert(lines)).toThrow(ModelError);
+    expect(() => convert(lines)).toThrow(message);
+  });
+
+  it('refuses a model without all bytes, and a special token with the id of an ordinary one', () => {
+    expect(() => fromTiktoken({ path: 'x', text: 'YQ== 0\n' }, {}, undefined)).toThrow(/no token for the byte 0/);
+    expect(() => convert([], { added_tokens_decoder: { 7: { content: 'x' } } })).toThrow(/added_tokens_decoder\.7/);
+    expect(() => convert([], { added_tokens_decoder: { x: {} } })).toThrow(
+      /tokenizer_config\.json: added_tokens_decoder/,
+    );
+  });
+});
+
+describe('tokenizerSource', () => {
+  it('is a file beside the model, and no path', () => {
+    const source = (name: unknown) => tokenizerSource({ auto_map: { AutoTokenizer: [name, null] } });
+    expect(source('tokenization_kimi.TikTokenTokenizer')).toBe('tokenization_kimi.py');
+    expect(source('../x.Y')).toBeUndefined();
+    expect(source('org/name--module.Class')).toBeUndefined();
+    expect(tokenizerSource({})).toBeUndefined();
+  });
+});

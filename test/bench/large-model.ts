@@ -1,0 +1,187 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { ROOT_DIR } from '../../coordinator/src/index.ts';
+import type { ServingPlan } from '../../coordinator/src/cli/capacity.ts';
+import { DonorBrowser } from '../../tools/browser/donor-tabs.ts';
+import { until } from '../integration/virtual-donor.ts';
+import { formatHeldRows, type HeldRow } from './table.ts';
+
+const HELP = `node --import tsx test/bench/large-model.ts --model DIR --packed DIR [options]
+
+Packs a checkpoint of a large model, serves it to tabs of a Chromium on this machine and asks for an answer. Prints the seconds
+of each step, and the peak memory of coordinator and tabs beside what shoal plan says. Checkpoints with random weights come from
+tools/random-checkpoint.ts.
+
+  --model DIR        the checkpoint
+  --packed DIR       where the packed model goes; one that is there already is used
+  --tab-memory SIZE  what each tab lends (3GiB)
+  --quant Q          (auto)
+  --device gpu|cpu   what the tabs compute with (gpu)
+  --tokens N         tokens of the answer (16)
+`;
+
+const SHOAL = join(ROOT_DIR, 'coordinator/bin/shoal.mjs');
+const POLL_MS = 250;
+const LOAD_TIMEOUT_MS = 30 * 60_000;
+const GIB = 2 ** 30;
+const seconds = (sinceMs: number): number => (performance.now() - sinceMs) / 1000;
+
+/** A command in a process of its own, whose peak memory is looked at. */
+class Shoal {
+  readonly child: ChildProcess;
+  peakBytes = 0;
+  said = '';
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(...args: string[]) {
+    this.child = spawn(process.execPath, [SHOAL, ...args], { cwd: ROOT_DIR, stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [this.child.stdout!, this.child.stderr!])
+      stream.on('data', (data: Buffer) => (this.said += data.toString()));
+    this.#timer = setInterval(() => (this.peakBytes = Math.max(this.peakBytes, peakOf(this.child.pid!))), POLL_MS);
+  }
+
+  /** Resolves with what it has printed. Throws where it fails. */
+  async end(): Promise<string> {
+    const [code] = (await once(this.child, 'exit')) as [number | null];
+    clearInterval(this.#timer);
+    if (code !== 0) throw new Error(`shoal ended with ${code}: ${this.said.slice(-2000)}`);
+    return this.said;
+  }
+
+  async stop(): Promise<void> {
+    this.child.kill('SIGTERM');
+    await this.end();
+  }
+}
+
+/** The most memory that a process has had resident, in bytes; 0 once it has ended. */
+function peakOf(pid: number): number {
+  try {
+    return 1024 * Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+}
+
+/** Memory of all processes whose command line has a text, with shared pages divided among them. */
+function memoryOf(commandPart: string): number {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .reduce((sum, pid) => {
+      try {
+        if (!readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(commandPart)) return sum;
+        return sum + 1024 * Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
+      } catch {
+        return sum;
+      }
+    }, 0);
+}
+
+interface Options {
+  model: string;
+  packed: string;
+  tabMemory: string;
+  quant: string;
+  device: 'gpu' | 'cpu';
+  tokens: number;
+}
+
+async function run({ model, packed, tabMemory, quant, device, tokens }: Options): Promise<HeldRow[]> {
+  const rows: HeldRow[] = [];
+  const add = (figure: string, measured: string, reference = '', met?: boolean): void => {
+    rows.push({ figure, measured, reference, ...(met !== undefined && { met }) });
+    process.stderr.write(`${figure}: ${measured}\n`);
+  };
+  let startedMs = performance.now();
+  const packing = new Shoal('pack', '--model', model, '--out', packed, '--quant', quant, '--dense-quant', 'q8');
+  await packing.end();
+  add('packing, s', seconds(startedMs).toFixed(0));
+  add('packing, peak GiB', (packing.peakBytes / GIB).toFixed(2));
+  const planned = await new Shoal('plan', '--model', packed, '--tab-memory', tabMemory, '--json').end();
+  const plan = JSON.parse(planned) as ServingPlan;
+  add('tabs', String(plan.tabs.count), 'plan');
+  startedMs = performance.now();
+  const serving = new Shoal('serve', '--model', packed, '--port', '0', '--state', join(packed, 'bench-state.json'));
+  await until('the coordinator to serve', () => serving.said.includes('Ctrl-C to stop'), LOAD_TIMEOUT_MS);
+  add('coordinator loads, s', seconds(startedMs).toFixed(0));
+  const url = /API +(\S+)\/v1/.exec(serving.said)![1]!;
+  const browser = await DonorBrowser.launch();
+  try {
+    const before = memoryOf('chromium');
+    startedMs = performance.now();
+    const pledgeMiB = Math.round(plan.tabs.usableBytesPerTab / 0.85 / 2 ** 20);
+    for (let tab = 0; tab < plan.tabs.count; tab++) await browser.open(url, pledgeMiB, device);
+    let tabsBytes = 0;
+    const look = setInterval(() => (tabsBytes = Math.max(tabsBytes, memoryOf('chromium') - before)), 2000);
+    await untilCovered(url);
+    add('tabs load, s', seconds(startedMs).toFixed(0));
+    await answer(url, 1);
+    startedMs = performance.now();
+    const text = await answer(url, tokens);
+    add(`${tokens} tokens, s`, seconds(startedMs).toFixed(1));
+    clearInterval(look);
+    const kvBytes = plan.coordinator.kvBytesAtContext;
+    const coordinator = plan.coordinator.weightsBytes;
+    add('coordinator, peak GiB', (serving.peakBytes / GIB).toFixed(2), `weights ${(coordinator / GIB).toFixed(2)}`);
+    add('tabs, peak GiB', (tabsBytes / GIB).toFixed(2), `experts ${(plan.allExpertsBytes / GIB).toFixed(2)}`);
+    add('KV cache of 4,096 tokens, plan, MiB', (kvBytes / 2 ** 20).toFixed(0));
+    process.stderr.write(`the answer: ${JSON.stringify(text)}\n`);
+  } finally {
+    await browser.close();
+    await serving.stop();
+  }
+  return rows;
+}
+
+/** Resolves once every expert is in a tab that serves. */
+async function untilCovered(url: string): Promise<void> {
+  const deadlineMs = performance.now() + LOAD_TIMEOUT_MS;
+  for (;;) {
+    const text = await (await fetch(`${url}/metrics`)).text();
+    if (Number(/^shoal_experts_uncovered (\S+)/m.exec(text)?.[1] ?? Number.NaN) === 0) return;
+    if (performance.now() > deadlineMs) throw new Error('The tabs did not hold all experts in time');
+    await delay(2000);
+  }
+}
+
+async function answer(url: string, tokens: number): Promise<string> {
+  const response = await fetch(`${url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ prompt: 'Once upon a time', max_tokens: tokens, temperature: 0, ignore_eos: true }),
+  });
+  if (!response.ok) throw new Error(`the API answered ${response.status}: ${await response.text()}`);
+  return ((await response.json()) as { choices: { text: string }[] }).choices[0]!.text;
+}
+
+const { values } = parseArgs({
+  options: {
+    model: { type: 'string' },
+    packed: { type: 'string' },
+    'tab-memory': { type: 'string', default: '3GiB' },
+    quant: { type: 'string', default: 'auto' },
+    device: { type: 'string', default: 'gpu' },
+    tokens: { type: 'string', default: '16' },
+    help: { type: 'boolean', default: false },
+  },
+});
+if (values.help || !values.model || !values.packed) {
+  process.stdout.write(HELP);
+  process.exitCode = values.help ? 0 : 2;
+} else {
+  const device = values.device === 'cpu' ? 'cpu' : 'gpu';
+  const { model, packed, quant } = values;
+  const options = {
+    model,
+    packed,
+    quant,
+    device,
+    tabMemory: values['tab-memory'],
+    tokens: Number(values.tokens),
+  } as const;
+  process.stdout.write(`${formatHeldRows(await run(options))}\n`);
+}

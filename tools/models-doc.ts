@@ -1,0 +1,141 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { ROOT_DIR } from '../coordinator/src/config.ts';
+import { planServing } from '../coordinator/src/cli/capacity.ts';
+import {
+  type AttentionConfig,
+  type GateConfig,
+  type ModelConfig,
+  parseModelConfig,
+} from '../packages/model/src/index.ts';
+import { families } from '../packages/model/src/families/index.ts';
+import { configOf, publishedModels, refusedModels } from '../packages/model/src/testing/published-models/index.ts';
+
+const FILE = join(ROOT_DIR, 'docs/MODELS.md');
+const FIXTURES = join(ROOT_DIR, 'test/golden/fixtures/families');
+const BEGIN = '<!-- models: written by tools/models-doc.ts -->';
+const END = '<!-- models: end -->';
+
+const GIB = 2 ** 30;
+/** Sizes and speeds that the table doesn't show. */
+const PLAN = { replicas: 1, rttMs: 20, contextTokens: 4096, bandwidthBytesPerS: 1e10 } as const;
+
+interface Entry {
+  name: string;
+  config: ModelConfig;
+}
+
+/** The tables of docs/MODELS.md. */
+export function modelsMarkdown(): string {
+  const entries = publishedModels.map((model): Entry => ({ name: model.name, config: configOf(model) }));
+  const served = entries.map((entry) => row(entry));
+  const checked = [...families.keys()].map((type) => [`\`${type}\``, fixturesOf(type)]);
+  const refused = refusedModels.map(({ name, config }) => [name, reasonOf(config)]);
+  return [
+    '## Published models that are served',
+    '',
+    'Laps and tabs are what `shoal plan` says; tabs lend 1 GiB, experts are packed as q4, one copy each.',
+    '',
+    ...table(['model', 'family', 'attention', 'gate', 'laps a token', 'tabs of 1 GiB'], served),
+    '',
+    '## What each family is checked with',
+    '',
+    'Small random checkpoints, saved and computed by transformers 5.24 (`test/golden/make/families`): logits at every position',
+    'of three sequences, experts and their weights in every layer, greedy answers.',
+    '',
+    ...table(['family', 'checkpoints'], checked),
+    '',
+    '## Published models that are refused',
+    '',
+    ...table(['model', 'since it'], refused),
+    '',
+  ].join('\n');
+}
+
+function row({ name, config }: Entry): string[] {
+  const plan = planServing({ ...PLAN, config, quant: 'q4', denseQuant: 'q8', tabBytes: GIB });
+  const { lapsPerToken, tabs } = plan;
+  const type = `\`${config.modelType}\``;
+  return [name, type, attentionText(config), gateText(config), String(lapsPerToken), String(tabs.count)];
+}
+
+function attentionText({ attention, layerAttention, rope }: ModelConfig): string {
+  const spans = new Set(
+    layerAttention.map(({ span }) => (span.kind === 'full' ? 'full' : `${span.kind} of ${span.positions}`)),
+  );
+  const extras = [
+    ...(spans.size > 1 || !spans.has('full') ? [[...spans].join(' and ')] : []),
+    ...(layerAttention.some((layer) => !layer.rope) ? ['layers without RoPE'] : []),
+    ...(attention.kind === 'gqa' ? gqaExtras(attention, rope.dim) : []),
+  ];
+  return [attention.kind.toUpperCase(), ...extras].join(', ');
+}
+
+function gqaExtras({ sinks, bias, headDim }: Extract<AttentionConfig, { kind: 'gqa' }>, ropeDim: number): string[] {
+  return [
+    ...(sinks ? ['sinks'] : []),
+    ...(bias.qkv || bias.o ? ['biases'] : []),
+    ...(ropeDim < headDim ? ['partial RoPE'] : []),
+  ];
+}
+
+function gateText({ gate, numExpertsPerTok, nRoutedExperts, sharedIntermediateSize }: ModelConfig): string {
+  const parts = [
+    `${gate.scoring} top ${numExpertsPerTok} of ${nRoutedExperts}`,
+    ...groupText(gate),
+    ...(gate.hasBias ? ['bias-corrected'] : []),
+    ...(gate.scalesInput ? ['weights the input'] : []),
+    ...(sharedIntermediateSize > 0 ? ['shared expert'] : []),
+  ];
+  return parts.join(', ');
+}
+
+function groupText({ nGroup, topkGroup }: GateConfig): string[] {
+  return topkGroup < nGroup ? [`${topkGroup} of ${nGroup} groups`] : [];
+}
+
+/** Fixtures of a family, with what they are for. */
+function fixturesOf(modelType: string): string {
+  const lines = readdirSync(FIXTURES)
+    .sort()
+    .flatMap((name) => {
+      const config = JSON.parse(readFileSync(join(FIXTURES, name, 'config.json'), 'utf8')) as { model_type: string };
+      const { about } = JSON.parse(readFileSync(join(FIXTURES, name, 'reference.json'), 'utf8')) as { about: string };
+      return config.model_type === modelType ? [`\`${name}\`: ${about}`] : [];
+    });
+  return lines.join('<br>') || 'by its architecture, which is that of another family';
+}
+
+function reasonOf(config: unknown): string {
+  try {
+    parseModelConfig(config);
+  } catch (error) {
+    const reason = /, since it (.*?); supported: /.exec(String(error))?.[1];
+    if (reason !== undefined) return reason;
+  }
+  throw new Error(`${JSON.stringify(config)} is served, or is refused without a reason`);
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)];
+}
+
+/** Puts the tables between the document's markers. Throws if a marker is missing. */
+function withTables(document: string): string {
+  const [begin, end] = [document.indexOf(BEGIN), document.indexOf(END)];
+  if (begin < 0 || end < begin) throw new Error(`${relative(ROOT_DIR, FILE)} needs the lines ${BEGIN} and ${END}`);
+  return `${document.slice(0, begin)}${BEGIN}\n\n${modelsMarkdown()}\n${document.slice(end)}`;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const document = readFileSync(FILE, 'utf8');
+  const wanted = withTables(document);
+  if (!process.argv.includes('--check')) writeFileSync(FILE, wanted);
+  else if (document !== wanted) {
+    const command = 'node --import tsx tools/models-doc.ts';
+    process.stderr.write(`The tables of ${relative(ROOT_DIR, FILE)} are not what the code says. Run: ${command}\n`);
+    process.exitCode = 1;
+  }
+}
