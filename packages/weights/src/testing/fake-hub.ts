@@ -59,12 +59,16 @@ export class FakeHub {
   static async start(options: FakeHubOptions): Promise<FakeHub> {
     const hub = new FakeHub(options);
     hub.#hub = await listen((request, response) => hub.#answer(request, response));
+    hub.#url = addressOf(hub.#hub);
     hub.#store = await listen((request, response) => hub.#answer(request, response));
     return hub;
   }
 
+  #url = '';
+
+  /** It outlasts the server. */
   get url(): string {
-    return addressOf(this.#hub);
+    return this.#url;
   }
 
   get env(): Record<string, string> {
@@ -79,6 +83,7 @@ export class FakeHub {
   async close(): Promise<void> {
     for (const server of [this.#hub, this.#store]) {
       server.closeAllConnections();
+      // It may be closed already.
       await new Promise((resolve) => server.close(resolve));
     }
   }
