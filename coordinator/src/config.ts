@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type IceServer, iceServerSchema, ROW_FORMATS } from '@shoal/protocol';
-import { DENSE_FORMATS, QUANTS } from '@shoal/weights';
+import { DENSE_FORMATS, QUANT_CHOICES } from '@shoal/weights';
 import { looksLikeHubName } from '@shoal/weights/node';
 import { z } from 'zod';
 import { choice, integer, path, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
@@ -84,13 +84,13 @@ const SECTIONS = {
       help: 'fetch nothing from the hub; use what is in its cache, or packed already',
       more: 'As `HF_HUB_OFFLINE=1`. See [below](#a-model-by-its-name).',
     }),
-    quant: option('quant', choice(...QUANTS), {
-      defaultText: "f16, or a packed directory's own",
-      help: 'format of the experts on tabs',
+    quant: option('quant', choice(...QUANT_CHOICES), {
+      defaultText: "f16, or mxfp4 where the checkpoint's experts have it, or a packed directory's own",
+      help: "format of the experts on tabs; auto is the checkpoint's own where tabs compute with it, else q4",
     }),
-    denseQuant: option('dense-quant', choice(...DENSE_FORMATS), {
-      defaultText: "f16, or a packed directory's own",
-      help: "format of the coordinator's own weights",
+    denseQuant: option('dense-quant', choice(...DENSE_FORMATS, 'auto'), {
+      defaultText: "f16, or q8 with --quant auto, or a packed directory's own",
+      help: "format of the coordinator's own weights; auto is q8",
     }),
     cacheDir: option('cache', path('DIR'), {
       default: join(ROOT_DIR, '.cache/packed'),

@@ -163,7 +163,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
   const { scheduler, packed, health } = core;
   return buildHttpServer({
     generation: scheduler,
-    codec: tokenizerCodec(core.tokenizer, core.texts),
+    codec: tokenizerCodec(core.tokenizer, core.texts, core.config.vocabSize),
     grammars: core.grammars,
     convention: core.convention,
     templateTraits: core.tokenizer.chatTemplate?.traits,

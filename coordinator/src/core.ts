@@ -195,8 +195,8 @@ async function packedModel(
     const packed = await ensurePacked({
       source,
       cacheDir,
-      quant: quant ?? 'f16',
-      ...(denseQuant && { denseQuant }),
+      quant,
+      denseQuant,
       ...(onPackProgress && { onProgress: onPackProgress }),
       ...(onNotice && { onNotice }),
       ...(signal && { signal }),
@@ -212,7 +212,7 @@ async function packedModel(
 }
 
 function refuseOther(flag: string, wanted: string | undefined, packed: string, dir: string): void {
-  if (wanted === undefined || wanted === packed) return;
+  if (wanted === undefined || wanted === 'auto' || wanted === packed) return;
   throw new UsageError(
     `${dir} is packed as ${packed}: leave ${flag} ${wanted} out, or give --model the checkpoint that it was packed from`,
   );
@@ -308,8 +308,7 @@ function newDispatcher(
     localLayers,
     mtpLayer: mtpLayerOf(model),
     peers: () => swarm.serving(),
-    onDispatch: ({ layer, numRows, topkIdx, topkWeights }, rows) =>
-      trust.note(layer, rows, numRows, topkIdx, topkWeights),
+    onDispatch: (work, finite) => trust.note(work, finite),
     onRedispatch: (event) =>
       events.add({ level: 'warning', kind: 'lap', text: redispatchText(event), peerId: event.peerId }),
     onLap,

@@ -1,9 +1,9 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { decodeF16, type ExpertDispatch, scoredWindows } from '@shoal/model';
+import { type ExpertDispatch, scoredWindows } from '@shoal/model';
 import { loadTokenizer } from '@shoal/model/node';
-import { ROW_FORMATS, type RowFormat, roundRows } from '@shoal/protocol';
+import { ROW_FORMATS, type RowFormat, roundedRows } from '@shoal/protocol';
 import type { DenseFormat, Quant } from '@shoal/weights';
 import { exportGguf, type GgufType, openModel, packModel } from '@shoal/weights/node';
 import { openExperts } from '../../coordinator/src/cli/in-process-experts.ts';
@@ -117,7 +117,7 @@ async function ourDistributions(
 
 /** Rounds rows and sums as frames do, as if tabs computed them. */
 function overTheWire(experts: ExpertDispatch, rowFormat: RowFormat, hiddenSize: number): ExpertDispatch {
-  const travel = (rows: Float32Array): Float32Array => decodeF16(roundRows(rowFormat, rows, hiddenSize));
+  const travel = (rows: Float32Array): Float32Array => roundedRows(rowFormat, rows, hiddenSize);
   return {
     dispatch: (call) => {
       const { combine } = experts.dispatch({ ...call, x: travel(call.x.subarray(0, call.numRows * hiddenSize)) });

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server as HttpServer, type Ser
 import type { AddressInfo } from 'node:net';
 import { extname, join, normalize } from 'node:path';
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
-import { decodeF16, encodeF16, type WorkItem, uniformWorkItem } from '@shoal/model';
+import { encodeF16, type WorkItem, uniformWorkItem } from '@shoal/model';
 import {
   decodeCombine,
   decodeRefuse,
@@ -268,7 +268,7 @@ class FakeDonor {
     if (peekFrame(frame).type === 'refuse') return { nmse: undefined, refusal: decodeRefuse(frame).reason };
     const combine = decodeCombine(frame, { numRows, hiddenSize: SHAPE.hiddenSize });
     this.#rows += numRows;
-    return { nmse: nmse(decodeF16(combine.partial), (await this.#reference.run(lap)).partial), refusal: undefined };
+    return { nmse: nmse(combine.partial, (await this.#reference.run(lap)).partial), refusal: undefined };
   }
 
   /** The open channels of its link. */

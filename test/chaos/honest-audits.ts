@@ -2,15 +2,15 @@ import { createReferenceBackend, createWebGpuBackend, type ExpertBackend, type E
 import { createWasmBackend } from '@shoal/kernels/node';
 import {
   createRng,
-  decodeF16,
   expertLimit,
   expertNorms,
   normalDraw,
+  readRows,
   type Rng,
   type WorkItem,
   uniformWorkItem,
 } from '@shoal/model';
-import { type RowFormat, roundRows } from '@shoal/protocol';
+import { itemRows, roundedRows, type RowFormat } from '@shoal/protocol';
 import { packExpert, QUANTS, unpackExpert } from '@shoal/weights';
 import { ReferenceWork } from '../../coordinator/src/laps/testing/reference-work.ts';
 import { boundsFor, calibration } from '../../coordinator/src/trust/bounds.ts';
@@ -27,7 +27,6 @@ const HIDDEN_SIZE = 12;
 const INTERMEDIATE_SIZE = 16;
 const EXPERTS = 8;
 const ROWS_PER_LAP = 500;
-const isFinite16 = (half: number): boolean => (half & 0x7c00) !== 0x7c00;
 
 /** An expert whose outputs have about the size of its inputs. */
 function shardOf(shape: ExpertShape, rng: Rng): Uint8Array {
@@ -49,7 +48,7 @@ function lapOf(shape: ExpertShape, rowFormat: RowFormat, rng: Rng): WorkItem {
   }).flat();
   return uniformWorkItem({
     layer: 1,
-    rows: roundRows(rowFormat, Float32Array.from(rows), shape.hiddenSize),
+    ...itemRows(rowFormat, Float32Array.from(rows), shape.hiddenSize),
     numRows: ROWS_PER_LAP,
     experts: Uint16Array.from(experts),
     weights: Float32Array.from(experts, () => 0.01 + rng()),
@@ -123,12 +122,11 @@ async function auditLaps(
   for (let done = 0; done < laps; done++) {
     const lap = lapOf(shape, rowFormat, rng);
     // Rounded as in frames, after earlier rounding.
-    const rows = roundRows(rowFormat, decodeF16(lap.rows), shape.hiddenSize);
-    const { partial: sums } = await backends[done % backends.length]!.run({ ...lap, rows });
-    const partial = roundRows(rowFormat, sums, shape.hiddenSize);
-    for (const verdict of await judge.rows(lap, decodeF16(partial), bounds)) counts[verdict]++;
-    // A row that overflows f16 would not have left the tab.
-    if (partial.every(isFinite16) && norms.absurdRow(lap, partial) !== undefined) counts.absurd++;
+    const rows = itemRows(rowFormat, readRows(lap, shape.hiddenSize), shape.hiddenSize);
+    const { partial: sums } = await backends[done % backends.length]!.run({ ...lap, ...rows });
+    const partial = roundedRows(rowFormat, sums, shape.hiddenSize);
+    for (const verdict of await judge.rows(lap, partial, bounds)) counts[verdict]++;
+    if (norms.absurdRow(lap, partial) !== undefined) counts.absurd++;
     counts.audits += ROWS_PER_LAP;
   }
   counts.retracted += judge.retracted;

@@ -3,7 +3,7 @@ import { openWasmEngine } from '@shoal/kernels/node';
 import { openCheckpoint } from '@shoal/model/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
-  fastFixtures,
+  familyFixtures,
   fixtureDir,
   inChunks,
   mtpFixtures,
@@ -16,7 +16,7 @@ import {
 import { nmse } from './tiny-stories.ts';
 
 /** The fast engine with f16 weights and a 16-bit cache, on one thread and on two. */
-describe.each(fastFixtures)('%s on the wasm engine', (name) => {
+describe.each(familyFixtures)('%s on the wasm engine', (name) => {
   let family: Family;
   let engines: ForwardEngine[];
   beforeAll(async () => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createCore, defaultConfig } from '../../coordinator/src/index.ts';
-import { fastFixtures, fixtureDir, openFamily } from '../golden/families.ts';
+import { tabFixtures, fixtureDir, openFamily } from '../golden/families.ts';
 import { answer } from './answers.ts';
 import { covered, until, VirtualDonor } from './virtual-donor.ts';
 
@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => rm(cacheDir, { recursive: true }));
 
 describe('every family, packed and served by peers over the memory transport', () => {
-  it.each(fastFixtures)('%s answers with the reference’s ids, every expert in a tab', async (name) => {
+  it.each(tabFixtures)('%s answers with the reference’s ids, every expert in a tab', async (name) => {
     const { reference } = await openFamily(name);
     const core = await createCore(defaultConfig({ model: fixtureDir(name), quant: 'f16', cacheDir, replicas: 1 }));
     const donors: VirtualDonor[] = [];

@@ -21,11 +21,11 @@ const HOSTILE_FRAMES: ((n: number) => Uint8Array)[] = [
   (n) => randomBytes(1 + (n % 2000)),
   (n) => honestCombine(n).subarray(0, 3 + (n % 30)),
   (n) => mutated(honestCombine(n), 0, 0xf1), // an unknown version
-  (n) => mutated(honestCombine(n), 0, 0x29), // a format that no combine has
-  (n) => mutated(honestCombine(n), 0, 0x23), // a cancel
+  (n) => mutated(honestCombine(n), 0, 0x69), // a format that no combine has
+  (n) => mutated(honestCombine(n), 0, 0x63), // a cancel
   (n) => honestCombine(n), // a lap that was never asked for
   (n) => encodeRefuse({ lapId: n, reason: 'busy' }),
-  (n) => mutated(honestCombine(n), 0, 0x25), // rows in int8
+  (n) => mutated(honestCombine(n), 0, 0x65), // rows in int8
   (n) => new Uint8Array(Buffer.concat([honestCombine(n), Buffer.alloc(5000)])),
   (n) =>
     encodeDispatch({
@@ -43,7 +43,7 @@ const HOSTILE_FRAMES: ((n: number) => Uint8Array)[] = [
 ];
 
 function honestCombine(lapId: number): Uint8Array {
-  const partial = new Uint16Array(HIDDEN);
+  const partial = new Float32Array(HIDDEN);
   return encodeCombine({ lapId, numRows: 1, hiddenSize: HIDDEN, queueUs: 0, computeUs: 0, partial });
 }
 
@@ -207,7 +207,7 @@ describe('DonorGateway: hostile signalling', () => {
     expect(reply).toMatchObject({
       ok: false,
       code: 'version',
-      message: expect.stringContaining('this coordinator 2.'),
+      message: expect.stringContaining('this coordinator 3.'),
     });
   });
 

@@ -1,6 +1,5 @@
 import {
   createRng,
-  decodeF16,
   expertLimit,
   expertNorms,
   normalDraw,
@@ -9,7 +8,15 @@ import {
   type WorkItem,
   uniformWorkItem,
 } from '@shoal/model';
-import { combineLayouts, decodeCombine, encodeSums, FrameError, type RowFormat, roundRows } from '@shoal/protocol';
+import {
+  combineLayouts,
+  decodeCombine,
+  encodeCombine,
+  FrameError,
+  itemRows,
+  roundedRows,
+  type RowFormat,
+} from '@shoal/protocol';
 import type { LapAnswer } from '../../coordinator/src/laps/lap.ts';
 import { ReferenceWork } from '../../coordinator/src/laps/testing/reference-work.ts';
 import { knownAnswerTest } from '../../coordinator/src/swarm/known-answer-test.ts';
@@ -159,7 +166,7 @@ function rowsApart(said: Float32Array, honest: Float32Array, bounds: Bounds): nu
   let apart = 0;
   for (let at = 0; at < honest.length; at += HIDDEN) {
     const [a, b] = [said.subarray(at, at + HIDDEN), honest.subarray(at, at + HIDDEN)];
-    if (compareRow(decodeF16(roundRows(bounds.rowFormat, a, HIDDEN)), b, bounds).verdict === 'mismatch') apart++;
+    if (compareRow(roundedRows(bounds.rowFormat, a, HIDDEN), b, bounds).verdict === 'mismatch') apart++;
   }
   return apart;
 }
@@ -204,12 +211,12 @@ async function serve(
   return 'nobody';
 }
 
-/** Encodes and decodes an answer; a bad frame throws a FrameError. What the encoder would refuse is forced in. */
-function overTheWire(request: WorkItem, said: Float32Array, rowFormat: RowFormat): Uint16Array {
+/** Encodes and decodes an answer; a bad frame throws a FrameError. What the encoder would not write is forced in. */
+function overTheWire(request: WorkItem, said: Float32Array, rowFormat: RowFormat): Float32Array {
   const { numRows } = request;
   const header = { lapId: 1, numRows, hiddenSize: HIDDEN, rowFormat, queueUs: 0, computeUs: 0 };
   const isFinite = said.every(Number.isFinite);
-  const frame = encodeSums(header, isFinite ? said : new Float32Array(said.length));
+  const frame = encodeCombine({ ...header, partial: isFinite ? said : new Float32Array(said.length) });
   // NaN as f16, and as a scale.
   if (!isFinite) frame.fill(0xff, combineLayouts[rowFormat].headerBytes);
   return decodeCombine(frame, { hiddenSize: HIDDEN, numRows, rowFormat }).partial;
@@ -227,7 +234,7 @@ function someLap(rng: Rng, rowFormat: RowFormat): WorkItem {
   const experts = Array.from({ length: numRows }, () => someExperts(rng)).flat();
   return uniformWorkItem({
     layer: someLayer(rng),
-    rows: roundRows(
+    ...itemRows(
       rowFormat,
       Float32Array.from({ length: numRows * HIDDEN }, () => normalDraw(rng)),
       HIDDEN,

@@ -1,6 +1,7 @@
 import type { SequenceCache } from '@shoal/model';
 import type { Core } from '../../coordinator/src/index.ts';
-import { KvPages, type PagedSequence } from '../../coordinator/src/scheduler/kv/kv-pages.ts';
+import { KvPages } from '../../coordinator/src/scheduler/kv/kv-pages.ts';
+import type { PagedSequence } from '../../coordinator/src/scheduler/kv/paged-sequence.ts';
 
 const PAGE_POSITIONS = 16;
 

@@ -8,17 +8,18 @@ import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@s
 import { createWasmBackend } from '@shoal/kernels/node';
 import {
   createRng,
-  decodeF16,
   encodeF16,
+  halfRows,
   type MoeCall,
   type Rng,
   type WorkItem,
   uniformWorkItem,
+  readRows,
   sliceRows,
   copyWorkItem,
   workItemOfRows,
 } from '@shoal/model';
-import { roundRows } from '@shoal/protocol';
+import { itemRows, roundedRows } from '@shoal/protocol';
 import { QUANTS, shardLayout } from '@shoal/weights';
 import { format, resolveConfig } from 'prettier';
 import { runnerImport } from 'vite';
@@ -125,7 +126,7 @@ async function realLaps(core: Core, rng: Rng): Promise<WorkItem[]> {
 }
 
 function rowsOf({ layer, numRows, x, topkIdx: experts, topkWeights: weights }: MoeCall): WorkItem[] {
-  const all = uniformWorkItem({ layer, numRows, rows: encodeF16(x), experts, weights });
+  const all = uniformWorkItem({ layer, numRows, ...halfRows(x, x.length / numRows), experts, weights });
   return Array.from({ length: numRows }, (_, row) => copyWorkItem(sliceRows(all, row)));
 }
 
@@ -170,9 +171,9 @@ async function measure(
   const D = core.config.hiddenSize;
   const all: Measured[] = [];
   for (const each of laps) {
-    const lap = { ...each, rows: roundRows(bounds.rowFormat, decodeF16(each.rows), D) };
+    const lap = { ...each, ...itemRows(bounds.rowFormat, readRows(each, D), D) };
     const [{ partial }, expected] = await Promise.all([backend.run(lap), core.work.audits.compute(lap)]);
-    const wire = decodeF16(roundRows(bounds.rowFormat, partial, D));
+    const wire = roundedRows(bounds.rowFormat, partial, D);
     for (let row = 0; row < lap.numRows; row++) {
       const of = (array: Float32Array): Float32Array => array.subarray(row * D, (row + 1) * D);
       const { relativeL2, normDeviation } = compareRow(of(wire), of(expected), bounds);

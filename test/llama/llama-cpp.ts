@@ -1,4 +1,11 @@
-import { getLlama, type LlamaContextSequence, type LlamaModel, LlamaLogLevel, type Token } from 'node-llama-cpp';
+import {
+  getLlama,
+  type Llama,
+  type LlamaContextSequence,
+  type LlamaModel,
+  LlamaLogLevel,
+  type Token,
+} from 'node-llama-cpp';
 
 /** A GGUF file in llama.cpp (node-llama-cpp's prebuilt CPU binary), the implementation that ours is compared with. */
 export interface LlamaCpp {
@@ -17,17 +24,25 @@ export interface LlamaCppOptions {
   contextSize: number;
   /** 0 means one thread per core. */
   threads: number;
+  /** Loads the model in this one, which stays when the model is closed; its own by default. */
+  llama?: Llama;
 }
 
-export async function openLlamaCpp(path: string, { contextSize, threads }: LlamaCppOptions): Promise<LlamaCpp> {
+/** Loads llama.cpp, which takes half a second. */
+export function startLlama(threads: number): Promise<Llama> {
   // Never builds or downloads: without a prebuilt binary the comparison fails with an error.
-  const llama = await getLlama({
+  return getLlama({
     gpu: false,
     build: 'never',
     skipDownload: true,
     maxThreads: threads,
     logLevel: LlamaLogLevel.error,
   });
+}
+
+export async function openLlamaCpp(path: string, options: LlamaCppOptions): Promise<LlamaCpp> {
+  const { contextSize, threads } = options;
+  const llama = options.llama ?? (await startLlama(threads));
   const model = await llama.loadModel({ modelPath: path });
   const context = await model.createContext({ contextSize, batchSize: contextSize, threads, flashAttention: false });
   const sequence = context.getSequence();
@@ -49,7 +64,7 @@ export async function openLlamaCpp(path: string, { contextSize, threads }: Llama
     async close() {
       await context.dispose();
       await (model as LlamaModel).dispose();
-      await llama.dispose();
+      if (!options.llama) await llama.dispose();
     },
   };
 }

@@ -1,4 +1,12 @@
-import { denseTensors, expertLayers, kvWidth, listTensorSpecs, type ModelConfig, moeLayers } from '@shoal/model';
+import {
+  denseTensors,
+  expertLayers,
+  keptPositions,
+  kvWidth,
+  listTensorSpecs,
+  type ModelConfig,
+  moeLayers,
+} from '@shoal/model';
 import { positionBytes } from '@shoal/kernels';
 import { capacityInExperts, PLEDGE_FILL } from '@shoal/placement';
 import { denseLayout, type DenseFormat, type Quant, shardBytes } from '@shoal/weights';
@@ -49,7 +57,7 @@ export function planServing(input: PlanInput) {
       weightsBytes: denseLayout(config, input.denseQuant).totalBytes,
       kvBytesPerToken,
       /** Of one sequence of `contextTokens`. */
-      kvBytesAtContext: contextTokens * kvBytesPerToken,
+      kvBytesAtContext: keptPositions(config, contextTokens) * positionBytes(kvWidth(config.attention)),
       contextTokens,
     },
     /** Where the experts of the MTP module are without `--local-experts`; undefined: the model has none. */

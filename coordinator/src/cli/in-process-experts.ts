@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { createWasmBackend } from '@shoal/kernels/node';
-import { encodeF16, type ExpertDispatch, loadExpert, LocalExperts, type MoeCall, uniformWorkItem } from '@shoal/model';
+import { type ExpertDispatch, halfRows, loadExpert, LocalExperts, type MoeCall, uniformWorkItem } from '@shoal/model';
 import { expertShape, packExpert, shardBytes } from '@shoal/weights';
 import type { OpenModel } from '@shoal/weights/node';
 import { ExpertCache } from '../local-experts/expert-cache.ts';
@@ -48,7 +48,7 @@ function itemOf({ layer, numRows, x, topkIdx, topkWeights }: MoeCall) {
   return uniformWorkItem({
     layer,
     numRows,
-    rows: encodeF16(x),
+    ...halfRows(x, x.length / numRows),
     experts: topkIdx,
     weights: topkWeights,
   });

@@ -1,4 +1,4 @@
-import { type Manifest, QUANTS } from '@shoal/weights';
+import { type Manifest, QUANT_CHOICES } from '@shoal/weights';
 import { openPacked, packModel } from '@shoal/weights/node';
 import { choice, integer, SWITCH, text } from '../base/option-values.ts';
 import { option, type OptionValues } from '../base/options.ts';
@@ -12,10 +12,12 @@ const OPTIONS = {
   model: option('model', MODEL, { help: 'ORG/NAME[@REVISION] of a hub, a Hugging Face directory, or a *.gguf file' }),
   offline: CONFIG_OPTIONS.offline,
   out: option('out', text('DIR'), { help: 'directory for the packed model' }),
-  quant: option('quant', choice(...QUANTS), {
-    help: 'format of the experts; q8 and q4 are blocks of 32 values with an f16 scale',
+  quant: option('quant', choice(...QUANT_CHOICES), {
+    help:
+      'format of the experts; q8 and q4 are blocks of 32 values with an f16 scale; auto is mxfp4 where the checkpoint has that, ' +
+      'else q4',
   }),
-  denseQuant: { ...CONFIG_OPTIONS.denseQuant, defaultText: 'f16' },
+  denseQuant: { ...CONFIG_OPTIONS.denseQuant, defaultText: 'f16, or q8 with --quant auto' },
   threads: option('threads', integer(0, MAX_THREADS), {
     defaultText: 'one per core, within 1 GiB of memory',
     help: 'threads that pack, 0 to pack on the main thread',
@@ -53,7 +55,7 @@ async function pack(options: PackOptions, io: CommandIo, signal: AbortSignal): P
   if (model !== undefined) {
     const source = await openModelOption({ model, offline }, io, signal);
     const verb = source.dir === undefined ? 'fetching and packing' : 'packing';
-    const formats = { quant: quant!, ...(denseQuant && { denseQuant }) };
+    const formats = { quant, denseQuant };
     const more = { measure, signal, ...(threads !== undefined && { threads }) };
     await withProgress(io, verb, (onProgress) => packModel({ source, outDir, ...formats, ...more, onProgress }));
   }

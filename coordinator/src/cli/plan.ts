@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expertLayers, type ModelConfig, parseModelConfig, withoutMtp } from '@shoal/model';
 import { readModelConfig } from '@shoal/model/node';
 import { PLEDGE_FILL } from '@shoal/placement';
-import { type DenseFormat, parseManifest, type Quant } from '@shoal/weights';
+import { chooseFormats, type Formats, parseManifest, type Quant, type WantedFormats } from '@shoal/weights';
 import { HubSource, isPackedDir } from '@shoal/weights/node';
 import { integer, SIZE, SWITCH, TIME } from '../base/option-values.ts';
 import { option, type OptionValues } from '../base/options.ts';
@@ -25,8 +25,8 @@ const OPTIONS = {
     default: '1GiB',
     help: `what each tab lends, as 1GiB; ${100 * PLEDGE_FILL} % of it holds experts`,
   }),
-  quant: { ...CONFIG_OPTIONS.quant, defaultText: "q4, or a packed directory's own" },
-  denseQuant: { ...CONFIG_OPTIONS.denseQuant, defaultText: "q8, or a packed directory's own" },
+  quant: { ...CONFIG_OPTIONS.quant, defaultText: "auto, or a packed directory's own" },
+  denseQuant: { ...CONFIG_OPTIONS.denseQuant, defaultText: "auto, or a packed directory's own" },
   replicas: option('replicas', integer(1), { default: '1', help: 'copies of each expert, in different tabs' }),
   rttMs: option('rtt', TIME, { default: '20ms', help: 'round trip between coordinator and tabs' }),
   context: option('context', integer(1), {
@@ -55,8 +55,7 @@ and what bounds the speed. Reads (and fetches) only the config and the index, so
     const { tabBytes, replicas, rttMs } = options;
     const input = {
       config,
-      quant: options.quant ?? model.quant,
-      denseQuant: options.denseQuant ?? model.denseQuant,
+      ...formatsOf(model, options),
       tabBytes,
       replicas,
       rttMs,
@@ -71,37 +70,43 @@ and what bounds the speed. Reads (and fetches) only the config and the index, so
 
 interface ModelToPlan {
   config: ModelConfig;
-  quant: Quant;
-  denseQuant: DenseFormat;
+  /** Those of a packed model. */
+  own?: Formats;
   /** What a hub has of it, and what of that is not here. */
   weights?: HubWeights;
 }
 
 type HubWeights = Awaited<ReturnType<HubSource['weights']>>;
 
+function formatsOf({ config, own }: ModelToPlan, { quant = 'auto', denseQuant = 'auto' }: WantedFormats): Formats {
+  return chooseFormats(config, {
+    quant: quant === 'auto' && own ? own.quant : quant,
+    denseQuant: denseQuant === 'auto' && own ? own.denseQuant : denseQuant,
+  });
+}
+
 /** Reads a model of any kind, or a bare config. Only an index or a manifest shows whether there is an MTP module. */
 async function readModel(options: { model: string; offline: boolean }, io: CommandIo): Promise<ModelToPlan> {
   const { model } = options;
-  const formats = { quant: 'q4', denseQuant: 'q8' } as const;
-  if (model.endsWith('.json')) return { config: await readModelConfig(model), ...formats };
+  if (model.endsWith('.json')) return { config: await readModelConfig(model) };
   const source = await openModelOption(options, io);
   const dir = await source.metaDir();
   if (dir === undefined) {
     const config = (await source.files()).find(({ name }) => name === 'config.json')!;
-    return { config: parseModelConfig(JSON.parse(new TextDecoder().decode(config.bytes)), model), ...formats };
+    return { config: parseModelConfig(JSON.parse(new TextDecoder().decode(config.bytes)), model) };
   }
   const config = await readModelConfig(join(dir, 'config.json'));
   if (await isPackedDir(dir)) {
     const manifestPath = join(dir, 'manifest.json');
     const manifest = parseManifest(await readFile(manifestPath, 'utf8'), manifestPath);
     const packed = manifest.numNextnPredictLayers === 0 ? withoutMtp(config) : config;
-    return { config: packed, quant: manifest.shape.quant, denseQuant: manifest.dense.format };
+    return { config: packed, own: { quant: manifest.shape.quant, denseQuant: manifest.dense.format } };
   }
   const index = await readFile(join(dir, 'model.safetensors.index.json'), 'utf8').catch(() => undefined);
   const mtpPrefix = `"model.layers.${config.numHiddenLayers}.`;
   const asStored = index !== undefined && !index.includes(mtpPrefix) ? withoutMtp(config) : config;
   const weights = source instanceof HubSource && !options.offline ? { weights: await source.weights() } : {};
-  return { config: asStored, ...formats, ...weights };
+  return { config: asStored, ...weights };
 }
 
 /** Formats of the experts that most people choose from. */

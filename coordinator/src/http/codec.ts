@@ -11,7 +11,7 @@ export interface StreamDetokenizer {
 
 /** A tokenizer as the HTTP server uses it. */
 export interface TextCodec {
-  /** Ids 0 to vocabSize − 1 are valid in a prompt given as tokens. */
+  /** Ids 0 to vocabSize − 1 are valid wherever tokens are given: all that the model may answer with. */
   readonly vocabSize: number;
   /**
    * With the model's begin-of-text token where it has one, which may be one token more than the task allows. Rejects with a
@@ -39,9 +39,10 @@ export interface FimMarkers {
   middle: string;
 }
 
-export function tokenizerCodec(tokenizer: Tokenizer, texts: TextEncoding): TextCodec {
+/** `vocabSize` is the model's, which may be larger than the tokenizer's: the ids between are of no text. */
+export function tokenizerCodec(tokenizer: Tokenizer, texts: TextEncoding, vocabSize = tokenizer.vocabSize): TextCodec {
   return {
-    vocabSize: tokenizer.vocabSize,
+    vocabSize,
     encode: (task, client) => texts.encode(task, client),
     tokenBytes: (id) => tokenizer.tokenBytes(id),
     tokenText: (id) => tokenizer.tokenText(id),

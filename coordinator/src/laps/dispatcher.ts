@@ -6,17 +6,19 @@ import {
   uniformRowEnd,
   type WorkItem,
 } from '@shoal/model';
-import { FrameError, itemRows, type RowFormat } from '@shoal/protocol';
+import { FrameError, itemRows, notFiniteRows, roundedRows, type RowFormat } from '@shoal/protocol';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
 import type { LapEvent, PassName, Timeline } from '../timeline/timeline.ts';
 import { type Attempt, hedge, HedgeBudget } from './hedge.ts';
 import { LapCost } from './lap-cost.ts';
 import type { LapAttempt, LapClient } from './lap-client.ts';
-import { LapError, type LapTiming, type LapTrace } from './lap.ts';
+import { type LapAnswer, LapError, type LapTiming, type LapTrace } from './lap.ts';
 import { LapFigures } from './lap-figures.ts';
+import { assignmentsOf, bySums, finiteRows, othersThan, rowsOf } from './finite-rows.ts';
 import { inFrames, type LapPeer, LapSplitter, type Part } from './lap-splitter.ts';
-import { asSent, type RowParts, sumParts } from './row-sums.ts';
+import { standInMs, trialMs } from './patience.ts';
+import { type RowParts, sumParts } from './row-sums.ts';
 
 export interface DispatcherOptions {
   hiddenSize: number;
@@ -32,8 +34,8 @@ export interface DispatcherOptions {
   mtpLayer?: number | undefined;
   /** The peers that may be asked now, in a stable order. */
   peers: () => Iterable<LapPeer>;
-  /** Called when a lap begins, with its rows as f16 bits, [numRows, hiddenSize]. */
-  onDispatch?: (call: MoeCall, rows: Uint16Array) => void;
+  /** Called when a lap begins, with all of its rows, and which of them are finite. */
+  onDispatch?: (work: RowSource, finite: readonly number[]) => void;
   /** Called when a lap failed and went elsewhere. */
   onRedispatch?: (event: RedispatchEvent) => void;
   /** Called when a lap that peers took part in was combined. */
@@ -66,18 +68,6 @@ export interface BatchOptions {
 
 export type TraceSink = (row: number, trace: LapTrace) => void;
 
-/** When the coordinator computes what a peer is late with. Everybody waits for its processor, so later than a replica would. */
-const STAND_IN = {
-  /** At the earliest, for a peer on trial and for a known one. */
-  leastMs: 250,
-  leastKnownMs: 1_000,
-  /** For a peer on trial, this many times the time after which it is late. */
-  patience: 4,
-  /** For any peer, this many times what the coordinator takes itself, and what that is guessed to be before it is known. */
-  worth: 2,
-  guessMsPerRow: 10,
-};
-
 /** What is kept over the laps of one pass. */
 interface Pass {
   name: PassName | undefined;
@@ -94,6 +84,8 @@ interface Lap {
   isLocal: boolean;
   /** All of the call, its rows rounded. */
   work: RowSource;
+  /** Its rows with finite values and weights. The others get NaN, and nobody is asked for them. */
+  finite: readonly number[];
   /** Whether what is asked for it has been done by others meanwhile. */
   isOver?: () => boolean;
 }
@@ -150,8 +142,9 @@ export class Dispatcher {
     const startedMs = this.#clock.now();
     const lap = this.#begin(call, pass);
     this.figures.countExperts(call.layer, call.topkIdx);
-    if (!lap.isLocal) this.#options.onDispatch?.(call, lap.work.rows);
-    const parts = this.#split(lap, [...call.topkIdx.keys()]).flatMap((part) => inFrames(call, part));
+    if (!lap.isLocal) this.#options.onDispatch?.(lap.work, lap.finite);
+    const asked = lap.finite.flatMap((row) => assignmentsOf(lap.work, row));
+    const parts = this.#split(lap, asked).flatMap((part) => inFrames(call, part));
     const work = Promise.all(parts.map((part) => this.#serve(lap, part, new Set())));
     // combine() reports a failure; without this, one before it is called would count as unhandled.
     work.catch(() => undefined);
@@ -159,7 +152,11 @@ export class Dispatcher {
       combine: async () => {
         const results = await this.#withoutLies(lap, (await work).flat());
         this.#finish(lap, results, this.#clock.now() - startedMs);
-        return sumParts(results, call.numRows, this.#options.hiddenSize);
+        const { hiddenSize } = this.#options;
+        const sums = sumParts(results, call.numRows, hiddenSize);
+        for (const row of othersThan(lap.finite, call.numRows))
+          sums.fill(Number.NaN, row * hiddenSize, (row + 1) * hiddenSize);
+        return sums;
       },
     };
   }
@@ -169,9 +166,11 @@ export class Dispatcher {
     const { hiddenSize, rowFormat = 'f16' } = this.#options;
     const { layer, numRows, topkIdx: experts, topkWeights: weights } = call;
     const isLocal = this.#isLocal(layer);
-    const rows = itemRows(isLocal ? 'f16' : rowFormat, call.x.subarray(0, numRows * hiddenSize), hiddenSize);
+    const x = call.x.subarray(0, numRows * hiddenSize);
     const rowEnd = uniformRowEnd(numRows, experts.length / numRows);
-    return { call, pass, isLocal, work: { layer, numRows, ...rows, rowEnd, experts, weights } };
+    const rows = itemRows(isLocal ? 'f16' : rowFormat, x, hiddenSize);
+    const work = { layer, numRows, ...rows, rowEnd, experts, weights };
+    return { call, pass, isLocal, work, finite: finiteRows(x, work) };
   }
 
   #split({ call, isLocal }: Lap, assignments: readonly number[], tried: ReadonlySet<LapPeer> = new Set()): Part[] {
@@ -207,18 +206,19 @@ export class Dispatcher {
       return await this.#askHelped(lap, item, { ...part, rows }, tried);
     } catch (error) {
       if (lap.isOver?.()) throw error;
-      // A row that overflows f16 can't be sent. It is computed here; at worst its own sequence ends.
+      // Rows that are too wide for one frame are computed here.
       if (error instanceof FrameError) return this.#serve(lap, { peer: null, assignments }, tried);
       if (!(error instanceof LapError)) throw error;
       return this.#redispatch(lap, part, tried, error);
     }
   }
 
-  async #computeLocally({ isLocal, pass }: Lap, item: WorkItem): Promise<Uint16Array | Float32Array> {
+  /** Sums as a peer would send them, so that an answer doesn't depend on where it was computed; NaN and ∞ stay. */
+  async #computeLocally({ isLocal, pass }: Lap, item: WorkItem): Promise<Float32Array> {
     const { local, localLayers, mtpLayer, timeline, hiddenSize } = this.#options;
     const startedMs = this.#clock.now();
     const sums = await (isLocal ? localLayers!.work : local).compute(item);
-    const partial = asSent(sums, item.int8 ? 'int8' : 'f16', hiddenSize);
+    const partial = roundedRows(item.int8 ? 'int8' : 'f16', sums, hiddenSize);
     const times = { startedMs, endedMs: this.#clock.now() };
     const tookMs = times.endedMs - startedMs;
     if (!isLocal) this.#ownCost.add(item.experts.length, tookMs, tookMs);
@@ -244,11 +244,11 @@ export class Dispatcher {
     let isServed = false;
     const within: Lap = { ...lap, isOver: () => isServed || (lap.isOver?.() ?? false) };
     const afterMs = trial
-      ? this.#trialMs(item, peer, trial, this.#split(lap, assignments, others))
+      ? trialMs(item, peer, trial, this.#split(lap, assignments, others))
       : peer.laps.hedgeAfterMs(item.numRows);
-    const standInMs = this.#standInMs(item, peer, trial);
+    const comesAfterMs = standInMs(item, peer, this.#ownCost);
     const { result, overtaken } = this.#ask(within, item, peer);
-    const own = result.then((answer) => [{ rows, partial: answer.partial, peer, assignments, timing: answer.timing }]);
+    const own = result.then((answer) => this.#partsOf(within, item, { peer, assignments, rows }, answer));
     const replicas = (): Attempt<PartResult[]> | undefined => {
       const parts = this.#split(lap, assignments, others);
       if (parts.some((part) => part.peer === null) || !this.#mayHedge(trial)) return undefined;
@@ -259,7 +259,7 @@ export class Dispatcher {
       return { result: this.#serve(within, { peer: null, assignments }, others), lost: () => {} };
     };
     const byPeers = hedge({ result: own, lost: () => overtaken('peer') }, afterMs, replicas, this.#clock);
-    const byAll = hedge({ result: byPeers, lost: () => overtaken('coordinator') }, standInMs, standIn, this.#clock);
+    const byAll = hedge({ result: byPeers, lost: () => overtaken('coordinator') }, comesAfterMs, standIn, this.#clock);
     return byAll.finally(() => (isServed = true));
   }
 
@@ -276,39 +276,52 @@ export class Dispatcher {
     return true;
   }
 
-  /**
-   * How long to wait for a peer on trial before its replicas are asked: as long as it usually takes, in its tests if in nothing
-   * else, but no longer than for these; if it is untried, not at all.
-   */
-  #trialMs({ numRows }: WorkItem, { laps }: LapPeer, trial: LapClient['trial'], replacements: readonly Part[]): number {
-    const peers = replacements.flatMap(({ peer }) => peer ?? []);
-    if (peers.length < replacements.length) return Number.POSITIVE_INFINITY;
-    if (trial === 'untried') return 0;
-    return Math.min(laps.hedgeAfterMs(numRows), Math.max(...peers.map((peer) => peer.laps.hedgeAfterMs(numRows))));
-  }
-
-  /**
-   * How long to wait for any peer before the coordinator computes as well: a second, or twice what that takes it, so that no
-   * peer says how long everybody waits for it. A peer on trial gets less where its usual time is less.
-   */
-  #standInMs({ numRows, experts }: WorkItem, { laps }: LapPeer, trial: LapClient['trial']): number {
-    const { fixedMs, perAssignmentMs } = this.#ownCost.line();
-    const ownMs = fixedMs + perAssignmentMs * experts.length;
-    const mostMs = Math.max(STAND_IN.leastKnownMs, STAND_IN.worth * (ownMs || STAND_IN.guessMsPerRow * numRows));
-    if (trial === undefined) return mostMs;
-    return Math.min(mostMs, Math.max(STAND_IN.leastMs, STAND_IN.patience * laps.hedgeAfterMs(numRows)));
-  }
-
   #ask(lap: Lap, item: WorkItem, peer: LapPeer): LapAttempt {
     const { timeline } = this.#options;
     const onEnd = timeline && ((event: LapEvent) => timeline.lap(event, peer.peerId, lap.pass.name));
     const { result, overtaken } = peer.laps.attempt(item, { meter: this.figures, onEnd });
     const accepted = result.then((answer) => {
       if (lap.isOver?.()) throw new LapError('cancelled', 'another has done its work meanwhile');
-      if (peer.accepts(item, answer.partial)) return answer;
+      if (this.#accepts(peer, item, answer.partial)) return answer;
       throw new LapError('wrong', 'the answer cannot be right');
     });
     return { result: accepted, overtaken };
+  }
+
+  /** Whether the rows of the answer that have sums may be used. */
+  #accepts(peer: LapPeer, item: WorkItem, partial: Float32Array): boolean {
+    const { summed, without } = bySums(partial, item.numRows);
+    if (without.length === 0) return peer.accepts(item, partial);
+    if (summed.length === 0) return true;
+    const part = pickAssignments(
+      item,
+      summed.flatMap((row) => assignmentsOf(item, row)),
+    );
+    return peer.accepts(part.item, rowsOf(partial, summed, this.#options.hiddenSize));
+  }
+
+  /**
+   * The parts of a peer's answer. The coordinator computes the rows that have no finite sum, as the peer says: at worst their own
+   * sequences end. If they have one, the peer has withheld it.
+   */
+  async #partsOf(
+    lap: Lap,
+    item: WorkItem,
+    { peer, assignments, rows }: PeerPart & { rows: number[] },
+    { partial, timing }: LapAnswer,
+  ): Promise<PartResult[]> {
+    const { hiddenSize } = this.#options;
+    const { summed, without } = bySums(partial, item.numRows);
+    if (without.length === 0) return [{ rows, partial, peer, assignments, timing }];
+    const part = (of: readonly number[]) => ({
+      rows: of.map((row) => rows[row]!),
+      assignments: of.flatMap((row) => assignmentsOf(item, row)).map((a) => assignments[a]!),
+    });
+    const own = { ...part(summed), partial: rowsOf(partial, summed, hiddenSize), peer, timing };
+    const others = await this.#serve(lap, { ...part(without), peer: null }, new Set());
+    const found = others.some((other) => notFiniteRows(other.partial, hiddenSize).length < other.rows.length);
+    if (found) peer.laps.withheld(timing);
+    return summed.length === 0 ? others : [own, ...others];
   }
 
   async #redispatch(

@@ -1,4 +1,4 @@
-import { createRng, decodeF16, encodeF16, type MoeCall, type Rng, type WorkItem } from '@shoal/model';
+import { createRng, decodeF16, type MoeCall, type Rng, type WorkItem } from '@shoal/model';
 import { decodeDispatch, encodeCombine, encodeRefuse, peekFrame } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
@@ -56,7 +56,7 @@ class UnreliableLink implements Link {
       seen.refused++;
       return this.#arrive(encodeRefuse({ lapId, reason: fate < 0.08 ? 'busy' : 'failed' }));
     }
-    const partial = encodeF16(compute({ ...lap, numRows }));
+    const partial = compute({ ...lap, numRows });
     const frame = encodeCombine({ lapId, numRows, hiddenSize: HIDDEN, queueUs: 0, computeUs: 0, partial });
     if (fate < 0.2) seen.late++;
     this.#arrive(frame, fate < 0.2 ? 400 + this.#rng() * 20_000 : 1 + this.#rng() * 20);

@@ -29,7 +29,7 @@ describe('LapClient', () => {
     laps.receive(frame);
     laps.receive(frame);
     const { partial, timing } = await answer;
-    expect([...partial]).toEqual(Array.from({ length: 2 * HIDDEN }, () => 0x3c00));
+    expect([...partial]).toEqual(Array.from({ length: 2 * HIDDEN }, () => 1));
     expect(timing).toEqual({ lapMs: 10, queueMs: 1, computeMs: 2 });
     expect(meter.frameBytes).toBe(link.sent[0]!.length + frame.length);
     expect(laps).toMatchObject({ lapsAsked: 1, lapsAnswered: 1, lapsFailed: 0, lateAnswers: 1, rows: 2, inFlight: 0 });

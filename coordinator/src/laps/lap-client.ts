@@ -203,6 +203,11 @@ export class LapClient {
     return answer;
   }
 
+  /** A row of its answer has a finite sum after all: counts as a refusal that an honest tab may have a reason for. */
+  withheld({ lapMs }: LapTiming): void {
+    this.failures.withheld(this.#clock.now() - lapMs);
+  }
+
   /** Fails every lap in flight and accepts no new ones. */
   close(reason: string): void {
     this.#closed ??= reason;

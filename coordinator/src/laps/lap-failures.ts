@@ -67,6 +67,11 @@ export class LapFailures {
     else this.#failures++;
   }
 
+  /** Its answer said of a row that it has no finite sum, which the coordinator then found. No tab does so again and again. */
+  withheld(sentMs: number): void {
+    if (this.#recent.add(sentMs)) this.#refusals++;
+  }
+
   /** The coordinator was faster with the lap, which the peer may still answer. */
   overtaken(sentMs: number): void {
     this.#overtaken.add(sentMs);

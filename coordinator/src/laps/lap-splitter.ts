@@ -11,8 +11,8 @@ export interface LapPeer {
   serves(layer: number, expert: number): boolean;
   /** Credits tokens that it has just worked for, each once per pass. */
   helped(tokens: number): void;
-  /** Whether its answer (f16 bits, [numRows, hiddenSize]) may enter a sum, as far as can be told without computing it. */
-  accepts(item: WorkItem, partial: Uint16Array): boolean;
+  /** Whether its answer ([numRows, hiddenSize], finite) may enter a sum, as far as can be told without computing it. */
+  accepts(item: WorkItem, partial: Float32Array): boolean;
   /** Rows that it may be given now. Further ones would be used before anybody has looked at these. */
   readonly rowsAhead: number;
   /** False once it was found to give wrong results. */

@@ -11,9 +11,17 @@ export interface LapTiming {
 }
 
 export interface LapAnswer {
-  /** f16 bits, [numRows, hiddenSize], finite */
-  partial: Uint16Array;
+  /** [numRows, hiddenSize]: finite, or all NaN for a row that the peer says has no finite sum. */
+  partial: Float32Array;
   timing: LapTiming;
+}
+
+/** The rows of an answer that have no finite sum, as the peer says. */
+export function rowsWithoutSum(partial: Float32Array, hiddenSize: number): number[] {
+  const rows: number[] = [];
+  for (let first = 0; first < partial.length; first += hiddenSize)
+    if (Number.isNaN(partial[first])) rows.push(first / hiddenSize);
+  return rows;
 }
 
 export type LapErrorReason = 'deadline' | 'refused' | 'closed' | 'busy' | 'cancelled' | 'wrong';

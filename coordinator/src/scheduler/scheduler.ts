@@ -134,7 +134,9 @@ export class Scheduler implements GenerationService {
       sequence.admittedMs = now();
       this.latency.admitted(sequence, sequence.admittedMs);
     };
-    this.#admission = new Admission({ forward, maxContext, maxBatch, maxQueue, drafterBytesPerToken, onAdmitted });
+    const maxRows = Math.max(prefillRows, options.speculation.maxDrafts + 1);
+    const room = { maxContext, maxBatch, maxQueue, maxRows, drafterBytesPerToken };
+    this.#admission = new Admission({ forward, ...room, onAdmitted });
     // Where the KV cache is smaller, an answer without a limit of its own must still fit.
     this.maxContext = Math.min(maxContext, this.#admission.mostPositions);
     this.#answers = new Answers({ maxContext });

@@ -7,7 +7,7 @@ import {
   type GenerationRequest,
   type SpeculationUsage,
 } from './generation.ts';
-import type { PagedSequence } from './kv/kv-pages.ts';
+import type { PagedSequence } from './kv/paged-sequence.ts';
 import { Sampling, type SamplingModel } from './sampling.ts';
 import type { StreamSpeculation } from './speculation/stream.ts';
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { createRng, decodeF16, uniformWorkItem, type WorkItem } from '@shoal/model';
+import { createRng, uniformWorkItem, type WorkItem } from '@shoal/model';
 import { itemRows, type RowFormat } from '@shoal/protocol';
 import type { LapClient } from '../laps/lap-client.ts';
 import type { Bounds } from '../trust/compare.ts';
@@ -37,7 +37,7 @@ export async function knownAnswerTest(
   for (const group of byLayer(experts)) {
     const item = testItem(group, hiddenSize, bounds.rowFormat, rng);
     const answer = await laps.ask(item, { deadlineMs: TEST_LAP_DEADLINE_MS });
-    const verdicts = await judge.rows(item, decodeF16(answer.partial), bounds);
+    const verdicts = await judge.rows(item, answer.partial, bounds);
     result.tested += verdicts.length;
     result.matched += verdicts.filter((verdict) => verdict !== 'wrong').length;
   }

@@ -243,7 +243,7 @@ export class PeerSession implements LapPeer, Migrant {
     return this.live.has(layerIndex.get(layer)! * expertsPerLayer + expert);
   }
 
-  accepts(request: WorkItem, partial: Uint16Array): boolean {
+  accepts(request: WorkItem, partial: Float32Array): boolean {
     return this.#options.trust?.accepts(this, request, partial) ?? true;
   }
 

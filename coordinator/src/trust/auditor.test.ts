@@ -1,4 +1,4 @@
-import { encodeF16, type WorkItem } from '@shoal/model';
+import type { WorkItem } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { type AuditedPeer, Auditor } from './auditor.ts';
 import { Judge } from './judge.ts';
@@ -7,8 +7,8 @@ import { HIDDEN, oneRow, trusted } from './testing/fixtures.ts';
 describe('Auditor', () => {
   const row = new Uint16Array(HIDDEN).fill(0x3c00);
   const truth = async (item: WorkItem) => new Float32Array(item.numRows * HIDDEN).fill(2);
-  const right = encodeF16(new Float32Array(HIDDEN).fill(2));
-  const wrong = encodeF16(new Float32Array(HIDDEN).fill(2.02));
+  const right = new Float32Array(HIDDEN).fill(2);
+  const wrong = new Float32Array(HIDDEN).fill(2.02);
 
   function auditing(compute = truth, recompute = truth, busyMs = () => 0) {
     const condemned: AuditedPeer[] = [];

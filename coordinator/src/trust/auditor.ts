@@ -1,4 +1,4 @@
-import { copyWorkItem, decodeF16, sliceRows, type WorkItem } from '@shoal/model';
+import { copyWorkItem, sliceRows, type WorkItem } from '@shoal/model';
 import type { Judge } from './judge.ts';
 import { type PeerTrust, ROWS_AHEAD } from './peer-trust.ts';
 
@@ -20,7 +20,7 @@ export interface AuditorOptions<P extends AuditedPeer> {
 
 /** Rows of one peer waiting for their audit. Beyond this, a later row of the peer is audited instead (PeerTrust.use). */
 const MAX_PENDING_PER_PEER = 16;
-/** Rows of all peers waiting for their audit; at V3's width, a row and its answer take 28 KB. */
+/** Rows of all peers waiting for their audit; at V3's width, a row and its answer take 43 KB. */
 const MAX_PENDING = 1024;
 /** With fewer rows left to a peer, its newest row is audited first: only that one lets it go on for long. */
 const HURRY_BELOW_ROWS = ROWS_AHEAD.least / 2;
@@ -29,8 +29,8 @@ const AUDIT_CPU_SHARE = 0.1;
 
 interface PendingAudit {
   item: WorkItem;
-  /** f16 bits, [hiddenSize] */
-  answer: Uint16Array;
+  /** [hiddenSize] */
+  answer: Float32Array;
   usedRow: number;
 }
 
@@ -57,8 +57,8 @@ export class Auditor<P extends AuditedPeer> {
     return this.#size;
   }
 
-  /** A peer's answer (f16 bits, [numRows, hiddenSize]) was used: draws the rows to audit. */
-  observe(peer: P, item: WorkItem, partial: Uint16Array): void {
+  /** A peer's answer ([numRows, hiddenSize]) was used: draws the rows to audit. */
+  observe(peer: P, item: WorkItem, partial: Float32Array): void {
     const hiddenSize = item.rows.length / item.numRows;
     for (let row = 0; row < item.numRows; row++) {
       const queue = this.#pending.get(peer);
@@ -114,7 +114,7 @@ export class Auditor<P extends AuditedPeer> {
     const { trust } = peer;
     if (trust.phase === 'quarantined') return;
     try {
-      const [verdict] = await this.#options.judge.rows(item, decodeF16(answer), trust.bounds);
+      const [verdict] = await this.#options.judge.rows(item, answer, trust.bounds);
       this.counts[verdict!]++;
       if (verdict === 'right') trust.right(usedRow);
       if (verdict !== 'wrong') return;

@@ -1,5 +1,5 @@
-import { createRng, decodeF16, normalDraw } from '@shoal/model';
-import { roundRows } from '@shoal/protocol';
+import { createRng, normalDraw } from '@shoal/model';
+import { roundedRows } from '@shoal/protocol';
 import { describe, expect, it } from 'vitest';
 import { compareRow } from './compare.ts';
 import { BOUNDS, HIDDEN, randoms, scaled } from './testing/fixtures.ts';
@@ -46,9 +46,19 @@ describe('compareRow', () => {
     expect(compareRow(new Float32Array(HIDDEN), new Float32Array(HIDDEN), BOUNDS).verdict).toBe('match');
   });
 
-  it('is incomparable where f16 cannot carry the correct values', () => {
-    const huge = scaled(expected, 1e6);
-    expect(compareRow(huge.fill(65_504), scaled(expected, 1e6), BOUNDS).verdict).toBe('incomparable');
+  it('compares rows beyond f16 as it does others', () => {
+    for (const size of [1e5, 131_072, 1e9, 1e30]) {
+      const large = scaled(expected, size);
+      expect(compareRow(roundedRows('f16', large, HIDDEN), large, BOUNDS).verdict).toBe('match');
+      expect(compareRow(scaled(large, 1.01), large, BOUNDS).verdict).toBe('mismatch');
+    }
+  });
+
+  it('is incomparable where no frame can carry the correct values', () => {
+    for (const value of [3.403e38, Number.NaN, Number.POSITIVE_INFINITY]) {
+      const huge = expected.slice().fill(value, 2, 3);
+      expect(compareRow(expected, huge, BOUNDS).verdict).toBe('incomparable');
+    }
   });
 });
 
@@ -56,7 +66,7 @@ describe('compareRow of int8 rows', () => {
   const INT8 = { maxRelativeL2: 1.1e-3, maxNormDeviation: 6e-4, rowFormat: 'int8' } as const;
   const WIDTH = 192;
   const rng = createRng(7);
-  const sent = (row: Float32Array) => decodeF16(roundRows('int8', row, WIDTH));
+  const sent = (row: Float32Array) => roundedRows('int8', row, WIDTH);
   const normal = (scale: number) => Float32Array.from({ length: WIDTH }, () => scale * normalDraw(rng));
   const plus = (row: Float32Array, other: Float32Array) => row.map((value, i) => value + other[i]!);
 
@@ -67,6 +77,18 @@ describe('compareRow of int8 rows', () => {
       expect(compareRow(sent(expected), expected, INT8).verdict).toBe('match');
       // A few times the difference that was measured for inputs rounded to 16 bits.
       const computed = plus(expected, normal(4e-4 * size));
+      expect(compareRow(sent(computed), expected, INT8).verdict).toBe('match');
+    }
+  });
+
+  it('matches honest rows with outliers and beyond f16, wherever the two sides choose outliers or exponents differently', () => {
+    for (let i = 0; i < 2000; i++) {
+      const size = 10 ** (6 * rng() - 3);
+      const expected = normal(size);
+      // About the factor from which a value is an outlier, and far beyond.
+      for (let n = 0; n < 3; n++)
+        expected[Math.floor(rng() * WIDTH)]! *= rng() < 0.5 ? 5 + 10 * rng() : 10 ** (4 * rng());
+      const computed = expected.map((value) => value * (1 + 5e-5 * normalDraw(rng)));
       expect(compareRow(sent(computed), expected, INT8).verdict).toBe('match');
     }
   });

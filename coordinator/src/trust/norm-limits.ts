@@ -1,4 +1,4 @@
-import { type ExpertLimit, f16ToF32, rowRange, type WorkItem } from '@shoal/model';
+import { type ExpertLimit, readRow, rowRange, type WorkItem } from '@shoal/model';
 
 /** Allows for rounding of the norms and of the answer. */
 const SLACK = 1.01;
@@ -16,12 +16,15 @@ export class NormLimits {
     if (!this.#limits.has(key)) this.#limits.set(key, limit);
   }
 
-  /** The first row of an answer (f16 bits, [numRows, hiddenSize]) beyond its limit; undefined if there is none. */
-  absurdRow(item: WorkItem, partial: Uint16Array): number | undefined {
+  /** The first row of an answer ([numRows, hiddenSize]) beyond its limit; undefined if there is none. */
+  absurdRow(item: WorkItem, partial: Float32Array): number | undefined {
     const D = item.rows.length / item.numRows;
+    const x = new Float32Array(D);
     for (let row = 0; row < item.numRows; row++) {
-      const limit = this.#limit(item, row, squaredNorm(item.rows, row * D, D));
-      if (Math.sqrt(squaredNorm(partial, row * D, D)) > limit * SLACK + Math.sqrt(D) * 2 ** -24) return row;
+      readRow(item, row, x);
+      const limit = this.#limit(item, row, squaredNorm(x));
+      const norm = Math.sqrt(squaredNorm(partial.subarray(row * D, (row + 1) * D)));
+      if (norm > limit * SLACK + Math.sqrt(D) * 2 ** -24) return row;
     }
     return undefined;
   }
@@ -38,8 +41,8 @@ export class NormLimits {
   }
 }
 
-function squaredNorm(halves: Uint16Array, first: number, count: number): number {
+function squaredNorm(values: Float32Array): number {
   let sum = 0;
-  for (let i = first; i < first + count; i++) sum += f16ToF32(halves[i]!) ** 2;
+  for (let i = 0; i < values.length; i++) sum += values[i]! ** 2;
   return sum;
 }

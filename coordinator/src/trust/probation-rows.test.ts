@@ -12,7 +12,9 @@ it('ProbationRows.next takes a recent row, reduced to what the peer holds, or el
   expect(new Set(Array.from(made.experts)).size).toBe(2);
   expect(Array.from(made.weights).reduce((a, b) => a + b, 0)).toBeCloseTo(1);
   const seen = encodeF16(new Float32Array(HIDDEN).fill(0.25));
-  rows.note(1, seen, 1, Uint16Array.of(5, 9), Float32Array.of(0.6, 0.4));
+  const dispatched = { layer: 1, numRows: 1, rows: seen, rowEnd: [2], experts: [5, 9], weights: [0.6, 0.4] };
+  rows.note(dispatched, []);
+  rows.note(dispatched, [0]);
   expect(rows.next(1, new Set([4, 5, 6]), rng)).toEqual({ row: seen, experts: [5], weights: [Math.fround(0.6)] });
   // No recent row went to this expert.
   expect(rows.next(1, new Set([4]), rng).row).not.toEqual(seen);

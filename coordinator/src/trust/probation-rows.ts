@@ -1,4 +1,4 @@
-import { type AssignedRow, encodeF16, normalDraw, type Rng } from '@shoal/model';
+import { type AssignedRow, halfRows, normalDraw, type Rng, rowRange, type RowSource } from '@shoal/model';
 import type { Draw } from './audit-share.ts';
 
 interface RecentRow extends AssignedRow {
@@ -30,17 +30,20 @@ export class ProbationRows {
     this.#now = options.now ?? (() => performance.now());
   }
 
-  /** Keeps one row of a dispatch. rows: f16 bits [numRows, hiddenSize]; topkIdx, topkWeights: [numRows, numExpertsPerTok]. */
-  note(layer: number, rows: Uint16Array, numRows: number, topkIdx: Uint16Array, topkWeights: Float32Array): void {
-    if (numRows === 0) return;
-    const [D, topK] = [rows.length / numRows, topkIdx.length / numRows];
-    const row = this.#options.draw(numRows);
+  /** Keeps one of these rows of a dispatch. */
+  note(work: RowSource, among: readonly number[]): void {
+    if (among.length === 0) return;
+    const { layer, rows, exponents, numRows, experts, weights } = work;
+    const D = rows.length / numRows;
+    const row = among[this.#options.draw(among.length)]!;
+    const assignments = rowRange(work, row);
     const kept = this.#byLayer.get(layer) ?? [];
     this.#byLayer.set(layer, kept);
     kept.push({
       row: rows.slice(row * D, (row + 1) * D),
-      experts: topkIdx.slice(row * topK, (row + 1) * topK),
-      weights: topkWeights.slice(row * topK, (row + 1) * topK),
+      exponent: exponents?.[row],
+      experts: Uint16Array.from(experts).slice(...assignments),
+      weights: Float32Array.from(weights).slice(...assignments),
       atMs: this.#now(),
     });
     if (kept.length > ROWS_KEPT_PER_LAYER) kept.shift();
@@ -60,9 +63,9 @@ export class ProbationRows {
     this.tick();
     const recent = (this.#byLayer.get(layer) ?? []).filter((row) => row.experts.some((expert) => held.has(expert)));
     if (recent.length === 0) return this.#random(layer, [...held], rng);
-    const { row, experts, weights } = recent[Math.floor(rng() * recent.length)]!;
+    const { row, exponent, experts, weights } = recent[Math.floor(rng() * recent.length)]!;
     const mine = [...experts.keys()].filter((i) => held.has(experts[i]!));
-    return { row, experts: mine.map((i) => experts[i]!), weights: mine.map((i) => weights[i]!) };
+    return { row, exponent, experts: mine.map((i) => experts[i]!), weights: mine.map((i) => weights[i]!) };
   }
 
   /** A random row like those that RMSNorm makes: normally distributed, scaled to unit mean square, times the norm's gain. */
@@ -78,6 +81,8 @@ export class ProbationRows {
     }
     const shares = Array.from({ length: count }, () => 0.1 + rng());
     const sum = shares.reduce((a, b) => a + b, 0);
-    return { row: encodeF16(x), experts: held.slice(0, count), weights: shares.map((share) => share / sum) };
+    const { rows: row, exponents } = halfRows(x, x.length);
+    const weights = shares.map((share) => share / sum);
+    return { row, exponent: exponents?.[0], experts: held.slice(0, count), weights };
   }
 }

@@ -1,5 +1,6 @@
-import { type AssignedRow, decodeF16, type Rng, type WorkItem, workItemOfRows } from '@shoal/model';
+import { type AssignedRow, readRows, type Rng, type WorkItem, workItemOfRows } from '@shoal/model';
 import { itemRows, type RowFormat } from '@shoal/protocol';
+import { LapError, rowsWithoutSum } from '../laps/lap.ts';
 import type { LapClient } from '../laps/lap-client.ts';
 import { PROBATION_ROWS } from './audit-share.ts';
 import type { Judge } from './judge.ts';
@@ -34,8 +35,11 @@ export async function runProbation(trust: PeerTrust, options: ProbationOptions):
     const rows = Array.from({ length: numRows }, () => options.rows.next(layer, held.get(layer)!, rng));
     const item = itemOf(layer, rows, trust.bounds.rowFormat);
     const answer = await laps.ask(item, { deadlineMs: PROBATION_LAP_DEADLINE_MS });
-    const verdicts = await judge.rows(item, decodeF16(answer.partial), trust.bounds);
-    for (const verdict of verdicts) {
+    const verdicts = await judge.rows(item, answer.partial, trust.bounds);
+    const withheld = new Set(rowsWithoutSum(answer.partial, item.rows.length / numRows));
+    for (const [row, verdict] of verdicts.entries()) {
+      if (verdict === 'wrong' && withheld.has(row))
+        throw new LapError('refused', 'the peer says that a row has no finite sum, but it has one', 'failed');
       if (verdict === 'wrong') {
         trust.wrong();
         return false;
@@ -53,5 +57,6 @@ export async function runProbation(trust: PeerTrust, options: ProbationOptions):
 function itemOf(layer: number, rows: readonly AssignedRow[], rowFormat: RowFormat): WorkItem {
   const item = workItemOfRows(layer, rows);
   if (rowFormat === 'f16') return item;
-  return { ...item, ...itemRows(rowFormat, decodeF16(item.rows), rows[0]!.row.length) };
+  const hiddenSize = rows[0]!.row.length;
+  return { ...item, ...itemRows(rowFormat, readRows(item, hiddenSize), hiddenSize) };
 }

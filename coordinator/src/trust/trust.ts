@@ -1,6 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import { createRng, type WorkItem } from '@shoal/model';
+import { createRng, type RowSource, type WorkItem } from '@shoal/model';
 import type { AdapterInfo, RowFormat } from '@shoal/protocol';
 import { setNewest } from '../base/newest.ts';
 import type { LapClient } from '../laps/lap-client.ts';
@@ -120,13 +120,13 @@ export class Trust {
     return false;
   }
 
-  /** Keeps one row of a dispatch for peers on probation. Shapes as in MoeCall, rows in f16. */
-  note(layer: number, rows: Uint16Array, numRows: number, topkIdx: Uint16Array, topkWeights: Float32Array): void {
-    this.#rows.note(layer, rows, numRows, topkIdx, topkWeights);
+  /** Keeps one of these rows of a dispatch for peers on probation. */
+  note(work: RowSource, rows: readonly number[]): void {
+    this.#rows.note(work, rows);
   }
 
-  /** Whether an answer (f16 bits) may be used. If it may, some of its rows are audited; an absurd one quarantines the peer. */
-  accepts(peer: TrustedPeer, item: WorkItem, partial: Uint16Array): boolean {
+  /** Whether an answer may be used. If it may, some of its rows are audited; an absurd one quarantines the peer. */
+  accepts(peer: TrustedPeer, item: WorkItem, partial: Float32Array): boolean {
     if (peer.trust.phase !== 'trusted') return false;
     if (this.#options.norms.absurdRow(item, partial) !== undefined) {
       peer.trust.wrong();

@@ -8,9 +8,10 @@ import {
   shardBytes,
   shardLayout,
 } from '@shoal/weights';
-import { KernelError, type ExpertBackend, type KernelErrorReason } from './backend.ts';
+import type { ExpertBackend, KernelErrorReason } from './backend.ts';
 import { ConformanceBench, require } from './testing/conformance-bench.ts';
 import { nmse } from './testing/numbers.ts';
+import { requireRefusal, requireSame } from './testing/requirements.ts';
 
 /**
  * What every ExpertBackend must do, as cases that need no test framework: a Node test runs them one by one, a browser page
@@ -112,6 +113,7 @@ function formatCases(quant: Quant): ConformanceCase[] {
       { ...tiny, hiddenSize: 8, moeIntermediateSize: 8 },
       checkManyRows,
     ),
+    testCase(`${quant}: rows beyond f16, with an exponent`, tiny, checkLargeRows),
     testCase(`${quant}: a row's result does not depend on the other rows`, tiny, checkIndependence),
     testCase(`${quant}: laps in flight together equal laps alone`, tiny, checkConcurrent),
     ...storageCases(quant),
@@ -147,7 +149,7 @@ export function kernelCase(quant: Quant): ConformanceCase {
     shape,
     async (backend, bench) => {
       const measured: string[] = [];
-      for (const check of [checkAccuracy, checkIndependence, checkConcurrent])
+      for (const check of [checkAccuracy, checkLargeRows, checkIndependence, checkConcurrent])
         measured.push(await check(backend, bench));
       return measured.join('; ');
     },
@@ -181,6 +183,20 @@ async function checkAccuracy(backend: ExpertBackend, bench: ConformanceBench): P
     worst = Math.max(worst, bench.compare(lap, (await backend.run(lap)).partial));
   }
   return `NMSE ${worst.toExponential(1)}`;
+}
+
+/** Rows of up to 1e5, which f16 holds with an exponent, among others; each on its own scale. */
+async function checkLargeRows(backend: ExpertBackend, bench: ConformanceBench): Promise<string> {
+  const experts = [0, 1, 2];
+  await bench.loadAll(4, experts);
+  const lap = { ...bench.lap(4, 5, experts), exponents: Uint8Array.of(0, 16, 0, 3, 17) };
+  const { partial } = await backend.run(lap);
+  const reference = bench.reference(lap);
+  const D = backend.shape.hiddenSize;
+  const errors = Array.from({ length: lap.numRows }, (_, row) =>
+    bench.compareWith(reference.subarray(row * D, (row + 1) * D), partial.subarray(row * D, (row + 1) * D)),
+  );
+  return `NMSE ${Math.max(...errors).toExponential(1)}`;
 }
 
 /** More than 65,535 rows, with gaps between those that have an expert, since `rowEnd` counts no more assignments than that. */
@@ -371,19 +387,4 @@ async function checkQuantisation(backend: ExpertBackend, bench: ConformanceBench
   const limit = MAX_QUANTISATION_NMSE[backend.shape.quant];
   require(error <= limit, `NMSE ${error.toExponential(2)} against the original weights exceeds ${limit}`);
   return `NMSE ${error.toExponential(1)} against the original weights`;
-}
-
-function requireSame(a: Float32Array, b: Float32Array, what: string): void {
-  require(a.length === b.length, `${what}: ${a.length} values against ${b.length}`);
-  for (let i = 0; i < a.length; i++) require(Object.is(a[i], b[i]), `${what} differs at ${i}: ${a[i]} and ${b[i]}`);
-}
-
-async function requireRefusal(reason: KernelErrorReason, attempt: () => Promise<unknown>): Promise<void> {
-  try {
-    await attempt();
-  } catch (error) {
-    if (error instanceof KernelError && error.reason === reason) return;
-    throw error;
-  }
-  throw new Error(`was accepted instead of being refused as ${reason}`);
 }

@@ -1,4 +1,4 @@
-import { activate, type ExpertActivation, type ExpertWeights, f16ToF32, rowRange, type WorkItem } from '@shoal/model';
+import { activate, type ExpertActivation, type ExpertWeights, readRow, rowRange, type WorkItem } from '@shoal/model';
 import { shardBytes, shardLayout, unpackExpert, type ExpertShape } from '@shoal/weights';
 import type { ExpertBackend, ExpertOutput } from './backend.ts';
 import { checkShard, checkWorkItem } from './check-work-item.ts';
@@ -60,7 +60,7 @@ class ReferenceBackend implements ExpertBackend {
     const experts = this.#layers.get(lap.layer);
     const x = new Float32Array(D);
     for (let row = 0; row < lap.numRows; row++) {
-      for (let d = 0; d < D; d++) x[d] = f16ToF32(lap.rows[row * D + d]!);
+      readRow(lap, row, x);
       const y = partial.subarray(row * D, (row + 1) * D);
       const [from, to] = rowRange(lap, row);
       for (let a = from; a < to; a++) {

@@ -1,24 +1,33 @@
 import { describe, expect, it } from 'vitest';
 import { checkpointOf } from './checkpoint.ts';
 import { parseModelConfig } from './config.ts';
+import type { ModelConfig } from './model-config.ts';
 import { CheckpointError } from './errors.ts';
 import { expertTensors, listDenseTensors, listTensorSpecs } from './tensors.ts';
 import { smallConfigJson } from './testing/small-model.ts';
 
-const config = parseModelConfig({ ...smallConfigJson, num_nextn_predict_layers: 1 });
-/** Layer 0 is dense, layers 1 and 2 (the MTP module's) have four experts. */
-const whole = new Map(
-  [
-    ...listDenseTensors(config),
-    ...[1, 2].flatMap((layer) =>
-      [0, 1, 2, 3].flatMap((expert) => listTensorSpecs(expertTensors(config, layer, expert))),
-    ),
-  ].map(({ name, shape }) => [name, shape]),
-);
+const alone = parseModelConfig({ ...smallConfigJson, num_nextn_predict_layers: 1 });
+/** The same as a part of a model that sees. */
+const withEyes = parseModelConfig({
+  model_type: 'kimi_k25',
+  architectures: ['KimiK25ForConditionalGeneration'],
+  text_config: { ...smallConfigJson, num_nextn_predict_layers: 1, model_type: 'deepseek_v3' },
+});
+
+/** All tensors. Layer 0 is dense, layers 1 and 2 (the MTP module's) have four experts. */
+const whole = (config: ModelConfig) =>
+  new Map(
+    [
+      ...listDenseTensors(config),
+      ...[1, 2].flatMap((layer) =>
+        [0, 1, 2, 3].flatMap((expert) => listTensorSpecs(expertTensors(config, layer, expert))),
+      ),
+    ].map(({ stored, shape }) => [stored.name, shape]),
+  );
 
 /** Checks a checkpoint that stores these shapes in BF16, with the changes. */
-function check(changes: Record<string, readonly number[] | undefined>): void {
-  const table = new Map(whole);
+function check(changes: Record<string, readonly number[] | undefined>, config = alone): ModelConfig {
+  const table = whole(config);
   for (const [name, shape] of Object.entries(changes)) {
     if (shape) table.set(name, shape);
     else table.delete(name);
@@ -30,7 +39,10 @@ function check(changes: Record<string, readonly number[] | undefined>): void {
     ]),
   );
   const nothing = (): Promise<void> => Promise.reject(new Error('a check reads no weights'));
-  checkpointOf('here', config, { tensors, listedIn: 'here.safetensors', read: nothing, close: nothing }).check();
+  const files = { tensors, listedIn: 'here.safetensors', read: nothing, close: nothing };
+  const checkpoint = checkpointOf('here', config, files);
+  checkpoint.check();
+  return checkpoint.config;
 }
 
 function refusal(changes: Record<string, readonly number[] | undefined>): CheckpointError {
@@ -52,6 +64,18 @@ describe('checkTensors', () => {
       'model.layers.2.shared_head.head.weight': [11, 10],
       'model.layers.1.self_attn.rotary_emb.inv_freq': [3],
     });
+  });
+
+  it('does so where all names of the text model have a prefix, its MTP module included', () => {
+    const { numNextnPredictLayers } = check(
+      {
+        'language_model.lm_head.weight': [11, 10],
+        'language_model.model.layers.2.embed_tokens.weight': [11, 10],
+        'vision_tower.patch_embed.weight': [1],
+      },
+      withEyes,
+    );
+    expect(numNextnPredictLayers).toBe(1);
   });
 
   it.each([

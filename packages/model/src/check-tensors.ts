@@ -15,12 +15,13 @@ export interface StoredTensors {
 /** Tensors that some checkpoints store although every implementation computes or shares them. */
 const REDUNDANT = [
   /\.rotary_emb\.inv_freq$/,
-  /^model\.layers\.\d+\.embed_tokens\.weight$/,
-  /^model\.layers\.\d+\.shared_head\.head\.weight$/,
+  /(^|\.)model\.layers\.\d+\.embed_tokens\.weight$/,
+  /(^|\.)model\.layers\.\d+\.shared_head\.head\.weight$/,
 ];
 
 /** Ranges of activations and of a quantised KV cache: neither is quantised here, and the weights don't depend on them. */
-const OF_ACTIVATIONS = /\.(input_scale|input_global_scale|input_zero_point|activation_scale|output_scale|[kqv]_scale)$/;
+const OF_ACTIVATIONS =
+  /\.(input_scale|input_global_scale|input_zero_point|activation_scale|output_scale|prob_scale|kv_scale|[kqv]_scale)$/;
 
 /**
  * Checks that a checkpoint holds every tensor of `specs` in the right type and shape, and no other: a bias that is
@@ -30,13 +31,11 @@ const OF_ACTIVATIONS = /\.(input_scale|input_global_scale|input_zero_point|activ
 export function checkTensors(config: ModelConfig, specs: readonly TensorSpec[], table: StoredTensors): void {
   const known = new Set<string>();
   for (const spec of specs) for (const name of table.namesOf(spec)) known.add(name);
-  const others = [
-    ...REDUNDANT,
-    ...(config.quantisation ? [OF_ACTIVATIONS] : []),
-    ...(familyOf(config.modelType).ignoredTensors ?? []),
-  ];
+  const family = familyOf(config.modelType);
+  const head = family.storedAt('lm_head.weight', config).name;
+  const others = [...REDUNDANT, ...(config.quantisation ? [OF_ACTIVATIONS] : []), ...(family.ignoredTensors ?? [])];
   for (const name of table.tensors) {
-    const tiedHead = name === 'lm_head.weight' && config.tieWordEmbeddings;
+    const tiedHead = name === head && config.tieWordEmbeddings;
     if (known.has(name) || tiedHead || others.some((pattern) => pattern.test(name))) continue;
     const detail = 'is not used by the model in config.json, so its effect would be lost: is this the right config?';
     throw new CheckpointError('unknown-tensor', table.dir, name, detail);

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import { allTensors, checkTensors } from './check-tensors.ts';
 import { CheckpointError } from './errors.ts';
+import { familyOf } from './families/index.ts';
 import type { Int4Rows } from './int4.ts';
 import { withoutMtp, type ModelConfig } from './model-config.ts';
 import type { Mxfp4Rows } from './mxfp4.ts';
-import { type Encoding, type Part, partError, type PartReader } from './quantised/encoding.ts';
+import { besideWeight, type Encoding, type Part, partError, type PartReader } from './quantised/encoding.ts';
 import { PlainModules } from './quantised/plain-modules.ts';
 import { resolveEncoding } from './quantised/resolve.ts';
 import { storedPlace, type StoredPlace } from './quantised/stored-matrix.ts';
@@ -12,7 +13,7 @@ import { partReader, StoredParts } from './quantised/stored-parts.ts';
 import { readModelConfig } from './read-model-config.ts';
 import { RowScratch } from './row-scratch.ts';
 import type { TensorInfo } from './safetensors.ts';
-import type { TensorSpec } from './tensors.ts';
+import { TensorSpec } from './tensors.ts';
 import { type OpenWeightFile, openWeightFiles, type WeightFiles } from './weight-files.ts';
 
 /**
@@ -76,7 +77,7 @@ export function checkpointOf(dir: string, config: ModelConfig, files: WeightFile
  * not part of the main model, so it may be absent altogether, but not in part.
  */
 function withMtpAsStored(config: ModelConfig, { tensors }: WeightFiles): ModelConfig {
-  const prefix = `model.layers.${config.numHiddenLayers}.`;
+  const { name: prefix } = familyOf(config.modelType).storedAt(`model.layers.${config.numHiddenLayers}.`, config);
   if (config.numNextnPredictLayers === 0 || [...tensors.keys()].some((name) => name.startsWith(prefix))) return config;
   return withoutMtp(config);
 }
@@ -101,9 +102,9 @@ export class SafetensorsCheckpoint implements Checkpoint {
     const { dir, tensors, config } = this;
     const plainModules = new PlainModules(config.quantisation?.plainModules ?? []);
     const namesOf = (spec: TensorSpec): string[] => {
-      const { encoding } = this.#find(spec);
-      const module = spec.stored.name.replace(/\.weight$/, '');
+      const { encoding, matrix } = this.#find(spec);
       const part = encoding.parts[0]!;
+      const module = matrix.name.replace(/\.weight$/, '');
       if (!encoding.isPlain && plainModules.has(module)) {
         throw partError(part, 'contradiction', `is quantised, but quantization_config says that ${module} is not`);
       }
@@ -178,9 +179,17 @@ export class SafetensorsCheckpoint implements Checkpoint {
 
   #find(spec: TensorSpec): StoredPlace & { encoding: Encoding } {
     const { config } = this;
-    const place = storedPlace(spec, config.nRoutedExperts);
+    const place = storedPlace(this.#isUnstacked(spec) ? unstacked(spec) : spec, config.nRoutedExperts);
     const finder = new StoredParts(this.#files, place.stack);
     return { ...place, encoding: resolveEncoding(place.matrix, config.quantisation, finder) };
+  }
+
+  /** Tools that quantise take stacks of experts apart, into linear layers with names as in other families. */
+  #isUnstacked(spec: TensorSpec): boolean {
+    if (spec.stored.index === undefined || !this.config.quantisation) return false;
+    const { name } = unstacked(spec).stored;
+    const stored = [name, `${name}_packed`, besideWeight(name, 'qweight')];
+    return stored.some((one) => this.#files.tensors.has(one));
   }
 
   #stored(name: string) {
@@ -188,6 +197,13 @@ export class SafetensorsCheckpoint implements Checkpoint {
     if (found) return found;
     throw new CheckpointError('missing-tensor', this.#files.listedIn, name, 'is not in the checkpoint');
   }
+}
+
+/** The tensor in a checkpoint that has a layer for each expert, and one for gate and up each: under its canonical last names. */
+function unstacked(spec: TensorSpec): TensorSpec {
+  const before = spec.stored.name.replace(/\.experts\..*$/, '');
+  const after = spec.name.replace(/^.*\.experts\./, '');
+  return new TensorSpec(spec.name, spec.shape, { name: `${before}.experts.${after}` });
 }
 
 /** Every `step`-th row of codes and of their scales. */

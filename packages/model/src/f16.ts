@@ -6,6 +6,9 @@
 const bits = new Uint32Array(1);
 const value = new Float32Array(bits.buffer);
 
+/** Bits of 65,520, halfway between the largest finite half and the next power of two: it rounds away, to ∞. */
+const F16_OVERFLOW = 0x477ff000;
+
 /** All 65,536 binary16 values as float32, so that decoding is a look-up. */
 const decoded = Float32Array.from({ length: 0x10000 }, (_, half) => decode(half));
 
@@ -34,8 +37,7 @@ function halfOf(b: number): number {
   const sign = (b >>> 16) & 0x8000;
   const magnitude = b & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7e00;
-  // 65,520 is halfway between the largest finite half and the next power of two: it rounds away, to ∞.
-  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  if (magnitude >= F16_OVERFLOW) return sign | 0x7c00;
   if (magnitude >= 0x38800000) {
     // Normal: re-bias the exponent, round 13 mantissa bits away; a carry runs into the exponent, as it should.
     const rounded = magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1);
@@ -51,6 +53,25 @@ function halfOf(b: number): number {
   return sign | (rest > half || (rest === half && units & 1) ? units + 1 : units);
 }
 
+/** The largest result of `f16Exponent`: 65,504 × 2^112 is close to the largest float32. */
+export const MAX_F16_EXPONENT = 112;
+
+/**
+ * The smallest exponent with which values × 2^−exponent are finite in f16: 0 if they are as they are. Undefined if a value is NaN
+ * or ∞, or would need a larger one than MAX_F16_EXPONENT.
+ */
+export function f16Exponent(values: Float32Array): number | undefined {
+  const valueBits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  let largest = 0;
+  for (let i = 0; i < valueBits.length; i++) {
+    const magnitude = valueBits[i]! & 0x7fffffff;
+    if (magnitude > largest) largest = magnitude;
+  }
+  if (largest < F16_OVERFLOW) return 0;
+  const exponent = (largest >>> 23) - (F16_OVERFLOW >>> 23) + Number((largest & 0x7fffff) >= (F16_OVERFLOW & 0x7fffff));
+  return exponent <= MAX_F16_EXPONENT ? exponent : undefined;
+}
+
 /** Encodes `source` into `target` (or a new array) of the same length. */
 export function encodeF16<T extends ArrayBufferLike = ArrayBuffer>(
   source: Float32Array,
@@ -63,7 +84,7 @@ export function encodeF16<T extends ArrayBufferLike = ArrayBuffer>(
 }
 
 /** Decodes `source` into `target` (or a new array) of the same length. */
-export function decodeF16(source: Uint16Array, target = new Float32Array(source.length)): Float32Array {
+export function decodeF16(source: Uint16Array, target: Float32Array = new Float32Array(source.length)): Float32Array {
   for (let i = 0; i < source.length; i++) target[i] = decoded[source[i]!]!;
   return target;
 }

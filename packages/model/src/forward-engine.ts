@@ -1,6 +1,7 @@
 import type { ExpertDispatch } from './dispatch.ts';
 import { forward, type ForwardResult, type ForwardRow, type Model } from './forward.ts';
 import { KvCache } from './kv-cache.ts';
+import type { KvPaging } from './kv-paging.ts';
 import type { ForwardObserver } from './layer.ts';
 import type { ModelConfig } from './model-config.ts';
 import { forwardMtp, type MtpRow, NO_MTP } from './mtp.ts';
@@ -22,15 +23,25 @@ export interface KvPageBudget {
   /** Positions of a page. */
   pagePositions: number;
   bytesPerPage: number;
+  /** Which layers a page holds; all of them by default. */
+  paging?: KvPaging;
 }
 
-/** The pages of a sequence, by number and in order, as its lender gives them out. */
-export interface SequencePages {
+/** One page table of a sequence: the pages of its positions in order, but for those that its windows have passed. */
+export interface PageTable {
+  /** Index of the first page that is held: position p lies in `pages[⌊p / pagePositions⌋ − first]`. */
+  readonly first: number;
   readonly pages: readonly number[];
+}
+
+/** The pages of a sequence, by number, as its lender gives them out. */
+export interface SequencePages {
+  /** As `KvPaging` numbers them. */
+  readonly tables: readonly PageTable[];
   /** Positions held. */
   readonly length: number;
   append(count: number): void;
-  /** Takes pages for `length` positions, without counting those as held. */
+  /** Takes pages of the full tables for `length` positions, without counting those as held. */
   reach(length: number): void;
   truncate(length: number): void;
   close(): void;
@@ -50,7 +61,7 @@ export type EngineMtpRow = MtpRow<SequenceCache>;
 export interface ForwardEngine {
   readonly name: 'reference' | 'wasm';
   readonly config: ModelConfig;
-  /** Bytes of KV cache for one more position of one sequence. */
+  /** Bytes of KV cache of one position of one sequence, in all layers; windows give theirs back. */
   readonly kvBytesPerToken: number;
   /** The same for the MTP module's own KV cache; 0 without such a module. */
   readonly mtpKvBytesPerToken: number;

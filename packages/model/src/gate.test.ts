@@ -171,3 +171,17 @@ describe('softmax gates', () => {
     expect([topkIdx[0], topkWeights[0], topkWeights[1]]).toEqual([1, 1, 0]);
   });
 });
+
+describe('a gate that scales inputs', () => {
+  it('chooses by logits, where sigmoids of large ones are equal in float32', () => {
+    const llama4 = { ...noauxTc, hasBias: false, scalesInput: true, nGroup: 1, topkGroup: 1, normTopkProb: false };
+    const choice = selectExperts(
+      { nRoutedExperts: 3, numExpertsPerTok: 1, gate: llama4 },
+      Float32Array.of(20, 25, 22),
+      null,
+      1,
+    );
+    expect([...choice.topkIdx]).toEqual([1]);
+    expect([...choice.topkWeights]).toEqual([1]);
+  });
+});

@@ -22,19 +22,21 @@ export {
 } from './expert.ts';
 export { type ExpertLimit, expertLimit, type ExpertNorms, expertNorms } from './expert-limit.ts';
 export type { Int4Rows } from './int4.ts';
-export { decodeF16, encodeF16, f16ToF32, f32ToF16 } from './f16.ts';
+export { decodeF16, encodeF16, f16Exponent, f16ToF32, f32ToF16, MAX_F16_EXPONENT } from './f16.ts';
 export {
   createReferenceEngine,
   type EngineMtpRow,
   type EngineRow,
   type ForwardEngine,
   type KvPageBudget,
+  type PageTable,
   type SequenceCache,
   type SequencePages,
 } from './forward-engine.ts';
 export { checkTokens, forward, type ForwardResult, type HeadRow, masksAfterLayers, type Model } from './forward.ts';
 export { selectExperts } from './gate.ts';
 export { queryTemperature } from './gqa.ts';
+export { keptPositions, type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
 export { checkTruncate, KvCache, kvWidth, plainMhaWidth } from './kv-cache.ts';
 export { claimPositions, type ForwardObserver, type ForwardSegment, moeCall } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
@@ -88,8 +90,12 @@ export { type TemplateTraits } from './template-traits.ts';
 export { loadDenseWeights, loadExpert, type TensorReader } from './weights.ts';
 export {
   copyWorkItem,
+  halfRows,
   type Int8Rows,
   pickAssignments,
+  readRow,
+  readRows,
+  type RowOutliers,
   rowRange,
   type RowSource,
   rowStart,

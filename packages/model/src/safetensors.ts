@@ -1,5 +1,6 @@
 import { CheckpointError, type CheckpointErrorReason } from './errors.ts';
 import { f16ToF32 } from './f16.ts';
+import { e8m0Of } from './mxfp4.ts';
 import { e4m3Values } from './quantised/fp8-codes.ts';
 
 /** Bytes of one element, for the element types of the format that take whole bytes. */
@@ -25,10 +26,6 @@ export type TensorDtype = keyof typeof dtypeBytes;
 
 /** The types in which weights are numbers as they are; each converts to float32 without loss. */
 export const floatDtypes: readonly TensorDtype[] = ['BF16', 'F16', 'F32'];
-
-/** F8_E8M0 is a power of two (OCP Microscaling Formats 1.0, §5.4.1). */
-const E8M0_BIAS = 127;
-const E8M0_NAN = 255;
 
 /** The safetensors format's own limit on its JSON header. */
 export const MAX_HEADER_BYTES = 100_000_000;
@@ -202,7 +199,7 @@ export function toFloat32(
     return out;
   }
   if (dtype === 'F8_E8M0') {
-    for (let i = 0; i < length; i++) out[i] = raw[i] === E8M0_NAN ? Number.NaN : 2 ** (raw[i]! - E8M0_BIAS);
+    for (let i = 0; i < length; i++) out[i] = e8m0Of(raw[i]!);
     return out;
   }
   const halves =

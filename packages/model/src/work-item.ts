@@ -1,3 +1,5 @@
+import { decodeF16, encodeF16, f16Exponent } from './f16.ts';
+
 /** Rows with their assignments: a (row, expert) each, with the gate's weight. */
 export interface RowWork {
   numRows: number;
@@ -11,17 +13,29 @@ export interface RowWork {
 
 /** Rows as int8 with one scale for each block of a row (`@shoal/protocol`). */
 export interface Int8Rows {
-  /** [numRows, hiddenSize] */
+  /** [numRows, hiddenSize]; 0 where an outlier is. */
   codes: Int8Array;
   /** [numRows, blocks of a row] */
   scales: Uint8Array;
+  /** [numRows]: each row's outliers; undefined for a row, or all, without any. */
+  outliers?: readonly (RowOutliers | undefined)[] | undefined;
+}
+
+/** Values of a row that are so much larger than the rest of their block that they would take its precision. */
+export interface RowOutliers {
+  /** Their columns, ascending. */
+  at: Uint16Array;
+  /** f16 bits */
+  halves: Uint16Array;
 }
 
 /** The rows of one MoE layer with their assignments: what a lap asks of one peer. */
 export interface WorkItem extends RowWork {
   layer: number;
-  /** f16 bits, [numRows, hiddenSize] */
+  /** f16 bits, [numRows, hiddenSize]. A row's values are these × 2^exponent (`readRow`). */
   rows: Uint16Array;
+  /** [numRows], of rows beyond f16's range; 0 for others, and undefined if there is none (`halfRows`). */
+  exponents?: Uint8Array | undefined;
   /** What `rows` was decoded from, where rows travel as int8; so that a frame need not round them again. */
   int8?: Int8Rows | undefined;
   rowEnd: Uint16Array;
@@ -50,10 +64,51 @@ export function uniformWorkItem(fields: Omit<WorkItem, 'rowEnd'>): WorkItem {
   return { ...fields, rowEnd: Uint16Array.from(uniformRowEnd(numRows, experts.length / numRows)) };
 }
 
+/**
+ * Rows [numRows, hiddenSize] as f16 with an exponent for each row that exceeds it. A row with NaN, ∞ or more than f16 reaches
+ * with the largest exponent becomes NaN and ∞.
+ */
+export function halfRows(values: Float32Array, hiddenSize: number): Pick<WorkItem, 'rows' | 'exponents'> {
+  const rows = new Uint16Array(values.length);
+  let exponents: Uint8Array | undefined;
+  for (let first = 0; first < values.length; first += hiddenSize) {
+    const row = values.subarray(first, first + hiddenSize);
+    const exponent = f16Exponent(row) ?? 0;
+    const scaled = exponent === 0 ? row : row.map((value) => value * 2 ** -exponent);
+    encodeF16(scaled, rows.subarray(first, first + hiddenSize));
+    if (exponent === 0) continue;
+    exponents ??= new Uint8Array(values.length / hiddenSize);
+    exponents[first / hiddenSize] = exponent;
+  }
+  return { rows, ...(exponents && { exponents }) };
+}
+
+/** Writes the values of one row to `target`, [hiddenSize]. */
+export function readRow(
+  { rows, exponents }: Pick<WorkItem, 'rows' | 'exponents'>,
+  row: number,
+  target: Float32Array,
+): void {
+  const D = target.length;
+  decodeF16(rows.subarray(row * D, (row + 1) * D), target);
+  const exponent = exponents?.[row] ?? 0;
+  if (exponent !== 0) for (let d = 0; d < D; d++) target[d] = target[d]! * 2 ** exponent;
+}
+
+/** The values of all rows, [numRows, hiddenSize]. */
+export function readRows(item: Pick<WorkItem, 'rows' | 'exponents'>, hiddenSize: number): Float32Array {
+  const values = new Float32Array(item.rows.length);
+  for (let first = 0; first < values.length; first += hiddenSize)
+    readRow(item, first / hiddenSize, values.subarray(first, first + hiddenSize));
+  return values;
+}
+
 /** One row and its assignments. */
 export interface AssignedRow {
   /** f16 bits, [hiddenSize] */
   row: Uint16Array;
+  /** 0 by default. */
+  exponent?: number | undefined;
   experts: ArrayLike<number>;
   weights: ArrayLike<number>;
 }
@@ -71,11 +126,12 @@ export function workItemOfRows(layer: number, assigned: readonly AssignedRow[]):
     experts.set(each.experts, rowStart(item, i));
     weights.set(each.weights, rowStart(item, i));
   }
-  return item;
+  if (!assigned.some(({ exponent }) => exponent)) return item;
+  return { ...item, exponents: Uint8Array.from(assigned, ({ exponent = 0 }) => exponent) };
 }
 
 /** What work items are picked from: an item, or a whole call, which may have more assignments than `rowEnd` of an item counts. */
-export type RowSource = RowWork & Pick<WorkItem, 'layer' | 'rows' | 'int8'>;
+export type RowSource = RowWork & Pick<WorkItem, 'layer' | 'rows' | 'exponents' | 'int8'>;
 
 /** Rows [firstRow, endRow) as an item of their own; all but `rowEnd` are views. */
 export function sliceRows(item: WorkItem, firstRow: number, endRow = firstRow + 1): WorkItem {
@@ -83,7 +139,11 @@ export function sliceRows(item: WorkItem, firstRow: number, endRow = firstRow + 
   return {
     layer: item.layer,
     numRows: endRow - firstRow,
-    ...mapRows(item, (values, width) => values.subarray(firstRow * width, endRow * width) as typeof values),
+    ...mapRows(
+      item,
+      (values, width) => values.subarray(firstRow * width, endRow * width) as typeof values,
+      (outliers) => outliers.slice(firstRow, endRow),
+    ),
     rowEnd: item.rowEnd.subarray(firstRow, endRow).map((end) => end - from),
     experts: item.experts.subarray(from, to),
     weights: item.weights.subarray(from, to),
@@ -109,7 +169,11 @@ export function pickAssignments(work: RowSource, assignments: readonly number[])
   const item = {
     layer: work.layer,
     numRows: picked.length,
-    ...mapRows(work, (values, width) => (picked.length === work.numRows ? values : gather(values, width, picked))),
+    ...mapRows(
+      work,
+      (values, width) => (picked.length === work.numRows ? values : gather(values, width, picked)),
+      (outliers) => picked.map((of) => outliers[of]),
+    ),
     rowEnd: Uint16Array.from(ends),
     experts: Uint16Array.from(assignments, (a) => work.experts[a]!),
     weights: Float32Array.from(assignments, (a) => work.weights[a]!),
@@ -118,11 +182,12 @@ export function pickAssignments(work: RowSource, assignments: readonly number[])
 }
 
 /** A copy that shares no buffer with the item, to be kept or sent to a thread and computed there: without `int8`. */
-export function copyWorkItem({ layer, numRows, rows, rowEnd, experts, weights }: WorkItem): WorkItem {
+export function copyWorkItem({ layer, numRows, rows, exponents, rowEnd, experts, weights }: WorkItem): WorkItem {
   return {
     layer,
     numRows,
     rows: rows.slice(),
+    ...(exponents && { exponents: exponents.slice() }),
     rowEnd: rowEnd.slice(),
     experts: experts.slice(),
     weights: weights.slice(),
@@ -131,13 +196,19 @@ export function copyWorkItem({ layer, numRows, rows, rowEnd, experts, weights }:
 
 type RowValues = Uint16Array | Int8Array | Uint8Array;
 
-/** The item's rows in each form that it has, mapped by `map`, which gets the number of values of a row. */
+/** The item's rows in each form that it has, mapped by `map`, which gets the number of values of a row, and `mapOutliers`. */
 function mapRows(
-  { rows, int8, numRows }: Pick<WorkItem, 'rows' | 'int8' | 'numRows'>,
+  { rows, exponents, int8, numRows }: Pick<WorkItem, 'rows' | 'exponents' | 'int8' | 'numRows'>,
   map: <Values extends RowValues>(values: Values, width: number) => Values,
-): Pick<WorkItem, 'rows' | 'int8'> {
+  mapOutliers: (outliers: NonNullable<Int8Rows['outliers']>) => Int8Rows['outliers'],
+): Pick<WorkItem, 'rows' | 'exponents' | 'int8'> {
   const mapped = <Values extends RowValues>(values: Values): Values => map(values, values.length / numRows);
-  return { rows: mapped(rows), ...(int8 && { int8: { codes: mapped(int8.codes), scales: mapped(int8.scales) } }) };
+  const outliers = int8?.outliers && mapOutliers(int8.outliers);
+  return {
+    rows: mapped(rows),
+    ...(exponents && { exponents: mapped(exponents) }),
+    ...(int8 && { int8: { codes: mapped(int8.codes), scales: mapped(int8.scales), ...(outliers && { outliers }) } }),
+  };
 }
 
 /** The picked rows, `width` values each, one after the other. */

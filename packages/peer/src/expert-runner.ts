@@ -2,8 +2,8 @@ import { KernelError, type ExpertBackend, type TakeSums } from '@shoal/kernels';
 import {
   decodeCancel,
   decodeDispatch,
+  encodeCombine,
   encodeRefuse,
-  encodeSums,
   FrameError,
   isOlderEpoch,
   peekFrame,
@@ -248,10 +248,10 @@ export class ExpertRunner {
       this.counters.cancelled++;
       return;
     }
-    const fields = { lapId, numRows, hiddenSize, rowFormat, queueUs, computeUs };
+    const combine = { lapId, numRows, hiddenSize, rowFormat, queueUs, computeUs, partial: sums };
     let frame: Uint8Array<ArrayBuffer>;
     try {
-      frame = encodeSums(fields, sums, (bytes) => this.#frames.take(bytes));
+      frame = encodeCombine(combine, (bytes) => this.#frames.take(bytes));
     } catch (error) {
       return this.#refuse(link, lapId, refusalOf(error));
     }

@@ -18,10 +18,14 @@ describe('frame fixtures', () => {
       dispatchLayouts.int8,
       combineLayouts.f16,
       combineLayouts.int8,
+      dispatchLayouts.largeF16,
+      dispatchLayouts.largeInt8,
+      combineLayouts.largeF16,
+      combineLayouts.largeInt8,
       refuseLayout,
       cancelLayout,
     ];
-    expect(layouts.map((layout) => layout.headerBytes)).toEqual([12, 12, 8, 8, 5, 4]);
+    expect(layouts.map((layout) => layout.headerBytes)).toEqual([12, 12, 8, 8, 12, 15, 8, 11, 5, 4]);
   });
 
   it.each([
@@ -43,7 +47,14 @@ describe('frame fixtures', () => {
         rowEnd: Uint16Array.from(uniformRowEnd(numRows, pairs / numRows)),
         experts: new Uint16Array(pairs).fill(255),
       });
-      const answer = { lapId: 1, numRows, hiddenSize, queueUs: 1, computeUs: 1e6, partial: rows };
+      const answer = {
+        lapId: 1,
+        numRows,
+        hiddenSize,
+        queueUs: 1,
+        computeUs: 1e6,
+        partial: new Float32Array(rows.length),
+      };
       expect([dispatch.byteLength, encodeCombine(answer).byteLength]).toEqual([out, back]);
     },
   );

@@ -1,10 +1,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeF16 } from '@shoal/model';
+import { readRows } from '@shoal/model';
 import { type FixtureName, fixtureBytes, fixtures } from './testing/fixtures.ts';
+import { append, decoders, type Edit, f32, hostile, kind, outcome, u16 } from './testing/hostile.ts';
 import {
-  FrameError,
-  decodeCancel,
   decodeCombine,
   decodeDispatch,
   decodeRefuse,
@@ -12,10 +11,10 @@ import {
   encodeDispatch,
   encodeRefuse,
   isOlderEpoch,
+  itemRows,
   MAX_LAP_ID,
-  peekFrame,
   ROW_FORMATS,
-  roundRows,
+  roundedRows,
   type DispatchFrame,
   type FrameErrorReason,
   type LapRefusal,
@@ -23,59 +22,14 @@ import {
 import { lapRefusals } from './frames/refuse.ts';
 import { MAX_ASSIGNMENTS_PER_LAP, MAX_FRAME_BYTES, MAX_ROWS_PER_LAP } from './limits.ts';
 
-const decoders: Record<string, (bytes: Uint8Array) => unknown> = {
-  peek: peekFrame,
-  dispatch: (bytes) => decodeDispatch(bytes, { hiddenSize: 3 }),
-  'dispatch-int8': (bytes) => decodeDispatch(bytes, { hiddenSize: 3 }),
-  'dispatch-wide': (bytes) => decodeDispatch(bytes, { hiddenSize: 2 }),
-  combine: (bytes) => decodeCombine(bytes, { hiddenSize: 3, numRows: 1 }),
-  'combine-int8': (bytes) => decodeCombine(bytes, { hiddenSize: 3, numRows: 1, rowFormat: 'int8' }),
-  refuse: decodeRefuse,
-  cancel: decodeCancel,
-};
-
-/** The reason of the FrameError; anything else that is thrown fails the test, and nothing thrown is `decoded`. */
-function outcome(run: () => unknown): FrameErrorReason | 'decoded' {
-  try {
-    run();
-    return 'decoded';
-  } catch (error) {
-    if (error instanceof FrameError) return error.reason;
-    throw error;
-  }
-}
-
-type Edit = (bytes: Uint8Array, view: DataView) => Uint8Array | void;
-
-/** A fixture's bytes after an edit, decoded. */
-function hostile(name: keyof typeof fixtures, edit: Edit): FrameErrorReason | 'decoded' {
-  const bytes = fixtureBytes(fixtures[name]);
-  const edited = edit(bytes, new DataView(bytes.buffer)) ?? bytes;
-  return outcome(() => decoders[name]!(edited));
-}
-
-const u16 =
-  (at: number, value: number): Edit =>
-  (_, view) =>
-    view.setUint16(at, value, true);
-/** The frame's first byte. */
-const kind =
-  (value: number): Edit =>
-  (bytes) =>
-    void (bytes[0] = value);
-const f32 =
-  (at: number, value: number): Edit =>
-  (_, view) =>
-    view.setFloat32(at, value, true);
-const append: Edit = (bytes) => Uint8Array.of(...bytes, 0);
-
 describe('a hostile dispatch', () => {
   it.each<[string, FrameErrorReason, Edit]>([
     ['version 0', 'bad-version', kind(0x00)],
     ['version 1, whose frames begin with SH', 'bad-version', u16(0, 0x4853)],
-    ['version 3', 'bad-version', kind(0x30)],
-    ['the type of a combine', 'bad-type', kind(0x21)],
-    ['the type of a cancel', 'bad-type', kind(0x23)],
+    ['version 2', 'bad-version', kind(0x20)],
+    ['version 4', 'bad-version', kind(0x80)],
+    ['the type of a combine', 'bad-type', kind(0x61)],
+    ['the type of a cancel', 'bad-type', kind(0x63)],
     ['no rows', 'bad-count', u16(8, 0)],
     ['more rows than a lap may have', 'bad-count', u16(8, MAX_ROWS_PER_LAP + 1)],
     ['as many rows as fit the field', 'bad-count', u16(8, 0xffff)],
@@ -85,8 +39,9 @@ describe('a hostile dispatch', () => {
     ['more assignments than a lap may have', 'bad-count', u16(10, MAX_ASSIGNMENTS_PER_LAP + 1)],
     ['assignments that are not there', 'truncated', u16(10, 4)],
     ['fewer assignments than there are', 'oversized', u16(10, 2)],
-    ['the format of rows that these are not', 'oversized', kind(0x24)],
-    ['the width of experts that these have not', 'truncated', kind(0x28)],
+    ['the format of rows that these are not', 'oversized', kind(0x64)],
+    ['the width of experts that these have not', 'truncated', kind(0x68)],
+    ['exponents that are not there', 'truncated', kind(0x70)],
     ['a row that is NaN', 'not-finite', u16(12, 0x7e00)],
     ['a row that is ∞', 'not-finite', u16(12, 0x7c00)],
     ['a row that is −∞', 'not-finite', u16(22, 0xfc00)],
@@ -124,7 +79,7 @@ describe('a hostile dispatch', () => {
 
 describe('a hostile dispatch with experts in two bytes', () => {
   it.each<[string, FrameErrorReason, Edit]>([
-    ['the width of experts that these have not', 'oversized', kind(0x20)],
+    ['the width of experts that these have not', 'oversized', kind(0x60)],
     ['assignments that are not there', 'truncated', u16(10, 3)],
     ['half an expert', 'truncated', (bytes) => bytes.slice(0, -1)],
     ['a byte behind it', 'oversized', append],
@@ -138,12 +93,13 @@ describe('a hostile combine', () => {
     ['a row more than the lap', 'oversized', (bytes) => Uint8Array.of(...bytes, ...bytes.slice(8))],
     ['no rows', 'truncated', (bytes) => bytes.slice(0, 8)],
     ['a hidden size less', 'truncated', (bytes) => bytes.slice(0, -2)],
-    ['a format that the lap did not ask for', 'mismatch', kind(0x25)],
-    ['a format that combines have not', 'bad-code', kind(0x29)],
+    ['a format that the lap did not ask for', 'mismatch', kind(0x65)],
+    ['a format that combines have not', 'bad-code', kind(0x69)],
     ['a sum that is NaN', 'not-finite', u16(10, 0x7fff)],
     ['a sum that is ∞', 'not-finite', u16(12, 0x7c00)],
-    ['the type of a dispatch', 'bad-type', kind(0x20)],
+    ['the type of a dispatch', 'bad-type', kind(0x60)],
     ['version 1', 'bad-version', kind(0x11)],
+    ['exponents that are not there', 'truncated', kind(0x71)],
     ['a byte behind it', 'oversized', append],
   ])('with %s is %s', (_, reason, edit) => {
     expect(hostile('combine', edit)).toBe(reason);
@@ -152,7 +108,7 @@ describe('a hostile combine', () => {
 
 describe('a hostile dispatch in int8', () => {
   it.each<[string, FrameErrorReason, Edit]>([
-    ['the format of rows that these are not', 'truncated', kind(0x20)],
+    ['the format of rows that these are not', 'truncated', kind(0x60)],
     ['rows that are not there', 'truncated', u16(8, 4)],
     ['fewer rows than there are', 'oversized', u16(8, 1)],
     ['assignments that are not there', 'truncated', u16(10, 4)],
@@ -170,7 +126,7 @@ describe('a hostile dispatch in int8', () => {
 
 describe('a hostile combine in int8', () => {
   it.each<[string, FrameErrorReason, Edit]>([
-    ['a format that the lap did not ask for', 'mismatch', kind(0x21)],
+    ['a format that the lap did not ask for', 'mismatch', kind(0x61)],
     ['a row more than the lap', 'oversized', (bytes) => Uint8Array.of(...bytes, ...bytes.slice(8))],
     ['the code -128', 'bad-code', (bytes) => void (bytes[9] = 0x80)],
     ['a scale of ∞', 'not-finite', (bytes) => void (bytes[11] = 0xf8)],
@@ -185,7 +141,7 @@ describe('a hostile refuse', () => {
   it.each<[string, FrameErrorReason, Edit]>([
     ['code 0', 'bad-code', (bytes) => void (bytes[4] = 0)],
     ['an unknown code', 'bad-code', (bytes) => void (bytes[4] = 99)],
-    ['a format', 'bad-code', kind(0x26)],
+    ['a format', 'bad-code', kind(0x66)],
     ['a byte behind it', 'oversized', append],
   ])('with %s is %s', (_, reason, edit) => {
     expect(hostile('refuse', edit)).toBe(reason);
@@ -194,7 +150,7 @@ describe('a hostile refuse', () => {
 
 describe('a hostile cancel', () => {
   it.each<[string, FrameErrorReason, Edit]>([
-    ['a format', 'bad-code', kind(0x2f)],
+    ['a format', 'bad-code', kind(0x6f)],
     ['a byte behind it', 'oversized', append],
   ])('with %s is %s', (_, reason, edit) => {
     expect(hostile('cancel', edit)).toBe(reason);
@@ -261,19 +217,16 @@ describe('honest frames', () => {
       fc.property(arbitraryDispatch, (frame) => {
         const { lapId, numRows, hiddenSize, rowFormat } = frame;
         const decoded = decodeDispatch(encodeDispatch(frame), { hiddenSize });
-        const partial = roundRows(rowFormat, decodeF16(frame.rows), hiddenSize);
-        expect(decoded).toEqual({ ...frame, rows: rowFormat === 'f16' ? frame.rows : partial });
-        const combine = {
-          lapId,
-          numRows,
-          hiddenSize,
-          rowFormat,
-          queueUs: frame.epoch % 8192,
-          computeUs: 0,
-          partial: frame.rows,
-        };
+        const values = readRows(frame, hiddenSize);
+        const { int8: _, ...rounded } = itemRows(rowFormat, values, hiddenSize);
+        const { rows: __, exponents: ___, ...rest } = frame;
+        // What fits f16 is sent without the exponent that it was given.
+        expect(decoded).toEqual({ ...rest, ...(rowFormat === 'f16' ? rowsOf(frame) : rounded) });
+        const times = { queueUs: frame.epoch % 8192, computeUs: 0 };
+        const combine = { lapId, numRows, hiddenSize, rowFormat, ...times, partial: values };
         const expected = { numRows, hiddenSize, rowFormat };
-        expect(decodeCombine(encodeCombine(combine), expected)).toEqual({ ...combine, partial: decoded.rows });
+        const partial = roundedRows(rowFormat, values, hiddenSize);
+        expect(decodeCombine(encodeCombine(combine), expected)).toEqual({ ...combine, partial });
       }),
     );
   });
@@ -297,7 +250,7 @@ describe('encoders', () => {
 
 describe('times in a combine', () => {
   const sent = (us: number) => {
-    const frame = { lapId: 1, numRows: 1, hiddenSize: 1, queueUs: us, computeUs: 0, partial: Uint16Array.of(0) };
+    const frame = { lapId: 1, numRows: 1, hiddenSize: 1, queueUs: us, computeUs: 0, partial: Float32Array.of(0) };
     return decodeCombine(encodeCombine(frame), { numRows: 1, hiddenSize: 1 }).queueUs;
   };
 
@@ -360,6 +313,11 @@ describe('encoders refuse what a decoder would', () => {
   });
 });
 
+const rowsOf = ({ rows, exponents }: DispatchFrame) => ({
+  rows,
+  ...(exponents?.some((exponent) => exponent > 0) && { exponents }),
+});
+
 function someDispatch(): DispatchFrame {
   return decodeDispatch(fixtureBytes(fixtures.dispatch), { hiddenSize: 3 });
 }
@@ -380,6 +338,7 @@ const arbitraryDispatch: fc.Arbitrary<DispatchFrame> = fc
       hiddenSize: fc.constant(hiddenSize),
       rowFormat: fc.constantFrom(...ROW_FORMATS),
       rows: arrayOf(finiteF16, numRows * hiddenSize).map((values) => Uint16Array.from(values)),
+      exponents: arrayOf(fc.constantFrom(0, 0, 1, 20, 112), numRows).map((values) => Uint8Array.from(values)),
       weights: arrayOf(finiteF32, numAssignments).map((values) => Float32Array.from(values)),
       experts: fc
         .constantFrom(0xff, 0xffff)

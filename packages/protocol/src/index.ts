@@ -2,16 +2,15 @@ export type { Command, CommandReply, ConsoleEvent, ConsoleRole, ConsoleSnapshot,
 export type { PeerState, PeerView, PlacementView, RequestView, WaitView } from './console.ts';
 export { commandSchema } from './console.ts';
 export { type ControlMessage, parseControl } from './control.ts';
-export { combineLayouts, decodeCombine, encodeCombine, encodeSums, type CombineFrame } from './frames/combine.ts';
+export { combineLayouts, decodeCombine, encodeCombine, notFiniteRows, type CombineFrame } from './frames/combine.ts';
 export { decodeCancel, encodeCancel } from './frames/cancel.ts';
 export { decodeDispatch, dispatchLayouts, encodeDispatch, isOlderEpoch } from './frames/dispatch.ts';
 export type { DispatchFrame } from './frames/dispatch.ts';
 export { FrameError, type FrameErrorReason } from './frames/error.ts';
-export { firstNotFiniteF16 } from './frames/finite.ts';
 export { BLOCK as ROW_BLOCK, peekFrame } from './frames/layout.ts';
 export { decodeRefuse, encodeRefuse, type LapRefusal } from './frames/refuse.ts';
-export { itemRows, ROW_FORMATS, roundRows, rowScale, rowScaleByte, SMALLEST_ROW_SCALE } from './frames/row-format.ts';
-export type { RowFormat } from './frames/row-format.ts';
+export { itemRows, largestStep, ROW_FORMATS, roundedRows } from './frames/row-format.ts';
+export type { EncodedRows, RowFormat } from './frames/row-format.ts';
 export { MAX_LAP_ID } from './frames/types.ts';
 // Frames carry f16, and a peer may import this package but not the model's.
 export { decodeF16, encodeF16 } from '@shoal/model';

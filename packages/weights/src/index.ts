@@ -1,3 +1,4 @@
+export { chooseFormats, type Formats, QUANT_CHOICES, type WantedFormats } from './choose-formats.ts';
 export { DENSE_FILE, denseFile, readDenseHeader } from './dense/header.ts';
 export {
   alignUp,

@@ -1,4 +1,5 @@
-import { encodeF16, type MoeCall, type SwigluWeights, type WorkItem } from '@shoal/model';
+import { type MoeCall, type SwigluWeights, type WorkItem } from '@shoal/model';
+import { roundedRows } from '@shoal/protocol';
 import { SampleWindow } from '../../base/sample-window.ts';
 import { type LapAnswer } from '../lap.ts';
 import type { AskOptions, LapClient } from '../lap-client.ts';
@@ -69,7 +70,7 @@ export class FakePeer implements LapPeer {
     await this.delay;
     if (this.failure) throw this.failure;
     return {
-      partial: encodeF16(await onesWork().compute(item)),
+      partial: roundedRows('f16', await onesWork().compute(item), HIDDEN),
       timing: { lapMs: 9, queueMs: 2, computeMs: 3 },
     };
   }

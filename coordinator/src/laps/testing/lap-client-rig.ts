@@ -62,7 +62,7 @@ export const someItem = (numRows = 2): WorkItem =>
 
 export function combine(lapId: number, more: { numRows?: number; computeUs?: number; queueUs?: number } = {}) {
   const { numRows = 2, computeUs = 2_000, queueUs = 1_000 } = more;
-  const partial = new Uint16Array(numRows * HIDDEN).fill(0x3c00);
+  const partial = new Float32Array(numRows * HIDDEN).fill(1);
   return encodeCombine({ lapId, numRows, hiddenSize: HIDDEN, queueUs, computeUs, partial });
 }
 

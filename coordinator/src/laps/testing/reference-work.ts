@@ -1,4 +1,4 @@
-import { decodeF16, type ExpertWeights, LocalExperts, rowRange, type SwigluWeights, type WorkItem } from '@shoal/model';
+import { type ExpertWeights, LocalExperts, readRows, rowRange, type SwigluWeights, type WorkItem } from '@shoal/model';
 import type { LocalCompute, ComputeMeter } from '../../local-experts/local-compute.ts';
 
 export interface ReferenceWorkOptions {
@@ -31,7 +31,7 @@ export class ReferenceWork implements LocalCompute {
    */
   async compute(item: WorkItem, meter?: ComputeMeter): Promise<Float32Array> {
     const D = this.#hiddenSize;
-    const rows = decodeF16(item.rows);
+    const rows = readRows(item, D);
     const rowOf = Array.from({ length: item.numRows }, (_, row) => {
       const [from, to] = rowRange(item, row);
       return Array.from({ length: to - from }, () => row);

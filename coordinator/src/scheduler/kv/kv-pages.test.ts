@@ -1,9 +1,12 @@
-import { createRng } from '@shoal/model';
+import { createRng, type KvPaging } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { collector } from '../../../../test/collect.ts';
-import { KvPages, type PagedSequence } from './kv-pages.ts';
+import { KvPages } from './kv-pages.ts';
+import type { PagedSequence } from './paged-sequence.ts';
 
 const ids = (length: number, seed = 0): number[] => Array.from({ length }, (_, i) => (i * 7 + seed * 1000) % 70_000);
+
+const pagesOf = ({ tables }: PagedSequence): readonly number[] => tables[0]!.pages;
 
 describe('pages of the KV cache', () => {
   it('are taken as a sequence grows, and given back when it ends', () => {
@@ -11,7 +14,7 @@ describe('pages of the KV cache', () => {
     const sequence = pages.open(ids(10), 20)!;
     expect([pages.heldPages, pages.usedPages]).toEqual([0, 3]);
     sequence.append(10);
-    expect([sequence.length, sequence.pages.length, pages.heldPages]).toEqual([10, 2, 2]);
+    expect([sequence.length, pagesOf(sequence).length, pages.heldPages]).toEqual([10, 2, 2]);
     sequence.append(10);
     expect(() => sequence.append(5)).toThrow(/opened for/);
     sequence.close();
@@ -26,7 +29,7 @@ describe('pages of the KV cache', () => {
     first.commit(ids(11));
     const second = pages.open([...ids(9), 1, 2, 3], 16)!;
     expect(second.length).toBe(8);
-    expect(second.pages).toEqual(first.pages.slice(0, 2));
+    expect(pagesOf(second)).toEqual(pagesOf(first).slice(0, 2));
     expect(pages.heldPages).toBe(3);
     first.close();
     second.close();
@@ -52,7 +55,7 @@ describe('pages of the KV cache', () => {
       sequence.append(9);
       sequence.commit(ids(9));
     }
-    expect(second.pages.slice(0, 2)).toEqual(first.pages.slice(0, 2));
+    expect(pagesOf(second).slice(0, 2)).toEqual(pagesOf(first).slice(0, 2));
     expect(pages.heldPages).toBe(4);
   });
 
@@ -63,7 +66,7 @@ describe('pages of the KV cache', () => {
     expect(pages.open(ids(4, 1), 4)).toBeDefined();
     expect([pages.fits(16), pages.fits(17)]).toEqual([true, false]);
     first.append(12);
-    expect(first.pages).toHaveLength(3);
+    expect(pagesOf(first)).toHaveLength(3);
   });
 
   it('that nobody uses make room, the least recently used first and never the beginning before the rest', () => {
@@ -99,7 +102,7 @@ describe('pages of the KV cache', () => {
     // Collections keep room for deleted entries; its size is stable once all have been replaced several times.
     const settled = fill(4 * numPages);
     expect(pages.idlePages).toBeGreaterThan(numPages - 10);
-    // A key of 34 code units, its node, and a place in two collections: 324 B; 472 with a map in every node.
+    // A key of 34 code units, its node, and a place in two collections: 351 B.
     expect((settled - empty) / numPages).toBeLessThan(400);
     expect((fill(4 * numPages) - settled) / numPages).toBeLessThan(30);
   });
@@ -111,10 +114,10 @@ describe('pages of the KV cache', () => {
     sequence.commit(ids(6));
     sequence.append(4);
     sequence.truncate(5);
-    expect([sequence.length, sequence.pages.length]).toEqual([5, 2]);
+    expect([sequence.length, pagesOf(sequence).length]).toEqual([5, 2]);
     expect(() => sequence.truncate(3)).toThrow(/cannot go back/);
     sequence.append(7);
-    expect(sequence.pages).toHaveLength(3);
+    expect(pagesOf(sequence)).toHaveLength(3);
   });
 
   it('may be had ahead of the positions that need them, within what was set aside', () => {
@@ -122,12 +125,12 @@ describe('pages of the KV cache', () => {
     const sequence = pages.open(ids(6), 12)!;
     sequence.append(3);
     sequence.reach(9);
-    expect([sequence.length, sequence.pages.length, pages.usedPages]).toEqual([3, 3, 3]);
+    expect([sequence.length, pagesOf(sequence).length, pages.usedPages]).toEqual([3, 3, 3]);
     sequence.append(1);
     sequence.reach(2);
-    expect(sequence.pages).toHaveLength(3);
+    expect(pagesOf(sequence)).toHaveLength(3);
     sequence.truncate(3);
-    expect([sequence.pages.length, pages.usedPages]).toEqual([1, 3]);
+    expect([pagesOf(sequence).length, pages.usedPages]).toEqual([1, 3]);
     expect(() => sequence.reach(13)).toThrow(/opened for/);
     sequence.reach(12);
     sequence.close();
@@ -135,30 +138,106 @@ describe('pages of the KV cache', () => {
   });
 });
 
+const WINDOWS = { layersPerPage: 1, fullTables: 1, windowTables: 2, reach: 7 };
+
+describe('pages of windows', () => {
+  it('are given back as the windows pass, and counted by what they hold at a time', () => {
+    const pages = new KvPages({ numPages: 64, pagePositions: 4, paging: WINDOWS, maxRows: 8 });
+    const sequence = pages.open(ids(100), 200)!;
+    // 50 blocks of one page; and of two, two in the window and three with a pass's rows.
+    expect(pages.usedPages).toBe(50 + 2 * 5);
+    for (let length = 8; length <= 96; length += 8) {
+      sequence.append(8);
+      sequence.commit(ids(length));
+    }
+    expect(sequence.tables.map(({ first, pages: { length } }) => [first, length])).toEqual([
+      [0, 24],
+      [22, 2],
+      [22, 2],
+    ]);
+    expect([pages.heldPages, pages.usedPages]).toEqual([24 + 2 * 2, 60]);
+    sequence.append(8);
+    expect(() => sequence.append(9)).toThrow(/before a commit/);
+    // What drafts may need again is still there.
+    sequence.truncate(96);
+    sequence.append(8);
+    sequence.close();
+    expect([pages.heldPages, pages.usedPages]).toEqual([0, 0]);
+  });
+
+  it('bound how long a sequence may be', () => {
+    const of = (numPages: number, fullTables = 1): number =>
+      new KvPages({ numPages, pagePositions: 4, paging: { ...WINDOWS, fullTables }, maxRows: 8 }).mostPositions;
+    expect([of(14), of(15), of(16), of(100)]).toEqual([16, 20, 24, 360]);
+    // Without full tables, a sequence that has room for its windows may be of any length.
+    expect([of(9, 0), of(10, 0), of(12, 0)]).toEqual([16, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);
+    const pages = new KvPages({ numPages: 100, pagePositions: 4, paging: WINDOWS, maxRows: 8 });
+    expect([pages.fits(360), pages.fits(361)]).toEqual([true, false]);
+    expect([pages.open(ids(9), 361), pages.open(ids(9), 360)?.length]).toEqual([undefined, 0]);
+  });
+
+  it('are kept where a sequence has ended or begun, for others that go on there', () => {
+    const pages = new KvPages({ numPages: 60, pagePositions: 4, paging: WINDOWS, maxRows: 8 });
+    const run = (tokens: readonly number[]): number => {
+      const sequence = pages.open(tokens, tokens.length)!;
+      const reused = sequence.length;
+      while (sequence.length < tokens.length) {
+        sequence.append(Math.min(8, tokens.length - sequence.length));
+        sequence.commit(tokens.slice(0, sequence.length));
+      }
+      sequence.close();
+      return reused;
+    };
+    run(ids(41));
+    // Other texts take the room of the windows that were passed, but not of those before the end.
+    for (const seed of [1, 2]) run(ids(41, seed));
+    expect(run([...ids(41), 5, 5, 5, 5])).toBe(40);
+    // The windows in between are gone: a beginning that is shared only so far is computed again.
+    expect(run([...ids(30), 9, 9, 9, 9])).toBe(0);
+  });
+});
+
 /** Records what each page holds, as the storage would. */
 class Storage {
   readonly #values = new Map<number, number[]>();
 
-  write(sequence: PagedSequence, position: number, id: number, perPage: number): void {
-    const page = sequence.pages[Math.floor(position / perPage)]!;
-    const values = this.#values.get(page) ?? [];
-    values[position % perPage] = id;
-    this.#values.set(page, values);
+  write({ tables }: PagedSequence, position: number, id: number, perPage: number): void {
+    for (const { first, pages } of tables) {
+      const page = pages[Math.floor(position / perPage) - first]!;
+      const values = this.#values.get(page) ?? [];
+      values[position % perPage] = id;
+      this.#values.set(page, values);
+    }
   }
 
-  read(sequence: PagedSequence, perPage: number): number[] {
-    return Array.from({ length: sequence.length }, (_, position) => {
-      return this.#values.get(sequence.pages[Math.floor(position / perPage)]!)![position % perPage]!;
+  /** What a table holds from position `from` on. */
+  read({ tables, length }: PagedSequence, perPage: number, table = 0, from = 0): number[] {
+    const { first, pages } = tables[table]!;
+    return Array.from({ length: length - from }, (_, i) => {
+      return this.#values.get(pages[Math.floor((from + i) / perPage) - first]!)![(from + i) % perPage]!;
     });
   }
 }
 
 describe('many sequences that come, grow, go back and go', () => {
-  it.each([1, 2, 3, 4, 5])('each finds its own tokens, and no page is lost (seed %i)', (seed) => {
+  const tablesOf = (fullTables: number, windowTables: number, reach: number): KvPaging => {
+    return { layersPerPage: 1, fullTables, windowTables, reach };
+  };
+
+  it.each([
+    [1, 24, undefined],
+    [2, 24, undefined],
+    [3, 24, undefined],
+    [4, 60, tablesOf(1, 1, 5)],
+    [5, 90, tablesOf(2, 3, 4)],
+    [6, 30, tablesOf(0, 1, 6)],
+    [7, 50, tablesOf(1, 1, 0)],
+  ])('each finds its own tokens, and no page is lost (seed %i, %i pages, %o)', (seed, numPages, paging) => {
     const rng = createRng(seed);
     const below = (n: number): number => Math.floor(rng() * n);
-    const [numPages, perPage] = [24, 4];
-    const pages = new KvPages({ numPages, pagePositions: perPage });
+    const perPage = 4;
+    const maxRows = 14;
+    const pages = new KvPages({ numPages, pagePositions: perPage, ...(paging && { paging, maxRows }) });
     const storage = new Storage();
     const live: { sequence: PagedSequence; ids: number[]; max: number; committed: number }[] = [];
     const grow = (entry: (typeof live)[number], count: number): void => {
@@ -171,7 +250,7 @@ describe('many sequences that come, grow, go back and go', () => {
     };
     let refused = 0;
     let reused = 0;
-    for (let turn = 0; turn < 4000; turn++) {
+    for (let turn = 0; turn < 2500; turn++) {
       const entry = live[below(live.length)];
       if (live.length < 8 && rng() < 0.3) {
         const prompt = Array.from({ length: 1 + below(14) }, () => below(2));
@@ -193,13 +272,20 @@ describe('many sequences that come, grow, go back and go', () => {
         entry.sequence.truncate(length);
         entry.ids.length = length;
       } else if (entry && entry.sequence.length < entry.max) {
-        grow(entry, 1 + below(entry.max - entry.sequence.length));
+        const most = Math.min(entry.max, entry.committed + maxRows) - entry.sequence.length;
+        if (most > 0) grow(entry, 1 + below(most));
         if (rng() < 0.7) {
           entry.sequence.commit(entry.ids);
           entry.committed = entry.sequence.length;
         }
       }
-      for (const { sequence, ids: expected } of live) expect(storage.read(sequence, perPage)).toEqual(expected);
+      for (const { sequence, ids: expected, committed } of live) {
+        for (const table of sequence.tables.keys()) {
+          const isWindow = table >= (paging?.fullTables ?? 1);
+          const from = isWindow ? Math.max(0, Math.floor(committed / perPage) * perPage - paging!.reach) : 0;
+          expect(storage.read(sequence, perPage, table, from)).toEqual(expected.slice(from));
+        }
+      }
       // Reserved pages may include idle cached ones.
       expect(Math.max(pages.usedPages, pages.heldPages + pages.idlePages)).toBeLessThanOrEqual(numPages);
     }

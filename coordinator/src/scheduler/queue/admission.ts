@@ -11,6 +11,8 @@ export interface AdmissionOptions {
   maxBatch: number;
   /** Requests that may wait. */
   maxQueue: number;
+  /** Rows of one sequence in a pass at most, which bounds what its windows hold; by default no bound. */
+  maxRows?: number;
   /** The drafter's KV cache, which lies in the same pages; 0 by default. */
   drafterBytesPerToken?: number;
   /** Called when a request gets its place in the batch. */
@@ -42,8 +44,8 @@ export class Admission {
       costOf: ({ request }) => request.promptIds.length * PROMPT_COST + request.maxTokens * TOKEN_COST,
     });
     const budget = options.forward.lendPages();
-    this.#pages = budget && new KvPages(budget);
-    const { drafterBytesPerToken = 0 } = options;
+    const { drafterBytesPerToken = 0, maxRows } = options;
+    this.#pages = budget && new KvPages({ ...budget, ...(maxRows && { maxRows }) });
     this.#bytesPerPage = budget ? budget.bytesPerPage + budget.pagePositions * drafterBytesPerToken : 0;
   }
 
@@ -85,7 +87,7 @@ export class Admission {
 
   /** The most positions that the KV cache can hold for one sequence. */
   get mostPositions(): number {
-    return this.#pages ? this.#pages.numPages * this.#pages.pagePositions : Number.POSITIVE_INFINITY;
+    return this.#pages?.mostPositions ?? Number.POSITIVE_INFINITY;
   }
 
   /** Throws a GenerationError for a request that the KV cache can never hold. */
@@ -95,7 +97,7 @@ export class Admission {
     throw new GenerationError(
       'context-length',
       `The prompt has ${request.promptIds.length} tokens and the answer may have ${request.maxTokens}, but the KV cache ` +
-        `holds only ${pages.numPages * pages.pagePositions}. Shorten one of them.`,
+        `holds only ${pages.mostPositions}. Shorten one of them.`,
     );
   }
 

@@ -140,13 +140,19 @@ describe('drafting', () => {
 });
 
 describe('drafts in batches', () => {
-  it.each([1, 2] as const)(
-    'of %i micro-batches change no answer, cancelled or not, and lose no page',
-    async (microBatches) => {
+  it.each([
+    [1, 0],
+    [2, 0],
+    [2, 6],
+  ] as const)(
+    'of %i micro-batches change no answer, cancelled or not, and lose no page (windows of %i positions)',
+    async (microBatches, window) => {
       const rng = createRng(microBatches);
       const limits = { maxBatch: 5, maxQueue: 100, prefillRows: 7, microBatches };
       const { scheduler, forward } = open({
-        numPages: 70,
+        // Two more tables need their pages too.
+        numPages: window ? 110 : 70,
+        window,
         rightInTen: 9,
         limits,
         lap: async () => {

@@ -64,7 +64,7 @@ class HashCache implements SequenceCache {
   }
 
   get allocatedBytes(): number {
-    return this.#lent.pages.length;
+    return this.#lent.tables[0]!.pages.length;
   }
 
   append(count: number): void {
@@ -84,16 +84,21 @@ class HashCache implements SequenceCache {
   }
 
   write(position: number, token: number): void {
-    this.#page(position)[position % PAGE_POSITIONS] = token;
+    for (let table = 0; table < this.numTables; table++) this.#page(position, table)[position % PAGE_POSITIONS] = token;
   }
 
-  read(position: number): number | undefined {
-    return this.#page(position)[position % PAGE_POSITIONS];
+  read(position: number, table = 0): number | undefined {
+    return this.#page(position, table)[position % PAGE_POSITIONS];
   }
 
-  #page(position: number): number[] {
-    const page = this.#lent.pages[Math.floor(position / PAGE_POSITIONS)];
-    if (page === undefined) throw new RangeError(`position ${position} has no page`);
+  get numTables(): number {
+    return this.#isMtp ? 1 : this.#lent.tables.length;
+  }
+
+  #page(position: number, table: number): number[] {
+    const { first, pages } = this.#lent.tables[table]!;
+    const page = pages[Math.floor(position / PAGE_POSITIONS) - first];
+    if (page === undefined) throw new RangeError(`position ${position} has no page in table ${table}`);
     let found = this.memory.get(page);
     if (!found) this.memory.set(page, (found = []));
     return found;
@@ -104,6 +109,8 @@ export interface HashEngineOptions {
   numPages?: number;
   /** The number of positions in ten whose draft is right. */
   rightInTen?: number;
+  /** Positions of a window, in two thirds of its layers; 0: none has a window. */
+  window?: number;
 }
 
 /**
@@ -125,12 +132,15 @@ export class HashEngine implements ForwardEngine {
   readonly #memory = new Map<number, number[]>();
   readonly #mtpMemory = new Map<number, number[]>();
 
-  constructor({ numPages = 64, rightInTen = 7 }: HashEngineOptions = {}) {
-    this.#options = { numPages, rightInTen };
+  constructor({ numPages = 64, rightInTen = 7, window = 0 }: HashEngineOptions = {}) {
+    this.#options = { numPages, rightInTen, window };
   }
 
   lendPages() {
-    return { numPages: this.#options.numPages, pagePositions: PAGE_POSITIONS, bytesPerPage: 2 * PAGE_POSITIONS };
+    const { numPages, window } = this.#options;
+    const paging = { layersPerPage: 1, fullTables: 1, windowTables: 2, reach: window - 1 };
+    const budget = { numPages, pagePositions: PAGE_POSITIONS, bytesPerPage: 2 * PAGE_POSITIONS };
+    return window > 0 ? { ...budget, paging } : budget;
   }
 
   sequenceOn(pages: SequencePages): SequenceCache {
@@ -163,7 +173,7 @@ export class HashEngine implements ForwardEngine {
     return this.#claimed(rows, async () => {
       for (const { cache, position, tokenId } of rows) (cache as HashCache).write(position, tokenId);
       await lap(experts, 1, rows);
-      const states = rows.map(({ cache, position }) => stateAt(cache as HashCache, position));
+      const states = rows.map(({ cache, position }) => this.#stateAt(cache as HashCache, position));
       return resultOf(rows, states, await masksAfterLayers(masks, 1, observe));
     });
   }
@@ -181,6 +191,18 @@ export class HashEngine implements ForwardEngine {
   }
 
   async close(): Promise<void> {}
+
+  /** A hash of all tokens. Where a window does not have them, it is another one. */
+  #stateAt(cache: HashCache, position: number): number {
+    let state = 1;
+    for (let i = 0; i <= position; i++) {
+      state = hash(state, cache.read(i) ?? -2);
+      if (i <= position - this.#options.window) continue;
+      for (let table = 1; table < cache.numTables; table++)
+        if (cache.read(i, table) !== cache.read(i)) state = hash(state, -3);
+    }
+    return state;
+  }
 
   #mtpState({ hidden, nextTokenId, position, cache }: EngineMtpRow): number {
     const known = hash(hidden[0]!, nextTokenId);
@@ -203,12 +225,6 @@ export class HashEngine implements ForwardEngine {
       throw error;
     }
   }
-}
-
-function stateAt(cache: HashCache, position: number): number {
-  let state = 1;
-  for (let i = 0; i <= position; i++) state = hash(state, cache.read(i) ?? -2);
-  return state;
 }
 
 function resultOf(rows: readonly HeadRow[], states: readonly number[], masks: readonly SettledMask[]): ForwardResult {

@@ -1,4 +1,4 @@
-import { encodeF16, type SwigluWeights, uniformWorkItem, type WorkItem } from '@shoal/model';
+import { type SwigluWeights, uniformWorkItem, type WorkItem } from '@shoal/model';
 import {
   type Assign,
   decodeDispatch,
@@ -119,7 +119,7 @@ export class FakeTab {
     await this.mayAnswer;
     if (this.mode === 'silent') return;
     if (this.mode !== 'honest') return send(encodeRefuse({ lapId, reason: this.mode }));
-    const partial = encodeF16(await this.#local.compute(lap));
+    const partial = await this.#local.compute(lap);
     send(encodeCombine({ lapId, numRows, hiddenSize: HIDDEN, queueUs: 0, computeUs: 0, partial }));
   }
 }

@@ -1,4 +1,4 @@
-import { kvWidth, type ModelConfig } from '@shoal/model';
+import { type KvPaging, kvPaging, kvWidth, type ModelConfig, onePageTable, pageTablesOfLayers } from '@shoal/model';
 import type { DenseEntry, DenseLayout, DenseSegment } from '@shoal/weights';
 import { Bank, MAX_BANK_BYTES } from './bank.ts';
 import { PagePool, pageBytes } from './kv-pages.ts';
@@ -30,6 +30,8 @@ interface Place {
 export class DenseMemory {
   readonly config: ModelConfig;
   readonly banks: Bank[] = [];
+  /** Which layers the main model's pages hold. */
+  readonly paging: KvPaging;
   /** The main model's pages, each of which has a place in every bank. */
   readonly pool: PagePool;
   /** Pages of the MTP module's one layer. */
@@ -38,6 +40,8 @@ export class DenseMemory {
   readonly #segmentPlace = new Map<string, Place>();
   readonly #entries = new Map<string, { entry: DenseEntry; place: Place }>();
   readonly #kv: { base: number; pageBytes: number }[] = [];
+  /** By main layer. */
+  readonly #pageTables: readonly number[];
   readonly #layerOffset = new Map<number, number>();
   #mtpBase = 0;
   /** By bank. */
@@ -49,11 +53,12 @@ export class DenseMemory {
     this.segments = layout.segments;
     this.#threads = options.threads;
     const width = kvWidth(config.attention);
-    const geometry = { numLayers: config.numHiddenLayers, width };
-    this.pool = new PagePool(geometry, options.kvBytes, (from, to) => this.#copyPage(from, to));
+    this.paging = kvPaging(config);
+    this.#pageTables = pageTablesOfLayers(config, this.paging);
+    this.pool = new PagePool({ paging: this.paging, width }, options.kvBytes, (from, to) => this.#copyPage(from, to));
     if (config.numNextnPredictLayers > 0) {
       const bytes = this.pool.numPages * pageBytes(1, width);
-      this.mtpPool = new PagePool({ numLayers: 1, width }, bytes, (from, to) => this.#copyMtpPage(from, to));
+      this.mtpPool = new PagePool({ paging: onePageTable(1), width }, bytes, (from, to) => this.#copyMtpPage(from, to));
     }
     this.#place(options);
   }
@@ -106,6 +111,11 @@ export class DenseMemory {
     return base + page * bytes;
   }
 
+  /** The page table of a layer; the first for the MTP module's. */
+  pageTableOf(layer: number): number {
+    return this.#pageTables[layer] ?? 0;
+  }
+
   /** Offset in a page of a layer's positions; 0 for the MTP module's layer. */
   layerOffset(layer: number): number {
     return this.#layerOffset.get(layer) ?? 0;
@@ -141,24 +151,20 @@ export class DenseMemory {
 
   /** Places embedding and head first, since a tied head is the embedding, then layer by layer, opening a bank when one is full. */
   #place({ bankBytes = MAX_BANK_BYTES, shared }: DenseMemoryOptions): void {
-    const width = kvWidth(this.config.attention);
-    const kvLayerBytes = this.pool.numPages * pageBytes(1, width);
     const ends = this.segments.filter(({ name }) => name === 'embed' || name === 'head');
     const rest = this.segments.filter((segment) => !ends.includes(segment));
     const capacity = bankBytes * (1 - SPARE_SHARE);
     const groups: DenseSegment[][] = [[...ends]];
-    let used = ends.reduce((sum, { bytes }) => sum + bytes, 0);
+    const bytesOf = (segments: readonly DenseSegment[]): number =>
+      segments.reduce((sum, { bytes }) => sum + bytes, this.#kvBytesOf(segments));
     for (const segment of rest) {
-      const needed = segment.bytes + kvLayerBytes;
-      if (used + needed > capacity && groups.at(-1)!.length > 0) {
-        groups.push([]);
-        used = 0;
-      }
+      const needed = bytesOf([segment]);
       if (needed > capacity) {
         throw new RangeError(`${segment.name} needs ${needed} bytes with its KV cache, more than a bank holds`);
       }
-      groups.at(-1)!.push(segment);
-      used += needed;
+      const last = groups.at(-1)!;
+      if (last.length === 0 || bytesOf([...last, segment]) <= capacity) last.push(segment);
+      else groups.push([segment]);
     }
     for (const [bank, segments] of groups.entries()) this.#openBank(bank, segments, bankBytes, shared);
   }
@@ -166,8 +172,6 @@ export class DenseMemory {
   #openBank(index: number, segments: readonly DenseSegment[], bankBytes: number, shared: boolean): void {
     const bank = new Bank(bankBytes, shared);
     this.banks.push(bank);
-    let layers = 0;
-    const width = kvWidth(this.config.attention);
     for (const segment of segments) {
       const address = bank.reserve(segment.bytes);
       this.#segmentPlace.set(segment.name, { bank: index, address });
@@ -175,13 +179,37 @@ export class DenseMemory {
         const place = { bank: index, address: address + entry.offset - segment.offset };
         this.#entries.set(entry.name, { entry, place });
       }
-      const layer = /^layers\.(\d+)$/.exec(segment.name);
-      if (layer) this.#layerOffset.set(Number(layer[1]), pageBytes(layers++, width));
       if (segment.name === 'mtp') this.#mtpBase = bank.reserve(this.mtpPool!.budgetBytes);
     }
-    const bytes = pageBytes(layers, width);
+    const width = kvWidth(this.config.attention);
+    for (const layers of this.#layersByTable(segments)) {
+      for (const [slot, layer] of layers.entries()) this.#layerOffset.set(layer, pageBytes(slot, width));
+    }
+    const bytes = this.#pageBytesOf(segments);
     this.#kv.push({ base: bank.reserve(bytes * this.pool.numPages), pageBytes: bytes });
-    this.#workspaces.push(new WorkspacePool(bank, this.config, this.#threads));
+    this.#workspaces.push(new WorkspacePool(bank, this.config, this.#threads, this.paging));
+  }
+
+  /** The main layers among a bank's segments, by page table. */
+  #layersByTable(segments: readonly DenseSegment[]): number[][] {
+    const { fullTables, windowTables } = this.paging;
+    const tables = Array.from({ length: fullTables + windowTables }, (): number[] => []);
+    for (const { name } of segments) {
+      const layer = /^layers\.(\d+)$/.exec(name);
+      if (layer) tables[this.pageTableOf(Number(layer[1]))]!.push(Number(layer[1]));
+    }
+    return tables;
+  }
+
+  /** Bytes of a page in a bank with these segments. */
+  #pageBytesOf(segments: readonly DenseSegment[]): number {
+    const most = Math.max(...this.#layersByTable(segments).map((layers) => layers.length));
+    return pageBytes(most, kvWidth(this.config.attention));
+  }
+
+  #kvBytesOf(segments: readonly DenseSegment[]): number {
+    const mtp = segments.some(({ name }) => name === 'mtp') ? this.mtpPool!.budgetBytes : 0;
+    return this.pool.numPages * this.#pageBytesOf(segments) + mtp;
   }
 
   #copyPage(from: number, to: number): void {

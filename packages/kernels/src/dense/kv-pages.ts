@@ -1,4 +1,4 @@
-import { checkTruncate, type SequenceCache, type SequencePages } from '@shoal/model';
+import { checkTruncate, type KvPaging, type PageTable, type SequenceCache, type SequencePages } from '@shoal/model';
 
 /** Positions of a page; the same as in packages/kernels/wasm/assembly/dense/cache.ts. */
 export const PAGE_POSITIONS = 16;
@@ -16,8 +16,8 @@ export class KvMemoryError extends Error {
 }
 
 export interface PageGeometry {
-  /** Layers whose positions a page holds. */
-  numLayers: number;
+  /** Which layers a page holds. */
+  paging: KvPaging;
   /** Values per position and layer. */
   width: number;
 }
@@ -45,14 +45,10 @@ export class PagePool {
 
   constructor(geometry: PageGeometry, budgetBytes: number, copyPage: (from: number, to: number) => void) {
     this.geometry = geometry;
-    this.bytesPerPage = pageBytes(geometry.numLayers, geometry.width);
+    this.bytesPerPage = pageBytes(geometry.paging.layersPerPage, geometry.width);
     this.numPages = Math.max(1, Math.floor(budgetBytes / this.bytesPerPage));
     this.copyPage = copyPage;
     this.#holders = new Uint32Array(this.numPages);
-  }
-
-  get bytesPerToken(): number {
-    return this.bytesPerPage / PAGE_POSITIONS;
   }
 
   get budgetBytes(): number {
@@ -90,14 +86,21 @@ export class PagePool {
   }
 }
 
-/** One sequence's pages, in order of position. */
+interface OwnTable extends PageTable {
+  first: number;
+  readonly pages: number[];
+}
+
+/** One sequence's pages. */
 export class PagedCache implements SequenceCache {
   readonly pool: PagePool;
-  readonly pages: number[] = [];
+  readonly tables: readonly OwnTable[];
   #length = 0;
 
   constructor(pool: PagePool) {
     this.pool = pool;
+    const { fullTables, windowTables } = pool.geometry.paging;
+    this.tables = Array.from({ length: fullTables + windowTables }, () => ({ first: 0, pages: [] }));
   }
 
   get length(): number {
@@ -105,56 +108,102 @@ export class PagedCache implements SequenceCache {
   }
 
   get allocatedBytes(): number {
-    return this.pages.length * this.pool.bytesPerPage;
+    return allocatedBytes(this);
   }
 
-  /** Makes room for `count` more positions. Throws a KvMemoryError without having changed anything. */
+  /**
+   * Makes room for `count` more positions, and gives back the pages that no position from here on attends to. Throws a
+   * KvMemoryError without having taken any.
+   */
   append(count: number): void {
-    const before = this.pages.length;
-    const length = this.#length + count;
+    this.#passWindows();
+    const end = Math.ceil((this.#length + count) / PAGE_POSITIONS);
+    const before = this.tables.map(({ pages }) => pages.length);
     try {
-      if (count > 0) this.#ownLastPage();
-      while (this.pages.length * PAGE_POSITIONS < length) this.pages.push(this.pool.take());
+      if (count > 0) for (const table of this.tables) this.#ownLastPage(table);
+      for (const { first, pages } of this.tables) while (first + pages.length < end) pages.push(this.pool.take());
     } catch (error) {
-      while (this.pages.length > before) this.pool.release(this.pages.pop()!);
+      for (const [t, { pages }] of this.tables.entries()) {
+        while (pages.length > before[t]!) this.pool.release(pages.pop()!);
+      }
       throw error;
     }
-    this.#length = length;
+    this.#length += count;
   }
 
+  /** Throws a RangeError where the next position would attend to pages that were given back. */
   truncate(length: number): void {
     checkTruncate(this.#length, length);
+    const firstNeeded = this.#firstOfWindow(length);
+    if (length > 0 && this.#windowTables.some(({ first }) => first > firstNeeded))
+      throw new RangeError(`KV cache: the window before position ${length} was given back; start again from 0`);
     this.#length = length;
-    while (this.pages.length > Math.ceil(length / PAGE_POSITIONS)) this.pool.release(this.pages.pop()!);
+    const end = Math.ceil(length / PAGE_POSITIONS);
+    for (const table of this.tables) {
+      while (table.pages.length > 0 && table.first + table.pages.length > end) this.pool.release(table.pages.pop()!);
+      if (length === 0) table.first = 0;
+    }
   }
 
   free(): void {
     this.truncate(0);
   }
 
-  /** A new sequence with the whole pages among this one's first `length` positions. The pages are shared, not copied. */
+  /**
+   * A new sequence with the whole pages among this one's first `length` positions; empty where the window before its end was
+   * given back. The pages are shared, not copied.
+   */
   fork(length: number): PagedCache {
     const shared = new PagedCache(this.pool);
-    const pages = Math.floor(Math.min(length, this.#length) / PAGE_POSITIONS);
-    for (const page of this.pages.slice(0, pages)) {
-      this.pool.hold(page);
-      shared.pages.push(page);
+    const end = Math.floor(Math.min(length, this.#length) / PAGE_POSITIONS);
+    const firstNeeded = this.#firstOfWindow(end * PAGE_POSITIONS);
+    if (this.#windowTables.some(({ first }) => first > firstNeeded)) return shared;
+    for (const [t, { first, pages }] of this.tables.entries()) {
+      const to = shared.tables[t]!;
+      to.first = first;
+      for (const page of pages.slice(0, Math.max(0, end - first))) {
+        this.pool.hold(page);
+        to.pages.push(page);
+      }
     }
-    shared.#length = pages * PAGE_POSITIONS;
+    shared.#length = end * PAGE_POSITIONS;
     return shared;
   }
 
+  get #windowTables(): readonly OwnTable[] {
+    return this.tables.slice(this.pool.geometry.paging.fullTables);
+  }
+
+  /** The first page that rows from `position` on attend to in layers with windows. */
+  #firstOfWindow(position: number): number {
+    return Math.floor(Math.max(0, position - this.pool.geometry.paging.reach) / PAGE_POSITIONS);
+  }
+
+  #passWindows(): void {
+    const firstNeeded = this.#firstOfWindow(this.#length);
+    for (const table of this.#windowTables) {
+      while (table.first < firstNeeded && table.pages.length > 0) {
+        this.pool.release(table.pages.shift()!);
+        table.first++;
+      }
+    }
+  }
+
   /** Copies the last page before it is written to, if other sequences hold it too. */
-  #ownLastPage(): void {
+  #ownLastPage({ pages }: OwnTable): void {
     if (this.#length % PAGE_POSITIONS === 0) return;
-    const last = this.pages.length - 1;
-    const page = this.pages[last]!;
+    const last = pages.length - 1;
+    const page = pages[last]!;
     if (this.pool.holders(page) === 1) return;
     const own = this.pool.take();
     this.pool.copyPage(page, own);
     this.pool.release(page);
-    this.pages[last] = own;
+    pages[last] = own;
   }
+}
+
+function allocatedBytes({ pool, tables }: { pool: PagePool; tables: readonly PageTable[] }): number {
+  return tables.reduce((sum, { pages }) => sum + pages.length, 0) * pool.bytesPerPage;
 }
 
 /** A sequence on pages that the caller has borrowed and shares out (`lendPages`). */
@@ -167,8 +216,8 @@ export class LentCache implements SequenceCache {
     this.lent = lent;
   }
 
-  get pages(): readonly number[] {
-    return this.lent.pages;
+  get tables(): readonly PageTable[] {
+    return this.lent.tables;
   }
 
   get length(): number {
@@ -177,7 +226,7 @@ export class LentCache implements SequenceCache {
 
   /** Shared pages included. */
   get allocatedBytes(): number {
-    return this.pages.length * this.pool.bytesPerPage;
+    return allocatedBytes(this);
   }
 
   append(count: number): void {
@@ -193,7 +242,7 @@ export class LentCache implements SequenceCache {
   }
 }
 
-/** The MTP module's positions of a sequence on lent pages: the same pages, in the module's own memory. */
+/** The MTP module's positions of a sequence on lent pages: those of the first table, in the module's own memory. */
 export class LentMtpCache extends LentCache {
   #length: number;
 
@@ -201,6 +250,10 @@ export class LentMtpCache extends LentCache {
   constructor(pool: PagePool, lent: SequencePages, length: number) {
     super(pool, lent);
     this.#length = length;
+  }
+
+  override get tables(): readonly PageTable[] {
+    return this.lent.tables.slice(0, 1);
   }
 
   override get length(): number {

@@ -134,7 +134,7 @@ export class LayerProgram {
     const interleaved = Number(this.#config.rope.pairs === 'interleaved');
     const offset = memory.layerOffset(step.layer);
     program.push('latent', numRows, [
-      workspace.rowTable,
+      this.#rowTable(step),
       ...addressOf(workspace.key),
       memory.vector(`${at}.kvALayernorm`),
       bitsOf(LATENT_NORM_EPS),
@@ -147,7 +147,7 @@ export class LayerProgram {
     program.barrier();
     const perHead = ({ address, format, strideBytes }: Matrix) => [address, FORMAT_CODES[format], strideBytes];
     program.push('latentAttention', tables.attentionTasks, [
-      workspace.rowTable,
+      this.#rowTable(step),
       workspace.tasks,
       ...addressOf(workspace.query),
       config.qkNopeHeadDim,
@@ -195,7 +195,7 @@ export class LayerProgram {
     program.barrier();
     const { span } = this.#config.layerAttention[step.layer]!;
     program.push('groupedAttention', tables.attentionTasks, [
-      workspace.rowTable,
+      this.#rowTable(step),
       workspace.tasks,
       ...addressOf(query),
       config.headDim,
@@ -211,12 +211,13 @@ export class LayerProgram {
     program.barrier();
   }
 
-  #keyValue({ program, tables, layer }: LayerStep, config: GqaConfig, at: string): void {
+  #keyValue(step: LayerStep, config: GqaConfig, at: string): void {
+    const { program, tables, layer } = step;
     const { workspace, numRows } = tables;
     const { rope, rmsNormEps, layerAttention } = this.#config;
     const hasRope = layerAttention[layer]!.rope;
     program.push('keyValue', numRows, [
-      workspace.rowTable,
+      this.#rowTable(step),
       ...[workspace.query, workspace.key, workspace.value].flatMap(addressOf),
       config.numAttentionHeads,
       config.numKeyValueHeads,
@@ -233,6 +234,11 @@ export class LayerProgram {
       ...['q', 'k', 'v'].map((part) => this.#optional(`${at}.biases.${part}`)),
       config.temperature && !hasRope ? workspace.temperatures : 0,
     ]);
+  }
+
+  /** The table of the rows with the page table of the step's layer. */
+  #rowTable({ tables, layer }: LayerStep): number {
+    return tables.rowTables[this.#memory.pageTableOf(layer)]!;
   }
 
   /** The address of a vector that not every model has; 0 without it. */

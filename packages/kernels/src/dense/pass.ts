@@ -1,7 +1,7 @@
 import { type ModelConfig, queryTemperature, ropeAngles } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
 import type { LentCache, PagedCache } from './kv-pages.ts';
-import { groupSize, TILE_QUERIES, TILE_ROWS, type Workspace } from './workspace.ts';
+import { groupSize, ROW_ENTRY_BYTES, TILE_QUERIES, TILE_ROWS, type Workspace } from './workspace.ts';
 
 export type PassCache = PagedCache | LentCache;
 
@@ -22,6 +22,8 @@ export interface PassTables {
   numRows: number;
   attentionTasks: number;
   workspace: Workspace;
+  /** Addresses of the tables of the rows, by page table. */
+  rowTables: readonly number[];
 }
 
 function runsOf(rows: readonly PassRow[]): Run[] {
@@ -37,7 +39,7 @@ function runsOf(rows: readonly PassRow[]): Run[] {
 /** Words of the page tables of these rows' sequences. */
 export function tableWordsOf(rows: readonly PassRow[]): number {
   let words = 0;
-  for (const cache of new Set(rows.map((row) => row.cache))) words += cache.pages.length;
+  for (const { tables } of new Set(rows.map((row) => row.cache))) for (const { pages } of tables) words += pages.length;
   return words;
 }
 
@@ -50,28 +52,37 @@ export function writeTables(
   { mtp, threads }: { mtp: boolean; threads: number },
 ): PassTables {
   const runs = runsOf(rows);
-  const caches = [...new Set(runs.map(({ cache }) => cache))];
   const { i32 } = memory.banks[bank]!.views;
-  const tables = new Map<PassCache, number>();
+  const placed = new Map<PassCache, number[]>();
   let at = workspace.pageTables;
-  for (const cache of caches) {
-    tables.set(cache, at);
-    for (const [i, page] of cache.pages.entries()) i32[at / 4 + i] = memory.pageAddress(bank, page, mtp);
-    at += cache.pages.length * 4;
+  for (const { cache } of runs) {
+    if (placed.has(cache)) continue;
+    const starts: number[] = [];
+    for (const { first, pages } of cache.tables) {
+      // Where the table would begin if it had the pages that its windows have passed, which no row reads.
+      starts.push(at - first * 4);
+      for (const [i, page] of pages.entries()) i32[at / 4 + i] = memory.pageAddress(bank, page, mtp);
+      at += pages.length * 4;
+    }
+    placed.set(cache, starts);
   }
   const anglesAt = writeAngles(memory, bank, workspace, rows);
   writeTemperatures(memory, bank, workspace, rows);
   const angleBytes = (memory.config.rope.dim / 2) * 4;
-  for (const [r, { position, cache }] of rows.entries()) {
-    const entry = workspace.rowTable / 4 + r * 4;
-    i32[entry] = position;
-    i32[entry + 1] = tables.get(cache)!;
-    i32[entry + 2] = anglesAt.cos + r * angleBytes;
-    i32[entry + 3] = anglesAt.sin + r * angleBytes;
+  const numTables = rows[0]?.cache.tables.length ?? 0;
+  const rowTables = Array.from({ length: numTables }, (_, t) => workspace.rowTable + t * rows.length * ROW_ENTRY_BYTES);
+  for (const [t, rowTable] of rowTables.entries()) {
+    for (const [r, { position, cache }] of rows.entries()) {
+      const entry = rowTable / 4 + r * 4;
+      i32[entry] = position;
+      i32[entry + 1] = placed.get(cache)![t]!;
+      i32[entry + 2] = anglesAt.cos + r * angleBytes;
+      i32[entry + 3] = anglesAt.sin + r * angleBytes;
+    }
   }
   const tasks = attentionTasks(memory.config, runs, threads);
   for (const [i, task] of tasks.entries()) i32.set(task, workspace.tasks / 4 + i * 4);
-  return { numRows: rows.length, attentionTasks: tasks.length, workspace };
+  return { numRows: rows.length, attentionTasks: tasks.length, workspace, rowTables };
 }
 
 function writeAngles(

@@ -10,6 +10,7 @@ import {
   type ForwardResult,
   type HeadRow,
   type KvPageBudget,
+  kvWidth,
   type ModelConfig,
   NO_MTP,
   type SequenceCache,
@@ -18,7 +19,7 @@ import {
 } from '@shoal/model';
 import type { DenseMemory } from './dense-memory.ts';
 import { ForwardPass, headChunks } from './forward-pass.ts';
-import { LentCache, LentMtpCache, PAGE_POSITIONS, PagedCache, type PagePool } from './kv-pages.ts';
+import { LentCache, LentMtpCache, PAGE_POSITIONS, PagedCache, type PagePool, positionBytes } from './kv-pages.ts';
 import { LayerProgram } from './layer-program.ts';
 import { type PassCache, type PassRow, tableWordsOf } from './pass.ts';
 import type { Runner } from './runner.ts';
@@ -56,11 +57,11 @@ export class WasmEngine implements ForwardEngine {
   }
 
   get kvBytesPerToken(): number {
-    return this.memory.pool.bytesPerToken;
+    return this.config.numHiddenLayers * positionBytes(kvWidth(this.config.attention));
   }
 
   get mtpKvBytesPerToken(): number {
-    return this.memory.mtpPool?.bytesPerToken ?? 0;
+    return this.memory.mtpPool ? positionBytes(kvWidth(this.config.attention)) : 0;
   }
 
   lendPages(): KvPageBudget {
@@ -68,7 +69,7 @@ export class WasmEngine implements ForwardEngine {
     if (bytesInUse > 0)
       throw new Error('pages of the KV cache are already in use: lend them before the first sequence');
     this.#pagesLent = true;
-    return { numPages, pagePositions: PAGE_POSITIONS, bytesPerPage };
+    return { numPages, pagePositions: PAGE_POSITIONS, bytesPerPage, paging: this.memory.paging };
   }
 
   sequenceOn(pages: SequencePages): LentCache {

@@ -1,4 +1,4 @@
-import type { ModelConfig } from '@shoal/model';
+import type { KvPaging, ModelConfig } from '@shoal/model';
 import type { Bank } from './bank.ts';
 import { layOutWorkspace, resetWorkspace, type Workspace, type WorkspaceRoom } from './workspace.ts';
 
@@ -20,15 +20,17 @@ export class WorkspacePool {
   readonly #bank: Bank;
   readonly #config: ModelConfig;
   readonly #threads: number;
+  readonly #paging: KvPaging;
   readonly #startByte: number;
   /** In order of address. */
   readonly #lent: Lent[] = [];
 
   /** The pool owns the bank's memory behind its used bytes. */
-  constructor(bank: Bank, config: ModelConfig, threads: number) {
+  constructor(bank: Bank, config: ModelConfig, threads: number, paging: KvPaging) {
     this.#bank = bank;
     this.#config = config;
     this.#threads = threads;
+    this.#paging = paging;
     this.#startByte = bank.usedBytes;
   }
 
@@ -58,7 +60,8 @@ export class WorkspacePool {
   }
 
   #make(room: WorkspaceRoom): Workspace {
-    const layOut = (address: number): Workspace => layOutWorkspace(address, this.#config, this.#threads, room);
+    const tables = this.#paging.fullTables + this.#paging.windowTables;
+    const layOut = (address: number): Workspace => layOutWorkspace(address, this.#config, this.#threads, tables, room);
     const workspace = layOut(this.#roomFor(layOut(0).bytes));
     resetWorkspace(workspace, this.#bank);
     this.#lent.push({ workspace, isLent: true });

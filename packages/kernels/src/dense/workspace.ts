@@ -10,7 +10,8 @@ export const HEAD_ROWS = 16;
 export const TILE_QUERIES = 16;
 /** Rows of one sequence in a task. */
 export const TILE_ROWS = 8;
-const ROW_ENTRY_BYTES = 16;
+/** A row's position, page table, cosines and sines. */
+export const ROW_ENTRY_BYTES = 16;
 /** Arrivals and generation, in a cache line of their own. */
 const CONTROL_BYTES = 64;
 
@@ -88,8 +89,14 @@ export interface WorkspaceRoom {
   listWords: number;
 }
 
-/** Lays out a workspace from `address` on. */
-export function layOutWorkspace(address: number, config: ModelConfig, threads: number, room: WorkspaceRoom) {
+/** Lays out a workspace from `address` on, for sequences of `numTables` page tables. */
+export function layOutWorkspace(
+  address: number,
+  config: ModelConfig,
+  threads: number,
+  numTables: number,
+  room: WorkspaceRoom,
+) {
   const { rows } = room;
   const dims = workDims(config);
   let end = address;
@@ -118,7 +125,8 @@ export function layOutWorkspace(address: number, config: ModelConfig, threads: n
     ids: reserve(rows * 4),
     /** Numbers of the rows whose logits are computed. */
     rowNumbers: reserve(rows * 4),
-    rowTable: reserve(rows * ROW_ENTRY_BYTES),
+    /** Of each page table in turn: a table of the rows. */
+    rowTable: reserve(numTables * rows * ROW_ENTRY_BYTES),
     pageTables: reserve(room.tableWords * 4),
     /** At most one task for each row and head. */
     tasks: reserve(rows * config.attention.numAttentionHeads * 16),

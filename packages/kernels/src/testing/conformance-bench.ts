@@ -3,10 +3,10 @@ import {
   createRng,
   type ExpertActivation,
   type ExpertWeights,
-  f16ToF32,
   f32ToF16,
   isGated,
   normalDraw,
+  readRow,
   rowRange,
   type WorkItem,
   workItemOfRows,
@@ -100,7 +100,9 @@ export class ConformanceBench {
     const D = this.#shape.hiddenSize;
     const y = new Float64Array(lap.numRows * D);
     for (let row = 0; row < lap.numRows; row++) {
-      const x = Float64Array.from(lap.rows.subarray(row * D, (row + 1) * D), f16ToF32);
+      const values = new Float32Array(D);
+      readRow(lap, row, values);
+      const x = Float64Array.from(values);
       const [from, to] = rowRange(lap, row);
       for (let a = from; a < to; a++) {
         const expert = this.#experts.get(`${lap.layer}/${lap.experts[a]!}`)![which];

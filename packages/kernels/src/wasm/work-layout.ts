@@ -99,6 +99,8 @@ export class LapWork {
     const numRows = endRow - firstRow;
     const [from, to] = rowRange(lap, firstRow, endRow);
     const { slotOf, slotRow, groups } = group(lap, firstRow, endRow);
+    const { exponents } = lap;
+    if (exponents) for (const [slot, row] of slotRow.entries()) slotRow[slot]! |= exponents[firstRow + row]! << 24;
     const itemsOf = (rows: number): Item[] =>
       groups.flatMap(({ expert, firstSlot, numSlots }) =>
         cuts(rows).map(([first, end]) => [addressOf(expert), firstSlot, numSlots, first, end] as const),

@@ -1,4 +1,4 @@
-import { f16ToF32, type WorkItem } from '@shoal/model';
+import { readRow, type WorkItem } from '@shoal/model';
 import { shardBytes, type ExpertShape } from '@shoal/weights';
 import { KernelError, type ExpertBackend, type ExpertOutput, type TakeSums } from '../backend.ts';
 import { checkShard, checkWorkItem, MAX_ASSIGNMENTS_PER_ROW } from '../check-work-item.ts';
@@ -193,13 +193,12 @@ export class WebGpuExpertBackend implements ExpertBackend {
     const length = (chunk.endRow - chunk.firstRow) * stride;
     if (this.#rowStaging.length < length) this.#rowStaging = new Float32Array(2 ** Math.ceil(Math.log2(length)));
     for (let i = 0; i < laps.length; i++) {
-      const { rows, numRows } = laps[i]!;
+      const lap = laps[i]!;
       const first = firstRow[i]!;
-      const end = Math.min(chunk.endRow, first + numRows);
+      const end = Math.min(chunk.endRow, first + lap.numRows);
       for (let row = Math.max(chunk.firstRow, first); row < end; row++) {
         const target = (row - chunk.firstRow) * stride;
-        const source = (row - first) * D;
-        for (let d = 0; d < D; d++) this.#rowStaging[target + d] = f16ToF32(rows[source + d]!);
+        readRow(lap, row - first, this.#rowStaging.subarray(target, target + D));
       }
     }
     return length;

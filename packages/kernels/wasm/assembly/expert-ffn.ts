@@ -1,6 +1,7 @@
 // The work of a lap, y = Σ_e w_e · W_down,e a(W_gate,e x, W_up,e x) with biases where there are any, cut into items for any thread. Items write disjoint
 // memory and read only results of earlier phases, so results do not depend on the thread. The products are the dense engine's
 // (dense/gemm.ts).
+import { scaleBy } from './dense/cache';
 import { gemm } from './dense/gemm';
 import { prepareRow } from './dense/prepare';
 import { loadHalves, madd } from './dense/primitives';
@@ -27,7 +28,7 @@ class Lap {
   inputBytes: i32;
   /** [numRows][hiddenSize up to whole vectors]: the result */
   output: usize;
-  /** [numSlots]: the slot's row */
+  /** [numSlots]: the slot's row in the lower 24 bits, and that row's exponent above them */
   slotRow: usize;
   /** [numSlots][moeIntermediateSize up to whole vectors] */
   gate: usize;
@@ -113,9 +114,11 @@ export function runLap(address: usize): void {
 
 function readSlot(lap: Lap, slot: i32): void {
   const D = lap.hiddenSize;
-  const row = load<i32>(lap.slotRow + (<usize>slot << 2));
+  const source = load<i32>(lap.slotRow + (<usize>slot << 2));
+  const row = source & 0xffffff;
   const values = lap.down + <usize>slot * floatBytes(D);
   widen(lap.rows + <usize>row * (<usize>D << 1), D, values);
+  if (source >> 24) scaleBy(values, D, source >> 24, values);
   prepareRow(values, D, lap.inputs + <usize>slot * lap.inputBytes, lap.format);
 }
 

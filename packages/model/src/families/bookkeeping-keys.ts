@@ -3,6 +3,7 @@
  * bookkeeping, how another program should run the model, and the settings of its sampling, which `generation_config.json` has.
  */
 export const bookkeepingKeys: readonly string[] = [
+  '_attn_implementation_autoset',
   'architectures',
   'model_type',
   'attention_dropout',

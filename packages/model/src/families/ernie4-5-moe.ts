@@ -6,6 +6,7 @@ import {
   expertCount,
   type Family,
   layerCount,
+  refuse,
   refuseAttentionBias,
   refuseUnsupportedCommon,
   type StoredAt,
@@ -52,11 +53,14 @@ export const ernie45Moe: Family<typeof schema> = {
   ignoredTensors: [/^model\.mtp_/],
   storedAt,
   toConfig: (raw, where) => {
-    refuseUnsupportedCommon({ ...raw, num_experts_per_tok: raw.moe_k }, where);
-    refuseAttentionBias({ ...raw, num_experts_per_tok: raw.moe_k }, where);
+    const { moe_k: topK, moe_num_experts: experts } = raw;
+    const keys = { ...raw, num_experts_per_tok: topK, num_experts: experts };
+    refuseUnsupportedCommon(keys, where);
+    refuseAttentionBias(keys, where);
+    refuse(raw, where, topK > experts, 'moe_k', `moe_num_experts is only ${experts}`);
     return gqaModelConfig(
       'ernie4_5_moe',
-      { ...raw, num_experts: raw.moe_num_experts, num_experts_per_tok: raw.moe_k },
+      keys,
       {
         moeIntermediateSize: raw.moe_intermediate_size,
         sharedIntermediateSize: (raw.moe_num_shared_experts ?? 0) * raw.moe_intermediate_size,

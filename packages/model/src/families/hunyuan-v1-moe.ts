@@ -78,8 +78,10 @@ export const hunyuanV1Moe: Family<typeof schema> = {
     const keys = { ...raw, num_experts_per_tok: topK, num_experts: uniform(raw, 'num_experts', where) };
     refuseUnsupportedCommon(keys, where);
     refuseAttentionBias(keys, where);
+    refuse(raw, where, topK > keys.num_experts, 'moe_topk', `num_experts is only ${keys.num_experts}`);
     const { head_dim: headDim, attention_head_dim: other } = raw;
-    refuse(raw, where, (headDim ?? other) !== (other ?? headDim), 'attention_head_dim', `head_dim is ${headDim}`);
+    const differ = headDim != null && other != null && headDim !== other;
+    refuse(raw, where, differ, 'attention_head_dim', `head_dim is ${headDim}`);
     return gqaModelConfig(
       'hunyuan_v1_moe',
       { ...keys, head_dim: headDim ?? other },

@@ -42,4 +42,11 @@ describe('blocks', () => {
       await reader.rows('MXFP4.values', 0, 1, NUM_VALUES, new RowScratch()),
     );
   });
+
+  it('Q4_0: codes and scales stand for the same values', async () => {
+    const { codes, scales } = await reader.int4Rows('Q4_0.blocks', 0, 1, NUM_VALUES);
+    const values = Float32Array.from(codes, (code, column) => code * scales[column >> 5]!);
+    const expected = await reader.rows('Q4_0.values', 0, 1, NUM_VALUES, new RowScratch());
+    expect(values.map((value) => value + 0)).toEqual(expected.map((value) => value + 0));
+  });
 });

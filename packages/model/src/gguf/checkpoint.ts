@@ -3,6 +3,7 @@ import type { Checkpoint } from '../checkpoint.ts';
 import { parseModelConfig } from '../config.ts';
 import { CheckpointError } from '../errors.ts';
 import { type ModelConfig, withoutMtp } from '../model-config.ts';
+import type { Int4Rows } from '../int4.ts';
 import type { Mxfp4Rows } from '../mxfp4.ts';
 import { RowScratch } from '../row-scratch.ts';
 import type { TensorSpec } from '../tensors.ts';
@@ -98,10 +99,20 @@ class GgufCheckpoint implements Checkpoint {
   }
 
   async mxfp4Rows(spec: TensorSpec, firstRow: number, numRows: number): Promise<Mxfp4Rows | undefined> {
+    const place = this.#wholeRows(spec, 'MXFP4');
+    return place && this.#reader.mxfp4Rows(place.tensor, place.firstRow + firstRow, numRows, spec.shape[1]!);
+  }
+
+  async int4Rows(spec: TensorSpec, firstRow: number, numRows: number): Promise<Int4Rows | undefined> {
+    const place = this.#wholeRows(spec, 'Q4_0');
+    return place && this.#reader.int4Rows(place.tensor, place.firstRow + firstRow, numRows, spec.shape[1]!);
+  }
+
+  /** Where the rows of a matrix are in the file, if they are there as they are needed and in this type. */
+  #wholeRows(spec: TensorSpec, type: string): Extract<Place, { kind: 'rows' }> | undefined {
     const place = this.#places.get(spec);
-    const isMxfp4 = this.#stored(place.tensor).tensor.type.name === 'MXFP4';
-    if (place.kind !== 'rows' || !isMxfp4 || spec.shape.length !== 2) return undefined;
-    return this.#reader.mxfp4Rows(place.tensor, place.firstRow + firstRow, numRows, spec.shape[1]!);
+    const isType = this.#stored(place.tensor).tensor.type.name === type;
+    return place.kind === 'rows' && isType && spec.shape.length === 2 ? place : undefined;
   }
 
   async readRaw(name: string): Promise<Uint8Array> {

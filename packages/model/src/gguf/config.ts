@@ -35,8 +35,15 @@ export function modelConfigJson(metadata: Metadata, tensors: GgufFiles['tensors'
     rope_scaling: ropeScaling(metadata),
     ...(bosTokenId === null ? {} : { bos_token_id: bosTokenId }),
     eos_token_id: eosTokenIds,
+    ...(hasMxfp4Experts(tensors) && { quantization_config: { quant_method: 'mxfp4' } }),
   };
   return architecture.configJson(common, source);
+}
+
+/** Whether all experts are in MXFP4, of which config.json tells as it does for safetensors. */
+function hasMxfp4Experts(tensors: GgufFiles['tensors']): boolean {
+  const experts = [...tensors].filter(([name]) => name.endsWith('_exps.weight'));
+  return experts.length > 0 && experts.every(([, { tensor }]) => tensor.type.name === 'MXFP4');
 }
 
 /** RoPE's scaling as config.json has it; null without one. */

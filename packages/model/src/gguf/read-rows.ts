@@ -1,5 +1,7 @@
 import { CheckpointError } from '../errors.ts';
+import { f16ToF32 } from '../f16.ts';
 import { firstNotFinite, placeOf } from '../finite.ts';
+import type { Int4Rows } from '../int4.ts';
 import type { Mxfp4Rows } from '../mxfp4.ts';
 import { readFully } from '../read-fully.ts';
 import { RowScratch } from '../row-scratch.ts';
@@ -9,6 +11,8 @@ import type { Place } from './places.ts';
 type HeadPlace = Extract<Place, { kind: 'heads' }>;
 type LatentPlace = Extract<Place, { kind: 'latent' }>;
 
+const Q4_0_BLOCK = 32;
+const Q4_0_BYTES = 18;
 const MXFP4_BLOCK = 32;
 const MXFP4_BYTES = 17;
 /** With a larger one the code of 6 is infinite in float32. */
@@ -110,6 +114,34 @@ export class TensorReader {
       }
     }
     return values;
+  }
+
+  /** Rows of a tensor in Q4_0, whose codes are 8 more. */
+  async int4Rows(name: string, firstRow: number, numRows: number, cols: number): Promise<Int4Rows> {
+    const blocksPerRow = cols / Q4_0_BLOCK;
+    const raw = new Uint8Array(numRows * blocksPerRow * Q4_0_BYTES);
+    await this.bytes(name, firstRow * blocksPerRow * Q4_0_BYTES, raw);
+    const scales = new Float32Array(numRows * blocksPerRow);
+    const codes = new Int8Array(numRows * cols);
+    for (let block = 0; block < scales.length; block++) {
+      const at = block * Q4_0_BYTES;
+      scales[block] = f16ToF32(raw[at]! | (raw[at + 1]! << 8));
+      for (let i = 0; i < Q4_0_BLOCK / 2; i++) {
+        const byte = raw[at + 2 + i]!;
+        codes[block * Q4_0_BLOCK + i] = (byte & 15) - 8;
+        codes[block * Q4_0_BLOCK + Q4_0_BLOCK / 2 + i] = (byte >> 4) - 8;
+      }
+    }
+    const bad = firstNotFinite(scales);
+    if (bad === undefined) return { codes, scales };
+    const { file, tensor } = this.#files.tensors.get(name)!;
+    const place = placeOf((firstRow * blocksPerRow + bad) * Q4_0_BLOCK, tensor.shape);
+    throw new CheckpointError(
+      'not-finite',
+      file.name,
+      name,
+      `the scale at ${place} is ${scales[bad]}: download it again`,
+    );
   }
 
   /** Rows of a tensor in MXFP4, with its codes in the order of the columns instead of ggml's. */

@@ -1,5 +1,5 @@
 import { placeOf } from '../finite.ts';
-import type { Mxfp4Rows } from '../mxfp4.ts';
+import { E8M0_NAN, e8m0Of, MXFP4_BLOCK, type Mxfp4Rows } from '../mxfp4.ts';
 import {
   type Encoding,
   type Part,
@@ -11,10 +11,8 @@ import {
 import { decodeE2m1Row } from './e2m1.ts';
 import type { WeightFormat } from './quantisation.ts';
 
-const BLOCK_COLS = 32;
-const SCALE_BIAS = 127;
 /** 6 × 2^126 is more than a float32 holds. The code of NaN, 255, is beyond it. */
-const MAX_SCALE = 125 + SCALE_BIAS;
+const MAX_SCALE = 252;
 
 /**
  * MXFP4 (OCP Microscaling Formats 1.0): FP4 codes and a power of two for 32 columns. gpt-oss has `<name>_blocks`
@@ -27,12 +25,12 @@ export function mxfp4(
   finder: PartFinder,
 ): Encoding | undefined {
   const { name, rows, cols, isVector } = matrix;
-  const blocks = Math.ceil(cols / BLOCK_COLS);
+  const blocks = Math.ceil(cols / MXFP4_BLOCK);
   const inBlocks = stored === 'blocks';
   const codesName = inBlocks ? `${name}_blocks` : stored === 'packed' ? `${name}_packed` : name;
   const isCodes = stored === 'weight' ? finder.dtypeOf(name) === 'U8' : finder.dtypeOf(codesName) !== undefined;
   if (isVector || !isCodes) return undefined;
-  const shape = inBlocks ? [rows, blocks, BLOCK_COLS / 2] : [rows, Math.ceil(cols / 2)];
+  const shape = inBlocks ? [rows, blocks, MXFP4_BLOCK / 2] : [rows, Math.ceil(cols / 2)];
   const codes = finder.find({ name: codesName, dtypes: ['U8'], shapes: [shape] });
   const scalesName = inBlocks ? `${name}_scales` : `${name}_scale`;
   const scales = finder.find({ name: scalesName, dtypes: ['U8', 'F8_E8M0'], shapes: [[rows, blocks]] });
@@ -48,9 +46,9 @@ export function mxfp4(
       const read = await mxfp4Rows(reader, firstRow, numRows);
       const values = scratch.values(numRows * cols);
       for (let r = 0; r < numRows; r++) {
-        const scaleOf = (block: number): number => 2 ** (read.scales[r * blocks + block]! - SCALE_BIAS);
+        const scaleOf = (block: number): number => e8m0Of(read.scales[r * blocks + block]!);
         const row = values.subarray(r * cols, (r + 1) * cols);
-        decodeE2m1Row(read.codes, r * Math.ceil(cols / 2), scaleOf, BLOCK_COLS, row);
+        decodeE2m1Row(read.codes, r * Math.ceil(cols / 2), scaleOf, MXFP4_BLOCK, row);
       }
       return values;
     },
@@ -81,7 +79,7 @@ async function readScales(reader: PartReader, part: Part, first: number, count: 
   await reader.bytes(part, first, scales);
   const bad = scales.findIndex((scale) => scale > MAX_SCALE);
   if (bad < 0) return scales;
-  const meaning = scales[bad] === 255 ? 'NaN' : `2^${scales[bad]! - SCALE_BIAS}, with which weights are infinite`;
+  const meaning = scales[bad] === E8M0_NAN ? 'NaN' : `${e8m0Of(scales[bad]!)}, with which weights are infinite`;
   throw partError(
     part,
     'bad-scale',

@@ -5,14 +5,15 @@
  */
 export class PlainModules {
   readonly #names: ReadonlySet<string>;
-  readonly #patterns: readonly string[];
+  /** Each split at its `*`. */
+  readonly #patterns: readonly (readonly string[])[];
 
   constructor(entries: readonly string[]) {
     const names = entries.filter((entry) => !entry.startsWith('re:') && !entry.includes('*'));
     const globs = entries.filter((entry) => !entry.startsWith('re:') && entry.includes('*'));
     const regexps = entries.filter((entry) => entry.startsWith('re:')).flatMap((entry) => asGlobs(entry.slice(3)));
     this.#names = new Set(names);
-    this.#patterns = [...globs, ...regexps];
+    this.#patterns = [...globs, ...regexps].map((glob) => glob.split('*'));
   }
 
   /** Whether a module is listed, by its name or as part of a listed one. */
@@ -40,17 +41,16 @@ function asGlobs(source: string): string[] {
   return [source.endsWith('$') ? glob : `${glob}*`];
 }
 
-/** Whether a text is as a pattern says, in which each `*` stands for anything, in time linear in their product at most. */
-function matchesGlob(text: string, pattern: string): boolean {
-  const [head, ...parts] = pattern.split('*') as [string, ...string[]];
-  if (parts.length === 0) return text === pattern;
-  if (!text.startsWith(head)) return false;
-  const tail = parts.pop()!;
-  let at = head.length;
-  for (const part of parts) {
-    const found = text.indexOf(part, at);
+/** Whether a text has these parts in this order, with anything between them, and nothing before the first or after the last. */
+function matchesGlob(text: string, parts: readonly string[]): boolean {
+  const last = parts.length - 1;
+  if (!text.startsWith(parts[0]!)) return false;
+  if (last === 0) return text === parts[0];
+  let at = parts[0]!.length;
+  for (let i = 1; i < last; i++) {
+    const found = text.indexOf(parts[i]!, at);
     if (found < 0) return false;
-    at = found + part.length;
+    at = found + parts[i]!.length;
   }
-  return text.length - tail.length >= at && text.endsWith(tail);
+  return text.length - parts[last]!.length >= at && text.endsWith(parts[last]!);
 }

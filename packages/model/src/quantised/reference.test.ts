@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { decodeMxfp4 } from '../mxfp4.ts';
 import { TensorSpec } from '../tensors.ts';
 import {
   type QuantisedCase,
@@ -7,7 +8,6 @@ import {
   serialise,
   specsOf,
 } from '../testing/quantised-fixtures.ts';
-import { e2m1Values } from './e2m1.ts';
 
 const cases = readQuantisedCases();
 const open = ({ tensors, quantisation }: QuantisedCase) => quantisedCheckpoint(serialise(tensors), quantisation);
@@ -50,15 +50,23 @@ describe('a quantised matrix', () => {
     const expected = [0, 1, 2, 3, 4].flatMap((row) => [...one.expected.subarray(at(row), at(row) + 96)]);
     expect([...(await checkpoint.read(spec))]).toEqual(expected);
     expect([...(await checkpoint.readRows(spec, 3, 2))]).toEqual(expected.slice(3 * 96));
-    const { codes, scales } = (await checkpoint.mxfp4Rows!(spec, 3, 2))!;
-    const decoded = expected.slice(3 * 96).map((_, i) => {
-      const code = (codes[i >> 1]! >> ((i & 1) * 4)) & 15;
-      return e2m1Values[code]! * 2 ** (scales[Math.floor(i / 32)]! - 127);
-    });
-    expect(decoded).toEqual(expected.slice(3 * 96));
-    expect([codes.length, scales.length]).toEqual([96, 6]);
+    const coded = (await checkpoint.mxfp4Rows!(spec, 3, 2))!;
+    expect([...decodeMxfp4(coded, 96)]).toEqual(expected.slice(3 * 96));
     // Half of one of three matrices, with its scales.
     expect(checkpoint.bytesOf(spec)).toBe((10 * 3 * 17) / 2);
+  });
+
+  it('may be a layer of its own where the family stacks experts', async () => {
+    const one = caseNamed('int4-groups-of-32');
+    const tensors = new Map(
+      [...one.tensors].map(([name, tensor]) => [name.replace(one.name, 'moe.experts.1.up_proj'), tensor]),
+    );
+    const checkpoint = quantisedCheckpoint(serialise(tensors), one.quantisation);
+    const rows = { first: 1, step: 2 };
+    const stored = { name: 'moe.experts.gate_up_proj', index: 1, rows, transposed: true };
+    const spec = new TensorSpec('model.layers.0.mlp.experts.1.up_proj.weight', one.shape, stored);
+    checkpoint.check([spec]);
+    expect(unsigned(await checkpoint.readRows(spec, 2, 1))).toEqual(unsigned(one.expected.subarray(2 * 96, 3 * 96)));
   });
 
   it.each(['int4-groups-of-32', 'int4-groups-of-128', 'int4-channel', 'gptq-4-bits'])(

@@ -5,7 +5,7 @@ import {
   uniformWorkItem,
   type WorkItem,
 } from '@shoal/kernels';
-import { decodeCombine, decodeF16, decodeRefuse, encodeDispatch, encodeF16, peekFrame } from '@shoal/protocol';
+import { decodeCombine, decodeRefuse, encodeDispatch, encodeF16, peekFrame } from '@shoal/protocol';
 import type { CombineFrame, LapRefusal, ShardRef } from '@shoal/protocol';
 import type { Link } from '@shoal/transport';
 import { packExpert, shardBytes } from '@shoal/weights';
@@ -108,7 +108,7 @@ export class LapAsker {
 /** NMSE of the answer against the reference; f16 on the wire costs about 1e-7. */
 export async function nmseOf(answer: LapAnswer, lap: WorkItem, reference: ExpertBackend): Promise<number> {
   if (!answer.combine) throw new Error(`The lap was refused: ${answer.refusal}`);
-  const got = decodeF16(answer.combine.partial);
+  const got = answer.combine.partial;
   const wanted = (await reference.run(lap)).partial;
   let error = 0;
   let norm = 0;

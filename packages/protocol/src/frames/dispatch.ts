@@ -1,9 +1,10 @@
-import { decodeF16, type WorkItem } from '@shoal/model';
+import { readRows, type WorkItem } from '@shoal/model';
 import { MAX_ASSIGNMENTS_PER_LAP, MAX_HIDDEN_SIZE, MAX_ROWS_PER_LAP } from '../limits.ts';
 import { FrameError, requireCount } from './error.ts';
 import { requireFiniteF16, requireFiniteF32 } from './finite.ts';
 import { frameLayout } from './layout.ts';
-import { decodeInt8Rows, itemRows, type RowFormat } from './row-format.ts';
+import { checkExponent, itemRows, type RowFormat } from './row-format.ts';
+import { layoutName, readFrameRows, rowArrays, rowFields, rowFormatOf } from './rows.ts';
 import { formatBits } from './types.ts';
 
 const header = { epoch: 'u16', layer: 'u16', numRows: 'u16', numAssignments: 'u16' } as const;
@@ -15,27 +16,27 @@ const assignments = {
   experts: { element: 'u8', dims: ['numAssignments', 'expertBytes'] },
 } as const;
 
+const formats = formatBits.int8Rows | formatBits.wideExperts | formatBits.largeRows;
+
 /** Coordinator → peer: the rows of one lap, each with the peer's experts and the gate's weights. One layout for each row format. */
 export const dispatchLayouts = {
-  f16: frameLayout('dispatch', {
+  f16: frameLayout('dispatch', { header, known, formats, arrays: { ...rowArrays.f16, ...assignments } }),
+  int8: frameLayout('dispatch', { header, known, formats, arrays: { ...rowArrays.int8, ...assignments } }),
+  largeF16: frameLayout('dispatch', {
     header,
     known,
-    formats: formatBits.int8Rows | formatBits.wideExperts,
-    arrays: { rows: { element: 'f16', dims: ['numRows', 'hiddenSize'] }, ...assignments },
+    formats,
+    arrays: { ...rowArrays.f16, ...assignments, ...rowArrays.largeF16 },
   }),
-  int8: frameLayout('dispatch', {
-    header,
+  largeInt8: frameLayout('dispatch', {
+    header: { ...header, numOutliers: 'u24' },
     known,
-    formats: formatBits.int8Rows | formatBits.wideExperts,
-    arrays: {
-      codes: { element: 'i8', dims: ['numRows', 'hiddenSize'] },
-      scales: { element: 'u8', dims: ['numRows', 'hiddenSize/32'] },
-      ...assignments,
-    },
+    formats,
+    arrays: { ...rowArrays.int8, ...assignments, ...rowArrays.largeInt8 },
   }),
 };
 
-/** A work item with its lap id, epoch and row format, which a peer can run as it is. For int8, its rows are as `roundRows` makes them. */
+/** A work item with its lap id, epoch and row format, which a peer can run as it is. For int8, its rows are as `itemRows` makes them. */
 export interface DispatchFrame extends WorkItem {
   /** Chosen by the coordinator; unique among its laps in flight. A re-dispatch gets a new one. */
   lapId: number;
@@ -62,22 +63,30 @@ const MAX_NARROW_EXPERT = 0xff;
 
 /** Throws a FrameError for anything that `decodeDispatch` would reject. */
 export function encodeDispatch(frame: DispatchFields): Uint8Array<ArrayBuffer> {
-  const { hiddenSize, rows, rowFormat = 'f16' } = frame;
+  const { hiddenSize, rows, exponents, rowFormat = 'f16' } = frame;
   const numAssignments = frame.experts.length;
   checkCounts(frame.numRows, numAssignments);
   requireCount('dispatch.hiddenSize', hiddenSize, MAX_HIDDEN_SIZE);
   const expertBytes = frame.experts.some((expert) => expert > MAX_NARROW_EXPERT) ? 2 : 1;
   const { buffer, byteOffset, byteLength } = frame.experts;
   const experts = expertBytes === 1 ? new Uint8Array(frame.experts) : new Uint8Array(buffer, byteOffset, byteLength);
-  const epoch = frame.epoch & EPOCH_MASK;
-  const format = (rowFormat === 'int8' ? formatBits.int8Rows : 0) | (expertBytes === 2 ? formatBits.wideExperts : 0);
-  const fields = { ...frame, epoch, numAssignments, expertBytes, experts, format };
   requireLength('rows', rows, frame.numRows * hiddenSize);
+  if (exponents) requireLength('exponents', exponents, frame.numRows);
   requireFiniteF16('dispatch.rows', rows);
+  for (const exponent of exponents ?? []) checkExponent('dispatch.exponents', exponent);
   checkContents(frame);
-  if (rowFormat === 'f16') return dispatchLayouts.f16.encode(fields);
-  const { codes, scales } = frame.int8 ?? itemRows('int8', decodeF16(rows), hiddenSize).int8!;
-  return dispatchLayouts.int8.encode({ ...fields, codes, scales });
+  const encoded = rowFormat === 'f16' || frame.int8 ? frame : itemRows('int8', readRows(frame, hiddenSize), hiddenSize);
+  const { format, isLarge, numOutliers, arrays } = rowFields(rowFormat, encoded);
+  return dispatchLayouts[layoutName(rowFormat, isLarge)].encode({
+    ...frame,
+    ...arrays,
+    epoch: frame.epoch & EPOCH_MASK,
+    numAssignments,
+    numOutliers,
+    expertBytes,
+    experts,
+    format: format | (expertBytes === 2 ? formatBits.wideExperts : 0),
+  });
 }
 
 /**
@@ -86,22 +95,20 @@ export function encodeDispatch(frame: DispatchFields): Uint8Array<ArrayBuffer> {
  * one-byte experts.
  */
 export function decodeDispatch(bytes: Uint8Array, { hiddenSize }: { hiddenSize: number }): DispatchFrame {
-  // The header is the same in all formats.
-  const values = dispatchLayouts.f16.decodeHeader(bytes);
-  checkCounts(values.numRows!, values.numAssignments!);
-  const expertBytes = (values.format! & formatBits.wideExperts) !== 0 ? 2 : 1;
-  const numbers = { ...values, hiddenSize, expertBytes };
-  if ((values.format! & formatBits.int8Rows) === 0) {
-    const { numAssignments: _, expertBytes: __, ...fields } = dispatchLayouts.f16.decode(bytes, numbers);
-    const frame = { ...fields, rowFormat: 'f16' as const, experts: expertsOf(fields.experts, expertBytes) };
-    checkContents(frame);
-    requireFiniteF16('dispatch.rows', frame.rows);
-    return frame;
-  }
-  const { numAssignments: _, expertBytes: __, codes, scales, ...fields } = dispatchLayouts.int8.decode(bytes, numbers);
-  checkContents(fields);
-  const rows = decodeInt8Rows('dispatch.rows', codes, scales, hiddenSize);
-  return { ...fields, rowFormat: 'int8', rows, experts: expertsOf(fields.experts, expertBytes) };
+  // All headers begin alike.
+  const { numRows, numAssignments, format } = dispatchLayouts.f16.decodeHeader(bytes) as Record<string, number>;
+  checkCounts(numRows!, numAssignments!);
+  const expertBytes = (format! & formatBits.wideExperts) !== 0 ? 2 : 1;
+  const rowFormat = rowFormatOf(format!);
+  const layout = dispatchLayouts[layoutName(rowFormat, (format! & formatBits.largeRows) !== 0)];
+  const fields = layout.decode(bytes, { ...layout.decodeHeader(bytes), hiddenSize, expertBytes });
+  const { lapId, epoch, layer, weights, rowEnd } = fields;
+  checkContents({ rowEnd, weights });
+  const rows = readFrameRows('dispatch.rows', fields, hiddenSize);
+  for (const exponent of rows.exponents ?? []) checkExponent('dispatch.exponents', exponent);
+  requireFiniteF16('dispatch.rows', rows.rows);
+  const experts = expertsOf(fields.experts, expertBytes);
+  return { lapId, epoch, layer, numRows: numRows!, hiddenSize, rowFormat, ...rows, weights, rowEnd, experts };
 }
 
 function checkCounts(numRows: number, numAssignments: number): void {

@@ -29,7 +29,7 @@ interface ArraySpec<Name extends string> {
 }
 type ArrayTable<Name extends string> = Readonly<Record<string, ArraySpec<Name>>>;
 
-/** First fields of every frame. The kind's upper half is the version, its lower half the format (2 bits) and type (2 bits). */
+/** First fields of every frame. From the top, the kind is version (3 bits, modulo 8), format (3 bits) and type (2 bits). */
 const prefix = { kind: 'u8', lapId: 'u24' } as const;
 const FRAME_PREFIX_BYTES = 4;
 
@@ -166,10 +166,12 @@ export function frameLayout<
   return { headerBytes, arrays, encode, begin, decodeHeader, decode };
 }
 
+const VERSION_SHIFT = 5;
+const VERSION_MASK = 7;
 const typeOfBits = Object.keys(frameTypes) as readonly FrameType[];
 
 function kindOf(type: FrameType, format: number): number {
-  return (PROTOCOL_VERSION << 4) | (format << 2) | frameTypes[type];
+  return ((PROTOCOL_VERSION & VERSION_MASK) << VERSION_SHIFT) | (format << 2) | frameTypes[type];
 }
 
 /**
@@ -187,11 +189,11 @@ function readPrefix(bytes: Uint8Array): { view: DataView; type: FrameType; forma
   if (bytes.byteLength > MAX_FRAME_BYTES) throw oversized('frame', bytes.byteLength);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const word = view.getUint32(0, true);
-  const version = (word >> 4) & 0xf;
-  if (version !== PROTOCOL_VERSION) {
+  const version = (word >> VERSION_SHIFT) & VERSION_MASK;
+  if (version !== (PROTOCOL_VERSION & VERSION_MASK)) {
     throw new FrameError('bad-version', `The frame has version ${version}; this side speaks ${PROTOCOL_VERSION}.`);
   }
-  return { view, type: typeOfBits[word & 3]!, format: (word >> 2) & 3, lapId: word >>> 8 };
+  return { view, type: typeOfBits[word & 3]!, format: (word >> 2) & 7, lapId: word >>> 8 };
 }
 
 function placeScalars(table: ScalarTable): Placed<Scalar>[] {

@@ -17,7 +17,7 @@ export const lapRefusals = {
   'bad-frame': 5,
   'device-lost': 6,
   busy: 7,
-  /** The backend failed, or a sum exceeds f16. */
+  /** The backend failed. */
   failed: 8,
 } as const;
 export type LapRefusal = keyof typeof lapRefusals;

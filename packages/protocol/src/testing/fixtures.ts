@@ -1,7 +1,11 @@
 import cancel from '../../fixtures/cancel.json' with { type: 'json' };
 import combineInt8 from '../../fixtures/combine-int8.json' with { type: 'json' };
+import combineLargeInt8 from '../../fixtures/combine-large-int8.json' with { type: 'json' };
+import combineLarge from '../../fixtures/combine-large.json' with { type: 'json' };
 import combine from '../../fixtures/combine.json' with { type: 'json' };
 import dispatchInt8 from '../../fixtures/dispatch-int8.json' with { type: 'json' };
+import dispatchLargeInt8 from '../../fixtures/dispatch-large-int8.json' with { type: 'json' };
+import dispatchLarge from '../../fixtures/dispatch-large.json' with { type: 'json' };
 import dispatchWide from '../../fixtures/dispatch-wide.json' with { type: 'json' };
 import dispatch from '../../fixtures/dispatch.json' with { type: 'json' };
 import refuse from '../../fixtures/refuse.json' with { type: 'json' };
@@ -20,17 +24,31 @@ import {
 export interface FrameFixture {
   description: string;
   bytes: string[][];
-  fields: Record<string, number | string | number[]>;
+  fields: Record<string, number | string | (number | string)[]>;
 }
 
 export type FixtureName =
-  'dispatch' | 'dispatch-int8' | 'dispatch-wide' | 'combine' | 'combine-int8' | 'refuse' | 'cancel';
+  | 'dispatch'
+  | 'dispatch-int8'
+  | 'dispatch-wide'
+  | 'dispatch-large'
+  | 'dispatch-large-int8'
+  | 'combine'
+  | 'combine-int8'
+  | 'combine-large'
+  | 'combine-large-int8'
+  | 'refuse'
+  | 'cancel';
 export const fixtures: Record<FixtureName, FrameFixture> = {
   dispatch,
   'dispatch-int8': dispatchInt8,
   'dispatch-wide': dispatchWide,
+  'dispatch-large': dispatchLarge,
+  'dispatch-large-int8': dispatchLargeInt8,
   combine,
   'combine-int8': combineInt8,
+  'combine-large': combineLarge,
+  'combine-large-int8': combineLargeInt8,
   refuse,
   cancel,
 };
@@ -47,7 +65,7 @@ export function fixtureBytes(fixture: FrameFixture): Uint8Array<ArrayBuffer> {
  */
 export function checkFixtures(): string[] {
   const problems: string[] = [];
-  for (const name of ['dispatch', 'dispatch-int8', 'dispatch-wide'] as const) {
+  for (const name of ['dispatch', 'dispatch-int8', 'dispatch-wide', 'dispatch-large', 'dispatch-large-int8'] as const) {
     check(problems, name, (bytes, { hiddenSize }) => {
       const frame = decodeDispatch(bytes, { hiddenSize: Number(hiddenSize) });
       return [frame, encodeDispatch(frame)];
@@ -56,6 +74,8 @@ export function checkFixtures(): string[] {
   for (const [name, rowFormat] of [
     ['combine', 'f16'],
     ['combine-int8', 'int8'],
+    ['combine-large', 'f16'],
+    ['combine-large-int8', 'int8'],
   ] as const) {
     check(problems, name, (bytes, { hiddenSize, numRows }) => {
       const expect = { hiddenSize: Number(hiddenSize), numRows: Number(numRows), rowFormat };

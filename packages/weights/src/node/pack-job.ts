@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { decodeMxfp4, expertTensors, type TensorSpec } from '@shoal/model';
+import { expertTensors, type TensorSpec } from '@shoal/model';
 import { type Checkpoint, RowScratch } from '@shoal/model/node';
 import { denseFile } from '../dense/header.ts';
 import type { DenseEntry } from '../dense/layout.ts';
@@ -9,6 +9,7 @@ import { packDenseEntry } from '../dense/pack.ts';
 import { type DenseFormat, unpackPanels } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { packExpertBias, packExpertRows, unpackExpertRows } from '../expert.ts';
+import { packQ4Codes } from '../format-q4-codes.ts';
 import { type BiasLayout, type ExpertShape, type MatrixLayout, shardLayout, type ShardLayout } from '../layout.ts';
 import { asWriteError, SHARD_DIR, sha256, writeWhole } from './files.ts';
 import type { CheckpointPlace, PackJob } from './jobs.ts';
@@ -83,13 +84,24 @@ export class Packer {
     const step = Math.max(ROW_ALIGN, Math.floor(TILE_VALUES / matrix.cols / ROW_ALIGN) * ROW_ALIGN);
     for (let row = 0; row < matrix.rows; row += step) {
       const numRows = Math.min(step, matrix.rows - row);
-      const exact = quant === 'mxfp4' ? await this.#checkpoint.mxfp4Rows?.(spec, row, numRows) : undefined;
-      const source = exact ?? (await this.#checkpoint.readRows(spec, row, numRows, this.#scratch));
-      packExpertRows(quant, matrix, source, this.#shard, row);
-      if (!sums.wanted) continue;
-      const values = source instanceof Float32Array ? source : decodeMxfp4(source, matrix.cols);
-      sums.add(kindOf(spec.name), values, unpackExpertRows(quant, matrix, this.#shard, row, numRows));
+      const isPacked = await this.#packCodes(matrix, spec, row, numRows);
+      if (isPacked && !sums.wanted) continue;
+      const values = await this.#checkpoint.readRows(spec, row, numRows, this.#scratch);
+      if (!isPacked) packExpertRows(quant, matrix, values, this.#shard, row);
+      if (sums.wanted) sums.add(kindOf(spec.name), values, unpackExpertRows(quant, matrix, this.#shard, row, numRows));
     }
+  }
+
+  /** Takes over the codes of rows that are stored in the format of the shard, without rounding them again; false where they aren't. */
+  async #packCodes(matrix: MatrixLayout, spec: TensorSpec, row: number, numRows: number): Promise<boolean> {
+    const { quant } = this.#task.shape;
+    if (quant === 'mxfp4') {
+      const rows = await this.#checkpoint.mxfp4Rows?.(spec, row, numRows);
+      if (rows) packExpertRows(quant, matrix, rows, this.#shard, row);
+      return rows !== undefined;
+    }
+    const codes = quant === 'q4' ? await this.#checkpoint.int4Rows?.(spec, row, numRows, this.#scratch) : undefined;
+    return codes !== undefined && packQ4Codes(matrix, codes, this.#shard, row);
   }
 
   async #packBias(bias: BiasLayout, spec: TensorSpec, sums: ErrorSums): Promise<void> {

@@ -2,9 +2,10 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expertLayers, messageOf, type ModelConfig, moeLayers } from '@shoal/model';
-import { DENSE_FORMATS, type DenseFormat } from '../dense/panels.ts';
+import { chooseFormats, type Formats, type WantedFormats } from '../choose-formats.ts';
+import { DENSE_FORMATS } from '../dense/panels.ts';
 import { WeightsError, type WeightsErrorReason } from '../errors.ts';
-import { expertShape, type Quant, QUANTS, shardBytes } from '../layout.ts';
+import { expertShape, QUANTS, shardBytes } from '../layout.ts';
 import { FORMAT_VERSION, formatVersionOf, PACKER_VERSION, type Manifest } from '../manifest.ts';
 import {
   asWriteError,
@@ -46,14 +47,10 @@ import { sumByKind } from './squared-error.ts';
 export type PackedFrom = { modelDir: string } | { source: ModelSource };
 
 export type PackOptions = PackSettings & PackedFrom;
-type Packing = PackSettings & { source: ModelSource };
+type Packing = PackSettings & Formats & { source: ModelSource };
 
-export interface PackSettings {
+export interface PackSettings extends WantedFormats {
   outDir: string;
-  /** Format of the experts. */
-  quant: Quant;
-  /** Format of the dense engine's weights; f16 by default. */
-  denseQuant?: DenseFormat;
   /** Name in the manifest; the source's by default. */
   modelId?: string;
   /** Whether to measure the error of packing for the manifest's `nmse`, which takes about half as long again. */
@@ -67,7 +64,6 @@ export interface PackSettings {
   freeBytes?: (dir: string) => Promise<number>;
 }
 
-const DEFAULT_DENSE: DenseFormat = 'f16';
 /** Of the digest in the name of a folder in the cache: 64 bits. */
 const DIGEST_CHARS = 16;
 /** From finding another packer at work until it is looked at again. */
@@ -83,9 +79,9 @@ const BUSY_RETRY_MS = 500;
  */
 export async function packModel(options: PackOptions): Promise<Manifest> {
   const source = sourceOf(options);
-  const packing = { ...options, source };
   const fingerprint = await source.fingerprint();
   await refuseOutput(source.dir, options.outDir);
+  const packing = { ...options, ...chooseFormats(await source.config(), options), source };
   return (await checkCurrent(packing, fingerprint)) ?? packAnew(packing, fingerprint);
 }
 
@@ -129,8 +125,9 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
   const source = sourceOf(options);
   const { modelId = source.modelId } = options;
   const fingerprint = await source.fingerprint();
-  const name = cacheName(options, modelId, fingerprint);
-  const packing = { ...options, source, modelId, outDir: join(cacheDir, name) };
+  const formats = chooseFormats(await source.config(), options);
+  const name = cacheName(formats, modelId, fingerprint);
+  const packing: Packing = { ...options, ...formats, source, modelId, outDir: join(cacheDir, name) };
   const { outDir } = packing;
   await refuseOutput(source.dir, outDir);
   for (let waits = 0; ; waits++) {
@@ -199,7 +196,7 @@ async function openMended(
 }
 
 /** Names the checkpoint's content, the formats, and the versions that decide about the bytes. */
-function cacheName({ quant, denseQuant = DEFAULT_DENSE }: EnsurePackedSettings, modelId: string, fingerprint: string) {
+function cacheName({ quant, denseQuant }: Formats, modelId: string, fingerprint: string) {
   const digest = sha256(JSON.stringify([modelId, fingerprint, FORMAT_VERSION, PACKER_VERSION])).slice(0, DIGEST_CHARS);
   return `${nameStem(modelId)}-${quant}-${denseQuant}-${digest}`;
 }
@@ -242,7 +239,7 @@ async function openCurrent(
   fingerprint: string,
   { onDamage, onLost = () => {} }: Pick<OpenPackedOptions, 'onDamage'> & { onLost?: (error: Error) => void } = {},
 ): Promise<PackedModel | undefined> {
-  const { source, outDir, quant, denseQuant = DEFAULT_DENSE, measure } = options;
+  const { source, outDir, quant, denseQuant, measure } = options;
   try {
     const { sourceFingerprint, packerVersion, shape, dense, nmse } = await readManifest(outDir);
     const isCurrent =
@@ -268,7 +265,7 @@ async function packInto(
   { checkpoint, place, schedule: scheduleInput }: PackInput,
   { fingerprint, lock }: { fingerprint: string; lock: PackLock },
 ): Promise<Manifest> {
-  const { outDir, source, quant, denseQuant: dense = DEFAULT_DENSE, measure = false, signal } = options;
+  const { outDir, source, quant, denseQuant: dense, measure = false, signal } = options;
   const { config } = checkpoint;
   if (moeLayers(config).length === 0) {
     throw new WeightsError('bad-model', `${source.spec} has no layers with routed experts`);

@@ -48,9 +48,9 @@ class Fixture:
     and the config.json that are published of those that transformers writes."""
 
     def __init__(self, name, config, about, extra=None, negative_bias=False, fp8=False, shards=1, generation=None,
-                 tokenizer=None, embed_std=1.0, small=False, mtp=False, publish=None, score_bias_std=0.2, gate_up_std=1.3):
+                 tokenizer=None, embed_std=1.0, small=False, mtp=False, mxfp4=False, publish=None, score_bias_std=0.2, gate_up_std=1.3):
         self.name, self.config, self.about, self.extra = name, config, about, extra or {}
-        self.small, self.mtp, self.publish = small, mtp, publish
+        self.small, self.mtp, self.mxfp4, self.publish = small, mtp, mxfp4, publish
         self.score_bias_std, self.gate_up_std = score_bias_std, gate_up_std
         self.negative_bias, self.fp8, self.shards = negative_bias, fp8, shards
         self.generation, self.tokenizer, self.embed_std = generation, tokenizer or {}, embed_std
@@ -108,14 +108,14 @@ FIXTURES = [
         rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})),
         "block_sparse_moe names, three shards with an index, a list of end tokens", shards=3),
     Fixture("gpt-oss", GptOssConfig(**SMALL_GQA | dict(
-        num_hidden_layers=3, head_dim=10, intermediate_size=10,
+        num_hidden_layers=2, head_dim=10, intermediate_size=10,
         num_local_experts=5, num_experts_per_tok=2, sliding_window=24, layer_types=None,
         rope_parameters={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32.0,
                          "beta_slow": 1.0, "truncate": False, "rope_theta": 150000.0})),
         "a window in every second layer, sinks, biases everywhere, clamps in force, YaRN between pairs (as gpt-oss)",
         dict(experts_per_token=2, initial_context_length=32), small=True, gate_up_std=4),
     Fixture("glm4-moe", Glm4MoeConfig(**SMALL_GQA | dict(
-        num_hidden_layers=2, head_dim=12, intermediate_size=20, moe_intermediate_size=10, n_routed_experts=5, num_experts_per_tok=2,
+        num_hidden_layers=2, head_dim=12, intermediate_size=20, moe_intermediate_size=10, n_routed_experts=4, num_experts_per_tok=2,
         n_shared_experts=1, first_k_dense_replace=1, routed_scaling_factor=1.5, attention_bias=True, num_nextn_predict_layers=1,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5})),
         "biases of q, k and v, half of each head rotated, an MTP module (as GLM-4.5-Air)",
@@ -165,10 +165,10 @@ FIXTURES = [
         attention_multiplier=0.2, embedding_multiplier=3.0, residual_multiplier=0.8, logits_scaling=0.25)),
         "multipliers, stacked experts, all of three experts chosen, tied embeddings", small=True, embed_std=0.1),
     Fixture("dots1", Dots1Config(**SMALL_GQA | dict(
-        num_hidden_layers=2, head_dim=10, intermediate_size=20, moe_intermediate_size=10, n_routed_experts=6, num_experts_per_tok=2,
+        num_hidden_layers=2, num_attention_heads=1, num_key_value_heads=1, head_dim=12, intermediate_size=20, moe_intermediate_size=10, n_routed_experts=6, num_experts_per_tok=2,
         n_shared_experts=2, first_k_dense_replace=1, n_group=1, topk_group=1, norm_topk_prob=True, routed_scaling_factor=2.5,
         sliding_window=30, max_window_layers=1)),
-        "norms of each head, DeepSeek-V3's gate, a window in the last layers", small=True),
+        "one head with a norm, DeepSeek-V3's gate, a window in the last layers", small=True),
     Fixture("ernie4-5-moe", Ernie4_5_MoeConfig(**SMALL_GQA | dict(
         num_hidden_layers=2, hidden_size=32, intermediate_size=20, moe_intermediate_size=10, moe_num_experts=5, moe_k=2,
         moe_num_shared_experts=2, moe_layer_start_index=1, moe_layer_end_index=1, tie_word_embeddings=True)),
@@ -180,8 +180,10 @@ FIXTURES = [
         rope_parameters={"rope_type": "dynamic", "alpha": 50.0, "factor": 1.0, "rope_theta": 100.0})),
         "norms of each head after RoPE, whose base is stretched; lists of one value for each layer (as Hunyuan-A13B)",
         small=True, embed_std=0.3, publish=as_hunyuan),
-    Fixture("mixtral-window", MixtralConfig(**SMALL_GQA | dict(
-        num_hidden_layers=2, num_attention_heads=1, num_key_value_heads=1, head_dim=12, num_local_experts=4, num_experts_per_tok=2,
-        intermediate_size=10, sliding_window=20)),
-        "a window in every layer, one head", small=True),
+    Fixture("gpt-oss-mxfp4", GptOssConfig(**SMALL_GQA | dict(
+        hidden_size=64, num_hidden_layers=1, head_dim=8, intermediate_size=32, num_local_experts=4, num_experts_per_tok=2,
+        sliding_window=24, rope_parameters={
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32.0, "beta_slow": 1.0,
+            "truncate": False, "rope_theta": 150000.0})),
+        "experts in MXFP4, as gpt-oss is published", small=True, mxfp4=True, gate_up_std=3),
 ]

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
+import mxfp4
 from configs import FIXTURES
 from fp8 import is_quantised, quantise
 from mtp import new_mtp, mtp_logits, mtp_tensors
@@ -93,6 +94,8 @@ def write_model(folder, model, mtp, fixture):
     for name, tensor in tensors.items():
         if fixture.fp8 and is_quantised(name, tensor):
             stored[name], stored[f"{name}_scale_inv"], meant[name] = quantise(tensor)
+        elif fixture.mxfp4 and mxfp4.is_quantised(name):
+            stored[f"{name}_blocks"], stored[f"{name}_scales"], meant[name] = mxfp4.quantise(tensor)
         else:
             stored[name] = tensor if name.endswith("e_score_correction_bias") else tensor.to(torch.bfloat16)
             meant[name] = stored[name].float()
@@ -101,6 +104,8 @@ def write_model(folder, model, mtp, fixture):
     if fixture.fp8:
         config["quantization_config"] = {
             "activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]}
+    if fixture.mxfp4:
+        config["quantization_config"] = {"modules_to_not_convert": ["lm_head"], "quant_method": "mxfp4"}
     if mtp:
         stored |= {name: tensor.to(torch.bfloat16) for name, tensor in mtp_tensors(mtp, config["num_hidden_layers"]).items()}
     published, written = fixture.publish(stored, config) if fixture.publish else (stored, config)

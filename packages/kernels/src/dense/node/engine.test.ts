@@ -332,10 +332,10 @@ describe('the wasm engine', () => {
 /** Pages that a caller gave out. */
 class Pages implements SequencePages {
   readonly length = 0;
-  readonly pages: readonly number[];
+  readonly tables: SequencePages['tables'];
   reached = 0;
   constructor(pages: readonly number[]) {
-    this.pages = pages;
+    this.tables = [{ first: 0, pages }];
   }
   reach(length: number): void {
     this.reached = length;

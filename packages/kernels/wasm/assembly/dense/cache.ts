@@ -37,8 +37,8 @@ function exponentOf(x: usize, dim: i32): i32 {
   return (bits >> 23) - 142 + i32((bits & 0x7fffff) >= 0x7ff000);
 }
 
-/** Multiplies `dim` f32 by a power of two. */
-function scaleBy(x: usize, dim: i32, exponent: i32, out: usize): void {
+/** Multiplies `dim` f32 by 2^exponent. */
+export function scaleBy(x: usize, dim: i32, exponent: i32, out: usize): void {
   const factor = f32x4.splat(reinterpret<f32>((127 + exponent) << 23));
   for (let i = 0; i < dim; i += 4) {
     const at = (<usize>i) << 2;

@@ -115,8 +115,10 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
   }
   const first = firstVisible(op, <i32>place(rows, firstRow, 0));
   const last = <i32>place(rows, firstRow + numRows - 1, 0);
-  for (let start = first & ~(POSITIONS - 1); start <= last; start += POSITIONS) {
-    decodeBlock(op, place(rows, firstRow, 1), firstHead, start, max(0, first - start), min(POSITIONS, last + 1 - start), block);
+  let hidden = first & (POSITIONS - 1);
+  for (let start = first - hidden; start <= last; start += POSITIONS) {
+    decodeBlock(op, place(rows, firstRow, 1), firstHead, start, hidden, min(POSITIONS, last + 1 - start), block);
+    hidden = 0;
     for (let i = 0; i < numQueries; i++) {
       const position = <i32>place(rows, firstRow + i / numHeads, 0);
       const from = max(0, firstVisible(op, position) - start);

@@ -10,11 +10,11 @@ export const Q4: i32 = 3;
 export const MXFP4: i32 = 4;
 
 /** f16 weights are multiplied as f32 × 2^-112. Activations are scaled up and results back, both exactly. */
-const F16_INPUT_SCALE: f32 = 79228162514264337593543950336.0; // 2^96
-export const F16_OUTPUT_SCALE: f32 = 65536.0; // 2^16
+const F16_INPUT_SCALE: f32 = 18446744073709551616.0; // 2^64: inputs may be as large, and as small as 2^-38 beside any weight
+export const F16_OUTPUT_SCALE: f32 = 281474976710656.0; // 2^48
 
 /**
- * Prepares one row x [dim]. f32: the values. f16: the values × 2^96. The others: int16 in blocks of 32, then an f32 scale per
+ * Prepares one row x [dim]. f32: the values. f16: the values × 2^64. The others: int16 in blocks of 32, then an f32 scale per
  * block; products with weights are exact in int32, and 16 bits cost no more than 8, since the dot product takes int16.
  */
 export function prepareRow(x: usize, dim: i32, out: usize, format: i32): void {

@@ -85,7 +85,10 @@ export class HubCheckout {
         throw notCached(this.client, this.cache.dir);
       return this.dir;
     }
-    for (const file of (await this.files()).filter(({ name }) => wanted(name))) await this.#fetchSmall(file);
+    // Last the config, which shows that what is read with it is there.
+    const files = (await this.files()).filter(({ name }) => wanted(name));
+    files.sort((a, b) => Number(a.name === 'config.json') - Number(b.name === 'config.json'));
+    for (const file of files) await this.#fetchSmall(file);
     return this.dir;
   }
 

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
-import { openDirectory } from '@shoal/model/node';
+import { basename, join, resolve } from 'node:path';
+import { openDirectory, readModelConfig } from '@shoal/model/node';
 import { sourceFingerprint } from '../fingerprint.ts';
 import { readModelFiles } from '../model-files.ts';
 import { type ModelSource, wholeInput } from './model-source.ts';
@@ -23,6 +23,7 @@ export function directorySource(path: string): ModelSource {
       await refuseOthers();
       return sourceFingerprint(dir);
     },
+    config: () => readModelConfig(join(dir, 'config.json')),
     files: () => readModelFiles(dir),
     metaDir: async () => dir,
     open,

@@ -11,6 +11,11 @@ export function ggufSource(path: string): ModelSource {
     alias: undefined,
     dir: dirname(file),
     fingerprint: () => ggufFingerprint(file),
+    config: async () => {
+      const checkpoint = await openCheckpoint(file);
+      await checkpoint.close();
+      return checkpoint.config;
+    },
     files: () => ggufFiles(file),
     metaDir: async () => undefined,
     open: () => openCheckpoint(file),

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { CheckpointError, parseHeader, PREFIX_BYTES } from '@shoal/model';
-import { type Checkpoint, openDirectory, type OpenWeightFile, readJson } from '@shoal/model/node';
+import { CheckpointError, type ModelConfig, parseHeader, PREFIX_BYTES } from '@shoal/model';
+import { type Checkpoint, openDirectory, type OpenWeightFile, readJson, readModelConfig } from '@shoal/model/node';
 import { WeightsError } from '../../errors.ts';
 import { freeBytesOf } from '../files.ts';
 import { fetchBytes, fetchHeader, readHeaderOf } from '../hub/file-header.ts';
@@ -49,6 +49,12 @@ export class HubSource implements ModelSource {
   /** A commit's id is a hash over names and hashes of all its files. So a model is found again without asking. */
   fingerprint(): Promise<string> {
     return Promise.resolve(createHash('sha256').update(`hub ${this.#checkout.commit}`).digest('hex'));
+  }
+
+  /** Asks nothing where the config is in the cache. */
+  async config(): Promise<ModelConfig> {
+    const cached = await this.#checkout.cache.find(this.#checkout.commit, 'config.json');
+    return readModelConfig(cached ?? join(await this.metaDir(), 'config.json'));
   }
 
   async files(): Promise<ModelFile[]> {

@@ -1,3 +1,4 @@
+import type { ModelConfig } from '@shoal/model';
 import type { Checkpoint } from '@shoal/model/node';
 import type { CheckpointPlace, ScheduledJob } from '../jobs.ts';
 
@@ -17,6 +18,7 @@ export interface ModelSource {
   readonly alias: string | undefined;
   /** The directory with the weights, which nothing may be packed into. */
   readonly dir: string | undefined;
+  config(): Promise<ModelConfig>;
   /** Identifies the content without reading the weights. */
   fingerprint(): Promise<string>;
   /** The files that are copied with the packed weights: config, tokenizer, license (`isCopied`). */
