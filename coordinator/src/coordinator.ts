@@ -226,9 +226,7 @@ function openSockets({ core, config, access, rtc }: Serving, log: Logger, server
       lapConnections: lapConnectionsOf(config.lapConnections, model.hiddenSize, config.rowFormat),
       model: {
         id: scheduler.modelId,
-        hiddenSize: model.hiddenSize,
-        moeIntermediateSize: model.moeIntermediateSize,
-        quant: packed.manifest.shape.quant,
+        ...packed.manifest.shape,
         shardBytes: packed.manifest.shardBytes,
       },
     },

@@ -280,6 +280,7 @@ function newSwarm(
   const { shardBytes } = manifest;
   return new Swarm({
     model: { layers, expertsPerLayer, groupsPerLayer: gate.nGroup, shardBytes, hiddenSize },
+    expertNeeds: manifest.shape,
     shardHash: (layer, expert) => shardHash(manifest, layer, expert)!,
     local: localExperts.work.audits,
     trust,

@@ -22,9 +22,6 @@ const fixtures = join(import.meta.dirname, 'fixtures/families');
 /** Names of the fixtures: small random checkpoints with transformers' results (make/families/README.md). */
 export const familyFixtures: readonly string[] = readdirSync(fixtures).sort();
 
-/** Whose experts tabs do not compute yet. */
-const NOT_YET = new Set<string>(['gpt-oss', 'gpt-oss-mxfp4']);
-
 /** Those that are packed and served in tests: one for each way in which tensors are stored, and each kind of expert. */
 export const tabFixtures: readonly string[] = [
   'deepseek-v2-lite',
@@ -40,7 +37,7 @@ export const tabFixtures: readonly string[] = [
   'olmoe',
   'qwen2-moe',
   'qwen3-moe',
-].filter((name) => !NOT_YET.has(name));
+];
 
 /** Those with an MTP module. */
 export const mtpFixtures: readonly string[] = ['glm4-moe', 'glm4-moe-lite'];

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createReferenceBackend, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
-import { MemoryShardCache, PeerHost } from '@shoal/peer';
+import { EXPERT_KINDS, MemoryShardCache, PeerHost } from '@shoal/peer';
 import { type Dismissed, HEARTBEAT_MS, type Hello, PROTOCOL_VERSION, type Standing } from '@shoal/protocol';
 import { type MemoryChannelPair, type MemoryWireOptions, memoryLinkPair } from '@shoal/transport';
 import type { Core } from '../../coordinator/src/index.ts';
@@ -107,6 +107,7 @@ export class VirtualDonor {
 export function hello(donorToken: string, pledgeBytes: number, tab?: number): Hello {
   return {
     protocolVersions: [PROTOCOL_VERSION],
+    expertKinds: EXPERT_KINDS,
     donorToken,
     ...(tab !== undefined && { tab }),
     pledgeBytes,

@@ -1,4 +1,4 @@
-import { connectDonor } from '@shoal/peer';
+import { connectDonor, EXPERT_KINDS } from '@shoal/peer';
 import {
   assignSchema,
   CONNECT_TIMEOUT_MS,
@@ -113,6 +113,7 @@ export class CoordinatorConnection {
       const answer: unknown = await this.#socket.timeout(HELLO_TIMEOUT_MS).emitWithAck('hello', {
         protocolVersions: [...SUPPORTED_VERSIONS],
         rowFormats: [...ROW_FORMATS],
+        expertKinds: EXPERT_KINDS,
         ...(names.length > 0 && { kept: names.slice(-MAX_KEPT_SHARDS).map(keptName) }),
         ...introduction,
       });

@@ -105,6 +105,12 @@ const REFUSED: Record<RefusalCode, ProblemText> = {
     todo: 'Open this page in a browser with WebGPU, on a computer with a GPU.',
     recovery: 'manual',
   },
+  kind: {
+    title: 'This page is too old for the model',
+    happened: 'The coordinator serves a model whose experts this page doesn’t compute.',
+    todo: 'Reload the page. If that doesn’t help, please tell the operator.',
+    recovery: 'reload',
+  },
   invalid: {
     title: 'The coordinator rejected this page',
     happened: 'It didn’t understand what this page told it about itself.',

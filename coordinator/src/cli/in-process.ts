@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises';
 import {
   answerOf,
+  argmax,
   createRng,
   scorePerplexity,
   type EngineRow,
@@ -138,7 +139,10 @@ async function readPrompt(
     const rows = ids.slice(start, start + CHUNK_ROWS).map((tokenId, i) => {
       return { tokenId, position: start + i, cache, ...wanted(start + i) };
     });
-    await onChunk(await engine.forward(rows, experts), start + rows.length);
+    const result = await engine.forward(rows, experts);
+    const fault = result.faults?.find((error) => error !== undefined);
+    if (fault) throw fault;
+    await onChunk(result, start + rows.length);
   }
 }
 
@@ -242,7 +246,11 @@ async function logits(local: Local, options: OptionValues<typeof LOGITS_OPTIONS>
       local.engine.newSequence(),
       () => ({ wantLogits: true }),
       async ({ logits: rows }, done) => {
-        for (const row of rows) await file.writeFile(littleEndian(row!));
+        for (const row of rows) {
+          // Throws where the logits are not finite.
+          argmax(row!);
+          await file.writeFile(littleEndian(row!));
+        }
         io.stderr.write(`${done} of ${ids.length} positions\n`);
       },
     );

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import type { Dismissed, Hello } from '@shoal/protocol';
+import { type Dismissed, type Hello, missingExpertKind } from '@shoal/protocol';
 import { JoinRefused } from '../access/join-refused.ts';
 import type { Clock } from '../base/clock.ts';
 import { backendOf } from '../trust/bounds.ts';
@@ -18,7 +18,7 @@ const PROVEN_ROWS = 1_000;
 
 export interface EntranceOptions extends Pick<
   SwarmOptions,
-  'model' | 'rowFormat' | 'trust' | 'cpuDonors' | 'maxPeers'
+  'model' | 'expertNeeds' | 'rowFormat' | 'trust' | 'cpuDonors' | 'maxPeers'
 > {
   clock: Clock;
   donors: DonorRecords;
@@ -50,9 +50,12 @@ export class Entrance {
   }
 
   #refusal(session: PeerSession, old: PeerSession | undefined): JoinRefused | undefined {
-    const { cpuDonors, maxPeers = DEFAULT_MAX_PEERS, trust, rejoins, model, peers } = this.#options;
+    const { expertNeeds, cpuDonors, maxPeers = DEFAULT_MAX_PEERS, trust, rejoins, model, peers } = this.#options;
     if (cpuDonors === false && backendOf(session.hello.adapter) === 'wasm')
       return new JoinRefused('no-cpu', 'This coordinator accepts only tabs that compute with WebGPU.');
+    const missing = expertNeeds && missingExpertKind(expertNeeds, session.hello.expertKinds);
+    if (missing !== undefined)
+      return new JoinRefused('kind', `This model’s experts need "${missing}", which this page does not compute.`);
     if (session.maxExperts < 1 || session.maxExpertsPerLayer < 1) {
       const message = `One expert of this model takes ${mebibytes(model.shardBytes)}. Lend more memory than that.`;
       return new JoinRefused('too-small', message);

@@ -1,5 +1,5 @@
 import type { PlacementModel, planPlacement } from '@shoal/placement';
-import type { RowFormat } from '@shoal/protocol';
+import type { ExpertNeeds, RowFormat } from '@shoal/protocol';
 import type { Clock } from '../base/clock.ts';
 import type { EventLog } from '../base/event-log.ts';
 import type { LocalCompute } from '../local-experts/local-compute.ts';
@@ -10,6 +10,8 @@ export type Planner = typeof planPlacement;
 
 export interface SwarmOptions {
   model: PlacementModel & { hiddenSize: number };
+  /** What its experts ask of tabs. */
+  expertNeeds?: ExpertNeeds;
   /** SHA-256 of the expert's shard. */
   shardHash: (layer: number, expert: number) => string;
   local: LocalCompute;

@@ -70,6 +70,11 @@ describe('Swarm: a tab that joins', () => {
     expect(lend).toThrow(expect.objectContaining({ code: 'no-cpu' }));
     swarm = makeSwarm();
     expect(lend).not.toThrow();
+    swarm = makeSwarm({ expertNeeds: { quant: 'mxfp4', activation: 'clamped-swiglu', bias: true } });
+    expect(lend).toThrow('"clamped-swiglu"');
+    const knows = (...expertKinds: string[]) => swarm.join({ ...helloOf('c', 100), expertKinds }, '127.0.0.1', control);
+    expect(() => knows('clamped-swiglu', 'mxfp4')).toThrow(expect.objectContaining({ code: 'kind' }));
+    expect(() => knows('clamped-swiglu', 'mxfp4', 'bias')).not.toThrow();
     swarm = makeSwarm({ maxPeers: 1 });
     join({ donorToken: 'a' });
     expect(() => join({ donorToken: 'b' })).toThrow(JoinRefused);

@@ -37,6 +37,8 @@ export interface ForwardResult {
   logits: (Float32Array | undefined)[];
   /** Per row: undefined where there was no query. */
   answers: (RowAnswer | undefined)[];
+  /** Per row: why it is no longer finite, which its answer is too. Absent if all are. Its sequence cannot go on. */
+  faults?: readonly (Error | undefined)[] | undefined;
   /** [numRows, hiddenSize], the hidden states that the MTP module continues from, as `config.mtpHidden` says. */
   hidden: Float32Array;
 }
@@ -59,6 +61,7 @@ export async function forward(
   const ids = rows.map(({ tokenId }) => tokenId);
   const x = embed(model, ids);
   const batch = openBatch(config, rows, experts, observe);
+  batch.faults.check(x, (row) => `the embedding of token ${ids[row]}`);
   try {
     for (const [i, layer] of weights.layers.entries()) await decoderLayer(batch, layer, i, i, x);
   } catch (error) {
@@ -68,7 +71,9 @@ export async function forward(
   batch.claim.release();
   const normed = rmsNorm(x, weights.norm, rows.length, config.rmsNormEps);
   const settled = await masksAfterLayers(masks, config.numHiddenLayers - 1, observe);
-  return { ...head(model, rows, normed, settled), hidden: config.mtpHidden === 'after-norm' ? normed : x };
+  batch.faults.check(normed, () => 'the norm before the output head');
+  const hidden = config.mtpHidden === 'after-norm' ? normed : x;
+  return batch.faults.into({ ...head(model, rows, normed, settled), hidden });
 }
 
 /** The tokens' embeddings, [numRows, hiddenSize]. */

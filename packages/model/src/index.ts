@@ -6,6 +6,7 @@ export {
   type ChatToolCall,
   variablesFault,
 } from './chat-template.ts';
+export { RowFaults } from './row-faults.ts';
 export { parseModelConfig } from './config.ts';
 export { checkCombined, chooserOf, type ExpertDispatch, type MoeCall } from './dispatch.ts';
 export { CheckpointError, messageOf, ModelError } from './errors.ts';

@@ -6,6 +6,7 @@ import { gqa } from './gqa.ts';
 import { addInPlace, addScaled, linear, rmsNorm, sigmoid } from './math.ts';
 import { mla } from './mla.ts';
 import type { ModelConfig } from './model-config.ts';
+import { RowFaults } from './row-faults.ts';
 import { ropeAngles, type RopeAngles } from './rope.ts';
 import type { AttentionWeights, FfnWeights, LayerWeights } from './weights.ts';
 
@@ -47,6 +48,7 @@ export interface Batch {
   experts: ExpertDispatch;
   observe: ForwardObserver;
   claim: Claim;
+  faults: RowFaults;
 }
 
 /** A pass's claim to the positions of its rows. */
@@ -115,7 +117,8 @@ export function openBatch(
 ): Batch {
   const claim = claimPositions(config, rows);
   const positions = rows.map((row) => row.position);
-  return { config, rows, angles: ropeAngles(positions, config.rope), experts, observe, claim };
+  const faults = new RowFaults(rows.map((row) => row.cache));
+  return { config, rows, angles: ropeAngles(positions, config.rope), experts, observe, claim, faults };
 }
 
 /**
@@ -136,8 +139,14 @@ export async function decoderLayer(
   const place = layerAttention[layer]!;
   const input = { x: normed, hiddenSize, rows, angles, cacheLayer, rmsNormEps, layer: place };
   addScaled(x, attention(batch.config, weights.attention, input), residualMultiplier);
+  batch.faults.check(x, () => `what attention gives in layer ${layer}`);
   const h = rmsNorm(x, weights.postAttentionLayernorm, rows.length, rmsNormEps);
+  batch.faults.check(h, () => `the norm after attention in layer ${layer}`);
   addScaled(x, await ffn(batch, weights.ffn, layer, h), residualMultiplier);
+  batch.faults.check(
+    x,
+    () => `what the ${weights.ffn.kind === 'dense' ? 'FFN' : 'shared expert'} gives in layer ${layer}`,
+  );
 }
 
 /** The family's attention; takes and returns [numRows, hiddenSize]. */
@@ -160,6 +169,7 @@ async function ffn(batch: Batch, weights: FfnWeights, layer: number, x: Float32A
   batch.observe.waits?.(layer);
   const routed = await handle.combine().finally(() => batch.observe.resumes?.(layer));
   checkCombined(routed, call);
+  batch.faults.checkExperts(call, routed);
   addInPlace(y, routed);
   return y;
 }

@@ -59,5 +59,7 @@ export async function forwardMtp(
   batch.claim.release();
   const normed = rmsNorm(x, mtp.sharedHeadNorm, rows.length, rmsNormEps);
   const settled = await masksAfterLayers(masks, config.numHiddenLayers, observe);
-  return { ...head(model, rows, normed, settled), hidden: config.mtpHidden === 'after-norm' ? normed : x };
+  batch.faults.check(normed, () => "the MTP module's norm before the output head");
+  const hidden = config.mtpHidden === 'after-norm' ? normed : x;
+  return batch.faults.into({ ...head(model, rows, normed, settled), hidden });
 }

@@ -116,7 +116,7 @@ export function argmax(logits: Float32Array, nothing: () => ModelError = () => l
 /** The error for logits from which no token can be chosen; `damaged` is the first that is NaN or +∞, if any. */
 export function logitsError(damaged: { tokenId: number; logit: number } | undefined): ModelError {
   const what = damaged
-    ? `logits hold ${damaged.logit} at token ${damaged.tokenId}: a weight or an expert's result is damaged`
+    ? `logits hold ${damaged.logit} at token ${damaged.tokenId}: a weight of the output head is damaged`
     : 'logits are all -∞: no token can be chosen';
   return new ModelError('bad-value', 'logits', what);
 }

@@ -1,5 +1,6 @@
 import { KernelError, type ExpertBackend, type ExpertShape } from '@shoal/kernels';
-import type { Assign, Progress, Ready, ShardRef, Trouble } from '@shoal/protocol';
+import { allExpertKinds, type Assign, type Progress, type Ready, type ShardRef, type Trouble } from '@shoal/protocol';
+import { QUANTS } from '@shoal/weights';
 import type { Link, LinkCloseReason } from '@shoal/transport';
 import { ShardError, type ShardCacheError } from './errors.ts';
 import { ExpertRunner, type RunnerCounters } from './expert-runner.ts';
@@ -317,11 +318,22 @@ function expertsByLayer(shards: readonly ShardRef[]): Map<number, number[]> {
   return layers;
 }
 
-function shapeOf({ hiddenSize, moeIntermediateSize, quant }: PeerModel): ExpertShape {
-  return { hiddenSize, moeIntermediateSize, quant };
+function shapeOf({ hiddenSize, moeIntermediateSize, quant, activation, bias }: PeerModel): ExpertShape {
+  return { hiddenSize, moeIntermediateSize, quant, activation, bias };
 }
 
-const MODEL_FIELDS = ['id', 'hiddenSize', 'moeIntermediateSize', 'quant', 'shardBytes'] as const;
+/** `hello.expertKinds` of tabs that compute with this package. */
+export const EXPERT_KINDS: string[] = allExpertKinds(QUANTS);
+
+const MODEL_FIELDS = [
+  'id',
+  'hiddenSize',
+  'moeIntermediateSize',
+  'quant',
+  'activation',
+  'bias',
+  'shardBytes',
+] as const satisfies (keyof PeerModel)[];
 
 function sameModel(a: PeerModel, b: PeerModel): boolean {
   return MODEL_FIELDS.every((field) => a[field] === b[field]);

@@ -6,6 +6,7 @@ export { combineLayouts, decodeCombine, encodeCombine, notFiniteRows, type Combi
 export { decodeCancel, encodeCancel } from './frames/cancel.ts';
 export { decodeDispatch, dispatchLayouts, encodeDispatch, isOlderEpoch } from './frames/dispatch.ts';
 export type { DispatchFrame } from './frames/dispatch.ts';
+export { allExpertKinds, type ExpertNeeds, missingExpertKind } from './expert-kinds.ts';
 export { FrameError, type FrameErrorReason } from './frames/error.ts';
 export { BLOCK as ROW_BLOCK, peekFrame } from './frames/layout.ts';
 export { decodeRefuse, encodeRefuse, type LapRefusal } from './frames/refuse.ts';

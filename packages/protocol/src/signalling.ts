@@ -1,3 +1,4 @@
+import { EXPERT_ACTIVATIONS } from '@shoal/model';
 import { z } from 'zod';
 import { list } from './list.ts';
 import {
@@ -56,6 +57,8 @@ export const helloSchema = z.object({
     .optional(),
   /** Row formats that its frames may use; f16 always works. Unknown names are ignored. */
   rowFormats: list(z.string().max(20)).max(16).optional(),
+  /** Kinds of experts that it computes: activations, formats of shards, `bias`. Without it, what tabs did before these had names. */
+  expertKinds: list(z.string().max(40)).max(64).optional(),
   /** Needed if the swarm takes invited donors only. */
   inviteToken: inviteTokenSchema.optional(),
 });
@@ -69,7 +72,7 @@ export function keptName(sha256: string): string {
 /**
  * `invite`: an invitation is required, or the one sent is not valid. `limit`: the donor's network address has too many tabs or
  * joins too often. `no-cpu`: tabs without WebGPU are not accepted. `wait`: earlier visits of the donor or from its network were of
- * no use.
+ * no use. `kind`: the tab does not compute the model's kind of experts.
  */
 export const refusalCodeSchema = z.enum([
   'version',
@@ -81,6 +84,7 @@ export const refusalCodeSchema = z.enum([
   'invite',
   'limit',
   'no-cpu',
+  'kind',
   'wait',
 ]);
 export type RefusalCode = z.infer<typeof refusalCodeSchema>;
@@ -104,6 +108,10 @@ export const helloReplySchema = z.discriminatedUnion('ok', [
       hiddenSize: z.number().int().positive(),
       moeIntermediateSize: z.number().int().positive(),
       quant: quantSchema,
+      /** What an expert computes; swiglu by default. */
+      activation: z.enum(EXPERT_ACTIVATIONS).optional(),
+      /** Whether its matrices have biases. */
+      bias: z.boolean().optional(),
       /** Size of every shard. */
       shardBytes: bytes,
     }),

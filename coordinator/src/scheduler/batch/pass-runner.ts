@@ -65,7 +65,12 @@ export class PassRunner {
       const times = { rows: rows.length, promptRows, passMs: watch.elapsedMs, ...watch.times };
       // Before drafting, which asks what passes cost.
       costs.add(times);
-      const computed = entries.flatMap((entry) => inTime(entry, result.answers) ?? []);
+      const finite = entries.filter(({ sequence, firstRow, numRows }) => {
+        const fault = result.faults?.slice(firstRow, firstRow + numRows).find((error) => error !== undefined);
+        if (fault) abandon(sequence, fault);
+        return !fault;
+      });
+      const computed = finite.flatMap((entry) => inTime(entry, result.answers) ?? []);
       for (const entry of computed) this.#advance(entry, result.answers);
       await speculation.prepare(computed, result, { pass: name, observe: watch.observer, grace: watch.draftGrace });
       for (const { sequence } of entries) askAhead(sequence);

@@ -9,6 +9,7 @@ import {
   type HeadRow,
   masksAfterLayers,
   moeCall,
+  RowFaults,
   selectExperts,
   type SettledMask,
 } from '@shoal/model';
@@ -49,11 +50,13 @@ export class ForwardPass {
   #program: ProgramWriter;
   /** Sums that the next norm adds to x first. */
   #pending: ('routed' | 'shared')[] = [];
+  readonly #faults: RowFaults;
 
   constructor(options: PassOptions, firstBank: number) {
     this.#options = options;
     this.#numRows = options.rows.length;
     this.#bank = firstBank;
+    this.#faults = new RowFaults(options.rows.map(({ cache }) => cache));
     // In all banks now, since a sequence may be freed with its pages while the pass goes on.
     const { memory, workspaces, rows, runner, mtp } = options;
     for (const [bank, workspace] of workspaces.entries()) {
@@ -177,14 +180,11 @@ export class ForwardPass {
     const { logits, answers } = await this.#head(wanted, settledMasks);
     await this.#run('head');
     // The head leaves x as the norm has written it, in the norm's bank.
-    return {
-      logits,
-      answers,
-      hidden:
-        memory.config.mtpHidden === 'after-norm'
-          ? this.#readRows(this.tables.workspace.h, hiddenSize)
-          : this.#readRows(workspace.x, hiddenSize, normBank),
-    };
+    const normed = this.#readRows(this.tables.workspace.h, hiddenSize);
+    this.#faults.check(normed, () => 'the input of the output head, which is from the layers after the last experts,');
+    const hidden =
+      memory.config.mtpHidden === 'after-norm' ? normed : this.#readRows(workspace.x, hiddenSize, normBank);
+    return this.#faults.into({ logits, answers, hidden });
   }
 
   /** What the rows need of their logits, HEAD_ROWS at a time. */
@@ -266,12 +266,15 @@ export class ForwardPass {
     const { topkIdx, topkWeights } = selectExperts(config, logits, bias, numRows, chooserOf(experts, layer));
     observe.gate?.(layer, topkIdx, topkWeights);
     const x = this.#readRows(workspace.h, config.hiddenSize);
+    const before = layer === 0 ? 'its attention' : 'its attention, or the FFN or shared expert of a layer before';
+    this.#faults.check(x, () => `the input of the experts of layer ${layer}, which is from ${before},`);
     const call = moeCall(config, { layer, numRows, x, topkIdx, topkWeights });
     const handle = experts.dispatch(call);
     const hasShared = layers.hasSharedExpert(prefix);
     if (hasShared) layers.sharedExpert(step);
     const routed = await this.#lap(layer, handle);
     checkCombined(routed, call);
+    this.#faults.checkExperts(call, routed);
     this.#writeRows(workspace.routed, routed);
     this.#pending = hasShared ? ['shared', 'routed'] : ['routed'];
   }
