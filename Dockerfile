@@ -11,7 +11,7 @@ COPY --from=build --chown=node:node /shoal /shoal
 # Both are mount points; they have to exist and belong to the user before a volume is laid over them.
 RUN mkdir -p /cache /models && chown node:node /cache /models
 USER node
-ENV SHOAL_HOST=0.0.0.0 SHOAL_CACHE=/cache
+ENV SHOAL_HOST=0.0.0.0 SHOAL_CACHE=/cache HF_HOME=/cache/hub
 EXPOSE 8787
 # It answers from its start on, also while it packs and loads its model.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["node", "coordinator/bin/healthcheck.mjs"]

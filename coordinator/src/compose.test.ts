@@ -96,7 +96,12 @@ describe('docker-compose.yml', () => {
   });
 
   it('sets options that exist, and refuses to start without a password, a name or an address', () => {
-    const known = new Set(Object.values(CONFIG_OPTIONS).map((option) => variableOf(option)));
+    const known = new Set([
+      ...Object.values(CONFIG_OPTIONS).map(variableOf),
+      'HF_TOKEN',
+      'HF_ENDPOINT',
+      'HF_HUB_OFFLINE',
+    ]);
     expect(Object.keys(services.coordinator.environment!).filter((name) => !known.has(name))).toEqual([]);
     const { iceServers } = parseConfig([], environment({ ...GIVEN, SHOAL_MODEL }));
     const urls = ['stun:shoal.example.org:3478', 'turn:shoal.example.org:3478'];

@@ -15,7 +15,7 @@ describe('parseConfig', () => {
       drainTimeoutMs: 15_000,
       logLevel: 'warn',
     });
-    expect(parse().modelDir.startsWith(ROOT_DIR)).toBe(true);
+    expect(parse().model.startsWith(ROOT_DIR)).toBe(true);
     expect(parse().adminToken).toBeUndefined();
     // Given by a packed directory.
     expect(parse().quant).toBeUndefined();

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type IceServer, iceServerSchema, ROW_FORMATS } from '@shoal/protocol';
 import { DENSE_FORMATS, QUANT_CHOICES } from '@shoal/weights';
+import { looksLikeHubName } from '@shoal/weights/node';
 import { z } from 'zod';
 import { choice, integer, path, SIZE, SWITCH, text, type ValueKind } from './base/option-values.ts';
 import { HELP_LINE, option, optionsHelp, optionsMarkdown, type OptionValues, readOptions } from './base/options.ts';
@@ -13,13 +14,15 @@ export const ROOT_DIR = resolve(import.meta.dirname, '../..');
 /** The engine accepts more threads, but they would only take turns. */
 export const MAX_THREADS = 256;
 
-const MODEL_DIR: ValueKind<string> = {
-  value: 'DIR',
+/** A path, made absolute, where there is a directory or file of this name; else a model of a hub, by its name. */
+export const MODEL: ValueKind<string> = {
+  value: 'MODEL',
   parse: (given) => {
-    const dir = resolve(given);
-    if (existsSync(join(dir, 'config.json'))) return dir;
+    const path = resolve(given);
+    if (existsSync(path)) return path;
+    if (looksLikeHubName(given)) return given;
     throw new UsageError(
-      `needs a directory with a config.json, and ${dir} has none; give a Hugging Face model directory, or one made by shoal pack`,
+      `takes a directory, a *.gguf file, or a model of a hub as ORG/NAME[@REVISION]; there is no ${path}, and this is no such name`,
     );
   },
 };
@@ -71,11 +74,15 @@ const ICE_SERVERS: ValueKind<IceServer[]> = {
 /** The options by section of help and docs. */
 const SECTIONS = {
   Model: {
-    modelDir: option('model', MODEL_DIR, {
+    model: option('model', MODEL, {
       default: join(ROOT_DIR, 'models/tiny-stories'),
       defaultText: 'models/tiny-stories',
-      help: 'Hugging Face model directory, or one made by shoal pack',
+      help: 'model: ORG/NAME[@REVISION] of a hub, a Hugging Face directory, a *.gguf file, or a directory made by shoal pack',
       more: 'Model types: `deepseek_v2`, `deepseek_v3`, `qwen3_moe`, `olmoe`, `mixtral`.',
+    }),
+    offline: option('offline', SWITCH, {
+      help: 'fetch nothing from the hub; use what is in its cache, or packed already',
+      more: 'As `HF_HUB_OFFLINE=1`. See [below](#a-model-by-its-name).',
     }),
     quant: option('quant', choice(...QUANT_CHOICES), {
       defaultText: "f16, or mxfp4 where the checkpoint's experts have it, or a packed directory's own",

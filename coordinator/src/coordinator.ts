@@ -167,7 +167,7 @@ async function openHttp({ core, config, access, registry, held }: Serving, log: 
     grammars: core.grammars,
     convention: core.convention,
     templateTraits: core.tokenizer.chatTemplate?.traits,
-    aliases: config.modelAliases,
+    aliases: [...config.modelAliases, ...(core.hubName === undefined ? [] : [core.hubName])],
     strictParameters: config.strictParameters,
     log,
     registry,

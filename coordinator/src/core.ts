@@ -8,6 +8,7 @@ import {
   isPackedDir,
   openPacked,
   openPackedModel,
+  openSource,
   type PackedModel,
   type PackProgress,
 } from '@shoal/weights/node';
@@ -44,6 +45,8 @@ export interface Core {
   trust: Trust;
   events: EventLog;
   packed: PackedModel;
+  /** The model's full name on a hub, ORG/NAME, if it was given so. */
+  hubName: string | undefined;
   tokenizer: Tokenizer;
   /** What is known of the packed model's files. */
   health: WeightsHealth;
@@ -107,7 +110,7 @@ async function assemble(
     // Later reports are in the log.
     if (!health.started) hooks.onNotice?.(damage.text);
   };
-  const packed = await packedModel(config, hooks, onDamage);
+  const { packed, hubName } = await packedModel(config, hooks, onDamage);
   const files = await readTokenizerFiles(packed.dir);
   const tokenizer = tokenizerFrom(files);
   const texts = closeLater(new TextEncoding(tokenizer, { files }));
@@ -147,6 +150,7 @@ async function assemble(
     trust,
     events,
     packed,
+    hubName,
     health,
     tokenizer,
     texts,
@@ -176,18 +180,20 @@ function warnings(events: EventLog, { onNotice = () => {} }: CoreHooks): (text: 
 }
 
 /**
- * The model to serve, packed: `modelDir` itself where it is a packed directory, else its copy in the cache, packed first
+ * The model to serve, packed: its directory itself where it is a packed one, else its copy in the cache, packed first
  * where it is absent or out of date. Throws a UsageError for a format that a packed directory does not have.
  */
 async function packedModel(
   config: Config,
   { onPackProgress, onNotice, signal }: CoreHooks,
   onDamage: (damage: Damage) => void,
-): Promise<PackedModel> {
-  const { modelDir, cacheDir, quant, denseQuant } = config;
-  if (!(await isPackedDir(modelDir))) {
-    return ensurePacked({
-      modelDir,
+): Promise<{ packed: PackedModel; hubName: string | undefined }> {
+  const { cacheDir, quant, denseQuant, offline } = config;
+  const source = await openSource(config.model, { offline, signal, onNotice });
+  const dir = source.dir;
+  if (dir === undefined || !(await isPackedDir(dir))) {
+    const packed = await ensurePacked({
+      source,
       cacheDir,
       quant,
       denseQuant,
@@ -196,12 +202,13 @@ async function packedModel(
       ...(signal && { signal }),
       onDamage,
     });
+    return { packed, hubName: source.alias };
   }
-  const packed = await openPacked(modelDir, { onDamage });
+  const packed = await openPacked(dir, { onDamage });
   const { shape, dense } = packed.manifest;
-  refuseOther('--quant', quant, shape.quant, modelDir);
-  refuseOther('--dense-quant', denseQuant, dense.format, modelDir);
-  return packed;
+  refuseOther('--quant', quant, shape.quant, dir);
+  refuseOther('--dense-quant', denseQuant, dense.format, dir);
+  return { packed, hubName: undefined };
 }
 
 function refuseOther(flag: string, wanted: string | undefined, packed: string, dir: string): void {

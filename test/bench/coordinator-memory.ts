@@ -41,7 +41,9 @@ export async function coordinatorMemory(options: MemoryOptions): Promise<Coordin
 }
 
 async function measure({ modelDir, quant, expertMemoryBytes }: MemoryOptions): Promise<CoordinatorMemory> {
-  const core = await createCore(defaultConfig({ modelDir, quant, cacheDir: modelDir, replicas: 1, expertMemoryBytes }));
+  const core = await createCore(
+    defaultConfig({ model: modelDir, quant, cacheDir: modelDir, replicas: 1, expertMemoryBytes }),
+  );
   const length = Math.min(PROMPT_TOKENS, core.scheduler.maxContext - DECODE_TOKENS);
   const prompt = Array.from({ length }, (_, i) => 4 + ((i * 7919) % (core.config.vocabSize - 8)));
   let kvBytes = 0;

@@ -129,7 +129,7 @@ async function compare(
   });
   const core = await createCore(
     defaultConfig({
-      modelDir: base,
+      model: base,
       quant,
       cacheDir: CACHE,
       replicas: 1,

@@ -34,7 +34,7 @@ export class Network {
 
   static async start(options: NetworkOptions = {}): Promise<Network> {
     const coordinator = await startTinyCoordinator({
-      ...(options.modelDir !== undefined && { modelDir: options.modelDir }),
+      ...(options.modelDir !== undefined && { model: options.modelDir }),
       quant: options.quant ?? 'f16',
       replicas: options.replicas ?? 2,
       adminToken: ADMIN_TOKEN,

@@ -27,7 +27,7 @@ async function withLongContext(): Promise<string> {
 
 const coordinator = await startCoordinator(
   defaultConfig({
-    modelDir: await withLongContext(),
+    model: await withLongContext(),
     modelAliases: [ALIAS],
     quant: 'f16',
     cacheDir: CACHE_DIR,

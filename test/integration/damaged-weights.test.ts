@@ -113,7 +113,7 @@ describe('damaged weights, with the checkpoint there,', () => {
 });
 
 describe('damaged weights, without a checkpoint,', () => {
-  const open = (): Promise<Coordinator> => start({ modelDir: packedDir, quant: undefined });
+  const open = (): Promise<Coordinator> => start({ model: packedDir, quant: undefined });
 
   it.each([
     ['dense.shoal', 400_000],
@@ -160,7 +160,7 @@ it.each([
   const cacheDir = await mkdtemp(join(folder, 'shared-'));
   const modelDir = join(folder, 'a/checkpoint-1000');
   await cp(TINY_STORIES, modelDir, { recursive: true });
-  await start({ cacheDir, modelDir });
+  await start({ cacheDir, model: modelDir });
   const otherDir = join(folder, other);
   await cp(TINY_STORIES, otherDir, { recursive: true });
   const path = join(otherDir, 'model.safetensors');
@@ -168,7 +168,7 @@ it.each([
   // The lowest bit of some weights.
   for (let at = 400_000; at < bytes.length; at += 1000) bytes[at]! ^= 1;
   await writeFile(path, bytes);
-  const second = await startTinyCoordinator({ cacheDir, modelDir: otherDir });
+  const second = await startTinyCoordinator({ cacheDir, model: otherDir });
   try {
     expect(second.packed.manifest.modelDigest).not.toBe(coordinator!.packed.manifest.modelDigest);
     const donor = await VirtualDonor.join(coordinator!);

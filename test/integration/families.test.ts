@@ -16,7 +16,7 @@ afterAll(() => rm(cacheDir, { recursive: true }));
 describe('every family, packed and served by peers over the memory transport', () => {
   it.each(tabFixtures)('%s answers with the reference’s ids, every expert in a tab', async (name) => {
     const { reference } = await openFamily(name);
-    const core = await createCore(defaultConfig({ modelDir: fixtureDir(name), quant: 'f16', cacheDir, replicas: 1 }));
+    const core = await createCore(defaultConfig({ model: fixtureDir(name), quant: 'f16', cacheDir, replicas: 1 }));
     const donors: VirtualDonor[] = [];
     try {
       donors.push(...(await Promise.all([VirtualDonor.join(core), VirtualDonor.join(core)])));

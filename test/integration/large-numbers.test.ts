@@ -18,7 +18,7 @@ afterAll(() => rm(cacheDir, { recursive: true }));
 
 /** Runs a model over two tabs, one of each backend that runs in Node. */
 async function served(modelDir: string, rowFormat: RowFormat, run: (core: Core) => Promise<void>): Promise<void> {
-  const core = await createCore(defaultConfig({ modelDir, quant: 'f16', cacheDir, replicas: 1, rowFormat }));
+  const core = await createCore(defaultConfig({ model: modelDir, quant: 'f16', cacheDir, replicas: 1, rowFormat }));
   const wasm = await createWasmBackend({ shape: core.packed.manifest.shape, threads: 1 });
   const rowFormats = [...ROW_FORMATS];
   const tabs = [

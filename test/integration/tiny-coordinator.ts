@@ -3,7 +3,7 @@ import { CACHE_DIR, TINY_STORIES } from './golden.ts';
 
 /** The configuration of the default model, packed as f16, for tests, benchmarks and tools. */
 export function tinyConfig(overrides: Partial<Config> = {}): Config {
-  return defaultConfig({ modelDir: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, ...overrides });
+  return defaultConfig({ model: TINY_STORIES, quant: 'f16', cacheDir: CACHE_DIR, ...overrides });
 }
 
 /** Starts a real, quiet coordinator of the default model on a free loopback port. */

@@ -12,6 +12,8 @@ const MEAN_A_DATE: readonly string[] = [
   'coordinator/src/http/responses/shape.ts',
   'coordinator/src/trust/quarantine.ts',
   'packages/model/src/jinja/globals.ts',
+  'packages/weights/src/node/hub/hub-client.ts',
+  'packages/weights/src/testing/fake-hub.ts',
 ];
 const IS_TEST = /\.test\.tsx?$/;
 /** `new Date(ms)`, `Date.UTC` and `Date.parse` read no clock. */

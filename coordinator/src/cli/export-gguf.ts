@@ -2,16 +2,17 @@ import { exportGguf } from '@shoal/weights/node';
 import { choice, text } from '../base/option-values.ts';
 import { option } from '../base/options.ts';
 import { command, untilInterrupted } from './command.ts';
+import { MODEL_OPTIONS, openModelOption } from './model-option.ts';
 import { withProgress } from './progress.ts';
 
 export const runExportGguf = command({
   name: 'export-gguf',
-  usage: ['--model DIR --out FILE [options]'],
+  usage: ['--model MODEL --out FILE [options]'],
   about: `
 Writes a deepseek_v2 or deepseek_v3 checkpoint as a GGUF file (architecture deepseek2) that llama.cpp loads, so that its
 numbers can be compared with ours. The MTP module is left out.`,
   options: {
-    modelDir: option('model', text('DIR'), { required: true, help: 'Hugging Face model directory' }),
+    ...MODEL_OPTIONS,
     out: option('out', text('FILE'), { required: true, help: 'the file to write; it appears when it is complete' }),
     type: option('type', choice('f32', 'f16', 'q8_0', 'q4_0'), {
       default: 'f32',
@@ -20,7 +21,13 @@ numbers can be compared with ours. The MTP module is left out.`,
   },
   run: (options, io) =>
     untilInterrupted(async (signal) => {
-      await withProgress(io, 'writing', (onProgress) => exportGguf({ ...options, signal, onProgress }));
+      const source = await openModelOption(options, io, signal);
+      // Fetches a hub's into the directory of its small files.
+      await (await source.open()).close();
+      const modelDir = (await source.metaDir()) ?? source.spec;
+      const { out, type } = options;
+      const given = { modelDir, name: source.modelId, out, type };
+      await withProgress(io, 'writing', (onProgress) => exportGguf({ ...given, signal, onProgress }));
       io.stdout.write(`${options.out}: ${options.type}\n`);
     }),
 });

@@ -3,12 +3,13 @@ import { decimal, integer, SWITCH, text } from '../base/option-values.ts';
 import { option, type OptionValues } from '../base/options.ts';
 import { UsageError } from '../base/usage-error.ts';
 import { CONFIG_OPTIONS } from '../config.ts';
+import { MODEL_OPTIONS } from './model-option.ts';
 
 /** More than any context holds, but not so much that a mistaken path fills memory. */
 const MAX_TEXT_BYTES = 64 * 1024 * 1024;
 
 const COMMON = {
-  model: option('model', text('DIR'), { required: true, help: 'directory with config, tokenizer and weights' }),
+  ...MODEL_OPTIONS,
   engine: {
     ...CONFIG_OPTIONS.engine,
     help: 'WebAssembly on threads with f16 weights and KV cache, or the slow float32',

@@ -198,10 +198,10 @@ describe('wrong usage', () => {
     expect(result.err).toContain('--help');
   });
 
-  it('exits with 1 where the model or a file is not there, naming the path', async () => {
+  it('names the path of a model (wrong usage) or a file that is not there', async () => {
     const missing = join(dir, 'no-model');
     expect(await run('generate', '--model', missing, '--prompt', 'x')).toMatchObject({
-      code: 1,
+      code: 2,
       err: expect.stringContaining(missing),
     });
     const file = join(dir, 'no-text.txt');

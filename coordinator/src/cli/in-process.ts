@@ -20,6 +20,7 @@ import type { OptionValues } from '../base/options.ts';
 import { command, type CommandIo } from './command.ts';
 import { limitExperts, readPlacement } from './device-limit.ts';
 import { openExperts } from './in-process-experts.ts';
+import { openModelOption } from './model-option.ts';
 import {
   GENERATE_OPTIONS,
   LOGITS_OPTIONS,
@@ -35,7 +36,7 @@ const PROMPT_USAGE = '(--prompt TEXT | --ids 1,2,3 | --prompt-file FILE)';
 
 const runGenerate = command({
   name: 'generate',
-  usage: [`--model DIR ${PROMPT_USAGE} [options]`],
+  usage: [`--model MODEL ${PROMPT_USAGE} [options]`],
   about: 'Continues a text in this process, without any tab.',
   options: GENERATE_OPTIONS,
   run: async (options, io) => {
@@ -46,7 +47,7 @@ const runGenerate = command({
 
 const runPerplexity = command({
   name: 'perplexity',
-  usage: ['--model DIR --file TEXTFILE [--device-limit N --placement FILE] [options]'],
+  usage: ['--model MODEL --file TEXTFILE [--device-limit N --placement FILE] [options]'],
   about: `
 Prints how well the model predicts a text: exp of the mean negative log-likelihood per token. Documents are separated by the
 model's end-of-text token as text, trimmed, and scored as <bos> document <eos>, counting every token but <bos>. A document
@@ -62,7 +63,7 @@ longer than the context is scored in windows, each from a fresh <bos>.`,
 
 const runLogits = command({
   name: 'logits',
-  usage: [`--model DIR ${PROMPT_USAGE} --out FILE [options]`],
+  usage: [`--model MODEL ${PROMPT_USAGE} --out FILE [options]`],
   about: 'Writes the logits of every position as raw little-endian float32, [positions, vocab], row-major.',
   options: LOGITS_OPTIONS,
   run: async (options, io) => {
@@ -88,17 +89,17 @@ interface Local {
 }
 
 async function withLocal(
-  { model: dir, engine: name, threads }: Pick<Config, 'engine' | 'threads'> & { model: string },
+  { model, offline, engine: name, threads }: Pick<Config, 'model' | 'offline' | 'engine' | 'threads'>,
   io: CommandIo,
   work: (local: Local) => Promise<void>,
 ): Promise<void> {
-  const opened = await openModel(dir);
+  const opened = await openModel(await openModelOption({ model, offline }, io));
   const closing = [() => opened.close()];
   try {
-    const { config, reader, dense } = opened;
+    const { dir, config, reader, dense } = opened;
     const tokenizer = await loadTokenizer(dir);
     const { eosTokenIds = config.eosTokenIds } = await loadGenerationConfig(dir);
-    io.stderr.write(`reading ${dir}\n`);
+    io.stderr.write(`reading ${model}\n`);
     const engine = await openDenseEngine({ config, engine: name, reader, packed: dense, threads });
     closing.push(() => engine.close());
     const { experts, close } = await openExperts(opened, name, threads);

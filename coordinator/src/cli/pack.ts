@@ -3,12 +3,14 @@ import { openPacked, packModel } from '@shoal/weights/node';
 import { choice, integer, SWITCH, text } from '../base/option-values.ts';
 import { option, type OptionValues } from '../base/options.ts';
 import { UsageError } from '../base/usage-error.ts';
-import { CONFIG_OPTIONS, MAX_THREADS } from '../config.ts';
+import { CONFIG_OPTIONS, MAX_THREADS, MODEL } from '../config.ts';
 import { command, type CommandIo, untilInterrupted } from './command.ts';
+import { openModelOption } from './model-option.ts';
 import { formatBytes, withProgress } from './progress.ts';
 
 const OPTIONS = {
-  model: option('model', text('DIR'), { help: 'Hugging Face model directory (config.json and *.safetensors)' }),
+  model: option('model', MODEL, { help: 'ORG/NAME[@REVISION] of a hub, a Hugging Face directory, or a *.gguf file' }),
+  offline: CONFIG_OPTIONS.offline,
   out: option('out', text('DIR'), { help: 'directory for the packed model' }),
   quant: option('quant', choice(...QUANT_CHOICES), {
     help:
@@ -33,26 +35,29 @@ type PackOptions = OptionValues<typeof OPTIONS>;
 
 export const runPack = command({
   name: 'pack',
-  usage: ['--model DIR --out DIR --quant KIND [options]', '--verify --out DIR'],
+  usage: ['--model MODEL --out DIR --quant KIND [options]', '--verify --out DIR'],
   about: `
 Packs a checkpoint as a model directory of its own: the routed experts as content-addressed shards, the coordinator's own
 weights in one file, config and tokenizer beside them. serve, generate, perplexity and logits take it as --model, without the
-checkpoint. After an interruption (Ctrl-C, a kill, a full disk) the same command resumes where it stopped; of a folder that is
-complete it checks every byte, and packs again what is damaged.`,
+checkpoint. The files of a hub's model are fetched one after another, and each is dropped when it is packed. After an interruption
+(Ctrl-C, a kill, a full disk, a cut line) the same command resumes where it stopped; of a folder that is complete it checks every
+byte, and packs again what is damaged.`,
   options: OPTIONS,
   run: (options, io) => untilInterrupted((signal) => pack(options, io, signal)),
 });
 
 async function pack(options: PackOptions, io: CommandIo, signal: AbortSignal): Promise<void> {
-  const { model: modelDir, out: outDir, quant, denseQuant, threads, report: measure } = options;
-  if (modelDir === undefined && !options.verify) throw new UsageError('--model DIR is missing');
+  const { model, out: outDir, offline, quant, denseQuant, threads, report: measure } = options;
+  if (model === undefined && !options.verify) throw new UsageError('--model MODEL is missing');
   if (outDir === undefined) throw new UsageError('--out DIR is missing');
-  if (modelDir !== undefined && quant === undefined) throw new UsageError(`--quant ${OPTIONS.quant.value} is missing`);
+  if (model !== undefined && quant === undefined) throw new UsageError(`--quant ${OPTIONS.quant.value} is missing`);
   const startedMs = performance.now();
-  if (modelDir !== undefined) {
+  if (model !== undefined) {
+    const source = await openModelOption({ model, offline }, io, signal);
+    const verb = source.dir === undefined ? 'fetching and packing' : 'packing';
     const formats = { quant, denseQuant };
     const more = { measure, signal, ...(threads !== undefined && { threads }) };
-    await withProgress(io, 'packing', (onProgress) => packModel({ modelDir, outDir, ...formats, ...more, onProgress }));
+    await withProgress(io, verb, (onProgress) => packModel({ source, outDir, ...formats, ...more, onProgress }));
   }
   const packed = await openPacked(outDir);
   if (options.verify) await withProgress(io, 'checking', (update) => packed.verify(update, signal));

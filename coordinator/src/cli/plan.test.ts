@@ -34,8 +34,7 @@ async function plan(...argv: string[]): Promise<ServingPlan> {
 
 describe('the arguments of shoal plan', () => {
   it.each<[string[], string]>([
-    [[], '--model DIR is missing'],
-    [['--model', V3], '--tab-memory SIZE is missing'],
+    [[], '--model MODEL is missing'],
     [['--model', V3, '--tab-memory', '1'], '--tab-memory takes a size such as 512MiB or 4GiB, not "1"'],
     [[...ENOUGH, '--tab-memory', '0GiB'], '--tab-memory takes a size'],
     [[...ENOUGH, '--bandwidth', 'fast'], '--bandwidth takes a size'],
@@ -77,8 +76,8 @@ describe('the arguments of shoal plan', () => {
 describe('the model of shoal plan', () => {
   it('fails with the reason where there is none', async () => {
     const { code, stdout, stderr } = await run('--model', join(folder, 'none'), '--tab-memory', '1GiB');
-    expect([code, stdout]).toEqual([1, '']);
-    expect(stderr).toContain(join(folder, 'none', 'config.json'));
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toContain(join(folder, 'none'));
   });
 
   it('may be a tab’s size too large for', async () => {

@@ -1,26 +1,28 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ModelConfig, withoutMtp } from '@shoal/model';
+import { expertLayers, type ModelConfig, parseModelConfig, withoutMtp } from '@shoal/model';
 import { readModelConfig } from '@shoal/model/node';
 import { PLEDGE_FILL } from '@shoal/placement';
-import { chooseFormats, type Formats, parseManifest, type WantedFormats } from '@shoal/weights';
-import { isPackedDir } from '@shoal/weights/node';
-import { integer, SIZE, SWITCH, text, TIME } from '../base/option-values.ts';
+import { chooseFormats, type Formats, parseManifest, type Quant, type WantedFormats } from '@shoal/weights';
+import { HubSource, isPackedDir } from '@shoal/weights/node';
+import { integer, SIZE, SWITCH, TIME } from '../base/option-values.ts';
 import { option, type OptionValues } from '../base/options.ts';
-import { CONFIG_OPTIONS } from '../config.ts';
-import { measureBandwidth, planServing, type ServingPlan } from './capacity.ts';
-import { command } from './command.ts';
+import { CONFIG_OPTIONS, MODEL } from '../config.ts';
+import { measureBandwidth, type PlanInput, planServing, type ServingPlan } from './capacity.ts';
+import { command, type CommandIo } from './command.ts';
+import { openModelOption } from './model-option.ts';
 import { formatBytes } from './progress.ts';
 
 const DEFAULT_CONTEXT = 4096;
 
 const OPTIONS = {
-  model: option('model', text('DIR'), {
+  model: option('model', MODEL, {
     required: true,
-    help: 'Hugging Face model directory, one made by shoal pack, or a config.json',
+    help: 'ORG/NAME[@REVISION] of a hub, a Hugging Face directory, one made by shoal pack, a *.gguf file, or a config.json',
   }),
+  offline: CONFIG_OPTIONS.offline,
   tabBytes: option('tab-memory', SIZE, {
-    required: true,
+    default: '1GiB',
     help: `what each tab lends, as 1GiB; ${100 * PLEDGE_FILL} % of it holds experts`,
   }),
   quant: { ...CONFIG_OPTIONS.quant, defaultText: "auto, or a packed directory's own" },
@@ -42,16 +44,16 @@ type PlanOptions = OptionValues<typeof OPTIONS>;
 
 export const runPlan = command({
   name: 'plan',
-  usage: ['--model DIR --tab-memory SIZE [options]'],
+  usage: ['--model MODEL [options]'],
   about: `
 Prints what it takes to serve a model: memory of the coordinator, number of tabs, download of each, laps and bytes per token,
-and what bounds the speed. Reads only the config (and the index), so the weights need not be there.`,
+and what bounds the speed. Reads (and fetches) only the config and the index, so the weights need not be there.`,
   options: OPTIONS,
   run: async (options, io) => {
-    const model = await readModel(options.model);
+    const model = await readModel(options, io);
     const { config } = model;
     const { tabBytes, replicas, rttMs } = options;
-    const plan = planServing({
+    const input = {
       config,
       ...formatsOf(model, options),
       tabBytes,
@@ -59,7 +61,8 @@ and what bounds the speed. Reads only the config (and the index), so the weights
       rttMs,
       contextTokens: options.context ?? Math.min(DEFAULT_CONTEXT, config.maxPositionEmbeddings),
       bandwidthBytesPerS: options.bandwidth ?? measureBandwidth(),
-    });
+    };
+    const plan = { ...planServing(input), packedBytes: packedBytes(input), hub: model.weights };
     if (options.json) io.stdout.write(`${JSON.stringify(plan, null, 2)}\n`);
     else io.stdout.write(`${describe(plan, options).join('\n')}\n`);
   },
@@ -69,7 +72,11 @@ interface ModelToPlan {
   config: ModelConfig;
   /** Those of a packed model. */
   own?: Formats;
+  /** What a hub has of it, and what of that is not here. */
+  weights?: HubWeights;
 }
+
+type HubWeights = Awaited<ReturnType<HubSource['weights']>>;
 
 function formatsOf({ config, own }: ModelToPlan, { quant = 'auto', denseQuant = 'auto' }: WantedFormats): Formats {
   return chooseFormats(config, {
@@ -78,32 +85,61 @@ function formatsOf({ config, own }: ModelToPlan, { quant = 'auto', denseQuant = 
   });
 }
 
-/** Reads a directory of either kind, or a bare config. Only an index or a manifest shows whether there is an MTP module. */
-async function readModel(path: string): Promise<ModelToPlan> {
-  const isFile = (await stat(path).catch(() => undefined))?.isFile() === true;
-  const configPath = isFile ? path : join(path, 'config.json');
-  const config = await readModelConfig(configPath);
-  if (isFile) return { config };
-  if (await isPackedDir(path)) {
-    const manifestPath = join(path, 'manifest.json');
+/** Reads a model of any kind, or a bare config. Only an index or a manifest shows whether there is an MTP module. */
+async function readModel(options: { model: string; offline: boolean }, io: CommandIo): Promise<ModelToPlan> {
+  const { model } = options;
+  if (model.endsWith('.json')) return { config: await readModelConfig(model) };
+  const source = await openModelOption(options, io);
+  const dir = await source.metaDir();
+  if (dir === undefined) {
+    const config = (await source.files()).find(({ name }) => name === 'config.json')!;
+    return { config: parseModelConfig(JSON.parse(new TextDecoder().decode(config.bytes)), model) };
+  }
+  const config = await readModelConfig(join(dir, 'config.json'));
+  if (await isPackedDir(dir)) {
+    const manifestPath = join(dir, 'manifest.json');
     const manifest = parseManifest(await readFile(manifestPath, 'utf8'), manifestPath);
     const packed = manifest.numNextnPredictLayers === 0 ? withoutMtp(config) : config;
     return { config: packed, own: { quant: manifest.shape.quant, denseQuant: manifest.dense.format } };
   }
-  const index = await readFile(join(path, 'model.safetensors.index.json'), 'utf8').catch(() => undefined);
+  const index = await readFile(join(dir, 'model.safetensors.index.json'), 'utf8').catch(() => undefined);
   const mtpPrefix = `"model.layers.${config.numHiddenLayers}.`;
-  return { config: index !== undefined && !index.includes(mtpPrefix) ? withoutMtp(config) : config };
+  const asStored = index !== undefined && !index.includes(mtpPrefix) ? withoutMtp(config) : config;
+  const weights = source instanceof HubSource && !options.offline ? { weights: await source.weights() } : {};
+  return { config: asStored, ...weights };
+}
+
+/** Formats of the experts that most people choose from. */
+const USUAL_QUANTS = ['q4', 'q8', 'f16'] as const;
+
+/** Bytes on disk of the packed model, by the experts' format. */
+function packedBytes(input: PlanInput): Partial<Record<Quant, number>> {
+  const { config } = input;
+  const experts = expertLayers(config).length * config.nRoutedExperts;
+  const sizes = [...new Set([input.quant, ...USUAL_QUANTS])].map((quant) => {
+    const { expertBytes, coordinator } = planServing({ ...input, quant, tabBytes: Number.MAX_SAFE_INTEGER });
+    return [quant, experts * expertBytes + coordinator.weightsBytes] as const;
+  });
+  return Object.fromEntries(sizes);
 }
 
 const rate = (perSecond: number): string => `${perSecond.toPrecision(3)} tokens/s`;
 
-function describe(plan: ServingPlan, options: PlanOptions): string[] {
+interface ShownPlan extends ServingPlan {
+  packedBytes: Partial<Record<Quant, number>>;
+  hub: HubWeights | undefined;
+}
+
+function describe(plan: ShownPlan, options: PlanOptions): string[] {
   const { coordinator, tabs, ceilings } = plan;
+  const here = coordinator.weightsBytes + coordinator.kvBytesAtContext;
   const whole =
     tabs.count === tabs.countByBytes
       ? ''
       : ` (${tabs.countByBytes} by bytes alone: ${(tabs.usableBytesPerTab / plan.expertBytes).toFixed(1)} experts would fit into each, and ${tabs.expertsPerTab} whole ones do)`;
   return [
+    `In short      ${tabs.count} tabs of ${formatBytes(options.tabBytes)}, ${formatBytes(here)} here, ${plan.lapsPerToken} laps a token`,
+    ...describeDisk(plan),
     `Experts       ${plan.moeLayers} layers of ${plan.expertsPerLayer}, ${plan.expertsPerToken} per token; ${formatBytes(plan.expertBytes)} each, ${formatBytes(plan.allExpertsBytes)} in total`,
     `Coordinator   ${formatBytes(coordinator.weightsBytes)} of weights (${(coordinator.parameters / 1e9).toPrecision(3)} B parameters), ` +
       `${coordinator.kvBytesPerToken} B of KV cache per token: ${formatBytes(coordinator.kvBytesAtContext)} for a sequence of ${coordinator.contextTokens}`,
@@ -119,6 +155,18 @@ function describe(plan: ServingPlan, options: PlanOptions): string[] {
     `Speed         at most ${rate(ceilings.both)} for one stream: ${rate(ceilings.roundTrip)} by round trips of ${options.rttMs} ms, ` +
       `${rate(ceilings.bandwidth)} by reading ${formatBytes(ceilings.weightsReadPerToken)} of weights; streams share laps`,
     ...describeLocalExperts(plan),
+  ];
+}
+
+function describeDisk({ hub, packedBytes }: ShownPlan): string[] {
+  const sizes = Object.entries(packedBytes).map(([quant, bytes]) => `${formatBytes(bytes)} with ${quant} experts`);
+  const packed = `Packed        ${sizes.join(', ')}`;
+  if (!hub) return [packed];
+  const { files, totalBytes, missingBytes } = hub;
+  const missing = missingBytes === totalBytes ? '' : `, of which ${formatBytes(missingBytes)} are not here yet`;
+  return [
+    `To fetch      ${formatBytes(totalBytes)} in ${files} ${files === 1 ? 'file' : 'files'}${missing}; each is dropped when it is packed`,
+    packed,
   ];
 }
 

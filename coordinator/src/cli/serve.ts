@@ -1,9 +1,10 @@
-import { basename, join, resolve } from 'node:path';
+import { basename, isAbsolute, join, resolve } from 'node:path';
 import type { ModelConfig } from '@shoal/model';
 import { wantsHelp } from '../base/options.ts';
 import { type Config, configHelp, parseConfig } from '../config.ts';
 import { type Coordinator, startCoordinator } from '../coordinator.ts';
 import { lapsPerPass, type LocalLayerChoice } from '../local-experts/choose-layers.ts';
+import { keepOffline } from './model-option.ts';
 import { formatBytes, withProgress } from './progress.ts';
 import { StopSignals } from './stop-signals.ts';
 
@@ -24,6 +25,7 @@ export async function runServe(argv: readonly string[]): Promise<number> {
   }
   const given = parseConfig(argv, process.env);
   const config = { ...given, stateFile: given.stateFile ?? defaultStateFile(given) };
+  keepOffline(config);
   const stop = new StopSignals({
     onRepeat: () => void process.stdout.write('Still draining.\n'),
   });
@@ -71,9 +73,10 @@ function drainingText({ drainTimeoutMs }: Config): string {
 }
 
 /** Of each coordinator its own, since those that share a cache would overwrite each other's quarantines. */
-export function defaultStateFile({ cacheDir, modelDir, port }: Pick<Config, 'cacheDir' | 'modelDir' | 'port'>): string {
-  const model = basename(resolve(modelDir)).replace(/[^\w.-]/g, '_');
-  return join(cacheDir, `quarantine-${model}-${port}.json`);
+export function defaultStateFile({ cacheDir, model, port }: Pick<Config, 'cacheDir' | 'model' | 'port'>): string {
+  // A path is absolute; all of a hub's name counts.
+  const name = isAbsolute(model) ? basename(resolve(model)) : model;
+  return join(cacheDir, `quarantine-${name.replace(/[^\w.-]/g, '_')}-${port}.json`);
 }
 
 /** What the start prints: the address of each page. `generated`: the admin token is new, so it has to be shown. */

@@ -7,7 +7,7 @@ import type { ExpertThreadData, ThreadReply, ThreadTask } from './expert-thread.
 import { LayerStore } from './layer-store.ts';
 
 /** What runs in the thread of `ExpertThread`, which sends one task at a time. */
-const { packedDir, checkpointDir, maxBytes, threads } = workerData as ExpertThreadData;
+const { packedDir, checkpoint, maxBytes, threads } = workerData as ExpertThreadData;
 const port = parentPort!;
 
 /** Each memory of loaded layers has a team of threads, of which one at a time works. */
@@ -18,7 +18,7 @@ let teamThreads = threads;
 
 async function open() {
   const onDamage = (damage: Damage): void => port.postMessage({ damage } satisfies ThreadReply);
-  const packed = await openPacked(packedDir, { checkpointDir, onDamage, shardsOnly: true });
+  const packed = await openPacked(packedDir, { checkpoint, onDamage, shardsOnly: true });
   const { shape, shardBytes, expertsPerLayer } = packed.manifest;
   const read = (layer: number, expert: number): Promise<Uint8Array> => packed.readShard(layer, expert);
   // At least two: a backend that gives its last expert up gives its memory to the garbage collector, and takes another.

@@ -10,7 +10,7 @@ export interface ExpertThreadData {
   /** The packed model's directory. */
   packedDir: string;
   /** The checkpoint to pack damaged shards again from. */
-  checkpointDir?: string | undefined;
+  checkpoint?: string | undefined;
   /** For shards cached between items; those of one row's experts come on top. */
   maxBytes: number;
   /** Threads that compute one item. */
@@ -149,8 +149,8 @@ export class ExpertThread {
   }
 
   #start(): Worker {
-    const { packedDir, checkpointDir, maxBytes, threads = availableParallelism() } = this.#options;
-    const workerData: ExpertThreadData = { packedDir, checkpointDir, maxBytes, threads };
+    const { packedDir, checkpoint, maxBytes, threads = availableParallelism() } = this.#options;
+    const workerData: ExpertThreadData = { packedDir, checkpoint, maxBytes, threads };
     const thread = startTypescriptThread(new URL('./expert-thread-main.ts', import.meta.url), workerData);
     thread.unref();
     const gone = (why: string): void => {

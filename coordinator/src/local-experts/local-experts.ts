@@ -58,10 +58,10 @@ export interface LocalExpertThreads {
 
 /** Starts the threads. Layers of `--local-experts` are in memory after `load()`. */
 export function startLocalExperts(
-  { dir: packedDir, checkpointDir }: PackedModel,
+  { dir: packedDir, checkpoint }: PackedModel,
   { options, choice, mtpLayer, onLoaded, onDamage, events }: StartOptions,
 ): LocalExpertThreads {
-  const shared = { packedDir, checkpointDir, threads: options.threads, onDamage };
+  const shared = { packedDir, checkpoint, threads: options.threads, onDamage };
   const work = new ExpertThread({ ...shared, maxBytes: expertMemoryOf(options), onLoaded });
   const layers = new Set(choice.mtp === 'local' ? [mtpLayer!, ...choice.layers] : choice.layers);
   if (choice.bytes === 0) {

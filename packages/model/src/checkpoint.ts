@@ -14,7 +14,7 @@ import { readModelConfig } from './read-model-config.ts';
 import { RowScratch } from './row-scratch.ts';
 import type { TensorInfo } from './safetensors.ts';
 import { TensorSpec } from './tensors.ts';
-import { openWeightFiles, type WeightFiles } from './weight-files.ts';
+import { type OpenWeightFile, openWeightFiles, type WeightFiles } from './weight-files.ts';
 
 /**
  * A model's weights, open for ranged reads, so that only the tensors being read are in memory.
@@ -57,10 +57,13 @@ export interface Checkpoint {
   close(): Promise<void>;
 }
 
-/** Opens a Hugging Face model directory: `config.json` with `model.safetensors` or `model.safetensors.index.json`. */
-export async function openDirectory(dir: string): Promise<Checkpoint> {
+/**
+ * Opens a Hugging Face model directory: `config.json` with `model.safetensors` or `model.safetensors.index.json`. With `openFile`
+ * the weights may be elsewhere.
+ */
+export async function openDirectory(dir: string, openFile?: OpenWeightFile): Promise<Checkpoint> {
   const config = await readModelConfig(join(dir, 'config.json'));
-  const files = await openWeightFiles(dir);
+  const files = await openWeightFiles(dir, openFile);
   return checkpointOf(dir, config, files);
 }
 

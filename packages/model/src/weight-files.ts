@@ -32,25 +32,37 @@ export interface WeightFiles {
   close(): Promise<void>;
 }
 
-interface WeightFile {
+/** One safetensors file. */
+export interface WeightFile {
   name: string;
-  handle: FileHandle;
-  table: Map<string, TensorInfo>;
+  table: ReadonlyMap<string, TensorInfo>;
+  /** As `WeightFiles.read`. */
+  read(offset: number, target: Uint8Array, tensor?: string): Promise<void>;
+  close(): Promise<void>;
 }
 
-/** Opens the weights of a model's directory: `model.safetensors` or the files of `model.safetensors.index.json`. */
-export async function openWeightFiles(dir: string): Promise<WeightFiles> {
+/** Opens the file of this name; `namedBy` is the index that names it. */
+export type OpenWeightFile = (name: string, namedBy?: string) => Promise<WeightFile>;
+
+/**
+ * Opens the weights of a model's directory: `model.safetensors` or the files of `model.safetensors.index.json`. With `openFile` the
+ * directory needs to hold the index alone.
+ */
+export async function openWeightFiles(
+  dir: string,
+  openFile: OpenWeightFile = (name, namedBy) => openFileIn(dir, name, namedBy),
+): Promise<WeightFiles> {
   const files: WeightFile[] = [];
   try {
-    const where = await openFiles(dir, files);
-    return new DirectoryFiles(join(dir, files.length === 1 ? files[0]!.name : INDEX_FILE), files, where);
+    const where = await openFiles(dir, files, openFile);
+    return new SeveralFiles(join(dir, files.length === 1 ? files[0]!.name : INDEX_FILE), files, where);
   } catch (error) {
-    await Promise.allSettled(files.map((file) => file.handle.close()));
+    await Promise.allSettled(files.map((file) => file.close()));
     throw error;
   }
 }
 
-class DirectoryFiles implements WeightFiles {
+class SeveralFiles implements WeightFiles {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   readonly listedIn: string;
   readonly #files: ReadonlyMap<string, WeightFile>;
@@ -66,27 +78,27 @@ class DirectoryFiles implements WeightFiles {
 
   async read(file: string, offset: number, target: Uint8Array, tensor?: string): Promise<void> {
     if (this.#closed) throw new CheckpointError('closed', file, tensor, 'cannot be read: the checkpoint was closed');
-    await readRange(this.#files.get(file)!.handle, offset, target.byteLength, file, tensor, target);
+    await this.#files.get(file)!.read(offset, target, tensor);
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await Promise.all([...this.#files.values()].map((file) => file.handle.close()));
+    await Promise.all([...this.#files.values()].map((file) => file.close()));
   }
 }
 
 /** Opens the weight files into `files`, so that the caller can close them on failure. Returns the file of each tensor. */
-async function openFiles(dir: string, files: WeightFile[]): Promise<Map<string, WeightFile>> {
+async function openFiles(dir: string, files: WeightFile[], openFile: OpenWeightFile): Promise<Map<string, WeightFile>> {
   const where = new Map<string, WeightFile>();
   if (!(await exists(join(dir, INDEX_FILE)))) {
-    const file = await openFile(dir, SINGLE_FILE);
+    const file = await openFile(SINGLE_FILE);
     files.push(file);
     for (const name of file.table.keys()) where.set(name, file);
     return where;
   }
   const weightMap = await readIndex(join(dir, INDEX_FILE));
-  for (const name of new Set(weightMap.values())) files.push(await openFile(dir, name, INDEX_FILE));
+  for (const name of new Set(weightMap.values())) files.push(await openFile(name, INDEX_FILE));
   for (const file of files) {
     for (const tensor of file.table.keys()) {
       const other = where.get(tensor);
@@ -124,7 +136,7 @@ async function readIndex(path: string): Promise<Map<string, string>> {
   return map;
 }
 
-async function openFile(dir: string, name: string, namedBy?: string): Promise<WeightFile> {
+async function openFileIn(dir: string, name: string, namedBy?: string): Promise<WeightFile> {
   let handle: FileHandle;
   try {
     handle = await open(join(dir, name), 'r');
@@ -136,7 +148,14 @@ async function openFile(dir: string, name: string, namedBy?: string): Promise<We
     const { size } = await handle.stat();
     const prefix = await readRange(handle, 0, Math.min(PREFIX_BYTES, size), name);
     const header = await readRange(handle, PREFIX_BYTES, readHeaderLength(prefix, size, name), name);
-    return { name, handle, table: parseHeader(header, size, name) };
+    return {
+      name,
+      table: parseHeader(header, size, name),
+      read: async (offset, target, tensor) => {
+        await readRange(handle, offset, target.byteLength, name, tensor, target);
+      },
+      close: () => handle.close(),
+    };
   } catch (error) {
     await handle.close();
     throw error;

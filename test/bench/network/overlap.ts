@@ -24,7 +24,7 @@ export async function overlapRows(repeats: number): Promise<HeldRow[]> {
     ...(await compare('default model', { speculate: 'off' }, { repeats, tokens: 40 })),
     ...(await compare(
       'attention about as long as a lap',
-      { modelDir: heavy, denseQuant: 'q8', speculate: 'off' },
+      { model: heavy, denseQuant: 'q8', speculate: 'off' },
       { repeats, tokens: 24 },
     )),
   ];

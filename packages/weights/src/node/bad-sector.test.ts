@@ -48,9 +48,9 @@ beforeEach(() => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-async function readDense(checkpointDir?: string): Promise<Damage[]> {
+async function readDense(checkpoint?: string): Promise<Damage[]> {
   const found: Damage[] = [];
-  const packed = await openPacked(out, { checkpointDir, onDamage: (one) => found.push(one) });
+  const packed = await openPacked(out, { checkpoint, onDamage: (one) => found.push(one) });
   const opened = await openPackedModel(packed);
   try {
     for (const entry of opened.dense!.layout.segments.flatMap(({ entries }) => entries))

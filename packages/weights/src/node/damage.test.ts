@@ -63,7 +63,7 @@ describe('damage on disk', () => {
     const before = await readFile(path);
     await damage();
     const found: Damage[] = [];
-    await readAll(await openPacked(out, { checkpointDir: modelDir, onDamage: (one) => found.push(one) }));
+    await readAll(await openPacked(out, { checkpoint: modelDir, onDamage: (one) => found.push(one) }));
     expect(found).toEqual([{ path, mended: true, text: expect.stringContaining(`again from ${modelDir}`) as string }]);
     expect(await readFile(path)).toEqual(before);
     await (await openPacked(out)).verify();
@@ -100,7 +100,7 @@ describe('damage on disk', () => {
     await flip(shardFile(), 100);
     const damaged = await readFile(shardFile());
     const found: Damage[] = [];
-    const packed = await openPacked(out, { checkpointDir: modelDir, onDamage: (one) => found.push(one) });
+    const packed = await openPacked(out, { checkpoint: modelDir, onDamage: (one) => found.push(one) });
     for (let time = 0; time < 2; time++) {
       await expect(packed.readShard(1, 2)).rejects.toMatchObject({
         reason: 'corrupt',
@@ -115,7 +115,7 @@ describe('damage on disk', () => {
   it('that could not be mended is mended by a later check, once the checkpoint is back, and not by each request', async () => {
     await flip(shardFile(), 100);
     const found: Damage[] = [];
-    const packed = await openPacked(out, { checkpointDir: modelDir, onDamage: (one) => found.push(one) });
+    const packed = await openPacked(out, { checkpoint: modelDir, onDamage: (one) => found.push(one) });
     await rename(modelDir, `${modelDir}-away`);
     const hash = manifest.shards[1]![2]!;
     for (let time = 0; time < 2; time++)

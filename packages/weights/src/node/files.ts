@@ -122,11 +122,11 @@ export async function hashRange(
  * Throws WeightsError `bad-output` if a checkpoint must not be packed into a folder: its own, one inside it, or another
  * checkpoint's.
  */
-export async function refuseOutput(modelDir: string, outDir: string): Promise<void> {
-  const source = await realpath(modelDir).catch(() => resolve(modelDir));
+export async function refuseOutput(modelDir: string | undefined, outDir: string): Promise<void> {
+  const source = modelDir && (await realpath(modelDir).catch(() => resolve(modelDir)));
   const target = await resolveExisting(outDir);
   const choose = 'choose a separate folder for the packed model';
-  if (target === source || target.startsWith(`${source}${sep}`)) {
+  if (source && (target === source || target.startsWith(`${source}${sep}`))) {
     throw new WeightsError('bad-output', `${outDir} is inside the checkpoint ${modelDir}; ${choose}`);
   }
   const names = await readdir(target).catch(() => []);

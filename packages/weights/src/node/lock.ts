@@ -49,19 +49,20 @@ const SYSTEM: LockClock = { now: () => performance.now(), delay };
 /**
  * Locks a folder for one packer of any process, machine or container. A lock is stale at once if its process ran here and has
  * ended. Any other is watched until it is touched or released, or is stale after half a minute. Its date is not compared with this
- * machine's, since either clock may be wrong. Throws WeightsError `busy`, `disk-full` or `unwritable`.
+ * machine's, since either clock may be wrong. Throws WeightsError `busy`, `disk-full` or `unwritable`. `what` is
+ * for errors.
  */
-export async function lockFolder(dir: string, clock: LockClock = SYSTEM): Promise<PackLock> {
+export async function lockFolder(dir: string, clock: LockClock = SYSTEM, what = 'packing'): Promise<PackLock> {
   const path = join(dir, LOCK_FILE);
   const own: Owner = { pid: process.pid, machine: MACHINE, token: randomBytes(8).toString('hex') };
   const text = JSON.stringify(own);
   if (!(await create(path, text))) {
-    await refuseLive(dir, path, clock);
+    await refuseLive(dir, path, clock, what);
     await write(path, () => writeFile(path, text));
     await clock.delay(SETTLE_MS);
   }
   const check = async (): Promise<void> => {
-    if ((await readFile(path, 'utf8').catch(() => '')) !== text) throw busy(dir, 'another process');
+    if ((await readFile(path, 'utf8').catch(() => '')) !== text) throw busy(dir, 'another process', what);
   };
   await check();
   const timer = setInterval(() => {
@@ -101,7 +102,7 @@ async function write(path: string, work: () => Promise<void>): Promise<void> {
   }
 }
 
-async function refuseLive(dir: string, path: string, { now, delay }: LockClock): Promise<void> {
+async function refuseLive(dir: string, path: string, { now, delay }: LockClock, what: string): Promise<void> {
   const first = await lookAt(path);
   const owner = first && parseOwner(first.text);
   if (owner && owner.machine === MACHINE && owner.pid !== process.pid && !isRunning(owner.pid)) return;
@@ -111,7 +112,7 @@ async function refuseLive(dir: string, path: string, { now, delay }: LockClock):
     if (now() - sinceMs > STALE_MS) return;
     await delay(LOOK_MS);
   }
-  throw busy(dir, owner ? `process ${owner.pid}` : 'another process');
+  throw busy(dir, owner ? `process ${owner.pid}` : 'another process', what);
 }
 
 /** Opened first, since a network drive tells a file's present date only then. */
@@ -145,6 +146,6 @@ function isRunning(pid: number): boolean {
   }
 }
 
-function busy(dir: string, who: string): WeightsError {
-  return new WeightsError('busy', `${who} is already packing into ${dir}; wait for it, or choose another folder`);
+function busy(dir: string, who: string, what: string): WeightsError {
+  return new WeightsError('busy', `${who} is already ${what} into ${dir}; wait for it, or choose another folder`);
 }

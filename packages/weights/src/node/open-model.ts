@@ -1,5 +1,6 @@
-import { stat } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import {
   expertLayers,
   expertTensors,
@@ -8,23 +9,26 @@ import {
   type TensorReader,
   type TensorSpec,
 } from '@shoal/model';
-import { openCheckpoint } from '@shoal/model/node';
 import type { DenseEntry, PackedDense } from '../dense/layout.ts';
 import { unpackPanels } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { unpackExpert } from '../expert.ts';
 import { MATRIX_NAMES } from '../layout.ts';
 import { MANIFEST_FILE } from './files.ts';
+import { writeModelFiles } from './model-files.ts';
 import { openPacked, readPackedConfig, type PackedModel } from './packed-model.ts';
+import type { ModelSource } from './source/model-source.ts';
+import { openSource } from './source/open-source.ts';
 
 /** A checkpoint or a packed model, open for reading tensor by tensor. */
 export interface OpenModel {
+  /** The directory with its config and tokenizer. */
   readonly dir: string;
   readonly modelId: string;
   readonly config: ModelConfig;
   /** Every tensor as float32; a packed model's as dequantised. */
   readonly reader: TensorReader;
-  /** undefined for a Hugging Face directory. */
+  /** undefined for a checkpoint. */
   readonly packed: PackedModel | undefined;
   /** A packed model's dense weights, open as long as the model is. */
   readonly dense: PackedDense | undefined;
@@ -37,28 +41,34 @@ export async function isPackedDir(dir: string): Promise<boolean> {
 }
 
 /**
- * Opens a Hugging Face model directory or a packed model, which does not need its checkpoint.
- * Throws the errors of `openCheckpoint` and `checkTensors`, or of `openPacked`.
+ * Opens a checkpoint or a packed model, which does not need its checkpoint, by a path or an opened source. Fetches what is missing
+ * of a hub's. Throws the errors of `openSource`, of the checkpoint and its `check`, or of `openPacked`.
  */
-export async function openModel(dir: string): Promise<OpenModel> {
-  if (await isPackedDir(dir)) return openPackedModel(await openPacked(dir));
-  const checkpoint = await openCheckpoint(dir);
-  const { config } = checkpoint;
+export async function openModel(from: string | ModelSource): Promise<OpenModel> {
+  const source = typeof from === 'string' ? await openSource(from) : from;
+  if (source.dir !== undefined && (await isPackedDir(source.dir))) return openPackedModel(await openPacked(source.dir));
+  const checkpoint = await source.open();
+  const closing = [() => checkpoint.close()];
+  const close = async (): Promise<void> => {
+    for (const one of closing.toReversed()) await one();
+  };
   try {
     checkpoint.check();
+    const { modelId } = source;
+    const dir = (await source.metaDir()) ?? (await temporaryDir(source, closing));
+    return { dir, modelId, config: checkpoint.config, reader: checkpoint, packed: undefined, dense: undefined, close };
   } catch (error) {
-    await checkpoint.close();
+    await close();
     throw error;
   }
-  return {
-    dir,
-    modelId: basename(resolve(dir)),
-    config,
-    reader: checkpoint,
-    packed: undefined,
-    dense: undefined,
-    close: () => checkpoint.close(),
-  };
+}
+
+/** The small files of a model that has them in another form. */
+async function temporaryDir(source: ModelSource, closing: (() => Promise<void>)[]): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'shoal-model-'));
+  closing.push(() => rm(dir, { recursive: true, force: true }));
+  await writeModelFiles(await source.files(), dir);
+  return dir;
 }
 
 export async function openPackedModel(packed: PackedModel): Promise<OpenModel> {

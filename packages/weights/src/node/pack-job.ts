@@ -12,10 +12,8 @@ import { packExpertBias, packExpertRows, unpackExpertRows } from '../expert.ts';
 import { packQ4Codes } from '../format-q4-codes.ts';
 import { type BiasLayout, type ExpertShape, type MatrixLayout, shardLayout, type ShardLayout } from '../layout.ts';
 import { asWriteError, SHARD_DIR, sha256, writeWhole } from './files.ts';
+import type { CheckpointPlace, PackJob } from './jobs.ts';
 import { ErrorSums, kindOf, type SquaredError } from './squared-error.ts';
-
-/** A unit of packing: an expert's shard, or one tensor of the dense engine's weights. */
-export type PackJob = { kind: 'expert'; layer: number; expert: number } | { kind: 'dense'; name: string };
 
 export interface JobResult {
   sha256: string;
@@ -25,7 +23,7 @@ export interface JobResult {
 
 /** The settings that all jobs of a run share. */
 export interface PackTask {
-  modelDir: string;
+  place: CheckpointPlace;
   outDir: string;
   shape: ExpertShape;
   dense: DenseFormat;

@@ -1,8 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expertLayers, messageOf, type ModelConfig, moeLayers } from '@shoal/model';
-import { type Checkpoint, openCheckpoint, readModelConfig } from '@shoal/model/node';
 import { chooseFormats, type Formats, type WantedFormats } from '../choose-formats.ts';
 import { DENSE_FORMATS } from '../dense/panels.ts';
 import { WeightsError, type WeightsErrorReason } from '../errors.ts';
@@ -20,10 +19,11 @@ import {
   TEMP_PREFIX,
   writeWhole,
 } from './files.ts';
-import { sourceFingerprint } from './fingerprint.ts';
+import { STAGE_DIR } from './hub/stage.ts';
+import { sumOf } from './jobs.ts';
 import { JOURNAL_FILE, openJournal, type JournalEntry } from './journal.ts';
 import { lockFolder, type PackLock } from './lock.ts';
-import { copyModelFiles, isCopied } from './model-files.ts';
+import { isCopied, writeModelFiles } from './model-files.ts';
 import { openPool, threadsFor } from './pack-pool.ts';
 import {
   closeDensePart,
@@ -35,17 +35,23 @@ import {
   progressMeter,
   schedulePack,
   runJobs,
-  sumOf,
+  SPARE_BYTES,
 } from './pack-run.ts';
 import { readManifest, sealManifest } from './packed-manifest.ts';
 import { type Damage, openPacked, type OpenPackedOptions, type PackedModel } from './packed-model.ts';
+import type { ModelSource, PackInput } from './source/model-source.ts';
+import { localSource } from './source/open-source.ts';
 import { sumByKind } from './squared-error.ts';
 
-export interface PackOptions extends WantedFormats {
-  /** A Hugging Face model directory. */
-  modelDir: string;
+/** What is packed: a model's directory or GGUF file, or a source that was opened. */
+export type PackedFrom = { modelDir: string } | { source: ModelSource };
+
+export type PackOptions = PackSettings & PackedFrom;
+type Packing = PackSettings & Formats & { source: ModelSource };
+
+export interface PackSettings extends WantedFormats {
   outDir: string;
-  /** Name in the manifest; the directory's name by default. */
+  /** Name in the manifest; the source's by default. */
   modelId?: string;
   /** Whether to measure the error of packing for the manifest's `nmse`, which takes about half as long again. */
   measure?: boolean;
@@ -58,8 +64,6 @@ export interface PackOptions extends WantedFormats {
   freeBytes?: (dir: string) => Promise<number>;
 }
 
-/** Room for the manifest, the journal, the tokenizer and the lock. */
-const SPARE_BYTES = 64 * 1024 * 1024;
 /** Of the digest in the name of a folder in the cache: 64 bits. */
 const DIGEST_CHARS = 16;
 /** From finding another packer at work until it is looked at again. */
@@ -74,46 +78,37 @@ const BUSY_RETRY_MS = 500;
  * error.
  */
 export async function packModel(options: PackOptions): Promise<Manifest> {
-  const { modelDir, outDir } = options;
-  const fingerprint = await sourceFingerprint(modelDir);
-  await refuseOutput(modelDir, outDir);
-  const packing = await withFormats(options);
+  const source = sourceOf(options);
+  const fingerprint = await source.fingerprint();
+  await refuseOutput(source.dir, options.outDir);
+  const packing = { ...options, ...chooseFormats(await source.config(), options), source };
   return (await checkCurrent(packing, fingerprint)) ?? packAnew(packing, fingerprint);
 }
 
-/** With the formats that were wanted for this model. */
-async function withFormats<T extends WantedFormats & { modelDir: string }>(options: T): Promise<T & Formats> {
-  return { ...options, ...chooseFormats(await configOf(options.modelDir), options) };
+function sourceOf(from: PackedFrom): ModelSource {
+  return 'source' in from ? from.source : localSource(from.modelDir);
 }
-
-async function configOf(modelDir: string): Promise<ModelConfig> {
-  if (!modelDir.endsWith('.gguf')) return readModelConfig(join(modelDir, 'config.json'));
-  const checkpoint = await openCheckpoint(modelDir);
-  await checkpoint.close();
-  return checkpoint.config;
-}
-
-type Packing = PackOptions & Formats;
 
 async function packAnew(options: Packing, fingerprint: string): Promise<Manifest> {
-  const { modelDir, outDir } = options;
+  const { source, outDir } = options;
   await makeFolder(join(outDir, SHARD_DIR));
   const lock = await lockFolder(outDir);
   try {
-    const checkpoint = await openCheckpoint(modelDir);
+    const input = await source.openForPacking(outDir);
     try {
-      checkpoint.check();
-      return await packInto(options, checkpoint, { fingerprint, lock });
+      input.checkpoint.check();
+      return await packInto(options, input, { fingerprint, lock });
     } finally {
-      await checkpoint.close();
+      await input.close();
     }
   } finally {
     await lock.release();
   }
 }
 
-export interface EnsurePackedOptions
-  extends Omit<PackOptions, 'outDir' | 'measure'>, Pick<OpenPackedOptions, 'onDamage'> {
+export type EnsurePackedOptions = EnsurePackedSettings & PackedFrom;
+
+interface EnsurePackedSettings extends Omit<PackSettings, 'outDir' | 'measure'>, Pick<OpenPackedOptions, 'onDamage'> {
   /** Parent of the packed models' folders. */
   cacheDir: string;
   /** Called with a sentence about what takes long or room: another packer's work that is waited for, older packed models. */
@@ -126,14 +121,15 @@ export interface EnsurePackedOptions
  * packing the same one, waits for it.
  */
 export async function ensurePacked(options: EnsurePackedOptions): Promise<PackedModel> {
-  const { modelDir, cacheDir, onDamage, onNotice = () => {} } = options;
-  const modelId = options.modelId ?? basename(resolve(modelDir));
-  const fingerprint = await sourceFingerprint(modelDir);
-  const formats = await withFormats(options);
+  const { cacheDir, onDamage, onNotice = () => {} } = options;
+  const source = sourceOf(options);
+  const { modelId = source.modelId } = options;
+  const fingerprint = await source.fingerprint();
+  const formats = chooseFormats(await source.config(), options);
   const name = cacheName(formats, modelId, fingerprint);
-  const packing: Packing = { ...formats, modelId, outDir: join(cacheDir, name) };
+  const packing: Packing = { ...options, ...formats, source, modelId, outDir: join(cacheDir, name) };
   const { outDir } = packing;
-  await refuseOutput(modelDir, outDir);
+  await refuseOutput(source.dir, outDir);
   for (let waits = 0; ; waits++) {
     const opened = await openMended(packing, fingerprint, { onDamage, onNotice });
     if (opened) return opened;
@@ -141,7 +137,7 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
     if (waits === 0 && others !== undefined) onNotice(others);
     try {
       await packAnew(packing, fingerprint);
-      return await openPacked(outDir, { checkpointDir: modelDir, onDamage });
+      return await openPacked(outDir, { checkpoint: source.spec, onDamage });
     } catch (error) {
       if (isReason(error, 'disk-full') && others !== undefined) {
         throw new WeightsError('disk-full', `${messageOf(error)}. ${others}`, { cause: error });
@@ -180,13 +176,13 @@ async function openMended(
   fingerprint: string,
   { onDamage = () => {}, onNotice }: Pick<EnsurePackedOptions, 'onDamage'> & { onNotice: (text: string) => void },
 ): Promise<PackedModel | undefined> {
-  const { modelDir, outDir } = packing;
+  const { source, outDir } = packing;
   let found: Damage[] | undefined = [];
   const opened = await openCurrent(packing, fingerprint, {
     onDamage: (damage) => (found ? found.push(damage) : onDamage(damage)),
     onLost: (error) => {
       if (isReason(error.cause, 'changed')) {
-        const why = `${modelDir} no longer holds what was packed, though its files have kept their sizes and times`;
+        const why = `${source.spec} no longer holds what was packed, though its files have kept their sizes and times`;
         const remedy = `delete ${outDir} if no coordinator serves from it, or touch the files of the checkpoint`;
         throw new WeightsError('changed', `${outDir} is damaged, and ${why}; ${remedy}`, { cause: error });
       }
@@ -243,7 +239,7 @@ async function openCurrent(
   fingerprint: string,
   { onDamage, onLost = () => {} }: Pick<OpenPackedOptions, 'onDamage'> & { onLost?: (error: Error) => void } = {},
 ): Promise<PackedModel | undefined> {
-  const { modelDir, outDir, quant, denseQuant, measure } = options;
+  const { source, outDir, quant, denseQuant, measure } = options;
   try {
     const { sourceFingerprint, packerVersion, shape, dense, nmse } = await readManifest(outDir);
     const isCurrent =
@@ -252,7 +248,7 @@ async function openCurrent(
       shape.quant === quant &&
       dense.format === denseQuant &&
       (nmse !== undefined || !measure);
-    return isCurrent ? await openPacked(outDir, { checkpointDir: modelDir, onDamage }) : undefined;
+    return isCurrent ? await openPacked(outDir, { checkpoint: source.spec, onDamage }) : undefined;
   } catch (error) {
     if (isReason(error, 'corrupt')) onLost(error as Error);
     if (isReason(error, 'corrupt', 'not-packed', 'bad-manifest')) return undefined;
@@ -266,13 +262,13 @@ function isReason(error: unknown, ...reasons: WeightsErrorReason[]): boolean {
 
 async function packInto(
   options: Packing,
-  checkpoint: Checkpoint,
+  { checkpoint, place, schedule: scheduleInput }: PackInput,
   { fingerprint, lock }: { fingerprint: string; lock: PackLock },
 ): Promise<Manifest> {
-  const { outDir, modelDir, quant, denseQuant: dense, measure = false, signal } = options;
+  const { outDir, source, quant, denseQuant: dense, measure = false, signal } = options;
   const { config } = checkpoint;
   if (moeLayers(config).length === 0) {
-    throw new WeightsError('bad-model', `${modelDir} has no layers with routed experts`);
+    throw new WeightsError('bad-model', `${source.spec} has no layers with routed experts`);
   }
   const shape = expertShape(config, quant);
   const schedule = schedulePack(checkpoint, shape, dense);
@@ -284,17 +280,27 @@ async function packInto(
     await openDensePart(outDir, schedule, journal.finished.length > 0);
     const finished = await finishedJobs(schedule, { outDir, journal, measured: measure, signal });
     const left = schedule.jobs.filter(({ key }) => !finished.has(key));
-    await refuseSmallDisk(options, sumOf(left, 'packedBytes'));
+    const input = scheduleInput(left);
+    await refuseSmallDisk(options, sumOf(left, 'packedBytes'), input.roomBytes);
     const threads = options.threads ?? threadsFor(shape, sumOf(left, 'sourceBytes'));
-    const pool = openPool({ modelDir, outDir, shape, dense, measure, denseFile: DENSE_PART_FILE }, checkpoint, threads);
+    const pool = openPool({ place, outDir, shape, dense, measure, denseFile: DENSE_PART_FILE }, checkpoint, threads);
     try {
-      await runJobs(schedule, finished, { outDir, pool, journal, signal, onProgress: options.onProgress });
+      const freeBytes = () => freeBytesIn(options);
+      await runJobs(schedule, finished, {
+        outDir,
+        input,
+        pool,
+        freeBytes,
+        journal,
+        signal,
+        onProgress: options.onProgress,
+      });
     } finally {
       await pool.close();
     }
     await lock.check();
     await closeDensePart(outDir);
-    const files = await copyModelFiles(modelDir, outDir);
+    const files = await writeModelFiles(await source.files(), outDir);
     const manifest = manifestOf(options, config, { schedule, fingerprint, files, finished });
     await writeWhole(join(outDir, MANIFEST_FILE), `${JSON.stringify(manifest)}\n`);
     await writing(outDir, sweep(outDir, manifest));
@@ -312,9 +318,13 @@ async function writing(path: string, work: Promise<void>): Promise<void> {
   }
 }
 
-async function refuseSmallDisk(options: PackOptions, missingBytes: number): Promise<void> {
-  const neededBytes = missingBytes + SPARE_BYTES;
-  const freeBytes = await (options.freeBytes ?? freeBytesOf)(options.outDir);
+function freeBytesIn({ freeBytes = freeBytesOf, outDir }: Packing): Promise<number> {
+  return freeBytes(outDir);
+}
+
+async function refuseSmallDisk(options: Packing, missingBytes: number, roomBytes: number): Promise<void> {
+  const neededBytes = missingBytes + roomBytes + SPARE_BYTES;
+  const freeBytes = await freeBytesIn(options);
   if (freeBytes >= neededBytes) return;
   throw new WeightsError(
     'disk-full',
@@ -330,7 +340,7 @@ interface Packed {
   finished: ReadonlyMap<string, JournalEntry>;
 }
 
-function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): Manifest {
+function manifestOf(options: Packing, config: ModelConfig, packed: Packed): Manifest {
   const { schedule, fingerprint, files, finished } = packed;
   const hashOf = (key: string): string => finished.get(key)!.sha256;
   const layers = expertLayers(config);
@@ -340,7 +350,7 @@ function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): 
   return sealManifest({
     formatVersion: formatVersionOf(schedule.shape),
     packerVersion: PACKER_VERSION,
-    modelId: options.modelId ?? basename(resolve(options.modelDir)),
+    modelId: options.modelId ?? options.source.modelId,
     shape: schedule.shape,
     shardBytes: shardBytes(schedule.shape),
     expertLayers: layers,
@@ -365,6 +375,7 @@ function manifestOf(options: PackOptions, config: ModelConfig, packed: Packed): 
 /** Removes the journal, the remains of killed packers, and files of an earlier checkpoint. */
 async function sweep(outDir: string, manifest: Manifest): Promise<void> {
   await rm(join(outDir, JOURNAL_FILE), { force: true });
+  await rm(join(outDir, STAGE_DIR), { recursive: true, force: true });
   const keep = new Set(Object.values(manifest.shards).flat());
   for (const name of await readdir(join(outDir, SHARD_DIR))) {
     if (!keep.has(name)) await rm(join(outDir, SHARD_DIR, name), { force: true });

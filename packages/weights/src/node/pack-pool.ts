@@ -3,7 +3,8 @@ import type { Worker } from 'node:worker_threads';
 import { type Checkpoint } from '@shoal/model/node';
 import { WeightsError, type WeightsErrorReason } from '../errors.ts';
 import { type ExpertShape, shardBytes } from '../layout.ts';
-import { type JobResult, Packer, type PackJob, type PackTask } from './pack-job.ts';
+import type { PackJob } from './jobs.ts';
+import { type JobResult, Packer, type PackTask } from './pack-job.ts';
 import { startTypescriptThread } from './typescript-thread.ts';
 
 /** Does jobs on the calling thread or on its own threads. */

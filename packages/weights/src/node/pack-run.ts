@@ -8,9 +8,10 @@ import type { DenseFormat } from '../dense/panels.ts';
 import { WeightsError } from '../errors.ts';
 import { type ExpertShape, shardBytes } from '../layout.ts';
 import { asWriteError, DENSE_PART_FILE, fileMatches, rangeMatches, SHARD_DIR } from './files.ts';
+import { type ScheduledJob, sumOf } from './jobs.ts';
 import type { Journal, JournalEntry } from './journal.ts';
-import type { PackJob } from './pack-job.ts';
 import type { PackPool } from './pack-pool.ts';
+import type { InputSchedule } from './source/model-source.ts';
 
 export interface PackProgress {
   /** Bytes of the checkpoint finished, those of an earlier, interrupted run included. */
@@ -22,14 +23,6 @@ export interface PackProgress {
   etaS: number;
 }
 
-/** A job with the sizes of its input and output. */
-export interface ScheduledJob {
-  key: string;
-  job: PackJob;
-  sourceBytes: number;
-  packedBytes: number;
-}
-
 export interface PackSchedule {
   jobs: readonly ScheduledJob[];
   sourceBytes: number;
@@ -37,6 +30,9 @@ export interface PackSchedule {
   layout: DenseLayout;
   header: Uint8Array;
 }
+
+/** Room for the manifest, the journal, the tokenizer and the lock. */
+export const SPARE_BYTES = 64 * 1024 * 1024;
 
 /** Plans the jobs of a run: dense tensors first, since they are the largest, then the experts in the order of layers. */
 export function schedulePack(checkpoint: Checkpoint, shape: ExpertShape, format: DenseFormat): PackSchedule {
@@ -56,6 +52,7 @@ function denseJob(checkpoint: Checkpoint, entry: DenseEntry): ScheduledJob {
   return {
     key: `dense/${entry.name}`,
     job: { kind: 'dense', name: entry.name },
+    specs: [tensor],
     sourceBytes,
     packedBytes: entry.bytes,
   };
@@ -67,15 +64,13 @@ function expertJobs(checkpoint: Checkpoint, config: ModelConfig, shape: ExpertSh
     Array.from({ length: config.nRoutedExperts }, (_, expert): ScheduledJob => {
       const specs = listTensorSpecs(expertTensors(config, layer, expert));
       const sourceBytes = specs.reduce((sum, spec) => sum + checkpoint.bytesOf(spec), 0);
-      return { key: expertKey(layer, expert), job: { kind: 'expert', layer, expert }, sourceBytes, packedBytes };
+      const job = { kind: 'expert', layer, expert } as const;
+      return { key: expertKey(layer, expert), job, specs, sourceBytes, packedBytes };
     }),
   );
 }
 
 export const expertKey = (layer: number, expert: number): string => `${layer}/${expert}`;
-
-export const sumOf = (jobs: readonly ScheduledJob[], what: 'sourceBytes' | 'packedBytes'): number =>
-  jobs.reduce((sum, job) => sum + job[what], 0);
 
 /** Reserves the file of the dense tensors, with `keep` preserving an earlier run's. Throws WeightsError `disk-full` or `unwritable`. */
 export async function openDensePart(outDir: string, { layout, header }: PackSchedule, keep: boolean): Promise<void> {
@@ -152,40 +147,60 @@ export async function finishedJobs(
 
 export interface RunOptions {
   outDir: string;
+  /** What has to be done for the jobs that are left. */
+  input: InputSchedule;
+  /** Free bytes of the output's disk. */
+  freeBytes: () => Promise<number>;
   pool: PackPool;
   journal: Journal;
   signal: AbortSignal | undefined;
   onProgress: ((progress: PackProgress) => void) | undefined;
 }
 
-/** Does all jobs that are not in `finished`, and adds them. After the first failure, the run ends with the jobs in progress. */
+/**
+ * Does all jobs that are not in `finished`, and adds them, batch after batch as their input comes. After the first failure, the run
+ * ends with the jobs in progress.
+ */
 export async function runJobs(
   schedule: PackSchedule,
   finished: Map<string, JournalEntry>,
   options: RunOptions,
 ): Promise<void> {
-  const { outDir, pool, journal, signal } = options;
   const left = schedule.jobs.filter(({ key }) => !finished.has(key));
-  const meter = progressMeter(
-    schedule.sourceBytes,
-    schedule.sourceBytes - sumOf(left, 'sourceBytes'),
-    options.onProgress,
-  );
+  const keptBytes = schedule.sourceBytes - sumOf(left, 'sourceBytes');
+  const credit = progressMeter(schedule.sourceBytes, keptBytes, options.onProgress);
+  let packedBytes = sumOf(left, 'packedBytes');
+  const hasRoomFor = async (bytes: number): Promise<boolean> =>
+    (await options.freeBytes()) >= bytes + packedBytes + SPARE_BYTES;
+  for await (const { jobs, creditedBytes } of options.input.batches({ credit, hasRoomFor })) {
+    const isCredited = creditedBytes !== 0;
+    await runBatch(jobs, finished, options, isCredited ? () => {} : credit);
+    if (isCredited) credit(sumOf(jobs, 'sourceBytes') - creditedBytes);
+    packedBytes -= sumOf(jobs, 'packedBytes');
+  }
+}
+
+async function runBatch(
+  jobs: readonly ScheduledJob[],
+  finished: Map<string, JournalEntry>,
+  { outDir, pool, journal, signal }: RunOptions,
+  credit: (bytes: number) => void,
+): Promise<void> {
   let next = 0;
   const work = async (): Promise<void> => {
-    while (next < left.length) {
+    while (next < jobs.length) {
       throwIfAborted(signal, outDir);
-      const { key, job, sourceBytes } = left[next++]!;
+      const { key, job, sourceBytes } = jobs[next++]!;
       const result = await pool.run(job);
       const entry = { job: key, ...result };
       await journal.append(entry);
       finished.set(key, entry);
-      meter(sourceBytes);
+      credit(sourceBytes);
     }
   };
   const streams = Array.from({ length: pool.slots }, () =>
     work().catch((error: unknown) => {
-      next = left.length; // Starts no further job.
+      next = jobs.length; // Starts no further job.
       throw error;
     }),
   );

@@ -1,12 +1,13 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { openCheckpoint } from '@shoal/model/node';
-import { Packer, type PackJob, type PackTask } from './pack-job.ts';
+import type { PackJob } from './jobs.ts';
+import { Packer, type PackTask } from './pack-job.ts';
 import type { Reply } from './pack-pool.ts';
+import { openPlace } from './source/open-place.ts';
 
 /** A thread of the packer: does the jobs that come for its slots (see pack-pool.ts). */
 const { task } = workerData as { task: PackTask };
 const port = parentPort!;
-const opening = openCheckpoint(task.modelDir);
+const opening = openPlace(task.place);
 // An error is reported by the first job that awaits it.
 opening.catch(() => {});
 const packers = new Map<number, Packer>();

@@ -27,8 +27,8 @@ export interface Damage {
 }
 
 export interface OpenPackedOptions {
-  /** The checkpoint that the model was packed from. What is found damaged is packed again from it. */
-  checkpointDir?: string | undefined;
+  /** The checkpoint that the model was packed from (`ModelSource.spec`). What is found damaged is packed again from it. */
+  checkpoint?: string | undefined;
   /** Called once for each file that is found damaged, after it was packed again or could not be. */
   onDamage?: ((damage: Damage) => void) | undefined;
   /** Leaves out the check of everything but the manifest, for a reader of shards beside one that has made it. */
@@ -39,7 +39,7 @@ export interface OpenPackedOptions {
 export interface PackedModel {
   readonly dir: string;
   readonly manifest: Manifest;
-  readonly checkpointDir: string | undefined;
+  readonly checkpoint: string | undefined;
   /** The file of a shard, for serving it; undefined for a hash that is not in the manifest. */
   shardPath(sha256: string): string | undefined;
   /** Reads one expert's shard. Throws WeightsError `corrupt`, with file and remedy, if it is damaged and cannot be mended. */
@@ -73,17 +73,17 @@ type Repack = (repacker: Repacker) => Promise<void>;
 class PackedFolder implements PackedModel {
   readonly dir: string;
   readonly manifest: Manifest;
-  readonly checkpointDir: string | undefined;
+  readonly checkpoint: string | undefined;
   readonly #onDamage: (damage: Damage) => void;
   readonly #hashes: ReadonlySet<string>;
   /** By file: what is being packed again, and what could not be. */
   readonly #mending = new Map<string, Promise<void>>();
   readonly #lost = new Map<string, WeightsError>();
 
-  constructor(dir: string, manifest: Manifest, { checkpointDir, onDamage = () => {} }: OpenPackedOptions) {
+  constructor(dir: string, manifest: Manifest, { checkpoint, onDamage = () => {} }: OpenPackedOptions) {
     this.dir = dir;
     this.manifest = manifest;
-    this.checkpointDir = checkpointDir;
+    this.checkpoint = checkpoint;
     this.#onDamage = onDamage;
     this.#hashes = new Set(manifest.expertLayers.flatMap((layer) => manifest.shards[layer]!));
   }
@@ -235,7 +235,7 @@ class PackedFolder implements PackedModel {
   /** Once for all that wait for the file, and after a failure only with `retry`: each request would try otherwise. */
   async #mend(path: string, problem: string, repack: Repack, retry = false): Promise<void> {
     const lost = this.#lost.get(path);
-    if (lost && !(retry && this.checkpointDir !== undefined)) throw lost;
+    if (lost && !(retry && this.checkpoint !== undefined)) throw lost;
     const mending = this.#mending.get(path) ?? this.#repack(path, problem, repack);
     this.#mending.set(path, mending);
     try {
@@ -246,19 +246,19 @@ class PackedFolder implements PackedModel {
   }
 
   async #repack(path: string, problem: string, repack: Repack): Promise<void> {
-    const { checkpointDir } = this;
-    if (checkpointDir === undefined) throw this.#lose(path, problem);
+    const { checkpoint } = this;
+    if (checkpoint === undefined) throw this.#lose(path, problem);
     try {
-      await repack(new Repacker(this.dir, this.manifest, checkpointDir));
+      await repack(new Repacker(this.dir, this.manifest, checkpoint));
     } catch (cause) {
       throw this.#lose(path, `${problem}, and could not be packed again (${messageOf(cause)})`, cause);
     }
-    this.#onDamage({ path, mended: true, text: `${path} ${problem}. It was packed again from ${checkpointDir}.` });
+    this.#onDamage({ path, mended: true, text: `${path} ${problem}. It was packed again from ${checkpoint}.` });
   }
 
   #lose(path: string, problem: string, cause?: unknown): WeightsError {
     const { shape, dense } = this.manifest;
-    const from = this.checkpointDir ?? 'CHECKPOINT';
+    const from = this.checkpoint ?? 'CHECKPOINT';
     const command = `shoal pack --model ${from} --out ${this.dir} --quant ${shape.quant} --dense-quant ${dense.format}`;
     const text = `${path} ${problem}; mend it with: ${command}`;
     const error = new WeightsError('corrupt', text, cause === undefined ? undefined : { cause });

@@ -1,13 +1,14 @@
-import { open, readFile, rm, stat } from 'node:fs/promises';
+import { open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openCheckpoint } from '@shoal/model/node';
 import { DENSE_FILE, denseFile } from '../dense/header.ts';
 import type { DenseEntry } from '../dense/layout.ts';
 import { WeightsError } from '../errors.ts';
 import { type Manifest, shardHash } from '../manifest.ts';
 import { asWriteError, hashRange, SHARD_DIR, sha256, writeWhole } from './files.ts';
-import { type PackJob } from './pack-job.ts';
+import type { PackJob } from './jobs.ts';
 import { openPool, threadsFor } from './pack-pool.ts';
+import type { ModelSource } from './source/model-source.ts';
+import { openSource } from './source/open-source.ts';
 
 /** Larger shards are packed on a thread, since the calling one may be serving. */
 const INLINE_BYTES = 4 * 2 ** 20;
@@ -20,12 +21,16 @@ const INLINE_BYTES = 4 * 2 ** 20;
 export class Repacker {
   readonly #dir: string;
   readonly #manifest: Manifest;
-  readonly #checkpointDir: string;
+  readonly #checkpoint: string;
 
-  constructor(dir: string, manifest: Manifest, checkpointDir: string) {
+  constructor(dir: string, manifest: Manifest, checkpoint: string) {
     this.#dir = dir;
     this.#manifest = manifest;
-    this.#checkpointDir = checkpointDir;
+    this.#checkpoint = checkpoint;
+  }
+
+  #source(): Promise<ModelSource> {
+    return openSource(this.#checkpoint);
   }
 
   /** Shards of the manifest, by hash. */
@@ -46,15 +51,16 @@ export class Repacker {
   }
 
   async file(name: string, hash: string): Promise<void> {
-    const bytes = await readFile(join(this.#checkpointDir, name));
-    if (sha256(bytes) !== hash) throw this.#changed(name);
+    const files = await (await this.#source()).files();
+    const bytes = files.find((file) => file.name === name)?.bytes;
+    if (bytes === undefined || sha256(bytes) !== hash) throw this.#changed(name);
     await writeWhole(join(this.#dir, name), bytes);
   }
 
   /** Writes the header. Returns the entries that are wrong. */
   async #mendHeader(): Promise<DenseEntry[]> {
     const { dense } = this.#manifest;
-    const checkpoint = await openCheckpoint(this.#checkpointDir);
+    const checkpoint = await (await this.#source()).openFew();
     const { layout, header } = denseFile(checkpoint.config, dense.format);
     await checkpoint.close();
     if (layout.totalBytes !== dense.bytes) throw this.#changed('config.json');
@@ -83,8 +89,9 @@ export class Repacker {
 
   async #run(jobs: readonly PackJob[]): Promise<void> {
     const { shape, dense, shardBytes } = this.#manifest;
-    const task = { modelDir: this.#checkpointDir, outDir: this.#dir, shape, dense: dense.format, measure: false };
-    const checkpoint = await openCheckpoint(this.#checkpointDir);
+    const place = { spec: this.#checkpoint, stageDir: undefined };
+    const task = { place, outDir: this.#dir, shape, dense: dense.format, measure: false };
+    const checkpoint = await (await this.#source()).openFew();
     try {
       const few = shardBytes > INLINE_BYTES ? 1 : 0;
       const threads = Math.max(few, threadsFor(shape, jobs.length * shardBytes));
@@ -115,6 +122,6 @@ export class Repacker {
   }
 
   #changed(what: string): WeightsError {
-    return new WeightsError('changed', `${this.#checkpointDir} now holds another ${what} than was packed`);
+    return new WeightsError('changed', `${this.#checkpoint} now holds another ${what} than was packed`);
   }
 }

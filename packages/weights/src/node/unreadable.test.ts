@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { copyModelFiles } from './model-files.ts';
+import { readModelFiles } from './model-files.ts';
 import { packModel } from './pack-model.ts';
 
 let folder: string;
@@ -42,7 +42,7 @@ describe('a file of the checkpoint that cannot be read', () => {
     const path = join(modelDir, 'tokenizer.json');
     await writeFile(path, '');
     await truncate(path, 64 * 1024 * 1024 + 1);
-    await expect(copyModelFiles(modelDir, folder)).rejects.toMatchObject({
+    await expect(readModelFiles(modelDir)).rejects.toMatchObject({
       reason: 'bad-model',
       message: expect.stringContaining(path) as string,
     });

@@ -11,6 +11,8 @@ import { type GgufProgress, writeGguf } from './writer.ts';
 export interface ExportOptions {
   /** A Hugging Face model directory. */
   modelDir: string;
+  /** The model's name in the file; the directory's by default. */
+  name?: string;
   /** The file to write; replaced when the new one is complete. */
   out: string;
   /** Type of matrices; norms, gates and biases are f32. */
@@ -26,14 +28,15 @@ const SPARE_BYTES = 16 * 1024 * 1024;
  * Writes a checkpoint as a GGUF file that llama.cpp loads as `deepseek2`. Throws WeightsError (`bad-model`, `disk-full`,
  * `aborted`, `bad-weight`, `bad-shape`) or the checkpoint's error, and then leaves no incomplete file at `out`.
  */
-export async function exportGguf({ modelDir, out, type, onProgress, signal }: ExportOptions): Promise<void> {
+export async function exportGguf(options: ExportOptions): Promise<void> {
+  const { modelDir, name = basename(resolve(modelDir)), out, type, onProgress, signal } = options;
   const checkpoint = await openCheckpoint(modelDir);
   try {
     const { config } = checkpoint;
     const configJson = await readJson(join(modelDir, 'config.json'));
     const { addBosToken } = await loadTokenizer(modelDir);
     const metadata = new Map([
-      ...deepseek2Metadata(config, configJson, basename(resolve(modelDir))),
+      ...deepseek2Metadata(config, configJson, name),
       ...tokenizerMetadata(await readJson(join(modelDir, 'tokenizer.json')), {
         vocabSize: config.vocabSize,
         bosTokenId: config.bosTokenId,

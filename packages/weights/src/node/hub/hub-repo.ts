@@ -1,0 +1,93 @@
+import { messageOf } from '@shoal/model';
+import { z } from 'zod';
+import type { HubClient } from './hub-client.ts';
+import { HubError, PassingError } from './hub-error.ts';
+import { COMMIT, PLAIN_FILE } from './hub-name.ts';
+
+/** A file of a commit, and what its bytes have to be. */
+export interface HubFile {
+  /** With its folder, where it is not in the top one. */
+  name: string;
+  bytes: number;
+  /** SHA-256 of a large file; of others the id of git's blob. */
+  digest: { kind: 'sha256' | 'git'; hex: string };
+  /** Whether it is in the hub's newer store, which is asked in another way. */
+  xet: boolean;
+}
+
+/** A page of a list of 1,000 files has half a megabyte. */
+const MAX_JSON_BYTES = 16 * 1024 * 1024;
+/** Far more than any model has. */
+const MAX_LISTED = 20_000;
+
+const fileSchema = z.object({
+  path: z.string(),
+  size: z.int().min(0),
+  oid: z.string().regex(COMMIT),
+  lfs: z.object({ oid: z.string().regex(/^[0-9a-f]{64}$/), size: z.int().min(0) }).optional(),
+  xetHash: z.string().optional(),
+});
+
+/** The commit that a revision is at now. Throws HubError. */
+export async function findCommit(client: HubClient): Promise<string> {
+  const { repo, revision } = client.name;
+  const params = { name: repo, revision, additionalFields: ['sha' as const], ...ours(client) };
+  const { modelInfo } = await import('@huggingface/hub');
+  const { sha } = (await asking(client, () => modelInfo(params))) as { sha?: unknown };
+  if (typeof sha === 'string' && COMMIT.test(sha)) return sha;
+  throw new HubError('bad-answer', `${client.endpoint} does not say at which commit ${repo}@${revision} is`);
+}
+
+/** The files of a folder at a commit, the top one by default, without those with odd names. Throws HubError. */
+export async function listCommit(client: HubClient, commit: string, folder = ''): Promise<HubFile[]> {
+  const { repo } = client.name;
+  const params = { repo, revision: commit, ...(folder && { path: folder }), ...ours(client) };
+  const { listFiles } = await import('@huggingface/hub');
+  return asking(client, async () => {
+    const files: HubFile[] = [];
+    let listed = 0;
+    for await (const entry of listFiles(params)) {
+      if (++listed > MAX_LISTED) throw new HubError('bad-answer', `${repo} lists more than ${MAX_LISTED} files`);
+      const base =
+        typeof entry.path === 'string' && folder && entry.path.startsWith(`${folder}/`)
+          ? entry.path.slice(folder.length + 1)
+          : entry.path;
+      if (entry.type !== 'file' || !PLAIN_FILE.test(base)) continue;
+      files.push(parseFile(client, entry));
+    }
+    return files;
+  });
+}
+
+function parseFile({ endpoint }: HubClient, entry: unknown): HubFile {
+  const parsed = fileSchema.safeParse(entry);
+  if (!parsed.success) {
+    const { path, message } = parsed.error.issues[0]!;
+    throw new HubError(
+      'bad-answer',
+      `${endpoint} lists a file in a way that is not understood (${path.join('.')}: ${message})`,
+    );
+  }
+  const { path: name, size, oid, lfs, xetHash } = parsed.data;
+  const digest = lfs ? ({ kind: 'sha256', hex: lfs.oid } as const) : ({ kind: 'git', hex: oid } as const);
+  return { name, bytes: lfs?.size ?? size, digest, xet: xetHash !== undefined };
+}
+
+/** What every call of the library gets. The token is added by the client, which knows whom it is for. */
+function ours(client: HubClient) {
+  return { hubUrl: client.endpoint, fetch: client.fetchUpTo(MAX_JSON_BYTES) };
+}
+
+/** Calls the library. An answer that it cannot read is one of no hub. */
+async function asking<T>(client: HubClient, work: () => Promise<T>): Promise<T> {
+  return client.retry(async () => {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof PassingError || error instanceof HubError || client.signal?.aborted) throw error;
+      throw new HubError('bad-answer', `${client.endpoint} does not answer as a hub does (${messageOf(error)})`, {
+        cause: error,
+      });
+    }
+  });
+}

@@ -1,0 +1,128 @@
+import type { TensorSpec } from '@shoal/model';
+import type { WeightFiles } from '@shoal/model/node';
+import type { ScheduledJob } from '../jobs.ts';
+
+/** More tensors than lie under the name of one matrix. */
+const MAX_BESIDE = 64;
+
+/** A stored tensor's bytes in its file. */
+export interface StoredBytes {
+  file: string;
+  offset: number;
+  bytes: number;
+}
+
+/** What is done with one file: it is fetched, its jobs are done, what later jobs need of it is kept, and the rest is dropped. */
+export interface StageStep {
+  /** Undefined for the jobs that need nothing fetched. */
+  file: string | undefined;
+  jobs: ScheduledJob[];
+  keep: StoredBytes[];
+  /** What was kept of earlier files, and nothing needs any more. */
+  drop: StoredBytes[];
+}
+
+export interface StageSchedule {
+  steps: StageStep[];
+  /** Most bytes of fetched files at a time. */
+  peakBytes: number;
+}
+
+export interface StageInput {
+  jobs: readonly ScheduledJob[];
+  /** What a job reads. */
+  needs: (job: ScheduledJob) => readonly StoredBytes[];
+  /** Files that have to be fetched, with their sizes. The others are there, and stay. */
+  fetched: ReadonlyMap<string, number>;
+  /** What an earlier run has kept. */
+  kept: (tensor: StoredBytes) => boolean;
+}
+
+const keyOf = ({ file, offset }: StoredBytes): string => `${file} ${offset}`;
+
+/**
+ * Orders jobs by the files that they read, so that one fetched file at a time is enough. A job that reads two files, such as an
+ * expert whose matrices they divide, waits for the later one; its tensors in the earlier one are kept by themselves.
+ */
+export function scheduleStage({ jobs, needs, fetched, kept }: StageInput): StageSchedule {
+  // What is kept at the moment, and how many jobs still need each fetched tensor.
+  const held = new Map<string, StoredBytes>();
+  const users = new Map<string, number>();
+  const wanted = new Map<ScheduledJob, readonly StoredBytes[]>();
+  for (const job of jobs) {
+    const tensors = needs(job).filter(({ file }) => fetched.has(file));
+    wanted.set(job, tensors);
+    for (const tensor of tensors) {
+      users.set(keyOf(tensor), (users.get(keyOf(tensor)) ?? 0) + 1);
+      if (kept(tensor)) held.set(keyOf(tensor), tensor);
+    }
+  }
+  const missing = (tensor: StoredBytes): boolean => !held.has(keyOf(tensor));
+  const names = new Set([...wanted.values()].flatMap((tensors) => tensors.filter(missing).map(({ file }) => file)));
+  const files = [...names].sort();
+  const byFile = new Map(files.map((file): [string, StoredBytes[]] => [file, []]));
+  for (const tensor of [...wanted.values()].flat()) byFile.get(tensor.file)?.push(tensor);
+  const order = new Map(files.map((file, index) => [file, index]));
+  const steps: StageStep[] = [undefined, ...files].map((file) => ({ file, jobs: [], keep: [], drop: [] }));
+  for (const [job, tensors] of wanted) {
+    const last = tensors.filter(missing).reduce((latest, { file }) => Math.max(latest, order.get(file)! + 1), 0);
+    steps[last]!.jobs.push(job);
+  }
+  let heldBytes = [...held.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  let peakBytes = heldBytes;
+  for (const step of steps) {
+    const { file } = step;
+    for (const tensor of step.jobs.flatMap((job) => wanted.get(job)!))
+      users.set(keyOf(tensor), users.get(keyOf(tensor))! - 1);
+    const keep = new Map<string, StoredBytes>();
+    for (const tensor of (file !== undefined && byFile.get(file)) || []) {
+      if (users.get(keyOf(tensor))! > 0 && missing(tensor)) keep.set(keyOf(tensor), tensor);
+    }
+    step.keep = [...keep.values()];
+    const keepBytes = step.keep.reduce((sum, { bytes }) => sum + bytes, 0);
+    peakBytes = Math.max(peakBytes, heldBytes + keepBytes + (file === undefined ? 0 : fetched.get(file)!));
+    for (const [key, tensor] of keep) held.set(key, tensor);
+    heldBytes += keepBytes;
+    for (const [key, tensor] of held) {
+      if (users.get(key)! > 0) continue;
+      step.drop.push(tensor);
+      held.delete(key);
+      heldBytes -= tensor.bytes;
+    }
+  }
+  return { steps, peakBytes };
+}
+
+/**
+ * Finds the stored tensors that reading a spec may take: the tensor itself and what lies beside it under the same name, such as the
+ * scales of quantised weights. One too many costs room and no more.
+ */
+export function storedTensorFinder({ tensors }: WeightFiles): (specs: readonly TensorSpec[]) => StoredBytes[] {
+  const names = [...tensors.keys()].sort();
+  return (specs) => {
+    const found = new Map<string, StoredBytes>();
+    for (const { stored } of specs) {
+      const stem = stored.name.replace(/\.(weight|bias)$/, '');
+      for (const name of namesFrom(names, stem)) {
+        if (name.length > stem.length && !'._'.includes(name[stem.length]!)) continue;
+        const { file, info } = tensors.get(name)!;
+        found.set(name, { file, offset: info.offset, bytes: info.bytes });
+      }
+    }
+    return [...found.values()];
+  };
+}
+
+/** The names that begin with a text, of sorted ones. */
+function* namesFrom(names: readonly string[], stem: string): Generator<string> {
+  let [low, high] = [0, names.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (names[middle]! < stem) low = middle + 1;
+    else high = middle;
+  }
+  for (const name of names.slice(low, low + MAX_BESIDE)) {
+    if (!name.startsWith(stem)) return;
+    yield name;
+  }
+}

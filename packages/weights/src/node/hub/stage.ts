@@ -1,0 +1,167 @@
+import { open, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseHeader, PREFIX_BYTES } from '@shoal/model';
+import {
+  openDirectory,
+  openWeightFiles,
+  readFully,
+  type Checkpoint,
+  type OpenWeightFile,
+  type WeightFiles,
+} from '@shoal/model/node';
+import { z } from 'zod';
+import { WeightsError } from '../../errors.ts';
+import { makeFolder, writeWhole } from '../files.ts';
+import type { StoredBytes } from './stage-schedule.ts';
+
+/** Folder in a packed model's folder for what is fetched while it is packed. */
+export const STAGE_DIR = 'download';
+const LIST_FILE = 'stage.json';
+const HEADER_STREAMS = 8;
+
+/** A file of weights whose body need not be here. */
+export interface StagedFile {
+  name: string;
+  bytes: number;
+  /** Where the whole file is, if it is on this machine and stays. */
+  path?: string | undefined;
+}
+
+const listSchema = z.object({
+  commit: z.string(),
+  /** The directory with config.json and the index. */
+  metaDir: z.string(),
+  files: z.array(z.object({ name: z.string(), bytes: z.number(), path: z.string().optional() })),
+});
+
+/**
+ * A folder with the headers of all files of a checkpoint, and the bodies of those that are being packed: `NAME.header`, `NAME.body`
+ * (the whole file, checked), `NAME.OFFSET.tensor` (a tensor that is kept longer than its file).
+ */
+export class Stage {
+  readonly dir: string;
+  readonly commit: string;
+  readonly metaDir: string;
+  readonly files: readonly StagedFile[];
+
+  private constructor(dir: string, { commit, metaDir, files }: z.infer<typeof listSchema>) {
+    this.dir = dir;
+    this.commit = commit;
+    this.metaDir = metaDir;
+    this.files = files;
+  }
+
+  /** Begins, or goes on with what an earlier run has fetched of the same commit. `header` gives the header of a file. */
+  static async create(
+    dir: string,
+    list: { commit: string; metaDir: string; files: readonly StagedFile[] },
+    header: (file: StagedFile) => Promise<Uint8Array>,
+  ): Promise<Stage> {
+    const before = await Stage.open(dir).catch(() => undefined);
+    if (before?.commit !== list.commit) await rm(dir, { recursive: true, force: true });
+    await makeFolder(dir);
+    await writeWhole(join(dir, LIST_FILE), JSON.stringify(list));
+    const stage = await Stage.open(dir);
+    const left = list.files.values();
+    // Several at a time, since a large model has hundreds of files and a hub takes a while for each.
+    const work = async (): Promise<void> => {
+      for (const file of left) {
+        const path = headerPath(dir, file.name);
+        if ((await stat(path).catch(() => undefined)) === undefined) await writeWhole(path, await header(file));
+      }
+    };
+    await Promise.all(Array.from({ length: HEADER_STREAMS }, work));
+    return stage;
+  }
+
+  static async open(dir: string): Promise<Stage> {
+    return new Stage(dir, listSchema.parse(JSON.parse(await readFile(join(dir, LIST_FILE), 'utf8'))));
+  }
+
+  openCheckpoint(): Promise<Checkpoint> {
+    return openDirectory(this.metaDir, this.#openFile);
+  }
+
+  openFiles(): Promise<WeightFiles> {
+    return openWeightFiles(this.metaDir, this.#openFile);
+  }
+
+  bodyPath(file: string): string {
+    return join(this.dir, `${file}.body`);
+  }
+
+  /** Where a body grows. The digest keeps that of another commit apart. */
+  partPath(file: string, digest: string): string {
+    return join(this.dir, `${file}.${digest.slice(0, 16)}.part`);
+  }
+
+  keptPath({ file, offset }: Pick<StoredBytes, 'file' | 'offset'>): string {
+    return join(this.dir, `${file}.${offset}.tensor`);
+  }
+
+  /** What earlier runs have kept and is whole. */
+  async keptTensors(): Promise<(tensor: StoredBytes) => boolean> {
+    const sizes = new Map<string, number>();
+    for (const name of await readdir(this.dir)) {
+      if (name.endsWith('.tensor')) sizes.set(join(this.dir, name), (await stat(join(this.dir, name))).size);
+    }
+    return (tensor) => sizes.get(this.keptPath(tensor)) === tensor.bytes;
+  }
+
+  async hasBody(file: string): Promise<boolean> {
+    return (await stat(this.bodyPath(file)).catch(() => undefined)) !== undefined;
+  }
+
+  /** What lies here of bodies and tensors. */
+  async presentBytes(): Promise<number> {
+    let bytes = 0;
+    for (const name of await readdir(this.dir)) {
+      if (/\.(part|body|tensor)$/.test(name)) bytes += (await stat(join(this.dir, name))).size;
+    }
+    return bytes;
+  }
+
+  /** Copies a tensor out of a body that is there. Another thread may read it as soon as this resolves. */
+  async keep(tensor: StoredBytes): Promise<void> {
+    const bytes = new Uint8Array(tensor.bytes);
+    await readPart(this.bodyPath(tensor.file), tensor.offset, bytes, tensor.file);
+    await writeWhole(this.keptPath(tensor), bytes);
+  }
+
+  async drop(path: string): Promise<void> {
+    await rm(path, { force: true });
+  }
+
+  readonly #openFile: OpenWeightFile = async (name) => {
+    const file = this.files.find((one) => one.name === name);
+    if (!file) throw new WeightsError('bad-model', `${name} is named by the index, but the hub does not list it`);
+    const header = await readFile(headerPath(this.dir, name));
+    const table = parseHeader(header.subarray(PREFIX_BYTES), file.bytes, name);
+    const offsets = Float64Array.from([...table.values()].map(({ offset }) => offset).sort((a, b) => a - b));
+    return { name, table, read: (offset, target) => this.#read(file, offsets, offset, target), close: async () => {} };
+  };
+
+  /** Files are opened for each read: those that are dropped must not keep their room on the disk. */
+  async #read({ name, path }: StagedFile, offsets: Float64Array, offset: number, target: Uint8Array): Promise<void> {
+    if (path !== undefined) return readPart(path, offset, target, name);
+    try {
+      return await readPart(this.bodyPath(name), offset, target, name);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+    const start = offsets.findLast((one) => one <= offset) ?? 0;
+    await readPart(this.keptPath({ file: name, offset: start }), offset - start, target, name);
+  }
+}
+
+const headerPath = (dir: string, name: string): string => join(dir, `${name}.header`);
+
+async function readPart(path: string, offset: number, target: Uint8Array, name: string): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    if ((await readFully(file, target, offset)) === target.byteLength) return;
+    throw new WeightsError('unreadable', `${path} is shorter than ${name} has to be; delete it and run again`);
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,25 @@
+import { basename, dirname, resolve } from 'node:path';
+import { ggufFiles, ggufFingerprint, openCheckpoint } from '@shoal/model/node';
+import { type ModelSource, wholeInput } from './model-source.ts';
+
+/** A GGUF file, the first where a model is split. */
+export function ggufSource(path: string): ModelSource {
+  const file = resolve(path);
+  return {
+    spec: file,
+    modelId: basename(file).replace(/(-00001-of-\d{5})?\.gguf$/, ''),
+    alias: undefined,
+    dir: dirname(file),
+    fingerprint: () => ggufFingerprint(file),
+    config: async () => {
+      const checkpoint = await openCheckpoint(file);
+      await checkpoint.close();
+      return checkpoint.config;
+    },
+    files: () => ggufFiles(file),
+    metaDir: async () => undefined,
+    open: () => openCheckpoint(file),
+    openFew: () => openCheckpoint(file),
+    openForPacking: async () => wholeInput(file, await openCheckpoint(file)),
+  };
+}
