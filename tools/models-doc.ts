@@ -10,6 +10,7 @@ import {
   parseModelConfig,
 } from '../packages/model/src/index.ts';
 import { families } from '../packages/model/src/families/index.ts';
+import { chooseFormats } from '../packages/weights/src/index.ts';
 import { configOf, publishedModels, refusedModels } from '../packages/model/src/testing/published-models/index.ts';
 
 const FILE = join(ROOT_DIR, 'docs/MODELS.md');
@@ -35,7 +36,7 @@ export function modelsMarkdown(): string {
   return [
     '## Published models that are served',
     '',
-    'Laps and tabs are what `shoal plan` says; tabs lend 1 GiB, experts are packed as q4, one copy each.',
+    'Laps and tabs are what `shoal plan` says: tabs lend 1 GiB and hold one copy of each expert, as q4 (gpt-oss as MXFP4).',
     '',
     ...table(['model', 'family', 'attention', 'gate', 'laps a token', 'tabs of 1 GiB'], served),
     '',
@@ -54,7 +55,12 @@ export function modelsMarkdown(): string {
 }
 
 function row({ name, config }: Entry): string[] {
-  const plan = planServing({ ...PLAN, config, quant: 'q4', denseQuant: 'q8', tabBytes: GIB });
+  const plan = planServing({
+    ...PLAN,
+    config,
+    ...chooseFormats(config, { quant: 'auto', denseQuant: 'auto' }),
+    tabBytes: GIB,
+  });
   const { lapsPerToken, tabs } = plan;
   const type = `\`${config.modelType}\``;
   return [name, type, attentionText(config), gateText(config), String(lapsPerToken), String(tabs.count)];

@@ -1,12 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import type { BrowserContext } from 'playwright';
 import { ROOT_DIR } from '../../coordinator/src/index.ts';
 import type { ServingPlan } from '../../coordinator/src/cli/capacity.ts';
-import { DonorBrowser } from '../../tools/browser/donor-tabs.ts';
+import { launchProfile } from '../../tools/browser/chromium.ts';
 import { until } from '../integration/virtual-donor.ts';
 import { formatHeldRows, type HeldRow } from './table.ts';
 
@@ -81,6 +83,23 @@ function memoryOf(commandPart: string): number {
     }, 0);
 }
 
+/** Browsers of one tab each, with profiles on disk. */
+class Donors {
+  readonly #profiles = mkdtempSync(join(tmpdir(), 'shoal-donors-'));
+  readonly #open: BrowserContext[] = [];
+
+  async open(url: string): Promise<void> {
+    const context = await launchProfile(join(this.#profiles, String(this.#open.length)));
+    this.#open.push(context);
+    await context.pages()[0]!.goto(url);
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#open.map((context) => context.close()));
+    rmSync(this.#profiles, { recursive: true, force: true });
+  }
+}
+
 interface Options {
   model: string;
   packed: string;
@@ -109,14 +128,13 @@ async function run({ model, packed, tabMemory, quant, device, tokens }: Options)
   await until('the coordinator to serve', () => serving.said.includes('Ctrl-C to stop'), LOAD_TIMEOUT_MS);
   add('coordinator loads, s', seconds(startedMs).toFixed(0));
   const url = /API +(\S+)\/v1/.exec(serving.said)![1]!;
-  const browser = await DonorBrowser.launch();
+  const donors = new Donors();
   try {
-    const before = memoryOf('chromium');
     startedMs = performance.now();
     const pledgeMiB = Math.round(plan.tabs.usableBytesPerTab / 0.85 / 2 ** 20);
-    for (let tab = 0; tab < plan.tabs.count; tab++) await browser.open(url, pledgeMiB, device);
+    for (let tab = 0; tab < plan.tabs.count; tab++) await donors.open(`${url}/?auto=1&pledge=${pledgeMiB}&device=${device}`);
     let tabsBytes = 0;
-    const look = setInterval(() => (tabsBytes = Math.max(tabsBytes, memoryOf('chromium') - before)), 2000);
+    const look = setInterval(() => (tabsBytes = Math.max(tabsBytes, memoryOf('chromium'))), 2000);
     await untilCovered(url);
     add('tabs load, s', seconds(startedMs).toFixed(0));
     await answer(url, 1);
@@ -131,7 +149,7 @@ async function run({ model, packed, tabMemory, quant, device, tokens }: Options)
     add('KV cache of 4,096 tokens, plan, MiB', (kvBytes / 2 ** 20).toFixed(0));
     process.stderr.write(`the answer: ${JSON.stringify(text)}\n`);
   } finally {
-    await browser.close();
+    await donors.close();
     await serving.stop();
   }
   return rows;

@@ -52,7 +52,9 @@ export const ggufConfigs: Record<string, Json> = {
     ...deepseek,
     topk_method: 'greedy',
     norm_topk_prob: false,
-    rope_parameters: { ...yarn, mscale: 0.7, mscale_all_dim: 0.7 },
+    // DeepSeek-V2-Lite publishes this number.
+    // oxlint-disable-next-line oxc/approx-constant
+    rope_parameters: { ...yarn, mscale: 0.707, mscale_all_dim: 0.707 },
   },
   'deepseek2 of V3': {
     ...named('DeepseekV3ForCausalLM', 'deepseek_v3'),

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { type Browser, type BrowserServer, chromium } from 'playwright';
+import { type Browser, type BrowserContext, type BrowserServer, chromium } from 'playwright';
 
 /** Names of Chromium browsers on PATH, in order of preference. */
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome', 'msedge'];
@@ -85,6 +85,11 @@ export interface LaunchOptions {
 export function launchChromium(options: LaunchOptions = {}): Promise<Browser> {
   const signals = options.ownSignals ? { handleSIGINT: false, handleSIGTERM: false, handleSIGHUP: false } : {};
   return chromium.launch({ ...commandLine(options), ...signals });
+}
+
+/** The same with a profile of its own on disk, where a private window would keep caches in memory. */
+export function launchProfile(dir: string, options: LaunchOptions = {}): Promise<BrowserContext> {
+  return chromium.launchPersistentContext(dir, commandLine(options));
 }
 
 /** Launches a browser that many test files share; a closed connection closes what it opened. */

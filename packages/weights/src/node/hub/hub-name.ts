@@ -1,6 +1,6 @@
 import { HubError } from './hub-error.ts';
 
-/** A model of a hub, as people name it: `ORG/NAME`, with `@REVISION` for another than main, and `:FILE.gguf` for one file. */
+/** A model of a hub, as people name it: `ORG/NAME`, with `@REVISION` for another than main. */
 export interface HubName {
   /** `ORG/NAME` */
   repo: string;
@@ -8,10 +8,9 @@ export interface HubName {
   name: string;
   /** A branch, a tag or a commit. */
   revision: string;
-  /** A GGUF file of the repository, with its folder. */
-  file: string | undefined;
 }
 
+/** The last part is other programs' way to name a GGUF file of a repository, which is refused. */
 const PATTERN = /^([\w.-]{1,96})\/([\w.-]{1,96}?)(?:@([\w./-]{1,200}))?(?::([\w./ -]{1,200}\.gguf))?$/;
 /** A full id, of SHA-1 or SHA-256. */
 export const COMMIT = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
@@ -40,7 +39,11 @@ export function parseHubName(text: string): HubName {
     string?,
     string?,
   ];
-  return { repo: `${org}/${name}`, org, name, revision, file };
+  if (file !== undefined) {
+    const remedy = `download ${file} from ${org}/${name} and give its path`;
+    throw new HubError('bad-name', `${text}: GGUF files are not fetched from a hub; ${remedy}`);
+  }
+  return { repo: `${org}/${name}`, org, name, revision };
 }
 
 /** Names of files in the top folder that are looked at at all. Others, which a repository may have, are ignored. */

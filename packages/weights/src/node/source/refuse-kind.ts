@@ -25,7 +25,7 @@ const KINDS: readonly { is: (names: readonly string[]) => boolean; text: (names:
     text: (names) => {
       const files = names.filter((name) => GGUF.test(name) && !/-0*([2-9]|[1-9]\d+)-of-\d+\.gguf$/.test(name)).sort();
       const shown = files.slice(0, 8).join(', ');
-      return `holds GGUF files alone: name one of them (${shown}${files.length > 8 ? ', …' : ''})`;
+      return `holds GGUF files alone: give the path of one of them (${shown}${files.length > 8 ? ', …' : ''}), from a hub after a download`;
     },
   },
   {
