@@ -132,7 +132,8 @@ async function run({ model, packed, tabMemory, quant, device, tokens }: Options)
   try {
     startedMs = performance.now();
     const pledgeMiB = Math.round(plan.tabs.usableBytesPerTab / 0.85 / 2 ** 20);
-    for (let tab = 0; tab < plan.tabs.count; tab++) await donors.open(`${url}/?auto=1&pledge=${pledgeMiB}&device=${device}`);
+    for (let tab = 0; tab < plan.tabs.count; tab++)
+      await donors.open(`${url}/?auto=1&pledge=${pledgeMiB}&device=${device}`);
     let tabsBytes = 0;
     const look = setInterval(() => (tabsBytes = Math.max(tabsBytes, memoryOf('chromium'))), 2000);
     await untilCovered(url);
