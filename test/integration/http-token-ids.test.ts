@@ -10,7 +10,7 @@ let coordinator: Coordinator;
 beforeAll(async () => {
   cacheDir = await mkdtemp(join(tmpdir(), 'shoal-token-ids-'));
   // Its vocabulary of 112 has four ids more than its tokenizer.
-  const options = { modelDir: fixtureDir('qwen3-moe'), quant: 'f16', cacheDir, port: 0, drainTimeoutMs: 1000 } as const;
+  const options = { model: fixtureDir('qwen3-moe'), quant: 'f16', cacheDir, port: 0, drainTimeoutMs: 1000 } as const;
   coordinator = await startCoordinator(defaultConfig({ ...options, logLevel: 'silent' }));
 });
 afterAll(async () => {
