@@ -164,7 +164,7 @@ describe('Grammars', () => {
     grammar.open().close();
   });
 
-  it('compiles nothing that nobody waits for any more', async () => {
+  it('compiles no grammar that is no longer waited for', async () => {
     const { grammars, messages } = watched();
     const compiledTexts = (): string[] =>
       messages

@@ -29,7 +29,7 @@ export interface OpenOptions {
    * white space; the grammar begins with what follows.
    */
   after?: string | undefined;
-  /** What stands of the answer already. If the grammar has no such beginning, whoever asks for masks is told. */
+  /** What stands of the answer already. If the grammar has no such beginning, asking for masks fails with that reason. */
   begun?: string | undefined;
 }
 

@@ -84,7 +84,7 @@ interface Lap {
   isLocal: boolean;
   /** All of the call, its rows rounded. */
   work: RowSource;
-  /** Its rows with finite values and weights. The others get NaN, and nobody is asked for them. */
+  /** Its rows with finite values and weights. The others get NaN, and are sent to no tab. */
   finite: readonly number[];
   /** Whether what is asked for it has been done by others meanwhile. */
   isOver?: () => boolean;

@@ -11,7 +11,7 @@ const network = (peer: FakePeer) =>
     peers: () => [peer],
   });
 
-it('a row that is not finite, or has such a weight, is sent to nobody and gets NaN; the others are answered', async () => {
+it('a row that is not finite, or has such a weight, is sent to no tab and gets NaN; the others are answered', async () => {
   const peer = new FakePeer('a', every);
   const dispatcher = network(peer);
   const x = new Float32Array(4 * HIDDEN).fill(1);

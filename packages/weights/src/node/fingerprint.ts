@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '@shoal/model';
-import { ggufFingerprint } from '@shoal/model/node';
 import { WeightsError } from '../errors.ts';
 import { isCopied } from './model-files.ts';
 
@@ -15,7 +14,6 @@ const MAX_HEADER_BYTES = 128 * 1024 * 1024;
  * which only makes it be packed again. Throws WeightsError `bad-model`, naming the file that cannot be read.
  */
 export async function sourceFingerprint(modelDir: string): Promise<string> {
-  if (modelDir.endsWith('.gguf')) return ggufFingerprint(modelDir);
   const hash = createHash('sha256');
   let path = modelDir;
   try {
