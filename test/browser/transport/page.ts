@@ -10,12 +10,14 @@ declare global {
     linkClosed(reason: string): void;
     connection: DonorConnection;
     checkFixtures: typeof checkFixtures;
-    connect(lapConnections?: number): void;
+    connect(lapConnections?: number): Promise<void>;
   }
 }
 
-window.connect = (lapConnections = 1) => {
+window.connect = async (lapConnections = 1) => {
   const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
+  // On a busy machine a worker's modules take longer to load than three heartbeats.
+  await new Promise((resolve) => worker.addEventListener('message', resolve, { once: true }));
   worker.onmessage = ({ data }: MessageEvent<{ closed: string }>) => window.linkClosed(data.closed);
   window.connection = linkInWorker(worker, lapConnections, (signal) => window.toCoordinator(signal));
 };

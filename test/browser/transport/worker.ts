@@ -14,3 +14,4 @@ self.onmessage = ({ data }: MessageEvent<{ channel: RTCDataChannel; isFurther: b
   link.onFrame = (frame) => void link.send(frame).catch(() => {});
   link.onClose = (reason) => self.postMessage({ closed: reason });
 };
+self.postMessage('ready');
