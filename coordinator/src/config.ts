@@ -205,10 +205,9 @@ const SECTIONS = {
         'A pass verifies drafted tokens together, so answers are the same and come sooner. `auto` takes the MTP module where ' +
         'the model has one, and else the text.',
     }),
-    // More are hardly ever all accepted.
-    maxDrafts: option('max-drafts', integer(1, 16), {
-      default: '4',
-      help: 'tokens drafted ahead per sequence at most; fewer where more do not pay',
+    maxDrafts: option('max-drafts', integer(1, 63), {
+      default: '15',
+      help: 'tokens drafted ahead per sequence at most, alternatives among them; fewer where more do not pay',
     }),
   },
 

@@ -35,7 +35,7 @@ it('PassRunner times a turn as the pass and the drafting after it, laps included
   const runner = new PassRunner(1, {
     forward,
     experts: { batch: () => ({ dispatch: () => expect.unreachable() }) },
-    answers: { advance: () => 0 } as unknown as Answers,
+    answers: { advance: () => {} } as unknown as Answers,
     speculation,
     costs,
     occupancy: new Occupancy(now),

@@ -8,8 +8,11 @@ import { GenerationError } from '../generation.ts';
 import { type Grace, LateAnswer } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
 import { Acceptance } from './acceptance.ts';
+import { Confidence } from './confidence.ts';
 import { chooseDepths } from './depth.ts';
+import { chain, NO_DRAFTS, pathTo } from './draft-tree.ts';
 import { type DraftsWithin, MtpDrafter, type MtpRequest } from './mtp-drafter.ts';
+import { chooseNodes, type ShapeCost } from './shape.ts';
 import { type DraftKind, StreamSpeculation } from './stream.ts';
 
 export interface SpeculationOptions {
@@ -57,9 +60,25 @@ interface Candidate {
   found: readonly number[] | undefined;
 }
 
+/** What the next pass is to verify for one sequence. */
+interface Planned {
+  candidate: Candidate;
+  /** How far ahead drafts are made. */
+  depth: number;
+  /** How far they are verified even if that does not pay. */
+  leastDepth: number;
+}
+
+/** The next pass's drafts, and what it costs and gives without those that the MTP module is yet to make. */
+interface Plan {
+  planned: ReadonlyMap<Sequence, Planned>;
+  cost: ShapeCost;
+}
+
 /**
  * Speculative decoding: drafts of the next tokens go into a pass beside the last known one. Every right one saves a pass, and
- * with it one lap for each MoE layer. `chooseDepths` weighs how many pay; `verifyDrafts` keeps the answer the same.
+ * with it one lap for each MoE layer. `chooseDepths` weighs how far ahead drafts pay, `chooseNodes` which of them; `verifyDrafts` keeps
+ * the answer the same.
  */
 export class Speculation {
   readonly counts: Readonly<Record<DraftKind, DraftCounts>> = {
@@ -71,6 +90,7 @@ export class Speculation {
   readonly #options: SpeculationOptions;
   readonly #mtp: MtpDrafter | undefined;
   readonly #experience = new Map<string, Acceptance>();
+  readonly #confidence = new Confidence();
   #isFailing = false;
 
   constructor(options: SpeculationOptions) {
@@ -78,7 +98,11 @@ export class Speculation {
     const { forward, mode, hasMtpExperts } = options;
     if (mode !== 'auto' && mode !== 'mtp') return;
     if (forward.config.numNextnPredictLayers > 0 && hasMtpExperts) {
-      this.#mtp = new MtpDrafter({ ...options, onFailure: (error) => this.#failed(error) });
+      this.#mtp = new MtpDrafter({
+        ...options,
+        confidence: this.#confidence,
+        onFailure: (error) => this.#failed(error),
+      });
     } else if (mode === 'mtp') {
       const lacks = hasMtpExperts ? 'the model has no MTP module' : '--mtp-experts off leaves it without experts';
       throw new UsageError(`--speculate mtp: ${lacks}; use auto, lookup or off`);
@@ -110,17 +134,26 @@ export class Speculation {
     });
   }
 
-  /** Takes note that the first `accepted` drafts of the entry were right. */
-  judge({ sequence, drafts }: BatchEntry, accepted: number): void {
+  /** Takes note of which drafts of the entry were right. */
+  judge({ sequence, drafts, accepted }: BatchEntry): void {
     const state = sequence.speculation;
     if (!state) return;
+    const last = accepted.at(-1) ?? -1;
+    // One of the drafts after each right one was right, up to the last: none of those after it was.
+    const tried = accepted.length + Number(drafts.parents.includes(last));
     // Only for this sequence: others' drafts need not fit its constraint.
-    state.acceptance(state.source).judge(drafts.length + state.refused, accepted);
-    this.#experienceOf(state.source).judge(drafts.length, accepted);
-    const { drafted, accepted: right } = this.counts[state.kind];
-    for (let i = 0; i < drafts.length; i++) {
-      drafted[i] = (drafted[i] ?? 0) + 1;
-      right[i] = (right[i] ?? 0) + (i < accepted ? 1 : 0);
+    state.acceptance(state.source).judge(tried + state.refused, accepted.length);
+    this.#experienceOf(state.source).judge(tried, accepted.length);
+    const right = new Set(accepted);
+    const counts = this.counts[state.kind];
+    for (const [node, parent] of drafts.parents.entries()) {
+      const depth = pathTo(drafts, node).length;
+      counts.drafted[depth - 1] = (counts.drafted[depth - 1] ?? 0) + 1;
+      counts.accepted[depth - 1] = (counts.accepted[depth - 1] ?? 0) + Number(right.has(node));
+      // What comes after an answer's end is not known.
+      const isJudged = parent === last ? !sequence.finished : parent < 0 || right.has(parent);
+      const kind = state.kinds[node];
+      if (isJudged && kind !== undefined) this.#confidence.judge(kind, right.has(node));
     }
   }
 
@@ -140,37 +173,52 @@ export class Speculation {
       if (state?.mtp) this.#mtp!.note(entry, result, state.mtp);
     }
     const sequences = entries.map(({ sequence }) => sequence);
-    const depths = this.#depths(sequences);
+    const plan = this.#plan(sequences);
     const requests: MtpRequest[] = [];
     for (const sequence of sequences) {
       const { speculation: state } = sequence;
       if (!state) continue;
-      const { candidate, depth = 0 } = depths.get(sequence) ?? {};
-      state.drafts = candidate?.found?.slice(0, depth) ?? [];
+      const { candidate, depth = 0 } = plan.planned.get(sequence) ?? {};
+      state.drafts = candidate?.found ? chain(candidate.found.slice(0, depth)) : NO_DRAFTS;
+      state.kinds = [];
       state.refused = 0;
       state.kind = candidate?.found ? 'lookup' : 'mtp';
       state.source = candidate?.source ?? state.source;
       const wanted = state.mtp && !candidate?.found ? depth : 0;
       if (state.mtp && (wanted > 0 || this.#mtp!.isDue(sequence, state.mtp)))
-        requests.push({ sequence, stream: state.mtp, depth: wanted });
+        requests.push({
+          sequence,
+          stream: state.mtp,
+          depth: wanted,
+          limit: candidate?.maxDrafts ?? 0,
+          // A mask is asked for after each draft of one text.
+          isChain: sequence.constraint !== undefined,
+        });
     }
-    if (requests.length > 0) await this.#draft(requests, within);
+    if (requests.length > 0) await this.#draft(requests, plan, within);
     await Promise.all(sequences.map((sequence) => cutToAllowed(sequence, within.grace)));
   }
 
-  async #draft(requests: readonly MtpRequest[], within: DraftsWithin): Promise<void> {
+  async #draft(requests: readonly MtpRequest[], { planned, cost }: Plan, within: DraftsWithin): Promise<void> {
     const failuresBefore = this.failures;
-    const drafts = await this.#mtp!.draft(requests, within);
+    const possible = await this.#mtp!.draft(requests, within);
     if (this.failures === failuresBefore) this.#isFailing = false;
-    for (const { sequence, stream, depth } of requests) {
-      const state = sequence.speculation!;
-      if (depth > 0) state.drafts = drafts.get(sequence)!;
-      if (this.#mtp!.hasGivenUp(stream)) state.mtp = undefined;
+    const drafting = requests.filter(({ depth }) => depth > 0);
+    const streams = drafting.map(({ sequence, limit }) => {
+      return { drafts: possible.get(sequence)!, limit, leastDepth: planned.get(sequence)!.leastDepth };
+    });
+    for (const [i, { tokens, parents, kinds }] of chooseNodes(streams, cost).entries()) {
+      const state = drafting[i]!.sequence.speculation!;
+      state.drafts = { tokens, parents };
+      state.kinds = kinds;
+    }
+    for (const { sequence, stream } of requests) {
+      if (this.#mtp!.hasGivenUp(stream)) sequence.speculation!.mtp = undefined;
     }
   }
 
-  /** The number of drafts for each sequence, and where they come from. */
-  #depths(sequences: readonly Sequence[]): Map<Sequence, { candidate: Candidate; depth: number }> {
+  /** How far ahead each sequence is drafted, and by what. */
+  #plan(sequences: readonly Sequence[]): Plan {
     const { costs, promptRowsBeside } = this.#options;
     const live = sequences.filter(({ finished }) => !finished);
     const candidates = live.flatMap((sequence) => this.#candidate(sequence) ?? []);
@@ -179,23 +227,28 @@ export class Speculation {
     const decodeRows = live.length - prompts.length;
     const baseRows = decodeRows + Math.min(promptRowsBeside(decodeRows), promptRows);
     const usesMtp = candidates.some(({ found }) => !found);
+    const draftMs = (depth: number): number => (usesMtp ? costs.draftMs(depth) : 0);
+    const reachOf = ({ state, source }: Candidate, depth: number): number => state.acceptance(source).reach(depth);
     const depths = chooseDepths(
-      candidates.map(({ state, source, maxDrafts }) => ({
-        maxDrafts,
-        reach: (depth) => state.acceptance(source).reach(depth),
+      candidates.map((candidate) => ({
+        maxDrafts: candidate.maxDrafts,
+        reach: (depth) => reachOf(candidate, depth),
       })),
-      {
-        passMs: costs.passMs(baseRows),
-        msPerRow: costs.rowMs,
-        draftMs: (depth) => (usesMtp ? costs.draftMs(depth) : 0),
-      },
+      { passMs: costs.passMs(baseRows), msPerRow: costs.rowMs, draftMs },
     );
-    return new Map(
-      candidates.map((candidate, i) => {
-        const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, costs.isRowGuess);
-        return [candidate.sequence, { candidate, depth }];
-      }),
-    );
+    const cost = { passMs: costs.passMs(baseRows), msPerRow: costs.rowMs, tokens: candidates.length };
+    const planned = candidates.map((candidate, i): Planned => {
+      const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, costs.isRowGuess);
+      return { candidate, depth, leastDepth: depth > depths[i]! ? depth : 0 };
+    });
+    const deepest = planned.reduce((most, { candidate, depth }) => (candidate.found ? most : Math.max(most, depth)), 0);
+    for (let depth = 1; depth <= deepest; depth++) cost.passMs += draftMs(depth);
+    for (const { candidate, depth } of planned) {
+      if (!candidate.found) continue;
+      cost.passMs += depth * costs.rowMs;
+      for (let d = 1; d <= depth; d++) cost.tokens += reachOf(candidate, d);
+    }
+    return { planned: new Map(planned.map((each) => [each.candidate.sequence, each])), cost };
   }
 
   #candidate(sequence: Sequence): Candidate | undefined {
@@ -236,15 +289,16 @@ export class Speculation {
  */
 async function cutToAllowed(sequence: Sequence, grace: Grace | undefined): Promise<void> {
   const { speculation: state, constraint } = sequence;
-  if (!state || !constraint || state.drafts.length === 0 || sequence.finished) return;
+  if (!state || !constraint || state.drafts.tokens.length === 0 || sequence.finished) return;
+  const { tokens } = state.drafts;
   try {
-    const answer = constraint.allowedDrafts(state.drafts);
+    const answer = constraint.allowedDrafts(tokens);
     grace?.begin();
     const allowed = await (grace?.limit(answer) ?? answer);
-    state.refused = allowed < state.drafts.length ? 1 : 0;
-    state.drafts = state.drafts.slice(0, allowed);
+    state.refused = allowed < tokens.length ? 1 : 0;
+    state.drafts = chain(tokens.slice(0, allowed));
   } catch (error) {
-    state.drafts = [];
+    state.drafts = NO_DRAFTS;
     if (error instanceof LateAnswer) return constraint.wasLate();
     sequence.fail(error instanceof GenerationError ? error : new GenerationError('internal', messageOf(error)));
   }

@@ -52,8 +52,16 @@ class HashCache implements SequenceCache {
   readonly #isMtp: boolean;
   #length: number;
 
-  constructor(memory: Map<number, number[]>, lent: SequencePages, mtpLength?: number) {
+  /** Told of positions that were kept elsewhere than where they were computed. */
+  readonly #onMoved: (count: number) => void;
+
+  constructor(
+    memory: Map<number, number[]>,
+    lent: SequencePages,
+    { mtpLength, onMoved = () => {} }: { mtpLength?: number; onMoved?: (count: number) => void } = {},
+  ) {
     this.memory = memory;
+    this.#onMoved = onMoved;
     this.#lent = lent;
     this.#isMtp = mtpLength !== undefined;
     this.#length = mtpLength ?? 0;
@@ -80,6 +88,7 @@ class HashCache implements SequenceCache {
   }
 
   keep(length: number, slots: readonly number[]): void {
+    this.#onMoved(slots.filter((slot, i) => slot !== length + i).length);
     for (const [i, slot] of slots.entries()) {
       for (let table = 0; table < this.numTables; table++)
         this.#page(length + i, table)[(length + i) % PAGE_POSITIONS] = this.read(slot, table)!;
@@ -135,6 +144,8 @@ export class HashEngine implements ForwardEngine {
   readonly mtpPasses: number[] = [];
   /** Positions of the MTP module that did not hold the token that follows, when they were read. */
   staleReads = 0;
+  /** Right drafts whose row was not the next one after the last right one's. */
+  moved = 0;
   beforeMtp: () => Promise<void> | void = () => {};
   readonly #options: Required<HashEngineOptions>;
   readonly #memory = new Map<number, number[]>();
@@ -152,11 +163,11 @@ export class HashEngine implements ForwardEngine {
   }
 
   sequenceOn(pages: SequencePages): SequenceCache {
-    return new HashCache(this.#memory, pages);
+    return new HashCache(this.#memory, pages, { onMoved: (count) => (this.moved += count) });
   }
 
   mtpSequenceOn(pages: SequencePages, length: number): SequenceCache {
-    return new HashCache(this.#mtpMemory, pages, length);
+    return new HashCache(this.#mtpMemory, pages, { mtpLength: length });
   }
 
   newSequence(): never {
