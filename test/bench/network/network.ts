@@ -10,6 +10,7 @@ import type { NetworkOptions, NetworkPart } from './options.ts';
 import { oneStreamRows } from './one-stream.ts';
 import { overlapRows } from './overlap.ts';
 import { speculationRows } from './speculation.ts';
+import { treeRows } from './trees.ts';
 
 const TABS = 2;
 
@@ -26,6 +27,7 @@ export async function benchNetwork(options: NetworkOptions): Promise<void> {
   const parts: Record<NetworkPart, () => Promise<HeldRow[]>> = {
     'one-stream': () => oneStreamRows(rig, watch, repeats, laps),
     speculation: () => speculationRows(repeats),
+    trees: () => treeRows(),
     overlap: () => overlapRows(repeats),
     'many-streams': () => manyStreamsRows(rig, watch, repeats),
     loop: () => loopRows({ rig, watch, clients }),

@@ -30,15 +30,18 @@ const MAX_FAILURES = 3;
 const ALTERNATIVES = 4;
 /** Nodes of one depth that are drafted on from: each is a row of the module's next call. */
 const BEAM = 4;
-/** Nodes less likely than this are not drafted on from, if there is a likelier one. */
+/** Nodes less likely than this are not drafted on from, however little rows cost. */
 const LEAST_CHANCE = 0.02;
 
 /** A sequence whose pending positions are to be computed, and the drafts that it wants then. */
 export interface MtpRequest {
   sequence: Sequence;
   stream: MtpStream;
-  /** How far ahead. */
+  /** How far ahead, and how far even where no draft is likely. */
   depth: number;
+  leastDepth: number;
+  /** How likely a draft must be to be worth its row. */
+  worth: number;
   /** Nodes that are drafted on from, and so nodes on the longest path, at most. */
   limit: number;
   /** Whether only the draws are drafted, one after another. */
@@ -217,7 +220,7 @@ export class MtpDrafter {
     const added = drafting.nodes.map((_, node) => node).slice(first);
     const byChance = added.toSorted((a, b) => drafting.nodes[b]!.chance - drafting.nodes[a]!.chance);
     drafting.frontier = byChance
-      .filter((node, i) => i === 0 || drafting.nodes[node]!.chance >= LEAST_CHANCE)
+      .filter((node, i) => isWorth(drafting, node, i === 0))
       .slice(0, Math.min(BEAM, drafting.limit - drafting.expanded))
       .sort((a, b) => a - b);
     return added.length > 0;
@@ -252,6 +255,12 @@ export class MtpDrafter {
     if (depth) costs.addDraftCall(depth, now() - startedMs);
     return result;
   }
+}
+
+/** Whether to draft on from a node: what comes after it is not likelier. */
+function isWorth({ nodes, worth, leastDepth }: Drafting, node: number, isLikeliest: boolean): boolean {
+  const { chance, depth } = nodes[node]!;
+  return chance >= Math.max(worth, LEAST_CHANCE) || (isLikeliest && depth < leastDepth);
 }
 
 function wantsMore({ sequence, frontier, depth }: Drafting, next: number): boolean {

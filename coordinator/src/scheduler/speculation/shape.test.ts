@@ -2,7 +2,7 @@ import { createRng } from '@shoal/model';
 import { describe, expect, it } from 'vitest';
 import { Confidence } from './confidence.ts';
 import { pathTo } from './draft-tree.ts';
-import { chooseNodes, type PossibleDrafts, type ShapedStream } from './shape.ts';
+import { chooseNodes, leastChance, type PossibleDrafts, type ShapedStream } from './shape.ts';
 
 /** Drafts whose tokens are their numbers. */
 function drafts(parents: number[], chances: number[]): PossibleDrafts {
@@ -33,6 +33,8 @@ describe('chooseNodes', () => {
     expect(chosen([stream(unsure)], 5)).toEqual([[0, 1, 3, 4]]);
     expect(chosen([stream(unsure), stream(sure)], 20)).toEqual([[], [0, 1, 2]]);
     expect(chosen([stream(unsure)], 1000)).toEqual([[]]);
+    expect(leastChance({ passMs: 100, msPerRow: 5, tokens: 2 })).toBe(0.1);
+    expect(leastChance({ passMs: 0, msPerRow: 0, tokens: 2 })).toBe(0);
   });
 
   it('takes the likeliest path as far as it is to be tried, whatever it costs', () => {

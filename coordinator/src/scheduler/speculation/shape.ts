@@ -24,6 +24,11 @@ export interface ShapeCost {
   tokens: number;
 }
 
+/** Drafts that are less likely are not worth their rows: the same time gives more tokens elsewhere. */
+export function leastChance({ passMs, msPerRow, tokens }: ShapeCost): number {
+  return msPerRow > 0 ? (tokens * msPerRow) / passMs : 0;
+}
+
 /**
  * Chooses the nodes of each sequence's tree that a pass verifies: those that maximise the expected tokens per second. Of all
  * sequences' nodes the likeliest come first, while one adds more tokens than its row's time would give elsewhere (as Sequoia,
@@ -45,7 +50,7 @@ export function chooseNodes(
   // Stable, and chances fall along a path: none is taken before its parent.
   rest.sort((a, b) => b.chance - a.chance);
   for (const { s, node, chance } of rest) {
-    if (chance * ms < expected * msPerRow) break;
+    if (chance < leastChance({ passMs: ms, msPerRow, tokens: expected })) break;
     if (taken[s]!.has(node) || taken[s]!.size >= streams[s]!.limit) continue;
     taken[s]!.add(node);
     expected += chance;

@@ -12,7 +12,7 @@ import { Confidence } from './confidence.ts';
 import { chooseDepths } from './depth.ts';
 import { chain, NO_DRAFTS, pathTo } from './draft-tree.ts';
 import { type DraftsWithin, MtpDrafter, type MtpRequest } from './mtp-drafter.ts';
-import { chooseNodes, type ShapeCost } from './shape.ts';
+import { chooseNodes, leastChance, type ShapeCost } from './shape.ts';
 import { type DraftKind, StreamSpeculation } from './stream.ts';
 
 export interface SpeculationOptions {
@@ -178,7 +178,7 @@ export class Speculation {
     for (const sequence of sequences) {
       const { speculation: state } = sequence;
       if (!state) continue;
-      const { candidate, depth = 0 } = plan.planned.get(sequence) ?? {};
+      const { candidate, depth = 0, leastDepth = 0 } = plan.planned.get(sequence) ?? {};
       state.drafts = candidate?.found ? chain(candidate.found.slice(0, depth)) : NO_DRAFTS;
       state.kinds = [];
       state.refused = 0;
@@ -190,6 +190,8 @@ export class Speculation {
           sequence,
           stream: state.mtp,
           depth: wanted,
+          leastDepth,
+          worth: leastChance(plan.cost),
           limit: candidate?.maxDrafts ?? 0,
           // A mask is asked for after each draft of one text.
           isChain: sequence.constraint !== undefined,
