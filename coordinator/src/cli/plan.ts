@@ -132,17 +132,17 @@ interface ShownPlan extends ServingPlan {
 
 function describe(plan: ShownPlan, options: PlanOptions): string[] {
   const { coordinator, tabs, ceilings } = plan;
-  const here = coordinator.weightsBytes + coordinator.kvBytesAtContext;
   const whole =
     tabs.count === tabs.countByBytes
       ? ''
       : ` (${tabs.countByBytes} by bytes alone: ${(tabs.usableBytesPerTab / plan.expertBytes).toFixed(1)} experts would fit into each, and ${tabs.expertsPerTab} whole ones do)`;
   return [
-    `In short      ${tabs.count} tabs of ${formatBytes(options.tabBytes)}, ${formatBytes(here)} here, ${plan.lapsPerToken} laps a token`,
+    `In short      ${tabs.count} ${tabs.count === 1 ? 'tab' : 'tabs'} of ${formatBytes(options.tabBytes)}, ${formatBytes(coordinator.memoryBytes)} here, ${plan.lapsPerToken} laps a token`,
     ...describeDisk(plan),
     `Experts       ${plan.moeLayers} layers of ${plan.expertsPerLayer}, ${plan.expertsPerToken} per token; ${formatBytes(plan.expertBytes)} each, ${formatBytes(plan.allExpertsBytes)} in total`,
     `Coordinator   ${formatBytes(coordinator.weightsBytes)} of weights (${(coordinator.parameters / 1e9).toPrecision(3)} B parameters), ` +
       `${coordinator.kvBytesPerToken} B of KV cache per token: ${formatBytes(coordinator.kvBytesAtContext)} for a sequence of ${coordinator.contextTokens}`,
+    `              ${formatBytes(coordinator.loadedExpertBytes)} of experts kept loaded (--expert-memory), ${formatBytes(coordinator.processBytes)} for the rest of the process`,
     ...(plan.mtpExperts === undefined
       ? []
       : [
@@ -177,7 +177,7 @@ function describeLocalExperts({ localExperts, expertsPerToken, expertBytes, ceil
     const gain = (100 * (tokensPerSecond / ceilings.both - 1)).toFixed(0);
     return (
       `  ${formatBytes(localBytes).padStart(10)}  holds ${drafter}${layers} ${layers === 1 ? 'layer' : 'layers'}: ` +
-      `${lapsPerToken} laps, ${tabs} tabs, at most ${rate(tokensPerSecond)} (${gain.startsWith('-') ? gain : `+${gain}`} %)`
+      `${lapsPerToken} laps, ${tabs} ${tabs === 1 ? 'tab' : 'tabs'}, at most ${rate(tokensPerSecond)} (${gain.startsWith('-') ? gain : `+${gain}`} %)`
     );
   });
   return [
