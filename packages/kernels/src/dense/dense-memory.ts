@@ -163,7 +163,9 @@ export class DenseMemory {
       const needed = this.#bytesWithKvOf(unit);
       if (needed > capacity) {
         const remedy = 'a smaller --dense-quant or --kv-memory may help';
-        throw new RangeError(`${unit[0]!.name} needs ${needed} bytes with its KV cache, more than a bank holds: ${remedy}`);
+        throw new RangeError(
+          `${unit[0]!.name} needs ${needed} bytes with its KV cache, more than a bank holds: ${remedy}`,
+        );
       }
       const last = groups.at(-1)!;
       if (last.length === 0 || this.#bytesWithKvOf([...last, ...unit]) <= capacity) last.push(...unit);
