@@ -215,7 +215,8 @@ export class FakeHub {
     for (let at = 0; at < part.byteLength && !response.destroyed; at += pieceBytes) {
       const piece = part.subarray(at, at + pieceBytes);
       this.sentBytes += piece.byteLength;
-      if (!response.write(piece)) await Promise.race([closed, new Promise((resolve) => response.once('drain', resolve))]);
+      if (!response.write(piece))
+        await Promise.race([closed, new Promise((resolve) => response.once('drain', resolve))]);
     }
     if (breaksOff) response.destroy();
     else response.end();
