@@ -1,9 +1,6 @@
 import type { TensorSpec } from '@shoal/model';
-import type { WeightFiles } from '@shoal/model/node';
+import type { SafetensorsCheckpoint } from '@shoal/model/node';
 import type { ScheduledJob } from '../jobs.ts';
-
-/** More tensors than lie under the name of one matrix. */
-const MAX_BESIDE = 64;
 
 /** A stored tensor's bytes in its file. */
 export interface StoredBytes {
@@ -93,36 +90,12 @@ export function scheduleStage({ jobs, needs, fetched, kept }: StageInput): Stage
   return { steps, peakBytes };
 }
 
-/**
- * Finds the stored tensors that reading a spec may take: the tensor itself and what lies beside it under the same name, such as the
- * scales of quantised weights. One too many costs room and no more.
- */
-export function storedTensorFinder({ tensors }: WeightFiles): (specs: readonly TensorSpec[]) => StoredBytes[] {
-  const names = [...tensors.keys()].sort();
-  return (specs) => {
-    const found = new Map<string, StoredBytes>();
-    for (const { stored } of specs) {
-      const stem = stored.name.replace(/\.(weight|bias)$/, '');
-      for (const name of namesFrom(names, stem)) {
-        if (name.length > stem.length && !'._'.includes(name[stem.length]!)) continue;
-        const { file, info } = tensors.get(name)!;
-        found.set(name, { file, offset: info.offset, bytes: info.bytes });
-      }
-    }
-    return [...found.values()];
-  };
-}
-
-/** The names that begin with a text, of sorted ones. */
-function* namesFrom(names: readonly string[], stem: string): Generator<string> {
-  let [low, high] = [0, names.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (names[middle]! < stem) low = middle + 1;
-    else high = middle;
+/** The stored tensors that reading some tensors takes, each once. */
+export function storedBytesOf(checkpoint: SafetensorsCheckpoint, specs: readonly TensorSpec[]): StoredBytes[] {
+  const found = new Map<string, StoredBytes>();
+  for (const { file, info } of specs.flatMap((spec) => checkpoint.storedTensorsOf(spec))) {
+    const stored = { file, offset: info.offset, bytes: info.bytes };
+    found.set(keyOf(stored), stored);
   }
-  for (const name of names.slice(low, low + MAX_BESIDE)) {
-    if (!name.startsWith(stem)) return;
-    yield name;
-  }
+  return [...found.values()];
 }

@@ -1,14 +1,7 @@
 import { open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseHeader, PREFIX_BYTES } from '@shoal/model';
-import {
-  openDirectory,
-  openWeightFiles,
-  readFully,
-  type Checkpoint,
-  type OpenWeightFile,
-  type WeightFiles,
-} from '@shoal/model/node';
+import { openDirectory, type OpenWeightFile, readFully, type SafetensorsCheckpoint } from '@shoal/model/node';
 import { z } from 'zod';
 import { WeightsError } from '../../errors.ts';
 import { makeFolder, writeWhole } from '../files.ts';
@@ -78,12 +71,8 @@ export class Stage {
     return new Stage(dir, listSchema.parse(JSON.parse(await readFile(join(dir, LIST_FILE), 'utf8'))));
   }
 
-  openCheckpoint(): Promise<Checkpoint> {
+  openCheckpoint(): Promise<SafetensorsCheckpoint> {
     return openDirectory(this.metaDir, this.#openFile);
-  }
-
-  openFiles(): Promise<WeightFiles> {
-    return openWeightFiles(this.metaDir, this.#openFile);
   }
 
   bodyPath(file: string): string {

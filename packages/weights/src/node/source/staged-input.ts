@@ -3,7 +3,7 @@ import { downloadFile } from '../hub/download-file.ts';
 import type { HubClient } from '../hub/hub-client.ts';
 import type { HubFile } from '../hub/hub-repo.ts';
 import type { Stage } from '../hub/stage.ts';
-import { scheduleStage, type StageStep, storedTensorFinder } from '../hub/stage-schedule.ts';
+import { scheduleStage, type StageStep, storedBytesOf } from '../hub/stage-schedule.ts';
 import { sumOf } from '../jobs.ts';
 import type { BatchOptions, PackBatch, PackInput } from './model-source.ts';
 
@@ -16,9 +16,7 @@ interface Hub {
 
 /** A hub's weights that are fetched file by file while they are packed, each dropped before the next one is needed. */
 export async function openStagedInput(stage: Stage, hub: Hub): Promise<PackInput> {
-  const files = await stage.openFiles();
   const checkpoint = await stage.openCheckpoint();
-  const find = storedTensorFinder(files);
   const kept = await stage.keptTensors();
   const presentBytes = await stage.presentBytes();
   const fetched = new Map(stage.files.flatMap(({ name, bytes, path }) => (path === undefined ? [[name, bytes]] : [])));
@@ -26,7 +24,12 @@ export async function openStagedInput(stage: Stage, hub: Hub): Promise<PackInput
     checkpoint,
     place: { spec: hub.spec, stageDir: stage.dir },
     schedule: (jobs) => {
-      const { steps, peakBytes } = scheduleStage({ jobs, needs: ({ specs }) => find(specs), fetched, kept });
+      const { steps, peakBytes } = scheduleStage({
+        jobs,
+        needs: ({ specs }) => storedBytesOf(checkpoint, specs),
+        fetched,
+        kept,
+      });
       return {
         roomBytes: Math.max(0, peakBytes - presentBytes),
         batches: (options) => runSteps(stage, hub, steps, options),
