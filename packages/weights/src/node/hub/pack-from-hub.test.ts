@@ -346,6 +346,24 @@ describe('a hub that misbehaves is refused', () => {
     more();
   }
 
+  it('a header that its file does not have, before anything is packed by it; the next run goes on', async () => {
+    const text = files.get(WEIGHTS)!.toString('latin1');
+    const swapped = Buffer.from(text.replace(/mlp\.gate(.*?)mlp\.up/, 'mlp.up$1mlp.gate'), 'latin1');
+    const fault = strike('store', 1, (response, { name, range }) =>
+      hub!.send(response, name === WEIGHTS ? swapped : files.get(name)!, range),
+    );
+    const server = await start({ fault });
+    const [home, outDir] = [join(folder, 'swapped-home'), join(folder, 'swapped')];
+    await expect(pack(server, REPO, { home, outDir })).rejects.toMatchObject({
+      reason: 'wrong-hash',
+      message: expect.stringMatching(/00002.*begins with another header.*run again/) as string,
+    });
+    server.requests.splice(0);
+    await pack(server, REPO, { home, outDir });
+    expect(server.namesOf('store').filter((name) => name === WEIGHTS)).toEqual([]);
+    expect(await packedContents(outDir)).toBe(expected);
+  });
+
   it('no network', async () => {
     const server = await start();
     await server.close();

@@ -1,10 +1,12 @@
-import { open, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseHeader, PREFIX_BYTES } from '@shoal/model';
 import { openDirectory, type OpenWeightFile, readFully, type SafetensorsCheckpoint } from '@shoal/model/node';
 import { z } from 'zod';
 import { WeightsError } from '../../errors.ts';
 import { makeFolder, writeWhole } from '../files.ts';
+import { readHeaderOf } from './file-header.ts';
+import { HubError } from './hub-error.ts';
 import type { StoredBytes } from './stage-schedule.ts';
 
 /** Folder in a packed model's folder for what is fetched while it is packed. */
@@ -44,7 +46,7 @@ export class Stage {
     this.files = files;
   }
 
-  /** Begins, or goes on with what an earlier run has fetched of the same commit. `header` gives the header of a file. */
+  /** Begins, or goes on with what an earlier run has fetched of the same commit. `header` fetches the header of a file that is not here. */
   static async create(
     dir: string,
     list: { commit: string; metaDir: string; files: readonly StagedFile[] },
@@ -60,7 +62,12 @@ export class Stage {
     const work = async (): Promise<void> => {
       for (const file of left) {
         const path = headerPath(dir, file.name);
-        if ((await stat(path).catch(() => undefined)) === undefined) await writeWhole(path, await header(file));
+        const present = await readFile(path).catch(() => undefined);
+        const whole = file.path ?? ((await stage.hasBody(file.name)) ? stage.bodyPath(file.name) : undefined);
+        // Nothing but the whole file shows that a header which came by itself is right.
+        if (whole === undefined && present) continue;
+        const wanted = whole === undefined ? await header(file) : await readHeaderOf(whole, file.bytes, file.name);
+        if (!present?.equals(wanted)) await writeWhole(path, wanted);
       }
     };
     await Promise.all(Array.from({ length: HEADER_STREAMS }, work));
@@ -99,6 +106,25 @@ export class Stage {
 
   async hasBody(file: string): Promise<boolean> {
     return (await stat(this.bodyPath(file)).catch(() => undefined)) !== undefined;
+  }
+
+  /**
+   * Takes over a complete body with the right hash, which says nothing of the header that came before it. Where the body begins
+   * otherwise, its own header is kept for the next run, since all plans were made by the other one: throws HubError `wrong-hash`.
+   */
+  async takeBody(file: StagedFile, part: string): Promise<void> {
+    const path = headerPath(this.dir, file.name);
+    const used = await readFile(path);
+    const own = Buffer.alloc(used.byteLength);
+    await readPart(part, 0, own, file.name);
+    const isSame = own.equals(used);
+    if (!isSame) await writeWhole(path, await readHeaderOf(part, file.bytes, file.name));
+    await rename(part, this.bodyPath(file.name));
+    if (isSame) return;
+    throw new HubError(
+      'wrong-hash',
+      `${file.name} begins with another header than the hub gave when it was asked for that alone; something between here and the hub changes it, or the hub is damaged. Nothing was packed by it: run again, what is fetched is kept`,
+    );
   }
 
   /** What lies here of bodies and tensors. */

@@ -1,4 +1,3 @@
-import { rename } from 'node:fs/promises';
 import { downloadFile } from '../hub/download-file.ts';
 import type { HubClient } from '../hub/hub-client.ts';
 import type { HubFile } from '../hub/hub-repo.ts';
@@ -93,12 +92,11 @@ async function fetchBody(
   file: HubFile,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
-  const body = stage.bodyPath(file.name);
   if (await stage.hasBody(file.name)) {
     onBytes(file.bytes);
     return;
   }
   const path = stage.partPath(file.name, file.digest.hex);
   await downloadFile(client, { commit: stage.commit, file, path, onBytes });
-  await rename(path, body);
+  await stage.takeBody(file, path);
 }
