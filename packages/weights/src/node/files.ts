@@ -42,6 +42,11 @@ export async function writeWhole(path: string, bytes: Uint8Array | string, mode?
   }
 }
 
+/** Removes what `writeWhole` has left in a folder in processes that were killed. */
+export async function removeRemains(dir: string): Promise<void> {
+  for (const name of await readdir(dir)) if (name.startsWith(TEMP_PREFIX)) await rm(join(dir, name), { force: true });
+}
+
 /** Codes of file systems for a path that this process may not write to, or not in this way. */
 const UNWRITABLE = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'EISDIR']);
 

@@ -4,7 +4,7 @@ import { parseHeader, PREFIX_BYTES } from '@shoal/model';
 import { openDirectory, type OpenWeightFile, readFully, type SafetensorsCheckpoint } from '@shoal/model/node';
 import { z } from 'zod';
 import { WeightsError } from '../../errors.ts';
-import { makeFolder, writeWhole } from '../files.ts';
+import { makeFolder, removeRemains, writeWhole } from '../files.ts';
 import { readHeaderOf } from './file-header.ts';
 import { HubError } from './hub-error.ts';
 import type { StoredBytes } from './stage-schedule.ts';
@@ -55,6 +55,7 @@ export class Stage {
     const before = await Stage.open(dir).catch(() => undefined);
     if (before?.commit !== list.commit) await rm(dir, { recursive: true, force: true });
     await makeFolder(dir);
+    await removeRemains(dir);
     await writeWhole(join(dir, LIST_FILE), JSON.stringify(list));
     const stage = await Stage.open(dir);
     const left = list.files.values();
@@ -127,13 +128,18 @@ export class Stage {
     );
   }
 
-  /** What lies here of bodies and tensors. */
-  async presentBytes(): Promise<number> {
-    let bytes = 0;
+  /** What lies here of a file's body. */
+  async presentBytes(file: string, digest: string): Promise<number> {
+    const sizes = [this.bodyPath(file), this.partPath(file, digest)].map((path) => stat(path).then(sizeOf, () => 0));
+    return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  /** Removes all bodies and tensors but these. */
+  async dropAllBut(paths: ReadonlySet<string>): Promise<void> {
     for (const name of await readdir(this.dir)) {
-      if (/\.(part|body|tensor)$/.test(name)) bytes += (await stat(join(this.dir, name))).size;
+      const path = join(this.dir, name);
+      if (/\.(part|body|tensor)$/.test(name) && !paths.has(path)) await this.drop(path);
     }
-    return bytes;
   }
 
   /** Copies a tensor out of a body that is there. Another thread may read it as soon as this resolves. */
@@ -169,6 +175,7 @@ export class Stage {
   }
 }
 
+const sizeOf = ({ size }: { size: number }): number => size;
 const headerPath = (dir: string, name: string): string => join(dir, `${name}.header`);
 
 async function readPart(path: string, offset: number, target: Uint8Array, name: string): Promise<void> {

@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseHeader, PREFIX_BYTES, readHeaderLength } from '@shoal/model';
@@ -36,6 +36,34 @@ it.each<[string, string, number, (dir: string) => Promise<void>]>([
   expect(await packedContents(join(folder, `${fixture}-staged`))).toBe(
     await packedContents(join(folder, `${fixture}-whole`)),
   );
+});
+
+it('what killed packers have left, and no job needs, is removed before the room on the disk is looked at', async () => {
+  const hub = await FakeHub.start({ files: await splitModel(join(FIXTURES, 'gpt-oss-mxfp4'), 3) });
+  try {
+    const env = { ...hub.env, HF_HOME: join(folder, 'remains-home') };
+    const outDir = join(folder, 'remains');
+    const refused = async (): Promise<string> => {
+      const source = await openSource(`${REPO}@${COMMIT}`, { env });
+      return packModel({ source, outDir, freeBytes: async () => 0 }).then(String, String);
+    };
+    const first = await refused();
+    expect(first).toMatch(/needs \d+ more bytes/);
+    const before = await readdir(outDir, { recursive: true });
+    const name = 'download/model-00001-of-00003.safetensors';
+    for (const remains of [
+      'shards/.tmp-1-a',
+      'download/.tmp-1-b',
+      `${name}.7.tensor`,
+      `${name}.0123.part`,
+      'download/x.body',
+    ])
+      await writeFile(join(outDir, remains), 'remains');
+    expect(await refused()).toBe(first);
+    expect(await readdir(outDir, { recursive: true })).toEqual(before);
+  } finally {
+    await hub.close();
+  }
 });
 
 /** Makes linear layers with names as in other families of Llama 4's stacks, in int8, as tools that quantise do. */
