@@ -7,6 +7,7 @@ import { COMMIT, FakeHub, REPO, splitModel } from '../../testing/fake-hub.ts';
 import { packedContents } from '../../testing/packed-contents.ts';
 import { packModel } from '../pack-model.ts';
 import { openSource } from '../source/open-source.ts';
+import { Stage } from './stage.ts';
 
 const FIXTURES = join(import.meta.dirname, '../../../../../test/golden/fixtures/families');
 
@@ -64,6 +65,20 @@ it('what killed packers have left, and no job needs, is removed before the room 
   } finally {
     await hub.close();
   }
+});
+
+it('Stage.keep copies a tensor in pieces, so that it may be of any size', async () => {
+  const header = async (): Promise<Uint8Array> => new Uint8Array(8);
+  const files = [{ name: 'x', bytes: 2 ** 41 }];
+  const stage = await Stage.create(join(folder, 'keep'), { commit: COMMIT, metaDir: folder, files }, header);
+  const body = Buffer.from(Uint32Array.from({ length: 1.3e6 }, (_, i) => i).buffer);
+  await writeFile(stage.bodyPath('x'), body);
+  const tensor = { file: 'x', offset: 1001, bytes: 5e6 };
+  await stage.keep(tensor);
+  expect((await readFile(stage.keptPath(tensor))).equals(body.subarray(1001, 5_001_001))).toBe(true);
+  // The body has no more than the first pieces of this one.
+  const stack = { file: 'x', offset: 0, bytes: 2 ** 40 };
+  await expect(stage.keep(stack)).rejects.toMatchObject({ reason: 'unreadable' });
 });
 
 /** Makes linear layers with names as in other families of Llama 4's stacks, in int8, as tools that quantise do. */

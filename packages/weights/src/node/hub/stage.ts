@@ -13,6 +13,8 @@ import type { StoredBytes } from './stage-schedule.ts';
 export const STAGE_DIR = 'download';
 const LIST_FILE = 'stage.json';
 const HEADER_STREAMS = 8;
+/** Copied at a time. */
+const COPIED_BYTES = 4 * 1024 * 1024;
 
 /** A file of weights whose body need not be here. */
 export interface StagedFile {
@@ -144,9 +146,16 @@ export class Stage {
 
   /** Copies a tensor out of a body that is there. Another thread may read it as soon as this resolves. */
   async keep(tensor: StoredBytes): Promise<void> {
-    const bytes = new Uint8Array(tensor.bytes);
-    await readPart(this.bodyPath(tensor.file), tensor.offset, bytes, tensor.file);
-    await writeWhole(this.keptPath(tensor), bytes);
+    const { file, offset, bytes } = tensor;
+    // A stack of experts may have tens of gigabytes.
+    const piece = new Uint8Array(Math.min(bytes, COPIED_BYTES));
+    await writeWhole(this.keptPath(tensor), async (target) => {
+      for (let done = 0; done < bytes; done += piece.byteLength) {
+        const part = piece.subarray(0, bytes - done);
+        await readPart(this.bodyPath(file), offset + done, part, file);
+        await target.appendFile(part);
+      }
+    });
   }
 
   async drop(path: string): Promise<void> {
