@@ -14,9 +14,9 @@ import {
   makeFolder,
   MANIFEST_FILE,
   refuseOutput,
+  removeRemains,
   SHARD_DIR,
   sha256,
-  TEMP_PREFIX,
   writeWhole,
 } from './files.ts';
 import { STAGE_DIR } from './hub/stage.ts';
@@ -94,6 +94,8 @@ async function packAnew(options: Packing, fingerprint: string): Promise<Manifest
   await makeFolder(join(outDir, SHARD_DIR));
   const lock = await lockFolder(outDir);
   try {
+    // Before the free room is looked at: on a small disk they would be in the way.
+    for (const dir of [outDir, join(outDir, SHARD_DIR)]) await writing(outDir, removeRemains(dir));
     const input = await source.openForPacking(outDir);
     try {
       input.checkpoint.check();
@@ -283,7 +285,7 @@ async function packInto(
     await openDensePart(outDir, schedule, journal.finished.length > 0);
     const finished = await finishedJobs(schedule, { outDir, journal, measured: measure, signal });
     const left = schedule.jobs.filter(({ key }) => !finished.has(key));
-    const input = scheduleInput(left);
+    const input = await scheduleInput(left);
     await refuseSmallDisk(options, sumOf(left, 'packedBytes'), input.roomBytes);
     const threads = options.threads ?? threadsFor(shape, sumOf(left, 'sourceBytes'));
     const pool = openPool({ place, outDir, shape, dense, measure, denseFile: DENSE_PART_FILE }, checkpoint, threads);
@@ -375,7 +377,7 @@ function manifestOf(options: Packing, config: ModelConfig, packed: Packed): Mani
   });
 }
 
-/** Removes the journal, the remains of killed packers, and files of an earlier checkpoint. */
+/** Removes the journal, what was fetched, and files of an earlier checkpoint. */
 async function sweep(outDir: string, manifest: Manifest): Promise<void> {
   await rm(join(outDir, JOURNAL_FILE), { force: true });
   await rm(join(outDir, STAGE_DIR), { recursive: true, force: true });
@@ -385,6 +387,6 @@ async function sweep(outDir: string, manifest: Manifest): Promise<void> {
   }
   const files = new Set(manifest.files.map(({ name }) => name));
   for (const name of await readdir(outDir)) {
-    if (name.startsWith(TEMP_PREFIX) || (isCopied(name) && !files.has(name))) await rm(join(outDir, name));
+    if (isCopied(name) && !files.has(name)) await rm(join(outDir, name));
   }
 }
