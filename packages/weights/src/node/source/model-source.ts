@@ -16,7 +16,7 @@ export interface ModelSource {
   readonly modelId: string;
   /** Another name that people use for it, as ORG/NAME. */
   readonly alias: string | undefined;
-  /** The directory with the weights, which nothing may be packed into. */
+  /** The directory that is the model, checkpoint or packed, which nothing may be packed into; undefined where it is none. */
   readonly dir: string | undefined;
   config(): Promise<ModelConfig>;
   /** Identifies the content without reading the weights. */
