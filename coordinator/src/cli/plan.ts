@@ -105,8 +105,8 @@ async function readModel(options: { model: string; offline: boolean }, io: Comma
   const index = await readFile(join(dir, 'model.safetensors.index.json'), 'utf8').catch(() => undefined);
   const mtpPrefix = `"model.layers.${config.numHiddenLayers}.`;
   const asStored = index !== undefined && !index.includes(mtpPrefix) ? withoutMtp(config) : config;
-  const weights = source instanceof HubSource && !options.offline ? { weights: await source.weights() } : {};
-  return { config: asStored, ...weights };
+  const weights = source instanceof HubSource ? await source.weights() : undefined;
+  return { config: asStored, ...(weights && { weights }) };
 }
 
 /** Formats of the experts that most people choose from. */
