@@ -1,7 +1,8 @@
-import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, expect, it } from 'vitest';
+import { loadGenerationConfig, loadTokenizer } from '@shoal/model/node';
+import { afterAll, expect, it, vi } from 'vitest';
 import { writeGgufParts, writeSmallCheckpoint } from '../testing/small-gguf.ts';
 import { openModel } from './open-model.ts';
 import { ensurePacked, packModel } from './pack-model.ts';
@@ -37,6 +38,18 @@ it('the folder of a GGUF file is no part of it: packed models may lie there, and
   await writeFile(join(models, 'manifest.json'), '{}');
   const again = await ensurePacked({ modelDir: file, cacheDir: join(models, '.cache'), quant: 'q8', threads: 0 });
   expect(again.manifest).toEqual(packed.manifest);
+});
+
+it('a GGUF file is opened with its tokenizer in memory, so that nothing remains of a process that is killed', async () => {
+  const temporary = join(folder, 'tmp');
+  await mkdir(temporary);
+  vi.stubEnv('TMPDIR', temporary);
+  const opened = await openModel(file);
+  vi.unstubAllEnvs();
+  expect(await readdir(temporary)).toEqual([]);
+  expect((await loadTokenizer(opened.folder)).idOf('ab')).toBe(15);
+  expect((await loadGenerationConfig(opened.folder)).eosTokenIds).toEqual([0]);
+  await opened.close();
 });
 
 it('a GGUF file is not packed into itself, nor among others', async () => {

@@ -1,7 +1,14 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { CheckpointError, type ModelConfig, parseHeader, PREFIX_BYTES } from '@shoal/model';
-import { type Checkpoint, openDirectory, type OpenWeightFile, readJson, readModelConfig } from '@shoal/model/node';
+import {
+  type Checkpoint,
+  type ModelFile,
+  openDirectory,
+  type OpenWeightFile,
+  readJson,
+  readModelConfig,
+} from '@shoal/model/node';
 import { WeightsError } from '../../errors.ts';
 import { freeBytesOf } from '../files.ts';
 import { fetchBytes, fetchHeader, readHeaderOf } from '../hub/file-header.ts';
@@ -12,7 +19,7 @@ import type { HubFile } from '../hub/hub-repo.ts';
 import { Stage, STAGE_DIR } from '../hub/stage.ts';
 import { lockFolder } from '../lock.ts';
 import { readModelFiles } from '../model-files.ts';
-import { type ModelFile, type ModelSource, type PackInput, wholeInput } from './model-source.ts';
+import { type ModelSource, type PackInput, wholeInput } from './model-source.ts';
 import { refuseKind } from './refuse-kind.ts';
 import { openStagedInput } from './staged-input.ts';
 

@@ -1,12 +1,6 @@
 import type { ModelConfig } from '@shoal/model';
-import type { Checkpoint } from '@shoal/model/node';
+import type { Checkpoint, ModelFile } from '@shoal/model/node';
 import type { CheckpointPlace, ScheduledJob } from '../jobs.ts';
-
-/** A small file that belongs to a model. */
-export interface ModelFile {
-  name: string;
-  bytes: Uint8Array;
-}
 
 /** Where a model comes from: a directory, a GGUF file, or a repository of a hub. */
 export interface ModelSource {
