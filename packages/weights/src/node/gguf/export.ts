@@ -1,18 +1,17 @@
-import { basename, dirname, join, resolve } from 'node:path';
-import { loadTokenizer, openCheckpoint, readJson, readModelConfig } from '@shoal/model/node';
+import { dirname, join, resolve } from 'node:path';
+import { loadTokenizer, readJson, readModelConfig } from '@shoal/model/node';
 import { WeightsError } from '../../errors.ts';
 import { freeBytesOf } from '../files.ts';
+import { type SourceOrDir, sourceOf } from '../source/open-source.ts';
 import { deepseek2Metadata } from './deepseek2.ts';
 import { deepseek2Tensors } from './deepseek2-tensors.ts';
 import { encodedBytes, type GgufType } from './format.ts';
 import { tokenizerMetadata } from './tokenizer.ts';
 import { type GgufProgress, type GgufValue, writeGguf } from './writer.ts';
 
-export interface ExportOptions {
-  /** A Hugging Face model directory. */
-  modelDir: string;
-  /** The model's name in the file; the directory's by default. */
-  name?: string;
+export type ExportOptions = ExportSettings & SourceOrDir;
+
+interface ExportSettings {
   /** The file to write; replaced when the new one is complete. */
   out: string;
   /** Type of matrices; norms, gates and biases are f32. */
@@ -43,13 +42,22 @@ export async function exportMetadata(metaDir: string, name: string): Promise<Map
 }
 
 /**
- * Writes a checkpoint as a GGUF file that llama.cpp loads as `deepseek2`. Throws WeightsError (`bad-model`, `disk-full`,
- * `aborted`, `bad-weight`, `bad-shape`) or the checkpoint's error, and then leaves no incomplete file at `out`.
+ * Writes a checkpoint as a GGUF file that llama.cpp loads as `deepseek2`. What cannot be exported is refused before weights are
+ * fetched. Throws WeightsError (`bad-model`, `disk-full`, `aborted`, `bad-weight`, `bad-shape`) or the source's or checkpoint's
+ * error, and then leaves no incomplete file at `out`.
  */
 export async function exportGguf(options: ExportOptions): Promise<void> {
-  const { modelDir, name = basename(resolve(modelDir)), out, type, onProgress, signal } = options;
-  const metadata = await exportMetadata(modelDir, name);
-  const checkpoint = await openCheckpoint(modelDir);
+  const { out, type, onProgress, signal } = options;
+  const source = sourceOf(options);
+  const metaDir = await source.metaDir();
+  if (metaDir === undefined) {
+    throw new WeightsError(
+      'bad-model',
+      `${source.spec} is a GGUF file already: give the checkpoint that it was made of`,
+    );
+  }
+  const metadata = await exportMetadata(metaDir, source.modelId);
+  const checkpoint = await source.open();
   try {
     const tensors = deepseek2Tensors(checkpoint.config, checkpoint, type);
     const bytes = tensors.reduce((sum, tensor) => sum + encodedBytes(tensor.type, product(tensor.shape)), SPARE_BYTES);

@@ -21,6 +21,13 @@ export interface OpenSourceOptions {
   patience?: Partial<HubPatience>;
 }
 
+/** A model's directory or GGUF file, or a source that was opened. */
+export type SourceOrDir = { modelDir: string } | { source: ModelSource };
+
+export function sourceOf(from: SourceOrDir): ModelSource {
+  return 'source' in from ? from.source : localSource(from.modelDir);
+}
+
 /** A directory or a GGUF file. */
 export function localSource(path: string): ModelSource {
   return path.endsWith('.gguf') ? ggufSource(path) : directorySource(path);
