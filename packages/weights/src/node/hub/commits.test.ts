@@ -65,3 +65,28 @@ it('a model needs no network for what is in the cache, and what is not is named 
   });
   await expect(pack(await open(true))).rejects.toThrow(/all weights of .*--offline, or HF_HUB_OFFLINE/);
 });
+
+it('a path with a slip in it, which looks like a name, is told apart before the hub is asked, and in the error', async () => {
+  const { hub } = await start();
+  const env = { ...hub.env, HF_HOME: folder };
+  const notices: string[] = [];
+  const open = (name: string) =>
+    openSource(name, { env, patience: { tries: 1 }, onNotice: (text) => notices.push(text) });
+  try {
+    const reject = (name: string, reason: string) =>
+      expect(open(name)).rejects.toMatchObject({
+        reason,
+        message: expect.stringMatching(
+          /; there is no directory or file \/.*\/(packages\/wieghts|no-org\/none) either$/,
+        ) as string,
+      });
+    await reject('packages/wieghts', 'no-model');
+    expect(notices).toEqual([expect.stringMatching(/^there is no directory or file .*\/packages\/wieghts, so/)]);
+    await reject('no-org/none', 'no-model');
+    await hub.close();
+    await reject('no-org/none', 'no-network');
+    expect(notices).toHaveLength(1);
+  } finally {
+    await hub.close();
+  }
+});
