@@ -19,7 +19,7 @@ export interface PlannedModel {
   tokenizerProblem?: string;
 }
 
-export type HubWeights = Awaited<ReturnType<HubSource['weights']>>;
+export type HubWeights = NonNullable<Awaited<ReturnType<HubSource['weights']>>>;
 
 const INDEX_FILE = 'model.safetensors.index.json';
 
@@ -34,9 +34,9 @@ export async function readPlannedModel(
   const dir = await source.metaDir();
   if (dir !== undefined && (await isPackedDir(dir))) return readPacked(dir);
   const tokenizerProblem = await requireTokenizer(source).then(() => undefined, problemOf);
-  const weights = source instanceof HubSource && !options.offline ? await source.weights() : undefined;
+  const weights = source instanceof HubSource ? await source.weights() : undefined;
   return {
-    config: (await storedConfig(source, dir, options)) ?? (await indexedConfig(dir!)),
+    config: (await storedConfig(source, dir, weights)) ?? (await indexedConfig(dir!)),
     ...(weights && { weights }),
     ...(tokenizerProblem !== undefined && { tokenizerProblem }),
   };
@@ -64,10 +64,11 @@ async function readPacked(dir: string): Promise<PlannedModel> {
 async function storedConfig(
   source: ModelSource,
   dir: string | undefined,
-  { offline }: { offline: boolean },
+  weights: HubWeights | undefined,
 ): Promise<ModelConfig | undefined> {
   const isHub = source instanceof HubSource;
-  if (isHub && (offline || (await readIndex(dir!)) !== undefined)) return undefined;
+  // Weights that are not known are out of reach: the hub is not asked.
+  if (isHub && (weights === undefined || (await readIndex(dir!)) !== undefined)) return undefined;
   try {
     const checkpoint = await (isHub ? source.openFew() : source.open());
     try {
