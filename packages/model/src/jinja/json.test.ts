@@ -21,7 +21,9 @@ describe('parseJsonValue', () => {
   it('takes white space of any length around and between', () => {
     const spaces = ' \n\t\r'.repeat(2 ** 16);
     // As many as a request may have. A time that is their square would be minutes.
-    expect(toJson(parseJsonValue(`${spaces}{${spaces}"a"${spaces}:${spaces}[1,${spaces}2]${spaces}}`))).toBe('{"a": [1, 2]}');
+    expect(toJson(parseJsonValue(`${spaces}{${spaces}"a"${spaces}:${spaces}[1,${spaces}2]${spaces}}`))).toBe(
+      '{"a": [1, 2]}',
+    );
     expect(toJson(parseJsonValue(`{}${' '.repeat(2 ** 20)}`))).toBe('{}');
   });
 
