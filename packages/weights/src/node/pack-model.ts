@@ -113,6 +113,8 @@ interface EnsurePackedSettings extends Omit<PackSettings, 'outDir' | 'measure'>,
   cacheDir: string;
   /** Called with a sentence about what takes long or room: another packer's work that is waited for, older packed models. */
   onNotice?: (text: string) => void;
+  /** Called before a model is packed, when nothing large has been fetched for it; its error ends the packing. */
+  beforePacking?: (source: ModelSource) => Promise<void>;
 }
 
 /**
@@ -136,6 +138,7 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
     const others = await otherFolders(cacheDir, name, modelId);
     if (waits === 0 && others !== undefined) onNotice(others);
     try {
+      await options.beforePacking?.(source);
       await packAnew(packing, fingerprint);
       return await openPacked(outDir, { checkpoint: source.spec, onDamage });
     } catch (error) {
