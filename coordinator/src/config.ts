@@ -191,8 +191,8 @@ const SECTIONS = {
       default: '2',
       help: 'how long prompts may hold up each token of running answers, in laps',
       more:
-        'With more, first tokens come sooner when many clients ask at once, and gaps between tokens are longer ' +
-        '([measurements](measurements/scheduling.md)).',
+        'Gaps of 50 ms are always allowed. With more, first tokens come sooner when many clients ask at once, and gaps ' +
+        'between tokens are longer ([measurements](measurements/scheduling.md)).',
     }),
     halfBatches: option('half-batches', choice('auto', 'on', 'off'), {
       default: 'auto',
