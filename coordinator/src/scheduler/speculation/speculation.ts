@@ -61,7 +61,7 @@ interface Candidate {
 }
 
 /** What the next pass is to verify for one sequence. */
-interface Planned {
+interface Chosen {
   candidate: Candidate;
   /** How far ahead drafts are made. */
   depth: number;
@@ -70,8 +70,8 @@ interface Planned {
 }
 
 /** The next pass's drafts, and what it costs and gives without those that the MTP module is yet to make. */
-interface Plan {
-  planned: ReadonlyMap<Sequence, Planned>;
+interface Choice {
+  bySequence: ReadonlyMap<Sequence, Chosen>;
   cost: ShapeCost;
 }
 
@@ -173,12 +173,12 @@ export class Speculation {
       if (state?.mtp) this.#mtp!.note(entry, result, state.mtp);
     }
     const sequences = entries.map(({ sequence }) => sequence);
-    const plan = this.#plan(sequences);
+    const choice = this.#choose(sequences);
     const requests: MtpRequest[] = [];
     for (const sequence of sequences) {
       const { speculation: state } = sequence;
       if (!state) continue;
-      const { candidate, depth = 0, leastDepth = 0 } = plan.planned.get(sequence) ?? {};
+      const { candidate, depth = 0, leastDepth = 0 } = choice.bySequence.get(sequence) ?? {};
       state.drafts = candidate?.found ? chain(candidate.found.slice(0, depth)) : NO_DRAFTS;
       state.kinds = [];
       state.refused = 0;
@@ -191,23 +191,23 @@ export class Speculation {
           stream: state.mtp,
           depth: wanted,
           leastDepth,
-          worth: leastChance(plan.cost),
+          worth: leastChance(choice.cost),
           limit: candidate?.maxDrafts ?? 0,
           // A mask is asked for after each draft of one text.
           isChain: sequence.constraint !== undefined,
         });
     }
-    if (requests.length > 0) await this.#draft(requests, plan, within);
+    if (requests.length > 0) await this.#draft(requests, choice, within);
     await Promise.all(sequences.map((sequence) => cutToAllowed(sequence, within.grace)));
   }
 
-  async #draft(requests: readonly MtpRequest[], { planned, cost }: Plan, within: DraftsWithin): Promise<void> {
+  async #draft(requests: readonly MtpRequest[], { bySequence, cost }: Choice, within: DraftsWithin): Promise<void> {
     const failuresBefore = this.failures;
     const possible = await this.#mtp!.draft(requests, within);
     if (this.failures === failuresBefore) this.#isFailing = false;
     const drafting = requests.filter(({ depth }) => depth > 0);
     const streams = drafting.map(({ sequence, limit }) => {
-      return { drafts: possible.get(sequence)!, limit, leastDepth: planned.get(sequence)!.leastDepth };
+      return { drafts: possible.get(sequence)!, limit, leastDepth: bySequence.get(sequence)!.leastDepth };
     });
     for (const [i, { tokens, parents, kinds }] of chooseNodes(streams, cost).entries()) {
       const state = drafting[i]!.sequence.speculation!;
@@ -220,7 +220,7 @@ export class Speculation {
   }
 
   /** How far ahead each sequence is drafted, and by what. */
-  #plan(sequences: readonly Sequence[]): Plan {
+  #choose(sequences: readonly Sequence[]): Choice {
     const { costs, promptRowsBeside } = this.#options;
     const live = sequences.filter(({ finished }) => !finished);
     const candidates = live.flatMap((sequence) => this.#candidate(sequence) ?? []);
@@ -239,18 +239,18 @@ export class Speculation {
       { passMs: costs.passMs(baseRows), msPerRow: costs.rowMs, draftMs },
     );
     const cost = { passMs: costs.passMs(baseRows), msPerRow: costs.rowMs, tokens: candidates.length };
-    const planned = candidates.map((candidate, i): Planned => {
+    const chosen = candidates.map((candidate, i): Chosen => {
       const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, costs.isRowGuess);
       return { candidate, depth, leastDepth: depth > depths[i]! ? depth : 0 };
     });
-    const deepest = planned.reduce((most, { candidate, depth }) => (candidate.found ? most : Math.max(most, depth)), 0);
+    const deepest = chosen.reduce((most, { candidate, depth }) => (candidate.found ? most : Math.max(most, depth)), 0);
     for (let depth = 1; depth <= deepest; depth++) cost.passMs += draftMs(depth);
-    for (const { candidate, depth } of planned) {
+    for (const { candidate, depth } of chosen) {
       if (!candidate.found) continue;
       cost.passMs += depth * costs.rowMs;
       for (let d = 1; d <= depth; d++) cost.tokens += reachOf(candidate, d);
     }
-    return { planned: new Map(planned.map((each) => [each.candidate.sequence, each])), cost };
+    return { bySequence: new Map(chosen.map((each) => [each.candidate.sequence, each])), cost };
   }
 
   #candidate(sequence: Sequence): Candidate | undefined {
