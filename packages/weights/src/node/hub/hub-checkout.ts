@@ -1,6 +1,8 @@
 import { rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readJson } from '@shoal/model/node';
 import { WeightsError } from '../../errors.ts';
-import { isCopied, MAX_MODEL_FILE_BYTES } from '../model-files.ts';
+import { isCopied, MAX_MODEL_FILE_BYTES, refuseTooMany, withoutOtherCode } from '../model-files.ts';
 import { throwIfStopped } from './backoff.ts';
 import { downloadFile, startHash } from './download-file.ts';
 import { fetchBytes } from './file-header.ts';
@@ -79,14 +81,19 @@ export class HubCheckout {
   }
 
   /** Fetches what is small: config, tokenizer, index. Returns the directory with these files. */
-  async fetchSmallFiles(wanted: (name: string) => boolean = isSmallFile): Promise<string> {
+  async fetchSmallFiles(): Promise<string> {
     if (this.#offline) {
       if ((await this.cache.find(this.commit, 'config.json')) === undefined)
         throw notCached(this.client, this.cache.dir);
       return this.dir;
     }
+    const listed = (await this.files()).filter(({ name }) => isCopied(name) || name === INDEX_FILE);
+    const tokenizer = listed.find(({ name }) => name === 'tokenizer_config.json');
+    if (tokenizer) await this.#fetchSmall(tokenizer);
+    const tokenizerConfig = tokenizer && (await readJson(join(this.dir, tokenizer.name)).catch(() => undefined));
+    const files = withoutOtherCode(listed, tokenizerConfig);
+    refuseTooMany(files, this.client.name.repo);
     // Last the config, which shows that what is read with it is there.
-    const files = (await this.files()).filter(({ name }) => wanted(name));
     files.sort((a, b) => Number(a.name === 'config.json') - Number(b.name === 'config.json'));
     for (const file of files) await this.#fetchSmall(file);
     return this.dir;
@@ -134,10 +141,6 @@ export class HubCheckout {
     await rename(path, this.cache.blobPath(file.digest.hex));
     return this.cache.link(this.commit, file.name, file.digest.hex);
   }
-}
-
-export function isSmallFile(name: string): boolean {
-  return isCopied(name) || name === INDEX_FILE;
 }
 
 function notCached({ name, endpoint }: HubClient, cacheDir: string, what = '', cause?: unknown): HubError {

@@ -19,6 +19,9 @@ export interface HubFile {
 const MAX_JSON_BYTES = 16 * 1024 * 1024;
 /** Far more than any model has. */
 const MAX_LISTED = 20_000;
+/** Pages that may have few files, or none. Of all others each has ten at least, where the hub's own have 1,000. */
+const FREE_PAGES = 16;
+const LEAST_PER_PAGE = 10;
 
 const fileSchema = z.object({
   path: z.string(),
@@ -41,11 +44,19 @@ export async function findCommit(client: HubClient): Promise<string> {
 /** The files of a folder at a commit, the top one by default, without those with odd names. Throws HubError. */
 export async function listCommit(client: HubClient, commit: string, folder = ''): Promise<HubFile[]> {
   const { repo } = client.name;
-  const params = { repo, revision: commit, ...(folder && { path: folder }), ...ours(client) };
   const { listFiles } = await import('@huggingface/hub');
   return asking(client, async () => {
     const files: HubFile[] = [];
     let listed = 0;
+    let pages = 0;
+    const { hubUrl, fetch } = ours(client);
+    const fetchPage: typeof fetch = (input, init) => {
+      if (++pages > FREE_PAGES + listed / LEAST_PER_PAGE) {
+        throw new HubError('bad-answer', `${repo} lists ${listed} files on ${pages - 1} pages, and still goes on`);
+      }
+      return fetch(input, init);
+    };
+    const params = { repo, revision: commit, ...(folder && { path: folder }), hubUrl, fetch: fetchPage };
     for await (const entry of listFiles(params)) {
       if (++listed > MAX_LISTED) throw new HubError('bad-answer', `${repo} lists more than ${MAX_LISTED} files`);
       const base =

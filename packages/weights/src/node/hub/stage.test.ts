@@ -15,7 +15,6 @@ const folder = await mkdtemp(join(tmpdir(), 'shoal-staged-'));
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 it.each<[string, string, number, (dir: string) => Promise<void>]>([
-  ['FP8 with scales beside it', 'deepseek-v3-fp8', 0, async () => {}],
   ['MXFP4 in stacks, by threads', 'gpt-oss-mxfp4', 1, async () => {}],
   ['stacks of plain numbers', 'llama4', 0, async () => {}],
   ['stacks that a quantiser took apart', 'llama4-text', 0, takeStacksApart],

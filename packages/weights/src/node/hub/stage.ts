@@ -5,7 +5,7 @@ import { openDirectory, type OpenWeightFile, readFully, type SafetensorsCheckpoi
 import { z } from 'zod';
 import { WeightsError } from '../../errors.ts';
 import { makeFolder, removeRemains, writeWhole } from '../files.ts';
-import { readHeaderOf } from './file-header.ts';
+import { HeaderSum, readHeaderOf } from './file-header.ts';
 import { HubError } from './hub-error.ts';
 import type { StoredBytes } from './stage-schedule.ts';
 
@@ -61,6 +61,7 @@ export class Stage {
     await writeWhole(join(dir, LIST_FILE), JSON.stringify(list));
     const stage = await Stage.open(dir);
     const left = list.files.values();
+    const headers = new HeaderSum();
     // Several at a time, since a large model has hundreds of files and a hub takes a while for each.
     const work = async (): Promise<void> => {
       for (const file of left) {
@@ -68,9 +69,12 @@ export class Stage {
         const present = await readFile(path).catch(() => undefined);
         const whole = file.path ?? ((await stage.hasBody(file.name)) ? stage.bodyPath(file.name) : undefined);
         // Nothing but the whole file shows that a header which came by itself is right.
-        if (whole === undefined && present) continue;
-        const wanted = whole === undefined ? await header(file) : await readHeaderOf(whole, file.bytes, file.name);
-        if (!present?.equals(wanted)) await writeWhole(path, wanted);
+        const isKept = whole === undefined && present !== undefined;
+        const fetch = (): Promise<Uint8Array> =>
+          whole === undefined ? header(file) : readHeaderOf(whole, file.bytes, file.name);
+        const wanted = isKept ? present : await fetch();
+        headers.add(wanted, file.name);
+        if (!isKept && !present?.equals(wanted)) await writeWhole(path, wanted);
       }
     };
     await Promise.all(Array.from({ length: HEADER_STREAMS }, work));

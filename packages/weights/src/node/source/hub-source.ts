@@ -4,7 +4,7 @@ import { CheckpointError, type ModelConfig, parseHeader, PREFIX_BYTES } from '@s
 import { type Checkpoint, openDirectory, type OpenWeightFile, readJson, readModelConfig } from '@shoal/model/node';
 import { WeightsError } from '../../errors.ts';
 import { freeBytesOf } from '../files.ts';
-import { fetchBytes, fetchHeader, readHeaderOf } from '../hub/file-header.ts';
+import { fetchBytes, fetchHeader, HeaderSum, readHeaderOf } from '../hub/file-header.ts';
 import { HubCheckout, INDEX_FILE } from '../hub/hub-checkout.ts';
 import type { HubClientOptions } from '../hub/hub-client.ts';
 import { HubError } from '../hub/hub-error.ts';
@@ -93,9 +93,12 @@ export class HubSource implements ModelSource {
     if (this.#offline) return this.#openCached(dir);
     const { client, commit } = this.#checkout;
     const files = new Map((await this.#weightFiles()).map((file) => [file.name, file]));
+    const headers = new HeaderSum();
     const openFile: OpenWeightFile = async (name) => {
       const file = files.get(name) ?? this.#unlisted(name);
-      const table = parseHeader((await this.#header(file)).subarray(PREFIX_BYTES), file.bytes, name);
+      const header = await this.#header(file);
+      headers.add(header, name);
+      const table = parseHeader(header.subarray(PREFIX_BYTES), file.bytes, name);
       const read = async (offset: number, target: Uint8Array): Promise<void> => {
         target.set(await fetchBytes(client, { commit, file }, offset, offset + target.byteLength));
       };

@@ -1,0 +1,80 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { COMMIT, FakeHub, type FakeHubOptions, REPO } from '../../testing/fake-hub.ts';
+import { openSource } from '../source/open-source.ts';
+import { HeaderSum } from './file-header.ts';
+import { guardBody, readBytes } from './guarded-body.ts';
+
+const home = await mkdtemp(join(tmpdir(), 'shoal-hub-limits-'));
+let hub: FakeHub | undefined;
+afterEach(async () => {
+  await hub?.close();
+  hub = undefined;
+});
+afterAll(() => rm(home, { recursive: true, force: true }));
+
+async function smallFilesOf(names: Record<string, string>, fault?: FakeHubOptions['fault']): Promise<string[]> {
+  const files = new Map(Object.entries(names).map(([name, text]) => [name, Buffer.from(text)]));
+  hub = await FakeHub.start({ files, fault });
+  const dir = await mkdtemp(join(home, 'home-'));
+  const env = { ...hub.env, HF_HOME: dir };
+  const source = await openSource(`${REPO}@${COMMIT}`, { env, patience: { tries: 1 } });
+  return (await source.files()).map(({ name }) => name);
+}
+
+describe('what a hub sends beside the weights is bounded together', () => {
+  it('of its Python files the one with the code of the tokenizer is fetched', async () => {
+    const config = JSON.stringify({ auto_map: { AutoTokenizer: ['tokenization_kimi.Tokenizer', null] } });
+    const code = Object.fromEntries(Array.from({ length: 70 }, (_, i) => [`tokenization_${i}.py`, 'pass']));
+    const files = { 'config.json': '{}', 'tokenizer_config.json': config, 'tokenization_kimi.py': 'pass', ...code };
+    expect(await smallFilesOf(files)).toEqual(['config.json', 'tokenization_kimi.py', 'tokenizer_config.json']);
+    expect(hub!.namesOf('resolve').filter((name) => name.endsWith('.py'))).toEqual(['tokenization_kimi.py']);
+  });
+
+  it('more small files than a model has are refused before they are fetched', async () => {
+    const licenses = Object.fromEntries(Array.from({ length: 70 }, (_, i) => [`LICENSE.${i}`, 'x']));
+    await expect(smallFilesOf({ 'config.json': '{}', ...licenses })).rejects.toMatchObject({
+      reason: 'bad-model',
+      message: expect.stringMatching(/has 71 files beside its weights/) as string,
+    });
+    expect(hub!.namesOf('resolve')).toEqual([]);
+  });
+
+  it('a list of empty pages ends', async () => {
+    const listed = smallFilesOf({ 'config.json': '{}' }, ({ kind }, response) => {
+      if (kind !== 'tree') return false;
+      response.setHeader('link', `<${hub!.url}/api/models/${REPO}/tree/${COMMIT}?cursor=1>; rel="next"`);
+      response.setHeader('content-type', 'application/json').end('[]');
+      return true;
+    });
+    await expect(listed).rejects.toMatchObject({
+      reason: 'bad-answer',
+      message: expect.stringMatching(/lists 0 files on 16 pages, and still goes on/) as string,
+    });
+  });
+
+  it('headers of all files have one limit', () => {
+    const sum = new HeaderSum();
+    sum.add(new Uint8Array(200e6), 'a.safetensors');
+    expect(() => sum.add(new Uint8Array(100e6), 'b.safetensors')).toThrow(/b\.safetensors.*all files together/);
+  });
+});
+
+it('a body that only drips is given up', async () => {
+  let sent = 0;
+  const drips = new ReadableStream<Uint8Array>({
+    pull: async (controller) => {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      // It ends by itself, so that a reader that is patient fails the test.
+      if (++sent > 100) controller.close();
+      else controller.enqueue(new Uint8Array(1));
+    },
+  });
+  const read = readBytes(guardBody(new Response(drips), { maxBytes: 1e6, stallMs: 100 }));
+  await expect(read).rejects.toMatchObject({
+    reason: 'no-network',
+    message: expect.stringMatching(/only \d+ bytes/) as string,
+  });
+});
