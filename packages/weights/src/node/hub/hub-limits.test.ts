@@ -6,6 +6,8 @@ import { COMMIT, FakeHub, type FakeHubOptions, REPO } from '../../testing/fake-h
 import { openSource } from '../source/open-source.ts';
 import { HeaderSum } from './file-header.ts';
 import { guardBody, readBytes } from './guarded-body.ts';
+import { HubClient } from './hub-client.ts';
+import { parseHubName } from './hub-name.ts';
 
 const home = await mkdtemp(join(tmpdir(), 'shoal-hub-limits-'));
 let hub: FakeHub | undefined;
@@ -76,5 +78,28 @@ it('a body that only drips is given up', async () => {
   await expect(read).rejects.toMatchObject({
     reason: 'no-network',
     message: expect.stringMatching(/only \d+ bytes/) as string,
+  });
+});
+
+describe('a client of an encrypted hub', () => {
+  const settings = { token: undefined, tokenFrom: '', cacheDir: home, offline: true };
+  const name = parseHubName(REPO);
+
+  it.each(['http://127.0.0.1:1/', 'http://169.254.169.254/latest', 'data:,[]', 'file:///etc/passwd'])(
+    'does not ask %s, whoever gave that address',
+    async (url) => {
+      const client = new HubClient({ settings: { ...settings, endpoint: 'https://hub.invalid' }, name });
+      await expect(client.request(url, undefined, 10)).rejects.toMatchObject({
+        reason: 'bad-answer',
+        message: expect.stringMatching(/leads to .*, which is not followed/) as string,
+      });
+    },
+  );
+
+  it('does ask in plain where the hub is a plain one', async () => {
+    hub = await FakeHub.start({ files: new Map() });
+    const client = new HubClient({ settings: { ...settings, endpoint: hub.url }, name });
+    await expect(client.request(`${hub.url}/x`, undefined, 10)).rejects.toMatchObject({ reason: 'no-model' });
+    await expect(client.request('data:,[]', undefined, 10)).rejects.toMatchObject({ reason: 'bad-answer' });
   });
 });
