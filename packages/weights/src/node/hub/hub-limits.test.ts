@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { COMMIT, FakeHub, type FakeHubOptions, REPO } from '../../testing/fake-hub.ts';
 import { openSource } from '../source/open-source.ts';
-import { HeaderSum } from './file-header.ts';
+import { fetchBytes, HeaderSum } from './file-header.ts';
 import { guardBody, readBytes } from './guarded-body.ts';
 import { HubClient } from './hub-client.ts';
 import { parseHubName } from './hub-name.ts';
@@ -101,5 +101,23 @@ describe('a client of an encrypted hub', () => {
     const client = new HubClient({ settings: { ...settings, endpoint: hub.url }, name });
     await expect(client.request(`${hub.url}/x`, undefined, 10)).rejects.toMatchObject({ reason: 'no-model' });
     await expect(client.request('data:,[]', undefined, 10)).rejects.toMatchObject({ reason: 'bad-answer' });
+  });
+});
+
+it.each([204, 205])('an answer %i to a request for bytes of a file is no answer of a hub', async (status) => {
+  const name = 'model.safetensors';
+  hub = await FakeHub.start({
+    files: new Map([[name, Buffer.alloc(100)]]),
+    fault: ({ kind }, response) => {
+      if (kind === 'resolve') response.writeHead(status).end();
+      return kind === 'resolve';
+    },
+  });
+  const settings = { endpoint: hub.url, token: undefined, tokenFrom: '', cacheDir: home, offline: false };
+  const client = new HubClient({ settings, name: parseHubName(REPO) });
+  const file = { name, bytes: 100, digest: { kind: 'git', hex: COMMIT }, xet: false } as const;
+  await expect(fetchBytes(client, { commit: COMMIT, file }, 0, 100)).rejects.toMatchObject({
+    reason: 'bad-answer',
+    message: expect.stringMatching(`status ${status} where bytes`) as string,
   });
 });
