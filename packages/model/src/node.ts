@@ -8,6 +8,7 @@ export {
   type TokenizerFiles,
   tokenizerFrom,
 } from './load-tokenizer.ts';
+export type { ModelFile, ModelFolder } from './model-folder.ts';
 export { openCheckpoint } from './open-checkpoint.ts';
 export { readFully } from './read-fully.ts';
 export { readModelConfig } from './read-model-config.ts';

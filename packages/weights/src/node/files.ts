@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, readFile, realpath, rename, rm, stat, statfs } from 'node:fs/promises';
-import { basename, dirname, join, resolve, sep } from 'node:path';
+import { basename, dirname, extname, join, resolve, sep } from 'node:path';
 import { messageOf } from '@shoal/model';
 import { WeightsError } from '../errors.ts';
 
@@ -142,9 +142,9 @@ export async function refuseOutput(modelDir: string | undefined, outDir: string)
     throw new WeightsError('bad-output', `${outDir} is inside the checkpoint ${modelDir}; ${choose}`);
   }
   const names = await readdir(target).catch(() => []);
-  if (names.some((name) => name.endsWith('.safetensors'))) {
-    throw new WeightsError('bad-output', `${outDir} holds a checkpoint (*.safetensors); ${choose}`);
-  }
+  const weights = names.map((name) => extname(name)).find((extension) => ['.safetensors', '.gguf'].includes(extension));
+  if (weights !== undefined)
+    throw new WeightsError('bad-output', `${outDir} holds a checkpoint (*${weights}); ${choose}`);
 }
 
 /** The path with symbolic links resolved as far as it exists. */

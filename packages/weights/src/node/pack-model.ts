@@ -40,13 +40,10 @@ import {
 import { readManifest, sealManifest } from './packed-manifest.ts';
 import { type Damage, openPacked, type OpenPackedOptions, type PackedModel } from './packed-model.ts';
 import type { ModelSource, PackInput } from './source/model-source.ts';
-import { localSource } from './source/open-source.ts';
+import { sourceOf, type SourceOrDir } from './source/open-source.ts';
 import { sumByKind } from './squared-error.ts';
 
-/** What is packed: a model's directory or GGUF file, or a source that was opened. */
-export type PackedFrom = { modelDir: string } | { source: ModelSource };
-
-export type PackOptions = PackSettings & PackedFrom;
+export type PackOptions = PackSettings & SourceOrDir;
 type Packing = PackSettings & Formats & { source: ModelSource };
 
 export interface PackSettings extends WantedFormats {
@@ -85,10 +82,6 @@ export async function packModel(options: PackOptions): Promise<Manifest> {
   return (await checkCurrent(packing, fingerprint)) ?? packAnew(packing, fingerprint);
 }
 
-function sourceOf(from: PackedFrom): ModelSource {
-  return 'source' in from ? from.source : localSource(from.modelDir);
-}
-
 async function packAnew(options: Packing, fingerprint: string): Promise<Manifest> {
   const { source, outDir } = options;
   await makeFolder(join(outDir, SHARD_DIR));
@@ -108,13 +101,15 @@ async function packAnew(options: Packing, fingerprint: string): Promise<Manifest
   }
 }
 
-export type EnsurePackedOptions = EnsurePackedSettings & PackedFrom;
+export type EnsurePackedOptions = EnsurePackedSettings & SourceOrDir;
 
 interface EnsurePackedSettings extends Omit<PackSettings, 'outDir' | 'measure'>, Pick<OpenPackedOptions, 'onDamage'> {
   /** Parent of the packed models' folders. */
   cacheDir: string;
   /** Called with a sentence about what takes long or room: another packer's work that is waited for, older packed models. */
   onNotice?: (text: string) => void;
+  /** Called before a model is packed, when nothing large has been fetched for it; its error ends the packing. */
+  beforePacking?: (source: ModelSource) => Promise<void>;
 }
 
 /**
@@ -138,6 +133,7 @@ export async function ensurePacked(options: EnsurePackedOptions): Promise<Packed
     const others = await otherFolders(cacheDir, name, modelId);
     if (waits === 0 && others !== undefined) onNotice(others);
     try {
+      await options.beforePacking?.(source);
       await packAnew(packing, fingerprint);
       return await openPacked(outDir, { checkpoint: source.spec, onDamage });
     } catch (error) {
