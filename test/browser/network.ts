@@ -15,6 +15,8 @@ interface NetworkOptions {
   /** The default model if omitted. */
   modelDir?: string;
   quant?: Quant;
+  /** All tests' by default. */
+  cacheDir?: string;
   replicas?: number;
   cpuDonors?: boolean;
   /** A new browser by default. */
@@ -35,6 +37,7 @@ export class Network {
   static async start(options: NetworkOptions = {}): Promise<Network> {
     const coordinator = await startTinyCoordinator({
       ...(options.modelDir !== undefined && { model: options.modelDir }),
+      ...(options.cacheDir !== undefined && { cacheDir: options.cacheDir }),
       quant: options.quant ?? 'f16',
       replicas: options.replicas ?? 2,
       adminToken: ADMIN_TOKEN,
@@ -44,10 +47,12 @@ export class Network {
     return new Network(coordinator, new DonorBrowser(browser));
   }
 
-  /** Open tabs, and wait until they hold and serve what the plan wants of them. */
-  async join(count: number, device: 'gpu' | 'cpu' = 'gpu'): Promise<DonorTab[]> {
+  /** Open tabs, with these devices in turn, and wait until they hold and serve what the plan wants of them. */
+  async join(count: number, ...devices: ('gpu' | 'cpu')[]): Promise<DonorTab[]> {
     const opened = await Promise.all(
-      Array.from({ length: count }, () => this.browser.open(this.coordinator.url, PLEDGE_MIB, device)),
+      Array.from({ length: count }, (_, i) =>
+        this.browser.open(this.coordinator.url, PLEDGE_MIB, devices[i % devices.length] ?? 'gpu'),
+      ),
     );
     this.tabs.push(...opened);
     await this.settle(this.tabs.length);
