@@ -23,13 +23,20 @@ export function sha256(bytes: Uint8Array | string): string {
   return hash.digest('hex');
 }
 
-/** Writes a complete file or none: under a temporary name, synced, then renamed. Throws WeightsError `disk-full` or `unwritable`. */
-export async function writeWhole(path: string, bytes: Uint8Array | string, mode?: number): Promise<void> {
+/**
+ * Writes a complete file or none: under a temporary name, synced, then renamed. `content` may write it piece by piece. Throws
+ * WeightsError `disk-full` or `unwritable`.
+ */
+export async function writeWhole(
+  path: string,
+  content: Uint8Array | string | ((file: FileHandle) => Promise<void>),
+  mode?: number,
+): Promise<void> {
   const temp = join(dirname(path), `${TEMP_PREFIX}${process.pid}-${randomBytes(6).toString('hex')}`);
   try {
     const file = await open(temp, 'wx', mode);
     try {
-      await file.writeFile(bytes);
+      await (typeof content === 'function' ? content(file) : file.writeFile(content));
       await file.sync();
     } finally {
       await file.close();
@@ -40,6 +47,11 @@ export async function writeWhole(path: string, bytes: Uint8Array | string, mode?
     await rm(temp, { force: true }).catch(() => {});
     throw asWriteError(error, path);
   }
+}
+
+/** Removes what `writeWhole` has left in a folder in processes that were killed. */
+export async function removeRemains(dir: string): Promise<void> {
+  for (const name of await readdir(dir)) if (name.startsWith(TEMP_PREFIX)) await rm(join(dir, name), { force: true });
 }
 
 /** Codes of file systems for a path that this process may not write to, or not in this way. */

@@ -129,7 +129,7 @@ export class HubSource implements ModelSource {
       files.push({ name: file.name, bytes: file.bytes, path: await this.#checkout.cached(file) });
     }
     const stage = await Stage.create(join(outDir, STAGE_DIR), { commit, metaDir, files }, ({ name }) => {
-      return this.#header(listed.get(name)!);
+      return fetchHeader(client, commit, listed.get(name)!);
     });
     return openStagedInput(stage, { spec: this.spec, client, listed });
   }

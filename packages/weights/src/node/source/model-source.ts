@@ -33,8 +33,8 @@ export interface PackInput {
   readonly checkpoint: Checkpoint;
   /** How a thread of the packer opens it. */
   readonly place: CheckpointPlace;
-  /** What has to be done for these jobs. */
-  schedule(jobs: readonly ScheduledJob[]): InputSchedule;
+  /** What has to be done for these jobs. Removes what an earlier run has left and they don't need. */
+  schedule(jobs: readonly ScheduledJob[]): Promise<InputSchedule>;
   close(): Promise<void>;
 }
 
@@ -65,7 +65,7 @@ export function wholeInput(spec: string, checkpoint: Checkpoint): PackInput {
   return {
     checkpoint,
     place: { spec, stageDir: undefined },
-    schedule: (jobs) => ({
+    schedule: async (jobs) => ({
       roomBytes: 0,
       async *batches() {
         yield { jobs, creditedBytes: 0 };
