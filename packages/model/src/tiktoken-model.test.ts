@@ -39,7 +39,7 @@ describe('fromTiktoken', () => {
     );
     expect(tokenizer.encode('ab')).toEqual([97, 98]);
     const asPublished =
-      'PATTERN = 1\n    pat_str = "|".join(\n        [\n            r\"\"\"a\"\"\",\n            r\"\"\"[^a]+\"\"\",\n        ]\n    )';
+      'PATTERN = 1\n    pat_str = "|".join(\n        [\n            r"""a""",\n            r"""[^a]+""",\n        ]\n    )';
     expect(convert([], {}, asPublished)).toMatchObject({
       pre_tokenizer: { pretokenizers: [{ pattern: { Regex: 'a|[^a]+' } }, {}] },
     });
