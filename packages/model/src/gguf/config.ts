@@ -4,7 +4,8 @@ import { architectureOf, facts } from './architectures.ts';
 import { type ConfigSource, decimal } from './config-source.ts';
 import type { GgufFiles } from './files.ts';
 import type { Metadata } from './metadata.ts';
-import { readRopeFactors, ROPE_FACTORS } from './rope-factors.ts';
+import { ROPE_FACTORS } from './names.ts';
+import { readRopeFactors } from './rope-factors.ts';
 import { tokenizerJson } from './tokenizer.ts';
 
 /** The config.json, as it is published for the family, of the model in a GGUF file. */

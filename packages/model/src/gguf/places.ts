@@ -5,8 +5,7 @@ import { expertTensors, listDenseTensors, listTensorSpecs, type TensorSpec } fro
 import { READABLE_TYPES } from './block-types.ts';
 import type { Architecture } from './architectures.ts';
 import type { GgufFiles } from './files.ts';
-import { ggufNames, REDUNDANT } from './names.ts';
-import { ROPE_FACTORS } from './rope-factors.ts';
+import { ggufNames, REDUNDANT, ROPE_FACTORS } from './names.ts';
 
 /** Where a file has a tensor of the model. */
 export type Place =

@@ -1,10 +1,8 @@
 import { CheckpointError } from '../errors.ts';
 import { RowScratch } from '../row-scratch.ts';
 import type { GgufFiles } from './files.ts';
+import { ROPE_FACTORS } from './names.ts';
 import { TensorReader } from './read-rows.ts';
-
-/** Divisors of RoPE's frequencies, one for each pair, as which llama.cpp's converter writes Llama 3's scaling. */
-export const ROPE_FACTORS = 'rope_freqs.weight';
 
 /** The divisors in a file, [pairs]; undefined where it has none. Throws CheckpointError. */
 export async function readRopeFactors(files: GgufFiles, pairs: number): Promise<number[] | undefined> {
