@@ -207,7 +207,7 @@ const SECTIONS = {
         'the model has one, and else the text.',
     }),
     maxDrafts: option('max-drafts', integer(1, 63), {
-      default: '15',
+      default: '23',
       help: 'tokens drafted ahead per sequence at most, alternatives among them; fewer where more do not pay',
     }),
   },

@@ -50,12 +50,17 @@ const MTP_FIRST_PRIOR = 0.85;
 /** Expected of all other drafts before there is experience: they are tried, and soon given up if they fail. */
 const PRIOR = 0.5;
 
+/** How far ahead the MTP module drafts while it is not known what a call of it costs. */
+const FIRST_DEPTH = 4;
+
 /** A sequence of the next pass, and where its drafts may come from. */
 interface Candidate {
   sequence: Sequence;
   state: StreamSpeculation;
   source: string;
+  /** Drafts in its next pass at most, and how far ahead at most. */
   maxDrafts: number;
+  maxDepth: number;
   /** Drafts found in the text; undefined if the MTP module is to make them. */
   found: readonly number[] | undefined;
 }
@@ -233,14 +238,14 @@ export class Speculation {
     const reachOf = ({ state, source }: Candidate, depth: number): number => state.acceptance(source).reach(depth);
     const depths = chooseDepths(
       candidates.map((candidate) => ({
-        maxDrafts: candidate.maxDrafts,
+        maxDrafts: candidate.maxDepth,
         reach: (depth) => reachOf(candidate, depth),
       })),
       { passMs: costs.passMs(baseRows), msPerRow: costs.rowMs, draftMs },
     );
     const cost = { passMs: costs.passMs(baseRows), msPerRow: costs.rowMs, tokens: candidates.length };
     const chosen = candidates.map((candidate, i): Chosen => {
-      const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, costs.isRowGuess);
+      const depth = candidate.state.probed(depths[i]!, candidate.maxDepth, costs.isRowGuess);
       return { candidate, depth, leastDepth: depth > depths[i]! ? depth : 0 };
     });
     const deepest = chosen.reduce((most, { candidate, depth }) => (candidate.found ? most : Math.max(most, depth)), 0);
@@ -257,17 +262,20 @@ export class Speculation {
     const { speculation: state, request, ids } = sequence;
     // Each draft's mask takes a slow constraint as long again.
     if (!state || sequence.state !== 'decode' || sequence.constraint?.isSlow) return undefined;
-    const { maxContext, maxDrafts } = this.#options;
+    const { maxContext, maxDrafts, costs } = this.#options;
     // The last token that may come needs no draft: it is drawn from the row before it.
     const end = Math.min(request.promptIds.length + request.maxTokens, maxContext);
     const most = Math.min(maxDrafts, end - ids.length - 1);
     if (most <= 0) return undefined;
-    if (state.mtp) return { sequence, state, source: 'mtp', maxDrafts: most, found: undefined };
+    if (state.mtp) {
+      const maxDepth = costs.draftMs(2) > 0 ? most : Math.min(FIRST_DEPTH, most);
+      return { sequence, state, source: 'mtp', maxDrafts: most, maxDepth, found: undefined };
+    }
     const match = state.findInText(most);
     if (!match) return undefined;
     const cut = match.drafts.findIndex((id) => sequence.sampling.ends.has(id));
     const found = cut < 0 ? match.drafts : match.drafts.slice(0, cut);
-    return { sequence, state, source: match.source, maxDrafts: found.length, found };
+    return { sequence, state, source: match.source, maxDrafts: found.length, maxDepth: found.length, found };
   }
 
   #experienceOf(source: string): Acceptance {
