@@ -128,7 +128,8 @@ export class HubSource implements ModelSource {
     for (const file of listed.values()) {
       files.push({ name: file.name, bytes: file.bytes, path: await this.#checkout.cached(file) });
     }
-    const stage = await Stage.create(join(outDir, STAGE_DIR), { commit, metaDir, files }, ({ name }) => {
+    const fingerprint = await this.fingerprint();
+    const stage = await Stage.create(join(outDir, STAGE_DIR), { commit, fingerprint, metaDir, files }, ({ name }) => {
       return fetchHeader(client, commit, listed.get(name)!);
     });
     return openStagedInput(stage, { spec: this.spec, client, listed });
