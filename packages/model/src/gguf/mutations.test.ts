@@ -265,6 +265,17 @@ const ofKey: Mutation[] = [
     names: 'tokenizer.ggml.tokens',
   },
   {
+    what: 'a piece of SentencePiece with a megabyte',
+    edit: (file) => {
+      const tokens = file.metadata.find(([key]) => key === 'tokenizer.ggml.tokens')![1] as string[];
+      setKey('tokenizer.ggml.model', 'llama')(file);
+      setKey('tokenizer.ggml.tokens', [...tokens.slice(1), 'a'.repeat(1 << 20)])(file);
+      setKey('tokenizer.ggml.token_type', { i32s: tokens.map(() => 1) })(file);
+      setKey('tokenizer.ggml.scores', { f32s: tokens.map((_, id) => -id) })(file);
+    },
+    names: 'tokenizer.ggml.tokens has a token of 1048576 bytes',
+  },
+  {
     what: 'a type too few',
     edit: setKey('tokenizer.ggml.token_type', { i32s: [3, 1] }),
     names: 'tokenizer.ggml.token_type',
