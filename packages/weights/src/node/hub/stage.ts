@@ -5,7 +5,7 @@ import { openDirectory, type OpenWeightFile, readFully, type SafetensorsCheckpoi
 import { z } from 'zod';
 import { WeightsError } from '../../errors.ts';
 import { makeFolder, removeRemains, writeWhole } from '../files.ts';
-import { readHeaderOf } from './file-header.ts';
+import { HeaderSum, readHeaderOf } from './file-header.ts';
 import { HubError } from './hub-error.ts';
 import type { StoredBytes } from './stage-schedule.ts';
 
@@ -23,6 +23,9 @@ export interface StagedFile {
   /** Where the whole file is, if it is on this machine and stays. */
   path?: string | undefined;
 }
+
+/** Ends when the signal says so, and may then fail in any way. */
+export type FetchHeader = (file: StagedFile, signal: AbortSignal) => Promise<Uint8Array>;
 
 const listSchema = z.object({
   commit: z.string(),
@@ -48,11 +51,14 @@ export class Stage {
     this.files = files;
   }
 
-  /** Begins, or goes on with what an earlier run has fetched of the same commit. `header` fetches the header of a file that is not here. */
+  /**
+   * Begins, or goes on with what an earlier run has fetched of the same commit. `header` fetches the header of a file that is not here.
+   * When this settles, nothing is fetched or written any more.
+   */
   static async create(
     dir: string,
     list: { commit: string; metaDir: string; files: readonly StagedFile[] },
-    header: (file: StagedFile) => Promise<Uint8Array>,
+    header: FetchHeader,
   ): Promise<Stage> {
     const before = await Stage.open(dir).catch(() => undefined);
     if (before?.commit !== list.commit) await rm(dir, { recursive: true, force: true });
@@ -60,25 +66,46 @@ export class Stage {
     await removeRemains(dir);
     await writeWhole(join(dir, LIST_FILE), JSON.stringify(list));
     const stage = await Stage.open(dir);
-    const left = list.files.values();
-    // Several at a time, since a large model has hundreds of files and a hub takes a while for each.
-    const work = async (): Promise<void> => {
-      for (const file of left) {
-        const path = headerPath(dir, file.name);
-        const present = await readFile(path).catch(() => undefined);
-        const whole = file.path ?? ((await stage.hasBody(file.name)) ? stage.bodyPath(file.name) : undefined);
-        // Nothing but the whole file shows that a header which came by itself is right.
-        if (whole === undefined && present) continue;
-        const wanted = whole === undefined ? await header(file) : await readHeaderOf(whole, file.bytes, file.name);
-        if (!present?.equals(wanted)) await writeWhole(path, wanted);
-      }
-    };
-    await Promise.all(Array.from({ length: HEADER_STREAMS }, work));
+    await stage.#completeHeaders(header);
     return stage;
   }
 
   static async open(dir: string): Promise<Stage> {
     return new Stage(dir, listSchema.parse(JSON.parse(await readFile(join(dir, LIST_FILE), 'utf8'))));
+  }
+
+  async #completeHeaders(fetchHeader: FetchHeader): Promise<void> {
+    const left = this.files.values();
+    const sum = new HeaderSum();
+    const stop = new AbortController();
+    let failure: { error: unknown } | undefined;
+    const work = async (): Promise<void> => {
+      for (const file of left) {
+        if (failure) return;
+        sum.add(await this.#completeHeader(file, (one) => fetchHeader(one, stop.signal)), file.name);
+      }
+    };
+    // Several at a time, since a large model has hundreds of files and a hub takes a while for each.
+    const streams = Array.from({ length: HEADER_STREAMS }, () =>
+      work().catch((error: unknown) => {
+        failure ??= { error };
+        stop.abort();
+      }),
+    );
+    await Promise.all(streams);
+    if (failure) throw failure.error;
+  }
+
+  /** Has the header of a file be here, and returns it. */
+  async #completeHeader(file: StagedFile, fetch: (file: StagedFile) => Promise<Uint8Array>): Promise<Uint8Array> {
+    const path = headerPath(this.dir, file.name);
+    const present = await readFile(path).catch(() => undefined);
+    const whole = file.path ?? ((await this.hasBody(file.name)) ? this.bodyPath(file.name) : undefined);
+    // Nothing but the whole file shows that a header which came by itself is right.
+    if (whole === undefined && present) return present;
+    const wanted = whole === undefined ? await fetch(file) : await readHeaderOf(whole, file.bytes, file.name);
+    if (!present?.equals(wanted)) await writeWhole(path, wanted);
+    return wanted;
   }
 
   openCheckpoint(): Promise<SafetensorsCheckpoint> {
