@@ -78,14 +78,20 @@ it('Stage.create has ended all of its work when it fails', async () => {
     ends.push(name);
     throw new Error('aborted');
   };
-  await expect(Stage.create(dir, { commit: COMMIT, metaDir: folder, files }, header)).rejects.toThrow('the third');
+  await expect(
+    Stage.create(dir, { commit: COMMIT, fingerprint: COMMIT, metaDir: folder, files }, header),
+  ).rejects.toThrow('the third');
   expect(ends.sort()).toEqual(['0', '1', '2', '4', '5', '6', '7']);
 });
 
 it('Stage.keep copies a tensor in pieces, so that it may be of any size', async () => {
   const header = async (): Promise<Uint8Array> => new Uint8Array(8);
   const files = [{ name: 'x', bytes: 2 ** 41 }];
-  const stage = await Stage.create(join(folder, 'keep'), { commit: COMMIT, metaDir: folder, files }, header);
+  const stage = await Stage.create(
+    join(folder, 'keep'),
+    { commit: COMMIT, fingerprint: COMMIT, metaDir: folder, files },
+    header,
+  );
   const body = Buffer.from(Uint32Array.from({ length: 1.3e6 }, (_, i) => i).buffer);
   await writeFile(stage.bodyPath('x'), body);
   const tensor = { file: 'x', offset: 1001, bytes: 5e6 };

@@ -29,6 +29,8 @@ export type FetchHeader = (file: StagedFile, signal: AbortSignal) => Promise<Uin
 
 const listSchema = z.object({
   commit: z.string(),
+  /** Of the model (`ModelSource.fingerprint`), which other commits may have too. */
+  fingerprint: z.string(),
   /** The directory with config.json and the index. */
   metaDir: z.string(),
   files: z.array(z.object({ name: z.string(), bytes: z.number(), path: z.string().optional() })),
@@ -41,10 +43,12 @@ const listSchema = z.object({
 export class Stage {
   readonly dir: string;
   readonly commit: string;
+  readonly fingerprint: string;
   readonly metaDir: string;
   readonly files: readonly StagedFile[];
 
-  private constructor(dir: string, { commit, metaDir, files }: z.infer<typeof listSchema>) {
+  private constructor(dir: string, { commit, fingerprint, metaDir, files }: z.infer<typeof listSchema>) {
+    this.fingerprint = fingerprint;
     this.dir = dir;
     this.commit = commit;
     this.metaDir = metaDir;
@@ -52,16 +56,16 @@ export class Stage {
   }
 
   /**
-   * Begins, or goes on with what an earlier run has fetched of the same commit. `header` fetches the header of a file that is not here.
+   * Begins, or goes on with what an earlier run has fetched of the same model. `header` fetches the header of a file that is not here.
    * When this settles, nothing is fetched or written any more.
    */
   static async create(
     dir: string,
-    list: { commit: string; metaDir: string; files: readonly StagedFile[] },
+    list: { commit: string; fingerprint: string; metaDir: string; files: readonly StagedFile[] },
     header: FetchHeader,
   ): Promise<Stage> {
     const before = await Stage.open(dir).catch(() => undefined);
-    if (before?.commit !== list.commit) await rm(dir, { recursive: true, force: true });
+    if (before?.fingerprint !== list.fingerprint) await rm(dir, { recursive: true, force: true });
     await makeFolder(dir);
     await removeRemains(dir);
     await writeWhole(join(dir, LIST_FILE), JSON.stringify(list));
@@ -116,7 +120,7 @@ export class Stage {
     return join(this.dir, `${file}.body`);
   }
 
-  /** Where a body grows. The digest keeps that of another commit apart. */
+  /** Where a body grows. The digest keeps that of another model apart. */
   partPath(file: string, digest: string): string {
     return join(this.dir, `${file}.${digest.slice(0, 16)}.part`);
   }

@@ -131,7 +131,9 @@ export class HubSource implements ModelSource {
     for (const file of listed.values()) {
       files.push({ name: file.name, bytes: file.bytes, path: await this.#checkout.cached(file) });
     }
-    const stage = await Stage.create(join(outDir, STAGE_DIR), { commit, metaDir, files }, ({ name }, signal) => {
+    const fingerprint = await this.fingerprint();
+    const list = { commit, fingerprint, metaDir, files };
+    const stage = await Stage.create(join(outDir, STAGE_DIR), list, ({ name }, signal) => {
       return fetchHeader(client.until(signal), commit, listed.get(name)!);
     });
     return openStagedInput(stage, { spec: this.spec, client, listed });
