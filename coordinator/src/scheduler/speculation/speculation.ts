@@ -8,9 +8,11 @@ import { GenerationError } from '../generation.ts';
 import { type Grace, LateAnswer } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
 import { Acceptance } from './acceptance.ts';
-import { chooseDepths } from './depth.ts';
+import { bestRate, chooseDepths, type DepthCost, type DepthStream } from './depth.ts';
 import { type DraftsWithin, MtpDrafter, type MtpRequest } from './mtp-drafter.ts';
+import { RecentAnswers } from './recent-answers.ts';
 import { type DraftKind, StreamSpeculation } from './stream.ts';
+import { newTextExperience, TextDrafter } from './text-drafter.ts';
 
 export interface SpeculationOptions {
   forward: ForwardEngine;
@@ -48,11 +50,10 @@ const MTP_FIRST_PRIOR = 0.85;
 const PRIOR = 0.5;
 
 /** A sequence of the next pass, and where its drafts may come from. */
-interface Candidate {
+interface Candidate extends DepthStream {
   sequence: Sequence;
   state: StreamSpeculation;
   source: string;
-  maxDrafts: number;
   /** Drafts found in the text; undefined if the MTP module is to make them. */
   found: readonly number[] | undefined;
 }
@@ -71,6 +72,7 @@ export class Speculation {
   readonly #options: SpeculationOptions;
   readonly #mtp: MtpDrafter | undefined;
   readonly #experience = new Map<string, Acceptance>();
+  readonly #recent = new RecentAnswers();
   #isFailing = false;
 
   constructor(options: SpeculationOptions) {
@@ -90,6 +92,11 @@ export class Speculation {
     return this.#mtp ? this.#options.forward.mtpKvBytesPerToken : 0;
   }
 
+  /** What is kept of ended answers, in bytes. */
+  get answersBytes(): number {
+    return this.#recent.bytes;
+  }
+
   /** Drafts of every kind and depth since start, and the right ones among them. */
   get totals(): { drafted: number; accepted: number } {
     const sum = (which: 'drafted' | 'accepted'): number =>
@@ -98,11 +105,11 @@ export class Speculation {
   }
 
   /** The speculation of a new sequence; undefined if nothing is to be drafted for it. */
-  begin({ ids, request }: Sequence): StreamSpeculation | undefined {
+  begin(sequence: Sequence): StreamSpeculation | undefined {
     const { mode, lapsPerPass, lapsPerDraft } = this.#options;
-    if (mode === 'off' || request.speculate === false) return undefined;
+    if (mode === 'off' || sequence.request.speculate === false) return undefined;
     return new StreamSpeculation({
-      ids,
+      text: this.#textsFor(sequence),
       lapsPerPass,
       lapsPerDraft,
       prior: (source) => (depth) => this.#experienceOf(source).rate(depth),
@@ -110,13 +117,21 @@ export class Speculation {
     });
   }
 
+  /** Drops the answers of scopes that are not to be kept (`GenerationRequest.cacheScope`). */
+  keepAnswersOf(isKept: (scope: string) => boolean): void {
+    this.#recent.keepOnly(isKept);
+  }
+
   /** Takes note that the first `accepted` drafts of the entry were right. */
   judge({ sequence, drafts }: BatchEntry, accepted: number): void {
     const state = sequence.speculation;
     if (!state) return;
-    // Only for this sequence: others' drafts need not fit its constraint.
-    state.acceptance(state.source).judge(drafts.length + state.refused, accepted);
-    this.#experienceOf(state.source).judge(drafts.length, accepted);
+    // Drafts from texts are judged by their drafter.
+    if (state.kind === 'mtp') {
+      // Only for this sequence: others' drafts need not fit its constraint.
+      state.acceptance(state.source).judge(drafts.length + state.refused, accepted);
+      this.#experienceOf(state.source).judge(drafts.length, accepted);
+    }
     const { drafted, accepted: right } = this.counts[state.kind];
     for (let i = 0; i < drafts.length; i++) {
       drafted[i] = (drafted[i] ?? 0) + 1;
@@ -173,23 +188,18 @@ export class Speculation {
   #depths(sequences: readonly Sequence[]): Map<Sequence, { candidate: Candidate; depth: number }> {
     const { costs, promptRowsBeside } = this.#options;
     const live = sequences.filter(({ finished }) => !finished);
-    const candidates = live.flatMap((sequence) => this.#candidate(sequence) ?? []);
     const prompts = live.filter(({ state }) => state === 'prefill');
     const promptRows = prompts.reduce((sum, { cache, ids }) => sum + ids.length - cache!.length, 0);
     const decodeRows = live.length - prompts.length;
     const baseRows = decodeRows + Math.min(promptRowsBeside(decodeRows), promptRows);
+    const cost = {
+      passMs: costs.passMs(baseRows),
+      msPerRow: costs.rowMs,
+      draftMs: (depth: number): number => costs.draftMs(depth),
+    };
+    const candidates = live.flatMap((sequence) => this.#candidate(sequence, partOf(cost, decodeRows)) ?? []);
     const usesMtp = candidates.some(({ found }) => !found);
-    const depths = chooseDepths(
-      candidates.map(({ state, source, maxDrafts }) => ({
-        maxDrafts,
-        reach: (depth) => state.acceptance(source).reach(depth),
-      })),
-      {
-        passMs: costs.passMs(baseRows),
-        msPerRow: costs.rowMs,
-        draftMs: (depth) => (usesMtp ? costs.draftMs(depth) : 0),
-      },
-    );
+    const depths = chooseDepths(candidates, usesMtp ? cost : { ...cost, draftMs: () => 0 });
     return new Map(
       candidates.map((candidate, i) => {
         const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, costs.isRowGuess);
@@ -198,21 +208,36 @@ export class Speculation {
     );
   }
 
-  #candidate(sequence: Sequence): Candidate | undefined {
+  /** What is to draft for a sequence: of the MTP module and the texts, that which promises more at this cost. */
+  #candidate(sequence: Sequence, cost: DepthCost): Candidate | undefined {
     const { speculation: state, request, ids } = sequence;
     // Each draft's mask takes a slow constraint as long again.
     if (!state || sequence.state !== 'decode' || sequence.constraint?.isSlow) return undefined;
-    const { maxContext, maxDrafts } = this.#options;
+    const { mode, maxContext, maxDrafts } = this.#options;
     // The last token that may come needs no draft: it is drawn from the row before it.
     const end = Math.min(request.promptIds.length + request.maxTokens, maxContext);
     const most = Math.min(maxDrafts, end - ids.length - 1);
     if (most <= 0) return undefined;
-    if (state.mtp) return { sequence, state, source: 'mtp', maxDrafts: most, found: undefined };
-    const match = state.findInText(most);
-    if (!match) return undefined;
-    const cut = match.drafts.findIndex((id) => sequence.sampling.ends.has(id));
-    const found = cut < 0 ? match.drafts : match.drafts.slice(0, cut);
-    return { sequence, state, source: match.source, maxDrafts: found.length, found };
+    const mtp: Candidate | undefined = state.mtp && {
+      sequence,
+      state,
+      source: 'mtp',
+      maxDrafts: most,
+      reach: (depth) => state.acceptance('mtp').reach(depth),
+      found: undefined,
+    };
+    const text = mtp && mode === 'mtp' ? undefined : candidateFromText(sequence, state, most);
+    if (!mtp || !text) return mtp ?? text;
+    return bestRate(text, { ...cost, draftMs: () => 0 }) >= bestRate(mtp, cost) ? text : mtp;
+  }
+
+  /** Where no answer is to be drafted from texts, none is kept for it. */
+  #textsFor(sequence: Sequence): TextDrafter {
+    const { ids, request } = sequence;
+    if (this.#options.mode === 'mtp') return new TextDrafter(ids, newTextExperience());
+    const answers = this.#recent.of(request.cacheScope ?? '');
+    sequence.whenEnded(() => answers.add(ids, request.promptIds.length));
+    return new TextDrafter(ids, answers.experience, answers.index);
   }
 
   #experienceOf(source: string): Acceptance {
@@ -229,6 +254,20 @@ export class Speculation {
     if (!this.#isFailing) this.#options.onFailure?.(error);
     this.#isFailing = true;
   }
+}
+
+/** One stream's part of what a pass of several costs. */
+function partOf({ passMs, msPerRow, draftMs }: DepthCost, streams: number): DepthCost {
+  return { passMs: passMs / streams, msPerRow, draftMs: (depth) => draftMs(depth) / streams };
+}
+
+function candidateFromText(sequence: Sequence, state: StreamSpeculation, most: number): Candidate | undefined {
+  const match = state.findInText(most);
+  if (!match) return undefined;
+  const cut = match.drafts.findIndex((id) => sequence.sampling.ends.has(id));
+  const found = cut < 0 ? match.drafts : match.drafts.slice(0, cut);
+  const reach = (depth: number): number => match.reach[depth - 1]!;
+  return { sequence, state, source: 'lookup', maxDrafts: found.length, reach, found };
 }
 
 /**
