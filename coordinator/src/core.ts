@@ -26,6 +26,7 @@ import type { ExpertThread, LoadProgress } from './local-experts/expert-thread.t
 import { WeightsHealth } from './local-experts/weights-health.ts';
 import { Scheduler, type SchedulerLimits } from './scheduler/scheduler.ts';
 import { Swarm } from './swarm/swarm.ts';
+import { requireTokenizer } from './text/require-tokenizer.ts';
 import { TextEncoding } from './text/text-encoding.ts';
 import { openTimeline } from './timeline/chrome-trace.ts';
 import type { Timeline } from './timeline/timeline.ts';
@@ -197,6 +198,7 @@ async function packedModel(
       cacheDir,
       quant,
       denseQuant,
+      beforePacking: requireTokenizer,
       ...(onPackProgress && { onProgress: onPackProgress }),
       ...(onNotice && { onNotice }),
       ...(signal && { signal }),

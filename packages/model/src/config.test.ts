@@ -129,6 +129,7 @@ describe('parseModelConfig', () => {
     ['bad-value', 'hidden_size', { hidden_size: 191.5 }],
     ['bad-value', 'vocab_size', { vocab_size: 1e12 }],
     ['bad-value', 'num_hidden_layers', { num_hidden_layers: 1e6 }],
+    ['bad-value', 'num_hidden_layers', { num_hidden_layers: 1024, n_routed_experts: 256 }],
     ['bad-value', 'n_routed_experts', { n_routed_experts: 65536 }],
     ['bad-value', 'rms_norm_eps', { rms_norm_eps: -1 }],
     ['bad-value', 'q_lora_rank', { q_lora_rank: 0 }],

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MAX_LAYERS } from '../families/family.ts';
 import { architectureOf } from './architectures.ts';
 import { type ConfigSource, decimal } from './config-source.ts';
 import type { GgufFiles } from './files.ts';
@@ -12,11 +13,10 @@ export function modelConfigJson(metadata: Metadata, tensors: GgufFiles['tensors'
   const embeddings = tensors.get('token_embd.weight')?.tensor.shape;
   const hiddenSize = metadata.number('{arch}.embedding_length');
   const numHeads = metadata.same('{arch}.attention.head_count') ?? metadata.number('{arch}.attention.head_count');
-  const nextn = metadata.findNumber('{arch}.nextn_predict_layers') ?? 0;
   const source: ConfigSource = {
     metadata,
     has: (tensor) => tensors.has(tensor),
-    numHiddenLayers: metadata.number('{arch}.block_count') - nextn,
+    numHiddenLayers: hiddenLayers(metadata),
     numHeads,
     headDim: metadata.findNumber('{arch}.attention.key_length') ?? hiddenSize / numHeads,
   };
@@ -38,6 +38,18 @@ export function modelConfigJson(metadata: Metadata, tensors: GgufFiles['tensors'
     ...(hasMxfp4Experts(tensors) && { quantization_config: { quant_method: 'mxfp4' } }),
   };
   return architecture.configJson(common, source);
+}
+
+/** The layers of the main model. They are counted before anything is made for each. */
+function hiddenLayers(metadata: Metadata): number {
+  const blocks = metadata.number('{arch}.block_count');
+  const nextn = metadata.findNumber('{arch}.nextn_predict_layers') ?? 0;
+  const layers = blocks - nextn;
+  if (Number.isInteger(blocks) && Number.isInteger(nextn) && nextn >= 0 && layers >= 1 && layers <= MAX_LAYERS) {
+    return layers;
+  }
+  const modules = nextn === 0 ? '' : `, and nextn_predict_layers ${nextn}`;
+  throw metadata.bad('{arch}.block_count', `is ${blocks}${modules}: 1 to ${MAX_LAYERS} layers are read`);
 }
 
 /** Whether all experts are in MXFP4, of which config.json tells as it does for safetensors. */

@@ -1,17 +1,12 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { z } from 'zod';
+import type { ModelFile } from '../model-folder.ts';
 import { decimal } from './config-source.ts';
 import { modelConfigJson } from './config.ts';
 import { type GgufFiles, openGgufFiles } from './files.ts';
 import { Metadata } from './metadata.ts';
 import { tokenizerJson } from './tokenizer.ts';
-
-/** A small file of a model's directory. */
-export interface ModelFile {
-  name: string;
-  bytes: Uint8Array;
-}
 
 /** The files that a Hugging Face directory of the model would have beside its weights, made from a GGUF file's metadata. */
 export async function ggufFiles(path: string): Promise<ModelFile[]> {

@@ -184,7 +184,23 @@ const ofKey: Mutation[] = [
   },
   { what: 'one layer more', edit: setKey('qwen3moe.block_count', 3), names: 'blk.2.' },
   { what: 'one layer less', edit: setKey('qwen3moe.block_count', 1), names: 'blk.1.' },
-  { what: '4 billion layers', edit: setKey('qwen3moe.block_count', 0xffff_ffff), names: 'num_hidden_layers' },
+  ...Object.entries<GgufInput>({
+    'no layers': 0,
+    '4 billion layers': 0xffff_ffff,
+    '10^15 layers': { u64: 10n ** 15n },
+    'two and a half layers': { f32: 2.5 },
+    '-5 layers': { raw: Uint8Array.of(5, 0, 0, 0, 251, 255, 255, 255) },
+  }).map(([what, count]) => ({
+    what: `${what} of gpt-oss, whose config lists them`,
+    edit: (file: Small) => {
+      file.metadata = file.metadata.map(([key, value]) => [key.replace('qwen3moe.', 'gpt-oss.'), value]);
+      file.metadata.push(['gpt-oss.attention.sliding_window', 8]);
+      setKey('general.architecture', 'gpt-oss')(file);
+      setKey('gpt-oss.block_count', count)(file);
+    },
+    names: 'gpt-oss.block_count',
+  })),
+  { what: 'more MTP modules than layers', edit: setKey('qwen3moe.nextn_predict_layers', 2), names: 'block_count' },
   { what: 'one expert more', edit: setKey('qwen3moe.expert_count', 3), names: 'blk.0.ffn_gate_inp.weight' },
   {
     what: 'more experts a token than there are',

@@ -1,9 +1,9 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ModelFile } from '@shoal/model/node';
 import { WeightsError } from '../errors.ts';
 import type { Manifest } from '../manifest.ts';
 import { sha256, writeWhole } from './files.ts';
-import type { ModelFile } from './source/model-source.ts';
 
 /** The files that are copied with a model's weights: those that are needed to run it, and its license. */
 const COPIED =
