@@ -7,6 +7,7 @@ import { PassCosts, type PassTimes } from './pass-costs.ts';
 import { Sequence } from '../sequence.ts';
 import type { Speculation } from '../speculation/speculation.ts';
 import { StreamSpeculation } from '../speculation/stream.ts';
+import { newTextExperience, TextDrafter } from '../speculation/text-drafter.ts';
 
 /** Milliseconds of a pass's own work and lap, and of its drafts'. */
 const PASS = { ownMs: 7, lapMs: 20 };
@@ -77,9 +78,8 @@ it("PassRunner ends a sequence for a fault in a draft's row only if the draft is
     const sequence = sequenceOf([1]);
     sequence.append(2);
     sequence.cache = { length: 1, truncate: () => {} } as unknown as SequenceCache;
-    const ids = sequence.ids;
     sequence.speculation = new StreamSpeculation({
-      ids,
+      text: new TextDrafter(sequence.ids, newTextExperience()),
       lapsPerPass: 1,
       lapsPerDraft: 0,
       prior: () => () => 0.5,
