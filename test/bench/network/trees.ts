@@ -34,7 +34,7 @@ function anyToken(): TokenConstraint {
 
 /** Measures chains and trees of drafts by the MTP module, text by text, on easy text and on hard. */
 export async function treeRows(): Promise<HeldRow[]> {
-  const rig = await Rig.start({ tabs: TABS, coordinator: { speculate: 'auto' } });
+  const rig = await Rig.start({ tabs: TABS, coordinator: { speculate: 'mtp' } });
   try {
     await setRoundTrip(rig, ROUND_TRIP_MS);
     const rows: HeldRow[] = [];

@@ -8,6 +8,7 @@ import { Sequence } from '../sequence.ts';
 import type { Speculation } from '../speculation/speculation.ts';
 import { chain } from '../speculation/draft-tree.ts';
 import { StreamSpeculation } from '../speculation/stream.ts';
+import { newTextExperience, TextDrafter } from '../speculation/text-drafter.ts';
 
 /** Milliseconds of a pass's own work and lap, and of its drafts'. */
 const PASS = { ownMs: 7, lapMs: 20 };
@@ -78,9 +79,8 @@ it("PassRunner ends a sequence for a fault in a draft's row only if the draft is
     const sequence = sequenceOf([1]);
     sequence.append(2);
     sequence.cache = { length: 1, keep: () => {} } as unknown as SequenceCache;
-    const ids = sequence.ids;
     sequence.speculation = new StreamSpeculation({
-      ids,
+      text: new TextDrafter(sequence.ids, newTextExperience()),
       lapsPerPass: 1,
       lapsPerDraft: 0,
       prior: () => () => 0.5,

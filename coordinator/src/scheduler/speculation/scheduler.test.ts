@@ -93,7 +93,7 @@ describe('an answer with drafts', () => {
   });
 
   it('whose drafts fail soon has few of them', async () => {
-    const { scheduler } = open({ rightInTen: 0 });
+    const { scheduler } = open({ mode: 'mtp', rightInTen: 0 });
     // With a constraint nothing is drafted but what the module draws. Of so small a vocabulary some alternative is often right.
     const constraint = new RuleConstraint(() => true);
     const { usage } = await collect(scheduler.submit(request('one', { maxTokens: 50, temperature: 1, constraint })));
@@ -138,6 +138,59 @@ describe('drafting', () => {
     const experts = { batch: (): never => expect.fail() };
     const options = { modelId: 'hash', forward, experts, limits: testLimits(), lapsPerPass: 1, speculation };
     expect(() => new Scheduler(options)).toThrow(/--speculate mtp/);
+  });
+});
+
+describe('drafts from earlier answers', () => {
+  const asked = (cacheScope: string | undefined) =>
+    request(`of ${cacheScope}`, { promptIds: [4, 7, 1], maxTokens: 40, temperature: 1, seed: 8, cacheScope });
+
+  /** What drafts do for a request after others have been answered. */
+  async function usageAfter(earlier: readonly (string | undefined)[], cacheScope: string | undefined) {
+    const { scheduler } = open({ mode: 'lookup', maxDrafts: 16 });
+    // Passes of different sizes: what rows cost is then known.
+    await collect(
+      scheduler.submit(request('first', { promptIds: [1, 2, 1, 2, 1], maxTokens: 40, cacheScope: 'first' })),
+    );
+    for (const scope of earlier) await collect(scheduler.submit(asked(scope)));
+    const { events, usage } = await collect(scheduler.submit(asked(cacheScope)));
+    expect(events).toEqual(await plain(asked(cacheScope)));
+    return usage;
+  }
+
+  it('save passes where the same scope has asked alike', async () => {
+    const [alone, again] = [await usageAfter([], 'key a'), await usageAfter(['key a'], 'key a')];
+    expect(again.passes).toBeLessThan(alone.passes / 2);
+    expect(await usageAfter([undefined], undefined)).toEqual(again);
+  });
+
+  it('never come from another scope, and nor does what is expected of them', async () => {
+    const alone = await usageAfter([], 'key a');
+    expect(await usageAfter(['key b', 'key b', 'key c', undefined], 'key a')).toEqual(alone);
+  });
+
+  it('take turns with those of the MTP module: each where it promises more', async () => {
+    const { scheduler } = open({ rightInTen: 8, maxDrafts: 16 });
+    const { counts } = scheduler.speculation;
+    const right = (kind: 'mtp' | 'lookup'): number => counts[kind].accepted.reduce((a, b) => a + b, 0);
+    const first = await collect(scheduler.submit(asked('key a')));
+    expect(right('mtp')).toBeGreaterThan(2 * right('lookup'));
+    const before = right('lookup');
+    const again = await collect(scheduler.submit(asked('key a')));
+    expect(again.events).toEqual(first.events);
+    expect(again.usage.passes).toBeLessThan(first.usage.passes / 2);
+    expect(right('lookup') - before).toBeGreaterThan(again.usage.accepted / 2);
+  });
+
+  it('end with their scope, for answers that are under way too', async () => {
+    const { scheduler } = open({ mode: 'lookup', maxDrafts: 16 });
+    const stream = scheduler.submit(asked('key a'));
+    scheduler.speculation.keepAnswersOf((scope) => scope !== 'key a');
+    const { usage } = await collect(stream);
+    const again = await collect(scheduler.submit(asked('key a')));
+    expect(again.usage.passes).toBeGreaterThan(usage.passes / 2);
+    const third = await collect(scheduler.submit(asked('key a')));
+    expect(third.usage.passes).toBeLessThan(usage.passes / 2);
   });
 });
 

@@ -9,11 +9,13 @@ import { type Grace, LateAnswer } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
 import { Acceptance } from './acceptance.ts';
 import { Confidence } from './confidence.ts';
-import { chooseDepths } from './depth.ts';
+import { bestRate, chooseDepths, type DepthCost, type DepthStream } from './depth.ts';
 import { chain, NO_DRAFTS, pathTo } from './draft-tree.ts';
 import { type DraftsWithin, MtpDrafter, type MtpRequest } from './mtp-drafter.ts';
+import { RecentAnswers } from './recent-answers.ts';
 import { chooseNodes, leastChance, type ShapeCost } from './shape.ts';
 import { type DraftKind, StreamSpeculation } from './stream.ts';
+import { newTextExperience, TextDrafter } from './text-drafter.ts';
 
 export interface SpeculationOptions {
   forward: ForwardEngine;
@@ -54,13 +56,12 @@ const PRIOR = 0.5;
 const FIRST_DEPTH = 4;
 
 /** A sequence of the next pass, and where its drafts may come from. */
-interface Candidate {
+interface Candidate extends DepthStream {
   sequence: Sequence;
   state: StreamSpeculation;
   source: string;
-  /** Drafts in its next pass at most, and how far ahead at most. */
-  maxDrafts: number;
-  maxDepth: number;
+  /** Nodes of its tree at most; `maxDrafts` is how far ahead. */
+  limit: number;
   /** Drafts found in the text; undefined if the MTP module is to make them. */
   found: readonly number[] | undefined;
 }
@@ -96,6 +97,7 @@ export class Speculation {
   readonly #mtp: MtpDrafter | undefined;
   readonly #experience = new Map<string, Acceptance>();
   readonly #confidence = new Confidence();
+  readonly #recent = new RecentAnswers();
   #isFailing = false;
 
   constructor(options: SpeculationOptions) {
@@ -119,6 +121,11 @@ export class Speculation {
     return this.#mtp ? this.#options.forward.mtpKvBytesPerToken : 0;
   }
 
+  /** What is kept of ended answers, in bytes. */
+  get answersBytes(): number {
+    return this.#recent.bytes;
+  }
+
   /** Drafts of every kind and depth since start, and the right ones among them. */
   get totals(): { drafted: number; accepted: number } {
     const sum = (which: 'drafted' | 'accepted'): number =>
@@ -127,16 +134,21 @@ export class Speculation {
   }
 
   /** The speculation of a new sequence; undefined if nothing is to be drafted for it. */
-  begin({ ids, request }: Sequence): StreamSpeculation | undefined {
+  begin(sequence: Sequence): StreamSpeculation | undefined {
     const { mode, lapsPerPass, lapsPerDraft } = this.#options;
-    if (mode === 'off' || request.speculate === false) return undefined;
+    if (mode === 'off' || sequence.request.speculate === false) return undefined;
     return new StreamSpeculation({
-      ids,
+      text: this.#textsFor(sequence),
       lapsPerPass,
       lapsPerDraft,
       prior: (source) => (depth) => this.#experienceOf(source).rate(depth),
       mtp: this.#mtp && { cache: undefined, pending: [], failures: 0 },
     });
+  }
+
+  /** Drops the answers of scopes that are not to be kept (`GenerationRequest.cacheScope`). */
+  keepAnswersOf(isKept: (scope: string) => boolean): void {
+    this.#recent.keepOnly(isKept);
   }
 
   /** Takes note of which drafts of the entry were right. */
@@ -146,9 +158,12 @@ export class Speculation {
     const last = accepted.at(-1) ?? -1;
     // One of the drafts after each right one was right, up to the last: none of those after it was.
     const tried = accepted.length + Number(drafts.parents.includes(last));
-    // Only for this sequence: others' drafts need not fit its constraint.
-    state.acceptance(state.source).judge(tried + state.refused, accepted.length);
-    this.#experienceOf(state.source).judge(tried, accepted.length);
+    // Drafts from texts are judged by their drafter.
+    if (state.kind === 'mtp') {
+      // Only for this sequence: others' drafts need not fit its constraint.
+      state.acceptance(state.source).judge(tried + state.refused, accepted.length);
+      this.#experienceOf(state.source).judge(tried, accepted.length);
+    }
     const right = new Set(accepted);
     const counts = this.counts[state.kind];
     for (const [node, parent] of drafts.parents.entries()) {
@@ -197,7 +212,7 @@ export class Speculation {
           depth: wanted,
           leastDepth,
           worth: leastChance(choice.cost),
-          limit: candidate?.maxDrafts ?? 0,
+          limit: candidate?.limit ?? 0,
           // A mask is asked for after each draft of one text.
           isChain: sequence.constraint !== undefined,
         });
@@ -228,54 +243,59 @@ export class Speculation {
   #choose(sequences: readonly Sequence[]): Choice {
     const { costs, promptRowsBeside } = this.#options;
     const live = sequences.filter(({ finished }) => !finished);
-    const candidates = live.flatMap((sequence) => this.#candidate(sequence) ?? []);
     const prompts = live.filter(({ state }) => state === 'prefill');
     const promptRows = prompts.reduce((sum, { cache, ids }) => sum + ids.length - cache!.length, 0);
     const decodeRows = live.length - prompts.length;
     const baseRows = decodeRows + Math.min(promptRowsBeside(decodeRows), promptRows);
+    const cost = {
+      passMs: costs.passMs(baseRows),
+      msPerRow: costs.rowMs,
+      draftMs: (depth: number): number => costs.draftMs(depth),
+    };
+    const candidates = live.flatMap((sequence) => this.#candidate(sequence, partOf(cost, decodeRows)) ?? []);
     const usesMtp = candidates.some(({ found }) => !found);
-    const draftMs = (depth: number): number => (usesMtp ? costs.draftMs(depth) : 0);
-    const reachOf = ({ state, source }: Candidate, depth: number): number => state.acceptance(source).reach(depth);
-    const depths = chooseDepths(
-      candidates.map((candidate) => ({
-        maxDrafts: candidate.maxDepth,
-        reach: (depth) => reachOf(candidate, depth),
-      })),
-      { passMs: costs.passMs(baseRows), msPerRow: costs.rowMs, draftMs },
-    );
-    const cost = { passMs: costs.passMs(baseRows), msPerRow: costs.rowMs, tokens: candidates.length };
+    const depths = chooseDepths(candidates, usesMtp ? cost : { ...cost, draftMs: () => 0 });
     const chosen = candidates.map((candidate, i): Chosen => {
-      const depth = candidate.state.probed(depths[i]!, candidate.maxDepth, costs.isRowGuess);
+      const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, costs.isRowGuess);
       return { candidate, depth, leastDepth: depth > depths[i]! ? depth : 0 };
     });
-    const deepest = chosen.reduce((most, { candidate, depth }) => (candidate.found ? most : Math.max(most, depth)), 0);
-    for (let depth = 1; depth <= deepest; depth++) cost.passMs += draftMs(depth);
-    for (const { candidate, depth } of chosen) {
-      if (!candidate.found) continue;
-      cost.passMs += depth * costs.rowMs;
-      for (let d = 1; d <= depth; d++) cost.tokens += reachOf(candidate, d);
-    }
-    return { bySequence: new Map(chosen.map((each) => [each.candidate.sequence, each])), cost };
+    return {
+      bySequence: new Map(chosen.map((each) => [each.candidate.sequence, each])),
+      cost: shapeCost(chosen, cost),
+    };
   }
 
-  #candidate(sequence: Sequence): Candidate | undefined {
+  /** What is to draft for a sequence: of the MTP module and the texts, that which promises more at this cost. */
+  #candidate(sequence: Sequence, cost: DepthCost): Candidate | undefined {
     const { speculation: state, request, ids } = sequence;
     // Each draft's mask takes a slow constraint as long again.
     if (!state || sequence.state !== 'decode' || sequence.constraint?.isSlow) return undefined;
-    const { maxContext, maxDrafts, costs } = this.#options;
+    const { mode, maxContext, maxDrafts, costs } = this.#options;
     // The last token that may come needs no draft: it is drawn from the row before it.
     const end = Math.min(request.promptIds.length + request.maxTokens, maxContext);
     const most = Math.min(maxDrafts, end - ids.length - 1);
     if (most <= 0) return undefined;
-    if (state.mtp) {
-      const maxDepth = costs.draftMs(2) > 0 ? most : Math.min(FIRST_DEPTH, most);
-      return { sequence, state, source: 'mtp', maxDrafts: most, maxDepth, found: undefined };
-    }
-    const match = state.findInText(most);
-    if (!match) return undefined;
-    const cut = match.drafts.findIndex((id) => sequence.sampling.ends.has(id));
-    const found = cut < 0 ? match.drafts : match.drafts.slice(0, cut);
-    return { sequence, state, source: match.source, maxDrafts: found.length, maxDepth: found.length, found };
+    const mtp: Candidate | undefined = state.mtp && {
+      sequence,
+      state,
+      source: 'mtp',
+      limit: most,
+      maxDrafts: costs.draftMs(2) > 0 ? most : Math.min(FIRST_DEPTH, most),
+      reach: (depth) => state.acceptance('mtp').reach(depth),
+      found: undefined,
+    };
+    const text = mtp && mode === 'mtp' ? undefined : candidateFromText(sequence, state, most);
+    if (!mtp || !text) return mtp ?? text;
+    return bestRate(text, { ...cost, draftMs: () => 0 }) >= bestRate(mtp, cost) ? text : mtp;
+  }
+
+  /** Where no answer is to be drafted from texts, none is kept for it. */
+  #textsFor(sequence: Sequence): TextDrafter {
+    const { ids, request } = sequence;
+    if (this.#options.mode === 'mtp') return new TextDrafter(ids, newTextExperience());
+    const answers = this.#recent.of(request.cacheScope ?? '');
+    sequence.whenEnded(() => answers.add(ids, request.promptIds.length));
+    return new TextDrafter(ids, answers.experience, answers.index);
   }
 
   #experienceOf(source: string): Acceptance {
@@ -292,6 +312,33 @@ export class Speculation {
     if (!this.#isFailing) this.#options.onFailure?.(error);
     this.#isFailing = true;
   }
+}
+
+/** What the next pass costs and gives without the drafts that the MTP module is to make, but with the time of making them. */
+function shapeCost(chosen: readonly Chosen[], { passMs, msPerRow, draftMs }: DepthCost): ShapeCost {
+  const cost = { passMs, msPerRow, tokens: chosen.length };
+  let deepest = 0;
+  for (const { candidate, depth } of chosen) {
+    if (!candidate.found) deepest = Math.max(deepest, depth);
+    else cost.passMs += depth * msPerRow;
+    for (let d = 1; candidate.found && d <= depth; d++) cost.tokens += candidate.reach(d);
+  }
+  for (let depth = 1; depth <= deepest; depth++) cost.passMs += draftMs(depth);
+  return cost;
+}
+
+/** One stream's part of what a pass of several costs. */
+function partOf({ passMs, msPerRow, draftMs }: DepthCost, streams: number): DepthCost {
+  return { passMs: passMs / streams, msPerRow, draftMs: (depth) => draftMs(depth) / streams };
+}
+
+function candidateFromText(sequence: Sequence, state: StreamSpeculation, most: number): Candidate | undefined {
+  const match = state.findInText(most);
+  if (!match) return undefined;
+  const cut = match.drafts.findIndex((id) => sequence.sampling.ends.has(id));
+  const found = cut < 0 ? match.drafts : match.drafts.slice(0, cut);
+  const reach = (depth: number): number => match.reach[depth - 1]!;
+  return { sequence, state, source: 'lookup', limit: found.length, maxDrafts: found.length, reach, found };
 }
 
 /**
