@@ -208,9 +208,10 @@ const SECTIONS = {
         '([what is kept](security.md#what-there-is-to-protect)). `auto` chooses for each answer and pass.',
     }),
     // Repeated text is right for long; more are seldom worth their rows.
-    maxDrafts: option('max-drafts', integer(1, 64), {
+    maxDrafts: option('max-drafts', integer(1, 63), {
       default: '32',
       help: 'tokens drafted ahead per sequence at most; fewer where more do not pay',
+      more: 'The MTP module drafts 8 at most.',
     }),
   },
 

@@ -49,6 +49,11 @@ const MTP_FIRST_PRIOR = 0.85;
 /** Expected of all other drafts before there is experience: they are tried, and soon given up if they fail. */
 const PRIOR = 0.5;
 
+/** Each draft of the MTP module is a call, and those far ahead are hardly ever right. */
+const MAX_MTP_DRAFTS = 8;
+/** Drafts of an answer with a constraint: each takes a mask, which may take 4 ms at a vocabulary of 151,936 (ADR 26). */
+const MAX_CONSTRAINED = 16;
+
 /** A sequence of the next pass, and where its drafts may come from. */
 interface Candidate extends DepthStream {
   sequence: Sequence;
@@ -216,13 +221,13 @@ export class Speculation {
     const { mode, maxContext, maxDrafts } = this.#options;
     // The last token that may come needs no draft: it is drawn from the row before it.
     const end = Math.min(request.promptIds.length + request.maxTokens, maxContext);
-    const most = Math.min(maxDrafts, end - ids.length - 1);
+    const most = Math.min(sequence.constraint ? MAX_CONSTRAINED : maxDrafts, maxDrafts, end - ids.length - 1);
     if (most <= 0) return undefined;
     const mtp: Candidate | undefined = state.mtp && {
       sequence,
       state,
       source: 'mtp',
-      maxDrafts: most,
+      maxDrafts: Math.min(most, MAX_MTP_DRAFTS),
       reach: (depth) => state.acceptance('mtp').reach(depth),
       found: undefined,
     };
