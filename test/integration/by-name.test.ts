@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,6 +17,8 @@ import { writeGgufParts, writeSmallCheckpoint } from '../../packages/weights/src
 const folder = await mkdtemp(join(tmpdir(), 'shoal-by-name-'));
 const modelDir = await writeSmallCheckpoint(folder);
 const files = await splitModel(modelDir, 3);
+const small = [...files].filter(([name]) => !name.startsWith('model'));
+const whole = await readFile(join(modelDir, 'model.safetensors'));
 const hub = await FakeHub.start({ files });
 vi.stubEnv('HF_ENDPOINT', hub.url);
 vi.stubEnv('HF_HOME', join(folder, 'home'));
@@ -36,20 +38,28 @@ async function run(command: typeof runPack, ...argv: string[]) {
   return result;
 }
 
-const fetchedWeights = (): string[] => hub.namesOf('store').filter((name) => name.endsWith('.safetensors'));
-
-it('shoal plan takes a name, and fetches no weights; offline it needs no hub', async () => {
-  const plan = () => run(runPlan, '--model', REPO, '--bandwidth', '10GB', '--json');
+it.each([
+  ['in files with an index', REPO, files],
+  ['in one file', 'some-org/Single', new Map([...small, ['model.safetensors', whole]])],
+])('shoal plan takes the name of a model %s, and fetches no weights; offline it needs no hub', async (_, repo, of) => {
+  Object.assign(hub.options, { repo, files: of });
+  hub.sentBytes = 0;
+  const plan = () => run(runPlan, '--model', repo, '--bandwidth', '10GB', '--json');
   const first = await plan();
   expect([first.code, first.stderr]).toEqual([0, '']);
-  const totalBytes = [...files].reduce((sum, [name, { length }]) => sum + (name.endsWith('s') ? length : 0), 0);
-  expect(JSON.parse(first.stdout)).toMatchObject({ hub: { files: 3, totalBytes, missingBytes: totalBytes } });
-  expect(fetchedWeights()).toEqual([]);
+  const sizes = [...of].flatMap(([name, { length }]) => (name.endsWith('.safetensors') ? [length] : []));
+  const totalBytes = sizes.reduce((sum, bytes) => sum + bytes);
+  expect(JSON.parse(first.stdout)).toMatchObject({
+    hub: { files: sizes.length, totalBytes, missingBytes: totalBytes },
+  });
+  // A header comes with what follows it, up to 256 KiB.
+  expect(hub.sentBytes).toBeLessThan(0.5 * totalBytes);
   const asked = hub.requests.length;
   vi.stubEnv('HF_HUB_OFFLINE', '1');
   expect(await plan()).toEqual(first);
   expect(hub.requests).toHaveLength(asked);
   vi.stubEnv('HF_HUB_OFFLINE', '');
+  Object.assign(hub.options, { repo: REPO, files });
 });
 
 it('shoal pack ends at Ctrl-C during a download, and the same command goes on within the file', async () => {

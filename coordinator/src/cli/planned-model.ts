@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { CheckpointError, messageOf, type ModelConfig, ModelError, withoutMtp } from '@shoal/model';
 import { readModelConfig } from '@shoal/model/node';
 import { type Formats, parseManifest } from '@shoal/weights';
-import { HubSource, isPackedDir, type ModelSource } from '@shoal/weights/node';
+import { HubError, HubSource, isPackedDir, type ModelSource } from '@shoal/weights/node';
 import { requireTokenizer } from '../text/require-tokenizer.ts';
 import type { CommandIo } from './command.ts';
 import { openModelOption } from './model-option.ts';
@@ -78,7 +78,10 @@ async function storedConfig(
       await checkpoint.close();
     }
   } catch (error) {
-    if (dir !== undefined && error instanceof CheckpointError && error.reason === 'not-found') return undefined;
+    const isElsewhere =
+      (error instanceof CheckpointError && error.reason === 'not-found') ||
+      (error instanceof HubError && error.reason === 'offline');
+    if (dir !== undefined && isElsewhere) return undefined;
     throw error;
   }
 }

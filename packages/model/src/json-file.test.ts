@@ -118,6 +118,7 @@ describe('loadGenerationConfig', () => {
     ['{"temperature": "0.7"}', 'temperature'],
     ['{"top_p": 1.5}', 'top_p'],
     ['{"top_k": 2.5}', 'top_k'],
+    ['{"top_k": 4294967297}', 'top_k'],
     ['{"min_p": 2}', 'min_p'],
     ['{"repetition_penalty": 0}', 'repetition_penalty'],
     ['{"eos_token_id": "</s>"}', 'eos_token_id'],

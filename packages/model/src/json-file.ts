@@ -73,14 +73,14 @@ export function decodeText(bytes: Uint8Array, path: string): string {
 const NAN = '\0NaN';
 
 function parsePythonJson(text: string): unknown {
-  // What is inside a string stays: each alternative begins where the one before it ended. One that is not closed goes on to the end,
-  // or it would be looked for again from each quote in it.
-  const json = text.replace(/"(?:[^"\\]|\\(?:.|$))*(?:"|$)|-?\bInfinity\b|\bNaN\b/gs, (part) => {
-    if (part.startsWith('"')) return part;
-    if (part === 'NaN') return JSON.stringify(NAN);
-    return part.startsWith('-') ? '-1e999' : '1e999';
-  });
   try {
+    // What is inside a string stays: each alternative begins where the one before it ended. A string that is not closed goes on to
+    // the end, or it would be looked for again from each quote in it. Matching may take more memory than there is for it.
+    const json = text.replace(/"(?:[^"\\]|\\(?:.|$))*(?:"|$)|-?\bInfinity\b|\bNaN\b/gs, (part) => {
+      if (part.startsWith('"')) return part;
+      if (part === 'NaN') return JSON.stringify(NAN);
+      return part.startsWith('-') ? '-1e999' : '1e999';
+    });
     return JSON.parse(json, (_, value: unknown) => (value === NAN ? Number.NaN : value));
   } catch {
     return undefined;

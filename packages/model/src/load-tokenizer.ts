@@ -69,12 +69,15 @@ export interface GenerationConfig {
 /** Some tools write -1 for none, or leave holes in a list. */
 const eosTokenId = z.int().min(-1).nullable();
 
+/** What the API takes, and the engine holds. */
+const MAX_TOP_K = 2 ** 31 - 1;
+
 /** Keys are often null, which is as if they were absent. */
 const generationSchema = z.looseObject({
   do_sample: z.boolean().nullish(),
   temperature: z.number().min(0).nullish(),
   top_p: z.number().min(0).max(1).nullish(),
-  top_k: z.int().nullish(),
+  top_k: z.int().max(MAX_TOP_K).nullish(),
   min_p: z.number().min(0).max(1).nullish(),
   repetition_penalty: z.number().positive().nullish(),
   eos_token_id: z.union([eosTokenId, z.array(eosTokenId)]).optional(),

@@ -13,4 +13,5 @@ export { openCheckpoint } from './open-checkpoint.ts';
 export { readFully } from './read-fully.ts';
 export { readModelConfig } from './read-model-config.ts';
 export { RowScratch } from './row-scratch.ts';
+export { tokenizerSource } from './tiktoken-model.ts';
 export type { OpenWeightFile } from './weight-files.ts';

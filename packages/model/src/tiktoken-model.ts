@@ -6,7 +6,7 @@ import type { JsonText } from './json-file.ts';
 /** Far above any published vocabulary. */
 const MAX_RANKS = 1 << 20;
 /** The longest published token is 128 spaces; splitting one takes a time that is the square of its length. */
-const MAX_TOKEN_BYTES = 256;
+export const MAX_TOKEN_BYTES = 256;
 /** Ids after the ranks that a tokenizer of this kind keeps for special tokens. */
 const RESERVED_TOKENS = 256;
 

@@ -15,7 +15,7 @@ export async function ggufFiles(path: string): Promise<ModelFile[]> {
     const metadata = new Metadata(files.metadata, basename(path));
     const { tokenizer, config, eosTokenIds } = tokenizerJson(metadata);
     return [
-      jsonFile('config.json', modelConfigJson(metadata, files.tensors)),
+      jsonFile('config.json', await modelConfigJson(metadata, files)),
       jsonFile('generation_config.json', { eos_token_id: eosTokenIds, ...sampling(metadata) }),
       jsonFile('tokenizer.json', tokenizer),
       jsonFile('tokenizer_config.json', config),

@@ -230,6 +230,26 @@ const ofKey: Mutation[] = [
     names: 'general.alignment',
   })),
   { what: 'another tokenizer', edit: setKey('tokenizer.ggml.model', 'bert'), names: 'tokenizer.ggml.model' },
+  ...[
+    { what: 'too few factors of RoPE', factors: [1, 8] },
+    { what: 'a factor of RoPE that is 0', factors: [1, 1, 8, 0] },
+    { what: 'a factor of RoPE that is NaN', factors: [1, 1, 8, Number.NaN] },
+    { what: 'factors of RoPE beside another scaling', factors: [1, 1, 8, 8], scaling: 'yarn' },
+  ].map(({ what, factors, scaling }) => ({
+    what,
+    edit: (file: Small) => {
+      const isScaling = scaling === undefined ? [] : [['llama.rope.scaling.type', scaling] as [string, string]];
+      const metadata = file.metadata.map(([key, value]): [string, GgufInput] => [
+        key.replace('qwen3moe.', 'llama.'),
+        value,
+      ]);
+      swap(file, { metadata: [...metadata, ...isScaling] });
+      setKey('general.architecture', 'llama')(file);
+      const bytes = new Uint8Array(Float32Array.from(factors).buffer);
+      file.tensors.push({ name: 'rope_freqs.weight', shape: [factors.length], type: 0, bytes });
+    },
+    names: 'rope_freqs.weight',
+  })),
   { what: 'unknown words', edit: setKey('tokenizer.ggml.pre', 'mine'), names: 'tokenizer.ggml.pre' },
   {
     what: 'tokens that are numbers',
@@ -243,6 +263,17 @@ const ofKey: Mutation[] = [
       small.metadata.flatMap(([key, value]) => (key.endsWith('.tokens') ? ['b', ...(value as string[]).slice(1)] : [])),
     ),
     names: 'tokenizer.ggml.tokens',
+  },
+  {
+    what: 'a piece of SentencePiece with a megabyte',
+    edit: (file) => {
+      const tokens = file.metadata.find(([key]) => key === 'tokenizer.ggml.tokens')![1] as string[];
+      setKey('tokenizer.ggml.model', 'llama')(file);
+      setKey('tokenizer.ggml.tokens', [...tokens.slice(1), 'a'.repeat(1 << 20)])(file);
+      setKey('tokenizer.ggml.token_type', { i32s: tokens.map(() => 1) })(file);
+      setKey('tokenizer.ggml.scores', { f32s: tokens.map((_, id) => -id) })(file);
+    },
+    names: 'tokenizer.ggml.tokens has a token of 1048576 bytes',
   },
   {
     what: 'a type too few',

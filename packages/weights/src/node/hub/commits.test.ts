@@ -20,7 +20,7 @@ async function start() {
   const hub = await FakeHub.start({ files });
   const env = { ...hub.env, HF_HOME: await mkdtemp(join(folder, 'home-')) };
   const open = async (offline = false): Promise<HubSource> =>
-    (await openSource(REPO, { env, offline, patience: { tries: 2, delayMs: 1 } })) as HubSource;
+    (await openSource(REPO, { env, offline, patience: { tries: 2, fileTries: 2, delayMs: 1 } })) as HubSource;
   const pack = async (source: HubSource) =>
     packModel({ source, outDir: join(env.HF_HOME, 'out'), quant: 'q8', threads: 0 });
   const requests = (): string[] => [...new Set(hub.requests.splice(0).map(({ kind }) => kind))];
@@ -46,6 +46,27 @@ it('a model stays what it is when a commit changes a README alone, and is anothe
     hub.options.commit = 'c'.repeat(40);
     hub.options.files = new Map([...files, [WEIGHTS, altered]]);
     expect(await (await open()).fingerprint()).not.toBe(manifest.sourceFingerprint);
+  } finally {
+    await hub.close();
+  }
+});
+
+it('what was fetched before a commit that changes a README alone is gone on with', async () => {
+  const { hub, open, pack } = await start();
+  try {
+    hub.options.fault = ({ kind, name, count }, response) => {
+      // The first request is for the header.
+      if (kind !== 'store' || name !== WEIGHTS || count === 1) return false;
+      response.destroy();
+      return true;
+    };
+    await expect(pack(await open())).rejects.toMatchObject({ reason: 'no-network' });
+    hub.requests.splice(0);
+    hub.options.fault = undefined;
+    hub.options.commit = 'b'.repeat(40);
+    await pack(await open());
+    // Neither headers nor the first file again.
+    expect(hub.namesOf('store').filter((name) => name.endsWith('.safetensors'))).toEqual([WEIGHTS]);
   } finally {
     await hub.close();
   }

@@ -1,6 +1,8 @@
 import { rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readJson } from '@shoal/model/node';
 import { WeightsError } from '../../errors.ts';
-import { isCopied, MAX_MODEL_FILE_BYTES } from '../model-files.ts';
+import { isCopied, MAX_MODEL_FILE_BYTES, refuseTooMany, withoutOtherCode } from '../model-files.ts';
 import { throwIfStopped } from './backoff.ts';
 import { downloadFile, startHash } from './download-file.ts';
 import { fetchBytes } from './file-header.ts';
@@ -101,8 +103,13 @@ export class HubCheckout {
       if ((await this.cache.find(this.commit, 'config.json')) === undefined) throw this.notCached('');
       return this.dir;
     }
+    const small = listed.filter(({ name }) => isSmallFile(name));
+    const tokenizer = small.find(({ name }) => name === 'tokenizer_config.json');
+    if (tokenizer) await this.#fetchSmall(tokenizer);
+    const tokenizerConfig = tokenizer && (await readJson(join(this.dir, tokenizer.name)).catch(() => undefined));
+    const files = withoutOtherCode(small, tokenizerConfig);
+    refuseTooMany(files, this.client.name.repo);
     // Last the config, which shows that what is read with it is there.
-    const files = listed.filter(({ name }) => isSmallFile(name));
     files.sort((a, b) => Number(a.name === 'config.json') - Number(b.name === 'config.json'));
     for (const file of files) await this.#fetchSmall(file);
     return this.dir;

@@ -22,6 +22,9 @@ export type HubFile = z.infer<typeof listingSchema>[number];
 const MAX_JSON_BYTES = 16 * 1024 * 1024;
 /** Far more than any model has. */
 const MAX_LISTED = 20_000;
+/** Pages that may have few files, or none. Of all others each has ten at least, where the hub's own have 1,000. */
+const FREE_PAGES = 16;
+const LEAST_PER_PAGE = 10;
 
 const fileSchema = z.object({
   path: z.string(),
@@ -44,11 +47,19 @@ export async function findCommit(client: HubClient): Promise<string> {
 /** The files in the top folder at a commit, without those with odd names. Throws HubError. */
 export async function listCommit(client: HubClient, commit: string): Promise<HubFile[]> {
   const { repo } = client.name;
-  const params = { repo, revision: commit, ...ours(client) };
   const { listFiles } = await import('@huggingface/hub');
   return asking(client, async () => {
     const files: HubFile[] = [];
     let listed = 0;
+    let pages = 0;
+    const { hubUrl, fetch } = ours(client);
+    const fetchPage: typeof fetch = (input, init) => {
+      if (++pages > FREE_PAGES + listed / LEAST_PER_PAGE) {
+        throw new HubError('bad-answer', `${repo} lists ${listed} files on ${pages - 1} pages, and still goes on`);
+      }
+      return fetch(input, init);
+    };
+    const params = { repo, revision: commit, hubUrl, fetch: fetchPage };
     for await (const entry of listFiles(params)) {
       if (++listed > MAX_LISTED) throw new HubError('bad-answer', `${repo} lists more than ${MAX_LISTED} files`);
       if (entry.type === 'file' && PLAIN_FILE.test(entry.path)) files.push(parseFile(client, entry));

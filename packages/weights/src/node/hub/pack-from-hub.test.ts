@@ -292,7 +292,7 @@ describe('a hub that misbehaves is refused', () => {
       always('resolve', (response) => response.writeHead(302, { location: 'file:///etc/passwd' }).end()),
       repo,
       'bad-answer',
-      /redirects to file:/,
+      /leads to file:/,
     ],
     [
       'no JSON',

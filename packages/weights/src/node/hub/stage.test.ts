@@ -1,6 +1,7 @@
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseHeader, PREFIX_BYTES, readHeaderLength } from '@shoal/model';
 import { afterAll, expect, it } from 'vitest';
 import { COMMIT, FakeHub, REPO, splitModel } from '../../testing/fake-hub.ts';
@@ -15,7 +16,6 @@ const folder = await mkdtemp(join(tmpdir(), 'shoal-staged-'));
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 it.each<[string, string, number, (dir: string) => Promise<void>]>([
-  ['FP8 with scales beside it', 'deepseek-v3-fp8', 0, async () => {}],
   ['MXFP4 in stacks, by threads', 'gpt-oss-mxfp4', 1, async () => {}],
   ['stacks of plain numbers', 'llama4', 0, async () => {}],
   ['stacks that a quantiser took apart', 'llama4-text', 0, takeStacksApart],
@@ -67,10 +67,31 @@ it('what killed packers have left, and no job needs, is removed before the room 
   }
 });
 
+it('Stage.create has ended all of its work when it fails', async () => {
+  const dir = join(folder, 'failing');
+  const files = Array.from({ length: 20 }, (_, i) => ({ name: `${i}`, bytes: 100 }));
+  const ends: string[] = [];
+  const header = async ({ name }: { name: string }, signal: AbortSignal): Promise<Uint8Array> => {
+    if (name === '3') throw new Error('the third');
+    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve));
+    await delay(5);
+    ends.push(name);
+    throw new Error('aborted');
+  };
+  await expect(
+    Stage.create(dir, { commit: COMMIT, fingerprint: COMMIT, metaDir: folder, files }, header),
+  ).rejects.toThrow('the third');
+  expect(ends.sort()).toEqual(['0', '1', '2', '4', '5', '6', '7']);
+});
+
 it('Stage.keep copies a tensor in pieces, so that it may be of any size', async () => {
   const header = async (): Promise<Uint8Array> => new Uint8Array(8);
   const files = [{ name: 'x', bytes: 2 ** 41 }];
-  const stage = await Stage.create(join(folder, 'keep'), { commit: COMMIT, metaDir: folder, files }, header);
+  const stage = await Stage.create(
+    join(folder, 'keep'),
+    { commit: COMMIT, fingerprint: COMMIT, metaDir: folder, files },
+    header,
+  );
   const body = Buffer.from(Uint32Array.from({ length: 1.3e6 }, (_, i) => i).buffer);
   await writeFile(stage.bodyPath('x'), body);
   const tensor = { file: 'x', offset: 1001, bytes: 5e6 };

@@ -5,7 +5,7 @@ import { openDirectory, type OpenWeightFile, readFully, type SafetensorsCheckpoi
 import { z } from 'zod';
 import { WeightsError } from '../../errors.ts';
 import { makeFolder, removeRemains, writeWhole } from '../files.ts';
-import { readHeaderOf } from './file-header.ts';
+import { HeaderSum, readHeaderOf } from './file-header.ts';
 import { HubError } from './hub-error.ts';
 import type { StoredBytes } from './stage-schedule.ts';
 
@@ -24,8 +24,13 @@ export interface StagedFile {
   path?: string | undefined;
 }
 
+/** Ends when the signal says so, and may then fail in any way. */
+export type FetchHeader = (file: StagedFile, signal: AbortSignal) => Promise<Uint8Array>;
+
 const listSchema = z.object({
   commit: z.string(),
+  /** Of the model (`ModelSource.fingerprint`), which other commits may have too. */
+  fingerprint: z.string(),
   /** The directory with config.json and the index. */
   metaDir: z.string(),
   files: z.array(z.object({ name: z.string(), bytes: z.number(), path: z.string().optional() })),
@@ -38,47 +43,73 @@ const listSchema = z.object({
 export class Stage {
   readonly dir: string;
   readonly commit: string;
+  readonly fingerprint: string;
   readonly metaDir: string;
   readonly files: readonly StagedFile[];
 
-  private constructor(dir: string, { commit, metaDir, files }: z.infer<typeof listSchema>) {
+  private constructor(dir: string, { commit, fingerprint, metaDir, files }: z.infer<typeof listSchema>) {
+    this.fingerprint = fingerprint;
     this.dir = dir;
     this.commit = commit;
     this.metaDir = metaDir;
     this.files = files;
   }
 
-  /** Begins, or goes on with what an earlier run has fetched of the same commit. `header` fetches the header of a file that is not here. */
+  /**
+   * Begins, or goes on with what an earlier run has fetched of the same model. `header` fetches the header of a file that is not here.
+   * When this settles, nothing is fetched or written any more.
+   */
   static async create(
     dir: string,
-    list: { commit: string; metaDir: string; files: readonly StagedFile[] },
-    header: (file: StagedFile) => Promise<Uint8Array>,
+    list: { commit: string; fingerprint: string; metaDir: string; files: readonly StagedFile[] },
+    header: FetchHeader,
   ): Promise<Stage> {
     const before = await Stage.open(dir).catch(() => undefined);
-    if (before?.commit !== list.commit) await rm(dir, { recursive: true, force: true });
+    if (before?.fingerprint !== list.fingerprint) await rm(dir, { recursive: true, force: true });
     await makeFolder(dir);
     await removeRemains(dir);
     await writeWhole(join(dir, LIST_FILE), JSON.stringify(list));
     const stage = await Stage.open(dir);
-    const left = list.files.values();
-    // Several at a time, since a large model has hundreds of files and a hub takes a while for each.
-    const work = async (): Promise<void> => {
-      for (const file of left) {
-        const path = headerPath(dir, file.name);
-        const present = await readFile(path).catch(() => undefined);
-        const whole = file.path ?? ((await stage.hasBody(file.name)) ? stage.bodyPath(file.name) : undefined);
-        // Nothing but the whole file shows that a header which came by itself is right.
-        if (whole === undefined && present) continue;
-        const wanted = whole === undefined ? await header(file) : await readHeaderOf(whole, file.bytes, file.name);
-        if (!present?.equals(wanted)) await writeWhole(path, wanted);
-      }
-    };
-    await Promise.all(Array.from({ length: HEADER_STREAMS }, work));
+    await stage.#completeHeaders(header);
     return stage;
   }
 
   static async open(dir: string): Promise<Stage> {
     return new Stage(dir, listSchema.parse(JSON.parse(await readFile(join(dir, LIST_FILE), 'utf8'))));
+  }
+
+  async #completeHeaders(fetchHeader: FetchHeader): Promise<void> {
+    const left = this.files.values();
+    const sum = new HeaderSum();
+    const stop = new AbortController();
+    let failure: { error: unknown } | undefined;
+    const work = async (): Promise<void> => {
+      for (const file of left) {
+        if (failure) return;
+        sum.add(await this.#completeHeader(file, (one) => fetchHeader(one, stop.signal)), file.name);
+      }
+    };
+    // Several at a time, since a large model has hundreds of files and a hub takes a while for each.
+    const streams = Array.from({ length: HEADER_STREAMS }, () =>
+      work().catch((error: unknown) => {
+        failure ??= { error };
+        stop.abort();
+      }),
+    );
+    await Promise.all(streams);
+    if (failure) throw failure.error;
+  }
+
+  /** Has the header of a file be here, and returns it. */
+  async #completeHeader(file: StagedFile, fetch: (file: StagedFile) => Promise<Uint8Array>): Promise<Uint8Array> {
+    const path = headerPath(this.dir, file.name);
+    const present = await readFile(path).catch(() => undefined);
+    const whole = file.path ?? ((await this.hasBody(file.name)) ? this.bodyPath(file.name) : undefined);
+    // Nothing but the whole file shows that a header which came by itself is right.
+    if (whole === undefined && present) return present;
+    const wanted = whole === undefined ? await fetch(file) : await readHeaderOf(whole, file.bytes, file.name);
+    if (!present?.equals(wanted)) await writeWhole(path, wanted);
+    return wanted;
   }
 
   openCheckpoint(): Promise<SafetensorsCheckpoint> {
@@ -89,7 +120,7 @@ export class Stage {
     return join(this.dir, `${file}.body`);
   }
 
-  /** Where a body grows. The digest keeps that of another commit apart. */
+  /** Where a body grows. The digest keeps that of another model apart. */
   partPath(file: string, digest: string): string {
     return join(this.dir, `${file}.${digest.slice(0, 16)}.part`);
   }

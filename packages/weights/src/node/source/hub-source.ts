@@ -11,7 +11,7 @@ import {
 } from '@shoal/model/node';
 import { WeightsError } from '../../errors.ts';
 import { freeBytesOf } from '../files.ts';
-import { fetchBytes, fetchHeader, readHeaderOf } from '../hub/file-header.ts';
+import { fetchBytes, fetchHeader, HeaderSum, readHeaderOf } from '../hub/file-header.ts';
 import { HubCheckout, INDEX_FILE, isSmallFile } from '../hub/hub-checkout.ts';
 import type { HubClientOptions } from '../hub/hub-client.ts';
 import { HubError } from '../hub/hub-error.ts';
@@ -108,9 +108,12 @@ export class HubSource implements ModelSource {
     if (this.#checkout.offline !== undefined) return this.#openCached(dir);
     const { client, commit } = this.#checkout;
     const files = new Map((await this.#weightFiles()).map((file) => [file.name, file]));
+    const headers = new HeaderSum();
     const openFile: OpenWeightFile = async (name) => {
       const file = files.get(name) ?? this.#unlisted(name);
-      const table = parseHeader((await this.#header(file)).subarray(PREFIX_BYTES), file.bytes, name);
+      const header = await this.#header(file);
+      headers.add(header, name);
+      const table = parseHeader(header.subarray(PREFIX_BYTES), file.bytes, name);
       const read = async (offset: number, target: Uint8Array): Promise<void> => {
         target.set(await fetchBytes(client, { commit, file }, offset, offset + target.byteLength));
       };
@@ -128,8 +131,10 @@ export class HubSource implements ModelSource {
     for (const file of listed.values()) {
       files.push({ name: file.name, bytes: file.bytes, path: await this.#checkout.cached(file) });
     }
-    const stage = await Stage.create(join(outDir, STAGE_DIR), { commit, metaDir, files }, ({ name }) => {
-      return fetchHeader(client, commit, listed.get(name)!);
+    const fingerprint = await this.fingerprint();
+    const list = { commit, fingerprint, metaDir, files };
+    const stage = await Stage.create(join(outDir, STAGE_DIR), list, ({ name }, signal) => {
+      return fetchHeader(client.until(signal), commit, listed.get(name)!);
     });
     return openStagedInput(stage, { spec: this.spec, client, listed });
   }
