@@ -207,11 +207,10 @@ const SECTIONS = {
         'tokens before, in the request or in recent answers to the same API key or address ' +
         '([what is kept](security.md#what-there-is-to-protect)). `auto` chooses for each answer and pass.',
     }),
-    // Repeated text is right for long; more are seldom worth their rows.
-    maxDrafts: option('max-drafts', integer(1, 63), {
+    // Repeated text is right for long, and trees are wide; more are seldom worth their rows.
+    maxDrafts: option('max-drafts', integer(1, 64), {
       default: '32',
-      help: 'tokens drafted ahead per sequence at most; fewer where more do not pay',
-      more: 'The MTP module drafts 8 at most.',
+      help: 'tokens drafted ahead per sequence at most, alternatives among them; fewer where more do not pay',
     }),
   },
 

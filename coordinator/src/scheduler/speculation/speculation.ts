@@ -8,9 +8,12 @@ import { GenerationError } from '../generation.ts';
 import { type Grace, LateAnswer } from '../grace.ts';
 import type { Sequence } from '../sequence.ts';
 import { Acceptance } from './acceptance.ts';
+import { Confidence } from './confidence.ts';
 import { bestRate, chooseDepths, type DepthCost, type DepthStream } from './depth.ts';
+import { chain, NO_DRAFTS, pathTo } from './draft-tree.ts';
 import { type DraftsWithin, MtpDrafter, type MtpRequest } from './mtp-drafter.ts';
 import { RecentAnswers } from './recent-answers.ts';
+import { chooseNodes, leastChance, type ShapeCost } from './shape.ts';
 import { type DraftKind, StreamSpeculation } from './stream.ts';
 import { newTextExperience, TextDrafter } from './text-drafter.ts';
 
@@ -49,8 +52,8 @@ const MTP_FIRST_PRIOR = 0.85;
 /** Expected of all other drafts before there is experience: they are tried, and soon given up if they fail. */
 const PRIOR = 0.5;
 
-/** Each draft of the MTP module is a call, and those far ahead are hardly ever right. */
-const MAX_MTP_DRAFTS = 8;
+/** How far ahead the MTP module drafts while it is not known what a call of it costs. */
+const FIRST_DEPTH = 4;
 /** Drafts of an answer with a constraint: each takes a mask, which may take 4 ms at a vocabulary of 151,936 (ADR 26). */
 const MAX_CONSTRAINED = 16;
 
@@ -59,13 +62,31 @@ interface Candidate extends DepthStream {
   sequence: Sequence;
   state: StreamSpeculation;
   source: string;
+  /** Nodes of its tree at most; `maxDrafts` is how far ahead. */
+  limit: number;
   /** Drafts found in the text; undefined if the MTP module is to make them. */
   found: readonly number[] | undefined;
 }
 
+/** What the next pass is to verify for one sequence. */
+interface Chosen {
+  candidate: Candidate;
+  /** How far ahead drafts are made. */
+  depth: number;
+  /** How far they are verified even if that does not pay. */
+  leastDepth: number;
+}
+
+/** The next pass's drafts, and what it costs and gives without those that the MTP module is yet to make. */
+interface Choice {
+  bySequence: ReadonlyMap<Sequence, Chosen>;
+  cost: ShapeCost;
+}
+
 /**
  * Speculative decoding: drafts of the next tokens go into a pass beside the last known one. Every right one saves a pass, and
- * with it one lap for each MoE layer. `chooseDepths` weighs how many pay; `verifyDrafts` keeps the answer the same.
+ * with it one lap for each MoE layer. `chooseDepths` weighs how far ahead drafts pay, `chooseNodes` which of them; `verifyDrafts` keeps
+ * the answer the same.
  */
 export class Speculation {
   readonly counts: Readonly<Record<DraftKind, DraftCounts>> = {
@@ -77,6 +98,7 @@ export class Speculation {
   readonly #options: SpeculationOptions;
   readonly #mtp: MtpDrafter | undefined;
   readonly #experience = new Map<string, Acceptance>();
+  readonly #confidence = new Confidence();
   readonly #recent = new RecentAnswers();
   #isFailing = false;
 
@@ -85,7 +107,11 @@ export class Speculation {
     const { forward, mode, hasMtpExperts } = options;
     if (mode !== 'auto' && mode !== 'mtp') return;
     if (forward.config.numNextnPredictLayers > 0 && hasMtpExperts) {
-      this.#mtp = new MtpDrafter({ ...options, onFailure: (error) => this.#failed(error) });
+      this.#mtp = new MtpDrafter({
+        ...options,
+        confidence: this.#confidence,
+        onFailure: (error) => this.#failed(error),
+      });
     } else if (mode === 'mtp') {
       const lacks = hasMtpExperts ? 'the model has no MTP module' : '--mtp-experts off leaves it without experts';
       throw new UsageError(`--speculate mtp: ${lacks}; use auto, lookup or off`);
@@ -127,20 +153,29 @@ export class Speculation {
     this.#recent.keepOnly(isKept);
   }
 
-  /** Takes note that the first `accepted` drafts of the entry were right. */
-  judge({ sequence, drafts }: BatchEntry, accepted: number): void {
+  /** Takes note of which drafts of the entry were right. */
+  judge({ sequence, drafts, accepted }: BatchEntry): void {
     const state = sequence.speculation;
     if (!state) return;
+    const last = accepted.at(-1) ?? -1;
+    // One of the drafts after each right one was right, up to the last: none of those after it was.
+    const tried = accepted.length + Number(drafts.parents.includes(last));
     // Drafts from texts are judged by their drafter.
     if (state.kind === 'mtp') {
       // Only for this sequence: others' drafts need not fit its constraint.
-      state.acceptance(state.source).judge(drafts.length + state.refused, accepted);
-      this.#experienceOf(state.source).judge(drafts.length, accepted);
+      state.acceptance(state.source).judge(tried + state.refused, accepted.length);
+      this.#experienceOf(state.source).judge(tried, accepted.length);
     }
-    const { drafted, accepted: right } = this.counts[state.kind];
-    for (let i = 0; i < drafts.length; i++) {
-      drafted[i] = (drafted[i] ?? 0) + 1;
-      right[i] = (right[i] ?? 0) + (i < accepted ? 1 : 0);
+    const right = new Set(accepted);
+    const counts = this.counts[state.kind];
+    for (const [node, parent] of drafts.parents.entries()) {
+      const depth = pathTo(drafts, node).length;
+      counts.drafted[depth - 1] = (counts.drafted[depth - 1] ?? 0) + 1;
+      counts.accepted[depth - 1] = (counts.accepted[depth - 1] ?? 0) + Number(right.has(node));
+      // What comes after an answer's end is not known.
+      const isJudged = parent === last ? !sequence.finished : parent < 0 || right.has(parent);
+      const kind = state.kinds[node];
+      if (isJudged && kind !== undefined) this.#confidence.judge(kind, right.has(node));
     }
   }
 
@@ -160,37 +195,54 @@ export class Speculation {
       if (state?.mtp) this.#mtp!.note(entry, result, state.mtp);
     }
     const sequences = entries.map(({ sequence }) => sequence);
-    const depths = this.#depths(sequences);
+    const choice = this.#choose(sequences);
     const requests: MtpRequest[] = [];
     for (const sequence of sequences) {
       const { speculation: state } = sequence;
       if (!state) continue;
-      const { candidate, depth = 0 } = depths.get(sequence) ?? {};
-      state.drafts = candidate?.found?.slice(0, depth) ?? [];
+      const { candidate, depth = 0, leastDepth = 0 } = choice.bySequence.get(sequence) ?? {};
+      state.drafts = candidate?.found ? chain(candidate.found.slice(0, depth)) : NO_DRAFTS;
+      state.kinds = [];
       state.refused = 0;
       state.kind = candidate?.found ? 'lookup' : 'mtp';
       state.source = candidate?.source ?? state.source;
       const wanted = state.mtp && !candidate?.found ? depth : 0;
       if (state.mtp && (wanted > 0 || this.#mtp!.isDue(sequence, state.mtp)))
-        requests.push({ sequence, stream: state.mtp, depth: wanted });
+        requests.push({
+          sequence,
+          stream: state.mtp,
+          depth: wanted,
+          leastDepth,
+          worth: leastChance(choice.cost),
+          limit: candidate?.limit ?? 0,
+          // A mask is asked for after each draft of one text.
+          isChain: sequence.constraint !== undefined,
+        });
     }
-    if (requests.length > 0) await this.#draft(requests, within);
+    if (requests.length > 0) await this.#draft(requests, choice, within);
     await Promise.all(sequences.map((sequence) => cutToAllowed(sequence, within.grace)));
   }
 
-  async #draft(requests: readonly MtpRequest[], within: DraftsWithin): Promise<void> {
+  async #draft(requests: readonly MtpRequest[], { bySequence, cost }: Choice, within: DraftsWithin): Promise<void> {
     const failuresBefore = this.failures;
-    const drafts = await this.#mtp!.draft(requests, within);
+    const possible = await this.#mtp!.draft(requests, within);
     if (this.failures === failuresBefore) this.#isFailing = false;
-    for (const { sequence, stream, depth } of requests) {
-      const state = sequence.speculation!;
-      if (depth > 0) state.drafts = drafts.get(sequence)!;
-      if (this.#mtp!.hasGivenUp(stream)) state.mtp = undefined;
+    const drafting = requests.filter(({ depth }) => depth > 0);
+    const streams = drafting.map(({ sequence, limit }) => {
+      return { drafts: possible.get(sequence)!, limit, leastDepth: bySequence.get(sequence)!.leastDepth };
+    });
+    for (const [i, { tokens, parents, kinds }] of chooseNodes(streams, cost).entries()) {
+      const state = drafting[i]!.sequence.speculation!;
+      state.drafts = { tokens, parents };
+      state.kinds = kinds;
+    }
+    for (const { sequence, stream } of requests) {
+      if (this.#mtp!.hasGivenUp(stream)) sequence.speculation!.mtp = undefined;
     }
   }
 
-  /** The number of drafts for each sequence, and where they come from. */
-  #depths(sequences: readonly Sequence[]): Map<Sequence, { candidate: Candidate; depth: number }> {
+  /** How far ahead each sequence is drafted, and by what. */
+  #choose(sequences: readonly Sequence[]): Choice {
     const { costs, promptRowsBeside } = this.#options;
     const live = sequences.filter(({ finished }) => !finished);
     const prompts = live.filter(({ state }) => state === 'prefill');
@@ -205,12 +257,14 @@ export class Speculation {
     const candidates = live.flatMap((sequence) => this.#candidate(sequence, partOf(cost, decodeRows)) ?? []);
     const usesMtp = candidates.some(({ found }) => !found);
     const depths = chooseDepths(candidates, usesMtp ? cost : { ...cost, draftMs: () => 0 });
-    return new Map(
-      candidates.map((candidate, i) => {
-        const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, costs.isRowGuess);
-        return [candidate.sequence, { candidate, depth }];
-      }),
-    );
+    const chosen = candidates.map((candidate, i): Chosen => {
+      const depth = candidate.state.probed(depths[i]!, candidate.maxDrafts, costs.isRowGuess);
+      return { candidate, depth, leastDepth: depth > depths[i]! ? depth : 0 };
+    });
+    return {
+      bySequence: new Map(chosen.map((each) => [each.candidate.sequence, each])),
+      cost: shapeCost(chosen, cost),
+    };
   }
 
   /** What is to draft for a sequence: of the MTP module and the texts, that which promises more at this cost. */
@@ -218,7 +272,7 @@ export class Speculation {
     const { speculation: state, request, ids } = sequence;
     // Each draft's mask takes a slow constraint as long again.
     if (!state || sequence.state !== 'decode' || sequence.constraint?.isSlow) return undefined;
-    const { mode, maxContext, maxDrafts } = this.#options;
+    const { mode, maxContext, maxDrafts, costs } = this.#options;
     // The last token that may come needs no draft: it is drawn from the row before it.
     const end = Math.min(request.promptIds.length + request.maxTokens, maxContext);
     const most = Math.min(sequence.constraint ? MAX_CONSTRAINED : maxDrafts, maxDrafts, end - ids.length - 1);
@@ -227,7 +281,8 @@ export class Speculation {
       sequence,
       state,
       source: 'mtp',
-      maxDrafts: Math.min(most, MAX_MTP_DRAFTS),
+      limit: most,
+      maxDrafts: costs.draftMs(2) > 0 ? most : Math.min(FIRST_DEPTH, most),
       reach: (depth) => state.acceptance('mtp').reach(depth),
       found: undefined,
     };
@@ -261,6 +316,19 @@ export class Speculation {
   }
 }
 
+/** What the next pass costs and gives without the drafts that the MTP module is to make, but with the time of making them. */
+function shapeCost(chosen: readonly Chosen[], { passMs, msPerRow, draftMs }: DepthCost): ShapeCost {
+  const cost = { passMs, msPerRow, tokens: chosen.length };
+  let deepest = 0;
+  for (const { candidate, depth } of chosen) {
+    if (!candidate.found) deepest = Math.max(deepest, depth);
+    else cost.passMs += depth * msPerRow;
+    for (let d = 1; candidate.found && d <= depth; d++) cost.tokens += candidate.reach(d);
+  }
+  for (let depth = 1; depth <= deepest; depth++) cost.passMs += draftMs(depth);
+  return cost;
+}
+
 /** One stream's part of what a pass of several costs. */
 function partOf({ passMs, msPerRow, draftMs }: DepthCost, streams: number): DepthCost {
   return { passMs: passMs / streams, msPerRow, draftMs: (depth) => draftMs(depth) / streams };
@@ -272,7 +340,7 @@ function candidateFromText(sequence: Sequence, state: StreamSpeculation, most: n
   const cut = match.drafts.findIndex((id) => sequence.sampling.ends.has(id));
   const found = cut < 0 ? match.drafts : match.drafts.slice(0, cut);
   const reach = (depth: number): number => match.reach[depth - 1]!;
-  return { sequence, state, source: 'lookup', maxDrafts: found.length, reach, found };
+  return { sequence, state, source: 'lookup', limit: found.length, maxDrafts: found.length, reach, found };
 }
 
 /**
@@ -280,15 +348,16 @@ function candidateFromText(sequence: Sequence, state: StreamSpeculation, most: n
  */
 async function cutToAllowed(sequence: Sequence, grace: Grace | undefined): Promise<void> {
   const { speculation: state, constraint } = sequence;
-  if (!state || !constraint || state.drafts.length === 0 || sequence.finished) return;
+  if (!state || !constraint || state.drafts.tokens.length === 0 || sequence.finished) return;
+  const { tokens } = state.drafts;
   try {
-    const answer = constraint.allowedDrafts(state.drafts);
+    const answer = constraint.allowedDrafts(tokens);
     grace?.begin();
     const allowed = await (grace?.limit(answer) ?? answer);
-    state.refused = allowed < state.drafts.length ? 1 : 0;
-    state.drafts = state.drafts.slice(0, allowed);
+    state.refused = allowed < tokens.length ? 1 : 0;
+    state.drafts = chain(tokens.slice(0, allowed));
   } catch (error) {
-    state.drafts = [];
+    state.drafts = NO_DRAFTS;
     if (error instanceof LateAnswer) return constraint.wasLate();
     sequence.fail(error instanceof GenerationError ? error : new GenerationError('internal', messageOf(error)));
   }

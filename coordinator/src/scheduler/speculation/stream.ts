@@ -1,6 +1,7 @@
 import type { EngineMtpRow } from '@shoal/model';
 import type { SpeculationUsage } from '../generation.ts';
 import { Acceptance } from './acceptance.ts';
+import { type DraftTree, NO_DRAFTS } from './draft-tree.ts';
 import type { TextDrafter, TextDrafts } from './text-drafter.ts';
 
 /** What drafts tokens: the model's own MTP module, or a place in this or an earlier text where the text's end occurs. */
@@ -42,7 +43,9 @@ export interface StreamOptions {
 export class StreamSpeculation {
   readonly usage: SpeculationUsage = { drafted: 0, accepted: 0, passes: 0, laps: 0 };
   /** Verified in the next pass, after the last known token. */
-  drafts: readonly number[] = [];
+  drafts: DraftTree = NO_DRAFTS;
+  /** Of each draft, as `Confidence` counts them; empty if it does not. */
+  kinds: readonly number[] = [];
   /** 1 if the draft after them was dropped because the sequence's constraint does not allow it; else 0. */
   refused = 0;
   /** What made `drafts`, and the key under which their acceptance is counted. */
