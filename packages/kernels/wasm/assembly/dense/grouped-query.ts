@@ -106,7 +106,8 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
   const ownBlock = block + <usize>POSITIONS * bytes * 2;
 
   memory.fill(queries, 0, <usize>numQueries * bytes);
-  memory.fill(block, 0, <usize>POSITIONS * bytes * 4);
+  memory.fill(block, 0, <usize>POSITIONS * bytes * 2);
+  let isOwnCleared = false;
   for (let i = 0; i < numQueries; i++) {
     const q = at(op, 6) + <usize>(firstRow + i / numHeads) * at(op, 7);
     const head = firstHead + (i % numHeads);
@@ -142,6 +143,8 @@ export function groupedAttentionTask(op: usize, task: i32, scratch: usize): void
       if (start + from + count > <i32>place(rows, row, 5)) {
         // Some of its positions lie elsewhere: the same block, of this row alone.
         keys = ownBlock;
+        if (!isOwnCleared) memory.fill(ownBlock, 0, <usize>POSITIONS * bytes * 2);
+        isOwnCleared = true;
         if (decoded != row) decodeBlock(op, row, firstHead, start, from, from + count, ownBlock);
         decoded = row;
       }

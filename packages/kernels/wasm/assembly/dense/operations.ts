@@ -131,7 +131,8 @@ export function latentAttentionTask(op: usize, task: i32, scratch: usize): void 
   }
   for (let i = 0; i < numQueries; i++) openState(states + <usize>i * state, latentDim);
   // Keys and latents are padded separately, so that both are whole vectors.
-  memory.fill(block, 0, (<usize>POSITIONS * keyBytes) << 1);
+  memory.fill(block, 0, <usize>POSITIONS * keyBytes);
+  let isOwnCleared = false;
   let last = 0;
   let shared = 0;
   for (let r = firstRow; r < firstRow + numRows; r++) {
@@ -150,6 +151,8 @@ export function latentAttentionTask(op: usize, task: i32, scratch: usize): void 
       if (start + count > <i32>place(rows, r, 5)) {
         // Some of its positions lie elsewhere: the same block, of this row alone.
         from = ownBlock;
+        if (!isOwnCleared) memory.fill(ownBlock, 0, <usize>POSITIONS * keyBytes);
+        isOwnCleared = true;
         for (let t = 0; t < count; t++) {
           decodeLatent(op, place(rows, r, 1), slotOf(rows, r, start + t), latentDim, from + <usize>t * keyBytes);
         }
