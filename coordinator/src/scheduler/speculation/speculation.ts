@@ -54,6 +54,8 @@ const PRIOR = 0.5;
 
 /** How far ahead the MTP module drafts while it is not known what a call of it costs. */
 const FIRST_DEPTH = 4;
+/** Where only drafts that are likelier than this are worth their rows, none is an alternative. */
+const LEAST_OF_CHAINS = 0.5;
 /** A pass grows at most by this factor over the largest recent one: far beyond it the cost of a row is not known. */
 const GROWTH = 2;
 /** So many rows are tried at once, if a row seems to be worth it. */
@@ -200,6 +202,7 @@ export class Speculation {
     }
     const sequences = entries.map(({ sequence }) => sequence);
     const choice = this.#choose(sequences);
+    const worth = leastChance(choice.cost);
     const requests: MtpRequest[] = [];
     for (const sequence of sequences) {
       const { speculation: state } = sequence;
@@ -217,10 +220,10 @@ export class Speculation {
           stream: state.mtp,
           depth: wanted,
           leastDepth,
-          worth: leastChance(choice.cost),
+          worth,
           limit: candidate?.limit ?? 0,
-          // A mask is asked for after each draft of one text.
-          isChain: sequence.constraint !== undefined,
+          // A mask is asked for after each draft of one text. And alternatives are hardly ever as likely as that.
+          isChain: sequence.constraint !== undefined || worth >= LEAST_OF_CHAINS,
         });
     }
     if (requests.length > 0) await this.#draft(requests, choice, within);
