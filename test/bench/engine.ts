@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
@@ -11,13 +10,14 @@ import {
   moeLayers,
   type TensorSpec,
 } from '@shoal/model';
-import { exportGguf, packModel } from '@shoal/weights/node';
+import { exportGguf } from '@shoal/weights/node';
 import { type Core, createCore, defaultConfig } from '../../coordinator/src/index.ts';
 import { writeRandomCheckpoint } from '../../tools/random-checkpoint/write.ts';
 import { answer } from '../integration/answers.ts';
 import { TINY_STORIES } from '../integration/golden.ts';
 import { type LlamaCpp, openLlamaCpp } from '../llama/llama-cpp.ts';
 import { allowedBytes, type CoordinatorMemory, coordinatorMemory } from './coordinator-memory.ts';
+import { keptModel } from './kept-models.ts';
 import { readLoopGBps } from './read-loop.ts';
 import { formatTable, median } from './table.ts';
 
@@ -117,19 +117,21 @@ async function compare(
   say: (line: string) => void,
 ): Promise<Result> {
   const { quant, gguf, bits } = format;
-  const base = join(CACHE, `${modelDir.split('/').at(-1)!}-${quant}`);
-  await mkdir(CACHE, { recursive: true });
-  say(`${model}, ${quant}: packing`);
-  await packModel({ modelDir, outDir: base, quant, denseQuant: quant });
-  if (!existsSync(`${base}.gguf`)) await exportGguf({ modelDir, out: `${base}.gguf`, type: gguf });
+  const files = await keptModel({
+    modelDir,
+    quant,
+    cacheDir: CACHE,
+    exportGguf: (out) => exportGguf({ modelDir, out, type: gguf }),
+    onMaking: () => say(`${model}, ${quant}: packing, once for all runs`),
+  });
   const memory = await coordinatorMemory({
-    modelDir: base,
+    modelDir: files.packed,
     quant,
     expertMemoryBytes: defaultConfig().expertMemoryBytes,
   });
   const core = await createCore(
     defaultConfig({
-      model: base,
+      model: files.packed,
       quant,
       cacheDir: CACHE,
       replicas: 1,
@@ -138,7 +140,7 @@ async function compare(
       speculate: 'off',
     }),
   );
-  const llama = await openLlamaCpp(`${base}.gguf`, { contextSize: 2 * PREFILL_TOKENS, threads });
+  const llama = await openLlamaCpp(files.gguf, { contextSize: 2 * PREFILL_TOKENS, threads });
   const [ours, theirs]: [Speed[], Speed[]] = [[], []];
   const loop = monitorEventLoopDelay({ resolution: 1 });
   try {
@@ -185,6 +187,8 @@ async function ourSpeed(core: Core, run: number, loop: LoopDelay): Promise<Speed
   const atMs: number[] = [];
   await answer(core, prompt(core.config, DECODE_PROMPT_TOKENS, run + 1000), {
     maxTokens: DECODE_TOKENS + 1,
+    // Of random ids a model may make an end at once; llama.cpp goes on here too.
+    ignoreEos: true,
     onToken: () => void atMs.push(performance.now()),
   });
   loop.disable();
