@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { CheckpointError, messageOf, type ModelConfig, ModelError, withoutMtp } from '@shoal/model';
 import { readModelConfig } from '@shoal/model/node';
 import { type Formats, parseManifest } from '@shoal/weights';
-import { HubSource, isPackedDir, type ModelSource } from '@shoal/weights/node';
+import { HubError, HubSource, isPackedDir, type ModelSource } from '@shoal/weights/node';
 import { requireTokenizer } from '../text/require-tokenizer.ts';
 import type { CommandIo } from './command.ts';
 import { openModelOption } from './model-option.ts';
@@ -19,7 +19,7 @@ export interface PlannedModel {
   tokenizerProblem?: string;
 }
 
-export type HubWeights = Awaited<ReturnType<HubSource['weights']>>;
+export type HubWeights = NonNullable<Awaited<ReturnType<HubSource['weights']>>>;
 
 const INDEX_FILE = 'model.safetensors.index.json';
 
@@ -34,9 +34,9 @@ export async function readPlannedModel(
   const dir = await source.metaDir();
   if (dir !== undefined && (await isPackedDir(dir))) return readPacked(dir);
   const tokenizerProblem = await requireTokenizer(source).then(() => undefined, problemOf);
-  const weights = source instanceof HubSource && !options.offline ? await source.weights() : undefined;
+  const weights = source instanceof HubSource ? await source.weights() : undefined;
   return {
-    config: (await storedConfig(source, dir, options)) ?? (await indexedConfig(dir!)),
+    config: (await storedConfig(source, dir, weights)) ?? (await indexedConfig(dir!)),
     ...(weights && { weights }),
     ...(tokenizerProblem !== undefined && { tokenizerProblem }),
   };
@@ -64,10 +64,11 @@ async function readPacked(dir: string): Promise<PlannedModel> {
 async function storedConfig(
   source: ModelSource,
   dir: string | undefined,
-  { offline }: { offline: boolean },
+  weights: HubWeights | undefined,
 ): Promise<ModelConfig | undefined> {
   const isHub = source instanceof HubSource;
-  if (isHub && (offline || (await readIndex(dir!)) !== undefined)) return undefined;
+  // Weights that are not known are out of reach: the hub is not asked.
+  if (isHub && (weights === undefined || (await readIndex(dir!)) !== undefined)) return undefined;
   try {
     const checkpoint = await (isHub ? source.openFew() : source.open());
     try {
@@ -77,7 +78,10 @@ async function storedConfig(
       await checkpoint.close();
     }
   } catch (error) {
-    if (dir !== undefined && error instanceof CheckpointError && error.reason === 'not-found') return undefined;
+    const isElsewhere =
+      (error instanceof CheckpointError && error.reason === 'not-found') ||
+      (error instanceof HubError && error.reason === 'offline');
+    if (dir !== undefined && isElsewhere) return undefined;
     throw error;
   }
 }

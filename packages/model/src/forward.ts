@@ -1,5 +1,5 @@
 import type { ExpertDispatch } from './dispatch.ts';
-import type { KvCache } from './kv-cache.ts';
+import type { KvCache, RowSlots } from './kv-cache.ts';
 import { decoderLayer, openBatch, type ForwardObserver } from './layer.ts';
 import { linear, rmsNorm } from './math.ts';
 import type { ModelConfig } from './model-config.ts';
@@ -30,6 +30,7 @@ export interface ForwardRow<Cache = KvCache> extends HeadRow {
   /** From 0; the first row of a sequence continues at its cache's length, the next one follows. */
   position: number;
   cache: Cache;
+  slots?: RowSlots;
 }
 
 export interface ForwardResult {
@@ -37,7 +38,7 @@ export interface ForwardResult {
   logits: (Float32Array | undefined)[];
   /** Per row: undefined where there was no query. */
   answers: (RowAnswer | undefined)[];
-  /** Per row: why it is no longer finite, which its answer is too. Absent if all are. Its sequence cannot go on. */
+  /** Per row: why it is no longer finite, which its answer is too. Absent if all are. Its sequence cannot go on from it. */
   faults?: readonly (Error | undefined)[] | undefined;
   /** [numRows, hiddenSize], the hidden states that the MTP module continues from, as `config.mtpHidden` says. */
   hidden: Float32Array;

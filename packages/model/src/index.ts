@@ -38,7 +38,7 @@ export { checkTokens, forward, type ForwardResult, type HeadRow, masksAfterLayer
 export { selectExperts } from './gate.ts';
 export { queryTemperature } from './gqa.ts';
 export { keptPositions, type KvPaging, kvPaging, onePageTable, pageTablesOfLayers } from './kv-paging.ts';
-export { checkTruncate, KvCache, kvWidth, plainMhaWidth } from './kv-cache.ts';
+export { checkKeep, checkTruncate, KvCache, kvWidth, plainMhaWidth, type RowSlots } from './kv-cache.ts';
 export { claimPositions, type ForwardObserver, type ForwardSegment, moeCall } from './layer.ts';
 export { LocalExperts } from './local-experts.ts';
 export { LATENT_NORM_EPS, splitKvB } from './mla.ts';
@@ -85,6 +85,7 @@ export {
   type TokenAnswer,
 } from './token-query.ts';
 export { TooManyTokensError } from './bpe-bounds.ts';
+export { TooManyStepsError } from './jinja/budget.ts';
 export { MarkRunError } from './normal-form.ts';
 export { Tokenizer } from './tokenizer.ts';
 export { type TemplateTraits } from './template-traits.ts';
