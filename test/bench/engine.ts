@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import {
@@ -18,7 +17,7 @@ import { TINY_STORIES } from '../integration/golden.ts';
 import { type LlamaCpp, openLlamaCpp } from '../llama/llama-cpp.ts';
 import { allowedBytes, type CoordinatorMemory, coordinatorMemory } from './coordinator-memory.ts';
 import { keptModel } from './kept-models.ts';
-import { readLoopGBps } from './read-loop.ts';
+import { type MachineFacts, machineFacts, machineInWords } from './machine.ts';
 import { formatTable, median } from './table.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -72,9 +71,10 @@ interface Result {
 
 /** Compares the coordinator alone (WebAssembly) with llama.cpp on the same checkpoint, threads and run. */
 export async function benchEngine({ repeats, json, quant }: EngineBenchOptions): Promise<void> {
-  const threads = availableParallelism();
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
-  const readGBps = await readLoopGBps(threads, 5);
+  const machine = await machineFacts();
+  const { threads } = machine;
+  say(machineInWords(machine));
   const results: Result[] = [];
   for (const [name, modelDir] of await models(say)) {
     for (const format of FORMATS) {
@@ -83,10 +83,10 @@ export async function benchEngine({ repeats, json, quant }: EngineBenchOptions):
     }
   }
   if (json) {
-    process.stdout.write(`${JSON.stringify({ threads, readGBps, results }, null, 2)}\n`);
+    process.stdout.write(`${JSON.stringify({ machine, results }, null, 2)}\n`);
     return;
   }
-  print(results, threads, readGBps);
+  print(results, machine);
 }
 
 async function models(say: (line: string) => void): Promise<[string, string][]> {
@@ -228,14 +228,14 @@ function bytesPerToken(config: ModelConfig, bits: number): number {
   return ((dense + layers.length * config.numExpertsPerTok * expert) * bits) / 8;
 }
 
-function print(results: readonly Result[], threads: number, readGBps: number): void {
+function print(results: readonly Result[], machine: MachineFacts): void {
   const rows = results.map(({ model, format, ours, theirs, decodeGBps, loopP99Ms }) => [
     `${model}, ${format}`,
     ours.decodePerS.toFixed(1),
     theirs.decodePerS.toFixed(1),
     `${(ours.decodePerS / theirs.decodePerS).toFixed(2)} ×`,
     `${decodeGBps.toFixed(1)} GB/s`,
-    `${((100 * decodeGBps) / readGBps).toFixed(0)} %`,
+    `${((100 * decodeGBps) / machine.readGBps.all).toFixed(0)} %`,
     ours.prefillPerS.toFixed(0),
     theirs.prefillPerS.toFixed(0),
     `${(ours.prefillPerS / theirs.prefillPerS).toFixed(2)} ×`,
@@ -255,9 +255,8 @@ function print(results: readonly Result[], threads: number, readGBps: number): v
   ];
   process.stdout.write(`${formatTable([head, ...rows])}\n\n`);
   process.stdout.write(
-    `${threads} threads each. Decode: tokens/s after a prompt of ${DECODE_PROMPT_TOKENS}; prefill: ${PREFILL_TOKENS} tokens (fewer where the context is). ` +
+    `${machineInWords(machine)} Decode: tokens/s after a prompt of ${DECODE_PROMPT_TOKENS}; prefill: ${PREFILL_TOKENS} tokens (fewer where the context is). ` +
       `All experts are the coordinator's own, kept in ${mib(EXPERT_MEMORY_BYTES)} (--expert-memory). ` +
-      `A plain WebAssembly read loop reaches ${readGBps.toFixed(1)} GB/s on as many threads. ` +
       'Held against: decode at least 0.5 × llama.cpp and 60 % of the read loop, prefill at least 0.15 ×, event loop p99 below 10 ms (its timer ticks every 1 ms).\n\n',
   );
   printMemory(results);
