@@ -1,7 +1,7 @@
 """Train the MTP module of a checkpoint to draft several tokens ahead. Everything else of it stays as it is, bit for bit.
 
 usage: train_mtp.py MODEL_DIR STATES_DIR OUT.pt MINUTES        STATES_DIR from states.py; goes on from OUT.pt if there is one
-The module is unrolled over DEPTH rows on its own hidden states (unroll.py). Each row's target is the main model's distribution, known
+The module is unrolled over eight rows on its own hidden states (unroll.py). Each row's target is the main model's distribution, known
 from STATES_DIR. Only chains whose drafts so far may be right go on: a chain goes on with the chance that speculative sampling accepts
 its draft with (Leviathan et al. 2023), or if its draft is the text's token, and seldom otherwise.
 """
@@ -13,7 +13,9 @@ from model import Precision
 from train import AUX, BIAS_SPEED, Muon
 from unroll import Unroll, take
 
-DEPTH, TEXTS, CHAINS = 8, 8, 128
+TEXTS, CHAINS = 8, 128
+# The weight of each row's loss. All drafts of a pass depend on the first.
+WEIGHTS = (3, 1.5, 1, 1, 1, 1, 1, 1)
 LR_MUON, LR_ADAM = 0.01, 1e-3
 # Chains whose draft was wrong go on with this chance: at first hardly any other reaches the last rows.
 LAST_CHANCE = 0.1
@@ -84,23 +86,23 @@ class States:
 
 
 def step_loss(model, lengths, batch, generator):
-    """The sum of all rows' mean losses; and per row its loss and the share of chains whose drafts are all right so far."""
+    """The weighted sum of the mean losses; and per row its loss and the share of chains whose drafts are all right so far."""
     ids, D = batch["ids"], batch["hidden"].shape[-1]
     # Position i drafts token i + 2, the last one at the earliest.
     start = (torch.rand(len(ids), CHAINS, generator=generator) * (lengths[:, None] - 2)).long()
     unroll, alive = Unroll(model, ids, batch["hidden"], start), torch.ones_like(start, dtype=torch.bool)
     right, total, figures, aux = alive, 0.0, [], 0.0
-    for depth in range(DEPTH):
+    for depth, weight in enumerate(WEIGHTS):
         out = unroll.step()
         at = unroll.start + depth + 1  # the position that the main model knows the same token from
         top, mass, token = take(batch["top"], at), take(batch["mass"], at), take(ids, (at + 1))
         loss, q, best = HeadLoss.apply(out.flatten(0, 1), model.lm_head, top.flatten(0, 1), mass.flatten(0, 1), token.flatten())
         mean = loss[alive.flatten()].sum() / max(int(alive.sum()), TEXTS * CHAINS // 16)
-        total, aux = total + mean, aux + model.mtp.layer.mlp.aux
+        total, aux = total + weight * mean, aux + model.mtp.layer.mlp.aux
         p = (mass * (top == token[..., None])).sum(-1)
         right = right & alive & (best.view_as(token) == token)
         figures.append((mean.item(), right.sum().item() / (len(ids) * CHAINS)))
-        if depth == DEPTH - 1:
+        if depth + 1 == len(WEIGHTS):
             break
         chance = torch.where(best.view_as(token) == token, 1.0, q.view_as(p) / p.clamp(min=1e-6)).clamp(min=LAST_CHANCE)
         alive = alive & (torch.rand(alive.shape, generator=generator) < chance) & (at + 2 < lengths[:, None])
